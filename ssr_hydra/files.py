@@ -81,7 +81,7 @@ def check_folder_name(
     # A config file may define the value of a reference that the user typed, and so lead to another place.
     absolute = Path(folder).is_absolute() and not re.match(r"""["']?(/|\$\{(hydra\.|[^{}]*:))""", typed)
     if "${" in typed and (absolute or parts.count("..") > re.split(r"[\\/]", typed).count("..")):
-        rule = f"must not lead elsewhere by a reference ({typed})"
+        rule = f"must not lead outside through a reference ({typed})"
         raise InputError(field, folder, rule, "write the folder without the reference")
 
 
@@ -96,7 +96,7 @@ def check_length(path: str, field: str) -> None:
         InputError: The path is too long, a name in it has more than 255 bytes, or it contains a NUL character.
     """
     if "\0" in path:
-        raise InputError(field, path, "must not hold a NUL character", "remove it")
+        raise InputError(field, path, "must not contain a NUL character", "remove it")
     if len(os.fsencode(path)) > _LONGEST_PATH:
         raise InputError(field, path, f"must have at most {_LONGEST_PATH:,} bytes", "shorten it")
     longest = max(len(os.fsencode(part)) for part in re.split(r"[\\/]" if os.name == "nt" else "/", path))

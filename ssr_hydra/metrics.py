@@ -72,10 +72,10 @@ def resolve_direction(given: str | None, metric: str, field: str) -> Direction:
         'min'
     """
     if given not in (None, "auto", *DIRECTIONS):
-        raise InputError(field, given, "must be max or min", "write max if more is better")
+        raise InputError(field, given, "must be max or min", "write max if higher is better")
     found = next((item for item in DIRECTIONS if item == given), None) or direction_by_name(metric)
     if found is None:
-        rule = f"the name {metric} does not say whether more is better"
+        rule = f"the name {metric} does not show whether higher is better"
         raise InputError(field, given, rule, "write max or min")
     return found
 

@@ -140,7 +140,7 @@ class RunResult:
         try:
             content = json.loads(read_bounded(path, MOST_BYTES))
         except (ValueError, RecursionError) as error:
-            raise InputError("result", str(path), f"not a whole JSON record ({error})", fix) from None
+            raise InputError("result", str(path), f"must be a complete JSON record ({error})", fix) from None
         names = [item.name for item in fields(cls)]
         needed = {item.name for item in fields(cls) if item.name not in _ADDED}
         if not isinstance(content, dict) or not needed <= set(content) <= set(names):
@@ -279,7 +279,7 @@ def config_hash(config: Mapping[str, Any] | None) -> str | None:
     try:
         text = json.dumps(config, sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=True)
     except (TypeError, ValueError) as error:
-        rule = f"a configuration is plain dicts, lists, strings and finite numbers ({error})"
+        rule = f"must be plain dicts, lists, strings and finite numbers ({error})"
         raise InputError("config", type(config).__name__, rule, "convert it first") from None
     return hashlib.sha256(text.encode()).hexdigest()
 

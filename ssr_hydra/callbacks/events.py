@@ -215,10 +215,10 @@ def _with_names(items: Any, field: str) -> list[tuple[str, object]]:
 
 def _methods(item: object, field: str, is_logger: bool) -> dict[str, Listener]:
     if isinstance(item, type):
-        raise InputError(field, item.__name__, "is a class, and a run needs an object", f"write {item.__name__}()")
+        raise InputError(field, item.__name__, "must be an object, not a class", f"write {item.__name__}()")
     methods = {event: getattr(item, event) for event in EVENTS if callable(getattr(item, event, None))}
     if is_logger and "log" not in methods:
-        raise InputError(field, type(item).__name__, "a logger has a method log(trainer, record)", "write one")
+        raise InputError(field, type(item).__name__, "must have a method log(trainer, record)", "define it")
     if not methods:
         wrong = next((name for name in dir(item) if not name.startswith("_") and _near(name)), None)
         rule = "has no method for any event of a run"
@@ -278,7 +278,7 @@ def _take_numbers(metrics: dict[str, Any], listener: Listener) -> None:
             number = as_number(value)
             if number is None:
                 rule = f"must be one number (got {type(value).__name__} from {callable_name(listener)})"
-                raise InputError(f"metrics.{name}", value, rule, "change what the callback puts there")
+                raise InputError(f"metrics.{name}", value, rule, "change the value that the callback adds")
             metrics[name] = number
 
 
@@ -295,7 +295,7 @@ def _plain(value: Any, name: str, listener: Listener) -> Any:
     number = as_number(value)
     if number is None:
         rule = f"must be a number, string, list or dict (got {type(value).__name__} from {callable_name(listener)})"
-        raise InputError(f"record.{name}", value, rule, "change what the callback adds")
+        raise InputError(f"record.{name}", value, rule, "change the value that the callback adds")
     return int(number) if isinstance(value, int) else number
 
 

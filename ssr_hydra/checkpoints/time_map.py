@@ -267,7 +267,7 @@ class TimeMap:
             return cls(_PlannedRun.of(known, check_ssr(_fraction(state["ssr"]))), lines)
         except (ArithmeticError, AttributeError, KeyError, TypeError, ValueError) as error:
             rule = f"must be the state of a time map ({type(error).__name__}: {error})"
-            raise InputError("time_map", state, rule, "load what state_dict() gave") from None
+            raise InputError("time_map", state, rule, "load the result of state_dict()") from None
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, TimeMap):

@@ -204,5 +204,5 @@ def _answer(logits: Tensor, labels: Tensor | None) -> Any:
 
 def _check_tokens(tokens: Tensor) -> None:
     if tokens.ndim != 2 or tokens.dtype not in (torch.int64, torch.int32):
-        rule = "a language model takes tokens [N, L] as whole numbers"
+        rule = "must be tokens [N, L] as integers"
         raise InputError("input_ids", f"{list(tokens.shape)} of {tokens.dtype}", rule, "e.g. data=stdlib_bytes")

@@ -89,11 +89,11 @@ def _aligned(outputs: Any, targets: Any) -> tuple[Tensor, Tensor]:
     shifted = not isinstance(targets, Tensor)
     wanted = _part(targets, "labels") if shifted else targets
     if not isinstance(wanted, Tensor):
-        rule = "there is nothing to predict: targets [N, L], or a mapping with labels [N, L]"
+        rule = "must be targets [N, L], or a mapping with labels [N, L]"
         raise InputError("targets", type(targets).__name__, rule, "give labels")
     if not isinstance(logits, Tensor) or logits.ndim != 3 or logits.shape[:2] != wanted.shape:
         found = tuple(logits.shape) if isinstance(logits, Tensor) else type(outputs).__name__
-        rule = f"logits [N, L, C] for targets shaped {list(wanted.shape)}"
+        rule = f"must be logits [N, L, C] for targets of shape {list(wanted.shape)}"
         raise InputError("outputs", found, rule, "choose a language model for this data")
     return (logits[:, :-1], wanted[:, 1:]) if shifted else (logits, wanted)
 

@@ -79,7 +79,7 @@ def torchvision_model(
         _check_stem(name, weights)
     settings = dict(options)
     if owned := settings.keys() & {"weights", "progress", "num_classes", "aux_logits", "transform_input"}:
-        raise InputError(f"options.{min(owned)}", settings[min(owned)], "is not an option here", "leave it out")
+        raise InputError(f"options.{min(owned)}", settings[min(owned)], "cannot be set here", "leave it out")
     if name in ("googlenet", "inception_v3"):
         settings["aux_logits"] = weights is not None  # the weights contain them; they are removed below
         if weights is None:
@@ -107,7 +107,7 @@ def _check_stem(name: str, weights: str | None) -> None:
         rule = f"{name} has no stem for small images; {', '.join(_WITH_STEM)} have"
         raise InputError("small_images", True, rule, "set small_images=false, or choose one of these")
     if weights is not None:
-        rule = "pretrained weights are those of the stem for large images"
+        rule = "cannot be used with weights, which belong to the stem for large images"
         raise InputError("small_images", True, rule, "set weights=null or small_images=false")
 
 
@@ -120,7 +120,7 @@ def _verified(choices: Any, name: str, wanted: str) -> Any:
     file = Path(torch.hub.get_dir()) / "checkpoints" / Path(urlparse(url).path).name
     promised = re.search(r"-([0-9a-f]{8,})\.", file.name)
     if promised is None:
-        raise RunError(f"the weights {wanted} of {name} carry no hash in {url}, so they cannot be verified")
+        raise RunError(f"the weights {wanted} of {name} have no hash in {url}, so they cannot be verified")
     digest = promised[1]
     if not file.exists():
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -136,7 +136,7 @@ def _verified(choices: Any, name: str, wanted: str) -> Any:
             ) from error
     found = _sha256(file)
     if not found.startswith(digest):
-        raise RunError(f"{file} is not what its name promises: its SHA-256 begins {found[:8]}; delete it")
+        raise RunError(f"{file} does not match the hash in its name: its SHA-256 starts with {found[:8]}; delete it")
     return known[wanted]
 
 

@@ -88,7 +88,7 @@ class ViT(nn.Module):
         """Return logits [N, num_classes] of images [N, in_channels, image_size, image_size]."""
         expected = (self.in_channels, self.image_size, self.image_size)
         if tuple(images.shape[1:]) != expected:
-            rule = f"this ViT takes images shaped [N, {', '.join(map(str, expected))}]"
+            rule = f"must have the shape [N, {', '.join(map(str, expected))}]"
             raise InputError("images", tuple(images.shape), rule, "set image_size and in_channels to those of the data")
         patches = self.embed(images).flatten(2).transpose(1, 2)
         tokens = torch.cat([self.class_token.expand(len(images), -1, -1), patches], dim=1)

@@ -114,7 +114,7 @@ def split_params(model: nn.Module, takers: Mapping[str, Any]) -> dict[str, list[
         parts[taken[0]].append(parameter)
     if rests and not parts[rests[0]]:
         raise InputError(
-            f"{rests[0]}.params", None, "has no parameters, because the others take all", f"remove {rests[0]}"
+            f"{rests[0]}.params", None, "has no parameters, because the other optimizers take all", f"remove {rests[0]}"
         )
     return parts
 

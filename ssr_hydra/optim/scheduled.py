@@ -209,8 +209,8 @@ class ScheduledLR(AlphaLR):
             raise InputError("state_dict", state_dict, "must be the state of a ScheduledLR", fix)
         told, steps = state_dict["told"], state_dict["_step_count"]
         if not isinstance(told, (list, tuple)) or len(told) != 2 or not all(map(is_count, (*told, steps))):
-            rule = "told must have two counts of batches, and _step_count must be one"
-            raise InputError("state_dict", {"told": told, "_step_count": steps}, rule, "load what state_dict() gave")
+            rule = "told must be two numbers of batches, and _step_count a number of steps"
+            raise InputError("state_dict", {"told": told, "_step_count": steps}, rule, "load a result of state_dict()")
         self._clock.set(Timestamp.from_state_dict(state_dict["timestamp"]), (told[0], told[1]))
         self._step_count = steps
         self._resume()

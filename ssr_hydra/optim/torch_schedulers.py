@@ -108,7 +108,7 @@ def _check_fresh(scheduler: Any, expected: int) -> None:
     # In a sequence, torch reverts the first step of each scheduler, and more than one step of nested schedulers.
     if (found != expected) if expected == 0 else (found > expected):
         rule = f"has been stepped already ({found} steps)"
-        raise InputError("scheduler", type(scheduler).__name__, rule, "create a new one; the run sets its time")
+        raise InputError("scheduler", type(scheduler).__name__, rule, "create a new scheduler")
     _check_bases(scheduler)
 
 
@@ -119,7 +119,7 @@ def _check_bases(scheduler: Any) -> None:
     initial = [float(group["initial_lr"]) for group in scheduler.optimizer.param_groups]
     if bases != initial:
         rule = f"was created for the initial learning rates {bases}, but they are {initial} now"
-        fix = "create OneCycleLR, which sets them, first, and all schedulers after adding param groups"
+        fix = "create OneCycleLR first, because it sets them, and create schedulers after adding param groups"
         raise InputError("scheduler", type(scheduler).__name__, rule, fix)
 
 
@@ -224,7 +224,7 @@ def _describe(scheduler: Any, pace: str | None) -> Description:
 def _plateau(scheduler: Any) -> ours.ReduceLROnPlateau:
     if scheduler.num_bad_epochs or scheduler.cooldown_counter:
         rule = "has been stepped already"
-        raise InputError("scheduler", "ReduceLROnPlateau", rule, "make a new one")
+        raise InputError("scheduler", "ReduceLROnPlateau", rule, "create a new scheduler")
     names = ("mode", "factor", "threshold", "threshold_mode", "eps")
     return ours.ReduceLROnPlateau(
         **{name: getattr(scheduler, name) for name in names},

@@ -188,7 +188,7 @@ def _scheduler(values: Mapping[str, Any], trust: tuple[str, ...], lr: float | No
     if node is None:
         raise InputError("scheduler", None, "there is no schedule to draw", "choose one, e.g. scheduler=cosine")
     if are_named(node):
-        rule = "param groups choose among several, and a picture is of one"
+        rule = "has several schedules for param groups, but a picture shows one"
         raise InputError("scheduler", list(node), rule, "choose one, e.g. scheduler=cosine")
     made: list[Any] = []
     torchs = []

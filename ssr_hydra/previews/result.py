@@ -232,7 +232,7 @@ def check_count(count: int) -> None:
     """Raise an InputError if there are too many curves for one figure."""
     if count > _MOST_CURVES:
         rule = f"a picture shows at most {_MOST_CURVES} curves"
-        raise InputError("curves", count, rule, "ask for fewer schedules or ratios at a time")
+        raise InputError("curves", count, rule, "draw fewer schedules or ratios")
 
 
 def _schedulers_by_name(schedulers: Any) -> dict[str, Any]:
@@ -241,7 +241,7 @@ def _schedulers_by_name(schedulers: Any) -> dict[str, Any]:
     elif isinstance(schedulers, Sequence) and not isinstance(schedulers, str):
         named = {_name_of(scheduler): scheduler for scheduler in schedulers}
         if len(named) < len(schedulers):
-            rule = "two of them would have the same name"
+            rule = "two schedulers would have the same name"
             raise InputError("schedulers", [_name_of(s) for s in schedulers], rule, "pass a mapping of names")
     else:
         named = {_name_of(schedulers): schedulers}

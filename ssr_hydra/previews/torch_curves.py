@@ -52,10 +52,10 @@ class TorchCurve(Scheduler):
         """Create the curve from pairs of a path and a scheduler."""
         for path, scheduler in found:
             if isinstance(scheduler, ReduceLROnPlateau):
-                rule = "waits for the metric of a run, so there is no curve to draw without one"
+                rule = "waits for the metric of a run, so it has no curve without a run"
                 raise InputError(path, "ReduceLROnPlateau", rule, "choose another, e.g. scheduler=torch_cosine")
         if lr is None:
-            rule = "torch's schedulers give absolute learning rates, and alpha is a multiple of the optimizer's"
+            rule = "is needed, because torch's schedulers set absolute learning rates and alpha is relative to it"
             raise InputError("optimizer.lr", None, rule, "set optimizer.lr")
         entries = tuple((path, item, item.pace_in(use_stepwise_scheduler)) for path, item in found)
         walked = [part for _, item, pace in entries for part in _walk(item, pace)]

@@ -146,7 +146,7 @@ def _phase(value: Any, field: str) -> Phase:
     with _within(field):
         if isinstance(value, Mapping):
             if "scheduler" not in value or set(value) - {"scheduler", "until", "scale"}:
-                rule = "a phase has scheduler, and may have until and scale"
+                rule = "must have scheduler, and may have until and scale"
                 raise InputError("keys", sorted(map(str, value)), rule, "write {scheduler: ..., until: 500ba}")
             return Phase(**value)
         return Phase(value)
@@ -206,7 +206,7 @@ class SequentialScheduler(Scheduler):
                 raise InputError(f"phases.{name}.until", str(second), rule, "reorder the phases or raise until")
             if not phases[name].scale and first.unit is TimeUnit.DURATION and second.unit is not TimeUnit.DURATION:
                 rule = f"is not in the unit of {before}'s end ({first}), so this unscaled phase has no length"
-                fix = f"give the end of {before} in {second.unit.value}, or this one in dur"
+                fix = f"give the end of {before} in {second.unit.value}, or the end of this phase in dur"
                 raise InputError(f"phases.{name}.until", str(second), rule, fix)
         put(self, phases=phases)
 
@@ -273,7 +273,7 @@ def phase_ends(run: Run, phases: Mapping[str, Phase]) -> list[Time | None]:
             raise InputError(field, str(stated), rule, "raise until or ssr, or use fractions of the run (dur)")
         length = run.length()
         if i + 1 < len(phases) and length is not None and run.is_before(end, length) is False:
-            rule = f"must end within the run (ends at {end} of {length}{run.at_ssr}), or the next is never reached"
+            rule = f"must end within the run (ends at {end} of {length}{run.at_ssr}), or the next phase never starts"
             raise InputError(field, str(stated), rule, "lower until, lengthen the run or raise ssr")
         ends.append(end)
         start, stated_start = end, stated

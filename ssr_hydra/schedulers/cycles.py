@@ -237,7 +237,7 @@ class PiecewiseLinearScheduler(Scheduler):
                 raise InputError(field, pair, "must be a pair of time and alpha", fix)
             time = duration(pair[0], field, above_zero=False)
             if checked and checked[-1][0].unit is time.unit and time <= checked[-1][0]:
-                raise InputError(field, str(time), f"times must increase, and the one before is {checked[-1][0]}", fix)
+                raise InputError(field, str(time), f"must be after the previous time, {checked[-1][0]}", fix)
             checked.append((time, multiplier(pair[1], field)))
         put(self, points=tuple(checked))
 

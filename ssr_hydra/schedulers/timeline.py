@@ -73,7 +73,7 @@ class Timeline:
         known = {"dataloader_len": self._epoch, "samples_per_batch": self._sample, "tokens_per_batch": self._token}
         missing = next((rate for rate in rates if known[rate] is None), None)
         if missing is None:
-            rule = f"a run measured in {self.unit} does not say how far this counter is"
+            rule = f"a run measured in {self.unit} does not determine this counter"
             raise InputError(f"timestamp.{name}", None, rule, "give the schedule's times in another unit")
         rule = f"the schedule reads {name}, and the run is measured in {self.unit}"
         return MissingRateError(missing, None, rule, f"give {missing}")

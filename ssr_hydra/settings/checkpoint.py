@@ -45,7 +45,7 @@ class CheckpointSettings:
         flag(self.enabled, "enabled")
         interval(self.interval, "interval")
         if isinstance(self.keep, bool) or not isinstance(self.keep, int) or self.keep < 2:
-            rule = "must be at least 2, so that there is a second one if the last is damaged"
+            rule = "must be at least 2, so that a second checkpoint exists if the newest is damaged"
             raise InputError("keep", self.keep, rule, "write 2")
         one_of(self.mode, "mode", ("auto", "max", "min"))
         if self.best is not None and not self.enabled:

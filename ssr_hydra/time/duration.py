@@ -158,7 +158,7 @@ class Time(Generic[_Value]):
         try:
             self._unit = TimeUnit(unit)
         except ValueError:
-            raise InputError(field, unit, f"a unit is one of {_UNITS.replace('|', ' ')}", "name one of them") from None
+            raise InputError(field, unit, f"a unit is one of {_UNITS.replace('|', ' ')}", "use one of them") from None
         self._value = value if type(value) is int else _shrink(exact(value, field))
 
     @classmethod

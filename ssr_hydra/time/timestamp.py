@@ -356,10 +356,12 @@ class Timestamp:
         """
         names = [slot[1:] for slot in _SLOTS]
         if not isinstance(state, Mapping):
-            raise InputError("timestamp", state, "must be a mapping", "load what state_dict() gave")
+            raise InputError("timestamp", state, "must be a mapping", "load the result of state_dict()")
         if set(state) != set(names):
             odd = sorted(map(str, set(state) ^ set(names)))
-            raise InputError("timestamp", odd, "must have exactly the counters of state_dict()", "load a whole one")
+            raise InputError(
+                "timestamp", odd, "must have exactly the counters of state_dict()", "load the result of state_dict()"
+            )
         # Read nanoseconds like counts of batches: the values are already integers, not seconds.
         values = {f"_{name}": _count(exact(state[name], name), name, TimeUnit.BATCH) for name in names}
         for slot, value in values.items():

@@ -45,7 +45,7 @@ def test_unknown_name_needs_a_mode_and_a_given_mode_wins() -> None:
         with pytest.raises(InputError) as caught:
             resolve_direction("auto", metric, "checkpoint.mode")
         assert str(caught.value) == (
-            f"checkpoint.mode='auto': the name {metric} does not say whether more is better; write max or min"
+            f"checkpoint.mode='auto': the name {metric} does not show whether higher is better; write max or min"
         )
         assert resolve_direction("min", metric, "checkpoint.mode") == "min"
     assert resolve_direction("max", "eval/loss", "mode") == "max"

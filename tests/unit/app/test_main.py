@@ -50,7 +50,7 @@ FIXES = {
     "scheduler=custom scheduler._target_=torch.nn.Linear +scheduler.in_features=4": "is no scheduler",
     "checkpoint.enabled=false checkpoint.best=eval/accuracy": "set checkpoint.enabled=true, or checkpoint.best=null",
     "checkpoint.best=eval/wer_accuracy +trainer.metrics.wer_accuracy._target_=ssr_hydra.trainer.accuracy": (
-        "checkpoint.mode='auto': the name eval/wer_accuracy does not say whether more is better; write max or min"
+        "checkpoint.mode='auto': the name eval/wer_accuracy does not show whether higher is better; write max or min"
     ),
     "checkpoint.mode=maxx": "did you mean max?",
     "resume.on_change=extand": "did you mean extend?",

@@ -238,11 +238,11 @@ class Lightning:
     [
         ({"callbacks": [object()]}, "callbacks.object='object': has no method for any event of a run; define one of"),
         ({"callbacks": {"x": Lightning()}}, "on_batch_end? did you mean batch_end?"),
-        ({"callbacks": [Memory]}, "callbacks.type='Memory': is a class, and a run needs an object; write Memory()"),
+        ({"callbacks": [Memory]}, "callbacks.type='Memory': must be an object, not a class; write Memory()"),
         ({"callbacks": Memory()}, "callbacks=<"),
         ({"callbacks": "ema"}, "must be a list of objects, or a mapping of names to objects"),
         ({"callbacks": {3: Memory()}}, "callbacks=3: must have a string as its name"),
-        ({"loggers": [Memory()]}, "loggers.memory='Memory': a logger has a method log(trainer, record)"),
+        ({"loggers": [Memory()]}, "loggers.memory='Memory': must have a method log(trainer, record)"),
         ({"callbacks": [OneOfTwo()]}, "state_dict and load_state_dict belong together"),
         (
             {"callbacks": {"a": Memory()}, "loggers": {"a": Logger([], "")}},

@@ -52,7 +52,7 @@ def test_what_cannot_be_reported_is_one_line(tmp_path: Path, monkeypatch: pytest
     assert told(tmp_path) == "No report: no run lies there (name a study's folder).\n"
     write_run(tmp_path / "0", metric="eval/foo")
     assert bare(told(tmp_path)) == bare(
-        "No report: the name eval/foo does not say whether more is better (write max or min: "
+        "No report: the name eval/foo does not show whether higher is better (write max or min: "
         f"ssr-report {tmp_path} --direction ...)."
     )
     write_run(tmp_path / "other/0")

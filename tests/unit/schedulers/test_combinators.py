@@ -249,10 +249,10 @@ def test_sequences_refuse_invalid_arguments_at_construction(phases: Any, field: 
         # 0.5dur of 8 batches is 4, before batch 6, where the first phase ends
         ({"a": Phase(HALF, "6ba"), "b": Phase(HALF, "0.5dur"), "c": HALF}, {"max_duration": "8ba"},
          "phases.b.until", "not after"),
-        ({"a": Phase(HALF, "8ba"), "b": HALF}, {"max_duration": "8ba"}, "phases.a.until", "next is never reached"),
+        ({"a": Phase(HALF, "8ba"), "b": HALF}, {"max_duration": "8ba"}, "phases.a.until", "next phase never starts"),
         # unscaled, 6 batches fill a run of 12 that ssr halves
         ({"a": Phase(HALF, "6ba", scale=False), "b": HALF}, {"max_duration": "12ba", "ssr": 0.5},
-         "phases.a.until", "next is never reached"),
+         "phases.a.until", "next phase never starts"),
         ({"a": Phase(HALF, "0.5dur"), "b": HALF}, {}, "phases.a.until", "max_duration is not known"),
         ({"a": Phase(HALF, "1ep"), "b": HALF}, {"max_duration": "8ba"}, "phases.a.until", "dataloader_len"),
         ({"a": Phase(HALF, "1ba"), "b": LinearScheduler()}, {"max_duration": "90m"},

@@ -373,7 +373,7 @@ def test_a_column_is_as_good_as_its_name_says(tmp_path: Path, name: str, directi
 
 
 def test_a_column_whose_name_does_not_tell_is_not_guessed(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"^direction=None: the name zork does not say whether more is better"):
+    with pytest.raises(InputError, match=r"^direction=None: the name zork does not show whether higher is better"):
         from_csv(written(tmp_path, "ssr,zork\n1,3\n2,2\n"), "ssr", "zork")
 
 

@@ -104,7 +104,7 @@ def test_huge_record_is_not_read(study: Path) -> None:
     with (folder / "result.json").open("wb") as file:
         file.truncate(1 << 40)  # a sparse tebibyte
     (problem,) = load(study).problems
-    assert problem.reason == "not a whole JSON record (result.json has more than 67,108,864 bytes)"
+    assert problem.reason == "must be a complete JSON record (result.json has more than 67,108,864 bytes)"
     assert "damaged" in shown(study)
 
 

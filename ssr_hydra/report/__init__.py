@@ -23,7 +23,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         argv: Arguments that replace those of the process.
 
     Raises:
-        SystemExit: 2 for invalid input.
+        SystemExit: With code 2 for invalid input.
     """
     from ssr_hydra.output import safe_output
 

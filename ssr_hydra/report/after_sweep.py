@@ -1,4 +1,4 @@
-"""The report at the end of a sweep. It works for any state of the sweep, and an error in it does not end the sweep."""
+"""The report at the end of a sweep. An error in the report, for example for missing runs, does not stop the sweep."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ __all__ = ["report_of_sweep"]
 
 
 def report_of_sweep(folder: Path, stream: TextIO) -> None:
-    """Write ``folder/report`` and print its table and answer, or one line why there is none.
+    """Write a report into ``folder/report``, and print its table and its answer.
 
-    Runs may have failed, be missing or be too few for a comparison; then the line says so. This function raises only
-    errors of the stream, because the result of a sweep must not depend on its report.
+    If runs have failed, are missing or are too few for a comparison, print one line that says so. This function raises
+    only errors of the stream, because the result of a sweep must not depend on its report.
 
     Args:
         folder: The study's folder.

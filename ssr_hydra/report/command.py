@@ -1,4 +1,4 @@
-"""The command ``ssr-report``: from a study's folder, or a CSV, to a report and an answer."""
+"""The command ``ssr-report``: read a study's folder or a CSV file, write a report, and print the answer."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ examples:
 
 
 def run(argv: Sequence[str] | None = None) -> None:
-    """Parse, read, compute, write, print; see :func:`ssr_hydra.report.main`."""
+    """Run the command ``ssr-report``; see :func:`ssr_hydra.report.main`."""
     parser = _parser()
     args = parser.parse_args(argv)
     _check_source(parser, args)
@@ -82,7 +82,7 @@ def _study(args: argparse.Namespace) -> Study:
 
 
 def _folder(args: argparse.Namespace) -> Path:
-    """Return ``report`` in the study, or in the common folder of several studies or of a CSV."""
+    """Return the output folder: ``report`` in the folder of the study or CSV, or in the parent of several studies."""
     if args.out is not None:
         return Path(args.out)
     if args.csv is not None:
@@ -93,7 +93,7 @@ def _folder(args: argparse.Namespace) -> Path:
 
 
 def _check_source(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
-    """Check that a study or a CSV is given, with only its own options."""
+    """Check that the command names a study or a CSV file, and has no options that belong to the other kind."""
     if args.csv is None and not args.studies:
         parser.error("STUDY: missing; give one or more folders of studies, or a table as --csv FILE")
     if args.csv is not None and args.studies:
@@ -116,7 +116,7 @@ def _check_source(parser: argparse.ArgumentParser, args: argparse.Namespace) -> 
 
 
 def _as_flag(error: InputError, args: argparse.Namespace) -> InputError:
-    """Return an error of the library in terms of the command line."""
+    """Return an error of the library with the command-line option instead of the name of the argument."""
     if args.csv is not None and error.field == "study":
         return InputError("--csv", args.csv, error.rule, error.fix)
     if error.field == "direction":
@@ -127,7 +127,7 @@ def _as_flag(error: InputError, args: argparse.Namespace) -> InputError:
 
 
 def _label(text: str) -> tuple[str, str]:
-    """Return a name and its label; the name of a recipe may contain ``=``."""
+    """Split ``NAME=LABEL`` into the name and the label. The name of a recipe may contain ``=``."""
     name, equals, label = text.rpartition("=")
     if not equals:
         raise argparse.ArgumentTypeError(f"{text!r} must be NAME=LABEL, e.g. eval/accuracy=Accuracy")
@@ -140,7 +140,7 @@ def _exit(message: str) -> NoReturn:
 
 
 class _Parser(argparse.ArgumentParser):
-    """A parser whose errors are one line, like all errors of the project."""
+    """A parser that reports an error in one line, like the whole project."""
 
     def error(self, message: str) -> NoReturn:
         _exit(f"{message} (see {self.prog} --help)")

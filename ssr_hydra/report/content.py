@@ -106,12 +106,12 @@ class Choice:
 
     @property
     def open(self) -> tuple[Rival, ...]:
-        """The rivals that may be as good, within the noise."""
+        """The recipes that may be as good as the choice: the difference is within the noise."""
         return tuple(rival for rival in self.rivals if rival.open)
 
     @property
     def certainty(self) -> Literal["sure", "close", "unknown"]:
-        """Whether the SSR or the recipe is undecided, because of an interval or of runs that diverged."""
+        """How certain the choice is: ``close`` if intervals or diverged runs leave the SSR or recipe open."""
         if self.recommendation.verdict == "unreplicated" or any(math.isnan(rival.low) for rival in self.open):
             return "unknown"
         return "close" if self.recommendation.verdict == "close" or self.open or self.diverged else "sure"
@@ -119,7 +119,7 @@ class Choice:
 
 @dataclass(frozen=True)
 class ToleranceChoice:
-    """The choice for tolerances above ``above``, up to ``below``."""
+    """The choice for all tolerances that are greater than ``above`` and at most ``below``."""
 
     above: float
     below: float
@@ -171,13 +171,13 @@ class Content:
 
     @property
     def ssr_label(self) -> str:
-        """The name of the axis of SSRs, with the unit of the lengths in a table."""
+        """The name of the SSR axis; for a CSV with lengths instead of SSRs, with the unit of the lengths."""
         name = "Scale schedule ratio (SSR)"
         return f"{name}; 1 is {number(self.study.length[1])} {self.study.length[0]}" if self.study.length else name
 
     @cached_property
     def arms(self) -> list[tuple[str, str]]:
-        """Every (recipe, control) with a completed run, in the study's order, each recipe before its controls."""
+        """The pairs (recipe, control) with a completed run, in the study's order, a recipe before its controls."""
         table = self.summary[self.summary["n"] > 0]
         found = dict.fromkeys(zip(table["recipe"], table["control"], strict=True))
         order = {recipe: place for place, recipe in enumerate(self.study.recipes)}
@@ -185,22 +185,22 @@ class Content:
 
     @property
     def counted(self) -> list[Axis]:
-        """The axes on which each run and each evaluation has a value; SSR and cost follow from these."""
+        """The measured axes, on which each run and each evaluation has a value. SSR and cost are not measured."""
         return [axis for axis in self.axes if axis not in ("ssr", "cost")]
 
     @cached_property
     def learning(self) -> Curves:
-        """Learning curves to draw."""
+        """The learning curves to draw."""
         return drawn_curves.learning(self.study, self.counted, self.options.confidence)
 
     @cached_property
     def rates(self) -> Curves:
-        """Curves of the learning rate to draw."""
+        """The learning-rate curves to draw."""
         return drawn_curves.rates(self.study, self.counted)
 
 
 def arm(recipe: str, control: str) -> str:
-    """Return a recipe and its control as one name.
+    """Return one name for a recipe and its control.
 
     Example:
         >>> arm("wsd", ""), arm("wsd", "truncate")
@@ -288,7 +288,7 @@ def build(study: Study, options: Options | None = None, looks: int = 1) -> Conte
 
 
 def _labelled(study: Study, labels: Mapping[str, str]) -> Study:
-    """Return the study with the shown names of its recipes."""
+    """Return the study with each recipe renamed to its label."""
     recipes = dict.fromkeys(study.frame["recipe"])
     for name, label in labels.items():
         if name != study.objective and name not in recipes:
@@ -315,7 +315,7 @@ def _labelled(study: Study, labels: Mapping[str, str]) -> Study:
 
 
 def _reference(study: Study, options: Options) -> str | None:
-    """Return the recipe that others are compared with; None if there are only controls."""
+    """Return the recipe with which the other recipes are compared; None if the study has only controls."""
     known = _scaled(study)
     if options.reference is None:
         return known[0] if known else None
@@ -327,7 +327,7 @@ def _reference(study: Study, options: Options) -> str | None:
 
 
 def _axes(study: Study, price: float | None) -> tuple[Axis, ...]:
-    """Return the axes on which every run has a number: a CSV may have no steps, images have no tokens."""
+    """Return the axes on which every run has a value. For example, runs on images have no value in tokens."""
     runs = study.completed
     held = {"ssr", *(axis for axis in AXES if axis in runs and bool((runs[axis] > 0).all()))}
     if "seconds" in held and price:
@@ -336,7 +336,7 @@ def _axes(study: Study, price: float | None) -> tuple[Axis, ...]:
 
 
 def _scaled(study: Study) -> list[str]:
-    """Return recipes that have runs other than controls."""
+    """Return the recipes with at least one run that is not a control."""
     return [series.recipe for series in study.series if not series.control]
 
 
@@ -347,10 +347,10 @@ def _pairs(recipes: list[str], reference: str | None) -> list[tuple[str, str]]:
 
 
 def _steps(study: Study, axis: Axis, confidence: float) -> list[ToleranceChoice]:
-    """Return for each tolerance the fastest recipe within the tolerance of the best one; fragile ones are excluded.
+    """Return the choice for every tolerance: the fastest recipe whose quality is within the tolerance of the best one.
 
-    The SSR of a recipe changes only where the tolerance passes the gain of a doubling. The recipe changes only there,
-    and where the tolerance passes a recipe's distance from the best one.
+    Fragile recipes are excluded. The chosen SSR changes only where the tolerance equals the gain of a doubling. The
+    chosen recipe changes only there, or where the tolerance equals the distance between a recipe and the best recipe.
     """
     candidates = [series for series in uncontrolled(study) if not series.fragile]
     if not candidates:
@@ -384,7 +384,7 @@ def _steps(study: Study, axis: Axis, confidence: float) -> list[ToleranceChoice]
 
 
 def _place(series: Series, gains: list[tuple[float, bool, Estimate]], tolerance: float) -> int:
-    """Return the budget of the smallest SSR whose next doubling gains no more; of the largest SSR if there is none."""
+    """Return the budget of the smallest SSR whose next doubling gains at most ``tolerance``; else of the largest."""
     found = next((ssr for ssr, _, gain in gains if gain.value <= tolerance), None)
     return len(series.ssr) - 1 if found is None else int(np.searchsorted(series.ssr, found))
 
@@ -394,7 +394,7 @@ def _at(steps: list[ToleranceChoice], tolerance: float) -> Choice:
 
 
 def _soonest(study: Study, advice: list[Recommendation], axis: Axis, confidence: float) -> Choice | None:
-    """Return the recipe that reaches the target first; None without a target, or if none reaches it."""
+    """Return the recipe that reaches the target first; None if there is no target, or no recipe reaches it."""
     found = []
     for each in advice:
         if each.target_ssr is not None:

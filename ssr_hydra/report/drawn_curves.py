@@ -1,4 +1,4 @@
-"""Curves for a report: of very many runs only a stated part, of very long curves evenly spaced points."""
+"""The curves that a report draws. Their number and their number of points are limited."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from ssr_hydra.studies.training_curves import logged_rates, mean_curves
 __all__ = ["MOST_CURVES", "MOST_POINTS", "Curve", "Curves", "learning", "rates"]
 
 MOST_CURVES = 160
-"""Maximum number of learning curves, and of curves of the learning rate."""
+"""Maximum number of learning curves, and maximum number of learning-rate curves."""
 
 MOST_POINTS = 200
-"""Maximum number of points of a curve."""
+"""Maximum number of points of a curve. From a longer curve, evenly spaced points are drawn."""
 
 _COUNTED = ("steps", "samples", "tokens", "seconds")
 _CELL = ["recipe", "control", "ssr"]
@@ -29,9 +29,10 @@ _CELL = ["recipe", "control", "ssr"]
 
 @dataclass(frozen=True)
 class Curve:
-    """A curve: ``values``, and for each axis their positions.
+    """One curve: its values, and the position of each value on every axis.
 
-    ``low`` and ``high`` are the band of a mean over seeds, empty for one run. ``dots``: nothing is known between them.
+    ``low`` and ``high`` are the band around a mean over seeds; they are empty for a single run. If ``dots`` is true,
+    the values are drawn as dots without lines, because nothing is known between them.
     """
 
     recipe: str
@@ -48,7 +49,10 @@ class Curve:
 
 @dataclass(frozen=True)
 class Curves:
-    """The curves to draw, and the number of others; ``every``: the steps between two values, if all runs agree."""
+    """The curves to draw, and the number of curves that are not drawn.
+
+    ``every`` is the number of steps between two values; None if it differs between runs.
+    """
 
     drawn: list[Curve]
     left_out: int = 0
@@ -62,7 +66,7 @@ def learning(study: Study, axes: Sequence[Axis], confidence: float = 0.95) -> Cu
     if not axes or runs.empty:
         return Curves([], len(runs))
     table = mean_curves(study, axes[0], confidence)
-    # A step at which only some of the seeds have an evaluation would make the mean jump.
+    # Use only steps at which all seeds have an evaluation, because otherwise the mean would jump.
     whole = (table["n"] == table.groupby(_CELL)["n"].transform("max")).to_numpy()
     places = {axis: table["x"] if axis == axes[0] else mean_curves(study, axis, confidence)["x"] for axis in axes}
     table = table.assign(**places)[whole]
@@ -83,7 +87,8 @@ def learning(study: Study, axes: Sequence[Axis], confidence: float = 0.95) -> Cu
 def rates(study: Study, axes: Sequence[Axis]) -> Curves:
     """Return the learning rate of one run of each recipe, control and SSR.
 
-    It is computed from the schedule in the run's config. If that is impossible, the logged rates are dots.
+    The learning rate is computed from the schedule in the run's config. If that is impossible, the curve has the logged
+    learning rates, drawn as dots.
     """
     runs = study.completed.drop_duplicates(_CELL)
     chosen = runs.iloc[spread_out(len(runs), MOST_CURVES)]
@@ -104,7 +109,10 @@ def rates(study: Study, axes: Sequence[Axis]) -> Curves:
 
 
 def _scheduled(reader: ConfigReader, row: Any, logged: dict[str, Any]) -> dict[str, Any] | None:
-    """Return the scheduled rates on every axis; samples, tokens and seconds are spread evenly over the steps."""
+    """Return the scheduled learning rates with their positions on every axis; None if they cannot be computed.
+
+    Positions in samples, tokens and seconds are interpolated: each step counts the same.
+    """
     folder = Path(row["folder"])
     try:
         config = reader.read(folder)

@@ -1,4 +1,4 @@
-"""The report's files for other programs: tables as CSV and Markdown, and everything as JSON."""
+"""The files of a report for other programs: tables as CSV, Markdown and LaTeX, and the whole content as JSON."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from ssr_hydra.studies.fitting import Fit
 __all__ = ["SCHEMA", "VERSION", "as_csv", "as_json", "as_latex", "as_markdown", "runs_csv", "table_csv"]
 
 SCHEMA, VERSION = "ssr-hydra/report", 2
-"""The format name and version in ``report.json``. The version grows when a key is removed or changes its meaning."""
+"""The format name and version in ``report.json``. The version grows if a key is removed or changes its meaning."""
 
 _LATEX = {
     **{char: rf"\{char}" for char in "&%$#_{}"},
@@ -37,7 +37,7 @@ _MARKDOWN = re.compile(r"([\\`*_{}\[\]()#+!|~^$-])")
 
 
 def table_csv(content: Content) -> str:
-    """Return a row per recipe, control and SSR, with all digits."""
+    """Return a CSV with a row for each recipe, control and SSR, and with all digits of each number."""
     columns = ["recipe", "control", "ssr", "n", "failed", "mean", "low", "high", "sd"]
     columns += ["steps", "samples", "tokens", "seconds", "total_seconds", "cost"]
     keys = ["recipe", "control", "ssr"]
@@ -46,12 +46,12 @@ def table_csv(content: Content) -> str:
 
 
 def runs_csv(content: Content) -> str:
-    """Return a row per run, including failed ones."""
+    """Return a CSV with a row for each run, including failed runs."""
     return as_csv(content.study.frame)
 
 
 def as_csv(frame: pd.DataFrame) -> str:
-    """Return a frame as CSV: exact numbers, and an apostrophe before text that a spreadsheet would compute."""
+    """Return a data frame as CSV, with all digits. Text that a spreadsheet would execute starts with an apostrophe."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(frame.columns)
@@ -61,7 +61,7 @@ def as_csv(frame: pd.DataFrame) -> str:
 
 
 def _cells(column: pd.Series) -> list[str]:
-    """Return the text of each cell; most columns without measurements have few different values."""
+    """Return the text of each cell. Text columns repeat values, so each distinct value is converted once."""
     if column.dtype.kind == "f":
         return [exact(value) for value in column.tolist()]
     codes, values = pd.factorize(column, use_na_sentinel=False)
@@ -70,7 +70,7 @@ def _cells(column: pd.Series) -> list[str]:
 
 
 def _cell(value: Any) -> str:
-    """Protect text that starts like a formula, which a spreadsheet would execute."""
+    """Return the text of a value. An apostrophe precedes text that a spreadsheet would execute as a formula."""
     if type(value) is str and value.isprintable() and value[:1].isalnum():  # the usual case
         return value
     if isinstance(value, bool):
@@ -86,7 +86,7 @@ def _cell(value: Any) -> str:
 
 
 def as_markdown(table: Table) -> str:
-    """Return a table for Markdown in which markup in names is escaped."""
+    """Return a table as Markdown. Markup in names is escaped."""
     rule = [("---:" if column.kind == "number" else "---") for column in table.columns]
     rows = [[_escaped(column.head) for column in table.columns], rule]
     rows += [[_escaped(cell.text) for cell in row.cells] for row in table.rows]
@@ -126,7 +126,7 @@ def _escaped(text: str) -> str:
 
 
 def as_json(content: Content) -> str:
-    """Return the whole content of the report for programs; a number that is not finite is null."""
+    """Return the whole content of the report as JSON. A number that is not finite becomes null."""
     options = {**asdict(content.options), "labels": dict(content.options.labels)} | {"reference": content.reference}
     choice = content.choice
     study = content.study
@@ -191,7 +191,7 @@ def as_json(content: Content) -> str:
 
 
 def _fit(fit: Fit) -> dict[str, Any]:
-    """Return a fit with its reasons as sentences."""
+    """Return a fit as plain data; the reasons for or against it are sentences."""
     tests = [
         {**asdict(test), "passed": test.passed, "reason": method_words.back_test_text(test, fit.kind)}
         for test in fit.back_tests
@@ -200,7 +200,7 @@ def _fit(fit: Fit) -> dict[str, Any]:
 
 
 def _block(value: Any) -> str:
-    """Return JSON of a key of the report, with an item of a list, or a key of a mapping, in each line."""
+    """Return a value as JSON, with each item of a list, or each key of a mapping, in a separate line."""
     if isinstance(value, dict) and value:
         items = [f"    {json.dumps(key)}: {json.dumps(item, allow_nan=False)}" for key, item in value.items()]
         return "{\n" + ",\n".join(items) + "\n  }"

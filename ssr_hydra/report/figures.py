@@ -1,4 +1,4 @@
-"""The figures of a report for print. The same records give the same bytes."""
+"""The figures of a report for print. The same records always give files with the same bytes."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["NAMES", "figures", "printable"]
 
 NAMES = ("frontier", "doublings", "tolerances", "learning_curves", "learning_rates")
-"""Names of the possible figures."""
+"""The names of all figures that a report can have."""
 
 _WIDTH, _HEIGHT = 6.3, 3.6  # inches: the text width of an article
 _MARKERS = ("o", "s", "D", "^", "v", "P", "h")
@@ -35,21 +35,21 @@ _LONGEST = 40
 _MOST_NAMES = 16
 _PALEST = 0.35
 _BAND = 0.15  # opacity of the band around a mean
-_BESIDE, _AS_LONG = 0.075, 0.004  # inches; and how close to its mean a run has to be
-# Between two recipes, and over all: shares of the distance between neighbouring SSRs. Lines may go further than marks
-# alone, since they show what belongs together.
+_BESIDE, _AS_LONG = 0.075, 0.004  # inches that a run's mark is moved if it is this close (as a fraction) to its mean
+# The offset between two recipes and the total offset, as fractions of the distance between neighbouring SSRs. With
+# lines the total may be larger, because lines show which marks belong together.
 _DODGE, _DODGES = 0.03, 0.1
 _LINE_DODGE, _LINE_DODGES = 0.06, 0.24
-_SHARED: tuple[Axis, ...] = ("ssr", "steps")  # axes on which recipes are at the very same places
-_MOST_PLACES = 40  # on a shared axis that get a tick each
-_AIR = 1.35  # factor between the outermost SSRs and the ends of a vertical axis
-_TICK_WIDTH, _CHAR_WIDTH, _TICK_GAP = 5.0 * 72, 5.8, 6.0  # points: of the axis, of a digit, between two numbers
+_SHARED: tuple[Axis, ...] = ("ssr", "steps")  # axes on which all recipes have the same positions
+_MOST_PLACES = 40  # maximum number of positions on a shared axis that get a tick each
+_AIR = 1.35  # ratio between the ends of a vertical SSR axis and the outermost SSRs
+_TICK_WIDTH, _CHAR_WIDTH, _TICK_GAP = 5.0 * 72, 5.8, 6.0  # in points: axis width, digit width, gap between two numbers
 _MOST_SHADES = 6
-_MOST_TOGETHER = 4  # recipes whose curves share axes
-_MOST_MULTIPLES, _COLUMNS, _MULTIPLE = 12, 3, 1.7  # small multiples; the height of a row in inches
+_MOST_TOGETHER = 4  # maximum number of recipes whose curves are drawn in the same axes
+_MOST_MULTIPLES, _COLUMNS, _MULTIPLE = 12, 3, 1.7  # small multiples: maximum number, columns, row height in inches
 _GREY = "#555555"
-_TINT = 0.6  # how much white is in the face of a mark that noise may have put behind
-_STRETCH, _MARGIN = 0.25, 0.06  # of what the points take: for the ends of intervals, and around all
+_TINT = 0.6  # fraction of white in a mark that may be dominated only by noise
+_STRETCH, _MARGIN = 0.25, 0.06  # space for the ends of intervals, and margin, as fractions of the range of the points
 _LABELS = {
     "ssr": "Scale schedule ratio (SSR)",
     "steps": "Optimizer steps",
@@ -61,7 +61,7 @@ _CLOCK = ((2 * 86400.0, 86400.0, "days"), (2 * 3600.0, 3600.0, "hours"), (120.0,
 
 
 def figures(content: Content) -> dict[str, Figure]:
-    """Return every figure of ``NAMES`` that has something to show."""
+    """Return a mapping from name to figure, for each figure of ``NAMES`` that has something to show."""
     _load_fonts()
     made = {"frontier": _figure(_frontier, content)}
     if not content.doublings.empty:
@@ -76,7 +76,7 @@ def figures(content: Content) -> dict[str, Figure]:
 
 
 def _load_fonts() -> None:
-    """Silence matplotlib's message about searching fonts, which it logs when first used on a machine."""
+    """Load matplotlib's fonts without the message that matplotlib logs when it is first used on a machine."""
     log = logging.getLogger("matplotlib.font_manager")
     before = log.level
     log.setLevel(logging.WARNING)
@@ -95,7 +95,7 @@ def _known() -> frozenset[int]:
 
 
 def printable(text: str) -> str:
-    r"""Return a name that matplotlib draws unchanged: no math, no character missing in its font, not too long.
+    r"""Return a name that matplotlib can draw: math is escaped, missing characters are replaced, long names are cut.
 
     Example:
         >>> print(printable("$x$"))
@@ -136,9 +136,9 @@ def _looks(content: Content) -> dict[tuple[str, str], dict[str, Any]]:
 
 
 def _legend(made: Figure, content: Content, others: Sequence[Line2D]) -> None:
-    """Draw the legend above the axes, where it covers nothing: recipes, if there are several, and other marks.
+    """Draw the legend above the axes, so that it covers no marks. It explains the marks, and the recipes if several.
 
-    The figure grows by its height.
+    The height of the figure increases by the height of the legend.
     """
     from matplotlib.lines import Line2D
 
@@ -166,7 +166,7 @@ def _draw_legend(made: Figure, handles: Sequence[Any], names: Sequence[str]) -> 
 
 
 def _frontier(axes: Axes, content: Content) -> list[Line2D]:
-    """Draw the frontier on the axis of equal budgets; on another axis a hollow mark might have no better point."""
+    """Draw the frontier on the axis of equal budgets. On a different axis, a hollow mark could have no better point."""
     table, axis = content.summary[content.summary["n"] > 0], content.equal
     divisor = _time_axis(axes, axis, table[axis])
     status = {(row.recipe, row.control, row.ssr): row.status for row in _rows(content.pareto)}
@@ -205,7 +205,10 @@ def _frontier(axes: Axes, content: Content) -> list[Line2D]:
 
 
 def _state(status: str) -> int:
-    """Return 0 on the frontier, 2 if dominated, 1 between; a loss by only one seed may be noise, so it counts as 1."""
+    """Return 0 for a point on the frontier, 2 for a dominated point, 1 for a point in between.
+
+    A point that loses in only one seed counts as 1, because the loss may be noise.
+    """
     return {"frontier": 0, "dominated": 2}.get(status, 1)
 
 
@@ -232,7 +235,7 @@ def _state_key(found: set[str]) -> list[Line2D]:
 
 
 def _distinct(values: Iterable[float]) -> list[float]:
-    """Return positions, ascending; those within a percent of each other count as one."""
+    """Return the positions in ascending order. Positions that differ by less than one percent count as one."""
     found: list[float] = []
     for value in sorted(value for value in values if math.isfinite(value) and value > 0):
         if not found or value > 1.01 * found[-1]:
@@ -241,13 +244,13 @@ def _distinct(values: Iterable[float]) -> list[float]:
 
 
 def _nudge(places: Sequence[float], place: int, count: int, each: float, over_all: float) -> float:
-    """Return the factor of the positions of one of several recipes, so that marks are side by side."""
+    """Return the factor that moves the positions of one of several recipes, so that their marks are side by side."""
     gap = float(np.diff(np.log2(places)).min(initial=1.0))
     return float(2 ** (gap * min(each, over_all / count) * (place - (count - 1) / 2)))
 
 
 def _level(axes: Axes, at: float, text: str) -> None:
-    """Draw a dashed line, with its name outside of the axes, where nothing crosses it."""
+    """Draw a dashed horizontal line, with its name outside of the axes, so that no curve crosses the name."""
     axes.axhline(at, color=_GREY, linewidth=0.8, linestyle=(0, (4, 3)), zorder=1)
     axes.annotate(
         text, (1.0, at), xycoords=("axes fraction", "data"), xytext=(4, 0), textcoords="offset points", ha="left",
@@ -256,7 +259,7 @@ def _level(axes: Axes, at: float, text: str) -> None:
 
 
 def _beside_means(content: Content, table: pd.DataFrame) -> pd.DataFrame:
-    """Yield runs of cells that have several, each with the mean of its cell."""
+    """Return the runs of each cell that has several runs, each row with the mean of its cell."""
     keys, axis = ["recipe", "control", "ssr"], content.equal
     runs = content.study.completed
     runs = runs[~runs.index.isin(content.study.summarized)]
@@ -267,7 +270,7 @@ def _beside_means(content: Content, table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _dots(axes: Axes, runs: pd.DataFrame, axis: str, divisor: float, colour: str) -> None:
-    """Draw each run at its position; one that took as long as its mean is moved so that the mark does not hide it."""
+    """Draw each run at its position. A run that is hidden by the mark of its mean is moved to the side."""
     from matplotlib.transforms import ScaledTranslation
 
     beside = (runs[axis] / runs["mean"] - 1).abs() < _AS_LONG
@@ -304,7 +307,7 @@ def _doublings(axes: Axes, content: Content) -> list[Line2D]:
 
 
 def _tolerances(axes: Axes, content: Content) -> list[Line2D]:
-    """Draw which SSR to run for each gain that a doubling must have: solid where it is certain."""
+    """Draw which SSR to run, against the gain that a doubling must have. The line is solid where the SSR is certain."""
     ends = [end for step in content.steps for end in (step.above, step.below) if 0 < end < math.inf]
     least, most = min(ends) / 2, max(ends) * 2
     looks = _looks(content)
@@ -346,7 +349,10 @@ def _tolerances(axes: Axes, content: Content) -> list[Line2D]:
 
 
 def _curve_figure(content: Content, curves: Sequence[Curve], label: str, every: int | None = None) -> Figure:
-    """Draw curves against steps, or the available axis: of more than four recipes each has its own axes."""
+    """Draw curves against steps, or against a different axis if there are no steps.
+
+    If there are more than four recipes, the curves of each recipe are drawn in separate axes.
+    """
     recipes = list(dict.fromkeys(curve.recipe for curve in curves))
     if len(recipes) <= _MOST_TOGETHER:
 
@@ -400,7 +406,10 @@ def _control_key(controls: Sequence[str]) -> list[Line2D]:
 
 
 def _lines(axes: Axes, content: Content, curves: Sequence[Curve], every_curve: Sequence[Curve]) -> list[Line2D]:
-    """Draw curves, their bands, and a single value as a point. Shorter runs are paler; return the key of the shades."""
+    """Draw curves with their bands; a curve with a single value is drawn as a point. Shorter runs have paler colours.
+
+    Return the legend entries that explain the shades.
+    """
     from matplotlib.lines import Line2D
 
     axis = content.counted[0]
@@ -429,7 +438,7 @@ def _lines(axes: Axes, content: Content, curves: Sequence[Curve], every_curve: S
 
 
 def _time_axis(axes: Axes, axis: str, values: Iterable[float]) -> float:
-    """Label the axis, and return the divisor of its values."""
+    """Label a time axis with its unit. Return the number by which to divide the values to get that unit."""
     if axis != "seconds":
         axes.set_xlabel(_LABELS[axis])
         return 1.0
@@ -440,7 +449,7 @@ def _time_axis(axes: Axes, axis: str, values: Iterable[float]) -> float:
 
 
 def _limit(axes: Axes, values: Iterable[float], ends: Iterable[float]) -> None:
-    """Set the range of the vertical axis by the points; very long intervals are cut."""
+    """Set the range of the vertical axis from the points. The ends of very long intervals are cut off."""
     points = [value for value in values if math.isfinite(value)]
     low, high = min(points), max(points)
     room = _STRETCH * (high - low) if high > low else math.inf
@@ -451,14 +460,14 @@ def _limit(axes: Axes, values: Iterable[float], ends: Iterable[float]) -> None:
 
 
 def _log(axes: Axes, axis: str, places: Sequence[float], vertical: bool = False) -> None:
-    """Set a logarithmic axis with plain numbers: at the positions of runs if they share them, or at round ones."""
+    """Set a logarithmic axis with plain numbers: at the positions of the runs if all recipes share them, else round."""
     from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter
 
     (axes.set_yscale if vertical else axes.set_xscale)("log")
     scale = axes.yaxis if vertical else axes.xaxis
     if axis in _SHARED and len(places) <= _MOST_PLACES:
         scale.set_major_locator(FixedLocator(_apart(places)))
-        scale.set_minor_locator(FixedLocator(places))  # a tick at each, and a number where it fits
+        scale.set_minor_locator(FixedLocator(places))  # a tick at each position, and a number where it fits
     else:
         narrow = len(places) > 1 and places[-1] < 10 * places[0]
         scale.set_major_locator(LogLocator(subs=(1.0, 1.5, 2.0, 3.0, 5.0, 7.0) if narrow else (1.0, 2.0, 5.0)))
@@ -471,7 +480,10 @@ def _tick(value: float) -> str:
 
 
 def _apart(places: Sequence[float], text: Callable[[float], str] = _tick) -> list[float]:
-    """Return those of ascending positions whose numbers do not overlap on a logarithmic axis; the ends first."""
+    """Return the positions whose numbers do not overlap on a logarithmic axis. Both ends are preferred.
+
+    The positions must be in ascending order.
+    """
     if len(places) < 2:
         return list(places)
     span = math.log(places[-1] / places[0])

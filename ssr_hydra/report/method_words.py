@@ -1,4 +1,4 @@
-"""Sentences about how an answer was obtained: method, notes on the runs, fits, and what the study took."""
+"""Sentences about how an answer was obtained: the method, notes on the runs, fits, and the cost of the study."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def _few(names: list[str]) -> str:
 
 
 def fit_reason(fit: Fit) -> str:
-    """Return why a fit is trusted, rejected or untested."""
+    """Return the reason why a fit is trusted, rejected or untested."""
     if not fit.back_tests or (fit.reason == "undetermined" and math.isnan(fit.rmse)):
         return f"The measured SSRs do not determine a {FIT_NAMES[fit.kind]}."
     text = back_test_text(fit.deciding, fit.kind)
@@ -77,7 +77,7 @@ def fit_reason(fit: Fit) -> str:
 
 
 def back_test_text(test: BackTest, kind: str) -> str:
-    """Return a prediction of a fit, the measured quality, and why the prediction failed."""
+    """Return a text with the prediction of a fit, the measured quality, and the reason why the prediction failed."""
     if test.outcome == "undetermined":
         return f"The SSRs up to {number(test.fitted_to)} do not determine a {FIT_NAMES[kind]}."
     text = (
@@ -96,7 +96,7 @@ def back_test_text(test: BackTest, kind: str) -> str:
 
 
 def fit_warnings(content: Content) -> list[str]:
-    """Return the fits that their back-tests reject: a few with the reason, many by name."""
+    """Return warnings about fits that their back-tests reject: with reasons if there are few, else only their names."""
     rejected = [fit for fit in content.fits if fit.verdict == "rejected"]
     if len(rejected) <= _MOST_FITS:
         return [
@@ -113,12 +113,12 @@ def fit_warnings(content: Content) -> list[str]:
 
 
 def cost_of_sweep(content: Content) -> str:
-    """Return what the study itself took, and after how many runs its answer has paid for it."""
+    """Return the cost of the study itself, and the number of runs after which its answer has saved that cost."""
     totals = content.totals
     text = f"The study took {totals['runs']:,.0f} runs, {totals['completed']:,.0f} of them completed"
     if totals["runs"] == 1:
         text = f"The study took 1 run, {'completed' if totals['completed'] else 'not completed'}"
-    if totals["train_seconds"] > 0:  # a table may not know
+    if totals["train_seconds"] > 0:  # a CSV may have no seconds
         text += f": {duration(totals['train_seconds'])} of training"
     whole = totals.get("total_seconds", math.nan)
     if whole > totals["train_seconds"]:
@@ -129,7 +129,7 @@ def cost_of_sweep(content: Content) -> str:
 
 
 def _break_even(content: Content) -> str:
-    """Return after how many runs at the recommended SSR, instead of the longest, the study has paid for itself."""
+    """Return a sentence: after how many runs at the recommended SSR, instead of the longest, the study is paid for."""
     choice = content.choice
     whole = content.totals.get("total_seconds", math.nan)
     if choice is None or "seconds" not in content.axes or not whole > 0:
@@ -146,7 +146,7 @@ def _break_even(content: Content) -> str:
 
 
 def method(content: Content) -> list[str]:
-    """Return how the numbers were computed, for those who have to defend them."""
+    """Return the sentences that explain how the numbers of the report were computed."""
     options, study = content.options, content.study
     better = "higher" if study.direction == "max" else "lower"
     is_table = bool(study.sources) and all(path.is_file() and path.name != RESULT for path in study.sources)
@@ -191,7 +191,7 @@ def method(content: Content) -> list[str]:
 
 
 def _equal_time(content: Content) -> list[str]:
-    """Return why budgets are equal as they are, unless the answer says so already."""
+    """Return why recipes are compared at equal steps or equal seconds; empty if the answer already says so."""
     time, equal = content.time, NAMES_OF_EQUAL[content.equal]
     if len(content.recommendations) < 2:
         return []

@@ -1,4 +1,4 @@
-"""Numbers as text for people: the same in the page, the tables and the terminal."""
+"""Format numbers for people, in the same way for the page, the tables and the terminal."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _CLOCK = ((2 * 86400.0, 86400.0, "d"), (2 * 3600.0, 3600.0, "h"), (120.0, 60.0, 
 
 
 def number(value: float, digits: int = 4) -> str:
-    """Format with this number of significant digits; whole numbers are not cut.
+    """Format a number with ``digits`` significant digits. Whole numbers keep all their digits.
 
     Example:
         >>> number(0.123456), number(1234567.0), number(3.0), number(2e-7), number(2230.0, 3)
@@ -37,7 +37,9 @@ def number(value: float, digits: int = 4) -> str:
 
 
 def exact(value: float) -> str:
-    """Format as short as possible without losing a bit; empty if there is none. For files that programs read.
+    """Format a number with as few digits as possible without losing precision; NaN becomes an empty text.
+
+    Used in files that programs read.
 
     Example:
         >>> exact(0.1), exact(4.0), exact(float("nan"))
@@ -49,7 +51,9 @@ def exact(value: float) -> str:
 
 
 def fixed(value: float, decimals: int) -> str:
-    """Format with this number of decimals, or four significant digits if those would not show it.
+    """Format a number with ``decimals`` decimals; a dash if it is not finite.
+
+    A number of 1e7 or more gets four significant digits instead, and so does any number if ``decimals`` is above 9.
 
     Example:
         >>> fixed(0.96321, 3), fixed(-0.0, 2)
@@ -63,7 +67,7 @@ def fixed(value: float, decimals: int) -> str:
 
 
 def signed(value: float, decimals: int) -> str:
-    """Format with its sign, for differences.
+    """Format a difference, with a plus or minus sign.
 
     Example:
         >>> signed(0.012, 3), signed(-0.5, 1)
@@ -74,7 +78,7 @@ def signed(value: float, decimals: int) -> str:
 
 
 def interval(low: float, high: float, decimals: int) -> str:
-    """Format both ends of an interval, or a dash if there is none.
+    """Format both ends of an interval; a dash if there is no interval.
 
     Example:
         >>> interval(0.5, 0.75, 2), interval(1.2, float("inf"), 1)
@@ -122,11 +126,13 @@ def duration(seconds: float) -> str:
 
 
 def decimals_for(values: Iterable[float], spreads: Iterable[float]) -> int:
-    """Return decimals that show two digits of the spread over seeds; four digits of the values without a spread.
+    """Return the number of decimals that shows two significant digits of the spread over seeds.
+
+    Without a spread, return the number of decimals that shows four significant digits of the values.
 
     Args:
         values: Qualities.
-        spreads: Standard deviations; those that are zero or NaN count for nothing.
+        spreads: Standard deviations. Values that are zero or NaN are ignored.
 
     Example:
         >>> decimals_for([0.961, 0.972], [0.0042, 0.0051]), decimals_for([77.07, 64.99], [])

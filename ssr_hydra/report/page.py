@@ -1,4 +1,4 @@
-"""The page: one HTML file that needs no network, in which whatever a study holds stays text."""
+"""The HTML page of a report: one file that needs no network. Names from a study are shown as text, never as markup."""
 
 from __future__ import annotations
 
@@ -27,21 +27,21 @@ from ssr_hydra.studies.intervals import VERDICT
 __all__ = ["embedded", "page", "policy"]
 
 MOST_ROWS = 300
-"""Maximum rows of a table in the page; the files have all of them."""
+"""Maximum number of rows of a table in the page. The CSV and Markdown files have all rows."""
 
 MEASURES = {"ssr": "SSR", "steps": "steps", "samples": "samples", "tokens": "tokens", "seconds": "time", "cost": "cost"}
-"""Names of axes."""
+"""A mapping from axis to its name in the page."""
 
 
 _RECIPES = ("paired", "crossings", "speedup", "equal_time", "target", "ranking")
 
 
 def page(content: Content, picture: bytes | None = None) -> str:
-    """Return the HTML of a report.
+    """Return the HTML page of a report.
 
     Args:
-        content: The content.
-        picture: An SVG of the frontier, shown if scripts are disabled.
+        content: The content of the report.
+        picture: An SVG of the frontier, which the page shows if scripts are disabled; None for no picture.
     """
     style, script = _file("report.css"), _file("chart.js") + _file("report.js")
     data = payload(content)
@@ -75,9 +75,10 @@ def page(content: Content, picture: bytes | None = None) -> str:
 
 
 def policy(style: str, script: str) -> str:
-    """Return the Content-Security-Policy: nothing is fetched, and only these style and script elements are used.
+    """Return the Content-Security-Policy of the page.
 
-    If a hostile name got into the page as markup, it would be neither run nor styled.
+    With this policy, a browser fetches nothing and uses only these two style and script elements. If a hostile name got
+    into the page as markup, the browser would neither run nor style it.
     """
     sources = {"script-src": script, "style-src": style}
     hashed = [
@@ -89,7 +90,7 @@ def policy(style: str, script: str) -> str:
 
 
 def embedded(value: Any) -> str:
-    r"""Return JSON for a script element, without ``<``, ``>``, ``&`` or line ends of JavaScript.
+    r"""Return a value as JSON for a script element, without ``<``, ``>``, ``&`` or line ends of JavaScript.
 
     So ``</script>`` and ``<!--``, which would end or change the script, cannot occur.
 
@@ -102,7 +103,7 @@ def embedded(value: Any) -> str:
 
 
 class _Trusted(str):
-    """Mark text of this package, or escaped by :func:`embedded`; jinja2 escapes everything else."""
+    """HTML that is safe: written by this package, or escaped by :func:`embedded`. jinja2 escapes all other text."""
 
     __slots__ = ()
 
@@ -133,12 +134,12 @@ def _environment() -> jinja2.Environment:
 
 
 def _shown(value: Any) -> Any:
-    """Return text for the page: every character visible, and minus signs as long as plus signs."""
+    """Return text for the page: invisible characters are made visible, and minus signs are as long as plus signs."""
     return visible(value) if type(value) is str else value
 
 
 def _parts(text: str) -> list[str]:
-    """Return a name that may wrap in a narrow window, after ``_`` and ``/``."""
+    """Split a name after ``_`` and ``/``, where a browser may wrap it in a narrow window."""
     return re.split(r"(?<=[_/])(?=.)", visible(text))
 
 
@@ -179,7 +180,7 @@ def _facts(content: Content) -> list[tuple[str, str, str]]:
 def _sections(
     shown: Mapping[str, Table], data: Mapping[str, Any], has_setup: bool, has_details: bool
 ) -> list[tuple[str, str]]:
-    """Return the sections of the page that are not empty: their ids and names."""
+    """Return the id and the name of each section of the page that is not empty."""
     found = [
         ("details", "About the answer", has_details),
         ("setup", "What was run", has_setup),

@@ -1,4 +1,4 @@
-"""The data of the page's script, as plain lists; of very many runs only a stated part."""
+"""The data for the script of the page, as plain lists. The number of runs is limited."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _FIT_POINTS = 61
 
 
 def payload(content: Content) -> dict[str, Any]:
-    """Return columns and curves by name; numbers that are not finite are None."""
+    """Return the data of the page: columns of points, and curves, by name. Numbers that are not finite are None."""
     study = content.study
     arms = {pair: place for place, pair in enumerate(content.arms)}
     hues = {recipe: place for place, recipe in enumerate(study.recipes)}
@@ -34,7 +34,7 @@ def payload(content: Content) -> dict[str, Any]:
         "direction": study.direction,
         "ssr_label": visible(content.ssr_label),
         "axes": list(content.axes),
-        "axis": content.equal,  # for example if the answer is at equal steps, whose chart then comes first
+        "axis": content.equal,  # the page first shows the chart on this axis
         "confidence": content.options.confidence,
         "price": content.options.price_per_hour,
         "tolerance": content.tolerance,
@@ -71,9 +71,12 @@ def payload(content: Content) -> dict[str, Any]:
 
 
 def _runs(content: Content, arms: dict[tuple[str, str], int]) -> tuple[dict[str, list[Any]], int]:
-    """Return a point per completed run; of too many, those spread evenly over each cell's range, including its ends."""
+    """Return the points of the completed runs, as columns, and the number of runs that are left out.
+
+    If there are too many runs, the points are spread evenly over the range of each cell, including both ends.
+    """
     frame = content.study.completed
-    frame = frame[~frame.index.isin(content.study.summarized)]  # means, which are no runs
+    frame = frame[~frame.index.isin(content.study.summarized)]  # remove rows that are means rather than runs
     kept = frame
     if len(frame) > MOST_RUNS:
         share = MOST_RUNS / len(frame)
@@ -105,7 +108,7 @@ def _cells(content: Content, arms: dict[tuple[str, str], int]) -> list[dict[str,
 
 
 def _fits(content: Content, arms: dict[tuple[str, str], int]) -> list[dict[str, Any]]:
-    """Return each fit over the measured range; a trusted one also up to twice as far, marked as a prediction."""
+    """Return the curve of each fit over the measured range. For a trusted fit, add a prediction up to twice as far."""
     found = []
     for fit in content.fits:
         low, high = fit.measured
@@ -132,7 +135,7 @@ def _fit_points(fit: Any, ssrs: Any, rows: pd.DataFrame, axes: Iterable[Axis]) -
         if axis == "ssr":
             points[axis] = [float(ssr) for ssr in ssrs]
             continue
-        # Time per SSR hardly changes with SSR; beyond the last measured SSR its value is used.
+        # The time per SSR is almost constant, so beyond the last measured SSR its last value is used.
         rate = np.log(rows[axis].to_numpy(dtype=float)) - known
         points[axis] = [float(ssr * math.exp(np.interp(math.log(ssr), known, rate))) for ssr in ssrs]
     return points
@@ -151,7 +154,7 @@ def _rows(frame: pd.DataFrame) -> Iterable[Any]:
 
 def _finite(value: Any) -> Any:
     if isinstance(value, float):
-        # Seven digits are more than a screen can show, and take half the bytes.
+        # Seven digits are more than a screen can show, and need only half the bytes of all digits.
         return float(f"{value:.7g}") if math.isfinite(value) else None
     if isinstance(value, dict):
         return {key: _finite(item) for key, item in value.items()}

@@ -1,4 +1,4 @@
-"""The figures of a report, one by one, for a notebook."""
+"""Draw single figures of a report, for example in a notebook."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def frontier(study: Study, **options: Any) -> Figure:
 
     Args:
         study: The study.
-        options: Those of :class:`ssr_hydra.report.Options`.
+        options: The options of :class:`ssr_hydra.report.Options`.
 
     Example:
         >>> from ssr_hydra.studies import load
@@ -30,22 +30,22 @@ def frontier(study: Study, **options: Any) -> Figure:
 
 
 def doublings(study: Study, **options: Any) -> Figure:
-    """Draw what each doubling gains; see :func:`frontier`."""
+    """Draw the gain of each doubling of the training; see :func:`frontier` for the arguments."""
     return _figure("doublings", study, options)
 
 
 def tolerances(study: Study, **options: Any) -> Figure:
-    """Draw which SSR to run for each gain that a doubling must have; see :func:`frontier`."""
+    """Draw which SSR to run, against the gain that a doubling must have; see :func:`frontier` for the arguments."""
     return _figure("tolerances", study, options)
 
 
 def learning_curves(study: Study, **options: Any) -> Figure:
-    """Draw the metric over training; see :func:`frontier`."""
+    """Draw the metric over training; see :func:`frontier` for the arguments."""
     return _figure("learning_curves", study, options)
 
 
 def learning_rates(study: Study, **options: Any) -> Figure:
-    """Draw the learning rates of the schedules; see :func:`frontier`."""
+    """Draw the learning rates of the schedules; see :func:`frontier` for the arguments."""
     return _figure("learning_rates", study, options)
 
 

@@ -1,4 +1,4 @@
-"""The learning rate of a run, computed from the schedule in its config: exact, with the warmup."""
+"""Compute the learning rate of a run at every step from the schedule in its config."""
 
 from __future__ import annotations
 
@@ -25,26 +25,27 @@ from ssr_hydra.time import TimeUnit
 
 __all__ = ["build_scheduler", "scheduled_rates"]
 
-# A config names its scheduler by the path of a class; no other class is made, because a config is only data.
+# A config names its scheduler by the path of a class. No other class is created, because a config must not run code.
 _KINDS: list[Any] = [*(row.scheduler for row in ROWS), Phase]
 _CLASSES = {f"ssr_hydra.schedulers.{kind.__name__}": kind for kind in _KINDS}
 _MOST_COMPARED = 50
 _PIECES = 257
-_STRAIGHT = 1 / 2000  # of the learning rate in the config
-_EQUAL = 1e-6  # relative: the logged rate is a float32 under some precisions
+_STRAIGHT = 1 / 2000  # largest error of a straight line, as a fraction of the learning rate in the config
+_EQUAL = 1e-6  # relative tolerance, because with some precisions the logged rate is a float32
 
 
 def scheduled_rates(folder: Path, config: Config, logged: Mapping[str, Any]) -> tuple[list[float], list[float]] | None:
-    """Return steps and learning rates of a run: the rate of the batch after each step.
+    """Return steps and learning rates of a run. A rate belongs to the batch after its step.
 
     Args:
         folder: The run's folder.
-        config: Its config.
-        logged: Its logged ``steps`` and ``lr``, which the computed rates must equal.
+        config: The run's config.
+        logged: The logged ``steps`` and ``lr`` of the run. The computed rates must be equal to them.
 
     Returns:
-        None if the config has no schedule of this package, has several, or the log contradicts it: for example after a
-        resume with ``resume.on_change=rescale``, or if the schedule steps by epochs.
+        The steps and the rates. None if the config has no schedule of this package, or has several, or if the log
+        contradicts the schedule: for example after a resume with ``resume.on_change=rescale``, or if the schedule
+        steps by epochs.
     """
     try:
         record = RunResult.load(folder / RESULT)
@@ -70,7 +71,7 @@ def scheduled_rates(folder: Path, config: Config, logged: Mapping[str, Any]) -> 
 
 
 def _by_batch(scheduler: Any, max_duration: str, ssr: Any, rates: Mapping[str, Any]) -> Callable[[int], float] | None:
-    """Return the multiplier of each batch of a run; None if the length of a batch is unknown."""
+    """Return a function from batch to multiplier; None if the size of a batch in the schedule's unit is unknown."""
     whole = State(max_duration=max_duration).max_duration
     assert whole is not None
     per_batch = _per_batch(whole.unit, rates)
@@ -84,7 +85,7 @@ def _by_batch(scheduler: Any, max_duration: str, ssr: Any, rates: Mapping[str, A
 
 
 def _bends(alpha: Callable[[int], float], steps: int) -> list[int]:
-    """Return the batches between which the multiplier is a straight line: more of them where it bends or jumps."""
+    """Return batches between which the multiplier is almost a straight line. They are dense where it bends or jumps."""
     places = [round(place) for place in np.linspace(0, steps - 1, min(steps, _PIECES))]
     waiting = list(pairwise(places))
     exact = set(places)
@@ -107,7 +108,7 @@ def _bends(alpha: Callable[[int], float], steps: int) -> list[int]:
 
 
 def build_scheduler(node: Any) -> Any:
-    """Return the scheduler that a node of a config describes; None if it is not one of this package."""
+    """Return the scheduler that a config node describes; None if the scheduler is not one of this package."""
     if isinstance(node, list):
         parts = [build_scheduler(part) for part in node]
         if not parts or None in parts:
@@ -131,7 +132,7 @@ def _argument(value: Any) -> Any:
 
 
 def _per_batch(unit: TimeUnit, rates: Mapping[str, Any]) -> Fraction | None:
-    """Return the length of a batch in a unit; None if it is unknown."""
+    """Return the size of a batch in a unit of time; None if it is unknown."""
     if unit is TimeUnit.BATCH:
         return Fraction(1)
     if unit is TimeUnit.EPOCH:
@@ -141,7 +142,7 @@ def _per_batch(unit: TimeUnit, rates: Mapping[str, Any]) -> Fraction | None:
 
 
 def _equals(alpha: Callable[[int], float], lr: float, logged: Mapping[str, Any]) -> bool:
-    """Whether the logged rates are those of the schedule: the log of step n has the rate of batch n - 1."""
+    """Whether the logged rates equal those of the schedule. The log of step n has the rate of batch n - 1."""
     return all(
         abs(lr * alpha(round(logged["steps"][place]) - 1) - logged["lr"][place]) <= _EQUAL * abs(lr)
         for place in spread_out(len(logged["lr"]), _MOST_COMPARED)

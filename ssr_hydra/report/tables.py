@@ -1,4 +1,4 @@
-"""The tables of a report, as text in cells: the same in the page, Markdown and terminal."""
+"""The tables of a report, with text in each cell. The page, the Markdown files and the terminal use the same tables."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _STATUS = {
 
 @dataclass(frozen=True)
 class Cell:
-    """The text of a cell; ``tone`` is ``good``, ``bad`` or empty, ``note`` is shown on hover."""
+    """The text of a cell. ``tone`` is ``good``, ``bad`` or empty; the page shows ``note`` when the mouse is over it."""
 
     text: str
     tone: str = ""
@@ -38,7 +38,10 @@ class Cell:
 
 @dataclass(frozen=True)
 class Column:
-    """The head of a column; ``kind``: ``number``, ``name``, ``text`` or ``wide``; ``extra`` ones are dropped first."""
+    """The head of a column. ``kind`` is ``number``, ``name``, ``text`` or ``wide``.
+
+    If a table is too wide, columns with ``extra`` are dropped first.
+    """
 
     head: str
     kind: str = "number"
@@ -47,7 +50,7 @@ class Column:
 
 @dataclass(frozen=True)
 class Row:
-    """Cells of a row, its (recipe, control), and whether it is the recommended one."""
+    """The cells of a row, its pair (recipe, control), and whether the report recommends it."""
 
     cells: tuple[Cell, ...]
     of: tuple[str, str] | None = None
@@ -56,7 +59,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Table:
-    """Columns and rows; ``more`` is the number of omitted rows."""
+    """A table: its columns and rows. ``more`` is the number of rows that are omitted."""
 
     columns: tuple[Column, ...]
     rows: tuple[Row, ...] = field(default=())
@@ -66,12 +69,12 @@ class Table:
         return bool(self.rows)
 
     def first(self, most: int) -> Table:
-        """Return at most this number of rows, and count the others."""
+        """Return the table with at most ``most`` rows; ``more`` then counts the omitted rows."""
         return Table(self.columns, self.rows[:most], self.more + max(0, len(self.rows) - most))
 
 
 def tables(content: Content) -> dict[str, Table]:
-    """Return every table by its name."""
+    """Return a mapping from name to table, with all tables of the report."""
     return {
         "main": main_table(content),
         "steps": steps_table(content),
@@ -90,7 +93,7 @@ def tables(content: Content) -> dict[str, Table]:
 
 
 def main_table(content: Content) -> Table:
-    """Return each recipe and SSR: quality with its interval, time, and whether it is on the frontier."""
+    """Return a table with a row for each recipe and SSR: quality with interval, time, and frontier status."""
     axes, length = content.axes, content.study.length
     shown = [axis for axis in ("steps", "samples", "tokens", "seconds", "cost") if axis in axes]
     heads = {"seconds": "training", "cost": "cost"}
@@ -101,7 +104,7 @@ def main_table(content: Content) -> Table:
         Column("seeds"),
         Column(content.objective),
         Column(f"{percent(content.options.confidence)} interval"),
-        # If there are seconds, these columns only show what they were spent on.
+        # If there are seconds, these columns are less important, because they only explain the seconds.
         *(Column(heads.get(axis, axis), extra=axis in ("samples", "tokens") or _spent(axis, shown)) for axis in shown),
         Column("frontier", "text"),
     )
@@ -129,7 +132,7 @@ def _spent(axis: str, shown: Sequence[str]) -> bool:
 
 
 def steps_table(content: Content) -> Table:
-    """Return what to run as a function of the tolerance; empty if the tolerance decides nothing."""
+    """Return a table of what to run for each range of tolerances; empty if the choice is always the same."""
     if len(content.steps) < 2:
         return Table(())
     columns = (
@@ -169,7 +172,7 @@ def _doublings(content: Content) -> Table:
 
 
 def _against(row: Any, tolerance: float, sure: float) -> Cell:
-    """Return whether a doubling is worth its time, and whether that is certain."""
+    """Return a cell that says whether a doubling is worth its time, and whether that is certain."""
     if math.isnan(row.low):
         return Cell(f"{'above' if row.gain >= tolerance else 'below'}, noise unknown")
     if row.sure_low > tolerance:
@@ -231,7 +234,7 @@ def _speedup(content: Content) -> Table:
 
 
 def _equal_time(content: Content) -> Table:
-    """Return a row per recipe, and a column per budget: that of each SSR of the reference."""
+    """Return a table with a row for each recipe, and a column for the budget of each SSR of the reference recipe."""
     frame = content.equal_time
     if frame.empty or len(content.arms) < 2:
         return Table(())
@@ -297,7 +300,7 @@ def _crossings(content: Content) -> Table:
 
 
 def _ranking(content: Content) -> Table:
-    """Return how well short runs rank the recipes; empty for fewer than three recipes."""
+    """Return a table that shows how well short runs rank the recipes; empty for fewer than three recipes."""
     columns = (Column("at SSR"), Column("pairs of recipes"), Column("in the order of the longest runs"))
     rows = [
         Row((Cell(number(row.ssr)), Cell(f"{row.pairs}"), Cell(f"{row.agree:.0%}", "bad" if row.agree <= 0.5 else "")))
@@ -308,7 +311,7 @@ def _ranking(content: Content) -> Table:
 
 
 def _target(content: Content) -> Table:
-    """Return the time that each recipe needs to reach the target, and its ratio to the fastest recipe."""
+    """Return a table of the time that each recipe needs to reach the target, and its ratio to the fastest recipe."""
     reached = []
     for best in content.recommendations:
         if best.target_ssr is not None:
@@ -408,7 +411,7 @@ def _rows(frame: pd.DataFrame) -> Iterable[Any]:
 
 
 def _ordered(content: Content, frame: pd.DataFrame) -> Sequence[Any]:
-    """Return recipes in the order of the study, each before its controls, then by SSR."""
+    """Return the rows in the order of the study: each recipe before its controls, then by SSR."""
     summary = content.summary  # has recipes without a quality as well, after all others
     pairs = dict.fromkeys([*content.arms, *zip(summary["recipe"], summary["control"], strict=True)])
     order = {pair: place for place, pair in enumerate(pairs)}

@@ -1,4 +1,4 @@
-"""The report in a terminal: the answer, and the table in as many columns as fit."""
+"""Print the report in a terminal: the answer, and the table with as many columns as fit."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ _ASCII = str.maketrans({"\N{EN DASH}": "-", "≤": "<", "≥": ">", "∞": "inf"
 
 
 def report_text(content: Content, width: int = 80, colour: bool = False, stream: TextIO | None = None) -> str:
-    """Return the table, the answer as sentences, and the problems, with no line wider than ``width``.
+    """Return the report as text, with no line wider than ``width``: the table, the answer, and problems of runs.
 
     Args:
-        content: The content.
+        content: The content of the report.
         width: Width of the terminal, in columns.
         colour: Whether to use the terminal's colours.
-        stream: The output; characters that its encoding lacks are written in ASCII.
+        stream: The output; characters that its encoding does not have are replaced by ASCII. None keeps all characters.
     """
     paint = _paint if colour else _plain
     lines = [as_text(main_table(content), width, colour), ""]
@@ -52,7 +52,7 @@ def report_text(content: Content, width: int = 80, colour: bool = False, stream:
 
 
 def problem_lines(problems: Sequence[Problem], width: int) -> list[str]:
-    """Return the problems of runs, a line each; of many the first few of each kind, and the number of others."""
+    """Return a line for each problem of a run. If there are many, return the first few of each kind and a count."""
     kinds = list(dict.fromkeys(problem.kind for problem in problems))
     most = _MOST_PROBLEMS if len(problems) <= _MOST_PROBLEMS else max(1, _MOST_PROBLEMS // len(kinds))
     lines = []
@@ -66,7 +66,7 @@ def problem_lines(problems: Sequence[Problem], width: int) -> list[str]:
 
 
 def encodable(text: str, stream: TextIO | None) -> str:
-    """Return characters that a stream's encoding lacks in ASCII."""
+    """Return a text in which ASCII replaces the characters that the encoding of the stream does not have."""
     encoding = getattr(stream, "encoding", None) or "utf-8"
     try:
         text.encode(encoding)
@@ -76,17 +76,17 @@ def encodable(text: str, stream: TextIO | None) -> str:
 
 
 def terminal(stream: TextIO) -> tuple[int, bool]:
-    """Return the width and whether to use colours: a file or a pipe gets plain text of a fixed width."""
+    """Return the width of the output, and whether to use colours. Files and pipes have a fixed width and none."""
     if not stream.isatty():
         return int(os.environ["COLUMNS"]) if os.environ.get("COLUMNS", "").isdigit() else _PLAIN_WIDTH, False
     return shutil.get_terminal_size().columns, "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb"
 
 
 def as_text(table: Table, width: int = 80, colour: bool = False) -> str:
-    """Return a table of aligned columns that is no wider than the terminal.
+    """Return a table as text with aligned columns, no wider than ``width``.
 
-    First, less important columns are dropped. Then names are cut, except a control's own name, which distinguishes two
-    rows. At last, columns at the end are dropped.
+    If the table is too wide, less important columns are dropped first. Then names are cut, but not the name of a
+    control, which distinguishes two rows. If that is not enough, columns at the end are dropped.
     """
     shown = table.first(_MOST_ROWS)
     places = list(range(len(table.columns)))
@@ -102,7 +102,7 @@ def as_text(table: Table, width: int = 80, colour: bool = False) -> str:
     for place in [i for i, column in enumerate(table.columns) if column.extra][::-1]:
         if total() > width:
             places.remove(place)
-    if total() > width:  # eval/accuracy is accuracy
+    if total() > width:  # shorten eval/accuracy to accuracy
         heads = [head.rpartition("/")[2] for head in heads]
     if total() > width:
         _cut(texts, heads, table, width - total())
@@ -120,7 +120,7 @@ def as_text(table: Table, width: int = 80, colour: bool = False) -> str:
 
 
 def _cut(texts: list[list[str]], heads: list[str], table: Table, over: int) -> None:
-    """Cut the middle of names, because both their starts and ends distinguish them."""
+    """Cut long names in the middle, because names can differ at the start or at the end."""
     for place, column in enumerate(table.columns):
         if column.kind != "name":
             continue
@@ -145,7 +145,7 @@ def _line(cells: Sequence[str], places: Sequence[int], sizes: Sequence[int], tab
 
 
 def wrapped(text: str, width: int) -> list[str]:
-    """Return text in lines that are no wider."""
+    """Split a text into lines that are not wider than ``width``."""
     return textwrap.wrap(visible(text), max(20, width), break_on_hyphens=False) or [""]
 
 

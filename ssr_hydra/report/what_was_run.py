@@ -1,4 +1,4 @@
-"""What was run: the model, the data and the optimizer, as far as it is in the folders of the runs."""
+"""Facts about the runs of a study: the model, the data, the optimizer and so on, read from the folders of the runs."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ __all__ = ["setup"]
 
 _LONGEST = 400
 _MOST_BYTES = 100_000
-_MOST_READ = 64  # folders: one per study, recipe and control is enough for what all of its runs share
+_MOST_READ = 64  # maximum number of folders to read: one for each study, recipe and control
 _MOST_NAMED = 8
 _APART = ("name", "logger", "checkpoint", "resume", "debug", "hydra", "trainer.progress", "study", "study_report")
 
 
 def setup(content: Content) -> list[tuple[str, str]]:
-    """Return the known facts by name.
+    """Return the known facts as pairs of name and text.
 
     Example:
         >>> from ssr_hydra.studies import load
@@ -50,9 +50,9 @@ def setup(content: Content) -> list[tuple[str, str]]:
 
 
 def _table(path: Path) -> str:
-    """Return name and columns of a table from elsewhere."""
+    """Return the name and the columns of a CSV file."""
     try:
-        with path.open("rb") as file:  # a regular file, or it would not be a source
+        with path.open("rb") as file:  # it was checked before that the path is a regular file
             head = file.readline(_MOST_BYTES).decode("utf-8-sig")
     except (OSError, ValueError):
         return path.name
@@ -87,7 +87,7 @@ def _config(reader: ConfigReader, folder: Path) -> Config | None:
 
 
 def _by_recipe(texts: Mapping[str, str]) -> str:
-    """Return a value once if it is the same for all recipes."""
+    """Return one text for the values of all recipes; a value that is the same for all recipes appears only once."""
     if len(set(texts.values())) == 1:
         return next(iter(texts.values()))
     shown = [f"{recipe}: {text or 'none'}" for recipe, text in texts.items()]
@@ -97,7 +97,7 @@ def _by_recipe(texts: Mapping[str, str]) -> str:
 
 
 def _component(node: Any, without: Sequence[str] = ()) -> str:
-    """Return a node of a config as text: its class without its path, and the arguments that are set."""
+    """Return a config node as text: the name of its class, and the arguments that are set."""
     if isinstance(node, list):
         return " + ".join(filter(None, (_component(item, without) for item in node)))
     if not isinstance(node, Mapping):
@@ -123,11 +123,11 @@ def _plain(value: Any) -> str:
     if isinstance(value, float):
         return number(value, 6)
     text = str(value)
-    return "" if "${" in text else text  # shown elsewhere
+    return "" if "${" in text else text  # the value that the interpolation refers to is shown elsewhere
 
 
 def _rates(node: Any) -> str:
-    """Return each learning rate once, in the order of the config."""
+    """Return the different learning rates as text, in the order of the config."""
     found: dict[str, None] = {}
 
     def walk(node: Any) -> None:
@@ -145,7 +145,7 @@ def _rates(node: Any) -> str:
 
 
 def _data(config: Config, folder: Path) -> str:
-    """Return the class of the data, and the record's description of what was read."""
+    """Return the class of the data set, and the description of the read data from the run's record."""
     said = _component(config.get("data.train"))
     try:
         read = (RunResult.load(folder / RESULT).data or {}).get("dataset")
@@ -160,11 +160,11 @@ def _data(config: Config, folder: Path) -> str:
 
 
 def _length(content: Content, runs: pd.DataFrame) -> str:
-    """Return the length of a run of SSR 1: its max_duration, and its steps and samples computed from measured runs."""
+    """Return the length of a run with SSR 1: its max_duration, and its steps and samples computed from other runs."""
     lengths = [str(text) for text in runs["max_duration"].unique() if isinstance(text, str) and text]
     parts = [_listed(lengths)] if lengths else []
     whole = runs[runs["ssr"] == 1.0]
-    longest = runs[runs["ssr"] == runs["ssr"].max()]  # the least value has the smallest rounding
+    longest = runs[runs["ssr"] == runs["ssr"].max()]  # the rounding error of steps / ssr is smallest here
     for name in ("steps", "samples", "tokens", "seconds"):
         if name not in content.axes:
             continue
@@ -181,7 +181,7 @@ def _count(value: float) -> str:
 
 
 def _overrides(content: Content, firsts: pd.DataFrame) -> list[tuple[str, str]]:
-    """Return the overrides of each study as for a sweep, with all values of each key."""
+    """Return the overrides of each study in the form of a sweep: each key with all of its values."""
     texts: dict[str, list[str]] = {}
     for study, rows in content.study.completed.groupby("study", sort=False):
         given: dict[str, dict[str, None]] = {}

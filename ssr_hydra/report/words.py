@@ -31,14 +31,14 @@ __all__ = ["answer", "certainty", "details", "equal_time_text", "headline", "oth
 
 _MOST_OTHERS = 8
 _MOST_SENTENCES = 5
-# Names of a run and of its control in a comparison.
+# For each control: what to call a scaled run, and what to call a run with that control.
 _SIDES = {"truncate": ("scaling", "truncation"), "scale_warmup": ("the fixed warmup", "the scaled warmup")}
 _MOST_CROSSINGS = 3
 _MOST_OUTLIERS = 3
 
 
 def headline(content: Content) -> str:
-    """Return what to run, in at most 15 words that name the recipe."""
+    """Return the recommendation in at most 15 words, with the name of the recipe."""
     choice = content.choice
     if choice is None:
         return "No recommendation: only controls have completed."
@@ -73,7 +73,7 @@ def _open_names(choice: Choice) -> str:
 
 
 def answer(content: Content) -> list[str]:
-    """Return at most five sentences below the headline; :func:`details` has the others."""
+    """Return the sentences below the headline, at most five. :func:`details` returns the others."""
     choice = content.choice
     if choice is None:
         return ["The report recommends runs that are scaled, and this study has only controls."]
@@ -82,7 +82,7 @@ def answer(content: Content) -> list[str]:
 
 
 def details(content: Content) -> list[tuple[str, list[str]]]:
-    """Return everything else about the answer: headings, each with its sentences."""
+    """Return the remaining sentences about the answer, as pairs of heading and sentences."""
     choice = content.choice
     if choice is None:
         return []
@@ -109,7 +109,7 @@ def _about_choice(content: Content, choice: Choice) -> list[str]:
 
 
 def others(content: Content) -> list[str]:
-    """Return what is recommended for the recipes that were not chosen, a paragraph each."""
+    """Return a paragraph for each recipe that was not chosen, with the recommendation for that recipe."""
     chosen = None if content.choice is None else content.choice.recipe
     rest = [each for each in content.recommendations if each.recipe != chosen]
     paragraphs = [
@@ -141,14 +141,14 @@ def tolerances(above: float, below: float) -> str:
 
 
 def _by_tolerance(content: Content) -> str:
-    """Return where the choice for each tolerance is."""
+    """Return a sentence that says where the report shows the choice for each tolerance."""
     if len(content.steps) == 1:
         return "This holds for every gain that you may require of a doubling."
     return f"The table below has a row for each required gain per doubling; {_command(content)} picks one."
 
 
 def _gain(content: Content, best: Recommendation) -> str:
-    """Return the gain on which the SSR of a recipe rests."""
+    """Return a sentence about the gain of the doubling that decides the SSR of a recipe."""
     if math.isnan(best.gain):
         return f"No doubling of the SSR of {best.recipe} was measured, so the gain of longer runs is unknown."
     gain = f"{signed(best.gain, content.decimals)}{_ends(content, best.low, best.high)}"
@@ -169,7 +169,7 @@ def _ends(content: Content, low: float, high: float) -> str:
 
 
 def _ssr_details(content: Content, best: Recommendation) -> list[str]:
-    """Return what limits the certainty of the SSR of a recipe."""
+    """Return sentences about the reasons why the SSR of a recipe is uncertain."""
     series = find_series(content.study, best.recipe, "recipe")
     table = content.doublings
     table = table[(table["recipe"] == best.recipe) & (table["control"] == "")]
@@ -203,7 +203,7 @@ def _ssr_details(content: Content, best: Recommendation) -> list[str]:
 
 
 def _batch(batch: Batch) -> str:
-    """Return a number of seeds with its range."""
+    """Return a text with an estimated number of seeds and its range."""
     seeds = "1 more seed" if batch.more == 1 else f"{batch.more:,} more seeds"
     return seeds if batch.least == batch.most else f"{seeds} ({batch.least:,} to {batch.most:,})"
 
@@ -214,7 +214,7 @@ def _half(content: Content, best: Recommendation) -> str:
 
 
 def _target(content: Content, best: Recommendation) -> list[str]:
-    """Return whether and where a recipe reaches the target, unless :func:`_soonest` says so."""
+    """Return whether and at which SSR a recipe reaches the target; empty if :func:`_soonest` already says so."""
     if best.target is None:
         return []
     series = find_series(content.study, best.recipe, "recipe")
@@ -246,7 +246,7 @@ def _target_ends(best: Recommendation) -> str:
 
 
 def _rivals(content: Content, choice: Choice) -> list[str]:
-    """Compare the choice with every other recipe that gets as much time."""
+    """Return sentences that compare the choice with every other recipe at the same budget."""
     if not choice.rivals:
         if len(content.recommendations) > 1:
             return [f"No other recipe was measured at equal {_time(content)} ({_budget(content, choice)})."]
@@ -294,7 +294,7 @@ def _rival_details(content: Content, choice: Choice) -> list[str]:
 
 
 def _diverged(content: Content, choice: Choice) -> list[str]:
-    """Return which recipes had runs that diverged at the chosen SSR, and their means if those runs count."""
+    """Return sentences about recipes with diverged runs at the chosen SSR, and their means if these runs count."""
     table = content.summary
     table = table[(table["control"] == "") & (table["ssr"] == choice.ssr) & (table["survived"] < 1)]
     if table.empty:
@@ -311,21 +311,21 @@ def _diverged(content: Content, choice: Choice) -> list[str]:
 
 
 def _command(content: Content) -> str:
-    """Return how to set a tolerance: the whole command for folders of studies, else its option."""
+    """Return the command that sets a tolerance; only its option if the report is not from folders of studies."""
     option = "--tolerance X"
     sources = content.study.sources
     if not sources or not all(Path(source).is_dir() for source in sources):
-        return option  # a table, whose command names its columns
+        return option  # the report is from a CSV, whose whole command would also have to name the columns
     return f"ssr-report {' '.join(shlex.quote(str(source)) for source in sources)} {option}"
 
 
 def _time(content: Content) -> str:
-    """Return what budgets are equal in; without times the report must not say "equal time"."""
+    """Return the name of the axis of equal budgets. A report without times must not say "equal time"."""
     return "time" if "seconds" in content.axes else NAMES_OF_EQUAL[content.equal]
 
 
 def _budget(content: Content, choice: Choice) -> str:
-    """Return the SSR of a choice, its steps and its seconds."""
+    """Return a text with the SSR, the steps and the seconds of a choice."""
     parts = [f"SSR {number(choice.ssr, 3)}"]
     if content.equal == "steps":
         parts.append(f"{choice.budget:,.0f} steps")
@@ -343,7 +343,7 @@ def _seconds(content: Content, choice: Choice) -> float:
 
 
 def equal_time_text(content: Content) -> list[str]:
-    """Return what equal time means, if it decides something and the user did not choose it."""
+    """Return why budgets are equal on this axis, if that affects the answer and the user did not choose the axis."""
     time, pace = content.time, content.time.pace
     if len(content.recommendations) < 2:
         return []
@@ -366,7 +366,7 @@ def equal_time_text(content: Content) -> list[str]:
 
 
 def _crowd(crowd: Crowd) -> str:
-    """Return which runs had a busier machine than which others."""
+    """Return a text that names the runs whose machine was busier than that of other runs."""
     if crowd.measure == "load":
         return f"the machine's load was {crowd.most:.1f} for {crowd.busy} and {crowd.least:.1f} for {crowd.quiet}"
     most, least = (_jobs(count) for count in (crowd.most, crowd.least))
@@ -379,18 +379,18 @@ def _jobs(count: float) -> str:
 
 
 def _longer(pace: Pace) -> str:
-    """Return how much longer a step takes, with its interval if there is one."""
+    """Return a text that says how much longer a step of a recipe takes, with its interval if there is one."""
     text = f"{100 * (pace.ratio - 1):.0f}%"
     return text if math.isnan(pace.low) else f"{text} [{100 * (pace.low - 1):.0f}%, {100 * (pace.high - 1):.0f}%]"
 
 
 def _by_budget(content: Content) -> list[str]:
-    """Return which recipe is best at which budget, if there are several budgets."""
+    """Return which recipe is best at each budget; empty if there is only one budget."""
     frame = content.equal_time
     if frame.empty or content.reference is None or len(content.recommendations) < 2:
         return []
     rows_of = frame[frame["standing"] != ""]
-    # An SSR names a budget only if it is the same for all recipes; steps and seconds always do.
+    # Name a budget by its SSR only if all recipes have the same SSR at this budget. Otherwise use steps or seconds.
     same = bool((rows_of.groupby("at")["ssr"].agg(np.ptp) <= 1e-9 * rows_of.groupby("at")["ssr"].max()).all())
     budgets_by_best: dict[str, list[str]] = {}
     for at, rows in rows_of.groupby("at"):
@@ -410,12 +410,12 @@ def _by_budget(content: Content) -> list[str]:
 
 
 def _amount(content: Content, at: float) -> str:
-    """Return a budget on the axis on which budgets are equal."""
+    """Return a budget as text, on the axis of equal budgets."""
     return duration(at) if content.equal == "seconds" else f"{number(at)} {content.equal}"
 
 
 def _crossings(content: Content, choice: Choice) -> list[str]:
-    """Return where the choice's curve certainly crosses others."""
+    """Return sentences about budgets at which the curve of the choice certainly crosses the curve of another recipe."""
     frame = content.crossings
     frame = frame[frame["certain"] & ((frame["a"] == choice.recipe) | (frame["b"] == choice.recipe))]
     sentences = []
@@ -428,7 +428,7 @@ def _crossings(content: Content, choice: Choice) -> list[str]:
 
 
 def _soonest(content: Content) -> list[str]:
-    """Return which of several recipes reaches the target first."""
+    """Return a sentence about the recipe that reaches the target first, if there are several recipes."""
     choice, target = content.soonest, content.options.target
     if target is None or len(content.recommendations) < 2:
         return []
@@ -450,7 +450,7 @@ def _soonest(content: Content) -> list[str]:
 
 
 def _outliers(content: Content) -> list[str]:
-    """Return which runs are far from the others of their recipe and SSR."""
+    """Return sentences about runs whose quality is far from that of other runs with the same recipe and SSR."""
     sentences = []
     for row in content.outliers.head(_MOST_OUTLIERS).itertuples(index=False):
         each: Any = row
@@ -464,7 +464,7 @@ def _outliers(content: Content) -> list[str]:
 
 
 def _control(content: Content, choice: Choice) -> list[str]:
-    """Compare scaling with the controls at the recommended SSR."""
+    """Return sentences that compare a scaled run with its controls at the recommended SSR."""
     sentences = []
     for control, frame in content.controls.groupby("control", sort=False):
         own, other = _SIDES.get(str(control), ("scaling", f"the control {control}"))
@@ -483,7 +483,7 @@ def _control(content: Content, choice: Choice) -> list[str]:
 
 
 def _control_counts(content: Content) -> list[str]:
-    """Return the mean gain over each control, and how many comparisons each side wins."""
+    """Return the mean gain of scaling over each control, and how many comparisons each side wins."""
     sentences = []
     for control, frame in content.controls.groupby("control", sort=False):
         own, other = _SIDES.get(str(control), ("scaling", f"the control {control}"))

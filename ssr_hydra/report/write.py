@@ -1,4 +1,4 @@
-"""Write a report's folder."""
+"""Write the files of a report into a folder."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ _MOST_BYTES = 256 << 20
 
 
 def looks_at(study: Study, folder: str | Path) -> int:
-    """Return the number of reports of a growing study in a folder, including the one to be written.
+    """Return how often a growing study was reported into a folder, including the report that will be written now.
 
-    A report of the same runs is the same look.
+    A report of the same runs as an earlier report does not count again.
     """
     try:
         earlier = json.loads(read_bounded(Path(folder) / "report.json", _MOST_BYTES))
@@ -33,15 +33,15 @@ def looks_at(study: Study, folder: str | Path) -> int:
 
 
 def write(content: Content, folder: str | Path) -> list[Path]:
-    """Write a report's page, figures, tables and JSON. The same records give the same bytes.
+    """Write the page, figures, tables and JSON of a report. The same records always give files with the same bytes.
 
     Args:
         content: The result of :func:`build`.
-        folder: The output folder, created if missing. Files of an earlier report are replaced atomically, and its
-            figures that this report does not have are removed.
+        folder: The output folder, created if it does not exist. Files of an earlier report are replaced atomically, and
+            figures of the earlier report that this report does not have are removed.
 
     Returns:
-        The files, the page first.
+        The paths of the files, the page first.
 
     Raises:
         OSError: A file cannot be written.
@@ -62,7 +62,7 @@ def write(content: Content, folder: str | Path) -> list[Path]:
     }
     (target / "figures").mkdir(parents=True, exist_ok=True)
     for name in NAMES:
-        if name not in drawn:  # of an earlier report, without counterpart in this one
+        if name not in drawn:  # this report does not have the figure, but an earlier report may
             for kind in ("png", "svg"):
                 (target / "figures" / f"{name}.{kind}").unlink(missing_ok=True)
     written = []

@@ -214,7 +214,7 @@ class StudyLauncher(Launcher):
         return [job for job in free if not self._is_given_up(job)], list(left)
 
     def _state_of_others(self, job: StudyJob) -> JobState:
-        """Return the status of a job of another sweep. If the job was stopped, return WAITING."""
+        """Return the status of a job of another sweep; WAITING for a stopped job, because this sweep must run it."""
         state = read_state(job.folder)
         return JobState.WAITING if state is JobState.STOPPED else state
 

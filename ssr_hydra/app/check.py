@@ -11,13 +11,13 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from ssr_hydra.app.built_ins import check_fit, check_known, data_name, known_samples, with_two_sources
 from ssr_hydra.app.callbacks import check_callbacks
 from ssr_hydra.app.check_language import check_language
 from ssr_hydra.app.check_optimizers import check_optimizers, check_reach, check_scheduled_fields
 from ssr_hydra.app.check_task import check_task
 from ssr_hydra.app.check_torch import check_torch_schedulers, is_description
 from ssr_hydra.app.check_values import check_against_choices, check_fields, check_no_iterations, check_node, duration
-from ssr_hydra.app.known import check_fit, check_known, data_name, known_samples, with_two_sources
 from ssr_hydra.app.messages import explain
 from ssr_hydra.app.resuming import check_checkpoint, check_resume
 from ssr_hydra.app.targets import REGISTERED, as_description, check_targets, check_trust, instantiate

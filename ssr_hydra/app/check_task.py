@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from ssr_hydra.app.known import TAKES
+from ssr_hydra.app.built_ins import TAKES
 from ssr_hydra.errors import InputError
 
 __all__ = ["check_built", "check_task"]

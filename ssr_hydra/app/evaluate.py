@@ -20,9 +20,9 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from ssr_hydra.app.check import plain
 from ssr_hydra.app.command_line import CommandLine, key_of
 from ssr_hydra.app.compose import composing
-from ssr_hydra.app.continuing import quoted
 from ssr_hydra.app.targets import trust_of
 from ssr_hydra.app.train import build
+from ssr_hydra.app.typed_command import quoted
 from ssr_hydra.checkpoints import Checkpoint, CheckpointStore, differences, load, open_checkpoint
 from ssr_hydra.checkpoints.store import CHECKPOINTS
 from ssr_hydra.errors import InputError

@@ -22,8 +22,8 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from ssr_hydra.app.command_line import VERSION_BASE, CommandLine, parse_command_line
-from ssr_hydra.app.continuing import Typed
 from ssr_hydra.app.presets import register_source
+from ssr_hydra.app.typed_command import TypedCommand
 from ssr_hydra.configs import conf_dir
 from ssr_hydra.errors import InputError, RunError, UserCodeError, visible_lines
 from ssr_hydra.output import safe_output
@@ -31,7 +31,7 @@ from ssr_hydra.sweeps.launchers.resources import register_resolver, register_res
 from ssr_hydra.trainer.interrupts import TerminatedError, reason
 
 if TYPE_CHECKING:
-    from ssr_hydra.app.preflight import Flight
+    from ssr_hydra.app.preflight import CheckedCommand
     from ssr_hydra.trainer.processes import Processes, RankAndSize
 
 __all__ = ["main", "run", "run_job"]
@@ -104,10 +104,10 @@ def main(argv: Sequence[str] | None = None) -> None:
             number for a run that another signal ended.
     """
     with safe_output():
-        _main(Typed.here() if argv is None else Typed(tuple(argv)))
+        _main(TypedCommand.here() if argv is None else TypedCommand(tuple(argv)))
 
 
-def _main(typed: Typed) -> None:
+def _main(typed: TypedCommand) -> None:
     full = os.environ.get("HYDRA_FULL_ERROR") == "1"
     try:
         line = parse_command_line(typed.arguments)
@@ -174,8 +174,8 @@ def _show(line: CommandLine) -> None:
         if is_guarded:
             from ssr_hydra.app.preflight import checked
 
-            with checked(line, secrets.token_hex(4)) as flight:
-                _call_hydra(flight.argv)
+            with checked(line, secrets.token_hex(4)) as command:
+                _call_hydra(command.argv)
         else:
             register_source()
             register_resolvers()
@@ -189,7 +189,7 @@ def _show(line: CommandLine) -> None:
         _exit(f"error: cannot print: {failure.strerror or failure}", _FAILED)
 
 
-def _run(line: CommandLine, typed: Typed) -> None:
+def _run(line: CommandLine, typed: TypedCommand) -> None:
     from ssr_hydra.app.preflight import checked, refuse_sweep
     from ssr_hydra.trainer.processes import ALONE
 
@@ -202,17 +202,17 @@ def _run(line: CommandLine, typed: Typed) -> None:
             raise
     with nullcontext(ALONE) if place is None else _together() as processes:
         run_id = processes.from_main(secrets.token_hex(4))
-        with checked(line, run_id, processes) as flight:
+        with checked(line, run_id, processes) as command:
             processes.from_main(None)  # wait for rank 0 to look which folders are new, before any rank creates them
-            if flight.is_plan and flight.sweep is not None:
+            if command.is_plan and command.sweep is not None:
                 from ssr_hydra.sweeps.plan import show_plan
 
-                show_plan(flight.folder, flight.sweep, sys.stdout)
+                show_plan(command.folder, command.sweep, sys.stdout)
                 return
-            if flight.sweep is not None:
-                flight.sweep.command = typed.in_study(flight.folder)
-                flight.sweep.report = _report_of_sweep
-            _fly(flight)
+            if command.sweep is not None:
+                command.sweep.command = typed.in_study(command.folder)
+                command.sweep.report = _report_of_sweep
+            _run_checked(command)
 
 
 def _report_of_sweep(folder: Path, stream: TextIO) -> None:
@@ -221,31 +221,31 @@ def _report_of_sweep(folder: Path, stream: TextIO) -> None:
     report_of_sweep(folder, stream)
 
 
-def _fly(flight: Flight) -> None:
+def _run_checked(command: CheckedCommand) -> None:
     """Let Hydra run the checked jobs."""
     try:
-        _call_hydra(flight.argv)
+        _call_hydra(command.argv)
     except InputError:
-        _remove_refused(flight)
+        _remove_refused(command)
         raise
     except OSError as error:
-        if flight.sweep is not None:
+        if command.sweep is not None:
             raise
         from ssr_hydra.sweeps.run import unwritable
 
         # Hydra could not write a file. Errors of the job itself arrive as _JobError.
-        raise unwritable("hydra.run.dir", str(flight.folder), error) from error
+        raise unwritable("hydra.run.dir", str(command.folder), error) from error
     except _JobError as failed:
         if isinstance(failed.error, InputError):
-            _remove_refused(flight)
+            _remove_refused(command)
         raise failed.error from failed.error.__cause__
     except (KeyboardInterrupt, TerminatedError) as error:
-        if flight.sweep is None:
-            error._run = flight.folder, flight.resume  # type: ignore[union-attr]
+        if command.sweep is None:
+            error._run = command.folder, command.resume  # type: ignore[union-attr]
         raise
 
 
-def _continued(error: BaseException, typed: Typed) -> str:
+def _continued(error: BaseException, typed: TypedCommand) -> str:
     """Return a text that tells how to continue a stopped run; an empty text if it has no checkpoint."""
     from ssr_hydra.checkpoints.resume import find
     from ssr_hydra.settings.resume import AUTO
@@ -337,14 +337,14 @@ def _report(error: Exception) -> None:
         sys.stderr.write(visible_lines(prefix + "".join(lines)))
 
 
-def _remove_refused(flight: Flight) -> None:
+def _remove_refused(command: CheckedCommand) -> None:
     """Remove the new folders of a command that was refused after Hydra created them, unless a run has started there.
 
     Some invalid input is found only when the data is read or the model is created, which is after Hydra has started.
     """
     from ssr_hydra.sweeps.folder import LOCK, STUDY, SWEEPS
 
-    new = flight.new_folders
+    new = command.new_folders
     before_a_run = {".hydra", "train.log", "multirun.yaml", STUDY, SWEEPS, LOCK}
     if not new or not {path.name for path in new[0].glob("*")} <= before_a_run:
         return

@@ -18,7 +18,7 @@ from omegaconf.errors import (
 )
 
 from ssr_hydra.app.check_values import check_base
-from ssr_hydra.app.continuing import quoted
+from ssr_hydra.app.typed_command import quoted
 from ssr_hydra.configs import GROUPS
 from ssr_hydra.errors import InputError, missing_package
 from ssr_hydra.settings.base import did_you_mean

@@ -12,8 +12,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ssr_hydra.app.optimizers import make_fields
-from ssr_hydra.app.schedules import make_schedulers
+from ssr_hydra.app.factory import make_fields, make_schedulers
 from ssr_hydra.checkpoints.resume import find
 from ssr_hydra.checkpoints.store import CHECKPOINTS, CheckpointStore, load
 from ssr_hydra.errors import RunError

@@ -24,13 +24,13 @@ from omegaconf import MISSING, DictConfig, OmegaConf, open_dict, read_write
 from ssr_hydra.app.check import check
 from ssr_hydra.app.command_line import CommandLine, key_of
 from ssr_hydra.app.compose import Composer, composing
-from ssr_hydra.app.continuing import STUDY_NAME, quoted
 from ssr_hydra.app.guard import CheckedFiles, check_parameters
 from ssr_hydra.app.hydra_rules import check_place
 from ssr_hydra.app.messages import explain
 from ssr_hydra.app.resuming import check_folder
 from ssr_hydra.app.sharing import candidate
 from ssr_hydra.app.targets import check_there, trust_of
+from ssr_hydra.app.typed_command import STUDY_NAME, quoted
 from ssr_hydra.errors import InputError
 from ssr_hydra.files import check_folder_name, check_length
 from ssr_hydra.settings.base import count, did_you_mean
@@ -43,13 +43,13 @@ from ssr_hydra.sweeps.pending import holds_a_run, pending_name
 from ssr_hydra.sweeps.sharing.plan import ENDS, KEEPS
 from ssr_hydra.trainer.processes import ALONE, Processes, RankAndSize
 
-__all__ = ["Flight", "JobComposer", "checked", "preflight", "refuse_sweep"]
+__all__ = ["CheckedCommand", "JobComposer", "checked", "preflight", "refuse_sweep"]
 
 _SWEEPER = "hydra_plugins.ssr_hydra.StudySweeper"
 
 
 @dataclass
-class Flight:
+class CheckedCommand:
     """A checked command, ready for Hydra.
 
     Args:
@@ -70,18 +70,18 @@ class Flight:
 
 
 @contextmanager
-def checked(line: CommandLine, run_id: str, processes: Processes = ALONE) -> Iterator[Flight]:
+def checked(line: CommandLine, run_id: str, processes: Processes = ALONE) -> Iterator[CheckedCommand]:
     """Run :func:`preflight`. In this block, Hydra uses exactly the files and jobs that were checked."""
     try:
-        flight = preflight(line, run_id, processes)
-        PLANNED[:] = [] if flight.sweep is None else [flight.sweep]
-        yield flight
+        command = preflight(line, run_id, processes)
+        PLANNED[:] = [] if command.sweep is None else [command.sweep]
+        yield command
     finally:
         PLANNED.clear()
         CheckedFiles.instance().clear()
 
 
-def preflight(line: CommandLine, run_id: str, processes: Processes = ALONE) -> Flight:
+def preflight(line: CommandLine, run_id: str, processes: Processes = ALONE) -> CheckedCommand:
     """Compose and check each job of a command line.
 
     Args:
@@ -104,7 +104,7 @@ def preflight(line: CommandLine, run_id: str, processes: Processes = ALONE) -> F
         if line.mode not in ("run", "multirun"):
             if composer.is_guarded:  # Hydra sets up logging for --help, too
                 composer.compose(composer.overrides)
-            return Flight([*line.show, *line.main_config, *composer.overrides])
+            return CheckedCommand([*line.show, *line.main_config, *composer.overrides])
         parsed = composer.parse(composer.overrides)
         fixed = [str(each.input_line) for each in parsed if not each.is_sweep_override()]
         master = composer.compose(fixed)
@@ -139,7 +139,7 @@ def refuse_sweep(place: RankAndSize | Processes, flag: str) -> None:
         raise InputError("flags", flag, rule, "start the sweep without torchrun, or each of its runs by torchrun")
 
 
-def _run(composer: Composer, cfg: DictConfig, processes: Processes) -> Flight:
+def _run(composer: Composer, cfg: DictConfig, processes: Processes) -> CheckedCommand:
     line = composer.line
     for group in ("launcher", "hydra/launcher"):
         if line.is_typed(group):
@@ -162,7 +162,9 @@ def _run(composer: Composer, cfg: DictConfig, processes: Processes) -> Flight:
         new = _missing(Path(folder))
     else:  # rank 0 keeps the log and the config
         argv += ["hydra.output_subdir=null", "hydra/job_logging=none", "hydra/hydra_logging=none"]
-    return Flight([*composer.line.main_config, *argv], Path(folder), new, str(ResumeSettings.of(values["resume"]).path))
+    return CheckedCommand(
+        [*composer.line.main_config, *argv], Path(folder), new, str(ResumeSettings.of(values["resume"]).path)
+    )
 
 
 def _folder(field: str, cfg: DictConfig, typed: str | None) -> str:
@@ -205,7 +207,7 @@ def _hydra_config(cfg: DictConfig) -> Iterator[None]:
 # ---- sweeps
 
 
-def _sweep(composer: Composer, master: DictConfig, parsed: Sequence[Override]) -> Flight:
+def _sweep(composer: Composer, master: DictConfig, parsed: Sequence[Override]) -> CheckedCommand:
     line = composer.line
     _check_study(master)
     _check_lengths(master)
@@ -244,7 +246,7 @@ def _sweep(composer: Composer, master: DictConfig, parsed: Sequence[Override]) -
         sweep.pending = pending_name(str(master.hydra.output_subdir))
     argv = [*_overrides(composer, "hydra.sweep.dir"), "hydra.mode=MULTIRUN", f"hydra.sweep.dir={quoted(folder)}"]
     place = Path(folder)
-    return Flight(
+    return CheckedCommand(
         [*composer.line.main_config, *argv], place, _missing(place), sweep=sweep, is_plan=bool(master.get("plan"))
     )
 

@@ -10,9 +10,9 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from ssr_hydra.app.built_ins import known_samples
 from ssr_hydra.app.check import are_named, known_dataloader_len, scheduler_parts
 from ssr_hydra.app.check_torch import WINDOWS, is_description
-from ssr_hydra.app.known import known_samples
 from ssr_hydra.app.targets import as_description, instantiate, locate
 from ssr_hydra.errors import InputError
 from ssr_hydra.schedulers.combinators import product

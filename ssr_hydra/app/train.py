@@ -12,10 +12,9 @@ from omegaconf import DictConfig
 from ssr_hydra.app.callbacks import make_callbacks, run_name
 from ssr_hydra.app.check import check, check_schedule
 from ssr_hydra.app.check_task import check_built
-from ssr_hydra.app.job import hydra_run_dir, log, recorded, sweep_dir
-from ssr_hydra.app.optimizers import make_fields, make_optimizers
+from ssr_hydra.app.factory import make_fields, make_optimizers, make_schedulers
 from ssr_hydra.app.prefix import Prefix
-from ssr_hydra.app.schedules import make_schedulers
+from ssr_hydra.app.recording import hydra_run_dir, log, recorded, sweep_dir
 from ssr_hydra.app.targets import check_trust, instantiate
 from ssr_hydra.errors import InputError
 from ssr_hydra.settings import CountSettings, StepSettings, keys_of

@@ -9,7 +9,7 @@ import pytest
 from omegaconf import DictConfig
 
 from ssr_hydra.app.check import check, check_schedule
-from ssr_hydra.app.schedules import make_schedulers
+from ssr_hydra.app.factory import make_schedulers
 from ssr_hydra.configs import GROUPS
 from ssr_hydra.errors import InputError
 from ssr_hydra.torch_schedulers import CosineAnnealingLR, LinearLR, SequentialLR, StepLR

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from ssr_hydra.app.command_line import CommandLine, parse_command_line
-from ssr_hydra.app.continuing import Typed
 from ssr_hydra.app.preflight import checked
+from ssr_hydra.app.typed_command import TypedCommand
 from ssr_hydra.errors import InputError
 
 
@@ -55,7 +55,7 @@ PYTHON = ("python", "train.py")
     ],
 )
 def test_command_that_continues_a_sweep(typed: str, folder: str, command: str) -> None:
-    found = Typed(tuple(typed.split()), PYTHON).in_study(Path(folder))
+    found = TypedCommand(tuple(typed.split()), PYTHON).in_study(Path(folder))
     assert found == command
     with checked(parse_command_line(shlex.split(found)[2:]), "id") as flight:
         assert flight.folder == Path(folder)
@@ -77,7 +77,7 @@ def test_command_that_continues_a_sweep(typed: str, folder: str, command: str) -
     ],
 )
 def test_command_that_continues_a_run(typed: str, resume: str, command: str) -> None:
-    assert Typed(tuple(typed.split()), PYTHON).in_run(Path("runs/a"), resume) == command
+    assert TypedCommand(tuple(typed.split()), PYTHON).in_run(Path("runs/a"), resume) == command
 
 
 @pytest.mark.parametrize(
@@ -97,4 +97,4 @@ def test_program_is_shown_as_it_was_started(
 ) -> None:
     monkeypatch.setattr(sys, "orig_argv", whole)
     monkeypatch.setattr(sys, "argv", argv)
-    assert Typed.here() == Typed(tuple(argv[1:]), program)
+    assert TypedCommand.here() == TypedCommand(tuple(argv[1:]), program)

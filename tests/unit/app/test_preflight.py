@@ -13,15 +13,15 @@ from omegaconf import OmegaConf
 
 from ssr_hydra.app.command_line import parse_command_line
 from ssr_hydra.app.compose import Composer, composing
-from ssr_hydra.app.preflight import Flight, JobComposer, checked
+from ssr_hydra.app.preflight import CheckedCommand, JobComposer, checked
 from ssr_hydra.errors import InputError
 from ssr_hydra.sweeps.combinations import combinations
 from ssr_hydra.sweeps.job_status import describe
 
-Show = Callable[..., Flight]
+Show = Callable[..., CheckedCommand]
 
 
-def flight(*typed: str) -> Flight:
+def flight(*typed: str) -> CheckedCommand:
     with checked(parse_command_line(list(typed)), "id") as found:
         return found
 

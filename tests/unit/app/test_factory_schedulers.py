@@ -9,7 +9,7 @@ import torch
 from omegaconf import DictConfig
 
 from ssr_hydra.app.check import check
-from ssr_hydra.app.schedules import make_schedulers
+from ssr_hydra.app.factory import make_schedulers
 from ssr_hydra.errors import InputError
 from ssr_hydra.schedulers import ConstantScheduler, CosineAnnealingScheduler
 

@@ -13,14 +13,14 @@ from pathlib import Path
 from ssr_hydra.app.command_line import key_of
 from ssr_hydra.settings.resume import AUTO
 
-__all__ = ["STUDY_NAME", "Typed", "quoted"]
+__all__ = ["STUDY_NAME", "TypedCommand", "quoted"]
 
 STUDY_NAME = re.compile(r"[\w./+-]+")
 """Pattern of the allowed study names."""
 
 
 @dataclass(frozen=True)
-class Typed:
+class TypedCommand:
     r"""A command as the user typed it. Its methods return the command that continues the run or sweep.
 
     Args:
@@ -28,9 +28,9 @@ class Typed:
         program: The words of the program, such as ``("python", "train.py")``.
 
     Example:
-        >>> Typed(("-m", "ssr=0.5,1")).in_study(Path("multirun/a"))
+        >>> TypedCommand(("-m", "ssr=0.5,1")).in_study(Path("multirun/a"))
         'ssr-train -m ssr=0.5,1 study=multirun/a'
-        >>> Typed(("ssr=0.5", "resume=never"), ("python", "train.py")).in_run(Path("runs/my run"), "never")
+        >>> TypedCommand(("ssr=0.5", "resume=never"), ("python", "train.py")).in_run(Path("runs/my run"), "never")
         'python train.py ssr=0.5 \'hydra.run.dir="runs/my run"\' resume=auto'
     """
 
@@ -38,7 +38,7 @@ class Typed:
     program: tuple[str, ...] = ("ssr-train",)
 
     @classmethod
-    def here(cls) -> Typed:
+    def here(cls) -> TypedCommand:
         """Return the command that started this process."""
         own = sys.orig_argv[: len(sys.orig_argv) - len(sys.argv) + 1]
         script = Path(sys.argv[0])

@@ -16,8 +16,8 @@ from checkout import REPO
 from cli_helpers import Answer, cold
 from warm import warm
 
-from ssr_hydra.app import job
-from ssr_hydra.app.job import recorded
+from ssr_hydra.app import recording as job
+from ssr_hydra.app.recording import recorded
 from ssr_hydra.errors import InputError
 from ssr_hydra.sweeps.heartbeat import HEARTBEAT, Heartbeat, is_alive
 from ssr_hydra.trainer import RunResult

@@ -8,9 +8,9 @@ import pytest
 import torch
 from omegaconf import DictConfig
 
-from ssr_hydra.app import known as module
+from ssr_hydra.app import built_ins as module
+from ssr_hydra.app.built_ins import IMAGES, LEAST, known_samples
 from ssr_hydra.app.check import check, known_dataloader_len
-from ssr_hydra.app.known import IMAGES, LEAST, known_samples
 from ssr_hydra.app.targets import instantiate
 from ssr_hydra.errors import InputError
 

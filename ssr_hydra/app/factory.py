@@ -1,4 +1,4 @@
-"""Create the optimizers of an experiment from its config, and the schedules of their hyperparameters."""
+"""Create the optimizers and schedulers of an experiment from its config."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ssr_hydra.app.check_optimizers import optimizer_nodes
-from ssr_hydra.app.targets import instantiate, locate
+from ssr_hydra.app.targets import as_description, instantiate, locate
 from ssr_hydra.errors import InputError
 from ssr_hydra.rules import UNFUSED, parse_rules
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from ssr_hydra.optim.groups import Grouping
 
-__all__ = ["make_fields", "make_optimizers"]
+__all__ = ["make_fields", "make_optimizers", "make_schedulers"]
 
 # Keys that this package adds to a param group, next to the hyperparameters of its optimizer.
 _OURS = ("params", "name", "schedule")
@@ -150,3 +150,47 @@ def _fused(
     if any(hasattr(p, "device_mesh") for p in parameters):  # sharded parameters, which not all fused kernels support
         possible = possible and str(node["_target_"]).rpartition(".")[2] not in UNFUSED
     return {**node, "fused": True} if possible else node
+
+
+def make_schedulers(
+    values: Mapping[str, Any], trust: tuple[str, ...], optimizers: Sequence[torch.optim.Optimizer]
+) -> Any:
+    """Create the schedulers of a checked experiment.
+
+    For torch's own schedulers, the function creates descriptions, which need no optimizer. A custom subclass of
+    torch's ``LRScheduler`` gets the optimizer.
+
+    Args:
+        values: The experiment as plain values.
+        trust: The names that the command line trusts.
+        optimizers: The optimizers of the experiment.
+
+    Returns:
+        As in the config: a scheduler, a list of schedulers, a mapping from name to these, or None.
+
+    Raises:
+        InputError: A target is not a scheduler, or a custom ``LRScheduler`` is used with several optimizers.
+    """
+    node = values["scheduler"]
+    return None if node is None else _make(node, trust, optimizers, "scheduler")
+
+
+def _make(node: Any, trust: tuple[str, ...], optimizers: Sequence[torch.optim.Optimizer], path: str) -> Any:
+    if isinstance(node, list):
+        return [_make(part, trust, optimizers, f"{path}[{index}]") for index, part in enumerate(node)]
+    if "_target_" not in node:
+        return {name: _make(part, trust, optimizers, f"{path}.{name}") for name, part in node.items()}
+    import torch
+
+    node = as_description(node)
+    target = locate(node["_target_"], trust, f"{path}._target_")
+    extra = {}
+    if inspect.isclass(target) and issubclass(target, torch.optim.lr_scheduler.LRScheduler):
+        if len(optimizers) > 1:
+            rule = f"drives one optimizer, and there are {len(optimizers)}"
+            raise InputError(f"{path}._target_", node["_target_"], rule, "choose one of this package's schedulers")
+        extra = {"optimizer": optimizers[0]}
+    scheduler = instantiate(node, trust, path, **extra)
+    if isinstance(scheduler, (torch.nn.Module, torch.optim.Optimizer)):
+        raise InputError(f"{path}._target_", node["_target_"], "is no scheduler", "e.g. scheduler=cosine_warmup")
+    return scheduler

@@ -15,7 +15,7 @@ from omegaconf import DictConfig
 from torch import nn
 
 from ssr_hydra.app.check import check
-from ssr_hydra.app.optimizers import make_fields, make_optimizers
+from ssr_hydra.app.factory import make_fields, make_optimizers
 from ssr_hydra.app.train import build
 from ssr_hydra.errors import InputError
 from ssr_hydra.models import MLP, ConvNet

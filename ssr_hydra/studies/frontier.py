@@ -1,4 +1,4 @@
-"""Quality against time: the Pareto set, equal quality, equal time, crossings.
+"""Quality against time: the Pareto set, comparisons at equal quality or equal time, and crossings of curves.
 
 Between two measured SSRs, quality is the mean of the two parabolas in log ssr through the nearest three (at an end of
 the range the cubic through the nearest four), and log time is linear in log ssr. There are no values outside of the
@@ -34,10 +34,10 @@ from ssr_hydra.studies.study import Axis, Series, Study, check_axis, find_series
 
 __all__ = ["crossings", "pareto", "places_at", "quality_at", "reach", "speedup"]
 
-_GRID = 65  # points of a band between two measured SSRs; its ends are interpolated between them
+_GRID = 65  # points of a band between two measured SSRs; between these points its ends are interpolated
 
-_WIDEST = 4.0  # larger factor between two measured SSRs: curves are not compared there
-_MOST_PAIRED = 20  # recipes that are compared in all pairs
+_WIDEST = 4.0  # curves are not compared between two measured SSRs that differ by a larger factor
+_MOST_PAIRED = 20  # the maximum number of recipes that are compared in all pairs
 
 
 def pareto(
@@ -46,24 +46,26 @@ def pareto(
     confidence: float = 0.95,
     price_per_hour: float | None = None,
 ) -> pd.DataFrame:
-    """Return the Pareto set: points that are certainly better than all that take no longer.
+    """Return all points, and which of them are in the Pareto set: certainly better than all points that take no longer.
 
-    A recipe whose runs diverge more often than others never beats one whose runs do not. Each point is compared with
-    all points that take no longer together, at 99%, because the one that looks best of them was selected, and by
-    chance one always looks best.
+    A point is a recipe and control at an SSR. A recipe whose runs diverge more often than those of others never beats a
+    recipe whose runs do not. Each point is compared with the best of the points that take no longer. The confidence is
+    99% for all these points together, because the best one was selected, and by chance some point always looks best.
 
     Args:
         study: The study.
-        axis: The price: ``seconds``, ``steps``, ``samples``, ``tokens``, ``cost`` or ``ssr``.
+        axis: The axis of time or cost: ``seconds``, ``steps``, ``samples``, ``tokens``, ``cost`` or ``ssr``.
         confidence: Confidence of the intervals.
-        price_per_hour: For ``cost``.
+        price_per_hour: The price of an hour, for the axis ``cost``.
 
     Returns:
-        A row per recipe x control x ssr, by ascending x: recipe, control, ssr, n, x, mean, low, high, status
-        (``frontier``: better than each that takes no longer; ``dominated``: one of them is better; ``within_noise``:
-        not better than one of them beyond noise; ``unreplicated``: behind one of them, without an interval), by_recipe,
-        by_control, by_ssr (the best of them; ``""`` and NaN on the frontier), loss (how far it is behind that one; < 0:
-        ahead), loss_low, loss_high. Without an interval a point that is ahead is on the frontier.
+        A row per recipe x control x ssr, by ascending x: recipe, control, ssr, n, x, mean, low, high, status,
+        by_recipe, by_control, by_ssr, loss, loss_low, loss_high. The status is ``frontier`` (better than all points
+        that take no longer), ``dominated`` (one of these points is better), ``within_noise`` (undecided), or
+        ``unreplicated`` (one of these points has a better mean, but there is no interval). by_recipe, by_control and
+        by_ssr name the best point that takes no longer, and loss is that point's mean minus this point's mean (> 0 if
+        this point is worse); for a point on the frontier they are ``""`` and NaN. If there is no interval, a point with
+        a better mean than all these points is on the frontier.
 
     Raises:
         InputError: The study has no numbers for the axis.
@@ -106,7 +108,7 @@ def pareto(
 
 
 def _status(loss: Estimate, count: int) -> str:
-    """Return the status of a point that is behind the best of so many by this much."""
+    """Return the status of a point that is worse by ``loss`` than the best of ``count`` points that take no longer."""
     if not loss.known:
         return "frontier" if loss.value < 0 else "unreplicated"
     half = dunnett(round(loss.df, 1), count, 0.5 + max(VERDICT, loss.confidence) / 2) * loss.error
@@ -120,20 +122,21 @@ def quality_at(
     confidence: float = 0.95,
     price_per_hour: float | None = None,
 ) -> pd.DataFrame:
-    """Return quality at an equal budget, interpolated in log ssr between the measured SSRs around it.
+    """Return the quality of each recipe at an equal budget, interpolated in log ssr between measured SSRs.
 
     Args:
         study: The study.
         at: The budget, in units of the axis.
-        axis: The price.
+        axis: The axis of time or cost.
         confidence: Confidence of the intervals.
-        price_per_hour: For ``cost``.
+        price_per_hour: The price of an hour, for the axis ``cost``.
 
     Returns:
-        A row per recipe x control: recipe, control, at, ssr (that takes this budget), quality, low, high, n, status
-        (``inside``; ``below`` or ``above`` the measured range, where ssr and quality are NaN), standing (of recipes,
-        without controls: ``best`` by its mean, of those whose runs survive; ``open``: it may be as good; ``behind``;
-        ``""`` if there is nothing to compare), loss (how far behind the best; > 0), loss_low, loss_high.
+        A row per recipe x control: recipe, control, at, ssr (the SSR that takes this budget), quality, low, high, n,
+        status (``inside``; ``below`` or ``above`` if the budget is outside of the measured range, and then ssr and
+        quality are NaN), standing, loss, loss_low, loss_high. The standing compares recipes without controls: ``best``
+        (the best mean; a recipe whose runs diverge more often is never before others), ``open`` (it may be as good as
+        the best), ``behind``, or ``""`` if there is nothing to compare. The loss is the best mean minus this one.
 
     Raises:
         InputError: The study has no numbers for the axis, or the budget is not above 0.
@@ -175,7 +178,10 @@ def _standing(found: list[Place | str], confidence: float) -> dict[str, tuple[st
 def places_at(
     found: Iterable[Series], at: float, axis: Axis, price_per_hour: float | None = None
 ) -> list[Place | Literal["below", "above"]]:
-    """Return where each series spends a budget, or whether that is below or above its measured range."""
+    """Return for each series the place at which it takes a budget, or ``below`` or ``above``.
+
+    ``below`` and ``above`` mean that the budget is below or above the measured range of the series.
+    """
     made: list[Place | Literal["below", "above"]] = []
     for series in found:
         x = np.log(series.axis(axis, price_per_hour))
@@ -191,35 +197,40 @@ def places_at(
 
 
 def reach(series: Series, level: Cell | float, confidence: float) -> tuple[float, float, float]:
-    """Return the first ssr at which a curve reaches a level, and its interval: where the ends of the curve's band do.
+    """Return the first ssr at which a curve reaches a level, and the interval of this ssr.
 
-    The band is that of ``curve(ssr) - level``, so it contains the noise of both, and what they have in common by seed:
-    the inversion of a t test, like Fieller's interval of a ratio. Between two measured SSRs the noise of their seeds
-    may cancel by chance, which makes the band very thin there. So the level is certainly reached only before a
-    *measured* SSR at which the lower end is above it.
+    The ends of the interval are the SSRs at which the upper and the lower end of the curve's band reach the level. The
+    band is that of ``curve(ssr) - level``, so it contains the noise of curve and level, and the correlation of equal
+    seeds. This inverts a t test, like Fieller's interval of a ratio. Between two measured SSRs, the noise of their
+    seeds may cancel by chance, so the band may be very thin there. So the level counts as certainly reached only if the
+    lower end of the band is above the level at the next *measured* SSR too.
 
     Args:
         series: The curve, with a sign such that more is better.
-        level: Another cell, or a number with the same sign.
+        level: The level: the mean of a cell, or a number, with the same sign as the curve.
         confidence: Confidence of the interval.
 
     Returns:
-        The ssr, NaN if the mean never reaches the level; the first ssr at which the upper end of the band does, NaN if
-        it never does; the last at which the lower end does not, before the first measured SSR at which it does, NaN
-        if there is none; both NaN without a band.
+        Three SSRs. The first SSR at which the mean reaches the level; NaN if it never does. The first SSR at which the
+        upper end of the band reaches the level; NaN if it never does. The SSR from which the lower end of the band
+        stays above the level up to the first measured SSR at which it is above; NaN if there is no such measured SSR.
+        The last two are NaN if there is no band.
 
     Source: Fieller, 1954, Some problems in interval estimation.
     """
     x, made = _band(series, level, confidence)
     value, upper = (first_at_least(x, y) for y in (made.value, made.high))
     lower = _surely(x, made.low)
-    if np.isnan(made.low).any() or math.isnan(upper):  # if a part of the band is missing, its first crossing is unknown
+    if np.isnan(made.low).any() or math.isnan(upper):  # the first crossing is unknown if a part of the band is missing
         upper = lower = math.nan
     return _ssr(series, value), _ssr(series, upper), _ssr(series, lower)
 
 
 def _surely(x: Any, low: Any) -> float:
-    """Return where the lower end of a band stays above 0 up to the first measured SSR where it is; NaN if nowhere."""
+    """Return the x from which the lower end of a band stays above 0, up to the first measured SSR at which it is so.
+
+    Return NaN if the lower end is above 0 at no measured SSR.
+    """
     if low[0] >= 0:
         return float(x[0])
     for end in range(_GRID - 1, len(x), _GRID):
@@ -230,7 +241,7 @@ def _surely(x: Any, low: Any) -> float:
 
 
 def _ssr(series: Series, log: float) -> float:
-    """Return an SSR from its logarithm, a measured one exactly: exp(log(0.1)) is not 0.1."""
+    """Return an SSR from its logarithm. A measured SSR is returned exactly, because exp(log(0.1)) is not 0.1."""
     if math.isnan(log):
         return math.nan
     nearest = float(series.ssr[np.argmin(np.abs(np.log(series.ssr) - log))])
@@ -238,7 +249,7 @@ def _ssr(series: Series, log: float) -> float:
 
 
 def _band(series: Series, minus: Cell | float, confidence: float) -> tuple[Any, Band]:
-    """Return log ssr, and the band of a curve minus a level over it."""
+    """Return a grid of log SSRs, and the band of a curve minus a level on this grid."""
     shift = 0.0 if isinstance(minus, Cell) else minus
     parts = []
     xs = []
@@ -269,26 +280,27 @@ def speedup(
     price_per_hour: float | None = None,
     ssrs: Collection[float] | None = None,
 ) -> pd.DataFrame:
-    """Return how much sooner others reach the quality of a reference: its time divided by theirs.
+    """Return how much sooner other recipes reach the quality of a reference: its time divided by their time.
 
-    The interval contains the noise of the quality, by :func:`reach`, and if time is on a clock, that of the clock: the
-    scatter of log seconds over the seeds, pooled over the study. Both are combined in logarithms by the MOVER rule:
-    each side's distances from the estimate add as squares.
+    The interval contains the noise of the quality, by :func:`reach`. If the axis is ``seconds`` or ``cost``, it also
+    contains the noise of the clock: the scatter of log seconds over the seeds, pooled over the study. Both are combined
+    in logarithms by the MOVER rule: on each side, the squares of the distances from the estimate are added.
 
     Args:
         study: The study.
         reference: A recipe, or (recipe, control).
-        axis: The price.
+        axis: The axis of time or cost.
         confidence: Confidence of the intervals.
-        price_per_hour: For ``cost``.
-        ssrs: SSRs of the reference; None for all that it has measured.
+        price_per_hour: The price of an hour, for the axis ``cost``.
+        ssrs: The SSRs of the reference; None means all its measured SSRs.
 
     Returns:
-        A row per other recipe x control and ssr of the reference: recipe, control, ssr, quality (of the reference
-        there), reference_x, reached_ssr (the other's first ssr of this quality), x, speedup (``reference_x / x``), low,
-        high (0 and inf if the interval leaves the measured range; NaN without one), status (``inside``; ``at_least``:
-        the other's smallest ssr is already as good, and the speed-up is at least this one; ``never``: not within its
-        measured range, and x and speedup are NaN).
+        A row per other recipe x control and ssr of the reference: recipe, control, ssr, quality (of the reference at
+        this ssr), reference_x (its time), reached_ssr (the first ssr at which the other recipe has this quality), x
+        (the other recipe's time), speedup (``reference_x / x``), low and high (0 or infinity if the interval leaves the
+        measured range; NaN if there is no interval), status. The status is ``inside``; ``at_least`` (the smallest ssr
+        of the other recipe already has this quality, so the speed-up is at least this number); or ``never`` (the other
+        recipe does not reach this quality in its measured range, and x and speedup are NaN).
 
     Raises:
         InputError: The reference does not exist, or the study has no numbers for the axis.
@@ -329,7 +341,10 @@ def speedup(
 
 
 def _clock(study: Study, confidence: float) -> float:
-    """Return half the width of the interval of one run's log seconds: t times their scatter within cells, pooled."""
+    """Return the half-width of the interval of one run's log seconds: t times their scatter within cells, pooled.
+
+    Return 0 if every cell has one run.
+    """
     runs = study.completed
     logs = np.log(runs["seconds"].to_numpy(dtype=float))
     cells = pd.Series(logs).groupby([runs[name].to_numpy() for name in ("recipe", "control", "ssr")])
@@ -341,8 +356,8 @@ def _clock(study: Study, confidence: float) -> float:
 
 
 def _widened(value: float, low: float, high: float, half: float) -> tuple[float, float]:
-    """Combine the interval of a ratio with a second, independent error of its logarithm; open ends stay open."""
-    if math.isnan(value):  # never reached: it is only known to be less than this
+    """Combine the interval of a ratio with a second, independent error of its logarithm. Ends of 0 or inf stay so."""
+    if math.isnan(value):  # the quality is never reached, so only the upper end of the speed-up is known
         return low, high * math.exp(half)
     down = math.hypot(math.log(value / low), half) if low > 0 else math.inf
     up = math.hypot(math.log(high / value), half) if high < math.inf else math.inf
@@ -350,22 +365,24 @@ def _widened(value: float, low: float, high: float, half: float) -> tuple[float,
 
 
 def crossings(study: Study, confidence: float = 0.95, recipes: Sequence[str] | None = None) -> pd.DataFrame:
-    """Return where the curves of two recipes cross, without controls: which is better depends on the budget.
+    """Return the SSRs at which the curves of two recipes cross, so that the better recipe depends on the budget.
 
-    Their difference is computed at each SSR that one of them has measured, if the other has measured it as well or can
-    be interpolated between two SSRs that are at most a factor of 4 apart.
+    Controls are excluded. The difference of two recipes is computed at each SSR that one of them has measured. The
+    other recipe must have measured this SSR too, or it is interpolated between two SSRs that are at most a factor of 4
+    apart.
 
     Args:
         study: The study.
         confidence: Confidence of the intervals.
-        recipes: Recipes to compare in pairs; None for all of them, or, of more than 20, those that are best at some
-            ssr: other crossings decide nothing.
+        recipes: The recipes to compare in pairs. None means all recipes; if there are more than 20, only those that are
+            best at some ssr, because crossings of other recipes do not matter.
 
     Returns:
-        A row per crossing: a, b, ssr (both equal, interpolated in log ssr; the middle of a stretch where they are
-        equal), low, high (the SSRs around it between which the interval of the difference contains 0, within the range
-        that both have measured; NaN without an interval), better_below, better_above, certain (on either side, up to
-        the next crossing, there is a measured ssr at which the difference certainly, at 99%, has the right sign).
+        A row per crossing: a and b (recipes), ssr (at which both are equal, interpolated in log ssr; if they are equal
+        at several SSRs, the middle), low and high (between these SSRs the interval of the difference contains 0; they
+        are within the range that both recipes have measured, and NaN if there is no interval), better_below and
+        better_above (recipes), certain (whether on both sides, up to the next crossing, there is a measured ssr at
+        which the difference has this sign at 99%).
     """
     check_confidence(confidence)
     if recipes is not None:
@@ -388,7 +405,7 @@ def crossings(study: Study, confidence: float = 0.95, recipes: Sequence[str] | N
 
 
 def _read(series: Series, nodes: Any) -> Any:
-    """Whether a curve can be read at each node: not where its own measured SSRs are far apart."""
+    """Return for each node whether a curve can be interpolated there: its measured SSRs must not be far apart."""
     after = np.clip(np.searchsorted(series.ssr, nodes), 1, len(series.ssr) - 1)
     near = series.ssr[after] <= _WIDEST * series.ssr[after - 1] * (1 + 1e-9)
     return near | np.isin(nodes, series.ssr)
@@ -401,13 +418,13 @@ def _gap(one: Series, other: Series, log: float) -> float:
 
 
 def _changes(one: Series, other: Series, nodes: Any) -> bool:
-    """Whether the sign of the difference changes at all: for most pairs it does not."""
+    """Return whether the sign of the difference of two curves changes. This quick check is False for most pairs."""
     signs = _signs(one.curve(np.log(nodes)) - other.curve(np.log(nodes)), one, other)
     return len(set(signs[signs != 0])) > 1
 
 
 def _signs(differences: Any, one: Series, other: Series) -> Any:
-    """Return which curve is better; 0 if they are equal up to rounding, because sums depend on their order."""
+    """Return the signs of differences of two curves; 0 for a difference that may be only a rounding error."""
     largest = max(cell.largest for series in (one, other) for cell in series.cells)
     return np.where(np.abs(differences) <= 1e-12 * largest, 0.0, np.sign(differences))
 
@@ -417,7 +434,7 @@ def _crossings(one: Series, other: Series, nodes: Any, confidence: float) -> lis
     found = [_difference(one, other, float(node), confidence) for node in nodes]
     values = np.array([item.value for item in found])
     signs = _signs(values, one, other)
-    kept = np.flatnonzero(signs)  # a stretch of equality is between the two that differ
+    kept = np.flatnonzero(signs)  # the nodes at which the curves differ; between two of them the curves may be equal
     changes = [(a, b) for a, b in pairwise(kept) if signs[a] != signs[b]]
     rows = []
     stretch = _undecided(one, other, nodes, confidence) if changes else None
@@ -441,7 +458,7 @@ def _difference(one: Series, other: Series, ssr: float, confidence: float) -> Es
 
 
 def _undecided(one: Series, other: Series, nodes: Any, confidence: float) -> tuple[Any, Any]:
-    """Return a grid of log SSR, and where on it the interval of the difference contains 0."""
+    """Return a grid of log SSRs, and for each of its points whether the interval of the difference contains 0."""
     xs, inside = [], []
     cells = [*one.cells, *other.cells]
     for low, high in pairwise(np.log(nodes)):
@@ -457,7 +474,7 @@ def _undecided(one: Series, other: Series, nodes: Any, confidence: float) -> tup
 
 
 def _around(stretch: Any, nodes: Any, at: float) -> tuple[float, float]:
-    """Return the stretch around a crossing on which the interval of the difference contains 0."""
+    """Return the SSRs around a crossing between which the interval of the difference contains 0."""
     grid, contains = stretch
     middle = int(np.argmin(np.abs(grid - at)))
     if not contains[middle]:  # there is no interval

@@ -1,8 +1,8 @@
-"""Intervals of weighted sums of the means of cells, and bands of them: Student's t with moderated variances.
+"""Intervals and bands of weighted sums of cells' means, by Student's t with moderated variances.
 
-A cell is the set of runs of one recipe at one SSR. A mean, a difference of two, a gain per doubling, a value
-interpolated between two SSRs and the error of a prediction are all weighted sums of cells' means:
-``sum_i w_i mean(cell_i)``.
+A cell is the set of runs of one recipe at one SSR. Every result is a weighted sum of cells' means,
+``sum_i w_i mean(cell_i)``: a mean, a difference of two means, a gain per doubling, a value that is interpolated between
+two SSRs, and the error of a prediction.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ __all__ = [
 ]
 
 Method = Literal["paired", "welch", "pooled", "none"]
-_Array = Any  # numpy.ndarray, whose parameters say nothing here
+_Array = Any  # numpy.ndarray, whose type parameters give no information here
 
 # Values that differ only by rounding count as equal.
 _ROUNDING = 1e-12
 VERDICT = 0.99
-"""Confidence of verdicts: over six looks at a growing study, at most 5% of verdicts are wrong."""
+"""Confidence of verdicts. If a user looks six times at a growing study, at most 5% of verdicts are wrong."""
 _MOST_SEEDS = 10_000
 _RANGE = 0.8  # confidence of the interval of a number of seeds
 
@@ -50,12 +50,14 @@ class Cell:
 
     Attributes:
         values: One value per run.
-        seeds: Their seeds, ascending; None if the runs have no seeds, or not all different ones.
+        seeds: The seeds of the runs, ascending; None if a run has no seed, or two runs have the same seed.
         diverged: The number of runs that diverged and have no value.
-        adjusted: The estimate of the mean if cells of the study have different seeds; None: the mean of the values.
-        influence: The contribution of each seed of the study to the error of that estimate; None if unknown.
-        summarized: Number of runs and their standard deviation (NaN if unknown), if ``values`` has only their mean.
-        noise: The noise of the whole study; None: only that of the cell's own runs is used.
+        adjusted: The estimate of the mean if the cells of the study have different seeds; None means that the estimate
+            is the mean of ``values``.
+        influence: The contribution of each seed of the study to the error of ``adjusted``; None if unknown.
+        summarized: If ``values`` has only the mean of several runs: the number of runs and their standard deviation
+            (NaN if unknown). Otherwise None.
+        noise: The noise of the whole study; None means that only the noise of the cell's own runs is used.
         place: Index of the cell in ``noise``.
     """
 
@@ -85,7 +87,7 @@ class Cell:
 
     @cached_property
     def error(self) -> float:
-        """The standard error of the mean; NaN for one run."""
+        """The standard error of the mean, from the cell's own runs; NaN for one run."""
         if self.influence is None or self.n == 1:
             return math.sqrt(self.variance / self.n)
         return float(np.linalg.norm(self.influence))
@@ -105,18 +107,19 @@ class Cell:
 
 @dataclass(frozen=True)
 class Band:
-    """Weighted sums of cells' means, one for each column of weights.
+    """Weighted sums of cells' means, one sum for each column of weights.
 
     Attributes:
         value: The sums.
-        error: Their standard errors; NaN if the noise is unknown.
-        low: Lower ends of their intervals; NaN if the noise is unknown.
-        high: Upper ends.
-        df: Degrees of freedom of each.
-        n: Seeds that are common to all cells if paired, else the runs of the smallest cell.
-        sd: Standard deviation of the sum made of one run of each cell.
-        method: ``paired``: over the sums of each common seed. ``welch``: cells are independent. ``pooled``: the noise
-            of other cells. ``none``: no intervals.
+        error: The standard errors of the sums; NaN if the noise is unknown.
+        low: Lower ends of the intervals of the sums; NaN if the noise is unknown.
+        high: Upper ends of the intervals.
+        df: Degrees of freedom of each error.
+        n: The number of seeds that are common to all cells if the runs are paired; else the number of runs of the
+            smallest cell.
+        sd: Standard deviation of a weighted sum of single runs, one run of each cell.
+        method: The source of the errors. ``paired``: runs with the same seed. ``welch``: independent cells. ``pooled``:
+            only the noise of other cells. ``none``: there are no intervals.
         confidence: Confidence of the intervals.
     """
 
@@ -133,7 +136,7 @@ class Band:
 
 @dataclass(frozen=True)
 class Estimate:
-    """One weighted sum: see :class:`Band`."""
+    """One weighted sum of cells' means, with its interval. See :class:`Band` for the attributes."""
 
     value: float
     error: float
@@ -152,13 +155,13 @@ class Estimate:
 
     @property
     def surely(self) -> tuple[float, float]:
-        """The interval of verdicts: at 99%, or at the confidence of the shown one if that is higher."""
+        """The interval that decides verdicts: at 99%, or at ``confidence`` if that is higher; NaN if there is none."""
         half = float(special.stdtrit(self.df, 0.5 + max(VERDICT, self.confidence) / 2)) * self.error
         return (self.value - half, self.value + half) if self.known else (math.nan, math.nan)
 
     @property
     def p(self) -> float:
-        """The two-sided p-value of 0; NaN without an interval."""
+        """The two-sided p-value of the hypothesis that the sum is 0; NaN if there is no interval."""
         return 2 * float(special.stdtr(self.df, -abs(self.value / self.error))) if self.known else math.nan
 
     def beyond(self, level: float = 0.0) -> int:
@@ -168,10 +171,10 @@ class Estimate:
 
 
 def check_confidence(confidence: float) -> float:
-    """Check a level of confidence.
+    """Return a level of confidence.
 
     Raises:
-        InputError: It is not between 0 and 1.
+        InputError: The level is not between 0 and 1.
     """
     if isinstance(confidence, bool) or not isinstance(confidence, (int, float)) or not 0 < confidence < 1:
         raise InputError("confidence", confidence, "must lie between 0 and 1", "write e.g. 0.95")
@@ -179,7 +182,7 @@ def check_confidence(confidence: float) -> float:
 
 
 def combine(cells: Sequence[Cell], weights: Sequence[float], confidence: float) -> Estimate:
-    """Return the weighted sum of cells' means with its interval: :func:`band` with one column of weights.
+    """Return a weighted sum of cells' means with its interval: :func:`band` with one column of weights.
 
     Example:
         >>> import numpy as np
@@ -198,16 +201,22 @@ def combine(cells: Sequence[Cell], weights: Sequence[float], confidence: float) 
 def band(cells: Sequence[Cell], weights: _Array, confidence: float) -> Band:
     """Return weighted sums of cells' means with Student's t intervals.
 
-    The variance of a sum is that of the cells' own runs, moderated by the noise of the whole study
-    (:class:`ssr_hydra.studies.noise.Noise`), if the cells have it. So cells of one run have intervals if other cells of
-    the study have several runs.
+    The variance of a sum comes from the cells' own runs. If the cells have the noise of the whole study
+    (:class:`ssr_hydra.studies.noise.Noise`), it moderates this variance. So a cell with one run has an interval if
+    other cells of the study have several runs.
 
-    The own variance: runs of the same seed are paired if at least two seeds are common to all cells, and at least
-    half of each cell's seeds are. The sum is then computed seed by seed, and its mean is over the common seeds. Cells
-    of a study whose seeds differ have their own estimates (:func:`ssr_hydra.studies.effects.with_effects`): the sum is
-    that of these estimates, and its error is also computed seed by seed. Otherwise cells are independent: Welch's
-    standard error ``sqrt(sum_i w_i^2 s_i^2 / n_i)`` with the degrees of freedom of Satterthwaite. There is no interval
-    if the noise is unknown: a cell has one run, or the runs of different seeds do not differ, and no other cell helps.
+    The variance from the cells' own runs is computed in one of three ways:
+
+    - If cells of the study have different seeds, each cell has an estimate of its mean
+      (:func:`ssr_hydra.studies.effects.with_effects`). The sum is that of these estimates, and its error is computed
+      seed by seed.
+    - If all cells have at least two seeds in common, and these are at least half of each cell's seeds, runs with the
+      same seed are paired. The sum is computed for each common seed, and the result is the mean of these sums.
+    - Otherwise the cells are independent. The error is Welch's standard error ``sqrt(sum_i w_i^2 s_i^2 / n_i)``, with
+      the degrees of freedom of Satterthwaite.
+
+    There is no interval if the noise is unknown: a cell has one run, or the values of different seeds are equal, and
+    the other cells of the study do not tell the noise.
 
     Args:
         cells: The cells to add up.
@@ -228,7 +237,7 @@ def band(cells: Sequence[Cell], weights: _Array, confidence: float) -> Band:
             sd = error * math.sqrt(n)
             df, method = _freedom(cells, weights)
         elif common is not None:
-            every = [cell.n == len(common) for cell in cells]  # then no seed is omitted
+            every = [cell.n == len(common) for cell in cells]  # whether all seeds of the cell are common
             values = np.stack(
                 [
                     cell.values if whole else cell.values[np.isin(cell.seeds, common)]
@@ -238,7 +247,8 @@ def band(cells: Sequence[Cell], weights: _Array, confidence: float) -> Band:
             n = values.shape[1]
             means = values.mean(axis=1)
             value = (weights.T @ values).mean(axis=1)
-            # The norm of each sum's deviations, by a small factor of the cells; this is faster with 10,000 seeds.
+            # Compute the norm of each sum's deviations from a small matrix (R of a QR decomposition of the values),
+            # which is faster if there are 10,000 seeds.
             factor = np.linalg.qr((values - means[:, None]).T, mode="r")
             sd = np.linalg.norm(factor @ weights, axis=0) / math.sqrt(n - 1)
             error, df = sd / math.sqrt(n), np.full(len(value), n - 1.0)
@@ -260,7 +270,7 @@ def band(cells: Sequence[Cell], weights: _Array, confidence: float) -> Band:
             told = np.isfinite(error)
             method = method if told.any() else "pooled"
             expected, free = noise.expected([cell.place for cell in cells], weights)
-            own = np.where(told, np.where(np.isfinite(df), df, n - 1.0), 0.0)  # it is 0 / 0 if the runs do not differ
+            own = np.where(told, np.where(np.isfinite(df), df, n - 1.0), 0.0)  # df is 0 / 0 if the runs do not differ
             prior, scale = noise.priors(weights)
             error = np.sqrt((np.where(told, own * error**2, 0.0) + prior * scale * expected) / (own + prior))
             df = np.maximum(np.minimum(own + prior, free), own)
@@ -275,12 +285,14 @@ def band(cells: Sequence[Cell], weights: _Array, confidence: float) -> Band:
 
 @lru_cache(maxsize=4096)
 def dunnett(df: float, count: int, quantile: float) -> float:
-    """Return the one-sided critical value of a value against ``count`` others together, with equal standard errors.
+    """Return the one-sided critical value for a comparison of one value with ``count`` others together.
+
+    All values have equal standard errors.
 
     Args:
         df: Degrees of freedom of the errors.
-        count: The number of others.
-        quantile: 1 minus the probability that any of them is wrongly exceeded.
+        count: The number of other values.
+        quantile: 1 minus the probability that the value wrongly exceeds any of the others.
 
     Example:
         >>> round(dunnett(20.0, 3, 0.95), 2), round(dunnett(20.0, 1, 0.95), 3)
@@ -307,10 +319,10 @@ def dunnett(df: float, count: int, quantile: float) -> float:
 
 
 def _freedom(cells: Sequence[Cell], weights: _Array) -> tuple[_Array, Method]:
-    """Return the degrees of freedom of sums whose errors are computed seed by seed: Satterthwaite's, seeds as clusters.
+    """Return the degrees of freedom of sums whose errors are computed seed by seed, and the method.
 
-    Each cell's runs contribute equally. For cells of the same n seeds it is n - 1; for two cells of n seeds each that
-    share none, 2 n - 2.
+    The degrees of freedom are Satterthwaite's, with the seeds as clusters; the runs of a cell contribute equally. The
+    result is n - 1 for cells with the same n seeds, and 2 n - 2 for two cells with n seeds each and no common seed.
     """
     every, rows = np.unique(np.concatenate([cell.seeds for cell in cells]), return_inverse=True)
     counts = [cell.n for cell in cells]
@@ -339,7 +351,7 @@ def _common(cells: Sequence[Cell]) -> _Array | None:
 
 
 def first_at_least(x: _Array, y: _Array, level: float = 0.0) -> float:
-    """Return the first x at which a piecewise linear y reaches a level; NaN if it never does.
+    """Return the first x at which the piecewise linear function y(x) reaches a level; NaN if it never does.
 
     Example:
         >>> import numpy as np
@@ -358,13 +370,13 @@ def first_at_least(x: _Array, y: _Array, level: float = 0.0) -> float:
 
 @dataclass(frozen=True)
 class Batch:
-    """How many more seeds make an interval as narrow as requested.
+    """The number of additional seeds that make an interval as narrow as requested.
 
     Attributes:
-        half: The requested half-width.
-        more: Additional seeds of each cell.
-        least: Lower end of the 80% interval of that number, because the noise itself is estimated.
-        most: Upper end.
+        half: The requested half-width of the interval.
+        more: The number of additional seeds for each cell.
+        least: Lower end of the 80% interval of ``more``. It has an interval because the noise is only estimated.
+        most: Upper end of the interval of ``more``.
     """
 
     half: float
@@ -374,13 +386,18 @@ class Batch:
 
 
 def next_batch(found: Estimate, half: float) -> Batch | None:
-    """Size the next batch of seeds by the requested width of the interval, never by the observed gain.
+    """Return the number of additional seeds for an interval of the requested half-width.
 
-    If seeds were added until a gain is decided, as many as the observed gain requires, intervals would often be wrong.
-    A number of seeds that depends only on the noise does not cause this.
+    The number depends on the noise, not on the observed gain. If a user added as many seeds as the observed gain
+    requires, until the gain is decided, intervals would often be wrong.
+
+    Args:
+        found: The estimate with the interval.
+        half: The requested half-width.
 
     Returns:
-        None if the interval is unknown, or 10,000 seeds would not suffice. 0 if the interval is already narrow enough.
+        The number, which is 0 if the interval is already narrow enough. None if the interval is unknown, or if more
+        than 10,000 seeds would be necessary.
 
     Example:
         >>> next_batch(Estimate(0.3, 0.5, -0.7, 1.3, 20.0, 4, 1.0, "paired"), 0.5)
@@ -388,7 +405,7 @@ def next_batch(found: Estimate, half: float) -> Batch | None:
     """
     if not found.known or not half > 0:
         return None
-    quantile = float(special.stdtrit(found.df, 0.5 + found.confidence / 2))  # later looks know the noise better
+    quantile = float(special.stdtrit(found.df, 0.5 + found.confidence / 2))  # with more seeds it can only be smaller
     scales = [1.0, *(math.sqrt(found.df / special.chdtri(found.df, 0.5 + side * _RANGE / 2)) for side in (-1, 1))]
     counts = [math.ceil((quantile * found.sd * scale / half) ** 2 - 1e-9) for scale in scales]
     if counts[0] > _MOST_SEEDS:

@@ -13,12 +13,12 @@ from scipy import optimize, special
 __all__ = ["Noise", "pooled_noise"]
 
 _ROUNDS, _CLOSE = 50, 1e-9
-_LEAST = 1e-5  # of the median variance: seeds that agree by chance (or by rounding) still have noise
-_FEWEST_SSRS = 3  # for a trend
-_UNLIKE = 0.01  # probability that recipes differ as much in their noise by chance, below which each has its own level
+_LEAST = 1e-5  # the minimum variance, as a fraction of the median one: seeds that agree by chance still have noise
+_FEWEST_SSRS = 3  # the minimum number of SSRs for a trend of the noise over SSR
+_UNLIKE = 0.01  # each recipe has its own noise level if the probability of their difference by chance is below this
 _TINY = 1e-300
-_TOLD = 1e-9  # of weights: a sum that is 0 up to rounding
-_MOST_PRIOR = 1e6  # degrees of freedom that represent infinitely many
+_TOLD = 1e-9  # a sum of weights below this fraction of their absolute sum is 0 up to rounding
+_MOST_PRIOR = 1e6  # the number that represents infinitely many degrees of freedom
 
 
 @dataclass(frozen=True)
@@ -26,20 +26,21 @@ class Noise:
     """A model of the variance of one run: its logarithm is linear in log SSR, with the same slope for all recipes.
 
     The level is also the same for all recipes, unless their variances differ by more than chance (at 1%). The variance
-    of a cell's own few seeds is moderated by that of the model: it counts with its own degrees of freedom, and the
-    model's with ``prior`` more.
+    from a cell's own few seeds is averaged with the variance of the model. The weights are the cell's own degrees of
+    freedom, and ``prior`` for the model.
 
     Attributes:
         spreads: The standard deviation of one run of each cell.
         features: The regressors of the log variance, a row for each cell.
         covariance: Half of the covariance of the coefficients.
-        prior: Degrees of freedom of the model; infinite if cells differ from it by no more than chance.
-        own: The variance of each cell's mean that is the cell's own; a matrix if means are estimated together.
+        prior: Degrees of freedom of the model; infinite if the cells' variances differ from the model only by chance.
+        own: The part of the variance of each cell's mean that is independent of other cells; a covariance matrix if the
+            means are estimated together.
         together: The contribution of each seed, in units of its effect, to each cell's mean; None if cells share no
             seeds.
-        differences: Like ``prior``, for differences of cells that share seeds: similar recipes share more of the noise
-            than others, so the model may fit these worse.
-        scale: Factor of the variance of differences, from how far those of the study are from the model.
+        differences: The degrees of freedom of the model, like ``prior``, for differences of cells that share seeds.
+            Similar recipes share more of the noise than others, so the model may fit these differences worse.
+        scale: The factor by which the variances of differences in the study differ from the model.
     """
 
     spreads: Any
@@ -52,7 +53,7 @@ class Noise:
     scale: float = 1.0
 
     def priors(self, weights: Any) -> tuple[Any, Any]:
-        """Return the degrees of freedom of the model for each weighted sum, and a factor of its variance."""
+        """Return the degrees of freedom of the model for each weighted sum, and a factor for the model's variance."""
         if self.together is None:
             return np.full(weights.shape[1], min(self.prior, _MOST_PRIOR)), 1.0
         sums = np.abs(weights.sum(axis=0)) < _TOLD * np.abs(weights).sum(axis=0)
@@ -60,7 +61,7 @@ class Noise:
         return np.minimum(prior, _MOST_PRIOR), np.where(sums, self.scale, 1.0)
 
     def expected(self, places: Sequence[int], weights: Any) -> tuple[Any, Any]:
-        """Return the variance of weighted sums of cells' means, and its degrees of freedom.
+        """Return the variances of weighted sums of cells' means by the model, and their degrees of freedom.
 
         Args:
             places: Indices of the cells in the study.
@@ -74,7 +75,7 @@ class Noise:
         free = 1 / np.maximum((x * (self.covariance @ x)).sum(axis=0), _TINY)
         if self.together is None:
             return own, free
-        # As in a two-way analysis of variance: the effects of the seeds take part of a cell's degrees of freedom.
+        # As in a two-way analysis of variance, the effects of the seeds use up some of a cell's degrees of freedom.
         cells = len(self.spreads)
         free = np.maximum(free * (cells - 1) / cells, 1.0)
         effects = ((self.together[chosen].T @ weights) ** 2).sum(axis=0)
@@ -85,13 +86,16 @@ class Noise:
 
 
 def pooled_noise(variances: Any, df: Any, ssrs: Any, recipes: Any) -> Noise | None:
-    """Fit the model to the variances of cells; None if no cell has any noise.
+    """Fit the model of the noise to the variances of all cells.
 
     Args:
-        variances: Variances of the runs of each cell.
-        df: Their degrees of freedom; 0 for a cell with one run.
+        variances: The variance of the runs of each cell.
+        df: The degrees of freedom of each variance; 0 for a cell with one run.
         ssrs: The SSR of each cell.
-        recipes: The recipe of each cell, as numbers.
+        recipes: The recipe of each cell, as a number.
+
+    Returns:
+        The model; None if no cell has several runs with different values.
 
     Example:
         >>> import numpy as np
@@ -113,7 +117,7 @@ def pooled_noise(variances: Any, df: Any, ssrs: Any, recipes: Any) -> Noise | No
     names = np.unique(recipes[measured])
     if len(names) > 1:
         levels = (recipes[:, None] == names).astype(float)
-        levels[~levels.any(axis=1)] = 1 / len(names)  # a recipe of single runs
+        levels[~levels.any(axis=1)] = 1 / len(names)  # a recipe that has only cells of one run gets the mean level
         apart = np.hstack([levels, trend])
         own, own_deviance = _fitted(apart[measured], variances, df)
         if special.chdtrc(len(names) - 1, max(deviance - own_deviance, 0.0)) < _UNLIKE:
@@ -125,12 +129,12 @@ def pooled_noise(variances: Any, df: Any, ssrs: Any, recipes: Any) -> Noise | No
 
 
 def _fitted(x: Any, variances: Any, df: Any) -> tuple[Any, float]:
-    """Gamma regression by Fisher scoring: coefficients and deviance."""
+    """Fit a gamma regression by Fisher scoring. Return coefficients and deviance."""
     line = np.linalg.lstsq(x, np.full(len(df), math.log(np.average(variances, weights=df))), rcond=None)[0]
     inverse = np.linalg.inv((x.T * df) @ x)
     for _ in range(_ROUNDS):
         step = inverse @ (x.T * df) @ (variances / np.exp(x @ line) - 1)
-        step *= min(1.0, 1.0 / max(float(np.abs(x @ step).max()), _TINY))  # an exponential follows
+        step *= min(1.0, 1.0 / max(float(np.abs(x @ step).max()), _TINY))  # so that the exponential cannot overflow
         line = line + step
         if np.abs(step).max() < _CLOSE:
             break
@@ -139,14 +143,15 @@ def _fitted(x: Any, variances: Any, df: Any) -> tuple[Any, float]:
 
 
 def moderation(variances: Any, df: Any, parameters: int) -> tuple[float, float]:
-    """Return the degrees of freedom of a model, and the scale of its variances.
+    """Return the degrees of freedom of a model of variances, and a factor for its variances.
 
-    The former follows from how much more log variances scatter than by chance. The latter, if the former is finite, is
-    the mean of logarithms, for which outlying cells count less.
+    The degrees of freedom are smaller, the more the log variances scatter beyond chance; infinite if they scatter only
+    by chance. If they are finite, the factor is computed from the mean of the log variances, in which outliers count
+    less; otherwise it is 1.
 
     Args:
-        variances: Variances relative to the model.
-        df: Their degrees of freedom.
+        variances: The measured variances, divided by those of the model.
+        df: The degrees of freedom of the measured variances.
         parameters: Number of parameters of the model.
     """
     if len(df) <= parameters:

@@ -15,8 +15,8 @@ import pytest
 
 from ssr_hydra.errors import RunError
 from ssr_hydra.sweeps.launchers.starters import (
-    Ended,
     ForkServer,
+    ProcessEnd,
     Spawner,
     Starter,
     import_path,
@@ -38,8 +38,8 @@ def starter(request: pytest.FixtureRequest) -> Iterator[Starter]:
         made.close()
 
 
-def ends(starter: Starter, count: int) -> list[Ended]:
-    found: list[Ended] = []
+def ends(starter: Starter, count: int) -> list[ProcessEnd]:
+    found: list[ProcessEnd] = []
     while len(found) < count:
         assert wait(starter.waitables(), 120)
         found += starter.ended()
@@ -109,13 +109,13 @@ def test_server_that_a_signal_stopped_is_killed_and_begun_again() -> None:
     os.kill(pid, 0)  # what the first one started goes on
     assert server.polls
     second.close()
-    assert ends(server, 1) == [Ended(1, 1, peak=ANY)]
+    assert ends(server, 1) == [ProcessEnd(1, 1, peak=ANY)]
     connection.close()  # and now it ends, which nobody reports
     until = time.monotonic() + 120
     while not (found := server.ended()):
         assert time.monotonic() < until
         time.sleep(0.02)
-    assert found == [Ended(0, None)]
+    assert found == [ProcessEnd(0, None)]
     server.close()
 
 

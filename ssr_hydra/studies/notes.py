@@ -16,7 +16,7 @@ from ssr_hydra.sweeps.folder import STUDY
 
 __all__ = ["Note", "Notes", "losses"]
 
-# The loader's seed is the run's, and its batch size is part of the recipe.
+# Only the data set is compared. The loader's seed is the run's seed, and its batch size is part of the recipe.
 _MOST_BYTES = 64 << 20
 _DATA = ("dataset",)
 _MACHINE = ("cpu", "gpu", "device", "processes", "threads")
@@ -24,17 +24,19 @@ _MACHINE = ("cpu", "gpu", "device", "processes", "threads")
 
 @dataclass(frozen=True)
 class Note:
-    """A fact that a reader of the comparison must know; :func:`ssr_hydra.report.note_text` returns its sentence.
+    """A fact that a reader of a comparison must know. :func:`ssr_hydra.report.note_text` returns the sentence for it.
 
     Attributes:
-        kind: ``data`` (runs of several data sets), ``versions`` (several versions of a package, or of its code),
-            ``codes`` (a sweep went on with other code), ``machines`` (several kinds), ``resumed`` (runs that continued
-            from a checkpoint), ``diverged`` (seeds that diverged while others did not), ``lost`` (a recipe without a
-            quality at some SSRs), ``no_times`` (rows of a table without a time).
-        subject: The package, the recipe with its control, or the unit of the times.
-        counts: Numbers of runs by data set, version, machine, recipe or status; numbers of versions by package for
-            ``codes``; the number of rows by the first such line of a table for ``no_times``.
-        ssrs: For ``lost``, the SSRs; empty if the recipe has no quality at any SSR.
+        kind: ``data`` (the runs have different data sets), ``versions`` (the runs have several versions of a package,
+            or of its code), ``codes`` (a sweep was continued with changed code), ``machines`` (the runs were on several
+            kinds of machines), ``resumed`` (some runs continued from a checkpoint), ``diverged`` (some seeds of a cell
+            diverged and others did not), ``lost`` (a recipe has no quality at some SSRs), ``no_times`` (some rows of a
+            table have no time).
+        subject: The package, the recipe with its control, the number of code versions, or the unit of the times.
+        counts: Pairs of a name and a number. The numbers of runs by data set, version, machine, recipe or status. For
+            ``codes``: the number of versions of each package. For ``no_times``: the first line of a table without a
+            time, and the number of such lines.
+        ssrs: For ``lost``: the SSRs without a quality; empty if the recipe has no quality at any SSR.
     """
 
     kind: Literal["data", "versions", "codes", "machines", "resumed", "diverged", "lost", "no_times"]
@@ -45,26 +47,26 @@ class Note:
 
 @dataclass
 class Notes:
-    """Counts the data, versions and machines of runs, and reports where they differ."""
+    """Counts the runs by data set, version and machine, and returns notes about differences."""
 
     _data: Counter[str] = field(default_factory=Counter)
     _versions: dict[str, Counter[str]] = field(default_factory=dict)
     _machines: Counter[str] = field(default_factory=Counter)
     _hardware: dict[str, dict[str, Any]] = field(default_factory=dict)
     _codes: list[dict[str, str]] = field(default_factory=list)
-    _without_code: int = 0  # runs of earlier releases, whose code only the sweep has recorded
+    _without_code: int = 0  # the number of runs of earlier releases, whose records have no code version
 
     def add_codes(self, folder: Path) -> None:
-        """Add the versions of the code of the sweeps into a folder, if it is a study's."""
+        """Add the code versions of all sweeps that wrote to a folder. Do nothing if it is not the folder of a study."""
         try:
             listed = json.loads(read_bounded(folder / STUDY, _MOST_BYTES))["codes"]
             codes = [{str(name): str(version) for name, version in code.items()} for code in listed]
         except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
-            return  # not a study's folder, or unreadable
+            return  # not the folder of a study, or a file that cannot be read
         self._codes += [code for code in codes if code not in self._codes]
 
     def add(self, record: RunResult) -> None:
-        """Count a run, unless it ended before its first step: then it has computed nothing."""
+        """Count a run. A run that ended before its first step does not count, because it has computed nothing."""
         if not record.steps:
             return
         self._data[_canonical({key: record.data[key] for key in _DATA if key in record.data})] += 1
@@ -78,12 +80,12 @@ class Notes:
 
     @property
     def hardware(self) -> tuple[dict[str, Any], ...]:
-        """Return each kind of machine once."""
+        """The hardware of each kind of machine, once."""
         return tuple(self._hardware.values())
 
     @property
     def versions(self) -> dict[str, tuple[str, ...]]:
-        """Return the versions of all packages of the runs."""
+        """The versions of each package in the runs."""
         return {name: tuple(versions) for name, versions in self._versions.items()}
 
     def collected(self, frame: pd.DataFrame) -> tuple[Note, ...]:
@@ -112,7 +114,7 @@ class Notes:
 
 
 def losses(frame: pd.DataFrame) -> list[Note]:
-    """Return the notes about runs without a quality: seeds that diverged, and SSRs of a recipe without any."""
+    """Return the notes about runs without a quality: ``diverged`` and ``lost``; see :class:`Note`."""
     notes: list[Note] = []
     if frame.empty:
         return notes

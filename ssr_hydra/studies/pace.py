@@ -1,4 +1,4 @@
-"""The meaning of equal time: the same number of steps, or the same number of seconds."""
+"""Decide whether "equal time" means the same number of steps or the same number of seconds."""
 
 from __future__ import annotations
 
@@ -15,24 +15,25 @@ from ssr_hydra.studies.study import Axis, Study
 __all__ = ["ALIKE", "Crowd", "EqualTime", "Pace", "equal_time"]
 
 ALIKE = 1.1
-"""Equal time is equal steps unless a recipe certainly takes longer per step than another by more than this factor."""
+"""The largest ratio of two recipes' seconds per step for which "equal time" means equal steps."""
 
-_BESIDE = 0.5  # mean number of other jobs: runs that differ by more had unlike conditions
-_LOAD = 1.0  # of the load average: one more busy process
+_BESIDE = 0.5  # runs had different conditions if their mean numbers of other jobs differ by more than this
+_LOAD = 1.0  # runs had different conditions if their load averages differ by more than this: one busy process
 
 Reason = Literal["asked", "single", "no_clock", "same_work", "conditions", "alike", "slower", "apart"]
 
 
 @dataclass(frozen=True)
 class Pace:
-    """How much longer the slowest recipe takes per step, or at the same SSR, than the fastest.
+    """The ratio of the seconds per step of the slowest and the fastest recipe; without steps, at the same SSR.
 
     Attributes:
-        slow: The slowest.
-        quick: The fastest.
-        ratio: The ratio of their seconds per step; infinite if no SSR has runs of all recipes.
-        low: Lower end of its interval over SSRs; NaN if there is one SSR, or all have the same ratio.
-        high: Upper end.
+        slow: The slowest recipe; ``""`` if there is one recipe, or no SSR has runs of all recipes.
+        quick: The fastest recipe, or ``""``.
+        ratio: The seconds per step of ``slow`` divided by those of ``quick``; infinite if no SSR has runs of all
+            recipes.
+        low: Lower end of the interval of ``ratio`` over SSRs; NaN if there is one SSR, or all SSRs have the same ratio.
+        high: Upper end of this interval.
     """
 
     slow: str = ""
@@ -43,19 +44,19 @@ class Pace:
 
     @property
     def alike(self) -> bool:
-        """Whether, within the noise of the clock, equal steps may take equal time up to a tenth."""
+        """Whether the ratio may be at most 1.1, within the noise of the clock."""
         return (self.ratio if math.isnan(self.low) else self.low) <= ALIKE
 
 
 @dataclass(frozen=True)
 class Crowd:
-    """Two recipes whose runs had unlike conditions: the mean number of other jobs, or the load of the machine.
+    """Two recipes whose runs had different conditions: the mean number of other jobs, or the load of the machine.
 
     Attributes:
-        busy: The recipe whose runs had more of it.
-        quiet: The recipe whose runs had less.
-        most: The value for the runs of ``busy``.
-        least: The value for the runs of ``quiet``.
+        busy: The recipe whose runs had more other jobs, or more load.
+        quiet: The recipe whose runs had fewer other jobs, or less load.
+        most: The mean of ``measure`` over the runs of ``busy``.
+        least: The mean of ``measure`` over the runs of ``quiet``.
         measure: ``jobs_beside`` or ``load``.
     """
 
@@ -68,16 +69,17 @@ class Crowd:
 
 @dataclass(frozen=True)
 class EqualTime:
-    """The axis on which recipes are compared at equal amounts, and why.
+    """The axis on which "equal time" means equal numbers, and the reason for this choice.
 
     Attributes:
         axis: ``steps``, ``ssr`` or ``seconds``.
-        reason: ``asked``; ``single`` (one recipe); ``no_clock`` (a run has no seconds); ``same_work`` (the recipes
-            differ only in schedules and numbers of the optimizer, so a step is the same work); ``conditions`` (the
-            seconds were measured under unlike conditions); ``alike`` (the paces do not differ beyond the noise of the
-            clock); ``slower`` (they do); ``apart`` (no SSR has runs of all recipes).
-        pace: The pace of the slowest recipe relative to the fastest.
-        crowd: The unlike conditions; None if all runs with this information had similar ones.
+        reason: ``asked`` (the user's choice); ``single`` (there is one recipe); ``no_clock`` (a run has no seconds);
+            ``same_work`` (the recipes differ only in schedules and numeric settings of the optimizer, so each step is
+            the same work); ``conditions`` (the seconds were measured under different conditions); ``alike`` (the
+            seconds per step may differ by at most a tenth, within the noise of the clock); ``slower`` (they differ by
+            more); ``apart`` (no SSR has runs of all recipes).
+        pace: The seconds per step of the slowest recipe relative to the fastest.
+        crowd: The different conditions; None if the conditions were similar, or are not recorded.
     """
 
     axis: Axis
@@ -89,14 +91,14 @@ class EqualTime:
 def equal_time(study: Study, axes: Collection[Axis], asked: Axis | None = None) -> EqualTime:
     """Choose the axis of equal time.
 
-    The load of a machine lasts as long as consecutive jobs of a recipe. Single runs show nothing of it, so the noise of
-    the clock is that of means over recipe and SSR. If a step of every recipe is the same work, the clock measures only
-    the machine and decides nothing.
+    A load on the machine may last for all consecutive jobs of a recipe, so runs of one recipe and SSR do not show its
+    effect. So the noise of the clock is estimated from means over recipe and SSR. If each step of every recipe is the
+    same work, a difference of seconds shows only the state of the machine, so seconds are not used.
 
     Args:
         study: The study.
         axes: The axes on which every run has a number.
-        asked: The user's choice.
+        asked: The axis that the user has requested; None to choose one.
     """
     length: Axis = "steps" if "steps" in axes else "ssr"
     crowd = _crowd(study)
@@ -117,7 +119,7 @@ def equal_time(study: Study, axes: Collection[Axis], asked: Axis | None = None) 
 
 
 def _pace(study: Study, length: Axis) -> Pace:
-    """Compute it from the mean of each recipe at each SSR and control that all recipes have."""
+    """Return the pace, from the mean of each recipe at each SSR and control that all recipes have."""
     runs = study.completed
     seconds = np.log(runs["seconds"] / runs[length])
     cells = seconds.groupby([runs["ssr"], runs["control"], runs["recipe"]]).mean().unstack()
@@ -128,7 +130,7 @@ def _pace(study: Study, length: Axis) -> Pace:
         return Pace()
     relative = cells.sub(cells.median(axis=1), axis=0).median()
     slow, quick = str(relative.idxmax()), str(relative.idxmin())
-    # They are the extremes of all recipes, and some pair would be far apart by chance.
+    # The slowest and the fastest recipe were selected from all pairs, so some pair is far apart by chance (Bonferroni).
     recipes = cells.shape[1]
     level = 1 - (1 - VERDICT) / (recipes * (recipes - 1) // 2)
     apart = cells[slow] - cells[quick]
@@ -138,7 +140,10 @@ def _pace(study: Study, length: Axis) -> Pace:
 
 
 def _crowd(study: Study) -> Crowd | None:
-    """Return the two recipes whose runs differ most in their conditions, if these were unlike and are recorded."""
+    """Return the two recipes whose runs had the most different conditions.
+
+    Return None if the conditions were similar or are not recorded.
+    """
     told = study.conditions
     runs = study.completed[["recipe"]].join(told, how="inner")
     measures: tuple[tuple[Literal["jobs_beside", "load"], float], ...] = (("jobs_beside", _BESIDE), ("load", _LOAD))

@@ -1,4 +1,4 @@
-"""Read a study from records of runs on disk."""
+"""Read a study from the records of runs on disk."""
 
 from __future__ import annotations
 
@@ -39,25 +39,26 @@ def load(
     objective: str | None = None,
     direction: Direction | None = None,
 ) -> Study:
-    """Read every run below a folder, or below several. The study is what is on disk, finished or not.
+    """Read every run in a folder, or in several folders, and their subfolders. The study may still be running.
 
-    A run is a folder with a ``result.json``, or one in which a run was started, or that a sweep has assigned to a job.
-    A record that is truncated, impossible, or contradicts its own config is ignored, and listed as a :class:`Problem`.
-    So is a run that has no record yet, has failed, or has the recipe, control, ssr and seed of another run: of these
-    the first completed one counts.
+    The folder of a run contains a ``result.json``, or was created when a run was started or a sweep planned its job. A
+    record is ignored and listed as a :class:`Problem` if it is truncated, impossible, or contradicts its own config. A
+    run without a record and a failed run are listed too. If several runs have the same recipe, control, ssr and seed,
+    the first completed run counts, and the others are listed.
 
-    Runs of one recipe have the same config except for ssr, seed, control, and settings that change no result (loggers,
-    checkpoints, display). If a recipe ran with and without a scaled warmup, that is a control too.
+    Runs of one recipe have the same config except for ssr, seed, control, and settings that do not change results
+    (loggers, checkpoints, display). If a recipe has runs with and without a scaled warmup, the runs with a scaled
+    warmup are a control.
 
     Args:
-        paths: A study's folder, one of a single run, or several.
-        objective: The metric to compare with time, such as ``eval/loss``; None uses the runs' own
-            ``trainer.objective``.
+        paths: The folder of a study or of a single run, or several such folders.
+        objective: The metric that is the quality, such as ``eval/loss``; None means the ``trainer.objective`` of the
+            runs.
         direction: Whether ``max`` or ``min`` is better; None decides by the metric's name.
 
     Raises:
-        InputError: There is no run; the runs have different objectives, or none is known; none has the requested one;
-            or the direction is unknown.
+        InputError: There is no run; the runs have different objectives, or no objective is known; no run has the
+            requested objective; or the direction is unknown.
 
     Example:
         >>> study = load("studies/digits")  # doctest: +SKIP
@@ -82,7 +83,7 @@ class _Run:
 
     @property
     def key(self) -> Hashable:
-        """Return the recipe: by config, or by the record if there is no config."""
+        """A key that is equal for runs of the same recipe. It is from the record if there is no config."""
         return self.config.key if self.config is not None else (self.record.name, self.record.max_duration)
 
     @property
@@ -101,13 +102,13 @@ class _Reading:
     _locks: frozenset[int] | None = None
 
     def add(self, source: Path) -> None:
-        """Read every run below a folder, once."""
+        """Read every run in a folder and its subfolders. A run that was already read is skipped."""
         root = source.parent if source.name == RESULT and source.is_file() else source
         if not root.is_dir():
             raise InputError("study", str(source), "there is no such folder", "name a study's folder")
-        resolved = root.resolve()  # no link is below it
+        resolved = root.resolve()  # _run_folders follows no links in the folder
         jobs = sorted((os.path.relpath(folder, root) for folder in _run_folders(str(root))), key=_natural)
-        # A study may be anywhere between this folder and its runs.
+        # The folder of a study may be this folder, or any folder between it and a run.
         for place in sorted({root, *(root / above for job in jobs for above in PurePath(job).parents)}):
             self.notes.add_codes(place)
         for job in jobs:
@@ -153,7 +154,7 @@ class _Reading:
         return Problem(str(folder), "unfinished", f"there is no {RESULT}: the run was killed, or still runs elsewhere")
 
     def study(self, sources: tuple[Path, ...], objective: str | None, direction: Direction | None) -> Study:
-        # If no record is valid, there is nothing to measure, and the problems are the message.
+        # If no record is valid, no metric is needed: the study only has problems.
         metric = self._objective(objective) if self.runs else objective or ""
         way = direction_of(metric, direction, self._modes(metric)) if self.runs else direction or "max"
         labels, controls = self._names()
@@ -192,7 +193,7 @@ class _Reading:
         )
 
     def _same_work(self) -> bool | None:
-        """Whether a step of every recipe is the same work; None without configs."""
+        """Return whether each step is the same work in all recipes; None if a run has no config."""
         configs = {run.key: run.config for run in self.runs}
         found = [work_of(config) for config in configs.values() if config is not None]
         return len(set(found)) == 1 if len(found) == len(configs) else None
@@ -216,7 +217,7 @@ class _Reading:
         return next(iter(found))
 
     def _modes(self, metric: str) -> set[str]:
-        """Return the objective's direction in the configs, if they keep the best checkpoint by it."""
+        """Return each ``checkpoint.mode`` of configs that keep the best checkpoint by this metric, except ``auto``."""
         found = set()
         for run in self.runs:
             if run.config is not None and run.config.get("checkpoint.best") == metric:
@@ -246,7 +247,7 @@ class _Reading:
 
 
 def _ill(run: _Run, metric: str) -> Iterator[Problem]:
-    """Return why a run has no quality; None if it has one."""
+    """Yield the problem if a run has no quality. Yield nothing if it has one."""
     record, where = run.record, str(run.folder)
     if record.status != "completed":
         yield Problem(where, record.status, _line(record.error or "it does not say why"))
@@ -295,9 +296,16 @@ def as_frame(rows: dict[str, list[Any]]) -> pd.DataFrame:
 
 
 def without_duplicates(frame: pd.DataFrame, curves: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame, list[Problem]]:
-    """Of runs with the same recipe, control, ssr and seed, keep the first that completed.
+    """Keep only the first completed run of all runs with the same recipe, control, ssr and seed.
 
-    The same seed twice is not a second random draw: counting it twice would make intervals too narrow.
+    A second run with the same seed is not an independent run. If both counted, intervals would be too narrow.
+
+    Args:
+        frame: The frame of a study.
+        curves: The evaluations of the runs.
+
+    Returns:
+        The frame and the evaluations of the runs that are kept, and a problem for each dropped run with a quality.
     """
     keys = ["recipe", "control", "ssr", "seed"]
     if not (frame.duplicated(keys) & frame["seed"].notna()).any():
@@ -314,7 +322,7 @@ def without_duplicates(frame: pd.DataFrame, curves: pd.DataFrame) -> tuple[pd.Da
     for row in frame.loc[dropped].itertuples():
         folder, quality = first[row.recipe, row.control, row.ssr, row.seed]
         if math.isnan(row.quality):
-            continue  # a failed attempt before the one that counts; it is already listed as failed
+            continue  # a failed run of the same seed, which is already listed as failed
         same = "the same value" if quality == row.quality else f"{quality:.6g} there, {row.quality:.6g} here"
         reason = f"recipe, ssr and seed are those of {folder}, which counts: {same}"
         problems.append(Problem(row.folder, "duplicate", reason))
@@ -330,14 +338,14 @@ def without_duplicates(frame: pd.DataFrame, curves: pd.DataFrame) -> tuple[pd.Da
 
 
 def _run_folders(root: str) -> Iterator[str]:
-    """Yield folders of runs, including those that were only started; a run's own subfolders are not searched."""
+    """Yield the folders of runs, also of runs that were only started or planned. Do not search in a run's folder."""
     waiting = [root]
     while waiting:
         folder = waiting.pop()
         try:
             with os.scandir(folder) as found:
                 entries = list(found)
-        except OSError:  # removed, or without permission to read
+        except OSError:  # the folder was removed, or cannot be read
             continue
         if any(entry.name in (RESULT, METRICS, JOB, _HYDRA) for entry in entries):
             yield folder
@@ -348,18 +356,24 @@ def _run_folders(root: str) -> Iterator[str]:
 
 
 def _is_alive(folder: Path) -> bool:
-    """Whether a process claims to run it; read by this machine's clock, because a reader writes nothing."""
+    """Return whether the heartbeat in a run's folder shows that the run is in progress.
+
+    The age of the heartbeat is measured by this machine's clock, because a reader must not write to the folder.
+    """
     return is_alive(folder / HEARTBEAT, time.time())
 
 
 def _natural(path: str) -> list[tuple[int, int, str]]:
-    """Return a sort key by which job 10 comes after job 9."""
+    """Return a sort key that puts job 10 after job 9."""
     parts = re.split(r"(\d+)", path)
     return [(0, int(part), "") if part.isdecimal() and len(part) < 20 else (1, 0, part) for part in parts]
 
 
 def _locked_inodes() -> frozenset[int]:
-    """Return files that a process on this machine has locked, from the kernel: taking a lock could stop a run."""
+    """Return the inodes of files that processes on this machine have locked, as the kernel lists them.
+
+    The function takes no lock itself, because that could stop a run.
+    """
     try:
         lines = Path("/proc/locks").read_text(encoding="ascii").splitlines()
     except (OSError, ValueError):

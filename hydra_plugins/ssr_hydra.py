@@ -1,6 +1,7 @@
-"""Registers this package's sweeper and launcher. Hydra imports every module of the namespace ``hydra_plugins``.
+"""Register this package's sweeper and launcher with Hydra, which imports every module of ``hydra_plugins``.
 
-Hydra does so for each command of each Hydra app, so further imports happen only when a sweep starts.
+Hydra imports these modules for each command of each Hydra app. So this module imports the rest of the package only when
+a sweep starts.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ __all__ = ["ProcessLauncher", "StudySweeper"]
 
 
 class ProcessLauncher(Launcher):
-    """``hydra/launcher=processes``: a :class:`ssr_hydra.sweeps.launchers.processes.ProcessLauncher`."""
+    """The launcher ``hydra/launcher=processes``; see :class:`ssr_hydra.sweeps.launchers.processes.ProcessLauncher`."""
 
     def __init__(self, **settings: Any) -> None:
         from ssr_hydra.sweeps.launchers import processes
@@ -35,7 +36,7 @@ class ProcessLauncher(Launcher):
 
 
 class StudySweeper(Sweeper):
-    """``hydra/sweeper=study``: a :class:`ssr_hydra.sweeps.sweeper.StudySweeper`."""
+    """The sweeper ``hydra/sweeper=study``; see :class:`ssr_hydra.sweeps.sweeper.StudySweeper`."""
 
     def __init__(self, **settings: Any) -> None:
         from ssr_hydra.sweeps import sweeper

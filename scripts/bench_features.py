@@ -1,8 +1,8 @@
-"""The cost of each feature of the trainer, compared with the same trainer without features.
+"""Measure the cost of each feature of the trainer, compared with the same trainer without features.
 
 The model is the MLP of `bench.py loop`, with batches in memory, one thread and fused SGD. The rounds of all variants
-are interleaved, and ratios are medians over rounds. The time is that of the whole `fit()`, with writing and saving, not
-only of training. A step here takes a fraction of a millisecond: a feature that adds 10 % here adds almost nothing to a
+are interleaved, and ratios are medians over rounds. The time is that of the whole `fit()`, including writing and
+saving. A step takes a fraction of a millisecond here. A feature that adds 10 % to such a step adds almost nothing to a
 step of 10 ms.
 """
 
@@ -33,11 +33,11 @@ __all__ = ["main"]
 
 class _Listener:
     def batch_end(self, trainer: Any, loss: Any) -> None:
-        """Do nothing, to measure the call."""
+        """Do nothing, to measure the cost of the call itself."""
 
 
 def variants() -> dict[str, Mapping[str, Any]]:
-    """Return a mapping from name to the differences from a trainer without features."""
+    """Return a mapping from the name of a feature to the arguments of ``Trainer`` that enable it."""
     never: dict[str, Any] = {"checkpoint": {"interval": None}}
     return {
         "everything off": {},
@@ -57,7 +57,7 @@ def variants() -> dict[str, Mapping[str, Any]]:
 
 
 def one(data: TensorDataset, options: Mapping[str, Any], folder: Path) -> float:
-    """Seconds per step of one epoch."""
+    """Train one epoch. Return the seconds per step."""
     given = dict(options)
     model = MLP()
     groups = given.pop("groups", None)

@@ -1,8 +1,9 @@
-"""The cost of a step of each training loop: plain PyTorch, this package, and other libraries if installed.
+"""Measure the cost of a step of several training loops: plain PyTorch, this package, and other libraries if installed.
 
-An MLP 64-128-10 on 32,768 samples in memory, batch 64, SGD with momentum, a learning rate that changes every step, one
-thread. The rounds of all loops are interleaved in one process, so that noise of the machine affects all of them. Ratios
-are medians over the ratios of the rounds; they are more reliable than the microseconds.
+Each loop trains an MLP 64-128-10 on 32,768 samples in memory with batch size 64, SGD with momentum, a learning rate
+that changes every step, and one thread. The rounds of all loops are interleaved in one process, so that noise of the
+machine affects all of them. Ratios are medians over the ratios of the rounds; they are more reliable than the
+microseconds.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ __all__ = ["main"]
 _SAMPLES, _BATCH = 32_768, 64
 _STEPS = _SAMPLES // _BATCH
 
-# A runner trains one epoch on a given loader and returns its seconds of training, without set-up.
+# A runner trains one epoch on a given loader. It returns the training time in seconds, without the time for set-up.
 Runner = Callable[[Iterable[Any], bool], float]
 
 
@@ -45,7 +46,7 @@ def _cosine(optimizer: torch.optim.Optimizer) -> torch.optim.lr_scheduler.LRSche
 
 
 def plain(loader: Iterable[Any], fused: bool) -> float:
-    """A typical plain loop."""
+    """Train with a typical plain PyTorch loop."""
     model = MLP()
     optimizer = _sgd(model, fused)
     scheduler = _cosine(optimizer)
@@ -60,7 +61,7 @@ def plain(loader: Iterable[Any], fused: bool) -> float:
 
 
 def bare(loader: Iterable[Any], fused: bool) -> float:
-    """The plain loop without a schedule."""
+    """Train with the plain loop, without a schedule."""
     model = MLP()
     optimizer = _sgd(model, fused)
     start = time.perf_counter()
@@ -73,7 +74,7 @@ def bare(loader: Iterable[Any], fused: bool) -> float:
 
 
 def ours(loader: Iterable[Any], fused: bool) -> float:
-    """This package's Trainer with a cosine schedule, its clock, and its check of the loss."""
+    """Train with this package's Trainer, with a cosine schedule, its clock, and its check of the loss."""
     model = MLP()
     optimizer = _sgd(model, fused)
     trainer = Trainer(model, loader, None, optimizer, CosineAnnealingScheduler(), "1ep", device="cpu", progress="none")
@@ -81,7 +82,7 @@ def ours(loader: Iterable[Any], fused: bool) -> float:
 
 
 def fabric(loader: Iterable[Any], fused: bool) -> float:
-    """Lightning Fabric around the plain loop."""
+    """Train with Lightning Fabric around the plain loop."""
     from lightning.fabric import Fabric
 
     handle = Fabric(accelerator="cpu", devices=1)
@@ -101,7 +102,7 @@ def fabric(loader: Iterable[Any], fused: bool) -> float:
 
 
 def lightning(loader: Iterable[Any], fused: bool) -> float:
-    """Lightning's Trainer with all options off."""
+    """Train with Lightning's Trainer, with all options off."""
     import lightning.pytorch as pl
 
     class Module(pl.LightningModule):
@@ -140,7 +141,7 @@ def lightning(loader: Iterable[Any], fused: bool) -> float:
 
 
 def accelerate(loader: Iterable[Any], fused: bool) -> float:
-    """Hugging Face Accelerate around the plain loop."""
+    """Train with Hugging Face Accelerate around the plain loop."""
     from accelerate import Accelerator
 
     handle = Accelerator(cpu=True)
@@ -160,7 +161,7 @@ def accelerate(loader: Iterable[Any], fused: bool) -> float:
 
 
 def composer(loader: Iterable[Any], fused: bool) -> float:
-    """MosaicML Composer's Trainer, without metrics."""
+    """Train with MosaicML Composer's Trainer, without metrics."""
     from composer import Callback
     from composer import Trainer as ComposerTrainer
     from composer.models import ComposerClassifier
@@ -203,7 +204,7 @@ def _installed(module: str) -> bool:
 
 
 def loops() -> dict[str, tuple[Runner, str, bool]]:
-    """Return a mapping from name to (runner, loader, fused)."""
+    """Return a mapping from the name of a loop to its runner, its kind of loader, and whether its SGD is fused."""
     found: dict[str, tuple[Runner, str, bool]] = {
         "plain, DataLoader": (plain, "DataLoader", False),
         "plain, in memory": (plain, "memory", False),
@@ -217,13 +218,13 @@ def loops() -> dict[str, tuple[Runner, str, bool]]:
         if _installed(module):
             name = runner.__name__.capitalize()
             found[f"{name}, DataLoader"] = (runner, "DataLoader", False)
-            if module != "composer":  # it accepts no other loader
+            if module != "composer":  # Composer accepts no other loader
                 found[f"{name}, in memory"] = (runner, "memory", False)
     return found
 
 
 def measure(rounds: int) -> dict[str, list[float]]:
-    """Return seconds per step of each loop in each round. Print why a loop fails, and skip it."""
+    """Return the seconds per step of each loop in each round. If a loop fails, print the reason and skip the loop."""
     generator = torch.Generator().manual_seed(0)
     data = TensorDataset(
         torch.randn(_SAMPLES, 64, generator=generator), torch.randint(10, (_SAMPLES,), generator=generator)

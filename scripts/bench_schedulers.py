@@ -1,10 +1,10 @@
-"""The cost of one step of a learning-rate scheduler, compared with a lower bound and with other libraries if installed.
+"""Measure the cost of one step of a learning-rate scheduler, compared with a lower bound and with other libraries.
 
-Cosine with linear warmup over a million batches, one and fifty param groups. The lower bound ("floor") is the necessary
-work: a closure computes alpha and a loop assigns ``group["lr"] = base * alpha``. The rounds of all schedulers are
-interleaved in one process, so that noise of the machine affects all of them. Time is the thread's processor time, which
-other processes do not increase. Ratios are medians over the ratios of the rounds; they are more reliable than the
-microseconds.
+The schedule is a cosine with linear warmup over a million batches, with one and with fifty param groups. The lower
+bound ("floor") is the necessary work: a closure computes alpha, and a loop assigns ``group["lr"] = base * alpha``. The
+rounds of all schedulers are interleaved in one process, so that noise of the machine affects all of them. Time is the
+thread's processor time, which other processes do not increase. Ratios are medians over the ratios of the rounds; they
+are more reliable than the microseconds.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def _alpha(batch: int) -> float:
 
 
 def floor(optimizer: Optimizer) -> Step:
-    """Only the necessary work."""
+    """Return a step that does only the necessary work."""
     bases = [group["lr"] for group in optimizer.param_groups]
     batch = 0
 
@@ -57,7 +57,7 @@ def floor(optimizer: Optimizer) -> Step:
 
 
 def floor_of_tensors(optimizer: Optimizer) -> Step:
-    """The same for learning rates that are tensors: computed in float, filled in place."""
+    """Return the same step for learning rates that are tensors: compute in float, and fill the tensor in place."""
     bases = [float(group["lr"]) for group in optimizer.param_groups]
     batch = 0
 
@@ -72,12 +72,12 @@ def floor_of_tensors(optimizer: Optimizer) -> Step:
 
 
 def scheduled_lr(optimizer: Optimizer) -> Step:
-    """ScheduledLR with its own clock."""
+    """Return a step of ScheduledLR with its own clock."""
     return ScheduledLR(optimizer, _SCHEDULE, max_duration=f"{_BATCHES}ba").step
 
 
 def compiled(optimizer: Optimizer) -> Step:
-    """The compiled scheduler alone, at a time after the warmup."""
+    """Return a call of the compiled scheduler alone, at a time after the warmup."""
     state = State(f"{_BATCHES}ba", optimizers=optimizer)
     scheduler = compile_composer_scheduler(_SCHEDULE, state)
     state.timestamp = state.timestamp.copy(batch=2 * _WARMUP)
@@ -85,7 +85,7 @@ def compiled(optimizer: Optimizer) -> Step:
 
 
 def compiled_and_timestamp(optimizer: Optimizer) -> Step:
-    """The compiled scheduler and the timestamp that it reads, moved as a trainer does."""
+    """Return a call of the compiled scheduler that also moves its timestamp, like a trainer does."""
     state = State(f"{_BATCHES}ba", optimizers=optimizer)
     scheduler = compile_composer_scheduler(_SCHEDULE, state)
 
@@ -97,29 +97,29 @@ def compiled_and_timestamp(optimizer: Optimizer) -> Step:
 
 
 def lambda_lr(optimizer: Optimizer) -> Step:
-    """torch's LambdaLR of the floor's closure."""
+    """Return a step of torch's LambdaLR with the closure of :func:`floor`."""
     return LambdaLR(optimizer, _alpha).step
 
 
 def cosine_annealing_lr(optimizer: Optimizer) -> Step:
-    """torch's CosineAnnealingLR, without warmup."""
+    """Return a step of torch's CosineAnnealingLR, without warmup."""
     return CosineAnnealingLR(optimizer, _BATCHES).step
 
 
 def sequential_lr(optimizer: Optimizer) -> Step:
-    """torch's LinearLR, then CosineAnnealingLR."""
+    """Return a step of torch's SequentialLR: LinearLR, then CosineAnnealingLR."""
     warmup = LinearLR(optimizer, start_factor=0.01, total_iters=_WARMUP)
     decay = CosineAnnealingLR(optimizer, _BATCHES - _WARMUP)
     return SequentialLR(optimizer, [warmup, decay], milestones=[_WARMUP]).step
 
 
 def one_cycle_lr(optimizer: Optimizer) -> Step:
-    """torch's OneCycleLR."""
+    """Return a step of torch's OneCycleLR."""
     return OneCycleLR(optimizer, _LR, total_steps=_BATCHES, cycle_momentum=False).step
 
 
 def timm(optimizer: Optimizer) -> Step:
-    """timm's CosineLRScheduler.step_update."""
+    """Return a step of timm's CosineLRScheduler: ``step_update``."""
     from timm.scheduler import CosineLRScheduler
 
     scheduler = CosineLRScheduler(optimizer, t_initial=_BATCHES, warmup_t=_WARMUP, t_in_epochs=False)
@@ -134,7 +134,7 @@ def timm(optimizer: Optimizer) -> Step:
 
 
 def transformers(optimizer: Optimizer) -> Step:
-    """transformers' get_cosine_schedule_with_warmup."""
+    """Return a step of transformers' get_cosine_schedule_with_warmup."""
     from transformers import get_cosine_schedule_with_warmup
 
     step: Step = get_cosine_schedule_with_warmup(optimizer, _WARMUP, _BATCHES).step
@@ -142,7 +142,7 @@ def transformers(optimizer: Optimizer) -> Step:
 
 
 def ignite(optimizer: Optimizer) -> Step:
-    """ignite's CosineAnnealingScheduler, without warmup."""
+    """Return a step of ignite's CosineAnnealingScheduler, without warmup."""
     from ignite.handlers import CosineAnnealingScheduler
 
     scheduler = CosineAnnealingScheduler(optimizer, "lr", _LR, 0.0, cycle_size=2 * _BATCHES)
@@ -150,7 +150,7 @@ def ignite(optimizer: Optimizer) -> Step:
 
 
 def composer(optimizer: Optimizer) -> Step:
-    """Composer's compiled CosineAnnealingWithWarmupScheduler, at a time after the warmup."""
+    """Return a call of Composer's compiled CosineAnnealingWithWarmupScheduler, at a time after the warmup."""
     from composer import State as ComposerState
     from composer.devices import DeviceCPU
     from composer.optim import CosineAnnealingWithWarmupScheduler as Scheduler
@@ -210,7 +210,7 @@ def _optimizer(groups: int, tensors: bool) -> Optimizer:
 
 
 def measure(benches: list[_Bench], groups: int, rounds: int, *, tensors: bool = False) -> list[list[float]]:
-    """Return microseconds per step of each, in interleaved rounds of about two milliseconds."""
+    """Return for each scheduler the microseconds per step of each round. Rounds are interleaved, about 2 ms each."""
     steps = []
     for make, _, _ in benches:
         optimizer = _optimizer(groups, tensors)
@@ -235,7 +235,7 @@ def measure(benches: list[_Bench], groups: int, rounds: int, *, tensors: bool = 
 
 
 def table(benches: list[_Bench], one: list[list[float]], fifty: list[list[float]]) -> str:
-    """Format microseconds, the ratio to the floor, and the ratio to ScheduledLR, for one and for fifty groups."""
+    """Return a table of microseconds, ratios to the floor, and ratios to ScheduledLR, for one and for fifty groups."""
 
     def ratio(seen: list[float], base: list[float]) -> float:
         return statistics.median(a / b for a, b in zip(seen, base, strict=True))

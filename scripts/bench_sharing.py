@@ -1,4 +1,4 @@
-"""Shared prefixes: the time of the planner, and a sweep of a byte-level language model with and without sharing."""
+"""Measure shared prefixes: the time to plan a sweep, and the time of a sweep with and without sharing."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ RATIOS = (0.125, 0.25, 0.5, 1, 2)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Print the times of plans of many jobs; with ``--train``, also those of two sweeps."""
+    """Print the time to plan sweeps of many jobs; with ``--train``, also the times of two sweeps."""
     parser = argparse.ArgumentParser(prog="bench.py sharing", description=__doc__)
     parser.add_argument("--jobs", type=int, default=1000, help="jobs of 1,200 steps (1000)")
     parser.add_argument("--long-jobs", type=int, default=200, help="jobs of 1,000,000 steps (200)")

@@ -1,4 +1,4 @@
-"""CPU time until the command line answers, compared with a plain Hydra app with as many configs."""
+"""Measure the CPU time until the command line answers, compared with a plain Hydra app with as many configs."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ main()
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Time both in turns, so that other load affects both, and print medians and their ratio."""
+    """Time both apps in turns, so that other load affects both. Print the medians and their ratio."""
     parser = argparse.ArgumentParser(prog="bench.py startup", description=__doc__)
     parser.add_argument("--rounds", type=int, default=9, help="how often each is started (default 9)")
     rounds = parser.parse_args(argv).rounds
@@ -88,7 +88,7 @@ def _write_bare_app(folder: Path) -> Path:
 
 
 def _start(script: Path, arguments: Sequence[str], folder: Path) -> float:
-    """Run the script once; return the CPU seconds of its process."""
+    """Run a script once. Return the CPU seconds of its process."""
     environment = {**os.environ, "PYTHONPATH": str(TRAIN.parent), "COMP_LINE": f"python {script} sched"}
     command = [sys.executable, str(script), *arguments]
     process = subprocess.Popen(command, cwd=folder, env=environment, stdout=subprocess.DEVNULL)

@@ -1,8 +1,9 @@
-"""Samples per second of this package's trainer, compared with a plain loop, on any device.
+"""Measure the samples per second of this package's trainer, compared with a plain loop, on any device.
 
-Images of 3x32x32 on the device, a convolutional net, SGD with momentum: in fp32, in bf16, with channels_last, and
-compiled. Both use the same batches and operations. The rounds are interleaved, and ratios are medians over rounds. On a
-GPU the plain loop reads its loss only every 10 batches, like the trainer, so that it does not wait in every step.
+Both train a convolutional net with SGD with momentum on 3x32x32 images on the device: in fp32, in bf16, with
+channels_last, and compiled. Both use the same batches and operations. The rounds are interleaved, and ratios are
+medians over rounds. On a GPU the plain loop reads its loss only every 10 batches, like the trainer, so that it does not
+wait in every step.
 """
 
 from __future__ import annotations
@@ -56,7 +57,7 @@ def _wait(device: torch.device) -> None:
 
 
 def by_hand(model: nn.Module, loader: TensorLoader, steps: int, variant: Variant) -> float:
-    """Return seconds of ``steps`` steps of a typical plain loop."""
+    """Return the seconds that ``steps`` steps of a typical plain loop take."""
     device = next(model.parameters()).device
     optimizer = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9, fused=True)
     scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=steps)
@@ -80,7 +81,7 @@ def by_hand(model: nn.Module, loader: TensorLoader, steps: int, variant: Variant
 
 
 def ours(model: nn.Module, loader: TensorLoader, steps: int, variant: Variant) -> float:
-    """Return the record's seconds of training for the same steps."""
+    """Return the seconds that the same steps take with this package's trainer, from the record of the run."""
     device = next(model.parameters()).device
     optimizer = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9, fused=True)
     options: dict[str, Any] = {"precision": variant.precision, "step": {"channels_last": variant.channels_last}}
@@ -99,7 +100,7 @@ def ours(model: nn.Module, loader: TensorLoader, steps: int, variant: Variant) -
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Print samples per second of both, and their ratio of times."""
+    """Print the samples per second of both loops, and the ratio of their times."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="conv", help="conv, or a torchvision model such as resnet18 (%(default)s)")
     parser.add_argument("--batch", type=int, default=128, help="samples per batch (%(default)s)")
@@ -123,7 +124,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     print(f"{arguments.model}, batch {arguments.batch}, {name}, torch {torch.__version__}, {arguments.rounds} rounds")
     print(f"{'variant':<34}{'by hand, samples/s':>20}{'ssr_hydra':>12}{'time, ours / by hand':>23}")
     for variant in variants:
-        # One model for both, compiled once, because only the loop is measured.
+        # Both loops use one model, which is compiled once, because only the loops are compared.
         model = _model(arguments.model, device)
         if variant.channels_last:
             model.to(memory_format=torch.channels_last)

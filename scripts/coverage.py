@@ -1,9 +1,10 @@
-"""Measure what the intervals and verdicts of a report are worth, on simulated studies whose truth is known.
+"""Measure how often the intervals and verdicts of a report are right, on simulated studies whose true values are known.
 
     python scripts/coverage.py            # about ten minutes
     python scripts/coverage.py --runs 100 # quick
 
-Noise is like that of digits: its standard deviation falls with the SSR, and a seed moves all of its runs together.
+The noise is like that of the digits task: its standard deviation decreases with the SSR, and the runs of one seed have
+a common deviation.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ LOOKS = (3, 5, 8, 12, 20, 30)
 
 
 def study_of(values: Any, ssrs: Any = SSRS, noise: str = "pooled") -> Study:
-    """A study of values by recipe, SSR and seed; NaN where there is no run."""
+    """Return a study with the given values by recipe, SSR and seed. A NaN stands for a missing run."""
     recipes, lengths, seeds = values.shape
     rows = [
         (f"r{recipe}", float(ssrs[at]), seed, float(values[recipe, at, seed]))
@@ -52,7 +53,10 @@ def study_of(values: Any, ssrs: Any = SSRS, noise: str = "pooled") -> Study:
 def draws(
     generator: np.random.Generator, truth: Any, spreads: Any, seeds: int, shared: float = 0.3, kind: str = "normal"
 ) -> Any:
-    """Values by recipe, SSR and seed around a truth: ``normal``, ``t3``, or recipes of unlike noise (``unlike``)."""
+    """Return random values by recipe, SSR and seed around true values.
+
+    ``kind`` is the noise: ``normal``, ``t3``, or a different noise for each recipe (``unlike``).
+    """
     truth = np.asarray(truth, dtype=float)
     shape = (*truth.shape, seeds)
 
@@ -68,7 +72,7 @@ def draws(
 
 
 def coverage(seeds: int, runs: int, kind: str = "normal", noise: str = "pooled", seed: int = 0) -> dict[str, float]:
-    """How often the intervals of a study of three recipes hold the truth, by what they are of."""
+    """Return for each kind of interval how often it contains the true value, in studies of three recipes."""
     generator = np.random.default_rng(seed)
     truth = np.array([DIGITS, np.array(DIGITS) - 0.004, np.array(DIGITS) + np.linspace(-0.02, 0.004, 5)])
     held: Counter[str] = Counter()
@@ -91,13 +95,16 @@ def coverage(seeds: int, runs: int, kind: str = "normal", noise: str = "pooled",
 
 
 def smooth(ssrs: Any) -> Any:
-    """A saturating curve and a peaked one, between which no interpolation can choose."""
+    """Return the values of a saturating curve and of a peaked curve, between which interpolation cannot distinguish."""
     ssrs = np.asarray(ssrs, dtype=float)
     return np.stack([0.99 - 0.03 * ssrs**-0.7, 0.96 - 0.008 * np.log2(ssrs / 1.3) ** 2])
 
 
 def between(seeds: int, runs: int, spread: float = 0.002, seed: int = 0) -> dict[str, float]:
-    """How often intervals between measured SSRs hold the truth: a value halfway, the SSR of a target, a speed-up."""
+    """Return how often intervals between measured SSRs contain the true value.
+
+    The intervals are those of a value halfway between two SSRs, of the SSR of a target, and of a speed-up.
+    """
     generator = np.random.default_rng(seed)
     truth = smooth(SSRS)[:1]
     truth = np.concatenate([truth, 0.99 - 0.03 * (np.array(SSRS)[None] * 0.8) ** -0.7])
@@ -121,9 +128,10 @@ def between(seeds: int, runs: int, spread: float = 0.002, seed: int = 0) -> dict
 
 
 def looking_again(runs: int, noise: str = "pooled", seed: int = 0) -> dict[str, float]:
-    """Fraction of studies in which a look at 3, 5, ... seeds gave a wrong verdict: of two recipes, and of a doubling.
+    """Return the fraction of growing studies in which at least one report, with 3, 5, ... seeds, has a wrong verdict.
 
-    The second recipe is worse by a third of a standard deviation, the gain is that much below the tolerance.
+    The verdicts are those on two recipes and on a doubling. The second recipe is worse by a third of a standard
+    deviation, and the gain of the doubling is below the tolerance by the same amount.
     """
     generator = np.random.default_rng(seed)
     truth = np.array([DIGITS, np.array(DIGITS) - np.array(SPREADS) / 3])
@@ -150,7 +158,7 @@ def looking_again(runs: int, noise: str = "pooled", seed: int = 0) -> dict[str, 
 
 
 def flat(runs: int, seeds: int = 3, noise: str = "pooled", seed: int = 0) -> float:
-    """Fraction of studies of 4 recipes and 5 SSRs, all of them alike, in which a point is "dominated"."""
+    """Return the fraction of studies in which a point is "dominated", although all 4 recipes and 5 SSRs are equal."""
     generator = np.random.default_rng(seed)
     truth = np.full((4, 5), 0.9)
     found = (studies.pareto(study_of(draws(generator, truth, 0.01, seeds), noise=noise), "ssr") for _ in range(runs))
@@ -158,7 +166,7 @@ def flat(runs: int, seeds: int = 3, noise: str = "pooled", seed: int = 0) -> flo
 
 
 def rejected(ssrs: Any, seeds: int, runs: int, peaked: bool, spread: float = 0.002, seed: int = 0) -> float:
-    """Fraction of studies in which the power law is rejected: wrongly, or of a peaked truth rightly."""
+    """Return the fraction of studies in which the power law is rejected: rightly if ``peaked``, else wrongly."""
     generator = np.random.default_rng(seed)
     truth = smooth(ssrs)[int(peaked)][None]
     verdicts = Counter(
@@ -168,14 +176,14 @@ def rejected(ssrs: Any, seeds: int, runs: int, peaked: bool, spread: float = 0.0
 
 
 def decided(values: Any, seeds: int, runs: int, noise: str, seed: int = 0) -> float:
-    """Fraction of SSRs at which two recipes are told apart, with so many of a study's seeds drawn without repetition.
+    """Return the fraction of SSRs at which two recipes can be distinguished with a random subset of a study's seeds.
 
     Args:
-        values: By recipe (two), SSR and seed.
-        seeds: How many are drawn.
-        runs: How often.
+        values: The values of the study by recipe (two), SSR and seed.
+        seeds: The number of seeds in a subset.
+        runs: The number of subsets.
         noise: ``pooled`` or ``cell``.
-        seed: Of the draws.
+        seed: The seed of the random subsets.
     """
     generator = np.random.default_rng(seed)
     count = 0
@@ -187,7 +195,7 @@ def decided(values: Any, seeds: int, runs: int, noise: str, seed: int = 0) -> fl
 
 
 def lines(runs: int) -> Iterator[str]:
-    """The table, a line at a time."""
+    """Yield the lines of the table."""
     for noise in ("pooled", "cell"):
         for kind in ("normal", "unlike", "t3"):
             for seeds in (2, 3, 5, 8):

@@ -2,7 +2,7 @@
 
     python scripts/figures.py [FOLDER]
 
-The files are checked in. Their bytes depend only on this file, the package and the release of matplotlib.
+The files are in the repository. Their bytes depend only on this file, the package and the release of matplotlib.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ FOLDER = Path(__file__).resolve().parent.parent / "docs" / "images"
 
 
 def resumed() -> Figure:
-    """A cosine over 10 epochs, resumed at epoch 6 with 16 and with 8 epochs, with extend and rescale."""
+    """Draw a cosine over 10 epochs that is resumed at epoch 6 with 16 or 8 epochs, by ``extend`` and by ``rescale``."""
     figure = Figure(figsize=(6.3, 2.7), layout="constrained")
     at, dataloader_len = 6, 100
 
@@ -55,7 +55,7 @@ def resumed() -> Figure:
 
 
 def main(folder: Path = FOLDER) -> None:
-    """Write ``ssr.svg`` and ``ssr.png``, one schedule at four ratios, and ``resuming.svg``."""
+    """Write ``ssr.svg`` and ``ssr.png``, which show one schedule at four ratios, and ``resuming.svg``."""
     cosine = CosineAnnealingWithWarmupScheduler("0.1dur")
     for path in preview(cosine, max_duration="20ep", ssr=(0.25, 0.5, 1, 2)).save(folder / "ssr"):
         print(path)

@@ -2,7 +2,7 @@
 
     python scripts/gallery.py [FOLDER]
 
-The files are checked in. Their bytes depend only on this file, the package and the release of matplotlib.
+The files are in the repository. Their bytes depend only on this file, the package and the release of matplotlib.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from ssr_hydra.previews.figure import draw
 from ssr_hydra.schedulers.registry import ROWS
 
 FOLDER = Path(__file__).resolve().parent.parent / "docs" / "images"
-# The guide's figure that compares warmups, as arguments of ssr-preview.
+# The arguments of ssr-preview for the guide's figure that compares warmups.
 WARMUP = (
     "scheduler=cosine_warmup scheduler.t_warmup=100ba scheduler.scale_warmup=false,true ssr=0.5,1,2 max_duration=8ep"
     " --alpha"
@@ -36,12 +36,12 @@ def examples() -> dict[str, schedulers.Scheduler]:
 
 
 def file_stem(class_name: str) -> str:
-    """``CosineAnnealingScheduler`` -> ``cosine_annealing``."""
+    """Return the name of the picture file: ``cosine_annealing`` for ``CosineAnnealingScheduler``."""
     return re.sub(r"(?<!^)(?=[A-Z])", "_", class_name.removesuffix("Scheduler")).lower()
 
 
 def picture(scheduler: schedulers.ComposerScheduler, title: str) -> Figure:
-    """Draw alpha over epochs, a curve per ratio, like the preview but small and without a legend."""
+    """Draw alpha over epochs with a curve for each ratio. The picture is a small preview without a legend."""
     shown = previews.preview(scheduler, max_duration="20ep", ssr=(0.5, 1, 2), dataloader_len=20)
     figure = Figure(figsize=(3.2, 2.0), layout="constrained")
     axes = figure.add_subplot()
@@ -53,7 +53,7 @@ def picture(scheduler: schedulers.ComposerScheduler, title: str) -> Figure:
 def main(folder: Path = FOLDER) -> None:
     """Write an SVG for the warmups and one for every scheduler."""
     (folder / "gallery").mkdir(parents=True, exist_ok=True)
-    with contextlib.redirect_stdout(io.StringIO()):  # the table is for the terminal
+    with contextlib.redirect_stdout(io.StringIO()):  # hide the table that ssr-preview prints
         previews.main([*WARMUP.split(), "--out", str(folder / "warmup.svg")])
     for stem, scheduler in examples().items():
         with style():

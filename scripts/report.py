@@ -1,4 +1,4 @@
-"""Report on a study, from its records to an answer: see ``python scripts/report.py --help``."""
+"""Report on a study: see ``python scripts/report.py --help``."""
 
 from __future__ import annotations
 

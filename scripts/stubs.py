@@ -1,4 +1,4 @@
-"""Write ``ssr_hydra/schedulers/functions.pyi``, from which type checkers know the function forms of the schedulers."""
+"""Write ``ssr_hydra/schedulers/functions.pyi``, which gives type checkers the function forms of the schedulers."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from ssr_hydra.time import Number, TimeLike
 
 
 def stub() -> str:
-    """Return the text of the stub."""
+    """Return the text of the stub file."""
     lines = [_HEAD, f"__all__ = {functions.__all__!r}".replace("'", '"'), ""]
     for name in functions.__all__:
         given = []

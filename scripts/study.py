@@ -4,9 +4,9 @@
     python scripts/study.py --out studies/real --tune
     python scripts/study.py --out quick --quick
 
-Every run is one of ``train.py``. If you repeat the command with the same folder, it trains only the missing runs, and
-makes the report of all runs in the folder. ``--tune`` runs the search that found ``TUNED``. ``--quick`` runs a study of
-some seconds, which only shows that everything works.
+``train.py`` trains every run. If you repeat the command with the same folder, it trains only the missing runs, and
+writes the report of all runs in the folder. ``--tune`` runs the search that found the values in ``TUNED``. ``--quick``
+runs a study of some seconds, which only shows that everything works.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ class Task:
     """A task of the study.
 
     Attributes:
-        overrides: The overrides of all of its runs.
-        seeds: Number of seeds.
-        tolerance: A doubling with a smaller gain is not worth its time, in units of the task's quality.
-        lrs: Learning rates of the search.
-        tuning_seeds: Seeds of the search; the study uses others.
+        overrides: The overrides of all runs of the task.
+        seeds: The number of seeds.
+        tolerance: The smallest gain in the task's quality for which a doubling of the training is worth its time.
+        lrs: The learning rates that the search tries.
+        tuning_seeds: The seeds of the search. The study uses different seeds.
     """
 
     overrides: tuple[str, ...]
@@ -46,7 +46,7 @@ class Task:
     tuning_seeds: range
 
 
-# The warmup is the presets' 5% at SSR 1, but not in dur, so that it keeps its length in a shorter run.
+# At SSR 1 the warmup has the presets' length, 5% of the run. Its unit is not dur, so a shorter run has the same warmup.
 TASKS = {
     "digits": Task(("scheduler.t_warmup=60ba",), 8, 0.01, (0.05, 0.1, 0.2, 0.4), range(100, 108)),
     "byte_lm": Task(
@@ -62,8 +62,8 @@ SEARCHED = {
     "multistep_warmup": ("scheduler.milestones=[0.3dur,0.6dur],[0.5dur,0.75dur],[0.7dur,0.9dur]",),
 }
 
-# The result of --tune (see docs/study/tuning/): at SSR 1 the preset's learning rate, unless the best mean of another
-# is better by more than its standard error; at that rate, the other values with the best mean.
+# The result of --tune at SSR 1 (see docs/study/tuning/). The learning rate is the preset's, unless the best mean of a
+# different rate is better by more than its standard error. The other values are those with the best mean at that rate.
 TUNED: dict[str, dict[str, tuple[str, ...]]] = {
     "digits": {
         "cosine_warmup": ("optimizer.lr=0.1",),
@@ -79,7 +79,7 @@ TUNED: dict[str, dict[str, tuple[str, ...]]] = {
     },
 }
 
-# One process, one thread, one job after another, because seconds are a result here.
+# Run one job at a time, in one process with one thread, because the seconds are a result of the study.
 ALIKE = (
     "hydra/launcher=basic",
     "study_report=false",
@@ -91,24 +91,24 @@ ALIKE = (
 
 @dataclass(frozen=True)
 class Sweep:
-    """One ``train.py -m``: its folder below the study's, and its overrides."""
+    """One command ``train.py -m``: the folder of the sweep below the study's folder, and its overrides."""
 
     folder: Path
     overrides: tuple[str, ...]
 
     def command(self) -> list[str]:
-        """The settings of a study."""
+        """Return the command that runs the sweep."""
         train = [sys.executable, str(CHECKOUT / "train.py"), "-m"]
         return [*train, f"study={self.folder.as_posix()}", *ALIKE, *self.overrides]
 
 
 def schedules(name: str, quick: bool) -> list[str]:
-    """Return the seeds of a task; one for a quick study."""
+    """Return the names of a task's schedules; only the last one for a quick study."""
     return list(TUNED[name])[-1:] if quick else list(TUNED[name])
 
 
 def sweeps(out: Path, name: str, quick: bool) -> Iterator[Sweep]:
-    """Return the sweeps of a task: for each schedule the study with its warmup scaled or not, and truncated runs."""
+    """Yield the sweeps of a task. For each schedule: runs with a scaled and with a fixed warmup, and truncated runs."""
     task = TASKS[name]
     seeds = _listed(range(2 if quick else task.seeds))
     ssrs = QUICK if quick else SSRS
@@ -117,12 +117,12 @@ def sweeps(out: Path, name: str, quick: bool) -> Iterator[Sweep]:
         alike = (*task.overrides, f"name={schedule}", f"scheduler={schedule}", *tuned, f"seed={seeds}")
         folder = out / name / schedule
         yield Sweep(folder / "scaled", (*alike, f"ssr={_listed(ssrs)}", "scheduler.scale_warmup=false,true"))
-        shorter = [ssr for ssr in ssrs if ssr <= 1]  # a run cannot be truncated after its end
+        shorter = [ssr for ssr in ssrs if ssr <= 1]  # a run cannot be truncated to more than its full length
         yield Sweep(folder / "truncated", (*alike, f"ssr={_listed(shorter)}", "control=truncate"))
 
 
 def search(out: Path, name: str) -> Iterator[Sweep]:
-    """Return the sweeps of the search for ``TUNED``."""
+    """Yield the sweeps of the search for the values in ``TUNED``."""
     task = TASKS[name]
     alike = (*task.overrides, f"seed={_listed(task.tuning_seeds)}", f"optimizer.lr={_listed(task.lrs)}")
     for schedule, searched in SEARCHED.items():
@@ -131,7 +131,7 @@ def search(out: Path, name: str) -> Iterator[Sweep]:
 
 
 def run(sweep: Sweep) -> int:
-    """Run a sweep, or its missing jobs."""
+    """Run the missing jobs of a sweep. Return the exit code."""
     print(sweep.folder, flush=True)
     code = subprocess.run(sweep.command(), stdout=subprocess.DEVNULL, check=False).returncode
     if code:
@@ -140,7 +140,7 @@ def run(sweep: Sweep) -> int:
 
 
 def tell(out: Path, name: str, quick: bool) -> int:
-    """Write a task's report, and print its table and answer."""
+    """Write the report of a task, and print its table and its answer. Return the exit code."""
     folders = [str(out / name / schedule) for schedule in schedules(name, quick)]
     asked = ["--equal", "steps", "--tolerance", f"{TASKS[name].tolerance:g}", "--out", str(out / name / "report")]
     return subprocess.run(

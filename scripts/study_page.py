@@ -3,8 +3,9 @@
     python scripts/study_page.py studies/real
     python scripts/study_page.py
 
-With the study's folder, write the reports next to the page from its records; without it, from the runs that are checked
-in. Then write the page's tables. A table is between ``<!-- table: digits quality -->`` and ``<!-- end -->``.
+The script writes the reports next to the documentation's page: from the records in the study's folder if it is given,
+else from the runs in the repository. Then it writes the tables of the page. A table is between
+``<!-- table: digits quality -->`` and ``<!-- end -->``.
 """
 
 from __future__ import annotations
@@ -41,12 +42,12 @@ _TABLE = re.compile(r"(<!-- table: (\w+) (\w+) -->\n).*?(<!-- end -->)", re.DOTA
 
 
 def scaled(task: str, value: float) -> float:
-    """Return a value in the unit of the page: accuracy in percent, bits per byte unchanged."""
+    """Return a value in the unit of the page. Accuracy is in percent; bits per byte do not change."""
     return 100 * value if task == "digits" else value
 
 
 def number(task: str, value: float, sign: bool = False) -> str:
-    """Format a quality, or a difference of two with its sign."""
+    """Format a quality; with ``sign``, a difference of two qualities with its sign."""
     shown = f"{scaled(task, value):{'+' if sign else ''}.{DECIMALS[task]}f}"
     return shown.replace("-", "\N{MINUS SIGN}")
 
@@ -57,7 +58,7 @@ def interval(task: str, low: float, high: float, space: str = " ") -> str:
 
 
 def quality(task: str, report: dict[str, Any]) -> str:
-    """Return the mean and half the width of its interval, at each SSR."""
+    """Return a table with the mean at each SSR, and half the width of its interval."""
     rows = [row for row in report["table"] if row["control"] == ""]
     return _by_ssr(
         rows,
@@ -66,17 +67,17 @@ def quality(task: str, report: dict[str, Any]) -> str:
 
 
 def truncation(task: str, report: dict[str, Any]) -> str:
-    """Return the gain of scaling over truncation."""
+    """Return a table with the gain of scaling over truncation."""
     return _gains(task, report, "truncate")
 
 
 def warmup(task: str, report: dict[str, Any]) -> str:
-    """Return the gain of a fixed warmup over a scaled one."""
+    """Return a table with the gain of a fixed warmup over a scaled warmup."""
     return _gains(task, report, "scale_warmup")
 
 
 def seconds(_: str, report: dict[str, Any]) -> str:
-    """Return the mean seconds of training at each SSR."""
+    """Return a table with the mean training time at each SSR, in seconds."""
     rows = [row for row in report["table"] if row["control"] == ""]
     return _by_ssr(rows, lambda row: f"{row['seconds']:.2f}")
 
@@ -107,17 +108,17 @@ TABLES: dict[str, Callable[[str, dict[str, Any]], str]] = {
 
 
 def filled(text: str, reports: dict[str, dict[str, Any]]) -> str:
-    """Return the page with new tables."""
+    """Return the text of the page with new tables."""
     return _TABLE.sub(lambda found: f"{found[1]}{TABLES[found[3]](found[2], reports[found[2]])}{found[4]}", text)
 
 
 def read_reports(page: Path) -> dict[str, dict[str, Any]]:
-    """Return the reports next to a page, by task."""
+    """Return a mapping from task to its report, as read from the JSON files next to the page."""
     return {task: json.loads((page.parent / task / "report.json").read_text(encoding="utf-8")) for task in DECIMALS}
 
 
 def uncontrolled(study: studies.Study) -> studies.Study:
-    """Return the runs that are not controls, because a picture of all runs would be unreadable."""
+    """Return the study without its controls, because a picture of all runs would be unreadable."""
     kept = study.frame[study.frame["control"] == ""]
     numbers = {old: new for new, old in enumerate(kept.index)}
     curves = study.curves[study.curves["run"].isin(numbers)]
@@ -126,14 +127,14 @@ def uncontrolled(study: studies.Study) -> studies.Study:
 
 
 def _data(study: studies.Study) -> dict[str, Any]:
-    """Return the data's description from the records: its name, size and hash."""
+    """Return the description of the data from the records of the runs: its name, size and hash."""
     record = json.loads((Path(study.frame["folder"][0]) / "result.json").read_text(encoding="utf-8"))
     dataset: dict[str, Any] = record["data"]["dataset"]
     return dataset
 
 
 def publish(out: Path, folder: Path) -> None:
-    """Write each task's report, the pictures of the page and the tables of the search."""
+    """Write the report of each task, the pictures of the page, and the tables of the search."""
     (folder / "tuning").mkdir(parents=True, exist_ok=True)
     for name, task in TASKS.items():
         options = report.Options(tolerance=task.tolerance, equal="steps")
@@ -150,7 +151,7 @@ def publish(out: Path, folder: Path) -> None:
 
 
 def read_runs(file: Path) -> pd.DataFrame:
-    """The runs that are checked in."""
+    """Return the runs of a CSV file in the repository."""
     with file.open(encoding="utf-8", newline="") as stream:
         rows = list(csv.DictReader(stream))
     numbers = ("ssr", "quality", "steps", "samples", "tokens", "seconds", "total_seconds")
@@ -162,7 +163,7 @@ def read_runs(file: Path) -> pd.DataFrame:
 
 
 def remake(folder: Path) -> None:
-    """Write the reports again from their runs, with what is no statistic as they have it: curves and machines."""
+    """Write the reports again from the runs in the repository. Curves and machines are copied from the old reports."""
     for name, task in TASKS.items():
         told = read_reports(folder / "index.md")[name]
         curves = pd.DataFrame({axis: [] for axis in ("run", "steps", "samples", "tokens", "seconds", "value")})
@@ -191,7 +192,7 @@ def remake(folder: Path) -> None:
 
 
 def _drawn(html: str) -> dict[str, Curves]:
-    """The learning curves and the learning rates that a page draws."""
+    """Return the learning curves and the learning-rate curves that an HTML page of a report draws."""
     found = re.search(r'id="data">(.*?)</script>', html, re.DOTALL)
     assert found is not None
     data = json.loads(found[1])
@@ -218,7 +219,7 @@ def _drawn(html: str) -> dict[str, Curves]:
 
 
 def main(out: Path | None = None) -> None:
-    """Publish a folder's reports, or make the checked-in ones again, and rewrite the page's tables."""
+    """Publish the reports of a study's folder, or rewrite those in the repository; then write the page's tables."""
     if out is not None:
         publish(out, PAGE.parent)
     else:

@@ -29,10 +29,10 @@ from ssr_hydra.studies.study import AXES, CONTROLS, Axis, Series, Study, find_se
 __all__ = ["Choice", "Content", "Options", "ToleranceChoice", "arm", "build"]
 
 MOST_BUDGETS = 40
-"""Number of budgets at which recipes are compared, and of SSRs of the reference; more SSRs are thinned evenly."""
+"""Maximum number of budgets at which recipes are compared. From more SSRs, an evenly spaced selection is used."""
 
 MOST_PAIRED = 6
-"""With more recipes than this, each is compared only with the reference."""
+"""If there are more recipes than this, each recipe is compared only with the reference recipe."""
 
 
 @dataclass(frozen=True)
@@ -40,19 +40,20 @@ class Options:
     """Options of a report.
 
     Args:
-        tolerance: A doubling of the training with a smaller gain is not worth its time, in units of quality. None: the
-            answer is a step function of it.
-        target: A quality to reach.
-        price_per_hour: Price of the machine, in any currency; adds the cost.
-        confidence: Confidence of every interval.
-        reference: The recipe that others are compared with; None: the first.
-        equal: The axis of equal budgets when recipes are compared: ``seconds`` of training; ``steps``, if the clock
-            measures the machine rather than the recipes; or ``ssr``. None: steps if the recipes differ only in
-            schedules and numbers of the optimizer, or if their seconds were measured under unlike conditions; otherwise
-            seconds, if a recipe takes more than a tenth longer per step than another beyond the noise of the clock.
-            A table without steps uses its SSRs instead.
-        noise: ``pooled``: intervals use the noise of all SSRs and recipes; ``cell``: the plain t of a cell's own runs.
-        labels: Names to show instead of those of the metric and the recipes: ``{"eval/accuracy": "Accuracy"}``.
+        tolerance: The smallest gain in quality for which a doubling of the training is worth its time. None: the report
+            gives the answer for every tolerance.
+        target: A quality to reach; None for no target.
+        price_per_hour: Price of the machine, in any currency. With a price, the report also shows costs.
+        confidence: The confidence of every interval.
+        reference: The recipe with which the other recipes are compared; None for the first recipe.
+        equal: The axis on which budgets are equal when recipes are compared: ``seconds`` of training, ``steps``, or
+            ``ssr``. None chooses ``steps`` if the recipes differ only in schedules and numbers of the optimizer, or if
+            their seconds were measured under unlike conditions. Otherwise None chooses ``seconds``, unless the times
+            per step of the recipes differ by at most a tenth or only by the noise of the clock; then ``steps``. A table
+            without steps uses its SSRs instead of steps.
+        noise: With ``pooled``, intervals use the noise of all SSRs and recipes. With ``cell``, an interval is the plain
+            t interval of the runs of one recipe and SSR.
+        labels: Names to show instead of the names of the metric and the recipes: ``{"eval/accuracy": "Accuracy"}``.
 
     Raises:
         InputError: A value is invalid.
@@ -84,16 +85,16 @@ class Options:
 
 @dataclass(frozen=True)
 class Choice:
-    """Which recipe to run at which SSR, compared with all others at the same budget.
+    """The recipe and the SSR to run, compared with all other recipes at the same budget.
 
     Attributes:
-        recipe: Its name.
+        recipe: The name of the recipe.
         ssr: The SSR.
-        budget: The budget of one run of it, on the axis of equal budgets.
-        recommendation: The recommendation for the recipe, and why.
-        rivals: Every other recipe that was measured at this budget, the closest first.
-        runs: How often the recipe was run at this SSR, with any result.
-        diverged: How many of these diverged; the quality is that of the others.
+        budget: The budget of one run of the recipe at this SSR, on the axis of equal budgets.
+        recommendation: The recommendation for the recipe, with its reasons.
+        rivals: Every other recipe that was measured at this budget. The recipe with the closest quality is first.
+        runs: The number of runs of the recipe at this SSR, with any result.
+        diverged: The number of these runs that diverged. The quality is the mean of the other runs.
     """
 
     recipe: str
@@ -128,12 +129,13 @@ class ToleranceChoice:
 
 @dataclass(frozen=True)
 class Content:
-    """Everything that a report shows, with the frames that the functions of :mod:`ssr_hydra.studies` return.
+    """Everything that a report shows. Data frames are those that the functions of :mod:`ssr_hydra.studies` return.
 
-    ``axis`` is the axis of the shown time, ``equal`` the axis of equal budgets. ``choice`` is the fastest recommended
-    recipe whose quality is within the tolerance of the best recipe's; without a tolerance, it is the choice for the
-    smallest one. ``steps`` are the choices for all tolerances, from the largest to the smallest. ``soonest`` is the
-    recipe that reaches the target first. ``looks`` counts the reports of a growing study, including this report.
+    ``axis`` is the axis on which time is shown; ``equal`` is the axis of equal budgets. ``choice`` is the fastest
+    recommended recipe whose quality is within the tolerance of the best recipe's quality. If no tolerance is set,
+    ``choice`` is the choice for the smallest tolerance. ``steps`` holds the choices for all tolerances, from the
+    largest to the smallest. ``soonest`` is the recipe that reaches the target first. ``looks`` is the number of reports
+    of a growing study, including this report.
     """
 
     study: Study

@@ -1,4 +1,7 @@
-"""The recipes that a study compares: a run's config without ssr, seed and controls, and a short name for it."""
+"""Find the recipes that a study compares, and give each a short name.
+
+A recipe is a run's config without ssr, seed, control, and settings that do not change results.
+"""
 
 from __future__ import annotations
 
@@ -16,13 +19,13 @@ from ssr_hydra.files import read_bounded
 
 __all__ = ["Config", "ConfigReader", "Recipe", "label_recipes", "unique_labels", "work_of"]
 
-_Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times faster, if it was built
+_Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the C version, if available, is ten times faster
 
-# One line of each config; the rest is the same text in most runs of a study, and parsed once.
+# Lines that differ between the runs of a recipe. The rest of the text is often the same, and is then parsed only once.
 _VARIED = re.compile(r"^(ssr|seed|control): ([^\n]*)$", re.MULTILINE)
 _CHOICES = re.compile(r"^    choices:\n((?:      [^\n]*\n)+)", re.MULTILINE)
 _WARMUP = "scale_warmup"
-# Settings that do not change a run's numbers: how it is shown, saved, resumed and logged.
+# Settings that do not change a run's numbers: they are about display, checkpoints, resuming and loggers.
 _OF_THE_APP = ("trust", "study", "study_code", "study_report", "plan", "workers", "launcher", "share", "share_keep")
 _APART = (*_OF_THE_APP, "name", "ssr", "seed", "control", "logger", "checkpoint", "resume", "debug")
 _APART_IN_TRAINER = ("device", "eval_interval", "log_interval", "objective", "progress")
@@ -32,12 +35,12 @@ _LONGEST = 120
 
 @dataclass(frozen=True)
 class Config:
-    """What a run's folder contains about its config.
+    """The config of a run, from the run's folder.
 
     Attributes:
-        varied: ssr, seed and control, if present.
-        rest: Everything else.
-        key: Equal for runs of the same recipe.
+        varied: ssr, seed and control, if the config has them.
+        rest: All other settings.
+        key: A text that is equal for runs of the same recipe.
         scaled: Whether the warmup is scaled; None if unknown.
     """
 
@@ -47,7 +50,7 @@ class Config:
     scaled: bool | None
 
     def get(self, dotted: str) -> Any:
-        """Return the value at a dotted path; None if there is none."""
+        """Return the value of ``rest`` at a dotted path; None if there is no such path."""
         value: Any = self.rest
         for part in dotted.split("."):
             if not isinstance(value, Mapping) or part not in value:
@@ -59,7 +62,7 @@ class Config:
 class ConfigReader:
     """Reads ``.hydra/config.yaml`` of many runs, most of which differ only in ssr and seed.
 
-    It caches parsed text, so ten thousand runs of ten recipes take ten parses.
+    The reader caches parsed text, so for ten thousand runs of ten recipes it parses only ten texts.
     """
 
     def __init__(self) -> None:
@@ -67,10 +70,10 @@ class ConfigReader:
         self._scalars: dict[str, Any] = {}
 
     def read(self, folder: Path) -> Config | None:
-        """Return the config of the run in a folder; None if it has none.
+        """Return the config of the run in a folder; None if the folder has no config.
 
         Raises:
-            ValueError: The config is truncated, or not a config.
+            ValueError: The file is truncated, too large, or not a config.
         """
         text = _text(folder / ".hydra/config.yaml")
         if text is None:
@@ -85,7 +88,7 @@ class ConfigReader:
             content = _parse(rest)
             if not isinstance(content, dict) or not content:
                 raise ValueError("config.yaml is not a mapping")
-            leaves = flatten(content)  # refuses what is too large before other code reads it
+            leaves = flatten(content)  # also refuses a config that is too large, before other code reads it
             kept = {key: value for key, value in leaves.items() if not _is_apart(key)}
             warmups = {key: value for key, value in kept.items() if _is_warmup(key)}
             values = set(map(repr, warmups.values()))
@@ -108,16 +111,16 @@ def _text(path: Path) -> str | None:
 
 def _parse(text: str) -> Any:
     try:
-        return yaml.load(text, Loader=_Loader)  # a safe one
+        return yaml.load(text, Loader=_Loader)  # a safe loader
     except (yaml.YAMLError, RecursionError) as error:
         raise ValueError(f"config.yaml is not whole ({type(error).__name__})") from None
 
 
 def flatten(value: Any) -> dict[tuple[str, ...], Any]:
-    """Return leaves by their paths; a list is a leaf.
+    """Return the leaves of a config by their paths. A list is a leaf.
 
     Raises:
-        ValueError: It is deeper or larger than a config can be.
+        ValueError: The config is too deep or too large.
     """
     found: dict[tuple[str, ...], Any] = {}
 
@@ -135,7 +138,10 @@ def flatten(value: Any) -> dict[tuple[str, ...], Any]:
 
 
 def _plain(value: Any, left: list[int]) -> Any:
-    """Return the value itself, and count its parts: a few lines of YAML may refer to a list of billions."""
+    """Return the value unchanged, and refuse it if it has too many parts.
+
+    A few lines of YAML with aliases may mean a list of billions of items. ``left[0]`` is the number of parts left.
+    """
     left[0] -= 1
     if left[0] < 0:
         raise ValueError("config.yaml is too large for a configuration")
@@ -153,7 +159,10 @@ def _is_apart(place: tuple[str, ...]) -> bool:
 
 
 def work_of(config: Config) -> str:
-    """Return what determines the work of a step: a recipe without schedules and numbers of the optimizer."""
+    """Return a text that is equal for configs whose steps are the same work.
+
+    It has all settings of the recipe except schedules and numeric settings of the optimizer.
+    """
     kept = {
         ".".join(place): value
         for place, value in flatten(config.rest).items()
@@ -176,14 +185,14 @@ def _is_warmup(place: tuple[str, ...]) -> bool:
 
 @dataclass
 class Recipe:
-    """What runs of one recipe have in common, for its name.
+    """The data from which the name of a recipe is made.
 
     Attributes:
-        config: The config of its first run; None if that has none.
-        name: The run's name in the record.
-        choices: A mapping from group to choice, as Hydra composed it.
+        config: The config of the recipe's first run; None if this run has no config.
+        name: The name of the first run in its record.
+        choices: A mapping from config group to choice, as Hydra composed it.
         overrides: A mapping from dotted path to value, from the command line.
-        title: The name that its config gives to every run; None if there is none, or several.
+        title: The ``name`` in the configs of the runs; None if they have no name, or different names.
     """
 
     config: Config | None
@@ -194,7 +203,7 @@ class Recipe:
 
     @classmethod
     def of(cls, folder: Path, config: Config | None, name: str | None) -> Recipe:
-        """Read Hydra's files in a run's folder; an unreadable file only makes the name longer."""
+        """Read Hydra's files in a run's folder. If a file cannot be read, the recipe only gets a longer name."""
         recipe = cls(config, name)
         if config is None:
             return recipe
@@ -220,10 +229,11 @@ class Recipe:
 
 
 def label_recipes(recipes: Mapping[Hashable, Recipe]) -> dict[Hashable, str]:
-    """Return a short name for each recipe: its differences from the others, and no two equal.
+    """Return a unique short name for each recipe, made of its differences from the other recipes.
 
-    It uses the titles if they are different. Otherwise it uses the differing choices of groups (``wsd``), then
-    overrides (``optimizer.lr=0.1``), then differences of the configs, and at last a number.
+    If all recipes have different titles, the titles are the names. Otherwise a name consists of the choices of groups
+    (``wsd``) and the overrides (``optimizer.lr=0.1``) that differ between recipes. If names are still equal, the other
+    differences of the configs are added, and at last a number.
 
     Example:
         >>> label_recipes({0: Recipe(None, "digits"), 1: Recipe(None, "cifar")})
@@ -281,13 +291,13 @@ def _differences(recipes: list[Recipe]) -> Iterable[str]:
 
 
 def _clean(text: str) -> str:
-    """Return one line of printable characters, not too long, because names go to terminals and pages."""
+    """Return a name as one line of at most 120 printable characters, for terminals and web pages."""
     text = "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text).strip()
     return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}\N{HORIZONTAL ELLIPSIS}"
 
 
 def unique_labels(labels: Iterable[str]) -> list[str]:
-    r"""Return the labels as one line of printable characters each; later ones of equal labels get a number.
+    r"""Return each label as one line of printable characters. If labels are equal, the second and later get a number.
 
     Example:
         >>> unique_labels(["wsd", "wsd", "a\nb"])

@@ -1,4 +1,4 @@
-"""Whether a record is consistent, and the direction of its objective."""
+"""Check that a record is consistent, and find the better direction of its objective."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ _CONTROLS = (None, "truncate")
 
 
 def direction_of(metric: str, given: str | None, modes: set[str]) -> Direction:
-    """Return the better direction of a metric: the given one, that of the configs, or that of the name.
+    """Return whether ``max`` or ``min`` is better for a metric.
 
     Args:
-        metric: Such as ``eval/accuracy``, ``val_ppl`` or ``error rate``.
-        given: The user's choice; None uses the configs and the name.
+        metric: The name of the metric, such as ``eval/accuracy``, ``val_ppl`` or ``error rate``.
+        given: The user's choice; None decides by the configs, and if they do not decide, by the metric's name.
         modes: The ``checkpoint.mode`` of the runs that keep their best checkpoint by this metric.
 
     Raises:
-        InputError: The configs contradict each other, or neither they nor the name give a direction.
+        InputError: The configs contradict each other, or neither the configs nor the name give a direction.
 
     Example:
         >>> direction_of("eval/bits_per_byte", None, set())
@@ -41,11 +41,11 @@ def check_record(record: RunResult, config: Mapping[str, Any]) -> None:
     """Refuse a record that contradicts itself or the config next to it.
 
     Args:
-        record: Read from a ``result.json``, with checked fields.
-        config: ``ssr``, ``seed`` and ``control`` of the config next to it.
+        record: The record from a ``result.json``, whose fields are already checked.
+        config: ``ssr``, ``seed`` and ``control`` in the config of the same run.
 
     Raises:
-        ValueError: The reason, as one line.
+        ValueError: The record is refused. The message is the reason, as one line.
     """
     if record.control not in _CONTROLS:
         raise ValueError(f"control cannot be {record.control!r}")

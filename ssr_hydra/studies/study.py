@@ -1,4 +1,4 @@
-"""A study: runs of recipes at several SSRs and seeds, as a frame with a row for each run."""
+"""A study: the runs of recipes at several SSRs and seeds, as a frame with a row for each run."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ AXES: tuple[Axis, ...] = ("ssr", "steps", "samples", "tokens", "seconds", "cost"
 """Names of the axes of time or cost."""
 
 CONTROLS = ("", "truncate", "scale_warmup", "truncate+scale_warmup")
-"""``truncate``: the schedule of ssr 1, stopped at the same step. ``scale_warmup``: the warmup is scaled as well."""
+"""``truncate``: the schedule of ssr 1, stopped at the same step. ``scale_warmup``: the warmup is scaled too."""
 
 COLUMNS = (
     "study", "job", "recipe", "control", "ssr", "seed", "status", "error", "quality", "steps", "samples", "tokens",
@@ -53,7 +53,7 @@ COLUMNS = (
 CONDITIONS = ("jobs_beside", "load")
 """Columns of ``Study.conditions``."""
 
-_FRAGILE = 0.2  # chance of so many diverged runs, below which a recipe ranks behind the others
+_FRAGILE = 0.2  # a recipe ranks behind the others if so many diverged runs have a smaller probability by chance
 _LOSSES = {"loss", "nll", "error", "err", "perplexity", "ppl", "mse", "rmse", "mae", "bits"}
 _FRACTIONS = {"accuracy", "acc", "top1", "top5", "precision", "recall", "f1", "auc", "iou", "map"}
 _MEASURED = ("steps", "samples", "tokens", "seconds", "total_seconds")
@@ -61,14 +61,15 @@ _MEASURED = ("steps", "samples", "tokens", "seconds", "total_seconds")
 
 @dataclass(frozen=True)
 class Problem:
-    """A record that is not used, or a run that did not end well.
+    """A run whose record cannot be used, or which has no quality.
 
     Attributes:
         where: The run's folder, or the file and the row.
-        kind: ``torn`` (a truncated record), ``invalid`` (complete, but wrong), ``failed``, ``diverged``, ``stopped``,
-            ``running``, ``waiting`` (planned by a sweep, not started), ``unfinished`` (no record: killed, or running
-            elsewhere), ``duplicate``, ``no_value``.
-        reason: One line of text.
+        kind: ``torn`` (the record is truncated), ``invalid`` (the record contradicts itself or its config), ``failed``,
+            ``diverged``, ``stopped``, ``running``, ``waiting`` (a sweep has planned the run, but not started it),
+            ``unfinished`` (there is no record: the run was killed, or runs on another machine), ``duplicate`` (another
+            run has the same recipe, control, ssr and seed), ``no_value`` (the record does not have the metric).
+        reason: The reason, as one line of text.
     """
 
     where: str
@@ -78,16 +79,16 @@ class Problem:
 
 @dataclass(frozen=True)
 class Series:
-    """A recipe under one control: its cells by SSR.
+    """The runs of one recipe and one control, as one cell for each SSR.
 
     Attributes:
         recipe: Name of the recipe.
         control: One of ``CONTROLS``.
-        ssr: Ascending.
-        cells: One for each SSR; their values have a sign such that more is better.
-        means: A mapping from axis to its mean over the runs of each SSR.
-        fragile: Whether more of its runs diverge than of the recipe with the fewest, by more than chance: such a
-            recipe ranks behind all others.
+        ssr: The measured SSRs, ascending.
+        cells: The runs of each SSR. Their values have a sign such that a larger value is better.
+        means: A mapping from axis (such as ``seconds``) to the mean over the runs of each SSR.
+        fragile: Whether the runs of this recipe diverge more often than those of the recipe with the fewest diverged
+            runs, by more than chance. A fragile recipe ranks behind all others.
     """
 
     recipe: str
@@ -99,7 +100,7 @@ class Series:
 
     @cached_property
     def values(self) -> Any:
-        """The mean of each cell, with a sign such that more is better."""
+        """The mean of each cell, with a sign such that a larger value is better."""
         return np.array([cell.mean for cell in self.cells])
 
     @cached_property
@@ -108,7 +109,7 @@ class Series:
         return all(cell.n == 1 for cell in self.cells)
 
     def axis(self, name: Axis, price_per_hour: float | None) -> Any:
-        """Return the mean of an axis at each SSR."""
+        """Return the mean time or cost of the runs at each SSR, on an axis such as ``seconds``."""
         if name == "ssr":
             return self.ssr
         if name == "cost":
@@ -116,7 +117,10 @@ class Series:
         return self.means[name]
 
     def around(self, ssr: float) -> list[int]:
-        """Return the position of an SSR within the measured range: its cell, or the cells on either side."""
+        """Return the index of the cell at an SSR, or the indices of the two cells next to it if it was not measured.
+
+        The SSR must be within the measured range.
+        """
         at = int(np.searchsorted(self.ssr, ssr * (1 - 1e-9)))
         return [at] if at < len(self.ssr) and abs(self.ssr[at] - ssr) <= 1e-9 * ssr else [at - 1, at]
 
@@ -135,7 +139,7 @@ class Series:
         return [self.cells[place] for place in used], made[used].tolist()
 
     def curve(self, logs: Any) -> Any:
-        """Return the values at log SSRs within the measured range."""
+        """Return the interpolated values at log SSRs within the measured range."""
         if len(self.cells) == 1:
             return np.full(len(logs), self.values[0])
         after = np.clip(np.searchsorted(np.log(self.ssr), logs) - 1, 0, len(self.cells) - 2)
@@ -165,29 +169,31 @@ class Study:
     """The runs of a sweep, and the problems of runs that cannot be used.
 
     Attributes:
-        frame: A row for each whole record, in ``COLUMNS``: study, job, recipe (str), control ("" | "truncate" |
-            "scale_warmup" | "truncate+scale_warmup"), ssr (float), seed (Int64, NA if none), status, error (str, "" if
-            none), quality (float, NaN unless the run completed), steps, samples, tokens, seconds (of training),
-            total_seconds, resumes, max_duration, config_hash, folder. Its index counts from 0.
-        curves: Every evaluation of the objective, a row for each: run (index in ``frame``), steps, samples, tokens,
-            seconds, value.
-        objective: Name of the metric that is ``quality``, such as ``eval/accuracy``.
-        direction: ``max`` or ``min``: which quality is better.
-        problems: What is not in ``frame``, and the runs in it that failed: each named with its reason.
-        notes: What a reader must know of the comparison: several data sets, code versions or machines, seeds that
-            diverged.
-        sources: Folders or files that were read.
-        hardware: The kinds of machines that the runs were on, as the records describe them.
-        versions: Name of a package to its versions, several if the runs differ.
+        frame: A row for each valid record, with the columns ``COLUMNS``: study, job, recipe (str), control ("" |
+            "truncate" | "scale_warmup" | "truncate+scale_warmup"), ssr (float), seed (Int64, NA if there is none),
+            status, error (str, "" if there is none), quality (float, NaN unless the run completed), steps, samples,
+            tokens, seconds (of training), total_seconds, resumes, max_duration, config_hash, folder. The index is 0, 1,
+            2 ...
+        curves: A row for each evaluation of the objective: run (index in ``frame``), steps, samples, tokens, seconds,
+            value.
+        objective: Name of the metric that is the ``quality``, such as ``eval/accuracy``.
+        direction: ``max`` if a higher quality is better, ``min`` if a lower one is.
+        problems: The reason of each run that is not in ``frame``, or that is in ``frame`` without a quality.
+        notes: Facts that a reader of the comparison must know, such as several data sets, code versions or machines,
+            or seeds that diverged.
+        sources: The folders or files that were read.
+        hardware: The kinds of machines that trained the runs, as the records describe them.
+        versions: A mapping from package to its versions in the runs.
         conditions: The load of the machine during each run, if its record has it: jobs_beside (mean number of other
             jobs that ran at the same time), load (load average of the machine). Its index is that of ``frame``.
-        same_work: Whether all recipes differ only in schedules and in numbers of the optimizer, so that a step is the
-            same work; None where no config says it.
+        same_work: Whether all recipes differ only in schedules and numeric settings of the optimizer, so that each step
+            is the same work; None if a run has no config.
         summarized: The number of runs and their standard deviation (NaN if unknown) of each row of a table that is the
             mean of several runs, by the row's index in ``frame``.
         length: The unit of a table's lengths, and the length of SSR 1 in it, such as ("epochs", 90.0); None if the
             table has SSRs, or the study is a sweep.
-        noise: ``pooled``: every interval uses the noise of all cells. ``cell``: the plain t of the cells' own runs.
+        noise: ``pooled``: every interval uses the noise of all cells. ``cell``: an interval uses Student's t with the
+            noise of its own cells.
     """
 
     frame: pd.DataFrame
@@ -209,7 +215,7 @@ class Study:
 
     @property
     def recipes(self) -> tuple[str, ...]:
-        """Names of the recipes that completed a run, in the order in which they were read."""
+        """Names of the recipes that have a run with a quality, in the order in which they were read."""
         return tuple(self.completed["recipe"].unique())
 
     @cached_property
@@ -219,7 +225,10 @@ class Study:
 
     @cached_property
     def bounds(self) -> tuple[float, float] | None:
-        """The range of the metric, where its name says that it is a fraction, a percentage or a loss; else None."""
+        """The range of possible values of the metric, if its name and values show it; else None.
+
+        The name must be that of a fraction, a percentage or a loss.
+        """
         words = set(re.split(r"[^a-z0-9]+", self.objective.rpartition("/")[2].lower()))
         values = self.completed["quality"]
         if values.empty or values.min() < 0:
@@ -229,9 +238,10 @@ class Study:
         return (0.0, math.inf) if words & _LOSSES else None
 
     def interval(self, mean: Estimate) -> tuple[float, float]:
-        """The interval of a mean in units of quality; that of a bounded metric lies within its bounds.
+        """Return the interval of a mean in units of quality. For a bounded metric, the interval is within the bounds.
 
-        Such an interval is Student's t on the logit of the mean, or of a loss on its logarithm, by the delta rule.
+        The interval of a bounded metric is Student's t on the logit of the mean (for a loss, on its logarithm), by the
+        delta rule.
         """
         low, high = sorted((self.sign * mean.low, self.sign * mean.high))
         if self.bounds is None or not mean.known:
@@ -251,12 +261,12 @@ class Study:
 
     @property
     def sign(self) -> float:
-        """1.0 if more is better, else -1.0."""
+        """1.0 if a higher quality is better, else -1.0."""
         return 1.0 if self.direction == "max" else -1.0
 
     @cached_property
     def series(self) -> tuple[Series, ...]:
-        """The cells of each recipe and control, in the order of ``recipes`` and ``CONTROLS``."""
+        """The series of each recipe and control, in the order of ``recipes`` and ``CONTROLS``."""
         frame = self.completed
         if frame.empty:
             return ()
@@ -293,7 +303,7 @@ class Study:
         return _with_fragile(made, lost)
 
     def _repr_html_(self) -> str:
-        """The mean of each recipe and SSR, for a notebook."""
+        """Return a table of the mean quality of each recipe and SSR, as HTML for a notebook."""
         frame = self.completed.assign(recipe=self.completed["recipe"] + self.completed["control"].map(_in_parentheses))
         table = frame.pivot_table(index="recipe", columns="ssr", values="quality", aggfunc="mean", sort=False)
         shown: str = table.sort_index(axis=1).to_html(float_format="{:.4g}".format, na_rep="")
@@ -301,7 +311,7 @@ class Study:
         return f"<p>{escape(self.objective)}: {runs} runs, {problems} problems; means by SSR</p>{shown}"
 
     def totals(self, price_per_hour: float | None = None) -> dict[str, float]:
-        """Return totals of the sweep: runs, completed, failed, train_seconds, total_seconds, cost (NaN without price).
+        """Return totals of all runs: runs, completed, failed, train_seconds, total_seconds, cost (NaN without a price).
 
         Runs without a record are not included, because their time is unknown.
         """
@@ -324,9 +334,10 @@ def _in_parentheses(control: str) -> str:
 
 
 def _with_fragile(found: list[Series], lost: dict[Any, int]) -> tuple[Series, ...]:
-    """Mark recipes of which more runs diverge than of the best one: Fisher's exact test over all SSRs, one-sided.
+    """Mark the recipes whose runs diverge more often than those of the recipe with the smallest fraction.
 
-    A divergence costs more than a worse mean, so the test requires less than the usual certainty.
+    This is a one-sided Fisher's exact test over all SSRs. A divergence costs more than a worse mean, so the test
+    requires less than the usual certainty.
     """
     if not lost:
         return tuple(found)
@@ -341,23 +352,23 @@ def _with_fragile(found: list[Series], lost: dict[Any, int]) -> tuple[Series, ..
 
 
 def _chance(lost: int, kept: int, best_lost: int, best_kept: int) -> float:
-    """Return the probability that by chance as many or more of all lost runs are of the first kind."""
+    """Return the probability that by chance ``lost`` or more of all lost runs are from the first of two recipes."""
     from scipy import stats
 
     return float(stats.hypergeom.sf(lost - 1, lost + kept + best_lost + best_kept, lost + best_lost, lost + kept))
 
 
 def _starts(columns: list[Any]) -> Any:
-    """Return where rows start that differ from the row before."""
+    """Return the indices of rows that differ from the row before, and 0."""
     changed = np.any([item[1:] != item[:-1] for item in columns], axis=0)
     return np.concatenate([[0], np.flatnonzero(changed) + 1])
 
 
 def check_axis(study: Study, axis: str, price_per_hour: float | None = None) -> None:
-    """Refuse an unknown axis, or one for which the study has no numbers.
+    """Refuse an unknown axis, an axis for which a run has no number, and ``cost`` without a price.
 
     Raises:
-        InputError: Names ``axis`` or ``price_per_hour``.
+        InputError: The axis or the price is refused.
     """
     if axis not in AXES:
         raise InputError("axis", axis, f"one of {', '.join(AXES)}", "write e.g. seconds")
@@ -381,10 +392,10 @@ def _price(price: float) -> float:
 
 
 def find_series(study: Study, name: str | tuple[str, str], field: str) -> Series:
-    """Return the series of a recipe, or of (recipe, control).
+    """Return the series of a recipe without control, or of (recipe, control).
 
     Raises:
-        InputError: The study has none.
+        InputError: The study has no such series.
     """
     recipe, control = (name, "") if isinstance(name, str) else name
     for series in study.series:
@@ -399,7 +410,7 @@ def _shown(series: Series) -> str:
 
 
 def spread_out(count: int, most: int) -> list[int]:
-    """Return at most so many of ``count`` indices, evenly spaced, including the first and the last.
+    """Return at most ``most`` of the indices 0 to ``count - 1``, evenly spaced, with the first and the last.
 
     Example:
         >>> spread_out(5, 3), spread_out(2, 3)

@@ -1,4 +1,4 @@
-"""Curves over training: the objective and the learning rate, on any axis."""
+"""Curves of the objective and the learning rate over the course of training, on any axis."""
 
 from __future__ import annotations
 
@@ -19,25 +19,25 @@ from ssr_hydra.studies.study import Axis, Study, check_axis
 
 __all__ = ["learning_curves", "lr_curves", "mean_curves"]
 
-_MOST_BYTES = 256 << 20  # of a log whose rates are drawn
+_MOST_BYTES = 256 << 20  # the maximum size of a metrics.jsonl from which learning rates are read
 _CELL = ["recipe", "control", "ssr"]
 _CLOCKS = {"steps": "batch", "samples": "sample", "tokens": "token", "seconds": "train_seconds"}
 
 
 def learning_curves(study: Study, axis: Axis = "steps", price_per_hour: float | None = None) -> pd.DataFrame:
-    """Return every evaluation of the objective, of all runs that completed.
+    """Return every evaluation of the objective in all runs that have a quality.
 
     Args:
         study: The study.
-        axis: The price; ``ssr`` is the fraction of the run's own steps, 1 at its end.
-        price_per_hour: For ``cost``.
+        axis: The axis of time or cost. For ``ssr``, x is the completed fraction of the run's steps, and 1 at its end.
+        price_per_hour: The price of an hour, for the axis ``cost``.
 
     Returns:
         A row per evaluation: recipe, control, ssr, seed, run (index in ``study.frame``), x, value (NaN if it was not
         finite).
 
     Raises:
-        InputError: The axis is unknown, or there is no price.
+        InputError: The axis is unknown, a run has no number for it, or ``cost`` has no price.
     """
     check_axis(study, axis, price_per_hour)
     curves = study.curves[study.curves["run"].isin(study.completed.index)]
@@ -63,19 +63,20 @@ def mean_curves(
     confidence: float = 0.95,
     price_per_hour: float | None = None,
 ) -> pd.DataFrame:
-    """Return means over seeds of the objective at each evaluated step.
+    """Return the mean of the objective over seeds, at each step with an evaluation.
 
     Args:
         study: The study.
-        axis: As for :func:`learning_curves`; x is its mean over the seeds.
+        axis: The axis, as for :func:`learning_curves`. x is the mean over the seeds.
         confidence: Confidence of the intervals.
-        price_per_hour: For ``cost``.
+        price_per_hour: The price of an hour, for the axis ``cost``.
 
     Returns:
-        A row per recipe x control x ssr x step: recipe, control, ssr, x, n, mean, low, high (NaN with one run).
+        A row per recipe x control x ssr x step: recipe, control, ssr, x, n, mean, low, high (NaN if there is one run).
 
     Raises:
-        InputError: The axis is unknown, there is no price, or the confidence is invalid.
+        InputError: The axis is unknown, a run has no number for it, ``cost`` has no price, or the confidence is
+            invalid.
     """
     check_confidence(confidence)
     made = learning_curves(study, axis, price_per_hour)
@@ -100,17 +101,18 @@ def lr_curves(
 
     Args:
         study: The study.
-        axis: As for :func:`learning_curves`.
-        price_per_hour: For ``cost``.
-        most_points: The maximum number of points of each curve; of more, evenly spaced ones are kept, including the
-            first and the last.
+        axis: The axis, as for :func:`learning_curves`.
+        price_per_hour: The price of an hour, for the axis ``cost``.
+        most_points: The maximum number of points of each curve. If there are more, evenly spaced points are kept, with
+            the first and the last.
 
     Returns:
-        A row per point: recipe, control, ssr, run (index in ``study.frame``), x, lr. A run whose file is missing has
-        no points, and truncated lines are skipped.
+        A row per point: recipe, control, ssr, run (index in ``study.frame``), x, lr. If the file of a run is missing,
+        there are no points for it. Truncated lines are skipped.
 
     Raises:
-        InputError: The axis is unknown, there is no price, or fewer than 2 points are requested.
+        InputError: The axis is unknown, a run has no number for it, ``cost`` has no price, or fewer than 2 points are
+            requested.
     """
     check_axis(study, axis, price_per_hour)
     if isinstance(most_points, bool) or not isinstance(most_points, int) or most_points < 2:
@@ -131,7 +133,10 @@ def lr_curves(
 
 
 def logged_rates(folder: Path) -> dict[str, Any]:
-    """Return logged steps, samples, tokens, seconds and learning rates of a run; empty if there are none."""
+    """Return the steps, samples, tokens, seconds and learning rates in a run's ``metrics.jsonl``, as arrays by name.
+
+    The arrays are empty if the file is missing.
+    """
     path = folder / METRICS
     points: dict[str, list[float]] = {name: [] for name in (*_CLOCKS, "lr")}
     try:

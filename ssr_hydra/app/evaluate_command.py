@@ -51,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """The command ``ssr-evaluate``; see ``--help``.
 
     Args:
-        argv: Arguments that replace those of the process.
+        argv: The command-line arguments; None for the arguments of this process.
 
     Raises:
         SystemExit: 0 if all compared metrics equal the recorded ones, 1 if not or if the evaluation fails, 2 for

@@ -1,4 +1,4 @@
-"""The guard: what config files from other people may contain.
+"""The guard: the rules for config files from other people.
 
 Hydra acts on a composed config before the app sees it: it calls ``hydra.callbacks`` and the classes in
 ``hydra.job_logging``, sets ``hydra.job.env_set``, and creates ``hydra.run.dir``. In someone else's YAML file, each of

@@ -77,7 +77,7 @@ def run_job(cfg: DictConfig) -> float | None:
             Processes.start().sum([0], "the start")
         return train(cfg, trust_of(cfg))
     except Exception as error:
-        if HydraConfig.get().mode == RunMode.RUN:  # Hydra would print lines of its own about an ordinary exception
+        if HydraConfig.get().mode == RunMode.RUN:  # for an ordinary exception, Hydra would print additional lines
             raise _JobError(error) from None
         raise
 
@@ -97,11 +97,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     """The command ``ssr-train``; see ``--help``.
 
     Args:
-        argv: Arguments that replace those of the process.
+        argv: The command-line arguments; None for the arguments of this process.
 
     Raises:
         SystemExit: 2 for invalid input, 1 for a failed run, 130 for an interrupted one, and 128 plus the signal's
-            number for a run that another signal ended.
+            number for a run that a different signal ended.
     """
     with safe_output():
         _main(TypedCommand.here() if argv is None else TypedCommand(tuple(argv)))
@@ -350,5 +350,5 @@ def _remove_refused(command: CheckedCommand) -> None:
         return
     shutil.rmtree(new[0], ignore_errors=True)  # it could not be created
     for parent in new[1:]:
-        with suppress(OSError):  # another run has started in it
+        with suppress(OSError):  # a different run has started in this folder
             parent.rmdir()

@@ -20,7 +20,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """The command ``ssr-report``; see ``--help``.
 
     Args:
-        argv: Arguments that replace those of the process.
+        argv: The command-line arguments; None for the arguments of this process.
 
     Raises:
         SystemExit: With code 2 for invalid input.

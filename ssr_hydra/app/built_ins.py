@@ -346,7 +346,7 @@ TAKES = {
     "ssr_hydra.models.ViT": ("in_channels", "image_size"),
     "ssr_hydra.models.torchvision_model": ("in_channels",),
 }
-"""A mapping from the target of a built-in model to those of its arguments that must match the data."""
+"""A mapping from the target of a built-in model to the names of its arguments that must match the data."""
 
 
 def _images(node: Mapping[str, Any]) -> Images | None:

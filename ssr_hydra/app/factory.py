@@ -98,7 +98,7 @@ def _check_matrices(
 def _check_sparse(
     model: torch.nn.Module, path: str, node: Mapping[str, Any], parameters: Sequence[torch.nn.Parameter]
 ) -> None:
-    """Refuse SparseAdam for parameters with dense gradients: those of torch's layers without ``sparse=True``.
+    """Refuse SparseAdam for parameters with dense gradients: parameters of torch's layers without ``sparse=True``.
 
     Whether a custom class has dense gradients is unknown before the first step, so its parameters are not checked.
     """

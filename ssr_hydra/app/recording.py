@@ -86,7 +86,7 @@ def _alive(run_dir: str | Path | None) -> Iterator[Heartbeat | None]:
         yield None
         return
     path = Path(run_dir) / HEARTBEAT
-    # This process may replace one that died on another machine. Wait until the heartbeat of that process has expired.
+    # This process may replace a process that died on a different machine. Wait until that heartbeat has expired.
     until = time.monotonic() + SILENT_SECONDS
     while is_elsewhere(path) and is_alive(path) and time.monotonic() < until:
         time.sleep(1)

@@ -266,7 +266,7 @@ _known_words: frozenset[str] = frozenset()
 
 
 def _words() -> frozenset[str]:
-    """Return the names of text fields: every built-in config with such a field declares it as ``str``."""
+    """Return the names of the fields that every built-in config declares as text (``str``)."""
     global _known_words
     if not _known_words:
         words: set[str] = set()

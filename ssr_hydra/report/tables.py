@@ -412,7 +412,7 @@ def _rows(frame: pd.DataFrame) -> Iterable[Any]:
 
 def _ordered(content: Content, frame: pd.DataFrame) -> Sequence[Any]:
     """Return the rows in the order of the study: each recipe before its controls, then by SSR."""
-    summary = content.summary  # has recipes without a quality as well, after all others
+    summary = content.summary  # it also has recipes without a quality, after the recipes with one
     pairs = dict.fromkeys([*content.arms, *zip(summary["recipe"], summary["control"], strict=True)])
     order = {pair: place for place, pair in enumerate(pairs)}
     rows: Iterable[Any] = _rows(frame)

@@ -129,13 +129,13 @@ class OverrideColumns(NamedTuple):
     rows: tuple[tuple[str, ...], ...]
 
     def words(self, row: int) -> str:
-        """Return the overrides of the job in a row, as typed, without those that are the same in all jobs."""
+        """Return the overrides of the job in a row, as typed, without overrides that are the same in all jobs."""
         pairs = zip(self.keys, self.rows[row], strict=True)
         return " ".join(key if value == key else f"{key}={value}" for key, value in pairs if value) or "no overrides"
 
 
 def columns_of(overrides: Sequence[Sequence[str]]) -> OverrideColumns:
-    """Split the overrides of jobs into those that are the same in all jobs, and columns for the others."""
+    """Split the overrides of jobs: overrides that are the same in all jobs, and a column for each other key."""
     every = [dict.fromkeys(each) for each in overrides]
     common = set.intersection(*(set(each) for each in every)) if len(every) > 1 else set()
     own = [dict(map(_pair, (item for item in each if item not in common))) for each in every]

@@ -97,7 +97,7 @@ def _read_refused(sweep: Path, folder: Path, pending: str) -> _Row:
 
 
 def _of_experiment(overrides: Any) -> tuple[str, ...]:
-    """Return the overrides that set the experiment, without those of the sweep, such as ``study=first``."""
+    """Return the overrides of the experiment, without settings of the sweep such as ``study=first``."""
     listed = map(str, overrides) if isinstance(overrides, list) else ()
     return tuple(each for each in listed if each.lstrip("+~").partition("=")[0] not in _OF_THE_SWEEP)
 

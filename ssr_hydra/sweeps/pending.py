@@ -78,7 +78,7 @@ class Pending:
         self.waits = True
         # Keep the files in memory, so that a job that is killed before training leaves no files behind.
         self._files = {path.name: path.read_bytes() for path in self._aside.iterdir()}
-        for path in Path(folder).glob(pending_pattern(self._aside.name)):  # also those of killed jobs
+        for path in Path(folder).glob(pending_pattern(self._aside.name)):  # including those of killed jobs
             if not (path / REFUSED).exists():  # keep a reason that is meant for the table of another sweep
                 shutil.rmtree(path, ignore_errors=True)
         if not holds_a_run(Path(folder), match[1]):

@@ -260,7 +260,7 @@ class StudyLauncher(Launcher):
         return again
 
     def _overrides_of(self, job: StudyJob) -> list[str]:
-        """Return the overrides to pass to the inner launcher: those of the job, and one that sets the job's folder."""
+        """Return the overrides for the inner launcher: the job's overrides, and an override for the job's folder."""
         place = job.folder.relative_to(self._folder.path).as_posix().replace("'", "\\'")
         return [*job.overrides, f"hydra.sweep.subdir='{place}'", *self._planner.extra]
 
@@ -308,7 +308,7 @@ class StudyLauncher(Launcher):
         while time.monotonic() < until and any(read_state(job.folder) is JobState.RUNNING for job in self._launched):
             time.sleep(_POLL_SECONDS)
 
-    # ---- what became of a job
+    # ---- how a job ended
 
     def _forget_failure(self, job: StudyJob) -> None:
         with suppress(OSError, ValueError):

@@ -23,7 +23,7 @@ __all__ = ["patient"]
 
 @contextmanager
 def patient(launcher: Launcher) -> Iterator[None]:
-    """In this block, a launcher for submitit or Ray returns a failed result for a job that it would raise an error for.
+    """In this block, a launcher for submitit or Ray returns a failed result for a lost job instead of an error.
 
     Args:
         launcher: The launcher. Launchers for other libraries are not changed.

@@ -220,7 +220,7 @@ def clear_orders(study: Path, identities: Iterable[str]) -> None:
         return
     for identity in identities:
         Orders.remove(study, identity)
-    with suppress(OSError):  # another sweep uses it
+    with suppress(OSError):  # the folder is not empty, because a different sweep uses it
         (study / SHARED / _ORDERS).rmdir()
 
 
@@ -264,7 +264,7 @@ def publish(
             copy = new / CHECKPOINTS / checkpoint.name / file.name
             try:
                 os.link(file, copy)  # files of checkpoints never change
-            except OSError:  # another file system, or one without links
+            except OSError:  # a different file system, or a file system without links
                 shutil.copyfile(file, copy)
         for name in (METRICS, _TABLE):
             if (run_dir / name).exists():
@@ -274,7 +274,7 @@ def publish(
         try:
             new.rename(target)
         except OSError:
-            if not target.exists():  # another process was faster
+            if not target.exists():  # a different process has published it first
                 raise
     finally:
         shutil.rmtree(new, ignore_errors=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing.process
 import multiprocessing.util
+import platform
 import sys
 from collections.abc import Generator
 from pathlib import Path
@@ -32,6 +33,7 @@ def _spawn(*arguments: Any) -> int:
     return _real_spawn(*arguments)
 
 
+platform.processor()  # starts uname once in each process; MLflow asks for it
 sys.addaudithook(_audit)
 _real_spawn, multiprocessing.util.spawnv_passfds = multiprocessing.util.spawnv_passfds, _spawn
 

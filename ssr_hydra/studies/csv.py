@@ -232,7 +232,7 @@ def _check_summary(n: str | None, sd: str | None, se: str | None, seed: str | No
         raise InputError(field, value, "must come with the number of runs of each row", "name its column as n")
     if n is not None and seed is not None:
         raise InputError(
-            "n", n, "cannot be used with seed: a row is one run, or the mean of several", "drop one of them"
+            "n", n, "cannot be used with seed: a row is one run, or the mean of several runs", "remove n or seed"
         )
 
 

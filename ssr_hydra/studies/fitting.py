@@ -252,11 +252,11 @@ def back_test(
     check_confidence(confidence)
     _check_tolerance(tolerance)
     if kind not in get_args(Kind):
-        raise InputError("kind", kind, "power or quadratic", "write e.g. power")
+        raise InputError("kind", kind, "must be power or quadratic", "use power, for example")
     series = find_series(study, recipe, "recipe")
     count = int(np.searchsorted(series.ssr, fitted_to * (1 + 1e-9)))
     if count < _PARAMETERS or count == len(series.cells):
-        rule = f"{count} of {len(series.cells)} measured SSRs lie up to there"
+        rule = f"{count} of the {len(series.cells)} measured SSRs are at most this"
         raise InputError("fitted_to", fitted_to, rule, "at least 3 are fitted, and at least 1 is predicted")
     held = range(count, len(series.cells))
     return [_predicted(series, kind, count, at, study.sign, 1 - confidence, tolerance) for at in held]

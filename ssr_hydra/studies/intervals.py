@@ -177,7 +177,7 @@ def check_confidence(confidence: float) -> float:
         InputError: The level is not between 0 and 1.
     """
     if isinstance(confidence, bool) or not isinstance(confidence, (int, float)) or not 0 < confidence < 1:
-        raise InputError("confidence", confidence, "must lie between 0 and 1", "write e.g. 0.95")
+        raise InputError("confidence", confidence, "must be between 0 and 1", "use 0.95, for example")
     return float(confidence)
 
 

@@ -150,7 +150,7 @@ class _Reading:
         if Pulse.read(folder / HEARTBEAT) is not None:
             return Problem(str(folder), "unfinished", KILLED)
         if (folder / JOB).exists() and not ((folder / METRICS).exists() or (folder / _HYDRA).exists()):
-            return Problem(str(folder), "waiting", "a sweep has planned it, and it has not begun")
+            return Problem(str(folder), "waiting", "a sweep has planned the run, but has not started it")
         return Problem(str(folder), "unfinished", f"there is no {RESULT}: the run was killed, or still runs elsewhere")
 
     def study(self, sources: tuple[Path, ...], objective: str | None, direction: Direction | None) -> Study:
@@ -210,10 +210,10 @@ class _Reading:
         if len(found) > 1:
             rule = "the runs have different objectives, which cannot be compared: "
             rule += ", ".join(f"{name} ({count} {'run' if count == 1 else 'runs'})" for name, count in found.items())
-            raise InputError("objective", None, rule, "name one that all have, or load them apart")
+            raise InputError("objective", None, rule, "name a metric that all runs have, or load the runs separately")
         if not found:
             fix = f"name one of {', '.join(known)}" if known else "no run has a metric"
-            raise InputError("objective", None, "the runs do not say what they are measured by", fix)
+            raise InputError("objective", None, "must be given, because the configs of the runs have none", fix)
         return next(iter(found))
 
     def _modes(self, metric: str) -> set[str]:
@@ -250,7 +250,7 @@ def _ill(run: _Run, metric: str) -> Iterator[Problem]:
     """Yield the problem if a run has no quality. Yield nothing if it has one."""
     record, where = run.record, str(run.folder)
     if record.status != "completed":
-        yield Problem(where, record.status, _line(record.error or "it does not say why"))
+        yield Problem(where, record.status, _line(record.error or "the record has no reason"))
     elif record.metrics.get(metric) is None:
         has = "is not a finite number" if metric in record.metrics else "is not among its metrics"
         yield Problem(where, "no_value", f"{metric} {has}")

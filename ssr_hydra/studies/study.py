@@ -371,18 +371,18 @@ def check_axis(study: Study, axis: str, price_per_hour: float | None = None) -> 
         InputError: The axis or the price is refused.
     """
     if axis not in AXES:
-        raise InputError("axis", axis, f"one of {', '.join(AXES)}", "write e.g. seconds")
+        raise InputError("axis", axis, f"must be one of {', '.join(AXES)}", "use seconds, for example")
     if price_per_hour is not None:
         _price(price_per_hour)
     elif axis == "cost":
-        raise InputError("price_per_hour", None, "cost is seconds at a price", "give the price of an hour")
+        raise InputError("price_per_hour", None, "must be given for the axis cost", "give the price of an hour")
     if axis == "ssr":
         return
     column = "seconds" if axis == "cost" else axis
     values = study.completed[column]
     if len(values) and (values.isna().any() or not (values > 0).all()):
         rule = f"not every run of the study says its {column}"
-        raise InputError("axis", axis, rule, "choose another axis, or load only runs that say it")
+        raise InputError("axis", axis, rule, "choose another axis, or load only runs that have it")
 
 
 def _price(price: float) -> float:

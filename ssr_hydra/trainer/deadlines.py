@@ -42,7 +42,8 @@ class Deadline:
             raise InputError(field, str(moment), "must be above 0", "write e.g. '1ep' or '100ba'")
         if moment.unit is TimeUnit.DURATION:
             if state.max_duration is None:
-                raise InputError(field, str(moment), "a fraction of the run needs its length", "use another unit")
+                rule = "a fraction of the run needs max_duration, which is not given"
+                raise InputError(field, str(moment), rule, "use another unit")
             moment = state.max_duration * moment.value
         unit, value = moment.unit, Fraction(moment.value)
         self._epoch_length = state.dataloader_len if unit is TimeUnit.EPOCH else None

@@ -162,7 +162,7 @@ def _check_fits(optimizer: Optimizer, saved: Any) -> None:
         parameter = parameters[number]
         names = set(state) if names is None else names
         if set(state) != names:
-            raise ValueError(f"of parameter {number} there are {sorted(state)}, of others {sorted(names)}")
+            raise ValueError(f"parameter {number} has {sorted(state)}, but other parameters have {sorted(names)}")
         for name, value in state.items():
             if name in _COUNTERS:
                 if not 0 <= float(value) < math.inf:

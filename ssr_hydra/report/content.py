@@ -20,6 +20,7 @@ from ssr_hydra.report.number_text import decimals_for, number
 from ssr_hydra.studies import compare, frontier
 from ssr_hydra.studies.advice import Recommendation, recommend, recommend_by_gains
 from ssr_hydra.studies.compare import Place, Rival
+from ssr_hydra.studies.curve_crossings import crossings
 from ssr_hydra.studies.fitting import Fit, fits
 from ssr_hydra.studies.intervals import Estimate
 from ssr_hydra.studies.notes import Note
@@ -280,7 +281,7 @@ def build(study: Study, options: Options | None = None, looks: int = 1) -> Conte
         if reference is not None
         else pd.DataFrame(),
         equal_time=pd.concat(at_equal_time, ignore_index=True) if at_equal_time else pd.DataFrame(),
-        crossings=frontier.crossings(study, sure),
+        crossings=crossings(study, sure),
         ranking=compare.decision_accuracy(study),
         fits=fits(study, sure),  # a doubling may be worth less than the tolerance, and a prediction may still be wrong
         totals=study.totals(price),

@@ -3,8 +3,9 @@
 from ssr_hydra.studies.advice import Recommendation, ToleranceStep, recommend
 from ssr_hydra.studies.compare import controls, decision_accuracy, doublings, outliers, paired, summary, winners
 from ssr_hydra.studies.csv import from_csv
+from ssr_hydra.studies.curve_crossings import crossings
 from ssr_hydra.studies.fitting import BackTest, Fit, back_test, fits
-from ssr_hydra.studies.frontier import crossings, pareto, quality_at, speedup
+from ssr_hydra.studies.frontier import pareto, quality_at, speedup
 from ssr_hydra.studies.notes import Note
 from ssr_hydra.studies.reading import load
 from ssr_hydra.studies.study import Problem, Study

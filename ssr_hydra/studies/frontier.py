@@ -9,16 +9,15 @@ the clock's noise.
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable, Sequence
-from itertools import combinations, pairwise
+from collections.abc import Collection, Iterable
 from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
-from scipy import optimize, special
+from scipy import special
 
 from ssr_hydra.errors import InputError
-from ssr_hydra.studies.compare import Place, difference, rivals, winners
+from ssr_hydra.studies.compare import Place, rivals
 from ssr_hydra.studies.intervals import (
     VERDICT,
     Band,
@@ -30,14 +29,11 @@ from ssr_hydra.studies.intervals import (
     dunnett,
     first_at_least,
 )
-from ssr_hydra.studies.study import Axis, Series, Study, check_axis, find_series, uncontrolled
+from ssr_hydra.studies.study import Axis, Series, Study, check_axis, find_series
 
-__all__ = ["crossings", "pareto", "places_at", "quality_at", "reach", "speedup"]
+__all__ = ["pareto", "places_at", "quality_at", "reach", "speedup"]
 
 _GRID = 65  # points of a band between two measured SSRs; between these points its ends are interpolated
-
-_WIDEST = 4.0  # curves are not compared between two measured SSRs that differ by a larger factor
-_MOST_PAIRED = 20  # the maximum number of recipes that are compared in all pairs
 
 
 def pareto(
@@ -362,124 +358,3 @@ def _widened(value: float, low: float, high: float, half: float) -> tuple[float,
     down = math.hypot(math.log(value / low), half) if low > 0 else math.inf
     up = math.hypot(math.log(high / value), half) if high < math.inf else math.inf
     return value * math.exp(-down), value * math.exp(up)
-
-
-def crossings(study: Study, confidence: float = 0.95, recipes: Sequence[str] | None = None) -> pd.DataFrame:
-    """Return the SSRs at which the curves of two recipes cross, so that the better recipe depends on the budget.
-
-    Controls are excluded. The difference of two recipes is computed at each SSR that one of them has measured. The
-    other recipe must have measured this SSR too, or it is interpolated between two SSRs that are at most a factor of 4
-    apart.
-
-    Args:
-        study: The study.
-        confidence: Confidence of the intervals.
-        recipes: The recipes to compare in pairs. None means all recipes; if there are more than 20, only those that are
-            best at some ssr, because crossings of other recipes do not matter.
-
-    Returns:
-        A row per crossing: a and b (recipes), ssr (at which both are equal, interpolated in log ssr; if they are equal
-        at several SSRs, the middle), low and high (between these SSRs the interval of the difference contains 0; they
-        are within the range that both recipes have measured, and NaN if there is no interval), better_below and
-        better_above (recipes), certain (whether on both sides, up to the next crossing, there is a measured ssr at
-        which the difference has this sign at 99%).
-    """
-    check_confidence(confidence)
-    if recipes is not None:
-        chosen = [find_series(study, recipe, "recipes") for recipe in recipes]
-    else:
-        chosen = list(uncontrolled(study))
-        if len(chosen) > _MOST_PAIRED:
-            best = set(winners(study, confidence)["best"])
-            chosen = [series for series in chosen if series.recipe in best]
-    rows = []
-    for one, other in combinations(chosen, 2):
-        low, high = max(one.ssr[0], other.ssr[0]), min(one.ssr[-1], other.ssr[-1])
-        nodes = np.union1d(one.ssr, other.ssr)
-        nodes = nodes[(nodes >= low) & (nodes <= high) & _read(one, nodes) & _read(other, nodes)]
-        if len(nodes) < 2 or not _changes(one, other, nodes):
-            continue
-        rows += _crossings(one, other, nodes, confidence)
-    columns = ["a", "b", "ssr", "low", "high", "better_below", "better_above", "certain"]
-    return pd.DataFrame(rows, columns=columns).astype({"certain": bool})
-
-
-def _read(series: Series, nodes: Any) -> Any:
-    """Return for each node whether a curve can be interpolated there: its measured SSRs must not be far apart."""
-    after = np.clip(np.searchsorted(series.ssr, nodes), 1, len(series.ssr) - 1)
-    near = series.ssr[after] <= _WIDEST * series.ssr[after - 1] * (1 + 1e-9)
-    return near | np.isin(nodes, series.ssr)
-
-
-def _gap(one: Series, other: Series, log: float) -> float:
-    """Return the difference of two curves at a log SSR."""
-    at = np.array([log])
-    return float(one.curve(at)[0] - other.curve(at)[0])
-
-
-def _changes(one: Series, other: Series, nodes: Any) -> bool:
-    """Return whether the sign of the difference of two curves changes. This quick check is False for most pairs."""
-    signs = _signs(one.curve(np.log(nodes)) - other.curve(np.log(nodes)), one, other)
-    return len(set(signs[signs != 0])) > 1
-
-
-def _signs(differences: Any, one: Series, other: Series) -> Any:
-    """Return the signs of differences of two curves; 0 for a difference that may be only a rounding error."""
-    largest = max(cell.largest for series in (one, other) for cell in series.cells)
-    return np.where(np.abs(differences) <= 1e-12 * largest, 0.0, np.sign(differences))
-
-
-def _crossings(one: Series, other: Series, nodes: Any, confidence: float) -> list[Any]:
-    logs = np.log(nodes)
-    found = [_difference(one, other, float(node), confidence) for node in nodes]
-    values = np.array([item.value for item in found])
-    signs = _signs(values, one, other)
-    kept = np.flatnonzero(signs)  # the nodes at which the curves differ; between two of them the curves may be equal
-    changes = [(a, b) for a, b in pairwise(kept) if signs[a] != signs[b]]
-    rows = []
-    stretch = _undecided(one, other, nodes, confidence) if changes else None
-    for index, (a, b) in enumerate(changes):
-        if b - a > 1:
-            at = (logs[a + 1] + logs[b - 1]) / 2
-        else:
-            at = float(optimize.brentq(lambda log: _gap(one, other, log), logs[a], logs[b], xtol=1e-9))
-        start = changes[index - 1][1] if index else 0
-        stop = changes[index + 1][0] if index + 1 < len(changes) else len(nodes) - 1
-        below = any(item.beyond() == signs[a] for item in found[start : a + 1])
-        above = any(item.beyond() == signs[b] for item in found[b : stop + 1])
-        low, high = _around(stretch, nodes, at)
-        better = (one.recipe, other.recipe) if signs[a] > 0 else (other.recipe, one.recipe)
-        rows.append((one.recipe, other.recipe, math.exp(at), low, high, *better, below and above))
-    return rows
-
-
-def _difference(one: Series, other: Series, ssr: float, confidence: float) -> Estimate:
-    return difference(*one.weights(ssr), *other.weights(ssr), confidence)
-
-
-def _undecided(one: Series, other: Series, nodes: Any, confidence: float) -> tuple[Any, Any]:
-    """Return a grid of log SSRs, and for each of its points whether the interval of the difference contains 0."""
-    xs, inside = [], []
-    cells = [*one.cells, *other.cells]
-    for low, high in pairwise(np.log(nodes)):
-        grid = np.linspace(low, high, _GRID)
-        middle = (low + high) / 2
-        after = [int(np.searchsorted(np.log(series.ssr), middle)) - 1 for series in (one, other)]
-        weights = np.vstack([one.matrix(grid, after[0]), -other.matrix(grid, after[1])])
-        used = np.flatnonzero(weights.any(axis=1))
-        found = band([cells[place] for place in used], weights[used], confidence)
-        xs.append(grid)
-        inside.append((found.low <= 0) & (found.high >= 0))
-    return np.concatenate(xs), np.concatenate(inside)
-
-
-def _around(stretch: Any, nodes: Any, at: float) -> tuple[float, float]:
-    """Return the SSRs around a crossing between which the interval of the difference contains 0."""
-    grid, contains = stretch
-    middle = int(np.argmin(np.abs(grid - at)))
-    if not contains[middle]:  # there is no interval
-        return math.nan, math.nan
-    before, after = ~contains[:middle][::-1], ~contains[middle + 1 :]
-    left = math.exp(grid[middle - int(np.argmax(before))]) if before.any() else nodes[0]
-    right = math.exp(grid[middle + int(np.argmax(after))]) if after.any() else nodes[-1]
-    return float(left), float(right)

@@ -1,0 +1,142 @@
+"""The cells of a table from elsewhere as numbers, and the reasons why a row has none."""
+
+from __future__ import annotations
+
+import math
+import re
+from decimal import Decimal, InvalidOperation
+from typing import Any
+
+import numpy as np
+
+from ssr_hydra.time import simplest
+
+__all__ = ["measured_cells", "summarized_cells"]
+
+_MOST_RUNS = 1e9  # the maximum number of runs whose mean a row may be
+_MOST_SEED = 2**63 - 1
+_DIVERGED = re.compile(r"|[+-]?(nan|inf|infinity)|n/?a|none|null|-+|diverged", re.IGNORECASE)
+_STATUSES = {
+    "completed": "completed", "finished": "completed", "diverged": "diverged", "failed": "failed", "crashed": "failed",
+    "stopped": "stopped", "killed": "stopped",
+}  # fmt: skip
+_UNITS = {"seconds": 1.0, "minutes": 60.0, "hours": 3600.0}
+
+
+def measured_cells(
+    texts: dict[str, list[str]], unit: str, full: float | None
+) -> tuple[dict[str, list[Any]], dict[int, str]]:
+    """Return the values of each column of a study, and the reason for each row (by its index) that is not valid."""
+    count = len(texts["ssr"])
+    reasons: dict[int, str] = {}
+
+    def numbers(field: str, least: float, optional: bool) -> list[float]:
+        cells = texts.get(field)
+        if cells is None:
+            return [math.nan] * count
+        values = _numbers(cells)
+        for row in np.flatnonzero(~(values >= least)).tolist():  # also true for NaN
+            if math.isnan(values[row]):
+                if cells[row] or not optional:
+                    reasons.setdefault(row, f"{field} is {cells[row]!r}, not a finite number")
+            else:
+                reasons.setdefault(row, f"{field} is {cells[row]!r}, and must be at least 0")
+        return list(values.tolist())
+
+    shares = [text.endswith("%") for text in texts["ssr"]]
+    if any(shares):
+        texts = texts | {"ssr": [text.removesuffix("%").strip() for text in texts["ssr"]]}
+    made: dict[str, list[Any]] = {"ssr": numbers("ssr", -math.inf, False)}
+    units = [100 if share else full or 1 for share in shares]
+    made["ssr"] = [value / unit for value, unit in zip(made["ssr"], units, strict=True)]
+    if any(text.endswith("%") for text in texts["quality"]):
+        for row, text in enumerate(texts["quality"]):
+            if not math.isnan(_number(text)):
+                reasons.setdefault(row, f"quality is {text!r}, and other rows have percentages")
+        texts = texts | {"quality": [text.removesuffix("%").strip() for text in texts["quality"]]}
+    for row, value in enumerate(made["ssr"]):
+        if value <= 0:
+            reasons.setdefault(row, f"ssr is {texts['ssr'][row]!r}, and must be above 0")
+    simple = {value: float(simplest(value)) for value in set(made["ssr"]) if value > 0}
+    made["ssr"] = [simple.get(value, value) for value in made["ssr"]]
+    made["quality"], made["status"], made["error"] = _outcomes(texts, reasons)
+    made["seconds"] = [value * _UNITS[unit] for value in numbers(unit, 0, True)]
+    made["steps"] = numbers("steps", 0, True)
+    seeds = texts.get("seed", [""] * count)
+    known = {text: _seed(text) if text else None for text in set(seeds)}
+    made["seed"] = [known[text] for text in seeds]
+    for row, seed in enumerate(made["seed"]):
+        if seed == -1:
+            reasons.setdefault(row, f"seed is {texts['seed'][row]!r}, and must be a whole number of at least 0")
+    return made, reasons
+
+
+def _outcomes(texts: dict[str, list[str]], reasons: dict[int, str]) -> tuple[list[float], list[str], list[str]]:
+    """Return the quality, the status and the error of each row. ``reasons`` gets an entry for each invalid row."""
+    cells = texts["quality"]
+    values = _numbers(cells).tolist()
+    states = ["completed"] * len(cells)
+    errors = [""] * len(cells)
+    ends = texts.get("status")
+    known = {} if ends is None else {text: _STATUSES.get(text.lower()) for text in set(ends)}
+    for row in range(len(cells)) if ends is not None else np.flatnonzero(np.isnan(values)).tolist():
+        state = known[ends[row]] if ends is not None else None
+        if ends is not None and state is None:
+            reasons.setdefault(
+                row, f"status is {ends[row]!r}, not one of {', '.join(dict.fromkeys(_STATUSES.values()))}"
+            )
+        elif state in (None, "completed") and math.isnan(values[row]):
+            if _DIVERGED.fullmatch(cells[row]) is None:
+                reasons.setdefault(row, f"quality is {cells[row]!r}, not a number")
+            states[row], errors[row] = "diverged", f"quality is {cells[row]!r}"
+        elif state not in (None, "completed"):
+            values[row], states[row], errors[row] = math.nan, str(state), f"status is {ends[row]!r}" if ends else ""
+    return values, states, errors
+
+
+def _numbers(texts: list[str]) -> Any:
+    """Return each text as a number; NaN if the text is not a finite number."""
+    try:
+        values = np.array(texts, dtype=float)
+    except ValueError:
+        values = np.array([_number(text) for text in texts])
+    return np.where(np.isfinite(values), values, math.nan)
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan
+
+
+def _seed(text: str) -> int:
+    """Return a text as a seed; -1 if it is not a seed.
+
+    The text may also be ``0.0``: pandas writes a seed in this form if the column has gaps.
+    """
+    try:
+        value = Decimal(text)
+    except InvalidOperation:
+        return -1
+    if not value.is_finite() or not 0 <= value <= _MOST_SEED or value != value.to_integral_value():
+        return -1
+    return int(value)
+
+
+def summarized_cells(texts: dict[str, list[str]], noise: str, reasons: dict[int, str]) -> dict[int, tuple[int, float]]:
+    """Return the number of runs and their standard deviation for each row that is the mean of several runs.
+
+    The standard deviation is NaN if the table does not have it. ``reasons`` gets an entry for each invalid row.
+    """
+    found: dict[int, tuple[int, float]] = {}
+    for row, text in enumerate(texts.get("n", ())):
+        count = _number(text)
+        spread = _number(texts[noise][row]) if noise in texts and texts[noise][row] else math.nan
+        if not (1 <= count < _MOST_RUNS and count == int(count)):
+            reasons.setdefault(row, f"n is {text!r}, and must be a whole number of at least 1")
+        elif spread < 0 or (noise in texts and texts[noise][row] and math.isnan(spread)):
+            reasons.setdefault(row, f"{noise} is {texts[noise][row]!r}, and must be a number of at least 0")
+        elif count > 1:
+            found[row] = int(count), spread * (math.sqrt(count) if noise == "se" else 1.0)
+    return found

@@ -291,9 +291,9 @@ def rivals(chosen: Place, others: Sequence[Place], confidence: float) -> tuple[R
     excluded at 99% for all rivals together. So with this confidence, the truly best recipe is the chosen one or an open
     rival, although the chosen recipe was selected because it looked best.
 
-    Source: Berger, 1982, Multiparameter hypothesis testing and acceptance sampling, for the former; Hsu, 1984,
+    Source: Berger, 1982, Multiparameter hypothesis testing and acceptance sampling, for the first claim; Hsu, 1984,
     Constrained simultaneous confidence intervals for multiple comparisons with the best, with Dunnett's critical value,
-    for the latter.
+    for the second claim.
     """
     found = [
         (other, difference(chosen.cells, chosen.weights, other.cells, other.weights, confidence)) for other in others

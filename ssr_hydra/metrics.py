@@ -24,7 +24,7 @@ _WORDS = {
         neg(?:ative)? minus inv(?:erse)? not? non reduction decrease increase drop delta diff(?:erence)? gap change
         (?<=^_)1
         """,
-    # Words that decide only if the name has no other known word: top1_accuracy, score. In top1_error, "error" decides.
+    # Words that mean "higher is better" only if the name has no stronger word. In top1_error, "error" is stronger.
     "weak": r"top_?\d+ score",
     "max": r"""
         accuracy acc precision recall sensitivity specificity tpr tnr true_(?:positive|negative)_rate f\d

@@ -111,7 +111,7 @@ def check_trust(trust: Iterable[str] | str) -> tuple[str, ...]:
             raise InputError("trust", name, "a module or a dotted name", "e.g. trust=[my_package]")
         if name in _TOO_WIDE:
             raise InputError(
-                "trust", name, "holds functions that load and run files", f"name a part: trust=[{name}.nn]"
+                "trust", name, "contains functions that load and run files", f"trust a submodule: trust=[{name}.nn]"
             )
         if name.split(".")[0] in sys.stdlib_module_names:
             raise InputError("trust", name, "Python's own library can run anything", "trust a module of your own")

@@ -55,7 +55,7 @@ class WandbLogger:
             one_of(self.mode, "mode", ("online", "offline"))
         for field, name in (("project", self.project), ("group", self.group)):
             if name is not None and (not isinstance(name, str) or not name.strip()):
-                raise InputError(field, name, "must be a name", "use a name such as digits")
+                raise InputError(field, name, "must be a name", "use a name such as my-project")
         require_extra("wandb")
         self._run: Any = None
         self._sent: Sent | None = None

@@ -128,7 +128,7 @@ class Run:
         return "" if ssr == 1 else f" at ssr {float(ssr):g}"
 
     def _share(self, time: Time, field: str) -> Time:
-        """Return a time in ``dur``, a fraction of the run, as a time on a clock of the run."""
+        """Convert a time in ``dur``, a fraction of the run, to the unit of one of the run's counters."""
         assert self.max_duration is not None
         share = self.max_duration * time.value
         if share.unit is not TimeUnit.EPOCH:

@@ -32,7 +32,7 @@ _FARTHEST = 2.0  # a fit predicts up to this factor times the measured range
 # the range of measured qualities.
 _VAGUE = 0.1
 _MOST_TESTS = 24  # the maximum number of beginnings of a curve that are fitted, evenly spread over the SSRs
-_FEWEST_ROUGH = 7  # the minimum number of SSRs that determine the noise if there is one seed
+_FEWEST_ROUGH = 7  # the fewest SSRs from which the noise can be estimated with one seed per SSR
 _BEYOND = 2.5  # standard errors by which the error must exceed that of repeating the last value, to fail
 _EXPONENTS = np.geomspace(0.02, 8.0, 80)
 

@@ -196,8 +196,8 @@ class SequentialLR(TorchScheduler):
             if i > 0 and run.is_before(ends[i], ends[i - 1]):
                 rule = f"is at {ends[i]}, before the previous one at {ends[i - 1]}"
                 raise InputError(name, str(value), rule, "reorder the milestones")
-        # torch takes the first step of a nested sequence again, and counts it. So its milestones are earlier by the
-        # number of extra steps.
+        # torch runs the first step of a nested sequence twice and counts both. So the milestones of the nested sequence
+        # come earlier by the number of extra steps.
         early = [end - run.convert(steps.one * again, end.unit, "milestones") if again else end for end in ends]
         courses: list[Course] = []
         readers: list[tuple[Any, int, int]] = []

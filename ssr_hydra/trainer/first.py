@@ -132,7 +132,7 @@ def _described(batch: Any) -> str:
 
 
 def describe_value(value: Any) -> str:
-    """Return the types and shapes of all tensors and other objects in a value, as text."""
+    """Describe a nested value as text: the type and shape of each tensor, and the type of each other object."""
     if isinstance(value, Tensor):
         return f"{_name(value.dtype)} {list(value.shape)}"
     if isinstance(value, Mapping):

@@ -67,7 +67,7 @@ def test_what_does_not(key: str, value: Any, place: str) -> None:
     assert info.value.field == place
 
 
-def test_what_is_missing() -> None:
+def test_error_names_the_missing_value() -> None:
     with pytest.raises(InputError, match=r"^x\.size=None: is missing"):
         check_fields({key: value for key, value in GOOD.items() if key != "size"}, Config, "x")
 

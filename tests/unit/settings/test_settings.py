@@ -35,7 +35,7 @@ def test_resume_defaults_to_auto() -> None:
         (3, "resume"),
     ],
 )
-def test_invalid_resume_names_its_field(given: Any, field: str) -> None:
+def test_error_for_an_invalid_resume_names_the_field(given: Any, field: str) -> None:
     with pytest.raises(InputError) as error:
         ResumeSettings.of(given)
     assert error.value.field == field

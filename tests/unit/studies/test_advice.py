@@ -141,7 +141,7 @@ def test_a_close_call_and_the_seeds_that_would_narrow_it() -> None:
     assert other.batch == found.batch
 
 
-def test_a_smaller_doubling_that_is_not_clear_is_a_close_call_too() -> None:
+def test_an_unclear_gain_at_a_smaller_ssr_makes_the_answer_a_close_call() -> None:
     rng = np.random.default_rng(0)
     cells = {0.5: 0.80 + np.array([0.02, -0.02, 0.0]), 1.0: 0.83 + SPREAD, 2.0: 0.831 + rng.permutation(SPREAD)}
     (found,) = recommend(study_of({"a": cells}), 0.02)

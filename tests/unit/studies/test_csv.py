@@ -418,7 +418,7 @@ def test_lengths_are_divided_by_the_full_run(tmp_path: Path) -> None:
             from_csv(path, "epochs", "top1", full=full)  # type: ignore[arg-type]
 
 
-def test_decimal_commas(tmp_path: Path) -> None:
+def test_decimal_commas_are_read_as_points(tmp_path: Path) -> None:
     path = written(tmp_path, "ssr;top1;hours\n0,25;73,02;1,71\n1;76,82;6,83\n")
     frame = from_csv(path, "ssr", "top1", hours="hours", decimal=",").frame
     assert (frame["ssr"].tolist(), frame["quality"].tolist()) == ([0.25, 1.0], [73.02, 76.82])

@@ -1,4 +1,4 @@
-"""Draw the documentation's pictures of the scale schedule ratio, and of schedules after a resume.
+"""Draw the documentation's pictures of the scale schedule ratio, of schedules after a resume, and of shared steps.
 
     python scripts/figures.py [FOLDER]
 
@@ -18,7 +18,14 @@ from ssr_hydra import State, Timestamp
 from ssr_hydra.checkpoints import TimeMap
 from ssr_hydra.drawing import render, style
 from ssr_hydra.previews import preview
-from ssr_hydra.schedulers import CosineAnnealingScheduler, CosineAnnealingWithWarmupScheduler, bind
+from ssr_hydra.schedulers import (
+    CosineAnnealingScheduler,
+    CosineAnnealingWithWarmupScheduler,
+    WarmupStableDecayScheduler,
+    bind,
+)
+from ssr_hydra.sweeps.sharing.sequences import Calendar, Sequences, Track
+from ssr_hydra.sweeps.sharing.stages import Planned, plan_stages
 
 FOLDER = Path(__file__).resolve().parent.parent / "docs" / "images"
 
@@ -54,14 +61,42 @@ def resumed() -> Figure:
     return figure
 
 
+def shared() -> Figure:
+    """The tree of a WSD ladder: what each job trains itself, and where it leaves the longest one."""
+    figure = Figure(figsize=(6.3, 2.7), layout="constrained")
+    axes = figure.subplots()
+    calendar, scheduler = Calendar(batch_size=8), WarmupStableDecayScheduler("50ba", "0.2dur")
+    ratios = (0.125, 0.25, 0.5, 1, 2)
+    jobs = []
+    for ratio in ratios:
+        curve = bind(scheduler, State(max_duration=f"{1600 * ratio:g}ba"), ratio)
+        jobs.append(Planned(Sequences(round(1600 * ratio), {"scheduler": Track(curve, calendar)}), "all"))
+    plan = plan_stages(jobs)
+    colors = ("#CC79A7", "#009E73", "#E69F00", "#D55E00", "#0072B2")
+    for ratio, job, branch, color in zip(ratios, jobs, plan.branches, colors, strict=True):
+        steps = range(max(0, branch.begin - 1), branch.steps)
+        alphas = job.sequences.tracks["scheduler"].values(steps[0], branch.steps)
+        own = f"{branch.steps - branch.begin:,} of {branch.steps:,}"
+        axes.plot(steps, alphas, color=color, label=f"SSR {ratio:g}: {own}")
+        if branch.source is not None:
+            axes.plot(branch.begin - 1, 1, "o", color=color, markersize=4)
+    axes.set_xlabel("step")
+    axes.set_ylabel("alpha")
+    axes.set_xlim(0, 3200)
+    axes.set_ylim(0, 1.1)
+    axes.legend(frameon=False, loc="center right", bbox_to_anchor=(0.86, 0.55), title="steps that the job trains")
+    return figure
+
+
 def main(folder: Path = FOLDER) -> None:
-    """Write ``ssr.svg`` and ``ssr.png``, which show one schedule at four ratios, and ``resuming.svg``."""
+    """Write ``ssr.svg`` and ``ssr.png``, one schedule at four ratios, ``resuming.svg`` and ``sharing.svg``."""
     cosine = CosineAnnealingWithWarmupScheduler("0.1dur")
     for path in preview(cosine, max_duration="20ep", ssr=(0.25, 0.5, 1, 2)).save(folder / "ssr"):
         print(path)
     with style():
-        (folder / "resuming.svg").write_bytes(render(resumed(), "svg"))
-    print(folder / "resuming.svg")
+        for name, drawn in (("resuming", resumed), ("sharing", shared)):
+            (folder / f"{name}.svg").write_bytes(render(drawn(), "svg"))
+            print(folder / f"{name}.svg")
 
 
 if __name__ == "__main__":

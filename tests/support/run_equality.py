@@ -14,6 +14,8 @@ from ssr_hydra.checkpoints.store import load_latest_good
 # Times, what a machine did meanwhile, and names of studies; the bytes of a log depend on the digits of times.
 _FREE = re.compile(r"seconds|nanoseconds|conditions|log_bytes|^study$|^share")
 
+_OF_LAUNCHERS = (".metrics.jsonl.tmp", "output.log")
+
 
 def plain(value: Any) -> Any:
     """A value without its times; tensors as bytes."""
@@ -40,14 +42,18 @@ def content_of(run_dir: Path) -> dict[str, Any]:
         "timestamp": plain(checkpoint.timestamp),
         "result": plain(json.loads((run_dir / "result.json").read_text())),
         "records": plain(records),
-        "config": [line for line in config if not re.match("study|share", line)],
-        "overrides": [line for line in overrides if not re.match("- (study|share)", line)],
-        "files": sorted(path.name for path in run_dir.iterdir() if not path.name.startswith(".metrics")),
+        "config": [line for line in config if not re.match("study|share|workers", line)],
+        "overrides": [line for line in overrides if not re.match("- (study|share|workers|launcher)", line)],
+        "files": sorted(path.name for path in run_dir.iterdir() if path.name not in _OF_LAUNCHERS),
     }
 
 
-def assert_same(one: Path, other: Path) -> None:
-    """Compare two runs part by part."""
+def assert_same(one: Path, other: Path, ignored: tuple[str, ...] = ()) -> None:
+    """Compare two runs part by part, without some keys of the record and the checkpoint."""
     mine, theirs = content_of(one), content_of(other)
+    for content in (mine, theirs):
+        for key in ignored:
+            content["result"].pop(key, None)
+            content["state"].pop(key, None)
     for part, value in mine.items():
         assert value == theirs[part], part

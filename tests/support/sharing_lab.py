@@ -50,6 +50,7 @@ class Notes:
         with Path(steps).open("a") as file:
             file.write(f"{trainer.config['ssr']:g} {trainer.config['seed']} {trainer.state.timestamp.batches}\n")
         which = os.environ.get("SHARING_KILL")
-        if which and Path(steps).read_text().splitlines()[-1] == which and not Path(f"{steps}.killed").exists():
-            Path(f"{steps}.killed").touch()
+        killed = Path(f"{steps}.{which}.killed")
+        if which and Path(steps).read_text().splitlines()[-1] == which and not killed.exists():
+            killed.touch()
             os.kill(os.getpid(), signal.SIGKILL)

@@ -1,0 +1,124 @@
+"""Sweeps whose jobs share steps, killed at many points and under several launchers: the same bits, each step once."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from checkout import REPO
+from cli_helpers import Answer
+from run_equality import assert_same
+from warm import warm
+
+TRAIN = str(REPO / "train.py")
+SMALL = (
+    "scheduler=wsd",
+    "scheduler.t_warmup=4ba",
+    "scheduler.t_decay=0.25dur",
+    "max_duration=24ba",
+    "data.batch_size=200",
+    "trainer.log_interval=5ba",
+    "trainer.eval_interval=2ep",
+    "checkpoint.interval=4ba",
+    "trainer.progress=none",
+    "study_report=false",
+    "study_code=any",
+    "callbacks=[ema]",
+    "callbacks.ema.half_life=null",
+    "callbacks.ema.decay=0.9",
+    "trust=[sharing_lab]",
+    "+callbacks.notes._target_=sharing_lab.Notes",
+    "model=custom",
+    "model._target_=sharing_lab.Net",
+)
+GRID = ("ssr=0.5,1,2", "seed=0")
+# The trunk has 48 steps; SSR 0.5 and 1 leave it after steps 10 and 19, at their last step at the peak.
+SHARED = 48 + (12 - 10) + (24 - 19)
+
+
+def sweep(folder: Path, study: str, *typed: str, kill: str = "") -> Answer:
+    environment = {"SHARING_STEPS": str(folder / f"{study}.steps"), "SHARING_KILL": kill}
+    done = warm.run(TRAIN, "-m", f"study={study}", *SMALL, *GRID, *typed, cwd=folder, env=environment)
+    return Answer(done.returncode, done.stdout, done.stderr)
+
+
+def trained(folder: Path, study: str) -> Counter[str]:
+    """How often each step of each job was trained."""
+    return Counter((folder / f"{study}.steps").read_text().splitlines())
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("alone")
+    done = sweep(folder, "alone", "launcher=basic")
+    assert done.code == 0, done.err
+    return folder / "studies" / "alone"
+
+
+def assert_all_same(study: Path, alone: Path) -> None:
+    for number in range(3):
+        assert json.loads((study / str(number) / "result.json").read_text())["status"] == "completed"
+        assert_same_but_resumes(study / str(number), alone / str(number))
+
+
+def assert_same_but_resumes(one: Path, other: Path) -> None:
+    """A job that was killed says that it was resumed; everything else is equal."""
+    copy = one.with_name(f"{one.name}.copy")
+    shutil.copytree(one, copy)
+    records = [line for line in (copy / "metrics.jsonl").read_text().splitlines() if '"event":"resume"' not in line]
+    (copy / "metrics.jsonl").write_text("".join(f"{line}\n" for line in records))
+    try:
+        assert_same(copy, other, ignored=("resumes",))
+    finally:
+        shutil.rmtree(copy)
+
+
+def test_sweep_that_is_killed_ten_times_trains_each_step_once(tmp_path: Path, alone: Path) -> None:
+    points = ["2 0 3", "2 0 9", "2 0 11", "2 0 18", "2 0 20", "2 0 30", "2 0 47", "1 0 20", "1 0 23", "0.5 0 12"]
+    for point in points:  # in the trunk before, at and after the branch points, and in both branches
+        killed = sweep(tmp_path, "s", "launcher=basic", "share=true", kill=point)
+        assert killed.code != 0
+        assert (tmp_path / f"s.steps.{point}.killed").exists(), killed.err
+    done = sweep(tmp_path, "s", "launcher=basic", "share=true")
+    assert done.code == 0, done.err
+    steps = trained(tmp_path, "s")
+    assert len(steps) == SHARED
+    assert sum(steps.values()) - len(steps) <= 4 * len(points)  # only what was cut, since the last checkpoint
+    assert_all_same(tmp_path / "studies" / "s", alone)
+
+
+@pytest.mark.parametrize("lost", ["point", "half a point"])
+def test_sweep_that_is_killed_while_it_publishes_goes_on(tmp_path: Path, alone: Path, lost: str) -> None:
+    sweep(tmp_path, "s", "launcher=basic", "share=true", kill="2 0 11")
+    (point,) = (tmp_path / "studies/s/shared/points").glob("*-ba10")
+    if lost == "point":  # killed after the checkpoint was written, before it was published
+        shutil.rmtree(point)
+    else:
+        point.rename(point.with_name(f".{point.name}.1.new"))
+    done = sweep(tmp_path, "s", "launcher=basic", "share=true")
+    assert done.code == 0, done.err
+    assert sum(trained(tmp_path, "s").values()) == SHARED + 1
+    assert_all_same(tmp_path / "studies" / "s", alone)
+
+
+@pytest.mark.parametrize(
+    ("launcher", "workers"),
+    [
+        ("processes", 1),
+        ("processes", 3),
+        pytest.param("joblib", 2, marks=pytest.mark.extra("hydra_plugins.hydra_joblib_launcher")),
+        pytest.param("submitit_local", 2, marks=pytest.mark.extra("hydra_plugins.hydra_submitit_launcher")),
+    ],
+)
+@pytest.mark.parametrize("kill", ["", "2 0 15"], ids=["whole", "killed"])
+def test_launchers_share(tmp_path: Path, alone: Path, launcher: str, workers: int, kill: str) -> None:
+    """Also if the job that trains the shared steps is killed while others wait for it."""
+    done = sweep(tmp_path, "s", f"launcher={launcher}", f"workers={workers}", "share=true", kill=kill)
+    assert done.code == 0, done.err
+    steps = trained(tmp_path, "s")
+    assert len(steps) == SHARED
+    assert sum(steps.values()) <= SHARED + 4 * bool(kill)  # since the last checkpoint
+    assert_all_same(tmp_path / "studies" / "s", alone)

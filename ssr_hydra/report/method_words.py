@@ -123,6 +123,8 @@ def cost_of_sweep(content: Content) -> str:
     whole = totals.get("total_seconds", math.nan)
     if whole > totals["train_seconds"]:
         text += f", {duration(whole)} with evaluation and checkpoints"
+    if "trained_seconds" in totals:
+        text += f"; jobs shared steps, so the training took {duration(totals['trained_seconds'])}"
     if content.options.price_per_hour is not None:
         text += f"; cost {number(totals['cost'], 3)} at {number(content.options.price_per_hour)} per hour"
     return f"{text}.{_break_even(content)}"

@@ -21,6 +21,7 @@ from ssr_hydra.metrics import Direction
 from ssr_hydra.studies.effects import with_effects
 from ssr_hydra.studies.intervals import Cell, Estimate
 from ssr_hydra.studies.notes import Note
+from ssr_hydra.sweeps.sharing.orders import taken_in
 
 __all__ = [
     "AXES",
@@ -313,17 +314,21 @@ class Study:
     def totals(self, price_per_hour: float | None = None) -> dict[str, float]:
         """Return totals of all runs: runs, completed, failed, train_seconds, total_seconds, cost (NaN without a price).
 
-        Runs without a record are not included, because their time is unknown.
+        ``trained_seconds`` is the training time with shared steps counted once, if runs of the study share steps. Runs
+        without a record are not included, because their time is unknown.
         """
         frame = self.frame
         runs = pd.Series({index: self.summarized.get(index, (1,))[0] for index in frame.index}, dtype=int)
         total = float((frame["total_seconds"] * runs).sum())
         completed = int(runs[self.completed.index].sum())
+        taken = sum(taken_in(Path(folder)).train_seconds for folder in frame["folder"] if folder)
+        seconds = float((frame["seconds"] * runs).sum())
         return {
             "runs": int(runs.sum()),
             "completed": completed,
             "failed": int(runs.sum()) - completed,
-            "train_seconds": float((frame["seconds"] * runs).sum()),
+            "train_seconds": seconds,
+            **({"trained_seconds": seconds - taken} if taken else {}),
             "total_seconds": total,
             "cost": math.nan if price_per_hour is None else total / 3600 * _price(price_per_hour),
         }

@@ -3,7 +3,7 @@
 ::
 
     shared/orders/<job>.json                where the job begins, and the steps after which it publishes a checkpoint
-    shared/points/<job>-ba<step>/           a published checkpoint, in the layout of a run's folder
+    shared/points/<job>-ba<step>/           a published checkpoint, and the records up to it
     shared/taken/<job>.json                 the steps and seconds that a job did not train itself
 
 ``<job>`` is the start of the job's identity. Needs neither torch nor Hydra.
@@ -38,6 +38,7 @@ __all__ = [
     "point_name",
     "points_of",
     "publish",
+    "taken_in",
     "taken_of",
 ]
 
@@ -45,7 +46,8 @@ SHARED = "shared"
 """Name of the folder, in a study's folder, that holds the files of shared steps."""
 
 _ORDERS, _POINTS, _TAKEN, _ORIGIN = "orders", "points", "taken", "origin.json"
-_TABLE = "metrics.csv"
+# A folder with a ``metrics.jsonl`` is a run.
+_RECORDS, _TABLE = "records.jsonl", "metrics.csv"
 _MOST_BYTES = 10_000_000
 _DIGITS = 16
 
@@ -173,11 +175,18 @@ class Point:
         Raises:
             WriteError: The metrics log cannot be written.
         """
-        with (self.folder / METRICS).open("rb") as file:
+        with (self.folder / _RECORDS).open("rb") as file:
             write_atomically(run_dir / METRICS, file.read(log_bytes))
         table = self.folder / _TABLE
         if table.exists():
             shutil.copyfile(table, run_dir / _TABLE)
+
+
+def taken_in(run_dir: Path) -> Taken:
+    """Return the same for the folder of a job."""
+    study = next((folder for folder in run_dir.parents if (folder / SHARED / _TAKEN).is_dir()), None)
+    owner = None if study is None else read_identity(run_dir)
+    return Taken(0, 0.0) if study is None or owner is None else taken_of(study, owner[0])
 
 
 @dataclass(frozen=True)
@@ -266,9 +275,9 @@ def publish(
                 os.link(file, copy)  # files of checkpoints never change
             except OSError:  # a different file system, or a file system without links
                 shutil.copyfile(file, copy)
-        for name in (METRICS, _TABLE):
+        for name, copied in ((METRICS, _RECORDS), (_TABLE, _TABLE)):
             if (run_dir / name).exists():
-                shutil.copyfile(run_dir / name, new / name)
+                shutil.copyfile(run_dir / name, new / copied)
         origin = {"step": step, "identity": identity, "values": dict(values), "code": dict(code)}
         write_atomically(new / _ORIGIN, json.dumps(origin) + "\n")
         try:

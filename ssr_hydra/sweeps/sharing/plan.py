@@ -94,7 +94,7 @@ class SharingPlan:
         self._starts = [_start(each, origins) for each in self.entries]
         self.stages: StagePlan = plan_stages(
             [
-                Planned(each.candidate.sequences, each.candidate.group, start.step)
+                Planned(each.candidate.sequences, each.candidate.group, start.step, _own_steps(each.folder))
                 for each, start in zip(self._known(), self._starts_of_known(), strict=True)
                 if each.candidate.sequences is not None
             ]
@@ -278,7 +278,7 @@ def _origins(study: Path, describe: Callable[[Mapping[str, Any]], Candidate]) ->
 
 
 def _start(each: Entry, origins: Sequence[tuple[Point, Candidate]]) -> _Start:
-    own = _own_step(each.folder)
+    own = max(_own_steps(each.folder), default=0)
     sequences = each.candidate.sequences
     if sequences is None or own:
         return _Start(own)
@@ -292,10 +292,6 @@ def _start(each: Entry, origins: Sequence[tuple[Point, Candidate]]) -> _Start:
     return best
 
 
-def _own_step(folder: Path | None) -> int:
-    """Return the step of the newest checkpoint in the folder of a job; 0 if there is none."""
-    if folder is None:
-        return 0
-    store = CheckpointStore(folder / CHECKPOINTS)
-    latest = store.latest()
-    return 0 if latest is None else next(batch for batch, path in store.all() if path == latest)
+def _own_steps(folder: Path | None) -> list[int]:
+    """Return the steps of the checkpoints in a job's own folder."""
+    return [] if folder is None else [batch for batch, _ in CheckpointStore(folder / CHECKPOINTS).all()]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 import math
-from collections.abc import Hashable, Sequence
+from collections.abc import Collection, Hashable, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import NamedTuple
@@ -34,11 +34,13 @@ class Planned(NamedTuple):
         sequences: The scheduled values of the job at each step.
         group: Jobs in different groups do not share steps. None: the job does not share steps.
         start: The step that the job has already reached, by a checkpoint in its own folder or a published checkpoint.
+        held: The steps of the checkpoints in its own folder, which it can publish.
     """
 
     sequences: Sequences
     group: Hashable
     start: int = 0
+    held: Collection[int] = ()
 
 
 @dataclass(frozen=True)
@@ -116,7 +118,8 @@ class StagePlan:
             branch = self.branches[job]
             start = heapq.heappop(free)
             if branch.source is not None:
-                start = max(start, starts[branch.source] + branch.begin - self.branches[branch.source].begin)
+                steps = branch.begin - self.branches[branch.source].begin
+                start = max(start, starts[branch.source] + max(0, steps))
             starts[job] = start
             end = start + branch.steps - branch.begin
             heapq.heappush(free, end)
@@ -212,8 +215,8 @@ def _insert(root: _Stage, index: int, jobs: Sequence[Planned], begins: Sequence[
         lower = _Stage(same, stage.end, list(stage.jobs), stage.children)
         stage.end, stage.children = same, {rest.at(same, same + 1): lower}
         above.append(stage)
-    # The longest job that has not trained these steps yet.
-    source = next((job for job in above[-1].jobs if begins[job] < same), None)
+    # The longest job that still has to pass this step, or has its checkpoint.
+    source = next((job for job in above[-1].jobs if begins[job] < same or same in jobs[job].held), None)
     for each in above:
         each.jobs.append(index)
     own_key: Hashable = own.at(same, same + 1) if same < most else ("end", index)
@@ -227,5 +230,6 @@ def _remaining(branches: Sequence[Branch]) -> list[int]:
     for index in sorted(range(len(branches)), key=lambda index: -branches[index].begin):
         source = branches[index].source
         if source is not None:
-            left[source] = max(left[source], branches[index].begin - branches[source].begin + left[index])
+            steps = max(1, branches[index].begin - branches[source].begin)  # the source comes first in any case
+            left[source] = max(left[source], steps + left[index])
     return left

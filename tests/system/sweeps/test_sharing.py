@@ -16,6 +16,7 @@ from run_equality import assert_same, content_of
 
 from ssr_hydra.app import prefix
 from ssr_hydra.checkpoints.store import Checkpoint, load
+from ssr_hydra.studies import load as load_study
 
 App = Callable[..., Answer]
 QUIET = ("launcher=basic", "trainer.progress=none", "study_report=false", "study_code=any", "trainer.eval_interval=2ep")
@@ -84,6 +85,9 @@ def test_study_grows_from_its_branch_points(app: App, in_tmp: Path) -> None:
     sweep(app, "alone", *SMALL, *WSD, "ssr=2")
     assert_same(Path("studies/s/2"), Path("studies/alone/0"))
     assert "cost of the study: 55 steps" in grown.out  # 26 and 29
+    study = load_study("studies/s")
+    assert (len(study.frame), study.problems) == (3, ())  # a kept checkpoint is not a run
+    assert study.totals()["train_seconds"] > study.totals()["trained_seconds"] > 0
     assert not list(Path("studies/s/shared").glob("points/*"))
     record = json.loads(Path("studies/s/2/result.json").read_text())
     taken = [json.loads(path.read_text()) for path in Path("studies/s/shared/taken").iterdir()]

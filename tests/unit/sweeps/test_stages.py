@@ -117,6 +117,9 @@ def test_started_jobs_train_only_the_rest() -> None:
     # The trunk has passed the branch point of the short job, so nobody trains its prefix.
     plan = plan_stages([Planned(trunk, "a", 1500), Planned(short, "a")])
     assert [branch.begin for branch in plan.branches] == [1500, 0]
+    plan = plan_stages([Planned(trunk, "a", 1500, held=(901, 1500)), Planned(short, "a")])
+    assert [(branch.begin, branch.source) for branch in plan.branches] == [(1500, None), (901, 0)]
+    assert plan.order == (0, 1)
     plan = plan_stages([Planned(trunk, "a", 500), Planned(short, "a")])
     assert [(branch.begin, branch.source) for branch in plan.branches] == [(500, None), (901, 0)]
     plan = plan_stages([Planned(trunk, "a", 500), Planned(short, "a", 950)])

@@ -1,0 +1,128 @@
+"""Which jobs may share steps: each field that may differ, each that may not, and each reason for a refusal."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from omegaconf import DictConfig
+
+from ssr_hydra.app.check import check
+from ssr_hydra.app.sharing import candidate
+from ssr_hydra.sweeps.sharing.candidates import Candidate, differing
+from ssr_hydra.sweeps.sharing.sequences import first_difference
+
+Compose = Callable[..., DictConfig]
+WSD = ("scheduler=wsd", "scheduler.t_warmup=20ba", "max_duration=400ba")
+
+
+def job(composed: Compose, *overrides: str, trust: tuple[str, ...] = ()) -> Candidate:
+    return candidate(check(composed(*overrides), trust), trust)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "ssr=0.5",
+        "max_duration=200ba",
+        "control=truncate",
+        "scheduler.decay=linear",
+        "scheduler.t_decay=0.2dur",
+        "name=other",
+        "logger=[csv]",
+        "trainer.progress=none",
+        "checkpoint.interval=7ba",
+    ],
+)
+def test_fields_that_name_the_future_or_change_no_result_may_differ(composed: Compose, change: str) -> None:
+    one, other = job(composed, *WSD), job(composed, *WSD, change)
+    assert one.group == other.group is not None
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "seed=1",
+        "optimizer.lr=0.2",
+        "optimizer.weight_decay=0.001",
+        "data.batch_size=8",
+        "data.augment=null",
+        "trainer.threads=2",
+        "trainer.precision=bf16",
+        "trainer.eval_interval=7ba",
+        "trainer.log_interval=7ba",
+        "trainer.accumulate=2",
+        "model.widths=[4,8]",
+        "+scheduler@schedules.momentum=linear",
+        "callbacks=[ema]",
+    ],
+)
+def test_other_fields_must_be_equal(composed: Compose, change: str) -> None:
+    assert job(composed, *WSD).group != job(composed, *WSD, change).group
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        (("trainer.eval_interval=0.25dur",), "trainer.eval_interval"),
+        (("callbacks=[ema]", "callbacks.ema.half_life=0.1dur"), "callbacks.ema.half_life"),
+    ],
+)
+def test_fractions_of_the_run_are_other_times_in_other_runs(
+    composed: Compose, change: tuple[str, ...], field: str
+) -> None:
+    jobs = [job(composed, *WSD, *change, ssr) for ssr in ("ssr=1", "ssr=0.5")]
+    assert differing(jobs) == [field]
+    jobs = [job(composed, *WSD, *change, *same) for same in ((), ("scheduler.decay=linear",))]
+    assert differing(jobs) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (("scheduler.t_warmup=0ba", "max_duration=10m"), "max_duration=10m is by the clock"),
+        (("trainer.eval_interval=1m",), "trainer.eval_interval=1m is by the clock"),
+        (("trainer.log_interval=1s",), "trainer.log_interval=1s is by the clock"),
+        (("checkpoint.enabled=false",), "checkpoint.enabled=false"),
+        (("checkpoint.best=eval/accuracy",), "checkpoint.best=eval/accuracy"),
+        (("resume=never",), "resume.path=never"),
+        (("callbacks=[throughput]",), "callbacks.throughput has a state"),
+        (("scheduler=torch_plateau",), "scheduler is one of torch's schedulers"),
+        (("scheduler=torch_cosine",), "scheduler is one of torch's schedulers"),
+        (("+callbacks.nudge._target_=sharing_lab.Nudge",), "(sharing_lab.Nudge) may depend on the length"),
+    ],
+)
+def test_job_that_cannot_share_says_why(composed: Compose, change: tuple[str, ...], reason: str) -> None:
+    own = () if any(each.startswith("scheduler=") for each in change) else WSD
+    found = job(composed, *own, *change, trust=("sharing_lab",))
+    assert found.group is None
+    assert reason in str(found.refused)
+
+
+def test_callback_that_declares_itself_shareable_is_accepted(composed: Compose) -> None:
+    notes = "+callbacks.notes._target_=sharing_lab.Notes"
+    assert job(composed, *WSD, notes, trust=("sharing_lab",)).refused is None
+
+
+def test_every_schedule_of_every_group_counts(composed: Compose) -> None:
+    """Two jobs differ where the first of their schedules does: here that of the momentum, from step 80 on."""
+    momentum = ("+scheduler@schedules.momentum=multistep", "scheduler=constant", "max_duration=400ba")
+    one, other = (
+        job(composed, *momentum, f"schedules.momentum.milestones=[{step}ba]", "schedules.momentum.gamma=0.5")
+        for step in (80, 120)
+    )
+    assert one.group == other.group
+    assert one.sequences is not None
+    assert other.sequences is not None
+    assert first_difference(one.sequences, other.sequences, 0, 399) == 80
+
+
+def test_steps_of_epochs_and_samples_with_an_uneven_last_batch(composed: Compose) -> None:
+    """The digits have 1,198 samples: 75 batches of 16, the last of 14."""
+    steps: dict[str, Any] = {}
+    for length in ("2ep", "1199sp", "151ba"):
+        found = job(composed, "scheduler=constant", f"max_duration={length}")
+        assert found.sequences is not None
+        steps[length] = found.sequences.steps
+    assert steps == {"2ep": 150, "1199sp": 76, "151ba": 151}

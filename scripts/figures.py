@@ -84,7 +84,7 @@ def shared() -> Figure:
     axes.set_ylabel("alpha")
     axes.set_xlim(0, 3200)
     axes.set_ylim(0, 1.1)
-    axes.legend(frameon=False, loc="center right", bbox_to_anchor=(0.86, 0.55), title="steps that the job trains")
+    figure.legend(frameon=False, loc="outside right center", title="steps that the job trains")
     return figure
 
 

@@ -184,7 +184,7 @@ def ticks(opened: Opened, chart: str = "frontier") -> list[str]:
 
 def test_axes(opened: Opened) -> None:
     labels = {
-        "SSR": "scale schedule ratio (SSR)",
+        "SSR": "Scale schedule ratio (SSR)",
         "Steps": "optimizer steps",
         "Samples": "samples",
         "Cost": "cost of a run",

@@ -132,7 +132,7 @@ def test_a_schedule_of_zeros_can_be_drawn() -> None:
 def test_the_documentations_figure_is_the_one_that_is_drawn_now(repo: Path, tmp_path: Path) -> None:
     script = runpy.run_path(str(repo / "scripts" / "figures.py"))
     script["main"](tmp_path)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["resuming.svg", "ssr.png", "ssr.svg"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["resuming.svg", "sharing.svg", "ssr.png", "ssr.svg"]
 
     def colours(path: Path) -> list[str]:
         # Another release of matplotlib may set labels a little differently; the curves it draws are the same.

@@ -210,7 +210,7 @@ def _check_digits(node: Mapping[str, Any], path: str) -> None:
 def _check_small_images(node: Mapping[str, Any], path: str) -> None:
     name, root = node.get("name", "cifar10"), node.get("root")
     if name not in IMAGES:
-        raise InputError(f"{path}.name", name, "is no data set known here", did_you_mean(str(name), IMAGES))
+        raise InputError(f"{path}.name", name, "is not a known data set", did_you_mean(str(name), IMAGES))
     if root is None or not node.get("download", True):
         return  # the data goes to SSR_HYDRA_DATA or the default folder, or is only read
     own = Path(os.environ.get("SSR_HYDRA_DATA") or "~/.cache/ssr_hydra").expanduser()
@@ -218,7 +218,7 @@ def _check_small_images(node: Mapping[str, Any], path: str) -> None:
     # A config may come from someone else. It must not choose where files are written.
     if not any(folder.is_relative_to(os.path.realpath(place)) for place in (Path.cwd(), own)):
         rule = "downloads are written below the folder that the run starts in, or below $SSR_HYDRA_DATA"
-        fix = f"say SSR_HYDRA_DATA={root} in the environment, or download=false to read only"
+        fix = f"set SSR_HYDRA_DATA={root} in the environment, or download=false to read only"
         raise InputError(f"{path}.root", root, rule, fix)
 
 
@@ -336,7 +336,7 @@ def _check_size(model: Mapping[str, Any], shape: tuple[int, ...]) -> None:
         patch = int(match[1]) if (match := re.fullmatch(r"vit_\w_(\d+)", name)) else 0
         fits = patch and height == width and height % patch == 0
         wanted = f"{'' if option in options else '+'}model.options.image_size={height}"
-        fix = f"say {wanted}, or choose model=vit" if fits else "choose another, e.g. model=vit"
+        fix = f"set {wanted}, or choose model=vit" if fits else "choose another, e.g. model=vit"
         raise InputError("model.name", name, rule, fix)
 
 

@@ -96,7 +96,7 @@ def check(cfg: DictConfig | Mapping[str, Any], trust: Iterable[str] | str = ()) 
     known = [field.name for field in fields(ExperimentConfig)]
     for key in values:
         if key not in known:
-            raise InputError(key, values[key], "is no part of an experiment", did_you_mean(key, known))
+            raise InputError(key, values[key], "unknown config key", did_you_mean(key, known))
     for key in known:
         if key not in values:
             raise InputError(key, None, "is missing", f"choose one: +{key}=..." if key in GROUPS else "give it")
@@ -241,7 +241,7 @@ def _with_stand_ins(node: Any, path: str) -> Any:
         target = node.get("_target_")
         if isinstance(target, str) and not target.startswith(_SCHEDULER_HOMES):
             if target in REGISTERED:
-                raise InputError(f"{path}._target_", target, "is no scheduler", "e.g. scheduler=cosine_warmup")
+                raise InputError(f"{path}._target_", target, "is not a scheduler", "e.g. scheduler=cosine_warmup")
             return _stand_in
         return {key: _with_stand_ins(value, f"{path}.{key}") for key, value in node.items()}
     if not isinstance(node, list):

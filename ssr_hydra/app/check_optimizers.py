@@ -37,7 +37,7 @@ def optimizer_nodes(node: Any) -> dict[str, Mapping[str, Any]]:
     if isinstance(node, Mapping) and "_target_" not in node and node and all(map(_is_node, node.values())):
         for name in node:
             if not isinstance(name, str) or _NAME.fullmatch(name) is None:
-                raise InputError(f"optimizer.{name}", name, "is no name for an optimizer", "write e.g. adamw")
+                raise InputError(f"optimizer.{name}", name, "is not a valid name for an optimizer", "write e.g. adamw")
         return {f"optimizer.{name}": part for name, part in node.items()}
     check_node(node, "optimizer", _EXAMPLE)
     return {"optimizer": node}
@@ -64,7 +64,9 @@ def check_optimizers(values: Mapping[str, Any]) -> None:
         if node.get("params") is None:
             if rest is not None:
                 rule = f"{rest} takes all parameters that others leave"
-                raise InputError(f"{path}.params", None, rule, f"say which it takes, e.g. +{path}.params='{{ndim: 2}}'")
+                raise InputError(
+                    f"{path}.params", None, rule, f"choose its parameters, e.g. +{path}.params='{{ndim: 2}}'"
+                )
             rest = path
         _check_shards(node, path, values["trainer"])
     rules = parse_rules(values["param_groups"])
@@ -84,7 +86,7 @@ def _check_optimizer(node: Mapping[str, Any], path: str) -> None:
         rule = "Nesterov's momentum needs momentum above 0 and no dampening"
         raise InputError(f"{path}.nesterov", True, rule, f"set {path}.momentum=0.9")
     if node.get("fused") and node.get("foreach"):
-        raise InputError(f"{path}.fused", True, "fused and foreach exclude each other", "set one of them to null")
+        raise InputError(f"{path}.fused", True, "fused and foreach cannot be used together", "set one of them to null")
 
 
 def _check_shards(node: Mapping[str, Any], path: str, trainer: Any) -> None:
@@ -125,7 +127,7 @@ def _check_schedule_name(rule: Rule, scheduler: Any) -> None:
         fix = "e.g. ~scheduler +scheduler@scheduler.default=cosine +scheduler@scheduler.head=linear"
         raise InputError(place, name, "there is one schedule for all param groups", fix)
     if name not in scheduler:
-        raise InputError(place, name, "is no schedule", did_you_mean(str(name), [str(key) for key in scheduler]))
+        raise InputError(place, name, "is not a schedule", did_you_mean(str(name), [str(key) for key in scheduler]))
 
 
 def _hyperparameters(nodes: Mapping[str, Mapping[str, Any]]) -> list[str] | None:

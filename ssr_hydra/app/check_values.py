@@ -51,7 +51,7 @@ def check_arguments(node: Mapping[str, Any], config: type, path: str) -> None:
         if key in types:
             check_type(value, types[key], f"{path}.{key}")
         elif not str(key).startswith("_"):
-            raise InputError(f"{path}.{key}", value, "is no argument of it", did_you_mean(str(key), types))
+            raise InputError(f"{path}.{key}", value, "is not one of its arguments", did_you_mean(str(key), types))
 
 
 def check_held_out(node: Mapping[str, Any], path: str, default: float) -> float:
@@ -79,7 +79,7 @@ def check_fields(node: Mapping[str, Any], config: type, path: str) -> None:
     check_base(path, node)
     for key in node:
         if key not in names and key not in ("_target_", "_convert_", "_recursive_"):
-            raise InputError(f"{path}.{key}", node[key], "is no argument of it", did_you_mean(str(key), names))
+            raise InputError(f"{path}.{key}", node[key], "is not one of its arguments", did_you_mean(str(key), names))
     for key in names:
         if key in node:
             check_type(node[key], types[key], f"{path}.{key}")

@@ -134,10 +134,10 @@ def parse_command_line(argv: Sequence[str]) -> CommandLine:
     modes = [mode for mode in _MODES if getattr(args, mode)]
     if len(modes) > 1:
         flags = ", ".join(f"--{mode.replace('_', '-')}" for mode in modes)
-        raise InputError("flags", flags, "exclude each other", "give one of them")
+        raise InputError("flags", flags, "cannot be used together", "give one of them")
     mode = modes[0] if modes else "run"
     if args.resolve and mode not in ("cfg", "help"):
-        raise InputError("--resolve", True, "is for --cfg and --help", "leave it out")
+        raise InputError("--resolve", True, "works only with --cfg and --help", "leave it out")
     if args.config_name is not None:
         from ssr_hydra.files import check_length
 
@@ -180,5 +180,5 @@ def _folder(flag: str, value: str | None) -> str | None:
         spec = importlib.util.find_spec(value.removeprefix("pkg://").strip("/").replace("/", "."))
         value = next(iter((spec and spec.submodule_search_locations) or ()), value)
     if not Path(value).is_dir():
-        raise InputError(flag, value, "there is no such folder", "check the path")
+        raise InputError(flag, value, "folder not found", "check the path")
     return str(Path(value).absolute())

@@ -209,9 +209,7 @@ def _composed(run: Path, overrides: list[str]) -> DictConfig:
     """Return the config of the run with ``overrides``, without loggers and resuming. It is checked like any file."""
     folder = run / ".hydra"
     if not (folder / "config.yaml").is_file():
-        rule = (
-            "there is no such folder" if not run.is_dir() else "it holds no .hydra/config.yaml, which says what it is"
-        )
+        rule = "folder not found" if not run.is_dir() else "it holds no .hydra/config.yaml, which says what it is"
         raise InputError("run", str(run), rule, "give the folder of a run that train.py has made")
     for override in overrides:
         key, _, value = override.lstrip("+~").partition("=")
@@ -253,7 +251,7 @@ def _checkpoint(run: Path, checkpoint: str | Path, config: DictConfig) -> tuple[
     named = run / CHECKPOINTS / name
     path = named if named.is_dir() and Path(name).name == name else Path(name).expanduser()
     if not path.exists():
-        raise InputError("checkpoint", name, "there is none of this name", fix)
+        raise InputError("checkpoint", name, "there is no checkpoint of this name", fix)
     return load(path if path.is_dir() else path.parent), []
 
 
@@ -333,9 +331,9 @@ def _export(trainer: Trainer, found: Checkpoint, weights: str, target: Path) -> 
 def _new_file(path: Path) -> Path:
     path = check_path(path.expanduser(), "export")
     if path.exists():
-        raise InputError("export", str(path), "is there already, and nothing is overwritten", "give another name")
+        raise InputError("export", str(path), "already exists, and no file is overwritten", "give another name")
     if not path.parent.is_dir():
-        raise InputError("export", str(path), "its folder is not there", "make it, or give another place")
+        raise InputError("export", str(path), "its folder does not exist", "create it, or give another path")
     return path
 
 

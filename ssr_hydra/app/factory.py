@@ -192,5 +192,5 @@ def _make(node: Any, trust: tuple[str, ...], optimizers: Sequence[torch.optim.Op
         extra = {"optimizer": optimizers[0]}
     scheduler = instantiate(node, trust, path, **extra)
     if isinstance(scheduler, (torch.nn.Module, torch.optim.Optimizer)):
-        raise InputError(f"{path}._target_", node["_target_"], "is no scheduler", "e.g. scheduler=cosine_warmup")
+        raise InputError(f"{path}._target_", node["_target_"], "is not a scheduler", "e.g. scheduler=cosine_warmup")
     return scheduler

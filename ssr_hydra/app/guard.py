@@ -186,8 +186,8 @@ class CheckedSource(ConfigSource):
             raise InputError("config", shown_path(path), "must be a mapping of keys to values", "write key: value")
         check_interpolations(content, files.trust, "")
         if isinstance(content.get("hydra"), dict) and content["hydra"].get("searchpath") is not None:
-            rule = f"can import code, so it is not taken from a file ({name})"
-            fix = "say hydra.searchpath=[...] on the command line"
+            rule = f"can import code, so a file cannot set it ({name})"
+            fix = "write hydra.searchpath=[...] on the command line"
             raise InputError("hydra.searchpath", content["hydra"]["searchpath"], rule, fix)
         if content.get("hydra"):
             chosen = chosen_nodes(group, files.typed)
@@ -292,7 +292,7 @@ def check_hydra_node(
     typed: Any = _plain(cfg.hydra.overrides)
     recorded = [*typed["hydra"], *typed["task"]]
     if sorted(map(str, recorded)) != sorted(overrides):
-        rule = "is what was typed, so it is not taken from a file"
+        rule = "must be what was typed, so a file cannot set it"
         raise InputError("hydra.overrides", " ".join(map(str, recorded)), rule, "take it out")
     own, content = (dict(_leaves(_plain(each.hydra), ())) for each in (reference, cfg))
     changed: dict[str, Any] = {}
@@ -314,7 +314,7 @@ def _check_trust(cfg: DictConfig, reference: DictConfig) -> None:
     value, own = (_plain(each).get("trust", []) for each in (cfg, reference))
     if value != own:
         fix = how_to_trust(map(str, value) if isinstance(value, list) and value else ["..."])
-        raise InputError("trust", value, "is read from the command line alone, never from a file", fix)
+        raise InputError("trust", value, "is read only from the command line, never from a file", fix)
 
 
 def check_parameters(keys: Mapping[str, object]) -> None:

@@ -86,10 +86,10 @@ def check_hydra(node: Any, file: str, chosen: Sequence[str] = ()) -> None:
             continue
         if key not in _SETTINGS or isinstance(value, Mapping):
             rule = f"cannot be set in a file ({file}), because it can run code or write anywhere"
-            raise InputError(key, value, rule, f"if you want it, say {key}=... on the command line")
+            raise InputError(key, value, rule, f"to set it, write {key}=... on the command line")
         if "$" in str(value):
             rule = f"must be plain text in a file ({file}), without references"
-            raise InputError(key, value, rule, f"write {_SETTINGS[key]}, or say {key}=... on the command line")
+            raise InputError(key, value, rule, f"write {_SETTINGS[key]}, or {key}=... on the command line")
 
 
 def _check_params(params: Any, file: str) -> None:

@@ -48,7 +48,7 @@ def check_interpolations(node: Any, trust: Iterable[str], path: str) -> None:
     elif isinstance(node, str):
         for name in _resolvers(node):
             if name not in _HARMLESS and name not in trust:
-                fix = f"give the value on the command line, or say trust=[{name}] if you know what it reads"
+                fix = f"give the value on the command line, or add trust=[{name}] if you know what it reads"
                 raise InputError(path, node, f"a file may not call the resolver {name}", fix)
 
 

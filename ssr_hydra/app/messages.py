@@ -75,7 +75,7 @@ def _of_omegaconf(error: OmegaConfBaseException, outer: BaseException, overrides
     field = error.full_key or _override_key(outer) or "config"
     value = _value_of(field, overrides)
     if isinstance(error, MissingMandatoryValue):
-        return InputError(field, "???", "has no default and must be given", f"say {field}=...")
+        return InputError(field, "???", "has no default, so you must set it", f"write {field}=...")
     if isinstance(error, InterpolationResolutionError):
         return InputError(field, _value_in(error, field), message, "correct the ${...}")
     if field.startswith("value[0]") and (listed := _mappings(overrides)) is not None:  # Hydra 1.4
@@ -146,12 +146,12 @@ def _of_key(error: OmegaConfBaseException, field: str, value: str | None, overri
         outer, rest = str(error.key).split(".", 1)
         nested = f"{outer}: {{{rest.replace('.', ': {')}: ...{'}' * str(error.key).count('.')}"
         return InputError(field, None, "must be nested: in YAML a key cannot hold a dot", f"write {nested}")
-    rule = "there is no such key" if typed is None else f"there is no {field}"
+    rule = "unknown key" if typed is None else f"there is no {field}"
     given = f"{field}={value}" if typed is None else typed
     place, _, value = given.partition("=") if typed is not None else (field, "", value)
     if not close and error.object_type in (None, dict):  # the node has no schema, so any key can be added
         inner = [f"{field.rpartition('.')[0]}.{key}.{name}" for key in names if _has(parent, key, name)]
-        fix = f"say {' or '.join(inner)}" if inner else _to_add(field, given)
+        fix = f"write {' or '.join(inner)}" if inner else _to_add(field, given)
     return InputError(place, value, rule, fix)
 
 
@@ -183,7 +183,7 @@ def _to_add(field: str, given: str) -> str:
         close = difflib.get_close_matches(name, [key for key in GROUPS[group] if key != "custom"], n=1)
         if close:
             return f"choose it: {group}=[{close[0]}]"
-    return f"to add it, say +{given}"
+    return f"to add it, write +{given}"
 
 
 def _as_list(error: OmegaConfBaseException, field: str, value: str | None) -> str:
@@ -210,15 +210,15 @@ def _of_hydra(error: BaseException, overrides: Sequence[str], choices: Callable[
         options = re.findall(r"^\t([\w.-]+)$", text, re.MULTILINE)
         close = difflib.get_close_matches(name, options, n=1)
         fix = f"did you mean {close[0]}?" if close else f"there are {', '.join(options)}" if options else "see --help"
-        return InputError(group or "config", name, "there is no such choice", fix)
+        return InputError(group or "config", name, "unknown choice", fix)
     if match := re.search(r"In '([^']+)': Could not load '([^']+)/([^'/]+)'", text):
         where, group, name = match.groups()
-        rule = "there is no such choice" + ("" if where == "config" else f" (in {where}.yaml)")
+        rule = "unknown choice" + ("" if where == "config" else f" (in {where}.yaml)")
         options = [option for option in choices(group) if option != "custom"]
         return InputError(group, name, rule, did_you_mean(name, options) if options else "see --help")
     if "\n" in text and (match := re.search(r"To append to your (?:config|default list) use (\S+)", text)):
         key, _, value = match[1].lstrip("+").partition("=")
-        return InputError(key, value, message.rstrip("."), f"to add it, say {match[1]}")
+        return InputError(key, value, message.rstrip("."), f"to add it, write {match[1]}")
     if match := re.search(r"(?:Ambiguous value for argument|Sweep parameters) '([^']*)'", text):
         key, _, value = match[1].partition("=")
         return InputError(

@@ -172,7 +172,9 @@ def _check_inside(node: Any, trust: tuple[str, ...], path: str, whole: Any) -> N
         if "_target_" in node:
             _check_target(node, trust, path, whole)
         elif keys := _KEYS & node.keys():
-            raise InputError(_join(path, min(keys)), node[min(keys)], "stands beside a _target_ only", "take it out")
+            raise InputError(
+                _join(path, min(keys)), node[min(keys)], "is allowed only together with _target_", "take it out"
+            )
         for key, value in node.items():
             _check_inside(value, trust, _join(path, key), whole)
     elif isinstance(node, (list, tuple)):
@@ -335,7 +337,7 @@ def locate(name: str, trust: Iterable[str] = (), field: str = "_target_") -> Cal
             raise InputError(field, name, f"{module_name} has no {'.'.join(rest)} of its own", "check the spelling")
         found = getattr(found, attribute)
     if isinstance(found, ModuleType) or not callable(found):
-        raise InputError(field, name, "is no class or function", "name one")
+        raise InputError(field, name, "is not a class or function", "name one")
     if name not in REGISTERED and name not in trust:
         _check_origin(found, name, trust, field)
     return found  # type: ignore[no-any-return]
@@ -344,7 +346,7 @@ def locate(name: str, trust: Iterable[str] = (), field: str = "_target_") -> Cal
 def _check_origin(found: Any, name: str, trust: tuple[str, ...], field: str) -> None:
     origin = getattr(found, "__module__", None) if inspect.isclass(found) or inspect.isroutine(found) else None
     if not isinstance(origin, str):
-        raise InputError(field, name, "is no class or function", "write a function that returns it")
+        raise InputError(field, name, "is not a class or function", "write a function that returns it")
     qualified = f"{origin}.{getattr(found, '__qualname__', '')}"
     if not is_trusted(qualified, trust):
         package = qualified.partition(".")[0]

@@ -317,7 +317,7 @@ def _check_entry(entry: _Entry, file: str, chosen: str | None) -> None:
     if entry.names and not all((root, name) in _OWN_CHOICES for name in entry.names):
         short = "launcher" if root == "hydra/launcher" else root
         is_group = entry.group is not None and not is_below_hydra(entry.package)
-        fix = f"say {short}={','.join(entry.names)} on the command line" if is_group else "remove it"
+        fix = f"write {short}={','.join(entry.names)} on the command line" if is_group else "remove it"
         raise InputError(root, ",".join(entry.names), f"cannot be chosen in a file ({file})", fix)
 
 

@@ -76,7 +76,7 @@ def _as_flag(error: InputError) -> InputError:
     if not isinstance(error, MissingRateError) or not missing:
         return error
     flags = " or ".join(f"--{rate.replace('_', '-')} N" for rate in missing)
-    return MissingRateError(error.field, error.value, error.rule, f"say {flags}")
+    return MissingRateError(error.field, error.value, error.rule, f"give {flags}")
 
 
 def _parser() -> argparse.ArgumentParser:

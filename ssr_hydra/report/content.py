@@ -234,10 +234,10 @@ def build(study: Study, options: Options | None = None, looks: int = 1) -> Conte
     table = compare.summary(study, sure, price)
     axes = _axes(study, price)
     if options.equal is not None and options.equal not in axes:
-        rule = f"not every run of the study says its {options.equal}"
+        rule = f"some runs of the study have no {options.equal}"
         raise InputError("equal", options.equal, rule, "leave it out")
     if price is not None and "seconds" not in axes:
-        raise InputError("price_per_hour", price, "not every run of the study says its seconds", "leave it out")
+        raise InputError("price_per_hour", price, "some runs of the study have no seconds", "leave it out")
     known: Axis = next(axis for axis in ("seconds", "steps", "ssr") if axis in axes)
     axis: Axis = known if options.equal is None else options.equal
     time = equal_time(study, axes, options.equal)

@@ -334,7 +334,7 @@ def _places(path: Path, names: list[str], columns: list[tuple[str, str]]) -> dic
         raise InputError("csv", str(path), rule, "delete the column, or name it in the header")
     twice = [name for name, count in counts.items() if count > 1]
     if twice:
-        rule = f"every column must have a name of its own (two are called {twice[0]!r})"
+        rule = f"column names must differ (two are called {twice[0]!r})"
         raise InputError("csv", str(path), rule, "rename or delete one of them")
     return {name: place for place, name in enumerate(names)}
 

@@ -123,7 +123,7 @@ class Fit:
         low, high = self.measured[0] / _FARTHEST, self.measured[1] * _FARTHEST
         if isinstance(ssr, bool) or not isinstance(ssr, (int, float)) or not low <= ssr <= high:
             rule = f"was measured from {self.measured[0]:g} to {self.measured[1]:g}"
-            raise InputError("ssr", ssr, rule, f"a fit is asked for at most twice as far: {low:g} to {high:g}")
+            raise InputError("ssr", ssr, rule, f"choose an SSR at most twice as far: {low:g} to {high:g}")
         return float(_MODELS[self.kind](np.array([float(ssr)]), *self.parameters)[0])
 
 

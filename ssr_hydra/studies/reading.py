@@ -69,7 +69,7 @@ def load(
     for folder in folders:
         reading.add(folder)
     if not reading.runs and not reading.problems:
-        raise InputError("study", [str(folder) for folder in folders], "no run lies there", "name a study's folder")
+        raise InputError("study", [str(folder) for folder in folders], "no runs found", "name a study's folder")
     return reading.study(tuple(folders), objective, direction)
 
 
@@ -105,7 +105,7 @@ class _Reading:
         """Read every run in a folder and its subfolders. A run that was already read is skipped."""
         root = source.parent if source.name == RESULT and source.is_file() else source
         if not root.is_dir():
-            raise InputError("study", str(source), "there is no such folder", "name a study's folder")
+            raise InputError("study", str(source), "folder not found", "name a study's folder")
         resolved = root.resolve()  # _run_folders follows no links in the folder
         jobs = sorted((os.path.relpath(folder, root) for folder in _run_folders(str(root))), key=_natural)
         # The folder of a study may be this folder, or any folder between it and a run.

@@ -113,7 +113,7 @@ def _parse(text: str) -> Any:
     try:
         return yaml.load(text, Loader=_Loader)  # a safe loader
     except (yaml.YAMLError, RecursionError) as error:
-        raise ValueError(f"config.yaml is not whole ({type(error).__name__})") from None
+        raise ValueError(f"config.yaml is incomplete or invalid ({type(error).__name__})") from None
 
 
 def flatten(value: Any) -> dict[tuple[str, ...], Any]:

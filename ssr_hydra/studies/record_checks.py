@@ -76,4 +76,4 @@ def _check_evaluations(record: RunResult) -> None:
 
 def _agree(field: str, recorded: Any, configured: Any) -> None:
     if recorded != configured:
-        raise ValueError(f"{field} is {recorded!r} in the record, and {configured!r} in the config beside it")
+        raise ValueError(f"{field} is {recorded!r} in the record, and {configured!r} in its config.yaml")

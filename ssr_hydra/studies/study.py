@@ -386,7 +386,7 @@ def check_axis(study: Study, axis: str, price_per_hour: float | None = None) -> 
     column = "seconds" if axis == "cost" else axis
     values = study.completed[column]
     if len(values) and (values.isna().any() or not (values > 0).all()):
-        rule = f"not every run of the study says its {column}"
+        rule = f"some runs of the study have no {column}"
         raise InputError("axis", axis, rule, "choose another axis, or load only runs that have it")
 
 

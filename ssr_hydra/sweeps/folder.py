@@ -137,7 +137,7 @@ class StudyFolder:
         found = differences(old, new)
         if found and not any_code:
             rule = f"its runs were made by other code: {_list(found)}"
-            fix = "name a new folder, e.g. study=NAME, or say study_code=any to have both in one study"
+            fix = "name a new folder, e.g. study=NAME, or add study_code=any to have both in one study"
             raise InputError(self.field, str(self.path), rule, fix)
 
     def assign(

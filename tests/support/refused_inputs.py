@@ -416,7 +416,7 @@ ENDLESS = {
     "references of references": Refused(
         U, "schedules.x1", "begin the name of a reference", overlay("schedules: {n: seed, x1: '${${schedules.n}}'}")
     ),
-    "a replayed config that doubles": Refused(REPLAY, "x0", "there is no such key", {"RUN/.hydra/config.yaml": _TOP}),
+    "a replayed config that doubles": Refused(REPLAY, "x0", "unknown key", {"RUN/.hydra/config.yaml": _TOP}),
     "a long duration": Refused(
         U, "max_duration", "at most 64 characters", overlay("max_duration: '1" + " " * 500_000 + "ba'")
     ),

@@ -197,7 +197,7 @@ def test_the_weights_alone(run: Path, weights: str, exported: str) -> None:
     expected = checkpoint["model"] if exported == "raw" else checkpoint["callbacks"]["ema"]["average"]
     assert all(torch.equal(state[name], tensor) for name, tensor in expected.items())
     assert [path.name for path in Path().iterdir() if "model.pt" in path.name] == ["model.pt"]
-    with pytest.raises(InputError, match="nothing is overwritten"):
+    with pytest.raises(InputError, match="no file is overwritten"):
         evaluate(run, export="model.pt", trust="resume_lab")
 
 
@@ -218,15 +218,15 @@ def test_a_torn_checkpoint_is_told_and_the_one_before_is_evaluated(run: Path, ap
     [
         ([], "run=None: has to be given"),
         (["run="], "run='': needs a value"),
-        (["run=nowhere"], "run='nowhere': there is no such folder"),
+        (["run=nowhere"], "run='nowhere': folder not found"),
         (["run=empty"], "holds no .hydra/config.yaml"),
         (["run=run"], "say trust=[resume_lab] on the command line"),
-        (["run=run", TRUST, "checkpoint=ba99"], "checkpoint='ba99': there is none of this name"),
-        (["run=run", TRUST, "checkpoint=../run/nothing"], "there is none of this name"),
+        (["run=run", TRUST, "checkpoint=ba99"], "checkpoint='ba99': there is no checkpoint of this name"),
+        (["run=run", TRUST, "checkpoint=../run/nothing"], "there is no checkpoint of this name"),
         (["run=run", TRUST, "weights=swa"], "weights='swa': the run has no such average; there are auto, raw, ema"),
         (["run=run", TRUST, "tolerance=-1"], "tolerance='-1': must be a finite number, 0 or above"),
         (["run=run", TRUST, "tolerance=nan"], "tolerance='nan': must be a finite number"),
-        (["run=run", TRUST, "export=no/where.pt"], "its folder is not there"),
+        (["run=run", TRUST, "export=no/where.pt"], "its folder does not exist"),
         (["run=run", TRUST, "device=abacus"], "trainer.device='abacus'"),
         (["run=run", TRUST, "hydra.run.dir=x"], "hydra.run.dir='x': has no meaning here"),
         (["run=run", TRUST, "+model.width=9"], "is of another model: model.state.layers.1.weight was"),
@@ -251,7 +251,7 @@ def test_a_run_s_folder_is_a_stranger_s_file(run: Path, app: Callable[..., Answe
     trusted = text.replace("- resume_lab\n", "- evil\n")
     assert trusted != text
     for changed, typed, words in (
-        (trusted, (), "trust=['evil']: is read from the command line alone"),
+        (trusted, (), "trust=['evil']: is read only from the command line"),
         (trusted.replace("resume_lab.Net", "evil.Net"), (TRUST,), "neither part of this package nor trusted"),
         (text + "hydra: {callbacks: {x: {_target_: evil.Run}}}\n", (TRUST,), "can run code or write anywhere"),
     ):

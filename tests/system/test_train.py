@@ -287,7 +287,7 @@ def test_a_replayed_run_needs_trust_again(my_lab: Path, app: Callable[..., Answe
     replay = ("--config-path", "first/.hydra", "--config-name", "config")
     refused = app(*replay)
     assert refused.code == 2
-    assert refused.err.startswith("error: trust=['my_lab']: is read from the command line alone")
+    assert refused.err.startswith("error: trust=['my_lab']: is read only from the command line")
     said = app(*replay, "trust=[my_lab]")
     assert said.code == 0, said.err
     first, second = RunResult.load(my_lab / "first"), results(my_lab / "outputs")[0]
@@ -355,7 +355,7 @@ def test_a_model_is_no_scheduler(my_lab: Path, app: Callable[..., Answer]) -> No
         "scheduler._target_=my_lab.Net", "+scheduler.width=4", "model=mlp", "model.in_features=4", *QUICK,
     )  # fmt: skip
     assert said.code == 2
-    assert said.err == "error: scheduler._target_='my_lab.Net': is no scheduler; e.g. scheduler=cosine_warmup\n"
+    assert said.err == "error: scheduler._target_='my_lab.Net': is not a scheduler; e.g. scheduler=cosine_warmup\n"
 
 
 def test_an_empty_data_set(my_lab: Path, app: Callable[..., Answer]) -> None:

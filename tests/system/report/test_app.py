@@ -151,8 +151,8 @@ def test_labels_are_shown_everywhere(resnet50: Path, capsys: pytest.CaptureFixtu
             ["--csv", "t.csv", "--ssr", "a", "--quality", "b", "--objective", "c"],
             "--objective: cannot be used with --csv",
         ),
-        (["nowhere"], "error: STUDY='nowhere': there is no such folder; name a study's folder"),
-        (["."], "no run lies there"),
+        (["nowhere"], "error: STUDY='nowhere': folder not found; name a study's folder"),
+        (["."], "no runs found"),
         (["s", "--tolerance", "-1"], "error: --tolerance=-1.0: a number above 0"),
         (["s", "--label", "x"], "'x' must be NAME=LABEL, e.g. eval/accuracy=Accuracy"),
         (

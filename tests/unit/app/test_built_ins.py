@@ -70,11 +70,11 @@ def test_what_fits_is_good(composed: Composed, overrides: list[str]) -> None:
             "data.augment",
             "transforms",
         ),
-        (["data=fake", "model=vit_b_16"], "model.name", "say +model.options.image_size=32"),
+        (["data=fake", "model=vit_b_16"], "model.name", "set +model.options.image_size=32"),
         (
             ["data=fake", "model=vit_b_16", "+model.options.image_size=64"],
             "model.name",
-            "say model.options.image_size=32",
+            "set model.options.image_size=32",
         ),
         (["data=fake", "model=torchvision", "model.name=vit_h_14"], "model.name", "choose another, e.g. model=vit"),
         (["data=fake", "model=torchvision", "model.name=maxvit_t"], "model.name", "choose another, e.g. model=vit"),

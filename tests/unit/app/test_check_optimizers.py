@@ -95,7 +95,7 @@ def test_what_can_be_meant(composed: Callable[..., DictConfig], overrides: str) 
         ("+schedules.momentum=null", "schedules.momentum", "a mapping with a _target_"),
         ("+scheduler@schedules.momentum.a=linear", "schedules.momentum", "or a list of some"),
         ("+schedules.momentum={_target_:os.system}", "schedules.momentum._target_", "not run"),
-        ("+schedules.momentum={_target_:ssr_hydra.models.MLP}", "schedules.momentum._target_", "is no scheduler"),
+        ("+schedules.momentum={_target_:ssr_hydra.models.MLP}", "schedules.momentum._target_", "is not a scheduler"),
         (
             "+scheduler@schedules.momentum=linear schedules.momentum.alpha_f=1.2",
             "schedules.momentum",
@@ -135,7 +135,7 @@ def test_names_of_optimizers(experiment: dict[str, Any]) -> None:
     for bad in ({}, {"a": node, "b": 3}, {"a": {}}, [node], "sgd", None):
         with pytest.raises(InputError, match="must (have|be a mapping with) a _target_"):
             optimizer_nodes(bad)
-    with pytest.raises(InputError, match="is no name for an optimizer"):
+    with pytest.raises(InputError, match="is not a valid name for an optimizer"):
         optimizer_nodes({"a.b": node})
 
 

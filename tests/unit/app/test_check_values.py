@@ -93,7 +93,7 @@ def test_nodes() -> None:
         check_node({"widths": [8]}, "model", "model=conv")
     with pytest.raises(InputError, match=r"must be a mapping with a _target_"):
         check_node({}, "data.train", "data=digits")
-    with pytest.raises(InputError, match=r"^model\.widht=3: is no argument of it; did you mean widths\?"):
+    with pytest.raises(InputError, match=r"^model\.widht=3: is not one of its arguments; did you mean widths\?"):
         check_against_choices({"_target_": "ssr_hydra.models.ConvNet", "widht": 3}, "model")
     check_against_choices({"_target_": "my_package.Model", "widht": 3}, "model")  # nobody knows its arguments
 

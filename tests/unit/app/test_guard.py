@@ -178,7 +178,7 @@ def test_an_overlay_chooses_no_launcher(mine: Write, refused: Refused) -> None:
     mine("experiment/u", "# @package _global_\ndefaults:\n  - override /hydra/launcher: joblib\n")
     said = refused("-m", "--config-dir", "mine", "experiment=u", "ssr=0.5,1")
     assert "hydra/launcher='joblib': cannot be chosen in a file (experiment/u.yaml)" in said
-    assert "say launcher=joblib on the command line" in said
+    assert "write launcher=joblib on the command line" in said
 
 
 def test_parameters_of_a_sweep_are_the_experiments_alone(mine: Write, refused: Refused) -> None:

@@ -47,7 +47,7 @@ FIXES = {
     "+ssr=0.5": "drop the +: ssr=0.5",
     "trainer.device=cuda:99": "use 'auto' or 'cpu'",
     "data.batch_size=0": "must be a whole number of at least 1",
-    "scheduler=custom scheduler._target_=torch.nn.Linear +scheduler.in_features=4": "is no scheduler",
+    "scheduler=custom scheduler._target_=torch.nn.Linear +scheduler.in_features=4": "is not a scheduler",
     "checkpoint.enabled=false checkpoint.best=eval/accuracy": "set checkpoint.enabled=true, or checkpoint.best=null",
     "checkpoint.best=eval/wer_accuracy +trainer.metrics.wer_accuracy._target_=ssr_hydra.trainer.accuracy": (
         "checkpoint.mode='auto': the name eval/wer_accuracy does not show whether higher is better; write max or min"
@@ -84,9 +84,9 @@ def test_a_record_that_cannot_be_written(app: App, in_tmp: Path, monkeypatch: py
     [
         (
             "optimizer: {lrr: 0.3}",
-            "optimizer.lrr=0.3: there is no such key (in mine/experiment/u.yaml); did you mean lr?",
+            "optimizer.lrr=0.3: unknown key (in mine/experiment/u.yaml); did you mean lr?",
         ),
-        ("sheduler: wsd", "sheduler='wsd': there is no such key (in mine/experiment/u.yaml); did you mean scheduler?"),
+        ("sheduler: wsd", "sheduler='wsd': unknown key (in mine/experiment/u.yaml); did you mean scheduler?"),
         (
             "optimizer: {lr: fast}",
             "optimizer.lr='fast': must be a number (in mine/experiment/u.yaml); e.g. optimizer.lr=0.5",

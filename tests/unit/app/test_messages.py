@@ -47,7 +47,7 @@ def test_the_value_behind_an_interpolation_is_shown() -> None:
 
 def test_a_value_that_must_be_given() -> None:
     error = explain(raised(lambda: OmegaConf.create({"a": {"b": "???"}}).a.b))
-    assert (error.field, error.fix) == ("a.b", "say a.b=...")
+    assert (error.field, error.fix) == ("a.b", "write a.b=...")
 
 
 @pytest.mark.parametrize("message", ["", "\n\n", "several\nlines\n"])
@@ -58,27 +58,29 @@ def test_whatever_else_it_is_one_line(message: str) -> None:
 @pytest.mark.parametrize(
     ("typed", "told"),
     [
-        ("lr=0.1", "lr='0.1': there is no such key; did you mean optimizer.lr?"),
-        ("eval_fraction=.5", "eval_fraction='.5': there is no such key; did you mean data.train.eval_fraction?"),
+        ("lr=0.1", "lr='0.1': unknown key; did you mean optimizer.lr?"),
+        ("eval_fraction=.5", "eval_fraction='.5': unknown key; did you mean data.train.eval_fraction?"),
         (
             "optimizer=muon_adamw lr=0.1",
-            "lr='0.1': there is no such key; did you mean optimizer.muon.lr or optimizer.adamw.lr?",
+            "lr='0.1': unknown key; did you mean optimizer.muon.lr or optimizer.adamw.lr?",
         ),
-        ("lrr=0.1", "lrr='0.1': there is no such key; there are name, ssr, "),
-        ("callbacks=[emma]", "callbacks='emma': there is no such choice; did you mean ema?"),
-        ("logger=[cvs]", "logger='cvs': there is no such choice; did you mean csv?"),
-        ("param_groups=[no_decy]", "param_groups='no_decy': there is no such choice; did you mean no_decay?"),
+        ("lrr=0.1", "lrr='0.1': unknown key; there are name, ssr, "),
+        ("callbacks=[emma]", "callbacks='emma': unknown choice; did you mean ema?"),
+        ("logger=[cvs]", "logger='cvs': unknown choice; did you mean csv?"),
+        ("param_groups=[no_decy]", "param_groups='no_decy': unknown choice; did you mean no_decay?"),
         ("callbacks.ema.decay=.5", "callbacks.ema.decay='.5': there is no callbacks.ema; choose it: callbacks=[ema]"),
         (
             "schedules.weight_decay=cosine",
-            "schedules.weight_decay='cosine': there is no such key; "
-            "choose it: +scheduler@schedules.weight_decay=cosine",
+            "schedules.weight_decay='cosine': unknown key; choose it: +scheduler@schedules.weight_decay=cosine",
         ),
         (
             "optimizer=muon_adamw optimizer.lr=0.1",
-            "optimizer.lr='0.1': there is no such key; say optimizer.muon.lr or optimizer.adamw.lr",
+            "optimizer.lr='0.1': unknown key; write optimizer.muon.lr or optimizer.adamw.lr",
         ),
-        ("callbacks.mine.x=1", "callbacks.mine.x='1': there is no callbacks.mine; to add it, say +callbacks.mine.x=1"),
+        (
+            "callbacks.mine.x=1",
+            "callbacks.mine.x='1': there is no callbacks.mine; to add it, write +callbacks.mine.x=1",
+        ),
         ("checkpoint.enabled=maybe", "checkpoint.enabled='maybe': must be true or false; e.g. checkpoint.enabled=true"),
         (
             "scheduler=torch_cosine scheduler.T_max=10.5",
@@ -119,4 +121,4 @@ def test_a_choice_that_a_file_asks_for_is_told_with_the_file(
     refused: Callable[..., str], mine: Callable[[str, str], None]
 ) -> None:
     mine("experiment/x", "# @package _global_\ndefaults:\n  - override /logger: [cvs]\n")
-    assert refused("--config-dir", "mine", "experiment=x").startswith("error: logger='cvs': there is no such choice")
+    assert refused("--config-dir", "mine", "experiment=x").startswith("error: logger='cvs': unknown choice")

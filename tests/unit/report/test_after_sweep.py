@@ -49,7 +49,7 @@ def test_records_that_are_all_torn_are_named(tmp_path: Path) -> None:
 
 
 def test_what_cannot_be_reported_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert told(tmp_path) == "No report: no run lies there (name a study's folder).\n"
+    assert told(tmp_path) == "No report: no runs found (name a study's folder).\n"
     write_run(tmp_path / "0", metric="eval/foo")
     assert bare(told(tmp_path)) == bare(
         "No report: the name eval/foo does not show whether higher is better (write max or min: "

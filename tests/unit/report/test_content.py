@@ -290,7 +290,7 @@ def test_a_table_without_steps_is_held_at_equal_ssr(tmp_path: Path) -> None:
 
 def test_a_price_without_seconds_is_refused(resnet50: Path) -> None:
     study = from_csv(resnet50, ssr="ssr", quality="top1")
-    with pytest.raises(InputError, match="^price_per_hour=3.0: not every run of the study says its seconds"):
+    with pytest.raises(InputError, match="^price_per_hour=3.0: some runs of the study have no seconds"):
         build(study, Options(price_per_hour=3.0))
 
 
@@ -317,7 +317,7 @@ def test_what_is_equal_can_be_asked_for() -> None:
 
 
 def test_steps_that_nobody_counted_cannot_be_equal(resnet50: Path) -> None:
-    with pytest.raises(InputError, match=r"^equal='steps': not every run of the study says its steps"):
+    with pytest.raises(InputError, match=r"^equal='steps': some runs of the study have no steps"):
         build(from_csv(resnet50, ssr="ssr", quality="top1", seconds="seconds"), Options(equal="steps"))
 
 

@@ -144,7 +144,7 @@ def test_recipes_and_seeds(tmp_path: Path) -> None:
     assert (row.n, row.difference) == (2, pytest.approx(0.15))
     assert study.frame["seconds"].isna().all()
     assert study.problems == ()
-    with pytest.raises(InputError, match="^axis='seconds': not every run of the study says its seconds"):
+    with pytest.raises(InputError, match="^axis='seconds': some runs of the study have no seconds"):
         from ssr_hydra.studies import pareto
 
         pareto(study)
@@ -287,7 +287,7 @@ def test_recipes_never_collide(tmp_path: Path, cells: list[tuple[str, str]]) -> 
     [
         ("ssr,acc,,", r"every column must have a name \(column 3, 4 of 4 has none\)"),
         (",ssr,acc,x", r"every column must have a name \(column 1 of 4 has none\)"),
-        ("ssr,acc,x, x", r"every column must have a name of its own \(two are called 'x'\)"),
+        ("ssr,acc,x, x", r"column names must differ \(two are called 'x'\)"),
     ],
 )
 def test_header_names_every_column_once(tmp_path: Path, header: str, rule: str) -> None:

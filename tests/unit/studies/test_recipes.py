@@ -107,6 +107,6 @@ def test_yaml_makes_no_objects(tmp_path: Path) -> None:
     run = write_run(tmp_path / "0", None, config())
     marker = tmp_path / "made"
     (run / ".hydra/config.yaml").write_text(f"a: !!python/object/apply:os.mkdir ['{marker}']\n")
-    with pytest.raises(ValueError, match="not whole"):
+    with pytest.raises(ValueError, match="incomplete or invalid"):
         ConfigReader().read(run)
     assert not marker.exists()

@@ -90,7 +90,7 @@ def test_what_cannot_be(change: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("config", [{"ssr": 2.0}, {"seed": 1}, {"control": "truncate"}])
 def test_a_config_that_says_something_else(config: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match="in the config beside it"):
+    with pytest.raises(ValueError, match="in its config.yaml"):
         check_record(record(), config)
 
 

@@ -76,7 +76,7 @@ def test_totals_count_failed_runs_too() -> None:
 def test_axes_and_prices_and_names() -> None:
     study = study_of({"a": {1.0: [0.5]}})
     check_axis(study, "seconds")
-    with pytest.raises(InputError, match=r"^axis='tokens': not every run"):
+    with pytest.raises(InputError, match=r"^axis='tokens': some runs of the study have no tokens"):
         check_axis(study, "tokens")
     for price in (-1, math.inf, True, "2"):
         with pytest.raises(InputError, match="^price_per_hour="):

@@ -35,6 +35,7 @@ __all__ = [
     "clear_orders",
     "clear_points",
     "cost_of",
+    "holds_shared",
     "point_name",
     "points_of",
     "publish",
@@ -182,9 +183,18 @@ class Point:
             shutil.copyfile(table, run_dir / _TABLE)
 
 
+def holds_shared(folder: Path) -> bool:
+    """Return whether the folder, or a folder above it, is a study whose jobs took shared steps."""
+    return _study_of(folder) is not None
+
+
+def _study_of(folder: Path) -> Path | None:
+    return next((place for place in (folder, *folder.parents) if (place / SHARED / _TAKEN).is_dir()), None)
+
+
 def taken_in(run_dir: Path) -> Taken:
     """Return the same for the folder of a job."""
-    study = next((folder for folder in run_dir.parents if (folder / SHARED / _TAKEN).is_dir()), None)
+    study = _study_of(run_dir.parent)
     owner = None if study is None else read_identity(run_dir)
     return Taken(0, 0.0) if study is None or owner is None else taken_of(study, owner[0])
 

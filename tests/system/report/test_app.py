@@ -144,7 +144,7 @@ def test_labels_are_shown_everywhere(resnet50: Path, capsys: pytest.CaptureFixtu
         (["s", "--tolerance", "x"], "error: argument --tolerance: invalid float value: 'x' (see ssr-report --help)"),
         (
             ["--csv", "t.csv", "--ssr", "x", "--quality", "y", "--direction", "max", "--price-per-hour", "3"],
-            "error: --price-per-hour=3.0: not every run of the study says its seconds; leave it out",
+            "error: --price-per-hour=3.0: some runs of the study have no seconds; leave it out",
         ),
         (["--csv", "t.csv", "--ssr", "a"], "--csv: must come with --ssr COL --quality COL"),
         (

@@ -34,7 +34,7 @@ __all__ = [
     "winners",
 ]
 
-_FAR, _FEWEST_TO_JUDGE = 8.0, 3
+_FAR, _FEWEST_TO_JUDGE, _FEWEST_FOR_TREND = 8.0, 3, 3
 
 
 def summary(study: Study, confidence: float = 0.95, price_per_hour: float | None = None) -> pd.DataFrame:
@@ -314,6 +314,7 @@ def outliers(study: Study) -> pd.DataFrame:
     """Return runs whose quality is far from that of the other runs of the same recipe, control and ssr.
 
     "Far" means more than 8 typical standard deviations. The typical standard deviation is the median over the study.
+    With three or more SSRs it follows the median trend over log SSR (Theil-Sen): shorter runs often have more noise.
 
     Args:
         study: The study.
@@ -323,14 +324,23 @@ def outliers(study: Study) -> pd.DataFrame:
         the same recipe, control and ssr), distance (from this median, in typical standard deviations). If there are
         fewer than three such runs, they are not checked, because they cannot show which run is far from the others.
     """
-    spreads = [cell.variance for series in study.series for cell in series.cells if cell.n > 1 and cell.variance > 0]
+    pairs = [(ssr, cell) for series in study.series for ssr, cell in zip(series.ssr, series.cells, strict=True)]
+    measured = [(math.log(ssr), math.log(cell.variance)) for ssr, cell in pairs if cell.n > 1 and cell.variance > 0]
+    if not measured:
+        measured = [(0.0, math.inf)]
+    logs, spreads = np.array(measured).T
+    slope = 0.0
+    if len(set(logs)) >= _FEWEST_FOR_TREND:
+        one, other = np.triu_indices(len(logs), 1)
+        apart = logs[one] != logs[other]
+        slope = float(np.median((spreads[one] - spreads[other])[apart] / (logs[one] - logs[other])[apart]))
+    level = float(np.median(spreads - slope * logs))
     rows: list[Any] = []
-    typical = math.sqrt(float(np.median(spreads))) if spreads else math.inf
     for series in study.series:
         for ssr, cell in zip(series.ssr, series.cells, strict=True):
             if len(cell.values) < _FEWEST_TO_JUDGE:
                 continue
-            median = float(np.median(cell.values))
+            median, typical = float(np.median(cell.values)), math.exp((level + slope * math.log(ssr)) / 2)
             for place in np.flatnonzero(np.abs(cell.values - median) > _FAR * typical):
                 seed = None if cell.seeds is None else int(cell.seeds[place])
                 value, distance = float(cell.values[place]), abs(float(cell.values[place]) - median) / typical

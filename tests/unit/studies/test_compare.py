@@ -268,3 +268,13 @@ def test_run_far_from_the_others_is_found_with_the_median() -> None:
     assert found["distance"].iloc[0] == pytest.approx(39.5)
     assert outliers(study_of({"a": {1.0: [0.89, 0.90, 0.91], 2.0: [0.8, 0.9]}})).empty
     assert outliers(study_of({"a": {1.0: [0.9], 2.0: [0.1]}})).empty
+
+
+def test_noise_that_grows_towards_short_runs_makes_no_run_far() -> None:
+    # The standard deviation halves with each doubling of the SSR, from 0.16 to 0.01. The median one is 0.04, so without
+    # the trend a run that is 0.4, 2.5 of its own 0.16, from the median would be 10 typical ones from it.
+    cells = {ssr: [1 - 0.01 / ssr, 1.0, 1 + 0.01 / ssr] for ssr in (0.0625, 0.125, 0.25, 0.5, 1.0)}
+    assert outliers(study_of({"a": cells, "b": {0.0625: [0.6, 0.92, 1.0, 1.08]}})).empty
+    far = outliers(study_of({"a": cells | {1.0: [0.99, 1.0, 1.01, 0.8]}}))  # 0.195 from the median is 19.5 of the 0.01
+    assert far[["ssr", "value"]].to_numpy().tolist() == [[1.0, 0.8]]
+    assert far["distance"].iloc[0] == pytest.approx(19.5)

@@ -219,9 +219,8 @@ def make_loaders(
                 world_size=world_size,
                 num_workers=workers,
                 prefetch_factor=chosen.prefetch_factor,
-                collate_fn=getattr(
-                    dataset, "collate_fn", None
-                ),  # the data set knows how to pad samples of different length
+                # The data set knows how to pad samples of different length.
+                collate_fn=getattr(dataset, "collate_fn", None),
                 pin_memory=torch.device(device).type == "cuda",
                 # Workers on a stream must start again at each epoch, to get the epoch and the seed.
                 persistent_workers=workers > 0 and not isinstance(dataset, IterableDataset),

@@ -490,7 +490,7 @@ class Trainer:
                 self._step.scaler.load_state_dict(scaler)
         self._events.fire("fit_start", self)
         if self.is_main and not resuming.is_planned:
-            # Record the messages about skipped checkpoints too, because nobody may read the terminal.
+            # Record the messages about skipped checkpoints too, because a user may not read the terminal.
             told = {"changes": resuming.changes, "messages": resuming.messages}
             record = {"event": "resume", **loop.when(), "from": str(resuming.path)}
             self._record({**record, **{key: lines for key, lines in told.items() if lines}})

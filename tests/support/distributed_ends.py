@@ -66,7 +66,7 @@ def state_of(folder: Path) -> tuple[Any, list[Any], list[Any]]:
 
 
 def check_kills(pairs: Any, folder: Path, parallel: str, kills: int) -> None:
-    """Kill the two processes in turn at random moments: the run still ends bitwise as one that nobody killed."""
+    """Kill the two processes in turn at random moments: the run still ends bitwise as a run without kills."""
     pairs.run(killable, folder=folder / "whole", parallel=parallel)
     draw, batches = random.Random(0), []
     for number in range(kills):
@@ -214,7 +214,7 @@ def absent() -> Any:
 
 
 def lost(rank_that_ends: int) -> Any:
-    """One of the processes ends; what the other one is told."""
+    """The error message of a process when the other process ends."""
     rank, _ = rank_of()
     processes = Processes.start()
     processes.sum([1])

@@ -114,7 +114,7 @@ def test_tiny_prefix_is_not_shared() -> None:
 def test_started_jobs_train_only_the_rest() -> None:
     scheduler = WarmupStableDecayScheduler("0ba", decay="linear")
     trunk, short = run_of(scheduler, 2, 1000), run_of(scheduler, 1, 1000)
-    # The trunk has passed the branch point of the short job, so nobody trains its prefix.
+    # The trunk has passed the branch point of the short job, so no job trains its prefix.
     plan = plan_stages([Planned(trunk, "a", 1500), Planned(short, "a")])
     assert [branch.begin for branch in plan.branches] == [1500, 0]
     plan = plan_stages([Planned(trunk, "a", 1500, held=(901, 1500)), Planned(short, "a")])

@@ -79,7 +79,7 @@ class WandbLogger:
             id=known or secrets.token_hex(8),
             resume="allow" if online else None,  # offline, "allow" would print a warning
             dir=str(folder),
-            mode=self.mode,  # type: ignore[arg-type]  # the check above allows only valid modes
+            mode=self.mode,
             tags=tuple(self.tags) or None,
             group=self.group,
             config=config,

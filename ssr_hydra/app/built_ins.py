@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ssr_hydra.app.check_values import check_arguments, check_held_out
+from ssr_hydra.app.targets import EXTRAS
 from ssr_hydra.configs import (
     TORCHVISION_MODELS,
     ArraysConfig,
@@ -83,9 +84,9 @@ def check_known(values: Mapping[str, Any]) -> None:
             _check_small_images(node, path)
         elif target == "ssr_hydra.models.torchvision_model":
             _check_torchvision_model(node, path)
-        needed = target in _NEEDS_TORCHVISION or target.startswith("torchvision.")
-        if needed and importlib.util.find_spec("torchvision") is None:
-            raise missing_package(path, node.get("name", target), "torchvision", "vision")
+        package = "torchvision" if target in _NEEDS_TORCHVISION else target.partition(".")[0]
+        if package in EXTRAS and importlib.util.find_spec(package) is None:
+            raise missing_package(path, node.get("name", target), package, EXTRAS[package])
     _check_loading(values["data"])
     _check_apart(values["data"])
 

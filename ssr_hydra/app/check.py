@@ -17,7 +17,14 @@ from ssr_hydra.app.check_language import check_language
 from ssr_hydra.app.check_optimizers import check_optimizers, check_reach, check_scheduled_fields
 from ssr_hydra.app.check_task import check_task
 from ssr_hydra.app.check_torch import check_torch_schedulers, is_description
-from ssr_hydra.app.check_values import check_against_choices, check_fields, check_no_iterations, check_node, duration
+from ssr_hydra.app.check_values import (
+    check_against_choices,
+    check_fields,
+    check_no_iterations,
+    check_node,
+    duration,
+    is_result,
+)
 from ssr_hydra.app.messages import explain
 from ssr_hydra.app.resuming import check_checkpoint, check_resume
 from ssr_hydra.app.targets import REGISTERED, as_description, check_targets, check_trust, instantiate
@@ -320,7 +327,7 @@ def _check_trainer(node: Any, *, evaluates: bool) -> list[str]:
     except InputError as error:
         raise error.within("trainer") from None
     results = ["train/loss", *(("eval/loss", *(f"eval/{name}" for name in node["metrics"])) if evaluates else ())]
-    if node["objective"] is not None and node["objective"] not in results:
+    if node["objective"] is not None and not is_result(node["objective"], results, node["metrics"]):
         rule = f"must be one of {', '.join(results)}"
         if not evaluates:
             rule = "data.eval=null leaves only train/loss"

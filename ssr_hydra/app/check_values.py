@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from typing import Any, get_args, get_origin, get_type_hints
 
@@ -20,6 +20,7 @@ __all__ = [
     "check_node",
     "check_type",
     "duration",
+    "is_result",
 ]
 
 
@@ -139,6 +140,18 @@ def check_type(value: Any, expected: Any, field: str) -> None:
     elif expected in _SIMPLE and type(value) is not expected:
         what, example = _SIMPLE[expected]
         raise InputError(field, value, f"must be {what}", example)
+
+
+def is_result(metric: Any, results: Sequence[str], metrics: Mapping[str, Any]) -> bool:
+    """Whether a run computes a metric. Only the first evaluation shows the names in a result that is a mapping.
+
+    Args:
+        metric: The name of the metric, such as ``eval/f1``, or ``eval/scores/macro`` for a part of ``eval/scores``.
+        results: The names that are known. Without an evaluation, none of them starts with ``eval/``.
+        metrics: The node ``trainer.metrics``.
+    """
+    objects = [f"eval/{name}" for name, node in metrics.items() if not node.get("_partial_", False)]
+    return metric in results or any(name in results and str(metric).startswith(f"{name}/") for name in objects)
 
 
 _SIMPLE: dict[Any, tuple[str, str]] = {

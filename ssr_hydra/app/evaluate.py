@@ -179,6 +179,7 @@ def _comparable(
 ) -> tuple[dict[str, float | None], list[str]]:
     """Return the recorded metrics that overrides do not affect, and a message that lists the changed fields."""
     data = plain(config)["data"]
+    metrics = [name for name in recorded if name.startswith("eval/")]
     other: set[str] = set()
     changed: list[str] = []
     for field in (item.field for item in differences(plain(own), plain(config))):
@@ -190,7 +191,8 @@ def _comparable(
         elif re.match(r"trainer\.loss(_mean_over)?(\.|$)", field):
             other.add("eval/loss")
         elif field.startswith("trainer.metrics."):
-            other.add(f"eval/{field.split('.')[2]}")
+            own_name = f"eval/{field.split('.')[2]}"
+            other |= {name for name in metrics if name == own_name or name.startswith(f"{own_name}/")}
         else:
             continue
         changed.append(field)

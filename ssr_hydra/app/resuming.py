@@ -10,7 +10,7 @@ from typing import Any
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from ssr_hydra.app.check_values import check_fields, check_no_iterations
+from ssr_hydra.app.check_values import check_fields, check_no_iterations, is_result
 from ssr_hydra.checkpoints.description import MISSING, Difference, differences
 from ssr_hydra.checkpoints.resume import find
 from ssr_hydra.checkpoints.store import CHECKPOINTS, refuse_links
@@ -72,7 +72,8 @@ def check_checkpoint(values: Mapping[str, Any], results: Sequence[str]) -> None:
     checkpoint = setting_of(CheckpointSettings, node, "checkpoint")
     if checkpoint.interval is not None and values["trainer"]["iteration_length"] is None:
         check_no_iterations(as_time(checkpoint.interval, "checkpoint.interval"), "checkpoint.interval")
-    if checkpoint.best is not None and checkpoint.best not in results:
+    metrics = values["trainer"]["metrics"]
+    if checkpoint.best is not None and not is_result(checkpoint.best, results, metrics):
         rule = f"must be one of {', '.join(results)}"
         raise InputError("checkpoint.best", checkpoint.best, rule, "or null for none")
 

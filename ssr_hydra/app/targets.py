@@ -19,10 +19,11 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from ssr_hydra.configs import GROUPS, TRANSFORMS
+from ssr_hydra.configs import GROUPS, TORCHMETRICS, TRANSFORMS
 from ssr_hydra.errors import InputError, missing_package
 
 __all__ = [
+    "EXTRAS",
     "REGISTERED",
     "as_description",
     "check_targets",
@@ -73,7 +74,7 @@ def _registered() -> frozenset[str]:
     names |= {f"ssr_hydra.data.{name}" for name in ("StdlibBytes", "StdlibDocuments")}
     names |= {f"ssr_hydra.models.{name}" for name in ("bits_per_byte", "next_token_loss")}
     names |= {f"ssr_hydra.data.{name}" for name in "Arrays FakeData ImageFolder RandomCropFlip SmallImages".split()}
-    names |= {f"torchvision.transforms.v2.{name}" for name in TRANSFORMS}
+    names |= {f"torchvision.transforms.v2.{name}" for name in TRANSFORMS} | TORCHMETRICS
     for choices in GROUPS.values():
         for config in choices.values():
             target = getattr(config, "_target_", None)
@@ -84,6 +85,9 @@ def _registered() -> frozenset[str]:
 
 REGISTERED = _registered()
 """The names that a config may use without ``trust``."""
+
+EXTRAS = {"torchvision": "vision", "torchmetrics": "metrics"}
+"""The optional packages that have registered names, and the extras that install them."""
 
 _KEYS = frozenset({"_target_", "_args_", "_partial_", "_recursive_", "_convert_"})
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*", re.ASCII)
@@ -318,8 +322,8 @@ def locate(name: str, trust: Iterable[str] = (), field: str = "_target_") -> Cal
     except ModuleNotFoundError as error:
         if error.name != module_name:
             raise
-        if module_name == "torchvision":
-            raise missing_package(field, name, module_name, "vision") from None
+        if module_name in EXTRAS:
+            raise missing_package(field, name, module_name, EXTRAS[module_name]) from None
         fix = "install it, or put its folder on PYTHONPATH"
         raise InputError(field, name, f"there is no module {module_name}", fix) from None
     while len(rest) > 1:

@@ -11,6 +11,7 @@ from ssr_hydra.configs import callbacks, language, launchers, optimizers, schedu
 from ssr_hydra.configs.derive import PhaseConfig
 from ssr_hydra.configs.experiment import (
     APP_KEYS,
+    TORCHMETRICS,
     TRAINERS,
     AppConfig,
     CheckpointConfig,
@@ -27,6 +28,7 @@ from ssr_hydra.configs.vision import *  # noqa: F403
 __all__ = [
     "APP_KEYS",
     "GROUPS",
+    "TORCHMETRICS",
     "TRAINERS",
     "AppConfig",
     "CheckpointConfig",

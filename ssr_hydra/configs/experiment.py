@@ -8,7 +8,16 @@ from omegaconf import MISSING
 from ssr_hydra.configs.derive import config_of
 from ssr_hydra.settings import CheckpointSettings, CountSettings, ResumeSettings, StepSettings
 
-__all__ = ["APP_KEYS", "TRAINERS", "AppConfig", "CheckpointConfig", "ExperimentConfig", "ResumeConfig", "TrainerConfig"]
+__all__ = [
+    "APP_KEYS",
+    "TORCHMETRICS",
+    "TRAINERS",
+    "AppConfig",
+    "CheckpointConfig",
+    "ExperimentConfig",
+    "ResumeConfig",
+    "TrainerConfig",
+]
 
 
 def _accuracy() -> dict[str, Any]:
@@ -26,7 +35,8 @@ class _TrainerConfig:
             every batch for this package's schedulers, and torch's usual pace for torch's schedulers.
         loss: A callable of (outputs, targets), by ``_target_``; a function needs ``_partial_: true``. Null means the
             model's own loss if a batch is a mapping, else cross entropy.
-        metrics: A mapping from name to a callable of (outputs, targets) that returns one value per sample.
+        metrics: A mapping from name to a callable of (outputs, targets) that returns one value per sample, or to an
+            object with ``update``, ``compute`` and ``reset``, such as ``torchmetrics.F1Score``.
         eval_interval: Time between two evaluations. The run is always evaluated at its end. Null means only at its end.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:1``, ``mps``.
         progress: ``auto`` (a bar on a terminal, else plain lines), ``bar``, ``plain``, ``none``.
@@ -141,3 +151,37 @@ TRAINERS: dict[str, Any] = {
     ),
 }
 """Choices of the group ``trainer``."""
+
+_BY_TASK = (
+    "AUROC Accuracy AveragePrecision CalibrationError CohenKappa ExactMatch F1Score FBetaScore HammingDistance "
+    "HingeLoss JaccardIndex LogAUC MatthewsCorrCoef NegativePredictiveValue Precision Recall Specificity"
+).split()
+_OF_NUMBERS = (
+    "ConcordanceCorrCoef CosineSimilarity CriticalSuccessIndex ExplainedVariance KLDivergence KendallRankCorrCoef "
+    "LogCoshError MeanAbsoluteError MeanAbsolutePercentageError MeanSquaredError MeanSquaredLogError MinkowskiDistance "
+    "NormalizedRootMeanSquaredError PearsonCorrCoef R2Score RelativeSquaredError SpearmanCorrCoef "
+    "SymmetricMeanAbsolutePercentageError TweedieDevianceScore WeightedMeanAbsolutePercentageError"
+).split()
+_NO_SUCH_TASK = frozenset(
+    f"torchmetrics.classification.{name}"
+    for name in (
+        "BinaryExactMatch",
+        "MultilabelCalibrationError",
+        "MultilabelCohenKappa",
+        "MultilabelHingeLoss",
+    )
+)
+TORCHMETRICS = frozenset(
+    {
+        *(f"torchmetrics.{name}" for name in (*_BY_TASK, *_OF_NUMBERS, "MetricCollection")),
+        *(f"torchmetrics.regression.{name}" for name in _OF_NUMBERS),
+        *(
+            f"torchmetrics.classification.{task}{name}"
+            for task in ("", "Binary", "Multiclass", "Multilabel")
+            for name in _BY_TASK
+        ),
+        "torchmetrics.text.Perplexity",
+    }
+    - _NO_SUCH_TASK
+)
+"""Names of torchmetrics' classes that need no ``trust``, because they only compute numbers from outputs and targets."""

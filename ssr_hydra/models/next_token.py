@@ -54,6 +54,8 @@ def _num_averaged(batch: Any) -> int:
 
 # The trainer uses it as the weight of a part of a batch, with several processes or gradient accumulation.
 next_token_loss.num_averaged = _num_averaged  # type: ignore[attr-defined]
+# Metric objects, such as torchmetrics' Perplexity, get these logits and targets.
+next_token_loss.aligned = lambda outputs, targets: _aligned(outputs, targets)  # type: ignore[attr-defined]
 
 
 def bits_per_byte(outputs: Any, targets: Any) -> Tensor:

@@ -1,7 +1,9 @@
-"""Metrics of an evaluation: their values for a batch, and their means over all batches."""
+"""Metrics of an evaluation: functions, whose values are averaged over batches, and objects that accumulate batches."""
 
 from __future__ import annotations
 
+import functools
+import inspect
 import math
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -9,14 +11,26 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from ssr_hydra.errors import InputError, callable_name
+from ssr_hydra.errors import InputError, UserCodeError, callable_name, user_code_error
 from ssr_hydra.records import as_number
 from ssr_hydra.trainer.first import describe_value
 from ssr_hydra.trainer.processes import Processes
 
-__all__ = ["EvaluationMean", "accuracy", "add_up", "check_metrics", "metric_values", "removal"]
+__all__ = [
+    "EvaluationMean",
+    "accumulates",
+    "accuracy",
+    "add_up",
+    "call_metric",
+    "check_metrics",
+    "check_reducible",
+    "computed",
+    "metric_values",
+    "move_metric",
+    "reduced",
+]
 
 
 def accuracy(outputs: Tensor, targets: Tensor) -> Tensor:
@@ -119,23 +133,155 @@ def metric_values(name: str, metric: Callable[..., Any], returned: Any) -> Tenso
     return values.detach()
 
 
-def removal(name: str, metric: Callable[..., Any]) -> str:
+def removal(name: str, metric: Any) -> str:
     """Return a hint for an error: how to remove a metric, and where the default metric comes from."""
     origin = f"{name} comes from trainer=default: " if metric is accuracy else ""
     return f"{origin}remove it by trainer.metrics.{name}=null (in Python by metrics={{...}} without it)"
 
 
-def check_metrics(metrics: Any) -> dict[str, Callable[..., Tensor]]:
-    """Return the metrics as a dict from name to function.
+def call_metric(name: str, metric: Any, function: Callable[..., Any], *arguments: Any) -> Any:
+    """Call a function of a metric. An error of a built-in type gets a message that names the metric.
+
+    Args:
+        name: The name of the metric.
+        metric: The metric: a function, or an object of which ``function`` is a method.
+        function: The function to call.
+        arguments: The arguments of the call.
 
     Raises:
-        InputError: ``metrics`` is not a mapping, or a metric is not a function or has an invalid name.
+        UserCodeError: The function raised an error of a built-in type.
+    """
+    try:
+        return function(*arguments)
+    except Exception as error:
+        if (named := user_code_error(f"metrics.{name}", metric, error)) is None:
+            raise
+        raise UserCodeError(f"{named}; {removal(name, metric)}") from error
+
+
+def check_metrics(metrics: Any) -> dict[str, Any]:
+    """Return the metrics as a dict from name to function or object.
+
+    Raises:
+        InputError: ``metrics`` is not a mapping, or a metric is neither a function nor an object that accumulates
+            batches, has an invalid name, or is given twice.
     """
     if not isinstance(metrics, Mapping):
         raise InputError("metrics", metrics, "must be a mapping of names to functions", "write {'accuracy': accuracy}")
+    objects: dict[int, str] = {}
     for name, metric in metrics.items():
         if not isinstance(name, str) or not name or name == "loss":
             raise InputError("metrics", name, "must be a string other than 'loss'", "rename it")
-        if not callable(metric):
-            raise InputError(f"metrics.{name}", metric, "must be a function of (outputs, targets)", "give a function")
+        made = metric
+        while isinstance(made, functools.partial):
+            made = made.func
+        if inspect.isclass(made) and accumulates(made):
+            rule, fix = "must be an object, not its class", "create the object (in a config, remove _partial_)"
+            raise InputError(f"metrics.{name}", callable_name(made), rule, fix)
+        if accumulates(metric):
+            if (other := objects.setdefault(id(metric), name)) != name:
+                rule = f"must be a separate object, because metrics.{other} accumulates in this one"
+                raise InputError(f"metrics.{name}", callable_name(metric), rule, "create a second object")
+        elif not callable(metric):
+            rule = "must be a function of (outputs, targets), or an object with update, compute and reset"
+            raise InputError(f"metrics.{name}", metric, rule, "give a function")
     return dict(metrics)
+
+
+def accumulates(metric: Any) -> bool:
+    """Whether a metric has the methods ``update``, ``compute`` and ``reset``, as the metrics of torchmetrics have."""
+    return all(callable(getattr(metric, method, None)) for method in ("update", "compute", "reset"))
+
+
+def check_reducible(metrics: Mapping[str, Any], world_size: int) -> None:
+    """Refuse metric objects that cannot combine the batches of several processes.
+
+    Args:
+        metrics: The metrics of the run.
+        world_size: Number of processes.
+
+    Raises:
+        InputError: An object neither exchanges its state in ``compute``, as torchmetrics' metrics do, nor has a method
+            ``merge_state``.
+    """
+    for name, metric in metrics.items():
+        if world_size == 1 or not accumulates(metric) or _syncs(metric):
+            continue
+        if _syncs(metric) is not None:
+            rule, fix = f"must exchange its state between the {world_size} processes", "remove sync_on_compute=False"
+            raise InputError(f"metrics.{name}", callable_name(metric), rule, fix)
+        if not callable(getattr(metric, "merge_state", None)):
+            rule = f"needs a method merge_state(metrics) to combine the batches of {world_size} processes"
+            fix = "write this method, which adds the states of a list of other objects, or use one process"
+            raise InputError(f"metrics.{name}", callable_name(metric), rule, fix)
+
+
+def _syncs(metric: Any) -> bool | None:
+    """Whether ``compute`` of a torchmetrics metric or collection exchanges its state; None for any other object."""
+    parts = list(metric.values()) if isinstance(metric, nn.ModuleDict) else [metric]
+    flags = [getattr(part, "sync_on_compute", None) for part in parts]
+    return None if not flags or None in flags else all(flags)
+
+
+def reduced(name: str, metric: Any, processes: Processes, device: torch.device, batches: int) -> Any:
+    """Return a metric object with the batches of all processes: itself if it is alone or exchanges its own state.
+
+    Any other object is copied from all processes, on the CPU, and ``merge_state`` adds the copies in the order of their
+    ranks.
+
+    Args:
+        name: The name of the metric, for errors.
+        metric: The object.
+        processes: The processes that evaluate together.
+        device: The device of the object.
+        batches: Number of batches that this process has added to the object.
+
+    Raises:
+        InputError: A process has added no batch to an object that exchanges its own state. torchmetrics cannot exchange
+            such a state.
+    """
+    if processes.world_size == 1:
+        return metric
+    if _syncs(metric):
+        having = processes.sum([batches > 0], "an evaluation")[0]
+        if having < processes.world_size:
+            rule = f"needs evaluation data in every process (only {having} of {processes.world_size} have a batch)"
+            fix = "evaluate on more samples, or use one process"
+            raise InputError(f"metrics.{name}", callable_name(metric), rule, fix)
+        return metric
+    move_metric(metric, torch.device("cpu"))
+    first, *others = call_metric(name, metric, processes.gather, metric, "an evaluation")
+    move_metric(metric, device)
+    call_metric(name, metric, first.merge_state, others)
+    return first
+
+
+def move_metric(metric: Any, device: torch.device) -> None:
+    """Move a metric object to a device, in place, if it has a method ``to``."""
+    if callable(move := getattr(metric, "to", None)):
+        move(device)
+
+
+def computed(name: str, metric: Any, returned: Any) -> dict[str, float]:
+    """Return the result of a metric object as numbers: ``eval/<name>``, or ``eval/<name>/<key>`` for a mapping.
+
+    Args:
+        name: The name of the metric.
+        metric: The object, for errors.
+        returned: The result of its method ``compute``.
+
+    Raises:
+        InputError: The result is neither one number nor a mapping from strings to numbers.
+
+    Example:
+        >>> computed("f1", None, torch.tensor(0.5)), computed("f1", None, {"macro": 0.5, "micro": 0.25})
+        ({'eval/f1': 0.5}, {'eval/f1/macro': 0.5, 'eval/f1/micro': 0.25})
+    """
+    parts = returned if isinstance(returned, Mapping) else {"": returned}
+    numbers = {f"eval/{name}/{key}" if key else f"eval/{name}": as_number(part) for key, part in parts.items()}
+    values = {key: number for key, number in numbers.items() if number is not None}
+    if not parts or len(values) < len(parts) or not all(isinstance(key, str) for key in parts):
+        rule = f"compute() must return one number, or a mapping of names to numbers (got {describe_value(returned)})"
+        fix = "average over the classes (in torchmetrics average=macro), or return a mapping"
+        raise InputError(f"metrics.{name}", callable_name(metric), rule, fix)
+    return values

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
@@ -13,9 +14,20 @@ from torch import Tensor, nn
 
 from ssr_hydra.data.seeded import Padding
 from ssr_hydra.data.seeding import preserved_rng
-from ssr_hydra.errors import InputError, UserCodeError, user_code_error
+from ssr_hydra.errors import InputError, user_code_error
 from ssr_hydra.trainer.batch_reading import counted, num_samples, num_tokens, pair_of, returned_loss
-from ssr_hydra.trainer.evaluation import EvaluationMean, accuracy, add_up, check_metrics, metric_values, removal
+from ssr_hydra.trainer.evaluation import (
+    EvaluationMean,
+    accumulates,
+    accuracy,
+    add_up,
+    call_metric,
+    check_metrics,
+    computed,
+    metric_values,
+    move_metric,
+    reduced,
+)
 from ssr_hydra.trainer.first import check_loss, first_batch, one_number
 from ssr_hydra.trainer.parallel import in_step, is_sharded
 from ssr_hydra.trainer.processes import ALONE, Processes
@@ -38,8 +50,9 @@ class Task:
         loss: A function of (outputs, targets) that returns a scalar. None means cross entropy for a pair, and the
             model's own loss for a mapping.
         metrics: A mapping from name to a function of (outputs, targets) that returns one value per sample, or one
-            value per batch, which is weighted by the number of samples in the batch. None means accuracy if the loss
-            is the default one, else no metrics.
+            value per batch, which is weighted by the number of samples in the batch; or to an object with the methods
+            ``update(outputs, targets)``, ``compute()`` and ``reset()``, such as a metric of torchmetrics. None means
+            accuracy if the loss is the default one, else no metrics.
         device: The device to which batches are moved.
         count_samples: A function that returns the number of samples in a batch. None uses the first dimension of the
             first tensor in the batch.
@@ -53,13 +66,14 @@ class Task:
         given_loss: The ``loss`` argument.
         train_model: The model for training, possibly wrapped for several processes.
         evaluates_under: A context for the forward passes of evaluation: autocast, if training uses it.
+        needed: A mapping from setting to the name of the metric that the setting uses. An evaluation must compute it.
     """
 
     def __init__(
         self,
         model: nn.Module,
         loss: Callable[..., Tensor] | None,
-        metrics: Mapping[str, Callable[..., Tensor]] | None,
+        metrics: Mapping[str, Any] | None,
         device: torch.device,
         count_samples: Callable[[Any], int] | None = None,
         count_tokens: Callable[[Any], int] | None = None,
@@ -73,11 +87,17 @@ class Task:
         if metrics is None:
             metrics = {"accuracy": accuracy} if loss is None else {}
         self.metrics = check_metrics(metrics)
+        self._objects = {name: metric for name, metric in self.metrics.items() if accumulates(metric)}
+        for metric in self._objects.values():
+            move_metric(metric, device)
+        self._updates = 0  # the number of batches that the objects have got since the start of the evaluation
+        self.needed: Mapping[str, str | None] = {}
         self._count_samples, self._count_tokens = count_samples, count_tokens
         self._by_tokens = loss_mean_over == "tokens"
         while isinstance(loss, functools.partial):
             loss = loss.func
         self._num_averaged: Callable[[Any], int] | None = getattr(loss, "num_averaged", None)
+        self._aligned: Callable[..., Any] | None = getattr(loss, "aligned", None)
         # On the CPU a batch is not moved: the calls of Tensor.to would cost time without an effect.
         self._move = device.type != "cpu" or channels_last
         self._channels_last = channels_last
@@ -174,13 +194,38 @@ class Task:
 
     def _metric_of(self, name: str, outputs: Any, targets: Any) -> Tensor:
         metric = self.metrics[name]
-        try:
-            returned = metric(outputs, targets)
-        except Exception as error:
-            if (named := user_code_error(f"metrics.{name}", metric, error)) is None:
+        return metric_values(name, metric, call_metric(name, metric, metric, outputs, targets))
+
+    def _update(self, outputs: Any, targets: Any) -> None:
+        """Add a batch to the metric objects."""
+        if self._objects and self._aligned is not None:
+            outputs, targets = self._aligned(outputs, targets)
+        for name, metric in self._objects.items():
+            call_metric(name, metric, metric.update, outputs, targets)
+        self._updates += 1
+
+    def _computed(self, processes: Processes, *, is_trial: bool) -> dict[str, dict[str, float]]:
+        """Return the results of the metric objects. In a trial, leave out objects that cannot compute one batch."""
+        results = {}
+        for name, metric in self._objects.items():
+            whole = reduced(name, metric, processes, self.device, self._updates)
+            try:
+                with warnings.catch_warnings():
+                    if is_trial:
+                        warnings.simplefilter("ignore")
+                    returned = call_metric(name, metric, whole.compute)
+            except Exception as error:
+                # A metric may need more than one batch, or both classes. The first evaluation reports other causes.
+                if is_trial and isinstance(error.__cause__, (ArithmeticError, RuntimeError, ValueError)):
+                    continue
                 raise
-            raise UserCodeError(f"{named}; {removal(name, metric)}") from error
-        return metric_values(name, metric, returned)
+            results[name] = processes.from_main(computed(name, metric, returned), "an evaluation")
+        return results
+
+    def _check_needed(self, results: Mapping[str, float]) -> None:
+        for field, name in self.needed.items():
+            if name is not None and name.startswith("eval/") and name not in results:
+                raise InputError(field, name, "must be a metric of the run", f"use {' or '.join(results)}")
 
     def try_evaluation(self, loader: Iterable[Any], processes: Processes = ALONE) -> None:
         """Compute loss and metrics of the first evaluation batch before training, to find errors early.
@@ -231,7 +276,9 @@ class Task:
 
         The batch size does not change the means. The loss of each batch is weighted by the batch's number of samples or
         tokens. A metric's value of a batch is weighted by the batch's number of samples. If a metric returns values per
-        sample or token, each value has weight 1.
+        sample or token, each value has weight 1. A metric object is reset, gets every batch by ``update``, and returns
+        the result by ``compute``. If the loss has an attribute ``aligned``, a function of (outputs, targets), then
+        ``update`` gets its results, as from :func:`~ssr_hydra.models.next_token_loss`.
 
         The model is in evaluation mode during the call. Afterwards the modes of all modules and the global random
         state are restored.
@@ -243,10 +290,15 @@ class Task:
             batches: The number of batches to read; None reads all batches.
 
         Raises:
-            InputError: The loader has no batch.
+            InputError: The loader has no batch, a metric object returns something other than numbers, or a metric in
+                ``needed`` was not computed.
         """
         modes = [(module, module.training) for module in self.model.modules()]
-        means = {name: EvaluationMean() for name in (*(f"eval/{name}" for name in self.metrics), "eval/loss")}
+        functions = [f"eval/{name}" for name in self.metrics if name not in self._objects]
+        means = {name: EvaluationMean() for name in (*functions, "eval/loss")}
+        for name, metric in self._objects.items():
+            call_metric(name, metric, metric.reset)
+        self._updates = 0
         is_new = True
         self.model.eval()
         try:
@@ -266,11 +318,12 @@ class Task:
                             means[name].add(values, count)
                     if number == batches:
                         break
+                if processes.world_size > 1:
+                    add_up(list(means.values()), processes)
+                results = self._computed(processes, is_trial=batches is not None) if means["eval/loss"].count else {}
         finally:
             for module, mode in modes:
                 module.training = mode
-        if processes.world_size > 1:
-            add_up(list(means.values()), processes)
         if not means["eval/loss"].count:
             raise InputError(
                 "eval_dataloader",
@@ -278,7 +331,18 @@ class Task:
                 "must have at least one batch",
                 "give a loader that can be read repeatedly",
             )
-        return {name: mean.value() for name, mean in means.items()}
+        evaluated: dict[str, float] = {}
+        for name in self.metrics:
+            if name not in self._objects:
+                evaluated[f"eval/{name}"] = means[f"eval/{name}"].value()
+            elif taken := evaluated.keys() & results.get(name, {}):
+                raise InputError(f"metrics.{name}", min(taken), "is also the name of another metric", "rename it")
+            else:
+                evaluated.update(results.get(name, {}))
+        evaluated["eval/loss"] = means["eval/loss"].value()
+        if len(results) == len(self._objects):
+            self._check_needed(evaluated)
+        return evaluated
 
     def _evaluated(self, batch: Any, *, is_padding: bool) -> dict[str, Tensor]:
         """Return metrics and loss of a batch, by name.
@@ -289,5 +353,7 @@ class Task:
             loss, outputs, targets = self._compute(batch, self.model)
         if is_padding:
             return {}
-        found = {f"eval/{name}": self._metric_of(name, outputs, targets) for name in self.metrics}
+        self._update(outputs, targets)
+        functions = [name for name in self.metrics if name not in self._objects]
+        found = {f"eval/{name}": self._metric_of(name, outputs, targets) for name in functions}
         return {**found, "eval/loss": one_number(loss, self._loss)}

@@ -38,6 +38,7 @@ from ssr_hydra.trainer.description import (
     merged_code,
     shared_description,
 )
+from ssr_hydra.trainer.evaluation import accumulates, check_reducible
 from ssr_hydra.trainer.fields import FieldSchedules
 from ssr_hydra.trainer.hardware import choose_device, hardware, repeatable_kernels, versions
 from ssr_hydra.trainer.inputs import (
@@ -92,8 +93,9 @@ class Trainer:
             steps all by epoch.
         loss: A function of (outputs, targets) that returns a scalar. None means cross entropy if a batch is a pair, and
             the model's own loss if a batch is a mapping.
-        metrics: A mapping from name to a function of (outputs, targets) that returns one value per sample. None means
-            accuracy with the default loss, and no metrics with any other loss.
+        metrics: A mapping from name to a function of (outputs, targets) that returns one value per sample, or to an
+            object with ``update``, ``compute`` and ``reset``, such as a metric of torchmetrics. None means accuracy
+            with the default loss, and no metrics with any other loss.
         eval_interval: Time between evaluations, not scaled by ssr; None evaluates only at the end. In addition, the
             trainer always evaluates at the end of the run.
         device: ``auto`` (CUDA, else MPS, else CPU), or a device.
@@ -175,7 +177,7 @@ class Trainer:
         ssr: Number = 1.0,
         use_stepwise_scheduler: bool | None = None,
         loss: Callable[..., Tensor] | None = None,
-        metrics: Mapping[str, Callable[..., Tensor]] | None = None,
+        metrics: Mapping[str, Any] | None = None,
         eval_interval: TimeLike | None = "1ep",
         device: str | torch.device = "auto",
         seed: int | None = None,
@@ -238,7 +240,9 @@ class Trainer:
             channels_last=settings.channels_last,
             loss_mean_over=settings.loss_mean_over,
         )
+        check_reducible(task.metrics, processes.world_size)
         self._objective = self._check_metric(objective, "objective")
+        task.needed = {"objective": objective, "checkpoint.best": self._checkpointing.best}
         self._check_metric(self._checkpointing.best, "checkpoint.best")
         schedulers = with_modes(schedulers, self._objective or "eval/loss")
         self.state = state = State(
@@ -601,6 +605,11 @@ class Trainer:
         known = ["train/loss"]
         if self._eval is not None:
             known = [*(f"eval/{name}" for name in self._task.metrics), "eval/loss", *known]
+            # The keys of a result that is a mapping are known only after the first evaluation, which checks them.
+            if metric is not None and any(
+                metric.startswith(f"eval/{name}/") for name, each in self._task.metrics.items() if accumulates(each)
+            ):
+                return metric
         if metric is not None and metric not in known:
             raise InputError(field, metric, "must be a metric of the run", f"use {' or '.join(known)}")
         return metric

@@ -474,6 +474,51 @@ def evaluations(sizes: list[int], double: bool) -> Any:
     return found
 
 
+class SumOfSquares:
+    """Returns the squared number of class 0 among the predictions, which is not a mean over batches or processes."""
+
+    def __init__(self) -> None:
+        self.total = 0
+
+    def reset(self) -> None:
+        self.total = 0
+
+    def update(self, outputs: Tensor, targets: Tensor) -> None:
+        self.total += int((outputs.argmax(1) == 0).sum())
+
+    def compute(self) -> int:
+        return self.total**2
+
+
+class Mergeable(SumOfSquares):
+    def merge_state(self, metrics: list[Mergeable]) -> None:
+        self.total += sum(metric.total for metric in metrics)
+
+
+def metric_objects(kind: str, lengths: list[int]) -> Any:
+    """Results of two evaluations of several lengths in batches of 3; the error if the metric is refused."""
+    metric: Any = {"merges": Mergeable, "alone": SumOfSquares}.get(kind, SumOfSquares)()
+    if "torchmetrics" in kind:
+        import torchmetrics
+
+        options = {"task": "multiclass", "num_classes": 3, "average": "macro"}
+        f1 = torchmetrics.F1Score(**options, sync_on_compute=kind != "unsynced torchmetrics")
+        metric = torchmetrics.MetricCollection({"f1": f1, "auc": torchmetrics.AUROC(**options)})
+    torch.manual_seed(0)
+    model = nn.Linear(4, 3)
+    found = []
+    for length in lengths:
+        inputs = torch.randn(length, 4, generator=torch.Generator().manual_seed(length))
+        data = torch.utils.data.TensorDataset(inputs, torch.arange(length) % 3)
+        loaders = make_loaders(data, data, batch_size=2, eval_batch_size=3, **shares())
+        try:
+            trainer = plain(model, *loaders, metrics={"m": metric})
+            found.append([trainer.evaluate(), trainer.evaluate()])
+        except InputError as error:
+            return str(error)
+    return found
+
+
 def refused(kind: str) -> Any:
     """What cannot be trained in several processes, or not as asked."""
     model: nn.Module = nn.Linear(4, 3)

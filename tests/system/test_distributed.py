@@ -334,6 +334,45 @@ def test_evaluation_does_not_depend_on_the_shares(pairs: Pairs, double: bool, to
         assert mine[2]["eval/loss"] == pytest.approx(theirs[2]["eval/loss"], abs=tolerance)
 
 
+TORCHMETRICS = pytest.mark.extra("torchmetrics")
+
+
+@pytest.mark.parametrize("kind", ["merges", pytest.param("torchmetrics", marks=TORCHMETRICS)])
+def test_metric_object_combines_the_batches_of_all_processes(pairs: Pairs, kind: str) -> None:
+    lengths = [2, 5, 16] if kind == "torchmetrics" else [1, 2, 5, 16]  # of one sample, one process would have none
+    (one,) = pairs.run(cases.metric_objects, world=1, kind=kind, lengths=lengths).values
+    two, other = pairs.run(cases.metric_objects, kind=kind, lengths=lengths).values
+    assert two == other
+    for mine, theirs in zip(one, two, strict=True):
+        assert theirs[0] == theirs[1]  # the object is reset
+        names = [name for name in mine[0] if name.startswith("eval/m")]
+        assert [theirs[0][name] for name in names] == pytest.approx([mine[0][name] for name in names], abs=1e-7)
+
+
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        (
+            "alone",
+            "metrics.m='SumOfSquares': needs a method merge_state(metrics) to combine the batches of 2 processes",
+        ),
+        pytest.param(
+            "unsynced torchmetrics",
+            "metrics.m='MetricCollection': must exchange its state between the 2 processes; remove sync_on_compute",
+            marks=TORCHMETRICS,
+        ),
+        pytest.param(
+            "torchmetrics",
+            "metrics.m='MetricCollection': needs evaluation data in every process (only 1 of 2 have a batch);",
+            marks=TORCHMETRICS,
+        ),
+    ],
+)
+def test_metric_object_that_cannot_be_combined_is_refused(pairs: Pairs, kind: str, message: str) -> None:
+    for found in pairs.run(cases.metric_objects, kind=kind, lengths=[1]).values:
+        assert found.startswith(message)
+
+
 def test_evaluation_of_a_sharded_model_waits_for_no_batch_that_does_not_come(pairs: Pairs) -> None:
     mine, other = pairs.run(models.sharded_evaluation).values
     assert mine == other

@@ -12,12 +12,12 @@ LESS = """
 eval/loss train/loss eval/bits_per_byte eval/bits_per_character bpb bpc eval/perplexity ppl val_ppl_2 eval/error err
 err_rate wer cer eval/wer test/CER mse mae rmse eval/mse_loss val-loss valLoss eval/loss/total losses top1_error
 eval/top_5_err negative_log_likelihood nll log_loss logloss mean_absolute_error cross_entropy CrossEntropy mape
-brier_score eval/kl_divergence fid10k false_positive_rate eval/ece word-error-rate loss_2
+brier_score MeanSquaredError eval/kl_divergence fid10k false_positive_rate eval/ece word-error-rate loss_2
 """.split()
 MORE = """
 eval/accuracy acc acc1 acc@5 accuracy@1 eval/top1 eval/top5 top_1_accuracy eval/top-5 f1 f1_score macro_f1 auc roc_auc
 eval/auroc bleu BLEU-4 sacrebleu/bleu rougeL r2 r2_score iou mIoU eval/mAP mAP50-95 precision recall@10 psnr
-exact_match
+exact_match eval/m/MulticlassF1Score MulticlassAUROC R2Score
 log_likelihood elbo score eval/accuracy/clean accuracy_ema balanced_accuracy eval/improvement true_positive_rate
 """.split()
 UNKNOWN = """

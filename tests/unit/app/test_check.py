@@ -205,6 +205,21 @@ def test_an_objective_needs_its_evaluation(experiment: dict[str, Any]) -> None:
     check(experiment)
 
 
+@pytest.mark.parametrize("field", ["objective", "best"])
+def test_part_of_a_metric_can_be_an_objective(experiment: dict[str, Any], field: str) -> None:
+    """Only the first evaluation shows the keys of a mapping. A function returns no mapping."""
+    node = experiment["trainer" if field == "objective" else "checkpoint"]
+    experiment["trainer"]["metrics"]["scores"] = {"_target_": "my_lab.Scores"}
+    node[field] = "eval/scores/f1"
+    check(experiment, trust="my_lab")
+    experiment["trainer"]["metrics"]["scores"]["_partial_"] = True
+    with pytest.raises(InputError, match="must be one of train/loss, eval/loss, eval/accuracy, eval/scores"):
+        check(experiment, trust="my_lab")
+    node[field] = "eval/loss/f1"
+    with pytest.raises(InputError, match="must be one of"):
+        check(experiment, trust="my_lab")
+
+
 def test_did_you_mean(experiment: dict[str, Any]) -> None:
     experiment["scheduler"]["t_warmup"] = "10"
     assert refusal(experiment).fix == "did you mean '10ba' or '10ep'?"

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from ssr_hydra.app.targets import REGISTERED, TORCH_SCHEDULERS, check_targets, check_trust, instantiate, locate
+from ssr_hydra.configs import TORCHMETRICS
 from ssr_hydra.errors import InputError
 from ssr_hydra.schedulers import LinearScheduler, ProductScheduler, StepScheduler
 
@@ -92,8 +93,23 @@ def test_hydras_keys_are_checked(extra: dict[str, Any], field: str) -> None:
 
 
 def test_every_registered_name_exists() -> None:
-    for name in sorted(REGISTERED):
+    for name in sorted(REGISTERED - TORCHMETRICS):
         assert callable(locate(name)), name
+
+
+@pytest.mark.extra("torchmetrics")
+def test_every_registered_name_of_torchmetrics_exists() -> None:
+    import torchmetrics
+
+    for name in sorted(TORCHMETRICS):
+        found = locate(name)
+        assert isinstance(found, type)
+        assert issubclass(found, (torchmetrics.Metric, torchmetrics.MetricCollection))
+
+
+def test_metric_that_returns_no_number_needs_trust() -> None:
+    names = {name.rpartition(".")[2] for name in TORCHMETRICS}
+    assert not {"ROC", "ConfusionMatrix", "MulticlassConfusionMatrix", "StatScores", "BERTScore", "MeanMetric"} & names
 
 
 def test_torchs_schedulers_are_all_registered_but_those_that_take_functions() -> None:

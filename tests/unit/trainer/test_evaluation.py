@@ -1,0 +1,265 @@
+"""Metric objects: update, compute and reset, as torchmetrics has them."""
+
+from __future__ import annotations
+
+import functools
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from sklearn.metrics import f1_score, roc_auc_score
+from torch import Tensor, nn
+
+from ssr_hydra.checkpoints import CheckpointStore
+from ssr_hydra.data import Digits, make_loaders
+from ssr_hydra.errors import InputError, UserCodeError
+from ssr_hydra.models import MLP, bits_per_byte, next_token_loss
+from ssr_hydra.trainer import Trainer
+from ssr_hydra.trainer.task import Task
+
+CPU = torch.device("cpu")
+
+
+class MacroF1:
+    """The F1 score, averaged over classes, which is not a mean over batches."""
+
+    def __init__(self) -> None:
+        self.reset()
+
+    def reset(self) -> None:
+        self.outputs: list[Tensor] = []
+        self.targets: list[Tensor] = []
+
+    def update(self, outputs: Tensor, targets: Tensor) -> None:
+        self.outputs.append(outputs)
+        self.targets.append(targets)
+
+    def compute(self) -> Any:
+        return f1_score(torch.cat(self.targets), torch.cat(self.outputs).argmax(1), average="macro")
+
+
+class Gives(MacroF1):
+    """Returns a given result."""
+
+    def __init__(self, result: Any) -> None:
+        super().__init__()
+        self.result = result
+
+    def compute(self) -> Any:
+        if isinstance(self.result, Exception):
+            raise self.result
+        return self.result
+
+
+def of_digits(metrics: dict[str, Any], **options: Any) -> Trainer:
+    """A perceptron on the digits, evaluated in batches of 200, 200 and 199."""
+    torch.manual_seed(0)
+    train, held_out = make_loaders(Digits("train"), Digits("eval"), batch_size=64, eval_batch_size=200)
+    model = MLP(hidden=[16])
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    options = {"max_duration": "2ep", "device": "cpu", "progress": "none", **options}
+    return Trainer(model, train, held_out, optimizer, metrics=metrics, **options)
+
+
+def held_out_outputs(trainer: Trainer) -> tuple[Tensor, Tensor]:
+    inputs, targets = Digits("eval").tensors
+    with torch.no_grad():
+        return trainer.model.eval()(inputs), targets
+
+
+def test_object_is_reset_and_gets_every_batch_of_an_evaluation(tmp_path: Path) -> None:
+    checkpoint = {"best": "eval/f1", "interval": None}
+    trainer = of_digits({"f1": MacroF1()}, run_dir=tmp_path, objective="eval/f1", checkpoint=checkpoint)
+    result = trainer.fit()
+    outputs, targets = held_out_outputs(trainer)
+    expected = f1_score(targets, outputs.argmax(1), average="macro")
+    assert result.metrics["eval/f1"] == expected
+    means = [f1_score(t, o.argmax(1), average="macro") for o, t in zip(outputs.split(200), targets.split(200))]  # noqa: B905
+    assert abs(expected - sum(means) / 3) > 1e-4  # so the result is not the mean over batches
+    assert len(result.evaluations) == 2
+    assert CheckpointStore(tmp_path / "checkpoints", best_mode="max").best() is not None
+    assert trainer.evaluate()["eval/f1"] == expected
+
+
+@pytest.mark.extra("torchmetrics")
+def test_torchmetrics_agrees_with_scikit_learn() -> None:
+    import torchmetrics
+
+    options: dict[str, Any] = {"task": "multiclass", "num_classes": 10, "average": "macro"}
+    both = {"f1": torchmetrics.F1Score(**options), "auc": torchmetrics.AUROC(**options)}
+    metrics = {"f1": torchmetrics.F1Score(**options), "both": torchmetrics.MetricCollection(both)}
+    trainer = of_digits(metrics, objective="eval/both/auc")
+    result = trainer.fit()
+    outputs, targets = held_out_outputs(trainer)
+    f1 = f1_score(targets, outputs.argmax(1), average="macro")
+    auc = roc_auc_score(targets, outputs.double().softmax(1), average="macro", multi_class="ovr")
+    expected = {"eval/f1": f1, "eval/both/f1": f1, "eval/both/auc": auc}
+    assert {name: result.metrics[name] for name in expected} == pytest.approx(expected, abs=1e-6)
+
+
+class Perplexity:
+    """Perplexity of logits [N, L, C] and targets [N, L], without the targets -100."""
+
+    def __init__(self) -> None:
+        self.nats: list[Tensor] = []
+
+    def reset(self) -> None:
+        self.nats = []
+
+    def update(self, logits: Tensor, targets: Tensor) -> None:
+        nats = F.cross_entropy(logits.flatten(0, 1), targets.flatten(), reduction="none")
+        self.nats.append(nats[targets.flatten() != -100])
+
+    def compute(self) -> Tensor:
+        return torch.cat(self.nats).mean().exp()
+
+
+class Letters(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed = nn.Embedding(7, 7)
+
+    def forward(self, input_ids: Tensor, labels: Tensor | None = None) -> Any:
+        logits = self.embed(input_ids)
+        return logits if labels is None else {"logits": logits}
+
+
+@pytest.mark.parametrize("is_mapping", [False, True])
+@pytest.mark.parametrize("kind", ["own", pytest.param("torchmetrics", marks=pytest.mark.extra("torchmetrics"))])
+def test_perplexity_is_two_to_the_bits_of_a_token(kind: str, is_mapping: bool) -> None:
+    """Bits are a mean over all tokens, so 2 to their power is the perplexity, although the batches differ in length."""
+    own: Any = Perplexity()
+    if kind == "torchmetrics":
+        from torchmetrics.text import Perplexity as Torchmetrics
+
+        own = Torchmetrics(ignore_index=-100)
+    torch.manual_seed(0)
+    batches: list[Any] = []
+    for length in (4, 2):
+        tokens = torch.randint(7, (4, length))
+        labels = tokens.clone()
+        labels[0, -1] = -100
+        batches.append({"input_ids": tokens, "labels": labels} if is_mapping else (tokens, labels))
+    task = Task(Letters(), next_token_loss, {"perplexity": own, "bits": bits_per_byte}, CPU)
+    found = task.evaluate(batches)
+    assert found["eval/perplexity"] == pytest.approx(2 ** found["eval/bits"], rel=1e-5)
+    assert list(found) == ["eval/perplexity", "eval/bits", "eval/loss"]
+
+
+@pytest.mark.parametrize(
+    ("result", "got"),
+    [
+        (torch.ones(3), "float32 [3]"),
+        ([1.0, 2.0], "(float, float)"),
+        ("high", "str"),
+        (None, "NoneType"),
+        ({}, "{}"),
+        ({"a": torch.ones(2)}, "{a: float32 [2]}"),
+        ({"a": {"b": 1.0}}, "{a: {b: float}}"),
+        ({1: 1.0}, "{1: float}"),
+    ],
+)
+def test_result_that_is_not_numbers_is_refused_before_the_first_step(result: Any, got: str) -> None:
+    trainer = of_digits({"f1": Gives(result)})
+    with pytest.raises(InputError) as caught:
+        trainer.fit()
+    assert str(caught.value).startswith("metrics.f1='Gives': compute() must return one number, or a mapping of names")
+    assert f"(got {got})" in str(caught.value)
+    assert trainer.state.timestamp.batches == 0
+
+
+def test_mapping_of_numbers_becomes_several_metrics() -> None:
+    found = of_digits({"f1": Gives({"macro": torch.tensor([0.5]), "micro": 1})}, objective="eval/f1/macro").evaluate()
+    assert (found["eval/f1/macro"], found["eval/f1/micro"]) == (0.5, 1.0)
+    with pytest.raises(InputError, match=r"^metrics\.f1/a='eval/f1/a': is also the name of another metric"):
+        of_digits({"f1": Gives({"a": 1.0}), "f1/a": Gives(1.0)}).evaluate()
+
+
+@pytest.mark.parametrize("setting", [{"objective": "eval/f1/other"}, {"checkpoint": {"best": "eval/f1/other"}}])
+def test_setting_that_names_a_missing_part_is_refused_before_the_first_step(setting: dict[str, Any]) -> None:
+    trainer = of_digits({"f1": Gives({"macro": 0.5})}, **setting)
+    field = "objective" if "objective" in setting else "checkpoint.best"
+    with pytest.raises(InputError) as caught:
+        trainer.fit()
+    rule = "must be a metric of the run; use eval/f1/macro or eval/loss"
+    assert str(caught.value) == f"{field}='eval/f1/other': {rule}"
+    assert trainer.state.timestamp.batches == 0
+
+
+def test_function_has_no_parts() -> None:
+    with pytest.raises(InputError, match=r"^objective='eval/zero/a': must be a metric of the run"):
+        of_digits({"zero": lambda outputs, targets: 0.0}, objective="eval/zero/a")
+
+
+class Late(Gives):
+    """Needs two batches."""
+
+    def compute(self) -> Any:
+        if len(self.outputs) < 2:
+            raise self.result
+        return 1.0
+
+
+def test_object_that_needs_more_than_one_batch_is_not_refused() -> None:
+    assert of_digits({"r2": Late(ValueError("needs at least two batches"))}).fit().metrics["eval/r2"] == 1.0
+
+
+@pytest.mark.parametrize("error", [AttributeError("no such thing"), TypeError("not that"), KeyError("x")])
+def test_broken_compute_is_refused_before_the_first_step(error: Exception) -> None:
+    trainer = of_digits({"r2": Gives(error)})
+    with pytest.raises(UserCodeError, match=r"^metrics\.r2 \(Gives\): .*; remove it by trainer\.metrics\.r2=null"):
+        trainer.fit()
+    assert trainer.state.timestamp.batches == 0
+
+
+def test_compute_that_always_fails_is_reported_by_the_first_evaluation() -> None:
+    trainer = of_digits({"r2": Gives(ValueError("never"))})
+    with pytest.raises(UserCodeError, match=r"^metrics\.r2 \(Gives\): ValueError: never"):
+        trainer.fit()
+
+
+def test_broken_update_names_metric_and_batch() -> None:
+    class Wrong(MacroF1):
+        def update(self, outputs: Tensor, targets: Tensor) -> None:
+            raise ValueError("wrong shapes")
+
+    with pytest.raises(UserCodeError, match=r"^metrics\.f1 \(.*Wrong\): ValueError: wrong shapes .*first batch of"):
+        of_digits({"f1": Wrong()}).fit()
+
+
+def test_object_moves_to_the_device() -> None:
+    class Moves(MacroF1):
+        at: Any = None
+
+        def to(self, device: torch.device) -> None:
+            self.at = device
+
+    metric = Moves()
+    Task(nn.Linear(4, 3), None, {"f1": metric}, torch.device("meta"))
+    assert metric.at == torch.device("meta")
+
+
+SHARED = MacroF1()
+
+
+@pytest.mark.parametrize(
+    ("metrics", "message"),
+    [
+        ({"f1": MacroF1}, "metrics.f1='MacroF1': must be an object, not its class"),
+        ({"f1": functools.partial(MacroF1)}, "metrics.f1='MacroF1': must be an object, not its class"),
+        ({"a": SHARED, "b": SHARED}, "metrics.b='MacroF1': must be a separate object, because metrics.a accumulates"),
+        ({"f1": 3}, "metrics.f1=3: must be a function of (outputs, targets), or an object with update, compute"),
+    ],
+)
+def test_wrong_metric_is_refused(metrics: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError) as caught:
+        of_digits(metrics)
+    assert str(caught.value).startswith(message)
+
+
+def test_metric_of_nothing_is_nan() -> None:
+    """A result that is not finite is recorded as a function's is."""
+    assert math.isnan(of_digits({"f1": Gives(math.nan)}).evaluate()["eval/f1"])

@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import distributed_ends as ends
 import pytest
+import torch
+from checkout import REPO
 from process_pairs import Pairs
+from warm import warm
+
+from ssr_hydra.trainer import RunResult
+
+# Standalone: at a port that is free, which an older torchrun does not look for. It looks after its processes once a
+# second: the one that is left has mostly ended by itself when torchrun would end it.
+TORCHRUN = "-m torch.distributed.run --standalone --nproc-per-node=2 --monitor-interval=1".split()
 
 
 @pytest.mark.parametrize(("parallel", "kills"), [("ddp", 10), ("fsdp", 4)])
@@ -14,3 +24,34 @@ def test_a_run_survives_kills_of_its_processes_to_the_bit(
     pairs: Pairs, tmp_path: Path, parallel: str, kills: int
 ) -> None:
     ends.check_kills(pairs, tmp_path, parallel, kills)
+
+
+def test_torchrun_starts_again_what_was_killed(pairs: Pairs, tmp_path: Path) -> None:
+    # The real launcher, at both ends: what it tells its processes, and what it does when one of them is gone.
+    arguments = [
+        str(REPO / "train.py"),
+        "trainer.progress=plain",
+        "trainer.device=cpu",
+        "trainer.threads=1",
+        "ssr=0.2",
+        "checkpoint.interval=5ba",
+        "trainer.log_interval=1ba",
+    ]
+    runs = [tmp_path / "whole", tmp_path / "run"]
+    pairs.run(ends.app, arguments=[*arguments[1:], f"hydra.run.dir={runs[0]}"])
+    killer = ["+callbacks.killer._target_=distributed_ends.KillOnce", "trust=[distributed_ends]"]
+    again = warm.run(
+        *TORCHRUN, "--max-restarts=1", *arguments, *killer, f"hydra.run.dir={runs[1]}", cwd=tmp_path,
+        env={"KILLED": str(tmp_path / "killed")},
+    )  # fmt: skip
+    assert again.returncode == 0, again.stderr
+    assert (tmp_path / "killed").exists()
+    # Either rank 0 notices the loss first, or torchrun looks first and sends it SIGTERM: the log says which.
+    assert re.search("LostProcessError: another process|terminated by SIGTERM", (runs[1] / "train.log").read_text())
+    assert "resumed from " in again.stdout
+    assert "Traceback" not in again.stderr  # neither ours nor torchrun's: the run was completed
+    assert RunResult.load(runs[1]).resumes == 1
+    one, two = (ends.state_of(run) for run in runs)
+    assert one[0] == two[0]
+    assert one[2] == two[2]
+    assert all(torch.equal(a, b) for a, b in zip(one[1], two[1], strict=True))

@@ -21,9 +21,13 @@ def test_signals_at_random_points(tmp_path: Path) -> None:
     assert signals["SIGTERM"]["eval"] > 0
 
 
-def test_kills_while_the_last_checkpoint_and_the_record_are_written(tmp_path: Path) -> None:
-    assert scenarios("ends:3", tmp_path)["ends"]["kills"] >= 8
-
-
-def test_ctrl_c_in_a_terminal_in_training_and_in_evaluation_once_and_twice(tmp_path: Path) -> None:
-    assert scenarios("keyboard:4", tmp_path)["keyboard"]["codes"] == [130] * 4
+def test_ends_terminals_launchers_and_full_disks(tmp_path: Path) -> None:
+    found = scenarios("ends:3,keyboard:4,requeue,full_disk", tmp_path)
+    # The kills come while the last checkpoint and the record are written.
+    assert found["ends"]["kills"] >= 8
+    # ctrl-C in a terminal, once and twice: in training, and in an evaluation.
+    assert found["keyboard"]["codes"] == [130] * 4
+    # The trainer calls a job launcher's handler of SIGUSR2 after the checkpoint; the second handler exits.
+    assert found["requeue"]["codes"] == [140, 7]
+    # The error names path and bytes, and the previous checkpoint is intact.
+    assert found["full_disk"]["full"] == 3

@@ -1,4 +1,4 @@
-"""Reading the documentation's code blocks and running them; test_docs.py says which.
+"""Reading the documentation's code blocks and running them.
 
 A page is run from its first block to its last in one empty folder:
 
@@ -33,13 +33,31 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 import yaml
+from checkout import REPO
 from warm import warm
 
+PAGES = sorted([REPO / "README.md", REPO / "CONTRIBUTING.md", *(REPO / "docs").rglob("*.md")])
+MAIN_PAGES = [REPO / "README.md", *(REPO / f"docs/guide/{name}.md" for name in ("time-and-ssr", "sweeps", "studies"))]
 LANGUAGES = ("python", "bash", "yaml", "text", "json")
 _FENCE = re.compile(r"^(?P<indent> *)(?P<fence>`{3,}|~{3,})(?P<info>[^`]*)$")
 _MARKER = re.compile(r"^\s*<!--\s*(?P<key>skip|fails|overrides|compose|needs)\s*(?::\s*(?P<value>.*?))?\s*-->\s*$")
 _FILE = re.compile(r"^# (?P<path>[\w./-]+\.(?:py|yaml))\s*$")
 _COMMAND_SECONDS = 1200  # it bounds one that hangs
+
+
+def page_param(page: Path) -> object:
+    """Return the test parameter of a page, marked ``extra`` if a block needs an optional package."""
+    needs_packages = any("needs" in block.markers for block in blocks(page))
+    return pytest.param(page, id=page.relative_to(REPO).as_posix(), marks=[pytest.mark.extra] if needs_packages else [])
+
+
+def check_page(page: Path, folder: Path) -> None:
+    """Run all blocks of a page in an empty folder, from which the blocks can import modules that they wrote."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(folder))
+        runner = Runner(folder, REPO)
+        for block in blocks(page):
+            runner.run(block)
 
 
 @dataclass

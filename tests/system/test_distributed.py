@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import json
 import math
-import re
 import signal
 from pathlib import Path
 from typing import Any
@@ -16,10 +15,8 @@ import distributed_models as models
 import numpy as np
 import pytest
 import torch
-from checkout import REPO
 from process_pairs import Pairs
 from torch import nn
-from warm import warm
 
 from ssr_hydra.checkpoints import load_latest_good
 from ssr_hydra.data import make_loaders
@@ -257,9 +254,8 @@ def test_ragged_tokens_are_the_sum_of_the_masks(pairs: Pairs) -> None:
 # ---- 8: kills
 
 
-@pytest.mark.parametrize("parallel", ["ddp", "fsdp"])
-def test_a_run_survives_three_kills_of_its_processes_to_the_bit(pairs: Pairs, tmp_path: Path, parallel: str) -> None:
-    ends.check_kills(pairs, tmp_path, parallel, 3)  # tests/chaos has more
+def test_a_run_survives_two_kills_of_its_processes_to_the_bit(pairs: Pairs, tmp_path: Path) -> None:
+    ends.check_kills(pairs, tmp_path, "ddp", 2)  # tests/chaos has more, also with fsdp
 
 
 def test_a_lost_process_ends_the_run_with_a_line_and_a_record(pairs: Pairs, tmp_path: Path) -> None:
@@ -464,11 +460,8 @@ def test_configs_that_differ_between_processes_are_named_once(pairs: Pairs, tmp_
     pairs.run(ends.app, arguments=arguments)
 
 
-# ---- the app, as torchrun starts it
+# ---- the app
 
-# Standalone: at a port that is free, which an older torchrun does not look for. It looks after its processes once a
-# second: the one that is left has mostly ended by itself when torchrun would end it.
-TORCHRUN = "-m torch.distributed.run --standalone --nproc-per-node=2 --monitor-interval=1".split()
 QUICK = ["trainer.progress=plain", "trainer.device=cpu", "trainer.threads=1"]
 
 
@@ -585,26 +578,3 @@ def test_sigterm_to_all_is_one_line(pairs: Pairs, tmp_path: Path) -> None:
     assert ended.errs[1] == ""
     assert line.endswith(f"; continue with the same command and hydra.run.dir={tmp_path}")
     assert json.loads((tmp_path / "result.json").read_text())["status"] == "stopped"
-
-
-def test_torchrun_starts_again_what_was_killed(pairs: Pairs, tmp_path: Path) -> None:
-    # The real launcher, at both ends: what it tells its processes, and what it does when one of them is gone.
-    arguments = [str(REPO / "train.py"), *QUICK, "ssr=0.2", "checkpoint.interval=5ba", "trainer.log_interval=1ba"]
-    runs = [tmp_path / "whole", tmp_path / "run"]
-    pairs.run(ends.app, arguments=[*arguments[1:], f"hydra.run.dir={runs[0]}"])
-    killer = ["+callbacks.killer._target_=distributed_ends.KillOnce", "trust=[distributed_ends]"]
-    again = warm.run(
-        *TORCHRUN, "--max-restarts=1", *arguments, *killer, f"hydra.run.dir={runs[1]}", cwd=tmp_path,
-        env={"KILLED": str(tmp_path / "killed")},
-    )  # fmt: skip
-    assert again.returncode == 0, again.stderr
-    assert (tmp_path / "killed").exists()
-    # Either rank 0 notices the loss first, or torchrun looks first and sends it SIGTERM: the log says which.
-    assert re.search("LostProcessError: another process|terminated by SIGTERM", text_of(runs[1] / "train.log"))
-    assert "resumed from " in again.stdout
-    assert "Traceback" not in again.stderr  # neither ours nor torchrun's: the run was completed
-    assert RunResult.load(runs[1]).resumes == 1
-    one, two = (ends.state_of(run) for run in runs)
-    assert one[0] == two[0]
-    assert one[2] == two[2]
-    assert all(torch.equal(a, b) for a, b in zip(one[1], two[1], strict=True))

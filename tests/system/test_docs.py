@@ -1,4 +1,7 @@
-"""The documentation does what it says: code blocks and docstring examples run, links lead somewhere."""
+"""Tests of the documentation: the main pages' code blocks and the docstring examples run, links lead to files.
+
+``tests/chaos/test_docs.py`` runs the code blocks of the other pages.
+"""
 
 from __future__ import annotations
 
@@ -14,13 +17,12 @@ from pathlib import Path
 
 import pytest
 from checkout import REPO
-from doc_blocks import Block, Runner, blocks, matches, problems
+from doc_blocks import MAIN_PAGES, PAGES, Block, Runner, blocks, check_page, matches, page_param, problems
 
 import ssr_hydra
 import ssr_hydra.schedulers
 from ssr_hydra.configs import GROUPS
 
-PAGES = sorted([REPO / "README.md", REPO / "CONTRIBUTING.md", *(REPO / "docs").rglob("*.md")])
 MODULES = sorted(
     [
         "ssr_hydra",
@@ -35,21 +37,9 @@ MODULES = sorted(
 )
 
 
-def page_id(page: Path) -> str:
-    return page.relative_to(REPO).as_posix()
-
-
-def page_param(page: Path) -> object:
-    needed = any("needs" in block.markers for block in blocks(page))
-    return pytest.param(page, id=page_id(page), marks=[pytest.mark.extra] if needed else [])
-
-
-@pytest.mark.parametrize("page", [page_param(page) for page in PAGES])
-def test_every_block_runs(page: Path, in_tmp: Path, clean_hydra: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(str(in_tmp))  # a page may write a module and import it
-    runner = Runner(in_tmp, REPO)
-    for block in blocks(page):
-        runner.run(block)
+@pytest.mark.parametrize("page", [page_param(page) for page in MAIN_PAGES])
+def test_every_block_of_the_main_pages_runs(page: Path, in_tmp: Path, clean_hydra: None) -> None:
+    check_page(page, in_tmp)
 
 
 def test_every_block_is_well_formed() -> None:

@@ -38,18 +38,6 @@ def test_kills_and_each_signal_at_random_points(tmp_path: Path) -> None:
     assert [found["signals"][name]["stopped"] for name in SIGNALS] == [1, 1, 1, 1]
 
 
-def test_ends_terminals_launchers_and_full_disks(tmp_path: Path) -> None:
-    found = scenarios("ends:12,keyboard:2,requeue,full_disk", tmp_path)  # more in tests/chaos
-    # Killed while the last checkpoint and the record are written.
-    assert found["ends"]["kills"] >= 2
-    # ctrl-C in a terminal: once in training, with a checkpoint; twice in an evaluation, at once.
-    assert found["keyboard"]["codes"] == [130, 130]
-    # A job launcher's handler of SIGUSR2 is called after the checkpoint; the second one exits by itself.
-    assert found["requeue"]["codes"] == [140, 7]
-    # Path and bytes are named, and the checkpoint of before is good.
-    assert found["full_disk"]["full"] == 3
-
-
 def test_the_command_itself_is_killed(tmp_path: Path) -> None:
     """``python train.py`` with two workers, killed by the clock of this test, until it completes."""
     overrides = arguments("callbacks=[ema]", optimizer="adamw", data__num_workers=2, max_duration="8ep")

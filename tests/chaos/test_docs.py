@@ -1,0 +1,13 @@
+"""Tests that run the code blocks of the pages that ``tests/system/test_docs.py`` leaves out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from doc_blocks import MAIN_PAGES, PAGES, check_page, page_param
+
+
+@pytest.mark.parametrize("page", [page_param(page) for page in PAGES if page not in MAIN_PAGES])
+def test_every_block_of_the_other_pages_runs(page: Path, in_tmp: Path, clean_hydra: None) -> None:
+    check_page(page, in_tmp)

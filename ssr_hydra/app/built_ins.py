@@ -84,7 +84,7 @@ def check_known(values: Mapping[str, Any]) -> None:
             _check_small_images(node, path)
         elif target == "ssr_hydra.models.torchvision_model":
             _check_torchvision_model(node, path)
-        package = "torchvision" if target in _NEEDS_TORCHVISION else target.partition(".")[0]
+        package = _NEEDS.get(target, target.partition(".")[0])
         if package in EXTRAS and importlib.util.find_spec(package) is None:
             raise missing_package(path, node.get("name", target), package, EXTRAS[package])
     _check_loading(values["data"])
@@ -183,11 +183,12 @@ def _is_same_path(one: object, other: object) -> bool:
 _HOME = "ssr_hydra.data."
 _ARRAYS, _FOLDERS = f"{_HOME}Arrays", f"{_HOME}ImageFolder"
 _IN_MEMORY = tuple(f"ssr_hydra.data.{name}" for name in ("Arrays", "Digits", "FakeData", "SmallImages"))
-_NEEDS_TORCHVISION = (
-    "ssr_hydra.data.SmallImages",
-    "ssr_hydra.data.ImageFolder",
-    "ssr_hydra.models.torchvision_model",
-)
+_NEEDS = {
+    "ssr_hydra.data.SmallImages": "torchvision",
+    "ssr_hydra.data.ImageFolder": "torchvision",
+    "ssr_hydra.models.torchvision_model": "torchvision",
+    "ssr_hydra.models.timm_model": "timm",
+}
 
 
 def _nodes(node: Any, path: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
@@ -346,6 +347,7 @@ TAKES = {
     "ssr_hydra.models.MLP": ("in_features",),
     "ssr_hydra.models.ViT": ("in_channels", "image_size"),
     "ssr_hydra.models.torchvision_model": ("in_channels",),
+    "ssr_hydra.models.timm_model": ("in_channels",),
 }
 """A mapping from the target of a built-in model to the names of its arguments that must match the data."""
 

@@ -15,7 +15,9 @@ __all__ = ["check_language"]
 _TEXTS: dict[str, Any] = {config._target_: config for config in (StdlibBytesConfig, StdlibDocumentsConfig)}
 _IMAGES = tuple(f"ssr_hydra.data.{name}" for name in ("Digits", "FakeData", "ImageFolder", "SmallImages"))
 _TEXT_MODELS = ("ssr_hydra.models.ByteMLP", "ssr_hydra.models.ByteTransformer")
-_IMAGE_MODELS = tuple(f"ssr_hydra.models.{name}" for name in ("ConvNet", "MLP", "ViT", "torchvision_model"))
+_IMAGE_MODELS = tuple(
+    f"ssr_hydra.models.{name}" for name in ("ConvNet", "MLP", "ViT", "timm_model", "torchvision_model")
+)
 _TEXT_FUNCTIONS = ("ssr_hydra.models.next_token_loss", "ssr_hydra.models.bits_per_byte")
 _IMAGE_FUNCTIONS = ("torch.nn.CrossEntropyLoss", "ssr_hydra.trainer.accuracy")
 _BYTES = 256

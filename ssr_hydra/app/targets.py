@@ -86,7 +86,7 @@ def _registered() -> frozenset[str]:
 REGISTERED = _registered()
 """The names that a config may use without ``trust``."""
 
-EXTRAS = {"torchvision": "vision", "torchmetrics": "metrics"}
+EXTRAS = {"torchvision": "vision", "torchmetrics": "metrics", "timm": "timm"}
 """The optional packages that have registered names, and the extras that install them."""
 
 _KEYS = frozenset({"_target_", "_args_", "_partial_", "_recursive_", "_convert_"})

@@ -19,6 +19,7 @@ __all__ = [
     "RandomCropFlipConfig",
     "SmallImagesConfig",
     "SmallImagesDataConfig",
+    "TimmModelConfig",
     "TorchvisionModelConfig",
 ]
 
@@ -65,6 +66,18 @@ class TorchvisionModelConfig:
     weights: str | None = None
     options: dict[str, Any] = field(default_factory=dict)
     _target_: str = field(default="ssr_hydra.models.torchvision_model", init=False)
+
+
+@dataclass
+class TimmModelConfig:
+    """``model=timm`` with the setting ``name``."""
+
+    name: str = MISSING
+    num_classes: int = 1000
+    in_channels: int = 3
+    weights: str | None = None
+    options: dict[str, Any] = field(default_factory=dict)
+    _target_: str = field(default="ssr_hydra.models.timm_model", init=False)
 
 
 @dataclass
@@ -164,6 +177,7 @@ _MODELS = "resnet18 resnet34 resnet50 mobilenet_v3_small efficientnet_b0 convnex
 
 VISION_MODELS: dict[str, Any] = {
     "torchvision": TorchvisionModelConfig,
+    "timm": TimmModelConfig,
     **{name: TorchvisionModelConfig(name=name) for name in _MODELS.split()},
 }
 """Choices of the group ``model``."""

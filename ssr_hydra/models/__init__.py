@@ -1,9 +1,10 @@
-"""Models of the built-in tasks: small nets, transformers for images and for bytes, and torchvision's models."""
+"""Models of the built-in tasks: small nets, transformers for images and for bytes, torchvision's and timm's models."""
 
 from ssr_hydra.models.language import ByteMLP, ByteTransformer
 from ssr_hydra.models.nets import MLP, ConvNet
 from ssr_hydra.models.next_token import bits_per_byte, next_token_loss
 from ssr_hydra.models.vision import torchvision_model
+from ssr_hydra.models.vision_timm import timm_model
 from ssr_hydra.models.vit import ViT
 
 __all__ = [
@@ -14,5 +15,6 @@ __all__ = [
     "ViT",
     "bits_per_byte",
     "next_token_loss",
+    "timm_model",
     "torchvision_model",
 ]

@@ -19,7 +19,7 @@ from torch import nn
 from ssr_hydra.errors import InputError, RunError, missing_package
 from ssr_hydra.settings.base import count, did_you_mean
 
-__all__ = ["torchvision_model"]
+__all__ = ["sha256_of", "torchvision_model"]
 
 # Starts of the names of models whose stem can be replaced. The stem is a strided first convolution, and in some models
 # a pooling.
@@ -134,13 +134,14 @@ def _verified(choices: Any, name: str, wanted: str) -> Any:
                 f"cannot download the weights {wanted} of {name} from {url} ({reason}); "
                 f"without a network put the file at {file}, or set weights=null"
             ) from error
-    found = _sha256(file)
+    found = sha256_of(file)
     if not found.startswith(digest):
         raise RunError(f"{file} does not match the hash in its name: its SHA-256 starts with {found[:8]}; delete it")
     return known[wanted]
 
 
-def _sha256(file: Path) -> str:
+def sha256_of(file: Path) -> str:
+    """Return the SHA-256 of a file as text."""
     digest = hashlib.sha256()
     with file.open("rb") as stream:
         while chunk := stream.read(2**20):

@@ -78,6 +78,7 @@ PRESETS = {
     "torch_plateau": {"mode": "auto"},
     "product": {"factors": {}},
     "sequence": {"phases": {}},
+    "timm": {"name": "???"},
     "torchvision": {"name": "???"},
 }
 CLASSES = [

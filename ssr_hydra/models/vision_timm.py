@@ -1,0 +1,108 @@
+"""timm's models, for any number of classes and channels."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from torch import nn
+
+from ssr_hydra.errors import InputError, RunError, missing_package
+from ssr_hydra.models.vision import sha256_of
+from ssr_hydra.settings.base import count, did_you_mean
+
+__all__ = ["timm_model"]
+
+_OWNED = frozenset(
+    "cache_dir checkpoint_path exportable in_chans no_jit num_classes pretrained pretrained_cfg pretrained_cfg_overlay "
+    "scriptable".split()
+)
+
+
+def timm_model(
+    name: str,
+    num_classes: int = 1000,
+    in_channels: int = 3,
+    weights: str | None = None,
+    options: Mapping[str, Any] = MappingProxyType({}),
+) -> nn.Module:
+    """Create a model of timm that returns logits [N, num_classes].
+
+    Args:
+        name: A name from ``timm.list_models()``: ``resnet18``, ``vit_tiny_patch16_224``, ``convnext_atto`` ...
+        num_classes: Number of classes. If the pretrained weights have another number of classes, the last layer is
+            replaced by a new layer.
+        in_channels: Channels of the images. If it is not 3, timm adapts the first convolution.
+        weights: Name of pretrained weights, such as ``DEFAULT`` or ``a1_in1k``; None for random weights. The weights
+            are downloaded once from the Hugging Face Hub into its cache (``HF_HOME``). Their SHA-256 is checked at
+            every use.
+        options: Further arguments of timm's class, such as ``drop_path_rate`` or ``img_size``.
+
+    Raises:
+        InputError: timm is not installed; or the model, the name of the weights or an option is unknown.
+        RunError: The weights cannot be downloaded, or the file does not match its SHA-256.
+
+    Example:
+        >>> import torch
+        >>> net = timm_model("resnet18", num_classes=10, in_channels=1)  # doctest: +SKIP
+        >>> net(torch.zeros(2, 1, 32, 32)).shape  # doctest: +SKIP
+        torch.Size([2, 10])
+    """
+    try:
+        import timm
+    except ModuleNotFoundError as error:
+        raise missing_package("name", name, "timm", "timm") from error
+    known = timm.list_models()
+    if name not in known:
+        fix = did_you_mean(str(name), known)
+        stem, _, tag = str(name).partition(".")
+        if tag and stem in known:
+            fix = f"write name={stem} weights={tag}"
+        raise InputError("name", name, "is not a model of timm", fix)
+    count(num_classes, "num_classes")
+    count(in_channels, "in_channels")
+    if owned := options.keys() & _OWNED:
+        raise InputError(f"options.{min(owned)}", options[min(owned)], "cannot be set here", "leave it out")
+    settings: dict[str, Any] = {"num_classes": num_classes, "in_chans": in_channels, **options}
+    if weights is not None:
+        config = _config_of(timm, name, weights)
+        overlay = {"file": str(_verified(config.hf_hub_id, name, weights)), "hf_hub_id": None}
+        settings |= {"pretrained": True, "pretrained_cfg": config.tag, "pretrained_cfg_overlay": overlay}
+    try:
+        model: nn.Module = timm.create_model(name, **settings)
+    except (AssertionError, RuntimeError, TypeError, ValueError) as error:
+        rule = " ".join(str(error).split()) or type(error).__name__
+        raise InputError("options", dict(options), rule, "see the arguments of timm's class") from error
+    return model
+
+
+def _config_of(timm: Any, name: str, weights: str) -> Any:
+    """Return timm's description of the named weights. ``DEFAULT`` means timm's default for this model."""
+    tags = [tag.partition(".")[2] for tag in timm.list_pretrained(f"{name}.*")]
+    if weights != "DEFAULT" and weights not in tags:
+        fix = f"choose {' or '.join(['DEFAULT', *tags])}" if tags else "set weights=null"
+        raise InputError("weights", weights, f"is not among the weights of {name}", fix)
+    config = timm.get_pretrained_cfg(name if weights == "DEFAULT" else f"{name}.{weights}")
+    if config is None or not config.hf_hub_id:
+        raise InputError("weights", weights, f"timm has no weights of {name} on the Hub", "set weights=null")
+    return config
+
+
+def _verified(repository: str, name: str, weights: str) -> Path:
+    """Download the file of the weights, and verify it. The Hub's cache names the content of a file by its SHA-256."""
+    from huggingface_hub import hf_hub_download
+
+    try:
+        file = Path(hf_hub_download(repository, "model.safetensors"))  # a link to a file that is named by its SHA-256
+    except Exception as error:  # errors of several libraries, for a network or a file that is not available
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise RunError(
+            f"cannot download the weights {weights} of {name} from the Hugging Face Hub ({reason[:300]}); "
+            f"without a network copy the Hub's cache (HF_HOME), or set weights=null"
+        ) from error
+    found = sha256_of(file)
+    if found != (target := file.resolve()).name:
+        raise RunError(f"{target} does not match the hash in its name: its SHA-256 starts with {found[:8]}; delete it")
+    return file

@@ -1,0 +1,129 @@
+from __future__ import annotations
+
+import hashlib
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from omegaconf import DictConfig
+
+from ssr_hydra.app.check import check
+from ssr_hydra.errors import InputError, RunError
+from ssr_hydra.models import timm_model
+
+TIMM = pytest.mark.extra("timm")
+
+
+@TIMM
+@pytest.mark.parametrize("name", ["resnet18", "convnext_atto", "efficientnet_b0"])
+def test_model_gives_logits_for_any_classes_and_channels(name: str) -> None:
+    net = timm_model(name, num_classes=7, in_channels=5)
+    assert net(torch.zeros(2, 5, 32, 32)).shape == (2, 7)
+
+
+@TIMM
+def test_options_reach_timm() -> None:
+    net = timm_model("vit_tiny_patch16_224", num_classes=4, options={"img_size": 32, "depth": 2})
+    assert net(torch.zeros(2, 3, 32, 32)).shape == (2, 4)
+    assert len(net.blocks) == 2  # type: ignore[arg-type]
+
+
+@TIMM
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"name": "resnet_18"}, "name='resnet_18': is not a model of timm; did you mean resnet18?"),
+        ({"name": "hf-hub:someone/else"}, "name='hf-hub:someone/else': is not a model of timm"),
+        ({"name": "resnet18.a1_in1k"}, "name='resnet18.a1_in1k': is not a model of timm; write name=resnet18 weights="),
+        ({"name": "resnet18", "num_classes": 0}, "num_classes=0: must be"),
+        ({"name": "resnet18", "options": {"foo": 1}}, "options={'foo': 1}: "),
+        ({"name": "resnet18", "options": {"checkpoint_path": "x"}}, "options.checkpoint_path='x': cannot be set here"),
+        (
+            {"name": "resnet18", "weights": "A1"},
+            "weights='A1': is not among the weights of resnet18; choose DEFAULT or",
+        ),
+        ({"name": "resnet10t_dw", "weights": "DEFAULT"}, "name='resnet10t_dw': is not a model"),
+    ],
+)
+def test_wrong_argument_is_refused(arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError) as caught:
+        timm_model(**arguments)
+    assert str(caught.value).startswith(message)
+
+
+@TIMM
+@pytest.mark.extra("safetensors", "huggingface_hub")
+def test_pretrained_weights_are_verified_and_adapted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import huggingface_hub
+    from safetensors.torch import save_file
+
+    torch.manual_seed(3)
+    own = timm_model("resnet18")
+    saved = tmp_path / "saved"
+    save_file(own.state_dict(), str(saved))
+    blob = tmp_path / hashlib.sha256(saved.read_bytes()).hexdigest()
+    saved.rename(blob)
+    link = tmp_path / "model.safetensors"
+    link.symlink_to(blob)
+    asked: list[Any] = []
+
+    def download(*arguments: Any) -> str:
+        asked.append(arguments)
+        return str(link)
+
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", download)
+    net = timm_model("resnet18", num_classes=3, in_channels=1, weights="DEFAULT")
+    assert asked == [("timm/resnet18.a1_in1k", "model.safetensors")]
+    assert torch.equal(net.layer4[1].conv2.weight, own.layer4[1].conv2.weight)  # type: ignore[index, union-attr]
+    # timm sums the weights of the three colours for grey images.
+    torch.testing.assert_close(net.conv1.weight, own.conv1.weight.sum(1, keepdim=True))  # type: ignore[union-attr, operator]
+    assert net.fc.weight.shape == (3, 512)  # type: ignore[union-attr]
+    torch.manual_seed(4)
+    assert torch.equal(timm_model("resnet18", weights="a1_in1k").fc.weight, own.fc.weight)  # type: ignore[union-attr, arg-type]
+
+    with blob.open("r+b") as file:
+        file.seek(-1, 2)
+        file.write(b"\x01")
+    with pytest.raises(RunError, match="does not match the hash in its name"):
+        timm_model("resnet18", weights="DEFAULT")
+
+
+@TIMM
+@pytest.mark.extra("huggingface_hub")
+def test_weights_that_cannot_be_downloaded_are_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    import huggingface_hub
+
+    def download(*arguments: Any) -> str:
+        raise OSError("no network\nat all")
+
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", download)
+    with pytest.raises(RunError) as caught:
+        timm_model("resnet18", weights="DEFAULT")
+    assert "cannot download the weights DEFAULT of resnet18 from the Hugging Face Hub (no network at all)" in str(
+        caught.value
+    )
+
+
+def test_without_timm_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "timm", None)
+    with pytest.raises(InputError, match=r'needs timm, which is not installed; pip install "ssr-hydra\[timm\]"'):
+        timm_model("resnet18")
+
+
+def test_config_is_checked_without_timm(composed: Callable[..., DictConfig], monkeypatch: pytest.MonkeyPatch) -> None:
+    import ssr_hydra.app.built_ins as module
+
+    monkeypatch.setattr(module.importlib.util, "find_spec", lambda name: None)  # type: ignore[attr-defined]
+    own = ("model=timm", "model.name=resnet18")
+    with pytest.raises(InputError, match=r'^model=.resnet18.: needs timm.*pip install "ssr-hydra\[timm\]"'):
+        check(composed("data=fake", *own))
+    monkeypatch.setattr(module.importlib.util, "find_spec", lambda name: object())  # type: ignore[attr-defined]
+    with pytest.raises(InputError, match=r"^model\.in_channels=3: an image of the data is 1 x 8 x 8; set"):
+        check(composed(*own))
+    with pytest.raises(InputError, match=r"^model\.num_classes=5: the data has 10 classes"):
+        check(composed("data=fake", *own, "model.num_classes=5"))
+    with pytest.raises(InputError, match=r"^model\._target_=.*classifies images, and the data is text"):
+        check(composed("experiment=byte_lm", *own))

@@ -22,6 +22,7 @@ from ssr_hydra.app.typed_command import quoted
 from ssr_hydra.configs import GROUPS
 from ssr_hydra.errors import InputError, missing_package
 from ssr_hydra.settings.base import did_you_mean
+from ssr_hydra.sweeps.combinations import ZIP_EXAMPLE
 from ssr_hydra.sweeps.launchers.traits import TRAITS
 
 __all__ = ["explain", "overlay_error"]
@@ -230,6 +231,8 @@ def _of_hydra(error: BaseException, overrides: Sequence[str], choices: Callable[
         return InputError(key, None, "a group is given the name of a choice", f"to leave it out, say ~{key}")
     if isinstance(error, OverrideParseException):
         key, equals, value = error.override.partition("=")
+        if "," in key or "zip(" in error.override:
+            return InputError("overrides", error.override, "cannot be read", f"to pair values, write {ZIP_EXAMPLE}")
         is_text = value and value[0] not in "[{('\"" and value.count("${") == value.count("$")
         if equals and key.strip("+~") and is_text and "," not in value:
             rule = "holds characters that are read only in quotes"

@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
-from hydra.core.override_parser.types import Override
+from hydra.core.override_parser.types import Override, ValueType
 from hydra.types import RunMode
 from omegaconf import MISSING, DictConfig, OmegaConf, open_dict, read_write
 
@@ -31,11 +31,12 @@ from ssr_hydra.app.resuming import check_folder
 from ssr_hydra.app.sharing import candidate
 from ssr_hydra.app.targets import check_there, trust_of
 from ssr_hydra.app.typed_command import STUDY_NAME, quoted
+from ssr_hydra.configs import APP_KEYS
 from ssr_hydra.errors import InputError
 from ssr_hydra.files import check_folder_name, check_length
 from ssr_hydra.settings.base import count, did_you_mean
 from ssr_hydra.settings.resume import AUTO, ResumeSettings
-from ssr_hydra.sweeps.combinations import PLANNED, PlannedSweep, check_job_count, combinations
+from ssr_hydra.sweeps.combinations import PLANNED, PlannedSweep, check_job_count, combinations, product_of, zips_of
 from ssr_hydra.sweeps.job_status import describe
 from ssr_hydra.sweeps.launchers.resources import jobs_at_once
 from ssr_hydra.sweeps.launchers.traits import TRAITS, traits_of
@@ -43,8 +44,9 @@ from ssr_hydra.sweeps.pending import holds_a_run, pending_name
 from ssr_hydra.sweeps.sharing.plan import ENDS, KEEPS
 from ssr_hydra.trainer.processes import ALONE, Processes, RankAndSize
 
-__all__ = ["CheckedCommand", "JobComposer", "checked", "preflight", "refuse_sweep"]
+__all__ = ["CheckedCommand", "JobComposer", "checked", "preflight", "refuse_sweep", "sweep_axes"]
 
+_ZIP = "zip"
 _SWEEPER = "hydra_plugins.ssr_hydra.StudySweeper"
 
 
@@ -145,7 +147,7 @@ def _run(composer: Composer, cfg: DictConfig, processes: Processes) -> CheckedCo
         if line.is_typed(group):
             rule = "starts the jobs of a sweep, and this is a single run"
             raise InputError(group, cfg.hydra.runtime.choices.get(group), rule, "add -m, or leave it out")
-    for key in ("study", "study_code", "study_report", "plan", "workers", "share", "share_keep"):
+    for key in ("study", "study_code", "study_report", "plan", "workers", "share", "share_keep", "zip"):
         if line.is_typed(key):
             raise InputError(key, line.typed(key), "is of a sweep, and this is a single run", "add -m")
     _check_lengths(cfg)
@@ -222,17 +224,18 @@ def _sweep(composer: Composer, master: DictConfig, parsed: Sequence[Override]) -
     shares = _check_share(master)
     if str(OmegaConf.select(master, "hydra.sweeper._target_")) == _SWEEPER:
         params = OmegaConf.to_container(master.hydra.sweeper, resolve=False).get("params") or {}  # type: ignore[union-attr]
-        given = composer.parse([f"{key}={value}" for key, value in params.items()])
-        given += [each for each in parsed if not each.is_hydra_override()]
         swept = {each.get_key_element(): each.get_value_string() for each in parsed if each.is_sweep_override()}
-        check_parameters({**params, **swept})
-        sweep.swept = frozenset(swept) | {str(key) for key in params}
-        check_job_count(given)
+        swept = {key: value for key, value in {**params, **swept}.items() if key != _ZIP}
+        check_parameters(swept)
+        sweep.swept = frozenset(map(str, swept))
+        given, zips = sweep_axes(composer, master, parsed, params)
+        check_job_count(given, zips)
+        sweep.product = product_of(given, zips)
         hydra_overrides = [each for each in parsed if each.is_hydra_override()]
         jobs = JobComposer(composer, hydra_overrides, given, None if params else master)
         sweep.keep, sweep.workers = str(master.share_keep) if shares else None, _workers(master)
         sweep.describe = partial(candidate, trust=sweep.trust)
-        for overrides in combinations(given):
+        for overrides in combinations(given, zips):
             values = check(jobs.compose(overrides), sweep.trust)
             sweep.jobs.append((overrides, describe(values)))
             if shares or master.get("plan"):
@@ -242,6 +245,9 @@ def _sweep(composer: Composer, master: DictConfig, parsed: Sequence[Override]) -
                 job = composer.compose([*jobs.hydra_overrides, *overrides])
                 OmegaConf.copy_cache(from_config=master, to_config=job)  # of ${now:...}
                 _check_shared(folder, job)
+    elif line.is_typed(_ZIP) or master.get(_ZIP) is not None:
+        fix = "leave out hydra/sweeper, or zip"
+        raise InputError(_ZIP, line.typed(_ZIP) or master.zip, "works only with hydra/sweeper=study", fix)
     if master.hydra.output_subdir is not None and Path(folder).is_dir():  # its jobs may have folders that hold runs
         sweep.pending = pending_name(str(master.hydra.output_subdir))
     argv = [*_overrides(composer, "hydra.sweep.dir"), "hydra.mode=MULTIRUN", f"hydra.sweep.dir={quoted(folder)}"]
@@ -249,6 +255,45 @@ def _sweep(composer: Composer, master: DictConfig, parsed: Sequence[Override]) -
     return CheckedCommand(
         [*composer.line.main_config, *argv], place, _missing(place), sweep=sweep, is_plan=bool(master.get("plan"))
     )
+
+
+def sweep_axes(
+    composer: Composer, master: DictConfig, parsed: Sequence[Override], params: Mapping[str, Any]
+) -> tuple[list[Override], tuple[tuple[str, ...], ...]]:
+    """Return the overrides of a sweep without ``zip``, and the keys of each zip.
+
+    Args:
+        composer: Parses overrides.
+        master: The config that was composed without the sweeps.
+        parsed: The overrides on the command line.
+        params: The ``hydra.sweeper.params`` of the config.
+
+    Raises:
+        InputError: ``zip`` is not a list of keys whose values can be paired.
+    """
+    in_file = composer.parse([f"{key}={value}" for key, value in params.items()])
+    typed = [each for each in parsed if not each.is_hydra_override()]
+    axes = [each for each in (*in_file, *typed) if each.key_or_group != _ZIP]
+    stated = [each for each in (*in_file, *typed) if each.key_or_group == _ZIP and not each.is_delete()]
+    text = value = OmegaConf.to_container(master, resolve=False).get(_ZIP)  # type: ignore[union-attr]
+    if stated:
+        text, value = stated[-1].get_value_string(), _value_of(composer, stated[-1])
+        if sum(each.key_or_group == _ZIP for each in typed) > 1:
+            raise InputError(_ZIP, text, "must be given once", "for several zips, write 'zip=[a,b],[c,d]'")
+    elif isinstance(value, str):
+        value = [name.strip() for name in value.split(",")]
+    keys = {each.get_key_element() for each in typed}
+    effective = [*typed, *(each for each in in_file if each.get_key_element() not in keys)]
+    return axes, zips_of(value, [each for each in effective if each.key_or_group not in APP_KEYS], text)
+
+
+def _value_of(composer: Composer, override: Override) -> Any:
+    """Return the value of an override. Choices such as ``zip=ssr,optimizer.lr`` are a list."""
+    if override.value_type in (ValueType.SIMPLE_CHOICE_SWEEP, ValueType.CHOICE_SWEEP):
+        return [
+            each.value() for each in composer.parse([f"{_ZIP}={text}" for text in override.sweep_string_iterator()])
+        ]
+    return override.get_value_string() if override.is_sweep_override() else override.value()
 
 
 def _text_of(cfg: DictConfig, key: str) -> str:

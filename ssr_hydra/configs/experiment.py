@@ -126,6 +126,7 @@ class AppConfig(ExperimentConfig):
         share_keep: Which checkpoints of shared steps a study keeps, so that later jobs can start from them. ``ends``
             keeps the last checkpoint before the steps of each job that are not shared, ``all`` keeps also the earlier
             checkpoints, ``none`` keeps no checkpoints. The command line also accepts ``share.keep``.
+        zip: Swept keys whose values are paired instead of combined: a list of keys, or a list of such lists.
     """
 
     trust: Any = field(default_factory=list)
@@ -136,6 +137,7 @@ class AppConfig(ExperimentConfig):
     workers: int | None = None
     share: bool = False
     share_keep: str = "ends"
+    zip: Any = None
 
 
 APP_KEYS = frozenset(AppConfig.__dataclass_fields__) - frozenset(ExperimentConfig.__dataclass_fields__)

@@ -17,7 +17,7 @@ from ssr_hydra.app.check_torch import is_description
 from ssr_hydra.app.command_line import parse_command_line
 from ssr_hydra.app.compose import composing
 from ssr_hydra.app.messages import explain
-from ssr_hydra.app.preflight import JobComposer
+from ssr_hydra.app.preflight import JobComposer, sweep_axes
 from ssr_hydra.app.targets import as_description, instantiate, trust_of
 from ssr_hydra.errors import InputError, MissingRateError, visible, visible_lines
 from ssr_hydra.previews.result import Preview, check_count, check_lr
@@ -128,12 +128,11 @@ def _jobs(args: argparse.Namespace) -> list[_Preview]:
         trust = trust_of(master)
         is_sweep = args.multirun or master.hydra.mode == RunMode.MULTIRUN
         params = OmegaConf.to_container(master.hydra.sweeper).get("params") if is_sweep else None  # type: ignore[union-attr]
-        overrides = composer.parse([f"{key}={value}" for key, value in (params or {}).items()])
-        overrides += [each for each in parsed if not each.is_hydra_override()]
-        check_count(check_job_count(overrides))
+        overrides, zips = sweep_axes(composer, master, parsed, params or {})
+        check_count(check_job_count(overrides, zips))
         hydra_overrides = [each for each in parsed if each.is_hydra_override()]
         composed = JobComposer(composer, hydra_overrides, overrides, None if params else master)
-        jobs = list(combinations(overrides))
+        jobs = list(combinations(overrides, zips))
         varied = {
             key
             for key in (override.get_key_element() for override in overrides)

@@ -1,9 +1,14 @@
-"""List the jobs of a sweep: one for every combination of the values in its overrides."""
+"""List the jobs of a sweep: one for every combination of the values in its overrides.
+
+Keys in ``zip`` form one axis: their first values belong together, then their second values, and so on.
+"""
 
 from __future__ import annotations
 
+import difflib
 import itertools
 import math
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -16,9 +21,12 @@ from ssr_hydra.errors import InputError
 from ssr_hydra.sweeps.job_status import JobDescription
 from ssr_hydra.sweeps.sharing.candidates import Candidate
 
-__all__ = ["PLANNED", "PlannedSweep", "check_job_count", "combinations"]
+__all__ = ["PLANNED", "ZIP_EXAMPLE", "PlannedSweep", "check_job_count", "combinations", "product_of", "zips_of"]
 
 _MOST_JOBS = 10_000
+
+ZIP_EXAMPLE = "e.g. ssr=0.5,1 optimizer.lr=0.1,0.05 zip=ssr,optimizer.lr"
+"""How to pair the values of two keys, for messages."""
 
 
 @dataclass
@@ -28,6 +36,7 @@ class PlannedSweep:
     Args:
         jobs: The overrides and the description of each job.
         swept: Keys that differ between jobs.
+        product: The number of values of each axis, such as ``2 ssr x 3 seed``.
         trust: Modules whose code the jobs may run.
         command: The command that continues the sweep.
         report: Writes the report of a folder and prints its answer; None for no report.
@@ -41,6 +50,7 @@ class PlannedSweep:
 
     jobs: list[tuple[tuple[str, ...], JobDescription]] = field(default_factory=list)
     swept: frozenset[str] = frozenset()
+    product: str = ""
     trust: tuple[str, ...] = ()
     candidates: list[tuple[dict[str, Any], Candidate]] = field(default_factory=list)
     describe: Callable[[Mapping[str, Any]], Candidate] | None = None
@@ -60,11 +70,74 @@ PLANNED: list[PlannedSweep] = []
 """The sweep that is about to start in this process: at most one."""
 
 
-def check_job_count(overrides: Iterable[Override]) -> int:
+def zips_of(value: object, overrides: Sequence[Override], text: object) -> tuple[tuple[str, ...], ...]:
+    """Return the keys of each zip of a sweep.
+
+    Args:
+        value: The value of ``zip``: a list of keys, a list of such lists for several zips, or None.
+        overrides: The overrides of the sweep. The keys must be among them, and each key only once.
+        text: The value as the user wrote it, for messages.
+
+    Returns:
+        A tuple for each zip. It holds the keys as they are in the overrides, with the prefixes ``+`` and ``++``.
+
+    Raises:
+        InputError: The value is not a list of keys, or the values of these keys cannot be paired.
+
+    Example:
+        >>> from hydra.core.override_parser.overrides_parser import OverridesParser
+        >>> sweep = OverridesParser.create().parse_overrides(["ssr=0.5,1", "optimizer.lr=0.1,0.05", "seed=0,1"])
+        >>> zips_of(["ssr", "optimizer.lr"], sweep, "ssr,optimizer.lr")
+        (('ssr', 'optimizer.lr'),)
+        >>> zips_of(["ssr", "seeds"], sweep, "ssr,seeds")
+        Traceback (most recent call last):
+        ssr_hydra.errors.InputError: zip='ssr,seeds': must list keys of the sweep (got seeds); did you mean seed?
+    """
+    if value is None or value == []:
+        return ()
+    items: list[Any] = value if isinstance(value, list) else [value]
+    zips: list[list[Any]] = items if all(isinstance(each, list) for each in items) else [items]
+    by_name: dict[str, list[Override]] = {}
+    for override in overrides:
+        by_name.setdefault(_name(override.get_key_element()), []).append(override)
+    names = list(itertools.chain(*zips))
+    for name in names:
+        if not isinstance(name, str):
+            raise InputError("zip", text, f"must list keys (got {name})", ZIP_EXAMPLE)
+    for name, times in Counter(map(_name, names)).items():
+        if name not in by_name:
+            close = difflib.get_close_matches(name, by_name, n=1)
+            fix = f"did you mean {close[0]}?" if close else f"{ZIP_EXAMPLE}; zip=null pairs no values"
+            raise InputError("zip", text, f"must list keys of the sweep (got {name})", fix)
+        if times > 1 or len(by_name[name]) > 1:
+            rule = "must list a key once" if times > 1 else "must list keys that are set once"
+            raise InputError("zip", text, f"{rule} (got {name} twice)", "leave out one of the two")
+    paired = [[override for name in zipped for override in by_name[_name(name)]] for zipped in zips]
+    for zipped in paired:
+        counts = {each.get_key_element(): _count(each) for each in zipped}
+        if len(counts) < 2:
+            raise InputError("zip", text, f"must list at least two keys (got {', '.join(counts)})", ZIP_EXAMPLE)
+        if len(set(counts.values())) > 1:
+            found = ", ".join(f"{count:,} of {key}" for key, count in counts.items())
+            rule = f"must list keys with the same number of values (got {found})"
+            raise InputError("zip", text, rule, "write the same number of values for each key, or change zip")
+        for override in zipped:
+            if getattr(override.value(), "shuffle", False):
+                rule = "cannot be shuffled, because zip pairs values by their order"
+                raise InputError(override.get_key_element(), override.get_value_string(), rule, "leave out shuffle")
+    return tuple(tuple(each.get_key_element() for each in zipped) for zipped in paired)
+
+
+def _name(key: str) -> str:
+    return key.lstrip("+~")
+
+
+def check_job_count(overrides: Sequence[Override], zips: Sequence[tuple[str, ...]] = ()) -> int:
     """Refuse a sweep with too many jobs, without listing them.
 
     Args:
         overrides: The overrides of the sweep, from its file and from the command line.
+        zips: The keys of each zip.
 
     Returns:
         The number of jobs.
@@ -79,14 +152,32 @@ def check_job_count(overrides: Iterable[Override]) -> int:
         ssr_hydra.errors.InputError: seed='range(0,100000)': makes a sweep of 200,000 jobs, and the limit is 10,000; ...
     """
     counts = {item.get_key_element(): (item, _count(item)) for item in overrides}  # the last value of a key counts
-    jobs = math.prod(count for _, count in counts.values())
+    jobs = math.prod(counts[axis[0]][1] for axis in _axes(counts, zips))
     if jobs <= _MOST_JOBS:
         return int(jobs)
     largest, _ = max(counts.values(), key=lambda pair: pair[1])
     what = f"{jobs:,} jobs" if math.isfinite(jobs) else "jobs without end"
     rule = f"makes a sweep of {what}, and the limit is {_MOST_JOBS:,}"
-    fix = "sweep over fewer values, or start several sweeps"
+    fix = "sweep over fewer values, pair them with zip, or start several sweeps"
     raise InputError(largest.get_key_element(), largest.get_value_string(), rule, fix)
+
+
+def product_of(overrides: Sequence[Override], zips: Sequence[tuple[str, ...]] = ()) -> str:
+    """Return the number of values of each axis that has several, such as ``2 ssr,optimizer.lr x 3 seed``.
+
+    Args:
+        overrides: The overrides of the sweep, from its file and from the command line.
+        zips: The keys of each zip.
+    """
+    counts = {item.get_key_element(): _count(item) for item in overrides}
+    axes = [axis for axis in _axes(counts, zips) if counts[axis[0]] > 1]
+    return " x ".join(f"{counts[axis[0]]} {','.join(axis)}" for axis in axes)
+
+
+def _axes(keys: Iterable[str], zips: Sequence[tuple[str, ...]]) -> list[tuple[str, ...]]:
+    """Return the axes of the sweep: each zip, at the place of its first key, and each of the other keys."""
+    axis_of = {key: axis for axis in zips for key in axis}
+    return list(dict.fromkeys(axis_of.get(key, (key,)) for key in keys))
 
 
 def _count(override: Override) -> float:
@@ -104,15 +195,22 @@ def _count(override: Override) -> float:
     return max(0, math.ceil((Fraction(stop) - Fraction(start)) / Fraction(step)))
 
 
-def combinations(overrides: Sequence[Override]) -> Iterator[tuple[str, ...]]:
+def combinations(overrides: Sequence[Override], zips: Sequence[tuple[str, ...]] = ()) -> Iterator[tuple[str, ...]]:
     """Yield the overrides of each job; the last key varies fastest. If a key is repeated, its last values count.
+
+    Args:
+        overrides: The overrides of the sweep, from its file and from the command line.
+        zips: The keys of each zip, which vary together.
 
     Example:
         >>> from hydra.core.override_parser.overrides_parser import OverridesParser
         >>> list(combinations(OverridesParser.create().parse_overrides(["ssr=0.5,1", "seed=range(2)"])))
         [('ssr=0.5', 'seed=0'), ('ssr=0.5', 'seed=1'), ('ssr=1', 'seed=0'), ('ssr=1', 'seed=1')]
+        >>> sweep = OverridesParser.create().parse_overrides(["ssr=0.5,1", "optimizer.lr=0.1,0.05"])
+        >>> list(combinations(sweep, [("ssr", "optimizer.lr")]))
+        [('ssr=0.5', 'optimizer.lr=0.1'), ('ssr=1', 'optimizer.lr=0.05')]
     """
-    check_job_count(overrides)
+    check_job_count(overrides, zips)
     values: dict[str, list[str]] = {}
     for override in overrides:
         key = override.get_key_element()
@@ -120,4 +218,7 @@ def combinations(overrides: Sequence[Override]) -> Iterator[tuple[str, ...]]:
             values[key] = [f"{key}={value}" for value in override.sweep_string_iterator()]
         else:
             values[key] = [override.input_line or f"{key}={override.get_value_element_as_str()}"]
-    return itertools.product(*values.values())
+    axes = _axes(values, zips)
+    rows = (zip(*(values[key] for key in axis), strict=True) for axis in axes)
+    jobs = (dict(zip(itertools.chain(*axes), itertools.chain(*row), strict=True)) for row in itertools.product(*rows))
+    return (tuple(job[key] for key in values) for job in jobs)

@@ -44,7 +44,8 @@ def show_plan(folder: Path, sweep: PlannedSweep, stream: TextIO) -> None:
         lines.append(f"  {word:<9} {where:<5} {' '.join(each for each in overrides if each not in shared)}".rstrip())
     head = ", ".join(f"{count} {word}" for word, count in counts.items())
     total = len(sweep.jobs)
-    lines = [f"{total} {'job' if total == 1 else 'jobs'} in {folder}: {head}", *lines]
+    product = [f"{total} = {sweep.product}"] if " x " in sweep.product else []
+    lines = [f"{total} {'job' if total == 1 else 'jobs'} in {folder}: {head}", *product, *lines]
     plan = plan_of(folder, sweep, owners)
     lines += plan.lines(sweep.workers) if sweep.keep is not None else plan.hint()
     print(*lines, sep="\n", file=stream, flush=True)

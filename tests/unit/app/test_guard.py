@@ -236,6 +236,11 @@ NEVER_RUN = {
         "hydra: {mode: MULTIRUN, sweeper: {params: {_target_: os.system, command: touch PWNED}}}"
     ),
     "a list as a parameter": "hydra: {mode: MULTIRUN, sweeper: {params: {seed: [0, 1]}}}",
+    "a zip with a target": "hydra: {mode: MULTIRUN}\nzip: {_target_: os.system, command: touch PWNED}",
+    "a zip of a reference": "hydra: {mode: MULTIRUN}\nzip: ['${hydra.mode}', seed]",
+    "a zip of brackets": "hydra: {mode: MULTIRUN}\nzip: '" + "[" * 90_000 + "'",
+    "a zip as a parameter of references": "hydra: {sweeper: {params: {seed: '0,1', ssr: '1,2', zip: 'seed,${name}'}}}",
+    "a zip as a list of parameters": "hydra: {sweeper: {params: {seed: '0,1', ssr: '1,2', zip: [seed, ssr]}}}",
     "a parameter that is the app's": "hydra: {mode: MULTIRUN, sweeper: {params: {trust: os}}}",
     "a reference to the mode": "hydra: {run: {dir: '${hydra.mode}/../../PWNED'}}",
     "a reference to the job": "hydra: {mode: MULTIRUN, sweep: {dir: '${hydra.job.num}'}}",

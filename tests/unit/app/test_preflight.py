@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
 from omegaconf import OmegaConf
 
 from ssr_hydra.app.command_line import parse_command_line
 from ssr_hydra.app.compose import Composer, composing
-from ssr_hydra.app.preflight import CheckedCommand, JobComposer, checked
+from ssr_hydra.app.preflight import CheckedCommand, JobComposer, checked, sweep_axes
 from ssr_hydra.errors import InputError
 from ssr_hydra.sweeps.combinations import combinations
 from ssr_hydra.sweeps.job_status import describe
@@ -86,7 +88,9 @@ def test_the_folder_of_the_command_is_importable_once_something_is_trusted(
     assert (sys.path.count(str(in_tmp)), os.environ["PYTHONPATH"]) == (1, f"/own{os.pathsep}{in_tmp}")
 
 
-@pytest.mark.parametrize("typed", ["study=a", "study_code=any", "study_report=false", "plan=true", "workers=2"])
+@pytest.mark.parametrize(
+    "typed", ["study=a", "study_code=any", "study_report=false", "plan=true", "workers=2", "zip=[a,b]"]
+)
 def test_a_single_run_has_no_study(typed: str) -> None:
     assert "is of a sweep, and this is a single run; add -m" in str(refusal(typed))
 
@@ -141,6 +145,117 @@ def test_the_jobs_are_those_of_the_sweep() -> None:
     assert found.sweep.swept == {"ssr", "seed"}
     assert len({description.identity for _, description in found.sweep.jobs}) == 4
     assert all("trust" not in description.config_hash for _, description in found.sweep.jobs)
+
+
+class Parser:
+    """The part of a composer that parses."""
+
+    @staticmethod
+    def parse(overrides: Sequence[str]) -> list[Override]:
+        return OverridesParser.create().parse_overrides(list(overrides))
+
+
+def jobs_of(*typed: str, params: dict[str, object] | None = None, stated: object = None) -> list[str]:
+    """The jobs of a sweep of this command line, ``hydra.sweeper.params`` and ``zip`` of the config."""
+    parser: Any = Parser()
+    axes, zips = sweep_axes(parser, OmegaConf.create({"zip": stated}), Parser.parse(typed), params or {})
+    return [" ".join(job) for job in combinations(axes, zips)]
+
+
+PAIRS = ("ssr=0.5,1", "lr=3,4", "seed=0,1")
+PAIRED = ["ssr=0.5 lr=3 seed=0", "ssr=0.5 lr=3 seed=1", "ssr=1 lr=4 seed=0", "ssr=1 lr=4 seed=1"]
+
+
+@pytest.mark.parametrize(
+    "typed", ["ssr,lr", "[lr,ssr]", "[[ssr,lr]]", "choice(ssr,lr)", "'ssr',\"lr\"", "['ssr', lr]", "ssr, lr"]
+)
+def test_zip_is_written_like_choices_or_a_list(typed: str) -> None:
+    assert jobs_of(*PAIRS, f"zip={typed}") == PAIRED
+    assert jobs_of(f"zip={typed}", *PAIRS) == PAIRED
+    assert jobs_of(params={"ssr": "0.5,1", "zip": typed, "lr": "3,4", "seed": "0,1"}) == PAIRED
+
+
+@pytest.mark.parametrize("stated", [["ssr", "lr"], [["lr", "ssr"]], "ssr, lr"])
+def test_zip_of_a_file_is_replaced_by_a_typed_one(stated: object) -> None:
+    params: dict[str, object] = {"ssr": "0.5,1", "lr": "3,4", "seed": "0,1"}
+    assert jobs_of(params=params, stated=stated) == PAIRED
+    assert jobs_of(params={**params, "zip": "seed,ssr"}, stated=stated) == jobs_of(*PAIRS, "zip=seed,ssr")
+    assert jobs_of("zip=seed,ssr", params={**params, "zip": "ssr,lr"}, stated=stated) == jobs_of(*PAIRS, "zip=seed,ssr")
+    assert len(jobs_of("zip=null", params={**params, "zip": "ssr,lr"}, stated=stated)) == 8
+    assert len(jobs_of("ssr=1,2,3", "lr=1,2,3", params=params, stated=stated)) == 3 * 2
+    with pytest.raises(InputError, match="the same number of values"):
+        jobs_of("ssr=1", params=params, stated=stated)
+
+
+@pytest.mark.parametrize(
+    ("typed", "words"),
+    [
+        (("zip=ssr,seed", "zip=lr,x"), "zip='lr,x': must be given once; for several zips, write 'zip=[a,b],[c,d]'"),
+        (("zip=ssr,study", "study=a"), "zip='ssr,study': must list keys of the sweep (got study)"),
+        (("zip=ssr,hydra.job.name", "hydra.job.name=a"), "must list keys of the sweep (got hydra.job.name)"),
+        (("zip=range(3)",), "zip='range(3)': must list keys of the sweep (got range(3))"),
+        (("zip=glob(*)",), "zip='glob(*)': must list keys of the sweep (got glob(*))"),
+        (("zip=ssr:lr",), "zip='ssr:lr': must list keys of the sweep (got ssr:lr)"),
+        (("zip=true",), "zip='true': must list keys (got True)"),
+        (("zip={ssr:lr}",), "zip='{ssr:lr}': must list keys (got {'ssr': 'lr'})"),
+        (("zip=[[ssr,lr],[0.5,3]]",), "zip='[[ssr,lr],[0.5,3]]': must list keys (got 0.5); e.g. ssr=0.5,1"),
+    ],
+)
+def test_zip_that_is_not_a_list_of_swept_keys_is_refused(typed: tuple[str, ...], words: str) -> None:
+    with pytest.raises(InputError) as caught:
+        jobs_of(*PAIRS, *typed)
+    assert words in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("typed", "words"),
+    [
+        (("zip=ssr,hydra.job.name", "hydra.job.name=a,b"), "hydra.job.name='a,b': is not a parameter to sweep over"),
+        (("zip=ssr,seed", "hydra/sweeper=basic"), "zip='ssr,seed': works only with hydra/sweeper=study; leave out"),
+        (("zip=[ssr,seed]", "hydra/sweeper=basic"), "zip='[ssr,seed]': works only with hydra/sweeper=study"),
+        (("x=zip(ssr=choice(1,2),seed=choice(1,2))",), "to pair values, write e.g. ssr=0.5,1 "),
+        (("zip=zip(ssr,seed)",), "to pair values, write e.g. ssr=0.5,1 "),
+        (("ssr,seed=0.5,1",), "to pair values, write e.g. ssr=0.5,1 "),
+    ],
+)
+def test_other_ways_to_pair_values_are_refused(typed: tuple[str, ...], words: str) -> None:
+    assert words in str(refusal("-m", "ssr=0.5,1", "seed=0,1", *typed))
+
+
+def test_jobs_of_a_zip_are_those_of_the_product() -> None:
+    """So the same study can grow with or without a zip."""
+    paired, product = (
+        flight("-m", "ssr=0.5,1", "optimizer.lr=0.1,0.05", "seed=0,1", *more).sweep
+        for more in (["zip=ssr,optimizer.lr"], [])
+    )
+    assert paired is not None
+    assert product is not None
+    assert [job for job, _ in paired.jobs] == [
+        (f"ssr={ssr}", f"optimizer.lr={lr}", f"seed={seed}")
+        for ssr, lr in (("0.5", "0.1"), ("1", "0.05"))
+        for seed in (0, 1)
+    ]
+    assert paired.swept == product.swept == {"ssr", "optimizer.lr", "seed"}
+    assert (paired.product, product.product) == ("2 ssr,optimizer.lr x 2 seed", "2 ssr x 2 optimizer.lr x 2 seed")
+    assert dict(paired.jobs).items() < dict(product.jobs).items()
+
+
+def test_experiment_file_zips_its_sweep(mine: Callable[[str, str], None]) -> None:
+    params = "hydra: {sweeper: {params: {ssr: '0.5,1', optimizer.lr: '0.1,0.05'}}}"
+    mine("experiment/u", f"# @package _global_\nzip: [ssr, optimizer.lr]\n{params}")
+    sweep = flight("--config-dir", "mine", "-m", "experiment=u").sweep
+    assert sweep is not None
+    assert [job[:2] for job, _ in sweep.jobs] == [("ssr=0.5", "optimizer.lr=0.1"), ("ssr=1", "optimizer.lr=0.05")]
+
+
+def test_zipped_groups_are_composed_once_per_pair(monkeypatch: pytest.MonkeyPatch) -> None:
+    compositions: list[object] = []
+    compose = Composer.compose
+    monkeypatch.setattr(
+        Composer, "compose", lambda self, overrides: compositions.append(overrides) or compose(self, overrides)
+    )
+    flight("-m", "scheduler=rex,linear", "optimizer=sgd,adamw", "seed=range(20)", "zip=scheduler,optimizer")
+    assert len(compositions) == 1 + 2  # the sweep itself, and a job for each pair
 
 
 def test_what_describes_the_app_is_not_part_of_a_job() -> None:

@@ -39,6 +39,7 @@ def show(capsys: pytest.CaptureFixture[str], *arguments: str) -> dict[str, dict[
     ("arguments", "names"),
     [
         ("ssr=range(1,4)", ["cosine_warmup, ssr 1", "cosine_warmup, ssr 2", "cosine_warmup, ssr 3"]),
+        ("scheduler=rex,linear ssr=0.5,1 zip=ssr,scheduler", ["rex, ssr 0.5", "linear, ssr 1"]),
         ("ssr=choice(0.5,1) scheduler=glob(cos*p)", ["cosine_warmup, ssr 0.5", "cosine_warmup, ssr 1"]),
         (
             "scheduler=multistep scheduler.milestones=[1ep,2ep],[3ep]",

@@ -119,8 +119,10 @@ def pooled_noise(variances: Any, df: Any, ssrs: Any, recipes: Any) -> Noise | No
         levels = (recipes[:, None] == names).astype(float)
         levels[~levels.any(axis=1)] = 1 / len(names)  # a recipe that has only cells of one run gets the mean level
         apart = np.hstack([levels, trend])
+        if np.linalg.matrix_rank(apart[measured]) < apart.shape[1]:  # each recipe has one SSR: its level is the trend
+            apart = levels
         own, own_deviance = _fitted(apart[measured], variances, df)
-        if special.chdtrc(len(names) - 1, max(deviance - own_deviance, 0.0)) < _UNLIKE:
+        if special.chdtrc(apart.shape[1] - features.shape[1], max(deviance - own_deviance, 0.0)) < _UNLIKE:
             features, line = apart, own
     x = features[measured]
     prior, scale = moderation(variances / np.exp(x @ line), df, x.shape[1])

@@ -30,6 +30,19 @@ def test_the_line_is_that_of_the_gamma_likelihood() -> None:
     assert noise.spreads / noise.spreads[-1] == pytest.approx(true / true[-1], rel=1e-4)
 
 
+def test_recipes_of_one_ssr_each_have_a_level_and_no_trend() -> None:
+    """As in a sweep that zips ssr with another key: the levels of the recipes already are the trend over SSR."""
+    ssrs, recipes, df = np.array([0.25, 0.5, 1.0, 2.0]), np.arange(4), np.full(4, 8)
+    on_a_line = pooled_noise(ssrs**-2, df, ssrs, recipes)  # the trend explains all of it, so one level is enough
+    assert on_a_line is not None
+    assert on_a_line.spreads == pytest.approx(1 / ssrs)
+    assert on_a_line.features.shape == (4, 2)
+    unlike = np.array([1.0, 1e4, 1.0, 1e4])  # no trend explains it, so each recipe keeps its own variance
+    apart = pooled_noise(unlike, df, ssrs, recipes)
+    assert apart is not None
+    assert apart.spreads == pytest.approx(np.sqrt(unlike))
+
+
 def test_cells_of_one_noise_pool_all_degrees_of_freedom() -> None:
     """At one SSR, without common seeds, the pooled variance is the mean of the variances, with 4 + 4 of them."""
     one, two = [0.10, 0.12, 0.15, 0.11, 0.13], [0.20, 0.23, 0.21, 0.24, 0.20]

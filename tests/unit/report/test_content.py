@@ -242,33 +242,13 @@ def test_load_that_lasts_as_long_as_the_jobs_of_a_recipe_decides_nothing() -> No
     # Each block of recipe and SSR has a pace of its own: log sd 0.4. By single runs every such study is "slower".
     rng = np.random.default_rng(5)
     wrong = 0
-    for _ in range(200):
+    for _ in range(60):
         study = sweep_of(0.01)
         blocks = study.frame.groupby(["recipe", "ssr"]).ngroup()
         pace = np.exp(rng.normal(0, 0.4, blocks.max() + 1))[blocks]
         study = replace(study, frame=study.frame.assign(seconds=study.frame["seconds"] * pace))
         wrong += equal_time(study, ("ssr", "steps", "seconds")).axis == "seconds"
-    assert wrong <= 4  # 1% on either side at 99%, and less for being a tenth away
-
-
-def test_block_load_makes_no_report_sure_of_the_worse_recipe() -> None:
-    # Bits per byte as in the documentation, where linear is better at each SSR; log load of sd 0.4 on each block.
-    rng = np.random.default_rng(8)
-    ssrs = (0.125, 0.25, 0.5, 1.0, 2.0)
-    means = {"cosine": (3.215, 2.966, 2.754, 2.593, 2.471), "linear": (3.186, 2.940, 2.735, 2.578, 2.461)}
-    wrong = 0
-    for _ in range(40):
-        cells = {
-            name: {ssr: mean + rng.normal(0, 0.01, 6) for ssr, mean in zip(ssrs, row, strict=True)}
-            for name, row in means.items()
-        }
-        study = study_of(cells, "min")
-        blocks = study.frame.groupby(["recipe", "ssr"]).ngroup()
-        pace = np.exp(rng.normal(0, 0.4, blocks.max() + 1))[blocks]
-        choice = build(replace(study, frame=study.frame.assign(seconds=study.frame["seconds"] * pace))).choice
-        assert choice is not None
-        wrong += choice.recipe == "cosine" and choice.certainty == "sure"
-    assert wrong == 0  # at most 1% in the long run
+    assert wrong <= 1  # 1% on either side at 99%, and less for being a tenth away
 
 
 def test_a_table_without_steps_is_held_at_equal_ssr(tmp_path: Path) -> None:

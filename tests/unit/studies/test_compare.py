@@ -190,15 +190,15 @@ def test_seeds_that_would_halve_the_interval_of_a_rival() -> None:
 @pytest.mark.parametrize("gap", [0.0, 0.7])
 @pytest.mark.parametrize("recipes", [2, 6])
 def test_the_best_recipe_is_among_those_that_are_named(recipes: int, gap: float) -> None:
-    # The best by a gap, however small: in how many of 1,000 studies is it neither chosen nor open?
+    # The best by a gap, however small: in how many of 300 studies is it neither chosen nor open?
     rng = np.random.default_rng(5)
     lost = 0
-    for _ in range(1000):
+    for _ in range(300):
         values = rng.normal(size=(recipes, 4)) + gap * (np.arange(recipes) == 0)[:, None]
         ranked = sorted((place(str(index), row) for index, row in enumerate(values)), key=lambda item: -item.value)
         held = {rival.recipe for rival in rivals(ranked[0], ranked[1:], 0.95) if rival.open}
         lost += ranked[0].recipe != "0" and "0" not in held
-    assert lost <= 50
+    assert lost <= 15
 
 
 def test_controls_and_who_won() -> None:

@@ -12,9 +12,6 @@ from study_runs import study_of
 
 from ssr_hydra.errors import InputError
 from ssr_hydra.studies import Fit, Study, back_test, fits, from_csv
-from ssr_hydra.studies.fitting import _fit, _predicted
-from ssr_hydra.studies.intervals import Cell
-from ssr_hydra.studies.study import Series
 
 TABLE = REPO / "docs/data/resnet50_imagenet.csv"
 SSR = 2.0 ** np.arange(-3, 3)
@@ -124,33 +121,6 @@ def test_prediction_intervals_of_seeds_are_those_of_each_seeds_own_quadratic() -
     assert test.p == pytest.approx(stats.ttest_1samp(errors, 0).pvalue)
 
 
-def series(rng: np.random.Generator, means: np.ndarray, n: int, sd: float) -> Series:
-    common = rng.normal(0, 2 * sd, n)
-    cells = tuple(Cell(mean + common + rng.normal(0, sd, n), np.arange(n)) for mean in means)
-    return Series("a", "", SSR, cells, {})
-
-
-@pytest.mark.parametrize("kind", ["power", "quadratic"])
-def test_true_curves_are_seldom_rejected_and_false_ones_mostly(kind: str) -> None:
-    # Of 300: a true curve is rejected at the level that its back-tests share, 5%, give or take 1.3%.
-    power, quadratic = 0.97 - 0.05 * SSR**-0.5, 0.92 + 0.012 * np.log2(SSR) - 0.006 * np.log2(SSR) ** 2
-    true, false = (power, quadratic) if kind == "power" else (quadratic, power)
-    for means, low, high in ((true, 0.0, 0.1), (false, 0.9, 1.0)):
-        rng = np.random.default_rng(1)
-        found = [_fit(series(rng, means, 5, 0.001), kind, 1.0, 0.95, None) for _ in range(300)]  # type: ignore[arg-type]
-        verdicts = [fit.verdict for fit in found]
-        assert low <= verdicts.count("rejected") / 300 <= high
-
-
-def test_prediction_intervals_cover() -> None:
-    rng, hits = np.random.default_rng(4), 0
-    for _ in range(2000):
-        made = series(rng, 0.97 - 0.05 * SSR**-0.5, 4, 0.001)
-        test = _predicted(made, "power", 5, 5, 1.0, 0.05, None)
-        hits += test.low <= test.observed <= test.high
-    assert 0.93 < hits / 2000 < 0.97
-
-
 def test_a_fit_is_not_asked_far_beyond_what_was_measured() -> None:
     fit = by_kind(fits(study_of({"a": {float(s): [0.9 - 0.1 * s**-0.7] for s in SSR}})))["power"]
     assert fit.predict(8.0) > fit.predict(4.0)
@@ -168,15 +138,6 @@ def test_four_ssrs_of_one_seed_test_nothing() -> None:
     found = by_kind(fits(study))
     assert found["power"].verdict == "untested"
     assert found["power"].reason == "no_noise"
-
-
-def test_a_prediction_fails_only_beyond_noise() -> None:
-    """Of 60 true power laws at 20 SSRs with one seed each at most 12 are rejected, of 30 peaked ones nearly all."""
-    from scripts.coverage import SSRS, rejected
-
-    assert rejected(np.geomspace(0.1, 4, 20), 1, 60, peaked=False) <= 0.2
-    assert rejected(SSRS, 3, 60, peaked=False) <= 0.08
-    assert rejected((0.25, 0.5, 1, 2, 4), 3, 30, peaked=True) >= 0.95
 
 
 def test_noise_that_drowns_the_curve_tests_nothing() -> None:

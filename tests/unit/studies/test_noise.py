@@ -94,10 +94,10 @@ def test_one_run_that_is_far_off_widens_its_own_cell() -> None:
     assert ratio.max() < 4
 
 
-@pytest.mark.parametrize("seeds", [2, 3, 5])
-def test_intervals_cover_on_noise_like_that_of_digits(seeds: int) -> None:
+def test_intervals_cover_on_noise_like_that_of_digits() -> None:
+    # tests/chaos tries two and five seeds.
     # 200 studies of 15 means, 12 gains and 15 differences that are correlated: give or take 1.5 points.
-    found = coverage(seeds, 200)
+    found = coverage(3, 200)
     assert all(0.93 <= share <= 0.98 for share in found.values()), found
 
 

@@ -1,4 +1,4 @@
-"""Training in several processes that are killed many times."""
+"""Training in several processes that are killed many times, restarted by torchrun, or compiled."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 import distributed_ends as ends
+import distributed_models as models
 import pytest
 import torch
 from checkout import REPO
@@ -55,3 +56,8 @@ def test_torchrun_starts_again_what_was_killed(pairs: Pairs, tmp_path: Path) -> 
     assert one[0] == two[0]
     assert one[2] == two[2]
     assert all(torch.equal(a, b) for a, b in zip(one[1], two[1], strict=True))
+
+
+def test_a_compiled_copy_trains_as_one_that_is_not(pairs: Pairs) -> None:
+    runs = [pairs.run(models.compiled, compile=on).values[0] for on in (False, True)]
+    assert runs[0] == pytest.approx(runs[1], abs=1e-4)

@@ -161,12 +161,12 @@ def test_what_goes_on_describes_itself_and_logs(app: Run, run: Path) -> None:
 
 def test_a_sweep_in_a_used_folder(app: Run, in_tmp: Path) -> None:
     given = [item for item in lab(max_duration="3ba") if not item.startswith("hydra.run.dir")]
-    sweep = ("-m", "hydra.sweep.dir=S", *given)
+    sweep = ("-m", "launcher=basic", "study_report=false", "hydra.sweep.dir=S", *given)
     assert app(*sweep, "optimizer.lr=0.1,0.2").code == 0
     before = {number: files(in_tmp / "S" / number) for number in "01"}
     said = app(*sweep, "optimizer.lr=0.3,0.2")  # the one that is new is run beside what is there
     assert said.code == 0
-    assert "[HYDRA] 1 job\n" in said.out
+    assert "Launching 1 jobs locally\n" in said.out
     assert [files(in_tmp / "S" / number) for number in "01"] == [before[number] for number in "01"]
     assert RunResult.load(in_tmp / "S/2").steps == 3
     for changed in ("optimizer.lr=0.1,0.2", "data.batch_size=65"), ("ssr=0.5,1", "optimizer.lr=0.1", "model=mlp"):

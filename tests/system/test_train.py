@@ -395,7 +395,7 @@ def test_divergence_is_one_line_and_recorded(app: Callable[..., Answer], in_tmp:
 
 
 def test_a_sweep(app: Callable[..., Answer], in_tmp: Path) -> None:
-    said = app("-m", "ssr=0.5,1", "seed=0,1", *QUICK)
+    said = app("-m", "ssr=0.5,1", "seed=0,1", "launcher=basic", "study_report=false", *QUICK)
     assert said.code == 0, said.err
     folders = sorted(in_tmp.glob("multirun/*/*/*/result.json"))
     assert [path.parent.name for path in folders] == ["0", "1", "2", "3"]
@@ -415,6 +415,6 @@ def test_an_experiment_that_is_a_sweep(app: Callable[..., Answer], in_tmp: Path)
     (in_tmp / "mine/experiment/s.yaml").write_text(
         "# @package _global_\nhydra: {mode: MULTIRUN, sweeper: {params: {ssr: '0.5,1'}}}\n"
     )
-    said = app("--config-dir", "mine", "experiment=s", *QUICK)
+    said = app("--config-dir", "mine", "experiment=s", "launcher=basic", "study_report=false", *QUICK)
     assert said.code == 0, said.err
     assert [record.steps for record in results(in_tmp)] == [3, 6]

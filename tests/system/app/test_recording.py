@@ -61,7 +61,7 @@ def test_a_completed_run_is_logged(app: App, in_tmp: Path) -> None:
 
 
 def test_a_sweep_ends_in_a_table_and_refused_jobs_are_in_it(app: App, in_tmp: Path) -> None:
-    said = app("-m", "optimizer=muon,adamw", *QUICK, "hydra.sweep.dir=sweep")
+    said = app("-m", "optimizer=muon,adamw", "launcher=basic", "study_report=false", *QUICK, "hydra.sweep.dir=sweep")
     assert said.code == 1
     assert "1 of 2 jobs did not complete: 0 (optimizer=muon" in said.err
     assert [RunResult.load(in_tmp / f"sweep/{number}").status for number in (0, 1)] == ["failed", "completed"]

@@ -34,7 +34,10 @@ from ssr_hydra.settings import CountSettings, DataSettings, StepSettings, keys_o
 from ssr_hydra.settings.base import count, did_you_mean, interval, number, seed_number
 from ssr_hydra.time import simplest
 
-__all__ = ["are_named", "check", "check_schedule", "known_dataloader_len", "plain", "scheduler_parts"]
+__all__ = ["CHECKED", "are_named", "check", "check_schedule", "known_dataloader_len", "plain", "scheduler_parts"]
+
+CHECKED: list[tuple[dict[str, Any], tuple[str, ...]]] = []
+"""The experiment that preflight has checked in this process, and its ``trust``. :func:`check` accepts it at once."""
 
 _SCHEDULERS = frozenset(GROUPS["scheduler"])
 _SCHEDULER_HOMES = ("ssr_hydra.schedulers.", "ssr_hydra.torch_schedulers.")
@@ -48,8 +51,9 @@ def plain(cfg: DictConfig | Mapping[str, Any]) -> dict[str, Any]:
     """Return the config as plain Python values, with interpolations resolved.
 
     All later code uses only this result, so the values that are checked are the values that are used. A run without a
-    name gets the name of its data. :func:`~ssr_hydra.time.simplest` undoes the rounding of a computed ``ssr``, so two
-    jobs whose ratios differ only by a rounding error count as the same job.
+    name gets the name of its data. Metrics that the user has set to null are removed.
+    :func:`~ssr_hydra.time.simplest` undoes the rounding of a computed ``ssr``, so two jobs whose ratios differ only by
+    a rounding error count as the same job.
 
     Raises:
         InputError: A value is missing (``???``), an interpolation cannot be resolved, or two evaluation files are set.
@@ -72,6 +76,9 @@ def plain(cfg: DictConfig | Mapping[str, Any]) -> dict[str, Any]:
         values["name"] = data_name(values.get("data"))
     if isinstance(ssr := values.get("ssr"), float) and 0 < ssr < math.inf:
         values["ssr"] = float(simplest(ssr))
+    trainer = values.get("trainer")
+    if isinstance(trainer, dict) and isinstance(metrics := trainer.get("metrics"), dict):
+        trainer["metrics"] = {name: metric for name, metric in metrics.items() if metric is not None}
     return values
 
 
@@ -100,6 +107,8 @@ def check(cfg: DictConfig | Mapping[str, Any], trust: Iterable[str] | str = ()) 
     """
     trust = check_trust(trust)
     values = plain(cfg)
+    if (values, trust) in CHECKED:
+        return values
     known = [field.name for field in fields(ExperimentConfig)]
     for key in values:
         if key not in known:
@@ -115,7 +124,6 @@ def check(cfg: DictConfig | Mapping[str, Any], trust: Iterable[str] | str = ()) 
     check_fit(values["data"], values["model"])
     check_optimizers(values)
     check_scheduled_fields(values)
-    _drop_removed(values["trainer"])
     results = _check_trainer(values["trainer"], evaluates=_evaluates(values["data"]))
     check_task(values)
     _check_top(values)
@@ -335,10 +343,3 @@ def _check_trainer(node: Any, *, evaluates: bool) -> list[str]:
         raise InputError("trainer.objective", node["objective"], rule, fix)
     setting_of(StepSettings, keys_of(StepSettings, node), "trainer")
     return results
-
-
-def _drop_removed(node: Any) -> None:
-    """Remove the metrics of a trainer preset that the user has set to null."""
-    metrics = node.get("metrics") if isinstance(node, dict) else None
-    if isinstance(metrics, dict):
-        node["metrics"] = {name: metric for name, metric in metrics.items() if metric is not None}

@@ -21,7 +21,7 @@ from hydra.core.override_parser.types import Override, ValueType
 from hydra.types import RunMode
 from omegaconf import MISSING, DictConfig, OmegaConf, open_dict, read_write
 
-from ssr_hydra.app.check import check
+from ssr_hydra.app.check import CHECKED, check
 from ssr_hydra.app.command_line import CommandLine, key_of
 from ssr_hydra.app.compose import Composer, composing
 from ssr_hydra.app.guard import CheckedFiles, check_parameters
@@ -61,6 +61,7 @@ class CheckedCommand:
         new_folders: Folders that do not exist yet and that Hydra will create: ``folder``, then its parents.
         sweep: The jobs of a sweep; None for a single run.
         is_plan: Whether to list the jobs without running them (``plan=true``).
+        checked: The experiment of a single run and its ``trust``, for :data:`~ssr_hydra.app.check.CHECKED`.
     """
 
     argv: list[str]
@@ -69,6 +70,7 @@ class CheckedCommand:
     resume: str = AUTO
     sweep: PlannedSweep | None = None
     is_plan: bool = False
+    checked: list[tuple[dict[str, Any], tuple[str, ...]]] = field(default_factory=list)
 
 
 @contextmanager
@@ -77,9 +79,11 @@ def checked(line: CommandLine, run_id: str, processes: Processes = ALONE) -> Ite
     try:
         command = preflight(line, run_id, processes)
         PLANNED[:] = [] if command.sweep is None else [command.sweep]
+        CHECKED[:] = command.checked
         yield command
     finally:
         PLANNED.clear()
+        CHECKED.clear()
         CheckedFiles.instance().clear()
 
 
@@ -152,7 +156,8 @@ def _run(composer: Composer, cfg: DictConfig, processes: Processes) -> CheckedCo
             raise InputError(key, line.typed(key), "is of a sweep, and this is a single run", "add -m")
     _check_lengths(cfg)
     folder = _folder("hydra.run.dir", cfg, line.typed("hydra.run.dir"))
-    values = check(cfg, trust_of(cfg))
+    trust = trust_of(cfg)
+    values = check(cfg, trust)
     folder = processes.from_main(folder)
     argv = [*_overrides(composer, "hydra.run.dir"), "hydra.mode=RUN", f"hydra.run.dir={quoted(folder)}"]
     new = []
@@ -164,9 +169,8 @@ def _run(composer: Composer, cfg: DictConfig, processes: Processes) -> CheckedCo
         new = _missing(Path(folder))
     else:  # rank 0 keeps the log and the config
         argv += ["hydra.output_subdir=null", "hydra/job_logging=none", "hydra/hydra_logging=none"]
-    return CheckedCommand(
-        [*composer.line.main_config, *argv], Path(folder), new, str(ResumeSettings.of(values["resume"]).path)
-    )
+    resume = str(ResumeSettings.of(values["resume"]).path)
+    return CheckedCommand([*composer.line.main_config, *argv], Path(folder), new, resume, checked=[(values, trust)])
 
 
 def _folder(field: str, cfg: DictConfig, typed: str | None) -> str:

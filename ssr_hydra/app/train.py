@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig
 
 from ssr_hydra.app.callbacks import make_callbacks, run_name
-from ssr_hydra.app.check import check, check_schedule
+from ssr_hydra.app.check import check, check_schedule, known_dataloader_len
 from ssr_hydra.app.check_task import check_built
 from ssr_hydra.app.factory import make_fields, make_optimizers, make_schedulers
 from ssr_hydra.app.prefix import Prefix
@@ -69,9 +69,11 @@ def train(
     if prefix is not None and not prefix.wait():
         return None
     with recorded(cfg, run_dir if is_main else None) as job:
+        trust = check_trust(trust)
+        values = check(cfg, trust)
         if prefix is not None:
-            prefix.take(check(cfg, trust), check_trust(trust))
-        trainer = build(cfg, trust, run_dir)
+            prefix.take(values, trust)
+        trainer = _build(values, trust, run_dir)
         job.follow(trainer)
         if prefix is not None:
             prefix.follow(trainer)
@@ -99,7 +101,10 @@ def build(
         InputError: See :func:`ssr_hydra.app.check`; or the data itself is invalid, such as an empty data set.
     """
     trust = check_trust(trust)
-    values = check(cfg, trust)
+    return _build(check(cfg, trust), trust, run_dir)
+
+
+def _build(values: Mapping[str, Any], trust: tuple[str, ...], run_dir: str | Path | None) -> Trainer:
     import torch
 
     from ssr_hydra.data import known_length, make_loaders, seed_everything
@@ -128,8 +133,10 @@ def build(
         field = error.field.removesuffix(".dataset")  # in the config the data set is data.train, not data.train.dataset
         raise InputError(f"data.{field}", error.value, error.rule, error.fix) from None
     check_built(values, data["train"], data["eval"])
-    # The length of an epoch is known now, so all times of the schedule can be checked, before the model is created.
-    check_schedule(values, dataloader_len=known_length(train_loader))
+    # If the length of an epoch was unknown until now, check all times of the schedule, before the model is created.
+    length = known_length(train_loader)
+    if length != known_dataloader_len(values["data"]):
+        check_schedule(values, dataloader_len=length)
     seed_everything(values["seed"])
     model = instantiate(values["model"], trust, "model").to(device)
     if settings["parallel"] == "fsdp":  # shard before the optimizer is created, because it must hold the shards

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cli_helpers import Answer
@@ -104,3 +105,36 @@ def test_an_overlay_without_its_package_line_that_chooses(app: App, in_tmp: Path
     (in_tmp / "mine/experiment").mkdir(parents=True)
     (in_tmp / "mine/experiment/u.yaml").write_text("defaults:\n  - override /optimizer: adamw\n")
     assert "begin its file with # @package _global_" in one_line(app("--config-dir", "mine", "experiment=u"))
+
+
+# The check and the trainer bind the schedule once each. For a table, the check can bind a warmup in epochs only after
+# it has read the table.
+@pytest.mark.parametrize(
+    "typed",
+    [
+        (),
+        ("data=arrays", "data.train.path=t.csv", "model=mlp", "model.in_features=1", "scheduler.t_warmup=1ep"),
+    ],
+)
+def test_run_is_checked_once_and_its_schedule_is_bound_twice(
+    app: App, in_tmp: Path, monkeypatch: pytest.MonkeyPatch, typed: tuple[str, ...]
+) -> None:
+    from ssr_hydra.app import check
+    from ssr_hydra.schedulers import bind
+
+    Path("t.csv").write_text("x,y\n" + "".join(f"{i},{i % 2}\n" for i in range(64)))
+    calls: list[str] = []
+
+    def counted(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*args: Any) -> Any:
+            result = function(*args)
+            calls.append(name)
+            return result
+
+        return call
+
+    monkeypatch.setattr(check, "check_targets", counted("check", check.check_targets))
+    monkeypatch.setattr("ssr_hydra.schedulers.bind", counted("bind in the check", bind))
+    monkeypatch.setattr("ssr_hydra.optim.alpha.bind", counted("bind in the trainer", bind))
+    assert app(*QUICK, *typed).code == 0
+    assert calls == ["check", "bind in the check", "bind in the trainer"]

@@ -10,6 +10,8 @@ import inspect
 import pickle
 import re
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +27,7 @@ __all__ = [
     "user_code_error",
     "visible",
     "visible_lines",
+    "within",
 ]
 
 _LONGEST_VALUE = 80
@@ -82,6 +85,15 @@ class InputError(ValueError):
         except Exception:  # the value is a lambda or an open file, for example, but the error must still be sent
             value = _Shown(_show(value))
         return type(self), (self.field, value, self.rule, self.fix)
+
+
+@contextmanager
+def within(prefix: str) -> Iterator[None]:
+    """In this block, an :class:`InputError` names the field ``prefix.field`` instead of ``field``."""
+    try:
+        yield
+    except InputError as error:
+        raise error.within(prefix) from None
 
 
 class MissingRateError(InputError, RuntimeError):

@@ -283,6 +283,21 @@ BELOW_ONE = ("betas", "rho", "alpha", "momentum")
 _NUMBERS = (*_NOT_NEGATIVE, *BELOW_ONE)
 
 
+def check_schedules(schedules: Any) -> None:
+    """Refuse ``schedules`` that are not a mapping of fields to schedulers, or that have the learning rate."""
+    if not isinstance(schedules, Mapping):
+        rule = "must be a mapping of fields to schedulers"
+        raise InputError("schedules", schedules, rule, "write {weight_decay: ...}")
+    if "lr" in schedules:
+        raise InputError("schedules.lr", "lr", "cannot be the learning rate", "use scheduler")
+
+
+def no_effect(field: str) -> InputError:
+    """Return the error for a schedule of a field that is 0."""
+    rule = "is 0 in every param group, so a multiplier has no effect"
+    return InputError(f"schedules.{field}", 0.0, rule, f"give the optimizer a {field} above 0")
+
+
 def check_hyperparameter(key: str, value: Any, path: str) -> None:
     """Check that the value of a hyperparameter is in range. The hyperparameter's name determines the range.
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib.util
 import math
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from ssr_hydra.app.check_values import check_arguments, check_held_out
 from ssr_hydra.app.targets import EXTRAS
@@ -23,12 +22,22 @@ from ssr_hydra.configs import (
     RandomShiftConfig,
     SmallImagesConfig,
 )
-from ssr_hydra.errors import InputError, missing_package
+from ssr_hydra.errors import InputError, missing_package, within
 from ssr_hydra.settings.base import count, did_you_mean
+from ssr_hydra.settings.images import DIGITS, IMAGE_SETS, ImageSet, check_stem, unknown_model
 
-__all__ = ["IMAGES", "LEAST", "TAKES", "check_fit", "check_known", "data_name", "known_samples", "with_two_sources"]
+__all__ = [
+    "LEAST",
+    "TAKES",
+    "check_classes",
+    "check_fit",
+    "check_known",
+    "check_sizes",
+    "data_name",
+    "known_samples",
+    "with_two_sources",
+]
 
-_DIGITS = 1797
 _CONFIGS: dict[str, Any] = {
     config._target_: config
     for config in (
@@ -41,26 +50,6 @@ _CONFIGS: dict[str, Any] = {
         SmallImagesConfig,
     )
 }
-_CIFAR, _MNIST = {"train": 50_000, "eval": 10_000}, {"train": 60_000, "eval": 10_000}
-# Model names that start with one of these prefixes have a stem for small images, as in ssr_hydra.models.vision.
-_WITH_STEM = ("resnet", "resnext", "wide_resnet", "densenet", "mobilenet", "efficientnet", "regnet", "shufflenet")
-
-
-class Images(NamedTuple):
-    """The shape of an image, the number of classes, and the number of images in each split."""
-
-    shape: tuple[int, ...]
-    num_classes: int
-    samples: Mapping[str, int]
-
-
-IMAGES = {
-    "cifar10": Images((3, 32, 32), 10, _CIFAR),
-    "cifar100": Images((3, 32, 32), 100, _CIFAR),
-    "mnist": Images((1, 28, 28), 10, _MNIST),
-    "fashion_mnist": Images((1, 28, 28), 10, _MNIST),
-}
-"""The data sets of ``SmallImages``."""
 
 
 def check_known(values: Mapping[str, Any]) -> None:
@@ -205,14 +194,14 @@ def _nodes(node: Any, path: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
 
 def _check_digits(node: Mapping[str, Any], path: str) -> None:
     fraction = node.get("eval_fraction", 1 / 3)
-    if not 0 < round(fraction * _DIGITS) < _DIGITS:
+    if not 0 < round(fraction * DIGITS) < DIGITS:
         raise InputError(f"{path}.eval_fraction", fraction, "must leave images on both sides", "try 0.2")
 
 
 def _check_small_images(node: Mapping[str, Any], path: str) -> None:
     name, root = node.get("name", "cifar10"), node.get("root")
-    if name not in IMAGES:
-        raise InputError(f"{path}.name", name, "is not a known data set", did_you_mean(str(name), IMAGES))
+    if name not in IMAGE_SETS:
+        raise InputError(f"{path}.name", name, "is not a known data set", did_you_mean(str(name), IMAGE_SETS))
     if root is None or not node.get("download", True):
         return  # the data goes to SSR_HYDRA_DATA or the default folder, or is only read
     own = Path(os.environ.get("SSR_HYDRA_DATA") or "~/.cache/ssr_hydra").expanduser()
@@ -227,19 +216,12 @@ def _check_small_images(node: Mapping[str, Any], path: str) -> None:
 def _check_torchvision_model(node: Mapping[str, Any], path: str) -> None:
     name = node.get("name")
     if name not in TORCHVISION_MODELS:
-        close = difflib.get_close_matches(str(name), TORCHVISION_MODELS, n=1)
-        fix = f"did you mean {close[0]}?" if close else f"there are {', '.join(TORCHVISION_MODELS)}"
-        raise InputError(f"{path}.name", name, "is not a classification model of torchvision", fix)
+        raise unknown_model(name, did_you_mean(str(name), TORCHVISION_MODELS)).within(path)
     for key in ("num_classes", "in_channels"):
         count(node.get(key, 1), f"{path}.{key}", 1)
-    if node.get("small_images") is not True:
-        return
-    if not str(name).startswith(_WITH_STEM):
-        rule = f"{name} has no stem for small images; {', '.join(_WITH_STEM)} have"
-        raise InputError(f"{path}.small_images", True, rule, "set it to false, or choose one of these")
-    if node.get("weights") is not None:
-        rule = "pretrained weights are those of the stem for large images"
-        raise InputError(f"{path}.small_images", True, rule, f"set {path}.weights=null, or this to false")
+    if node.get("small_images") is True:
+        with within(path):
+            check_stem(str(name), node.get("weights"))
 
 
 def data_name(data: Any) -> str | None:
@@ -273,10 +255,10 @@ def known_samples(node: Mapping[str, Any]) -> int | None:
     if target == "ssr_hydra.data.FakeData":
         return int(node.get("size", 1000))
     if target == "ssr_hydra.data.SmallImages":
-        return IMAGES[node.get("name", "cifar10")].samples.get(split)
+        return IMAGE_SETS[node.get("name", "cifar10")].samples.get(split)
     if target == "ssr_hydra.data.Digits":
-        held_out = round(float(node.get("eval_fraction", 1 / 3)) * _DIGITS)
-        return held_out if split == "eval" else _DIGITS - held_out
+        held_out = round(float(node.get("eval_fraction", 1 / 3)) * DIGITS)
+        return held_out if split == "eval" else DIGITS - held_out
     return None
 
 
@@ -300,14 +282,26 @@ def check_fit(data: Mapping[str, Any], model: Mapping[str, Any]) -> None:
         _check_size(model, images.shape)
     size = {"in_features": channels * height * width, "image_size": height, "in_channels": channels}
     wanted = {key: size[key] for key in TAKES.get(str(model["_target_"]), ())}
-    for key, value in wanted.items():
-        if key in model and model[key] != value:
-            what = f"an image of the data is {channels} x {height} x {width}"
-            raise InputError(f"model.{key}", model[key], what, f"set model.{key}={value}")
-    if wanted and isinstance(model.get("num_classes"), int) and model["num_classes"] < images.num_classes:
-        rule = f"the data has {images.num_classes} classes"
-        fix = f"set model.num_classes={images.num_classes}"
-        raise InputError("model.num_classes", model["num_classes"], rule, fix)
+    check_sizes(model, wanted, images.shape)
+    if wanted:
+        check_classes(model, images.num_classes)
+
+
+def check_sizes(model: Mapping[str, Any], sizes: Mapping[str, int], shape: Sequence[int]) -> None:
+    """Refuse arguments of the model that differ from ``sizes``, which follow from the shape of the images."""
+    for key, size in sizes.items():
+        if model.get(key, size) != size:
+            rule = f"an image of the data is {' x '.join(map(str, shape))}"
+            raise InputError(f"model.{key}", model[key], rule, f"set model.{key}={size}")
+
+
+def check_classes(model: Mapping[str, Any], classes: int) -> None:
+    """Refuse a model with fewer outputs than the data has classes."""
+    given = model.get("num_classes")
+    if isinstance(given, int) and given < classes:
+        raise InputError(
+            "model.num_classes", given, f"the data has {classes} classes", f"set model.num_classes={classes}"
+        )
 
 
 LEAST = {
@@ -352,14 +346,14 @@ TAKES = {
 """A mapping from the target of a built-in model to the names of its arguments that must match the data."""
 
 
-def _images(node: Mapping[str, Any]) -> Images | None:
+def _images(node: Mapping[str, Any]) -> ImageSet | None:
     target = node["_target_"]
     if target == "ssr_hydra.data.Digits":
-        return Images((1, 8, 8), 10, {})
+        return ImageSet((1, 8, 8), 10)
     if target == "ssr_hydra.data.SmallImages":
-        return IMAGES[node.get("name", "cifar10")]
+        return IMAGE_SETS[node.get("name", "cifar10")]
     if target == "ssr_hydra.data.FakeData":
         shape = tuple(node.get("shape", (3, 32, 32)))
         if len(shape) == 3 and math.prod(shape) > 0:
-            return Images(shape, node.get("num_classes", 10), {})
+            return ImageSet(shape, node.get("num_classes", 10))
     return None

@@ -11,7 +11,7 @@ from ssr_hydra.app.check_values import check_fields, check_node
 from ssr_hydra.app.targets import instantiate
 from ssr_hydra.callbacks.values import PACKAGES
 from ssr_hydra.configs import GROUPS
-from ssr_hydra.errors import InputError, missing_package
+from ssr_hydra.errors import InputError, missing_package, within
 
 __all__ = ["check_callbacks", "make_callbacks", "run_name"]
 
@@ -38,12 +38,10 @@ def check_callbacks(values: Mapping[str, Any]) -> None:
                 if config._target_ == part["_target_"]:
                     check_fields(part, config, path)
                     _check_package(choice, path)
-                    try:
+                    with within(path):
                         item = getattr(callbacks, config._target_.rpartition(".")[2])(**_arguments(part))
                         if choice == "ema":
                             _check_ema(item, values)
-                    except InputError as error:
-                        raise error.within(path) from None
             if group == "callbacks" and name in values["logger"]:
                 raise InputError(path, name, "there is a logger of this name", "give it another name")
 

@@ -24,12 +24,13 @@ from ssr_hydra.app.check_values import (
     check_node,
     duration,
     is_result,
+    not_a_scheduler,
 )
 from ssr_hydra.app.messages import explain
 from ssr_hydra.app.resuming import check_checkpoint, check_resume
 from ssr_hydra.app.targets import REGISTERED, as_description, check_targets, check_trust, instantiate
 from ssr_hydra.configs import APP_KEYS, GROUPS, ExperimentConfig
-from ssr_hydra.errors import InputError, MissingRateError
+from ssr_hydra.errors import InputError, MissingRateError, within
 from ssr_hydra.settings import CountSettings, DataSettings, StepSettings, keys_of, setting_of
 from ssr_hydra.settings.base import count, did_you_mean, interval, number, seed_number
 from ssr_hydra.time import simplest
@@ -256,7 +257,7 @@ def _with_stand_ins(node: Any, path: str) -> Any:
         target = node.get("_target_")
         if isinstance(target, str) and not target.startswith(_SCHEDULER_HOMES):
             if target in REGISTERED:
-                raise InputError(f"{path}._target_", target, "is not a scheduler", "e.g. scheduler=cosine_warmup")
+                raise not_a_scheduler(path, target)
             return _stand_in
         return {key: _with_stand_ins(value, f"{path}.{key}") for key, value in node.items()}
     if not isinstance(node, list):
@@ -330,10 +331,8 @@ def _check_trainer(node: Any, *, evaluates: bool) -> list[str]:
         )
     if node["threads"] is not None:
         count(node["threads"], "trainer.threads", 1, 4096)
-    try:
+    with within("trainer"):
         check_progress(node["progress"])
-    except InputError as error:
-        raise error.within("trainer") from None
     results = ["train/loss", *(("eval/loss", *(f"eval/{name}" for name in node["metrics"])) if evaluates else ())]
     if node["objective"] is not None and not is_result(node["objective"], results, node["metrics"]):
         rule = f"must be one of {', '.join(results)}"

@@ -11,7 +11,16 @@ from typing import Any
 from ssr_hydra.app.check_values import check_fields, check_node
 from ssr_hydra.configs import GROUPS
 from ssr_hydra.errors import InputError
-from ssr_hydra.rules import BELOW_ONE, UNFUSED, Rule, check_hyperparameter, parse_rules, parse_selection
+from ssr_hydra.rules import (
+    BELOW_ONE,
+    UNFUSED,
+    Rule,
+    check_hyperparameter,
+    check_schedules,
+    no_effect,
+    parse_rules,
+    parse_selection,
+)
 from ssr_hydra.settings.base import did_you_mean
 
 __all__ = ["check_optimizers", "check_reach", "check_scheduled_fields", "optimizer_nodes"]
@@ -155,15 +164,11 @@ def check_scheduled_fields(values: Mapping[str, Any]) -> None:
         InputError: A field is ``lr``, exists in no optimizer, is not a number, or is 0 in every group.
     """
     schedules = values["schedules"]
-    if not isinstance(schedules, Mapping):
-        fix = "+scheduler@schedules.weight_decay=cosine"
-        raise InputError("schedules", schedules, "must be a mapping of fields to schedulers", fix)
+    check_schedules(schedules)
     nodes = optimizer_nodes(values["optimizer"])
     known = _hyperparameters(nodes)
     for name in schedules:
         place = f"schedules.{name}"
-        if name == "lr":
-            raise InputError(place, name, "the learning rate is what scheduler drives", "use scheduler=...")
         if known is None:
             continue  # a custom optimizer: its fields are checked when the optimizer is created
         found = [number for node in nodes.values() for number in _numbers(node).get(str(name), ())]
@@ -173,8 +178,7 @@ def check_scheduled_fields(values: Mapping[str, Any]) -> None:
             raise InputError(place, name, rule, did_you_mean(str(name), names))
         rules = parse_rules(values["param_groups"])
         if not any(found) and not any(rule.values.get(str(name)) for rule in rules):
-            rule = "it is 0, and 0 times anything is 0"
-            raise InputError(place, found[0], rule, f"give the optimizer a {name} above 0")
+            raise no_effect(str(name))
 
 
 _PIECES = 256  # number of points at which alpha is sampled to find its maximum

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from ssr_hydra.app.built_ins import TAKES
+from ssr_hydra.app.built_ins import TAKES, check_classes, check_sizes
 from ssr_hydra.errors import InputError
 
 __all__ = ["check_built", "check_task"]
@@ -68,7 +68,7 @@ def check_built(values: Mapping[str, Any], train: Any, evaluation: Any = None) -
         if "in_channels" in takes and model.get("in_channels", 3) != 3:
             rule = "an image of the data has 3 channels"
             raise InputError("model.in_channels", model["in_channels"], rule, "set model.in_channels=3")
-        _check_classes(model, len(train.classes))
+        check_classes(model, len(train.classes))
         return
     _check_shape(model, takes, [int(size) for size in train.tensors[0].shape[1:]])
     if train.num_classes is None:
@@ -77,7 +77,7 @@ def check_built(values: Mapping[str, Any], train: Any, evaluation: Any = None) -
             rule = f"a sample of the data has {outputs} target{'' if outputs == 1 else 's'}, each of them an output"
             raise InputError("model.num_classes", model.get("num_classes"), rule, f"set model.num_classes={outputs}")
         return
-    _check_classes(model, max(train.num_classes, getattr(evaluation, "num_classes", 0)))
+    check_classes(model, max(train.num_classes, getattr(evaluation, "num_classes", 0)))
 
 
 def _check_shape(model: Mapping[str, Any], takes: tuple[str, ...], shape: list[int]) -> None:
@@ -92,14 +92,4 @@ def _check_shape(model: Mapping[str, Any], takes: tuple[str, ...], shape: list[i
         fix = f"use model=mlp model.in_features={numbers}, or set data.train.shape and data.train.layout"
         raise InputError("model._target_", model["_target_"], rule, fix)
     sizes = {"in_channels": shape[0], "image_size": shape[1]}
-    for key in takes:
-        if model.get(key, sizes[key]) != sizes[key]:
-            rule = f"an image of the data is {' x '.join(map(str, shape))}"
-            raise InputError(f"model.{key}", model[key], rule, f"set model.{key}={sizes[key]}")
-
-
-def _check_classes(model: Mapping[str, Any], classes: int) -> None:
-    given = model.get("num_classes")
-    if isinstance(given, int) and given < classes:
-        rule = f"the data has {classes} classes"
-        raise InputError("model.num_classes", given, rule, f"set model.num_classes={classes}")
+    check_sizes(model, {key: sizes[key] for key in takes}, shape)

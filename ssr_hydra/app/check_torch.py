@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from typing import Any
 
-from ssr_hydra.errors import InputError, MissingRateError
+from ssr_hydra.errors import InputError, MissingRateError, within
 from ssr_hydra.metrics import mode_of
 from ssr_hydra.state import State
 from ssr_hydra.time import check_ssr
@@ -55,10 +55,8 @@ def check_torch_schedulers(
             raise InputError(path, type(scheduler).__name__, rule, "choose one of this package's, e.g. cosine")
         if not isinstance(scheduler, ReduceLROnPlateau):
             entries.append((path, scheduler, scheduler.pace_in(stepwise)))
-            try:
+            with within(path):
                 scheduler.check_moves(as_run, stepwise, f"use {path}.pace=batch, or {path}.pace=epoch if that is meant")
-            except InputError as error:
-                raise error.within(path) from None
             continue
         if values["data"]["eval"] is None:
             rule = "follows an evaluation, and there are no data for one"

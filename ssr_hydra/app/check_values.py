@@ -21,6 +21,7 @@ __all__ = [
     "check_type",
     "duration",
     "is_result",
+    "not_a_scheduler",
 ]
 
 
@@ -32,6 +33,11 @@ def check_node(node: Any, path: str, example: str) -> None:
         raise InputError(path, node, "must have a _target_", fix)
     if not isinstance(node, Mapping) or "_target_" not in node:
         raise InputError(path, node, "must be a mapping with a _target_", f"e.g. {example}")
+
+
+def not_a_scheduler(path: str, target: object) -> InputError:
+    """Return the error for a node ``path`` of schedulers whose target is something else."""
+    return InputError(f"{path}._target_", target, "is not a scheduler", "e.g. scheduler=cosine_warmup")
 
 
 def check_against_choices(node: Mapping[str, Any], group: str) -> None:

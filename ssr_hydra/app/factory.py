@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ssr_hydra.app.check_optimizers import optimizer_nodes
+from ssr_hydra.app.check_values import not_a_scheduler
 from ssr_hydra.app.targets import as_description, instantiate, locate
 from ssr_hydra.errors import InputError
 from ssr_hydra.rules import UNFUSED, parse_rules
@@ -192,5 +193,5 @@ def _make(node: Any, trust: tuple[str, ...], optimizers: Sequence[torch.optim.Op
         extra = {"optimizer": optimizers[0]}
     scheduler = instantiate(node, trust, path, **extra)
     if isinstance(scheduler, (torch.nn.Module, torch.optim.Optimizer)):
-        raise InputError(f"{path}._target_", node["_target_"], "is not a scheduler", "e.g. scheduler=cosine_warmup")
+        raise not_a_scheduler(path, node["_target_"])
     return scheduler

@@ -138,8 +138,8 @@ def _of_key(error: OmegaConfBaseException, field: str, value: str | None, overri
         return without
     # The node that refused the key has the names of the valid keys.
     names = [str(key) for key in getattr(parent, "keys", list)() or () if key not in ("hydra", "_target_")]
-    close = difflib.get_close_matches(name, names, n=1)
-    fix = f"did you mean {close[0]}?" if close else f"there are {', '.join(names)}"
+    fix = did_you_mean(name, names)
+    is_close = fix.startswith("did you mean")
     if "." not in field and 0 < len(places := _places(parent, name)) <= _MOST_PLACES:
         fix = f"did you mean {' or '.join(places)}?"
     typed = next((o for o in reversed(overrides) if o.startswith(f"{field}.")), None) if value is None else None
@@ -150,7 +150,7 @@ def _of_key(error: OmegaConfBaseException, field: str, value: str | None, overri
     rule = "unknown key" if typed is None else f"there is no {field}"
     given = f"{field}={value}" if typed is None else typed
     place, _, value = given.partition("=") if typed is not None else (field, "", value)
-    if not close and error.object_type in (None, dict):  # the node has no schema, so any key can be added
+    if not is_close and error.object_type in (None, dict):  # the node has no schema, so any key can be added
         inner = [f"{field.rpartition('.')[0]}.{key}.{name}" for key in names if _has(parent, key, name)]
         fix = f"write {' or '.join(inner)}" if inner else _to_add(field, given)
     return InputError(place, value, rule, fix)
@@ -209,8 +209,7 @@ def _of_hydra(error: BaseException, overrides: Sequence[str], choices: Callable[
             field, value = ("launcher", preset) if _value_of("launcher", overrides) == preset else (group, name)
             return missing_package(field, value, f"hydra-{library}-launcher", library)
         options = re.findall(r"^\t([\w.-]+)$", text, re.MULTILINE)
-        close = difflib.get_close_matches(name, options, n=1)
-        fix = f"did you mean {close[0]}?" if close else f"there are {', '.join(options)}" if options else "see --help"
+        fix = did_you_mean(name, options) if options else "see --help"
         return InputError(group or "config", name, "unknown choice", fix)
     if match := re.search(r"In '([^']+)': Could not load '([^']+)/([^'/]+)'", text):
         where, group, name = match.groups()

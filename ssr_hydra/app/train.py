@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +16,7 @@ from ssr_hydra.app.factory import make_fields, make_optimizers, make_schedulers
 from ssr_hydra.app.prefix import Prefix
 from ssr_hydra.app.recording import hydra_run_dir, log, recorded, sweep_dir
 from ssr_hydra.app.targets import check_trust, instantiate
-from ssr_hydra.errors import InputError
+from ssr_hydra.errors import InputError, within
 from ssr_hydra.settings import CountSettings, StepSettings, keys_of
 from ssr_hydra.trainer.processes import launched
 from ssr_hydra.trainer.progress import announce, summary
@@ -118,7 +118,8 @@ def _build(values: Mapping[str, Any], trust: tuple[str, ...], run_dir: str | Pat
     if threads is not None:
         torch.set_num_threads(threads)
     processes = Processes.start()
-    device = _within("trainer", lambda: choose_device(settings["device"], processes))
+    with within("trainer"):
+        device = choose_device(settings["device"], processes)
     _check_processes(values, processes.world_size)
     processes.check_same(values, _ONE_PROCESS)
 
@@ -140,7 +141,8 @@ def _build(values: Mapping[str, Any], trust: tuple[str, ...], run_dir: str | Pat
     seed_everything(values["seed"])
     model = instantiate(values["model"], trust, "model").to(device)
     if settings["parallel"] == "fsdp":  # shard before the optimizer is created, because it must hold the shards
-        _within("trainer", lambda: shard(model, processes, device))
+        with within("trainer"):
+            shard(model, processes, device)
     optimizers = make_optimizers(values, trust, model, device)
     hooks = ("loss", "metrics", "get_num_samples_in_batch", "get_num_tokens_in_batch")
     settings.update(instantiate({key: settings[key] for key in hooks}, trust, "trainer"))
@@ -182,7 +184,8 @@ def _check_processes(values: Mapping[str, Any], world_size: int) -> None:
     from ssr_hydra.trainer.parallel import check_several
 
     if values["trainer"]["parallel"] == "fsdp":
-        _within("trainer", lambda: check_several(world_size))
+        with within("trainer"):
+            check_several(world_size)
     for key in ("batch_size", "eval_batch_size"):
         if values["data"][key] < world_size:
             rule = f"is shared by {world_size} processes, and one of them would have nothing to do"
@@ -202,10 +205,3 @@ def _as_configured(error: InputError, settings: Mapping[str, Any]) -> InputError
         field = f"{argument.removesuffix('s')}{bracket}{index}{dot}{rest}"
         return type(error)(field, error.value, error.rule, error.fix)
     return error
-
-
-def _within(prefix: str, make: Callable[[], Any]) -> Any:
-    try:
-        return make()
-    except InputError as error:
-        raise error.within(prefix) from None

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from http.client import HTTPException
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -22,31 +22,11 @@ from ssr_hydra.errors import InputError, RunError, missing_package
 from ssr_hydra.settings.base import count as check_count
 from ssr_hydra.settings.base import not_negative, one_of
 from ssr_hydra.settings.base import seed_number as check_seed
+from ssr_hydra.settings.images import IMAGE_SETS, ImageSet
 
 __all__ = ["FakeData", "SmallImages"]
 
 _TIMEOUT = 30.0  # seconds; a download fails if the server does not answer for so long
-
-
-class _Known(NamedTuple):
-    """A data set of torchvision: its class, its folder in the root, its sizes, and statistics of its channels."""
-
-    cls: str
-    folder: str
-    sizes: dict[str, int]
-    num_classes: int
-    mean: tuple[float, ...]  # of the training images, in [0, 1]
-    std: tuple[float, ...]
-
-
-_CIFAR = {"train": 50_000, "eval": 10_000}
-_MNIST = {"train": 60_000, "eval": 10_000}
-_KNOWN = {
-    "cifar10": _Known("CIFAR10", "cifar-10-batches-py", _CIFAR, 10, (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)),
-    "cifar100": _Known("CIFAR100", "cifar-100-python", _CIFAR, 100, (0.5071, 0.4865, 0.4409), (0.2673, 0.2564, 0.2762)),
-    "mnist": _Known("MNIST", "MNIST", _MNIST, 10, (0.1307,), (0.3081,)),
-    "fashion_mnist": _Known("FashionMNIST", "FashionMNIST", _MNIST, 10, (0.2860,), (0.3530,)),
-}
 
 
 class SmallImages(TensorDataset):
@@ -87,10 +67,10 @@ class SmallImages(TensorDataset):
         download: bool = True,
         normalize: bool = True,
     ) -> None:
-        one_of(name, "name", tuple(_KNOWN))
+        one_of(name, "name", tuple(IMAGE_SETS))
         self.name, self.split = name, check_split(split)
         self.part, self.partition = split, {"name": name}
-        known = _KNOWN[name]
+        known = IMAGE_SETS[name]
         images, labels = _read(known, name, split, _root(root), root, download)
         # Describe the original bytes: they take a quarter of the memory of the tensors, and ``normalize`` is separate.
         self._description = describe_tensors(f"{name} {split}", (images, labels)) | {"normalize": normalize}
@@ -121,7 +101,9 @@ def _root(root: object) -> Path:
     return Path(root).expanduser()
 
 
-def _read(known: _Known, name: str, split: str, root: Path, given: str | None, download: bool) -> tuple[Tensor, Tensor]:
+def _read(
+    known: ImageSet, name: str, split: str, root: Path, given: str | None, download: bool
+) -> tuple[Tensor, Tensor]:
     """Return pixels [N, C, H, W] as bytes, and classes [N]."""
     try:
         from torchvision import datasets
@@ -142,7 +124,7 @@ def _read(known: _Known, name: str, split: str, root: Path, given: str | None, d
         raise RunError(
             f"{folder} is damaged, so it is not {name} ({reason}); delete it to download it again"
         ) from error
-    expected = known.sizes[split]
+    expected = known.samples[split]
     if len(images) != expected or len(labels) != expected or not 0 <= int(labels.min()) <= int(labels.max()) < 100:
         raise RunError(f"{folder} has {len(images)} images instead of {expected}; delete it to download it again")
     return images.unsqueeze(1) if images.ndim == 3 else images.permute(0, 3, 1, 2).contiguous(), labels

@@ -18,12 +18,10 @@ from torch import nn
 
 from ssr_hydra.errors import InputError, RunError, missing_package
 from ssr_hydra.settings.base import count, did_you_mean
+from ssr_hydra.settings.images import check_stem, unknown_model
 
 __all__ = ["sha256_of", "torchvision_model"]
 
-# Starts of the names of models whose stem can be replaced. The stem is a strided first convolution, and in some models
-# a pooling.
-_WITH_STEM = ("resnet", "resnext", "wide_resnet", "densenet", "mobilenet", "efficientnet", "regnet", "shufflenet")
 _CLASSES_OF_WEIGHTS = 1000
 
 
@@ -72,11 +70,11 @@ def torchvision_model(
         raise missing_package("name", name, "torchvision", "vision") from error
     known = models.list_models(module=models)
     if name not in known:
-        raise InputError("name", name, "is not a classification model of torchvision", did_you_mean(str(name), known))
+        raise unknown_model(name, did_you_mean(str(name), known))
     count(num_classes, "num_classes")
     count(in_channels, "in_channels")
     if small_images:
-        _check_stem(name, weights)
+        check_stem(name, weights)
     settings = dict(options)
     if owned := settings.keys() & {"weights", "progress", "num_classes", "aux_logits", "transform_input"}:
         raise InputError(f"options.{min(owned)}", settings[min(owned)], "cannot be set here", "leave it out")
@@ -100,15 +98,6 @@ def torchvision_model(
     if in_channels != 3:
         _adapt_channels(model, in_channels)
     return model
-
-
-def _check_stem(name: str, weights: str | None) -> None:
-    if not name.startswith(_WITH_STEM):
-        rule = f"{name} has no stem for small images; {', '.join(_WITH_STEM)} have"
-        raise InputError("small_images", True, rule, "set small_images=false, or choose one of these")
-    if weights is not None:
-        rule = "cannot be used with weights, which belong to the stem for large images"
-        raise InputError("small_images", True, rule, "set weights=null or small_images=false")
 
 
 def _verified(choices: Any, name: str, wanted: str) -> Any:

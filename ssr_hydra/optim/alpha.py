@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from ssr_hydra.errors import InputError
+from ssr_hydra.errors import InputError, within
 from ssr_hydra.optim.initial_rates import DEFAULT, InitialRates, rate
 from ssr_hydra.schedulers import Curve, SchedulerLike, bind
 from ssr_hydra.schedulers.combinators import product
@@ -23,7 +23,9 @@ __all__ = [
     "bind_all",
     "check_optimizer",
     "is_count",
+    "optimizers_of",
     "set_lr",
+    "wrong_state",
 ]
 
 Schedulers = SchedulerLike | Sequence[SchedulerLike] | Mapping[str, SchedulerLike | Sequence[SchedulerLike]]
@@ -39,6 +41,23 @@ def check_optimizer(optimizer: object, field: str) -> None:
     """Raise an InputError if a value is not a torch optimizer."""
     if not isinstance(optimizer, Optimizer):
         raise InputError(field, optimizer, "must be a torch optimizer", "pass e.g. torch.optim.SGD(...)")
+
+
+def optimizers_of(state: Any) -> tuple[Optimizer, ...]:
+    """Return the optimizers of a run. Raise an InputError if it has none."""
+    given = getattr(state, "optimizers", None)
+    optimizers = () if given is None else tuple(given) if isinstance(given, Sequence) else (given,)
+    if not optimizers:
+        raise InputError("optimizers", given, "must have at least one optimizer", "set state.optimizers")
+    for i, optimizer in enumerate(optimizers):
+        check_optimizer(optimizer, f"optimizers[{i}]")
+    return optimizers
+
+
+def wrong_state(state: object) -> InputError:
+    """Return the error for a state that belongs to other schedulers."""
+    rule = "must be the state of these schedulers"
+    return InputError("schedulers", state, rule, "resume with the schedulers of the checkpoint")
 
 
 def is_count(value: object) -> bool:
@@ -73,10 +92,8 @@ def _bind_product(part: SchedulerLike | Sequence[SchedulerLike], state: Any, ssr
 
 
 def _bind_named(scheduler: SchedulerLike, state: Any, ssr: Any, field: str) -> Curve:
-    try:
+    with within(field):
         return bind(scheduler, state, ssr)
-    except InputError as error:
-        raise error.within(field) from None
 
 
 def set_lr(group: _Group, base: float, alpha: float) -> None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from torch.optim.lr_scheduler import LRScheduler
 
 from ssr_hydra.errors import InputError
-from ssr_hydra.optim.alpha import AlphaLR, Schedulers, bind_all, check_optimizer, is_count
+from ssr_hydra.optim.alpha import AlphaLR, Schedulers, bind_all, is_count, optimizers_of
 from ssr_hydra.optim.initial_rates import begins
 from ssr_hydra.time import Number
 
@@ -28,13 +28,7 @@ class CompiledScheduler(AlphaLR):
     ) -> None:
         self._bound = (schedulers, state if plan is None else plan, ssr)
         self._state, self._clock = state, clock
-        given = getattr(state, "optimizers", None)
-        optimizers = () if given is None else tuple(given) if isinstance(given, Sequence) else (given,)
-        if not optimizers:
-            raise InputError("optimizers", given, "must have at least one optimizer", "set state.optimizers")
-        for i, optimizer in enumerate(optimizers):
-            check_optimizer(optimizer, f"optimizers[{i}]")
-        super().__init__(optimizers, bind_all(*self._bound), begins=begins(state))
+        super().__init__(optimizers_of(state), bind_all(*self._bound), begins=begins(state))
 
     def _now(self) -> Any:
         timestamp = self._state.timestamp

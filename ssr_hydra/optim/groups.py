@@ -230,19 +230,30 @@ class Grouping:
         return values
 
 
-def _survey(model: nn.Module) -> dict[nn.Parameter, Described]:
-    """Return a mapping from each parameter, in order, to its description. A tied parameter occurs once."""
+def check_module(model: object) -> None:
+    """Refuse a model that is not a module."""
     if not isinstance(model, nn.Module):
         raise InputError("model", type(model).__name__, "must be a torch.nn.Module", "wrap it in one")
+
+
+def trained_parameters(model: nn.Module) -> list[nn.Parameter]:
+    """Return the parameters of a model that require gradients. Refuse a model without such parameters."""
+    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    if not parameters:
+        rule = "has no parameter that requires gradients"
+        raise InputError("model", type(model).__name__, rule, "check requires_grad, or give optimizers")
+    return parameters
+
+
+def _survey(model: nn.Module) -> dict[nn.Parameter, Described]:
+    """Return a mapping from each parameter, in order, to its description. A tied parameter occurs once."""
+    check_module(model)
     aliases: dict[nn.Parameter, list[tuple[str, tuple[str, ...]]]] = {}
     for name, parameter in model.named_parameters(remove_duplicate=False):
         owner = type(model.get_submodule(name.rpartition(".")[0]))
         classes = tuple(base.__name__ for base in owner.__mro__ if base not in (nn.Module, object))
         aliases.setdefault(parameter, []).append((name, classes))
-    if not any(parameter.requires_grad for parameter in aliases):
-        raise InputError(
-            "model", type(model).__name__, "has no parameter that requires gradients", "check requires_grad"
-        )
+    trained_parameters(model)
     layers = layers_of(model)
     count = max(layers.values()) + 1
     return {

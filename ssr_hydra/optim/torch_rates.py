@@ -12,7 +12,7 @@ from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from ssr_hydra import torch_schedulers as ours
 from ssr_hydra.errors import InputError
-from ssr_hydra.optim.alpha import set_lr
+from ssr_hydra.optim.alpha import set_lr, wrong_state
 from ssr_hydra.optim.initial_rates import InitialRates
 from ssr_hydra.optim.torch_schedulers import Description
 from ssr_hydra.schedulers.run import Run
@@ -269,8 +269,7 @@ class TorchRates:
         own = self.state_dict()
         sizes = {key: len(value) for key, value in state.items()} if isinstance(state, Mapping) else None
         if sizes is None or {**sizes, "rates": 0} != {**{key: len(value) for key, value in own.items()}, "rates": 0}:
-            rule = "must be the state of these schedulers"
-            raise InputError("schedulers", sorted(state), rule, "resume with the schedulers of the checkpoint")
+            raise wrong_state(state)
         for plateau, memory in zip(self._plateaus, state.get("plateaus", []), strict=True):
             plateau.load_state_dict(memory)
         for item, memory in zip(self._stateful(), state.get("schedulers", []), strict=True):

@@ -19,7 +19,7 @@ from ssr_hydra.app.compose import composing
 from ssr_hydra.app.messages import explain
 from ssr_hydra.app.preflight import JobComposer, sweep_axes
 from ssr_hydra.app.targets import as_description, instantiate, trust_of
-from ssr_hydra.errors import InputError, MissingRateError, visible, visible_lines
+from ssr_hydra.errors import InputError, MissingRateError, visible, visible_lines, within
 from ssr_hydra.previews.result import Preview, check_count, check_lr
 from ssr_hydra.previews.schedule_curves import PreviewCurve, draw_out
 from ssr_hydra.previews.torch_curves import TorchCurve
@@ -172,10 +172,8 @@ def _curve(job: _Preview, args: argparse.Namespace) -> PreviewCurve:
             rates[rate] = given
     length = State(max_duration=values["max_duration"]).max_duration
     assert length is not None
-    try:
+    with within("optimizer"):
         lr = check_lr(values["optimizer"].get("lr"))
-    except InputError as error:
-        raise error.within("optimizer") from None
     scheduler = _scheduler(values, job.trust, lr)
     return draw_out(
         scheduler, name=job.name, max_duration=length, ssr=values["ssr"], rates=rates, lr=lr, path="scheduler"

@@ -4,8 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ssr_hydra.errors import InputError
-from ssr_hydra.schedulers.arguments import SHORTEN, check_fit, duration, finish, flag, multiplier, positive, put, reach
+from ssr_hydra.schedulers.arguments import (
+    check_fit,
+    duration,
+    ends_after_t_max,
+    finish,
+    flag,
+    multiplier,
+    positive,
+    put,
+    reach,
+)
 from ssr_hydra.schedulers.curves import Curve, Shape, annealed, cosine, linear, polynomial, rex
 from ssr_hydra.schedulers.protocol import Scheduler
 from ssr_hydra.schedulers.run import Run
@@ -45,8 +54,7 @@ def warmup_and_end(run: Run, t_warmup: TimeLike, t_max: TimeLike, scale_warmup: 
     stated = as_time(t_warmup, "t_warmup")
     warmup = run.convert(run.resolve(stated, "t_warmup", scale=scale_warmup), end.unit, "t_warmup")
     if warmup > end:
-        rule = f"must end before t_max (takes {warmup} of a schedule that ends at {end}{run.at_ssr})"
-        raise InputError("t_warmup", str(stated), rule, SHORTEN)
+        raise ends_after_t_max(run, warmup, end, "t_warmup", stated)
     finish(run, warmup, "t_warmup", stated)
     return warmup, end
 

@@ -14,17 +14,18 @@ from ssr_hydra.settings.base import one_of as choice
 from ssr_hydra.time import Time, TimeLike, TimeUnit, as_time, exact
 
 __all__ = [
-    "SHORTEN",
     "check_fit",
     "choice",
     "duration",
     "durations",
+    "ends_after_t_max",
     "finish",
     "flag",
     "multiplier",
     "positive",
     "put",
     "reach",
+    "too_large",
 ]  # fmt: skip
 
 
@@ -80,6 +81,12 @@ def positive(value: Any, field: str, *, least: float = 0.0) -> float:
     return number
 
 
+def too_large(gamma: float) -> InputError:
+    """Return the error for a power of ``gamma`` that is larger than any float."""
+    rule = "makes the multiplier larger than any float at this time"
+    return InputError("gamma", gamma, rule, "choose a gamma of at most 1, or a longer period")
+
+
 def check_fit(first: Time, first_field: str, second: Time, second_field: str) -> None:
     """Raise an InputError if ``first >= second`` and both have the same unit.
 
@@ -112,8 +119,14 @@ def reach(run: Run, t_max: Time) -> None:
         raise InputError("t_max", str(t_max), rule, "write '1dur' for the whole run, or use a sequence of schedules")
 
 
-SHORTEN = "shorten it, set scale_warmup, or use a fraction of the run (0.05dur)"
-"""The fix of a warmup that is too long."""
+def _shorten(field: str) -> str:
+    return f"shorten it, {'' if field == 't_up' else 'set scale_warmup, '}or use a fraction of the run (0.05dur)"
+
+
+def ends_after_t_max(run: Run, warmup: Time, end: Time, field: str, stated: TimeLike) -> InputError:
+    """Return the error for a warmup that ends after ``t_max``. The arguments are those of :func:`finish`."""
+    rule = f"must end before t_max (takes {warmup} of a schedule that ends at {end}{run.at_ssr})"
+    return InputError(field, str(stated), rule, _shorten(field))
 
 
 def finish(run: Run, warmup: Time, field: str, stated: TimeLike) -> None:
@@ -134,5 +147,4 @@ def finish(run: Run, warmup: Time, field: str, stated: TimeLike) -> None:
     for name, end, length in limits:
         if length is not None and run.is_before(length, end):
             rule = f"must end within the {name} (takes {end} of {length}{run.at_ssr})"
-            fix = "shorten it, or use a fraction of the run (0.05dur)" if field == "t_up" else SHORTEN
-            raise InputError(field, str(stated), rule, fix)
+            raise InputError(field, str(stated), rule, _shorten(field))

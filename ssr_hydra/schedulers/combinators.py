@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, fields, is_dataclass
 from fractions import Fraction
 from itertools import pairwise
 from typing import Any
 
-from ssr_hydra.errors import InputError
+from ssr_hydra.errors import InputError, within
 from ssr_hydra.schedulers.arguments import duration, flag, put
 from ssr_hydra.schedulers.curves import Curve, joined, multiplied, pieces_of, with_pieces
 from ssr_hydra.schedulers.opaque import Opaque
@@ -48,17 +47,8 @@ def _parts(value: Any, field: str) -> dict[str, Any]:
     return dict(value)
 
 
-@contextmanager
-def _within(field: str) -> Iterator[None]:
-    """Prefix the field of each InputError with ``field``, the path of the factor or phase."""
-    try:
-        yield
-    except InputError as error:
-        raise error.within(field) from None
-
-
 def _bind_part(field: str, scheduler: SchedulerLike, run: Run) -> Curve:
-    with _within(field):
+    with within(field):
         return bind_to(scheduler, run)
 
 
@@ -143,7 +133,7 @@ def _phase(value: Any, field: str) -> Phase:
         return value
     if is_dataclass(value) and {item.name for item in fields(value)} == {item.name for item in fields(Phase)}:
         value = {item.name: getattr(value, item.name) for item in fields(value)}
-    with _within(field):
+    with within(field):
         if isinstance(value, Mapping):
             if "scheduler" not in value or set(value) - {"scheduler", "until", "scale"}:
                 rule = "must have scheduler, and may have until and scale"
@@ -216,7 +206,7 @@ class SequentialScheduler(Scheduler):
         segments: list[tuple[Any, int, int, Curve]] = []
         start = Time(0, TimeUnit.BATCH)
         for (name, phase), end in zip(phases.items(), ends, strict=True):
-            with _within(f"phases.{name}"):
+            with within(f"phases.{name}"):
                 part = _bind_part("scheduler", phase.scheduler, run.phase(start, end, scale=phase.scale))
             if end is not None:
                 clock = run.clock(end.unit, f"phases.{name}.until", end)

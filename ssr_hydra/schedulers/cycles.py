@@ -9,7 +9,16 @@ from fractions import Fraction
 from typing import Any
 
 from ssr_hydra.errors import InputError
-from ssr_hydra.schedulers.arguments import check_fit, choice, duration, finish, multiplier, positive, put
+from ssr_hydra.schedulers.arguments import (
+    check_fit,
+    choice,
+    duration,
+    ends_after_t_max,
+    finish,
+    multiplier,
+    positive,
+    put,
+)
 from ssr_hydra.schedulers.curves import Curve, Shape, cosine, linear, piecewise
 from ssr_hydra.schedulers.protocol import Moment, Scheduler, numbered, repeats
 from ssr_hydra.schedulers.run import Run
@@ -188,8 +197,7 @@ class OneCycleScheduler(Scheduler):
         end = run.resolve(as_time(self.t_max, "t_max"), "t_max")
         top = run.convert(run.resolve(as_time(self.t_up, "t_up"), "t_up"), end.unit, "t_up")
         if top >= end:
-            rule = f"must end before t_max (takes {top} of a schedule that ends at {end}{run.at_ssr})"
-            raise InputError("t_up", str(self.t_up), rule, "shorten it, or use a fraction of the run (0.3dur)")
+            raise ends_after_t_max(run, top, end, "t_up", self.t_up)
         finish(run, top, "t_up", self.t_up)
         points = [(Time(0, end.unit), self.alpha_i), (top, 1.0), (end, self.alpha_f)]
         return piecewise(run, points, _SHAPES[self.anneal])

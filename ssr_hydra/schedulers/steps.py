@@ -10,7 +10,7 @@ from fractions import Fraction
 from typing import Any
 
 from ssr_hydra.errors import InputError
-from ssr_hydra.schedulers.arguments import duration, durations, finish, flag, multiplier, put, reach
+from ssr_hydra.schedulers.arguments import duration, durations, finish, flag, multiplier, put, reach, too_large
 from ssr_hydra.schedulers.curves import Curve, Pieces, annealed, joined, linear, pieces_of, stepped, with_pieces
 from ssr_hydra.schedulers.protocol import Moment, Scheduler, numbered, repeats
 from ssr_hydra.schedulers.run import Run
@@ -39,8 +39,7 @@ def _powers(run: Run, gamma: float, period: Time, field: str, exponent: Callable
         try:
             return _pow(gamma, exponent(read(timestamp) * factor - start, width))
         except OverflowError:
-            rule = "makes the multiplier overflow at this time"
-            raise InputError("gamma", gamma, rule, "choose a gamma of at most 1, or a longer period") from None
+            raise too_large(gamma) from None
 
     return curve
 

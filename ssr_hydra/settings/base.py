@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
 from typing import Any, TypeVar
 
-from ssr_hydra.errors import InputError
+from ssr_hydra.errors import InputError, within
 from ssr_hydra.time import as_time
 
 __all__ = [
@@ -57,10 +57,8 @@ def setting_of(setting: type[SettingT], given: SettingT | Mapping[str, Any] | No
     for key in given:
         if key not in names:
             raise InputError(f"{field}.{key}", given[key], "is unknown", did_you_mean(str(key), names))
-    try:
+    with within(field):
         return setting(**given)
-    except InputError as error:
-        raise error.within(field) from None
 
 
 def keys_of(setting: type, node: Mapping[str, Any]) -> dict[str, Any]:
@@ -82,10 +80,10 @@ def number(value: Any, field: str) -> float:
     return value
 
 
-def positive(value: Any, field: str) -> None:
+def positive(value: Any, field: str, fix: str = "write e.g. 1.0, or leave it out (null)") -> None:
     """Raise an InputError if a value is not None and not a finite number above 0."""
     if value is not None and not 0 < number(value, field) < math.inf:
-        raise InputError(field, value, "must be a finite number above 0", "write e.g. 1.0, or leave it out (null)")
+        raise InputError(field, value, "must be a finite number above 0", fix)
 
 
 def not_negative(value: Any, field: str) -> float:

@@ -12,7 +12,7 @@ from ssr_hydra.errors import InputError
 from ssr_hydra.studies.compare import gains
 from ssr_hydra.studies.fitting import Fit, fits_of
 from ssr_hydra.studies.frontier import reach
-from ssr_hydra.studies.intervals import Batch, Estimate, check_confidence, combine, next_batch
+from ssr_hydra.studies.intervals import Batch, Estimate, check_confidence, check_tolerance, combine, next_batch
 from ssr_hydra.studies.study import Series, Study, uncontrolled
 
 __all__ = ["Recommendation", "ToleranceStep", "recommend", "recommend_by_gains"]
@@ -121,10 +121,7 @@ def recommend(
         ...     print(found.recipe, [(step.ssr, step.above, step.below) for step in found.steps])
     """
     check_confidence(confidence)
-    if tolerance is not None and (
-        isinstance(tolerance, bool) or not isinstance(tolerance, (int, float)) or not 0 < tolerance < math.inf
-    ):
-        raise InputError("tolerance", tolerance, "must be a finite number above 0", "e.g. 0.005 of an accuracy")
+    check_tolerance(tolerance)
     if target is not None and (
         isinstance(target, bool) or not isinstance(target, (int, float)) or not math.isfinite(target)
     ):

@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 
 from ssr_hydra.errors import InputError
+from ssr_hydra.settings.base import positive
 from ssr_hydra.studies.notes import Note, losses
 from ssr_hydra.studies.reading import as_frame, without_duplicates
 from ssr_hydra.studies.recipes import unique_labels
@@ -248,8 +249,7 @@ def _without_time(frame: pd.DataFrame, unit: str | None) -> list[Note]:
 
 
 def _check_numbers(full: float | None, decimal: str) -> None:
-    if full is not None and (isinstance(full, bool) or not isinstance(full, (int, float)) or not 0 < full < math.inf):
-        raise InputError("full", full, "must be a finite number above 0", "write the length of the full run, e.g. 90")
+    positive(full, "full", "write the length of the full run, e.g. 90")
     if decimal not in (".", ","):
         raise InputError("decimal", decimal, "must be . or ,", "write , for numbers like 0,25")
 

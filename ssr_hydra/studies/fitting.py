@@ -18,7 +18,7 @@ import numpy as np
 from scipy import optimize, special
 
 from ssr_hydra.errors import InputError
-from ssr_hydra.studies.intervals import check_confidence, combine
+from ssr_hydra.studies.intervals import check_confidence, check_tolerance, combine
 from ssr_hydra.studies.study import Series, Study, find_series, spread_out, uncontrolled
 
 __all__ = ["BackTest", "Fit", "Kind", "back_test", "fits", "fits_of"]
@@ -214,7 +214,7 @@ def fits(study: Study, confidence: float = 0.95, tolerance: float | None = None)
     Source: SciPy's ``curve_fit``; prediction intervals as in Bates and Watts, 1988, Nonlinear Regression Analysis.
     """
     check_confidence(confidence)
-    _check_tolerance(tolerance)
+    check_tolerance(tolerance)
     return [fit for series in uncontrolled(study) for fit in fits_of(series, study.sign, confidence, tolerance)]
 
 
@@ -250,7 +250,7 @@ def back_test(
         InputError: The recipe or kind is unknown, there are fewer than 3 SSRs to fit, or no SSR to predict.
     """
     check_confidence(confidence)
-    _check_tolerance(tolerance)
+    check_tolerance(tolerance)
     if kind not in get_args(Kind):
         raise InputError("kind", kind, "must be power or quadratic", "use power, for example")
     series = find_series(study, recipe, "recipe")
@@ -260,13 +260,6 @@ def back_test(
         raise InputError("fitted_to", fitted_to, rule, "at least 3 are fitted, and at least 1 is predicted")
     held = range(count, len(series.cells))
     return [_predicted(series, kind, count, at, study.sign, 1 - confidence, tolerance) for at in held]
-
-
-def _check_tolerance(tolerance: float | None) -> None:
-    if tolerance is None:
-        return
-    if isinstance(tolerance, bool) or not isinstance(tolerance, (int, float)) or not 0 < tolerance < math.inf:
-        raise InputError("tolerance", tolerance, "must be a finite number above 0", "e.g. 0.001 of an accuracy")
 
 
 def _fit(series: Series, kind: Kind, sign: float, confidence: float, tolerance: float | None) -> Fit:

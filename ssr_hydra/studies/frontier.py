@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 from scipy import special
 
-from ssr_hydra.errors import InputError
+from ssr_hydra.settings.base import positive
 from ssr_hydra.studies.compare import Place, rivals
 from ssr_hydra.studies.intervals import (
     VERDICT,
@@ -139,8 +139,7 @@ def quality_at(
     """
     check_confidence(confidence)
     check_axis(study, axis, price_per_hour)
-    if isinstance(at, bool) or not isinstance(at, (int, float)) or not 0 < at < math.inf:
-        raise InputError("at", at, "must be a finite number above 0", f"write a number of {axis}")
+    positive(at, "at", f"write a number of {axis}")
     rows: list[Any] = []
     found = places_at(study.series, at, axis, price_per_hour)
     standing = _standing(

@@ -17,6 +17,7 @@ import numpy as np
 from scipy import optimize, special
 
 from ssr_hydra.errors import InputError
+from ssr_hydra.settings.base import positive
 from ssr_hydra.studies.noise import Noise
 
 __all__ = [
@@ -179,6 +180,11 @@ def check_confidence(confidence: float) -> float:
     if isinstance(confidence, bool) or not isinstance(confidence, (int, float)) or not 0 < confidence < 1:
         raise InputError("confidence", confidence, "must be between 0 and 1", "use 0.95, for example")
     return float(confidence)
+
+
+def check_tolerance(tolerance: float | None) -> None:
+    """Refuse a tolerance that is not None and not a finite number above 0."""
+    positive(tolerance, "tolerance", "e.g. 0.005 of an accuracy")
 
 
 def combine(cells: Sequence[Cell], weights: Sequence[float], confidence: float) -> Estimate:

@@ -19,6 +19,7 @@ from scipy import special
 
 from ssr_hydra.errors import InputError
 from ssr_hydra.metrics import Direction
+from ssr_hydra.settings.base import not_negative
 from ssr_hydra.studies.effects import with_effects
 from ssr_hydra.studies.intervals import Cell, Estimate
 from ssr_hydra.studies.notes import Note
@@ -395,9 +396,7 @@ def check_axis(study: Study, axis: str, price_per_hour: float | None = None) -> 
 
 
 def _price(price: float) -> float:
-    if isinstance(price, bool) or not isinstance(price, (int, float)) or not 0 <= price < math.inf:
-        raise InputError("price_per_hour", price, "must be a finite number of at least 0", "write e.g. 2.5")
-    return float(price)
+    return not_negative(price, "price_per_hour")
 
 
 def find_series(study: Study, name: str | tuple[str, str], field: str) -> Series:

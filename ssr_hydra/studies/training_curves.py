@@ -11,9 +11,9 @@ import numpy as np
 import pandas as pd
 from scipy import special
 
-from ssr_hydra.errors import InputError
 from ssr_hydra.files import read_bounded
 from ssr_hydra.metrics_log import METRICS
+from ssr_hydra.settings.base import count
 from ssr_hydra.studies.intervals import check_confidence
 from ssr_hydra.studies.study import Axis, Study, check_axis
 
@@ -115,8 +115,7 @@ def lr_curves(
             requested.
     """
     check_axis(study, axis, price_per_hour)
-    if isinstance(most_points, bool) or not isinstance(most_points, int) or most_points < 2:
-        raise InputError("most_points", most_points, "must be a whole number of at least 2", "write e.g. 500")
+    count(most_points, "most_points", 2)
     parts = []
     for row in study.completed.drop_duplicates(_CELL).itertuples():
         points = logged_rates(Path(row.folder))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
-from ssr_hydra.errors import InputError
+from ssr_hydra.errors import InputError, within
 from ssr_hydra.schedulers.arguments import put
 from ssr_hydra.schedulers.run import Run
 from ssr_hydra.time import Time, Timestamp
@@ -207,12 +207,10 @@ class SequentialLR(TorchScheduler):
             end = early[i] if i < len(early) else None
             if end is not None and (end.value <= 0 or run.is_before(start, end) is False):
                 continue  # this phase has no time, because its end is not after its start
-            try:
-                within = steps if end is None and start is zero else steps.phase(start, end)
+            with within(place):
+                inner = steps if end is None and start is zero else steps.phase(start, end)
                 is_whole = isinstance(part, (SequentialLR, ChainedScheduler))
-                course = part.course(within, again + is_whole if i == 0 else 0)
-            except InputError as error:
-                raise error.within(place) from None
+                course = part.course(inner, again + is_whole if i == 0 else 0)
             if isinstance(course, Products) and courses:
                 course = _Continued(courses[-1], lasts[-1], course)
             courses.append(course)
@@ -288,10 +286,8 @@ def links(named: list[tuple[str, TorchScheduler]], steps: Steps, again: int = 0)
     """Return pairs of a path and a scheduler as the links of a chain."""
     found = []
     for place, part in named:
-        try:
+        with within(place):
             course = part.course(steps, again)
-        except InputError as error:
-            raise error.within(place) from None
         resets: list[Time] = []
         if isinstance(part, SequentialLR) and isinstance(course, Phases):
             one = steps.one * Fraction(again)

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ssr_hydra.errors import InputError
 from ssr_hydra.schedulers.arguments import put
 from ssr_hydra.schedulers.curves import Curve
 from ssr_hydra.schedulers.cycles import Cycles
+from ssr_hydra.settings.base import count
 from ssr_hydra.time import exact
 from ssr_hydra.torch_schedulers.base import Course, Duration, Steps, TorchScheduler, finite, steps
 
@@ -134,8 +134,7 @@ class CosineAnnealingWarmRestarts(TorchScheduler):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if type(self.T_mult) is not int or self.T_mult < 1:
-            raise InputError("T_mult", self.T_mult, "must be a whole number of at least 1", "write e.g. 1 or 2")
+        count(self.T_mult, "T_mult")
         put(self, T_0=steps(self.T_0, "T_0"), eta_min=finite(self.eta_min, "eta_min"))
 
     def course(self, steps: Steps, again: int = 0) -> Course:  # noqa: ARG002 # sets the rate at every step

@@ -10,6 +10,7 @@ from typing import Any
 
 from ssr_hydra.errors import InputError
 from ssr_hydra.schedulers.arguments import choice, flag, put
+from ssr_hydra.settings.base import count
 from ssr_hydra.time import Time, exact
 from ssr_hydra.torch_schedulers.base import (
     BATCH,
@@ -286,8 +287,7 @@ class OneCycleLR(TorchScheduler):
             value = getattr(self, name)
             if value is None:
                 continue
-            if type(value) is not int or value < 1:
-                raise InputError(name, value, "must be a whole number of at least 1", "or give total_steps alone")
+            count(value, name)
             if total is not None or getattr(self, other) is None:
                 rule = f"is used only with {other}, and without total_steps"
                 raise InputError(name, value, rule, "give total_steps alone")

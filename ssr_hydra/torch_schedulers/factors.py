@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ssr_hydra.errors import InputError
-from ssr_hydra.schedulers.arguments import put
+from ssr_hydra.schedulers.arguments import put, too_large
 from ssr_hydra.schedulers.curves import stepped
 from ssr_hydra.torch_schedulers.base import Course, Duration, Factor, Steps, TorchScheduler, finite, listed, steps
 
@@ -18,8 +18,7 @@ def _power(gamma: float, exponent: float) -> float:
     try:
         power: float = gamma**exponent
     except (OverflowError, ZeroDivisionError):
-        rule = "makes the learning rate larger than any float at this time"
-        raise InputError("gamma", gamma, rule, "choose a gamma of at most 1, or a longer period") from None
+        raise too_large(gamma) from None
     return power
 
 

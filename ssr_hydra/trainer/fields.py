@@ -13,9 +13,9 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from ssr_hydra.errors import InputError
-from ssr_hydra.optim.alpha import bind_all
+from ssr_hydra.optim.alpha import bind_all, optimizers_of
 from ssr_hydra.optim.initial_rates import begins, rate
-from ssr_hydra.rules import BELOW_ONE
+from ssr_hydra.rules import BELOW_ONE, check_schedules, no_effect
 from ssr_hydra.schedulers import Curve, SchedulerLike
 from ssr_hydra.time import Number
 
@@ -161,16 +161,14 @@ class FieldSchedules:
         clock: Callable[[Any], Any] | None = None,
         plan: Any = None,
     ) -> None:
-        if not isinstance(schedules, Mapping):
-            rule = "must be a mapping of fields to schedulers"
-            raise InputError("schedules", schedules, rule, "write {'weight_decay': ...}")
+        check_schedules(schedules)
         self._state, self._clock = state, clock
         self._curves = _bind(schedules, state if plan is None else plan, ssr)
         self._seen: list[tuple[list[_Group], int]] = []
         self._targets: dict[str, list[_Target]] = {}
         self._alphas: dict[str, float] = {}
-        if self._curves and not state.optimizers:
-            raise InputError("optimizers", state.optimizers, "must have at least one optimizer", "set state.optimizers")
+        if self._curves:
+            optimizers_of(state)
         self.step()
 
     @property
@@ -269,8 +267,7 @@ class FieldSchedules:
                 group[memory.key] = _kept(group[place.key], known)
             targets.append(_Target(group, place, float(memory.get(group)), field))
         if not any(target.initial for target in targets):
-            rule = "is 0 in every param group, so a multiplier has no effect"
-            raise InputError(f"schedules.{field}", field, rule, f"give the optimizer a {field} above 0")
+            raise no_effect(field)
         yield from targets
 
 
@@ -278,8 +275,6 @@ def _bind(
     schedules: Mapping[str, SchedulerLike | Sequence[SchedulerLike]], state: Any, ssr: Number
 ) -> dict[str, Curve]:
     for field, part in schedules.items():
-        if field == "lr":
-            raise InputError("schedules.lr", field, "must not be the learning rate", "use scheduler")
         if (not callable(part) and not isinstance(part, (list, tuple))) or isinstance(part, type):
             shown = part.__name__ if isinstance(part, type) else type(part).__name__
             rule = "must be a scheduler of this package, or a function of (state) or (state, ssr)"

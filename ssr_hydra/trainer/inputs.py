@@ -13,6 +13,8 @@ from torch.optim import Optimizer
 
 from ssr_hydra.data.loaders import known_length
 from ssr_hydra.errors import InputError
+from ssr_hydra.optim.groups import trained_parameters
+from ssr_hydra.settings.base import count
 from ssr_hydra.trainer.learning_rates import torch_schedulers
 from ssr_hydra.trainer.parallel import check_sharded, is_sharded
 from ssr_hydra.trainer.processes import Processes
@@ -63,8 +65,8 @@ def check_loader(loader: Any, field: str) -> Iterable[Any]:
         )
     for name in ("batch_size", "global_batch_size"):
         size = getattr(loader, name, None)
-        if isinstance(size, int) and size < 1:
-            raise InputError(f"{field}.{name}", size, "must be a whole number of at least 1", "e.g. 16")
+        if isinstance(size, int):
+            count(size, f"{field}.{name}")
     return loader
 
 
@@ -116,11 +118,7 @@ def check_optimizers(optimizers: Any, schedulers: Any, model: nn.Module, loss: A
         found = {id(item.optimizer): item.optimizer for item in torch_schedulers(schedulers)}
         if found:
             return _that_train(tuple(found.values()), model, loss)
-        parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
-        if not parameters:
-            raise InputError(
-                "model", type(model).__name__, "has no parameter that requires gradients", "give optimizers"
-            )
+        parameters = trained_parameters(model)
         fused = parameters[0].device.type in ("cpu", "cuda", "mps") and not is_sharded(model)
         return (torch.optim.SGD(parameters, lr=0.1, momentum=0.9, nesterov=True, fused=fused),)
     given = tuple(optimizers) if isinstance(optimizers, (list, tuple)) else (optimizers,)

@@ -13,9 +13,10 @@ from typing import Any
 from torch.optim import Optimizer, lr_scheduler
 from torch.optim.lr_scheduler import LRScheduler
 
-from ssr_hydra.errors import InputError
+from ssr_hydra.errors import InputError, within
 from ssr_hydra.metrics import mode_of
 from ssr_hydra.optim import compile_composer_scheduler
+from ssr_hydra.optim.alpha import wrong_state
 from ssr_hydra.optim.initial_rates import begins
 from ssr_hydra.optim.torch_rates import Entry, TorchRates
 from ssr_hydra.optim.torch_schedulers import Paced, read
@@ -170,8 +171,7 @@ class LearningRates:
         """
         own = self.state_dict()
         if not isinstance(state, Mapping) or set(state) != set(own):
-            rule = "must be the state of these schedulers"
-            raise InputError("schedulers", state, rule, "resume with the schedulers of the checkpoint")
+            raise wrong_state(state)
         if self._compiled is not None:
             self._compiled.load_state_dict(self._compiled.state_dict())  # which computes the rates
             return
@@ -341,10 +341,8 @@ def _check_moves(entry: Entry, state: State, stepwise: bool | None) -> None:
     else:
         fix = "use Paced(scheduler, 'batch'), or Paced(scheduler, 'epoch') on purpose"
     if isinstance(entry.description, TorchScheduler):
-        try:
+        with within(entry.field):
             entry.description.check_moves(state, stepwise, fix)
-        except InputError as error:
-            raise error.within(entry.field) from None
 
 
 def _cannot_stretch(entry: Entry, ssr: Fraction) -> InputError:
@@ -361,7 +359,5 @@ def _cannot_stretch(entry: Entry, ssr: Fraction) -> InputError:
 
 
 def _bind(item: Any, field: str, plan: State, ssr: Fraction) -> Curve:
-    try:
+    with within(field):
         return bind(item, plan, ssr)
-    except InputError as error:
-        raise error.within(field) from None

@@ -11,8 +11,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, TextIO
 
-from ssr_hydra.errors import InputError, visible, visible_lines
+from ssr_hydra.errors import visible, visible_lines
 from ssr_hydra.records import RunResult
+from ssr_hydra.settings.base import one_of
 from ssr_hydra.time import as_time, check_ssr
 
 __all__ = ["Progress", "Snapshot", "announce", "choose_progress", "summary"]
@@ -213,8 +214,7 @@ def choose_progress(kind: str, name: str = "training", stream: TextIO | None = N
 
 def check_progress(kind: object) -> None:
     """Refuse an unknown kind of progress display."""
-    if kind not in _KINDS:
-        raise InputError("progress", kind, f"must be one of {', '.join(_KINDS)}", "use 'auto'")
+    one_of(kind, "progress", _KINDS)
 
 
 def summary(result: RunResult, run_dir: Path | None, objective: str | None = None) -> str:

@@ -24,6 +24,7 @@ from ssr_hydra.errors import InputError
 from ssr_hydra.files import check_path
 from ssr_hydra.machine import conditions
 from ssr_hydra.metrics_log import MetricsLog, evaluation_record
+from ssr_hydra.optim.groups import check_module
 from ssr_hydra.records import RunResult, WriteError, config_hash
 from ssr_hydra.settings import CheckpointSettings, CountSettings, ResumeSettings, StepSettings, setting_of
 from ssr_hydra.settings.base import flag, function
@@ -218,8 +219,7 @@ class Trainer:
             settings = replace(settings, precision=precision)
         self._checkpointing = setting_of(CheckpointSettings, checkpoint, "checkpoint")
         resuming_from = ResumeSettings.of(resume)
-        if not isinstance(model, nn.Module):
-            raise InputError("model", type(model).__name__, "must be a torch.nn.Module", "wrap it in one")
+        check_module(model)
         self._processes = processes = Processes.start()
         self.is_main = processes.is_main
         self.device = choose_device(device, processes)

@@ -27,7 +27,7 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
-from ssr_hydra.errors import InputError, RunError
+from ssr_hydra.errors import RunError, within
 from ssr_hydra.machine import cores
 from ssr_hydra.sweeps.job_status import LostJobError
 from ssr_hydra.sweeps.launchers.child import JobAnswer, JobOrder, JobTraceback, OutputFile, SharedSetup
@@ -85,12 +85,10 @@ class ProcessLauncher(Launcher):
         if gpus == "auto":
             gpus = (uses_gpu(OmegaConf.select(config, "trainer.device")) and visible_gpus()) or "none"
         threads = self.threads or OmegaConf.select(config, "trainer.threads") or _threads_of(os.environ)
-        try:
+        with within("hydra.launcher"):
             self._fitting = len(assign(None, threads, gpus, self.gpus_per_job))
             workers = self._fitting if self.workers is None else self.workers
             self._places = assign(workers, self.threads, gpus, self.gpus_per_job)
-        except InputError as error:
-            raise error.within("hydra.launcher") from None
         self._shared = SharedSetup(hydra_context, task_function, config)
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> list[JobReturn]:

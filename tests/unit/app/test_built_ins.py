@@ -9,7 +9,7 @@ import torch
 from omegaconf import DictConfig
 
 from ssr_hydra.app import built_ins as module
-from ssr_hydra.app.built_ins import IMAGES, LEAST, known_samples
+from ssr_hydra.app.built_ins import LEAST, known_samples
 from ssr_hydra.app.check import check, known_dataloader_len
 from ssr_hydra.app.targets import instantiate
 from ssr_hydra.errors import InputError
@@ -83,11 +83,11 @@ def test_what_fits_is_good(composed: Composed, overrides: list[str]) -> None:
         (["model=torchvision", "model.name=resnet5"], "model.name", "did you mean resnet50"),
         (["model=torchvision", "model.name=maskrcnn"], "model.name", "there are alexnet"),
         (["model=resnet18", "model.num_classes=0"], "model.num_classes", ""),
-        (["model=vit_b_16", "model.small_images=true"], "model.small_images", "false"),
+        (["model=vit_b_16", "model.small_images=true"], "model.small_images", "small_images=false"),
         (
             ["model=resnet18", "model.small_images=true", "model.weights=DEFAULT"],
             "model.small_images",
-            "model.weights=null",
+            "weights=null",
         ),
     ],
 )
@@ -184,17 +184,6 @@ def test_sizes_and_shapes_are_those_of_the_data(node: dict[str, Any]) -> None:
     assert images is not None
     assert images.shape == tuple(data.tensors[0].shape[1:])
     assert images.num_classes == int(data.tensors[1].max()) + 1
-
-
-def test_what_is_known_of_small_images_is_what_their_reader_knows() -> None:
-    from ssr_hydra.data.vision import _KNOWN
-    from ssr_hydra.models.vision import _WITH_STEM
-
-    assert set(IMAGES) == set(_KNOWN)
-    for name, known in _KNOWN.items():
-        assert (IMAGES[name].samples, IMAGES[name].num_classes) == (known.sizes, known.num_classes)
-        assert IMAGES[name].shape[0] == len(known.mean) == len(known.std)
-    assert module._WITH_STEM == _WITH_STEM
 
 
 def test_an_epoch_of_known_data_is_known_at_composition(composed: Composed) -> None:

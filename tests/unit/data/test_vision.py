@@ -109,7 +109,7 @@ def mnist(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name, count in (("train", 20), ("t10k", 10)):
         (raw / f"{name}-images-idx3-ubyte").write_bytes(idx(images_of(count, 28, 28)))
         (raw / f"{name}-labels-idx1-ubyte").write_bytes(idx(np.arange(count, dtype=np.uint8) % 10))
-    monkeypatch.setitem(module._KNOWN, "mnist", module._KNOWN["mnist"]._replace(sizes={"train": 20, "eval": 10}))
+    monkeypatch.setitem(module.IMAGE_SETS, "mnist", module.IMAGE_SETS["mnist"]._replace(samples={"train": 20, "eval": 10}))
     return tmp_path / "root"
 
 
@@ -185,14 +185,14 @@ def test_without_torchvision_one_line_says_how_to_install_it(monkeypatch: pytest
 REAL = Path(os.environ.get("SSR_HYDRA_DATA") or "~/.cache/ssr_hydra").expanduser()
 
 
-@pytest.mark.parametrize("name", module._KNOWN)
+@pytest.mark.parametrize("name", module.IMAGE_SETS)
 def test_the_real_sets_have_the_sizes_and_statistics_that_are_written_down(name: str) -> None:
-    known = module._KNOWN[name]
+    known = module.IMAGE_SETS[name]
     if not (REAL / known.folder).exists():
         pytest.skip(f"{name} is not on this machine")
     train = SmallImages(name, root=str(REAL), download=False)
     held_out = SmallImages(name, "eval", str(REAL), download=False)
-    assert (len(train), len(held_out)) == (known.sizes["train"], known.sizes["eval"])
+    assert (len(train), len(held_out)) == (known.samples["train"], known.samples["eval"])
     assert train.tensors[0].mean((0, 2, 3)).abs().max() < 1e-3
     assert (train.tensors[0].std((0, 2, 3)) - 1).abs().max() < 5e-3
     assert train.tensors[1].unique().tolist() == list(range(known.num_classes))

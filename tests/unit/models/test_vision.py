@@ -12,7 +12,7 @@ from local_server import served
 
 from ssr_hydra.errors import InputError, RunError
 from ssr_hydra.models import torchvision_model
-from ssr_hydra.models.vision import _WITH_STEM
+from ssr_hydra.settings.images import _WITH_STEM
 
 models = pytest.importorskip("torchvision.models")
 # One of each kind; the others of a kind differ in numbers alone.

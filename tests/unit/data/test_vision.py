@@ -109,7 +109,8 @@ def mnist(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name, count in (("train", 20), ("t10k", 10)):
         (raw / f"{name}-images-idx3-ubyte").write_bytes(idx(images_of(count, 28, 28)))
         (raw / f"{name}-labels-idx1-ubyte").write_bytes(idx(np.arange(count, dtype=np.uint8) % 10))
-    monkeypatch.setitem(module.IMAGE_SETS, "mnist", module.IMAGE_SETS["mnist"]._replace(samples={"train": 20, "eval": 10}))
+    known = module.IMAGE_SETS["mnist"]
+    monkeypatch.setitem(module.IMAGE_SETS, "mnist", known._replace(samples={"train": 20, "eval": 10}))
     return tmp_path / "root"
 
 

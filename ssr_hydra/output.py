@@ -1,16 +1,17 @@
-"""Keep a program running when its standard output cannot be written: ``| head``, a full disk, a closed terminal."""
+"""Output to the terminal: text tables, and output that cannot be written (``| head``, a full disk, no terminal)."""
 
 from __future__ import annotations
 
 import errno
+import io
 import logging
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any, TextIO
 
-__all__ = ["safe_output"]
+__all__ = ["safe_output", "text_table"]
 
 
 class _Output:
@@ -79,6 +80,45 @@ def safe_output() -> Iterator[None]:
         logging.raiseExceptions, sys.stdout, sys.stderr = before
         for stream in outputs:
             _settle(stream)
+
+
+def text_table(
+    rows: Sequence[Sequence[str]],
+    *,
+    right: Collection[int] = (),
+    fold: Collection[int] = (),
+    gap: int = 2,
+    width: int = 10_000,
+    bold_header: bool = False,
+) -> list[str]:
+    """Return the lines of a text table.
+
+    Args:
+        rows: The cells of each row.
+        right: The columns that are aligned to the right.
+        fold: The columns whose cells are folded if the table is wider than ``width``.
+        gap: The number of spaces between columns.
+        width: The largest width of a line.
+        bold_header: Whether a terminal shows the first row in bold.
+
+    Example:
+        >>> text_table([("ssr", "steps"), ("0.5", "75"), ("1", "150")], right=[1])
+        ['ssr  steps', '0.5     75', '1      150']
+    """
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table.grid(padding=(0, gap, 0, 0))
+    for column in range(len(rows[0])):
+        can_fold = column in fold
+        table.add_column(justify="right" if column in right else "left", no_wrap=not can_fold, overflow="fold")
+    for number, row in enumerate(rows):
+        table.add_row(*(Text(cell, "bold" if bold_header and number == 0 else "") for cell in row))
+    text = io.StringIO()
+    # Without a height, rich ignores the width on a dumb terminal and uses 80 columns.
+    Console(file=text, force_terminal=bold_header, width=width, height=25).print(table)
+    return [line.rstrip() for line in text.getvalue().splitlines()]
 
 
 def _opened(stream: TextIO | None, number: int) -> TextIO:

@@ -27,6 +27,7 @@ from ssr_hydra.checkpoints import Checkpoint, CheckpointStore, differences, load
 from ssr_hydra.checkpoints.store import CHECKPOINTS
 from ssr_hydra.errors import InputError
 from ssr_hydra.files import check_path, write_atomically
+from ssr_hydra.output import text_table
 from ssr_hydra.records import RESULT, RunResult
 from ssr_hydra.settings import CheckpointSettings, setting_of
 from ssr_hydra.trainer.processes import launched
@@ -79,10 +80,7 @@ class Evaluation:
             missing = "not recorded" if self.recorded is None else "not compared"
             verdict = missing if name not in off else "equal" if off[name] == 0 else f"off by {off[name]:.2g}"
             rows.append((_printable(name), repr(self._record[name]) if name in off else "", repr(value), verdict))
-        widths = [max(len(row[column]) for row in rows) for column in range(3)]
-        for *cells, verdict in rows:
-            padded = "  ".join(f"{cell:<{width}}" for cell, width in zip(cells, widths, strict=True))
-            lines.append(f"  {padded}  {verdict}".rstrip())
+        lines += [f"  {line}" for line in text_table(rows)]
         return "\n".join([*lines, self.verdict(tolerance)])
 
     def is_as_recorded(self, tolerance: float = TOLERANCE) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from ssr_hydra.output import text_table
 from ssr_hydra.previews.schedule_curves import Landmark, PreviewCurve
 from ssr_hydra.time import Time
 
@@ -20,17 +21,14 @@ def table(curves: Sequence[PreviewCurve]) -> str:
     blocks = [(f"{curve.name}, ssr {curve.ssr:g}", _rows(curve)) for curve in curves]
     columns = len(_HEADER) if with_lr else len(_HEADER) - 1
     cells = [_HEADER, *(row for _, rows in blocks for row in rows)]
-    widths = [max(len(row[i]) for row in cells if len(row) > 1) for i in range(columns)]
-    lines = [_line(_HEADER, widths)]
+    header, *lines = (
+        f"  {line}" for line in text_table([row[:columns] for row in cells], right=range(1, columns), gap=3)
+    )
+    text = [header]
     for title, rows in blocks:
-        lines += ["", title, *(_line(row, widths) for row in rows)]
-    return "\n".join(lines)
-
-
-def _line(row: Sequence[str], widths: Sequence[int]) -> str:
-    first, *rest = row[: len(widths)]
-    cells = (cell.rjust(width) for cell, width in zip(rest, widths[1:], strict=True))
-    return "   ".join([f"  {first.ljust(widths[0])}", *cells]).rstrip()
+        text += ["", title, *lines[: len(rows)]]
+        del lines[: len(rows)]
+    return "\n".join(text)
 
 
 def _rows(curve: PreviewCurve) -> list[tuple[str, ...]]:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import TextIO
 
 from ssr_hydra.errors import visible
+from ssr_hydra.output import text_table
 from ssr_hydra.report import method_words, words
 from ssr_hydra.report.content import Content
 from ssr_hydra.report.tables import Table, main_table, steps_table
@@ -108,11 +109,12 @@ def as_text(table: Table, width: int = 80, colour: bool = False) -> str:
         _cut(texts, heads, table, width - total())
     while total() > width and len(places) > 2:
         places.pop()
-    sizes = widths()
-    lines = [_line([heads[i] for i in places], places, sizes, table)]
-    for row, cells in zip(shown.rows, texts, strict=True):
-        line = _line([cells[i] for i in places], places, sizes, table)
-        lines.append(_paint(line, _BOLD) if colour and row.chosen else line)
+    right = [k for k, i in enumerate(places) if table.columns[i].kind == "number"]
+    header, *rest = text_table([[cells[i] for i in places] for cells in (heads, *texts)], right=right)
+    painted = (
+        _paint(line, _BOLD) if colour and row.chosen else line for row, line in zip(shown.rows, rest, strict=True)
+    )
+    lines = [header, *painted]
     lines = [line if len(line) <= width or "\x1b" in line else line[:width] for line in lines]
     if shown.more:
         lines.append(f"... and {shown.more} more rows, in table.csv")
@@ -134,14 +136,6 @@ def _cut(texts: list[list[str]], heads: list[str], table: Table, over: int) -> N
                 kept = row[place].removesuffix(end)
                 half = left // 2
                 row[place] = f"{kept[: left - half]}..{kept[len(kept) - half :]}{end}"
-
-
-def _line(cells: Sequence[str], places: Sequence[int], sizes: Sequence[int], table: Table) -> str:
-    parts = [
-        cell.rjust(size) if table.columns[place].kind == "number" else cell.ljust(size)
-        for cell, place, size in zip(cells, places, sizes, strict=True)
-    ]
-    return "  ".join(parts).rstrip()
 
 
 def wrapped(text: str, width: int) -> list[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import re
 import shutil
 from collections import Counter
@@ -14,6 +13,7 @@ import yaml
 from ssr_hydra.configs import APP_KEYS
 from ssr_hydra.errors import visible
 from ssr_hydra.files import read_bounded
+from ssr_hydra.output import text_table
 from ssr_hydra.records import RESULT, RunResult
 from ssr_hydra.sweeps.job_status import JOB, JobState, columns_of, read_state
 from ssr_hydra.sweeps.pending import REFUSED
@@ -110,45 +110,33 @@ def _yaml(path: Path) -> Any:
 
 
 def _table(folder: Path, jobs: list[_Row], stream: TextIO) -> str:
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
     columns = columns_of([job.overrides for job in jobs])
     objectives = {job.objective for job in jobs if job.objective is not None}
     name = next(iter(objectives)) if len(objectives) == 1 else "objective"
     errors = any(_outcome(job)[-1] for job in jobs)
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-    for header in ("job", *columns.keys, "status"):
-        table.add_column(Text(visible(header)), overflow="fold")
-    for header in ("steps", "training", name):
-        table.add_column(Text(visible(header)), justify="right", no_wrap=header != name, overflow="fold")
-    if errors:
-        table.add_column("error", overflow="fold")
+    rows = [("job", *columns.keys, "status", "steps", "training", name, "error")]
     # The first line counts all jobs. The table lists neither jobs that have not started nor, if there are many jobs,
     # completed ones.
     hidden = {JobState.WAITING, *((JobState.COMPLETED,) if len(jobs) > _MOST_SHOWN else ())}
     shown = [(job, row) for job, row in zip(jobs, columns.rows, strict=True) if job.state not in hidden or job.refused]
-    for job, row in shown:
-        cells = [job.folder, *row, *_outcome(job)]
-        table.add_row(*(Text(visible(cell)) for cell in (cells if errors else cells[:-1])))
+    rows += [(job.folder, *row, *_outcome(job)) for job, row in shown]
     counts = Counter(_status(job) or "without a record" for job in jobs)
     head = f"{len(jobs)} {'job' if len(jobs) == 1 else 'jobs'} in {folder}: "
     head += ", ".join(f"{count} {status}" for status, count in counts.items())
-    terminal = stream.isatty()
-    text = io.StringIO()
-    console = Console(
-        file=text,
-        force_terminal=terminal,
-        width=shutil.get_terminal_size().columns if terminal else 10_000,
-        height=25,  # without a height, rich ignores the width on a dumb terminal and uses 80 columns
-    )
-    console.print(Text(visible(head)), soft_wrap=True)
+    lines = [visible(head)]
     if columns.shared:
-        console.print(Text(visible(f"all with {' '.join(columns.shared)}")), soft_wrap=True)
+        lines.append(visible(f"all with {' '.join(columns.shared)}"))
     if shown:
-        console.print(table)
-    return "\n" + "\n".join(line.rstrip() for line in text.getvalue().splitlines()) + "\n"
+        first = 2 + len(columns.keys)  # the number of the column with the steps
+        terminal = stream.isatty()
+        lines += text_table(
+            [[visible(cell) for cell in (row if errors else row[:-1])] for row in rows],
+            right=range(first, first + 3),
+            fold=(*range(first), first + 2, first + 3),
+            width=shutil.get_terminal_size().columns if terminal else 10_000,
+            bold_header=terminal,
+        )
+    return "\n" + "\n".join(lines) + "\n"
 
 
 def _status(job: _Row) -> str:

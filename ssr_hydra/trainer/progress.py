@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Protocol, TextIO
 
 from ssr_hydra.errors import visible, visible_lines
+from ssr_hydra.output import text_table
 from ssr_hydra.records import RunResult
 from ssr_hydra.settings.base import one_of
 from ssr_hydra.time import as_time, check_ssr
@@ -233,7 +234,6 @@ def summary(result: RunResult, run_dir: Path | None, objective: str | None = Non
         rows.append((name, _number(value) + ("  (objective)" if name == objective else "")))
     if run_dir is not None:
         rows.append(("files", str(run_dir)))
-    width = max(len(label) for label, _ in rows)
     head = f"{result.name or 'run'}: {result.status}"
     values = {name: math.nan if value is None else value for name, value in result.metrics.items()}
     undefined = [name for name, value in values.items() if name != "train/loss" and not math.isfinite(value)]
@@ -241,7 +241,7 @@ def summary(result: RunResult, run_dir: Path | None, objective: str | None = Non
         head += f", but {' and '.join(undefined)} {'is' if len(undefined) == 1 else 'are'} not finite at the end"
     if result.error is not None:
         head += f" ({result.error})"
-    return "\n".join([head, *(f"  {label:<{width}}  {text}" for label, text in rows)])
+    return "\n".join([head, *(f"  {line}" for line in text_table(rows))])
 
 
 def _length(result: RunResult) -> str:

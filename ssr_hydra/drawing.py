@@ -81,11 +81,7 @@ def render(drawn: Figure, file_format: str) -> bytes:
 
 
 def check_math(field: str, text: str) -> None:
-    """Check that matplotlib can parse the math between dollar signs, so that drawing does not fail later.
-
-    Raises:
-        InputError: matplotlib cannot parse the math. The error names ``field``.
-    """
+    """Check that matplotlib can parse the math between dollar signs, so that drawing does not fail later."""
     from matplotlib.cbook import is_math_text
     from matplotlib.mathtext import MathTextParser
 

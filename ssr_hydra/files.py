@@ -36,11 +36,7 @@ class WriteError(RunError, OSError):
 
 
 def check_path(path: str | Path, field: str) -> Path:
-    """Check that a path is valid on this file system, and return it as a Path. The file need not exist.
-
-    Raises:
-        InputError: The path has a NUL or another character that names cannot have, or it is too long.
-    """
+    """Check that a path is valid on this file system, and return it as a Path. The file need not exist."""
     try:
         os.lstat(path)
     except ValueError:  # or its subclass UnicodeEncodeError
@@ -62,9 +58,6 @@ def check_folder_name(
         field: The setting of the folder, for messages.
         typed: The value of that setting as typed on the command line; None if it was not typed there.
         base: Description of the base folder, for messages.
-
-    Raises:
-        InputError: The folder has no name, is outside of the base folder, or its name is too long.
     """
     if not folder.strip():
         rule = "must be a folder: without one, files of the run would mix with those of the working directory"
@@ -86,15 +79,7 @@ def check_folder_name(
 
 
 def check_length(path: str, field: str) -> None:
-    """Check that file systems accept a path.
-
-    Args:
-        path: A file or folder.
-        field: The setting of the path, for messages.
-
-    Raises:
-        InputError: The path is too long, a name in it has more than 255 bytes, or it contains a NUL character.
-    """
+    """Check that file systems accept a path."""
     if "\0" in path:
         raise InputError(field, path, "must not contain a NUL character", "remove it")
     if len(os.fsencode(path)) > _LONGEST_PATH:

@@ -14,9 +14,6 @@ def cores(root: Path = Path("/sys/fs/cgroup")) -> int:
 
     This is the size of the process's CPU affinity, or the CPU limit of its container if that is lower.
 
-    Args:
-        root: The cgroup folder, which contains the limit.
-
     Example:
         >>> cores() >= 1
         True

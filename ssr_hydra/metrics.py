@@ -83,11 +83,6 @@ def resolve_direction(given: str | None, metric: str, field: str) -> Direction:
 def mode_of(given: str, metric: str, field: str) -> Direction:
     """Return the mode of a scheduler that follows a metric: ``max`` or ``min``. It must agree with the metric's name.
 
-    Args:
-        given: ``max``, ``min`` or ``auto``.
-        metric: The metric's name.
-        field: The setting that gives the mode.
-
     Raises:
         InputError: For the errors of :func:`resolve_direction`, or if ``given`` is the wrong direction, such as torch's
             default ``min`` for an accuracy.

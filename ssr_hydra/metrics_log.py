@@ -39,10 +39,6 @@ def evaluation_record(evaluation: Mapping[str, Any]) -> dict[str, Any]:
 def read_evaluations(path: Path, size: int) -> list[dict[str, Any]]:
     """Read the evaluations from the first ``size`` bytes of a ``metrics.jsonl``.
 
-    Args:
-        path: The file.
-        size: Number of bytes to read.
-
     Returns:
         The evaluations in the format of ``result.json``. Truncated or invalid lines are left out. The list is empty if
         the file cannot be read.
@@ -82,9 +78,6 @@ class MetricsLog:
         keep: Number of bytes of the existing file to keep. They end at the end of a line.
         check: A function that is called after the folder is locked and before any file in it changes. If it raises an
             error, no file changes.
-
-    Raises:
-        InputError: Another run is writing to the folder, or the folder cannot be written.
     """
 
     def __init__(self, folder: Path, keep: int = 0, check: Callable[[], object] | None = None) -> None:

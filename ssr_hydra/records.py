@@ -186,11 +186,7 @@ class RunResult:
 
 
 def check_evaluations(evaluations: Iterable[Any]) -> None:
-    """Check the counters and metrics of the evaluations of a record.
-
-    Raises:
-        InputError: A counter or metric has a wrong type or range. The error names ``result.evaluations``.
-    """
+    """Check the counters and metrics of the evaluations of a record."""
     for evaluation in evaluations:
         timestamp: Any = evaluation.get("timestamp") if isinstance(evaluation, dict) else None
         _require(isinstance(timestamp, dict), "evaluations", evaluation)
@@ -238,14 +234,6 @@ def refuse_finished(folder: Path, field: str = "run_dir", hashed: str | None = N
 
     Call this function for a folder without a checkpoint to resume from. A run that failed or was stopped may start
     again in its folder if it trained no batch, or if it has the same config.
-
-    Args:
-        folder: The folder of the run.
-        field: Name of the setting of the folder.
-        hashed: The :func:`config_hash` of the run that starts.
-
-    Raises:
-        InputError: The folder has the ``result.json`` of another run. The error names ``field``.
     """
     if not (folder / RESULT).exists():
         return
@@ -266,9 +254,6 @@ def config_hash(config: Mapping[str, Any] | None) -> str | None:
 
     Args:
         config: Plain dicts, lists, strings, numbers, booleans and None.
-
-    Raises:
-        InputError: The config contains NaN, infinity or another object.
 
     Example:
         >>> config_hash({"ssr": 1.0, "seed": 0}) == config_hash({"seed": 0, "ssr": 1.0})

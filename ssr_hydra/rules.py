@@ -108,9 +108,6 @@ def parse_selection(value: Any, path: str) -> tuple[Selection, ...]:
         value: A mapping of conditions, a pattern of names, a list of these, or None for every parameter.
         path: Dotted path of the selection in the config, for error messages.
 
-    Raises:
-        InputError: A condition is unknown or has a wrong type.
-
     Example:
         >>> bias = Described((("layers.1.bias", ("Linear",)),), ndim=1, layer=0, layers=2)
         >>> selects(parse_selection("*.bias", "params"), bias), selects(parse_selection({"ndim": 2}, "params"), bias)
@@ -220,9 +217,6 @@ def parse_rules(rules: Any, path: str = "param_groups") -> tuple[Rule, ...]:
         rules: A mapping from name to rule.
         path: Dotted path of the mapping in the config, for error messages.
 
-    Raises:
-        InputError: A rule sets nothing, has an unknown key, or sets a key that a param group cannot have.
-
     Example:
         >>> rule, = parse_rules({"no_decay": {"params": {"ndim": [0, 1]}, "weight_decay": 0}})
         >>> rule.name, rule.values
@@ -307,9 +301,6 @@ def check_hyperparameter(key: str, value: Any, path: str) -> None:
         key: The hyperparameter's name, such as ``betas``.
         value: A number, or a list of numbers.
         path: Dotted path of the hyperparameter in the config, for error messages.
-
-    Raises:
-        InputError: A value is not finite, negative, or not below 1 where it must be.
     """
     if isinstance(value, (list, tuple)):
         for index, part in enumerate(value):

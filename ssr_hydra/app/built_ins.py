@@ -55,9 +55,6 @@ _CONFIGS: dict[str, Any] = {
 def check_known(values: Mapping[str, Any]) -> None:
     """Refuse invalid arguments of built-in data and of torchvision's models, anywhere in the experiment.
 
-    Args:
-        values: The experiment as plain values.
-
     Raises:
         InputError: A name or an argument does not exist or has a wrong type, a package is not installed, the
             evaluation data overlaps the training data, or a config chooses a download folder that it may not choose.
@@ -119,9 +116,6 @@ def with_two_sources(data: Any) -> Any:
     For tables, ``data.eval_path``, ``data.eval.path`` and ``data.train.eval_path`` mean the same: a second file for
     evaluation. In the standard form both data sets have it as ``eval_path``. For images, if ``data.eval.root`` differs
     from ``data.train.root``, the classes of the training folder also number the classes of the evaluation folder.
-
-    Args:
-        data: The node ``data`` of an experiment, checked or not.
 
     Raises:
         InputError: Two of the fields name different files, or ``data.eval`` is null, so that nothing reads the file.
@@ -227,9 +221,6 @@ def _check_torchvision_model(node: Mapping[str, Any], path: str) -> None:
 def data_name(data: Any) -> str | None:
     """Return the name of an experiment's data, which names a run without a name; None if the data is not valid.
 
-    Args:
-        data: The node ``data`` of an experiment, checked or not.
-
     Example:
         >>> data_name({"train": {"_target_": "ssr_hydra.data.SmallImages", "name": "mnist"}})
         'mnist'
@@ -263,15 +254,7 @@ def known_samples(node: Mapping[str, Any]) -> int | None:
 
 
 def check_fit(data: Mapping[str, Any], model: Mapping[str, Any]) -> None:
-    """Refuse a built-in model that does not fit the images or the number of classes of built-in data.
-
-    Args:
-        data: The node ``data`` of a checked experiment.
-        model: The node ``model`` of the same experiment.
-
-    Raises:
-        InputError: An argument of the model does not fit the data; the error names the argument and its right value.
-    """
+    """Refuse a built-in model that does not fit the images or the number of classes of built-in data."""
     images = _images(data["train"])
     if images is None:
         return

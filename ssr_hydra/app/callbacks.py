@@ -23,9 +23,6 @@ def check_callbacks(values: Mapping[str, Any]) -> None:
 
     Args:
         values: The experiment as plain values. :func:`~ssr_hydra.app.targets.check_targets` has checked its targets.
-
-    Raises:
-        InputError: A logger or callback is refused; the error names the dotted path of the field.
     """
     for group, example in (("logger", "logger=[csv]"), ("callbacks", "callbacks=[ema]")):
         node = values[group]

@@ -287,9 +287,6 @@ def _check_data(node: Any) -> None:
 def known_dataloader_len(data: Mapping[str, Any]) -> int | None:
     """Return the number of batches per epoch of built-in data, without loading the data.
 
-    Args:
-        data: The node ``data`` of a checked experiment.
-
     Returns:
         The number of batches; None if it is 0, or if the number of samples is known only after loading.
     """

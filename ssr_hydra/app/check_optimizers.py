@@ -36,12 +36,6 @@ def optimizer_nodes(node: Any) -> dict[str, Mapping[str, Any]]:
     """Return a mapping from path to optimizer.
 
     The only path is ``optimizer`` for one optimizer. Several optimizers have paths such as ``optimizer.adamw``.
-
-    Args:
-        node: The node ``optimizer`` of an experiment.
-
-    Raises:
-        InputError: The node is neither an optimizer nor a mapping from name to optimizer.
     """
     if isinstance(node, Mapping) and "_target_" not in node and node and all(map(_is_node, node.values())):
         for name in node:
@@ -61,9 +55,6 @@ def check_optimizers(values: Mapping[str, Any]) -> None:
 
     Args:
         values: The experiment as plain values. Its targets have been checked.
-
-    Raises:
-        InputError: A value is invalid; the error names its field.
     """
     nodes = optimizer_nodes(values["optimizer"])
     rest = None
@@ -159,9 +150,6 @@ def check_scheduled_fields(values: Mapping[str, Any]) -> None:
 
     Args:
         values: The experiment as plain values. Its optimizers and rules have been checked.
-
-    Raises:
-        InputError: A field is ``lr``, exists in no optimizer, is not a number, or is 0 in every group.
     """
     schedules = values["schedules"]
     check_schedules(schedules)
@@ -188,15 +176,6 @@ def check_reach(values: Mapping[str, Any], name: str, curve: Callable[[Any], flo
     """Refuse a schedule that would move momentum, ``beta2`` or a similar field out of its range during the run.
 
     Without this check, the run would fail at the step at which the field leaves its range.
-
-    Args:
-        values: The experiment as plain values.
-        name: Name of the scheduled field.
-        curve: The schedule of the field, bound to the run.
-        state: The length and the rates of the run.
-
-    Raises:
-        InputError: A field that must stay below 1, such as momentum or ``beta2``, would reach 1.
     """
     from ssr_hydra.schedulers.run import Run
     from ssr_hydra.schedulers.timeline import Timeline

@@ -28,9 +28,6 @@ def check_task(values: Mapping[str, Any]) -> None:
 
     Args:
         values: The experiment as plain values. The types in its data and trainer have been checked.
-
-    Raises:
-        InputError: A loss or metric does not fit the targets; the error names it and the trainer to choose.
     """
     train, trainer = values["data"]["train"], values["trainer"]
     table = train["_target_"] == _ARRAYS
@@ -56,9 +53,6 @@ def check_built(values: Mapping[str, Any], train: Any, evaluation: Any = None) -
         values: The checked experiment as plain values.
         train: The data set for training.
         evaluation: The data set for evaluation; None if there is none.
-
-    Raises:
-        InputError: An argument of the model does not fit the data; the error names the argument and its right value.
     """
     model, target = values["model"], values["data"]["train"]["_target_"]
     takes = TAKES.get(str(model["_target_"]))

@@ -30,12 +30,6 @@ def check_torch_schedulers(
 
     Checks that need ``dataloader_len`` are skipped while it is unknown.
 
-    Args:
-        found: The path and the description of each scheduler.
-        values: The experiment as plain values.
-        state: The length and the rates of the run.
-        ssr: The scale schedule ratio.
-
     Raises:
         InputError: A time does not fit the run; a scheduler is used in a field that it cannot drive; two schedulers
             overwrite each other; ``cycle_momentum`` is set, but the optimizer has no momentum or another schedule

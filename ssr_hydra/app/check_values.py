@@ -103,9 +103,6 @@ def check_base(group: str, node: Any) -> None:
     Args:
         group: The config group. Only ``trainer`` and ``data`` are checked.
         node: The node that the chosen config has created.
-
-    Raises:
-        InputError: Fields are missing.
     """
     if group not in _BASES or not isinstance(node, Mapping):
         return

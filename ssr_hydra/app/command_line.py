@@ -115,9 +115,6 @@ def _parser() -> _Parser:
 def parse_command_line(argv: Sequence[str]) -> CommandLine:
     """Parse the arguments of ``ssr-train``.
 
-    Args:
-        argv: The arguments without the program's name.
-
     Raises:
         InputError: Flags are unknown or cannot be combined, an override has no key, or a folder does not exist.
 

@@ -28,12 +28,6 @@ def make_optimizers(
 ) -> list[torch.optim.Optimizer]:
     """Create the optimizers of a checked experiment, for the parameters of its model that require gradients.
 
-    Args:
-        values: The experiment as plain values.
-        trust: The names that the command line trusts.
-        model: The model, on its device.
-        device: The device of the model.
-
     Raises:
         InputError: No optimizer or more than one selects a parameter; a rule selects no parameter of this model; a rule
             sets a hyperparameter that the optimizer of its parameters does not have; or an optimizer cannot train its
@@ -68,12 +62,7 @@ def make_optimizers(
 
 
 def make_fields(values: Mapping[str, Any], trust: tuple[str, ...]) -> dict[str, Any]:
-    """Create the schedulers in ``schedules``: a mapping from hyperparameter, such as ``weight_decay``, to scheduler.
-
-    Args:
-        values: The experiment as plain values.
-        trust: The names that the command line trusts.
-    """
+    """Create the schedulers in ``schedules``: a mapping from hyperparameter, such as ``weight_decay``, to scheduler."""
     return {name: instantiate(node, trust, f"schedules.{name}") for name, node in values["schedules"].items()}
 
 
@@ -160,11 +149,6 @@ def make_schedulers(
 
     For torch's own schedulers, the function creates descriptions, which need no optimizer. A custom subclass of
     torch's ``LRScheduler`` gets the optimizer.
-
-    Args:
-        values: The experiment as plain values.
-        trust: The names that the command line trusts.
-        optimizers: The optimizers of the experiment.
 
     Returns:
         As in the config: a scheduler, a list of schedulers, a mapping from name to these, or None.

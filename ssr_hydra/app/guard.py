@@ -226,12 +226,7 @@ def register_source() -> None:
 
 
 def is_apps_own(config_path: str, own: str) -> bool:
-    """Whether this package, Hydra or a plugin has a config of that name.
-
-    Args:
-        config_path: Group and name, such as ``scheduler/cosine``.
-        own: Folder of the app's own configs.
-    """
+    """Whether this package, Hydra or a plugin has a config of that name."""
     if is_preset(config_path) or (Path(own) / f"{config_path}.yaml").is_file():
         return True
     try:
@@ -284,9 +279,6 @@ def check_hydra_node(
         reference: The config that the ``hydra`` overrides of the same command line give with only the app's own files.
         chosen: Nodes that may differ, because the command line chose a file for them: ``hydra.launcher.`` for
             ``hydra/launcher=mine``.
-
-    Raises:
-        InputError: A node was changed; the error names the key and its value.
     """
     _check_trust(cfg, reference)
     typed: Any = _plain(cfg.hydra.overrides)
@@ -318,14 +310,7 @@ def _check_trust(cfg: DictConfig, reference: DictConfig) -> None:
 
 
 def check_parameters(keys: Mapping[str, object]) -> None:
-    """Refuse to sweep over settings that are not part of an experiment.
-
-    Args:
-        keys: A mapping from swept key to its values.
-
-    Raises:
-        InputError: A key is below ``hydra``, or is a setting of the app such as ``trust`` or ``study``.
-    """
+    """Refuse to sweep over settings that are not part of an experiment."""
     for key, value in keys.items():
         name = key.lstrip("+~")
         if re.match(r"hydra([./@]|$)", name) or name in APP_KEYS:

@@ -18,10 +18,6 @@ _DEEPEST_SWEEP = 10
 def chosen_nodes(group: str, typed: Collection[str]) -> tuple[str, tuple[str, ...]] | None:
     """Return a file's Hydra group and the nodes that the file may set, if the command line has chosen from the group.
 
-    Args:
-        group: The group of the file.
-        typed: The keys of the overrides on the command line.
-
     Returns:
         The group and the nodes; None if the group is not one of Hydra's, or if the command line has no key for it.
 
@@ -48,9 +44,6 @@ def check_place(path: str, package: str | None) -> None:
     Args:
         path: Group and name of the config, such as ``model/conv``.
         package: The ``@package`` of the config.
-
-    Raises:
-        InputError: The package is below ``hydra``, and the group is not.
     """
     if is_below_hydra(package) and path.partition("/")[0] != "hydra":
         raise InputError("defaults", f"{path}@{package}", "cannot be put below hydra", "remove it")
@@ -72,9 +65,6 @@ def check_hydra(node: Any, file: str, chosen: Sequence[str] = ()) -> None:
         node: The file's ``hydra`` node as plain data, with unresolved interpolations.
         file: Name of the file, for messages.
         chosen: The nodes for which the command line has chosen this file, such as ``hydra.launcher.``.
-
-    Raises:
-        InputError: A value is not allowed; the error names its key.
     """
     params = node
     for key in ("sweeper", "params"):

@@ -30,9 +30,6 @@ def check_interpolations(node: Any, trust: Iterable[str], path: str) -> None:
         trust: The names that the command line trusts. ``trust=[oc.env]`` trusts the resolver ``oc.env``.
         path: Dotted path of the node, for messages.
 
-    Raises:
-        InputError: A resolver is not allowed; the error names it and the path of its value.
-
     Example:
         >>> check_interpolations({"name": "${optimizer.lr}"}, (), "")
         >>> check_interpolations({"name": "${oc.env:HOME}"}, (), "")

@@ -62,11 +62,7 @@ def explain(
 
 
 def overlay_error(place: str) -> InputError:
-    """Return the error of an experiment file without a package.
-
-    Args:
-        place: The config, as Hydra names it.
-    """
+    """Return the error of an experiment file without a package."""
     rule = "must apply to the whole experiment"
     return InputError("experiment", place, rule, "begin its file with # @package _global_")
 

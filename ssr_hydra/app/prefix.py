@@ -110,10 +110,6 @@ class Prefix:
     def take(self, values: Mapping[str, Any], trust: Sequence[str]) -> None:
         """Write a checkpoint with the shared steps into the job's folder, unless the job already has a checkpoint.
 
-        Args:
-            values: The checked experiment, as plain values.
-            trust: Modules whose code the job may run.
-
         Raises:
             CheckpointError: The published checkpoint cannot be used.
             WriteError: The folder cannot be written.

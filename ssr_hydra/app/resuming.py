@@ -39,14 +39,7 @@ _NEVER = re.compile(r"(model|optimizer\._target_|optimizer\.\w+\._target_|traine
 
 
 def check_resume(values: Mapping[str, Any]) -> None:
-    """Refuse an invalid ``resume``, and a ``resume.path`` without a checkpoint.
-
-    Args:
-        values: The experiment as plain values.
-
-    Raises:
-        InputError: A field is invalid, or the path holds no checkpoint.
-    """
+    """Refuse an invalid ``resume``, and a ``resume.path`` without a checkpoint."""
     node = values["resume"]
     if isinstance(node, Mapping):
         check_fields(node, ResumeConfig, "resume")
@@ -57,15 +50,7 @@ def check_resume(values: Mapping[str, Any]) -> None:
 
 
 def check_checkpoint(values: Mapping[str, Any], results: Sequence[str]) -> None:
-    """Refuse an invalid ``checkpoint``.
-
-    Args:
-        values: The experiment as plain values.
-        results: Names of the metrics that the run computes.
-
-    Raises:
-        InputError: A field is invalid.
-    """
+    """Refuse an invalid ``checkpoint``."""
     node = values["checkpoint"]
     if isinstance(node, Mapping):
         check_fields(node, CheckpointConfig, "checkpoint")
@@ -91,9 +76,6 @@ def check_folder(folder: Path, config: Any, values: Mapping[str, Any], field: st
 
     Returns:
         Whether the folder holds exactly this run, and it has completed. Then there is nothing to train.
-
-    Raises:
-        InputError: The folder holds a different run, and ``resume.on_change`` does not allow to continue it.
     """
     refuse_links(folder, (".hydra", "train.log", CHECKPOINTS), field)
     resume = ResumeSettings.of(values["resume"])

@@ -40,12 +40,7 @@ _CLOCKED = ("max_duration", "trainer.eval_interval", "trainer.log_interval", "tr
 
 
 def candidate(values: Mapping[str, Any], trust: Sequence[str] = ()) -> Candidate:
-    """Return the properties that decide whether a job can share steps. Reads no data.
-
-    Args:
-        values: The checked experiment, as plain values.
-        trust: Modules whose code the job may run.
-    """
+    """Return the properties that decide whether a job can share steps. Reads no data."""
     length = as_time(values["max_duration"], "max_duration") * check_ssr(values["ssr"])
     fields = {path: text for path, value in _leaves(values, "") if (text := _compared(path, value, length)) is not None}
     fields["the scheduled fields"] = ", ".join(sorted(values["schedules"])) or "none"

@@ -102,9 +102,6 @@ def check_trust(trust: Iterable[str] | str) -> tuple[str, ...]:
     Args:
         trust: Names of modules (``my_package``), or of classes and functions (``torchvision.models.resnet18``).
 
-    Raises:
-        InputError: A value is not a dotted name, or is a module that is too dangerous to trust as a whole.
-
     Example:
         >>> check_trust("my_package")
         ('my_package',)
@@ -123,25 +120,14 @@ def check_trust(trust: Iterable[str] | str) -> tuple[str, ...]:
 
 
 def trust_of(cfg: Mapping[str, Any] | DictConfig) -> tuple[str, ...]:
-    """Return the names in ``trust`` of a config; :func:`check_trust` checks them.
-
-    Raises:
-        InputError: A value is not a dotted name, or is a module that is too dangerous to trust as a whole.
-    """
+    """Return the names in ``trust`` of a config; :func:`check_trust` checks them."""
     trust = cfg.get("trust", ())
     value: Any = OmegaConf.to_container(trust) if OmegaConf.is_config(trust) else trust
     return () if value is None else check_trust(value if isinstance(value, (list, tuple)) else [value])
 
 
 def check_there(trust: Iterable[str]) -> None:
-    """Refuse to trust a module that does not exist, because its name is probably misspelt. Imports nothing.
-
-    Args:
-        trust: The result of :func:`check_trust`.
-
-    Raises:
-        InputError: A module cannot be found.
-    """
+    """Refuse to trust a module that does not exist, because its name is probably misspelt. Imports nothing."""
     for name in trust:
         module = name.partition(".")[0]
         if module in sys.modules:
@@ -163,10 +149,6 @@ def check_targets(node: Any, trust: Iterable[str] = (), path: str = "") -> None:
         node: The config as plain data: nested mappings, lists and scalars, without interpolations.
         trust: The names that the command line trusts.
         path: Dotted path of the node, for messages.
-
-    Raises:
-        InputError: A target is neither registered nor trusted, or a special key such as ``_recursive_`` has a value
-            that this package does not support.
     """
     _check_inside(node, tuple(trust), path, node)
 
@@ -305,9 +287,6 @@ def locate(name: str, trust: Iterable[str] = (), field: str = "_target_") -> Cal
         name: A registered name, or a member of a trusted module.
         trust: The names that the command line trusts.
         field: Dotted path of the field that holds the name, for messages.
-
-    Raises:
-        InputError: The name is not allowed, does not exist, or is defined in a module that is not trusted.
 
     Example:
         >>> locate("ssr_hydra.schedulers.StepScheduler").__name__

@@ -48,11 +48,7 @@ class TypedCommand:
         return cls(tuple(sys.argv[1:]), tuple(own))
 
     def in_study(self, folder: Path) -> str:
-        """Return the command that continues a sweep.
-
-        Args:
-            folder: The study's folder.
-        """
+        """Return the command that continues a sweep."""
         value = folder.as_posix() if len(folder.parts) > 1 else f"./{folder}"
         study = (
             f"study={value}"
@@ -63,12 +59,7 @@ class TypedCommand:
         return self._with({"study", "hydra.sweep.dir"} - {key_of(item) for item in fixed}, [] if fixed else [study])
 
     def in_run(self, folder: Path, resume: str) -> str:
-        """Return the command that continues a run from its own newest checkpoint.
-
-        Args:
-            folder: The run's folder.
-            resume: The ``resume.path`` with which the run was started.
-        """
+        """Return the command that continues a run from its own newest checkpoint."""
         place = f"hydra.run.dir={quoted(str(folder))}"
         added = [] if place in self.arguments else [place]
         changed = {"hydra.run.dir"} if added else set()

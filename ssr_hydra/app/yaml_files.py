@@ -130,9 +130,6 @@ class FileBounds:
         Args:
             path: Group and name of a config, such as ``experiment/mine``.
             folders: The folders of files from outside the package, in the order in which Hydra searches them.
-
-        Raises:
-            InputError: An entry is refused; or :meth:`read` refuses a file.
         """
         try:
             total = self._size(path, folders)
@@ -287,9 +284,6 @@ def check_name(path: str, file: str | Path) -> None:
     Args:
         path: Group and name of the preset, such as ``scheduler/cosine``.
         file: The file with that name.
-
-    Raises:
-        InputError: Always.
     """
     group, _, name = path.removesuffix(".yaml").rpartition("/")
     rule = f"is a name of the package, so {shown_path(file)} cannot have it"

@@ -84,11 +84,7 @@ def flat(config: Mapping[str, Any] | None) -> dict[str, str | int | float | bool
 
 
 def run_folder(trainer: Any, logger: str) -> Path:
-    """Return the run's folder, and create it if it is missing.
-
-    Raises:
-        InputError: The run has no folder, but the logger writes files.
-    """
+    """Return the run's folder, and create it if it is missing."""
     if trainer.run_dir is None:
         raise InputError("run_dir", None, f"the {logger} logger writes into the run's folder", "give run_dir")
     folder = Path(trainer.run_dir)
@@ -97,11 +93,7 @@ def run_folder(trainer: Any, logger: str) -> Path:
 
 
 def require_extra(extra: str) -> None:
-    """Check that the packages of an extra of this package are installed, without importing them.
-
-    Raises:
-        InputError: A package is not installed. The error contains the command that installs it.
-    """
+    """Check that the packages of an extra of this package are installed, without importing them."""
     for module in PACKAGES[extra]:
         if importlib.util.find_spec(module) is None:
             raise missing_package("logger", extra, module, extra)

@@ -171,13 +171,6 @@ def _without_tuples(value: Any) -> Any:
 def check_state(value: Any, field: str = "state") -> None:
     """Check before writing that ``torch.load(weights_only=True)`` can read a state.
 
-    Args:
-        value: The state.
-        field: Dotted name of the state, for errors.
-
-    Raises:
-        InputError: The state contains a value that is not a tensor, number, string, list or dict.
-
     Example:
         >>> check_state({"model": {"weight": [1.0, 2.0]}, "callbacks": {"ema": {1, 2}}})
         Traceback (most recent call last):

@@ -228,16 +228,7 @@ class CheckpointStore:
 
 
 def refuse_links(folder: Path, names: Iterable[str] = (CHECKPOINTS,), field: str = "run_dir") -> None:
-    """Check that no entry of a run's folder is a link, because the run would write outside of its folder.
-
-    Args:
-        folder: The run's folder.
-        names: Names of the entries to check.
-        field: The setting of the folder, for errors.
-
-    Raises:
-        InputError: An entry is a link.
-    """
+    """Check that no entry of a run's folder is a link, because the run would write outside of its folder."""
     for name in names:
         if (folder / name).is_symlink():
             rule = f"must not contain a link ({name}), because a run writes only into its own folder"

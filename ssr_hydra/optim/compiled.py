@@ -57,9 +57,6 @@ class CompiledScheduler(AlphaLR):
         """Load the number of steps, and compute the learning rates from the state's timestamp.
 
         Load the optimizers and the state's timestamp first.
-
-        Raises:
-            InputError: ``state_dict`` is not the result of :meth:`state_dict`. In this case, nothing changes.
         """
         names = ("last_epoch", "_step_count")
         if not isinstance(state_dict, Mapping) or not all(is_count(state_dict.get(name)) for name in names):

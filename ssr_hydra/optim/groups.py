@@ -125,9 +125,6 @@ class Grouping:
     Args:
         model: Any module.
         rules: Parsed rules.
-
-    Raises:
-        InputError: A rule selects nothing, or earlier rules already set all of its values.
     """
 
     def __init__(self, model: nn.Module, rules: tuple[Rule, ...]) -> None:

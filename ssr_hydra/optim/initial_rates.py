@@ -114,11 +114,7 @@ class InitialRates:
         return float(lr) == (float(torch.full_like(lr, written)) if isinstance(lr, Tensor) else written)
 
     def correct(self, values: Sequence[float]) -> None:
-        """Replace the initial rate of each group whose lr this package's last schedule did not write.
-
-        Args:
-            values: One rate per group, of all optimizers in order.
-        """
+        """Replace the initial rate of each group whose lr this package's last schedule did not write."""
         position = 0
         for k, optimizer in enumerate(self._optimizers):
             for i, group in enumerate(optimizer.param_groups):

@@ -32,9 +32,6 @@ def layers_of(model: nn.Module, layers: Iterable[str] = (), path: str = "layers"
         layers: Patterns, such as ``["encoder.layers.*"]``; if empty, the model's structure decides.
         path: Dotted path of the patterns in the config, for messages.
 
-    Raises:
-        InputError: A pattern matches no module.
-
     Example:
         >>> model = nn.Sequential(nn.Linear(4, 8), nn.LayerNorm(8), nn.ReLU(), nn.Linear(8, 8), nn.Linear(8, 2))
         >>> {name: layers_of(model)[parameter] for name, parameter in model.named_parameters() if "weight" in name}

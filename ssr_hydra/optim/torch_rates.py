@@ -66,9 +66,6 @@ class TorchRates:
         run: The run that resolves the times of the schedulers.
         runs_as_it_is: Whether a scheduler may run unchanged.
         is_new: Whether the run starts. False if it resumes.
-
-    Raises:
-        InputError: A schedule does not fit the run, or schedulers cannot be combined.
     """
 
     def __init__(
@@ -169,12 +166,7 @@ class TorchRates:
     # --- time -----------------------------------------------------------------------------------------------------
 
     def refresh(self, pace: str, timestamp: Any) -> None:
-        """Compute the rates of the schedulers with this pace. Call it at the end of each batch or epoch.
-
-        Args:
-            pace: ``"batch"`` or ``"epoch"``.
-            timestamp: The time at the end of the batch or epoch.
-        """
+        """Compute the rates of the schedulers with this pace. Call it at the end of each batch or epoch."""
         if self._initial.is_stale():
             self._follow()
         for part in self._parts:
@@ -261,11 +253,7 @@ class TorchRates:
         return state
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Load the result of :meth:`state_dict`. Load the optimizer's state before this call.
-
-        Raises:
-            InputError: ``state`` belongs to other schedulers.
-        """
+        """Load the result of :meth:`state_dict`. Load the optimizer's state before this call."""
         own = self.state_dict()
         sizes = {key: len(value) for key, value in state.items()} if isinstance(state, Mapping) else None
         if sizes is None or {**sizes, "rates": 0} != {**{key: len(value) for key, value in own.items()}, "rates": 0}:

@@ -18,11 +18,7 @@ _TOKEN_TYPES = (torch.int64, torch.int32)
 
 
 def pair_of(batch: Any) -> tuple[Any, Any]:
-    """Return the inputs and targets of a batch.
-
-    Raises:
-        InputError: The batch is not a pair. The error names the type of the batch.
-    """
+    """Return the inputs and targets of a batch."""
     try:
         if isinstance(batch, (tuple, list)):
             inputs, targets = batch
@@ -41,11 +37,7 @@ def _first_tensor(inputs: Any) -> Tensor | None:
 
 
 def num_samples(inputs: Any) -> int:
-    """Return the number of samples: the size of the first dimension of the first tensor in the inputs.
-
-    Raises:
-        InputError: The inputs have no tensor, or their first tensor has no dimension.
-    """
+    """Return the number of samples: the size of the first dimension of the first tensor in the inputs."""
     tensor = inputs if type(inputs) is Tensor else _first_tensor(inputs)
     if tensor is None or tensor.ndim == 0:
         rule = "must have a tensor with a first dimension to count its samples"
@@ -76,9 +68,6 @@ def counted(returned: Any, field: str, function: Callable[..., Any]) -> int:
         returned: The result of the function. It may be an integer of Python, NumPy or torch.
         field: The name of the argument that holds the function, for errors.
         function: The function.
-
-    Raises:
-        InputError: The result is not an integer >= 0.
     """
     if type(returned) is int and returned >= 0:  # the usual case
         return returned
@@ -90,11 +79,7 @@ def counted(returned: Any, field: str, function: Callable[..., Any]) -> int:
 
 
 def returned_loss(outputs: Any) -> Tensor:
-    """Return the loss in a model's outputs: ``outputs["loss"]`` or ``outputs.loss``.
-
-    Raises:
-        InputError: The outputs have no loss.
-    """
+    """Return the loss in a model's outputs: ``outputs["loss"]`` or ``outputs.loss``."""
     loss = outputs.get("loss") if isinstance(outputs, Mapping) else getattr(outputs, "loss", None)
     if not isinstance(loss, Tensor):
         rule = "is needed for a batch that is a mapping, unless the model returns its loss"

@@ -101,12 +101,7 @@ def describe_run(
 
 
 def shared_description(description: Mapping[str, Any], *, with_data: bool) -> dict[str, Any]:
-    """Return the parts of a description that must be equal in all processes of a run.
-
-    Args:
-        description: The description of the run in this process.
-        with_data: Whether the loader's settings must be equal too.
-    """
+    """Return the parts of a description that must be equal in all processes of a run."""
     data = {key: value for key, value in description["data"].items() if key != "dataset"} if with_data else None
     shared = {key: description[key] for key in _SHARED}
     return {**description["run"], **description["step"], **shared, "data": data}
@@ -206,12 +201,7 @@ def _tensor(tensor: Tensor) -> str:
 
 
 def _plain(value: Any, around: tuple[int, ...] = ()) -> Any:
-    """Return a value as plain JSON data. Equal values give equal data in every process.
-
-    Args:
-        value: Any value.
-        around: The ids of the objects that contain the value.
-    """
+    """Return a value as plain JSON data. Equal values give equal data in every process."""
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)
     if value is None or type(value) in (bool, int, float, str):

@@ -115,9 +115,6 @@ def metric_values(name: str, metric: Callable[..., Any], returned: Any) -> Tenso
         name: The name of the metric, for errors.
         metric: The function of the metric, for errors.
         returned: The result: a tensor, an array, a list of numbers, or a number of Python or NumPy.
-
-    Raises:
-        InputError: The result has another type, or is complex.
     """
     values = returned
     if not isinstance(returned, Tensor):

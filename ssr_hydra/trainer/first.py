@@ -82,16 +82,7 @@ def first_batch(
 
 
 def check_loss(loss: Any, function: Callable[..., Any], outputs: Any) -> None:
-    """Refuse a training loss that is not one number, has no gradient, or is always 0.
-
-    Args:
-        loss: The loss of a batch.
-        function: The function that computed the loss.
-        outputs: The outputs of the model.
-
-    Raises:
-        InputError: The loss is refused. The error names the reason.
-    """
+    """Refuse a training loss that is not one number, has no gradient, or is always 0."""
     one_number(loss, function)
     if not isinstance(loss, Tensor) or (torch.is_grad_enabled() and not loss.requires_grad):
         what = "has no gradient" if isinstance(loss, Tensor) else f"is not a tensor (got {type(loss).__name__})"
@@ -104,11 +95,7 @@ def check_loss(loss: Any, function: Callable[..., Any], outputs: Any) -> None:
 
 
 def one_number(loss: Any, function: Callable[..., Any]) -> Tensor:
-    """Return a loss as a tensor without dimensions. The loss may be a tensor with one value, or a number.
-
-    Raises:
-        InputError: The loss is not one number. The error names the function that computed the loss.
-    """
+    """Return a loss as a tensor without dimensions. The loss may be a tensor with one value, or a number."""
     if isinstance(loss, Tensor) and loss.numel() == 1:
         return loss.reshape(())
     number = as_number(loss)

@@ -26,9 +26,6 @@ def choose_device(device: str | torch.device, processes: Processes = ALONE) -> t
     """Return the device of a run: ``auto`` is CUDA if available, else Apple's MPS, else the CPU.
 
     If several processes run on a machine, each process gets its own GPU.
-
-    Raises:
-        InputError: The device is unknown, or this machine does not have the device.
     """
     if device == "auto":
         if torch.cuda.is_available():

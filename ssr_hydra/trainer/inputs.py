@@ -43,12 +43,7 @@ def check_control(control: Any, ssr: Fraction) -> str | None:
 
 
 def check_fields_are_free(schedules: Mapping[str, Any], drives_momentum: bool) -> None:
-    """Refuse a schedule of the momentum if a torch scheduler also sets the momentum.
-
-    Args:
-        schedules: The schedules, by hyperparameter.
-        drives_momentum: Whether a torch scheduler sets the momentum.
-    """
+    """Refuse a schedule of the momentum if a torch scheduler also sets the momentum."""
     for field in schedules:
         if drives_momentum and field in ("momentum", "betas", "beta1"):
             rule = "cannot be used with a torch scheduler that sets the momentum"

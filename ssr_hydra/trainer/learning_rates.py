@@ -165,9 +165,6 @@ class LearningRates:
         """Load the result of :meth:`state_dict`, and set the learning rates for the timestamp of the run.
 
         Before this call, load the optimizers and set the timestamp of the run.
-
-        Raises:
-            InputError: ``state`` is from other schedulers.
         """
         own = self.state_dict()
         if not isinstance(state, Mapping) or set(state) != set(own):

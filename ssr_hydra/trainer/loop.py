@@ -128,10 +128,6 @@ class Loop:
     def load_state_dict(self, state: Mapping[str, Any], evaluations: list[_Record]) -> None:
         """Load the result of :meth:`state_dict`. The timestamp of the run must already be loaded.
 
-        Args:
-            state: The result of :meth:`state_dict`.
-            evaluations: The evaluations before the timestamp.
-
         Raises:
             TypeError: A value in ``state`` has a wrong type.
         """

@@ -69,9 +69,6 @@ def shard(model: nn.Module, processes: Processes, device: torch.device) -> nn.Mo
         model: The model before sharding. It must be the same in every process.
         processes: The processes.
         device: The device of training.
-
-    Raises:
-        InputError: There is only one process.
     """
     check_several(processes.world_size)
     from torch.distributed.device_mesh import init_device_mesh
@@ -157,9 +154,6 @@ def in_step(loader: Iterable[Any], processes: Processes) -> Iterator[Any]:
 
     All processes compute a sharded model together, so a process that has no more batches yields its last batch again,
     as :class:`~ssr_hydra.data.seeded.Padding`.
-
-    Raises:
-        InputError: A process has no batch.
     """
     batches, batch, end = iter(loader), None, object()
     while True:

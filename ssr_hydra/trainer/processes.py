@@ -77,9 +77,6 @@ def launched(environment: Mapping[str, str] | None = None) -> RankAndSize | None
     Args:
         environment: The environment variables; None means those of this process.
 
-    Raises:
-        InputError: The numbers contradict each other.
-
     Example:
         >>> launched({"RANK": "1", "WORLD_SIZE": "2", "LOCAL_RANK": "1"})
         RankAndSize(rank=1, world_size=2, local_rank=1)

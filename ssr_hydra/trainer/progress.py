@@ -199,9 +199,6 @@ def choose_progress(kind: str, name: str = "training", stream: TextIO | None = N
             ``plain`` or ``none``.
         name: Text in front of the bar.
         stream: The output; None means standard output. If the output cannot be written, the display stops.
-
-    Raises:
-        InputError: The kind is unknown.
     """
     check_progress(kind)
     target = sys.stdout if stream is None else stream
@@ -254,12 +251,7 @@ def _length(result: RunResult) -> str:
 
 
 def announce(kind: str, stream: TextIO | None = None) -> None:
-    """On a terminal, print a line at the start of a run, because the import of torch may take seconds.
-
-    Args:
-        kind: See :func:`choose_progress`.
-        stream: See :func:`choose_progress`.
-    """
+    """On a terminal, print a line at the start of a run, because the import of torch may take seconds."""
     target = sys.stdout if stream is None else stream
     with suppress(OSError, ValueError):  # a stream that cannot be written shows nothing
         if kind != "none" and target.isatty():

@@ -163,9 +163,6 @@ class Resuming:
 
         Returns:
             The time map, which gives the time for schedules.
-
-        Raises:
-            InputError: The run differs from the checkpoint, and ``on_change`` does not allow it.
         """
         checkpoint = self.checkpoint
         if checkpoint is None:
@@ -244,9 +241,6 @@ class Resuming:
         """Refuse a folder to which another run has written since this object was created.
 
         Otherwise this run would overwrite the files of that run.
-
-        Raises:
-            InputError: The folder has a new record, or this run starts from scratch and the folder has checkpoints.
         """
         folder = self._run_dir
         if folder is None or not self._processes.is_main:

@@ -63,10 +63,6 @@ class LossWatch:
     def add(self, loss: Tensor, batch: int) -> None:
         """Add the loss of a step.
 
-        Args:
-            loss: The loss.
-            batch: The number of steps before this step.
-
         Raises:
             DivergedError: On the CPU, the loss is not finite.
         """
@@ -82,9 +78,6 @@ class LossWatch:
 
     def settle(self, batch: int) -> None:
         """Read the sum of the losses from the device.
-
-        Args:
-            batch: The number of steps so far.
 
         Raises:
             DivergedError: A loss since the last call was not finite.
@@ -102,9 +95,6 @@ class LossWatch:
         """Return the mean loss of the steps since the last call.
 
         If there was no such step, return the previous mean, or NaN at the start.
-
-        Args:
-            batch: The number of steps so far.
 
         Raises:
             DivergedError: A loss since the last call was not finite.

@@ -17,6 +17,7 @@ import jinja2
 import ssr_hydra
 from ssr_hydra.errors import visible
 from ssr_hydra.report import method_words, words
+from ssr_hydra.report.captions import MEASURES, curve_captions, frontier_caption
 from ssr_hydra.report.content import Content, arm
 from ssr_hydra.report.number_text import duration, fixed, interval, number, percent, signed
 from ssr_hydra.report.page_data import payload
@@ -28,9 +29,6 @@ __all__ = ["embedded", "page", "policy"]
 
 MOST_ROWS = 300
 """Maximum number of rows of a table in the page. The CSV and Markdown files have all rows."""
-
-MEASURES = {"ssr": "SSR", "steps": "steps", "samples": "samples", "tokens": "tokens", "seconds": "time", "cost": "cost"}
-"""A mapping from axis to its name in the page."""
 
 
 _RECIPES = ("paired", "crossings", "speedup", "equal_time", "target", "ranking")
@@ -65,8 +63,8 @@ def page(content: Content, picture: bytes | None = None) -> str:
             looks={pair: place for place, pair in enumerate(content.arms)},
             setup=what_was_run,
             sections=_sections(shown, data, bool(what_was_run), bool(words.details(content))),
-            frontier_caption=_frontier_caption(content, data),
-            curves=_captions(content, data),
+            frontier_caption=frontier_caption(content, data),
+            curves=curve_captions(content, data),
             measure=MEASURES[content.equal],
             names=", ".join(path.name or str(path) for path in content.study.sources),
             version=ssr_hydra.__version__,
@@ -171,8 +169,8 @@ def _facts(content: Content) -> list[tuple[str, str, str]]:
     best = choice.recommendation
     if not math.isnan(best.gain):
         name = "the next doubling gains" if best.ssr is not None else "the last doubling gained"
-        said = "" if content.tolerance is None else f"tolerance {number(content.tolerance, 3)}"
-        facts.append((name, signed(best.gain, decimals), said))
+        tolerance = "" if content.tolerance is None else f"tolerance {number(content.tolerance, 3)}"
+        facts.append((name, signed(best.gain, decimals), tolerance))
     facts.append(("how sure", words.certainty(choice), f"at {percent(max(VERDICT, content.options.confidence))}"))
     return facts
 
@@ -189,7 +187,7 @@ def _sections(
         (
             "recipes",
             "Recipes",
-            any(shown[name] for name in ("paired", "crossings", "speedup", "equal_time", "target", "ranking")),
+            any(shown[name] for name in _RECIPES),
         ),
         ("controls", "Controls", bool(shown["controls"])),
         ("fits", "Fits", bool(shown["fits"])),
@@ -198,52 +196,3 @@ def _sections(
         ("method", "Cost and method", True),
     ]
     return [(name, text) for name, text, there in found if there]
-
-
-def _frontier_caption(content: Content, data: Mapping[str, Any]) -> str:
-    runs, left_out = len(data["runs"]["arm"]), data["left_out"]["runs"]
-    by, status = MEASURES[content.equal], set(content.pareto["status"])
-    said = ["Each mark is one run."]
-    if content.summary["n"].max() > 1:
-        said = [
-            f"Each mark is the mean over seeds, with its {percent(content.options.confidence)} interval; each faint",
-            "dot is one run. A dot that would be hidden by its mean is drawn to the right of it.",
-        ]
-    said.append(f"Filled marks are on the frontier by {by},")
-    if status & {"within_noise", "unreplicated"}:
-        said.append(f"tinted ones are no better {'within noise' if 'within_noise' in status else 'by the mean'},")
-    said.append(f"hollow ones are dominated; that is by {by} on every axis.")
-    if len(content.arms) > 1 and set(content.axes) & {"ssr", "steps", "samples", "tokens"}:
-        said.append("Where recipes take exactly as much, their marks stand a little apart.")
-    if any(fit["verdict"] == "trusted" for fit in data["fits"]):
-        said.append("Dotted lines are fits that have predicted the largest SSR; past the last mark they predict again.")
-    if any(fit["verdict"] != "trusted" for fit in data["fits"]):
-        said.append('Fits that failed that test, or could not be tested, are hidden until "other fits" is switched on;')
-        said.append("they are drawn over the measured SSRs alone.")
-    if left_out:
-        said.append(f"Of {runs + left_out:,} runs {runs:,} are drawn as dots, spread evenly over each recipe and SSR;")
-        said.append("the means are of all.")
-    return " ".join(said)
-
-
-def _captions(content: Content, data: Mapping[str, Any]) -> dict[str, Any]:
-    percentage = percent(content.options.confidence)
-    of = "of one run for each recipe and SSR"
-    if any(curve.low for curve in content.learning.drawn):
-        of = f"the mean over seeds with the band of its {percentage} interval"
-    learning = f"The metric while training, {of}; shorter runs are paler. A run with one evaluation is a point."
-    if data["left_out"]["learning"]:
-        learning += f" {data['left_out']['learning']:,} more are not drawn."
-    dots = [curve.dots for curve in content.rates.drawn]
-    rates = "" if all(dots) else "The rate of one run for each recipe and SSR, computed from its schedule. "
-    if any(dots):
-        every = "" if content.rates.every is None else f" every {content.rates.every:,} steps"
-        rates += f"Dots are logged{every}; their schedule is not known, so nothing is drawn between them."
-    if data["left_out"]["rates"]:
-        rates += f" {data['left_out']['rates']:,} more are not drawn."
-    return {
-        "learning": bool(data["learning"]),
-        "rates": bool(data["rates"]),
-        "learning_caption": learning,
-        "rates_caption": rates,
-    }

@@ -51,7 +51,7 @@ class AgreedStop:
         self._request, self._processes = request, processes
 
     def agree(self, nanoseconds: int) -> int:
-        """Share a stop signal of any process with all processes. Return rank 0's ``nanoseconds``, so clocks are equal."""
+        """Share a stop signal of any process with all processes. Return rank 0's ``nanoseconds`` for equal clocks."""
         asked = self._request.number
         mine = (nanoseconds if self._processes.is_main else 0, *(asked == number for number in STOP_SIGNALS))
         nanoseconds, *counts = self._processes.sum(mine)

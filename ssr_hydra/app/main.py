@@ -288,8 +288,8 @@ def _together() -> Iterator[Processes]:
     try:
         yield processes
     except Exception as error:
-        said = "" if isinstance(error, LostProcessError) and not processes.is_main else f"{type(error)} {error}"
-        error._is_told = processes.fail(said)  # type: ignore[attr-defined]
+        message = "" if isinstance(error, LostProcessError) and not processes.is_main else f"{type(error)} {error}"
+        error._is_told = processes.fail(message)  # type: ignore[attr-defined]
         raise
     except (KeyboardInterrupt, TerminatedError) as error:
         error._is_told = processes.fail("stopped")  # type: ignore[union-attr]

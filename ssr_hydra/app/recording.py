@@ -111,9 +111,9 @@ def _recorded(cfg: DictConfig | Mapping[str, Any], run_dir: str | Path | None) -
             if isinstance(error, InputError) and pending.waits:
                 pending.drop(str(error) if _in_sweep() else None)
                 raise
-            told = isinstance(error, (InputError, RunError)) or not isinstance(error, Exception)
-            told = told and not isinstance(error, UserCodeError)  # log the traceback of custom code
-            log(logging.ERROR, f"{status_of(error)}: {reason(error)}", None if told else error)
+            is_known = isinstance(error, (InputError, RunError)) or not isinstance(error, Exception)
+            is_known = is_known and not isinstance(error, UserCodeError)  # log the traceback of custom code
+            log(logging.ERROR, f"{status_of(error)}: {reason(error)}", None if is_known else error)
             if run_dir is not None and _leaves_record(error):
                 # The first error counts, so a disk that is also too full for the record is ignored.
                 with suppress(OSError):

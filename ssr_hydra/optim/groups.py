@@ -189,13 +189,13 @@ class Grouping:
         A rule affects a parameter if it selects the parameter and multiplies a hyperparameter, or sets one that no
         earlier rule has set.
         """
-        said: set[str] = set()
+        decided: set[str] = set()
         members = []
         for rule in self._rules:
             if selects(rule.params, described):
-                if rule.scales or rule.layer_decay is not None or not said.issuperset(rule.values):
+                if rule.scales or rule.layer_decay is not None or not decided.issuperset(rule.values):
                     members.append(rule)
-                said.update(rule.values)
+                decided.update(rule.values)
         return tuple(members)
 
     def _part(self, rule: Rule, parameter: nn.Parameter) -> str:

@@ -209,8 +209,8 @@ def reason(error: BaseException) -> str:
     """
     if isinstance(error, TerminatedError):
         return str(error)
-    if isinstance(error, SystemExit) and (told := getattr(error, "_reason", None)) is not None:
-        return str(told)
+    if isinstance(error, SystemExit) and (stored := getattr(error, "_reason", None)) is not None:
+        return str(stored)
     if isinstance(error, KeyboardInterrupt):
         return f"KeyboardInterrupt: {str(error) or 'interrupted'}"
     notes = "".join(f" ({note})" for note in getattr(error, "__notes__", ()))

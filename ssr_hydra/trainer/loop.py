@@ -95,7 +95,6 @@ class Loop:
         self._wake_time: float = 0
         self._ended = self._saving = self._after = False
         self._evaluated_at, self._pending = -1, False
-        self._counted: tuple[int, int] = (0, 0)
         self.metrics: dict[str, float] = {}
         self.evaluations: list[_Record] = []
 

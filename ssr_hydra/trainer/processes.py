@@ -341,9 +341,9 @@ class Processes:
                 atexit.register(_linger, store, self.world_size)
                 return False
             store.wait([_TOLD], datetime.timedelta(seconds=_HEAR_SECONDS if seconds is None else seconds))
-            said = store.get(_TOLD).decode()
+            reported = store.get(_TOLD).decode()
             store.set(f"{_TOLD}/{self.rank}", "")
-            return message in ("", said)
+            return message in ("", reported)
         return False
 
 

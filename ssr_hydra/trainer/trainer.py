@@ -374,7 +374,7 @@ class Trainer:
         with log as self._log, compile_clock(self._compiles) as compile_time, ExitStack() as stack:
             if saves:
                 stack.enter_context(shielded(self._train, self._eval))
-            self._began, self._progress_shown = began, progress
+            self._began = began
             around = Surroundings(
                 self._events,
                 self,
@@ -495,9 +495,9 @@ class Trainer:
         self._events.fire("fit_start", self)
         if self.is_main and not resuming.is_planned:
             # Record the messages about skipped checkpoints too, because a user may not read the terminal.
-            told = {"changes": resuming.changes, "messages": resuming.messages}
+            notes = {"changes": resuming.changes, "messages": resuming.messages}
             record = {"event": "resume", **loop.when(), "from": str(resuming.path)}
-            self._record({**record, **{key: lines for key, lines in told.items() if lines}})
+            self._record({**record, **{key: lines for key, lines in notes.items() if lines}})
         # Restore the random state last, because the code above may use random numbers.
         with checkpoint.part("random"):
             loop.load_reading(resuming.restore_random_numbers(self._seed))

@@ -126,11 +126,11 @@ def visible_gpus(environment: Mapping[str, str] | None = None) -> list[str]:
         ['2', '3']
     """
     environment = os.environ if environment is None else environment
-    said = environment.get(VISIBLE)
-    if said is None:
+    value = environment.get(VISIBLE)
+    if value is None:
         return _visible_ids(environment)
     found = []
-    for part in said.split(","):
+    for part in value.split(","):
         if not _IDENTITY.fullmatch(part.strip()):  # like CUDA, ignore all GPUs from the first invalid id on
             break
         found.append(part.strip())

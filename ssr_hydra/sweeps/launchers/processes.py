@@ -146,11 +146,11 @@ class _RunningJob:
         """Read all messages of the job that have arrived."""
         try:
             while not self.is_deaf and self.connection.poll():
-                said = self.connection.recv()
-                if isinstance(said, OutputFile):
-                    self.output = Path(said.output)
-                elif isinstance(said, JobAnswer):
-                    self.answer = said
+                message = self.connection.recv()
+                if isinstance(message, OutputFile):
+                    self.output = Path(message.output)
+                elif isinstance(message, JobAnswer):
+                    self.answer = message
         except (EOFError, OSError):
             self.is_deaf = True
 

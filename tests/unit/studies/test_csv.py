@@ -414,7 +414,7 @@ def test_lengths_are_divided_by_the_full_run(tmp_path: Path) -> None:
     path = written(tmp_path, "epochs,top1\n9,70\n30,75\n90,77\n")
     assert from_csv(path, "epochs", "top1", full=90).frame["ssr"].tolist() == [0.1, 30 / 90, 1.0]
     for full in (0, -1, math.inf, math.nan, True, "90"):
-        with pytest.raises(InputError, match="^full=.*must be a finite number above 0"):
+        with pytest.raises(InputError, match="^full=.*must be a (finite )?number"):
             from_csv(path, "epochs", "top1", full=full)  # type: ignore[arg-type]
 
 

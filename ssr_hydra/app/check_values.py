@@ -8,7 +8,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 
 from ssr_hydra.configs import GROUPS
 from ssr_hydra.errors import InputError
-from ssr_hydra.settings.base import did_you_mean, number
+from ssr_hydra.settings.base import did_you_mean, fraction, number, one_of
 
 __all__ = [
     "check_against_choices",
@@ -63,12 +63,8 @@ def check_arguments(node: Mapping[str, Any], config: type, path: str) -> None:
 
 def check_held_out(node: Mapping[str, Any], path: str, default: float) -> float:
     """Check the split of built-in data, and return the fraction that is held out for evaluation."""
-    split, fraction = node.get("split", "train"), node.get("eval_fraction", default)
-    if split not in ("train", "eval"):
-        raise InputError(f"{path}.split", split, "is not a split", "write train or eval")
-    if not 0 < number(fraction, f"{path}.eval_fraction") < 1:
-        raise InputError(f"{path}.eval_fraction", fraction, "must be between 0 and 1", "try 0.1")
-    return float(fraction)
+    one_of(node.get("split", "train"), f"{path}.split", ("train", "eval"))
+    return fraction(node.get("eval_fraction", default), f"{path}.eval_fraction")
 
 
 def check_no_iterations(time: Any, field: str) -> None:

@@ -20,7 +20,7 @@ from ssr_hydra.errors import InputError, RunError, missing_package
 from ssr_hydra.settings.base import count, did_you_mean
 from ssr_hydra.settings.images import check_stem, unknown_model
 
-__all__ = ["sha256_of", "torchvision_model"]
+__all__ = ["check_hash", "torchvision_model"]
 
 _CLASSES_OF_WEIGHTS = 1000
 
@@ -123,19 +123,19 @@ def _verified(choices: Any, name: str, wanted: str) -> Any:
                 f"cannot download the weights {wanted} of {name} from {url} ({reason}); "
                 f"without a network put the file at {file}, or set weights=null"
             ) from error
-    found = sha256_of(file)
-    if not found.startswith(digest):
-        raise RunError(f"{file} does not match the hash in its name: its SHA-256 starts with {found[:8]}; delete it")
+    check_hash(file, digest)
     return known[wanted]
 
 
-def sha256_of(file: Path) -> str:
-    """Return the SHA-256 of a file as text."""
+def check_hash(file: Path, expected: str) -> None:
+    """Refuse a file whose SHA-256 does not start with ``expected``, which is a part of its name."""
     digest = hashlib.sha256()
     with file.open("rb") as stream:
         while chunk := stream.read(2**20):
             digest.update(chunk)
-    return digest.hexdigest()
+    found = digest.hexdigest()
+    if not found.startswith(expected):
+        raise RunError(f"{file} does not match the hash in its name: its SHA-256 starts with {found[:8]}; delete it")
 
 
 def _without_auxiliaries(model: Any) -> None:

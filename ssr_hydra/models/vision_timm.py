@@ -10,7 +10,7 @@ from typing import Any
 from torch import nn
 
 from ssr_hydra.errors import InputError, RunError, missing_package
-from ssr_hydra.models.vision import sha256_of
+from ssr_hydra.models.vision import check_hash
 from ssr_hydra.settings.base import count, did_you_mean
 
 __all__ = ["timm_model"]
@@ -102,7 +102,6 @@ def _verified(repository: str, name: str, weights: str) -> Path:
             f"cannot download the weights {weights} of {name} from the Hugging Face Hub ({reason[:300]}); "
             f"without a network copy the Hub's cache (HF_HOME), or set weights=null"
         ) from error
-    found = sha256_of(file)
-    if found != (target := file.resolve()).name:
-        raise RunError(f"{target} does not match the hash in its name: its SHA-256 starts with {found[:8]}; delete it")
+    target = file.resolve()
+    check_hash(target, target.name)
     return file

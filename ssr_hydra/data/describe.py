@@ -23,10 +23,6 @@ def digest(parts: Iterable[bytes | memoryview]) -> str:
 def describe_tensors(name: str, tensors: Iterable[Tensor]) -> dict[str, Any]:
     """Return name, number of samples, and a SHA-256 of the values, types and shapes.
 
-    Args:
-        name: Name of the data set.
-        tensors: Tensors in memory, with equal numbers of samples.
-
     Example:
         >>> import torch
         >>> describe_tensors("two", [torch.zeros(2, 3)])["samples"]

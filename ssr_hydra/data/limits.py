@@ -47,9 +47,6 @@ def limited(dataset: Any, batches: int | None, batch_size: int, field: str) -> A
         batches: The maximum number of batches of an epoch; None for no limit.
         batch_size: Samples per batch.
         field: Name of the limit, for errors.
-
-    Raises:
-        InputError: The limit is below 1, or the data set is a stream, whose samples cannot be selected.
     """
     if batches is None:
         return dataset

@@ -35,11 +35,6 @@ class Padding(NamedTuple):
 def share(samples: int, rank: int, world_size: int) -> tuple[int, int]:
     """Return which samples of a batch a process gets. The sizes of the processes' parts differ by at most one.
 
-    Args:
-        samples: Number of samples in the batch.
-        rank: Rank of the process.
-        world_size: Number of processes.
-
     Returns:
         The index of the first sample, and the index after the last sample.
 

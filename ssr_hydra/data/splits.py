@@ -32,9 +32,6 @@ def hold_out(labels: NDArray[Any], share: float, seed: int) -> NDArray[np.bool_]
 
     Returns:
         For each sample, whether it is held out. The number of held-out samples is ``share * len(labels)``, rounded.
-
-    Raises:
-        InputError: The fraction is outside (0, 1), or one of the two splits would be empty.
     """
     total = round(fraction(share, "eval_fraction") * len(labels))
     if not 0 < total < len(labels):
@@ -61,13 +58,6 @@ def check_apart(train: Any, evaluation: Any) -> None:
 
     In a built-in data set, the attribute ``partition`` describes how its source is split into parts, and ``part`` is
     the name of its own part. Other data sets are not checked.
-
-    Args:
-        train: The data set to train on.
-        evaluation: The data set to evaluate on.
-
-    Raises:
-        InputError: Both data sets are the same part, or parts of different partitions.
     """
     if type(train) is not type(evaluation) or not hasattr(train, "partition"):
         return

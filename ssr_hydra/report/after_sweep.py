@@ -19,10 +19,6 @@ def report_of_sweep(folder: Path, stream: TextIO) -> None:
 
     If runs have failed, are missing or are too few for a comparison, print one line that says so. This function raises
     only errors of the stream, because the result of a sweep must not depend on its report.
-
-    Args:
-        folder: The study's folder.
-        stream: The output.
     """
     width, colour = terminal(stream)
     try:

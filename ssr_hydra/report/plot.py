@@ -18,10 +18,6 @@ __all__ = ["doublings", "frontier", "learning_curves", "learning_rates", "tolera
 def frontier(study: Study, **options: Any) -> Figure:
     """Draw quality against time.
 
-    Args:
-        study: The study.
-        options: The options of :class:`ssr_hydra.report.Options`.
-
     Example:
         >>> from ssr_hydra.studies import load
         >>> frontier(load("studies/digits"), equal="steps").savefig("frontier.pdf")  # doctest: +SKIP

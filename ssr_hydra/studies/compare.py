@@ -160,15 +160,7 @@ def paired(study: Study, a: str | tuple[str, str], b: str | tuple[str, str], con
 def difference(
     cells: Sequence[Cell], weights: Sequence[float], minus: Sequence[Cell], less: Sequence[float], confidence: float
 ) -> Estimate:
-    """Return the first weighted sum of cells minus the second sum. A cell may be in both sums.
-
-    Args:
-        cells: The cells of the first sum.
-        weights: The weights of ``cells``.
-        minus: The cells of the second sum.
-        less: The weights of ``minus``.
-        confidence: Confidence of the interval.
-    """
+    """Return the first weighted sum of cells minus the second sum. A cell may be in both sums."""
     pairs: dict[int, tuple[Cell, float]] = {}
     for group, sign in ((zip(cells, weights, strict=True), 1.0), (zip(minus, less, strict=True), -1.0)):
         for cell, weight in group:

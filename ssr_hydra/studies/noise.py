@@ -61,12 +61,7 @@ class Noise:
         return np.minimum(prior, _MOST_PRIOR), np.where(sums, self.scale, 1.0)
 
     def expected(self, places: Sequence[int], weights: Any) -> tuple[Any, Any]:
-        """Return the variances of weighted sums of cells' means by the model, and their degrees of freedom.
-
-        Args:
-            places: Indices of the cells in the study.
-            weights: A row for each cell, a column for each sum.
-        """
+        """Return the variances of weighted sums of cells' means by the model, and their degrees of freedom."""
         chosen = list(places)
         diagonal = self.own.ndim == 1
         parts = weights**2 * (self.own if diagonal else np.diagonal(self.own))[chosen, None]

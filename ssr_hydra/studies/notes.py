@@ -89,11 +89,7 @@ class Notes:
         return {name: tuple(versions) for name, versions in self._versions.items()}
 
     def collected(self, frame: pd.DataFrame) -> tuple[Note, ...]:
-        """Return the notes of a study.
-
-        Args:
-            frame: The frame of the study.
-        """
+        """Return the notes of a study."""
         notes = []
         if len(self._data) > 1:
             notes.append(Note("data", counts=tuple((_data_name(text), count) for text, count in self._data.items())))

@@ -300,10 +300,6 @@ def without_duplicates(frame: pd.DataFrame, curves: pd.DataFrame) -> tuple[pd.Da
 
     A second run with the same seed is not an independent run. If both counted, intervals would be too narrow.
 
-    Args:
-        frame: The frame of a study.
-        curves: The evaluations of the runs.
-
     Returns:
         The frame and the evaluations of the runs that are kept, and a problem for each dropped run with a quality.
     """

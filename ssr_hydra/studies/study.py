@@ -375,11 +375,7 @@ def _starts(columns: list[Any]) -> Any:
 
 
 def check_axis(study: Study, axis: str, price_per_hour: float | None = None) -> None:
-    """Refuse an unknown axis, an axis for which a run has no number, and ``cost`` without a price.
-
-    Raises:
-        InputError: The axis or the price is refused.
-    """
+    """Refuse an unknown axis, an axis for which a run has no number, and ``cost`` without a price."""
     if axis not in AXES:
         raise InputError("axis", axis, f"must be one of {', '.join(AXES)}", "use seconds, for example")
     if price_per_hour is not None:
@@ -400,11 +396,7 @@ def _price(price: float) -> float:
 
 
 def find_series(study: Study, name: str | tuple[str, str], field: str) -> Series:
-    """Return the series of a recipe without control, or of (recipe, control).
-
-    Raises:
-        InputError: The study has no such series.
-    """
+    """Return the series of a recipe without control, or of (recipe, control)."""
     recipe, control = (name, "") if isinstance(name, str) else name
     for series in study.series:
         if (series.recipe, series.control) == (recipe, control):

@@ -142,9 +142,6 @@ def check_job_count(overrides: Sequence[Override], zips: Sequence[tuple[str, ...
     Returns:
         The number of jobs.
 
-    Raises:
-        InputError: There are too many jobs, or a range does not end.
-
     Example:
         >>> from hydra.core.override_parser.overrides_parser import OverridesParser
         >>> check_job_count(OverridesParser.create().parse_overrides(["ssr=0.5,1", "seed=range(0,100000)"]))

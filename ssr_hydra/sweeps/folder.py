@@ -203,11 +203,7 @@ class StudyFolder:
             write_atomically(job.folder / JOB, json.dumps(content, indent=2) + "\n")
 
     def take_over(self, jobs: Iterable[StudyJob]) -> list[StudyJob]:
-        """Claim the jobs whose sweep has died, or that no sweep has claimed, and return them.
-
-        Args:
-            jobs: Jobs that do not run.
-        """
+        """Claim the jobs whose sweep has died, or that no sweep has claimed, and return them."""
         with self._locked():
             taken = []
             alive = {self.sweep: False}

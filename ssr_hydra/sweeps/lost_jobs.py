@@ -18,10 +18,6 @@ _TAIL_BYTES = 65_536
 def record_lost(job: StudyJob, error: str) -> None:
     """Write the ``result.json`` of a job whose process was lost. The number of steps comes from the job's metrics log.
 
-    Args:
-        job: The job.
-        error: The reason, for the field ``error`` of the record.
-
     Raises:
         WriteError: The record cannot be written.
     """

@@ -175,12 +175,6 @@ def _plain(node: DictConfig) -> dict[str, Any]:
 
 
 def unwritable(field: str, folder: str, error: OSError) -> InputError:
-    """Return the error for a folder that cannot be written.
-
-    Args:
-        field: The setting that names the folder.
-        folder: The folder.
-        error: The error of the system.
-    """
+    """Return the error for a folder that cannot be written."""
     rule = f"cannot be written ({error.strerror or error})"
     return InputError(field, folder, rule, f"choose another place: {field}=...")

@@ -51,9 +51,6 @@ def assign(
         gpus_per_job: Number of GPUs of each job.
         environment: The environment variables to read; None for those of this process.
 
-    Raises:
-        InputError: A number is invalid, or there are fewer GPUs than the workers need.
-
     Example:
         >>> for variables in assign(2, 3, [0, 1], environment={}):
         ...     print(variables["OMP_NUM_THREADS"], variables["CUDA_VISIBLE_DEVICES"])

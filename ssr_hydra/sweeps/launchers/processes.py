@@ -59,9 +59,6 @@ class ProcessLauncher(Launcher):
     Attributes:
         on_start: A function that is called with the number and the pid of each started job; None for no function.
         on_end: A function that is called with the number and the result of each job when it ends; None for no function.
-
-    Raises:
-        InputError: At setup, if a number is invalid or there are fewer GPUs than the workers need.
     """
 
     def __init__(
@@ -93,10 +90,6 @@ class ProcessLauncher(Launcher):
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> list[JobReturn]:
         """Run the jobs. Return their results in the order of the jobs.
-
-        Args:
-            job_overrides: The overrides of each job.
-            initial_job_idx: The number of the first job.
 
         Raises:
             KeyboardInterrupt: After ctrl-C, when the running jobs have stopped.

@@ -17,9 +17,6 @@ def start_cluster(launcher: Launcher) -> None:
     thread lives as long as the sweep. In the main thread, Ray also replaces the handler of SIGTERM; this function
     restores the sweep's handler. Ray sends usage statistics unless ``RAY_USAGE_STATS_ENABLED`` is 0, so this function
     sets the variable to 0 if it is not set.
-
-    Args:
-        launcher: Ray's launcher.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     from hydra_plugins.hydra_ray_launcher._launcher_util import start_ray

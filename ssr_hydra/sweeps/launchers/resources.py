@@ -29,11 +29,7 @@ def gpus_per_job(device: str | None = "auto") -> int:
 
 
 def uses_gpu(device: str | None) -> bool:
-    """Return whether a job uses a GPU if there is one.
-
-    Args:
-        device: The setting ``trainer.device``.
-    """
+    """Return whether a job uses a GPU if there is one."""
     return device is None or re.match(r"(auto|cuda)(:\d+)?$", device) is not None
 
 

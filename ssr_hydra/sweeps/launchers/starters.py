@@ -316,9 +316,6 @@ class Spawner:
 def signal_name(number: int) -> str:
     """Return the name of a signal.
 
-    Args:
-        number: The number of the signal.
-
     Example:
         >>> signal_name(9)
         'SIGKILL'

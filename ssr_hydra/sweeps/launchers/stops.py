@@ -99,9 +99,6 @@ class Stops:
     def leave(self, after: str) -> None:
         """Raise the error for the first signal that asked the process to stop. Without such a signal, do nothing.
 
-        Args:
-            after: A text to append to the error message.
-
         Raises:
             KeyboardInterrupt: The first signal was ctrl-C.
             TerminatedError: The first signal was a different one.

@@ -118,9 +118,6 @@ class SharingPlan:
     def write_orders(self, folders: dict[str, Path]) -> None:
         """Write the orders of each job: where it begins, and which checkpoints it publishes.
 
-        Args:
-            folders: A mapping from the identity of a job to its folder.
-
         Raises:
             WriteError: The study's folder cannot be written.
         """
@@ -159,11 +156,7 @@ class SharingPlan:
     # ---- words
 
     def lines(self, workers: int) -> Iterator[str]:
-        """Yield the lines of text that describe the plan.
-
-        Args:
-            workers: The number of jobs that run at a time.
-        """
+        """Yield the lines of text that describe the plan."""
         if not self.entries:
             return
         stages, known = self.stages, self._known()

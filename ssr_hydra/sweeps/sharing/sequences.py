@@ -235,12 +235,6 @@ class Sequences:
 def first_difference(one: Sequences, other: Sequences, begin: int, end: int) -> int:
     """Return the first step at which the scheduled values of two runs differ; ``end`` if they do not differ.
 
-    Args:
-        one: The values of a run.
-        other: The values of a run with the same schedules.
-        begin: The first step to compare.
-        end: The step after the last step to compare.
-
     Example:
         >>> from ssr_hydra.schedulers import WarmupStableDecayScheduler
         >>> from ssr_hydra.state import State

@@ -136,9 +136,6 @@ def plan_stages(jobs: Sequence[Planned]) -> StagePlan:
 
     Every job trains at least its last step itself, because a longer run does not end at that step.
 
-    Args:
-        jobs: The jobs.
-
     Example:
         >>> from ssr_hydra.schedulers import WarmupStableDecayScheduler
         >>> from ssr_hydra.state import State

@@ -136,7 +136,7 @@ ARROWS: dict[str, set[str]] = {
     "time": set(),
     "state": {"time"},
     "schedulers": {"settings", "state", "time"},
-    "torch_schedulers": {"schedulers", "time"},
+    "torch_schedulers": {"schedulers", "settings", "time"},
     "optim": {"rules", "schedulers", "state", "time", "torch_schedulers"},
     "settings": {"metrics", "time"},
     # configs: those of schedulers are made from the registry
@@ -154,6 +154,7 @@ ARROWS: dict[str, set[str]] = {
         "metrics",
         "metrics_log",
         "optim",
+        "output",
         "records",
         "rules",
         "schedulers",
@@ -168,6 +169,7 @@ ARROWS: dict[str, set[str]] = {
         "files",
         "machine",
         "metrics_log",
+        "output",
         "records",
         "schedulers",
         "settings",
@@ -177,7 +179,7 @@ ARROWS: dict[str, set[str]] = {
         "versions",
     },
     # sweeps: how a job that has no record yet says that it lives
-    "studies": {"files", "metrics", "metrics_log", "records", "sweeps", "time"},
+    "studies": {"files", "metrics", "metrics_log", "records", "settings", "sweeps", "time"},
     "report": {"drawing", "files", "output", "records", "schedulers", "state", "studies", "time"},
     "app": {
         "callbacks",

@@ -6,14 +6,14 @@ import hashlib
 import importlib.util
 import platform
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
 
 import ssr_hydra
 
-__all__ = ["code_version", "version_line", "versions"]
+__all__ = ["code_version", "software", "version_line", "versions"]
 
 _SHOWN = 12
 
@@ -26,6 +26,16 @@ def versions() -> dict[str, str | None]:
         "numpy": _installed("numpy"),
         "ssr_hydra": ssr_hydra.__version__,
     }
+
+
+def software(code: Mapping[str, str]) -> dict[str, str]:
+    """Return :func:`versions` with the digests of ``code``, as text. Runs with equal software compute the same.
+
+    Args:
+        code: The digests of the code, as :func:`code_version` returns them.
+    """
+    found = {name: str(version) for name, version in versions().items()}
+    return {**found, **{name: f"{found[name]} {digest}" if name in found else digest for name, digest in code.items()}}
 
 
 def version_line() -> str:

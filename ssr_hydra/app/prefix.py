@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from ssr_hydra.app.factory import make_fields, make_schedulers
 from ssr_hydra.checkpoints.resume import find
-from ssr_hydra.checkpoints.store import CHECKPOINTS, CheckpointStore, load
+from ssr_hydra.checkpoints.store import CHECKPOINTS, CheckpointError, CheckpointStore, load
 from ssr_hydra.errors import RunError
 from ssr_hydra.records import RESULT
 from ssr_hydra.settings.resume import AUTO
@@ -23,7 +23,7 @@ from ssr_hydra.sweeps.heartbeat import is_alive
 from ssr_hydra.sweeps.job_status import JobState, read_identity, read_state
 from ssr_hydra.sweeps.sharing.orders import Orders, Point, Taken, publish
 from ssr_hydra.time import as_time, check_ssr
-from ssr_hydra.versions import code_version
+from ssr_hydra.versions import code_version, software
 
 if TYPE_CHECKING:
     from ssr_hydra.trainer import Trainer
@@ -117,17 +117,20 @@ class Prefix:
         point = self._point()
         if point is None or self._is_begun():
             return
-        checkpoint = load(point.checkpoint)
-        code = code_version(trust)
-        if any(code.get(name, digest) != digest for name, digest in point.code.items()):
-            return  # a different version of the code trained the shared steps
+        if not point.is_by(software(code_version(trust))):
+            return  # the code was edited after the sweep was planned; this job trains all of its steps
+        try:
+            checkpoint = load(point.checkpoint)
+        except CheckpointError as error:
+            fix = f"remove {point.folder}; then this job trains all of its steps"
+            raise CheckpointError(error.path, error.what, fix) from error
         (self._run_dir / RESULT).unlink(missing_ok=True)  # the record of an attempt that failed
         point.copy_records(self._run_dir, int(checkpoint.state["log_bytes"]))
         state = {**checkpoint.state, "planned": True, "time_map": _time_map(checkpoint.state["time_map"], values)}
         store = CheckpointStore(self._run_dir / CHECKPOINTS, values["checkpoint"]["keep"])
         description = _description(checkpoint.description, values, tuple(trust))
-        store.save(state, timestamp=checkpoint.timestamp, description=description)
         Taken(point.step, checkpoint.timestamp["nanoseconds"] / 1e9).write(self._study, self._identity)
+        store.save(state, timestamp=checkpoint.timestamp, description=description)
 
     # ---- publish
 
@@ -149,8 +152,11 @@ class Prefix:
             self._publish(trainer, path, step)
 
     def _publish(self, trainer: Trainer, path: Path, step: int) -> None:
+        from ssr_hydra.trainer.description import merged_code
+
         assert trainer.config is not None
-        publish(self._study, path, self._identity, step, trainer.config, trainer.code)
+        code = software(merged_code(trainer.code_before, trainer.code))
+        publish(self._study, path, self._identity, step, trainer.config, code)
 
 
 def _time_map(state: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:

@@ -43,6 +43,7 @@ def candidate(values: Mapping[str, Any], trust: Sequence[str] = ()) -> Candidate
     """Return the properties that decide whether a job can share steps. Reads no data."""
     length = as_time(values["max_duration"], "max_duration") * check_ssr(values["ssr"])
     fields = {path: text for path, value in _leaves(values, "") if (text := _compared(path, value, length)) is not None}
+    fields["logger.csv"] = str(any(node["_target_"] in _LOGGERS for node in values["logger"].values()))
     fields["the scheduled fields"] = ", ".join(sorted(values["schedules"])) or "none"
     refused = next(_refusals(values, tuple(trust)), None)
     if refused is not None:
@@ -58,11 +59,14 @@ def candidate(values: Mapping[str, Any], trust: Sequence[str] = ()) -> Candidate
 
 
 def _hint(values: Mapping[str, Any]) -> str:
-    """Return a hint for a warmup whose length is a fraction of the run, which prevents sharing; empty for others."""
+    """Return a hint for a warmup whose length depends on that of the run, which prevents sharing; empty for others."""
     for field, part in scheduler_parts(values["scheduler"]) if values["scheduler"] is not None else []:
         warmup = part.get("t_warmup") if isinstance(part, Mapping) else None
         if isinstance(warmup, str) and warmup.endswith("dur"):
-            return f"; {field}.t_warmup={warmup} is a fraction of the run, and one in ba or ep can be shared"
+            unit = as_time(values["max_duration"], "max_duration").unit.value
+            return f"; {field}.t_warmup={warmup} is a fraction of the run, and one in {unit} can be shared"
+        if isinstance(part, Mapping) and part.get("scale_warmup"):
+            return f"; {field}.scale_warmup=true scales the warmup with ssr, and an unscaled warmup can be shared"
     return ""
 
 
@@ -83,6 +87,9 @@ def _leaves(node: Any, path: str) -> Iterator[tuple[str, Any]]:
     if isinstance(node, Mapping) and node:
         for key, value in node.items():
             yield from _leaves(value, f"{path}.{key}" if path else str(key))
+    elif isinstance(node, list) and node:
+        for index, value in enumerate(node):
+            yield from _leaves(value, f"{path}[{index}]")
     else:
         yield path, node
 

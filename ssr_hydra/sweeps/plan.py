@@ -10,6 +10,7 @@ from typing import TextIO
 from ssr_hydra.sweeps.combinations import PlannedSweep
 from ssr_hydra.sweeps.job_status import JOB, JobState, read_identity, read_state
 from ssr_hydra.sweeps.sharing.plan import NONE, Entry, SharingPlan
+from ssr_hydra.versions import code_version, software
 
 __all__ = ["plan_of", "show_plan"]
 
@@ -67,4 +68,5 @@ def plan_of(
         for (overrides, description), (values, candidate) in zip(sweep.jobs, sweep.candidates, strict=True)
     ]
     assert sweep.describe is not None
-    return SharingPlan(study, entries, sweep.keep or NONE, sweep.describe, mine)
+    code = software(code_version(sweep.trust))
+    return SharingPlan(study, entries, sweep.keep or NONE, sweep.describe, mine, code)

@@ -16,22 +16,24 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.plugins.launcher import Launcher
 from omegaconf import DictConfig, OmegaConf, open_dict
 
+from ssr_hydra.checkpoints.resume import find
 from ssr_hydra.configs import ExperimentConfig
 from ssr_hydra.errors import InputError
 from ssr_hydra.files import WriteError, check_folder_name, write_atomically
+from ssr_hydra.settings.resume import AUTO
 from ssr_hydra.sweeps.combinations import PlannedSweep
 from ssr_hydra.sweeps.folder import AssignedJobs, StudyFolder
 from ssr_hydra.sweeps.heartbeat import Heartbeat
-from ssr_hydra.sweeps.job_status import JOB, read_state
+from ssr_hydra.sweeps.job_status import JOB, read_identity, read_state
 from ssr_hydra.sweeps.jobs_table import show_sweep
 from ssr_hydra.sweeps.launchers.resources import jobs_at_once
 from ssr_hydra.sweeps.pending import pending_pattern
 from ssr_hydra.sweeps.plan import plan_of
-from ssr_hydra.sweeps.sharing.orders import SHARED, clear_orders, clear_points, cost_of, points_of
+from ssr_hydra.sweeps.sharing.orders import SHARED, Taken, clear_orders, clear_points, cost_of, points_of
 from ssr_hydra.sweeps.sharing.plan import ALL, ENDS, NONE, cost_text
 from ssr_hydra.sweeps.study_launcher import Planner, StudyLauncher
 from ssr_hydra.trainer.interrupts import TerminatedError
-from ssr_hydra.versions import code_version, versions
+from ssr_hydra.versions import code_version, software
 
 __all__ = ["run_sweep", "unwritable"]
 
@@ -69,8 +71,6 @@ def run_sweep(
         inner, study, planner, sys.stderr, at_a_time=at_a_time, batch=batch, returns_failures=False
     )
     report = planned.report if cfg.get("study_report", True) else None
-    if planned.keep is None:  # an earlier sweep that was killed may have left orders to share steps
-        clear_orders(folder, [description.identity for _, description in planned.jobs])
     try:
         with Heartbeat(study.sign):
             # If the disk is full, the error names the file.
@@ -93,7 +93,7 @@ def run_sweep(
                 if report is not None:
                     print()
                     report(folder, sys.stdout)
-        _close_sharing(folder, planned, alone=alone)
+        _close_sharing(study, planned, alone=alone)
         if planned.pending is not None:
             name = pending_pattern(planned.pending) if alone else planned.pending
             for path in folder.glob(f"**/{name}"):
@@ -101,13 +101,15 @@ def run_sweep(
     launcher.check()
 
 
-def _close_sharing(folder: Path, planned: PlannedSweep, *, alone: bool) -> None:
+def _close_sharing(study: StudyFolder, planned: PlannedSweep, *, alone: bool) -> None:
     """Remove the files in the study's ``shared`` folder that no job needs any more."""
     if planned.keep is None:
         return
-    clear_orders(folder, [description.identity for _, description in planned.jobs])
-    if planned.keep == NONE and alone and all(read_state(path.parent).is_final for path in folder.glob(f"**/{JOB}")):
-        clear_points(folder)
+    jobs = [path.parent for path in study.path.glob(f"**/{JOB}")]
+    owners = [owner for job in jobs if (owner := read_identity(job)) is not None]
+    clear_orders(study.path, [identity for identity, sweep in owners if sweep == study.sweep])
+    if planned.keep == NONE and alone and all(read_state(job).is_final for job in jobs):
+        clear_points(study.path)
 
 
 def _show_sharing(folder: Path, planned: PlannedSweep) -> None:
@@ -119,8 +121,9 @@ def _show_sharing(folder: Path, planned: PlannedSweep) -> None:
         print(cost_text(cost))
     sizes = [point.size() for point in points_of(folder)] if planned.keep in (ALL, ENDS) else []
     if sizes:
+        kept = "1 checkpoint" if len(sizes) == 1 else f"{len(sizes)} checkpoints"
         print(
-            f"{len(sizes)} checkpoints of shared steps, {sum(sizes) / 1e6:,.1f} MB, are kept in {folder / SHARED}, "
+            f"kept in {folder / SHARED}: {kept} of shared steps, {sum(sizes) / 1e6:,.1f} MB, "
             "so that later jobs can start there (share.keep=none keeps none)"
         )
 
@@ -130,10 +133,7 @@ def _planner(cfg: DictConfig, study: StudyFolder, planned: PlannedSweep, loader:
     base = {key: value for key, value in _plain(cfg).items() if key in known}
     typed = OverridesParser.create().parse_overrides([str(item) for item in cfg.hydra.overrides.task])
     fixed = {item.get_key_element() for item in typed if not item.is_sweep_override()}
-    code = {key: str(value) for key, value in versions().items()}
-    code |= {
-        key: f"{code[key]} {digest}" if key in code else digest for key, digest in code_version(planned.trust).items()
-    }
+    code = software(code_version(planned.trust))
     any_code = cfg.get("study_code") == "any"
 
     def open_folder(jobs: Iterable[tuple[str, ...]]) -> None:
@@ -151,11 +151,18 @@ def _planner(cfg: DictConfig, study: StudyFolder, planned: PlannedSweep, loader:
         return place
 
     def arrange(plan: AssignedJobs) -> dict[str, int]:
+        # Remove the orders of an earlier sweep that was killed, and notes on runs whose folders were removed.
+        clear_orders(study.path, [job.description.identity for job in plan.mine])
+        for job in plan.mine:
+            if not read_state(job.folder).is_final and find(AUTO, job.folder) is None:
+                Taken.remove(study.path, job.description.identity)
+        if planned.keep is None:
+            return {}
         folders = {job.description.identity: job.folder for job in plan.jobs}
         sharing = plan_of(study.path, planned, folders, {job.description.identity for job in plan.mine})
         print(*sharing.lines(planned.workers), sep="\n", flush=True)
         sharing.write_orders(folders)
-        return sharing.order()
+        return sharing.order(planned.workers)
 
     numbered = _plain(cfg.hydra.sweep).get("subdir") == _NUMBERED
     descriptions = dict(planned.jobs)
@@ -165,7 +172,7 @@ def _planner(cfg: DictConfig, study: StudyFolder, planned: PlannedSweep, loader:
         open_folder,
         planned.command,
         planned.extra,
-        None if planned.keep is None else arrange,
+        arrange,
     )
 
 

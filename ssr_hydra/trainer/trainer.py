@@ -306,7 +306,7 @@ class Trainer:
         self.code: Mapping[str, str] = {}
         self.checkpoints_at: Collection[int] = ()
         held = None if resuming.checkpoint is None else resuming.checkpoint.state.get("code")
-        self._code_before: Mapping[str, str] = held if isinstance(held, dict) else {}
+        self.code_before: Mapping[str, str] = held if isinstance(held, dict) else {}
         time_map = resuming.restore(model, state, *self._planned(state, ratio), self._description)
         self._time_map = time_map
         # In a rescaled run, the schedules still use the length of the original plan, and the time map converts the time
@@ -540,7 +540,7 @@ class Trainer:
             "log_bytes": 0 if self._log is None else self._log.sync(),
             "total_seconds": time.perf_counter() - self._began,
             "resumes": self._resuming.count,
-            "code": merged_code(self._code_before, self.code),
+            "code": merged_code(self.code_before, self.code),
         }
         metric = None
         if self._checkpointing.best is not None and loop["evaluated_at"] == self.state.timestamp.batches:
@@ -598,7 +598,7 @@ class Trainer:
             resumes=self._resuming.count,
             control=self._control,
             conditions=conditions(self.jobs_beside()),
-            code=merged_code(self._code_before, self.code),
+            code=merged_code(self.code_before, self.code),
         )
 
     def _check_metric(self, metric: str | None, field: str) -> str | None:

@@ -14,11 +14,11 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from ssr_hydra.checkpoints.store import CHECKPOINTS
 from ssr_hydra.files import read_bounded, write_atomically
@@ -40,7 +40,6 @@ __all__ = [
     "points_of",
     "publish",
     "taken_in",
-    "taken_of",
 ]
 
 SHARED = "shared"
@@ -51,6 +50,8 @@ _ORDERS, _POINTS, _TAKEN, _ORIGIN = "orders", "points", "taken", "origin.json"
 _RECORDS, _TABLE = "records.jsonl", "metrics.csv"
 _MOST_BYTES = 10_000_000
 _DIGITS = 16
+
+T = TypeVar("T")
 
 
 def point_name(identity: str, step: int) -> str:
@@ -95,8 +96,7 @@ class Orders:
     @classmethod
     def read(cls, study: Path, identity: str) -> Orders | None:
         """Return the orders of a job; None if it has none."""
-        content = _read(_path(study, _ORDERS, identity))
-        return None if content is None else cls(**content)
+        return _read(_path(study, _ORDERS, identity), cls)
 
     @staticmethod
     def remove(study: Path, identity: str) -> None:
@@ -125,11 +125,10 @@ class Taken(NamedTuple):
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, json.dumps(self._asdict()) + "\n")
 
-
-def taken_of(study: Path, identity: str) -> Taken:
-    """Return the steps of a job that a different job trained; zero steps if the job trained all of them."""
-    content = _read(_path(study, _TAKEN, identity))
-    return Taken(0, 0.0) if content is None else Taken(**content)
+    @staticmethod
+    def remove(study: Path, identity: str) -> None:
+        """Remove it, because the job trains all of its steps."""
+        _path(study, _TAKEN, identity).unlink(missing_ok=True)
 
 
 @dataclass(frozen=True)
@@ -141,7 +140,7 @@ class Point:
         step: The step after which the checkpoint was written.
         identity: The identity of the job that wrote the checkpoint.
         values: The config of that job.
-        code: The version of each part of the code that the job ran.
+        code: The software that the job ran; see :func:`~ssr_hydra.versions.software`.
     """
 
     folder: Path
@@ -159,8 +158,15 @@ class Point:
     def read(cls, study: Path, name: str) -> Point | None:
         """Return the published checkpoint with a name; None if it is not published yet."""
         folder = study / SHARED / _POINTS / name
-        content = _read(folder / _ORIGIN)
-        return None if content is None else cls(folder, **content)
+
+        def point(step: Any, identity: Any, values: Any, code: Any) -> Point:
+            return cls(folder, int(step), str(identity), dict(values), dict(code))
+
+        return _read(folder / _ORIGIN, point)
+
+    def is_by(self, code: Mapping[str, str]) -> bool:
+        """Return whether a job with this software would train the same steps."""
+        return all(code.get(name, version) == version for name, version in self.code.items())
 
     def size(self) -> int:
         """Return the size of the folder in bytes."""
@@ -193,10 +199,20 @@ def _study_of(folder: Path) -> Path | None:
 
 
 def taken_in(run_dir: Path) -> Taken:
-    """Return the same for the folder of a job."""
-    study = _study_of(run_dir.parent)
-    owner = None if study is None else read_identity(run_dir)
-    return Taken(0, 0.0) if study is None or owner is None else taken_of(study, owner[0])
+    """Return the steps of a job that a different job trained; zero steps if the job trained all of them."""
+    none = Taken(0, 0.0)
+    study, owner = _study_of(run_dir.parent), read_identity(run_dir)
+    if study is None or owner is None:
+        return none
+
+    def taken(steps: Any, train_seconds: Any) -> Taken:
+        return Taken(int(steps), float(train_seconds))
+
+    found = _read(_path(study, _TAKEN, owner[0]), taken) or none
+    with suppress(OSError, ValueError):
+        if RunResult.load(run_dir).steps < found.steps:  # the job failed before it continued from these steps
+            return none
+    return found
 
 
 @dataclass(frozen=True)
@@ -222,19 +238,18 @@ def cost_of(study: Path) -> Cost | None:
     if not (study / SHARED / _TAKEN).is_dir():
         return None
     for path in study.glob(f"**/{JOB}"):
-        owner = read_identity(path.parent)
         try:
             record = RunResult.load(path.parent)
         except (OSError, ValueError):
             continue
-        taken = Taken(0, 0.0) if owner is None else taken_of(study, owner[0])
+        taken = taken_in(path.parent)
         steps, seconds = steps + record.steps, seconds + record.train_seconds
         taken_steps, taken_seconds = taken_steps + taken.steps, taken_seconds + taken.train_seconds
     return Cost(steps, seconds, steps - taken_steps, seconds - taken_seconds) if taken_steps else None
 
 
 def clear_orders(study: Path, identities: Iterable[str]) -> None:
-    """Remove the orders of jobs, because a later sweep writes new ones."""
+    """Remove the orders of the jobs of one sweep, because a later sweep writes new ones."""
     if not (study / SHARED / _ORDERS).is_dir():
         return
     for identity in identities:
@@ -303,9 +318,9 @@ def _path(study: Path, kind: str, identity: str) -> Path:
     return study / SHARED / kind / f"{identity[:_DIGITS]}.json"
 
 
-def _read(path: Path) -> dict[str, Any] | None:
+def _read(path: Path, make: Callable[..., T]) -> T | None:
+    """Return the object whose fields a file holds; None if the file is missing, damaged, or of a different release."""
     try:
-        content = json.loads(read_bounded(path, _MOST_BYTES))
-    except (OSError, ValueError, RecursionError):
+        return make(**json.loads(read_bounded(path, _MOST_BYTES)))
+    except (OSError, ValueError, TypeError, RecursionError):
         return None
-    return content if isinstance(content, dict) else None

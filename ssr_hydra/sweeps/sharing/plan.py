@@ -69,6 +69,7 @@ class SharingPlan:
         keep: The published checkpoints that the study keeps: ``all``, ``ends`` or ``none``.
         describe: Returns the candidate for the config of a job.
         mine: The identities of the jobs that this sweep runs; None for all jobs.
+        code: The software of the jobs; see :func:`~ssr_hydra.versions.software`.
     """
 
     def __init__(
@@ -77,7 +78,8 @@ class SharingPlan:
         entries: Sequence[Entry],
         keep: str,
         describe: Callable[[Mapping[str, Any]], Candidate],
-        mine: Collection[str] | None = None,
+        mine: Collection[str] | None,
+        code: Mapping[str, str],
     ) -> None:
         self._study, self._keep, self._all, self._describe = study, keep, entries, describe
         states = [JobState.WAITING if each.folder is None else read_state(each.folder) for each in entries]
@@ -90,7 +92,7 @@ class SharingPlan:
         self.entries = [
             unique[identity] for identity in dict.fromkeys(e.identity for e in entries) if identity in ready
         ]
-        origins = _origins(study, describe)
+        origins = _origins(study, describe, code)
         self._starts = [_start(each, origins) for each in self.entries]
         self.stages: StagePlan = plan_stages(
             [
@@ -108,10 +110,10 @@ class SharingPlan:
         pairs = zip(self.entries, self._starts, strict=True)
         return [start for each, start in pairs if each.candidate.sequences is not None]
 
-    def order(self) -> dict[str, int]:
+    def order(self, workers: int) -> dict[str, int]:
         """Return a mapping from the identity of a job to its position in the order in which the jobs must start."""
         known = self._known()
-        planned = [known[index].identity for index in self.stages.order]
+        planned = [known[index].identity for index in self.stages.order(workers)]
         others = [each.identity for each in self.entries if each.candidate.sequences is None]
         return {identity: place for place, identity in enumerate([*planned, *others])}
 
@@ -147,9 +149,9 @@ class SharingPlan:
             return
         longer = {**each.values, "control": None, "ssr": float(check_ssr(each.values["ssr"]) * _LONGER)}
         with suppress(InputError):
-            other = self._describe(longer).sequences
-            if other is not None and other.tracks.keys() == sequences.tracks.keys():
-                step = first_difference(sequences, other, 0, sequences.steps - 1)
+            other = self._describe(longer)
+            if other.sequences is not None and other.group == each.candidate.group:
+                step = first_difference(sequences, other.sequences, 0, sequences.steps - 1)
                 if step > begin and is_worth(step, sequences.steps):
                     yield step
 
@@ -215,7 +217,7 @@ class SharingPlan:
             for child in branch.children:
                 yield from below(child, depth + 1)
 
-        for index in self.stages.order:
+        for index in self.stages.order(1):
             if self.stages.branches[index].source is None:
                 for line in below(index, 0):
                     if shown > _MOST_SHOWN:
@@ -258,12 +260,16 @@ def _note(field: str, entries: Sequence[Entry]) -> str:
     return ""
 
 
-def _origins(study: Path, describe: Callable[[Mapping[str, Any]], Candidate]) -> list[tuple[Point, Candidate]]:
-    """Return the published checkpoints of a study, each with the candidate of the job that wrote it."""
+def _origins(
+    study: Path, describe: Callable[[Mapping[str, Any]], Candidate], code: Mapping[str, str]
+) -> list[tuple[Point, Candidate]]:
+    """Return the published checkpoints of this software, each with the candidate of the job that wrote it."""
     jobs: dict[str, Candidate] = {}
     found = []
     for point in points_of(study):
-        with suppress(InputError, KeyError, TypeError):  # ignore a checkpoint of another release
+        with suppress(InputError, AttributeError, LookupError, TypeError, ValueError):  # of a different release
+            if not point.is_by(code):
+                continue
             if point.identity not in jobs:
                 jobs[point.identity] = describe(point.values)
             found.append((point, jobs[point.identity]))

@@ -224,12 +224,15 @@ class Sequences:
 
     def at(self, begin: int, end: int) -> tuple[Any, ...]:
         """Return a key for the steps from ``begin`` to ``end`` (exclusive): runs with equal values have equal keys."""
-        return tuple(
-            track.values(begin, end).tobytes()
-            if track.is_exact
-            else tuple(track.piece(step)[0] for step in range(begin, end))
-            for track in self.tracks.values()
-        )
+        try:
+            return tuple(
+                track.values(begin, end).tobytes()
+                if track.is_exact
+                else tuple(track.piece(step)[0] for step in range(begin, end))
+                for track in self.tracks.values()
+            )
+        except UnknownCounterError:
+            return (object(),)  # equal to no other key
 
 
 def first_difference(one: Sequences, other: Sequences, begin: int, end: int) -> int:
@@ -266,7 +269,13 @@ def _first_of(one: Track, other: Track, begin: int, end: int) -> int:
         if not (one.is_exact and other.is_exact):
             return step  # the pieces differ, so their values may differ
         until = int(min(until, step + size))
-        mine, theirs = one.values(step, until), other.values(step, until)
+        try:
+            mine, theirs = one.values(step, until), other.values(step, until)
+        except UnknownCounterError:  # at one of these steps
+            if until == step + 1:
+                return step
+            size = (until - step) // 2
+            continue
         if mine != theirs:
             return step + next(i for i, (a, b) in enumerate(zip(mine, theirs, strict=True)) if a != b)
         step, size = until, min(2 * size, _LARGEST_BLOCK)

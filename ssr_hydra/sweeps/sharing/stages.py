@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 import math
-from collections.abc import Collection, Hashable, Sequence
+from collections.abc import Collection, Hashable, Iterator, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import NamedTuple
@@ -83,12 +83,9 @@ class StagePlan:
 
     Args:
         branches: The branch of each job.
-        order: The indices of the jobs in the order in which they start. The job with the longest remaining path, its
-            own steps and the steps of jobs that depend on it, starts first.
     """
 
     branches: tuple[Branch, ...]
-    order: tuple[int, ...]
 
     @property
     def alone(self) -> int:
@@ -106,25 +103,36 @@ class StagePlan:
         return self.took(len(self.branches) or 1)
 
     def took(self, workers: int) -> int:
-        """Return the number of steps that the sweep takes from start to end with a number of workers.
+        """Return the number of steps that the sweep takes from start to end with a number of workers."""
+        ends = (start + self.branches[job].steps - self.branches[job].begin for start, job in self.starts(workers))
+        return max(ends, default=0)
 
-        A job occupies a worker when its turn comes. If a different job trains its first steps, it then waits until
-        that job has reached its first own step.
+    def order(self, workers: int) -> list[int]:
+        """Return the indices of the jobs in the order in which they start."""
+        return [job for _, job in self.starts(workers)]
+
+    def starts(self, workers: int) -> Iterator[tuple[int, int]]:
+        """Yield the step at which each job starts, counted from the start of the sweep, and the job's index.
+
+        A free worker takes the job with the longest remaining path: its own steps and the steps of jobs that depend on
+        it. A job whose first steps are not trained yet is taken only if no other job is left.
         """
+        left = _remaining(self.branches)
         free = [0] * min(workers, len(self.branches) or 1)
-        starts: dict[int, int] = {}
-        last = 0
-        for job in self.order:
-            branch = self.branches[job]
+        later = [(0, job) for job, branch in enumerate(self.branches) if branch.source is None]
+        ready: list[tuple[int, int, int]] = []
+        while later or ready:
             start = heapq.heappop(free)
-            if branch.source is not None:
-                steps = branch.begin - self.branches[branch.source].begin
-                start = max(start, starts[branch.source] + max(0, steps))
-            starts[job] = start
-            end = start + branch.steps - branch.begin
-            heapq.heappush(free, end)
-            last = max(last, end)
-        return last
+            if not ready:
+                start = max(start, later[0][0])
+            while later and later[0][0] <= start:
+                _, job = heapq.heappop(later)
+                heapq.heappush(ready, (-left[job], self.branches[job].begin, job))
+            _, begin, job = heapq.heappop(ready)
+            yield start, job
+            for child in self.branches[job].children:
+                heapq.heappush(later, (start + max(0, self.branches[child].begin - begin), child))
+            heapq.heappush(free, start + self.branches[job].steps - begin)
 
     def published(self, job: int) -> tuple[int, ...]:
         """Return the steps at which other jobs begin with a checkpoint of this job."""
@@ -182,8 +190,7 @@ def plan_stages(jobs: Sequence[Planned]) -> StagePlan:
         )
         for index, job in enumerate(jobs)
     )
-    left = _remaining(branches)
-    return StagePlan(branches, tuple(sorted(range(len(jobs)), key=lambda index: (-left[index], begins[index], index))))
+    return StagePlan(branches)
 
 
 def _insert(root: _Stage, index: int, jobs: Sequence[Planned], begins: Sequence[int]) -> tuple[int, int | None] | None:

@@ -17,6 +17,7 @@ from run_equality import assert_same, content_of
 from ssr_hydra.app import prefix
 from ssr_hydra.checkpoints.store import Checkpoint, load
 from ssr_hydra.studies import load as load_study
+from ssr_hydra.sweeps.sharing.orders import cost_of
 
 App = Callable[..., Answer]
 QUIET = ("launcher=basic", "trainer.progress=none", "study_report=false", "study_code=any", "trainer.eval_interval=2ep")
@@ -106,11 +107,12 @@ def test_branch_without_a_part_of_the_state_is_not_as_alone(
     app: App, in_tmp: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The comparison of these tests sees each part of a checkpoint."""
-    sweep(app, "alone", *SMALL, *WSD, *RICH, "ssr=0.5")
-    shared = (*SMALL, *WSD, *RICH, "ssr=0.5,1", "share=true")
+    rich = (*SMALL, *WSD, *RICH, "trainer.precision=fp16")  # so that there is a GradScaler
+    sweep(app, "alone", *rich, "ssr=0.5")
+    shared = (*rich, "ssr=0.5,1", "share=true")
     sweep(app, "s", *shared)
     assert_same(Path("studies/s/0"), Path("studies/alone/0"))
-    for part in ("model", "optimizers", "random", "callbacks", "position", "watch"):
+    for part in ("model", "optimizers", "scaler", "random", "callbacks", "position", "watch"):
 
         def damaged(path: Path, part: str = part) -> Checkpoint:
             checkpoint = load(path)
@@ -131,6 +133,57 @@ def test_branch_without_a_part_of_the_state_is_not_as_alone(
         assert not same, part
 
 
+def test_damaged_checkpoint_is_refused_until_it_is_removed(app: App, in_tmp: Path) -> None:
+    sweep(app, "s", *SMALL, *WSD, "ssr=0.5,1", "share=true")
+    (damaged,) = Path("studies/s/shared/points").glob("*-ba19")
+    with (damaged / "checkpoints/ba19/state.pt").open("r+b") as file:
+        file.truncate(100)
+    failed = sweep(app, "s", *SMALL, *WSD, "ssr=2", "share=true", code=1)
+    assert "checkpoints/ba19/state.pt: it is truncated: 100 bytes of" in failed.err
+    assert f"; remove {damaged.resolve()}; then this job trains all of its steps" in failed.err
+    shutil.rmtree(damaged)
+    # SSR 0.5 left the same path at step 10.
+    assert steps_of(sweep(app, "s", *SMALL, *WSD, "ssr=2", "share=true")) == (48 - 10, 48)
+    sweep(app, "alone", *SMALL, *WSD, "ssr=2")
+    assert_same(Path("studies/s/2"), Path("studies/alone/0"))
+
+
+def test_steps_that_were_trained_with_other_data_or_threads_are_refused(
+    app: App, in_tmp: Path, monkeypatch: pytest.MonkeyPatch, keep_threads: None
+) -> None:
+    Path("own_data_of_sharing.py").write_text(
+        "import torch\n"
+        "from torch.utils.data import TensorDataset\n"
+        "def load():\n"
+        "    images = torch.load('images.pt')\n"
+        "    return TensorDataset(images, images.flatten(1).sum(1).long() % 10)\n"
+    )
+    images = torch.rand(1198, 1, 8, 8, generator=torch.Generator().manual_seed(1))
+    torch.save(images, "images.pt")
+    own = ("trust=[own_data_of_sharing]", "data=custom", "data.train._target_=own_data_of_sharing.load")
+    own = (*own, "+data.eval._target_=own_data_of_sharing.load", "trainer.threads=null")
+    torch.set_num_threads(1)
+    sweep(app, "s", *SMALL, *WSD, *own, "ssr=0.5,1", "share=true")
+    torch.save(images.flip(0), "images.pt")
+    torch.set_num_threads(2)
+    failed = sweep(app, "s", *SMALL, *WSD, *own, "ssr=2", "share=true", "resume.on_change=extend", code=1)
+    assert "share=True: cannot be used, because the shared steps were trained with" in failed.err
+    assert "data.dataset.tensors[0] was" in failed.err
+    assert "threads was 1 and is 2; remove " in failed.err
+    assert "cost of the study: 26 steps in" in failed.out  # without the job that has failed
+    shutil.rmtree("studies/s/2/checkpoints")
+    sweep(app, "s", *SMALL, *WSD, *own, "ssr=2")
+
+
+def test_cost_counts_steps_that_a_job_trains_again(app: App, in_tmp: Path) -> None:
+    first = sweep(app, "s", *SMALL, *WSD, "ssr=0.5,1", "share=true")
+    assert "cost of the study: 26 steps in" in first.out
+    shutil.rmtree("studies/s/0")
+    shutil.rmtree("studies/s/shared/points")
+    sweep(app, "s", *SMALL, *WSD, "ssr=0.5,1")
+    assert cost_of(Path("studies/s")) is None  # 36 steps of 36
+
+
 def damage(state: dict[str, Any], part: str) -> None:
     """Lose a part of the state of a branch."""
     if part == "random":
@@ -138,6 +191,8 @@ def damage(state: dict[str, Any], part: str) -> None:
     elif part == "optimizers":
         for values in state["optimizers"][0]["state"].values():
             values["exp_avg"].zero_()
+    elif part == "scaler":
+        state["scaler"] = None
     elif part == "callbacks":
         state["callbacks"] = {}
     elif part == "position":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,10 +12,15 @@ from omegaconf import DictConfig
 from ssr_hydra.app.check import check
 from ssr_hydra.app.sharing import candidate
 from ssr_hydra.sweeps.sharing.candidates import Candidate, differing
+from ssr_hydra.sweeps.sharing.orders import Orders, publish
+from ssr_hydra.sweeps.sharing.plan import Entry, SharingPlan
 from ssr_hydra.sweeps.sharing.sequences import first_difference
 
 Compose = Callable[..., DictConfig]
 WSD = ("scheduler=wsd", "scheduler.t_warmup=20ba", "max_duration=400ba")
+
+
+CODE = {"torch": "2.10"}
 
 
 def job(composed: Compose, *overrides: str, trust: tuple[str, ...] = ()) -> Candidate:
@@ -30,7 +36,6 @@ def job(composed: Compose, *overrides: str, trust: tuple[str, ...] = ()) -> Cand
         "scheduler.decay=linear",
         "scheduler.t_decay=0.2dur",
         "name=other",
-        "logger=[csv]",
         "trainer.progress=none",
         "checkpoint.interval=7ba",
     ],
@@ -56,6 +61,7 @@ def test_fields_that_name_the_future_or_change_no_result_may_differ(composed: Co
         "model.widths=[4,8]",
         "+scheduler@schedules.momentum=linear",
         "callbacks=[ema]",
+        "logger=[csv]",  # its table of the shared steps
     ],
 )
 def test_other_fields_must_be_equal(composed: Compose, change: str) -> None:
@@ -126,3 +132,67 @@ def test_steps_of_epochs_and_samples_with_an_uneven_last_batch(composed: Compose
         assert found.sequences is not None
         steps[length] = found.sequences.steps
     assert steps == {"2ep": 150, "1199sp": 76, "151ba": 151}
+
+
+@pytest.mark.parametrize(
+    ("change", "hint"),
+    [
+        (
+            ("scheduler.t_warmup=0.1dur",),
+            "scheduler.t_warmup=0.1dur is a fraction of the run, and one in ba can be shared",
+        ),
+        (
+            ("scheduler.t_warmup=0.1dur", "max_duration=4ep"),
+            "scheduler.t_warmup=0.1dur is a fraction of the run, and one in ep can be shared",
+        ),
+        (
+            ("scheduler.scale_warmup=true",),
+            "scheduler.scale_warmup=true scales the warmup with ssr, and an unscaled warmup can be shared",
+        ),
+        ((), ""),
+    ],
+)
+def test_hint_names_what_keeps_the_warmup_from_being_shared(
+    composed: Compose, change: tuple[str, ...], hint: str
+) -> None:
+    assert job(composed, *WSD, *change).hint.removeprefix("; ") == hint
+
+
+def test_fraction_of_the_run_in_a_list_is_another_time_in_another_run(composed: Compose) -> None:
+    groups = set()
+    for ssr in ("ssr=1", "ssr=0.5"):
+        values = check(composed(*WSD, ssr), ())
+        values["data"]["train"]["at"] = ["0.5dur", {"until": "1dur"}]
+        groups.add(candidate(values).group)
+    assert len(groups) == 2
+
+
+def kept(composed: Compose, folder: Path, *overrides: str) -> list[int]:
+    """The steps of the checkpoints that a job of a sweep keeps for later jobs."""
+    values = check(composed(*WSD, *overrides), ())
+    entry = Entry("a" * 20, overrides, values, candidate(values))
+    SharingPlan(folder, [entry], "ends", candidate, None, CODE).write_orders({entry.identity: folder / "0"})
+    orders = Orders.read(folder, entry.identity)
+    return [] if orders is None else orders.publish
+
+
+def test_checkpoint_is_kept_only_if_a_longer_run_could_start_there(composed: Compose, tmp_path: Path) -> None:
+    linear = ("scheduler.decay=linear", "scheduler.t_decay=0.2dur")
+    assert kept(composed, tmp_path, *linear) == [321]  # of 400 steps; the first step of the decay is at the peak
+    # In a longer run, these fractions are different steps.
+    assert kept(composed, tmp_path, *linear, "trainer.eval_interval=0.25dur") == []
+    assert kept(composed, tmp_path, *linear, "callbacks=[ema]", "callbacks.ema.half_life=0.1dur") == []
+
+
+def test_plan_ignores_checkpoints_of_different_software(composed: Compose, tmp_path: Path) -> None:
+    checkpoint = tmp_path / "0" / "checkpoints" / "ba300"
+    checkpoint.mkdir(parents=True)
+    values = check(composed(*WSD), ())
+    publish(tmp_path, checkpoint, "a" * 20, 300, values, {**CODE, "ssr_hydra": "0.1.0 abc"})
+    longer = check(composed(*WSD, "ssr=2"), ())
+    entry = Entry("b" * 20, ("ssr=2",), longer, candidate(longer))
+    begins = [
+        SharingPlan(tmp_path, [entry], "ends", candidate, None, {**CODE, "ssr_hydra": version}).stages.branches[0].begin
+        for version in ("0.1.0 abc", "0.1.0 abd", "0.2.0 abc")
+    ]
+    assert begins == [300, 0, 0]

@@ -85,7 +85,7 @@ def test_ladder_of_the_language_model() -> None:
     assert plan.longest == 3200
     assert plan.took(1) == plan.shared
     assert plan.took(2) == 3200  # all decays fit next to the trunk
-    assert plan.order[0] == 4
+    assert plan.order(2)[0] == 4
 
 
 def test_nested_trees_and_order() -> None:
@@ -94,8 +94,18 @@ def test_nested_trees_and_order() -> None:
     plan = plan_of(schedulers, grid, 1000)  # jobs: (.1, 1), (.1, 2), (.2, 1), (.2, 2)
     assert [branch.source for branch in plan.branches] == [1, None, 1, 1]
     assert [branch.begin for branch in plan.branches] == [901, 0, 801, 1601]
-    starts = {job: place for place, job in enumerate(plan.order)}
+    starts = {job: place for place, job in enumerate(plan.order(2))}
     assert all(branch.source is None or starts[branch.source] < starts[job] for job, branch in enumerate(plan.branches))
+
+
+def test_worker_takes_other_jobs_before_it_waits_for_shared_steps() -> None:
+    jobs = [Planned(run_of(WarmupStableDecayScheduler("0ba", "0.5dur"), ssr, 1000), "a") for ssr in (1, 0.5)]
+    plan = plan_stages([*jobs, Planned(run_of(ConstantScheduler(), 0.2, 1000), "b")])
+    # The long decay begins at step 501, the short one at step 251 and ends at 500. The other job has 200 steps.
+    assert [(branch.begin, branch.steps) for branch in plan.branches] == [(0, 1000), (251, 500), (0, 200)]
+    assert list(plan.starts(1)) == [(0, 0), (1000, 1), (1249, 2)]
+    assert list(plan.starts(2)) == [(0, 0), (0, 2), (251, 1)]  # it waits from 200 to 251, not from 0 to 251
+    assert (plan.took(1), plan.took(2), plan.took(9), plan.longest) == (1449, 1000, 1000, 1000)
 
 
 def test_groups_share_nothing_and_ends_are_never_shared() -> None:
@@ -119,7 +129,7 @@ def test_started_jobs_train_only_the_rest() -> None:
     assert [branch.begin for branch in plan.branches] == [1500, 0]
     plan = plan_stages([Planned(trunk, "a", 1500, held=(901, 1500)), Planned(short, "a")])
     assert [(branch.begin, branch.source) for branch in plan.branches] == [(1500, None), (901, 0)]
-    assert plan.order == (0, 1)
+    assert plan.order(1) == [0, 1]
     plan = plan_stages([Planned(trunk, "a", 500), Planned(short, "a")])
     assert [(branch.begin, branch.source) for branch in plan.branches] == [(500, None), (901, 0)]
     plan = plan_stages([Planned(trunk, "a", 500), Planned(short, "a", 950)])
@@ -139,6 +149,23 @@ def test_unknown_sizes_share_what_is_sure() -> None:
     assert [(branch.steps, branch.begin) for branch in plan.branches] == [(100, 75), (200, 0)]
     plan = plan_stages([Planned(run(100, "linear"), "a"), Planned(run(100, "cosine"), "a")])
     assert plan.shared == 125
+
+
+@pytest.mark.parametrize("unknown", [1, 2, 9, 64, 77, 98])
+def test_steps_after_an_unknown_counter_are_not_shared(unknown: int) -> None:
+    """A schedule of the user may read a counter at few steps, and only training knows this counter."""
+
+    def curve(timestamp: Any) -> float:
+        return 1.0 if timestamp.batches != unknown else float(timestamp.tokens)
+
+    run = Sequences(100, {"scheduler": Track(curve, CALENDAR)})
+    other = Sequences(200, {"scheduler": Track(curve, CALENDAR)})
+    assert first_difference(run, other, 0, 99) == unknown
+    plan = plan_stages([Planned(run, "a"), Planned(other, "a")])
+    shared = unknown if unknown >= 2 else 0  # a single step is not worth a checkpoint
+    assert plan.shared == 300 - shared
+    plan = plan_stages([Planned(run, "a"), Planned(other, "a"), Planned(run, "a")])
+    assert plan.shared == 400 - 2 * shared
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,85 @@
+"""The files by which jobs share steps: damaged files, the cost of a study, and several sweeps in one study."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from ssr_hydra.records import RunResult
+from ssr_hydra.sweeps.folder import StudyFolder
+from ssr_hydra.sweeps.job_status import JOB
+from ssr_hydra.sweeps.run import _close_sharing
+from ssr_hydra.sweeps.sharing.orders import Orders, Point, Taken, cost_of, points_of, publish, taken_in
+
+
+def job(study: Path, name: str, steps: int, seconds: float, sweep: str = "one") -> Path:
+    folder = study / name
+    folder.mkdir(parents=True)
+    (folder / JOB).write_text(json.dumps({"identity": name * 20, "sweep": sweep, "overrides": []}))
+    RunResult("completed", None, None, 1.0, "1ep", 0, steps, 1, 0, seconds, seconds).save(folder)
+    return folder
+
+
+def point(study: Path, code: dict[str, str]) -> Point:
+    """Publish a checkpoint of job a after step 5."""
+    checkpoint = job(study, "a", 9, 9.0) / "checkpoints" / "ba5"
+    checkpoint.mkdir(parents=True)
+    (checkpoint / "state.pt").write_bytes(b"weights")
+    publish(study, checkpoint, "a" * 20, 5, {"ssr": 1.0}, code)
+    (found,) = points_of(study)
+    return found
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["", "[]", "3", "{}", '{"step": 5}', '{"step": "x", "identity": "a", "values": {}, "code": {}}', "[" * 9999],
+)
+def test_damaged_files_of_shared_steps_are_ignored(tmp_path: Path, content: str) -> None:
+    found = point(tmp_path, {})
+    (found.folder / "origin.json").write_text(content)
+    assert list(points_of(tmp_path)) == []
+    assert Point.read(tmp_path, found.folder.name) is None
+    for kind in ("orders", "taken"):
+        path = tmp_path / "shared" / kind / f"{'a' * 16}.json"
+        path.parent.mkdir()
+        path.write_text(content.replace('{"step": 5}', '{"foo": 5}'))
+    assert Orders.read(tmp_path, "a" * 20) in (None, Orders())
+    assert taken_in(tmp_path / "a") == Taken(0, 0.0)
+    assert cost_of(tmp_path) is None
+
+
+def test_checkpoint_is_used_only_by_the_software_that_wrote_it(tmp_path: Path) -> None:
+    found = point(tmp_path, {"torch": "2.10", "ssr_hydra": "0.1.0 abc"})
+    assert found.is_by({"torch": "2.10", "ssr_hydra": "0.1.0 abc", "my_models": "012"})
+    assert not found.is_by({"torch": "2.11", "ssr_hydra": "0.1.0 abc"})
+    assert not found.is_by({"torch": "2.10", "ssr_hydra": "0.1.0 abd"})
+
+
+def test_cost_counts_shared_steps_once(tmp_path: Path) -> None:
+    job(tmp_path, "a", 100, 10.0)
+    short = job(tmp_path, "b", 50, 5.0)
+    Taken(40, 4.0).write(tmp_path, "b" * 20)
+    cost = cost_of(tmp_path)
+    assert cost is not None
+    assert (cost.steps, cost.seconds, cost.trained_steps, cost.trained_seconds) == (150, 15.0, 110, 11.0)
+    assert taken_in(short) == Taken(40, 4.0)
+    # A job that failed before it continued from the shared steps has a record of no steps.
+    RunResult("failed", "out of memory", None, 1.0, "1ep", 0, 0, 0, 0, 0.0, 0.0).save(short)
+    assert taken_in(short) == Taken(0, 0.0)
+    assert cost_of(tmp_path) is None
+
+
+def test_sweep_that_ends_leaves_the_orders_of_other_sweeps(tmp_path: Path) -> None:
+    study = StudyFolder(tmp_path, sweep="one")
+    job(tmp_path, "a", 9, 9.0, sweep="one")
+    job(tmp_path, "b", 9, 9.0, sweep="other")
+    for name in "ab":
+        Orders(publish=[5]).write(tmp_path, name * 20)
+    planned: Any = SimpleNamespace(keep="ends", jobs=[((), SimpleNamespace(identity=name * 20)) for name in "ab"])
+    _close_sharing(study, planned, alone=False)
+    assert Orders.read(tmp_path, "a" * 20) is None
+    assert Orders.read(tmp_path, "b" * 20) == Orders(publish=[5])

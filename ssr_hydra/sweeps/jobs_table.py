@@ -18,7 +18,7 @@ from ssr_hydra.records import RESULT, RunResult
 from ssr_hydra.sweeps.job_status import JOB, JobState, columns_of, read_state
 from ssr_hydra.sweeps.pending import REFUSED
 
-__all__ = ["show_sweep"]
+__all__ = ["of_experiment", "show_sweep"]
 
 _MOST_BYTES = 10_000_000  # the largest config file that is read
 _MOST_SHOWN = 50
@@ -77,7 +77,7 @@ def _read(sweep: Path, folder: Path) -> _Row:
         state = None  # the record exists but is truncated
     return _Row(
         folder=folder.relative_to(sweep).as_posix(),
-        overrides=_of_experiment(overrides),
+        overrides=of_experiment(overrides),
         objective=objective if isinstance(objective, str) else None,
         result=result,
         state=state,
@@ -93,12 +93,12 @@ def _read_refused(sweep: Path, folder: Path, pending: str) -> _Row:
         why = read_bounded(aside / REFUSED, _MOST_BYTES).decode("utf-8", "replace")
     except (OSError, ValueError):  # the job was killed, or is still starting on another machine
         why = ""
-    return job._replace(overrides=_of_experiment(overrides), result=None, refused=why)
+    return job._replace(overrides=of_experiment(overrides), result=None, refused=why)
 
 
-def _of_experiment(overrides: Any) -> tuple[str, ...]:
+def of_experiment(overrides: Any) -> tuple[str, ...]:
     """Return the overrides of the experiment, without settings of the sweep such as ``study=first``."""
-    listed = map(str, overrides) if isinstance(overrides, list) else ()
+    listed = map(str, overrides) if isinstance(overrides, (list, tuple)) else ()
     return tuple(each for each in listed if each.lstrip("+~").partition("=")[0] not in _OF_THE_SWEEP)
 
 

@@ -9,6 +9,7 @@ from typing import TextIO
 
 from ssr_hydra.sweeps.combinations import PlannedSweep
 from ssr_hydra.sweeps.job_status import JOB, JobState, read_identity, read_state
+from ssr_hydra.sweeps.jobs_table import of_experiment
 from ssr_hydra.sweeps.sharing.plan import NONE, Entry, SharingPlan
 from ssr_hydra.versions import code_version, software
 
@@ -34,11 +35,12 @@ def show_plan(folder: Path, sweep: PlannedSweep, stream: TextIO) -> None:
         stream: The output.
     """
     owners = {found[0]: path.parent for path in folder.glob(f"**/{JOB}") if (found := read_identity(path.parent))}
-    every = [set(overrides) for overrides, _ in sweep.jobs]
+    jobs = [(of_experiment(overrides), description.identity) for overrides, description in sweep.jobs]
+    every = [set(overrides) for overrides, _ in jobs]
     shared = set.intersection(*every) if len(every) > 1 else set()
     lines, counts = [], Counter[str]()
-    for overrides, description in sweep.jobs:
-        place = owners.get(description.identity)
+    for overrides, identity in jobs:
+        place = owners.get(identity)
         word = "missing" if place is None else _WORDS[read_state(place)]
         counts[word] += 1
         where = "-" if place is None else place.relative_to(folder).as_posix()
@@ -64,7 +66,7 @@ def plan_of(
         mine: The identities of the jobs that this sweep runs; None for all jobs.
     """
     entries = [
-        Entry(description.identity, overrides, values, candidate, folders.get(description.identity))
+        Entry(description.identity, of_experiment(overrides), values, candidate, folders.get(description.identity))
         for (overrides, description), (values, candidate) in zip(sweep.jobs, sweep.candidates, strict=True)
     ]
     assert sweep.describe is not None

@@ -165,8 +165,8 @@ class SharingPlan:
         if known:
             saved = Fraction(stages.alone - stages.shared, max(1, stages.alone))
             yield (
-                f"steps: {stages.shared:,} with shared prefixes, {stages.alone:,} without: {float(saved):.1%} saved; "
-                f"the longest path has {stages.longest:,}; about {stages.took(workers):,} in a row with "
+                f"steps: {stages.shared:,} with shared prefixes, {stages.alone:,} without: {float(saved):.1%} saved\n"
+                f"the longest path has {stages.longest:,} steps; about {stages.took(workers):,} in a row with "
                 f"{workers} {'worker' if workers == 1 else 'workers'}"
             )
             yield from self._tree()
@@ -205,25 +205,34 @@ class SharingPlan:
     def _tree(self) -> Iterator[str]:
         known, columns = self._known(), columns_of([each.overrides for each in self._all])
         rows = {each.identity: row for row, each in reversed(list(enumerate(self._all)))}
-        width = max(len(f"{branch.steps:,}") for branch in self.stages.branches)
-        shown = 0
+        branches = self.stages.branches
+        width = max(len(f"{branch.steps:,}") for branch in branches)
+
+        def words(index: int) -> str:
+            return columns.words(rows[known[index].identity])
 
         def below(index: int, depth: int) -> Iterator[str]:
-            nonlocal shown
-            branch = self.stages.branches[index]
-            shown += 1
-            words = columns.words(rows[known[index].identity])
-            yield f"  {'  ' * depth}steps {branch.begin:>{width},} to {branch.steps:>{width},}  {words}"
-            for child in branch.children:
+            begin, steps = (f"{step:>{width},}" for step in (branches[index].begin, branches[index].steps))
+            yield f"  {'  ' * depth}steps {begin} to {steps}  {words(index)}"
+            for child in branches[index].children:
                 yield from below(child, depth + 1)
 
+        def shape(index: int) -> tuple[Any, ...]:
+            return branches[index].begin, branches[index].steps, *map(shape, branches[index].children)
+
+        alike: dict[tuple[Any, ...], list[int]] = {}  # trees with the same steps, for example of several seeds
         for index in self.stages.order(1):
-            if self.stages.branches[index].source is None:
-                for line in below(index, 0):
-                    if shown > _MOST_SHOWN:
-                        yield f"  and {len(known) - _MOST_SHOWN} more jobs"
-                        return
-                    yield line
+            if branches[index].source is None:
+                alike.setdefault(shape(index), []).append(index)
+        lines = list[str]()
+        for first, *others in alike.values():
+            lines += below(first, 0)
+            if others:
+                trees = "1 more tree has" if len(others) == 1 else f"{len(others)} more trees have"
+                lines.append(f"  {trees} the same steps: {words(others[0])}{' ...' if len(others) > 1 else ''}")
+        yield from lines[:_MOST_SHOWN]
+        if len(lines) > _MOST_SHOWN:
+            yield f"  and {len(lines) - _MOST_SHOWN} more lines"
 
     def _reasons(self) -> Iterator[str]:
         """Yield a line for each reason why some jobs share no steps."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -196,3 +197,34 @@ def test_plan_ignores_checkpoints_of_different_software(composed: Compose, tmp_p
         for version in ("0.1.0 abc", "0.1.0 abd", "0.2.0 abc")
     ]
     assert begins == [300, 0, 0]
+
+
+def lines_of(composed: Compose, folder: Path, *axes: tuple[str, ...]) -> list[str]:
+    """The lines of the plan of a sweep over all combinations of overrides."""
+    entries = []
+    for number, overrides in enumerate(itertools.product(*axes)):
+        values = check(composed(*WSD, *overrides), ())
+        entries.append(Entry(f"{number:016}", overrides, values, candidate(values)))
+    return "\n".join(SharingPlan(folder, entries, "ends", candidate, None, CODE).lines(2)).splitlines()
+
+
+def test_plan_shows_trees_with_the_same_steps_once(composed: Compose, tmp_path: Path) -> None:
+    lines = lines_of(composed, tmp_path, ("ssr=0.5", "ssr=1"), ("seed=0", "seed=1", "seed=2"))
+    # Of 200 and 400 steps, the last tenth decays; its first step is at the peak. So a seed has 400 + 19 steps.
+    assert lines == [
+        "steps: 1,257 with shared prefixes, 1,800 without: 30.2% saved",
+        "the longest path has 400 steps; about 800 in a row with 2 workers",
+        "  steps   0 to 400  ssr=1 seed=0",
+        "    steps 181 to 200  ssr=0.5 seed=0",
+        "  2 more trees have the same steps: ssr=1 seed=1 ...",
+        "  jobs with another seed share no steps",
+    ]
+
+
+def test_plan_of_many_jobs_is_cut_and_fits_eighty_columns(composed: Compose, tmp_path: Path) -> None:
+    ssrs = tuple(f"ssr={k / 100}" for k in range(10, 85))
+    lines = lines_of(composed, tmp_path, ssrs, ("seed=0", "seed=1"))
+    tree = [line for line in lines if line.startswith("  ")]
+    assert tree[59].lstrip().startswith("steps")
+    assert tree[60] == "  and 16 more lines"  # 75 jobs and the line of the second seed
+    assert max(map(len, lines)) <= 80

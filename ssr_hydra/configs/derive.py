@@ -15,7 +15,7 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 from ssr_hydra.schedulers.combinators import Phase
 from ssr_hydra.time import Time
 
-__all__ = ["Choices", "config_of"]
+__all__ = ["Choices", "config_class", "config_of"]
 
 
 class Choices(Mapping[str, Any]):
@@ -98,8 +98,16 @@ def config_of(
     if target is not None:
         made.append(("_target_", str, field(default=target, init=False)))
     doc = bases[0].__doc__ if bases else f"Config of ``{target or source.__name__}``."
-    namespace = {"__doc__": doc, "__module__": module}
-    return make_dataclass(name or f"{source.__name__}Config", made, bases=bases, namespace=namespace)
+    return config_class(name or f"{source.__name__}Config", made, module, doc, bases)
+
+
+def config_class(
+    name: str, items: Sequence[tuple[str, Any, Any]], module: str, doc: str | None, bases: tuple[type, ...] = ()
+) -> Any:
+    """Create a dataclass that pickle finds in ``module``."""
+    made = make_dataclass(name, items, bases=bases, namespace={"__doc__": doc})
+    made.__module__ = module  # from Python 3.12 on, make_dataclass ignores the __module__ of its namespace
+    return made
 
 
 def _plain(hint: Any) -> Any:

@@ -5,8 +5,10 @@ number. ``params`` is a selection of the model's parameters, see :mod:`ssr_hydra
 all that no other optimizer selects.
 """
 
-from dataclasses import field, make_dataclass
+from dataclasses import field
 from typing import Any
+
+from ssr_hydra.configs.derive import config_class
 
 __all__ = ["OPTIMIZERS"]
 
@@ -43,7 +45,7 @@ def _config(optimizer: str, keyword_only: str = "", **arguments: Any) -> Any:
     ]
     given.append(("_target_", str, field(default=f"torch.optim.{optimizer}", init=False)))
     doc = f"``optimizer={optimizer.lower()}``: ``torch.optim.{optimizer}``."
-    return make_dataclass(f"{optimizer}Config", given, namespace={"__module__": __name__, "__doc__": doc})
+    return config_class(f"{optimizer}Config", given, __name__, doc)
 
 
 _BETAS = (0.9, 0.999)

@@ -1,13 +1,13 @@
 """Configs of the built-in models and data sets."""
 
 import copy
-from dataclasses import dataclass, field, fields, is_dataclass, make_dataclass
+from dataclasses import dataclass, field, fields, is_dataclass
 from functools import partial
 from typing import Any
 
 from omegaconf import MISSING
 
-from ssr_hydra.configs.derive import config_of
+from ssr_hydra.configs.derive import config_class, config_of
 from ssr_hydra.settings import DataSettings
 
 __all__ = [
@@ -144,7 +144,7 @@ def data_config(name: str, doc: str, train: Any, evaluation: Any, module: str = 
             given.append((key, value | None, field(default=None)))
         else:
             given.append((key, type(value) | None, field(default_factory=partial(copy.deepcopy, value))))
-    return make_dataclass(name, given, bases=(DataConfig,), namespace={"__module__": module, "__doc__": doc})
+    return config_class(name, given, module, doc, (DataConfig,))
 
 
 def as_train(config: type, **own: Any) -> Any:

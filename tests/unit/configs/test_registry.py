@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import pickle
 from typing import Any
 
 import pytest
@@ -29,6 +30,14 @@ def test_registers_every_choice_of_every_group(empty_store: ConfigStore) -> None
     for group, choices in GROUPS.items():
         assert names(empty_store, group) == set(choices)
     assert "base_config.yaml" in empty_store.repo
+
+
+@pytest.mark.parametrize(("group", "name"), [(group, name) for group, choices in GROUPS.items() for name in choices])
+def test_pickle_finds_the_class_of_each_config(group: str, name: str) -> None:
+    """Launchers send configs to other processes."""
+    config = GROUPS[group][name]
+    made = config() if isinstance(config, type) else config
+    assert pickle.loads(pickle.dumps(made)) == made
 
 
 def test_twice_is_once(empty_store: ConfigStore) -> None:

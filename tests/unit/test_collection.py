@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
+from cases import each
 from checkout import REPO
 
 TESTS = REPO / "tests"
@@ -69,3 +70,17 @@ def test_the_tests_that_the_docs_name_are_there() -> None:
     pages = [path.read_text(encoding="utf-8") for path in (REPO / "docs").rglob("*.md")]
     named = {name for page in pages for name in re.findall(r"`(tests/[\w/]+(?:\.py)?)`", page)}
     assert [name for name in named if not (REPO / name).exists()] == []
+
+
+def test_error_in_a_table_of_cases_names_the_case() -> None:
+    tried = []
+
+    @each("one,other", [(1, 1), (2, 3), (4, 4)])
+    def equal(one: int, other: int) -> None:
+        tried.append(one)
+        assert one == other
+
+    with pytest.raises(AssertionError, match=r"^equal fails for \{'one': 2, 'other': 3\}: ") as caught:
+        equal()
+    assert isinstance(caught.value.__cause__, AssertionError)
+    assert tried == [1, 2]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from cases import each
 
 from ssr_hydra.errors import InputError
 from ssr_hydra.metrics import direction_by_name, resolve_direction
@@ -28,8 +29,8 @@ not_accuracy lossless accurate mapping eval/ loss_gain inverse_error
 """.split()
 
 
-@pytest.mark.parametrize(
-    ("metric", "direction"),
+@each(
+    "metric,direction",
     [
         *((name, "min") for name in LESS),
         *((name, "max") for name in MORE),

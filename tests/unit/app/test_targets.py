@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cases import each
 
 from ssr_hydra.app.targets import REGISTERED, TORCH_SCHEDULERS, check_targets, check_trust, instantiate, locate
 from ssr_hydra.configs import TORCHMETRICS
@@ -32,7 +33,7 @@ torch.optim.lr_scheduler.LambdaLR Torch.nn.Linear torch..nn.Linear .torch.nn.Lin
 """.split()
 
 
-@pytest.mark.parametrize("target", [*HOSTILE, "torch.nn.Linear ", "torch.nn.Linear\n", "tоrch.nn.Linear", ""])
+@each("target", [*HOSTILE, "torch.nn.Linear ", "torch.nn.Linear\n", "tоrch.nn.Linear", ""])
 @pytest.mark.parametrize("trust", [(), ("my_package",)])
 def test_hostile_targets_are_refused_wherever_they_hide(target: str, trust: tuple[str, ...]) -> None:
     node = {"_target_": target, "x": 1}

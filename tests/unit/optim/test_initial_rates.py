@@ -7,10 +7,12 @@ import gc
 import pickle
 import weakref
 from collections.abc import Callable
+from itertools import product
 from typing import Any
 
 import pytest
 import torch
+from cases import each
 from optim_helpers import parameter, rates, sgd, tick, trace
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import ConstantLR, LinearLR, SequentialLR, StepLR
@@ -66,10 +68,7 @@ def set_lr(optimizer: Optimizer, *values: float) -> None:
             group["lr"] = value
 
 
-@pytest.mark.parametrize("second", WAYS)
-@pytest.mark.parametrize("first", [*WAYS, torchs])
-@pytest.mark.parametrize("batches", [0, 3])
-@pytest.mark.parametrize("dtype", [None, torch.float32])
+@each("first,second,batches,dtype", product([*WAYS, torchs], WAYS, [0, 3], [None, torch.float32]))
 def test_second_schedule_starts_from_the_rate_that_was_set(
     first: Any, second: Any, batches: int, dtype: torch.dtype | None
 ) -> None:
@@ -84,10 +83,7 @@ def test_second_schedule_starts_from_the_rate_that_was_set(
     assert [float(group["initial_lr"]) for group in optimizer.param_groups] == pytest.approx([0.02, 0.04])
 
 
-@pytest.mark.parametrize("second", WAYS)
-@pytest.mark.parametrize("first", WAYS)
-@pytest.mark.parametrize("batches", [0, 3])
-@pytest.mark.parametrize("dtype", [None, torch.float32])
+@each("first,second,batches,dtype", product(WAYS, WAYS, [0, 3], [None, torch.float32]))
 def test_rate_left_by_a_schedule_is_not_an_initial_rate(
     first: Any, second: Any, batches: int, dtype: torch.dtype | None
 ) -> None:

@@ -11,6 +11,7 @@ from fractions import Fraction
 from typing import Any
 
 import pytest
+from cases import each
 from schedule_helpers import EXAMPLES, ForeignState, ForeignTimestamp, alphas, refused, run
 
 import ssr_hydra
@@ -101,7 +102,7 @@ def test_a_curve_keeps_no_history(scheduler: Scheduler) -> None:
 
 
 @every_scheduler
-@pytest.mark.parametrize("ssr", [0, -1, float("nan"), float("inf"), 1e9, "half", None])
+@each("ssr", [0, -1, float("nan"), float("inf"), 1e9, "half", None])
 def test_every_scheduler_refuses_an_invalid_ssr(scheduler: Scheduler, ssr: Any) -> None:
     with refused("ssr"):
         scheduler(run(max_duration="12ba"), ssr)

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from cases import each
 
 from ssr_hydra.errors import InputError, MissingRateError
 from ssr_hydra.schedulers import CosineAnnealingScheduler, LinearWithWarmupScheduler, StepScheduler, as_function, bind
@@ -15,7 +16,7 @@ from ssr_hydra.time import Timestamp
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
-@pytest.mark.parametrize("ssr", [0.5, 1, 1.5])
+@each("ssr", [0.5, 1, 1.5])
 def test_every_scheduler_has_the_values_of_its_bound_curve(row: Any, ssr: float) -> None:
     scheduler = row.scheduler(**{**row.presets, **row.example})
     # 20 epochs of 10 batches at ssr 1; at batch k the run is in epoch k // 10.

@@ -8,6 +8,7 @@ from fractions import Fraction
 from typing import Any
 
 import pytest
+from cases import each
 from schedule_helpers import refused
 from torch.optim import lr_scheduler as theirs
 from torch_helpers import CASES, GROUPS, squash
@@ -29,7 +30,7 @@ def bound(scheduler: Any, ssr: Any = 1, stepwise: bool = True) -> ours.Course:
     return scheduler.bind(State(Time("64ba") * exact(ssr), dataloader_len=8), ssr, stepwise)  # type: ignore[no-any-return]
 
 
-@pytest.mark.parametrize("ssr", ["0.3", "1.7", "1/3"])
+@each("ssr", ["0.3", "1.7", "1/3"])
 @pytest.mark.parametrize("name", CASES)
 def test_alpha_at_ssr_is_alpha_at_the_stretched_time(name: str, ssr: str) -> None:
     course, reference, ratio = bound(CASES[name][1](), ssr), bound(CASES[name][1]()), exact(ssr)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from itertools import product
 from typing import Any
 
 import pytest
 import torch
+from cases import each
 from schedule_helpers import refused
 from torch.optim import lr_scheduler as theirs
 
@@ -119,9 +121,7 @@ REVIVING: dict[str, tuple[Any, ...]] = {
 }
 
 
-@pytest.mark.parametrize("vanishing", VANISHING)
-@pytest.mark.parametrize("reviving", REVIVING)
-@pytest.mark.parametrize("is_first", [False, True])
+@each("vanishing,reviving,is_first", product(VANISHING, REVIVING, [False, True]))
 def test_chain_matches_torch_after_a_factor_has_vanished(vanishing: str, reviving: str, is_first: bool) -> None:
     parts = [VANISHING[vanishing], REVIVING[reviving]]
     spec = ("ChainedScheduler", parts if is_first else parts[::-1])

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from cases import each
 from schedule_helpers import refused
 from torch.optim.lr_scheduler import ReduceLROnPlateau as Theirs
 
@@ -35,8 +36,7 @@ def follow(plateau: Plateau, values: list[float], every: int = 1) -> list[list[f
     return seen
 
 
-@pytest.mark.parametrize("seed", range(3))
-@pytest.mark.parametrize(("mode", "threshold_mode"), list(product(("min", "max"), ("rel", "abs"))))
+@each("mode,threshold_mode,seed", product(("min", "max"), ("rel", "abs"), range(3)))
 @pytest.mark.parametrize(
     "options",
     [

@@ -3,10 +3,12 @@ from __future__ import annotations
 import math
 import pickle
 from fractions import Fraction
+from itertools import product
 from typing import Any
 
 import pytest
 import torch
+from cases import each
 from torch.optim.lr_scheduler import (
     ChainedScheduler,
     ConstantLR,
@@ -320,9 +322,8 @@ RESUMED: dict[str, Any] = {
 }
 
 
-@pytest.mark.parametrize("stepwise", [None, True, False])
+@each("stepwise,cut", product([None, True, False], [1, 4, 6, 11]))
 @pytest.mark.parametrize("name", RESUMED)
-@pytest.mark.parametrize("cut", [1, 4, 6, 11])
 def test_interrupted_run_resumes_bitwise(name: str, stepwise: bool | None, cut: int) -> None:
     def start(optimizer: torch.optim.Optimizer) -> tuple[State, LearningRates]:
         state = State(max_duration="16ba", dataloader_len=BATCHES, optimizers=optimizer)

@@ -1,4 +1,4 @@
-"""What the tests of shared steps trust: a model with dropout and batch norm, and callbacks."""
+"""Settings of sweeps that share steps, and what they trust: a model with dropout and batch norm, and callbacks."""
 
 from __future__ import annotations
 
@@ -9,6 +9,22 @@ from typing import Any
 
 import torch
 from torch import nn
+
+QUIET = ("launcher=basic", "trainer.progress=none", "study_report=false", "study_code=any", "trainer.eval_interval=2ep")
+# Six batches per epoch, the last of 198 samples.
+SMALL = (*QUIET, "max_duration=24ba", "data.batch_size=200", "trainer.log_interval=5ba")
+WSD = ("scheduler=wsd", "scheduler.t_warmup=4ba", "scheduler.t_decay=0.25dur", "scheduler.decay=linear")
+RICH = (
+    "model=custom",
+    "model._target_=sharing_lab.Net",
+    "trust=[sharing_lab]",
+    "callbacks=[ema]",
+    "callbacks.ema.half_life=null",
+    "callbacks.ema.decay=0.9",
+    "optimizer=adamw",
+    "+scheduler@schedules.weight_decay=constant_warmup",
+    "schedules.weight_decay.t_warmup=6ba",
+)
 
 
 class Net(nn.Sequential):

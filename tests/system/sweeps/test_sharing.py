@@ -7,34 +7,17 @@ import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 from cli_helpers import Answer
-from run_equality import assert_same, content_of
+from run_equality import assert_same
+from sharing_lab import RICH, SMALL, WSD
 
-from ssr_hydra.app import prefix
-from ssr_hydra.checkpoints.store import Checkpoint, load
 from ssr_hydra.studies import load as load_study
 from ssr_hydra.sweeps.sharing.orders import cost_of
 
 App = Callable[..., Answer]
-QUIET = ("launcher=basic", "trainer.progress=none", "study_report=false", "study_code=any", "trainer.eval_interval=2ep")
-# Six batches per epoch, the last of 198 samples.
-SMALL = (*QUIET, "max_duration=24ba", "data.batch_size=200", "trainer.log_interval=5ba")
-WSD = ("scheduler=wsd", "scheduler.t_warmup=4ba", "scheduler.t_decay=0.25dur", "scheduler.decay=linear")
-RICH = (
-    "model=custom",
-    "model._target_=sharing_lab.Net",
-    "trust=[sharing_lab]",
-    "callbacks=[ema]",
-    "callbacks.ema.half_life=null",
-    "callbacks.ema.decay=0.9",
-    "optimizer=adamw",
-    "+scheduler@schedules.weight_decay=constant_warmup",
-    "schedules.weight_decay.t_warmup=6ba",
-)
 
 
 def sweep(app: App, study: str, *typed: str, code: int = 0) -> Answer:
@@ -103,36 +86,6 @@ def test_callback_that_may_use_the_length_is_refused(app: App, in_tmp: Path) -> 
     assert steps_of(sweep(app, "s", *SMALL, *WSD, *notes, "ssr=0.5,1", "share=true", "plan=true")) == (26, 36)
 
 
-def test_branch_without_a_part_of_the_state_is_not_as_alone(
-    app: App, in_tmp: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The comparison of these tests sees each part of a checkpoint."""
-    rich = (*SMALL, *WSD, *RICH, "trainer.precision=fp16")  # so that there is a GradScaler
-    sweep(app, "alone", *rich, "ssr=0.5")
-    shared = (*rich, "ssr=0.5,1", "share=true")
-    sweep(app, "s", *shared)
-    assert_same(Path("studies/s/0"), Path("studies/alone/0"))
-    for part in ("model", "optimizers", "scaler", "random", "callbacks", "position", "watch"):
-
-        def damaged(path: Path, part: str = part) -> Checkpoint:
-            checkpoint = load(path)
-            damage(checkpoint.state, part)
-            if part == "position":
-                checkpoint.timestamp.update(checkpoint.state["timestamp"])
-            return checkpoint
-
-        monkeypatch.setattr(prefix, "load", damaged)
-        shutil.rmtree("studies/s/0")
-        app("-m", "study=s", *shared)  # it begins at the kept checkpoint again
-        try:
-            (folder,) = [path.parent for path in Path("studies/s").glob("*/job.json") if "ssr=0.5" in path.read_text()]
-            same = content_of(folder) == content_of(Path("studies/alone/0"))
-            folder.rename("studies/s/0")
-        except (AssertionError, OSError, ValueError):  # it could not even start
-            same = False
-        assert not same, part
-
-
 def test_damaged_checkpoint_is_refused_until_it_is_removed(app: App, in_tmp: Path) -> None:
     sweep(app, "s", *SMALL, *WSD, "ssr=0.5,1", "share=true")
     (damaged,) = Path("studies/s/shared/points").glob("*-ba19")
@@ -182,27 +135,6 @@ def test_cost_counts_steps_that_a_job_trains_again(app: App, in_tmp: Path) -> No
     shutil.rmtree("studies/s/shared/points")
     sweep(app, "s", *SMALL, *WSD, "ssr=0.5,1")
     assert cost_of(Path("studies/s")) is None  # 36 steps of 36
-
-
-def damage(state: dict[str, Any], part: str) -> None:
-    """Lose a part of the state of a branch."""
-    if part == "random":
-        state["random"][0]["cpu"] = torch.Generator().manual_seed(7).get_state()
-    elif part == "optimizers":
-        for values in state["optimizers"][0]["state"].values():
-            values["exp_avg"].zero_()
-    elif part == "scaler":
-        state["scaler"] = None
-    elif part == "callbacks":
-        state["callbacks"] = {}
-    elif part == "position":
-        state["timestamp"]["batch_in_epoch"] -= 1
-    elif part == "watch":
-        state["loop"]["watch"] = {
-            name: value + 1 if isinstance(value, float) else value for name, value in state["loop"]["watch"].items()
-        }
-    else:
-        next(iter(state["model"].values())).add_(1e-6)
 
 
 def test_launcher_that_cannot_share_is_refused_in_one_line(app: App, in_tmp: Path) -> None:

@@ -73,6 +73,9 @@ def plain(cfg: DictConfig | Mapping[str, Any]) -> dict[str, Any]:
         raise explain(error) from None
     if "data" in values:
         values["data"] = with_two_sources(values["data"])
+        if isinstance(values["data"], Mapping) and values["data"].get("test") is None:
+            # Releases before 0.2 had no data.test. Without a test set, a config has the same hash as then.
+            values["data"] = {key: value for key, value in values["data"].items() if key != "test"}
     if "name" in values and values["name"] is None:
         values["name"] = data_name(values.get("data"))
     if isinstance(ssr := values.get("ssr"), float) and 0 < ssr < math.inf:
@@ -275,13 +278,28 @@ def _check_model(node: Any) -> None:
 def _check_data(node: Any) -> None:
     if not isinstance(node, Mapping):
         raise InputError("data", node, "must be a mapping with train, eval, batch_size ...", "e.g. data=digits")
-    check_fields(node, GROUPS["data"]["custom"], "data")
+    check_fields({"test": None, **node}, GROUPS["data"]["custom"], "data")
     check_node(node["train"], "data.train", "data=digits")
     if node["eval"] is not None:
         check_node(node["eval"], "data.eval", "data=digits")
+    _check_test(node)
     if node["augment"] is not None:
         check_node(node["augment"], "data.augment", "data.augment=null")
     setting_of(DataSettings, keys_of(DataSettings, node), "data")
+
+
+def _check_test(data: Mapping[str, Any]) -> None:
+    test = data.get("test")
+    if not isinstance(test, str):
+        if test is not None:
+            check_node(test, "data.test", "data.test=test.csv for data=arrays")
+        return
+    target = data["train"]["_target_"]
+    if target not in ("ssr_hydra.data.Arrays", "ssr_hydra.data.ImageFolder"):
+        rule = "can name a file only for data=arrays, and a folder only for data=image_folder"
+        raise InputError("data.test", test, rule, "give a data set by its _target_")
+    if target.endswith("ImageFolder") and (data["eval"] or {}).get("_target_") != target:
+        raise InputError("data.test", test, "needs data.eval, whose transforms it uses", "set data.eval")
 
 
 def known_dataloader_len(data: Mapping[str, Any]) -> int | None:

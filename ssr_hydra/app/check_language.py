@@ -34,8 +34,8 @@ def check_language(values: Mapping[str, Any]) -> None:
             data; or a time is in tokens although the data has no tokens, so the run would never reach that time.
     """
     data, model, trainer = values["data"], values["model"], values["trainer"]
-    for split in ("train", "eval"):
-        if data[split] is not None and data[split]["_target_"] in _TEXTS:
+    for split in ("train", "eval", "test"):
+        if isinstance(data.get(split), Mapping) and data[split]["_target_"] in _TEXTS:
             _check_text(data[split], f"data.{split}")
     target = data["train"]["_target_"]
     if target in _TEXTS:

@@ -30,6 +30,7 @@ from ssr_hydra.files import check_path, write_atomically
 from ssr_hydra.output import text_table
 from ssr_hydra.records import RESULT, RunResult
 from ssr_hydra.settings import CheckpointSettings, setting_of
+from ssr_hydra.settings.base import one_of
 from ssr_hydra.trainer.processes import launched
 
 if TYPE_CHECKING:
@@ -110,6 +111,7 @@ def evaluate(
     trust: Iterable[str] | str = (),
     weights: str = "auto",
     export: str | Path | None = None,
+    split: str = "eval",
 ) -> Evaluation:
     """Evaluate a checkpoint of a run in the same way as the run did.
 
@@ -123,6 +125,7 @@ def evaluate(
             weights that the run evaluated.
         export: File to save the evaluated weights in, as a ``state_dict`` that ``torch.load(weights_only=True)``
             reads; None to save nothing.
+        split: ``eval`` for the evaluation data, or ``test`` for the test data, ``data.test``.
 
     Raises:
         InputError: The run or the checkpoint does not exist, the config names a target that is not trusted, or the
@@ -139,6 +142,7 @@ def evaluate(
     if place is not None and place.world_size > 1:
         rule = f"one process evaluates, and {place.world_size} were started"
         raise InputError("run", str(run), rule, "start it without torchrun")
+    one_of(split, "split", ("eval", "test"))
     target = None if export is None else _new_file(Path(export))
     check_path(checkpoint, "checkpoint")
     run = check_path(Path(run).expanduser(), "run")
@@ -151,16 +155,18 @@ def evaluate(
     chosen = _chosen(weights, averaging)
     trainer = build(config, trust_of(config))
     _take(trainer, found, None if weights == "auto" else chosen)
-    metrics = trainer.evaluate()
+    if split == "test" and plain(config)["data"].get("test") is None:
+        raise InputError("split", split, "needs test data, and the run has none", "write data.test=...")
+    metrics = trainer.evaluate(split)
     if target is not None:
         _export(trainer, found, chosen, target)
         messages.append(f"saved {_words_for(chosen)} as {target}")
     batch = int(found.timestamp["batch"])
-    recorded, about = _recorded(run, found, batch)
+    recorded, about = _recorded(run, found, batch, split)
     trusted = [each for each in overrides if key_of(each) == "trust"]
     if recorded is not None and len(trusted) < len(overrides):
         own = _composed(run, [*trusted, *_as_override(trust)])
-        recorded, changes = _comparable(recorded, own, config)
+        recorded, changes = _comparable(recorded, own, config, split)
         about += changes
     if chosen != evaluated:
         recorded, about = None, [f"the run evaluated with {_words_for(evaluated)}"]
@@ -173,24 +179,26 @@ _TRAINING = re.compile(r"data\.(batch_size|limit_train|drop_last|augment)(\.|$)"
 
 
 def _comparable(
-    recorded: dict[str, float | None], own: DictConfig, config: DictConfig
+    recorded: dict[str, float | None], own: DictConfig, config: DictConfig, split: str = "eval"
 ) -> tuple[dict[str, float | None], list[str]]:
     """Return the recorded metrics that overrides do not affect, and a message that lists the changed fields."""
     data = plain(config)["data"]
-    metrics = [name for name in recorded if name.startswith("eval/")]
+    unused = re.compile(r"data\.test(\.|$)" if split == "eval" else r"data\.eval_on_train$")
     other: set[str] = set()
     changed: list[str] = []
     for field in (item.field for item in differences(plain(own), plain(config))):
         is_same = _SAME_DATA.match(field) or (_TRAINING.match(field) and not data.get("eval_on_train"))
         if field == "data.eval_batch_size" and data.get("limit_eval") is not None:  # which counts batches
             is_same = None
+        if unused.match(field):
+            continue
         if field.startswith("data.") and not is_same:
             other |= set(recorded)
         elif re.match(r"trainer\.loss(_mean_over)?(\.|$)", field):
-            other.add("eval/loss")
+            other.add(f"{split}/loss")
         elif field.startswith("trainer.metrics."):
-            own_name = f"eval/{field.split('.')[2]}"
-            other |= {name for name in metrics if name == own_name or name.startswith(f"{own_name}/")}
+            changed_metric = f"{split}/{field.split('.')[2]}"
+            other |= {name for name in recorded if f"{name}/".startswith(f"{changed_metric}/")}
         else:
             continue
         changed.append(field)
@@ -337,8 +345,8 @@ def _new_file(path: Path) -> Path:
     return path
 
 
-def _recorded(run: Path, found: Checkpoint, batch: int) -> tuple[dict[str, float | None] | None, list[str]]:
-    """Return the metrics that the run recorded at ``batch``, and messages about the record.
+def _recorded(run: Path, found: Checkpoint, batch: int, split: str) -> tuple[dict[str, float | None] | None, list[str]]:
+    """Return the metrics of ``split`` that the run recorded at ``batch``, and messages about the record.
 
     The metrics are None if the run recorded none at that batch. A message reports an unreadable record, or a record
     from a machine with other versions or hardware.
@@ -356,6 +364,11 @@ def _recorded(run: Path, found: Checkpoint, batch: int) -> tuple[dict[str, float
         else:
             evaluations += result.evaluations
             about += _elsewhere(result)
+            if split == "test":
+                tested = {name: value for name, value in result.metrics.items() if name.startswith("test/")}
+                return (tested if tested and result.steps == batch else None), about
+    if split == "test":
+        return None, about
     for evaluation in reversed(evaluations):
         if evaluation["timestamp"]["batch"] == batch:
             return dict(evaluation["metrics"]), about

@@ -21,7 +21,7 @@ from ssr_hydra.output import safe_output
 __all__ = ["main"]
 
 _FAILED, _BAD_INPUT, _INTERRUPTED = 1, 2, 130
-_OWN = ("run", "checkpoint", "weights", "export", "tolerance", "device")
+_OWN = ("run", "checkpoint", "weights", "export", "split", "tolerance", "device")
 
 _DESCRIPTION = """\
 Evaluate a checkpoint of a run again, and compare the metrics with those that the run recorded.
@@ -31,6 +31,7 @@ arguments, as name=value:
   checkpoint  latest (the default), best, a name such as ba1200, or the path of one
   weights     auto (the default: the weights that the run evaluated), raw, or the name of a callback that averages them
   export      a file for these weights, such as model.pt
+  split       eval (the default) for the evaluation data, test for data.test
   tolerance   the largest difference that counts as equal, relative above 1 (1e-06)
   device      a device instead of the run's, e.g. cpu
   trust       as for train.py: a run's folder cannot grant trust

@@ -29,7 +29,7 @@ __all__ = ["check_checkpoint", "check_folder", "check_resume"]
 _FREE = re.compile(
     r"(name|debug|logger|callbacks|checkpoint|resume)(\.|$)"
     r"|trainer\.(progress|eval_interval|log_interval|objective|metrics)(\.|$)"
-    r"|data\.(eval|eval_batch_size|num_workers|prefetch_factor)(\.|$)"
+    r"|data\.(eval|test|eval_batch_size|num_workers|prefetch_factor)(\.|$)"
 )
 # Where and how built-in data is read. These may change too, because a checkpoint identifies data by its content.
 _SOURCE = re.compile(r"data\.(train\.(path|eval_path|root|download|header|delimiter|decimal|na_values)|eval_path)$")

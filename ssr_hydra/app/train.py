@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 # Settings that may differ between the processes of a run, such as the device and the paths of the data.
 _ONE_PROCESS = (
     r"(name|debug|logger|resume\.path|trainer\.(device|threads|progress)|data\.(num_workers|prefetch_factor))(\.|$)"
-    r"|data\.\w+\.(path|root|folder)$"
+    r"|data\.\w+\.(path|root|folder)$|data\.test$"
 )
 
 __all__ = ["build", "train"]
@@ -126,10 +126,16 @@ def _build(values: Mapping[str, Any], trust: tuple[str, ...], run_dir: str | Pat
     # Seed before the data, and again before the model: creating the data must not change the model's initial weights.
     seed_everything(values["seed"])
     data = instantiate(values["data"], trust, "data")
+    test = data.pop("test", None)
+    place: dict[str, Any] = {
+        "seed": values["seed"],
+        "device": device,
+        "rank": processes.rank,
+        "world_size": processes.world_size,
+    }
     try:
-        train_loader, eval_loader = make_loaders(
-            **data, seed=values["seed"], device=device, rank=processes.rank, world_size=processes.world_size
-        )
+        train_loader, eval_loader = make_loaders(**data, **place)
+        test_loader = None if test is None else _test_loader(test, data, place)
     except InputError as error:
         field = error.field.removesuffix(".dataset")  # in the config the data set is data.train, not data.train.dataset
         raise InputError(f"data.{field}", error.value, error.rule, error.fix) from None
@@ -155,6 +161,7 @@ def _build(values: Mapping[str, Any], trust: tuple[str, ...], run_dir: str | Pat
             model=model,
             train_dataloader=train_loader,
             eval_dataloader=eval_loader,
+            test_dataloader=test_loader,
             optimizers=optimizers,
             schedulers=schedulers,
             schedules=make_fields(values, trust),
@@ -177,6 +184,39 @@ def _build(values: Mapping[str, Any], trust: tuple[str, ...], run_dir: str | Pat
         raise _as_configured(error, values["trainer"]) from None
     trainer.code = code_version(trust)
     return trainer
+
+
+def _test_loader(test: Any, data: Mapping[str, Any], place: Mapping[str, Any]) -> Any:
+    """Return the loader of the test data, which has the settings of the evaluation loader.
+
+    Args:
+        test: The data set, or the name of a file or folder.
+        data: The other data sets and the settings of the loaders.
+        place: The seed, device and processes of the loaders.
+
+    Raises:
+        InputError: The test data overlaps the training or evaluation data, or cannot be read.
+    """
+    from torch.utils.data import TensorDataset
+
+    from ssr_hydra.data import make_loaders
+    from ssr_hydra.data.splits import check_apart
+
+    if isinstance(test, str):
+        # Images need the transforms of the evaluation data. A table has no evaluation data if data.eval is null.
+        test = (data["train"] if data["eval"] is None else data["eval"]).other(test)
+    check_apart(data["train"], test, "test")
+    if data["eval"] is not None:
+        check_apart(data["eval"], test, "test", "evaluation data")
+    size, is_in_memory = data["eval_batch_size"], isinstance(test, TensorDataset)
+    settings = {"batch_size": size, "eval_batch_size": size, "limit_train": data["limit_eval"], "shuffle": False}
+    if not is_in_memory:
+        settings |= {key: data[key] for key in ("num_workers", "prefetch_factor")}
+    try:
+        return make_loaders(test, **settings, **place)[0]
+    except InputError as error:
+        field = "limit_eval" if error.field == "limit_train" else error.field.replace("train", "test", 1)
+        raise InputError(field, error.value, error.rule, error.fix) from None
 
 
 def _check_processes(values: Mapping[str, Any], world_size: int) -> None:

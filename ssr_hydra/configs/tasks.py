@@ -111,10 +111,14 @@ class _DataConfig:
 
     ``data=custom`` has no data set: set ``data.train._target_=my_package.MyDataset`` and the arguments of the class.
     The node also has the keys of :class:`~ssr_hydra.settings.DataSettings`: ``batch_size``, ``num_workers`` ...
+
+    ``test`` is evaluated once, at the end of the run: a file for ``data=arrays``, a folder for ``data=image_folder``,
+    or a data set by its ``_target_``.
     """
 
     train: Any = field(default_factory=lambda: {"_target_": MISSING})
     eval: Any = None
+    test: Any = None
     augment: Any = None
 
 

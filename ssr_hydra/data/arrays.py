@@ -83,6 +83,8 @@ class Arrays(TensorDataset):
         ssr_hydra.errors.InputError: eval_path='eval': not found; looked for ...
     """
 
+    _test_path: str | None = None
+
     def __init__(
         self,
         path: str,
@@ -103,6 +105,7 @@ class Arrays(TensorDataset):
         eval_fraction: float = 0.2,
         split_seed: int = 0,
     ) -> None:
+        self._arguments = {key: value for key, value in locals().items() if key not in ("self", "__class__")}
         self.path, self.split = path, check_split(split, eval_fraction, split_seed)
         self.part = split
         self.partition = {"path": _place(path), "eval_path": _place(eval_path)}
@@ -123,18 +126,33 @@ class Arrays(TensorDataset):
             strata = np.zeros(len(y)) if task == "regression" else y
             held_out = hold_out(strata, eval_fraction, split_seed)
             x, y, rest, rest_y = x[~held_out], y[~held_out], x[held_out], y[held_out]
-        elif split == "eval":
-            other, rest = read(eval_path, "eval_path")
-            _check_alike(table, other, x, rest)
+        other_path, field = (eval_path, "eval_path") if self._test_path is None else (self._test_path, "test")
+        other = None
+        if split == "eval" and other_path is not None:
+            other, rest = read(other_path, field)
+            _check_alike(table, other, x, rest, field)
             rest_y = _targets(other, classes, task)
-            _check_apart(table, other)
+            _check_apart(table, other, field)
+            if field == "test" and eval_path is not None:
+                _check_apart(read(eval_path, "eval_path")[0], other, field)
         scale = _statistics(x, layout) if standardize else _Scale(0.0, divide_by)
         if split == "eval":
-            x, y, table = rest, rest_y, table if eval_path is None else other
+            x, y, table = rest, rest_y, table if other is None else other
         self.classes = classes
         self.num_classes = None if task == "regression" else int(y.max()) + 1 if classes is None else len(classes)
         y = y if task == "classification" else _cast(table, y, dtype, _Scale(), "targets", table.target_columns)
         super().__init__(torch.from_numpy(_cast(table, x, dtype, scale, "inputs", table.columns)), torch.from_numpy(y))
+
+    def other(self, path: str) -> Arrays:
+        """Return all samples of a different file, scaled and numbered like this data, as a test set.
+
+        Args:
+            path: The file. It must have the same columns and classes.
+
+        Raises:
+            InputError: The file is invalid, or most of its samples are training or evaluation samples.
+        """
+        return _OtherFile(path, self._arguments)
 
     def describe(self) -> dict[str, Any]:
         """Return path and split, number of samples, and a SHA-256 of the tensors."""
@@ -144,6 +162,15 @@ class Arrays(TensorDataset):
         shape = list(self.tensors[0].shape[1:])
         classes = "" if self.num_classes is None else f", {self.num_classes} classes"
         return f"Arrays({self.path!r}, split={self.split!r}: {len(self)} samples of {shape}{classes})"
+
+
+class _OtherFile(Arrays):
+    """The samples of a file that is neither the training nor the evaluation file."""
+
+    def __init__(self, path: str, arguments: dict[str, Any]) -> None:
+        self._test_path = path
+        super().__init__(**{**arguments, "split": "eval"})
+        self.path, self.split, self.part = path, "test", "test"
 
 
 def _place(path: object) -> object:
@@ -334,25 +361,28 @@ def _numbers(table: SampleTable, raw: NDArray[Any]) -> NDArray[np.float64]:
     return values
 
 
-def _check_alike(table: SampleTable, other: SampleTable, x: NDArray[Any], other_x: NDArray[Any]) -> None:
+def _check_alike(table: SampleTable, other: SampleTable, x: NDArray[Any], other_x: NDArray[Any], field: str) -> None:
     if table.columns != other.columns or x.shape[1:] != other_x.shape[1:]:
         has, wanted = (other.columns, table.columns) if table.columns else (other_x.shape[1:], x.shape[1:])
         rule = f"must have the inputs of {table.path}, {list(wanted or ())} (has {list(has or ())})"
-        raise InputError("eval_path", other.path, rule, "name the columns with inputs=[...]")
+        raise InputError(field, other.path, rule, "name the columns with inputs=[...]")
 
 
-def _check_apart(table: SampleTable, other: SampleTable) -> None:
-    """Refuse an evaluation file that has samples of the training file.
+def _check_apart(table: SampleTable, other: SampleTable, field: str) -> None:
+    """Refuse an evaluation file or test file that has samples of an earlier file.
 
-    If many training samples are equal to each other, equal evaluation samples may be a coincidence and are accepted.
+    If many samples of the earlier file are equal to each other, equal samples may be a coincidence and are accepted.
     """
     train, evaluation = _hashes(table), _hashes(other)
     counts = Counter(train)
     shared = sum(sample in counts for sample in evaluation)
     twins = sum(counts[sample] > 1 for sample in train) / len(train)
     if counts == Counter(evaluation) or shared / len(evaluation) > max(0.5, 2 * twins):
-        rule = f"must not have training samples, but {shared} of its {len(evaluation)} samples are in {table.path}"
-        raise InputError("eval_path", other.path, rule, "give other data, or set eval_on_train")
+        kind, fix = ("training", "give other data, or set eval_on_train")
+        if field == "test":
+            kind, fix = "training or evaluation", "give other data"
+        rule = f"must not have {kind} samples, but {shared} of its {len(evaluation)} samples are in {table.path}"
+        raise InputError(field, other.path, rule, fix)
 
 
 def _hashes(table: SampleTable) -> list[int]:

@@ -73,6 +73,12 @@ class ImageFolder(Dataset[tuple[Tensor, int]]):
             if transform is not None and (not callable(transform) or isinstance(transform, functools.partial)):
                 raise InputError(f"transforms.{name}", transform, "is not a transform", "e.g. one of transforms.v2")
         self.transforms = tuple(transform for transform in transforms.values() if transform is not None)
+        self._options: dict[str, Any] = {
+            "classes_from": classes_from,
+            "transforms": transforms,
+            "mean": mean,
+            "std": std,
+        }
         self._mean, self._std = _per_channel("mean", mean), _per_channel("std", std)
         base = Path(root).expanduser()
         self.root, self.folder = root, folder
@@ -96,6 +102,17 @@ class ImageFolder(Dataset[tuple[Tensor, int]]):
         self._labels = np.array([label for _, label in found])
         self._base = base / folder
         self.part, self.partition = os.path.realpath(self._base), {"classes_from": self.classes}
+
+    def other(self, folder: str) -> ImageFolder:
+        """Return the images of a different folder, with the same classes and transforms, as a test set.
+
+        Args:
+            folder: The name of the folder in ``root``, or an absolute path.
+
+        Raises:
+            InputError: The folder is missing, or has no images or a class that the training data does not have.
+        """
+        return ImageFolder(self.root, folder, **self._options)
 
     def __len__(self) -> int:
         return len(self._labels)

@@ -53,21 +53,30 @@ def hold_out(labels: NDArray[Any], share: float, seed: int) -> NDArray[np.bool_]
     return held_out
 
 
-def check_apart(train: Any, evaluation: Any) -> None:
-    """Refuse evaluation data that may overlap the training data, or has other class numbers.
+def check_apart(train: Any, evaluation: Any, field: str = "eval", of: str = "training data") -> None:
+    """Refuse evaluation or test data that may overlap the training data, or has other class numbers.
 
     In a built-in data set, the attribute ``partition`` describes how its source is split into parts, and ``part`` is
     the name of its own part. Other data sets are not checked.
+
+    Args:
+        train: The data set to train on. For a test set, also the data set to evaluate on.
+        evaluation: The data set to evaluate or test on.
+        field: ``eval`` or ``test``, for errors.
+        of: What ``train`` is, for errors.
     """
     if type(train) is not type(evaluation) or not hasattr(train, "partition"):
         return
     for key, value in train.partition.items():
         other = evaluation.partition[key]
         if other != value:
-            rule = f"must be {key} of the training data ({reprlib.repr(value)}), or the two could overlap"
+            rule = f"must be {key} of the {of} ({reprlib.repr(value)}), or the two could overlap"
             fix = (
                 f"for a separate evaluation file, give both eval_path={other!r}" if key == "path" else "set it to that"
             )
-            raise InputError(f"eval.{key}", other, rule, fix)
+            if field == "test" and key in ("path", "eval_path"):
+                fix = "name only the file: data.test=test.csv (in Python, Arrays.other)"
+            raise InputError(f"{field}.{key}", other, rule, fix)
     if evaluation.part == train.part:
-        raise InputError("eval", train.part, "must not be the training data", "set eval_on_train to evaluate on it")
+        fix = "set eval_on_train to evaluate on it" if field == "eval" else "give a third set of samples"
+        raise InputError(field, train.part, f"must not be the {of}", fix)

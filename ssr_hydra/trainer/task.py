@@ -271,6 +271,7 @@ class Task:
         processes: Processes = ALONE,
         each_batch: Callable[[], object] | None = None,
         batches: int | None = None,
+        split: str = "eval",
     ) -> dict[str, float]:
         """Return ``eval/loss`` and ``eval/<metric>``, the means over all batches of a loader.
 
@@ -288,6 +289,7 @@ class Task:
             processes: The processes that evaluate together.
             each_batch: A function that is called before every batch. If it raises an exception, the evaluation ends.
             batches: The number of batches to read; None reads all batches.
+            split: The first part of the names: ``eval``, or ``test`` for test data.
 
         Raises:
             InputError: The loader has no batch, a metric object returns something other than numbers, or a metric in
@@ -309,7 +311,7 @@ class Task:
                         each_batch()
                     batch = given.batch if isinstance(given, Padding) else given
                     samples, _, weight = self.weigh(batch)
-                    with self._looking_after(batch, "eval_dataloader") if is_new else nullcontext():
+                    with self._looking_after(batch, f"{split}_dataloader") if is_new else nullcontext():
                         found = self._evaluated(batch, is_padding=isinstance(given, Padding))
                     is_new = False
                     for name, values in found.items():
@@ -326,7 +328,7 @@ class Task:
                 module.training = mode
         if not means["eval/loss"].count:
             raise InputError(
-                "eval_dataloader",
+                f"{split}_dataloader",
                 type(loader).__name__,
                 "must have at least one batch",
                 "give a loader that can be read repeatedly",
@@ -342,7 +344,7 @@ class Task:
         evaluated["eval/loss"] = means["eval/loss"].value()
         if len(results) == len(self._objects):
             self._check_needed(evaluated)
-        return evaluated
+        return {f"{split}/{name.removeprefix('eval/')}": value for name, value in evaluated.items()}
 
     def _evaluated(self, batch: Any, *, is_padding: bool) -> dict[str, Tensor]:
         """Return metrics and loss of a batch, by name.

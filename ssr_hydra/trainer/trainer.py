@@ -27,7 +27,7 @@ from ssr_hydra.metrics_log import MetricsLog, evaluation_record
 from ssr_hydra.optim.groups import check_module
 from ssr_hydra.records import RunResult, WriteError, config_hash
 from ssr_hydra.settings import CheckpointSettings, CountSettings, ResumeSettings, StepSettings, setting_of
-from ssr_hydra.settings.base import flag, function
+from ssr_hydra.settings.base import flag, function, one_of
 from ssr_hydra.settings.base import seed_number as check_seed
 from ssr_hydra.state import State
 from ssr_hydra.time import Number, TimeLike, as_time, check_ssr
@@ -82,6 +82,8 @@ class Trainer:
             loader has a method ``set_epoch``, the trainer calls it before every epoch. A loader without a length can be
             used for runs whose times are not fractions of epochs.
         eval_dataloader: An iterable of batches that is read at every evaluation; None does not evaluate.
+        test_dataloader: An iterable of batches that is read once, after training. The metrics are ``test/loss`` and so
+            on; None does not test.
         optimizers: One optimizer or several. All of them step after each batch. None means the optimizers of the torch
             schedulers; without torch schedulers it means SGD (lr 0.1, Nesterov momentum 0.9, fused).
         schedulers: A scheduler of :mod:`ssr_hydra.schedulers`, a function of ``(state)`` or ``(state, ssr)``, a torch
@@ -197,6 +199,7 @@ class Trainer:
         checkpoint: CheckpointSettings | Mapping[str, Any] | None = None,
         resume: ResumeSettings | Mapping[str, Any] | str | Path = "auto",
         control: str | None = None,
+        test_dataloader: Iterable[Any] | None = None,
     ) -> None:
         # This method makes all checks that can refuse an argument, and begins with the cheap ones.
         ratio = check_ssr(ssr)
@@ -228,6 +231,7 @@ class Trainer:
             model.to(memory_format=torch.channels_last)
         self._train = check_loader(train_dataloader, "train_dataloader")
         self._eval = None if eval_dataloader is None else check_loader(eval_dataloader, "eval_dataloader")
+        self._test = None if test_dataloader is None else check_loader(test_dataloader, "test_dataloader")
         check_same_length(train_dataloader, "train_dataloader", processes)
         per_batch = loader_samples_per_batch(train_dataloader, processes)
         self._task = task = Task(
@@ -285,6 +289,7 @@ class Trainer:
             "objective": self._objective,
             "metrics": list(task.metrics),
             "evaluates": self._eval is not None,
+            "tests": self._test is not None,
             "checkpoint": {
                 key: None if value is None else str(value) for key, value in vars(self._checkpointing).items()
             },
@@ -373,7 +378,7 @@ class Trainer:
         self._plan.saves = sorted(self.checkpoints_at) if saves else []
         with log as self._log, compile_clock(self._compiles) as compile_time, ExitStack() as stack:
             if saves:
-                stack.enter_context(shielded(self._train, self._eval))
+                stack.enter_context(shielded(self._train, self._eval, self._test))
             self._began = began
             around = Surroundings(
                 self._events,
@@ -399,10 +404,14 @@ class Trainer:
                 self._objective or "eval/loss",
                 around,
             )
+            tested: dict[str, float] = {}
             try:
                 with self._deterministic():
                     self._begin(loop, progress)
                     loop.run()
+                    if self._test is not None:
+                        tested = self.evaluate("test")
+                        self._record({"event": "test", **loop.when(), **tested})
                     if self._log is not None:
                         self._log.check()  # a run that has lost its records is not completed
             except BaseException as error:
@@ -414,6 +423,7 @@ class Trainer:
                     raise lost from error
                 raise
             result = self._result(loop, began, "completed", None)
+            result.metrics.update(tested)
             self._finish(result, progress)
             return result
 
@@ -422,18 +432,23 @@ class Trainer:
         """The completed fraction of the run, from 0 to 1."""
         return self._plan.end.share(self.state.timestamp)
 
-    def evaluate(self) -> dict[str, float]:
+    def evaluate(self, split: str = "eval") -> dict[str, float]:
         """Compute ``eval/loss`` and the metrics of the current model over ``eval_dataloader``, as the run does.
 
         The method also calls the callbacks of an evaluation. For example, if a callback makes the run evaluate an
         average of its weights, this method evaluates that average too. If the trainer has resumed from a checkpoint,
         the method first loads the state of the callbacks from it.
 
+        Args:
+            split: ``eval``, or ``test`` for ``test/loss`` and the metrics over ``test_dataloader``.
+
         Raises:
-            InputError: There is no ``eval_dataloader``.
+            InputError: There is no such loader.
         """
-        if self._eval is None:
-            raise InputError("eval_dataloader", None, "is needed to evaluate", "give an eval_dataloader")
+        loader = {"eval": self._eval, "test": self._test}[one_of(split, "split", ("eval", "test"))]
+        if loader is None:
+            field = f"{split}_dataloader"
+            raise InputError(field, None, f"is needed to {'evaluate' if split == 'eval' else split}", f"give {field}")
         if not self._started and self._resuming.checkpoint is not None:
             with self._resuming.checkpoint.part("callbacks") as callbacks:
                 self._events.load_state_dict(callbacks)
@@ -441,7 +456,7 @@ class Trainer:
         self._events.fire("eval_start", self)
         metrics: dict[str, float] = {}
         try:
-            metrics = self._task.evaluate(self._eval, self._processes)
+            metrics = self._task.evaluate(loader, self._processes, split=split)
         finally:
             self._events.fire("eval_end", self, metrics)
         return metrics

@@ -433,3 +433,36 @@ def test_bad_files_are_named(in_tmp: Path, path: Any) -> None:
         Arrays(path)
     assert caught.value.field == "path"
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("eval_path", [None, "eval.csv"])
+def test_test_file_is_scaled_by_the_training_samples(in_tmp: Path, eval_path: str | None) -> None:
+    """The training samples are 0 and 4, with mean 2 and standard deviation 2. So 10 becomes (10 - 2) / 2 = 4."""
+    (in_tmp / "train.csv").write_text("x,kind\n" + "0.0,a\n4.0,b\n" * 10)
+    (in_tmp / "eval.csv").write_text("x,kind\n3.0,b\n7.0,b\n")
+    (in_tmp / "test.csv").write_text("x,kind\n10.0,b\n-2.0,a\n")
+    for split in ("train", "eval"):
+        data = Arrays("train.csv", eval_path, split=split, standardize=True).other("test.csv")
+        assert data.tensors[0].tolist() == [[4.0], [-2.0]]
+        assert data.tensors[1].tolist() == [1, 0]
+        assert (len(data), data.split, data.describe()["name"]) == (2, "test", "test.csv test")
+
+
+@pytest.mark.parametrize(
+    ("text", "rule"),
+    [
+        ("x,kind\n" + "0.0,a\n4.0,b\n" * 10, "must not have training or evaluation samples, but 20 of its 20"),
+        (
+            "x,kind\n3.0,b\n7.0,b\n",
+            "must not have training or evaluation samples, but 2 of its 2 samples are in .*eval",
+        ),
+        ("y,kind\n3.5,b\n", "must have the inputs of"),
+        ("x,kind\n3.5,c\n", "is not a class of the training samples"),
+    ],
+)
+def test_wrong_test_file_is_refused(in_tmp: Path, text: str, rule: str) -> None:
+    (in_tmp / "train.csv").write_text("x,kind\n" + "0.0,a\n4.0,b\n" * 10)
+    (in_tmp / "eval.csv").write_text("x,kind\n3.0,b\n7.0,b\n")
+    (in_tmp / "test.csv").write_text(text)
+    with pytest.raises(InputError, match=rule):
+        Arrays("train.csv", "eval.csv").other("test.csv")

@@ -192,3 +192,12 @@ def test_every_transform_that_needs_no_trust_is_one_of_an_image(name: str) -> No
     image: Any = torch.from_numpy(picture(0, 48, 64)).permute(2, 0, 1)
     image = image.float() / 255 if name in ("Normalize", "GaussianNoise") else transforms.functional.to_pil_image(image)
     assert isinstance(made(image), (torch.Tensor, Image.Image))
+
+
+def test_test_folder_has_classes_and_transforms_of_the_evaluation_data(root: Path) -> None:
+    save(root / "test/cat/0.png", picture(9))
+    flip = transforms.RandomHorizontalFlip(p=1.0)
+    data = ImageFolder("root", "val", transforms={"flip": flip}, mean=None, std=None).other("test")
+    image, label = data[0]
+    assert (len(data), label) == (1, 2)
+    torch.testing.assert_close(image, torch.from_numpy(picture(9)).permute(2, 0, 1).flip(2) / 255)

@@ -1,0 +1,206 @@
+"""Test data: evaluated once, at the end of a run."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from omegaconf import DictConfig, OmegaConf
+from torch import Tensor, nn
+
+from ssr_hydra.app.check import check, plain
+from ssr_hydra.app.evaluate import evaluate
+from ssr_hydra.app.train import build, train
+from ssr_hydra.callbacks import EMA
+from ssr_hydra.data import TensorLoader
+from ssr_hydra.errors import InputError
+from ssr_hydra.records import RunResult, config_hash
+from ssr_hydra.trainer import Trainer
+
+
+class Batches:
+    """Test data that counts how often it is read."""
+
+    def __init__(self, fails: int = 0) -> None:
+        generator = torch.Generator().manual_seed(1)
+        self.batches = [(torch.randn(n, 4, generator=generator), torch.arange(n) % 3) for n in (4, 3)]
+        self.reads, self.fails = 0, fails
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        self.reads += 1
+        if self.reads <= self.fails:
+            raise LookupError("the disk is away")
+        return iter(self.batches)
+
+
+def small(test: Any, **options: Any) -> Trainer:
+    torch.manual_seed(0)
+    loaders = [TensorLoader([torch.randn(12, 4), torch.arange(12) % 3], 2) for _ in range(2)]
+    options = {"device": "cpu", "progress": "none", "max_duration": "3ep", **options}
+    model = nn.Linear(4, 3)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    return Trainer(model, loaders[0], loaders[1], optimizer, test_dataloader=test, **options)
+
+
+def expected(model: nn.Module, data: Batches) -> dict[str, float]:
+    inputs, targets = (torch.cat(parts) for parts in zip(*data.batches, strict=True))
+    with torch.no_grad():
+        outputs = model(inputs)
+    right = float((outputs.argmax(1) == targets).double().mean())
+    return {"test/accuracy": right, "test/loss": pytest.approx(float(F.cross_entropy(outputs, targets)), abs=1e-6)}
+
+
+def test_test_data_is_read_once_after_training(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data = Batches()
+    trainer = small(data, run_dir=tmp_path, progress="plain")
+    result = trainer.fit()
+    assert data.reads == 1
+    found = {name: value for name, value in result.metrics.items() if name.startswith("test/")}
+    assert found == expected(trainer.model, data)
+    assert RunResult.load(tmp_path).metrics == result.metrics
+    assert {"eval/accuracy", "eval/loss", "train/loss"} < set(result.metrics)
+    assert len(result.evaluations) == 3
+    assert not any(name.startswith("test/") for each in result.evaluations for name in each["metrics"])
+    last = json.loads((tmp_path / "metrics.jsonl").read_text().splitlines()[-1])
+    assert (last["event"], last["batch"], last["test/accuracy"]) == ("test", 18, found["test/accuracy"])
+    assert "test/accuracy" in capsys.readouterr().out.partition("run: completed")[2]
+
+
+def test_test_data_is_evaluated_with_the_averaged_weights() -> None:
+    data = Batches()
+    trainer = small(data, callbacks={"ema": EMA()})
+    result = trainer.fit()
+    assert result.metrics["test/loss"] != expected(trainer.model, data)["test/loss"]
+    assert trainer.evaluate("test")["test/loss"] == result.metrics["test/loss"]
+
+
+def test_run_that_failed_in_the_test_resumes_there(tmp_path: Path) -> None:
+    data = Batches(fails=1)
+    with pytest.raises(LookupError):
+        small(data, run_dir=tmp_path).fit()
+    assert RunResult.load(tmp_path).status == "failed"
+    resumed = small(data, run_dir=tmp_path)
+    result = resumed.fit()
+    assert (result.status, result.steps, data.reads) == ("completed", 18, 2)
+    assert result.metrics["test/accuracy"] == expected(resumed.model, data)["test/accuracy"]
+    assert len(result.evaluations) == 3
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"objective": "test/loss"}, "objective='test/loss': must be a metric of the run"),
+        ({"checkpoint": {"best": "test/loss"}}, "checkpoint.best='test/loss': must be a metric of the run"),
+    ],
+)
+def test_nothing_is_chosen_by_the_test(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError) as caught:
+        small(Batches(), **options)
+    assert str(caught.value).startswith(message)
+
+
+def test_trainer_without_test_data_cannot_test() -> None:
+    with pytest.raises(InputError, match="^test_dataloader=None: is needed to test"):
+        small(None).evaluate("test")
+    with pytest.raises(InputError, match=r"^split='tset': must be one of eval, test"):
+        small(None).evaluate("tset")
+
+
+# ---- the app
+
+TABLE = ("data=arrays", "data.train.path=train.csv", "model=mlp", "model.in_features=1", "model.num_classes=2")
+
+
+@pytest.fixture
+def tables(in_tmp: Path) -> None:
+    for name, shift, rows in (("train", 0.0, 40), ("test", 0.125, 30), ("other", 0.25, 30)):
+        lines = [f"{row % 2 + 0.001 * row + shift},{row % 2}" for row in range(rows)]
+        (in_tmp / f"{name}.csv").write_text("\n".join(["x,kind", *lines, ""]))
+
+
+def test_ssr_evaluate_tests_a_checkpoint_again(tables: None, composed: Callable[..., DictConfig]) -> None:
+    cfg = composed(*TABLE, "data.test=test.csv", "max_duration=2ep", "trainer.progress=none", "trainer.device=cpu")
+    train(cfg, run_dir="run")
+    (Path("run") / ".hydra").mkdir()
+    own = {key: cfg._get_node(key) for key in cfg if key != "hydra"}
+    OmegaConf.save(OmegaConf.create(own), "run/.hydra/config.yaml")
+    found = evaluate("run", split="test")
+    assert sorted(found.metrics) == ["test/accuracy", "test/loss"]
+    assert found.recorded is not None
+    assert set(found.recorded) == set(found.metrics)
+    assert not any(found.differences.values())
+    on_eval = evaluate("run", overrides=["data.test=other.csv"])  # other test data does not change the evaluation
+    assert sorted(on_eval.differences) == ["eval/accuracy", "eval/loss"]
+    elsewhere = evaluate("run", split="test", overrides=["data.test=other.csv"])
+    assert elsewhere.differences == {}
+    assert elsewhere.metrics["test/loss"] != found.metrics["test/loss"]
+    with pytest.raises(InputError, match=r"^split='test': needs test data, and the run has none; write data\.test="):
+        evaluate("run", split="test", overrides=["data.test=null"])
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        ([*TABLE, "data.test=train.csv"], "data.test='train.csv': must not have training or evaluation samples"),
+        ([*TABLE, "data.test=nothing.csv"], "data.test='nothing.csv': not found"),
+        (
+            ["data.test={_target_: ssr_hydra.data.Digits, split: eval}"],
+            "data.test='eval': must not be the evaluation data; give a third set of samples",
+        ),
+        (
+            ["data.test={_target_: ssr_hydra.data.Digits, split: train}"],
+            "data.test='train': must not be the training data; give a third set of samples",
+        ),
+        (
+            ["data.test={_target_: ssr_hydra.data.Digits, split_seed: 1}"],
+            "data.test.split_seed=1: must be split_seed of the training data (0), or the two could overlap",
+        ),
+        (
+            [*TABLE, "data.test={_target_: ssr_hydra.data.Arrays, path: test.csv}"],
+            "data.test.path=",
+        ),
+    ],
+)
+def test_overlapping_test_data_is_refused(
+    tables: None, composed: Callable[..., DictConfig], overrides: list[str], message: str
+) -> None:
+    with pytest.raises(InputError) as caught:
+        build(composed(*overrides))
+    assert str(caught.value).startswith(message)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["data.test=test.csv"], "data.test='test.csv': can name a file only for data=arrays, and a folder only for"),
+        (["data.test={split: eval}"], "data.test={'split': 'eval'}: must be a mapping with a _target_"),
+        (["data.test={_target_: my_lab.Data}"], "data.test._target_='my_lab.Data': neither part of this package"),
+        (
+            ["data=image_folder", "data.train.root=x", "data.eval=null", "data.test=test"],
+            "data.test='test': needs data.eval, whose transforms it uses",
+        ),
+    ],
+)
+def test_wrong_test_data_is_refused_at_composition(
+    composed: Callable[..., DictConfig], overrides: list[str], message: str
+) -> None:
+    with pytest.raises(InputError) as caught:
+        check(composed(*overrides))
+    assert str(caught.value).startswith(message)
+
+
+def test_config_without_test_data_keeps_its_hash(composed: Callable[..., DictConfig]) -> None:
+    """Folders of earlier releases have no data.test. A run there is still the same run."""
+    now = plain(composed())
+    assert "test" not in now["data"]
+    before = OmegaConf.to_container(composed())
+    assert isinstance(before, dict)
+    del before["data"]["test"]
+    assert config_hash(plain(before)) == config_hash(now)
+    check(before)
+    assert config_hash(plain(composed("data.test={_target_: ssr_hydra.data.Digits}"))) != config_hash(now)

@@ -112,11 +112,14 @@ def test_callback_that_declares_itself_shareable_is_accepted(composed: Compose) 
     assert job(composed, *WSD, notes, trust=("sharing_lab",)).refused is None
 
 
-def test_every_schedule_of_every_group_counts(composed: Compose) -> None:
-    """Two jobs differ where the first of their schedules does: here that of the momentum, from step 80 on."""
-    momentum = ("+scheduler@schedules.momentum=multistep", "scheduler=constant", "max_duration=400ba")
+@pytest.mark.parametrize("field", ["scheduler", "schedules.momentum", "schedules.weight_decay"])
+def test_every_schedule_counts(composed: Compose, field: str) -> None:
+    """Two jobs differ from the step on at which one of their schedules differs: here from step 80 on."""
+    multistep = ("scheduler=multistep", "max_duration=400ba", "optimizer.weight_decay=0.01")
+    fields = ("scheduler", "schedules.momentum", "schedules.weight_decay")
+    multistep += tuple(f"+scheduler@{each}=multistep" for each in fields[1:])
     one, other = (
-        job(composed, *momentum, f"schedules.momentum.milestones=[{step}ba]", "schedules.momentum.gamma=0.5")
+        job(composed, *multistep, *(f"{each}.milestones=[{step if each == field else 120}ba]" for each in fields))
         for step in (80, 120)
     )
     assert one.group == other.group

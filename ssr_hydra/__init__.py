@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from ssr_hydra.time import TimeUnit as TimeUnit
     from ssr_hydra.trainer import Trainer as Trainer
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 # The modules of the exported names, except the schedulers. The imports above are only for type checkers.
 _HOMES = {

@@ -43,7 +43,7 @@ def version_line() -> str:
 
     Example:
         >>> version_line()  # doctest: +SKIP
-        'ssr_hydra 0.1.0 (hydra 1.3.2, torch 2.10.0)'
+        'ssr_hydra 0.2.0 (hydra 1.3.2, torch 2.10.0)'
     """
     return f"ssr_hydra {ssr_hydra.__version__} (hydra {_installed('hydra-core')}, torch {_installed('torch')})"
 

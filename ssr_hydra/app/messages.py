@@ -88,6 +88,9 @@ def _of_omegaconf(error: OmegaConfBaseException, outer: BaseException, overrides
     if isinstance(error, ValidationError) and (match := re.search(r"could not be converted to (\w+)", message)):
         kind = {"Float": "a number", "Integer": "a whole number", "Boolean": "true or false"}.get(match[1], match[1])
         shown = re.match(r"Value '(.*)' of type", message)
+        if value is not None and re.fullmatch(r"\[[^][]+\]", value):
+            fix = f"to sweep over several, write -m {field}={value[1:-1].replace(' ', '')}"
+            return InputError(field, value, f"must be {kind}", fix)
         return InputError(
             field, shown[1] if shown else value, f"must be {kind}", f"e.g. {field}={_OF_KIND.get(match[1], '...')}"
         )
@@ -235,7 +238,12 @@ def _of_hydra(error: BaseException, overrides: Sequence[str], choices: Callable[
             return InputError(key.lstrip("+~"), value, rule, fix)
         if not equals or message.startswith("Lexer"):
             return InputError("overrides", error.override, "cannot be read", "write key=value, with matching quotes")
-        return InputError(key, value, message.rstrip("."), "write key=value, quoting what the shell would change")
+        rule = "cannot be read"
+        if re.search(r"(^|,)\s*(,|$)", value):
+            return InputError(key, value, rule, "leave out the comma without a value")
+        if any(value.count(opening) != value.count(closing) for opening, closing in ("[]", "()", "{}")):
+            return InputError(key, value, rule, "close each bracket")
+        return InputError(key, value, rule, "write key=value, quoting what the shell would change")
     if match := re.search(r"In '(experiment/[^']+)': Could not override '[^'@]+@experiment\.", text):
         return overlay_error(match[1])
     if "Could not append to config. An item is already at" in text and (key := _override_key(error)):

@@ -35,20 +35,25 @@ def show_plan(folder: Path, sweep: PlannedSweep, stream: TextIO) -> None:
         stream: The output.
     """
     owners = {found[0]: path.parent for path in folder.glob(f"**/{JOB}") if (found := read_identity(path.parent))}
-    jobs = [(of_experiment(overrides), description.identity) for overrides, description in sweep.jobs]
-    every = [set(overrides) for overrides, _ in jobs]
-    shared = set.intersection(*every) if len(every) > 1 else set()
+    jobs: dict[str, tuple[str, ...]] = {}
+    for overrides, description in sweep.jobs:
+        jobs.setdefault(description.identity, of_experiment(overrides))
+    shared = set.intersection(*map(set, jobs.values())) if len(jobs) > 1 else set()
     lines, counts = [], Counter[str]()
-    for overrides, identity in jobs:
+    for identity, overrides in jobs.items():
         place = owners.get(identity)
         word = "missing" if place is None else _WORDS[read_state(place)]
         counts[word] += 1
         where = "-" if place is None else place.relative_to(folder).as_posix()
         lines.append(f"  {word:<9} {where:<5} {' '.join(each for each in overrides if each not in shared)}".rstrip())
     head = ", ".join(f"{count} {word}" for word, count in counts.items())
-    total = len(sweep.jobs)
-    product = [f"{total} = {sweep.product}"] if " x " in sweep.product else []
-    lines = [f"{total} {'job' if total == 1 else 'jobs'} in {folder}: {head}", *product, *lines]
+    total, combined = len(jobs), len(sweep.jobs)
+    heads = [f"{total} {'job' if total == 1 else 'jobs'} in {folder}: {head}"]
+    if " x " in sweep.product:
+        heads.append(f"{combined} = {sweep.product}")
+    if combined > total:
+        heads.append(f"{combined - total} of {combined} combinations are the same as another one")
+    lines = [*heads, *lines]
     plan = plan_of(folder, sweep, owners)
     lines += plan.lines(sweep.workers) if sweep.keep is not None else plan.hint()
     print(*lines, sep="\n", file=stream, flush=True)

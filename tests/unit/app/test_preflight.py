@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -19,6 +20,7 @@ from ssr_hydra.app.preflight import CheckedCommand, JobComposer, checked, sweep_
 from ssr_hydra.errors import InputError
 from ssr_hydra.sweeps.combinations import combinations
 from ssr_hydra.sweeps.job_status import describe
+from ssr_hydra.sweeps.plan import show_plan
 
 Show = Callable[..., CheckedCommand]
 
@@ -136,6 +138,22 @@ def test_a_bad_value_of_one_job_refuses_the_sweep() -> None:
     assert refusal("-m", "ssr=1,half").field == "ssr"
 
 
+@pytest.mark.parametrize(
+    ("typed", "error"),
+    [
+        ("ssr=0.5,", "ssr='0.5,': cannot be read; leave out the comma without a value"),
+        ("ssr=,0.5", "ssr=',0.5': cannot be read; leave out the comma without a value"),
+        ("ssr=0.5,,1", "ssr='0.5,,1': cannot be read; leave out the comma without a value"),
+        ("seed=range(0,3", "seed='range(0,3': cannot be read; close each bracket"),
+        ("model.widths=[4,8],[8", "model.widths='[4,8],[8': cannot be read; close each bracket"),
+        ("ssr=[0.5, 1]", "ssr='[0.5, 1]': must be a number; to sweep over several, write -m ssr=0.5,1"),
+        ("seed=[0,1]", "seed='[0,1]': must be a whole number; to sweep over several, write -m seed=0,1"),
+    ],
+)
+def test_misspelt_values_of_a_sweep_are_refused_with_a_fix(typed: str, error: str) -> None:
+    assert str(refusal("-m", typed)) == error
+
+
 def test_the_jobs_are_those_of_the_sweep() -> None:
     found = flight("-m", "ssr=0.5,1", "seed=3,4", "trust=[pytest]")
     assert found.sweep is not None
@@ -246,6 +264,30 @@ def test_experiment_file_zips_its_sweep(mine: Callable[[str, str], None]) -> Non
     sweep = flight("--config-dir", "mine", "-m", "experiment=u").sweep
     assert sweep is not None
     assert [job[:2] for job, _ in sweep.jobs] == [("ssr=0.5", "optimizer.lr=0.1"), ("ssr=1", "optimizer.lr=0.05")]
+
+
+@pytest.mark.parametrize(
+    ("values", "lines"),
+    [
+        ("0.5", ["1 job in s: 1 missing", "  missing   -     ssr=0.5", "steps: 600"]),
+        (
+            "0.5,.5,0.50,1",
+            [
+                "2 jobs in s: 2 missing",
+                "2 of 4 combinations are the same as another one",
+                "  missing   -     ssr=0.5",
+                "  missing   -     ssr=1",
+                "steps: 1,800",
+            ],
+        ),
+    ],
+)
+def test_plan_lists_each_job_once_by_its_experiment(values: str, lines: list[str]) -> None:
+    sweep = flight("-m", f"ssr={values}", "plan=true", "study=first", "study_report=false").sweep
+    assert sweep is not None
+    printed = io.StringIO()
+    show_plan(Path("s"), sweep, printed)
+    assert printed.getvalue().splitlines() == lines
 
 
 def test_zipped_groups_are_composed_once_per_pair(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from pathlib import Path
 
 from ssr_hydra.schedulers import functions
@@ -30,7 +31,8 @@ def stub() -> str:
             if argument.kind is argument.KEYWORD_ONLY and "*" not in given:
                 given.append("*")
             default = "" if argument.default is argument.empty else f" = {argument.default!r}".replace("'", '"')
-            given.append(f"{argument.name}: {argument.annotation}{default}")
+            hint = re.sub(r"^Annotated\[(\w+), .*\]$", r"\1", str(argument.annotation))  # choices are for the config
+            given.append(f"{argument.name}: {hint}{default}")
         lines.append(f"def {name}({', '.join(given)}) -> float: ...")
     return "\n".join(lines) + "\n"
 

@@ -32,6 +32,7 @@ from ssr_hydra.settings.base import did_you_mean, not_negative, number
 
 __all__ = [
     "BELOW_ONE",
+    "CONDITIONS",
     "UNFUSED",
     "Described",
     "Rule",
@@ -97,7 +98,9 @@ def selects(selections: tuple[Selection, ...], parameter: Described) -> bool:
     return any(selection(parameter) for selection in selections)
 
 
-_CONDITIONS = ("name", "module", "ndim", "layer", "except")
+CONDITIONS = ("name", "module", "ndim", "layer", "except")
+"""Keys of a selection of parameters."""
+
 _EXAMPLE = "e.g. {ndim: [0, 1]} or {name: '*.bias'}"
 
 
@@ -130,8 +133,8 @@ def parse_selection(value: Any, path: str) -> tuple[Selection, ...]:
     if not value:
         raise InputError(path, value, "has no condition", f"{_EXAMPLE}, or null for every parameter")
     for key in value:
-        if key not in _CONDITIONS:
-            raise InputError(f"{path}.{key}", value[key], "unknown condition", did_you_mean(str(key), _CONDITIONS))
+        if key not in CONDITIONS:
+            raise InputError(f"{path}.{key}", value[key], "unknown condition", did_you_mean(str(key), CONDITIONS))
     conditions: dict[str, Any] = {
         key: (_words if key in ("name", "module") else _counts)(item, f"{path}.{key}")
         for key, item in value.items()

@@ -30,6 +30,7 @@ from ssr_hydra.app.messages import explain
 from ssr_hydra.app.resuming import check_checkpoint, check_resume
 from ssr_hydra.app.targets import REGISTERED, as_description, check_targets, check_trust, instantiate
 from ssr_hydra.configs import APP_KEYS, GROUPS, ExperimentConfig
+from ssr_hydra.configs.experiment import CONTROLS, DEVICE
 from ssr_hydra.errors import InputError, MissingRateError, within
 from ssr_hydra.settings import CountSettings, DataSettings, StepSettings, keys_of, setting_of
 from ssr_hydra.settings.base import count, did_you_mean, interval, number, seed_number
@@ -43,7 +44,6 @@ CHECKED: list[tuple[dict[str, Any], tuple[str, ...]]] = []
 _SCHEDULERS = frozenset(GROUPS["scheduler"])
 _SCHEDULER_HOMES = ("ssr_hydra.schedulers.", "ssr_hydra.torch_schedulers.")
 _PART = re.compile(r"\.(factors|schedulers)\.\w+$|\.phases\.\w+\.scheduler$")
-_DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d{1,3})?", re.ASCII)
 _LARGEST_SEED = 2**63 - 1
 _LONGEST_NAME = 200
 
@@ -161,7 +161,7 @@ def _check_top(values: Mapping[str, Any]) -> None:
 
 
 def _check_control(control: Any, ssr: Any) -> None:
-    if control not in (None, "truncate"):
+    if control not in (None, *CONTROLS):
         raise InputError("control", control, "must be truncate or null", "write control=truncate")
     if control is not None and ssr > 1:
         rule = f"a run is truncated to a part of its length, and ssr {float(ssr):g} is more than all of it"
@@ -340,7 +340,7 @@ def _check_trainer(node: Any, *, evaluates: bool) -> list[str]:
         interval(node[key], f"trainer.{key}")
         if node["iteration_length"] is None and node[key] is not None:
             check_no_iterations(duration(node[key], f"trainer.{key}"), f"trainer.{key}")
-    if not isinstance(node["device"], str) or _DEVICE.fullmatch(node["device"]) is None:
+    if not isinstance(node["device"], str) or DEVICE.fullmatch(node["device"]) is None:
         raise InputError(
             "trainer.device", node["device"], "must be auto, cpu, cuda, cuda:<number> or mps", "write auto"
         )

@@ -9,7 +9,7 @@ from typing import Any
 
 from ssr_hydra.errors import InputError
 
-__all__ = ["check_hydra", "check_place", "chosen_nodes", "is_below_hydra"]
+__all__ = ["SETTINGS", "check_hydra", "check_place", "chosen_nodes", "is_below_hydra"]
 
 _LONGEST_SWEEP = 2_000
 _DEEPEST_SWEEP = 10
@@ -49,13 +49,14 @@ def check_place(path: str, package: str | None) -> None:
         raise InputError("defaults", f"{path}@{package}", "cannot be put below hydra", "remove it")
 
 
-_SETTINGS = {
+SETTINGS = {
     "hydra.mode": "RUN or MULTIRUN",
     "hydra.verbose": "true, false or names of loggers",
     "hydra.job.chdir": "true or false",
     "hydra.run.dir": "a folder",
     "hydra.sweep.dir": "a folder",
 }
+"""Keys below ``hydra`` that a file may set, in addition to ``hydra.sweeper.params``, and their values."""
 
 
 def check_hydra(node: Any, file: str, chosen: Sequence[str] = ()) -> None:
@@ -74,12 +75,12 @@ def check_hydra(node: Any, file: str, chosen: Sequence[str] = ()) -> None:
     for key, value in _leaves(node, "hydra"):
         if key.startswith(("hydra.sweeper.params", *chosen)):
             continue
-        if key not in _SETTINGS or isinstance(value, Mapping):
+        if key not in SETTINGS or isinstance(value, Mapping):
             rule = f"cannot be set in a file ({file}), because it can run code or write anywhere"
             raise InputError(key, value, rule, f"to set it, write {key}=... on the command line")
         if "$" in str(value):
             rule = f"must be plain text in a file ({file}), without references"
-            raise InputError(key, value, rule, f"write {_SETTINGS[key]}, or {key}=... on the command line")
+            raise InputError(key, value, rule, f"write {SETTINGS[key]}, or {key}=... on the command line")
 
 
 def _check_params(params: Any, file: str) -> None:

@@ -32,6 +32,7 @@ from ssr_hydra.app.sharing import candidate
 from ssr_hydra.app.targets import check_there, trust_of
 from ssr_hydra.app.typed_command import STUDY_NAME, quoted
 from ssr_hydra.configs import APP_KEYS
+from ssr_hydra.configs.experiment import KEEPS, STUDY_CODES
 from ssr_hydra.errors import InputError
 from ssr_hydra.files import check_folder_name, check_length
 from ssr_hydra.settings.base import count, did_you_mean
@@ -41,7 +42,7 @@ from ssr_hydra.sweeps.job_status import describe
 from ssr_hydra.sweeps.launchers.resources import jobs_at_once
 from ssr_hydra.sweeps.launchers.traits import TRAITS, traits_of
 from ssr_hydra.sweeps.pending import holds_a_run, pending_name
-from ssr_hydra.sweeps.sharing.plan import ENDS, KEEPS
+from ssr_hydra.sweeps.sharing.plan import ENDS
 from ssr_hydra.trainer.processes import ALONE, Processes, RankAndSize
 
 __all__ = ["CheckedCommand", "JobComposer", "checked", "preflight", "refuse_sweep", "sweep_axes"]
@@ -340,9 +341,8 @@ def _check_study(cfg: DictConfig) -> None:
     if workers is not None and workers < 1:
         rule = "must be a whole number of at least 1, or null for as many as fit"
         raise InputError("workers", workers, rule, "e.g. workers=2")
-    if cfg.get("study_code", "same") not in ("same", "any"):
-        choices = ("same", "any")
-        raise InputError("study_code", cfg.study_code, "must be same or any", did_you_mean(cfg.study_code, choices))
+    if cfg.get("study_code", "same") not in STUDY_CODES:
+        raise InputError("study_code", cfg.study_code, "must be same or any", did_you_mean(cfg.study_code, STUDY_CODES))
 
 
 def _workers(cfg: DictConfig) -> int:

@@ -24,6 +24,7 @@ from ssr_hydra.errors import InputError, missing_package
 
 __all__ = [
     "EXTRAS",
+    "NAME",
     "REGISTERED",
     "as_description",
     "check_targets",
@@ -90,7 +91,8 @@ EXTRAS = {"torchvision": "vision", "torchmetrics": "metrics", "timm": "timm"}
 """The optional packages that have registered names, and the extras that install them."""
 
 _KEYS = frozenset({"_target_", "_args_", "_partial_", "_recursive_", "_convert_"})
-_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*", re.ASCII)
+NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*", re.ASCII)
+"""Pattern of the dotted names that a ``_target_`` can be."""
 
 # Packages that can load and run files. They cannot be trusted as a whole, only one of their modules or an exact name.
 _TOO_WIDE = frozenset({"torch", "numpy", "hydra", "omegaconf"})
@@ -108,7 +110,7 @@ def check_trust(trust: Iterable[str] | str) -> tuple[str, ...]:
     """
     names = (trust,) if isinstance(trust, str) else tuple(trust)
     for name in names:
-        if not isinstance(name, str) or _NAME.fullmatch(name) is None:
+        if not isinstance(name, str) or NAME.fullmatch(name) is None:
             raise InputError("trust", name, "a module or a dotted name", "e.g. trust=[my_package]")
         if name in _TOO_WIDE:
             raise InputError(
@@ -170,7 +172,7 @@ def _check_inside(node: Any, trust: tuple[str, ...], path: str, whole: Any) -> N
 
 def _check_target(node: Mapping[Any, Any], trust: tuple[str, ...], path: str, whole: Any) -> None:
     field, name = _join(path, "_target_"), node["_target_"]
-    if not isinstance(name, str) or _NAME.fullmatch(name) is None or "__" in name:
+    if not isinstance(name, str) or NAME.fullmatch(name) is None or "__" in name:
         raise InputError(field, name, "a dotted name of a class or function", "e.g. my_package.MyModel")
     if not is_trusted(name, trust):
         rule = "neither part of this package nor trusted, so it is not run"
@@ -210,7 +212,7 @@ def how_to_trust(names: Iterable[str]) -> str:
 def _targets_in(node: Any) -> Iterator[str]:
     if isinstance(node, Mapping):
         target = node.get("_target_")
-        if isinstance(target, str) and _NAME.fullmatch(target) is not None and "__" not in target:
+        if isinstance(target, str) and NAME.fullmatch(target) is not None and "__" not in target:
             yield target
         for value in node.values():
             yield from _targets_in(value)

@@ -6,7 +6,7 @@ import os
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 from ssr_hydra.callbacks.sent import Sent
 from ssr_hydra.callbacks.values import require_extra, run_folder, scalars
@@ -15,6 +15,8 @@ from ssr_hydra.records import CLOCKS, RunResult
 from ssr_hydra.settings.base import one_of
 
 __all__ = ["WandbLogger"]
+
+_MODES = ("online", "offline")
 
 
 @dataclass(eq=False)
@@ -46,13 +48,13 @@ class WandbLogger:
     """
 
     project: str = "ssr_hydra"
-    mode: str | None = None
+    mode: Annotated[str | None, _MODES] = None
     tags: Sequence[str] = ()
     group: str | None = None
 
     def __post_init__(self) -> None:
         if self.mode is not None:
-            one_of(self.mode, "mode", ("online", "offline"))
+            one_of(self.mode, "mode", _MODES)
         for field, name in (("project", self.project), ("group", self.group)):
             if name is not None and (not isinstance(name, str) or not name.strip()):
                 raise InputError(field, name, "must be a name", "use a name such as my-project")

@@ -1,4 +1,8 @@
-"""Structured configs derived from classes: the same arguments, order and defaults, with OmegaConf's types."""
+"""Structured configs derived from classes: the same arguments, order and defaults, with OmegaConf's types.
+
+The type of a field may be ``Annotated[type, allowed]``. OmegaConf reads ``type``. The JSON Schemas (``--schema``) read
+``allowed``: a tuple of choices, a compiled pattern, or a more exact type.
+"""
 
 from __future__ import annotations
 
@@ -10,12 +14,16 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import field, make_dataclass
 from functools import partial
 from types import MappingProxyType
-from typing import Any, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 
 from ssr_hydra.schedulers.combinators import Phase
 from ssr_hydra.time import Time
 
-__all__ = ["Choices", "config_class", "config_of"]
+__all__ = ["Choices", "Duration", "Object", "config_class", "config_of"]
+
+Duration = Annotated[str, Time]
+Object = Annotated[Any, Callable[..., Any] | None]
+"""An object by ``_target_``."""
 
 
 class Choices(Mapping[str, Any]):
@@ -98,7 +106,9 @@ def config_of(
     if target is not None:
         made.append(("_target_", str, field(default=target, init=False)))
     doc = bases[0].__doc__ if bases else f"Config of ``{target or source.__name__}``."
-    return config_class(name or f"{source.__name__}Config", made, module, doc, bases)
+    config = config_class(name or f"{source.__name__}Config", made, module, doc, bases)
+    config.__source__ = source  # its docstring and types are those of the arguments
+    return config
 
 
 def config_class(

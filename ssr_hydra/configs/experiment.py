@@ -1,15 +1,23 @@
 """The config of the trainer, and the top level of the config."""
 
+import re
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Annotated, Any
 
 from omegaconf import MISSING
 
-from ssr_hydra.configs.derive import config_of
+from ssr_hydra.configs.derive import Duration, Object, config_of
+from ssr_hydra.schedulers.protocol import SchedulerLike
 from ssr_hydra.settings import CheckpointSettings, CountSettings, ResumeSettings, StepSettings
+from ssr_hydra.settings.base import PROGRESS
 
 __all__ = [
     "APP_KEYS",
+    "CONTROLS",
+    "DEVICE",
+    "KEEPS",
+    "STUDY_CODES",
     "TORCHMETRICS",
     "TRAINERS",
     "AppConfig",
@@ -18,6 +26,11 @@ __all__ = [
     "ResumeConfig",
     "TrainerConfig",
 ]
+
+DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d{1,3})?", re.ASCII)
+CONTROLS = ("truncate",)
+STUDY_CODES = ("same", "any")
+KEEPS = ("all", "ends", "none")
 
 
 def _accuracy() -> dict[str, Any]:
@@ -50,13 +63,13 @@ class _TrainerConfig:
     """
 
     use_stepwise_scheduler: bool | None = None
-    loss: Any = field(default_factory=lambda: {"_target_": "torch.nn.CrossEntropyLoss"})
-    metrics: dict[str, Any] = field(default_factory=_accuracy)
-    eval_interval: str | None = "1ep"
-    device: str = "auto"
-    progress: str = "auto"
+    loss: Object = field(default_factory=lambda: {"_target_": "torch.nn.CrossEntropyLoss"})
+    metrics: Annotated[dict[str, Any], Mapping[str, Callable[..., Any] | None]] = field(default_factory=_accuracy)
+    eval_interval: Duration | None = "1ep"
+    device: Annotated[str, DEVICE] = "auto"
+    progress: Annotated[str, PROGRESS] = "auto"
     objective: str | None = "eval/accuracy"
-    log_interval: str | None = "10ba"
+    log_interval: Duration | None = "10ba"
     threads: int | None = 1
 
 
@@ -93,20 +106,22 @@ class ExperimentConfig:
 
     name: str | None = None
     ssr: float = 1.0
-    max_duration: str = "16ep"
+    max_duration: Duration = "16ep"
     seed: int = 0
-    control: str | None = None
+    control: Annotated[str | None, CONTROLS] = None
     scheduler: Any = MISSING
     optimizer: Any = MISSING
     model: Any = MISSING
     data: Any = MISSING
     trainer: Any = MISSING
     param_groups: dict[str, Any] = field(default_factory=dict)
-    schedules: dict[str, Any] = field(default_factory=dict)
+    schedules: Annotated[dict[str, Any], Mapping[str, SchedulerLike | Sequence[SchedulerLike]]] = field(
+        default_factory=dict
+    )
     logger: dict[str, Any] = field(default_factory=dict)
     callbacks: dict[str, Any] = field(default_factory=dict)
     checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
-    resume: Any = field(default_factory=ResumeConfig)
+    resume: Annotated[Any, ResumeConfig | str] = field(default_factory=ResumeConfig)
     debug: str | None = None
 
 
@@ -131,12 +146,12 @@ class AppConfig(ExperimentConfig):
 
     trust: Any = field(default_factory=list)
     study: str | None = None
-    study_code: str = "same"
+    study_code: Annotated[str, STUDY_CODES] = "same"
     study_report: bool = True
     plan: bool = False
     workers: int | None = None
     share: bool = False
-    share_keep: str = "ends"
+    share_keep: Annotated[str, KEEPS] = "ends"
     zip: Any = None
 
 

@@ -1,9 +1,10 @@
 """Configs of the language models and data sets."""
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Annotated, Any
 
 from ssr_hydra.configs.tasks import data_config
+from ssr_hydra.settings.data import SPLITS
 
 __all__ = [
     "LANGUAGE_DATA",
@@ -47,7 +48,7 @@ class ByteTransformerConfig:
 class StdlibBytesConfig:
     """One split of the source code of Python's standard library, as windows of bytes."""
 
-    split: str = "train"
+    split: Annotated[str, SPLITS] = "train"
     length: int = 64
     eval_fraction: float = 0.1
     split_seed: int = 0
@@ -59,7 +60,7 @@ class StdlibBytesConfig:
 class StdlibDocumentsConfig:
     """One split of the source code of Python's standard library, as documents of different lengths."""
 
-    split: str = "train"
+    split: Annotated[str, SPLITS] = "train"
     max_length: int = 256
     eval_fraction: float = 0.1
     split_seed: int = 0

@@ -1,14 +1,16 @@
 """Configs of the built-in models and data sets."""
 
 import copy
+from collections.abc import Callable
 from dataclasses import dataclass, field, fields, is_dataclass
 from functools import partial
-from typing import Any
+from typing import Annotated, Any
 
 from omegaconf import MISSING
 
-from ssr_hydra.configs.derive import config_class, config_of
+from ssr_hydra.configs.derive import Object, config_class, config_of
 from ssr_hydra.settings import DataSettings
+from ssr_hydra.settings.data import DECIMALS, DTYPES, LAYOUTS, SPLITS, TASKS
 
 __all__ = [
     "DATA",
@@ -67,7 +69,7 @@ class ViTConfig:
 class DigitsConfig:
     """One split of scikit-learn's digits."""
 
-    split: str = "train"
+    split: Annotated[str, SPLITS] = "train"
     eval_fraction: float = 1 / 3
     split_seed: int = 0
     _target_: str = field(default="ssr_hydra.data.Digits", init=False)
@@ -79,17 +81,17 @@ class ArraysConfig:
 
     path: str = MISSING
     eval_path: str | None = None
-    split: str = "train"
+    split: Annotated[str, SPLITS] = "train"
     inputs: list[str] | None = None
     targets: list[str] | None = None
-    task: str = "classification"
+    task: Annotated[str, TASKS] = "classification"
     header: bool | None = None
     delimiter: str | None = None
-    decimal: str = "."
+    decimal: Annotated[str, DECIMALS] = "."
     na_values: list[str] | None = None
     shape: list[int] | None = None
-    layout: str | None = None
-    dtype: str = "float32"
+    layout: Annotated[str | None, tuple(LAYOUTS)] = None
+    dtype: Annotated[str, DTYPES] = "float32"
     divide_by: float = 1.0
     standardize: bool = False
     eval_fraction: float = 0.2
@@ -116,10 +118,10 @@ class _DataConfig:
     or a data set by its ``_target_``.
     """
 
-    train: Any = field(default_factory=lambda: {"_target_": MISSING})
-    eval: Any = None
-    test: Any = None
-    augment: Any = None
+    train: Object = field(default_factory=lambda: {"_target_": MISSING})
+    eval: Object = None
+    test: Annotated[Any, Callable[..., Any] | str | None] = None
+    augment: Object = None
 
 
 DataConfig: Any = config_of(DataSettings, name="DataConfig", module=__name__, bases=(_DataConfig,))

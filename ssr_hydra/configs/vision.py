@@ -1,11 +1,13 @@
 """Configs of the vision models and data sets."""
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Annotated, Any
 
 from omegaconf import MISSING
 
 from ssr_hydra.configs.tasks import as_train, data_config
+from ssr_hydra.settings.data import SPLITS
+from ssr_hydra.settings.images import IMAGE_SETS
 
 __all__ = [
     "TORCHVISION_MODELS",
@@ -59,7 +61,7 @@ TRANSFORMS = tuple(
 class TorchvisionModelConfig:
     """``model=torchvision`` with the setting ``name``, or a choice for one model, such as ``model=resnet50``."""
 
-    name: str = MISSING
+    name: Annotated[str, TORCHVISION_MODELS] = MISSING
     num_classes: int = 1000
     in_channels: int = 3
     small_images: bool = False
@@ -93,8 +95,8 @@ class RandomCropFlipConfig:
 class SmallImagesConfig:
     """One split of CIFAR or MNIST, in memory."""
 
-    name: str = "cifar10"
-    split: str = "train"
+    name: Annotated[str, tuple(IMAGE_SETS)] = "cifar10"
+    split: Annotated[str, SPLITS] = "train"
     root: str | None = None
     download: bool = True
     normalize: bool = True
@@ -120,7 +122,7 @@ class FakeDataConfig:
     size: int = 1000
     shape: list[int] = field(default_factory=lambda: [3, 32, 32])
     num_classes: int = 10
-    split: str = "train"
+    split: Annotated[str, SPLITS] = "train"
     noise: float = 1.0
     data_seed: int = 0
     _target_: str = field(default="ssr_hydra.data.FakeData", init=False)

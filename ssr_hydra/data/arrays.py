@@ -20,11 +20,10 @@ from ssr_hydra.data.tables import MISSING, SampleTable, is_number, read_table
 from ssr_hydra.errors import InputError
 from ssr_hydra.settings.base import count as check_count
 from ssr_hydra.settings.base import flag, number, one_of, positive
+from ssr_hydra.settings.data import DECIMALS, DTYPES, LAYOUTS, TASKS
 
 __all__ = ["Arrays"]
 
-_DTYPES = ("float32", "float64", "int64")
-_LAYOUTS = {"hw": 3, "hwc": 4, "chw": 4}
 _CHUNK = 1024  # number of samples that are computed in float64 at a time
 _FEWEST_STEPS = 100  # the minimum number of different float32 values that must fit into a column's range
 _NOISE = 1e-12  # a column whose range is smaller, relative to its values, is constant up to float64 rounding
@@ -191,16 +190,16 @@ def _check_settings(
     divide_by: object,
     standardize: bool,
 ) -> None:
-    one_of(task, "task", ("classification", "regression"))
-    if decimal not in (".", ","):
+    one_of(task, "task", TASKS)
+    if decimal not in DECIMALS:
         raise InputError("decimal", decimal, "must be '.' or ','", "use '.'")
-    one_of(dtype, "dtype", _DTYPES)
+    one_of(dtype, "dtype", DTYPES)
     if header is not None:
         flag(header, "header")
     if delimiter is not None and (not isinstance(delimiter, str) or len(delimiter) != 1):
         raise InputError("delimiter", delimiter, "must be one character, or null", "e.g. ','")
     if layout is not None:
-        one_of(layout, "layout", tuple(_LAYOUTS))
+        one_of(layout, "layout", tuple(LAYOUTS))
     for index, size in enumerate(shape or ()):
         check_count(size, f"shape[{index}]")
     positive(number(divide_by, "divide_by"), "divide_by")
@@ -224,7 +223,7 @@ def _inputs(table: SampleTable, shape: Sequence[int] | None, layout: str | None,
             rule = f"a sample of {table.path} has {numbers} numbers"
             raise InputError("shape", list(shape), rule, "correct the shape")
         raw = raw.reshape(-1, *shape)
-    if layout is not None and raw.ndim != _LAYOUTS[layout]:
+    if layout is not None and raw.ndim != LAYOUTS[layout]:
         raise InputError(
             "layout", layout, f"does not fit samples of shape {list(raw.shape[1:])}", "set shape, or layout=null"
         )

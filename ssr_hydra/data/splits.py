@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from ssr_hydra.errors import InputError
 from ssr_hydra.settings.base import fraction, one_of, seed_number
+from ssr_hydra.settings.data import SPLITS
 
 __all__ = ["check_apart", "check_split", "hold_out"]
 
@@ -19,7 +20,7 @@ def check_split(split: object, eval_fraction: object = 0.5, split_seed: object =
     """Return the name of a split. Refuse a name other than ``train`` and ``eval``, and an invalid fraction or seed."""
     fraction(eval_fraction, "eval_fraction")
     seed_number(split_seed, "split_seed")
-    return one_of(split, "split", ("train", "eval"))
+    return one_of(split, "split", SPLITS)
 
 
 def hold_out(labels: NDArray[Any], share: float, seed: int) -> NDArray[np.bool_]:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any
+from typing import Annotated, Any
 
 from ssr_hydra.errors import InputError
 from ssr_hydra.schedulers.arguments import (
@@ -175,7 +175,7 @@ class OneCycleScheduler(Scheduler):
     t_max: TimeLike = "1dur"
     alpha_i: float = 0.04
     alpha_f: float = 4e-6
-    anneal: str = "cosine"
+    anneal: Annotated[str, tuple(_SHAPES)] = "cosine"
 
     def __post_init__(self) -> None:
         t_up, t_max = duration(self.t_up, "t_up"), duration(self.t_max, "t_max")

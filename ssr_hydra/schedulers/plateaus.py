@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import Annotated
 
 from ssr_hydra.errors import InputError
 from ssr_hydra.schedulers.annealing import warmup_and_end
@@ -76,7 +77,7 @@ class WarmupStableDecayScheduler(Scheduler):
     t_decay: TimeLike = "0.1dur"
     t_max: TimeLike = "1dur"
     alpha_f: float = 0.0
-    decay: str = "1-sqrt"
+    decay: Annotated[str, tuple(_DECAYS)] = "1-sqrt"
     scale_warmup: bool = False
 
     def __post_init__(self) -> None:

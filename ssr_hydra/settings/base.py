@@ -12,6 +12,7 @@ from ssr_hydra.errors import InputError, within
 from ssr_hydra.time import as_time
 
 __all__ = [
+    "PROGRESS",
     "count",
     "did_you_mean",
     "flag",
@@ -28,6 +29,9 @@ __all__ = [
 ]
 
 SettingT = TypeVar("SettingT")
+
+PROGRESS = ("auto", "bar", "plain", "none")
+"""Ways to show the progress of a run."""
 
 
 def setting_of(setting: type[SettingT], given: SettingT | Mapping[str, Any] | None, field: str) -> SettingT:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
 from ssr_hydra.errors import InputError
 from ssr_hydra.metrics import resolve_direction
@@ -10,6 +11,8 @@ from ssr_hydra.settings.base import flag, interval, one_of
 from ssr_hydra.time import TimeLike
 
 __all__ = ["CheckpointSettings"]
+
+_MODES = ("auto", "max", "min")
 
 
 @dataclass(frozen=True)
@@ -39,7 +42,7 @@ class CheckpointSettings:
     interval: TimeLike | None = "10m"
     keep: int = 2
     best: str | None = None
-    mode: str = "auto"
+    mode: Annotated[str, _MODES] = "auto"
 
     def __post_init__(self) -> None:
         flag(self.enabled, "enabled")
@@ -47,7 +50,7 @@ class CheckpointSettings:
         if isinstance(self.keep, bool) or not isinstance(self.keep, int) or self.keep < 2:
             rule = "must be at least 2, so that a second checkpoint exists if the newest is damaged"
             raise InputError("keep", self.keep, rule, "write 2")
-        one_of(self.mode, "mode", ("auto", "max", "min"))
+        one_of(self.mode, "mode", _MODES)
         if self.best is not None and not self.enabled:
             rule = "cannot be used with checkpoint.enabled=false"
             raise InputError("best", self.best, rule, "set checkpoint.enabled=true, or checkpoint.best=null")

@@ -8,7 +8,7 @@ from typing import Any
 
 from ssr_hydra.errors import InputError
 from ssr_hydra.settings.base import function, interval
-from ssr_hydra.time import TimeUnit, as_time, exact
+from ssr_hydra.time import TimeLike, TimeUnit, as_time, exact
 
 __all__ = ["CountSettings"]
 
@@ -37,7 +37,7 @@ class CountSettings:
 
     samples_per_batch: float | None = None
     tokens_per_batch: float | None = None
-    iteration_length: str | None = None
+    iteration_length: TimeLike | None = None
     get_num_samples_in_batch: Callable[[Any], int] | None = None
     get_num_tokens_in_batch: Callable[[Any], int] | None = None
 

@@ -7,7 +7,14 @@ from dataclasses import dataclass
 from ssr_hydra.errors import InputError
 from ssr_hydra.settings.base import count, flag
 
-__all__ = ["DataSettings"]
+__all__ = ["DECIMALS", "DTYPES", "LAYOUTS", "SPLITS", "TASKS", "DataSettings"]
+
+# Values of text arguments of the built-in data sets. LAYOUTS maps each layout to its number of dimensions.
+SPLITS = ("train", "eval")
+TASKS = ("classification", "regression")
+DTYPES = ("float32", "float64", "int64")
+LAYOUTS = {"hw": 3, "hwc": 4, "chw": 4}
+DECIMALS = (".", ",")
 
 _MOST_WORKERS = 1024
 

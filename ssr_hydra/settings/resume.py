@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from ssr_hydra.errors import InputError
 from ssr_hydra.settings.base import one_of, setting_of
@@ -38,7 +38,7 @@ class ResumeSettings:
     """
 
     path: str | Path = AUTO
-    on_change: str = "refuse"
+    on_change: Annotated[str, ON_CHANGE] = "refuse"
 
     def __post_init__(self) -> None:
         if not isinstance(self.path, (str, Path)) or not str(self.path).strip():

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
 from ssr_hydra.errors import InputError
 from ssr_hydra.settings.base import count, flag, one_of, positive
 
-__all__ = ["PARALLEL", "PRECISIONS", "StepSettings"]
+__all__ = ["MEANS", "PARALLEL", "PRECISIONS", "StepSettings"]
 
 PRECISIONS = ("fp32", "bf16", "fp16")
 PARALLEL = ("ddp", "fsdp")
+MEANS = ("samples", "tokens")
 
 
 @dataclass(frozen=True)
@@ -41,14 +43,14 @@ class StepSettings:
         False
     """
 
-    precision: str = "fp32"
+    precision: Annotated[str, PRECISIONS] = "fp32"
     accumulate: int = 1
     clip_grad_norm: float | None = None
     clip_grad_value: float | None = None
     compile: bool = False
     channels_last: bool = False
-    parallel: str = "ddp"
-    loss_mean_over: str = "samples"
+    parallel: Annotated[str, PARALLEL] = "ddp"
+    loss_mean_over: Annotated[str, MEANS] = "samples"
 
     def __post_init__(self) -> None:
         one_of(self.precision, "precision", PRECISIONS)
@@ -61,7 +63,7 @@ class StepSettings:
         flag(self.compile, "compile")
         flag(self.channels_last, "channels_last")
         one_of(self.parallel, "parallel", PARALLEL)
-        one_of(self.loss_mean_over, "loss_mean_over", ("samples", "tokens"))
+        one_of(self.loss_mean_over, "loss_mean_over", MEANS)
 
     @property
     def is_plain(self) -> bool:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Generic
 from ssr_hydra.errors import InputError
 from ssr_hydra.time.numbers import DECIMAL, LONGEST_STRING, RATIO, Number, exact
 
-__all__ = ["Time", "TimeLike", "TimeUnit", "as_time"]
+__all__ = ["PATTERN", "Time", "TimeLike", "TimeUnit", "as_time"]
 
 if TYPE_CHECKING:
     from typing_extensions import TypeVar
@@ -61,6 +61,9 @@ class TimeUnit(str, Enum):
 _UNITS = "|".join(unit.value for unit in TimeUnit)
 _WITH_UNIT = re.compile(rf"({DECIMAL}|{RATIO})({_UNITS})", re.ASCII)
 _CLOCK = re.compile(rf"(?=.)(?:({DECIMAL})d)?(?:({DECIMAL})h)?(?:({DECIMAL})m)?(?:({DECIMAL})s)?", re.ASCII)
+PATTERN = f"^(?:{_WITH_UNIT.pattern}|{_CLOCK.pattern})$"
+"""A regular expression of Python and of JavaScript that matches the durations."""
+
 _CLOCK_SECONDS = (86400, 3600, 60, 1)
 _WORDS = {
     "iteration": "iter", "iterations": "iter", "epoch": "ep", "epochs": "ep", "e": "ep", "eps": "ep",

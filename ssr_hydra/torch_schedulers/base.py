@@ -4,14 +4,12 @@ A pace is the length of a scheduler's step: a batch or an epoch. A course is a s
 it computes the learning rates of all param groups at any time.
 """
 
-from __future__ import annotations
-
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
-from typing import Any
+from typing import Annotated, Any
 
 from ssr_hydra.errors import InputError
 from ssr_hydra.schedulers.arguments import choice, put
@@ -132,7 +130,7 @@ class Steps:
         self.one = self.time(Fraction(1), "pace")
 
     @classmethod
-    def at(cls, run: Run, pace: str) -> Steps:
+    def at(cls, run: Run, pace: str) -> "Steps":
         """Return the steps of a run at a pace (``"batch"`` or ``"epoch"``)."""
         return cls(run, TimeUnit.BATCH) if pace == BATCH else cls(EpochRun.of_run(run), TimeUnit.EPOCH)
 
@@ -167,7 +165,7 @@ class Steps:
         width = end - start
         return lambda timestamp: float((read(timestamp) * factor - start) / width)
 
-    def phase(self, start: Time, end: Time | None) -> Steps:
+    def phase(self, start: Time, end: Time | None) -> "Steps":
         """Return the steps of a phase from ``start`` to ``end``."""
         return Steps(self.run.phase(start, end, scale=True), self.unit)
 
@@ -253,7 +251,8 @@ class TorchScheduler(metaclass=Opaque):
             documentation.
     """
 
-    pace: str | None = field(default=None, kw_only=True)
+    # Not a string (no import of annotations from __future__): it would be evaluated in the modules of subclasses.
+    pace: Annotated[str | None, (EPOCH, BATCH)] = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
         if self.pace is not None:

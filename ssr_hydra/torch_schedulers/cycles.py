@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
+from typing import Annotated, Any
 
 from ssr_hydra.errors import InputError
 from ssr_hydra.schedulers.arguments import choice, flag, put
@@ -27,6 +27,10 @@ from ssr_hydra.torch_schedulers.base import (
 from ssr_hydra.torch_schedulers.functions import asked, check_function
 
 __all__ = ["CyclicLR", "OneCycleLR"]
+
+_MODES = ("triangular", "triangular2", "exp_range")
+_SCALE_MODES = ("cycle", "iterations")
+_ANNEAL = ("cos", "linear")
 
 
 class _Cyclic(Course):
@@ -116,10 +120,10 @@ class CyclicLR(TorchScheduler):
     max_lr: PerGroup
     step_size_up: Duration = 2000
     step_size_down: Duration | None = None
-    mode: str = "triangular"
+    mode: Annotated[str, _MODES] = "triangular"
     gamma: float = 1.0
     scale_fn: Callable[[float], float] | None = None
-    scale_mode: str = "cycle"
+    scale_mode: Annotated[str, _SCALE_MODES] = "cycle"
     cycle_momentum: bool = True
     base_momentum: PerGroup = 0.8
     max_momentum: PerGroup = 0.9
@@ -133,10 +137,10 @@ class CyclicLR(TorchScheduler):
             max_lr=amounts(self.max_lr, "max_lr"),
             step_size_up=steps(self.step_size_up, "step_size_up"),
             step_size_down=None if down is None else steps(down, "step_size_down"),
-            mode=choice(self.mode, "mode", ("triangular", "triangular2", "exp_range")),
+            mode=choice(self.mode, "mode", _MODES),
             gamma=finite(self.gamma, "gamma"),
             scale_fn=None if self.scale_fn is None else check_function(self.scale_fn, "scale_fn"),
-            scale_mode=choice(self.scale_mode, "scale_mode", ("cycle", "iterations")),
+            scale_mode=choice(self.scale_mode, "scale_mode", _SCALE_MODES),
             cycle_momentum=flag(self.cycle_momentum, "cycle_momentum"),
             base_momentum=amounts(self.base_momentum, "base_momentum"),
             max_momentum=amounts(self.max_momentum, "max_momentum"),
@@ -259,7 +263,7 @@ class OneCycleLR(TorchScheduler):
     epochs: int | None = None
     steps_per_epoch: int | None = None
     pct_start: float = 0.3
-    anneal_strategy: str = "cos"
+    anneal_strategy: Annotated[str, _ANNEAL] = "cos"
     cycle_momentum: bool = True
     base_momentum: PerGroup = 0.85
     max_momentum: PerGroup = 0.95
@@ -275,7 +279,7 @@ class OneCycleLR(TorchScheduler):
             max_lr=amounts(self.max_lr, "max_lr"),
             total_steps=None if total is None else steps(total, "total_steps"),
             pct_start=finite(self.pct_start, "pct_start", most=1.0),
-            anneal_strategy=choice(self.anneal_strategy, "anneal_strategy", ("cos", "linear")),
+            anneal_strategy=choice(self.anneal_strategy, "anneal_strategy", _ANNEAL),
             cycle_momentum=flag(self.cycle_momentum, "cycle_momentum"),
             base_momentum=amounts(self.base_momentum, "base_momentum"),
             max_momentum=amounts(self.max_momentum, "max_momentum"),

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any
+from typing import Annotated, Any
 
 from ssr_hydra.errors import InputError
 from ssr_hydra.schedulers.arguments import choice, put
@@ -16,6 +16,9 @@ from ssr_hydra.time import Time, exact
 from ssr_hydra.torch_schedulers.base import Duration, PerGroup, amounts, finite, per_group, steps
 
 __all__ = ["Plateau", "ReduceLROnPlateau"]
+
+_MODES = ("auto", "min", "max")
+_THRESHOLD_MODES = ("rel", "abs")
 
 
 @dataclass(frozen=True)
@@ -53,11 +56,11 @@ class ReduceLROnPlateau(metaclass=Opaque):
     Source: ``torch.optim.lr_scheduler.ReduceLROnPlateau``.
     """
 
-    mode: str = "min"
+    mode: Annotated[str, _MODES] = "min"
     factor: float = 0.1
     patience: Duration = 10
     threshold: float = 1e-4
-    threshold_mode: str = "rel"
+    threshold_mode: Annotated[str, _THRESHOLD_MODES] = "rel"
     cooldown: Duration = 0
     min_lr: PerGroup = 0
     eps: float = 1e-8
@@ -68,11 +71,11 @@ class ReduceLROnPlateau(metaclass=Opaque):
             raise InputError("factor", self.factor, "must be below 1", "write e.g. 0.1")
         put(
             self,
-            mode=choice(self.mode, "mode", ("auto", "min", "max")),
+            mode=choice(self.mode, "mode", _MODES),
             factor=factor,
             patience=steps(self.patience, "patience", above_zero=False),
             threshold=finite(self.threshold, "threshold"),
-            threshold_mode=choice(self.threshold_mode, "threshold_mode", ("rel", "abs")),
+            threshold_mode=choice(self.threshold_mode, "threshold_mode", _THRESHOLD_MODES),
             cooldown=steps(self.cooldown, "cooldown", above_zero=False),
             min_lr=amounts(self.min_lr, "min_lr"),
             eps=finite(self.eps, "eps"),

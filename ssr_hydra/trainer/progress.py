@@ -14,12 +14,11 @@ from typing import Any, Protocol, TextIO
 from ssr_hydra.errors import visible, visible_lines
 from ssr_hydra.output import text_table
 from ssr_hydra.records import RunResult
-from ssr_hydra.settings.base import one_of
+from ssr_hydra.settings.base import PROGRESS, one_of
 from ssr_hydra.time import as_time, check_ssr
 
 __all__ = ["Progress", "Snapshot", "announce", "choose_progress", "summary"]
 
-_KINDS = ("auto", "bar", "plain", "none")
 _BAR_WIDTH, _LONGEST_NAME = 14, 24
 
 
@@ -212,7 +211,7 @@ def choose_progress(kind: str, name: str = "training", stream: TextIO | None = N
 
 def check_progress(kind: object) -> None:
     """Refuse an unknown kind of progress display."""
-    one_of(kind, "progress", _KINDS)
+    one_of(kind, "progress", PROGRESS)
 
 
 def summary(result: RunResult, run_dir: Path | None, objective: str | None = None) -> str:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ssr_hydra.checkpoints.store import CHECKPOINTS, CheckpointStore
+from ssr_hydra.configs.experiment import KEEPS
 from ssr_hydra.errors import InputError
 from ssr_hydra.sweeps.job_status import JobState, columns_of, read_state
 from ssr_hydra.sweeps.sharing.candidates import Candidate, differing
@@ -19,10 +20,9 @@ from ssr_hydra.sweeps.sharing.sequences import first_difference
 from ssr_hydra.sweeps.sharing.stages import Planned, StagePlan, is_worth, plan_stages
 from ssr_hydra.time import check_ssr
 
-__all__ = ["ALL", "ENDS", "KEEPS", "NONE", "Entry", "SharingPlan", "cost_text"]
+__all__ = ["ALL", "ENDS", "NONE", "Entry", "SharingPlan", "cost_text"]
 
-ALL, ENDS, NONE = "all", "ends", "none"
-KEEPS = (ALL, ENDS, NONE)
+ALL, ENDS, NONE = KEEPS
 """The values of ``share_keep``."""
 
 _MOST_SHOWN = 60

@@ -19,7 +19,7 @@ __all__ = ["VERSION_BASE", "CommandLine", "key_of", "parse_command_line"]
 VERSION_BASE: dict[str, Any] = {} if hydra.__version__.split(".")[:2] >= ["1", "4"] else {"version_base": "1.3"}
 """Keyword arguments for Hydra: ``version_base`` with Hydra 1.3, nothing with 1.4, which deprecates ``version_base``."""
 
-_MODES = ("run", "cfg", "multirun", "shell_completion", "info", "help", "hydra_help")
+_MODES = ("run", "cfg", "multirun", "shell_completion", "info", "help", "hydra_help", "schema", "new")
 _INFO = ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath")
 _REPLAY = "--config-path RUN/.hydra --config-name config"
 
@@ -36,6 +36,7 @@ class CommandLine:
         config_name: Name of the main config.
         config_path: Absolute path of the folder that holds the main config; None if the app's own folder holds it.
         config_dir: Absolute path of a folder with additional configs; None if there is none.
+        place: The folder that ``--schema`` or ``--new`` writes.
     """
 
     overrides: tuple[str, ...] = ()
@@ -44,6 +45,7 @@ class CommandLine:
     config_name: str = "config"
     config_path: str | None = None
     config_dir: str | None = None
+    place: str = ""
 
     @property
     def main_config(self) -> list[str]:
@@ -105,6 +107,8 @@ def _parser() -> _Parser:
         ("--config-name", "-cn"),
         ("--config-dir", "-cd"),
         ("--experimental-rerun",),
+        ("--schema",),
+        ("--new",),
     ):
         parser.add_argument(*flags)
     parser.add_argument("--version", action=_Version, nargs=0)
@@ -128,7 +132,7 @@ def parse_command_line(argv: Sequence[str]) -> CommandLine:
     if args.experimental_rerun is not None:
         rule = "a pickle can run code, so none is read"
         raise InputError("--experimental-rerun", args.experimental_rerun, rule, f"use {_REPLAY}")
-    modes = [mode for mode in _MODES if getattr(args, mode)]
+    modes = [mode for mode in _MODES if getattr(args, mode) not in (None, False)]
     if len(modes) > 1:
         flags = ", ".join(f"--{mode.replace('_', '-')}" for mode in modes)
         raise InputError("flags", flags, "cannot be used together", "give one of them")
@@ -142,6 +146,8 @@ def parse_command_line(argv: Sequence[str]) -> CommandLine:
     for override in args.overrides:
         if not key_of(override).strip():
             raise InputError("overrides", override, "has no key", "write key=value")
+    if mode in ("schema", "new"):
+        _check_alone(args, mode)
     return CommandLine(
         overrides=tuple(
             re.sub(r"^share\.keep=", "share_keep=", re.sub(r"^resume=(?!\s*\{)", "resume.path=", override))
@@ -152,7 +158,18 @@ def parse_command_line(argv: Sequence[str]) -> CommandLine:
         config_name=args.config_name or "config",
         config_path=_folder("--config-path", args.config_path),
         config_dir=_folder("--config-dir", args.config_dir),
+        place=args.schema or args.new or "",
     )
+
+
+def _check_alone(args: argparse.Namespace, mode: str) -> None:
+    """Refuse arguments that ``--schema`` and ``--new`` do not use. A script with fixed arguments may add ``trust``."""
+    others = [each for each in args.overrides if key_of(each) != "trust"]
+    flags = ("config_path", "config_name", "package", *(["config_dir"] if mode == "new" else []))
+    others += [f"--{flag.replace('_', '-')}" for flag in flags if getattr(args, flag) is not None]
+    if others:
+        rule = f"cannot be used with --{mode}"
+        raise InputError("arguments", " ".join(others), rule, f"write ssr-train --{mode} {getattr(args, mode)}")
 
 
 def _show_flags(args: argparse.Namespace, mode: str) -> tuple[str, ...]:

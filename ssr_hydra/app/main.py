@@ -93,26 +93,35 @@ class _JobError(BaseException):
 _hydra_app = hydra.main(**VERSION_BASE, config_path=str(conf_dir()), config_name="config")(run_job)
 
 
-def main(argv: Sequence[str] | None = None) -> None:
+def main(argv: Sequence[str] | None = None, fixed: Sequence[str] = ()) -> None:
     """The command ``ssr-train``; see ``--help``.
 
     Args:
         argv: The command-line arguments; None for the arguments of this process.
+        fixed: Arguments that a script of your own puts in front of them.
 
     Raises:
         SystemExit: 2 for invalid input, 1 for a failed run, 130 for an interrupted one, and 128 plus the signal's
             number for a run that a different signal ended.
     """
     with safe_output():
-        _main(TypedCommand.here() if argv is None else TypedCommand(tuple(argv)))
+        _main(TypedCommand.here() if argv is None else TypedCommand(tuple(argv)), fixed)
 
 
-def _main(typed: TypedCommand) -> None:
+def _main(typed: TypedCommand, fixed: Sequence[str]) -> None:
     full = os.environ.get("HYDRA_FULL_ERROR") == "1"
     try:
-        line = parse_command_line(typed.arguments)
+        line = parse_command_line([*fixed, *typed.arguments])
         if line.mode in ("run", "multirun"):
             _run(line, typed)
+        elif line.mode == "schema":
+            from ssr_hydra.app.schema import write_schemas
+
+            print(write_schemas(line.place, line.config_dir))
+        elif line.mode == "new":
+            from ssr_hydra.app.project import new_project
+
+            print(new_project(line.place))
         else:
             _show(line)
     except InputError as error:
@@ -143,21 +152,25 @@ def _main(typed: TypedCommand) -> None:
         sys.exit(_FAILED)
 
 
-def run() -> None:
+def run(*fixed: str) -> None:
     """Run :func:`main`, and then exit the process.
 
     If the run has several processes, exit without the interpreter's cleanup. During that cleanup, threads of torch's
     process groups could still run and abort the process, and torchrun would report a completed run as failed.
 
+    Args:
+        fixed: Arguments in front of those of the command line, for a script of your own:
+            ``run("--config-dir", "conf", "trust=[my_lab]")``.
+
     Raises:
         SystemExit: See :func:`main`.
     """
     if _launched() is None:
-        main()
+        main(fixed=fixed)
         return
     code: Any = 0
     try:
-        main()
+        main(fixed=fixed)
     except SystemExit as leaving:
         code = leaving.code
     atexit._run_exitfuncs()

@@ -121,7 +121,7 @@ def test_the_wheel_holds_the_package_and_nothing_else(wheel: Path) -> None:
         path.relative_to(REPO).as_posix()
         for package in ("ssr_hydra", "hydra_plugins")
         for path in (REPO / package).rglob("*")
-        if path.suffix in (".py", ".pyi") or path.name == "py.typed" or path.parent.name == "template"
+        if path.suffix in (".py", ".pyi") or path.name == "py.typed" or ("template" in path.parts and path.is_file())
     } | {
         f"ssr_hydra/{path.relative_to(REPO).as_posix()}"
         for path in (REPO / "conf").rglob("*")

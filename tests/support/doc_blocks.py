@@ -3,7 +3,8 @@
 A page is run from its first block to its last in one empty folder:
 
 - ``python`` blocks share a namespace; one that begins with a path (``# mylib.py``) is written there as well.
-- ``bash`` blocks run as they stand; ``train.py``, ``scripts/`` and the console scripts are those of this checkout.
+- ``bash`` blocks run as they stand; ``train.py``, ``scripts/`` and the console scripts are those of this checkout. A
+  line ``cd folder`` holds for the blocks after it, too.
 - ``yaml`` blocks that begin with a path (``# mine/experiment/short.yaml``) are written there and composed by the app,
   or by the command of ``<!-- compose: python my_app.py --cfg job -->``;
   one without a path is output of the block before it.
@@ -130,6 +131,7 @@ class Runner:
         self.folder = folder
         self.repo = repo
         self.output: str | None = None  # of the block before
+        self.cwd = folder  # of the next command
         self.module = types.ModuleType("docs_page")
         self.environ = self._environ()
 
@@ -171,7 +173,7 @@ class Runner:
 
     def _write(self, block: Block) -> None:
         assert block.path is not None
-        target = self.folder / block.path
+        target = self.cwd / block.path
         assert ".." not in block.path.parts, f"{block.where}: the path leaves the folder"
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_text(block.text, encoding="utf-8")
@@ -215,15 +217,18 @@ class Runner:
         json.loads(block.text)
 
     def _shell(self, text: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
+        done = subprocess.run(
             ["bash", "-euo", "pipefail", "-c", text],
-            cwd=self.folder,
+            cwd=self.cwd,
             env=self.environ,
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
             timeout=_COMMAND_SECONDS,
         )
+        for folder in re.findall(r"^cd ([\w/]+)$", text, re.MULTILINE):  # the blocks after it are run there
+            self.cwd /= folder
+        return done
 
 
 def console_scripts(repo: Path) -> dict[str, str]:

@@ -69,6 +69,8 @@ PROCESSES: list[list[tuple[str, str]]] = [
         (SCHEDULES, "torch hydra omegaconf numpy matplotlib sklearn rich"),
         ("import ssr_hydra.configs as c; c.register()", "torch numpy"),
         (CHECKS, "torch torchvision numpy PIL"),
+        ("from ssr_hydra.app.schema import schemas; schemas()", "torch torchvision numpy PIL"),
+        ("from ssr_hydra.app.project import new_project; new_project('new_lab')", "torch torchvision numpy PIL"),
         ("from ssr_hydra.previews import main; main(['scheduler=rex', '--out', 'b.svg'])", "torch"),
     ],
     [

@@ -1,0 +1,29 @@
+"""A new project runs at once: its test, which trains, and a sweep of its experiment."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from cli_helpers import command
+
+
+def test_new_project_sweeps_and_its_test_passes(in_tmp: Path) -> None:
+    assert command("-m", "ssr_hydra", "--new", "new_lab", cwd=in_tmp).code == 0
+    folder = in_tmp / "new_lab"
+    swept = command("train.py", "-m", "experiment=waves", "max_duration=4ba", "ssr=0.5,1", "study=first", cwd=folder)
+    assert swept.code == 0, swept.err
+    records = [json.loads(path.read_text()) for path in (folder / "studies/first").glob("*/result.json")]
+    assert sorted((each["name"], each["status"], each["steps"]) for each in records) == [
+        ("waves", "completed", 2),  # 4 batches at ssr 0.5
+        ("waves", "completed", 4),
+    ]
+    assert all(set(each["metrics"]) >= {"eval/accuracy", "eval/top2"} for each in records)
+
+    (folder / "conf/model/wide.yaml").write_text("defaults: [net, _self_]\nwidth: 64\n")
+    assert command("train.py", "--schema", ".schema", cwd=folder).code == 0
+    assert '"wide"' in (folder / ".schema/experiment.json").read_text()
+
+    tested = command("-m", "pytest", "-q", "-p", "no:cacheprovider", cwd=folder)
+    assert tested.code == 0, tested.out
+    assert "2 passed" in tested.out

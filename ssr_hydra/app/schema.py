@@ -33,7 +33,7 @@ _Schema = dict[str, Any]
 _OVERLAYS = ("config", "experiment", "debug", "launcher")  # their files set values in all groups
 _SEVERAL = ("logger", "callbacks")
 _NAMED = ("scheduler", "optimizer", *_SEVERAL)  # a node of these groups may be a mapping from name to node
-_SIMPLE = {float: "number", int: "integer", bool: "boolean", str: "string", type(None): "null"}
+_SIMPLE = {float: "number", int: "integer", bool: "boolean", str: ["string", "number"], type(None): "null"}
 _NULL = {"type": "null"}
 _SPECIAL: dict[str, _Schema] = {"_recursive_": {"const": True}, "_convert_": {"enum": ["all", "object"]}}
 

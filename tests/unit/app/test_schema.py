@@ -93,7 +93,10 @@ VALID = {
     "list of schedulers": ("experiment", "scheduler: [{_target_: ssr_hydra.torch_schedulers.StepLR, step_size: 3}]"),
     "whole numbers": ("experiment", "{ssr: 2, optimizer: {lr: 1}}"),
     "number as text": ("experiment", "{name: 12}"),  # read as "12"
-    "null": ("experiment", "{name: null, control: null, trainer: {eval_interval: null, metrics: {accuracy: null}}, resume: runs/a}"),
+    "null": (
+        "experiment",
+        "{name: null, control: null, trainer: {eval_interval: null, metrics: {accuracy: null}}, resume: runs/a}",
+    ),
     "choice by a list": ("experiment", "defaults: [{override /logger: [csv, tensorboard]}, {override /debug: null}]"),
     "part by its package": ("experiment", "defaults: [{/scheduler@scheduler.factors.x: rex}]"),
     "other experiment": ("experiment", "defaults: [digits_wsd, /experiment/digits_product]"),

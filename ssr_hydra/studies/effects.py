@@ -92,11 +92,11 @@ def with_effects(cells: Sequence[Cell], ssrs: Any, recipes: Any, pooled: bool = 
                 mean = round(float(means[column] * scale[column] + centre), digits)
                 made[place] = replace(cells[place], adjusted=mean, influence=influence[:, column])
             own, together[places] = _covariance(own, places, (there, shrunk, inverse, scale), shared)
-        together *= math.sqrt(shared)
     if noise is None or not pooled:
         return made
     noise = replace(noise, own=own, together=together)
     if together is not None:
+        noise = replace(noise, shared=shared, per_seed=len(rows) / len(every))
         noise = _with_differences(noise, made, ssrs, recipes)
     return [replace(cell, noise=noise, place=place) for place, cell in enumerate(made)]
 

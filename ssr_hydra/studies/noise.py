@@ -15,6 +15,8 @@ __all__ = ["Noise", "pooled_noise"]
 _ROUNDS, _CLOSE = 50, 1e-9
 _LEAST = 1e-5  # the minimum variance, as a fraction of the median one: seeds that agree by chance still have noise
 _FEWEST_SSRS = 3  # the minimum number of SSRs for a trend of the noise over SSR
+_FEWEST_FOR_BEND = 4  # the minimum number of SSRs for a parabola
+_BENT = 0.2  # the trend is a parabola if a straight line fits so much worse by chance with a smaller probability
 _UNLIKE = 0.01  # each recipe has its own noise level if the probability of their difference by chance is below this
 _TINY = 1e-300
 _TOLD = 1e-9  # a sum of weights below this fraction of their absolute sum is 0 up to rounding
@@ -23,21 +25,26 @@ _MOST_PRIOR = 1e6  # the number that represents infinitely many degrees of freed
 
 @dataclass(frozen=True)
 class Noise:
-    """A model of the variance of one run: its logarithm is linear in log SSR, with the same slope for all recipes.
+    """A model of the variance of one run: its logarithm is a straight line or a parabola over log SSR.
 
-    The level is also the same for all recipes, unless their variances differ by more than chance (at 1%). The variance
-    from a cell's own few seeds is averaged with the variance of the model. The weights are the cell's own degrees of
-    freedom, and ``prior`` for the model.
+    The model is a parabola if a line fits worse than expected by chance (at 20%). The shape is the same for all
+    recipes. The level is also the same, unless the variances of recipes differ by more than chance (at 1%). The
+    variance from a cell's own few seeds is averaged with the variance of the model. The weights are the cell's own
+    degrees of freedom, and ``prior`` for the model. If the model fits badly, ``prior`` is small, so that the intervals
+    are almost the plain t of each cell.
 
     Attributes:
         spreads: The standard deviation of one run of each cell.
         features: The regressors of the log variance, a row for each cell.
         covariance: Half of the covariance of the coefficients.
+        df: The sum of the degrees of freedom of all cells.
         prior: Degrees of freedom of the model; infinite if the cells' variances differ from the model only by chance.
         own: The part of the variance of each cell's mean that is independent of other cells; a covariance matrix if the
             means are estimated together.
-        together: The contribution of each seed, in units of its effect, to each cell's mean; None if cells share no
-            seeds.
+        together: The contribution of each seed to each cell's mean, in units of the seed's effect, if runs with the
+            same seed were equal; None if cells share no seeds.
+        shared: The correlation of runs with the same seed: the fraction of the variance that the seed causes.
+        per_seed: The mean number of runs with the same seed.
         differences: The degrees of freedom of the model, like ``prior``, for differences of cells that share seeds.
             Similar recipes share more of the noise than others, so the model may fit these differences worse.
         scale: The factor by which the variances of differences in the study differ from the model.
@@ -46,9 +53,12 @@ class Noise:
     spreads: Any
     features: Any
     covariance: Any
+    df: float
     prior: float
     own: Any = None
     together: Any = None
+    shared: float = 0.0
+    per_seed: float = 1.0
     differences: float = math.inf
     scale: float = 1.0
 
@@ -70,14 +80,17 @@ class Noise:
         free = 1 / np.maximum((x * (self.covariance @ x)).sum(axis=0), _TINY)
         if self.together is None:
             return own, free
-        # As in a two-way analysis of variance, the effects of the seeds use up some of a cell's degrees of freedom.
+        # As in a two-way analysis of variance, the effects of the seeds use up some of the degrees of freedom, and the
+        # mean square of the seeds, from which the variance of the effects is computed, contains noise of the runs.
         cells = len(self.spreads)
-        free = np.maximum(free * (cells - 1) / cells, 1.0)
+        level = 1 / max(self.df * (cells - 1) / cells, 1.0)
         effects = ((self.together[chosen].T @ weights) ** 2).sum(axis=0)
-        whole = np.maximum(own + effects, _TINY)
-        return own + effects, 1 / np.maximum(
-            (own / whole) ** 2 / free + (effects / whole) ** 2 / max(self.together.shape[1] - 1, 1), _TINY
-        )
+        whole = np.maximum(own + self.shared * effects, _TINY)
+        runs = (1 - self.shared) / self.per_seed * effects
+        seeds = (self.shared * effects + runs) / whole
+        rest = np.maximum(own - runs, 0.0) / whole
+        shape = np.maximum(1 / free - 1 / self.df, 0.0)  # the error of the trend is common to runs and effects
+        return whole, 1 / (rest**2 * level + seeds**2 / max(self.together.shape[1] - 1, 1) + shape)
 
 
 def pooled_noise(variances: Any, df: Any, ssrs: Any, recipes: Any) -> Noise | None:
@@ -105,10 +118,17 @@ def pooled_noise(variances: Any, df: Any, ssrs: Any, recipes: Any) -> Noise | No
         return None
     df, variances = df[measured], variances[measured]
     variances = np.where(variances > 0, variances, _LEAST * np.median(variances[variances > 0]))
-    has_trend = len(np.unique(np.round(logs[measured], 9))) >= _FEWEST_SSRS
-    trend = (logs - np.average(logs[measured], weights=df))[:, None] if has_trend else np.zeros((len(logs), 0))
+    trend = (logs - np.average(logs[measured], weights=df))[:, None]
+    lengths = len(np.unique(np.round(logs[measured], 9)))
+    trend = trend[:, : int(lengths >= _FEWEST_SSRS)]
     features = np.hstack([np.ones((len(logs), 1)), trend])
     line, deviance = _fitted(features[measured], variances, df)
+    if lengths >= _FEWEST_FOR_BEND:
+        inside = trend.clip(trend[measured].min(), trend[measured].max())  # a parabola must not extrapolate
+        bent = np.hstack([features[:, :1], inside, inside**2])
+        curve, bent_deviance = _fitted(bent[measured], variances, df)
+        if special.chdtrc(1, max(deviance - bent_deviance, 0.0)) < _BENT:
+            trend, features, line, deviance = bent[:, 1:], bent, curve, bent_deviance
     names = np.unique(recipes[measured])
     if len(names) > 1:
         levels = (recipes[:, None] == names).astype(float)
@@ -122,7 +142,7 @@ def pooled_noise(variances: Any, df: Any, ssrs: Any, recipes: Any) -> Noise | No
     x = features[measured]
     prior, scale = moderation(variances / np.exp(x @ line), df, x.shape[1])
     spreads = np.exp(features @ line / 2) * math.sqrt(scale)
-    return Noise(spreads, features, np.linalg.inv((x.T * df) @ x), prior)
+    return Noise(spreads, features, np.linalg.inv((x.T * df) @ x), float(df.sum()), prior)
 
 
 def _fitted(x: Any, variances: Any, df: Any) -> tuple[Any, float]:
@@ -144,7 +164,8 @@ def moderation(variances: Any, df: Any, parameters: int) -> tuple[float, float]:
 
     The degrees of freedom are smaller, the more the log variances scatter beyond chance; infinite if they scatter only
     by chance. If they are finite, the factor is computed from the mean of the log variances, in which outliers count
-    less; otherwise it is 1.
+    less; otherwise it is 1. Few cells often seem to scatter beyond chance, so the factor is not reduced for the
+    scatter, as it would be if the degrees of freedom were known.
 
     Args:
         variances: The measured variances, divided by those of the model.
@@ -157,7 +178,7 @@ def moderation(variances: Any, df: Any, parameters: int) -> tuple[float, float]:
     prior = _prior(ratios, df, parameters)
     if math.isinf(prior):
         return prior, 1.0
-    return prior, math.exp(ratios.mean() + special.digamma(prior / 2) - math.log(prior / 2))
+    return prior, math.exp(ratios.mean())
 
 
 def _prior(ratios: Any, df: Any, parameters: int) -> float:

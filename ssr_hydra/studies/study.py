@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import re
 from collections import Counter
 from collections.abc import Iterator
@@ -23,7 +22,7 @@ from ssr_hydra.settings.base import not_negative
 from ssr_hydra.studies.effects import with_effects
 from ssr_hydra.studies.intervals import Cell, Estimate
 from ssr_hydra.studies.notes import Note
-from ssr_hydra.sweeps.sharing.orders import holds_shared, taken_in
+from ssr_hydra.sweeps.sharing.orders import taken_in
 
 __all__ = [
     "AXES",
@@ -323,10 +322,7 @@ class Study:
         runs = pd.Series({index: self.summarized.get(index, (1,))[0] for index in frame.index}, dtype=int)
         total = float((frame["total_seconds"] * runs).sum())
         completed = int(runs[self.completed.index].sum())
-        # A table may have a million rows and has few folders, so shared steps are looked for once in each folder.
-        homes = {folder: os.path.dirname(folder) for folder in frame["folder"] if folder}  # noqa: PTH120  # fast
-        shared = {home for home in set(homes.values()) if holds_shared(Path(home))}
-        taken = sum(taken_in(Path(folder)).train_seconds for folder, home in homes.items() if home in shared)
+        taken = taken_in(folder for folder in frame["folder"].unique() if folder).train_seconds
         seconds = float((frame["seconds"] * runs).sum())
         return {
             "runs": int(runs.sum()),

@@ -35,7 +35,6 @@ __all__ = [
     "clear_orders",
     "clear_points",
     "cost_of",
-    "holds_shared",
     "point_name",
     "points_of",
     "publish",
@@ -189,20 +188,28 @@ class Point:
             shutil.copyfile(table, run_dir / _TABLE)
 
 
-def holds_shared(folder: Path) -> bool:
-    """Return whether the folder, or a folder above it, is a study whose jobs took shared steps."""
-    return _study_of(folder) is not None
+def taken_in(run_dirs: Iterable[str | Path]) -> Taken:
+    """Return the sum, over the folders of jobs, of the steps that a different job trained.
+
+    A table may have a million jobs in few folders, so the study of a job is looked for once in each folder.
+    """
+    studies: dict[str, Path | None] = {}
+    total = Taken(0, 0.0)
+    for run_dir in run_dirs:
+        home = os.path.dirname(run_dir)  # noqa: PTH120  # much faster than pathlib
+        if home not in studies:
+            studies[home] = _study_of(Path(home))
+        if (study := studies[home]) is not None:
+            taken = _taken_by(Path(run_dir), study)
+            total = Taken(total.steps + taken.steps, total.train_seconds + taken.train_seconds)
+    return total
 
 
-def _study_of(folder: Path) -> Path | None:
-    return next((place for place in (folder, *folder.parents) if (place / SHARED / _TAKEN).is_dir()), None)
-
-
-def taken_in(run_dir: Path) -> Taken:
+def _taken_by(run_dir: Path, study: Path) -> Taken:
     """Return the steps of a job that a different job trained; zero steps if the job trained all of them."""
     none = Taken(0, 0.0)
-    study, owner = _study_of(run_dir.parent), read_identity(run_dir)
-    if study is None or owner is None:
+    owner = read_identity(run_dir)
+    if owner is None:
         return none
 
     def taken(steps: Any, train_seconds: Any) -> Taken:
@@ -213,6 +220,11 @@ def taken_in(run_dir: Path) -> Taken:
         if RunResult.load(run_dir).steps < found.steps:  # the job failed before it continued from these steps
             return none
     return found
+
+
+def _study_of(folder: Path) -> Path | None:
+    """Return the folder, or a folder above it, that is a study whose jobs took shared steps; None if none is."""
+    return next((place for place in (folder, *folder.parents) if (place / SHARED / _TAKEN).is_dir()), None)
 
 
 @dataclass(frozen=True)
@@ -234,18 +246,16 @@ class Cost:
 
 def cost_of(study: Path) -> Cost | None:
     """Return the steps and the training time of a study; None if none of its jobs began with shared steps."""
-    steps, seconds, taken_steps, taken_seconds = 0, 0.0, 0, 0.0
     if not (study / SHARED / _TAKEN).is_dir():
         return None
+    records: dict[Path, RunResult] = {}
     for path in study.glob(f"**/{JOB}"):
-        try:
-            record = RunResult.load(path.parent)
-        except (OSError, ValueError):
-            continue
-        taken = taken_in(path.parent)
-        steps, seconds = steps + record.steps, seconds + record.train_seconds
-        taken_steps, taken_seconds = taken_steps + taken.steps, taken_seconds + taken.train_seconds
-    return Cost(steps, seconds, steps - taken_steps, seconds - taken_seconds) if taken_steps else None
+        with suppress(OSError, ValueError):
+            records[path.parent] = RunResult.load(path.parent)
+    taken = taken_in(records)
+    steps = sum(record.steps for record in records.values())
+    seconds = sum(record.train_seconds for record in records.values())
+    return Cost(steps, seconds, steps - taken.steps, seconds - taken.train_seconds) if taken.steps else None
 
 
 def clear_orders(study: Path, identities: Iterable[str]) -> None:

@@ -178,6 +178,11 @@ class Content:
         name = "Scale schedule ratio (SSR)"
         return f"{name}; 1 is {number(self.study.length[1])} {self.study.length[0]}" if self.study.length else name
 
+    @property
+    def is_settled(self) -> bool:
+        """Whether there is one choice: a tolerance is given, or the choice is the same for every tolerance."""
+        return self.tolerance is not None or len(self.steps) < 2
+
     @cached_property
     def arms(self) -> list[tuple[str, str]]:
         """The pairs (recipe, control) with a completed run, in the study's order, a recipe before its controls."""

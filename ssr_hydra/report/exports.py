@@ -128,7 +128,8 @@ def _escaped(text: str) -> str:
 def as_json(content: Content) -> str:
     """Return the whole content of the report as JSON. A number that is not finite becomes null."""
     options = {**asdict(content.options), "labels": dict(content.options.labels)} | {"reference": content.reference}
-    choice = content.choice
+    choice = content.choice if content.is_settled else None
+    recipes = {step.choice.recipe for step in content.steps}
     study = content.study
     report = {
         "schema": SCHEMA,
@@ -145,7 +146,7 @@ def as_json(content: Content) -> str:
             "words": words.answer(content),
             "details": dict(words.details(content)),
             "clock": asdict(content.time),
-            "recipe": None if choice is None else choice.recipe,
+            "recipe": choice.recipe if choice is not None else recipes.pop() if len(recipes) == 1 else None,
             "ssr": None if choice is None else choice.ssr,
             "certainty": None if choice is None else choice.certainty,
             "budget": None if choice is None else choice.budget,

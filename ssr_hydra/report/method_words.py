@@ -142,8 +142,8 @@ def _break_even(content: Content) -> str:
     if saved <= 0:
         return ""
     return (
-        f" A run of {choice.recipe} at SSR {number(choice.ssr)} takes {duration(saved)} less than one at SSR "
-        f"{number(series.ssr[-1])}, so the study has paid for itself after {math.ceil(whole / saved):,} runs."
+        f" Each run of {choice.recipe} at SSR {number(choice.ssr)} instead of {number(series.ssr[-1])} saves "
+        f"{duration(saved)}, so the study has paid for itself after {math.ceil(whole / saved):,} such runs."
     )
 
 

@@ -150,21 +150,26 @@ def _facts(content: Content) -> list[tuple[str, str, str]]:
     row: Any = table[(table["recipe"] == choice.recipe) & (table["control"] == "") & (table["ssr"] == choice.ssr)].iloc[
         0
     ]
-    facts = [("recommended", f"SSR {number(choice.ssr)}", choice.recipe if len(content.study.recipes) > 1 else "")]
+    recipe = choice.recipe if len(content.study.recipes) > 1 else ""
+    longer = " or longer" if choice.recommendation.ssr is None else ""
+    # If the choice depends on the tolerance, the numbers are those of the last row of the table of choices.
+    at = "" if content.is_settled else f" at SSR {number(choice.ssr)}"
+    name = "recommended" if content.is_settled else "if any gain counts"
+    facts = [(name, f"SSR {number(choice.ssr)}{longer}", recipe)]
     ends = interval(row["low"], row["high"], decimals) if not math.isnan(row["low"]) else "no interval"
     facts.append(
         (
-            content.objective,
+            f"{content.objective}{at}",
             fixed(row["mean"], decimals),
             f"{ends}, {row['n']} seed{'s' if row['n'] != 1 else ''}",
         )
     )
     if "seconds" in content.axes:
         steps = f"{row['steps']:,.0f} steps" if "steps" in content.axes else ""
-        facts.append(("training of a run", duration(row["seconds"]), steps))
+        facts.append((f"training of a run{at}", duration(row["seconds"]), steps))
     if "cost" in content.axes:
         facts.append(
-            ("cost of a run", number(row["cost"], 3), f"at {number(content.options.price_per_hour or 0)} per hour")
+            (f"cost of a run{at}", number(row["cost"], 3), f"at {number(content.options.price_per_hour or 0)} per hour")
         )
     best = choice.recommendation
     if not math.isnan(best.gain):

@@ -63,7 +63,7 @@ def payload(content: Content) -> dict[str, Any]:
         "fits": _fits(content, arms),
         "learning": [_curve(each, "value", arms) for each in content.learning.drawn],
         "rates": [_curve(each, "lr", arms) | ({"dots": True} if each.dots else {}) for each in content.rates.drawn],
-        "choice": None if choice is None else [arms[choice.recipe, ""], choice.ssr],
+        "choice": None if choice is None or not content.is_settled else [arms[choice.recipe, ""], choice.ssr],
     }
     found = _finite(data)
     assert isinstance(found, dict)

@@ -50,7 +50,7 @@ class Column:
 
 @dataclass(frozen=True)
 class Row:
-    """The cells of a row, its pair (recipe, control), and whether the report recommends it."""
+    """The cells of a row, its pair (recipe, control), and whether it is a choice of the report."""
 
     cells: tuple[Cell, ...]
     of: tuple[str, str] | None = None
@@ -110,6 +110,8 @@ def main_table(content: Content) -> Table:
     )
     status = {_key(row): row.status for row in _rows(content.pareto)}
     choice = content.choice
+    choices = [choice] if content.is_settled else [step.choice for step in content.steps]
+    chosen = {(each.recipe, "", each.ssr) for each in choices if each is not None}
     rows = []
     for row in _ordered(content, content.summary):
         seeds = f"{row.n} of {row.n + row.failed}" if row.failed else f"{row.n}"
@@ -122,8 +124,7 @@ def main_table(content: Content) -> Table:
             cells += [Cell(fixed(row.mean, content.decimals)), Cell(interval(row.low, row.high, content.decimals))]
         cells += [Cell(_amount(axis, getattr(row, axis))) for axis in shown]
         cells.append(Cell(*_STATUS[status[_key(row)]]) if _key(row) in status else Cell(NONE))
-        chosen = choice is not None and _key(row) == (choice.recipe, "", choice.ssr)
-        rows.append(Row(tuple(cells), (row.recipe, row.control), chosen))
+        rows.append(Row(tuple(cells), (row.recipe, row.control), _key(row) in chosen))
     return Table(columns, tuple(rows))
 
 

@@ -42,10 +42,10 @@ def headline(content: Content) -> str:
     choice = content.choice
     if choice is None:
         return "No recommendation: only controls have completed."
-    if content.tolerance is None and len(content.steps) > 1:
+    if not content.is_settled:
         last = _at_ssr(choice)
         if len({step.choice.recipe for step in content.steps}) > 1:
-            return f"Best quality: {choice.recipe} at {last}; cheaper choices depend on the required gain."
+            return f"If any gain counts: {choice.recipe} at {last}; the table has cheaper choices."
         lowest = min(step.choice.ssr for step in content.steps)
         return f"Run {choice.recipe} at SSR {number(lowest)} to {last[4:]}, depending on the gain you require."
     return f"Run {choice.recipe} at {_at_ssr(choice)}{_doubt(choice)}."
@@ -142,7 +142,9 @@ def tolerances(above: float, below: float) -> str:
 
 def _by_tolerance(content: Content) -> str:
     """Return a sentence that says where the report shows the choice for each tolerance."""
-    if len(content.steps) == 1:
+    if content.choice is not None and math.isnan(content.choice.recommendation.gain):
+        return _gain(content, content.choice.recommendation)
+    if content.is_settled:
         return "This holds for every gain that you may require of a doubling."
     return f"The table below has a row for each required gain per doubling; {_command(content)} picks one."
 
@@ -188,9 +190,15 @@ def _ssr_details(content: Content, best: Recommendation) -> list[str]:
         sentences.append(f"Quality falls beyond SSR {number(best.peak)}: {fall} to SSR {number(series.ssr[-1])}.")
     if best.verdict == "close":
         if best.batch is None:
-            sentences.append("More than 10,000 seeds would be needed to make the interval of that gain narrow enough.")
+            sentences.append(
+                "More than 10,000 seeds would be needed to make the widest interval of a gain of "
+                f"{best.recipe} narrow enough."
+            )
         elif best.batch.more:
-            sentences.append(f"{_batch(best.batch)} at each SSR would narrow its interval to {_half(content, best)}.")
+            sentences.append(
+                f"{_batch(best.batch)} at each SSR would narrow the widest interval of a gain of {best.recipe} to "
+                f"{_half(content, best)}."
+            )
     if upto["low"].isna().any():
         single = [number(ssr) for ssr, cell in zip(series.ssr, series.cells, strict=True) if cell.n == 1]
         if len(single) == len(series.cells):
@@ -265,10 +273,21 @@ def _rivals(content: Content, choice: Choice) -> list[str]:
         lost = f"; {1 - closest.survived:.0%} of the runs of {closest.recipe} diverged" if closest.survived < 1 else ""
         behind = f"{signed(-closest.margin, content.decimals)} {_negative(content, closest)}"
         return [f"{start} is behind {closest.recipe}, which is better by {behind}{lost}."]
+    if closest.low > 0:
+        sure = percent(max(VERDICT, content.options.confidence))
+        return [
+            f"{start} is better than {closest.recipe} by {margin} {ends}, but not certainly at {sure}{_more(choice)}."
+        ]
     equal = fixed(max(abs(closest.low), abs(closest.high)), content.decimals)
+    return [
+        f"{start} and {closest.recipe} are equal to within {equal}: the difference is {margin} {ends}{_more(choice)}."
+    ]
+
+
+def _more(choice: Choice) -> str:
+    """Return a text with the number of open recipes after the closest one."""
     further = len(choice.open) - 1
-    more = f"; {further} more may be as good" if further else ""
-    return [f"{start} and {closest.recipe} are equal to within {equal}: the difference is {margin} {ends}{more}."]
+    return f"; {further} more may be as good" if further else ""
 
 
 def _negative(content: Content, rival: Rival) -> str:

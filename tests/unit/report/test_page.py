@@ -13,7 +13,10 @@ import pytest
 from report_study import write_run
 
 from ssr_hydra.report import Content, Options, build
+from ssr_hydra.report.exports import as_json
 from ssr_hydra.report.page import embedded, page
+from ssr_hydra.report.page_data import payload
+from ssr_hydra.report.tables import main_table
 from ssr_hydra.studies import from_csv, load
 
 
@@ -59,6 +62,28 @@ def test_the_policy_allows_the_pages_own_script_and_style_and_nothing_else(conte
         text = "".join(data for tag, data in elements.inside if tag == kind and not data.startswith('{"objective"'))
         digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
         assert rules[f"{kind}-src"] == f"'sha256-{digest}'"
+
+
+def test_answer_that_depends_on_the_required_gain_is_the_same_everywhere(content: Content) -> None:
+    """The headline, the tiles, the chart, the tables and report.json name no single SSR."""
+    free = build(content.study)
+    assert not free.is_settled
+    assert free.choice is not None
+    answers = {(step.choice.recipe, step.choice.ssr) for step in free.steps}
+    text = page(free)
+    tiles = re.findall(r"<div><dt>(.*?)</dt><dd>(.*?)<", text)
+    assert tiles[0][0] == "if any gain counts"
+    assert all(name.endswith(f"at SSR {free.choice.ssr:g}") for name, _ in tiles[1:3])
+    assert "recommended" not in {name for name, _ in tiles}
+    assert payload(free)["choice"] is None
+    rows = {row.of: row for row in main_table(free).rows if row.chosen}
+    assert {(recipe, "") for recipe, _ in answers} == set(rows)
+    assert sum(row.chosen for row in main_table(free).rows) == len(answers)
+    answer = json.loads(as_json(free))["answer"]
+    assert [answer[key] for key in ("ssr", "certainty", "budget", "rivals")] == [None, None, None, []]
+    settled = page(content)
+    assert "<dt>recommended</dt>" in settled
+    assert payload(content)["choice"] is not None
 
 
 def test_nothing_is_fetched(content: Content) -> None:

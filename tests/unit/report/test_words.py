@@ -9,6 +9,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from report_study import write_run
+from study_runs import study_of
 
 from ssr_hydra.errors import visible
 from ssr_hydra.report import Choice, Content, Options, build, method_words, note_text, words
@@ -88,7 +89,7 @@ def test_headlines_without_a_tolerance(content: Content) -> None:
     ]
     assert said[:2] == [
         "Run wsd at SSR 0.5 to 2 or longer, depending on the gain you require.",
-        "Best quality: wsd at SSR 2 or longer; cheaper choices depend on the required gain.",
+        "If any gain counts: wsd at SSR 2 or longer; the table has cheaper choices.",
     ]
     assert said[2].startswith("Run wsd at SSR 2 or longer")
     assert all(len(text.split()) <= 15 and "wsd" in text for text in said)
@@ -100,6 +101,14 @@ def test_an_answer_has_at_most_five_sentences_and_says_nothing_twice(content: Co
         assert len(answer) <= 5
         everything = [words.headline(each), *answer, *(item for _, found in words.details(each) for item in found)]
         assert len(set(everything)) == len(everything)
+
+
+def test_one_ssr_says_nothing_about_the_gain_of_a_doubling() -> None:
+    content = build(study_of({"a": {1.0: [0.90, 0.91, 0.92]}, "b": {1.0: [0.80, 0.81, 0.82]}}))
+    assert content.is_settled
+    assert (
+        words.answer(content)[0] == "No doubling of the SSR of a was measured, so the gain of longer runs is unknown."
+    )
 
 
 def test_a_study_of_one_run_says_nothing_of_longer_ones(content: Content, tmp_path: Path) -> None:
@@ -154,6 +163,8 @@ AT = "At equal time (SSR 2, 2,400 steps, 12 s) wsd"
         ((OPEN,), f"{AT} and b are equal to within 0.0110: the difference is +0.0050 [-0.0010, 0.0110]."),
         ((rival("b", -0.001, 0.003), rival("c", -0.002, 0.004), rival("d", 0.1, 0.2, held=False)),
          f"{AT} and b are equal to within 0.0030: the difference is +0.0010 [-0.0010, 0.0030]; 1 more may be as good."),
+        ((rival("b", 0.001, 0.009),),
+         f"{AT} is better than b by +0.0050 [0.0010, 0.0090], but not certainly at 99 %."),
         ((UNKNOWN,), f"{AT} is +0.0050 better than b; too few seeds measure the noise."),
         ((rival("b", -0.02, -0.01),), f"{AT} is behind b, which is better by +0.0150 [0.0100, 0.0200]."),
         ((), "No other recipe was measured at equal time (SSR 2, 2,400 steps, 12 s)."),
@@ -352,7 +363,7 @@ def test_after_how_many_runs_the_study_has_paid_for_itself(content: Content) -> 
     # At ssr 1 a run takes 6 s, at 2 it takes 12 s: 415 s of the study are 70 times the 6 s that are saved.
     shorter = chosen(content, ssr=1.0)
     assert method_words.cost_of_sweep(shorter).endswith(
-        "A run of wsd at SSR 1 takes 6 s less than one at SSR 2, so the study has paid for itself after 70 runs."
+        "Each run of wsd at SSR 1 instead of 2 saves 6 s, so the study has paid for itself after 70 such runs."
     )
     assert "paid" not in method_words.cost_of_sweep(content)  # the longest run is recommended
 

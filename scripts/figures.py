@@ -16,7 +16,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # the checkout,
 
 from ssr_hydra import State, Timestamp
 from ssr_hydra.checkpoints import TimeMap
-from ssr_hydra.drawing import render, style
+from ssr_hydra.drawing import HUES, render, style
 from ssr_hydra.previews import preview
 from ssr_hydra.schedulers import (
     CosineAnnealingScheduler,
@@ -44,8 +44,8 @@ def resumed() -> Figure:
         new = state(epochs, at * dataloader_len)
         lines = (
             ("as planned", planned, 10, 0, "#555555", (0, (2, 1.5))),
-            ("extend", planned.extended(new, 1), epochs, at, "#0072B2", "-"),
-            ("rescale", planned.rescaled(new), epochs, at, "#D55E00", "-"),
+            ("extend", planned.extended(new, 1), epochs, at, HUES[0], "-"),
+            ("rescale", planned.rescaled(new), epochs, at, HUES[1], "-"),
         )
         for label, time_map, end, begin, color, dashes in lines:
             curve = bind(CosineAnnealingScheduler(), time_map.plan(state(end)), time_map.ssr)
@@ -53,7 +53,7 @@ def resumed() -> Figure:
             alphas = [curve(time_map(Timestamp(batch=batch))) for batch in batches]
             axes.plot([batch / dataloader_len for batch in batches], alphas, label=label, color=color, linestyle=dashes)
         axes.axvline(at, color="#BBBBBB", linewidth=0.8, zorder=0)
-        axes.set_title(f"10 epochs, taken up at {at} with {epochs}")
+        axes.set_title(f"10 epochs, resumed at {at} with {epochs}")
         axes.set_xlabel("epochs")
         axes.set_xlim(0, max(epochs, 10))
     figure.axes[0].set_ylabel("alpha")
@@ -72,8 +72,7 @@ def shared() -> Figure:
         curve = bind(scheduler, State(max_duration=f"{1600 * ratio:g}ba"), ratio)
         jobs.append(Planned(Sequences(round(1600 * ratio), {"scheduler": Track(curve, calendar)}), "all"))
     plan = plan_stages(jobs)
-    colors = ("#CC79A7", "#009E73", "#E69F00", "#D55E00", "#0072B2")
-    for ratio, job, branch, color in zip(ratios, jobs, plan.branches, colors, strict=True):
+    for ratio, job, branch, color in zip(ratios, jobs, plan.branches, HUES[len(ratios) - 1 :: -1], strict=True):
         steps = range(max(0, branch.begin - 1), branch.steps)
         alphas = job.sequences.tracks["scheduler"].values(steps[0], branch.steps)
         own = f"{branch.steps - branch.begin:,} of {branch.steps:,}"

@@ -48,7 +48,7 @@ def test_damaged_files_of_shared_steps_are_ignored(tmp_path: Path, content: str)
         path.parent.mkdir()
         path.write_text(content.replace('{"step": 5}', '{"foo": 5}'))
     assert Orders.read(tmp_path, "a" * 20) in (None, Orders())
-    assert taken_in(tmp_path / "a") == Taken(0, 0.0)
+    assert taken_in([tmp_path / "a"]) == Taken(0, 0.0)
     assert cost_of(tmp_path) is None
 
 
@@ -66,10 +66,10 @@ def test_cost_counts_shared_steps_once(tmp_path: Path) -> None:
     cost = cost_of(tmp_path)
     assert cost is not None
     assert (cost.steps, cost.seconds, cost.trained_steps, cost.trained_seconds) == (150, 15.0, 110, 11.0)
-    assert taken_in(short) == Taken(40, 4.0)
+    assert taken_in([short]) == Taken(40, 4.0)
     # A job that failed before it continued from the shared steps has a record of no steps.
     RunResult("failed", "out of memory", None, 1.0, "1ep", 0, 0, 0, 0, 0.0, 0.0).save(short)
-    assert taken_in(short) == Taken(0, 0.0)
+    assert taken_in([short]) == Taken(0, 0.0)
     assert cost_of(tmp_path) is None
 
 

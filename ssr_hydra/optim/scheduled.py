@@ -85,7 +85,7 @@ class ScheduledLR(AlphaLR):
         self._end: Counter | None = None
         super().__init__((optimizer,), bind_all(*self._bound), begins=True)
 
-    # torch's name for the number of steps. It is the counter of the clock, so torch's combinators, which reset
+    # torch calls the number of steps last_epoch. Here it sets the clock, so torch's combinators, which reset
     # last_epoch, also reset the time.
     @property
     def last_epoch(self) -> int:

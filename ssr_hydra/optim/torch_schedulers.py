@@ -94,7 +94,7 @@ def _is_of_torch(scheduler: Any) -> bool:
 
 
 def _check_fresh(scheduler: Any, expected: int) -> None:
-    """Raise an InputError if a scheduler has been stepped, because a function of time starts with the run."""
+    """Raise an InputError if a scheduler has been stepped: its rates are computed from step 0, so it must be new."""
     parts = getattr(scheduler, "_schedulers", None)
     if isinstance(scheduler, lr_scheduler.SequentialLR):
         for number, part in enumerate(scheduler._schedulers):

@@ -1,4 +1,4 @@
-"""Curves: schedules resolved against a run, as closures over plain integers.
+"""Curves: the schedules of one run as functions of a counter, with all times converted to plain integers.
 
 Each formula that several schedules use exists only in this module.
 """

@@ -94,7 +94,7 @@ class Run:
         return isinstance(self.state.timestamp, Timestamp)
 
     def resolve(self, time: Time, field: str, *, scale: bool = True) -> Time:
-        """Resolve a time of the schedule: return it on a clock of the run, measured from the start of this run.
+        """Convert a time of the schedule to a counter of the run, such as batches, counted from the start of the run.
 
         A time in ``dur`` becomes a fraction of ``max_duration``, which is already multiplied by ssr. Any other time is
         multiplied by ssr if ``scale`` is true. Epochs are converted to batches.

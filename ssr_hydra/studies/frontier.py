@@ -173,9 +173,9 @@ def _standing(found: list[Place | str], confidence: float) -> dict[str, tuple[st
 def places_at(
     found: Iterable[Series], at: float, axis: Axis, price_per_hour: float | None = None
 ) -> list[Place | Literal["below", "above"]]:
-    """Return for each series the place at which it takes a budget, or ``below`` or ``above``.
+    """Return, for each series, its place at a budget: the SSR whose runs cost the budget, and the quality there.
 
-    ``below`` and ``above`` mean that the budget is below or above the measured range of the series.
+    If the budget is outside the measured range of a series, return ``below`` or ``above`` for it instead.
     """
     made: list[Place | Literal["below", "above"]] = []
     for series in found:

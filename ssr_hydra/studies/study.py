@@ -377,7 +377,7 @@ def check_axis(study: Study, axis: str, price_per_hour: float | None = None) -> 
     if price_per_hour is not None:
         _price(price_per_hour)
     elif axis == "cost":
-        raise InputError("price_per_hour", None, "must be given for the axis cost", "give the price of an hour")
+        raise InputError("price_per_hour", None, "must be set if the axis is cost", "set the price of one hour")
     if axis == "ssr":
         return
     column = "seconds" if axis == "cost" else axis

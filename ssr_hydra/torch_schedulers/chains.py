@@ -150,7 +150,7 @@ class _Recursion(Course):
 class _Resetting(Course):
     """A chain of factors and sequences of factors.
 
-    A sequence sets the rate at its milestones. The other schedulers multiply this rate from then on.
+    A sequence sets the rate at its milestones. After a milestone, the other schedulers multiply this rate.
     """
 
     chains = True

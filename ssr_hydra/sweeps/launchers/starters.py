@@ -216,7 +216,7 @@ class ForkServer:
         return kind, serial, pid
 
     def _check_server(self) -> None:
-        """Kill the server if SIGSTOP has stopped it for too long, because it neither starts jobs nor reports their end.
+        """Kill the server if SIGSTOP has stopped it for too long. A stopped server starts no jobs and reports no ends.
 
         Raises:
             LostServerError: The server was killed.

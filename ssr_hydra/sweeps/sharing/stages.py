@@ -33,8 +33,9 @@ class Planned(NamedTuple):
     Args:
         sequences: The scheduled values of the job at each step.
         group: Jobs in different groups do not share steps. None: the job does not share steps.
-        start: The step that the job has already reached, by a checkpoint in its own folder or a published checkpoint.
-        held: The steps of the checkpoints in its own folder, which it can publish.
+        start: The step from which the job can continue, because its own folder has a checkpoint of this step or
+            another job has published one.
+        held: The steps of the checkpoints in the job's own folder. The job can publish these checkpoints.
     """
 
     sequences: Sequences

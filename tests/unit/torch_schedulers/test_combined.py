@@ -40,7 +40,7 @@ def test_names_are_as_good_as_numbers() -> None:
         ours.SequentialLR({"a": parts[0], "decay": ours.StepLR("9tok")}, [4]).bind(State("20ba"), 1, True)
 
 
-def test_phases_of_no_length_are_passed_over() -> None:
+def test_phases_of_zero_length_are_skipped() -> None:
     scheduler = ours.SequentialLR([ours.ConstantLR(0.5), ours.StepLR(2), ours.ConstantLR(0.25, 9)], [3, 3])
     assert rates(scheduler, [2, 3, 4]) == [0.5, 0.25, 0.25]
 

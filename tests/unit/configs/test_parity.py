@@ -250,7 +250,7 @@ def test_data_config_has_the_arguments_of_make_loaders() -> None:
     assert own == ["train", "eval", "augment", "seed", "device", "rank", "world_size", "settings"]
     # Values that the run sets are not fields of the data: its seed, device and processes.
     found = {name: default_of(field) for name, field in fields(GROUPS["data"]["custom"]).items()}
-    assert found == {"train": {"_target_": "???"}, "eval": None, "augment": None, **vars(DataSettings())}
+    assert found == {"train": {"_target_": "???"}, "eval": None, "test": None, "augment": None, **vars(DataSettings())}
 
 
 def test_augmentation_config_makes_what_the_loader_accepts() -> None:
@@ -260,7 +260,17 @@ def test_augmentation_config_makes_what_the_loader_accepts() -> None:
 
 def test_trainer_config_has_the_trainers_arguments() -> None:
     # Values that the app itself sets or creates.
-    built = {"model", "train_dataloader", "eval_dataloader", "optimizers", "schedulers", "max_duration", "ssr", "seed"}
+    built = {
+        "model",
+        "train_dataloader",
+        "eval_dataloader",
+        "test_dataloader",
+        "optimizers",
+        "schedulers",
+        "max_duration",
+        "ssr",
+        "seed",
+    }
     built |= {
         "run_dir",
         "name",

@@ -59,7 +59,7 @@ def test_what_fits_is_good(composed: Composed, overrides: list[str]) -> None:
         (["model.num_classes=9"], "model.num_classes", "=10"),
         (["data=fake", "data.train.num_classes=11", "model=vit"], "model.num_classes", "=11"),
         (["data=cifar10", "data.train.name=cifar"], "data.train.name", "cifar10"),
-        (["data=arrays", "data.train.path=x", "data.train.split=test"], "data.train.split", "train or eval"),
+        (["data=arrays", "data.train.path=x", "data.train.split=test"], "data.train.split", "e.g. train"),
         (["data=fake", "+data.train.colour=3"], "data.train.colour", "num_classes"),
         (["data=fake", "data.prefetch_factor=2"], "data.prefetch_factor", "num_workers"),
         (["data=fake", "data.num_workers=1", "data.prefetch_factor=0"], "data.prefetch_factor", ""),

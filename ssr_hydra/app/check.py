@@ -76,6 +76,8 @@ def plain(cfg: DictConfig | Mapping[str, Any]) -> dict[str, Any]:
         if isinstance(values["data"], Mapping) and values["data"].get("test") is None:
             # Releases before 0.2 had no data.test. Without a test set, a config has the same hash as then.
             values["data"] = {key: value for key, value in values["data"].items() if key != "test"}
+    if isinstance(checkpoint := values.get("checkpoint"), dict) and checkpoint.get("export") is None:
+        checkpoint.pop("export", None)  # as in a config of release 0.2, so that the hash is the same
     if "name" in values and values["name"] is None:
         values["name"] = data_name(values.get("data"))
     if isinstance(ssr := values.get("ssr"), float) and 0 < ssr < math.inf:

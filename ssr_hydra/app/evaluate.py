@@ -7,6 +7,7 @@ the run's folder.
 
 from __future__ import annotations
 
+import importlib.util
 import io
 import math
 import re
@@ -25,7 +26,7 @@ from ssr_hydra.app.train import build
 from ssr_hydra.app.typed_command import quoted
 from ssr_hydra.checkpoints import Checkpoint, CheckpointStore, differences, load, open_checkpoint
 from ssr_hydra.checkpoints.store import CHECKPOINTS
-from ssr_hydra.errors import InputError
+from ssr_hydra.errors import InputError, missing_package
 from ssr_hydra.files import check_path, write_atomically
 from ssr_hydra.output import text_table
 from ssr_hydra.records import RESULT, RunResult
@@ -40,6 +41,7 @@ __all__ = ["TOLERANCE", "Evaluation", "evaluate"]
 
 TOLERANCE = 1e-6
 _EMA = "ssr_hydra.callbacks.EMA"
+_SAFETENSORS = ".safetensors"
 
 
 @dataclass(frozen=True)
@@ -124,7 +126,7 @@ def evaluate(
         weights: ``raw`` for the trained weights; the name of a callback that averages weights; or ``auto`` for the
             weights that the run evaluated.
         export: File to save the evaluated weights in, as a ``state_dict`` that ``torch.load(weights_only=True)``
-            reads; None to save nothing.
+            reads, or in the format of safetensors if the file name ends in ``.safetensors``. None to save nothing.
         split: ``eval`` for the evaluation data, or ``test`` for the test data, ``data.test``.
 
     Raises:
@@ -214,7 +216,7 @@ def _as_override(trust: Iterable[str] | str) -> list[str]:
 
 
 def _composed(run: Path, overrides: list[str]) -> DictConfig:
-    """Return the config of the run with ``overrides``, without loggers and resuming. It is checked like any file."""
+    """Return the checked config of the run with ``overrides``, without loggers, resuming and export."""
     folder = run / ".hydra"
     if not (folder / "config.yaml").is_file():
         rule = "folder not found" if not run.is_dir() else "it holds no .hydra/config.yaml, which says what it is"
@@ -231,6 +233,8 @@ def _composed(run: Path, overrides: list[str]) -> DictConfig:
         for key in ("logger", "resume"):
             config.pop(key, None)
         config["logger"], config["resume"] = {}, {"path": "never", "on_change": "refuse"}
+        if OmegaConf.is_dict(config.get("checkpoint")):
+            config["checkpoint"]["export"] = None  # it names a file in the run's folder
         # A checkpoint has the same content for any number of processes, so one process can evaluate it.
         if OmegaConf.is_dict(config.get("trainer")) and config["trainer"].get("parallel") == "fsdp":
             config["trainer"]["parallel"] = "ddp"
@@ -320,13 +324,19 @@ def _export(trainer: Trainer, found: Checkpoint, weights: str, target: Path) -> 
     """Save the weights in a file, without views or GPU tensors: each weight is a separate tensor on the CPU."""
     import torch
 
-    from ssr_hydra.trainer.saving import restore_weights
+    from ssr_hydra.trainer.saving import as_safetensors, check_exportable, restore_weights
 
     with found.part("model"):
         restore_weights(trainer.model, found.state)
     if weights != "raw":
         with found.part("callbacks"):
             _average(trainer, found, weights)
+    if target.suffix == _SAFETENSORS:
+        assert trainer.config is not None
+        check_exportable(trainer.model, "export", target)
+        about = trainer.name, trainer.config["ssr"], int(found.timestamp["batch"])
+        write_atomically(target, as_safetensors(trainer.model, trainer.model.state_dict(), *about))
+        return
     state = {
         key: value.detach().cpu().clone() if isinstance(value, torch.Tensor) else value
         for key, value in trainer.model.state_dict().items()
@@ -342,6 +352,8 @@ def _new_file(path: Path) -> Path:
         raise InputError("export", str(path), "already exists, and no file is overwritten", "give another name")
     if not path.parent.is_dir():
         raise InputError("export", str(path), "its folder does not exist", "create it, or give another path")
+    if path.suffix == _SAFETENSORS and importlib.util.find_spec("safetensors") is None:
+        raise missing_package("export", str(path), "safetensors", "export")
     return path
 
 

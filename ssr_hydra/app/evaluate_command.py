@@ -30,7 +30,7 @@ arguments, as name=value:
   run         folder of the run; required
   checkpoint  latest (the default), best, a name such as ba1200, or the path of one
   weights     auto (the default: the weights that the run evaluated), raw, or the name of a callback that averages them
-  export      a file for these weights, such as model.pt
+  export      a file for these weights, such as model.pt or model.safetensors
   split       eval (the default) for the evaluation data, test for data.test
   tolerance   the largest difference that counts as equal, relative above 1 (1e-06)
   device      a device instead of the run's, e.g. cpu

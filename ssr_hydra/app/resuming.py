@@ -53,7 +53,7 @@ def check_checkpoint(values: Mapping[str, Any], results: Sequence[str]) -> None:
     """Refuse an invalid ``checkpoint``."""
     node = values["checkpoint"]
     if isinstance(node, Mapping):
-        check_fields(node, CheckpointConfig, "checkpoint")
+        check_fields({"export": None, **node}, CheckpointConfig, "checkpoint")
     checkpoint = setting_of(CheckpointSettings, node, "checkpoint")
     if checkpoint.interval is not None and values["trainer"]["iteration_length"] is None:
         check_no_iterations(as_time(checkpoint.interval, "checkpoint.interval"), "checkpoint.interval")

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import importlib.util
+import re
 from dataclasses import dataclass
 from typing import Annotated
 
-from ssr_hydra.errors import InputError
+from ssr_hydra.errors import InputError, missing_package
 from ssr_hydra.metrics import resolve_direction
 from ssr_hydra.settings.base import flag, interval, one_of
 from ssr_hydra.time import TimeLike
@@ -13,6 +15,7 @@ from ssr_hydra.time import TimeLike
 __all__ = ["CheckpointSettings"]
 
 _MODES = ("auto", "max", "min")
+_EXPORT = re.compile(r"[^/\\:\x00-\x1f\x7f]{1,200}\.safetensors")
 
 
 @dataclass(frozen=True)
@@ -28,10 +31,13 @@ class CheckpointSettings:
         best: A metric, such as ``"eval/accuracy"``. The checkpoint with the best value of this metric is also kept.
         mode: Whether the best value is the ``max`` or the ``min``. ``auto`` derives it from the metric's name
             (:func:`ssr_hydra.metrics.direction_by_name`). A value that is not finite is never the best.
+        export: Name of a file in the run's folder, such as ``model.safetensors``, for the weights at the end of a
+            completed run. These are the weights that evaluations use: the average if an EMA evaluates. None writes no
+            such file.
 
     Raises:
-        InputError: A value is out of range, or ``mode`` is ``auto`` and the direction does not follow from the name of
-            ``best``.
+        InputError: A value is out of range; ``mode`` is ``auto`` and the direction does not follow from the name of
+            ``best``; or ``export`` is set and safetensors is not installed.
 
     Example:
         >>> CheckpointSettings(best="eval/bits_per_byte").best_mode
@@ -43,6 +49,7 @@ class CheckpointSettings:
     keep: int = 2
     best: str | None = None
     mode: Annotated[str, _MODES] = "auto"
+    export: Annotated[str | None, _EXPORT] = None
 
     def __post_init__(self) -> None:
         flag(self.enabled, "enabled")
@@ -54,6 +61,12 @@ class CheckpointSettings:
         if self.best is not None and not self.enabled:
             rule = "cannot be used with checkpoint.enabled=false"
             raise InputError("best", self.best, rule, "set checkpoint.enabled=true, or checkpoint.best=null")
+        if self.export is not None:
+            if not isinstance(self.export, str) or not _EXPORT.fullmatch(self.export):
+                rule = "must be the name of a file that ends in .safetensors, without a folder"
+                raise InputError("export", self.export, rule, "write e.g. model.safetensors")
+            if importlib.util.find_spec("safetensors") is None:
+                raise missing_package("export", self.export, "safetensors", "export")
         _ = self.best_mode  # raises an error if the direction of the metric is unknown
 
     @property

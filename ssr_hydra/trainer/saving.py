@@ -11,11 +11,14 @@ from torch import nn
 from torch.optim import Optimizer
 
 from ssr_hydra.data.seeding import GlobalRng
+from ssr_hydra.errors import InputError
 from ssr_hydra.records import is_count
 from ssr_hydra.trainer.parallel import load_weights, weights
 from ssr_hydra.trainer.processes import Processes
 
 __all__ = [
+    "as_safetensors",
+    "check_exportable",
     "plain_random_numbers",
     "random_numbers",
     "restore_optimizers",
@@ -94,6 +97,48 @@ def saved_weights(
 def restore_weights(model: nn.Module, state: Mapping[str, Any]) -> None:
     """Load only the model from a checkpoint's state."""
     load_weights(model, (), state["model"], [])
+
+
+def check_exportable(model: nn.Module, field: str, path: object) -> None:
+    """Refuse a model with a state that the format of safetensors cannot hold.
+
+    Args:
+        model: The model.
+        field: The setting with the name of the file, for errors.
+        path: The value of that setting, for errors.
+    """
+    for name, value in model.state_dict().items():
+        if not torch.is_tensor(value) or value.is_complex():
+            kind = value.dtype if torch.is_tensor(value) else type(value).__name__
+            rule = f"can hold only real tensors, and {name} is of type {kind}"
+            raise InputError(field, str(path), rule, "use ssr-evaluate export=model.pt")
+
+
+def as_safetensors(model: nn.Module, state: Mapping[str, Any], name: str | None, ssr: float, steps: int) -> bytes:
+    """Return weights in the format of safetensors, with contiguous tensors and metadata.
+
+    Tied tensors are stored once, under the name that comes first in the alphabet. The metadata maps their other names
+    to this name, as ``safetensors.torch.save_model`` does.
+
+    Args:
+        model: The model, which shows which tensors are tied.
+        state: The full state of the model. It differs from ``model.state_dict()`` if the model is sharded.
+        name: The name of the run, for the metadata.
+        ssr: The SSR of the run, for the metadata.
+        steps: The number of optimizer steps, for the metadata.
+    """
+    from safetensors.torch import save
+
+    first: dict[int, str] = {}
+    kept = {key: first.setdefault(id(own), key) for key, own in sorted(model.state_dict(keep_vars=True).items())}
+    tensors = {
+        key: state[key].detach().cpu().clone(memory_format=torch.contiguous_format)
+        for key, other in kept.items()
+        if key == other
+    }
+    metadata = {key: other for key, other in kept.items() if key != other}
+    metadata |= {"format": "pt", "ssr": str(ssr), "steps": str(steps)} | ({} if name is None else {"name": name})
+    return bytes(save(tensors, metadata))
 
 
 def restore_optimizers(

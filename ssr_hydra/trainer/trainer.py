@@ -21,7 +21,7 @@ from ssr_hydra.checkpoints.store import CHECKPOINTS
 from ssr_hydra.data.loaders import known_length
 from ssr_hydra.data.seeding import fold, seed_everything
 from ssr_hydra.errors import InputError
-from ssr_hydra.files import check_path
+from ssr_hydra.files import check_path, write_atomically
 from ssr_hydra.machine import conditions
 from ssr_hydra.metrics_log import MetricsLog, evaluation_record
 from ssr_hydra.optim.groups import check_module
@@ -53,11 +53,11 @@ from ssr_hydra.trainer.inputs import samples_per_batch as loader_samples_per_bat
 from ssr_hydra.trainer.interrupts import StopRequest, reason, status_of
 from ssr_hydra.trainer.learning_rates import LearningRates, follows_metric, with_modes
 from ssr_hydra.trainer.loop import Loop
-from ssr_hydra.trainer.parallel import is_sharded, wrapped
+from ssr_hydra.trainer.parallel import is_sharded, weights, wrapped
 from ssr_hydra.trainer.processes import Processes, lost_process
 from ssr_hydra.trainer.progress import Progress, check_progress, choose_progress, summary
 from ssr_hydra.trainer.resuming import Resuming
-from ssr_hydra.trainer.saving import restore_weights, saved_weights
+from ssr_hydra.trainer.saving import as_safetensors, check_exportable, restore_weights, saved_weights
 from ssr_hydra.trainer.step import TrainStep, autocast, compile_clock
 from ssr_hydra.trainer.surroundings import Surroundings
 from ssr_hydra.trainer.task import Task
@@ -223,6 +223,10 @@ class Trainer:
         self._checkpointing = setting_of(CheckpointSettings, checkpoint, "checkpoint")
         resuming_from = ResumeSettings.of(resume)
         check_module(model)
+        if (export := self._checkpointing.export) is not None:
+            if self.run_dir is None:
+                raise InputError("checkpoint.export", export, "needs a folder of the run", "give run_dir")
+            check_exportable(model, "checkpoint.export", export)
         self._processes = processes = Processes.start()
         self.is_main = processes.is_main
         self.device = choose_device(device, processes)
@@ -368,6 +372,7 @@ class Trainer:
         if self._resuming.finished is not None:
             if self.is_main:
                 print(f"nothing to train: {self.run_dir} holds this run, finished")
+            self._export(self._resuming.finished.metrics)
             return self._resuming.finished
         began = time.perf_counter() - self._resuming.seconds_before
         log: AbstractContextManager[MetricsLog | None] = nullcontext()
@@ -412,6 +417,7 @@ class Trainer:
                     if self._test is not None:
                         tested = self.evaluate("test")
                         self._record({"event": "test", **loop.when(), **tested})
+                    self._export(loop.metrics)
                     if self._log is not None:
                         self._log.check()  # a run that has lost its records is not completed
             except BaseException as error:
@@ -449,9 +455,8 @@ class Trainer:
         if loader is None:
             field = f"{split}_dataloader"
             raise InputError(field, None, f"is needed to {'evaluate' if split == 'eval' else split}", f"give {field}")
-        if not self._started and self._resuming.checkpoint is not None:
-            with self._resuming.checkpoint.part("callbacks") as callbacks:
-                self._events.load_state_dict(callbacks)
+        if not self._started:
+            self._load_callbacks()
         self._processes.share_buffers(self.model)
         self._events.fire("eval_start", self)
         metrics: dict[str, float] = {}
@@ -460,6 +465,33 @@ class Trainer:
         finally:
             self._events.fire("eval_end", self, metrics)
         return metrics
+
+    def _load_callbacks(self) -> None:
+        """Load the state of the callbacks from the checkpoint from which the trainer has resumed, if there is one."""
+        if self._resuming.checkpoint is not None:
+            with self._resuming.checkpoint.part("callbacks") as callbacks:
+                self._events.load_state_dict(callbacks)
+
+    def _export(self, metrics: Mapping[str, Any]) -> None:
+        """Write the weights that evaluations use to the file ``checkpoint.export``, if it is set.
+
+        A callback that averages the weights replaces the model's weights between ``eval_start`` and ``eval_end``.
+
+        Args:
+            metrics: The metrics of the last evaluation, for ``eval_end``.
+        """
+        if self._checkpointing.export is None or self.run_dir is None:
+            return
+        if self._resuming.finished is not None:
+            self._load_callbacks()
+        self._events.fire("eval_start", self)
+        try:
+            state, _ = weights(self.model, ())
+            if self.is_main:
+                content = as_safetensors(self.model, state, self.name, self._ssr, self.state.timestamp.batches)
+                write_atomically(self.run_dir / self._checkpointing.export, content)
+        finally:
+            self._events.fire("eval_end", self, {key: value for key, value in metrics.items() if value is not None})
 
     def load(self, checkpoint: Checkpoint, *, callbacks: bool = True) -> None:
         """Load a checkpoint's weights, and the state of callbacks, to evaluate or export them.

@@ -188,6 +188,20 @@ def test_shards_train_as_copies_do(pairs: Pairs, tmp_path: Path) -> None:
     assert apart(one["weights"], saved) < 1e-6  # whole, under the same names, in the same order
 
 
+@pytest.mark.extra("safetensors")
+@pytest.mark.parametrize("parallel", ["ddp", "fsdp"])
+def test_rank_0_exports_the_whole_model(pairs: Pairs, tmp_path: Path, parallel: str) -> None:
+    from safetensors.torch import load_file
+
+    options = {"duration": "3ba", "checkpoint": {"export": "model.safetensors"}}
+    pairs.run(cases.whole_run, folder=tmp_path, parallel=parallel, **options)
+    found = load_latest_good(tmp_path / "checkpoints")
+    assert found is not None
+    exported, saved = load_file(tmp_path / "model.safetensors"), found[0].state["model"]
+    assert exported.keys() == saved.keys()
+    assert all(torch.equal(exported[name], saved[name]) for name in saved)
+
+
 # ---- 5: another number of processes
 
 

@@ -53,11 +53,11 @@ def test_ci_runs_every_test() -> None:
     assert [selection for selection, _ in found] == ['tests -m "chaos or extra"']
     text = (REPO / "pyproject.toml").read_text(encoding="utf-8")
     (names,) = re.findall(r'^ci = \["ssr-hydra\[([\w,]+)\]"[],]', text, re.MULTILINE)
-    assert {"loggers", "launchers", "metrics", "docs", "peers"} <= set(names.split(","))
+    assert {"loggers", "launchers", "metrics", "export", "docs", "peers"} <= set(names.split(","))
 
 
 # By the name that is imported. All others of the extra ci need no test of their own, or are in the extra dev as well.
-EXTRA = "accelerate|lightning|mlflow|ray|timm|torchmetrics|transformers|wandb"
+EXTRA = "accelerate|lightning|mlflow|ray|safetensors|timm|torchmetrics|transformers|wandb"
 
 
 def test_tests_that_need_the_extra_ci_are_marked() -> None:

@@ -87,7 +87,8 @@ class Loop:
         self._around = around = Surroundings() if around is None else around
         self._stop = around.stop if around.processes.world_size == 1 else AgreedStop(around.stop, around.processes)
         self._optimizers: tuple[Optimizer, ...] = tuple(state.optimizers)
-        self._rereading = None if hasattr(train, "seek") else Rereading(train)
+        saves, is_shared = around.save is not None, train is evaluation
+        self._rereading = None if hasattr(train, "seek") else Rereading(train, saves=saves, is_shared=is_shared)
         self._watch = watch
         self._next_show: float = 0  # the clock time of the next progress update; 0 before the first batch
         # No event is due before this number of batches and before this training time in nanoseconds.

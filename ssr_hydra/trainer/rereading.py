@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import torch
 
+from ssr_hydra.checkpoints.format import check_state
 from ssr_hydra.data.seeding import GlobalRng
 from ssr_hydra.trainer.saving import plain_random_numbers, restore_random_numbers
 
@@ -21,17 +23,67 @@ class Rereading:
     reads the batches that were already trained again, and skips them. The other batches are the same as without the
     interruption if the loader uses no other random numbers.
 
+    If the loader has ``state_dict`` and ``load_state_dict``, such as torchdata's ``StatefulDataLoader``, the class also
+    stores the loader's state. Then a resumed epoch continues from this state, and no batch is skipped.
+
     Args:
         loader: Any iterable of batches.
+        saves: Whether the run writes checkpoints. If so, the loader's state is checked before training.
+        is_shared: Whether evaluations read the same loader. Then its state is not the position in training, so the
+            class skips batches.
     """
 
-    def __init__(self, loader: Iterable[Any]) -> None:
-        self._loader = loader
+    def __init__(self, loader: Iterable[Any], *, saves: bool = False, is_shared: bool = False) -> None:
+        self._loader: Any = loader
+        # Accelerate's loaders have these methods even if the loader that they wrap lacks them.
+        parts = (loader, getattr(loader, "base_dataloader", loader))
+        names = ("state_dict", "load_state_dict")
+        has_methods = all(callable(getattr(part, name, None)) for part in parts for name in names)
+        self._is_stateful = has_methods and not is_shared
+        self._checks = saves and self._is_stateful
         self._began: tuple[GlobalRng, list[torch.Tensor]] | None = None
         self._saved: Mapping[str, Any] | None = None
 
     def batches(self, epoch: int, start: int) -> Iterator[Any]:
         """Return an iterator over the batches of an epoch, without its first ``start`` batches."""
+        self._set_epoch(epoch)
+        now, saved = GlobalRng.now(), self._saved
+        if saved is not None:
+            self._saved = None
+            self._restore(saved)
+        self._began = self._now()
+        if saved is not None and self._is_stateful and "loader" in saved:
+            self._loader.load_state_dict(saved["loader"])
+            batches: Iterator[Any] = iter(self._loader)
+            if start == 0:
+                batches = self._next_epoch(epoch, batches, saved)
+        else:
+            batches = iter(self._loader)
+            for _ in range(start):
+                next(batches, None)
+        if saved is not None and start:
+            now.restore()
+        if self._checks:
+            self._checks = False
+            first = list(itertools.islice(batches, 1))
+            self._state_of_loader()
+            batches = itertools.chain(first, batches)
+        return batches
+
+    def _next_epoch(self, epoch: int, batches: Iterator[Any], saved: Mapping[str, Any]) -> Iterator[Any]:
+        """Return an iterator over an epoch from the state of the loader at the end of the previous epoch.
+
+        The loader may have saved the state after the last batch, but before it ended its iterator. Then ``batches`` is
+        empty, and the epoch is the next iterator.
+        """
+        first = list(itertools.islice(batches, 1))
+        if first:
+            return itertools.chain(first, batches)
+        self._set_epoch(epoch)
+        self._restore(saved)
+        return iter(self._loader)
+
+    def _set_epoch(self, epoch: int) -> None:
         *outer, within = self._parts()
         # If the batch sampler has set_epoch, it calls set_epoch of its own sampler.
         if not hasattr(outer[-1], "set_epoch") and within is not outer[1]:
@@ -40,29 +92,30 @@ class Rereading:
             set_epoch = getattr(part, "set_epoch", None)
             if set_epoch is not None:
                 set_epoch(epoch)
-        now, saved = GlobalRng.now(), self._saved
-        if saved is not None:
-            self._saved = None
-            restore_random_numbers(saved["random"])
-            for generator, state in zip(self._generators(), saved["generators"], strict=False):
-                generator.set_state(state)
-        self._began = self._now()
-        batches = iter(self._loader)
-        for _ in range(start):
-            next(batches, None)
-        if saved is not None and start:
-            now.restore()
-        return batches
+
+    def _restore(self, saved: Mapping[str, Any]) -> None:
+        restore_random_numbers(saved["random"])
+        for generator, state in zip(self._generators(), saved["generators"], strict=False):
+            generator.set_state(state)
+
+    def _state_of_loader(self) -> Any:
+        """Return the loader's own state. Refuse a state that a checkpoint cannot hold."""
+        state = self._loader.state_dict()
+        check_state(state, f"train_dataloader.{type(self._loader).__name__}.state_dict")
+        return state
 
     def state_dict(self, *, within: bool) -> dict[str, Any]:
-        """Return the random state from which the loader can start the epoch again.
+        """Return the random state from which the loader can start the epoch again, and the state of a stateful loader.
 
         Args:
             within: Whether the run is within an epoch. If so, the method returns the random state at the start of that
                 epoch, else the current random state.
         """
+        if self._saved is not None:  # the run stops again before it reads a batch
+            return dict(self._saved)
         random, generators = self._began if within and self._began is not None else self._now()
-        return {"random": plain_random_numbers(random), "generators": generators}
+        state = {"random": plain_random_numbers(random), "generators": generators}
+        return {**state, "loader": self._state_of_loader()} if self._is_stateful else state
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Start the next epoch from the random state that :meth:`state_dict` returned."""

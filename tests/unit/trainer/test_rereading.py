@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from torch import Tensor, nn
 from torch.utils.data import DataLoader, RandomSampler, TensorDataset, WeightedRandomSampler
 
 from ssr_hydra.checkpoints.format import check_state
+from ssr_hydra.errors import InputError, UserCodeError
+from ssr_hydra.trainer import Trainer
 from ssr_hydra.trainer.rereading import Rereading
 
 DATA = TensorDataset(torch.arange(20))
@@ -74,3 +78,151 @@ def test_a_run_that_was_not_interrupted_draws_as_without_it() -> None:
     plain = [batch.tolist() for (batch,) in DataLoader(DATA, 3, shuffle=True)]
     torch.manual_seed(5)
     assert [batch.tolist() for (batch,) in Rereading(DataLoader(DATA, 3, shuffle=True)).batches(0, 0)] == plain
+
+
+# ---- loaders with a state of their own
+
+
+class Walk:
+    """Five batches in each epoch, from a number that the loader itself continues over epochs."""
+
+    def __init__(self) -> None:
+        self.number, self.position = 1, 0
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        while self.position < 5:
+            self.number, self.position = self.number * 3 % 31, self.position + 1  # 3 has order 30 modulo 31
+            yield torch.full((2, 4), self.number / 31), torch.tensor([self.number % 3, 0])
+        self.position = 0
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"number": self.number, "position": self.position}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.number, self.position = state["number"], state["position"]
+
+
+class KnownLength(Walk):
+    def __len__(self) -> int:
+        return 5
+
+
+class Eager(KnownLength):
+    """It moves to the next epoch when it returns the last batch of an epoch."""
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        for _ in range(5 - self.position):
+            self.number, self.position = self.number * 3 % 31, (self.position + 1) % 5
+            yield torch.full((2, 4), self.number / 31), torch.tensor([self.number % 3, 0])
+
+
+def train(run_dir: Path, loader: Any, fails_at: int = -1) -> tuple[list[float], list[Tensor]]:
+    """Train for 13 batches, or fail after a checkpoint. Return the first number of each batch, and the weights."""
+    torch.manual_seed(0)
+    model, seen = nn.Linear(4, 3), []
+
+    def loss(outputs: Tensor, targets: Tensor) -> Tensor:
+        if trainer.state.timestamp.batches == fails_at:
+            raise LookupError("stop")
+        return nn.functional.cross_entropy(outputs, targets)
+
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+    options: dict[str, Any] = {"eval_interval": None, "log_interval": None, "device": "cpu", "progress": "none"}
+    checkpoint = {"interval": None if fails_at < 0 else f"{fails_at}ba"}
+    trainer = Trainer(
+        model, loader, None, optimizer, None, "13ba", loss=loss, metrics={}, seed=0, run_dir=run_dir,
+        checkpoint=checkpoint, **options
+    )  # fmt: skip
+    model.register_forward_pre_hook(lambda _, inputs: seen.append(float(inputs[0].flatten()[0])))
+    if fails_at < 0:
+        trainer.fit()
+    else:
+        with pytest.raises(UserCodeError):
+            trainer.fit()
+        seen.pop()
+    return seen, list(model.state_dict().values())
+
+
+@pytest.mark.parametrize("make", [Walk, KnownLength, Eager])
+def test_run_continues_by_the_state_of_its_loader(tmp_path: Path, make: Callable[[], Any]) -> None:
+    whole, weights = train(tmp_path / "whole", make())
+    # 3 ** k modulo 31: 3, 9, 27, 81 - 62 = 19 ...
+    assert [round(31 * number) for number in whole[:4]] == [3, 9, 27, 19]
+    assert len(set(whole)) == 13
+    for stop in (5, 7):  # at the end of an epoch, and within one
+        run_dir = tmp_path / str(stop)
+        before, _ = train(run_dir, make(), stop)
+        after, resumed = train(run_dir, make())
+        assert before + after == whole, stop
+        assert all(map(torch.equal, resumed, weights)), stop
+
+
+def test_checkpoint_without_the_state_of_the_loader_skips_batches() -> None:
+    """Checkpoints of release 0.2 have no such state."""
+    first = Rereading(Walk())
+    batches = first.batches(0, 0)
+    next(batches), next(batches)
+    state = first.state_dict(within=True)
+    del state["loader"]
+    again = Rereading(Walk())
+    again.load_state_dict(state)
+    assert torch.equal(next(again.batches(0, 2))[0], next(batches)[0])
+
+
+def test_state_that_was_not_used_yet_is_saved_again() -> None:
+    """A resumed run that stops in its pending evaluation has read no batch."""
+    first = Rereading(Walk())
+    next(first.batches(0, 0))
+    state = first.state_dict(within=True)
+    again = Rereading(Walk())
+    again.load_state_dict(state)
+    assert again.state_dict(within=True) == state
+
+
+def test_state_that_no_checkpoint_can_hold_is_refused_before_training(tmp_path: Path) -> None:
+    class Odd(Walk):
+        def state_dict(self) -> dict[str, Any]:
+            return {"seen": {1, 2}}
+
+    loader = Odd()
+    with pytest.raises(InputError, match=r"^train_dataloader\.Odd\.state_dict\.seen='set': must be a tensor, number"):
+        train(tmp_path, loader)
+    assert loader.position == 1
+    next(Rereading(loader).batches(0, 0))  # a run without checkpoints needs no state
+
+
+def test_wrapper_of_a_loader_without_state_skips_batches() -> None:
+    """Accelerate's loaders have the methods, but these fail if the wrapped loader lacks them."""
+
+    class Wrapper(Walk):
+        base_dataloader = DataLoader(DATA, 3)
+
+        def state_dict(self) -> dict[str, Any]:
+            raise AttributeError("state_dict")
+
+    loader = Rereading(Wrapper(), saves=True)
+    next(loader.batches(0, 0))
+    assert "loader" not in loader.state_dict(within=True)
+
+
+def test_state_of_a_loader_that_evaluations_read_too_is_not_saved() -> None:
+    loader = Rereading(Walk(), is_shared=True)
+    next(loader.batches(0, 0))
+    assert "loader" not in loader.state_dict(within=True)
+
+
+@pytest.mark.filterwarnings("ignore")  # torchdata calls deprecated functions of torch
+@pytest.mark.parametrize("stop", [5, 7])
+def test_stateful_loader_of_torchdata_continues(tmp_path: Path, stop: int) -> None:
+    stateful = pytest.importorskip("torchdata.stateful_dataloader")
+    data = TensorDataset(torch.arange(40.0).reshape(10, 4), torch.arange(10) % 3)
+
+    def make(seed: int = 1) -> Any:
+        torch.manual_seed(seed)  # its sampler draws a seed when it is created
+        return stateful.StatefulDataLoader(data, 2, shuffle=True)
+
+    whole, weights = train(tmp_path / "whole", make())
+    before, _ = train(tmp_path / "run", make(), stop)
+    after, resumed = train(tmp_path / "run", make(2))
+    assert before + after == whole
+    assert all(map(torch.equal, resumed, weights))

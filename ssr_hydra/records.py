@@ -147,7 +147,7 @@ class RunResult:
             found = sorted(content) if isinstance(content, dict) else type(content).__name__
             raise InputError("result", str(path), f"a record's keys are {', '.join(names)}; found {found}", fix)
         if content["status"] not in STATUSES:
-            raise InputError("result.status", content["status"], f"one of {', '.join(STATUSES)}", fix)
+            raise InputError("result.status", content["status"], f"must be one of {', '.join(STATUSES)}", fix)
         if content["status"] == "failed" and str(content["error"]).startswith(_STOPS):
             content["status"] = "stopped"
         record = cls(**content)

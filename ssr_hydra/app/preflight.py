@@ -302,7 +302,7 @@ def _value_of(composer: Composer, override: Override) -> Any:
 
 
 def _text_of(cfg: DictConfig, key: str) -> str:
-    """Return a value below ``hydra`` as it is written, with interpolations unresolved."""
+    """Return the value of a key such as ``hydra.sweep.dir`` as it is written, with interpolations unresolved."""
     node: Any = OmegaConf.to_container(cfg.hydra, resolve=False)
     for part in key.split(".")[1:]:
         node = node[part]

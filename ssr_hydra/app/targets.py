@@ -111,7 +111,9 @@ def check_trust(trust: Iterable[str] | str) -> tuple[str, ...]:
     names = (trust,) if isinstance(trust, str) else tuple(trust)
     for name in names:
         if not isinstance(name, str) or NAME.fullmatch(name) is None:
-            raise InputError("trust", name, "a module or a dotted name", "e.g. trust=[my_package]")
+            raise InputError(
+                "trust", name, "must be the name of a module, class or function", "e.g. trust=[my_package]"
+            )
         if name in _TOO_WIDE:
             raise InputError(
                 "trust", name, "contains functions that load and run files", f"trust a submodule: trust=[{name}.nn]"
@@ -173,17 +175,22 @@ def _check_inside(node: Any, trust: tuple[str, ...], path: str, whole: Any) -> N
 def _check_target(node: Mapping[Any, Any], trust: tuple[str, ...], path: str, whole: Any) -> None:
     field, name = _join(path, "_target_"), node["_target_"]
     if not isinstance(name, str) or NAME.fullmatch(name) is None or "__" in name:
-        raise InputError(field, name, "a dotted name of a class or function", "e.g. my_package.MyModel")
+        raise InputError(field, name, "must be the dotted name of a class or function", "e.g. my_package.MyModel")
     if not is_trusted(name, trust):
         rule = "neither part of this package nor trusted, so it is not run"
         raise InputError(field, name, rule, _how_to_trust_all(name, trust, whole))
     if not isinstance(node.get("_args_", []), (list, tuple)):
-        raise InputError(_join(path, "_args_"), node["_args_"], "a list of positional arguments", "write [a, b]")
+        raise InputError(
+            _join(path, "_args_"), node["_args_"], "must be a list of positional arguments", "write [a, b]"
+        )
     if not isinstance(node.get("_partial_", False), bool):
-        raise InputError(_join(path, "_partial_"), node["_partial_"], "true or false", "take it out")
+        raise InputError(_join(path, "_partial_"), node["_partial_"], "must be true or false", "remove it")
     if node.get("_recursive_", True) is not True:
         raise InputError(
-            _join(path, "_recursive_"), node["_recursive_"], "nested targets are always made", "take it out"
+            _join(path, "_recursive_"),
+            node["_recursive_"],
+            "must be true, because nested targets are always created",
+            "remove it",
         )
     if node.get("_convert_", "all") not in ("all", "object"):
         rule = "lists and mappings always arrive as plain Python ones"

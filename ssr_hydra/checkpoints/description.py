@@ -159,7 +159,7 @@ def check_change(found: Sequence[Difference], on_change: str, timestamp: Timesta
             contains both values of every such field.
     """
     if on_change not in ON_CHANGE:
-        raise InputError("resume.on_change", on_change, f"one of {', '.join(ON_CHANGE)}", "write refuse")
+        raise InputError("resume.on_change", on_change, f"must be one of {', '.join(ON_CHANGE)}", "write refuse")
     of_change = {change: [item for item in found if change_of(item.field) is change] for change in Change}
     if never := of_change[Change.NEVER]:
         rule = f"the state of the checkpoint does not fit this run: {_joined(never)}"

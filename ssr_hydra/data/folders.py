@@ -172,8 +172,8 @@ def _per_channel(field: str, values: Sequence[float] | None) -> Tensor | None:
         return None
     numbers = list(values)
     if len(numbers) != 3 or any(isinstance(value, bool) or not isinstance(value, (int, float)) for value in numbers):
-        raise InputError(field, values, "must be three numbers, one per channel", "or null for none")
+        raise InputError(field, values, "must be three numbers, one per channel", f"or null for no {field}")
     for index, value in enumerate(numbers):
         if field == "std" and value <= 0:
-            raise InputError(f"std[{index}]", value, "must be above 0", "or std=null for none")
+            raise InputError(f"std[{index}]", value, "must be above 0", "use a number above 0, or std=null for no std")
     return torch.tensor(numbers, dtype=torch.float32).view(3, 1, 1)

@@ -80,7 +80,7 @@ def figure(curves: Sequence[PreviewCurve], *, axis: str, normalize: bool = False
 
 def _check(curves: Sequence[PreviewCurve], axis: str, normalize: bool) -> None:
     if axis not in AXES:
-        raise InputError("axis", axis, f"one of {', '.join(AXES)}", "write axis='alpha'")
+        raise InputError("axis", axis, f"must be one of {', '.join(AXES)}", "write axis='alpha'")
     for curve in curves:
         if axis == "lr" and curve.lr is None:
             raise InputError("axis", axis, f"the learning rate of {curve.name} is not known", "give lr, or draw alpha")

@@ -71,15 +71,15 @@ class Options:
 
     def __post_init__(self) -> None:
         if self.tolerance is not None and not (math.isfinite(self.tolerance) and self.tolerance > 0):
-            raise InputError("tolerance", self.tolerance, "a number above 0, in units of quality", "use 0.005, say")
+            raise InputError("tolerance", self.tolerance, "must be > 0, in units of the metric", "try 0.005")
         if self.target is not None and not math.isfinite(self.target):
-            raise InputError("target", self.target, "a finite quality", "use 0.95, say")
+            raise InputError("target", self.target, "must be a finite number", "try 0.95")
         if self.price_per_hour is not None and not (math.isfinite(self.price_per_hour) and self.price_per_hour >= 0):
-            raise InputError("price_per_hour", self.price_per_hour, "a number of 0 or more", "use 2.5, say")
+            raise InputError("price_per_hour", self.price_per_hour, "must be a finite number >= 0", "try 2.5")
         if not 0 < self.confidence < 1:
-            raise InputError("confidence", self.confidence, "between 0 and 1, both excluded", "use 0.95")
+            raise InputError("confidence", self.confidence, "must be between 0 and 1, both excluded", "use 0.95")
         if self.equal not in (None, "seconds", "steps", "ssr"):
-            raise InputError("equal", self.equal, "seconds, steps or ssr", "leave it out to have it chosen")
+            raise InputError("equal", self.equal, "must be seconds, steps or ssr", "leave it out for the default")
         if self.noise not in ("pooled", "cell"):
             raise InputError("noise", self.noise, "must be pooled or cell", "leave it out for pooled")
 
@@ -330,7 +330,7 @@ def _reference(study: Study, options: Options) -> str | None:
     reference = options.labels.get(options.reference, options.reference)
     if reference not in known:
         shown = ", ".join(known[:8]) + (" ..." if len(known) > 8 else "")
-        raise InputError("reference", options.reference, f"one of the study's recipes: {shown}", "name one of them")
+        raise InputError("reference", options.reference, f"must be one of the study's recipes: {shown}", "choose one")
     return reference
 
 

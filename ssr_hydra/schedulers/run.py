@@ -199,9 +199,9 @@ class Run:
     def _reader_from(self, unit: TimeUnit, start: Fraction) -> Callable[[Any], int]:
         """Return a :meth:`reader` whose count is never below ``start``.
 
-        The start of a phase may be counted in another unit than the times of its schedule. Rates between units are only
-        averages, because the last batch of an epoch is often smaller. So without this minimum, the count could be below
-        the start of the phase in its first batches.
+        The start of a phase may have a unit that the times of its schedule do not have. The rate that converts it is
+        only an average, because the last batch of an epoch is often smaller. So without this minimum, the count could
+        be below ``start`` in the first batches of the phase.
         """
         read = self.reader(unit)
         if start == 0:

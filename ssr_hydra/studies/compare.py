@@ -276,7 +276,7 @@ class Rival:
 
 
 def rivals(chosen: Place, others: Sequence[Place], confidence: float) -> tuple[Rival, ...]:
-    """Compare the recipe with the best mean with all others at a budget. Return the others, the closest first.
+    """Compare the recipe that has the best mean at a budget to each other recipe. Return the others, the closest first.
 
     If the chosen recipe is certainly better than each rival, no rival is open. This claim needs no correction for
     multiple comparisons, because it requires all comparisons to be certain. Otherwise a rival stays open unless it is

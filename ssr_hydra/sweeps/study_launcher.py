@@ -56,8 +56,8 @@ class Planner(NamedTuple):
             the same study.
         command: The command that continues the sweep.
         extra: Overrides that every job gets in addition to its own.
-        arrange: Given the jobs, tells each job which steps it shares with others. Returns a mapping from the identity
-            of a job to its position in the order in which the jobs must start. None: the jobs share no steps.
+        arrange: Given the jobs, tells each job which steps it shares with others. Returns the order
+            in which the jobs must start: a mapping from the identity of a job to its position. None: no sharing.
     """
 
     describe: Callable[[tuple[str, ...]], JobDescription]

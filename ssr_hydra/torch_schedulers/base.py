@@ -113,7 +113,7 @@ def ends_in_first_epoch(state: Any) -> bool:
         return False
     try:
         return bool(run.convert(end, TimeUnit.BATCH, "max_duration").value <= run.dataloader_len)
-    except InputError:  # the length is in seconds, or in samples or tokens whose rate is unknown
+    except InputError:  # in seconds; or in samples or tokens, whose number per batch is unknown
         return False
 
 

@@ -100,7 +100,7 @@ class Phases(Course):
         self.has_momenta = bool(self._driving)
 
     def index(self, timestamp: Any) -> int:
-        """Return the index of the phase that contains a timestamp. The last phase is -1."""
+        """Return the index of the phase that contains a timestamp: -1 for the last phase."""
         return next((i for i, (read, factor, stop) in enumerate(self._ends) if read(timestamp) * factor < stop), -1)
 
     def rates(self, timestamp: Any, bases: Sequence[float]) -> list[float]:

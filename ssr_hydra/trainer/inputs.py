@@ -31,7 +31,10 @@ __all__ = [
 
 
 def check_control(control: Any, ssr: Fraction) -> str | None:
-    """Return the control. Refuse an unknown control, and ``truncate`` if ssr is above 1, because nothing is cut off."""
+    """Return the control. Refuse an unknown control.
+
+    If ssr is above 1, also refuse ``truncate``, because it would cut nothing off.
+    """
     if control is None:
         return None
     if control != "truncate":

@@ -111,7 +111,7 @@ class SharingPlan:
         return [start for each, start in pairs if each.candidate.sequences is not None]
 
     def order(self, workers: int) -> dict[str, int]:
-        """Return a mapping from the identity of a job to its position in the order in which the jobs must start."""
+        """Return the order in which the jobs must start: a mapping from the identity of a job to its position."""
         known = self._known()
         planned = [known[index].identity for index in self.stages.order(workers)]
         others = [each.identity for each in self.entries if each.candidate.sequences is None]

@@ -1,4 +1,4 @@
-"""Decide which steps each job of a sweep takes from which other job, and how many steps that saves."""
+"""Decide for each job of a sweep from which other job it takes its first steps. Count the steps that this saves."""
 
 from __future__ import annotations
 

@@ -114,7 +114,7 @@ def test_an_interrupted_average_ends_with_the_same_bits(tmp_path: Path) -> None:
     assert whole.evaluate()["eval/loss"] == result.metrics["eval/loss"]
 
 
-def test_a_checkpoint_is_evaluated_by_its_average_and_trained_on_from_there(tmp_path: Path) -> None:
+def test_evaluation_uses_the_average_of_a_checkpoint_and_training_its_weights(tmp_path: Path) -> None:
     def parts() -> dict[str, Any]:
         return {"callbacks": {"ema": EMA(decay=0.9)}}
 

@@ -186,7 +186,7 @@ def test_data_of_the_same_content_are_the_same_under_any_name() -> None:
 
 
 def test_on_change_is_one_of_three() -> None:
-    with pytest.raises(InputError, match=r"^resume\.on_change='yes': one of refuse, extend, rescale"):
+    with pytest.raises(InputError, match=r"^resume\.on_change='yes': must be one of refuse, extend, rescale"):
         check_change([], "yes", AT_END)
 
 

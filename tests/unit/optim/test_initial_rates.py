@@ -103,7 +103,7 @@ def test_only_the_group_that_was_set_changes(second: Any) -> None:
     assert rates(optimizer) == [0.1, 0.02]
 
 
-def test_late_group_and_group_with_its_own_schedule_start_from_the_rate_that_was_set() -> None:
+def test_late_group_with_its_own_schedule_starts_from_the_rate_that_was_set() -> None:
     optimizer = sgd(0.1)
     schedules = {"default": LinearScheduler(), "head": ConstantScheduler(0.5)}
     first = ScheduledLR(optimizer, schedules, max_duration="8ba")

@@ -108,7 +108,7 @@ def test_prediction_intervals_of_one_seed_are_those_of_curve_fits_covariance(kin
     assert test.carried == pytest.approx(y[5] - y[4])
 
 
-def test_prediction_intervals_of_seeds_are_those_of_each_seeds_own_quadratic() -> None:
+def test_prediction_interval_over_seeds_comes_from_one_quadratic_per_seed() -> None:
     # A quadratic is linear in the means: the error of the mean's fit is the mean of the errors of each seed's fit.
     y = np.random.default_rng(0).normal(0.8 + 0.03 * np.log2(SSR), 0.01, (5, 6))
     study = study_of({"a": {float(s): y[:, i] for i, s in enumerate(SSR)}}, noise="cell")

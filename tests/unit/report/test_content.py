@@ -364,7 +364,7 @@ def test_options_that_cannot_be_meant(field: str, value: float) -> None:
 
 
 def test_a_reference_that_is_no_recipe(study_folder: Path) -> None:
-    with pytest.raises(InputError, match=r"^reference='nothing': one of the study's recipes: cosine_warmup, linear"):
+    with pytest.raises(InputError, match=r"^reference='nothing': must be one of the study's recipes: cosine_warmup, linear"):
         build(load(study_folder), Options(reference="nothing"))
 
 

@@ -136,7 +136,7 @@ class RunResult:
         """
         path = check_path(path, "result")
         path = path / RESULT if path.is_dir() else path
-        fix = "run it again"
+        fix = "run the experiment again"
         try:
             content = json.loads(read_bounded(path, MOST_BYTES))
         except (ValueError, RecursionError) as error:
@@ -209,7 +209,7 @@ def _require(holds: bool, field: str, value: Any) -> None:
     if not holds:
         shown = repr(value)
         shown = shown if len(shown) <= 80 else f"{shown[:77]}..."
-        raise InputError(f"result.{field}", value, f"{field} cannot be {shown}", "run it again")
+        raise InputError(f"result.{field}", value, f"{field} cannot be {shown}", "run the experiment again")
 
 
 def is_number(value: Any) -> bool:

@@ -175,8 +175,9 @@ def evaluate(
     return Evaluation(found.path, batch, chosen, metrics, recorded, (*messages, *about))
 
 
-# Settings of the data that never change the evaluated samples; then settings that matter only for data.eval_on_train.
+# Settings of the data that never change the evaluated samples.
 _SAME_DATA = re.compile(r"data\.(num_workers|prefetch_factor|eval_batch_size)$")
+# Settings of the data that change the evaluated samples only with data.eval_on_train.
 _TRAINING = re.compile(r"data\.(batch_size|limit_train|drop_last|augment)(\.|$)")
 
 

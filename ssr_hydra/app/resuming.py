@@ -34,7 +34,7 @@ _FREE = re.compile(
 # Where and how built-in data is read. These may change too, because a checkpoint identifies data by its content.
 _SOURCE = re.compile(r"data\.(train\.(path|eval_path|root|download|header|delimiter|decimal|na_values)|eval_path)$")
 _MOST_SHOWN = 6
-# Settings that may never change: the tensors of the checkpoint would not fit, whatever resume.on_change is.
+# Settings that no resume.on_change allows to change, because the tensors of the checkpoint would not fit.
 _NEVER = re.compile(r"(model|optimizer\._target_|optimizer\.\w+\._target_|trainer\.precision)(\.|$)")
 
 

@@ -110,7 +110,7 @@ class ImageFolder(Dataset[tuple[Tensor, int]]):
             folder: The name of the folder in ``root``, or an absolute path.
 
         Raises:
-            InputError: The folder is missing, or has no images or a class that the training data does not have.
+            InputError: The folder is missing, has no images, or has a class that the training data does not have.
         """
         return ImageFolder(self.root, folder, **self._options)
 

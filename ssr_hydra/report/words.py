@@ -334,7 +334,7 @@ def _command(content: Content) -> str:
     option = "--tolerance X"
     sources = content.study.sources
     if not sources or not all(Path(source).is_dir() for source in sources):
-        return option  # the report is from a CSV, whose whole command would also have to name the columns
+        return option  # for a CSV, the whole command would also need the options for its columns
     return f"ssr-report {' '.join(shlex.quote(str(source)) for source in sources)} {option}"
 
 

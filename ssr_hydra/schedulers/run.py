@@ -33,7 +33,7 @@ _ZERO = Time(0, TimeUnit.BATCH)
 
 @dataclass(frozen=True)
 class Counter:
-    """A clock of the run, and the times of a schedule that a curve compares with this clock, as integers.
+    """A clock of the run and the times of a schedule that a curve compares with it. All of them are integers.
 
     Let ``count = read(timestamp) * factor``. A time ``points[i]`` of the schedule is reached when
     ``count >= points[i]``. All values are ints, so comparisons are exact, and the quotient of two of them is the
@@ -199,9 +199,9 @@ class Run:
     def _reader_from(self, unit: TimeUnit, start: Fraction) -> Callable[[Any], int]:
         """Return a :meth:`reader` whose count is never below ``start``.
 
-        The start of a phase may have a unit that the times of its schedule do not have. The rate that converts it is
-        only an average, because the last batch of an epoch is often smaller. So without this minimum, the count could
-        be below ``start`` in the first batches of the phase.
+        If the start of a phase has another unit than ``unit``, it is converted with a rate. This rate is only an
+        average, because the last batch of an epoch is often smaller. So in the first batches of the phase, the counter
+        itself may be below ``start``.
         """
         read = self.reader(unit)
         if start == 0:

@@ -39,7 +39,7 @@ def _total(unit: TimeUnit, source: tuple[Run, Any]) -> Any:
 
 
 def _own(name: str, foreign: str, source: tuple[Run, Any]) -> Any:
-    """Return a counter of the run, which is the same in a phase.
+    """Return a counter that has the same value in a phase as in the whole run.
 
     Args:
         name: Name of the counter in this package's timestamp.

@@ -162,7 +162,8 @@ class _Resetting(Course):
         for number, link in enumerate(links):
             for time in link.resets:
                 clock = run.clock(time.unit, "milestones", time)
-                # Schedulers after the sequence in the chain step after it, so they multiply by one step more.
+                # A sequence sets the rate at its milestone. The schedulers that follow it in the chain also step
+                # at the milestone, so they multiply the new rate by the factor of this step too.
                 before = moment(run, time - run.convert(one, time.unit, "milestones"))
                 sinces = [moment(run, time) if i < number else before for i in range(len(links))]
                 key = run.convert(time, one.unit, "milestones").value

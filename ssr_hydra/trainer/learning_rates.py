@@ -289,7 +289,7 @@ def follows_metric(schedulers: Any) -> bool:
 
 
 def with_modes(schedulers: Any, metric: str) -> Any:
-    """Return the schedulers with ``mode=auto`` of each ``ReduceLROnPlateau`` replaced by ``min`` or ``max``.
+    """Return the schedulers. In each ``ReduceLROnPlateau``, ``min`` or ``max`` replaces ``mode=auto``.
 
     Args:
         schedulers: One scheduler or a list.

@@ -94,7 +94,7 @@ def test_lists_and_dicts_of_numbers_in_a_record_become_plain() -> None:
     assert record == {"own": {"a": [0.5, None, "x"], "1": [2.0]}}
 
 
-def test_a_record_is_completed_by_callbacks_written_and_then_logged() -> None:
+def test_callbacks_complete_a_record_before_it_is_written_and_then_logged() -> None:
     heard: list[str] = []
 
     class Adds:

@@ -201,7 +201,7 @@ def test_the_best_recipe_is_among_those_that_are_named(recipes: int, gap: float)
     assert lost <= 15
 
 
-def test_controls_and_who_won() -> None:
+def test_each_control_is_compared_with_the_scaled_run() -> None:
     worse = (np.array(B) - 0.03).tolist()
     study = study_of(
         {

@@ -438,7 +438,7 @@ def test_what_a_killed_sweep_has_left_running_is_waited_for_and_goes_on(
     assert set(statuses(tmp_path).values()) == {"completed"}
 
 
-def test_what_fails_in_another_sweep_has_failed_and_what_stops_with_it_has_not(
+def test_a_job_that_failed_in_another_sweep_stays_failed_and_a_stopped_job_runs_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(study, "_POLL_SECONDS", 0.02)

@@ -147,7 +147,7 @@ def parse_selection(value: Any, path: str) -> tuple[Selection, ...]:
 
 def _given(item: Any, path: str) -> Any:
     if item is None:
-        raise InputError(path, item, "must be a mapping of conditions or a name", _EXAMPLE)
+        raise InputError(path, item, "must be a name or a mapping of conditions", _EXAMPLE)
     return item
 
 

@@ -94,7 +94,7 @@ _KEYS = frozenset({"_target_", "_args_", "_partial_", "_recursive_", "_convert_"
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*", re.ASCII)
 """Pattern of the dotted names that a ``_target_`` can be."""
 
-# Packages that can load and run files. They cannot be trusted as a whole, only one of their modules or an exact name.
+# Packages that can load and run files. trust must not name one of them, only a module or a member of it.
 _TOO_WIDE = frozenset({"torch", "numpy", "hydra", "omegaconf"})
 
 

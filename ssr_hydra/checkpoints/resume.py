@@ -43,7 +43,7 @@ def find(resume: str | Path, run_dir: Path | None) -> Path | None:
 
 
 def _names_own(resume: str | Path, own: Path) -> bool:
-    """Return whether a path is the run's own folder or inside its own checkpoints. Then the path is used as given."""
+    """Return whether a path is the run's folder or inside its checkpoints. If so, the path is used as given."""
     path = Path(resume).expanduser().resolve()
     return str(resume) != AUTO and (path == own.parent.resolve() or own.resolve() in (path, *path.parents))
 

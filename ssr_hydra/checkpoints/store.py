@@ -236,7 +236,7 @@ def refuse_links(folder: Path, names: Iterable[str] = (CHECKPOINTS,), field: str
 
 
 def is_store(folder: Path) -> bool:
-    """Return whether a folder contains a folder with the name of a checkpoint."""
+    """Return whether a folder has a subfolder that is named like a checkpoint, such as ``ba10``."""
     return bool(_checkpoint_folders(folder))
 
 

@@ -288,7 +288,7 @@ def build(study: Study, options: Options | None = None, looks: int = 1) -> Conte
         equal_time=pd.concat(at_equal_time, ignore_index=True) if at_equal_time else pd.DataFrame(),
         crossings=crossings(study, sure),
         ranking=compare.decision_accuracy(study),
-        fits=fits(study, sure),  # a doubling may be worth less than the tolerance, and a prediction may still be wrong
+        fits=fits(study, sure),  # no tolerance: a wrong prediction could pass
         totals=study.totals(price),
         outliers=compare.outliers(study),
         looks=looks,

@@ -93,7 +93,7 @@ def numbered(label: str, times: Iterable[Fraction]) -> Iterator[tuple[str, Fract
 
 
 def repeats(period: Fraction, ratio: Fraction, length: Fraction) -> Iterator[Fraction]:
-    """Yield the ends of periods before ``length``. Each period is ``ratio`` times as long as the one before it."""
+    """Yield the end of each period that ends before ``length``. Each period is ``ratio`` times as long as the last."""
     time = period
     for _ in range(_MOST_REPEATS):
         if time >= length:

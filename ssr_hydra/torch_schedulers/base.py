@@ -64,7 +64,7 @@ def finite(value: Any, name: str, *, least: float = 0.0, most: float = math.inf,
 def listed(value: Any, name: str, what: str, example: str) -> list[Any]:
     """Check that a value is a list (and not a string), and return it as a list.
 
-    ``what`` and ``example`` describe the elements in the error.
+    In the error, ``what`` names the elements and ``example`` is a valid list.
     """
     if isinstance(value, (str, bytes)) or not isinstance(value, Sequence):
         raise InputError(name, value, f"must be a list of {what}", f"write e.g. {example}")

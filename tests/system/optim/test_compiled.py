@@ -508,7 +508,7 @@ def test_a_scheduler_survives_pickling(clone: Any, make: Any) -> None:
         (LinearWithWarmupScheduler("9ba"), "t_warmup"),
     ],
 )
-def test_bad_schedulers_are_refused_by_name(schedulers: Any, field: str) -> None:
+def test_errors_name_the_field_of_a_bad_scheduler(schedulers: Any, field: str) -> None:
     with pytest.raises(InputError) as caught:
         compiled(schedulers, sgd())
     assert caught.value.field == field

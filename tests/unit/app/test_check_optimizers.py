@@ -139,7 +139,7 @@ def test_names_of_optimizers(experiment: dict[str, Any]) -> None:
         optimizer_nodes({"a.b": node})
 
 
-def test_a_saved_config_without_params_takes_all(experiment: dict[str, Any]) -> None:
+def test_a_saved_config_may_omit_the_params_of_an_optimizer(experiment: dict[str, Any]) -> None:
     del experiment["optimizer"]["params"]
     check(experiment)
 

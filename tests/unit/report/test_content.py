@@ -130,7 +130,7 @@ def sweep_of(noise: float, slower: float = 1.0) -> Study:
     return replace(study, frame=study.frame.assign(seconds=study.frame["seconds"] * jitter))
 
 
-def test_where_the_clock_alone_tells_recipes_apart_equal_time_is_equal_steps() -> None:
+def test_equal_time_is_equal_steps_if_recipes_differ_only_by_clock_noise() -> None:
     # By seconds a would be on the frontier wherever its clock ran a little faster.
     found = build(sweep_of(0.05))
     assert (found.axis, found.equal) == ("seconds", "steps")
@@ -364,7 +364,7 @@ def test_options_that_cannot_be_meant(field: str, value: float) -> None:
 
 
 def test_a_reference_that_is_no_recipe(study_folder: Path) -> None:
-    with pytest.raises(InputError, match=r"^reference='nothing': must be one of the study's recipes: cosine_warmup, linear"):
+    with pytest.raises(InputError, match=r"^reference='nothing': must be one of the study's recipes: cosine_warmup, l"):
         build(load(study_folder), Options(reference="nothing"))
 
 

@@ -41,6 +41,9 @@ __all__ = ["CHECKED", "are_named", "check", "check_schedule", "known_dataloader_
 CHECKED: list[tuple[dict[str, Any], tuple[str, ...]]] = []
 """The experiment that preflight has checked in this process, and its ``trust``. :func:`check` accepts it at once."""
 
+# Keys that release 0.1 did not have. A config in which they are null has the same hash as in that release.
+_NEW_KEYS = (("data", "test"), ("checkpoint", "export"))
+
 _SCHEDULERS = frozenset(GROUPS["scheduler"])
 _SCHEDULER_HOMES = ("ssr_hydra.schedulers.", "ssr_hydra.torch_schedulers.")
 _PART = re.compile(r"\.(factors|schedulers)\.\w+$|\.phases\.\w+\.scheduler$")
@@ -73,11 +76,9 @@ def plain(cfg: DictConfig | Mapping[str, Any]) -> dict[str, Any]:
         raise explain(error) from None
     if "data" in values:
         values["data"] = with_two_sources(values["data"])
-        if isinstance(values["data"], Mapping) and values["data"].get("test") is None:
-            # Releases before 0.2 had no data.test. Without a test set, a config has the same hash as then.
-            values["data"] = {key: value for key, value in values["data"].items() if key != "test"}
-    if isinstance(checkpoint := values.get("checkpoint"), dict) and checkpoint.get("export") is None:
-        checkpoint.pop("export", None)  # as in a config of release 0.2, so that the hash is the same
+    for part, key in _NEW_KEYS:
+        if isinstance(values_of := values.get(part), Mapping) and values_of.get(key) is None:
+            values[part] = {name: value for name, value in values_of.items() if name != key}
     if "name" in values and values["name"] is None:
         values["name"] = data_name(values.get("data"))
     if isinstance(ssr := values.get("ssr"), float) and 0 < ssr < math.inf:

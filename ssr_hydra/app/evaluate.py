@@ -32,6 +32,7 @@ from ssr_hydra.output import text_table
 from ssr_hydra.records import RESULT, RunResult
 from ssr_hydra.settings import CheckpointSettings, setting_of
 from ssr_hydra.settings.base import one_of
+from ssr_hydra.settings.data import EVALUATED
 from ssr_hydra.trainer.processes import launched
 
 if TYPE_CHECKING:
@@ -144,7 +145,7 @@ def evaluate(
     if place is not None and place.world_size > 1:
         rule = f"one process evaluates, and {place.world_size} were started"
         raise InputError("run", str(run), rule, "start it without torchrun")
-    one_of(split, "split", ("eval", "test"))
+    one_of(split, "split", EVALUATED)
     target = None if export is None else _new_file(Path(export))
     check_path(checkpoint, "checkpoint")
     run = check_path(Path(run).expanduser(), "run")

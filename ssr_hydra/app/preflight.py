@@ -152,8 +152,8 @@ def _run(composer: Composer, cfg: DictConfig, processes: Processes) -> CheckedCo
         if line.is_typed(group):
             rule = "starts the jobs of a sweep, and this is a single run"
             raise InputError(group, cfg.hydra.runtime.choices.get(group), rule, "add -m, or leave it out")
-    for key in ("study", "study_code", "study_report", "plan", "workers", "share", "share_keep", "zip"):
-        if line.is_typed(key):
+    for key in APP_KEYS:
+        if key != "trust" and line.is_typed(key):
             raise InputError(key, line.typed(key), "is of a sweep, and this is a single run", "add -m")
     _check_lengths(cfg)
     folder = _folder("hydra.run.dir", cfg, line.typed("hydra.run.dir"))

@@ -155,7 +155,7 @@ class AppConfig(ExperimentConfig):
     zip: Any = None
 
 
-APP_KEYS = frozenset(AppConfig.__dataclass_fields__) - frozenset(ExperimentConfig.__dataclass_fields__)
+APP_KEYS = tuple(key for key in AppConfig.__dataclass_fields__ if key not in ExperimentConfig.__dataclass_fields__)
 """Keys of the config that describe the app and not the experiment. Records and hashes do not contain them."""
 
 TRAINERS: dict[str, Any] = {

@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from ssr_hydra.errors import InputError
 from ssr_hydra.settings.base import count, flag
 
-__all__ = ["DECIMALS", "DTYPES", "LAYOUTS", "SPLITS", "TASKS", "DataSettings"]
+__all__ = ["DECIMALS", "DTYPES", "EVALUATED", "LAYOUTS", "SPLITS", "TASKS", "DataSettings"]
 
-# Values of text arguments of the built-in data sets. LAYOUTS maps each layout to its number of dimensions.
+# Values of text arguments of the built-in data sets, and in EVALUATED the sets that an evaluation can read. LAYOUTS
+# maps each layout to its number of dimensions.
 SPLITS = ("train", "eval")
+EVALUATED = ("eval", "test")
 TASKS = ("classification", "regression")
 DTYPES = ("float32", "float64", "int64")
 LAYOUTS = {"hw": 3, "hwc": 4, "chw": 4}

@@ -29,6 +29,7 @@ from ssr_hydra.records import RunResult, WriteError, config_hash
 from ssr_hydra.settings import CheckpointSettings, CountSettings, ResumeSettings, StepSettings, setting_of
 from ssr_hydra.settings.base import flag, function, one_of
 from ssr_hydra.settings.base import seed_number as check_seed
+from ssr_hydra.settings.data import EVALUATED
 from ssr_hydra.state import State
 from ssr_hydra.time import Number, TimeLike, as_time, check_ssr
 from ssr_hydra.trainer.deadlines import make_deadlines, scaled
@@ -451,7 +452,7 @@ class Trainer:
         Raises:
             InputError: There is no such loader.
         """
-        loader = {"eval": self._eval, "test": self._test}[one_of(split, "split", ("eval", "test"))]
+        loader = {"eval": self._eval, "test": self._test}[one_of(split, "split", EVALUATED)]
         if loader is None:
             field = f"{split}_dataloader"
             raise InputError(field, None, f"is needed to {'evaluate' if split == 'eval' else split}", f"give {field}")

@@ -163,7 +163,7 @@ def user_code_error(what: str, function: Any, error: Exception) -> UserCodeError
     """Return an error that names the user's function that raised ``error``.
 
     Return None if the type of ``error`` is not built-in, or if it is a MemoryError, an OSError or a Warning. Such an
-    error has a message of its own that should not change.
+    error already has a good message, which should not change.
 
     Args:
         what: The role of the function, such as ``loss``.

@@ -21,7 +21,7 @@ def find(resume: str | Path, run_dir: Path | None) -> Path | None:
     Args:
         resume: ``auto`` means the run's own folder, if it has checkpoints. ``never`` means no checkpoint. Otherwise the
             path of a run, of the checkpoints of a run, of one checkpoint, or of the ``state.pt`` of a checkpoint. If
-            this path is outside of the run's own folder, the run uses it only until it has checkpoints of its own. So a
+            this path is outside of the run's own folder, the run uses it only until it has written a checkpoint. So a
             requeued job does not lose its progress.
         run_dir: The run's own folder; None if it writes no files.
 

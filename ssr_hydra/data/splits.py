@@ -58,7 +58,7 @@ def check_apart(train: Any, evaluation: Any, field: str = "eval", of: str = "tra
     """Refuse evaluation or test data that may overlap the training data, or has other class numbers.
 
     In a built-in data set, the attribute ``partition`` describes how its source is split into parts, and ``part`` is
-    the name of its own part. Other data sets are not checked.
+    the name of the part that this data set has. Other data sets are not checked.
 
     Args:
         train: The data set to train on. For a test set, also the data set to evaluate on.

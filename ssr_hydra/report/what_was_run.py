@@ -66,7 +66,7 @@ def _configured(firsts: pd.DataFrame) -> list[tuple[str, str]]:
         config = _config(reader, Path(str(row.folder)))
         if config is None:
             continue
-        told = {
+        texts = {
             "model": _component(config.get("model")),
             "data": _data(config, Path(str(row.folder))),
             "batch size": _plain(config.get("data.batch_size")),
@@ -74,7 +74,7 @@ def _configured(firsts: pd.DataFrame) -> list[tuple[str, str]]:
             "learning rate": _rates(config.get("optimizer")),
             "schedule": _component(config.get("scheduler")),
         }
-        for name, text in told.items():
+        for name, text in texts.items():
             rows.setdefault(name, {})[arm(str(row.recipe), str(row.control))] = text
     return [(name, _by_recipe(texts)) for name, texts in rows.items()]
 

@@ -224,7 +224,7 @@ class Run:
         return read_foreign
 
     def phase(self, start: Time, end: Time | None, *, scale: bool) -> Run:
-        """Return the phase of the run from ``start`` to ``end``, as a run of its own whose time starts at 0.
+        """Return the phase of the run from ``start`` to ``end``, as a separate run whose time starts at 0.
 
         In this run, ``dur`` is a fraction of the phase. If ``scale`` is false, its ssr is 1.
 

@@ -146,7 +146,7 @@ class MultiStepScheduler(Scheduler):
         alpha(t) = gamma ** (number of milestones <= t)
 
     SSR stretches every milestone: ``alpha_ssr(t) = alpha(t / ssr)`` exactly. Each milestone is compared with the
-    counter of its own unit. So milestones in different units need no rates that convert between the units.
+    counter of the milestone's unit. So milestones in different units need no rates that convert between the units.
 
     Args:
         milestones: Times of the decays, in any order. A repeated milestone multiplies alpha twice.
@@ -205,7 +205,7 @@ class MultiStepWithWarmupScheduler(Scheduler):
         alpha(t) = gamma ** (number of milestones <= t)     after the warmup
 
     A milestone inside the warmup takes effect when the warmup ends. The warmup and each milestone are compared with the
-    counters of their own units. So different units need no rates that convert between them. SSR stretches the
+    counters of these units. So different units need no rates that convert between them. SSR stretches the
     milestones. It stretches the warmup only with ``scale_warmup``, or if ``t_warmup`` is in ``dur``; then
     ``alpha_ssr(t) = alpha(t / ssr)`` exactly. With a fixed warmup, the equation holds from ``max(1, ssr) * t_warmup``
     on.

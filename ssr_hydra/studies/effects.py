@@ -40,7 +40,7 @@ def with_effects(cells: Sequence[Cell], ssrs: Any, recipes: Any, pooled: bool = 
         ssrs: The SSR of each cell.
         recipes: The recipe of each cell, as a number.
         pooled: Whether the cells get the noise of :func:`ssr_hydra.studies.noise.pooled_noise`. If not, each cell has
-            only the noise of its own runs.
+            only the noise of the runs in it.
 
     Returns:
         The cells with these estimates.

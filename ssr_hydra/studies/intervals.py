@@ -273,12 +273,13 @@ def band(cells: Sequence[Cell], weights: _Array, confidence: float) -> Band:
             df = parts.sum(axis=0) ** 2 / (parts**2 / np.maximum(counts - 1, 1)[:, None]).sum(axis=0)
             method = "welch"
         if (noise := cells[0].noise) is not None:
-            told = np.isfinite(error)
-            method = method if told.any() else "pooled"
+            is_measured = np.isfinite(error)
+            method = method if is_measured.any() else "pooled"
             expected, free = noise.expected([cell.place for cell in cells], weights)
-            own = np.where(told, np.where(np.isfinite(df), df, n - 1.0), 0.0)  # df is 0 / 0 if the runs do not differ
+            # df is 0 / 0 if the runs do not differ.
+            own = np.where(is_measured, np.where(np.isfinite(df), df, n - 1.0), 0.0)
             prior, scale = noise.priors(weights)
-            error = np.sqrt((np.where(told, own * error**2, 0.0) + prior * scale * expected) / (own + prior))
+            error = np.sqrt((np.where(is_measured, own * error**2, 0.0) + prior * scale * expected) / (own + prior))
             df = np.maximum(np.minimum(own + prior, free), own)
             sd = error * math.sqrt(n)
         known = sd > _ROUNDING * max(cell.largest for cell in cells)

@@ -144,8 +144,7 @@ def _crowd(study: Study) -> Crowd | None:
 
     Return None if the conditions were similar or are not recorded.
     """
-    told = study.conditions
-    runs = study.completed[["recipe"]].join(told, how="inner")
+    runs = study.completed[["recipe"]].join(study.conditions, how="inner")
     measures: tuple[tuple[Literal["jobs_beside", "load"], float], ...] = (("jobs_beside", _BESIDE), ("load", _LOAD))
     for measure, most in measures:
         means = runs.groupby("recipe", sort=False)[measure].mean().dropna()

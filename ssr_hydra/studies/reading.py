@@ -176,8 +176,8 @@ class _Reading:
             {name: np.array(values, dtype=int if name == "run" else float) for name, values in curves.items()}
         )
         frame, evaluations, duplicates = without_duplicates(as_frame(rows), evaluations)
-        told = {str(run.folder): [run.record.conditions.get(name) for name in CONDITIONS] for run in self.runs}
-        conditions = pd.DataFrame([told[folder] for folder in frame["folder"]], frame.index, CONDITIONS)
+        recorded = {str(run.folder): [run.record.conditions.get(name) for name in CONDITIONS] for run in self.runs}
+        conditions = pd.DataFrame([recorded[folder] for folder in frame["folder"]], frame.index, CONDITIONS)
         return Study(
             frame=frame,
             curves=evaluations,

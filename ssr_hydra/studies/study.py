@@ -195,7 +195,7 @@ class Study:
         length: The unit of a table's lengths, and the length of SSR 1 in it, such as ("epochs", 90.0); None if the
             table has SSRs, or the study is a sweep.
         noise: ``pooled``: every interval uses the noise of all cells. ``cell``: an interval uses Student's t with the
-            noise of its own cells.
+            noise of the cells that it compares.
     """
 
     frame: pd.DataFrame

@@ -84,8 +84,8 @@ class Stops:
         """Return the numbers of the signals that have arrived since the last call, in order."""
         with suppress(OSError):
             os.read(self._read, 4096)
-        told, self._told = self._told, []
-        return told
+        arrived, self._told = self._told, []
+        return arrived
 
     def pause(self) -> None:
         """Stop this process like ctrl-Z does. Return when the user continues it."""

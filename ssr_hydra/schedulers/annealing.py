@@ -3,22 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
-from ssr_hydra.schedulers.arguments import (
-    check_fit,
-    duration,
-    ends_after_t_max,
-    finish,
-    flag,
-    multiplier,
-    positive,
-    put,
-    reach,
-)
+from ssr_hydra.schedulers.arguments import check_fit, ends_after_t_max, finish, reach, time_of
 from ssr_hydra.schedulers.curves import Curve, Shape, annealed, cosine, linear, polynomial, rex
 from ssr_hydra.schedulers.protocol import Scheduler
 from ssr_hydra.schedulers.run import Run
-from ssr_hydra.time import Time, TimeLike, as_time
+from ssr_hydra.time import Time, TimeLike
 
 __all__ = [
     "CosineAnnealingScheduler",
@@ -31,40 +22,31 @@ __all__ = [
 ]
 
 
-def _anneal(run: Run, shape: Shape, t_max: TimeLike) -> Curve:
+def _anneal(scheduler: Any, run: Run, shape: Shape) -> Curve:
     """Return a curve that decays from the start of the run to ``t_max``."""
-    end = run.resolve(as_time(t_max, "t_max"), "t_max")
+    end = time_of(scheduler, run, "t_max")
     return annealed(run, shape, Time(0, end.unit), end)
 
 
-def _anneal_after_warmup(run: Run, shape: Shape, t_warmup: TimeLike, t_max: TimeLike, scale_warmup: bool) -> Curve:
+def _anneal_after_warmup(scheduler: Any, run: Run, shape: Shape) -> Curve:
     """Return a curve that warms up to the peak of the shape, and decays from the end of the warmup to ``t_max``."""
-    warmup, end = warmup_and_end(run, t_warmup, t_max, scale_warmup)
-    reach(run, as_time(t_max, "t_max"))
+    warmup, end = warmup_and_end(scheduler, run)
+    reach(run, scheduler.t_max)
     return annealed(run, shape, warmup, end)
 
 
-def warmup_and_end(run: Run, t_warmup: TimeLike, t_max: TimeLike, scale_warmup: bool) -> tuple[Time, Time]:
+def warmup_and_end(scheduler: Any, run: Run) -> tuple[Time, Time]:
     """Return the ends of the warmup and of the schedule on the clock of ``t_max``.
 
     Raises:
         InputError: The warmup ends after ``t_max``, or the run never finishes it.
     """
-    end = run.resolve(as_time(t_max, "t_max"), "t_max")
-    stated = as_time(t_warmup, "t_warmup")
-    warmup = run.convert(run.resolve(stated, "t_warmup", scale=scale_warmup), end.unit, "t_warmup")
+    end = time_of(scheduler, run, "t_max")
+    warmup = run.convert(time_of(scheduler, run, "t_warmup", scale=scheduler.scale_warmup), end.unit, "t_warmup")
     if warmup > end:
-        raise ends_after_t_max(run, warmup, end, "t_warmup", stated)
-    finish(run, warmup, "t_warmup", stated)
+        raise ends_after_t_max(run, warmup, end, "t_warmup", scheduler.t_warmup)
+    finish(run, warmup, "t_warmup", scheduler.t_warmup)
     return warmup, end
-
-
-def _check_warmup(t_warmup: TimeLike, t_max: TimeLike, scale_warmup: bool) -> dict[str, object]:
-    """Check and return the three arguments that every schedule with a warmup and an end has."""
-    warmup = duration(t_warmup, "t_warmup", above_zero=False)
-    end = duration(t_max, "t_max")
-    check_fit(warmup, "t_warmup", end, "t_max")
-    return {"t_warmup": warmup, "t_max": end, "scale_warmup": flag(scale_warmup, "scale_warmup")}
 
 
 @dataclass(frozen=True)
@@ -99,16 +81,8 @@ class LinearScheduler(Scheduler):
     alpha_f: float = 0.0
     t_max: TimeLike = "1dur"
 
-    def __post_init__(self) -> None:
-        put(
-            self,
-            alpha_i=multiplier(self.alpha_i, "alpha_i"),
-            alpha_f=multiplier(self.alpha_f, "alpha_f"),
-            t_max=duration(self.t_max, "t_max"),
-        )
-
     def curve(self, run: Run) -> Curve:
-        return _anneal(run, linear(self.alpha_i, self.alpha_f), self.t_max)
+        return _anneal(self, run, linear(self.alpha_i, self.alpha_f))
 
 
 @dataclass(frozen=True)
@@ -151,17 +125,11 @@ class LinearWithWarmupScheduler(Scheduler):
     scale_warmup: bool = False
 
     def __post_init__(self) -> None:
-        put(
-            self,
-            alpha_i=multiplier(self.alpha_i, "alpha_i"),
-            alpha_f=multiplier(self.alpha_f, "alpha_f"),
-            **_check_warmup(self.t_warmup, self.t_max, self.scale_warmup),
-        )
+        super().__post_init__()
+        check_fit(self, "t_warmup")
 
     def curve(self, run: Run) -> Curve:
-        return _anneal_after_warmup(
-            run, linear(self.alpha_i, self.alpha_f), self.t_warmup, self.t_max, self.scale_warmup
-        )
+        return _anneal_after_warmup(self, run, linear(self.alpha_i, self.alpha_f))
 
 
 @dataclass(frozen=True)
@@ -193,11 +161,8 @@ class CosineAnnealingScheduler(Scheduler):
     t_max: TimeLike = "1dur"
     alpha_f: float = 0.0
 
-    def __post_init__(self) -> None:
-        put(self, t_max=duration(self.t_max, "t_max"), alpha_f=multiplier(self.alpha_f, "alpha_f"))
-
     def curve(self, run: Run) -> Curve:
-        return _anneal(run, cosine(1.0, self.alpha_f), self.t_max)
+        return _anneal(self, run, cosine(1.0, self.alpha_f))
 
 
 @dataclass(frozen=True)
@@ -238,14 +203,11 @@ class CosineAnnealingWithWarmupScheduler(Scheduler):
     scale_warmup: bool = False
 
     def __post_init__(self) -> None:
-        put(
-            self,
-            alpha_f=multiplier(self.alpha_f, "alpha_f"),
-            **_check_warmup(self.t_warmup, self.t_max, self.scale_warmup),
-        )
+        super().__post_init__()
+        check_fit(self, "t_warmup")
 
     def curve(self, run: Run) -> Curve:
-        return _anneal_after_warmup(run, cosine(1.0, self.alpha_f), self.t_warmup, self.t_max, self.scale_warmup)
+        return _anneal_after_warmup(self, run, cosine(1.0, self.alpha_f))
 
 
 @dataclass(frozen=True)
@@ -280,16 +242,8 @@ class PolynomialScheduler(Scheduler):
     t_max: TimeLike = "1dur"
     alpha_f: float = 0.0
 
-    def __post_init__(self) -> None:
-        put(
-            self,
-            power=positive(self.power, "power"),
-            t_max=duration(self.t_max, "t_max"),
-            alpha_f=multiplier(self.alpha_f, "alpha_f"),
-        )
-
     def curve(self, run: Run) -> Curve:
-        return _anneal(run, polynomial(self.power, self.alpha_f), self.t_max)
+        return _anneal(self, run, polynomial(self.power, self.alpha_f))
 
 
 @dataclass(frozen=True)
@@ -332,16 +286,11 @@ class PolynomialWithWarmupScheduler(Scheduler):
     scale_warmup: bool = False
 
     def __post_init__(self) -> None:
-        put(
-            self,
-            power=positive(self.power, "power"),
-            alpha_f=multiplier(self.alpha_f, "alpha_f"),
-            **_check_warmup(self.t_warmup, self.t_max, self.scale_warmup),
-        )
+        super().__post_init__()
+        check_fit(self, "t_warmup")
 
     def curve(self, run: Run) -> Curve:
-        shape = polynomial(self.power, self.alpha_f)
-        return _anneal_after_warmup(run, shape, self.t_warmup, self.t_max, self.scale_warmup)
+        return _anneal_after_warmup(self, run, polynomial(self.power, self.alpha_f))
 
 
 @dataclass(frozen=True)
@@ -374,8 +323,5 @@ class RexScheduler(Scheduler):
     t_max: TimeLike = "1dur"
     alpha_f: float = 0.0
 
-    def __post_init__(self) -> None:
-        put(self, t_max=duration(self.t_max, "t_max"), alpha_f=multiplier(self.alpha_f, "alpha_f"))
-
     def curve(self, run: Run) -> Curve:
-        return _anneal(run, rex(self.alpha_f), self.t_max)
+        return _anneal(self, run, rex(self.alpha_f))

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import fields
+from functools import partial
 from typing import Any
 
 from ssr_hydra.errors import InputError, MissingRateError
@@ -14,6 +16,7 @@ from ssr_hydra.settings.base import one_of as choice
 from ssr_hydra.time import Time, TimeLike, TimeUnit, as_time, exact
 
 __all__ = [
+    "check_arguments",
     "check_fit",
     "choice",
     "duration",
@@ -25,6 +28,7 @@ __all__ = [
     "positive",
     "put",
     "reach",
+    "time_of",
     "too_large",
 ]  # fmt: skip
 
@@ -81,40 +85,61 @@ def positive(value: Any, field: str, *, least: float = 0.0) -> float:
     return number
 
 
+_CHECKS: dict[str, Callable[[Any, str], object]] = {
+    **dict.fromkeys(("alpha", "alpha_i", "alpha_f", "gamma"), multiplier),
+    "power": positive,
+    "t_mult": partial(positive, least=1.0),
+    **dict.fromkeys(("t_max", "t_decay", "t_up", "t_0", "t_scale", "step_size", "decay_period"), duration),
+    **dict.fromkeys(("t_warmup", "t_cooldown"), partial(duration, above_zero=False)),
+    "milestones": durations,
+    "scale_warmup": flag,
+}
+
+
+def check_arguments(scheduler: Any) -> None:
+    """Check the arguments that have the same rule in every scheduler, and store the checked values.
+
+    An argument with the default None may be None.
+    """
+    for item in fields(scheduler):
+        value = getattr(scheduler, item.name)
+        if item.name in _CHECKS and not (value is None and item.default is None):
+            put(scheduler, **{item.name: _CHECKS[item.name](value, item.name)})
+
+
+def time_of(scheduler: Any, run: Run, name: str, *, scale: bool = True) -> Time:
+    """Return the argument ``name`` of a scheduler as a time of the run."""
+    return run.resolve(as_time(getattr(scheduler, name), name), name, scale=scale)
+
+
 def too_large(gamma: float) -> InputError:
     """Return the error for a power of ``gamma`` that is larger than any float."""
     rule = "makes the multiplier larger than any float at this time"
     return InputError("gamma", gamma, rule, "choose a gamma of at most 1, or a longer period")
 
 
-def check_fit(first: Time, first_field: str, second: Time, second_field: str) -> None:
-    """Raise an InputError if ``first >= second`` and both have the same unit.
+def check_fit(scheduler: Any, first: str) -> None:
+    """Raise an InputError if the argument ``first`` is not below ``t_max``, so it leaves no time at any ssr.
 
-    In this case ``first`` leaves no time before ``second`` at any ssr. Times in different units are compared later,
-    when the schedule is bound to a run.
+    Times in different units are compared later, when the schedule is bound to a run.
     """
-    if first.unit is second.unit and first >= second:
-        rule = f"must be below {second_field} ({second})"
-        raise InputError(first_field, str(first), rule, f"shorten {first_field} or lengthen {second_field}")
+    time, t_max = getattr(scheduler, first), scheduler.t_max
+    if time.unit is t_max.unit and time >= t_max:
+        raise InputError(first, str(time), f"must be below t_max ({t_max})", f"shorten {first} or lengthen t_max")
 
 
-def reach(run: Run, t_max: Time) -> None:
+def reach(run: Run, t_max: TimeLike) -> None:
     """Raise an InputError if a schedule with a warmup ends before the run does, as Composer does.
 
     Do nothing if the run's length is unknown, or if no rate connects the unit of ``t_max`` with the unit of the length.
     """
-    if t_max.unit is TimeUnit.DURATION:
-        end, length = t_max, Time(1, TimeUnit.DURATION)
-    else:
-        known = run.length()
-        try:
-            end = run.resolve(t_max, "t_max")
-        except MissingRateError:
-            return
-        if known is None:
-            return
-        length = known
-    if run.is_before(end, length):
+    end = as_time(t_max, "t_max")
+    length: Time | None = Time(1, TimeUnit.DURATION)
+    if end.unit is not TimeUnit.DURATION:
+        length = run.length()
+        with suppress(MissingRateError):
+            end = run.resolve(end, "t_max")
+    if length is not None and run.is_before(end, length):
         rule = f"must reach the end of the run (ends at {end}, the run at {length}{run.at_ssr})"
         raise InputError("t_max", str(t_max), rule, "write '1dur' for the whole run, or use a sequence of schedules")
 

@@ -120,11 +120,8 @@ class Phase(metaclass=Opaque):
 
     def __post_init__(self) -> None:
         check_scheduler(self.scheduler)
-        put(
-            self,
-            until=None if self.until is None else duration(self.until, "until"),
-            scale=flag(self.scale, "scale"),
-        )
+        flag(self.scale, "scale")
+        put(self, until=None if self.until is None else duration(self.until, "until"))
 
 
 def _phase(value: Any, field: str) -> Phase:

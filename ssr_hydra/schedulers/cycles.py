@@ -16,13 +16,13 @@ from ssr_hydra.schedulers.arguments import (
     ends_after_t_max,
     finish,
     multiplier,
-    positive,
     put,
+    time_of,
 )
 from ssr_hydra.schedulers.curves import Curve, Shape, cosine, linear, piecewise
 from ssr_hydra.schedulers.protocol import Moment, Scheduler, numbered, repeats
 from ssr_hydra.schedulers.run import Run
-from ssr_hydra.time import Time, TimeLike, as_time, exact
+from ssr_hydra.time import Time, TimeLike, exact
 
 __all__ = ["CosineAnnealingWarmRestartsScheduler", "OneCycleScheduler", "PiecewiseLinearScheduler"]
 
@@ -66,19 +66,11 @@ class CosineAnnealingWarmRestartsScheduler(Scheduler):
     t_mult: float = 1.0
     alpha_f: float = 0.0
 
-    def __post_init__(self) -> None:
-        put(
-            self,
-            t_0=duration(self.t_0, "t_0"),
-            t_mult=positive(self.t_mult, "t_mult", least=1.0),
-            alpha_f=multiplier(self.alpha_f, "alpha_f"),
-        )
-
     def landmarks(self, at: Moment, length: Fraction) -> Iterator[tuple[str, Fraction]]:
         return numbered("restart", repeats(at("t_0"), exact(self.t_mult), length))
 
     def curve(self, run: Run) -> Curve:
-        first = run.resolve(as_time(self.t_0, "t_0"), "t_0")
+        first = time_of(self, run, "t_0")
         clock = run.clock(first.unit, "t_0", first)
         read, factor, (start, end) = clock.read, clock.factor, clock.points
         cycles = Cycles(end - start, exact(self.t_mult, "t_mult"))
@@ -178,24 +170,17 @@ class OneCycleScheduler(Scheduler):
     anneal: Annotated[str, tuple(_SHAPES)] = "cosine"
 
     def __post_init__(self) -> None:
-        t_up, t_max = duration(self.t_up, "t_up"), duration(self.t_max, "t_max")
-        check_fit(t_up, "t_up", t_max, "t_max")
-        put(
-            self,
-            t_up=t_up,
-            t_max=t_max,
-            alpha_i=multiplier(self.alpha_i, "alpha_i"),
-            alpha_f=multiplier(self.alpha_f, "alpha_f"),
-            anneal=choice(self.anneal, "anneal", tuple(_SHAPES)),
-        )
+        super().__post_init__()
+        check_fit(self, "t_up")
+        choice(self.anneal, "anneal", tuple(_SHAPES))
 
     def landmarks(self, at: Moment, length: Fraction) -> Iterator[tuple[str, Fraction]]:
         yield from super().landmarks(at, length)
         yield "peak", at("t_up")
 
     def curve(self, run: Run) -> Curve:
-        end = run.resolve(as_time(self.t_max, "t_max"), "t_max")
-        top = run.convert(run.resolve(as_time(self.t_up, "t_up"), "t_up"), end.unit, "t_up")
+        end = time_of(self, run, "t_max")
+        top = run.convert(time_of(self, run, "t_up"), end.unit, "t_up")
         if top >= end:
             raise ends_after_t_max(run, top, end, "t_up", self.t_up)
         finish(run, top, "t_up", self.t_up)
@@ -249,11 +234,7 @@ class PiecewiseLinearScheduler(Scheduler):
             checked.append((time, multiplier(pair[1], field)))
         put(self, points=tuple(checked))
 
-    def landmarks(
-        self,
-        at: Moment,
-        length: Fraction,  # noqa: ARG002
-    ) -> Iterator[tuple[str, Fraction]]:
+    def landmarks(self, at: Moment, length: Fraction) -> Iterator[tuple[str, Fraction]]:  # noqa: ARG002
         return numbered("point", [at("points", time) for time, _ in self.points])  # type: ignore[str-unpack, misc]
 
     def curve(self, run: Run) -> Curve:

@@ -10,7 +10,7 @@ from typing import Annotated
 
 from ssr_hydra.errors import InputError
 from ssr_hydra.schedulers.annealing import warmup_and_end
-from ssr_hydra.schedulers.arguments import check_fit, choice, duration, finish, flag, multiplier, put
+from ssr_hydra.schedulers.arguments import check_fit, choice, finish, time_of
 from ssr_hydra.schedulers.curves import Curve, Shape, annealed, cosine, linear
 from ssr_hydra.schedulers.protocol import Moment, Scheduler
 from ssr_hydra.schedulers.run import Run
@@ -81,29 +81,21 @@ class WarmupStableDecayScheduler(Scheduler):
     scale_warmup: bool = False
 
     def __post_init__(self) -> None:
-        t_warmup = duration(self.t_warmup, "t_warmup", above_zero=False)
-        t_decay, t_max = duration(self.t_decay, "t_decay"), duration(self.t_max, "t_max")
-        check_fit(t_warmup, "t_warmup", t_max, "t_max")
+        super().__post_init__()
+        check_fit(self, "t_warmup")
+        choice(self.decay, "decay", tuple(_DECAYS))
+        t_decay, t_max = as_time(self.t_decay, "t_decay"), as_time(self.t_max, "t_max")
         if t_decay.unit is t_max.unit and t_decay > t_max:
             rule = f"must be at most t_max ({t_max})"
             raise InputError("t_decay", str(t_decay), rule, "shorten t_decay or lengthen t_max")
-        put(
-            self,
-            t_warmup=t_warmup,
-            t_decay=t_decay,
-            t_max=t_max,
-            alpha_f=multiplier(self.alpha_f, "alpha_f"),
-            decay=choice(self.decay, "decay", tuple(_DECAYS)),
-            scale_warmup=flag(self.scale_warmup, "scale_warmup"),
-        )
 
     def landmarks(self, at: Moment, length: Fraction) -> Iterator[tuple[str, Fraction]]:
         yield from super().landmarks(at, length)
         yield "start of decay", at("t_max") - at("t_decay")
 
     def curve(self, run: Run) -> Curve:
-        warmup, end = warmup_and_end(run, self.t_warmup, self.t_max, self.scale_warmup)
-        decay = run.convert(run.resolve(as_time(self.t_decay, "t_decay"), "t_decay"), end.unit, "t_decay")
+        warmup, end = warmup_and_end(self, run)
+        decay = run.convert(time_of(self, run, "t_decay"), end.unit, "t_decay")
         _check_room(decay, warmup, end, run.at_ssr, "t_decay", self.t_decay)
         return annealed(run, _DECAYS[self.decay](1.0, self.alpha_f), end - decay, end, warmup=warmup)
 
@@ -156,27 +148,18 @@ class InverseSquareRootWithWarmupScheduler(Scheduler):
     scale_warmup: bool = False
 
     def __post_init__(self) -> None:
-        t_warmup = duration(self.t_warmup, "t_warmup", above_zero=False)
-        if self.t_scale is None and t_warmup.value == 0:
+        super().__post_init__()
+        if self.t_scale is None and self.t_warmup == 0:
             rule = "without a warmup the decay has no time scale"
             raise InputError("t_scale", None, rule, "write e.g. t_scale='1000ba'")
-        t_cooldown = duration(self.t_cooldown, "t_cooldown", above_zero=False)
-        t_max, alpha_f = duration(self.t_max, "t_max"), multiplier(self.alpha_f, "alpha_f")
-        if t_cooldown.value == 0:
+        if self.t_cooldown == 0:
             # alpha_f and t_max describe only the cooldown. Without a cooldown they would be ignored.
-            for name, value, default in (("alpha_f", alpha_f, 0.0), ("t_max", t_max, Time("1dur"))):
-                if value != default:
+            for name, default in (("alpha_f", 0.0), ("t_max", "1dur")):
+                if (value := getattr(self, name)) != default:
                     rule, fix = "is used only with a cooldown", "write e.g. t_cooldown='0.1dur'"
-                    raise InputError(name, getattr(self, name), rule, f"{fix}, or leave {name} out")
-        put(
-            self,
-            t_warmup=t_warmup,
-            t_scale=None if self.t_scale is None else duration(self.t_scale, "t_scale"),
-            t_cooldown=t_cooldown,
-            t_max=t_max,
-            alpha_f=alpha_f,
-            scale_warmup=flag(self.scale_warmup, "scale_warmup"),
-        )
+                    raise InputError(
+                        name, value if name == "alpha_f" else str(value), rule, f"{fix}, or leave {name} out"
+                    )
 
     def landmarks(self, at: Moment, length: Fraction) -> Iterator[tuple[str, Fraction]]:
         yield from super().landmarks(at, length)
@@ -184,18 +167,18 @@ class InverseSquareRootWithWarmupScheduler(Scheduler):
             yield "start of cooldown", at("t_max") - cooldown
 
     def curve(self, run: Run) -> Curve:
-        cooldown = run.resolve(as_time(self.t_cooldown, "t_cooldown"), "t_cooldown")
+        cooldown = time_of(self, run, "t_cooldown")
         if cooldown.value == 0:
             # Without a cooldown the schedule has no end, so no time must be converted to the clock of the end.
-            warmup = run.resolve(as_time(self.t_warmup, "t_warmup"), "t_warmup", scale=self.scale_warmup)
+            warmup = time_of(self, run, "t_warmup", scale=self.scale_warmup)
             finish(run, warmup, "t_warmup", self.t_warmup)
         else:
-            warmup, end = warmup_and_end(run, self.t_warmup, self.t_max, self.scale_warmup)
+            warmup, end = warmup_and_end(self, run)
             cooldown = run.convert(cooldown, end.unit, "t_cooldown")
             _check_room(cooldown, warmup, end, run.at_ssr, "t_cooldown", self.t_cooldown)
         scale = warmup
         if self.t_scale is not None:
-            scale = run.resolve(as_time(self.t_scale, "t_scale"), "t_scale")
+            scale = time_of(self, run, "t_scale")
             if warmup.value == 0 and cooldown.value == 0:
                 warmup = run.convert(warmup, scale.unit, "t_warmup")
             scale = run.convert(scale, warmup.unit, "t_scale")

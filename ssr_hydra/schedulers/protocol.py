@@ -15,6 +15,7 @@ from fractions import Fraction
 from typing import Any, Protocol, runtime_checkable
 
 from ssr_hydra.errors import InputError, callable_name
+from ssr_hydra.schedulers.arguments import check_arguments
 from ssr_hydra.schedulers.curves import Curve
 from ssr_hydra.schedulers.opaque import Opaque
 from ssr_hydra.schedulers.run import Run
@@ -105,6 +106,10 @@ def repeats(period: Fraction, ratio: Fraction, length: Fraction) -> Iterator[Fra
 
 class Scheduler(metaclass=Opaque):
     """Base class of this package's schedulers. A scheduler becomes a curve when it is bound to a run."""
+
+    def __post_init__(self) -> None:
+        """Check the arguments; called by a dataclass."""
+        check_arguments(self)
 
     @abstractmethod
     def curve(self, run: Run) -> Curve:

@@ -97,12 +97,7 @@ ROWS = (
     Row("cosine_warmup", annealing.CosineAnnealingWithWarmupScheduler, _WARMUP, _EXAMPLE),
     Row("polynomial_warmup", annealing.PolynomialWithWarmupScheduler, _WARMUP, _EXAMPLE),
     Row("wsd", plateaus.WarmupStableDecayScheduler, _WARMUP, _EXAMPLE | {"t_decay": "0.2dur"}),
-    Row(
-        "inverse_sqrt_warmup",
-        plateaus.InverseSquareRootWithWarmupScheduler,
-        _WARMUP,
-        _EXAMPLE | {"t_cooldown": "0.1dur"},
-    ),
+    Row("inverse_sqrt_warmup", plateaus.InverseSquareRootWithWarmupScheduler, _WARMUP, _EXAMPLE_COOLDOWN),
     Row("one_cycle", cycles.OneCycleScheduler),
     Row("piecewise_linear", cycles.PiecewiseLinearScheduler, {"points": _POINTS}, {"points": _EXAMPLE_POINTS}),
     Row("rex", annealing.RexScheduler),

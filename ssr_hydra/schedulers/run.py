@@ -103,16 +103,14 @@ class Run:
             MissingRateError: The length of the run or ``dataloader_len`` is needed and unknown.
         """
         if time.unit is TimeUnit.DURATION:
-            if self.max_duration is None:
-                if time.value == 0:
-                    return _ZERO
-                raise self._open(time, field)
-            return self._share(time, field)
-        elif scale:
+            if self.max_duration is not None:
+                return self._share(time, self.max_duration, field)
+            if time.value == 0:
+                return _ZERO
+            raise self._open(time, field)
+        if scale:
             time = time * self.ssr
-        if time.unit is TimeUnit.EPOCH:
-            return self.convert(time, TimeUnit.BATCH, field)
-        return time
+        return self.convert(time, TimeUnit.BATCH, field) if time.unit is TimeUnit.EPOCH else time
 
     def length(self) -> Time | None:
         """Return the run's length on a clock of the run. None if it is unknown, or in epochs of unknown length."""
@@ -127,16 +125,15 @@ class Run:
         ssr = self.ssr if self.whole is None else self.whole.ssr
         return "" if ssr == 1 else f" at ssr {float(ssr):g}"
 
-    def _share(self, time: Time, field: str) -> Time:
+    def _share(self, time: Time, max_duration: Time, field: str) -> Time:
         """Convert a time in ``dur``, a fraction of the run, to the unit of one of the run's counters."""
-        assert self.max_duration is not None
-        share = self.max_duration * time.value
+        share = max_duration * time.value
         if share.unit is not TimeUnit.EPOCH:
             return share
         try:
             return self.convert(share, TimeUnit.BATCH, field)
         except MissingRateError as error:  # its text names a time that the user did not write
-            rule = f"is a fraction of max_duration, which is {self.max_duration}, and {error.rule}"
+            rule = f"is a fraction of max_duration, which is {max_duration}, and {error.rule}"
             fix = error.fix.replace("the time", "max_duration")
             raise MissingRateError(field, str(time), rule, fix) from None
 
@@ -216,12 +213,7 @@ class Run:
         name = unit.value  # get() of other libraries accepts a plain string
         if unit is TimeUnit.SECOND:
             return lambda timestamp: round(timestamp.get(name).value * _NANOSECONDS)
-
-        def read_foreign(timestamp: Any) -> int:
-            value: int = timestamp.get(name).value
-            return value
-
-        return read_foreign
+        return lambda timestamp: timestamp.get(name).value
 
     def phase(self, start: Time, end: Time | None, *, scale: bool) -> Run:
         """Return the phase of the run from ``start`` to ``end``, as a separate run whose time starts at 0.

@@ -8,7 +8,7 @@ from fractions import Fraction
 from typing import Any
 
 from ssr_hydra.errors import InputError
-from ssr_hydra.schedulers.protocol import SchedulerLike, bind
+from ssr_hydra.schedulers.protocol import SchedulerLike, bind_to
 from ssr_hydra.schedulers.run import Run
 from ssr_hydra.schedulers.timeline import Timeline
 from ssr_hydra.state import State
@@ -56,7 +56,7 @@ def as_function(
         state.max_duration = state.max_duration * ratio
     run = Run.of(state, ratio)
     timeline = Timeline(TimeUnit.BATCH, run.dataloader_len, run.samples_per_batch, run.tokens_per_batch)
-    curve = bind(scheduler, state, ratio)
+    curve = bind_to(scheduler, run)
 
     def alpha(step: Any) -> float:
         try:

@@ -10,7 +10,7 @@ from fractions import Fraction
 from typing import Any
 
 from ssr_hydra.errors import InputError
-from ssr_hydra.schedulers.arguments import duration, durations, finish, flag, multiplier, put, reach, too_large
+from ssr_hydra.schedulers.arguments import finish, reach, time_of, too_large
 from ssr_hydra.schedulers.curves import Curve, Pieces, annealed, joined, linear, pieces_of, stepped, with_pieces
 from ssr_hydra.schedulers.protocol import Moment, Scheduler, numbered, repeats
 from ssr_hydra.schedulers.run import Run
@@ -88,14 +88,11 @@ class StepScheduler(Scheduler):
     step_size: TimeLike
     gamma: float = 0.1
 
-    def __post_init__(self) -> None:
-        put(self, step_size=duration(self.step_size, "step_size"), gamma=multiplier(self.gamma, "gamma"))
-
     def landmarks(self, at: Moment, length: Fraction) -> Iterator[tuple[str, Fraction]]:
         return numbered("step", repeats(at("step_size"), Fraction(1), length))
 
     def curve(self, run: Run) -> Curve:
-        period = run.resolve(as_time(self.step_size, "step_size"), "step_size")
+        period = time_of(self, run, "step_size")
         curve = _powers(run, self.gamma, period, "step_size", lambda count, width: count // width)
         return with_pieces(curve, _stairs(run, self.gamma, period))
 
@@ -129,11 +126,8 @@ class ExponentialScheduler(Scheduler):
     gamma: float
     decay_period: TimeLike = "1ep"
 
-    def __post_init__(self) -> None:
-        put(self, gamma=multiplier(self.gamma, "gamma"), decay_period=duration(self.decay_period, "decay_period"))
-
     def curve(self, run: Run) -> Curve:
-        period = run.resolve(as_time(self.decay_period, "decay_period"), "decay_period")
+        period = time_of(self, run, "decay_period")
         return _powers(run, self.gamma, period, "decay_period", lambda count, width: float(count / width))
 
 
@@ -167,14 +161,7 @@ class MultiStepScheduler(Scheduler):
     milestones: Sequence[TimeLike]
     gamma: float = 0.1
 
-    def __post_init__(self) -> None:
-        put(self, milestones=durations(self.milestones, "milestones"), gamma=multiplier(self.gamma, "gamma"))
-
-    def landmarks(
-        self,
-        at: Moment,
-        length: Fraction,  # noqa: ARG002
-    ) -> Iterator[tuple[str, Fraction]]:
+    def landmarks(self, at: Moment, length: Fraction) -> Iterator[tuple[str, Fraction]]:  # noqa: ARG002
         return numbered("milestone", sorted(at("milestones", milestone) for milestone in self.milestones))
 
     def curve(self, run: Run) -> Curve:
@@ -234,26 +221,13 @@ class MultiStepWithWarmupScheduler(Scheduler):
     gamma: float = 0.1
     scale_warmup: bool = False
 
-    def __post_init__(self) -> None:
-        put(
-            self,
-            t_warmup=duration(self.t_warmup, "t_warmup", above_zero=False),
-            milestones=durations(self.milestones, "milestones"),
-            gamma=multiplier(self.gamma, "gamma"),
-            scale_warmup=flag(self.scale_warmup, "scale_warmup"),
-        )
-
-    def landmarks(
-        self,
-        at: Moment,
-        length: Fraction,  # noqa: ARG002
-    ) -> Iterator[tuple[str, Fraction]]:
+    def landmarks(self, at: Moment, length: Fraction) -> Iterator[tuple[str, Fraction]]:  # noqa: ARG002
         warmup = at("t_warmup", scale=self.scale_warmup)
         yield "end of warmup", warmup
         yield from numbered("milestone", sorted(max(warmup, at("milestones", time)) for time in self.milestones))
 
     def curve(self, run: Run) -> Curve:
-        warmup = run.resolve(as_time(self.t_warmup, "t_warmup"), "t_warmup", scale=self.scale_warmup)
+        warmup = time_of(self, run, "t_warmup", scale=self.scale_warmup)
         finish(run, warmup, "t_warmup", self.t_warmup)
         steps = stepped(run, _milestones(run, self.milestones), _decays(self.gamma, len(self.milestones)))
         if warmup.value == 0:
@@ -297,11 +271,8 @@ class ConstantScheduler(Scheduler):
     alpha: float = 1.0
     t_max: TimeLike = "1dur"
 
-    def __post_init__(self) -> None:
-        put(self, alpha=multiplier(self.alpha, "alpha"), t_max=duration(self.t_max, "t_max"))
-
     def curve(self, run: Run) -> Curve:
-        return stepped(run, [(run.resolve(as_time(self.t_max, "t_max"), "t_max"), "t_max")], (self.alpha, 1.0))
+        return stepped(run, [(time_of(self, run, "t_max"), "t_max")], (self.alpha, 1.0))
 
 
 @dataclass(frozen=True)
@@ -340,24 +311,11 @@ class ConstantWithWarmupScheduler(Scheduler):
     t_max: TimeLike = "1dur"
     scale_warmup: bool = False
 
-    def __post_init__(self) -> None:
-        put(
-            self,
-            t_warmup=duration(self.t_warmup, "t_warmup", above_zero=False),
-            alpha=multiplier(self.alpha, "alpha"),
-            t_max=duration(self.t_max, "t_max"),
-            scale_warmup=flag(self.scale_warmup, "scale_warmup"),
-        )
-
-    def landmarks(
-        self,
-        at: Moment,
-        length: Fraction,  # noqa: ARG002
-    ) -> Iterator[tuple[str, Fraction]]:
+    def landmarks(self, at: Moment, length: Fraction) -> Iterator[tuple[str, Fraction]]:  # noqa: ARG002
         yield "end of warmup", at("t_warmup", scale=self.scale_warmup)
 
     def curve(self, run: Run) -> Curve:
-        reach(run, as_time(self.t_max, "t_max"))
-        warmup = run.resolve(as_time(self.t_warmup, "t_warmup"), "t_warmup", scale=self.scale_warmup)
+        reach(run, self.t_max)
+        warmup = time_of(self, run, "t_warmup", scale=self.scale_warmup)
         finish(run, warmup, "t_warmup", self.t_warmup)
         return annealed(run, linear(self.alpha, self.alpha), warmup, warmup, field="t_warmup")

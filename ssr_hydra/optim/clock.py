@@ -11,10 +11,9 @@ from ssr_hydra.errors import InputError
 from ssr_hydra.state import State
 from ssr_hydra.time import Timestamp, exact
 from ssr_hydra.time.derived import SteppedTimestamp
+from ssr_hydra.time.timestamp import NANOSECONDS
 
 __all__ = ["StepClock"]
-
-_NANOSECONDS = 10**9
 
 
 class _Amount:
@@ -181,7 +180,7 @@ class StepClock:
         batches, epoch, batch = self.now.batches, 0, 0
         if self._dataloader_len is not None:
             epoch, batch = divmod(batches, self._dataloader_len)
-        token, seconds = self._tokens.total(batches), Fraction(self.nanoseconds(), _NANOSECONDS)
+        token, seconds = self._tokens.total(batches), Fraction(self.nanoseconds(), NANOSECONDS)
         return Timestamp(
             epoch=epoch,
             batch=batches,

@@ -117,8 +117,7 @@ def compile_composer_scheduler(
 
     Example:
         >>> import torch
-        >>> from ssr_hydra.schedulers import LinearScheduler
-        >>> from ssr_hydra.state import State
+        >>> from ssr_hydra import LinearScheduler, State
         >>> optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.5)
         >>> state = State(max_duration="4ba", optimizers=optimizer)
         >>> scheduler = compile_composer_scheduler(LinearScheduler(), state)

@@ -68,8 +68,7 @@ class LinearScheduler(Scheduler):
         InputError: For a multiplier that is negative or not finite, or a ``t_max`` that is not above 0.
 
     Example:
-        >>> from ssr_hydra.state import State
-        >>> from ssr_hydra.time import Timestamp
+        >>> from ssr_hydra import State, Timestamp
         >>> LinearScheduler()(State(max_duration="8ba", timestamp=Timestamp(batch=2)))
         0.75
 
@@ -109,8 +108,7 @@ class LinearWithWarmupScheduler(Scheduler):
             before the end of the run, or a ``t_max`` before the end of the run.
 
     Example:
-        >>> from ssr_hydra.state import State
-        >>> from ssr_hydra.time import Timestamp
+        >>> from ssr_hydra import State, Timestamp
         >>> scheduler = LinearWithWarmupScheduler("2ba")
         >>> [scheduler(State(max_duration="6ba", timestamp=Timestamp(batch=k))) for k in (1, 2, 3)]
         [0.5, 1.0, 0.75]
@@ -150,8 +148,7 @@ class CosineAnnealingScheduler(Scheduler):
         InputError: For an ``alpha_f`` that is negative or not finite, or a ``t_max`` that is not above 0.
 
     Example:
-        >>> from ssr_hydra.state import State
-        >>> from ssr_hydra.time import Timestamp
+        >>> from ssr_hydra import State, Timestamp
         >>> CosineAnnealingScheduler(alpha_f=0.1)(State(max_duration="8ba", timestamp=Timestamp(batch=4)))
         0.55
 
@@ -188,8 +185,7 @@ class CosineAnnealingWithWarmupScheduler(Scheduler):
             before the end of the run, or a ``t_max`` before the end of the run.
 
     Example:
-        >>> from ssr_hydra.state import State
-        >>> from ssr_hydra.time import Timestamp
+        >>> from ssr_hydra import State, Timestamp
         >>> scheduler = CosineAnnealingWithWarmupScheduler("2ba")
         >>> [scheduler(State(max_duration="6ba", timestamp=Timestamp(batch=k))) for k in (1, 2, 4)]
         [0.5, 1.0, 0.5]
@@ -230,8 +226,7 @@ class PolynomialScheduler(Scheduler):
             that is not above 0.
 
     Example:
-        >>> from ssr_hydra.state import State
-        >>> from ssr_hydra.time import Timestamp
+        >>> from ssr_hydra import State, Timestamp
         >>> PolynomialScheduler(2.0)(State(max_duration="8ba", timestamp=Timestamp(batch=4)))
         0.25
 
@@ -270,8 +265,7 @@ class PolynomialWithWarmupScheduler(Scheduler):
             does not end before ``t_max`` or before the end of the run, or a ``t_max`` before the end of the run.
 
     Example:
-        >>> from ssr_hydra.state import State
-        >>> from ssr_hydra.time import Timestamp
+        >>> from ssr_hydra import State, Timestamp
         >>> scheduler = PolynomialWithWarmupScheduler("2ba")
         >>> [scheduler(State(max_duration="6ba", timestamp=Timestamp(batch=k))) for k in (1, 2, 4)]
         [0.5, 1.0, 0.25]
@@ -311,8 +305,7 @@ class RexScheduler(Scheduler):
         InputError: For an ``alpha_f`` that is negative or not finite, or a ``t_max`` that is not above 0.
 
     Example:
-        >>> from ssr_hydra.state import State
-        >>> from ssr_hydra.time import Timestamp
+        >>> from ssr_hydra import State, Timestamp
         >>> round(RexScheduler()(State(max_duration="8ba", timestamp=Timestamp(batch=4))), 6)
         0.666667
 

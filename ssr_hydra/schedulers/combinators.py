@@ -69,9 +69,7 @@ class ProductScheduler(Scheduler):
         InputError: There are no factors, or a factor is not a scheduler.
 
     Example:
-        >>> from ssr_hydra.schedulers import ConstantScheduler, LinearScheduler
-        >>> from ssr_hydra.state import State
-        >>> from ssr_hydra.time import Timestamp
+        >>> from ssr_hydra import ConstantScheduler, LinearScheduler, State, Timestamp
         >>> scheduler = ProductScheduler({"half": ConstantScheduler(0.5), "decay": LinearScheduler()})
         >>> scheduler(State(max_duration="8ba", timestamp=Timestamp(batch=4)))
         0.25
@@ -164,9 +162,7 @@ class SequentialScheduler(Scheduler):
             in a unit other than ``dur`` and follows a phase that ends in ``dur``; or the run never reaches a phase.
 
     Example:
-        >>> from ssr_hydra.schedulers import ConstantScheduler, LinearScheduler
-        >>> from ssr_hydra.state import State
-        >>> from ssr_hydra.time import Timestamp
+        >>> from ssr_hydra import ConstantScheduler, LinearScheduler, State, Timestamp
         >>> scheduler = SequentialScheduler({
         ...     "warmup": Phase(LinearScheduler(0.0, 1.0), until="2ba", scale=False),
         ...     "decay": Phase(LinearScheduler()),

@@ -53,8 +53,7 @@ class CosineAnnealingWarmRestartsScheduler(Scheduler):
             run), or an ``alpha_f`` that is negative or not finite.
 
     Example:
-        >>> from ssr_hydra.state import State
-        >>> from ssr_hydra.time import Timestamp
+        >>> from ssr_hydra import State, Timestamp
         >>> scheduler = CosineAnnealingWarmRestartsScheduler("2ba", t_mult=2)
         >>> [scheduler(State(max_duration="6ba", timestamp=Timestamp(batch=k))) for k in (0, 1, 2, 4)]
         [1.0, 0.5, 1.0, 0.5]
@@ -153,8 +152,7 @@ class OneCycleScheduler(Scheduler):
             not end before ``t_max`` and within the run.
 
     Example:
-        >>> from ssr_hydra.state import State
-        >>> from ssr_hydra.time import Timestamp
+        >>> from ssr_hydra import State, Timestamp
         >>> scheduler = OneCycleScheduler("2ba", alpha_i=0.0, alpha_f=0.0, anneal="linear")
         >>> [scheduler(State(max_duration="6ba", timestamp=Timestamp(batch=k))) for k in (0, 1, 2, 4)]
         [0.0, 0.5, 1.0, 0.5]
@@ -206,8 +204,7 @@ class PiecewiseLinearScheduler(Scheduler):
             increase.
 
     Example:
-        >>> from ssr_hydra.state import State
-        >>> from ssr_hydra.time import Timestamp
+        >>> from ssr_hydra import State, Timestamp
         >>> scheduler = PiecewiseLinearScheduler([("0ba", 0.0), ("2ba", 1.0), ("1dur", 0.5)])
         >>> [scheduler(State(max_duration="6ba", timestamp=Timestamp(batch=k))) for k in (1, 2, 4, 9)]
         [0.5, 1.0, 0.75, 0.5]

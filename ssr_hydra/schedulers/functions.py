@@ -6,8 +6,7 @@ functions with their signatures, so ``inspect.signature`` and ``help`` show the 
 signatures from the stub file that ``scripts/stubs.py`` writes.
 
 Example:
-    >>> from ssr_hydra.state import State
-    >>> from ssr_hydra.time import Timestamp
+    >>> from ssr_hydra import State, Timestamp
     >>> state = State(max_duration="50ep", dataloader_len=10, timestamp=Timestamp(batch=60, epoch=6))
     >>> step_scheduler(state, step_size=["5ep", "25ep"]), step_scheduler(state, step_size=["0.1dur", "0.5dur"])
     (0.1, 0.1)

@@ -64,8 +64,7 @@ class WarmupStableDecayScheduler(Scheduler):
             do not both fit before ``t_max``, or a warmup that the run never finishes.
 
     Example:
-        >>> from ssr_hydra.state import State
-        >>> from ssr_hydra.time import Timestamp
+        >>> from ssr_hydra import State, Timestamp
         >>> scheduler = WarmupStableDecayScheduler("2ba", t_decay="4ba", decay="linear")
         >>> [scheduler(State(max_duration="10ba", timestamp=Timestamp(batch=k))) for k in (1, 2, 6, 8, 10)]
         [0.5, 1.0, 1.0, 0.5, 0.0]
@@ -130,8 +129,7 @@ class InverseSquareRootWithWarmupScheduler(Scheduler):
             run never finishes the warmup.
 
     Example:
-        >>> from ssr_hydra.state import State
-        >>> from ssr_hydra.time import Timestamp
+        >>> from ssr_hydra import State, Timestamp
         >>> scheduler = InverseSquareRootWithWarmupScheduler("4ba")
         >>> [scheduler(State(max_duration="100ba", timestamp=Timestamp(batch=k))) for k in (1, 4, 16, 64)]
         [0.25, 1.0, 0.5, 0.25]

@@ -162,9 +162,7 @@ def bind(scheduler: SchedulerLike, state: Any, ssr: Number = 1.0) -> Curve:
         InputError: A time cannot be resolved, ssr is not above 0, or ssr is not 1 for a function ``f(state)``.
 
     Example:
-        >>> from ssr_hydra.schedulers import LinearScheduler
-        >>> from ssr_hydra.state import State
-        >>> from ssr_hydra.time import Timestamp
+        >>> from ssr_hydra import LinearScheduler, State, Timestamp
         >>> curve = bind(LinearScheduler(), State(max_duration="5ba"), ssr=0.5)
         >>> [curve(Timestamp(batch=k)) for k in range(6)]
         [1.0, 0.8, 0.6, 0.4, 0.19999999999999996, 0.0]

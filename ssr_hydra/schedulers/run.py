@@ -16,10 +16,10 @@ from typing import Any
 from ssr_hydra.errors import InputError, MissingRateError
 from ssr_hydra.state import State
 from ssr_hydra.time import Time, Timestamp, TimeUnit, check_ssr
+from ssr_hydra.time.timestamp import NANOSECONDS
 
 __all__ = ["RATES", "Counter", "Run"]
 
-_NANOSECONDS = 10**9
 RATES = {
     TimeUnit.EPOCH: "dataloader_len",
     TimeUnit.SAMPLE: "samples_per_batch",
@@ -188,7 +188,7 @@ class Run:
             rule = f"this phase starts at {self.start}, and {error.rule}"
             raise type(error)(field, str(points[-1]), rule, error.fix) from None
         steps = [Fraction(0), *(Fraction(self.convert(point, unit, field).value) for point in points)]
-        scale = _NANOSECONDS if unit is TimeUnit.SECOND else 1
+        scale = NANOSECONDS if unit is TimeUnit.SECOND else 1
         absolute = [(start + step) * scale for step in steps]
         factor = math.lcm(*(point.denominator for point in absolute))
         return Counter(self._reader_from(unit, absolute[0]), factor, tuple(int(point * factor) for point in absolute))
@@ -212,7 +212,7 @@ class Run:
             return Timestamp.reader(unit)
         name = unit.value  # get() of other libraries accepts a plain string
         if unit is TimeUnit.SECOND:
-            return lambda timestamp: round(timestamp.get(name).value * _NANOSECONDS)
+            return lambda timestamp: round(timestamp.get(name).value * NANOSECONDS)
         return lambda timestamp: timestamp.get(name).value
 
     def phase(self, start: Time, end: Time | None, *, scale: bool) -> Run:

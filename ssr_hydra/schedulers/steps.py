@@ -77,8 +77,7 @@ class StepScheduler(Scheduler):
         InputError: For a ``step_size`` that is not above 0 or a ``gamma`` that is negative or not finite.
 
     Example:
-        >>> from ssr_hydra.state import State
-        >>> from ssr_hydra.time import Timestamp
+        >>> from ssr_hydra import State, Timestamp
         >>> StepScheduler("3ba")(State(max_duration="9ba", timestamp=Timestamp(batch=3)))
         0.1
 
@@ -115,8 +114,7 @@ class ExponentialScheduler(Scheduler):
         InputError: For a ``gamma`` that is negative or not finite, or a period that is not above 0.
 
     Example:
-        >>> from ssr_hydra.state import State
-        >>> from ssr_hydra.time import Timestamp
+        >>> from ssr_hydra import State, Timestamp
         >>> ExponentialScheduler(0.25, "2ba")(State(max_duration="9ba", timestamp=Timestamp(batch=1)))
         0.5
 
@@ -150,8 +148,7 @@ class MultiStepScheduler(Scheduler):
         InputError: For a bare string, or a ``gamma`` that is negative or not finite.
 
     Example:
-        >>> from ssr_hydra.state import State
-        >>> from ssr_hydra.time import Timestamp
+        >>> from ssr_hydra import State, Timestamp
         >>> MultiStepScheduler(["0.5dur", "8ba"], gamma=0.5)(State(max_duration="10ba", timestamp=Timestamp(batch=8)))
         0.25
 
@@ -207,8 +204,7 @@ class MultiStepWithWarmupScheduler(Scheduler):
         InputError: For the errors of :class:`MultiStepScheduler`, or for a warmup that the run never finishes.
 
     Example:
-        >>> from ssr_hydra.state import State
-        >>> from ssr_hydra.time import Timestamp
+        >>> from ssr_hydra import State, Timestamp
         >>> scheduler = MultiStepWithWarmupScheduler("4ba", ["6ba"])
         >>> [scheduler(State(max_duration="9ba", timestamp=Timestamp(batch=k))) for k in (1, 4, 6)]
         [0.25, 1.0, 0.1]
@@ -298,8 +294,7 @@ class ConstantWithWarmupScheduler(Scheduler):
             ``t_max`` before the end of the run.
 
     Example:
-        >>> from ssr_hydra.state import State
-        >>> from ssr_hydra.time import Timestamp
+        >>> from ssr_hydra import State, Timestamp
         >>> ConstantWithWarmupScheduler("4ba")(State(max_duration="9ba", timestamp=Timestamp(batch=1)))
         0.25
 

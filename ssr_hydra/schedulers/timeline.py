@@ -9,11 +9,9 @@ from ssr_hydra.errors import InputError, MissingRateError
 from ssr_hydra.schedulers.run import RATES
 from ssr_hydra.time import Timestamp, TimeUnit
 from ssr_hydra.time.derived import DerivedTimestamp
-from ssr_hydra.time.timestamp import COUNTERS, TOTALS
+from ssr_hydra.time.timestamp import COUNTERS, NANOSECONDS, TOTALS
 
 __all__ = ["Timeline"]
-
-_NANOSECONDS = 10**9
 
 
 class Timeline:
@@ -63,7 +61,7 @@ class Timeline:
             if self._token is not None:
                 counts["tokens"] = batch * self._token
         if "nanoseconds" in counts:
-            counts["nanoseconds"] *= _NANOSECONDS
+            counts["nanoseconds"] *= NANOSECONDS
         return DerivedTimestamp((self, counts), _FUNCTIONS)
 
     def unknown(self, name: str) -> InputError:

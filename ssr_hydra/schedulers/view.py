@@ -11,14 +11,12 @@ from typing import TYPE_CHECKING, Any
 from ssr_hydra.state import State
 from ssr_hydra.time import Time, Timestamp, TimeUnit, as_time
 from ssr_hydra.time.derived import DerivedTimestamp
-from ssr_hydra.time.timestamp import TOTALS
+from ssr_hydra.time.timestamp import NANOSECONDS, TOTALS
 
 if TYPE_CHECKING:
     from ssr_hydra.schedulers.run import Run
 
 __all__ = ["view"]
-
-_NANOSECONDS = 10**9
 
 
 def _total(unit: TimeUnit, source: tuple[Run, Any]) -> Any:
@@ -35,7 +33,7 @@ def _total(unit: TimeUnit, source: tuple[Run, Any]) -> Any:
     total = Time(timestamp.get(unit.value).value, unit)
     # At least 0, because rates are only averages: see Run._reader_from.
     time = max(total - run.convert(run.start, unit, "timestamp"), Time(0, unit))
-    return time.value * _NANOSECONDS if unit is TimeUnit.SECOND else time.value
+    return time.value * NANOSECONDS if unit is TimeUnit.SECOND else time.value
 
 
 def _own(name: str, foreign: str, source: tuple[Run, Any]) -> Any:
@@ -50,7 +48,7 @@ def _own(name: str, foreign: str, source: tuple[Run, Any]) -> Any:
     if isinstance(timestamp, Timestamp):
         return getattr(timestamp, name)
     value = getattr(timestamp, foreign)
-    return round(value.total_seconds() * _NANOSECONDS) if isinstance(value, timedelta) else value.value
+    return round(value.total_seconds() * NANOSECONDS) if isinstance(value, timedelta) else value.value
 
 
 _IN_PHASE: dict[str, Callable[[tuple[Run, Any]], int]] = {

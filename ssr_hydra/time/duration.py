@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from enum import Enum
 from fractions import Fraction
+from functools import total_ordering
 from typing import TYPE_CHECKING, Any, Generic
 
 from ssr_hydra.errors import InputError
@@ -122,6 +123,7 @@ def _explain(text: str) -> tuple[str, str]:
     return f"a unit is one of {_UNITS.replace('|', ' ')} (or d h m s)", example
 
 
+@total_ordering
 class Time(Generic[_Value]):
     """An exact amount of training time with its unit.
 
@@ -232,9 +234,7 @@ class Time(Generic[_Value]):
 
     def to_timestring(self) -> str:
         """Return an exact string for :meth:`from_timestring`: a finite decimal if possible, else a ratio a/b."""
-        if isinstance(self._value, int):
-            return f"{self._value}{self._unit.value}"
-        return f"{_decimal(self._value)}{self._unit.value}"
+        return f"{self._value if isinstance(self._value, int) else _decimal(self._value)}{self._unit.value}"
 
     def __str__(self) -> str:
         return self.to_timestring()
@@ -272,18 +272,6 @@ class Time(Generic[_Value]):
     def __lt__(self, other: object) -> bool:
         amount = self._amount(other)
         return NotImplemented if amount is None else self._value < amount
-
-    def __le__(self, other: object) -> bool:
-        amount = self._amount(other)
-        return NotImplemented if amount is None else self._value <= amount
-
-    def __gt__(self, other: object) -> bool:
-        amount = self._amount(other)
-        return NotImplemented if amount is None else self._value > amount
-
-    def __ge__(self, other: object) -> bool:
-        amount = self._amount(other)
-        return NotImplemented if amount is None else self._value >= amount
 
     def __add__(self, other: object) -> Time:
         amount = self._amount(other)

@@ -15,10 +15,9 @@ __all__ = ["DECIMAL", "LONGEST_STRING", "RATIO", "Number", "check_ssr", "exact",
 Number = int | float | Fraction
 """A number that is read exactly. A float is read as the decimal that it prints."""
 
-
 LONGEST_STRING = 64
-
-
+DECIMAL = r"(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d{1,3})?"
+RATIO = r"\d+/0*[1-9]\d*"
 _LARGEST_SSR = 10**6
 
 
@@ -72,12 +71,6 @@ def _shortest(value: float, bits: int) -> Fraction:
 def _is_plain_number(text: str) -> bool:
     """Return whether a string is a short ASCII number; Fraction alone would also accept spaces and underscores."""
     return len(text) <= LONGEST_STRING and re.fullmatch(rf"-?(?:{DECIMAL}|{RATIO})", text, re.ASCII) is not None
-
-
-DECIMAL = r"(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d{1,3})?"
-
-
-RATIO = r"\d+/0*[1-9]\d*"
 
 
 def simplest(ratio: float) -> Fraction:

@@ -5,16 +5,19 @@ from __future__ import annotations
 import datetime
 from collections.abc import Callable, Mapping
 from fractions import Fraction
+from functools import total_ordering
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any, Final, overload
+from typing import TYPE_CHECKING, Any, Final
 
 from ssr_hydra.errors import InputError
 from ssr_hydra.time.duration import Time, TimeUnit, as_time
 from ssr_hydra.time.numbers import Number, exact
 
-__all__ = ["COUNTERS", "SLOT_OF", "TOTALS", "Timestamp"]
+__all__ = ["COUNTERS", "NANOSECONDS", "SLOT_OF", "TOTALS", "Timestamp"]
 
-_NANOSECONDS = 10**9
+NANOSECONDS = 10**9
+"""Nanoseconds in a second."""
+
 # Public name of each counter: its slot, its raw name and its unit. Seconds are stored as whole nanoseconds, because
 # sums of floats would drift.
 _COUNTERS: dict[str, tuple[str, str, TimeUnit]] = {
@@ -68,10 +71,15 @@ def _count(value: Any, field: str, unit: TimeUnit) -> int:
     if number < 0:
         raise InputError(field, value, "must be >= 0", "count from 0")
     if unit is TimeUnit.SECOND:
-        number = round(number * _NANOSECONDS)
+        number = round(number * NANOSECONDS)
     # Typed as int, because every counter of a real run is one. Timestamp's docstring explains fractions.
     counted: int = number.numerator if number.denominator == 1 else number
     return counted
+
+
+def _as_time(value: int, unit: TimeUnit) -> Time:
+    """Return the value of a raw counter as a time."""
+    return Time(Fraction(value, NANOSECONDS), unit) if unit is TimeUnit.SECOND else Time._of(value, unit)
 
 
 def _as_operand(other: object) -> Time | None:
@@ -80,37 +88,17 @@ def _as_operand(other: object) -> Time | None:
     return as_time(other, "time") if is_time else None
 
 
-class _Counter:
-    """Attribute that reads a counter of a timestamp as a :class:`Time`."""
-
-    def __init__(self, slot: str, unit: TimeUnit, doc: str) -> None:
-        self._slot, self._unit, self.__doc__ = slot, unit, doc
-
-    @overload
-    def __get__(self, timestamp: None, owner: type) -> _Counter: ...
-    @overload
-    def __get__(self, timestamp: Timestamp, owner: type) -> Time: ...
-    def __get__(self, timestamp: Timestamp | None, owner: type) -> _Counter | Time:
-        if timestamp is None:
-            return self
-        value, unit = getattr(timestamp, self._slot), self._unit
-        return Time(Fraction(value, _NANOSECONDS), unit) if unit is TimeUnit.SECOND else Time._of(value, unit)
+# Typed as the value that the attribute has in a timestamp, because type checkers read a property in a variable as Any.
+def _counter(slot: str, unit: TimeUnit, doc: str) -> Time:
+    """Return a read-only attribute that reads a slot as a :class:`Time`."""
+    return property(lambda timestamp: _as_time(getattr(timestamp, slot), unit), doc=doc)  # type: ignore[return-value]
 
 
-class _WallClock:
-    """Attribute with Composer's name that reads a counter of seconds as a ``timedelta``."""
-
-    def __init__(self, slot: str, doc: str) -> None:
-        self._slot, self.__doc__ = slot, doc
-
-    @overload
-    def __get__(self, timestamp: None, owner: type) -> _WallClock: ...
-    @overload
-    def __get__(self, timestamp: Timestamp, owner: type) -> datetime.timedelta: ...
-    def __get__(self, timestamp: Timestamp | None, owner: type) -> _WallClock | datetime.timedelta:
-        if timestamp is None:
-            return self
-        return datetime.timedelta(microseconds=getattr(timestamp, self._slot) / 1000)
+def _wall_clock(slot: str, doc: str) -> datetime.timedelta:
+    """Return a read-only attribute that reads a slot of nanoseconds as a ``timedelta``."""
+    return property(  # type: ignore[return-value]
+        lambda timestamp: datetime.timedelta(microseconds=getattr(timestamp, slot) / 1000), doc=doc
+    )
 
 
 def _raw(slot: str, doc: str) -> int:
@@ -118,6 +106,7 @@ def _raw(slot: str, doc: str) -> int:
     return property(attrgetter(slot), doc=doc)  # type: ignore[return-value]
 
 
+@total_ordering
 class Timestamp:
     """The counters of a run at one moment. Immutable: each batch creates a new timestamp.
 
@@ -191,24 +180,24 @@ class Timestamp:
         for name, (slot, _, unit) in _COUNTERS.items():
             setattr(self, slot, _count(given[name], name, unit))
 
-    iteration = _Counter("_iteration", TimeUnit.ITERATION, "Iterations finished.")
-    epoch = _Counter("_epoch", TimeUnit.EPOCH, "Epochs finished.")
-    batch = _Counter("_batch", TimeUnit.BATCH, "Batches finished.")
-    sample = _Counter("_sample", TimeUnit.SAMPLE, "Samples seen.")
-    token = _Counter("_token", TimeUnit.TOKEN, "Tokens seen.")
-    epoch_in_iteration = _Counter("_epoch_in_iteration", TimeUnit.EPOCH, "Epochs finished in this iteration.")
-    token_in_iteration = _Counter("_token_in_iteration", TimeUnit.TOKEN, "Tokens seen in this iteration.")
-    batch_in_epoch = _Counter("_batch_in_epoch", TimeUnit.BATCH, "Batches finished in this epoch.")
-    sample_in_epoch = _Counter("_sample_in_epoch", TimeUnit.SAMPLE, "Samples seen in this epoch.")
-    token_in_epoch = _Counter("_token_in_epoch", TimeUnit.TOKEN, "Tokens seen in this epoch.")
-    seconds = _Counter("_nanoseconds", TimeUnit.SECOND, "Seconds of training.")
-    iteration_seconds = _Counter("_iteration_nanoseconds", TimeUnit.SECOND, "Seconds of this iteration.")
-    epoch_seconds = _Counter("_epoch_nanoseconds", TimeUnit.SECOND, "Seconds of this epoch.")
-    batch_seconds = _Counter("_batch_nanoseconds", TimeUnit.SECOND, "Seconds of the last batch.")
-    total_wct = _WallClock("_nanoseconds", "Composer's name for the seconds of training.")
-    iteration_wct = _WallClock("_iteration_nanoseconds", "Composer's name for the seconds of this iteration.")
-    epoch_wct = _WallClock("_epoch_nanoseconds", "Composer's name for the seconds of this epoch.")
-    batch_wct = _WallClock("_batch_nanoseconds", "Composer's name for the seconds of the last batch.")
+    iteration: Final = _counter("_iteration", TimeUnit.ITERATION, "Iterations finished.")
+    epoch: Final = _counter("_epoch", TimeUnit.EPOCH, "Epochs finished.")
+    batch: Final = _counter("_batch", TimeUnit.BATCH, "Batches finished.")
+    sample: Final = _counter("_sample", TimeUnit.SAMPLE, "Samples seen.")
+    token: Final = _counter("_token", TimeUnit.TOKEN, "Tokens seen.")
+    epoch_in_iteration: Final = _counter("_epoch_in_iteration", TimeUnit.EPOCH, "Epochs finished in this iteration.")
+    token_in_iteration: Final = _counter("_token_in_iteration", TimeUnit.TOKEN, "Tokens seen in this iteration.")
+    batch_in_epoch: Final = _counter("_batch_in_epoch", TimeUnit.BATCH, "Batches finished in this epoch.")
+    sample_in_epoch: Final = _counter("_sample_in_epoch", TimeUnit.SAMPLE, "Samples seen in this epoch.")
+    token_in_epoch: Final = _counter("_token_in_epoch", TimeUnit.TOKEN, "Tokens seen in this epoch.")
+    seconds: Final = _counter("_nanoseconds", TimeUnit.SECOND, "Seconds of training.")
+    iteration_seconds: Final = _counter("_iteration_nanoseconds", TimeUnit.SECOND, "Seconds of this iteration.")
+    epoch_seconds: Final = _counter("_epoch_nanoseconds", TimeUnit.SECOND, "Seconds of this epoch.")
+    batch_seconds: Final = _counter("_batch_nanoseconds", TimeUnit.SECOND, "Seconds of the last batch.")
+    total_wct: Final = _wall_clock("_nanoseconds", "Composer's name for the seconds of training.")
+    iteration_wct: Final = _wall_clock("_iteration_nanoseconds", "Composer's name for the seconds of this iteration.")
+    epoch_wct: Final = _wall_clock("_epoch_nanoseconds", "Composer's name for the seconds of this epoch.")
+    batch_wct: Final = _wall_clock("_batch_nanoseconds", "Composer's name for the seconds of the last batch.")
 
     iterations: Final = _raw("_iteration", "Iterations finished, as a number.")
     epochs: Final = _raw("_epoch", "Epochs finished, as a number.")
@@ -250,8 +239,7 @@ class Timestamp:
             known = " ".join(unit.value for unit in TOTALS)
             rule = f"a timestamp counts {known}"
             raise InputError("unit", str(unit), rule, "for dur use State.get_elapsed_duration()") from None
-        value: int = getattr(self, name)
-        return Time(Fraction(value, _NANOSECONDS), unit) if unit is TimeUnit.SECOND else Time._of(value, unit)
+        return _as_time(getattr(self, name), unit)
 
     def to_next_batch(
         self, samples: Any = 0, tokens: Any = 0, duration: datetime.timedelta | Number | None = 0
@@ -389,18 +377,6 @@ class Timestamp:
     def __lt__(self, other: object) -> bool:
         time = _as_operand(other)
         return NotImplemented if time is None else self.get(time.unit) < time
-
-    def __le__(self, other: object) -> bool:
-        time = _as_operand(other)
-        return NotImplemented if time is None else self.get(time.unit) <= time
-
-    def __gt__(self, other: object) -> bool:
-        time = _as_operand(other)
-        return NotImplemented if time is None else self.get(time.unit) > time
-
-    def __ge__(self, other: object) -> bool:
-        time = _as_operand(other)
-        return NotImplemented if time is None else self.get(time.unit) >= time
 
     def __repr__(self) -> str:
         shown = (f"{name}={value}" for name in _COUNTERS if (value := getattr(self, name)._value))

@@ -132,39 +132,14 @@ def test_dropout_applies_only_in_training() -> None:
     assert torch.equal(net(tokens()), net(tokens()))
 
 
-@pytest.mark.parametrize("make", MODELS)
-def test_a_few_steps_learn_what_always_follows(make: Any) -> None:
-    torch.manual_seed(0)
-    net = make()
-    optimizer = torch.optim.AdamW(net.parameters(), lr=1e-2)
-    text = torch.tensor([list(b"abcdefgh" * 4)])
-    first = last = 0.0
-    for step in range(40):
-        loss = next_token_loss(net(text[:, :-1]), text[:, 1:])
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        last = loss.item()
-        first = last if step == 0 else first
-    assert first > 4  # nothing is known: log(256) = 5.5, less for a tied embedding
-    assert last < 0.1
-
-
 @pytest.mark.parametrize(
     ("build", "field"),
     [
-        (lambda: ByteMLP(0), "vocab_size"),
         (lambda: ByteMLP(context=0), "context"),
-        (lambda: ByteMLP(width=True), "width"),
         (lambda: ByteMLP(hidden="4"), "hidden"),  # type: ignore[arg-type]
-        (lambda: ByteTransformer(vocab_size=0), "vocab_size"),
         (lambda: ByteTransformer(width=60), "width"),  # 4 heads of 15 numbers are no pairs
-        (lambda: ByteTransformer(depth=0), "depth"),
-        (lambda: ByteTransformer(num_heads=0), "num_heads"),
         (lambda: ByteTransformer(mlp_width=-1), "mlp_width"),
         (lambda: ByteTransformer(dropout=1.0), "dropout"),
-        (lambda: ByteTransformer(dropout=True), "dropout"),
-        (lambda: ByteTransformer(rope_base=1.0), "rope_base"),
         (lambda: ByteTransformer(rope_base=float("nan")), "rope_base"),
         (lambda: ByteTransformer()(torch.zeros(2, 3)), "input_ids"),
         (lambda: ByteMLP()(torch.zeros(3, dtype=torch.int64)), "input_ids"),

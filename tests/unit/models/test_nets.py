@@ -33,11 +33,9 @@ def test_mlp_flattens_and_without_hidden_layers_is_linear() -> None:
     ("build", "field"),
     [
         (lambda: ConvNet(0), "in_channels"),
-        (lambda: ConvNet(1, True), "num_classes"),
         (lambda: ConvNet(widths=(8, 6)), "widths[1]"),
         (lambda: ConvNet(widths=()), "widths"),
         (lambda: ConvNet(widths="8"), "widths"),
-        (lambda: MLP(-1), "in_features"),
         (lambda: MLP(hidden=(128, 0)), "hidden[1]"),
         (lambda: MLP(num_classes=0), "num_classes"),
     ],

@@ -40,15 +40,6 @@ def test_no_decay_on_a_conv_net() -> None:
     assert by_name(groups, "lr") == {"default": 0.1, "no_decay": 0.1}
 
 
-def test_no_decay_on_an_mlp() -> None:
-    model = MLP()
-    found = members(model, param_groups(model, {"no_decay": NO_DECAY}))
-    assert found == {
-        "default": ["layers.1.weight", "layers.3.weight"],
-        "no_decay": ["layers.1.bias", "layers.3.bias"],
-    }
-
-
 def test_no_decay_on_a_transformer() -> None:
     model = nn.TransformerEncoder(nn.TransformerEncoderLayer(8, 2, 16, batch_first=True), 2)
     found = members(model, param_groups(model, {"no_decay": NO_DECAY}))
@@ -104,12 +95,6 @@ def test_rule_without_effect_on_a_group_makes_no_new_group() -> None:
         "all": ["layers.1.weight", "layers.1.bias"],
         "biases": ["layers.3.bias"],
     }
-
-
-def test_the_default_group_comes_first() -> None:
-    model = MLP()
-    groups = param_groups(model, {"first": {"params": {"layer": 0}, "lr": 1.0}}, lr=0.1)
-    assert [group["name"] for group in groups] == ["default", "first"]
 
 
 def test_layer_decay_by_names_of_layers() -> None:

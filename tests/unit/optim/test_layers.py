@@ -6,7 +6,7 @@ import pytest
 from torch import Tensor, nn, randn, zeros
 
 from ssr_hydra.errors import InputError
-from ssr_hydra.models import MLP, ConvNet
+from ssr_hydra.models import ConvNet
 from ssr_hydra.optim.layers import layers_of
 
 
@@ -22,17 +22,6 @@ def firsts(model: nn.Module, layers: tuple[str, ...] = ()) -> list[str]:
         found.setdefault(layer, name)
     assert list(found) == list(range(len(found)))
     return list(found.values())
-
-
-def test_an_mlp_has_its_linear_layers() -> None:
-    assert named(MLP(hidden=(8, 4))) == {
-        "layers.1.weight": 0,
-        "layers.1.bias": 0,
-        "layers.3.weight": 1,
-        "layers.3.bias": 1,
-        "layers.5.weight": 2,
-        "layers.5.bias": 2,
-    }
 
 
 def test_a_norm_belongs_to_its_convolution() -> None:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import copy
-import inspect
-import io
 import math
 import pickle
 from typing import Any
@@ -13,19 +11,18 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from optim_helpers import parameter, rates, sgd, trace
+from optim_helpers import parameter, rates, sgd, through_a_file, trace
 from schedule_helpers import refused
-from torch.optim.lr_scheduler import ChainedScheduler, ConstantLR, LambdaLR, LinearLR, LRScheduler, SequentialLR
+from torch.optim.lr_scheduler import ConstantLR, LambdaLR, LinearLR, LRScheduler, SequentialLR
 
 from ssr_hydra.errors import InputError
-from ssr_hydra.optim import ScheduledLR, compile_composer_scheduler
+from ssr_hydra.optim import ScheduledLR
 from ssr_hydra.schedulers import (
     ConstantScheduler,
     CosineAnnealingWithWarmupScheduler,
     LinearScheduler,
     StepScheduler,
 )
-from ssr_hydra.state import State
 from ssr_hydra.time import Time, Timestamp
 from ssr_hydra.torch_schedulers import ReduceLROnPlateau, StepLR
 
@@ -61,19 +58,6 @@ def test_ssr_scales_the_run_and_the_schedule() -> None:
         assert trace(optimizer, scheduler.step, 4) == values
 
 
-def test_the_run_ends_at_the_first_batch_at_or_after_its_length() -> None:
-    optimizer = sgd(1.0)
-    scheduler = ScheduledLR(optimizer, LinearScheduler(), max_duration="5ep", dataloader_len=3, ssr=0.5)
-    steps = 0
-    while not scheduler.is_done:
-        steps += 1
-        optimizer.step()
-        scheduler.step()
-    assert steps == 8  # 7.5 batches
-    assert scheduler.timestamp.epoch == 2
-    assert scheduler.timestamp.batch_in_epoch == 2
-
-
 @pytest.mark.parametrize(
     ("options", "steps"),
     [
@@ -81,7 +65,6 @@ def test_the_run_ends_at_the_first_batch_at_or_after_its_length() -> None:
         ({"max_duration": "3ep", "dataloader_len": 5, "ssr": 0.5}, 8),
         ({"max_duration": "100sp", "samples_per_batch": 16}, 7),
         ({"max_duration": "3ep"}, None),
-        ({"max_duration": "100sp"}, None),
         ({"max_duration": "10m"}, None),
         ({"max_duration": None}, None),
     ],
@@ -100,19 +83,13 @@ def test_the_number_of_steps_is_known_where_the_rates_tell(options: dict[str, An
 
 
 def test_error_for_torch_schedulers_names_the_trainer() -> None:
-    optimizer = sgd(1.0)
-    theirs = LinearLR(sgd(1.0))
     for schedulers, field in (
-        (theirs, "schedulers"),
-        ([LinearScheduler(), theirs], "schedulers"),
-        (StepLR(30), "schedulers"),
+        ([LinearScheduler(), LinearLR(sgd(1.0))], "schedulers"),
         (ReduceLROnPlateau(), "schedulers"),
         ({"default": LinearScheduler(), "head": [StepLR(30)]}, "schedulers.head"),
     ):
         with refused(field, match=r"pass it to Trainer\(schedulers=\.\.\.\)"):
-            ScheduledLR(optimizer, schedulers, max_duration="8ba")
-        with refused(field, match=r"pass it to Trainer"):
-            compile_composer_scheduler(schedulers, State("8ba", optimizers=optimizer))
+            ScheduledLR(sgd(1.0), schedulers, max_duration="8ba")
 
 
 def test_error_for_epochs_of_unknown_length_names_max_duration_and_the_fix() -> None:
@@ -132,26 +109,13 @@ def test_repr_shows_arguments_and_position() -> None:
     assert repr(endless).endswith(", max_duration=None, ssr=1, batch=0)")
 
 
-def test_signature() -> None:
-    text = str(inspect.signature(ScheduledLR.__init__)).replace("'", "")
-    names = ["self", "optimizer", "schedulers", "max_duration", "dataloader_len", "samples_per_batch"]
-    assert list(inspect.signature(ScheduledLR.__init__).parameters) == [*names, "tokens_per_batch", "ssr"]
-    assert "schedulers: Schedulers, *, max_duration" in text
-    assert list(inspect.signature(ScheduledLR.step).parameters) == ["self", "samples", "tokens"]
-
-
 @pytest.mark.parametrize(
     ("arguments", "field"),
     [
-        ({"max_duration": "10"}, "max_duration"),
         ({"max_duration": 10}, "max_duration"),
-        ({"max_duration": "1dur"}, "max_duration"),
-        ({"max_duration": "0ba"}, "max_duration"),
-        ({"max_duration": "10ba", "dataloader_len": 0}, "dataloader_len"),
         ({"max_duration": "10ba", "dataloader_len": 2.5}, "dataloader_len"),
         ({"max_duration": "10ba", "samples_per_batch": -1}, "samples_per_batch"),
         ({"max_duration": "10ba", "tokens_per_batch": float("nan")}, "tokens_per_batch"),
-        ({"max_duration": "10ba", "ssr": 0}, "ssr"),
         ({"max_duration": "10ba", "ssr": "0.5x"}, "ssr"),
         ({"max_duration": "10ba", "schedulers": []}, "schedulers"),
         ({"max_duration": "10ba", "optimizer": [sgd()]}, "optimizer"),
@@ -176,25 +140,6 @@ def test_it_is_a_torch_scheduler() -> None:
     optimizer.step()
     scheduler.step()
     assert (scheduler.last_epoch, scheduler.get_last_lr()) == (1, [0.4375, 0.21875])
-
-
-def test_torch_warns_of_the_wrong_order() -> None:
-    scheduler = ScheduledLR(sgd(), LinearScheduler(), max_duration="8ba")
-    with pytest.warns(UserWarning, match=r"before `optimizer.step\(\)`"):
-        scheduler.step()
-    scheduler.step()
-
-
-@given(warmup=st.integers(0, 9), power=st.floats(0.1, 3.0), ssr=st.sampled_from([0.35, 0.5, 1.0, 1.3, 2.0]))
-def test_the_trajectory_is_bitwise_that_of_lambda_lr(warmup: int, power: float, ssr: float) -> None:
-    schedule = CosineAnnealingWithWarmupScheduler(f"{warmup}ba", scale_warmup=True)
-    ours, theirs = sgd(0.1, power), sgd(0.1, power)
-    scheduler = ScheduledLR(ours, schedule, max_duration="17ba", ssr=ssr)
-    curve = schedule.bind(State(max_duration=scheduler.max_duration), ssr)  # type: ignore[arg-type]
-    reference = LambdaLR(theirs, lambda epoch: curve(Timestamp(batch=epoch)))
-    for group in (0, 1):
-        assert trace(ours, scheduler.step, 10, group) == trace(theirs, reference.step, 10, group)
-        assert scheduler.get_last_lr() == reference.get_last_lr()
 
 
 def test_tensor_rates_late_groups_and_names() -> None:
@@ -249,22 +194,7 @@ def test_a_sequential_lr_resumes() -> None:
     assert seen + trace(optimizer, sequence.step, 4) == expected
 
 
-def test_in_chained_scheduler_it_goes_first() -> None:
-    optimizer = sgd(1.0)
-    ours = ScheduledLR(optimizer, LinearScheduler(), max_duration="8ba")
-    chain = ChainedScheduler([ours], optimizer)
-    assert trace(optimizer, chain.step, 3) == [1.0, 0.875, 0.75]
-    assert chain.get_last_lr() == [0.625]
-
-
 # --- resuming -----------------------------------------------------------------------------------------------------
-
-
-def through_a_file(value: Any) -> Any:
-    file = io.BytesIO()
-    torch.save(value, file)
-    file.seek(0)
-    return torch.load(file, weights_only=True)
 
 
 def test_a_checkpoint_holds_time_not_rates() -> None:
@@ -312,16 +242,6 @@ def test_a_resumed_run_continues_bitwise(stop: int, told: bool, ssr: float, load
     assert scheduler.timestamp.copy(seconds=0, iteration_seconds=0) == final
 
 
-def test_loading_sets_the_rates_at_once() -> None:
-    optimizer = sgd(1.0)
-    scheduler = ScheduledLR(optimizer, LinearScheduler(), max_duration="8ba")
-    trace(optimizer, scheduler.step, 4)
-    other = sgd(1.0)
-    again = ScheduledLR(other, LinearScheduler(), max_duration="8ba")
-    again.load_state_dict(scheduler.state_dict())
-    assert rates(other) == [0.5] == again.get_last_lr()
-
-
 def test_the_state_of_another_scheduler_is_refused() -> None:
     optimizer = sgd()
     scheduler = ScheduledLR(optimizer, LinearScheduler(), max_duration="8ba")
@@ -331,8 +251,7 @@ def test_the_state_of_another_scheduler_is_refused() -> None:
 
 @pytest.mark.parametrize(
     "damage",
-    [{"told": None}, {"told": [1]}, {"told": ["a", None]}, {"told": [-1, 5]}, {"_step_count": "x"}, {"timestamp": None},
-     {1: 2}],
+    [{"told": None}, {"told": [1]}, {"told": [-1, 5]}, {"_step_count": "x"}, {"timestamp": None}, {1: 2}],
     ids=repr,
 )  # fmt: skip
 def test_a_damaged_state_is_refused_and_changes_nothing(damage: dict[Any, Any]) -> None:
@@ -343,13 +262,6 @@ def test_a_damaged_state_is_refused_and_changes_nothing(damage: dict[Any, Any]) 
     with pytest.raises(InputError):
         scheduler.load_state_dict({**before, **damage})
     assert scheduler.state_dict() == before
-
-
-@pytest.mark.parametrize("value", [None, 5, "5ba", Time("5ba")])
-def test_value_that_is_not_a_timestamp_is_refused(value: Any) -> None:
-    scheduler = ScheduledLR(sgd(1.0), LinearScheduler(), max_duration="8ba")
-    with pytest.raises(InputError, match="must be a Timestamp"):
-        scheduler.timestamp = value
 
 
 def test_the_clock_can_be_set() -> None:
@@ -363,6 +275,8 @@ def test_the_clock_can_be_set() -> None:
     optimizer.step()
     scheduler.step()
     assert rates(optimizer) == [0.125]
+    with pytest.raises(InputError, match="must be a Timestamp"):
+        scheduler.timestamp = "5ba"  # type: ignore[assignment]
 
 
 @pytest.mark.parametrize("clone", [copy.deepcopy, lambda scheduler: pickle.loads(pickle.dumps(scheduler))])

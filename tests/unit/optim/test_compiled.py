@@ -1,0 +1,370 @@
+"""Schedules bound to a state: learning rates by hand, several optimizers, late groups, schedules by name."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from optim_helpers import parameter, rates, sgd, through_a_file, tick, trace
+from schedule_helpers import refused
+from torch.optim import Adam, Optimizer
+from torch.optim.lr_scheduler import LambdaLR, LRScheduler
+
+from ssr_hydra.errors import InputError, MissingRateError
+from ssr_hydra.optim import compile_composer_scheduler
+from ssr_hydra.schedulers import (
+    ConstantScheduler,
+    CosineAnnealingWithWarmupScheduler,
+    LinearScheduler,
+    LinearWithWarmupScheduler,
+    StepScheduler,
+)
+from ssr_hydra.state import State
+from ssr_hydra.time import Timestamp
+
+
+def compiled(
+    schedulers: Any, *optimizers: Optimizer, max_duration: str = "8ba", ssr: float = 1.0, **state: Any
+) -> tuple[State, LRScheduler]:
+    run = State(max_duration, optimizers=optimizers, **state)
+    return run, compile_composer_scheduler(schedulers, run, ssr)
+
+
+# --- values -----------------------------------------------------------------------------------------------------
+
+
+def test_each_batch_trains_at_alpha_of_its_own_timestamp() -> None:
+    # Composer steps the schedule before its clock: 1, 1, .875 ... there.
+    optimizer = sgd(1.0)
+    state, scheduler = compiled(LinearScheduler(), optimizer)
+    assert trace(optimizer, lambda: tick(state, scheduler), 8) == [1.0, 0.875, 0.75, 0.625, 0.5, 0.375, 0.25, 0.125]
+    assert rates(optimizer) == [0.0]
+
+
+def test_several_schedulers_multiply_and_ssr_stretches_them() -> None:
+    # Composer: the last one wins.
+    optimizer = sgd(1.0)
+    state, scheduler = compiled([StepScheduler("2ba", gamma=0.5), ConstantScheduler(0.5)], optimizer, ssr=0.5)
+    assert trace(optimizer, lambda: tick(state, scheduler), 4) == [0.5, 0.25, 0.125, 0.0625]
+
+
+def test_the_rate_follows_the_timestamp_however_it_moves() -> None:
+    optimizer = sgd(1.0)
+    state, scheduler = compiled(LinearScheduler(), optimizer, timestamp=Timestamp(batch=6))
+    seen = rates(optimizer)
+    for batch in (4, 4, 2, 8, 0):
+        state.timestamp = Timestamp(batch=batch)
+        optimizer.step()
+        scheduler.step()
+        seen += rates(optimizer)
+    assert seen == [0.25, 0.5, 0.5, 0.75, 0.0, 1.0]
+
+
+def test_a_function_sees_the_state() -> None:
+    optimizer = sgd(1.0)
+    state, scheduler = compiled(lambda state: 1.0 if state.timestamp.epoch < 10 else 0.5, optimizer)
+    assert rates(optimizer) == [1.0]
+    state.timestamp = Timestamp(epoch=10)
+    optimizer.step()
+    scheduler.step()
+    assert rates(optimizer) == [0.5]
+
+
+def _same_as_lambda_lr(schedule: Any, make: Any, batches: int) -> None:
+    ours, theirs = make(), make()
+    state, scheduler = compiled(schedule, ours, max_duration=f"{batches}ba")
+    curve = schedule.bind(state)
+    reference = LambdaLR(theirs, lambda epoch: curve(Timestamp(batch=epoch)))
+    for _ in range(batches + 3):
+        assert rates(ours) == rates(theirs) == [float(rate) for rate in scheduler.get_last_lr()]
+        theirs.step()
+        reference.step()
+        ours.step()
+        tick(state, scheduler)
+
+
+@given(
+    lrs=st.lists(st.floats(1e-8, 10.0), min_size=1, max_size=4),
+    warmup=st.integers(0, 9),
+    alpha_f=st.floats(0.0, 1.0),
+)
+def test_the_trajectory_is_bitwise_that_of_lambda_lr(lrs: list[float], warmup: int, alpha_f: float) -> None:
+    _same_as_lambda_lr(CosineAnnealingWithWarmupScheduler(f"{warmup}ba", alpha_f=alpha_f), lambda: sgd(*lrs), 17)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
+def test_tensor_rates_are_bitwise_those_of_lambda_lr(dtype: torch.dtype) -> None:
+    def make() -> Optimizer:
+        return sgd(*(torch.tensor(lr, dtype=dtype) for lr in (0.1, 0.3, 7e-4)))
+
+    _same_as_lambda_lr(CosineAnnealingWithWarmupScheduler("10ba"), make, 100)
+
+
+# --- a genuine torch scheduler ------------------------------------------------------------------------------------
+
+
+def test_it_is_a_torch_scheduler() -> None:
+    optimizer = sgd(0.5, 0.25)
+    state, scheduler = compiled(LinearScheduler(), optimizer)
+    assert isinstance(scheduler, LRScheduler)
+    assert (scheduler.optimizer, scheduler.base_lrs, scheduler.last_epoch) == (optimizer, [0.5, 0.25], 0)
+    optimizer.step()
+    tick(state, scheduler)
+    assert scheduler.last_epoch == 1
+    assert scheduler.get_last_lr() == scheduler.get_lr() == [0.4375, 0.21875]
+    scheduler.base_lrs[1] = 2.0
+    tick(state, scheduler)
+    assert rates(optimizer) == [0.375, 1.5]
+
+
+def test_torch_warns_of_the_wrong_order() -> None:
+    state, scheduler = compiled(LinearScheduler(), sgd())
+    with pytest.warns(UserWarning, match=r"before `optimizer.step\(\)`"):
+        tick(state, scheduler)
+    tick(state, scheduler)  # once is enough
+
+
+def test_initial_rate_is_kept_and_may_be_an_integer() -> None:
+    optimizer = sgd(0.01, initial_lr=1.0)
+    compiled(ConstantScheduler(0.5), optimizer)
+    assert rates(optimizer) == [0.5]
+    whole = sgd(2)
+    compiled(ConstantScheduler(0.5), whole)
+    assert (whole.param_groups[0]["lr"], type(whole.param_groups[0]["lr"])) == (1.0, float)
+
+
+def test_each_schedule_is_computed_once_per_step() -> None:
+    calls: list[str] = []
+    schedules = {
+        name: (lambda state, name=name: calls.append(name) or 1.0)  # type: ignore[misc]
+        for name in ("default", "head")
+    }
+    one, two = sgd(*[0.1] * 5), sgd(*[0.1] * 5)
+    one.add_param_group({"params": [parameter()], "schedule": "head"})
+    state, scheduler = compiled(schedules, one, two)
+    one.step()
+    calls.clear()
+    tick(state, scheduler)
+    assert sorted(calls) == ["default", "head"]
+
+
+# --- tensors in place -------------------------------------------------------------------------------------------
+
+
+def test_tensor_rates_are_changed_in_place() -> None:
+    lrs = [torch.tensor(0.5), torch.tensor(0.25, dtype=torch.float64), torch.tensor([1.0])]
+    places = [lr.data_ptr() for lr in lrs]
+    optimizer = sgd(*lrs)
+    state, scheduler = compiled(LinearScheduler(), optimizer)
+    trace(optimizer, lambda: tick(state, scheduler), 4)
+    assert all(group["lr"] is lr for group, lr in zip(optimizer.param_groups, lrs, strict=True))
+    assert [lr.data_ptr() for lr in lrs] == places
+    last = scheduler.get_last_lr()
+    assert rates(optimizer) == [float(rate) for rate in last] == [0.25, 0.125, 0.5]
+    last[0].zero_()  # type: ignore[union-attr]
+    assert rates(optimizer)[0] == 0.25  # the last rates are copies
+
+
+def test_a_rate_may_become_a_tensor_or_a_number() -> None:
+    for first, then in ((1.0, torch.tensor(1.0)), (torch.tensor(1.0), 1)):
+        optimizer = sgd(first)
+        state, scheduler = compiled(LinearScheduler(), optimizer)
+        optimizer.param_groups[0]["lr"] = then
+        optimizer.step()
+        tick(state, scheduler)
+        lr = optimizer.param_groups[0]["lr"]
+        assert lr == 0.875
+        assert lr is then if isinstance(then, torch.Tensor) else type(lr) is float
+
+
+# --- groups and optimizers --------------------------------------------------------------------------------------
+
+
+def test_every_optimizer_of_the_state_is_driven() -> None:
+    optimizers = [sgd(1.0), Adam([parameter()], lr=0.5), sgd(0.25, 2.0)]
+    state, scheduler = compiled(LinearScheduler(), *optimizers)
+    optimizers[0].step()
+    for batch in range(1, 5):
+        tick(state, scheduler)
+        alpha = 1 - batch / 8
+        assert rates(*optimizers) == [alpha, alpha / 2, alpha / 4, alpha * 2] == scheduler.get_last_lr()
+    assert scheduler.base_lrs == [1.0, 0.5, 0.25, 2.0]
+
+
+@pytest.mark.parametrize("make", [float, torch.tensor])
+def test_late_groups_follow(make: Any) -> None:
+    first, second = sgd(1.0), torch.optim.SGD([parameter()], lr=make(0.5))
+    state, scheduler = compiled(LinearScheduler(), first, second)
+    first.step()
+    tick(state, scheduler)
+    tick(state, scheduler)
+    first.add_param_group({"params": [parameter()], "lr": 0.25})
+    second.add_param_group({"params": [parameter()]})  # the default, which as a tensor has been scheduled meanwhile
+    tick(state, scheduler)
+    tick(state, scheduler)
+    assert rates(first, second) == [0.5, 0.125, 0.25, 0.25]
+    assert [float(rate) for rate in scheduler.base_lrs] == [1.0, 0.25, 0.5, 0.5]
+    assert len(scheduler.get_last_lr()) == 4
+
+
+def test_late_groups_follow_in_a_single_optimizer() -> None:
+    optimizer = sgd(1.0)
+    state, scheduler = compiled(LinearScheduler(), optimizer)
+    optimizer.step()
+    tick(state, scheduler)
+    optimizer.add_param_group({"params": [parameter()], "lr": 0.25})
+    assert scheduler.get_last_lr() == [0.875]  # what was set last
+    tick(state, scheduler)
+    tick(state, scheduler)
+    assert rates(optimizer) == [0.625, 0.15625]
+
+
+def test_groups_choose_their_schedule_by_name() -> None:
+    optimizer = sgd(1.0)
+    optimizer.add_param_group({"params": [parameter()], "lr": 1.0, "schedule": "steps"})
+    schedules = {"default": LinearScheduler(), "steps": [StepScheduler("2ba"), ConstantScheduler(0.5)]}
+    state, scheduler = compiled(schedules, optimizer)
+    assert rates(optimizer) == [1.0, 0.5]
+    optimizer.step()
+    tick(state, scheduler)
+    tick(state, scheduler)
+    assert rates(optimizer) == [0.75, 0.05] == scheduler.get_last_lr()
+    optimizer.add_param_group({"params": [parameter()], "lr": 0.1, "schedule": "steps"})
+    tick(state, scheduler)
+    assert rates(optimizer) == pytest.approx([0.625, 0.05, 0.005])
+
+
+def test_an_unknown_schedule_is_refused() -> None:
+    with pytest.raises(InputError, match=r"param_groups\[0\]\.schedule='default': unknown schedule .*'head'"):
+        compiled({"head": LinearScheduler()}, sgd())
+    for name in ("haed", None, ["default"]):
+        with refused("param_groups[0].schedule"):
+            compiled(LinearScheduler(), sgd(1.0, schedule=name))
+
+
+def test_a_late_group_with_an_unknown_schedule_is_refused() -> None:
+    optimizer = sgd()
+    state, scheduler = compiled(LinearScheduler(), optimizer)
+    optimizer.add_param_group({"params": [parameter()], "schedule": "head"})
+    optimizer.step()
+    for _ in range(2):  # and again: it is not taken for granted then
+        with refused("param_groups[1].schedule"):
+            tick(state, scheduler)
+    del optimizer.param_groups[1]["schedule"]
+    tick(state, scheduler)
+    assert rates(optimizer) == [0.0625, 0.0625]
+
+
+def test_only_groups_of_one_schedule_may_share_a_tensor() -> None:
+    groups: list[Any] = [{"params": [parameter()]}, {"params": [parameter()], "schedule": "head"}]
+    optimizer = torch.optim.SGD(groups, lr=torch.tensor(1.0))  # both groups get this very tensor
+    with pytest.raises(InputError, match="give each group its own tensor"):
+        compiled({"default": LinearScheduler(), "head": ConstantScheduler()}, optimizer)
+    shared = torch.optim.SGD([{"params": [parameter()]}, {"params": [parameter()]}], lr=torch.tensor(1.0))
+    state, scheduler = compiled(LinearScheduler(), shared)
+    trace(shared, lambda: tick(state, scheduler), 2)
+    assert rates(shared) == [0.75, 0.75]
+
+
+# --- resuming ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("make", [float, torch.tensor])
+def test_a_resumed_run_continues_bitwise(make: Any) -> None:
+    schedule = CosineAnnealingWithWarmupScheduler("3ba", alpha_f=0.1)
+
+    def begin() -> tuple[Optimizer, State, LRScheduler]:
+        optimizer = sgd(make(0.3), 0.7)
+        return optimizer, *compiled(schedule, optimizer, max_duration="17ba")
+
+    optimizer, state, scheduler = begin()
+    expected = trace(optimizer, lambda: tick(state, scheduler), 20)
+    optimizer, state, scheduler = begin()
+    seen = trace(optimizer, lambda: tick(state, scheduler), 7)
+    saved = through_a_file(
+        {"o": optimizer.state_dict(), "s": scheduler.state_dict(), "t": state.timestamp.state_dict()}
+    )
+    assert saved["s"] == {"last_epoch": 7, "_step_count": 8}  # no learning rates
+    optimizer, state, scheduler = begin()
+    optimizer.load_state_dict(saved["o"])
+    state.timestamp = Timestamp.from_state_dict(saved["t"])
+    scheduler.load_state_dict(saved["s"])
+    assert scheduler.state_dict() == saved["s"]
+    assert seen + trace(optimizer, lambda: tick(state, scheduler), 13) == expected
+
+
+def test_the_optimizer_restores_the_initial_rates() -> None:
+    before = sgd(1.0)
+    state, scheduler = compiled(LinearScheduler(), before)
+    before.step()
+    tick(state, scheduler)
+    after = sgd(0.1)  # another rate in the new program: the checkpoint's is the run's
+    state, scheduler = compiled(LinearScheduler(), after)
+    after.load_state_dict(before.state_dict())
+    state.timestamp = Timestamp(batch=4)
+    after.step()
+    scheduler.step()
+    assert scheduler.base_lrs == [1.0]
+    assert rates(after) == [0.5]
+
+
+@pytest.mark.parametrize("state", [None, {"last_epoch": 3}, {"last_epoch": -5, "_step_count": 1}], ids=repr)
+def test_state_of_something_else_is_refused(state: Any) -> None:
+    _, scheduler = compiled(LinearScheduler(), sgd())
+    before = scheduler.state_dict()
+    with refused("state_dict"):
+        scheduler.load_state_dict(state)
+    assert scheduler.state_dict() == before
+
+
+@pytest.mark.parametrize("clone", [copy.deepcopy, lambda scheduler: pickle.loads(pickle.dumps(scheduler))])
+def test_a_scheduler_survives_pickling(clone: Any) -> None:
+    optimizer = sgd(1.0, torch.tensor(1.0))
+    state, scheduler = compiled({"default": [LinearScheduler(), ConstantScheduler(0.5)]}, optimizer)
+    optimizer.step()
+    tick(state, scheduler)
+    again = clone(scheduler)
+    again._state.timestamp = Timestamp(batch=4)
+    again.step()
+    assert [float(rate) for rate in again.get_last_lr()] == [0.25, 0.25] == rates(again.optimizer)
+    assert rates(optimizer) == [0.4375, 0.4375]
+
+
+# --- errors -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("schedulers", "field"),
+    [
+        ([], "schedulers"),
+        ({}, "schedulers"),
+        ({"default": []}, "schedulers.default"),
+        ({1: LinearScheduler()}, "schedulers"),
+        (LinearScheduler, "scheduler"),
+        ([LinearScheduler(), 0.5], "schedulers[1].scheduler"),
+        ("cosine", "scheduler"),
+        ({"default": LinearScheduler(t_max="1ep")}, "schedulers.default.t_max"),
+        (LinearWithWarmupScheduler("9ba"), "t_warmup"),
+    ],
+)
+def test_errors_name_the_field_of_a_bad_scheduler(schedulers: Any, field: str) -> None:
+    with refused(field):
+        compiled(schedulers, sgd())
+
+
+def test_errors_name_a_bad_state_or_ssr() -> None:
+    with refused("optimizers"):
+        compile_composer_scheduler(LinearScheduler(), State("8ba"))
+    with refused("optimizers[1]"):
+        compiled(LinearScheduler(), sgd(), "adam")  # type: ignore[arg-type]
+    with refused("ssr"):
+        compiled(lambda state: 1.0, sgd(), ssr=0.5)  # a function of the state alone cannot be scaled
+    with refused("ssr"):
+        compiled(LinearScheduler(), sgd(), ssr=0)
+    with refused("t_max", MissingRateError, match="dataloader_len"):
+        compiled(LinearScheduler(t_max="3ep"), sgd(), max_duration="3ep")

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from cases import each
 from schedule_helpers import ForeignTime, refused, run
 
 from ssr_hydra.state import State
@@ -78,7 +79,7 @@ BAD = {
 }
 
 
-@pytest.mark.parametrize(("field", "value"), [(field, value) for field, values in BAD.items() for value in values])
+@each("field,value", [(field, value) for field, values in BAD.items() for value in values])
 def test_invalid_values_are_refused_at_construction_and_assignment(field: str, value: Any) -> None:
     state = State("4ep", 10, 16, 512)
     for act in (lambda: State(**{field: value}), lambda: setattr(state, field, value)):

@@ -28,13 +28,13 @@ def close(values: Values, expected: Values) -> None:
             assert a == pytest.approx(b, rel=1e-12, abs=1e-16), (batch, group)
 
 
-@pytest.mark.parametrize("kind", ["sgd", "adamw"])
 @pytest.mark.parametrize("name", CASES)
-def test_by_batches_every_class_has_torchs_values_and_momenta(name: str, kind: str) -> None:
+def test_by_batches_every_class_has_torchs_values_and_momenta(name: str) -> None:
     make, describe = CASES[name]
-    expected = by_torch(make, kind)
-    close(by_us(make, kind), expected)
-    close(by_us(lambda _: describe(), kind), expected)
+    for kind in ("sgd", "adamw") if "ycl" in name else ("sgd",):  # only cycles set the momentum
+        expected = by_torch(make, kind)
+        close(by_us(make, kind), expected)
+        close(by_us(lambda _: describe(), kind), expected)
 
 
 @pytest.mark.parametrize("name", CASES)

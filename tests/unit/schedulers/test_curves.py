@@ -1,27 +1,14 @@
-"""The formulas that all schedules use: shapes over tau, warmup, steps and pieces."""
+"""The formulas that all schedules use: shapes over tau, and a warmup before a shape."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
 from fractions import Fraction
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from schedule_helpers import refused
 
-from ssr_hydra.schedulers.curves import (
-    Curve,
-    Shape,
-    annealed,
-    cosine,
-    linear,
-    piecewise,
-    polynomial,
-    rex,
-    stepped,
-)
+from ssr_hydra.schedulers.curves import Curve, annealed, cosine, linear, polynomial, rex
 from ssr_hydra.schedulers.run import Run
 from ssr_hydra.state import State
 from ssr_hydra.time import Time, Timestamp
@@ -49,25 +36,9 @@ def test_shapes_hit_both_ends(alpha_i: float, alpha_f: float, power: float) -> N
         assert shape(0.0) == (start if start == 1.0 else pytest.approx(start, abs=1e-14))
 
 
-@pytest.mark.parametrize(
-    ("shape", "expected"),
-    [
-        (linear(0.5, 2.5), 1.0), (cosine(1.0, 0.2), 0.2 + 0.8 * (1 + math.cos(math.pi / 4)) / 2),
-        (polynomial(2.0, 0.2), 0.2 + 0.8 * 0.5625), (rex(0.2), 0.2 + 0.8 * 0.75 / 0.875),
-    ],
-)  # fmt: skip
-def test_shapes_at_a_quarter(shape: Shape, expected: float) -> None:
-    assert shape(0.25) == pytest.approx(expected, abs=1e-15)
-
-
 def test_annealed_warms_up_holds_anneals_and_stays() -> None:
     curve = annealed(RUN, linear(2.0, 1.0), ba(6), ba(10), warmup=ba(4))
     assert values(curve, 0, 1, 4, 5, 6, 7, 9, 10, 11, 10**18) == [0.0, 0.5, 2.0, 2.0, 2.0, 1.75, 1.25, 1.0, 1.0, 1.0]
-
-
-def test_annealed_without_room_stays_at_its_peak() -> None:
-    assert values(annealed(RUN, linear(2.0, 1.0), ba(4), ba(4)), 0, 2, 4, 9) == [0.0, 1.0, 2.0, 2.0]
-    assert values(annealed(RUN, linear(2.0, 1.0), ba(0), ba(0)), 0, 9) == [2.0, 2.0]
 
 
 def test_annealed_may_run_on_beyond_tau_one() -> None:
@@ -90,21 +61,3 @@ def test_tau_is_the_correctly_rounded_ratio(begin: Fraction, width: Fraction, sh
 
     annealed(RUN, shape, ba(begin), ba(begin + width))(Timestamp(batch=begin + share * width))
     assert seen[2:] == ([] if share in (0, 1) else [float(share)])  # the first two are the ends, at binding
-
-
-def test_stepped_counts_reached_milestones_on_each_clock() -> None:
-    curve = stepped(RUN, [(ba(3), "a"), (Time("64sp"), "b"), (ba(1), "c")], [1.0, 0.5, 0.25, 0.125])
-    stamps = [Timestamp(batch=b, sample=s) for b, s in ((0, 0), (1, 0), (0, 64), (1, 63), (3, 64))]
-    assert [curve(stamp) for stamp in stamps] == [1.0, 0.5, 0.5, 0.5, 0.125]
-
-
-@pytest.mark.parametrize("make", [linear, cosine])
-def test_piecewise_meets_its_points(make: Callable[[float, float], Shape]) -> None:
-    curve = piecewise(RUN, [(ba(2), 0.5), (ba(4), 1.0), (ba(8), 0.25)], make)
-    assert values(curve, 0, 2, 3, 4, 6, 8, 9) == [0.5, 0.5, 0.75, 1.0, 0.625, 0.25, 0.25]
-
-
-def test_piecewise_refuses_times_that_do_not_increase() -> None:
-    for later in (ba(10), Time("320sp")):  # of one unit, or by the rates
-        with refused("points", match="must increase"):
-            piecewise(RUN, [(later, 1.0), (ba(10), 0.5)])

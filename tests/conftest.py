@@ -21,6 +21,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("MKL_NUM_THREADS", "1")
 os.environ["MPLBACKEND"] = "Agg"
 os.environ["PYTHONPATH"] = os.pathsep.join([str(REPO), str(SUPPORT)])  # every process that a test starts
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # else each of them would compile the package again
 os.environ["WANDB__SERVICE_WAIT"] = os.environ["WANDB_INIT_TIMEOUT"] = "600"  # seconds for its own process to start
 
 # A slow machine is not a bug: time is asserted where it matters, in tests of their own.

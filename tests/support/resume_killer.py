@@ -391,6 +391,7 @@ def full_disk(folder: Path) -> dict[str, Any]:
         here = folder / str(number)
 
         def act(stop: bool = stop) -> None:
+            sys.dont_write_bytecode = True  # Python would keep half a file for everybody
             resource.setrlimit(resource.RLIMIT_FSIZE, (16_000, 16_000))
             if stop:
                 os.kill(os.getpid(), signal.SIGTERM)

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch  # noqa: F401  # its first import may start /sbin/ldconfig, so not within a test
 
 _STARTS = {"subprocess.Popen", "os.fork", "os.forkpty", "os.posix_spawn", "os.spawn", "os.exec", "os.system"}
 _HERE = Path(__file__).parent
@@ -36,6 +35,11 @@ def _spawn(*arguments: Any) -> int:
 platform.processor()  # starts uname once in each process; MLflow asks for it
 sys.addaudithook(_audit)
 _real_spawn, multiprocessing.util.spawnv_passfds = multiprocessing.util.spawnv_passfds, _spawn
+
+
+def pytest_collection_modifyitems() -> None:
+    """Import torch before the first test, as that may start /sbin/ldconfig; but not in the controller of xdist."""
+    import torch  # noqa: F401
 
 
 @pytest.hookimpl(wrapper=True)

@@ -21,11 +21,12 @@ def table(folder: Path) -> list[dict[str, str]]:
 
 def test_a_full_disk_names_path_and_bytes_and_leaves_whole_rows(tmp_path: Path) -> None:
     code = f"""
-import resource, signal
+import resource, signal, sys
 from pathlib import Path
 from callback_helpers import StubTrainer, train
 from ssr_hydra.callbacks import CSVLogger
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+sys.dont_write_bytecode = True  # Python would keep half a file for everybody
 resource.setrlimit(resource.RLIMIT_FSIZE, (500, 500))
 logger, trainer = CSVLogger(), StubTrainer(Path({str(tmp_path)!r}))
 logger.fit_start(trainer)

@@ -237,10 +237,12 @@ def test_one_that_is_removed_while_it_is_read_is_not_called_damaged(
 def largest_file(size: int) -> Iterator[None]:
     before, handler = resource.getrlimit(resource.RLIMIT_FSIZE), signal.getsignal(signal.SIGXFSZ)
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    bytecode, sys.dont_write_bytecode = sys.dont_write_bytecode, True  # Python would keep half a file for everybody
     try:
         resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
         yield
     finally:
+        sys.dont_write_bytecode = bytecode
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
         signal.signal(signal.SIGXFSZ, handler)
 

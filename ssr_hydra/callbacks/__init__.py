@@ -12,6 +12,7 @@ from ssr_hydra.callbacks.mlflow import MLflowLogger
 from ssr_hydra.callbacks.profiler import Profiler
 from ssr_hydra.callbacks.tensorboard import TensorBoardLogger
 from ssr_hydra.callbacks.throughput import Throughput
+from ssr_hydra.callbacks.trackio import TrackioLogger
 from ssr_hydra.callbacks.wandb import WandbLogger
 
 __all__ = [
@@ -23,5 +24,6 @@ __all__ = [
     "Profiler",
     "TensorBoardLogger",
     "Throughput",
+    "TrackioLogger",
     "WandbLogger",
 ]

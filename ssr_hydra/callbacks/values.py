@@ -12,7 +12,12 @@ from ssr_hydra.records import CLOCKS
 
 __all__ = ["PACKAGES", "columns", "flat", "require_extra", "run_folder", "scalars"]
 
-PACKAGES = {"tensorboard": ("tensorboard",), "wandb": ("wandb",), "mlflow": ("mlflow", "sqlalchemy", "alembic")}
+PACKAGES = {
+    "tensorboard": ("tensorboard",),
+    "wandb": ("wandb",),
+    "mlflow": ("mlflow", "sqlalchemy", "alembic"),
+    "trackio": ("trackio",),
+}
 """A mapping from an extra of this package to the modules that the extra installs."""
 
 

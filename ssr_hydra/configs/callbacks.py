@@ -13,6 +13,7 @@ _LOGGERS = {
     "tensorboard": "TensorBoardLogger",
     "wandb": "WandbLogger",
     "mlflow": "MLflowLogger",
+    "trackio": "TrackioLogger",
 }
 _CALLBACKS = {"ema": "EMA", "profiler": "Profiler", "throughput": "Throughput"}
 

@@ -56,7 +56,11 @@ def test_every_relative_link_leads_to_a_file() -> None:
 
 
 def module_param(name: str) -> object:
-    extra = {"ssr_hydra.callbacks.mlflow": ["mlflow", "sqlalchemy", "alembic"], "ssr_hydra.callbacks.wandb": ["wandb"]}
+    extra = {
+        "ssr_hydra.callbacks.mlflow": ["mlflow", "sqlalchemy", "alembic"],
+        "ssr_hydra.callbacks.trackio": ["trackio"],
+        "ssr_hydra.callbacks.wandb": ["wandb"],
+    }
     return pytest.param(name, marks=[pytest.mark.extra(*extra[name])] if name in extra else [])
 
 

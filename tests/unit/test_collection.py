@@ -57,7 +57,7 @@ def test_ci_runs_every_test() -> None:
 
 
 # By the name that is imported. All others of the extra ci need no test of their own, or are in the extra dev as well.
-EXTRA = "accelerate|lightning|mlflow|ray|safetensors|timm|torchmetrics|transformers|wandb"
+EXTRA = "accelerate|lightning|mlflow|ray|safetensors|timm|torchmetrics|trackio|transformers|wandb"
 
 
 def test_tests_that_need_the_extra_ci_are_marked() -> None:

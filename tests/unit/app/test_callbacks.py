@@ -82,7 +82,7 @@ def test_arguments_of_a_handwritten_config_are_checked_too(experiment: dict[str,
     assert "callbacks=['ema']: must be a mapping of names" in message(experiment)
 
 
-@pytest.mark.parametrize("extra", ["tensorboard", "wandb", "mlflow"])
+@pytest.mark.parametrize("extra", ["tensorboard", "wandb", "mlflow", "trackio"])
 def test_a_missing_package_is_told_before_anything_is_made(
     composed: Compose, monkeypatch: pytest.MonkeyPatch, extra: str
 ) -> None:

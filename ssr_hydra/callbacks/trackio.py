@@ -1,0 +1,99 @@
+"""Logger for Trackio."""
+
+from __future__ import annotations
+
+import io
+import os
+import secrets
+from collections.abc import Mapping
+from contextlib import redirect_stdout
+from dataclasses import dataclass
+from typing import Any
+
+from ssr_hydra.callbacks.sent import Sent
+from ssr_hydra.callbacks.values import require_extra, run_folder, scalars
+from ssr_hydra.errors import InputError
+from ssr_hydra.records import CLOCKS
+
+__all__ = ["TrackioLogger"]
+
+
+@dataclass(eq=False)
+class TrackioLogger:
+    """Log to Trackio, whose dashboard is ``trackio show``.
+
+    The logger writes to Trackio's own store on this machine (``TRACKIO_DIR``), or to the Hugging Face Space or the
+    server in ``TRACKIO_SPACE_ID`` or ``TRACKIO_SERVER_URL``. The place comes only from the environment, never from a
+    config.
+
+    Every number of a record is logged with the number of batches as its step. The counters ``epoch``, ``sample``,
+    ``token`` and ``train_seconds`` are logged too.
+
+    Trackio cannot delete records. So ``trackio.json`` in the run's folder stores the name of the Trackio run and the
+    last batch that was sent. With it, a resumed run continues the same Trackio run and sends no record twice. There are
+    two exceptions: a run whose config has changed returns to an earlier batch, or a run starts from the beginning
+    again. Then the logger starts a new Trackio run, whose config value ``resumed_from`` names the old Trackio run.
+
+    Args:
+        project: The Trackio project of the run.
+
+    Raises:
+        InputError: The package ``trackio`` is not installed, or ``project`` is not a name.
+
+    Example:
+        >>> from ssr_hydra.callbacks import Events
+        >>> events = Events(loggers={"trackio": TrackioLogger(project="digits")})
+    """
+
+    project: str = "ssr_hydra"
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.project, str) or not self.project.strip():
+            raise InputError("project", self.project, "must be a name", "use a name such as my-project")
+        require_extra("trackio")
+        self._run: Any = None
+        self._sent: Sent | None = None
+
+    def fit_start(self, trainer: Any) -> None:
+        """Start a new Trackio run, or continue the Trackio run of the resumed run."""
+        import trackio
+
+        server = os.environ.get("TRACKIO_SERVER_URL", "").partition("?")[0]  # after the ? is a write token
+        place = os.environ.get("TRACKIO_SPACE_ID") or server or "local"
+        sent = Sent(run_folder(trainer, "trackio") / "trackio.json", f"{place} {self.project}", trainer.config)
+        known = sent.resume(trainer.state.timestamp.batches)
+        config = dict(trainer.config or {})
+        if sent.previous is not None:
+            config["resumed_from"] = sent.previous
+        with redirect_stdout(io.StringIO()):
+            self._run = trackio.init(
+                project=self.project,
+                # Trackio finds a run by its name, so the name must be unique.
+                name=known or f"{trainer.name}-{secrets.token_hex(4)}",
+                resume="allow",
+                config=config,
+                embed=False,
+                auto_log_cpu=False,
+                auto_log_gpu=False,
+            )
+        sent.start(self._run.name)
+        self._sent = sent
+
+    def log(self, trainer: Any, record: Mapping[str, Any]) -> None:
+        """Send the numbers of a record."""
+        del trainer
+        values = scalars(record)
+        assert self._sent is not None
+        if values and self._sent.is_new(record):
+            clocks = {name: record[name] for name in CLOCKS if name in record}
+            self._run.log({**clocks, **values}, step=record["batch"])
+            self._sent.add(record)
+
+    def close(self) -> None:
+        """Wait until all records are written, and finish the Trackio run."""
+        if self._run is not None:
+            import trackio
+
+            self._run = None
+            with redirect_stdout(io.StringIO()):
+                trackio.finish()

@@ -1,0 +1,77 @@
+"""Real runs of the real package, on this machine."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+from callback_helpers import StubTrainer, train
+
+from ssr_hydra.callbacks import TrackioLogger
+from ssr_hydra.errors import InputError
+
+pytestmark = pytest.mark.extra("trackio")
+
+
+@pytest.fixture(autouse=True)
+def project(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> str:
+    # Trackio reads TRACKIO_DIR once, when it is imported, so the tests share a store and have projects of their own.
+    monkeypatch.setenv("TRACKIO_DIR", str(tmp_path / "store"))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    for name in ("TRACKIO_SPACE_ID", "TRACKIO_SERVER_URL"):
+        monkeypatch.delenv(name, raising=False)
+    return f"été {tmp_path.name}"
+
+
+def write(folder: Path, project: str, *records: dict[str, Any], batch: int = 0, **changes: Any) -> None:
+    logger, trainer = TrackioLogger(project), StubTrainer(folder, batch, **changes)
+    logger.fit_start(trainer)
+    for record in records:
+        logger.log(trainer, record)
+    logger.close()
+
+
+def stored(project: str) -> list[tuple[str, dict[str, Any], list[dict[str, Any]]]]:
+    """Return the name, the config and the records of each run, in the order of their start."""
+    import trackio
+    from trackio.sqlite_storage import SQLiteStorage
+
+    runs = sorted(trackio.Api().runs(project), key=lambda run: str((run.config or {})["_Created"]))
+    return [(run.name, run.config or {}, SQLiteStorage.get_logs(project, run.name)) for run in runs]
+
+
+def test_resumed_run_continues_and_new_start_is_a_new_run(
+    tmp_path: Path, project: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    config = {"ssr": 0.5, "data": {"eval": None}}
+    evaluation = {"event": "eval", "batch": 20, "eval/accuracy": 0.5, "eval/loss": math.nan, "eval/top": math.inf}
+    write(tmp_path, project, train(10), train(20, lrs=[0.5, 0.25]), evaluation, config=config)
+    ((name, kept, records),) = stored(project)
+    assert name.startswith("été <b>-")
+    assert (kept["ssr"], kept["data"]) == (0.5, {"eval": None})
+    assert [record["step"] for record in records] == [10, 20, 20]
+    clocks = {"epoch": 1, "batch": 10, "sample": 160, "token": 0, "train_seconds": 1.25}
+    assert {**clocks, "train/loss": 0.1, "lr": 0.1}.items() <= records[0].items()
+    assert records[1]["lr/1"] == 0.25
+    assert math.isnan(records[2]["eval/loss"])
+    assert records[2]["eval/top"] == math.inf
+
+    write(tmp_path, project, train(20), evaluation, train(30), batch=10, config=config)
+    ((again, _, records),) = stored(project)
+    assert again == name
+    assert [record["step"] for record in records] == [10, 20, 20, 30]
+
+    write(tmp_path, project, train(10), config=config)
+    _, (new, kept, records) = stored(project)
+    assert new != name
+    assert kept["resumed_from"] == name
+    assert [record["step"] for record in records] == [10]
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("project", [" ", 3])
+def test_invalid_project_is_refused(project: Any) -> None:
+    with pytest.raises(InputError, match="^project="):
+        TrackioLogger(project)

@@ -42,6 +42,11 @@ def test_a_table_is_split_into_two_parts_that_are_the_whole(table: Path) -> None
 
 
 def test_split_depends_only_on_split_seed(table: Path) -> None:
+    with pytest.raises(InputError, match="eval.split_seed=1: must be split_seed of the training data"):
+        make_loaders(Arrays("t.csv"), Arrays("t.csv", split="eval", split_seed=1))
+    train, held_out = make_loaders(Arrays("t.csv"), Arrays("./t.csv", split="eval"), batch_size=4)
+    assert isinstance(train, TensorLoader)
+    assert (len(train), len(held_out)) == (2, 1)
     first = sorted_rows(Arrays("t.csv", split="eval"))
     torch.manual_seed(5)
     assert sorted_rows(Arrays("t.csv", split="eval")) == first
@@ -115,12 +120,8 @@ def test_evaluation_file_with_training_samples_is_refused(in_tmp: Path) -> None:
     ("cls", "common", "field"),
     [
         (Digits, {"split_seed": 1}, "eval.split_seed"),
-        (Digits, {"eval_fraction": 0.9}, "eval.eval_fraction"),
-        (StdlibBytes, {"split_seed": 1}, "eval.split_seed"),
         (StdlibDocuments, {"eval_fraction": 0.9}, "eval.eval_fraction"),
         (FakeData, {"data_seed": 1}, "eval.data_seed"),
-        (FakeData, {"num_classes": 5}, "eval.num_classes"),
-        (Digits, {"split": "train"}, "eval"),
         (StdlibBytes, {"split": "train"}, "eval"),
     ],
 )
@@ -128,12 +129,6 @@ def test_evaluation_data_that_overlap_are_refused(cls: Any, common: dict[str, An
     with pytest.raises(InputError) as caught:
         make_loaders(cls(split="train"), cls(**{"split": "eval", **common}))
     assert caught.value.field == field
-
-
-def test_a_table_cut_in_two_ways_is_refused(table: Path) -> None:
-    with pytest.raises(InputError, match="eval.split_seed=1: must be split_seed of the training data"):
-        make_loaders(Arrays("t.csv"), Arrays("t.csv", split="eval", split_seed=1))
-    make_loaders(Arrays("t.csv"), Arrays("./t.csv", split="eval"))
 
 
 def test_standardize_uses_only_training_samples(table: Path) -> None:
@@ -209,12 +204,6 @@ def test_a_folder_is_an_archive_that_is_unpacked(in_tmp: Path) -> None:
 def test_tokens_stay_whole_numbers(in_tmp: Path) -> None:
     np.savez("a.npz", x=np.array([[2**40 + 1, 2]] * 4), y=[0, 1, 0, 1])
     assert Arrays("a.npz", dtype="int64").tensors[0].tolist()[0] == [2**40 + 1, 2]
-
-
-def test_batches_come_from_memory(table: Path) -> None:
-    train, held_out = make_loaders(Arrays("t.csv"), Arrays("t.csv", split="eval"), batch_size=4)
-    assert isinstance(train, TensorLoader)
-    assert (len(train), len(held_out)) == (2, 1)
 
 
 def test_different_contents_have_different_descriptions(table: Path) -> None:
@@ -299,18 +288,11 @@ BAD_TABLES = [
     # contents, arguments, field, message
     ("a,b\n1,2\n", {"inputs": ["c"]}, "inputs", "the columns are a, b"),
     ("a,b\n1,0\n\n3,x\n", {"task": "regression"}, "targets", "must be a number (t.csv, row 4, column 'b')"),
-    ("a,b\n1,0\n2,\n3,1\n", {}, "targets", "is missing (t.csv, row 3, column 'b')"),
     ("a,b\n1,0\n2,n/a\n3,1\n", {"task": "regression"}, "targets", "is missing (t.csv, row 3, column 'b')"),
     ("a,b\n1,rose\n2,?\n3,lily\n", {}, "targets", "is missing (t.csv, row 3, column 'b')"),
-    (
-        "a,b\n1,0\n2,1\n3,two\n4,2\n",
-        {},
-        "targets",
-        "must be a number, like the other targets (t.csv, row 4, column 'b')",
-    ),
+    ("a,b\n1,0\n2,1\n3,two\n4,2\n", {}, "targets", "must be a number, like the other targets (t.csv, row 4, column"),
     ("a,b\n1,ash\n2,elm\n3,7\n", {}, "targets", "must be a word, like the other targets (t.csv, row 4, column 'b')"),
     (",a,b\n0,1,x\n1,2,y\n", {}, "path", "row 1, column 1 has no name: an index"),
-    ("Unnamed: 0,a,b\n0,1,x\n1,2,y\n", {"targets": ["b"]}, "path", "row 1, column 1 has no name"),
     ("a,b,\n1,x,\n2,y,\n", {"inputs": ["a"]}, "path", "row 1, column 3 has no name"),
     ("a,b\n1_0,0\n2,1\n", {}, "path", "row 2, column 'a' must be a number (is '1_0')"),
     ("a;b;c\n1,5;2;x\n2,5;3;y\n", {}, "path", "set decimal=','"),
@@ -318,18 +300,14 @@ BAD_TABLES = [
     ("a,b,c\n1;5,2,x\n2;5,3,y\n", {"delimiter": ","}, "path", "set delimiter=';'"),
     ('a,b\n1,"x\n2,y\n', {}, "path", "cannot be read"),
     ('a,b\n1,"x\ny"\n2,y\n', {}, "targets", "is not printable (t.csv, row 3, column 'b')"),
-    ("a,b\n1,0\n2,1\n", {"header": "yes"}, "header", "must be true or false"),
     ("a,b\n1,0\n2,1\n", {"decimal": ";"}, "decimal", "'.' or ','"),
-    ("a,b\n1,0\nx,1\n", {}, "path", "row 3, column 'a' must be a number (is 'x')"),
     ("a,b\n1,0\n,1\n", {}, "path", "row 3, column 'a' is empty"),
     ("a,b\n1,0\n1,2,3\n", {}, "path", "row 3 has 3 columns instead of 2"),
     ("a,b\n1,0\nnan,1\n", {}, "inputs", "is not finite (t.csv, row 3, column 'a')"),
     ("a,b\n1e39,0\n1e39,1\n", {"eval_fraction": 0.5}, "dtype", "largest numbers"),
-    ("a,b\n1,0.5\n2,1\n", {}, "targets", "must be an integer >= 0 (t.csv, row 2)"),
     ("a,b\n1,0\n2,-1\n", {}, "targets", "must be an integer >= 0 (t.csv, row 3)"),
     ("a,b\n1,0\n2,inf\n", {"task": "regression"}, "targets", "is not finite (t.csv, row 3, column 'b')"),
     ("a,b\n1.5,0\n2,1\n", {"dtype": "int64"}, "inputs", "not an integer (t.csv, row 2, column 'a')"),
-    ("1,2\n3,4\n", {}, "header", "header=false"),
     ("a,a\n3,4\n", {}, "path", "two columns 'a'"),
     ("a,b\n", {}, "path", "has no rows"),
     ("", {}, "path", "is empty"),
@@ -339,14 +317,10 @@ BAD_TABLES = [
     ("a,b,c\n1,0,1\n2,1,1\n", {"targets": ["b", "c"]}, "targets", "one column"),
     ("a,b\n1,0\n2,1\n", {"shape": [2]}, "shape", "has 1 numbers"),
     ("a,b\n1,0\n2,1\n", {"layout": "chw"}, "layout", "shape [1]"),
-    ("a,b\n1,0\n2,1\n", {"layout": "wh"}, "layout", "hw, hwc, chw"),
     ("a,b\n1,0\n2,1\n", {"dtype": "float8"}, "dtype", "float32"),
-    ("a,b\n1,0\n2,1\n", {"task": "ranking"}, "task", "regression"),
     ("a,b\n1,0\n2,1\n", {"delimiter": ", "}, "delimiter", "one character"),
     ("a,b\n1,0\n2,1\n", {"divide_by": 0}, "divide_by", "above 0"),
     ("a,b\n1,0\n2,1\n", {"dtype": "int64", "standardize": True}, "standardize", "float32"),
-    ("a,b\n1,0\n2,1\n", {"split": "test"}, "split", "must be one of train, eval"),
-    ("a,b\n1,0\n2,1\n", {"eval_fraction": 1.0}, "eval_fraction", "above 0 and below 1"),
     ("a,b\n1,\xff\n", {}, "path", "cannot be read"),
 ]
 
@@ -398,9 +372,7 @@ def test_nothing_is_ever_unpickled(in_tmp: Path, name: str) -> None:
         ({"x": np.zeros((3, 2)), "y": np.zeros(4)}, {}, "path"),
         ({"x": np.zeros((3, 2))}, {}, "targets"),
         ({"x": np.zeros((3, 2)), "X": np.zeros((3, 2)), "y": np.zeros(3)}, {}, "inputs"),
-        ({"x": np.zeros((3, 2)), "y": np.zeros(3)}, {"inputs": ["z"]}, "inputs"),
         ({"x": np.zeros((3, 2)), "y": np.zeros(3)}, {"inputs": ["x", "y"]}, "inputs"),
-        ({"x": np.array(["a", "b"]), "y": np.zeros(2)}, {}, "inputs"),
         ({"x": np.zeros(2, dtype=complex), "y": np.zeros(2)}, {}, "inputs"),
         ({"x": np.zeros(2), "y": np.zeros(2, dtype=complex)}, {}, "targets"),
         ({"x": np.zeros((2, 1)), "y": np.zeros((2, 1, 1))}, {}, "targets"),
@@ -422,7 +394,7 @@ def test_the_place_of_a_bad_number_in_an_archive(in_tmp: Path) -> None:
         Arrays("a.npz")
 
 
-@pytest.mark.parametrize("path", ["none.csv", "", None, 5, "a\0b.csv", "a.xlsx", "torn.npz", "torn.npy"])
+@pytest.mark.parametrize("path", ["none.csv", None, "a\0b.csv", "a.xlsx", "torn.npz", "torn.npy"])
 def test_bad_files_are_named(in_tmp: Path, path: Any) -> None:
     (in_tmp / "a.xlsx").write_bytes(b"PK")
     np.savez("torn.npz", x=np.zeros((100, 9)), y=np.zeros(100))

@@ -5,7 +5,6 @@ import hashlib
 import pytest
 import torch
 
-from ssr_hydra.data import Digits
 from ssr_hydra.data.describe import describe_tensors
 
 
@@ -36,10 +35,3 @@ def test_memory_formats_and_types_without_a_counterpart_in_numpy_are_no_matter()
     assert describe_tensors("x", [x]) == describe_tensors("x", [turned])
     assert describe_tensors("x", [x.bfloat16()])["samples"] == 3
     assert describe_tensors("x", [torch.zeros(2, 0)])["samples"] == 2
-
-
-def test_the_digits_describe_themselves() -> None:
-    train, held_out = Digits("train").describe(), Digits("eval").describe()
-    assert (train["name"], train["samples"], held_out["samples"]) == ("digits train", 1198, 599)
-    assert train["sha256"] != held_out["sha256"]
-    assert train == Digits("train").describe() != Digits("train", split_seed=1).describe()

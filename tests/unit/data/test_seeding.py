@@ -46,7 +46,7 @@ def test_preserved_rng_restores_state_even_after_an_exception() -> None:
     assert draws() == expected
 
 
-@pytest.mark.parametrize("seed", [-1, 2**63, 1.0, True, None, "0"])
+@pytest.mark.parametrize("seed", [-1, 2**63, 1.0, True])
 def test_a_seed_is_a_whole_number(seed: object) -> None:
     with pytest.raises(InputError, match="seed"):
         seed_number(seed)

@@ -142,7 +142,7 @@ def test_mnist_is_downloaded_by_torchvision_with_its_hashes(
     assert not (tmp_path / "wrong/MNIST").exists()
 
 
-@pytest.mark.parametrize("cut", [1, 784, 5000])
+@pytest.mark.parametrize("cut", [1, 784])
 def test_truncated_mnist_file_is_detected(mnist: Path, cut: int) -> None:
     file = mnist / "MNIST/raw/train-images-idx3-ubyte"
     file.write_bytes(file.read_bytes()[:-cut])
@@ -226,10 +226,7 @@ def test_fake_images_are_pattern_plus_noise_and_both_splits_share_the_patterns()
     [
         ({"size": 0}, "size"),
         ({"shape": [3, 32]}, "shape"),
-        ({"shape": "cifar"}, "shape"),
         ({"shape": [3, 0, 32]}, "shape[1]"),
-        ({"num_classes": 0}, "num_classes"),
-        ({"split": "test"}, "split"),
         ({"noise": -1}, "noise"),
         ({"data_seed": -1}, "data_seed"),
     ],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from fractions import Fraction
+from functools import partial
 from typing import Any
 
 import torch
@@ -33,238 +34,104 @@ def squash(step: float) -> float:
     return 0.9 if step % 3 else 1.05
 
 
-# Name -> how torch makes it for an optimizer, and how it is described without one.
-CASES: dict[str, tuple[Callable[[Any], Any], Callable[[], Any]]] = {
-    "StepLR": (lambda o: theirs.StepLR(o, 4, 0.3), lambda: ours.StepLR(4, 0.3)),
-    "MultiStepLR": (
-        lambda o: theirs.MultiStepLR(o, [9, 3, 3, 20], 0.3),
-        lambda: ours.MultiStepLR([9, 3, 3, 20], 0.3),
-    ),
-    "MultiStepLR from 0": (lambda o: theirs.MultiStepLR(o, [0, 2], 0.3), lambda: ours.MultiStepLR([0, 2], 0.3)),
-    "ConstantLR": (lambda o: theirs.ConstantLR(o, 0.25, 6), lambda: ours.ConstantLR(0.25, 6)),
-    "ConstantLR by default": (lambda o: theirs.ConstantLR(o), lambda: ours.ConstantLR()),
-    "LinearLR": (lambda o: theirs.LinearLR(o, 0.1, 0.7, 11), lambda: ours.LinearLR(0.1, 0.7, 11)),
-    "LinearLR to 0": (lambda o: theirs.LinearLR(o, 1.0, 0.0, 11), lambda: ours.LinearLR(1.0, 0.0, 11)),
-    "LinearLR by default": (lambda o: theirs.LinearLR(o), lambda: ours.LinearLR()),
-    "ExponentialLR": (lambda o: theirs.ExponentialLR(o, 0.93), lambda: ours.ExponentialLR(0.93)),
-    "PolynomialLR": (lambda o: theirs.PolynomialLR(o, 17, 1.7), lambda: ours.PolynomialLR(17, 1.7)),
-    "PolynomialLR by default": (lambda o: theirs.PolynomialLR(o), lambda: ours.PolynomialLR()),
-    "CosineAnnealingLR": (lambda o: theirs.CosineAnnealingLR(o, 10), lambda: ours.CosineAnnealingLR(10)),
-    "CosineAnnealingLR with a floor": (
-        lambda o: theirs.CosineAnnealingLR(o, 13, 0.002),
-        lambda: ours.CosineAnnealingLR(13, 0.002),
-    ),
-    "CosineAnnealingWarmRestarts": (
-        lambda o: theirs.CosineAnnealingWarmRestarts(o, 3, 2, 0.002),
-        lambda: ours.CosineAnnealingWarmRestarts(3, 2, 0.002),
-    ),
-    "CosineAnnealingWarmRestarts of one length": (
-        lambda o: theirs.CosineAnnealingWarmRestarts(o, 7),
-        lambda: ours.CosineAnnealingWarmRestarts(7),
-    ),
-    "CyclicLR": (
-        lambda o: theirs.CyclicLR(o, [0.01, 0.02, 0.03], 0.5, 4, 7),
-        lambda: ours.CyclicLR([0.01, 0.02, 0.03], 0.5, 4, 7),
-    ),
-    "CyclicLR triangular2": (
-        lambda o: theirs.CyclicLR(o, 0.01, 0.5, 5, mode="triangular2", base_momentum=0.7),
-        lambda: ours.CyclicLR(0.01, 0.5, 5, mode="triangular2", base_momentum=0.7),
-    ),
+def build(spec: tuple[Any, ...], own: torch.optim.Optimizer | None = None) -> Any:
+    """Return the scheduler of a spec: its class, its arguments, and a mapping of keywords. A list holds specs.
+
+    With an optimizer it is torch's scheduler, without one it is this package's description.
+    """
+    name, *arguments = spec
+    keywords = arguments.pop() if arguments and isinstance(arguments[-1], dict) else {}
+    parts = [[build(part, own) for part in item] if type(item) is list else item for item in arguments]
+    if own is None:
+        return getattr(ours, name)(*parts, **keywords)
+    return getattr(theirs, name)(*([] if name == "ChainedScheduler" else [own]), *parts, **keywords)
+
+
+_DECAYS = (decay, squash, lambda step: 0.5**step)
+_THREE_PHASES: dict[str, Any] = {
+    "epochs": 8, "steps_per_epoch": 8, "pct_start": 0.4, "anneal_strategy": "linear", "three_phase": True,
+    "base_momentum": 0.6, "max_momentum": 0.8, "div_factor": 10.0, "final_div_factor": 100.0,
+}  # fmt: skip
+_MANY = [
+    ("ConstantLR", 0.5, 2), ("ExponentialLR", 0.9), ("MultiplicativeLR", squash), ("MultiplicativeLR", decay),
+    ("StepLR", 2, 0.5), ("LambdaLR", decay), ("CosineAnnealingWarmRestarts", 3, 2), ("PolynomialLR", 6, 2.0),
+]  # fmt: skip
+_CHAIN = [
+    ("ExponentialLR", 0.9), ("PolynomialLR", 30, 2.0), ("MultiplicativeLR", squash), ("LinearLR", 0.5),
+    ("StepLR", 3, 0.5),
+]  # fmt: skip
+_DEEP = ("SequentialLR", [("CosineAnnealingLR", 9, 0.01), ("StepLR", 2)], (5,))
+_THREE = [("LinearLR", 0.1), ("ExponentialLR", 0.9), ("MultiplicativeLR", squash)]
+SPECS: dict[str, tuple[Any, ...]] = {
+    "StepLR": ("StepLR", 4, 0.3),
+    "MultiStepLR": ("MultiStepLR", (9, 3, 3, 20), 0.3),
+    "MultiStepLR from 0": ("MultiStepLR", (0, 2), 0.3),
+    "ConstantLR": ("ConstantLR", 0.25, 6),
+    "ConstantLR by default": ("ConstantLR",),
+    "LinearLR": ("LinearLR", 0.1, 0.7, 11),
+    "LinearLR to 0": ("LinearLR", 1.0, 0.0, 11),
+    "LinearLR by default": ("LinearLR",),
+    "ExponentialLR": ("ExponentialLR", 0.93),
+    "PolynomialLR": ("PolynomialLR", 17, 1.7),
+    "PolynomialLR by default": ("PolynomialLR",),
+    "CosineAnnealingLR": ("CosineAnnealingLR", 10),
+    "CosineAnnealingLR with a floor": ("CosineAnnealingLR", 13, 0.002),
+    "CosineAnnealingWarmRestarts": ("CosineAnnealingWarmRestarts", 3, 2, 0.002),
+    "CosineAnnealingWarmRestarts of one length": ("CosineAnnealingWarmRestarts", 7),
+    "CyclicLR": ("CyclicLR", (0.01, 0.02, 0.03), 0.5, 4, 7),
+    "CyclicLR triangular2": ("CyclicLR", 0.01, 0.5, 5, {"mode": "triangular2", "base_momentum": 0.7}),
     "CyclicLR exp_range": (
-        lambda o: theirs.CyclicLR(o, 0.01, 0.5, 3, 6, mode="exp_range", gamma=0.95, cycle_momentum=False),
-        lambda: ours.CyclicLR(0.01, 0.5, 3, 6, mode="exp_range", gamma=0.95, cycle_momentum=False),
+        "CyclicLR", 0.01, 0.5, 3, 6, {"mode": "exp_range", "gamma": 0.95, "cycle_momentum": False}
     ),
-    "CyclicLR of a function": (
-        lambda o: theirs.CyclicLR(o, 0.01, 0.5, 3, 6, scale_fn=decay, scale_mode="iterations"),
-        lambda: ours.CyclicLR(0.01, 0.5, 3, 6, scale_fn=decay, scale_mode="iterations"),
-    ),
-    "OneCycleLR": (
-        lambda o: theirs.OneCycleLR(o, [0.5, 0.2, 0.1], total_steps=64),
-        lambda: ours.OneCycleLR([0.5, 0.2, 0.1], total_steps=64),
-    ),
-    "OneCycleLR in three phases": (
-        lambda o: theirs.OneCycleLR(
-            o, 0.5, epochs=8, steps_per_epoch=8, pct_start=0.4, anneal_strategy="linear", three_phase=True,
-            base_momentum=0.6, max_momentum=0.8, div_factor=10.0, final_div_factor=100.0,
-        ),
-        lambda: ours.OneCycleLR(
-            0.5, epochs=8, steps_per_epoch=8, pct_start=0.4, anneal_strategy="linear", three_phase=True,
-            base_momentum=0.6, max_momentum=0.8, div_factor=10.0, final_div_factor=100.0,
-        ),
-    ),
+    "CyclicLR of a function": ("CyclicLR", 0.01, 0.5, 3, 6, {"scale_fn": decay, "scale_mode": "iterations"}),
+    "OneCycleLR": ("OneCycleLR", (0.5, 0.2, 0.1), {"total_steps": 64}),
+    "OneCycleLR in three phases": ("OneCycleLR", 0.5, _THREE_PHASES),
     "OneCycleLR without momentum": (
-        lambda o: theirs.OneCycleLR(o, 0.5, total_steps=64, pct_start=0.0, cycle_momentum=False),
-        lambda: ours.OneCycleLR(0.5, total_steps=64, pct_start=0.0, cycle_momentum=False),
+        "OneCycleLR", 0.5, {"total_steps": 64, "pct_start": 0.0, "cycle_momentum": False}
     ),
-    "LambdaLR": (
-        lambda o: theirs.LambdaLR(o, [decay, squash, lambda step: 0.5**step]),
-        lambda: ours.LambdaLR([decay, squash, lambda step: 0.5**step]),
-    ),
-    "MultiplicativeLR": (
-        lambda o: theirs.MultiplicativeLR(o, [decay, squash, squash]),
-        lambda: ours.MultiplicativeLR([decay, squash, squash]),
-    ),
+    "LambdaLR": ("LambdaLR", _DECAYS),
+    "MultiplicativeLR": ("MultiplicativeLR", (decay, squash, squash)),
     "SequentialLR": (
-        lambda o: theirs.SequentialLR(
-            o, [theirs.LinearLR(o, 0.1, total_iters=5), theirs.CosineAnnealingLR(o, 20, 0.001)], [5]
-        ),
-        lambda: ours.SequentialLR([ours.LinearLR(0.1, total_iters=5), ours.CosineAnnealingLR(20, 0.001)], [5]),
+        "SequentialLR", [("LinearLR", 0.1, {"total_iters": 5}), ("CosineAnnealingLR", 20, 0.001)], (5,)
     ),
-    "SequentialLR of many": (
-        lambda o: theirs.SequentialLR(
-            o,
-            [
-                theirs.ConstantLR(o, 0.5, 2), theirs.ExponentialLR(o, 0.9), theirs.MultiplicativeLR(o, squash),
-                theirs.MultiplicativeLR(o, decay), theirs.StepLR(o, 2, 0.5), theirs.LambdaLR(o, decay),
-                theirs.CosineAnnealingWarmRestarts(o, 3, 2), theirs.PolynomialLR(o, 6, 2.0),
-            ],
-            [4, 8, 9, 13, 20, 21, 40],
-        ),
-        lambda: ours.SequentialLR(
-            [
-                ours.ConstantLR(0.5, 2), ours.ExponentialLR(0.9), ours.MultiplicativeLR(squash),
-                ours.MultiplicativeLR(decay), ours.StepLR(2, 0.5), ours.LambdaLR(decay),
-                ours.CosineAnnealingWarmRestarts(3, 2), ours.PolynomialLR(6, 2.0),
-            ],
-            [4, 8, 9, 13, 20, 21, 40],
-        ),
-    ),
+    "SequentialLR of many": ("SequentialLR", _MANY, (4, 8, 9, 13, 20, 21, 40)),
     "SequentialLR with cycles": (
-        lambda o: theirs.SequentialLR(
-            o,
-            [
-                theirs.ConstantLR(o, 0.5, 9), theirs.CyclicLR(o, 0.01, 0.4, 3, base_momentum=0.6),
-                theirs.ExponentialLR(o, 0.9),
-            ],
-            [4, 12],
-        ),
-        lambda: ours.SequentialLR(
-            [ours.ConstantLR(0.5, 9), ours.CyclicLR(0.01, 0.4, 3, base_momentum=0.6), ours.ExponentialLR(0.9)], [4, 12]
-        ),
+        "SequentialLR",
+        [("ConstantLR", 0.5, 9), ("CyclicLR", 0.01, 0.4, 3, {"base_momentum": 0.6}), ("ExponentialLR", 0.9)],
+        (4, 12),
     ),
     "SequentialLR in itself": (
-        lambda o: theirs.SequentialLR(
-            o,
-            [
-                theirs.SequentialLR(o, [theirs.ExponentialLR(o, 0.9), theirs.PolynomialLR(o, 9)], [4]),
-                theirs.StepLR(o, 3, 0.5),
-            ],
-            [10],
-        ),
-        lambda: ours.SequentialLR(
-            [ours.SequentialLR([ours.ExponentialLR(0.9), ours.PolynomialLR(9)], [4]), ours.StepLR(3, 0.5)], [10]
-        ),
+        "SequentialLR",
+        [("SequentialLR", [("ExponentialLR", 0.9), ("PolynomialLR", 9)], (4,)), ("StepLR", 3, 0.5)],
+        (10,),
     ),
-    "SequentialLR of a chain": (
-        lambda o: theirs.SequentialLR(
-            o,
-            [
-                theirs.ChainedScheduler([
-                    theirs.ExponentialLR(o, 0.9), theirs.PolynomialLR(o, 30, 2.0), theirs.MultiplicativeLR(o, squash),
-                    theirs.LinearLR(o, 0.5), theirs.StepLR(o, 3, 0.5),
-                ]),
-                theirs.CosineAnnealingLR(o, 30),
-            ],
-            [10],
-        ),
-        lambda: ours.SequentialLR(
-            [
-                ours.ChainedScheduler([
-                    ours.ExponentialLR(0.9), ours.PolynomialLR(30, 2.0), ours.MultiplicativeLR(squash),
-                    ours.LinearLR(0.5), ours.StepLR(3, 0.5),
-                ]),
-                ours.CosineAnnealingLR(30),
-            ],
-            [10],
-        ),
-    ),
+    "SequentialLR of a chain": ("SequentialLR", [("ChainedScheduler", _CHAIN), ("CosineAnnealingLR", 30)], (10,)),
     "SequentialLR of a chain with a floor": (
-        lambda o: theirs.SequentialLR(
-            o,
-            [
-                theirs.ChainedScheduler([theirs.CosineAnnealingLR(o, 7, 0.003), theirs.ExponentialLR(o, 0.9)]),
-                theirs.CosineAnnealingLR(o, 30),
-            ],
-            [20],
-        ),
-        lambda: ours.SequentialLR(
-            [
-                ours.ChainedScheduler([ours.CosineAnnealingLR(7, 0.003), ours.ExponentialLR(0.9)]),
-                ours.CosineAnnealingLR(30),
-            ],
-            [20],
-        ),
+        "SequentialLR",
+        [("ChainedScheduler", [("CosineAnnealingLR", 7, 0.003), ("ExponentialLR", 0.9)]), ("CosineAnnealingLR", 30)],
+        (20,),
     ),
     "SequentialLR of three depths": (
-        lambda o: theirs.SequentialLR(
-            o,
-            [
-                theirs.SequentialLR(
-                    o,
-                    [
-                        theirs.SequentialLR(o, [theirs.CosineAnnealingLR(o, 9, 0.01), theirs.StepLR(o, 2)], [5]),
-                        theirs.LinearLR(o, 0.2),
-                    ],
-                    [12],
-                ),
-                theirs.ExponentialLR(o, 0.9),
-            ],
-            [20],
-        ),
-        lambda: ours.SequentialLR(
-            [
-                ours.SequentialLR(
-                    [ours.SequentialLR([ours.CosineAnnealingLR(9, 0.01), ours.StepLR(2)], [5]), ours.LinearLR(0.2)],
-                    [12],
-                ),
-                ours.ExponentialLR(0.9),
-            ],
-            [20],
-        ),
+        "SequentialLR", [("SequentialLR", [_DEEP, ("LinearLR", 0.2)], (12,)), ("ExponentialLR", 0.9)], (20,)
     ),
     "ChainedScheduler": (
-        lambda o: theirs.ChainedScheduler([
-            theirs.ConstantLR(o, 0.1, 4), theirs.ExponentialLR(o, 0.9), theirs.MultiplicativeLR(o, squash)
-        ]),
-        lambda: ours.ChainedScheduler([
-            ours.ConstantLR(0.1, 4), ours.ExponentialLR(0.9), ours.MultiplicativeLR(squash)
-        ]),
+        "ChainedScheduler", [("ConstantLR", 0.1, 4), ("ExponentialLR", 0.9), ("MultiplicativeLR", squash)]
     ),
-    "ChainedScheduler with a cosine": (
-        lambda o: theirs.ChainedScheduler([theirs.LinearLR(o, 0.1, 1.0, 6), theirs.CosineAnnealingLR(o, 10)]),
-        lambda: ours.ChainedScheduler([ours.LinearLR(0.1, 1.0, 6), ours.CosineAnnealingLR(10)]),
-    ),
+    "ChainedScheduler with a cosine": ("ChainedScheduler", [("LinearLR", 0.1, 1.0, 6), ("CosineAnnealingLR", 10)]),
     "ChainedScheduler with a floor": (
-        lambda o: theirs.ChainedScheduler([
-            theirs.LinearLR(o, 0.1, 1.0, 6), theirs.CosineAnnealingLR(o, 10, 0.003), theirs.ExponentialLR(o, 0.98)
-        ]),
-        lambda: ours.ChainedScheduler([
-            ours.LinearLR(0.1, 1.0, 6), ours.CosineAnnealingLR(10, 0.003), ours.ExponentialLR(0.98)
-        ]),
+        "ChainedScheduler", [("LinearLR", 0.1, 1.0, 6), ("CosineAnnealingLR", 10, 0.003), ("ExponentialLR", 0.98)]
     ),
     "ChainedScheduler of a sequence": (
-        lambda o: theirs.ChainedScheduler([
-            theirs.StepLR(o, 3, 0.7),
-            theirs.SequentialLR(
-                o, [theirs.LinearLR(o, 0.1), theirs.ExponentialLR(o, 0.9), theirs.MultiplicativeLR(o, squash)], [5, 14]
-            ),
-            theirs.ExponentialLR(o, 0.95),
-        ]),
-        lambda: ours.ChainedScheduler([
-            ours.StepLR(3, 0.7),
-            ours.SequentialLR([ours.LinearLR(0.1), ours.ExponentialLR(0.9), ours.MultiplicativeLR(squash)], [5, 14]),
-            ours.ExponentialLR(0.95),
-        ]),
+        "ChainedScheduler", [("StepLR", 3, 0.7), ("SequentialLR", _THREE, (5, 14)), ("ExponentialLR", 0.95)]
     ),
     "ChainedScheduler in itself": (
-        lambda o: theirs.ChainedScheduler([
-            theirs.ChainedScheduler([theirs.ConstantLR(o, 0.2), theirs.StepLR(o, 3)]), theirs.ExponentialLR(o, 0.9)
-        ]),
-        lambda: ours.ChainedScheduler([
-            ours.ChainedScheduler([ours.ConstantLR(0.2), ours.StepLR(3)]), ours.ExponentialLR(0.9)
-        ]),
+        "ChainedScheduler", [("ChainedScheduler", [("ConstantLR", 0.2), ("StepLR", 3)]), ("ExponentialLR", 0.9)]
     ),
 }  # fmt: skip
+# Name -> how torch makes it for an optimizer, and how it is described without one.
+CASES: dict[str, tuple[Callable[[Any], Any], Callable[[], Any]]] = {
+    name: (partial(build, spec), partial(build, spec)) for name, spec in SPECS.items()
+}
 
 Values = list[list[tuple[float, float]]]
 

@@ -13,7 +13,6 @@ from ssr_hydra.errors import InputError, MissingRateError
 from ssr_hydra.optim import ScheduledLR
 from ssr_hydra.schedulers import (
     LinearScheduler,
-    MultiStepScheduler,
     StepScheduler,
 )
 from ssr_hydra.state import State
@@ -104,18 +103,6 @@ def test_seconds_follow_the_wall_clock(monkeypatch: pytest.MonkeyPatch) -> None:
     now += 10 * 10**9
     scheduler.step()
     assert scheduler.is_done
-
-
-def test_milestones_on_several_clocks_at_once() -> None:
-    optimizer = sgd(1.0)
-    schedule = MultiStepScheduler(["3ba", "40sp", "2ep"], gamma=0.5)
-    scheduler = ScheduledLR(optimizer, schedule, max_duration=None, dataloader_len=5)
-    seen = []
-    for samples in (10, 10, 5, 15, 0, 0, 0, 0, 0, 0, 0):
-        seen += rates(optimizer)
-        optimizer.step()
-        scheduler.step(samples=samples)
-    assert seen == [1, 1, 1, 0.5, 0.25, 0.25, 0.25, 0.25, 0.25, 0.25, 0.125]
 
 
 def test_functions_see_a_state() -> None:

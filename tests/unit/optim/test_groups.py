@@ -48,11 +48,6 @@ def test_no_decay_on_a_transformer() -> None:
     assert len(found["no_decay"]) == 2 * 8  # four biases, and two norms with a scale and a bias each
 
 
-def test_a_norm_over_several_dimensions_does_not_decay() -> None:
-    model = nn.Sequential(nn.Conv2d(1, 2, 1), nn.LayerNorm([2, 4, 4]))
-    assert members(model, param_groups(model, {"no_decay": NO_DECAY}))["no_decay"] == ["0.bias", "1.weight", "1.bias"]
-
-
 def test_no_decay_and_layer_decay_on_a_resnet() -> None:
     models = pytest.importorskip("torchvision.models")
     model = models.resnet18()
@@ -85,16 +80,6 @@ def test_scale_multiplies_the_value_of_another_rule() -> None:
     model = MLP()
     rules = {"slow": {"lr_scale": 0.5}, "head": {"params": {"layer": -1}, "lr": 0.4}}
     assert by_name(param_groups(model, rules, lr=0.1), "lr") == {"slow": 0.05, "slow+head": 0.2}
-
-
-def test_rule_without_effect_on_a_group_makes_no_new_group() -> None:
-    model = MLP()
-    rules = {"all": {"params": {"layer": 0}, "weight_decay": 0.3}, "biases": {"params": "*.bias", "weight_decay": 0.0}}
-    assert members(model, param_groups(model, rules)) == {
-        "default": ["layers.3.weight"],
-        "all": ["layers.1.weight", "layers.1.bias"],
-        "biases": ["layers.3.bias"],
-    }
 
 
 def test_layer_decay_by_names_of_layers() -> None:
@@ -181,16 +166,6 @@ def test_object_that_is_not_a_model_or_has_nothing_to_train_is_refused() -> None
         param_groups(frozen, {"a": {"params": "layers.3.*", "lr": 1}})
     with pytest.raises(InputError, match="weight_decay=-1"):
         param_groups(frozen, {}, weight_decay=-1)
-
-
-def test_every_parameter_goes_to_one_optimizer() -> None:
-    model = ConvNet()
-    parts = split_params(model, {"matrices": {"ndim": 2}, "rest": None, "convolutions": {"module": "Conv2d"}})
-    assert [[p.ndim for p in parts[name]] for name in ("matrices", "convolutions", "rest")] == [
-        [2],
-        [4, 4],
-        [1, 1, 1, 1, 1],
-    ]
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from optim_helpers import parameter
 
 from ssr_hydra import torch_schedulers as described
 from ssr_hydra.errors import InputError
@@ -13,10 +14,6 @@ from ssr_hydra.optim.torch_rates import Entry, TorchRates
 from ssr_hydra.schedulers.run import Run
 from ssr_hydra.state import State
 from ssr_hydra.time import Timestamp
-
-
-def parameter() -> torch.nn.Parameter:
-    return torch.nn.Parameter(torch.zeros(1))
 
 
 def rates(optimizer: torch.optim.Optimizer, *schedulers: Any, pace: str = "batch") -> TorchRates:

@@ -109,9 +109,7 @@ def test_a_warmup_that_just_fills_the_run_reaches_its_peak_there(make: Any) -> N
 
 
 @pytest.mark.parametrize("make", WITH_WARMUP)
-@pytest.mark.parametrize(
-    ("t_warmup", "t_max"), [("20ba", "20ba"), ("1dur", "1dur"), ("1.5dur", "1dur"), ("3ep", "2ep")]
-)
+@pytest.mark.parametrize(("t_warmup", "t_max"), [("20ba", "20ba"), ("1.5dur", "1dur")])
 def test_warmup_that_leaves_no_room_is_refused_at_construction(make: Any, t_warmup: str, t_max: str) -> None:
     with refused("t_warmup", match="must be below t_max"):
         make(t_warmup, t_max=t_max)
@@ -143,22 +141,14 @@ def test_all_counted_units_mix(t_warmup: str, max_duration: str) -> None:
 @pytest.mark.parametrize(
     ("t_warmup", "max_duration", "missing"),
     [
-        ("500ba", "5000tok", "tokens_per_batch"), ("500tok", "5000ba", "tokens_per_batch"),
-        ("500sp", "5000ba", "samples_per_batch"), ("500ba", "5000sp", "samples_per_batch"),
-        ("1ep", "5000ba", "dataloader_len"), ("500tok", "5000sp", "tokens_per_batch"),
+        ("500ba", "5000tok", "tokens_per_batch"), ("500tok", "5000sp", "tokens_per_batch"),
+        ("500sp", "5000ba", "samples_per_batch"), ("1ep", "5000ba", "dataloader_len"),
     ],
 )  # fmt: skip
 def test_the_missing_rate_is_named(t_warmup: str, max_duration: str, missing: str) -> None:
     with refused("t_warmup", MissingRateError, match=f"needs {missing}, .* pass {missing}=") as caught:
         alphas(LinearWithWarmupScheduler(t_warmup), [0], max_duration=max_duration)
     assert isinstance(caught.value, RuntimeError)  # as in Composer, so that existing handlers work
-
-
-def test_a_missing_rate_of_the_end_is_named_too() -> None:
-    with refused("t_max", MissingRateError, match="dataloader_len"):
-        alphas(LinearScheduler(), [0], max_duration="5ep")
-    with refused("t_max", MissingRateError, match="max_duration is not known"):
-        alphas(LinearScheduler(), [0])
 
 
 def test_seconds_are_a_unit_like_the_others() -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from schedule_helpers import EXAMPLES, alphas, refused, run
+from schedule_helpers import EXAMPLES, refused, run
 
 from ssr_hydra import schedulers
 from ssr_hydra.schedulers import functions, step_scheduler
@@ -51,15 +51,6 @@ def test_function_equals_calling_its_class(name: str) -> None:
         state = run(batch, 0.7, max_duration="12ba")
         assert function(state, 0.7, **arguments) == scheduler(state, 0.7)
         assert function(state, ssr=0.7, **arguments) == scheduler(state, 0.7)
-
-
-def test_milestones_in_epochs_equal_milestones_in_dur() -> None:
-    in_epochs = lambda state: step_scheduler(state, step_size=["5ep", "25ep"])  # noqa: E731
-    in_shares = lambda state: step_scheduler(state, step_size=["0.1dur", "0.5dur"])  # noqa: E731
-    of_run: Any = {"max_duration": "50ep", "dataloader_len": 7}
-    found = alphas(in_epochs, range(351), **of_run)
-    assert found == alphas(in_shares, range(351), **of_run)
-    assert found == pytest.approx([1.0] * 35 + [0.1] * 140 + [0.01] * 176)
 
 
 def test_step_size_is_a_length_and_a_list_of_step_sizes_is_milestones() -> None:

@@ -46,14 +46,6 @@ def test_wsd_runs_of_every_length_agree_until_the_decay() -> None:
     assert alphas(scheduler, range(16), max_duration="20ba") == alphas(scheduler, range(16), max_duration="2000ba")
 
 
-def test_wsd_may_decay_from_the_end_of_the_warmup() -> None:
-    assert alphas(WarmupStableDecayScheduler("4ba", "16ba", decay="linear"), (4, 12, 20), max_duration="20ba") == [
-        1,
-        0.5,
-        0,
-    ]
-
-
 def test_wsd_mixes_units() -> None:
     scheduler = WarmupStableDecayScheduler("64sp", "1ep", decay="linear")
     found = alphas(
@@ -69,9 +61,7 @@ def test_wsd_mixes_units() -> None:
     ("arguments", "field"),
     [
         ({"t_decay": "21ba", "t_max": "20ba"}, "t_decay"), ({"t_decay": "1.1dur"}, "t_decay"),
-        ({"t_decay": "0ba"}, "t_decay"), ({"t_warmup": "20ba", "t_max": "20ba"}, "t_warmup"),
-        ({"decay": "exp"}, "decay"), ({"decay": ["linear"]}, "decay"),
-        ({"alpha_f": -0.1}, "alpha_f"), ({"scale_warmup": 1}, "scale_warmup"),
+        ({"t_warmup": "20ba", "t_max": "20ba"}, "t_warmup"), ({"decay": "exp"}, "decay"),
     ],
 )  # fmt: skip
 def test_wsd_refuses_invalid_arguments_at_construction(arguments: Any, field: str) -> None:

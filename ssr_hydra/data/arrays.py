@@ -224,9 +224,8 @@ def _inputs(table: SampleTable, shape: Sequence[int] | None, layout: str | None,
             raise InputError("shape", list(shape), rule, "correct the shape")
         raw = raw.reshape(-1, *shape)
     if layout is not None and raw.ndim != LAYOUTS[layout]:
-        raise InputError(
-            "layout", layout, f"does not fit samples of shape {list(raw.shape[1:])}", "set shape, or layout=null"
-        )
+        rule = f"does not fit samples of shape {list(raw.shape[1:])}"
+        raise InputError("layout", layout, rule, "set shape, or layout=null")
     if layout == "hw":
         return raw[:, np.newaxis]
     return raw.transpose(0, 3, 1, 2) if layout == "hwc" else raw
@@ -246,17 +245,13 @@ class _Scale(NamedTuple):
 def _cast(
     table: SampleTable, values: NDArray[Any], dtype: str, scale: _Scale, field: str, columns: list[str] | None
 ) -> NDArray[Any]:
-    """Scale the values in float64, and cast them, a few samples at a time.
-
-    Refuse values that are too large for the type, or that the type cannot distinguish.
-    """
+    """Scale and cast the values. Refuse values that the type cannot hold or distinguish."""
     cast = np.empty(values.shape, dtype)
     with np.errstate(over="ignore"):  # checked below
         for begin in range(0, len(values), _CHUNK):
             part = values[begin : begin + _CHUNK]
-            cast[begin : begin + _CHUNK] = (
-                part if scale.is_identity else (part.astype(np.float64) - scale.mean) / scale.std
-            )
+            part = part if scale.is_identity else (part.astype(np.float64) - scale.mean) / scale.std
+            cast[begin : begin + _CHUNK] = part
     if not np.isfinite(cast).all():
         raise InputError("dtype", dtype, f"cannot hold the largest numbers of {table.path}", "use dtype=float64")
     if dtype == "float32" and scale.is_identity and values.dtype.itemsize > 2 and values.dtype != np.float32:
@@ -288,15 +283,14 @@ def _check_words(table: SampleTable, missing: Set[str], task: str) -> None:
     """Refuse missing targets. For classes, also refuse words among numbers and numbers among words."""
     if table.targets.dtype.kind != "U":
         return
-    for column, name in enumerate(table.target_columns):
-        cells = table.targets[:, column]
-        words, places, counts = np.unique(cells, return_index=True, return_counts=True)
+    for column in range(len(table.target_columns)):
+        words, places, counts = np.unique(table.targets[:, column], return_index=True, return_counts=True)
         order = np.argsort(places)  # the error names the first wrong cell in the file
         for place in order:
             word = str(words[place])
             if word.strip().lower() in missing or not (word.isprintable()):
                 what = "is missing" if word.isprintable() else "is not printable"
-                where = f"{table.row(int(places[place]))}, column {name!r}"
+                where = table.target(int(places[place]), column)
                 fix = "fill it in or delete the row" + ("; na_values=[] if it is a class" if word else "")
                 raise InputError("targets", word, f"{what} ({where})", fix)
         if task == "regression":
@@ -306,7 +300,7 @@ def _check_words(table: SampleTable, missing: Set[str], task: str) -> None:
             most = counts[are_numbers].sum() * 2 >= counts.sum()
             odd = next(place for place in order if are_numbers[place] != most)
             what = "must be a number, like the other targets" if most else "must be a word, like the other targets"
-            where = f"{table.row(int(places[odd]))}, column {name!r}"
+            where = table.target(int(places[odd]), column)
             raise InputError("targets", str(words[odd]), f"{what} ({where})", "correct it, or write all as words")
 
 
@@ -351,12 +345,12 @@ def _numbers(table: SampleTable, raw: NDArray[Any]) -> NDArray[np.float64]:
         values = raw.astype(np.float64)
     except ValueError:
         row, column = next(place for place in np.ndindex(raw.shape) if not is_number(raw[place]))
-        where = f"{table.row(row)}, column {table.target_columns[column]!r}"
-        raise InputError("targets", str(raw[row, column]), f"must be a number ({where})", "correct it") from None
+        rule = f"must be a number ({table.target(row, column)})"
+        raise InputError("targets", str(raw[row, column]), rule, "correct it") from None
     if not np.isfinite(values).all():
         row, column = np.argwhere(~np.isfinite(values))[0]
-        where = f"{table.row(row)}, column {table.target_columns[column]!r}"
-        raise InputError("targets", float(values[row, column]), f"is not finite ({where})", "correct it")
+        rule = f"is not finite ({table.target(row, column)})"
+        raise InputError("targets", float(values[row, column]), rule, "correct it")
     return values
 
 

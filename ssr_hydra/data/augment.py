@@ -91,9 +91,8 @@ class RandomCropFlip:
 
 def _check_images(inputs: Tensor, name: str) -> None:
     if inputs.ndim != 4:
-        raise InputError(
-            "augment", tuple(inputs.shape), f"{name} needs images of shape [N, C, H, W]", "give augment=null"
-        )
+        rule = f"{name} needs images of shape [N, C, H, W]"
+        raise InputError("augment", tuple(inputs.shape), rule, "give augment=null")
 
 
 def _shifted(images: Tensor, pixels: int, generator: torch.Generator) -> Tensor:

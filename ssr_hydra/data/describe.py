@@ -21,13 +21,7 @@ def digest(parts: Iterable[bytes | memoryview]) -> str:
 
 
 def describe_tensors(name: str, tensors: Iterable[Tensor]) -> dict[str, Any]:
-    """Return name, number of samples, and a SHA-256 of the values, types and shapes.
-
-    Example:
-        >>> import torch
-        >>> describe_tensors("two", [torch.zeros(2, 3)])["samples"]
-        2
-    """
+    """Return name, number of samples, and a SHA-256 of the values, types and shapes."""
     tensors = tuple(tensors)
     parts: list[bytes | memoryview] = []
     for tensor in tensors:

@@ -93,9 +93,8 @@ class ImageFolder(Dataset[tuple[Tensor, int]]):
         except OSError as error:
             raise InputError("root", root, f"cannot be read: {error}", "check its permissions") from None
         if not found:
-            raise InputError(
-                "root", root, f"holds no images in {base / folder}", f"add images ({' '.join(IMG_EXTENSIONS)})"
-            )
+            fix = f"add images ({' '.join(IMG_EXTENSIONS)})"
+            raise InputError("root", root, f"holds no images in {base / folder}", fix)
         # Store two arrays, not a list of tuples. Reference counting in workers would copy the memory of a list.
         prefix = len(os.fsencode(base / folder)) + 1
         self._names = np.array([os.fsencode(path)[prefix:] for path, _ in found])

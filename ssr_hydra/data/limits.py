@@ -40,14 +40,7 @@ class Limited(Subset[Any]):
 
 
 def limited(dataset: Any, batches: int | None, batch_size: int, field: str) -> Any:
-    """Return a data set limited to a number of batches. If it is smaller or there is no limit, return it unchanged.
-
-    Args:
-        dataset: A data set.
-        batches: The maximum number of batches of an epoch; None for no limit.
-        batch_size: Samples per batch.
-        field: Name of the limit, for errors.
-    """
+    """Return a data set limited to a number of batches. If it is smaller or there is no limit, return it unchanged."""
     if batches is None:
         return dataset
     samples = check_count(batches, field) * check_count(batch_size, "batch_size")

@@ -11,8 +11,8 @@ from torch.utils.data import IterableDataset, Subset, TensorDataset
 
 from ssr_hydra.data.augment import Augment
 from ssr_hydra.data.limits import limited
-from ssr_hydra.data.seeded import Padding, SeededDataLoader, share
-from ssr_hydra.data.seeding import AUGMENT_STREAM, ORDER_STREAM, fold
+from ssr_hydra.data.seeded import Padding, SeededDataLoader, epoch_order, num_batches, share
+from ssr_hydra.data.seeding import AUGMENT_STREAM, fold
 from ssr_hydra.data.splits import check_apart
 from ssr_hydra.errors import InputError
 from ssr_hydra.settings import DataSettings
@@ -66,9 +66,8 @@ class TensorLoader:
     ) -> None:
         tensors = _tensors_of(dataset) or _equally_long(dataset)
         if tensors is None:
-            raise InputError(
-                "dataset", type(dataset).__name__, "must be tensors of equal length", "use a DataLoader for other data"
-            )
+            rule = "must be tensors of equal length"
+            raise InputError("dataset", type(dataset).__name__, rule, "use a DataLoader for other data")
         self.dataset = dataset
         self.batch_size = check_count(batch_size, "batch_size")
         self.shuffle, self.drop_last, self.seed, self.augment = shuffle, drop_last, check_seed(seed), augment
@@ -80,8 +79,7 @@ class TensorLoader:
         _check_length(self._length, self.batch_size, drop_last)
 
     def __len__(self) -> int:
-        whole, rest = divmod(self._length, self.batch_size)
-        return whole if self.drop_last or rest == 0 else whole + 1
+        return num_batches(self._length, self.batch_size, self.drop_last)
 
     @property
     def global_batch_size(self) -> int:
@@ -98,11 +96,7 @@ class TensorLoader:
 
     def __iter__(self) -> Iterator[Any]:
         epoch, augment, start = self.epoch, self.augment, self._start
-        if self.shuffle:
-            generator = torch.Generator().manual_seed(fold(self.seed, ORDER_STREAM, epoch))
-            order = torch.randperm(self._length, generator=generator)
-        else:
-            order = torch.arange(self._length)
+        order = epoch_order(self._length, self.seed, epoch) if self.shuffle else torch.arange(self._length)
         # The order is drawn on the CPU, so it is the same for every device.
         order = order[start * self.batch_size : len(self) * self.batch_size].to(self.device)
         draws = torch.Generator(self.device) if augment is not None else None
@@ -197,18 +191,13 @@ def make_loaders(
                 if shuffled:
                     raise InputError("shuffle", True, "must be False for an IterableDataset", "give shuffle=False")
             elif not hasattr(dataset, "__len__") or not hasattr(dataset, "__getitem__"):
-                raise InputError(
-                    "dataset", type(dataset).__name__, "must have len() and [index]", "give a torch Dataset"
-                )
+                rule = "must have len() and [index]"
+                raise InputError("dataset", type(dataset).__name__, rule, "give a torch Dataset")
             else:
                 _check_length(len(dataset), size, drop)
             if augmented is not None:
-                raise InputError(
-                    "augment",
-                    augmented,
-                    "needs tensors in memory, and this data set is read sample by sample",
-                    "augment in the data set itself, with augment=None",
-                )
+                rule = "needs tensors in memory, and this data set is read sample by sample"
+                raise InputError("augment", augmented, rule, "augment in the data set itself, with augment=None")
             return SeededDataLoader(
                 dataset,
                 batch_size=size,
@@ -260,9 +249,5 @@ def _check_length(length: int, batch_size: int, drop_last: bool) -> None:
     if length == 0:
         raise InputError("dataset", length, "the data set is empty", "give one with at least one sample")
     if drop_last and length < batch_size:
-        raise InputError(
-            "batch_size",
-            batch_size,
-            f"drop_last would drop the only batch of {length} samples",
-            "give a smaller batch_size",
-        )
+        rule = f"drop_last would drop the only batch of {length} samples"
+        raise InputError("batch_size", batch_size, rule, "give a smaller batch_size")

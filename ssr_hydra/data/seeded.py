@@ -20,7 +20,15 @@ from ssr_hydra.data.seeding import (
 )
 from ssr_hydra.settings.base import count as check_count
 
-__all__ = ["Padding", "SeededDataLoader", "SeededDataset", "SeededSampler", "share"]
+__all__ = [
+    "Padding",
+    "SeededDataLoader",
+    "SeededDataset",
+    "SeededSampler",
+    "epoch_order",
+    "num_batches",
+    "share",
+]
 
 
 class Padding(NamedTuple):
@@ -45,6 +53,16 @@ def share(samples: int, rank: int, world_size: int) -> tuple[int, int]:
     each, rest = divmod(samples, world_size)
     begin = rank * each + min(rank, rest)
     return begin, begin + each + (rank < rest)
+
+
+def num_batches(length: int, batch_size: int, drop_last: bool) -> int:
+    """Return the number of batches of an epoch."""
+    return length // batch_size if drop_last else -(-length // batch_size)
+
+
+def epoch_order(length: int, seed: int, epoch: int) -> torch.Tensor:
+    """Return the order of the samples in a shuffled epoch."""
+    return torch.randperm(length, generator=torch.Generator().manual_seed(fold(seed, ORDER_STREAM, epoch)))
 
 
 class _Key(NamedTuple):
@@ -83,19 +101,16 @@ class SeededSampler(Sampler[list[_Key]]):
         self.epoch = self.start = 0
 
     def __len__(self) -> int:
-        whole, rest = divmod(self.length, self.batch_size)
-        return whole if self.drop_last or rest == 0 else whole + 1
+        return num_batches(self.length, self.batch_size, self.drop_last)
 
     def size(self, batch: int) -> int:
         """Return the number of samples in a batch, over all processes."""
         return min(self.batch_size, self.length - batch * self.batch_size)
 
     def __iter__(self) -> Iterator[list[_Key]]:
+        order: Sequence[int] = range(self.length)
         if self.shuffle:
-            generator = torch.Generator().manual_seed(fold(self.seed, ORDER_STREAM, self.epoch))
-            order: Sequence[int] = torch.randperm(self.length, generator=generator).tolist()
-        else:
-            order = range(self.length)
+            order = epoch_order(self.length, self.seed, self.epoch).tolist()
         epoch_seed = fold(self.seed, SAMPLE_STREAM, self.epoch)
         for batch in range(self.start, len(self)):
             begin, end = share(self.size(batch), self.rank, self.world_size)

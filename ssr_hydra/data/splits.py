@@ -36,9 +36,8 @@ def hold_out(labels: NDArray[Any], share: float, seed: int) -> NDArray[np.bool_]
     """
     total = round(fraction(share, "eval_fraction") * len(labels))
     if not 0 < total < len(labels):
-        raise InputError(
-            "eval_fraction", share, f"must leave some of the {len(labels)} samples on both sides", "try 0.2"
-        )
+        rule = f"must leave some of the {len(labels)} samples on both sides"
+        raise InputError("eval_fraction", share, rule, "try 0.2")
     classes, counts = np.unique(labels, return_counts=True)
     exact = share * counts
     taken = np.floor(exact).astype(int)
@@ -58,13 +57,8 @@ def check_apart(train: Any, evaluation: Any, field: str = "eval", of: str = "tra
     """Refuse evaluation or test data that may overlap the training data, or has other class numbers.
 
     In a built-in data set, the attribute ``partition`` describes how its source is split into parts, and ``part`` is
-    the name of the part that this data set has. Other data sets are not checked.
-
-    Args:
-        train: The data set to train on. For a test set, also the data set to evaluate on.
-        evaluation: The data set to evaluate or test on.
-        field: ``eval`` or ``test``, for errors.
-        of: What ``train`` is, for errors.
+    the name of the part that this data set has. Other data sets are not checked. ``field`` (``eval`` or ``test``) and
+    ``of`` (what ``train`` is) are for errors.
     """
     if type(train) is not type(evaluation) or not hasattr(train, "partition"):
         return
@@ -72,9 +66,9 @@ def check_apart(train: Any, evaluation: Any, field: str = "eval", of: str = "tra
         other = evaluation.partition[key]
         if other != value:
             rule = f"must be {key} of the {of} ({reprlib.repr(value)}), or the two could overlap"
-            fix = (
-                f"for a separate evaluation file, give both eval_path={other!r}" if key == "path" else "set it to that"
-            )
+            fix = "set it to that"
+            if key == "path":
+                fix = f"for a separate evaluation file, give both eval_path={other!r}"
             if field == "test" and key in ("path", "eval_path"):
                 fix = "name only the file: data.test=test.csv (in Python, Arrays.other)"
             raise InputError(f"{field}.{key}", other, rule, fix)

@@ -46,6 +46,10 @@ class SampleTable(NamedTuple):
         """Return file and row (or number) of a sample as text, for error messages."""
         return f"{self.path}, {f'sample {index}' if self.rows is None else f'row {self.rows[index]}'}"
 
+    def target(self, index: int, column: int) -> str:
+        """Return file, row and column of a target as text, for error messages."""
+        return f"{self.row(index)}, column {self.target_columns[column]!r}"
+
 
 def read_table(
     path: object,
@@ -58,15 +62,8 @@ def read_table(
 ) -> SampleTable:
     """Read inputs and targets from a file, or from a folder of .npy files.
 
-    Args:
-        path: The file.
-        field: Name of the setting that has the path, for error messages.
-        inputs: Names of the input columns; for a file of arrays, the name of the inputs array.
-        targets: Names of the target columns; for a file of arrays, the name of the targets array.
-        header: Whether the first row has the names of the columns. None means yes, but refuses a first row that may be
-            data.
-        delimiter: The delimiter of the columns; None detects the delimiter.
-        decimal: The decimal point of a table, ``"."`` or ``","``.
+    ``field`` is the name of the setting that has the path, for error messages. The other arguments are those of
+    :class:`~ssr_hydra.data.Arrays`.
 
     Raises:
         InputError: The file is missing or cannot be read. For a wrong cell, the error names row and column.
@@ -251,10 +248,7 @@ def _fix(cell: str, delimiter: str, decimal: str) -> str:
 def _choose(
     path: str, names: list[str], inputs: Sequence[str] | None, targets: Sequence[str] | None
 ) -> tuple[list[int], list[int]]:
-    """Return the indices of input and target columns.
-
-    By default, the last column is the target, and all other columns are inputs.
-    """
+    """Return the indices of input and target columns; by default, the last column is the target."""
 
     def places(wanted: Sequence[str], what: str) -> list[int]:
         for name in wanted:

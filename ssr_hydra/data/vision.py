@@ -88,9 +88,8 @@ class SmallImages(TensorDataset):
         return dict(self._description)
 
     def __repr__(self) -> str:
-        return (
-            f"SmallImages({self.name!r}, split={self.split!r}: {len(self)} images of {list(self.tensors[0].shape[1:])})"
-        )
+        shape = list(self.tensors[0].shape[1:])
+        return f"SmallImages({self.name!r}, split={self.split!r}: {len(self)} images of {shape})"
 
 
 def _root(root: object) -> Path:
@@ -121,9 +120,8 @@ def _read(
         images, labels = torch.as_tensor(found.data), torch.as_tensor(found.targets, dtype=torch.int64)
     except Exception as error:  # any error that a truncated file causes in the reader
         reason = " ".join(str(error).split()[:12]) or type(error).__name__
-        raise RunError(
-            f"{folder} is damaged, so it is not {name} ({reason}); delete it to download it again"
-        ) from error
+        what = f"{folder} is damaged, so it is not {name} ({reason})"
+        raise RunError(f"{what}; delete it to download it again") from error
     expected = known.samples[split]
     if len(images) != expected or len(labels) != expected or not 0 <= int(labels.min()) <= int(labels.max()) < 100:
         raise RunError(f"{folder} has {len(images)} images instead of {expected}; delete it to download it again")
@@ -204,9 +202,8 @@ class FakeData(TensorDataset):
         labels = torch.arange(size) % num_classes
         coarse = draw(0, num_classes, channels, min(height, 8), min(width, 8))
         images = draw(1 if split == "train" else 2, size, channels, height, width).mul_(noise)
-        for pixels, classes in zip(
-            torch.split(images, 256), torch.split(labels, 256), strict=True
-        ):  # views, which copy nothing
+        for pixels, classes in zip(torch.split(images, 256), torch.split(labels, 256), strict=True):
+            # Both are views, so the sum is stored in the images.
             pixels += F.interpolate(coarse[classes], size=(height, width))
         super().__init__(images, labels)
 

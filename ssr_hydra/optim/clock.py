@@ -106,11 +106,8 @@ class StepClock:
     def tell(self, samples: Any, tokens: Any) -> None:
         """Set the number of samples and tokens of the next batch. None means the number per batch of the state."""
         epoch = 0 if self._dataloader_len is None else self.now.batches // self._dataloader_len
-        checked = [
-            (amount, amount.check(n))
-            for amount, n in ((self._samples, samples), (self._tokens, tokens))
-            if n is not None
-        ]
+        counted = [(self._samples, samples), (self._tokens, tokens)]
+        checked = [(amount, amount.check(number)) for amount, number in counted if number is not None]
         for amount, number in checked:  # both were checked above, so an error leaves both totals unchanged
             amount.add(number, epoch)
 

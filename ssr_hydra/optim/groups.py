@@ -113,19 +113,13 @@ def split_params(model: nn.Module, takers: Mapping[str, Any]) -> dict[str, list[
             raise InputError(f"{last}.params", takers[last], f"no optimizer takes {shown}", fix)
         parts[taken[0]].append(parameter)
     if rests and not parts[rests[0]]:
-        raise InputError(
-            f"{rests[0]}.params", None, "has no parameters, because the other optimizers take all", f"remove {rests[0]}"
-        )
+        rule = "has no parameters, because the other optimizers take all"
+        raise InputError(f"{rests[0]}.params", None, rule, f"remove {rests[0]}")
     return parts
 
 
 class Grouping:
-    """Rules applied to a model, after a check that each rule selects a parameter and changes a value.
-
-    Args:
-        model: Any module.
-        rules: Parsed rules.
-    """
+    """Rules applied to a model, after a check that each rule selects a parameter and changes a value."""
 
     def __init__(self, model: nn.Module, rules: tuple[Rule, ...]) -> None:
         self._rules = rules
@@ -149,23 +143,16 @@ class Grouping:
                 raise InputError(rule.path, dict(rule.values), what, "put it first, or remove it")
 
     def groups(self, among: Iterable[nn.Parameter] | None, base: Mapping[str, Any]) -> list[dict[str, Any]]:
-        """Return the param groups. Each has its name, its parameters, and the hyperparameters that rules change.
+        """Return the param groups of some parameters; None for all. ``base`` has the values that rules may multiply.
 
-        Args:
-            among: The parameters to group; None for all.
-            base: The optimizer's hyperparameters, which rules may multiply.
-
-        Raises:
-            InputError: A rule multiplies a hyperparameter that is missing or not a number, or the product is out of
-                range.
+        Each group has its name, its parameters, and the hyperparameters that rules change.
         """
         wanted = list(self._members) if among is None else [p for p in dict.fromkeys(among) if p.requires_grad]
         found: dict[str, dict[str, Any]] = {DEFAULT_GROUP: {"params": [], "name": DEFAULT_GROUP}}
         for parameter in wanted:
             if parameter not in self._members:
-                raise InputError(
-                    "among", tuple(parameter.shape), "must be a parameter of the model", "pass parameters of the model"
-                )
+                rule = "must be a parameter of the model"
+                raise InputError("among", tuple(parameter.shape), rule, "pass parameters of the model")
             members = self._members[parameter]
             name = "+".join(self._part(rule, parameter) for rule in members) or DEFAULT_GROUP
             if name not in found:
@@ -174,21 +161,14 @@ class Grouping:
         return [group for group in found.values() if group["params"]]
 
     def field_of(self, key: str, group_name: str) -> str:
-        """Return the dotted config path at which a rule sets a hyperparameter of a group.
-
-        If no rule sets the hyperparameter, return ``"param_groups"``.
-        """
+        """Return the config path of the rule that sets a group's hyperparameter; ``"param_groups"`` without a rule."""
         names = [part.partition("[")[0] for part in group_name.split("+")]
         giving = (rule for rule in self._rules if rule.name in names and (key in rule.values or key in rule.scales))
         rule = next(giving, None)
         return "param_groups" if rule is None else rule.field_of(key)
 
     def _contributors(self, described: Described) -> tuple[Rule, ...]:
-        """Return the rules that affect a parameter.
-
-        A rule affects a parameter if it selects the parameter and multiplies a hyperparameter, or sets one that no
-        earlier rule has set.
-        """
+        """Return the rules that select a parameter and multiply a value, or set one that no earlier rule has set."""
         decided: set[str] = set()
         members = []
         for rule in self._rules:
@@ -215,11 +195,8 @@ class Grouping:
                 place = f"{rule.path}.{key}_scale" if key in rule.scales else f"{rule.path}.layer_decay"
                 value = values[key] if key in values else base.get(key)
                 if isinstance(value, bool) or not isinstance(value, (int, float, Tensor)):
-                    what = (
-                        f"needs a value of {key} to multiply"
-                        if value is None
-                        else f"needs a number to multiply, but {key} is {value!r}"
-                    )
+                    what = f"needs a number to multiply, but {key} is {value!r}"
+                    what = f"needs a value of {key} to multiply" if value is None else what
                     raise InputError(place, rule.scales.get(key, rule.layer_decay), what, f"give {key}")
                 values[key] = value * scale
                 if not isinstance(value, Tensor):
@@ -267,9 +244,8 @@ def _check_some(
     if any(parameter.requires_grad for parameter in matched):
         return
     if matched:
-        raise InputError(
-            path, given, "selects only parameters that do not require gradients", "remove it, or set requires_grad"
-        )
+        rule = "selects only parameters that do not require gradients"
+        raise InputError(path, given, rule, "remove it, or set requires_grad")
     trainable = [described for parameter, described in survey.items() if parameter.requires_grad]
     there = []
     if any(part.name for part in selections):

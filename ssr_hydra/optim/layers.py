@@ -50,9 +50,8 @@ def _structural(model: nn.Module) -> dict[nn.Parameter, int]:
     found: dict[nn.Parameter, int] = {}
     layer, so_far = 0, "vectors"
     for module, parameters in _units(model):
-        new = [
-            parameter for parameter in parameters if parameter not in found
-        ]  # a tied parameter belongs to the layer in which it occurs first
+        # A tied parameter belongs to the layer in which it occurs first.
+        new = [parameter for parameter in parameters if parameter not in found]
         if not new:
             continue
         kind = _kind(module, new)
@@ -94,9 +93,8 @@ def _depths_by_pattern(model: nn.Module, patterns: tuple[str, ...], path: str) -
     names = [name for name, _ in model.named_modules() if name]
     chosen: list[str] = []
     for name in names:  # an outer module comes before its inner modules, which are then skipped
-        if any(fnmatchcase(name, pattern) for pattern in patterns) and not any(
-            name.startswith(f"{c}.") for c in chosen
-        ):
+        matches = any(fnmatchcase(name, pattern) for pattern in patterns)
+        if matches and not any(name.startswith(f"{outer}.") for outer in chosen):
             chosen.append(name)
     for pattern in patterns:
         if not any(fnmatchcase(name, pattern) for name in names):

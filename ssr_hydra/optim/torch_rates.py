@@ -61,9 +61,7 @@ class TorchRates:
     checkpoints must save.
 
     Args:
-        optimizer: The optimizer.
         entries: The schedulers of the optimizer, in order.
-        run: The run that resolves the times of the schedulers.
         runs_as_it_is: Whether a scheduler may run unchanged.
         is_new: Whether the run starts. False if it resumes.
     """

@@ -50,14 +50,7 @@ class Paced:
 
 
 def read(scheduler: LRScheduler, pace: str | None = None) -> Description:
-    """Return a torch scheduler as a function of time, with the arguments of the instance.
-
-    Args:
-        scheduler: A scheduler that has not been stepped.
-        pace: The length of one step of the scheduler; None for the trainer's default.
-
-    Returns:
-        The description with the same class and arguments.
+    """Return a new torch scheduler as a function of time: the description with the same class and arguments.
 
     Raises:
         InputError: The scheduler is not one of torch's classes, or it has already been stepped.
@@ -75,12 +68,7 @@ def read(scheduler: LRScheduler, pace: str | None = None) -> Description:
     try:
         _check_fresh(scheduler, 0)
         return _describe(scheduler, pace)
-    except (
-        AttributeError,
-        KeyError,
-        TypeError,
-        IndexError,
-    ) as error:  # another release of torch may store the arguments differently
+    except (AttributeError, KeyError, TypeError, IndexError) as error:  # another release of torch may differ
         rule = f"has unknown attributes in this release of torch ({error})"
         raise InputError("scheduler", name, rule, "use ssr_hydra.torch_schedulers, or run at ssr 1") from None
 
@@ -124,10 +112,7 @@ def _check_bases(scheduler: Any) -> None:
 
 
 def _one_or_all(values: Sequence[Any]) -> Any:
-    """Return one value if all groups have the same value, so that it also applies to groups that are added later.
-
-    Otherwise return the list of values.
-    """
+    """Return one value, which groups that are added later also get, if all groups have it; else the list of values."""
     plain = [float(value) if isinstance(value, Tensor) else value for value in values]
     return plain[0] if all(value is plain[0] or value == plain[0] for value in plain) else plain
 
@@ -167,13 +152,9 @@ def _momentum(scheduler: Any, base: str, high: str) -> dict[str, Any]:
 def _one_cycle(scheduler: Any) -> dict[str, Any]:
     groups, phases = scheduler.optimizer.param_groups, scheduler._schedule_phases
     first = groups[0]
+    momentum = {}
     if scheduler.cycle_momentum:
-        momentum = {
-            "base_momentum": _one_or_all([group["base_momentum"] for group in groups]),
-            "max_momentum": _one_or_all([group["max_momentum"] for group in groups]),
-        }
-    else:
-        momentum = {}
+        momentum = {name: _one_or_all([group[name] for group in groups]) for name in ("base_momentum", "max_momentum")}
     return {
         "max_lr": _one_or_all([group["max_lr"] for group in groups]),
         "total_steps": scheduler.total_steps,

@@ -158,12 +158,7 @@ def finish(run: Run, warmup: Time, field: str, stated: TimeLike) -> None:
     """Raise an InputError if the run, or the phase of a sequence, ends before the warmup does.
 
     Do nothing if the length is unknown, or if no rate connects the unit of the warmup with the unit of the length.
-
-    Args:
-        run: The run or the phase.
-        warmup: The end of the warmup, resolved.
-        field: The argument that sets the warmup.
-        stated: The value of that argument as the user wrote it.
+    ``field`` is the argument that sets the warmup, and ``stated`` is its value as the user wrote it.
     """
     limits = [("run" if run.whole is None else "phase", warmup, run.length())]
     if run.whole is not None:  # the last phase of a sequence may be longer than the rest of the run

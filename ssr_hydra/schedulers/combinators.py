@@ -226,17 +226,8 @@ class SequentialScheduler(Scheduler):
 def phase_ends(run: Run, phases: Mapping[str, Phase]) -> list[Time | None]:
     """Return the end time of each phase. Check that the ends increase and are within the run.
 
-    The checks are skipped for ends that no known rate connects.
-
-    Args:
-        run: The run of the sequence.
-        phases: The phases of the sequence, in order.
-
-    Returns:
-        The ends on clocks of the run, measured from the start of the run; None for a last phase without an end.
-
-    Raises:
-        InputError: A phase does not end after its start, or leaves no time for the next phase.
+    The ends are on clocks of the run, counted from its start; None for a last phase without an end. The checks are
+    skipped for ends that no known rate connects.
     """
     ends: list[Time | None] = []
     start, stated_start = Time(0, TimeUnit.BATCH), Time(0, TimeUnit.BATCH)

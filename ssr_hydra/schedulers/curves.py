@@ -129,16 +129,9 @@ def annealed(
         warmup(t) = min(1, t / warmup)
         tau(t)    = (t - begin) / (end - begin), clipped to [0, 1]
 
-    The warmup ends at the peak of the shape, which is shape(0). All times are resolved, and ``warmup <= begin``.
-
-    Args:
-        run: The run.
-        shape: alpha as a function of tau.
-        begin: Start of the decay.
-        end: Time at which tau is 1.
-        warmup: Length of the warmup; None means ``begin``.
-        field: The argument that sets ``end``, for errors.
-        is_endless: Whether tau increases beyond 1 after ``end``. If false, tau stays at 1.
+    The warmup ends at the peak of the shape, which is shape(0). All times are resolved, and ``warmup <= begin``. A
+    ``warmup`` of None means ``begin``. ``field`` is the argument that sets ``end``, for errors. If ``is_endless``, tau
+    increases beyond 1 after ``end``; otherwise tau stays at 1.
     """
     clock = run.clock(end.unit, field, begin if warmup is None else warmup, begin, end)
     read, factor = clock.read, clock.factor
@@ -181,10 +174,7 @@ def _of_floats(shape: Shape) -> Shape:
 def stepped(run: Run, milestones: Sequence[tuple[Time, str]], alphas: Sequence[float]) -> Curve:
     """Return the curve alphas[number of milestones reached].
 
-    Args:
-        run: The run.
-        milestones: Pairs of a resolved time and its field name for errors. Each time is read on the clock of its unit.
-        alphas: The values of alpha: one more than there are milestones.
+    A milestone is a resolved time, which is read on the clock of its unit, and its field name for errors.
     """
     by_unit: dict[TimeUnit, list[tuple[Time, str]]] = {}
     for milestone in milestones:
@@ -206,21 +196,17 @@ def stepped(run: Run, milestones: Sequence[tuple[Time, str]], alphas: Sequence[f
 
 
 def piecewise(run: Run, points: Sequence[tuple[Time, float]], make: Callable[[float, float], Shape] = linear) -> Curve:
-    """Return a curve through points (time, alpha). Between two points, it has the shape that ``make`` returns.
+    """Return a curve through points (resolved time, alpha), constant before the first and after the last point.
 
-    The times are resolved. The curve is constant before the first point and after the last point.
-
-    Raises:
-        InputError: The times do not increase on the clock of the last point.
+    Between two points, it has the shape that ``make`` returns.
     """
     unit = points[-1][0].unit
     clock = run.clock(unit, "points", *(time for time, _ in points))
     read, factor, times = clock.read, clock.factor, clock.points[1:]
     for earlier, later, (time, _) in zip(times, times[1:], points[1:], strict=False):
         if later <= earlier:
-            raise InputError(
-                "points", str(time), "times must increase, also after scaling by ssr", "reorder the points"
-            )
+            rule = "times must increase, also after scaling by ssr"
+            raise InputError("points", str(time), rule, "reorder the points")
     shapes = [make(points[i][1], points[i + 1][1]) for i in range(len(points) - 1)]
     first, last = points[0][1], points[-1][1]
 

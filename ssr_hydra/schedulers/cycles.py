@@ -78,13 +78,9 @@ class CosineAnnealingWarmRestartsScheduler(Scheduler):
 
 
 class Cycles:
-    """Cycles of growing length, which locate a time within its cycle.
+    """Cycles of growing length, which locate a time within its cycle. ``width`` is the first cycle's length in counts.
 
     The object caches the bounds of the last cycle, because the next time is usually in the same cycle.
-
-    Args:
-        width: Length of the first cycle in counts of the clock.
-        ratio: Length of a cycle divided by the length of the cycle before it.
     """
 
     def __init__(self, width: int, ratio: Fraction) -> None:

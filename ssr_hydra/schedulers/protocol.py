@@ -73,12 +73,9 @@ class Moment(Protocol):
     """A function that converts a time argument of a scheduler to an exact time on the axis of a preview."""
 
     def __call__(self, name: str, time: TimeLike | None = None, *, scale: bool = True) -> Fraction:
-        """Return the value of the argument ``name``, or ``time`` if it is given, as a time on the axis.
+        """Return the value of the argument ``name`` as a time on the axis. ``scale``: whether SSR stretches it.
 
-        Args:
-            name: The scheduler's argument. Errors name it.
-            time: One time of an argument that holds several, such as a milestone.
-            scale: Whether SSR stretches the time.
+        ``time`` is one time of an argument that holds several, such as a milestone.
         """
         ...
 
@@ -118,11 +115,7 @@ class Scheduler(metaclass=Opaque):
     def landmarks(self, at: Moment, length: Fraction) -> Iterator[tuple[str, Fraction]]:  # noqa: ARG002
         """Yield the label and the time of each point that a preview marks, such as the end of the warmup.
 
-        Times are counted from the start of the run.
-
-        Args:
-            at: Returns a time of the scheduler from the name of its argument.
-            length: The length of the run, in the unit of these times.
+        ``length`` is the length of the run, in the unit of these times. All are counted from the start of the run.
         """
         if hasattr(self, "t_warmup"):
             yield "end of warmup", at("t_warmup", scale=self.scale_warmup)  # type: ignore[attr-defined]

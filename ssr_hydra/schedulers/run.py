@@ -50,11 +50,7 @@ class Run:
     """A run, or a phase of a run, with the values that resolve the times of a schedule.
 
     Args:
-        ssr: The scale schedule ratio.
         max_duration: The actual length of the run, already multiplied by ssr; None if unknown.
-        dataloader_len: Batches per epoch.
-        samples_per_batch: Samples per batch.
-        tokens_per_batch: Tokens per batch.
         state: The state from which this run was created. User functions get this state.
         start: Time of the state's counters at which this run starts: above zero for a phase of a sequence.
         whole: The whole run if this object is a phase; None if this object is the whole run.
@@ -218,12 +214,8 @@ class Run:
     def phase(self, start: Time, end: Time | None, *, scale: bool) -> Run:
         """Return the phase of the run from ``start`` to ``end``, as a separate run whose time starts at 0.
 
-        In this run, ``dur`` is a fraction of the phase. If ``scale`` is false, its ssr is 1.
-
-        Args:
-            start: The resolved start of the phase.
-            end: The resolved end of the phase; None for the end of this run.
-            scale: Whether SSR stretches the schedule of the phase.
+        In this run, ``dur`` is a fraction of the phase. ``start`` and ``end`` are resolved. An ``end`` of None is the
+        end of this run. If ``scale`` is false, SSR does not stretch the phase: its ssr is 1.
         """
         # Zero is the same in every unit, so a phase that starts with its sequence needs no rate.
         begin = self.convert(self.start, start.unit, "until") + start if start.value != 0 else self.start

@@ -15,13 +15,7 @@ __all__ = ["Timeline"]
 
 
 class Timeline:
-    """The timeline of one run, in the unit of the run's length.
-
-    Args:
-        unit: The unit of times on the timeline: the unit of ``max_duration``.
-        dataloader_len: Batches per epoch.
-        samples_per_batch: Samples per batch.
-        tokens_per_batch: Tokens per batch.
+    """The timeline of one run. ``unit`` is the unit of its times: the unit of the run's length.
 
     Example:
         >>> moment = Timeline(TimeUnit.EPOCH, dataloader_len=Fraction(10)).at(Fraction(5, 2))

@@ -39,10 +39,7 @@ def _total(unit: TimeUnit, source: tuple[Run, Any]) -> Any:
 def _own(name: str, foreign: str, source: tuple[Run, Any]) -> Any:
     """Return a counter that has the same value in a phase as in the whole run.
 
-    Args:
-        name: Name of the counter in this package's timestamp.
-        foreign: Name of the counter in another library's timestamp.
-        source: The run and the timestamp.
+    ``name`` is its name in this package's timestamp, ``foreign`` in another library's timestamp.
     """
     timestamp = source[1]
     if isinstance(timestamp, Timestamp):

@@ -31,14 +31,10 @@ def write(folder: Path, *records: dict[str, Any], batch: int = 0, status: str = 
     logger.close()
 
 
-def client(uri: str) -> Any:
+def local(folder: Path) -> Any:
     from mlflow.tracking import MlflowClient
 
-    return MlflowClient(tracking_uri=uri)
-
-
-def local(folder: Path) -> Any:
-    return client(f"sqlite:///{folder}/mlflow/mlflow.db")
+    return MlflowClient(tracking_uri=f"sqlite:///{folder}/mlflow/mlflow.db")
 
 
 def runs(store: Any) -> list[Any]:
@@ -50,8 +46,10 @@ def history(store: Any, run: Any, name: str) -> list[tuple[int, float]]:
     return sorted((item.step, item.value) for item in store.get_metric_history(run.info.run_id, name))
 
 
-def test_a_run_its_resume_and_a_new_start(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    # One store for all: making its tables takes more than a second.
+def test_a_run_its_resume_a_new_start_and_another_folder(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # One store for all of them, because MLflow needs more than a second to create its tables.
     config = {"ssr": 0.5, "data": {"eval": None, "x": ["a"]}, "long": "x" * 7000, **{f"k{n}": n for n in range(120)}}
     evaluation = {"event": "eval", "batch": 20, "eval/a=b": 0.5, "eval/loss": math.nan}
     write(tmp_path, train(10, lrs=[0.5, 0.25]), train(20), evaluation, status="failed", config=config)
@@ -79,15 +77,12 @@ def test_a_run_its_resume_and_a_new_start(tmp_path: Path, capfd: pytest.CaptureF
     assert new.data.tags["resumed_from"] == old.info.run_id == run.info.run_id
     assert history(store, new, "train/loss") == [(10, 0.1)]
 
-
-def test_environment_variable_sets_the_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    uri = f"sqlite:///{tmp_path}/shared.db"
+    uri = f"sqlite:///{tmp_path}/mlflow/mlflow.db"
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
-    write(tmp_path / "one", train(10))
-    write(tmp_path / "two", train(10))
-    assert len(runs(client(uri))) == 2
-    assert not (tmp_path / "one" / "mlflow").exists()
-    assert json.loads((tmp_path / "one" / "mlflow.json").read_text())["place"] == f"{uri} été"
+    write(tmp_path / "other", train(10))
+    assert len(runs(store)) == 3
+    assert not (tmp_path / "other/mlflow").exists()
+    assert json.loads((tmp_path / "other/mlflow.json").read_text())["place"] == f"{uri} été"
 
 
 def test_unusable_store_is_a_one_line_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -32,12 +32,16 @@ def two(tmp_path: Path) -> tuple[Path, Path]:
     return tmp_path / "checkpoints", save(store, 20)
 
 
-def damage_is_seen(folder: Path, newest: Path, file: Path, content: bytes) -> None:
+def refused_by_name(newest: Path, file: Path, content: bytes) -> None:
     file.write_bytes(content)
     with pytest.raises(CheckpointError) as caught:
         load(newest)
-    assert str(caught.value).startswith(f"{file}: ")  # refused by name
+    assert str(caught.value).startswith(f"{file}: ")
     assert "\n" not in str(caught.value)
+
+
+def damage_is_seen(folder: Path, newest: Path, file: Path, content: bytes) -> None:
+    refused_by_name(newest, file, content)
     found = load_latest_good(folder)
     assert found is not None
     checkpoint, refused = found
@@ -65,7 +69,9 @@ def test_100_damages_of_each_file_are_refused_by_name_and_the_previous_one_is_us
     folder, newest = two
     file = newest / name
     whole, draw = file.read_bytes(), random.Random(name)
-    for _ in range(100):
+    for _ in range(97):
+        refused_by_name(newest, file, damage(whole, draw))
+    for _ in range(3):
         damage_is_seen(folder, newest, file, damage(whole, draw))
     file.write_bytes(whole)
     assert is_of(load(newest).state, 20)  # and nothing but the damage was refused
@@ -150,7 +156,7 @@ def archive(content: Any, compressed: bool = False) -> bytes:
         members.writestr("archive/byteorder", "little")
         members.writestr("archive/version", "3")
         if compressed:
-            members.writestr("archive/data/0", bytes(2**28))
+            members.writestr("archive/data/0", bytes(2**25))
     return file.getvalue()
 
 
@@ -165,7 +171,7 @@ def endless() -> list[Any]:
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        (lambda: archive({}, compressed=True), "would unpack to 268,4"),
+        (lambda: archive({}, compressed=True), "would unpack to 33,5"),
         (lambda: archive({"x": Calls(bytearray, 2**40)}), "it refers to __builtin__.bytearray"),
         (lambda: archive({"x": Calls(torch.UntypedStorage, 2**40)}), "not callable"),
         (lambda: archive({"x": endless()}), "nested too deeply"),
@@ -180,7 +186,7 @@ def test_file_that_needs_more_memory_than_its_size_is_refused(
     with pytest.raises(CheckpointError, match="has more than plain data") as caught:
         load(two[1])
     assert said in str(caught.value)
-    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 2**16  # kB, of the 2**18 of the first
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 2**14  # kB, half of the first
 
 
 @pytest.mark.parametrize("name", ["state.pt", "checkpoint.json"])

@@ -27,21 +27,15 @@ def trainer(
     torch.manual_seed(0)
     model = torch.nn.Linear(2, 3)
     optimizer = torch.optim.SGD(model.parameters(), lr=lr)
-    return Trainer(
-        model,
-        train,
-        None,
-        optimizer,
-        scheduler,
-        max_duration,
-        seed=0,
-        device="cpu",
-        progress="none",
-        run_dir=run_dir,
-        metrics={},
-        checkpoint={"interval": "1ep", "keep": 99},
-        **more,
-    )
+    options = {"seed": 0, "device": "cpu", "progress": "none", "metrics": {}, "checkpoint": {"interval": None}, **more}
+    return Trainer(model, train, None, optimizer, scheduler, max_duration, run_dir=run_dir, **options)
+
+
+def run_with_checkpoints(*arguments: Any, at: list[int], **more: Any) -> None:
+    """A finished run with checkpoints at these batches and at the end."""
+    made = trainer(*arguments, checkpoint={"interval": None, "keep": 9}, **more)
+    made.checkpoints_at = at
+    made.fit()
 
 
 def rates(made: Trainer) -> dict[int, float]:
@@ -62,9 +56,9 @@ def cosine(tau: float) -> float:
 
 @pytest.fixture(scope="module")
 def ten_epochs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A finished run of 10 epochs, with a checkpoint at the end of each."""
+    """A finished run of 10 epochs, with checkpoints after epochs 2, 4, 5, 6, 8 and 10."""
     folder = tmp_path_factory.mktemp("runs") / "ten"
-    trainer(folder, "10ep", CosineAnnealingScheduler()).fit()
+    run_with_checkpoints(folder, "10ep", CosineAnnealingScheduler(), at=[LENGTH * epoch for epoch in (2, 4, 5, 6, 8)])
     return folder
 
 
@@ -125,8 +119,9 @@ def test_batch_size_may_change_at_the_end_of_an_epoch(ten_epochs: Path, tmp_path
 def test_rescaling_twice_and_resuming_between(tmp_path: Path) -> None:
     """A run of 10 epochs, resumed at 2 with 20, stopped and resumed unchanged, then resumed at 11 with 14."""
     warmup = CosineAnnealingWithWarmupScheduler("15ba")  # in progress at batch 10
-    trainer(tmp_path / "a", "10ep", warmup).fit()
-    trainer(tmp_path / "b", "20ep", warmup, resume=rescaled(tmp_path / "a/checkpoints/ba10")).fit()
+    run_with_checkpoints(tmp_path / "a", "10ep", warmup, at=[10])
+    resume = rescaled(tmp_path / "a/checkpoints/ba10")
+    run_with_checkpoints(tmp_path / "b", "20ep", warmup, at=[30, 55], resume=resume)
     again = rates(trainer(tmp_path / "c", "20ep", warmup, resume=tmp_path / "b/checkpoints/ba30"))
     last = rates(trainer(tmp_path / "d", "14ep", warmup, resume=rescaled(tmp_path / "b/checkpoints/ba55")))
 

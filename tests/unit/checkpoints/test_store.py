@@ -252,7 +252,7 @@ STATE_SIZE = 40_000  # of float32
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no file-size limit")
-@pytest.mark.parametrize("size", [0, 1, 64, 1000, 4096, 10_000, 20_000, 30_000, 39_999, 40_000])
+@pytest.mark.parametrize("size", [0, 1, 20_000, 40_000])
 def test_full_disk_is_reported_with_path_and_size_and_old_checkpoints_stay(tmp_path: Path, size: int) -> None:
     store = CheckpointStore(tmp_path)
     save(store, 10, numbers=NUMBERS)

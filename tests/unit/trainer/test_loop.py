@@ -6,12 +6,11 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.optim.lr_scheduler import ExponentialLR, ReduceLROnPlateau
-from torch.utils.data import DataLoader, IterableDataset, TensorDataset
+from torch.utils.data import DataLoader, TensorDataset
 
-from ssr_hydra.data import TensorLoader, make_loaders
+from ssr_hydra.data import TensorLoader
 from ssr_hydra.errors import InputError, MissingRateError
-from ssr_hydra.schedulers import ConstantScheduler, LinearScheduler, LinearWithWarmupScheduler, step_scheduler
+from ssr_hydra.schedulers import LinearScheduler, LinearWithWarmupScheduler, step_scheduler
 from ssr_hydra.state import State
 from ssr_hydra.time import Timestamp
 from ssr_hydra.trainer import DivergedError, Trainer
@@ -26,8 +25,6 @@ class Recorded:
         torch.manual_seed(0)
         self.model = options.pop("model", None) or nn.Linear(4, 3)
         self.optimizer = torch.optim.SGD(self.model.parameters(), lr=LR)
-        if callable(schedulers) and getattr(schedulers, "makes", False):
-            schedulers = schedulers(self.optimizer)
         self.lrs: list[float] = []
         self.timestamps: list[Timestamp] = []
         options = {"device": "cpu", "progress": "none", **options}
@@ -82,11 +79,6 @@ def test_linear_over_eight_batches() -> None:
     assert run.optimizer.param_groups[0]["lr"] == 0.0  # the rate that a ninth batch would have
 
 
-def test_warmup_trains_one_batch_at_zero() -> None:
-    run = Recorded(loader(6), LinearWithWarmupScheduler("2ba", alpha_f=1.0)).run()
-    assert run.lrs == [0.0, LR / 2, LR, LR, LR, LR]
-
-
 @pytest.mark.parametrize(
     ("ssr", "steps"), [(0.5, 4), (1, 7), (1.3, 10), (2, 14), (1 / 7, 1), (0.3, 3), ("3/7", 3), (0.15, 2)]
 )
@@ -98,29 +90,6 @@ def test_the_run_ends_at_the_first_boundary_at_or_after_its_scaled_length(ssr: A
     assert run.result.steps == steps == len(run.lrs)
     length = 7 * Fraction(str(ratio))
     assert run.lrs == pytest.approx([float(LR * (1 - k / length)) for k in range(steps)], rel=1e-12)
-
-
-def test_several_of_ours_multiply() -> None:
-    run = Recorded(loader(4), [ConstantScheduler(0.5), ConstantScheduler(0.2), LinearScheduler()]).run()
-    assert run.lrs == pytest.approx([LR * 0.1 * alpha for alpha in (1, 0.75, 0.5, 0.25)])
-
-
-def test_a_torch_scheduler_in_the_list_does_not_change_the_pace_of_ours() -> None:
-    def both(optimizer: Any) -> list[Any]:
-        return [ExponentialLR(optimizer, 0.5), LinearScheduler()]
-
-    both.makes = True  # type: ignore[attr-defined]
-    run = Recorded(loader(4), both, "2ep").run()
-    assert run.lrs == [LR * (8 - k) / 8 * (1 if k < 4 else 0.5) for k in range(8)]
-
-
-def test_a_plateau_scheduler_follows_the_evaluations() -> None:
-    def plateau(optimizer: Any) -> Any:
-        return ReduceLROnPlateau(optimizer, mode="max", patience=0, threshold=10.0, factor=0.5)
-
-    plateau.makes = True  # type: ignore[attr-defined]
-    run = Recorded(loader(2), plateau, "4ep", eval=loader(2), objective="eval/accuracy").run()
-    assert run.lrs == [LR, LR, LR, LR, LR / 2, LR / 2, LR / 4, LR / 4]
 
 
 def test_examples_of_the_seed_documents() -> None:
@@ -198,14 +167,6 @@ def test_every_unit_ends_a_run(length: str, ssr: float, steps: int) -> None:
     assert run.lrs == sorted(run.lrs, reverse=True)
 
 
-@pytest.mark.parametrize("length", ["9ba", "3iter"])
-def test_intervals_in_iterations_are_due_at_their_end(length: str) -> None:
-    run = Recorded(
-        loader(7), None, length, eval=loader(2), counts={"iteration_length": "3ba"}, eval_interval="1iter"
-    ).run()
-    assert [record["timestamp"]["batch"] for record in run.result.evaluations] == [3, 6, 9]
-
-
 def test_units_mix_because_the_loader_has_a_batch_size() -> None:
     run = Recorded(loader(8), LinearWithWarmupScheduler("4sp", alpha_f=1.0), "16sp").run()
     assert run.lrs == [0.0, LR / 2, *[LR] * 6]
@@ -216,29 +177,6 @@ def test_units_mix_because_the_loader_has_a_batch_size() -> None:
     assert Recorded(tokens, warmup, model=Bag(), counts={"tokens_per_batch": 10}).run().lrs == [0.0, LR / 2, LR, LR]
 
 
-def test_a_wall_clock_budget_ends_the_run_and_moves_the_schedule(clock: Any) -> None:
-    class Slow(nn.Linear):
-        def forward(self, inputs: Tensor) -> Tensor:
-            clock.sleep(30 if self.training else 0)
-            return super().forward(inputs)
-
-    class Evaluation:
-        def __iter__(self) -> Iterator[Any]:
-            for _ in range(2):
-                clock.sleep(150)
-                yield data()[:]
-
-    run = Recorded(
-        loader(3), LinearScheduler(), "0.4s", ssr=0.5, model=Slow(4, 3), eval=Evaluation(), eval_interval="0.1s"
-    ).run()
-    # A batch takes 30 ms: the boundaries at or after 100 and 200 ms are those of batches 4 and 7.
-    assert (run.result.steps, run.result.train_seconds) == (7, pytest.approx(0.21))
-    assert [e["timestamp"]["batch"] for e in run.result.evaluations] == [4, 7]
-    assert run.result.total_seconds == pytest.approx(0.21 + 2 * 0.3 + 0.15)  # one batch before the first step
-    assert [float(timestamp.seconds) for timestamp in run.timestamps] == pytest.approx([0.03 * k for k in range(7)])
-    assert run.lrs == pytest.approx([LR * (1 - 0.03 * k / 0.2) for k in range(7)])
-
-
 def test_loader_without_a_length_works_for_whole_epochs_and_batches() -> None:
     run = Recorded(Unsized(3), None, "2ep", eval=loader(2)).run()
     assert run.result.steps == 6
@@ -246,16 +184,6 @@ def test_loader_without_a_length_works_for_whole_epochs_and_batches() -> None:
     assert Recorded(Unsized(3), LinearScheduler(), "4ba").run().lrs == [LR, LR * 0.75, LR * 0.5, LR * 0.25]
     with pytest.raises(MissingRateError, match="len\\(train_dataloader\\)"):
         Recorded(Unsized(3), None, "1ep", ssr=0.5)
-
-
-def test_a_stream_without_a_length_trains() -> None:
-    class Stream(IterableDataset[Any]):
-        def __iter__(self) -> Iterator[Any]:
-            return iter(data(6))
-
-    train, evaluation = make_loaders(Stream(), Stream(), batch_size=2, shuffle=False)
-    run = Recorded(train, None, "2ep", eval=evaluation).run()
-    assert (run.result.steps, run.result.samples, len(run.result.evaluations)) == (6, 12, 2)
 
 
 def test_an_iterator_that_is_used_up_is_an_error_not_an_endless_loop() -> None:
@@ -269,14 +197,6 @@ def test_an_iterator_that_is_used_up_is_an_error_not_an_endless_loop() -> None:
 def test_loader_with_a_wrong_length_is_detected(batches: int, promised: int, words: str) -> None:
     with pytest.raises(InputError, match=words):
         Recorded(Lying(batches, promised), None, "2ep").run()
-
-
-def test_tokens_that_are_never_counted_do_not_make_a_run_endless() -> None:
-    with pytest.raises(InputError, match="no tokens") as caught:
-        Recorded(loader(3), None, "100tok", log_interval=None, eval_interval=None).run()
-    assert caught.value.field == "max_duration"
-    run = Recorded(loader(3), None, "100tok", counts={"get_num_tokens_in_batch": lambda batch: 30}).run()
-    assert (run.result.steps, run.result.tokens) == (4, 120)
 
 
 def test_every_epoch_is_announced_to_the_loader_and_its_sampler() -> None:

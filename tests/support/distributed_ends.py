@@ -43,11 +43,11 @@ class KillOnce:
             os.kill(os.getpid(), signal.SIGKILL)
 
 
-def killable(folder: Path, parallel: str, kill: tuple[int, int, float] | None = None) -> Any:
+def killable(folder: Path, parallel: str, length: int, kill: tuple[int, int, float] | None = None) -> Any:
     """A run that is taken up wherever it stands, of which one process is killed."""
     callbacks = [KillAfter(*kill[1:])] if kill is not None and kill[0] == rank_of()[0] else []
     options: dict[str, Any] = {"checkpoint": {"interval": "2ba"}, "callbacks": callbacks}
-    trainer = digits(folder, "dropout", "200ba", False, parallel, "adamw", **options)
+    trainer = digits(folder, "dropout", f"{length}ba", False, parallel, "adamw", **options)
     trainer.fit()
     state = trainer.state.timestamp.state_dict()
     return state["batch"], trainer.state.optimizers[0].param_groups[0]["lr"]
@@ -67,17 +67,14 @@ def state_of(folder: Path) -> tuple[Any, list[Any], list[Any]]:
 
 def check_kills(pairs: Any, folder: Path, parallel: str, kills: int) -> None:
     """Kill the two processes in turn at random moments: the run still ends bitwise as a run without kills."""
-    pairs.run(killable, folder=folder / "whole", parallel=parallel)
+    length = 20 * (kills + 1)
+    options: dict[str, Any] = {"parallel": parallel, "length": length}
+    pairs.run(killable, folder=folder / "whole", **options)
     draw, batches = random.Random(0), []
     for number in range(kills):
         victim = number % 2
-        ended = pairs.run(
-            killable,
-            folder=folder / "run",
-            parallel=parallel,
-            kill=(victim, draw.randint(1, 18), draw.uniform(0.0, 0.02)),
-            fails=True,
-        )
+        kill = (victim, draw.randint(1, 18), draw.uniform(0.0, 0.02))
+        ended = pairs.run(killable, folder=folder / "run", kill=kill, fails=True, **options)
         assert not ended.late  # the other one has ended too, by itself
         assert ended.codes[victim] == -signal.SIGKILL
         assert ended.codes[1 - victim] == 1
@@ -85,13 +82,13 @@ def check_kills(pairs: Any, folder: Path, parallel: str, kills: int) -> None:
         found = load_latest_good(folder / "run" / "checkpoints")
         batches.append(0 if found is None else found[0].timestamp["batch"])
     assert batches == sorted(batches)
-    assert 0 < batches[-1] < 200  # it went on from checkpoints, and there was something left to do
-    pairs.run(killable, folder=folder / "run", parallel=parallel)
+    assert 0 < batches[-1] < length  # it went on from checkpoints, and there was something left to do
+    pairs.run(killable, folder=folder / "run", **options)
     counters, tensors, rates = state_of(folder / "run")
     expected = state_of(folder / "whole")
     assert counters == expected[0]
     assert rates == expected[2]
-    assert len(rates) == 200
+    assert len(rates) == length
     assert len(tensors) == len(expected[1]) > 10
     assert all(torch.equal(one, two) for one, two in zip(tensors, expected[1], strict=True))
 

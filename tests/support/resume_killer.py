@@ -277,10 +277,9 @@ _WORDS = {
 def signals(folder: Path, terminations: int) -> dict[str, Any]:
     """Signals at random points, to the process alone or to all of its group, as schedulers send them."""
     draw, counts = random.Random(1), {}
-    others = max(1, terminations // 6)
     plan = [(signal.SIGTERM, terminations)]
-    plan += [(other, others) for other in (signal.SIGUSR2, signal.SIGHUP, signal.SIGINT)]
-    names = ("adamw_ema", "sgd_workers", "digits")
+    plan += [(other, terminations // 6) for other in (signal.SIGUSR2, signal.SIGHUP, signal.SIGINT)]
+    names = ("sgd_workers", "adamw_ema", "digits")[:terminations]
     for number, wanted in plan:
         stopped: list[str] = []
         tries = 0

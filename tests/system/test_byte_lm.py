@@ -1,4 +1,4 @@
-"""The experiments byte_lm*: they run, learn, repeat their bits, and say what text it was."""
+"""The experiments byte_lm*: they run, learn, and record their text."""
 
 from __future__ import annotations
 
@@ -36,12 +36,11 @@ def test_every_experiment_runs_and_records_its_text(run: Callable[..., RunResult
     }
 
 
-def test_a_longer_run_is_better_and_repeats_its_bits(run: Callable[..., RunResult]) -> None:
-    short, long, again = (
+def test_a_longer_run_is_better(run: Callable[..., RunResult]) -> None:
+    short, long = (
         run(name, "experiment=byte_lm", f"ssr={ssr}", "trainer.eval_interval=null")
-        for name, ssr in (("short", 0.0625), ("long", 0.25), ("again", 0.0625))
+        for name, ssr in (("short", 0.0625), ("long", 0.25))
     )
-    assert short.metrics == again.metrics
     assert (short.steps, long.steps) == (100, 400)
     # 3.6 and 3.0 bits were measured, +-0.01 between seeds; the text, and so the number, is another in another Python.
     assert long.metrics["eval/bits_per_byte"] < 3.25  # type: ignore[operator]

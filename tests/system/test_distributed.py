@@ -22,7 +22,7 @@ from ssr_hydra.checkpoints import load_latest_good
 from ssr_hydra.data import make_loaders
 from ssr_hydra.trainer import RunResult
 
-LENGTHS = [1, 2, 3, 5, 8, 9, 13]
+LENGTHS, SIZES = [1, 3, 8, 13], [1, 2, 3]
 
 
 def apart(one: Any, two: Any) -> float:
@@ -38,9 +38,9 @@ def counted(when: dict[str, Any]) -> tuple[int, int, int]:
 
 
 def test_every_sample_counts_once_whatever_does_not_divide(pairs: Pairs) -> None:
-    mine, other = pairs.run(cases.count_own, lengths=LENGTHS, sizes=[1, 2, 3, 4]).values
+    mine, other = pairs.run(cases.count_own, lengths=LENGTHS, sizes=SIZES).values
     assert mine == other
-    assert len(mine) == (len(LENGTHS) + 4) * 4 * 2
+    assert len(mine) == 2 * len(LENGTHS) * len(SIZES) * 2
     for length, size, drop, _, found in mine:
         samples = length - length % size if drop else length
         if size < 2 or samples == 0:
@@ -50,7 +50,7 @@ def test_every_sample_counts_once_whatever_does_not_divide(pairs: Pairs) -> None
 
 
 def test_padded_samples_of_torchs_sampler_count_too(pairs: Pairs) -> None:
-    mine, other = pairs.run(cases.count_foreign, lengths=LENGTHS, sizes=[1, 2, 3, 4]).values
+    mine, other = pairs.run(cases.count_foreign, lengths=LENGTHS, sizes=SIZES).values
     assert mine == other
     for length, size, drop, found, per_batch in mine:
         each = length // 2 if drop else math.ceil(length / 2)  # the sampler's own arithmetic
@@ -110,17 +110,17 @@ def gradients_by_hand(length: int, batch_size: int) -> list[list[np.ndarray]]:
     return found
 
 
-@pytest.mark.parametrize("length", [13, 11])
-def test_gradients_are_those_of_the_whole_batch_however_it_is_cut(pairs: Pairs, length: int) -> None:
-    # Batches of 5, 5 and 3 (or 1): two processes, and up to four parts, can share none of them evenly.
+def test_gradients_are_those_of_the_whole_batch_however_it_is_cut(pairs: Pairs) -> None:
+    # Batches of 5, 5 and 1: two processes, and up to four parts, can share none of them evenly.
+    length = 11
     by_hand = gradients_by_hand(length, 5)
     assert len(by_hand) == 3
     runs = [
         value
-        for world, accumulate in itertools.product((1, 2), (1, 2, 4))
+        for world, accumulate in itertools.product((1, 2), (1, 4))
         for value in pairs.run(cases.gradients, world=world, accumulate=accumulate, length=length).values
     ]
-    assert len(runs) == 9
+    assert len(runs) == 6
     for run in runs:
         assert counted(run["when"]) == (1, 3, length)  # one batch is one step, whatever it was cut into
         assert run["lrs"] == runs[0]["lrs"]
@@ -140,8 +140,8 @@ def test_gradients_are_means_over_tokens_where_the_loss_is(pairs: Pairs) -> None
         nn.functional.cross_entropy(logits.flatten(0, 1), batch["labels"][:, 1:].flatten()).backward()
         by_hand.append([parameter.grad.clone().numpy() for parameter in model.parameters()])
         tokens += int(batch["attention_mask"].sum())
-    for world, accumulate in itertools.product((1, 2), (1, 3)):
-        for run in pairs.run(cases.ragged_gradients, world=world, accumulate=accumulate).values:
+    for accumulate in (1, 3):
+        for run in pairs.run(cases.ragged_gradients, accumulate=accumulate).values:
             assert (run["when"]["token"], run["when"]["sample"]) == (tokens, 11)
             for found, expected in zip(run["gradients"], by_hand, strict=True):
                 assert apart(found, expected) < 1e-6
@@ -150,11 +150,10 @@ def test_gradients_are_means_over_tokens_where_the_loss_is(pairs: Pairs) -> None
 # ---- 4: one process and two
 
 
-@pytest.mark.parametrize("model", ["conv", "mlp"])
-def test_two_processes_train_as_one_does(pairs: Pairs, tmp_path: Path, model: str) -> None:
+def test_two_processes_train_as_one_does(pairs: Pairs, tmp_path: Path) -> None:
     # 12 batches of 100 an epoch, the last of 98; augmentation, warmup given in samples, and three evaluations.
-    (one,) = pairs.run(cases.whole_run, world=1, model=model, folder=tmp_path / "one").values
-    two, other = pairs.run(cases.whole_run, model=model, folder=tmp_path / "two").values
+    (one,) = pairs.run(cases.whole_run, world=1, folder=tmp_path / "one").values
+    two, other = pairs.run(cases.whole_run, folder=tmp_path / "two").values
     assert one["when"] == two["when"] == other["when"]
     assert (one["when"]["batch"], one["when"]["sample"]) == (30, 2 * 1198 + 6 * 100)
     assert one["rates"] == two["rates"]  # bitwise: parsed from what repr() wrote
@@ -189,12 +188,11 @@ def test_shards_train_as_copies_do(pairs: Pairs, tmp_path: Path) -> None:
 
 
 @pytest.mark.extra("safetensors")
-@pytest.mark.parametrize("parallel", ["ddp", "fsdp"])
-def test_rank_0_exports_the_whole_model(pairs: Pairs, tmp_path: Path, parallel: str) -> None:
+def test_rank_0_exports_the_whole_model(pairs: Pairs, tmp_path: Path) -> None:
     from safetensors.torch import load_file
 
     options = {"duration": "3ba", "checkpoint": {"export": "model.safetensors"}}
-    pairs.run(cases.whole_run, folder=tmp_path, parallel=parallel, **options)
+    pairs.run(cases.whole_run, folder=tmp_path, parallel="fsdp", **options)
     found = load_latest_good(tmp_path / "checkpoints")
     assert found is not None
     exported, saved = load_file(tmp_path / "model.safetensors"), found[0].state["model"]
@@ -205,8 +203,7 @@ def test_rank_0_exports_the_whole_model(pairs: Pairs, tmp_path: Path, parallel: 
 # ---- 5: another number of processes
 
 
-@pytest.mark.parametrize("kind", ["samples", "tensors"])
-@pytest.mark.parametrize(("before", "after"), [(2, 1), (1, 2)])
+@pytest.mark.parametrize(("before", "after", "kind"), [(2, 1, "samples"), (1, 2, "tensors")])
 def test_an_epoch_goes_on_in_another_number_of_processes(
     pairs: Pairs, tmp_path: Path, before: int, after: int, kind: str
 ) -> None:
@@ -268,8 +265,8 @@ def test_ragged_tokens_are_the_sum_of_the_masks(pairs: Pairs) -> None:
 # ---- 8: kills
 
 
-def test_a_run_survives_two_kills_of_its_processes_to_the_bit(pairs: Pairs, tmp_path: Path) -> None:
-    ends.check_kills(pairs, tmp_path, "ddp", 2)  # tests/chaos has more, also with fsdp
+def test_a_run_survives_a_kill_of_one_process_to_the_bit(pairs: Pairs, tmp_path: Path) -> None:
+    ends.check_kills(pairs, tmp_path, "ddp", 1)  # tests/chaos has more, also with fsdp
 
 
 def test_a_lost_process_ends_the_run_with_a_line_and_a_record(pairs: Pairs, tmp_path: Path) -> None:
@@ -292,7 +289,6 @@ def test_a_lost_process_ends_the_run_with_a_line_and_a_record(pairs: Pairs, tmp_
     [
         ("1.7ep", (20 + 1, 1198 + 9 * 100)),  # 20.4 of 12 batches an epoch
         ("1250sp", (13, 1198 + 100)),  # the first boundary at or after
-        ("5ba", (5, 500)),
     ],
 )
 def test_a_run_that_ends_within_an_epoch_ends_at_one_boundary(
@@ -313,14 +309,11 @@ def test_a_budget_of_time_ends_at_one_boundary_and_gives_one_schedule(pairs: Pai
     assert len(set(mine["lrs"])) == len(mine["lrs"])
 
 
-@pytest.mark.parametrize(("rank", "number", "said"), [(0, signal.SIGTERM, "SIGTERM"), (1, signal.SIGUSR2, "SIGUSR2")])
-def test_a_signal_to_one_process_stops_both_with_a_checkpoint(
-    pairs: Pairs, tmp_path: Path, rank: int, number: int, said: str
-) -> None:
-    options = {"duration": "20ba", "number": int(number), "folder": tmp_path / "run"}
-    ended = pairs.run(ends.ends, stop_rank=rank, **options)
+def test_a_signal_to_one_process_stops_both_with_a_checkpoint(pairs: Pairs, tmp_path: Path) -> None:
+    options = {"duration": "20ba", "number": int(signal.SIGUSR2), "folder": tmp_path / "run"}
+    ended = pairs.run(ends.ends, stop_rank=1, **options)
     for value in ended.values:
-        assert value["said"] == f"TerminatedError: terminated by {said}, with a checkpoint at batch 6"
+        assert value["said"] == "TerminatedError: terminated by SIGUSR2, with a checkpoint at batch 6"
     assert RunResult.load(tmp_path / "run").status == "stopped"
     again, _ = pairs.run(ends.ends, **options).values
     whole, _ = pairs.run(ends.ends, duration="20ba").values
@@ -331,17 +324,16 @@ def test_a_signal_to_one_process_stops_both_with_a_checkpoint(
 # ---- evaluation, normalisation, clipping
 
 
-@pytest.mark.parametrize(("double", "tolerance"), [(True, 1e-14), (False, 2e-7)])
-def test_evaluation_does_not_depend_on_the_shares(pairs: Pairs, double: bool, tolerance: float) -> None:
-    sizes = [1, 2, 5, 16, 33]
-    (one,) = pairs.run(cases.evaluations, world=1, sizes=sizes, double=double).values
-    two, other = pairs.run(cases.evaluations, sizes=sizes, double=double).values
+def test_evaluation_does_not_depend_on_the_shares(pairs: Pairs) -> None:
+    sizes = [1, 2, 5, 33]
+    (one,) = pairs.run(cases.evaluations, world=1, sizes=sizes, double=True).values
+    two, other = pairs.run(cases.evaluations, sizes=sizes, double=True).values
     assert two == other
     for mine, theirs in zip(one, two, strict=True):
         assert mine[:2] == theirs[:2]
         assert mine[2]["eval/accuracy"] == theirs[2]["eval/accuracy"]
         # Each share's mean loss has the precision of the model; the sums are float64.
-        assert mine[2]["eval/loss"] == pytest.approx(theirs[2]["eval/loss"], abs=tolerance)
+        assert mine[2]["eval/loss"] == pytest.approx(theirs[2]["eval/loss"], abs=1e-14)
 
 
 TORCHMETRICS = pytest.mark.extra("torchmetrics")
@@ -457,18 +449,15 @@ def test_settings_that_differ_between_processes_are_named_in_all(pairs: Pairs) -
 
 def test_configs_that_differ_between_processes_are_named_once(pairs: Pairs, tmp_path: Path) -> None:
     """Each process composes its own config, whose values may come from its environment."""
-    for key in ("seed", "max_duration", "trainer.accumulate"):
-        value = {"max_duration": "1${oc.env:RANK}ba", "trainer.accumulate": "1${oc.env:RANK}"}.get(
-            key, "${oc.env:RANK}"
-        )
-        arguments = [f"{key}={value}", *QUICK, f"hydra.run.dir={tmp_path}/{key}"]
-        ended = pairs.run(ends.app, arguments=arguments, all_fail=True, fails=True)
-        assert ended.codes == [2, 2]
-        (line,) = ended.errs[0].splitlines()
-        assert line.startswith(f"error: {key}=")
-        assert f"must be the same in all processes of a run (process 0 and process 1 have {key}: " in line
-        assert ended.errs[1] == ""
-        assert not (tmp_path / key).exists()
+    key = "trainer.accumulate"
+    arguments = [f"{key}=1${{oc.env:RANK}}", *QUICK, f"hydra.run.dir={tmp_path}/{key}"]
+    ended = pairs.run(ends.app, arguments=arguments, all_fail=True, fails=True)
+    assert ended.codes == [2, 2]
+    (line,) = ended.errs[0].splitlines()
+    assert line.startswith(f"error: {key}=")
+    assert f"must be the same in all processes of a run (process 0 and process 1 have {key}: " in line
+    assert ended.errs[1] == ""
+    assert not (tmp_path / key).exists()
     # Where each process computes is its own matter.
     arguments = [*QUICK[:-1], "trainer.threads=1${oc.env:RANK}", "max_duration=2ba", f"hydra.run.dir={tmp_path}/same"]
     pairs.run(ends.app, arguments=arguments)
@@ -488,24 +477,16 @@ def test_the_app_in_two_processes_is_one_run(pairs: Pairs, tmp_path: Path) -> No
     assert record.hardware["processes"] == 2
     assert ended.outs[1] == ended.errs[1] == ""  # rank 0 alone speaks
     assert "digits: completed" in ended.outs[0]
-    assert {path.name for path in folder.iterdir()} == {
-        ".hydra",
-        "checkpoints",
-        "metrics.jsonl",
-        "result.json",
-        "train.log",
-    }
-    assert len((folder / "train.log").read_text().splitlines()) == len(
-        set((folder / "train.log").read_text().splitlines())
-    )
+    names = {path.name for path in folder.iterdir()}
+    assert names == {".hydra", "checkpoints", "metrics.jsonl", "result.json", "train.log"}
+    lines = (folder / "train.log").read_text().splitlines()
+    assert len(lines) == len(set(lines))
 
 
 def test_the_app_shards_by_config_with_the_kernels_that_can(pairs: Pairs, tmp_path: Path) -> None:
     arguments = [*QUICK, "ssr=0.02", "trainer.parallel=fsdp"]
     pairs.run(ends.app, arguments=[*arguments, f"hydra.run.dir={tmp_path}/fsdp"])
-    pairs.run(ends.app, arguments=[*arguments[:-1], f"hydra.run.dir={tmp_path}/ddp"])
-    one, two = (RunResult.load(tmp_path / name) for name in ("fsdp", "ddp"))
-    assert one.metrics == pytest.approx(two.metrics, abs=1e-5)
+    assert RunResult.load(tmp_path / "fsdp").status == "completed"
     ended = pairs.run(ends.app, arguments=[*arguments, "optimizer.fused=true"], all_fail=True, fails=True)
     assert ended.codes == [2, 2]
     assert ended.errs[0].startswith("error: optimizer.fused=True: torch's fused kernel does not step the shards")
@@ -516,8 +497,6 @@ def test_the_app_shards_by_config_with_the_kernels_that_can(pairs: Pairs, tmp_pa
     [
         (["data.batch_size=1"], "error: data.batch_size=1: is shared by 2 processes"),
         (["-m", "ssr=0.5,1"], "error: flags='-m': 2 processes were started for one run, and a sweep is many"),
-        (["hydra.mode=MULTIRUN", "ssr=0.5"], "error: flags='hydra.mode=MULTIRUN': 2 processes were started"),
-        (["ssr=0"], "error: ssr="),
         (["model.nothing=1"], "error: model.nothing"),
     ],
 )

@@ -10,12 +10,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from cli_helpers import Answer, answer
-from hydra import compose, initialize_config_dir
+from cli_helpers import Answer
 from omegaconf import DictConfig
 
 from ssr_hydra.app.train import build, train
-from ssr_hydra.configs import GROUPS, conf_dir, register
 from ssr_hydra.errors import InputError
 from ssr_hydra.models import ConvNet
 from ssr_hydra.trainer import RunResult
@@ -27,15 +25,9 @@ pytestmark = pytest.mark.usefixtures("keep_threads")
 
 
 @pytest.fixture
-def composed(clean_hydra: None) -> Iterator[Callable[..., DictConfig]]:
-    register(GROUPS)
-    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        yield lambda *overrides: compose("config", [*QUICK, *overrides])
-
-
-@pytest.fixture
-def app(in_tmp: Path, capsys: pytest.CaptureFixture[str], clean_hydra: None) -> Callable[..., Answer]:
-    return lambda *arguments: answer(capsys, *arguments)
+def composed(composed: Callable[..., DictConfig]) -> Callable[..., DictConfig]:
+    """Compose a short experiment."""
+    return lambda *overrides: composed(*QUICK, *overrides)
 
 
 def test_train_returns_the_objective(composed: Callable[..., DictConfig], tmp_path: Path) -> None:
@@ -48,15 +40,6 @@ def test_train_returns_the_objective(composed: Callable[..., DictConfig], tmp_pa
     loss = train(composed("trainer.objective=train/loss"))
     assert loss is not None
     assert 0 < loss < 5
-
-
-def test_twice_is_the_same_to_the_last_bit(composed: Callable[..., DictConfig], tmp_path: Path) -> None:
-    for name, seed in (("a", 3), ("b", 3), ("c", 4)):
-        torch.rand(3)  # what the process drew before does not matter
-        train(composed(f"seed={seed}"), run_dir=tmp_path / name)
-    a, b, c = (RunResult.load(tmp_path / name).metrics for name in "abc")
-    assert a == b
-    assert a != c
 
 
 def test_initial_weights_are_the_seeds(composed: Callable[..., DictConfig]) -> None:
@@ -114,7 +97,7 @@ def test_muon_takes_matrices_alone(composed: Callable[..., DictConfig]) -> None:
     assert info.value.field == "optimizer.params"
 
 
-@pytest.mark.parametrize("name", ["wsd", "product", "sequence", "one_cycle", "rex", "piecewise_linear", "ramp", "step"])
+@pytest.mark.parametrize("name", ["product", "sequence", "one_cycle"])
 def test_schedulers_train(composed: Callable[..., DictConfig], name: str) -> None:
     assert train(composed(f"scheduler={name}", "ssr=0.5")) is not None
 
@@ -167,7 +150,7 @@ def test_no_scheduler(composed: Callable[..., DictConfig]) -> None:
 
 @pytest.mark.parametrize("name", ["digits_wsd", "digits_adamw_sequence", "digits_product"])
 def test_experiments(composed: Callable[..., DictConfig], name: str) -> None:
-    assert train(composed(f"experiment={name}", "max_duration=200ba", "ssr=0.25")) is not None
+    assert train(composed(f"experiment={name}", "max_duration=24ba", "ssr=0.25")) is not None
 
 
 def test_the_default_task_learns(composed: Callable[..., DictConfig], tmp_path: Path) -> None:
@@ -282,19 +265,6 @@ def test_without_trust_nothing_is_imported(my_lab: Path, app: Callable[..., Answ
     assert not (my_lab / "outputs").exists()
 
 
-def test_a_replayed_run_needs_trust_again(my_lab: Path, app: Callable[..., Answer]) -> None:
-    assert app("--config-dir", "mine", "experiment=lab", "trust=[my_lab]", "hydra.run.dir=first", *QUICK).code == 0
-    replay = ("--config-path", "first/.hydra", "--config-name", "config")
-    refused = app(*replay)
-    assert refused.code == 2
-    assert refused.err.startswith("error: trust=['my_lab']: is read only from the command line")
-    said = app(*replay, "trust=[my_lab]")
-    assert said.code == 0, said.err
-    first, second = RunResult.load(my_lab / "first"), results(my_lab / "outputs")[0]
-    assert first.config_hash == second.config_hash
-    assert first.metrics == second.metrics  # this lab's data is drawn when it is made: from the run's seed
-
-
 def test_an_error_of_the_users_code_keeps_its_traceback(my_lab: Path, app: Callable[..., Answer]) -> None:
     said = app("--config-dir", "mine", "experiment=lab", "trust=[my_lab]", "model.width=wide", *QUICK)
     assert said.code == 1
@@ -392,15 +362,6 @@ def test_divergence_is_one_line_and_recorded(app: Callable[..., Answer], in_tmp:
     assert said.err.count("\n") == 1
     (record,) = results(in_tmp)
     assert record.status == "diverged"
-
-
-def test_a_sweep(app: Callable[..., Answer], in_tmp: Path) -> None:
-    said = app("-m", "ssr=0.5,1", "seed=0,1", "launcher=basic", "study_report=false", *QUICK)
-    assert said.code == 0, said.err
-    folders = sorted(in_tmp.glob("multirun/*/*/*/result.json"))
-    assert [path.parent.name for path in folders] == ["0", "1", "2", "3"]
-    assert len({path.parent.parent for path in folders}) == 1
-    assert [RunResult.load(path).steps for path in folders] == [3, 3, 6, 6]
 
 
 def test_a_sweep_with_a_bad_job_runs_none(app: Callable[..., Answer], in_tmp: Path) -> None:

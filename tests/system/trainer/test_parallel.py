@@ -73,13 +73,12 @@ def test_a_process_without_a_batch_computes_along(pairs: Pairs) -> None:
         assert said == ["eval_dataloader"]
 
 
-@pytest.mark.parametrize("parallel", ["ddp", "fsdp"])
-def test_resume_with_three_processes_is_bitwise(pairs: Pairs, tmp_path: Path, parallel: str) -> None:
+def test_resume_with_three_processes_is_bitwise(pairs: Pairs, tmp_path: Path) -> None:
     # Parameters of more than a bucket (DDP's first holds 1 MiB); from three processes on their order matters.
-    folder, world = tmp_path, 3
-    whole = pairs.run(models.wide, world=world, folder=folder / "whole", parallel=parallel).values
-    pairs.run(models.wide, world=world, folder=folder / "run", stop=6, parallel=parallel)
-    again = pairs.run(models.wide, world=world, folder=folder / "run", parallel=parallel).values
+    options = {"world": 3, "parallel": "ddp"}
+    whole = pairs.run(models.wide, folder=tmp_path / "whole", **options).values
+    pairs.run(models.wide, folder=tmp_path / "run", stop=6, **options)
+    again = pairs.run(models.wide, folder=tmp_path / "run", **options).values
     assert whole[0]["digest"] == again[0]["digest"]
     assert again[0]["began"] == 7
     assert whole[0]["losses"][7:] == again[0]["losses"]

@@ -62,13 +62,7 @@ def num_tokens(inputs: Any) -> int:
 
 
 def counted(returned: Any, field: str, function: Callable[..., Any]) -> int:
-    """Return the result of a user's counting function as an int.
-
-    Args:
-        returned: The result of the function. It may be an integer of Python, NumPy or torch.
-        field: The name of the argument that holds the function, for errors.
-        function: The function.
-    """
+    """Return the result of a user's counting function as an int."""
     if type(returned) is int and returned >= 0:  # the usual case
         return returned
     number = as_number(returned)

@@ -24,6 +24,7 @@ __all__ = [
     "accuracy",
     "add_up",
     "call_metric",
+    "check_metric_name",
     "check_metrics",
     "check_reducible",
     "computed",
@@ -139,12 +140,6 @@ def removal(name: str, metric: Any) -> str:
 def call_metric(name: str, metric: Any, function: Callable[..., Any], *arguments: Any) -> Any:
     """Call a function of a metric. An error of a built-in type gets a message that names the metric.
 
-    Args:
-        name: The name of the metric.
-        metric: The metric: a function, or an object of which ``function`` is a method.
-        function: The function to call.
-        arguments: The arguments of the call.
-
     Raises:
         UserCodeError: The function raised an error of a built-in type.
     """
@@ -190,12 +185,22 @@ def accumulates(metric: Any) -> bool:
     return all(callable(getattr(metric, method, None)) for method in ("update", "compute", "reset"))
 
 
+def check_metric_name(metric: str | None, field: str, metrics: Mapping[str, Any], *, evaluates: bool) -> None:
+    """Refuse a setting with the name of a metric that the run does not compute."""
+    known = ["train/loss"]
+    if evaluates:
+        known = [*(f"eval/{name}" for name in metrics), "eval/loss", *known]
+        # The keys of a result that is a mapping are known only after the first evaluation, which checks them.
+        if metric is not None and any(
+            metric.startswith(f"eval/{name}/") for name, each in metrics.items() if accumulates(each)
+        ):
+            return
+    if metric is not None and metric not in known:
+        raise InputError(field, metric, "must be a metric of the run", f"use {' or '.join(known)}")
+
+
 def check_reducible(metrics: Mapping[str, Any], world_size: int) -> None:
     """Refuse metric objects that cannot combine the batches of several processes.
-
-    Args:
-        metrics: The metrics of the run.
-        world_size: Number of processes.
 
     Raises:
         InputError: An object neither exchanges its state in ``compute``, as torchmetrics' metrics do, nor has a method
@@ -226,13 +231,6 @@ def reduced(name: str, metric: Any, processes: Processes, device: torch.device, 
     Any other object is copied from all processes, on the CPU, and ``merge_state`` adds the copies in the order of their
     ranks.
 
-    Args:
-        name: The name of the metric, for errors.
-        metric: The object.
-        processes: The processes that evaluate together.
-        device: The device of the object.
-        batches: Number of batches that this process has added to the object.
-
     Raises:
         InputError: A process has added no batch to an object that exchanges its own state. torchmetrics cannot exchange
             such a state.
@@ -261,11 +259,6 @@ def move_metric(metric: Any, device: torch.device) -> None:
 
 def computed(name: str, metric: Any, returned: Any) -> dict[str, float]:
     """Return the result of a metric object as numbers: ``eval/<name>``, or ``eval/<name>/<key>`` for a mapping.
-
-    Args:
-        name: The name of the metric.
-        metric: The object, for errors.
-        returned: The result of its method ``compute``.
 
     Raises:
         InputError: The result is neither one number nor a mapping from strings to numbers.

@@ -84,11 +84,6 @@ def by_group(
     A group without a name gets its index as its name. If several groups have the same name, the second one is
     ``NAME-2``.
 
-    Args:
-        numbers: One number per group.
-        groups: The groups.
-        optimizers: The optimizers that have these groups, and may have others.
-
     Example:
         >>> weights = [torch.zeros(1, requires_grad=True) for _ in range(2)]
         >>> optimizer = torch.optim.SGD([{"params": weights[:1], "name": "body"}, {"params": weights[1:]}], lr=0.1)
@@ -303,12 +298,7 @@ def _place(field: str, group: _Group) -> _Place | None:
 
 
 def _kept(value: Any, known: Mapping[int, float]) -> Any:
-    """Return a copy of a field's value, to store it as the initial value. A tuple is copied as a whole.
-
-    Args:
-        value: The value of the field.
-        known: The first values of tensors that a schedule has already changed, by the id of the tensor.
-    """
+    """Return a copy of a field's value, to store it as the initial value. A tuple is copied as a whole."""
     if isinstance(value, (tuple, list)):
         return tuple(_kept(part, known) for part in value)
     if not isinstance(value, Tensor):

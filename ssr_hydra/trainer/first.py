@@ -49,12 +49,7 @@ def first_batch(
 ) -> Iterator[None]:
     """Explain errors of the first batch. Compute the batch's outputs, loss and metrics in this block.
 
-    Args:
-        field: The name of the loader's argument, such as ``train_dataloader``.
-        batch: The batch, as the loader returned it.
-        model: The model.
-        loss: The loss.
-        is_own: Whether the model computes its own loss if the batch is a mapping.
+    ``is_own`` says that the model computes its own loss if the batch is a mapping.
 
     Raises:
         InputError: Outputs and targets have different shapes, and torch would broadcast them.

@@ -7,15 +7,15 @@ from __future__ import annotations
 
 import os
 import platform
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
+import ssr_hydra
 from ssr_hydra.errors import InputError
 from ssr_hydra.trainer.processes import ALONE, Processes
 
@@ -82,24 +82,13 @@ def hardware(device: torch.device) -> dict[str, Any]:
 
 
 def versions() -> dict[str, str | None]:
-    """Return the versions of Python, torch, NumPy and this package; None for a version that is not known."""
-    numpy = sys.modules.get("numpy")
+    """Return the versions of Python, torch, NumPy and this package."""
     return {
         "python": platform.python_version(),
         "torch": torch.__version__,
-        "numpy": numpy.__version__ if numpy is not None else None,
-        "ssr_hydra": _own_version(),
+        "numpy": np.__version__,
+        "ssr_hydra": ssr_hydra.__version__,
     }
-
-
-def _own_version() -> str | None:
-    own: str | None = getattr(sys.modules.get("ssr_hydra"), "__version__", None)
-    if own is not None:
-        return own
-    try:
-        return metadata.version("ssr-hydra")
-    except metadata.PackageNotFoundError:
-        return None
 
 
 def _cpu_model() -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from fractions import Fraction
 from typing import Any
 
@@ -14,6 +15,7 @@ from torch.optim import Optimizer
 from ssr_hydra.data.loaders import known_length
 from ssr_hydra.errors import InputError
 from ssr_hydra.optim.groups import trained_parameters
+from ssr_hydra.settings import StepSettings, setting_of
 from ssr_hydra.settings.base import count
 from ssr_hydra.trainer.learning_rates import torch_schedulers
 from ssr_hydra.trainer.parallel import check_sharded, is_sharded
@@ -27,6 +29,7 @@ __all__ = [
     "check_optimizers",
     "check_same_length",
     "samples_per_batch",
+    "step_settings",
 ]
 
 
@@ -43,6 +46,17 @@ def check_control(control: Any, ssr: Fraction) -> str | None:
         rule = f"can only shorten a run, so it cannot be used with ssr {float(ssr):g}"
         raise InputError("control", control, rule, "use ssr below 1, or remove it")
     return "truncate"
+
+
+def step_settings(step: StepSettings | Mapping[str, Any] | None, precision: str | None) -> StepSettings:
+    """Return the settings of a step. The precision may be given here or in ``step``."""
+    settings = setting_of(StepSettings, step, "step")
+    if precision is None:
+        return settings
+    if settings.precision not in (StepSettings.precision, precision):
+        rule = f"must be step.precision ({settings.precision!r}) if both are given"
+        raise InputError("precision", precision, rule, "remove one of them")
+    return replace(settings, precision=precision)
 
 
 def check_fields_are_free(schedules: Mapping[str, Any], drives_momentum: bool) -> None:

@@ -64,11 +64,6 @@ def shard(model: nn.Module, processes: Processes, device: torch.device) -> nn.Mo
 
     Each child of a ``ModuleList`` or ``Sequential`` (such as a block of a transformer) is sharded by itself, so only
     one of these children is whole at a time. All other parameters are sharded with the model itself.
-
-    Args:
-        model: The model before sharding. It must be the same in every process.
-        processes: The processes.
-        device: The device of training.
     """
     check_several(processes.world_size)
     from torch.distributed.device_mesh import init_device_mesh
@@ -192,11 +187,7 @@ def load_weights(
 ) -> None:
     """Load the states that :func:`weights` returned. If the model is sharded, every process loads its own shards.
 
-    Args:
-        model: The model.
-        optimizers: The optimizers.
-        model_state: The full state of the model; None does not change the model.
-        optimizer_states: The full state of each optimizer.
+    If ``model_state`` is None, the model does not change.
     """
     if is_sharded(model):
         _reshard(model)

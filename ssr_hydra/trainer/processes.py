@@ -61,6 +61,15 @@ def lost_process(error: BaseException, processes: Processes) -> LostProcessError
     return LostProcessError("the gradients", error) if any(sign in text for sign in _SIGNS_OF_LOSS) else None
 
 
+@contextmanager
+def _noticing_losses(what: str) -> Iterator[None]:
+    """In this block, an error of torch means that another process has ended."""
+    try:
+        yield
+    except RuntimeError as error:
+        raise LostProcessError(what, error) from error
+
+
 class RankAndSize(NamedTuple):
     """The rank of this process, the number of processes, and the rank on this machine, as a launcher has set them."""
 
@@ -72,10 +81,8 @@ class RankAndSize(NamedTuple):
 def launched(environment: Mapping[str, str] | None = None) -> RankAndSize | None:
     """Return this process's rank and the number of processes, as ``torchrun`` or Slurm's ``srun`` sets them.
 
-    Return None if no launcher started this process, or if there is only one process.
-
-    Args:
-        environment: The environment variables; None means those of this process.
+    Return None if no launcher started this process, or if there is only one process. ``environment`` defaults to the
+    environment variables of this process.
 
     Example:
         >>> launched({"RANK": "1", "WORLD_SIZE": "2", "LOCAL_RANK": "1"})
@@ -109,12 +116,8 @@ class Processes:
     """This process, as one of the processes that train a model together, and its communication with the others.
 
     If there is only one process, each method returns at once without communication. Messages use gloo on the CPU, even
-    if gradients use NCCL, so messages never wait for a GPU.
-
-    Args:
-        rank: Rank of this process.
-        world_size: Number of processes.
-        local_rank: Rank of this process on its machine.
+    if gradients use NCCL, so messages never wait for a GPU. The argument ``what`` of a method is the part of the run,
+    such as ``"a batch"``, for errors. If another process has ended, a method raises a :class:`LostProcessError`.
     """
 
     def __init__(self, rank: int = 0, world_size: int = 1, local_rank: int = 0) -> None:
@@ -174,45 +177,21 @@ class Processes:
         return self.rank == 0
 
     def sum(self, values: Sequence[int], what: str = "a batch") -> list[int]:
-        """Return the exact sum of each number over all processes, in int64.
-
-        Args:
-            values: The numbers of this process. All processes must have the same number of values.
-            what: The part of the run, such as ``"a batch"``, for errors.
-
-        Raises:
-            LostProcessError: Another process has ended.
-        """
-        if self.world_size == 1:
-            return list(values)
-        import torch
-
-        return [int(number) for number in self._reduced(torch.tensor(values, dtype=torch.int64), what).tolist()]
+        """Return the exact sum of each number over all processes, in int64."""
+        return list(values) if self.world_size == 1 else self._summed(values, "int64", what)
 
     def sum_floats(self, values: Sequence[float], what: str = "a mean") -> list[float]:
-        """Return the sum of each number over all processes, in float64.
+        """Return the sum of each number over all processes, in float64."""
+        return list(values) if self.world_size == 1 else self._summed(values, "float64", what)
 
-        Args:
-            values: The numbers of this process. All processes must have the same number of values.
-            what: The part of the run, such as ``"a mean"``, for errors.
-
-        Raises:
-            LostProcessError: Another process has ended.
-        """
-        if self.world_size == 1:
-            return list(values)
+    def _summed(self, values: Sequence[float], dtype: str, what: str) -> list[Any]:
         import torch
-
-        return [float(number) for number in self._reduced(torch.tensor(values, dtype=torch.float64), what).tolist()]
-
-    def _reduced(self, tensor: torch.Tensor, what: str) -> torch.Tensor:
         import torch.distributed as dist
 
-        try:
+        tensor = torch.tensor(values, dtype=getattr(torch, dtype))
+        with _noticing_losses(what):
             dist.all_reduce(tensor, group=self._group)
-        except RuntimeError as error:
-            raise LostProcessError(what, error) from error
-        return tensor
+        return list(tensor.tolist())
 
     def mean(self, tensor: torch.Tensor) -> torch.Tensor:
         """Return a tensor's mean over all processes.
@@ -228,24 +207,14 @@ class Processes:
         return total / self.world_size
 
     def gather(self, value: Any, what: str = "a checkpoint") -> list[Any]:
-        """Return the list of the values of all processes, in the order of their ranks.
-
-        Args:
-            value: The value of this process. It must be picklable.
-            what: The part of the run, such as ``"a checkpoint"``, for errors.
-
-        Raises:
-            LostProcessError: Another process has ended.
-        """
+        """Return the list of the values of all processes, in the order of their ranks."""
         if self.world_size == 1:
             return [value]
         import torch.distributed as dist
 
         values: list[Any] = [None] * self.world_size
-        try:
+        with _noticing_losses(what):
             dist.all_gather_object(values, value, group=self._group)
-        except RuntimeError as error:
-            raise LostProcessError(what, error) from error
         return values
 
     def check_same(self, described: Mapping[str, Any], free: str = r"(?!)") -> None:
@@ -272,24 +241,14 @@ class Processes:
                 raise InputError(found[0].field, found[0].old, rule, "start all processes with the same settings")
 
     def from_main(self, value: Any, what: str = "the start") -> Any:
-        """Return rank 0's value in every process.
-
-        Args:
-            value: The value of this process. Only the value of rank 0 is used.
-            what: The part of the run, such as ``"the start"``, for errors.
-
-        Raises:
-            LostProcessError: Another process has ended.
-        """
+        """Return rank 0's value in every process."""
         if self.world_size == 1:
             return value
         import torch.distributed as dist
 
         values = [value]
-        try:
+        with _noticing_losses(what):
             dist.broadcast_object_list(values, src=0, group=self._group)
-        except RuntimeError as error:
-            raise LostProcessError(what, error) from error
         return values[0]
 
     def share_buffers(self, module: nn.Module) -> None:
@@ -300,12 +259,9 @@ class Processes:
         import torch.distributed as dist
 
         buffers = [buffer for buffer in module.buffers() if buffer.numel() and not hasattr(buffer, "device_mesh")]
-        try:
-            with torch.no_grad():
-                for buffer in buffers:
-                    dist.broadcast(buffer, src=0)
-        except RuntimeError as error:
-            raise LostProcessError("an evaluation", error) from error
+        with _noticing_losses("an evaluation"), torch.no_grad():
+            for buffer in buffers:
+                dist.broadcast(buffer, src=0)
 
     def stop(self) -> None:
         """Disconnect this process, if this object has connected it."""

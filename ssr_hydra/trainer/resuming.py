@@ -45,13 +45,6 @@ _HELD = "model optimizers random scaler rates callbacks timestamp time_map loop 
 class Resuming:
     """Chooses the checkpoint from which a run starts, and restores the run's state from it.
 
-    Args:
-        run_dir: The run's own folder; None if the run writes no files.
-        resume: The settings of resuming: the path of the checkpoint, and what to do if the config has changed.
-        processes: The processes of the run. Rank 0 chooses the checkpoint, and the other processes read it too.
-        saves: Whether the run writes checkpoints.
-        hashed: The hash of the run's config. It shows whether a failed record in the folder is from the same run.
-
     Attributes:
         checkpoint: The checkpoint to resume from; None if the run starts from scratch.
         path: The folder of that checkpoint, or None.

@@ -13,10 +13,12 @@ from torch.optim import Optimizer
 from ssr_hydra.data.seeding import GlobalRng
 from ssr_hydra.errors import InputError
 from ssr_hydra.records import is_count
+from ssr_hydra.settings import CheckpointSettings
 from ssr_hydra.trainer.parallel import load_weights, weights
 from ssr_hydra.trainer.processes import Processes
 
 __all__ = [
+    "BestSoFar",
     "as_safetensors",
     "check_exportable",
     "plain_random_numbers",
@@ -79,12 +81,6 @@ def saved_weights(
     """Return the state of the model, the optimizers and every process's random generators, for a checkpoint.
 
     All processes must call this function.
-
-    Args:
-        model: The model.
-        optimizers: The optimizers of the run.
-        processes: The processes that train together.
-        reading: The state that the loader of this process needs to resume; None if the loader needs no state.
     """
     model_state, optimizer_states = weights(model, tuple(optimizers))
     return {
@@ -99,14 +95,25 @@ def restore_weights(model: nn.Module, state: Mapping[str, Any]) -> None:
     load_weights(model, (), state["model"], [])
 
 
-def check_exportable(model: nn.Module, field: str, path: object) -> None:
-    """Refuse a model with a state that the format of safetensors cannot hold.
+class BestSoFar:
+    """Tells whether the metric ``checkpoint.best`` of an evaluation is the best finite one so far."""
 
-    Args:
-        model: The model.
-        field: The setting with the name of the file, for errors.
-        path: The value of that setting, for errors.
-    """
+    def __init__(self, settings: CheckpointSettings) -> None:
+        self._name, self._mode = settings.best, settings.best_mode
+        self._best: float | None = None
+
+    def __call__(self, metrics: Mapping[str, float]) -> bool:
+        value = None if self._name is None else metrics.get(self._name)
+        if value is None or not math.isfinite(value):
+            return False
+        if self._best is not None and not (value > self._best if self._mode == "max" else value < self._best):
+            return False
+        self._best = value
+        return True
+
+
+def check_exportable(model: nn.Module, field: str, path: object) -> None:
+    """Refuse a model with a state that the format of safetensors cannot hold."""
     for name, value in model.state_dict().items():
         if not torch.is_tensor(value) or value.is_complex():
             kind = value.dtype if torch.is_tensor(value) else type(value).__name__
@@ -118,14 +125,8 @@ def as_safetensors(model: nn.Module, state: Mapping[str, Any], name: str | None,
     """Return weights in the format of safetensors, with contiguous tensors and metadata.
 
     Tied tensors are stored once, under the name that comes first in the alphabet. The metadata maps their other names
-    to this name, as ``safetensors.torch.save_model`` does.
-
-    Args:
-        model: The model, which shows which tensors are tied.
-        state: The full state of the model. It differs from ``model.state_dict()`` if the model is sharded.
-        name: The name of the run, for the metadata.
-        ssr: The SSR of the run, for the metadata.
-        steps: The number of optimizer steps, for the metadata.
+    to this name, as ``safetensors.torch.save_model`` does. ``state`` is the full state of the model, which differs from
+    ``model.state_dict()`` if the model is sharded.
     """
     from safetensors.torch import save
 

@@ -38,13 +38,6 @@ class TrainStep:
     parts whose gradients are accumulated. The parts may differ in size: each part is weighted by its number of samples
     or tokens.
 
-    Args:
-        task: Model and loss.
-        optimizers: The optimizers. All of them step after each batch.
-        watch: Sums the losses.
-        settings: The settings of a step.
-        processes: The processes that share each batch.
-
     Attributes:
         scaler: The loss scaler for fp16; None for another precision.
         keeps_loss: Whether to keep the loss of each step in ``loss``.

@@ -45,22 +45,7 @@ class Task:
     - Mapping: The model is called as ``model(**batch)``. The loss is ``loss(outputs, batch)``. If no loss is given, the
       model must compute the loss, as ``outputs.loss`` or ``outputs["loss"]``.
 
-    Args:
-        model: The model, on its device.
-        loss: A function of (outputs, targets) that returns a scalar. None means cross entropy for a pair, and the
-            model's own loss for a mapping.
-        metrics: A mapping from name to a function of (outputs, targets) that returns one value per sample, or one
-            value per batch, which is weighted by the number of samples in the batch; or to an object with the methods
-            ``update(outputs, targets)``, ``compute()`` and ``reset()``, such as a metric of torchmetrics. None means
-            accuracy if the loss is the default one, else no metrics.
-        device: The device to which batches are moved.
-        count_samples: A function that returns the number of samples in a batch. None uses the first dimension of the
-            first tensor in the batch.
-        count_tokens: A function that returns the number of tokens in a batch. None uses the number of ones in
-            ``attention_mask``, else of numbers in ``input_ids``, if the inputs are a mapping; and the number of values
-            in inputs [N, L] of int64 or int32. All other batches have 0 tokens.
-        channels_last: Whether to pass images to the model in the ``channels_last`` memory format.
-        loss_mean_over: Whether the loss of a batch is a mean over ``samples`` or ``tokens``.
+    The arguments are those of the :class:`~ssr_hydra.trainer.Trainer` and of its settings ``counts`` and ``step``.
 
     Attributes:
         given_loss: The ``loss`` argument.
@@ -284,12 +269,9 @@ class Task:
         The model is in evaluation mode during the call. Afterwards the modes of all modules and the global random
         state are restored.
 
-        Args:
-            loader: The loader. If there are several processes, each process reads its own part of the batches.
-            processes: The processes that evaluate together.
-            each_batch: A function that is called before every batch. If it raises an exception, the evaluation ends.
-            batches: The number of batches to read; None reads all batches.
-            split: The first part of the names: ``eval``, or ``test`` for test data.
+        If there are several processes, each process reads its own part of the batches. ``each_batch`` is called before
+        every batch, and may end the evaluation with an exception. ``batches`` is the largest number of batches to read.
+        ``split`` is the first part of the names: ``eval`` or ``test``.
 
         Raises:
             InputError: The loader has no batch, a metric object returns something other than numbers, or a metric in

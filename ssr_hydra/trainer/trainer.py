@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
-from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -40,7 +38,7 @@ from ssr_hydra.trainer.description import (
     merged_code,
     shared_description,
 )
-from ssr_hydra.trainer.evaluation import accumulates, check_reducible
+from ssr_hydra.trainer.evaluation import check_metric_name, check_reducible
 from ssr_hydra.trainer.fields import FieldSchedules
 from ssr_hydra.trainer.hardware import choose_device, hardware, repeatable_kernels, versions
 from ssr_hydra.trainer.inputs import (
@@ -49,6 +47,7 @@ from ssr_hydra.trainer.inputs import (
     check_loader,
     check_optimizers,
     check_same_length,
+    step_settings,
 )
 from ssr_hydra.trainer.inputs import samples_per_batch as loader_samples_per_batch
 from ssr_hydra.trainer.interrupts import StopRequest, reason, status_of
@@ -58,9 +57,8 @@ from ssr_hydra.trainer.parallel import is_sharded, weights, wrapped
 from ssr_hydra.trainer.processes import Processes, lost_process
 from ssr_hydra.trainer.progress import Progress, check_progress, choose_progress, summary
 from ssr_hydra.trainer.resuming import Resuming
-from ssr_hydra.trainer.saving import as_safetensors, check_exportable, restore_weights, saved_weights
+from ssr_hydra.trainer.saving import BestSoFar, as_safetensors, check_exportable, restore_weights, saved_weights
 from ssr_hydra.trainer.step import TrainStep, autocast, compile_clock
-from ssr_hydra.trainer.surroundings import Surroundings
 from ssr_hydra.trainer.task import Task
 from ssr_hydra.trainer.watch import DivergedError, LossWatch
 from ssr_hydra.trainer.workers import shielded
@@ -215,12 +213,7 @@ class Trainer:
             flag(use_stepwise_scheduler, "use_stepwise_scheduler")
         function(loss, "loss")
         counts = setting_of(CountSettings, counts, "counts")
-        settings = setting_of(StepSettings, step, "step")
-        if precision is not None:
-            if settings.precision not in (StepSettings.precision, precision):
-                rule = f"must be step.precision ({settings.precision!r}) if both are given"
-                raise InputError("precision", precision, rule, "remove one of them")
-            settings = replace(settings, precision=precision)
+        settings = step_settings(step, precision)
         self._checkpointing = setting_of(CheckpointSettings, checkpoint, "checkpoint")
         resuming_from = ResumeSettings.of(resume)
         check_module(model)
@@ -250,10 +243,11 @@ class Trainer:
             loss_mean_over=settings.loss_mean_over,
         )
         check_reducible(task.metrics, processes.world_size)
-        self._objective = self._check_metric(objective, "objective")
         task.needed = {"objective": objective, "checkpoint.best": self._checkpointing.best}
-        self._check_metric(self._checkpointing.best, "checkpoint.best")
-        schedulers = with_modes(schedulers, self._objective or "eval/loss")
+        for field, metric in task.needed.items():
+            check_metric_name(metric, field, task.metrics, evaluates=self._eval is not None)
+        self._objective = objective
+        schedulers = with_modes(schedulers, objective or "eval/loss")
         self.state = state = State(
             max_duration=scaled(self._max_duration, ratio),
             dataloader_len=known_length(train_dataloader),
@@ -262,9 +256,9 @@ class Trainer:
             optimizers=check_optimizers(optimizers, schedulers, model, loss),
         )
         self._events = Events(callbacks, loggers, self.is_main)
-        iteration = counts.iteration_length
-        intervals = {"eval_interval": eval_interval, "log_interval": log_interval, "iteration_length": iteration}
-        self._plan = make_deadlines(state, eval_interval, log_interval, iteration, self._checkpointing.interval)
+        self._plan = make_deadlines(
+            state, eval_interval, log_interval, counts.iteration_length, self._checkpointing.interval
+        )
         if not self._checkpointing.enabled or self.run_dir is None:
             self._plan.checkpoint = None  # otherwise the loop would check this deadline after every batch
         self._description = describe_run(
@@ -289,25 +283,11 @@ class Trainer:
                 "eval": None if self._eval is None else describe_loader(self._eval),
             }
         self.jobs_beside: Callable[[], float] = lambda: 0.0
-        shared = {
-            **{name: None if each is None else as_time(each, name).to_timestring() for name, each in intervals.items()},
-            "objective": self._objective,
-            "metrics": list(task.metrics),
-            "evaluates": self._eval is not None,
-            "tests": self._test is not None,
-            "checkpoint": {
-                key: None if value is None else str(value) for key, value in vars(self._checkpointing).items()
-            },
-            "run_dir": self.run_dir is not None,
-            "on_change": resuming_from.on_change,
-            "parallel": settings.parallel,
-            "compile": settings.compile,
-        }
-        # If the loader has a global batch size, all processes share one order of the data, and must have equal loaders.
-        is_one_order = hasattr(train_dataloader, "global_batch_size")
-        processes.check_same({**shared_description(self._description, with_data=is_one_order), **shared})
+        iteration = counts.iteration_length
+        intervals = {"eval_interval": eval_interval, "log_interval": log_interval, "iteration_length": iteration}
+        self._check_same(settings, resuming_from, intervals)
         self._started = False
-        self._best: float | None = None
+        self._is_best = BestSoFar(self._checkpointing)
         self._log: MetricsLog | None = None
         self._resuming = resuming = Resuming(
             self.run_dir, resuming_from, processes, self._checkpointing.enabled, self._config_hash
@@ -317,10 +297,13 @@ class Trainer:
         self.checkpoints_at: Collection[int] = ()
         held = None if resuming.checkpoint is None else resuming.checkpoint.state.get("code")
         self.code_before: Mapping[str, str] = held if isinstance(held, dict) else {}
-        time_map = resuming.restore(model, state, *self._planned(state, ratio), self._description)
-        self._time_map = time_map
+        plan = state
+        if control is not None:  # the schedules are those of the full run
+            rates = state.dataloader_len, state.samples_per_batch, state.tokens_per_batch
+            plan, ratio = State(self._max_duration, *rates), Fraction(1)
+        self._time_map = time_map = resuming.restore(model, state, plan, ratio, self._description)
         # In a rescaled run, the schedules still use the length of the original plan, and the time map converts the time
-        # of the run to the time of that plan. In a truncated run, the schedules use the full length.
+        # of the run to the time of that plan.
         clock = None if time_map.is_identity else time_map
         plan = time_map.plan(state)
         self._rates = LearningRates(schedulers, state, time_map.ssr, use_stepwise_scheduler, clock=clock, plan=plan)
@@ -334,8 +317,8 @@ class Trainer:
             rule = "needs an evaluation, but there is no eval_dataloader"
             raise InputError("schedulers", "ReduceLROnPlateau", rule, "give an eval_dataloader")
         if resuming.checkpoint is not None:
-            with resuming.checkpoint.part("rates") as rates:
-                self._rates.load_state_dict(rates)
+            with resuming.checkpoint.part("rates") as held_rates:
+                self._rates.load_state_dict(held_rates)
         task.train_model = wrapped(model, settings.parallel, processes, self.device)
         if settings.compile:
             task.train_model.compile()
@@ -386,33 +369,30 @@ class Trainer:
             if saves:
                 stack.enter_context(shielded(self._train, self._eval, self._test))
             self._began = began
-            around = Surroundings(
-                self._events,
-                self,
-                self._processes,
-                stack.enter_context(StopRequest(progress.tell)) if saves else StopRequest(),
-                self._save if saves else None,
-                self._is_best if saves and self._checkpointing.best is not None else None,
-                compile_time if self._compiles else None,
-            )
             self._loop = loop = Loop(
-                self._step,
-                self._task,
-                self.state,
-                self._rates,
-                self._fields,
-                self._watch,
-                self._train,
-                self._eval,
-                self._plan,
-                progress,
-                self._record,
-                self._objective or "eval/loss",
-                around,
+                step=self._step,
+                task=self._task,
+                state=self.state,
+                rates=self._rates,
+                fields=self._fields,
+                watch=self._watch,
+                train=self._train,
+                evaluation=self._eval,
+                plan=self._plan,
+                progress=progress,
+                record=self._record,
+                objective=self._objective or "eval/loss",
+                events=self._events,
+                owner=self,
+                processes=self._processes,
+                request=stack.enter_context(StopRequest(progress.tell)) if saves else StopRequest(),
+                save=self._save if saves else None,
+                is_best=self._is_best if saves and self._checkpointing.best is not None else None,
+                compile_time=compile_time if self._compiles else None,
             )
             tested: dict[str, float] = {}
             try:
-                with self._deterministic():
+                with nullcontext() if self._seed is None or self.device.type != "cuda" else repeatable_kernels():
                     self._begin(loop, progress)
                     loop.run()
                     if self._test is not None:
@@ -550,26 +530,28 @@ class Trainer:
         with checkpoint.part("random"):
             loop.load_reading(resuming.restore_random_numbers(self._seed))
 
-    def _planned(self, state: State, ratio: Fraction) -> tuple[State, Fraction]:
-        """Return the run for which schedules are planned, and its SSR: the full run and 1 if the run is truncated."""
-        if self._control is None:
-            return state, ratio
-        rates = state.dataloader_len, state.samples_per_batch, state.tokens_per_batch
-        return State(self._max_duration, *rates), Fraction(1)
+    def _check_same(self, step: StepSettings, resume: ResumeSettings, intervals: Mapping[str, TimeLike | None]) -> None:
+        """Refuse settings that differ between the processes of the run."""
+        # If the loader has a global batch size, all processes share one order of the data, and must have equal loaders.
+        is_one_order = hasattr(self._train, "global_batch_size")
+        checkpoint = vars(self._checkpointing).items()
+        shared = {
+            **shared_description(self._description, with_data=is_one_order),
+            **{name: None if each is None else as_time(each, name).to_timestring() for name, each in intervals.items()},
+            "objective": self._objective,
+            "metrics": list(self._task.metrics),
+            "evaluates": self._eval is not None,
+            "tests": self._test is not None,
+            "checkpoint": {key: None if value is None else str(value) for key, value in checkpoint},
+            "run_dir": self.run_dir is not None,
+            "on_change": resume.on_change,
+            "parallel": step.parallel,
+            "compile": step.compile,
+        }
+        self._processes.check_same(shared)
 
     def _record(self, record: dict[str, Any]) -> None:
         self._events.record(self, record, None if self._log is None else self._log.write)
-
-    def _is_best(self, metrics: Mapping[str, float]) -> bool:
-        best = self._checkpointing.best
-        assert best is not None
-        value, before = metrics.get(best), self._best
-        if value is None or not math.isfinite(value):
-            return False
-        if before is not None and not (value > before if self._checkpointing.best_mode == "max" else value < before):
-            return False
-        self._best = value
-        return True
 
     def _save(self) -> None:
         """Write a checkpoint of the run between two batches."""
@@ -593,19 +575,10 @@ class Trainer:
         metric = None
         if self._checkpointing.best is not None and loop["evaluated_at"] == self.state.timestamp.batches:
             metric = self._loop.metrics.get(self._checkpointing.best)
-        store = self._store()
-        path = store.save(
-            state, timestamp=self.state.timestamp.state_dict(), description=self._description, metric=metric
-        )
-        self._events.fire("checkpoint_saved", self, path)
-
-    def _store(self) -> CheckpointStore:
         assert self.run_dir is not None
-        return CheckpointStore(self.run_dir / CHECKPOINTS, self._checkpointing.keep, self._checkpointing.best_mode)
-
-    def _deterministic(self) -> AbstractContextManager[Any]:
-        """Return a context that makes cuDNN deterministic on CUDA if the run has a seed. The CPU always is."""
-        return nullcontext() if self._seed is None or self.device.type != "cuda" else repeatable_kernels()
+        store = CheckpointStore(self.run_dir / CHECKPOINTS, self._checkpointing.keep, self._checkpointing.best_mode)
+        path = store.save(state, timestamp=state["timestamp"], description=self._description, metric=metric)
+        self._events.fire("checkpoint_saved", self, path)
 
     def _finish(self, result: RunResult, progress: Progress, *, failed: bool = False) -> None:
         progress.close()
@@ -648,16 +621,3 @@ class Trainer:
             conditions=conditions(self.jobs_beside()),
             code=merged_code(self.code_before, self.code),
         )
-
-    def _check_metric(self, metric: str | None, field: str) -> str | None:
-        known = ["train/loss"]
-        if self._eval is not None:
-            known = [*(f"eval/{name}" for name in self._task.metrics), "eval/loss", *known]
-            # The keys of a result that is a mapping are known only after the first evaluation, which checks them.
-            if metric is not None and any(
-                metric.startswith(f"eval/{name}/") for name, each in self._task.metrics.items() if accumulates(each)
-            ):
-                return metric
-        if metric is not None and metric not in known:
-            raise InputError(field, metric, "must be a metric of the run", f"use {' or '.join(known)}")
-        return metric

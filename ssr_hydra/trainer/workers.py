@@ -23,10 +23,6 @@ class _Shield:
 
     A time limit, a preemption and ctrl-C send a signal to every process of a job. The run finishes its current step
     and then writes a checkpoint. If the signal killed a worker, that step would fail.
-
-    Args:
-        init: The loader's own ``worker_init_fn``, or None.
-        over: A value in shared memory: 0 during training. 1 means that training is over, and a signal ends the worker.
     """
 
     def __init__(self, init: Callable[[int], object] | None, over: Any) -> None:
@@ -49,11 +45,7 @@ class _Shield:
 
 @contextmanager
 def shielded(*loaders: Any) -> Iterator[None]:
-    """In this block, workers that the loaders start ignore stop signals. After the block, a stop signal ends them.
-
-    Args:
-        loaders: Any loaders. Only a ``DataLoader`` of torch that has workers is changed.
-    """
+    """In this block, workers that the loaders start ignore stop signals. After the block, a stop signal ends them."""
     shielded_loaders = [loader for loader in loaders if isinstance(loader, DataLoader) and loader.num_workers > 0]
     if not shielded_loaders:
         yield

@@ -81,14 +81,15 @@ def trainer(run_dir: Path | None, loader: Iterable[Any], max_duration: str = "3e
     optimizer = more.pop("optimizer", torch.optim.AdamW(model.parameters(), lr=0.05))
     arguments: dict[str, Any] = {
         "seed": 0, "device": "cpu", "progress": "none", "run_dir": run_dir, "log_interval": "1ba",
-        "checkpoint": {"interval": "1ba", "keep": 99}, **more,
+        "checkpoint": {"interval": None, "keep": 9}, **more,
     }  # fmt: skip
     scheduler = arguments.pop("schedulers", CosineAnnealingScheduler())
     return Trainer(model, loader, arguments.pop("evaluation", None), optimizer, scheduler, max_duration, **arguments)
 
 
-def cut(made: Trainer, batch: int) -> None:
-    """Train up to a checkpoint, and fall over."""
+def cut(made: Trainer, batch: int, *earlier: int) -> None:
+    """Train until the checkpoint at a batch, and then fail. Write checkpoints at earlier batches too."""
+    made.checkpoints_at = [*earlier, batch]
 
     def fall(trainer: Trainer, path: Path) -> None:
         if trainer.state.timestamp.batches == batch:
@@ -117,7 +118,7 @@ def test_any_loader_goes_on_to_the_bit(tmp_path: Path, name: str, batch: int) ->
 
     def again(folder: str) -> Trainer:
         seed_everything(7)  # what a list of batches is made of
-        return trainer(tmp_path / folder, make(), duration, checkpoint={"interval": f"{batch}ba"})
+        return trainer(tmp_path / folder, make(), duration)
 
     whole = again("whole")
     expected = whole.fit()
@@ -207,7 +208,7 @@ def test_the_scale_of_an_fp16_loss_is_remembered(tmp_path: Path) -> None:
 
     whole = again("whole")
     whole.fit()
-    cut(again("cut"), 5)
+    cut(again("cut"), 5, 3, 4)
     resumed = again("cut")
     resumed.fit()
     assert bits(resumed) == bits(whole)
@@ -327,7 +328,7 @@ def test_a_finished_run_is_returned_as_it_was(tmp_path: Path, capsys: pytest.Cap
 
 
 def test_a_damaged_checkpoint_that_is_passed_over_is_on_record(tmp_path: Path) -> None:
-    cut(trainer(tmp_path, LOADERS["seeded"]()), 5)
+    cut(trainer(tmp_path, LOADERS["seeded"]()), 5, 4)
     newest = tmp_path / "checkpoints" / "ba5" / "state.pt"
     newest.write_bytes(newest.read_bytes()[:-1])
     trainer(tmp_path, LOADERS["seeded"]()).fit()  # which shows nothing
@@ -376,12 +377,8 @@ def test_what_is_refused_takes_no_record_away(tmp_path: Path) -> None:
         with pytest.raises(InputError):
             trainer(tmp_path, LOADERS["seeded"](), **options)
         assert (tmp_path / "result.json").read_bytes() == before
-
-
-def test_a_run_made_and_never_fitted_takes_no_record_away(tmp_path: Path) -> None:
-    trainer(tmp_path, LOADERS["seeded"]()).fit()
-    trainer(tmp_path, LOADERS["seeded"](), "5ep", resume={"on_change": "extend"})
-    assert RunResult.load(tmp_path).status == "completed"
+    trainer(tmp_path, LOADERS["seeded"](), "5ep", resume={"on_change": "extend"})  # never fitted
+    assert (tmp_path / "result.json").read_bytes() == before
 
 
 def test_two_at_once_in_one_folder_are_refused(tmp_path: Path) -> None:
@@ -400,7 +397,7 @@ def test_two_at_once_in_one_folder_are_refused(tmp_path: Path) -> None:
 
 
 def test_a_checkpoint_does_not_lead_over_another_run_s_record(tmp_path: Path) -> None:
-    trainer(tmp_path / "a", LOADERS["seeded"]()).fit()
+    trainer(tmp_path / "a", LOADERS["seeded"](), checkpoint={"interval": "20ba"}).fit()
     trainer(tmp_path / "b", LOADERS["seeded"](), checkpoint={"enabled": False}).fit()
     with pytest.raises(InputError, match="another run") as caught:
         trainer(tmp_path / "b", LOADERS["seeded"](), resume=tmp_path / "a/checkpoints/ba20")
@@ -410,7 +407,7 @@ def test_a_checkpoint_does_not_lead_over_another_run_s_record(tmp_path: Path) ->
 
 def test_one_checkpoint_of_many(tmp_path: Path) -> None:
     """By its folder, from a run into another folder, or from a run's own past."""
-    whole = trainer(tmp_path / "a", LOADERS["seeded"]())
+    whole = trainer(tmp_path / "a", LOADERS["seeded"](), checkpoint={"interval": "20ba"})
     whole.fit()
     made = trainer(tmp_path / "b", LOADERS["seeded"](), resume=tmp_path / "a/checkpoints/ba20")
     made.fit()
@@ -421,7 +418,7 @@ def test_one_checkpoint_of_many(tmp_path: Path) -> None:
 
 
 def test_a_torn_checkpoint_that_was_named_is_an_error(tmp_path: Path) -> None:
-    trainer(tmp_path, LOADERS["seeded"]()).fit()
+    trainer(tmp_path, LOADERS["seeded"](), checkpoint={"interval": "20ba"}).fit()
     state = tmp_path / "checkpoints/ba20/state.pt"
     state.write_bytes(state.read_bytes()[:-1])
     with pytest.raises(CheckpointError, match="it is truncated"):
@@ -432,7 +429,7 @@ def test_a_torn_checkpoint_that_was_named_is_an_error(tmp_path: Path) -> None:
 def stopped(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run that failed after batch 18."""
     folder = tmp_path_factory.mktemp("stopped")
-    cut(trainer(folder, LOADERS["seeded"](), checkpoint={"interval": "18ba"}), 18)
+    cut(trainer(folder, LOADERS["seeded"]()), 18)
     return folder
 
 

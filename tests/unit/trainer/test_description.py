@@ -125,6 +125,12 @@ def test_functions_are_named_and_partials_show_their_arguments() -> None:
     assert changes(made, describe_schedule(functools.partial(half, alpha=0.5))) == ["it.alpha was 0.25 and is 0.5"]
 
 
+def test_description_has_no_addresses_of_objects() -> None:
+    """Another process has different addresses."""
+    value = [len, functools.partial(max, key=len), Steep(print), object(), lambda state: 1.0]  # type: ignore[arg-type]
+    assert "0x" not in json.dumps(describe_schedule(value))
+
+
 def test_nested_schedulers_are_described_by_their_arguments() -> None:
     def make(gamma: float) -> Any:
         return describe_schedule(

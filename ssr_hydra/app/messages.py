@@ -249,6 +249,11 @@ def _of_hydra(error: BaseException, overrides: Sequence[str], choices: Callable[
     if "Could not append to config. An item is already at" in text and (key := _override_key(error)):
         value = _value_of(key, overrides)
         return InputError(key, value, "is there already", f"to change it, drop the +: {key}={value}")
+    if match := re.search(r"Could not delete from config\. '([^']+)' does not exist", text):
+        return InputError(match[1], f"~{match[1]}", "not found in the config", "leave it out")
+    if match := re.search(r"Could not delete from config\. The value of '([^']+)' is (.*) and not (.*)\.", text):
+        key, value, typed = match.groups()
+        return InputError(key, typed, f"must be the value in the config (got {value})", f"write ~{key}")
     if "can only concatenate str" in text and (listed := _mappings(overrides)) is not None:
         return listed
     key = _override_key(error) or "config"

@@ -31,7 +31,7 @@ from ssr_hydra.app.resuming import check_folder
 from ssr_hydra.app.sharing import candidate
 from ssr_hydra.app.targets import check_there, trust_of
 from ssr_hydra.app.typed_command import STUDY_NAME, quoted
-from ssr_hydra.configs import APP_KEYS
+from ssr_hydra.configs import APP_KEYS, AppConfig
 from ssr_hydra.configs.experiment import KEEPS, STUDY_CODES
 from ssr_hydra.errors import InputError
 from ssr_hydra.files import check_folder_name, check_length
@@ -107,6 +107,10 @@ def preflight(line: CommandLine, run_id: str, processes: Processes = ALONE) -> C
     for override in line.overrides:
         group, _, package = key_of(override).partition("@")
         check_place(group, package)
+        if override.startswith("~") and group in APP_KEYS and group != "trust":
+            default = AppConfig.__dataclass_fields__[group].default
+            fix = f"leave it out, or write {group}={'null' if default is None else str(default).lower()}"
+            raise InputError(group, override, "cannot be deleted", fix)
     with composing(line, run_id, keeps_files=True) as composer:
         if line.mode not in ("run", "multirun"):
             if composer.is_guarded:  # Hydra sets up logging for --help, too
@@ -230,7 +234,7 @@ def _sweep(composer: Composer, master: DictConfig, parsed: Sequence[Override]) -
     if str(OmegaConf.select(master, "hydra.sweeper._target_")) == _SWEEPER:
         params = OmegaConf.to_container(master.hydra.sweeper, resolve=False).get("params") or {}  # type: ignore[union-attr]
         swept = {each.get_key_element(): each.get_value_string() for each in parsed if each.is_sweep_override()}
-        swept = {key: value for key, value in {**params, **swept}.items() if key != _ZIP}
+        swept = {key: value for key, value in {**params, **swept}.items() if key_of(key) != _ZIP}
         check_parameters(swept)
         sweep.swept = frozenset(map(str, swept))
         given, zips = sweep_axes(composer, master, parsed, params)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cases import each
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from omegaconf import OmegaConf
@@ -95,6 +96,19 @@ def test_the_folder_of_the_command_is_importable_once_something_is_trusted(
 )
 def test_a_single_run_has_no_study(typed: str) -> None:
     assert "is of a sweep, and this is a single run; add -m" in str(refusal(typed))
+
+
+@each(
+    "typed,fix",
+    [
+        ("~zip", "zip=null"), ("~zip=ssr,seed", "zip=null"), ("~zip=[ssr,seed]", "zip=null"), ("~study", "study=null"),
+        ("~plan=true", "plan=false"), ("~study_code", "study_code=same"), ("~share_keep", "share_keep=ends"),
+    ],
+)  # fmt: skip
+def test_settings_of_the_app_cannot_be_deleted(typed: str, fix: str) -> None:
+    key, _, _ = typed[1:].partition("=")
+    for sweep in ([], ["-m", "ssr=0.5,1", "seed=0,1"]):
+        assert str(refusal(*sweep, typed)) == f"{key}={typed!r}: cannot be deleted; leave it out, or write {fix}"
 
 
 def test_a_sweep_has_one_folder() -> None:
@@ -244,7 +258,7 @@ def test_jobs_of_a_zip_are_those_of_the_product() -> None:
     """So the same study can grow with or without a zip."""
     paired, product = (
         flight("-m", "ssr=0.5,1", "optimizer.lr=0.1,0.05", "seed=0,1", *more).sweep
-        for more in (["zip=ssr,optimizer.lr"], [])
+        for more in (["++zip=ssr,optimizer.lr"], [])
     )
     assert paired is not None
     assert product is not None

@@ -18,7 +18,7 @@ from ssr_hydra.schedulers import (
     MultiStepScheduler,
     PolynomialScheduler,
 )
-from ssr_hydra.schedulers.arguments import choice, flag, multiplier, positive
+from ssr_hydra.schedulers.arguments import multiplier, positive
 from ssr_hydra.time import Time
 
 NAN, INF = float("nan"), float("inf")
@@ -86,12 +86,3 @@ def test_ranges_include_their_ends() -> None:
         positive(0, "a")
     with refused("a", match="at least 1"):
         positive(0.5, "a", least=1.0)
-
-
-def test_errors_of_words_and_flags_list_the_allowed_values() -> None:
-    assert choice("linear", "decay", ("1-sqrt", "linear")) == "linear"
-    with refused("decay", match="must be one of 1-sqrt, linear"):
-        choice("cubic", "decay", ("1-sqrt", "linear"))
-    assert flag(False, "scale") is False
-    with refused("scale", match="true or false"):
-        flag(0, "scale")

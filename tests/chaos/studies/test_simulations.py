@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from study_runs import study_of
 
-from scripts.coverage import SSRS, coverage, flat, rejected
+from scripts.coverage import SSRS, between, coverage, flat, rejected
 from ssr_hydra.report import build
 from ssr_hydra.studies import speedup
 from ssr_hydra.studies.fitting import _fit, _predicted
@@ -107,3 +107,11 @@ def test_block_load_makes_no_report_sure_of_the_worse_recipe() -> None:
 def test_intervals_cover_on_noise_like_that_of_digits(seeds: int) -> None:
     """The unit tests try three seeds."""
     assert all(0.93 <= share <= 0.98 for share in coverage(seeds, 200).values())
+
+
+def test_intervals_between_measured_ssrs_cover() -> None:
+    """Of 4,000 studies, 94% hold the SSR of a target. With straight lines between the SSRs it is 43%.
+
+    Of 100 studies: give or take 7 points.
+    """
+    assert all(share >= 0.87 for share in between(8, 100).values())

@@ -49,8 +49,8 @@ def test_the_command_of_the_readme_runs_unit_and_system(request: pytest.FixtureR
 def test_ci_runs_every_test() -> None:
     """After the command of the README, the tests that are outside its folders or were skipped for want of packages."""
     script = (REPO / ".ci" / "run").read_text(encoding="utf-8")
-    found = re.findall(r"^ *python -m pytest (tests .*?) -n 2( \|\| alone \1)?$", script, re.MULTILINE)
-    assert [selection for selection, _ in found] == ['tests -m "chaos or extra"']
+    assert 'options=(tests -m "chaos or extra or hypothesis" --hypothesis-profile=thorough)' in script
+    assert 'python -m pytest "${options[@]}" -n 3 || alone "${options[@]}"' in script
     text = (REPO / "pyproject.toml").read_text(encoding="utf-8")
     (names,) = re.findall(r'^ci = \["ssr-hydra\[([\w,]+)\]"[],]', text, re.MULTILINE)
     assert {"loggers", "launchers", "metrics", "export", "docs", "peers"} <= set(names.split(","))

@@ -108,15 +108,15 @@ def test_sweep_that_is_killed_while_it_publishes_goes_on(tmp_path: Path, alone: 
 
 
 @pytest.mark.parametrize(
-    ("launcher", "workers"),
+    ("launcher", "workers", "kill"),
     [
-        ("processes", 1),
-        ("processes", 3),
-        pytest.param("joblib", 2, marks=pytest.mark.extra("hydra_plugins.hydra_joblib_launcher")),
-        pytest.param("submitit_local", 2, marks=pytest.mark.extra("hydra_plugins.hydra_submitit_launcher")),
+        ("processes", 1, "2 0 15"),
+        ("processes", 3, ""),
+        ("processes", 3, "2 0 15"),
+        pytest.param("joblib", 2, "2 0 15", marks=pytest.mark.extra("hydra_plugins.hydra_joblib_launcher")),
+        pytest.param("submitit_local", 2, "2 0 15", marks=pytest.mark.extra("hydra_plugins.hydra_submitit_launcher")),
     ],
 )
-@pytest.mark.parametrize("kill", ["", "2 0 15"], ids=["whole", "killed"])
 def test_launchers_share(tmp_path: Path, alone: Path, launcher: str, workers: int, kill: str) -> None:
     """Also if the job that trains the shared steps is killed while others wait for it."""
     done = sweep(tmp_path, "s", f"launcher={launcher}", f"workers={workers}", "share=true", kill=kill)

@@ -27,7 +27,7 @@ from ssr_hydra import report, studies
 from ssr_hydra.drawing import render
 from ssr_hydra.report.drawn_curves import Curve, Curves
 from ssr_hydra.report.exports import as_json, table_csv
-from ssr_hydra.report.figures import figures
+from ssr_hydra.report.figures import draw
 from ssr_hydra.report.page import page
 from ssr_hydra.studies.reading import as_frame
 from ssr_hydra.studies.study import AXES, COLUMNS, CONTROLS
@@ -117,13 +117,15 @@ def read_reports(page: Path) -> dict[str, dict[str, Any]]:
     return {task: json.loads((page.parent / task / "report.json").read_text(encoding="utf-8")) for task in DECIMALS}
 
 
-def uncontrolled(study: studies.Study) -> studies.Study:
-    """Return the study without its controls, because a picture of all runs would be unreadable."""
+def _draw(study: studies.Study, options: report.Options, folder: Path) -> None:
+    """Draw the pictures of the page, without controls, because a picture of all runs would be unreadable."""
     kept = study.frame[study.frame["control"] == ""]
     numbers = {old: new for new, old in enumerate(kept.index)}
     curves = study.curves[study.curves["run"].isin(numbers)]
     curves = curves.assign(run=curves["run"].map(numbers)).reset_index(drop=True)
-    return replace(study, frame=kept.reset_index(drop=True), curves=curves)
+    content = report.build(replace(study, frame=kept.reset_index(drop=True), curves=curves), options)
+    for kind in DRAWN:
+        (folder / f"{kind}.svg").write_bytes(render(draw(content, kind), "svg"))
 
 
 def _data(study: studies.Study) -> dict[str, Any]:
@@ -143,9 +145,7 @@ def publish(out: Path, folder: Path) -> None:
             if path.name in KEPT:
                 (folder / name).mkdir(exist_ok=True)
                 (folder / name / path.name).write_bytes(path.read_bytes())
-        for kind, figure in figures(report.build(uncontrolled(study), options)).items():
-            if kind in DRAWN:
-                (folder / name / f"{kind}.svg").write_bytes(render(figure, "svg"))
+        _draw(study, options, folder / name)
         (folder / name / "data.json").write_text(f"{json.dumps(_data(study), indent=2)}\n", encoding="utf-8")
         (folder / "tuning" / f"{name}.csv").write_text(tabulate(out, name), encoding="utf-8")
 
@@ -181,14 +181,12 @@ def remake(folder: Path) -> None:
         content = report.build(study, options)
         content.__dict__.update(_drawn((folder / name / "report.html").read_text(encoding="utf-8")))
         texts = {
-            "report.html": page(content, render(figures(content)["frontier"], "svg")),
+            "report.html": page(content, render(draw(content, "frontier"), "svg")),
             "report.json": as_json(content),
         }
         for file, text in {**texts, "table.csv": table_csv(content)}.items():
             (folder / name / file).write_text(text, encoding="utf-8")
-        pictures = figures(report.build(uncontrolled(study), options))
-        for kind in DRAWN:
-            (folder / name / f"{kind}.svg").write_bytes(render(pictures[kind], "svg"))
+        _draw(study, options, folder / name)
 
 
 def _drawn(html: str) -> dict[str, Curves]:

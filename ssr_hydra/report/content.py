@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import groupby, pairwise
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -27,7 +27,7 @@ from ssr_hydra.studies.notes import Note
 from ssr_hydra.studies.pace import EqualTime, equal_time
 from ssr_hydra.studies.study import AXES, CONTROLS, Axis, Series, Study, find_series, spread_out, uncontrolled
 
-__all__ = ["Choice", "Content", "Options", "ToleranceChoice", "arm", "build"]
+__all__ = ["Choice", "Content", "Options", "ToleranceChoice", "arm", "build", "rows_of"]
 
 MOST_BUDGETS = 40
 """Maximum number of budgets at which recipes are compared. From more SSRs, an evenly spaced selection is used."""
@@ -191,6 +191,11 @@ class Content:
         order = {recipe: place for place, recipe in enumerate(self.study.recipes)}
         return sorted(found, key=lambda pair: (order[pair[0]], pair[1]))
 
+    @cached_property
+    def status(self) -> dict[tuple[str, str, float], str]:
+        """The status of each recipe, control and SSR in the Pareto set."""
+        return {(row.recipe, row.control, row.ssr): row.status for row in rows_of(self.pareto)}
+
     @property
     def counted(self) -> list[Axis]:
         """The measured axes, on which each run and each evaluation has a value. SSR and cost are not measured."""
@@ -215,6 +220,12 @@ def arm(recipe: str, control: str) -> str:
         ('wsd', 'wsd (truncate)')
     """
     return f"{recipe} ({control})" if control else recipe
+
+
+def rows_of(frame: pd.DataFrame) -> Iterable[Any]:
+    """Return the rows of a data frame, with the columns as attributes."""
+    rows: Iterable[Any] = frame.itertuples(index=False)
+    return rows
 
 
 def build(study: Study, options: Options | None = None, looks: int = 1) -> Content:

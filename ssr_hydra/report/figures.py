@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
 
-__all__ = ["NAMES", "figures", "printable"]
+__all__ = ["NAMES", "draw", "drawable", "figures", "printable"]
 
 NAMES = ("frontier", "doublings", "tolerances", "learning_curves", "learning_rates")
 """The names of all figures that a report can have."""
@@ -62,17 +62,29 @@ _CLOCK = ((2 * 86400.0, 86400.0, "days"), (2 * 3600.0, 3600.0, "hours"), (120.0,
 
 def figures(content: Content) -> dict[str, Figure]:
     """Return a mapping from name to figure, for each figure of ``NAMES`` that has something to show."""
+    return {name: draw(content, name) for name in drawable(content)}
+
+
+def drawable(content: Content) -> list[str]:
+    """Return the names of the figures that have something to show."""
+    shown = {
+        "frontier": True,
+        "doublings": not content.doublings.empty,
+        "tolerances": len(content.steps) > 1,
+        "learning_curves": bool(content.learning.drawn),
+        "learning_rates": bool(content.rates.drawn),
+    }
+    return [name for name in NAMES if shown[name]]
+
+
+def draw(content: Content, name: str) -> Figure:
+    """Return one figure of :func:`drawable`."""
     _load_fonts()
-    made = {"frontier": _figure(_frontier, content)}
-    if not content.doublings.empty:
-        made["doublings"] = _figure(_doublings, content)
-    if len(content.steps) > 1:
-        made["tolerances"] = _figure(_tolerances, content)
-    if content.learning.drawn:
-        made["learning_curves"] = _curve_figure(content, content.learning.drawn, printable(content.objective))
-    if content.rates.drawn:
-        made["learning_rates"] = _curve_figure(content, content.rates.drawn, "Learning rate", content.rates.every)
-    return made
+    if name == "learning_curves":
+        return _curve_figure(content, content.learning.drawn, printable(content.objective))
+    if name == "learning_rates":
+        return _curve_figure(content, content.rates.drawn, "Learning rate", content.rates.every)
+    return _figure({"frontier": _frontier, "doublings": _doublings, "tolerances": _tolerances}[name], content)
 
 
 def _load_fonts() -> None:
@@ -169,7 +181,6 @@ def _frontier(axes: Axes, content: Content) -> list[Line2D]:
     """Draw the frontier on the axis of equal budgets. On a different axis, a hollow mark could have no better point."""
     table, axis = content.summary[content.summary["n"] > 0], content.equal
     divisor = _time_axis(axes, axis, table[axis])
-    status = {(row.recipe, row.control, row.ssr): row.status for row in _rows(content.pareto)}
     runs = _beside_means(content, table)
     dots = dict(iter(runs.groupby(["recipe", "control"], sort=False)))
     tables = dict(iter(table.groupby(["recipe", "control"], sort=False)))
@@ -186,7 +197,7 @@ def _frontier(axes: Axes, content: Content) -> list[Line2D]:
         axes.errorbar(
             x[known], y[known], ends, fmt="none", ecolor=look["color"], elinewidth=1, capsize=2, capthick=1, zorder=3
         )
-        states = np.array([_state(status.get((*pair, ssr), "")) for ssr in rows["ssr"]])
+        states = np.array([_state(content.status.get((*pair, ssr), "")) for ssr in rows["ssr"]])
         for state in sorted(set(states.tolist())):
             chosen = states == state
             axes.plot(
@@ -201,7 +212,7 @@ def _frontier(axes: Axes, content: Content) -> list[Line2D]:
     if content.options.target is not None:
         _level(axes, content.options.target, f"target\n{content.options.target:.6g}")
     axes.set_ylabel(printable(content.objective))
-    return _state_key(set(status.values()))
+    return _state_key(set(content.status.values()))
 
 
 def _state(status: str) -> int:
@@ -497,8 +508,3 @@ def _apart(places: Sequence[float], text: Callable[[float], str] = _tick) -> lis
         if clear(kept[-1], place) and clear(place, places[-1]):
             kept.append(place)
     return [*kept, places[-1]]
-
-
-def _rows(frame: Any) -> Iterable[Any]:
-    found: Iterable[Any] = frame.itertuples(index=False)
-    return found

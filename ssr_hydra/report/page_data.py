@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from ssr_hydra.errors import visible
-from ssr_hydra.report.content import Content, arm
+from ssr_hydra.report.content import Content, arm, rows_of
 from ssr_hydra.report.drawn_curves import Curve
 from ssr_hydra.studies.study import CONTROLS, Axis, spread_out
 
@@ -58,7 +58,7 @@ def payload(content: Content) -> dict[str, Any]:
                 row.n,
                 bool(row.interpolated),
             ]
-            for row in _rows(content.doublings)
+            for row in rows_of(content.doublings)
         ],
         "fits": _fits(content, arms),
         "learning": [_curve(each, "value", arms) for each in content.learning.drawn],
@@ -96,13 +96,12 @@ def _runs(content: Content, arms: dict[tuple[str, str], int]) -> tuple[dict[str,
 
 
 def _cells(content: Content, arms: dict[tuple[str, str], int]) -> list[dict[str, Any]]:
-    status = {(row.recipe, row.control, row.ssr): row.status for row in _rows(content.pareto)}
     cells = []
-    for row in _rows(content.summary):
+    for row in rows_of(content.summary):
         if row.n == 0:
             continue
         cell = {"arm": arms[row.recipe, row.control], "ssr": row.ssr, "n": int(row.n), "mean": row.mean}
-        cell |= {"low": row.low, "high": row.high, "status": status.get((row.recipe, row.control, row.ssr), "")}
+        cell |= {"low": row.low, "high": row.high, "status": content.status.get((row.recipe, row.control, row.ssr), "")}
         cells.append(cell | {axis: float(getattr(row, axis)) for axis in content.axes if axis != "ssr"})
     return cells
 
@@ -145,11 +144,6 @@ def _curve(curve: Curve, field: str, arms: dict[tuple[str, str], int]) -> dict[s
     named = {"arm": arms[curve.recipe, curve.control], "ssr": curve.ssr, "seed": curve.seed}
     band = {"low": curve.low, "high": curve.high} if curve.low else {}
     return named | {"folder": visible(curve.folder), field: curve.values} | band | dict(curve.places)
-
-
-def _rows(frame: pd.DataFrame) -> Iterable[Any]:
-    found: Iterable[Any] = frame.itertuples(index=False)
-    return found
 
 
 def _finite(value: Any) -> Any:

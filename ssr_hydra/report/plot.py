@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from ssr_hydra.errors import InputError
 from ssr_hydra.report.content import Options, build
-from ssr_hydra.report.figures import figures
+from ssr_hydra.report.figures import draw, drawable
 from ssr_hydra.studies.study import Study
 
 if TYPE_CHECKING:
@@ -46,13 +46,13 @@ def learning_rates(study: Study, **options: Any) -> Figure:
 
 
 def _figure(name: str, study: Study, options: dict[str, Any]) -> Figure:
-    made = figures(build(study, Options(**options)))
-    if name not in made:
+    content = build(study, Options(**options))
+    if name not in (names := drawable(content)):
         missing = {
             "doublings": "an SSR and its double",
             "tolerances": "two different choices",
             "learning_curves": "evaluations",
         }.get(name, "learning rates")
         source = ", ".join(map(str, study.sources)) or None
-        raise InputError("study", source, f"must have {missing} to draw {name}", f"draw {', '.join(made)}")
-    return made[name]
+        raise InputError("study", source, f"must have {missing} to draw {name}", f"draw {', '.join(names)}")
+    return draw(content, name)

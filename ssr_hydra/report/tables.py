@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from ssr_hydra.report.content import Content, arm
+from ssr_hydra.report.content import Content, arm, rows_of
 from ssr_hydra.report.method_words import fit_reason
 from ssr_hydra.report.number_text import FIT_NAMES, NONE, duration, fixed, interval, number, percent, signed
 from ssr_hydra.report.words import certainty, tolerances
@@ -73,6 +73,10 @@ class Table:
         return Table(self.columns, self.rows[:most], self.more + max(0, len(self.rows) - most))
 
 
+def _row(*cells: str | Cell, of: tuple[str, str] | None = None, chosen: bool = False) -> Row:
+    return Row(tuple(cell if isinstance(cell, Cell) else Cell(cell) for cell in cells), of, chosen)
+
+
 def tables(content: Content) -> dict[str, Table]:
     """Return a mapping from name to table, with all tables of the report."""
     return {
@@ -96,7 +100,9 @@ def main_table(content: Content) -> Table:
     """Return a table with a row for each recipe and SSR: quality with interval, time, and frontier status."""
     axes, length = content.axes, content.study.length
     shown = [axis for axis in ("steps", "samples", "tokens", "seconds", "cost") if axis in axes]
-    heads = {"seconds": "training", "cost": "cost"}
+    heads = {"seconds": "training"}
+    # If there are seconds, these columns are less important, because they only explain the seconds.
+    extra = ("samples", "tokens", "steps") if "seconds" in shown else ("samples", "tokens")
     columns = (
         Column("recipe", "name"),
         Column("SSR"),
@@ -104,32 +110,26 @@ def main_table(content: Content) -> Table:
         Column("seeds"),
         Column(content.objective),
         Column(f"{percent(content.options.confidence)} interval"),
-        # If there are seconds, these columns are less important, because they only explain the seconds.
-        *(Column(heads.get(axis, axis), extra=axis in ("samples", "tokens") or _spent(axis, shown)) for axis in shown),
+        *(Column(heads.get(axis, axis), extra=axis in extra) for axis in shown),
         Column("frontier", "text"),
     )
-    status = {_key(row): row.status for row in _rows(content.pareto)}
     choice = content.choice
     choices = [choice] if content.is_settled else [step.choice for step in content.steps]
     chosen = {(each.recipe, "", each.ssr) for each in choices if each is not None}
-    rows = []
+    made = []
     for row in _ordered(content, content.summary):
-        seeds = f"{row.n} of {row.n + row.failed}" if row.failed else f"{row.n}"
-        lengths = [Cell(number(row.ssr * length[1]))] if length else []
-        cells = [Cell(arm(row.recipe, row.control)), Cell(number(row.ssr)), *lengths]
-        cells.append(Cell(seeds, "bad" if row.failed else ""))
+        key = row.recipe, row.control, row.ssr
+        cells: list[str | Cell] = [arm(row.recipe, row.control), number(row.ssr)]
+        cells += [number(row.ssr * length[1])] if length else []
+        cells.append(Cell(f"{row.n} of {row.n + row.failed}", "bad") if row.failed else f"{row.n}")
         if row.n == 0:
-            cells += [Cell(NONE, "bad", "every run failed"), Cell(NONE)]
+            cells += [Cell(NONE, "bad", "every run failed"), NONE]
         else:
-            cells += [Cell(fixed(row.mean, content.decimals)), Cell(interval(row.low, row.high, content.decimals))]
-        cells += [Cell(_amount(axis, getattr(row, axis))) for axis in shown]
-        cells.append(Cell(*_STATUS[status[_key(row)]]) if _key(row) in status else Cell(NONE))
-        rows.append(Row(tuple(cells), (row.recipe, row.control), _key(row) in chosen))
-    return Table(columns, tuple(rows))
-
-
-def _spent(axis: str, shown: Sequence[str]) -> bool:
-    return axis == "steps" and "seconds" in shown
+            cells += [fixed(row.mean, content.decimals), interval(row.low, row.high, content.decimals)]
+        cells += [_amount(axis, getattr(row, axis)) for axis in shown]
+        cells.append(Cell(*_STATUS[content.status[key]]) if key in content.status else NONE)
+        made.append(_row(*cells, of=key[:2], chosen=key in chosen))
+    return Table(columns, tuple(made))
 
 
 def steps_table(content: Content) -> Table:
@@ -139,15 +139,15 @@ def steps_table(content: Content) -> Table:
     columns = (
         Column("a doubling must gain", "text"), Column("recipe", "name"), Column("SSR"), Column("how sure", "text"),
     )  # fmt: skip
-    rows = []
+    made = []
     for step in content.steps:
         choice = step.choice
         longer = " or longer" if choice.recommendation.ssr is None else ""
         sure = Cell(certainty(choice), "good" if choice.certainty == "sure" else "", "at the middle of the tolerances")
-        cells = (Cell(tolerances(step.above, step.below)), Cell(choice.recipe), Cell(f"{number(choice.ssr)}{longer}"))
+        cells = tolerances(step.above, step.below), choice.recipe, f"{number(choice.ssr)}{longer}", sure
         chosen = content.tolerance is not None and step.above < content.tolerance <= step.below
-        rows.append(Row((*cells, sure), (choice.recipe, ""), chosen))
-    return Table(columns, tuple(rows))
+        made.append(_row(*cells, of=(choice.recipe, ""), chosen=chosen))
+    return Table(columns, tuple(made))
 
 
 def _doublings(content: Content) -> Table:
@@ -156,20 +156,14 @@ def _doublings(content: Content) -> Table:
         *(() if content.tolerance is None else (Column("against the tolerance", "text"),)),
     )  # fmt: skip
     sure = max(VERDICT, content.options.confidence)
-    rows = []
+    made = []
     for row in _ordered(content, content.doublings):
         to = f"{number(row.next_ssr)}{' (interpolated)' if row.interpolated else ''}"
-        cells = (
-            Cell(arm(row.recipe, row.control)),
-            Cell(number(row.ssr)),
-            Cell(to),
-            Cell(signed(row.gain, content.decimals)),
-            Cell(interval(row.low, row.high, content.decimals)),
-            Cell(f"{row.n}"),
-            *(() if content.tolerance is None else (_against(row, content.tolerance, sure),)),
-        )
-        rows.append(Row(cells, (row.recipe, row.control)))
-    return Table(columns, tuple(rows))
+        gain = signed(row.gain, content.decimals), interval(row.low, row.high, content.decimals), f"{row.n}"
+        against = () if content.tolerance is None else (_against(row, content.tolerance, sure),)
+        cells = arm(row.recipe, row.control), number(row.ssr), to, *gain, *against
+        made.append(_row(*cells, of=(row.recipe, row.control)))
+    return Table(columns, tuple(made))
 
 
 def _against(row: Any, tolerance: float, sure: float) -> Cell:
@@ -188,23 +182,14 @@ def _paired(content: Content) -> Table:
         Column("A", "name"), Column("B", "name"), Column("SSR"), Column("common seeds"), Column("A - B"),
         Column("interval"), Column("better", "text"),
     )  # fmt: skip
-    rows = []
+    made = []
     for a, b, frame in content.paired:
-        for row in _rows(frame):
-            better = {"a": Cell(a, "good"), "b": Cell(b, "good"), "undecided": Cell("undecided")}.get(
-                row.better, Cell("unknown", "", "the noise is not known")
-            )
-            cells = (
-                Cell(a),
-                Cell(b),
-                Cell(number(row.ssr)),
-                Cell(f"{row.n}"),
-                Cell(signed(row.difference, content.decimals)),
-                Cell(interval(row.low, row.high, content.decimals)),
-                better,
-            )
-            rows.append(Row(cells))
-    return Table(columns, tuple(rows))
+        words = {"a": Cell(a, "good"), "b": Cell(b, "good"), "undecided": Cell("undecided")}
+        for row in rows_of(frame):
+            better = words.get(row.better, Cell("unknown", "", "the noise is not known"))
+            ends = interval(row.low, row.high, content.decimals)
+            made.append(_row(a, b, number(row.ssr), f"{row.n}", signed(row.difference, content.decimals), ends, better))
+    return Table(columns, tuple(made))
 
 
 def _speedup(content: Content) -> Table:
@@ -212,26 +197,17 @@ def _speedup(content: Content) -> Table:
         Column("recipe", "name"), Column("reaches", "number"), Column(f"as {content.reference} at SSR"),
         Column("at SSR"), Column("speed-up"), Column("interval"),
     )  # fmt: skip
-    rows = []
+    made = []
     for row in _ordered(content, content.speedup):
         if row.status == "never":
-            speed, at = Cell("not reached", "bad", "within the measured range"), Cell(NONE)
+            speed, at = Cell("not reached", "bad", "within the measured range"), NONE
         else:
-            least = row.status == "at_least"
-            at = Cell(f"{'≤ ' if least else ''}{number(row.reached_ssr)}")
-            speed = Cell(f"{'≥ ' if least else ''}{number(row.speedup, 3)}x")
-            if row.low > 1 or row.high < 1:
-                speed = Cell(speed.text, "good" if row.low > 1 else "bad")
-        cells = (
-            Cell(arm(row.recipe, row.control)),
-            Cell(fixed(row.quality, content.decimals)),
-            Cell(number(row.ssr)),
-            at,
-            speed,
-            Cell(interval(row.low, row.high, 2)),
-        )
-        rows.append(Row(cells, (row.recipe, row.control)))
-    return Table(columns, tuple(rows))
+            least, most = ("≥ ", "≤ ") if row.status == "at_least" else ("", "")
+            at = f"{most}{number(row.reached_ssr)}"
+            speed = Cell(f"{least}{number(row.speedup, 3)}x", "good" if row.low > 1 else "bad" if row.high < 1 else "")
+        cells = arm(row.recipe, row.control), fixed(row.quality, content.decimals), number(row.ssr), at, speed
+        made.append(_row(*cells, interval(row.low, row.high, 2), of=(row.recipe, row.control)))
+    return Table(columns, tuple(made))
 
 
 def _equal_time(content: Content) -> Table:
@@ -242,11 +218,12 @@ def _equal_time(content: Content) -> Table:
     budgets = list(dict.fromkeys(frame["at"]))
     unit = " steps" if content.equal == "steps" else ""
     columns = (Column("recipe", "name"), *(Column(_amount(content.equal, at) + unit) for at in budgets))
-    found = {(row.recipe, row.control, row.at): row for row in _rows(frame)}
+    found = {(row.recipe, row.control, row.at): row for row in rows_of(frame)}
     undecided = set(frame[frame["standing"] == "open"]["at"])
-    rows = []
+    notes = {"best": ", the best by its mean", "open": ", may be as good", "behind": ", behind"}
+    made = []
     for recipe, control in content.arms:
-        cells = [Cell(arm(recipe, control))]
+        cells: list[str | Cell] = [arm(recipe, control)]
         for at in budgets:
             row = found.get((recipe, control, at))
             if row is None or row.status != "inside":
@@ -254,13 +231,10 @@ def _equal_time(content: Content) -> Table:
                 cells.append(Cell(NONE, "", where))
                 continue
             note = f"SSR {number(row.ssr)}, {interval(row.low, row.high, content.decimals)}"
-            note += {"best": ", the best by its mean", "open": ", may be as good", "behind": ", behind"}.get(
-                row.standing, ""
-            )
             tone = {"best": "" if at in undecided else "good", "behind": "bad"}.get(row.standing, "")
-            cells.append(Cell(fixed(row.quality, content.decimals), tone, note))
-        rows.append(Row(tuple(cells), (recipe, control)))
-    return Table(columns, tuple(rows))
+            cells.append(Cell(fixed(row.quality, content.decimals), tone, note + notes.get(row.standing, "")))
+        made.append(_row(*cells, of=(recipe, control)))
+    return Table(columns, tuple(made))
 
 
 def _fits(content: Content) -> Table:
@@ -268,22 +242,21 @@ def _fits(content: Content) -> Table:
         Column("recipe", "name"), Column("fit", "text"), Column("back-test"), Column("predicted"), Column("measured"),
         Column("verdict", "text"), Column("why", "wide"),
     )  # fmt: skip
-    rows = []
+    verdicts = {"trusted": Cell("passed", "good"), "rejected": Cell("failed", "bad"), "untested": Cell("not tested")}
+    made = []
     for fit in content.fits:
-        cells = [Cell(arm(fit.recipe, fit.control)), Cell(FIT_NAMES[fit.kind])]
-        if fit.back_tests:
-            last = fit.back_tests[-1]
-            expected = fixed(last.predicted, content.decimals)
-            if not math.isnan(last.low):
-                expected += f" {interval(last.low, last.high, content.decimals)}"
-            cells.append(Cell(f"SSR ≤ {number(last.fitted_to)}, at {number(last.ssr)}"))
-            cells += [Cell(expected), Cell(fixed(last.observed, content.decimals))]
-        else:
-            cells += [Cell(NONE)] * 3
-        tone = {"trusted": "good", "rejected": "bad"}.get(fit.verdict, "")
-        verdict = {"trusted": "passed", "rejected": "failed"}.get(fit.verdict, "not tested")
-        rows.append(Row((*cells, Cell(verdict, tone), Cell(fit_reason(fit))), (fit.recipe, fit.control)))
-    return Table(columns, tuple(rows))
+        last = fit.back_tests[-1]
+        expected = fixed(last.predicted, content.decimals)
+        if not math.isnan(last.low):
+            expected += f" {interval(last.low, last.high, content.decimals)}"
+        test = (
+            f"SSR ≤ {number(last.fitted_to)}, at {number(last.ssr)}",
+            expected,
+            fixed(last.observed, content.decimals),
+        )
+        cells = arm(fit.recipe, fit.control), FIT_NAMES[fit.kind], *test, verdicts[fit.verdict], fit_reason(fit)
+        made.append(_row(*cells, of=(fit.recipe, fit.control)))
+    return Table(columns, tuple(made))
 
 
 def _crossings(content: Content) -> Table:
@@ -291,24 +264,23 @@ def _crossings(content: Content) -> Table:
         Column("curves", "name"), Column("cross at SSR"), Column("interval"), Column("better below", "text"),
         Column("better above", "text"), Column("certain", "text"),
     )  # fmt: skip
-    rows = []
-    for row in _rows(content.crossings):
+    made = []
+    for row in rows_of(content.crossings):
         certain = Cell("yes", "good") if row.certain else Cell("no", "", "a difference on one side may be noise")
-        ends = interval(row.low, row.high, 3)
-        cells = (Cell(f"{row.a}, {row.b}"), Cell(number(row.ssr)), Cell(ends), Cell(row.better_below))
-        rows.append(Row((*cells, Cell(row.better_above), certain)))
-    return Table(columns, tuple(rows))
+        cells = f"{row.a}, {row.b}", number(row.ssr), interval(row.low, row.high, 3), row.better_below, row.better_above
+        made.append(_row(*cells, certain))
+    return Table(columns, tuple(made))
 
 
 def _ranking(content: Content) -> Table:
     """Return a table that shows how well short runs rank the recipes; empty for fewer than three recipes."""
     columns = (Column("at SSR"), Column("pairs of recipes"), Column("in the order of the longest runs"))
-    rows = [
-        Row((Cell(number(row.ssr)), Cell(f"{row.pairs}"), Cell(f"{row.agree:.0%}", "bad" if row.agree <= 0.5 else "")))
-        for row in _rows(content.ranking)
+    made = [
+        _row(number(row.ssr), f"{row.pairs}", Cell(f"{row.agree:.0%}", "bad" if row.agree <= 0.5 else ""))
+        for row in rows_of(content.ranking)
         if row.pairs > 1
     ]
-    return Table(columns, tuple(rows))
+    return Table(columns, tuple(made))
 
 
 def _target(content: Content) -> Table:
@@ -327,18 +299,14 @@ def _target(content: Content) -> Table:
     columns = (
         Column("recipe", "name"), Column("at SSR"), Column("after"), Column("interval"), Column("times the first"),
     )  # fmt: skip
-    rows = []
+    made = []
     for (amount, low, high), best in sorted(reached, key=lambda item: item[0][0]):
         shown = [_amount(content.equal, end) if math.isfinite(end) else "∞" for end in (low, high)]
-        cells = (
-            Cell(best.recipe),
-            Cell(f"{'≤ ' if best.target_status == 'below' else ''}{number(best.target_ssr or math.nan, 3)}"),
-            Cell(_amount(content.equal, amount)),
-            Cell(NONE if math.isnan(low) else f"[{shown[0]}, {shown[1]}]"),
-            Cell(f"{number(amount / first, 3)}x"),
-        )
-        rows.append(Row(cells, (best.recipe, "")))
-    return Table(columns, tuple(rows))
+        interval_text = NONE if math.isnan(low) else f"[{shown[0]}, {shown[1]}]"
+        at = f"{'≤ ' if best.target_status == 'below' else ''}{number(best.target_ssr or math.nan, 3)}"
+        cells = best.recipe, at, _amount(content.equal, amount), interval_text, f"{number(amount / first, 3)}x"
+        made.append(_row(*cells, of=(best.recipe, "")))
+    return Table(columns, tuple(made))
 
 
 def _controls(content: Content) -> Table:
@@ -347,41 +315,33 @@ def _controls(content: Content) -> Table:
         Column("scaling is better by"), Column("interval"), Column("winner", "text"),
     )  # fmt: skip
     words = {"scaling": ("scaling", "good"), "control": ("control", "bad"), "same": ("the same run", "")}
-    rows = []
-    for row in _rows(content.controls):
+    made = []
+    for row in rows_of(content.controls):
         winner = Cell(*words.get(row.winner, ("undecided" if row.winner else "unknown",)))
-        cells = (
-            Cell(row.recipe),
-            Cell(row.control),
-            Cell(number(row.ssr)),
-            Cell(f"{row.n}"),
-            Cell(signed(row.gain, content.decimals)),
-            Cell(interval(row.low, row.high, content.decimals)),
-            winner,
-        )
-        rows.append(Row(cells, (row.recipe, row.control)))
-    return Table(columns, tuple(rows))
+        gain = signed(row.gain, content.decimals), interval(row.low, row.high, content.decimals)
+        cells = row.recipe, row.control, number(row.ssr), f"{row.n}", *gain, winner
+        made.append(_row(*cells, of=(row.recipe, row.control)))
+    return Table(columns, tuple(made))
 
 
 def _problems(content: Content) -> Table:
     columns = (Column("run", "name"), Column("what", "text"), Column("why", "wide"))
     return Table(
-        columns,
-        tuple(Row((Cell(each.where), Cell(each.kind, "bad"), Cell(each.reason))) for each in content.study.problems),
+        columns, tuple(_row(each.where, Cell(each.kind, "bad"), each.reason) for each in content.study.problems)
     )
 
 
 def _hardware(content: Content) -> Table:
     columns = (Column("what", "text"), Column("value", "wide"))
-    rows = []
     several = len(content.study.hardware) > 1
-    for place, each in enumerate(content.study.hardware, start=1):
-        for key, value in each.items():
-            if value not in (None, "", {}, []):
-                name = f"{key} ({place})" if several else key
-                rows.append(Row((Cell(name.replace("_", " ")), Cell(_flat(value)))))
-    rows += [Row((Cell(name), Cell(", ".join(found)))) for name, found in content.study.versions.items()]
-    return Table(columns, tuple(rows))
+    made = [
+        _row((f"{key} ({place})" if several else key).replace("_", " "), _flat(value))
+        for place, each in enumerate(content.study.hardware, start=1)
+        for key, value in each.items()
+        if value not in (None, "", {}, [])
+    ]
+    made += [_row(name, ", ".join(found)) for name, found in content.study.versions.items()]
+    return Table(columns, tuple(made))
 
 
 def _flat(value: Any) -> str:
@@ -402,19 +362,9 @@ def _amount(axis: str, value: float) -> str:
     return f"{value:,.0f}" if math.isfinite(value) else NONE
 
 
-def _key(row: Any) -> tuple[str, str, float]:
-    return row.recipe, row.control, row.ssr
-
-
-def _rows(frame: pd.DataFrame) -> Iterable[Any]:
-    found: Iterable[Any] = frame.itertuples(index=False)
-    return found
-
-
 def _ordered(content: Content, frame: pd.DataFrame) -> Sequence[Any]:
     """Return the rows in the order of the study: each recipe before its controls, then by SSR."""
     summary = content.summary  # it also has recipes without a quality, after the recipes with one
     pairs = dict.fromkeys([*content.arms, *zip(summary["recipe"], summary["control"], strict=True)])
     order = {pair: place for place, pair in enumerate(pairs)}
-    rows: Iterable[Any] = _rows(frame)
-    return sorted(rows, key=lambda row: (order.get((row.recipe, row.control), len(order)), row.ssr))
+    return sorted(rows_of(frame), key=lambda row: (order.get((row.recipe, row.control), len(order)), row.ssr))

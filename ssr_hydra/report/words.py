@@ -5,11 +5,10 @@ from __future__ import annotations
 import math
 import shlex
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from ssr_hydra.report.content import Choice, Content, arm
+from ssr_hydra.report.content import Choice, Content, arm, rows_of
 from ssr_hydra.report.number_text import (
     FIT_NAMES,
     NAMES_OF_EQUAL,
@@ -22,7 +21,7 @@ from ssr_hydra.report.number_text import (
     signed,
 )
 from ssr_hydra.studies.advice import Recommendation
-from ssr_hydra.studies.compare import Rival, pooled_control
+from ssr_hydra.studies.compare import pooled_control
 from ssr_hydra.studies.intervals import VERDICT, Batch
 from ssr_hydra.studies.pace import ALIKE, Crowd, Pace
 from ssr_hydra.studies.study import find_series
@@ -153,7 +152,7 @@ def _gain(content: Content, best: Recommendation) -> str:
     """Return a sentence about the gain of the doubling that decides the SSR of a recipe."""
     if math.isnan(best.gain):
         return f"No doubling of the SSR of {best.recipe} was measured, so the gain of longer runs is unknown."
-    gain = f"{signed(best.gain, content.decimals)}{_ends(content, best.low, best.high)}"
+    gain = _with_ends(content, best.gain, best.low, best.high)
     tolerance = 0.0 if best.tolerance is None else best.tolerance
     if best.ssr is None:
         series = find_series(content.study, best.recipe, "recipe")
@@ -166,8 +165,10 @@ def _gain(content: Content, best: Recommendation) -> str:
     return f"From SSR {number(best.ssr)} to {number(2 * best.ssr)} {best.recipe} gains {gain}, {less}."
 
 
-def _ends(content: Content, low: float, high: float) -> str:
-    return "" if math.isnan(low) else f" {interval(low, high, content.decimals)}"
+def _with_ends(content: Content, value: float, low: float, high: float) -> str:
+    """Return a difference with its interval, if it has one."""
+    ends = "" if math.isnan(low) else f" {interval(low, high, content.decimals)}"
+    return f"{signed(value, content.decimals)}{ends}"
 
 
 def _ssr_details(content: Content, best: Recommendation) -> list[str]:
@@ -186,7 +187,7 @@ def _ssr_details(content: Content, best: Recommendation) -> list[str]:
             ranges = [f"{number(row.ssr)} to {number(row.next_ssr)}" for row in later.itertuples()]
             sentences.append(f"A later doubling gains more again: from SSR {listed(ranges)}.")
     if not math.isnan(best.fall) and best.fall < 0:
-        fall = f"{signed(best.fall, content.decimals)}{_ends(content, best.fall_low, best.fall_high)}"
+        fall = _with_ends(content, best.fall, best.fall_low, best.fall_high)
         sentences.append(f"Quality falls beyond SSR {number(best.peak)}: {fall} to SSR {number(series.ssr[-1])}.")
     if best.verdict == "close":
         if best.batch is None:
@@ -195,10 +196,8 @@ def _ssr_details(content: Content, best: Recommendation) -> list[str]:
                 f"{best.recipe} narrow enough."
             )
         elif best.batch.more:
-            sentences.append(
-                f"{_batch(best.batch)} at each SSR would narrow the widest interval of a gain of {best.recipe} to "
-                f"{_half(content, best)}."
-            )
+            narrowed = f"would narrow the widest interval of a gain of {best.recipe} to {_half(content, best.batch)}"
+            sentences.append(f"{_batch(best.batch)} at each SSR {narrowed}.")
     if upto["low"].isna().any():
         single = [number(ssr) for ssr, cell in zip(series.ssr, series.cells, strict=True) if cell.n == 1]
         if len(single) == len(series.cells):
@@ -216,9 +215,8 @@ def _batch(batch: Batch) -> str:
     return seeds if batch.least == batch.most else f"{seeds} ({batch.least:,} to {batch.most:,})"
 
 
-def _half(content: Content, best: Recommendation) -> str:
-    assert best.batch is not None
-    return f"\N{PLUS-MINUS SIGN}{fixed(best.batch.half, content.decimals)}"
+def _half(content: Content, batch: Batch) -> str:
+    return f"\N{PLUS-MINUS SIGN}{fixed(batch.half, content.decimals)}"
 
 
 def _target(content: Content, best: Recommendation) -> list[str]:
@@ -261,37 +259,28 @@ def _rivals(content: Content, choice: Choice) -> list[str]:
         return []
     closest = choice.rivals[0]
     start = f"At equal {_time(content)} ({_budget(content, choice)}) {choice.recipe}"
-    margin = signed(closest.margin, content.decimals)
-    ends = interval(closest.low, closest.high, content.decimals)
+    margin = _with_ends(content, closest.margin, closest.low, closest.high)
     rest = len(choice.rivals) - 1
     if math.isnan(closest.low):
         return [f"{start} is {margin} better than {closest.recipe}; too few seeds measure the noise."]
     if not choice.open:
         more = "" if not rest else f", and the other {'recipe' if rest == 1 else f'{rest} recipes'} by more"
-        return [f"{start} beats {closest.recipe}, the next best, by {margin} {ends}{more}."]
+        return [f"{start} beats {closest.recipe}, the next best, by {margin}{more}."]
     if not any(rival.open and rival.recipe == closest.recipe for rival in choice.rivals) or closest.high < 0:
         lost = f"; {1 - closest.survived:.0%} of the runs of {closest.recipe} diverged" if closest.survived < 1 else ""
-        behind = f"{signed(-closest.margin, content.decimals)} {_negative(content, closest)}"
+        behind = _with_ends(content, -closest.margin, -closest.high, -closest.low)
         return [f"{start} is behind {closest.recipe}, which is better by {behind}{lost}."]
     if closest.low > 0:
         sure = percent(max(VERDICT, content.options.confidence))
-        return [
-            f"{start} is better than {closest.recipe} by {margin} {ends}, but not certainly at {sure}{_more(choice)}."
-        ]
+        return [f"{start} is better than {closest.recipe} by {margin}, but not certainly at {sure}{_more(choice)}."]
     equal = fixed(max(abs(closest.low), abs(closest.high)), content.decimals)
-    return [
-        f"{start} and {closest.recipe} are equal to within {equal}: the difference is {margin} {ends}{_more(choice)}."
-    ]
+    return [f"{start} and {closest.recipe} are equal to within {equal}: the difference is {margin}{_more(choice)}."]
 
 
 def _more(choice: Choice) -> str:
     """Return a text with the number of open recipes after the closest one."""
     further = len(choice.open) - 1
     return f"; {further} more may be as good" if further else ""
-
-
-def _negative(content: Content, rival: Rival) -> str:
-    return interval(-rival.high, -rival.low, content.decimals)
 
 
 def _rival_details(content: Content, choice: Choice) -> list[str]:
@@ -305,10 +294,7 @@ def _rival_details(content: Content, choice: Choice) -> list[str]:
         return [*sentences, "The open recipes are at most the tolerance better or worse: run any of them."]
     batch = choice.open[0].batch
     if batch is not None and batch.more:
-        sentences.append(
-            f"{_batch(batch)} of both would halve the interval to \N{PLUS-MINUS SIGN}"
-            f"{fixed(batch.half, content.decimals)}."
-        )
+        sentences.append(f"{_batch(batch)} of both would halve the interval to {_half(content, batch)}.")
     return sentences
 
 
@@ -356,9 +342,8 @@ def _budget(content: Content, choice: Choice) -> str:
 def _seconds(content: Content, choice: Choice) -> float:
     if content.equal == "seconds":
         return choice.budget
-    rows = content.summary
-    rows = rows[(rows["recipe"] == choice.recipe) & (rows["control"] == "") & (rows["n"] > 0)]
-    return float(np.interp(choice.budget, rows[content.equal], rows["seconds"]))
+    series = find_series(content.study, choice.recipe, "recipe")
+    return float(np.interp(choice.budget, series.axis(content.equal, None), series.axis("seconds", None)))
 
 
 def equal_time_text(content: Content) -> list[str]:
@@ -438,8 +423,7 @@ def _crossings(content: Content, choice: Choice) -> list[str]:
     frame = content.crossings
     frame = frame[frame["certain"] & ((frame["a"] == choice.recipe) | (frame["b"] == choice.recipe))]
     sentences = []
-    for row in frame.head(_MOST_CROSSINGS).itertuples(index=False):
-        each: Any = row
+    for each in rows_of(frame.head(_MOST_CROSSINGS)):
         where = f"{number(each.ssr, 3)} {interval(each.low, each.high, 3)}"
         below, above = each.better_below, each.better_above
         sentences.append(f"Curves cross at SSR {where}: below it {below} is better, above it {above}.")
@@ -471,8 +455,7 @@ def _soonest(content: Content) -> list[str]:
 def _outliers(content: Content) -> list[str]:
     """Return sentences about runs whose quality is far from that of other runs with the same recipe and SSR."""
     sentences = []
-    for row in content.outliers.head(_MOST_OUTLIERS).itertuples(index=False):
-        each: Any = row
+    for each in rows_of(content.outliers.head(_MOST_OUTLIERS)):
         run = "A run" if each.seed is None or math.isnan(each.seed) else f"Seed {each.seed:.0f}"
         value, median = fixed(each.value, content.decimals), fixed(each.median, content.decimals)
         sentences.append(
@@ -488,9 +471,8 @@ def _control(content: Content, choice: Choice) -> list[str]:
     for control, frame in content.controls.groupby("control", sort=False):
         own, other = _SIDES.get(str(control), ("scaling", f"the control {control}"))
         here = frame[(frame["recipe"] == choice.recipe) & (frame["ssr"] == choice.ssr)]
-        for row in here[~here["winner"].isin(["", "same"])].itertuples(index=False):
-            each: Any = row
-            gain = f"{signed(each.gain, content.decimals)} {interval(each.low, each.high, content.decimals)}"
+        for each in rows_of(here[~here["winner"].isin(["", "same"])]):
+            gain = _with_ends(content, each.gain, each.low, each.high)
             at = f"at SSR {number(choice.ssr)}"
             if each.winner == "control":
                 sentences.append(f"But {other} is better {at}: {own} gains {gain}.")
@@ -515,7 +497,7 @@ def _control_counts(content: Content) -> list[str]:
         wins += [f"{counts['same']} {'is' if counts['same'] == 1 else 'are'} the same run"] if "same" in counts else []
         pooled = pooled_control(content.study, str(control), content.options.confidence)
         if pooled is not None and pooled.known:
-            mean = f"{signed(pooled.value, content.decimals)} {interval(pooled.low, pooled.high, content.decimals)}"
+            mean = _with_ends(content, pooled.value, pooled.low, pooled.high)
             sentences.append(f"Over all recipes and SSRs {own} gains {mean} over {other} (p = {number(pooled.p, 2)}).")
         sentences.append(
             f"{_capital(own)} against {other}, over {len(frame)} comparisons, each at "

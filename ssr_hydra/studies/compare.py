@@ -97,27 +97,13 @@ def summary(study: Study, confidence: float = 0.95, price_per_hour: float | None
 
 
 def _with_lost(rows: list[dict[str, Any]], failed: dict[Any, int]) -> list[dict[str, Any]]:
-    """Add a row for each recipe, control and ssr whose runs all have no quality. Return all rows, sorted."""
+    """Add a row for each recipe, control and ssr whose runs all have no quality; its other columns become NaN.
+
+    Return all rows, sorted.
+    """
     rows = list(rows)
     for (recipe, control, ssr), count in failed.items():
-        row: dict[str, Any] = dict.fromkeys(
-            [
-                "mean",
-                "low",
-                "high",
-                "sd",
-                "steps",
-                "samples",
-                "tokens",
-                "seconds",
-                "total_seconds",
-                "cost",
-                "survived",
-                "mean_all",
-            ],
-            math.nan,
-        )
-        row |= {"recipe": recipe, "control": control, "ssr": ssr, "n": 0, "values": (), "seeds": (), "failed": count}
+        row = {"recipe": recipe, "control": control, "ssr": ssr, "n": 0, "values": (), "seeds": (), "failed": count}
         rows.append(row)
     order = {arm: place for place, arm in enumerate(dict.fromkeys((row["recipe"], row["control"]) for row in rows))}
     return sorted(rows, key=lambda row: (order[row["recipe"], row["control"]], row["ssr"]))
@@ -201,21 +187,11 @@ def doublings(study: Study, confidence: float = 0.95) -> pd.DataFrame:
         measured).
     """
     check_confidence(confidence)
-    rows = [
-        (
-            series.recipe,
-            series.control,
-            ssr,
-            2 * ssr,
-            *_told(found),
-            *found.surely,
-            found.sd,
-            found.method,
-            between,
-        )
-        for series in study.series
-        for ssr, between, found in gains(series, confidence)
-    ]
+    rows: list[Any] = []
+    for series in study.series:
+        for ssr, between, found in gains(series, confidence):
+            row = (series.recipe, series.control, ssr, 2 * ssr, *_told(found), *found.surely)
+            rows.append((*row, found.sd, found.method, between))
     columns = ["recipe", "control", "ssr", "next_ssr", "n", "gain", "low", "high"]
     columns += ["sure_low", "sure_high", "sd", "method", "interpolated"]
     return pd.DataFrame(rows, columns=columns)

@@ -122,7 +122,7 @@ def write_run(
         (folder / ".hydra").mkdir()
         hydra = {"hydra": {"job": {"name": "train"}, "runtime": {"version": "1.3.2", "choices": dict(choices or {})}}}
         for name, content in (("config", configured), ("overrides", overrides or []), ("hydra", hydra)):
-            text = yaml.safe_dump(content, sort_keys=False)
+            text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
             (folder / f".hydra/{name}.yaml").write_text(text, encoding="utf-8")
     if result is not None:
         (folder / "result.json").write_text(result.to_json(), encoding="utf-8")

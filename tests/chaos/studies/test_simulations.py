@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import combinations
 
 import numpy as np
 import pytest
@@ -11,9 +12,10 @@ from study_runs import study_of
 from scripts.coverage import SSRS, between, coverage, flat, rejected
 from ssr_hydra.report import build
 from ssr_hydra.studies import speedup
+from ssr_hydra.studies.effects import with_effects
 from ssr_hydra.studies.fitting import _fit, _predicted
 from ssr_hydra.studies.frontier import reach
-from ssr_hydra.studies.intervals import Cell
+from ssr_hydra.studies.intervals import Cell, combine
 from ssr_hydra.studies.study import Series
 
 SSR = 2.0 ** np.arange(-3, 3)
@@ -27,23 +29,23 @@ def series(rng: np.random.Generator, means: np.ndarray, n: int, sd: float) -> Se
 
 @pytest.mark.parametrize("kind", ["power", "quadratic"])
 def test_true_curves_are_seldom_rejected_and_false_ones_mostly(kind: str) -> None:
-    # Of 300: a true curve is rejected at the level that its back-tests share, 5%, give or take 1.3%.
+    # Of 150: a true curve is rejected at the level that its back-tests share, 5%, give or take 1.8%.
     power, quadratic = 0.97 - 0.05 * SSR**-0.5, 0.92 + 0.012 * np.log2(SSR) - 0.006 * np.log2(SSR) ** 2
     true, false = (power, quadratic) if kind == "power" else (quadratic, power)
     for means, low, high in ((true, 0.0, 0.1), (false, 0.9, 1.0)):
         rng = np.random.default_rng(1)
-        found = [_fit(series(rng, means, 5, 0.001), kind, 1.0, 0.95, None) for _ in range(300)]  # type: ignore[arg-type]
+        found = [_fit(series(rng, means, 5, 0.001), kind, 1.0, 0.95, None) for _ in range(150)]  # type: ignore[arg-type]
         verdicts = [fit.verdict for fit in found]
-        assert low <= verdicts.count("rejected") / 300 <= high
+        assert low <= verdicts.count("rejected") / 150 <= high
 
 
 def test_prediction_intervals_cover() -> None:
     rng, hits = np.random.default_rng(4), 0
-    for _ in range(2000):
+    for _ in range(800):
         made = series(rng, 0.97 - 0.05 * SSR**-0.5, 4, 0.001)
         test = _predicted(made, "power", 5, 5, 1.0, 0.05, None)
         hits += test.low <= test.observed <= test.high
-    assert 0.93 < hits / 2000 < 0.97
+    assert 0.93 < hits / 800 < 0.97
 
 
 def test_a_prediction_fails_only_beyond_noise() -> None:
@@ -60,13 +62,13 @@ def test_flat_studies_seldom_hold_a_point_that_is_dominated() -> None:
 def test_intervals_of_what_is_reached_cover() -> None:
     # The curve is 0.5, 0.6, 0.7, 0.8 at ssr 1, 2, 4, 8, and the level 0.64 is reached at 2 * 2^0.4.
     rng, hits = np.random.default_rng(11), 0
-    for _ in range(2000):
+    for _ in range(800):
         seeds = rng.normal(0, 0.02, 5)
         cells = tuple(Cell(0.5 + 0.1 * k + seeds + rng.normal(0, 0.01, 5), np.arange(5)) for k in range(4))
         series = Series("b", "", 2.0 ** np.arange(4), cells, {})
         _, low, high = reach(series, Cell(0.64 + seeds + rng.normal(0, 0.01, 5), np.arange(5)), 0.95)
         hits += low <= 2 * 2**0.4 <= high
-    assert 0.93 < hits / 2000 < 0.97
+    assert 0.93 < hits / 800 < 0.97
 
 
 def test_speed_ups_have_the_noise_of_the_clock_in_them() -> None:
@@ -89,7 +91,7 @@ def test_block_load_makes_no_report_sure_of_the_worse_recipe() -> None:
     ssrs = (0.125, 0.25, 0.5, 1.0, 2.0)
     means = {"cosine": (3.215, 2.966, 2.754, 2.593, 2.471), "linear": (3.186, 2.940, 2.735, 2.578, 2.461)}
     wrong = 0
-    for _ in range(40):
+    for _ in range(20):
         cells = {
             name: {ssr: mean + rng.normal(0, 0.01, 6) for ssr, mean in zip(ssrs, row, strict=True)}
             for name, row in means.items()
@@ -106,7 +108,22 @@ def test_block_load_makes_no_report_sure_of_the_worse_recipe() -> None:
 @pytest.mark.parametrize("seeds", [2, 5])
 def test_intervals_cover_on_noise_like_that_of_digits(seeds: int) -> None:
     """The unit tests try three seeds."""
-    assert all(0.93 <= share <= 0.98 for share in coverage(seeds, 200).values())
+    assert all(0.92 <= share <= 0.98 for share in coverage(seeds, 100).values())
+
+
+def test_intervals_of_unbalanced_cells_cover() -> None:
+    rng = np.random.default_rng(3)
+    seeds = [[0, 1, 2, 3, 4], [1, 2, 3, 4, 5], [0, 2, 4, 5, 6], [0, 1, 2, 3, 4, 5, 6]]
+    held = trials = 0
+    for _ in range(600):
+        effect = rng.normal(0, 1, 7)
+        cells = [Cell(effect[own] + rng.normal(0, 1, len(own)), np.array(own)) for own in seeds]
+        found = with_effects(cells, np.ones(4), np.arange(4))
+        for one, other in combinations(found, 2):
+            estimate = combine([one, other], [1.0, -1.0], 0.95)
+            held += estimate.low <= 0 <= estimate.high
+            trials += 1
+    assert 0.92 <= held / trials <= 0.98
 
 
 def test_intervals_between_measured_ssrs_cover() -> None:

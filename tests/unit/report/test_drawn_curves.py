@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -12,18 +11,6 @@ from scipy import stats
 from ssr_hydra.report import Content, drawn_curves
 from ssr_hydra.report.drawn_curves import learning, rates
 from ssr_hydra.studies import load
-from ssr_hydra.studies.study import spread_out
-
-
-@pytest.mark.parametrize(("count", "most"), [(0, 3), (1, 1), (3, 3), (4, 3), (1000, 7), (5, 1)])
-def test_places_are_spread_evenly_first_and_last_among_them(count: int, most: int) -> None:
-    places = spread_out(count, most)
-    assert len(places) == min(count, most)
-    assert places == sorted(set(places))
-    if count > 1 and most > 1:
-        assert (places[0], places[-1]) == (0, count - 1)
-        gaps = {b - a for a, b in pairwise(places)}
-        assert max(gaps) - min(gaps) <= 1
 
 
 def test_learning_curve_is_the_mean_of_each_cell_with_its_band(content: Content) -> None:

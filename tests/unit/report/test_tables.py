@@ -73,10 +73,8 @@ def test_every_statistic_has_its_table(content: Content) -> None:
     assert rows["controls"] == 3 * 3  # truncation below ssr 1 alone
     assert rows["fits"] == 3 * 2
     assert rows["problems"] == 4
-    assert [row.cells[1].text for row in made["hardware"].rows if row.cells[0].text in ("cpu", "torch")] == [
-        "AMD EPYC",
-        "2.10.0",
-    ]
+    hardware = {row.cells[0].text: row.cells[1].text for row in made["hardware"].rows}
+    assert (hardware["cpu"], hardware["torch"]) == ("a cpu", "2.10.0")
     assert rows["speedup"] == len(content.speedup)
     assert [column.head for column in made["equal_time"].columns] == [
         "recipe", "150 steps", "300 steps", "600 steps", "1,200 steps", "2,400 steps",

@@ -109,15 +109,7 @@ def test_one_ssr_says_nothing_about_the_gain_of_a_doubling() -> None:
     assert (
         words.answer(content)[0] == "No doubling of the SSR of a was measured, so the gain of longer runs is unknown."
     )
-
-
-def test_a_study_of_one_run_says_nothing_of_longer_ones(content: Content, tmp_path: Path) -> None:
     assert words.headline(replace(content, choice=None)) == "No recommendation: only controls have completed."
-    write_run(tmp_path / "0")
-    one = build(load(tmp_path), Options(tolerance=0.1))
-    assert words.headline(one).startswith("Run ")
-    assert words.answer(one)[0].startswith("No doubling of the SSR of ")
-    assert method_words.cost_of_sweep(one).startswith("The study took 1 run, completed: ")
 
 
 @pytest.mark.parametrize(
@@ -377,12 +369,8 @@ def test_a_tolerance_is_asked_for_by_the_command_that_takes_it(tmp_path: Path, r
         write_run(folder / f"{ssr}", ssr=ssr, quality=quality)
     assert told(load(folder)).endswith(f"per doubling; ssr-report '{folder}' --tolerance X picks one.")
     table = from_csv(resnet50, ssr="ssr", quality="top1")
+    assert method_words.cost_of_sweep(build(table)) == "The study took 9 runs, 9 of them completed."  # without seconds
     assert told(table).endswith("per doubling; --tolerance X picks one.")
-
-
-def test_seconds_that_nobody_knows_are_left_out(resnet50: Path) -> None:
-    table = build(from_csv(resnet50, ssr="ssr", quality="top1"))
-    assert method_words.cost_of_sweep(table) == "The study took 9 runs, 9 of them completed."
 
 
 def test_run_far_from_the_others_is_named_with_the_median(content: Content) -> None:

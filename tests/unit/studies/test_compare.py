@@ -34,17 +34,6 @@ def test_a_summary_by_hand() -> None:
     assert math.isnan(made.iloc[0]["high"])
 
 
-@pytest.mark.parametrize("direction", ["max", "min"])
-def test_a_summary_is_scipys(direction: str) -> None:
-    study = replace(study_of({"a": {1.0: A, 2.0: B}}, direction, noise="cell"), objective="eval/score")  # type: ignore[arg-type]
-    made = summary(study, 0.9)
-    for row, values in zip(made.itertuples(), (A, B), strict=True):
-        true = stats.ttest_1samp(values, 0).confidence_interval(0.9)
-        assert (row.mean, row.low, row.high) == pytest.approx((np.mean(values), true.low, true.high))
-        assert row.values == tuple(values)
-    assert made["cost"].isna().all()
-
-
 def test_runs_without_a_quality_are_counted_and_not_averaged() -> None:
     made = summary(study_of({"a": {1.0: [0.5, math.nan, 0.7], 2.0: [0.9]}}))
     assert made["failed"].tolist() == [1, 0]
@@ -65,11 +54,6 @@ def test_what_lost_every_run_is_a_row_without_a_quality() -> None:
     pd.testing.assert_frame_equal(made[made["n"] > 0].reset_index(drop=True), alone)
 
 
-def test_recipes_stay_in_their_order_and_controls_after_them() -> None:
-    made = summary(study_of({"z": {1.0: A}, ("z", "truncate"): {1.0: B}, "a": {1.0: A}}))
-    assert list(zip(made["recipe"], made["control"], strict=True)) == [("z", ""), ("z", "truncate"), ("a", "")]
-
-
 @pytest.mark.parametrize("direction", ["max", "min"])
 def test_paired_differences_are_scipys(direction: str) -> None:
     study = study_of({"a": {1.0: A, 4.0: A}, "b": {1.0: B, 2.0: B}}, direction, noise="cell")  # type: ignore[arg-type]
@@ -81,12 +65,6 @@ def test_paired_differences_are_scipys(direction: str) -> None:
     assert row.better == "undecided"  # 95% exclude 0, 99% do not: p is 0.036
     lower = study_of({"a": {1.0: A}, "b": {1.0: np.array(B) - 0.03}}, direction, noise="cell")  # type: ignore[arg-type]
     assert paired(lower, "a", "b")["better"].tolist() == ["a" if direction == "max" else "b"]
-
-
-def test_paired_is_over_common_seeds_alone() -> None:
-    study = study_of({"a": {1.0: {0: 0.1, 1: 0.5, 2: 0.8}}, "b": {1.0: {1: 0.4, 2: 0.6, 3: 0.0}}})
-    (row,) = paired(study, "a", "b").itertuples()
-    assert (row.n, row.difference, row.better) == (2, pytest.approx(0.15), "undecided")  # 0.1 and 0.2
 
 
 @pytest.mark.parametrize("other", [{5: 0.4, 6: 0.3}, {None: 0.4}])
@@ -109,11 +87,6 @@ def test_gains_of_measured_doublings_are_paired() -> None:
     assert (row.ssr, row.next_ssr, row.n, row.method, row.interpolated) == (1.0, 2.0, 4, "paired", False)
     assert (row.gain, row.low, row.high) == pytest.approx((np.mean(A) - np.mean(B), true.low, true.high))
     assert row.sd == pytest.approx(np.std(np.array(A) - B, ddof=1))
-
-
-def test_less_is_a_gain_where_less_is_better() -> None:
-    (row,) = doublings(study_of({"a": {1.0: [3.0, 3.2], 2.0: [2.5, 2.8]}}, "min")).itertuples()
-    assert row.gain == pytest.approx(0.45)
 
 
 def test_gains_between_measured_ssrs_are_linear_in_log_ssr() -> None:
@@ -179,26 +152,17 @@ def test_rivals_are_excluded_by_intervals_that_hold_for_all_of_them() -> None:
     assert not only.open
 
 
-def test_seeds_that_would_halve_the_interval_of_a_rival() -> None:
-    one, other = np.array([0.5, 0.6, 0.9, 0.4]), np.array([0.49, 0.62, 0.85, 0.41])
-    (found,) = rivals(place("a", one), [place("b", other)], 0.95)
-    assert found.batch is not None
-    assert found.batch.half == pytest.approx((found.high - found.low) / 4)
-    assert found.batch.more == 12  # four times as many in all halve the interval
-
-
-@pytest.mark.parametrize("gap", [0.0, 0.7])
-@pytest.mark.parametrize("recipes", [2, 6])
+@pytest.mark.parametrize(("recipes", "gap"), [(2, 0.0), (6, 0.7)])
 def test_the_best_recipe_is_among_those_that_are_named(recipes: int, gap: float) -> None:
-    # The best by a gap, however small: in how many of 300 studies is it neither chosen nor open?
+    # The best by a gap, however small: in how many of 150 studies is it neither chosen nor open?
     rng = np.random.default_rng(5)
     lost = 0
-    for _ in range(300):
+    for _ in range(150):
         values = rng.normal(size=(recipes, 4)) + gap * (np.arange(recipes) == 0)[:, None]
         ranked = sorted((place(str(index), row) for index, row in enumerate(values)), key=lambda item: -item.value)
         held = {rival.recipe for rival in rivals(ranked[0], ranked[1:], 0.95) if rival.open}
         lost += ranked[0].recipe != "0" and "0" not in held
-    assert lost <= 15
+    assert lost <= 7
 
 
 def test_each_control_is_compared_with_the_scaled_run() -> None:

@@ -75,24 +75,6 @@ def test_a_longer_run_is_on_the_frontier_only_if_it_is_surely_better() -> None:
     assert (made["by_ssr"][1], made["loss"][1]) == (1.0, pytest.approx(-0.005))
 
 
-def test_a_point_of_one_seed_is_not_called_dominated_for_sure() -> None:
-    made = pareto(study_of({"a": {1.0: [0.9], 2.0: [0.5]}}))
-    assert made["status"].tolist() == ["frontier", "unreplicated"]
-
-
-def test_less_may_be_better() -> None:
-    made = pareto(study_of({"a": {1.0: [2.5, 2.52], 2.0: [3.5, 3.51], 4.0: [1.0, 1.03]}}, "min"))
-    assert made["status"].tolist() == ["frontier", "dominated", "frontier"]
-    assert made["mean"].tolist() == pytest.approx([2.51, 3.505, 1.015])
-    assert (made["low"] < made["mean"]).all()
-
-
-@pytest.mark.parametrize("axis", ["ssr", "steps", "samples", "seconds", "cost"])
-def test_axes(axis: str) -> None:
-    made = pareto(study_of({"a": {2.0: [0.5, 0.6]}}), axis, price_per_hour=3.6)  # type: ignore[arg-type]
-    assert made["x"][0] == pytest.approx({"ssr": 2, "steps": 200, "samples": 3200, "seconds": 20, "cost": 0.02}[axis])
-
-
 @pytest.mark.parametrize(
     ("axis", "price", "field"),
     [
@@ -132,12 +114,6 @@ def test_who_is_best_at_an_equal_budget() -> None:
     row = made.iloc[3]
     assert (row["loss"], row["loss_low"], row["loss_high"]) == pytest.approx((gone.mean(), low, high))
     assert quality_at(study_of({"a": {1.0: [0.5]}, "b": {4.0: [0.5]}}), 10.0)["standing"].tolist() == ["", ""]
-
-
-@pytest.mark.parametrize(("at", "value"), [(10.0, 0.5), (40.0, 0.8), (20.0, 0.7)])
-def test_a_measured_budget_is_not_interpolated(at: float, value: float) -> None:
-    made = quality_at(study_of({"a": {1.0: [0.5], 2.0: [0.7], 4.0: [0.8]}}), at)
-    assert (made["quality"][0], made["status"][0]) == (pytest.approx(value), "inside")
 
 
 @pytest.mark.parametrize("at", [0, -1.0, math.inf, "10", True])
@@ -242,15 +218,6 @@ def test_curves_that_do_not_cross_or_do_not_overlap() -> None:
     assert crossings(study_of({"a": {1.0: [0.5], 2.0: [0.6]}, "b": {1.0: [0.5], 2.0: [0.7]}})).empty  # only touch
 
 
-def test_rounding_is_no_crossing() -> None:
-    up, down = [0.1, 0.2, 0.3], [0.3, 0.2, 0.1]
-    assert np.mean(up) != np.mean(down)  # by the last bit
-    at = (up, down) if np.mean(up) > np.mean(down) else (down, up)
-    other = [dict(zip((5, 6, 7), values, strict=True)) for values in ([0.3, 0.4, 0.5], at[1])]  # no common seeds
-    study = study_of({"a": {1.0: [0.1, 0.2, 0.1], 2.0: at[0]}, "b": {1.0: other[0], 2.0: other[1]}})
-    assert crossings(study).empty
-
-
 def test_curves_that_cross_twice() -> None:
     # a - b is 0.1 - 0.2 (log2(ssr) - 1)^2: 0 at log2(ssr) = 1 - sqrt(0.5) and 1 + sqrt(0.5).
     made = crossings(shifted(a={1.0: 0.5, 2.0: 0.7, 4.0: 0.5}, b={1.0: 0.6, 2.0: 0.6, 4.0: 0.6}))
@@ -265,3 +232,12 @@ def test_of_many_recipes_those_that_are_best_somewhere_are_compared() -> None:
     assert made[["a", "b"]].values.tolist() == [["a", "b"]]
     with pytest.raises(InputError, match=r"^recipes='x'"):
         crossings(study, recipes=["x"])
+
+
+def test_rounding_is_no_crossing() -> None:
+    up, down = [0.1, 0.2, 0.3], [0.3, 0.2, 0.1]
+    assert np.mean(up) != np.mean(down)  # by the last bit
+    at = (up, down) if np.mean(up) > np.mean(down) else (down, up)
+    other = [dict(zip((5, 6, 7), values, strict=True)) for values in ([0.3, 0.4, 0.5], at[1])]  # no common seeds
+    study = study_of({"a": {1.0: [0.1, 0.2, 0.1], 2.0: at[0]}, "b": {1.0: other[0], 2.0: other[1]}})
+    assert crossings(study).empty

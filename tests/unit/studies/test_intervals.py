@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -12,7 +11,6 @@ from scipy import stats
 from ssr_hydra.errors import InputError
 from ssr_hydra.studies.intervals import (
     Cell,
-    Estimate,
     band,
     check_confidence,
     combine,
@@ -45,13 +43,13 @@ def test_a_mean_by_hand() -> None:
     assert (found.n, found.df) == (3, 2)
 
 
-@pytest.mark.parametrize("confidence", [0.5, 0.9, 0.95, 0.999])
+@pytest.mark.parametrize("confidence", [0.5, 0.999])
 def test_a_mean_is_scipys(confidence: float) -> None:
     found, true = combine([cell(A)], [1.0], confidence), stats.ttest_1samp(A, 0).confidence_interval(confidence)
     assert (found.low, found.high) == pytest.approx((true.low, true.high))
 
 
-@pytest.mark.parametrize("confidence", [0.5, 0.9, 0.95, 0.999])
+@pytest.mark.parametrize("confidence", [0.5, 0.999])
 def test_pairs_are_scipys(confidence: float) -> None:
     found, true = combine([numbered(A), numbered(B)], [1.0, -1.0], confidence), stats.ttest_rel(A, B)
     interval = true.confidence_interval(confidence)
@@ -60,7 +58,7 @@ def test_pairs_are_scipys(confidence: float) -> None:
     assert (found.method, found.df) == ("paired", true.df)
 
 
-@pytest.mark.parametrize("confidence", [0.5, 0.9, 0.95, 0.999])
+@pytest.mark.parametrize("confidence", [0.5, 0.999])
 def test_independent_cells_are_scipys_welch(confidence: float) -> None:
     found, true = (
         combine([cell(A), cell([*B, 9.0])], [1.0, -1.0], confidence),
@@ -70,13 +68,6 @@ def test_independent_cells_are_scipys_welch(confidence: float) -> None:
     assert (found.low, found.high) == pytest.approx((interval.low, interval.high))
     assert found.value / found.error == pytest.approx(true.statistic)
     assert (found.method, found.df) == ("welch", pytest.approx(true.df))
-
-
-def test_a_paired_sum_of_three_is_the_mean_of_each_seeds_sum() -> None:
-    sums = 0.25 * np.array(A) + 0.75 * np.array(B) - np.array([1.0, 1.5, 0.5, 2.0])
-    found = combine([numbered(A), numbered(B), numbered([1.0, 1.5, 0.5, 2.0])], [0.25, 0.75, -1.0], 0.95)
-    low, high = stats.t.interval(0.95, 3, sums.mean(), stats.sem(sums))
-    assert (found.value, found.low, found.high) == pytest.approx((sums.mean(), low, high))
 
 
 def test_seeds_are_paired_by_number_not_by_place() -> None:
@@ -123,42 +114,6 @@ def test_a_band_is_its_sums_one_by_one() -> None:
         for column in range(3):
             one = combine(cells, list(weights[:, column]), 0.9)
             assert (made.low[column], made.high[column]) == pytest.approx((one.low, one.high))
-
-
-def _coverage(draw: Callable[[np.random.Generator], Estimate], true: float, confidence: float) -> float:
-    rng = RNG(20_240_501)
-    found = [draw(rng) for _ in range(2000)]
-    assert all(item.known for item in found)
-    return sum(item.low <= true <= item.high for item in found) / len(found)
-
-
-def _mean(rng: np.random.Generator, confidence: float) -> Estimate:
-    return combine([cell(rng.normal(0.9, 0.01, 4))], [1.0], confidence)
-
-
-def _paired(rng: np.random.Generator, confidence: float) -> Estimate:
-    seeds = rng.normal(0, 1.0, 3)  # what seeds have in common is a hundred times the noise
-    return combine(
-        [numbered(0.9 + seeds + rng.normal(0, 0.01, 3)), numbered(seeds + rng.normal(0, 0.01, 3))], [1, -1], confidence
-    )
-
-
-def _welch(rng: np.random.Generator, confidence: float) -> Estimate:
-    return combine([cell(rng.normal(1.9, 0.05, 5)), cell(rng.normal(1.0, 0.02, 8))], [1.0, -1.0], confidence)
-
-
-def _between(rng: np.random.Generator, confidence: float) -> Estimate:
-    return combine([numbered(rng.normal(0.8, 0.01, 5)), numbered(rng.normal(1.2, 0.02, 5))], [0.75, 0.25], confidence)
-
-
-@pytest.mark.parametrize("draw", [_mean, _paired, _welch, _between])
-@pytest.mark.parametrize("confidence", [0.8, 0.95])
-def test_intervals_cover_what_they_say(
-    draw: Callable[[np.random.Generator, float], Estimate], confidence: float
-) -> None:
-    # Of 2,000, the share has a standard deviation of 0.5% at 95%, and of 0.9% at 80%.
-    share = _coverage(lambda rng: draw(rng, confidence), 0.9, confidence)
-    assert share == pytest.approx(confidence, abs=0.02 if confidence == 0.95 else 0.03)
 
 
 # Dunnett's tables of 1955, one-sided.

@@ -9,7 +9,7 @@ import pytest
 from scipy import optimize, stats
 from study_runs import study_of as study_of_cells
 
-from scripts.coverage import SSRS, coverage, decisions, digits_rows, resampled, study_of
+from scripts.coverage import SSRS, coverage, decisions, digits_rows, resampled
 from ssr_hydra.studies import doublings, paired, summary
 from ssr_hydra.studies.intervals import combine
 from ssr_hydra.studies.noise import pooled_noise
@@ -96,10 +96,9 @@ def test_one_run_that_is_far_off_widens_its_own_cell() -> None:
 
 
 def test_intervals_cover_on_noise_like_that_of_digits() -> None:
-    # tests/chaos tries two and five seeds.
-    # 200 studies of 15 means, 12 gains and 15 differences that are correlated: give or take 1.5 points.
-    found = coverage(3, 200)
-    assert all(0.93 <= share <= 0.98 for share in found.values()), found
+    # 40 studies of 15 means, 12 gains and 15 differences that are correlated; tests/chaos tries more.
+    found = coverage(3, 40)
+    assert all(0.92 <= share <= 0.99 for share in found.values()), found
 
 
 def test_five_seeds_decide_as_much_of_the_digits_rows_as_eight_did() -> None:
@@ -111,10 +110,10 @@ def test_five_seeds_decide_as_much_of_the_digits_rows_as_eight_did() -> None:
     assert rows.shape == (4, 5, 8)
     whole = decisions(rows, "cell")
     assert (sum(map(abs, whole.values())), len(whole)) == (14, 46)
-    subsets = resampled(rows, 5, "pooled", most=12)
+    subsets = resampled(rows, 5, "pooled", most=6)
     assert np.mean([sum(map(abs, found.values())) for found in subsets]) >= 13
     assert all(found[key] * side >= 0 for found in subsets for key, side in whole.items())
-    plain = resampled(rows, 5, "cell", most=12)
+    plain = resampled(rows, 5, "cell", most=6)
     assert np.mean([sum(map(abs, found.values())) for found in plain]) < 11
 
 
@@ -150,15 +149,3 @@ def test_noise_that_is_a_parabola_over_log_ssr_is_fitted_by_one() -> None:
     further = pooled_noise(np.append(variances, math.nan), np.array([7] * 5 + [0]), (*SSRS, 64.0), np.zeros(6))
     assert further is not None
     assert further.spreads[5] == pytest.approx(further.spreads[4])  # a parabola says nothing about longer runs
-
-
-def test_recipes_that_were_run_at_one_ssr_each_have_intervals() -> None:
-    rng = np.random.default_rng(0)
-    cells = {name: {ssr: 0.5 + rng.normal(0, 0.01, 3)} for name, ssr in zip("abcd", SSRS, strict=False)}
-    assert (summary(study_of_cells(cells))["high"] > 0.5).all()
-
-
-def test_one_study_of_the_script_is_one_of_the_package() -> None:
-    study = study_of(np.full((2, 5, 3), 0.5))
-    assert len(study.frame) == 30
-    assert [series.recipe for series in study.series] == ["r0", "r1"]

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import math
 import os
-import random
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -188,67 +185,6 @@ def test_jobs_that_wait_run_or_have_died_are_told_apart_and_what_a_sweep_keeps_i
     assert [problem.kind for problem in load(tmp_path).problems][-1] == "failed"
 
 
-def _damaged(content: dict[str, Any], rng: random.Random) -> bytes | None:
-    """One of many ways in which a record can be wrong; each is one that a reader can know."""
-    text = json.dumps(content, indent=2).encode()
-    kind = rng.randrange(12)
-    if kind == 0:
-        return text[: rng.randrange(len(text) - 1)]
-    if kind == 1:
-        return b""
-    if kind == 2:
-        return b"\0" * len(text)
-    if kind == 3:
-        return bytes(rng.randrange(256) for _ in range(len(text)))
-    if kind == 4:
-        at = rng.randrange(1, len(text) - 2)
-        return text[:at] + b"\xff\xfe" + text[at:]
-    if kind == 5:
-        return text + text[: rng.randrange(1, 50)]
-    if kind == 6:
-        del content[rng.choice(["status", "ssr", "steps", "metrics", "train_seconds", "evaluations", "seed"])]
-    if kind == 7:
-        name = rng.choice(
-            ["ssr", "steps", "samples", "tokens", "train_seconds", "total_seconds", "metrics", "versions"]
-        )
-        content[name] = rng.choice(
-            ["x", [], None, True, -1, {"a": "b"}] if name not in ("metrics", "versions") else ["x", 3]
-        )
-    if kind == 8:
-        content["evaluations"] = rng.choice([[3], [{}], "x", [{"timestamp": {}, "metrics": {}}], None])
-    if kind == 9:
-        content["metrics"][METRIC] = rng.choice(["0.9", True, [], content["metrics"][METRIC] + 0.01])
-    if kind == 10:
-        content["ssr"] *= rng.choice([2, 1.0000001, 1e300])
-    if kind == 11:
-        content["seed"] += 1
-        return json.dumps(content).encode().replace(b'"steps"', rng.choice([b'"step"', b'"steps"']))
-    text = json.dumps(content).encode()
-    if kind == 7 and rng.random() < 0.2:
-        return text.replace(b'"resumes": 0', b'"resumes": ' + b"[" * 100_000)
-    return text
-
-
-def test_of_two_hundred_damaged_records_none_is_believed(tmp_path: Path) -> None:
-    rng = random.Random(0)
-    sweep(tmp_path, 6)
-    for job in range(200):
-        folder = write_run(tmp_path / f"damaged-{job}", None, config(1.0, 100 + job))
-        content = _damaged(raw(record(1.0, 100 + job, 0.99)), rng)
-        assert content is not None
-        (folder / "result.json").write_bytes(content)
-    study = load(tmp_path)
-    assert len(study.frame) == 6
-    assert study.frame["quality"].max() < 0.96
-    kinds = Counter(problem.kind for problem in study.problems)
-    assert kinds.total() == 200
-    assert set(kinds) == {"torn", "invalid"}
-    assert all(
-        "damaged-" in problem.where and problem.reason and "\n" not in problem.reason for problem in study.problems
-    )
-    assert summary(study)["n"].tolist() == [3, 3]
-
-
 BOMB = "c0: &c0 [1]\n" + "".join(f"c{i}: &c{i} [{', '.join([f'*c{i - 1}'] * 9)}]\n" for i in range(1, 10))
 
 
@@ -367,14 +303,6 @@ def test_directions(tmp_path: Path) -> None:
         load(tmp_path, direction="up")  # type: ignore[arg-type]
 
 
-def test_directions_are_not_mixed(tmp_path: Path) -> None:
-    for job, mode in enumerate(("max", "min")):
-        configured = config(1.0, job, checkpoint__best=METRIC, checkpoint__mode=mode)
-        write_run(tmp_path / str(job), record(1.0, job), configured)
-    with pytest.raises(InputError, match=r"^direction=.*some of the runs"):
-        load(tmp_path)
-
-
 def test_what_runs_do_not_have_in_common_is_told(tmp_path: Path) -> None:
     sweep(tmp_path, 2)
     other = record(
@@ -405,16 +333,15 @@ def test_a_run_that_never_began_is_of_no_other_machine(tmp_path: Path) -> None:
     assert study.versions["torch"] == ("2.10.0",)
 
 
-def test_a_hundred_runs_of_one_recipe_take_one_parse(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_runs_of_one_recipe_take_one_parse(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from ssr_hydra.studies import recipes
 
     parsed: list[str] = []
     parse = recipes._parse
     monkeypatch.setattr(recipes, "_parse", lambda text: parsed.append(text) or parse(text))
-    sweep(tmp_path, 100)
-    assert len(load(tmp_path).frame) == 100
+    sweep(tmp_path, 8)
+    assert len(load(tmp_path).frame) == 8
     assert sum("scheduler:" in text for text in parsed) == 1
-    assert not math.isnan(load(tmp_path).frame["quality"].sum())
 
 
 def test_runs_of_different_code_are_told_with_what_differed(tmp_path: Path) -> None:

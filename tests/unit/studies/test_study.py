@@ -51,15 +51,6 @@ def test_weights_between_measured_ssrs() -> None:
     assert (cells[0] is series.cells[1], weights) == (True, [1.0])
 
 
-def test_ten_thousand_rows_are_grouped_as_pandas_groups_them() -> None:
-    rng = np.random.default_rng(0)
-    study = study_of({f"r{i}": {float(s): rng.normal(size=5) for s in range(1, 11)} for i in range(20)})
-    means = study.frame.groupby(["recipe", "ssr"])["quality"].mean()
-    for series in study.series:
-        for ssr, cell in zip(series.ssr, series.cells, strict=True):
-            assert cell.values.mean() == pytest.approx(means[series.recipe, ssr])
-
-
 def test_totals_count_failed_runs_too() -> None:
     found = study_of({"a": {1.0: [0.5, math.nan]}}).totals(36.0)
     assert found == {

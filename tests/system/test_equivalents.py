@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 import torch
-from torch.optim import SGD, Optimizer, lr_scheduler
+from torch.optim import SGD, Optimizer
+from torch.optim import lr_scheduler as lr
 
 from ssr_hydra import State, Timestamp
 from ssr_hydra import schedulers as ours
@@ -50,33 +51,24 @@ def alphas_of_ours(scheduler: Any) -> list[float]:
 
 
 TORCH = {
-    "constant": (
-        lambda opt: lr_scheduler.ConstantLR(opt, factor=0.3, total_iters=5),
-        ours.ConstantScheduler(alpha=0.3, t_max="5ba"),
-    ),
+    "constant": (lambda o: lr.ConstantLR(o, factor=0.3, total_iters=5), ours.ConstantScheduler(alpha=0.3, t_max="5ba")),
     "linear": (
-        lambda opt: lr_scheduler.LinearLR(opt, start_factor=0.1, end_factor=0.8, total_iters=10),
+        lambda o: lr.LinearLR(o, start_factor=0.1, end_factor=0.8, total_iters=10),
         ours.LinearScheduler(alpha_i=0.1, alpha_f=0.8, t_max="10ba"),
     ),
-    "step": (lambda opt: lr_scheduler.StepLR(opt, 7), ours.StepScheduler("7ep")),
-    "multistep": (lambda opt: lr_scheduler.MultiStepLR(opt, [5, 12]), ours.MultiStepScheduler(["5ep", "12ep"])),
-    "exponential": (lambda opt: lr_scheduler.ExponentialLR(opt, 0.9), ours.ExponentialScheduler(0.9)),
-    "cosine": (
-        lambda opt: lr_scheduler.CosineAnnealingLR(opt, STEPS, eta_min=0.02),
-        ours.CosineAnnealingScheduler(alpha_f=0.1),
-    ),
+    "step": (lambda o: lr.StepLR(o, 7), ours.StepScheduler("7ep")),
+    "multistep": (lambda o: lr.MultiStepLR(o, [5, 12]), ours.MultiStepScheduler(["5ep", "12ep"])),
+    "exponential": (lambda o: lr.ExponentialLR(o, 0.9), ours.ExponentialScheduler(0.9)),
+    "cosine": (lambda o: lr.CosineAnnealingLR(o, STEPS, eta_min=0.02), ours.CosineAnnealingScheduler(alpha_f=0.1)),
     "restarts": (
-        lambda opt: lr_scheduler.CosineAnnealingWarmRestarts(opt, 3, T_mult=2),
+        lambda o: lr.CosineAnnealingWarmRestarts(o, 3, T_mult=2),
         ours.CosineAnnealingWarmRestartsScheduler("3ep", t_mult=2),
     ),
-    "polynomial": (
-        lambda opt: lr_scheduler.PolynomialLR(opt, total_iters=STEPS, power=2.0),
-        ours.PolynomialScheduler(2.0),
-    ),
+    "polynomial": (lambda o: lr.PolynomialLR(o, total_iters=STEPS, power=2.0), ours.PolynomialScheduler(2.0)),
     "sequential": (
-        lambda opt: lr_scheduler.SequentialLR(
-            opt,
-            [lr_scheduler.ConstantLR(opt, factor=0.5, total_iters=100), lr_scheduler.ExponentialLR(opt, 0.9)],
+        lambda o: lr.SequentialLR(
+            o,
+            [lr.ConstantLR(o, factor=0.5, total_iters=100), lr.ExponentialLR(o, 0.9)],
             milestones=[6],
         ),
         ours.SequentialScheduler(
@@ -87,9 +79,7 @@ TORCH = {
         ),
     ),
     "chained": (
-        lambda opt: lr_scheduler.ChainedScheduler(
-            [lr_scheduler.StepLR(opt, 7, gamma=0.5), lr_scheduler.ExponentialLR(opt, 0.9)]
-        ),
+        lambda o: lr.ChainedScheduler([lr.StepLR(o, 7, gamma=0.5), lr.ExponentialLR(o, 0.9)]),
         ours.ProductScheduler(
             {"a": ours.StepScheduler("7ba", gamma=0.5), "b": ours.ExponentialScheduler(0.9, decay_period="1ba")}
         ),
@@ -105,7 +95,7 @@ def test_torch(name: str) -> None:
 
 def test_one_cycle_is_torchs_with_the_optimizer_at_max_lr() -> None:
     # torch's run of n steps ends on its last step, at n - 1; a schedule here ends when the run does, at n.
-    theirs = alphas_of_torch(lambda opt: lr_scheduler.OneCycleLR(opt, max_lr=LR, total_steps=STEPS + 1))
+    theirs = alphas_of_torch(lambda o: lr.OneCycleLR(o, max_lr=LR, total_steps=STEPS + 1))
     # torch puts the peak at pct_start * total_steps - 1.
     peak = 0.3 * (STEPS + 1) - 1
     mine = ours.OneCycleScheduler(t_up=f"{peak:g}ba")
@@ -114,16 +104,16 @@ def test_one_cycle_is_torchs_with_the_optimizer_at_max_lr() -> None:
 
 TIMM: dict[str, tuple[Callable[[Any, Optimizer], Any], Any]] = {
     "cosine with warmup": (
-        lambda timm, opt: timm.CosineLRScheduler(opt, t_initial=STEPS - 4, lr_min=0.02, warmup_t=4, warmup_prefix=True),
+        lambda timm, o: timm.CosineLRScheduler(o, t_initial=STEPS - 4, lr_min=0.02, warmup_t=4, warmup_prefix=True),
         ours.CosineAnnealingWithWarmupScheduler("4ep", alpha_f=0.1),
     ),
     "cycles": (
-        lambda timm, opt: timm.CosineLRScheduler(opt, t_initial=3, cycle_mul=2, cycle_limit=9),
+        lambda timm, o: timm.CosineLRScheduler(o, t_initial=3, cycle_mul=2, cycle_limit=9),
         ours.CosineAnnealingWarmRestartsScheduler("3ep", t_mult=2),
     ),
     "cycles with a limit": (
         # Cycles of 3 and 6 epochs; from epoch 9 on the floor.
-        lambda timm, opt: timm.CosineLRScheduler(opt, t_initial=3, lr_min=0.02, cycle_mul=2, cycle_limit=2),
+        lambda timm, o: timm.CosineLRScheduler(o, t_initial=3, lr_min=0.02, cycle_mul=2, cycle_limit=2),
         ours.SequentialScheduler(
             {
                 "cycles": Phase(ours.CosineAnnealingWarmRestartsScheduler("3ep", t_mult=2, alpha_f=0.1), until="9ep"),
@@ -132,11 +122,11 @@ TIMM: dict[str, tuple[Callable[[Any, Optimizer], Any], Any]] = {
         ),
     ),
     "one cycle by default": (
-        lambda timm, opt: timm.CosineLRScheduler(opt, t_initial=10, lr_min=0.02),
+        lambda timm, o: timm.CosineLRScheduler(o, t_initial=10, lr_min=0.02),
         ours.CosineAnnealingScheduler("10ep", alpha_f=0.1),
     ),
     "cycles that grow and decay": (
-        lambda timm, opt: timm.CosineLRScheduler(opt, t_initial=3, cycle_mul=2, cycle_decay=0.5, cycle_limit=9),
+        lambda timm, o: timm.CosineLRScheduler(o, t_initial=3, cycle_mul=2, cycle_decay=0.5, cycle_limit=9),
         ours.ProductScheduler(
             {
                 "cycles": ours.CosineAnnealingWarmRestartsScheduler("3ep", t_mult=2),
@@ -145,7 +135,7 @@ TIMM: dict[str, tuple[Callable[[Any, Optimizer], Any], Any]] = {
         ),
     ),
     "cycles that decay above a floor": (
-        lambda timm, opt: timm.CosineLRScheduler(opt, t_initial=8, lr_min=0.02, cycle_decay=0.5, cycle_limit=9),
+        lambda timm, o: timm.CosineLRScheduler(o, t_initial=8, lr_min=0.02, cycle_decay=0.5, cycle_limit=9),
         ours.SequentialScheduler(
             {
                 f"cycle {i}": Phase(
@@ -162,7 +152,7 @@ TIMM: dict[str, tuple[Callable[[Any, Optimizer], Any], Any]] = {
         ),
     ),
     "warmup over the start of the cosine": (
-        lambda timm, opt: timm.CosineLRScheduler(opt, t_initial=STEPS, lr_min=0.02, warmup_t=4),
+        lambda timm, o: timm.CosineLRScheduler(o, t_initial=STEPS, lr_min=0.02, warmup_t=4),
         lambda state, ssr=1.0: (
             state.timestamp.epoch.value / 4
             if state.timestamp < "4ep"
@@ -170,7 +160,7 @@ TIMM: dict[str, tuple[Callable[[Any, Optimizer], Any], Any]] = {
         ),
     ),
     "cycles that decay": (
-        lambda timm, opt: timm.CosineLRScheduler(opt, t_initial=4, cycle_decay=0.5, cycle_limit=9),
+        lambda timm, o: timm.CosineLRScheduler(o, t_initial=4, cycle_decay=0.5, cycle_limit=9),
         ours.ProductScheduler(
             {
                 "cycles": ours.CosineAnnealingWarmRestartsScheduler("4ep"),
@@ -179,17 +169,17 @@ TIMM: dict[str, tuple[Callable[[Any, Optimizer], Any], Any]] = {
         ),
     ),
     "multistep": (
-        lambda timm, opt: timm.MultiStepLRScheduler(opt, decay_t=[6, 13], decay_rate=0.1),
+        lambda timm, o: timm.MultiStepLRScheduler(o, decay_t=[6, 13], decay_rate=0.1),
         # timm decays one update early: the milestone of 6 is seen at 5.
         ours.MultiStepScheduler(["5ep", "12ep"], gamma=0.1),
     ),
     "polynomial": (
-        lambda timm, opt: timm.PolyLRScheduler(opt, power=0.5, t_initial=STEPS, lr_min=0.02),
+        lambda timm, o: timm.PolyLRScheduler(o, power=0.5, t_initial=STEPS, lr_min=0.02),
         ours.PolynomialScheduler(0.5, alpha_f=0.1),
     ),
     "warmup from above zero": (
-        lambda timm, opt: timm.CosineLRScheduler(
-            opt, t_initial=STEPS - 4, warmup_t=4, warmup_lr_init=0.05, warmup_prefix=True
+        lambda timm, o: timm.CosineLRScheduler(
+            o, t_initial=STEPS - 4, warmup_t=4, warmup_lr_init=0.05, warmup_prefix=True
         ),
         ours.SequentialScheduler(
             {
@@ -207,7 +197,7 @@ def test_timm(name: str) -> None:
     import timm.scheduler as timm
 
     theirs, mine = TIMM[name]
-    assert alphas_of_ours(mine) == pytest.approx(alphas_of_timm(lambda opt: theirs(timm, opt)), abs=1e-9)
+    assert alphas_of_ours(mine) == pytest.approx(alphas_of_timm(lambda o: theirs(timm, o)), abs=1e-9)
 
 
 def _warmup_steps(transformers: Any, share: float) -> int:
@@ -219,41 +209,35 @@ def _warmup_steps(transformers: Any, share: float) -> int:
 
 
 TRANSFORMERS: dict[str, tuple[Callable[[Any, Optimizer], Any], Any]] = {
-    "constant": (
-        lambda t, opt: t.get_constant_schedule_with_warmup(opt, 4),
-        ours.ConstantWithWarmupScheduler("4ba"),
-    ),
-    "linear": (
-        lambda t, opt: t.get_linear_schedule_with_warmup(opt, 4, STEPS),
-        ours.LinearWithWarmupScheduler("4ba"),
-    ),
+    "constant": (lambda t, o: t.get_constant_schedule_with_warmup(o, 4), ours.ConstantWithWarmupScheduler("4ba")),
+    "linear": (lambda t, o: t.get_linear_schedule_with_warmup(o, 4, STEPS), ours.LinearWithWarmupScheduler("4ba")),
     "cosine": (
-        lambda t, opt: t.get_cosine_schedule_with_warmup(opt, 4, STEPS),
+        lambda t, o: t.get_cosine_schedule_with_warmup(o, 4, STEPS),
         ours.CosineAnnealingWithWarmupScheduler("4ba"),
     ),
     "cosine with a floor": (
-        lambda t, opt: t.get_cosine_with_min_lr_schedule_with_warmup(opt, 4, STEPS, min_lr_rate=0.1),
+        lambda t, o: t.get_cosine_with_min_lr_schedule_with_warmup(o, 4, STEPS, min_lr_rate=0.1),
         ours.CosineAnnealingWithWarmupScheduler("4ba", alpha_f=0.1),
     ),
     "polynomial": (
-        lambda t, opt: t.get_polynomial_decay_schedule_with_warmup(opt, 4, STEPS, lr_end=0.02, power=2.0),
+        lambda t, o: t.get_polynomial_decay_schedule_with_warmup(o, 4, STEPS, lr_end=0.02, power=2.0),
         ours.PolynomialWithWarmupScheduler("4ba", power=2.0, alpha_f=0.1),
     ),
     "inverse square root": (
-        lambda t, opt: t.get_inverse_sqrt_schedule(opt, 4, timescale=9),
+        lambda t, o: t.get_inverse_sqrt_schedule(o, 4, timescale=9),
         ours.InverseSquareRootWithWarmupScheduler("4ba", t_scale="9ba"),
     ),
     "warmup, stable, decay": (
-        lambda t, opt: t.get_wsd_schedule(opt, 4, num_decay_steps=6, num_training_steps=STEPS),
+        lambda t, o: t.get_wsd_schedule(o, 4, num_decay_steps=6, num_training_steps=STEPS),
         ours.WarmupStableDecayScheduler("4ba", t_decay="6ba", decay="cosine"),
     ),
     "warmup as a share": (
-        lambda t, opt: t.get_linear_schedule_with_warmup(opt, STEPS // 4, STEPS),
+        lambda t, o: t.get_linear_schedule_with_warmup(o, STEPS // 4, STEPS),
         ours.LinearWithWarmupScheduler("0.25dur"),
     ),
     "warmup as a share of whole steps": (
         # 0.3 of 24 steps is 7.2, and transformers makes 8 of it.
-        lambda t, opt: t.get_linear_schedule_with_warmup(opt, _warmup_steps(t, 0.3), STEPS),
+        lambda t, o: t.get_linear_schedule_with_warmup(o, _warmup_steps(t, 0.3), STEPS),
         ours.LinearWithWarmupScheduler(f"{math.ceil(0.3 * STEPS)}ba"),
     ),
 }
@@ -265,7 +249,7 @@ def test_transformers(name: str) -> None:
     import transformers
 
     theirs, mine = TRANSFORMERS[name]
-    assert alphas_of_ours(mine) == pytest.approx(alphas_of_torch(lambda opt: theirs(transformers, opt)), abs=1e-9)
+    assert alphas_of_ours(mine) == pytest.approx(alphas_of_torch(lambda o: theirs(transformers, o)), abs=1e-9)
 
 
 # The formulas of codebases that are no libraries, or too large to install for one function: w warmup steps, d decay
@@ -343,10 +327,7 @@ OPTAX: dict[str, tuple[Callable[[Any], Callable[[int], Any]], Any]] = {
         lambda o: o.warmup_cosine_decay_schedule(0.0, LR, 4, STEPS, 0.02),
         ours.CosineAnnealingWithWarmupScheduler("4ba", alpha_f=0.1),
     ),
-    "constant with warmup": (
-        lambda o: o.warmup_constant_schedule(0.0, LR, 4),
-        ours.ConstantWithWarmupScheduler("4ba"),
-    ),
+    "constant with warmup": (lambda o: o.warmup_constant_schedule(0.0, LR, 4), ours.ConstantWithWarmupScheduler("4ba")),
     "polynomial": (
         lambda o: o.polynomial_schedule(LR, 0.02, 2.0, 10),
         ours.PolynomialScheduler(2.0, t_max="10ba", alpha_f=0.1),

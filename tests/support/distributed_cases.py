@@ -302,7 +302,10 @@ def whole_run(
     optimizer: str = "sgd",
     **options: Any,
 ) -> Any:
-    """The digits with augmentation, an uneven last batch in every epoch and an evaluation."""
+    """The digits with augmentation, an uneven last batch in every epoch, an evaluation, and test data of odd length."""
+    images, labels = Digits("eval").tensors
+    data = torch.utils.data.TensorDataset(images[:95].double() if double else images[:95], labels[:95])
+    options["test_dataloader"] = make_loaders(data, data, batch_size=2, eval_batch_size=19, **shares())[1]
     trainer = digits(folder, model, duration, double, parallel, optimizer, **options)
     result = trainer.fit()
     return {

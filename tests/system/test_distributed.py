@@ -161,7 +161,8 @@ def test_two_processes_train_as_one_does(pairs: Pairs, tmp_path: Path) -> None:
     assert apart(two["weights"], other["weights"]) == 0.0
     assert apart(one["weights"], two["weights"]) < 1e-6
     assert two["metrics"] == other["metrics"]
-    assert one["metrics"]["eval/accuracy"] == two["metrics"]["eval/accuracy"]
+    for split in ("eval", "test"):
+        assert one["metrics"][f"{split}/accuracy"] == two["metrics"][f"{split}/accuracy"]
     assert one["metrics"] == pytest.approx(two["metrics"], abs=1e-6)
     assert (two["is_main"], other["is_main"]) == (True, False)
 

@@ -131,6 +131,13 @@ def test_evaluation_data_that_overlap_are_refused(cls: Any, common: dict[str, An
     assert caught.value.field == field
 
 
+def test_standardize_uses_only_training_samples(table: Path) -> None:
+    raw, held_out = (Arrays("t.csv", split=split, inputs=["a"]).tensors[0].numpy() for split in ("train", "eval"))
+    for split, values in (("train", raw), ("eval", held_out)):
+        scaled = Arrays("t.csv", split=split, standardize=True, inputs=["a"]).tensors[0]
+        assert scaled.flatten().tolist() == pytest.approx(((values - raw.mean()) / raw.std()).flatten(), abs=1e-6)
+
+
 @pytest.mark.parametrize("value", [3.0, 0.1, 1.7e9])
 def test_a_constant_feature_becomes_zero(in_tmp: Path, value: float) -> None:
     np.savez("a.npz", x=np.full((10, 1), value), y=np.arange(10) % 2)
@@ -178,6 +185,8 @@ def test_rows_take_a_shape(in_tmp: Path) -> None:
     assert data.tensors[0].shape == (10, 1, 2, 2)
     assert data.tensors[0][1].flatten().tolist() == [5, 6, 7, 8]
     assert data.tensors[1].flatten().tolist() == [4.0 + 5 * k for k in range(10)]
+    np.savez("tokens.npz", x=np.array([[2**40 + 1, 2]] * 4), y=[0, 1, 0, 1])
+    assert Arrays("tokens.npz", dtype="int64").tensors[0].tolist()[0] == [2**40 + 1, 2]
 
 
 def test_a_folder_is_an_archive_that_is_unpacked(in_tmp: Path) -> None:

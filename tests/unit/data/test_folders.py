@@ -84,6 +84,10 @@ def test_transforms_are_applied_in_order_and_null_omits_one(root: Path) -> None:
     image, _ = ImageFolder("root", transforms=steps, mean=None, std=None)[0]
     expected = torch.from_numpy(picture(0)[1:5, 2:6][:, ::-1].copy()).permute(2, 0, 1) / 255
     torch.testing.assert_close(image, expected)
+    own = {"image": transforms.ToImage(), "float": transforms.ConvertImageDtype()}  # a tensor, already in [0, 1]
+    image, _ = ImageFolder("root", transforms=own, mean=None, std=None)[0]
+    assert type(image) is torch.Tensor
+    torch.testing.assert_close(image, torch.from_numpy(picture(0)).permute(2, 0, 1) / 255)
 
 
 def test_random_transforms_depend_on_seed_epoch_and_sample(root: Path) -> None:

@@ -117,6 +117,12 @@ def test_bfloat16_autocast_and_a_checkpoint_of_only_the_weights(make: Any) -> No
     torch.testing.assert_close(other.eval()(tokens()), net(tokens()))
 
 
+def test_dropout_applies_only_in_training() -> None:
+    net = ByteTransformer(dropout=0.5)
+    assert not torch.equal(net(tokens()), net(tokens()))
+    assert torch.equal(net.eval()(tokens()), net(tokens()))
+
+
 @pytest.mark.parametrize(
     ("build", "field"),
     [

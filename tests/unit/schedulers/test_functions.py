@@ -1,4 +1,4 @@
-"""The function form of each class, with its arguments as keywords, and the examples of Composer's documentation."""
+"""The function form of each class, with its arguments as keywords."""
 
 from __future__ import annotations
 

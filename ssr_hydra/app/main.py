@@ -259,13 +259,15 @@ def _run_checked(command: CheckedCommand) -> None:
 
 
 def _continued(error: BaseException, typed: TypedCommand) -> str:
-    """Return a text that tells how to continue a stopped run; an empty text if it has no checkpoint."""
+    """Return a text that tells how to continue a stopped run; an empty text for a sweep or if no run has started."""
     from ssr_hydra.checkpoints.resume import find
     from ssr_hydra.settings.resume import AUTO
 
     stopped = getattr(error, "_run", None)
-    if stopped is None or find(AUTO, stopped[0]) is None:
+    if stopped is None:
         return ""
+    if find(AUTO, stopped[0]) is None:
+        return "; no checkpoint exists, so the same command starts the run again"
     if _launched() is None:
         return f"; continue with\n  {typed.in_run(*stopped)}"
     return f"; continue with the same command and hydra.run.dir={stopped[0]}"

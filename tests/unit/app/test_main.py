@@ -36,6 +36,18 @@ def test_a_sweeps_folder_that_cannot_be_made(app: App, in_tmp: Path) -> None:
     assert [path.name for path in in_tmp.iterdir()] == ["file"]
 
 
+def test_run_stopped_before_its_first_checkpoint_says_how_to_go_on(
+    app: App, in_tmp: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("ssr_hydra.app.train.train", interrupted)
+    answer = app("hydra.run.dir=run", *QUICK)
+    assert answer.code == 130
+    assert answer.err == "interrupted; no checkpoint exists, so the same command starts the run again\n"
+
+
 FIXES = {
     "scheduler=multistep scheduler.milestones=0.5dur": "write scheduler.milestones=[0.5dur]",
     "model.widths=8": "write model.widths=[8]",

@@ -259,16 +259,11 @@ def _check(read: Time | InputError) -> None:
 def test_four_thousand_strings_raise_nothing_else_and_hang_never() -> None:
     rng = random.Random(20240501)
     words = ["nan", "inf", "epochs", "९", "½", "\u2028", "\0", "1" * 30, "e9"]
-    pieces = [*UNITS, *"0123456789", *".eE+-/_dhms \n\t", *words]
+    pieces = [*UNITS, *"0123456789", *".eE+-/_dhms \n\t", *words, *(chr(rng.randrange(0xD800)) for _ in range(50))]
     started = clock.process_time()
     for _ in range(4_000):
         _check(_read("".join(rng.choices(pieces, k=rng.randint(0, 9)))))
     assert clock.process_time() - started < 10
-
-
-@given(st.text(max_size=80))
-def test_any_text_is_a_time_or_an_input_error(text: str) -> None:
-    _check(_read(text))
 
 
 @pytest.mark.parametrize("text", ["1" * 10**6, "1h" * 10**5, "1e" * 10**5, "9" * 64])

@@ -17,14 +17,7 @@ from ssr_hydra.errors import InputError
 from ssr_hydra.settings.resume import ON_CHANGE
 from ssr_hydra.time import Timestamp
 
-__all__ = [
-    "MISSING",
-    "Change",
-    "Difference",
-    "change_of",
-    "check_change",
-    "differences",
-]
+__all__ = ["MISSING", "Change", "Difference", "change_of", "check_change", "differences"]
 
 _MOST_SHOWN = 12
 _LONGEST_SHOWN = 60

@@ -23,15 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ssr_hydra.checkpoints.format import (
-    STATE,
-    CheckpointError,
-    Index,
-    check_state,
-    plain_json,
-    read_state,
-    write_state,
-)
+from ssr_hydra.checkpoints.format import STATE, CheckpointError, Index, check_state, plain_json, read_state, write_state
 from ssr_hydra.errors import InputError, RunError
 from ssr_hydra.files import check_path, sync_folder, try_lock, write_error
 

@@ -97,11 +97,7 @@ class Deadline:
 
     def steps(self, state: State) -> int | None:
         """Return the number of batches after which the event is due; None if the rate of its unit is unknown."""
-        rates = {
-            TimeUnit.BATCH: 1,
-            TimeUnit.SAMPLE: state.samples_per_batch,
-            TimeUnit.TOKEN: state.tokens_per_batch,
-        }
+        rates = {TimeUnit.BATCH: 1, TimeUnit.SAMPLE: state.samples_per_batch, TimeUnit.TOKEN: state.tokens_per_batch}
         rate = rates.get(self._unit)
         return None if rate is None else math.ceil(self.count / rate) + self._shift
 

@@ -231,11 +231,7 @@ def _do_nothing() -> None:
 
 
 def _by_optimizer(
-    entries: Sequence[tuple[Optimizer | None, Entry]],
-    state: State,
-    run: Run,
-    all_of_them: bool,
-    as_it_is: bool,
+    entries: Sequence[tuple[Optimizer | None, Entry]], state: State, run: Run, all_of_them: bool, as_it_is: bool
 ) -> list[TorchRates]:
     found = []
     for optimizer in state.optimizers:

@@ -16,14 +16,7 @@ from ssr_hydra.checkpoints.store import CHECKPOINTS, is_store, refuse_links
 from ssr_hydra.data.seeding import fold, seed_everything
 from ssr_hydra.errors import InputError, RunError
 from ssr_hydra.metrics_log import METRICS, has_log, read_evaluations
-from ssr_hydra.records import (
-    RESULT,
-    RunResult,
-    check_evaluations,
-    finite,
-    is_count,
-    refuse_finished,
-)
+from ssr_hydra.records import RESULT, RunResult, check_evaluations, finite, is_count, refuse_finished
 from ssr_hydra.settings import ResumeSettings
 from ssr_hydra.state import State
 from ssr_hydra.time import Timestamp
@@ -64,12 +57,7 @@ class Resuming:
     """
 
     def __init__(
-        self,
-        run_dir: Path | None,
-        resume: ResumeSettings,
-        processes: Processes,
-        saves: bool,
-        hashed: str | None = None,
+        self, run_dir: Path | None, resume: ResumeSettings, processes: Processes, saves: bool, hashed: str | None = None
     ) -> None:
         self._hashed = hashed
         self._run_dir, self._processes = run_dir, processes

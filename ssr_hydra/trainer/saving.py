@@ -42,13 +42,7 @@ def plain_random_numbers(now: GlobalRng) -> dict[str, Any]:
     if now.numpy is not None:
         name, keys, *rest = now.numpy
         numpy = [str(name), [int(key) for key in keys], *(number for number in rest)]
-    return {
-        "python": [version, list(numbers), gauss],
-        "numpy": numpy,
-        "cpu": now.cpu,
-        "cuda": now.cuda,
-        "mps": now.mps,
-    }
+    return {"python": [version, list(numbers), gauss], "numpy": numpy, "cpu": now.cpu, "cuda": now.cuda, "mps": now.mps}
 
 
 def restore_random_numbers(state: Mapping[str, Any]) -> None:

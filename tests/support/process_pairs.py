@@ -101,11 +101,7 @@ class Pairs:
 
 
 def _watch(
-    processes: list[Process],
-    began: float,
-    signalled: tuple[int, int] | None,
-    when: Callable[[], bool],
-    timeout: float,
+    processes: list[Process], began: float, signalled: tuple[int, int] | None, when: Callable[[], bool], timeout: float
 ) -> bool:
     """Send the signal when it is due; True if the processes had to be killed because they did not end."""
     while any(process.poll() is None for process in processes):

@@ -260,27 +260,6 @@ def test_a_run_s_folder_is_a_stranger_s_file(run: Path, app: Callable[..., Answe
     assert "neither part of this package nor trusted" in said.err
 
 
-def test_a_checkpoint_that_would_run_code_is_not_read(run: Path, app: Callable[..., Answer]) -> None:
-    import hashlib
-
-    class Evil:
-        def __reduce__(self) -> Any:
-            return print, ("it ran",)
-
-    torch.save({"model": Evil()}, run / "checkpoints/ba35/state.pt")
-    content = (run / "checkpoints/ba35/state.pt").read_bytes()
-    index = json.loads((run / "checkpoints/ba35/checkpoint.json").read_text())
-    del index["digest"]
-    index["state"] = {"size": len(content), "sha256": hashlib.sha256(content).hexdigest()}
-    body = json.dumps(index, separators=(",", ":"))
-    index["digest"] = hashlib.sha256(body.encode()).hexdigest()
-    (run / "checkpoints/ba35/checkpoint.json").write_text(json.dumps(index, indent=1) + "\n")
-    said = app(f"run={run}", TRUST, "checkpoint=ba35")
-    assert said.code == 1
-    assert "it has more than plain data" in said.err
-    assert "it ran" not in said.out
-
-
 def test_names_of_a_stranger_do_not_steer_the_terminal() -> None:
     shown = Evaluation(Path("run"), 1, "a\x1b[2J", {"eval/\x1b]0;x": 1.0}, {"eval/\x1b]0;x": 2.0})
     assert "\x1b" not in shown.table()

@@ -82,8 +82,7 @@ def test_fused_where_it_was_not_chosen(
 
 
 @pytest.mark.parametrize(
-    "name",
-    "sgd adam adamw adamax adadelta adagrad adafactor asgd nadam radam rmsprop rprop".split(),
+    "name", "sgd adam adamw adamax adadelta adagrad adafactor asgd nadam radam rmsprop rprop".split()
 )
 def test_every_optimizer_trains(composed: Callable[..., DictConfig], name: str) -> None:
     value = train(composed(f"optimizer={name}", "max_duration=2ba"))

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import torch
-from callback_helpers import history_of_wandb, scalars_of_tensorboard
+from callback_helpers import scalars_of_tensorboard
 from torch import nn
 
 from ssr_hydra.callbacks import EMA, CSVLogger, Profiler, TensorBoardLogger, Throughput
@@ -96,24 +96,6 @@ def test_an_interrupted_run_has_every_record_once_and_the_true_rates(tmp_path: P
             assert found[name][number][1] == pytest.approx(float(trained[batch][name]), rel=1e-6)
 
 
-def test_an_interrupted_average_ends_with_the_same_bits(tmp_path: Path) -> None:
-    def parts() -> dict[str, Any]:
-        return {"callbacks": {"ema": EMA(decay=0.9, interval=3)}}
-
-    whole = trainer(tmp_path / "whole", **parts())
-    result = whole.fit()
-    again = interrupted_and_resumed(tmp_path / "again", parts)
-    states = [run._events.state_dict()["ema"] for run in (whole, again)]
-    assert states[0]["updates"] == states[1]["updates"] == 16
-    assert all(torch.equal(states[0]["average"][name], states[1]["average"][name]) for name in states[0]["average"])
-    assert RunResult.load(tmp_path / "again").metrics == result.metrics
-    # The records are of the average, and not of the weights that the model ends with.
-    without = trainer(None).fit()
-    assert without.metrics["train/loss"] == result.metrics["train/loss"]
-    assert without.metrics["eval/loss"] != result.metrics["eval/loss"]
-    assert whole.evaluate()["eval/loss"] == result.metrics["eval/loss"]
-
-
 def test_evaluation_uses_the_average_of_a_checkpoint_and_training_its_weights(tmp_path: Path) -> None:
     def parts() -> dict[str, Any]:
         return {"callbacks": {"ema": EMA(decay=0.9)}}
@@ -140,38 +122,6 @@ def test_evaluation_uses_the_average_of_a_checkpoint_and_training_its_weights(tm
     assert again.fit().metrics == result.metrics  # bit for bit, though it was evaluated before
     states = [run._events.state_dict()["ema"]["average"] for run in (whole, again)]
     assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
-
-
-@pytest.mark.extra("wandb")
-def test_wandb_goes_on_in_the_same_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from ssr_hydra.callbacks import WandbLogger
-
-    for name in ("WANDB_CONFIG_DIR", "WANDB_CACHE_DIR", "WANDB_DATA_DIR"):
-        monkeypatch.setenv(name, str(tmp_path / "home"))
-    monkeypatch.setenv("WANDB_SILENT", "true")
-    interrupted_and_resumed(tmp_path, lambda: {"loggers": [WandbLogger(mode="offline")]})
-    folders = sorted(tmp_path.glob("wandb/offline-run-*"))
-    assert len(folders) == 2
-    assert len({folder.name.split("-")[3] for folder in folders}) == 1  # another "-1" follows within one second
-    rows = [row for folder in folders for row in history_of_wandb(folder)]
-    assert sorted(row["_step"] for row in rows) == list(range(4, 49, 4))
-    assert {row["_step"] for row in rows if "eval/accuracy" in row} == {16, 32, 48}
-
-
-@pytest.mark.extra("mlflow", "sqlalchemy")
-def test_mlflow_goes_on_in_the_same_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from mlflow.tracking import MlflowClient
-
-    from ssr_hydra.callbacks import MLflowLogger
-
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    monkeypatch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
-    interrupted_and_resumed(tmp_path, lambda: {"loggers": [MLflowLogger()]})
-    client = MlflowClient(tracking_uri=f"sqlite:///{tmp_path}/mlflow/mlflow.db")
-    (run,) = client.search_runs([client.get_experiment_by_name("ssr_hydra").experiment_id])
-    assert (run.info.status, run.data.tags["status"]) == ("FINISHED", "completed")
-    for name, steps in (("weight_decay", range(4, 49, 4)), ("eval/loss", (16, 32, 48))):
-        assert sorted(item.step for item in client.get_metric_history(run.info.run_id, name)) == list(steps)
 
 
 def test_a_logger_that_fails_ends_the_run_which_can_be_resumed(tmp_path: Path) -> None:

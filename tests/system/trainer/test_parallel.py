@@ -9,15 +9,7 @@ from process_pairs import Pairs
 from torch import nn
 
 from ssr_hydra.errors import InputError
-from ssr_hydra.trainer.parallel import (
-    class_name,
-    in_step,
-    is_sharded,
-    load_weights,
-    shard,
-    weights,
-    wrapped,
-)
+from ssr_hydra.trainer.parallel import class_name, in_step, is_sharded, load_weights, shard, weights, wrapped
 from ssr_hydra.trainer.processes import ALONE
 
 CPU = torch.device("cpu")

@@ -56,9 +56,9 @@ def cosine(tau: float) -> float:
 
 @pytest.fixture(scope="module")
 def ten_epochs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A finished run of 10 epochs, with checkpoints after epochs 2, 4, 5, 6, 8 and 10."""
+    """A finished run of 10 epochs, with checkpoints after epochs 2, 4, 5, 6 and 10."""
     folder = tmp_path_factory.mktemp("runs") / "ten"
-    run_with_checkpoints(folder, "10ep", CosineAnnealingScheduler(), at=[LENGTH * epoch for epoch in (2, 4, 5, 6, 8)])
+    run_with_checkpoints(folder, "10ep", CosineAnnealingScheduler(), at=[LENGTH * epoch for epoch in (2, 4, 5, 6)])
     return folder
 
 
@@ -80,7 +80,7 @@ def test_extending_a_finished_run_of_10_epochs_to_20(ten_epochs: Path, tmp_path:
         assert lr == pytest.approx(1e-3 * cosine(batch / 100), rel=1e-12, abs=1e-18)
 
 
-@pytest.mark.parametrize(("epoch", "epochs"), [(5, 20), (8, 9), (2, 4)])
+@pytest.mark.parametrize(("epoch", "epochs"), [(5, 20), (2, 4)])
 def test_rescaling_to_longer_and_shorter(ten_epochs: Path, tmp_path: Path, epoch: int, epochs: int) -> None:
     seen = resumed(ten_epochs, epoch, tmp_path, f"{epochs}ep", CosineAnnealingScheduler(), on_change="rescale")
     first, last = epoch * LENGTH, epochs * LENGTH

@@ -6,13 +6,11 @@ from fractions import Fraction
 from typing import Any
 
 import pytest
-import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from ssr_hydra.checkpoints import TimeMap
 from ssr_hydra.errors import InputError
-from ssr_hydra.optim import compile_composer_scheduler
 from ssr_hydra.schedulers import (
     CosineAnnealingScheduler,
     CosineAnnealingWithWarmupScheduler,
@@ -171,19 +169,6 @@ def cosine(tau: float) -> float:
     return (1 + math.cos(math.pi * tau)) / 2
 
 
-def test_extending_a_finished_run_of_10_epochs_to_20() -> None:
-    new = run("20ep", 10 * LENGTH)
-    time_map = TimeMap.planned(run("10ep"), 1).extended(new, 1)
-    assert time_map.is_identity
-    assert time_map.plan(new) is new
-    of_cosine, of_linear = (alpha(item, time_map, new) for item in (CosineAnnealingScheduler(), LinearScheduler()))
-    # The learning rate was 0; from here on it is that of a run of 20 epochs that was planned so from the start.
-    assert of_cosine(10 * LENGTH) == pytest.approx(0.5)
-    for batch in range(10 * LENGTH, 20 * LENGTH + 1, 50):
-        assert of_cosine(batch) == pytest.approx(cosine(batch / (20 * LENGTH)), abs=1e-15)
-        assert of_linear(batch) == pytest.approx(1 - batch / (20 * LENGTH), abs=1e-15)
-
-
 def test_a_finished_run_has_no_rest_to_rescale() -> None:
     with pytest.raises(InputError) as caught:
         TimeMap.planned(run("10ep"), 1).rescaled(run("20ep", 10 * LENGTH))
@@ -206,30 +191,6 @@ def test_rescaling_to_longer_and_shorter_runs(begin: int, old: int, new: int) ->
     was = bind(CosineAnnealingScheduler(), run(f"{old}ep"))(at(begin * LENGTH))
     assert of_cosine(begin * LENGTH) == was  # continuous, to the last bit
     assert of_cosine(new * LENGTH) == 0.0  # and at its end with the run
-
-
-def test_shrinking_by_extend_is_the_shorter_plan() -> None:
-    new = run("12ep", 8 * LENGTH)
-    of_linear = alpha(LinearScheduler(), TimeMap.planned(run("20ep"), 1).extended(new, 1), new)
-    assert [of_linear(epoch * LENGTH) for epoch in (8, 9, 12)] == pytest.approx([4 / 12, 3 / 12, 0], abs=1e-15)
-
-
-@pytest.mark.parametrize("mode", ["extend", "rescale"])
-def test_new_learning_rate_scales_the_rest(mode: str) -> None:
-    """lr_new * alpha(t): the initial lr comes from the optimizer, and the schedule continues at its time."""
-    state = run("10ep", 4 * LENGTH)
-    old = TimeMap.planned(run("10ep"), 1)
-    time_map = old.rescaled(state) if mode == "rescale" else old.extended(state, 1)
-    assert time_map == old
-    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.3)
-    plan = time_map.plan(state)
-    plan.optimizers = (optimizer,)
-    scheduler = compile_composer_scheduler(CosineAnnealingScheduler(), plan, time_map.ssr)
-    for batch in range(4 * LENGTH, 10 * LENGTH):
-        assert optimizer.param_groups[0]["lr"] == pytest.approx(0.3 * cosine(batch / (10 * LENGTH)), abs=1e-15)
-        optimizer.step()
-        plan.timestamp = time_map(at(batch + 1))
-        scheduler.step()
 
 
 def test_new_ssr_stretches_the_rest() -> None:

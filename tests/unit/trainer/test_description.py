@@ -161,11 +161,7 @@ def test_a_loss_that_weighs_classes() -> None:
 
 @pytest.mark.parametrize(
     "make",
-    [
-        lambda shift: torch.arange(1000.0) + shift,
-        lambda shift: np.arange(1000.0) + shift,
-        lambda shift: [shift] * 1000,
-    ],
+    [lambda shift: torch.arange(1000.0) + shift, lambda shift: np.arange(1000.0) + shift, lambda shift: [shift] * 1000],
 )
 def test_long_lists_are_described_by_a_digest(make: Callable[[int], Any]) -> None:
     first, again, other = (describe_schedule(make(shift)) for shift in (0, 0, 1))

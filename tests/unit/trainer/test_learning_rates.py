@@ -72,14 +72,6 @@ def alone(scheduler: LRScheduler, steps: int, every: int = 1) -> list[float]:
     return seen
 
 
-LINEAR = [0.8 * (8 - k) / 8 for k in range(8)]
-
-
-def test_ours_set_the_rate_of_every_batch() -> None:
-    assert trace(LinearScheduler(), sgd()) == LINEAR
-    assert trace([LinearScheduler(), ConstantScheduler(0.5)], sgd()) == pytest.approx([lr / 2 for lr in LINEAR])
-
-
 STALE: dict[str, Any] = {
     "StepLR": lambda o: StepLR(o, 2, 0.5),
     "ConstantLR": lambda o: ConstantLR(o, 0.5, 3),
@@ -113,12 +105,6 @@ def test_torch_scheduler_of_a_run_that_is_repeated_starts_from_the_initial_rate(
     optimizer = sgd()
     scheduler = ExponentialLR(optimizer, 0.5)
     assert trace(scheduler, optimizer) == trace(scheduler, optimizer) == [0.8] * 4 + [0.4] * 4
-
-
-def test_torch_schedulers_step_by_epoch_by_default() -> None:
-    a, b = sgd(), sgd()
-    assert trace(ExponentialLR(a, 0.5), a) == [0.8] * 4 + [0.4] * 4
-    assert trace(ExponentialLR(b, 0.5), b, stepwise=True) == [0.8 * 0.5**k for k in range(8)]
 
 
 @pytest.mark.parametrize(
@@ -180,18 +166,6 @@ def test_ours_multiply_torchs_rates_each_at_its_own_pace(make: Any, stepwise: bo
     assert mixed == pytest.approx(expected, rel=1e-12)
     if tensor:
         assert optimizer.param_groups[0]["lr"] is held
-
-
-def test_torch_schedulers_of_several_optimizers_are_independent() -> None:
-    a, b = sgd(), sgd(0.2)
-    state = State(max_duration="2ep", dataloader_len=1, optimizers=(a, b))
-    rates = LearningRates([ExponentialLR(a, 0.5), ExponentialLR(b, 0.1), ConstantScheduler(0.5)], state, Fraction(1))
-    assert [a.param_groups[0]["lr"], b.param_groups[0]["lr"]] == [0.4, 0.1]
-    state.timestamp = state.timestamp.to_next_batch().to_next_epoch()
-    a.step(), b.step()
-    rates.epoch_ended()
-    rates.batch_ended()()
-    assert [a.param_groups[0]["lr"], b.param_groups[0]["lr"]] == pytest.approx([0.2, 0.01])
 
 
 def test_plateau_follows_evaluations() -> None:

@@ -143,7 +143,7 @@ def train(run_dir: Path, loader: Any, fails_at: int = -1) -> tuple[list[float], 
     return seen, list(model.state_dict().values())
 
 
-@pytest.mark.parametrize("make", [Walk, KnownLength, Eager])
+@pytest.mark.parametrize("make", [Walk, Eager])
 def test_run_continues_by_the_state_of_its_loader(tmp_path: Path, make: Callable[[], Any]) -> None:
     whole, weights = train(tmp_path / "whole", make())
     # 3 ** k modulo 31: 3, 9, 27, 81 - 62 = 19 ...

@@ -3,15 +3,13 @@ from __future__ import annotations
 import functools
 import math
 from collections import namedtuple
-from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from ssr_hydra.checkpoints import load_latest_good
-from ssr_hydra.data import TensorLoader, make_loaders
+from ssr_hydra.data import TensorLoader
 from ssr_hydra.errors import InputError
 from ssr_hydra.models import next_token_loss
 from ssr_hydra.settings import StepSettings
@@ -293,57 +291,6 @@ def test_fp16_scales_the_loss_and_clips_unscaled_gradients() -> None:
     clipped = run(precision="fp16", step={"clip_grad_norm": 1e-4})
     norm = math.sqrt(sum(float((gradient**2).sum()) for gradient in clipped))
     assert norm == pytest.approx(1e-4, rel=2e-2)
-
-
-def fp16(folder: Path | None, stop: int | None = None, **options: Any) -> Trainer:
-    """Losses that overflow in fp16 now and then, so that the scale moves."""
-
-    class Loud:
-        def batch_end(self, trainer: Any, loss: Tensor) -> None:
-            if trainer.state.timestamp.batch == stop:
-                raise KeyboardInterrupt
-
-    torch.manual_seed(0)
-    model = nn.Sequential(nn.Linear(4, 5), nn.Dropout(0.2), nn.Linear(5, 3))
-    loader, _ = make_loaders(torch.utils.data.TensorDataset(INPUTS * 30, TARGETS), batch_size=5, seed=3)
-    options = {"device": "cpu", "progress": "none", "log_interval": "1ba", "seed": 0, **options}
-    return Trainer(
-        model,
-        loader,
-        None,
-        torch.optim.AdamW(model.parameters(), lr=0.01),
-        max_duration="6ep",
-        precision="fp16",
-        run_dir=folder,
-        callbacks=[Loud()],
-        checkpoint={"interval": "7ba"},
-        **options,
-    )
-
-
-def test_fp16_resumes_with_its_loss_scale(tmp_path: Path) -> None:
-    whole = fp16(tmp_path / "whole")
-    whole.fit()
-    with pytest.raises(KeyboardInterrupt):
-        fp16(tmp_path / "run", stop=17).fit()
-    again = fp16(tmp_path / "run")
-    assert again.state.timestamp.batch == 14
-    again.fit()
-    assert torch.equal(weights(whole), weights(again))
-    states = []
-    for name in ("whole", "run"):
-        found = load_latest_good(tmp_path / name / "checkpoints")
-        assert found is not None
-        states.append(found[0].state["scaler"])
-    assert states[0] == states[1]
-    assert states[0]["scale"] < 65536.0  # it has overflowed, so the scale differs from that of a new run
-
-
-def test_precision_cannot_change_within_a_run(tmp_path: Path) -> None:
-    with pytest.raises(KeyboardInterrupt):
-        fp16(tmp_path, stop=17).fit()
-    with pytest.raises(InputError, match="precision was 'fp16' and is 'bf16'"):
-        trained(run_dir=tmp_path, precision="bf16", resume={"on_change": "extend"})
 
 
 # ---- memory format and compiling

@@ -160,10 +160,7 @@ def test_ssr_evaluate_tests_a_checkpoint_again(tables: None, composed: Callable[
             ["data.test={_target_: ssr_hydra.data.Digits, split_seed: 1}"],
             "data.test.split_seed=1: must be split_seed of the training data (0), or the two could overlap",
         ),
-        (
-            [*TABLE, "data.test={_target_: ssr_hydra.data.Arrays, path: test.csv}"],
-            "data.test.path=",
-        ),
+        ([*TABLE, "data.test={_target_: ssr_hydra.data.Arrays, path: test.csv}"], "data.test.path="),
     ],
 )
 def test_overlapping_test_data_is_refused(

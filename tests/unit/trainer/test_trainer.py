@@ -14,13 +14,13 @@ from torch.optim import lr_scheduler
 from torch.optim.lr_scheduler import StepLR
 
 from ssr_hydra.callbacks import CSVLogger
-from ssr_hydra.checkpoints import CheckpointError, CheckpointStore, load
+from ssr_hydra.checkpoints import CheckpointStore
 from ssr_hydra.data import Digits, RandomShift, TensorLoader, make_loaders, seed_everything
 from ssr_hydra.errors import InputError, RunError
 from ssr_hydra.machine import cores
 from ssr_hydra.models import MLP, ConvNet
 from ssr_hydra.optim import Paced
-from ssr_hydra.schedulers import LinearScheduler, LinearWithWarmupScheduler
+from ssr_hydra.schedulers import LinearWithWarmupScheduler
 from ssr_hydra.torch_schedulers import ReduceLROnPlateau
 from ssr_hydra.trainer import DivergedError, RunResult, Trainer
 
@@ -154,22 +154,6 @@ def test_a_finished_run_whose_last_checkpoint_is_damaged_is_trained_to_its_end_a
         assert torch.equal(one, other)
 
 
-def test_change_without_further_training_is_not_recorded(tmp_path: Path) -> None:
-    def run(lr: float, **options: Any) -> Trainer:
-        model = nn.Linear(4, 3)
-        optimizer = torch.optim.SGD(model.parameters(), lr=lr)
-        return small(model=model, optimizers=optimizer, run_dir=tmp_path, **options)
-
-    run(0.1).fit()
-    before = (tmp_path / "result.json").read_bytes()
-    with pytest.raises(
-        InputError, match="max_duration='1ep': must be longer than the run so far: the checkpoint is at 1ep"
-    ):
-        run(0.2, resume={"on_change": "extend"})
-    assert (tmp_path / "result.json").read_bytes() == before
-    assert run(0.2, resume={"on_change": "extend"}, max_duration="2ep").fit().steps == 12
-
-
 @pytest.mark.parametrize("saves", [True, False])
 def test_run_with_records_but_no_checkpoint_restarts_with_a_message(
     tmp_path: Path, saves: bool, capsys: pytest.CaptureFixture[str]
@@ -179,17 +163,6 @@ def test_run_with_records_but_no_checkpoint_restarts_with_a_message(
         small(run_dir=tmp_path, resume="never", checkpoint={"enabled": saves})
     assert small(run_dir=tmp_path, checkpoint={"enabled": saves}, progress="plain").fit().steps == 6
     assert "has a run that was stopped" in capsys.readouterr().out
-
-
-def test_checkpoint_without_the_parts_of_a_run_is_named(tmp_path: Path) -> None:
-    small(run_dir=tmp_path / "run").fit()
-    checkpoint = load(tmp_path / "run" / "checkpoints" / "ba6")
-    del checkpoint.state["loop"]
-    CheckpointStore(tmp_path / "other").save(
-        checkpoint.state, timestamp=checkpoint.timestamp, description=checkpoint.description
-    )
-    with pytest.raises(CheckpointError, match="ba6/state.pt: it is not a checkpoint of a run: it lacks loop"):
-        small(resume=tmp_path / "other")
 
 
 @pytest.mark.parametrize("saves", [True, False])
@@ -272,22 +245,16 @@ def test_any_exception_is_recorded_and_raised_again(tmp_path: Path, error: BaseE
     ("options", "field"),
     [
         ({"max_duration": "10"}, "max_duration"),
-        ({"max_duration": 10}, "max_duration"),
         ({"max_duration": "0ba"}, "max_duration"),
-        ({"max_duration": "1dur"}, "max_duration"),
         ({"max_duration": "2iter"}, "max_duration"),
         ({"max_duration": "1.5iter", "counts": {"iteration_length": "2ba"}}, "max_duration"),
         ({"ssr": 0}, "ssr"),
-        ({"ssr": float("nan")}, "ssr"),
-        ({"ssr": "half"}, "ssr"),
-        ({"eval_interval": "1"}, "eval_interval"),
         ({"eval_interval": "0ep"}, "eval_interval"),
         ({"eval_interval": "1iter"}, "eval_interval"),
         ({"log_interval": "-1ba"}, "log_interval"),
         ({"counts": {"iteration_length": "1iter"}}, "counts.iteration_length"),
         ({"device": "abacus"}, "device"),
         ({"seed": -1}, "seed"),
-        ({"seed": 1.5}, "seed"),
         ({"progress": "rich"}, "progress"),
         ({"objective": "eval/accuracy"}, "objective"),  # nothing to evaluate on
         ({"objective": "accuracy"}, "objective"),
@@ -296,12 +263,8 @@ def test_any_exception_is_recorded_and_raised_again(tmp_path: Path, error: BaseE
         ({"use_stepwise_scheduler": "yes"}, "use_stepwise_scheduler"),
         ({"config": {"x": object()}}, "config"),
         ({"optimizers": []}, "optimizers"),
-        ({"optimizers": torch.optim.SGD}, "optimizers"),
         ({"optimizers": torch.optim.LBFGS([nn.Parameter(torch.ones(1))])}, "optimizers"),
         ({"model": nn.ReLU()}, "model"),
-        ({"schedulers": LinearScheduler}, "schedulers"),
-        ({"schedulers": [LinearScheduler(), lambda: 1.0]}, "schedulers[1].scheduler"),
-        ({"schedulers": lambda state: 1.0, "ssr": 0.5}, "ssr"),
         ({"counts": {"samples_per_batch": 0}}, "counts.samples_per_batch"),
         ({"counts": {"get_num_tokens_in_batch": 5}}, "counts.get_num_tokens_in_batch"),
     ],
@@ -328,7 +291,6 @@ class Sized(list[int]):
     [
         (("model", [1]), "model"),
         ((nn.Linear(1, 1), 3), "train_dataloader"),
-        ((nn.Linear(1, 1), "batches"), "train_dataloader"),
         ((nn.Linear(1, 1), []), "train_dataloader"),
         ((nn.Linear(1, 1), [1], []), "eval_dataloader"),
         ((nn.Linear(1, 1), Sized(0)), "train_dataloader.batch_size"),

@@ -12,7 +12,7 @@ from ssr_hydra.errors import InputError, callable_name
 from ssr_hydra.records import as_number
 from ssr_hydra.trainer.first import describe_value
 
-__all__ = ["counted", "num_samples", "num_tokens", "pair_of", "returned_loss"]
+__all__ = ["counted", "map_parts", "num_samples", "num_tokens", "pair_of", "returned_loss"]
 
 _TOKEN_TYPES = (torch.int64, torch.int32)
 
@@ -27,6 +27,19 @@ def pair_of(batch: Any) -> tuple[Any, Any]:
         pass
     kind = f"{type(batch).__name__} of {len(batch)}" if isinstance(batch, (tuple, list)) else type(batch).__name__
     raise InputError("train_dataloader", kind, "must be a pair (inputs, targets) or a mapping", "change its collate_fn")
+
+
+def map_parts(value: Any, function: Callable[[Any], Any]) -> Any:
+    """Return a nested value in which each part is replaced by ``function(part)``.
+
+    A part is an object other than a mapping, a tuple or a list. A packed sequence is a part, because it moves itself.
+    """
+    if isinstance(value, Mapping):
+        return {key: map_parts(item, function) for key, item in value.items()}
+    if isinstance(value, (tuple, list)) and not hasattr(value, "to"):
+        make = getattr(type(value), "_make", type(value))  # the constructor of a named tuple takes separate fields
+        return make([map_parts(item, function) for item in value])
+    return function(value)
 
 
 def _first_tensor(inputs: Any) -> Tensor | None:

@@ -31,13 +31,33 @@ from ssr_hydra.trainer.step import TrainStep
 from ssr_hydra.trainer.task import Task
 from ssr_hydra.trainer.watch import DivergedError, LossWatch
 
-__all__ = ["Loop"]
+__all__ = ["Loop", "evaluate"]
 
 _Record = dict[str, Any]
 
 
 class _Stopped(BaseException):
     """A signal ended an evaluation. The resumed run repeats the evaluation."""
+
+
+def evaluate(
+    task: Task,
+    loader: Iterable[Any],
+    events: Events,
+    owner: Any,
+    processes: Processes,
+    each_batch: Callable[[], object] | None = None,
+    split: str = "eval",
+) -> dict[str, float]:
+    """Fire ``eval_start``, evaluate, fire ``eval_end``, and return the metrics, to which listeners may add some."""
+    events.fire("eval_start", owner)
+    metrics: dict[str, float] = {}
+    try:
+        processes.share_buffers(task.model)
+        metrics = task.evaluate(loader, processes, each_batch, split=split)
+    finally:
+        events.fire("eval_end", owner, metrics)
+    return metrics
 
 
 class AgreedStop:
@@ -70,28 +90,6 @@ class Loop:
     is ``initial_lr * alpha(timestamp k)``. Last, the loop writes a checkpoint if one is due, because only then the
     state is complete for the next batch.
 
-    Args:
-        step: Takes the optimizer steps.
-        task: Model and loss.
-        state: The run. The loop replaces its timestamp after every batch.
-        rates: Sets the learning rates.
-        fields: The schedules of other hyperparameters, or None.
-        watch: Sums the losses.
-        train: Batches to train on.
-        evaluation: Batches to evaluate on, or None.
-        plan: The deadlines of the events.
-        progress: Shows the progress of the run.
-        record: A function that gets each record of ``metrics.jsonl``.
-        objective: The name of the metric for ``ReduceLROnPlateau``.
-        events: The listeners that the loop calls.
-        owner: The trainer. Listeners get it as their first argument.
-        processes: The processes that train together.
-        request: Stores a signal that asks the run to stop.
-        save: A function that writes a checkpoint; None if the run writes no checkpoints.
-        is_best: A function that returns whether metrics are the best so far; None if no best checkpoint is kept.
-        compile_time: A function that returns the nanoseconds of compilation since its last call; None if nothing is
-            compiled.
-
     Attributes:
         metrics: The metrics of the last evaluation, with ``train/loss``.
         evaluations: The timestamps and metrics of all evaluations.
@@ -99,7 +97,7 @@ class Loop:
 
     step: TrainStep
     task: Task
-    state: State
+    state: State  # the loop replaces its timestamp after every batch
     rates: LearningRates
     fields: FieldSchedules | None
     watch: LossWatch
@@ -107,15 +105,15 @@ class Loop:
     evaluation: Iterable[Any] | None
     plan: Deadlines
     progress: Progress
-    record: Callable[[_Record], None]
-    objective: str
+    record: Callable[[_Record], None]  # gets each record of metrics.jsonl
+    objective: str  # the metric for ReduceLROnPlateau
     events: Events
-    owner: Any
+    owner: Any  # the trainer, which listeners get as their first argument
     processes: Processes
     request: StopRequest
-    save: Callable[[], object] | None
-    is_best: Callable[[Mapping[str, float]], bool] | None
-    compile_time: Callable[[], int] | None
+    save: Callable[[], object] | None  # writes a checkpoint; None if the run writes none
+    is_best: Callable[[Mapping[str, float]], bool] | None  # None if the run does not keep its best checkpoint
+    compile_time: Callable[[], int] | None  # nanoseconds of compilation since its last call; None without compilation
 
     def __post_init__(self) -> None:
         self._stop = self.request if self.processes.world_size == 1 else AgreedStop(self.request, self.processes)
@@ -282,16 +280,12 @@ class Loop:
             batches = self._rereading.batches(epoch, start)
         if self.processes.world_size > 1:
             return self._together(batches)
-        return self._with_first_checked(batches) if self._next_show == 0 else batches
-
-    def _with_first_checked(self, batches: Iterator[Any]) -> Iterator[Any]:
-        """Yield the batches, after a check that the first batch has tokens if the run is measured in tokens."""
-        end = object()
-        first = next(batches, end)
-        if first is end:
-            return batches
-        self._check_tokens(self.task.count(first)[1])
-        return itertools.chain([first], batches)
+        if self._next_show == 0:  # before the first batch
+            first = list(itertools.islice(batches, 1))
+            for batch in first:
+                self._check_tokens(self.task.count(batch)[1])
+            batches = itertools.chain(first, batches)
+        return batches
 
     def _check_tokens(self, tokens: int) -> None:
         """Refuse a first batch without tokens if a deadline is in tokens, because it would never be reached."""
@@ -443,7 +437,9 @@ class Loop:
         metrics: dict[str, float] = {}
         if self.evaluation is not None:
             try:
-                metrics = self._measured(self.evaluation)
+                metrics = evaluate(
+                    self.task, self.evaluation, self.events, self.owner, self.processes, self._stop_evaluation
+                )
             except _Stopped:
                 self._pending = True
                 return time.perf_counter_ns()
@@ -464,23 +460,10 @@ class Loop:
         self._show(evaluated=self.evaluation is not None)
         return time.perf_counter_ns()
 
-    def _measured(self, loader: Iterable[Any]) -> dict[str, float]:
-        """Fire ``eval_start``, evaluate, fire ``eval_end``, and return the metrics."""
-        alone = self.processes.world_size == 1
-
-        def look() -> None:
-            # Several processes always evaluate to the end, because they compute together.
-            if self.request.number and alone and self.save is not None:
-                raise _Stopped
-
-        self.events.fire("eval_start", self.owner)
-        metrics: dict[str, float] = {}
-        try:
-            self.processes.share_buffers(self.task.model)
-            metrics = self.task.evaluate(loader, self.processes, look)
-        finally:
-            self.events.fire("eval_end", self.owner, metrics)
-        return metrics
+    def _stop_evaluation(self) -> None:
+        """Raise an exception at a stop signal. Several processes always evaluate to the end: they compute together."""
+        if self.request.number and self.processes.world_size == 1 and self.save is not None:
+            raise _Stopped
 
     def when(self) -> _Record:
         """Return the current epoch, batch, sample, token and seconds of training, for a record."""

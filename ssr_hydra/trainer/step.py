@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
@@ -14,6 +14,7 @@ from torch.optim import Optimizer
 from ssr_hydra.data.seeded import Padding
 from ssr_hydra.errors import InputError
 from ssr_hydra.settings import StepSettings
+from ssr_hydra.trainer.batch_reading import map_parts
 from ssr_hydra.trainer.processes import ALONE, Processes
 from ssr_hydra.trainer.task import Task
 from ssr_hydra.trainer.watch import LossWatch
@@ -201,27 +202,20 @@ class TrainStep:
         if scaler is not None:
             scaler.update()
 
-    def _not_synchronized(self) -> AbstractContextManager[Any]:
+    @contextmanager
+    def _not_synchronized(self) -> Iterator[None]:
         """In this block, processes do not exchange gradients. They exchange them once, with the last part."""
-        no_sync = getattr(self._task.train_model, "no_sync", None)
-        if no_sync is not None:
-            context: AbstractContextManager[Any] = no_sync()
-            return context
-        return _without_gradient_sync(self._task.train_model)
-
-
-@contextmanager
-def _without_gradient_sync(model: Any) -> Iterator[None]:
-    """In this block, do not exchange the gradients of a sharded model. Do nothing for a model that is not sharded."""
-    switch = getattr(model, "set_requires_gradient_sync", None)
-    if switch is None:
-        yield
-        return
-    switch(False)
-    try:
-        yield
-    finally:
-        switch(True)
+        model: Any = self._task.train_model
+        if hasattr(model, "no_sync"):  # DDP
+            with model.no_sync():
+                yield
+            return
+        switch = getattr(model, "set_requires_gradient_sync", lambda _: None)  # FSDP
+        switch(False)
+        try:
+            yield
+        finally:
+            switch(True)
 
 
 def _piece(value: Any, parts: int, index: int, samples: int) -> Any:
@@ -229,15 +223,12 @@ def _piece(value: Any, parts: int, index: int, samples: int) -> Any:
 
     Each tensor whose first dimension is ``samples`` is split; all other values are in every part.
     """
-    if isinstance(value, Tensor):
-        return torch.tensor_split(value, parts)[index] if value.ndim and len(value) == samples else value
-    if isinstance(value, Mapping):
-        return {key: _piece(item, parts, index, samples) for key, item in value.items()}
-    if isinstance(value, (tuple, list)):
-        pieces = [_piece(item, parts, index, samples) for item in value]
-        make = getattr(type(value), "_make", type(value))  # the constructor of a named tuple takes separate fields
-        return make(pieces)
-    return value
+
+    def piece(item: Any) -> Any:
+        is_split = isinstance(item, Tensor) and item.ndim and len(item) == samples
+        return torch.tensor_split(item, parts)[index] if is_split else item
+
+    return map_parts(value, piece)
 
 
 class _CompileClock:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from ssr_hydra.data.seeded import Padding
 from ssr_hydra.data.seeding import preserved_rng
 from ssr_hydra.errors import InputError, user_code_error
-from ssr_hydra.trainer.batch_reading import counted, num_samples, num_tokens, pair_of, returned_loss
+from ssr_hydra.trainer.batch_reading import counted, map_parts, num_samples, num_tokens, pair_of, returned_loss
 from ssr_hydra.trainer.evaluation import (
     EvaluationMean,
     accumulates,
@@ -236,18 +236,14 @@ class Task:
                 generator.set_state(state)
 
     def _to_device(self, value: Any) -> Any:
-        if isinstance(value, Tensor):
-            if self._channels_last and value.ndim == 4:
-                return value.to(self.device, non_blocking=True, memory_format=torch.channels_last)
-            return value.to(self.device, non_blocking=True)
-        if isinstance(value, Mapping):
-            return {key: self._to_device(item) for key, item in value.items()}
-        if callable(move := getattr(value, "to", None)):  # a packed sequence, for example, moves itself
-            return move(self.device)
-        if isinstance(value, (tuple, list)):
-            make = getattr(type(value), "_make", type(value))  # the constructor of a named tuple takes separate fields
-            return make([self._to_device(item) for item in value])
-        return value
+        def moved(part: Any) -> Any:
+            if isinstance(part, Tensor):
+                is_image = self._channels_last and part.ndim == 4
+                memory_format = torch.channels_last if is_image else torch.preserve_format
+                return part.to(self.device, non_blocking=True, memory_format=memory_format)
+            return part.to(self.device) if callable(getattr(part, "to", None)) else part
+
+        return map_parts(value, moved)
 
     @torch.no_grad()
     def evaluate(

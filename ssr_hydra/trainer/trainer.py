@@ -52,7 +52,7 @@ from ssr_hydra.trainer.inputs import (
 from ssr_hydra.trainer.inputs import samples_per_batch as loader_samples_per_batch
 from ssr_hydra.trainer.interrupts import StopRequest, reason, status_of
 from ssr_hydra.trainer.learning_rates import LearningRates, follows_metric, with_modes
-from ssr_hydra.trainer.loop import Loop
+from ssr_hydra.trainer.loop import Loop, evaluate
 from ssr_hydra.trainer.parallel import is_sharded, weights, wrapped
 from ssr_hydra.trainer.processes import Processes, lost_process
 from ssr_hydra.trainer.progress import Progress, check_progress, choose_progress, summary
@@ -438,14 +438,7 @@ class Trainer:
             raise InputError(field, None, f"is needed to {'evaluate' if split == 'eval' else split}", f"give {field}")
         if not self._started:
             self._load_callbacks()
-        self._processes.share_buffers(self.model)
-        self._events.fire("eval_start", self)
-        metrics: dict[str, float] = {}
-        try:
-            metrics = self._task.evaluate(loader, self._processes, split=split)
-        finally:
-            self._events.fire("eval_end", self, metrics)
-        return metrics
+        return evaluate(self._task, loader, self._events, self, self._processes, split=split)
 
     def _load_callbacks(self) -> None:
         """Load the state of the callbacks from the checkpoint from which the trainer has resumed, if there is one."""

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import statistics
-import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
@@ -113,7 +112,3 @@ def main(argv: Sequence[str] | None = None) -> int:
         ratio = statistics.median(a / b for a, b in zip(measured, base, strict=True))
         print(f"{name:<40}{statistics.median(measured) * 1e6:>9.1f}{ratio:>25.3f}")
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -283,7 +283,3 @@ def main(argv: Sequence[str] | None = None) -> int:
         same, written = _ratio(seconds, times[base]), _ratio(seconds, times["plain, DataLoader"])
         print(f"{name:<42}{statistics.median(seconds) * 1e6:>9.1f}{same:>26.3f}{written:>23.3f}")
     return 0
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())

@@ -141,14 +141,6 @@ def transformers(optimizer: Optimizer) -> Step:
     return step
 
 
-def ignite(optimizer: Optimizer) -> Step:
-    """Return a step of ignite's CosineAnnealingScheduler, without warmup."""
-    from ignite.handlers import CosineAnnealingScheduler
-
-    scheduler = CosineAnnealingScheduler(optimizer, "lr", _LR, 0.0, cycle_size=2 * _BATCHES)
-    return lambda: scheduler(None)
-
-
 def composer(optimizer: Optimizer) -> Step:
     """Return a call of Composer's compiled CosineAnnealingWithWarmupScheduler, at a time after the warmup."""
     from composer import State as ComposerState
@@ -182,7 +174,6 @@ _FLOATS: list[_Bench] = [
     (one_cycle_lr, "", "torch OneCycleLR"),
     (timm, "timm", "timm CosineLRScheduler"),
     (transformers, "transformers", "transformers cosine"),
-    (ignite, "pytorch-ignite", "ignite cosine, one lr for all"),
     (composer, "mosaicml", "Composer, compiled"),
 ]
 _TENSORS: list[_Bench] = [
@@ -273,7 +264,3 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
     )
     return 0
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())

@@ -91,7 +91,3 @@ def _train() -> None:
         print(f"{'steps':<10}{alone:>10,}{shared:>10,}{shared / alone:>8.3f}")
         ratio = seconds["shared"] / seconds["alone"]
         print(f"{'seconds':<10}{seconds['alone']:>10.1f}{seconds['shared']:>10.1f}{ratio:>8.3f}")
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())

@@ -96,7 +96,3 @@ def _start(script: Path, arguments: Sequence[str], folder: Path) -> float:
     if status:
         raise subprocess.CalledProcessError(status, command)
     return used.ru_utime + used.ru_stime
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())

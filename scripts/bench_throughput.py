@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import statistics
-import sys
 import time
 from collections.abc import Sequence
 from contextlib import nullcontext
@@ -143,7 +142,3 @@ def main(argv: Sequence[str] | None = None) -> int:
         ratio = statistics.median(b / a for a, b in pairs)
         print(f"{variant!s:<34}{samples / hand:>20,.0f}{samples / mine:>12,.0f}{ratio:>23.3f}")
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -183,8 +183,8 @@ class AlphaLR(LRScheduler, ABC):
             self._check_names()  # before _initial changes, so that the next step raises the same error again
             self._initial.values = self.base_lrs
             self.base_lrs = self._initial.follow()
-            if self._is_plain:
-                self._groups = self.optimizer.param_groups
+        if self._is_plain:
+            self._groups = self.optimizer.param_groups
         alphas = self._alphas
         alphas.update((name, curve(timestamp)) for name, curve in self._curves.items())
         for i, (group, base) in enumerate(zip(self._every_group(), self.base_lrs, strict=True)):

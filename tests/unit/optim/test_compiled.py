@@ -16,7 +16,7 @@ from torch.optim import Adam, Optimizer
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 
 from ssr_hydra.errors import InputError, MissingRateError
-from ssr_hydra.optim import compile_composer_scheduler
+from ssr_hydra.optim import ScheduledLR, compile_composer_scheduler
 from ssr_hydra.schedulers import (
     ConstantScheduler,
     CosineAnnealingWithWarmupScheduler,
@@ -296,6 +296,29 @@ def test_a_resumed_run_continues_bitwise(make: Any) -> None:
     scheduler.load_state_dict(saved["s"])
     assert scheduler.state_dict() == saved["s"]
     assert seen + trace(optimizer, lambda: tick(state, scheduler), 13) == expected
+
+
+def test_a_resumed_schedule_steps_by_the_fast_path(monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded, own, late = sgd(1.0), sgd(1.0), sgd(1.0)
+    state, by_state = compiled(LinearScheduler(), loaded)
+    state.timestamp = Timestamp(batch=4)
+    by_state.load_state_dict({"last_epoch": 4, "_step_count": 5})
+    by_clock = ScheduledLR(own, LinearScheduler(), max_duration="8ba")
+    by_clock.timestamp = Timestamp(batch=4)
+    late_state, by_late = compiled(LinearScheduler(), late)
+    late_state.timestamp = Timestamp(batch=4)  # moved after the scheduler was created
+    steps = [
+        (loaded, lambda: tick(state, by_state)),
+        (own, by_clock.step),
+        (late, lambda: tick(late_state, by_late)),
+    ]
+    for optimizer, step in steps:
+        trace(optimizer, step, 1)
+    for scheduler in (by_state, by_clock, by_late):  # the path that checks every group is not needed any more
+        monkeypatch.setattr(scheduler, "_set_lrs_of_all", None)
+    for optimizer, step in steps:
+        trace(optimizer, step, 1)
+    assert rates(loaded, own, late) == [0.25] * 3
 
 
 def test_the_optimizer_restores_the_initial_rates() -> None:

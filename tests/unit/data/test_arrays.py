@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from schedule_helpers import refused
 
 from ssr_hydra.data import Arrays, Digits, FakeData, StdlibBytes, StdlibDocuments, TensorLoader, make_loaders
 from ssr_hydra.errors import InputError
@@ -126,9 +127,8 @@ def test_evaluation_file_with_training_samples_is_refused(in_tmp: Path) -> None:
     ],
 )
 def test_evaluation_data_that_overlap_are_refused(cls: Any, common: dict[str, Any], field: str) -> None:
-    with pytest.raises(InputError) as caught:
+    with refused(field):
         make_loaders(cls(split="train"), cls(**{"split": "eval", **common}))
-    assert caught.value.field == field
 
 
 def test_standardize_uses_only_training_samples(table: Path) -> None:
@@ -325,11 +325,9 @@ def test_bad_tables_are_one_line_with_the_place(
     in_tmp: Path, text: str, arguments: dict[str, Any], field: str, said: str
 ) -> None:
     (in_tmp / "t.csv").write_bytes(text.encode("latin-1"))
-    with pytest.raises(InputError) as caught:
+    with refused(field) as caught:
         Arrays("t.csv", **arguments)
-    assert caught.value.field == field
     assert said in str(caught.value)
-    assert "\n" not in str(caught.value)
 
 
 class Hostile:
@@ -377,9 +375,8 @@ def test_nothing_is_ever_unpickled(in_tmp: Path, name: str) -> None:
 )
 def test_bad_archives_are_named(in_tmp: Path, arrays: dict[str, Any], arguments: dict[str, Any], field: str) -> None:
     np.savez("a.npz", **arrays)
-    with pytest.raises(InputError) as caught:
+    with refused(field):
         Arrays("a.npz", **arguments)
-    assert caught.value.field == field
 
 
 @pytest.mark.parametrize("path", ["none.csv", None, "a\0b.csv", "a.xlsx", "torn.npz", "torn.npy"])
@@ -389,10 +386,8 @@ def test_bad_files_are_named(in_tmp: Path, path: Any) -> None:
     np.save("torn.npy", np.zeros((100, 9)))
     for name in ("torn.npz", "torn.npy"):
         (in_tmp / name).write_bytes((in_tmp / name).read_bytes()[:-200])
-    with pytest.raises(InputError) as caught:
+    with refused("path"):
         Arrays(path)
-    assert caught.value.field == "path"
-    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("eval_path", [None, "eval.csv"])

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from cases import each
+from schedule_helpers import refused
 
 from ssr_hydra.app.targets import instantiate
 from ssr_hydra.configs import TRANSFORMS
@@ -140,9 +141,8 @@ def test_a_broken_image_is_named(root: Path, content: bytes | None) -> None:
 def test_bad_arguments_are_named(root: Path, arguments: dict[str, Any], field: str) -> None:
     for image in (root / "train/ant/deep").iterdir():
         image.unlink()
-    with pytest.raises(InputError) as caught:
+    with refused(field):
         ImageFolder(**{"root": "root", **arguments})
-    assert caught.value.field == field
 
 
 def test_without_torchvision_one_line_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:

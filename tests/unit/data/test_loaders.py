@@ -9,6 +9,7 @@ import pytest
 import torch
 from cases import each
 from resume_lab import NoisyStream
+from schedule_helpers import refused
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset, Subset, TensorDataset
 
@@ -183,9 +184,8 @@ EMPTY = TensorDataset(torch.zeros(0, 1), torch.zeros(0))
     ],
 )
 def test_bad_arguments_are_named(arguments: dict[str, Any], field: str) -> None:
-    with pytest.raises(InputError) as caught:
+    with refused(field):
         make_loaders(**arguments)
-    assert caught.value.field == field
 
 
 def test_workers_prefetch_prefetch_factor_batches() -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from schedule_helpers import refused
 from torch.utils.data import DataLoader
 
 from ssr_hydra.data import ByteWindows, StdlibBytes, StdlibDocuments, make_loaders, text
@@ -52,9 +53,8 @@ def test_a_limit_takes_windows_from_all_over_the_text() -> None:
     [((b"abcd", 4), "length"), ((b"", 1), "length"), ((b"abc", 0), "length"), ((b"abc", 1, 0), "limit")],
 )
 def test_impossible_windows_are_refused(arguments: tuple[Any, ...], field: str) -> None:
-    with pytest.raises(InputError) as caught:
+    with refused(field):
         ByteWindows(*arguments)
-    assert caught.value.field == field
 
 
 # ---- the standard library
@@ -125,9 +125,8 @@ def test_python_without_sources_is_an_error(place: str, tmp_path: Path, monkeypa
     ],
 )
 def test_bad_arguments_are_named(dataset: Any, arguments: dict[str, Any], field: str) -> None:
-    with pytest.raises(InputError) as caught:
+    with refused(field):
         dataset(**arguments)
-    assert caught.value.field == field
 
 
 # ---- documents

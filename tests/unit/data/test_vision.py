@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from local_server import images_of, md5, served, small_cifar
+from schedule_helpers import refused
 
 from ssr_hydra.data import FakeData, SmallImages, TensorLoader, make_loaders
 from ssr_hydra.data import vision as module
@@ -168,9 +169,8 @@ def test_without_a_network_one_line_names_the_address_and_what_to_do(
     ("arguments", "field"), [(("imagenet",), "name"), (("mnist", "test"), "split"), (("mnist", "train", ""), "root")]
 )
 def test_bad_arguments_are_named(arguments: Any, field: str) -> None:
-    with pytest.raises(InputError) as caught:
+    with refused(field):
         SmallImages(*arguments)
-    assert caught.value.field == field
 
 
 def test_without_torchvision_one_line_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -228,6 +228,5 @@ def test_fake_images_are_pattern_plus_noise_and_both_splits_share_the_patterns()
     ],
 )
 def test_bad_fake_data_is_named(arguments: dict[str, Any], field: str) -> None:
-    with pytest.raises(InputError) as caught:
+    with refused(field):
         FakeData(**arguments)
-    assert caught.value.field == field

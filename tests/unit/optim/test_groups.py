@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from schedule_helpers import refused
 from torch import nn
 
 from ssr_hydra.errors import InputError
@@ -149,9 +150,8 @@ def test_torch_takes_the_groups_and_keeps_their_names() -> None:
     ],
 )
 def test_rules_that_do_not_fit_the_model_are_refused(rules: Mapping[str, Any], field: str, says: str) -> None:
-    with pytest.raises(InputError) as info:
+    with refused(field) as info:
         param_groups(ConvNet(), rules, lr=0.1, betas=(0.9, 0.99), dampening=0.0, alpha=0.5)
-    assert info.value.field == field
     assert says in str(info.value)
 
 
@@ -180,7 +180,6 @@ def test_object_that_is_not_a_model_or_has_nothing_to_train_is_refused() -> None
     ],
 )
 def test_a_parameter_goes_to_exactly_one(takers: Mapping[str, Any], field: str, says: str) -> None:
-    with pytest.raises(InputError) as info:
+    with refused(field) as info:
         split_params(ConvNet(), takers)
-    assert info.value.field == field
     assert says in str(info.value)

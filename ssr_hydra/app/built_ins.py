@@ -6,12 +6,12 @@ import importlib.util
 import math
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ssr_hydra.app.check_values import check_arguments, check_held_out
-from ssr_hydra.app.targets import EXTRAS
+from ssr_hydra.app.check_values import check_fields
+from ssr_hydra.app.targets import EXTRAS, walk
 from ssr_hydra.configs import (
     TORCHVISION_MODELS,
     ArraysConfig,
@@ -21,9 +21,12 @@ from ssr_hydra.configs import (
     RandomCropFlipConfig,
     RandomShiftConfig,
     SmallImagesConfig,
+    StdlibBytesConfig,
+    StdlibDocumentsConfig,
 )
 from ssr_hydra.errors import InputError, missing_package, within
-from ssr_hydra.settings.base import count, did_you_mean
+from ssr_hydra.settings.base import count, did_you_mean, fraction, one_of
+from ssr_hydra.settings.data import SPLITS
 from ssr_hydra.settings.images import DIGITS, IMAGE_SETS, ImageSet, check_stem, unknown_model
 
 __all__ = [
@@ -48,22 +51,27 @@ _CONFIGS: dict[str, Any] = {
         RandomCropFlipConfig,
         RandomShiftConfig,
         SmallImagesConfig,
+        StdlibBytesConfig,
+        StdlibDocumentsConfig,
     )
 }
+# The smallest values of whole numbers.
+_LEAST_COUNTS = {"length": 1, "max_length": 2, "limit": 1, "split_seed": 0}
 
 
 def check_known(values: Mapping[str, Any]) -> None:
-    """Refuse invalid arguments of built-in data and of torchvision's models, anywhere in the experiment.
-
-    Raises:
-        InputError: A name or an argument does not exist or has a wrong type, a package is not installed, the
-            evaluation data overlaps the training data, or a config chooses a download folder that it may not choose.
-    """
-    for path, node in _nodes(values, ""):
+    """Refuse invalid arguments of built-in data and of torchvision's models, anywhere in the experiment."""
+    for path, node in walk(values):
+        if not isinstance(node, Mapping) or "_target_" not in node:
+            continue
         target = str(node["_target_"])
         if target in _CONFIGS:
-            check_arguments(node, _CONFIGS[target], path)
-            check_held_out(node, path, 1 / 3)
+            check_fields(node, _CONFIGS[target], path, is_complete=False)
+            one_of(node.get("split", "train"), f"{path}.split", SPLITS)
+            fraction(node.get("eval_fraction", 0.5), f"{path}.eval_fraction")
+            for key, least in _LEAST_COUNTS.items():
+                if node.get(key) is not None:
+                    count(node[key], f"{path}.{key}", least)
         if target == "ssr_hydra.data.Digits":
             _check_digits(node, path)
         elif target == "ssr_hydra.data.SmallImages":
@@ -81,9 +89,8 @@ def _check_loading(data: Mapping[str, Any]) -> None:
     """Refuse values of ``data`` that the data loaders would refuse, before the data is read."""
     targets = [data[split]["_target_"] for split in ("train", "eval") if data[split] is not None]
     if data["num_workers"] and all(target in _IN_MEMORY for target in targets):
-        raise InputError(
-            "data.num_workers", data["num_workers"], "data in memory is not read by workers", "set it to 0"
-        )
+        rule = "data in memory is not read by workers"
+        raise InputError("data.num_workers", data["num_workers"], rule, "set it to 0")
     if data["augment"] is not None and targets[0] == "ssr_hydra.data.ImageFolder":
         rule = "augments whole batches of data in memory, and images in folders are read one by one"
         raise InputError("data.augment", data["augment"]["_target_"], rule, "set it to null, and use transforms")
@@ -116,9 +123,6 @@ def with_two_sources(data: Any) -> Any:
     For tables, ``data.eval_path``, ``data.eval.path`` and ``data.train.eval_path`` mean the same: a second file for
     evaluation. In the standard form both data sets have it as ``eval_path``. For images, if ``data.eval.root`` differs
     from ``data.train.root``, the classes of the training folder also number the classes of the evaluation folder.
-
-    Raises:
-        InputError: Two of the fields name different files, or ``data.eval`` is null, so that nothing reads the file.
     """
     train = data.get("train") if isinstance(data, Mapping) else None
     if not isinstance(train, Mapping) or train.get("_target_") not in (_ARRAYS, _FOLDERS):
@@ -174,18 +178,6 @@ _NEEDS = {
 }
 
 
-def _nodes(node: Any, path: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """Yield the path and the node of every mapping with a ``_target_``, outer nodes before inner ones."""
-    if isinstance(node, Mapping):
-        if "_target_" in node:
-            yield path, node
-        for key, value in node.items():
-            yield from _nodes(value, f"{path}.{key}" if path else str(key))
-    elif isinstance(node, (list, tuple)):
-        for index, value in enumerate(node):
-            yield from _nodes(value, f"{path}[{index}]")
-
-
 def _check_digits(node: Mapping[str, Any], path: str) -> None:
     fraction = node.get("eval_fraction", 1 / 3)
     if not 0 < round(fraction * DIGITS) < DIGITS:
@@ -222,8 +214,6 @@ def data_name(data: Any) -> str | None:
     """Return the name of an experiment's data, which names a run without a name; None if the data is not valid.
 
     Example:
-        >>> data_name({"train": {"_target_": "ssr_hydra.data.SmallImages", "name": "mnist"}})
-        'mnist'
         >>> data_name({"train": {"_target_": "my_package.NightSky"}})
         'night_sky'
     """
@@ -237,11 +227,7 @@ def data_name(data: Any) -> str | None:
 
 
 def known_samples(node: Mapping[str, Any]) -> int | None:
-    """Return the number of samples of a built-in data set without loading it; None if only loading gives the number.
-
-    Args:
-        node: The node of a data set, such as ``data.train``, in a checked experiment.
-    """
+    """Return the number of samples of a built-in data set without loading it; None if only loading gives the number."""
     target, split = node["_target_"], node.get("split", "train")
     if target == "ssr_hydra.data.FakeData":
         return int(node.get("size", 1000))
@@ -282,9 +268,8 @@ def check_classes(model: Mapping[str, Any], classes: int) -> None:
     """Refuse a model with fewer outputs than the data has classes."""
     given = model.get("num_classes")
     if isinstance(given, int) and given < classes:
-        raise InputError(
-            "model.num_classes", given, f"the data has {classes} classes", f"set model.num_classes={classes}"
-        )
+        rule = f"the data has {classes} classes"
+        raise InputError("model.num_classes", given, rule, f"set model.num_classes={classes}")
 
 
 LEAST = {

@@ -13,7 +13,6 @@ from omegaconf.errors import OmegaConfBaseException
 
 from ssr_hydra.app.built_ins import check_fit, check_known, data_name, known_samples, with_two_sources
 from ssr_hydra.app.callbacks import check_callbacks
-from ssr_hydra.app.check_language import check_language
 from ssr_hydra.app.check_optimizers import check_optimizers, check_reach, check_scheduled_fields
 from ssr_hydra.app.check_task import check_task
 from ssr_hydra.app.check_torch import check_torch_schedulers, is_description
@@ -47,7 +46,6 @@ _NEW_KEYS = (("data", "test"), ("checkpoint", "export"))
 _SCHEDULERS = frozenset(GROUPS["scheduler"])
 _SCHEDULER_HOMES = ("ssr_hydra.schedulers.", "ssr_hydra.torch_schedulers.")
 _PART = re.compile(r"\.(factors|schedulers)\.\w+$|\.phases\.\w+\.scheduler$")
-_LARGEST_SEED = 2**63 - 1
 _LONGEST_NAME = 200
 
 
@@ -58,20 +56,14 @@ def plain(cfg: DictConfig | Mapping[str, Any]) -> dict[str, Any]:
     name gets the name of its data. Metrics that the user has set to null are removed.
     :func:`~ssr_hydra.time.simplest` undoes the rounding of a computed ``ssr``, so two jobs whose ratios differ only by
     a rounding error count as the same job.
-
-    Raises:
-        InputError: A value is missing (``???``), an interpolation cannot be resolved, or two evaluation files are set.
     """
     node = cfg if isinstance(cfg, DictConfig) else OmegaConf.create(dict(cfg))
     try:
         # Resolve the keys one by one, without Hydra's node: some of its values exist only in a running job.
         values = {str(key): node[key] for key in node if key != "hydra" and key not in APP_KEYS}
-        values = {
-            key: OmegaConf.to_container(value, resolve=True, throw_on_missing=True)
-            if OmegaConf.is_config(value)
-            else value
-            for key, value in values.items()
-        }
+        for key, value in values.items():
+            if OmegaConf.is_config(value):
+                values[key] = OmegaConf.to_container(value, resolve=True, throw_on_missing=True)
     except (OmegaConfBaseException, RecursionError) as error:
         raise explain(error) from None
     if "data" in values:
@@ -137,7 +129,6 @@ def check(cfg: DictConfig | Mapping[str, Any], trust: Iterable[str] | str = ()) 
     check_checkpoint(values, results)
     check_resume(values)
     check_callbacks(values)
-    check_language(values)
     check_schedule(values, dataloader_len=known_dataloader_len(values["data"]))
     return values
 
@@ -180,14 +171,7 @@ def _run_length(value: Any) -> Any:
 def check_schedule(values: Mapping[str, Any], dataloader_len: int | None = None) -> None:
     """Create the schedulers of a checked experiment and bind them to the run, to find errors in their arguments.
 
-    A scheduler is not bound if that needs ``dataloader_len`` and it is still unknown.
-
-    Args:
-        values: The experiment as plain values.
-        dataloader_len: Number of batches per epoch; None if it is still unknown.
-
-    Raises:
-        InputError: The arguments of a scheduler are invalid, or its times contradict each other or the run.
+    A scheduler is not bound if that needs the batches per epoch, ``dataloader_len``, and it is None: still unknown.
     """
     from ssr_hydra.schedulers import bind
     from ssr_hydra.state import State
@@ -306,11 +290,7 @@ def _check_test(data: Mapping[str, Any]) -> None:
 
 
 def known_dataloader_len(data: Mapping[str, Any]) -> int | None:
-    """Return the number of batches per epoch of built-in data, without loading the data.
-
-    Returns:
-        The number of batches; None if it is 0, or if the number of samples is known only after loading.
-    """
+    """Return the number of batches per epoch; None if it is 0, or if the data must be loaded to know it."""
     samples = known_samples(data["train"])
     if samples is None:
         return None
@@ -326,9 +306,8 @@ def _check_trainer(node: Any, *, evaluates: bool) -> list[str]:
     from ssr_hydra.trainer.progress import check_progress
 
     if not isinstance(node, Mapping):
-        raise InputError(
-            "trainer", node, "must be a mapping with loss, metrics, eval_interval ...", "e.g. trainer=default"
-        )
+        rule = "must be a mapping with loss, metrics, eval_interval ..."
+        raise InputError("trainer", node, rule, "e.g. trainer=default")
     check_fields(node, GROUPS["trainer"]["default"], "trainer")
     if node["loss"] is not None:
         check_node(node["loss"], "trainer.loss", "the default, torch.nn.CrossEntropyLoss")
@@ -344,19 +323,17 @@ def _check_trainer(node: Any, *, evaluates: bool) -> list[str]:
         if node["iteration_length"] is None and node[key] is not None:
             check_no_iterations(duration(node[key], f"trainer.{key}"), f"trainer.{key}")
     if not isinstance(node["device"], str) or DEVICE.fullmatch(node["device"]) is None:
-        raise InputError(
-            "trainer.device", node["device"], "must be auto, cpu, cuda, cuda:<number> or mps", "write auto"
-        )
+        rule = "must be auto, cpu, cuda, cuda:<number> or mps"
+        raise InputError("trainer.device", node["device"], rule, "write auto")
     if node["threads"] is not None:
         count(node["threads"], "trainer.threads", 1, 4096)
     with within("trainer"):
         check_progress(node["progress"])
     results = ["train/loss", *(("eval/loss", *(f"eval/{name}" for name in node["metrics"])) if evaluates else ())]
     if node["objective"] is not None and not is_result(node["objective"], results, node["metrics"]):
-        rule = f"must be one of {', '.join(results)}"
+        rule, fix = f"must be one of {', '.join(results)}", "set trainer.objective=null for none"
         if not evaluates:
-            rule = "data.eval=null leaves only train/loss"
-        fix = f"set trainer.objective={'train/loss, or null' if not evaluates else 'null for none'}"
+            rule, fix = "data.eval=null leaves only train/loss", "set trainer.objective=train/loss, or null"
         raise InputError("trainer.objective", node["objective"], rule, fix)
     setting_of(StepSettings, keys_of(StepSettings, node), "trainer")
     return results

@@ -33,10 +33,7 @@ _EXAMPLE = "optimizer=adamw, or a mapping of names to such nodes"
 
 
 def optimizer_nodes(node: Any) -> dict[str, Mapping[str, Any]]:
-    """Return a mapping from path to optimizer.
-
-    The only path is ``optimizer`` for one optimizer. Several optimizers have paths such as ``optimizer.adamw``.
-    """
+    """Return a mapping from path to optimizer: ``optimizer`` for one, or paths such as ``optimizer.adamw``."""
     if isinstance(node, Mapping) and "_target_" not in node and node and all(map(_is_node, node.values())):
         for name in node:
             if not isinstance(name, str) or _NAME.fullmatch(name) is None:
@@ -51,11 +48,7 @@ def _is_node(value: Any) -> bool:
 
 
 def check_optimizers(values: Mapping[str, Any]) -> None:
-    """Check the optimizers, the selection of their parameters, and the rules of their param groups.
-
-    Args:
-        values: The experiment as plain values. Its targets have been checked.
-    """
+    """Check the optimizers, the selection of their parameters, and the rules of their param groups."""
     nodes = optimizer_nodes(values["optimizer"])
     rest = None
     for path, node in nodes.items():
@@ -64,9 +57,8 @@ def check_optimizers(values: Mapping[str, Any]) -> None:
         if node.get("params") is None:
             if rest is not None:
                 rule = f"{rest} takes all parameters that others leave"
-                raise InputError(
-                    f"{path}.params", None, rule, f"choose its parameters, e.g. +{path}.params='{{ndim: 2}}'"
-                )
+                fix = f"choose its parameters, e.g. +{path}.params='{{ndim: 2}}'"
+                raise InputError(f"{path}.params", None, rule, fix)
             rest = path
         _check_shards(node, path, values["trainer"])
     rules = parse_rules(values["param_groups"])
@@ -146,11 +138,7 @@ def _names(nodes: Mapping[str, Mapping[str, Any]]) -> str:
 
 
 def check_scheduled_fields(values: Mapping[str, Any]) -> None:
-    """Check the names in ``schedules``: each must be a numeric field of an optimizer that is not 0 in all groups.
-
-    Args:
-        values: The experiment as plain values. Its optimizers and rules have been checked.
-    """
+    """Check the names in ``schedules``: each must be a numeric field of an optimizer that is not 0 in all groups."""
     schedules = values["schedules"]
     check_schedules(schedules)
     nodes = optimizer_nodes(values["optimizer"])

@@ -1,18 +1,24 @@
-"""Check that loss and metrics fit the targets of the data, and that the model fits the data after it was read."""
+"""Check that model, loss, metrics and units of time fit the kind of data: text, images, classes or numbers."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ssr_hydra.app.built_ins import TAKES, check_classes, check_sizes
 from ssr_hydra.errors import InputError
+from ssr_hydra.time import as_time
 
 __all__ = ["check_built", "check_task"]
 
 _ARRAYS, _FOLDERS = "ssr_hydra.data.Arrays", "ssr_hydra.data.ImageFolder"
-_CLASSES = (_FOLDERS, *(f"ssr_hydra.data.{name}" for name in ("Digits", "FakeData", "SmallImages")))
+_TEXTS = ("ssr_hydra.data.StdlibBytes", "ssr_hydra.data.StdlibDocuments")
+_IMAGES = (_FOLDERS, *(f"ssr_hydra.data.{name}" for name in ("Digits", "FakeData", "SmallImages")))
+_TEXT_MODELS = ("ssr_hydra.models.ByteMLP", "ssr_hydra.models.ByteTransformer")
+_BYTES = 256
+# Losses and metrics for one kind of targets.
+_OF_TEXT = ("ssr_hydra.models.next_token_loss", "ssr_hydra.models.bits_per_byte")
 _OF_CLASSES = (
     *(f"torch.nn.{name}" for name in ("CrossEntropyLoss", "NLLLoss", "MultiMarginLoss")),
     "ssr_hydra.trainer.accuracy",
@@ -21,39 +27,67 @@ _OF_NUMBERS = tuple(f"torch.nn.{name}" for name in ("MSELoss", "L1Loss", "Smooth
 
 
 def check_task(values: Mapping[str, Any]) -> None:
-    """Refuse a loss for classes if the targets are numbers, and a loss for numbers if the targets are classes.
+    """Refuse a built-in model, loss or metric that is made for a kind of data other than that of the built-in data.
 
-    Only the targets of built-in data are known. Cross entropy over one class is always 0, and the mean squared
-    difference between class numbers and logits is meaningless. With both losses the model would learn nothing.
+    Also refuse a time in tokens for images, which have no tokens, so the run would never reach that time. Cross entropy
+    over one class is always 0, and the mean squared difference between class numbers and logits is meaningless. So a
+    model with the loss for a different kind of targets would learn nothing.
 
     Args:
         values: The experiment as plain values. The types in its data and trainer have been checked.
     """
-    train, trainer = values["data"]["train"], values["trainer"]
-    table = train["_target_"] == _ARRAYS
-    if table and train.get("task", "classification") == "regression":
-        wrong, rule, fix = _OF_CLASSES, "is for classes, and the targets of data.train are numbers", "regression"
-        other = ", or data.train.task=classification"
-    elif table or train["_target_"] in _CLASSES:
-        wrong, rule, fix = _OF_NUMBERS, "is for numbers, and the targets of data.train are classes", "default"
-        other = ", or data.train.task=regression" if table else ""
-    else:
-        return
-    places = {"trainer.loss": trainer["loss"] or {"_target_": "torch.nn.CrossEntropyLoss"}}  # the default for pairs
-    places.update((f"trainer.metrics.{name}", node) for name, node in trainer["metrics"].items())
-    for path, node in places.items():
+    train, model, trainer = values["data"]["train"], values["model"], values["trainer"]
+    target, is_table = train["_target_"], train["_target_"] == _ARRAYS
+    if target in _TEXTS:
+        if model["_target_"] in TAKES:
+            rule = "classifies images, and the data is text"
+            raise InputError("model._target_", model["_target_"], rule, "e.g. model=byte_transformer")
+        if model["_target_"] in _TEXT_MODELS and model["vocab_size"] < _BYTES:
+            rule = f"bytes are {_BYTES} different tokens"
+            raise InputError("model.vocab_size", model["vocab_size"], rule, f"set model.vocab_size={_BYTES}")
+        rule = "is for one class per sample, and the data is text"
+        wrong = ("torch.nn.CrossEntropyLoss", "ssr_hydra.trainer.accuracy")
+        _refuse_functions(trainer, wrong, rule, "choose trainer=language", "._target_")
+    elif target in _IMAGES:
+        if model["_target_"] in _TEXT_MODELS:
+            rule = "reads tokens, and the data is images"
+            raise InputError("model._target_", model["_target_"], rule, "e.g. data=stdlib_bytes")
+        rule = "is for text, and the data is images"
+        _refuse_functions(trainer, _OF_TEXT, rule, "choose trainer=default", "._target_")
+        if trainer["get_num_tokens_in_batch"] is None:
+            _refuse_tokens(values)
+    if is_table and train.get("task", "classification") == "regression":
+        rule = "is for classes, and the targets of data.train are numbers"
+        fix = "choose trainer=regression, or data.train.task=classification"
+        _refuse_functions(trainer, _OF_CLASSES, rule, fix)
+    elif is_table or target in _IMAGES:
+        rule = "is for numbers, and the targets of data.train are classes"
+        fix = f"choose trainer=default{', or data.train.task=regression' if is_table else ''}"
+        _refuse_functions(trainer, _OF_NUMBERS, rule, fix)
+
+
+def _refuse_functions(trainer: Mapping[str, Any], wrong: Sequence[str], rule: str, fix: str, key: str = "") -> None:
+    nodes = {"trainer.loss": trainer["loss"] or {"_target_": "torch.nn.CrossEntropyLoss"}}  # the default for pairs
+    nodes.update((f"trainer.metrics.{name}", node) for name, node in trainer["metrics"].items())
+    for path, node in nodes.items():
         if node["_target_"] in wrong:
-            raise InputError(path, node["_target_"], rule, f"choose trainer={fix}{other}")
+            raise InputError(f"{path}{key}", node["_target_"], rule, fix)
+
+
+def _refuse_tokens(values: Mapping[str, Any]) -> None:
+    trainer, checkpoint = values["trainer"], values["checkpoint"]
+    times = {"max_duration": values["max_duration"]}
+    if isinstance(checkpoint, Mapping):
+        times["checkpoint.interval"] = checkpoint.get("interval")
+    times.update((f"trainer.{key}", trainer[key]) for key in ("eval_interval", "log_interval", "iteration_length"))
+    for field, value in times.items():
+        if value is not None and as_time(value, field).unit.value == "tok":
+            rule = "the data is images, which have no tokens to count"
+            raise InputError(field, value, rule, "use another unit, or set trainer.get_num_tokens_in_batch")
 
 
 def check_built(values: Mapping[str, Any], train: Any, evaluation: Any = None) -> None:
-    """Refuse a built-in model that does not fit a table or a folder of images that has been read.
-
-    Args:
-        values: The checked experiment as plain values.
-        train: The data set for training.
-        evaluation: The data set for evaluation; None if there is none.
-    """
+    """Refuse a built-in model that does not fit a table or a folder of images that has been read."""
     model, target = values["model"], values["data"]["train"]["_target_"]
     takes = TAKES.get(str(model["_target_"]))
     if takes is None or target not in (_ARRAYS, _FOLDERS) or len(train) == 0:

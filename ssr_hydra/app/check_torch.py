@@ -29,11 +29,6 @@ def check_torch_schedulers(
     """Check torch's schedulers of an experiment: each of them against the run, and all of them together.
 
     Checks that need ``dataloader_len`` are skipped while it is unknown.
-
-    Raises:
-        InputError: A time does not fit the run; a scheduler is used in a field that it cannot drive; two schedulers
-            overwrite each other; ``cycle_momentum`` is set, but the optimizer has no momentum or another schedule
-            sets it; or ``ReduceLROnPlateau`` is used without an evaluation.
     """
     from ssr_hydra.schedulers.run import Run
     from ssr_hydra.torch_schedulers import ReduceLROnPlateau

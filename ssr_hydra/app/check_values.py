@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import fields, is_dataclass
+from dataclasses import fields
 from typing import Any, get_args, get_origin, get_type_hints
 
+from ssr_hydra.app.targets import KEYS
 from ssr_hydra.configs import GROUPS
 from ssr_hydra.errors import InputError
-from ssr_hydra.settings.base import did_you_mean, fraction, number, one_of
+from ssr_hydra.settings.base import did_you_mean, number
 
 __all__ = [
     "check_against_choices",
-    "check_arguments",
     "check_base",
     "check_fields",
-    "check_held_out",
     "check_no_iterations",
     "check_node",
     "check_type",
@@ -41,30 +40,11 @@ def not_a_scheduler(path: str, target: object) -> InputError:
 
 
 def check_against_choices(node: Mapping[str, Any], group: str) -> None:
-    """Check a node with a built-in target against the structured config of that target.
-
-    The function accepts any node whose target is not built in.
-    """
+    """Check a node with a built-in target against the structured config of that target."""
     for name, config in GROUPS[group].items():
         if name != "custom" and config._target_ == node["_target_"]:
             check_fields(node, config if isinstance(config, type) else type(config), group)
             return
-
-
-def check_arguments(node: Mapping[str, Any], config: type, path: str) -> None:
-    """Check names and types of the arguments that a node gives; omitted arguments have defaults."""
-    types = {name: kind for name, kind in get_type_hints(config).items() if name != "_target_"}
-    for key, value in node.items():
-        if key in types:
-            check_type(value, types[key], f"{path}.{key}")
-        elif not str(key).startswith("_"):
-            raise InputError(f"{path}.{key}", value, "is not one of its arguments", did_you_mean(str(key), types))
-
-
-def check_held_out(node: Mapping[str, Any], path: str, default: float) -> float:
-    """Check the split of built-in data, and return the fraction that is held out for evaluation."""
-    one_of(node.get("split", "train"), f"{path}.split", ("train", "eval"))
-    return fraction(node.get("eval_fraction", default), f"{path}.eval_fraction")
 
 
 def check_no_iterations(time: Any, field: str) -> None:
@@ -74,19 +54,27 @@ def check_no_iterations(time: Any, field: str) -> None:
         raise InputError(field, str(time), rule, "set trainer.iteration_length, or use another unit")
 
 
-def check_fields(node: Mapping[str, Any], config: type, path: str) -> None:
-    """Check the names and types of a built-in target's arguments, because a config from a file may have no schema."""
-    assert is_dataclass(config)
+def check_fields(node: Mapping[str, Any], config: Any, path: str, *, is_complete: bool = True) -> None:
+    """Check the names and types of a built-in target's arguments, because a config from a file may have no schema.
+
+    Args:
+        node: The node of the target.
+        config: The structured config of the target.
+        path: Dotted path of the node, for messages.
+        is_complete: Whether the node must have all arguments, and no ``_args_`` or ``_partial_``.
+    """
     types = get_type_hints(config)
-    names = [field.name for field in fields(config)]
-    check_base(path, node)
+    names = [item.name for item in fields(config)]
+    if is_complete:
+        check_base(path, node)
+    allowed = ("_target_", "_convert_", "_recursive_") if is_complete else KEYS
     for key in node:
-        if key not in names and key not in ("_target_", "_convert_", "_recursive_"):
+        if key not in names and key not in allowed:
             raise InputError(f"{path}.{key}", node[key], "is not one of its arguments", did_you_mean(str(key), names))
     for key in names:
         if key in node:
             check_type(node[key], types[key], f"{path}.{key}")
-        elif key != "_target_":
+        elif is_complete and key != "_target_":
             raise InputError(f"{path}.{key}", None, "is missing", "give it")
 
 
@@ -94,12 +82,7 @@ _BASES = {"trainer": "default", "data": "custom"}
 
 
 def check_base(group: str, node: Any) -> None:
-    """Refuse a ``trainer`` or ``data`` node without all fields: its file does not extend the base preset of the group.
-
-    Args:
-        group: The config group. Only ``trainer`` and ``data`` are checked.
-        node: The node that the chosen config has created.
-    """
+    """Refuse a ``trainer`` or ``data`` node without all fields: its file does not extend the base preset."""
     if group not in _BASES or not isinstance(node, Mapping):
         return
     missing = [field.name for field in fields(GROUPS[group][_BASES[group]]) if field.name not in node]
@@ -142,12 +125,9 @@ def check_type(value: Any, expected: Any, field: str) -> None:
 
 
 def is_result(metric: Any, results: Sequence[str], metrics: Mapping[str, Any]) -> bool:
-    """Whether a run computes a metric. Only the first evaluation shows the names in a result that is a mapping.
+    """Whether a run computes a metric, such as ``eval/f1``, or ``eval/scores/macro`` for a part of ``eval/scores``.
 
-    Args:
-        metric: The name of the metric, such as ``eval/f1``, or ``eval/scores/macro`` for a part of ``eval/scores``.
-        results: The names that are known. Without an evaluation, none of them starts with ``eval/``.
-        metrics: The node ``trainer.metrics``.
+    Only the first evaluation shows the names in a result that is a mapping.
     """
     objects = [f"eval/{name}" for name, node in metrics.items() if not node.get("_partial_", False)]
     return metric in results or any(name in results and str(metric).startswith(f"{name}/") for name in objects)

@@ -1,11 +1,14 @@
-"""The command line: Hydra's flags, and overrides as ``key=value``."""
+"""The command line: Hydra's flags, overrides as ``key=value``, and the command that continues a stopped run."""
 
 from __future__ import annotations
 
 import argparse
 import importlib.util
 import re
-from collections.abc import Sequence
+import shlex
+import shutil
+import sys
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
@@ -13,8 +16,18 @@ from typing import Any, NoReturn
 import hydra
 
 from ssr_hydra.errors import InputError
+from ssr_hydra.settings.resume import AUTO
 
-__all__ = ["VERSION_BASE", "CommandLine", "key_of", "parse_command_line"]
+__all__ = [
+    "STUDY_NAME",
+    "VERSION_BASE",
+    "CommandLine",
+    "TypedCommand",
+    "key_of",
+    "parse_command_line",
+    "quoted",
+    "split_override",
+]
 
 VERSION_BASE: dict[str, Any] = {} if hydra.__version__.split(".")[:2] >= ["1", "4"] else {"version_base": "1.3"}
 """Keyword arguments for Hydra: ``version_base`` with Hydra 1.3, nothing with 1.4, which deprecates ``version_base``."""
@@ -62,14 +75,20 @@ class CommandLine:
         return values[-1] if values else None
 
 
-def key_of(override: str) -> str:
-    """Return the key of an override, without the prefixes ``+``, ``++`` and ``~``.
+def split_override(override: str) -> tuple[str, str | None]:
+    """Return the key of an override, without the prefixes ``+``, ``++`` and ``~``, and its value; None without a value.
 
     Example:
-        >>> key_of("++trainer.threads=2"), key_of("~optimizer")
-        ('trainer.threads', 'optimizer')
+        >>> split_override("++trainer.threads=2"), split_override("~optimizer")
+        (('trainer.threads', '2'), ('optimizer', None))
     """
-    return override.lstrip("+~").partition("=")[0]
+    key, equals, value = override.lstrip("+~").partition("=")
+    return key, value if equals else None
+
+
+def key_of(override: str) -> str:
+    """Return the key of an override; see :func:`split_override`."""
+    return split_override(override)[0]
 
 
 class _Parser(argparse.ArgumentParser):
@@ -90,27 +109,14 @@ class _Version(argparse.Action):
 def _parser() -> _Parser:
     """Return a parser that accepts Hydra's documented flags at any position. Hydra's own parser does so since 1.4."""
     parser = _Parser(add_help=False)
-    for flags in (
-        ("--help", "-h"),
-        ("--hydra-help",),
-        ("--run", "-r"),
-        ("--multirun", "-m"),
-        ("--shell-completion", "-sc"),
-        ("--resolve",),
-    ):
-        parser.add_argument(*flags, action="store_true")
+    for flags in ("--help -h", "--hydra-help", "--run -r", "--multirun -m", "--shell-completion -sc", "--resolve"):
+        parser.add_argument(*flags.split(), action="store_true")
     parser.add_argument("--cfg", "-c", choices=["job", "hydra", "all"])
     parser.add_argument("--info", "-i", const="all", nargs="?", choices=_INFO)
-    for flags in (
-        ("--package", "-p"),
-        ("--config-path", "-cp"),
-        ("--config-name", "-cn"),
-        ("--config-dir", "-cd"),
-        ("--experimental-rerun",),
-        ("--schema",),
-        ("--new",),
-    ):
-        parser.add_argument(*flags)
+    for flags in ("--package -p", "--config-path -cp", "--config-name -cn", "--config-dir -cd"):
+        parser.add_argument(*flags.split())
+    for flag in ("--experimental-rerun", "--schema", "--new"):
+        parser.add_argument(flag)
     parser.add_argument("--version", action=_Version, nargs=0)
     parser.add_argument("overrides", nargs="*")
     return parser
@@ -118,9 +124,6 @@ def _parser() -> _Parser:
 
 def parse_command_line(argv: Sequence[str]) -> CommandLine:
     """Parse the arguments of ``ssr-train``.
-
-    Raises:
-        InputError: Flags are unknown or cannot be combined, an override has no key, or a folder does not exist.
 
     Example:
         >>> parse_command_line(["ssr=0.5", "--cfg", "job", "resume=auto"])
@@ -150,8 +153,8 @@ def parse_command_line(argv: Sequence[str]) -> CommandLine:
         _check_alone(args, mode)
     return CommandLine(
         overrides=tuple(
-            re.sub(r"^share\.keep=", "share_keep=", re.sub(r"^resume=(?!\s*\{)", "resume.path=", override))
-            for override in args.overrides
+            re.sub(r"^share\.keep=", "share_keep=", re.sub(r"^resume=(?!\s*\{)", "resume.path=", each))
+            for each in args.overrides
         ),
         mode=mode,
         show=_show_flags(args, mode),
@@ -196,3 +199,71 @@ def _folder(flag: str, value: str | None) -> str | None:
     if not Path(value).is_dir():
         raise InputError(flag, value, "folder not found", "check the path")
     return str(Path(value).absolute())
+
+
+STUDY_NAME = re.compile(r"[\w./+-]+")
+"""Pattern of the allowed study names."""
+
+
+@dataclass(frozen=True)
+class TypedCommand:
+    r"""A command as the user typed it. Its methods return the command that continues the run or sweep.
+
+    Args:
+        arguments: Flags and overrides.
+        program: The words of the program, such as ``("python", "train.py")``.
+
+    Example:
+        >>> TypedCommand(("-m", "ssr=0.5,1")).in_study(Path("multirun/a"))
+        'ssr-train -m ssr=0.5,1 study=multirun/a'
+        >>> TypedCommand(("ssr=0.5", "resume=never"), ("python", "train.py")).in_run(Path("runs/my run"), "never")
+        'python train.py ssr=0.5 \'hydra.run.dir="runs/my run"\' resume=auto'
+    """
+
+    arguments: tuple[str, ...]
+    program: tuple[str, ...] = ("ssr-train",)
+
+    @classmethod
+    def here(cls) -> TypedCommand:
+        """Return the command that started this process."""
+        own = sys.orig_argv[: len(sys.orig_argv) - len(sys.argv) + 1]
+        script = Path(sys.argv[0])
+        if script.suffix != ".py":  # a console script, which the shell finds by name or path
+            is_found = shutil.which(script.name) == str(script)
+            own = [script.name if is_found else str(script)]
+        return cls(tuple(sys.argv[1:]), tuple(own))
+
+    def in_study(self, folder: Path) -> str:
+        """Return the command that continues a sweep."""
+        value = folder.as_posix() if len(folder.parts) > 1 else f"./{folder}"
+        is_name = STUDY_NAME.fullmatch(value) and value.isascii()
+        study = f"study={value}" if is_name else f"hydra.sweep.dir={quoted(str(folder))}"
+        keys = {"study", "hydra.sweep.dir"}
+        fixed = [item for item in self.arguments if key_of(item) in keys and "$" not in item]
+        return self._with(keys - {key_of(item) for item in fixed}, [] if fixed else [study])
+
+    def in_run(self, folder: Path, resume: str) -> str:
+        """Return the command that continues a run from its own newest checkpoint."""
+        place = f"hydra.run.dir={quoted(str(folder))}"
+        added = [] if place in self.arguments else [place]
+        changed = {"hydra.run.dir"} if added else set()
+        if resume != AUTO:  # the old path named where the run started, but the run now has its own checkpoint
+            changed, added = changed | {"resume", "resume.path"}, [*added, f"resume={AUTO}"]
+        return self._with(changed, added)
+
+    def _with(self, without: Collection[str], added: Sequence[str]) -> str:
+        kept = [item for item in self.arguments if key_of(item) not in without]
+        return shlex.join([*self.program, *kept, *added])
+
+
+def quoted(value: str) -> str:
+    """Return a text in the form in which it can be the value of an override, in quotes if needed.
+
+    Example:
+        >>> quoted("runs/a"), quoted("a,b")
+        ('runs/a', '"a,b"')
+    """
+    if re.fullmatch(r"[\w./+@%-]+", value, re.ASCII):
+        return value
+    # Backslashes are literal unless they precede a quote or a reference.
+    return re.sub(r'(\\*)("|\$\{|$)', lambda found: found[1] * 2 + (found[2] and f"\\{found[2]}"), value).join('""')

@@ -13,7 +13,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf
 
-from ssr_hydra.app.command_line import VERSION_BASE, CommandLine, key_of
+from ssr_hydra.app.command_line import VERSION_BASE, CommandLine, key_of, split_override
 from ssr_hydra.app.guard import CheckedFiles, check_hydra_node, check_parameters, register_source
 from ssr_hydra.app.hydra_rules import chosen_nodes
 from ssr_hydra.app.interpolations import check_growth
@@ -120,11 +120,7 @@ class Composer:
         return self._options[group]
 
     def parse(self, overrides: Sequence[str]) -> list[Override]:
-        """Parse overrides with Hydra's grammar, including ``glob(...)`` over the choices of a group.
-
-        Raises:
-            InputError: An override cannot be parsed.
-        """
+        """Parse overrides with Hydra's grammar, including ``glob(...)`` over the choices of a group."""
         loader = GlobalHydra.instance().config_loader()
         with self._explained(overrides):
             return OverridesParser.create(config_loader=loader).parse_overrides(list(overrides))
@@ -134,14 +130,7 @@ class Composer:
             return OverridesParser.create().parse_override(override)
 
     def compose(self, overrides: Sequence[str]) -> DictConfig:
-        """Compose and check one config, with its ``hydra`` node.
-
-        Args:
-            overrides: Overrides without sweeps.
-
-        Raises:
-            InputError: Any error of the config, including errors of Hydra and OmegaConf.
-        """
+        """Compose and check one config, with its ``hydra`` node. Errors of Hydra become an InputError."""
         files = CheckedFiles.instance()
         files.begin()
         if not files.trust:
@@ -184,7 +173,7 @@ class Composer:
         parts: list[str] = []
         chosen: list[str] = []
         for override in overrides:
-            key, _, value = override.lstrip("+~").partition("=")
+            key, value = split_override(override)
             group = key.partition("@")[0]
             if not (key.startswith(("hydra.", "hydra/")) or key in _FOR_HYDRA):
                 continue

@@ -19,14 +19,13 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from ssr_hydra.app.check import plain
-from ssr_hydra.app.command_line import CommandLine, key_of
+from ssr_hydra.app.command_line import CommandLine, key_of, quoted, split_override
 from ssr_hydra.app.compose import composing
 from ssr_hydra.app.targets import trust_of
 from ssr_hydra.app.train import build
-from ssr_hydra.app.typed_command import quoted
 from ssr_hydra.checkpoints import Checkpoint, CheckpointStore, differences, load, open_checkpoint
 from ssr_hydra.checkpoints.store import CHECKPOINTS
-from ssr_hydra.errors import InputError, missing_package
+from ssr_hydra.errors import InputError, missing_package, visible
 from ssr_hydra.files import check_path, write_atomically
 from ssr_hydra.output import text_table
 from ssr_hydra.records import RESULT, RunResult
@@ -83,7 +82,7 @@ class Evaluation:
         for name, value in self.metrics.items():
             missing = "not recorded" if self.recorded is None else "not compared"
             verdict = missing if name not in off else "equal" if off[name] == 0 else f"off by {off[name]:.2g}"
-            rows.append((_printable(name), repr(self._record[name]) if name in off else "", repr(value), verdict))
+            rows.append((visible(name), repr(self._record[name]) if name in off else "", repr(value), verdict))
         lines += [f"  {line}" for line in text_table(rows)]
         return "\n".join([*lines, self.verdict(tolerance)])
 
@@ -103,7 +102,7 @@ class Evaluation:
         worst = max(off, key=lambda name: off[name])
         if self.is_as_recorded(tolerance):
             return f"equal to the record within {tolerance:g}"
-        return f"{_printable(worst)} is off by {off[worst]:.2g}, more than {tolerance:g}"
+        return f"{visible(worst)} is off by {off[worst]:.2g}, more than {tolerance:g}"
 
 
 def evaluate(
@@ -167,7 +166,7 @@ def evaluate(
     batch = int(found.timestamp["batch"])
     recorded, about = _recorded(run, found, batch, split)
     trusted = [each for each in overrides if key_of(each) == "trust"]
-    if recorded is not None and len(trusted) < len(overrides):
+    if recorded is not None and len(trusted) < len(overrides):  # compare with the config of the run
         own = _composed(run, [*trusted, *_as_override(trust)])
         recorded, changes = _comparable(recorded, own, config, split)
         about += changes
@@ -224,7 +223,7 @@ def _composed(run: Path, overrides: list[str]) -> DictConfig:
         rule = "folder not found" if not run.is_dir() else "it holds no .hydra/config.yaml, which says what it is"
         raise InputError("run", str(run), rule, "give the folder of a run that train.py has made")
     for override in overrides:
-        key, _, value = override.lstrip("+~").partition("=")
+        key, value = split_override(override)
         if key.split(".")[0].split("/")[0] == "hydra":
             raise InputError(key, value, "has no meaning here: nothing is run by Hydra", "leave it out")
     line = CommandLine(tuple(overrides), config_path=str(folder.absolute()))
@@ -257,9 +256,8 @@ def _checkpoint(run: Path, checkpoint: str | Path, config: DictConfig) -> tuple[
         mode = setting_of(CheckpointSettings, kept, "checkpoint").best_mode
         path = CheckpointStore(run / CHECKPOINTS, best_mode=mode).best()
         if path is None:
-            rule = (
-                "the run kept none" if mode is not None else "the run had no checkpoint.best that says by which metric"
-            )
+            missing = "the run had no checkpoint.best that says by which metric"
+            rule = missing if mode is None else "the run kept none"
             raise InputError("checkpoint", "best", rule, "give checkpoint=latest, or the name of one")
         return load(path), []
     named = run / CHECKPOINTS / name
@@ -291,11 +289,8 @@ def _chosen(weights: str, averaging: Mapping[str, bool]) -> str:
 def _take(trainer: Trainer, found: Checkpoint, weights: str | None) -> None:
     """Load a checkpoint into the trainer.
 
-    Args:
-        trainer: The trainer.
-        found: The checkpoint.
-        weights: None to load the model and the callbacks; ``raw`` to load only the model; or the name of a callback,
-            to load the model with the averaged weights of that callback.
+    Without ``weights``, load the model and the callbacks. ``raw`` loads only the model. The name of a callback loads
+    the model with the averaged weights of that callback.
     """
     from ssr_hydra.trainer.description import describe_model
 
@@ -360,11 +355,7 @@ def _new_file(path: Path) -> Path:
 
 
 def _recorded(run: Path, found: Checkpoint, batch: int, split: str) -> tuple[dict[str, float | None] | None, list[str]]:
-    """Return the metrics of ``split`` that the run recorded at ``batch``, and messages about the record.
-
-    The metrics are None if the run recorded none at that batch. A message reports an unreadable record, or a record
-    from a machine with other versions or hardware.
-    """
+    """Return the metrics that the run recorded at ``batch``, or None, and messages about the record."""
     from ssr_hydra.trainer.resuming import evaluations_of
 
     evaluations, lost = evaluations_of(found)
@@ -399,7 +390,7 @@ def _elsewhere(result: RunResult) -> list[str]:
     before = {**result.versions, **result.hardware}
     names = ("torch", "ssr_hydra", "cpu", "instruction_set", "threads")
     changed = [
-        f"{name} {_printable(str(before[name]))}, here {here[name]}"
+        f"{name} {visible(str(before[name]))}, here {here[name]}"
         for name in names
         if name in before and name in here and before[name] != here[name]
     ]
@@ -413,9 +404,4 @@ def _off(now: float, before: float | None) -> float:
 
 
 def _words_for(weights: str) -> str:
-    return "the weights that were trained" if weights == "raw" else f"the average of {_printable(weights)}"
-
-
-def _printable(text: str) -> str:
-    """Replace the unprintable characters of a name, because the file that has the name may come from someone else."""
-    return "".join(letter if letter.isprintable() else "?" for letter in text)
+    return "the weights that were trained" if weights == "raw" else f"the average of {visible(weights)}"

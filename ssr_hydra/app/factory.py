@@ -1,4 +1,4 @@
-"""Create the optimizers and schedulers of an experiment from its config."""
+"""Create the optimizers, schedulers, callbacks and loggers of a checked experiment."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from ssr_hydra.optim.groups import Grouping
 
-__all__ = ["make_fields", "make_optimizers", "make_schedulers"]
+__all__ = ["make_callbacks", "make_fields", "make_optimizers", "make_schedulers"]
 
 # Keys that this package adds to a param group, next to the hyperparameters of its optimizer.
 _OURS = ("params", "name", "schedule")
@@ -26,12 +26,10 @@ _OURS = ("params", "name", "schedule")
 def make_optimizers(
     values: Mapping[str, Any], trust: tuple[str, ...], model: torch.nn.Module, device: torch.device
 ) -> list[torch.optim.Optimizer]:
-    """Create the optimizers of a checked experiment, for the parameters of its model that require gradients.
+    """Create the optimizers, for the parameters of the model that require gradients.
 
     Raises:
-        InputError: No optimizer or more than one selects a parameter; a rule selects no parameter of this model; a rule
-            sets a hyperparameter that the optimizer of its parameters does not have; or an optimizer cannot train its
-            parameters, such as Muon with parameters that are not matrices.
+        InputError: A rule or an optimizer does not fit the parameters of the model.
     """
     from ssr_hydra.optim.groups import DEFAULT_GROUP, Grouping, split_params
 
@@ -64,6 +62,17 @@ def make_optimizers(
 def make_fields(values: Mapping[str, Any], trust: tuple[str, ...]) -> dict[str, Any]:
     """Create the schedulers in ``schedules``: a mapping from hyperparameter, such as ``weight_decay``, to scheduler."""
     return {name: instantiate(node, trust, f"schedules.{name}") for name, node in values["schedules"].items()}
+
+
+def make_callbacks(
+    values: Mapping[str, Any], trust: tuple[str, ...], is_main: bool = True
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Create the callbacks and the loggers by name. Only rank 0 (``is_main``) has loggers."""
+
+    def make(group: str) -> dict[str, Any]:
+        return {name: instantiate(node, trust, f"{group}.{name}") for name, node in values[group].items()}
+
+    return make("callbacks"), make("logger") if is_main else {}
 
 
 def _defaults(node: Mapping[str, Any], trust: tuple[str, ...], path: str) -> dict[str, Any]:
@@ -145,16 +154,10 @@ def _fused(
 def make_schedulers(
     values: Mapping[str, Any], trust: tuple[str, ...], optimizers: Sequence[torch.optim.Optimizer]
 ) -> Any:
-    """Create the schedulers of a checked experiment.
+    """Create the schedulers as in the config: a scheduler, a list of schedulers, a mapping from name to these, or None.
 
     For torch's own schedulers, the function creates descriptions, which need no optimizer. A custom subclass of
     torch's ``LRScheduler`` gets the optimizer.
-
-    Returns:
-        As in the config: a scheduler, a list of schedulers, a mapping from name to these, or None.
-
-    Raises:
-        InputError: A target is not a scheduler, or a custom ``LRScheduler`` is used with several optimizers.
     """
     node = values["scheduler"]
     return None if node is None else _make(node, trust, optimizers, "scheduler")

@@ -154,12 +154,7 @@ class CheckedSource(ConfigSource):
         return sorted(set(found))
 
     def load_config(self, config_path: str) -> ConfigResult:
-        """Read a config file, and run the checks that need only this file.
-
-        Raises:
-            ConfigLoadError: The file does not exist.
-            InputError: The file violates a rule of this module.
-        """
+        """Read a config file, and run the checks that need only this file."""
         files = CheckedFiles.instance()
         path = self._file(config_path)
         if not self.is_config(config_path):
@@ -184,7 +179,7 @@ class CheckedSource(ConfigSource):
         content: Any = OmegaConf.to_container(config, resolve=False)
         if not isinstance(content, dict):
             raise InputError("config", shown_path(path), "must be a mapping of keys to values", "write key: value")
-        check_interpolations(content, files.trust, "")
+        check_interpolations(content, files.trust)
         if isinstance(content.get("hydra"), dict) and content["hydra"].get("searchpath") is not None:
             rule = f"can import code, so a file cannot set it ({name})"
             fix = "write hydra.searchpath=[...] on the command line"

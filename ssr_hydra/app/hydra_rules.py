@@ -18,8 +18,7 @@ _DEEPEST_SWEEP = 10
 def chosen_nodes(group: str, typed: Collection[str]) -> tuple[str, tuple[str, ...]] | None:
     """Return a file's Hydra group and the nodes that the file may set, if the command line has chosen from the group.
 
-    Returns:
-        The group and the nodes; None if the group is not one of Hydra's, or if the command line has no key for it.
+    Return None if the group is not one of Hydra's, or if the command line has no key for it.
 
     Example:
         >>> chosen_nodes("launcher", ["ssr", "launcher"]), chosen_nodes("launcher", ["ssr"])
@@ -39,12 +38,7 @@ def is_below_hydra(package: str | None) -> bool:
 
 
 def check_place(path: str, package: str | None) -> None:
-    """Refuse to put a config below ``hydra`` unless its group is one of Hydra's, because Hydra calls targets there.
-
-    Args:
-        path: Group and name of the config, such as ``model/conv``.
-        package: The ``@package`` of the config.
-    """
+    """Refuse to put a config below ``hydra`` unless its group is one of Hydra's, because Hydra calls targets there."""
     if is_below_hydra(package) and path.partition("/")[0] != "hydra":
         raise InputError("defaults", f"{path}@{package}", "cannot be put below hydra", "remove it")
 

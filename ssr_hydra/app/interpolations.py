@@ -7,13 +7,14 @@ Therefore a file may use only references to other values and the resolvers liste
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from omegaconf.errors import GrammarParseError
 from omegaconf.grammar.gen.OmegaConfGrammarParser import OmegaConfGrammarParser
 from omegaconf.grammar_parser import parse
 
+from ssr_hydra.app.targets import walk
 from ssr_hydra.errors import InputError
 
 __all__ = ["check_growth", "check_interpolations"]
@@ -22,36 +23,25 @@ __all__ = ["check_growth", "check_interpolations"]
 _HARMLESS = frozenset({"hydra", "now", "oc.dict.keys", "oc.dict.values", "oc.select", "python_version", "run_id"})
 
 
-def check_interpolations(node: Any, trust: Iterable[str], path: str) -> None:
-    """Refuse every resolver in a config that is neither harmless nor trusted.
-
-    Args:
-        node: The config: nested mappings, lists and scalars, with unresolved interpolations.
-        trust: The names that the command line trusts. ``trust=[oc.env]`` trusts the resolver ``oc.env``.
-        path: Dotted path of the node, for messages.
+def check_interpolations(node: Any, trust: Collection[str], path: str = "") -> None:
+    """Refuse every resolver in a config, as plain data, that is neither harmless nor trusted.
 
     Example:
-        >>> check_interpolations({"name": "${optimizer.lr}"}, (), "")
-        >>> check_interpolations({"name": "${oc.env:HOME}"}, (), "")
+        >>> check_interpolations({"name": "${optimizer.lr}"}, ())
+        >>> check_interpolations({"name": "${oc.env:HOME}"}, ())
         Traceback (most recent call last):
         ssr_hydra.errors.InputError: name='${oc.env:HOME}': a file may not call the resolver oc.env; ...
     """
-    if isinstance(node, Mapping):
-        for key, value in node.items():
-            check_interpolations(value, trust, f"{path}.{key}" if path else str(key))
-    elif isinstance(node, (list, tuple)):
-        for index, value in enumerate(node):
-            check_interpolations(value, trust, f"{path}[{index}]")
-    elif isinstance(node, str):
-        for name in _resolvers(node):
+    for place, text in walk(node, path):
+        for name in _resolvers(text):
             if name not in _HARMLESS and name not in trust:
                 fix = f"give the value on the command line, or add trust=[{name}] if you know what it reads"
-                raise InputError(path, node, f"a file may not call the resolver {name}", fix)
+                raise InputError(place, text, f"a file may not call the resolver {name}", fix)
 
 
-def _resolvers(text: str) -> list[str]:
+def _resolvers(text: Any) -> list[str]:
     """Return the names of the resolvers that a value calls, as written: a name may itself contain interpolations."""
-    if "${" not in text or ":" not in text:
+    if not isinstance(text, str) or "${" not in text or ":" not in text:
         return []
     try:
         return list(_named_in(parse(text)))
@@ -74,12 +64,7 @@ _OF_A_VALUE = 50  # number of characters that are counted for each value in addi
 def check_growth(content: Mapping[str, Any]) -> None:
     """Refuse a config whose references expand to too much text: 40 lines that each double can expand to a terabyte.
 
-    Args:
-        content: A composed config as plain data, with unresolved references.
-
-    Raises:
-        InputError: The resolved config would be too large; or the name of a reference starts with another reference,
-            so that its target is unknown before resolving.
+    Also refuse a reference whose name starts with a reference, so that its target is unknown before resolving.
     """
     sizes: dict[str, int] = {}
 

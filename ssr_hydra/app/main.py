@@ -21,9 +21,8 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from ssr_hydra.app.command_line import VERSION_BASE, CommandLine, parse_command_line
+from ssr_hydra.app.command_line import VERSION_BASE, CommandLine, TypedCommand, parse_command_line
 from ssr_hydra.app.presets import register_source
-from ssr_hydra.app.typed_command import TypedCommand
 from ssr_hydra.configs import conf_dir
 from ssr_hydra.errors import InputError, RunError, UserCodeError, visible_lines
 from ssr_hydra.output import safe_output

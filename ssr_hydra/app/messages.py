@@ -18,7 +18,7 @@ from omegaconf.errors import (
 )
 
 from ssr_hydra.app.check_values import check_base
-from ssr_hydra.app.typed_command import quoted
+from ssr_hydra.app.command_line import quoted, split_override
 from ssr_hydra.configs import GROUPS
 from ssr_hydra.errors import InputError, missing_package
 from ssr_hydra.settings.base import did_you_mean
@@ -30,6 +30,7 @@ __all__ = ["explain", "overlay_error"]
 
 _OF_KIND = {"Float": "0.5", "Integer": "1", "Boolean": "true"}
 _KINDS = {"int": "a whole number", "float": "a number", "bool": "true or false", "str": "a word, such as a time"}
+_KINDS |= {"Integer": _KINDS["int"], "Float": _KINDS["float"], "Boolean": _KINDS["bool"]}
 _OF_HINT = {"int": "10", "float": "0.5", "bool": "true", "str": "0.5dur"}
 _EXAMPLES = {"max_duration": "20ep", "ssr": "0.5", "seed": "0", "name": "my_run"}
 _MOST_PLACES = 3
@@ -86,14 +87,13 @@ def _of_omegaconf(error: OmegaConfBaseException, outer: BaseException, overrides
     if isinstance(error, ValidationError) and "is not Optional" in message:
         return InputError(field, value, "must be given", f"e.g. {field}={_EXAMPLES.get(field, '...')}")
     if isinstance(error, ValidationError) and (match := re.search(r"could not be converted to (\w+)", message)):
-        kind = {"Float": "a number", "Integer": "a whole number", "Boolean": "true or false"}.get(match[1], match[1])
+        kind = _KINDS.get(match[1], match[1])
         shown = re.match(r"Value '(.*)' of type", message)
         if value is not None and re.fullmatch(r"\[[^][]+\]", value):
             fix = f"to sweep over several, write -m {field}={value[1:-1].replace(' ', '')}"
             return InputError(field, value, f"must be {kind}", fix)
-        return InputError(
-            field, shown[1] if shown else value, f"must be {kind}", f"e.g. {field}={_OF_KIND.get(match[1], '...')}"
-        )
+        fix = f"e.g. {field}={_OF_KIND.get(match[1], '...')}"
+        return InputError(field, shown[1] if shown else value, f"must be {kind}", fix)
     if isinstance(error, ValidationError) and "is not a valid bool" in message:
         return InputError(field, value, "must be true or false", f"e.g. {field}=true")
     if isinstance(error, ValidationError) and (match := re.search(r"type hint '(?:Optional|Union)\[(.*)\]'$", message)):
@@ -107,9 +107,11 @@ def _of_omegaconf(error: OmegaConfBaseException, outer: BaseException, overrides
 def _several(overrides: Sequence[str]) -> InputError | None:
     """Return the error for a list of choices in a group that takes one choice; None if no override has such a list."""
     for override in overrides:
-        group, _, value = override.lstrip("+").partition("=")
+        group, value = split_override(override)
+        if value is None or group not in GROUPS or not value.startswith("["):
+            continue
         names = [name.strip() for name in value.strip("[]").split(",")]
-        if group in GROUPS and value.startswith("[") and set(names) <= set(GROUPS[group]):
+        if set(names) <= set(GROUPS[group]):
             fix = f"to sweep over them, say -m {group}={','.join(names)}"
             if group == "scheduler":
                 fix += "; to multiply them, scheduler=product with a factor for each"
@@ -121,7 +123,7 @@ def _mappings(overrides: Sequence[str]) -> InputError | None:
     """Return the error for an override whose value is a list of mappings, which Hydra cannot read; None if none has."""
     for override in overrides:
         if "=[{" in override:
-            key, _, value = override.lstrip("+~").partition("=")
+            key, value = split_override(override)
             fix = "put it there, as an experiment"
             return InputError(key, value, "a list of mappings is written in a YAML file", fix)
     return None
@@ -216,13 +218,11 @@ def _of_hydra(error: BaseException, overrides: Sequence[str], choices: Callable[
         options = [option for option in choices(group) if option != "custom"]
         return InputError(group, name, rule, did_you_mean(name, options) if options else "see --help")
     if "\n" in text and (match := re.search(r"To append to your (?:config|default list) use (\S+)", text)):
-        key, _, value = match[1].lstrip("+").partition("=")
-        return InputError(key, value, message.rstrip("."), f"to add it, write {match[1]}")
+        return InputError(*split_override(match[1]), message.rstrip("."), f"to add it, write {match[1]}")
     if match := re.search(r"(?:Ambiguous value for argument|Sweep parameters) '([^']*)'", text):
         key, _, value = match[1].partition("=")
-        return InputError(
-            key, value, "several values make a sweep", "add -m to sweep over them, or write [a,b] for a list"
-        )
+        fix = "add -m to sweep over them, or write [a,b] for a list"
+        return InputError(key, value, "several values make a sweep", fix)
     if "Config group override must be" in text:
         names = [override.partition("=")[0] for override in overrides if override.endswith("=null")]
         key = names[0] if names else "config"
@@ -272,8 +272,8 @@ def _override_key(error: BaseException) -> str | None:
 
 def _value_of(field: str, overrides: Sequence[str]) -> str | None:
     for override in reversed(overrides):
-        key, equals, value = override.lstrip("+~").partition("=")
-        if equals and key == field:
+        key, value = split_override(override)
+        if value is not None and key == field:
             return value
     return None
 

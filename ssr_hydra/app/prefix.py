@@ -36,15 +36,7 @@ _START_SECONDS = 120.0  # a job that was started before this one has a heartbeat
 
 
 class Prefix:
-    """The steps that a job shares with other jobs.
-
-    Args:
-        study: The folder of the study.
-        run_dir: The folder of the job.
-        identity: The identity of the job.
-        sweep: Id of the sweep that runs the job.
-        orders: The instructions of the sweep to the job.
-    """
+    """The steps that a job shares with other jobs, as the orders of its sweep say."""
 
     def __init__(self, study: Path, run_dir: Path, identity: str, sweep: str, orders: Orders) -> None:
         self._study, self._run_dir, self._identity, self._sweep = study, run_dir, identity, sweep
@@ -52,12 +44,7 @@ class Prefix:
 
     @classmethod
     def of(cls, study: Path | None, run_dir: str | Path | None) -> Prefix | None:
-        """Return the shared steps of a job; None if the job shares no steps.
-
-        Args:
-            study: The folder of the sweep that runs the job; None outside of a sweep.
-            run_dir: The folder of the job.
-        """
+        """Return the shared steps of the job in ``run_dir``; None if it shares none or is not part of a sweep."""
         if study is None or run_dir is None:
             return None
         owner = read_identity(Path(run_dir))
@@ -67,14 +54,9 @@ class Prefix:
     # ---- take
 
     def wait(self) -> bool:
-        """Wait until a different job has trained the shared steps.
+        """Wait until a different job has trained the shared steps, and return whether this job can start.
 
-        Returns:
-            True when this job can start. False if the job that trains the shared steps has died; then the sweep starts
-            both jobs again.
-
-        Raises:
-            RunError: The job that trains the shared steps was stopped.
+        It cannot start if the job that trains the shared steps has died. Then the sweep starts both jobs again.
         """
         orders, since, last = self._orders, time.monotonic(), None
         while orders.source is not None and not self._is_begun() and self._point() is None:
@@ -108,12 +90,7 @@ class Prefix:
         return None if self._orders.point is None else Point.read(self._study, self._orders.point)
 
     def take(self, values: Mapping[str, Any], trust: Sequence[str]) -> None:
-        """Write a checkpoint with the shared steps into the job's folder, unless the job already has a checkpoint.
-
-        Raises:
-            CheckpointError: The published checkpoint cannot be used.
-            WriteError: The folder cannot be written.
-        """
+        """Write a checkpoint with the shared steps into the job's folder, unless the job already has a checkpoint."""
         point = self._point()
         if point is None or self._is_begun():
             return

@@ -22,7 +22,7 @@ from hydra.types import RunMode
 from omegaconf import MISSING, DictConfig, OmegaConf, open_dict, read_write
 
 from ssr_hydra.app.check import CHECKED, check
-from ssr_hydra.app.command_line import CommandLine, key_of
+from ssr_hydra.app.command_line import STUDY_NAME, CommandLine, key_of, quoted
 from ssr_hydra.app.compose import Composer, composing
 from ssr_hydra.app.guard import CheckedFiles, check_parameters
 from ssr_hydra.app.hydra_rules import check_place
@@ -30,7 +30,6 @@ from ssr_hydra.app.messages import explain
 from ssr_hydra.app.resuming import check_folder
 from ssr_hydra.app.sharing import candidate
 from ssr_hydra.app.targets import check_there, trust_of
-from ssr_hydra.app.typed_command import STUDY_NAME, quoted
 from ssr_hydra.configs import APP_KEYS, AppConfig
 from ssr_hydra.configs.experiment import KEEPS, STUDY_CODES
 from ssr_hydra.errors import InputError

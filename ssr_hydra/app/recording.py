@@ -38,15 +38,10 @@ def hydra_run_dir() -> str | None:
 
 
 class RecordedJob(NamedTuple):
-    """A job that is being created or trained.
+    """A job that is being created or trained."""
 
-    Args:
-        pending: Holds the job's description until training starts.
-        heartbeat: The heartbeat of the job; None outside of a sweep.
-    """
-
-    pending: Pending
-    heartbeat: Heartbeat | None
+    pending: Pending  # holds the job's description until training starts
+    heartbeat: Heartbeat | None  # None outside of a sweep
 
     def follow(self, trainer: Trainer) -> None:
         """Make the trainer publish the job's description when training starts, and report progress from then on."""
@@ -69,10 +64,6 @@ def recorded(cfg: DictConfig | Mapping[str, Any], run_dir: str | Path | None) ->
 
     In a folder that already has a run, the job writes nothing before training starts. So a refused job does not change
     the folder, and a job whose run has finished only adds a line to the log.
-
-    Args:
-        cfg: The composed experiment.
-        run_dir: The job's folder; None to write no records.
     """
     with _alive(run_dir) as heartbeat, _recorded(cfg, run_dir) as pending:
         yield RecordedJob(pending, heartbeat)
@@ -104,12 +95,13 @@ def _recorded(cfg: DictConfig | Mapping[str, Any], run_dir: str | Path | None) -
     hydra: Any = HydraConfig.instance().cfg
     pending = Pending(hydra_run_dir(), None if hydra is None else hydra.hydra)
     with terminable() if in_app else nullcontext():
-        log(logging.INFO, f"started: {_overrides() or 'no overrides'}")
+        overrides = "" if hydra is None else " ".join(hydra.hydra.overrides.task)
+        log(logging.INFO, f"started: {overrides or 'no overrides'}")
         try:
             yield pending
         except BaseException as error:
             if isinstance(error, InputError) and pending.waits:
-                pending.drop(str(error) if _in_sweep() else None)
+                pending.drop(str(error) if sweep_dir() else None)
                 raise
             is_known = isinstance(error, (InputError, RunError)) or not isinstance(error, Exception)
             is_known = is_known and not isinstance(error, UserCodeError)  # log the traceback of custom code
@@ -127,7 +119,7 @@ def _recorded(cfg: DictConfig | Mapping[str, Any], run_dir: str | Path | None) -
 
 def _leaves_record(error: BaseException) -> bool:
     if isinstance(error, InputError):
-        return _in_sweep() and error.field != "run_dir"
+        return sweep_dir() is not None and error.field != "run_dir"
     return not isinstance(error, WriteError)  # training ended, and a record without its steps would be wrong
 
 
@@ -140,21 +132,12 @@ def log(level: int, text: str, error: BaseException | None = None) -> None:
             handler.handle(record)
 
 
-def _overrides() -> str:
-    cfg: Any = HydraConfig.instance().cfg
-    return "" if cfg is None else " ".join(cfg.hydra.overrides.task)
-
-
 def sweep_dir() -> Path | None:
     """Return the absolute folder of the sweep that runs this job; None outside of a sweep."""
     cfg: Any = HydraConfig.instance().cfg
     if cfg is None or cfg.hydra.mode != RunMode.MULTIRUN:
         return None
     return Path(str(cfg.hydra.runtime.cwd)) / str(cfg.hydra.sweep.dir)
-
-
-def _in_sweep() -> bool:
-    return sweep_dir() is not None
 
 
 def _record(cfg: DictConfig | Mapping[str, Any], folder: Path, error: BaseException) -> None:

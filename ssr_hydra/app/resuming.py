@@ -18,7 +18,7 @@ from ssr_hydra.configs import APP_KEYS, GROUPS, CheckpointConfig, ExperimentConf
 from ssr_hydra.errors import InputError
 from ssr_hydra.files import check_length
 from ssr_hydra.metrics_log import has_log
-from ssr_hydra.records import RESULT, RunResult, config_hash, refuse_finished
+from ssr_hydra.records import RESULT, config_hash, refuse_finished
 from ssr_hydra.settings import CheckpointSettings, ResumeSettings, setting_of
 from ssr_hydra.settings.resume import AUTO, NEVER
 from ssr_hydra.time import as_time
@@ -63,7 +63,7 @@ def check_checkpoint(values: Mapping[str, Any], results: Sequence[str]) -> None:
         raise InputError("checkpoint.best", checkpoint.best, rule, "or null for none")
 
 
-def check_folder(folder: Path, config: Any, values: Mapping[str, Any], field: str) -> bool:
+def check_folder(folder: Path, config: Any, values: Mapping[str, Any], field: str) -> None:
     """Refuse to run in a folder that holds a different run, before anything is written there.
 
     The config of this run is compared with the config in the folder, both with unresolved interpolations.
@@ -73,50 +73,38 @@ def check_folder(folder: Path, config: Any, values: Mapping[str, Any], field: st
         config: The composed experiment.
         values: The experiment as plain values.
         field: Name of the setting that names the folder, for errors.
-
-    Returns:
-        Whether the folder holds exactly this run, and it has completed. Then there is nothing to train.
     """
     refuse_links(folder, (".hydra", "train.log", CHECKPOINTS), field)
     resume = ResumeSettings.of(values["resume"])
     path, on_change = str(resume.path), resume.on_change
-    has_record = (folder / RESULT).exists()
     own = find(AUTO, folder)
-    if path == NEVER and (has_record or own is not None or has_log(folder)):
+    if path == NEVER and ((folder / RESULT).exists() or own is not None or has_log(folder)):
         rule = "holds another run already, and resume=never starts anew"
         raise InputError(field, str(folder), rule, f"leave {field} out, or name a new folder")
     if own is None:
         refuse_finished(folder, field, config_hash(values))
-        return False
+    if own is None or on_change != "refuse":
+        return
     try:
         before: Any = OmegaConf.to_container(OmegaConf.load(folder / ".hydra" / "config.yaml"), resolve=False)
     except (OSError, ValueError, OmegaConfBaseException):
-        return False  # the run was not started by this app; the trainer compares it with its checkpoint
+        return  # the run was not started by this app; the trainer compares it with its checkpoint
     now: Any = OmegaConf.to_container(config, resolve=False)
     before, now = (
         {key: value for key, value in each.items() if key != "hydra" and key not in APP_KEYS}
         for each in (before or {}, now)
     )
     found = [item for item in differences(before, now) if not _is_free(item, now)]
-    if found and on_change == "refuse":
+    if found:
         shown = [str(item) for item in found[:_MOST_SHOWN]] + (["..."] if len(found) > _MOST_SHOWN else [])
         rule = f"{folder} holds another run: {', '.join(shown)}"
-        never = any(_NEVER.match(item.field) for item in found)
         fix = "name a new folder"
-        if not never:
+        if not any(_NEVER.match(item.field) for item in found):
             fix += (
                 "; or say what the change is to mean, by resume.on_change=extend (the new plan from here on) or "
                 "resume.on_change=rescale (the rest of the plan over the rest of the run)"
             )
         raise InputError("resume", path, rule, fix)
-    return not found and has_record and _is_completed(folder)
-
-
-def _is_completed(folder: Path) -> bool:
-    try:
-        return RunResult.load(folder).status == "completed"
-    except (InputError, OSError):
-        return False
 
 
 def _is_free(item: Difference, now: Mapping[str, Any]) -> bool:

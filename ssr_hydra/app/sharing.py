@@ -13,7 +13,7 @@ from typing import Any
 from ssr_hydra.app.built_ins import known_samples
 from ssr_hydra.app.check import are_named, known_dataloader_len, scheduler_parts
 from ssr_hydra.app.check_torch import WINDOWS, is_description
-from ssr_hydra.app.targets import as_description, instantiate, locate
+from ssr_hydra.app.targets import as_description, instantiate, locate, walk
 from ssr_hydra.errors import InputError
 from ssr_hydra.schedulers.combinators import product
 from ssr_hydra.schedulers.protocol import bind
@@ -42,7 +42,8 @@ _CLOCKED = ("max_duration", "trainer.eval_interval", "trainer.log_interval", "tr
 def candidate(values: Mapping[str, Any], trust: Sequence[str] = ()) -> Candidate:
     """Return the properties that decide whether a job can share steps. Reads no data."""
     length = as_time(values["max_duration"], "max_duration") * check_ssr(values["ssr"])
-    fields = {path: text for path, value in _leaves(values, "") if (text := _compared(path, value, length)) is not None}
+    leaves = [(path, value) for path, value in walk(values) if not (isinstance(value, (Mapping, list)) and value)]
+    fields = {path: text for path, value in leaves if (text := _compared(path, value, length)) is not None}
     fields["logger.csv"] = str(any(node["_target_"] in _LOGGERS for node in values["logger"].values()))
     fields["the scheduled fields"] = ", ".join(sorted(values["schedules"])) or "none"
     refused = next(_refusals(values, tuple(trust)), None)
@@ -81,17 +82,6 @@ def _compared(path: str, value: Any, length: Time) -> str | None:
             return json.dumps(value)
         return str(length * time.value)  # the same fraction is a different step in a run of different length
     return json.dumps(value, sort_keys=True)
-
-
-def _leaves(node: Any, path: str) -> Iterator[tuple[str, Any]]:
-    if isinstance(node, Mapping) and node:
-        for key, value in node.items():
-            yield from _leaves(value, f"{path}.{key}" if path else str(key))
-    elif isinstance(node, list) and node:
-        for index, value in enumerate(node):
-            yield from _leaves(value, f"{path}[{index}]")
-    else:
-        yield path, node
 
 
 def _refusals(values: Mapping[str, Any], trust: tuple[str, ...]) -> Iterator[str]:

@@ -24,6 +24,7 @@ from ssr_hydra.errors import InputError, missing_package
 
 __all__ = [
     "EXTRAS",
+    "KEYS",
     "NAME",
     "REGISTERED",
     "as_description",
@@ -34,6 +35,7 @@ __all__ = [
     "is_trusted",
     "locate",
     "trust_of",
+    "walk",
 ]
 
 _LOSSES = (
@@ -53,6 +55,8 @@ _TORCH_SCHEDULERS = (
     "PolynomialLR ReduceLROnPlateau StepLR"
 )
 
+_DATA = "Arrays Digits FakeData ImageFolder RandomCropFlip RandomShift SmallImages StdlibBytes StdlibDocuments"
+
 TORCH_SCHEDULERS = frozenset(f"torch.optim.lr_scheduler.{name}" for name in _TORCH_SCHEDULERS.split())
 
 
@@ -71,17 +75,11 @@ def as_description(node: Any) -> Any:
 
 def _registered() -> frozenset[str]:
     names = {f"torch.nn.{name}" for name in f"{_LOSSES} {_LAYERS}".split()} | TORCH_SCHEDULERS
-    names |= {"ssr_hydra.data.Digits", "ssr_hydra.data.RandomShift", "ssr_hydra.trainer.accuracy"}
-    names |= {f"ssr_hydra.data.{name}" for name in ("StdlibBytes", "StdlibDocuments")}
-    names |= {f"ssr_hydra.models.{name}" for name in ("bits_per_byte", "next_token_loss")}
-    names |= {f"ssr_hydra.data.{name}" for name in "Arrays FakeData ImageFolder RandomCropFlip SmallImages".split()}
+    names |= {f"ssr_hydra.data.{name}" for name in _DATA.split()}
+    names |= {f"ssr_hydra.{name}" for name in ("models.bits_per_byte", "models.next_token_loss", "trainer.accuracy")}
     names |= {f"torchvision.transforms.v2.{name}" for name in TRANSFORMS} | TORCHMETRICS
-    for choices in GROUPS.values():
-        for config in choices.values():
-            target = getattr(config, "_target_", None)
-            if isinstance(target, str):
-                names.add(target)
-    return frozenset(names)
+    targets = {getattr(config, "_target_", None) for choices in GROUPS.values() for config in choices.values()}
+    return frozenset(names | {target for target in targets if isinstance(target, str)})
 
 
 REGISTERED = _registered()
@@ -90,34 +88,33 @@ REGISTERED = _registered()
 EXTRAS = {"torchvision": "vision", "torchmetrics": "metrics", "timm": "timm"}
 """The optional packages that have registered names, and the extras that install them."""
 
-_KEYS = frozenset({"_target_", "_args_", "_partial_", "_recursive_", "_convert_"})
+KEYS = frozenset({"_target_", "_args_", "_partial_", "_recursive_", "_convert_"})
+"""Keys of a node that are not arguments of its target."""
+
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*", re.ASCII)
 """Pattern of the dotted names that a ``_target_`` can be."""
+
+_RULES = {
+    "_args_": ("must be a list of positional arguments", "write [a, b]"),
+    "_partial_": ("must be true or false", "remove it"),
+    "_recursive_": ("must be true, because nested targets are always created", "remove it"),
+    "_convert_": ("lists and mappings always arrive as plain Python ones", "take it out"),
+}
 
 # Packages that can load and run files. trust must not name one of them, only a module or a member of it.
 _TOO_WIDE = frozenset({"torch", "numpy", "hydra", "omegaconf"})
 
 
 def check_trust(trust: Iterable[str] | str) -> tuple[str, ...]:
-    """Check the value of ``trust``, and return it as a tuple of names.
-
-    Args:
-        trust: Names of modules (``my_package``), or of classes and functions (``torchvision.models.resnet18``).
-
-    Example:
-        >>> check_trust("my_package")
-        ('my_package',)
-    """
+    """Check the value of ``trust``, names of modules, classes and functions, and return it as a tuple."""
     names = (trust,) if isinstance(trust, str) else tuple(trust)
     for name in names:
         if not isinstance(name, str) or NAME.fullmatch(name) is None:
-            raise InputError(
-                "trust", name, "must be the name of a module, class or function", "e.g. trust=[my_package]"
-            )
+            rule = "must be the name of a module, class or function"
+            raise InputError("trust", name, rule, "e.g. trust=[my_package]")
         if name in _TOO_WIDE:
-            raise InputError(
-                "trust", name, "contains functions that load and run files", f"trust a submodule: trust=[{name}.nn]"
-            )
+            rule = "contains functions that load and run files"
+            raise InputError("trust", name, rule, f"trust a submodule: trust=[{name}.nn]")
         if name.split(".")[0] in sys.stdlib_module_names:
             raise InputError("trust", name, "Python's own library can run anything", "trust a module of your own")
     return names
@@ -146,55 +143,46 @@ def is_trusted(name: str, trust: Iterable[str]) -> bool:
     return name in REGISTERED or any(name == entry or name.startswith(f"{entry}.") for entry in trust)
 
 
-def check_targets(node: Any, trust: Iterable[str] = (), path: str = "") -> None:
-    """Refuse a config in which a ``_target_``, at any depth, is not allowed.
-
-    Args:
-        node: The config as plain data: nested mappings, lists and scalars, without interpolations.
-        trust: The names that the command line trusts.
-        path: Dotted path of the node, for messages.
-    """
-    _check_inside(node, tuple(trust), path, node)
-
-
-def _check_inside(node: Any, trust: tuple[str, ...], path: str, whole: Any) -> None:
+def walk(node: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield the dotted path and the value of a node of plain data, and of all nodes in it; outer nodes come first."""
+    yield path, node
     if isinstance(node, Mapping):
-        if "_target_" in node:
-            _check_target(node, trust, path, whole)
-        elif keys := _KEYS & node.keys():
-            raise InputError(
-                _join(path, min(keys)), node[min(keys)], "is allowed only together with _target_", "take it out"
-            )
         for key, value in node.items():
-            _check_inside(value, trust, _join(path, key), whole)
+            yield from walk(value, _join(path, key))
     elif isinstance(node, (list, tuple)):
         for index, value in enumerate(node):
-            _check_inside(value, trust, f"{path}[{index}]", whole)
+            yield from walk(value, f"{path}[{index}]")
+
+
+def check_targets(node: Any, trust: Iterable[str] = (), path: str = "") -> None:
+    """Refuse a config, as plain data without interpolations, in which a ``_target_`` at any depth is not allowed."""
+    trust = tuple(trust)
+    for place, part in walk(node, path):
+        if not isinstance(part, Mapping):
+            continue
+        if "_target_" in part:
+            _check_target(part, trust, place, node)
+        elif keys := KEYS & part.keys():
+            rule = "is allowed only together with _target_"
+            raise InputError(_join(place, min(keys)), part[min(keys)], rule, "take it out")
 
 
 def _check_target(node: Mapping[Any, Any], trust: tuple[str, ...], path: str, whole: Any) -> None:
     field, name = _join(path, "_target_"), node["_target_"]
-    if not isinstance(name, str) or NAME.fullmatch(name) is None or "__" in name:
+    if not _is_name(name):
         raise InputError(field, name, "must be the dotted name of a class or function", "e.g. my_package.MyModel")
     if not is_trusted(name, trust):
         rule = "neither part of this package nor trusted, so it is not run"
         raise InputError(field, name, rule, _how_to_trust_all(name, trust, whole))
-    if not isinstance(node.get("_args_", []), (list, tuple)):
-        raise InputError(
-            _join(path, "_args_"), node["_args_"], "must be a list of positional arguments", "write [a, b]"
-        )
-    if not isinstance(node.get("_partial_", False), bool):
-        raise InputError(_join(path, "_partial_"), node["_partial_"], "must be true or false", "remove it")
-    if node.get("_recursive_", True) is not True:
-        raise InputError(
-            _join(path, "_recursive_"),
-            node["_recursive_"],
-            "must be true, because nested targets are always created",
-            "remove it",
-        )
-    if node.get("_convert_", "all") not in ("all", "object"):
-        rule = "lists and mappings always arrive as plain Python ones"
-        raise InputError(_join(path, "_convert_"), node["_convert_"], rule, "take it out")
+    are_valid = {
+        "_args_": isinstance(node.get("_args_", []), (list, tuple)),
+        "_partial_": isinstance(node.get("_partial_", False), bool),
+        "_recursive_": node.get("_recursive_", True) is True,
+        "_convert_": node.get("_convert_", "all") in ("all", "object"),
+    }
+    for key, is_valid in are_valid.items():
+        if not is_valid:
+            raise InputError(_join(path, key), node[key], *_RULES[key])
 
 
 def _how_to_trust_all(name: str, trust: tuple[str, ...], whole: Any) -> str:
@@ -204,7 +192,8 @@ def _how_to_trust_all(name: str, trust: tuple[str, ...], whole: Any) -> str:
             "a config cannot run Python's own library; write a function that does what you need, and trust its module"
         )
     names = [*trust]
-    for target in (name, *_targets_in(whole)):
+    targets = [node["_target_"] for _, node in walk(whole) if isinstance(node, Mapping) and "_target_" in node]
+    for target in (name, *(each for each in targets if _is_name(each))):
         entry = _package_of(target)
         if not is_trusted(target, names) and entry.split(".")[0] not in sys.stdlib_module_names:
             names.append(entry)
@@ -216,16 +205,8 @@ def how_to_trust(names: Iterable[str]) -> str:
     return f"if you know what it does, say trust=[{','.join(names)}] on the command line"
 
 
-def _targets_in(node: Any) -> Iterator[str]:
-    if isinstance(node, Mapping):
-        target = node.get("_target_")
-        if isinstance(target, str) and NAME.fullmatch(target) is not None and "__" not in target:
-            yield target
-        for value in node.values():
-            yield from _targets_in(value)
-    elif isinstance(node, (list, tuple)):
-        for value in node:
-            yield from _targets_in(value)
+def _is_name(target: object) -> bool:
+    return isinstance(target, str) and NAME.fullmatch(target) is not None and "__" not in target
 
 
 def _package_of(name: str) -> str:
@@ -246,10 +227,6 @@ def instantiate(node: Any, trust: Iterable[str] = (), path: str = "", **extra: A
         path: Dotted path of the node, for messages.
         extra: Additional keyword arguments for the outermost target.
 
-    Raises:
-        InputError: See :func:`check_targets`; or a target does not accept its arguments; or a target itself raises an
-            ``InputError``, whose field is then prefixed with the path.
-
     Example:
         >>> instantiate({"_target_": "ssr_hydra.schedulers.StepScheduler", "step_size": "2ep"}).step_size
         Time('2ep')
@@ -267,7 +244,7 @@ def _make(node: Any, trust: tuple[str, ...], path: str, extra: Mapping[str, Any]
     values = {
         key: _make(value, trust, _join(path, key), {})
         for key, value in node.items()
-        if not (isinstance(key, str) and key in _KEYS - {"_args_"})
+        if not (isinstance(key, str) and key in KEYS - {"_args_"})
     }
     if "_target_" not in node:
         return values
@@ -291,11 +268,6 @@ def locate(name: str, trust: Iterable[str] = (), field: str = "_target_") -> Cal
 
     A trusted package imports other modules: ``my_package.os.system`` would be ``os.system``. So each part of the name
     must be a real submodule, and the object must be defined in a trusted module.
-
-    Args:
-        name: A registered name, or a member of a trusted module.
-        trust: The names that the command line trusts.
-        field: Dotted path of the field that holds the name, for messages.
 
     Example:
         >>> locate("ssr_hydra.schedulers.StepScheduler").__name__
@@ -343,12 +315,8 @@ def _check_origin(found: Any, name: str, trust: tuple[str, ...], field: str) -> 
     if not is_trusted(qualified, trust):
         package = qualified.partition(".")[0]
         entry = qualified if package in _TOO_WIDE or package in sys.stdlib_module_names else package
-        raise InputError(
-            field,
-            name,
-            f"comes from {origin}, which is not trusted",
-            how_to_trust([*trust, entry]),
-        )
+        rule = f"comes from {origin}, which is not trusted"
+        raise InputError(field, name, rule, how_to_trust([*trust, entry]))
 
 
 def _check_arguments(

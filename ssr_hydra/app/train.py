@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig
 
-from ssr_hydra.app.callbacks import make_callbacks, run_name
 from ssr_hydra.app.check import check, check_schedule, known_dataloader_len
 from ssr_hydra.app.check_task import check_built
-from ssr_hydra.app.factory import make_fields, make_optimizers, make_schedulers
+from ssr_hydra.app.factory import make_callbacks, make_fields, make_optimizers, make_schedulers
 from ssr_hydra.app.prefix import Prefix
 from ssr_hydra.app.recording import hydra_run_dir, log, recorded, sweep_dir
 from ssr_hydra.app.targets import check_trust, instantiate
@@ -168,7 +167,7 @@ def _build(values: Mapping[str, Any], trust: tuple[str, ...], run_dir: str | Pat
             max_duration=values["max_duration"],
             ssr=values["ssr"],
             seed=values["seed"],
-            name=run_name(values),
+            name=values["name"] if values["debug"] is None else f"{values['name']} (debug={values['debug']})",
             run_dir=run_dir,
             config=values,
             callbacks=callbacks,

@@ -10,7 +10,8 @@ import math
 import os
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import dataclass, field, is_dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, get_type_hints
 
@@ -21,11 +22,7 @@ from ssr_hydra.app.hydra_rules import chosen_nodes, is_below_hydra
 from ssr_hydra.configs import GROUPS, ExperimentConfig
 from ssr_hydra.errors import InputError
 
-__all__ = [
-    "FileBounds",
-    "check_name",
-    "shown_path",
-]
+__all__ = ["FileBounds", "check_name", "shown_path"]
 
 _MOST_BYTES = 2**20
 _MOST_VALUES = 5_000
@@ -90,13 +87,7 @@ class FileBounds:
         self._unfolded: dict[str, float] = {}
 
     def read(self, path: Path) -> str:
-        """Read a YAML file and check it event by event, without constructing its values.
-
-        Args:
-            path: The file.
-
-        Returns:
-            The text of the file.
+        """Read a YAML file, check it event by event without constructing its values, and return its text.
 
         Raises:
             InputError: The file is too large, nested too deeply or not YAML; a key is repeated or contains a dot; or
@@ -126,10 +117,6 @@ class FileBounds:
         """Refuse a defaults list that names files outside its folder, or makes a choice that a file may not make.
 
         Also refuse a defaults list that contains itself or leads to too many configs.
-
-        Args:
-            path: Group and name of a config, such as ``experiment/mine``.
-            folders: The folders of files from outside the package, in the order in which Hydra searches them.
         """
         try:
             total = self._size(path, folders)
@@ -259,32 +246,21 @@ def _check_word(name: str, key: str, text: str, line: int) -> None:
         raise InputError(key, text, rule, f'put it in quotes: {key}: "{text}"')
 
 
-_known_words: frozenset[str] = frozenset()
-
-
+@cache
 def _words() -> frozenset[str]:
     """Return the names of the fields that every built-in config declares as text (``str``)."""
-    global _known_words
-    if not _known_words:
-        words: set[str] = set()
-        others: set[str] = set()
-        for config in (ExperimentConfig, *(config for group in GROUPS.values() for config in group.values())):
-            kind = config if isinstance(config, type) else type(config)
-            if is_dataclass(kind):
-                types = get_type_hints(kind)
-                for item in fields(kind):
-                    (words if types[item.name] in (str, str | None) else others).add(item.name)
-        _known_words = frozenset(words - others)
-    return _known_words
+    words: set[str] = set()
+    others: set[str] = set()
+    for config in (ExperimentConfig, *(config for group in GROUPS.values() for config in group.values())):
+        kind = config if isinstance(config, type) else type(config)
+        if is_dataclass(kind):
+            for name, hint in get_type_hints(kind).items():
+                (words if hint in (str, str | None) else others).add(name)
+    return frozenset(words - others)
 
 
 def check_name(path: str, file: str | Path) -> None:
-    """Raise the error for a file with the name of a preset, which would make it unclear which of them Hydra reads.
-
-    Args:
-        path: Group and name of the preset, such as ``scheduler/cosine``.
-        file: The file with that name.
-    """
+    """Raise the error for a file with the name of a preset, which would make it unclear which of them Hydra reads."""
     group, _, name = path.removesuffix(".yaml").rpartition("/")
     rule = f"is a name of the package, so {shown_path(file)} cannot have it"
     raise InputError(group or "config", name, rule, f"rename the file, e.g. my_{name}.yaml")

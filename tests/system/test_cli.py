@@ -10,18 +10,13 @@ from pathlib import Path
 import pytest
 import yaml
 from checkout import REPO
-from cli_helpers import Answer, answer, cold, command
+from cli_helpers import Answer, cold, command
 from warm import warm
 
 TRAIN = str(REPO / "train.py")
 QUICK = ("max_duration=4ba", "trainer.progress=none")
 
 Show = Callable[..., dict[str, object]]
-
-
-@pytest.fixture
-def app(in_tmp: Path, capsys: pytest.CaptureFixture[str], clean_hydra: None) -> Callable[..., Answer]:
-    return lambda *arguments: answer(capsys, *arguments)
 
 
 @pytest.fixture
@@ -45,19 +40,10 @@ def at(config: object, place: str) -> object:
 
 OVERRIDES = [
     (["scheduler=wsd", "scheduler.t_decay=0.2dur"], "scheduler.t_decay", "0.2dur"),
-    (["optimizer=adamw", "optimizer.lr=3e-4"], "optimizer.lr", 3e-4),
-    (["max_duration=2000ba"], "max_duration", "2000ba"),
-    (["experiment=digits_wsd"], "name", "digits_wsd"),
     (["experiment=digits_wsd", "name=mine"], "name", "mine"),
     (["experiment=digits_wsd", "scheduler.t_decay=0.3dur"], "scheduler.t_decay", "0.3dur"),
     (["scheduler=product", "scheduler@scheduler.factors.decay=polynomial"], "scheduler.factors.decay.power", 2.0),
     (["scheduler=product", "+scheduler@scheduler.factors.third=step"], "scheduler.factors.third.gamma", 0.1),
-    (["scheduler=product", "scheduler.factors.decay.gamma=0.5"], "scheduler.factors.decay.gamma", 0.5),
-    (
-        ["scheduler=sequence", "scheduler@scheduler.phases.decay.scheduler=product"],
-        "scheduler.phases.decay.scheduler.factors.decay.gamma",
-        0.9,
-    ),
     (
         [
             "scheduler=sequence",
@@ -68,24 +54,14 @@ OVERRIDES = [
         "scheduler.phases.decay.scheduler.factors.decay.gamma",
         0.3,
     ),
-    (
-        ["scheduler=sequence", "+scheduler@scheduler.phases.x.scheduler=rex", "scheduler.phases.decay.until=0.9dur"],
-        "scheduler.phases.x",
-        {
-            "scheduler": {"t_max": "1dur", "alpha_f": 0.0, "_target_": "ssr_hydra.schedulers.RexScheduler"},
-            "until": None,
-            "scale": True,
-        },
-    ),
+    (["scheduler=sequence", "+scheduler@scheduler.phases.x.scheduler=rex"], "scheduler.phases.x.until", None),
     (
         ["scheduler=piecewise_linear", "scheduler.points=[[0dur,0],[1dur,1]]"],
         "scheduler.points",
         [["0dur", 0], ["1dur", 1]],
     ),
-    (["model=mlp", "model.hidden=[32,32]"], "model.hidden", [32, 32]),
     (["data.train.eval_fraction=0.5"], "data.eval.eval_fraction", 0.5),
     (["data.augment=null", "data.eval=null"], "data.augment", None),
-    (["trainer=regression"], "trainer.objective", "eval/loss"),
     (["+trainer.metrics.mine._target_=a.b"], "trainer.metrics.mine._target_", "a.b"),
 ]
 
@@ -146,54 +122,31 @@ def test_the_commands_in_help_compose(show: Show, app: Callable[..., Answer]) ->
 # Typed override -> the field that the error names. tests/unit/app/test_check.py has many more values.
 BAD = {
     "scheduler.t_warmup=10": "scheduler.t_warmup",
-    "scheduler.t_warmup=": "scheduler.t_warmup",
     "scheduler.t_warmup=' '": "scheduler.t_warmup",
     "scheduler.t_warmup=5 epochs": "scheduler.t_warmup",
-    "scheduler.t_warmup=1_000ba": "scheduler.t_warmup",
-    "scheduler.t_warmup='١٠ba'": "scheduler.t_warmup",
     "scheduler.t_warmup='10ba\n'": "scheduler.t_warmup",
     "scheduler.t_warmup=null": "scheduler.t_warmup",
-    "scheduler.t_warmup=[1ep]": "scheduler.t_warmup",
-    "scheduler.alpha_f=nan": "scheduler.alpha_f",
-    "max_duration=20": "max_duration",
     "ssr=nan": "ssr",
-    "ssr=inf": "ssr",
-    "ssr=half": "ssr",
     "ssr=null": "ssr",
     "ssr=": "ssr",
-    "ssr=true": "ssr",
-    "seed=1.5": "seed",
     "scheduler=multistep scheduler.milestones=2ep": "scheduler.milestones",
-    "optimizer.lr=fast": "optimizer.lr",
-    "optimizer=adam optimizer.betas=0.9": "optimizer.betas",
-    "data.batch_size=many": "data.batch_size",
     "data=custom": "data.train._target_",
-    "model=custom": "model._target_",
-    "model=cnov": "model",
-    "experiment=digits_wds": "experiment",
     "experiment=null": "experiment",
     "scheduler=cosin": "scheduler",
     "schedulre=cosine": "schedulre",
     "scheduler@scheduler.factors.decay=step": "scheduler@scheduler.factors.decay",
-    "scheduler.t_wramup=1ep": "scheduler.t_wramup",
     "+scheduler.t_wramup=1ep": "scheduler._target_",
-    "foo=1": "foo",
     "+foo=1": "foo",
     "ssr": "overrides",
     "ssr=[": "ssr",
-    "=1": "overrides",
     "ssr=0.5,1": "ssr",
     "name=": "name",
     "name=${nowhere}": "name",
-    "name=${name}": "name",
     "model._target_=os.system": "model._target_",
     "trust=[os]": "trust",
-    "trust=[": "trust",
-    "trust=3": "trust",
     "hydra/launcher=nope": "hydra/launcher",
     "hydra.run.dirr=x": "hydra.run.dirr",
     "--config-dir=nowhere": "--config-dir",
-    "--config-path=nowhere": "--config-path",
     "--config-name=nope": "config",
     "--cfg=job --run": "flags",
     "--nope": "flags",
@@ -213,11 +166,6 @@ def test_bad_input_is_one_line_and_leaves_nothing(app: Callable[..., Answer], in
     assert re.fullmatch(r"error: [^\n]+=[^\n]+: [^\n]+; [^\n]+\n", said.err), said.err
     assert said.err.startswith(f"error: {BAD[typed]}=")
     assert list(in_tmp.iterdir()) == []
-
-
-@pytest.mark.parametrize("length", ["9007199254740993tok", "25h", "90m", "0.5ep", "1h30m"])
-def test_unusual_lengths_are_fine(show: Show, length: str) -> None:
-    assert at(show(f"max_duration={length}"), "max_duration") == length
 
 
 def test_flags_stand_anywhere(app: Callable[..., Answer]) -> None:

@@ -11,8 +11,8 @@ import pytest
 from callback_helpers import scalars_of_tensorboard
 from omegaconf import DictConfig
 
-from ssr_hydra.app.callbacks import make_callbacks
 from ssr_hydra.app.check import check
+from ssr_hydra.app.factory import make_callbacks
 from ssr_hydra.callbacks import EMA, CSVLogger, Throughput, values
 from ssr_hydra.errors import InputError
 from ssr_hydra.trainer import RunResult

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import copy
 import random
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -10,7 +9,7 @@ import pytest
 from cases import each
 from omegaconf import DictConfig, OmegaConf
 
-from ssr_hydra.app.check import check
+from ssr_hydra.app.check import check, check_schedule
 from ssr_hydra.configs import GROUPS
 from ssr_hydra.configs.schedulers import SCHEDULERS
 from ssr_hydra.errors import InputError
@@ -55,9 +54,9 @@ def test_computed_ssr_makes_no_other_job(composed: Callable[..., DictConfig]) ->
 
 
 @pytest.mark.parametrize("name", ["ramp", *(row.name for row in ROWS)])
-@pytest.mark.parametrize("ssr", [0.1, 1.0, 3.0])
-def test_every_scheduler_alone_is_good(composed: Callable[..., DictConfig], name: str, ssr: float) -> None:
-    check(composed(f"scheduler={name}", f"ssr={ssr}"))
+def test_every_scheduler_alone_is_good(composed: Callable[..., DictConfig], name: str) -> None:
+    for ssr in (0.1, 3.0):
+        check(composed(f"scheduler={name}", f"ssr={ssr}"))
 
 
 @pytest.mark.parametrize("name", [name for name in GROUPS["optimizer"] if name != "custom"])
@@ -307,62 +306,25 @@ def test_hydras_own_node_is_not_part_of_the_experiment(experiment: dict[str, Any
     assert "hydra" not in check(cfg)
 
 
-def test_ten_thousand_durations(experiment: dict[str, Any]) -> None:
-    """Whatever is written where a duration belongs: the one error, or none; never another, never a hang."""
+def test_any_text_of_a_duration_is_accepted_or_gives_one_error(experiment: dict[str, Any]) -> None:
     rng = random.Random(0)
     pieces = [
         *"0123456789.-+_/eE \t\n,:%",
-        "ep",
-        "ba",
-        "sp",
-        "tok",
-        "dur",
-        "iter",
-        "sec",
-        "h",
-        "m",
-        "s",
-        "d",
-        "nan",
-        "inf",
+        *"ep ba sp tok dur iter sec h m s d nan inf 1e400 ٣ ½ ＢＡ \0 💥".split(" "),
     ]
-    pieces += [
-        "1e400",
-        "9" * 30,
-        "٣",
-        "½",
-        "ＢＡ",
-        "\0",
-        "💥",
-        "0x",
-        "${ssr}",
-        "ms",
-        "epochs",
-        "steps",
-        "None",
-        "1/3",
-        "\u202e",
-    ]
-    field_names = ("t_warmup", "t_max")
-    good, began = 0, time.process_time()  # of this process alone, whatever else the machine does
-    for number in range(10_000):
+    pieces += ["9" * 30, *"0x ${ssr} ms epochs steps None 1/3 \u202e".split(" ")]
+    good = 0
+    for number in range(2_000):
         text = "".join(rng.choice(pieces) for _ in range(rng.randrange(0, 7)))
-        name = field_names[number % 2]
+        name = ("t_warmup", "t_max")[number % 2]
         values = dict(experiment, scheduler=dict(experiment["scheduler"], **{name: text}))
         try:
-            check_schedule(values, 75)
+            check_schedule(values, dataloader_len=75)
             good += 1
         except InputError as error:
             assert "\n" not in str(error)
             assert error.field == f"scheduler.{name}" or error.field.startswith("scheduler.t_")
     assert good > 10
-    assert time.process_time() - began < 60
-
-
-def check_schedule(values: dict[str, Any], dataloader_len: int) -> None:
-    from ssr_hydra.app.check import check_schedule as checked
-
-    checked(values, dataloader_len=dataloader_len)
 
 
 @pytest.mark.parametrize(

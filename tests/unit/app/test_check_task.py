@@ -1,4 +1,4 @@
-"""Losses that go with targets, before the data are read; models that go with data, after."""
+"""Models, losses and units of time for the kind of data, before the data is read; models for the data, after."""
 
 from __future__ import annotations
 
@@ -128,3 +128,55 @@ def test_without_evaluation_data_the_objective_is_told_why(composed: Composed) -
     assert caught.value.field == "trainer.objective"
     assert caught.value.rule == "data.eval=null leaves only train/loss"
     check(composed("data.eval=null", "trainer.objective=train/loss"))
+
+
+@pytest.mark.parametrize("name", ["byte_lm", "byte_lm_transformer", "byte_lm_ragged"])
+def test_experiments_on_text_are_valid(composed: Composed, name: str) -> None:
+    values = check(composed(f"experiment={name}", "ssr=0.125"))
+    assert values["max_duration"].endswith("tok")
+    assert values["trainer"]["objective"] == "eval/bits_per_byte"
+    values = check(composed(f"experiment={name}", "data.train.split_seed=3", "data.train.eval_fraction=0.2"))
+    assert (values["data"]["eval"]["split_seed"], values["data"]["eval"]["eval_fraction"]) == (3, 0.2)
+
+
+@pytest.mark.parametrize(
+    "field",
+    [
+        "max_duration",
+        "trainer.eval_interval",
+        "trainer.log_interval",
+        "trainer.iteration_length",
+        "checkpoint.interval",
+    ],
+)
+def test_time_in_tokens_is_refused_for_images(composed: Composed, field: str) -> None:
+    with pytest.raises(InputError, match="no tokens to count; .*get_num_tokens_in_batch") as caught:
+        check(composed(f"{field}=1000tok", "trainer.tokens_per_batch=8"))  # a rate does not count tokens
+    assert (caught.value.field, caught.value.value) == (field, "1000tok")
+    check(composed(f"{field}=1000tok", "+trainer.get_num_tokens_in_batch={_target_: torch.nn.Identity}"))
+    check(composed("experiment=byte_lm", f"{field}=1000tok"))
+
+
+@pytest.mark.parametrize(
+    ("overrides", "field"),
+    [
+        ("experiment=byte_lm model=conv", "model._target_"),
+        ("model=byte_mlp", "model._target_"),
+        ("data=stdlib_bytes model=byte_mlp", "trainer.loss._target_"),
+        (
+            "experiment=byte_lm +trainer.metrics.accuracy={_target_:ssr_hydra.trainer.accuracy}",
+            "trainer.metrics.accuracy._target_",
+        ),
+        ("trainer=language", "trainer.loss._target_"),
+        ("experiment=byte_lm model.vocab_size=128", "model.vocab_size"),
+        ("experiment=byte_lm data.train.length=0", "data.train.length"),
+        ("experiment=byte_lm data.eval.limit=0", "data.eval.limit"),
+        ("experiment=byte_lm data.train.eval_fraction=1", "data.train.eval_fraction"),
+        ("experiment=byte_lm data.train.split_seed=-1", "data.train.split_seed"),
+        ("experiment=byte_lm_ragged data.train.max_length=1", "data.train.max_length"),
+    ],
+)
+def test_text_and_images_do_not_mix(composed: Composed, overrides: str, field: str) -> None:
+    with pytest.raises(InputError) as caught:
+        check(composed(*overrides.split()))
+    assert caught.value.field == field

@@ -8,9 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from ssr_hydra.app.command_line import CommandLine, parse_command_line
+from ssr_hydra.app.command_line import CommandLine, TypedCommand, parse_command_line
 from ssr_hydra.app.preflight import checked
-from ssr_hydra.app.typed_command import TypedCommand
 from ssr_hydra.errors import InputError
 
 

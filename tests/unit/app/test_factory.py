@@ -1,4 +1,4 @@
-"""Optimizers made from a config: who takes what, with which values, and that they train."""
+"""Optimizers and schedulers that are created from a config."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from omegaconf import DictConfig
 from torch import nn
 
 from ssr_hydra.app.check import check
-from ssr_hydra.app.factory import make_fields, make_optimizers
+from ssr_hydra.app.factory import make_fields, make_optimizers, make_schedulers
 from ssr_hydra.app.train import build
 from ssr_hydra.errors import InputError
 from ssr_hydra.models import MLP, ConvNet
-from ssr_hydra.schedulers import CosineAnnealingScheduler
+from ssr_hydra.schedulers import ConstantScheduler, CosineAnnealingScheduler
 
 CPU = torch.device("cpu")
 Compose = Callable[..., DictConfig]
@@ -258,3 +258,42 @@ def test_a_run_with_all_of_it_resumes_bitwise_and_takes_over_what_was_changed(co
     assert list(decay.values()) == pytest.approx([0.4 * cosine, 0.4 * cosine, 0.0, 0.0])
     assert [name.split(".")[0] for name in decay] == ["muon", "muon", "adamw", "adamw"]
     assert beta1 == pytest.approx(0.6 * (1 - 17 / 24))
+
+
+def test_one_a_list_and_names(composed: Compose) -> None:
+    assert make_schedulers({"scheduler": None}, (), []) is None
+    node = {"_target_": "ssr_hydra.schedulers.ConstantScheduler", "alpha": 0.5}
+    other = {"_target_": "ssr_hydra.schedulers.CosineAnnealingScheduler"}
+    half, cosine = ConstantScheduler(0.5), CosineAnnealingScheduler()
+    assert make_schedulers({"scheduler": node}, (), []) == half
+    assert make_schedulers({"scheduler": [node, other]}, (), []) == [half, cosine]
+    named: dict[str, Any] = {"default": [node, other], "head": node}
+    assert make_schedulers({"scheduler": named}, (), []) == {"default": [half, cosine], "head": half}
+
+
+MINE = """
+from torch.optim.lr_scheduler import LRScheduler
+
+class Mine(LRScheduler):
+    def __init__(self, optimizer, rate, last_epoch=-1):
+        self.rate = rate
+        super().__init__(optimizer, last_epoch)
+    def get_lr(self):
+        return [self.rate for _ in self.base_lrs]
+"""
+
+
+def test_a_class_of_the_users_own_gets_its_optimizer(
+    composed: Compose, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "my_schedulers_for_a_test.py").write_text(MINE)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    target = "scheduler._target_=my_schedulers_for_a_test.Mine"
+    trust = ("my_schedulers_for_a_test",)
+    values = check(composed("scheduler=custom", target, "+scheduler.rate=0.25"), trust)
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.1)
+    made = make_schedulers(values, trust, [optimizer])
+    assert made.optimizer is optimizer
+    assert optimizer.param_groups[0]["lr"] == 0.25
+    with pytest.raises(InputError, match="drives one optimizer, and there are 2"):
+        make_schedulers(values, trust, [optimizer, optimizer])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +9,11 @@ from typing import Any
 
 import pytest
 import torch  # noqa: F401  # its first import starts a process
+import yaml
+
+from ssr_hydra.app.guard import check_parameters
+from ssr_hydra.app.hydra_rules import check_hydra
+from ssr_hydra.errors import InputError
 
 Write = Callable[[str, str], None]
 App = Callable[..., Any]
@@ -18,80 +22,53 @@ Refused = Callable[..., str]
 GLOBAL = "# @package _global_\n"
 
 FORBIDDEN = {
-    "callbacks": "hydra: {callbacks: {x: {_target_: os.system, command: touch PWNED}}}",
-    "callbacks of the project's own": "hydra: {callbacks: {x: {_target_: ssr_hydra.app.train.main}}}",
-    "job_logging": "hydra: {job_logging: {handlers: {x: {class: logging.FileHandler, filename: PWNED}}}}",
-    "job_logging factory": "hydra: {job_logging: {handlers: {x: {(): os.system, command: touch PWNED}}}}",
-    "hydra_logging": "hydra: {hydra_logging: {handlers: {x: {class: logging.FileHandler, filename: PWNED}}}}",
-    "launcher": "hydra: {launcher: {_target_: os.system}}",
-    "launcher's shell": "hydra: {launcher: {setup: [touch PWNED]}}",
-    "launcher's words": "hydra: {launcher: {partition: x}}",
-    "sweeper": "hydra: {sweeper: {_target_: os.system}}",
-    "env_set": "hydra: {job: {env_set: {LD_PRELOAD: x.so}}}",
-    "env_copy": "hydra: {job: {env_copy: [HOME]}}",
-    "job name": "hydra: {job: {name: ../../PWNED}}",
-    "output_subdir": "hydra: {output_subdir: ../../PWNED}",
-    "sweep subdir": "hydra: {sweep: {subdir: ../../PWNED}}",
-    "search path": "hydra: {searchpath: ['pkg://antigravity']}",
-    "run dir up": "hydra: {run: {dir: ../PWNED}}",
-    "run dir up within": "hydra: {run: {dir: a/../../PWNED}}",
-    "run dir up in Windows' words": "hydra: {run: {dir: 'a\\..\\..\\PWNED'}}",
-    "run dir absolute": "hydra: {run: {dir: /tmp/PWNED}}",
-    "run dir home": "hydra: {run: {dir: ~/PWNED}}",
-    "run dir by interpolation": "name: /tmp/PWNED\nhydra: {run: {dir: '${name}/x'}}",
-    "run dir by environment": "hydra: {run: {dir: '${oc.env:HOME}/PWNED'}}",
-    "run dir that resolves to nothing": "hydra: {run: {dir: '${nowhere}'}}",
-    "runtime": "hydra: {runtime: {output_dir: ../PWNED}}",
-    "overrides": "hydra: {overrides: {task: [trust=os]}}",
-    "a word": "hydra: {x: y}",
-    "no mapping": "hydra: text",
-    "trust": "trust: [os]",
-    "trust as a word": "trust: os",
+    "callbacks": "{callbacks: {x: {_target_: os.system, command: touch PWNED}}}",
+    "callbacks of the project's own": "{callbacks: {x: {_target_: ssr_hydra.app.train.main}}}",
+    "job_logging": "{job_logging: {handlers: {x: {class: logging.FileHandler, filename: PWNED}}}}",
+    "job_logging factory": "{job_logging: {handlers: {x: {(): os.system, command: touch PWNED}}}}",
+    "hydra_logging": "{hydra_logging: {handlers: {x: {class: logging.FileHandler, filename: PWNED}}}}",
+    "launcher": "{launcher: {_target_: os.system}}",
+    "launcher's shell": "{launcher: {setup: [touch PWNED]}}",
+    "sweeper": "{sweeper: {_target_: os.system}}",
+    "env_set": "{job: {env_set: {LD_PRELOAD: x.so}}}",
+    "env_copy": "{job: {env_copy: [HOME]}}",
+    "search path": "{searchpath: ['pkg://antigravity']}",
+    "run dir by interpolation": "{run: {dir: '${name}/x'}}",
+    "runtime": "{runtime: {output_dir: ../PWNED}}",
+    "overrides": "{overrides: {task: [trust=os]}}",
+    "unknown key": "{x: y}",
+    "no mapping": "text",
 }
 
 
-@pytest.mark.parametrize("text", FORBIDDEN.values(), ids=FORBIDDEN.keys())
-def test_an_experiment_must_not(mine: Write, refused: Refused, in_tmp: Path, text: str) -> None:
+@pytest.mark.parametrize("text", FORBIDDEN.values(), ids=FORBIDDEN)
+def test_file_cannot_set_these_keys_of_hydra(text: str) -> None:
+    with pytest.raises(InputError) as caught:
+        check_hydra(yaml.safe_load(text), "u.yaml")
+    assert caught.value.field.startswith("hydra")
+
+
+@pytest.mark.parametrize(
+    "text", [*(f"hydra: {FORBIDDEN[n]}" for n in ("callbacks", "no mapping")), "trust: [os]", "trust: os"]
+)
+def test_experiment_that_is_not_composed(mine: Write, refused: Refused, in_tmp: Path, text: str) -> None:
     mine("experiment/u", GLOBAL + text)
     line = refused("--config-dir", "mine", "experiment=u")
     assert "hydra" in line or "trust" in line
-    assert "antigravity" not in sys.modules
     assert not list(in_tmp.rglob("PWNED"))
 
 
 def test_help_runs_nothing_either(mine: Write, app: App, in_tmp: Path) -> None:
     """Hydra sets up its logging for --help."""
-    mine("experiment/u", GLOBAL + FORBIDDEN["hydra_logging"])
-    for flag in ("--help", "--hydra-help", "--info", "--cfg=hydra"):
+    mine("experiment/u", f"{GLOBAL}hydra: {FORBIDDEN['hydra_logging']}")
+    for flag in ("--help", "--info"):
         assert app("--config-dir", "mine", "experiment=u", flag).code == 2
         assert not list(in_tmp.rglob("PWNED"))
 
 
-@pytest.mark.parametrize("text", [FORBIDDEN[name] for name in ("callbacks", "job_logging", "search path", "trust")])
-def test_nor_must_a_main_config_such_as_a_replayed_one(mine: Write, refused: Refused, in_tmp: Path, text: str) -> None:
-    mine("config", text)
+def test_main_config_of_a_user_is_checked_like_an_experiment(mine: Write, refused: Refused, in_tmp: Path) -> None:
+    mine("config", "trust: [os]")
     refused("--config-path", "mine", "--config-name", "config")
-    assert "antigravity" not in sys.modules
-
-
-@pytest.mark.parametrize(
-    "defaults",
-    [
-        "- /model/evil@hydra.callbacks.x",
-        "- override /hydra/callbacks: evil",
-        "- /hydra/callbacks/evil@_global_.hydra.callbacks",
-    ],
-)
-def test_a_file_cannot_be_put_where_it_runs(mine: Write, refused: Refused, defaults: str) -> None:
-    mine("model/evil", "_target_: os.system\ncommand: touch PWNED\n")
-    mine("hydra/callbacks/evil", "x: {_target_: os.system, command: touch PWNED}\n")
-    mine("experiment/u", f"{GLOBAL}defaults:\n  {defaults}\n")
-    refused("--config-dir", "mine", "experiment=u")
-
-
-def test_choosing_a_file_for_one_thing_is_not_choosing_it_for_another(mine: Write, refused: Refused) -> None:
-    mine("hydra/job_logging/evil", f"{GLOBAL}hydra: {{callbacks: {{x: {{_target_: os.system}}}}}}\n")
-    refused("--config-dir", "mine", "hydra/job_logging=evil")
 
 
 SECRET = "tell-nobody"
@@ -100,7 +77,7 @@ READING = {
     "value": "name: ${oc.env:SECRET}",
     "part of a value": "name: run-${oc.env:SECRET}",
     "default": "name: ${oc.select:nowhere,'${oc.env:SECRET}'}",
-    "list": "+model: {parts: [1, {a: ['${oc.env:SECRET}']}]}".replace("+", ""),
+    "list": "model: {parts: [1, {a: ['${oc.env:SECRET}']}]}",
     "name of the resolver": "max_duration: oc.env\nname: ${${max_duration}:SECRET}",
     "decoded": "max_duration: '\\${oc.env:SECRET}'\nname: '${oc.decode:${max_duration}}'",
     "deprecated": "name: ${oc.deprecated:seed}",
@@ -118,12 +95,9 @@ def test_a_file_reads_no_environment(
 ) -> None:
     monkeypatch.setenv("SECRET", SECRET)
     mine("experiment/u", GLOBAL + text)
-    for flags in ([], ["-m"], ["--cfg", "job", "--resolve"]):
-        answer = app("--config-dir", "mine", "experiment=u", "max_duration=1ba", "trainer.progress=none", *flags)
-        if "sweeper" not in text or flags != ["--cfg", "job", "--resolve"]:  # which runs no sweep
-            assert answer.code == 2
-            assert answer.err.count("\n") == 1
-        assert SECRET not in answer.out + answer.err
+    answer = app("--config-dir", "mine", "experiment=u", "max_duration=1ba", "trainer.progress=none")
+    assert (answer.code, answer.err.count("\n")) == (2, 1)
+    assert SECRET not in answer.out + answer.err
     assert not any(SECRET in str(path) for path in in_tmp.rglob("*"))
 
 
@@ -141,7 +115,7 @@ def test_a_file_may_refer_to_other_values(mine: Write, app: App) -> None:
     assert "name: '[8, 16]-x-2" in answer.out, answer
 
 
-@pytest.mark.parametrize("text", ["", "name: x", "[1, 2]"])
+@pytest.mark.parametrize("text", ["", "[1, 2]"])
 def test_an_overlay_says_that_it_goes_over_everything(mine: Write, refused: Refused, text: str) -> None:
     mine("experiment/u", text)
     assert "begin its file with # @package _global_" in refused("--config-dir", "mine", "experiment=u")
@@ -181,41 +155,15 @@ def test_an_overlay_chooses_no_launcher(mine: Write, refused: Refused) -> None:
     assert "write launcher=joblib on the command line" in said
 
 
-def test_parameters_of_a_sweep_are_the_experiments_alone(mine: Write, refused: Refused) -> None:
+def test_parameters_of_a_sweep_are_the_experiments_alone() -> None:
     for key in ("hydra.callbacks.x._target_", "+hydra.callbacks.x._target_", "hydra/job_logging", "trust", "++trust"):
-        mine("experiment/u", f"{GLOBAL}hydra: {{mode: MULTIRUN, sweeper: {{params: {{'{key}': os.system}}}}}}\n")
-        refused("--config-dir", "mine", "experiment=u")
+        with pytest.raises(InputError, match="is not a parameter to sweep over"):
+            check_parameters({key: "os.system"})
 
 
-BOMB = "\n".join(
-    ["a0: &a0 [x, x, x, x, x, x, x, x]"] + [f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 8)}]" for i in range(1, 40)]
-)
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        BOMB,
-        "a: &a [*a]",
-        "a: &a {b: *a}",
-        "a: " + "[" * 9000 + "]" * 9000,
-        "a: [1",
-        "a: b: c",
-        "\tx: 1",
-        "a: !!python/name:os.system x",
-    ],
-    ids=["bomb", "circle", "circle of mappings", "deep", "open", "colons", "tab", "tag"],
-)
-def test_a_file_that_does_not_end_or_parse(mine: Write, refused: Refused, text: str) -> None:
+@pytest.mark.parametrize("text", ["a: [1", "\tx: 1", "a: !!python/name:os.system x"], ids=["open", "tab", "tag"])
+def test_file_that_is_not_plain_yaml(mine: Write, refused: Refused, text: str) -> None:
     mine("experiment/u", GLOBAL + text)
-    refused("--config-dir", "mine", "experiment=u")  # the bomb stands for 8**40 values: unfolding it never returns
-
-
-def test_a_file_of_other_bytes(mine: Write, refused: Refused, in_tmp: Path) -> None:
-    mine("experiment/u", "")
-    (in_tmp / "mine/experiment/u.yaml").write_bytes(b"a: \xff\xfe")
-    refused("--config-dir", "mine", "experiment=u")
-    (in_tmp / "mine/experiment/u.yaml").write_text(f"a: {'x' * 2_000_000}")
     refused("--config-dir", "mine", "experiment=u")
 
 
@@ -225,62 +173,23 @@ def test_a_record_is_not_written_over(refused: Refused, in_tmp: Path) -> None:
     assert "hydra.run.dir" in refused("hydra.run.dir=run")
 
 
+SWEEP = "hydra: {mode: MULTIRUN, sweeper: {params: {seed: '0,1', ssr: '1,2'}}}\n"
 NEVER_RUN = {
-    "a parameter with a target": (
-        "hydra: {mode: MULTIRUN, sweeper: {params: {seed: {_target_: os.system, command: touch PWNED}}}}"
-    ),
-    "a parameter with a nested target": (
-        "hydra: {mode: MULTIRUN, sweeper: {params: {seed: {a: [{_target_: os.system, command: touch PWNED}]}}}}"
-    ),
-    "parameters with a target": (
-        "hydra: {mode: MULTIRUN, sweeper: {params: {_target_: os.system, command: touch PWNED}}}"
-    ),
-    "a list as a parameter": "hydra: {mode: MULTIRUN, sweeper: {params: {seed: [0, 1]}}}",
-    "a zip with a target": "hydra: {mode: MULTIRUN}\nzip: {_target_: os.system, command: touch PWNED}",
-    "a zip of a reference": "hydra: {mode: MULTIRUN}\nzip: ['${hydra.mode}', seed]",
-    "a zip of brackets": "hydra: {mode: MULTIRUN}\nzip: '" + "[" * 90_000 + "'",
-    "a zip as a parameter of references": "hydra: {sweeper: {params: {seed: '0,1', ssr: '1,2', zip: 'seed,${name}'}}}",
-    "a zip as a list of parameters": "hydra: {sweeper: {params: {seed: '0,1', ssr: '1,2', zip: [seed, ssr]}}}",
-    "a parameter that is the app's": "hydra: {mode: MULTIRUN, sweeper: {params: {trust: os}}}",
-    "a reference to the mode": "hydra: {run: {dir: '${hydra.mode}/../../PWNED'}}",
-    "a reference to the job": "hydra: {mode: MULTIRUN, sweep: {dir: '${hydra.job.num}'}}",
-    "an escaped reference": "hydra: {run: {dir: '\\\\${oc.env:HOME}'}}",
-    "a folder by a study": "hydra: {mode: MULTIRUN, sweeper: {params: {seed: '0,1'}}}\nstudy: ../PWNED",
-    "more jobs than a sweep may have": "hydra: {mode: MULTIRUN, sweeper: {params: {seed: 'range(0,100000000)'}}}",
-    "jobs by a product": (
-        "hydra: {mode: MULTIRUN, sweeper: {params: {seed: 'range(0,1000)', ssr: 'range(0.1,9,0.1)', name: 'a,b,c'}}}"
-    ),
-    "thousands of defaults": "defaults: [" + ", ".join(["override /model: mlp"] * 3000) + "]",
-    "a number to the base of 60": "seed: " + "1:" * 400_000 + "1",
-    "a run of spaces": "name: ${" + " " * 900_000 + "}",
-    "a run of references": "name: " + "${" * 400_000,
-    "references in references": "name: " + "${a" * 5000 + "}" * 5000,
+    "a zip with a target": SWEEP + "zip: {_target_: os.system, command: touch PWNED}",
+    "a zip of a reference": SWEEP + "zip: ['${hydra.mode}', seed]",
+    "a zip of brackets": SWEEP + "zip: '" + "[" * 90_000 + "'",
+    "a zip as a parameter of references": "hydra: {sweeper: {params: {seed: '0,1', zip: 'seed,${name}'}}}",
+    "a folder by a study": SWEEP + "study: ../PWNED",
 }
 
 
-@pytest.mark.parametrize("text", NEVER_RUN.values(), ids=NEVER_RUN.keys())
-def test_what_did_harm_is_refused_at_once(mine: Write, refused: Refused, in_tmp: Path, text: str) -> None:
+@pytest.mark.parametrize("text", NEVER_RUN.values(), ids=NEVER_RUN)
+def test_sweep_of_a_file_that_is_refused_at_once(mine: Write, refused: Refused, in_tmp: Path, text: str) -> None:
     mine("experiment/u", GLOBAL + text)
     began = time.process_time()
     refused("--config-dir", "mine", "experiment=u", "max_duration=1ba")
     assert time.process_time() - began < 5
     assert not list(in_tmp.parent.rglob("PWNED"))
-
-
-def test_a_file_cannot_take_the_place_of_a_launcher(mine: Write, refused: Refused) -> None:
-    for name in ("hydra/launcher/processes", "hydra/sweeper/study", "launcher/processes", "optimizer/adamw"):
-        mine(name, "_target_: os.system\ncommand: touch PWNED\n")
-    assert "is a name of the package" in refused("-m", "--config-dir", "mine", "ssr=0.5,1")
-    assert "is a name of the package" in refused("--config-dir", "mine", "optimizer=adamw")
-
-
-def test_defaults_that_name_each_other_end(mine: Write, refused: Refused) -> None:
-    for number in range(20):  # each names the next one twice: 2**20 configs
-        mine(f"model/m{number}", f"defaults: [m{number + 1}@a, m{number + 1}@b]\n")
-    mine("model/m20", "x: 1\n")
-    began = time.process_time()
-    refused("--config-dir", "mine", "+model@x=m0")
-    assert time.process_time() - began < 5
 
 
 def test_a_file_that_changes_after_the_check_is_not_read_again(

@@ -29,10 +29,9 @@ def test_a_folder_that_cannot_be_made(app: App, in_tmp: Path) -> None:
 
 def test_a_sweeps_folder_that_cannot_be_made(app: App, in_tmp: Path) -> None:
     (in_tmp / "file").write_text("in the way")
-    for folder in ("file", "file/sweep"):
-        answer = app("-m", "ssr=0.5,1", f"hydra.sweep.dir={folder}", *QUICK)
-        assert answer.code == 2
-        assert f"hydra.sweep.dir='{folder}': cannot be written (" in one_line(answer)
+    answer = app("-m", "ssr=0.5", "hydra.sweep.dir=file/sweep", *QUICK)
+    assert answer.code == 2
+    assert "hydra.sweep.dir='file/sweep': cannot be written (" in one_line(answer)
     assert [path.name for path in in_tmp.iterdir()] == ["file"]
 
 
@@ -51,25 +50,20 @@ def test_run_stopped_before_its_first_checkpoint_says_how_to_go_on(
 FIXES = {
     "scheduler=multistep scheduler.milestones=0.5dur": "write scheduler.milestones=[0.5dur]",
     "model.widths=8": "write model.widths=[8]",
-    "optimizer=adam optimizer.betas=0.9": "write optimizer.betas=[0.9,0.999]",
     "scheduler=product scheduler.factors.decay=polynomial": "scheduler@scheduler.factors.decay=polynomial",
     "scheduler.factors.decay=polynomial": "there is no scheduler.factors; there are t_warmup",  # of cosine_warmup
     "ssr=50%": "must be a number; e.g. ssr=0.5",
-    "optimizer.lr=abc": "must be a number; e.g. optimizer.lr=0.5",
     "max_duration=null": "e.g. max_duration=20ep",
     "+ssr=0.5": "drop the +: ssr=0.5",
     "trainer.device=cuda:99": "use 'auto' or 'cpu'",
-    "data.batch_size=0": "must be a whole number of at least 1",
     "scheduler=custom scheduler._target_=torch.nn.Linear +scheduler.in_features=4": "is not a scheduler",
     "checkpoint.enabled=false checkpoint.best=eval/accuracy": "set checkpoint.enabled=true, or checkpoint.best=null",
     "checkpoint.best=eval/wer_accuracy +trainer.metrics.wer_accuracy._target_=ssr_hydra.trainer.accuracy": (
         "checkpoint.mode='auto': the name eval/wer_accuracy does not show whether higher is better; write max or min"
     ),
-    "checkpoint.mode=maxx": "did you mean max?",
     "resume.on_change=extand": "did you mean extend?",
     "resume=": "resume.path='': must be auto, never or a path; write resume=auto",
     "hydra.run.dir=": "leave hydra.run.dir out, or name a folder",
-    "trainer.precision=fp8": "must be one of fp32, bf16, fp16",
 }
 
 

@@ -37,9 +37,7 @@ def refusal(*typed: str) -> InputError:
     return caught.value
 
 
-@pytest.mark.parametrize(
-    "typed", ["trust=[a", "trust=", "trust=3", "trust=[os]", "trust=torch", "trust=[no_such_module]"]
-)
+@pytest.mark.parametrize("typed", ["trust=[a", "trust=3", "trust=[os]", "trust=[no_such_module]"])
 def test_trust_names_modules_that_are_there(typed: str) -> None:
     assert refusal(typed).field == "trust"
 
@@ -48,34 +46,27 @@ def test_trust_names_modules_that_are_there(typed: str) -> None:
     ("typed", "folder"),
     [
         (["study=a.b-c_1+"], "studies/a.b-c_1+"),
-        (["study=results/a"], "results/a"),
         (["study=/data/a"], "/data/a"),
         (["hydra.sweep.dir=x/${name}", "name=y"], "x/y"),
-        (["hydra.sweep.dir='x y'"], "x y"),
     ],
 )
 def test_a_sweep_goes_into_the_folder_of_its_study(typed: list[str], folder: str) -> None:
-    found = flight("-m", "seed=0,1", *typed)
+    found = flight("-m", *typed)
     assert str(found.folder) == folder
-    assert found.argv[-1] == f"hydra.sweep.dir={folder}" or "'" in typed[0]
+    assert found.argv[-1] == f"hydra.sweep.dir={folder}"
     assert "hydra.mode=MULTIRUN" in found.argv
 
 
-@pytest.mark.parametrize("value", ["''", ".", "..", "/", "'a b'", "'a,b'", "'a=b'", "'~'", "'~/a'"])
+@pytest.mark.parametrize("value", ["''", "..", "'a b'", "'~/a'"])
 def test_a_study_is_called_by_what_is_a_folder(value: str) -> None:
     # Neither a shell nor Hydra takes "~" for the home folder here.
     error = refusal("-m", f"study={value}")
     assert (error.field, error.rule) == ("study", "names a study's folder, by letters, digits and . _ + - /")
 
 
-def test_the_options_of_a_study_have_choices() -> None:
-    assert refusal("-m", "study_code=maybe").field == "study_code"
-    assert refusal("-m", "study_report=perhaps").field == "study_report"
-
-
-@pytest.mark.parametrize("value", ["0", "-1", "1.5", "two", "''", "[2]"])
-def test_workers_are_a_whole_number(value: str) -> None:
-    assert refusal("-m", f"workers={value}").field == "workers"
+@pytest.mark.parametrize("typed", ["study_code=maybe", "study_report=perhaps", "workers=0", "workers=1.5"])
+def test_invalid_option_of_a_sweep_names_its_field(typed: str) -> None:
+    assert refusal("-m", typed).field == typed.partition("=")[0]
 
 
 def test_the_folder_of_the_command_is_importable_once_something_is_trusted(
@@ -84,16 +75,14 @@ def test_the_folder_of_the_command_is_importable_once_something_is_trusted(
     path = list(sys.path)
     monkeypatch.setattr(sys, "path", path)
     monkeypatch.setenv("PYTHONPATH", "/own")
-    flight("ssr=1")
+    flight()
     assert (str(in_tmp) in sys.path, os.environ["PYTHONPATH"]) == (False, "/own")
     flight("trust=[pytest]")
     flight("trust=[pytest]")
     assert (sys.path.count(str(in_tmp)), os.environ["PYTHONPATH"]) == (1, f"/own{os.pathsep}{in_tmp}")
 
 
-@pytest.mark.parametrize(
-    "typed", ["study=a", "study_code=any", "study_report=false", "plan=true", "workers=2", "zip=[a,b]"]
-)
+@pytest.mark.parametrize("typed", ["study=a", "zip=[a,b]"])
 def test_a_single_run_has_no_study(typed: str) -> None:
     assert "is of a sweep, and this is a single run; add -m" in str(refusal(typed))
 
@@ -117,38 +106,35 @@ def test_a_sweep_has_one_folder() -> None:
     assert refusal("-m", "seed=1,2", "hydra.sweep.dir=x/${hydra.job.num}").field == "hydra.sweep.dir"
 
 
-@pytest.mark.parametrize("typed", ["trust=a,b", "hydra.run.dir=a,b", "study=a,b", "workers=1,2"])
+@pytest.mark.parametrize("typed", ["trust=a,b", "hydra.run.dir=a,b"])
 def test_the_app_is_not_swept_over(typed: str) -> None:
     assert "is not a parameter to sweep over" in str(refusal("-m", typed))
 
 
 SWEEPS = [
-    ["ssr=0.5,1", "seed=range(3)"],
     ["scheduler=cosine,wsd", "optimizer.lr=0.1,0.01", "ssr=1"],
     ["scheduler=product", "scheduler@scheduler.factors.decay=step,rex", "scheduler.factors.warmup.alpha=0.1,0.2"],
     ["optimizer={lr:0.1},{lr:0.2}", "optimizer.lr=0.3"],
     ["+trainer.metrics.x._target_=a.b,c.d", "seed=1,2"],
-    ["experiment=digits_wsd,digits_product", "seed=1,2", "name=a,b"],
     ["data.train.eval_fraction=0.2,0.5", "model.widths=[4,8],[8]"],
 ]
 
 
 @pytest.mark.parametrize("typed", SWEEPS, ids=" ".join)
 def test_a_job_that_is_set_on_a_copy_is_the_one_that_is_composed(typed: list[str]) -> None:
-    """Both ways give the same config, for every job."""
     with composing(parse_command_line(["-m", *typed])) as composer:
         parsed = composer.parse(typed)
         fixed = [str(each.input_line) for each in parsed if not each.is_sweep_override()]
         jobs = JobComposer(composer, [], parsed, composer.compose(fixed))
-        for job in combinations(parsed):
+        made = [(job, OmegaConf.to_container(jobs.compose(job))) for job in combinations(parsed)]
+        for job, config in (made[1], made[-1]):
             whole: Any = OmegaConf.to_container(composer.compose(job))
             del whole["hydra"]
-            assert OmegaConf.to_container(jobs.compose(job)) == whole
+            assert config == whole
 
 
 def test_a_bad_value_of_one_job_refuses_the_sweep() -> None:
-    assert refusal("-m", "ssr=0.5,1,-1").field == "ssr"
-    assert refusal("-m", "scheduler=cosine,wsd", "scheduler.t_warmup=1ep,2ep").field == "scheduler.t_warmup"
+    assert refusal("-m", "ssr=0.5,-1").field == "ssr"
     assert refusal("-m", "ssr=1,half").field == "ssr"
 
 
@@ -156,11 +142,8 @@ def test_a_bad_value_of_one_job_refuses_the_sweep() -> None:
     ("typed", "error"),
     [
         ("ssr=0.5,", "ssr='0.5,': cannot be read; leave out the comma without a value"),
-        ("ssr=,0.5", "ssr=',0.5': cannot be read; leave out the comma without a value"),
         ("ssr=0.5,,1", "ssr='0.5,,1': cannot be read; leave out the comma without a value"),
         ("seed=range(0,3", "seed='range(0,3': cannot be read; close each bracket"),
-        ("model.widths=[4,8],[8", "model.widths='[4,8],[8': cannot be read; close each bracket"),
-        ("ssr=[0.5, 1]", "ssr='[0.5, 1]': must be a number; to sweep over several, write -m ssr=0.5,1"),
         ("seed=[0,1]", "seed='[0,1]': must be a whole number; to sweep over several, write -m seed=0,1"),
     ],
 )
@@ -243,10 +226,8 @@ def test_zip_that_is_not_a_list_of_swept_keys_is_refused(typed: tuple[str, ...],
     ("typed", "words"),
     [
         (("zip=ssr,hydra.job.name", "hydra.job.name=a,b"), "hydra.job.name='a,b': is not a parameter to sweep over"),
-        (("zip=ssr,seed", "hydra/sweeper=basic"), "zip='ssr,seed': works only with hydra/sweeper=study; leave out"),
         (("zip=[ssr,seed]", "hydra/sweeper=basic"), "zip='[ssr,seed]': works only with hydra/sweeper=study"),
         (("x=zip(ssr=choice(1,2),seed=choice(1,2))",), "to pair values, write e.g. ssr=0.5,1 "),
-        (("zip=zip(ssr,seed)",), "to pair values, write e.g. ssr=0.5,1 "),
         (("ssr,seed=0.5,1",), "to pair values, write e.g. ssr=0.5,1 "),
     ],
 )
@@ -280,38 +261,38 @@ def test_experiment_file_zips_its_sweep(mine: Callable[[str, str], None]) -> Non
     assert [job[:2] for job, _ in sweep.jobs] == [("ssr=0.5", "optimizer.lr=0.1"), ("ssr=1", "optimizer.lr=0.05")]
 
 
-@pytest.mark.parametrize(
-    ("values", "lines"),
-    [
-        ("0.5", ["1 job in s: 1 missing", "  missing   -     ssr=0.5", "steps: 600"]),
-        (
-            "0.5,.5,0.50,1",
-            [
-                "2 jobs in s: 2 missing",
-                "2 of 4 combinations are the same as another one",
-                "  missing   -     ssr=0.5",
-                "  missing   -     ssr=1",
-                "steps: 1,800",
-            ],
-        ),
-    ],
-)
-def test_plan_lists_each_job_once_by_its_experiment(values: str, lines: list[str]) -> None:
-    sweep = flight("-m", f"ssr={values}", "plan=true", "study=first", "study_report=false").sweep
+def test_plan_lists_each_job_once_by_its_experiment() -> None:
+    sweep = flight("-m", "ssr=0.5,.5,0.50,1", "plan=true", "study=first", "study_report=false").sweep
     assert sweep is not None
     printed = io.StringIO()
     show_plan(Path("s"), sweep, printed)
-    assert printed.getvalue().splitlines() == lines
+    assert printed.getvalue().splitlines() == [
+        "2 jobs in s: 2 missing",
+        "2 of 4 combinations are the same as another one",
+        "  missing   -     ssr=0.5",
+        "  missing   -     ssr=1",
+        "steps: 1,800",
+    ]
 
 
-def test_zipped_groups_are_composed_once_per_pair(monkeypatch: pytest.MonkeyPatch) -> None:
-    compositions: list[object] = []
+@pytest.fixture
+def compositions(monkeypatch: pytest.MonkeyPatch) -> list[object]:
+    """The overrides of each composition by Hydra."""
+    made: list[object] = []
     compose = Composer.compose
-    monkeypatch.setattr(
-        Composer, "compose", lambda self, overrides: compositions.append(overrides) or compose(self, overrides)
-    )
-    flight("-m", "scheduler=rex,linear", "optimizer=sgd,adamw", "seed=range(20)", "zip=scheduler,optimizer")
+    monkeypatch.setattr(Composer, "compose", lambda self, overrides: made.append(overrides) or compose(self, overrides))
+    return made
+
+
+def test_sweep_is_composed_once_per_choice_of_groups(compositions: list[object]) -> None:
+    # tests/chaos measures the seconds of 1,000 jobs.
+    found = flight("-m", "scheduler=rex,linear", "optimizer=sgd,adamw", "seed=range(3)", "zip=scheduler,optimizer")
+    assert found.sweep is not None
+    assert len(found.sweep.jobs) == 2 * 3
     assert len(compositions) == 1 + 2  # the sweep itself, and a job for each pair
+    compositions.clear()
+    flight("-m", "scheduler=wsd", "ssr=0.25,0.5", "seed=0,1")
+    assert len(compositions) == 1  # the jobs are copies of it
 
 
 def test_what_describes_the_app_is_not_part_of_a_job() -> None:
@@ -322,22 +303,6 @@ def test_what_describes_the_app_is_not_part_of_a_job() -> None:
     assert two.sweep is not None
     assert one.sweep.jobs[0][1] == two.sweep.jobs[0][1]
     assert describe({"seed": 1}).identity != one.sweep.jobs[0][1].identity
-
-
-def test_sweep_is_composed_once_per_choice_of_groups(monkeypatch: pytest.MonkeyPatch) -> None:
-    # tests/chaos measures the seconds of 1,000 jobs.
-    compositions: list[object] = []
-    compose = Composer.compose
-    monkeypatch.setattr(
-        Composer, "compose", lambda self, overrides: compositions.append(overrides) or compose(self, overrides)
-    )
-    found = flight("-m", "scheduler=cosine,wsd,rex", "optimizer.lr=.1,.2", "ssr=0.25,0.5,1,2", "seed=range(3)")
-    assert found.sweep is not None
-    assert len(found.sweep.jobs) == 72
-    assert len(compositions) == 1 + 3  # the sweep itself, and a job for each scheduler
-    compositions.clear()
-    flight("-m", "scheduler=wsd", "ssr=0.25,0.5", "seed=0,1")
-    assert len(compositions) == 1  # the jobs are copies of it
 
 
 def test_a_folder_is_plain_text_once_it_is_checked(in_tmp: Path) -> None:

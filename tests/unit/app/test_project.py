@@ -22,43 +22,45 @@ from ssr_hydra.app.schema import schemas
 FILES = {path.relative_to(TEMPLATE).as_posix().removesuffix(".txt") for path in TEMPLATE.rglob("*.*")}
 
 
-def test_the_guide_shows_the_files_of_the_project(in_tmp: Path) -> None:
-    new_project("new_lab")
+@pytest.fixture(scope="module")
+def new_lab(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A new project in a folder that was empty."""
+    folder = tmp_path_factory.mktemp("new") / "new_lab"
+    folder.mkdir()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder.parent)
+        assert "cd new_lab\n" in new_project("new_lab")
+    return folder
+
+
+def test_the_guide_shows_the_files_of_the_project(new_lab: Path) -> None:
     shown = {str(block.path): block.text for block in blocks(REPO / "docs/guide/bring-your-own.md") if block.path}
     explained = {name for name in FILES if name.startswith(("conf", "my_lab", "train"))} - {"my_lab/__init__.py"}
     assert explained <= set(shown)
     for name in explained:
-        text = (in_tmp / "new_lab" / name.replace("my_lab", "new_lab")).read_text().replace("new_lab", "my_lab")
+        text = (new_lab / name.replace("my_lab", "new_lab")).read_text().replace("new_lab", "my_lab")
         written = re.sub(r"^# yaml-language-server.*\n", "", text, flags=re.MULTILINE)
         assert re.sub(rf"^# {name}\n", "", shown[name], flags=re.MULTILINE) == written
 
 
-def test_the_name_is_in_every_place(app: Callable[..., Answer], in_tmp: Path) -> None:
-    said = app("--new", "waves2")
-    assert (said.code, said.err) == (0, "")
-    assert "cd waves2\n" in said.out
-    files = [path for path in (in_tmp / "waves2").rglob("*.*") if path.is_file()]
-    made = {path.relative_to(in_tmp / "waves2").as_posix() for path in files}
-    assert made - {f".schema/{name}.json" for name in schemas()} == {name.replace("my_lab", "waves2") for name in FILES}
+def test_the_name_is_in_every_place(new_lab: Path) -> None:
+    files = [path for path in new_lab.rglob("*.*") if path.is_file()]
+    made = {path.relative_to(new_lab).as_posix() for path in files}
+    assert made - {f".schema/{name}.json" for name in schemas()} == {
+        name.replace("my_lab", "new_lab") for name in FILES
+    }
     assert not any("my_lab" in path.read_text() for path in files)
 
 
-def test_configs_are_valid_by_the_schemas_of_the_project(in_tmp: Path) -> None:
-    new_project("new_lab")
-    own = schemas("new_lab/conf")
-    files = list(Path("new_lab/conf").rglob("*.yaml"))
+def test_configs_are_valid_by_the_schemas_of_the_project(new_lab: Path) -> None:
+    own = schemas(str(new_lab / "conf"))
+    files = list((new_lab / "conf").rglob("*.yaml"))
     assert {path.parent.name for path in files} == {"model", "data", "trainer", "experiment"}
     for path in files:
         (line,) = re.findall(r"^# yaml-language-server: \$schema=(.*)$", path.read_text(), re.MULTILINE)
         assert json.loads((path.parent / line).read_text()) == own[path.parent.name]
         content = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
         Draft202012Validator(own[path.parent.name]).validate(content)
-
-
-def test_an_empty_folder_is_used(in_tmp: Path) -> None:
-    (in_tmp / "new_lab").mkdir()
-    new_project("new_lab")
-    assert (in_tmp / "new_lab/train.py").is_file()
 
 
 def test_fixed_arguments_come_before_those_of_the_command(
@@ -70,22 +72,14 @@ def test_fixed_arguments_come_before_those_of_the_command(
 
 NAMES = {
     "two words": ("my lab", "must be a Python name in lower case"),
-    "dash": ("my-lab", "must be a Python name in lower case"),
     "path": ("a/b", "must be a Python name in lower case"),
-    "parent": ("..", "must be a Python name in lower case"),
-    "digit first": ("2lab", "must be a Python name in lower case"),
     "capital": ("MyLab", "must be a Python name in lower case"),  # equal to mylab on some file systems
     "letter outside of ASCII": ("labör", "must be a Python name in lower case"),
-    "two underscores": ("my__lab", "must be a Python name in lower case"),  # a _target_ cannot have them
-    "keyword": ("lambda", "must be a Python name in lower case"),
-    "empty": ("", "must be a Python name in lower case"),
     "flag": ("-m", "expected one argument"),
     "too long": ("a" * 256, "must have names of at most 255 bytes"),
     "standard library": ("json", "is the name of an installed package or of Python's own library"),
-    "installed": ("torch", "is the name of an installed package or of Python's own library"),
     "this package": ("ssr_hydra", "is the name of an installed package or of Python's own library"),
     "folder of the project": ("conf", "is the name of another file or folder of the project"),
-    "script of the project": ("train", "is the name of another file or folder of the project"),
     "file": ("file", "must be a new or empty folder"),
     "folder with files": ("full", "must be a new or empty folder"),
 }
@@ -105,7 +99,7 @@ def test_refused_name(app: Callable[..., Answer], in_tmp: Path, name: str, messa
     assert sorted(in_tmp.rglob("*")) == before
 
 
-@pytest.mark.parametrize("argument", ["ssr=0.5", "--config-dir=full", "--cfg=job", "--schema=a", "-m"])
+@pytest.mark.parametrize("argument", ["ssr=0.5", "--config-dir=full", "-m"])
 def test_other_arguments_are_refused(refused: Callable[..., str], in_tmp: Path, argument: str) -> None:
     (in_tmp / "full").mkdir()
     assert "cannot be used" in refused("--new", "new_lab", argument)

@@ -47,7 +47,7 @@ def legend_labels(figure: Any) -> list[str]:
 def test_legend_is_above_the_curves_and_within_the_picture(shown: Preview) -> None:
     from matplotlib.legend import Legend
 
-    twelve = {f"a schedule of some length {k}": s.PolynomialScheduler(k / 4) for k in range(1, 13)}
+    twelve = {f"a schedule of some length {k}": s.ConstantScheduler(k / 12) for k in range(1, 13)}
     for preview in (shown, ssr_hydra.preview(twelve, max_duration="10ep", ssr=(0.5, 1))):
         figure = preview.figure(title="A title")
         figure.draw_without_rendering()

@@ -40,7 +40,7 @@ from ssr_hydra.app.interpolations import check_interpolations
 from ssr_hydra.app.messages import overlay_error
 from ssr_hydra.app.presets import is_preset
 from ssr_hydra.app.targets import how_to_trust
-from ssr_hydra.app.yaml_files import FileBounds, check_name, shown_path
+from ssr_hydra.app.yaml_files import FileBounds, check_name, problem_of, shown_path
 from ssr_hydra.configs import APP_KEYS
 from ssr_hydra.configs.registry import PROVIDER
 from ssr_hydra.errors import InputError
@@ -58,7 +58,6 @@ __all__ = [
 # Choices of the app's main config. They are added to a main config of the user that does not choose from these groups.
 _HOUSE = ({"launcher": "processes"}, {"override hydra/output": "unique"}, {"override hydra/help": "ssr_hydra"})
 _HOUSE_SWEEPER = {"override hydra/sweeper": "study"}
-
 
 _SCHEME = "checked://"
 
@@ -127,27 +126,23 @@ class CheckedSource(ConfigSource):
 
     @staticmethod
     def scheme() -> str:
-        """See Hydra's ``ConfigSource``."""
         return "checked"
 
     def _file(self, config_path: str) -> Path:
         return Path(self.path) / self._normalize_file_name(config_path)
 
     def available(self) -> bool:
-        """See Hydra's ``ConfigSource``."""
         return self.is_group("")
 
     def is_group(self, config_path: str) -> bool:
-        """See Hydra's ``ConfigSource``."""
         return (Path(self.path) / config_path).is_dir()
 
     def is_config(self, config_path: str) -> bool:
-        """See Hydra's ``ConfigSource``. A config must be a regular file, or one that was read before."""
+        # A config must be a regular file, or one that was read before.
         path = self._file(config_path)
         return str(path) in CheckedFiles.instance().texts or path.is_file()
 
     def list(self, config_path: str, results_filter: ObjectType | None) -> list[str]:
-        """See Hydra's ``ConfigSource``."""
         found: list[str] = []
         for path in (Path(self.path) / config_path).iterdir():
             self._list_add_result(found, f"{config_path}/{path.name}".lstrip("/"), path.name, results_filter)
@@ -175,7 +170,7 @@ class CheckedSource(ConfigSource):
         except RecursionError:
             raise InputError("config", shown_path(path), "is nested too deeply", "flatten it") from None
         except (yaml.YAMLError, ValueError, OSError) as error:
-            raise InputError("config", shown_path(path), _problem(error), "correct the YAML") from None
+            raise InputError("config", shown_path(path), problem_of(error), "correct the YAML") from None
         content: Any = OmegaConf.to_container(config, resolve=False)
         if not isinstance(content, dict):
             raise InputError("config", shown_path(path), "must be a mapping of keys to values", "write key: value")
@@ -192,17 +187,10 @@ class CheckedSource(ConfigSource):
         return ConfigResult(provider=self.provider, path=self.full_path(), config=config, header=header)
 
 
-def _problem(error: Exception) -> str:
-    mark = getattr(error, "problem_mark", None)
-    text = getattr(error, "problem", None) or str(error)
-    return " ".join(f"{text}{'' if mark is None else f' in line {mark.line + 1}'}".split())[:200]
-
-
 class CheckedSearchPath(SearchPathPlugin):
     """Adds the folders of :class:`CheckedFiles` to Hydra's search path."""
 
     def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
-        """See Hydra's ``SearchPathPlugin``."""
         files = CheckedFiles.instance()
         for path in files.before:
             search_path.prepend("command-line", path, SearchPathQuery(provider="main"))
@@ -252,6 +240,7 @@ def _is_override(item: Any) -> bool:
 
 # ---- rule 2: trust and hydra.*
 
+_ABSENT = object()
 # Paths below the hydra node at which Hydra itself writes values during composition.
 _PARAMS = ("sweeper", "params")
 _BY_HYDRA = (
@@ -285,9 +274,11 @@ def check_hydra_node(
     changed: dict[str, Any] = {}
     for path in sorted(own.keys() | content.keys(), key=str):
         field = ".".join(("hydra", *path))
-        if path in own and path in content and _same(own[path], content[path]):
+        is_by_hydra = any(path[: len(known)] == known for known in _BY_HYDRA)
+        if is_by_hydra or field.startswith(tuple(chosen)) or (path == _PARAMS and path not in content):
             continue
-        if _is_by_hydra(path) or field.startswith(tuple(chosen)) or (path == _PARAMS and path not in content):
+        one, other = own.get(path, _ABSENT), content.get(path, _ABSENT)
+        if type(one) is type(other) and one == other:
             continue
         node = changed
         for key in path[:-1]:
@@ -312,10 +303,6 @@ def check_parameters(keys: Mapping[str, object]) -> None:
             raise InputError(name, value, "is not a parameter to sweep over", "give it on the command line")
 
 
-def _is_by_hydra(path: tuple[str, ...]) -> bool:
-    return any(path[: len(known)] == known for known in _BY_HYDRA)
-
-
 def _plain(node: Any) -> dict[str, Any]:
     content: Any = OmegaConf.to_container(node, resolve=False)
     return dict(content)
@@ -327,7 +314,3 @@ def _leaves(node: Any, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...],
             yield from _leaves(value, (*path, str(key)))
     elif path:
         yield path, node
-
-
-def _same(one: Any, other: Any) -> bool:
-    return type(one) is type(other) and bool(one == other)

@@ -41,10 +41,7 @@ _INTERRUPTED = 130
 
 
 def _launched() -> RankAndSize | None:
-    """Return the rank of this process among the processes of a run; None if the run has one process.
-
-    The imports are inside the function, so that a single process does not pay for them.
-    """
+    """Return the rank of this process among the processes of a run; None if the run has one process."""
     if not {"RANK", "SLURM_PROCID"} & os.environ.keys():
         return None
     from ssr_hydra.trainer.processes import launched
@@ -147,7 +144,7 @@ def _main(typed: TypedCommand, fixed: Sequence[str]) -> None:
             raise
         if any(note.startswith("raised by the scheduler ") for note in getattr(error, "__notes__", ())):
             _exit(f"error: {reason(error)} (train.log has its traceback)", _FAILED, error)
-        _report(error)
+        _print_traceback(error)
         sys.exit(_FAILED)
 
 
@@ -316,39 +313,29 @@ def _together() -> Iterator[Processes]:
 
 
 def _exit(message: str, code: int, error: BaseException | None = None) -> NoReturn:
-    with suppress(OSError):  # the output cannot be written
-        sys.stdout.flush()
-    prefix = _prefix(error)
-    with suppress(OSError):
-        if prefix is not None:
-            print(visible_lines(f"{prefix}{message}"), file=sys.stderr)
+    _print_error(message, error)
     sys.exit(code)
 
 
-def _prefix(error: BaseException | None) -> str | None:
-    """Return the prefix of an error message, which names the rank of this process unless it is rank 0.
-
-    Return None if another rank reports the error.
-    """
+def _print_error(message: str, error: BaseException | None) -> None:
+    """Print an error unless another rank reports it. The prefix names the rank of this process unless it is rank 0."""
+    with suppress(OSError):  # the output cannot be written
+        sys.stdout.flush()
     if getattr(error, "_is_told", False):
-        return None
-    place = None if error is None else _launched()
-    return "" if place is None or place.rank == 0 else f"process {place.rank}: "
-
-
-def _report(error: Exception) -> None:
-    """Print the traceback of an error in a job, without the stack frames of this module and of Hydra."""
-    prefix = _prefix(error)
-    if prefix is None:
         return
+    place = None if error is None else _launched()
+    prefix = "" if place is None or place.rank == 0 else f"process {place.rank}: "
+    with suppress(OSError):
+        print(visible_lines(f"{prefix}{message}"), file=sys.stderr)
+
+
+def _print_traceback(error: Exception) -> None:
+    """Print the traceback of an error in a job, without the stack frames of this module and of Hydra."""
     trace = error.__traceback__
     while trace is not None and trace.tb_frame.f_code is not run_job.__code__:
         trace = trace.tb_next
-    with suppress(OSError):
-        sys.stdout.flush()
     lines = traceback.format_exception(type(error), error, (trace and trace.tb_next) or error.__traceback__)
-    with suppress(OSError):
-        sys.stderr.write(visible_lines(prefix + "".join(lines)))
+    _print_error("".join(lines).removesuffix("\n"), error)
 
 
 def _remove_refused(command: CheckedCommand) -> None:

@@ -37,28 +37,21 @@ class PresetSource(ConfigSource):
 
     @staticmethod
     def scheme() -> str:
-        """See Hydra's ``ConfigSource``."""
         return "presets"
 
     def available(self) -> bool:
-        """See Hydra's ``ConfigSource``."""
         return True
 
     def is_group(self, config_path: str) -> bool:
-        """See Hydra's ``ConfigSource``."""
         group = config_path.strip("/")
         return not group or any(path.startswith(f"{group}/") for path in _presets())
 
     def is_config(self, config_path: str) -> bool:
-        """See Hydra's ``ConfigSource``.
-
-        False for a config that :func:`~ssr_hydra.configs.register` has stored, because Hydra reads it from its store.
-        """
+        # Hydra reads a config that ssr_hydra.configs.register has stored from its store.
         path = config_path.removesuffix(".yaml")
         return is_preset(path) and ConfigStore.instance().get_type(f"{path}.yaml") is ObjectType.NOT_FOUND
 
     def list(self, config_path: str, results_filter: ObjectType | None) -> builtins.list[str]:
-        """See Hydra's ``ConfigSource``."""
         start = f"{config_path}/".lstrip("/")
         below = [path.removeprefix(start) for path in _presets() if path.startswith(start)]
         groups = {path.partition("/")[0] for path in below if "/" in path}
@@ -79,7 +72,6 @@ class PresetSearchPath(SearchPathPlugin):
     """Add :class:`PresetSource` to Hydra's search path."""
 
     def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
-        """See Hydra's ``SearchPathPlugin``."""
         search_path.append(PROVIDER, f"{PresetSource.scheme()}://")
 
 

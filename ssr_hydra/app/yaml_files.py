@@ -22,7 +22,7 @@ from ssr_hydra.app.hydra_rules import chosen_nodes, is_below_hydra
 from ssr_hydra.configs import GROUPS, ExperimentConfig
 from ssr_hydra.errors import InputError
 
-__all__ = ["FileBounds", "check_name", "shown_path"]
+__all__ = ["FileBounds", "check_name", "problem_of", "shown_path"]
 
 _MOST_BYTES = 2**20
 _MOST_VALUES = 5_000
@@ -108,7 +108,7 @@ class FileBounds:
         try:
             self._walk(name, yaml.parse(text, Loader=_Loader))
         except yaml.YAMLError as error:
-            raise _refused(name, _problem(error), "correct the YAML") from None
+            raise _refused(name, problem_of(error), "correct the YAML") from None
         self._checked.add(path)
         self._texts[str(path)] = text
         return text
@@ -204,10 +204,11 @@ def _line(event: Any) -> int:
     return int(event.start_mark.line) + 1
 
 
-def _problem(error: yaml.YAMLError) -> str:
+def problem_of(error: Exception) -> str:
+    """Return what a YAML parser did not understand, with the line, in one line of text."""
     mark = getattr(error, "problem_mark", None)
-    text = getattr(error, "problem", None) or getattr(error, "reason", None) or "is not YAML"
-    return " ".join(f"{text}{'' if mark is None else f' in line {mark.line + 1}'}".split())
+    text = getattr(error, "problem", None) or getattr(error, "reason", None) or str(error) or "is not YAML"
+    return " ".join(f"{text}{'' if mark is None else f' in line {mark.line + 1}'}".split())[:200]
 
 
 def _check_scalar(name: str, event: Any, parent: _Open, *, is_top: bool) -> None:

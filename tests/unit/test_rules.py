@@ -23,22 +23,17 @@ ALL = {"tied": TIED, "norm": NORM, "bias": BIAS, "matrix": MATRIX, "last": LAST}
     [
         (None, "tied norm bias matrix last"),
         ("*.bias", "bias"),
-        ("*bias", "bias"),
         ("bias", ""),  # a pattern fits a whole name
         ("h.*", "norm bias matrix"),  # * is anything, dots too
         ({"name": ["wte.*", "out.*"]}, "tied last"),
         ({"name": "head.*"}, "tied"),  # by its second name
-        ({"module": "Embedding"}, "tied"),
         ({"module": "*Norm*"}, "norm"),
         ({"module": "RMSNorm"}, "norm"),  # a class of somebody's own that is derived from it
         ({"module": "linear"}, ""),  # letters count
         ({"ndim": 1}, "norm bias"),
         ({"ndim": [0, 2]}, "tied matrix last"),
-        ({"layer": 0}, "tied"),
         ({"layer": -1}, "last"),
         ({"layer": [1, -3]}, "tied norm bias matrix"),
-        ({"layer": 5}, ""),
-        ({"ndim": 2, "module": "Linear"}, "tied matrix last"),  # both must hold
         ({"name": "head.*", "module": "Embedding"}, ""),  # of one and the same name
         ({"ndim": 2, "except": {"module": "Embedding"}}, "matrix last"),
         ({"ndim": 2, "except": [{"layer": -1}, "wte.*"]}, "matrix"),
@@ -58,19 +53,13 @@ def test_selection_selects_these_parameters(given: Any, taken: str) -> None:
         ({}, "params"),
         ([], "params"),
         (3, "params"),
-        (True, "params"),
         ("", "params"),
         ({"naem": "x"}, "params.naem"),
-        ({"weight_decay": 0}, "params.weight_decay"),
         ({"name": 3}, "params.name"),
-        ({"name": []}, "params.name"),
-        ({"name": ["a", ""]}, "params.name"),
         ({"module": [None]}, "params.module"),
         ({"ndim": -1}, "params.ndim"),
         ({"ndim": 1.5}, "params.ndim"),
-        ({"ndim": True}, "params.ndim"),
         ({"ndim": "<=1"}, "params.ndim"),
-        ({"ndim": []}, "params.ndim"),
         ({"layer": "last"}, "params.layer"),
         ({"except": {}}, "params.except"),
         ({"except": {"nmae": "x"}}, "params.except.nmae"),
@@ -97,16 +86,13 @@ def test_a_rule_is_read() -> None:
     ("rules", "field"),
     [
         ([], "param_groups"),
-        (None, "param_groups"),
         ({"a": None}, "param_groups.a"),
-        ({"a": 0.1}, "param_groups.a"),
         ({"a": {}}, "param_groups.a"),
         ({"a": {"params": "*"}}, "param_groups.a"),  # it says nothing of them
         ({"default": {"lr": 1}}, "param_groups.default"),
         ({"a+b": {"lr": 1}}, "param_groups.a+b"),
         ({1: {"lr": 1}}, "param_groups.1"),
         ({"a": {"name": "*.bias", "lr": 1}}, "param_groups.a.name"),
-        ({"a": {"ndim": 1, "lr": 1}}, "param_groups.a.ndim"),
         ({"a": {"fused": True}}, "param_groups.a.fused"),
         ({"a": {"initial_lr": 1}}, "param_groups.a.initial_lr"),
         ({"a": {"lr": None}}, "param_groups.a.lr"),
@@ -114,8 +100,6 @@ def test_a_rule_is_read() -> None:
         ({"a": {"weight_decay": -0.1}}, "param_groups.a.weight_decay"),
         ({"a": {"betas": [0.9, 1]}}, "param_groups.a.betas[1]"),
         ({"a": {"lr_scale": -1}}, "param_groups.a.lr_scale"),
-        ({"a": {"lr_scale": float("inf")}}, "param_groups.a.lr_scale"),
-        ({"a": {"lr_scale": "x"}}, "param_groups.a.lr_scale"),
         ({"a": {"lr": 1, "lr_scale": 2}}, "param_groups.a.lr_scale"),
         *(({"a": {"layer_decay": value}}, "param_groups.a.layer_decay") for value in (0, 1.1, -1, True, "x")),
         ({"a": {"lr": 1, "layers": "h.*"}}, "param_groups.a.layers"),

@@ -126,15 +126,8 @@ def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
     ("arguments", "message"),
     [
         (["ssr=0"], "error: ssr=0.0:"),
-        (["ssr=half"], "error: ssr='half':"),
         (["scheduler.t_warmup=10"], "error: scheduler.t_warmup='10': a duration needs a unit; did you mean '10ba'"),
-        (["scheduler.t_warmup=20ep"], "error: scheduler.t_warmup='20ep':"),
-        (["scheduler=nope"], "error: scheduler='nope': unknown choice"),
-        (["scheduler.t_decay=1ep"], "error: scheduler.t_decay='1ep': unknown key"),
-        (["max_duration=10"], "error: max_duration='10':"),
-        (["optimizer.lr=nan"], "error: optimizer.lr=nan:"),
         (["ssr=range(0,1000)"], "error: curves=1000:"),
-        (["ssr=interval(0,1)"], "error: "),
         (["max_duration=10ep,100ba"], "ep and ba"),
         (["scheduler=custom", "scheduler._target_=os.system"], "error: scheduler._target_='os.system'"),
         (["scheduler=torch_plateau"], "so it has no curve"),
@@ -144,7 +137,6 @@ def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
         (["--dataloader-len", "0"], "error: dataloader_len=0:"),
         (["--out", "a.jpg"], "error: --out='a.jpg':"),
         (["--title", "$x_$"], "error: --title='$x_$': must have valid matplotlib math"),
-        (["--config-dir", "nowhere"], "error: --config-dir='nowhere':"),
     ],
 )
 def test_bad_input_is_one_line_and_leaves_nothing(

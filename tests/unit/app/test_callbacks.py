@@ -44,7 +44,6 @@ def test_one_choice_needs_no_list(composed: Compose) -> None:
     ("overrides", "told"),
     [
         (["callbacks=[ema]", "callbacks.ema.decay=1.0"], "callbacks.ema.decay=1.0: must be at least 0 and below 1"),
-        (["callbacks=[ema]", "callbacks.ema.half_life=10"], "callbacks.ema.half_life='10': a duration needs a unit"),
         (
             ["callbacks=[ema]", "callbacks.ema.half_life=0.1dur", "max_duration=10m"],
             "callbacks.ema.half_life='0.1dur': cannot be converted to batches of this run: sec cannot be converted",
@@ -63,12 +62,10 @@ def test_one_choice_needs_no_list(composed: Compose) -> None:
             marks=pytest.mark.extra("wandb"),
         ),
         (["+callbacks.mine=3"], "callbacks.mine=3: must be a mapping with a _target_"),
-        (["+callbacks.mine._target_=os.system"], "callbacks.mine._target_='os.system': neither part of this package"),
         (
             ["logger=[csv]", "callbacks=[ema]", "+callbacks.csv=${callbacks.ema}"],
             "callbacks.csv='csv': there is a logger",
         ),
-        (["debug=limit", "data.limit_train=0"], "data.limit_train=0: must be a whole number"),
     ],
 )
 def test_invalid_values_are_refused_with_their_field(composed: Compose, overrides: list[str], told: str) -> None:

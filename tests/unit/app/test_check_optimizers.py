@@ -27,11 +27,8 @@ def refused(cfg: DictConfig | dict[str, Any], trust: str | tuple[str, ...] = ())
     [
         "optimizer=muon_adamw",
         "optimizer=muon_adamw optimizer.adamw.lr=1e-3 optimizer@optimizer.adamw=sgd",
-        "optimizer=muon_adamw +optimizer@optimizer.third=sgd optimizer.third.params='*.bias'",
-        "optimizer=adamw param_groups=no_decay",
         "optimizer=adamw param_groups=[no_decay,layer_decay] param_groups.layer_decay.layer_decay=0.8",
         "optimizer=muon_adamw param_groups=no_decay +param_groups.head={params:{layer:-1},lr_scale:10}",
-        f"optimizer=adamw {WEIGHT_DECAY} schedules.weight_decay.alpha_f=0.1",
         f"optimizer=muon_adamw {WEIGHT_DECAY} +scheduler@schedules.momentum=linear +scheduler@schedules.beta2=rex",
         # Muon has a momentum, and AdamW has not: the group that has it is driven.
         "optimizer=muon_adamw +scheduler@schedules.momentum=linear schedules.momentum.alpha_f=0.9",
@@ -53,9 +50,7 @@ def test_what_can_be_meant(composed: Callable[..., DictConfig], overrides: str) 
         ("optimizer=muon_adamw optimizer.adamw.lr=-1", "optimizer.adamw.lr", "must be >= 0"),
         ("optimizer=muon_adamw optimizer.muon.params=null", "optimizer.adamw.params", "takes all parameters"),
         ("optimizer=muon_adamw +optimizer.muon.params.ndmi=2", "optimizer.muon.params.ndmi", "did you mean ndim?"),
-        ("optimizer=muon_adamw +optimizer@optimizer.third=sgd", "optimizer.third.params", "takes all parameters"),
         ("optimizer=muon_adamw +optimizer.third={lr:1}", "optimizer", "must have a _target_"),
-        ("optimizer=sgd optimizer.params=3", "optimizer.params", "a mapping of conditions"),
         (
             "optimizer=muon_adamw optimizer@optimizer.adamw=sgd optimizer.adamw.nesterov=true "
             "optimizer.adamw.momentum=0.0",
@@ -65,8 +60,6 @@ def test_what_can_be_meant(composed: Callable[..., DictConfig], overrides: str) 
         ("param_groups=no_decay optimizer=sparseadam", "param_groups.no_decay.weight_decay", "no such hyperparameter"),
         ("+param_groups.a={momentun:0.5}", "param_groups.a.momentun", "did you mean momentum?"),
         ("optimizer=adam +param_groups.a={momentum_scale:0.5}", "param_groups.a.momentum_scale", "torch.optim.Adam "),
-        ("+param_groups.a={params:{name:3},lr:1}", "param_groups.a.params.name", "must be a pattern"),
-        ("+param_groups.a={lr:fast}", "param_groups.a.lr", "must be a number"),
         ("+param_groups.a={schedule:head,lr:1}", "param_groups.a.schedule", "one schedule for all"),
         (
             "~scheduler +scheduler@scheduler.default=cosine +param_groups.a={schedule:head}",
@@ -80,19 +73,15 @@ def test_what_can_be_meant(composed: Callable[..., DictConfig], overrides: str) 
             "schedules.momentum",
             "beta1, beta2, eps, weight_decay",
         ),
-        ("optimizer=adamw +scheduler@schedules.betas=cosine", "schedules.betas", "no such number"),
         ("optimizer=adamw +scheduler@schedules.amsgrad=cosine", "schedules.amsgrad", "no such number"),
         (WEIGHT_DECAY, "schedules.weight_decay", "a multiplier has no effect"),
         (f"optimizer=adamw {WEIGHT_DECAY} schedules.weight_decay.t_max=3", "schedules.weight_decay.t_max", "unit"),
-        (f"optimizer=adamw {WEIGHT_DECAY} schedules.weight_decay.t_max=0ba", "schedules.weight_decay.t_max", ""),
         (
             "+scheduler@schedules.momentum=linear_warmup schedules.momentum.t_warmup=99ep",
             "schedules.momentum.t_warmup",
             "",
         ),
-        ("+schedules.momentum=linear", "schedules.momentum", "a mapping with a _target_"),
         ("+schedules.momentum=[]", "schedules.momentum", "or a list of some"),
-        ("+schedules.momentum=null", "schedules.momentum", "a mapping with a _target_"),
         ("+scheduler@schedules.momentum.a=linear", "schedules.momentum", "or a list of some"),
         ("+schedules.momentum={_target_:os.system}", "schedules.momentum._target_", "not run"),
         ("+schedules.momentum={_target_:ssr_hydra.models.MLP}", "schedules.momentum._target_", "is not a scheduler"),

@@ -31,7 +31,6 @@ def table(in_tmp: Path) -> None:
         ([*TABLE, *LENGTHS, "trainer.loss._target_=torch.nn.L1Loss"], "trainer.metrics.accuracy", "trainer=regression"),
         ([*TABLE, "trainer=regression"], "trainer.loss", "trainer=default, or data.train.task=regression"),
         (["trainer=regression"], "trainer.loss", "trainer=default"),
-        ([*TABLE, *LENGTHS, "trainer=regression", "trainer.loss=null"], "trainer.loss", "trainer=regression"),
         (["data=fake", "model=vit", "trainer.loss._target_=torch.nn.HuberLoss"], "trainer.loss", "trainer=default"),
     ],
 )
@@ -105,7 +104,6 @@ def test_two_files_are_trained_and_evaluated_on_whole(app: Callable[..., object]
 @pytest.mark.parametrize(
     ("name", "told"),
     [
-        ("trailing_comma", "row 1, column 4 has no name"),
         ("missing_label", "is missing (TABLE, row 9, column 'label')"),
         ("no_header", "row 1, column 1 is the number 5.0; set header=false"),
     ],

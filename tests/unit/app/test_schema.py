@@ -87,11 +87,8 @@ def test_yaml_files_of_the_guides_are_valid(tmp_path: Path) -> None:
 VALID = {
     "reference": ("experiment", "{ssr: '${a}', max_duration: '${b}ep', trainer: '${c}', seed: '???'}"),
     "own class": ("experiment", "{model: {_target_: my_lab.Net, width: 3}, trainer: {loss: {_target_: a.b, x: 1}}}"),
-    "own scheduler in a part": ("scheduler", "{defaults: [product, _self_], factors: {a: {_target_: my.S, x: 1}}}"),
     "several optimizers": ("experiment", "optimizer: {a: {lr: 0.1}, b: {_target_: my.Optimizer, rate: 1}}"),
-    "several schedulers": ("experiment", "scheduler: {head: {_target_: ssr_hydra.schedulers.RexScheduler}}"),
     "list of schedulers": ("experiment", "scheduler: [{_target_: ssr_hydra.torch_schedulers.StepLR, step_size: 3}]"),
-    "whole numbers": ("experiment", "{ssr: 2, optimizer: {lr: 1}}"),
     "number as text": ("experiment", "{name: 12}"),  # read as "12"
     "null": (
         "experiment",
@@ -99,10 +96,8 @@ VALID = {
     ),
     "choice by a list": ("experiment", "defaults: [{override /logger: [csv, tensorboard]}, {override /debug: null}]"),
     "part by its package": ("experiment", "defaults: [{/scheduler@scheduler.factors.x: rex}]"),
-    "other experiment": ("experiment", "defaults: [digits_wsd, /experiment/digits_product]"),
     "sweep": ("experiment", "hydra: {mode: MULTIRUN, sweeper: {params: {ssr: '0.5,1'}}}"),
     "main config": ("config", "defaults: [base_config, {scheduler: rex}, _self_, {override hydra/sweeper: study}]"),
-    "points": ("scheduler", "{defaults: [piecewise_linear], points: [[0dur, 0], [1dur, 1]]}"),
     "rule": ("param_groups", "{params: ['*.bias', {except: {ndim: 2}}], lr_scale: 0.1}"),
     "empty file": ("experiment", ""),
 }
@@ -116,7 +111,6 @@ def test_valid_file(made: dict[str, Any], group: str, text: str) -> None:
 TYPOS = {
     # unknown keys
     "top level": ("experiment", "max_duratoin: 10ep", "$"),
-    "trainer": ("experiment", "trainer: {acumulate: 2}", "$.trainer"),
     "chosen scheduler": (
         "experiment",
         "{defaults: [{override /scheduler: wsd}], scheduler: {power: 2}}",
@@ -124,20 +118,14 @@ TYPOS = {
     ),
     "any scheduler": ("experiment", "scheduler: {t_warmpu: 30ba}", "$.scheduler.t_warmpu"),
     "optimizer": ("experiment", "optimizer: {momentun: 0.9}", "$.optimizer.momentun"),
-    "logger": ("experiment", "logger: {tensorboard: {histogram: 3}}", "$.logger.tensorboard"),
-    "part": ("experiment", "scheduler: {factors: {decay: {gama: 0.3}}}", "$.scheduler.factors.decay.gama"),
     "phase": ("experiment", "scheduler: {phases: {warmup: {untl: 3ba}}}", "$.scheduler.phases.warmup"),
     "class of this package": ("model", "{_target_: ssr_hydra.models.MLP, hiden: [3]}", "$"),
     "extended preset": ("trainer", "{defaults: [default, _self_], metric: {a: {_target_: x.y}}}", "$"),
     "selection": ("experiment", "param_groups: {a: {params: {nmae: x}, lr: 1}}", "$.param_groups.a.params"),
-    "condition in a rule": ("param_groups", "{ndim: 1, weight_decay: 0}", "$"),
     "hydra": ("experiment", "hydra: {moed: MULTIRUN}", "$.hydra"),
     "trust": ("experiment", "trust: [my_lab]", "$"),
     # wrong types
     "text for a number": ("experiment", "optimizer: {lr: fast}", "$.optimizer.lr"),
-    "fraction for a count": ("experiment", "data: {batch_size: 1.5}", "$.data.batch_size"),
-    "number for a flag": ("experiment", "checkpoint: {enabled: 1}", "$.checkpoint.enabled"),
-    "flag for a number": ("experiment", "seed: true", "$.seed"),
     "number for a list": (
         "experiment",
         "{defaults: [{override /model: mlp}], model: {hidden: 64}}",
@@ -148,26 +136,16 @@ TYPOS = {
     "name for a metric": ("trainer", "{defaults: [default, _self_], metrics: {a: x.y}}", "$.metrics.a"),
     # wrong durations
     "no unit": ("experiment", "max_duration: 10", "$.max_duration"),
-    "space": ("experiment", "max_duration: 10 ep", "$.max_duration"),
-    "unknown unit": ("experiment", "trainer: {eval_interval: 2epochs}", "$.trainer.eval_interval"),
     "in a preset": ("scheduler", "{defaults: [wsd, _self_], t_decay: 0.2}", "$.t_decay"),
     "in a list": ("scheduler", "{defaults: [multistep, _self_], milestones: [0.5dur, 3e]}", "$.milestones"),
-    "in a callback": ("experiment", "callbacks: {ema: {half_life: 3}}", "$.callbacks.ema.half_life"),
     "negative": ("experiment", "checkpoint: {interval: -10m}", "$.checkpoint.interval"),
     # unknown choices
     "preset": ("experiment", "defaults: [{override /scheduler: cosin}]", "$.defaults[0]['override /scheduler']"),
     "preset of a part": ("experiment", "defaults: [{/scheduler@scheduler.factors.a: cosin}]", "$.defaults[0]"),
-    "base": ("data", "defaults: [costum, _self_]", "$.defaults[0]"),
     "group": ("experiment", "defaults: [{override /schedulr: cosine}]", "$.defaults[0]"),
-    "no override": ("experiment", "defaults: [{/scheduler: cosine}]", "$.defaults[0]"),
     "precision": ("experiment", "trainer: {precision: bf61}", "$.trainer.precision"),
-    "device": ("experiment", "trainer: {device: gpu}", "$.trainer.device"),
-    "shape of a decay": ("scheduler", "{defaults: [wsd, _self_], decay: linaer}", "$.decay"),
-    "pace": ("scheduler", "{_target_: ssr_hydra.torch_schedulers.StepLR, pace: step}", "$.pace"),
     "split": ("data", "{defaults: [digits, _self_], eval: {split: test}}", "$.eval.split"),
-    "control": ("experiment", "control: trunkate", "$.control"),
     "class": ("experiment", "model: {_target_: ssr_hydra.models.ConvNt}", "$.model['_target_']"),
-    "not a dotted name": ("experiment", "model: {_target_: my lab.Net}", "$.model['_target_']"),
 }
 
 

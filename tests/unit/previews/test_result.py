@@ -87,18 +87,14 @@ def test_a_full_disk_leaves_the_old_picture(shown: Preview, tmp_path: Path, monk
 @pytest.mark.parametrize(
     ("options", "field"),
     [
-        ({"max_duration": "10"}, "max_duration"),
         ({"max_duration": None}, "max_duration"),
         ({"max_duration": "1dur"}, "max_duration"),
         ({"ssr": 0}, "ssr"),
-        ({"ssr": [1, -1]}, "ssr"),
         ({"ssr": []}, "ssr"),
-        ({"ssr": float("nan")}, "ssr"),
         ({"ssr": None}, "ssr"),
         ({"ssr": [[1]]}, "ssr"),
         ({"ssr": range(1, 100)}, "curves"),
         ({"lr": -1.0}, "lr"),
-        ({"lr": float("inf")}, "lr"),
         ({"lr": "0.1"}, "lr"),
         ({"dataloader_len": 0}, "dataloader_len"),
         ({"schedulers": []}, "schedulers"),

@@ -72,9 +72,10 @@ def check_known(values: Mapping[str, Any]) -> None:
             for key, least in _LEAST_COUNTS.items():
                 if node.get(key) is not None:
                     count(node[key], f"{path}.{key}", least)
-        if target == "ssr_hydra.data.Digits":
-            _check_digits(node, path)
-        elif target == "ssr_hydra.data.SmallImages":
+        if target == "ssr_hydra.data.Digits" and known_samples(node) in (0, DIGITS):
+            rule = "must leave images on both sides"
+            raise InputError(f"{path}.eval_fraction", node["eval_fraction"], rule, "try 0.2")
+        if target == "ssr_hydra.data.SmallImages":
             _check_small_images(node, path)
         elif target == "ssr_hydra.models.torchvision_model":
             _check_torchvision_model(node, path)
@@ -178,12 +179,6 @@ _NEEDS = {
 }
 
 
-def _check_digits(node: Mapping[str, Any], path: str) -> None:
-    fraction = node.get("eval_fraction", 1 / 3)
-    if not 0 < round(fraction * DIGITS) < DIGITS:
-        raise InputError(f"{path}.eval_fraction", fraction, "must leave images on both sides", "try 0.2")
-
-
 def _check_small_images(node: Mapping[str, Any], path: str) -> None:
     name, root = node.get("name", "cifar10"), node.get("root")
     if name not in IMAGE_SETS:
@@ -226,23 +221,31 @@ def data_name(data: Any) -> str | None:
     return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", target.rpartition(".")[2]).lower()
 
 
-def known_samples(node: Mapping[str, Any]) -> int | None:
-    """Return the number of samples of a built-in data set without loading it; None if only loading gives the number."""
-    target, split = node["_target_"], node.get("split", "train")
-    if target == "ssr_hydra.data.FakeData":
-        return int(node.get("size", 1000))
-    if target == "ssr_hydra.data.SmallImages":
-        return IMAGE_SETS[node.get("name", "cifar10")].samples.get(split)
+def _images(node: Mapping[str, Any]) -> ImageSet | None:
+    """Return the facts about built-in images, without loading them; None for other data."""
+    target = node["_target_"]
     if target == "ssr_hydra.data.Digits":
         held_out = round(float(node.get("eval_fraction", 1 / 3)) * DIGITS)
-        return held_out if split == "eval" else DIGITS - held_out
+        return ImageSet((1, 8, 8), 10, {"train": DIGITS - held_out, "eval": held_out})
+    if target == "ssr_hydra.data.SmallImages":
+        return IMAGE_SETS[node.get("name", "cifar10")]
+    if target == "ssr_hydra.data.FakeData":
+        size = int(node.get("size", 1000))
+        shape = tuple(node.get("shape", (3, 32, 32)))
+        return ImageSet(shape, node.get("num_classes", 10), {"train": size, "eval": size})
     return None
+
+
+def known_samples(node: Mapping[str, Any]) -> int | None:
+    """Return the number of samples of a built-in data set without loading it; None if only loading gives the number."""
+    images = _images(node)
+    return None if images is None else images.samples.get(node.get("split", "train"))
 
 
 def check_fit(data: Mapping[str, Any], model: Mapping[str, Any]) -> None:
     """Refuse a built-in model that does not fit the images or the number of classes of built-in data."""
     images = _images(data["train"])
-    if images is None:
+    if images is None or len(images.shape) != 3 or math.prod(images.shape) <= 0:
         return
     channels, height, width = images.shape
     augment = data["augment"]  # a custom augmentation may change the size of images
@@ -312,16 +315,3 @@ TAKES = {
     "ssr_hydra.models.timm_model": ("in_channels",),
 }
 """A mapping from the target of a built-in model to the names of its arguments that must match the data."""
-
-
-def _images(node: Mapping[str, Any]) -> ImageSet | None:
-    target = node["_target_"]
-    if target == "ssr_hydra.data.Digits":
-        return ImageSet((1, 8, 8), 10)
-    if target == "ssr_hydra.data.SmallImages":
-        return IMAGE_SETS[node.get("name", "cifar10")]
-    if target == "ssr_hydra.data.FakeData":
-        shape = tuple(node.get("shape", (3, 32, 32)))
-        if len(shape) == 3 and math.prod(shape) > 0:
-            return ImageSet(shape, node.get("num_classes", 10))
-    return None

@@ -118,12 +118,14 @@ def check(cfg: DictConfig | Mapping[str, Any], trust: Iterable[str] | str = ()) 
     # Check targets first: if the config names a target that is not allowed, no other value of the config is read.
     check_targets(values, trust)
     _check_data(values["data"])
-    _check_model(values["model"])
+    check_node(values["model"], "model", "model=conv")
+    check_against_choices(values["model"], "model")
     check_known(values)
     check_fit(values["data"], values["model"])
     check_optimizers(values)
     check_scheduled_fields(values)
-    results = _check_trainer(values["trainer"], evaluates=_evaluates(values["data"]))
+    evaluates = values["data"]["eval"] is not None or values["data"]["eval_on_train"]
+    results = _check_trainer(values["trainer"], evaluates=evaluates)
     check_task(values)
     _check_top(values)
     check_checkpoint(values, results)
@@ -131,10 +133,6 @@ def check(cfg: DictConfig | Mapping[str, Any], trust: Iterable[str] | str = ()) 
     check_callbacks(values)
     check_schedule(values, dataloader_len=known_dataloader_len(values["data"]))
     return values
-
-
-def _evaluates(data: Mapping[str, Any]) -> bool:
-    return data["eval"] is not None or data["eval_on_train"] is True
 
 
 def _check_top(values: Mapping[str, Any]) -> None:
@@ -255,11 +253,6 @@ def _with_stand_ins(node: Any, path: str) -> Any:
             raise InputError(path, node, "must be a scheduler, not its name", f"choose it by scheduler@{path}={node}")
         return node
     return [_with_stand_ins(value, f"{path}[{index}]") for index, value in enumerate(node)]
-
-
-def _check_model(node: Any) -> None:
-    check_node(node, "model", "model=conv")
-    check_against_choices(node, "model")
 
 
 def _check_data(node: Any) -> None:

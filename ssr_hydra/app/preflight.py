@@ -248,7 +248,7 @@ def _sweep(composer: Composer, master: DictConfig, parsed: Sequence[Override]) -
             sweep.jobs.append((overrides, describe(values)))
             if shares or master.get("plan"):
                 sweep.candidates.append((values, sweep.describe(values)))
-        if "${" in _text_of(master, "hydra.sweep.dir") and line.is_typed("hydra.sweep.dir"):
+        if "${" in _typed_sweep_dir(master) and line.is_typed("hydra.sweep.dir"):
             for overrides, _ in (sweep.jobs[0], sweep.jobs[-1]):  # they differ in everything that the jobs vary
                 job = composer.compose([*jobs.hydra_overrides, *overrides])
                 OmegaConf.copy_cache(from_config=master, to_config=job)  # of ${now:...}
@@ -304,20 +304,16 @@ def _value_of(composer: Composer, override: Override) -> Any:
     return override.get_value_string() if override.is_sweep_override() else override.value()
 
 
-def _text_of(cfg: DictConfig, key: str) -> str:
-    """Return the value of a key such as ``hydra.sweep.dir`` as it is written, with interpolations unresolved."""
-    node: Any = OmegaConf.to_container(cfg.hydra, resolve=False)
-    for part in key.split(".")[1:]:
-        node = node[part]
-    return str(node)
+def _typed_sweep_dir(cfg: DictConfig) -> str:
+    """Return ``hydra.sweep.dir`` with interpolations unresolved."""
+    node: Any = OmegaConf.to_container(cfg.hydra.sweep, resolve=False)
+    return str(node["dir"])
 
 
 def _check_shared(folder: str | None, job: DictConfig) -> None:
     """Refuse a value of ``hydra.sweep.dir`` that differs between jobs, because all jobs must be in one study.
 
-    Args:
-        folder: The value for the sweep as a whole; None if it can be resolved only for a job.
-        job: The config of a job.
+    ``folder`` is the value for the sweep as a whole; None if it can be resolved only for a job.
     """
     with read_write(job.hydra):
         job.hydra.job.num, job.hydra.job.id = 0, "0"
@@ -332,7 +328,7 @@ def _check_shared(folder: str | None, job: DictConfig) -> None:
         sweep = "" if folder is None else f" and {folder} for the sweep"
         rule = f"must be the same for all jobs of a sweep (got {own} for a job{sweep})"
         fix = "leave out what refers to the job; hydra.sweep.subdir=... names the folder of each job"
-        raise InputError("hydra.sweep.dir", _text_of(job, "hydra.sweep.dir"), rule, fix)
+        raise InputError("hydra.sweep.dir", _typed_sweep_dir(job), rule, fix)
 
 
 def _check_study(cfg: DictConfig) -> None:

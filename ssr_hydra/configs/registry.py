@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from hydra.core.config_store import ConfigStore
 from hydra.plugins.config_source import ConfigLoadError
-from omegaconf import MISSING, DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 from ssr_hydra.configs.callbacks import CALLBACKS, LOGGERS
 from ssr_hydra.configs.experiment import TRAINERS, AppConfig
@@ -17,7 +17,7 @@ from ssr_hydra.configs.language import LANGUAGE_DATA, LANGUAGE_MODELS
 from ssr_hydra.configs.launchers import LAUNCHERS, SWEEPERS
 from ssr_hydra.configs.optimizers import OPTIMIZERS
 from ssr_hydra.configs.schedulers import SCHEDULERS, PhaseConfig
-from ssr_hydra.configs.tasks import DATA, MODELS
+from ssr_hydra.configs.tasks import CUSTOM, DATA, MODELS
 from ssr_hydra.configs.vision import VISION_DATA, VISION_MODELS
 from ssr_hydra.errors import InputError
 
@@ -25,11 +25,9 @@ __all__ = ["GROUPS", "conf_dir", "register"]
 
 PROVIDER = "ssr_hydra"
 
-_CUSTOM = {"_target_": MISSING}
-
 GROUPS: dict[str, Mapping[str, Any]] = {
     "scheduler": SCHEDULERS,
-    "optimizer": {**OPTIMIZERS, "custom": _CUSTOM},
+    "optimizer": {**OPTIMIZERS, "custom": CUSTOM},
     "model": {**MODELS, **VISION_MODELS, **LANGUAGE_MODELS},
     "data": {**DATA, **VISION_DATA, **LANGUAGE_DATA},
     "trainer": TRAINERS,

@@ -181,9 +181,9 @@ ArraysDataConfig: Any = data_config(
 
 
 # A custom class: add its arguments with a plus, `+model.width=3`, or write them into a YAML file.
-_CUSTOM = {"_target_": MISSING}
+CUSTOM = {"_target_": MISSING}
 
-MODELS: dict[str, Any] = {"conv": ConvNetConfig, "mlp": MLPConfig, "vit": ViTConfig, "custom": _CUSTOM}
+MODELS: dict[str, Any] = {"conv": ConvNetConfig, "mlp": MLPConfig, "vit": ViTConfig, "custom": CUSTOM}
 """Choices of the group ``model``."""
 
 DATA: dict[str, Any] = {"digits": DigitsDataConfig, "arrays": ArraysDataConfig, "custom": DataConfig}

@@ -18,7 +18,10 @@ _HEADER = ("", "time", "share", "alpha", "lr")
 def table(curves: Sequence[PreviewCurve]) -> str:
     """Return a text table: time, fraction of the run, alpha and learning rate at the landmarks of each curve."""
     with_lr = any(curve.lr is not None for curve in curves)
-    blocks = [(f"{curve.name}, ssr {curve.ssr:g}", _rows(curve)) for curve in curves]
+    blocks = [
+        (f"{curve.name}, ssr {curve.ssr:g}", [_row(curve, landmark) for landmark in _elided(curve.landmarks)])
+        for curve in curves
+    ]
     columns = len(_HEADER) if with_lr else len(_HEADER) - 1
     cells = [_HEADER, *(row for _, rows in blocks for row in rows)]
     header, *lines = (
@@ -29,10 +32,6 @@ def table(curves: Sequence[PreviewCurve]) -> str:
         text += ["", title, *lines[: len(rows)]]
         del lines[: len(rows)]
     return "\n".join(text)
-
-
-def _rows(curve: PreviewCurve) -> list[tuple[str, ...]]:
-    return [_row(curve, landmark) for landmark in _elided(curve.landmarks)]
 
 
 def _row(curve: PreviewCurve, landmark: Landmark | str) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ from types import SimpleNamespace
 
 import pytest
 from checkout import REPO
-from cli_helpers import Answer, cold
+from cli_helpers import Answer
 from warm import warm
 
 from ssr_hydra.app import recording as job
@@ -51,13 +51,6 @@ def test_a_failure_before_training_is_recorded(broken: Path, app: App) -> None:
     assert "started: " in log
     assert "ssr=0.5" in log
     assert 'broken_lab.py", line 4' in log
-
-
-def test_a_completed_run_is_logged(app: App, in_tmp: Path) -> None:
-    assert app(*QUICK, "hydra.run.dir=run").code == 0
-    log = (in_tmp / "run/train.log").read_text()
-    assert "started: max_duration=4ba" in log
-    assert "digits: completed" in log
 
 
 def test_a_sweep_ends_in_a_table_and_refused_jobs_are_in_it(app: App, in_tmp: Path) -> None:
@@ -99,6 +92,7 @@ def test_stopped_run_is_recorded_and_prints_the_command_that_continues_it(
         process.send_signal(number)
         _, said = process.communicate(timeout=300)
     record = RunResult.load(tmp_path / "runs/0")
+    assert "started: max_duration=1h" in (tmp_path / "runs/0/train.log").read_text()
     kept = f", with a checkpoint at batch {record.steps}"
     assert (process.returncode, record.status, record.error) == (code, "stopped", error + kept)
     assert record.steps > 0
@@ -114,7 +108,7 @@ def test_stopped_run_is_recorded_and_prints_the_command_that_continues_it(
     assert (again.status, again.steps, again.resumes) == ("completed", record.steps + 1, 1)
 
 
-@pytest.mark.parametrize("to", ["| head -1", "> /dev/full", "| true"])
+@pytest.mark.parametrize("to", ["> /dev/full", "| true"])
 def test_a_display_that_breaks_does_not_end_a_run(tmp_path: Path, to: str) -> None:
     typed = "max_duration=20ba trainer.eval_interval=1ba hydra.run.dir=run"
     shell = f'set -o pipefail; "{warm.python}" "{TRAIN}" {typed} {to}'
@@ -127,15 +121,6 @@ def test_help_into_a_pipe_that_closes(tmp_path: Path) -> None:
     shell = f'set -o pipefail; "{warm.python}" "{TRAIN}" --help | head -3'
     done = subprocess.run(["bash", "-c", shell], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
-
-
-@pytest.mark.parametrize("start", [(TRAIN,), (str(REPO / "scripts/preview.py"),)])
-def test_version_without_torch(tmp_path: Path, start: tuple[str, ...]) -> None:
-    said = cold("-X", "importtime", *start, "--version", cwd=tmp_path)
-    assert said.code == 0
-    assert said.out.startswith("ssr_hydra ")
-    assert "(hydra 1.3" in said.out
-    assert not [line for line in said.err.splitlines() if line.rpartition("|")[2].strip() == "torch"]
 
 
 def test_the_job_of_a_folder_runs_once_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -65,16 +65,13 @@ def test_sweeps_split_as_hydra_splits_them(
 
 
 def test_overrides_reach_the_schedule(in_tmp: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    arguments = [
-        "scheduler=wsd",
-        "scheduler.t_decay=0.2dur",
-        "max_duration=2000ba",
-        "optimizer=adamw",
-        "optimizer.lr=3e-4",
-    ]
-    shown = show(capsys, *arguments, "scheduler.decay=linear", "ssr=0.5", "--alpha", "--normalize", "--title", "WSD")
-    assert shown["wsd, ssr 0.5"]["start of decay"] == ["800ba", "80 %", "1", "0.0003"]
-    assert b"<svg" in (in_tmp / "shown.svg").read_bytes()
+    schedule = "scheduler=wsd scheduler.t_decay=0.2dur scheduler.decay=linear max_duration=2000ba ssr=0.5"
+    main([*f"{schedule} optimizer=adamw optimizer.lr=3e-4 --alpha --normalize --title WSD".split()])
+    *table, picture, vectors = capsys.readouterr().out.splitlines()
+    assert rows("\n".join(table))["wsd, ssr 0.5"]["start of decay"] == ["800ba", "80 %", "1", "0.0003"]
+    assert (picture, vectors) == ("preview.png", "preview.svg")
+    assert b"<svg" in (in_tmp / "preview.svg").read_bytes()
+    assert (in_tmp / "preview.png").read_bytes().startswith(b"\x89PNG\r\n")
 
 
 def test_an_experiment_that_is_a_sweep_is_overlaid(in_tmp: Path, capsys: pytest.CaptureFixture[str]) -> None:

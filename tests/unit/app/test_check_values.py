@@ -9,7 +9,6 @@ import pytest
 
 from ssr_hydra.app.check_values import check_against_choices, check_fields, check_node
 from ssr_hydra.errors import InputError
-from ssr_hydra.settings.base import count, did_you_mean, number, one_of
 
 
 @dataclass
@@ -72,18 +71,6 @@ def test_error_names_the_missing_value() -> None:
         check_fields({key: value for key, value in GOOD.items() if key != "size"}, Config, "x")
 
 
-def test_numbers_and_names() -> None:
-    assert (number(0, "x"), count(0, "x", 0), count(5, "x", 1, 5)) == (0, 0, 5)
-    for bad in (True, "1", None):
-        with pytest.raises(InputError):
-            number(bad, "x")
-    for bad in (True, 1.0, -1, 6):
-        with pytest.raises(InputError):
-            count(bad, "x", 0, 5)
-    assert did_you_mean("weight_decya", ["lr", "weight_decay", "_target_"]) == "did you mean weight_decay?"
-    assert did_you_mean("q", ["lr", "_target_"]) == "there are lr"
-
-
 def test_nodes() -> None:
     check_node({"_target_": "a.b"}, "model", "model=conv")
     for bad in (None, "conv", []):
@@ -96,12 +83,3 @@ def test_nodes() -> None:
     with pytest.raises(InputError, match=r"^model\.widht=3: is not one of its arguments; did you mean widths\?"):
         check_against_choices({"_target_": "ssr_hydra.models.ConvNet", "widht": 3}, "model")
     check_against_choices({"_target_": "my_package.Model", "widht": 3}, "model")  # nobody knows its arguments
-
-
-@pytest.mark.parametrize(("given", "fix"), [("fp61", "did you mean fp16?"), ("bogus", "write e.g. fp32"), (3, "fp32")])
-def test_a_few_words_are_listed_once(given: Any, fix: str) -> None:
-    one_of("bf16", "precision", ("fp32", "bf16", "fp16"))
-    with pytest.raises(InputError) as caught:
-        one_of(given, "precision", ("fp32", "bf16", "fp16"))
-    assert caught.value.fix.endswith(fix)
-    assert str(caught.value).count("bf16") == 1  # in the rule; the fix names another

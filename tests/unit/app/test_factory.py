@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 import torch
-from cli_helpers import Answer
 from omegaconf import DictConfig
 from torch import nn
 
@@ -166,27 +165,10 @@ def test_schedules_of_fields_are_made_by_name(composed: Compose) -> None:
     assert make_fields(check(composed()), ()) == {}
 
 
-@pytest.mark.parametrize("model", ["mlp", "conv"])
-def test_muon_and_adamw_train(composed: Compose, model: str, in_tmp: Path) -> None:
-    """Both learn: after six epochs the small nets tell most digits, where guessing tells a tenth."""
-    cfg = composed("optimizer=muon_adamw", f"model={model}", "max_duration=6ep", "trainer.progress=none")
-    result = build(cfg).fit()
-    assert result.metrics["eval/accuracy"] > 0.8
-
-
-def test_weight_decay_follows_its_schedule_in_a_run(app: Callable[..., Answer], in_tmp: Path) -> None:
-    """Half way through a linear schedule from 1 to 0.5 the decay is three quarters of what it was."""
-    overrides = (
-        "optimizer=adamw optimizer.weight_decay=0.4 param_groups=no_decay max_duration=20ba ssr=2 "
-        "+scheduler@schedules.weight_decay=linear schedules.weight_decay.alpha_f=0.5 trainer.progress=none"
-    )
-    answer = app(*overrides.split(), "hydra.run.dir=run")
-    assert answer.code == 0, answer.err
-    lines = [json.loads(line) for line in (in_tmp / "run/metrics.jsonl").read_text().splitlines()]
-    logged = {line["batch"]: line["weight_decay"] for line in lines if "weight_decay" in line}
-    # The groups are the matrices and the rest, which does not decay.
-    expected = {"default": 0.4 * 0.75, "no_decay": 0.0}
-    assert logged[20] == pytest.approx(expected, abs=0.4 * 0.5 / 40 + 1e-12)
+def test_muon_and_adamw_train(composed: Compose, in_tmp: Path) -> None:
+    """After six epochs the small net recognizes most digits; chance is a tenth."""
+    cfg = composed("optimizer=muon_adamw", "model=mlp", "max_duration=6ep", "trainer.progress=none")
+    assert build(cfg).fit().metrics["eval/accuracy"] > 0.8
 
 
 def test_a_group_follows_a_schedule_of_its_own(composed: Compose) -> None:

@@ -43,7 +43,7 @@ def node(request: pytest.FixtureRequest, clean_hydra: None) -> DictConfig:
     if request.param in KINDS:
         return composed(request.param)
     node: DictConfig = OmegaConf.structured(GROUPS["scheduler"][request.param])
-    if "lr_lambda" in node:
+    if request.param in ("torch_lambda", "torch_multiplicative"):
         node.lr_lambda = {"_target_": "operator.truth", "_partial_": True}
     return node
 

@@ -6,10 +6,13 @@ import logging
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+import torch
 from hydra.core.hydra_config import HydraConfig
 from warm import warm
 
@@ -24,22 +27,42 @@ class Answer(NamedTuple):
     err: str
 
 
-def answer(capsys: pytest.CaptureFixture[str], *arguments: str) -> Answer:
-    """Run the app in this process."""
-    code: object = 0
-    capsys.readouterr()
+@contextmanager
+def like_a_process() -> Iterator[None]:
+    """Undo at the end what the app has changed in this process."""
     root = logging.getLogger()
     handlers, level = list(root.handlers), root.level
     try:
-        main(list(arguments))
-    except SystemExit as exit_:
-        code = exit_.code
-    finally:  # what a process takes with it when it ends
+        yield
+    finally:
         for handler in set(root.handlers) - set(handlers):
             root.removeHandler(handler)
             handler.close()
         root.setLevel(level)
         HydraConfig.instance().cfg = None
+
+
+def run_in(folder: Path, *arguments: str) -> None:
+    """Run the app in this process, in a folder, for a fixture of a module."""
+    threads, here = torch.get_num_threads(), Path.cwd()
+    os.chdir(folder)
+    try:
+        with like_a_process():
+            main(list(arguments))
+    finally:
+        os.chdir(here)
+        torch.set_num_threads(threads)
+
+
+def answer(capsys: pytest.CaptureFixture[str], *arguments: str) -> Answer:
+    """Run the app in this process."""
+    code: object = 0
+    capsys.readouterr()
+    try:
+        with like_a_process():
+            main(list(arguments))
+    except SystemExit as exit_:
+        code = exit_.code
     out, err = capsys.readouterr()
     return Answer(code if isinstance(code, int) else int(code is not None), out, err)
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
-import os
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from cli_helpers import Answer
+from cli_helpers import Answer, run_in
 from resume_lab import DIGITS, Net, arguments
 from warm import warm
 
@@ -28,28 +26,9 @@ ALL_DIGITS = {key: value for key, value in DIGITS.items() if key != "data.limit_
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run with an average of its weights, the best checkpoint kept."""
-    from hydra.core.hydra_config import HydraConfig
-
-    from ssr_hydra.app.main import main as train
-
     folder = tmp_path_factory.mktemp("finished")
-    threads, here, root = torch.get_num_threads(), Path.cwd(), logging.getLogger()
-    handlers = list(root.handlers)
-    os.chdir(folder)
-    try:
-        train(
-            arguments(
-                "callbacks=[ema]", "+callbacks.ema.decay=0.9", data=ALL_DIGITS, checkpoint__best="eval/loss",
-                checkpoint__mode="max",
-            )
-        )  # fmt: skip
-    finally:
-        os.chdir(here)
-        torch.set_num_threads(threads)
-        for handler in set(root.handlers) - set(handlers):
-            root.removeHandler(handler)
-            handler.close()
-        HydraConfig.instance().cfg = None
+    callbacks = ("callbacks=[ema]", "+callbacks.ema.decay=0.9")
+    run_in(folder, *arguments(*callbacks, data=ALL_DIGITS, checkpoint__best="eval/loss", checkpoint__mode="max"))
     return folder / "run"
 
 

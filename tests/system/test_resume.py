@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import shutil
 import signal
 import sys
@@ -16,7 +15,7 @@ from typing import Any
 import pytest
 import torch
 from checkout import REPO
-from cli_helpers import Answer, answer
+from cli_helpers import Answer, answer, run_in
 from omegaconf import DictConfig, OmegaConf
 from resume_lab import DIGITS, SIGNALS, arguments, scenarios
 from warm import warm
@@ -118,26 +117,8 @@ def cosine(tau: float) -> float:
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run of 4 epochs with all of its checkpoints."""
-    import logging
-
-    from hydra.core.hydra_config import HydraConfig
-
-    from ssr_hydra.app.main import main
-
     folder = tmp_path_factory.mktemp("finished")
-    before, here = torch.get_num_threads(), Path.cwd()
-    root = logging.getLogger()
-    handlers = list(root.handlers)
-    os.chdir(folder)
-    try:
-        main(lab(checkpoint__keep=9))
-    finally:
-        os.chdir(here)
-        torch.set_num_threads(before)
-        for handler in set(root.handlers) - set(handlers):
-            root.removeHandler(handler)
-            handler.close()
-        HydraConfig.instance().cfg = None
+    run_in(folder, *lab(checkpoint__keep=9))
     return folder / "run"
 
 

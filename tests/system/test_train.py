@@ -149,7 +149,7 @@ def test_no_scheduler(composed: Callable[..., DictConfig]) -> None:
 
 @pytest.mark.parametrize("name", ["digits_wsd", "digits_adamw_sequence", "digits_product"])
 def test_experiments(composed: Callable[..., DictConfig], name: str) -> None:
-    assert train(composed(f"experiment={name}", "max_duration=24ba", "ssr=0.25")) is not None
+    assert train(composed(f"experiment={name}", "max_duration=160ba", "ssr=0.25")) is not None
 
 
 def test_the_default_task_learns(composed: Callable[..., DictConfig], tmp_path: Path) -> None:

@@ -108,12 +108,7 @@ def shared_description(description: Mapping[str, Any], *, with_data: bool) -> di
 
 
 def merged_code(before: Mapping[str, str], now: Mapping[str, str]) -> dict[str, str]:
-    """Return the digests of all versions of the code that a run used, joined by ``+``.
-
-    Args:
-        before: The digests before the resume, by package or module.
-        now: The digests of the current code, by package or module.
-    """
+    """Return the digests of all versions of the code that a run used, joined by ``+``."""
     both = {name: f"{before.get(name, '')}+{digest}" for name, digest in now.items()}
     return {name: "+".join(dict.fromkeys(filter(None, text.split("+")))) for name, text in both.items()}
 

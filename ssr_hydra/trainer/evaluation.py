@@ -110,13 +110,7 @@ def add_up(means: list[EvaluationMean], processes: Processes) -> None:
 
 
 def metric_values(name: str, metric: Callable[..., Any], returned: Any) -> Tensor:
-    """Return the result of a metric as a tensor.
-
-    Args:
-        name: The name of the metric, for errors.
-        metric: The function of the metric, for errors.
-        returned: The result: a tensor, an array, a list of numbers, or a number of Python or NumPy.
-    """
+    """Return the result of a metric as a tensor: a tensor, an array, a list of numbers, or a number of any type."""
     values = returned
     if not isinstance(returned, Tensor):
         number = as_number(returned)

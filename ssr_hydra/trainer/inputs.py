@@ -115,13 +115,7 @@ def batch_size(loader: Any) -> int | None:
 
 
 def check_optimizers(optimizers: Any, schedulers: Any, model: nn.Module, loss: Any = None) -> tuple[Optimizer, ...]:
-    """Return the optimizers of a run.
-
-    Args:
-        optimizers: The optimizers. None means the optimizers of the torch schedulers, or SGD if there are none.
-        schedulers: The schedulers of the run.
-        model: The model.
-        loss: The loss, which may have parameters too.
+    """Return the optimizers of a run. None means those of the torch schedulers, or SGD if there are none.
 
     Raises:
         InputError: An optimizer has no parameter of the model or the loss, or it cannot be used by this trainer.

@@ -287,10 +287,6 @@ def follows_metric(schedulers: Any) -> bool:
 def with_modes(schedulers: Any, metric: str) -> Any:
     """Return the schedulers. In each ``ReduceLROnPlateau``, ``min`` or ``max`` replaces ``mode=auto``.
 
-    Args:
-        schedulers: One scheduler or a list.
-        metric: The name of the metric that ``ReduceLROnPlateau`` uses.
-
     Raises:
         InputError: A mode contradicts the metric (such as ``min``, torch's default, for an accuracy), or a mode is
             ``auto`` and the name of the metric does not say which direction is better.

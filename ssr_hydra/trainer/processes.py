@@ -220,9 +220,7 @@ class Processes:
     def check_same(self, described: Mapping[str, Any], free: str = r"(?!)") -> None:
         """Raise an error if the processes have different settings. Every process raises the same error.
 
-        Args:
-            described: The settings of this process, as plain data.
-            free: A regular expression for the fields that may differ between processes. By default no field may differ.
+        A field whose name matches the regular expression ``free`` may differ.
 
         Raises:
             InputError: The settings differ. The error names the first field that differs, and lists several others.

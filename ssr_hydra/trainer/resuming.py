@@ -134,16 +134,8 @@ class Resuming:
     ) -> TimeMap:
         """Load model, optimizers and timestamp from the checkpoint, if there is one.
 
-        Args:
-            model: The model to load.
-            state: The run. Its optimizers and its timestamp are loaded.
-            plan: The run for which schedules are planned. This is ``state``, or for ``control=truncate`` the run of
-                full length.
-            ssr: The scale schedule ratio of ``plan``.
-            description: The description of the run.
-
-        Returns:
-            The time map, which gives the time for schedules.
+        ``plan`` is the run for which schedules are planned, and ``ssr`` its SSR. The plan is ``state``, or for
+        ``control=truncate`` the run of full length. Return the time map, which gives the time for schedules.
         """
         checkpoint = self.checkpoint
         if checkpoint is None:

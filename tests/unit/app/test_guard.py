@@ -75,8 +75,6 @@ SECRET = "tell-nobody"
 
 READING = {
     "value": "name: ${oc.env:SECRET}",
-    "part of a value": "name: run-${oc.env:SECRET}",
-    "default": "name: ${oc.select:nowhere,'${oc.env:SECRET}'}",
     "list": "model: {parts: [1, {a: ['${oc.env:SECRET}']}]}",
     "name of the resolver": "max_duration: oc.env\nname: ${${max_duration}:SECRET}",
     "decoded": "max_duration: '\\${oc.env:SECRET}'\nname: '${oc.decode:${max_duration}}'",

@@ -23,7 +23,7 @@ def alphas(made: PreviewCurve) -> dict[str, float]:
     return {mark.label: mark.alpha for mark in made.landmarks}
 
 
-@pytest.mark.parametrize("ssr", [0.25, 0.5, 1, 2, 1.3])
+@pytest.mark.parametrize("ssr", [0.25, 1.3])
 def test_cosine_with_warmup_against_its_formula(ssr: float) -> None:
     made = curve(s.CosineAnnealingWithWarmupScheduler("0.1dur"), "20ep", ssr)
     assert str(made.max_duration) == str(Time("20ep") * ssr)
@@ -57,7 +57,7 @@ EVERY = [
 
 
 @pytest.mark.parametrize("scheduler", EVERY, ids=lambda scheduler: type(scheduler).__name__)
-@pytest.mark.parametrize("ssr", [0.5, 1, 1.7])
+@pytest.mark.parametrize("ssr", [0.5, 1.7])
 def test_polygon_passes_through_the_value_of_every_batch(scheduler: Any, ssr: float) -> None:
     made = curve(scheduler, ssr=ssr)
     bound = s.bind(scheduler, State(max_duration=Time("100ba") * ssr), ssr)

@@ -334,7 +334,6 @@ def _labelled(study: Study, labels: Mapping[str, str]) -> Study:
 
 
 def _reference(study: Study, options: Options) -> str | None:
-    """Return the recipe with which the other recipes are compared; None if the study has only controls."""
     known = _scaled(study)
     if options.reference is None:
         return known[0] if known else None

@@ -32,6 +32,7 @@ _LATEX = {
     "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
     "<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}",
 }  # fmt: skip
+_CHOICE = ("ssr", "certainty", "budget", "runs", "diverged")  # what ``answer`` says of a choice
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]()#+!|~^$-])")
 
@@ -114,7 +115,6 @@ def as_latex(content: Content) -> str:
 
 
 def _latex(text: str) -> str:
-    """Return a name with LaTeX's special characters escaped."""
     return "".join(_LATEX.get(char, char) for char in visible(text))
 
 
@@ -147,11 +147,7 @@ def as_json(content: Content) -> str:
             "details": dict(words.details(content)),
             "clock": asdict(content.time),
             "recipe": choice.recipe if choice is not None else recipes.pop() if len(recipes) == 1 else None,
-            "ssr": None if choice is None else choice.ssr,
-            "certainty": None if choice is None else choice.certainty,
-            "budget": None if choice is None else choice.budget,
-            "runs": None if choice is None else choice.runs,
-            "diverged": None if choice is None else choice.diverged,
+            **{name: None if choice is None else getattr(choice, name) for name in _CHOICE},
             "rivals": [] if choice is None else [asdict(rival) for rival in choice.rivals],
         },
         "steps": [

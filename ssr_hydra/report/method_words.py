@@ -66,7 +66,7 @@ def _few(names: list[str]) -> str:
 
 def fit_reason(fit: Fit) -> str:
     """Return the reason why a fit is trusted, rejected or untested."""
-    if not fit.back_tests or (fit.reason == "undetermined" and math.isnan(fit.rmse)):
+    if fit.reason == "undetermined" and math.isnan(fit.rmse):
         return f"The measured SSRs do not determine a {FIT_NAMES[fit.kind]}."
     text = back_test_text(fit.deciding, fit.kind)
     if fit.reason == "no_noise":

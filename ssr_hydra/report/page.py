@@ -132,7 +132,7 @@ def _environment() -> jinja2.Environment:
 
 
 def _shown(value: Any) -> Any:
-    """Return text for the page: invisible characters are made visible, and minus signs are as long as plus signs."""
+    """Return a value for the page. In text, invisible characters are made visible."""
     return visible(value) if type(value) is str else value
 
 
@@ -146,10 +146,8 @@ def _facts(content: Content) -> list[tuple[str, str, str]]:
     choice, decimals = content.choice, content.decimals
     if choice is None:
         return []
-    table = content.summary
-    row: Any = table[(table["recipe"] == choice.recipe) & (table["control"] == "") & (table["ssr"] == choice.ssr)].iloc[
-        0
-    ]
+    keys = content.summary.set_index(["recipe", "control", "ssr"])
+    row = keys.loc[choice.recipe, "", choice.ssr]
     recipe = choice.recipe if len(content.study.recipes) > 1 else ""
     longer = " or longer" if choice.recommendation.ssr is None else ""
     # If the choice depends on the tolerance, the numbers are those of the last row of the table of choices.
@@ -157,20 +155,14 @@ def _facts(content: Content) -> list[tuple[str, str, str]]:
     name = "recommended" if content.is_settled else "if any gain counts"
     facts = [(name, f"SSR {number(choice.ssr)}{longer}", recipe)]
     ends = interval(row["low"], row["high"], decimals) if not math.isnan(row["low"]) else "no interval"
-    facts.append(
-        (
-            f"{content.objective}{at}",
-            fixed(row["mean"], decimals),
-            f"{ends}, {row['n']} seed{'s' if row['n'] != 1 else ''}",
-        )
-    )
+    seeds = f"{row['n']} seed{'s' if row['n'] != 1 else ''}"
+    facts.append((f"{content.objective}{at}", fixed(row["mean"], decimals), f"{ends}, {seeds}"))
     if "seconds" in content.axes:
         steps = f"{row['steps']:,.0f} steps" if "steps" in content.axes else ""
         facts.append((f"training of a run{at}", duration(row["seconds"]), steps))
     if "cost" in content.axes:
-        facts.append(
-            (f"cost of a run{at}", number(row["cost"], 3), f"at {number(content.options.price_per_hour or 0)} per hour")
-        )
+        price = f"at {number(content.options.price_per_hour or 0)} per hour"
+        facts.append((f"cost of a run{at}", number(row["cost"], 3), price))
     best = choice.recommendation
     if not math.isnan(best.gain):
         name = "the next doubling gains" if best.ssr is not None else "the last doubling gained"
@@ -189,11 +181,7 @@ def _sections(
         ("setup", "What was run", has_setup),
         ("quality", "What time buys", True),
         ("doubling", "The next doubling", bool(shown["doublings"])),
-        (
-            "recipes",
-            "Recipes",
-            any(shown[name] for name in _RECIPES),
-        ),
+        ("recipes", "Recipes", any(shown[name] for name in _RECIPES)),
         ("controls", "Controls", bool(shown["controls"])),
         ("fits", "Fits", bool(shown["fits"])),
         ("curves", "Curves", bool(data["learning"] or data["rates"])),

@@ -50,7 +50,6 @@ def setup(content: Content) -> list[tuple[str, str]]:
 
 
 def _table(path: Path) -> str:
-    """Return the name and the columns of a CSV file."""
     try:
         with path.open("rb") as file:  # it was checked before that the path is a regular file
             head = file.readline(_MOST_BYTES).decode("utf-8-sig")
@@ -127,7 +126,6 @@ def _plain(value: Any) -> str:
 
 
 def _rates(node: Any) -> str:
-    """Return the different learning rates as text, in the order of the config."""
     found: dict[str, None] = {}
 
     def walk(node: Any) -> None:

@@ -149,7 +149,6 @@ def _by_tolerance(content: Content) -> str:
 
 
 def _gain(content: Content, best: Recommendation) -> str:
-    """Return a sentence about the gain of the doubling that decides the SSR of a recipe."""
     if math.isnan(best.gain):
         return f"No doubling of the SSR of {best.recipe} was measured, so the gain of longer runs is unknown."
     gain = _with_ends(content, best.gain, best.low, best.high)
@@ -210,7 +209,6 @@ def _ssr_details(content: Content, best: Recommendation) -> list[str]:
 
 
 def _batch(batch: Batch) -> str:
-    """Return a text with an estimated number of seeds and its range."""
     seeds = "1 more seed" if batch.more == 1 else f"{batch.more:,} more seeds"
     return seeds if batch.least == batch.most else f"{seeds} ({batch.least:,} to {batch.most:,})"
 
@@ -252,7 +250,6 @@ def _target_ends(best: Recommendation) -> str:
 
 
 def _rivals(content: Content, choice: Choice) -> list[str]:
-    """Return sentences that compare the choice with every other recipe at the same budget."""
     if not choice.rivals:
         if len(content.recommendations) > 1:
             return [f"No other recipe was measured at equal {_time(content)} ({_budget(content, choice)})."]
@@ -278,7 +275,6 @@ def _rivals(content: Content, choice: Choice) -> list[str]:
 
 
 def _more(choice: Choice) -> str:
-    """Return a text with the number of open recipes after the closest one."""
     further = len(choice.open) - 1
     return f"; {further} more may be as good" if further else ""
 
@@ -330,7 +326,6 @@ def _time(content: Content) -> str:
 
 
 def _budget(content: Content, choice: Choice) -> str:
-    """Return a text with the SSR, the steps and the seconds of a choice."""
     parts = [f"SSR {number(choice.ssr, 3)}"]
     if content.equal == "steps":
         parts.append(f"{choice.budget:,.0f} steps")
@@ -370,7 +365,6 @@ def equal_time_text(content: Content) -> list[str]:
 
 
 def _crowd(crowd: Crowd) -> str:
-    """Return a text that names the runs whose machine was busier than that of other runs."""
     if crowd.measure == "load":
         return f"the machine's load was {crowd.most:.1f} for {crowd.busy} and {crowd.least:.1f} for {crowd.quiet}"
     most, least = (_jobs(count) for count in (crowd.most, crowd.least))
@@ -383,7 +377,6 @@ def _jobs(count: float) -> str:
 
 
 def _longer(pace: Pace) -> str:
-    """Return a text that says how much longer a step of a recipe takes, with its interval if there is one."""
     text = f"{100 * (pace.ratio - 1):.0f}%"
     return text if math.isnan(pace.low) else f"{text} [{100 * (pace.low - 1):.0f}%, {100 * (pace.high - 1):.0f}%]"
 
@@ -414,7 +407,6 @@ def _by_budget(content: Content) -> list[str]:
 
 
 def _amount(content: Content, at: float) -> str:
-    """Return a budget as text, on the axis of equal budgets."""
     return duration(at) if content.equal == "seconds" else f"{number(at)} {content.equal}"
 
 
@@ -453,7 +445,6 @@ def _soonest(content: Content) -> list[str]:
 
 
 def _outliers(content: Content) -> list[str]:
-    """Return sentences about runs whose quality is far from that of other runs with the same recipe and SSR."""
     sentences = []
     for each in rows_of(content.outliers.head(_MOST_OUTLIERS)):
         run = "A run" if each.seed is None or math.isnan(each.seed) else f"Seed {each.seed:.0f}"
@@ -466,7 +457,6 @@ def _outliers(content: Content) -> list[str]:
 
 
 def _control(content: Content, choice: Choice) -> list[str]:
-    """Return sentences that compare a scaled run with its controls at the recommended SSR."""
     sentences = []
     for control, frame in content.controls.groupby("control", sort=False):
         own, other = _SIDES.get(str(control), ("scaling", f"the control {control}"))

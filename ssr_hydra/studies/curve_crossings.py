@@ -70,7 +70,6 @@ def _read(series: Series, nodes: Any) -> Any:
 
 
 def _gap(one: Series, other: Series, log: float) -> float:
-    """Return the difference of two curves at a log SSR."""
     at = np.array([log])
     return float(one.curve(at)[0] - other.curve(at)[0])
 

@@ -20,7 +20,6 @@ from ssr_hydra.settings.base import positive
 from ssr_hydra.studies.compare import Place, rivals
 from ssr_hydra.studies.intervals import (
     VERDICT,
-    Band,
     Cell,
     Estimate,
     band,
@@ -213,10 +212,10 @@ def reach(series: Series, level: Cell | float, confidence: float) -> tuple[float
 
     Source: Fieller, 1954, Some problems in interval estimation.
     """
-    x, made = _band(series, level, confidence)
-    value, upper = (first_at_least(x, y) for y in (made.value, made.high))
-    lower = _surely(x, made.low)
-    if np.isnan(made.low).any() or math.isnan(upper):  # the first crossing is unknown if a part of the band is missing
+    x, means, low, high = _band(series, level, confidence)
+    value, upper = (first_at_least(x, y) for y in (means, high))
+    lower = _surely(x, low)
+    if np.isnan(low).any() or math.isnan(upper):  # the first crossing is unknown if a part of the band is missing
         upper = lower = math.nan
     return _ssr(series, value), _ssr(series, upper), _ssr(series, lower)
 
@@ -243,28 +242,21 @@ def _ssr(series: Series, log: float) -> float:
     return nearest if math.isclose(math.log(nearest), log, abs_tol=1e-12) else math.exp(log)
 
 
-def _band(series: Series, minus: Cell | float, confidence: float) -> tuple[Any, Band]:
-    """Return a grid of log SSRs, and the band of a curve minus a level on this grid."""
+def _band(series: Series, minus: Cell | float, confidence: float) -> Any:
+    """Return a grid of log SSRs, a curve minus a level on this grid, and the lower and upper ends of its intervals."""
     shift = 0.0 if isinstance(minus, Cell) else minus
     parts = []
-    xs = []
     logs = np.log(series.ssr)
-    ends = range(max(len(series.cells) - 1, 1))
-    for index in ends:
+    for index in range(max(len(logs) - 1, 1)):
         grid = np.linspace(logs[index], logs[index + 1], _GRID) if len(logs) > 1 else logs[:1]
         weights = series.matrix(grid, index) if len(logs) > 1 else np.ones((1, 1))
         used = np.flatnonzero(weights.any(axis=1))
         cells, weights = [series.cells[place] for place in used], weights[used]
         if isinstance(minus, Cell):
             cells, weights = [*cells, minus], np.vstack([weights, np.full(len(grid), -1.0)])
-        parts.append(band(cells, weights, confidence))
-        xs.append(grid)
-    joined: dict[str, Any] = {
-        name: np.concatenate([getattr(part, name) for part in parts]) for name in ("value", "error", "df", "sd")
-    }
-    low, high = (np.concatenate([getattr(part, name) for part in parts]) - shift for name in ("low", "high"))
-    joined["value"] = joined["value"] - shift
-    return np.concatenate(xs), Band(**joined, low=low, high=high, n=parts[0].n, method=parts[0].method)
+        found = band(cells, weights, confidence)
+        parts.append([grid, found.value - shift, found.low - shift, found.high - shift])
+    return np.concatenate(parts, axis=1)
 
 
 def speedup(

@@ -193,7 +193,6 @@ class _Reading:
         )
 
     def _same_work(self) -> bool | None:
-        """Return whether each step is the same work in all recipes; None if a run has no config."""
         configs = {run.key: run.config for run in self.runs}
         found = [work_of(config) for config in configs.values() if config is not None]
         return len(set(found)) == 1 if len(found) == len(configs) else None

@@ -318,6 +318,8 @@ class Study:
         ``trained_seconds`` is the training time with shared steps counted once, if runs of the study share steps. Runs
         without a record are not included, because their time is unknown.
         """
+        if price_per_hour is not None:
+            not_negative(price_per_hour, "price_per_hour")
         frame = self.frame
         runs = pd.Series({index: self.summarized.get(index, (1,))[0] for index in frame.index}, dtype=int)
         total = float((frame["total_seconds"] * runs).sum())
@@ -331,7 +333,7 @@ class Study:
             "train_seconds": seconds,
             **({"trained_seconds": seconds - taken} if taken else {}),
             "total_seconds": total,
-            "cost": math.nan if price_per_hour is None else total / 3600 * _price(price_per_hour),
+            "cost": math.nan if price_per_hour is None else total / 3600 * price_per_hour,
         }
 
 
@@ -375,7 +377,7 @@ def check_axis(study: Study, axis: str, price_per_hour: float | None = None) -> 
     if axis not in AXES:
         raise InputError("axis", axis, f"must be one of {', '.join(AXES)}", "use seconds, for example")
     if price_per_hour is not None:
-        _price(price_per_hour)
+        not_negative(price_per_hour, "price_per_hour")
     elif axis == "cost":
         raise InputError("price_per_hour", None, "must be set if the axis is cost", "set the price of one hour")
     if axis == "ssr":
@@ -387,22 +389,15 @@ def check_axis(study: Study, axis: str, price_per_hour: float | None = None) -> 
         raise InputError("axis", axis, rule, "choose another axis, or load only runs that have it")
 
 
-def _price(price: float) -> float:
-    return not_negative(price, "price_per_hour")
-
-
 def find_series(study: Study, name: str | tuple[str, str], field: str) -> Series:
     """Return the series of a recipe without control, or of (recipe, control)."""
     recipe, control = (name, "") if isinstance(name, str) else name
     for series in study.series:
         if (series.recipe, series.control) == (recipe, control):
             return series
-    fix = "there are " + ", ".join(_shown(series) for series in study.series)
-    raise InputError(field, name, "no completed run of the study has this recipe and control", fix)
-
-
-def _shown(series: Series) -> str:
-    return repr(series.recipe if not series.control else (series.recipe, series.control))
+    known = [repr((each.recipe, each.control) if each.control else each.recipe) for each in study.series]
+    rule = "no completed run of the study has this recipe and control"
+    raise InputError(field, name, rule, f"there are {', '.join(known)}")
 
 
 def spread_out(count: int, most: int) -> list[int]:

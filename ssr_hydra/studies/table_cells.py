@@ -95,7 +95,6 @@ def _outcomes(texts: dict[str, list[str]], reasons: dict[int, str]) -> tuple[lis
 
 
 def _numbers(texts: list[str]) -> Any:
-    """Return each text as a number; NaN if the text is not a finite number."""
     try:
         values = np.array(texts, dtype=float)
     except ValueError:

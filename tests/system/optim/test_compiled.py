@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -13,10 +14,11 @@ from ssr_hydra.schedulers import LinearScheduler
 from ssr_hydra.state import State
 
 
-def moved(optimizer: torch.optim.Optimizer, step: Any) -> list[float]:
-    """Return how far each of four steps moves the only weight, whose gradient is 1."""
+def moved(optimizer: torch.optim.Optimizer, make_step: Callable[[], Callable[[], object]]) -> list[float]:
+    """Return how far each of four scheduled steps moves the only weight, whose gradient is 1."""
     state = State("4ba", optimizers=optimizer)
     scheduler = compile_composer_scheduler(LinearScheduler(), state)
+    step = make_step()
     (weight,) = optimizer.param_groups[0]["params"]
     steps = []
     for _ in range(4):
@@ -38,7 +40,11 @@ def test_a_compiled_optimizer_step_sees_the_new_rate() -> None:
         graphs += 1
         return graph.forward
 
-    assert moved(optimizer, torch.compile(backend=backend)(lambda: optimizer.step())) == [1.0, 0.75, 0.5, 0.25]
+    @torch.compile(backend=backend)
+    def step() -> None:
+        optimizer.step()
+
+    assert moved(optimizer, lambda: step) == [1.0, 0.75, 0.5, 0.25]
     assert graphs <= 2  # the optimizer's first step may differ; a rate that is a number is a new graph each time
 
 
@@ -47,11 +53,15 @@ def test_a_captured_graph_sees_the_new_rate() -> None:
     weight = torch.nn.Parameter(torch.zeros(1, device="cuda"))
     weight.grad = torch.ones(1, device="cuda")
     optimizer = torch.optim.SGD([weight], lr=torch.tensor(1.0, device="cuda"))
-    stream = torch.cuda.Stream()
-    with torch.cuda.stream(stream):
-        optimizer.step()
-    stream.synchronize()
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        optimizer.step()
-    assert moved(optimizer, graph.replay) == [1.0, 0.75, 0.5, 0.25]
+
+    def capture() -> Callable[[], object]:
+        stream = torch.cuda.Stream()
+        with torch.cuda.stream(stream):
+            optimizer.step()
+        stream.synchronize()
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
+            optimizer.step()
+        return graph.replay
+
+    assert moved(optimizer, capture) == [1.0, 0.75, 0.5, 0.25]

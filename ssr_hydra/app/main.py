@@ -240,7 +240,7 @@ def _run_checked(command: CheckedCommand) -> None:
     except OSError as error:
         if command.sweep is not None:
             raise
-        from ssr_hydra.sweeps.run import unwritable
+        from ssr_hydra.sweeps.sweeper import unwritable
 
         # Hydra could not write a file. Errors of the job itself arrive as _JobError.
         raise unwritable("hydra.run.dir", str(command.folder), error) from error

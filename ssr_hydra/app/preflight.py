@@ -41,7 +41,7 @@ from ssr_hydra.sweeps.job_status import describe
 from ssr_hydra.sweeps.launchers.resources import jobs_at_once
 from ssr_hydra.sweeps.launchers.traits import TRAITS, traits_of
 from ssr_hydra.sweeps.pending import holds_a_run, pending_name
-from ssr_hydra.sweeps.sharing.plan import ENDS
+from ssr_hydra.sweeps.plan import ENDS
 from ssr_hydra.trainer.processes import ALONE, Processes, RankAndSize
 
 __all__ = ["CheckedCommand", "JobComposer", "checked", "preflight", "refuse_sweep", "sweep_axes"]

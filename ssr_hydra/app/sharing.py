@@ -19,8 +19,7 @@ from ssr_hydra.schedulers.combinators import product
 from ssr_hydra.schedulers.protocol import bind
 from ssr_hydra.state import State
 from ssr_hydra.sweeps.job_status import is_free
-from ssr_hydra.sweeps.sharing.candidates import Candidate
-from ssr_hydra.sweeps.sharing.sequences import Calendar, Sequences, Track, UnknownCounterError
+from ssr_hydra.sweeps.sharing.sequences import Calendar, Candidate, Sequences, Track, UnknownCounterError
 from ssr_hydra.time import Time, TimeUnit, as_time, check_ssr
 
 __all__ = ["candidate"]

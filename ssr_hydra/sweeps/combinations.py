@@ -19,7 +19,7 @@ from hydra.core.override_parser.types import Override, RangeSweep
 
 from ssr_hydra.errors import InputError
 from ssr_hydra.sweeps.job_status import JobDescription
-from ssr_hydra.sweeps.sharing.candidates import Candidate
+from ssr_hydra.sweeps.sharing.sequences import Candidate
 
 __all__ = ["PLANNED", "ZIP_EXAMPLE", "PlannedSweep", "check_job_count", "combinations", "product_of", "zips_of"]
 
@@ -31,34 +31,20 @@ ZIP_EXAMPLE = "e.g. ssr=0.5,1 optimizer.lr=0.1,0.05 zip=ssr,optimizer.lr"
 
 @dataclass
 class PlannedSweep:
-    """What preflight knows of a sweep before Hydra's sweeper starts.
+    """What preflight knows of a sweep before Hydra's sweeper starts."""
 
-    Args:
-        jobs: The overrides and the description of each job.
-        swept: Keys that differ between jobs.
-        product: The number of values of each axis, such as ``2 ssr x 3 seed``.
-        trust: Modules whose code the jobs may run.
-        command: The command that continues the sweep.
-        report: Writes the report of a folder and prints its answer; None for no report.
-        candidates: The config of each job, and the properties that decide whether the job can share steps with other
-            jobs; empty if they are not needed.
-        describe: Returns these properties for the config of any job.
-        keep: The checkpoints of shared steps that the study keeps (``share_keep``); None if the jobs share no steps.
-        workers: The number of jobs that run at a time.
-        pending: Name of the folder for a job's description while the job's folder is in use.
-    """
-
-    jobs: list[tuple[tuple[str, ...], JobDescription]] = field(default_factory=list)
-    swept: frozenset[str] = frozenset()
-    product: str = ""
-    trust: tuple[str, ...] = ()
+    jobs: list[tuple[tuple[str, ...], JobDescription]] = field(default_factory=list)  # each with its overrides
+    swept: frozenset[str] = frozenset()  # keys that differ between jobs
+    product: str = ""  # the number of values of each axis, such as ``2 ssr x 3 seed``
+    trust: tuple[str, ...] = ()  # modules whose code the jobs may run
+    # The config of each job, and whether it can share steps with other jobs; empty if that is not needed.
     candidates: list[tuple[dict[str, Any], Candidate]] = field(default_factory=list)
-    describe: Callable[[Mapping[str, Any]], Candidate] | None = None
-    keep: str | None = None
-    workers: int = 1
-    command: str = "the same command"
-    report: Callable[[Path, TextIO], None] | None = None
-    pending: str | None = None
+    describe: Callable[[Mapping[str, Any]], Candidate] | None = None  # the same for any config
+    keep: str | None = None  # the value of ``share_keep``; None if the jobs share no steps
+    workers: int = 1  # the number of jobs that run at a time
+    command: str = "the same command"  # that continues the sweep
+    report: Callable[[Path, TextIO], None] | None = None  # writes the report of a folder and prints its answer
+    pending: str | None = None  # the folder for a job's description while the job's folder is in use
 
     @property
     def extra(self) -> tuple[str, ...]:
@@ -133,14 +119,7 @@ def _name(key: str) -> str:
 
 
 def check_job_count(overrides: Sequence[Override], zips: Sequence[tuple[str, ...]] = ()) -> int:
-    """Refuse a sweep with too many jobs, without listing them.
-
-    Args:
-        overrides: The overrides of the sweep, from its file and from the command line.
-        zips: The keys of each zip.
-
-    Returns:
-        The number of jobs.
+    """Return the number of jobs of a sweep, without listing them. Refuse too many.
 
     Example:
         >>> from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -160,12 +139,7 @@ def check_job_count(overrides: Sequence[Override], zips: Sequence[tuple[str, ...
 
 
 def product_of(overrides: Sequence[Override], zips: Sequence[tuple[str, ...]] = ()) -> str:
-    """Return the number of values of each axis that has several, such as ``2 ssr,optimizer.lr x 3 seed``.
-
-    Args:
-        overrides: The overrides of the sweep, from its file and from the command line.
-        zips: The keys of each zip.
-    """
+    """Return the number of values of each axis that has several, such as ``2 ssr,optimizer.lr x 3 seed``."""
     counts = {item.get_key_element(): _count(item) for item in overrides}
     axes = [axis for axis in _axes(counts, zips) if counts[axis[0]] > 1]
     return " x ".join(f"{counts[axis[0]]} {','.join(axis)}" for axis in axes)
@@ -194,10 +168,6 @@ def _count(override: Override) -> float:
 
 def combinations(overrides: Sequence[Override], zips: Sequence[tuple[str, ...]] = ()) -> Iterator[tuple[str, ...]]:
     """Yield the overrides of each job; the last key varies fastest. If a key is repeated, its last values count.
-
-    Args:
-        overrides: The overrides of the sweep, from its file and from the command line.
-        zips: The keys of each zip, which vary together.
 
     Example:
         >>> from hydra.core.override_parser.overrides_parser import OverridesParser

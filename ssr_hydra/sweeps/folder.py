@@ -37,6 +37,7 @@ _ALWAYS_SWEPT = frozenset({"ssr", "seed", "control"})
 _WHOLE = frozenset({"experiment", "debug"})  # overlays, which may change any field
 _MOST_SHOWN = 6
 _LOCK_SECONDS = 60.0
+_FIELD = "hydra.sweep.dir"
 
 
 @dataclass(frozen=True)
@@ -55,16 +56,10 @@ class AssignedJobs:
 
 
 class StudyFolder:
-    """The folder of a study, as one sweep uses it.
+    """The folder of a study, as one sweep uses it: by default a sweep with a new random id."""
 
-    Args:
-        path: The folder.
-        sweep: Id of the sweep; None for a new random id.
-        field: Name of the setting that names the folder, for errors.
-    """
-
-    def __init__(self, path: Path, sweep: str | None = None, field: str = "hydra.sweep.dir") -> None:
-        self.path, self.field = path, field
+    def __init__(self, path: Path, sweep: str | None = None) -> None:
+        self.path = path
         self.sweep = secrets.token_hex(8) if sweep is None else sweep
 
     @property
@@ -78,11 +73,8 @@ class StudyFolder:
     def open(self, base: Mapping[str, Any], swept: Iterable[str], code: Mapping[str, str], *, any_code: bool) -> None:
         """Create the study in the folder, or check that the folder already holds the same study.
 
-        Args:
-            base: The config that all jobs share, as plain data.
-            swept: The keys whose values differ between jobs.
-            code: The version of each part of the code; see :func:`~ssr_hydra.versions.code_version`.
-            any_code: Whether one study may hold runs of different code versions.
+        ``base`` is the config that all jobs share. ``swept`` are the keys whose values differ between jobs. ``code`` is
+        the version of each part of the code; only with ``any_code``, it may differ between the runs of the study.
 
         Raises:
             InputError: The folder holds a different study; the error shows both values of each field that differs.
@@ -118,8 +110,8 @@ class StudyFolder:
             return {}
         except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
             rule = f"cannot be read ({error})"
-            raise InputError(self.field, str(path), rule, "restore it, or name a new folder") from None
-        raise InputError(self.field, str(path), "does not describe a study", "restore it, or name a new folder")
+            raise InputError(_FIELD, str(path), rule, "restore it, or name a new folder") from None
+        raise InputError(_FIELD, str(path), "does not describe a study", "restore it, or name a new folder")
 
     def _check_base(self, old: Mapping[str, Any], new: Mapping[str, Any], swept: set[str]) -> None:
         found = [item for item in differences(old, new) if not is_free(item.field) and not _is_swept(item, swept)]
@@ -131,23 +123,21 @@ class StudyFolder:
         whole = any(item.field.startswith(f"{key}.") and MISSING in (item.old, item.new) for item in found)
         vary = f"{key}=..." if (dot and whole) or rest == "_target_" else f"{first.field}={first.old},{first.new}"
         fix = f"name a new folder, e.g. study=NAME, or sweep over it within this one: {vary}"
-        raise InputError(self.field, str(self.path), rule, fix)
+        raise InputError(_FIELD, str(self.path), rule, fix)
 
     def _check_code(self, old: Mapping[str, str], new: Mapping[str, str], *, any_code: bool) -> None:
         found = differences(old, new)
         if found and not any_code:
             rule = f"its runs were made by other code: {_list(found)}"
             fix = "name a new folder, e.g. study=NAME, or add study_code=any to have both in one study"
-            raise InputError(self.field, str(self.path), rule, fix)
+            raise InputError(_FIELD, str(self.path), rule, fix)
 
     def assign(
         self, jobs: Sequence[tuple[tuple[str, ...], JobDescription]], place: Sequence[str] | None = None
     ) -> AssignedJobs:
         """Assign a folder to each job, and claim the jobs that no other sweep runs.
 
-        Args:
-            jobs: Overrides and description of each job.
-            place: The folder name of each job; by default the next free numbers.
+        ``place`` is the folder name of each job; by default the next free numbers.
 
         Raises:
             InputError: A requested folder belongs to another job.
@@ -229,7 +219,7 @@ class StudyFolder:
             while not try_lock(file.fileno()):
                 if time.monotonic() > until:
                     rule = f"another sweep has held {path} for {_LOCK_SECONDS:.0f} s"
-                    raise InputError(self.field, str(self.path), rule, "end that sweep, or name a new folder")
+                    raise InputError(_FIELD, str(self.path), rule, "end that sweep, or name a new folder")
                 time.sleep(0.02)
             yield
 

@@ -156,7 +156,6 @@ class _Mean:
         self.begin()
 
     def begin(self) -> None:
-        """Discard earlier samples, and take the first sample."""
         with self._lock:
             self._sum, self._seconds = 0.0, 0.0
             self._last, self._at = self._look(), time.monotonic()
@@ -170,7 +169,6 @@ class _Mean:
             self._last, self._at = value, now
 
     def mean(self) -> float:
-        """Return the mean since :meth:`begin`."""
         self.look()
         return self._sum / self._seconds if self._seconds > 0 else float(self._last)
 
@@ -180,10 +178,7 @@ def is_alive(path: Path, now: float | None = None) -> bool:
 
     If the process is on this machine, the function looks it up by its id. Otherwise the file must be younger than
     ``SILENT_SECONDS``. A file from the future counts as too old, because a living process would have touched it since.
-
-    Args:
-        path: The heartbeat file.
-        now: The current time of the file system, from :func:`clock_of`; None to read it here.
+    ``now`` is the current time of the file system, from :func:`clock_of`; None to read it here.
     """
     pulse = Pulse.read(path)
     if pulse is None:
@@ -197,12 +192,9 @@ def is_alive(path: Path, now: float | None = None) -> bool:
 
 
 def count_living(folder: Path, depth: int, own: Path) -> int:
-    """Count the jobs of a study that run on this machine.
+    """Count the jobs of a study that run on this machine, without the job whose heartbeat file is ``own``.
 
-    Args:
-        folder: The study's folder.
-        depth: Number of folder levels from the study's folder to the folder of a job.
-        own: The heartbeat file of the calling job, which is not counted.
+    The folders of jobs are ``depth`` levels below the study's folder.
     """
     try:
         signs = [path for path in folder.glob("/".join(["*"] * depth + [HEARTBEAT])) if path != own]

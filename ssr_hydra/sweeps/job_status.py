@@ -1,4 +1,7 @@
-"""Read the identity and the status of a study's jobs from their folders. Needs neither torch nor Hydra."""
+"""Read the identity and the status of a study's jobs from their folders, and write the record of a lost job.
+
+The module needs neither torch nor Hydra.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,7 @@ from typing import Any, NamedTuple
 
 from ssr_hydra.errors import RunError
 from ssr_hydra.files import read_bounded
+from ssr_hydra.metrics_log import METRICS
 from ssr_hydra.records import RESULT, RunResult, config_hash
 from ssr_hydra.sweeps.heartbeat import HEARTBEAT, Pulse, is_alive
 
@@ -29,9 +33,10 @@ __all__ = [
     "is_free",
     "read_identity",
     "read_state",
+    "record_lost",
 ]
 
-_MOST_BYTES = 10_000_000
+_MOST_BYTES, _TAIL_BYTES = 10_000_000, 65_536
 JOB = "job.json"
 """Name of the file in a job's folder that identifies the job."""
 
@@ -98,13 +103,7 @@ class JobDescription:
 
 @dataclass(frozen=True)
 class StudyJob:
-    """One job of a sweep.
-
-    Args:
-        overrides: The overrides of the job.
-        description: Its description.
-        folder: Its folder.
-    """
+    """One job of a sweep."""
 
     overrides: tuple[str, ...]
     description: JobDescription
@@ -112,12 +111,9 @@ class StudyJob:
 
 
 class OverrideColumns(NamedTuple):
-    """The overrides of several jobs, as columns of a table.
+    """The overrides of several jobs: those that are the same in all jobs, and a column for each key of the others.
 
-    Args:
-        shared: The overrides that are the same in all jobs.
-        keys: The keys of the other overrides; each key is a column.
-        rows: For each job, its values of these keys. A value is empty if the job does not set the key.
+    In the row of a job that does not set a key, the value is empty.
 
     Example:
         >>> columns_of([("a=1", "b=2"), ("a=1", "b=3")])
@@ -135,7 +131,7 @@ class OverrideColumns(NamedTuple):
 
 
 def columns_of(overrides: Sequence[Sequence[str]]) -> OverrideColumns:
-    """Split the overrides of jobs: overrides that are the same in all jobs, and a column for each other key."""
+    """Split the overrides of jobs into columns."""
     every = [dict.fromkeys(each) for each in overrides]
     common = set.intersection(*(set(each) for each in every)) if len(every) > 1 else set()
     own = [dict(map(_pair, (item for item in each if item not in common))) for each in every]
@@ -189,11 +185,8 @@ def read_state(folder: Path, now: float | None = None) -> JobState:
     """Return the status of the job in a folder.
 
     If the record is final (completed or diverged), it is the status. Otherwise a heartbeat file takes precedence over
-    the record, even if its process has died: while a failed job is retried, its old record is still there.
-
-    Args:
-        folder: The job's folder.
-        now: The current time of the file system; see :func:`~ssr_hydra.sweeps.heartbeat.is_alive`.
+    the record, even if its process has died: while a failed job is retried, its old record is still there. ``now`` is
+    the current time of the file system, as for :func:`~ssr_hydra.sweeps.heartbeat.is_alive`.
     """
     record = None
     with suppress(OSError, ValueError):
@@ -212,3 +205,47 @@ def read_identity(folder: Path) -> tuple[str, str] | None:
         return str(content["identity"]), str(content["sweep"])
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
+
+
+def record_lost(job: StudyJob, error: str) -> None:
+    """Write the ``result.json`` of a job whose process was lost. The number of steps comes from the job's metrics log.
+
+    Raises:
+        WriteError: The record cannot be written.
+    """
+    last = _last_line(job.folder / METRICS)
+    seconds = float(last.get("train_seconds", 0.0))
+    description = job.description
+    RunResult(
+        status="failed",
+        error=error,
+        name=description.name,
+        ssr=description.ssr,
+        max_duration=description.max_duration,
+        seed=description.seed,
+        steps=int(last.get("batch", 0)),
+        samples=int(last.get("sample", 0)),
+        tokens=int(last.get("token", 0)),
+        train_seconds=seconds,
+        total_seconds=seconds,
+        config_hash=description.config_hash,
+        control=description.control,
+    ).save(job.folder)
+
+
+def _last_line(path: Path) -> dict[str, Any]:
+    """Return the last complete line of a metrics log as a mapping; an empty mapping if there is none."""
+    try:
+        with path.open("rb") as file:
+            file.seek(max(0, path.stat().st_size - _TAIL_BYTES))
+            lines = file.read().split(b"\n")
+    except OSError:
+        return {}
+    for line in reversed(lines):
+        try:
+            content = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(content, dict) and "batch" in content:
+            return content
+    return {}

@@ -40,15 +40,8 @@ def show_sweep(folder: Path, stream: TextIO, pending: str | None = None) -> None
     """Print a line for each job of a sweep: its folder, its swept values, and how it ended.
 
     On a terminal the table fits the width; in other outputs no line is wrapped. If the folder has no jobs, nothing is
-    printed. If there are more than fifty jobs, completed jobs are counted but not listed.
-
-    Args:
-        folder: The sweep's folder.
-        stream: The output.
-        pending: Name of the folder, in the folder of a job, in which a refused job has stored the reason.
-
-    Raises:
-        OSError: The stream cannot be written.
+    printed. If there are more than fifty jobs, completed jobs are counted but not listed. In the folder ``pending`` of
+    its own folder, a refused job has stored the reason.
     """
     found = {path.parent.parent for path in folder.glob("**/.hydra/overrides.yaml")}
     found |= {path.parent for path in folder.glob(f"**/{JOB}")}  # a job that has not started has no files of Hydra

@@ -30,22 +30,12 @@ _NAME = re.compile(r"(.+)\.pending-[0-9a-f]{8}")
 
 
 def pending_name(subdir: str) -> str:
-    """Return a new name for the pending folder, which only this command uses. It is next to the folder ``subdir``.
-
-    Example:
-        >>> pending_name(".hydra")  # doctest: +SKIP
-        '.hydra.pending-3f0a91c2'
-    """
+    """Return a new name for the pending folder, which only this command uses: ``.hydra.pending-3f0a91c2``."""
     return f"{subdir}.pending-{secrets.token_hex(4)}"
 
 
 def pending_pattern(name: str) -> str:
-    """Return a glob pattern for the pending folders of all commands.
-
-    Example:
-        >>> pending_pattern(".hydra.pending-3f0a91c2")
-        '.hydra.pending-????????'
-    """
+    """Return a glob pattern for the pending folders of all commands: ``.hydra.pending-????????``."""
     return f"{name[: -len('3f0a91c2')]}????????"
 
 
@@ -57,13 +47,9 @@ def holds_a_run(folder: Path, subdir: str) -> bool:
 class Pending:
     """The description and the log lines of a job, which are held back until training starts.
 
-    Args:
-        folder: The job's folder; None if the job does not run in the app.
-        hydra: Hydra's config of the job; None if the job does not run in the app.
-
-    Attributes:
-        waits: True while the description and the log lines are held back: the folder has a run, and training has not
-            started.
+    The arguments are the job's folder and Hydra's config of the job; both are None if the job does not run in the app.
+    ``waits`` is True while the description and the log lines are held back: the folder has a run, and training has not
+    started.
     """
 
     def __init__(self, folder: str | Path | None, hydra: Mapping[str, Any] | None) -> None:
@@ -114,9 +100,8 @@ class Pending:
     def drop(self, refused: str | None = None, *, failed: bool = False) -> None:
         """Discard the description. The files of the earlier run stay unchanged.
 
-        Args:
-            refused: The reason why the job was refused. It is stored for the table of the sweep, which removes it.
-            failed: Whether to write the log lines that were held back, because the job has failed.
+        ``refused`` is the reason why the job was refused. It is stored for the table of the sweep, which removes it. If
+        the job has ``failed``, the log lines that were held back are written.
         """
         if not self.waits:
             return

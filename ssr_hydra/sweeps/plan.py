@@ -1,21 +1,34 @@
-"""List the jobs of a sweep without running them (``plan=true``)."""
+"""The plan of a sweep: which jobs are missing, which steps each job trains, and how many steps that saves."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Hashable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from fractions import Fraction
 from pathlib import Path
-from typing import TextIO
+from typing import Any, NamedTuple, TextIO
 
+from ssr_hydra.checkpoints.store import CHECKPOINTS, CheckpointStore
+from ssr_hydra.configs.experiment import KEEPS
+from ssr_hydra.errors import InputError
 from ssr_hydra.sweeps.combinations import PlannedSweep
-from ssr_hydra.sweeps.job_status import JOB, JobState, read_identity, read_state
+from ssr_hydra.sweeps.job_status import JOB, JobState, columns_of, read_identity, read_state
 from ssr_hydra.sweeps.jobs_table import of_experiment
-from ssr_hydra.sweeps.sharing.plan import NONE, Entry, SharingPlan
+from ssr_hydra.sweeps.sharing.orders import Cost, Orders, Point, point_name, points_of
+from ssr_hydra.sweeps.sharing.sequences import Candidate, first_difference
+from ssr_hydra.sweeps.sharing.stages import Planned, StagePlan, is_worth, plan_stages
+from ssr_hydra.time import check_ssr
 from ssr_hydra.versions import code_version, software
 
-__all__ = ["plan_of", "show_plan"]
+__all__ = ["ALL", "ENDS", "NONE", "Entry", "SharingPlan", "cost_text", "differing", "plan_of", "show_plan"]
 
-_WORDS = {
+ALL, ENDS, NONE = KEEPS
+"""The values of ``share_keep``."""
+
+_MOST_SHOWN = 60
+_LONGER = 2  # a checkpoint is kept for a later job whose ssr is this many times larger
+_STATUSES = {
     JobState.COMPLETED: "done",
     JobState.DIVERGED: "diverged",
     JobState.FAILED: "failed",
@@ -26,14 +39,250 @@ _WORDS = {
 }
 
 
-def show_plan(folder: Path, sweep: PlannedSweep, stream: TextIO) -> None:
-    """Print a line for each job of a sweep: its status, its folder and its swept values. Then print the steps to train.
+class Entry(NamedTuple):
+    """A job to plan."""
+
+    identity: str
+    overrides: tuple[str, ...]
+    values: dict[str, Any]  # the checked config
+    candidate: Candidate
+    folder: Path | None = None  # None if the job has none yet
+
+
+class SharingPlan:
+    """The steps that each unfinished job of a sweep trains, so that every shared step is trained only once.
 
     Args:
-        folder: The sweep's folder.
-        sweep: The jobs of the sweep, which preflight has checked.
-        stream: The output.
+        study: The folder of the study.
+        entries: All jobs of the sweep, in order.
+        keep: The published checkpoints that the study keeps: ``all``, ``ends`` or ``none``.
+        describe: Returns the candidate for the config of a job.
+        mine: The identities of the jobs that this sweep runs; None for all jobs.
+        code: The software of the jobs; see :func:`~ssr_hydra.versions.software`.
     """
+
+    def __init__(
+        self,
+        study: Path,
+        entries: Sequence[Entry],
+        keep: str,
+        describe: Callable[[Mapping[str, Any]], Candidate],
+        mine: Collection[str] | None,
+        code: Mapping[str, str],
+    ) -> None:
+        self._study, self._keep, self._all, self._describe = study, keep, entries, describe
+        states = [JobState.WAITING if each.folder is None else read_state(each.folder) for each in entries]
+        unique = {each.identity: each for each in reversed(entries)}
+        ready = {
+            each.identity
+            for each, state in zip(entries, states, strict=True)
+            if not state.is_final and state is not JobState.RUNNING and (mine is None or each.identity in mine)
+        }
+        self.entries = [
+            unique[identity] for identity in dict.fromkeys(e.identity for e in entries) if identity in ready
+        ]
+        origins = _origins(study, describe, code)
+        # The jobs whose scheduled values are known, each with the step from which it could continue without other jobs,
+        # and the published checkpoint at this step (None if the job has its own checkpoint or starts at step 0).
+        self._known: list[tuple[Entry, int, Point | None]] = []
+        planned = []
+        for each in self.entries:
+            if each.candidate.sequences is not None:
+                own = _own_steps(each.folder)
+                step, point = (max(own), None) if own else _latest_point(each.candidate, origins)
+                self._known.append((each, step, point))
+                planned.append(Planned(each.candidate.sequences, each.candidate.group, step, own))
+        self.stages: StagePlan = plan_stages(planned)
+
+    def order(self, workers: int) -> dict[str, int]:
+        """Return the order in which the jobs must start: a mapping from the identity of a job to its position."""
+        planned = [self._known[index][0].identity for index in self.stages.order(workers)]
+        others = [each.identity for each in self.entries if each.candidate.sequences is None]
+        return {identity: place for place, identity in enumerate([*planned, *others])}
+
+    def write_orders(self, folders: dict[str, Path]) -> None:
+        """Write the orders of each job: where it begins, and which checkpoints it publishes.
+
+        Raises:
+            WriteError: The study's folder cannot be written.
+        """
+        for each in self.entries:
+            Orders.remove(self._study, each.identity)
+        for index, (each, _, start) in enumerate(self._known):
+            branch = self.stages.branches[index]
+            point, source = None if start is None else start.folder.name, None
+            if branch.source is not None:
+                identity = self._known[branch.source][0].identity
+                point = point_name(identity, branch.begin)
+                source = folders[identity].relative_to(self._study).as_posix()
+            steps = [*self.stages.published(index), *self._end(each, branch.begin)]
+            orders = Orders(branch.begin, point, source, sorted(set(steps)), self._keep == ALL)
+            if orders != Orders():
+                orders.write(self._study, each.identity)
+
+    def _end(self, each: Entry, begin: int) -> Iterator[int]:
+        """Yield the last step that a longer run could share with this job, if the job trains that step itself."""
+        sequences = each.candidate.sequences
+        if self._keep == NONE or sequences is None:
+            return
+        longer = {**each.values, "control": None, "ssr": float(check_ssr(each.values["ssr"]) * _LONGER)}
+        with suppress(InputError):
+            other = self._describe(longer)
+            if other.sequences is not None and other.group == each.candidate.group:
+                step = first_difference(sequences, other.sequences, 0, sequences.steps - 1)
+                if step > begin and is_worth(step, sequences.steps):
+                    yield step
+
+    # ---- words
+
+    def lines(self, workers: int) -> Iterator[str]:
+        """Yield the lines of text that describe the plan."""
+        if not self.entries:
+            return
+        stages = self.stages
+        if self._known:
+            saved = Fraction(stages.alone - stages.shared, max(1, stages.alone))
+            yield (
+                f"steps: {stages.shared:,} with shared prefixes, {stages.alone:,} without: {float(saved):.1%} saved\n"
+                f"the longest path has {stages.longest:,} steps; about {stages.took(workers):,} in a row with "
+                f"{workers} {'worker' if workers == 1 else 'workers'}"
+            )
+            yield from self._tree()
+        yield from self._reasons()
+
+    def _lonely(self) -> Iterator[str]:
+        """Yield a line for jobs that could share steps but do not: the step at which they differ from other jobs."""
+        known, branches = [each.candidate for each, _, _ in self._known], self.stages.branches
+        groups: dict[Hashable, list[int]] = {}
+        for index in sorted(range(len(known)), key=lambda index: -branches[index].steps):
+            groups.setdefault(known[index].group, []).append(index)
+        steps: dict[tuple[int, str], int] = Counter()
+        for group in groups.values():
+            for index in group:
+                branch, own = branches[index], known[index].sequences
+                rest = known[group[0] if index != group[0] else group[-1]].sequences
+                is_alone = branch.source is None and not branch.children and not branch.begin
+                if len(group) > 1 and is_alone and own and rest:
+                    step = first_difference(own, rest, 0, min(own.steps, rest.steps) - 1)
+                    steps[step, known[index].hint] += 1
+        for (step, hint), count in steps.items():
+            yield f"  {count} {'job differs' if count == 1 else 'jobs differ'} from the others at step {step:,}{hint}"
+
+    def hint(self) -> Iterator[str]:
+        """Yield a line with the number of steps without sharing, and with ``share=true`` if that is smaller."""
+        if self.stages.branches:
+            less = f"; {self.stages.shared:,} with share=true" if self.stages.shared < self.stages.alone else ""
+            yield f"steps: {self.stages.alone:,}{less}"
+
+    def _tree(self) -> Iterator[str]:
+        columns = columns_of([each.overrides for each in self._all])
+        rows = {each.identity: row for row, each in reversed(list(enumerate(self._all)))}
+        branches = self.stages.branches
+        width = max(len(f"{branch.steps:,}") for branch in branches)
+
+        def words(index: int) -> str:
+            return columns.words(rows[self._known[index][0].identity])
+
+        def below(index: int, depth: int) -> Iterator[str]:
+            begin, steps = (f"{step:>{width},}" for step in (branches[index].begin, branches[index].steps))
+            yield f"  {'  ' * depth}steps {begin} to {steps}  {words(index)}"
+            for child in branches[index].children:
+                yield from below(child, depth + 1)
+
+        def shape(index: int) -> tuple[Any, ...]:
+            return branches[index].begin, branches[index].steps, *map(shape, branches[index].children)
+
+        alike: dict[tuple[Any, ...], list[int]] = {}  # trees with the same steps, for example of several seeds
+        for index in self.stages.order(1):
+            if branches[index].source is None:
+                alike.setdefault(shape(index), []).append(index)
+        lines = list[str]()
+        for first, *others in alike.values():
+            lines += below(first, 0)
+            if others:
+                trees = "1 more tree has" if len(others) == 1 else f"{len(others)} more trees have"
+                lines.append(f"  {trees} the same steps: {words(others[0])}{' ...' if len(others) > 1 else ''}")
+        yield from lines[:_MOST_SHOWN]
+        if len(lines) > _MOST_SHOWN:
+            yield f"  and {len(lines) - _MOST_SHOWN} more lines"
+
+    def _reasons(self) -> Iterator[str]:
+        """Yield a line for each reason why some jobs share no steps."""
+        refused = Counter(each.candidate.refused for each in self.entries if each.candidate.refused is not None)
+        for reason, count in refused.items():
+            yield f"  {count} {'job shares' if count == 1 else 'jobs share'} no steps: {reason}"
+        yield from self._lonely()
+        for field in differing([each.candidate for each in self.entries]):
+            yield f"  jobs with another {field} share no steps{_note(field, self.entries)}"
+
+
+def cost_text(cost: Cost) -> str:
+    """Return a sentence about the steps and the time of a study, and how much of them sharing has saved.
+
+    Example:
+        >>> cost_text(Cost(6200, 40.0, 3796, 24.8))
+        'cost of the study: 3,796 steps in 24.8 s instead of 6,200 steps in 40 s: 38.8% fewer steps'
+    """
+    saved = 1 - cost.trained_steps / cost.steps
+    return (
+        f"cost of the study: {cost.trained_steps:,} steps in {cost.trained_seconds:.3g} s instead of "
+        f"{cost.steps:,} steps in {cost.seconds:.3g} s: {saved:.1%} fewer steps"
+    )
+
+
+def _note(field: str, entries: Sequence[Entry]) -> str:
+    """Return an explanation for a field that differs although its text in the config is the same; empty for others."""
+    node: Any = [each.values for each in entries]
+    for key in field.split("."):
+        node = [each.get(key) if isinstance(each, dict) else None for each in node]
+    stated = {repr(value) for value in node}
+    if len(stated) == 1 and node[0] is not None:
+        return f": {node[0]} is a fraction of the run, so it is another step in a run of another length"
+    return ""
+
+
+def _origins(
+    study: Path, describe: Callable[[Mapping[str, Any]], Candidate], code: Mapping[str, str]
+) -> list[tuple[Point, Candidate]]:
+    """Return the published checkpoints of this software, each with the candidate of the job that wrote it."""
+    jobs: dict[str, Candidate] = {}
+    found = []
+    for point in points_of(study):
+        with suppress(InputError, AttributeError, LookupError, TypeError, ValueError):  # of a different release
+            if not point.is_by(code):
+                continue
+            if point.identity not in jobs:
+                jobs[point.identity] = describe(point.values)
+            found.append((point, jobs[point.identity]))
+    return found
+
+
+def _latest_point(candidate: Candidate, origins: Sequence[tuple[Point, Candidate]]) -> tuple[int, Point | None]:
+    """Return the last step at which a job could begin with a published checkpoint, and the checkpoint."""
+    sequences, best, found = candidate.sequences, 0, None
+    for point, origin in origins:
+        if sequences is None or origin.sequences is None or origin.group != candidate.group:
+            continue
+        is_later = best < point.step < sequences.steps
+        if is_later and first_difference(origin.sequences, sequences, 0, point.step) == point.step:
+            best, found = point.step, point
+    return best, found
+
+
+def _own_steps(folder: Path | None) -> list[int]:
+    """Return the steps of the checkpoints in a job's own folder."""
+    return [] if folder is None else [batch for batch, _ in CheckpointStore(folder / CHECKPOINTS).all()]
+
+
+def differing(candidates: Sequence[Candidate]) -> list[str]:
+    """Return the fields that split the jobs that can share steps into several groups, because their values differ."""
+    able = [each.fields for each in candidates if each.sequences is not None]
+    names = dict.fromkeys(name for fields in able for name in fields)
+    return [name for name in names if len({fields.get(name) for fields in able}) > 1]
+
+
+def show_plan(folder: Path, sweep: PlannedSweep, stream: TextIO) -> None:
+    """Print the status, the folder and the swept values of each job of a sweep. Then print the steps to train."""
     owners = {found[0]: path.parent for path in folder.glob(f"**/{JOB}") if (found := read_identity(path.parent))}
     jobs: dict[str, tuple[str, ...]] = {}
     for overrides, description in sweep.jobs:
@@ -42,7 +291,7 @@ def show_plan(folder: Path, sweep: PlannedSweep, stream: TextIO) -> None:
     lines, counts = [], Counter[str]()
     for identity, overrides in jobs.items():
         place = owners.get(identity)
-        word = "missing" if place is None else _WORDS[read_state(place)]
+        word = "missing" if place is None else _STATUSES[read_state(place)]
         counts[word] += 1
         where = "-" if place is None else place.relative_to(folder).as_posix()
         lines.append(f"  {word:<9} {where:<5} {' '.join(each for each in overrides if each not in shared)}".rstrip())
@@ -64,11 +313,8 @@ def plan_of(
 ) -> SharingPlan:
     """Return the plan that says which jobs of a sweep train the steps that several jobs share.
 
-    Args:
-        study: The sweep's folder.
-        sweep: The jobs of the sweep, which preflight has checked.
-        folders: A mapping from the identity of a job to its folder. Jobs without a folder are missing.
-        mine: The identities of the jobs that this sweep runs; None for all jobs.
+    ``folders`` has the folder of each job by its identity; jobs without a folder are missing. ``mine`` are the
+    identities of the jobs that this sweep runs; None for all jobs.
     """
     entries = [
         Entry(description.identity, of_experiment(overrides), values, candidate, folders.get(description.identity))

@@ -32,18 +32,8 @@ _LENGTH = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([a-z]+)\s*", re.IGNORECASE)
 class Progress:
     """While a sweep runs, read the folders of its jobs and print a line for each job that ends.
 
-    On a terminal, progress bars are drawn below these lines: one for each running job, and one for all jobs.
-
-    Args:
-        folder: The study's folder.
-        jobs: The jobs of the sweep.
-        stream: The output.
-        name: Name of the study.
-        command: The command that continues the sweep.
-        live: Whether bars may be drawn. Must be False if the jobs print to the same terminal.
-
-    Attributes:
-        states: A mapping from a job's folder to the status of the job when it was last read.
+    On a terminal, progress bars are drawn below these lines: one for each running job, and one for all jobs. ``live``
+    must be False if the jobs print to the same terminal. ``states`` has the status of each job when it was last read.
     """
 
     def __init__(
@@ -142,12 +132,7 @@ class Progress:
         return [(f"{path.name} ({self._words[path]})", pulse.frac_done) for path, pulse in pulses.items() if pulse]
 
     def tell(self, text: str, *, crop: bool = False) -> None:
-        """Print a line about the study.
-
-        Args:
-            text: The line, without the study's name.
-            crop: Whether to cut the line to the width of the terminal.
-        """
+        """Print the study's name and a text; with ``crop``, cut to the width of the terminal."""
         text = "\n".join(map(visible, f"{self._name}: {text}".split("\n")))
         with suppress(OSError, ValueError):  # the output cannot be written
             is_terminal = self._stream.isatty()
@@ -209,30 +194,20 @@ class _Area:
         return None
 
     def start(self) -> None:
-        """Prepare the terminal for the bars."""
         self._try(self._live.start)
         self.is_drawn = True
 
     def stop(self) -> None:
-        """Remove the bars and restore the terminal."""
         self._try(self._live.stop)
         self.is_drawn = False
 
     def tell(self, text: str) -> None:
-        """Print a line above the bars."""
         from rich.text import Text
 
         self._console.print(Text(text), soft_wrap=True)
 
     def draw(self, name: str, bars: Sequence[tuple[str, float | None]], states: Iterable[JobState], left: str) -> None:
-        """Draw a bar for each running job, and one for all jobs.
-
-        Args:
-            name: The study's name.
-            bars: The label of each running job, with the completed fraction of its run (None if unknown).
-            states: The status of each job of the sweep.
-            left: A text with the remaining time; empty if it is unknown.
-        """
+        """Draw a bar for each running job, and one for all jobs with the remaining time as text."""
         from rich.progress_bar import ProgressBar
         from rich.table import Table
         from rich.text import Text

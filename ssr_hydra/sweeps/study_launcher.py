@@ -10,28 +10,32 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, NamedTuple, TextIO
+from typing import TextIO
 
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.plugins.launcher import Launcher
-from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig
 
 from ssr_hydra.errors import RunError
 from ssr_hydra.records import RESULT, RunResult
 from ssr_hydra.sweeps.folder import AssignedJobs, StudyFolder
 from ssr_hydra.sweeps.heartbeat import HEARTBEAT, Pulse
-from ssr_hydra.sweeps.job_status import KILLED, JobDescription, JobState, LostJobError, StudyJob, columns_of, read_state
-from ssr_hydra.sweeps.launchers.patience import patient
-from ssr_hydra.sweeps.launchers.ray_cluster import start_cluster
+from ssr_hydra.sweeps.job_status import (
+    KILLED,
+    JobState,
+    LostJobError,
+    StudyJob,
+    columns_of,
+    read_state,
+    record_lost,
+)
+from ssr_hydra.sweeps.launchers.plugins import patient, start_cluster
 from ssr_hydra.sweeps.launchers.traits import traits_of
-from ssr_hydra.sweeps.lost_jobs import record_lost
 from ssr_hydra.sweeps.progress import Progress
 
-__all__ = ["RETRIES", "Planner", "StudyLauncher", "SweepError", "run_order"]
+__all__ = ["RETRIES", "StudyLauncher", "SweepError", "run_order"]
 
 RETRIES = 3
 """The number of times a job is retried after its process died."""
@@ -44,28 +48,6 @@ _MOST_NAMED = 8
 
 class SweepError(RunError):
     """Raised if some jobs of a sweep did not complete. The message names them with the reasons."""
-
-
-class Planner(NamedTuple):
-    """Functions and values by which the app tells the launcher about a sweep.
-
-    Args:
-        describe: Returns the description of a job, given its overrides.
-        subdir: Returns the name of a job's folder, given the job's overrides and number. None: folders are numbered.
-        open: Given the overrides of all jobs, creates the study in its folder, or checks that the folder already holds
-            the same study.
-        command: The command that continues the sweep.
-        extra: Overrides that every job gets in addition to its own.
-        arrange: Given the jobs, tells each job which steps it shares with others. Returns the order
-            in which the jobs must start: a mapping from the identity of a job to its position. None: no sharing.
-    """
-
-    describe: Callable[[tuple[str, ...]], JobDescription]
-    subdir: Callable[[tuple[str, ...], int], str] | None
-    open: Callable[[Iterable[tuple[str, ...]]], None]
-    command: str
-    extra: tuple[str, ...] = ()
-    arrange: Callable[[AssignedJobs], Mapping[str, int]] | None = None
 
 
 def run_order(jobs: Sequence[StudyJob]) -> list[StudyJob]:
@@ -81,84 +63,58 @@ def run_order(jobs: Sequence[StudyJob]) -> list[StudyJob]:
     return sorted(jobs, key=lambda job: (seeds.index(job.description.seed), job.description.identity))
 
 
-class StudyLauncher(Launcher):
-    """Run the missing jobs of a sweep with an inner launcher, until each job has ended or has died too often.
+class StudyLauncher:
+    """Run the missing jobs of a sweep with Hydra's launcher, until each job has ended or has died too often.
 
     A job that has completed or diverged is not run again. A job whose process died continues from its last checkpoint,
-    up to ``retries`` times. If several jobs share a process, one death can end all of them; then each of these jobs is
-    retried alone.
+    up to :data:`RETRIES` times. If several jobs share a process, one death can end all of them; then each of these jobs
+    is retried alone.
 
     Args:
         inner: The launcher that runs the jobs.
         folder: The folder of the study.
-        planner: The functions by which the app describes the jobs.
-        stream: The stream to which progress is written.
-        retries: The number of times that a job is retried after its process died.
+        plan: The jobs of the sweep.
+        stream: The stream for progress.
+        command: The command that continues the sweep.
+        extra: Overrides that every job gets in addition to its own.
+        places: If jobs share steps, the position of each job, by its identity, in the order of starts.
         at_a_time: The number of jobs to pass at a time to a launcher that starts all of its jobs at once. None: all.
         batch: The number of jobs to pass at a time to any launcher. None: all.
-        returns_failures: If True, :meth:`launch` returns failed jobs as failed, which makes Hydra's basic sweeper stop.
-            If False, only :meth:`check` reports them, after the sweep.
     """
 
     def __init__(
         self,
         inner: Launcher,
         folder: StudyFolder,
-        planner: Planner,
+        plan: AssignedJobs,
         stream: TextIO,
         *,
-        retries: int = RETRIES,
+        command: str,
+        extra: Sequence[str] = (),
+        places: Mapping[str, int] | None = None,
         at_a_time: int | None = None,
         batch: int | None = None,
-        returns_failures: bool = True,
     ) -> None:
-        self._inner, self._folder, self._planner = inner, folder, planner
-        self._stream, self._retries, self._returns_failures = stream, retries, returns_failures
+        self._inner, self._folder, self._plan, self._stream = inner, folder, plan, stream
+        self._command, self._extra, self._places = command, extra, places or {}
         self._traits = traits = traits_of(type(inner).__name__)
         self._at_a_time = min(filter(None, (batch, at_a_time if traits.starts_all else None)), default=None)
         self._n_launched = 0  # number of jobs passed to the inner launcher; it gives jobs their numbers in Hydra
-        self._jobs: dict[Path, StudyJob] = {}  # the jobs of all calls of launch()
+        self._jobs = {job.folder: job for job in plan.jobs}
+        self._varied = columns_of([job.overrides for job in self._jobs.values()])
         self._returns: dict[Path, JobReturn] = {}  # the latest answer of the inner launcher
         self._untold: Counter[Path] = Counter()  # the number of launches of a job that wrote no file in its folder
         self._pulses: dict[Path, Pulse | None] = {}  # the heartbeat in a job's folder before its launch
         self._starts_jobs = False  # whether the inner launcher has started at least one job
         self._launched: list[StudyJob] = []
-        self._places: Mapping[str, int] = {}  # of jobs that share steps, in the order of starting them
 
-    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        """Set up the inner launcher."""
-        self._inner.setup(hydra_context=hydra_context, task_function=task_function, config=config)
-
-    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
-        """Run the jobs until each has ended or has died too often. Return the result of each job.
-
-        Args:
-            job_overrides: The overrides of each job.
-            initial_job_idx: The number of the first job.
+    def run(self) -> None:
+        """Run the jobs until each has ended or has died too often.
 
         Raises:
-            InputError: The folder holds a different study.
             Exception: An error of the inner launcher, if it was raised before any job started.
         """
-        overrides = [tuple(item) for item in job_overrides]
-        self._planner.open(overrides)
-        subdir = self._planner.subdir
-        place = None if subdir is None else [subdir(item, initial_job_idx + n) for n, item in enumerate(overrides)]
-        plan = self._folder.assign([(item, self._planner.describe(item)) for item in overrides], place)
-        for job in plan.jobs:
-            self._jobs[job.folder] = job
-        self._places = {} if self._planner.arrange is None else self._planner.arrange(plan)
-        self._work(plan, initial_job_idx)
-        return [self._return_of(job) for job in plan.jobs]
-
-    @property
-    def has_jobs(self) -> bool:
-        """Whether :meth:`launch` has accepted jobs. False if the sweep was refused."""
-        return bool(self._jobs)
-
-    # ---- the work
-
-    def _work(self, plan: AssignedJobs, first: int) -> None:
+        plan = self._plan
         states = {job: read_state(job.folder) for job in plan.mine}
         # An earlier sweep that was killed may have left running jobs. Wait for them.
         others = [*plan.others, *(job for job, state in states.items() if state is JobState.RUNNING)]
@@ -170,9 +126,8 @@ class StudyLauncher(Launcher):
         for job in pending:
             self._forget_failure(job)
         suspects = list[StudyJob]()
-        jobs, folder = dict.fromkeys(plan.jobs), self._folder.path
-        live = self._traits.is_quiet
-        with Progress(folder, jobs, self._stream, folder.name, self._planner.command, live=live) as progress:
+        folder, live = self._folder.path, self._traits.is_quiet
+        with Progress(folder, self._jobs.values(), self._stream, folder.name, self._command, live=live) as progress:
             try:
                 while pending or suspects or others:
                     if pending and not (suspects and self._places):
@@ -184,7 +139,7 @@ class StudyLauncher(Launcher):
                         time.sleep(_POLL_SECONDS)
                         pending, others = self._free(others)
                         continue
-                    again = self._run(batch, first, progress)
+                    again = self._run(batch, progress)
                     alone = not self._traits.isolates and len(batch) > 1
                     for job in again:
                         died = read_state(job.folder) is JobState.DIED
@@ -194,17 +149,18 @@ class StudyLauncher(Launcher):
                 raise
 
     def _free(self, others: list[StudyJob]) -> tuple[list[StudyJob], list[StudyJob]]:
-        """Return the jobs that this sweep must run because their sweep has died, and the jobs that still run elsewhere.
+        """Of the jobs of other sweeps, return those whose sweep has died, which this sweep must run, and the others."""
 
-        Args:
-            others: Jobs that other sweeps have claimed.
-        """
-        states = {job: self._state_of_others(job) for job in others}
+        def state_of(job: StudyJob) -> JobState:
+            state = read_state(job.folder)
+            return JobState.WAITING if state is JobState.STOPPED else state  # this sweep must run a stopped job
+
+        states = {job: state_of(job) for job in others}
         left = {job: None for job, state in states.items() if not state.has_ended}
         free = []
         for job in self._folder.take_over([job for job in left if states[job] is not JobState.RUNNING]):
             # Read the status again: the other sweep may have finished the job just before that sweep ended.
-            state = self._state_of_others(job)
+            state = state_of(job)
             if state is JobState.RUNNING:
                 continue
             del left[job]
@@ -213,31 +169,34 @@ class StudyLauncher(Launcher):
                 free.append(job)
         return [job for job in free if not self._is_given_up(job)], list(left)
 
-    def _state_of_others(self, job: StudyJob) -> JobState:
-        """Return the status of a job of another sweep; WAITING for a stopped job, because this sweep must run it."""
-        state = read_state(job.folder)
-        return JobState.WAITING if state is JobState.STOPPED else state
-
-    def _run(self, batch: list[StudyJob], first: int, progress: Progress) -> list[StudyJob]:
+    def _run(self, batch: list[StudyJob], progress: Progress) -> list[StudyJob]:
         """Launch a batch of jobs once. Return the jobs that must be launched again."""
         for job in batch:
             self._returns.pop(job.folder, None)
             self._pulses[job.folder] = Pulse.read(job.folder / HEARTBEAT)
         self._launched = batch
-        launch = _LauncherCall(self._inner, [self._overrides_of(job) for job in batch], first + self._n_launched)
+        overrides, first = [self._overrides_of(job) for job in batch], self._n_launched
         self._n_launched += len(batch)
+        returns: list[JobReturn] = []
+        errors: list[BaseException] = []
+
+        def launch() -> None:
+            try:
+                with patient(self._inner):
+                    returns.extend(self._inner.launch(overrides, first))
+            except BaseException as error:
+                errors.append(error)
+
         if self._traits.in_main_thread:
-            launch.run()
+            launch()
         else:
             self._run_beside(launch, batch)
-        error = launch.error
-        if isinstance(error, (KeyboardInterrupt, SystemExit)) or (
-            error is not None and not isinstance(error, Exception)  # TerminatedError: the sweep has to end
-        ):
+        error = errors[0] if errors else None
+        if error is not None and not isinstance(error, Exception):  # ctrl-C, or another signal that ends the sweep
             raise error
-        for job, returned in zip(batch, launch.returns, strict=False):
-            self._returns[job.folder] = returned
-        self._wait_until_none_runs(batch)
+        self._returns.update((job.folder, returned) for job, returned in zip(batch, returns, strict=False))
+        while any(read_state(job.folder) is JobState.RUNNING for job in batch):
+            time.sleep(_POLL_SECONDS)  # a launcher may return at the first death while other jobs still run
         states = {job.folder: read_state(job.folder) for job in batch}
         died = {folder for folder, state in states.items() if state is JobState.DIED}
         died -= {job.folder for job in batch if self._is_old_sign(job)}
@@ -249,12 +208,14 @@ class StudyLauncher(Launcher):
         for job in batch:
             if states[job.folder].has_ended:
                 continue
-            is_lost = job.folder not in died and self._is_lost(job)  # the job died before its first heartbeat
+            failure = getattr(self._returns.get(job.folder), "_return_value", None)
+            is_lost = job.folder not in died and isinstance(failure, LostJobError)  # died before its first heartbeat
             self._untold[job.folder] += is_lost
             if job.folder in died or is_lost:
                 if not self._is_given_up(job):
                     again.append(job)
-                    progress.tell(self._again(job))
+                    attempt = f"{self._attempts(job)} of {RETRIES}"
+                    progress.tell(f"job {self._named(job)} died and is run again: {attempt}")
             elif not self._is_untold(job, error, counts=not moved):
                 again.append(job)
         return again
@@ -262,9 +223,9 @@ class StudyLauncher(Launcher):
     def _overrides_of(self, job: StudyJob) -> list[str]:
         """Return the overrides for the inner launcher: the job's overrides, and an override for the job's folder."""
         place = job.folder.relative_to(self._folder.path).as_posix().replace("'", "\\'")
-        return [*job.overrides, f"hydra.sweep.subdir='{place}'", *self._planner.extra]
+        return [*job.overrides, f"hydra.sweep.subdir='{place}'", *self._extra]
 
-    def _run_beside(self, launch: _LauncherCall, batch: list[StudyJob]) -> None:
+    def _run_beside(self, launch: Callable[[], None], batch: list[StudyJob]) -> None:
         """Launch the jobs in a thread. Abandon the thread if the launcher waits for jobs that have died.
 
         submitit's launchers notice dead jobs by themselves, so this method waits for them: Slurm may start a dead job
@@ -272,7 +233,7 @@ class StudyLauncher(Launcher):
         """
         if self._traits.library == "ray":
             start_cluster(self._inner)
-        thread = threading.Thread(target=launch.run, name="launcher", daemon=True)
+        thread = threading.Thread(target=launch, name="launcher", daemon=True)
         thread.start()
         since: float | None = None
         while thread.is_alive():
@@ -297,11 +258,6 @@ class StudyLauncher(Launcher):
         """Whether the job's heartbeat file has not changed since before the job was launched."""
         return Pulse.read(job.folder / HEARTBEAT) == self._pulses.get(job.folder)
 
-    def _wait_until_none_runs(self, batch: Iterable[StudyJob]) -> None:
-        """Wait until no job runs, because a launcher may return at the first death while other jobs still run."""
-        while any(read_state(job.folder) is JobState.RUNNING for job in batch):
-            time.sleep(_POLL_SECONDS)
-
     def _wait_for_running(self) -> None:
         """Wait for running jobs to write their checkpoints after ctrl-C, which they receive from the terminal too."""
         until = time.monotonic() + (0.0 if self._traits.leaves_jobs else _STOP_SECONDS)
@@ -318,9 +274,12 @@ class StudyLauncher(Launcher):
     def _is_given_up(self, job: StudyJob) -> bool:
         """Whether a job has died too often. If so, write a record of its failure."""
         attempts = self._attempts(job)
-        if attempts <= self._retries:
+        if attempts <= RETRIES:
             return False
-        self._give_up(job, f"{self._cause(job)}, {attempts} times")
+        returned, cause = self._returns.get(job.folder), KILLED
+        if returned is not None and returned.status is JobStatus.FAILED:
+            cause = str(returned._return_value)
+        self._give_up(job, f"{cause}, {attempts} times")
         return True
 
     def _attempts(self, job: StudyJob) -> int:
@@ -328,20 +287,11 @@ class StudyLauncher(Launcher):
         pulse = Pulse.read(job.folder / HEARTBEAT)
         return self._untold[job.folder] + (0 if pulse is None else pulse.attempt)
 
-    def _is_lost(self, job: StudyJob) -> bool:
-        """Whether the launcher reports that the job's process died."""
-        returned = self._returns.get(job.folder)
-        return returned is not None and isinstance(getattr(returned, "_return_value", None), LostJobError)
-
     def _is_untold(self, job: StudyJob, error: BaseException | None, *, counts: bool) -> bool:
         """Whether to give up a job that wrote no file. If so, write a record of its failure.
 
-        The job is given up if the launcher reports an error for it, or if it was launched too often.
-
-        Args:
-            job: The job.
-            error: The error of the launcher; None if there was none.
-            counts: Whether this launch counts as a try. False if a different job ended the launch.
+        The job is given up if the launcher reports an error for it, or if it was launched too often. A launch that a
+        different job ended does not count.
         """
         self._untold[job.folder] += counts
         returned = self._returns.get(job.folder)
@@ -349,34 +299,15 @@ class StudyLauncher(Launcher):
             failure = returned._return_value
             self._give_up(job, f"{type(failure).__name__}: {failure}")
             return True
-        if self._untold[job.folder] > self._retries:
+        if self._untold[job.folder] > RETRIES:
             why = f" ({type(error).__name__}: {error})" if error is not None else ""
             self._give_up(job, f"it was launched {self._untold[job.folder]} times and never began{why}")
             return True
         return False
 
-    def _cause(self, job: StudyJob) -> str:
-        returned = self._returns.get(job.folder)
-        if returned is not None and returned.status is JobStatus.FAILED:
-            return str(returned._return_value)
-        return KILLED
-
     def _give_up(self, job: StudyJob, error: str) -> None:
         record_lost(job, error)
         (job.folder / HEARTBEAT).unlink(missing_ok=True)  # the next command counts the attempts from zero
-
-    def _return_of(self, job: StudyJob) -> JobReturn:
-        returned = self._returns.get(job.folder)
-        state = read_state(job.folder)
-        if state is JobState.COMPLETED:
-            value = _objective(job)
-            return JobReturn(overrides=list(job.overrides), status=JobStatus.COMPLETED, _return_value=value)
-        if not self._returns_failures:
-            return JobReturn(overrides=list(job.overrides), status=JobStatus.COMPLETED)
-        if returned is not None and returned.status is JobStatus.FAILED:
-            return returned
-        failure = SweepError(_why(job, state))
-        return JobReturn(overrides=list(job.overrides), status=JobStatus.FAILED, _return_value=failure)
 
     def check(self) -> None:
         """Raise an error if some jobs did not complete.
@@ -390,48 +321,19 @@ class StudyLauncher(Launcher):
             return
         reasons: dict[str, list[str]] = {}  # a mapping from reason to jobs, to print each reason only once
         for job, state in list(bad.items())[:_MOST_NAMED]:
-            reasons.setdefault(_why(job, state), []).append(f"{job.folder.name} ({self._varied(job)})")
+            reasons.setdefault(_why(job, state), []).append(self._named(job))
         named = [f"{', '.join(jobs)}: {why}" for why, jobs in reasons.items()]
         named += [f"and {len(bad) - _MOST_NAMED} more"] if len(bad) > _MOST_NAMED else []
         total = f"{len(bad)} of {len(states)} {'job' if len(states) == 1 else 'jobs'} did not complete"
         if any(not state.is_final for state in bad.values()):
-            named.append(f"to run again what failed, and nothing else: {self._planner.command}")
+            named.append(f"to run again what failed, and nothing else: {self._command}")
         elif JobState.DIVERGED in bad.values():
             named.append("a run that diverged would do so again, and is not tried again")
         raise SweepError(f"{total}: {'; '.join(named)}")
 
-    def _varied(self, job: StudyJob) -> str:
-        """Return the job's overrides that differ between the jobs of the sweep."""
-        jobs = list(self._jobs.values())
-        return columns_of([each.overrides for each in jobs]).words(jobs.index(job))
-
-    def _again(self, job: StudyJob) -> str:
-        attempt = f"{self._attempts(job)} of {self._retries}"
-        return f"job {job.folder.name} ({self._varied(job)}) died and is run again: {attempt}"
-
-
-class _LauncherCall:
-    """One call of a launcher. After :meth:`run`, ``returns`` has the results or ``error`` has the exception."""
-
-    def __init__(self, launcher: Launcher, overrides: Sequence[Sequence[str]], first: int) -> None:
-        self.launcher, self.overrides, self.first = launcher, overrides, first
-        self.returns: Sequence[JobReturn] = ()
-        self.error: BaseException | None = None
-
-    def run(self) -> None:
-        try:
-            with patient(self.launcher):
-                self.returns = self.launcher.launch([list(item) for item in self.overrides], self.first)
-        except BaseException as error:
-            self.error = error
-
-
-def _objective(job: StudyJob) -> float | None:
-    with suppress(OSError, ValueError):
-        metrics: Mapping[str, Any] = RunResult.load(job.folder).metrics
-        value = metrics.get(job.description.objective or "")
-        return None if value is None else float(value)
-    return None
+    def _named(self, job: StudyJob) -> str:
+        """Return the number of a job and its overrides that differ between the jobs of the sweep."""
+        return f"{job.folder.name} ({self._varied.words([*self._jobs].index(job.folder))})"
 
 
 def _why(job: StudyJob, state: JobState) -> str:

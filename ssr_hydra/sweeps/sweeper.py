@@ -2,22 +2,47 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import shutil
+import sys
+import tempfile
 from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
+from hydra.core.config_loader import ConfigLoader
 from hydra.core.plugins import Plugins
 from hydra.plugins.launcher import Launcher
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig, open_dict
+from omegaconf import DictConfig, OmegaConf, open_dict
 
+from ssr_hydra.checkpoints.resume import find
+from ssr_hydra.configs import ExperimentConfig
 from ssr_hydra.errors import InputError
-from ssr_hydra.sweeps.combinations import PLANNED
-from ssr_hydra.sweeps.launchers.pool import PoolTask
+from ssr_hydra.files import WriteError, check_folder_name, write_atomically
+from ssr_hydra.settings.resume import AUTO
+from ssr_hydra.sweeps.combinations import PLANNED, PlannedSweep
+from ssr_hydra.sweeps.folder import AssignedJobs, StudyFolder
+from ssr_hydra.sweeps.heartbeat import Heartbeat
+from ssr_hydra.sweeps.job_status import JOB, read_identity, read_state
+from ssr_hydra.sweeps.jobs_table import show_sweep
+from ssr_hydra.sweeps.launchers.plugins import PoolTask
+from ssr_hydra.sweeps.launchers.resources import jobs_at_once
 from ssr_hydra.sweeps.launchers.traits import Traits, traits_of
+from ssr_hydra.sweeps.pending import pending_pattern
+from ssr_hydra.sweeps.plan import ALL, ENDS, NONE, cost_text, plan_of
+from ssr_hydra.sweeps.sharing.orders import SHARED, Orders, Taken, clear_points, cost_of, points_of
+from ssr_hydra.sweeps.study_launcher import StudyLauncher
+from ssr_hydra.trainer.interrupts import TerminatedError
+from ssr_hydra.versions import code_version, software
 
-__all__ = ["StudySweeper"]
+__all__ = ["StudySweeper", "run_sweep", "unwritable"]
+
+_FULL = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
+_NUMBERED = "${hydra.job.num}"
 
 
 class StudySweeper(Sweeper):
@@ -46,17 +71,7 @@ class StudySweeper(Sweeper):
         )
 
     def sweep(self, arguments: list[str]) -> Any:
-        """Run the missing jobs.
-
-        Args:
-            arguments: The typed overrides. They are not used, because preflight has already listed the jobs.
-
-        Raises:
-            InputError: The folder holds a different study, or cannot be written.
-            SweepError: Some jobs did not complete.
-        """
-        from ssr_hydra.sweeps.run import run_sweep
-
+        """Run the missing jobs; see :func:`run_sweep`."""
         del arguments  # preflight has read them
         assert self.launcher is not None
         assert self.config is not None
@@ -76,3 +91,143 @@ def _set_workers(cfg: DictConfig, traits: Traits, workers: int | None) -> None:
         name = str(cfg.hydra.runtime.choices.get("hydra/launcher"))
         fix = "choose launcher=processes, or set hydra.launcher.* (shown by --cfg hydra -p hydra.launcher)"
         raise InputError("workers", workers, f"cannot be used with launcher={name}", fix)
+
+
+def run_sweep(
+    inner: Launcher, cfg: DictConfig, loader: ConfigLoader, planned: PlannedSweep, batch: int | None = None
+) -> None:
+    """Run the missing jobs of a sweep. Then print the table of all jobs, and the report.
+
+    ``loader`` composes the config of a job if the name of the job's folder depends on it. The launcher gets ``batch``
+    jobs at a time; None for all.
+
+    Raises:
+        InputError: The folder holds a different study, or cannot be written.
+        SweepError: Some jobs did not complete.
+    """
+    folder = Path(str(cfg.hydra.sweep.dir))
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise unwritable("hydra.sweep.dir", str(folder), error) from error
+    study = StudyFolder(folder)
+    base = {key: value for key, value in _plain(cfg).items() if key in ExperimentConfig.__dataclass_fields__}
+    code = software(code_version(planned.trust))
+    study.open(base, planned.swept, code, any_code=cfg.get("study_code") == "any")
+    at_a_time = cfg.get("workers") or jobs_at_once(cfg.trainer.threads, cfg.trainer.device)
+    plan: AssignedJobs | None = None
+    report = planned.report if cfg.get("study_report", True) else None
+    try:
+        with Heartbeat(study.sign):
+            # If the disk is full, the error names the file.
+            write_atomically(folder / "multirun.yaml", OmegaConf.to_yaml(cfg))
+            plan = study.assign(planned.jobs, _places(cfg, planned, loader))
+            launcher = StudyLauncher(
+                inner,
+                study,
+                plan,
+                sys.stderr,
+                command=planned.command,
+                extra=planned.extra,
+                places=_arrange(study, planned, plan),
+                at_a_time=at_a_time,
+                batch=batch,
+            )
+            launcher.run()
+    except (KeyboardInterrupt, TerminatedError):
+        report = None  # print no report if the user stops the sweep
+        raise
+    except OSError as error:
+        if error.errno not in _FULL or isinstance(error, WriteError):
+            raise
+        path = Path(str(error.filename or folder))
+        raise WriteError(error.errno, f"cannot be written: {error.strerror}", str(path)) from error
+    finally:
+        alone = study.clear_signs()
+        if plan is not None:
+            with suppress(OSError):  # ignore errors while printing
+                show_sweep(folder, sys.stdout, planned.pending)
+                _show_sharing(folder, planned)
+                if report is not None:
+                    print()
+                    report(folder, sys.stdout)
+        _close_sharing(study, planned, alone=alone)
+        if planned.pending is not None:
+            name = pending_pattern(planned.pending) if alone else planned.pending
+            for path in folder.glob(f"**/{name}"):
+                shutil.rmtree(path, ignore_errors=True)
+    launcher.check()
+
+
+def _close_sharing(study: StudyFolder, planned: PlannedSweep, *, alone: bool) -> None:
+    """Remove the files in the study's ``shared`` folder that no job needs any more."""
+    if planned.keep is None:
+        return
+    jobs = [path.parent for path in study.path.glob(f"**/{JOB}")]
+    owners = [owner for job in jobs if (owner := read_identity(job)) is not None]
+    for identity, sweep in owners:
+        if sweep == study.sweep:
+            Orders.remove(study.path, identity)
+    if planned.keep == NONE and alone and all(read_state(job).is_final for job in jobs):
+        clear_points(study.path)
+
+
+def _show_sharing(folder: Path, planned: PlannedSweep) -> None:
+    """Print how much training time the shared steps have saved, and how many of their checkpoints are kept."""
+    if planned.keep is None:
+        return
+    cost = cost_of(folder)
+    if cost is not None:
+        print(cost_text(cost))
+    sizes = [point.size() for point in points_of(folder)] if planned.keep in (ALL, ENDS) else []
+    if sizes:
+        kept = "1 checkpoint" if len(sizes) == 1 else f"{len(sizes)} checkpoints"
+        print(
+            f"kept in {folder / SHARED}: {kept} of shared steps, {sum(sizes) / 1e6:,.1f} MB, "
+            "so that later jobs can start there (share.keep=none keeps none)"
+        )
+
+
+def _places(cfg: DictConfig, planned: PlannedSweep, loader: ConfigLoader) -> list[str] | None:
+    """Return the folder name of each job; None if the folders are numbered."""
+    if _plain(cfg.hydra.sweep).get("subdir") == _NUMBERED:
+        return None
+    places = []
+    for number, (overrides, _) in enumerate(planned.jobs):
+        job = loader.load_sweep_config(cfg, list(overrides))
+        with open_dict(job):
+            job.hydra.job.num = job.hydra.job.id = number
+        places.append(str(job.hydra.sweep.subdir))
+        check_folder_name(places[-1], "hydra.sweep.subdir", None, "the sweep's folder")
+    return places
+
+
+def _arrange(study: StudyFolder, planned: PlannedSweep, plan: AssignedJobs) -> Mapping[str, int]:
+    """Tell each job which steps it shares. Return the position of each job in the order of starts; empty if any order.
+
+    Also remove the orders of an earlier sweep that was killed, and notes on runs whose folders were removed.
+    """
+    for job in plan.mine:
+        Orders.remove(study.path, job.description.identity)
+        if not read_state(job.folder).is_final and find(AUTO, job.folder) is None:
+            Taken.remove(study.path, job.description.identity)
+    if planned.keep is None:
+        return {}
+    folders = {job.description.identity: job.folder for job in plan.jobs}
+    sharing = plan_of(study.path, planned, folders, {job.description.identity for job in plan.mine})
+    print(*sharing.lines(planned.workers), sep="\n", flush=True)
+    sharing.write_orders(folders)
+    return sharing.order(planned.workers)
+
+
+def _plain(node: DictConfig) -> dict[str, Any]:
+    content: Any = OmegaConf.to_container(node, resolve=False)
+    return dict(content)
+
+
+def unwritable(field: str, folder: str, error: OSError) -> InputError:
+    """Return the error for a folder that cannot be written."""
+    rule = f"cannot be written ({error.strerror or error})"
+    return InputError(field, folder, rule, f"choose another place: {field}=...")

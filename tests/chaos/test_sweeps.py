@@ -70,11 +70,12 @@ def completed(folder: Path) -> int:
 
 
 @pytest.mark.parametrize("launcher", ["basic", "processes"])
-def test_a_parent_that_is_killed_ten_times_comes_to_twelve_rows(start: Sweep, tmp_path: Path, launcher: str) -> None:
-    # Killed after ever more jobs, every other time in the middle of one; the same command goes on each time.
+def test_a_parent_that_is_killed_three_times_comes_to_twelve_rows(start: Sweep, tmp_path: Path, launcher: str) -> None:
+    # Killed after 1, 6 and 9 jobs, two times in the middle of one; the same command goes on each time.
+    # tests/unit/sweeps/test_study_launcher.py ends a sweep at each of its operations on files.
     arguments = (TWELVE, f"hydra/launcher={launcher}", "checkpoint.interval=1ba", *POISON)
     hold = tmp_path / "hold"
-    for point in range(1, 11):
+    for point in (1, 6, 9):
         begun, done = len(starts(tmp_path)), completed(tmp_path)
         # One job more than asked for may end, and never the last: whoever is to kill the sweep may come late.
         free = min(max(point - done, 0) + 1, 12 - done - 1)
@@ -114,27 +115,13 @@ def starts(folder: Path) -> list[str]:
     return path.read_text().split() if path.exists() else []
 
 
-def test_a_job_that_kills_its_process_under_basic_is_done_last_and_given_up(start: Sweep, tmp_path: Path) -> None:
-    # Under Hydra's basic launcher the sweep dies with its job: the next command has the others done first.
-    arguments = ("seed=0,1,2,3", "hydra/launcher=basic", *POISON)
-    codes = []
-    for _ in range(5):
-        said = ended(start(*arguments, poison="1:always"))
-        codes.append(said.code)
-    assert codes == [-signal.SIGKILL] * 4 + [1]
-    assert starts(tmp_path) == ["0", "1", "2", "3", "1", "1", "1"]
-    assert {seed: record.status for seed, record in records(tmp_path).items()} == {
-        0: "completed", 1: "failed", 2: "completed", 3: "completed",
-    }  # fmt: skip
-    assert "1 of 4 jobs did not complete: 1 (seed=1): its process ended without a result" in said.err
-
-
-def test_two_sweeps_of_fifty_into_one_study_at_once(start: Sweep, tmp_path: Path) -> None:
-    seeds = [range(50), range(50, 100)]
-    small = ("max_duration=1ba", "checkpoint.enabled=false", "hydra/launcher=basic")
-    both = [start(f"seed={','.join(map(str, side))}", *small) for side in seeds]
+def test_two_sweeps_into_one_study_at_once_do_each_job_once(start: Sweep, tmp_path: Path) -> None:
+    # Twenty jobs each, of which they share ten.
+    small = ("max_duration=1ba", "checkpoint.enabled=false", "hydra/launcher=basic", *POISON)
+    both = [start(f"seed={','.join(map(str, side))}", *small) for side in (range(20), range(10, 30))]
     assert [ended(process).code for process in both] == [0, 0]
-    assert set(records(tmp_path)) == set(range(100))
+    assert sorted(map(int, starts(tmp_path))) == list(range(30))
+    assert set(records(tmp_path)) == set(range(30))
 
 
 def test_a_thousand_jobs_are_checked_in_twenty_seconds_of_cpu(clean_hydra: None) -> None:
@@ -149,13 +136,6 @@ def test_a_thousand_jobs_are_checked_in_twenty_seconds_of_cpu(clean_hydra: None)
         assert found.sweep is not None
         assert len(found.sweep.jobs) == 1000
     assert time.process_time() - began < 20
-
-
-def test_the_same_sweep_twice_at_once_does_each_job_once(start: Sweep, tmp_path: Path) -> None:
-    both = [start(TWELVE, "hydra/launcher=basic", *POISON) for _ in range(2)]
-    assert [ended(process).code for process in both] == [0, 0]
-    assert sorted(map(int, starts(tmp_path))) == list(range(12))
-    assert set(records(tmp_path)) == set(range(12))
 
 
 def test_what_fails_or_diverges_leaves_the_others_and_is_named(start: Sweep, tmp_path: Path) -> None:
@@ -173,20 +153,16 @@ def test_what_fails_or_diverges_leaves_the_others_and_is_named(start: Sweep, tmp
     assert "[HYDRA]" not in said.out
 
 
-def test_a_disk_that_is_full_at_ten_points_is_named_and_nothing_is_lost(start: Sweep, tmp_path: Path) -> None:
-    # No file may grow beyond so many bytes: the sign of life, multirun.yaml, study.json, what Hydra writes of a job,
-    # its log, its checkpoint reach it in turn.
+def test_a_disk_that_is_full_is_named_and_nothing_is_lost(start: Sweep, tmp_path: Path) -> None:
+    # No file may grow beyond so many bytes: the sign of life, what Hydra writes of a job, a checkpoint reach it.
     assert ended(start("seed=0")).code == 0
     before = finished(tmp_path)
-    failed = 0
-    for seed, limit in enumerate([0, 100, 1_000, 2_000, 3_000, 4_000, 7_500, 8_000, 20_000, 100_000], start=1):
+    for seed, limit in enumerate([0, 1_000, 4_000, 20_000], start=1):
         said = ended(start(f"seed=0,{seed}", limits={"RLIMIT_FSIZE": limit}))
         after = finished(tmp_path)
         assert {path: after[path] for path in before} == before
-        if said.code != 0:
-            failed += 1
-            assert re.search(r"error: .*(File too large|cannot be written)", said.err), said.err
-            assert "Traceback" not in said.err
-    assert failed >= 5
-    assert ended(start("seed=0,1,2,3,4,5,6,7,8,9,10")).code == 0
-    assert set(records(tmp_path)) == set(range(11))
+        assert said.code != 0, limit
+        assert re.search(r"error: .*(File too large|cannot be written)", said.err), said.err
+        assert "Traceback" not in said.err
+    assert ended(start("seed=0,1,2,3,4")).code == 0
+    assert set(records(tmp_path)) == set(range(5))

@@ -124,10 +124,6 @@ def _raise(cfg: DictConfig) -> None:
     raise ValueError(f"no luck with {cfg.n}")
 
 
-def _odd(cfg: DictConfig) -> None:
-    raise OddError("this", "that")
-
-
 def _grow(cfg: DictConfig) -> None:
     held = bytearray(2**30)
     held[::4096] = b"x" * (2**18)
@@ -138,8 +134,6 @@ DEEDS: dict[str, Callable[[DictConfig], Any]] = {
     "number": lambda cfg: cfg.n,
     "pid": lambda cfg: os.getpid(),
     "raise": _raise,
-    "odd": _odd,
-    "function": lambda cfg: lambda: None,
     "exit": lambda cfg: sys.exit(3),
     "leave": lambda cfg: os._exit(0),
     "segv": lambda cfg: os.kill(os.getpid(), signal.SIGSEGV),

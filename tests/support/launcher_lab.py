@@ -25,8 +25,6 @@ from ssr_hydra.sweeps.heartbeat import HEARTBEAT, Pulse, is_alive
 
 SECONDS = 900
 TWELVE = tuple(range(12))
-# Each job poisoned in turn is twelve sweeps. By default a few: the first, one in the middle and the last.
-VICTIMS = TWELVE if os.environ.get("SSR_HYDRA_ALL_VICTIMS") == "1" else (0, 5, 11)
 _QUIET = ("trainer.progress=none", "study_report=false", "study_code=any")
 
 

@@ -1,7 +1,8 @@
-"""The process of one job. Over a connection, it receives a :class:`JobOrder` and sends a :class:`JobAnswer`.
+"""The process of one job.
 
-The process inherits nothing from the sweep's process except the content of the order. It ends when the job has ended,
-for any reason. If the sweep ends first, the job writes a checkpoint and stops.
+Over a connection, the process receives a :class:`JobOrder`. It sends the path of the file with its output and, at its
+end, a :class:`JobAnswer`. The process inherits nothing from the sweep's process except the content of the order. It
+ends when the job has ended, for any reason. If the sweep ends first, the job writes a checkpoint and stops.
 """
 
 from __future__ import annotations
@@ -30,8 +31,6 @@ __all__ = [
     "JobAnswer",
     "JobOrder",
     "JobTraceback",
-    "OutputFile",
-    "SharedSetup",
     "print_to",
     "spawned",
     "stop_process",
@@ -51,63 +50,28 @@ _EXIT_SECONDS = 60.0
 class JobOrder:
     """Everything that a new process needs to run a job. It can be unpickled before any module of the job is imported.
 
-    Args:
-        environment: All environment variables of the process.
-        path: ``sys.path``.
-        folder: The working directory.
-        argv: ``sys.argv``.
-        main: Data for ``multiprocessing.spawn.prepare`` to import the sweep's main module; empty if it is not needed.
-        shared: A pickled :class:`SharedSetup`, which is the same for all jobs of the sweep.
-        overrides: The overrides of the job.
-        number: The number of the job.
+    ``shared`` is a pickled tuple: Hydra's context, the task function, the config of the sweep, the instances of Hydra's
+    singletons, and the value of ``${run_id:}``.
     """
 
     environment: dict[str, str]
-    path: list[str]
-    folder: str
+    path: list[str]  # ``sys.path``
+    folder: str  # the working directory
     argv: list[str]
-    main: dict[str, str]
+    main: dict[
+        str, str
+    ]  # for ``multiprocessing.spawn.prepare``, to import the sweep's main module; empty if not needed
     shared: bytes
     overrides: list[str]
     number: int
 
 
-class SharedSetup(NamedTuple):
-    """The data for Hydra that all jobs of a sweep share.
-
-    Args:
-        context: The ``HydraContext`` of the launcher.
-        task: The task function.
-        config: The config of the sweep.
-        state: The instances of Hydra's singletons.
-        run_id: The value of ``${run_id:}``.
-    """
-
-    context: Any
-    task: Any
-    config: Any
-    state: Any = None
-    run_id: str | None = None
-
-
-class OutputFile(NamedTuple):
-    """The message of a job that its output now goes to this file."""
-
-    output: str
-
-
 class JobAnswer(NamedTuple):
-    """The message of a job that says how it ended.
+    """The message of a job that says how it ended."""
 
-    Args:
-        returned: Hydra's ``JobReturn``, pickled; None if the job was stopped.
-        text: The error or the reason, as text.
-        trace: The traceback of an error in custom code, as text.
-    """
-
-    returned: bytes | None
-    text: str
-    trace: str = ""
+    returned: bytes | None  # Hydra's ``JobReturn``, pickled; None if the job was stopped
+    text: str  # the error or the reason
+    trace: str = ""  # the traceback of an error in custom code
 
 
 class JobTraceback(Exception):
@@ -214,25 +178,25 @@ def _run(order: JobOrder, connection: Connection) -> Any:
     from ssr_hydra.sweeps.launchers.resources import register_resolver, register_resolvers
 
     plugins = Plugins.instance()  # before unpickling, because it imports the modules of the plugins again
-    shared = SharedSetup(*pickle.loads(order.shared))
+    context, task, sweep, state, run_id = pickle.loads(order.shared)
     # Like Singleton.set_state, but without finding the plugins again. Resolvers are functions, which cannot be pickled,
     # so they are registered again below.
-    instances: dict[type, Any] = {**shared.state, Plugins: plugins}
+    instances: dict[type, Any] = {**state, Plugins: plugins}
     Singleton._instances = instances
     setup_globals()
     register_resolvers()
-    if shared.run_id is not None:
-        register_resolver("run_id", lambda: shared.run_id)
-    config = shared.context.config_loader.load_sweep_config(shared.config, order.overrides)
+    if run_id is not None:
+        register_resolver("run_id", lambda: run_id)
+    config = context.config_loader.load_sweep_config(sweep, order.overrides)
     with open_dict(config):
         config.hydra.job.id = config.hydra.job.num = order.number
     HydraConfig.instance().set_config(config)
     folder = Path(str(OmegaConf.select(config, "hydra.sweep.dir"))) / str(config.hydra.sweep.subdir)
     print_to(folder / OUTPUT)
-    connection.send(OutputFile(str((folder / OUTPUT).absolute())))
+    connection.send(str((folder / OUTPUT).absolute()))
     return run_job(
-        hydra_context=shared.context,
-        task_function=shared.task,
+        hydra_context=context,
+        task_function=task,
         config=config,
         job_dir_key="hydra.sweep.dir",
         job_subdir_key="hydra.sweep.subdir",

@@ -30,10 +30,9 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from ssr_hydra.errors import RunError, within
 from ssr_hydra.machine import cores
 from ssr_hydra.sweeps.job_status import LostJobError
-from ssr_hydra.sweeps.launchers.child import JobAnswer, JobOrder, JobTraceback, OutputFile, SharedSetup
-from ssr_hydra.sweeps.launchers.devices import THREADS, VISIBLE, assign, visible_gpus
-from ssr_hydra.sweeps.launchers.resources import uses_gpu
-from ssr_hydra.sweeps.launchers.starters import ProcessEnd, Starter, import_path, make_starter, signal_name
+from ssr_hydra.sweeps.launchers.child import JobAnswer, JobOrder, JobTraceback
+from ssr_hydra.sweeps.launchers.resources import THREADS, VISIBLE, assign, uses_gpu, visible_gpus
+from ssr_hydra.sweeps.launchers.starters import ProcessEnd, import_path, make_starter, signal_name
 from ssr_hydra.sweeps.launchers.stops import Stops
 
 __all__ = ["ProcessLauncher"]
@@ -74,7 +73,7 @@ class ProcessLauncher(Launcher):
         self.on_end: Callable[[int, JobReturn], object] | None = None
         self._places: list[dict[str, str]] = []
         self._fitting = 1
-        self._shared: SharedSetup | None = None
+        self._setup: tuple[HydraContext, TaskFunction, DictConfig] | None = None
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """See Hydra's ``Launcher``."""
@@ -86,7 +85,7 @@ class ProcessLauncher(Launcher):
             self._fitting = len(assign(None, threads, gpus, self.gpus_per_job))
             workers = self._fitting if self.workers is None else self.workers
             self._places = assign(workers, self.threads, gpus, self.gpus_per_job)
-        self._shared = SharedSetup(hydra_context, task_function, config)
+        self._setup = hydra_context, task_function, config
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> list[JobReturn]:
         """Run the jobs. Return their results in the order of the jobs.
@@ -95,8 +94,8 @@ class ProcessLauncher(Launcher):
             KeyboardInterrupt: After ctrl-C, when the running jobs have stopped.
             TerminatedError: After another stop signal, when the running jobs have stopped.
         """
-        assert self._shared is not None
-        hydra: Any = self._shared.config.hydra
+        assert self._setup is not None
+        hydra: Any = self._setup[-1].hydra
         setup_globals()
         configure_log(hydra.hydra_logging, hydra.verbose)
         Path(str(hydra.sweep.dir)).mkdir(parents=True, exist_ok=True)
@@ -105,7 +104,7 @@ class ProcessLauncher(Launcher):
             f" ({self._fitting} would fit)" if len(self._places) < min(self._fitting, len(job_overrides)) else ""
         )
         _log.info("1 job" if len(job_overrides) == 1 else f"{len(job_overrides)} jobs, {at_a_time}")
-        launch = _JobQueue(self, self._shared, self._places)
+        launch = _JobQueue(self, self._setup, self._places)
         with Stops() as stops:
             launch.run([list(map(str, item)) for item in job_overrides], initial_job_idx, stops)
         return launch.returns()
@@ -113,37 +112,26 @@ class ProcessLauncher(Launcher):
 
 @dataclass
 class _RunningJob:
-    """A running job, from the side of the sweep's process.
-
-    Args:
-        number: The number of the job.
-        overrides: The overrides of the job.
-        place: The environment variables of the worker that the job occupies.
-        pid: The process id.
-        connection: The connection to the process.
-        answer: The job's final message; None until it arrives.
-        output: The file with the output of the job; None until the job has reported it.
-        is_deaf: Whether the connection is closed, so that no more messages can arrive.
-    """
+    """A running job, from the side of the sweep's process."""
 
     number: int
     overrides: list[str]
-    place: dict[str, str]
+    place: dict[str, str]  # the environment variables of the worker that the job occupies
     pid: int
     connection: Connection
-    answer: JobAnswer | None = None
-    output: Path | None = None
-    is_deaf: bool = False
+    answer: JobAnswer | None = None  # the job's final message
+    output: Path | None = None  # the file with the output of the job
+    is_deaf: bool = False  # whether the connection is closed, so that no more messages can arrive
 
     def listen(self) -> None:
         """Read all messages of the job that have arrived."""
         try:
             while not self.is_deaf and self.connection.poll():
                 message = self.connection.recv()
-                if isinstance(message, OutputFile):
-                    self.output = Path(message.output)
-                elif isinstance(message, JobAnswer):
+                if isinstance(message, JobAnswer):
                     self.answer = message
+                else:
+                    self.output = Path(message)
         except (EOFError, OSError):
             self.is_deaf = True
 
@@ -159,12 +147,20 @@ class _RunningJob:
 class _JobQueue:
     """The jobs of one call of the launcher: those that wait for a worker, and those that run."""
 
-    def __init__(self, launcher: ProcessLauncher, shared: SharedSetup, places: Sequence[Mapping[str, str]]) -> None:
+    def __init__(
+        self, launcher: ProcessLauncher, setup: tuple[object, ...], places: Sequence[Mapping[str, str]]
+    ) -> None:
         self._launcher = launcher
         self._free = deque(dict(place) for place in places)
-        self._shared = pickle.dumps(tuple(shared._replace(state=_hydra_state(), run_id=_run_id())))
-        self._main = _main_module() if b"__main__" in self._shared else {}
-        self._starter: Starter = make_starter({key: value for key, value in places[0].items() if key != VISIBLE})
+        # Each process finds the plugins itself.
+        state = {kind: instance for kind, instance in Singleton._instances.items() if kind is not Plugins}
+        has_id = OmegaConf.has_resolver("run_id")
+        run_id = str(OmegaConf.create({"it": "${run_id:}"}).it) if has_id else None
+        self._shared = pickle.dumps((*setup, state, run_id))
+        # The data with which another process can import the ``__main__`` module of this process.
+        known = multiprocessing.spawn.get_preparation_data("job") if b"__main__" in self._shared else {}
+        self._main = {key: value for key, value in known.items() if key.startswith("init_main_")}
+        self._starter = make_starter({key: value for key, value in places[0].items() if key != VISIBLE})
         self._running: dict[int, _RunningJob] = {}
         self._returns: dict[int, JobReturn] = {}
         self._stopped: list[str] = []
@@ -324,22 +320,6 @@ def _death(ended: ProcessEnd, output: Path | None) -> str:
         elif name in _CAUSES:
             text += f": {_CAUSES[name]}"
     return text if output is None else f"{text}; what it printed is in {output}"
-
-
-def _hydra_state() -> dict[type, Any]:
-    """Return the instances of Hydra's singletons, without the plugins: each process finds the plugins itself."""
-    return {kind: instance for kind, instance in Singleton._instances.items() if kind is not Plugins}
-
-
-def _run_id() -> str | None:
-    """Return the value of ``${run_id:}``; None if that resolver is not registered."""
-    return str(OmegaConf.create({"it": "${run_id:}"}).it) if OmegaConf.has_resolver("run_id") else None
-
-
-def _main_module() -> dict[str, str]:
-    """Return the data with which another process can import the ``__main__`` module of this process."""
-    known = multiprocessing.spawn.get_preparation_data("job")
-    return {key: value for key, value in known.items() if key.startswith("init_main_")}
 
 
 @contextmanager

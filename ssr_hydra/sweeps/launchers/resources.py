@@ -1,30 +1,173 @@
-"""OmegaConf resolvers for the launcher presets: the number of jobs that fit a machine, and the folder of a study.
+"""Divide the cores and GPUs of a machine between jobs, and register the resolvers of the launcher presets.
 
-Imports no torch.
+Needs no torch, and does not initialize CUDA.
 """
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Callable
+import subprocess
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from ssr_hydra.errors import InputError
 from ssr_hydra.machine import cores
-from ssr_hydra.sweeps.launchers.devices import visible_gpus
+from ssr_hydra.settings.base import count
 
-__all__ = ["gpus_per_job", "jobs_at_once", "register_resolver", "register_resolvers", "study_folder", "uses_gpu"]
+__all__ = [
+    "THREADS",
+    "VISIBLE",
+    "assign",
+    "gpus_per_job",
+    "jobs_at_once",
+    "register_resolver",
+    "register_resolvers",
+    "study_folder",
+    "uses_gpu",
+    "visible_gpus",
+]
+
+THREADS = (
+    "OMP_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "NUMEXPR_NUM_THREADS",
+    "VECLIB_MAXIMUM_THREADS",
+)
+"""The environment variables that set the threads of numerical libraries when they are loaded."""
+
+VISIBLE = "CUDA_VISIBLE_DEVICES"
+"""The environment variable that lists the GPUs for CUDA."""
+
+_SECONDS = 60.0  # timeout of nvidia-smi, which may first have to start the driver
+_IDENTITY = re.compile(r"\d+|(GPU|MIG)-[\w/-]+", re.ASCII)
+
+
+def assign(
+    workers: int | None = 1,
+    threads: int | None = None,
+    gpus: str | Sequence[int | str] | None = "auto",
+    gpus_per_job: int = 1,
+    environment: Mapping[str, str] | None = None,
+) -> list[dict[str, str]]:
+    """Return the environment variables of each worker. No two workers get the same GPU.
+
+    A worker runs one job at a time.
+
+    Args:
+        workers: Number of workers. None means as many as the GPUs allow, or as many as the cores allow if there are no
+            GPUs.
+        threads: Number of threads of each job. None means an equal part of the cores, or ``OMP_NUM_THREADS`` if it is
+            set. With None, a single worker gets no limit.
+        gpus: ``auto`` for all visible GPUs, ``none`` to assign no GPUs, or a list of numbers or ids as in
+            ``CUDA_VISIBLE_DEVICES``.
+        gpus_per_job: Number of GPUs of each job.
+        environment: The environment variables to read; None for those of this process.
+
+    Example:
+        >>> for variables in assign(2, 3, [0, 1], environment={}):
+        ...     print(variables["OMP_NUM_THREADS"], variables["CUDA_VISIBLE_DEVICES"])
+        3 0
+        3 1
+    """
+    environment = os.environ if environment is None else environment
+    count(gpus_per_job, "gpus_per_job")
+    for name, value in (("workers", workers), ("threads", threads)):
+        if value is not None:
+            count(value, name)
+    identities = _identities(gpus, environment)
+    there = (
+        f"there {'is' if len(identities) == 1 else 'are'} {len(identities) or 'no'} GPU{'s' * (len(identities) != 1)}"
+    )
+    if gpus_per_job > max(1, len(identities)):
+        raise InputError("gpus_per_job", gpus_per_job, there, f"use {max(1, len(identities))}")
+    if workers is None:
+        workers = len(identities) // gpus_per_job if identities else max(1, cores() // (threads or 1))
+    if identities and workers * gpus_per_job > len(identities):
+        fix = f"use workers={len(identities) // gpus_per_job}, or gpus=none for jobs that share them or need none"
+        raise InputError("workers", workers, f"{there}, and each job that runs has {gpus_per_job} of its own", fix)
+    variables = {}
+    if threads is not None:
+        variables = _threads(threads)
+    elif workers > 1 and not environment.get(THREADS[0]):
+        variables = _threads(max(1, cores() // workers))
+    parts = [identities[n * gpus_per_job : (n + 1) * gpus_per_job] for n in range(workers)]
+    return [{**variables, **({VISIBLE: ",".join(part)} if part else {})} for part in parts]
+
+
+def _threads(number: int) -> dict[str, str]:
+    # Without MKL_DYNAMIC=FALSE, MKL and torch would use at most as many threads as there are physical cores.
+    return {**dict.fromkeys(THREADS, str(number)), "MKL_DYNAMIC": "FALSE"}
+
+
+def _identities(gpus: Any, environment: Mapping[str, str]) -> list[str]:
+    if gpus is None or gpus == "none":
+        return []
+    if gpus == "auto":
+        return visible_gpus(environment)
+    fix = "use auto, none, or a list such as [0,1]"
+    if isinstance(gpus, str) or not isinstance(gpus, Sequence) or not gpus:
+        raise InputError("gpus", gpus, "must be auto, none or a list", fix)
+    found = [str(gpu) for gpu in gpus]
+    for gpu, text in zip(gpus, found, strict=True):
+        if isinstance(gpu, bool) or not isinstance(gpu, (int, str)) or not _IDENTITY.fullmatch(text):
+            raise InputError("gpus", gpu, "is no number or identity of a GPU", fix)
+    if len(set(found)) < len(found):
+        raise InputError("gpus", ",".join(found), "names a GPU twice, and none is shared", "name each once")
+    return found
+
+
+def visible_gpus(environment: Mapping[str, str] | None = None) -> list[str]:
+    """Return the ids of the GPUs that a program with these environment variables could use.
+
+    If ``CUDA_VISIBLE_DEVICES`` is set, it lists the GPUs. Otherwise the function calls ``nvidia-smi -L``: if this
+    process called CUDA itself, it would keep a context on each GPU. For a partitioned GPU (MIG), the result has the id
+    of each of its instances.
+
+    Args:
+        environment: The environment variables to read; None for those of this process.
+
+    Example:
+        >>> visible_gpus({"CUDA_VISIBLE_DEVICES": "2,3"})
+        ['2', '3']
+    """
+    environment = os.environ if environment is None else environment
+    value = environment.get(VISIBLE)
+    if value is None:
+        return _visible_ids(environment)
+    found = []
+    for part in value.split(","):
+        if not _IDENTITY.fullmatch(part.strip()):  # like CUDA, ignore all GPUs from the first invalid id on
+            break
+        found.append(part.strip())
+    return found
+
+
+def _visible_ids(environment: Mapping[str, str]) -> list[str]:
+    try:
+        done = subprocess.run(
+            ["nvidia-smi", "-L"],
+            env=dict(environment),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=_SECONDS,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return []
+    found: dict[str, list[str]] = {}
+    for line in done.stdout.splitlines() if done.returncode == 0 else ():
+        if match := re.match(r"GPU (\d+):", line):
+            found[match[1]] = []
+        elif (match := re.search(r"\(UUID: (MIG-[\w/-]+)\)", line)) and found:
+            found[list(found)[-1]].append(match[1])
+    return [identity for gpu, parts in found.items() for identity in parts or [gpu]]
 
 
 def gpus_per_job(device: str | None = "auto") -> int:
-    """Return the number of GPUs that a job needs on this machine: 1 if there are GPUs and the job uses them, else 0.
-
-    Args:
-        device: The setting ``trainer.device``. With ``cpu``, the result is 0.
-
-    Example:
-        >>> gpus_per_job("cpu")
-        0
-    """
+    """Return the number of GPUs that a job needs on this machine: 1 if there are GPUs and the job uses them, else 0."""
     return 1 if uses_gpu(device) and visible_gpus() else 0
 
 
@@ -52,11 +195,7 @@ def jobs_at_once(threads: int | None = 1, device: str | None = "auto") -> int:
 
 
 def study_folder(study: str | None, default: str) -> str:
-    """Return the folder of a sweep.
-
-    Args:
-        study: The name of a study, or a path. None if the sweep has no study.
-        default: The folder to use without a study.
+    """Return the folder of a sweep: that of a study with a name or a path, or else the default.
 
     Example:
         >>> study_folder("first", "multirun/x"), study_folder("results/first", "multirun/x")

@@ -58,12 +58,7 @@ MESSAGE = struct.Struct("<cqqqq")
 
 
 def serve(number: int, modules: Iterable[str]) -> None:
-    """Fork a process for each request, until the other end of the socket is closed.
-
-    Args:
-        number: File descriptor of the socket on which requests arrive.
-        modules: Names of the modules to import first.
-    """
+    """Import the modules. Then fork a process for each request on a socket, until its other end is closed."""
     before = {each: signal.signal(each, signal.SIG_IGN) for each in _KEPT}
     # If a module looks for GPUs when it is imported, torch must ask NVML instead of CUDA: a process that is forked
     # after CUDA was initialized cannot use CUDA. Jobs do not keep this variable.

@@ -16,7 +16,7 @@ from contextlib import suppress
 from multiprocessing import get_context
 from multiprocessing.connection import Connection, Pipe
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import psutil
 
@@ -24,63 +24,24 @@ from ssr_hydra.errors import RunError
 from ssr_hydra.sweeps.launchers.child import spawned
 from ssr_hydra.sweeps.launchers.server import ENDED, MESSAGE, PRELOADED, REFUSED, STARTED, serve
 
-__all__ = ["ForkServer", "ProcessEnd", "Spawner", "Starter", "import_path", "make_starter", "signal_name"]
-
+__all__ = ["ForkServer", "ProcessEnd", "Spawner", "import_path", "make_starter", "signal_name"]
 
 _POLL_SECONDS = 0.2
 
 
 class ProcessEnd(NamedTuple):
-    """How the process of a job ended.
+    """How the process of a job ended."""
 
-    Args:
-        serial: The number of the job.
-        code: The exit code, or the negative number of the signal that killed the process; None if unknown.
-        peak: The peak memory of the process in bytes; None if unknown.
-    """
-
-    serial: int
-    code: int | None
-    peak: int | None = None
+    serial: int  # the number of the job
+    code: int | None  # the exit code, or the negative number of the signal that killed the process; None if unknown
+    peak: int | None = None  # the peak memory of the process in bytes; None if unknown
 
 
 class LostServerError(RunError):
     """Raised if the fork server has ended, most likely because it was killed."""
 
 
-class Starter(Protocol):
-    """Starts processes and reports how they end.
-
-    Attributes:
-        polls: Whether to call :meth:`ended` often, because :meth:`waitables` does not show the end of every process.
-    """
-
-    polls: bool
-
-    def start(self, serial: int, out: int, err: int, is_stopped: Callable[[], bool]) -> tuple[int, Connection]:
-        """Start a process that runs a job.
-
-        Args:
-            serial: Number of the job.
-            out: File descriptor for the standard output of the process.
-            err: File descriptor for the standard error of the process.
-            is_stopped: A function that returns True when the sweep was stopped. Then this method gives up.
-
-        Returns:
-            The process id, and the connection to send the job's order and to receive its answer.
-
-        Raises:
-            RunError: The process cannot be started.
-        """
-
-    def waitables(self) -> list[Any]:
-        """Return objects for ``multiprocessing.connection.wait``. One becomes readable when a process has ended."""
-
-    def ended(self) -> list[ProcessEnd]:
-        """Return the processes that have ended since the last call."""
-
-
-def make_starter(variables: Mapping[str, str]) -> Starter:
+def make_starter(variables: Mapping[str, str]) -> ForkServer | Spawner:
     """Return the fork server if this system can use it, else a :class:`Spawner`.
 
     macOS cannot use it, because its system libraries do not work after a fork. Windows has no fork.
@@ -125,11 +86,7 @@ class ForkServer:
 
     @classmethod
     def shared(cls, variables: Mapping[str, str]) -> ForkServer:
-        """Return the fork server that all sweeps of this process share; a new one if the variables differ.
-
-        Args:
-            variables: Environment variables of the server, in addition to those of this process.
-        """
+        """Return the fork server that all sweeps of this process share; a new one if the variables differ."""
         if cls._shared is None or cls._shared.variables != variables or cls._shared._owner != os.getpid():
             if cls._shared is not None:
                 cls._shared.close()
@@ -170,7 +127,20 @@ class ForkServer:
             self._process = None
 
     def start(self, serial: int, out: int, err: int, is_stopped: Callable[[], bool]) -> tuple[int, Connection]:
-        """See :class:`Starter`."""
+        """Start a process that runs a job.
+
+        Args:
+            serial: Number of the job.
+            out: File descriptor for the standard output of the process.
+            err: File descriptor for the standard error of the process.
+            is_stopped: A function that returns True when the sweep was stopped. Then this method gives up.
+
+        Returns:
+            The process id, and the connection to send the job's order and to receive its answer.
+
+        Raises:
+            RunError: The process cannot be started.
+        """
         try:
             return self._start(serial, out, err, is_stopped)
         except LostServerError:  # the server may have been killed earlier: start a new one
@@ -246,11 +216,11 @@ class ForkServer:
         return LostServerError(f"the process that starts the jobs {how}")
 
     def waitables(self) -> list[Any]:
-        """See :class:`Starter`."""
+        """Return objects for ``multiprocessing.connection.wait``. One becomes readable when a process has ended."""
         return [] if self._socket is None else [self._socket]
 
     def ended(self) -> list[ProcessEnd]:
-        """See :class:`Starter`."""
+        """Return the processes that have ended since the last call."""
         with suppress(LostServerError):
             self._check_server()
         while self._socket is not None and select.select([self._socket], [], [], 0)[0]:
@@ -281,7 +251,10 @@ def _status(pid: int) -> str | None:
 
 
 class Spawner:
-    """Start each job in a new Python interpreter, which has to import torch again."""
+    """Start each job in a new Python interpreter, which has to import torch again.
+
+    Has the methods of :class:`ForkServer`.
+    """
 
     polls = False
 
@@ -289,7 +262,7 @@ class Spawner:
         self._processes: dict[int, Any] = {}
 
     def start(self, serial: int, out: int, err: int, is_stopped: Callable[[], bool]) -> tuple[int, Connection]:
-        """See :class:`Starter`. It ignores ``out`` and ``err``: the job shares the output of this process."""
+        """See :class:`ForkServer`. It ignores ``out`` and ``err``: the job shares the output of this process."""
         del out, err, is_stopped
         ours, theirs = Pipe()
         process = get_context("spawn").Process(target=spawned, args=(theirs,))
@@ -299,11 +272,11 @@ class Spawner:
         return int(process.pid or 0), ours
 
     def waitables(self) -> list[Any]:
-        """See :class:`Starter`."""
+        """See :class:`ForkServer`."""
         return [process.sentinel for process in self._processes.values()]
 
     def ended(self) -> list[ProcessEnd]:
-        """See :class:`Starter`."""
+        """See :class:`ForkServer`."""
         over = [serial for serial, process in self._processes.items() if process.exitcode is not None]
         found = []
         for serial in over:

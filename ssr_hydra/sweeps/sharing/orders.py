@@ -32,7 +32,6 @@ __all__ = [
     "Orders",
     "Point",
     "Taken",
-    "clear_orders",
     "clear_points",
     "cost_of",
     "point_name",
@@ -83,14 +82,8 @@ class Orders:
     publishes_all: bool = False
 
     def write(self, study: Path, identity: str) -> None:
-        """Write it for a job, durably.
-
-        Raises:
-            WriteError: It cannot be written.
-        """
-        path = _path(study, _ORDERS, identity)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, json.dumps(asdict(self)) + "\n")
+        """Write it for a job, durably."""
+        _write(_path(study, _ORDERS, identity), asdict(self))
 
     @classmethod
     def read(cls, study: Path, identity: str) -> Orders | None:
@@ -99,30 +92,19 @@ class Orders:
 
     @staticmethod
     def remove(study: Path, identity: str) -> None:
-        """Remove the orders of a job."""
+        """Remove the orders of a job, because a later sweep writes new ones."""
         _path(study, _ORDERS, identity).unlink(missing_ok=True)
 
 
 class Taken(NamedTuple):
-    """The first steps of a job, if a different job trained them.
-
-    Args:
-        steps: The number of these steps.
-        train_seconds: The training time of these steps, in seconds.
-    """
+    """The number of the first steps of a job that a different job trained, and their training time in seconds."""
 
     steps: int
     train_seconds: float
 
     def write(self, study: Path, identity: str) -> None:
-        """Write it for a job, durably.
-
-        Raises:
-            WriteError: It cannot be written.
-        """
-        path = _path(study, _TAKEN, identity)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, json.dumps(self._asdict()) + "\n")
+        """Write it for a job, durably."""
+        _write(_path(study, _TAKEN, identity), self._asdict())
 
     @staticmethod
     def remove(study: Path, identity: str) -> None:
@@ -132,21 +114,13 @@ class Taken(NamedTuple):
 
 @dataclass(frozen=True)
 class Point:
-    """A published checkpoint, from which other jobs can begin.
+    """A published checkpoint, from which other jobs can begin."""
 
-    Args:
-        folder: The folder that holds ``checkpoints/ba<step>`` and the metrics up to that step.
-        step: The step after which the checkpoint was written.
-        identity: The identity of the job that wrote the checkpoint.
-        values: The config of that job.
-        code: The software that the job ran; see :func:`~ssr_hydra.versions.software`.
-    """
-
-    folder: Path
+    folder: Path  # with ``checkpoints/ba<step>`` and the metrics up to that step
     step: int
-    identity: str
-    values: Mapping[str, Any]
-    code: Mapping[str, str]
+    identity: str  # of the job that wrote the checkpoint
+    values: Mapping[str, Any]  # the config of that job
+    code: Mapping[str, str]  # the software of that job; see :func:`~ssr_hydra.versions.software`
 
     @property
     def checkpoint(self) -> Path:
@@ -172,15 +146,7 @@ class Point:
         return sum(path.stat().st_size for path in self.folder.rglob("*") if path.is_file())
 
     def copy_records(self, run_dir: Path, log_bytes: int) -> None:
-        """Copy the metrics up to the checkpoint to the folder of a job.
-
-        Args:
-            run_dir: The folder of the job.
-            log_bytes: The length of the metrics log when the checkpoint was written.
-
-        Raises:
-            WriteError: The metrics log cannot be written.
-        """
+        """Copy the metrics up to the checkpoint, the first bytes of the metrics log, to the folder of a job."""
         with (self.folder / _RECORDS).open("rb") as file:
             write_atomically(run_dir / METRICS, file.read(log_bytes))
         table = self.folder / _TABLE
@@ -229,18 +195,11 @@ def _study_of(folder: Path) -> Path | None:
 
 @dataclass(frozen=True)
 class Cost:
-    """The steps and the training time of a study, over all jobs that have a record.
+    """The steps and the training time of a study, over all jobs that have a record."""
 
-    Args:
-        steps: The sum of the steps of all jobs, as if no steps were shared.
-        seconds: The sum of their training times in seconds, as if no steps were shared.
-        trained_steps: The number of steps that were really trained: a shared step counts once.
-        trained_seconds: The training time of these steps in seconds.
-    """
-
-    steps: int
+    steps: int  # as if no steps were shared
     seconds: float
-    trained_steps: int
+    trained_steps: int  # a shared step counts once
     trained_seconds: float
 
 
@@ -256,16 +215,6 @@ def cost_of(study: Path) -> Cost | None:
     steps = sum(record.steps for record in records.values())
     seconds = sum(record.train_seconds for record in records.values())
     return Cost(steps, seconds, steps - taken.steps, seconds - taken.train_seconds) if taken.steps else None
-
-
-def clear_orders(study: Path, identities: Iterable[str]) -> None:
-    """Remove the orders of the jobs of one sweep, because a later sweep writes new ones."""
-    if not (study / SHARED / _ORDERS).is_dir():
-        return
-    for identity in identities:
-        Orders.remove(study, identity)
-    with suppress(OSError):  # the folder is not empty, because a different sweep uses it
-        (study / SHARED / _ORDERS).rmdir()
 
 
 def clear_points(study: Path) -> None:
@@ -284,19 +233,7 @@ def points_of(study: Path) -> Iterator[Point]:
 def publish(
     study: Path, checkpoint: Path, identity: str, step: int, values: Mapping[str, Any], code: Mapping[str, str]
 ) -> None:
-    """Publish a checkpoint of a job, with the metrics up to it. If it is already published, do nothing.
-
-    Args:
-        study: The folder of the study.
-        checkpoint: The folder of the checkpoint, in the job's folder.
-        identity: The identity of the job.
-        step: The step after which the checkpoint was written.
-        values: The config of the job.
-        code: The version of each part of the code that the job runs.
-
-    Raises:
-        OSError: A file cannot be written.
-    """
+    """Publish a checkpoint of a job, with the metrics up to it. If it is already published, do nothing."""
     target = study / SHARED / _POINTS / point_name(identity, step)
     if target.exists():
         return
@@ -326,6 +263,11 @@ def publish(
 
 def _path(study: Path, kind: str, identity: str) -> Path:
     return study / SHARED / kind / f"{identity[:_DIGITS]}.json"
+
+
+def _write(path: Path, content: Mapping[str, Any]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, json.dumps(content) + "\n")
 
 
 def _read(path: Path, make: Callable[..., T]) -> T | None:

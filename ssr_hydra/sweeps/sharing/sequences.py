@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import math
 from array import array
 from bisect import bisect_right
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any, NoReturn
@@ -16,18 +17,14 @@ from ssr_hydra.time.derived import SteppedTimestamp
 from ssr_hydra.time.timestamp import COUNTERS
 from ssr_hydra.torch_schedulers.moments import epoch_start
 
-__all__ = ["Calendar", "Sequences", "Track", "UnknownCounterError", "first_difference"]
+__all__ = ["Calendar", "Candidate", "Sequences", "Track", "UnknownCounterError", "first_difference"]
 
 _FIRST_BLOCK, _LARGEST_BLOCK = 8, 4096
 _NAMES = {"nanoseconds": "seconds"}
 
 
 class UnknownCounterError(Exception):
-    """Raised if a schedule, or the length of a run, depends on a counter whose values are unknown before training.
-
-    Args:
-        counter: The counter, such as ``tokens``.
-    """
+    """Raised if a schedule, or the length of a run, depends on a counter that is unknown before training."""
 
     def __init__(self, counter: str) -> None:
         self.counter = counter
@@ -67,11 +64,7 @@ class Calendar:
         return unit is TimeUnit.BATCH or (unit is TimeUnit.EPOCH and self.batches is not None)
 
     def most(self, unit: TimeUnit, step: int) -> int:
-        """Return the largest possible value of a counter after ``step`` batches.
-
-        Raises:
-            UnknownCounterError: The value is unknown.
-        """
+        """Return the largest possible value of a counter after ``step`` batches."""
         if unit is TimeUnit.TOKEN and self.tokens is not None:
             return self.tokens * self.most(TimeUnit.SAMPLE, step)
         if unit is TimeUnit.SAMPLE and self.is_counted and not self.is_exact(unit):
@@ -235,6 +228,28 @@ class Sequences:
             return (object(),)  # equal to no other key
 
 
+@dataclass(frozen=True)
+class Candidate:
+    """The properties of a job that decide whether it can share steps with other jobs.
+
+    Args:
+        fields: The config fields that must be equal in jobs that share steps, with their values as text.
+        sequences: The scheduled values at each step; None if they are unknown, or if the job cannot share steps.
+        refused: The reason why the job cannot share steps; None if it can.
+        hint: The reason why the first steps of the job differ from those of other jobs; empty if unknown.
+    """
+
+    fields: Mapping[str, str]
+    sequences: Sequences | None
+    refused: str | None = None
+    hint: str = ""
+
+    @property
+    def group(self) -> str | None:
+        """A key that is equal for jobs that can share steps with each other; None if the job shares no steps."""
+        return None if self.sequences is None else json.dumps(sorted(self.fields.items()))
+
+
 def first_difference(one: Sequences, other: Sequences, begin: int, end: int) -> int:
     """Return the first step at which the scheduled values of two runs differ; ``end`` if they do not differ.
 
@@ -249,13 +264,9 @@ def first_difference(one: Sequences, other: Sequences, begin: int, end: int) -> 
         >>> first_difference(*runs, 0, 1000)
         901
     """
-    for track, counterpart in _pairs(one, other):
-        end = _first_of(track, counterpart, begin, end)
+    for name, track in one.tracks.items():
+        end = _first_of(track, other.tracks[name], begin, end)
     return end
-
-
-def _pairs(one: Sequences, other: Sequences) -> Sequence[tuple[Track, Track]]:
-    return [(track, other.tracks[name]) for name, track in one.tracks.items()]
 
 
 def _first_of(one: Track, other: Track, begin: int, end: int) -> int:

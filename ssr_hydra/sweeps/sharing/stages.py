@@ -63,28 +63,17 @@ class Branch:
 
 @dataclass
 class _Stage:
-    """A range of steps that is the same for several jobs: a node of a tree.
-
-    Args:
-        begin: The first step.
-        end: The step after the last step.
-        jobs: The indices of the jobs that have these steps. The first job has the longest run.
-        children: The stages that follow this stage. The key is the scheduled values at their first step.
-    """
+    """The steps from ``begin`` to ``end`` (exclusive), which are the same for several jobs: a node of a tree."""
 
     begin: int
     end: int
-    jobs: list[int]
-    children: dict[Hashable, _Stage] = field(default_factory=dict)
+    jobs: list[int]  # the first job has the longest run
+    children: dict[Hashable, _Stage] = field(default_factory=dict)  # by the scheduled values at their first step
 
 
 @dataclass(frozen=True)
 class StagePlan:
-    """The steps that each job of a sweep trains, so that every shared step is trained only once.
-
-    Args:
-        branches: The branch of each job.
-    """
+    """The steps that each job of a sweep trains (its branch), so that every shared step is trained only once."""
 
     branches: tuple[Branch, ...]
 

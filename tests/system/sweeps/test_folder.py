@@ -30,8 +30,8 @@ with Heartbeat(folder.sign):
 
 
 def test_two_sweeps_at_once_get_folders_of_their_own(tmp_path: Path) -> None:
-    # Five times two processes of fifty jobs, in batches of ten so that they take turns: a hundred rows each time.
-    for time in range(5):
+    # Twice two processes of fifty jobs, in batches of ten so that they take turns: a hundred rows each time.
+    for time in range(2):
         study = tmp_path / str(time)
         names = [[f"{side}{number}" for number in range(50)] for side in "ab"]
         processes = [

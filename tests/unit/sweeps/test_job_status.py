@@ -9,7 +9,16 @@ import pytest
 
 from ssr_hydra.records import RunResult
 from ssr_hydra.sweeps.heartbeat import HEARTBEAT, Heartbeat
-from ssr_hydra.sweeps.job_status import JOB, JobState, describe, read_identity, read_state
+from ssr_hydra.sweeps.job_status import (
+    JOB,
+    JobDescription,
+    JobState,
+    StudyJob,
+    describe,
+    read_identity,
+    read_state,
+    record_lost,
+)
 
 VALUES: dict[str, Any] = {
     "name": "a",
@@ -93,3 +102,28 @@ def test_whose_a_folder_is(tmp_path: Path) -> None:
         assert read_identity(tmp_path) is None
     (tmp_path / JOB).write_text(json.dumps({"identity": "a", "sweep": "b", "pid": os.getpid()}))
     assert read_identity(tmp_path) == ("a", "b")
+
+
+LOST = ((), JobDescription("i", "h", name="digits", ssr=0.5, max_duration="16ep", seed=3, control="truncate"))
+
+
+def test_the_log_tells_how_far_a_lost_job_had_come(tmp_path: Path) -> None:
+    when = {"epoch": 0, "batch": 40, "sample": 640, "token": 0, "train_seconds": 1.25}
+    lines = [{"event": "train", **when, "batch": 20}, {"event": "eval", **when}]
+    (tmp_path / "metrics.jsonl").write_text(
+        "".join(json.dumps(line) + "\n" for line in lines) + '{"event": "train", "ba'
+    )
+    record_lost(StudyJob(*LOST, tmp_path), "killed")
+    record = RunResult.load(tmp_path)
+    assert (record.status, record.error) == ("failed", "killed")
+    assert (record.steps, record.samples, record.tokens, record.train_seconds) == (40, 640, 0, 1.25)
+    assert (record.name, record.ssr, record.max_duration, record.seed) == ("digits", 0.5, "16ep", 3)
+    assert (record.config_hash, record.control) == ("h", "truncate")
+
+
+@pytest.mark.parametrize("content", [None, "", "{", "[1]\n", '{"event": "resume"}\n'])
+def test_a_job_that_had_not_begun(tmp_path: Path, content: str | None) -> None:
+    if content is not None:
+        (tmp_path / "metrics.jsonl").write_text(content)
+    record_lost(StudyJob(*LOST, tmp_path), "killed")
+    assert RunResult.load(tmp_path).steps == 0

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,8 +16,8 @@ import pytest
 from ssr_hydra.records import RunResult
 from ssr_hydra.sweeps.folder import StudyFolder
 from ssr_hydra.sweeps.job_status import JOB
-from ssr_hydra.sweeps.run import _close_sharing
 from ssr_hydra.sweeps.sharing.orders import Orders, Point, Taken, cost_of, points_of, publish, taken_in
+from ssr_hydra.sweeps.sweeper import _close_sharing
 
 
 def job(study: Path, name: str, steps: int, seconds: float, sweep: str = "one") -> Path:
@@ -57,6 +61,39 @@ def test_checkpoint_is_used_only_by_the_software_that_wrote_it(tmp_path: Path) -
     assert found.is_by({"torch": "2.10", "ssr_hydra": "0.1.0 abc", "my_models": "012"})
     assert not found.is_by({"torch": "2.11", "ssr_hydra": "0.1.0 abc"})
     assert not found.is_by({"torch": "2.10", "ssr_hydra": "0.1.0 abd"})
+
+
+def test_checkpoint_is_published_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process is killed at each of its operations on files; then the next one does it again."""
+    checkpoint = job(tmp_path, "a", 9, 9.0) / "checkpoints" / "ba5"
+    checkpoint.mkdir(parents=True)
+    (checkpoint / "state.pt").write_bytes(b"weights")
+    (tmp_path / "a/metrics.jsonl").write_text("{}\n")
+    last, left = 0, 0
+
+    def counted(act: Callable[..., Any]) -> Callable[..., Any]:
+        def do(*arguments: Any, **settings: Any) -> Any:
+            nonlocal left
+            left -= 1
+            if left < 0:
+                raise KeyboardInterrupt
+            return act(*arguments, **settings)
+
+        return do
+
+    for place, name in ((Path, "mkdir"), (os, "link"), (shutil, "copyfile"), (Path, "replace"), (Path, "rename")):
+        monkeypatch.setattr(place, name, counted(getattr(place, name)))
+    monkeypatch.setattr(shutil, "rmtree", lambda *_, **__: None)  # a killed process removes nothing
+    monkeypatch.setattr(os, "getpid", lambda: last)
+    for last in range(20):
+        left = last
+        with suppress(KeyboardInterrupt):
+            publish(tmp_path, checkpoint, "a" * 20, 5, {}, {})
+        whole = [(each.checkpoint / "state.pt").read_bytes() == b"weights" for each in points_of(tmp_path)]
+        assert all(whole)
+        if Point.read(tmp_path, "a" * 16 + "-ba5"):
+            break
+    assert 5 <= last < 19
 
 
 def test_cost_counts_shared_steps_once(tmp_path: Path) -> None:

@@ -1,3 +1,5 @@
+"""Which jobs a sweep launches, and how often: its launchers and jobs do what a test says, in this process."""
+
 from __future__ import annotations
 
 import io
@@ -5,43 +7,52 @@ import json
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
-from typing import Any
 
 import pytest
 from hydra.core.utils import JobReturn, JobStatus
-from hydra.plugins.launcher import Launcher
 
+from ssr_hydra import files
 from ssr_hydra.records import RunResult
+from ssr_hydra.sweeps import heartbeat, progress
 from ssr_hydra.sweeps import study_launcher as study
 from ssr_hydra.sweeps.folder import StudyFolder
 from ssr_hydra.sweeps.heartbeat import HEARTBEAT, Heartbeat, Pulse
 from ssr_hydra.sweeps.job_status import JobDescription, JobState, LostJobError, StudyJob, describe, read_state
-from ssr_hydra.sweeps.study_launcher import RETRIES, Planner, StudyLauncher, SweepError, run_order
+from ssr_hydra.sweeps.study_launcher import RETRIES, StudyLauncher, SweepError, run_order
 
 Act = Callable[[Path], JobReturn]
+Jobs = Sequence[Sequence[str]]
 
 
-class Scripted(Launcher):
-    """A launcher whose jobs do what a test says, in this process; ``breaks`` ends a launch as a broken pool does."""
+@pytest.fixture(autouse=True)
+def _short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(study, "_POLL_SECONDS", 0.01)
+    monkeypatch.setattr(study, "_GRACE_SECONDS", 0.1)
+
+
+class Scripted:
+    """A launcher whose jobs do what ``acts`` says; by its name one that Hydra does not know."""
 
     def __init__(self, folder: Path, acts: dict[str, Act] | None = None) -> None:
         self.folder, self.acts = folder, acts or {}
         self.launches: list[list[str]] = []
         self.threads: set[bool] = set()
 
-    def setup(self, **_: Any) -> None: ...
-
-    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
+    def launch(self, jobs: Jobs, first: int) -> Sequence[JobReturn]:
         self.threads.add(threading.current_thread() is threading.main_thread())
-        self.launches.append([item for overrides in job_overrides for item in overrides[:-1]])
-        return [self.one(tuple(overrides)) for overrides in job_overrides]
+        self.launches.append([overrides[0] for overrides in jobs])
+        return self.run(jobs)
 
-    def one(self, overrides: tuple[str, ...]) -> JobReturn:
+    def run(self, jobs: Jobs) -> Sequence[JobReturn]:
+        return [self.one(overrides) for overrides in jobs]
+
+    def one(self, overrides: Sequence[str]) -> JobReturn:
         return self.acts.get(overrides[0], complete)(self.place(overrides))
 
-    def place(self, overrides: tuple[str, ...]) -> Path:
+    def place(self, overrides: Sequence[str]) -> Path:
         """The folder that the study gives a job, by the last of its overrides."""
         key, _, value = overrides[-1].partition("=")
         assert key == "hydra.sweep.subdir"
@@ -57,16 +68,12 @@ class LocalLauncher(Scripted):
 
 
 class Pool(Scripted):
-    """One death is everybody's: the launch raises, and jobs that were running die with it."""
+    """Three jobs at a time; one death is everybody's: the launch raises, and jobs that were running die with it."""
 
-    at_a_time = 3
-
-    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
-        self.threads.add(threading.current_thread() is threading.main_thread())
-        self.launches.append([item for overrides in job_overrides for item in overrides[:-1]])
+    def run(self, jobs: Jobs) -> Sequence[JobReturn]:
         returns: list[JobReturn] = []
-        for start in range(0, len(job_overrides), self.at_a_time):
-            now = [tuple(overrides) for overrides in job_overrides[start : start + self.at_a_time]]
+        for start in range(0, len(jobs), 3):
+            now = jobs[start : start + 3]
             if any(self.acts.get(overrides[0]) is die for overrides in now):
                 for overrides in now:
                     die(self.place(overrides))
@@ -76,7 +83,7 @@ class Pool(Scripted):
 
 
 def record(folder: Path, status: str, error: str | None = None) -> None:
-    RunResult(status, error, None, 1.0, "1ep", 0, 1, 1, 0, 1.0, 1.0, {"loss": 0.25}).save(folder)
+    RunResult(status, error, None, 1.0, "1ep", 0, 1, 1, 0, 1.0, 1.0).save(folder)
 
 
 def complete(folder: Path) -> JobReturn:
@@ -127,21 +134,17 @@ def once(act: Act) -> Act:
     return do
 
 
-def launcher(inner: Scripted, stream: io.StringIO | None = None, **options: Any) -> StudyLauncher:
+def launcher(inner: Scripted, names: Iterable[str], stream: io.StringIO | None = None) -> StudyLauncher:
     folder = StudyFolder(inner.folder)
-
-    def describe_by_name(overrides: tuple[str, ...]) -> JobDescription:
-        return JobDescription(" ".join(overrides), "", objective="loss")
-
-    def open_folder(jobs: Iterable[tuple[str, ...]]) -> None:
-        del jobs
-
-    planner = Planner(describe_by_name, None, open_folder, "ssr-train -m study=s")
-    return StudyLauncher(inner, folder, planner, stream or io.StringIO(), **options)
+    plan = folder.assign([((name,), JobDescription(name, "")) for name in names])
+    return StudyLauncher(inner, folder, plan, stream or io.StringIO(), command="ssr-train -m study=s")  # type: ignore[arg-type]
 
 
-def jobs(*names: str) -> list[list[str]]:
-    return [[name] for name in names]
+def sweep(inner: Scripted, names: Iterable[str], stream: io.StringIO | None = None) -> StudyLauncher:
+    """Run a job for each name."""
+    made = launcher(inner, names, stream)
+    made.run()
+    return made
 
 
 def statuses(folder: Path) -> dict[str, str]:
@@ -149,29 +152,21 @@ def statuses(folder: Path) -> dict[str, str]:
     return {name: RunResult.load(path).status for path, name in found.items()}
 
 
-def test_what_is_done_is_not_run_again_and_its_value_is_told(tmp_path: Path) -> None:
-    first = ProcessLauncher(tmp_path, {"b": fail, "d": diverge})
-    launcher(first).launch(jobs("a", "b", "c", "d"), 0)
-    second = ProcessLauncher(tmp_path, {})
-    outer = launcher(second)
-    returns = outer.launch(jobs("a", "b", "c", "d", "e"), 0)
+def test_what_is_done_is_not_run_again(tmp_path: Path) -> None:
+    made = sweep(ProcessLauncher(tmp_path, {"b": fail, "d": diverge}), "abcd")
+    failures = (
+        r"1 \(b\): ValueError: of its own; 3 \(d\): DivergedError: NaN; to run again what failed, and nothing else: ssr"
+    )
+    with pytest.raises(SweepError, match=rf"^2 of 4 jobs did not complete: {failures}"):
+        made.check()
+    second = ProcessLauncher(tmp_path)
+    made = sweep(second, "abcde")
     assert second.launches == [["b", "e"]]
-    assert [job.status for job in returns] == [JobStatus.COMPLETED] * 3 + [JobStatus.FAILED, JobStatus.COMPLETED]
-    assert [job._return_value for job in returns[:3]] == [0.25] * 3
     with pytest.raises(SweepError, match=r"^1 of 5 jobs did not complete: 3 \(d\): DivergedError: NaN; a run"):
-        outer.check()
-    nothing = ProcessLauncher(tmp_path, {})
-    launcher(nothing).launch(jobs("a", "c", "d"), 0)
+        made.check()
+    nothing = ProcessLauncher(tmp_path)
+    sweep(nothing, "ac").check()
     assert nothing.launches == []
-
-
-def test_failures_do_not_end_a_sweeper_that_stops_at_the_first(tmp_path: Path) -> None:
-    outer = launcher(ProcessLauncher(tmp_path, {"a": fail}), returns_failures=False)
-    returns = outer.launch(jobs("a", "b"), 0)
-    assert [job.status for job in returns] == [JobStatus.COMPLETED] * 2
-    assert returns[0]._return_value is None
-    with pytest.raises(SweepError, match=r"^1 of 2 jobs did not complete: 0 \(a\): ValueError: of its own; "):
-        outer.check()
 
 
 # Seed and identity of five jobs in the order of their numbers. Seed 1 comes first, as typed; within a seed the order is
@@ -179,18 +174,20 @@ def test_failures_do_not_end_a_sweeper_that_stops_at_the_first(tmp_path: Path) -
 SEEDED = {"v": (1, "c"), "w": (0, "b"), "x": (1, "a"), "y": (0, "d"), "z": (1, "b")}
 
 
-def seeded(overrides: tuple[str, ...]) -> JobDescription:
-    seed, identity = SEEDED[overrides[0]]
-    return JobDescription(f"{identity}{seed}", "", seed=seed)
-
-
-@pytest.mark.parametrize(("batch", "launches"), [(None, ["xzvwy"]), (2, ["xz", "vw", "y"])])
+@pytest.mark.parametrize(
+    ("kind", "settings", "launches"),
+    [
+        (ProcessLauncher, {"at_a_time": 2}, ["xzvwy"]),
+        (ProcessLauncher, {"batch": 2}, ["xz", "vw", "y"]),
+        (LocalLauncher, {"at_a_time": 2}, ["xz", "vw", "y"]),
+    ],
+)
 def test_jobs_run_seed_by_seed_in_the_order_of_their_identities(
-    tmp_path: Path, batch: int | None, launches: list[str]
+    tmp_path: Path, kind: type[Scripted], settings: dict[str, int], launches: list[str]
 ) -> None:
-    inner = ProcessLauncher(tmp_path)
-    planner = Planner(seeded, None, lambda jobs: None, "")
-    StudyLauncher(inner, StudyFolder(tmp_path), planner, io.StringIO(), batch=batch).launch(jobs(*SEEDED), 0)
+    inner, folder = kind(tmp_path), StudyFolder(tmp_path)
+    jobs = [((name,), JobDescription(f"{identity}{seed}", "", seed=seed)) for name, (seed, identity) in SEEDED.items()]
+    StudyLauncher(inner, folder, folder.assign(jobs), io.StringIO(), command="", **settings).run()  # type: ignore[arg-type]
     assert ["".join(names) for names in inner.launches] == launches
     folders = {path.parent.name: json.loads(path.read_text())["overrides"][0] for path in tmp_path.glob("*/job.json")}
     assert folders == {"0": "v", "1": "w", "2": "x", "3": "y", "4": "z"}  # the numbers are Hydra's
@@ -206,200 +203,197 @@ def test_order_of_jobs_mixes_the_ratios_of_a_seed(tmp_path: Path) -> None:
     assert order == [int(job.folder.name) for job in run_order(numbered)]
 
 
-def test_a_launcher_that_starts_all_at_once_is_given_a_few_at_a_time(tmp_path: Path) -> None:
-    inner = LocalLauncher(tmp_path, {"b": once(die)})
-    launcher(inner, at_a_time=2).launch(jobs("a", "b", "c", "d", "e"), 0)
-    assert inner.launches == [["a", "b"], ["c", "d"], ["e", "b"]]
-
-
 def test_a_death_is_tried_again_three_times_and_no_more(tmp_path: Path) -> None:
     inner, stream = ProcessLauncher(tmp_path, {"b": die, "c": once(die)}), io.StringIO()
-    outer = launcher(inner, stream)
-    outer.launch(jobs("a", "b", "c"), 0)
+    sweep(inner, "abc", stream)
     again = [line for line in stream.getvalue().splitlines() if "run again" in line]
     assert again == [
         f"{tmp_path.name}: job {job} died and is run again: {attempt} of 3"
         for job, attempt in (("1 (b)", 1), ("2 (c)", 1), ("1 (b)", 2), ("1 (b)", 3))
     ]
     assert inner.launches == [["a", "b", "c"], ["b", "c"], ["b"], ["b"]]
-    assert len(inner.launches) == 1 + RETRIES
     assert statuses(tmp_path) == {"a": "completed", "b": "failed", "c": "completed"}
     assert RunResult.load(tmp_path / "1").error == "killed by SIGKILL, 4 times"
-    again = ProcessLauncher(tmp_path, {})
-    launcher(again).launch(jobs("a", "b", "c"), 0)  # the next command begins to count anew
+    again = ProcessLauncher(tmp_path)
+    sweep(again, "abc")  # the next command begins to count anew
     assert again.launches == [["b"]]
 
 
+def test_job_that_is_typed_in_two_ways_is_one_job(tmp_path: Path) -> None:
+    inner, stream, folder = ProcessLauncher(tmp_path, {"ssr=1": once(die)}), io.StringIO(), StudyFolder(tmp_path)
+    plan = folder.assign([((typed,), JobDescription("a", "")) for typed in ("ssr=1", "ssr=1.0")])
+    StudyLauncher(inner, folder, plan, stream, command="").run()  # type: ignore[arg-type]
+    assert inner.launches == [["ssr=1"]] * 2
+    assert "job 0 (ssr=1.0) died and is run again: 1 of 3" in stream.getvalue()
+
+
 def test_where_jobs_share_a_process_a_death_comes_last_the_next_time(tmp_path: Path) -> None:
-    # What the first sweep, which died with its job b, has left.
-    ahead = ProcessLauncher(tmp_path, {})
-    launcher(ahead).launch(jobs("a"), 0)
-    StudyFolder(tmp_path).assign([((name,), JobDescription(name, "")) for name in ("b", "c")])
-    die(tmp_path / "1")
-    inner = ProcessLauncher(tmp_path, {})
-    launcher(inner).launch(jobs("a", "b", "c"), 0)
+    launcher(ProcessLauncher(tmp_path), "bc")  # a sweep that died with its job b
+    die(tmp_path / "0")
+    inner = ProcessLauncher(tmp_path)
+    sweep(inner, "bc")
     assert inner.launches == [["c", "b"]]
 
 
 def test_deaths_that_were_counted_by_sweeps_that_died_too(tmp_path: Path) -> None:
-    StudyFolder(tmp_path).assign([(("a",), JobDescription("a", ""))])
+    launcher(ProcessLauncher(tmp_path), "a")
     for _ in range(1 + RETRIES):
         die(tmp_path / "0")
-    inner = ProcessLauncher(tmp_path, {})
-    outer = launcher(inner)
-    outer.launch(jobs("a", "b"), 0)
+    inner = ProcessLauncher(tmp_path)
+    made = sweep(inner, "ab")
     assert inner.launches == [["b"]]
     with pytest.raises(
         SweepError, match=r"0 \(a\): its process ended without a result; it was probably killed, 4 times"
     ):
-        outer.check()
+        made.check()
 
 
 def test_the_jobs_of_a_broken_pool_are_tried_alone_so_that_the_guilty_is_found(tmp_path: Path) -> None:
     inner = Pool(tmp_path, {"b": die})
-    outer = launcher(inner)
-    outer.launch(jobs("a", "b", "c", "d", "e"), 0)
+    sweep(inner, "abcde")
     assert inner.launches[:2] == [["a", "b", "c", "d", "e"], ["d", "e"]]  # those that had not begun, together
     assert sorted(inner.launches[2:], key=lambda names: names != ["b"]) == [["b"]] * 3 + [["a"], ["c"]]
     assert statuses(tmp_path) == {name: "failed" if name == "b" else "completed" for name in "abcde"}
     assert inner.threads == {False}
 
 
+def test_many_deaths_in_a_pool_leave_the_others_together(tmp_path: Path) -> None:
+    # What did not begin because of another's death is launched with the others, however often that happens.
+    names = [f"{number}{letter}" for number in range(5) for letter in "xyz"]
+    inner = Pool(tmp_path, {f"{number}x": die for number in range(5)})
+    sweep(inner, [*names, "last"])
+    assert [len(batch) for batch in inner.launches[:6]] == [16, 13, 10, 7, 4, 1]
+    assert inner.launches[5] == ["last"]
+    assert statuses(tmp_path) == {name: "failed" if name[1] == "x" else "completed" for name in [*names, "last"]}
+
+
+def test_a_job_that_breaks_the_pool_before_it_begins_does_not_end_the_sweep(tmp_path: Path) -> None:
+    def unlucky(folder: Path) -> JobReturn:
+        raise RuntimeError("the pool is broken")
+
+    sweep(Scripted(tmp_path, {"b": unlucky}), "abc")
+    assert statuses(tmp_path) == {"a": "completed", "b": "failed", "c": "completed"}
+    error = RunResult.load(tmp_path / "1").error
+    assert error == "it was launched 4 times and never began (RuntimeError: the pool is broken)"
+
+
 def test_a_launcher_that_starts_nothing_ends_the_sweep_with_what_it_says(tmp_path: Path) -> None:
-    class Broken(Scripted):
-        def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
-            raise OSError("there is no sbatch")
+    def missing(folder: Path) -> JobReturn:
+        raise OSError("there is no sbatch")
 
     with pytest.raises(OSError, match="there is no sbatch"):
-        launcher(Broken(tmp_path)).launch(jobs("a", "b"), 0)
+        sweep(Scripted(tmp_path, {"a": missing}), "ab")
 
 
-def test_a_job_that_never_begins_is_recorded_with_the_reason(tmp_path: Path) -> None:
-    inner = ProcessLauncher(tmp_path, {"a": unborn})
-    launcher(inner).launch(jobs("a", "b"), 0)
-    assert RunResult.load(tmp_path / "0").error == "ImportError: no such module"
-    assert inner.launches == [["a", "b"]]
-
-
-def test_a_job_that_dies_before_its_first_sign_of_life_is_tried_again(tmp_path: Path) -> None:
-    inner, stream = ProcessLauncher(tmp_path, {"b": die_early, "c": once(die_early)}), io.StringIO()
-    launcher(inner, stream).launch(jobs("a", "b", "c"), 0)
+def test_deaths_before_and_after_the_first_sign_of_life_count_together(tmp_path: Path) -> None:
+    deaths = iter([die_early, die, die_early, die_early])
+    acts = {"b": lambda folder: next(deaths)(folder), "c": once(die_early)}
+    inner, stream = ProcessLauncher(tmp_path, acts), io.StringIO()
+    sweep(inner, "abc", stream)
     assert inner.launches == [["a", "b", "c"], ["b", "c"], ["b"], ["b"]]
     assert statuses(tmp_path) == {"a": "completed", "b": "failed", "c": "completed"}
     assert RunResult.load(tmp_path / "1").error == "killed by SIGKILL, 4 times"
     assert stream.getvalue().count("job 1 (b) died and is run again: ") == 3
 
 
-def test_deaths_before_and_after_the_first_sign_of_life_count_together(tmp_path: Path) -> None:
-    acts = iter([die, die_early, die, die_early])
-    inner = ProcessLauncher(tmp_path, {"a": lambda folder: next(acts)(folder)})
-    launcher(inner).launch(jobs("a"), 0)
-    assert inner.launches == [["a"]] * 4
-    assert RunResult.load(tmp_path / "0").error == "killed by SIGKILL, 4 times"
-
-
-def test_a_job_that_died_before_and_now_does_not_begin_has_failed(tmp_path: Path) -> None:
-    StudyFolder(tmp_path).assign([(("a",), JobDescription("a", ""))])
+def test_a_job_that_never_begins_is_recorded_with_the_reason(tmp_path: Path) -> None:
+    launcher(ProcessLauncher(tmp_path), "a")
     die(tmp_path / "0")
-    launcher(ProcessLauncher(tmp_path, {"a": unborn})).launch(jobs("a"), 0)
-    assert RunResult.load(tmp_path / "0").error == "ImportError: no such module"
+    inner = ProcessLauncher(tmp_path, {"a": unborn, "b": unborn})
+    sweep(inner, "ab")
+    assert [RunResult.load(tmp_path / job).error for job in "01"] == ["ImportError: no such module"] * 2
     assert read_state(tmp_path / "0") is JobState.FAILED  # and not one that died, which is tried without end
+    assert sorted(inner.launches[0]) == ["a", "b"]
+    assert len(inner.launches) == 1
 
 
-def test_a_launcher_that_waits_for_the_dead_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_launcher_that_waits_for_the_dead_is_left(tmp_path: Path) -> None:
     # As Slurm does without accounting: nobody tells it that a job has died.
-    monkeypatch.setattr(study, "_POLL_SECONDS", 0.02)
-    monkeypatch.setattr(study, "_GRACE_SECONDS", 0.1)
     release = threading.Event()
 
     class Hanging(Scripted):
-        def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
-            returns = super().launch(job_overrides, initial_job_idx)
+        def run(self, jobs: Jobs) -> Sequence[JobReturn]:
+            returns = super().run(jobs)
             if len(self.launches) == 1:
                 release.wait(300)
             return returns
 
     inner = Hanging(tmp_path, {"b": once(die)})
-    returns = launcher(inner).launch(jobs("a", "b"), 0)
+    sweep(inner, "ab")
     release.set()
-    assert [job.status for job in returns] == [JobStatus.COMPLETED] * 2
+    assert statuses(tmp_path) == {"a": "completed", "b": "completed"}
     assert inner.launches == [["a", "b"], ["b"]]
 
 
-def test_a_launcher_that_comes_back_early_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(study, "_POLL_SECONDS", 0.02)
-    seen: list[float] = []
+@pytest.mark.parametrize("interrupts", [False, True], ids=["returns early", "ctrl-C"])
+def test_running_jobs_are_waited_for(tmp_path: Path, interrupts: bool) -> None:
+    begun, left, ended = threading.Event(), threading.Event(), threading.Event()
 
-    def later(folder: Path) -> JobReturn:
-        def run() -> None:
-            with Heartbeat(folder / HEARTBEAT):
-                time.sleep(0.3)
-                seen.append(time.monotonic())
-                record(folder, "completed")
+    def work() -> None:
+        with Heartbeat(tmp_path / "0" / HEARTBEAT):
+            begun.set()
+            left.wait(300)
+            time.sleep(0.05)
+            ended.set()  # first: after the record, the sweep may leave before another line is run
+            record(tmp_path / "0", "completed")
 
-        threading.Thread(target=run).start()
-        while not (folder / HEARTBEAT).exists():
-            time.sleep(0.01)
+    def leave(folder: Path) -> JobReturn:
+        threading.Thread(target=work).start()
+        begun.wait(300)
+        left.set()
+        if interrupts:
+            raise KeyboardInterrupt
         return JobReturn(status=JobStatus.UNKNOWN)
 
-    inner = ProcessLauncher(tmp_path, {"a": later})
-    returns = launcher(inner).launch(jobs("a"), 0)
-    assert len(seen) == 1
-    assert inner.launches == [["a"]]
-    assert returns[0].status is JobStatus.COMPLETED
-
-
-def test_ctrl_c_waits_for_the_checkpoints_of_running_jobs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(study, "_POLL_SECONDS", 0.02)
-    ended = threading.Event()
-
-    def interrupted(folder: Path) -> JobReturn:
-        def run() -> None:
-            with Heartbeat(folder / HEARTBEAT):
-                begun.set()
-                time.sleep(0.3)
-                ended.set()  # within it: when it is over, the sweep may leave before another line is run
-
-        begun = threading.Event()
-        threading.Thread(target=run).start()
-        begun.wait()
-        raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        launcher(ProcessLauncher(tmp_path, {"a": interrupted})).launch(jobs("a", "b"), 0)
+    inner = ProcessLauncher(tmp_path, {"a": leave})
+    with pytest.raises(KeyboardInterrupt) if interrupts else nullcontext():
+        sweep(inner, "ab")
     assert ended.is_set()
-    assert not (tmp_path / "1/result.json").exists()
+    assert inner.launches == [["a", "b"]]
+    assert (tmp_path / "1/result.json").exists() is not interrupts
 
 
-def test_jobs_of_another_sweep_are_waited_for_and_taken_over_when_it_dies(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(study, "_POLL_SECONDS", 0.02)
-    other = StudyFolder(tmp_path)
-    inner = ProcessLauncher(tmp_path, {})
+@contextmanager
+def running(made: StudyLauncher) -> Iterator[threading.Thread]:
+    """In this block, a sweep runs in a thread and has done its job 2; the block ends when the sweep does."""
+    thread = threading.Thread(target=made.run)
+    thread.start()
+    while not (made._folder.path / "2/result.json").exists():
+        time.sleep(0.005)
+    yield thread
+
+
+def test_jobs_of_another_sweep_are_waited_for_and_taken_over_when_it_dies(tmp_path: Path) -> None:
+    inner, other = ProcessLauncher(tmp_path), StudyFolder(tmp_path)
     with Heartbeat(other.sign):
-        other.assign([((name,), JobDescription(name, "")) for name in ("a", "b")])
-        mine = launcher(inner)
-        thread = threading.Thread(target=lambda: mine.launch(jobs("a", "b", "c"), 0))
-        thread.start()
-        while not (tmp_path / "2/result.json").exists():  # its own
-            time.sleep(0.01)
-        record(tmp_path / "0", "completed")  # the other's work
-        assert thread.is_alive()
+        other.assign([((name,), JobDescription(name, "")) for name in "ab"])
+        with running(launcher(inner, "abc")) as thread:
+            record(tmp_path / "0", "completed")  # the other's work
+            assert thread.is_alive()
     thread.join(300)
     assert inner.launches == [["c"], ["b"]]
+
+
+def test_a_job_that_failed_in_another_sweep_stays_failed_and_a_stopped_job_runs_again(tmp_path: Path) -> None:
+    inner, other = ProcessLauncher(tmp_path), StudyFolder(tmp_path)
+    with Heartbeat(other.sign):
+        other.assign([((name,), JobDescription(name, "")) for name in "ab"])
+        fail(tmp_path / "0")
+        record(tmp_path / "1", "stopped", "KeyboardInterrupt: interrupted, with a checkpoint at batch 8")
+        with running(launcher(inner, "abc")) as thread:
+            time.sleep(0.05)
+            assert inner.launches == [["c"]]
+    thread.join(300)
+    assert inner.launches == [["c"], ["b"]]
+    assert statuses(tmp_path) == {"a": "failed", "b": "completed", "c": "completed"}
 
 
 def test_a_job_that_another_sweep_ends_last_of_all_is_not_run_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # The other sweep ends its jobs, and itself, between this one's look at them and its look at that sweep.
-    monkeypatch.setattr(study, "_POLL_SECONDS", 0.02)
-    other = StudyFolder(tmp_path)
-    inner = ProcessLauncher(tmp_path, {})
-    mine = launcher(inner)
-    sign = Heartbeat(other.sign)
-    take_over = StudyFolder.take_over
+    inner, other = ProcessLauncher(tmp_path), StudyFolder(tmp_path)
+    sign, take_over = Heartbeat(other.sign), StudyFolder.take_over
 
     def late(folder: StudyFolder, jobs: Iterable[StudyJob]) -> list[StudyJob]:
         record(tmp_path / "0", "completed")
@@ -408,88 +402,71 @@ def test_a_job_that_another_sweep_ends_last_of_all_is_not_run_again(
         return take_over(folder, jobs)
 
     with sign:
-        other.assign([((name,), JobDescription(name, "")) for name in ("a", "b")])
+        other.assign([((name,), JobDescription(name, "")) for name in "ab"])
         monkeypatch.setattr(StudyFolder, "take_over", late)
-        mine.launch(jobs("a", "b", "c"), 0)
+        sweep(inner, "abc")
     assert inner.launches == [["c"]]
     assert statuses(tmp_path) == {"a": "completed", "b": "failed", "c": "completed"}
 
 
-def test_what_a_killed_sweep_has_left_running_is_waited_for_and_goes_on(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_a_killed_sweep_has_left_running_is_waited_for_and_goes_on(tmp_path: Path) -> None:
     # Jobs whose sweep is gone stop by themselves, with a record that says so. One that is launched before they have
     # would find its folder in use.
-    monkeypatch.setattr(study, "_POLL_SECONDS", 0.02)
-    dead = StudyFolder(tmp_path)
-    left = dead.assign([((name,), JobDescription(name, "")) for name in ("a", "b", "c")]).mine
-    inner = ProcessLauncher(tmp_path, {})
-    mine = launcher(inner)
-    with Heartbeat(left[0].folder / HEARTBEAT), Heartbeat(left[1].folder / HEARTBEAT):
-        thread = threading.Thread(target=lambda: mine.launch(jobs("a", "b", "c"), 0))
-        thread.start()
-        while not (left[2].folder / "result.json").exists():
-            time.sleep(0.01)
+    launcher(ProcessLauncher(tmp_path), "abc")
+    inner = ProcessLauncher(tmp_path)
+    signs = [Heartbeat(tmp_path / job / HEARTBEAT) for job in "01"]
+    with signs[0], signs[1], running(launcher(inner, "abc")) as thread:
         assert inner.launches == [["c"]]
-        record(left[0].folder, "stopped", "terminated by SIGTERM, with a checkpoint at batch 8")
-        record(left[1].folder, "completed")
+        record(tmp_path / "0", "stopped", "terminated by SIGTERM, with a checkpoint at batch 8")
+        record(tmp_path / "1", "completed")
     thread.join(300)
     assert inner.launches == [["c"], ["a"]]
     assert set(statuses(tmp_path).values()) == {"completed"}
 
 
-def test_a_job_that_failed_in_another_sweep_stays_failed_and_a_stopped_job_runs_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(study, "_POLL_SECONDS", 0.02)
-    other = StudyFolder(tmp_path)
-    inner = ProcessLauncher(tmp_path, {})
-    with Heartbeat(other.sign):
-        other.assign([((name,), JobDescription(name, "")) for name in ("a", "b")])
-        fail(tmp_path / "0")
-        record(tmp_path / "1", "stopped", "KeyboardInterrupt: interrupted, with a checkpoint at batch 8")
-        thread = threading.Thread(target=lambda: launcher(inner).launch(jobs("a", "b", "c"), 0))
-        thread.start()
-        while not (tmp_path / "2/result.json").exists():
-            time.sleep(0.01)
-        time.sleep(0.1)
-        assert inner.launches == [["c"]]
-    thread.join(300)
-    assert inner.launches == [["c"], ["b"]]
-    assert statuses(tmp_path) == {"a": "failed", "b": "completed", "c": "completed"}
+class Killed(BaseException):
+    """The process ends here: from then on no operation on files has an effect."""
 
 
-def test_many_deaths_in_a_pool_leave_the_others_together(tmp_path: Path) -> None:
-    # What did not begin because of another's death is launched with the others, however often that happens.
-    names = [f"{number}{letter}" for number in range(6) for letter in "xyz"]
-    inner = Pool(tmp_path, {f"{number}x": die for number in range(6)})
-    launcher(inner).launch(jobs(*names, "last"), 0)
-    assert [len(batch) for batch in inner.launches if len(batch) > 1] == [19, 16, 13, 10, 7, 4]
-    assert inner.launches[6] == ["last"]
-    assert statuses(tmp_path) == {name: "failed" if name[1] == "x" else "completed" for name in [*names, "last"]}
+@contextmanager
+def killed_at(point: int) -> Iterator[Counter[str]]:
+    """In this block, the operation on files of that number, and each later one, raises an error instead."""
+    done = Counter[str]()
+
+    def counted(name: str, act: Callable[..., object]) -> Callable[..., object]:
+        def do(*arguments: object, **settings: object) -> object:
+            if done.total() >= point:
+                raise Killed(name)
+            done[name] += 1
+            return act(*arguments, **settings)
+
+        return do
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(heartbeat, "_INTERVAL", 3600)  # no operations of threads
+        patch.setattr(progress, "_SECONDS", 3600)
+        for place, name in ((Path, "mkdir"), (files, "create"), (Path, "replace"), (Path, "unlink")):
+            patch.setattr(place, name, counted(name, getattr(place, name)))
+        yield done
 
 
-def test_a_job_that_breaks_the_pool_before_it_begins_does_not_end_the_sweep(tmp_path: Path) -> None:
-    class Breaking(Scripted):
-        def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
-            returns = []
-            self.launches.append([item for overrides in job_overrides for item in overrides[:-1]])
-            for overrides in job_overrides:
-                if overrides[0] == "b":
-                    raise RuntimeError("the pool is broken")
-                returns.append(self.one(tuple(overrides)))
-            return returns
+def test_sweep_that_is_killed_at_each_operation_is_continued_by_the_same_command(tmp_path: Path) -> None:
+    def command(folder: Path) -> str:
+        inner = ProcessLauncher(folder)
+        with Heartbeat(StudyFolder(folder).sign):
+            sweep(inner, "ab")
+        return "".join(name for names in inner.launches for name in sorted(names))
 
-    inner = Breaking(tmp_path)
-    launcher(inner).launch(jobs("a", "b", "c"), 0)
-    assert statuses(tmp_path) == {"a": "completed", "b": "failed", "c": "completed"}
-    error = RunResult.load(tmp_path / "1").error
-    assert error == "it was launched 4 times and never began (RuntimeError: the pool is broken)"
-
-
-def test_progress_is_shown(tmp_path: Path) -> None:
-    stream = io.StringIO()
-    launcher(ProcessLauncher(tmp_path, {"b": fail}), stream).launch(jobs("a", "b"), 0)
-    lines = stream.getvalue().splitlines()
-    assert lines[0] == f"{tmp_path.name}: 0 of 2 jobs done"
-    assert lines[-1] == f"{tmp_path.name}: 2 of 2 jobs done (1 failed)"
+    with killed_at(10**6) as done:
+        assert command(tmp_path / "whole") == "ab"
+    for point in range(done.total()):
+        folder = tmp_path / str(point)
+        with killed_at(point), suppress(Killed):
+            command(folder)
+        for sign in (*folder.glob(".sweeps/*.json"), *folder.glob(f"*/{HEARTBEAT}")):  # of a process that is gone
+            sign.write_text(sign.read_text().replace('"started": "', '"started": "9'))
+        complete = [path for path in folder.glob("[0-9]") if read_state(path) is JobState.COMPLETED]
+        before = {path: path.read_bytes() for job in complete for path in job.iterdir() if path.name != HEARTBEAT}
+        assert command(folder) == "ab"[len(complete) :], point  # exactly the missing ones
+        assert {path: path.read_bytes() for path in before} == before, point
+        assert statuses(folder) == {"a": "completed", "b": "completed"}, point

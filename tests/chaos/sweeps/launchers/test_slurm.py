@@ -9,6 +9,7 @@ import signal
 import subprocess
 import tempfile
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -21,32 +22,41 @@ SWEEP = ("launcher=slurm", "max_duration=4ba")
 LONG = ("max_duration=200ba", "checkpoint.interval=20ba")
 
 
-@pytest.fixture
-def slurm() -> Iterator[None]:
-    """A Slurm that runs; one test at a time has it."""
+@pytest.fixture(scope="module")
+def slurm() -> Iterator[Path]:
+    """A Slurm that runs until the tests of all processes have ended; return a file to lock."""
     missing = [name for name in ("slurmctld", "slurmd", "munged", "squeue") if _where(name) is None]
     if missing:
         pytest.skip(f"not installed: {', '.join(missing)} (Debian's slurm-wlm and munge)")
-    with Path(tempfile.gettempdir(), f"ssr-hydra-slurm-{os.getuid()}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        was_there = _sinfo() is not None
-        if not was_there:
+    place = Path(tempfile.gettempdir(), f"ssr-hydra-slurm-{os.getuid()}")
+    ours = place.with_suffix(".ours")
+    with place.with_suffix(".users").open("w") as users:
+        fcntl.flock(users, fcntl.LOCK_EX)
+        if _sinfo() is None:
             if os.getuid() != 0:
                 pytest.skip("Slurm does not run here, and starting it takes root")
             subprocess.run([SCRIPT, "start"], check=True, capture_output=True, text=True)
-        yield
-        if not was_there:
-            subprocess.run([SCRIPT, "stop"], check=True, capture_output=True, text=True)
+            ours.touch()
+        fcntl.flock(users, fcntl.LOCK_SH)
+        yield place.with_suffix(".lock")
+        with suppress(BlockingIOError):  # another process still uses it, and stops it
+            fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if ours.exists():
+                subprocess.run([SCRIPT, "stop"], check=True, capture_output=True, text=True)
+                ours.unlink()
 
 
 @pytest.fixture
-def lab(slurm: None, lab: Lab) -> Iterator[Lab]:
-    yield lab
-    lab.close()
-    # Jobs outlive the sweep that has started them.
-    for number in {path.name.split("_")[0] for path in lab.study.glob(".submitit/[0-9]*")}:
-        subprocess.run(["scancel", "--quiet", number], check=False)
-        subprocess.run(["scancel", "--quiet", "--signal=KILL", number], check=False)
+def lab(slurm: Path, lab: Lab) -> Iterator[Lab]:
+    """One test at a time uses Slurm."""
+    with slurm.open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield lab
+        lab.close()
+        # Jobs outlive the sweep that has started them.
+        for number in {path.name.split("_")[0] for path in lab.study.glob(".submitit/[0-9]*")}:
+            subprocess.run(["scancel", "--quiet", number], check=False)
+            subprocess.run(["scancel", "--quiet", "--signal=KILL", number], check=False)
 
 
 def _where(name: str) -> str | None:
@@ -73,7 +83,7 @@ def submitted(lab: Lab) -> int:
 
 
 def test_what_the_queue_does_not_list_is_over() -> None:
-    from ssr_hydra.sweeps.launchers.slurm import queue_watcher
+    from ssr_hydra.sweeps.launchers.plugins import queue_watcher
 
     watcher = queue_watcher()
     watcher.register_job("7_0")
@@ -87,16 +97,6 @@ def test_what_the_queue_does_not_list_is_over() -> None:
     assert watcher._make_command() is None  # nobody is asked when there is nothing to ask
 
 
-def test_every_job_has_its_record(lab: Lab) -> None:
-    answer = lab.sweep(*SWEEP, "seed=0,1,2,3")
-    assert answer.code == 0, answer.err
-    records = lab.records()
-    assert sorted(records) == [0, 1, 2, 3]
-    assert {record.steps for record in records.values()} == {4}
-    assert submitted(lab) == 4
-    assert "sacct" not in answer.err  # which tells nothing where there are no accounts
-
-
 def test_one_that_always_kills_its_process_is_the_only_one_lost(lab: Lab) -> None:
     assert_one_failed(lab.sweep(*SWEEP, "seed=0,1,2", poison="1:always"), lab, 1, (0, 1, 2))
 
@@ -106,6 +106,9 @@ def test_one_that_is_killed_once_is_run_again(lab: Lab) -> None:
     assert answer.code == 0, answer.err
     assert lab.completed() == [0, 1]
     assert sorted(lab.starts.read_text().split()) == ["0", "0", "1"]
+    assert {record.steps for record in lab.records().values()} == {4}
+    assert submitted(lab) == 3
+    assert "sacct" not in answer.err  # which tells nothing where there are no accounts
 
 
 def test_a_job_that_gets_the_signal_goes_on_by_itself_to_the_same_weights(lab: Lab) -> None:

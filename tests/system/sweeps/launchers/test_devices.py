@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ssr_hydra.sweeps.launchers.devices import visible_gpus
+from ssr_hydra.sweeps.launchers.resources import visible_gpus
 
 
 def smi(folder: Path, said: str, code: int = 0) -> dict[str, str]:

@@ -18,7 +18,6 @@ from ssr_hydra.sweeps.launchers.starters import (
     ForkServer,
     ProcessEnd,
     Spawner,
-    Starter,
     import_path,
     make_starter,
     signal_name,
@@ -31,14 +30,14 @@ def go_on() -> bool:
 
 
 @pytest.fixture(params=[ForkServer, Spawner])
-def starter(request: pytest.FixtureRequest) -> Iterator[Starter]:
+def starter(request: pytest.FixtureRequest) -> Iterator[ForkServer | Spawner]:
     made = ForkServer({}, ()) if request.param is ForkServer else Spawner()
     yield made
     if isinstance(made, ForkServer):
         made.close()
 
 
-def ends(starter: Starter, count: int) -> list[ProcessEnd]:
+def ends(starter: ForkServer | Spawner, count: int) -> list[ProcessEnd]:
     found: list[ProcessEnd] = []
     while len(found) < count:
         assert wait(starter.waitables(), 120)
@@ -46,7 +45,7 @@ def ends(starter: Starter, count: int) -> list[ProcessEnd]:
     return found
 
 
-def test_a_process_whose_sweep_is_gone_before_it_began_ends(starter: Starter) -> None:
+def test_a_process_whose_sweep_is_gone_before_it_began_ends(starter: ForkServer | Spawner) -> None:
     pid, connection = starter.start(7, 1, 2, go_on)
     assert pid != os.getpid()
     connection.close()
@@ -55,7 +54,7 @@ def test_a_process_whose_sweep_is_gone_before_it_began_ends(starter: Starter) ->
     assert starter.ended() == []
 
 
-def test_the_ends_of_several_are_told_apart(starter: Starter) -> None:
+def test_the_ends_of_several_are_told_apart(starter: ForkServer | Spawner) -> None:
     started = {serial: starter.start(serial, 1, 2, go_on) for serial in (3, 4, 5)}
     for number, serial in ((signal.SIGKILL, 4), (signal.SIGSEGV, 3), (signal.SIGKILL, 5)):
         os.kill(started[serial][0], number)

@@ -1,7 +1,9 @@
-"""``launcher=NAME``: what it chooses, that no job has anything of it, and what is refused."""
+"""``launcher=NAME``: what it chooses, its row of traits, that no job has anything of it, and what is refused."""
 
 from __future__ import annotations
 
+import dataclasses
+import inspect
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
@@ -11,6 +13,17 @@ import pytest
 import yaml
 from checkout import REPO
 from cli_helpers import Answer, answer
+from hydra import compose, initialize_config_dir
+from hydra.core.config_store import ConfigStore
+from hydra.core.plugins import Plugins
+from hydra.plugins.launcher import Launcher
+from hydra.utils import instantiate
+from omegaconf import OmegaConf
+
+from ssr_hydra.configs import GROUPS, LAUNCHERS, ProcessLauncherConfig, StudySweeperConfig, conf_dir, register
+from ssr_hydra.sweeps.launchers.processes import ProcessLauncher
+from ssr_hydra.sweeps.launchers.traits import TRAITS, Traits, traits_of
+from ssr_hydra.sweeps.sweeper import StudySweeper
 
 PLUGINS = {
     "joblib": "hydra_joblib_launcher",
@@ -26,8 +39,12 @@ def app(in_tmp: Path, capsys: pytest.CaptureFixture[str], clean_hydra: None) -> 
     return lambda *arguments: answer(capsys, *arguments)
 
 
+def is_missing(name: str) -> bool:
+    return name in PLUGINS and find_spec(f"hydra_plugins.{PLUGINS[name]}") is None
+
+
 def need(name: str) -> None:
-    if name in PLUGINS and (find_spec("hydra_plugins") is None or find_spec(f"hydra_plugins.{PLUGINS[name]}") is None):
+    if is_missing(name):
         pytest.skip(f"needs {PLUGINS[name]}")
 
 
@@ -37,16 +54,51 @@ def launcher(app: Callable[..., Answer], *arguments: str) -> Any:
     return yaml.safe_load(done.out)
 
 
-def test_all_of_them_are_here() -> None:
+def test_the_config_has_the_arguments_of_the_launcher() -> None:
+    arguments = {name: item.default for name, item in inspect.signature(ProcessLauncher).parameters.items()}
+    fields = {item.name: item.default for item in dataclasses.fields(ProcessLauncherConfig) if item.init}
+    assert list(fields.items()) == list(arguments.items())
+
+
+@pytest.mark.parametrize(
+    ("node", "own"), [(ProcessLauncherConfig(3), ProcessLauncher), (StudySweeperConfig(), StudySweeper)]
+)
+def test_hydra_finds_the_plugins(node: Any, own: type) -> None:
+    found = instantiate(OmegaConf.structured(node), _target_=Plugins.instance().class_name_to_class[node._target_])
+    assert [type(inner) for inner in vars(found).values()] == [own]
+
+
+@pytest.mark.usefixtures("clean_hydra")
+def test_own_plugins_are_the_default_and_no_preset_is_part_of_a_job() -> None:
+    register(GROUPS)
     assert NAMES == ["basic", "joblib", "processes", "ray", "slurm", "submitit_local"]
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        cfg = compose("config", return_hydra_config=True)
+        assert cfg.hydra.launcher == OmegaConf.structured(LAUNCHERS["processes"])
+        assert cfg.hydra.sweeper == OmegaConf.structured(StudySweeperConfig)
+        plain = OmegaConf.masked_copy(cfg, [key for key in cfg if key != "hydra"])
+        for name in NAMES:
+            if not is_missing(name):
+                assert compose("config", [f"launcher={name}"]) == plain
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_no_job_has_anything_of_it(app: Callable[..., Answer], name: str) -> None:
-    need(name)
-    plain = app("--cfg", "job")
-    chosen = app(f"launcher={name}", "--cfg", "job")
-    assert (chosen.code, chosen.out) == (0, plain.out)
+@pytest.mark.parametrize("name", TRAITS)
+def test_each_row_of_traits_names_a_launcher_that_there_is(name: str) -> None:
+    found = [each for each in Plugins.instance().discover(Launcher) if each.__name__ == TRAITS[name].launcher]
+    if not found and TRAITS[name].library is not None:
+        pytest.skip(f"needs hydra-{TRAITS[name].library}-launcher")
+    (made,) = found
+    assert traits_of(f"{made.__module__}.{made.__name__}") is TRAITS[name]
+
+
+def test_each_preset_has_a_row_of_traits() -> None:
+    presets = [path.read_text() for path in (REPO / "conf/launcher").glob("*.yaml")]
+    chosen = {
+        line.rpartition(" ")[2] for text in presets for line in text.splitlines() if "override /hydra/launcher:" in line
+    }
+    assert chosen == set(TRAITS)
+    assert set(LAUNCHERS) <= set(TRAITS)
+    assert traits_of("mine.Launcher") == Traits()  # the cautious ones
 
 
 def test_joblib_fills_the_cores(app: Callable[..., Answer]) -> None:
@@ -125,9 +177,7 @@ def test_a_single_run_has_no_launcher(app: Callable[..., Answer], in_tmp: Path, 
     ("typed", "field", "plugin", "extra"),
     [
         ("launcher=joblib", "launcher='joblib'", "hydra-joblib-launcher", "joblib"),
-        ("launcher=submitit_local", "launcher='submitit_local'", "hydra-submitit-launcher", "submitit"),
         ("launcher=slurm", "launcher='slurm'", "hydra-submitit-launcher", "submitit"),
-        ("launcher=ray", "launcher='ray'", "hydra-ray-launcher", "ray"),
         ("hydra/launcher=submitit_slurm", "hydra/launcher='submitit_slurm'", "hydra-submitit-launcher", "submitit"),
     ],
 )
@@ -141,10 +191,7 @@ def test_a_plugin_that_is_not_installed_is_one_line(
     extra: str,
 ) -> None:
     # As where it is not installed: Hydra's store of configs has none of it.
-    from hydra.core.config_store import ConfigStore
-
-    store = ConfigStore.instance()
-    launchers = store.repo["hydra"]["launcher"]
+    launchers = ConfigStore.instance().repo["hydra"]["launcher"]
     for name in ("joblib", "submitit_local", "submitit_slurm", "ray"):
         monkeypatch.delitem(launchers, f"{name}.yaml", raising=False)
     done = app("-m", typed, "ssr=0.5,1", "max_duration=2ba")

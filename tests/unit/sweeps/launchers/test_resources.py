@@ -1,49 +1,134 @@
-"""What presets ask of a machine."""
+"""Cores and GPUs of each worker, and how many jobs run at a time."""
 
 from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
 
 import pytest
 from omegaconf import OmegaConf
 
-from ssr_hydra.sweeps.launchers import resources
-from ssr_hydra.sweeps.launchers.resources import gpus_per_job, jobs_at_once, register_resolvers
+from ssr_hydra.errors import InputError
+from ssr_hydra.machine import cores
+from ssr_hydra.sweeps.launchers import processes, resources
+from ssr_hydra.sweeps.launchers.processes import ProcessLauncher
+from ssr_hydra.sweeps.launchers.resources import (
+    THREADS,
+    assign,
+    gpus_per_job,
+    jobs_at_once,
+    register_resolvers,
+    visible_gpus,
+)
+
+NOBODY: Any = None
 
 
-@pytest.fixture
-def eight_cores(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(resources, "cores", lambda: 8)
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+@pytest.fixture(autouse=True)
+def _eight_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (resources, processes):
+        monkeypatch.setattr(module, "cores", lambda: 8)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
 
 
-@pytest.mark.parametrize(("threads", "jobs"), [(1, 8), (2, 4), (3, 2), (8, 1), (16, 1), (None, 1)])
-def test_cores_are_shared_among_jobs_of_so_many_threads(eight_cores: None, threads: int | None, jobs: int) -> None:
-    assert jobs_at_once(threads) == jobs
+def seen(places: list[dict[str, str]]) -> list[str | None]:
+    return [place.get("CUDA_VISIBLE_DEVICES") for place in places]
+
+
+@pytest.mark.parametrize(
+    ("workers", "given", "environment", "expected"),
+    [
+        (1, None, {}, [None]),
+        (1, 3, {}, ["3"]),
+        (3, None, {}, ["2"] * 3),  # 8 // 3
+        (16, None, {}, ["1"] * 16),  # never none
+        (2, None, {"OMP_NUM_THREADS": "6"}, [None] * 2),  # theirs, which the jobs have anyway
+        (2, 3, {"OMP_NUM_THREADS": "6"}, ["3"] * 2),
+        (None, None, {}, ["1"] * 8),
+        (None, 3, {}, ["3"] * 2),
+        (None, 9, {}, ["9"]),
+    ],
+)
+def test_cores_are_shared(
+    workers: int | None, given: int | None, environment: dict[str, str], expected: list[str | None]
+) -> None:
+    places = assign(workers, given, "none", environment=environment)
+    assert [place.get("OMP_NUM_THREADS") for place in places] == expected
+    assert all(len({place.get(name) for name in THREADS}) == 1 for place in places)
+
+
+def test_each_worker_has_its_gpus() -> None:
+    assert seen(assign(2, 1, [4, "GPU-5a-b", 7], environment={})) == ["4", "GPU-5a-b"]
+    assert seen(assign(2, 1, [0, 1, 2, 3, 4], 2, {})) == ["0,1", "2,3"]
+    assert seen(assign(None, 1, [0, 1, 2, 3, 4], 2, {})) == ["0,1", "2,3"]
+    assert seen(assign(None, 1, "auto", environment={"CUDA_VISIBLE_DEVICES": "3,1"})) == ["3", "1"]
+    assert seen(assign(2, 1, "none", environment={"CUDA_VISIBLE_DEVICES": "3,1"})) == [None, None]
+    assert seen(assign(2, 1, None, environment={"CUDA_VISIBLE_DEVICES": "3,1"})) == [None, None]
+    # As many jobs as there are GPUs share the cores.
+    assert [place["OMP_NUM_THREADS"] for place in assign(None, None, [0, 1], environment={})] == ["4", "4"]
+
+
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [
+        (" 2 , 3 ", ["2", "3"]),
+        ("", []),
+        ("0,-1,1", ["0"]),  # as CUDA reads it
+        ("GPU-8932f937-d72c,MIG-1a/2/3", ["GPU-8932f937-d72c", "MIG-1a/2/3"]),
+    ],
+)
+def test_the_variable_says_what_is_visible(said: str, expected: list[str]) -> None:
+    assert visible_gpus({"CUDA_VISIBLE_DEVICES": said, "PATH": ""}) == expected
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"workers": 0}, "workers=0: must be a whole number of at least 1; write e.g. 1"),
+        ({"threads": -1}, "threads=-1: must be a whole number"),
+        ({"gpus_per_job": None}, "gpus_per_job=None: must be a whole number"),
+        ({"gpus_per_job": 2, "gpus": "none"}, "gpus_per_job=2: there are no GPUs; use 1"),
+        ({"gpus": "all"}, "gpus='all': must be auto, none or a list"),
+        ({"gpus": []}, "gpus=[]: must be auto, none or a list"),
+        ({"gpus": [0, -1]}, "gpus=-1: is no number or identity of a GPU"),
+        ({"gpus": [True]}, "gpus=True: is no number"),
+        ({"gpus": [1, "1"]}, "gpus='1,1': names a GPU twice"),
+        (
+            {"gpus": [0, 1], "workers": 3},
+            "workers=3: there are 2 GPUs, and each job that runs has 1 of its own; use workers=2, or gpus=",
+        ),
+        ({"gpus": [0], "gpus_per_job": 2}, "gpus_per_job=2: there is 1 GPU; use 1"),
+    ],
+)
+def test_invalid_values_are_refused(settings: dict[str, Any], said: str) -> None:
+    with pytest.raises(InputError) as caught:
+        assign(**settings, environment={"PATH": ""})
+    assert str(caught.value).startswith(said)
+
+
+@pytest.mark.parametrize(("said", "expected"), [("max 100000\n", None), ("50000 100000\n", 1), ("odd", None)])
+def test_a_containers_share_counts(tmp_path: Path, said: str, expected: int | None) -> None:
+    (tmp_path / "cpu.max").write_text(said)
+    bound = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    assert cores(tmp_path) == (expected or bound)
+    assert cores(tmp_path / "nowhere") == bound
 
 
 @pytest.mark.parametrize(
     ("device", "visible", "per_job"),
-    [
-        ("auto", "0,1", 1),
-        ("cuda", "0", 1),
-        ("cuda:1", "0,1", 1),
-        (None, "0", 1),
-        ("cpu", "0,1", 0),
-        ("mps", "0,1", 0),
-        ("auto", "", 0),
-        ("cuda", "-1", 0),
-    ],
+    [("auto", "0,1", 1), ("cuda:1", "0,1", 1), (None, "0", 1), ("cpu", "0,1", 0), ("mps", "0,1", 0), ("cuda", "-1", 0)],
 )
 def test_a_job_needs_a_gpu_where_it_would_use_one(
     monkeypatch: pytest.MonkeyPatch, device: str | None, visible: str, per_job: int
 ) -> None:
-    monkeypatch.setattr(resources, "cores", lambda: 8)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
     assert gpus_per_job(device) == per_job
     # Jobs that would all take the same GPU come one after the other.
-    assert jobs_at_once(1, device) == (1 if per_job else 8)
+    assert [jobs_at_once(threads, device) for threads in (1, 3, 16, None)] == ([1] * 4 if per_job else [8, 2, 1, 1])
 
 
-def test_resolvers_read_the_experiment(eight_cores: None) -> None:
+def test_resolvers_read_the_experiment() -> None:
     register_resolvers()
     register_resolvers()
     trainer = {"threads": 4, "device": "cpu"}
@@ -52,3 +137,30 @@ def test_resolvers_read_the_experiment(eight_cores: None) -> None:
     assert (cfg.n_jobs, cfg.gpus) == (2, 0)
     cfg.trainer.threads = None
     assert cfg.n_jobs == 1
+
+
+@pytest.mark.parametrize(
+    ("trainer", "settings", "expected"),
+    [
+        ({"device": "cpu", "threads": 3}, {}, (2, 2)),  # 8 // 3
+        ({"device": "cpu", "threads": None}, {}, (1, 1)),  # each job takes all cores
+        ({"device": "cpu", "threads": None}, {"threads": 2}, (4, 4)),
+        ({"device": "cpu", "threads": 1}, {"workers": 1}, (1, 8)),
+        ({"device": "auto", "threads": 1}, {}, (3, 3)),  # one for each GPU
+        ({"device": "cuda", "threads": 1}, {"gpus_per_job": 2}, (1, 1)),
+        ({"device": "auto", "threads": 1}, {"gpus": "none"}, (8, 8)),
+        ({"device": "auto", "threads": 1}, {"gpus": [0, 2]}, (2, 2)),
+        ({"device": "cpu", "threads": None}, {"OMP_NUM_THREADS": "4"}, (2, 2)),
+    ],
+)
+def test_launcher_runs_as_many_jobs_as_fit(
+    monkeypatch: pytest.MonkeyPatch, trainer: dict[str, Any], settings: dict[str, Any], expected: tuple[int, int]
+) -> None:
+    for module in (resources, processes):
+        monkeypatch.setattr(module, "visible_gpus", lambda *_: ["0", "1", "2"])
+    if "OMP_NUM_THREADS" in settings:
+        monkeypatch.setenv("OMP_NUM_THREADS", settings["OMP_NUM_THREADS"])
+        settings = {}
+    made = ProcessLauncher(**settings)
+    made.setup(hydra_context=NOBODY, task_function=NOBODY, config=OmegaConf.create({"trainer": trainer}))
+    assert (len(made._places), made._fitting) == expected

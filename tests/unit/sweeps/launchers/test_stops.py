@@ -31,7 +31,7 @@ def test_signals_are_kept_in_order_and_the_handlers_are_put_back() -> None:
 
 def test_who_waits_wakes_up_for_a_signal() -> None:
     with Stops() as stops:
-        timer = threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGTERM))
+        timer = threading.Timer(0.02, os.kill, (os.getpid(), signal.SIGTERM))
         timer.start()
         assert select.select(stops.waitables(), [], [], 120)[0]
         timer.join()

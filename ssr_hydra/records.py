@@ -13,31 +13,21 @@ import numbers
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ssr_hydra.errors import InputError
-from ssr_hydra.files import (
-    WriteError,
-    check_path,
-    read_bounded,
-    write_atomically,
-)
-
-if TYPE_CHECKING:
-    pass
+from ssr_hydra.files import check_path, read_bounded, write_atomically
 
 __all__ = [
     "RESULT",
     "STATUSES",
     "RunResult",
-    "WriteError",
     "as_number",
     "check_evaluations",
     "config_hash",
     "finite",
     "is_count",
     "is_number",
-    "write_atomically",
 ]
 
 RESULT = "result.json"

@@ -18,7 +18,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from ssr_hydra.app.check import plain
 from ssr_hydra.errors import InputError, RunError, UserCodeError
-from ssr_hydra.records import RESULT, RunResult, WriteError, config_hash
+from ssr_hydra.files import WriteError
+from ssr_hydra.records import RESULT, RunResult, config_hash
 from ssr_hydra.sweeps.heartbeat import HEARTBEAT, SILENT_SECONDS, Heartbeat, count_living, is_alive, is_elsewhere
 from ssr_hydra.sweeps.pending import Pending
 from ssr_hydra.trainer.interrupts import reason, status_of, terminable

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from ssr_hydra.callbacks.values import run_folder
-from ssr_hydra.records import write_atomically
+from ssr_hydra.files import write_atomically
 from ssr_hydra.settings.base import count, flag
 
 __all__ = ["Profiler"]

@@ -78,13 +78,6 @@ class Heartbeat:
 
     Raises:
         WriteError: The file cannot be written.
-
-    Example:
-        >>> with Heartbeat(Path("heartbeat.json")):
-        ...     is_alive(Path("heartbeat.json"))
-        True
-        >>> is_alive(Path("heartbeat.json"))
-        False
     """
 
     def __init__(self, path: Path, count_others: Callable[[], int] | None = None) -> None:

@@ -153,13 +153,7 @@ def is_free(field: str) -> bool:
 
 
 def describe(values: Mapping[str, Any]) -> JobDescription:
-    """Create the description of a job from its checked config, as plain data.
-
-    Example:
-        >>> one, two = (describe({"name": name, "ssr": 0.5, "seed": 0}) for name in "ab")
-        >>> one.identity == two.identity
-        True
-    """
+    """Create the description of a job from its checked config, as plain data."""
     trainer = values.get("trainer")
     return JobDescription(
         identity=str(config_hash(_without_free(values, ""))),

@@ -19,11 +19,11 @@ from ssr_hydra.checkpoints.store import CHECKPOINTS
 from ssr_hydra.data.loaders import known_length
 from ssr_hydra.data.seeding import fold, seed_everything
 from ssr_hydra.errors import InputError
-from ssr_hydra.files import check_path, write_atomically
+from ssr_hydra.files import WriteError, check_path, write_atomically
 from ssr_hydra.machine import conditions
 from ssr_hydra.metrics_log import MetricsLog, evaluation_record
 from ssr_hydra.optim.groups import check_module
-from ssr_hydra.records import RunResult, WriteError, config_hash
+from ssr_hydra.records import RunResult, config_hash
 from ssr_hydra.settings import CheckpointSettings, CountSettings, ResumeSettings, StepSettings, setting_of
 from ssr_hydra.settings.base import flag, function, one_of
 from ssr_hydra.settings.base import seed_number as check_seed

@@ -158,7 +158,7 @@ def test_a_disk_that_is_full_is_named_and_nothing_is_lost(start: Sweep, tmp_path
     assert ended(start("seed=0")).code == 0
     before = finished(tmp_path)
     for seed, limit in enumerate([0, 1_000, 4_000, 20_000], start=1):
-        said = ended(start(f"seed=0,{seed}", limits={"RLIMIT_FSIZE": limit}))
+        said = ended(start(f"seed=0,{seed}", "hydra/launcher=basic", limits={"RLIMIT_FSIZE": limit}))
         after = finished(tmp_path)
         assert {path: after[path] for path in before} == before
         assert said.code != 0, limit

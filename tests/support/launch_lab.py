@@ -49,13 +49,6 @@ def wait_for(path: Path) -> bool:
     return path.exists()
 
 
-def _meet(cfg: DictConfig) -> bool:
-    """True where another job runs at the same time: each waits for the other's file."""
-    place = Path(cfg.place)
-    (place / f"met-{cfg.n}").touch()
-    return wait_for(place / f"met-{1 - cfg.n}")
-
-
 def _wait(cfg: DictConfig) -> str:
     """Until it is told to go on, or stopped, which it notes."""
     place = Path(cfg.place)
@@ -138,7 +131,6 @@ DEEDS: dict[str, Callable[[DictConfig], Any]] = {
     "leave": lambda cfg: os._exit(0),
     "segv": lambda cfg: os.kill(os.getpid(), signal.SIGSEGV),
     "grow": _grow,
-    "meet": _meet,
     "wait": _wait,
     "deaf": _deaf,
     "seen": _seen,

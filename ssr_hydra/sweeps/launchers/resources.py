@@ -182,12 +182,6 @@ def jobs_at_once(threads: int | None = 1, device: str | None = "auto") -> int:
     Args:
         threads: The setting ``trainer.threads``. None gives each job all cores, so only one job runs at a time.
         device: The setting ``trainer.device``. Jobs that use a GPU run one at a time.
-
-    Example:
-        >>> jobs_at_once(1, "cpu") == cores()
-        True
-        >>> jobs_at_once(None)
-        1
     """
     if threads is None or gpus_per_job(device):
         return 1

@@ -25,12 +25,6 @@ class Stops:
     Attributes:
         first: The number of the first signal that asked the process to stop; 0 if there was none.
         interrupts: The number of times that ctrl-C was pressed.
-
-    Example:
-        >>> with Stops() as stops:
-        ...     os.kill(os.getpid(), signal.SIGTERM)
-        ...     stops.take() == [signal.SIGTERM]
-        True
     """
 
     def __init__(self) -> None:

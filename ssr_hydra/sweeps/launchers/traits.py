@@ -66,12 +66,6 @@ def traits_of(launcher: str) -> Traits:
     Args:
         launcher: Name of the launcher's class, with or without its module. The class itself cannot be compared, because
             Hydra imports plugins again.
-
-    Example:
-        >>> traits_of("hydra_plugins.hydra_joblib_launcher.joblib_launcher.JoblibLauncher").library
-        'joblib'
-        >>> traits_of("Mine").isolates
-        False
     """
     name = launcher.rpartition(".")[2]
     return next((traits for traits in TRAITS.values() if traits.launcher == name), Traits())

@@ -251,19 +251,7 @@ class Candidate:
 
 
 def first_difference(one: Sequences, other: Sequences, begin: int, end: int) -> int:
-    """Return the first step at which the scheduled values of two runs differ; ``end`` if they do not differ.
-
-    Example:
-        >>> from ssr_hydra.schedulers import WarmupStableDecayScheduler
-        >>> from ssr_hydra.state import State
-        >>> calendar, scheduler = Calendar(batch_size=16), WarmupStableDecayScheduler("10ba", decay="linear")
-        >>> runs = [
-        ...     Sequences(length, {"scheduler": Track(scheduler.bind(State(f"{length}ba"), length / 1000), calendar)})
-        ...     for length in (1000, 2000)
-        ... ]
-        >>> first_difference(*runs, 0, 1000)
-        901
-    """
+    """Return the first step at which the scheduled values of two runs differ; ``end`` if they do not differ."""
     for name, track in one.tracks.items():
         end = _first_of(track, other.tracks[name], begin, end)
     return end

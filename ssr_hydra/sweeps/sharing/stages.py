@@ -133,18 +133,6 @@ def plan_stages(jobs: Sequence[Planned]) -> StagePlan:
     """Find the latest step at which each job can begin, because a different job trains the same steps before it.
 
     Every job trains at least its last step itself, because a longer run does not end at that step.
-
-    Example:
-        >>> from ssr_hydra.schedulers import WarmupStableDecayScheduler
-        >>> from ssr_hydra.state import State
-        >>> from ssr_hydra.sweeps.sharing.sequences import Calendar, Track
-        >>> calendar, scheduler = Calendar(batch_size=16), WarmupStableDecayScheduler("10ba", decay="linear")
-        >>> def planned(steps):
-        ...     curve = scheduler.bind(State(f"{steps}ba"), steps / 1000)
-        ...     return Planned(Sequences(steps, {"scheduler": Track(curve, calendar)}), group="all")
-        >>> plan = plan_stages([planned(steps) for steps in (250, 500, 1000)])
-        >>> [branch.begin for branch in plan.branches], plan.alone, plan.shared
-        ([226, 451, 0], 1750, 1073)
     """
     begins = [job.start for job in jobs]
     sources: list[int | None] = [None] * len(jobs)

@@ -11,7 +11,7 @@ from warm import warm
 
 from ssr_hydra.callbacks import CSVLogger
 from ssr_hydra.errors import RunError
-from ssr_hydra.records import WriteError
+from ssr_hydra.files import WriteError
 
 
 def table(folder: Path) -> list[dict[str, str]]:

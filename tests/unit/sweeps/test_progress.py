@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import re
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -31,16 +32,21 @@ def now(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return clock
 
 
-def done(folder: Path, status: str = "completed") -> None:
-    error = None if status == "completed" else "E"
-    RunResult(status, error, None, 1.0, "1ep", 0, 1, 1, 0, 1.0, 1.0).save(folder)
-
-
-def jobs(folder: Path, *ssrs: float) -> list[StudyJob]:
-    found = [StudyJob((), JobDescription(str(n), "", ssr=ssr), folder / str(n)) for n, ssr in enumerate(ssrs)]
-    for job in found:
-        job.folder.mkdir()
+def jobs(folder: Path, count: int = 0, ssrs: Sequence[float] = (), lengths: Sequence[str] = ()) -> list[StudyJob]:
+    """Jobs with these lengths, ratios, or seeds."""
+    found = []
+    for number in range(count or len(ssrs) or len(lengths)):
+        ssr, length = ssrs[number] if ssrs else 1, lengths[number] if lengths else ""
+        description = JobDescription(str(number), "", ssr=ssr, max_duration=length, objective="eval/loss")
+        found.append(StudyJob(("ssr=0.5", f"seed={number}"), description, folder / str(number)))
+        found[-1].folder.mkdir()
     return found
+
+
+def end(job: StudyJob, status: str = "completed", error: str | None = "E") -> None:
+    metrics: dict[str, float | None] = {"eval/loss": 0.123456} if status == "completed" else {}
+    error = None if status == "completed" else error
+    RunResult(status, error, None, 1.0, "1ep", 0, 10, 1, 0, 2.5, 3.0, metrics).save(job.folder)
 
 
 def test_the_counts_in_words() -> None:
@@ -57,31 +63,16 @@ def test_the_counts_in_words() -> None:
     assert line({JobState.COMPLETED: 1, JobState.STOPPED: 2}) == "1 of 3 jobs done, 2 stopped"
 
 
-def named(folder: Path, count: int) -> list[StudyJob]:
-    found = [
-        StudyJob(("ssr=0.5", f"seed={n}"), JobDescription(str(n), "", objective="eval/loss"), folder / str(n))
-        for n in range(count)
-    ]
-    for job in found:
-        job.folder.mkdir()
-    return found
-
-
-def end(job: StudyJob, status: str, error: str | None = None) -> None:
-    metrics: dict[str, float | None] = {"eval/loss": 0.123456} if status == "completed" else {}
-    RunResult(status, error, None, 1.0, "1ep", 0, 10, 1, 0, 2.5, 3.0, metrics).save(job.folder)
-
-
 def test_a_line_for_each_job_that_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(progress_module, "_SECONDS", 3600)  # it is looked at and shown here, and not by its thread
     stream = io.StringIO()
-    before, one, two, three = found = named(tmp_path, 4)
-    end(before, "completed")
+    before, one, two, three = found = jobs(tmp_path, 4)
+    end(before)
     with Progress(tmp_path, found, stream, "first", COMMAND) as progress:
         with Heartbeat(one.folder / HEARTBEAT):
             progress.look()
             progress._show()
-        end(one, "completed")
+        end(one)
         progress.look()
         progress._show()
         progress._show()
@@ -125,7 +116,7 @@ def test_bars_and_lines_keep_the_width_of_a_terminal(
             beat._write()
         progress.look()
         progress._show()
-        end(found[0], "completed")
+        end(found[0])
         progress.look()
         progress._show()
     text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", stream.getvalue())
@@ -139,49 +130,49 @@ def test_bars_and_lines_keep_the_width_of_a_terminal(
 
 def test_what_is_left_is_told_by_the_length_of_the_runs(tmp_path: Path, now: Clock) -> None:
     # ssr 0.5 took 10 s; 1 and 2 are left, six times as long: 60 s. What was done before tells nothing.
-    before, short, long, longer = jobs(tmp_path, 8, 0.5, 1, 2)
-    done(before.folder)
+    before, short, long, longer = jobs(tmp_path, ssrs=(8, 0.5, 1, 2))
+    end(before)
     progress = Progress(tmp_path, [before, short, long, longer], io.StringIO(), "x", COMMAND)
     assert progress._seconds_left() is None
     with Heartbeat(short.folder / HEARTBEAT):
         progress.look()
     now.seconds += 10
-    done(short.folder)
+    end(short)
     progress.look()
     assert progress._seconds_left() == 60
     now.seconds += 1
     assert progress._seconds_left() == 66
-    done(long.folder)
-    done(longer.folder)
+    end(long)
+    end(longer)
     progress.look()
     assert progress._seconds_left() is None
 
 
 def test_jobs_that_ended_before_the_clock_began_tell_nothing_of_what_is_left(tmp_path: Path, now: Clock) -> None:
     # Between two looks three jobs came and went and a fourth began; they are no work that was done in no time.
-    one, two, three, four, five, six = jobs(tmp_path, 1, 1, 1, 1, 1, 1)
+    one, two, three, four, five, six = jobs(tmp_path, 6)
     progress = Progress(tmp_path, [one, two, three, four, five, six], io.StringIO(), "x", COMMAND)
     for job in (one, two, three):
-        done(job.folder)
+        end(job)
     with Heartbeat(four.folder / HEARTBEAT):
         progress.look()
         assert progress._seconds_left() is None
     now.seconds += 5
-    done(four.folder)
+    end(four)
     progress.look()
     assert progress._seconds_left() == 10  # 5 s for one, and two are left; with the three it would be 2.5 s
 
 
 def test_a_job_that_failed_before_and_is_tried_again_counts_when_it_ends(tmp_path: Path, now: Clock) -> None:
-    again, other = jobs(tmp_path, 1, 1)
-    done(again.folder, "failed")
+    again, other = jobs(tmp_path, 2)
+    end(again, "failed")
     progress = Progress(tmp_path, [again, other], io.StringIO(), "x", COMMAND)
     progress.look()
     assert not progress._has_begun  # nothing has happened yet
     with Heartbeat(again.folder / HEARTBEAT):
         progress.look()
     now.seconds += 5
-    done(again.folder)
+    end(again)
     progress.look()
     assert progress._seconds_left() == 5
 
@@ -198,16 +189,12 @@ def test_a_job_that_failed_before_and_is_tried_again_counts_when_it_ends(tmp_pat
 def test_max_duration_tells_how_long_a_job_takes(
     tmp_path: Path, now: Clock, lengths: tuple[str, str], left: float
 ) -> None:
-    found = [
-        StudyJob((), JobDescription(str(n), "", max_duration=each), tmp_path / str(n)) for n, each in enumerate(lengths)
-    ]
-    for job in found:
-        job.folder.mkdir()
+    found = jobs(tmp_path, lengths=lengths)
     progress = Progress(tmp_path, found, io.StringIO(), "x", COMMAND)
     with Heartbeat(found[0].folder / HEARTBEAT):
         progress.look()
     now.seconds += 10
-    done(found[0].folder)
+    end(found[0])
     progress.look()
     assert progress._seconds_left() == pytest.approx(left)
 
@@ -221,10 +208,10 @@ def test_a_stream_that_nobody_reads_ends_nothing(tmp_path: Path) -> None:
 
 def test_a_sweep_that_is_stopped_says_how_to_go_on(tmp_path: Path) -> None:
     stream = io.StringIO()
-    one, two = jobs(tmp_path, 1, 1)
-    done(one.folder)
+    one, two = jobs(tmp_path, 2)
+    end(one)
     with pytest.raises(KeyboardInterrupt), Progress(tmp_path, [one, two], stream, "first", COMMAND):
-        done(two.folder, "stopped")
+        end(two, "stopped")
         raise KeyboardInterrupt
     last = stream.getvalue().splitlines()[-2:]
     assert last == ["first: stopped with 1 of 2 jobs done; continue with", "  ssr-train -m study=first"]

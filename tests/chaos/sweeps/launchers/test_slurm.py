@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 from checkout import REPO
-from launcher_lab import Lab, assert_one_failed, assert_resumed_bitwise, assert_same, ended, process_of, resumes, until
+from launcher_lab import Lab, assert_one_failed, assert_same, ended, process_of, resumes, until
 
 pytest.importorskip("hydra_plugins.hydra_submitit_launcher", reason="needs hydra-submitit-launcher")
 SCRIPT = REPO / "scripts" / "slurm_one_node.sh"
@@ -109,15 +109,6 @@ def test_one_that_is_killed_once_is_run_again(lab: Lab) -> None:
     assert {record.steps for record in lab.records().values()} == {4}
     assert submitted(lab) == 3
     assert "sacct" not in answer.err  # which tells nothing where there are no accounts
-
-
-def test_a_job_that_gets_the_signal_goes_on_by_itself_to_the_same_weights(lab: Lab) -> None:
-    lab.slow.touch()
-    sweep = lab.start("launcher=slurm", *LONG, "seed=0")
-    pid = until(lambda: process_of(lab.study / "0"), "a checkpoint", sweep)
-    subprocess.run(["scancel", "--signal=USR2", job_id(pid)], check=True)
-    assert_resumed_bitwise(lab, sweep, *LONG, "seed=0")
-    assert submitted(lab) == 1  # requeued, not submitted again
 
 
 def test_a_job_that_is_put_back_without_notice_goes_on_from_its_last_checkpoint(lab: Lab) -> None:

@@ -5,6 +5,7 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from types import FrameType
 
 import pytest
@@ -12,6 +13,14 @@ import pytest
 from ssr_hydra.trainer.interrupts import STOP_SIGNALS, TERMINATIONS, StopRequest, TerminatedError, reason, terminable
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="no SIGTERM to a process of Windows")
+
+
+@pytest.fixture(autouse=True)
+def _hangup_is_not_ignored() -> Iterator[None]:
+    """Give SIGHUP its default action, because ``nohup pytest`` ignores it."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
 
 
 def test_sigterm_raises_once_and_the_former_handler_is_back() -> None:

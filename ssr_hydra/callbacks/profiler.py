@@ -52,7 +52,7 @@ class Profiler:
     profile_memory: bool = False
     with_stack: bool = False
     rows: int = 30
-    main_only: ClassVar = True
+    main_only: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         count(self.wait, "wait", 0, 10**9)

@@ -28,7 +28,7 @@ class Throughput:
         (320.0, 20.0)
     """
 
-    main_only: ClassVar = True
+    main_only: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         self._then: dict[str, Any] | None = None

@@ -48,3 +48,9 @@ def test_the_readme_installs_and_runs_the_main_job_in_one_line() -> None:
 
 def _read(name: str) -> str:
     return (REPO / name).read_text(encoding="utf-8")
+
+
+def test_class_variables_have_a_type() -> None:
+    # Python 3.10 cannot read the hints of a dataclass with a bare ClassVar, and the app reads them when it starts.
+    sources = [path.read_text(encoding="utf-8") for path in (REPO / "ssr_hydra").rglob("*.py")]
+    assert [line for text in sources for line in re.findall(r".*: ClassVar(?!\[).*", text)] == []

@@ -193,7 +193,7 @@ def difference(task: str, a: str, b: str, ssr: float) -> str:
     (row,) = (row for row in REPORTS[task]["paired"] if {row["a"], row["b"]} == {a, b} and row["ssr"] == ssr)
     turn = 1 if row["a"] == a else -1
     low, high = sorted((turn * row["low"], turn * row["high"]))
-    return f"{study_page.number(task, turn * row['difference'], sign=True)} {study_page.interval(task, low, high)}"
+    return f"{study_page.number(task, turn * row['difference'])} {study_page.interval(task, low, high)}"
 
 
 def doubling(task: str, recipe: str, ssr: float) -> str:
@@ -263,58 +263,60 @@ def sentences() -> list[str]:
     return [
         f"in percent: the mean of {script.TASKS[digits].seeds} seeds",
         f"bits per byte: the mean of {script.TASKS[lm].seeds} seeds",
-        f"On digits a doubling gains {doubled[digits][0]} points of accuracy from SSR 0.125, "
+        f"On digits, a doubling of the training gains {doubled[digits][0]} points of accuracy from SSR 0.125, "
         f"{doubled[digits][1]} from 0.25, "
         f"{doubled[digits][2]} from 0.5 and {doubled[digits][3]} from 1.",
-        f"On the byte language model it gains {doubled[lm][0]} bits per byte, {doubled[lm][1]}, "
-        f"{doubled[lm][2]} and {doubled[lm][3]}.",
-        f"from SSR 1 to 2 `cosine_warmup` gains {doubling(digits, 'cosine_warmup', 1.0)} points",
-        f"{advice['batch']['more']} more seeds would halve that interval",
-        f"the last doubling gains `linear_warmup` {doubling(lm, 'linear_warmup', 1.0)} bits per byte",
-        f"`multistep_warmup` is behind `wsd` at SSR 0.125 by "
+        f"On the byte language model, a doubling from these SSRs gains {doubled[lm][0]}, {doubled[lm][1]}, "
+        f"{doubled[lm][2]} and {doubled[lm][3]} bits per byte.",
+        f"from SSR 1 to 2, `cosine_warmup` gains {doubling(digits, 'cosine_warmup', 1.0)} points",
+        f"With {advice['batch']['more']} more seeds, this interval would be half as wide",
+        f"With `linear_warmup`, the last doubling gains {doubling(lm, 'linear_warmup', 1.0)} bits per byte",
+        f"At SSR 0.125, `multistep_warmup` is worse than `wsd` by "
         f"{difference(digits, 'wsd', 'multistep_warmup', 0.125)} points",
-        f"At 0.25 it is behind by {difference(digits, 'wsd', 'multistep_warmup', 0.25)}, which is not decided",
-        f"ahead of `cosine_warmup` by {difference(lm, 'cosine_warmup', 'linear_warmup', 0.125)} bits per byte "
+        f"At SSR 0.25, the difference is {difference(digits, 'wsd', 'multistep_warmup', 0.25)} points, "
+        "which is not decided",
+        f"better than `cosine_warmup` by {difference(lm, 'cosine_warmup', 'linear_warmup', 0.125)} bits per byte "
         f"at SSR 0.125 "
-        f"and still by {difference(lm, 'cosine_warmup', 'linear_warmup', 2.0)} at 2",
-        f"At SSR 2 `wsd` is as good as `linear_warmup`: {difference(lm, 'wsd', 'linear_warmup', 2.0)}",
-        f"`wsd` is worse than `cosine_warmup` by {difference(lm, 'wsd', 'cosine_warmup', 0.125)} at SSR 0.125 "
-        f"and better by {difference(lm, 'cosine_warmup', 'wsd', 2.0)} at 2",
+        f"and by {difference(lm, 'cosine_warmup', 'linear_warmup', 2.0)} at SSR 2",
+        f"At SSR 2, `wsd` and `linear_warmup` are equally good: they differ by "
+        f"{difference(lm, 'wsd', 'linear_warmup', 2.0)}",
+        f"At SSR 0.125, `wsd` is worse than `cosine_warmup` by {difference(lm, 'wsd', 'cosine_warmup', 0.125)} "
+        "bits per byte",
+        f"At SSR 2, `wsd` is better than `cosine_warmup` by {difference(lm, 'cosine_warmup', 'wsd', 2.0)}.",
         f"near SSR {crossing['ssr']:.2f} [{crossing['low']:.2f}, {crossing['high']:.2f}]",
         f"scaling gains {pooled[digits, 'truncate'][0]} points on digits (p = {pooled[digits, 'truncate'][1]}) and "
         f"{pooled[lm, 'truncate'][0]} bits per byte (p = {pooled[lm, 'truncate'][1]})",
-        f"that is {pooled[digits, 'scale_warmup'][0]} points on digits (p = {pooled[digits, 'scale_warmup'][1]}) and "
-        f"{pooled[lm, 'scale_warmup'][0]} bits per byte (p = {pooled[lm, 'scale_warmup'][1]})",
+        f"this gain is {pooled[digits, 'scale_warmup'][0]} points on digits (p = {pooled[digits, 'scale_warmup'][1]}) "
+        f"and {pooled[lm, 'scale_warmup'][0]} bits per byte (p = {pooled[lm, 'scale_warmup'][1]})",
         f"Scaling wins {won[digits]['scaling']} of {won[digits]['all']} comparisons on digits and "
         f"{won[lm]['scaling']} of "
         f"{won[lm]['all']} on the byte language model.",
-        f"a truncated `cosine_warmup` takes {truncated} times the steps to be as good as a scaled one",
+        f"a truncated `cosine_warmup` needs {truncated} times as many steps as a scaled `cosine_warmup`",
         f"{gain(lm, 'truncate', 'multistep_warmup', 0.125)} bits per byte at SSR 0.125",
-        f"{gain(lm, 'truncate', 'multistep_warmup', 0.25)} at 0.25",
-        f"among them `cosine_warmup` at SSR 0.25 ({gain(digits, 'truncate', 'cosine_warmup', 0.25)}), "
-        "`linear_warmup` at 0.5 "
-        f"({gain(digits, 'truncate', 'linear_warmup', 0.5)}) and `multistep_warmup` at 0.125 "
+        f"{gain(lm, 'truncate', 'multistep_warmup', 0.25)} at SSR 0.25",
+        f"Three of them are `cosine_warmup` at SSR 0.25 ({gain(digits, 'truncate', 'cosine_warmup', 0.25)}), "
+        "`linear_warmup` at SSR 0.5 "
+        f"({gain(digits, 'truncate', 'linear_warmup', 0.5)}) and `multistep_warmup` at SSR 0.125 "
         f"({gain(digits, 'truncate', 'multistep_warmup', 0.125)})",
         f"{sum(found['undecided'] for found in warm.values())} of "
         f"{sum(found['all'] for found in warm.values())} comparisons are "
         "undecided",
-        f"`cosine_warmup` by {gain(digits, 'scale_warmup', 'cosine_warmup', 0.125)} points and `linear_warmup` by "
-        f"{gain(digits, 'scale_warmup', 'linear_warmup', 0.125)}",
-        f"`wsd` {gain(lm, 'scale_warmup', 'wsd', 0.125)} and `multistep_warmup` "
-        f"{gain(lm, 'scale_warmup', 'multistep_warmup', 0.125)} at SSR 0.125",
-        f"it misses by {span(errors(digits, 'quadratic'), 1)} points",
-        f"The power law misses by {span(errors(digits, 'power'), 1)} points",
-        f"the power law misses by {span(errors(lm, 'power'), 3)} bits per byte, the quadratic by "
-        f"{span(errors(lm, 'quadratic'), 3)}",
-        f"On digits the longest time is {spread(digits)[0]} times the shortest in the median, "
-        f"{spread(digits)[1]} at worst; "
-        f"on the byte language model {spread(lm)[0]} and {spread(lm)[1]}.",
-        f"On digits a run at SSR 1 takes {cell(digits, 'cosine_warmup', 1)['seconds']:.1f} seconds",
-        f"`cosine_warmup` {cell(lm, 'cosine_warmup', 1)['seconds']:.1f} seconds at SSR 1, `wsd` "
-        f"{cell(lm, 'wsd', 1)['seconds']:.1f}",
-        f"{REPORTS[digits]['totals']['runs']} runs in {minutes[digits]:.0f} minutes on digits, "
-        f"{REPORTS[lm]['totals']['runs']} in "
-        f"{minutes[lm]:.0f} on the byte language model",
+        f"The gain is {gain(digits, 'scale_warmup', 'cosine_warmup', 0.125)} points for `cosine_warmup` and "
+        f"{gain(digits, 'scale_warmup', 'linear_warmup', 0.125)} for `linear_warmup`",
+        f"is {gain(lm, 'scale_warmup', 'wsd', 0.125)} bits per byte for `wsd` and "
+        f"{gain(lm, 'scale_warmup', 'multistep_warmup', 0.125)} for `multistep_warmup`",
+        f"its prediction is wrong by {span(errors(digits, 'quadratic'), 1)} points",
+        f"The prediction of the power law is wrong by {span(errors(digits, 'power'), 1)} points",
+        f"the prediction of the power law is wrong by {span(errors(lm, 'power'), 3)} bits per byte, and "
+        f"the prediction of the quadratic is wrong by {span(errors(lm, 'quadratic'), 3)}",
+        f"On digits, the longest time is {spread(digits)[0]} times the shortest time in the median, and "
+        f"{spread(digits)[1]} times in the worst case.",
+        f"it is {spread(lm)[0]} times in the median, and {spread(lm)[1]} times in the worst case.",
+        f"On digits, a run at SSR 1 takes {cell(digits, 'cosine_warmup', 1)['seconds']:.1f} seconds",
+        f"`cosine_warmup` takes {cell(lm, 'cosine_warmup', 1)['seconds']:.1f} seconds and `wsd` takes "
+        f"{cell(lm, 'wsd', 1)['seconds']:.1f} seconds",
+        f"{minutes[digits]:.0f} minutes for {REPORTS[digits]['totals']['runs']} runs on digits and "
+        f"{minutes[lm]:.0f} minutes for {REPORTS[lm]['totals']['runs']} runs on the byte language model",
     ]
 
 
@@ -412,4 +414,5 @@ def test_the_readme_says_what_was_found() -> None:
     scaling, control, undecided, every = (sum(found[name] for found in won) for name in won[0])
     assert (control, undecided) == (0, 9)
     readme = " ".join((REPO / "README.md").read_text(encoding="utf-8").split())
-    assert f"in {scaling} of {every} comparisons, and leaves nine undecided" in readme
+    assert f"In {scaling} of {every} comparisons, a scaled schedule is better" in readme
+    assert "The other nine comparisons are undecided" in readme

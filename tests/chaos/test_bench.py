@@ -22,7 +22,7 @@ def test_the_bench_prints_its_table() -> None:
     assert "torch LambdaLR" in printed
 
 
-def test_the_startup_bench_prints_a_ratio_for_each_way_to_look() -> None:
+def test_the_startup_bench_prints_a_ratio_for_each_command_that_only_prints() -> None:
     lines = bench("startup", "--rounds", "1")
     assert [line.split("  ")[0] for line in lines[1:]] == ["--cfg job", "--help", "--shell-completion query=bash"]
     assert all(float(line.split()[-1]) > 0 for line in lines[1:])
@@ -41,7 +41,7 @@ def test_a_bench_prints_its_rows(arguments: list[str], row: str, columns: int) -
 
 
 @pytest.mark.parametrize(("arguments", "status"), [(["--help"], 0), ([], 2), (["trainer"], 2)])
-def test_the_dispatcher_names_what_it_can_measure(
+def test_the_dispatcher_lists_its_benches(
     arguments: list[str], status: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.syspath_prepend(SCRIPTS)

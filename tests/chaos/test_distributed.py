@@ -21,13 +21,11 @@ TORCHRUN = "-m torch.distributed.run --standalone --nproc-per-node=2 --monitor-i
 
 
 @pytest.mark.parametrize(("parallel", "kills"), [("ddp", 10), ("fsdp", 4)])
-def test_a_run_survives_kills_of_its_processes_to_the_bit(
-    pairs: Pairs, tmp_path: Path, parallel: str, kills: int
-) -> None:
+def test_a_run_survives_kills_of_its_processes_bitwise(pairs: Pairs, tmp_path: Path, parallel: str, kills: int) -> None:
     ends.check_kills(pairs, tmp_path, parallel, kills)
 
 
-def test_torchrun_starts_again_what_was_killed(pairs: Pairs, tmp_path: Path) -> None:
+def test_torchrun_restarts_killed_processes(pairs: Pairs, tmp_path: Path) -> None:
     # The real launcher, at both ends: what it tells its processes, and what it does when one of them is gone.
     arguments = [
         str(REPO / "train.py"),
@@ -58,6 +56,6 @@ def test_torchrun_starts_again_what_was_killed(pairs: Pairs, tmp_path: Path) -> 
     assert all(torch.equal(a, b) for a, b in zip(one[1], two[1], strict=True))
 
 
-def test_a_compiled_copy_trains_as_one_that_is_not(pairs: Pairs) -> None:
+def test_a_compiled_copy_trains_like_an_uncompiled_one(pairs: Pairs) -> None:
     runs = [pairs.run(models.compiled, compile=on).values[0] for on in (False, True)]
     assert runs[0] == pytest.approx(runs[1], abs=1e-4)

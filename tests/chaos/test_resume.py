@@ -7,21 +7,21 @@ from pathlib import Path
 from resume_lab import SIGNALS, scenarios
 
 
-def test_30_kills_at_random_points(tmp_path: Path) -> None:
+def test_run_survives_30_kills_at_random_points(tmp_path: Path) -> None:
     kills = scenarios("kills:30", tmp_path)["kills"]
     assert kills["kills"] == 30
     # In training, in evaluation, while a record is written, and in the operations that make up a checkpoint.
     assert {"train", "eval", "record", "fsync", "os.rename"} <= set(kills["where"])
 
 
-def test_signals_at_random_points(tmp_path: Path) -> None:
+def test_run_survives_signals_at_random_points(tmp_path: Path) -> None:
     """To the process, or to its group with the loader's workers: exit codes 143, 140, 129 and 130, and a checkpoint."""
     signals = scenarios("signals:20", tmp_path)["signals"]
     assert [signals[name]["stopped"] for name in SIGNALS] == [20, 3, 3, 3]
     assert signals["SIGTERM"]["eval"] > 0
 
 
-def test_ends_terminals_launchers_and_full_disks(tmp_path: Path) -> None:
+def test_run_survives_kills_at_its_end_ctrl_c_a_requeue_and_a_full_disk(tmp_path: Path) -> None:
     found = scenarios("ends:3,keyboard:4,requeue,full_disk", tmp_path)
     # The kills come while the last checkpoint and the record are written.
     assert found["ends"]["kills"] >= 8

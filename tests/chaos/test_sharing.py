@@ -106,7 +106,9 @@ def test_sweep_that_is_killed_three_times_trains_each_step_once(tmp_path: Path, 
         pytest.param("submitit_local", 2, "2 0 15", marks=pytest.mark.extra("hydra_plugins.hydra_submitit_launcher")),
     ],
 )
-def test_launchers_share(tmp_path: Path, alone: Path, launcher: str, workers: int, kill: str) -> None:
+def test_jobs_share_steps_under_every_launcher(
+    tmp_path: Path, alone: Path, launcher: str, workers: int, kill: str
+) -> None:
     """Also if the job that trains the shared steps is killed while others wait for it."""
     done = sweep(tmp_path, "s", f"launcher={launcher}", f"workers={workers}", "share=true", kill=kill)
     assert done.code == 0, done.err

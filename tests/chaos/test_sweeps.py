@@ -70,7 +70,9 @@ def completed(folder: Path) -> int:
 
 
 @pytest.mark.parametrize("launcher", ["basic", "processes"])
-def test_a_parent_that_is_killed_three_times_comes_to_twelve_rows(start: Sweep, tmp_path: Path, launcher: str) -> None:
+def test_sweep_whose_parent_is_killed_three_times_ends_with_twelve_rows(
+    start: Sweep, tmp_path: Path, launcher: str
+) -> None:
     # Killed after 1, 6 and 9 jobs, two times in the middle of one; the same command goes on each time.
     # tests/unit/sweeps/test_study_launcher.py ends a sweep at each of its operations on files.
     arguments = (TWELVE, f"hydra/launcher={launcher}", "checkpoint.interval=1ba", *POISON)
@@ -115,7 +117,7 @@ def starts(folder: Path) -> list[str]:
     return path.read_text().split() if path.exists() else []
 
 
-def test_two_sweeps_into_one_study_at_once_do_each_job_once(start: Sweep, tmp_path: Path) -> None:
+def test_two_simultaneous_sweeps_of_one_study_run_each_job_once(start: Sweep, tmp_path: Path) -> None:
     # Twenty jobs each, of which they share ten.
     small = ("max_duration=1ba", "checkpoint.enabled=false", "hydra/launcher=basic", *POISON)
     both = [start(f"seed={','.join(map(str, side))}", *small) for side in (range(20), range(10, 30))]
@@ -138,7 +140,7 @@ def test_a_thousand_jobs_are_checked_in_twenty_seconds_of_cpu(clean_hydra: None)
     assert time.process_time() - began < 20
 
 
-def test_what_fails_or_diverges_leaves_the_others_and_is_named(start: Sweep, tmp_path: Path) -> None:
+def test_error_names_the_jobs_that_diverged_and_the_other_jobs_complete(start: Sweep, tmp_path: Path) -> None:
     arguments = ("optimizer=sgd", "optimizer.lr=0.1,1e30", "scheduler=constant", "seed=0,1")
     said = ended(start(*arguments))
     assert said.code == 1
@@ -153,7 +155,7 @@ def test_what_fails_or_diverges_leaves_the_others_and_is_named(start: Sweep, tmp
     assert "[HYDRA]" not in said.out
 
 
-def test_a_disk_that_is_full_is_named_and_nothing_is_lost(start: Sweep, tmp_path: Path) -> None:
+def test_error_names_the_full_disk_and_no_run_is_lost(start: Sweep, tmp_path: Path) -> None:
     # No file may grow beyond so many bytes: the sign of life, what Hydra writes of a job, a checkpoint reach it.
     assert ended(start("seed=0")).code == 0
     before = finished(tmp_path)

@@ -67,18 +67,18 @@ OVERRIDES = [
 
 
 @pytest.mark.parametrize(("overrides", "place", "value"), OVERRIDES, ids=[" ".join(case[0]) for case in OVERRIDES])
-def test_overrides(show: Show, overrides: list[str], place: str, value: object) -> None:
+def test_override_sets_its_key(show: Show, overrides: list[str], place: str, value: object) -> None:
     assert at(show(*overrides), place) == value
 
 
-def test_a_part_of_a_composite_can_be_taken_out(show: Show) -> None:
+def test_a_part_of_a_composite_can_be_removed(show: Show) -> None:
     config = show("scheduler=product", "~scheduler@scheduler.factors.warmup")
     assert list(at(config, "scheduler.factors")) == ["decay"]  # type: ignore[call-overload]
     config = show("scheduler=sequence", "~scheduler.phases.warmup")
     assert list(at(config, "scheduler.phases")) == ["decay"]  # type: ignore[call-overload]
 
 
-def test_ones_own_folder(show: Show, app: Callable[..., Answer], in_tmp: Path) -> None:
+def test_config_dir_adds_choices_of_the_user(show: Show, app: Callable[..., Answer], in_tmp: Path) -> None:
     texts = {
         "scheduler/slow": "defaults: [cosine_warmup, _self_]\nt_warmup: 0.2dur\n",
         "experiment/u": "# @package _global_\ndefaults:\n  - override /scheduler: slow\nssr: 0.5\n",
@@ -99,7 +99,7 @@ def test_ones_own_folder(show: Show, app: Callable[..., Answer], in_tmp: Path) -
     assert "t_warmup" in said.err
 
 
-def test_help(app: Callable[..., Answer]) -> None:
+def test_help_lists_groups_and_commands(app: Callable[..., Answer]) -> None:
     text = app("--help").out
     for group in ("scheduler", "optimizer", "model", "data", "trainer", "experiment"):
         assert re.search(rf"^  {group} +\w+", text, re.MULTILINE), group
@@ -111,7 +111,7 @@ def test_help(app: Callable[..., Answer]) -> None:
     assert max(map(len, written)) <= 120
 
 
-def test_the_commands_in_help_compose(show: Show, app: Callable[..., Answer]) -> None:
+def test_the_commands_in_help_are_valid(show: Show, app: Callable[..., Answer]) -> None:
     for line in re.findall(r"^ +python train\.py (.*)$", app("--help").out, re.MULTILINE):
         arguments = [part for part in re.split(r"\s+", line.split("     ")[0]) if "=" in part or part == "-m"]
         if "-m" in arguments or any("mine" in part or "experiment=u" in part for part in arguments):
@@ -158,13 +158,13 @@ BAD = {
 
 
 @pytest.mark.parametrize("typed", BAD)
-def test_bad_input_is_one_line_and_leaves_nothing(refused: Callable[..., str], typed: str) -> None:
+def test_bad_input_is_a_one_line_error_and_writes_no_file(refused: Callable[..., str], typed: str) -> None:
     error = refused(*([typed] if "' '" in typed or "5 epochs" in typed else typed.split(" ")))
     assert re.fullmatch(r"error: [^\n]+=[^\n]+: [^\n]+; [^\n]+\n", error), error
     assert error.startswith(f"error: {BAD[typed]}=")
 
 
-def test_flags_stand_anywhere(app: Callable[..., Answer]) -> None:
+def test_flags_can_be_anywhere_in_the_command(app: Callable[..., Answer]) -> None:
     said = app("ssr=2", "--cfg", "job", "seed=3", "-p", "seed", "name=x")
     assert (said.code, said.out.strip()) == (0, "3")
 
@@ -173,7 +173,7 @@ def test_flags_stand_anywhere(app: Callable[..., Answer]) -> None:
 
 
 @pytest.mark.parametrize(("python", "start"), [(cold, (TRAIN,)), (command, ("-m", "ssr_hydra"))])
-def test_ways_to_start(tmp_path: Path, python: Callable[..., Answer], start: tuple[str, ...]) -> None:
+def test_script_and_module_start_a_run(tmp_path: Path, python: Callable[..., Answer], start: tuple[str, ...]) -> None:
     said = python(*start, *QUICK, "hydra.run.dir=run", cwd=tmp_path)
     assert said.code == 0, said.err
     record = json.loads((tmp_path / "run/result.json").read_text())
@@ -181,7 +181,7 @@ def test_ways_to_start(tmp_path: Path, python: Callable[..., Answer], start: tup
     assert (tmp_path / "run/.hydra/config.yaml").is_file()
 
 
-def test_refusal_in_a_process(tmp_path: Path) -> None:
+def test_refused_command_exits_with_2_and_writes_no_file(tmp_path: Path) -> None:
     said = command(TRAIN, "scheduler.t_warmup=10", cwd=tmp_path)
     assert said.code == 2
     assert said.out == ""
@@ -205,7 +205,7 @@ for arguments, code in (
 """
 
 
-def test_looking_and_refusing_load_no_torch(tmp_path: Path) -> None:
+def test_commands_that_print_or_refuse_load_no_torch(tmp_path: Path) -> None:
     line = "python train.py scheduler="
     said = cold("-c", NO_TORCH, cwd=tmp_path, COMP_LINE=line, COMP_POINT=str(len(line)))
     assert said.code == 0, said.err
@@ -214,7 +214,7 @@ def test_looking_and_refusing_load_no_torch(tmp_path: Path) -> None:
     assert "scheduler=wsd" in said.out
 
 
-def test_completion(tmp_path: Path) -> None:
+def test_completion_suggests_choices_and_keys(tmp_path: Path) -> None:
     for typed, expected in (
         ("optimizer=ada", {"optimizer=adam", "optimizer=adamw"}),
         ("scheduler.t_", {"scheduler.t_warmup=", "scheduler.t_max="}),
@@ -225,7 +225,7 @@ def test_completion(tmp_path: Path) -> None:
         assert expected <= set(said.out.split()), said
 
 
-def test_runs_of_one_second_have_folders_of_their_own(tmp_path: Path) -> None:
+def test_runs_started_in_the_same_second_have_different_folders(tmp_path: Path) -> None:
     arguments = ([], [], [], *[["-m", "seed=0,1", "study_report=false"]] * 2)
     started = [warm.start(TRAIN, *QUICK, *each, cwd=tmp_path) for each in arguments]
     for process in started:
@@ -235,7 +235,7 @@ def test_runs_of_one_second_have_folders_of_their_own(tmp_path: Path) -> None:
     assert len(list(tmp_path.glob("multirun/*/*/*/result.json"))) == 4
 
 
-def test_replay_in_a_process(tmp_path: Path) -> None:
+def test_replayed_run_has_the_same_metrics_and_hash(tmp_path: Path) -> None:
     assert command(TRAIN, *QUICK, "scheduler=product", "hydra.run.dir=a", "seed=3", cwd=tmp_path).code == 0
     said = command(TRAIN, "--config-path", "a/.hydra", "--config-name", "config", cwd=tmp_path)
     assert said.code == 0, said.err

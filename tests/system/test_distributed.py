@@ -37,7 +37,7 @@ def counted(when: dict[str, Any]) -> tuple[int, int, int]:
 # ---- 1: counters
 
 
-def test_every_sample_counts_once_whatever_does_not_divide(pairs: Pairs) -> None:
+def test_every_sample_counts_once_even_if_numbers_do_not_divide(pairs: Pairs) -> None:
     mine, other = pairs.run(cases.count_own, lengths=LENGTHS, sizes=SIZES).values
     assert mine == other
     assert len(mine) == 2 * len(LENGTHS) * len(SIZES) * 2
@@ -61,7 +61,7 @@ def test_padded_samples_of_torchs_sampler_count_too(pairs: Pairs) -> None:
             assert per_batch == 2 * size  # what schedules convert samples by: a batch of both processes
 
 
-def test_a_stream_gives_each_process_its_own(pairs: Pairs) -> None:
+def test_a_stream_gives_each_process_different_samples(pairs: Pairs) -> None:
     # 17 samples: 9 in batches of 3 and 8 in batches of 2; after three batches the first process has none left, and the
     # 2 samples that the other one still has are not trained on.
     for when, per_batch in pairs.run(cases.stream).values:
@@ -81,14 +81,14 @@ def test_a_stream_gives_each_process_its_own(pairs: Pairs) -> None:
         ("nothing", "had none in epoch 0"),
     ],
 )
-def test_a_process_that_runs_out_early_against_its_word_ends_both(pairs: Pairs, kind: str, expected: str) -> None:
+def test_process_with_fewer_batches_than_declared_ends_both_processes(pairs: Pairs, kind: str, expected: str) -> None:
     ended = pairs.run(cases.run_out, kind=kind)
     assert not ended.late
     assert ended.values[0] == ended.values[1]
     assert expected in ended.values[0]
 
 
-def test_an_epoch_of_unknown_length_ends_with_the_first_process_that_has_none_left(pairs: Pairs) -> None:
+def test_epoch_of_unknown_length_ends_when_the_first_process_has_no_batch_left(pairs: Pairs) -> None:
     ended = pairs.run(cases.run_out, kind="stream")
     assert ended.values[0] == ended.values[1]
     assert counted(ended.values[0]) == (2, 2 * 6, 2 * 6 * (3 + 3))
@@ -110,7 +110,7 @@ def gradients_by_hand(length: int, batch_size: int) -> list[list[np.ndarray]]:
     return found
 
 
-def test_gradients_are_those_of_the_whole_batch_however_it_is_cut(pairs: Pairs) -> None:
+def test_gradients_are_those_of_the_whole_batch_however_the_batch_is_split(pairs: Pairs) -> None:
     # Batches of 5, 5 and 1: two processes, and up to four parts, can share none of them evenly.
     length = 11
     by_hand = gradients_by_hand(length, 5)
@@ -129,7 +129,7 @@ def test_gradients_are_those_of_the_whole_batch_however_it_is_cut(pairs: Pairs) 
             assert apart(batch, expected) < 1e-6
 
 
-def test_gradients_are_means_over_tokens_where_the_loss_is(pairs: Pairs) -> None:
+def test_gradients_are_means_over_tokens_if_the_loss_is_a_mean_over_tokens(pairs: Pairs) -> None:
     torch.manual_seed(3)
     model = cases.Bigram()
     loader, _ = make_loaders(cases.Ragged(), batch_size=4, seed=1)
@@ -150,7 +150,7 @@ def test_gradients_are_means_over_tokens_where_the_loss_is(pairs: Pairs) -> None
 # ---- 4: one process and two
 
 
-def test_two_processes_train_as_one_does(pairs: Pairs, tmp_path: Path) -> None:
+def test_two_processes_train_like_one_process(pairs: Pairs, tmp_path: Path) -> None:
     # 12 batches of 100 an epoch, the last of 98; augmentation, warmup given in samples, and three evaluations.
     (one,) = pairs.run(cases.whole_run, world=1, folder=tmp_path / "one").values
     two, other = pairs.run(cases.whole_run, folder=tmp_path / "two").values
@@ -167,7 +167,7 @@ def test_two_processes_train_as_one_does(pairs: Pairs, tmp_path: Path) -> None:
     assert (two["is_main"], other["is_main"]) == (True, False)
 
 
-def test_what_differs_is_rounding(pairs: Pairs) -> None:
+def test_two_processes_differ_from_one_only_by_rounding(pairs: Pairs) -> None:
     # In float64 the same run of 60 steps differs by a billionth of what it does in float32.
     (one,) = pairs.run(cases.whole_run, world=1, folder=None, duration="60ba", double=True).values
     two, _ = pairs.run(cases.whole_run, folder=None, duration="60ba", double=True).values
@@ -175,7 +175,7 @@ def test_what_differs_is_rounding(pairs: Pairs) -> None:
     assert one["metrics"] == pytest.approx(two["metrics"], abs=1e-12)
 
 
-def test_shards_train_as_copies_do(pairs: Pairs, tmp_path: Path) -> None:
+def test_sharded_model_trains_like_copies(pairs: Pairs, tmp_path: Path) -> None:
     (one,) = pairs.run(cases.whole_run, world=1, folder=tmp_path / "one").values
     two, other = pairs.run(cases.whole_run, folder=tmp_path / "two", parallel="fsdp").values
     assert one["when"] == two["when"] == other["when"]
@@ -205,7 +205,7 @@ def test_rank_0_exports_the_whole_model(pairs: Pairs, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("before", "after", "kind"), [(2, 1, "samples"), (1, 2, "tensors")])
-def test_an_epoch_goes_on_in_another_number_of_processes(
+def test_an_epoch_continues_with_a_different_number_of_processes(
     pairs: Pairs, tmp_path: Path, before: int, after: int, kind: str
 ) -> None:
     options: dict[str, Any] = {"folder": tmp_path / "run", "kind": kind}
@@ -231,7 +231,7 @@ def test_an_epoch_goes_on_in_another_number_of_processes(
     assert apart(second[0]["weights"], whole["weights"]) < 1e-6
 
 
-def test_shards_go_on_as_a_whole_model_and_the_other_way(pairs: Pairs, tmp_path: Path) -> None:
+def test_sharded_run_resumes_unsharded_and_unsharded_run_resumes_sharded(pairs: Pairs, tmp_path: Path) -> None:
     (whole,) = pairs.run(cases.identities, world=1, folder=tmp_path / "whole").values
     pairs.run(cases.identities, stop=7, folder=tmp_path / "run", parallel="fsdp")
     (said,) = pairs.run(cases.identities, world=1, folder=tmp_path / "run").values
@@ -266,11 +266,11 @@ def test_ragged_tokens_are_the_sum_of_the_masks(pairs: Pairs) -> None:
 # ---- 8: kills
 
 
-def test_a_run_survives_a_kill_of_one_process_to_the_bit(pairs: Pairs, tmp_path: Path) -> None:
+def test_a_run_survives_a_kill_of_one_process_bitwise(pairs: Pairs, tmp_path: Path) -> None:
     ends.check_kills(pairs, tmp_path, "ddp", 1)  # tests/chaos has more, also with fsdp
 
 
-def test_a_lost_process_ends_the_run_with_a_line_and_a_record(pairs: Pairs, tmp_path: Path) -> None:
+def test_a_lost_process_ends_the_run_with_a_one_line_error_and_a_record(pairs: Pairs, tmp_path: Path) -> None:
     ended = pairs.run(ends.lose_peer, folder=tmp_path, fails=True)
     assert ended.codes == [0, -signal.SIGKILL]
     said = ended.values[0]
@@ -292,7 +292,7 @@ def test_a_lost_process_ends_the_run_with_a_line_and_a_record(pairs: Pairs, tmp_
         ("1250sp", (13, 1198 + 100)),  # the first boundary at or after
     ],
 )
-def test_a_run_that_ends_within_an_epoch_ends_at_one_boundary(
+def test_both_processes_end_at_the_same_batch_within_an_epoch(
     pairs: Pairs, duration: str, expected: tuple[int, int]
 ) -> None:
     mine, other = pairs.run(ends.ends, duration=duration).values
@@ -300,7 +300,7 @@ def test_a_run_that_ends_within_an_epoch_ends_at_one_boundary(
     assert (mine["when"]["batch"], mine["when"]["sample"]) == expected
 
 
-def test_a_budget_of_time_ends_at_one_boundary_and_gives_one_schedule(pairs: Pairs) -> None:
+def test_processes_with_a_time_budget_end_at_the_same_batch_with_the_same_schedule(pairs: Pairs) -> None:
     # 22 ms a step in rank 0, and twice as many in the other: theirs are the clocks, so that no machine is too slow.
     mine, other = pairs.run(ends.ends, duration="0.3sec", ticks=22).values
     assert mine == other
@@ -325,7 +325,7 @@ def test_a_signal_to_one_process_stops_both_with_a_checkpoint(pairs: Pairs, tmp_
 # ---- evaluation, normalisation, clipping
 
 
-def test_evaluation_does_not_depend_on_the_shares(pairs: Pairs) -> None:
+def test_evaluation_does_not_depend_on_the_number_of_processes(pairs: Pairs) -> None:
     sizes = [1, 2, 5, 33]
     (one,) = pairs.run(cases.evaluations, world=1, sizes=sizes, double=True).values
     two, other = pairs.run(cases.evaluations, sizes=sizes, double=True).values
@@ -376,7 +376,7 @@ def test_metric_object_that_cannot_be_combined_is_refused(pairs: Pairs, kind: st
         assert found.startswith(message)
 
 
-def test_evaluation_of_a_sharded_model_waits_for_no_batch_that_does_not_come(pairs: Pairs) -> None:
+def test_evaluation_of_a_sharded_model_ends_if_one_process_has_no_batch(pairs: Pairs) -> None:
     mine, other = pairs.run(models.sharded_evaluation).values
     assert mine == other
     torch.manual_seed(0)
@@ -387,7 +387,7 @@ def test_evaluation_of_a_sharded_model_waits_for_no_batch_that_does_not_come(pai
     assert mine["eval/accuracy"] == float((outputs.argmax(1) == targets).double().mean())
 
 
-def test_batch_norm_normalises_each_share_and_keeps_rank_0s_statistics(pairs: Pairs) -> None:
+def test_batch_norm_normalizes_per_process_and_keeps_the_statistics_of_rank_0(pairs: Pairs) -> None:
     length = 20
     before, mean, weights, metrics = pairs.run(models.batch_norm, length=length).values[0]
     other = pairs.run(models.batch_norm, length=length).values[1]
@@ -399,7 +399,7 @@ def test_batch_norm_normalises_each_share_and_keeps_rank_0s_statistics(pairs: Pa
 
 
 @pytest.mark.parametrize("parallel", ["ddp", "fsdp"])
-def test_gradients_are_clipped_as_one_process_clips_them(pairs: Pairs, parallel: str) -> None:
+def test_gradients_are_clipped_as_in_one_process(pairs: Pairs, parallel: str) -> None:
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(4, 6), nn.Tanh(), nn.Linear(6, 3))
     inputs, targets = 3 * torch.randn(9, 4), torch.arange(9) % 3
@@ -425,12 +425,12 @@ def test_gradients_are_clipped_as_one_process_clips_them(pairs: Pairs, parallel:
         ("tokens", "max_duration='100tok': the batches have no tokens to count"),
     ],
 )
-def test_refused_in_all_processes(pairs: Pairs, kind: str, expected: str) -> None:
+def test_every_process_raises_the_same_error(pairs: Pairs, kind: str, expected: str) -> None:
     for said in pairs.run(cases.refused, kind=kind).values:
         assert said.startswith(expected)
 
 
-def test_settings_that_differ_between_processes_are_named_in_all(pairs: Pairs) -> None:
+def test_every_process_names_the_settings_that_differ(pairs: Pairs) -> None:
     first, second = pairs.run(cases.apart).values
     assert first == second  # so one of them can say it
     assert first.pop("") is None
@@ -448,7 +448,7 @@ def test_settings_that_differ_between_processes_are_named_in_all(pairs: Pairs) -
     assert "max_duration: '4ba' and '6ba')" in first["max_duration"]
 
 
-def test_configs_that_differ_between_processes_are_named_once(pairs: Pairs, tmp_path: Path) -> None:
+def test_configs_that_differ_between_processes_are_reported_once(pairs: Pairs, tmp_path: Path) -> None:
     """Each process composes its own config, whose values may come from its environment."""
     key = "trainer.accumulate"
     arguments = [f"{key}=1${{oc.env:RANK}}", *QUICK, f"hydra.run.dir={tmp_path}/{key}"]
@@ -469,7 +469,7 @@ def test_configs_that_differ_between_processes_are_named_once(pairs: Pairs, tmp_
 QUICK = ["trainer.progress=plain", "trainer.device=cpu", "trainer.threads=1"]
 
 
-def test_the_app_in_two_processes_is_one_run(pairs: Pairs, tmp_path: Path) -> None:
+def test_two_processes_of_the_app_are_one_run(pairs: Pairs, tmp_path: Path) -> None:
     arguments = [*QUICK, "ssr=0.05", f"hydra.run.dir={tmp_path}/runs/${{now:%S%f}}-${{run_id:}}"]
     ended = pairs.run(ends.app, arguments=arguments)
     (folder,) = (tmp_path / "runs").iterdir()  # named by the time and by chance, and yet the same for both
@@ -484,7 +484,7 @@ def test_the_app_in_two_processes_is_one_run(pairs: Pairs, tmp_path: Path) -> No
     assert len(lines) == len(set(lines))
 
 
-def test_the_app_shards_by_config_with_the_kernels_that_can(pairs: Pairs, tmp_path: Path) -> None:
+def test_app_shards_by_config_and_refuses_kernels_that_cannot(pairs: Pairs, tmp_path: Path) -> None:
     arguments = [*QUICK, "ssr=0.02", "trainer.parallel=fsdp"]
     pairs.run(ends.app, arguments=[*arguments, f"hydra.run.dir={tmp_path}/fsdp"])
     assert RunResult.load(tmp_path / "fsdp").status == "completed"
@@ -501,7 +501,7 @@ def test_the_app_shards_by_config_with_the_kernels_that_can(pairs: Pairs, tmp_pa
         (["model.nothing=1"], "error: model.nothing"),
     ],
 )
-def test_what_all_processes_refuse_is_said_once(
+def test_error_that_all_processes_raise_is_printed_once(
     pairs: Pairs, tmp_path: Path, arguments: list[str], expected: str
 ) -> None:
     folder = tmp_path / "run"
@@ -514,7 +514,7 @@ def test_what_all_processes_refuse_is_said_once(
     assert not folder.exists()  # as if it had not been tried
 
 
-def test_refused_run_leaves_no_folder_though_one_process_is_slow(pairs: Pairs, tmp_path: Path) -> None:
+def test_refused_run_leaves_no_folder_even_if_one_process_is_slow(pairs: Pairs, tmp_path: Path) -> None:
     folder = tmp_path / "run"
     arguments = ["data.batch_size=1", *QUICK, f"hydra.run.dir={folder}"]
     ended = pairs.run(ends.slow_app, arguments=arguments, fails=True)
@@ -522,7 +522,7 @@ def test_refused_run_leaves_no_folder_though_one_process_is_slow(pairs: Pairs, t
     assert not folder.exists()
 
 
-def test_one_process_alone_shards_nothing(pairs: Pairs, tmp_path: Path) -> None:
+def test_sharding_needs_several_processes(pairs: Pairs, tmp_path: Path) -> None:
     arguments = ["trainer.parallel=fsdp", f"hydra.run.dir={tmp_path}/run", *QUICK]
     ended = pairs.run(ends.app, world=1, arguments=arguments, fails=True)
     assert ended.codes == [2]
@@ -534,7 +534,7 @@ def text_of(path: Path) -> str:
     return path.read_text() if path.exists() else ""
 
 
-def test_a_killed_process_is_one_line_for_a_person(pairs: Pairs, tmp_path: Path) -> None:
+def test_a_killed_process_is_reported_in_one_line(pairs: Pairs, tmp_path: Path) -> None:
     # A run that would take minutes, so that the signal comes before its end.
     arguments = [*QUICK, "ssr=100", f"hydra.run.dir={tmp_path}", "checkpoint.interval=5ba"]
     for victim in (1, 0):
@@ -556,7 +556,7 @@ def test_a_killed_process_is_one_line_for_a_person(pairs: Pairs, tmp_path: Path)
     assert log.count("failed: LostProcessError") == 1
 
 
-def test_sigterm_to_all_is_one_line(pairs: Pairs, tmp_path: Path) -> None:
+def test_sigterm_to_all_processes_is_reported_in_one_line(pairs: Pairs, tmp_path: Path) -> None:
     arguments = [*QUICK, "ssr=100", f"hydra.run.dir={tmp_path}", "checkpoint.interval=5ba"]
     ended = pairs.run(
         ends.app,

@@ -38,15 +38,15 @@ MODULES = sorted(
 
 
 @pytest.mark.parametrize("page", [page_param(page) for page in MAIN_PAGES])
-def test_every_block_of_the_main_pages_runs(page: Path, in_tmp: Path, clean_hydra: None) -> None:
+def test_every_code_block_of_the_main_pages_runs(page: Path, in_tmp: Path, clean_hydra: None) -> None:
     check_page(page, in_tmp)
 
 
-def test_every_block_is_well_formed() -> None:
+def test_every_code_block_is_well_formed() -> None:
     assert [problem for page in PAGES for block in blocks(page) for problem in problems(block)] == []
 
 
-def test_every_relative_link_leads_to_a_file() -> None:
+def test_every_relative_link_points_to_a_file() -> None:
     missing = []
     for page in PAGES:
         text = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
@@ -65,7 +65,7 @@ def module_param(name: str) -> object:
 
 
 @pytest.mark.parametrize("name", [module_param(name) for name in MODULES])
-def test_docstring_examples(name: str, in_tmp: Path) -> None:
+def test_docstring_examples_are_correct(name: str, in_tmp: Path) -> None:
     module = importlib.import_module(name)
     flags = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
     report: list[str] = []
@@ -98,7 +98,7 @@ def test_every_public_name_has_an_example(package: str) -> None:
     assert without == []
 
 
-def test_every_scheduler_has_its_picture_and_its_place_on_the_page() -> None:
+def test_page_lists_every_scheduler_with_its_picture() -> None:
     page = (REPO / "docs/guide/schedulers.md").read_text(encoding="utf-8")
     base_classes = ("Scheduler", "ComposerScheduler")
     for name in ssr_hydra.schedulers.__all__:
@@ -125,7 +125,7 @@ def page_of(folder: Path, text: str) -> list[Block]:
     return blocks(page)
 
 
-def test_a_block_without_a_language_is_an_error(tmp_path: Path) -> None:
+def test_a_code_block_without_a_language_is_an_error(tmp_path: Path) -> None:
     (block,) = page_of(tmp_path, "```\nprint(1)\n```\n")
     assert "language ''" in problems(block)[0]
 
@@ -135,12 +135,12 @@ def test_a_skip_without_a_reason_is_an_error(tmp_path: Path) -> None:
     assert "says why" in problems(block)[0]
 
 
-def test_a_block_that_is_not_closed_is_an_error(tmp_path: Path) -> None:
+def test_a_code_block_that_is_not_closed_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(AssertionError, match="never closed"):
         page_of(tmp_path, "```python\nprint(1)\n")
 
 
-def test_a_marker_belongs_to_the_next_block_only(tmp_path: Path) -> None:
+def test_a_marker_applies_only_to_the_next_code_block(tmp_path: Path) -> None:
     first, second = page_of(tmp_path, "<!-- skip: it would install -->\n\n```bash\na\n```\n\n```bash\nb\n```\n")
     assert first.markers == {"skip": "it would install"}
     assert second.markers == {}
@@ -148,12 +148,12 @@ def test_a_marker_belongs_to_the_next_block_only(tmp_path: Path) -> None:
     assert third.markers == {}
 
 
-def test_indented_blocks_are_found(tmp_path: Path) -> None:
+def test_indented_code_blocks_are_found(tmp_path: Path) -> None:
     (block,) = page_of(tmp_path, "!!! note\n    ```python\n    if True:\n        x = 1\n    ```\n")
     assert block.text == "if True:\n    x = 1\n"
 
 
-def test_python_blocks_share_a_namespace_and_output_is_compared(tmp_path: Path) -> None:
+def test_python_code_blocks_use_one_namespace_and_their_output_is_compared(tmp_path: Path) -> None:
     runner = Runner(tmp_path, REPO)
     shared, shown, wrong = page_of(
         tmp_path, "```python\nx = 3\n```\n```python\nprint('x is', x)\n```\n```text\nx is 4\n```\n"
@@ -164,7 +164,7 @@ def test_python_blocks_share_a_namespace_and_output_is_compared(tmp_path: Path) 
         runner.run(wrong)
 
 
-def test_a_python_error_carries_the_line_of_the_page(tmp_path: Path) -> None:
+def test_python_error_names_the_line_of_the_page(tmp_path: Path) -> None:
     (block,) = page_of(tmp_path, "words\n\n```python\nx = 1\n1 / 0\n```\n")
     with pytest.raises(ZeroDivisionError) as caught:
         Runner(tmp_path, REPO).run(block)
@@ -209,5 +209,5 @@ def test_a_failing_command_is_an_error_unless_announced(tmp_path: Path) -> None:
         ("... lr 0.1", "step 3 lr 0.1", True),
     ],
 )
-def test_output_matching(shown: str, printed: str, same: bool) -> None:
+def test_printed_output_matches_the_output_on_the_page(shown: str, printed: str, same: bool) -> None:
     assert matches(shown, printed) is same

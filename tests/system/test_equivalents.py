@@ -88,12 +88,12 @@ TORCH = {
 
 
 @pytest.mark.parametrize("name", TORCH)
-def test_torch(name: str) -> None:
+def test_scheduler_equals_the_one_of_torch(name: str) -> None:
     theirs, mine = TORCH[name]
     assert alphas_of_ours(mine) == pytest.approx(alphas_of_torch(theirs), abs=1e-9)
 
 
-def test_one_cycle_is_torchs_with_the_optimizer_at_max_lr() -> None:
+def test_one_cycle_equals_the_one_of_torch_if_the_optimizer_has_max_lr() -> None:
     # torch's run of n steps ends on its last step, at n - 1; a schedule here ends when the run does, at n.
     theirs = alphas_of_torch(lambda o: lr.OneCycleLR(o, max_lr=LR, total_steps=STEPS + 1))
     # torch puts the peak at pct_start * total_steps - 1.
@@ -193,7 +193,7 @@ TIMM: dict[str, tuple[Callable[[Any, Optimizer], Any], Any]] = {
 
 @pytest.mark.extra("timm")
 @pytest.mark.parametrize("name", TIMM)
-def test_timm(name: str) -> None:
+def test_scheduler_equals_the_one_of_timm(name: str) -> None:
     import timm.scheduler as timm
 
     theirs, mine = TIMM[name]
@@ -245,7 +245,7 @@ TRANSFORMERS: dict[str, tuple[Callable[[Any, Optimizer], Any], Any]] = {
 
 @pytest.mark.extra("transformers")
 @pytest.mark.parametrize("name", TRANSFORMERS)
-def test_transformers(name: str) -> None:
+def test_scheduler_equals_the_one_of_transformers(name: str) -> None:
     import transformers
 
     theirs, mine = TRANSFORMERS[name]
@@ -315,7 +315,7 @@ FORMULAS: dict[str, tuple[Callable[[int], float], Any]] = {
 
 
 @pytest.mark.parametrize("name", FORMULAS)
-def test_formulas_of_language_model_codebases(name: str) -> None:
+def test_scheduler_equals_the_formula_of_language_model_codebases(name: str) -> None:
     theirs, mine = FORMULAS[name]
     assert alphas_of_ours(mine) == pytest.approx([theirs(k) for k in range(STEPS)], abs=1e-12)
 
@@ -340,7 +340,7 @@ OPTAX: dict[str, tuple[Callable[[Any], Callable[[int], Any]], Any]] = {
 @pytest.mark.extra("optax")
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("name", OPTAX)
-def test_optax(name: str) -> None:
+def test_scheduler_equals_the_one_of_optax(name: str) -> None:
     import optax
 
     theirs, mine = OPTAX[name]
@@ -351,7 +351,7 @@ def test_optax(name: str) -> None:
 
 @pytest.mark.extra("optax")
 @pytest.mark.filterwarnings("ignore")
-def test_a_table_of_the_step_function_is_an_optax_schedule() -> None:
+def test_table_of_the_step_function_can_be_used_as_an_optax_schedule() -> None:
     import jax
     import optax
 

@@ -62,7 +62,7 @@ def files(run: Path) -> dict[str, int]:
     return {str(path): path.stat().st_mtime_ns for path in run.rglob("*")}
 
 
-def test_the_final_metrics_are_those_of_the_record_to_the_last_bit(run: Path, app: Callable[..., Answer]) -> None:
+def test_final_metrics_equal_the_record_bitwise(run: Path, app: Callable[..., Answer]) -> None:
     before = files(run)
     said = app(f"run={run}", TRUST)
     assert (said.code, said.err) == (0, "")
@@ -76,7 +76,7 @@ def test_the_final_metrics_are_those_of_the_record_to_the_last_bit(run: Path, ap
     assert not Path("outputs").exists()
 
 
-def test_from_python(run: Path) -> None:
+def test_evaluate_works_from_python(run: Path) -> None:
     found = evaluate(run, trust="resume_lab")
     result = recorded(run)
     assert found.metrics == {name: value for name, value in result["metrics"].items() if name != "train/loss"}
@@ -85,7 +85,7 @@ def test_from_python(run: Path) -> None:
     assert found.checkpoint == run / "checkpoints/ba35"
 
 
-def test_the_best_is_that_of_its_batch(run: Path) -> None:
+def test_best_checkpoint_has_the_metrics_of_its_batch(run: Path) -> None:
     """By the largest loss, for once: the first evaluation, at batch 11."""
     found = evaluate(run, "best", trust="resume_lab")
     worst = max(recorded(run)["evaluations"], key=lambda item: item["metrics"]["eval/loss"])
@@ -102,7 +102,7 @@ def test_a_checkpoint_between_two_evaluations_has_no_record(run: Path, app: Call
     assert said.out.splitlines()[-1].startswith("there is no record of these weights at this batch")
 
 
-def test_a_record_that_is_untrue_is_seen(run: Path, app: Callable[..., Answer]) -> None:
+def test_wrong_record_is_detected(run: Path, app: Callable[..., Answer]) -> None:
     result = recorded(run)
     result["evaluations"][-1]["metrics"]["eval/accuracy"] += 0.001
     (run / "result.json").write_text(json.dumps(result))
@@ -114,7 +114,7 @@ def test_a_record_that_is_untrue_is_seen(run: Path, app: Callable[..., Answer]) 
     assert said.out.splitlines()[-1] == "equal to the record within 0.01"
 
 
-def test_weights_that_are_not_those_of_the_record_are_seen(run: Path, app: Callable[..., Answer]) -> None:
+def test_checkpoint_of_a_different_run_is_detected(run: Path, app: Callable[..., Answer]) -> None:
     """The checkpoint of another seed in its place: whole by its own digest, and another run's."""
     from ssr_hydra.checkpoints import CheckpointStore
 
@@ -130,7 +130,7 @@ def test_weights_that_are_not_those_of_the_record_are_seen(run: Path, app: Calla
     assert "more than 1e-06" in said.out
 
 
-def test_other_batches_give_the_same_within_the_tolerance(run: Path) -> None:
+def test_different_batch_size_gives_equal_metrics_within_the_tolerance(run: Path) -> None:
     """Sums of float32 in another order: the accuracy is a count and stays, the loss moves in its last digits."""
     found = evaluate(run, overrides=["data.eval_batch_size=7"], trust="resume_lab")
     assert found.differences["eval/accuracy"] == 0
@@ -145,7 +145,7 @@ def test_other_batches_give_the_same_within_the_tolerance(run: Path) -> None:
         ("data.augment=null", ["eval/accuracy", "eval/loss"]),
     ],
 )
-def test_other_data_are_measured_and_compared_with_nothing(run: Path, override: str, compared: list[str]) -> None:
+def test_metrics_of_other_data_are_not_compared_with_the_record(run: Path, override: str, compared: list[str]) -> None:
     found = evaluate(run, overrides=[override], trust="resume_lab")
     assert {"eval/accuracy", "eval/loss"} <= set(found.metrics)
     assert sorted(found.differences) == compared
@@ -158,7 +158,7 @@ def test_other_data_are_measured_and_compared_with_nothing(run: Path, override: 
         assert found.is_as_recorded(0)  # so the exit code is 0
 
 
-def test_raw_weights_of_a_run_that_evaluated_an_average(run: Path) -> None:
+def test_raw_weights_of_a_run_with_averaged_weights_can_be_evaluated(run: Path) -> None:
     found = evaluate(run, weights="raw", trust="resume_lab")
     assert found.recorded is None
     assert found.metrics != recorded(run)["metrics"]
@@ -167,7 +167,7 @@ def test_raw_weights_of_a_run_that_evaluated_an_average(run: Path) -> None:
 
 
 @pytest.mark.parametrize(("weights", "exported"), [("auto", "ema"), ("raw", "raw")])
-def test_the_weights_alone(run: Path, weights: str, exported: str) -> None:
+def test_export_writes_only_the_weights(run: Path, weights: str, exported: str) -> None:
     evaluate(run, weights=weights, export="model.pt", trust="resume_lab")
     state = torch.load("model.pt", weights_only=True)
     Net(64, 8, 10).load_state_dict(state)
@@ -179,7 +179,7 @@ def test_the_weights_alone(run: Path, weights: str, exported: str) -> None:
         evaluate(run, export="model.pt", trust="resume_lab")
 
 
-def test_a_torn_checkpoint_is_told_and_the_one_before_is_evaluated(run: Path, app: Callable[..., Answer]) -> None:
+def test_torn_checkpoint_is_reported_and_the_previous_one_is_evaluated(run: Path, app: Callable[..., Answer]) -> None:
     state = run / "checkpoints/ba35/state.pt"
     state.write_bytes(state.read_bytes()[:-1])
     said = app(f"run={run}", TRUST)
@@ -217,7 +217,7 @@ def test_bad_input_is_one_line(run: Path, app: Callable[..., Answer], given: lis
     assert files(run) == before
 
 
-def test_a_run_s_folder_is_a_stranger_s_file(run: Path, app: Callable[..., Answer]) -> None:
+def test_config_of_a_run_folder_is_not_trusted(run: Path, app: Callable[..., Answer]) -> None:
     """What its config says of trust or of Hydra is not taken; nothing of it is imported before it is trusted."""
     config = run / ".hydra/config.yaml"
     text = config.read_text()
@@ -239,7 +239,7 @@ def test_a_run_s_folder_is_a_stranger_s_file(run: Path, app: Callable[..., Answe
     assert "neither part of this package nor trusted" in said.err
 
 
-def test_names_of_a_stranger_do_not_steer_the_terminal() -> None:
+def test_names_in_a_record_cannot_control_the_terminal() -> None:
     shown = Evaluation(Path("run"), 1, "a\x1b[2J", {"eval/\x1b]0;x": 1.0}, {"eval/\x1b]0;x": 2.0})
     assert "\x1b" not in shown.table()
 
@@ -248,13 +248,13 @@ def test_names_of_a_stranger_do_not_steer_the_terminal() -> None:
     ("now", "before", "off"),
     [(0.5, 0.5, 0.0), (0.5, 0.25, 0.25), (110.0, 100.0, 0.1), (float("nan"), None, 0.0), (0.5, None, float("inf"))],
 )
-def test_how_far_off(now: float, before: float | None, off: float) -> None:
+def test_difference_is_absolute_up_to_1_and_relative_above(now: float, before: float | None, off: float) -> None:
     """Absolute up to a record of 1, relative above; a record holds null for what is not finite."""
     found = Evaluation(Path("run"), 1, "raw", {"eval/loss": now}, {"eval/loss": before})
     assert found.differences["eval/loss"] == pytest.approx(off)
 
 
-def test_the_command(finished: Path, tmp_path: Path) -> None:
+def test_command_prints_that_metrics_equal_the_record(finished: Path, tmp_path: Path) -> None:
     done = warm.run("-m", "ssr_hydra.evaluate", f"run={finished}", TRUST, cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.endswith("equal to the record, to the last bit\n")

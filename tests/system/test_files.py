@@ -13,7 +13,7 @@ from ssr_hydra.files import try_lock
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no flock")
-def test_a_lock_is_one_process_s_until_it_ends(tmp_path: Path) -> None:
+def test_a_process_holds_its_lock_until_it_ends(tmp_path: Path) -> None:
     code = f"""
 import sys
 from ssr_hydra.files import try_lock

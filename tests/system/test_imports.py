@@ -85,7 +85,7 @@ PROCESSES: list[list[tuple[str, str]]] = [
 
 
 @pytest.mark.parametrize("parts", PROCESSES)
-def test_what_needs_no_torch_loads_none(tmp_path: Path, parts: list[tuple[str, str]]) -> None:
+def test_modules_that_need_no_torch_do_not_load_it(tmp_path: Path, parts: list[tuple[str, str]]) -> None:
     code = "import sys\n" + "".join(
         f"{part}\nif loaded := set({heavy.split()}) & set(sys.modules): sys.exit(f'part {number}: {{loaded}}')\n"
         for number, (part, heavy) in enumerate(parts)
@@ -94,7 +94,7 @@ def test_what_needs_no_torch_loads_none(tmp_path: Path, parts: list[tuple[str, s
     assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_the_package_offers_its_names_when_they_are_asked_for() -> None:
+def test_package_loads_its_names_on_first_use() -> None:
     assert ssr_hydra.Time is importlib.import_module("ssr_hydra.time").Time
     assert set(ssr_hydra.__all__) <= set(dir(ssr_hydra))
     with pytest.raises(AttributeError, match="has no attribute 'nothing'"):
@@ -118,7 +118,7 @@ def problems(name: str) -> list[str]:
     return [f"{name}: not {check}" for check, holds in checks.items() if not holds]
 
 
-def test_all_is_sorted_and_true() -> None:
+def test_list_of_public_names_is_sorted_and_complete() -> None:
     assert [problem for name in MODULES for problem in problems(name)] == []
 
 
@@ -189,7 +189,7 @@ def imported(tree: ast.AST) -> set[str]:
     return found
 
 
-def test_every_part_has_its_arrows_and_its_layer() -> None:
+def test_architecture_page_has_every_module_with_its_layer() -> None:
     paths = [path for path in (REPO / "ssr_hydra").iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()]
     assert sorted(ARROWS) == sorted(path.stem for path in paths) == sorted(LAYERS)
 
@@ -213,13 +213,13 @@ def test_functions_of_the_architecture_page_exist(hop: str) -> None:
     assert found.__module__ == ".".join(parts[:length])  # its own module, not one that only imports it
 
 
-def test_a_run_starts_within_twelve_hops() -> None:
+def test_trace_of_a_run_has_at_most_twelve_steps() -> None:
     trace = PAGE.partition("## From the command line")[2]
     assert 2 <= len(re.findall(r"^\d+\. `", trace, re.MULTILINE)) <= 12
 
 
 @pytest.mark.parametrize("part", ARROWS)
-def test_parts_import_only_what_lies_below_them(part: str) -> None:
+def test_modules_import_only_lower_modules(part: str) -> None:
     home = REPO / "ssr_hydra" / part
     files = home.rglob("*.py") if home.is_dir() else [home.with_suffix(".py")]
     names = {name for file in files for name in imported(ast.parse(file.read_text(encoding="utf-8")))}

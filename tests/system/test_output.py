@@ -67,7 +67,7 @@ def test_other_commands_keep_their_exit_codes(finished: Path, command: str, to: 
     assert shell(f'{warm.python} -c "from ssr_hydra.{command}" {to}', finished) == (0, "", "")
 
 
-def test_what_only_prints_says_that_it_could_not(tmp_path: Path) -> None:
+def test_command_that_only_prints_reports_that_it_cannot_print(tmp_path: Path) -> None:
     code, _, err = shell(f"{TRAIN} --cfg job > /dev/full", tmp_path)
     assert (code, err) == (1, "error: cannot print: No space left on device\n")
 

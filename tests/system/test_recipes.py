@@ -51,7 +51,7 @@ def test_every_recipe_is_tested_here_or_with_its_data() -> None:
 
 
 @pytest.mark.parametrize("name", RECIPES)
-def test_recipe_is_good_at_any_ratio(table: None, composed: Callable[..., DictConfig], name: str) -> None:
+def test_recipe_is_valid_at_any_ssr(table: None, composed: Callable[..., DictConfig], name: str) -> None:
     needs, _, length, _ = RECIPES[name]
     config = composed(f"experiment={name}", *needs)
     for ssr in (0.1, 2.5):
@@ -86,7 +86,7 @@ def test_recipe_is_built_and_trains(table: None, composed: Callable[..., DictCon
     assert set(record.metrics) == {"train/loss", "eval/loss", "eval/accuracy"}
 
 
-def test_imagenets_layout_is_trained_from_folders(
+def test_folders_in_the_layout_of_imagenet_can_be_trained_on(
     in_tmp: Path, clean_hydra: None, capsys: pytest.CaptureFixture[str]
 ) -> None:
     image = pytest.importorskip("PIL.Image")
@@ -122,6 +122,6 @@ def test_imagenets_layout_is_trained_from_folders(
     assert (record.steps, record.samples) == (4, 12)
 
 
-def test_data_that_a_recipes_model_cannot_take_is_refused(composed: Callable[..., DictConfig]) -> None:
+def test_data_that_the_model_of_a_recipe_cannot_accept_is_refused(composed: Callable[..., DictConfig]) -> None:
     with pytest.raises(InputError, match=r"model.in_channels=3: an image of the data is 1 x 28 x 28"):
         check(composed("experiment=cifar10_resnet18", "data=mnist"))

@@ -27,7 +27,7 @@ def records(folder: Path) -> list[dict[str, Any]]:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no flock")
-def test_a_second_run_in_the_folder_is_refused_while_the_first_lives(tmp_path: Path) -> None:
+def test_a_second_run_in_the_folder_is_refused_while_the_first_is_running(tmp_path: Path) -> None:
     code = f"""
 import pathlib, sys
 from ssr_hydra.metrics_log import MetricsLog
@@ -46,7 +46,7 @@ print("ready", flush=True); sys.stdin.read()
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no SIGKILL")
-def test_a_killed_run_leaves_whole_lines_and_no_result(tmp_path: Path) -> None:
+def test_a_killed_run_leaves_complete_lines_and_no_result(tmp_path: Path) -> None:
     code = f"""
 from ssr_hydra.data import Digits, make_loaders
 from ssr_hydra.models import MLP

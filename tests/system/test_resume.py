@@ -30,13 +30,13 @@ Run = Callable[..., Answer]
 # ---- kills and signals; each run is started again by the same command, and compared to one that nothing happened to
 
 
-def test_kills_and_sigterm_at_random_points(tmp_path: Path) -> None:
+def test_run_survives_kills_and_sigterm_at_random_points(tmp_path: Path) -> None:
     found = scenarios("kills:2,signals:1", tmp_path)  # tests/chaos has 30 kills, and 20 and 3 of each signal
     assert found["kills"]["kills"] == 2
     assert [found["signals"][name]["stopped"] for name in SIGNALS] == [1, 0, 0, 0]
 
 
-def test_killed_command_resumes(tmp_path: Path) -> None:
+def test_killed_command_resumes_if_repeated(tmp_path: Path) -> None:
     """``python train.py`` with two workers, killed by the clock of this test."""
     overrides = arguments("callbacks=[ema]", optimizer="adamw", data__num_workers=2, max_duration="4ep")
     command = (str(REPO / "train.py"), *overrides)
@@ -152,7 +152,7 @@ LATE = [("max_duration=2ep", "the checkpoint is at"), ("optimizer=adamw", "does 
 
 
 @pytest.mark.parametrize(("change", "said"), LATE, ids=[change for change, _ in LATE])
-def test_a_late_refusal_leaves_the_folder_as_it_was(app: Run, run: Path, change: str, said: str) -> None:
+def test_a_late_refusal_does_not_change_the_folder(app: Run, run: Path, change: str, said: str) -> None:
     before = files(run)
     on_change = "rescale" if change.startswith("control") else "extend"  # which is refused by the trainer
     refused = app(*lab(), change, f"resume.on_change={on_change}")
@@ -162,7 +162,7 @@ def test_a_late_refusal_leaves_the_folder_as_it_was(app: Run, run: Path, change:
     assert files(run) == before
 
 
-def test_what_goes_on_describes_itself_and_logs(app: Run, run: Path) -> None:
+def test_extended_run_updates_its_config_and_continues_its_log(app: Run, run: Path) -> None:
     assert app(*lab(max_duration="5ep"), "resume.on_change=extend").code == 0
     assert "max_duration: 5ep" in (run / ".hydra/config.yaml").read_text()
     assert "pending" not in (run / ".hydra/hydra.yaml").read_text()
@@ -170,7 +170,7 @@ def test_what_goes_on_describes_itself_and_logs(app: Run, run: Path) -> None:
     assert (run / "train.log").read_text().count("started: ") == 2  # held back, and written when training began
 
 
-def test_a_sweep_in_a_used_folder(app: Run, in_tmp: Path) -> None:
+def test_sweep_in_a_used_folder_runs_only_new_jobs(app: Run, in_tmp: Path) -> None:
     given = [item for item in lab(max_duration="3ba") if not item.startswith("hydra.run.dir")]
     sweep = ("-m", "launcher=basic", "study_report=false", "hydra.sweep.dir=S", *given)
     assert app(*sweep, "optimizer.lr=0.1").code == 0
@@ -198,7 +198,7 @@ CHANGES = [
 
 
 @pytest.mark.parametrize(("change", "words"), CHANGES, ids=[change for change, _ in CHANGES])
-def test_another_run_is_refused_with_both_values_before_anything_is_written(
+def test_different_run_is_refused_with_both_values_before_any_file_is_written(
     app: Run, run: Path, change: str, words: str
 ) -> None:
     before = files(run)
@@ -210,13 +210,13 @@ def test_another_run_is_refused_with_both_values_before_anything_is_written(
     assert files(run) == before
 
 
-def test_what_changes_no_run_may_change(app: Run, run: Path) -> None:
+def test_fields_that_do_not_affect_the_result_may_change(app: Run, run: Path) -> None:
     changes = ("trainer.log_interval=3ba", "name=other", "checkpoint.best=eval/loss", "callbacks=[throughput]")
     assert app(*lab(), *changes).code == 0
     assert RunResult.load(run).steps == 40
 
 
-def test_data_are_known_by_their_content(app: Run, in_tmp: Path) -> None:
+def test_renamed_data_with_the_same_content_is_accepted(app: Run, in_tmp: Path) -> None:
     rows = [f"{k / 7:.3f},{k % 5},{'abc'[k % 3]}\n" for k in range(30)]
     (in_tmp / "t.csv").write_text("x,y,kind\n" + "".join(rows))
 
@@ -254,7 +254,7 @@ def test_data_are_known_by_their_content(app: Run, in_tmp: Path) -> None:
     assert "data.dataset.sha256 was " in said.err
 
 
-def test_never_is_refused_where_something_is(app: Run, run: Path) -> None:
+def test_resume_never_is_refused_if_the_folder_has_a_run(app: Run, run: Path) -> None:
     before = files(run)
     said = app(*lab(), "resume=never")
     assert (said.code, said.err.count("\n")) == (2, 1)
@@ -262,7 +262,7 @@ def test_never_is_refused_where_something_is(app: Run, run: Path) -> None:
     assert files(run) == before
 
 
-def test_a_torn_checkpoint_is_told_and_the_one_before_is_used(app: Run, run: Path, finished: Path) -> None:
+def test_torn_checkpoint_is_reported_and_the_previous_one_is_used(app: Run, run: Path, finished: Path) -> None:
     torn = run / "checkpoints/ba30/state.pt"
     torn.write_bytes(torn.read_bytes()[:-100])
     said = app(*lab(trainer__progress="plain"))
@@ -296,7 +296,7 @@ def test_a_run_that_was_killed_before_its_first_checkpoint_starts_again(app: Run
     assert [record["batch"] for record in records(run, "train")] == list(range(1, 41))
 
 
-def test_after_the_machine_died_the_log_has_whole_lines(app: Run, run: Path, in_tmp: Path) -> None:
+def test_log_has_complete_lines_after_a_power_loss(app: Run, run: Path, in_tmp: Path) -> None:
     """Its end may be lost, though the checkpoint has seen it: fewer bytes than ``log_bytes``."""
     log = run / "metrics.jsonl"
     log.write_bytes(log.read_bytes()[:700])
@@ -306,7 +306,7 @@ def test_after_the_machine_died_the_log_has_whole_lines(app: Run, run: Path, in_
     assert batches == [*range(1, kept + 1), *range(31, 41)]
 
 
-def test_another_run_s_checkpoint_in_a_new_folder(app: Run, run: Path, in_tmp: Path) -> None:
+def test_checkpoint_of_a_different_run_can_be_resumed_in_a_new_folder(app: Run, run: Path, in_tmp: Path) -> None:
     before = files(run)
     said = app(*lab("hydra.run.dir=new", "resume=run"))
     assert said.code == 0, said.err
@@ -322,7 +322,7 @@ def test_another_run_s_checkpoint_in_a_new_folder(app: Run, run: Path, in_tmp: P
     assert not (in_tmp / "other").exists()
 
 
-def test_a_path_without_a_checkpoint(app: Run, in_tmp: Path) -> None:
+def test_path_without_a_checkpoint_is_refused(app: Run, in_tmp: Path) -> None:
     (in_tmp / "empty").mkdir()
     for path, words in (("nowhere", "not found"), ("empty", "has no checkpoint")):
         said = app(*lab(f"resume={path}"))
@@ -354,7 +354,7 @@ def test_a_finished_run_is_extended_in_its_folder(app: Run, done: Path) -> None:
         assert lr == pytest.approx(peak * cosine(batch / length), rel=1e-12, abs=1e-16), batch
 
 
-def test_a_kill_between_two_changes(app: Run, run: Path) -> None:
+def test_run_that_is_killed_after_a_change_can_be_changed_again(app: Run, run: Path) -> None:
     """Rescaled from batch 30 of 40 to 8 epochs, killed after 6 of them, taken up again, and rescaled to 7 at that."""
     keep = {"checkpoint__keep": 9}
     assert app(*lab(max_duration="8ep", **keep), "resume.on_change=rescale").code == 0
@@ -375,7 +375,7 @@ def test_a_kill_between_two_changes(app: Run, run: Path) -> None:
         assert lr == pytest.approx(0.1 * cosine(virtual / 40), rel=1e-12), batch
 
 
-def test_groups_fields_and_their_changes(app: Run, in_tmp: Path) -> None:
+def test_param_groups_and_scheduled_fields_take_their_changed_values(app: Run, in_tmp: Path) -> None:
     """Two param groups with learning rates of their own and a scheduled weight decay: each takes its new value."""
     groups = ["param_groups=[no_decay]", "+scheduler@schedules.weight_decay=linear"]
     first = lab(*groups, max_duration="2ep", optimizer="adamw", optimizer__lr="0.01", optimizer__weight_decay="0.2")

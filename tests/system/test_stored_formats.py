@@ -23,7 +23,7 @@ def app(in_tmp: Path, capsys: pytest.CaptureFixture[str], clean_hydra: None) -> 
     return lambda *arguments: answer(capsys, *arguments)
 
 
-def test_stored_study_is_read_whole() -> None:
+def test_stored_study_is_read_completely() -> None:
     study = load(STORED / "study")
     assert study.problems == ()
     assert len(study.frame) == 8
@@ -39,7 +39,9 @@ def test_stored_run_evaluates_to_its_recorded_metrics() -> None:
     assert evaluation.metrics["eval/accuracy"] == pytest.approx(result["metrics"]["eval/accuracy"], abs=0.01)
 
 
-def test_stopped_run_of_the_stored_format_goes_on_from_its_checkpoint(app: Callable[..., Answer], in_tmp: Path) -> None:
+def test_stopped_run_of_the_stored_format_continues_from_its_checkpoint(
+    app: Callable[..., Answer], in_tmp: Path
+) -> None:
     done = app("hydra.run.dir=stopped", "ssr=0.5", "scheduler=wsd", "checkpoint.interval=50ba")
     assert (done.code, done.err) == (0, "")
     result = json.loads(Path("stopped/result.json").read_text())

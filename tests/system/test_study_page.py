@@ -76,7 +76,7 @@ def close(one: Any, other: Any) -> bool:
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_every_statistic_follows_from_the_runs(task: str) -> None:
+def test_every_statistic_can_be_computed_from_the_runs(task: str) -> None:
     content = again(task)
     made = json.loads(as_json(content))
     for name in STATISTICS:
@@ -93,7 +93,7 @@ def test_every_statistic_follows_from_the_runs(task: str) -> None:
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_the_runs_are_those_that_the_script_plans(task: str) -> None:
+def test_the_stored_runs_are_those_that_the_script_plans(task: str) -> None:
     frame = runs(task)
     assert set(frame["status"]) == {"completed"}
     made = set(zip(frame["recipe"], frame["control"], frame["ssr"], frame["seed"].astype(int), strict=True))
@@ -118,7 +118,7 @@ def settings(task: str) -> dict[str, dict[str, tuple[float, float, int]]]:
 
 
 @pytest.mark.parametrize(("task", "preset"), [("digits", "optimizer.lr=0.1"), ("byte_lm", "optimizer.lr=0.01")])
-def test_the_settings_follow_from_the_search(task: str, preset: str) -> None:
+def test_the_settings_are_the_best_of_the_search(task: str, preset: str) -> None:
     sign = 1 if REPORTS[task]["direction"] == "max" else -1
     for schedule, found in settings(task).items():
         best = max(found, key=lambda setting: sign * found[setting][0])
@@ -128,7 +128,7 @@ def test_the_settings_follow_from_the_search(task: str, preset: str) -> None:
         assert chosen == " ".join(script.TUNED[task][schedule]), schedule
 
 
-def test_the_tables_are_those_of_the_reports() -> None:
+def test_the_tables_are_equal_to_those_of_the_reports() -> None:
     assert study_page.filled(PAGE, REPORTS) == PAGE
     assert PAGE.count("<!-- table: ") == PAGE.count("<!-- end -->") > 4
 
@@ -331,7 +331,7 @@ def prose() -> str:
     return " ".join(text.split())
 
 
-def test_each_sentence_stands_on_the_page_and_no_other_number_does() -> None:
+def test_page_has_each_sentence_and_no_other_numbers() -> None:
     text = prose()
     for sentence in sentences():
         assert sentence in text, sentence
@@ -340,7 +340,7 @@ def test_each_sentence_stands_on_the_page_and_no_other_number_does() -> None:
     assert set(re.findall(r"\d[\d,.]*\d|\d", told)) <= SETTINGS
 
 
-def test_what_the_page_says_in_words() -> None:
+def test_statements_of_the_page_agree_with_the_reports() -> None:
     assert decided("digits") == {}
     assert decided("byte_lm") == dict.fromkeys((0.125, 0.25, 0.5, 1.0), "linear_warmup")
     assert [row["a"] for row in REPORTS["digits"]["crossings"] if row["certain"]] == []
@@ -396,7 +396,7 @@ def test_the_data_are_those_that_the_page_names() -> None:
     assert data["version"] in PAGE
 
 
-def test_without_an_option_the_clock_decides_nothing() -> None:
+def test_default_report_does_not_compare_by_the_clock() -> None:
     """The page warns of the clock: the machine was busy for some schedules."""
     found = study("byte_lm")
     content = report.build(found, report.Options(tolerance=0.05))
@@ -409,7 +409,7 @@ def test_without_an_option_the_clock_decides_nothing() -> None:
     assert by_clock.choice.recipe == "cosine_warmup"
 
 
-def test_the_readme_says_what_was_found() -> None:
+def test_readme_states_the_results_of_the_study() -> None:
     won = [verdicts(task, "truncate") for task in TASKS]
     scaling, control, undecided, every = (sum(found[name] for found in won) for name in won[0])
     assert (control, undecided) == (0, 9)

@@ -42,7 +42,7 @@ def test_train_returns_the_objective(composed: Callable[..., DictConfig], tmp_pa
     assert 0 < loss < 5
 
 
-def test_initial_weights_are_the_seeds(composed: Callable[..., DictConfig]) -> None:
+def test_initial_weights_depend_on_the_seed(composed: Callable[..., DictConfig]) -> None:
     torch.manual_seed(5)
     expected = ConvNet().state_dict()
     found = build(composed("seed=5")).model.state_dict()
@@ -74,7 +74,7 @@ def test_threads_are_set(composed: Callable[..., DictConfig]) -> None:
         (("optimizer=adamw", "optimizer.differentiable=true"), None),
     ],
 )
-def test_fused_where_it_was_not_chosen(
+def test_fused_kernels_are_chosen_by_default(
     composed: Callable[..., DictConfig], overrides: tuple[str, ...], fused: bool | None
 ) -> None:
     trainer = build(composed(*overrides))
@@ -90,14 +90,14 @@ def test_every_optimizer_trains(composed: Callable[..., DictConfig], name: str) 
     assert math.isfinite(value)
 
 
-def test_muon_takes_matrices_alone(composed: Callable[..., DictConfig]) -> None:
+def test_muon_updates_only_matrices(composed: Callable[..., DictConfig]) -> None:
     with pytest.raises(InputError, match="Muon takes matrices") as info:
         build(composed("optimizer=muon"))
     assert info.value.field == "optimizer.params"
 
 
 @pytest.mark.parametrize("name", ["product", "sequence", "one_cycle"])
-def test_schedulers_train(composed: Callable[..., DictConfig], name: str) -> None:
+def test_every_scheduler_trains(composed: Callable[..., DictConfig], name: str) -> None:
     assert train(composed(f"scheduler={name}", "ssr=0.5")) is not None
 
 
@@ -123,7 +123,7 @@ def test_several_schedulers_multiply(composed: Callable[..., DictConfig], tmp_pa
     assert rates(tmp_path) == pytest.approx([0.1] * 6)
 
 
-def test_torchs_own_schedulers(composed: Callable[..., DictConfig]) -> None:
+def test_schedulers_of_torch_train(composed: Callable[..., DictConfig]) -> None:
     target = "scheduler._target_=torch.optim.lr_scheduler.StepLR"
     cfg = composed("scheduler=custom", target, "+scheduler.step_size=1", "optimizer=sgd", "max_duration=76ba")
     trainer = build(cfg)
@@ -131,7 +131,7 @@ def test_torchs_own_schedulers(composed: Callable[..., DictConfig]) -> None:
     assert trainer.state.optimizers[0].param_groups[0]["lr"] == pytest.approx(1e-4)
 
 
-def test_an_error_about_torchs_schedulers_names_their_place(composed: Callable[..., DictConfig]) -> None:
+def test_error_about_a_torch_scheduler_names_its_config_key(composed: Callable[..., DictConfig]) -> None:
     node = {"_target_": "torch.optim.lr_scheduler.StepLR", "step_size": 0}
     good = {**node, "step_size": 3}
     for scheduler, place in ((node, "scheduler.step_size"), ([good, node], "scheduler[1].step_size")):
@@ -141,14 +141,14 @@ def test_an_error_about_torchs_schedulers_names_their_place(composed: Callable[.
         assert caught.value.field == place
 
 
-def test_no_scheduler(composed: Callable[..., DictConfig]) -> None:
+def test_run_without_a_scheduler_trains(composed: Callable[..., DictConfig]) -> None:
     values = dict(composed())
     values["scheduler"] = None
     assert train(values) is not None
 
 
 @pytest.mark.parametrize("name", ["digits_wsd", "digits_adamw_sequence", "digits_product"])
-def test_experiments(composed: Callable[..., DictConfig], name: str) -> None:
+def test_experiment_trains(composed: Callable[..., DictConfig], name: str) -> None:
     assert train(composed(f"experiment={name}", "max_duration=160ba", "ssr=0.25")) is not None
 
 
@@ -239,7 +239,7 @@ def results(folder: Path) -> list[RunResult]:
     return [RunResult.load(path) for path in sorted(folder.rglob("result.json"))]
 
 
-def test_bring_your_own(my_lab: Path, app: Callable[..., Answer]) -> None:
+def test_custom_data_model_and_scheduler_train(my_lab: Path, app: Callable[..., Answer]) -> None:
     said = app("--config-dir", "mine", "experiment=lab", "trust=[my_lab]", "ssr=0.5", *QUICK)
     assert said.code == 0, said.err
     (record,) = results(my_lab)
@@ -247,7 +247,7 @@ def test_bring_your_own(my_lab: Path, app: Callable[..., Answer]) -> None:
     assert set(record.metrics) >= {"eval/right", "eval/accuracy", "eval/loss"}
 
 
-def test_on_the_command_line(my_lab: Path, app: Callable[..., Answer]) -> None:
+def test_custom_parts_can_be_set_on_the_command_line(my_lab: Path, app: Callable[..., Answer]) -> None:
     said = app(
         "--config-dir=mine", "data=waves", "model=custom", "model._target_=my_lab.Net", "+model.width=4",
         "scheduler=custom", "scheduler._target_=my_lab.Steep", "+scheduler.power=2", "trust=my_lab", *QUICK,
@@ -264,14 +264,14 @@ def test_without_trust_nothing_is_imported(my_lab: Path, app: Callable[..., Answ
     assert not (my_lab / "outputs").exists()
 
 
-def test_an_error_of_the_users_code_keeps_its_traceback(my_lab: Path, app: Callable[..., Answer]) -> None:
+def test_error_in_user_code_keeps_its_traceback(my_lab: Path, app: Callable[..., Answer]) -> None:
     said = app("--config-dir", "mine", "experiment=lab", "trust=[my_lab]", "model.width=wide", *QUICK)
     assert said.code == 1
     assert 'my_lab.py", line' in said.err
     assert "hydra/_internal" not in said.err
 
 
-def test_a_batch_that_does_not_fit_is_one_line_and_its_traceback_is_in_the_log(
+def test_error_of_a_wrong_batch_is_one_line_and_its_traceback_is_in_the_log(
     my_lab: Path, app: Callable[..., Answer]
 ) -> None:
     said = app(
@@ -287,7 +287,7 @@ def test_a_batch_that_does_not_fit_is_one_line_and_its_traceback_is_in_the_log(
     assert (RunResult.load(my_lab / "run").error or "").startswith("FirstBatchError: train_dataloader")
 
 
-def test_a_model_of_ones_own_brings_its_loss(my_lab: Path, app: Callable[..., Answer]) -> None:
+def test_custom_model_can_compute_its_loss(my_lab: Path, app: Callable[..., Answer]) -> None:
     with (my_lab / "my_lab.py").open("a") as file:
         file.write(
             "class Own(Net):\n    def forward(self, x, y):\n"
@@ -304,7 +304,7 @@ def test_a_model_of_ones_own_brings_its_loss(my_lab: Path, app: Callable[..., An
     assert set(record.metrics) == {"eval/loss", "train/loss"}
 
 
-def test_times_are_checked_with_the_data_and_before_the_model(
+def test_times_are_checked_with_the_data_before_the_model_is_built(
     my_lab: Path, app: Callable[..., Answer], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # 6 batches an epoch: only the data tells that 100 batches of warmup are longer than 2 epochs.
@@ -318,7 +318,7 @@ def test_times_are_checked_with_the_data_and_before_the_model(
     assert not results(my_lab)
 
 
-def test_a_model_is_no_scheduler(my_lab: Path, app: Callable[..., Answer]) -> None:
+def test_model_as_a_scheduler_is_refused(my_lab: Path, app: Callable[..., Answer]) -> None:
     said = app(
         "--config-dir", "mine", "data=waves", "trust=[my_lab]", "scheduler=custom",
         "scheduler._target_=my_lab.Net", "+scheduler.width=4", "model=mlp", "model.in_features=4", *QUICK,
@@ -327,7 +327,7 @@ def test_a_model_is_no_scheduler(my_lab: Path, app: Callable[..., Answer]) -> No
     assert said.err == "error: scheduler._target_='my_lab.Net': is not a scheduler; e.g. scheduler=cosine_warmup\n"
 
 
-def test_an_empty_data_set(my_lab: Path, app: Callable[..., Answer]) -> None:
+def test_empty_data_set_is_refused(my_lab: Path, app: Callable[..., Answer]) -> None:
     said = app("--config-dir", "mine", "experiment=lab", "trust=[my_lab]", "data.train.size=0", *QUICK)
     assert said.code == 2
     assert said.err.startswith("error: data.train=0: ")
@@ -336,7 +336,9 @@ def test_an_empty_data_set(my_lab: Path, app: Callable[..., Answer]) -> None:
 
 
 @pytest.mark.parametrize("typed", ["optimizer=muon", "trainer.device=cuda:99", "data.num_workers=2"])
-def test_what_only_torch_or_the_data_can_refuse(app: Callable[..., Answer], in_tmp: Path, typed: str) -> None:
+def test_error_that_only_torch_or_the_data_can_raise_is_one_line(
+    app: Callable[..., Answer], in_tmp: Path, typed: str
+) -> None:
     said = app(typed, *QUICK)
     assert said.code == 2
     assert said.err.startswith(f"error: {typed.partition('=')[0]}")
@@ -344,7 +346,7 @@ def test_what_only_torch_or_the_data_can_refuse(app: Callable[..., Answer], in_t
     assert not list(in_tmp.iterdir())
 
 
-def test_a_refused_run_takes_nothing_with_it(app: Callable[..., Answer], in_tmp: Path) -> None:
+def test_refused_run_deletes_no_file_of_the_user(app: Callable[..., Answer], in_tmp: Path) -> None:
     (in_tmp / "outputs").mkdir()
     assert app("optimizer=muon", *QUICK).code == 2
     assert list(in_tmp.iterdir()) == [in_tmp / "outputs"]
@@ -354,7 +356,7 @@ def test_a_refused_run_takes_nothing_with_it(app: Callable[..., Answer], in_tmp:
     assert (in_tmp / "run/notes").read_text() == "mine"
 
 
-def test_divergence_is_one_line_and_recorded(app: Callable[..., Answer], in_tmp: Path) -> None:
+def test_divergence_is_a_one_line_error_and_is_recorded(app: Callable[..., Answer], in_tmp: Path) -> None:
     said = app("optimizer=sgd", "optimizer.lr=1e12", "scheduler=constant", *QUICK)
     assert said.code == 1
     assert said.err.startswith("error: train/loss")
@@ -363,14 +365,14 @@ def test_divergence_is_one_line_and_recorded(app: Callable[..., Answer], in_tmp:
     assert record.status == "diverged"
 
 
-def test_a_sweep_with_a_bad_job_runs_none(app: Callable[..., Answer], in_tmp: Path) -> None:
+def test_a_sweep_with_an_invalid_job_runs_no_job(app: Callable[..., Answer], in_tmp: Path) -> None:
     said = app("-m", "ssr=0.5,-1", *QUICK)
     assert said.code == 2
     assert said.err.startswith("error: ssr=-1.0")
     assert not list(in_tmp.iterdir())
 
 
-def test_an_experiment_that_is_a_sweep(app: Callable[..., Answer], in_tmp: Path) -> None:
+def test_experiment_can_define_a_sweep(app: Callable[..., Answer], in_tmp: Path) -> None:
     (in_tmp / "mine/experiment").mkdir(parents=True)
     (in_tmp / "mine/experiment/s.yaml").write_text(
         "# @package _global_\nhydra: {mode: MULTIRUN, sweeper: {params: {ssr: '0.5,1'}}}\n"

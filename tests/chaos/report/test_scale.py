@@ -18,7 +18,7 @@ from ssr_hydra.studies import from_csv
 RECIPES, SSRS, SEEDS = 20, (0.25, 0.5, 1.0, 2.0, 4.0), 100
 
 
-def test_ten_thousand_records(repo: Path, tmp_path: Path) -> None:
+def test_study_of_ten_thousand_records_is_read_in_bounded_time(repo: Path, tmp_path: Path) -> None:
     # One run of each recipe and SSR is written; its seeds are copies in which few numbers differ.
     study = tmp_path / "large"
     for recipe in range(RECIPES):
@@ -85,7 +85,7 @@ def test_cost_is_linear_in_the_number_of_ssrs(tmp_path: Path) -> None:
     assert large < 24 * small  # 8 times as many: 64 if the cost were quadratic
 
 
-def test_table_of_a_million_rows(repo: Path, tmp_path: Path) -> None:
+def test_table_of_a_million_rows_is_reported_in_bounded_time(repo: Path, tmp_path: Path) -> None:
     path = _table(tmp_path / "table.csv", 10, 10_000, 10)
     command = [sys.executable, "scripts/report.py", "--csv", str(path), "--ssr", "ssr", "--quality", "top1"]
     command += ["--seconds", "seconds", "--recipe", "method", "--seed", "seed", "--out", str(tmp_path / "report")]

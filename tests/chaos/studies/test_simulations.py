@@ -39,7 +39,7 @@ def test_true_curves_are_seldom_rejected_and_false_ones_mostly(kind: str) -> Non
         assert low <= verdicts.count("rejected") / 150 <= high
 
 
-def test_prediction_intervals_cover() -> None:
+def test_prediction_intervals_contain_the_true_value_as_often_as_they_state() -> None:
     rng, hits = np.random.default_rng(4), 0
     for _ in range(800):
         made = series(rng, 0.97 - 0.05 * SSR**-0.5, 4, 0.001)
@@ -48,18 +48,18 @@ def test_prediction_intervals_cover() -> None:
     assert 0.93 < hits / 800 < 0.97
 
 
-def test_a_prediction_fails_only_beyond_noise() -> None:
+def test_back_test_rejects_peaked_curves_and_seldom_true_power_laws() -> None:
     """Of 30 true power laws at 20 SSRs with one seed each at most 6 are rejected, of 20 peaked ones nearly all."""
     assert rejected(np.geomspace(0.1, 4, 20), 1, 30, peaked=False) <= 0.2
     assert rejected(SSRS, 3, 40, peaked=False) <= 0.08
     assert rejected((0.25, 0.5, 1, 2, 4), 3, 20, peaked=True) >= 0.95
 
 
-def test_flat_studies_seldom_hold_a_point_that_is_dominated() -> None:
+def test_flat_studies_seldom_have_a_dominated_point() -> None:
     assert flat(30) <= 0.1
 
 
-def test_intervals_of_what_is_reached_cover() -> None:
+def test_intervals_of_the_ssr_that_reaches_a_level_have_their_stated_coverage() -> None:
     # The curve is 0.5, 0.6, 0.7, 0.8 at ssr 1, 2, 4, 8, and the level 0.64 is reached at 2 * 2^0.4.
     rng, hits = np.random.default_rng(11), 0
     for _ in range(800):
@@ -71,7 +71,7 @@ def test_intervals_of_what_is_reached_cover() -> None:
     assert 0.93 < hits / 800 < 0.97
 
 
-def test_speed_ups_have_the_noise_of_the_clock_in_them() -> None:
+def test_intervals_of_speedups_include_the_noise_of_the_clock() -> None:
     # The truth is 1: the same curve, 0.5 + 0.1 log2(ssr), and 100 s per SSR, on a clock that is off by 5 % (sd). With
     # the quality's noise alone the intervals would hold it in two of three cases.
     rng, hits, of = np.random.default_rng(3), 0, 0
@@ -85,7 +85,7 @@ def test_speed_ups_have_the_noise_of_the_clock_in_them() -> None:
     assert 0.91 < hits / of <= 1
 
 
-def test_block_load_makes_no_report_sure_of_the_worse_recipe() -> None:
+def test_no_report_is_certain_of_the_worse_recipe_under_block_load() -> None:
     # Bits per byte as in the documentation, where linear is better at each SSR; log load of sd 0.4 on each block.
     rng = np.random.default_rng(8)
     ssrs = (0.125, 0.25, 0.5, 1.0, 2.0)
@@ -106,12 +106,12 @@ def test_block_load_makes_no_report_sure_of_the_worse_recipe() -> None:
 
 
 @pytest.mark.parametrize("seeds", [2, 5])
-def test_intervals_cover_on_noise_like_that_of_digits(seeds: int) -> None:
+def test_intervals_have_their_stated_coverage_on_noise_like_that_of_digits(seeds: int) -> None:
     """The unit tests try three seeds."""
     assert all(0.92 <= share <= 0.98 for share in coverage(seeds, 100).values())
 
 
-def test_intervals_of_unbalanced_cells_cover() -> None:
+def test_intervals_of_unbalanced_cells_have_their_stated_coverage() -> None:
     rng = np.random.default_rng(3)
     seeds = [[0, 1, 2, 3, 4], [1, 2, 3, 4, 5], [0, 2, 4, 5, 6], [0, 1, 2, 3, 4, 5, 6]]
     held = trials = 0
@@ -126,7 +126,7 @@ def test_intervals_of_unbalanced_cells_cover() -> None:
     assert 0.92 <= held / trials <= 0.98
 
 
-def test_intervals_between_measured_ssrs_cover() -> None:
+def test_intervals_between_measured_ssrs_have_their_stated_coverage() -> None:
     """Of 4,000 studies, 94% hold the SSR of a target. With straight lines between the SSRs it is 43%.
 
     Of 100 studies: give or take 7 points.

@@ -17,7 +17,7 @@ from ssr_hydra.app import prefix
 from ssr_hydra.checkpoints.store import Checkpoint, load
 
 
-def test_branch_without_a_part_of_the_state_is_not_as_alone(
+def test_branch_without_a_part_of_the_state_differs_from_the_job_trained_alone(
     app: Callable[..., Answer], in_tmp: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The comparison of these tests sees each part of a checkpoint."""

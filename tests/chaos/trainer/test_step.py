@@ -33,7 +33,7 @@ def compilations(clock: Clock) -> Iterator[list[int]]:
     callback_handler.remove_end_callback(end)
 
 
-def test_compiling_is_no_training(tmp_path: Path, clock: Clock, compilations: list[int]) -> None:
+def test_compile_time_does_not_count_as_training_time(tmp_path: Path, clock: Clock, compilations: list[int]) -> None:
     images, classes = torch.randn(64, 1, 8, 8), torch.arange(64) % 10
 
     def loss(outputs: Tensor, targets: Tensor) -> Tensor:

@@ -53,7 +53,7 @@ def test_a_failure_before_training_is_recorded(broken: Path, app: App) -> None:
     assert 'broken_lab.py", line 4' in log
 
 
-def test_a_sweep_ends_in_a_table_and_refused_jobs_are_in_it(app: App, in_tmp: Path) -> None:
+def test_a_sweep_prints_a_table_that_includes_refused_jobs(app: App, in_tmp: Path) -> None:
     said = app("-m", "optimizer=muon,adamw", "launcher=basic", "study_report=false", *QUICK, "hydra.sweep.dir=sweep")
     assert said.code == 1
     assert "1 of 2 jobs did not complete: 0 (optimizer=muon" in said.err
@@ -62,7 +62,7 @@ def test_a_sweep_ends_in_a_table_and_refused_jobs_are_in_it(app: App, in_tmp: Pa
     assert "optimizer=muon" in said.out
 
 
-def test_input_that_is_refused_leaves_no_record_and_nor_does_another_run(tmp_path: Path) -> None:
+def test_refused_input_writes_no_record_and_a_record_of_a_different_run_is_kept(tmp_path: Path) -> None:
     with pytest.raises(InputError), recorded({}, tmp_path):
         raise InputError("a", 1, "must be 2", "write 2")
     assert not list(tmp_path.iterdir())
@@ -109,7 +109,7 @@ def test_stopped_run_is_recorded_and_prints_the_command_that_continues_it(
 
 
 @pytest.mark.parametrize("to", ["> /dev/full", "| true"])
-def test_a_display_that_breaks_does_not_end_a_run(tmp_path: Path, to: str) -> None:
+def test_a_progress_display_that_fails_does_not_end_a_run(tmp_path: Path, to: str) -> None:
     typed = "max_duration=20ba trainer.eval_interval=1ba hydra.run.dir=run"
     shell = f'set -o pipefail; "{warm.python}" "{TRAIN}" {typed} {to}'
     done = subprocess.run(["bash", "-c", shell], cwd=tmp_path, capture_output=True, text=True, check=False)
@@ -117,13 +117,13 @@ def test_a_display_that_breaks_does_not_end_a_run(tmp_path: Path, to: str) -> No
     assert RunResult.load(tmp_path / "run").steps == 20
 
 
-def test_help_into_a_pipe_that_closes(tmp_path: Path) -> None:
+def test_help_can_be_written_to_a_pipe_that_closes(tmp_path: Path) -> None:
     shell = f'set -o pipefail; "{warm.python}" "{TRAIN}" --help | head -3'
     done = subprocess.run(["bash", "-c", shell], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_the_job_of_a_folder_runs_once_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_job_of_a_folder_cannot_run_twice_at_the_same_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(job, "sweep_dir", lambda: tmp_path)
     with (
         Heartbeat(tmp_path / HEARTBEAT),
@@ -136,7 +136,7 @@ def test_the_job_of_a_folder_runs_once_at_a_time(tmp_path: Path, monkeypatch: py
     assert not (tmp_path / HEARTBEAT).exists()
 
 
-def test_a_job_that_a_scheduler_puts_on_another_machine_waits_for_the_sign_of_the_one_before(
+def test_requeued_job_waits_for_the_heartbeat_of_the_previous_machine_to_expire(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(job, "sweep_dir", lambda: tmp_path)

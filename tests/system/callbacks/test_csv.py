@@ -19,7 +19,7 @@ def table(folder: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def test_a_full_disk_names_path_and_bytes_and_leaves_whole_rows(tmp_path: Path) -> None:
+def test_error_for_a_full_disk_names_path_and_bytes_and_whole_rows_remain(tmp_path: Path) -> None:
     code = f"""
 import resource, signal, sys
 from pathlib import Path

@@ -20,7 +20,9 @@ def _load(root: str, results: Any, all_run: Any) -> None:
 
 @pytest.mark.skipif(sys.platform == "win32", reason="the processes inherit the server's address by fork")
 @pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
-def test_processes_that_download_at_once_end_with_the_same_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_processes_that_download_simultaneously_get_the_same_data(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     root = tmp_path / "root"
     context = multiprocessing.get_context("fork")
     results: Any = context.Queue()

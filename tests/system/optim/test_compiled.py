@@ -29,7 +29,7 @@ def moved(optimizer: torch.optim.Optimizer, make_step: Callable[[], Callable[[],
     return steps
 
 
-def test_a_compiled_optimizer_step_sees_the_new_rate() -> None:
+def test_a_compiled_optimizer_step_uses_the_new_rate() -> None:
     weight = torch.nn.Parameter(torch.zeros(1))
     weight.grad = torch.ones(1)
     optimizer = torch.optim.SGD([weight], lr=torch.tensor(1.0))
@@ -49,7 +49,7 @@ def test_a_compiled_optimizer_step_sees_the_new_rate() -> None:
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
-def test_a_captured_graph_sees_the_new_rate() -> None:
+def test_a_captured_graph_uses_the_new_rate() -> None:
     weight = torch.nn.Parameter(torch.zeros(1, device="cuda"))
     weight.grad = torch.ones(1, device="cuda")
     optimizer = torch.optim.SGD([weight], lr=torch.tensor(1.0, device="cuda"))

@@ -80,7 +80,7 @@ def _lightning_trainer(folder: Path, **options: Any) -> Any:
 
 
 @pytest.mark.extra("lightning")
-def test_lightning_steps_it_every_batch_and_resumes(tmp_path: Path) -> None:
+def test_lightning_steps_the_scheduler_every_batch_and_resumes(tmp_path: Path) -> None:
     loader = DataLoader(_data(), batch_size=4)
     made: list[Any] = []
     _lightning_trainer(tmp_path, max_epochs=2, enable_checkpointing=False).fit(_lightning_module("12ba", made), loader)
@@ -99,7 +99,7 @@ def test_lightning_steps_it_every_batch_and_resumes(tmp_path: Path) -> None:
 
 
 @pytest.mark.extra("lightning")
-def test_lightning_steps_it_once_per_accumulated_batch(tmp_path: Path) -> None:
+def test_lightning_steps_the_scheduler_once_per_accumulated_batch(tmp_path: Path) -> None:
     made: list[Any] = []
     trainer = _lightning_trainer(tmp_path, max_epochs=2, accumulate_grad_batches=2, enable_checkpointing=False)
     trainer.fit(_lightning_module("6ba", made), DataLoader(_data(), batch_size=4))
@@ -141,7 +141,7 @@ def _transformers_trainer(folder: Path, max_steps: int, **options: Any) -> tuple
 
 
 @pytest.mark.extra("transformers", "accelerate")
-def test_transformers_trainer_drives_it_and_resumes(tmp_path: Path) -> None:
+def test_transformers_trainer_steps_the_scheduler_and_resumes(tmp_path: Path) -> None:
     trainer, optimizer, scheduler = _transformers_trainer(tmp_path, 12, save_strategy="steps")
     trainer.train()
     assert optimizer.seen == _expected(12)
@@ -156,7 +156,7 @@ def test_transformers_trainer_drives_it_and_resumes(tmp_path: Path) -> None:
 
 
 @pytest.mark.extra("accelerate")
-def test_accelerate_prepares_it() -> None:
+def test_accelerate_prepares_the_scheduler() -> None:
     import accelerate
 
     accelerator = accelerate.Accelerator(cpu=True, gradient_accumulation_steps=2)
@@ -180,7 +180,7 @@ def test_accelerate_prepares_it() -> None:
 # --- Composer -----------------------------------------------------------------------------------------------------
 
 
-def test_composers_trainer_takes_the_schedulers_as_its_own() -> None:
+def test_composers_trainer_accepts_the_schedulers() -> None:
     composer = pytest.importorskip("composer")
 
     class Model(composer.models.ComposerModel):  # type: ignore[misc, name-defined]
@@ -212,7 +212,7 @@ def test_composers_trainer_takes_the_schedulers_as_its_own() -> None:
     assert optimizer.seen == [0.5, *(0.5 * (1 - k / 12) for k in range(11))]
 
 
-def test_a_schedule_compiled_for_composers_state() -> None:
+def test_a_schedule_can_be_compiled_for_composers_state() -> None:
     composer = pytest.importorskip("composer")
     optimizer = Recorder(torch.nn.Linear(3, 1).parameters(), lr=0.5)
     state = composer.State(

@@ -56,7 +56,7 @@ def show(capsys: pytest.CaptureFixture[str], *arguments: str) -> dict[str, dict[
         ("-m scheduler=rex ssr=0.5,1 name='a, b'", ["rex, ssr 0.5", "rex, ssr 1"]),
     ],
 )
-def test_sweeps_split_as_hydra_splits_them(
+def test_preview_splits_sweeps_as_hydra_does(
     arguments: str, names: list[str], in_tmp: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     given = arguments.split(" name=")
@@ -64,7 +64,7 @@ def test_sweeps_split_as_hydra_splits_them(
     assert list(show(capsys, *split)) == names
 
 
-def test_overrides_reach_the_schedule(in_tmp: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_preview_applies_overrides_to_the_schedule(in_tmp: Path, capsys: pytest.CaptureFixture[str]) -> None:
     schedule = "scheduler=wsd scheduler.t_decay=0.2dur scheduler.decay=linear max_duration=2000ba ssr=0.5"
     main([*f"{schedule} optimizer=adamw optimizer.lr=3e-4 --alpha --normalize --title WSD".split()])
     *table, picture, vectors = capsys.readouterr().out.splitlines()
@@ -74,7 +74,9 @@ def test_overrides_reach_the_schedule(in_tmp: Path, capsys: pytest.CaptureFixtur
     assert (in_tmp / "preview.png").read_bytes().startswith(b"\x89PNG\r\n")
 
 
-def test_an_experiment_that_is_a_sweep_is_overlaid(in_tmp: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_preview_draws_every_job_of_an_experiment_that_is_a_sweep(
+    in_tmp: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     folder = in_tmp / "mine" / "experiment"
     folder.mkdir(parents=True)
     params = "scheduler: cosine,linear\n      ssr: 0.5,1"
@@ -84,7 +86,7 @@ def test_an_experiment_that_is_a_sweep_is_overlaid(in_tmp: Path, capsys: pytest.
     assert list(shown) == ["cosine, ssr 2", "linear, ssr 2"]
 
 
-def test_rates_from_the_data_or_from_flags(in_tmp: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_rates_come_from_the_data_or_from_flags(in_tmp: Path, capsys: pytest.CaptureFixture[str]) -> None:
     steps = ["scheduler=step", "scheduler.step_size=150ba"]
     assert show(capsys, *steps)["step, ssr 1"]["step 1"][0] == "2ep"  # 75 batches of digits are an epoch
     assert show(capsys, *steps, "--dataloader-len", "50")["step, ssr 1"]["step 1"][0] == "3ep"
@@ -95,7 +97,9 @@ def test_rates_from_the_data_or_from_flags(in_tmp: Path, capsys: pytest.CaptureF
     assert show(capsys, *samples, "--samples-per-batch", "8")["step, ssr 1"]["step 1"][0] == "8ba"
 
 
-def test_custom_scheduler(in_tmp: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_custom_scheduler_can_be_previewed(
+    in_tmp: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     text = "def halves(every):\n    return lambda state, ssr: 0.5 ** (state.timestamp.batch.value // (every * ssr))\n"
     (in_tmp / "my_schedules.py").write_text(text, encoding="utf-8")
     monkeypatch.syspath_prepend(in_tmp)
@@ -136,7 +140,7 @@ def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
         (["--title", "$x_$"], "error: --title='$x_$': must have valid matplotlib math"),
     ],
 )
-def test_bad_input_is_one_line_and_leaves_nothing(
+def test_bad_input_is_a_one_line_error_and_writes_no_file(
     arguments: list[str], message: str, in_tmp: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     error = refused(capsys, *arguments)
@@ -146,13 +150,13 @@ def test_bad_input_is_one_line_and_leaves_nothing(
     assert list(in_tmp.iterdir()) == []
 
 
-def test_flags_that_are_none_are_refused_with_the_usage(in_tmp: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_error_for_invalid_flags_prints_the_usage(in_tmp: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "unrecognized arguments: --bogus" in refused(capsys, "--bogus")
     assert "not allowed with argument" in refused(capsys, "--lr", "--alpha")
     assert "invalid int value" in refused(capsys, "--dataloader-len", "many")
 
 
-def test_data_of_unknown_length_needs_the_flag(in_tmp: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_data_of_unknown_length_needs_the_flag_dataloader_len(in_tmp: Path, capsys: pytest.CaptureFixture[str]) -> None:
     data = ["data=custom", "data.train._target_=mine.Data", "trust=[mine]", "trainer.objective=null", "scheduler=step"]
     assert "--dataloader-len N" in refused(capsys, *data, "scheduler.step_size=100ba")
     shown = show(capsys, *data, "scheduler.step_size=100ba", "--dataloader-len", "50")

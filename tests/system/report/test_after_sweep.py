@@ -23,7 +23,7 @@ def bare(text: str) -> str:
     return "".join(text.split())
 
 
-def test_a_sweep_gets_its_report_inside_and_its_answer_printed(tmp_path: Path) -> None:
+def test_a_sweep_writes_its_report_into_its_folder_and_prints_the_answer(tmp_path: Path) -> None:
     folder = write_study(tmp_path, recipes=("wsd",), ssrs=(0.5, 1.0), seeds=(0, 1), controls=("",))
     text = told(folder)
     assert text.startswith("recipe  ")
@@ -32,7 +32,7 @@ def test_a_sweep_gets_its_report_inside_and_its_answer_printed(tmp_path: Path) -
     assert told(folder) == text  # the report that lies there by now is no run
 
 
-def test_runs_that_all_failed_are_named_and_nothing_is_written(tmp_path: Path) -> None:
+def test_message_names_the_failed_runs_and_no_report_is_written(tmp_path: Path) -> None:
     for ssr in (0.5, 1.0):
         write_run(tmp_path / f"{ssr}", ssr=ssr, quality=None, status="failed", error="RuntimeError: no memory")
     failures = "".join(f"failed: {tmp_path / str(ssr)}: RuntimeError: no memory" for ssr in (0.5, 1.0))
@@ -40,7 +40,7 @@ def test_runs_that_all_failed_are_named_and_nothing_is_written(tmp_path: Path) -
     assert not (tmp_path / "report").exists()
 
 
-def test_records_that_are_all_torn_are_named(tmp_path: Path) -> None:
+def test_message_names_the_torn_records(tmp_path: Path) -> None:
     for seed in range(2):
         (write_run(tmp_path / f"{seed}", seed=seed) / "result.json").write_text("{", encoding="utf-8")
     text = " ".join(told(tmp_path).split())
@@ -48,7 +48,7 @@ def test_records_that_are_all_torn_are_named(tmp_path: Path) -> None:
     assert text.count(" torn: ") == 2
 
 
-def test_what_cannot_be_reported_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_reason_for_a_missing_report_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert told(tmp_path) == "No report: no runs found (name a study's folder).\n"
     write_run(tmp_path / "0", metric="eval/foo")
     assert bare(told(tmp_path)) == bare(
@@ -66,7 +66,7 @@ def test_what_cannot_be_reported_is_one_line(tmp_path: Path, monkeypatch: pytest
     assert told(tmp_path / "other").startswith("No report: ZeroDivisionError: of a kind")
 
 
-def test_a_figure_of_an_earlier_report_does_not_outlive_it(tmp_path: Path) -> None:
+def test_new_report_deletes_figures_of_an_earlier_report(tmp_path: Path) -> None:
     write_run(tmp_path / "0", ssr=0.5)
     second = write_run(tmp_path / "1", ssr=1.0)
     told(tmp_path)

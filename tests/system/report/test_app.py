@@ -28,7 +28,7 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
 FILES = ["figures", "report.html", "report.json", "runs.csv", "table.csv", "table.md", "table.tex"]
 
 
-def test_as_a_user(repo: Path, study_folder: Path, tmp_path: Path) -> None:
+def test_command_prints_the_table_and_writes_the_report(repo: Path, study_folder: Path, tmp_path: Path) -> None:
     command = (str(repo / "scripts/report.py"), str(study_folder), "--out", "made", "--price-per-hour", "2")
     done = warm.run(*command, cwd=tmp_path, env={"COLUMNS": "100"})
     assert (done.returncode, done.stderr) == (0, "")
@@ -44,7 +44,7 @@ def test_as_a_user(repo: Path, study_folder: Path, tmp_path: Path) -> None:
     ]
 
 
-def test_on_a_terminal_it_is_as_wide_as_that_and_has_colours(
+def test_report_on_a_terminal_has_its_width_and_colours(
     repo: Path, small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     parent, child = pty.openpty()
@@ -69,7 +69,9 @@ def test_on_a_terminal_it_is_as_wide_as_that_and_has_colours(
     assert max(len(line) for line in plain if not line.startswith("/")) <= 64
 
 
-def test_a_study_gets_its_report_inside_and_twice_the_same(small: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_report_is_written_into_the_study_folder_and_is_the_same_twice(
+    small: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     found = []
     for _ in range(2):  # a report in the study's folder is not a run
         main([str(small), "--tolerance", "0.01"])
@@ -78,7 +80,7 @@ def test_a_study_gets_its_report_inside_and_twice_the_same(small: Path, capsys: 
     assert found[0] == found[1]
 
 
-def test_several_studies_are_one_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_several_studies_make_one_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     for name, recipe in (("a", "wsd"), ("b", "cosine_warmup")):
         write_study(tmp_path / name, recipes=(recipe,), ssrs=(1.0, 2.0), seeds=(0, 1), controls=("",))
@@ -89,7 +91,9 @@ def test_several_studies_are_one_report(tmp_path: Path, monkeypatch: pytest.Monk
     assert {row["recipe"] for row in report["speedup"]} == {"cosine_warmup"}
 
 
-def test_a_published_table_and_its_power_law(resnet50: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_report_rejects_the_power_law_of_the_published_table(
+    resnet50: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     main(["--csv", str(resnet50), "--ssr", "ssr", "--quality", "top1", "--seconds", "seconds", "--tolerance", "0.3"])
     printed = " ".join(capsys.readouterr().out.split())
     assert "Run resnet50 at SSR 1; the noise was not measured." in printed  # to 2 it gains .25, from .5 it gained 1.16
@@ -99,7 +103,7 @@ def test_a_published_table_and_its_power_law(resnet50: Path, capsys: pytest.Capt
     assert [fit["verdict"] for fit in report["fits"] if fit["kind"] == "power"] == ["rejected"]
 
 
-def test_every_option_arrives(small: Path, tmp_path: Path) -> None:
+def test_report_uses_every_option(small: Path, tmp_path: Path) -> None:
     options = ["--tolerance", ".002", "--target", ".9", "--price-per-hour", "3", "--confidence", ".8"]
     main(
         [
@@ -127,7 +131,7 @@ def test_every_option_arrives(small: Path, tmp_path: Path) -> None:
     assert (report["direction"], report["objective"]) == ("min", "eval/accuracy")
 
 
-def test_labels_are_shown_everywhere(resnet50: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_report_shows_labels_everywhere(resnet50: Path, capsys: pytest.CaptureFixture[str]) -> None:
     options = ["--csv", str(resnet50), "--ssr", "ssr", "--quality", "top1", "--label", "resnet50=ResNet-50"]
     main([*options, "--label", "top1=Accuracy (%)"])
     printed = capsys.readouterr().out
@@ -172,7 +176,7 @@ def test_labels_are_shown_everywhere(resnet50: Path, capsys: pytest.CaptureFixtu
         (["--csv", "t.csv", "--ssr", "x", "--quality", "y"], "is better; give --direction max or --direction min"),
     ],
 )
-def test_invalid_values_are_one_line_errors(
+def test_invalid_values_are_a_one_line_error(
     arguments: list[str], message: str, in_tmp: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (in_tmp / "t.csv").write_text("x,y\n1,2\n", encoding="utf-8")
@@ -184,7 +188,7 @@ def test_invalid_values_are_one_line_errors(
     assert "Traceback" not in said
 
 
-def test_a_folder_that_cannot_be_written_is_named(
+def test_error_names_a_folder_that_cannot_be_written(
     small: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "file").write_text("", encoding="utf-8")
@@ -195,7 +199,7 @@ def test_a_folder_that_cannot_be_written_is_named(
     assert "file" in said
 
 
-def test_neither_torch_nor_hydra_is_loaded_and_fonts_are_found_quietly(small: Path, tmp_path: Path) -> None:
+def test_report_loads_neither_torch_nor_hydra_and_prints_no_font_warnings(small: Path, tmp_path: Path) -> None:
     code = f"""
 import logging, sys
 logging.basicConfig(level=logging.INFO)

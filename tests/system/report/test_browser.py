@@ -96,13 +96,13 @@ def opened(browser: Any, report: Path) -> Iterator[Opened]:
         assert [url for url in made.requests if not url.startswith(("file:", "data:"))] == []
 
 
-def test_it_opens_from_disk_without_a_network(opened: Opened) -> None:
+def test_page_opens_from_disk_without_a_network(opened: Opened) -> None:
     assert opened.page.locator("h1").text_content() == "Run wsd at SSR 2 or longer; 1 of 5 runs diverged."
     assert [opened.count(f"#{chart} svg") for chart in ("frontier", "gains", "learning", "rates")] == [1, 1, 1, 1]
     assert len([url for url in opened.requests if url.startswith("file:")]) == 1  # itself
 
 
-def test_hover_shows_the_run(opened: Opened, content: Content) -> None:
+def test_tooltip_shows_the_run(opened: Opened, content: Content) -> None:
     shown = opened.page.locator("#frontier svg path.raw")
     assert shown.count() == len(content.study.completed)
     shown.first.scroll_into_view_if_needed()
@@ -125,7 +125,7 @@ def test_hover_shows_the_run(opened: Opened, content: Content) -> None:
     assert opened.tip() == []
 
 
-def test_hover_shows_a_mean_with_its_interval(opened: Opened, content: Content) -> None:
+def test_tooltip_shows_a_mean_with_its_interval(opened: Opened, content: Content) -> None:
     row = content.summary.iloc[0]
     # Drawn in the order of the arms, each by time: the first mark is the first recipe's shortest run.
     mark = opened.page.locator("#frontier svg path.dot").first
@@ -147,7 +147,7 @@ def test_hover_shows_a_mean_with_its_interval(opened: Opened, content: Content) 
     assert any(line.endswith(", by steps") for line in opened.tip())
 
 
-def test_keys_walk_through_the_marks(opened: Opened) -> None:
+def test_arrow_keys_move_through_the_marks(opened: Opened) -> None:
     opened.page.locator("#gains svg").focus()
     seen = []
     for _ in range(3):
@@ -158,7 +158,7 @@ def test_keys_walk_through_the_marks(opened: Opened) -> None:
     assert opened.tip("gains") == []
 
 
-def test_toggles(opened: Opened) -> None:
+def test_buttons_hide_and_show_marks(opened: Opened) -> None:
     marks = {"each run": "path.raw", "intervals": "path.whisker", "controls": "path.line.control"}
     for text, selector in marks.items():
         before = opened.count(f"#frontier svg {selector}")
@@ -171,7 +171,7 @@ def test_toggles(opened: Opened) -> None:
         assert opened.count(f"#frontier svg {selector}") == before
 
 
-def test_a_recipe_is_switched_off_in_every_chart(opened: Opened) -> None:
+def test_a_recipe_can_be_hidden_in_every_chart(opened: Opened) -> None:
     charts = ("frontier", "gains", "learning", "rates")
     assert all(opened.count(f"#{chart} svg .hue2") for chart in charts)
     opened.button("frontier-bar", "wsd").click()
@@ -185,7 +185,7 @@ def ticks(opened: Opened, chart: str = "frontier") -> list[str]:
     return found
 
 
-def test_axes(opened: Opened) -> None:
+def test_buttons_change_the_axis(opened: Opened) -> None:
     labels = {
         "SSR": "Scale schedule ratio (SSR)",
         "Steps": "optimizer steps",
@@ -201,7 +201,7 @@ def test_axes(opened: Opened) -> None:
     assert ticks(opened) == ["0.125", "0.25", "0.5", "1", "2"]
 
 
-def test_marks_of_gains_stand_at_their_ticks(opened: Opened, content: Content) -> None:
+def test_marks_of_gains_are_at_their_ticks(opened: Opened, content: Content) -> None:
     ticks = [line.bounding_box()["x"] for line in opened.page.locator("#gains svg line.tick").all()]
     assert len(ticks) == content.doublings["ssr"].nunique()
     gap = min(b - a for a, b in pairwise(ticks))
@@ -212,7 +212,7 @@ def test_marks_of_gains_stand_at_their_ticks(opened: Opened, content: Content) -
         assert min(abs(middle - tick) for tick in ticks) < 0.05 * gap + 1
 
 
-def test_intervals_that_dwarf_the_points_do_not_stretch_the_axis(browser: Any, tmp_path: Path) -> None:
+def test_very_large_intervals_do_not_stretch_the_axis(browser: Any, tmp_path: Path) -> None:
     path = tmp_path / "t.csv"
     path.write_text("ssr,q,seed\n1,0.80,0\n1,0.82,1\n2,0.84,0\n2,0.90,1\n4,0.90,0\n4,0.92,1\n", encoding="utf-8")
     content = build(from_csv(path, ssr="ssr", quality="q", seed="seed", direction="max"), Options(noise="cell"))
@@ -238,7 +238,7 @@ def overlap(a: tuple[float, float, float, float], b: tuple[float, float, float, 
 
 
 @pytest.mark.parametrize("width", [1280, 390])
-def test_names_in_a_chart_stand_clear_of_intervals_and_lines(browser: Any, tmp_path: Path, width: int) -> None:
+def test_names_in_a_chart_do_not_cover_intervals_or_lines(browser: Any, tmp_path: Path, width: int) -> None:
     # Two seeds: intervals that cross all of the plot. The target lies just above the recommended mark's.
     path = tmp_path / "t.csv"
     rows = ["recipe,ssr,q,seed"]
@@ -263,7 +263,7 @@ def test_names_in_a_chart_stand_clear_of_intervals_and_lines(browser: Any, tmp_p
                 assert not any(overlap(shown, box) for box in taken), name.text_content()
 
 
-def test_recipes_at_the_same_steps_stand_side_by_side(opened: Opened) -> None:
+def test_marks_of_recipes_at_the_same_steps_do_not_overlap(opened: Opened) -> None:
     def places() -> list[float]:
         """Of the first mark of each of the three recipes and their controls."""
         found = opened.page.locator("#frontier svg path.dot")
@@ -287,7 +287,7 @@ def test_a_run_with_one_evaluation_is_a_point(browser: Any, tmp_path: Path) -> N
         assert box_of(opened.page.locator("#learning svg path.dot"))[2] > 0
 
 
-def test_the_key_says_which_shade_is_which_ssr(opened: Opened) -> None:
+def test_legend_shows_which_shade_is_which_ssr(opened: Opened) -> None:
     shown = opened.page.locator("#curves-bar .shade")
     assert shown.all_text_contents() == ["0.125", "0.25", "0.5", "1", "2"]
     swatches = [float(each.get_attribute("stroke-opacity")) for each in shown.locator("path").all()]
@@ -296,7 +296,7 @@ def test_the_key_says_which_shade_is_which_ssr(opened: Opened) -> None:
     assert {float(line.get_attribute("stroke-opacity")) for line in lines} == set(swatches)
 
 
-def test_on_a_telephone_the_tiles_fill_their_rows_and_tables_show_that_they_go_on(browser: Any, report: Path) -> None:
+def test_on_a_phone_tiles_fill_their_rows_and_tables_show_that_they_can_be_scrolled(browser: Any, report: Path) -> None:
     with Opened(browser, report, viewport={"width": 390, "height": 800}) as opened:
         tiles = opened.page.locator(".facts div")
         right = box_of(opened.page.locator(".facts"))[2]
@@ -313,7 +313,7 @@ def test_on_a_telephone_the_tiles_fill_their_rows_and_tables_show_that_they_go_o
         assert box_of(why)[3] - box_of(why)[1] < 100
 
 
-def test_linear_and_logarithmic(opened: Opened) -> None:
+def test_axis_can_be_linear_or_logarithmic(opened: Opened) -> None:
     def places() -> list[float]:
         return [mark.bounding_box()["x"] for mark in opened.page.locator("#frontier svg path.dot").all()[:5]]
 
@@ -341,7 +341,7 @@ def test_an_untrusted_fit_is_never_drawn_beyond_what_was_measured(opened: Opened
         assert box["x"] + box["width"] < right + 12
 
 
-def test_light_and_dark(browser: Any, report: Path) -> None:
+def test_page_can_be_light_or_dark_and_remembers_the_choice(browser: Any, report: Path) -> None:
     for scheme, bright in (("light", True), ("dark", False)):
         with Opened(browser, report, color_scheme=scheme) as opened:
             assert (sum(opened.background()) > 600) == bright
@@ -363,14 +363,14 @@ def test_the_page_is_never_wider_than_the_window(browser: Any, report: Path, wid
             assert box["x"] + box["width"] <= width
 
 
-def test_without_scripts_there_are_the_tables_and_a_picture(browser: Any, report: Path) -> None:
+def test_without_scripts_the_page_shows_tables_and_a_picture(browser: Any, report: Path) -> None:
     with Opened(browser, report, java_script_enabled=False) as opened:
         assert opened.page.locator("noscript img").bounding_box()["height"] > 100
         assert opened.page.locator("table").first.is_visible()
         assert opened.page.locator("#theme").is_hidden()
 
 
-def test_the_policy_stops_a_script_that_gets_in_and_every_fetch(browser: Any, report: Path) -> None:
+def test_security_policy_blocks_an_injected_script_and_every_fetch(browser: Any, report: Path) -> None:
     with Opened(browser, report) as opened:
         opened.page.evaluate("""() => {
             const script = document.createElement("script");
@@ -448,7 +448,7 @@ OWN = {
 }
 
 
-def test_thirty_hostile_names_of_recipes_stay_text(browser: Any, tmp_path: Path) -> None:
+def test_hostile_names_of_recipes_are_shown_as_text(browser: Any, tmp_path: Path) -> None:
     assert len(set(PAYLOADS)) == 30
     path = tmp_path / "t.csv"
     rows = ["recipe,ssr,seed,q,s"]
@@ -477,7 +477,7 @@ def test_thirty_hostile_names_of_recipes_stay_text(browser: Any, tmp_path: Path)
         assert_inert(opened, OWN)
 
 
-def test_thirty_hostile_values_of_records_stay_text(browser: Any, tmp_path: Path) -> None:
+def test_hostile_values_of_records_are_shown_as_text(browser: Any, tmp_path: Path) -> None:
     study = write_study(tmp_path / "s", recipes=("wsd",), ssrs=(1.0, 2.0), seeds=(0, 1), controls=("",))
     for place, payload in enumerate(PAYLOADS):
         folder = study / f"{place} {payload.replace('/', '_')}"[:200]

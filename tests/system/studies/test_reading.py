@@ -11,7 +11,7 @@ from warm import warm
 from ssr_hydra.studies import load
 
 
-def test_a_real_sweep(tmp_path: Path) -> None:
+def test_study_of_a_real_sweep_is_read(tmp_path: Path) -> None:
     study = tmp_path / "study"
     done = warm.run("train.py", "-m", "ssr=0.01,0.02", "seed=0,1", f"hydra.sweep.dir={study}", cwd=REPO)
     assert done.returncode == 0, done.stderr

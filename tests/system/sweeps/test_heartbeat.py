@@ -32,7 +32,7 @@ def child(path: Path) -> tuple[subprocess.Popen[str], int]:
     return process, int(process.stdout.readline())
 
 
-def test_a_process_lives_until_it_is_killed_and_each_death_is_an_attempt(tmp_path: Path) -> None:
+def test_process_is_alive_until_it_is_killed_and_each_death_counts_as_an_attempt(tmp_path: Path) -> None:
     path = tmp_path / "heartbeat.json"
     for attempt in (1, 2):
         process, seen = child(path)
@@ -65,7 +65,7 @@ def test_a_stopped_process_is_not_dead(tmp_path: Path) -> None:
     process.communicate("\n")
 
 
-def test_a_process_id_that_is_used_again_is_another_process(tmp_path: Path) -> None:
+def test_a_reused_process_id_is_a_different_process(tmp_path: Path) -> None:
     path = tmp_path / "a"
     with Heartbeat(path):
         content = json.loads(path.read_text())
@@ -74,7 +74,9 @@ def test_a_process_id_that_is_used_again_is_another_process(tmp_path: Path) -> N
         assert not is_alive(path)
 
 
-def test_another_machine_is_dead_when_it_is_silent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_job_of_a_different_machine_is_dead_once_its_heartbeat_is_too_old(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     # Its process ids mean nothing here, so what counts is how old its last sign is, by the clock of the files.
     path = tmp_path / "a"
     path.write_text(json.dumps({"machine": "elsewhere", "pid": os.getpid(), "started": "1", "attempt": 1}))
@@ -91,7 +93,7 @@ def test_another_machine_is_dead_when_it_is_silent(tmp_path: Path, monkeypatch: 
     assert heartbeat._INTERVAL * 4 < SILENT_SECONDS  # and a living one may miss a few
 
 
-def test_it_beats(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_heartbeat_is_renewed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(heartbeat, "_INTERVAL", 0.01)
     path = tmp_path / "a"
     with Heartbeat(path):
@@ -139,7 +141,7 @@ def test_other_jobs_of_this_machine_are_counted(tmp_path: Path) -> None:
     assert count_living(study, 1, own) == 0
 
 
-def test_mean_number_of_other_jobs_is_one_over_time(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_number_of_other_jobs_is_averaged_over_time(monkeypatch: pytest.MonkeyPatch) -> None:
     # Two for 10 s, then none at the look 10 s later: (2 * 10 + 1 * 10) / 20 = 1.5. What came before does not count.
     looks = iter([(0.0, 9), (100.0, 2), (110.0, 2), (120.0, 0)])
     now = [0.0]
@@ -156,14 +158,14 @@ def test_mean_number_of_other_jobs_is_one_over_time(monkeypatch: pytest.MonkeyPa
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"pid": 1}', '"x"', "\0"])
-def test_what_is_no_sign_is_none(tmp_path: Path, content: str) -> None:
+def test_invalid_heartbeat_file_is_ignored(tmp_path: Path, content: str) -> None:
     (tmp_path / "a").write_text(content)
     assert Pulse.read(tmp_path / "a") is None
     assert not is_alive(tmp_path / "a")
     assert not is_alive(tmp_path / "missing")
 
 
-def test_the_clock_is_that_of_the_files(tmp_path: Path) -> None:
+def test_clock_is_that_of_the_file_system(tmp_path: Path) -> None:
     before = time.time()
     told = clock_of(tmp_path)
     assert before - 1 < told < time.time() + 1  # however long that took

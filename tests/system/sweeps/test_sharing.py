@@ -42,7 +42,7 @@ def jobs_of(study: str) -> dict[str, Path]:
     return found
 
 
-def test_every_job_is_as_alone(app: App, in_tmp: Path) -> None:
+def test_every_job_that_shares_steps_equals_the_job_trained_alone(app: App, in_tmp: Path) -> None:
     """Batch norm, dropout, augmentation, an uneven last batch, EMA, a schedule of weight decay, three schedulers."""
     grid = ("scheduler=wsd,multistep_warmup,cosine_warmup", "ssr=0.5,1", "scheduler.t_warmup=4ba")
     shared = sweep(app, "shared", *SMALL, *RICH, *grid, "seed=0,1", "share=true")
@@ -57,7 +57,7 @@ def test_every_job_is_as_alone(app: App, in_tmp: Path) -> None:
         assert_same(mine[name], folder)
 
 
-def test_study_grows_from_its_branch_points(app: App, in_tmp: Path) -> None:
+def test_larger_study_starts_from_saved_branch_points(app: App, in_tmp: Path) -> None:
     first = sweep(app, "s", *SMALL, *WSD, "ssr=0.5,1", "share=true")
     assert "cost of the study: 26 steps in" in first.out
     # The decay of SSR 0.5 begins at step 9 of 12; its first step is still at the peak.
@@ -78,7 +78,7 @@ def test_study_grows_from_its_branch_points(app: App, in_tmp: Path) -> None:
     assert max(each["train_seconds"] for each in taken) < record["train_seconds"]
 
 
-def test_callback_that_may_use_the_length_is_refused(app: App, in_tmp: Path) -> None:
+def test_jobs_with_a_callback_that_may_use_the_length_share_no_steps(app: App, in_tmp: Path) -> None:
     nudge = ("trust=[sharing_lab]", "+callbacks.nudge._target_=sharing_lab.Nudge")
     refused = sweep(app, "s", *SMALL, *WSD, *nudge, "ssr=0.5,1", "share=true", "plan=true")
     assert "2 jobs share no steps: callbacks.nudge (sharing_lab.Nudge) may depend on the length" in refused.out

@@ -20,7 +20,7 @@ SMALL = ("max_duration=1ba", "trainer.progress=none", "study_report=false", "lau
 @pytest.mark.parametrize(
     ("name", "setting"), [("processes", "workers"), ("joblib", "n_jobs"), ("submitit_slurm", "array_parallelism")]
 )
-def test_workers_are_the_setting_of_each_launcher(name: str, setting: str) -> None:
+def test_workers_sets_the_option_of_each_launcher(name: str, setting: str) -> None:
     cfg = OmegaConf.create({"hydra": {"launcher": {setting: 7}}})
     _set_workers(cfg, TRAITS[name], None)
     assert cfg.hydra.launcher == {setting: 7}
@@ -29,14 +29,14 @@ def test_workers_are_the_setting_of_each_launcher(name: str, setting: str) -> No
 
 
 @pytest.mark.parametrize(("name", "workers"), [("ray", 2), ("ray", 1), ("basic", 2)])
-def test_workers_are_refused_where_a_launcher_has_no_such_setting(name: str, workers: int) -> None:
+def test_workers_is_refused_for_a_launcher_without_such_an_option(name: str, workers: int) -> None:
     cfg = OmegaConf.create({"hydra": {"launcher": {}, "runtime": {"choices": {"hydra/launcher": name}}}})
     with pytest.raises(InputError, match=f"^workers={workers}: cannot be used with launcher={name}; choose launcher="):
         _set_workers(cfg, TRAITS[name], workers)
     _set_workers(cfg, TRAITS["basic"], 1)  # which is what it does
 
 
-def test_workers_are_for_sweeps(refused: Callable[..., str]) -> None:
+def test_workers_is_refused_for_a_single_run(refused: Callable[..., str]) -> None:
     assert refused("workers=2") == "error: workers='2': is of a sweep, and this is a single run; add -m\n"
 
 
@@ -49,7 +49,9 @@ def test_workers_are_for_sweeps(refused: Callable[..., str]) -> None:
         ("runs/${scheduler._target_}", "runs/ssr_hydra.schedulers.LinearScheduler"),
     ],
 )
-def test_sweep_folder_that_differs_between_jobs_is_refused(refused: Callable[..., str], folder: str, own: str) -> None:
+def test_sweep_folder_that_would_differ_between_jobs_is_refused(
+    refused: Callable[..., str], folder: str, own: str
+) -> None:
     said = refused("-m", "scheduler=linear,rex", "seed=1,2", f"hydra.sweep.dir={folder}")
     assert said.startswith(f"error: hydra.sweep.dir='{folder}': must be the same for all jobs of a sweep (got {own}")
     assert said.endswith("; leave out what refers to the job; hydra.sweep.subdir=... names the folder of each job\n")
@@ -61,13 +63,13 @@ def test_folder_with_an_escaped_reference_is_refused(refused: Callable[..., str]
         assert said.startswith(f"error: hydra.{kind}.dir='runs/${{hydra.job.num}}': must not contain ${{ once its")
 
 
-def test_folders_may_be_called_by_what_a_job_varies(app: Callable[..., Answer], in_tmp: Path) -> None:
+def test_name_of_a_job_folder_may_contain_swept_values(app: Callable[..., Answer], in_tmp: Path) -> None:
     # What refers to the job is resolved in each job, not once for the sweep.
     said = app("-m", "seed=0,1", "hydra.sweep.subdir=s${seed}_${hydra.job.num}", *SMALL)
     assert said.code == 0, said.err
     assert sorted(path.parent.name for path in in_tmp.glob("studies/s/*/result.json")) == ["s0_0", "s1_1"]
 
 
-def test_a_sweep_of_batches_below_one_job_is_refused(refused: Callable[..., str]) -> None:
+def test_batch_size_below_one_job_is_refused(refused: Callable[..., str]) -> None:
     said = refused("-m", "seed=0,1", "hydra.sweeper.max_batch_size=0", *SMALL)
     assert said == "error: hydra.sweeper.max_batch_size=0: must be a whole number of at least 1; write e.g. 1\n"

@@ -82,7 +82,7 @@ def submitted(lab: Lab) -> int:
     return len([path for path in lab.study.glob(".submitit/[0-9]*") if list(path.glob("*_log.out"))])
 
 
-def test_what_the_queue_does_not_list_is_over() -> None:
+def test_job_that_the_queue_does_not_list_has_ended() -> None:
     from ssr_hydra.sweeps.launchers.plugins import queue_watcher
 
     watcher = queue_watcher()
@@ -97,11 +97,11 @@ def test_what_the_queue_does_not_list_is_over() -> None:
     assert watcher._make_command() is None  # nobody is asked when there is nothing to ask
 
 
-def test_one_that_always_kills_its_process_is_the_only_one_lost(lab: Lab) -> None:
+def test_job_that_always_kills_its_process_is_the_only_one_lost(lab: Lab) -> None:
     assert_one_failed(lab.sweep(*SWEEP, "seed=0,1,2", poison="1:always"), lab, 1, (0, 1, 2))
 
 
-def test_one_that_is_killed_once_is_run_again(lab: Lab) -> None:
+def test_job_that_is_killed_once_is_run_again(lab: Lab) -> None:
     answer = lab.sweep(*SWEEP, "seed=0,1", poison="0:once")
     assert answer.code == 0, answer.err
     assert lab.completed() == [0, 1]
@@ -111,7 +111,7 @@ def test_one_that_is_killed_once_is_run_again(lab: Lab) -> None:
     assert "sacct" not in answer.err  # which tells nothing where there are no accounts
 
 
-def test_a_job_that_is_put_back_without_notice_goes_on_from_its_last_checkpoint(lab: Lab) -> None:
+def test_job_that_is_requeued_without_a_signal_continues_from_its_last_checkpoint(lab: Lab) -> None:
     # Slurm kills it, without the signal that it could leave at: as when a node fails.
     lab.slow.touch()
     sweep = lab.start("launcher=slurm", *LONG, "seed=0")
@@ -133,7 +133,7 @@ def test_a_job_that_is_put_back_without_notice_goes_on_from_its_last_checkpoint(
     assert_same(lab.weights(), lab.uninterrupted(*LONG, "seed=0"))
 
 
-def test_an_urgent_job_pushes_others_out_for_a_while(lab: Lab) -> None:
+def test_job_continues_after_an_urgent_job_preempted_it(lab: Lab) -> None:
     if "urgent" not in (_sinfo() or ""):
         pytest.skip("this Slurm has no partition whose jobs preempt others")
     lab.slow.touch()
@@ -150,7 +150,7 @@ def test_an_urgent_job_pushes_others_out_for_a_while(lab: Lab) -> None:
     assert_same(lab.weights(), lab.uninterrupted(*LONG, "seed=0"))
 
 
-def test_a_job_that_is_cancelled_is_not_waited_for(lab: Lab) -> None:
+def test_sweep_does_not_wait_for_a_cancelled_job(lab: Lab) -> None:
     # A queued job that is cancelled leaves no trace; the queue tells that it is gone. Without it, and without accounts,
     # submitit would wait for good.
     lab.slow.touch()

@@ -13,7 +13,7 @@ pytest.importorskip("hydra_plugins.hydra_submitit_launcher", reason="needs hydra
 LONG = ("max_duration=200ba", "checkpoint.interval=20ba", "seed=0")
 
 
-def test_a_preempted_job_goes_on_by_itself_to_the_same_weights(lab: Lab) -> None:
+def test_a_preempted_job_continues_automatically_to_the_same_weights(lab: Lab) -> None:
     lab.slow.touch()
     sweep = lab.start("launcher=submitit_local", *LONG)
     os.kill(until(lambda: process_of(lab.study / "0"), "a checkpoint", sweep), signal.SIGUSR2)

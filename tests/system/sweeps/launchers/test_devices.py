@@ -35,9 +35,9 @@ PARTS = f"""{WHOLE}
         (WHOLE, 9, []),
     ],
 )
-def test_nvidia_smi_is_asked(tmp_path: Path, said: str, code: int, expected: list[str]) -> None:
+def test_gpus_are_those_that_nvidia_smi_lists(tmp_path: Path, said: str, code: int, expected: list[str]) -> None:
     assert visible_gpus(smi(tmp_path, said, code)) == expected
 
 
-def test_without_nvidia_smi_there_are_none(tmp_path: Path) -> None:
+def test_without_nvidia_smi_no_gpus_are_found(tmp_path: Path) -> None:
     assert visible_gpus({"PATH": str(tmp_path)}) == []

@@ -73,7 +73,7 @@ def wait_until(is_so: Callable[[], bool], seconds: float = 300) -> bool:
 # ---- what comes back
 
 
-def test_results_are_in_the_order_of_the_jobs_and_each_has_a_process_of_its_own(tmp_path: Path) -> None:
+def test_results_are_in_job_order_and_each_job_has_its_own_process(tmp_path: Path) -> None:
     made = launcher(tmp_path, workers=2)
     started: list[tuple[int, int]] = []
     ended: list[tuple[int, JobReturn]] = []
@@ -101,7 +101,7 @@ def test_results_are_in_the_order_of_the_jobs_and_each_has_a_process_of_its_own(
 # ---- what goes wrong
 
 
-def test_a_job_that_raises_leaves_the_others(tmp_path: Path) -> None:
+def test_a_job_that_raises_does_not_stop_the_others(tmp_path: Path) -> None:
     done = launcher(tmp_path).launch(jobs("number", "raise", "number"), 0)
     assert [how(returned) for returned in done] == [
         ("COMPLETED", 0),
@@ -116,7 +116,7 @@ def test_a_job_that_raises_leaves_the_others(tmp_path: Path) -> None:
     assert "run_job" not in trace  # it begins where the job begins
 
 
-def test_exit_codes_and_signals_are_named(tmp_path: Path) -> None:
+def test_error_names_exit_codes_and_signals(tmp_path: Path) -> None:
     died = [text for status, text in launch(tmp_path, "exit", "leave", "segv", "grow", "number") if status == "FAILED"]
     assert [text.partition("; what it printed")[0] for text in died[:3]] == [
         "RunError: called sys.exit with exit code 3 before it was done",
@@ -129,7 +129,7 @@ def test_exit_codes_and_signals_are_named(tmp_path: Path) -> None:
     assert 1.0 <= float(died[3].removeprefix(start).partition(" GiB at its peak")[0]) < 4.0  # it held one, and torch
 
 
-def test_first_middle_and_last_of_twelve_jobs_are_killed(tmp_path: Path) -> None:
+def test_sweep_completes_if_the_first_middle_and_last_of_twelve_jobs_are_killed(tmp_path: Path) -> None:
     made = launcher(tmp_path, workers=2)
     victims = (0, 5, 11)
 
@@ -148,7 +148,7 @@ def test_first_middle_and_last_of_twelve_jobs_are_killed(tmp_path: Path) -> None
             assert (status, answer) == ("COMPLETED", number)
 
 
-def test_a_job_that_cannot_be_composed_or_placed_leaves_the_others(tmp_path: Path) -> None:
+def test_a_job_that_cannot_be_composed_or_get_its_folder_does_not_stop_the_others(tmp_path: Path) -> None:
     made = launcher(tmp_path)
     (tmp_path / "sweep").mkdir()
     (tmp_path / "sweep/1").write_text("in the way")
@@ -158,7 +158,7 @@ def test_a_job_that_cannot_be_composed_or_placed_leaves_the_others(tmp_path: Pat
     assert "FileExistsError" in done[1][1]
 
 
-def test_a_job_that_alone_is_told_to_stop_leaves_the_others(tmp_path: Path) -> None:
+def test_a_signal_to_one_job_does_not_stop_the_others(tmp_path: Path) -> None:
     made = launcher(tmp_path)
 
     def stop(number: int, pid: int) -> None:
@@ -173,7 +173,7 @@ def test_a_job_that_alone_is_told_to_stop_leaves_the_others(tmp_path: Path) -> N
     ]
 
 
-def test_the_server_may_be_killed(light: starters.ForkServer, tmp_path: Path) -> None:
+def test_jobs_survive_a_killed_server(light: starters.ForkServer, tmp_path: Path) -> None:
     made = launcher(tmp_path, workers=2)
     pids: list[int] = []
 
@@ -193,7 +193,7 @@ def test_the_server_may_be_killed(light: starters.ForkServer, tmp_path: Path) ->
     assert done == [("COMPLETED", "gone on"), ("FAILED", lost), ("COMPLETED", 2), ("COMPLETED", 3)]
 
 
-def test_launch_ends_if_its_last_job_cannot_be_started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_launch_returns_if_its_last_job_cannot_be_started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     class Full:
         """A system without room for one more process."""
 
@@ -213,7 +213,7 @@ def test_launch_ends_if_its_last_job_cannot_be_started(tmp_path: Path, monkeypat
     assert launch(tmp_path, "number", "number") == [failed] * 2
 
 
-def test_a_caller_that_fails_leaves_no_job_behind(tmp_path: Path) -> None:
+def test_no_job_remains_if_the_caller_fails(tmp_path: Path) -> None:
     made = launcher(tmp_path, workers=2)
     pids: list[int] = []
 
@@ -234,7 +234,7 @@ def test_a_caller_that_fails_leaves_no_job_behind(tmp_path: Path) -> None:
 # ---- what a job sees
 
 
-def test_a_job_sees_what_its_sweep_sees(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_job_has_the_folder_variables_and_path_of_its_sweep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert launch(tmp_path, "number") == [("COMPLETED", 0)]  # the server is there, and knows nothing of what follows
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
@@ -260,7 +260,7 @@ def test_a_job_sees_what_its_sweep_sees(tmp_path: Path, monkeypatch: pytest.Monk
     assert session == parent != os.getsid(0)  # what is typed on the terminal does not reach it
 
 
-def test_threads_and_gpus_of_jobs(tmp_path: Path) -> None:
+def test_jobs_get_their_threads_and_gpus(tmp_path: Path) -> None:
     seen = [value for _, value in launch(tmp_path, "seen", "seen", "seen", workers=2, threads=3, gpus=[5, 7])]
     assert [each["threads"] for each in seen] == [3, 3, 3]  # however many cores there are
     assert all(each["environment"][name] == "3" for each in seen for name in THREADS)
@@ -270,27 +270,27 @@ def test_threads_and_gpus_of_jobs(tmp_path: Path) -> None:
     assert "CUDA_VISIBLE_DEVICES" not in os.environ
 
 
-def test_no_two_jobs_that_run_share_a_gpu(tmp_path: Path) -> None:
+def test_running_jobs_never_use_the_same_gpu(tmp_path: Path) -> None:
     done = launch(tmp_path, *["claim"] * 6, workers=3, gpus=[0, 1, 2])  # each fails where another has a hold
     assert [status for status, _ in done] == ["COMPLETED"] * 6
     assert {gpu for _, gpu in done} == {"0", "1", "2"}
 
 
-def test_what_a_run_needs_is_there_when_its_process_begins(tmp_path: Path) -> None:
+def test_modules_of_a_run_are_loaded_before_its_process_starts(tmp_path: Path) -> None:
     ((status, imported),) = launch(tmp_path, "imports", threads=3)
     assert status == "COMPLETED", imported
     slow = {name for name in imported if name.partition(".")[0] in ("torch", "sympy", "numpy", "rich", "ssr_hydra")}
     assert (slow, len(imported) < 30) == (set(), True)
 
 
-def test_settings_are_refused_before_anything_runs(tmp_path: Path) -> None:
+def test_invalid_settings_are_refused_before_any_job_runs(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"hydra\.launcher\.workers=0: must be a whole number"):
         launcher(tmp_path, workers=0)
     with pytest.raises(InputError, match=r"hydra\.launcher\.workers=2: there is 1 GPU"):
         launcher(tmp_path, workers=2, gpus=OmegaConf.create([0]))
 
 
-def test_it_may_be_started_anew_instead_of_forked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_job_can_be_spawned_instead_of_forked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(processes, "make_starter", lambda variables: starters.Spawner())
     done = launch(tmp_path, "seen", "raise", "segv", workers=2, threads=2)
     assert done[0][1]["threads"] == 2
@@ -302,7 +302,7 @@ def test_it_may_be_started_anew_instead_of_forked(tmp_path: Path, monkeypatch: p
 # ---- what it prints
 
 
-def test_each_job_prints_into_its_folder_and_a_death_names_the_file(
+def test_each_job_prints_to_a_file_and_the_error_of_a_killed_job_names_that_file(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "sweep/4").mkdir(parents=True)
@@ -376,7 +376,7 @@ def all_wait(folder: Path, *numbers: int) -> list[int]:
         (signal.SIGUSR2, "TerminatedError: terminated by SIGUSR2, and 2 jobs with it", "TerminatedError"),
     ],
 )
-def test_a_signal_is_passed_on_once_and_waited_for(
+def test_sweep_forwards_a_signal_once_and_waits_for_its_jobs(
     script: Callable[..., Script], tmp_path: Path, number: int, left: str, noted: str
 ) -> None:
     started = script(tmp_path, "wait", "wait", "number", workers=2)
@@ -392,7 +392,7 @@ def test_a_signal_is_passed_on_once_and_waited_for(
     assert err == (hint if number == signal.SIGINT else "")
 
 
-def test_ctrl_c_on_a_terminal(script: Callable[..., Script], tmp_path: Path) -> None:
+def test_ctrl_c_on_a_terminal_stops_the_jobs(script: Callable[..., Script], tmp_path: Path) -> None:
     master, terminal = pty.openpty()
     started = script(tmp_path, "wait", "number", terminal=terminal)
     os.close(terminal)
@@ -405,7 +405,7 @@ def test_ctrl_c_on_a_terminal(script: Callable[..., Script], tmp_path: Path) -> 
     assert err == "stopping 1 job, with a checkpoint; ctrl-C again stops at once\n"
 
 
-def test_who_does_not_hear_ctrl_c_is_killed_by_the_third(script: Callable[..., Script], tmp_path: Path) -> None:
+def test_third_ctrl_c_kills_a_job_that_ignores_ctrl_c(script: Callable[..., Script], tmp_path: Path) -> None:
     started = script(tmp_path, "deaf", workers=2)  # of two at a time the sweep says what each ctrl-C does
     pids = all_wait(tmp_path, 0)
     assert started.process.stderr is not None
@@ -420,7 +420,7 @@ def test_who_does_not_hear_ctrl_c_is_killed_by_the_third(script: Callable[..., S
     assert end["how"][1].startswith("LostJobError: killed by SIGKILL")
 
 
-def test_ctrl_z_stops_the_jobs_too(script: Callable[..., Script], tmp_path: Path) -> None:
+def test_ctrl_z_suspends_the_jobs_too(script: Callable[..., Script], tmp_path: Path) -> None:
     started = script(tmp_path, "wait")
     (pid,) = all_wait(tmp_path, 0)
 
@@ -445,7 +445,7 @@ def test_jobs_whose_sweep_is_killed_stop_by_themselves(script: Callable[..., Scr
     assert [(tmp_path / f"stopped-{each}").read_text() for each in (0, 1)] == ["TerminatedError"] * 2
 
 
-def test_no_server_is_left(script: Callable[..., Script], tmp_path: Path) -> None:
+def test_no_server_process_remains(script: Callable[..., Script], tmp_path: Path) -> None:
     started = script(tmp_path, "seen")
     told, _ = started.told()
     (end,) = (said for said in told if "end" in said)
@@ -453,13 +453,13 @@ def test_no_server_is_left(script: Callable[..., Script], tmp_path: Path) -> Non
     assert not alive(server)
 
 
-def test_what_a_job_has_said_counts_more_than_how_its_process_ended() -> None:
+def test_a_sent_result_counts_even_if_the_process_is_killed_afterwards() -> None:
     """One that has sent its result and is killed while it leaves has been done."""
     answer = JobAnswer(pickle.dumps(JobReturn(status=JobStatus.COMPLETED, _return_value=3)), "")
     assert _result(_RunningJob(0, [], {}, 1, NOBODY, answer), ProcessEnd(0, -9)).return_value == 3
 
 
-def test_an_error_of_a_class_that_the_sweep_cannot_import_is_told() -> None:
+def test_error_of_a_class_that_the_sweep_cannot_import_is_reported() -> None:
     answer = JobAnswer(b"cnowhere\nNoClass\n.", "KindError: gone", "the traceback")
     returned = _result(_RunningJob(0, [], {}, 1, NOBODY, answer), ProcessEnd(0, 0))
     assert how(returned) == ("FAILED", "RunError: KindError: gone")
@@ -474,7 +474,7 @@ def app(folder: Path, *arguments: str) -> Process:
     return warm.start(str(REPO / "train.py"), "-m", *quick, *arguments, cwd=folder.parent)
 
 
-def test_a_job_comes_to_the_same_as_under_hydras_launcher(tmp_path: Path) -> None:
+def test_a_job_has_the_same_result_as_under_hydras_launcher(tmp_path: Path) -> None:
     found = []
     for name in ("basic", "processes"):
         with app(tmp_path / name, f"launcher={name}", "ssr=0.5,1", "max_duration=6ba") as process:
@@ -487,7 +487,7 @@ def test_a_job_comes_to_the_same_as_under_hydras_launcher(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
-def test_jobs_end_with_their_sweep_and_with_a_checkpoint(tmp_path: Path, number: int) -> None:
+def test_stopped_jobs_save_a_checkpoint_and_end_with_their_sweep(tmp_path: Path, number: int) -> None:
     folder = tmp_path / "sweep"
     two = ("hydra.launcher.workers=2", "hydra.launcher.gpus=none")
     with app(folder, *two, "seed=0,1,2", "max_duration=1h") as process:

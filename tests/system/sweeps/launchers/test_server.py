@@ -21,6 +21,6 @@ torch.cuda.device_count()
 """
 
 
-def test_nothing_that_is_imported_asks_cuda(tmp_path: Path) -> None:
+def test_no_imported_module_initializes_cuda(tmp_path: Path) -> None:
     said = command("-c", LOOK, cwd=tmp_path)
     assert (said.code, said.out) == (0, "[] False False\n"), said.err

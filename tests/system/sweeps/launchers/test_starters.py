@@ -45,7 +45,7 @@ def ends(starter: ForkServer | Spawner, count: int) -> list[ProcessEnd]:
     return found
 
 
-def test_a_process_whose_sweep_is_gone_before_it_began_ends(starter: ForkServer | Spawner) -> None:
+def test_a_process_whose_sweep_ended_before_its_start_exits(starter: ForkServer | Spawner) -> None:
     pid, connection = starter.start(7, 1, 2, go_on)
     assert pid != os.getpid()
     connection.close()
@@ -54,7 +54,7 @@ def test_a_process_whose_sweep_is_gone_before_it_began_ends(starter: ForkServer 
     assert starter.ended() == []
 
 
-def test_the_ends_of_several_are_told_apart(starter: ForkServer | Spawner) -> None:
+def test_exit_codes_belong_to_the_right_processes(starter: ForkServer | Spawner) -> None:
     started = {serial: starter.start(serial, 1, 2, go_on) for serial in (3, 4, 5)}
     for number, serial in ((signal.SIGKILL, 4), (signal.SIGSEGV, 3), (signal.SIGKILL, 5)):
         os.kill(started[serial][0], number)
@@ -63,7 +63,7 @@ def test_the_ends_of_several_are_told_apart(starter: ForkServer | Spawner) -> No
         connection.close()
 
 
-def test_the_server_hears_no_signal_that_is_for_the_jobs() -> None:
+def test_the_server_ignores_signals_meant_for_the_jobs() -> None:
     server = ForkServer({}, ())
     _, connection = server.start(0, 1, 2, go_on)
     process = server._process
@@ -82,7 +82,7 @@ def test_the_server_hears_no_signal_that_is_for_the_jobs() -> None:
     server.close()
 
 
-def test_a_server_that_was_killed_is_begun_again() -> None:
+def test_a_killed_server_is_started_again() -> None:
     server = ForkServer({}, ())
     server.start(0, 1, 2, go_on)[1].close()
     ends(server, 1)
@@ -97,7 +97,7 @@ def test_a_server_that_was_killed_is_begun_again() -> None:
     server.close()
 
 
-def test_server_that_a_signal_stopped_is_killed_and_begun_again() -> None:
+def test_suspended_server_is_killed_and_started_again() -> None:
     server = ForkServer({}, (), patience=0.1)
     pid, connection = server.start(0, 1, 2, go_on)
     first = server._process
@@ -129,7 +129,7 @@ def test_waiting_for_a_process_ends_when_the_sweep_is_stopped() -> None:
     server.close()
 
 
-def test_a_server_that_cannot_begin_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_server_that_cannot_start_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     server = ForkServer({}, ())
     monkeypatch.setattr(sys, "executable", "/bin/false")
     with pytest.raises(RunError, match="the process that starts the jobs ended with exit code 1"):
@@ -146,7 +146,7 @@ def test_one_server_serves_all_sweeps_with_the_same_variables(monkeypatch: pytes
 
 
 @pytest.mark.skipif(os.name == "nt" or sys.platform == "darwin", reason="jobs are forked elsewhere")
-def test_macos_and_windows_do_not_fork(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_jobs_are_not_forked_on_macos_and_windows(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "platform", "darwin")
     assert isinstance(make_starter({}), Spawner)
 
@@ -157,6 +157,6 @@ def test_the_import_path_does_not_depend_on_the_folder(monkeypatch: pytest.Monke
     assert import_path() == [str(tmp_path), str(tmp_path / "lib"), "/usr/lib/x"]
 
 
-def test_signals_without_a_name() -> None:
+def test_signal_without_a_name_is_shown_by_its_number() -> None:
     assert signal_name(15) == "SIGTERM"
     assert signal_name(40) == "signal 40"

@@ -37,7 +37,7 @@ def _elsewhere(in_tmp: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         ["data=arrays", "data.train.path=x.npz", "model=torchvision", "model.name=swin_t", "model.weights=DEFAULT"],
     ],
 )
-def test_what_fits_is_good(composed: Composed, overrides: list[str]) -> None:
+def test_matching_model_and_data_are_valid(composed: Composed, overrides: list[str]) -> None:
     values = check(composed(*overrides))
     evaluation, train = values["data"]["eval"], values["data"]["train"]
     differ = {key for key in train if train[key] != evaluation[key]}
@@ -90,7 +90,7 @@ def test_invalid_values_are_refused(composed: Composed, overrides: list[str], fi
     ("field", "value"),
     [("data.train.download", "yes"), ("data.train.name", 3), ("data.train.root", 5), ("data.train.size", 3)],
 )
-def test_handwritten_nodes_are_held_to_their_types(composed: Composed, field: str, value: Any) -> None:
+def test_types_of_handwritten_nodes_are_checked(composed: Composed, field: str, value: Any) -> None:
     from ssr_hydra.app.check import plain
 
     values = plain(composed("data=mnist"))
@@ -104,7 +104,7 @@ def test_handwritten_nodes_are_held_to_their_types(composed: Composed, field: st
 
 
 @pytest.mark.parametrize("root", ["/etc", "~/.ssh", "../here", "data/../../x", "link/x", "/"])
-def test_a_config_cannot_have_downloads_written_elsewhere(composed: Composed, in_tmp: Path, root: str) -> None:
+def test_a_config_cannot_download_to_other_folders(composed: Composed, in_tmp: Path, root: str) -> None:
     (in_tmp / "link").symlink_to("/usr")
     with pytest.raises(InputError) as caught:
         check(composed("data=mnist", f"data.train.root='{root}'"))
@@ -113,11 +113,11 @@ def test_a_config_cannot_have_downloads_written_elsewhere(composed: Composed, in
 
 
 @pytest.mark.parametrize("root", ["data", "./a/b", "null", "sets/deep"])
-def test_downloads_below_the_folder_of_the_run_or_the_data_folder(composed: Composed, root: str) -> None:
+def test_a_config_may_download_below_the_working_folder(composed: Composed, root: str) -> None:
     check(composed("data=mnist", f"data.train.root={root}"))
 
 
-def test_the_data_folder_is_the_persons_own_word(
+def test_environment_variable_sets_an_allowed_data_folder(
     composed: Composed, in_tmp: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     elsewhere = in_tmp.parent / "elsewhere"
@@ -128,7 +128,7 @@ def test_the_data_folder_is_the_persons_own_word(
 
 
 @pytest.mark.parametrize("place", ["model", "trainer.loss", "data.augment", "data.train"])
-def test_a_data_set_is_found_wherever_it_hides(composed: Composed, place: str) -> None:
+def test_a_data_set_in_any_part_of_the_config_is_checked(composed: Composed, place: str) -> None:
     from ssr_hydra.app.check import plain
 
     values = plain(composed())
@@ -144,7 +144,9 @@ def test_a_data_set_is_found_wherever_it_hides(composed: Composed, place: str) -
         module.check_known({"a": node["transforms" if place == "data.train" else "reduction"]})  # before all else
 
 
-def test_without_torchvision_it_is_refused_at_composition(composed: Composed, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_torchvision_the_data_is_refused_at_composition(
+    composed: Composed, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(module.importlib.util, "find_spec", lambda name: None)  # type: ignore[attr-defined]
     for overrides in (["model=resnet18"], ["data=mnist"], ["data=image_folder", "data.train.root=x"]):
         with pytest.raises(InputError, match=r'pip install "ssr-hydra\[vision\]"'):
@@ -174,7 +176,7 @@ def test_sizes_and_shapes_are_those_of_the_data(node: dict[str, Any]) -> None:
     assert images.num_classes == int(data.tensors[1].max()) + 1
 
 
-def test_an_epoch_of_known_data_is_known_at_composition(composed: Composed) -> None:
+def test_epoch_length_of_built_in_data_is_known_at_composition(composed: Composed) -> None:
     values = check(composed("data=cifar10", "model=vit", "data.batch_size=128"))
     assert known_dataloader_len(values["data"]) == 391  # 50,000 = 390 x 128 + 80
     with pytest.raises(InputError, match="t_warmup"):  # 4,000 batches of warmup in 10 epochs of 391
@@ -186,7 +188,7 @@ def test_an_epoch_of_known_data_is_known_at_composition(composed: Composed) -> N
 
 
 @pytest.mark.parametrize("start", LEAST)
-def test_the_smallest_images_are_those_that_torchvisions_models_take(start: str) -> None:
+def test_smallest_allowed_images_are_those_that_torchvision_models_accept(start: str) -> None:
     models = pytest.importorskip("torchvision.models")
     name = next(name for name in sorted(models.list_models(module=models)) if name.startswith(start))
     settings = {"aux_logits": False, "init_weights": False} if name in ("googlenet", "inception_v3") else {}
@@ -201,7 +203,7 @@ TWO_FILES = ["data=arrays", "data.train.path=t.csv"]
 
 
 @pytest.mark.parametrize("key", ["data.eval_path", "data.eval.path", "data.train.eval_path"])
-def test_a_file_to_evaluate_on_is_known_to_both_data_sets(composed: Composed, key: str) -> None:
+def test_both_data_sets_get_the_evaluation_file(composed: Composed, key: str) -> None:
     data = check(composed(*TWO_FILES, f"{key}=e.csv"))["data"]
     assert [data[split][name] for split in ("train", "eval") for name in ("path", "eval_path")] == [
         "t.csv",
@@ -234,7 +236,7 @@ def test_evaluation_data_that_overlap_the_training_data_are_refused(
     assert fix in caught.value.fix
 
 
-def test_images_in_another_root_have_the_classes_of_training(composed: Composed, in_tmp: Path) -> None:
+def test_images_in_a_different_root_have_the_training_classes(composed: Composed, in_tmp: Path) -> None:
     overrides = ["data=image_folder", "data.train.root=one", "model=resnet18"]
     data = check(composed(*overrides, "data.eval.root=two"))["data"]
     assert data["eval"]["classes_from"] == str(in_tmp / "one" / "train")

@@ -26,7 +26,7 @@ def message(cfg: Any, **arguments: Any) -> str:
     return str(caught.value)
 
 
-def test_several_choices_of_a_group_stand_beside_each_other(composed: Compose) -> None:
+def test_several_choices_of_a_group_can_be_combined(composed: Compose) -> None:
     cfg = composed("logger=[csv,tensorboard]", "callbacks=[ema,throughput]", "callbacks.ema.half_life=0.1dur")
     callbacks, loggers = make_callbacks(check(cfg), ())
     assert [(name, type(item)) for name, item in callbacks.items()] == [("ema", EMA), ("throughput", Throughput)]
@@ -80,7 +80,7 @@ def test_arguments_of_a_handwritten_config_are_checked_too(experiment: dict[str,
 
 
 @pytest.mark.parametrize("extra", ["tensorboard", "wandb", "mlflow", "trackio"])
-def test_a_missing_package_is_told_before_anything_is_made(
+def test_a_missing_package_is_reported_before_any_object_is_created(
     composed: Compose, monkeypatch: pytest.MonkeyPatch, extra: str
 ) -> None:
     cfg = composed(f"logger=[{extra}]")
@@ -99,7 +99,7 @@ def test_a_trusted_callback_is_accepted(composed: Compose) -> None:
 
 
 @pytest.mark.parametrize("preset", ["one_batch", "overfit", "limit"])
-def test_debug_presets_go_with_every_experiment(composed: Compose, preset: str) -> None:
+def test_debug_presets_work_with_every_experiment(composed: Compose, preset: str) -> None:
     found = check(composed("data=stdlib_bytes", "model=byte_mlp", "trainer=language", f"debug={preset}"))
     assert found["debug"] == preset
     assert found["data"]["limit_train"] in (1, 4, 8)
@@ -112,7 +112,7 @@ def run(composed: Compose, folder: Path, *overrides: str) -> RunResult:
     return RunResult.load(folder)
 
 
-def test_debug_runs_are_short_and_their_records_say_what_they_are(composed: Compose, tmp_path: Path) -> None:
+def test_debug_runs_are_short_and_their_records_name_the_preset(composed: Compose, tmp_path: Path) -> None:
     one = run(composed, tmp_path / "one", "debug=one_batch")
     assert (one.name, one.steps, one.samples) == ("digits (debug=one_batch)", 20, 20 * 16)
     assert not (tmp_path / "one" / "checkpoints").exists()
@@ -128,7 +128,7 @@ def test_debug_overfit_reaches_accuracy_1(composed: Compose, tmp_path: Path) -> 
     assert result.metrics["eval/loss"] < 0.01  # type: ignore[operator]
 
 
-def test_loggers_and_callbacks_from_the_config(composed: Compose, tmp_path: Path) -> None:
+def test_loggers_and_callbacks_of_the_config_are_used(composed: Compose, tmp_path: Path) -> None:
     pytest.importorskip("tensorboard")
     overrides = ["logger=[csv,tensorboard]", "callbacks=[ema]", "callbacks.ema.half_life=0.1dur", "ssr=0.1"]
     result = run(composed, tmp_path, *overrides)

@@ -42,11 +42,11 @@ def refusal(values: dict[str, Any]) -> InputError:
     return error
 
 
-def test_the_default_is_good(experiment: dict[str, Any]) -> None:
+def test_default_config_is_valid(experiment: dict[str, Any]) -> None:
     assert check(experiment) == experiment
 
 
-def test_computed_ssr_makes_no_other_job(composed: Callable[..., DictConfig]) -> None:
+def test_computed_ssr_gives_the_same_job_as_the_simple_ratio(composed: Callable[..., DictConfig]) -> None:
     # Hydra computes range(0.1,0.41,0.1): its third ratio is 0.30000000000000004.
     typed, swept = check(composed("ssr=0.3")), check(composed("ssr=0.30000000000000004"))
     assert swept["ssr"] == 0.3
@@ -54,19 +54,19 @@ def test_computed_ssr_makes_no_other_job(composed: Callable[..., DictConfig]) ->
 
 
 @pytest.mark.parametrize("name", ["ramp", *(row.name for row in ROWS)])
-def test_every_scheduler_alone_is_good(composed: Callable[..., DictConfig], name: str) -> None:
+def test_every_scheduler_is_valid(composed: Callable[..., DictConfig], name: str) -> None:
     for ssr in (0.1, 3.0):
         check(composed(f"scheduler={name}", f"ssr={ssr}"))
 
 
 @pytest.mark.parametrize("name", [name for name in GROUPS["optimizer"] if name != "custom"])
-def test_every_optimizer_alone_is_good(composed: Callable[..., DictConfig], name: str) -> None:
+def test_every_optimizer_is_valid(composed: Callable[..., DictConfig], name: str) -> None:
     check(composed(f"optimizer={name}"))
 
 
 @each("value", BAD_DURATIONS)
 @pytest.mark.parametrize("field", ["max_duration", "scheduler.t_warmup", "scheduler.t_max", "trainer.eval_interval"])
-def test_bad_durations(experiment: dict[str, Any], field: str, value: str) -> None:
+def test_bad_durations_are_refused(experiment: dict[str, Any], field: str, value: str) -> None:
     set_(experiment, field, value)
     error = refusal(experiment)
     assert error.field == field
@@ -74,7 +74,7 @@ def test_bad_durations(experiment: dict[str, Any], field: str, value: str) -> No
 
 
 @pytest.mark.parametrize("value", GOOD_LENGTHS)
-def test_good_lengths(experiment: dict[str, Any], value: str) -> None:
+def test_good_lengths_are_accepted(experiment: dict[str, Any], value: str) -> None:
     experiment["max_duration"] = value
     experiment["trainer"]["tokens_per_batch"] = 8
     experiment["trainer"]["get_num_tokens_in_batch"] = {"_target_": "torch.nn.Identity"}  # digits have none to count
@@ -162,14 +162,14 @@ BAD_VALUES: list[tuple[str, Any, str]] = [
 
 
 @each("field,value,named", BAD_VALUES)
-def test_bad_values(experiment: dict[str, Any], field: str, value: Any, named: str) -> None:
+def test_bad_values_are_refused(experiment: dict[str, Any], field: str, value: Any, named: str) -> None:
     changed = copy.deepcopy(experiment)
     set_(changed, field, value)
     assert refusal(changed).field == (named or field)
 
 
 @pytest.mark.parametrize("field", ["ssr", "name", "scheduler", "data", "trainer", "optimizer.lr", "data.batch_size"])
-def test_missing_values(experiment: dict[str, Any], field: str) -> None:
+def test_missing_values_are_refused(experiment: dict[str, Any], field: str) -> None:
     node = experiment
     *path, last = field.split(".")
     for key in path:
@@ -188,7 +188,7 @@ def test_fused_and_foreach_exclude_each_other(experiment: dict[str, Any]) -> Non
     assert refusal(experiment).field == "optimizer.fused"
 
 
-def test_lists_of_hyperparameters(composed: Callable[..., DictConfig]) -> None:
+def test_each_item_of_a_list_of_hyperparameters_is_checked(composed: Callable[..., DictConfig]) -> None:
     for value, field in (
         ("[0.9]", "betas"),
         ("[0.9,1.0]", "betas[1]"),
@@ -200,7 +200,7 @@ def test_lists_of_hyperparameters(composed: Callable[..., DictConfig]) -> None:
         assert info.value.field == f"optimizer.{field}"
 
 
-def test_an_objective_needs_its_evaluation(experiment: dict[str, Any]) -> None:
+def test_an_objective_of_evaluation_needs_evaluation_data(experiment: dict[str, Any]) -> None:
     experiment["data"]["eval"] = None
     assert refusal(experiment).field == "trainer.objective"
     experiment["trainer"]["objective"] = "train/loss"
@@ -222,7 +222,7 @@ def test_part_of_a_metric_can_be_an_objective(experiment: dict[str, Any], field:
         check(experiment, trust="my_lab")
 
 
-def test_did_you_mean(experiment: dict[str, Any]) -> None:
+def test_error_suggests_the_closest_value(experiment: dict[str, Any]) -> None:
     experiment["scheduler"]["t_warmup"] = "10"
     assert refusal(experiment).fix == "did you mean '10ba' or '10ep'?"
     experiment["scheduler"]["t_warmup"] = "1ep"
@@ -230,7 +230,7 @@ def test_did_you_mean(experiment: dict[str, Any]) -> None:
     assert refusal(experiment).fix == "did you mean weight_decay?"
 
 
-def test_times_are_compared_across_units_where_the_data_is_known(experiment: dict[str, Any]) -> None:
+def test_times_in_different_units_are_compared_if_the_data_is_known(experiment: dict[str, Any]) -> None:
     # 16 epochs of 75 batches of 16 samples.
     experiment["scheduler"]["t_warmup"] = "1199ba"
     check(experiment)
@@ -242,7 +242,7 @@ def test_times_are_compared_across_units_where_the_data_is_known(experiment: dic
     refusal(experiment)
 
 
-def test_a_custom_data_set_is_compared_later(experiment: dict[str, Any]) -> None:
+def test_times_with_a_custom_data_set_are_compared_later(experiment: dict[str, Any]) -> None:
     experiment["data"]["train"] = {"_target_": "my_package.Data"}
     experiment["scheduler"]["t_warmup"] = "100000ba"  # how many batches an epoch has, nobody knows yet
     check(experiment, trust="my_package")
@@ -251,7 +251,7 @@ def test_a_custom_data_set_is_compared_later(experiment: dict[str, Any]) -> None
         check(experiment, trust="my_package")
 
 
-def test_a_users_scheduler_is_not_imported_but_what_stands_around_it_is_checked(experiment: dict[str, Any]) -> None:
+def test_parts_around_a_custom_scheduler_are_checked_without_importing_it(experiment: dict[str, Any]) -> None:
     mine = {"_target_": "not_installed.mine", "_partial_": True}
     experiment["scheduler"] = scheduler("product", factors={"mine": mine, "step": scheduler("step")})
     experiment["ssr"] = 0.5
@@ -262,7 +262,7 @@ def test_a_users_scheduler_is_not_imported_but_what_stands_around_it_is_checked(
     assert info.value.field == "scheduler.factors.step.gamma"
 
 
-def test_no_scheduler_is_a_constant(experiment: dict[str, Any]) -> None:
+def test_null_scheduler_is_valid(experiment: dict[str, Any]) -> None:
     experiment["scheduler"] = None
     check(experiment)
 
@@ -287,7 +287,7 @@ def test_interpolations_are_resolved_before_they_are_checked(
 @pytest.mark.parametrize(
     "text", ["${nowhere}", "${name}${", "${oc.env:NOT_SET_ANYWHERE}", "${nosuch:1}", "${ssr", "???"]
 )
-def test_interpolations_that_lead_nowhere(experiment: dict[str, Any], text: str) -> None:
+def test_interpolations_that_cannot_be_resolved_are_refused(experiment: dict[str, Any], text: str) -> None:
     experiment["name"] = text
     try:
         cfg = OmegaConf.create(experiment)
@@ -296,7 +296,7 @@ def test_interpolations_that_lead_nowhere(experiment: dict[str, Any], text: str)
     refusal(cfg)
 
 
-def test_interpolations_in_a_circle(experiment: dict[str, Any]) -> None:
+def test_interpolations_in_a_cycle_are_refused(experiment: dict[str, Any]) -> None:
     experiment["name"], experiment["max_duration"] = "${max_duration}", "${name}"
     assert "\n" not in str(refusal(OmegaConf.create(experiment)))  # type: ignore[arg-type]
 
@@ -337,7 +337,7 @@ def test_any_text_of_a_duration_is_accepted_or_gives_one_error(experiment: dict[
         (["data=arrays", "data.train.path=t.csv", "name=mine"], "mine"),
     ],
 )
-def test_a_run_without_a_name_is_called_by_its_data(
+def test_a_run_without_a_name_is_named_after_its_data(
     composed: Callable[..., DictConfig], overrides: list[str], name: str
 ) -> None:
     assert check(composed(*overrides), trust=["lab"])["name"] == name

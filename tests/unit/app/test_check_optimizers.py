@@ -40,7 +40,7 @@ def refused(cfg: DictConfig | dict[str, Any], trust: str | tuple[str, ...] = ())
         "+param_groups.head={params:{layer:-1},schedule:head}",
     ],
 )
-def test_what_can_be_meant(composed: Callable[..., DictConfig], overrides: str) -> None:
+def test_valid_options_are_accepted(composed: Callable[..., DictConfig], overrides: str) -> None:
     check(composed(*overrides.split()))
 
 
@@ -108,7 +108,7 @@ def test_a_torch_scheduler_drives_learning_rates_alone(experiment: dict[str, Any
     assert refused(experiment).field.startswith("schedules.momentum")
 
 
-def test_an_optimizer_of_ones_own_is_looked_at_when_it_is_made(experiment: dict[str, Any]) -> None:
+def test_parameters_of_a_custom_optimizer_are_checked_when_it_is_created(experiment: dict[str, Any]) -> None:
     experiment["optimizer"] = {"_target_": "not_installed.Own", "lr": 1}
     experiment["param_groups"] = {"a": {"anything": 3}}
     experiment["schedules"] = {"something": {"_target_": "ssr_hydra.schedulers.LinearScheduler"}}
@@ -117,7 +117,7 @@ def test_an_optimizer_of_ones_own_is_looked_at_when_it_is_made(experiment: dict[
     assert refused(experiment, "not_installed").field == "schedules.something.t_max"
 
 
-def test_names_of_optimizers(experiment: dict[str, Any]) -> None:
+def test_optimizers_are_named_by_their_config_keys(experiment: dict[str, Any]) -> None:
     node = experiment["optimizer"]
     assert list(optimizer_nodes(node)) == ["optimizer"]
     assert list(optimizer_nodes({"a": node, "b": node})) == ["optimizer.a", "optimizer.b"]
@@ -134,13 +134,13 @@ def test_a_saved_config_may_omit_the_params_of_an_optimizer(experiment: dict[str
 
 
 @pytest.mark.parametrize("key", ["param_groups", "schedules"])
-def test_wrong_kinds(experiment: dict[str, Any], key: str) -> None:
+def test_values_of_the_wrong_kind_are_refused(experiment: dict[str, Any], key: str) -> None:
     for value in (None, [], "no_decay", 3):
         experiment[key] = value
         assert refused(experiment).field == key
 
 
-def test_weight_decay_is_taken_off_only_where_there_is_some(composed: Callable[..., DictConfig]) -> None:
+def test_no_decay_preset_needs_a_weight_decay_above_0(composed: Callable[..., DictConfig]) -> None:
     with pytest.raises(InputError) as caught:
         check(composed("param_groups=no_decay"))
     assert caught.value.field == "param_groups.no_decay.weight_decay"

@@ -34,7 +34,9 @@ def table(in_tmp: Path) -> None:
         (["data=fake", "model=vit", "trainer.loss._target_=torch.nn.HuberLoss"], "trainer.loss", "trainer=default"),
     ],
 )
-def test_a_loss_for_other_targets_is_refused(composed: Composed, overrides: list[str], field: str, fix: str) -> None:
+def test_a_loss_that_does_not_fit_the_targets_is_refused(
+    composed: Composed, overrides: list[str], field: str, fix: str
+) -> None:
     with pytest.raises(InputError) as caught:
         check(composed(*overrides))
     assert caught.value.field == field
@@ -52,7 +54,7 @@ def test_metric_of_a_preset_is_removed_by_null(composed: Composed) -> None:
         check(composed("trainer.metrics.accuracy=null"))
 
 
-def test_what_belongs_together_is_good(composed: Composed) -> None:
+def test_matching_data_and_trainer_are_valid(composed: Composed) -> None:
     check(composed(*TABLE, *LENGTHS, "trainer=regression"))
     check(composed(*TABLE))
     # Whatever a data set of one's own has for targets is not known.
@@ -77,13 +79,13 @@ def test_what_belongs_together_is_good(composed: Composed) -> None:
         ((*KINDS, "model=conv", "data.train.shape=[2,1,1]"), "model.in_channels=1: an image of the data is 2 x 1 x 1"),
     ],
 )
-def test_a_model_that_does_not_fit_a_table_is_refused_once_it_is_read(
+def test_a_model_that_does_not_fit_a_table_is_refused_when_the_table_is_read(
     table: None, refused: Callable[..., str], overrides: tuple[str, ...], told: str
 ) -> None:
     assert refused(*TABLE, *overrides).startswith(f"error: {told}")
 
 
-def test_classes_that_only_evaluation_has_are_counted(refused: Callable[..., str], in_tmp: Path) -> None:
+def test_classes_that_occur_only_in_evaluation_data_are_counted(refused: Callable[..., str], in_tmp: Path) -> None:
     for name, classes in (("t.csv", 2), ("other.csv", 4)):
         (in_tmp / name).write_text("x,y\n" + "".join(f"{k}.5,{k % classes}\n" for k in range(20)))
     told = refused(*TABLE, "data.train.eval_path=other.csv", "model.in_features=1", "model.num_classes=2")
@@ -93,7 +95,7 @@ def test_classes_that_only_evaluation_has_are_counted(refused: Callable[..., str
 TABLES = Path(__file__).parents[1] / "data" / "tables"
 
 
-def test_two_files_are_trained_and_evaluated_on_whole(app: Callable[..., object], in_tmp: Path) -> None:
+def test_two_files_are_used_completely_for_training_and_evaluation(app: Callable[..., object], in_tmp: Path) -> None:
     arguments = ("data=arrays", f"data.train.path={TABLES / 'trees_train.csv'}", "model=mlp", "model.in_features=2")
     app(*arguments, f"data.eval.path={TABLES / 'trees_test.csv'}", "model.num_classes=3", "hydra.run.dir=out")
     result = json.loads((in_tmp / "out" / "result.json").read_text())
@@ -108,19 +110,21 @@ def test_two_files_are_trained_and_evaluated_on_whole(app: Callable[..., object]
         ("no_header", "row 1, column 1 is the number 5.0; set header=false"),
     ],
 )
-def test_a_table_that_would_be_misread_is_refused(refused: Callable[..., str], name: str, told: str) -> None:
+def test_ambiguous_table_is_refused(refused: Callable[..., str], name: str, told: str) -> None:
     table = str(TABLES / f"{name}.csv")
     assert told.replace("TABLE", table) in refused("data=arrays", f"data.train.path={table}", "model=mlp")
 
 
-def test_a_table_of_numbers_is_learned_by_its_trainer(table: None, app: Callable[..., object], in_tmp: Path) -> None:
+def test_trainer_for_regression_trains_on_a_table_of_numbers(
+    table: None, app: Callable[..., object], in_tmp: Path
+) -> None:
     app(*TABLE, *LENGTHS, "trainer=regression", "model.in_features=1", "model.num_classes=1", "hydra.run.dir=out")
     result = json.loads((in_tmp / "out" / "result.json").read_text())
     assert result["status"] == "completed"
     assert result["metrics"]["eval/loss"] > 0
 
 
-def test_without_evaluation_data_the_objective_is_told_why(composed: Composed) -> None:
+def test_error_without_evaluation_data_names_the_objective_and_the_reason(composed: Composed) -> None:
     with pytest.raises(InputError) as caught:
         check(composed("data.eval=null"))
     assert caught.value.field == "trainer.objective"

@@ -19,7 +19,7 @@ OF_FUNCTIONS = ("torch_lambda", "torch_multiplicative")
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if name not in OF_FUNCTIONS])
-def test_every_choice_runs_by_itself(composed: Callable[..., DictConfig], name: str) -> None:
+def test_every_torch_scheduler_trains(composed: Callable[..., DictConfig], name: str) -> None:
     values = check(composed(f"scheduler={name}", "ssr=0.3"))
     made = make_schedulers(values, (), [])
     assert type(made).__module__.startswith("ssr_hydra.torch_schedulers.")
@@ -27,7 +27,7 @@ def test_every_choice_runs_by_itself(composed: Callable[..., DictConfig], name: 
 
 
 @pytest.mark.parametrize("name", OF_FUNCTIONS)
-def test_functions_are_named_and_trusted(composed: Callable[..., DictConfig], name: str) -> None:
+def test_function_arguments_must_be_given_and_trusted(composed: Callable[..., DictConfig], name: str) -> None:
     with pytest.raises(InputError, match="has no default") as caught:
         check(composed(f"scheduler={name}"))
     assert caught.value.field == "scheduler.lr_lambda"
@@ -37,7 +37,7 @@ def test_functions_are_named_and_trusted(composed: Callable[..., DictConfig], na
     check(composed(f"scheduler={name}", "scheduler.lr_lambda={}", *function), trust="mine")
 
 
-def test_arguments_take_steps_and_times(composed: Callable[..., DictConfig]) -> None:
+def test_arguments_may_be_steps_or_times(composed: Callable[..., DictConfig]) -> None:
     values = check(composed("scheduler=torch_step", "scheduler.step_size=30", "scheduler.pace=batch"))
     assert make_schedulers(values, (), []) == StepLR(30, 0.1, pace="batch")
     values = check(composed("scheduler=torch_step", "scheduler.step_size=30ba"))
@@ -62,7 +62,7 @@ def test_the_command_line_reaches_into_a_sequence(composed: Callable[..., DictCo
     assert isinstance(make_schedulers(values, (), []).schedulers["decay"], StepLR)
 
 
-def test_torchs_own_names_are_the_same_schedulers(composed: Callable[..., DictConfig]) -> None:
+def test_names_of_torch_classes_give_the_same_schedulers(composed: Callable[..., DictConfig]) -> None:
     target = "scheduler._target_=torch.optim.lr_scheduler.StepLR"
     values = check(composed("scheduler=custom", target, "+scheduler.step_size=3ep", "ssr=0.5"))
     assert make_schedulers(values, (), []) == StepLR("3ep")
@@ -132,13 +132,13 @@ def test_invalid_values_are_refused_at_composition(
         ["torch_plateau", "max_duration=1ep"],
     ],
 )
-def test_a_short_run_is_taken_where_a_pace_is_chosen_or_something_moves(
+def test_short_run_is_accepted_if_a_pace_is_chosen_or_the_rate_changes(
     composed: Callable[..., DictConfig], overrides: list[str]
 ) -> None:
     check(composed(f"scheduler={overrides[0]}", *overrides[1:]))
 
 
-def test_windows_of_text_say_how_many_tokens_make_an_epoch(composed: Callable[..., DictConfig]) -> None:
+def test_epoch_of_text_is_known_in_tokens(composed: Callable[..., DictConfig]) -> None:
     values = check(composed("experiment=byte_lm", "scheduler=torch_cosine"))  # the text has not been read
     # A batch is 8 windows of 16 bytes, so 204,800 tokens are 1,600 batches.
     with pytest.raises(InputError, match="within its first epoch") as caught:
@@ -147,7 +147,7 @@ def test_windows_of_text_say_how_many_tokens_make_an_epoch(composed: Callable[..
     check_schedule(values, dataloader_len=1599)
 
 
-def test_in_a_list_they_are_a_chain_with_each_other_and_multiply_with_ours(
+def test_torch_schedulers_in_a_list_are_chained_and_multiply_with_ours(
     composed: Callable[..., DictConfig],
 ) -> None:
     def listed(*names: str) -> dict[str, Any]:

@@ -37,7 +37,7 @@ GOOD: dict[str, Any] = {
 }
 
 
-def test_what_fits_its_config() -> None:
+def test_values_that_fit_their_config_are_accepted() -> None:
     check_fields(GOOD, Config, "x")
     check_fields({**GOOD, "word": "w", "anything": None, "_target_": "a.b"}, Config, "x")
 
@@ -60,7 +60,7 @@ def test_what_fits_its_config() -> None:
         ("ratee", 1, "x.ratee"),
     ],
 )
-def test_what_does_not(key: str, value: Any, place: str) -> None:
+def test_values_that_do_not_fit_their_config_are_refused(key: str, value: Any, place: str) -> None:
     with pytest.raises(InputError) as info:
         check_fields({**GOOD, key: value}, Config, "x")
     assert info.value.field == place
@@ -71,7 +71,7 @@ def test_error_names_the_missing_value() -> None:
         check_fields({key: value for key, value in GOOD.items() if key != "size"}, Config, "x")
 
 
-def test_nodes() -> None:
+def test_node_must_be_a_mapping_with_a_target() -> None:
     check_node({"_target_": "a.b"}, "model", "model=conv")
     for bad in (None, "conv", []):
         with pytest.raises(InputError, match=r"must be a mapping with a _target_; e\.g\. model=conv"):

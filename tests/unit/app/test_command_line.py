@@ -13,7 +13,7 @@ from ssr_hydra.app.preflight import checked
 from ssr_hydra.errors import InputError
 
 
-def test_flags_and_overrides_are_told_apart(in_tmp: Path) -> None:
+def test_flags_and_overrides_are_separated(in_tmp: Path) -> None:
     (in_tmp / "mine").mkdir()
     line = parse_command_line(["ssr=2", "--cfg", "job", "-p", "ssr", "resume=auto", "--config-dir", "mine"])
     assert line == CommandLine(
@@ -33,7 +33,7 @@ def test_override_without_a_key_is_refused(typed: str) -> None:
 
 
 @pytest.mark.parametrize("flag", ["--config-dir", "--config-path"])
-def test_a_folder_that_is_not_there(flag: str) -> None:
+def test_folder_that_does_not_exist_is_refused(flag: str) -> None:
     with pytest.raises(InputError) as caught:
         parse_command_line([flag, "nowhere"])
     assert caught.value.field == flag
@@ -53,7 +53,7 @@ PYTHON = ("python", "train.py")
         ("-m", "/a/größe", "python train.py -m 'hydra.sweep.dir=\"/a/größe\"'"),
     ],
 )
-def test_command_that_continues_a_sweep(typed: str, folder: str, command: str) -> None:
+def test_printed_command_continues_a_sweep(typed: str, folder: str, command: str) -> None:
     found = TypedCommand(tuple(typed.split()), PYTHON).in_study(Path(folder))
     assert found == command
     with checked(parse_command_line(shlex.split(found)[2:]), "id") as flight:
@@ -75,7 +75,7 @@ def test_command_that_continues_a_sweep(typed: str, folder: str, command: str) -
         ),
     ],
 )
-def test_command_that_continues_a_run(typed: str, resume: str, command: str) -> None:
+def test_printed_command_continues_a_run(typed: str, resume: str, command: str) -> None:
     assert TypedCommand(tuple(typed.split()), PYTHON).in_run(Path("runs/a"), resume) == command
 
 

@@ -32,7 +32,7 @@ def groups(optimizers: list[torch.optim.Optimizer], key: str) -> dict[str, Any]:
     return {group["name"]: group[key] for optimizer in optimizers for group in optimizer.param_groups}
 
 
-def test_one_optimizer_without_rules_is_torchs_own(composed: Compose) -> None:
+def test_optimizer_without_rules_gets_the_trainable_parameters_in_order(composed: Compose) -> None:
     model = ConvNet()
     model.classifier.bias.requires_grad_(False)
     (optimizer,) = make(composed, model, "optimizer=adamw")
@@ -46,7 +46,7 @@ def test_one_optimizer_without_rules_is_torchs_own(composed: Compose) -> None:
     ("override", "fused"),
     [("optimizer.fused=null", True), ("optimizer.fused=false", False), ("optimizer.foreach=true", None)],
 )
-def test_fused_is_chosen_where_nothing_else_was(composed: Compose, override: str, fused: bool | None) -> None:
+def test_fused_is_chosen_by_default(composed: Compose, override: str, fused: bool | None) -> None:
     (optimizer,) = make(composed, MLP(), "optimizer=sgd", override)
     assert optimizer.param_groups[0]["fused"] is fused
 
@@ -99,7 +99,7 @@ def test_muon_takes_hidden_matrices_and_adamw_the_rest(composed: Compose) -> Non
     assert isinstance(adamw, torch.optim.AdamW)
 
 
-def test_rules_hold_within_each_optimizer(composed: Compose) -> None:
+def test_rules_apply_within_each_optimizer(composed: Compose) -> None:
     model = MLP(hidden=(8, 8))
     head = "+param_groups.head={params:{layer:-1},lr_scale:10}"
     optimizers = make(composed, model, "optimizer=muon_adamw", "param_groups=no_decay", head)
@@ -113,7 +113,7 @@ def test_rules_hold_within_each_optimizer(composed: Compose) -> None:
     assert groups(optimizers, "weight_decay") == decay
 
 
-def test_a_scale_multiplies_the_default_of_an_optimizer_of_ones_own(
+def test_a_scale_multiplies_the_default_of_a_custom_optimizer(
     composed: Compose, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "own_optimizer.py").write_text(
@@ -149,14 +149,16 @@ def test_a_scale_multiplies_the_default_of_an_optimizer_of_ones_own(
         ("optimizer=muon_adamw +param_groups.a={momentum:0.5}", "param_groups.a.momentum", "torch.optim.AdamW has no"),
     ],
 )
-def test_what_does_not_fit_the_model_is_refused(composed: Compose, overrides: str, field: str, says: str) -> None:
+def test_config_that_does_not_fit_the_model_is_refused(
+    composed: Compose, overrides: str, field: str, says: str
+) -> None:
     with pytest.raises(InputError) as info:
         make(composed, ConvNet(), *overrides.split())
     assert info.value.field == field
     assert says in str(info.value)
 
 
-def test_schedules_of_fields_are_made_by_name(composed: Compose) -> None:
+def test_schedules_of_fields_are_built_by_name(composed: Compose) -> None:
     overrides = ("optimizer=adamw", "+scheduler@schedules.weight_decay=cosine", "schedules.weight_decay.alpha_f=0.1")
     fields = make_fields(check(composed(*overrides)), ())
     assert fields == {"weight_decay": CosineAnnealingScheduler(alpha_f=0.1)}
@@ -171,7 +173,7 @@ def test_muon_and_adamw_train(composed: Compose, in_tmp: Path) -> None:
     assert build(cfg).fit().metrics["eval/accuracy"] > 0.8
 
 
-def test_a_group_follows_a_schedule_of_its_own(composed: Compose) -> None:
+def test_a_group_follows_its_own_schedule(composed: Compose) -> None:
     cfg = composed(
         "~scheduler",
         "+scheduler@scheduler.default=linear",
@@ -187,7 +189,9 @@ def test_a_group_follows_a_schedule_of_its_own(composed: Compose) -> None:
     assert groups([optimizer], "lr") == {"default": 0.0, "head": 0.1 * 10 * 0.5}
 
 
-def test_a_run_with_all_of_it_resumes_bitwise_and_takes_over_what_was_changed(composed: Compose, in_tmp: Path) -> None:
+def test_run_with_every_kind_of_schedule_resumes_bitwise_and_uses_changed_values(
+    composed: Compose, in_tmp: Path
+) -> None:
     def trainer(folder: str, *overrides: str) -> Any:
         cfg = composed(
             "optimizer=muon_adamw",
@@ -242,7 +246,7 @@ def test_a_run_with_all_of_it_resumes_bitwise_and_takes_over_what_was_changed(co
     assert beta1 == pytest.approx(0.6 * (1 - 17 / 24))
 
 
-def test_one_a_list_and_names(composed: Compose) -> None:
+def test_schedulers_may_be_one_a_list_or_a_mapping(composed: Compose) -> None:
     assert make_schedulers({"scheduler": None}, (), []) is None
     node = {"_target_": "ssr_hydra.schedulers.ConstantScheduler", "alpha": 0.5}
     other = {"_target_": "ssr_hydra.schedulers.CosineAnnealingScheduler"}
@@ -265,7 +269,7 @@ class Mine(LRScheduler):
 """
 
 
-def test_a_class_of_the_users_own_gets_its_optimizer(
+def test_a_custom_scheduler_class_gets_its_optimizer(
     composed: Compose, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "my_schedulers_for_a_test.py").write_text(MINE)

@@ -51,14 +51,14 @@ def test_file_cannot_set_these_keys_of_hydra(text: str) -> None:
 @pytest.mark.parametrize(
     "text", [*(f"hydra: {FORBIDDEN[n]}" for n in ("callbacks", "no mapping")), "trust: [os]", "trust: os"]
 )
-def test_experiment_that_is_not_composed(mine: Write, refused: Refused, in_tmp: Path, text: str) -> None:
+def test_experiment_that_could_run_code_is_refused(mine: Write, refused: Refused, in_tmp: Path, text: str) -> None:
     mine("experiment/u", GLOBAL + text)
     line = refused("--config-dir", "mine", "experiment=u")
     assert "hydra" in line or "trust" in line
     assert not list(in_tmp.rglob("PWNED"))
 
 
-def test_help_runs_nothing_either(mine: Write, app: App, in_tmp: Path) -> None:
+def test_help_runs_no_code_of_an_experiment(mine: Write, app: App, in_tmp: Path) -> None:
     """Hydra sets up its logging for --help."""
     mine("experiment/u", f"{GLOBAL}hydra: {FORBIDDEN['hydra_logging']}")
     for flag in ("--help", "--info"):
@@ -99,7 +99,7 @@ def test_a_file_reads_no_environment(
     assert not any(SECRET in str(path) for path in in_tmp.rglob("*"))
 
 
-def test_the_person_may_let_it_read_the_environment(mine: Write, app: App, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_command_line_may_allow_reading_the_environment(mine: Write, app: App, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SECRET", SECRET)
     mine("experiment/u", GLOBAL + READING["value"])
     show = ("--config-dir", "mine", "--cfg", "job", "--resolve")
@@ -114,12 +114,12 @@ def test_a_file_may_refer_to_other_values(mine: Write, app: App) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "[1, 2]"])
-def test_an_overlay_says_that_it_goes_over_everything(mine: Write, refused: Refused, text: str) -> None:
+def test_an_experiment_file_must_have_the_global_package_line(mine: Write, refused: Refused, text: str) -> None:
     mine("experiment/u", text)
     assert "begin its file with # @package _global_" in refused("--config-dir", "mine", "experiment=u")
 
 
-def test_what_is_said_on_the_command_line_is_the_persons_own(mine: Write, app: App, in_tmp: Path) -> None:
+def test_command_line_may_set_every_key_of_hydra(mine: Write, app: App, in_tmp: Path) -> None:
     mine("hydra/job_logging/mine", "version: 1\nroot: {level: WARNING}\ndisable_existing_loggers: false\n")
     answer = app("--config-dir", "mine", "hydra/job_logging=mine", "--cfg", "hydra", "-p", "hydra.job_logging")
     assert answer.code == 0
@@ -138,14 +138,14 @@ hydra:
 """
 
 
-def test_what_an_experiment_may_say(mine: Write, app: App) -> None:
+def test_experiment_may_set_harmless_keys_of_hydra(mine: Write, app: App) -> None:
     mine("experiment/u", GLOBAL + ALLOWED)
     answer = app("--config-dir", "mine", "experiment=u", "--cfg", "hydra")
     assert answer.code == 0
     assert "scheduler.t_max: 1ep,2ep" in answer.out
 
 
-def test_an_overlay_chooses_no_launcher(mine: Write, refused: Refused) -> None:
+def test_an_experiment_cannot_choose_a_launcher(mine: Write, refused: Refused) -> None:
     # The main config's would win, and the file's be ignored without a word.
     mine("experiment/u", "# @package _global_\ndefaults:\n  - override /hydra/launcher: joblib\n")
     said = refused("-m", "--config-dir", "mine", "experiment=u", "ssr=0.5,1")
@@ -153,7 +153,7 @@ def test_an_overlay_chooses_no_launcher(mine: Write, refused: Refused) -> None:
     assert "write launcher=joblib on the command line" in said
 
 
-def test_parameters_of_a_sweep_are_the_experiments_alone() -> None:
+def test_only_keys_of_the_experiment_can_be_swept() -> None:
     for key in ("hydra.callbacks.x._target_", "+hydra.callbacks.x._target_", "hydra/job_logging", "trust", "++trust"):
         with pytest.raises(InputError, match="is not a parameter to sweep over"):
             check_parameters({key: "os.system"})
@@ -165,7 +165,7 @@ def test_file_that_is_not_plain_yaml(mine: Write, refused: Refused, text: str) -
     refused("--config-dir", "mine", "experiment=u")
 
 
-def test_a_record_is_not_written_over(refused: Refused, in_tmp: Path) -> None:
+def test_a_record_is_not_overwritten(refused: Refused, in_tmp: Path) -> None:
     (in_tmp / "run").mkdir()
     (in_tmp / "run/result.json").write_text("{}")
     assert "hydra.run.dir" in refused("hydra.run.dir=run")
@@ -182,7 +182,9 @@ NEVER_RUN = {
 
 
 @pytest.mark.parametrize("text", NEVER_RUN.values(), ids=NEVER_RUN)
-def test_sweep_of_a_file_that_is_refused_at_once(mine: Write, refused: Refused, in_tmp: Path, text: str) -> None:
+def test_sweep_of_a_hostile_file_is_refused_before_it_starts(
+    mine: Write, refused: Refused, in_tmp: Path, text: str
+) -> None:
     mine("experiment/u", GLOBAL + text)
     began = time.process_time()
     refused("--config-dir", "mine", "experiment=u", "max_duration=1ba")
@@ -208,7 +210,7 @@ def test_a_file_that_changes_after_the_check_is_not_read_again(
     assert "seed: 1\n" in (in_tmp / "r/.hydra/config.yaml").read_text()
 
 
-def test_a_replayed_run_keeps_nothing_of_its_trust(app: App, in_tmp: Path, refused: Refused) -> None:
+def test_a_replayed_run_does_not_keep_its_trust(app: App, in_tmp: Path, refused: Refused) -> None:
     quick = ("max_duration=1ba", "trainer.progress=none")
     assert app(*quick, "trust=[pytest]", "hydra.run.dir=r").code == 0
     replay = ("--config-path", "r/.hydra", "--config-name", "config")

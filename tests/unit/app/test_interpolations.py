@@ -23,7 +23,7 @@ HARMLESS: list[Any] = [
 
 
 @pytest.mark.parametrize("node", HARMLESS)
-def test_harmless(node: Any) -> None:
+def test_harmless_interpolations_are_accepted(node: Any) -> None:
     check_interpolations(node, (), "")
 
 
@@ -40,7 +40,7 @@ def test_harmless(node: Any) -> None:
         ("${somebodys:}", "somebodys"),
     ],
 )
-def test_refused_unless_trusted(text: str, resolver: str) -> None:
+def test_resolvers_are_refused_unless_trusted(text: str, resolver: str) -> None:
     with pytest.raises(InputError) as caught:
         check_interpolations({"a": [{"b": text}]}, (), "x")
     assert caught.value.field == "x.a[0].b"

@@ -20,14 +20,14 @@ def one_line(answer: Answer) -> str:
     return answer.err
 
 
-def test_a_folder_that_cannot_be_made(app: App, in_tmp: Path) -> None:
+def test_error_names_a_run_folder_that_cannot_be_created(app: App, in_tmp: Path) -> None:
     (in_tmp / "file").write_text("in the way")
     answer = app("hydra.run.dir=file/run", *QUICK)
     assert answer.code == 2
     assert "hydra.run.dir='file/run': cannot be written (Not a directory)" in one_line(answer)
 
 
-def test_a_sweeps_folder_that_cannot_be_made(app: App, in_tmp: Path) -> None:
+def test_error_names_a_sweep_folder_that_cannot_be_created(app: App, in_tmp: Path) -> None:
     (in_tmp / "file").write_text("in the way")
     answer = app("-m", "ssr=0.5", "hydra.sweep.dir=file/sweep", *QUICK)
     assert answer.code == 2
@@ -35,7 +35,7 @@ def test_a_sweeps_folder_that_cannot_be_made(app: App, in_tmp: Path) -> None:
     assert [path.name for path in in_tmp.iterdir()] == ["file"]
 
 
-def test_run_stopped_before_its_first_checkpoint_says_how_to_go_on(
+def test_message_of_a_run_stopped_before_its_first_checkpoint_says_how_to_continue(
     app: App, in_tmp: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def interrupted(*_: Any) -> None:
@@ -68,11 +68,11 @@ FIXES = {
 
 
 @pytest.mark.parametrize("typed", FIXES)
-def test_a_refusal_says_what_to_write(refused: Callable[..., str], typed: str) -> None:
+def test_a_refusal_says_how_to_fix_the_value(refused: Callable[..., str], typed: str) -> None:
     assert FIXES[typed] in refused(*typed.split(), *(() if "max_duration" in typed else QUICK))
 
 
-def test_a_record_that_cannot_be_written(app: App, in_tmp: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_error_names_a_record_that_cannot_be_written(app: App, in_tmp: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(descriptor: int) -> None:
         raise OSError(28, "No space left on device")
 
@@ -100,14 +100,14 @@ def test_a_record_that_cannot_be_written(app: App, in_tmp: Path, monkeypatch: py
         ),
     ],
 )
-def test_a_slip_in_a_file_names_the_file_and_the_value(app: App, in_tmp: Path, text: str, said: str) -> None:
+def test_error_for_a_typo_in_a_file_names_the_file_and_the_value(app: App, in_tmp: Path, text: str, said: str) -> None:
     (in_tmp / "mine/experiment").mkdir(parents=True)
     (in_tmp / "mine/experiment/u.yaml").write_text(f"# @package _global_\n{text}\n")
     answer = app("--config-dir", "mine", "experiment=u", *QUICK)
     assert (answer.code, answer.err) == (2, f"error: {said}\n")
 
 
-def test_an_overlay_without_its_package_line_that_chooses(app: App, in_tmp: Path) -> None:
+def test_experiment_without_its_package_line_is_refused(app: App, in_tmp: Path) -> None:
     (in_tmp / "mine/experiment").mkdir(parents=True)
     (in_tmp / "mine/experiment/u.yaml").write_text("defaults:\n  - override /optimizer: adamw\n")
     assert "begin its file with # @package _global_" in one_line(app("--config-dir", "mine", "experiment=u"))
@@ -122,7 +122,7 @@ def test_an_overlay_without_its_package_line_that_chooses(app: App, in_tmp: Path
         ("data=arrays", "data.train.path=t.csv", "model=mlp", "model.in_features=1", "scheduler.t_warmup=1ep"),
     ],
 )
-def test_run_is_checked_once_and_its_schedule_is_bound_twice(
+def test_config_is_checked_once_and_its_schedule_is_bound_twice(
     app: App, in_tmp: Path, monkeypatch: pytest.MonkeyPatch, typed: tuple[str, ...]
 ) -> None:
     from ssr_hydra.app import check

@@ -21,7 +21,7 @@ def raised(make: Any) -> BaseException:
     return caught.value
 
 
-def test_an_input_error_is_found_under_what_was_raised_over_it() -> None:
+def test_an_input_error_is_found_in_the_chain_of_causes() -> None:
     inner = InputError("a", 1, "b", "c")
     outer = ConfigCompositionException("outside")
     outer.__cause__ = ValueError("between")
@@ -29,29 +29,29 @@ def test_an_input_error_is_found_under_what_was_raised_over_it() -> None:
     assert explain(outer) is inner
 
 
-def test_a_circle_is_told_as_one() -> None:
+def test_error_for_a_cycle_says_cycle() -> None:
     assert "cycle" in explain(RecursionError()).fix
 
 
-def test_a_key_that_is_nearly_right() -> None:
+def test_error_for_a_misspelt_key_suggests_the_closest() -> None:
     node = OmegaConf.create({"warmup": 1, "decay": 2})
     OmegaConf.set_struct(node, True)
     error = explain(raised(lambda: node.warmpu))
     assert (error.field, error.fix) == ("warmpu", "did you mean warmup?")
 
 
-def test_the_value_behind_an_interpolation_is_shown() -> None:
+def test_error_shows_the_value_of_an_interpolation() -> None:
     error = explain(raised(lambda: OmegaConf.create({"a": "${nowhere}"}).a))
     assert (error.field, error.value) == ("a", "${nowhere}")
 
 
-def test_a_value_that_must_be_given() -> None:
+def test_error_for_a_missing_value_says_how_to_set_it() -> None:
     error = explain(raised(lambda: OmegaConf.create({"a": {"b": "???"}}).a.b))
     assert (error.field, error.fix) == ("a.b", "write a.b=...")
 
 
 @pytest.mark.parametrize("message", ["", "\n\n", "several\nlines\n"])
-def test_whatever_else_it_is_one_line(message: str) -> None:
+def test_every_other_error_is_one_line(message: str) -> None:
     assert "\n" not in str(explain(HydraException(message)))
 
 
@@ -99,7 +99,7 @@ def test_whatever_else_it_is_one_line(message: str) -> None:
         ("trust=nowhere_to_be_found.a", "trust='nowhere_to_be_found.a': there is no module nowhere_to_be_found; "),
     ],
 )
-def test_what_is_wrong_is_told_with_what_is_right(refused: Callable[..., str], typed: str, told: str) -> None:
+def test_error_names_the_wrong_value_and_a_right_one(refused: Callable[..., str], typed: str, told: str) -> None:
     assert refused(*typed.split()).startswith(f"error: {told}")
 
 
@@ -111,11 +111,11 @@ def test_what_is_wrong_is_told_with_what_is_right(refused: Callable[..., str], t
         "scheduler=torch_cosine scheduler.T_max=0.5dur",
     ],
 )
-def test_what_the_messages_advise_is_good(composed: Callable[..., DictConfig], typed: str) -> None:
+def test_values_that_messages_suggest_are_valid(composed: Callable[..., DictConfig], typed: str) -> None:
     check(composed(*typed.split()))
 
 
-def test_a_choice_that_a_file_asks_for_is_told_with_the_file(
+def test_error_for_an_unknown_choice_in_a_file_names_the_file(
     refused: Callable[..., str], mine: Callable[[str, str], None]
 ) -> None:
     mine("experiment/x", "# @package _global_\ndefaults:\n  - override /logger: [cvs]\n")

@@ -38,7 +38,7 @@ def refusal(*typed: str) -> InputError:
 
 
 @pytest.mark.parametrize("typed", ["trust=[a", "trust=3", "trust=[os]", "trust=[no_such_module]"])
-def test_trust_names_modules_that_are_there(typed: str) -> None:
+def test_trust_must_be_a_list_of_existing_modules(typed: str) -> None:
     assert refusal(typed).field == "trust"
 
 
@@ -50,7 +50,7 @@ def test_trust_names_modules_that_are_there(typed: str) -> None:
         (["hydra.sweep.dir=x/${name}", "name=y"], "x/y"),
     ],
 )
-def test_a_sweep_goes_into_the_folder_of_its_study(typed: list[str], folder: str) -> None:
+def test_a_sweep_is_written_to_the_folder_of_its_study(typed: list[str], folder: str) -> None:
     found = flight("-m", *typed)
     assert str(found.folder) == folder
     assert found.argv[-1] == f"hydra.sweep.dir={folder}"
@@ -58,7 +58,7 @@ def test_a_sweep_goes_into_the_folder_of_its_study(typed: list[str], folder: str
 
 
 @pytest.mark.parametrize("value", ["''", "..", "'a b'", "'~/a'"])
-def test_a_study_is_called_by_what_is_a_folder(value: str) -> None:
+def test_name_of_a_study_must_be_a_folder_name(value: str) -> None:
     # Neither a shell nor Hydra takes "~" for the home folder here.
     error = refusal("-m", f"study={value}")
     assert (error.field, error.rule) == ("study", "names a study's folder, by letters, digits and . _ + - /")
@@ -69,7 +69,7 @@ def test_invalid_option_of_a_sweep_names_its_field(typed: str) -> None:
     assert refusal("-m", typed).field == typed.partition("=")[0]
 
 
-def test_the_folder_of_the_command_is_importable_once_something_is_trusted(
+def test_the_working_folder_is_importable_only_if_a_module_is_trusted(
     in_tmp: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = list(sys.path)
@@ -107,7 +107,7 @@ def test_a_sweep_has_one_folder() -> None:
 
 
 @pytest.mark.parametrize("typed", ["trust=a,b", "hydra.run.dir=a,b"])
-def test_the_app_is_not_swept_over(typed: str) -> None:
+def test_keys_of_the_app_cannot_be_swept(typed: str) -> None:
     assert "is not a parameter to sweep over" in str(refusal("-m", typed))
 
 
@@ -121,7 +121,7 @@ SWEEPS = [
 
 
 @pytest.mark.parametrize("typed", SWEEPS, ids=" ".join)
-def test_a_job_that_is_set_on_a_copy_is_the_one_that_is_composed(typed: list[str]) -> None:
+def test_a_job_set_on_a_copy_of_the_config_equals_the_composed_job(typed: list[str]) -> None:
     with composing(parse_command_line(["-m", *typed])) as composer:
         parsed = composer.parse(typed)
         fixed = [str(each.input_line) for each in parsed if not each.is_sweep_override()]
@@ -184,14 +184,14 @@ PAIRED = ["ssr=0.5 lr=3 seed=0", "ssr=0.5 lr=3 seed=1", "ssr=1 lr=4 seed=0", "ss
 @pytest.mark.parametrize(
     "typed", ["ssr,lr", "[lr,ssr]", "[[ssr,lr]]", "choice(ssr,lr)", "'ssr',\"lr\"", "['ssr', lr]", "ssr, lr"]
 )
-def test_zip_is_written_like_choices_or_a_list(typed: str) -> None:
+def test_zip_can_be_written_like_choices_or_a_list(typed: str) -> None:
     assert jobs_of(*PAIRS, f"zip={typed}") == PAIRED
     assert jobs_of(f"zip={typed}", *PAIRS) == PAIRED
     assert jobs_of(params={"ssr": "0.5,1", "zip": typed, "lr": "3,4", "seed": "0,1"}) == PAIRED
 
 
 @pytest.mark.parametrize("stated", [["ssr", "lr"], [["lr", "ssr"]], "ssr, lr"])
-def test_zip_of_a_file_is_replaced_by_a_typed_one(stated: object) -> None:
+def test_zip_on_the_command_line_replaces_the_zip_of_a_file(stated: object) -> None:
     params: dict[str, object] = {"ssr": "0.5,1", "lr": "3,4", "seed": "0,1"}
     assert jobs_of(params=params, stated=stated) == PAIRED
     assert jobs_of(params={**params, "zip": "seed,ssr"}, stated=stated) == jobs_of(*PAIRS, "zip=seed,ssr")
@@ -235,7 +235,7 @@ def test_other_ways_to_pair_values_are_refused(typed: tuple[str, ...], words: st
     assert words in str(refusal("-m", "ssr=0.5,1", "seed=0,1", *typed))
 
 
-def test_jobs_of_a_zip_are_those_of_the_product() -> None:
+def test_job_of_a_zip_is_the_same_job_in_a_product() -> None:
     """So the same study can grow with or without a zip."""
     paired, product = (
         flight("-m", "ssr=0.5,1", "optimizer.lr=0.1,0.05", "seed=0,1", *more).sweep
@@ -295,7 +295,7 @@ def test_sweep_is_composed_once_per_choice_of_groups(compositions: list[object])
     assert len(compositions) == 1  # the jobs are copies of it
 
 
-def test_what_describes_the_app_is_not_part_of_a_job() -> None:
+def test_settings_of_the_app_are_not_part_of_a_job() -> None:
     one, two = (
         flight("-m", "seed=1", *more) for more in ((), ("study=x", "workers=3", "study_code=any", "trust=[pytest]"))
     )
@@ -305,7 +305,7 @@ def test_what_describes_the_app_is_not_part_of_a_job() -> None:
     assert describe({"seed": 1}).identity != one.sweep.jobs[0][1].identity
 
 
-def test_a_folder_is_plain_text_once_it_is_checked(in_tmp: Path) -> None:
+def test_checked_folder_has_no_interpolations(in_tmp: Path) -> None:
     found = flight("hydra.run.dir=runs/${name}-${ssr}", "name=a", "ssr=0.5")
     assert found.argv == ["name=a", "ssr=0.5", "hydra.mode=RUN", "hydra.run.dir=runs/a-0.5"]
     assert found.new_folders == [Path("runs/a-0.5"), Path("runs")]

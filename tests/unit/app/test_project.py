@@ -33,7 +33,7 @@ def new_lab(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_the_guide_shows_the_files_of_the_project(new_lab: Path) -> None:
+def test_guide_shows_the_files_of_the_project(new_lab: Path) -> None:
     shown = {str(block.path): block.text for block in blocks(REPO / "docs/guide/bring-your-own.md") if block.path}
     explained = {name for name in FILES if name.startswith(("conf", "my_lab", "train"))} - {"my_lab/__init__.py"}
     assert explained <= set(shown)
@@ -43,7 +43,7 @@ def test_the_guide_shows_the_files_of_the_project(new_lab: Path) -> None:
         assert re.sub(rf"^# {name}\n", "", shown[name], flags=re.MULTILINE) == written
 
 
-def test_the_name_is_in_every_place(new_lab: Path) -> None:
+def test_new_name_replaces_the_template_name_everywhere(new_lab: Path) -> None:
     files = [path for path in new_lab.rglob("*.*") if path.is_file()]
     made = {path.relative_to(new_lab).as_posix() for path in files}
     assert made - {f".schema/{name}.json" for name in schemas()} == {
@@ -86,7 +86,7 @@ NAMES = {
 
 
 @pytest.mark.parametrize(("name", "message"), NAMES.values(), ids=NAMES)
-def test_refused_name(refused: Callable[..., str], in_tmp: Path, name: str, message: str) -> None:
+def test_bad_name_is_refused(refused: Callable[..., str], in_tmp: Path, name: str, message: str) -> None:
     (in_tmp / "file").write_text("")
     (in_tmp / "full").mkdir()
     (in_tmp / "full/a").write_text("")

@@ -104,7 +104,7 @@ VALID = {
 
 
 @pytest.mark.parametrize(("group", "text"), VALID.values(), ids=VALID)
-def test_valid_file(made: dict[str, Any], group: str, text: str) -> None:
+def test_valid_file_has_no_errors(made: dict[str, Any], group: str, text: str) -> None:
     assert places(made[group], text) == []
 
 
@@ -150,7 +150,7 @@ TYPOS = {
 
 
 @pytest.mark.parametrize(("group", "text", "place"), TYPOS.values(), ids=TYPOS)
-def test_typo_is_found_at_its_place(made: dict[str, Any], group: str, text: str, place: str) -> None:
+def test_typo_is_reported_at_its_key(made: dict[str, Any], group: str, text: str, place: str) -> None:
     found = places(made[group], text)
     assert found
     assert all(each.startswith(place) for each in found)
@@ -169,7 +169,7 @@ def test_pattern_matches_exactly_the_durations(text: str) -> None:
         assert re.search(PATTERN, text)
 
 
-def test_own_names_are_choices_and_their_keys_are_unknown(tmp_path: Path) -> None:
+def test_files_of_the_user_are_valid_choices_with_any_keys(tmp_path: Path) -> None:
     for name in ("model/net", "lab/fast", "base"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / f"{name}.yaml").write_text("a: 1\n")
@@ -219,6 +219,8 @@ REFUSED = {
 
 
 @pytest.mark.parametrize(("arguments", "message"), REFUSED.values(), ids=REFUSED)
-def test_refused_schema(refused: Callable[..., str], in_tmp: Path, arguments: list[str], message: str) -> None:
+def test_bad_schema_folder_is_refused(
+    refused: Callable[..., str], in_tmp: Path, arguments: list[str], message: str
+) -> None:
     (in_tmp / "file").write_text("")
     assert message in refused(*arguments)

@@ -44,9 +44,7 @@ def wsd(composed: Compose) -> Candidate:
         "checkpoint.interval=7ba",
     ],
 )
-def test_fields_that_name_the_future_or_change_no_result_may_differ(
-    composed: Compose, wsd: Candidate, change: str
-) -> None:
+def test_fields_about_the_future_or_without_effect_may_differ(composed: Compose, wsd: Candidate, change: str) -> None:
     assert wsd.group == job(composed, *WSD, change).group is not None
 
 
@@ -64,7 +62,7 @@ def test_fields_that_name_the_future_or_change_no_result_may_differ(
         "logger=[csv]",  # its table of the shared steps
     ],
 )
-def test_other_fields_must_be_equal(composed: Compose, wsd: Candidate, change: str) -> None:
+def test_all_other_fields_must_be_equal(composed: Compose, wsd: Candidate, change: str) -> None:
     assert wsd.group != job(composed, *WSD, change).group
 
 
@@ -75,7 +73,7 @@ def test_other_fields_must_be_equal(composed: Compose, wsd: Candidate, change: s
         (("callbacks=[ema]", "callbacks.ema.half_life=0.1dur"), "callbacks.ema.half_life"),
     ],
 )
-def test_fractions_of_the_run_are_other_times_in_other_runs(
+def test_fractions_of_runs_of_different_length_are_different_times(
     composed: Compose, change: tuple[str, ...], field: str
 ) -> None:
     jobs = [job(composed, *WSD, *change, ssr) for ssr in ("ssr=1", "ssr=0.5")]
@@ -97,7 +95,7 @@ def test_fractions_of_the_run_are_other_times_in_other_runs(
         (("+callbacks.nudge._target_=sharing_lab.Nudge",), "(sharing_lab.Nudge) may depend on the length"),
     ],
 )
-def test_job_that_cannot_share_says_why(composed: Compose, change: tuple[str, ...], reason: str) -> None:
+def test_job_that_cannot_share_steps_states_the_reason(composed: Compose, change: tuple[str, ...], reason: str) -> None:
     own = () if any(each.startswith("scheduler=") for each in change) else WSD
     found = job(composed, *own, *change, trust=("sharing_lab",))
     assert found.group is None
@@ -110,7 +108,7 @@ def test_callback_that_declares_itself_shareable_is_accepted(composed: Compose) 
 
 
 @pytest.mark.parametrize("field", ["scheduler", "schedules.momentum"])
-def test_every_schedule_counts(composed: Compose, field: str) -> None:
+def test_jobs_differ_from_the_first_step_at_which_any_schedule_differs(composed: Compose, field: str) -> None:
     """Two jobs differ from the step on at which one of their schedules differs: here from step 80 on."""
     fields = ("scheduler", "schedules.momentum")
     multistep = ("scheduler=multistep", "max_duration=400ba", "+scheduler@schedules.momentum=multistep")
@@ -124,7 +122,7 @@ def test_every_schedule_counts(composed: Compose, field: str) -> None:
     assert first_difference(one.sequences, other.sequences, 0, 399) == 80
 
 
-def test_steps_of_epochs_and_samples_with_an_uneven_last_batch(composed: Compose) -> None:
+def test_steps_are_counted_exactly_with_an_uneven_last_batch(composed: Compose) -> None:
     """The digits have 1,198 samples: 75 batches of 16, the last of 14."""
     steps: dict[str, Any] = {}
     for length in ("2ep", "1199sp", "151ba"):
@@ -152,13 +150,13 @@ def test_steps_of_epochs_and_samples_with_an_uneven_last_batch(composed: Compose
         ((), ""),
     ],
 )
-def test_hint_names_what_keeps_the_warmup_from_being_shared(
+def test_hint_names_the_field_that_prevents_sharing_the_warmup(
     composed: Compose, change: tuple[str, ...], hint: str
 ) -> None:
     assert job(composed, *WSD, *change).hint.removeprefix("; ") == hint
 
 
-def test_fraction_of_the_run_in_a_list_is_another_time_in_another_run(composed: Compose) -> None:
+def test_fraction_in_a_list_is_a_different_time_in_a_run_of_different_length(composed: Compose) -> None:
     groups = set()
     for ssr in ("ssr=1", "ssr=0.5"):
         values = check(composed(*WSD, ssr), ())
@@ -208,7 +206,7 @@ def lines_of(composed: Compose, folder: Path, *axes: tuple[str, ...]) -> list[st
     return "\n".join(SharingPlan(folder, entries, "ends", candidate, None, CODE).lines(2)).splitlines()
 
 
-def test_plan_shows_trees_with_the_same_steps_once(composed: Compose, tmp_path: Path) -> None:
+def test_plan_prints_trees_with_the_same_steps_once(composed: Compose, tmp_path: Path) -> None:
     lines = lines_of(composed, tmp_path, ("ssr=0.5", "ssr=1"), ("seed=0", "seed=1", "seed=2"))
     # Of 200 and 400 steps, the last tenth decays; its first step is at the peak. So a seed has 400 + 19 steps.
     assert lines == [
@@ -221,7 +219,7 @@ def test_plan_shows_trees_with_the_same_steps_once(composed: Compose, tmp_path: 
     ]
 
 
-def test_plan_of_many_jobs_is_cut_and_fits_eighty_columns(composed: Compose, tmp_path: Path) -> None:
+def test_long_plan_is_cut_and_fits_eighty_columns(composed: Compose, tmp_path: Path) -> None:
     ssrs = tuple(f"ssr={k / 100}" for k in range(10, 72))
     lines = lines_of(composed, tmp_path, ssrs)
     tree = [line for line in lines if line.startswith("  ")]

@@ -35,7 +35,7 @@ torch.optim.lr_scheduler.LambdaLR Torch.nn.Linear torch..nn.Linear .torch.nn.Lin
 
 @each("target", [*HOSTILE, "torch.nn.Linear ", "torch.nn.Linear\n", "tоrch.nn.Linear", ""])
 @pytest.mark.parametrize("trust", [(), ("my_package",)])
-def test_hostile_targets_are_refused_wherever_they_hide(target: str, trust: tuple[str, ...]) -> None:
+def test_hostile_targets_are_refused_anywhere_in_the_config(target: str, trust: tuple[str, ...]) -> None:
     node = {"_target_": target, "x": 1}
     outer: dict[str, Any] = {"_target_": "torch.nn.Linear"}
     places: list[Any] = [
@@ -65,7 +65,7 @@ def test_a_target_is_a_string(target: Any) -> None:
         check_targets({"_target_": target})
 
 
-def test_nothing_is_imported_before_its_name_has_passed() -> None:
+def test_no_module_is_imported_before_its_name_is_checked() -> None:
     sys.modules.pop("antigravity", None)
     with pytest.raises(InputError):
         locate("antigravity.fly")
@@ -73,7 +73,7 @@ def test_nothing_is_imported_before_its_name_has_passed() -> None:
 
 
 @pytest.mark.parametrize("key", ["_args_", "_partial_", "_recursive_", "_convert_"])
-def test_hydras_keys_stand_beside_a_target_only(key: str) -> None:
+def test_keys_of_hydra_are_allowed_only_next_to_a_target(key: str) -> None:
     with pytest.raises(InputError) as info:
         check_targets({"a": {key: True}})
     assert info.value.field == f"a.{key}"
@@ -83,7 +83,7 @@ def test_hydras_keys_stand_beside_a_target_only(key: str) -> None:
     ("extra", "field"),
     [({"_args_": "ab"}, "_args_"), ({"_partial_": "yes"}, "_partial_"), ({"_convert_": "none"}, "_convert_")],
 )
-def test_hydras_keys_are_checked(extra: dict[str, Any], field: str) -> None:
+def test_keys_of_hydra_are_checked(extra: dict[str, Any], field: str) -> None:
     with pytest.raises(InputError) as info:
         check_targets({"_target_": "torch.nn.Linear", **extra}, path="model")
     assert info.value.field == f"model.{field}"
@@ -131,7 +131,7 @@ def test_torchs_schedulers_are_all_registered_but_those_that_take_functions() ->
     "name",
     ["os", "builtins", "subprocess", "os.path", "torch", "numpy", "hydra", "", "*", "a.*", "a b", "a/b", "a..b", 3],
 )
-def test_trust_that_is_too_wide_or_no_name(name: Any) -> None:
+def test_trust_that_is_too_wide_or_not_a_name_is_refused(name: Any) -> None:
     with pytest.raises(InputError) as info:
         check_trust([name])
     assert info.value.field == "trust"
@@ -169,7 +169,7 @@ def my_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
         del sys.modules[name]
 
 
-def test_a_trusted_package_is_not_a_door(my_package: str) -> None:
+def test_names_that_a_trusted_package_imports_are_refused(my_package: str) -> None:
     doors = """os.system subprocess.Popen system restore torch.load torch.hub.load shell nets.sys.exit OrderedDict
     nets.sys.modules Net.__init__ Net.__init__.__globals__ nets make.__globals__ table functools.partial Linear"""
     for name in doors.split():
@@ -177,7 +177,7 @@ def test_a_trusted_package_is_not_a_door(my_package: str) -> None:
             locate(f"{my_package}.{name}", [my_package])
 
 
-def test_what_is_the_packages_own_is_found(my_package: str) -> None:
+def test_names_that_a_trusted_package_defines_are_found(my_package: str) -> None:
     trust = [my_package]
     assert instantiate({"_target_": "my_package.Net", "width": 3}, trust).width == 3
     assert instantiate({"_target_": "my_package.nets.make", "width": 3}, trust).width == 3
@@ -185,7 +185,7 @@ def test_what_is_the_packages_own_is_found(my_package: str) -> None:
     assert locate("my_package.nets.Net.Inner", trust).__name__ == "Inner"
 
 
-def test_an_exact_name_is_trusted_alone(my_package: str) -> None:
+def test_trust_in_one_name_covers_no_other_name(my_package: str) -> None:
     assert locate("my_package.Net", ["my_package.Net"]).__name__ == "Net"
     with pytest.raises(InputError):
         locate("my_package.make", ["my_package.Net"])
@@ -194,7 +194,7 @@ def test_an_exact_name_is_trusted_alone(my_package: str) -> None:
         locate("my_package.Network", ["my_package.Net"])
 
 
-def test_a_reexport_can_be_trusted_by_its_origin(my_package: str) -> None:
+def test_a_reexported_name_can_be_trusted_by_its_origin(my_package: str) -> None:
     with pytest.raises(InputError) as info:
         locate("my_package.Linear", ["my_package"])
     assert "torch.nn.modules.linear.Linear" in info.value.fix
@@ -204,13 +204,13 @@ def test_a_reexport_can_be_trusted_by_its_origin(my_package: str) -> None:
 @pytest.mark.parametrize(
     "name", ["not_there.Net", "my_package.Nett", "my_package.nets.Nett", "my_package.nowhere.Net", "my_package"]
 )
-def test_what_is_not_there(my_package: str, name: str) -> None:
+def test_target_that_does_not_exist_is_refused(my_package: str, name: str) -> None:
     with pytest.raises(InputError) as info:
         locate(name, ["my_package", "not_there"], "model._target_")
     assert info.value.field == "model._target_"
 
 
-def test_errors_inside_the_users_code_stay_their_own(my_package: str) -> None:
+def test_errors_inside_user_code_are_unchanged(my_package: str) -> None:
     with pytest.raises(TypeError, match="mine"):
         instantiate({"_target_": "my_package.nets.broken"}, [my_package])
     with pytest.raises(ModuleNotFoundError, match="not_installed_anywhere"):
@@ -220,7 +220,7 @@ def test_errors_inside_the_users_code_stay_their_own(my_package: str) -> None:
 # -- making
 
 
-def test_nested_targets_lists_and_mappings() -> None:
+def test_nested_targets_lists_and_mappings_are_instantiated() -> None:
     made = instantiate(
         {
             "_target_": "ssr_hydra.schedulers.ProductScheduler",
@@ -236,7 +236,7 @@ def test_nested_targets_lists_and_mappings() -> None:
     assert type(plain["a"]) is list
 
 
-def test_positional_arguments_and_partial() -> None:
+def test_positional_arguments_and_partial_are_supported() -> None:
     layer = instantiate({"_target_": "torch.nn.Linear", "_args_": [3, 2], "bias": False})
     assert (layer.in_features, layer.out_features, layer.bias) == (3, 2, None)
     net = instantiate({"_target_": "torch.nn.Sequential", "_args_": [{"_target_": "torch.nn.ReLU"}]})
@@ -253,7 +253,7 @@ def test_lists_arrive_as_lists(my_package: str) -> None:
     assert type(made.parts[1]) is dict
 
 
-def test_errors_name_the_place() -> None:
+def test_errors_name_the_config_key() -> None:
     node = {"factors": {"decay": {"_target_": "ssr_hydra.schedulers.StepScheduler", "step_size": "2"}}}
     with pytest.raises(InputError) as info:
         instantiate({"_target_": "ssr_hydra.schedulers.ProductScheduler", **node}, path="scheduler")
@@ -269,19 +269,19 @@ def test_errors_name_the_place() -> None:
         ({"_target_": "ssr_hydra.trainer.accuracy"}, "_partial_: true"),
     ],
 )
-def test_arguments_that_the_target_does_not_take(node: dict[str, Any], says: str) -> None:
+def test_arguments_that_the_target_does_not_accept_are_refused(node: dict[str, Any], says: str) -> None:
     with pytest.raises(InputError, match=says) as info:
         instantiate(node, path="model")
     assert info.value.field == "model._target_"
 
 
-def test_what_torch_refuses_is_one_line() -> None:
+def test_error_raised_by_torch_is_one_line() -> None:
     with pytest.raises(InputError) as info:
         instantiate({"_target_": "torch.nn.Conv2d", "in_channels": 3, "out_channels": 4, "kernel_size": 1, "groups": 2})
     assert "\n" not in str(info.value)
 
 
-def test_mappings_of_other_kinds_are_walked_too() -> None:
+def test_mappings_of_other_kinds_are_checked_too() -> None:
     for node in (OrderedDict(_target_="os.system"), types.MappingProxyType({"_target_": "os.system"})):
         with pytest.raises(InputError):
             check_targets([node])

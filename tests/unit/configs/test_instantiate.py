@@ -96,7 +96,7 @@ def test_experiment_is_instantiated_as_a_whole(clean_hydra: None) -> None:
     [LinearScheduler(t_max="5ba"), Phase(LinearScheduler(), "5ba"), ReduceLROnPlateau(patience=3)],
     ids=lambda scheduler: type(scheduler).__name__,
 )
-def test_schedulers_are_dataclasses_for_everybody_else(scheduler: Any) -> None:
+def test_schedulers_behave_like_dataclasses(scheduler: Any) -> None:
     assert dataclasses.is_dataclass(scheduler)
     assert dataclasses.is_dataclass(type(scheduler))
     assert dataclasses.replace(scheduler) == copy.copy(scheduler) == pickle.loads(pickle.dumps(scheduler)) == scheduler

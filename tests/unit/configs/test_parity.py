@@ -112,7 +112,7 @@ def normal(value: Any) -> Any:
 
 
 @pytest.mark.parametrize(("group", "name", "config"), CLASSES, ids=lambda x: x if isinstance(x, str) else "")
-def test_names_order_kinds_and_defaults(group: str, name: str, config: Any) -> None:
+def test_config_has_the_names_order_kinds_and_defaults_of_its_class(group: str, name: str, config: Any) -> None:
     expected, found = parameters(located(config)), fields(config)
     assert [p.name for p in expected] == list(found)
     presets = dict(PRESETS.get(name, {}))
@@ -150,7 +150,7 @@ TYPES: list[tuple[str, str, str, Any]] = [
 
 
 @pytest.mark.parametrize(("group", "name", "argument", "kind"), TYPES)
-def test_type_of_an_argument_in_its_config(group: str, name: str, argument: str, kind: Any) -> None:
+def test_argument_has_the_right_type_in_its_config(group: str, name: str, argument: str, kind: Any) -> None:
     assert get_type_hints(GROUPS[group][name])[argument] == kind
 
 
@@ -195,7 +195,7 @@ def test_every_scheduler_class_has_a_config() -> None:
         (PhaseConfig, Phase, {"scheduler": None}),
     ],
 )
-def test_parts(config: Any, target: Any, own: Mapping[str, Any]) -> None:
+def test_config_of_a_part_has_the_arguments_of_its_class(config: Any, target: Any, own: Mapping[str, Any]) -> None:
     # Values that the run sets are not fields of the data: its seed, device and processes.
     expected = [p for p in parameters(target) if p.name not in ("seed", "device", "rank", "world_size")]
     found = fields(config)
@@ -245,7 +245,7 @@ def test_config_of_a_setting_has_its_arguments_and_defaults(config: Any, setting
 
 
 @pytest.mark.parametrize("group", GROUPS)
-def test_every_config_is_one_for_omegaconf_and_can_be_changed(group: str) -> None:
+def test_omegaconf_accepts_every_config_and_can_change_it(group: str) -> None:
     for name, config in GROUPS[group].items():
         node = OmegaConf.structured(config) if not isinstance(config, dict) else OmegaConf.create(config)
         assert not OmegaConf.is_readonly(node), name

@@ -25,7 +25,7 @@ def names(store: ConfigStore, group: str) -> set[str]:
     return {name.removesuffix(".yaml") for name in store.list(group)}
 
 
-def test_registers_every_choice_of_every_group(empty_store: ConfigStore) -> None:
+def test_register_adds_every_choice_of_every_group(empty_store: ConfigStore) -> None:
     register(GROUPS)
     for group, choices in GROUPS.items():
         assert names(empty_store, group) == set(choices)
@@ -33,32 +33,32 @@ def test_registers_every_choice_of_every_group(empty_store: ConfigStore) -> None
 
 
 @pytest.mark.parametrize(("group", "name"), [(group, name) for group, choices in GROUPS.items() for name in choices])
-def test_pickle_finds_the_class_of_each_config(group: str, name: str) -> None:
+def test_config_of_each_class_can_be_pickled(group: str, name: str) -> None:
     """Launchers send configs to other processes."""
     config = GROUPS[group][name]
     made = config() if isinstance(config, type) else config
     assert pickle.loads(pickle.dumps(made)) == made
 
 
-def test_twice_is_once(empty_store: ConfigStore) -> None:
+def test_registering_twice_changes_nothing(empty_store: ConfigStore) -> None:
     register(GROUPS)
     before = {(g, n): id(empty_store.repo[g][n]) for g in GROUPS for n in empty_store.list(g)}
     register(GROUPS)
     assert before == {(g, n): id(empty_store.repo[g][n]) for g in GROUPS for n in empty_store.list(g)}
 
 
-def test_some_groups(empty_store: ConfigStore) -> None:
+def test_register_accepts_a_list_of_groups(empty_store: ConfigStore) -> None:
     register(["scheduler"])
     assert set(empty_store.repo) == {"hydra", "scheduler"}
 
 
-def test_unknown_group(empty_store: ConfigStore) -> None:
+def test_unknown_group_is_refused(empty_store: ConfigStore) -> None:
     with pytest.raises(InputError) as info:
         register(["schedulers"])
     assert info.value.field == "groups"
 
 
-def test_does_not_replace_configs_of_another_app(empty_store: ConfigStore) -> None:
+def test_register_does_not_replace_configs_of_a_different_app(empty_store: ConfigStore) -> None:
     empty_store.store(group="optimizer", name="adam", node={"mine": 1}, provider="me")
     with pytest.raises(InputError) as info:
         register(GROUPS)
@@ -66,7 +66,7 @@ def test_does_not_replace_configs_of_another_app(empty_store: ConfigStore) -> No
     assert empty_store.repo["optimizer"]["adam.yaml"].node.mine == 1
 
 
-def test_a_prefix_keeps_clear_of_the_apps_own_groups(
+def test_a_prefix_avoids_conflicts_with_groups_of_the_app(
     empty_store: ConfigStore, clean_hydra: None, tmp_path: Any
 ) -> None:
     empty_store.store(group="scheduler", name="step", node={"mine": 1}, provider="me")

@@ -7,7 +7,7 @@ from ssr_hydra.configs import GROUPS, TORCHVISION_MODELS, TRANSFORMS, Torchvisio
 models = pytest.importorskip("torchvision.models")
 
 
-def test_the_list_of_models_is_torchvisions() -> None:
+def test_list_of_models_equals_the_list_of_torchvision() -> None:
     assert list(TORCHVISION_MODELS) == models.list_models(module=models)
 
 

@@ -32,7 +32,7 @@ def sorted_rows(*splits: Arrays) -> list[tuple[float, ...]]:
     return sorted((*x.flatten().tolist(), float(y)) for split in splits for x, y in split)
 
 
-def test_a_table_is_split_into_two_parts_that_are_the_whole(table: Path) -> None:
+def test_two_parts_of_a_split_table_together_are_the_whole_table(table: Path) -> None:
     train, held_out = Arrays("t.csv"), Arrays("t.csv", split="eval")
     assert (len(train), len(held_out)) == (8, 2)
     # Words are numbered in their order: even is 0, odd is 1.
@@ -179,7 +179,7 @@ def test_images_of_any_layout_become_channels_first(in_tmp: Path, layout: str) -
     assert channels.std((0, 2, 3), unbiased=False).tolist() == pytest.approx([1] * channels.shape[1], abs=1e-5)
 
 
-def test_rows_take_a_shape(in_tmp: Path) -> None:
+def test_rows_can_be_reshaped(in_tmp: Path) -> None:
     np.save("m.npy", np.arange(50).reshape(10, 5))
     data = Arrays("m.npy", eval_path="m.npy", shape=[1, 2, 2], targets=["4"], task="regression")
     assert data.tensors[0].shape == (10, 1, 2, 2)
@@ -189,7 +189,7 @@ def test_rows_take_a_shape(in_tmp: Path) -> None:
     assert Arrays("tokens.npz", dtype="int64").tensors[0].tolist()[0] == [2**40 + 1, 2]
 
 
-def test_a_folder_is_an_archive_that_is_unpacked(in_tmp: Path) -> None:
+def test_a_folder_is_read_like_an_unpacked_archive(in_tmp: Path) -> None:
     (in_tmp / "set").mkdir()
     x, y = rng().normal(size=(6, 3)), np.array([[0, 1]] * 6)
     np.save("set/x.npy", x)
@@ -212,7 +212,7 @@ def test_different_contents_have_different_descriptions(table: Path) -> None:
     assert changed[0] != first["sha256"] or changed[1] != Arrays("t.csv", split="eval").describe()["sha256"]
 
 
-def test_the_parts_of_a_table_are_found(in_tmp: Path) -> None:
+def test_delimiter_header_and_columns_of_a_table_are_detected(in_tmp: Path) -> None:
     expected = [(1.5, 2.0, 0.0), (2.5, -3.0, 1.0), (3.5, 4.0, 1.0), (4.5, 5.0, 0.0)]
     for mark in ",;\t|":
         lines = (
@@ -229,7 +229,7 @@ def test_the_parts_of_a_table_are_found(in_tmp: Path) -> None:
     assert targets.flatten().tolist() == [2.5, 3.5]
 
 
-def test_a_column_without_a_name_is_passed_over_where_the_others_are_named() -> None:
+def test_column_without_a_name_is_skipped_if_the_others_have_names() -> None:
     table = str(TABLES / "trailing_comma.csv")
     data = Arrays(table, inputs=["x", "y"], targets=["kind"], eval_path="none.csv")
     assert data.num_classes == 3
@@ -257,7 +257,7 @@ def test_ambiguous_header_is_an_error() -> None:
         ("x,kind\n,b\n2.5,a\n", False),
     ],
 )
-def test_a_header_has_a_name_above_numbers(in_tmp: Path, text: str, asks: bool) -> None:
+def test_header_is_detected_by_a_name_above_numbers(in_tmp: Path, text: str, asks: bool) -> None:
     (in_tmp / "t.csv").write_text(text)
     try:
         Arrays("t.csv", eval_path="none.csv")
@@ -321,7 +321,7 @@ BAD_TABLES = [
 
 
 @pytest.mark.parametrize(("text", "arguments", "field", "said"), BAD_TABLES)
-def test_bad_tables_are_one_line_with_the_place(
+def test_error_for_a_bad_table_is_one_line_with_the_place(
     in_tmp: Path, text: str, arguments: dict[str, Any], field: str, said: str
 ) -> None:
     (in_tmp / "t.csv").write_bytes(text.encode("latin-1"))
@@ -344,7 +344,7 @@ def object_array() -> bytes:
 
 
 @pytest.mark.parametrize("name", ["a.npy", "a.npz", "folder"])
-def test_nothing_is_ever_unpickled(in_tmp: Path, name: str) -> None:
+def test_pickled_data_is_never_loaded(in_tmp: Path, name: str) -> None:
     if name == "a.npy":
         (in_tmp / name).write_bytes(object_array())
     elif name == "a.npz":

@@ -8,7 +8,7 @@ import torch
 from ssr_hydra.data.describe import describe_tensors
 
 
-def test_it_is_the_hash_of_types_shapes_and_bytes() -> None:
+def test_description_is_the_hash_of_types_shapes_and_bytes() -> None:
     x = torch.arange(4, dtype=torch.int64).reshape(2, 2)
     raw = b"torch.int64 (2, 2)\n" + b"".join(k.to_bytes(8, "little") for k in range(4))
     assert describe_tensors("x", [x]) == {"name": "x", "samples": 2, "sha256": hashlib.sha256(raw).hexdigest()}
@@ -28,7 +28,7 @@ def test_different_content_has_a_different_hash(other: torch.Tensor) -> None:
     assert describe_tensors("x", [x])["sha256"] != describe_tensors("x", [other])["sha256"]
 
 
-def test_memory_formats_and_types_without_a_counterpart_in_numpy_are_no_matter() -> None:
+def test_description_accepts_any_memory_format_and_any_type() -> None:
     x = torch.randn(3, 4, 5)
     turned = x.permute(2, 0, 1).contiguous().permute(1, 2, 0)
     assert not turned.is_contiguous()

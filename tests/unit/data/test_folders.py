@@ -67,7 +67,7 @@ def test_images_in_a_different_root_need_the_training_classes(root: Path) -> Non
         make_loaders(train, ImageFolder("./root"))
 
 
-def test_a_class_that_is_missing_in_validation_shifts_no_other(root: Path) -> None:
+def test_missing_class_in_validation_does_not_shift_other_classes(root: Path) -> None:
     data = ImageFolder("root", folder="val")
     assert [data[k][1] for k in range(len(data))] == [0, 2]
     save(root / "val/dog/0.png", picture(9))
@@ -153,7 +153,7 @@ def test_without_torchvision_one_line_says_how_to_install_it(monkeypatch: pytest
 
 
 @each("name", TRANSFORMS)
-def test_every_transform_that_needs_no_trust_is_one_of_an_image(name: str) -> None:
+def test_every_transform_that_needs_no_trust_works_on_an_image(name: str) -> None:
     cls = getattr(transforms, name)
     assert issubclass(cls, transforms.Transform)
     arguments: dict[str, Any] = {

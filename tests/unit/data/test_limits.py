@@ -38,13 +38,13 @@ def test_samples_are_spread_evenly_without_repetition(samples: int) -> None:
     assert min(gaps) >= 1
 
 
-def test_every_class_is_there() -> None:
+def test_limited_data_has_samples_of_every_class() -> None:
     train, _ = make_loaders(Sorted(), batch_size=5, limit_train=2, seed=1)
     assert sorted(sample for batch in train for sample in batch) == list(range(10))
 
 
 @pytest.mark.parametrize("memory", [True, False])
-def test_an_epoch_has_that_many_batches_of_the_same_samples(memory: bool) -> None:
+def test_every_epoch_has_the_given_number_of_batches_of_the_same_samples(memory: bool) -> None:
     data: Any = TensorDataset(torch.arange(100)) if memory else [torch.tensor(number) for number in range(100)]
     train, evaluation = make_loaders(data, data, batch_size=8, eval_batch_size=16, limit_train=3, limit_eval=1, seed=2)
     assert (len(train), len(evaluation)) == (3, 1)
@@ -58,7 +58,7 @@ def test_an_epoch_has_that_many_batches_of_the_same_samples(memory: bool) -> Non
     assert [int(number) for number in (batch[0] if memory else batch)] == [number * 100 // 16 for number in range(16)]
 
 
-def test_a_limit_that_is_not_reached_leaves_the_data_as_they_are() -> None:
+def test_a_limit_above_the_size_does_not_change_the_data() -> None:
     data = list(range(20))
     assert limited(data, 3, 7, "limit_train") is data
     assert limited(data, None, 7, "limit_train") is data

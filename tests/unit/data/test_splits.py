@@ -15,7 +15,7 @@ def test_split_is_stratified_and_the_total_is_exact() -> None:
     assert np.bincount(labels[held_out]).tolist() == [3, 4, 8]
 
 
-def test_it_is_a_function_of_the_seed() -> None:
+def test_split_is_a_function_of_the_seed() -> None:
     labels = np.zeros(100)
     assert (hold_out(labels, 0.5, 1) == hold_out(labels, 0.5, 1)).all()
     agreement = (hold_out(labels, 0.5, 1) == hold_out(labels, 0.5, 2)).mean()
@@ -23,6 +23,6 @@ def test_it_is_a_function_of_the_seed() -> None:
 
 
 @pytest.mark.parametrize("fraction", [0, 1, float("nan"), "0.5", 0.01, 0.99])
-def test_both_sides_have_samples(fraction: float) -> None:
+def test_fraction_that_leaves_a_side_empty_is_refused(fraction: float) -> None:
     with pytest.raises(InputError, match="eval_fraction"):
         hold_out(np.zeros(10), fraction, 0)

@@ -27,7 +27,7 @@ def whole(windows: ByteWindows) -> bytes:
 
 
 @pytest.mark.parametrize("size", [17, 20, 21])
-def test_every_byte_but_the_first_is_predicted_once_and_less_than_a_window_is_dropped(size: int) -> None:
+def test_every_byte_but_the_first_is_predicted_once_and_an_incomplete_window_is_dropped(size: int) -> None:
     source = bytes(range(size))
     windows = ByteWindows(source, length=4)
     covered = whole(windows)
@@ -36,13 +36,13 @@ def test_every_byte_but_the_first_is_predicted_once_and_less_than_a_window_is_dr
     assert windows.tensors[1].flatten().tolist() == list(range(1, len(covered)))
 
 
-def test_targets_are_the_same_memory_one_byte_on() -> None:
+def test_targets_use_the_memory_of_the_inputs_shifted_by_one() -> None:
     inputs, targets = ByteWindows(bytes(1000), length=10).tensors
     assert targets.data_ptr() == inputs.data_ptr() + inputs.element_size()
     assert inputs.dtype == torch.int64  # the type that embeddings and losses need, and that is counted as tokens
 
 
-def test_a_limit_takes_windows_from_all_over_the_text() -> None:
+def test_a_limit_selects_windows_from_the_whole_text() -> None:
     source = bytes(range(101))
     assert [int(x[0]) for x, _ in ByteWindows(source, length=10, limit=4)] == [0, 20, 50, 70]  # floor(10 i / 4)
     assert len(ByteWindows(source, length=10, limit=10)) == len(ByteWindows(source, length=10, limit=11)) == 10
@@ -60,7 +60,7 @@ def test_impossible_windows_are_refused(arguments: tuple[Any, ...], field: str) 
 # ---- the standard library
 
 
-def test_the_splits_are_whole_files_disjoint_and_together_everything() -> None:
+def test_splits_are_disjoint_sets_of_files_that_cover_all_files() -> None:
     train, held_out = StdlibBytes("train"), StdlibBytes("eval")
     files = {"train": dict(train._files), "eval": dict(held_out._files)}
     assert not files["train"].keys() & files["eval"].keys()
@@ -81,7 +81,7 @@ def test_split_is_fixed_and_split_seed_changes_it() -> None:
     assert torch.equal(torch.get_rng_state(), state)
 
 
-def test_its_description_is_that_of_its_text() -> None:
+def test_description_of_a_text_has_its_hash_and_size() -> None:
     held_out = StdlibBytes("eval", length=32)
     described = json.loads(json.dumps(held_out.describe()))
     content = b"".join(text for _, text in held_out._files)
@@ -91,7 +91,7 @@ def test_its_description_is_that_of_its_text() -> None:
     assert described["version"].split()[-1] == ".".join(map(str, __import__("sys").version_info[:3]))
 
 
-def test_line_ends_are_those_of_unix(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_line_ends_are_converted_to_unix(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(text, "_FEWEST", 1)
     (tmp_path / "os.py").write_bytes(b"import abc\r\nx = 1\r\n")
     (tmp_path / "mine.py").write_bytes(b"no part of the library\n")
@@ -99,7 +99,7 @@ def test_line_ends_are_those_of_unix(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 @pytest.mark.parametrize("place", ["python311.zip", "Lib"])
-def test_python_without_sources_is_an_error(place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_python_sources_are_an_error(place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An embedded Python has its library in a zip file; a stripped one has only compiled files."""
     folder = tmp_path / place
     if place == "Lib":

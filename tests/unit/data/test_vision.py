@@ -84,9 +84,7 @@ def test_an_altered_pickle_is_not_read(cifar: Path) -> None:
     assert not hasattr(Hostile, "ran")
 
 
-def test_a_download_that_was_cut_off_leaves_nothing_that_is_taken_for_whole(
-    cifar: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_incomplete_download_is_not_used_as_a_complete_one(cifar: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def cut_off(self: Any) -> None:
         Path(self.root, "cifar-10-batches-py").mkdir()
         raise ConnectionResetError("gone")
@@ -152,7 +150,7 @@ def test_truncated_mnist_file_is_detected(mnist: Path, cut: int) -> None:
         SmallImages("mnist", root=str(mnist))
 
 
-def test_without_a_network_one_line_names_the_address_and_what_to_do(
+def test_error_without_a_network_is_one_line_with_the_address_and_a_fix(
     in_tmp: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(datasets.CIFAR10, "url", "http://127.0.0.1:9/cifar.tar.gz")
@@ -183,7 +181,7 @@ REAL = Path(os.environ.get("SSR_HYDRA_DATA") or "~/.cache/ssr_hydra").expanduser
 
 
 @pytest.mark.parametrize("name", module.IMAGE_SETS)
-def test_the_real_sets_have_the_sizes_and_statistics_that_are_written_down(name: str) -> None:
+def test_real_data_sets_have_the_declared_sizes_and_statistics(name: str) -> None:
     known = module.IMAGE_SETS[name]
     if not (REAL / known.folder).exists():
         pytest.skip(f"{name} is not on this machine")
@@ -195,7 +193,7 @@ def test_the_real_sets_have_the_sizes_and_statistics_that_are_written_down(name:
     assert train.tensors[1].unique().tolist() == list(range(known.num_classes))
 
 
-def test_fake_images_are_the_same_everywhere_and_of_any_size() -> None:
+def test_fake_images_are_reproducible_and_of_any_size() -> None:
     state = torch.get_rng_state()
     data = FakeData(300, [1, 9, 12], num_classes=7)
     assert torch.equal(torch.get_rng_state(), state)
@@ -206,7 +204,7 @@ def test_fake_images_are_the_same_everywhere_and_of_any_size() -> None:
     assert all(other.describe()["sha256"] != data.describe()["sha256"] for other in others)
 
 
-def test_fake_images_are_pattern_plus_noise_and_both_splits_share_the_patterns() -> None:
+def test_fake_images_are_pattern_plus_noise_with_the_same_patterns_in_both_splits() -> None:
     def patterns(split: str, noise: float = 0.0) -> Any:
         return FakeData(40, [3, 32, 32], 10, split, noise).tensors[0]
 

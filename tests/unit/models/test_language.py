@@ -43,7 +43,7 @@ def test_no_position_depends_on_later_ones(make: Any) -> None:
     assert not torch.allclose(after[:, 12:], before[:, 12:])
 
 
-def test_the_perceptron_sees_its_context_and_no_more() -> None:
+def test_output_of_the_perceptron_depends_only_on_its_context() -> None:
     net, inputs = model(ByteMLP, context=5), tokens()
     changed = inputs.clone()
     changed[:, 3] = (changed[:, 3] + 1) % 256
@@ -107,7 +107,7 @@ def test_every_block_starts_as_the_identity_and_the_embedding_is_shared() -> Non
 
 
 @pytest.mark.parametrize("make", MODELS)
-def test_bfloat16_autocast_and_a_checkpoint_of_only_the_weights(make: Any) -> None:
+def test_model_supports_bfloat16_autocast_and_loads_its_weights(make: Any) -> None:
     net = model(make)
     with torch.autocast("cpu", torch.bfloat16):
         short = net(tokens())

@@ -10,7 +10,7 @@ from ssr_hydra.models import MLP, ConvNet
 
 
 @pytest.mark.parametrize("size", [8, 9, 28])
-def test_convnet_takes_images_of_any_size_and_channels(size: int) -> None:
+def test_convnet_accepts_images_of_any_size_and_channels(size: int) -> None:
     assert ConvNet(3, 7, (8, 16, 4))(torch.rand(5, 3, size, size)).shape == (5, 7)
 
 
@@ -23,7 +23,7 @@ def test_outputs_of_a_sample_do_not_depend_on_the_batch() -> None:
     torch.testing.assert_close(net(images)[:1], net(images[:1]))
 
 
-def test_mlp_flattens_and_without_hidden_layers_is_linear() -> None:
+def test_mlp_flattens_its_input_and_is_linear_without_hidden_layers() -> None:
     assert MLP(64, (), 10)(torch.rand(3, 1, 8, 8)).shape == (3, 10)
     assert sum(p.numel() for p in MLP(64, (), 10).parameters()) == 650
     assert sum(p.numel() for p in MLP().parameters()) == 64 * 128 + 128 + 1290

@@ -13,7 +13,7 @@ from ssr_hydra.models import bits_per_byte, next_token_loss
 LOGITS = torch.tensor([[[0.0, math.log(3)], [0.0, 0.0], [math.log(7), 0.0]]])  # p(1) = 3/4, 1/2, 1/8
 
 
-def test_of_a_pair_each_position_has_its_own_target() -> None:
+def test_targets_of_a_pair_are_not_shifted() -> None:
     targets = torch.tensor([[1, 0, 1]])
     torch.testing.assert_close(bits_per_byte(LOGITS, targets), torch.tensor([math.log2(4 / 3), 1.0, 3.0]))
     expected = math.log(2) * (math.log2(4 / 3) + 1 + 3) / 3
@@ -21,7 +21,7 @@ def test_of_a_pair_each_position_has_its_own_target() -> None:
 
 
 @pytest.mark.parametrize("wrap", [dict, lambda **parts: SimpleNamespace(**parts)])
-def test_of_a_mapping_labels_are_the_inputs_and_shifted(wrap: Any) -> None:
+def test_labels_of_a_mapping_are_shifted(wrap: Any) -> None:
     batch = {"labels": torch.tensor([[0, 1, 0]])}  # the first is not predicted, the last logits predict nothing
     torch.testing.assert_close(bits_per_byte(wrap(logits=LOGITS), batch), torch.tensor([math.log2(4 / 3), 1.0]))
     assert float(next_token_loss(wrap(logits=LOGITS), batch)) == pytest.approx(math.log(2) * 1.4150375 / 2, rel=1e-6)
@@ -41,7 +41,7 @@ def test_a_loss_that_the_model_has_computed_is_not_computed_again() -> None:
     assert next_token_loss({"loss": own, "logits": LOGITS}, torch.tensor([[1, 0, 1]])) is not own
 
 
-def test_half_precision_is_measured_in_full() -> None:
+def test_loss_of_half_precision_logits_is_computed_in_float32() -> None:
     assert bits_per_byte(LOGITS.bfloat16(), torch.tensor([[1, 0, 1]])).dtype == torch.float32
 
 

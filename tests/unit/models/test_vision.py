@@ -44,7 +44,7 @@ def test_every_model_gives_logits_and_its_stem_keeps_small_images_whole(name: st
         assert (sizes, convolutions[0].kernel_size) == ([(32, 32)], (3, 3))
 
 
-def test_resnet18_for_small_images_is_the_known_one() -> None:
+def test_resnet18_for_small_images_has_the_known_architecture() -> None:
     with torch.device("meta"):
         net = torchvision_model("resnet18", num_classes=10, small_images=True)
     assert sum(p.numel() for p in net.parameters()) == 11_173_962  # as published for CIFAR-10

@@ -93,7 +93,7 @@ def test_pretrained_weights_are_verified_and_adapted(tmp_path: Path, monkeypatch
 
 @TIMM
 @pytest.mark.extra("huggingface_hub")
-def test_weights_that_cannot_be_downloaded_are_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_error_for_weights_that_cannot_be_downloaded_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     import huggingface_hub
 
     def download(*arguments: Any) -> str:
@@ -107,7 +107,7 @@ def test_weights_that_cannot_be_downloaded_are_one_line(monkeypatch: pytest.Monk
     )
 
 
-def test_without_timm_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_error_without_timm_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "timm", None)
     with pytest.raises(InputError, match=r'needs timm, which is not installed; pip install "ssr-hydra\[timm\]"'):
         timm_model("resnet18")

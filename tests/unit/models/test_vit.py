@@ -85,7 +85,7 @@ def test_bad_sizes_are_named(arguments: dict[str, Any], field: str) -> None:
         ViT(**arguments)
 
 
-def test_images_of_a_wrong_size_are_a_one_line_error() -> None:
+def test_error_for_images_of_a_wrong_size_is_one_line() -> None:
     with pytest.raises(InputError, match=r"\[N, 3, 12, 12\]"):
         ViT(**SMALL)(torch.zeros(2, 3, 16, 16))
 

@@ -40,7 +40,7 @@ def test_given_samples_are_counted() -> None:
     assert scheduler.timestamp.sample == 100
 
 
-def test_samples_by_their_rate_and_a_last_batch_that_is_short() -> None:
+def test_samples_are_counted_by_their_rate_or_given_for_a_short_batch() -> None:
     optimizer = sgd(1.0)
     scheduler = ScheduledLR(
         optimizer, LinearScheduler(), max_duration="2ep", dataloader_len=2, samples_per_batch=16, tokens_per_batch=100
@@ -67,7 +67,7 @@ def test_samples_by_their_rate_and_a_last_batch_that_is_short() -> None:
     assert rates(optimizer) == [0.25]
 
 
-def test_a_rate_that_is_a_mean() -> None:
+def test_rate_may_be_a_fractional_mean() -> None:
     optimizer = sgd(1.0)
     scheduler = ScheduledLR(optimizer, LinearScheduler(), max_duration="10tok", tokens_per_batch=2.5)
     assert trace(optimizer, scheduler.step, 5) == [1.0, 0.75, 0.5, 0.25, 0.0]
@@ -105,7 +105,7 @@ def test_seconds_follow_the_wall_clock(monkeypatch: pytest.MonkeyPatch) -> None:
     assert scheduler.is_done
 
 
-def test_functions_see_a_state() -> None:
+def test_functions_get_a_state() -> None:
     def epochs(state: State) -> float:
         assert state.dataloader_len == 2
         return 1.0 if state.timestamp.epoch < 2 else 0.5
@@ -120,7 +120,7 @@ def test_functions_see_a_state() -> None:
     assert trace(optimizer, scheduler.step, 6) == [1, 0.875, 0.75, 0.625, 0.25, 0.1875]
 
 
-def test_without_a_length_of_the_run() -> None:
+def test_schedule_without_a_run_length_is_supported() -> None:
     optimizer = sgd(1.0)
     scheduler = ScheduledLR(optimizer, StepScheduler("2ba", 0.5), max_duration=None)
     assert trace(optimizer, scheduler.step, 4) == [1, 1, 0.5, 0.5]

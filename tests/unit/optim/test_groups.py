@@ -30,7 +30,7 @@ def by_name(groups: list[dict[str, Any]], key: str) -> dict[str, Any]:
     return {group["name"]: group[key] for group in groups}
 
 
-def test_no_decay_on_a_conv_net() -> None:
+def test_no_decay_selects_biases_and_norms_of_a_conv_net() -> None:
     model = ConvNet()
     groups = param_groups(model, {"no_decay": NO_DECAY}, lr=0.1, weight_decay=0.5)
     assert members(model, groups) == {
@@ -41,7 +41,7 @@ def test_no_decay_on_a_conv_net() -> None:
     assert by_name(groups, "lr") == {"default": 0.1, "no_decay": 0.1}
 
 
-def test_no_decay_on_a_transformer() -> None:
+def test_no_decay_selects_biases_norms_and_embeddings_of_a_transformer() -> None:
     model = nn.TransformerEncoder(nn.TransformerEncoderLayer(8, 2, 16, batch_first=True), 2)
     found = members(model, param_groups(model, {"no_decay": NO_DECAY}))
     matrices = ("self_attn.in_proj_weight", "self_attn.out_proj.weight", "linear1.weight", "linear2.weight")
@@ -49,7 +49,7 @@ def test_no_decay_on_a_transformer() -> None:
     assert len(found["no_decay"]) == 2 * 8  # four biases, and two norms with a scale and a bias each
 
 
-def test_no_decay_and_layer_decay_on_a_resnet() -> None:
+def test_no_decay_and_layer_decay_group_a_resnet() -> None:
     models = pytest.importorskip("torchvision.models")
     model = models.resnet18()
     groups = param_groups(model, {"no_decay": NO_DECAY, "deep": {"layer_decay": 0.5}}, lr=1.0, weight_decay=0.1)
@@ -100,7 +100,7 @@ def test_tied_parameters_are_in_one_group_and_frozen_ones_in_none() -> None:
     assert members(model, head)["head"] == ["0.weight", "2.bias"]  # tied: it is called 2.weight as well
 
 
-def test_only_among_some() -> None:
+def test_groups_can_be_limited_to_some_parameters() -> None:
     model = MLP()
     parts = split_params(model, {"weights": {"ndim": 2}, "rest": None})
     groups = param_groups(model, {"head": {"params": {"layer": -1}, "lr": 1.0}}, among=parts["rest"], lr=0.1)
@@ -115,7 +115,7 @@ def test_scaled_tensor_learning_rate_is_a_new_tensor() -> None:
     assert by_name(groups, "lr") == {"default": torch.tensor(0.5), "head": torch.tensor(1.0)}
 
 
-def test_torch_takes_the_groups_and_keeps_their_names() -> None:
+def test_torch_accepts_the_groups_and_keeps_their_names() -> None:
     model = ConvNet()
 
     def optimizer() -> torch.optim.AdamW:
@@ -179,7 +179,7 @@ def test_object_that_is_not_a_model_or_has_nothing_to_train_is_refused() -> None
         ({"a": {"ndim": "x"}, "b": None}, "a.params.ndim", "an integer"),
     ],
 )
-def test_a_parameter_goes_to_exactly_one(takers: Mapping[str, Any], field: str, says: str) -> None:
+def test_every_parameter_is_in_exactly_one_optimizer(takers: Mapping[str, Any], field: str, says: str) -> None:
     with refused(field) as info:
         split_params(ConvNet(), takers)
     assert says in str(info.value)

@@ -24,7 +24,7 @@ def firsts(model: nn.Module, layers: tuple[str, ...] = ()) -> list[str]:
     return list(found.values())
 
 
-def test_a_norm_belongs_to_its_convolution() -> None:
+def test_a_norm_is_in_the_layer_of_its_convolution() -> None:
     layers = named(ConvNet())
     assert (layers["features.0.weight"], layers["features.1.weight"], layers["features.1.bias"]) == (0, 0, 0)
     assert (layers["features.3.weight"], layers["features.4.weight"], layers["classifier.weight"]) == (1, 1, 2)
@@ -57,7 +57,7 @@ def test_embeddings_are_one_layer_and_a_block_is_one() -> None:
     assert max(layers.values()) == 2
 
 
-def test_vectors_that_come_first_wait_for_the_first_layer() -> None:
+def test_vectors_before_the_first_layer_are_in_the_first_layer() -> None:
     model = nn.Sequential(nn.BatchNorm1d(4), nn.Linear(4, 4), nn.Linear(4, 2))
     assert firsts(model) == ["0.weight", "2.weight"]
 
@@ -77,7 +77,7 @@ def test_a_module_with_parameters_and_activations_is_a_layer() -> None:
     assert firsts(Model()) == ["first.matrix", "second.matrix"]
 
 
-def test_models_of_torchvision() -> None:
+def test_layers_of_torchvision_models_are_found() -> None:
     models = pytest.importorskip("torchvision.models")
     assert firsts(models.resnet18()) == [
         "conv1.weight",
@@ -91,7 +91,7 @@ def test_models_of_torchvision() -> None:
     assert firsts(vit, ("encoder.layers.*",)) == ["class_token", *blocks, "encoder.ln.weight"]
 
 
-def test_layers_by_name() -> None:
+def test_layers_can_be_given_by_name() -> None:
     model = Language()
     layers = named(model, ("blocks.?",))
     assert (layers["scale"], layers["wpe.weight"]) == (0, 0)

@@ -29,7 +29,7 @@ from ssr_hydra.torch_schedulers import ReduceLROnPlateau, StepLR
 # --- a plain loop ------------------------------------------------------------------------------------------------
 
 
-def test_a_plain_loop() -> None:
+def test_plain_loop_follows_the_schedule() -> None:
     torch.manual_seed(0)
     model = torch.nn.Linear(2, 1)
     optimizer = torch.optim.AdamW(model.parameters(), lr=0.1)
@@ -69,7 +69,7 @@ def test_ssr_scales_the_run_and_the_schedule() -> None:
         ({"max_duration": None}, None),
     ],
 )
-def test_the_number_of_steps_is_known_where_the_rates_tell(options: dict[str, Any], steps: int | None) -> None:
+def test_number_of_steps_is_known_if_the_rates_are_given(options: dict[str, Any], steps: int | None) -> None:
     optimizer = sgd(1.0)
     scheduler = ScheduledLR(optimizer, StepScheduler("4ba"), **options)  # it asks for no length
     assert hasattr(scheduler, "total_steps") == (steps is not None)  # Accelerate asks so, and compares then
@@ -121,7 +121,7 @@ def test_repr_shows_arguments_and_position() -> None:
         ({"max_duration": "10ba", "optimizer": [sgd()]}, "optimizer"),
     ],
 )
-def test_bad_arguments_are_refused_by_name(arguments: dict[str, Any], field: str) -> None:
+def test_error_for_bad_arguments_names_them(arguments: dict[str, Any], field: str) -> None:
     with refused(field):
         ScheduledLR(**{"optimizer": sgd(), "schedulers": LinearScheduler(), **arguments})
 
@@ -129,7 +129,7 @@ def test_bad_arguments_are_refused_by_name(arguments: dict[str, Any], field: str
 # --- torch's ways -------------------------------------------------------------------------------------------------
 
 
-def test_tensor_rates_late_groups_and_names() -> None:
+def test_tensor_rates_late_groups_and_named_schedules_are_supported() -> None:
     lr = torch.tensor(1.0)
     optimizer = torch.optim.SGD([parameter()], lr=lr)
     schedules = {"default": LinearScheduler(), "head": ConstantScheduler(0.5)}
@@ -145,7 +145,7 @@ def test_tensor_rates_late_groups_and_names() -> None:
         ScheduledLR(sgd(1.0, schedule="tail"), schedules, max_duration="8ba")
 
 
-def test_inside_sequential_lr_its_time_begins_with_its_turn() -> None:
+def test_scheduler_inside_sequential_lr_starts_when_its_phase_starts() -> None:
     optimizer = sgd(1.0)
     first = LinearLR(optimizer, start_factor=0.5, total_iters=2)
     second = ScheduledLR(optimizer, LinearScheduler(), max_duration="4ba", samples_per_batch=8)
@@ -155,7 +155,7 @@ def test_inside_sequential_lr_its_time_begins_with_its_turn() -> None:
     assert second.timestamp.sample == 32
 
 
-def test_first_in_sequential_lr_it_starts_at_zero() -> None:
+def test_first_scheduler_in_sequential_lr_starts_at_zero() -> None:
     optimizer = sgd(1.0)
     first = ScheduledLR(optimizer, LinearScheduler(0.0, 1.0), max_duration="4ba")
     second = ConstantLR(optimizer, factor=0.5, total_iters=100)

@@ -29,7 +29,7 @@ def close(values: Values, expected: Values) -> None:
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_by_batches_every_class_has_torchs_values_and_momenta(name: str) -> None:
+def test_every_class_stepped_by_batch_has_the_values_and_momenta_of_torch(name: str) -> None:
     make, describe = CASES[name]
     for kind in ("sgd", "adamw") if "ycl" in name else ("sgd",):  # only cycles set the momentum
         expected = by_torch(make, kind)
@@ -38,7 +38,7 @@ def test_by_batches_every_class_has_torchs_values_and_momenta(name: str) -> None
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_by_epochs_every_class_has_torchs_values_and_momenta(name: str) -> None:
+def test_every_class_stepped_by_epoch_has_the_values_and_momenta_of_torch(name: str) -> None:
     make, describe = CASES[name]
     expected = by_torch(make, every=3)
     close(by_us(make, every=3, stepwise=False), expected)
@@ -46,7 +46,7 @@ def test_by_epochs_every_class_has_torchs_values_and_momenta(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_twice_as_long_and_half_as_long_is_torchs_curve_at_half_and_twice_the_time(name: str) -> None:
+def test_scaled_schedule_is_the_curve_of_torch_at_scaled_time(name: str) -> None:
     # Compared with torch: at ssr 2 the even batches are torch's, at ssr 1/2 every second value of torch remains.
     make = CASES[name][0]
     expected = by_torch(make)
@@ -55,7 +55,7 @@ def test_twice_as_long_and_half_as_long_is_torchs_curve_at_half_and_twice_the_ti
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_epochs_stretch_as_well(name: str) -> None:
+def test_schedules_by_epoch_are_stretched_as_well(name: str) -> None:
     make = CASES[name][0]
     expected = by_torch(make, every=3)
     doubled = by_us(make, every=3, stepwise=False, ssr=2, batches=128)
@@ -65,7 +65,7 @@ def test_epochs_stretch_as_well(name: str) -> None:
     assert all(doubled[3 * epoch + k] == doubled[3 * epoch] for epoch in range(42) for k in (1, 2))
 
 
-def test_paced_overrides_the_trainers_pace() -> None:
+def test_paced_overrides_the_pace_of_the_trainer() -> None:
     def step(o: Any) -> Any:
         return theirs.StepLR(o, 2, 0.5)
 
@@ -172,13 +172,13 @@ def test_reading_changes_nothing() -> None:
         assert [dict(group) for group in own.param_groups] == before
 
 
-def test_one_function_for_all_groups_is_read_as_one() -> None:
+def test_single_function_for_all_groups_is_read_as_one() -> None:
     found = read(theirs.LambdaLR(optimizer(), decay))
     assert isinstance(found, ours.LambdaLR)
     assert found.lr_lambda is decay
 
 
-def test_tensors_stay_where_they_are() -> None:
+def test_tensors_stay_in_place() -> None:
     own = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=torch.tensor(0.5))
     found = read(theirs.CosineAnnealingLR(own, 8))
     assert isinstance(found, ours.CosineAnnealingLR)
@@ -216,7 +216,7 @@ def test_guide_table_matches_the_schedulers(code: str, one: str, half: str, thir
     assert [f"{torchs_rate_at(code, step):.6g}" for step in (20, 40)] == [one, half]
 
 
-def test_the_page_has_every_class() -> None:
+def test_page_lists_every_class() -> None:
     shown = {code.partition("(")[0] for code, *_ in ROWS}
     assert shown == {name for name in theirs.__all__ if name != "LRScheduler"} - {"ReduceLROnPlateau"}
 

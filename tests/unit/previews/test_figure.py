@@ -22,7 +22,7 @@ def shown() -> Preview:
     return ssr_hydra.preview(named, max_duration="16ep", ssr=(0.25, 0.5, 1), lr=0.1)
 
 
-def test_a_picture_holds_each_curve_as_it_is(shown: Preview) -> None:
+def test_svg_contains_each_curve_exactly(shown: Preview) -> None:
     axes = shown.figure().axes[0]
     lines = [line for line in axes.lines if len(line.get_xdata()) > 1]  # type: ignore[arg-type]
     assert len(lines) == 6
@@ -63,7 +63,7 @@ def test_legend_is_above_the_curves_and_within_the_picture(shown: Preview) -> No
     assert legend_labels(shown.figure()) == ["cosine_warmup", "step", "SSR 0.25", "SSR 0.5", "SSR 1"]
 
 
-def test_one_curve_needs_no_legend_and_one_schedule_names_its_ratios() -> None:
+def test_figure_of_one_curve_has_no_legend() -> None:
     cosine = s.CosineAnnealingScheduler()
     assert legend_labels(ssr_hydra.preview(cosine, max_duration="10ep").figure()) == []
     several = ssr_hydra.preview(cosine, max_duration="10ep", ssr=(0.5, 1, 2))
@@ -81,13 +81,13 @@ def test_one_curve_needs_no_legend_and_one_schedule_names_its_ratios() -> None:
         ("1d", 1.0, "Training time (hours)", "Learning rate", 24),
     ],
 )
-def test_axes_name_their_units(max_duration: str, lr: Any, x_label: str, y_label: str, right: float) -> None:
+def test_axis_labels_have_units(max_duration: str, lr: Any, x_label: str, y_label: str, right: float) -> None:
     axes = ssr_hydra.preview(s.LinearScheduler(), max_duration=max_duration, lr=lr).figure().axes[0]
     assert (axes.get_xlabel(), axes.get_ylabel()) == (x_label, y_label)
     assert axes.get_xlim() == (0, right)
 
 
-def test_options(shown: Preview) -> None:
+def test_options_change_the_axes(shown: Preview) -> None:
     axes = shown.figure(axis="alpha", normalize=True).axes[0]
     assert axes.get_xlabel() == "Share of the run"
     assert axes.get_ylabel() == r"Multiplier $\alpha$"
@@ -129,7 +129,7 @@ def test_a_schedule_of_zeros_can_be_drawn() -> None:
     assert ssr_hydra.preview(s.ConstantScheduler(0.0), max_duration="10ep").figure().axes[0].get_ylim() == (0, 1)
 
 
-def test_figures_of_the_documentation_have_the_colours_of_today(repo: Path, tmp_path: Path) -> None:
+def test_figures_of_the_documentation_have_the_current_colours(repo: Path, tmp_path: Path) -> None:
     script = runpy.run_path(str(repo / "scripts" / "figures.py"))
     script["main"](tmp_path)
     gallery = runpy.run_path(str(repo / "scripts" / "gallery.py"))

@@ -52,11 +52,11 @@ def landmarks(scheduler: Any, max_duration: str = "100ba", ssr: float = 1, **rat
         ),
     ],
 )
-def test_landmarks(scheduler: Any, expected: dict[str, str]) -> None:
+def test_every_landmark_has_its_time(scheduler: Any, expected: dict[str, str]) -> None:
     assert landmarks(scheduler) == expected
 
 
-def test_phases_count_from_their_own_start_and_nest() -> None:
+def test_landmarks_of_nested_phases_start_at_their_phase() -> None:
     inner = s.SequentialScheduler({"x": {"scheduler": s.ConstantScheduler(), "until": "0.5dur"}, "y": s.RexScheduler()})
     scheduler = s.SequentialScheduler(
         {
@@ -75,11 +75,11 @@ def test_phases_count_from_their_own_start_and_nest() -> None:
     }
 
 
-def test_units_mix_where_rates_connect_them() -> None:
+def test_units_can_be_mixed_if_rates_connect_them() -> None:
     scheduler = s.WarmupStableDecayScheduler("160sp", t_decay="1ep")
     found = landmarks(scheduler, "1000tok", dataloader_len=5, samples_per_batch=32, tokens_per_batch=20)
     assert found == {"end of warmup": "100tok", "start of decay": "900tok"}
 
 
-def test_landmarks_too_dense_to_see_are_left_to_sampling() -> None:
+def test_very_dense_landmarks_are_left_out() -> None:
     assert len(landmarks(s.StepScheduler("1ba", 0.999), "5000ba")) == 1000

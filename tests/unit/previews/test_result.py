@@ -55,7 +55,7 @@ def test_files_are_valid_and_the_same_every_time(shown: Preview, suffix: str, tm
         assert b"CreationDate" not in content
 
 
-def test_both_files_without_a_suffix_and_new_folders(shown: Preview, tmp_path: Path) -> None:
+def test_save_without_a_suffix_writes_both_files_in_new_folders(shown: Preview, tmp_path: Path) -> None:
     written = shown.save(tmp_path / "new" / "v1.5")
     assert [path.name for path in written] == ["v1.5.png", "v1.5.svg"]
     assert sorted(path.name for path in (tmp_path / "new").iterdir()) == ["v1.5.png", "v1.5.svg"]
@@ -109,7 +109,7 @@ def test_a_full_disk_leaves_the_old_picture(shown: Preview, tmp_path: Path, monk
         ),
     ],
 )
-def test_bad_input(options: dict[str, Any], field: str) -> None:
+def test_bad_input_is_refused(options: dict[str, Any], field: str) -> None:
     arguments: dict[str, Any] = {"schedulers": s.LinearScheduler(), "max_duration": "100ba", **options}
     with pytest.raises(InputError) as caught:
         ssr_hydra.preview(arguments.pop("schedulers"), **arguments)
@@ -117,7 +117,7 @@ def test_bad_input(options: dict[str, Any], field: str) -> None:
     assert "\n" not in str(caught.value)
 
 
-def test_preview_in_a_notebook_is_its_picture_and_its_table(shown: Preview) -> None:
+def test_notebook_shows_the_picture_and_the_table_of_a_preview(shown: Preview) -> None:
     html = shown._repr_html_()
     picture = re.search(r'src="data:image/svg\+xml;base64,([^"]+)"', html)
     assert picture is not None

@@ -56,14 +56,14 @@ def test_bends_are_followed_within_a_four_thousandth_of_the_height() -> None:
     assert len(traced.times) < 600
 
 
-def test_a_kink_is_a_vertex() -> None:
+def test_a_kink_becomes_a_vertex() -> None:
     top = Fraction(1, 7)
     traced = trace(lambda x: float(min(x / top, (10 - x) / (10 - top))), [Fraction(0), top, END], is_exact=True)
     assert max(traced.alphas) == 1.0
     assert traced.jumps == []
 
 
-def test_noise_ends() -> None:
+def test_sampling_of_noise_terminates() -> None:
     traced = trace(lambda x: hash(x) % 1000 / 1000, [Fraction(0), END], is_exact=False)
     assert traced.times == sorted(traced.times)
 

@@ -24,7 +24,7 @@ def alphas(made: PreviewCurve) -> dict[str, float]:
 
 
 @pytest.mark.parametrize("ssr", [0.25, 1.3])
-def test_cosine_with_warmup_against_its_formula(ssr: float) -> None:
+def test_cosine_with_warmup_equals_its_formula(ssr: float) -> None:
     made = curve(s.CosineAnnealingWithWarmupScheduler("0.1dur"), "20ep", ssr)
     assert str(made.max_duration) == str(Time("20ep") * ssr)
     got = alphas(made)
@@ -85,7 +85,7 @@ def test_jumps_are_exact() -> None:
     assert curve(s.ConstantScheduler(0.5)).alphas[-1] == 0.5
 
 
-def test_a_users_function_is_drawn_with_the_counters_of_a_run() -> None:
+def test_custom_function_is_drawn_with_the_counters_of_a_run() -> None:
     def every_third_epoch(state: Any) -> float:
         return 0.5 ** (state.timestamp.epoch.value // 3)
 
@@ -114,7 +114,7 @@ def test_unknown_counter_is_an_error_and_not_zero() -> None:
     assert made.jumps[0] == Time(Fraction(1000, 32), "ba")
 
 
-def test_a_run_measured_by_the_clock() -> None:
+def test_run_in_seconds_has_landmarks_in_seconds() -> None:
     made = curve(s.LinearWithWarmupScheduler("1m"), "1h30m", 0.5)
     assert made.landmarks[1][:2] == ("end of warmup", Time("60sec"))
     assert made.landmarks[-1].time == Time("45m")

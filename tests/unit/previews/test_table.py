@@ -6,7 +6,7 @@ import ssr_hydra
 from ssr_hydra import schedulers as s
 
 
-def test_table() -> None:
+def test_table_has_the_rate_at_each_landmark() -> None:
     shown = ssr_hydra.preview(
         {"linear": s.LinearScheduler(), "steps": s.MultiStepScheduler(["1/3dur"])},
         max_duration="10ep",
@@ -34,13 +34,13 @@ steps, ssr 0.5
     )
 
 
-def test_without_a_learning_rate_there_is_no_column_of_it() -> None:
+def test_table_without_a_learning_rate_has_no_column_for_it() -> None:
     lines = ssr_hydra.preview(s.LinearScheduler(), max_duration="10ep").table().splitlines()
     assert lines[0].split() == ["time", "share", "alpha"]
     assert lines[3].split() == ["start", "0ep", "0", "%", "1"]
 
 
-def test_of_many_steps_the_first_and_the_last_are_shown() -> None:
+def test_table_of_many_steps_shows_the_first_and_the_last() -> None:
     shown = ssr_hydra.preview(s.StepScheduler("10ba", 0.9), max_duration="1001ba")
     table = shown.table()
     assert len(shown.curves[0].landmarks) == 105

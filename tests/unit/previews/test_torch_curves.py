@@ -35,7 +35,7 @@ def test_curve_matches_torch(name: str) -> None:
         assert 0.8 * curve(Timestamp(batch=batch)) == pytest.approx(expected[batch][0][0], rel=1e-12)
 
 
-def test_steps_by_epochs_are_steps_in_the_picture() -> None:
+def test_epoch_schedules_are_drawn_as_steps() -> None:
     shown = drawn(ours.ExponentialLR(0.5), "3ep", stepwise=None)
     assert [str(jump) for jump in shown.jumps] == ["1ep", "2ep"]
     assert sorted(set(shown.alphas)) == [0.25, 0.5, 1.0]
@@ -43,14 +43,14 @@ def test_steps_by_epochs_are_steps_in_the_picture() -> None:
     assert sorted(set(half.alphas)) == [0.25, 1.0]
 
 
-def test_epochs_need_no_length_and_batches_do() -> None:
+def test_preview_in_batches_needs_the_epoch_length_and_in_epochs_does_not() -> None:
     shown = drawn(ours.StepLR(1, 0.5), "3ep", stepwise=None, dataloader_len=None)
     assert sorted(set(shown.alphas)) == [0.25, 0.5, 1.0]
     with pytest.raises(MissingRateError):
         drawn(ours.StepLR(1, 0.5), "3ep", dataloader_len=None)
 
 
-def test_several_multiply() -> None:
+def test_several_schedulers_multiply() -> None:
     both = [("scheduler[0]", ours.StepLR(2, 0.5)), ("scheduler[1]", ours.ConstantLR(0.5, 100, pace="batch"))]
     curve = bind(TorchCurve.of(both, 0.1, None), State("64ba", dataloader_len=8))
     assert curve(Timestamp(batch=20, epoch=2, batch_in_epoch=4)) == pytest.approx(0.25)

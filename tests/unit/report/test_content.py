@@ -34,7 +34,7 @@ def built(path: Path, options: Options | None = None, direction: str = "max") ->
     return build(from_csv(path, **columns, direction=direction), options)  # type: ignore[arg-type]
 
 
-def test_of_recommended_recipes_the_quickest_within_the_tolerance_of_the_best_is_chosen(tmp_path: Path) -> None:
+def test_report_chooses_the_fastest_recipe_within_the_tolerance_of_the_best(tmp_path: Path) -> None:
     # a is done at ssr 1 with 0.90, b at ssr 2 with 0.91: at a tolerance of 0.02 the better one is not worth its time,
     # at 0.005 it is.
     rows = "".join(
@@ -56,7 +56,7 @@ def test_of_recommended_recipes_the_quickest_within_the_tolerance_of_the_best_is
     assert [step.above for step in steps] == pytest.approx([0.01, 0.0])
 
 
-def test_a_choice_on_single_seeds_is_of_unknown_certainty(resnet50: Path) -> None:
+def test_certainty_of_a_choice_from_single_seeds_is_unknown(resnet50: Path) -> None:
     content = build(from_csv(resnet50, ssr="ssr", quality="top1", seconds="seconds"), Options(tolerance=0.3))
     assert content.choice is not None
     # From 1 to 2 it gains 77.07 - 76.82 = 0.25, less than the tolerance; from .5 to 1 it gains 1.16.
@@ -66,7 +66,7 @@ def test_a_choice_on_single_seeds_is_of_unknown_certainty(resnet50: Path) -> Non
         assert [fit.verdict for fit in found.fits if fit.kind == "power"] == ["rejected"]
 
 
-def test_without_a_tolerance_the_answer_is_a_step_function_of_it(resnet50: Path) -> None:
+def test_answer_without_a_tolerance_is_a_step_function_of_the_tolerance(resnet50: Path) -> None:
     study = from_csv(resnet50, ssr="ssr", quality="top1", seconds="seconds")
     content = build(study)
     assert content.tolerance is None
@@ -150,7 +150,7 @@ def test_no_two_sentences_of_a_report_share_most_of_their_words(resnet50: Path) 
             assert len(first & second) < max(4, 0.6 * min(len(first), len(second))), (one, other)
 
 
-def test_a_clock_that_strays_by_a_third_decides_nothing() -> None:
+def test_times_that_vary_by_a_third_are_not_compared() -> None:
     # The clocks of a machine that does other work: b takes a fifth longer in the mean, and that is within the noise.
     found = build(sweep_of(0.4, slower=1.1))
     assert found.time.pace.ratio > 1.1 > found.time.pace.low
@@ -160,7 +160,7 @@ def test_a_clock_that_strays_by_a_third_decides_nothing() -> None:
     assert said.endswith("which may be noise of the machine. --equal seconds compares at equal seconds.")
 
 
-def test_a_recipe_that_is_slower_beyond_the_noise_is_held_against_the_clock() -> None:
+def test_recipes_are_compared_by_seconds_if_one_is_slower_beyond_noise() -> None:
     # By a half, where single runs stray by 5 %: the lower end of the interval over 3 SSRs is far above a tenth.
     found = build(sweep_of(0.05, slower=1.5))
     assert (found.equal, found.time.pace.slow, found.time.pace.quick) == ("seconds", "b", "a")
@@ -168,7 +168,7 @@ def test_a_recipe_that_is_slower_beyond_the_noise_is_held_against_the_clock() ->
     assert 1.1 < found.time.pace.low < found.time.pace.ratio < found.time.pace.high
 
 
-def test_recipes_of_the_same_work_are_compared_at_equal_steps_whatever_the_clock_says() -> None:
+def test_recipes_of_the_same_work_are_compared_at_equal_steps() -> None:
     study = replace(sweep_of(0.05, slower=2.0), same_work=True)
     found = build(study)
     assert (found.equal, found.time.reason) == ("steps", "same_work")
@@ -208,7 +208,7 @@ def test_seconds_of_like_conditions_are_compared() -> None:
     assert build(replace(unknown, conditions=told)).equal == "seconds"
 
 
-def test_load_that_lasts_as_long_as_the_jobs_of_a_recipe_decides_nothing() -> None:
+def test_load_during_all_jobs_of_a_recipe_does_not_make_it_slower() -> None:
     # Each block of recipe and SSR has a pace of its own: log sd 0.4. By single runs every such study is "slower".
     rng = np.random.default_rng(5)
     wrong = 0
@@ -221,7 +221,7 @@ def test_load_that_lasts_as_long_as_the_jobs_of_a_recipe_decides_nothing() -> No
     assert wrong <= 1  # 1% on either side at 99%, and less for being a tenth away
 
 
-def test_a_table_without_steps_is_held_at_equal_ssr(tmp_path: Path) -> None:
+def test_recipes_of_a_table_without_steps_are_compared_at_equal_ssr(tmp_path: Path) -> None:
     # One's clock ran 2 % faster: by seconds the worse one would be on the frontier, and the ends of the range lost.
     rows = "".join(
         f"{name},{ssr},{quality + ssr / 10},{100 * ssr * clock}\n"
@@ -238,7 +238,7 @@ def test_a_table_without_steps_is_held_at_equal_ssr(tmp_path: Path) -> None:
     assert build(content.study, Options(equal="seconds")).equal == "seconds"
 
 
-def test_what_is_equal_can_be_asked_for() -> None:
+def test_option_equal_chooses_steps_or_seconds() -> None:
     # The clock of b ran at half the speed: the machine's doing, and nothing that b could be blamed for.
     study = sweep_of(0.0, slower=2.0)
     steps = build(study, Options(equal="steps"))
@@ -272,7 +272,7 @@ def test_recipes_that_share_no_ssr_are_compared_by_seconds() -> None:
     assert build(study).equal == "seconds"
 
 
-def test_who_reaches_a_target_first() -> None:
+def test_report_finds_the_recipe_that_reaches_a_target_first() -> None:
     # b is 0.821 + 0.1 x + 0.05 x (1 - x) / 2 at ssr 0.5 * 2^x, a parabola through 0.821, 0.921 and 0.971.
     at = 2 ** min(np.roots([-0.025, 0.125, 0.821 - 0.851]))
     found = build(sweep_of(0.0), Options(tolerance=0.01, target=0.851))
@@ -285,7 +285,7 @@ def test_who_reaches_a_target_first() -> None:
     assert build(sweep_of(0.0), Options(target=0.99)).soonest is None
 
 
-def test_axes_are_those_that_every_run_has_a_number_on(content: Content, tmp_path: Path) -> None:
+def test_axes_are_the_quantities_that_every_run_has(content: Content, tmp_path: Path) -> None:
     assert content.axes == ("ssr", "steps", "samples", "seconds", "cost")  # images have no tokens
     assert content.axis == "seconds"
     path = tmp_path / "bare.csv"
@@ -294,7 +294,7 @@ def test_axes_are_those_that_every_run_has_a_number_on(content: Content, tmp_pat
     assert (bare.axes, bare.axis) == (("ssr",), "ssr")
 
 
-def test_pairs_are_all_of_few_recipes_and_those_with_the_reference_of_many(content: Content, tmp_path: Path) -> None:
+def test_few_recipes_are_all_compared_and_many_only_with_the_reference(content: Content, tmp_path: Path) -> None:
     assert [(a, b) for a, b, _ in content.paired] == [
         ("linear_warmup", "cosine_warmup"),
         ("wsd", "cosine_warmup"),
@@ -305,13 +305,13 @@ def test_pairs_are_all_of_few_recipes_and_those_with_the_reference_of_many(conte
     assert [(a, b) for a, b, _ in many.paired] == [(f"r{place}", "r3") for place in range(9) if place != 3]
 
 
-def test_a_study_of_controls_alone_has_no_choice(tmp_path: Path) -> None:
+def test_a_study_with_only_controls_has_no_choice(tmp_path: Path) -> None:
     write_study(tmp_path / "s", recipes=("wsd",), ssrs=(0.25, 0.5), controls=("truncate",), seeds=(0, 1))
     content = build(load(tmp_path / "s"))
     assert (content.choice, content.reference, content.recommendations) == (None, None, [])
 
 
-def test_a_choice_that_sometimes_diverges_is_not_sure() -> None:
+def test_choice_of_a_recipe_that_sometimes_diverges_is_not_certain() -> None:
     study = study_of({"a": {1.0: [0.5, 0.51, math.nan], 2.0: [0.502, 0.509, 0.5]}})
     choice = build(study, Options(tolerance=0.1)).choice
     assert choice is not None
@@ -319,7 +319,7 @@ def test_a_choice_that_sometimes_diverges_is_not_sure() -> None:
     assert (choice.recommendation.verdict, choice.certainty) == ("decided", "close")
 
 
-def test_a_recipe_that_lost_every_run_is_in_the_table_and_in_nothing_else() -> None:
+def test_recipe_without_a_completed_run_is_only_in_the_table() -> None:
     nan = math.nan
     kept = {"a": {0.5: [0.5, 0.51], 1.0: [0.6, 0.62], 2.0: [nan, nan]}, "b": {0.5: [0.4, 0.42], 1.0: [0.5, 0.53]}}
     content = build(study_of({"lost": {0.5: [nan, nan], 1.0: [nan, nan]}, **kept}), Options(tolerance=0.01))
@@ -359,7 +359,7 @@ def test_recipe_whose_runs_diverge_is_not_recommended_over_one_whose_runs_do_not
     assert set(found.pareto["status"]) == {"frontier"}
 
 
-def test_nothing_is_claimed_of_a_table_that_it_cannot_show(tmp_path: Path) -> None:
+def test_report_states_only_what_the_table_can_show(tmp_path: Path) -> None:
     cells = [(name, ssr, value) for name, value in (("a", 0.5), ("b", 0.4)) for ssr in (0.5, 1.0, 2.0)]
     rows = "".join(f"{name},{ssr},{value + ssr / 10},{100 * ssr}\n" for name, ssr, value in cells)
     path = tmp_path / "t.csv"
@@ -378,7 +378,7 @@ def test_nothing_is_claimed_of_a_table_that_it_cannot_show(tmp_path: Path) -> No
     assert "equal time" not in " ".join(words.answer(untimed))
 
 
-def test_row_without_a_time_is_named(tmp_path: Path) -> None:
+def test_note_names_a_row_without_a_time(tmp_path: Path) -> None:
     path = tmp_path / "t.csv"
     path.write_text("ssr,acc,hours\n0.5,0.5,1\n1,0.6,\n2,nan,\n4,0.7,0\n", encoding="utf-8")
     study = from_csv(path, "ssr", "acc", hours="hours")

@@ -31,7 +31,7 @@ def test_learning_curve_is_the_mean_of_each_cell_with_its_band(content: Content)
     assert rate.places["steps"][-1] == 600
 
 
-def test_of_too_many_cells_some_are_drawn_and_the_rest_counted(
+def test_only_some_of_too_many_cells_are_drawn_and_the_rest_are_counted(
     content: Content, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(drawn_curves, "MOST_CURVES", 5)

@@ -26,7 +26,7 @@ def test_the_table_has_every_digit(content: Content) -> None:
     assert {row["frontier"] for row in rows} <= {"frontier", "dominated", "within_noise"}
 
 
-def test_every_run_is_in_a_file_failed_ones_as_well(content: Content) -> None:
+def test_csv_file_has_every_run_including_failed_runs(content: Content) -> None:
     rows = list(csv.DictReader(io.StringIO(runs_csv(content))))
     assert len(rows) == len(content.study.frame)
     failed = [row for row in rows if row["status"] == "failed"]
@@ -42,7 +42,7 @@ def test_text_that_a_spreadsheet_would_compute_is_neutralised(text: str) -> None
     assert cell == f"'{text}" if text.isprintable() else cell.startswith("\\")
 
 
-def test_numbers_are_no_text_whatever_their_sign() -> None:
+def test_numbers_of_any_sign_are_exported_as_numbers() -> None:
     frame = pd.DataFrame({"a": [-0.5, float("nan")], "b": pd.array([-3, None], dtype="Int64"), "c": [True, False]})
     assert as_csv(frame) == "a,b,c\n-0.5,-3,true\n,,false\n"
 
@@ -66,7 +66,7 @@ def test_ordinary_names_stay_readable_in_markdown(content: Content) -> None:
     assert "| cosine_warmup | 0.125 | 4 |" in made
 
 
-def test_json_says_everything_and_what_it_is(content: Content) -> None:
+def test_json_has_every_result_and_its_description(content: Content) -> None:
     report = json.loads(as_json(content))
     assert (report["schema"], report["version"]) == ("ssr-hydra/report", 2)
     assert set(report) == {
@@ -87,14 +87,14 @@ def test_json_says_everything_and_what_it_is(content: Content) -> None:
     assert report["table"][0]["mean"] == content.summary["mean"].iloc[0]
 
 
-def test_what_is_no_finite_number_is_null_in_json(resnet50: Path) -> None:
+def test_value_that_is_not_finite_is_null_in_json(resnet50: Path) -> None:
     content = build(from_csv(resnet50, ssr="ssr", quality="top1", seconds="seconds"))
     report = json.loads(as_json(content), parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
     assert report["table"][0]["low"] is None
     assert report["table"][0]["steps"] is None
 
 
-def test_table_for_latex_is_escaped() -> None:
+def test_special_characters_in_the_latex_table_are_escaped() -> None:
     cells = {"wsd_10% & $x$": {0.5: [0.80, 0.82], 1.0: [0.9, 0.91]}, "b\\^": {1.0: [0.7, 0.72]}}
     content = build(study_of(cells))
     made = as_latex(content).splitlines()

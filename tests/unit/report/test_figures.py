@@ -43,7 +43,7 @@ def test_any_name_can_be_drawn() -> None:
     assert all(len(printable(name).replace("\\$", "$")) <= 40 for name in names)
 
 
-def test_each_control_of_a_recipe_has_a_line_of_its_own() -> None:
+def test_each_control_of_a_recipe_has_its_own_line() -> None:
     cells = {0.5: [0.8, 0.81, 0.83], 1.0: [0.9, 0.91, 0.93]}
     controls = ("", "truncate", "scale_warmup", "truncate+scale_warmup")
     made = build(study_of({("wsd", control): cells for control in controls}))
@@ -53,7 +53,7 @@ def test_each_control_of_a_recipe_has_a_line_of_its_own() -> None:
     assert len({arm["control"] for arm in payload(made)["arms"]}) == 4
 
 
-def test_the_first_chart_of_the_page_is_at_what_the_answer_is_at() -> None:
+def test_first_chart_of_the_page_has_the_axis_of_the_answer() -> None:
     cells = {0.5: [0.8, 0.81, 0.83], 1.0: [0.9, 0.91, 0.93]}
     study = study_of({"a": cells, "b": cells})
     made = build(study)
@@ -79,7 +79,7 @@ def test_gains_stay_at_their_ssr_and_each_has_a_tick() -> None:
     assert set(measured) <= {*axes.xaxis.get_majorticklocs(), *axes.xaxis.get_minorticklocs()}
 
 
-def test_intervals_that_dwarf_the_points_run_out_of_the_plot() -> None:
+def test_very_large_intervals_are_clipped_at_the_plot() -> None:
     # Two seeds: half an interval is 12.7 standard errors, here 0.38 about 0.87.
     study = study_of({"a": {0.5: [0.80, 0.82], 1.0: [0.84, 0.90], 2.0: [0.90, 0.92]}})
     made = build(replace(study, objective="eval/score"), Options(noise="cell"))
@@ -109,7 +109,7 @@ def marks(axes: Axes) -> list[tuple[float, float, str, str]]:
     ]
 
 
-def test_a_hollow_mark_of_the_frontier_has_a_better_one_that_is_as_quick() -> None:
+def test_frontier_has_hollow_marks_if_a_better_recipe_is_as_fast() -> None:
     # The clock of "b" is a twentieth slower, which is equal time: by the clock "a" would be sooner everywhere.
     cells = {1.0: [0.80, 0.81, 0.82], 2.0: [0.85, 0.86, 0.87], 4.0: [0.90, 0.91, 0.92]}
     better = {1.0: [0.849, 0.86, 0.871], 2.0: [0.899, 0.91, 0.921], 4.0: [0.949, 0.96, 0.971]}
@@ -125,7 +125,7 @@ def test_a_hollow_mark_of_the_frontier_has_a_better_one_that_is_as_quick() -> No
         assert any(other[0] < x * 2**0.25 and other[1] > y for other in found)
 
 
-def test_marks_of_the_frontier_have_three_faces_and_a_key(drawn: dict[str, Figure]) -> None:
+def test_marks_of_the_frontier_have_three_styles_and_a_legend(drawn: dict[str, Figure]) -> None:
     made = drawn["frontier"]
     faces = {(colour == face, face == "#ffffff") for _, _, colour, face in marks(made.axes[0])}
     assert faces == {(True, False), (False, True), (False, False)}
@@ -133,7 +133,7 @@ def test_marks_of_the_frontier_have_three_faces_and_a_key(drawn: dict[str, Figur
     assert {"on the frontier", "no better within noise", "dominated"} <= shown
 
 
-def test_recipes_at_the_same_steps_stand_side_by_side_on_the_frontier() -> None:
+def test_marks_of_recipes_at_the_same_steps_do_not_overlap_on_the_frontier() -> None:
     cells = {0.5: [0.8, 0.81, 0.83], 1.0: [0.9, 0.91, 0.93], 2.0: [0.94, 0.95, 0.96]}
     axes = draw(build(study_of({"a": cells, "b": cells, "c": cells})), "frontier").axes[0]
     for steps in (50, 100, 200):
@@ -146,7 +146,7 @@ def test_recipes_at_the_same_steps_stand_side_by_side_on_the_frontier() -> None:
     assert places == {5.0, 10.0, 20.0, 40.0}
 
 
-def test_numbers_on_the_axis_of_ssrs_do_not_run_into_each_other(resnet50: Path) -> None:
+def test_numbers_on_the_ssr_axis_do_not_overlap(resnet50: Path) -> None:
     made = build(from_csv(resnet50, ssr="ssr", quality="top1", seconds="seconds"), Options(equal="ssr"))
     for name in ("frontier", "doublings"):
         figure = draw(made, name)
@@ -156,7 +156,7 @@ def test_numbers_on_the_axis_of_ssrs_do_not_run_into_each_other(resnet50: Path) 
         assert all(b.x0 - a.x1 > 0.03 * figure.dpi for a, b in pairwise(boxes))  # a third of a digit
 
 
-def test_the_target_and_the_tolerance_are_named_beside_the_axes(drawn: dict[str, Figure]) -> None:
+def test_target_and_tolerance_are_labelled_at_the_axes(drawn: dict[str, Figure]) -> None:
     for name, text in (("frontier", "target\n0.95"), ("doublings", "tolerance")):
         made = drawn[name]
         made.canvas.draw()
@@ -186,7 +186,7 @@ def test_a_run_with_one_evaluation_is_a_point(tmp_path: Path) -> None:
     assert [(len(line.get_xdata()), line.get_marker()) for line in axes.lines] == [(1, "o"), (4, "None")]  # type: ignore[arg-type]
 
 
-def test_shades_have_a_key_and_rates_say_how_often_they_were_logged(tmp_path: Path, drawn: dict[str, Figure]) -> None:
+def test_shades_have_a_legend_and_rates_show_their_log_interval(tmp_path: Path, drawn: dict[str, Figure]) -> None:
     for name in ("learning_curves", "learning_rates"):
         shown = [text.get_text() for text in drawn[name].legends[0].get_texts()]
         assert shown[-5:] == ["SSR 0.125", "SSR 0.25", "SSR 0.5", "SSR 1", "SSR 2"]
@@ -196,7 +196,7 @@ def test_shades_have_a_key_and_rates_say_how_often_they_were_logged(tmp_path: Pa
     assert {(line.get_marker(), line.get_linestyle()) for line in axes.lines} == {(".", "None")}
 
 
-def test_more_than_four_recipes_get_axes_of_their_own(tmp_path: Path) -> None:
+def test_more_than_four_recipes_get_separate_axes(tmp_path: Path) -> None:
     for recipe in range(5):
         for seed in range(2):
             write_run(tmp_path / f"s/{recipe}-{seed}", recipe=f"r{recipe}", seed=seed, quality=0.9 + 0.01 * seed)
@@ -211,7 +211,7 @@ def test_more_than_four_recipes_get_axes_of_their_own(tmp_path: Path) -> None:
     assert all(len(found) == 1 for found in bands)
 
 
-def test_tolerances_are_steps_from_the_largest_to_the_smallest() -> None:
+def test_tolerances_are_drawn_as_steps_in_descending_order() -> None:
     study = study_of({"a": {0.5: [0.6, 0.61, 0.6], 1.0: [0.8, 0.81, 0.8], 2.0: [0.85, 0.86, 0.85]}})
     content = build(study)
     axes = draw(content, "tolerances").axes[0]

@@ -41,7 +41,7 @@ DASH = "\N{EN DASH}"
         (duration(NAN), DASH),
     ],
 )
-def test_texts(made: str, text: str) -> None:
+def test_numbers_are_formatted_as_text(made: str, text: str) -> None:
     assert made == text
 
 

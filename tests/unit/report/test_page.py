@@ -45,7 +45,7 @@ class Elements(HTMLParser):
 @pytest.mark.parametrize(
     "text", ["</script>", "<!--", "]]>", "\u2028\u2029", "<script", "&lt;", "\ud800", "\\u003c", '"', "\x00"]
 )
-def test_embedded_json_holds_nothing_that_html_reads_and_comes_back_whole(text: str) -> None:
+def test_embedded_json_is_safe_in_html_and_can_be_read_back(text: str) -> None:
     made = embedded({text: [text]})
     assert not re.search(r"[<>&\u2028\u2029\x00]", made)
     assert made.isascii()
@@ -57,7 +57,7 @@ def shown(content: Content) -> str:
     return page(content, b"<svg/>")
 
 
-def test_the_policy_allows_the_pages_own_script_and_style_and_nothing_else(shown: str) -> None:
+def test_policy_allows_only_the_script_and_style_of_the_page(shown: str) -> None:
     elements = Elements(shown)
     (policy,) = [tag["content"] for name, tag in elements.tags if tag.get("http-equiv") == "Content-Security-Policy"]
     assert policy is not None
@@ -90,7 +90,7 @@ def test_answer_that_depends_on_the_required_gain_is_the_same_everywhere(content
     assert payload(content)["choice"] is not None
 
 
-def test_nothing_is_fetched(shown: str) -> None:
+def test_page_fetches_no_resource(shown: str) -> None:
     elements = Elements(shown)
     links = [
         value
@@ -109,7 +109,7 @@ def test_the_same_records_give_the_same_page(shown: str, study_folder: Path) -> 
     assert page(again, b"<svg/>") == shown
 
 
-def test_the_sections_of_the_page_are_there_and_linked(shown: str) -> None:
+def test_page_has_all_sections_and_links_to_them(shown: str) -> None:
     elements = Elements(shown)
     names = [tag["href"] for name, tag in elements.tags if name == "a"]
     ids = {f"#{tag['id']}" for _, tag in elements.tags if "id" in tag}
@@ -119,7 +119,7 @@ def test_the_sections_of_the_page_are_there_and_linked(shown: str) -> None:
     assert set(names) <= ids
 
 
-def test_the_caption_of_the_frontier_says_what_is_there_and_by_what(shown: str, resnet50: Path) -> None:
+def test_caption_of_the_frontier_explains_its_marks(shown: str, resnet50: Path) -> None:
     assert "on the frontier by steps, tinted ones are no better within noise, hollow ones are dominated" in shown
     assert "Fits that failed that test, or could not be tested, are hidden" in shown
     alone = page(build(from_csv(resnet50, ssr="ssr", quality="top1", seconds="seconds")))

@@ -25,12 +25,12 @@ def test_each_figure_is_a_function_of_a_study_and_options(tmp_path: Path) -> Non
         plot.frontier(study, tolerance=-1)
 
 
-def test_figure_of_what_a_study_has_not_is_refused() -> None:
+def test_figure_that_needs_missing_data_is_refused() -> None:
     with pytest.raises(InputError, match=r"^study=.*must have evaluations to draw learning_curves"):
         plot.learning_curves(study_of({"a": {1.0: [0.5]}}))
 
 
-def test_study_in_a_notebook_is_a_table(content: Content) -> None:
+def test_notebook_shows_a_study_as_a_table(content: Content) -> None:
     html = study_of({"<b>": {1.0: [0.5, 0.7], 2.0: [0.8]}})._repr_html_()
     assert "&lt;b&gt;" in html
     assert "<td>0.6</td>" in html

@@ -14,7 +14,7 @@ from ssr_hydra.report.tables import Column, Row, Table, main_table, steps_table,
 from ssr_hydra.studies import from_csv
 
 
-def test_the_main_table(content: Content) -> None:
+def test_main_table_has_a_row_for_each_cell(content: Content) -> None:
     table = main_table(content)
     heads = "recipe/SSR/seeds/eval/accuracy/95 % interval/steps/samples/training/cost/frontier"
     assert "/".join(column.head for column in table.columns) == heads
@@ -49,13 +49,15 @@ def test_rows_are_ordered_by_recipe_then_control_then_ssr(content: Content) -> N
         (0.002, math.nan, math.nan, "below, noise unknown"),
     ],
 )
-def test_a_doubling_against_the_tolerance(content: Content, gain: float, low: float, high: float, text: str) -> None:
+def test_doubling_is_compared_with_the_tolerance(
+    content: Content, gain: float, low: float, high: float, text: str
+) -> None:
     row = content.doublings.iloc[:1].assign(gain=gain, low=low, high=high, sure_low=low, sure_high=high)
     (made,) = tables(replace(content, doublings=row, tolerance=0.01))["doublings"].rows
     assert made.cells[-1].text == text
 
 
-def test_the_table_of_tolerances(resnet50: Path) -> None:
+def test_table_of_tolerances_has_a_row_for_each_choice(resnet50: Path) -> None:
     made = steps_table(build(from_csv(resnet50, ssr="ssr", quality="top1")))
     assert [[cell.text for cell in row.cells] for row in made.rows][1:4] == [
         ["2.64 to 6.65", "resnet50", "0.25", "noise not measured"],
@@ -84,13 +86,13 @@ def test_every_statistic_has_its_table(content: Content) -> None:
         assert {len(row.cells) for row in table.rows} <= {len(table.columns)}
 
 
-def test_rows_that_are_left_out_are_counted() -> None:
+def test_omitted_rows_are_counted() -> None:
     table = Table((Column("a"),), tuple(Row(()) for _ in range(5)))
     assert (len(table.first(3).rows), table.first(3).more) == (3, 2)
     assert (len(table.first(9).rows), table.first(9).more) == (5, 0)
 
 
-def test_the_table_of_the_target_has_ratios(content: Content) -> None:
+def test_table_of_the_target_has_ratios(content: Content) -> None:
     made = tables(content)["target"]
     times = [row.cells[4].text for row in made.rows]
     assert times[0] == "1x"

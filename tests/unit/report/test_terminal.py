@@ -24,7 +24,7 @@ def test_no_line_is_wider_than_the_terminal(content: Content, width: int, colour
     assert [line for line in lines if len(line) > width and " " in line.strip()] == []
 
 
-def test_a_file_gets_no_escapes_and_a_terminal_sees_the_recommended_row(content: Content) -> None:
+def test_only_a_terminal_gets_escapes_and_they_mark_the_recommended_row(content: Content) -> None:
     assert ESCAPE not in report_text(content, 120)
     (row,) = [
         line for line in report_text(content, 120, colour=True).splitlines() if line.startswith(f"{ESCAPE}[1mwsd")
@@ -32,7 +32,7 @@ def test_a_file_gets_no_escapes_and_a_terminal_sees_the_recommended_row(content:
     assert row.split()[1] == "2"
 
 
-def test_the_answer_and_the_problems_are_said(content: Content) -> None:
+def test_text_has_the_answer_and_the_problems(content: Content) -> None:
     text = " ".join(report_text(content, 120).split())
     assert "Run wsd at SSR 2" in text
     assert "failed: " in text
@@ -40,7 +40,7 @@ def test_the_answer_and_the_problems_are_said(content: Content) -> None:
     assert "The study took 98 runs, 96 of them completed" in text
 
 
-def test_names_cannot_drive_the_terminal(content: Content) -> None:
+def test_names_cannot_control_the_terminal(content: Content) -> None:
     hostile = f"{ESCAPE}]0;title\x07{ESCAPE}[2J\r\n\x9b1m\u202e"
     problem = Problem(hostile, "failed", hostile)
     study = replace(content.study, problems=(problem,), notes=(Note("lost", hostile, ((hostile, 1),)),))
@@ -49,7 +49,7 @@ def test_names_cannot_drive_the_terminal(content: Content) -> None:
     assert "\\x1b]0;title\\x07" in text
 
 
-def test_columns_that_matter_less_go_first_then_names_are_cut_then_columns_at_the_end() -> None:
+def test_narrow_table_drops_extra_columns_then_cuts_names_then_drops_last_columns() -> None:
     columns = (Column("recipe", "name"), Column("SSR"), Column("samples", extra=True), Column("quality"))
     table = Table(columns, (Row((Cell("a_rather_long_name_of_a_recipe"), Cell("1"), Cell("19,200"), Cell("0.96"))),))
     assert "samples" in as_text(table, 80)
@@ -58,12 +58,12 @@ def test_columns_that_matter_less_go_first_then_names_are_cut_then_columns_at_th
     assert as_text(table, 18).splitlines()[0].split() == ["recipe", "SSR"]
 
 
-def test_an_encoding_without_a_character_gets_another(content: Content) -> None:
+def test_characters_are_replaced_if_the_encoding_lacks_them(content: Content) -> None:
     stream = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
     report_text(content, 100, stream=stream).encode("ascii")
 
 
-def test_of_many_problems_each_kind_is_seen() -> None:
+def test_each_kind_of_many_problems_is_shown() -> None:
     torn = [Problem(f"t{place}", "torn", "half") for place in range(200)]
     failed = [Problem("f", "failed", "no memory")]
     assert problem_lines(torn[:10], 80) == [f"torn: t{place}: half" for place in range(10)]

@@ -31,7 +31,7 @@ def write(folder: Path, **changes: object) -> Path:
     return folder
 
 
-def test_the_folders_of_the_runs_say_what_was_run(tmp_path: Path) -> None:
+def test_settings_are_read_from_the_run_folders(tmp_path: Path) -> None:
     said = dict(setup(build(load(write(tmp_path / "s")))))
     assert said["model"] == "ConvNet, in_channels 1, widths 8 16"
     assert said["data"] == "digits train; Digits, split train"  # the seed is what another place says
@@ -43,7 +43,7 @@ def test_the_folders_of_the_runs_say_what_was_run(tmp_path: Path) -> None:
     assert said["overrides"] == "ssr=0.5,1 optimizer.lr=0.1 seed=0,1"  # and no key of a logger
 
 
-def test_what_differs_is_said_of_each_recipe(tmp_path: Path) -> None:
+def test_different_settings_are_listed_for_each_recipe(tmp_path: Path) -> None:
     write(tmp_path / "s")
     write(tmp_path / "s", run="b", optimizer={**SGD, "lr": 0.2})
     said = dict(setup(build(load(tmp_path / "s"))))
@@ -52,19 +52,19 @@ def test_what_differs_is_said_of_each_recipe(tmp_path: Path) -> None:
     assert said["model"] == "ConvNet, in_channels 1, widths 8 16"
 
 
-def test_several_optimizers_are_all_named(tmp_path: Path) -> None:
+def test_all_of_several_optimizers_are_named(tmp_path: Path) -> None:
     both = {"hidden": {"_target_": "a.Muon", "lr": 0.02}, "rest": {"_target_": "torch.optim.AdamW", "lr": 0.001}}
     said = dict(setup(build(load(write(tmp_path / "s", optimizer=both)))))
     assert said["optimizer"] == "hidden: Muon; rest: AdamW"
     assert said["learning rate"] == "0.02, 0.001"
 
 
-def test_a_length_that_was_not_run_is_told_by_the_longest(tmp_path: Path) -> None:
+def test_full_length_is_computed_from_the_longest_run(tmp_path: Path) -> None:
     write_run(tmp_path / "s/0", ssr=0.25)
     assert dict(setup(build(load(tmp_path / "s"))))["SSR 1"].startswith("16ep, about 1,200 steps, about 19,200 samples")
 
 
-def test_a_table_says_its_name_and_columns(resnet50: Path) -> None:
+def test_settings_of_a_table_are_its_name_and_columns(resnet50: Path) -> None:
     content = build(from_csv(resnet50, ssr="ssr", quality="top1", seconds="seconds"))
     said = dict(setup(content))
     assert said["table"] == "resnet50.csv, columns ssr,top1,seconds"
@@ -72,19 +72,19 @@ def test_a_table_says_its_name_and_columns(resnet50: Path) -> None:
     assert "overrides" not in said
 
 
-def test_what_no_file_says_is_left_out() -> None:
+def test_unknown_settings_are_left_out() -> None:
     said = dict(setup(build(study_of({"a": {1.0: [0.8, 0.9]}}))))
     assert list(said) == ["SSR 1", "SSRs", "seeds", "measured by"]
 
 
 @pytest.mark.parametrize("text", ["[1, 2", "&a [*a, *a]", "{a: b}", "\xff", "- {a: b}\n- 7"])
-def test_overrides_that_are_none_are_left_out(tmp_path: Path, text: str) -> None:
+def test_invalid_overrides_are_left_out(tmp_path: Path, text: str) -> None:
     write_run(tmp_path / "s/0")
     (tmp_path / "s/0/.hydra/overrides.yaml").write_text(text, encoding="latin-1")
     assert "overrides" not in dict(setup(build(load(tmp_path / "s"))))
 
 
-def test_names_in_it_stay_text(tmp_path: Path) -> None:
+def test_names_in_the_settings_are_shown_as_text(tmp_path: Path) -> None:
     evil = "<script>window.pwned=1</script>"
     folder = write(tmp_path / "s", model={"_target_": f"m.{evil}", "kind": evil})
     for path in folder.glob("*/.hydra/overrides.yaml"):

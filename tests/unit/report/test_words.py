@@ -72,12 +72,12 @@ OPEN, BEHIND = rival("b", -0.001, 0.011), rival("b", 0.001, 0.009, held=False)
         ({"of": 1.0, "rivals": (UNKNOWN,)}, "Run wsd at SSR 2; the noise was not measured."),
     ],
 )  # fmt: skip
-def test_headlines(content: Content, changes: dict[str, object], said: str) -> None:
+def test_headline_states_the_choice(content: Content, changes: dict[str, object], said: str) -> None:
     assert words.headline(chosen(content, **changes)) == said
     assert len(said.split()) <= 15
 
 
-def test_headlines_without_a_tolerance(content: Content) -> None:
+def test_headline_without_a_tolerance_states_the_range(content: Content) -> None:
     free = build(content.study)
     first = replace(free.steps[0].choice, recipe="wsd", ssr=0.5)
     last = replace(free.steps[-1].choice, recipe="wsd", ssr=2.0)
@@ -95,7 +95,7 @@ def test_headlines_without_a_tolerance(content: Content) -> None:
     assert all(len(text.split()) <= 15 and "wsd" in text for text in said)
 
 
-def test_an_answer_has_at_most_five_sentences_and_says_nothing_twice(content: Content) -> None:
+def test_an_answer_has_at_most_five_sentences_and_no_repetition(content: Content) -> None:
     for each in (content, build(content.study), build(content.study, Options(target=0.95))):
         answer = words.answer(each)
         assert len(answer) <= 5
@@ -103,7 +103,7 @@ def test_an_answer_has_at_most_five_sentences_and_says_nothing_twice(content: Co
         assert len(set(everything)) == len(everything)
 
 
-def test_one_ssr_says_nothing_about_the_gain_of_a_doubling() -> None:
+def test_single_ssr_gives_no_gain_of_a_doubling() -> None:
     content = build(study_of({"a": {1.0: [0.90, 0.91, 0.92]}, "b": {1.0: [0.80, 0.81, 0.82]}}))
     assert content.is_settled
     assert (
@@ -124,7 +124,7 @@ def test_one_ssr_says_nothing_about_the_gain_of_a_doubling() -> None:
         ("outside", (BEHIND,), "sure"),
     ],
 )
-def test_certainty_is_that_of_the_weakest_part(
+def test_certainty_is_that_of_the_least_certain_part(
     content: Content, verdict: str, rivals: tuple[Rival, ...], certainty: str
 ) -> None:
     choice = chosen(content, verdict=verdict, rivals=rivals).choice
@@ -132,7 +132,7 @@ def test_certainty_is_that_of_the_weakest_part(
     assert choice.certainty == certainty
 
 
-def test_nothing_is_decided_where_the_range_ends_and_nothing_was_held_against_it(content: Content) -> None:
+def test_choice_at_the_end_of_the_range_is_open_without_a_rival(content: Content) -> None:
     def told(**changes: object) -> str:
         choice = chosen(content, **changes).choice
         assert choice is not None
@@ -162,7 +162,7 @@ AT = "At equal time (SSR 2, 2,400 steps, 12 s) wsd"
         ((), "No other recipe was measured at equal time (SSR 2, 2,400 steps, 12 s)."),
     ],
 )  # fmt: skip
-def test_the_rivals(content: Content, rivals: tuple[Rival, ...], said: str) -> None:
+def test_answer_lists_the_rivals(content: Content, rivals: tuple[Rival, ...], said: str) -> None:
     assert said in words.answer(chosen(content, rivals=rivals))
 
 
@@ -179,7 +179,9 @@ def test_the_rivals(content: Content, rivals: tuple[Rival, ...], said: str) -> N
           "The open recipes are at most the tolerance better or worse: run any of them."]),
     ],
 )  # fmt: skip
-def test_what_would_tell_rivals_apart(content: Content, rivals: tuple[Rival, ...], said: list[str]) -> None:
+def test_details_state_how_many_seeds_would_separate_rivals(
+    content: Content, rivals: tuple[Rival, ...], said: list[str]
+) -> None:
     found = dict(words.details(chosen(content, rivals=rivals))).get("Which recipe", [])
     assert [line for line in found if not line.startswith(("Over the range", "Curves"))] == said
 
@@ -199,7 +201,7 @@ def over(content: Content, *standing: tuple[float, str, str], faster: float = 1.
     return next((line for line in everything(found) if line.startswith("Over the range")), "")
 
 
-def test_who_is_best_over_the_range(content: Content) -> None:
+def test_answer_names_the_best_recipe_at_each_ssr(content: Content) -> None:
     standing = ((50, "a", "behind"), (100, "a", "open"), (200, "b", "behind"), (400, "b", "behind"))
     assert over(content, *standing) == (
         "Over the range: a is best at SSR 0.5; b is best at SSR 2 and 4; at SSR 1 the best recipe is not decided."
@@ -210,7 +212,7 @@ def test_who_is_best_over_the_range(content: Content) -> None:
     assert over(content, (50, "a", "behind")) == ""
 
 
-def test_a_budget_that_recipes_spend_at_different_ssrs_is_called_by_what_it_is(content: Content) -> None:
+def test_budget_at_different_ssrs_is_named_by_its_steps_or_seconds(content: Content) -> None:
     # At 50 steps a is at SSR 0.5 and b at 0.6: "at SSR 0.5" would be read as both at 0.5, which nobody has compared.
     standing = ((50, "b", "behind"), (100, "a", "open"))
     assert over(content, *standing, faster=1.2) == (
@@ -222,7 +224,7 @@ def test_a_budget_that_recipes_spend_at_different_ssrs_is_called_by_what_it_is(c
     )
 
 
-def test_curves_that_surely_cross_are_pointed_out(content: Content) -> None:
+def test_certain_crossings_of_curves_are_reported(content: Content) -> None:
     row = {"a": "wsd", "b": "b", "ssr": 0.5, "low": 0.4, "high": 0.6, "better_below": "b", "better_above": "wsd"}
     rows = [row | {"certain": True}, row | {"certain": False, "ssr": 0.7}, row | {"certain": True, "a": "c"}]
     said = everything(replace(content, crossings=pd.DataFrame(rows)))
@@ -231,7 +233,7 @@ def test_curves_that_surely_cross_are_pointed_out(content: Content) -> None:
     ]
 
 
-def test_who_reaches_the_target_first(content: Content) -> None:
+def test_answer_names_the_recipe_that_reaches_the_target_first(content: Content) -> None:
     def first(**changes: object) -> str:
         assert content.soonest is not None
         found = replace(content, soonest=replace(content.soonest, ssr=0.5, budget=600.0, **changes))  # type: ignore[arg-type]
@@ -257,13 +259,13 @@ def test_who_reaches_the_target_first(content: Content) -> None:
         ),
     ],
 )
-def test_a_control_that_wins_is_said(content: Content, winner: str, said: str) -> None:
+def test_control_that_wins_is_reported(content: Content, winner: str, said: str) -> None:
     row = {"recipe": "wsd", "control": "truncate", "ssr": 2.0, "n": 4, "gain": -0.005, "low": -0.009, "high": -0.001}
     frame = pd.DataFrame([row | {"method": "paired", "winner": winner}])
     assert said in everything(replace(content, controls=frame))
 
 
-def test_controls_elsewhere_are_counted(content: Content) -> None:
+def test_comparisons_with_controls_are_counted(content: Content) -> None:
     row = {"recipe": "wsd", "control": "truncate", "n": 4, "gain": 0.0, "low": -0.1, "high": 0.1, "method": "paired"}
     won = ["scaling", "scaling", "control", "undecided", "same", ""]
     frame = pd.DataFrame([row | {"ssr": 0.1 * place, "winner": winner} for place, winner in enumerate(won)])
@@ -342,7 +344,7 @@ def test_note_is_one_sentence(note: Note, text: str) -> None:
     assert note_text(note) == text
 
 
-def test_what_the_sweep_took(content: Content) -> None:
+def test_cost_of_the_sweep_is_reported(content: Content) -> None:
     # 6 s a run at ssr 1 in each of three recipes of four seeds: 12 x 6 x (.125 + .25 + .5 + 1 + 2) scaled, and
     # 12 x 6 x (.125 + .25 + .5) cut, and two failed runs of 12 s: 279 + 63 + 24 s of training, .5 s each beside it.
     assert method_words.cost_of_sweep(content) == (
@@ -351,7 +353,7 @@ def test_what_the_sweep_took(content: Content) -> None:
     )
 
 
-def test_after_how_many_runs_the_study_has_paid_for_itself(content: Content) -> None:
+def test_report_states_after_how_many_runs_the_study_has_paid_off(content: Content) -> None:
     # At ssr 1 a run takes 6 s, at 2 it takes 12 s: 415 s of the study are 70 times the 6 s that are saved.
     shorter = chosen(content, ssr=1.0)
     assert method_words.cost_of_sweep(shorter).endswith(
@@ -360,7 +362,7 @@ def test_after_how_many_runs_the_study_has_paid_for_itself(content: Content) -> 
     assert "paid" not in method_words.cost_of_sweep(content)  # the longest run is recommended
 
 
-def test_a_tolerance_is_asked_for_by_the_command_that_takes_it(tmp_path: Path, resnet50: Path) -> None:
+def test_missing_tolerance_is_asked_for_with_the_right_command(tmp_path: Path, resnet50: Path) -> None:
     def told(study: Study) -> str:
         return words.answer(build(study))[0]
 
@@ -373,7 +375,7 @@ def test_a_tolerance_is_asked_for_by_the_command_that_takes_it(tmp_path: Path, r
     assert told(table).endswith("per doubling; --tolerance X picks one.")
 
 
-def test_run_far_from_the_others_is_named_with_the_median(content: Content) -> None:
+def test_outlier_run_is_reported_with_the_median(content: Content) -> None:
     assert content.outliers.empty
     row = {"recipe": "wsd", "control": "truncate", "ssr": 1.0, "seed": 3, "value": 0.5, "median": 0.895}
     found = replace(content, outliers=pd.DataFrame([row | {"distance": 39.5}]))

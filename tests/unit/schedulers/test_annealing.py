@@ -66,7 +66,7 @@ def test_warmup_climbs_to_the_peak_and_the_shape_follows(alpha_f: float) -> None
         assert alphas(scheduler, range(21), max_duration="20ba") == pytest.approx(expected, abs=1e-15), name
 
 
-def test_linear_goes_between_any_two_multipliers() -> None:
+def test_linear_interpolates_between_any_two_multipliers() -> None:
     assert alphas(LinearScheduler(0.5, 2.5, "4ba"), range(6)) == [0.5, 1.0, 1.5, 2.0, 2.5, 2.5]
     assert alphas(LinearWithWarmupScheduler("2ba", 0.5, 2.5, "6ba"), range(8)) == [
         0, 0.25, 0.5, 1.0, 1.5, 2.0, 2.5, 2.5
@@ -80,14 +80,14 @@ def test_warmup_of_zero_has_no_effect(make: Any) -> None:
 
 
 @pytest.mark.parametrize("make", WITH_WARMUP)
-def test_warmup_in_dur_follows_the_run_for_any_scale_warmup(make: Any) -> None:
+def test_warmup_in_dur_is_a_fraction_of_the_run_for_any_scale_warmup(make: Any) -> None:
     for scale_warmup in (False, True):
         found = alphas(make("0.1dur", scale_warmup=scale_warmup), (1, 4, 8), 4, max_duration="20ba")
         assert found == [0.125, 0.5, 1.0]  # 0.1 of the 80 batches that are run
 
 
 @pytest.mark.parametrize("make", WITH_WARMUP)
-def test_a_fixed_warmup_keeps_its_length_and_the_decay_takes_the_rest(make: Any) -> None:
+def test_a_fixed_warmup_keeps_its_length_and_the_decay_fills_the_rest(make: Any) -> None:
     # 4 batches at any ssr; the end is the run's.
     for ssr in (0.5, 1, 3):
         middle, end = 2 + 10 * ssr, 20 * ssr
@@ -132,7 +132,7 @@ RATES = {"dataloader_len": 10, "samples_per_batch": 32, "tokens_per_batch": 1024
 
 
 @each("t_warmup,max_duration", product(["5ba", "0.5ep", "160sp", "5120tok", "0.1dur"], ["50ba", "5ep", "51200tok"]))
-def test_all_counted_units_mix(t_warmup: str, max_duration: str) -> None:
+def test_all_counted_units_can_be_mixed(t_warmup: str, max_duration: str) -> None:
     # 5 of 50 batches in every spelling.
     scheduler = LinearWithWarmupScheduler(t_warmup)
     assert alphas(scheduler, (0, 4, 5, 27.5, 50), max_duration=max_duration, **RATES) == [0, 0.8, 1.0, 0.5, 0.0]
@@ -145,13 +145,13 @@ def test_all_counted_units_mix(t_warmup: str, max_duration: str) -> None:
         ("500sp", "5000ba", "samples_per_batch"), ("1ep", "5000ba", "dataloader_len"),
     ],
 )  # fmt: skip
-def test_the_missing_rate_is_named(t_warmup: str, max_duration: str, missing: str) -> None:
+def test_error_names_the_missing_rate(t_warmup: str, max_duration: str, missing: str) -> None:
     with refused("t_warmup", MissingRateError, match=f"needs {missing}, .* pass {missing}=") as caught:
         alphas(LinearWithWarmupScheduler(t_warmup), [0], max_duration=max_duration)
     assert isinstance(caught.value, RuntimeError)  # as in Composer, so that existing handlers work
 
 
-def test_seconds_are_a_unit_like_the_others() -> None:
+def test_seconds_can_be_used_like_other_units() -> None:
     # 90 minutes at 2 s a batch; a warmup of 1m30s is 45 batches.
     scheduler = LinearWithWarmupScheduler("1m30s")
     assert alphas(scheduler, (9, 45, 1372.5, 2700), max_duration="90m", seconds_per_batch=2) == [0.2, 1.0, 0.5, 0.0]

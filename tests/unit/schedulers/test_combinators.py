@@ -172,7 +172,7 @@ def test_phase_starts_at_its_start_even_if_another_counter_lags(scheduler: Any, 
     assert bind(sequence, UNEVEN)(UNEVEN.timestamp) == start
 
 
-def test_sequences_and_functions_work_with_another_librarys_timestamps() -> None:
+def test_sequences_and_functions_work_with_timestamps_of_other_libraries() -> None:
     scheduler = SequentialScheduler({
         "a": Phase(lambda state: float(state.timestamp.get("ba").value), "5ba"),
         "b": lambda state: state.timestamp.get("ba").value + 0.5 * state.timestamp.get("ep").value,

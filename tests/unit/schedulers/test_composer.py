@@ -36,7 +36,7 @@ def test_reference_file_is_complete() -> None:
 
 
 @pytest.mark.parametrize("name", sorted({case["scheduler"] for case in CASES}))
-def test_values_that_composer_computes(name: str) -> None:
+def test_scheduler_has_the_values_that_composer_computes(name: str) -> None:
     for case in CASES:
         if case["scheduler"] != name:
             continue
@@ -62,7 +62,7 @@ def _warmup_outlasts_the_run(case: dict[str, Any]) -> bool:
     return warmup.unit is length.unit and not case["kwargs"].get("scale_warmup") and warmup > length
 
 
-def test_one_case_of_composers_has_a_warmup_that_outlasts_the_run() -> None:
+def test_one_reference_case_has_a_warmup_longer_than_the_run() -> None:
     (case,) = [case for case in CASES if _warmup_outlasts_the_run(case)]
     assert (case["kwargs"]["t_warmup"], case["max_duration"], case["ssr"]) == ("92tok", "320tok", 0.25)
 
@@ -70,7 +70,7 @@ def test_one_case_of_composers_has_a_warmup_that_outlasts_the_run() -> None:
 # Its broken promises, by their effect.
 
 
-def test_batch_k_trains_at_alpha_of_k() -> None:
+def test_batch_k_trains_at_alpha_at_time_k() -> None:
     # There the scheduler steps before the clock: 1, 1, .875, ..., .25, and a warmup of 2ba trains two batches at 0.
     assert alphas(LinearScheduler(), range(8), max_duration="8ba") == [1 - k / 8 for k in range(8)]
     assert alphas(LinearWithWarmupScheduler("2ba"), range(3), max_duration="6ba") == [0.0, 0.5, 1.0]
@@ -101,7 +101,7 @@ def test_reaching_the_end_of_the_run_is_compared_after_exact_scaling() -> None:
             alphas(LinearWithWarmupScheduler("1ba", t_max=t_max), [0], **of_run)
 
 
-def test_nothing_is_truncated() -> None:
+def test_scaled_times_are_not_truncated() -> None:
     # Linear over 10ba * .35 = 3.5 batches: 1 - 3 / 3.5 = 1/7. There 0.
     assert alphas(LinearScheduler(t_max="10ba"), [3], 0.35) == [pytest.approx(1 / 7, abs=1e-15)]
     # A decay every 1.5 batches: 4 by batch 6. There 6, so 1e-6.

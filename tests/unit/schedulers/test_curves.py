@@ -26,7 +26,7 @@ def values(curve: Curve, *batches: float | Fraction) -> list[float]:
 
 
 @given(alpha_i=floats, alpha_f=floats, power=st.floats(0.01, 9))
-def test_shapes_hit_both_ends(alpha_i: float, alpha_f: float, power: float) -> None:
+def test_shapes_reach_both_ends_exactly(alpha_i: float, alpha_f: float, power: float) -> None:
     # The end is exact. The start is exact if it is 1, else bitwise a + (1 - a) in binary floats.
     for shape, start in (
         (linear(alpha_i, alpha_f), alpha_i), (cosine(alpha_i, alpha_f), alpha_i), (cosine(1.0, alpha_f), 1.0),
@@ -41,7 +41,7 @@ def test_annealed_warms_up_holds_anneals_and_stays() -> None:
     assert values(curve, 0, 1, 4, 5, 6, 7, 9, 10, 11, 10**18) == [0.0, 0.5, 2.0, 2.0, 2.0, 1.75, 1.25, 1.0, 1.0, 1.0]
 
 
-def test_annealed_may_run_on_beyond_tau_one() -> None:
+def test_annealed_may_continue_beyond_tau_one() -> None:
     curve = annealed(RUN, lambda tau: 1 / (1 + tau), ba(0), ba(Fraction(1, 10**30)), is_endless=True)
     # Also if factor * count is far beyond 64 bits.
     assert values(curve, 0, Fraction(1, 10**30), 2**62) == [1.0, 0.5, pytest.approx(1 / (2**62 * 1e30))]

@@ -29,13 +29,13 @@ def half_cosine(tau: float) -> float:
 # Warm restarts
 
 
-def test_cycles_of_one_length() -> None:
+def test_cycles_of_equal_length_have_the_cosine_values() -> None:
     # 1, (1 + cos(pi/4))/2, 1/2, ... and 1 again at each multiple of 4; alpha_f is approached and never shown.
     found = alphas(CosineAnnealingWarmRestartsScheduler("4ba", alpha_f=0.1), range(12))
     assert found == pytest.approx([0.1 + 0.9 * half_cosine(k % 4 / 4) for k in range(12)], abs=1e-15)
 
 
-def test_cycles_that_double() -> None:
+def test_cycles_may_double_in_length() -> None:
     # They begin at 0, 2, 6, 14 and last 2, 4, 8, 16.
     expected = [half_cosine(t) for t in (0, 1 / 2, 0, 1 / 4, 2 / 4, 3 / 4, *(k / 8 for k in range(8)), 0, 1 / 16)]
     found = alphas(CosineAnnealingWarmRestartsScheduler("2ba", 2), range(16))
@@ -68,7 +68,7 @@ def test_values_do_not_depend_on_the_order_of_calls() -> None:
     assert [curve(Timestamp(batch=k)) for k in batches] == [in_order[k] for k in batches]
 
 
-def test_cycles_that_grow_very_slowly_or_very_fast() -> None:
+def test_cycles_may_grow_very_slowly_or_very_fast() -> None:
     # t_mult = 1 + 1e-6 over 2000 cycles against sums in exact numbers; past some 2**14 bits floats take over.
     ratio, t = Fraction("1.000001"), 2000
     begins = (ratio**t - 1) / (ratio - 1)
@@ -90,7 +90,7 @@ def test_one_cycle_matches_hand_computed_values() -> None:
     assert found == pytest.approx([*up, *down, f], abs=1e-15)
 
 
-def test_one_cycle_linear_and_its_default_climb() -> None:
+def test_one_cycle_can_be_linear_and_climbs_over_the_default_fraction() -> None:
     scheduler = OneCycleScheduler(alpha_i=0.0, alpha_f=0.5, anneal="linear")  # 0.3dur of 20 batches is 6
     assert alphas(scheduler, (0, 3, 6, 13, 20, 21), max_duration="20ba") == [0.0, 0.5, 1.0, 0.75, 0.5, 0.5]
     assert alphas(scheduler, (0, 6, 12, 26, 40), 2, max_duration="20ba") == [0.0, 0.5, 1.0, 0.75, 0.5]
@@ -100,7 +100,7 @@ def test_one_cycle_linear_and_its_default_climb() -> None:
     ("arguments", "field"),
     [({"t_up": "1dur"}, "t_up"), ({"t_up": "9ba", "t_max": "5ba"}, "t_up"), ({"anneal": "exp"}, "anneal")],
 )
-def test_one_cycle_refuses(arguments: Any, field: str) -> None:
+def test_one_cycle_refuses_invalid_arguments(arguments: Any, field: str) -> None:
     with refused(field):
         OneCycleScheduler(**arguments)
 
@@ -108,7 +108,7 @@ def test_one_cycle_refuses(arguments: Any, field: str) -> None:
 # Points
 
 
-def test_piecewise_goes_straight_from_point_to_point() -> None:
+def test_piecewise_is_linear_between_points() -> None:
     scheduler = PiecewiseLinearScheduler([("2ba", 0.5), ("4ba", 1.0), ("1dur", 0.0)])
     assert alphas(scheduler, (0, 2, 3, 4, 6, 8, 9), max_duration="8ba") == [0.5, 0.5, 0.75, 1.0, 0.5, 0.0, 0.0]
     assert alphas(scheduler, (4, 6, 8, 12), 2, max_duration="8ba") == [0.5, 0.75, 1.0, 0.5]
@@ -121,7 +121,7 @@ def test_piecewise_reads_mappings_lists_and_one_point() -> None:
     assert alphas(PiecewiseLinearScheduler([("4ba", 0.3)]), (0, 4, 9)) == [0.3, 0.3, 0.3]
 
 
-def test_piecewise_mixes_units() -> None:
+def test_piecewise_points_may_have_different_units() -> None:
     scheduler = PiecewiseLinearScheduler([("32sp", 0.0), ("1ep", 1.0), ("1dur", 0.0)])
     rates = {"dataloader_len": 5, "samples_per_batch": 32}
     assert alphas(scheduler, (1, 3, 5, 7.5, 10), max_duration="320sp", **rates) == [0, 0.5, 1, 0.5, 0]
@@ -135,7 +135,7 @@ def test_piecewise_mixes_units() -> None:
         ([("5ba", 1), ("5ba", 0)], "points[1]"), ([("5ba", 1), ("3ba", 0)], "points[1]"), ([(5, 1)], "points[0]"),
     ],
 )  # fmt: skip
-def test_piecewise_refuses(points: Any, field: str) -> None:
+def test_piecewise_refuses_invalid_points(points: Any, field: str) -> None:
     with refused(field):
         PiecewiseLinearScheduler(points)
 

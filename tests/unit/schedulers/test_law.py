@@ -53,7 +53,7 @@ def fixed_warmups(draw: st.DrawFn) -> tuple[World, Fraction, Fraction]:
 
 
 @given(drawn=fixed_warmups(), tau=st.fractions(0, 1, max_denominator=60), alpha_f=multipliers)
-def test_a_fixed_warmup_leaves_the_decay_the_same_over_tau(
+def test_fixed_warmup_does_not_change_the_decay_as_a_function_of_tau(
     drawn: tuple[World, Fraction, Fraction], tau: Fraction, alpha_f: float
 ) -> None:
     world, warmup, sigma = drawn
@@ -70,7 +70,7 @@ def test_a_fixed_warmup_leaves_the_decay_the_same_over_tau(
 
 
 @given(drawn=fixed_warmups(), share=shares)
-def test_a_fixed_warmup_leaves_the_law_after_the_longer_of_the_two(
+def test_ssr_law_holds_after_the_longer_of_two_fixed_warmups(
     drawn: tuple[World, Fraction, Fraction], share: Fraction
 ) -> None:
     world, warmup, sigma = drawn

@@ -46,7 +46,7 @@ def test_wsd_runs_of_every_length_agree_until_the_decay() -> None:
     assert alphas(scheduler, range(16), max_duration="20ba") == alphas(scheduler, range(16), max_duration="2000ba")
 
 
-def test_wsd_mixes_units() -> None:
+def test_wsd_times_may_have_different_units() -> None:
     scheduler = WarmupStableDecayScheduler("64sp", "1ep", decay="linear")
     found = alphas(
         scheduler, (1, 2, 10, 15, 20), max_duration="20480tok",
@@ -83,7 +83,7 @@ def test_inverse_square_root_is_the_transformer_schedule() -> None:
     assert found == pytest.approx(expected, abs=1e-15)
 
 
-def test_inverse_square_root_with_a_time_scale() -> None:
+def test_inverse_square_root_accepts_a_time_scale() -> None:
     # sqrt(s / (s + t - w)): Zhai et al. 2022.
     expected = [t / 4 for t in range(4)] + [math.sqrt(10 / (10 + t - 4)) for t in range(4, 50)]
     assert alphas(InverseSquareRootWithWarmupScheduler("4ba", "10ba"), range(50)) == pytest.approx(expected, abs=1e-15)
@@ -93,7 +93,7 @@ def test_inverse_square_root_with_a_time_scale() -> None:
 
 
 @pytest.mark.parametrize("alpha_f", [0.0, 0.2])
-def test_inverse_square_root_cools_down_in_a_straight_line(alpha_f: float) -> None:
+def test_inverse_square_root_has_a_linear_cooldown(alpha_f: float) -> None:
     scheduler = InverseSquareRootWithWarmupScheduler("4ba", t_cooldown="20ba", alpha_f=alpha_f)
     brink = math.sqrt(4 / 80)
     expected = [math.sqrt(4 / t) for t in range(4, 81)]
@@ -110,7 +110,7 @@ def test_inverse_square_root_scales_its_time_scale_and_its_warmup_on_request() -
     assert alphas(InverseSquareRootWithWarmupScheduler("4ba", scale_warmup=True), (4, 32), 2) == [0.5, 0.5]
 
 
-def test_inverse_square_root_cooldown_may_start_where_the_warmup_ends_and_be_shorter_than_a_float_can_tell() -> None:
+def test_inverse_square_root_cooldown_may_start_at_the_end_of_warmup_or_be_very_short() -> None:
     assert alphas(InverseSquareRootWithWarmupScheduler("4ba", t_cooldown="16ba"), (4, 12, 20), max_duration="20ba") == [
         1.0, 0.5, 0.0
     ]  # fmt: skip

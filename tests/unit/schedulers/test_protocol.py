@@ -32,7 +32,7 @@ from ssr_hydra.time import Time, Timestamp
 every_scheduler = pytest.mark.parametrize("scheduler", EXAMPLES.values(), ids=EXAMPLES)
 
 
-def test_there_is_an_example_of_every_class() -> None:
+def test_test_cases_have_an_example_of_every_class() -> None:
     classes = {name for name in schedulers.__all__ if type(getattr(schedulers, name)) is type(Scheduler)}
     assert {n for n in classes if issubclass(getattr(schedulers, n), Scheduler)} - {"Scheduler"} == set(EXAMPLES)
 
@@ -113,7 +113,7 @@ def test_only_documented_attributes_of_a_composer_state_are_read(scheduler: Sche
 
 
 @pytest.mark.parametrize("max_duration", ["3ep", "12288tok", "6sec"])
-def test_foreign_clocks_of_every_unit(max_duration: str) -> None:
+def test_foreign_clocks_of_every_unit_are_read(max_duration: str) -> None:
     for batch in range(13):
         foreign = ForeignState(max_duration, ForeignTimestamp(batch, 4, 32, 1024), 4)
         assert LinearScheduler()(foreign) == pytest.approx(1 - batch / 12, abs=1e-15)
@@ -123,12 +123,12 @@ def test_foreign_clocks_of_every_unit(max_duration: str) -> None:
     ("max_duration", "dataloader_len", "field"),
     [("0ep", 4, "max_duration"), ("1dur", 4, "max_duration"), ("3ep", 0, "dataloader_len"), ("3ep", None, "t_max")],
 )
-def test_a_foreign_state_is_checked_as_ours_is(max_duration: str, dataloader_len: Any, field: str) -> None:
+def test_a_foreign_state_is_checked_like_ours(max_duration: str, dataloader_len: Any, field: str) -> None:
     with refused(field, MissingRateError if field == "t_max" else schedulers.protocol.InputError):
         LinearScheduler()(ForeignState(max_duration, ForeignTimestamp(0, 4, 32, 1024), dataloader_len))
 
 
-def test_user_functions_see_a_foreign_state_itself() -> None:
+def test_user_functions_get_the_foreign_state_itself() -> None:
     foreign = ForeignState("12ba", ForeignTimestamp(3, 4, 32, 1024), 4)
     seen: list[Any] = []
 
@@ -201,7 +201,7 @@ def test_a_function_that_takes_ssr_gets_it(scheduler: Any) -> None:
     assert alphas(ProductScheduler({"a": scheduler}), [10], 3, max_duration="100ba") == [pytest.approx(0.3)]
 
 
-def test_an_unscaled_phase_gives_its_function_ssr_one() -> None:
+def test_function_in_an_unscaled_phase_gets_ssr_one() -> None:
     got: list[float] = []
 
     def mine(state: Any, ssr: float) -> float:
@@ -293,11 +293,11 @@ def test_convert_time_is_exact(time: str, ssr: Any, of_run: Any, expected: str) 
     assert convert_time(time, state, ssr) == convert_time(Time(time), state, ssr) == Time(expected)
 
 
-def test_convert_time_has_composers_name_too() -> None:
+def test_convert_time_also_has_the_name_of_composer() -> None:
     assert ssr_hydra._convert_time is schedulers._convert_time is convert_time
 
 
-def test_convert_time_names_the_missing_rate() -> None:
+def test_error_of_convert_time_names_the_missing_rate() -> None:
     with refused("time", MissingRateError, match="dataloader_len"):
         convert_time("1ep", State("100ba"))
     with refused("time", MissingRateError, match="max_duration"):

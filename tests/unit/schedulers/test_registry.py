@@ -41,7 +41,7 @@ def test_presets_are_not_shared_between_configs() -> None:
     assert two.milestones == ["0.5dur", "0.75dur"]
 
 
-def test_function_of_a_new_row_shows_and_takes_the_arguments_of_its_class() -> None:
+def test_function_of_a_new_row_accepts_the_arguments_of_its_class() -> None:
     function = Row("rex", RexScheduler).function()
     assert str(inspect.signature(function)).startswith("(state: 'Any', ssr: 'Number' = 1.0, *, t_max: ")
     assert (function.__name__, function.__module__) == ("rex_scheduler", "ssr_hydra.schedulers.functions")
@@ -59,7 +59,7 @@ def _names(path: Path) -> int:
     return sum(isinstance(word, str) and word in words for word in said)
 
 
-def test_new_scheduler_is_its_class_and_one_row() -> None:
+def test_new_scheduler_needs_only_its_class_and_one_row() -> None:
     package = Path(ssr_hydra.__file__).parent
     places = {path.relative_to(package).as_posix(): _names(path) for path in package.rglob("*.py")}
     # The class, its name in the module's __all__, and the row: nothing else.

@@ -27,7 +27,7 @@ def test_every_scheduler_has_the_values_of_its_bound_curve(row: Any, ssr: float)
     assert [alpha(k) for k in steps] == [curve(Timestamp(batch=k, epoch=k // 10)) for k in steps]
 
 
-def test_samples_and_tokens_follow_from_the_step() -> None:
+def test_samples_and_tokens_are_computed_from_the_step() -> None:
     # A warmup of 64 samples is 4 steps of 16; 1,000 tokens are 10 steps of 100, so step 7 is half of the decay.
     arguments = {"samples_per_batch": 16, "tokens_per_batch": 100}
     alpha = as_function(LinearWithWarmupScheduler("64sp", t_max="1000tok"), "1000tok", **arguments)
@@ -52,7 +52,7 @@ def test_other_steps_are_refused(step: Any) -> None:
         as_function(CosineAnnealingScheduler(), "14ba")(step)
 
 
-def test_what_the_steps_cannot_tell_is_refused_at_once() -> None:
+def test_schedule_that_steps_cannot_express_is_refused_immediately() -> None:
     with pytest.raises(InputError):
         as_function(StepScheduler("3s"), "10ba")
     with pytest.raises(MissingRateError):

@@ -19,7 +19,7 @@ from ssr_hydra.schedulers import (
 from ssr_hydra.time import Timestamp
 
 
-def test_step_decays_at_each_multiple_of_its_size() -> None:
+def test_step_scheduler_decays_at_each_multiple_of_its_size() -> None:
     # gamma ** floor(k / 3)
     assert alphas(StepScheduler("3ba", 0.5), range(8)) == [1, 1, 1, 0.5, 0.5, 0.5, 0.25, 0.25]
 
@@ -31,12 +31,12 @@ def test_exponential_decays_between_its_periods_too() -> None:
     assert alphas(ExponentialScheduler(0.0625), (1, 4), dataloader_len=4) == [0.5, 0.0625]
 
 
-def test_gamma_zero_is_a_start_and_then_nothing() -> None:
+def test_multiplier_is_zero_after_the_first_step_if_gamma_is_zero() -> None:
     assert alphas(StepScheduler("2ba", 0), range(4)) == [1, 1, 0, 0]
     assert alphas(ExponentialScheduler(0, "2ba"), range(2)) == [1, 0]
 
 
-def test_an_overflow_is_named() -> None:
+def test_error_names_an_overflow() -> None:
     for scheduler in (StepScheduler("1ba", 1e300), ExponentialScheduler(1e300, "1ba"), ExponentialScheduler(10, "1ba")):
         with refused("gamma", match="larger than any float at this time"):
             alphas(scheduler, [400])

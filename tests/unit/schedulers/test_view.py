@@ -59,14 +59,14 @@ def test_a_phase_counts_from_its_start_in_every_unit() -> None:
     assert now.batch_in_epoch == 0
 
 
-def test_phases_in_phases_count_from_the_inner_start() -> None:
+def test_nested_phases_count_from_the_inner_start() -> None:
     look = Looks()
     alphas(second_phase(second_phase(look, "0.25dur")), [13], max_duration="26ba", **RATES)
     (state,) = look.states
     assert (state.timestamp.batch, state.max_duration) == (2, Time("15ba"))
 
 
-def test_schedulers_inside_a_function_see_the_phase_too() -> None:
+def test_schedulers_inside_a_function_use_the_time_of_the_phase() -> None:
     decay = lambda state, ssr: step_scheduler(state, ssr, step_size="2ba", gamma=0.5)  # noqa: E731
     assert alphas(second_phase(decay), (6, 7, 8, 10), max_duration="24ba") == [1, 1, 0.5, 0.25]
     linear = lambda state: LinearScheduler()(state)  # noqa: E731

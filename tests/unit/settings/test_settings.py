@@ -16,7 +16,7 @@ from ssr_hydra.trainer import Trainer
 @pytest.mark.parametrize(
     "given", ["run", Path("run"), {"path": "run"}, {"path": Path("run")}, ResumeSettings("run")], ids=repr
 )
-def test_resume_takes_a_path_a_mapping_or_the_setting(given: Any) -> None:
+def test_resume_may_be_a_path_a_mapping_or_the_setting(given: Any) -> None:
     resume = ResumeSettings.of(given)
     assert (str(resume.path), resume.on_change) == ("run", "refuse")
 
@@ -46,7 +46,7 @@ def test_unknown_key_of_a_mapping_suggests_the_closest() -> None:
         setting_of(StepSettings, {"acumulate": 2}, "step")
 
 
-def test_precision_beside_the_step_must_agree() -> None:
+def test_precision_given_twice_must_agree() -> None:
     model = torch.nn.Linear(4, 3)
     batch = [(torch.randn(2, 4), torch.tensor([0, 1]))]
     options: dict[str, Any] = {"device": "cpu", "progress": "none", "max_duration": "1ba"}

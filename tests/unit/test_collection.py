@@ -30,7 +30,7 @@ def test_every_test_file_on_disk_is_collected(request: pytest.FixtureRequest) ->
     assert missed == []
 
 
-def test_pytest_s_own_list_of_folders_is_not_in_force(request: pytest.FixtureRequest, tmp_path: Path) -> None:
+def test_default_ignore_list_of_pytest_is_not_used(request: pytest.FixtureRequest, tmp_path: Path) -> None:
     # It skips build, dist and venv by name; a folder of tests was once lost that way.
     folder = tmp_path / "build"
     folder.mkdir()
@@ -42,7 +42,7 @@ def test_every_test_file_is_in_a_tier() -> None:
     assert outside == []
 
 
-def test_the_command_of_the_readme_runs_unit_and_system(request: pytest.FixtureRequest) -> None:
+def test_the_command_of_the_readme_runs_unit_and_system_tests(request: pytest.FixtureRequest) -> None:
     assert request.config.getini("testpaths") == ["tests/unit", "tests/system"]
 
 
@@ -66,13 +66,13 @@ def test_tests_that_need_the_extra_ci_are_marked() -> None:
     assert [path for path in FILES if plain.search(path.read_text(encoding="utf-8"))] == []
 
 
-def test_the_tests_that_the_docs_name_are_there() -> None:
+def test_tests_named_in_the_docs_exist() -> None:
     pages = [path.read_text(encoding="utf-8") for path in (REPO / "docs").rglob("*.md")]
     named = {name for page in pages for name in re.findall(r"`(tests/[\w/]+(?:\.py)?)`", page)}
     assert [name for name in named if not (REPO / name).exists()] == []
 
 
-def test_error_in_a_table_of_cases_names_the_case() -> None:
+def test_failing_case_of_a_table_is_in_the_error() -> None:
     tried = []
 
     @each("one,other", [(1, 1), (2, 3), (4, 4)])

@@ -25,13 +25,13 @@ def drawn() -> Figure:
 
 
 @pytest.mark.parametrize("file_format", FORMATS)
-def test_picture_bytes_do_not_depend_on_the_machines_settings(file_format: str) -> None:
+def test_picture_bytes_do_not_depend_on_settings_of_the_machine(file_format: str) -> None:
     first = render(drawn(), file_format)
     with mpl.rc_context({"font.size": 30, "svg.hashsalt": None, "savefig.dpi": 40}):
         assert render(drawn(), file_format) == first
 
 
-def test_settings_are_restored() -> None:
+def test_drawing_restores_the_settings() -> None:
     before = mpl.rcParams["axes.spines.top"]
     with style():
         assert mpl.rcParams["axes.spines.top"] is False
@@ -77,7 +77,7 @@ def page_palette(place: int) -> list[str]:
 @pytest.mark.parametrize(
     ("palette", "paper"), [(HUES, "#ffffff"), (page_palette(0), "#ffffff"), (page_palette(1), "#15171b")]
 )
-def test_eight_colours_stay_apart(palette: Sequence[str], paper: str) -> None:
+def test_eight_colours_can_be_distinguished(palette: Sequence[str], paper: str) -> None:
     rgb = linear(palette)
     assert len(rgb) == 8
     for name, matrix in VISION.items():
@@ -90,5 +90,5 @@ def test_eight_colours_stay_apart(palette: Sequence[str], paper: str) -> None:
     assert contrast.min() > 3  # of graphics, by the Web Content Accessibility Guidelines
 
 
-def test_page_and_figures_share_their_light_colours() -> None:
+def test_page_and_figures_have_the_same_light_colours() -> None:
     assert page_palette(0) == list(HUES)

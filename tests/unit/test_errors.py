@@ -12,7 +12,7 @@ import pytest
 from ssr_hydra.errors import InputError, MissingRateError
 
 
-def test_message_names_field_value_rule_and_fix_in_one_line() -> None:
+def test_message_has_field_value_rule_and_fix_in_one_line() -> None:
     error = InputError("t_max", "10", "a duration needs a unit", "did you mean '10ba'?")
     assert str(error) == "t_max='10': a duration needs a unit; did you mean '10ba'?"
     assert (error.field, error.value, error.rule, error.fix) == (
@@ -20,7 +20,7 @@ def test_message_names_field_value_rule_and_fix_in_one_line() -> None:
     )  # fmt: skip
 
 
-def test_callers_may_catch_the_built_in_types() -> None:
+def test_callers_can_catch_the_built_in_types() -> None:
     # ValueError is Python's usual type for bad values; Composer raises RuntimeError for an unknown rate.
     assert issubclass(InputError, ValueError)
     assert issubclass(MissingRateError, InputError)

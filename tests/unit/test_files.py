@@ -11,7 +11,7 @@ from ssr_hydra.errors import InputError
 from ssr_hydra.files import WriteError, check_path, write_atomically, write_error
 
 
-def test_failed_write_keeps_the_old_file_and_names_path_and_size(
+def test_failed_write_keeps_the_old_file_and_the_error_has_path_and_size(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "result.json"
@@ -29,13 +29,13 @@ def test_failed_write_keeps_the_old_file_and_names_path_and_size(
     assert [file.name for file in tmp_path.iterdir()] == ["result.json"]
 
 
-def test_a_record_has_the_permissions_of_any_file(tmp_path: Path) -> None:
+def test_a_record_has_the_default_permissions(tmp_path: Path) -> None:
     (tmp_path / "plain").write_text("")
     write_atomically(tmp_path / "record", "x")
     assert stat.S_IMODE((tmp_path / "record").stat().st_mode) == stat.S_IMODE((tmp_path / "plain").stat().st_mode)
 
 
-def test_the_error_names_path_and_bytes_and_keeps_its_number(tmp_path: Path) -> None:
+def test_error_has_path_bytes_and_errno(tmp_path: Path) -> None:
     error = write_error(OSError(errno.EDQUOT, "Disk quota exceeded"), tmp_path / "x", 17)
     assert isinstance(error, WriteError)
     assert (error.errno, error.filename) == (errno.EDQUOT, str(tmp_path / "x"))

@@ -14,5 +14,5 @@ FILES = sorted(
 PRIVATE = "hydra." + "_internal"
 
 
-def test_no_file_names_hydras_private_modules() -> None:
+def test_no_file_uses_private_modules_of_hydra() -> None:
     assert [path for path in FILES if PRIVATE in path.read_text(encoding="utf-8")] == []

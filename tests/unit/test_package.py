@@ -10,7 +10,7 @@ from checkout import REPO
 PYPROJECT = (REPO / "pyproject.toml").read_text(encoding="utf-8")
 
 
-def test_every_package_of_the_tree_is_listed() -> None:
+def test_every_package_is_listed_in_pyproject() -> None:
     listed = re.findall(
         r'^  "(ssr_hydra[\w.]*)",$', PYPROJECT.split("packages = [", 1)[1].split("]", 1)[0], re.MULTILINE
     )
@@ -20,7 +20,7 @@ def test_every_package_of_the_tree_is_listed() -> None:
     assert listed == sorted(tree)
 
 
-def test_one_version() -> None:
+def test_version_is_the_same_everywhere() -> None:
     import ssr_hydra
 
     (declared,) = re.findall(r'^version = "(.+)"$', PYPROJECT, re.MULTILINE)

@@ -89,7 +89,7 @@ def test_every_line_is_on_disk_as_soon_as_it_is_written(tmp_path: Path) -> None:
         assert lines(tmp_path / "new" / "folder")[1] == {"batch": 2, "loss": None}
 
 
-def test_finished_run_is_not_mixed_with_a_different_one(tmp_path: Path) -> None:
+def test_finished_run_is_not_mixed_with_a_different_run(tmp_path: Path) -> None:
     before = result().save(tmp_path).read_bytes()
     with pytest.raises(InputError, match=r"has the result\.json of another run"):
         refuse_finished(tmp_path)
@@ -169,7 +169,7 @@ def test_config_has_to_be_plain(config: Any) -> None:
         config_hash(config)
 
 
-def test_evaluations_of_a_log_are_those_that_a_run_can_have_written(tmp_path: Path) -> None:
+def test_invalid_evaluations_of_a_log_are_refused(tmp_path: Path) -> None:
     clocks = {"epoch": 1, "batch": 4, "sample": 16, "token": 0, "train_seconds": 0.5}
     evaluation = {"timestamp": clocks, "metrics": {"eval/loss": 0.25, "eval/x": None}, "seconds": 0.1}
     with MetricsLog(tmp_path) as log:
@@ -195,7 +195,7 @@ def _two_lines(folder: Path) -> int:
     return first
 
 
-def test_resume_leaves_a_hard_linked_copy_as_it_was(tmp_path: Path) -> None:
+def test_resume_does_not_change_a_hard_linked_copy(tmp_path: Path) -> None:
     first = _two_lines(tmp_path / "run")
     copy = tmp_path / "copy.jsonl"
     copy.hardlink_to(tmp_path / "run" / METRICS)

@@ -42,7 +42,7 @@ ALL = {"tied": TIED, "norm": NORM, "bias": BIAS, "matrix": MATRIX, "last": LAST}
         ({"ndim": 1, "name": None}, "norm bias"),  # null takes a condition out
     ],
 )
-def test_selection_selects_these_parameters(given: Any, taken: str) -> None:
+def test_selection_matches_the_expected_parameters(given: Any, taken: str) -> None:
     selections = parse_selection(given, "params")
     assert [name for name, parameter in ALL.items() if selects(selections, parameter)] == taken.split()
 
@@ -67,13 +67,13 @@ def test_selection_selects_these_parameters(given: Any, taken: str) -> None:
         ([{"ndim": 1}, {"ndim": "x"}], "params[1].ndim"),
     ],
 )
-def test_selections_that_are_refused(given: Any, field: str) -> None:
+def test_invalid_selections_are_refused(given: Any, field: str) -> None:
     with pytest.raises(InputError) as info:
         parse_selection(given, "params")
     assert info.value.field == field
 
 
-def test_a_rule_is_read() -> None:
+def test_rule_is_parsed() -> None:
     (rule,) = parse_rules({"head": {"params": {"layer": -1}, "betas": [0.9, 0.95], "lr_scale": 10, "layer_decay": 0.5}})
     assert (rule.name, rule.path) == ("head", "param_groups.head")
     assert rule.values == {"betas": (0.9, 0.95)}
@@ -107,14 +107,14 @@ def test_a_rule_is_read() -> None:
         ({"a": {"lr": 1}, "b": {"lr": 1, "params": {"x": 1}}}, "param_groups.b.params.x"),
     ],
 )
-def test_rules_that_are_refused(rules: Any, field: str) -> None:
+def test_invalid_rules_are_refused(rules: Any, field: str) -> None:
     with pytest.raises(InputError) as info:
         parse_rules(rules)
     assert info.value.field == field
     assert "\n" not in str(info.value)
 
 
-def test_hyperparameters_are_range_checked_by_name() -> None:
+def test_ranges_of_hyperparameters_are_checked_by_name() -> None:
     for key, value in (("lr", 0), ("betas", (0, 0.999)), ("nesterov", True), ("amsgrad", False), ("foreach", None)):
         check_hyperparameter(key, value, key)
     for key, value, field in (

@@ -30,13 +30,13 @@ def test_every_argument_is_optional() -> None:
     assert (state.optimizers, State(optimizers=None).optimizers) == ((), ())
 
 
-def test_one_optimizer_or_several() -> None:
+def test_state_accepts_one_optimizer_or_several() -> None:
     one, two = object(), object()
     assert State(optimizers=one).optimizers == (one,)  # type: ignore[arg-type]
     assert State(optimizers=[one, two]).optimizers == (one, two)  # type: ignore[list-item]
 
 
-def test_the_timestamp_has_its_older_names() -> None:
+def test_timestamp_has_its_older_names_too() -> None:
     state = State("4ba", timestamp=Timestamp(batch=1))
     state.timestamp = state.timestamp.to_next_batch()
     assert state.time is state.timer is state.timestamp
@@ -65,7 +65,7 @@ def test_elapsed_duration_is_the_exact_fraction(max_duration: str, batch: int, r
     assert run(batch, max_duration=max_duration, **rates).get_elapsed_duration() == Time(share, "dur")
 
 
-def test_elapsed_duration_without_length_or_rates() -> None:
+def test_elapsed_duration_is_none_without_length_or_rates() -> None:
     assert State(timestamp=Timestamp(batch=3)).get_elapsed_duration() is None
     # Without dataloader_len only whole epochs are known.
     assert State("4ep", timestamp=Timestamp(epoch=1, batch=15)).get_elapsed_duration() == Time("0.25dur")

@@ -25,7 +25,7 @@ def test_tables_of_the_reference_are_up_to_date(script: dict[str, Any], page: st
     assert script["PAGE"].read_text(encoding="utf-8") == page, "run: python scripts/tables.py"
 
 
-def test_each_choice_has_a_row(page: str) -> None:
+def test_table_has_a_row_for_each_choice(page: str) -> None:
     rows = {}
     for block in page.split("\n## ")[1:]:
         group, _, text = block.partition("\n")

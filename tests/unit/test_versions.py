@@ -10,7 +10,9 @@ from ssr_hydra import versions as code
 from ssr_hydra.versions import code_version
 
 
-def test_every_source_file_counts_by_place_and_content(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_digest_depends_on_path_and_content_of_every_source_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.syspath_prepend(str(tmp_path))
     package = tmp_path / "my_code_package"
     (package / "inner").mkdir(parents=True)
@@ -46,7 +48,7 @@ def test_imported_package_keeps_its_digest_when_its_files_are_edited(
     assert code_version(["my_code_imported"]) != first
 
 
-def test_a_single_file_and_what_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_digest_supports_single_files_and_missing_modules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(tmp_path))
     (tmp_path / "my_code_file.py").write_text("x = 1\n")
     versions = code_version(["my_code_file", "my_missing_code", "sys"])

@@ -22,7 +22,7 @@ def resnet() -> Study:
     return from_csv(TABLE, "ssr", "top1", "seconds")
 
 
-def test_gains_between_measured_ssrs_are_those_of_polynomials(resnet: Study) -> None:
+def test_gains_between_measured_ssrs_are_interpolated_by_polynomials(resnet: Study) -> None:
     table = dict(zip(resnet.frame["ssr"], resnet.frame["quality"], strict=True))
 
     def through(at: float, *ssrs: float) -> float:
@@ -46,7 +46,7 @@ def test_the_answer_is_a_step_function_of_the_tolerance(resnet: Study) -> None:
         assert recommend(resnet, step.above + 0.01)[0].ssr == step.ssr
 
 
-def test_each_step_says_for_which_tolerances_it_is_sure() -> None:
+def test_each_step_states_the_tolerances_at_which_it_is_certain() -> None:
     one = np.array([0.80, 0.81, 0.80, 0.81])
     gain = np.array([0.10, 0.12, 0.11, 0.13])
     last = np.array([0.010, 0.012, 0.009, 0.011])
@@ -61,14 +61,14 @@ def test_each_step_says_for_which_tolerances_it_is_sure() -> None:
     assert (longer.ssr, longer.above, longer.sure_below) == (None, 0.0, pytest.approx(ends[1][0]))
 
 
-def test_quality_that_falls_beyond_its_peak(resnet: Study) -> None:
+def test_fall_of_quality_beyond_its_peak_is_reported(resnet: Study) -> None:
     (found,) = recommend(resnet)
     assert (found.peak, found.fall) == (1.5, pytest.approx(76.32 - 77.08))
     rising = recommend(study_of({"a": {1.0: [0.5, 0.6], 2.0: [0.7, 0.8]}}))[0]
     assert (rising.peak, math.isnan(rising.fall)) == (2.0, True)
 
 
-def test_resnets_target_by_hand(resnet: Study) -> None:
+def test_target_of_the_resnet_table_is_reached_at_the_computed_ssr(resnet: Study) -> None:
     # Where the mean of the parabolas through (.5, 1, 1.25) and (1, 1.25, 1.5) is 77.
     table = dict(zip(resnet.frame["ssr"], resnet.frame["quality"], strict=True))
     fits = [np.polyfit(np.log(ssrs), [table[ssr] for ssr in ssrs], 2) for ssrs in ((0.5, 1.0, 1.25), (1.0, 1.25, 1.5))]
@@ -78,13 +78,13 @@ def test_resnets_target_by_hand(resnet: Study) -> None:
     assert found.target_status == "inside"
 
 
-def test_a_target_that_no_ssr_reaches_and_no_fit_that_may_be_asked(resnet: Study) -> None:
+def test_target_that_no_ssr_reaches_has_no_forecast_without_a_valid_fit(resnet: Study) -> None:
     (found,) = recommend(resnet, 0.5, target=78.0)
     assert (found.target_ssr, found.target_status) == (None, "above")
     assert found.forecasts == ()
 
 
-def test_a_target_beyond_the_range_by_a_fit_that_held() -> None:
+def test_target_beyond_the_range_is_forecast_by_a_fit_that_passed_its_back_test() -> None:
     rng = np.random.default_rng(0)
     ssrs = 2.0 ** np.arange(-3, 3)
     study = study_of({"a": {float(s): 0.9 - 0.1 * s**-0.7 + 0.1 * rng.permutation(SPREAD) for s in ssrs}})
@@ -105,7 +105,7 @@ def test_a_clear_case_is_decided() -> None:
     assert found.low < 0.005 < found.high < 0.02
 
 
-def test_a_close_call_and_the_seeds_that_would_narrow_it() -> None:
+def test_close_call_states_the_seeds_that_would_decide_it() -> None:
     one = np.array([0.80, 0.81, 0.80, 0.81])
     gain = np.array([0.010, 0.030, 0.025, 0.003])
     (found,) = recommend(study_of({"a": {1.0: one, 2.0: one + gain}}, noise="cell"), 0.02)
@@ -129,13 +129,13 @@ def test_an_unclear_gain_at_a_smaller_ssr_makes_the_answer_a_close_call() -> Non
     assert (found.ssr, found.verdict) == (1.0, "close")
 
 
-def test_nothing_to_weigh() -> None:
+def test_single_measured_ssr_gives_no_recommendation() -> None:
     (found,) = recommend(study_of({"a": {1.0: [0.5]}}), 0.02, target=0.4)
     assert (found.ssr, found.verdict, found.target_status) == (None, "outside", "below")
     assert math.isnan(found.gain)
 
 
-def test_less_may_be_better() -> None:
+def test_recommendation_supports_metrics_that_are_minimized() -> None:
     cells = {0.5: [3.0, 3.01], 1.0: [2.5, 2.52], 2.0: [2.49, 2.515]}
     (found,) = recommend(study_of({"a": cells}, "min"), 0.1, target=2.75)
     assert found.ssr == 1.0
@@ -145,7 +145,7 @@ def test_less_may_be_better() -> None:
     assert found.target_ssr == pytest.approx(2**at, rel=1e-4)
 
 
-def test_the_interval_of_a_target_is_where_the_t_test_turns() -> None:
+def test_interval_of_a_target_ends_where_the_t_test_changes() -> None:
     rng = np.random.default_rng(1)
     one, two = rng.normal(0.5, 0.02, 5), rng.normal(0.9, 0.02, 5)
     (found,) = recommend(study_of({"a": {1.0: one, 2.0: two}}, noise="cell"), 0.1, target=0.7)
@@ -174,12 +174,12 @@ def test_invalid_values_are_refused(given: dict[str, object], field: str) -> Non
         recommend(study_of({"a": {1.0: [0.5]}}), **given)  # type: ignore[arg-type]
 
 
-def test_seeds_that_do_not_differ_measure_no_noise() -> None:
+def test_equal_seeds_give_no_estimate_of_noise() -> None:
     (found,) = recommend(study_of({"a": {1.0: [0.5, 0.6, 0.7], 2.0: [0.51, 0.61, 0.71]}}, noise="cell"), 0.1)
     assert found.verdict == "unreplicated"
 
 
-def test_an_interval_that_leaves_the_range_is_not_said_to_lie_inside() -> None:
+def test_interval_that_leaves_the_range_is_open() -> None:
     # Ends of 0.90 with a noise as large as the gains: the mean reaches 0.88 inside, the lower end of no SSR does.
     cells = {0.5: [0.80, 0.81, 0.79], 1.0: [0.82, 0.98, 0.87], 2.0: [0.80, 0.97, 0.93]}
     (found,) = recommend(study_of({"a": cells}), 0.005, target=0.88)
@@ -198,14 +198,14 @@ def test_a_cell_of_one_seed_has_the_noise_of_the_others() -> None:
 
 
 @pytest.mark.parametrize("thin", [2.0, 1.0])
-def test_where_the_gain_itself_has_no_interval_nothing_is_decided(thin: float) -> None:
+def test_gain_without_an_interval_decides_nothing(thin: float) -> None:
     cells: dict[float, object] = {0.5: 0.7 + SPREAD, 1.0: 0.8 - SPREAD, 2.0: 0.801 + 2 * SPREAD, 4.0: 0.801 - SPREAD}
     (found,) = recommend(study_of({"a": cells | {thin: [0.8]}}, noise="cell"), 0.02)
     assert (found.ssr, found.verdict, found.batch) == (1.0, "unreplicated", None)
     assert math.isnan(found.low)
 
 
-def test_every_doubling_gains_more() -> None:
+def test_no_ssr_is_recommended_if_every_doubling_gains_more() -> None:
     (found,) = recommend(study_of({"a": {1.0: 0.5 + SPREAD, 2.0: 0.6 + 2 * SPREAD, 4.0: 0.7 - SPREAD}}), 0.02)
     assert (found.ssr, found.verdict) == (None, "outside")
     assert found.gain == pytest.approx(0.1)

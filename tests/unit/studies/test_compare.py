@@ -19,7 +19,7 @@ from ssr_hydra.studies.intervals import Cell, dunnett
 A, B = [0.90, 0.92, 0.95, 0.91], [0.88, 0.91, 0.92, 0.90]
 
 
-def test_a_summary_by_hand() -> None:
+def test_summary_equals_values_computed_by_hand() -> None:
     study = replace(study_of({"wsd": {1.0: [0.5, 0.6, 0.7], 0.5: [0.4]}}, noise="cell"), objective="eval/score")
     made = summary(study, price_per_hour=7.2)
     assert made["ssr"].tolist() == [0.5, 1.0]  # sorted
@@ -40,7 +40,7 @@ def test_runs_without_a_quality_are_counted_and_not_averaged() -> None:
     assert made["mean"].tolist() == pytest.approx([0.6, 0.9])
 
 
-def test_what_lost_every_run_is_a_row_without_a_quality() -> None:
+def test_cell_without_a_completed_run_is_a_row_without_a_quality() -> None:
     nan = math.nan
     cells = {"lost": {1.0: [nan, nan]}, "a": {1.0: [0.5, 0.7], 2.0: [nan, nan, nan], 4.0: [0.9]}}
     made = summary(study_of(cells), price_per_hour=1.0)
@@ -55,7 +55,7 @@ def test_what_lost_every_run_is_a_row_without_a_quality() -> None:
 
 
 @pytest.mark.parametrize("direction", ["max", "min"])
-def test_paired_differences_are_scipys(direction: str) -> None:
+def test_paired_differences_equal_those_of_scipy(direction: str) -> None:
     study = study_of({"a": {1.0: A, 4.0: A}, "b": {1.0: B, 2.0: B}}, direction, noise="cell")  # type: ignore[arg-type]
     (row,) = paired(study, "a", "b").itertuples()
     true = stats.ttest_rel(A, B).confidence_interval()
@@ -68,13 +68,13 @@ def test_paired_differences_are_scipys(direction: str) -> None:
 
 
 @pytest.mark.parametrize("other", [{5: 0.4, 6: 0.3}, {None: 0.4}])
-def test_nothing_common_is_no_difference(other: dict[int | None, float]) -> None:
+def test_recipes_without_common_seeds_have_no_difference(other: dict[int | None, float]) -> None:
     (row,) = paired(study_of({"a": {1.0: {0: 0.1, 1: 0.5}}, "b": {1.0: other}}), "a", "b").itertuples()
     assert (row.n, row.better) == (0, "")
     assert math.isnan(row.difference)
 
 
-def test_a_recipe_that_is_not_there() -> None:
+def test_error_lists_the_recipes_if_one_is_unknown() -> None:
     study = study_of({"a": {1.0: A}, ("a", "truncate"): {1.0: B}})
     with pytest.raises(InputError, match=r"^b='wsd': .*there are 'a', \('a', 'truncate'\)"):
         paired(study, "a", "wsd")
@@ -99,7 +99,7 @@ def test_gains_between_measured_ssrs_are_linear_in_log_ssr() -> None:
     assert (row.low, row.high) == pytest.approx((low, high))
 
 
-def test_a_double_beyond_others_is_interpolated_from_three_cells() -> None:
+def test_doubling_across_other_ssrs_is_interpolated_from_three_cells() -> None:
     one, two, three = np.array(A), np.array(B), np.array([0.97, 0.93, 0.94, 0.99])
     (row,) = doublings(study_of({"a": {1.0: one, 1.5: two, 3.0: three}}, noise="cell")).iloc[:1].itertuples()
     seeds = zip(one, two, three, strict=True)
@@ -108,12 +108,12 @@ def test_a_double_beyond_others_is_interpolated_from_three_cells() -> None:
     assert (row.gain, row.low, row.high) == pytest.approx((gain.mean(), low, high))
 
 
-def test_no_double_in_the_measured_range_is_no_doubling() -> None:
+def test_ssr_whose_double_was_not_measured_has_no_doubling() -> None:
     assert doublings(study_of({"a": {1.0: A, 1.9: B}})).empty
     assert doublings(study_of({"a": {0.1: A, 0.2: B}}))["ssr"].tolist() == [0.1]
 
 
-def test_who_wins_at_each_ssr() -> None:
+def test_winner_is_found_at_each_ssr() -> None:
     worse = (np.array(B) - 0.03).tolist()
     cells = {"a": {1.0: A, 2.0: worse, 4.0: A}, "b": {1.0: worse, 2.0: A}, "c": {1.0: [0.1] * 4}}
     made = winners(study_of(cells, noise="cell"))
@@ -153,7 +153,7 @@ def test_rivals_are_excluded_by_intervals_that_hold_for_all_of_them() -> None:
 
 
 @pytest.mark.parametrize(("recipes", "gap"), [(2, 0.0), (6, 0.7)])
-def test_the_best_recipe_is_among_those_that_are_named(recipes: int, gap: float) -> None:
+def test_best_recipe_can_be_limited_to_given_names(recipes: int, gap: float) -> None:
     # The best by a gap, however small: in how many of 150 studies is it neither chosen nor open?
     rng = np.random.default_rng(5)
     lost = 0
@@ -190,7 +190,7 @@ def test_each_control_is_compared_with_the_scaled_run() -> None:
     assert (row["low"], row["high"]) == pytest.approx((true.low, true.high))
 
 
-def test_short_runs_rank_recipes_as_the_longest_do_or_not() -> None:
+def test_ranking_of_short_runs_is_compared_with_the_longest() -> None:
     # At 2 a > b > c; at 0.5 c > b > a, which no pair agrees with; at 1 a > c > b: two of three. A tie is half.
     cells = {
         "a": {0.5: [0.1], 1.0: [0.6], 2.0: [0.9], 3.0: [0.1]},
@@ -222,7 +222,7 @@ def test_a_study_without_a_completed_run_has_no_rows(statistic: object) -> None:
     assert statistic(study_of({"a": {1.0: [math.nan]}})).empty  # type: ignore[operator]
 
 
-def test_run_far_from_the_others_is_found_with_the_median() -> None:
+def test_outlier_run_is_found_by_the_median() -> None:
     # Five cells with a standard deviation of 0.01, the median of which one far run does not move: (0.5 - 0.9) / 0.01.
     cells = {ssr: [0.89, 0.90, 0.91] for ssr in (0.25, 0.5, 1.0, 2.0, 4.0)}
     cells[1.0] = [0.89, 0.90, 0.91, 0.5]
@@ -234,7 +234,7 @@ def test_run_far_from_the_others_is_found_with_the_median() -> None:
     assert outliers(study_of({"a": {1.0: [0.9], 2.0: [0.1]}})).empty
 
 
-def test_noise_that_grows_towards_short_runs_makes_no_run_far() -> None:
+def test_larger_noise_of_short_runs_makes_no_run_an_outlier() -> None:
     # The standard deviation halves with each doubling of the SSR, from 0.16 to 0.01. The median one is 0.04, so without
     # the trend a run that is 0.4, 2.5 of its own 0.16, from the median would be 10 typical ones from it.
     cells = {ssr: [1 - 0.01 / ssr, 1.0, 1 + 0.01 / ssr] for ssr in (0.0625, 0.125, 0.25, 0.5, 1.0)}

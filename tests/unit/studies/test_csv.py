@@ -29,7 +29,7 @@ b,1,0.93,5,
 """
 
 
-def test_rows_that_are_means_of_several_runs(tmp_path: Path) -> None:
+def test_rows_may_be_means_of_several_runs(tmp_path: Path) -> None:
     path = tmp_path / "t.csv"
     path.write_text(SUMMARIES, encoding="utf-8")
     study = from_csv(path, "ssr", "acc", recipe="recipe", n="runs", sd="spread")
@@ -49,7 +49,7 @@ def test_rows_that_are_means_of_several_runs(tmp_path: Path) -> None:
     assert errors.series[0].cells[0].error == pytest.approx(0.01)
 
 
-def test_quality_with_a_plus_minus_sign(tmp_path: Path) -> None:
+def test_quality_may_have_a_plus_minus_sign(tmp_path: Path) -> None:
     path = tmp_path / "t.csv"
     path.write_text("ssr;acc;n\n0.5;80.1 ± 0.2;3\n1;90.5 +- 0.4%;3\n2;91.0;1\n", encoding="utf-8")
     study = from_csv(path, "ssr", "acc", n="n", sd="acc")
@@ -96,7 +96,7 @@ def test_wide_tables_have_a_column_for_each_ssr(tmp_path: Path) -> None:
         ({"n": "runs", "seed": "spread"}, r"^n='runs': cannot be used with seed"),
     ],
 )
-def test_columns_of_summaries_that_do_not_fit(tmp_path: Path, given: dict[str, str], said: str) -> None:
+def test_invalid_columns_of_summaries_are_refused(tmp_path: Path, given: dict[str, str], said: str) -> None:
     path = tmp_path / "t.csv"
     path.write_text(SUMMARIES, encoding="utf-8")
     with pytest.raises(InputError, match=said):
@@ -119,7 +119,7 @@ def written(folder: Path, text: str | bytes) -> Path:
     return path
 
 
-def test_the_published_table() -> None:
+def test_published_table_is_read() -> None:
     study = from_csv(TABLE, "ssr", "top1", "seconds")
     assert study.frame["ssr"].tolist() == [0.1, 0.25, 0.5, 1.0, 1.25, 1.5, 2.0, 4.0, 5.69]
     assert study.frame["quality"].tolist() == [64.99, 73.02, 75.66, 76.82, 77.07, 77.08, 77.07, 76.67, 76.32]
@@ -129,13 +129,13 @@ def test_the_published_table() -> None:
     assert summary(study)["low"].isna().all()
 
 
-def test_computed_ssr_is_no_other_cell(tmp_path: Path) -> None:
+def test_computed_ssr_is_in_the_cell_of_the_simple_ratio(tmp_path: Path) -> None:
     text = f"s,q,i\n0.3,0.5,0\n{0.1 + 0.2!r},0.7,1\n{float(np.float32(0.3))!r},0.6,2\n"
     (row,) = summary(from_csv(written(tmp_path, text), "s", "q", seed="i", direction="max")).itertuples()
     assert (row.ssr, row.n) == (0.3, 3)
 
 
-def test_recipes_and_seeds(tmp_path: Path) -> None:
+def test_recipes_and_seeds_are_read_from_columns(tmp_path: Path) -> None:
     rows = ["a,1,0.5,0,x", "a,1,0.7,1,x", "b,1,0.4,0,x", "b,1,0.5,1,", "", "a,2,0.9,0,x", "a,2,1.0,1,x"]
     text = "\ufeffmethod, ssr ,acc,seed,extra\n" + "\n".join(rows)
     study = from_csv(written(tmp_path, text), "ssr", "acc", recipe="method", seed="seed", pool=["extra"])
@@ -182,7 +182,7 @@ def test_rows_that_cannot_be_read_are_named(tmp_path: Path) -> None:
     assert "whole number" in found[9][1]
 
 
-def test_a_negative_time_is_not_believed(tmp_path: Path) -> None:
+def test_a_negative_time_is_reported_and_ignored(tmp_path: Path) -> None:
     study = from_csv(written(tmp_path, "ssr,q,t\n1,0.5,-3\n2,0.6,\n"), "ssr", "q", "t", direction="max")
     assert study.problems[0].reason == "seconds is '-3', and must be at least 0"
     assert math.isnan(study.frame["seconds"][0])
@@ -196,7 +196,7 @@ METHODS = "ssr,acc,method,host,seed\n" + "".join(
 )
 
 
-def test_recipes_are_not_taken_for_seeds(tmp_path: Path) -> None:
+def test_rows_that_differ_in_unnamed_columns_are_refused(tmp_path: Path) -> None:
     path = written(tmp_path, METHODS)
     with pytest.raises(InputError) as caught:
         from_csv(path, "ssr", "acc")
@@ -241,7 +241,7 @@ def test_column_that_is_constant_within_each_cell_need_not_be_named(tmp_path: Pa
 
 
 @pytest.mark.parametrize("name", ["method_blank_in_baseline", "method_by_number"])
-def test_methods_of_found_tables_are_asked_about(name: str) -> None:
+def test_tables_with_a_method_column_need_the_option_recipe(name: str) -> None:
     with pytest.raises(InputError, match="differ in 'method', which no option names"):
         from_csv(TABLES / f"{name}.csv", "ssr", "top1")
     study = from_csv(TABLES / f"{name}.csv", "ssr", "top1", recipe="method")
@@ -286,7 +286,7 @@ def test_header_names_every_column_once(tmp_path: Path, header: str, rule: str) 
         from_csv(written(tmp_path, f"{header}\n1,0.5,,\n1,0.6,,\n"), "ssr", "acc")
 
 
-def test_seeds_as_pandas_writes_them_are_whole_numbers(tmp_path: Path) -> None:
+def test_seeds_written_as_floats_are_whole_numbers(tmp_path: Path) -> None:
     seeds = ["0.0", "1.0", "", "2e0", "9007199254740993.0", "1.5", "-1.0", "nan", "1e999999999"]
     rows = "".join(f"1,0.{place + 1},{seed}\n" for place, seed in enumerate(seeds))
     study = from_csv(written(tmp_path, f"ssr,acc,seed\n{rows}"), "ssr", "acc", seed="seed")
@@ -299,7 +299,7 @@ def test_seeds_as_pandas_writes_them_are_whole_numbers(tmp_path: Path) -> None:
     ]
 
 
-def test_times_in_other_units(tmp_path: Path) -> None:
+def test_times_may_have_different_units(tmp_path: Path) -> None:
     path = written(tmp_path, "ssr,acc,wall_hours,t\n1,0.5,1.5,90\n2,0.6,3,180\n")
     # An hour and a half is 90 minutes, 5,400 seconds.
     for unit, column in (("hours", "wall_hours"), ("minutes", "t")):
@@ -332,7 +332,7 @@ def test_names_are_one_line_of_printable_characters(tmp_path: Path) -> None:
         ("ssr,q\n1," + "9" * 200_000 + "\n", {"ssr": "ssr", "quality": "q"}, "csv"),
     ],
 )
-def test_what_is_no_such_table(tmp_path: Path, text: str | bytes, given: dict[str, str], field: str) -> None:
+def test_invalid_table_is_refused(tmp_path: Path, text: str | bytes, given: dict[str, str], field: str) -> None:
     with pytest.raises(InputError, match=f"^{field}="):
         from_csv(written(tmp_path, text), **given)  # type: ignore[arg-type]
 
@@ -344,7 +344,7 @@ def test_what_is_no_such_table(tmp_path: Path, text: str | bytes, given: dict[st
         *((name, "max") for name in ("top-1", "Test accuracy (%)")),
     ],
 )
-def test_a_column_is_as_good_as_its_name_says(tmp_path: Path, name: str, direction: str) -> None:
+def test_direction_follows_from_the_column_name(tmp_path: Path, name: str, direction: str) -> None:
     path = written(tmp_path, f"ssr,{name}\n1,3\n2,2\n")
     study = from_csv(path, "ssr", name)
     assert study.direction == direction
@@ -361,7 +361,7 @@ def test_a_file_without_a_line_is_empty(tmp_path: Path, text: str) -> None:
 
 @pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
 @pytest.mark.parametrize("head", ["", "# made by hand, 2024; see the paper\n\n", "#\n"])
-def test_delimiters_and_comments(tmp_path: Path, delimiter: str, head: str) -> None:
+def test_delimiters_and_comments_are_supported(tmp_path: Path, delimiter: str, head: str) -> None:
     text = head + "ssr,loss,method\n1,3,a; b\n# a comment, in the table\n\n2,x,b\n".replace(",", delimiter)
     text = text.replace("a; b", '"a; b"') if delimiter == ";" else text
     path = written(tmp_path, text)
@@ -377,7 +377,7 @@ def test_header_may_begin_as_a_comment(tmp_path: Path) -> None:
     assert study.frame["quality"].tolist() == [3.0, 2.0]
 
 
-def test_percentages(tmp_path: Path) -> None:
+def test_percentages_are_read(tmp_path: Path) -> None:
     study = from_csv(written(tmp_path, "length,top1\n25%,93.1%\n50 %,94%\n100%,n/a\n1,95\n"), "length", "top1")
     assert study.frame["ssr"].tolist() == [0.25, 0.5, 1.0]
     assert study.completed["quality"].tolist() == [93.1, 94.0]

@@ -27,7 +27,7 @@ def test_balanced_cells_keep_their_means(seeds: list[list[int]]) -> None:
     assert [(each.mean, each.influence) for each in made] == [(each.mean, None) for each in cells]
 
 
-def test_strong_effects_of_seeds_leave_the_common_seeds() -> None:
+def test_strong_effects_of_seeds_do_not_change_the_difference_of_recipes() -> None:
     # b is better by 0.1 on every seed. Its runs are those of the unlucky seeds, and its plain mean is worse by 1.9.
     effect = {0: 4.0, 1: 3.0, 2: 2.0, 3: 1.0, 4: 0.0}
     a = cell([effect[seed] for seed in (0, 1, 2)], [0, 1, 2])
@@ -42,7 +42,7 @@ def test_strong_effects_of_seeds_leave_the_common_seeds() -> None:
     assert found.method == "paired"
 
 
-def test_estimates_are_those_of_the_mixed_model() -> None:
+def test_estimates_equal_those_of_the_mixed_model() -> None:
     """Against the normal equations with the whole covariance matrix of the runs, inverted as it is."""
     rng = np.random.default_rng(1)
     seeds = [[0, 1, 2, 3], [1, 2, 4], [0, 3, 4, 5]]
@@ -81,7 +81,7 @@ def unbalanced(rng: Any) -> Any:
 
 
 @pytest.mark.parametrize("draw", range(4))
-def test_nothing_in_a_report_contradicts_anything_else_in_order_or_sign(draw: int) -> None:
+def test_all_numbers_of_a_report_agree_in_order_and_sign(draw: int) -> None:
     study = unbalanced(np.random.default_rng(draw))
     table = summary(study).set_index(["recipe", "ssr"])["mean"]
     for row in winners(study).itertuples():

@@ -39,7 +39,7 @@ def power_law(ssr: np.ndarray, y: np.ndarray) -> tuple[float, float, float]:
     return float(c), float(a), float(b)
 
 
-def test_resnets_power_law_up_to_ssr_1_promises_what_never_came(resnet: Study) -> None:
+def test_power_law_of_the_resnet_table_predicts_too_much_beyond_ssr_1(resnet: Study) -> None:
     table = resnet.frame[resnet.frame["ssr"] <= 1]
     c, a, b = power_law(table["ssr"].to_numpy(), table["quality"].to_numpy())
     found = {test.ssr: test for test in back_test(resnet, TABLE.stem, "power", fitted_to=1.0)}
@@ -51,7 +51,7 @@ def test_resnets_power_law_up_to_ssr_1_promises_what_never_came(resnet: Study) -
     assert not any(found[ssr].passed for ssr in (4.0, 5.69))
 
 
-def test_resnets_power_law_is_rejected_by_its_back_tests(resnet: Study) -> None:
+def test_power_law_of_the_resnet_table_is_rejected_by_its_back_tests(resnet: Study) -> None:
     fit = by_kind(fits(resnet))["power"]
     assert fit.verdict == "rejected"
     last = fit.back_tests[-1]
@@ -73,7 +73,7 @@ def test_a_power_law_without_noise_is_found() -> None:
     assert fit.measured == (0.125, 4.0)
 
 
-def test_a_quadratic_is_numpys() -> None:
+def test_quadratic_fit_equals_the_fit_of_numpy() -> None:
     y = np.array([0.5, 0.62, 0.7, 0.73, 0.71, 0.74])
     fit = by_kind(fits(study_of({"a": {float(s): [v] for s, v in zip(SSR, y, strict=True)}})))["quadratic"]
     b, a, c = np.polyfit(np.log2(SSR), y, 2)
@@ -82,7 +82,7 @@ def test_a_quadratic_is_numpys() -> None:
 
 
 @pytest.mark.parametrize("kind", ["power", "quadratic"])
-def test_prediction_intervals_of_one_seed_are_those_of_curve_fits_covariance(kind: str) -> None:
+def test_prediction_intervals_of_one_seed_follow_from_the_covariance_of_curve_fit(kind: str) -> None:
     y = 0.9 - 0.1 * SSR**-0.7 + np.array([1, -2, 1, 2, -1, 0]) * 1e-3
     later = {8.0: [0.88], 16.0: [0.885]}  # of fewer than 7 SSRs nothing tells the noise of one seed
     study = study_of({"a": {float(s): [v] for s, v in zip(SSR, y, strict=True)} | later})
@@ -116,7 +116,7 @@ def test_prediction_interval_over_seeds_comes_from_one_quadratic_per_seed() -> N
     assert test.p == pytest.approx(stats.ttest_1samp(errors, 0).pvalue)
 
 
-def test_a_fit_is_not_asked_far_beyond_what_was_measured() -> None:
+def test_prediction_far_beyond_the_measured_range_is_refused() -> None:
     fit = by_kind(fits(study_of({"a": {float(s): [0.9 - 0.1 * s**-0.7] for s in SSR}})))["power"]
     assert fit.predict(8.0) > fit.predict(4.0)
     for ssr in (8.1, 0.06, -1.0, math.nan, True, "2"):
@@ -124,7 +124,7 @@ def test_a_fit_is_not_asked_far_beyond_what_was_measured() -> None:
             fit.predict(ssr)  # type: ignore[arg-type]
 
 
-def test_four_ssrs_of_one_seed_test_nothing() -> None:
+def test_four_ssrs_with_one_seed_cannot_test_a_fit() -> None:
     study = study_of({"a": {0.5: [0.4], 1.0: [0.5], 2.0: [0.56], 4.0: [0.597]}})
     found = by_kind(fits(study))
     assert found["power"].verdict == "untested"
@@ -139,7 +139,7 @@ def test_a_straight_line_in_log_ssr_determines_no_power_law() -> None:
     assert math.isnan(fit.parameters[0])
 
 
-def test_controls_are_not_fitted_and_recipes_in_order() -> None:
+def test_only_recipes_are_fitted_and_they_keep_their_order() -> None:
     cells = {float(s): [0.9 - 0.1 * s**-0.7] for s in SSR}
     made = fits(study_of({"b": cells, ("b", "truncate"): cells, "a": cells}))
     assert [(fit.recipe, fit.kind) for fit in made] == [
@@ -161,7 +161,7 @@ def test_controls_are_not_fitted_and_recipes_in_order() -> None:
         ({"confidence": 1.0}, "confidence"),
     ],
 )
-def test_what_cannot_be_back_tested(resnet: Study, change: dict[str, object], field: str) -> None:
+def test_invalid_back_test_is_refused(resnet: Study, change: dict[str, object], field: str) -> None:
     given = {"recipe": TABLE.stem, "kind": "power", "fitted_to": 1.0} | change
     with pytest.raises(InputError, match=f"^{field}="):
         back_test(resnet, **given)  # type: ignore[arg-type]

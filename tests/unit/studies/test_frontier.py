@@ -29,7 +29,7 @@ def shifted(**recipes: dict[float, float]) -> Study:
     )
 
 
-def test_the_pareto_set_by_hand() -> None:
+def test_pareto_set_equals_the_set_found_by_hand() -> None:
     made = pareto(shifted(a={0.5: 0.5, 1.0: 0.8, 2.0: 0.79, 4.0: 0.6}, b={1.0: 0.6, 4.0: 0.9}))
     found = {(row.recipe, row.ssr): (row.status, row.by_recipe, row.by_ssr) for row in made.itertuples()}
     assert {key for key, (status, *_) in found.items() if status == "frontier"} == {("a", 0.5), ("a", 1.0), ("b", 4.0)}
@@ -43,7 +43,7 @@ def test_the_pareto_set_by_hand() -> None:
     assert row["loss_low"] < 0 < row["loss_high"]
 
 
-def test_the_pareto_set_is_that_of_all_pairs() -> None:
+def test_pareto_set_equals_a_comparison_of_all_pairs() -> None:
     rng = np.random.default_rng(0)
     cells = {f"r{i}": {float(s): rng.normal(0.5, 0.1, 1) for s in rng.uniform(0.1, 4, 6)} for i in range(8)}
     study = study_of(cells)
@@ -54,7 +54,7 @@ def test_the_pareto_set_is_that_of_all_pairs() -> None:
     assert len(made) == len(points)
 
 
-def test_points_are_held_against_all_that_take_no_longer_at_once() -> None:
+def test_point_is_compared_jointly_with_all_points_that_take_no_longer() -> None:
     # Five recipes at one SSR, the last behind the best by t = 3.9 standard errors: with 8 degrees of freedom that is
     # beyond the 99% interval of one difference (3.36), and within that of four at once (Dunnett: about 4).
     rng = np.random.default_rng(1)
@@ -84,7 +84,7 @@ def test_a_longer_run_is_on_the_frontier_only_if_it_is_surely_better() -> None:
         ("tokens", None, "axis"),
     ],
 )
-def test_axes_that_there_are_not(axis: str, price: float | None, field: str) -> None:
+def test_unknown_axis_is_refused(axis: str, price: float | None, field: str) -> None:
     with pytest.raises(InputError, match=f"^{field}="):
         pareto(study_of({"a": {2.0: [0.5]}}), axis, price_per_hour=price)  # type: ignore[arg-type]
 
@@ -102,7 +102,7 @@ def test_quality_at_an_equal_budget_is_interpolated_seed_by_seed() -> None:
     assert math.isnan(c.quality)
 
 
-def test_who_is_best_at_an_equal_budget() -> None:
+def test_best_recipe_is_found_at_an_equal_budget() -> None:
     one, two = np.array([0.5, 0.54, 0.55]), np.array([0.7, 0.71, 0.78])
     near, far = {1.0: one - [-0.01, 0.02, 0.0], 4.0: two}, {1.0: one - [0.2, 0.21, 0.2], 4.0: two - [0.2, 0.2, 0.21]}
     cells = {"a": {1.0: one, 4.0: two}, "near": near, "far": far, ("a", "truncate"): {1.0: two, 4.0: two}}
@@ -117,12 +117,12 @@ def test_who_is_best_at_an_equal_budget() -> None:
 
 
 @pytest.mark.parametrize("at", [0, -1.0, math.inf, "10", True])
-def test_a_budget_that_cannot_be_meant(at: object) -> None:
+def test_invalid_budget_is_refused(at: object) -> None:
     with pytest.raises(InputError, match=r"^at="):
         quality_at(study_of({"a": {1.0: [0.5]}}), at)  # type: ignore[arg-type]
 
 
-def test_a_speedup_by_hand() -> None:
+def test_speedup_equals_the_value_computed_by_hand() -> None:
     # b reaches 0.75, a's quality at ssr 4, halfway between ssr 1 and 4 in log ssr: at 2, in half the time.
     study = study_of({"a": {0.5: [0.4], 4.0: [0.75], 8.0: [0.95]}, "b": {1.0: [0.6], 4.0: [0.9]}})
     below, inside, never = speedup(study, "a").itertuples()
@@ -134,14 +134,14 @@ def test_a_speedup_by_hand() -> None:
     assert all(math.isnan(row.low) for row in (below, inside, never))  # one seed
 
 
-def test_a_curve_that_falls_again_is_reached_the_first_time() -> None:
+def test_target_is_reached_at_the_first_crossing_of_a_curve() -> None:
     study = study_of({"a": {1.0: [0.7]}, "b": {1.0: [0.5], 2.0: [0.9], 4.0: [0.6]}})
     (row,) = speedup(study, "a").itertuples()
     roots = np.roots(np.polyfit([0.0, 1.0, 2.0], [0.5, 0.9, 0.6], 2) - [0, 0, 0.7])  # over log2(ssr)
     assert row.reached_ssr == pytest.approx(2 ** min(roots), rel=1e-4)
 
 
-def test_the_interval_of_a_speedup_is_where_the_paired_t_test_turns() -> None:
+def test_interval_of_a_speedup_ends_where_the_paired_t_test_changes() -> None:
     rng = np.random.default_rng(5)
     level, low, high = rng.normal(0.75, 0.02, 6), rng.normal(0.6, 0.02, 6), rng.normal(0.9, 0.02, 6)
     study = study_of({"a": {4.0: level}, "b": {1.0: low, 4.0: high}}, noise="cell")
@@ -167,7 +167,7 @@ def test_an_interval_that_leaves_the_measured_range_is_open() -> None:
     assert (row.low, row.high) == (0.0, math.inf)
 
 
-def test_a_band_that_is_thin_by_chance_reaches_nothing_surely() -> None:
+def test_band_that_is_narrow_by_chance_reaches_no_level_with_certainty() -> None:
     # The two seeds stray from 0.5 and 0.6 in opposite ways, so that halfway their noise cancels to the last bit, while
     # at ssr 2 itself the level 0.52 is within it: df = 1, t = 12.7, sd = 0.0283, half the interval 0.25.
     cells = tuple(Cell(mean + shift * np.array([0.02, -0.02]), np.arange(2)) for mean, shift in ((0.5, 1), (0.6, -1)))
@@ -185,7 +185,7 @@ def test_a_speed_up_of_single_seeds_has_no_interval() -> None:
         assert found[["low", "high"]].isna().all(axis=None)
 
 
-def test_mixup_crosses_the_baseline_where_they_are_equal() -> None:
+def test_crossing_of_mixup_and_baseline_is_where_they_are_equal() -> None:
     # Published of MixUp: below the baseline at 0.355 (by how much is not said; here 0.3), equal at 0.5, 1.6 above at 3.
     base = from_csv(TABLE, "ssr", "top1", "seconds")
     at = lambda s: float(np.interp(math.log(s), np.log(base.frame["ssr"]), base.frame["quality"]))  # noqa: E731
@@ -196,7 +196,7 @@ def test_mixup_crosses_the_baseline_where_they_are_equal() -> None:
     assert (row.better_below, row.better_above, row.certain) == ("baseline", "mixup", False)  # one seed
 
 
-def test_a_crossing_with_its_interval() -> None:
+def test_crossing_has_an_interval() -> None:
     # a - b is +0.2 at ssr 1 and -0.1 at 8: linear in log ssr it is 0 at two thirds, ssr 4.
     rng = np.random.default_rng(2)
     one, other = {s: 0.5 + rng.permutation(NOISE) for s in (1.0, 8.0)}, {1.0: 0.3 + NOISE, 8.0: 0.6 + NOISE}
@@ -212,20 +212,20 @@ def test_a_crossing_with_its_interval() -> None:
         assert low == pytest.approx(0, abs=0.006) or high == pytest.approx(0, abs=0.006)
 
 
-def test_curves_that_do_not_cross_or_do_not_overlap() -> None:
+def test_curves_without_a_crossing_or_overlap_have_no_row() -> None:
     assert crossings(shifted(a={1.0: 0.5, 2.0: 0.6}, b={1.0: 0.4, 2.0: 0.5})).empty
     assert crossings(shifted(a={1.0: 0.5, 2.0: 0.6}, b={4.0: 0.4, 8.0: 0.9})).empty
     assert crossings(study_of({"a": {1.0: [0.5], 2.0: [0.6]}, "b": {1.0: [0.5], 2.0: [0.7]}})).empty  # only touch
 
 
-def test_curves_that_cross_twice() -> None:
+def test_both_crossings_of_two_curves_are_found() -> None:
     # a - b is 0.1 - 0.2 (log2(ssr) - 1)^2: 0 at log2(ssr) = 1 - sqrt(0.5) and 1 + sqrt(0.5).
     made = crossings(shifted(a={1.0: 0.5, 2.0: 0.7, 4.0: 0.5}, b={1.0: 0.6, 2.0: 0.6, 4.0: 0.6}))
     assert made["ssr"].tolist() == pytest.approx([2 ** (1 - 0.5**0.5), 2 ** (1 + 0.5**0.5)])
     assert made["better_above"].tolist() == ["a", "b"]
 
 
-def test_of_many_recipes_those_that_are_best_somewhere_are_compared() -> None:
+def test_only_recipes_that_are_best_somewhere_are_compared_if_there_are_many() -> None:
     rest = {f"r{i}": {1.0: [0.1 + i / 1000], 2.0: [0.2 - i / 1000]} for i in range(30)}
     study = study_of({"a": {1.0: [0.9], 2.0: [0.5]}, "b": {1.0: [0.5], 2.0: [0.9]}, **rest})
     made = crossings(study)
@@ -234,7 +234,7 @@ def test_of_many_recipes_those_that_are_best_somewhere_are_compared() -> None:
         crossings(study, recipes=["x"])
 
 
-def test_rounding_is_no_crossing() -> None:
+def test_rounding_errors_are_not_a_crossing() -> None:
     up, down = [0.1, 0.2, 0.3], [0.3, 0.2, 0.1]
     assert np.mean(up) != np.mean(down)  # by the last bit
     at = (up, down) if np.mean(up) > np.mean(down) else (down, up)

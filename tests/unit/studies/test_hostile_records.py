@@ -65,7 +65,7 @@ def shown(study: Path) -> str:
     return stream.getvalue() + report_text(content, 200)
 
 
-def test_damaged_records_are_named_and_left_out(study: Path) -> None:
+def test_damaged_records_are_reported_and_left_out(study: Path) -> None:
     damaged = {f"damaged{number}": text for number, text in enumerate(texts())}
     for name, text in damaged.items():
         (write_run(study / name, None, config(seed=9)) / "result.json").write_text(text, encoding="utf-8")
@@ -81,7 +81,7 @@ def test_damaged_records_are_named_and_left_out(study: Path) -> None:
 @pytest.mark.parametrize(
     "name", ["result.json", "job.json", "heartbeat.json", ".hydra/config.yaml", ".hydra/hydra.yaml"]
 )
-def test_pipe_in_place_of_a_file_blocks_nobody(study: Path, name: str) -> None:
+def test_pipe_in_place_of_a_file_does_not_block_reading(study: Path, name: str) -> None:
     folder = write_run(study / "damaged", record(seed=9), config(seed=9))
     (folder / name).unlink(missing_ok=True)
     os.mkfifo(folder / name)
@@ -93,7 +93,7 @@ def test_pipe_in_place_of_a_file_blocks_nobody(study: Path, name: str) -> None:
     Pulse.read(folder / "heartbeat.json")
 
 
-def test_pipe_in_place_of_a_study_or_a_log_blocks_nobody(study: Path) -> None:
+def test_pipe_in_place_of_a_study_or_a_log_does_not_block_reading(study: Path) -> None:
     os.mkfifo(study / "study.json")
     os.mkfifo(study / "whole0/metrics.jsonl")
     shown(study)
@@ -119,13 +119,13 @@ def test_huge_record_is_not_read(study: Path) -> None:
         [1],
     ],
 )
-def test_sign_of_life_of_other_types_is_none(tmp_path: Path, content: Any) -> None:
+def test_invalid_heartbeat_file_is_ignored(tmp_path: Path, content: Any) -> None:
     path = tmp_path / "heartbeat.json"
     path.write_text(json.dumps(content), encoding="utf-8")
     assert Pulse.read(path) is None
 
 
-def test_names_never_reach_the_terminal_as_they_are(study: Path) -> None:
+def test_names_are_escaped_for_the_terminal(study: Path) -> None:
     name = "a\x1b]0;title\x07\x1b[2Jb"
     made = record(seed=9, status="failed", error=f"RuntimeError: {name}", metrics={}, evaluations=[])
     write_run(study / name, made, config(seed=9), overrides=[f"name={name}"])

@@ -34,7 +34,7 @@ def numbered(values: object) -> Cell:
 A, B = [3.1, 5.4, 4.4, 4.0], [1.0, 2.2, 3.9, 2.5]
 
 
-def test_a_mean_by_hand() -> None:
+def test_interval_of_a_mean_equals_the_value_computed_by_hand() -> None:
     # Mean 2, sd 1, and the 97.5% quantile of t with 2 degrees of freedom is 4.302653 in any table.
     found = combine([cell([1.0, 2.0, 3.0])], [1.0], 0.95)
     assert found.value == 2.0
@@ -44,13 +44,13 @@ def test_a_mean_by_hand() -> None:
 
 
 @pytest.mark.parametrize("confidence", [0.5, 0.999])
-def test_a_mean_is_scipys(confidence: float) -> None:
+def test_interval_of_a_mean_equals_that_of_scipy(confidence: float) -> None:
     found, true = combine([cell(A)], [1.0], confidence), stats.ttest_1samp(A, 0).confidence_interval(confidence)
     assert (found.low, found.high) == pytest.approx((true.low, true.high))
 
 
 @pytest.mark.parametrize("confidence", [0.5, 0.999])
-def test_pairs_are_scipys(confidence: float) -> None:
+def test_interval_of_paired_cells_equals_that_of_scipy(confidence: float) -> None:
     found, true = combine([numbered(A), numbered(B)], [1.0, -1.0], confidence), stats.ttest_rel(A, B)
     interval = true.confidence_interval(confidence)
     assert (found.low, found.high) == pytest.approx((interval.low, interval.high))
@@ -59,7 +59,7 @@ def test_pairs_are_scipys(confidence: float) -> None:
 
 
 @pytest.mark.parametrize("confidence", [0.5, 0.999])
-def test_independent_cells_are_scipys_welch(confidence: float) -> None:
+def test_interval_of_independent_cells_equals_the_welch_test_of_scipy(confidence: float) -> None:
     found, true = (
         combine([cell(A), cell([*B, 9.0])], [1.0, -1.0], confidence),
         stats.ttest_ind(A, [*B, 9], equal_var=False),
@@ -87,7 +87,7 @@ def test_too_few_common_seeds_are_not_paired(one: list[int], other: list[int] | 
 
 
 @pytest.mark.parametrize("cells", [[cell([1.0])], [cell([1.0]), cell(A)], [numbered([2.0, 2.0, 2.0])]])
-def test_noise_that_cannot_be_told_gives_no_interval(cells: list[Cell]) -> None:
+def test_unknown_noise_gives_no_interval(cells: list[Cell]) -> None:
     found = combine(cells, [1.0] * len(cells), 0.95)
     assert math.isnan(found.low)
     assert math.isnan(found.high)
@@ -107,7 +107,7 @@ def test_a_cell_of_weight_zero_adds_no_noise() -> None:
     assert (both.low, both.high) == pytest.approx((alone.low, alone.high))
 
 
-def test_a_band_is_its_sums_one_by_one() -> None:
+def test_band_equals_its_single_intervals() -> None:
     weights = np.array([[1.0, 0.5, 0.0], [0.0, 0.5, 1.0]])
     for cells in ([numbered(A), numbered(B)], [cell(A), cell(B)]):
         made = band(cells, weights, 0.9)
@@ -121,13 +121,13 @@ def test_a_band_is_its_sums_one_by_one() -> None:
     ("df", "count", "quantile", "critical"),
     [(10, 2, 0.95, 2.15), (20, 3, 0.95, 2.19), (1e9, 4, 0.95, 2.16), (20, 3, 0.99, 2.97), (20, 1, 0.95, 1.725)],
 )
-def test_dunnetts_critical_values_are_those_of_the_tables(
+def test_critical_values_of_dunnett_equal_the_published_tables(
     df: float, count: int, quantile: float, critical: float
 ) -> None:
     assert dunnett(df, count, quantile) == pytest.approx(critical, abs=0.006)
 
 
-def test_dunnetts_critical_value_holds_in_simulation() -> None:
+def test_critical_value_of_dunnett_holds_in_simulation() -> None:
     rng = RNG(3)
     values = rng.normal(size=(20_000, 5, 4))
     means, variance = values.mean(axis=2), values.var(axis=2, ddof=1).mean(axis=1)
@@ -136,7 +136,7 @@ def test_dunnetts_critical_value_holds_in_simulation() -> None:
 
 
 @pytest.mark.parametrize("more", [0, 7])
-def test_a_batch_makes_the_interval_as_narrow_as_is_wanted(more: int) -> None:
+def test_planned_batch_of_seeds_makes_the_interval_narrow_enough(more: int) -> None:
     found = combine([numbered(RNG(0).normal(size=5))], [1.0], 0.95)
     half = stats.t.ppf(0.975, 4) * found.sd / math.sqrt(5 + more)
     batch = next_batch(found, half)
@@ -149,14 +149,14 @@ def test_a_batch_makes_the_interval_as_narrow_as_is_wanted(more: int) -> None:
     )  # fmt: skip
 
 
-def test_batches_that_nobody_can_tell_or_run() -> None:
+def test_unknown_or_very_large_batch_of_seeds_is_not_planned() -> None:
     found = combine([numbered(A)], [1.0], 0.95)
     assert next_batch(found, found.error / 1e4) is None
     assert next_batch(combine([cell([1.0])], [1.0], 0.95), 0.1) is None
     assert next_batch(found, 0.0) is None
 
 
-def test_verdicts_are_at_99_percent() -> None:
+def test_verdicts_use_99_percent_intervals() -> None:
     values = np.array([0.1, 0.2, 0.3, 0.25])
     low, high = stats.t.interval(0.99, 3, values.mean(), stats.sem(values))
     found = combine([cell(values)], [1.0], 0.95)
@@ -167,7 +167,7 @@ def test_verdicts_are_at_99_percent() -> None:
     assert wide.surely == pytest.approx((wide.low, wide.high))
 
 
-def test_where_a_curve_reaches_a_level_first() -> None:
+def test_first_point_where_a_curve_reaches_a_level_is_found() -> None:
     x, y = np.array([0.0, 1.0, 2.0, 3.0]), np.array([0.0, 2.0, 1.0, 4.0])
     assert first_at_least(x, y, 1.5) == 0.75
     assert first_at_least(x, y, 3.0) == pytest.approx(2 + 2 / 3)
@@ -176,6 +176,6 @@ def test_where_a_curve_reaches_a_level_first() -> None:
 
 
 @pytest.mark.parametrize("value", [0, 1, 95, -0.5, True, "0.95", math.nan])
-def test_a_confidence_that_cannot_be_meant(value: object) -> None:
+def test_invalid_confidence_is_refused(value: object) -> None:
     with pytest.raises(InputError, match=r"^confidence="):
         check_confidence(value)  # type: ignore[arg-type]

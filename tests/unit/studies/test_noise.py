@@ -15,7 +15,7 @@ from ssr_hydra.studies.intervals import combine
 from ssr_hydra.studies.noise import pooled_noise
 
 
-def test_the_line_is_that_of_the_gamma_likelihood() -> None:
+def test_fitted_line_maximizes_the_gamma_likelihood() -> None:
     rng = np.random.default_rng(0)
     ssrs, df = np.repeat(SSRS, 3), np.resize([1, 2, 4], 15)
     variances = np.exp(-1.0 * np.log(ssrs)) * rng.chisquare(df) / df
@@ -31,7 +31,7 @@ def test_the_line_is_that_of_the_gamma_likelihood() -> None:
     assert noise.spreads / noise.spreads[-1] == pytest.approx(true / true[-1], rel=1e-4)
 
 
-def test_recipes_of_one_ssr_each_have_a_level_and_no_trend() -> None:
+def test_recipes_with_one_ssr_each_have_a_level_and_no_trend() -> None:
     """As in a sweep that zips ssr with another key: the levels of the recipes already are the trend over SSR."""
     ssrs, recipes, df = np.array([0.25, 0.5, 1.0, 2.0]), np.arange(4), np.full(4, 8)
     on_a_line = pooled_noise(ssrs**-2, df, ssrs, recipes)  # the trend explains all of it, so one level is enough
@@ -44,7 +44,7 @@ def test_recipes_of_one_ssr_each_have_a_level_and_no_trend() -> None:
     assert apart.spreads == pytest.approx(np.sqrt(unlike))
 
 
-def test_cells_of_one_noise_pool_all_degrees_of_freedom() -> None:
+def test_cells_with_equal_noise_pool_all_degrees_of_freedom() -> None:
     """At one SSR, without common seeds, the pooled variance is the mean of the variances, with 4 + 4 of them."""
     one, two = [0.10, 0.12, 0.15, 0.11, 0.13], [0.20, 0.23, 0.21, 0.24, 0.20]
     cells = {"a": {1.0: dict(enumerate(one))}, "b": {1.0: dict(enumerate(two, start=5))}}
@@ -57,7 +57,7 @@ def test_cells_of_one_noise_pool_all_degrees_of_freedom() -> None:
     assert table["high"].to_numpy() == pytest.approx(1 / (1 + np.exp(-(logit + half / shift))))
 
 
-def test_differences_of_common_seeds_are_those_of_a_two_way_analysis_of_variance() -> None:
+def test_differences_of_common_seeds_equal_a_two_way_analysis_of_variance() -> None:
     rng = np.random.default_rng(4)
     values = rng.normal(0, 0.02, 5) + rng.normal(0, 0.01, (4, 5)) + 0.5
     study = study_of_cells({name: {1.0: row} for name, row in zip("abcd", values, strict=True)})
@@ -68,7 +68,7 @@ def test_differences_of_common_seeds_are_those_of_a_two_way_analysis_of_variance
     assert (row.high - row.low) / 2 == pytest.approx(half, rel=1e-3)
 
 
-def test_a_recipe_of_other_noise_keeps_its_own() -> None:
+def test_recipe_with_different_noise_is_not_pooled() -> None:
     rng = np.random.default_rng(2)
     quiet = {ssr: 0.5 + rng.normal(0, 1e-5, 8) for ssr in SSRS}
     loud = {ssr: 0.5 + rng.normal(0, 0.05, 8) for ssr in SSRS}
@@ -79,13 +79,13 @@ def test_a_recipe_of_other_noise_keeps_its_own() -> None:
     assert ratio.between(0.5, 3).all()
 
 
-def test_a_metric_between_0_and_1_has_intervals_within() -> None:
+def test_intervals_of_a_metric_between_0_and_1_stay_in_that_range() -> None:
     table = summary(study_of_cells({"a": {1.0: [0.999, 0.95], 2.0: [0.001, 0.2], 4.0: [1.0, 1.0]}}))
     assert ((table["low"] >= 0) & (table["low"] < table["mean"])).tolist() == [True, True, True]
     assert (table["high"] <= 1).all()
 
 
-def test_one_run_that_is_far_off_widens_its_own_cell() -> None:
+def test_outlier_run_widens_mainly_the_interval_of_its_own_cell() -> None:
     rng = np.random.default_rng(6)
     cells = {name: {ssr: 0.5 + rng.normal(0, 0.01, 3) for ssr in SSRS} for name in "ab"}
     clean = doublings(study_of_cells(cells))
@@ -95,13 +95,13 @@ def test_one_run_that_is_far_off_widens_its_own_cell() -> None:
     assert ratio.max() < 4
 
 
-def test_intervals_cover_on_noise_like_that_of_digits() -> None:
+def test_intervals_have_their_stated_coverage_on_noise_like_that_of_digits() -> None:
     # 40 studies of 15 means, 12 gains and 15 differences that are correlated; tests/chaos tries more.
     found = coverage(3, 40)
     assert all(0.92 <= share <= 0.99 for share in found.values()), found
 
 
-def test_five_seeds_decide_as_much_of_the_digits_rows_as_eight_did() -> None:
+def test_five_pooled_seeds_decide_as_much_as_eight_unpooled_seeds() -> None:
     """With the plain t of each cell, 8 seeds decide 14 of 46 differences; all 56 subsets of 5 seeds: 14.2 on average.
 
     Of these subsets, a sample suffices here. No subset decides the opposite of all 8 seeds.
@@ -117,7 +117,7 @@ def test_five_seeds_decide_as_much_of_the_digits_rows_as_eight_did() -> None:
     assert np.mean([sum(map(abs, found.values())) for found in plain]) < 11
 
 
-def test_degrees_of_freedom_of_a_mean_are_satterthwaites() -> None:
+def test_degrees_of_freedom_of_a_mean_equal_those_of_satterthwaite() -> None:
     """With equal seeds at one SSR, a mean has the variance ``((k - 1) rest + seeds) / (k n)`` of a two-way analysis.
 
     ``rest`` and ``seeds`` are the mean squares of the residuals, with (k - 1)(n - 1) degrees of freedom, and of the
@@ -140,7 +140,7 @@ def test_degrees_of_freedom_of_a_mean_are_satterthwaites() -> None:
     assert found.df == pytest.approx(df)
 
 
-def test_noise_that_is_a_parabola_over_log_ssr_is_fitted_by_one() -> None:
+def test_noise_that_is_a_parabola_over_log_ssr_is_fitted_by_a_parabola() -> None:
     logs = np.log(np.array(SSRS))
     variances = np.exp(-1.0 + 0.2 * logs + 0.9 * logs**2)
     noise = pooled_noise(variances, np.full(5, 7), SSRS, np.zeros(5))

@@ -30,7 +30,7 @@ def sweep(root: Path, runs: int = 4, **changes: Any) -> Path:
     return root
 
 
-def test_a_row_for_each_run(tmp_path: Path) -> None:
+def test_study_has_a_row_for_each_run(tmp_path: Path) -> None:
     study = load(sweep(tmp_path / "digits"))
     assert tuple(study.frame.columns) == COLUMNS
     assert study.frame["quality"].tolist() == [0.90, 0.91, 0.92, 0.93]
@@ -52,7 +52,7 @@ def test_a_row_for_each_run(tmp_path: Path) -> None:
     }
 
 
-def test_computed_ssr_is_no_other_cell(tmp_path: Path) -> None:
+def test_computed_ssr_is_in_the_cell_of_the_simple_ratio(tmp_path: Path) -> None:
     write_run(tmp_path / "0", record(0.3, 0), config(0.3, 0))
     write_run(tmp_path / "1", record(0.3, 1), config(0.1 + 0.2, 1))  # Hydra saves what it computed
     write_run(tmp_path / "2", record(0.1 + 0.2, 2), config(0.1 + 0.2, 2))  # of an earlier version
@@ -61,7 +61,7 @@ def test_computed_ssr_is_no_other_cell(tmp_path: Path) -> None:
     assert study.frame["ssr"].tolist() == [0.3] * 3
 
 
-def test_every_evaluation_is_a_point_of_a_curve(tmp_path: Path) -> None:
+def test_curve_has_a_point_for_every_evaluation(tmp_path: Path) -> None:
     study = load(sweep(tmp_path))
     assert study.curves["run"].tolist() == [0, 0, 1, 1, 2, 2, 3, 3]
     assert study.curves["steps"].tolist()[:4] == [25, 50, 50, 100]
@@ -74,7 +74,7 @@ def test_job_ten_comes_after_job_nine(tmp_path: Path) -> None:
     assert study.frame["job"].tolist() == [str(job) for job in range(12)]
 
 
-def test_a_runs_folder_a_record_and_several_studies(tmp_path: Path) -> None:
+def test_study_is_read_from_run_folders_records_or_several_studies(tmp_path: Path) -> None:
     one, two = sweep(tmp_path / "one", 2), tmp_path / "two"
     for job in range(2):
         write_run(two / "deep/er" / str(job), record(2.0, job, 0.95), config(2.0, job))
@@ -89,13 +89,13 @@ def test_a_runs_folder_a_record_and_several_studies(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("make", [lambda path: None, Path.mkdir, Path.touch], ids=["missing", "empty", "a file"])
-def test_where_there_is_no_run(tmp_path: Path, make: Callable[[Path], None]) -> None:
+def test_folder_without_runs_is_refused(tmp_path: Path, make: Callable[[Path], None]) -> None:
     make(tmp_path / "study")
     with pytest.raises(InputError, match="^study="):
         load(tmp_path / "study")
 
 
-def test_runs_that_have_not_ended_well_are_named(tmp_path: Path) -> None:
+def test_note_lists_runs_that_did_not_complete(tmp_path: Path) -> None:
     sweep(tmp_path)
     write_run(tmp_path / "10", record(2.0, 0, status="failed", error="ValueError: no"), config(2.0))
     write_run(tmp_path / "11", record(2.0, 1, status="diverged", error="train/loss is nan"), config(2.0, 1))
@@ -116,7 +116,7 @@ def test_runs_that_have_not_ended_well_are_named(tmp_path: Path) -> None:
     assert study.totals()["failed"] == 4
 
 
-def test_a_mean_is_called_too_good_only_where_some_seeds_are_left(tmp_path: Path) -> None:
+def test_only_a_mean_with_completed_seeds_is_reported_as_too_good(tmp_path: Path) -> None:
     sweep(tmp_path)
     lost = {"optimizer__lr": 1e30}
     for seed in (0, 1):
@@ -131,7 +131,7 @@ def test_a_mean_is_called_too_good_only_where_some_seeds_are_left(tmp_path: Path
     assert note == Note("diverged", counts=((study.recipes[0], 1),))
 
 
-def test_a_metric_that_no_run_has_is_named_before_its_direction_is_asked_for(tmp_path: Path) -> None:
+def test_unknown_metric_is_reported_before_its_direction(tmp_path: Path) -> None:
     sweep(tmp_path)
     for direction in (None, "max"):
         with pytest.raises(InputError) as raised:
@@ -142,7 +142,7 @@ def test_a_metric_that_no_run_has_is_named_before_its_direction_is_asked_for(tmp
 
 
 @pytest.mark.skipif(not Path("/proc/locks").exists(), reason="the kernel does not tell")
-def test_a_run_that_is_being_trained_is_seen_and_not_disturbed(tmp_path: Path) -> None:
+def test_reading_a_study_does_not_disturb_a_running_job(tmp_path: Path) -> None:
     sweep(tmp_path, 2)
     write_run(tmp_path / "7", None, config())
     with MetricsLog(tmp_path / "7") as log:
@@ -153,7 +153,7 @@ def test_a_run_that_is_being_trained_is_seen_and_not_disturbed(tmp_path: Path) -
     assert problem.kind == "unfinished"
 
 
-def test_jobs_that_wait_run_or_have_died_are_told_apart_and_what_a_sweep_keeps_is_no_run(tmp_path: Path) -> None:
+def test_waiting_running_and_killed_jobs_are_distinguished_and_internal_files_are_no_runs(tmp_path: Path) -> None:
     sweep(tmp_path, 2)
     (tmp_path / "study.json").write_text("{}", encoding="utf-8")
     (tmp_path / ".lock").touch()
@@ -189,7 +189,7 @@ BOMB = "c0: &c0 [1]\n" + "".join(f"c{i}: &c{i} [{', '.join([f'*c{i - 1}'] * 9)}]
 
 
 @pytest.mark.parametrize("text", ["ssr: [", "- a\n- b\n", "", BOMB], ids=["torn", "a list", "empty", "a bomb"])
-def test_a_config_that_is_none_makes_its_record_doubtful(tmp_path: Path, text: str) -> None:
+def test_record_with_an_invalid_config_is_reported(tmp_path: Path, text: str) -> None:
     sweep(tmp_path, 2)
     (tmp_path / "1/.hydra/config.yaml").write_text(text, encoding="utf-8")
     study = load(tmp_path)
@@ -197,7 +197,7 @@ def test_a_config_that_is_none_makes_its_record_doubtful(tmp_path: Path, text: s
     assert len(study.frame) == 1
 
 
-def test_two_recipes_are_named_by_what_differs(tmp_path: Path) -> None:
+def test_recipes_are_named_by_their_differences(tmp_path: Path) -> None:
     for job, name in enumerate(("cosine_warmup", "wsd")):
         configured = config(1.0, 0, scheduler___target_=f"ssr_hydra.schedulers.{name}")
         choices = {"scheduler": name, "hydra/launcher": ("basic", "joblib")[job], "logger": ("csv", None)[job]}
@@ -205,7 +205,7 @@ def test_two_recipes_are_named_by_what_differs(tmp_path: Path) -> None:
     assert load(tmp_path).recipes == ("cosine_warmup", "wsd")
 
 
-def test_recipes_are_called_by_their_names_where_each_has_one_of_its_own(tmp_path: Path) -> None:
+def test_recipes_with_unique_names_keep_their_names(tmp_path: Path) -> None:
     names = [["long", "long"], ["short", "short"]]
     for recipe, given in enumerate(names):
         for seed, name in enumerate(given):
@@ -215,14 +215,14 @@ def test_recipes_are_called_by_their_names_where_each_has_one_of_its_own(tmp_pat
     assert load(tmp_path).recipes == ("long", "short")
 
 
-def test_names_that_do_not_tell_recipes_apart_are_not_theirs(tmp_path: Path) -> None:
+def test_ambiguous_names_of_recipes_are_not_used(tmp_path: Path) -> None:
     for job, (lr, name) in enumerate([(0.1, "a"), (0.1, "b"), (0.2, "c"), (0.2, "c")]):  # 0.1 goes by two names
         configured = config(1.0, job, optimizer__lr=lr, name=name)
         write_run(tmp_path / str(job), record(1.0, job), configured, [f"optimizer.lr={lr}", f"name={name}"])
     assert load(tmp_path).recipes == ("optimizer.lr=0.1", "optimizer.lr=0.2")
 
 
-def test_what_changes_no_result_makes_no_recipe(tmp_path: Path) -> None:
+def test_keys_without_effect_on_the_result_do_not_make_a_recipe(tmp_path: Path) -> None:
     write_run(tmp_path / "0", record(), config())
     changed = config(
         1.0, 1, trainer__progress="none", checkpoint__mode="max", name="other", debug="x", logger={"csv": {}}
@@ -231,7 +231,7 @@ def test_what_changes_no_result_makes_no_recipe(tmp_path: Path) -> None:
     assert len(load(tmp_path).recipes) == 1
 
 
-def test_controls_are_told_from_recipes(tmp_path: Path) -> None:
+def test_controls_are_distinguished_from_recipes(tmp_path: Path) -> None:
     runs = [
         (record(0.5), config(0.5)),
         (record(0.5, control="truncate"), config(0.5, control="truncate")),
@@ -246,11 +246,11 @@ def test_controls_are_told_from_recipes(tmp_path: Path) -> None:
     assert study.problems == ()
 
 
-def test_a_scaled_warmup_without_its_counterpart_is_no_control(tmp_path: Path) -> None:
+def test_a_scaled_warmup_without_its_counterpart_is_not_a_control(tmp_path: Path) -> None:
     assert set(load(sweep(tmp_path, scheduler__scale_warmup=True)).frame["control"]) == {""}
 
 
-def test_a_seed_twice_counts_once_and_the_completed_one(tmp_path: Path) -> None:
+def test_repeated_seed_counts_once_by_its_completed_run(tmp_path: Path) -> None:
     sweep(tmp_path / "first", 2)
     write_run(tmp_path / "again/0", record(0.5, 0, 0.7), config(0.5))
     write_run(tmp_path / "again/1", record(1.0, 0, 0.91), config(1.0))
@@ -268,7 +268,7 @@ def test_a_seed_twice_counts_once_and_the_completed_one(tmp_path: Path) -> None:
     assert found[str(tmp_path / "a_failed_try")] == ("failed", "killed")
 
 
-def test_runs_without_a_seed_are_no_duplicates(tmp_path: Path) -> None:
+def test_runs_without_a_seed_are_not_duplicates(tmp_path: Path) -> None:
     for job in range(3):
         write_run(tmp_path / str(job), record(1.0, None, 0.9 + job / 100))
     study = load(tmp_path, objective=METRIC)
@@ -277,7 +277,7 @@ def test_runs_without_a_seed_are_no_duplicates(tmp_path: Path) -> None:
     assert summary(study)["seeds"].tolist() == [()]
 
 
-def test_objectives_are_not_mixed(tmp_path: Path) -> None:
+def test_study_with_several_objectives_needs_a_choice(tmp_path: Path) -> None:
     sweep(tmp_path, 2)
     other = record(2.0, metrics={"eval/loss": 0.1}, evaluations=[])
     write_run(tmp_path / "9", other, config(2.0, 0, trainer__objective="eval/loss"))
@@ -288,13 +288,13 @@ def test_objectives_are_not_mixed(tmp_path: Path) -> None:
     assert [problem.kind for problem in study.problems] == ["no_value", "no_value"]
 
 
-def test_an_objective_that_nobody_says(tmp_path: Path) -> None:
+def test_missing_objective_is_refused(tmp_path: Path) -> None:
     write_run(tmp_path / "0", record())
     with pytest.raises(InputError, match=r"^objective=.*name one of eval/accuracy, train/loss"):
         load(tmp_path)
 
 
-def test_directions(tmp_path: Path) -> None:
+def test_direction_must_be_known(tmp_path: Path) -> None:
     sweep(tmp_path, 1, trainer__objective="eval/thing")
     with pytest.raises(InputError, match=r"^direction=.*write max or min"):
         load(tmp_path)
@@ -303,7 +303,7 @@ def test_directions(tmp_path: Path) -> None:
         load(tmp_path, direction="up")  # type: ignore[arg-type]
 
 
-def test_what_runs_do_not_have_in_common_is_told(tmp_path: Path) -> None:
+def test_note_lists_differences_between_runs(tmp_path: Path) -> None:
     sweep(tmp_path, 2)
     other = record(
         2.0,
@@ -322,7 +322,7 @@ def test_what_runs_do_not_have_in_common_is_told(tmp_path: Path) -> None:
     )
 
 
-def test_a_run_that_never_began_is_of_no_other_machine(tmp_path: Path) -> None:
+def test_run_that_never_started_makes_no_note_about_its_machine(tmp_path: Path) -> None:
     sweep(tmp_path, 2)
     nothing = record(2.0, steps=0, samples=0, train_seconds=0.0, metrics={}, evaluations=[], status="failed")
     nothing.error, nothing.hardware, nothing.data, nothing.versions = "no such column", {}, {}, {"torch": "2.10"}
@@ -333,7 +333,7 @@ def test_a_run_that_never_began_is_of_no_other_machine(tmp_path: Path) -> None:
     assert study.versions["torch"] == ("2.10.0",)
 
 
-def test_runs_of_one_recipe_take_one_parse(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_config_of_each_recipe_is_parsed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from ssr_hydra.studies import recipes
 
     parsed: list[str] = []
@@ -344,7 +344,7 @@ def test_runs_of_one_recipe_take_one_parse(tmp_path: Path, monkeypatch: pytest.M
     assert sum("scheduler:" in text for text in parsed) == 1
 
 
-def test_runs_of_different_code_are_told_with_what_differed(tmp_path: Path) -> None:
+def test_note_lists_the_code_that_differs_between_runs(tmp_path: Path) -> None:
     root = sweep(tmp_path / "all/digits")
     code = {"python": "3.12.1", "ssr_hydra": "0.1.0 abc", "my_lab": "0c4f"}
     StudyFolder(root).open({}, [], code, any_code=False)
@@ -357,7 +357,7 @@ def test_runs_of_different_code_are_told_with_what_differed(tmp_path: Path) -> N
     assert load(root).notes == (Note("codes", "3", (("ssr_hydra", 2), ("my_lab", 2))),)
 
 
-def test_runs_that_recorded_different_code_are_named(tmp_path: Path) -> None:
+def test_note_lists_runs_that_recorded_different_code(tmp_path: Path) -> None:
     codes = [{"ssr_hydra": "aa", "my_lab": "0c4f"}, {"ssr_hydra": "aa", "my_lab": "77aa"}]
     for seed in range(3):
         made = record(1.0, seed)
@@ -375,13 +375,13 @@ def test_runs_that_recorded_different_code_are_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", ["{", "[]", "{}", '{"codes": 1}', '{"codes": [1, 2]}', '{"codes": null}'])
-def test_what_a_study_cannot_tell_of_its_code_stops_no_reading(tmp_path: Path, content: str) -> None:
+def test_study_with_invalid_code_information_can_be_read(tmp_path: Path, content: str) -> None:
     root = sweep(tmp_path)
     (root / STUDY).write_text(content, encoding="utf-8")
     assert (len(load(root).frame), load(root).notes) == (4, ())
 
 
-def test_conditions_are_those_of_the_records(tmp_path: Path) -> None:
+def test_conditions_are_read_from_the_records(tmp_path: Path) -> None:
     for seed, told in enumerate(({"jobs_beside": 2.5, "load": 3.0, "cpus": 8}, {"load": "high"}, {})):
         write_run(tmp_path / str(seed), record(seed=seed, conditions=told), config(seed=seed))
     study = load(tmp_path)
@@ -404,7 +404,7 @@ def test_conditions_are_those_of_the_records(tmp_path: Path) -> None:
         ({"data": {"batch_size": 32}}, False),
     ],
 )
-def test_steps_are_the_same_work_if_schedules_and_numbers_of_the_optimizer_differ(
+def test_steps_are_equal_work_if_only_schedules_and_optimizer_values_differ(
     tmp_path: Path, changes: dict[str, Any], same: bool
 ) -> None:
     write_run(tmp_path / "a", record(), config())
@@ -412,7 +412,7 @@ def test_steps_are_the_same_work_if_schedules_and_numbers_of_the_optimizer_diffe
     assert load(tmp_path).same_work is same
 
 
-def test_runs_without_a_config_do_not_say_whether_steps_are_the_same_work(tmp_path: Path) -> None:
+def test_equal_work_is_unknown_for_runs_without_a_config(tmp_path: Path) -> None:
     write_run(tmp_path / "a", record(), config())
     write_run(tmp_path / "b", record(name="other"))
     assert load(tmp_path).same_work is None

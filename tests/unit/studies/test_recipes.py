@@ -19,13 +19,13 @@ def recipes(folder: Path, *runs: tuple[dict[str, object], list[str], dict[str, o
     return list(label_recipes(made).values())  # type: ignore[arg-type]
 
 
-def test_one_recipe_is_called_by_its_schedule(tmp_path: Path) -> None:
+def test_single_recipe_is_named_by_its_schedule(tmp_path: Path) -> None:
     assert recipes(tmp_path, (config(), ["ssr=1", "optimizer.lr=0.1"], {"scheduler": "wsd"})) == ["wsd"]
     other = tmp_path / "other"
     assert recipes(other, (config(), [], {})) == ["digits"]  # without Hydra's choices, what the person called it
 
 
-def test_choices_and_overrides_that_differ(tmp_path: Path) -> None:
+def test_recipes_are_named_by_choices_and_overrides_that_differ(tmp_path: Path) -> None:
     labels = recipes(
         tmp_path,
         (config(), ["scheduler=wsd", "+seed=3", "trainer.progress=none"], {"scheduler": "wsd", "model": "conv"}),
@@ -34,24 +34,24 @@ def test_choices_and_overrides_that_differ(tmp_path: Path) -> None:
     assert labels == ["wsd optimizer.lr=0.1", "cosine optimizer.lr=0.3"]  # 0.1 is what the first one's config says
 
 
-def test_recipes_that_nothing_on_the_command_line_tells_apart(tmp_path: Path) -> None:
+def test_recipes_with_equal_command_lines_are_named_by_their_config(tmp_path: Path) -> None:
     labels = recipes(tmp_path, (config(), [], {}), (config(optimizer__lr=0.5), [], {}))
     assert labels == ["digits optimizer.lr=0.1", "digits optimizer.lr=0.5"]
 
 
-def test_names_are_never_the_same() -> None:
+def test_recipe_names_are_unique() -> None:
     made = label_recipes({1: Recipe(None, "a"), 2: Recipe(None, "a"), 3: Recipe(None, "a (2)"), 4: Recipe(None, None)})
     assert len(set(made.values())) == 4
     assert made[4] == "runs"
 
 
-def test_names_are_one_short_line(tmp_path: Path) -> None:
+def test_recipe_names_are_one_short_line(tmp_path: Path) -> None:
     (label,) = label_recipes({1: Recipe(None, "a\x1b[2J\n" + "b" * 500)}).values()
     assert len(label) == 120
     assert label.isprintable()
 
 
-def test_runs_of_one_recipe_have_one_key(tmp_path: Path) -> None:
+def test_runs_of_one_recipe_have_the_same_key(tmp_path: Path) -> None:
     reader = ConfigReader()
     keys = []
     for number, (ssr, seed, lr) in enumerate([(1.0, 0, 0.1), (0.25, 7, 0.1), (1.0, 0, 0.2)]):
@@ -65,7 +65,7 @@ def test_runs_of_one_recipe_have_one_key(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("key", sorted(APP_KEYS))
-def test_what_the_app_was_told_is_no_part_of_a_recipe(tmp_path: Path, key: str) -> None:
+def test_settings_of_the_app_are_not_part_of_a_recipe(tmp_path: Path, key: str) -> None:
     reader = ConfigReader()
     changed = write_run(tmp_path / "changed", None, config(**{key: "other"}), [f"{key}=other"], {"launcher": "joblib"})
     before = write_run(tmp_path / "before", None, config())  # a record of a release whose configs lack the key
@@ -78,7 +78,7 @@ def test_what_the_app_was_told_is_no_part_of_a_recipe(tmp_path: Path, key: str) 
 
 
 @pytest.mark.parametrize(("outer", "inner", "scaled"), [(True, True, True), (False, False, False), (True, False, None)])
-def test_a_warmup_is_scaled_where_all_of_them_are(
+def test_warmup_counts_as_scaled_only_if_all_warmups_are_scaled(
     tmp_path: Path, outer: bool, inner: bool, scaled: bool | None
 ) -> None:
     parts = {"scale_warmup": outer, "phases": {"first": {"scale_warmup": inner}}}
@@ -87,11 +87,11 @@ def test_a_warmup_is_scaled_where_all_of_them_are(
     assert found.scaled is scaled
 
 
-def test_a_folder_without_a_config(tmp_path: Path) -> None:
+def test_folder_without_a_config_has_no_recipe(tmp_path: Path) -> None:
     assert ConfigReader().read(tmp_path) is None
 
 
-def test_what_is_too_large_for_a_config(tmp_path: Path) -> None:
+def test_very_large_config_is_refused(tmp_path: Path) -> None:
     run = write_run(tmp_path / "0", None, config())
     (run / ".hydra/config.yaml").write_text("a: b\n" + "#" * 1_000_001)
     with pytest.raises(ValueError, match="more than 1,000,000 bytes"):
@@ -103,7 +103,7 @@ def test_what_is_too_large_for_a_config(tmp_path: Path) -> None:
         flatten(deep)
 
 
-def test_yaml_makes_no_objects(tmp_path: Path) -> None:
+def test_yaml_cannot_create_objects(tmp_path: Path) -> None:
     run = write_run(tmp_path / "0", None, config())
     marker = tmp_path / "made"
     (run / ".hydra/config.yaml").write_text(f"a: !!python/object/apply:os.mkdir ['{marker}']\n")

@@ -14,7 +14,7 @@ from ssr_hydra.studies.record_checks import check_record, direction_of
 @pytest.mark.parametrize(
     "metric", ["eval/accuracy", "eval/top1", "eval/top_1_accuracy", "f1", "eval/mAP", "accuracy@1"]
 )
-def test_more_is_better(metric: str) -> None:
+def test_direction_of_these_names_is_max(metric: str) -> None:
     assert direction_of(metric, None, set()) == "max"
 
 
@@ -32,24 +32,24 @@ def test_more_is_better(metric: str) -> None:
         "err rate",
     ],
 )
-def test_less_is_better(metric: str) -> None:
+def test_direction_of_these_names_is_min(metric: str) -> None:
     assert direction_of(metric, None, set()) == "min"
 
 
 @pytest.mark.parametrize(
     "metric", ["eval/thing", "eval/flossy", "scorecard", "eval/maximum", "neg_rmse", "1 - accuracy"]
 )
-def test_a_name_that_says_nothing_is_not_guessed(metric: str) -> None:
+def test_unknown_metric_name_needs_a_direction(metric: str) -> None:
     with pytest.raises(InputError, match="^direction="):
         direction_of(metric, None, set())
 
 
-def test_the_person_then_the_config_then_the_name() -> None:
+def test_direction_comes_from_the_option_then_the_config_then_the_name() -> None:
     assert direction_of("eval/loss", "max", {"min"}) == "max"
     assert direction_of("eval/loss", None, {"max"}) == "max"
 
 
-def test_a_whole_record() -> None:
+def test_complete_record_is_accepted() -> None:
     check_record(record(), {"ssr": 1.0, "seed": 0, "control": None})
     check_record(record(seed=None, evaluations=[]), {"ssr": 1})
     check_record(record(), {"ssr": "${other}", "seed": "${other}"})  # an interpolation is not compared
@@ -78,7 +78,7 @@ def test_a_whole_record() -> None:
         {"evaluations": [[]]},
     ],
 )
-def test_what_cannot_be(change: dict[str, Any]) -> None:
+def test_impossible_record_is_refused(change: dict[str, Any]) -> None:
     made = record()
     for name, value in change.items():
         setattr(made, name, value)
@@ -89,10 +89,10 @@ def test_what_cannot_be(change: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("config", [{"ssr": 2.0}, {"seed": 1}, {"control": "truncate"}])
-def test_a_config_that_says_something_else(config: dict[str, Any]) -> None:
+def test_record_that_contradicts_its_config_is_refused(config: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="in its config.yaml"):
         check_record(record(), config)
 
 
-def test_a_failed_run_may_have_ended_between_evaluations() -> None:
+def test_a_failed_run_may_end_between_evaluations() -> None:
     check_record(record(status="failed", steps=120, metrics={}), {})

@@ -14,7 +14,7 @@ from ssr_hydra.studies.intervals import combine
 from ssr_hydra.studies.study import Direction, check_axis, find_series
 
 
-def test_cells_hold_their_values_by_seed_turned_so_that_more_is_better() -> None:
+def test_values_of_cells_are_sorted_by_seed_and_signed_so_that_more_is_better() -> None:
     study = study_of(
         {"b": {2.0: {3: 0.3, 1: 0.1}, 0.5: [0.7]}, "a": {1.0: [0.9]}, ("b", "truncate"): {1.0: [0.2]}}, "min"
     )
@@ -29,12 +29,12 @@ def test_cells_hold_their_values_by_seed_turned_so_that_more_is_better() -> None
     assert study.recipes == ("b", "a")
 
 
-def test_a_cell_with_a_run_without_a_seed_is_not_paired() -> None:
+def test_cell_that_has_a_run_without_a_seed_is_not_paired() -> None:
     (series,) = study_of({"a": {1.0: {0: 0.5, None: 0.6}}}).series
     assert series.cells[0].seeds is None
 
 
-def test_weights_between_measured_ssrs() -> None:
+def test_interpolation_between_measured_ssrs_has_the_right_weights() -> None:
     (series,) = study_of({"a": {1.0: [0.5], 4.0: [0.6], 8.0: [0.7], 16.0: [0.6]}}).series
     cells, weights = series.weights(2.0)
     # Lagrange's weights at log2 = 1 for the nodes 0, 2, 3, 4: 6/24, 6/4, -3/3, 2/8.
@@ -64,7 +64,7 @@ def test_totals_count_failed_runs_too() -> None:
     assert math.isnan(study_of({"a": {1.0: [0.5]}}).totals()["cost"])
 
 
-def test_axes_and_prices_and_names() -> None:
+def test_invalid_axes_prices_and_names_are_refused() -> None:
     study = study_of({"a": {1.0: [0.5]}})
     check_axis(study, "seconds")
     with pytest.raises(InputError, match=r"^axis='tokens': some runs of the study have no tokens"):
@@ -85,7 +85,7 @@ def test_axes_and_prices_and_names() -> None:
         ("eval/log_likelihood", "max", [-0.1, 0.2], -math.inf, math.inf),
     ],
 )
-def test_intervals_of_means_lie_within_the_bounds_of_the_metric(
+def test_intervals_of_means_stay_within_the_bounds_of_the_metric(
     objective: str, direction: Direction, values: list[float], least: float, most: float
 ) -> None:
     study = replace(study_of({"a": {1.0: values}}, direction), objective=objective)

@@ -40,7 +40,7 @@ def study(tmp_path: Path) -> Study:
         ("ssr", [0.5, 1, 0.5, 1, 0.5, 1]),
     ],
 )
-def test_evaluations_on_a_common_axis(study: Study, axis: str, x: list[float]) -> None:
+def test_learning_curves_have_the_chosen_axis(study: Study, axis: str, x: list[float]) -> None:
     made = learning_curves(study, axis, price_per_hour=7.2)  # type: ignore[arg-type]
     assert made["x"].tolist() == pytest.approx(x)
     assert made["value"].tolist() == [0.5, 0.9, 0.5, 0.8, 0.5, 0.7]
@@ -49,7 +49,7 @@ def test_evaluations_on_a_common_axis(study: Study, axis: str, x: list[float]) -
     assert made["ssr"].tolist() == [1, 1, 1, 1, 0.5, 0.5]
 
 
-def test_means_over_seeds(study: Study) -> None:
+def test_mean_curves_average_over_seeds(study: Study) -> None:
     made = mean_curves(study, "seconds")
     assert made[["ssr", "x", "n"]].values.tolist() == [[1, 5, 2], [1, 10, 2], [0.5, 2.5, 1], [0.5, 5, 1]]
     assert made["mean"].tolist() == pytest.approx([0.5, 0.85, 0.5, 0.7])
@@ -58,7 +58,7 @@ def test_means_over_seeds(study: Study) -> None:
     assert made["low"][[0, 2, 3]].isna().all()
 
 
-def test_learning_rates_of_one_run_each(study: Study) -> None:
+def test_learning_rates_are_read_for_each_run(study: Study) -> None:
     made = lr_curves(study)
     assert set(made["run"]) == {0, 2}
     first = made[made["run"] == 0]
@@ -67,7 +67,7 @@ def test_learning_rates_of_one_run_each(study: Study) -> None:
     assert lr_curves(study, "ssr").groupby("run")["x"].max().tolist() == [1.0, 1.0]
 
 
-def test_long_curves_are_thinned_and_keep_their_ends(study: Study) -> None:
+def test_long_curves_get_fewer_points_and_keep_their_ends(study: Study) -> None:
     made = lr_curves(study, most_points=3)
     assert made[made["run"] == 0]["x"].tolist() == [10, 50, 100]
 
@@ -80,7 +80,7 @@ def test_a_run_without_its_file_has_no_learning_rates(study: Study) -> None:
     assert list(made.columns) == ["recipe", "control", "ssr", "run", "x", "lr"]
 
 
-def test_a_value_that_was_not_finite_is_a_gap(tmp_path: Path) -> None:
+def test_a_value_that_is_not_finite_is_a_gap(tmp_path: Path) -> None:
     result = record(1.0, 0, 0.9)
     result.evaluations[0]["metrics"][METRIC] = None
     write_run(tmp_path / "0", result, config())
@@ -90,7 +90,7 @@ def test_a_value_that_was_not_finite_is_a_gap(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("given", "field"), [({"axis": "x"}, "axis"), ({"axis": "cost"}, "price_per_hour")])
-def test_axes_that_there_are_not(study: Study, given: dict[str, str], field: str) -> None:
+def test_unknown_axis_is_refused(study: Study, given: dict[str, str], field: str) -> None:
     for function in (learning_curves, mean_curves, lr_curves):
         with pytest.raises(InputError, match=f"^{field}="):
             function(study, **given)  # type: ignore[operator]

@@ -36,7 +36,7 @@ def done(folder: Path) -> None:
     RunResult("completed", None, None, 1.0, "1ep", 0, 1, 1, 0, 1.0, 1.0).save(folder)
 
 
-def test_the_same_study_is_taken_up_and_another_refused_with_the_difference(
+def test_same_study_is_continued_and_error_for_a_different_study_lists_the_differences(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)  # so that its path is short
@@ -58,12 +58,12 @@ def test_the_same_study_is_taken_up_and_another_refused_with_the_difference(
     assert (tmp_path / STUDY).read_bytes() == before
 
 
-def test_what_json_does_not_know_is_no_difference_to_itself(tmp_path: Path) -> None:
+def test_values_that_json_cannot_hold_are_equal_to_themselves(tmp_path: Path) -> None:
     for _ in range(2):
         opened(tmp_path, ["ssr"], milestones={30: 0.1}, kind=Path("a"))
 
 
-def test_what_is_swept_may_differ_from_then_on(tmp_path: Path) -> None:
+def test_swept_keys_may_differ_in_later_sweeps(tmp_path: Path) -> None:
     opened(tmp_path, ["ssr"])
     opened(tmp_path, ["ssr", "+optimizer.lr", "scheduler"])
     opened(tmp_path, ["ssr"], optimizer={**BASE["optimizer"], "lr": 0.3}, scheduler={"_target_": "WSD"})
@@ -72,7 +72,7 @@ def test_what_is_swept_may_differ_from_then_on(tmp_path: Path) -> None:
     opened(tmp_path, ["experiment"], optimizer={"anything": 1})  # an overlay may change it all
 
 
-def test_runs_of_other_code_are_another_study_unless_said(tmp_path: Path) -> None:
+def test_study_with_different_code_is_refused_unless_allowed(tmp_path: Path) -> None:
     opened(tmp_path, ["ssr"])
     new = {**CODE, "ssr_hydra": "0.1.0 def"}
     with pytest.raises(
@@ -85,14 +85,14 @@ def test_runs_of_other_code_are_another_study_unless_said(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", "{}", '{"base": {}, "code": 1}'])
-def test_a_torn_description_is_not_written_over(tmp_path: Path, content: str) -> None:
+def test_a_torn_description_is_not_overwritten(tmp_path: Path, content: str) -> None:
     (tmp_path / STUDY).write_text(content)
     with pytest.raises(InputError, match="restore it, or name a new folder"):
         opened(tmp_path, ["ssr"])
     assert (tmp_path / STUDY).read_text() == content
 
 
-def test_jobs_are_numbered_once_whatever_the_order(tmp_path: Path) -> None:
+def test_jobs_keep_their_numbers_in_any_order(tmp_path: Path) -> None:
     first = StudyFolder(tmp_path).assign(jobs("a", "b", "a"))
     assert [job.folder.name for job in first.jobs] == ["0", "1", "0"]
     assert [job.folder.name for job in first.mine] == ["0", "1"]  # the one that is named twice is run once
@@ -100,12 +100,12 @@ def test_jobs_are_numbered_once_whatever_the_order(tmp_path: Path) -> None:
     assert [job.folder.name for job in again.jobs] == ["2", "1", "0"]
 
 
-def test_a_folder_that_is_there_already_is_not_given_to_a_job(tmp_path: Path) -> None:
+def test_existing_folder_is_not_assigned_to_a_job(tmp_path: Path) -> None:
     (tmp_path / "7").mkdir()
     assert [job.folder.name for job in StudyFolder(tmp_path).assign(jobs("a", "b")).jobs] == ["8", "9"]
 
 
-def test_folders_with_names_of_the_persons_own(tmp_path: Path) -> None:
+def test_job_folders_may_have_custom_names(tmp_path: Path) -> None:
     StudyFolder(tmp_path).assign(jobs("a", "b"), ["x/a", "x/b"])
     assert (tmp_path / "x/a" / JOB).exists()
     StudyFolder(tmp_path).assign(jobs("a"), ["x/a"])
@@ -115,7 +115,7 @@ def test_folders_with_names_of_the_persons_own(tmp_path: Path) -> None:
         StudyFolder(tmp_path).assign(jobs("b"), ["/x"])
 
 
-def test_what_another_sweep_has_in_hand_is_left_to_it_while_it_lives(tmp_path: Path) -> None:
+def test_jobs_of_a_different_running_sweep_are_left_to_that_sweep(tmp_path: Path) -> None:
     one, two = StudyFolder(tmp_path), StudyFolder(tmp_path)
     with Heartbeat(one.sign):
         mine = one.assign(jobs("a", "b")).mine
@@ -129,7 +129,7 @@ def test_what_another_sweep_has_in_hand_is_left_to_it_while_it_lives(tmp_path: P
         assert [job.folder.name for job in StudyFolder(tmp_path).assign(jobs("b")).others] == ["1"]
 
 
-def test_signs_of_the_dead_are_cleared(tmp_path: Path) -> None:
+def test_heartbeats_of_dead_sweeps_are_removed(tmp_path: Path) -> None:
     one, two = StudyFolder(tmp_path), StudyFolder(tmp_path)
     with Heartbeat(one.sign):
         left = one.sign.with_name("dead.json")

@@ -57,7 +57,7 @@ def changed(path: str, value: object) -> dict[str, Any]:
         ("logger.csv", {}),
     ],
 )
-def test_how_a_run_is_called_and_watched_makes_no_other_job(path: str, value: object) -> None:
+def test_name_and_logging_of_a_run_do_not_change_its_job_identity(path: str, value: object) -> None:
     one, two = describe(VALUES), describe(changed(path, value))
     assert one.identity == two.identity
     assert one.config_hash != two.config_hash
@@ -68,7 +68,7 @@ def test_how_a_run_is_called_and_watched_makes_no_other_job(path: str, value: ob
     [("ssr", 0.25), ("seed", 1), ("control", "truncate"), ("optimizer.lr", 0.2), ("trainer.threads", 1),
      ("data.batch_size", 32), ("max_duration", "17ep"), ("trainer.names", "x"), ("resumes", "x")],
 )  # fmt: skip
-def test_whatever_decides_what_a_run_computes_does(path: str, value: object) -> None:
+def test_keys_that_affect_the_result_change_the_job_identity(path: str, value: object) -> None:
     assert describe(VALUES).identity != describe(changed(path, value)).identity
 
 
@@ -77,7 +77,7 @@ def record(folder: Path, status: str) -> None:
     RunResult(status, error, None, 1.0, "1ep", 0, 1, 1, 0, 1.0, 1.0).save(folder)
 
 
-def test_how_far_a_job_has_come(tmp_path: Path) -> None:
+def test_state_of_a_job_is_read(tmp_path: Path) -> None:
     assert read_state(tmp_path / "missing") is JobState.WAITING
     assert read_state(tmp_path) is JobState.WAITING
     with Heartbeat(tmp_path / HEARTBEAT):
@@ -95,7 +95,7 @@ def test_how_far_a_job_has_come(tmp_path: Path) -> None:
     assert read_state(tmp_path) is JobState.DIED
 
 
-def test_whose_a_folder_is(tmp_path: Path) -> None:
+def test_identity_of_a_job_is_read_from_its_folder(tmp_path: Path) -> None:
     assert read_identity(tmp_path) is None
     for torn in ("", "{", "{}", "[]", '{"identity": 1}'):
         (tmp_path / JOB).write_text(torn)
@@ -107,7 +107,7 @@ def test_whose_a_folder_is(tmp_path: Path) -> None:
 LOST = ((), JobDescription("i", "h", name="digits", ssr=0.5, max_duration="16ep", seed=3, control="truncate"))
 
 
-def test_the_log_tells_how_far_a_lost_job_had_come(tmp_path: Path) -> None:
+def test_steps_of_a_lost_job_are_read_from_its_log(tmp_path: Path) -> None:
     when = {"epoch": 0, "batch": 40, "sample": 640, "token": 0, "train_seconds": 1.25}
     lines = [{"event": "train", **when, "batch": 20}, {"event": "eval", **when}]
     (tmp_path / "metrics.jsonl").write_text(
@@ -122,7 +122,7 @@ def test_the_log_tells_how_far_a_lost_job_had_come(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [None, "", "{", "[1]\n", '{"event": "resume"}\n'])
-def test_a_job_that_had_not_begun(tmp_path: Path, content: str | None) -> None:
+def test_lost_job_that_never_started_has_no_steps(tmp_path: Path, content: str | None) -> None:
     if content is not None:
         (tmp_path / "metrics.jsonl").write_text(content)
     record_lost(StudyJob(*LOST, tmp_path), "killed")

@@ -29,7 +29,7 @@ def shown(folder: Path, stream: io.StringIO) -> list[str]:
     return stream.getvalue().splitlines()
 
 
-def test_a_line_for_each_job_with_what_it_varies(tmp_path: Path) -> None:
+def test_table_has_a_line_for_each_job_with_its_swept_values(tmp_path: Path) -> None:
     for number in (10, 2):
         job(tmp_path / str(number), f"ssr={number} seed=0")
     assert shown(tmp_path, io.StringIO()) == [
@@ -51,7 +51,7 @@ def test_keys_of_the_sweep_are_not_listed(tmp_path: Path) -> None:
     assert not any(line.startswith("all with") for line in lines)
 
 
-def test_failed_killed_and_broken_jobs(tmp_path: Path) -> None:
+def test_table_shows_failed_and_killed_jobs(tmp_path: Path) -> None:
     job(tmp_path / "0", "model=[red]", "failed", "ValueError: [bold] " + "x" * 200)
     job(tmp_path / "1", "model=b", None)
     job(tmp_path / "2", "model=c")
@@ -65,7 +65,7 @@ def test_failed_killed_and_broken_jobs(tmp_path: Path) -> None:
     assert len(lines) == 5  # the one that has not begun is a number
 
 
-def test_a_job_that_never_began_is_counted(tmp_path: Path) -> None:
+def test_jobs_that_never_started_are_counted(tmp_path: Path) -> None:
     for number in range(3):
         (tmp_path / str(number)).mkdir()
         (tmp_path / str(number) / "job.json").write_text(f'{{"overrides": ["seed={number}"]}}')
@@ -79,7 +79,7 @@ def test_a_job_that_never_began_is_counted(tmp_path: Path) -> None:
     assert lines[3].endswith(why)
 
 
-def test_of_many_jobs_those_that_went_well_are_counted(tmp_path: Path) -> None:
+def test_completed_jobs_are_only_counted_if_there_are_many(tmp_path: Path) -> None:
     for number in range(60):
         job(tmp_path / str(number), f"seed={number}")
     assert shown(tmp_path, io.StringIO()) == ["", f"60 jobs in {tmp_path}: 60 completed"]
@@ -90,7 +90,7 @@ def test_of_many_jobs_those_that_went_well_are_counted(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("columns", [60, 120])
-def test_a_terminals_width_is_kept(tmp_path: Path, columns: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_table_fits_the_width_of_the_terminal(tmp_path: Path, columns: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", str(columns))
     monkeypatch.setenv("NO_COLOR", "1")
     monkeypatch.setenv("TERM", "dumb")
@@ -99,12 +99,12 @@ def test_a_terminals_width_is_kept(tmp_path: Path, columns: int, monkeypatch: py
     assert max(len(line) for line in shown(tmp_path, Terminal())[2:]) <= columns
 
 
-def test_no_jobs_no_table(tmp_path: Path) -> None:
+def test_sweep_without_jobs_prints_no_table(tmp_path: Path) -> None:
     assert shown(tmp_path, io.StringIO()) == []
     assert shown(tmp_path / "missing", io.StringIO()) == []
 
 
-def test_a_job_that_runs_was_stopped_or_has_died_is_called_so(tmp_path: Path) -> None:
+def test_table_distinguishes_running_stopped_and_killed_jobs(tmp_path: Path) -> None:
     for number in range(3):
         job(tmp_path / str(number), f"seed={number}", None)
     job(tmp_path / "3", "seed=3", "stopped", "KeyboardInterrupt: interrupted, with a checkpoint at batch 71")

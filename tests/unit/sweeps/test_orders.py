@@ -42,7 +42,7 @@ def point(study: Path, code: dict[str, str]) -> Point:
     "content",
     ["", "[]", "3", "{}", '{"step": 5}', '{"step": "x", "identity": "a", "values": {}, "code": {}}', "[" * 9999],
 )
-def test_damaged_files_of_shared_steps_are_ignored(tmp_path: Path, content: str) -> None:
+def test_sweep_ignores_damaged_files_of_shared_steps(tmp_path: Path, content: str) -> None:
     found = point(tmp_path, {})
     (found.folder / "origin.json").write_text(content)
     assert list(points_of(tmp_path)) == []
@@ -63,7 +63,7 @@ def test_checkpoint_is_used_only_by_the_software_that_wrote_it(tmp_path: Path) -
     assert not found.is_by({"torch": "2.10", "ssr_hydra": "0.1.0 abd"})
 
 
-def test_checkpoint_is_published_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_checkpoint_is_published_completely_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A process is killed at each of its operations on files; then the next one does it again."""
     checkpoint = job(tmp_path, "a", 9, 9.0) / "checkpoints" / "ba5"
     checkpoint.mkdir(parents=True)
@@ -96,7 +96,7 @@ def test_checkpoint_is_published_whole_or_not_at_all(tmp_path: Path, monkeypatch
     assert 5 <= last < 19
 
 
-def test_cost_counts_shared_steps_once(tmp_path: Path) -> None:
+def test_shared_steps_count_once_in_the_cost(tmp_path: Path) -> None:
     job(tmp_path, "a", 100, 10.0)
     short = job(tmp_path, "b", 50, 5.0)
     Taken(40, 4.0).write(tmp_path, "b" * 20)
@@ -110,7 +110,7 @@ def test_cost_counts_shared_steps_once(tmp_path: Path) -> None:
     assert cost_of(tmp_path) is None
 
 
-def test_sweep_that_ends_leaves_the_orders_of_other_sweeps(tmp_path: Path) -> None:
+def test_ending_sweep_keeps_the_orders_of_other_sweeps(tmp_path: Path) -> None:
     study = StudyFolder(tmp_path, sweep="one")
     job(tmp_path, "a", 9, 9.0, sweep="one")
     job(tmp_path, "b", 9, 9.0, sweep="other")

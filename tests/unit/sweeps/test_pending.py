@@ -20,13 +20,13 @@ def used(folder: Path) -> tuple[Pending, Path]:
     return Pending(folder, {"output_subdir": aside.name}), aside
 
 
-def test_what_a_folder_may_lose(tmp_path: Path) -> None:
+def test_folder_with_a_record_holds_a_run(tmp_path: Path) -> None:
     assert not holds_a_run(tmp_path, ".hydra")
     (tmp_path / "result.json").write_text("{}")
     assert holds_a_run(tmp_path, ".hydra")
 
 
-def test_it_is_put_in_place_once(tmp_path: Path) -> None:
+def test_description_is_published_once(tmp_path: Path) -> None:
     job, aside = used(tmp_path)
     assert job.waits
     job.publish()
@@ -43,9 +43,7 @@ def test_it_is_put_in_place_once(tmp_path: Path) -> None:
     ]
 
 
-def test_a_kill_while_it_is_put_in_place_leaves_a_whole_description(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_kill_during_publishing_leaves_a_complete_description(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     job, _ = used(tmp_path)
     write = write_atomically
 
@@ -60,7 +58,7 @@ def test_a_kill_while_it_is_put_in_place_leaves_a_whole_description(
     assert (tmp_path / ".hydra/config.yaml").read_text() == "ssr: 1\n"  # it says what run it is, and comes last
 
 
-def test_a_refusal_leaves_the_folder_and_says_why_to_a_sweep_alone(tmp_path: Path) -> None:
+def test_refusal_keeps_the_folder_and_records_its_reason_only_in_a_sweep(tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
     (tmp_path / "job").mkdir()
     job, aside = used(tmp_path / "run")
@@ -75,7 +73,7 @@ def test_a_refusal_leaves_the_folder_and_says_why_to_a_sweep_alone(tmp_path: Pat
 
 
 @pytest.mark.parametrize(("failed", "lines"), [(True, "hello\n"), (False, "")])
-def test_log_lines_wait_and_are_told_of_a_failure(tmp_path: Path, failed: bool, lines: str) -> None:
+def test_log_lines_are_held_back_and_written_on_failure(tmp_path: Path, failed: bool, lines: str) -> None:
     handler = logging.FileHandler(tmp_path / "train.log")
     root = logging.getLogger()
     root.addHandler(handler)
@@ -92,7 +90,7 @@ def test_log_lines_wait_and_are_told_of_a_failure(tmp_path: Path, failed: bool, 
         handler.close()
 
 
-def test_killed_start_leaves_nothing_and_what_earlier_ones_left_is_removed(tmp_path: Path) -> None:
+def test_killed_start_leaves_no_files_and_removes_earlier_leftovers(tmp_path: Path) -> None:
     left, note = tmp_path / pending_name(".hydra"), tmp_path / pending_name(".hydra")
     other = tmp_path / ".hydra.pending-mine"  # nobody's but the user's
     for folder in (left, note, other):
@@ -106,7 +104,7 @@ def test_killed_start_leaves_nothing_and_what_earlier_ones_left_is_removed(tmp_p
 
 
 @pytest.mark.parametrize("subdir", [None, ".hydra", "mine"])
-def test_what_was_not_set_aside_stays(tmp_path: Path, subdir: str | None) -> None:
+def test_files_that_were_not_set_aside_stay(tmp_path: Path, subdir: str | None) -> None:
     job = Pending(tmp_path, {"output_subdir": subdir})
     assert not job.waits
     job.publish()

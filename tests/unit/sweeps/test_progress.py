@@ -49,7 +49,7 @@ def end(job: StudyJob, status: str = "completed", error: str | None = "E") -> No
     RunResult(status, error, None, 1.0, "1ep", 0, 10, 1, 0, 2.5, 3.0, metrics).save(job.folder)
 
 
-def test_the_counts_in_words() -> None:
+def test_progress_line_has_the_counts() -> None:
     assert line({JobState.WAITING: 1}) == "0 of 1 job done"
     counts = {
         JobState.COMPLETED: 3,
@@ -63,7 +63,7 @@ def test_the_counts_in_words() -> None:
     assert line({JobState.COMPLETED: 1, JobState.STOPPED: 2}) == "1 of 3 jobs done, 2 stopped"
 
 
-def test_a_line_for_each_job_that_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_progress_prints_a_line_for_each_job_that_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(progress_module, "_SECONDS", 3600)  # it is looked at and shown here, and not by its thread
     stream = io.StringIO()
     before, one, two, three = found = jobs(tmp_path, 4)
@@ -94,7 +94,7 @@ class Terminal(io.StringIO):
 
 
 @pytest.mark.parametrize("columns", [80, 120])
-def test_bars_and_lines_keep_the_width_of_a_terminal(
+def test_bars_and_lines_fit_the_width_of_the_terminal(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, columns: int
 ) -> None:
     monkeypatch.setattr(progress_module, "_SECONDS", 3600)
@@ -128,7 +128,7 @@ def test_bars_and_lines_keep_the_width_of_a_terminal(
     assert stream.getvalue().endswith("first: 1 of 3 jobs done, 1 running\n")
 
 
-def test_what_is_left_is_told_by_the_length_of_the_runs(tmp_path: Path, now: Clock) -> None:
+def test_remaining_time_is_estimated_from_the_length_of_the_runs(tmp_path: Path, now: Clock) -> None:
     # ssr 0.5 took 10 s; 1 and 2 are left, six times as long: 60 s. What was done before tells nothing.
     before, short, long, longer = jobs(tmp_path, ssrs=(8, 0.5, 1, 2))
     end(before)
@@ -148,7 +148,7 @@ def test_what_is_left_is_told_by_the_length_of_the_runs(tmp_path: Path, now: Clo
     assert progress._seconds_left() is None
 
 
-def test_jobs_that_ended_before_the_clock_began_tell_nothing_of_what_is_left(tmp_path: Path, now: Clock) -> None:
+def test_jobs_that_ended_between_two_checks_are_not_used_for_the_remaining_time(tmp_path: Path, now: Clock) -> None:
     # Between two looks three jobs came and went and a fourth began; they are no work that was done in no time.
     one, two, three, four, five, six = jobs(tmp_path, 6)
     progress = Progress(tmp_path, [one, two, three, four, five, six], io.StringIO(), "x", COMMAND)
@@ -186,7 +186,7 @@ def test_a_job_that_failed_before_and_is_tried_again_counts_when_it_ends(tmp_pat
         (("", "soon"), 10),
     ],
 )
-def test_max_duration_tells_how_long_a_job_takes(
+def test_length_of_a_job_is_read_from_max_duration(
     tmp_path: Path, now: Clock, lengths: tuple[str, str], left: float
 ) -> None:
     found = jobs(tmp_path, lengths=lengths)
@@ -199,14 +199,14 @@ def test_max_duration_tells_how_long_a_job_takes(
     assert progress._seconds_left() == pytest.approx(left)
 
 
-def test_a_stream_that_nobody_reads_ends_nothing(tmp_path: Path) -> None:
+def test_closed_stream_does_not_end_a_sweep(tmp_path: Path) -> None:
     stream = io.StringIO()
     stream.close()
     with Progress(tmp_path, jobs(tmp_path, 1), stream, "x", COMMAND):
         pass
 
 
-def test_a_sweep_that_is_stopped_says_how_to_go_on(tmp_path: Path) -> None:
+def test_message_of_a_stopped_sweep_says_how_to_continue(tmp_path: Path) -> None:
     stream = io.StringIO()
     one, two = jobs(tmp_path, 2)
     end(one)

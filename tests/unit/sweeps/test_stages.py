@@ -59,14 +59,16 @@ def plan_of(schedulers: Sequence[Any], grid: Sequence[float], steps: int = N) ->
     ],
     ids=str,
 )
-def test_saving_of_each_schedule_and_grid(scheduler: Any, savings: tuple[float, float, float]) -> None:
+def test_each_schedule_and_grid_saves_the_computed_fraction(
+    scheduler: Any, savings: tuple[float, float, float]
+) -> None:
     for (name, grid), saving in zip(GRIDS.items(), savings, strict=True):
         plan = plan_of([scheduler], grid)
         assert plan.alone == round(N * sum(grid))
         assert 100 * (1 - plan.shared / plan.alone) == pytest.approx(saving, abs=0.06), name
 
 
-def test_decay_shapes_and_lengths_share_one_trunk() -> None:
+def test_decays_of_any_shape_and_length_use_one_trunk() -> None:
     shapes = [WarmupStableDecayScheduler("0ba", decay=decay) for decay in ("1-sqrt", "linear", "cosine")]
     plan = plan_of(shapes, GRIDS["tenths"], 100_000)  # 3 * 5.5 runs; a trunk of 0.9 and 3 * 5.5 decays of a tenth
     assert plan.alone / plan.shared == pytest.approx(6.47, abs=0.005)
@@ -75,7 +77,7 @@ def test_decay_shapes_and_lengths_share_one_trunk() -> None:
     assert plan.alone / plan.shared == pytest.approx(5.74, abs=0.005)
 
 
-def test_ladder_of_the_language_model() -> None:
+def test_plan_of_the_language_model_study_shares_the_stable_phase() -> None:
     plan = plan_of([WarmupStableDecayScheduler("50ba", "0.2dur")], (0.125, 0.25, 0.5, 1, 2), 1600)
     # Decays of 40, 80, 160, 320 steps and the whole of 3,200. The first step of a decay is still at the peak.
     assert (plan.alone, plan.shared) == (6200, 3800 - 4)
@@ -88,7 +90,7 @@ def test_ladder_of_the_language_model() -> None:
     assert plan.order(2)[0] == 4
 
 
-def test_nested_trees_and_order() -> None:
+def test_nested_trees_are_planned_in_order() -> None:
     grid = (1, 2)
     schedulers = [WarmupStableDecayScheduler("0ba", length, decay="linear") for length in ("0.1dur", "0.2dur")]
     plan = plan_of(schedulers, grid, 1000)  # jobs: (.1, 1), (.1, 2), (.2, 1), (.2, 2)
@@ -108,7 +110,7 @@ def test_worker_takes_other_jobs_before_it_waits_for_shared_steps() -> None:
     assert (plan.took(1), plan.took(2), plan.took(9), plan.longest) == (1449, 1000, 1000, 1000)
 
 
-def test_groups_share_nothing_and_ends_are_never_shared() -> None:
+def test_different_groups_share_no_steps_and_last_steps_are_never_shared() -> None:
     run = run_of(ConstantScheduler(), 1, 100)
     plan = plan_stages([Planned(run, "a"), Planned(run, "b"), Planned(run, None), Planned(run, None)])
     assert plan.shared == plan.alone == 400
@@ -116,12 +118,12 @@ def test_groups_share_nothing_and_ends_are_never_shared() -> None:
     assert plan.shared == 101  # the last step of a run, with its evaluation, is its own
 
 
-def test_tiny_prefix_is_not_shared() -> None:
+def test_very_short_common_prefix_is_not_shared() -> None:
     plan = plan_of([CosineAnnealingScheduler()], (1, 2), 1000)  # only step 0, at the peak, is the same
     assert plan.shared == plan.alone
 
 
-def test_started_jobs_train_only_the_rest() -> None:
+def test_started_jobs_train_only_their_remaining_steps() -> None:
     scheduler = WarmupStableDecayScheduler("0ba", decay="linear")
     trunk, short = run_of(scheduler, 2, 1000), run_of(scheduler, 1, 1000)
     # The trunk has passed the branch point of the short job, so no job trains its prefix.
@@ -136,7 +138,7 @@ def test_started_jobs_train_only_the_rest() -> None:
     assert [(branch.begin, branch.source) for branch in plan.branches] == [(500, None), (950, None)]
 
 
-def test_unknown_sizes_share_what_is_sure() -> None:
+def test_only_certainly_equal_steps_are_shared_if_batch_sizes_are_unknown() -> None:
     """In a run of tokens, batches may be smaller than their size: only equal pieces of the schedules count."""
     calendar = Calendar(batch_size=8, tokens=16)  # at most 128 tokens in a batch
 
@@ -178,7 +180,7 @@ def test_steps_after_an_unknown_counter_are_not_shared(unknown: int) -> None:
         lambda: StepScheduler("0.2dur"),
     ],
 )
-def test_pieces_agree_with_every_step(make: Callable[[], Any]) -> None:
+def test_pieces_of_a_schedule_agree_with_its_steps(make: Callable[[], Any]) -> None:
     """The first difference is that of the two lists of floats, whatever the pieces say."""
     for ssrs in ((1, 2), (0.3, 0.7), (1, 1.01)):
         one, other = (run_of(make(), ssr, 500) for ssr in ssrs)

@@ -152,7 +152,7 @@ def statuses(folder: Path) -> dict[str, str]:
     return {name: RunResult.load(path).status for path, name in found.items()}
 
 
-def test_what_is_done_is_not_run_again(tmp_path: Path) -> None:
+def test_completed_job_is_not_run_again(tmp_path: Path) -> None:
     made = sweep(ProcessLauncher(tmp_path, {"b": fail, "d": diverge}), "abcd")
     failures = (
         r"1 \(b\): ValueError: of its own; 3 \(d\): DivergedError: NaN; to run again what failed, and nothing else: ssr"
@@ -193,7 +193,7 @@ def test_jobs_run_seed_by_seed_in_the_order_of_their_identities(
     assert folders == {"0": "v", "1": "w", "2": "x", "3": "y", "4": "z"}  # the numbers are Hydra's
 
 
-def test_order_of_jobs_mixes_the_ratios_of_a_seed(tmp_path: Path) -> None:
+def test_ratios_of_a_seed_are_in_mixed_order(tmp_path: Path) -> None:
     values = [{"ssr": ssr, "seed": seed} for ssr in (0.25, 0.5, 1, 2, 4, 8) for seed in (0, 1)]
     numbered = [StudyJob((), describe(each), tmp_path / str(number)) for number, each in enumerate(values)]
     order = [int(job.folder.name) for job in run_order(numbered)]
@@ -203,7 +203,7 @@ def test_order_of_jobs_mixes_the_ratios_of_a_seed(tmp_path: Path) -> None:
     assert order == [int(job.folder.name) for job in run_order(numbered)]
 
 
-def test_a_death_is_tried_again_three_times_and_no_more(tmp_path: Path) -> None:
+def test_killed_job_is_retried_at_most_three_times(tmp_path: Path) -> None:
     inner, stream = ProcessLauncher(tmp_path, {"b": die, "c": once(die)}), io.StringIO()
     sweep(inner, "abc", stream)
     again = [line for line in stream.getvalue().splitlines() if "run again" in line]
@@ -219,7 +219,7 @@ def test_a_death_is_tried_again_three_times_and_no_more(tmp_path: Path) -> None:
     assert again.launches == [["b"]]
 
 
-def test_job_that_is_typed_in_two_ways_is_one_job(tmp_path: Path) -> None:
+def test_job_with_two_spellings_is_one_job(tmp_path: Path) -> None:
     inner, stream, folder = ProcessLauncher(tmp_path, {"ssr=1": once(die)}), io.StringIO(), StudyFolder(tmp_path)
     plan = folder.assign([((typed,), JobDescription("a", "")) for typed in ("ssr=1", "ssr=1.0")])
     StudyLauncher(inner, folder, plan, stream, command="").run()  # type: ignore[arg-type]
@@ -227,7 +227,7 @@ def test_job_that_is_typed_in_two_ways_is_one_job(tmp_path: Path) -> None:
     assert "job 0 (ssr=1.0) died and is run again: 1 of 3" in stream.getvalue()
 
 
-def test_where_jobs_share_a_process_a_death_comes_last_the_next_time(tmp_path: Path) -> None:
+def test_job_that_killed_a_shared_process_runs_last_in_the_next_sweep(tmp_path: Path) -> None:
     launcher(ProcessLauncher(tmp_path), "bc")  # a sweep that died with its job b
     die(tmp_path / "0")
     inner = ProcessLauncher(tmp_path)
@@ -235,7 +235,7 @@ def test_where_jobs_share_a_process_a_death_comes_last_the_next_time(tmp_path: P
     assert inner.launches == [["c", "b"]]
 
 
-def test_deaths_that_were_counted_by_sweeps_that_died_too(tmp_path: Path) -> None:
+def test_deaths_in_earlier_killed_sweeps_count(tmp_path: Path) -> None:
     launcher(ProcessLauncher(tmp_path), "a")
     for _ in range(1 + RETRIES):
         die(tmp_path / "0")
@@ -248,7 +248,7 @@ def test_deaths_that_were_counted_by_sweeps_that_died_too(tmp_path: Path) -> Non
         made.check()
 
 
-def test_the_jobs_of_a_broken_pool_are_tried_alone_so_that_the_guilty_is_found(tmp_path: Path) -> None:
+def test_jobs_of_a_broken_pool_are_retried_alone(tmp_path: Path) -> None:
     inner = Pool(tmp_path, {"b": die})
     sweep(inner, "abcde")
     assert inner.launches[:2] == [["a", "b", "c", "d", "e"], ["d", "e"]]  # those that had not begun, together
@@ -257,7 +257,7 @@ def test_the_jobs_of_a_broken_pool_are_tried_alone_so_that_the_guilty_is_found(t
     assert inner.threads == {False}
 
 
-def test_many_deaths_in_a_pool_leave_the_others_together(tmp_path: Path) -> None:
+def test_other_jobs_stay_together_after_many_deaths_in_a_pool(tmp_path: Path) -> None:
     # What did not begin because of another's death is launched with the others, however often that happens.
     names = [f"{number}{letter}" for number in range(5) for letter in "xyz"]
     inner = Pool(tmp_path, {f"{number}x": die for number in range(5)})
@@ -267,7 +267,7 @@ def test_many_deaths_in_a_pool_leave_the_others_together(tmp_path: Path) -> None
     assert statuses(tmp_path) == {name: "failed" if name[1] == "x" else "completed" for name in [*names, "last"]}
 
 
-def test_a_job_that_breaks_the_pool_before_it_begins_does_not_end_the_sweep(tmp_path: Path) -> None:
+def test_a_job_that_breaks_the_pool_before_it_starts_does_not_end_the_sweep(tmp_path: Path) -> None:
     def unlucky(folder: Path) -> JobReturn:
         raise RuntimeError("the pool is broken")
 
@@ -277,7 +277,7 @@ def test_a_job_that_breaks_the_pool_before_it_begins_does_not_end_the_sweep(tmp_
     assert error == "it was launched 4 times and never began (RuntimeError: the pool is broken)"
 
 
-def test_a_launcher_that_starts_nothing_ends_the_sweep_with_what_it_says(tmp_path: Path) -> None:
+def test_error_of_a_launcher_that_starts_no_job_ends_the_sweep(tmp_path: Path) -> None:
     def missing(folder: Path) -> JobReturn:
         raise OSError("there is no sbatch")
 
@@ -285,7 +285,7 @@ def test_a_launcher_that_starts_nothing_ends_the_sweep_with_what_it_says(tmp_pat
         sweep(Scripted(tmp_path, {"a": missing}), "ab")
 
 
-def test_deaths_before_and_after_the_first_sign_of_life_count_together(tmp_path: Path) -> None:
+def test_deaths_before_and_after_the_first_heartbeat_are_added(tmp_path: Path) -> None:
     deaths = iter([die_early, die, die_early, die_early])
     acts = {"b": lambda folder: next(deaths)(folder), "c": once(die_early)}
     inner, stream = ProcessLauncher(tmp_path, acts), io.StringIO()
@@ -296,7 +296,7 @@ def test_deaths_before_and_after_the_first_sign_of_life_count_together(tmp_path:
     assert stream.getvalue().count("job 1 (b) died and is run again: ") == 3
 
 
-def test_a_job_that_never_begins_is_recorded_with_the_reason(tmp_path: Path) -> None:
+def test_a_job_that_never_starts_is_recorded_with_the_reason(tmp_path: Path) -> None:
     launcher(ProcessLauncher(tmp_path), "a")
     die(tmp_path / "0")
     inner = ProcessLauncher(tmp_path, {"a": unborn, "b": unborn})
@@ -307,7 +307,7 @@ def test_a_job_that_never_begins_is_recorded_with_the_reason(tmp_path: Path) -> 
     assert len(inner.launches) == 1
 
 
-def test_a_launcher_that_waits_for_the_dead_is_left(tmp_path: Path) -> None:
+def test_sweep_does_not_wait_for_a_launcher_that_waits_for_dead_jobs(tmp_path: Path) -> None:
     # As Slurm does without accounting: nobody tells it that a job has died.
     release = threading.Event()
 
@@ -326,7 +326,7 @@ def test_a_launcher_that_waits_for_the_dead_is_left(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("interrupts", [False, True], ids=["returns early", "ctrl-C"])
-def test_running_jobs_are_waited_for(tmp_path: Path, interrupts: bool) -> None:
+def test_sweep_waits_for_running_jobs(tmp_path: Path, interrupts: bool) -> None:
     begun, left, ended = threading.Event(), threading.Event(), threading.Event()
 
     def work() -> None:
@@ -363,7 +363,7 @@ def running(made: StudyLauncher) -> Iterator[threading.Thread]:
     yield thread
 
 
-def test_jobs_of_another_sweep_are_waited_for_and_taken_over_when_it_dies(tmp_path: Path) -> None:
+def test_sweep_waits_for_jobs_of_a_different_sweep_and_takes_them_over_if_that_sweep_dies(tmp_path: Path) -> None:
     inner, other = ProcessLauncher(tmp_path), StudyFolder(tmp_path)
     with Heartbeat(other.sign):
         other.assign([((name,), JobDescription(name, "")) for name in "ab"])
@@ -374,7 +374,7 @@ def test_jobs_of_another_sweep_are_waited_for_and_taken_over_when_it_dies(tmp_pa
     assert inner.launches == [["c"], ["b"]]
 
 
-def test_a_job_that_failed_in_another_sweep_stays_failed_and_a_stopped_job_runs_again(tmp_path: Path) -> None:
+def test_job_that_failed_in_a_different_sweep_stays_failed_and_a_stopped_job_runs_again(tmp_path: Path) -> None:
     inner, other = ProcessLauncher(tmp_path), StudyFolder(tmp_path)
     with Heartbeat(other.sign):
         other.assign([((name,), JobDescription(name, "")) for name in "ab"])
@@ -388,7 +388,7 @@ def test_a_job_that_failed_in_another_sweep_stays_failed_and_a_stopped_job_runs_
     assert statuses(tmp_path) == {"a": "failed", "b": "completed", "c": "completed"}
 
 
-def test_a_job_that_another_sweep_ends_last_of_all_is_not_run_again(
+def test_job_that_a_different_sweep_completes_late_is_not_run_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # The other sweep ends its jobs, and itself, between this one's look at them and its look at that sweep.
@@ -409,7 +409,7 @@ def test_a_job_that_another_sweep_ends_last_of_all_is_not_run_again(
     assert statuses(tmp_path) == {"a": "completed", "b": "failed", "c": "completed"}
 
 
-def test_what_a_killed_sweep_has_left_running_is_waited_for_and_goes_on(tmp_path: Path) -> None:
+def test_sweep_waits_for_running_jobs_of_a_killed_sweep(tmp_path: Path) -> None:
     # Jobs whose sweep is gone stop by themselves, with a record that says so. One that is launched before they have
     # would find its folder in use.
     launcher(ProcessLauncher(tmp_path), "abc")

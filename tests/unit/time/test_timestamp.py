@@ -94,7 +94,7 @@ def test_time_between_batches_counts_only_in_the_total() -> None:
 
 
 @pytest.mark.parametrize("duration", [1.5, Fraction(3, 2), timedelta(seconds=1.5), Time("1.5s"), np.float64(1.5)])
-def test_durations_of_every_kind_are_kept_to_the_nanosecond(duration: Any) -> None:
+def test_durations_of_every_kind_keep_their_nanoseconds(duration: Any) -> None:
     for now in (Timestamp().to_next_batch(duration=duration), Timestamp(seconds=duration).copy(batch=1)):
         assert now.seconds == Fraction(3, 2)
         assert now.total_wct == timedelta(seconds=1.5)
@@ -149,7 +149,7 @@ counts = st.one_of(st.integers(0, 2**63), st.fractions(min_value=0, max_value=10
 
 
 @given(st.lists(counts, min_size=14, max_size=14))
-def test_state_dict_comes_back_whole_through_json(values: list[Any]) -> None:
+def test_state_dict_survives_json(values: list[Any]) -> None:
     before = Timestamp(*values)
     state = json.loads(json.dumps(before.state_dict()))
     assert Timestamp.from_state_dict(state) == before
@@ -172,7 +172,7 @@ def test_a_state_that_does_not_fit_changes_nothing(change: Any, field: str) -> N
     assert now == Timestamp(batch=7)
 
 
-def test_is_a_value() -> None:
+def test_timestamp_is_an_immutable_value() -> None:
     assert copy.copy(FULL) == copy.deepcopy(FULL) == pickle.loads(pickle.dumps(FULL)) == FULL
     assert FULL.copy(batch_seconds=0) != FULL
     assert FULL != 3

@@ -43,7 +43,7 @@ def test_alpha_at_ssr_is_alpha_at_the_stretched_time(name: str, ssr: str) -> Non
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_arguments_are_torchs_in_torchs_order_with_torchs_defaults(name: str) -> None:
+def test_arguments_have_the_names_order_and_defaults_of_torch(name: str) -> None:
     torchs = [
         parameter
         for key, parameter in inspect.signature(getattr(theirs, name)).parameters.items()
@@ -55,12 +55,12 @@ def test_arguments_are_torchs_in_torchs_order_with_torchs_defaults(name: str) ->
     assert [parameters[p.name].default for p in torchs] == [p.default for p in torchs]
 
 
-def test_every_class_is_here() -> None:
+def test_every_class_of_torch_exists() -> None:
     assert set(ours.__all__) == {*NAMES, "Course", "TorchScheduler"}
     assert {name.split()[0] for name in CASES} == {*NAMES} - {"ReduceLROnPlateau"}
 
 
-def test_pace() -> None:
+def test_default_pace_depends_on_the_class() -> None:
     assert ours.StepLR(1).pace_in(None) == "epoch"
     assert ours.OneCycleLR(1.0).pace_in(None) == ours.CyclicLR(0.1, 1.0).pace_in(None) == "batch"
     assert ours.SequentialLR([ours.StepLR(1), ours.OneCycleLR(1.0)], [3]).pace_in(None) == "batch"
@@ -80,7 +80,7 @@ def test_by_epochs_a_value_holds_until_the_next_epoch_begins() -> None:
     assert [batches.rates(at(k, 10), [1.0])[0] for k in (17, 18, 20)] == [1.0, 0.5, 0.5]
 
 
-def test_times_in_any_unit_are_read_on_its_own_clock() -> None:
+def test_times_in_any_unit_are_read_on_the_right_clock() -> None:
     state = State("100ba", dataloader_len=10, samples_per_batch=32)
     tokens = ours.StepLR("1000tok", 0.5, pace="batch").bind(state)
     assert [tokens.rates(Timestamp(batch=1, token=n), [1.0])[0] for n in (999, 1000, 2500)] == [1.0, 0.5, 0.25]

@@ -32,7 +32,7 @@ def test_dur_in_a_phase_is_a_fraction_of_the_phase() -> None:
     assert rates(both, [0, 2, 4, 8, 12, 16], ssr=0.5) == [0.5, 0.75, 1.0, 0.5, 0.0, 0.0]
 
 
-def test_names_are_as_good_as_numbers() -> None:
+def test_parts_can_be_named_or_numbered() -> None:
     parts = [ours.LinearLR(0.5), ours.StepLR(2)]
     named = ours.SequentialLR({"warmup": parts[0], "decay": parts[1]}, ["1ep"])
     assert rates(named, list(range(12))) == rates(ours.SequentialLR(parts, [4]), list(range(12)))
@@ -136,7 +136,7 @@ def test_cosine_times_exponential_is_torchs_after_seven_thousand_steps() -> None
     assert rates(chain, [7150], length="8000ba") == pytest.approx([0.00258], rel=2e-3)
 
 
-def test_factors_of_different_paces_multiply_and_recursions_do_not() -> None:
+def test_factors_of_different_paces_multiply_and_recursive_schedulers_are_refused() -> None:
     run = Run.of(State("20ba", dataloader_len=4))
     found = together([("a", ours.StepLR(1, 0.5), "epoch"), ("b", ours.ExponentialLR(0.9), "batch")], run)
     assert [(place, pace) for place, _, pace in found] == [("a", "epoch"), ("b", "batch")]

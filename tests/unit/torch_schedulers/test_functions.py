@@ -30,7 +30,7 @@ def asked_at(ssr: Any, batches: int, scheduler: Any = LambdaLR) -> list[Any]:
     return steps
 
 
-def test_a_function_gets_ints_where_steps_are_whole_and_floats_between() -> None:
+def test_function_gets_an_int_at_whole_steps_and_a_float_between_them() -> None:
     for ssr, expected in ((1, [0, 1, 2, 3]), (0.5, [0, 2, 4, 6]), (2, [0, 0.5, 1, 1.5]), (0.4, [0, 2.5, 5, 7.5])):
         steps = asked_at(ssr, 4)
         assert steps == expected
@@ -45,12 +45,12 @@ def test_products_call_the_function_once_per_whole_step() -> None:
     assert course.rates(Timestamp(batch=1), [8.0]) == [8.0]  # a function of time: back again
 
 
-def test_a_function_without_fractions_runs_where_there_are_none() -> None:
+def test_function_that_accepts_only_ints_runs_if_all_steps_are_whole() -> None:
     course = LambdaLR(lambda step: TABLE[step], pace="batch").bind(State("60ba"), 0.5)
     assert [course.rates(Timestamp(batch=k), [1.0])[0] for k in range(3)] == [1.0, 0.25, 0.0625]
 
 
-def test_a_function_without_fractions_is_refused_before_the_run_where_there_are() -> None:
+def test_function_that_accepts_only_ints_is_refused_if_steps_are_fractional() -> None:
     scheduler = LambdaLR(lambda step: TABLE[step], pace="batch")
     with refused("lr_lambda", match=r"does not accept a fraction of a step \(0.5\).*lambda step: f\(int\(step\)\)"):
         scheduler.bind(State("60ba"), 2)
@@ -58,14 +58,14 @@ def test_a_function_without_fractions_is_refused_before_the_run_where_there_are(
     assert [wrapped.rates(Timestamp(batch=k), [1.0])[0] for k in range(5)] == [1.0, 1.0, 0.5, 0.5, 0.25]
 
 
-def test_a_functions_own_errors_at_whole_steps_are_its_own() -> None:
+def test_errors_of_a_function_at_whole_steps_are_unchanged() -> None:
     course = LambdaLR(lambda step: TABLE[step], pace="batch").bind(State("60ba"))
     with pytest.raises(IndexError):
         course.rates(Timestamp(batch=9), [1.0])
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), None, "half"])
-def test_a_function_gives_finite_numbers(value: Any) -> None:
+def test_function_must_return_finite_numbers(value: Any) -> None:
     course = LambdaLR(lambda step: value, pace="batch").bind(State("60ba"))
     with pytest.raises(InputError, match="must return a finite number .got this at step 3"):
         course.rates(Timestamp(batch=3), [1.0])

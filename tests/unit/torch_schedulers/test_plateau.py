@@ -47,7 +47,9 @@ def follow(plateau: Plateau, values: list[float], every: int = 1) -> list[list[f
         {"patience": 1, "factor": 0.3, "min_lr": [0.1, 0.01, 0.0], "eps": 1e-3},
     ],
 )
-def test_at_ssr_1_it_is_torchs(options: dict[str, Any], mode: Any, threshold_mode: Any, seed: int) -> None:
+def test_plateau_at_ssr_1_equals_the_one_of_torch(
+    options: dict[str, Any], mode: Any, threshold_mode: Any, seed: int
+) -> None:
     own = torch.optim.SGD([{"params": [torch.nn.Parameter(torch.zeros(1))], "lr": lr} for lr in BASES])
     theirs = Theirs(own, mode=mode, threshold_mode=threshold_mode, **options)
     expected = []
@@ -109,7 +111,7 @@ def test_state_is_plain_data_and_resumes() -> None:
                 assert rates == whole[number - 1]
 
 
-def test_a_state_of_something_else_changes_nothing() -> None:
+def test_invalid_state_changes_nothing() -> None:
     plateau = ReduceLROnPlateau().bind(Run.of(State()))
     before = plateau.state_dict()
     for state in ({}, {**before, "since": "soon"}, {**before, "factors": None}, {"best": 1.0}):
@@ -118,7 +120,7 @@ def test_a_state_of_something_else_changes_nothing() -> None:
     assert plateau.state_dict() == before
 
 
-def test_a_group_that_is_added_later_has_not_been_reduced() -> None:
+def test_group_that_is_added_later_starts_without_reductions() -> None:
     plateau = ReduceLROnPlateau(patience=0, factor=0.5).bind(Run.of(State()))
     plateau.evaluated(1.0, Timestamp(), [1.0])
     plateau.evaluated(2.0, Timestamp(), [1.0])

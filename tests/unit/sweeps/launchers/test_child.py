@@ -28,12 +28,12 @@ def failed(error: Exception) -> tuple[JobReturn, str]:
         return packed(JobStatus.FAILED, raised)
 
 
-def test_a_value_comes_back() -> None:
+def test_returned_value_is_received() -> None:
     returned, trace = packed(JobStatus.COMPLETED, 0.5)
     assert (returned.status, returned.return_value, trace) == (JobStatus.COMPLETED, 0.5, "")
 
 
-def test_an_error_comes_back_with_its_traceback() -> None:
+def test_error_is_received_with_its_traceback() -> None:
     returned, trace = failed(ValueError("odd"))
     assert isinstance(returned._return_value, ValueError)
     assert trace.startswith("Traceback (most recent call last):\n")
@@ -42,26 +42,26 @@ def test_an_error_comes_back_with_its_traceback() -> None:
 
 
 @pytest.mark.parametrize("error", [InputError("ssr", -1, "must be positive", "try 1"), RunError("the disk is full")])
-def test_an_error_that_says_all_has_no_traceback(error: Exception) -> None:
+def test_error_for_the_user_has_no_traceback(error: Exception) -> None:
     returned, trace = failed(error)
     assert type(returned._return_value) is type(error)
     assert (str(returned._return_value), trace) == (str(error), "")
 
 
-def test_an_error_that_cannot_be_read_again_is_told() -> None:
+def test_error_that_cannot_be_unpickled_is_reported() -> None:
     returned, trace = failed(OddError("this", "that"))
     assert isinstance(returned._return_value, RunError)
     assert str(returned._return_value) == "OddError: this and that"
     assert "OddError" in trace
 
 
-def test_a_result_that_cannot_be_sent_is_a_failure() -> None:
+def test_job_whose_result_cannot_be_sent_fails() -> None:
     returned, _ = packed(JobStatus.COMPLETED, lambda: None)
     assert returned.status is JobStatus.FAILED
     assert "its result, a function, cannot be sent" in str(returned._return_value)
 
 
-def test_a_config_that_cannot_be_sent_is_left_out() -> None:
+def test_config_that_cannot_be_sent_is_left_out() -> None:
     returned = JobReturn(cfg=lambda: None, status=JobStatus.COMPLETED, _return_value=1)  # type: ignore[arg-type]
     answer = _packed(returned)
     assert answer.returned is not None

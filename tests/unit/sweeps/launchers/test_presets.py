@@ -69,7 +69,7 @@ def test_hydra_finds_the_plugins(node: Any, own: type) -> None:
 
 
 @pytest.mark.usefixtures("clean_hydra")
-def test_own_plugins_are_the_default_and_no_preset_is_part_of_a_job() -> None:
+def test_default_launcher_is_ours_and_presets_are_not_part_of_a_job() -> None:
     register(GROUPS)
     assert NAMES == ["basic", "joblib", "processes", "ray", "slurm", "submitit_local"]
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
@@ -83,7 +83,7 @@ def test_own_plugins_are_the_default_and_no_preset_is_part_of_a_job() -> None:
 
 
 @pytest.mark.parametrize("name", TRAITS)
-def test_each_row_of_traits_names_a_launcher_that_there_is(name: str) -> None:
+def test_each_row_of_traits_has_an_existing_launcher(name: str) -> None:
     found = [each for each in Plugins.instance().discover(Launcher) if each.__name__ == TRAITS[name].launcher]
     if not found and TRAITS[name].library is not None:
         pytest.skip(f"needs hydra-{TRAITS[name].library}-launcher")
@@ -101,7 +101,7 @@ def test_each_preset_has_a_row_of_traits() -> None:
     assert traits_of("mine.Launcher") == Traits()  # the cautious ones
 
 
-def test_joblib_fills_the_cores(app: Callable[..., Answer]) -> None:
+def test_joblib_uses_all_cores(app: Callable[..., Answer]) -> None:
     need("joblib")
     node = launcher(app, "launcher=joblib")
     assert node["_target_"].endswith("JoblibLauncher")
@@ -109,7 +109,7 @@ def test_joblib_fills_the_cores(app: Callable[..., Answer]) -> None:
     assert launcher(app, "launcher=joblib", "hydra.launcher.n_jobs=3")["n_jobs"] == 3
 
 
-def test_slurm_puts_jobs_back_into_the_queue(app: Callable[..., Answer]) -> None:
+def test_slurm_requeues_jobs(app: Callable[..., Answer]) -> None:
     need("slurm")
     node = launcher(app, "launcher=slurm", "hydra.launcher.partition=gpu", "hydra.launcher.gpus_per_node=1")
     assert node["_target_"].endswith("SlurmLauncher")
@@ -120,7 +120,7 @@ def test_slurm_puts_jobs_back_into_the_queue(app: Callable[..., Answer]) -> None
     assert node["max_num_timeout"] > 100
 
 
-def test_ray_leaves_it_to_the_sweep_to_try_again(app: Callable[..., Answer]) -> None:
+def test_ray_does_not_retry_jobs_itself(app: Callable[..., Answer]) -> None:
     need("ray")
     node = launcher(app, "launcher=ray")
     assert node["ray"]["remote"]["max_retries"] == 0
@@ -137,7 +137,7 @@ hydra:
 """
 
 
-def test_a_preset_of_ones_own_is_ones_own_choice(app: Callable[..., Answer], in_tmp: Path) -> None:
+def test_custom_preset_keeps_its_settings(app: Callable[..., Answer], in_tmp: Path) -> None:
     need("slurm")
     folder = in_tmp / "mine" / "launcher"
     folder.mkdir(parents=True)
@@ -151,7 +151,7 @@ def test_a_preset_of_ones_own_is_ones_own_choice(app: Callable[..., Answer], in_
     assert "hydra.callbacks.x._target_='os.system': cannot be set in a file (launcher/cluster.yaml)" in done.err
 
 
-def test_an_experiment_does_not_choose_a_launcher(app: Callable[..., Answer], in_tmp: Path) -> None:
+def test_an_experiment_cannot_choose_a_launcher(app: Callable[..., Answer], in_tmp: Path) -> None:
     # Somebody else's file says what is run, and the person who runs it says where.
     need("slurm")
     for group in ("experiment", "launcher"):
@@ -181,7 +181,7 @@ def test_a_single_run_has_no_launcher(app: Callable[..., Answer], in_tmp: Path, 
         ("hydra/launcher=submitit_slurm", "hydra/launcher='submitit_slurm'", "hydra-submitit-launcher", "submitit"),
     ],
 )
-def test_a_plugin_that_is_not_installed_is_one_line(
+def test_error_for_a_missing_plugin_is_one_line(
     app: Callable[..., Answer],
     monkeypatch: pytest.MonkeyPatch,
     in_tmp: Path,

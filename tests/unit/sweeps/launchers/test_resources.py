@@ -50,7 +50,7 @@ def seen(places: list[dict[str, str]]) -> list[str | None]:
         (None, 9, {}, ["9"]),
     ],
 )
-def test_cores_are_shared(
+def test_cores_are_divided_among_workers(
     workers: int | None, given: int | None, environment: dict[str, str], expected: list[str | None]
 ) -> None:
     places = assign(workers, given, "none", environment=environment)
@@ -78,7 +78,7 @@ def test_each_worker_has_its_gpus() -> None:
         ("GPU-8932f937-d72c,MIG-1a/2/3", ["GPU-8932f937-d72c", "MIG-1a/2/3"]),
     ],
 )
-def test_the_variable_says_what_is_visible(said: str, expected: list[str]) -> None:
+def test_cuda_variable_sets_the_visible_gpus(said: str, expected: list[str]) -> None:
     assert visible_gpus({"CUDA_VISIBLE_DEVICES": said, "PATH": ""}) == expected
 
 
@@ -108,7 +108,7 @@ def test_invalid_values_are_refused(settings: dict[str, Any], said: str) -> None
 
 
 @pytest.mark.parametrize(("said", "expected"), [("max 100000\n", None), ("50000 100000\n", 1), ("odd", None)])
-def test_a_containers_share_counts(tmp_path: Path, said: str, expected: int | None) -> None:
+def test_cpu_limit_of_a_container_is_used(tmp_path: Path, said: str, expected: int | None) -> None:
     (tmp_path / "cpu.max").write_text(said)
     bound = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     assert cores(tmp_path) == (expected or bound)
@@ -119,7 +119,7 @@ def test_a_containers_share_counts(tmp_path: Path, said: str, expected: int | No
     ("device", "visible", "per_job"),
     [("auto", "0,1", 1), ("cuda:1", "0,1", 1), (None, "0", 1), ("cpu", "0,1", 0), ("mps", "0,1", 0), ("cuda", "-1", 0)],
 )
-def test_a_job_needs_a_gpu_where_it_would_use_one(
+def test_job_needs_a_gpu_only_if_it_would_use_one(
     monkeypatch: pytest.MonkeyPatch, device: str | None, visible: str, per_job: int
 ) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)

@@ -29,7 +29,7 @@ def test_signals_are_kept_in_order_and_the_handlers_are_put_back() -> None:
     ]
 
 
-def test_who_waits_wakes_up_for_a_signal() -> None:
+def test_signal_wakes_up_a_waiting_sweep() -> None:
     with Stops() as stops:
         timer = threading.Timer(0.02, os.kill, (os.getpid(), signal.SIGTERM))
         timer.start()
@@ -38,7 +38,7 @@ def test_who_waits_wakes_up_for_a_signal() -> None:
         assert stops.take() == [signal.SIGTERM]
 
 
-def test_leaving_says_which_signal_it_was() -> None:
+def test_leave_raises_an_error_that_depends_on_the_signal() -> None:
     stops = Stops()
     stops.leave("")
     stops.first = signal.SIGINT
@@ -50,7 +50,7 @@ def test_leaving_says_which_signal_it_was() -> None:
     assert caught.value.exit_code == 143
 
 
-def test_somebody_elses_handlers_stay() -> None:
+def test_handlers_of_other_code_stay_installed() -> None:
     told: list[int] = []
     before = signal.signal(signal.SIGTERM, lambda number, _: told.append(number))
     try:
@@ -62,7 +62,7 @@ def test_somebody_elses_handlers_stay() -> None:
     assert told == [signal.SIGTERM]
 
 
-def test_a_jobs_handler_is_taken_over_for_a_while() -> None:
+def test_handler_of_a_job_is_replaced_temporarily() -> None:
     with terminable():
         with Stops() as stops:
             os.kill(os.getpid(), signal.SIGTERM)
@@ -71,7 +71,7 @@ def test_a_jobs_handler_is_taken_over_for_a_while() -> None:
             os.kill(os.getpid(), signal.SIGTERM)
 
 
-def test_outside_of_the_main_thread_nothing_is_taken() -> None:
+def test_no_signal_is_handled_outside_the_main_thread() -> None:
     found = []
 
     def look() -> None:

@@ -74,7 +74,7 @@ def table(run_dir: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def test_an_interrupted_run_has_every_record_once_and_the_true_rates(tmp_path: Path) -> None:
+def test_interrupted_run_has_every_record_once_and_the_right_rates(tmp_path: Path) -> None:
     interrupted_and_resumed(tmp_path, lambda: {"loggers": [CSVLogger(), TensorBoardLogger()]})
     rows = table(tmp_path)
     trained = {int(row["batch"]): row for row in rows if row["event"] == "train"}
@@ -96,7 +96,7 @@ def test_an_interrupted_run_has_every_record_once_and_the_true_rates(tmp_path: P
             assert found[name][number][1] == pytest.approx(float(trained[batch][name]), rel=1e-6)
 
 
-def test_evaluation_uses_the_average_of_a_checkpoint_and_training_its_weights(tmp_path: Path) -> None:
+def test_resumed_run_evaluates_the_saved_average_and_trains_the_saved_weights(tmp_path: Path) -> None:
     def parts() -> dict[str, Any]:
         return {"callbacks": {"ema": EMA(decay=0.9)}}
 
@@ -124,7 +124,7 @@ def test_evaluation_uses_the_average_of_a_checkpoint_and_training_its_weights(tm
     assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
 
 
-def test_a_logger_that_fails_ends_the_run_which_can_be_resumed(tmp_path: Path) -> None:
+def test_failing_logger_ends_the_run_and_the_run_can_be_resumed(tmp_path: Path) -> None:
     class Far:
         closed = 0
 
@@ -147,7 +147,7 @@ def test_a_logger_that_fails_ends_the_run_which_can_be_resumed(tmp_path: Path) -
     assert [record["batch"] for record in records(tmp_path) if record["event"] == "train"] == list(range(4, 49, 4))
 
 
-def test_callbacks_leave_the_run_as_it_is(tmp_path: Path) -> None:
+def test_callbacks_do_not_change_the_run(tmp_path: Path) -> None:
     plain = trainer(None)
     bare = plain.fit()
     watched = trainer(
@@ -165,7 +165,7 @@ def test_callbacks_leave_the_run_as_it_is(tmp_path: Path) -> None:
     assert all(float(rate) > 0 for rate in rates[1:])
 
 
-def test_a_callback_needs_no_class_and_hears_everything_in_order(tmp_path: Path) -> None:
+def test_callback_needs_no_base_class_and_gets_all_events_in_order(tmp_path: Path) -> None:
     heard: list[str] = []
     run = trainer(tmp_path, max_duration="20ba", eval_interval="10ba", log_interval="10ba")
     for event in ("fit_start", "epoch_end", "eval_start", "eval_end", "checkpoint_saved", "fit_end", "close"):

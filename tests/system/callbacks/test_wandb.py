@@ -40,7 +40,7 @@ def started(folder: Path) -> Any:
     return next(record.run for record in records_of_wandb(folder) if record.WhichOneof("record_type") == "run")
 
 
-def test_numbers_are_logged_at_the_true_batch_with_the_clocks_beside_them(tmp_path: Path) -> None:
+def test_numbers_are_logged_at_the_right_batch_with_the_counters(tmp_path: Path) -> None:
     evaluation = {"event": "eval", "batch": 20, "eval/accuracy": 0.5, "eval/loss": math.nan}
     made = write(tmp_path, train(10), train(20, lrs=[0.5, 0.25]), evaluation, config={"ssr": 0.5})
     first, second = history_of_wandb(made)
@@ -64,7 +64,7 @@ def test_numbers_are_logged_at_the_true_batch_with_the_clocks_beside_them(tmp_pa
     assert exits == [0]
 
 
-def test_a_resumed_run_is_the_same_run_and_says_nothing_twice(tmp_path: Path) -> None:
+def test_resumed_run_is_the_same_run_and_sends_no_record_twice(tmp_path: Path) -> None:
     first = write(tmp_path, train(10), train(20), status="failed")
     second = write(tmp_path, train(20), train(30), batch=10)
     assert started(first).run_id == started(second).run_id == json.loads((tmp_path / "wandb.json").read_text())["id"]
@@ -73,7 +73,7 @@ def test_a_resumed_run_is_the_same_run_and_says_nothing_twice(tmp_path: Path) ->
     assert exits == [1]
 
 
-def test_a_run_from_the_beginning_is_another_one_and_names_the_old(tmp_path: Path) -> None:
+def test_run_started_again_is_a_new_run_that_names_the_old_one(tmp_path: Path) -> None:
     first, second = write(tmp_path, train(10)), write(tmp_path, train(10))
     assert started(first).run_id != started(second).run_id
     config = {tuple(item.nested_key) or item.key: item.value_json for item in started(second).config.update}
@@ -81,7 +81,7 @@ def test_a_run_from_the_beginning_is_another_one_and_names_the_old(tmp_path: Pat
     assert [row["_step"] for row in history_of_wandb(second)] == [10]
 
 
-def test_records_without_numbers_are_not_sent(tmp_path: Path) -> None:
+def test_wandb_sends_no_records_without_numbers(tmp_path: Path) -> None:
     assert history_of_wandb(write(tmp_path, {"event": "resume", "batch": 10, "checkpoint": "x"})) == []
 
 

@@ -19,5 +19,5 @@ def test_a_save_that_is_killed_before_any_of_its_operations_leaves_a_good_checkp
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="forks and kills")
-def test_two_writers_in_one_folder_take_turns_and_a_reader_sees_whole_ones(tmp_path: Path) -> None:
+def test_two_writers_in_one_folder_take_turns_and_a_reader_gets_complete_checkpoints(tmp_path: Path) -> None:
     assert kill("writers", tmp_path)["reads"] > 20

@@ -15,7 +15,7 @@ from ssr_hydra.trainer.processes import ALONE
 CPU = torch.device("cpu")
 
 
-def test_one_process_trains_the_model_itself_and_cannot_shard_it() -> None:
+def test_one_process_uses_the_model_unwrapped_and_cannot_shard_it() -> None:
     model = nn.Linear(2, 2)
     assert wrapped(model, "ddp", ALONE, CPU) is model
     for call in (lambda: wrapped(model, "fsdp", ALONE, CPU), lambda: shard(model, ALONE, CPU)):
@@ -24,7 +24,7 @@ def test_one_process_trains_the_model_itself_and_cannot_shard_it() -> None:
         assert error.value.field == "parallel"
 
 
-def test_the_state_of_a_whole_model_is_its_own() -> None:
+def test_state_of_an_unsharded_model_is_its_own_state_dict() -> None:
     model = nn.Linear(2, 2)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
     model(torch.ones(1, 2)).sum().backward()
@@ -39,12 +39,12 @@ def test_the_state_of_a_whole_model_is_its_own() -> None:
     assert class_name(model) == "Linear"
 
 
-def test_alone_a_loader_is_in_step_with_itself() -> None:
+def test_one_process_reads_all_batches_of_its_loader() -> None:
     assert list(in_step([1, 2], ALONE)) == [1, 2]
     assert list(in_step([], ALONE)) == []
 
 
-def test_shards_are_put_together_and_taken_apart(pairs: Pairs) -> None:
+def test_sharded_state_is_gathered_and_loaded(pairs: Pairs) -> None:
     mine, other = pairs.run(models.sharded_state).values
     # Rank 0 alone holds what was put together, and it is what one process would have.
     (alone,) = pairs.run(models.sharded_state, world=1).values
@@ -57,7 +57,7 @@ def test_shards_are_put_together_and_taken_apart(pairs: Pairs) -> None:
         assert found["again"]  # loaded into other shards, they are the same to the bit
 
 
-def test_a_process_without_a_batch_computes_along(pairs: Pairs) -> None:
+def test_a_process_without_a_batch_computes_a_padding_batch(pairs: Pairs) -> None:
     mine, other = pairs.run(models.steps_of, batches=[3, 1]).values
     assert mine == ["0", "1", "2"]
     assert other == ["0", "padding 0", "padding 0"]

@@ -39,7 +39,9 @@ SBATCH = {"SLURM_JOB_ID": "4711", "SLURM_PROCID": "0", "SLURM_LOCALID": "0", "SL
         ({"RANK": "1"}, None),
     ],
 )
-def test_the_place_of_a_process(environment: Mapping[str, str], expected: RankAndSize | None) -> None:
+def test_rank_and_size_are_read_from_the_environment(
+    environment: Mapping[str, str], expected: RankAndSize | None
+) -> None:
     assert launched(environment) == expected
 
 
@@ -53,7 +55,7 @@ def test_the_place_of_a_process(environment: Mapping[str, str], expected: RankAn
         ({**SRUN, "SLURM_PROCID": "8"}, "SLURM_PROCID"),
     ],
 )
-def test_numbers_that_do_not_fit_together(environment: Mapping[str, str], field: str) -> None:
+def test_inconsistent_rank_and_size_are_refused(environment: Mapping[str, str], field: str) -> None:
     with pytest.raises(InputError) as error:
         launched(environment)
     assert error.value.field == field
@@ -80,7 +82,7 @@ def test_an_address_that_is_given_is_used() -> None:
     assert _address({**SRUN, "SLURM_STEP_NUM_NODES": "1"})["MASTER_ADDR"] == "127.0.0.1"
 
 
-def test_steps_side_by_side_have_ports_of_their_own() -> None:
+def test_concurrent_slurm_steps_use_different_ports() -> None:
     ports = {
         int(_address({**SRUN, "SLURM_JOB_ID": str(job), "SLURM_STEP_ID": str(step)})["MASTER_PORT"])
         for job in range(900_000, 900_100)
@@ -92,7 +94,7 @@ def test_steps_side_by_side_have_ports_of_their_own() -> None:
     assert 15000 <= int(_address({**SRUN, "SLURM_STEP_ID": "4294967291"})["MASTER_PORT"]) < 32000
 
 
-def test_alone_everything_is_trivial() -> None:
+def test_single_process_returns_its_own_values() -> None:
     assert ALONE.is_main
     assert ALONE.sum([1, 2**60]) == [1, 2**60]
     assert ALONE.sum_floats([0.1]) == [0.1]
@@ -104,7 +106,7 @@ def test_alone_everything_is_trivial() -> None:
     assert Processes.start().world_size == 1  # nobody has launched this test
 
 
-def test_what_they_tell_each_other(pairs: Pairs) -> None:
+def test_processes_exchange_values(pairs: Pairs) -> None:
     mine, other = pairs.run(ends.basics).values
     rest = {
         "sum": [2**63 - 1, 1, -2],  # the largest int64
@@ -120,7 +122,7 @@ def test_what_they_tell_each_other(pairs: Pairs) -> None:
 
 
 @pytest.mark.parametrize("rank", [0, 1])
-def test_one_that_is_gone_is_seen(pairs: Pairs, rank: int) -> None:
+def test_dead_process_is_detected(pairs: Pairs, rank: int) -> None:
     ended = pairs.run(ends.lost, rank_that_ends=rank, fails=True)
     assert ended.codes[rank] == 7
     said = ended.values[1 - rank]
@@ -128,7 +130,7 @@ def test_one_that_is_gone_is_seen(pairs: Pairs, rank: int) -> None:
     assert "gloo" not in said  # where in whose source it was seen helps nobody
 
 
-def test_one_that_does_not_come_is_not_waited_for_without_end(pairs: Pairs) -> None:
+def test_process_that_never_connects_causes_a_timeout(pairs: Pairs) -> None:
     ended = pairs.run(ends.absent, fails=True)
     assert ended.codes == [0, 7]
     assert ended.values[0].startswith("another process of this run has ended or cannot be reached, seen at the start (")
@@ -142,13 +144,13 @@ def test_one_that_does_not_come_is_not_waited_for_without_end(pairs: Pairs) -> N
         (["nothing", "wrong"], [None, False]),
     ],
 )
-def test_what_rank_0_has_said_is_not_said_again(pairs: Pairs, messages: list[str], expected: list[object]) -> None:
+def test_message_of_rank_0_is_printed_once(pairs: Pairs, messages: list[str], expected: list[object]) -> None:
     ended = pairs.run(ends.told, messages=messages)
     assert ended.values == expected
     assert ended.errs == ["", ""]
 
 
-def test_the_message_of_a_lost_process_is_a_line() -> None:
+def test_message_about_a_lost_process_is_one_line() -> None:
     text = "[/src/pair.cc:545] Read error [10.0.0.1]:32909: Connection reset by peer. This is typically\nmuch more"
     assert str(LostProcessError("a batch", RuntimeError(text))) == (
         "another process of this run has ended or cannot be reached, seen at a batch "

@@ -111,7 +111,7 @@ def log(folder: Path, event: str = "train") -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize("batch", [9, 14])
 @pytest.mark.parametrize("name", LOADERS)
-def test_any_loader_goes_on_to_the_bit(tmp_path: Path, name: str, batch: int) -> None:
+def test_run_with_any_loader_resumes_bitwise(tmp_path: Path, name: str, batch: int) -> None:
     """A run that stops at the end of the first epoch or within the second epoch resumes bitwise."""
     make = LOADERS[name]
     duration = "25ba" if name in ("stream", "no length") else "3ep"  # a schedule of epochs needs their length
@@ -143,7 +143,7 @@ class Bag(nn.Module):
 
 
 @pytest.mark.parametrize(("length", "batch"), [("170tok", 5), ("31sp", 9), ("17ba", 5), ("3iter", 9), ("1.9ep", 5)])
-def test_every_unit_goes_on(tmp_path: Path, length: str, batch: int) -> None:
+def test_run_in_any_unit_resumes(tmp_path: Path, length: str, batch: int) -> None:
     """Ragged batches of tokens; evaluations and checkpoints come when they would have come."""
     options = {
         "counts": {"iteration_length": "5ba"},
@@ -179,7 +179,7 @@ def interrupt_at(made: Trainer, batch: int, number: int = signal.SIGTERM) -> Non
     made.on("batch_end", send)
 
 
-def test_a_wall_clock_budget_is_what_is_left_of_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, clock: Any) -> None:
+def test_resumed_run_has_the_remaining_time_budget(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, clock: Any) -> None:
     """2 seconds by steps of 100 ms, linear: cut after 0.7 s, the rest is 1.3 s, and the hour between counts nothing."""
 
     def again() -> Trainer:
@@ -197,7 +197,7 @@ def test_a_wall_clock_budget_is_what_is_left_of_it(tmp_path: Path, monkeypatch: 
     assert [record["lr"] for record in log(tmp_path)] == pytest.approx([0.05 * (1 - k / 20) for k in range(20)])
 
 
-def test_the_scale_of_an_fp16_loss_is_remembered(tmp_path: Path) -> None:
+def test_the_scale_of_an_fp16_loss_is_restored(tmp_path: Path) -> None:
     """A gradient that overflows in batch 3 halves it; a resumed run that began at the first scale would differ."""
 
     def again(folder: str) -> Trainer:
@@ -216,7 +216,7 @@ def test_the_scale_of_an_fp16_loss_is_remembered(tmp_path: Path) -> None:
     assert scales == {3: 65536.0, 4: 32768.0, 12: 32768.0}
 
 
-def test_the_best_so_far_is_known_again(tmp_path: Path) -> None:
+def test_best_value_is_restored(tmp_path: Path) -> None:
     """By a metric that is told: 0.9 at batch 2 is not beaten any more, before the cut and after it."""
     told = {2: 0.9, 4: 0.5, 6: 0.6, 8: 0.7, 10: 0.8, 12: 0.1}
 
@@ -257,7 +257,7 @@ class _Evaluated:
         self.tried = True
 
 
-def test_an_evaluation_that_is_stopped_twice_is_done_at_its_batch(tmp_path: Path) -> None:
+def test_interrupted_evaluation_is_repeated_at_its_batch(tmp_path: Path) -> None:
     """And its checkpoint is the best one, as it would have been."""
 
     def again(folder: str, times: int = 0) -> Trainer:
@@ -289,7 +289,7 @@ def test_an_evaluation_that_is_stopped_twice_is_done_at_its_batch(tmp_path: Path
 # ---- stopping
 
 
-def test_without_a_folder_ctrl_c_interrupts_at_once(tmp_path: Path) -> None:
+def test_without_a_folder_ctrl_c_interrupts_immediately(tmp_path: Path) -> None:
     made = trainer(None, LOADERS["seeded"]())
     interrupt_at(made, 4, signal.SIGINT)
     later: list[int] = []
@@ -299,7 +299,7 @@ def test_without_a_folder_ctrl_c_interrupts_at_once(tmp_path: Path) -> None:
     assert later == [1, 2, 3]  # nobody after the one who got it
 
 
-def test_with_checkpoints_off_it_does_too(tmp_path: Path) -> None:
+def test_without_checkpoints_ctrl_c_interrupts_immediately(tmp_path: Path) -> None:
     made = trainer(tmp_path, LOADERS["seeded"](), checkpoint={"enabled": False})
     interrupt_at(made, 4, signal.SIGINT)
     with pytest.raises(KeyboardInterrupt):
@@ -309,7 +309,7 @@ def test_with_checkpoints_off_it_does_too(tmp_path: Path) -> None:
     assert not (tmp_path / "checkpoints").exists()
 
 
-def test_a_signal_when_the_last_batch_is_done_changes_nothing(tmp_path: Path) -> None:
+def test_signal_after_the_last_batch_changes_nothing(tmp_path: Path) -> None:
     made = trainer(tmp_path, LOADERS["seeded"](), "9ba")
     interrupt_at(made, 9)
     assert made.fit().status == "completed"
@@ -318,7 +318,7 @@ def test_a_signal_when_the_last_batch_is_done_changes_nothing(tmp_path: Path) ->
 # ---- where a run begins
 
 
-def test_a_finished_run_is_returned_as_it_was(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_finished_run_returns_its_stored_result(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     expected = trainer(tmp_path, LOADERS["seeded"]()).fit()
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
     again = trainer(tmp_path, LOADERS["seeded"]())
@@ -327,7 +327,7 @@ def test_a_finished_run_is_returned_as_it_was(tmp_path: Path, capsys: pytest.Cap
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
 
 
-def test_a_damaged_checkpoint_that_is_passed_over_is_on_record(tmp_path: Path) -> None:
+def test_skipped_damaged_checkpoint_is_recorded(tmp_path: Path) -> None:
     cut(trainer(tmp_path, LOADERS["seeded"]()), 5, 4)
     newest = tmp_path / "checkpoints" / "ba5" / "state.pt"
     newest.write_bytes(newest.read_bytes()[:-1])
@@ -360,7 +360,7 @@ def test_evaluations_that_decide_learning_rates_are_part_of_the_run(
     made(tmp_path / "cosine", plateau=False, **other)  # there they are only looked at
 
 
-def test_what_is_refused_takes_no_record_away(tmp_path: Path) -> None:
+def test_refused_resume_keeps_the_record(tmp_path: Path) -> None:
     trainer(tmp_path, LOADERS["seeded"]()).fit()
     before = (tmp_path / "result.json").read_bytes()
     for options in (
@@ -381,7 +381,7 @@ def test_what_is_refused_takes_no_record_away(tmp_path: Path) -> None:
     assert (tmp_path / "result.json").read_bytes() == before
 
 
-def test_two_at_once_in_one_folder_are_refused(tmp_path: Path) -> None:
+def test_two_simultaneous_runs_in_one_folder_are_refused(tmp_path: Path) -> None:
     first, second = (trainer(tmp_path, LOADERS["seeded"]()) for _ in range(2))
     refused: list[str] = []
 
@@ -396,7 +396,7 @@ def test_two_at_once_in_one_folder_are_refused(tmp_path: Path) -> None:
     assert refused == ["yes"]
 
 
-def test_a_checkpoint_does_not_lead_over_another_run_s_record(tmp_path: Path) -> None:
+def test_checkpoint_is_not_resumed_into_a_folder_with_a_record_of_a_different_run(tmp_path: Path) -> None:
     trainer(tmp_path / "a", LOADERS["seeded"](), checkpoint={"interval": "20ba"}).fit()
     trainer(tmp_path / "b", LOADERS["seeded"](), checkpoint={"enabled": False}).fit()
     with pytest.raises(InputError, match="another run") as caught:
@@ -405,7 +405,7 @@ def test_a_checkpoint_does_not_lead_over_another_run_s_record(tmp_path: Path) ->
     assert RunResult.load(tmp_path / "b").steps == 27
 
 
-def test_one_checkpoint_of_many(tmp_path: Path) -> None:
+def test_one_of_many_checkpoints_can_be_resumed(tmp_path: Path) -> None:
     """By its folder, from a run into another folder, or from a run's own past."""
     whole = trainer(tmp_path / "a", LOADERS["seeded"](), checkpoint={"interval": "20ba"})
     whole.fit()
@@ -446,7 +446,7 @@ def stopped(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ({"loss": nn.CrossEntropyLoss(label_smoothing=0.1), "metrics": {}}, "loss was None and is {"),
     ],
 )
-def test_another_run_is_refused_with_both_values(stopped: Path, change: dict[str, Any], words: str) -> None:
+def test_error_for_a_different_run_shows_both_values(stopped: Path, change: dict[str, Any], words: str) -> None:
     with pytest.raises(InputError) as caught:
         trainer(stopped, LOADERS["seeded"](), **change)
     assert words in str(caught.value)

@@ -13,7 +13,7 @@ from ssr_hydra.records import RunResult
 SMALL = ("model.width=4", "model.hidden=8", "trainer.progress=none", "trainer.log_interval=1ba", "hydra.run.dir=run")
 
 
-def test_a_wall_clock_budget_in_a_process_of_its_own_with_a_warmup(in_tmp: Path) -> None:
+def test_wall_clock_budget_with_a_warmup_works_in_a_new_process(in_tmp: Path) -> None:
     settings = ("max_duration=0.5s", "scheduler=linear_warmup", "scheduler.t_warmup=0.1s")
     found = command("-m", "ssr_hydra", "experiment=byte_lm", *settings, *SMALL, cwd=in_tmp)
     assert found.code == 0, found.err

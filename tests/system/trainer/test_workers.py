@@ -34,7 +34,7 @@ def mark(worker: int) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_workers_read_on_and_end_when_training_is_over(number: int) -> None:
+def test_workers_keep_reading_after_a_signal_and_end_with_training(number: int) -> None:
     loader = DataLoader(Pids(), 1, num_workers=2, worker_init_fn=mark, prefetch_factor=2, persistent_workers=True)
     with shielded(loader, None, [1, 2]):
         assert loader.worker_init_fn is not mark
@@ -52,7 +52,7 @@ def test_workers_read_on_and_end_when_training_is_over(number: int) -> None:
     assert all(not child.is_alive() for child in children)
 
 
-def test_afterwards_a_signal_ends_a_worker_and_its_exit_code_is_0() -> None:
+def test_signal_after_training_ends_a_worker_with_exit_code_0() -> None:
     """multiprocessing ends workers by SIGTERM when the main process exits, and torch raises if a signal killed one."""
     loader = DataLoader(Pids(), 1, num_workers=1, persistent_workers=True)
     with shielded(loader):
@@ -64,13 +64,13 @@ def test_afterwards_a_signal_ends_a_worker_and_its_exit_code_is_0() -> None:
     assert child.exitcode == 0
 
 
-def test_loaders_without_workers_are_left_alone() -> None:
+def test_loaders_without_workers_are_not_changed() -> None:
     loader = DataLoader(Pids(), 1)
     with shielded(loader, None):
         assert loader.worker_init_fn is None
 
 
-def test_a_worker_that_was_just_forked_outlives_a_signal_too() -> None:
+def test_a_worker_that_was_just_forked_survives_a_signal_too() -> None:
     # Before its init is called it has the handlers of this process.
     loader = DataLoader(Pids(), 1, num_workers=1)
     with StopRequest() as stop:
@@ -97,7 +97,7 @@ class Noisy(Dataset[tuple[Tensor, int]]):
         return torch.randn(4) + index, index % 3
 
 
-def test_a_data_set_of_ones_own_gives_the_same_bits_for_any_number_of_workers() -> None:
+def test_custom_data_set_gives_equal_bits_for_any_number_of_workers() -> None:
     weights = []
     for workers in (0, 2):
         seed_everything(0)

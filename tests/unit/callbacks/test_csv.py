@@ -29,7 +29,7 @@ def evaluation(batch: int, **values: Any) -> dict[str, Any]:
     return {"event": "eval", "batch": batch, **values}
 
 
-def test_every_record_is_a_row_and_every_name_a_column_whenever_it_comes(tmp_path: Path) -> None:
+def test_every_record_is_a_row_and_every_name_is_a_column(tmp_path: Path) -> None:
     write(tmp_path, train(10), evaluation(10, **{"eval/loss": 0.25}), train(20, lrs=[0.1, 0.2]), evaluation(20, late=7))
     rows = table(tmp_path)
     assert list(rows[0]) == [
@@ -87,13 +87,13 @@ def test_steps_repeated_after_a_resume_are_logged_once(tmp_path: Path) -> None:
     ]
 
 
-def test_a_run_from_the_beginning_has_the_table_for_itself(tmp_path: Path) -> None:
+def test_run_started_again_replaces_the_table(tmp_path: Path) -> None:
     write(tmp_path, {**train(10), "batch": 0}, train(10))
     write(tmp_path, train(20))
     assert [row["batch"] for row in table(tmp_path)] == ["20"]
 
 
-def test_a_file_of_somebody_elses_is_replaced_and_not_mixed(tmp_path: Path) -> None:
+def test_unreadable_file_is_replaced(tmp_path: Path) -> None:
     (tmp_path / "metrics.csv").write_bytes(b"\xff\xfea;b\n1;2\n")
     write(tmp_path, train(20), batch=10)
     assert [row["batch"] for row in table(tmp_path)] == ["20"]

@@ -49,7 +49,7 @@ def test_with_warmup_the_first_decays_are_those_of_the_formula(tmp_path: Path) -
         assert average(ema) == pytest.approx(expected, rel=1e-6)
 
 
-def test_an_interval_takes_in_every_kth_batch(tmp_path: Path) -> None:
+def test_interval_k_averages_every_kth_batch(tmp_path: Path) -> None:
     ema, trainer = EMA(decay=0.5, interval=3, warmup=False), StubTrainer(tmp_path, model=scalar(0.0))
     ema.fit_start(trainer)
     steps(ema, trainer, 1, 7)
@@ -65,7 +65,7 @@ def test_a_half_life_in_any_unit_is_a_decay(tmp_path: Path, half_life: str, batc
     assert ema.decay == 0.5 ** (2 / batches)
 
 
-def test_half_life_in_dur_spans_the_same_fraction_at_every_length(tmp_path: Path) -> None:
+def test_half_life_in_dur_is_the_same_fraction_at_every_length(tmp_path: Path) -> None:
     decays = {}
     for length in (100, 400):
         ema = EMA(half_life="0.1dur")
@@ -128,7 +128,7 @@ def test_evaluation_uses_the_average_and_restores_the_weights_bitwise(tmp_path: 
     assert all(tensor is tensors[name] for name, tensor in trainer.model.state_dict(keep_vars=True).items())
 
 
-def test_an_evaluation_that_breaks_leaves_the_weights_at_the_end(tmp_path: Path) -> None:
+def test_failed_evaluation_restores_the_weights_at_the_end(tmp_path: Path) -> None:
     trainer = StubTrainer(tmp_path, model=scalar())
     ema = EMA(decay=0.5, warmup=False)
     ema.fit_start(trainer)
@@ -138,7 +138,7 @@ def test_an_evaluation_that_breaks_leaves_the_weights_at_the_end(tmp_path: Path)
     assert trainer.model.weight.item() == 3.0  # type: ignore[operator,union-attr]
 
 
-def test_evaluation_with_the_weights_is_a_choice(tmp_path: Path) -> None:
+def test_evaluation_can_use_the_raw_weights(tmp_path: Path) -> None:
     trainer = StubTrainer(tmp_path, model=scalar())
     ema = EMA(decay=0.5, warmup=False, evaluate=False)
     ema.fit_start(trainer)

@@ -43,7 +43,7 @@ class Memory:
         self.value = state["value"]
 
 
-def test_listeners_are_called_in_order_callbacks_first() -> None:
+def test_callbacks_are_called_before_loggers_and_in_order() -> None:
     heard: list[str] = []
     events = Events({"a": Heard(heard, "a"), "b": Heard(heard, "b")}, {"l": Logger(heard, "l")})
     events.on("batch_end", lambda trainer, loss: heard.append(f"function {loss}"))
@@ -80,7 +80,7 @@ def test_numbers_of_any_kind_from_callbacks_become_plain(value: Any) -> None:
 
 
 @pytest.mark.parametrize("value", [torch.ones(2), np.ones(2), object(), {1, 2}, 1j])
-def test_callback_that_gives_something_else_is_named(value: Any) -> None:
+def test_error_names_a_callback_that_returns_something_else(value: Any) -> None:
     events = Events([Gives(value)])
     with pytest.raises(InputError, match=r"^metrics\.eval/own=.*must be one number \(got .* from Gives.eval_end\)"):
         events.fire("eval_end", None, {})
@@ -126,7 +126,7 @@ def test_event_without_callbacks_has_no_listeners() -> None:
     Events().fire("fit_start", None)
 
 
-def test_other_processes_have_no_loggers_and_nothing_that_is_for_the_first() -> None:
+def test_other_processes_call_no_loggers_and_no_main_only_callbacks() -> None:
     heard: list[str] = []
     for_main = Heard(heard, "main")
     for_main.main_only = True  # type: ignore[attr-defined]
@@ -136,7 +136,7 @@ def test_other_processes_have_no_loggers_and_nothing_that_is_for_the_first() -> 
     assert heard == ["all batch 1"]
 
 
-def test_a_loggers_failure_names_it_and_its_event() -> None:
+def test_error_of_a_logger_names_the_logger_and_its_event() -> None:
     class Broken:
         def log(self, trainer: Any, record: Any) -> None:
             raise OSError("no\nroute to host")
@@ -148,7 +148,7 @@ def test_a_loggers_failure_names_it_and_its_event() -> None:
     assert isinstance(caught.value.__cause__, OSError)
 
 
-def test_one_line_errors_are_not_wrapped() -> None:
+def test_input_errors_are_not_wrapped() -> None:
     class Refuses:
         def fit_start(self, trainer: Any) -> None:
             raise InputError("run_dir", None, "is needed", "give it")
@@ -163,7 +163,7 @@ def test_one_line_errors_are_not_wrapped() -> None:
         events.fire("log", None, {})
 
 
-def test_a_callbacks_error_is_the_persons_own() -> None:
+def test_error_of_a_callback_is_not_wrapped() -> None:
     class Mine:
         def batch_end(self, trainer: Any, loss: Any) -> None:
             raise ZeroDivisionError("mine")
@@ -209,7 +209,7 @@ def test_closing_twice_closes_once() -> None:
     assert heard == ["a close"]
 
 
-def test_states_go_by_name() -> None:
+def test_states_are_saved_by_name() -> None:
     events = Events({"first": Memory(1), "second": Memory(2), "none": Heard([], "a")})
     saved = events.state_dict()
     assert saved == {"first": {"value": 1}, "second": {"value": 2}}
@@ -256,7 +256,7 @@ def test_invalid_callbacks_are_refused(arguments: dict[str, Any], message: str) 
     assert message in str(caught.value)
 
 
-def test_functions_are_added_to_events_that_there_are() -> None:
+def test_functions_can_be_added_only_to_existing_events() -> None:
     with pytest.raises(InputError, match="event='on_epoch_end': is unknown; did you mean epoch_end?"):
         Events().on("on_epoch_end", print)
     with pytest.raises(InputError, match=r"function=3: must be a function; pass a function of \(trainer, loss\)"):

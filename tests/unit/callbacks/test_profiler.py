@@ -24,7 +24,7 @@ def run(folder: Path, batches: int, **arguments: Any) -> list[str]:
     return sorted(path.name for path in (folder / "profile").iterdir())
 
 
-def test_the_trace_holds_the_active_batches_and_no_others(tmp_path: Path) -> None:
+def test_trace_has_only_the_active_batches(tmp_path: Path) -> None:
     made = run(tmp_path, 9, wait=2, warmup=1, active=3, record_shapes=True)
     assert made == ["table-6.txt", "trace-6.json"]
     events = json.loads((tmp_path / "profile" / "trace-6.json").read_text())["traceEvents"]
@@ -35,7 +35,7 @@ def test_the_trace_holds_the_active_batches_and_no_others(tmp_path: Path) -> Non
     assert "Self CPU time total" in table
 
 
-def test_it_can_be_done_several_times_over(tmp_path: Path) -> None:
+def test_profile_can_be_repeated(tmp_path: Path) -> None:
     assert run(tmp_path, 20, wait=0, warmup=1, active=2, repeat=2) == [
         "table-3.txt",
         "table-6.txt",
@@ -44,7 +44,7 @@ def test_it_can_be_done_several_times_over(tmp_path: Path) -> None:
     ]
 
 
-def test_cycle_cut_by_the_end_of_the_run_is_written(tmp_path: Path) -> None:
+def test_cycle_that_the_end_of_the_run_interrupts_is_written(tmp_path: Path) -> None:
     assert run(tmp_path, 4, wait=1, warmup=1, active=10) == ["table-4.txt", "trace-4.json"]
 
 

@@ -44,7 +44,7 @@ def test_resumed_run_continues_without_sending_records_twice(tmp_path: Path) -> 
         (10, {"ssr": 1}, "there", None, None),  # the id is another store's
     ],
 )
-def test_when_a_run_gets_a_new_id(
+def test_run_id_changes_only_for_a_new_run(
     tmp_path: Path, batch: int, config: dict[str, Any], place: str, identity: str | None, previous: str | None
 ) -> None:
     started(tmp_path, {"ssr": 1, "name": "a"})

@@ -23,7 +23,7 @@ def write(folder: Path, *records: dict[str, Any], batch: int = 0, ends: bool = F
     logger.close()
 
 
-def test_every_number_is_a_scalar_at_its_true_batch(tmp_path: Path) -> None:
+def test_every_number_is_a_scalar_at_its_batch(tmp_path: Path) -> None:
     evaluation = {"event": "eval", "batch": 20, "eval/accuracy": 0.5, "eval/loss": math.nan}
     write(tmp_path, train(10, weight_decay=0.25), train(20, lrs=[0.5, 0.125]), evaluation)
     found = scalars_of_tensorboard(tmp_path / "tensorboard")

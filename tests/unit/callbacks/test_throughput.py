@@ -25,7 +25,7 @@ def test_tokens_are_counted_where_there_are_any() -> None:
     assert second["throughput/tokens_per_second"] == 50.0
 
 
-def test_no_time_has_no_rate() -> None:
+def test_zero_time_gives_no_rate() -> None:
     throughput, second = Throughput(), record(20, 1.0)
     throughput.log(None, record(10, 1.0))
     throughput.log(None, second)

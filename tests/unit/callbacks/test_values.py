@@ -11,7 +11,7 @@ from ssr_hydra.callbacks.values import columns, flat, run_folder, scalars
 from ssr_hydra.errors import InputError
 
 
-def test_several_param_groups_have_a_column_each() -> None:
+def test_each_of_several_param_groups_has_a_column() -> None:
     record = {"lr": 0.1, "lrs": [0.1, 0.2], "weight_decays": [1, 2], "betas": [[0.9, 0.99]], "momentum": {"a": 1}}
     assert columns(record) == {
         "lr": 0.1,
@@ -34,7 +34,7 @@ def test_scalars_are_the_numbers_that_are_not_clocks() -> None:
     assert (found["b"], found["e"]) == (-math.inf, 1.0)
 
 
-def test_the_two_losses_of_training_have_a_name_each() -> None:
+def test_the_two_losses_of_training_have_different_names() -> None:
     assert scalars({"event": "train", "batch": 16, "train/loss": 1.0}) == {"train/loss": 1.0}
     assert scalars({"event": "eval", "batch": 16, "train/loss": 2.0, "eval/loss": 3.0}) == {
         "train/loss_since_eval": 2.0,
@@ -53,7 +53,7 @@ def test_a_run_without_a_folder_is_refused(tmp_path: Path) -> None:
     assert run_folder(StubTrainer(tmp_path / "new" / "run"), "csv").is_dir()
 
 
-def test_a_missing_package_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_error_for_a_missing_package_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(values.PACKAGES, "wandb", ("json", "no_such_package"))
     with pytest.raises(InputError) as caught:
         values.require_extra("wandb")

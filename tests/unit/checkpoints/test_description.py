@@ -138,7 +138,7 @@ def test_every_field_is_shown_with_both_values() -> None:
     assert "\n" not in message
 
 
-def test_many_are_counted() -> None:
+def test_only_some_of_many_differences_are_listed_and_the_rest_are_counted() -> None:
     found = differences({"scheduler": {str(k): 0 for k in range(30)}}, {"scheduler": {str(k): 1 for k in range(30)}})
     assert len(found) == 30
     message = refusal(found, "refuse", AT_END)
@@ -147,7 +147,7 @@ def test_many_are_counted() -> None:
     assert "and 18 more;" in message
 
 
-def test_a_long_value_is_cut() -> None:
+def test_long_value_is_shortened() -> None:
     (found,) = differences({"scheduler": "x"}, {"scheduler": "y" * 1000})
     assert len(str(found)) < 120
 
@@ -163,12 +163,12 @@ def test_a_long_value_is_cut() -> None:
         ({"a": "1"}, {"a": 1}, "a"),
     ],
 )
-def test_different_values_are_differences(old: Any, new: Any, field: str) -> None:
+def test_different_values_are_reported(old: Any, new: Any, field: str) -> None:
     assert [found.field for found in differences(old, new)] == [field]
     assert [found.field for found in differences(new, old)] == [field]
 
 
-def test_a_value_that_only_one_has() -> None:
+def test_value_that_only_one_config_has_is_reported() -> None:
     assert differences({"a": {}}, {"a": {"b": None}}) == [Difference("a.b", MISSING, None)]
     assert str(Difference("a.b", MISSING, None)) == "a.b was not there and is None"
 
@@ -185,7 +185,7 @@ def test_data_of_the_same_content_are_the_same_under_any_name() -> None:
     assert [item.field for item in differences(described("a", None), described("b", None))] == ["data.dataset.name"]
 
 
-def test_on_change_is_one_of_three() -> None:
+def test_on_change_must_be_one_of_three_values() -> None:
     with pytest.raises(InputError, match=r"^resume\.on_change='yes': must be one of refuse, extend, rescale"):
         check_change([], "yes", AT_END)
 

@@ -63,7 +63,7 @@ def truncated(whole: bytes, draw: random.Random) -> bytes:
 
 @pytest.mark.parametrize("damage", [flipped, truncated])
 @pytest.mark.parametrize("name", ["state.pt", "checkpoint.json"])
-def test_100_damages_of_each_file_are_refused_by_name_and_the_previous_one_is_used(
+def test_each_damaged_file_is_named_and_the_previous_checkpoint_is_used(
     two: tuple[Path, Path], name: str, damage: Callable[[bytes, random.Random], bytes]
 ) -> None:
     folder, newest = two
@@ -87,7 +87,7 @@ def test_bytes_that_were_zeroed_or_added_are_refused(two: tuple[Path, Path], nam
     damage_is_seen(folder, newest, newest / name, b"")
 
 
-def test_number_in_another_notation_is_an_alteration(two: tuple[Path, Path]) -> None:
+def test_number_in_a_different_notation_is_detected_as_damage(two: tuple[Path, Path]) -> None:
     folder, newest = two
     text = (newest / "checkpoint.json").read_text()
     assert '"ssr": 0.5' in text
@@ -207,7 +207,7 @@ def test_files_that_are_not_regular_are_not_opened(two: tuple[Path, Path], name:
     assert found[0].path.name == "ba10"
 
 
-def test_an_index_is_read_up_to_a_size(two: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_very_large_index_is_not_read(two: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ssr_hydra.checkpoints.format._MOST_INDEX", 100)
     with pytest.raises(CheckpointError, match=r"checkpoint.json has more than 100 bytes"):
         load(two[1])
@@ -243,7 +243,7 @@ def test_index_with_missing_parts_is_refused_even_if_its_digest_matches(
             load(two[1])
 
 
-def test_an_error_travels_between_processes(two: tuple[Path, Path]) -> None:
+def test_error_can_be_pickled(two: tuple[Path, Path]) -> None:
     error = CheckpointError(two[1] / "state.pt", "it is torn: 3 bytes\nof 5")
     again = pickle.loads(pickle.dumps(error))
     assert str(again) == str(error)

@@ -24,7 +24,7 @@ def opened(resume: str | Path, run_dir: Path | None) -> tuple[str, list[str]]:
     return found[0].path.name, found[1]
 
 
-def test_auto_is_the_run_s_own_folder(a_run: Path, tmp_path: Path) -> None:
+def test_auto_uses_the_folder_of_the_run(a_run: Path, tmp_path: Path) -> None:
     assert find("auto", a_run) == a_run / "checkpoints"
     assert opened("auto", a_run) == ("ba20", [])
     assert find("auto", tmp_path / "new") is None
@@ -37,7 +37,7 @@ def test_auto_starts_from_scratch_if_the_first_checkpoint_is_incomplete(tmp_path
     assert find("auto", tmp_path) is None
 
 
-def test_never_is_never(a_run: Path) -> None:
+def test_never_finds_no_checkpoint(a_run: Path) -> None:
     assert find("never", a_run) is None
     assert open_checkpoint("never", a_run) is None
 
@@ -52,7 +52,9 @@ def test_never_is_never(a_run: Path) -> None:
         ("checkpoints/ba10/checkpoint.json", "ba10"),
     ],
 )
-def test_a_path_is_a_run_or_checkpoints_or_one(a_run: Path, tmp_path: Path, part: str, name: str) -> None:
+def test_path_can_be_a_run_or_its_checkpoints_folder_or_one_checkpoint(
+    a_run: Path, tmp_path: Path, part: str, name: str
+) -> None:
     for run_dir in (tmp_path / "new", None):
         assert opened(a_run / part, run_dir) == (name, [])
         assert opened(str(a_run / part), run_dir) == (name, [])
@@ -65,7 +67,7 @@ def test_copied_and_renamed_checkpoint_can_be_resumed(a_run: Path, tmp_path: Pat
     assert opened(tmp_path / "pretrained", None) == ("pretrained", [])
 
 
-def test_the_home_folder_has_a_short_name(a_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tilde_means_the_home_folder(a_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(a_run.parent))
     assert opened("~/a run", None) == ("ba20", [])
 

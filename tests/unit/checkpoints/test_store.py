@@ -26,7 +26,7 @@ def names(folder: Path) -> list[str]:
 # --- kills --------------------------------------------------------------------------------------------------------
 
 
-def test_everything_is_on_disk_before_it_gets_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_checkpoint_is_on_disk_before_it_is_renamed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A power failure cannot be simulated, so this records the order of the calls to the kernel."""
     events: list[tuple[str, str]] = []
     fsync, rename = os.fsync, Path.rename
@@ -65,7 +65,7 @@ def test_leftovers_of_a_killed_process_are_ignored_and_removed_by_the_next_save(
     assert names(tmp_path) == ["ba10", "ba30", "ba7 copy", "notes.txt"]
 
 
-def test_one_of_the_same_batch_that_was_put_aside_counts_until_the_new_one_has_its_name(tmp_path: Path) -> None:
+def test_replaced_checkpoint_is_used_until_the_new_one_is_complete(tmp_path: Path) -> None:
     store = CheckpointStore(tmp_path)
     save(store, 10).rename(tmp_path / "ba10.replaced")  # killed between the two renames
     found = load_latest_good(tmp_path)
@@ -79,7 +79,7 @@ def test_one_of_the_same_batch_that_was_put_aside_counts_until_the_new_one_has_i
 # --- order, rotation, the best ------------------------------------------------------------------------------------
 
 
-def test_the_last_k_are_kept(tmp_path: Path) -> None:
+def test_last_k_checkpoints_are_kept(tmp_path: Path) -> None:
     store = CheckpointStore(tmp_path, keep=3)
     assert store.latest() is None
     for batch in (9, 10, 100, 1000, 1001):  # not in the order of their names
@@ -90,7 +90,7 @@ def test_the_last_k_are_kept(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("mode", "best"), [("max", 20), ("min", 30)])
-def test_best_is_kept_by_the_metrics_on_disk(tmp_path: Path, mode: str, best: int) -> None:
+def test_best_checkpoint_is_kept_by_the_metrics_on_disk(tmp_path: Path, mode: str, best: int) -> None:
     metrics = {10: 0.5, 20: 0.9, 30: 0.1, 40: 0.9, 50: 0.1, 60: 0.3, 70: 0.3}
     for batch, metric in metrics.items():
         # A new store each time, as after a kill: all state comes from the files.
@@ -109,7 +109,7 @@ def test_non_finite_metric_is_never_the_best(tmp_path: Path) -> None:
     assert load(tmp_path / "ba50").metric is None
 
 
-def test_without_a_mode_there_is_no_best(tmp_path: Path) -> None:
+def test_without_a_mode_no_checkpoint_is_the_best(tmp_path: Path) -> None:
     store = CheckpointStore(tmp_path)
     for batch in (10, 20, 30):
         save(store, batch, 1.0 / batch)
@@ -117,7 +117,7 @@ def test_without_a_mode_there_is_no_best(tmp_path: Path) -> None:
     assert names(tmp_path) == ["ba20", "ba30"]
 
 
-def test_run_resumed_at_an_earlier_checkpoint_has_its_newest_by_saving_order(tmp_path: Path) -> None:
+def test_newest_checkpoint_is_the_one_saved_last(tmp_path: Path) -> None:
     store = CheckpointStore(tmp_path)
     for batch in (100, 200):
         save(store, batch)
@@ -130,7 +130,7 @@ def test_run_resumed_at_an_earlier_checkpoint_has_its_newest_by_saving_order(tmp
     assert [batch for batch, _ in store.all()] == [120, 140]
 
 
-def test_a_damaged_one_does_not_count_as_kept(tmp_path: Path) -> None:
+def test_damaged_checkpoint_does_not_count_as_kept(tmp_path: Path) -> None:
     store = CheckpointStore(tmp_path)
     for batch in (10, 20):
         save(store, batch)
@@ -144,12 +144,12 @@ def test_a_damaged_one_does_not_count_as_kept(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("keep", [1, 0, -1, True, 2.0, "2", None])
-def test_less_than_two_are_refused(tmp_path: Path, keep: object) -> None:
+def test_keep_below_two_is_refused(tmp_path: Path, keep: object) -> None:
     with pytest.raises(InputError, match=r"^keep=.*an integer >= 2"):
         CheckpointStore(tmp_path, keep=keep)  # type: ignore[arg-type]
 
 
-def test_other_modes_are_refused(tmp_path: Path) -> None:
+def test_unknown_mode_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="best_mode='auto': must be max, min or None"):
         CheckpointStore(tmp_path, best_mode="auto")
 
@@ -203,14 +203,14 @@ def test_empty_checkpoint_folder_is_not_a_silent_restart(tmp_path: Path) -> None
         load_latest_good(tmp_path)
 
 
-def test_where_there_is_none_there_is_none(tmp_path: Path) -> None:
+def test_folder_without_checkpoints_gives_none(tmp_path: Path) -> None:
     assert load_latest_good(tmp_path) is None
     assert load_latest_good(tmp_path / "missing") is None
     assert CheckpointStore(tmp_path / "missing").all() == []
     assert not (tmp_path / "missing").exists()
 
 
-def test_one_that_is_removed_while_it_is_read_is_not_called_damaged(
+def test_checkpoint_removed_during_reading_is_not_reported_as_damaged(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store = CheckpointStore(tmp_path)
@@ -273,7 +273,7 @@ def test_full_disk_is_reported_with_path_and_size_and_old_checkpoints_stay(tmp_p
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no file-size limit")
-def test_a_disk_that_is_full_at_the_second_file_leaves_no_half_either(tmp_path: Path) -> None:
+def test_disk_full_at_the_second_file_leaves_no_partial_checkpoint(tmp_path: Path) -> None:
     store = CheckpointStore(tmp_path)
     save(store, 10)
     with largest_file(20_000), pytest.raises(WriteError, match=r"cannot write \d{5} bytes.*checkpoint\.json"):
@@ -308,7 +308,7 @@ def test_folder_that_cannot_be_created_is_reported(tmp_path: Path) -> None:
         save(CheckpointStore(tmp_path / "file" / "checkpoints"), 1)
 
 
-def test_an_interrupt_leaves_nothing_half_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_interrupt_leaves_no_partial_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store = CheckpointStore(tmp_path)
     save(store, 10)
 
@@ -322,7 +322,7 @@ def test_an_interrupt_leaves_nothing_half_done(tmp_path: Path, monkeypatch: pyte
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no flock")
-def test_a_process_that_saves_for_too_long_is_named_as_the_reason(
+def test_error_names_a_process_that_holds_the_lock_for_too_long(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store = CheckpointStore(tmp_path)
@@ -335,7 +335,7 @@ def test_a_process_that_saves_for_too_long_is_named_as_the_reason(
     save(store, 20)
 
 
-def test_a_checkpoint_is_as_large_as_its_tensors(tmp_path: Path) -> None:
+def test_size_of_a_checkpoint_is_the_size_of_its_tensors(tmp_path: Path) -> None:
 
     path = save(CheckpointStore(tmp_path), 1, numbers=NUMBERS)
     assert STATE_SIZE < (path / "state.pt").stat().st_size < STATE_SIZE + 8000

@@ -88,7 +88,7 @@ def virtual(time_map: TimeMap, batch: int, unit: str) -> Fraction:
 
 
 @given(journeys())
-def test_the_rest_of_the_plan_goes_over_the_rest_of_the_run(journey: tuple[str, list[int], list[int]]) -> None:
+def test_rest_of_the_plan_is_stretched_over_the_rest_of_the_run(journey: tuple[str, list[int], list[int]]) -> None:
     unit, lengths, times = journey
     # v = v0 + s (t - t0), s = (N - v0) / (M - t0), worked out here by hand for each change in turn.
     offset, slope = Fraction(0), Fraction(1)
@@ -107,7 +107,7 @@ def test_the_rest_of_the_plan_goes_over_the_rest_of_the_run(journey: tuple[str, 
 
 
 @given(journeys())
-def test_time_does_not_jump_and_does_not_run_backwards(journey: tuple[str, list[int], list[int]]) -> None:
+def test_time_never_jumps_or_decreases(journey: tuple[str, list[int], list[int]]) -> None:
     unit, lengths, times = journey
     before = travel(unit, lengths[:-1], times[:-1])
     after = travel(unit, lengths, times)
@@ -118,9 +118,7 @@ def test_time_does_not_jump_and_does_not_run_backwards(journey: tuple[str, list[
 
 
 @given(journeys(), st.floats(0, 1))
-def test_taking_a_run_up_again_without_a_change_changes_nothing(
-    journey: tuple[str, list[int], list[int]], share: float
-) -> None:
+def test_resuming_without_a_change_changes_nothing(journey: tuple[str, list[int], list[int]], share: float) -> None:
     unit, lengths, times = journey
     time_map = travel(unit, lengths, times)
     then = times[-1] + int(share * (lengths[-1] - 1 - times[-1]))
@@ -153,7 +151,7 @@ def test_the_unit_of_the_length_may_change(journey: tuple[str, list[int], list[i
     assert len(set(batches.values())) == 1
 
 
-def test_ten_epochs_become_a_thousand_batches() -> None:
+def test_ten_epochs_can_be_rescaled_to_a_thousand_batches() -> None:
     old = TimeMap.planned(run("10ep"), 1)
     new = run("1000ba", 5 * LENGTH)
     time_map = old.rescaled(new)
@@ -169,7 +167,7 @@ def cosine(tau: float) -> float:
     return (1 + math.cos(math.pi * tau)) / 2
 
 
-def test_a_finished_run_has_no_rest_to_rescale() -> None:
+def test_finished_run_cannot_be_rescaled() -> None:
     with pytest.raises(InputError) as caught:
         TimeMap.planned(run("10ep"), 1).rescaled(run("20ep", 10 * LENGTH))
     assert str(caught.value) == (
@@ -211,7 +209,7 @@ def test_new_ssr_stretches_the_rest() -> None:
 
 @pytest.mark.parametrize("begin", [30, 100, 400])
 @pytest.mark.parametrize("new", ["6ep", "20ep", "1000ba"])
-def test_no_schedule_jumps_where_only_the_length_changes(begin: int, new: str) -> None:
+def test_no_schedule_jumps_if_only_the_length_changes(begin: int, new: str) -> None:
     """Warmups and milestones in batches, epochs and samples are times of the plan: a finished part stays finished."""
     schedulers = [
         CosineAnnealingWithWarmupScheduler("50ba"),
@@ -314,7 +312,7 @@ def test_epochs_of_unknown_length_are_counted_whole() -> None:
 
 @pytest.mark.parametrize("batch", [750, 751])
 @pytest.mark.parametrize("mode", ["extend", "rescale"])
-def test_a_run_that_would_be_over_is_refused(mode: str, batch: int) -> None:
+def test_new_length_before_the_current_time_is_refused(mode: str, batch: int) -> None:
     old, new = TimeMap.planned(run("20ep"), 1), run("10ep", batch)
     with pytest.raises(InputError) as caught:
         old.rescaled(new) if mode == "rescale" else old.extended(new, 1)
@@ -325,7 +323,7 @@ def test_a_run_that_would_be_over_is_refused(mode: str, batch: int) -> None:
     )
 
 
-def test_a_unit_that_was_not_counted_is_refused() -> None:
+def test_new_length_in_a_unit_without_a_counter_is_refused() -> None:
     old, now = TimeMap.planned(run("10ep"), 1), at(75).copy(token=0)
     with pytest.raises(InputError, match=r"max_duration='1000000tok': cannot have a new unit, because the run"):
         old.rescaled(run("1000000tok", timestamp=now))
@@ -337,7 +335,7 @@ def test_a_run_without_a_length_is_refused() -> None:
 
 
 @pytest.mark.parametrize("ssr", [0, -1, math.nan, "half"])
-def test_a_ratio_is_above_zero(ssr: Any) -> None:
+def test_ratio_must_be_above_zero(ssr: Any) -> None:
     with pytest.raises(InputError, match="ssr"):
         TimeMap.planned(run("10ep"), ssr)
 

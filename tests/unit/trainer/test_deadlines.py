@@ -41,7 +41,7 @@ def test_every_unit_is_exact(time: str, before: dict[str, Any], at: dict[str, An
     assert due(time).reached(Timestamp(**at))
 
 
-def test_dur_is_a_fraction_of_the_scaled_run() -> None:
+def test_interval_in_dur_is_a_fraction_of_the_scaled_run() -> None:
     assert due("0.29dur", max_duration="100ba").count == 29
 
 
@@ -90,7 +90,7 @@ def test_number_of_steps_is_known_if_the_rates_are() -> None:
     assert Deadline("9sec", state, "x").steps(state) is None
 
 
-def test_completed_fraction_grows_to_one() -> None:
+def test_completed_fraction_increases_to_one() -> None:
     deadline = due("8ba")
     assert [deadline.share(Timestamp(batch=k)) for k in (0, 2, 8, 9)] == [0.0, 0.25, 1.0, 1.0]
 

@@ -34,7 +34,7 @@ def changes(old: Any, new: Any) -> list[str]:
     return [str(item) for item in differences({"it": old}, {"it": new})]
 
 
-def test_a_model_is_its_class_and_the_shapes_of_its_state() -> None:
+def test_model_is_described_by_its_class_and_the_shapes_of_its_state() -> None:
     described = describe_model(nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3)))
     assert described["class"] == "Sequential"
     assert described["state"]["0.weight"] == "float32 [3, 2]"
@@ -151,7 +151,7 @@ def test_torch_s_schedulers_are_described_by_their_arguments() -> None:
     json.dumps(describe_schedule(LambdaLR(optimizer, lambda epoch: 1.0)), allow_nan=False)
 
 
-def test_a_loss_that_weighs_classes() -> None:
+def test_weights_of_a_loss_are_described() -> None:
     def make(weight: float) -> Any:
         return describe_schedule(nn.CrossEntropyLoss(weight=torch.tensor([1.0, weight]), label_smoothing=0.1))
 
@@ -190,7 +190,7 @@ def test_describe_method_of_a_data_set_is_used() -> None:
     assert describe_data(Digits("train")) != describe_data(Digits("eval"))
 
 
-def test_a_loader_is_its_batches_and_their_order() -> None:
+def test_loader_is_described_by_its_batches_and_their_order() -> None:
     made, _ = make_loaders(Digits("train"), batch_size=100, seed=3, augment=RandomShift(1))
     described = describe_loader(made)
     assert (described["batches"], described["batch_size"], described["seed"], described["shuffle"]) == (

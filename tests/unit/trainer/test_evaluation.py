@@ -70,7 +70,7 @@ def held_out_outputs(trainer: Trainer) -> tuple[Tensor, Tensor]:
         return trainer.model.eval()(inputs), targets
 
 
-def test_object_is_reset_and_gets_every_batch_of_an_evaluation(tmp_path: Path) -> None:
+def test_metric_object_is_reset_and_gets_every_batch_of_an_evaluation(tmp_path: Path) -> None:
     checkpoint = {"best": "eval/f1", "interval": None}
     trainer = of_digits({"f1": MacroF1()}, run_dir=tmp_path, objective="eval/f1", checkpoint=checkpoint)
     result = trainer.fit()
@@ -129,7 +129,7 @@ class Letters(nn.Module):
 
 @pytest.mark.parametrize("is_mapping", [False, True])
 @pytest.mark.parametrize("kind", ["own", pytest.param("torchmetrics", marks=pytest.mark.extra("torchmetrics"))])
-def test_perplexity_is_two_to_the_bits_of_a_token(kind: str, is_mapping: bool) -> None:
+def test_perplexity_is_two_to_the_power_of_the_bits_per_token(kind: str, is_mapping: bool) -> None:
     """Bits are a mean over all tokens, so 2 to their power is the perplexity, although the batches differ in length."""
     own: Any = Perplexity()
     if kind == "torchmetrics":
@@ -189,7 +189,7 @@ def test_setting_that_names_a_missing_part_is_refused_before_the_first_step(sett
     assert trainer.state.timestamp.batches == 0
 
 
-def test_function_has_no_parts() -> None:
+def test_metric_function_has_no_parts() -> None:
     with pytest.raises(InputError, match=r"^objective='eval/zero/a': must be a metric of the run"):
         of_digits({"zero": lambda outputs, targets: 0.0}, objective="eval/zero/a")
 
@@ -203,7 +203,7 @@ class Late(Gives):
         return 1.0
 
 
-def test_object_that_needs_more_than_one_batch_is_not_refused() -> None:
+def test_metric_object_that_needs_more_than_one_batch_is_accepted() -> None:
     assert of_digits({"r2": Late(ValueError("needs at least two batches"))}).fit().metrics["eval/r2"] == 1.0
 
 
@@ -221,7 +221,7 @@ def test_compute_that_always_fails_is_reported_by_the_first_evaluation() -> None
         trainer.fit()
 
 
-def test_broken_update_names_metric_and_batch() -> None:
+def test_error_of_update_names_metric_and_batch() -> None:
     class Wrong(MacroF1):
         def update(self, outputs: Tensor, targets: Tensor) -> None:
             raise ValueError("wrong shapes")
@@ -230,7 +230,7 @@ def test_broken_update_names_metric_and_batch() -> None:
         of_digits({"f1": Wrong()}).fit()
 
 
-def test_object_moves_to_the_device() -> None:
+def test_metric_object_is_moved_to_the_device() -> None:
     class Moves(MacroF1):
         at: Any = None
 
@@ -260,6 +260,6 @@ def test_wrong_metric_is_refused(metrics: dict[str, Any], message: str) -> None:
     assert str(caught.value).startswith(message)
 
 
-def test_metric_of_nothing_is_nan() -> None:
+def test_metric_may_be_nan() -> None:
     """A result that is not finite is recorded as a function's is."""
     assert math.isnan(of_digits({"f1": Gives(math.nan)}).evaluate()["eval/f1"])

@@ -78,7 +78,7 @@ def test_optimizer_computes_with_the_scheduled_value() -> None:
             advance(fields, state)
 
 
-def test_the_parts_of_betas() -> None:
+def test_each_part_of_betas_can_be_scheduled() -> None:
     optimizer = AdamW([parameter()], betas=(0.8, 0.96))
     state = run(optimizer, length="4ba")
     fields = FieldSchedules({"beta1": LinearScheduler(), "beta2": LinearScheduler(1.0, 0.5)}, state)
@@ -88,7 +88,7 @@ def test_the_parts_of_betas() -> None:
     assert fields.fields == ("beta1", "beta2")
 
 
-def test_the_parts_of_other_tuples() -> None:
+def test_each_part_of_other_tuples_can_be_scheduled() -> None:
     rprop = torch.optim.Rprop([parameter()], etas=(0.5, 1.5))
     FieldSchedules({"eta2": ConstantScheduler(0.9)}, run(rprop))
     assert rprop.param_groups[0]["etas"] == (0.5, 1.5 * 0.9)
@@ -107,7 +107,7 @@ def test_values_are_named_by_their_groups() -> None:
     assert fields.values() == {"weight_decay": {"body": 0.1, "head": 0.0, "head-2": 0.05, "3": 0.05}}
 
 
-def test_only_groups_that_have_the_field() -> None:
+def test_only_groups_with_the_field_are_scheduled() -> None:
     weight, bias = parameter(), parameter()
     sgd = SGD([{"params": [weight]}, {"params": [bias], "weight_decay": 0.0}], weight_decay=0.2, momentum=0.9)
     adamw = AdamW([parameter()], weight_decay=0.1)
@@ -119,7 +119,7 @@ def test_only_groups_that_have_the_field() -> None:
     assert not {key for key in adamw.param_groups[0] if key.startswith("initial_")} - {"initial_weight_decay"}
 
 
-def test_several_schedules_multiply_and_a_function_is_one() -> None:
+def test_several_schedules_multiply_and_may_be_functions() -> None:
     optimizer = AdamW([parameter()], weight_decay=0.4)
     state = run(optimizer, length="4ba")
     fields = FieldSchedules({"weight_decay": [LinearScheduler(), lambda state: 0.5]}, state)
@@ -127,7 +127,7 @@ def test_several_schedules_multiply_and_a_function_is_one() -> None:
     assert optimizer.param_groups[0]["weight_decay"] == 0.4 * 0.75 * 0.5
 
 
-def test_no_schedules_cost_nothing() -> None:
+def test_empty_schedules_read_no_state() -> None:
     class Untouchable:
         def __getattr__(self, name: str) -> Any:
             raise AssertionError(name)
@@ -137,7 +137,7 @@ def test_no_schedules_cost_nothing() -> None:
     assert (fields.values(), fields.fields) == ({}, ())
 
 
-def test_one_curve_is_evaluated_once_a_step() -> None:
+def test_schedule_is_evaluated_once_per_step() -> None:
     calls = []
 
     def schedule(state: Any) -> float:
@@ -163,7 +163,7 @@ def test_schedules_follow_a_given_clock() -> None:
     assert optimizer.param_groups[0]["weight_decay"] == pytest.approx(0.4 * 0.4)
 
 
-def test_a_resume_needs_the_optimizer_and_the_time() -> None:
+def test_resume_restores_fields_from_the_optimizer_and_the_time() -> None:
     def make() -> tuple[AdamW, State]:
         optimizer = AdamW([parameter()], weight_decay=0.4, betas=(0.8, 0.9))
         return optimizer, run(optimizer, length="8ba")
@@ -229,7 +229,7 @@ def test_tensors_are_changed_in_place() -> None:
     assert fields.values() == {"beta1": 0.375, "weight_decay": decay.item()}
 
 
-def test_a_tensor_that_groups_share_is_read_before_it_is_written() -> None:
+def test_tensor_used_by_two_groups_is_read_before_it_is_changed() -> None:
     shared = torch.tensor(0.4)
     optimizer = SGD([{"params": [parameter()]}], weight_decay=0.1)
     optimizer.param_groups[0]["weight_decay"] = shared
@@ -278,7 +278,7 @@ def test_a_torch_scheduler_is_refused() -> None:
         FieldSchedules({"eps": torchs}, run(optimizer))  # type: ignore[dict-item]
 
 
-def test_no_optimizer_and_no_single_number_are_refused() -> None:
+def test_missing_optimizer_and_field_without_a_single_number_are_refused() -> None:
     with pytest.raises(InputError, match="must have at least one optimizer"):
         FieldSchedules({"eps": LinearScheduler()}, State(max_duration="4ba"))
     optimizer = adamw()
@@ -287,7 +287,7 @@ def test_no_optimizer_and_no_single_number_are_refused() -> None:
         FieldSchedules({"eps": LinearScheduler()}, run(optimizer))
 
 
-def test_a_beta_cannot_reach_one() -> None:
+def test_schedule_that_sets_a_beta_to_one_is_refused() -> None:
     optimizer = adamw()
     state = run(optimizer, length="4ba")
     fields = FieldSchedules({"beta1": PiecewiseLinearScheduler([("0dur", 1.0), ("1dur", 1.2)])}, state)

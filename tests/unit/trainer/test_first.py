@@ -181,7 +181,7 @@ def test_loss_that_fails_in_a_later_batch_is_named() -> None:
         task.loss((X, CLASSES))
 
 
-def test_error_of_the_default_accuracy_says_where_it_comes_from() -> None:
+def test_error_of_the_default_accuracy_states_its_origin() -> None:
     """Targets of a different task: the loss accepts them, but the default metric does not."""
     task = Task(nn.Linear(4, 3), None, {"accuracy": accuracy}, CPU)
     task.given_loss = task._loss = lambda outputs, targets: outputs.sum()

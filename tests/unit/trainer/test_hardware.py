@@ -9,7 +9,7 @@ from ssr_hydra.errors import InputError
 from ssr_hydra.trainer.hardware import choose_device, hardware, repeatable_kernels, versions
 
 
-def test_hardware_describes_what_the_last_bits_depend_on() -> None:
+def test_hardware_records_everything_that_affects_the_last_bits() -> None:
     found = hardware(torch.device("cpu"))
     assert set(found) == {"cpu", "instruction_set", "cores", "threads", "device", "gpu"}
     assert found["threads"] == torch.get_num_threads()
@@ -18,7 +18,7 @@ def test_hardware_describes_what_the_last_bits_depend_on() -> None:
     assert (found["device"], found["gpu"]) == ("cpu", None)
 
 
-def test_versions_name_what_computed_the_result() -> None:
+def test_versions_list_the_software_of_the_result() -> None:
     found = versions()
     assert list(found) == ["python", "torch", "numpy", "ssr_hydra"]
     assert found["python"] == platform.python_version()
@@ -26,7 +26,7 @@ def test_versions_name_what_computed_the_result() -> None:
     assert all(found.values())
 
 
-def test_auto_takes_the_best_there_is() -> None:
+def test_auto_chooses_the_best_device() -> None:
     best = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     assert choose_device("auto").type == best
     assert choose_device(torch.device("cpu")) == choose_device("cpu")

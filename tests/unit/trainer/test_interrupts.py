@@ -23,7 +23,7 @@ def _hangup_is_not_ignored() -> Iterator[None]:
     signal.signal(signal.SIGHUP, before)
 
 
-def test_sigterm_raises_once_and_the_former_handler_is_back() -> None:
+def test_sigterm_raises_once_and_restores_the_previous_handler() -> None:
     with pytest.raises(TerminatedError) as info, terminable():
         try:
             os.kill(os.getpid(), signal.SIGTERM)
@@ -35,7 +35,7 @@ def test_sigterm_raises_once_and_the_former_handler_is_back() -> None:
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGUSR2, 140), (signal.SIGHUP, 129)])
-def test_other_signals_end_a_job_before_training_too(number: signal.Signals, code: int) -> None:
+def test_other_signals_also_end_a_job_before_training(number: signal.Signals, code: int) -> None:
     with pytest.raises(TerminatedError) as info, terminable():
         os.kill(os.getpid(), number)
         signal.sigtimedwait([], 1)
@@ -43,7 +43,7 @@ def test_other_signals_end_a_job_before_training_too(number: signal.Signals, cod
     assert signal.getsignal(number) is signal.SIG_DFL
 
 
-def test_a_handler_of_somebody_else_stays() -> None:
+def test_handler_of_other_code_stays_installed() -> None:
     seen: list[int] = []
 
     def theirs(number: int, frame: FrameType | None) -> None:
@@ -80,7 +80,7 @@ def test_outside_of_the_main_thread_nothing_is_installed() -> None:
         (KeyboardInterrupt(), "KeyboardInterrupt: interrupted"),
     ],
 )
-def test_reasons(error: BaseException, text: str) -> None:
+def test_reason_describes_the_signal_or_error(error: BaseException, text: str) -> None:
     assert reason(error) == text
 
 
@@ -96,7 +96,7 @@ def test_reasons(error: BaseException, text: str) -> None:
         (signal.SIGINT, KeyboardInterrupt, "interrupted, with a checkpoint"),
     ],
 )
-def test_a_signal_is_kept_until_somebody_looks(number: int, error: type[BaseException], words: str) -> None:
+def test_signal_is_stored_until_it_is_checked(number: int, error: type[BaseException], words: str) -> None:
     before = signal.getsignal(number)
     with pytest.raises(error) as info, StopRequest() as stop:
         assert stop.number == 0
@@ -114,7 +114,7 @@ def test_the_first_signal_is_the_reason() -> None:
         assert stop.number == signal.SIGUSR2
 
 
-def test_second_ctrl_c_interrupts_at_once_and_the_first_prints_this() -> None:
+def test_second_ctrl_c_interrupts_immediately_and_the_first_announces_it() -> None:
     told: list[str] = []
     with StopRequest(told.append) as stop:
         os.kill(os.getpid(), signal.SIGINT)
@@ -133,7 +133,7 @@ def test_signal_during_a_print_is_not_lost() -> None:
         assert stop.number == signal.SIGINT
 
 
-def test_ctrl_c_after_another_signal_interrupts_at_once() -> None:
+def test_ctrl_c_after_a_different_signal_interrupts_immediately() -> None:
     with StopRequest() as stop:
         os.kill(os.getpid(), signal.SIGTERM)
         with pytest.raises(KeyboardInterrupt):
@@ -141,7 +141,7 @@ def test_ctrl_c_after_another_signal_interrupts_at_once() -> None:
         assert stop.number == signal.SIGTERM
 
 
-def test_under_torchrun_the_same_ctrl_c_comes_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_ctrl_c_signals_within_a_moment_count_once_under_torchrun(monkeypatch: pytest.MonkeyPatch) -> None:
     """One ctrl-C comes from the terminal and one right after it from torchrun; a later one is a second ctrl-C."""
     monkeypatch.setenv("TORCHELASTIC_RUN_ID", "1")
     now = [100.0]
@@ -169,7 +169,7 @@ def test_a_launcher_s_handler_is_called_when_the_run_leaves() -> None:
         signal.signal(signal.SIGUSR2, before)
 
 
-def test_the_job_s_own_handlers_are_taken_over_for_a_while() -> None:
+def test_handlers_of_the_job_are_replaced_temporarily() -> None:
     with terminable():
         ours = {number: signal.getsignal(number) for number in TERMINATIONS}
         for number in ours:

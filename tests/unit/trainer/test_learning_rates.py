@@ -90,7 +90,7 @@ STALE: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("name", STALE)
-def test_second_torch_scheduler_starts_where_torch_itself_does(name: str) -> None:
+def test_second_torch_scheduler_starts_at_the_same_rate_as_in_torch(name: str) -> None:
     # Most continue from the rate that was set, 0.02; those that set the rate use the first one, 0.1.
     found, expected = (torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.1, momentum=0.9) for _ in range(2))
     for optimizer in (found, expected):
@@ -101,7 +101,7 @@ def test_second_torch_scheduler_starts_where_torch_itself_does(name: str) -> Non
     assert trace(STALE[name](found), found, stepwise=True) == pytest.approx(reference)
 
 
-def test_torch_scheduler_of_a_run_that_is_repeated_starts_from_the_initial_rate() -> None:
+def test_torch_scheduler_of_a_repeated_run_starts_from_the_initial_rate() -> None:
     optimizer = sgd()
     scheduler = ExponentialLR(optimizer, 0.5)
     assert trace(scheduler, optimizer) == trace(scheduler, optimizer) == [0.8] * 4 + [0.4] * 4
@@ -134,7 +134,7 @@ def test_the_pace_of_a_short_run_is_the_one_that_was_chosen() -> None:
         assert trace(theirs, optimizer, epochs=1, stepwise=stepwise) == pytest.approx(expected)
 
 
-def test_ours_step_by_epoch_on_request() -> None:
+def test_our_schedulers_step_by_epoch_on_request() -> None:
     assert trace(LinearScheduler(), sgd(), stepwise=False) == [0.8] * 4 + [0.4] * 4
 
 
@@ -154,7 +154,7 @@ def decay(state: State) -> float:
 )
 @pytest.mark.parametrize("stepwise", [None, True])
 @pytest.mark.parametrize("tensor", [False, True])
-def test_ours_multiply_torchs_rates_each_at_its_own_pace(make: Any, stepwise: bool | None, tensor: bool) -> None:
+def test_our_schedulers_multiply_torch_rates_at_separate_paces(make: Any, stepwise: bool | None, tensor: bool) -> None:
     def lr() -> Any:
         return torch.tensor(0.8, dtype=torch.float64) if tensor else 0.8
 
@@ -182,7 +182,7 @@ def test_plateau_follows_evaluations() -> None:
         assert optimizer.param_groups[0]["lr"] == pytest.approx(expected)
 
 
-def test_unforeseen_end_of_an_epoch_sets_the_rate_again() -> None:
+def test_unexpected_end_of_an_epoch_sets_the_rate_again() -> None:
     optimizer = sgd()
     state = State(max_duration="2ep", optimizers=optimizer)
     rates = LearningRates(decay, state, Fraction(1))
@@ -356,7 +356,7 @@ def test_state_of_other_schedulers_is_refused(name: str) -> None:
         lambda o: [described.StepLR(1, 1.0), LinearScheduler()],
     ],
 )
-def test_schedules_follow_the_clock_over_the_plan(make: Any) -> None:
+def test_schedules_follow_the_time_map(make: Any) -> None:
     # A run of 16 batches after 4 of a plan of 8: the clock goes at a third of the speed from there.
     optimizer = sgd()
     state = State(max_duration="16ba", dataloader_len=BATCHES, optimizers=optimizer)
@@ -376,7 +376,7 @@ def test_schedules_follow_the_clock_over_the_plan(make: Any) -> None:
     assert seen == pytest.approx([0.8 * float(1 - time / 8) for time in times], rel=1e-12)
 
 
-def test_epochs_end_with_the_data_and_not_by_the_clock() -> None:
+def test_epochs_end_with_the_data() -> None:
     optimizer = sgd()
     state = State(max_duration="4ep", dataloader_len=BATCHES, optimizers=optimizer)
 
@@ -411,7 +411,7 @@ def test_groups_that_are_added_later_follow() -> None:
         assert [group["lr"] for group in optimizer.param_groups] == [0.8 / 8, 0.1 / 8]
 
 
-def test_a_description_drives_every_optimizer_and_an_instance_its_own() -> None:
+def test_our_torch_schedulers_set_every_optimizer_and_torch_instances_set_their_own() -> None:
     a, b = sgd(), sgd(0.2)
     state = State(max_duration="2ep", dataloader_len=1, optimizers=(a, b))
     rates = LearningRates([described.ExponentialLR(0.5), StepLR(b, 1, 0.1)], state, Fraction(1))
@@ -420,7 +420,7 @@ def test_a_description_drives_every_optimizer_and_an_instance_its_own() -> None:
     assert [a.param_groups[0]["lr"], b.param_groups[0]["lr"]] == pytest.approx([0.4, 0.01])
 
 
-def test_momentum_needs_an_optimizer_that_has_it() -> None:
+def test_schedule_of_momentum_needs_an_optimizer_with_momentum() -> None:
     optimizer = torch.optim.Adagrad([torch.nn.Parameter(torch.zeros(1))], lr=0.1)
     state = State(max_duration="8ba", optimizers=optimizer)
     with pytest.raises(InputError, match="Adagrad has no momentum") as caught:
@@ -431,7 +431,7 @@ def test_momentum_needs_an_optimizer_that_has_it() -> None:
     assert LearningRates(described.OneCycleLR(1.0), state, Fraction(1)).drives_momentum
 
 
-def test_tensors_are_filled_where_they_are_and_keep_their_precision() -> None:
+def test_tensors_are_filled_in_place_and_keep_their_precision() -> None:
     lr = torch.tensor(0.8)
     optimizer = sgd(lr)
     seen = trace(described.CosineAnnealingLR(8, pace="batch"), optimizer)

@@ -73,7 +73,7 @@ class Lying(Unsized):
 # ---- the learning rate of batch k is alpha at timestamp k
 
 
-def test_linear_over_eight_batches() -> None:
+def test_linear_schedule_has_the_right_rates_over_eight_batches() -> None:
     run = Recorded(loader(8), LinearScheduler()).run()
     assert run.lrs == [LR * alpha for alpha in (1, 0.875, 0.75, 0.625, 0.5, 0.375, 0.25, 0.125)]
     assert run.optimizer.param_groups[0]["lr"] == 0.0  # the rate that a ninth batch would have
@@ -90,7 +90,7 @@ def test_the_run_ends_at_the_first_boundary_at_or_after_its_scaled_length(ssr: A
     assert run.lrs == pytest.approx([float(LR * (1 - k / length)) for k in range(steps)], rel=1e-12)
 
 
-def test_examples_of_the_seed_documents() -> None:
+def test_documented_examples_of_functions_and_classes_train() -> None:
     def ten_epoch_decay_scheduler(state: State) -> float:
         if state.timestamp.epoch < 10:
             return 1.0
@@ -119,7 +119,7 @@ def test_examples_of_the_seed_documents() -> None:
 # ---- counters
 
 
-def test_counters_are_the_true_counts() -> None:
+def test_counters_are_exact() -> None:
     run = Recorded(loader(batch_size=4, samples=10), None, "2ep").run()
     assert [(t.batch.value, t.sample.value, t.epoch.value, t.batch_in_epoch.value) for t in run.timestamps] == [
         (0, 0, 0, 0),
@@ -165,7 +165,7 @@ def test_every_unit_ends_a_run(length: str, ssr: float, steps: int) -> None:
     assert run.lrs == sorted(run.lrs, reverse=True)
 
 
-def test_units_mix_because_the_loader_has_a_batch_size() -> None:
+def test_samples_and_batches_can_be_mixed_if_the_loader_has_a_batch_size() -> None:
     run = Recorded(loader(8), LinearWithWarmupScheduler("4sp", alpha_f=1.0), "16sp").run()
     assert run.lrs == [0.0, LR / 2, *[LR] * 6]
     tokens = TensorLoader([torch.zeros(8, 5, dtype=torch.int64), torch.zeros(8, dtype=torch.int64)], 2)
@@ -175,7 +175,7 @@ def test_units_mix_because_the_loader_has_a_batch_size() -> None:
     assert Recorded(tokens, warmup, model=Bag(), counts={"tokens_per_batch": 10}).run().lrs == [0.0, LR / 2, LR, LR]
 
 
-def test_loader_without_a_length_works_for_whole_epochs_and_batches() -> None:
+def test_loader_without_a_length_supports_whole_epochs_and_batches() -> None:
     run = Recorded(Unsized(3), None, "2ep", eval=loader(2)).run()
     assert run.result.steps == 6
     assert [e["timestamp"]["epoch"] for e in run.result.evaluations] == [1, 2]
@@ -197,7 +197,7 @@ def test_loader_with_a_wrong_length_is_detected(batches: int, promised: int, wor
         Recorded(Lying(batches, promised), None, "2ep").run()
 
 
-def test_every_epoch_is_announced_to_the_loader_and_its_sampler() -> None:
+def test_loader_and_sampler_get_the_number_of_every_epoch() -> None:
     told: list[tuple[str, int]] = []
 
     class Sampler(torch.utils.data.SequentialSampler):
@@ -263,7 +263,7 @@ def test_the_training_loss_of_an_evaluation_is_the_mean_since_the_last() -> None
 # ---- trouble
 
 
-def test_a_loss_that_is_not_finite_stops_the_run_before_the_weights_are_spoilt() -> None:
+def test_a_loss_that_is_not_finite_stops_the_run_before_the_weights_change() -> None:
     calls = iter(range(100))
 
     def loss(outputs: Tensor, targets: Tensor) -> Tensor:

@@ -29,7 +29,7 @@ HALF = Snapshot(
 )
 
 
-def test_plain_lines_are_complete_ascii_and_at_once() -> None:
+def test_plain_lines_are_complete_ascii_and_written_immediately() -> None:
     stream = io.StringIO()
     progress = choose_progress("auto", stream=stream)
     progress.update(HALF)
@@ -57,7 +57,7 @@ class Full(Terminal):
 @pytest.mark.parametrize("kind", ["plain", "bar"])
 @pytest.mark.parametrize("room", [0, 1, 2, 3])
 @pytest.mark.parametrize("error", [BrokenPipeError, OSError, ValueError])
-def test_a_display_that_breaks_is_let_go(kind: str, room: int, error: type[Exception]) -> None:
+def test_failing_display_is_ignored(kind: str, room: int, error: type[Exception]) -> None:
     stream = Full(room, error)
     progress = choose_progress(kind, stream=stream)
     for _ in range(5):
@@ -101,7 +101,7 @@ def test_no_line_is_longer_than_the_terminal_or_cut(columns: int, monkeypatch: p
     assert "…" not in shown
 
 
-def test_none_shows_nothing() -> None:
+def test_progress_none_prints_nothing() -> None:
     stream = Terminal()
     progress = choose_progress("none", stream=stream)
     progress.update(HALF)
@@ -184,6 +184,6 @@ def test_summary_shows_the_scaled_length(options: dict[str, Any], length: str) -
     ("kind", "stream", "said"),
     [("auto", Terminal(), True), ("none", Terminal(), False), ("auto", io.StringIO(), False), ("auto", Full(0), False)],
 )
-def test_terminal_shows_at_once_that_a_run_starts(kind: str, stream: io.StringIO, said: bool) -> None:
+def test_terminal_shows_immediately_that_a_run_starts(kind: str, stream: io.StringIO, said: bool) -> None:
     announce(kind, stream)
     assert stream.getvalue() == ("starting: torch, data, model ...\n" if said else "")

@@ -42,7 +42,7 @@ def generator() -> torch.Generator:
     ],
 )
 @pytest.mark.parametrize("start", [0, 1, 4])
-def test_the_rest_of_an_epoch_is_the_rest_of_it(make: Callable[[], Any], start: int) -> None:
+def test_resumed_epoch_has_the_remaining_batches_in_the_same_order(make: Callable[[], Any], start: int) -> None:
     """Its second epoch, from a batch on, in a loader that was just made."""
     torch.manual_seed(1)
     first = Rereading(make())
@@ -73,7 +73,7 @@ def test_skipped_batches_do_not_change_the_random_state_of_training() -> None:
     assert torch.rand(2).tolist() == expected
 
 
-def test_a_run_that_was_not_interrupted_draws_as_without_it() -> None:
+def test_uninterrupted_run_has_the_order_of_the_plain_loader() -> None:
     torch.manual_seed(5)
     plain = [batch.tolist() for (batch,) in DataLoader(DATA, 3, shuffle=True)]
     torch.manual_seed(5)
@@ -169,7 +169,7 @@ def test_checkpoint_without_the_state_of_the_loader_skips_batches() -> None:
     assert torch.equal(next(again.batches(0, 2))[0], next(batches)[0])
 
 
-def test_state_that_was_not_used_yet_is_saved_again() -> None:
+def test_unused_loader_state_is_saved_again() -> None:
     """A resumed run that stops in its pending evaluation has read no batch."""
     first = Rereading(Walk())
     next(first.batches(0, 0))
@@ -205,7 +205,7 @@ def test_wrapper_of_a_loader_without_state_skips_batches() -> None:
     assert "loader" not in loader.state_dict(within=True)
 
 
-def test_state_of_a_loader_that_evaluations_read_too_is_not_saved() -> None:
+def test_state_of_a_loader_also_used_in_evaluation_is_not_saved() -> None:
     loader = Rereading(Walk(), is_shared=True)
     next(loader.batches(0, 0))
     assert "loader" not in loader.state_dict(within=True)

@@ -47,7 +47,7 @@ def test_invalid_settings_are_refused(given: Any, field: str) -> None:
     assert caught.value.field == field
 
 
-def test_settings_come_in_three_ways() -> None:
+def test_settings_may_be_given_in_three_ways() -> None:
     default = CheckpointSettings(True, "10m", 2, None, "auto")
     assert setting_of(CheckpointSettings, None, "checkpoint") == CheckpointSettings() == default
     given = {"interval": "1ep", "keep": 3}
@@ -63,7 +63,7 @@ def test_settings_come_in_three_ways() -> None:
         ("eval/accuracy", "auto", "max"), ("eval/loss", "max", "max"), ("eval/bits_per_byte", "min", "min"),
     ],
 )  # fmt: skip
-def test_the_best_is_the_least_of_a_loss(best: str | None, mode: str, found: str | None) -> None:
+def test_direction_of_best_follows_from_the_metric(best: str | None, mode: str, found: str | None) -> None:
     assert CheckpointSettings(best=best, mode=mode).best_mode == found
 
 
@@ -74,7 +74,7 @@ def drawn() -> tuple[float, ...]:
     )  # fmt: skip
 
 
-def test_random_state_continues() -> None:
+def test_random_state_continues_after_a_resume() -> None:
     """Also in the middle of a pair: Python and NumPy keep the second of two normal numbers for later."""
     random.seed(3), np.random.seed(3), torch.manual_seed(3)
     drawn()
@@ -117,7 +117,7 @@ def test_state_round_trips_bitwise() -> None:
     assert torch.equal(again.weight, state["model"]["weight"])
 
 
-def test_a_changed_hyperparameter_is_the_new_one_and_the_moments_stay() -> None:
+def test_changed_hyperparameter_is_used_and_the_moments_are_restored() -> None:
     model, optimizer = trained(weight_decay=0.1)
     for group in optimizer.param_groups:  # a schedule has moved it
         group["initial_lr"], group["lr"] = 0.1, 0.0375

@@ -116,7 +116,7 @@ CHANGES: list[tuple[tuple[Any, ...], Any]] = [
 @pytest.mark.parametrize(
     ("path", "value"), CHANGES, ids=lambda item: ".".join(map(str, item)) if isinstance(item, tuple) else ""
 )
-def test_a_part_that_does_not_fit_is_named_with_its_file(run: Path, path: tuple[Any, ...], value: Any) -> None:
+def test_error_names_a_state_part_that_does_not_fit_and_its_file(run: Path, path: tuple[Any, ...], value: Any) -> None:
     change(run, path, value)
     with pytest.raises(CheckpointError) as caught:
         trainer(run).fit()
@@ -125,20 +125,20 @@ def test_a_part_that_does_not_fit_is_named_with_its_file(run: Path, path: tuple[
 
 
 @pytest.mark.parametrize("part", ["model", "optimizers", "loop", "callbacks", "random", "log_bytes"])
-def test_a_part_that_is_missing_is_named(run: Path, part: str) -> None:
+def test_error_names_a_missing_state_part(run: Path, part: str) -> None:
     change(run, (part,), MISSING)
     with pytest.raises(CheckpointError, match=f"ba4/state.pt: it is not a checkpoint of a run: it lacks {part};"):
         trainer(run)
 
 
 @pytest.mark.parametrize("path", [("model",), ("model", "0.weight"), ("callbacks",)])
-def test_a_part_that_is_only_evaluated_is_named_too(run: Path, path: tuple[Any, ...]) -> None:
+def test_error_names_a_wrong_state_part_that_only_evaluation_uses(run: Path, path: tuple[Any, ...]) -> None:
     change(run, path, 7)
     with pytest.raises(CheckpointError, match=f"ba4/state.pt: its part '{path[0]}' does not fit this run"):
         trainer(None).load(load(run / "checkpoints/ba4"))
 
 
-def test_checkpoints_that_are_a_link_are_not_followed(run: Path) -> None:
+def test_links_to_checkpoints_are_not_followed(run: Path) -> None:
     (run / "checkpoints").rename(run.parent / "elsewhere")
     (run / "checkpoints").symlink_to(run.parent / "elsewhere")
     with pytest.raises(
@@ -166,7 +166,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> RunResult:
     return trainer(tmp_path_factory.mktemp("whole") / "run").fit()
 
 
-def test_a_checkpoint_does_not_grow_with_the_evaluations_before_it(tmp_path: Path) -> None:
+def test_number_of_earlier_evaluations_does_not_change_the_size_of_a_checkpoint(tmp_path: Path) -> None:
     sizes: list[int] = []
     run = trainer(tmp_path / "run", "20ba", eval_interval="1ba", checkpoint={"interval": "1ba"})
     run.on("checkpoint_saved", lambda _, path: sizes.append((path / "state.pt").stat().st_size))
@@ -174,13 +174,13 @@ def test_a_checkpoint_does_not_grow_with_the_evaluations_before_it(tmp_path: Pat
     assert max(sizes[1:]) - min(sizes[1:]) < 200  # less than one evaluation needs; only counters get longer
 
 
-def test_evaluations_before_a_checkpoint_are_read_from_the_log(run: Path, whole: RunResult) -> None:
+def test_earlier_evaluations_are_read_from_the_log(run: Path, whole: RunResult) -> None:
     again = trainer(run)
     assert evaluations(again.fit()) == evaluations(whole)
     assert len(read_evaluations(run / METRICS, 10**6)) == 3
 
 
-def test_a_run_that_began_elsewhere_has_the_evaluations_before_it_in_its_own_log(run: Path, whole: RunResult) -> None:
+def test_run_resumed_in_a_new_folder_copies_earlier_evaluations_to_its_log(run: Path, whole: RunResult) -> None:
     own = run.parent / "own"
     cut = trainer(own, resume=run)
 

@@ -79,7 +79,7 @@ def test_invalid_settings_are_refused(options: dict[str, Any], field: str) -> No
 
 
 @pytest.mark.parametrize("accumulate", [2, 3, 8, 50])
-def test_parts_add_up_to_the_batch(accumulate: int) -> None:
+def test_gradients_of_accumulated_parts_equal_those_of_the_batch(accumulate: int) -> None:
     # 24 samples in batches of 7: three whole ones and one of 3, which no part divides evenly; of 50 parts of 7 samples
     # there are 7.
     kept, whole = Kept(), Kept()
@@ -180,7 +180,7 @@ class Bigram(nn.Module):
 
 
 @pytest.mark.parametrize("loss", [next_token_loss, functools.partial(next_token_loss)])
-def test_loss_defines_the_number_in_its_mean(loss: Any) -> None:
+def test_loss_can_define_the_number_of_items_in_its_mean(loss: Any) -> None:
     # Of the first half all targets but one are ignored; of the last sample every one: a mean over nothing is NaN, and
     # has to leave no trace.
     draw = torch.Generator().manual_seed(0)
@@ -210,7 +210,7 @@ def test_loss_defines_the_number_in_its_mean(loss: Any) -> None:
 # ---- clipping, against a calculation by hand
 
 
-def test_the_norm_is_that_of_all_gradients_together() -> None:
+def test_norm_is_computed_over_all_gradients() -> None:
     free, kept = Kept(), Kept()
     trained(24, callbacks=[free], max_duration="1ba")
     norm = math.sqrt(sum(float((gradient**2).sum()) for gradient in free.gradients[0]))
@@ -223,7 +223,7 @@ def test_the_norm_is_that_of_all_gradients_together() -> None:
         assert torch.equal(gradient, expected)
 
 
-def test_the_norm_is_over_several_optimizers() -> None:
+def test_norm_includes_the_gradients_of_several_optimizers() -> None:
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(4, 5), nn.Tanh(), nn.Linear(5, 3))
     both = [torch.optim.SGD(model[0].parameters(), lr=0.1), torch.optim.SGD(model[2].parameters(), lr=0.2)]
@@ -233,7 +233,7 @@ def test_the_norm_is_over_several_optimizers() -> None:
     assert norm == pytest.approx(0.01, rel=1e-3)
 
 
-def test_values_are_cut_one_by_one() -> None:
+def test_gradient_values_are_clipped_one_by_one() -> None:
     free, kept = Kept(), Kept()
     trained(24, callbacks=[free], max_duration="1ba")
     trained(24, callbacks=[kept], max_duration="1ba", step={"clip_grad_value": 0.05})

@@ -47,7 +47,7 @@ class OwnLoss(nn.Module):
         return {"loss": loss} if self.key else type("Output", (), {"loss": loss})()
 
 
-def test_a_pair_is_model_of_inputs_and_cross_entropy() -> None:
+def test_pair_is_trained_with_cross_entropy() -> None:
     model = linear()
     for batch in ((X, Y), [X, Y]):
         loss, samples, tokens = Task(model, None, None, CPU).loss(batch)
@@ -55,7 +55,7 @@ def test_a_pair_is_model_of_inputs_and_cross_entropy() -> None:
         assert (samples, tokens) == (7, 0)
 
 
-def test_inputs_may_be_several_by_place_or_name() -> None:
+def test_several_inputs_are_passed_by_position_or_name() -> None:
     def mean(outputs: Tensor, targets: Tensor) -> Tensor:
         return (outputs - targets).mean()
 
@@ -65,14 +65,14 @@ def test_inputs_may_be_several_by_place_or_name() -> None:
     assert task.loss(({"b": b, "a": a}, target))[:2] == (2.0, 5)
 
 
-def test_a_mapping_is_model_of_its_items_and_a_loss_of_the_batch() -> None:
+def test_mapping_is_passed_to_the_model_by_name_and_to_the_loss_whole() -> None:
     batch = {"a": torch.full((5,), 7.0), "b": torch.ones(5)}
     loss, samples, tokens = Task(Sum(), lambda outputs, given: (outputs + given["b"]).sum(), None, CPU).loss(batch)
     assert (loss.item(), samples, tokens) == (30.0, 5, 0)
 
 
 @pytest.mark.parametrize("key", [True, False])
-def test_a_model_may_bring_its_own_loss(key: bool) -> None:
+def test_model_may_return_its_own_loss(key: bool) -> None:
     ids = torch.arange(6).reshape(2, 3)
     batch = {"input_ids": ids, "labels": ids - 2}
     loss, samples, tokens = Task(OwnLoss(key), None, {}, CPU).loss(batch)
@@ -90,7 +90,7 @@ def test_tokens_are_whole_numbers_in_two_dimensions() -> None:
     assert task.count((torch.zeros(4, 5), None)) == (4, 0)
 
 
-def test_counting_can_be_taken_over() -> None:
+def test_counts_of_samples_and_tokens_can_be_customized() -> None:
     task = Task(linear(), None, None, CPU, lambda batch: 3, lambda batch: 2**40)
     assert task.loss((X, Y))[1:] == (3, 2**40)
 
@@ -176,7 +176,7 @@ def test_python_numbers_keep_their_digits() -> None:
     assert found["eval/each"] == pytest.approx(0.35, rel=1e-15)
 
 
-def test_only_value_of_a_batch_is_its_token_where_other_batches_have_several() -> None:
+def test_single_metric_value_belongs_to_one_token_if_other_batches_have_several() -> None:
     """Batches of 3 samples each with 3 and 1 values: (1 + 2 + 3 + 8) / 4 = 3.5; were 8 the batch's number, 5."""
     flat = iter((torch.tensor([1.0, 2.0, 3.0]), torch.tensor([8.0]), torch.tensor([])))
     task = Task(linear(), None, {"m": lambda outputs, targets: next(flat)}, CPU)

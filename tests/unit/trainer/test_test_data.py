@@ -79,7 +79,7 @@ def test_test_data_is_evaluated_with_the_averaged_weights() -> None:
     assert trainer.evaluate("test")["test/loss"] == result.metrics["test/loss"]
 
 
-def test_run_that_failed_in_the_test_resumes_there(tmp_path: Path) -> None:
+def test_run_that_failed_during_the_test_resumes_at_the_test(tmp_path: Path) -> None:
     data = Batches(fails=1)
     with pytest.raises(LookupError):
         small(data, run_dir=tmp_path).fit()
@@ -98,7 +98,7 @@ def test_run_that_failed_in_the_test_resumes_there(tmp_path: Path) -> None:
         ({"checkpoint": {"best": "test/loss"}}, "checkpoint.best='test/loss': must be a metric of the run"),
     ],
 )
-def test_nothing_is_chosen_by_the_test(options: dict[str, Any], message: str) -> None:
+def test_options_cannot_use_test_metrics(options: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError) as caught:
         small(Batches(), **options)
     assert str(caught.value).startswith(message)
@@ -123,7 +123,7 @@ def tables(in_tmp: Path) -> None:
         (in_tmp / f"{name}.csv").write_text("\n".join(["x,kind", *lines, ""]))
 
 
-def test_ssr_evaluate_tests_a_checkpoint_again(tables: None, composed: Callable[..., DictConfig]) -> None:
+def test_ssr_evaluate_can_repeat_the_test_of_a_checkpoint(tables: None, composed: Callable[..., DictConfig]) -> None:
     cfg = composed(*TABLE, "data.test=test.csv", "max_duration=2ep", "trainer.progress=none", "trainer.device=cpu")
     train(cfg, run_dir="run")
     (Path("run") / ".hydra").mkdir()

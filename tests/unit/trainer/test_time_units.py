@@ -67,7 +67,7 @@ def exact(expected: list[float]) -> Any:
 # ---- tokens
 
 
-def test_a_run_in_tokens(app: Callable[..., object]) -> None:
+def test_run_in_tokens_ends_at_its_tokens(app: Callable[..., object]) -> None:
     app("experiment=byte_lm", "max_duration=2000tok", "ssr=0.5", "data.eval.limit=2", *SMALL_MLP)
     found, length = batches(), 1000
     tokens = [record["token"] for record in found]
@@ -81,7 +81,7 @@ def test_a_run_in_tokens(app: Callable[..., object]) -> None:
     assert result.metrics["eval/bits_per_byte"] == pytest.approx(result.metrics["eval/loss"] / 0.6931471805599453)
 
 
-def test_a_run_in_ragged_tokens(app: Callable[..., object]) -> None:
+def test_run_with_ragged_batches_counts_its_tokens(app: Callable[..., object]) -> None:
     settings = ("max_duration=8000tok", "ssr=0.5", "trainer.eval_interval=1000tok", "data.eval.limit=4", "seed=3")
     app("experiment=byte_lm_ragged", *settings, *SMALL_MLP)
     found, length = batches(), 4000
@@ -108,7 +108,7 @@ def ragged(documents: list[int], batch_size: int) -> list[dict[str, Tensor]]:
     ]
 
 
-def test_ragged_batches_in_python_with_a_model_that_computes_its_own_loss() -> None:
+def test_ragged_batches_train_with_a_model_that_computes_its_own_loss() -> None:
     loader = ragged([3, 7, 2, 2, 30, 4, 9], 2)  # 10, 4, 34 and 9 tokens: 57 an epoch
     model = ByteMLP(width=4, hidden=8)
     optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
@@ -163,7 +163,7 @@ def test_a_run_in_tokens_without_tokens_ends_before_its_first_step(settings: dic
 # ---- samples
 
 
-def test_a_run_in_samples_with_uneven_batches(app: Callable[..., object]) -> None:
+def test_run_in_samples_counts_uneven_batches(app: Callable[..., object]) -> None:
     # 1,198 digits in batches of 500: 500, 500 and 198 in every epoch.
     settings = ("max_duration=5000sp", "ssr=0.5", "data.batch_size=500", "trainer.eval_interval=1000sp")
     app(*settings, "scheduler=linear")
@@ -191,7 +191,7 @@ def check_clock(found: list[dict[str, Any]], result: RunResult, budget: float, l
     assert result.steps == len(rates)
 
 
-def test_a_wall_clock_budget(app: Callable[..., object]) -> None:
+def test_run_in_seconds_follows_the_training_clock(app: Callable[..., object]) -> None:
     app("max_duration=0.4s", "ssr=0.5", "scheduler=linear", "trainer.eval_interval=0.1s")
     found, result = records()
     check_clock(found, result, budget=0.2, lr=0.1)

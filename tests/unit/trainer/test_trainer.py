@@ -76,13 +76,13 @@ def test_same_seed_is_bitwise_equal(tmp_path: Path) -> None:
     assert not torch.equal(next(one.model.parameters()), next(other.model.parameters()))
 
 
-def test_computed_ssr_takes_the_steps_of_the_simple_ratio() -> None:
+def test_computed_ssr_has_as_many_steps_as_the_simple_ratio() -> None:
     # 0.30000000000000004 of 10 batches would be 4.
     result = small(ssr=0.1 + 0.2, max_duration="10ba").fit()
     assert (result.ssr, result.steps) == (0.3, 3)
 
 
-def test_trains_with_all_defaults() -> None:
+def test_trainer_trains_with_all_defaults() -> None:
     seed_everything(0)
     train, held_out = make_loaders(Digits("train"), Digits("eval"))
     result = Trainer(MLP(), train, held_out, progress="none", device="cpu").fit()
@@ -94,7 +94,7 @@ def test_trains_with_all_defaults() -> None:
 # ---- records
 
 
-def test_a_run_leaves_its_records(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_run_writes_its_records(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     options = {"name": "d", "config": {"ssr": 0.05}, "objective": "eval/accuracy", "progress": "plain"}
     result = digits(run_dir=tmp_path / "run", **options).fit()
     content = json.loads((tmp_path / "run" / "result.json").read_text())
@@ -178,7 +178,7 @@ def test_files_of_a_run_started_in_the_meantime_are_not_overwritten(tmp_path: Pa
 
 
 @pytest.mark.parametrize("rate", ["samples_per_batch", "tokens_per_batch"])
-def test_changed_learning_rate_is_refused(tmp_path: Path, rate: str) -> None:
+def test_resume_with_a_changed_learning_rate_is_refused(tmp_path: Path, rate: str) -> None:
     small(run_dir=tmp_path, counts={rate: 2}).fit()
     with pytest.raises(InputError, match=f"run.{rate} was '2' and is '3'"):
         small(run_dir=tmp_path, counts={rate: 3})
@@ -319,7 +319,7 @@ def test_torch_schedulers_stretch_and_the_error_names_those_that_cannot() -> Non
     assert optimizer.param_groups[0]["lr"] == pytest.approx(0.001)
 
 
-def test_a_plateau_needs_something_to_follow() -> None:
+def test_a_plateau_needs_evaluations_to_follow() -> None:
     model = nn.Linear(4, 3)
     plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(torch.optim.SGD(model.parameters(), lr=0.1))
     with pytest.raises(InputError, match="eval_dataloader"):
@@ -426,7 +426,7 @@ def test_plateau_follows_the_better_direction_of_its_metric() -> None:
 
 
 @pytest.mark.parametrize("kind", ["ours", "torchs"])
-def test_plateau_of_the_worse_direction_is_refused(kind: str) -> None:
+def test_plateau_with_the_wrong_direction_is_refused(kind: str) -> None:
     model = nn.Linear(4, 3)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     default = ReduceLROnPlateau() if kind == "ours" else lr_scheduler.ReduceLROnPlateau(optimizer)
@@ -451,7 +451,7 @@ def test_optimizer_without_a_parameter_of_the_model_is_refused(kind: str) -> Non
         small(model=model, **given)
 
 
-def test_optimizer_of_a_loss_with_weights_is_taken() -> None:
+def test_optimizer_may_train_parameters_of_the_loss() -> None:
     class Centres(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -468,7 +468,7 @@ def test_optimizer_of_a_loss_with_weights_is_taken() -> None:
 
 @pytest.mark.parametrize("evaluates", [False, True])
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_nan_gradient_of_the_last_batch_is_a_run_that_diverged(tmp_path: Path, evaluates: bool, precision: str) -> None:
+def test_nan_gradient_of_the_last_batch_makes_the_run_diverged(tmp_path: Path, evaluates: bool, precision: str) -> None:
     """The square root of 0 is 0, and 0 times its infinite slope is NaN: the loss is finite, but every weight is NaN."""
     seen = []
 
@@ -492,7 +492,7 @@ def test_nan_gradient_of_the_last_batch_is_a_run_that_diverged(tmp_path: Path, e
 # ---- the control of a study
 
 
-def test_a_truncated_run_has_the_schedule_of_the_whole_and_ends_early(tmp_path: Path) -> None:
+def test_a_truncated_run_has_the_schedule_of_the_full_run_and_ends_early(tmp_path: Path) -> None:
     whole, cut = (digits(run_dir=tmp_path / name, log_interval="1ba", **given) for name, given in CONTROLS.items())
     assert (whole.fit().steps, cut.fit().steps) == (60, 30)
     lrs = [[r["lr"] for r in log_of(tmp_path / name) if r["event"] == "train"] for name in CONTROLS]
@@ -523,7 +523,7 @@ def test_record_has_the_conditions_of_the_machine(tmp_path: Path) -> None:
     assert RunResult.load(tmp_path / "beside").conditions["jobs_beside"] == 1.5
 
 
-def test_fraction_of_the_run_that_is_done() -> None:
+def test_completed_fraction_of_the_run_is_shown() -> None:
     trainer = small()
     seen: list[float] = []
     trainer.on("batch_end", lambda trainer, loss: seen.append(trainer.frac_done))
@@ -532,7 +532,7 @@ def test_fraction_of_the_run_that_is_done() -> None:
 
 
 @pytest.mark.parametrize("when", [3, 12], ids=["in the middle", "after the last record"])
-def test_run_whose_folder_is_removed_fails_and_names_its_records(tmp_path: Path, when: int) -> None:
+def test_run_whose_folder_is_removed_fails_and_its_error_names_the_records(tmp_path: Path, when: int) -> None:
     """A run of 6 batches per epoch; its last record before the end is that of batch 12."""
     trainer = small(run_dir=tmp_path / "run", max_duration="2ep", log_interval="2ba", checkpoint={"enabled": False})
     trainer.on("batch_end", lambda t, loss: shutil.rmtree(t.run_dir) if t.state.timestamp.batch == when else None)

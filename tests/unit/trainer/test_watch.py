@@ -12,7 +12,7 @@ from ssr_hydra.trainer.watch import LossWatch
 CPU, ELSEWHERE = torch.device("cpu"), torch.device("meta")
 
 
-def test_means_since_the_last_flush_and_the_last_evaluation() -> None:
+def test_mean_loss_is_computed_since_the_last_flush_and_since_the_last_evaluation() -> None:
     watch = LossWatch(CPU)
     for batch, value in enumerate([1.0, 2.0, 6.0]):
         watch.add(torch.tensor(value), batch)

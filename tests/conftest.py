@@ -1,4 +1,4 @@
-"""What every test shares: one thread per process, no display, no settings of the machine it happens to run on."""
+"""Settings that every test uses: one thread per process, no display, no settings of this machine."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("MKL_NUM_THREADS", "1")
 os.environ["MPLBACKEND"] = "Agg"
 os.environ["PYTHONPATH"] = os.pathsep.join([str(REPO), str(SUPPORT)])  # every process that a test starts
-os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # else each of them would compile the package again
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # otherwise each process would compile the package again
 os.environ["WANDB__SERVICE_WAIT"] = os.environ["WANDB_INIT_TIMEOUT"] = "600"  # seconds for its own process to start
 
-# A slow machine is not a bug: time is asserted where it matters, in tests of their own.
-# .ci/run tests the properties again, on more examples, by --hypothesis-profile=thorough.
+# A slow machine is not a bug, so only dedicated tests assert times. .ci/run tests the properties again, on more
+# examples, with --hypothesis-profile=thorough.
 _ours = settings(deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow], derandomize=True)
 settings.register_profile("quick", _ours, max_examples=12)
 settings.register_profile("thorough", _ours, max_examples=120)
 settings.load_profile("quick")
 
-# A shell that starts a job in the background has it ignore ctrl-C, and Python then installs no handler of its own.
+# A shell makes a background job ignore ctrl-C, and Python then installs no handler.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
@@ -53,7 +53,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 
 def pytest_collection_finish() -> None:
-    """Keep the garbage collector from visiting all that the imports have made again and again."""
+    """Keep the garbage collector from visiting the imported objects again and again."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(20_000, 20, 20)
@@ -61,14 +61,14 @@ def pytest_collection_finish() -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_cmdline_main(config: pytest.Config) -> None:
-    """Leave most of a file's tests to one worker, so that what they share is made once."""
+    """Give most tests of a file to one worker, so that their fixtures are created once."""
     if getattr(config.option, "numprocesses", None) and config.option.dist == "no":
         config.option.dist = "worksteal"
 
 
 @pytest.fixture(scope="session")
 def repo() -> Path:
-    """The root of the checkout."""
+    """Return the root of the checkout."""
     return REPO
 
 
@@ -81,7 +81,7 @@ def in_tmp(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def clean_hydra() -> Iterator[None]:
-    """Leave Hydra's global state as a new process has it, before and after."""
+    """Reset Hydra's global state to that of a new process, before and after the test."""
     from hydra.core.global_hydra import GlobalHydra
 
     GlobalHydra.instance().clear()

@@ -1,4 +1,4 @@
-"""The bench runs. What it measures is for people to read: a test that times anything fails on somebody's machine."""
+"""The bench runs. No test checks its times, because they depend on the machine."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ SCRIPTS = REPO / "scripts"
 
 
 def bench(*arguments: str) -> list[str]:
-    """The lines that the script prints."""
+    """Return the lines that the script prints."""
     done = warm.run(str(SCRIPTS / "bench.py"), *arguments, cwd=REPO)
     assert done.returncode == 0, done.stderr
     return done.stdout.splitlines()

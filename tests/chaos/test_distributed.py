@@ -26,7 +26,7 @@ def test_a_run_survives_kills_of_its_processes_bitwise(pairs: Pairs, tmp_path: P
 
 
 def test_torchrun_restarts_killed_processes(pairs: Pairs, tmp_path: Path) -> None:
-    # The real launcher, at both ends: what it tells its processes, and what it does when one of them is gone.
+    # The real launcher: the variables that it sets for its processes, and its reaction to a dead process.
     arguments = [
         str(REPO / "train.py"),
         "trainer.progress=plain",
@@ -48,7 +48,7 @@ def test_torchrun_restarts_killed_processes(pairs: Pairs, tmp_path: Path) -> Non
     # Either rank 0 notices the loss first, or torchrun looks first and sends it SIGTERM: the log says which.
     assert re.search("LostProcessError: another process|terminated by SIGTERM", (runs[1] / "train.log").read_text())
     assert "resumed from " in again.stdout
-    assert "Traceback" not in again.stderr  # neither ours nor torchrun's: the run was completed
+    assert "Traceback" not in again.stderr  # neither our error nor the error of torchrun: the run completed
     assert RunResult.load(runs[1]).resumes == 1
     one, two = (ends.state_of(run) for run in runs)
     assert one[0] == two[0]

@@ -47,7 +47,7 @@ def run(command: Path, *arguments: str, cwd: Path) -> str:
 @pytest.fixture(scope="session")
 def sources(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A clean copy of what is packaged, so that building leaves nothing in the checkout and finds nothing stale."""
-    copy = tmp_path_factory.mktemp("sources") / "ssr_hydra"  # as a clone may be called, and as the package is
+    copy = tmp_path_factory.mktemp("sources") / "ssr_hydra"  # a clone may have the name of the package
     copy.mkdir()
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(REPO / name, copy / name)
@@ -97,7 +97,7 @@ def test_installed_commands_find_their_configs(
 
     where = run(bin_folder / "python", "-c", "import ssr_hydra; print(ssr_hydra.__file__)", cwd=elsewhere)
     assert Path(where.strip()).is_relative_to(tmp_path / "venv" if how == "wheel" else sources)
-    # Beside a checkout that bears the package's name, Python could take the checkout itself for the package.
+    # Next to a checkout with the name of the package, Python could import the checkout instead of the package.
     assert run(bin_folder / "python", "-c", "import ssr_hydra; print(ssr_hydra.Time('1ep'))", cwd=sources.parent)
     assert run(bin_folder / "python", "-m", "ssr_hydra", "--cfg", "job", cwd=sources.parent)
 
@@ -109,7 +109,7 @@ def test_installed_commands_find_their_configs(
     assert [path for path in elsewhere.iterdir() if path.name != "outputs"] == []
 
     sweep = ("-m", "max_duration=5ba", "seed=0", "hydra.sweep.dir=sweep", "study_report=false")
-    run(bin_folder / "ssr-train", *sweep, cwd=elsewhere)  # by the plugins of the package
+    run(bin_folder / "ssr-train", *sweep, cwd=elsewhere)  # the sweep uses the plugins of the package
     assert json.loads((elsewhere / "sweep/0/result.json").read_text(encoding="utf-8"))["steps"] == 5
 
 

@@ -40,14 +40,14 @@ SHARED = 48 + (12 - 10) + (24 - 19)
 
 
 def sweep(folder: Path, study: str, *typed: str, kill: str = "") -> Answer:
-    nested = not any("submitit" in each for each in typed)  # it starts Python by itself
+    nested = not any("submitit" in each for each in typed)  # this launcher starts Python itself
     environment = {"SHARING_STEPS": str(folder / f"{study}.steps"), "SHARING_KILL": kill}
     done = warm.run(TRAIN, "-m", f"study={study}", *SMALL, *GRID, *typed, cwd=folder, env=environment, nested=nested)
     return Answer(done.returncode, done.stdout, done.stderr)
 
 
 def trained(folder: Path, study: str) -> Counter[str]:
-    """How often each step of each job was trained."""
+    """Return how often each step of each job was trained."""
     return Counter((folder / f"{study}.steps").read_text().splitlines())
 
 
@@ -66,7 +66,7 @@ def assert_all_same(study: Path, alone: Path) -> None:
 
 
 def assert_same_but_resumes(one: Path, other: Path) -> None:
-    """A job that was killed says that it was resumed; everything else is equal."""
+    """Compare records without the note of a killed job that it was resumed."""
     copy = one.with_name(f"{one.name}.copy")
     shutil.copytree(one, copy)
     records = [line for line in (copy / "metrics.jsonl").read_text().splitlines() if '"event":"resume"' not in line]
@@ -92,7 +92,7 @@ def test_sweep_that_is_killed_three_times_trains_each_step_once(tmp_path: Path, 
     assert done.code == 0, done.err
     steps = trained(tmp_path, "s")
     assert len(steps) == SHARED
-    assert sum(steps.values()) - len(steps) <= 4 * len(points)  # only what was cut, since the last checkpoint
+    assert sum(steps.values()) - len(steps) <= 4 * len(points)  # only the steps since the last checkpoint
     assert_all_same(tmp_path / "studies" / "s", alone)
 
 
@@ -109,10 +109,10 @@ def test_sweep_that_is_killed_three_times_trains_each_step_once(tmp_path: Path, 
 def test_jobs_share_steps_under_every_launcher(
     tmp_path: Path, alone: Path, launcher: str, workers: int, kill: str
 ) -> None:
-    """Also if the job that trains the shared steps is killed while others wait for it."""
+    """The job that trains the shared steps may be killed while others wait for it."""
     done = sweep(tmp_path, "s", f"launcher={launcher}", f"workers={workers}", "share=true", kill=kill)
     assert done.code == 0, done.err
     steps = trained(tmp_path, "s")
     assert len(steps) == SHARED
-    assert sum(steps.values()) <= SHARED + 4 * bool(kill)  # since the last checkpoint
+    assert sum(steps.values()) <= SHARED + 4 * bool(kill)  # the steps since the last checkpoint
     assert_all_same(tmp_path / "studies" / "s", alone)

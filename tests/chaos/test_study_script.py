@@ -14,7 +14,7 @@ def test_the_script_trains_the_missing_runs_and_no_run_twice(tmp_path: Path) -> 
     first = warm.run(*command, cwd=tmp_path)
     assert first.returncode == 0, first.stderr
     records = {path: path.stat().st_mtime_ns for path in tmp_path.glob("s/digits/*/*/*/result.json")}
-    assert len(records) == 2 * 2 * 2 + 2 * 2  # ssrs x seeds x warmups, and truncated
+    assert len(records) == 2 * 2 * 2 + 2 * 2  # ssrs x seeds x warmups, and the truncated controls
     lost = sorted(records)[0]
     lost.unlink()
     second = warm.run(*command, cwd=tmp_path)

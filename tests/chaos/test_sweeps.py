@@ -1,4 +1,4 @@
-"""Sweeps that hold: real ones, in processes of their own, killed at many points."""
+"""Real sweeps that are killed at many points."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from ssr_hydra.records import RunResult
 from ssr_hydra.sweeps.job_status import JobState, read_state
 
 TRAIN = str(REPO / "train.py")
-# Code that is edited while these tests run would be refused: that is tested elsewhere.
+# A study refuses code that is edited while these tests run; other tests cover that.
 SMALL = ("max_duration=4ba", "trainer.progress=none", "trainer.threads=1", "study_report=false", "study_code=any")
 TWELVE = "seed=0,1,2,3,4,5,6,7,8,9,10,11"
 POISON = ("+callbacks.poison._target_=sweep_lab.Poison", "trust=[sweep_lab]")
@@ -37,7 +37,8 @@ def start(tmp_path: Path) -> Sweep:
             "SWEEP_STARTS": str(tmp_path / "starts"),
             "SWEEP_POISON": poison,
             "SWEEP_HELD": held,
-            # Where files may not grow, Python keeps half of a module's bytecode, and nobody can import it any more.
+            # If files cannot grow, Python keeps half of the bytecode of a module, and no process can import that module
+            # again.
             "PYTHONDONTWRITEBYTECODE": "1",
         }
         return warm.start(TRAIN, "-m", "study=s", *SMALL, *arguments, cwd=tmp_path, env=environment, **settings)
@@ -51,7 +52,7 @@ def ended(process: Process) -> Answer:
 
 
 def records(folder: Path) -> dict[int, RunResult]:
-    """By seed; none twice."""
+    """Return the completed jobs by seed; no seed has two."""
     found = [RunResult.load(path) for path in (folder / "studies/s").glob("*/result.json")]
     by_seed = {record.seed: record for record in found if record.seed is not None}
     assert len(by_seed) == len(found)
@@ -59,7 +60,7 @@ def records(folder: Path) -> dict[int, RunResult]:
 
 
 def finished(folder: Path) -> dict[Path, tuple[int, bytes]]:
-    """Every file of the jobs that are done, with the time of its last change."""
+    """Return every file of the completed jobs with the time of its last change."""
     jobs = [path for path in (folder / "studies/s").glob("[0-9]*") if read_state(path) is JobState.COMPLETED]
     files = [path for job in jobs for path in job.rglob("*") if path.is_file()]
     return {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in files}
@@ -103,12 +104,12 @@ def test_sweep_whose_parent_is_killed_three_times_ends_with_twelve_rows(
     said = ended(start(*arguments))
     assert said.code == 0, said.err
     after = finished(tmp_path)
-    assert {path: after[path] for path in before} == before  # untouched
-    assert len(starts(tmp_path)) == count + missing  # exactly the missing ones
+    assert {path: after[path] for path in before} == before  # completed jobs are unchanged
+    assert len(starts(tmp_path)) == count + missing  # only the missing jobs start
     assert {seed: record.status for seed, record in records(tmp_path).items()} == dict.fromkeys(range(12), "completed")
     assert {record.steps for record in records(tmp_path).values()} == {4}
     again = ended(start(*arguments))
-    assert (again.code, len(starts(tmp_path))) == (0, count + missing)  # and now there is nothing to do
+    assert (again.code, len(starts(tmp_path))) == (0, count + missing)  # no jobs are left
     assert finished(tmp_path) == after
 
 
@@ -118,7 +119,7 @@ def starts(folder: Path) -> list[str]:
 
 
 def test_two_simultaneous_sweeps_of_one_study_run_each_job_once(start: Sweep, tmp_path: Path) -> None:
-    # Twenty jobs each, of which they share ten.
+    # Two sweeps of twenty jobs each have ten jobs in common.
     small = ("max_duration=1ba", "checkpoint.enabled=false", "hydra/launcher=basic", *POISON)
     both = [start(f"seed={','.join(map(str, side))}", *small) for side in (range(20), range(10, 30))]
     assert [ended(process).code for process in both] == [0, 0]
@@ -150,13 +151,13 @@ def test_error_names_the_jobs_that_diverged_and_the_other_jobs_complete(start: S
     )
     assert "2 of 4 jobs" not in said.out
     assert "diverged" in said.out
-    said = ended(start(*arguments))  # what diverged does so again: it is not run, and still named
+    said = ended(start(*arguments))  # a diverged job would diverge again, so it does not run and is still reported
     assert said.code == 1
     assert "[HYDRA]" not in said.out
 
 
 def test_error_names_the_full_disk_and_no_run_is_lost(start: Sweep, tmp_path: Path) -> None:
-    # No file may grow beyond so many bytes: the sign of life, what Hydra writes of a job, a checkpoint reach it.
+    # No file may grow beyond this number of bytes: heartbeats, Hydra's files of a job and checkpoints reach the limit.
     assert ended(start("seed=0")).code == 0
     before = finished(tmp_path)
     for seed, limit in enumerate([0, 1_000, 4_000, 20_000], start=1):

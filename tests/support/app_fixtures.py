@@ -1,4 +1,4 @@
-"""Fixtures of the app's tests: composed experiments, and the app in this process."""
+"""Fixtures for tests of the app: composed experiments, and the app in this process."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ssr_hydra.configs import APP_KEYS
 
 
 class Compositions:
-    """Compose experiments: once per choice of groups, with plain values set on copies, as a sweep's jobs are."""
+    """Compose experiments: once per choice of groups, with plain values set on copies, as in the jobs of a sweep."""
 
     def __init__(self) -> None:
         self._bases: dict[tuple[str, ...], DictConfig] = {}
@@ -39,7 +39,7 @@ class Compositions:
             try:
                 for each in composer.parse(plain):
                     OmegaConf.update(cfg, each.key_or_group, each.value(), merge=True)
-            except Exception:  # Hydra says what is wrong
+            except Exception:  # Hydra's error names the wrong value
                 return composer.compose(overrides)
             return cfg
 
@@ -57,7 +57,7 @@ def _default(composed: Callable[..., DictConfig]) -> dict[str, Any]:
 
 @pytest.fixture
 def experiment(_default: dict[str, Any]) -> dict[str, Any]:
-    """The default experiment as plain values, to be changed."""
+    """Return the default experiment as plain values that a test may change."""
     copy = OmegaConf.to_container(OmegaConf.create(_default))
     assert isinstance(copy, dict)
     return copy  # type: ignore[return-value]
@@ -71,7 +71,7 @@ def app(in_tmp: Path, capsys: pytest.CaptureFixture[str], clean_hydra: None) -> 
 
 @pytest.fixture
 def refused(app: Callable[..., Answer], in_tmp: Path) -> Callable[..., str]:
-    """The one line by which the app refuses; it leaves nothing behind."""
+    """Return the error line of the app, and check that the app wrote no file."""
 
     def run(*arguments: str) -> str:
         before = sorted(in_tmp.rglob("*"))
@@ -88,7 +88,7 @@ def refused(app: Callable[..., Answer], in_tmp: Path) -> Callable[..., str]:
 
 @pytest.fixture
 def mine(in_tmp: Path) -> Callable[[str, str], None]:
-    """Write a file of somebody's config folder, ``mine``."""
+    """Write a file of a user's config folder, ``mine``."""
 
     def write(name: str, text: str) -> None:
         path = in_tmp / "mine" / f"{name}.yaml"

@@ -1,4 +1,4 @@
-"""A stand-in for the trainer, and readers of what loggers have written."""
+"""A stand-in for the trainer, and readers of the files that loggers write."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ssr_hydra.time import Timestamp
 
 
 class StubTrainer:
-    """What callbacks may read of a trainer."""
+    """The attributes of a trainer that callbacks may read."""
 
     def __init__(self, run_dir: Path | None, batch: int = 0, **changes: Any) -> None:
         self.run_dir = run_dir
@@ -36,7 +36,7 @@ class StubTrainer:
 
 
 def train(batch: int, **values: Any) -> dict[str, Any]:
-    """A record of training as the loop makes it: its loss is a number that only this batch has."""
+    """Return a record of training as the loop makes it; only this batch has its loss."""
     clocks = {"epoch": batch // 10, "batch": batch, "sample": 16 * batch, "token": 0, "train_seconds": batch / 8}
     return {"event": "train", **clocks, "train/loss": 1 / batch, "lr": 0.1, **values}
 
@@ -50,7 +50,7 @@ def result(status: str = "completed", **metrics: float | None) -> RunResult:
 
 
 def scalars_of_tensorboard(folder: Path) -> dict[str, list[tuple[int, float]]]:
-    """Tag -> (step, value), as TensorBoard itself reads them."""
+    """Return tag -> (step, value), read by TensorBoard's own package."""
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     events = EventAccumulator(str(folder))
@@ -64,7 +64,7 @@ def records_of_wandb(folder: Path) -> list[Any]:
     Another process writes it, which may still be about to when the run has finished.
     """
     (path,) = folder.glob("*.wandb")
-    for _ in range(6000):  # minutes, if need be
+    for _ in range(6000):  # wait for minutes if necessary
         records = list(_records(path.read_bytes()))
         if any(record.WhichOneof("record_type") == "exit" for record in records):
             return records
@@ -100,7 +100,7 @@ def _records(data: bytes) -> Iterator[Any]:
 
 
 def history_of_wandb(folder: Path) -> list[dict[str, Any]]:
-    """The rows of an offline run, without W&B's own clocks."""
+    """Return the rows of an offline run, without the times that W&B adds."""
     rows = []
     for record in records_of_wandb(folder):
         if record.WhichOneof("record_type") == "history":

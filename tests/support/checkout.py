@@ -1,4 +1,4 @@
-"""Where the checkout is that the tests belong to."""
+"""The path of the checkout to which the tests belong."""
 
 from __future__ import annotations
 

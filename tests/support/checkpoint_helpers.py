@@ -14,7 +14,7 @@ DESCRIPTION = {"run": {"ssr": 0.5, "max_duration": "10ep"}, "optimizers": [{"cla
 
 
 def make_state(batch: int, numbers: int = 8) -> dict[str, Any]:
-    """A state in which every value follows from the batch, so that a mixture of two is seen."""
+    """Return a state whose values all follow from the batch, so that a mixture of two states is detected."""
     return {
         "model": {"weight": torch.full((numbers,), float(batch)), "steps": torch.tensor(batch)},
         "rng": {"python": [3, tuple(range(batch, batch + 5)), None], "torch": torch.get_rng_state()[:16]},
@@ -40,7 +40,7 @@ def is_of(state: dict[str, Any], batch: int) -> bool:
 
 
 def kill(scenario: str, folder: Path, *count: int) -> dict[str, int]:
-    """Run a scenario of checkpoint_killer.py, which checks what the kills leave."""
+    """Run a scenario of checkpoint_killer.py, which checks the files after the kills."""
     from checkout import SUPPORT
     from warm import warm
 

@@ -44,7 +44,7 @@ def status_of(process: int) -> int:
 
 
 def die_at(step: int, folder: Path) -> None:
-    """From now on, die right before the step-th operation on the file system in this folder."""
+    """Kill this process right before the step-th operation on files in this folder."""
     steps, fsync = itertools.count(), os.fsync
 
     def count(*_: object) -> None:
@@ -68,7 +68,7 @@ def names(folder: Path) -> list[str]:
 
 
 def check(folder: Path, allowed: tuple[int, ...], best: int) -> int:
-    """The newest is whole and one of those allowed, nothing at all is refused, and the best is there."""
+    """Check that the newest checkpoint is complete and allowed, none is refused, and the best one exists."""
     found = load_latest_good(folder)
     assert found is not None, names(folder)
     checkpoint, refused = found
@@ -83,7 +83,7 @@ def check(folder: Path, allowed: tuple[int, ...], best: int) -> int:
 
 
 def steps(folder: Path) -> dict[str, int]:
-    """One save, killed before each of its operations in turn; then one more save, which cleans up."""
+    """Kill one save before each of its operations in turn; then one more save cleans up."""
     points = {}
     for name, batch in (("next", 40), ("same", 30), ("earlier", 15)):
         for step in itertools.count():
@@ -101,7 +101,7 @@ def steps(folder: Path) -> dict[str, int]:
             assert status in (0, -signal.SIGKILL), status
             check(here, (batch,) if status == 0 else (30, batch), 10)
             save(store, 50, 0.8)
-            assert len(names(here)) == 3, names(here)  # the last two and the best: nothing half done is left
+            assert len(names(here)) == 3, names(here)  # the last two and the best: no partial checkpoint remains
             assert names(here)[0] == "ba10"
             check(here, (50,), 10)
             if status == 0:
@@ -111,7 +111,7 @@ def steps(folder: Path) -> dict[str, int]:
 
 
 def chains(folder: Path, number: int, kills: int = 8) -> dict[str, int]:
-    """Processes that save without a pause, each killed at a random moment, the next going on from what is there."""
+    """Kill processes that save without a pause at random moments; each continues from the files of the previous one."""
     draw, between, total = random.Random(0), 0, 0
     for chain in range(number):
         here, done = folder / str(chain), 0
@@ -126,14 +126,14 @@ def chains(folder: Path, number: int, kills: int = 8) -> dict[str, int]:
 
             process = fork(work)
             os.close(send)
-            select.select([receive], [], [])  # it is at work
+            select.select([receive], [], [])  # the process is saving
             time.sleep(draw.uniform(0, 0.03))
             os.kill(process, signal.SIGKILL)
             assert status_of(process) == -signal.SIGKILL
             told = b"".join(iter(lambda receive=receive: os.read(receive, 4096), b""))
             os.close(receive)
             acknowledged = int.from_bytes(told[-4:], "little")
-            # The one that save() returned from, or the next, whose acknowledgement did not come any more.
+            # The checkpoint of the last completed save(), or the next one, if the kill came before save() returned.
             done = check(here, (acknowledged, acknowledged + 1), 1)
             between += any(name.startswith(".") or "." in name for name in names(here))
             total += 1
@@ -141,7 +141,7 @@ def chains(folder: Path, number: int, kills: int = 8) -> dict[str, int]:
 
 
 def writers(folder: Path, wanted: int = 50) -> dict[str, int]:
-    """Two processes save into one folder, 30 times each and until a third has read there often enough."""
+    """Two processes save into one folder, at least 30 times each, until a third process has read often enough."""
     enough, told = os.pipe()
 
     def work(offset: int) -> None:
@@ -151,7 +151,7 @@ def writers(folder: Path, wanted: int = 50) -> dict[str, int]:
             save(store, batch)
             # Longer than the other one lets pass between two looks at the lock, which might never see it free else.
             time.sleep(0.03)
-            if batch >= 60 and select.select([enough], [], [], 0)[0]:  # the pipe has an end
+            if batch >= 60 and select.select([enough], [], [], 0)[0]:  # the capacity of a pipe is limited
                 break
 
     running, reads = {fork(lambda: work(1)), fork(lambda: work(2))}, 0

@@ -1,4 +1,4 @@
-"""The app as a user runs it: in this process, in an empty folder, or in a process of its own."""
+"""The app as a user runs it: in this process, in an empty folder, or in its own process."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from ssr_hydra.app.main import main
 
 
 class Answer(NamedTuple):
-    """What a command answered."""
+    """The exit code and the output of a command."""
 
     code: int
     out: str
@@ -29,7 +29,7 @@ class Answer(NamedTuple):
 
 @contextmanager
 def like_a_process() -> Iterator[None]:
-    """Undo at the end what the app has changed in this process."""
+    """Undo at the end all changes of the app to this process."""
     root = logging.getLogger()
     handlers, level = list(root.handlers), root.level
     try:
@@ -68,13 +68,13 @@ def answer(capsys: pytest.CaptureFixture[str], *arguments: str) -> Answer:
 
 
 def command(*arguments: str, cwd: Path, **env: str) -> Answer:
-    """Run Python with these arguments in a warm process of its own."""
+    """Run Python with these arguments in a new warm process."""
     done = warm.run(*arguments, cwd=cwd, env=env)
     return Answer(done.returncode, done.stdout, done.stderr)
 
 
 def cold(*arguments: str, cwd: Path, **env: str) -> Answer:
-    """Run Python with these arguments as a user's first command does: torch and all is imported by it."""
+    """Run Python with these arguments in a cold process, which imports torch and everything else itself."""
     done = subprocess.run(
         [sys.executable, *arguments], cwd=cwd, env={**os.environ, **env}, capture_output=True, text=True, timeout=600
     )

@@ -37,7 +37,7 @@ def shares() -> dict[str, int]:
 
 
 class Seen:
-    """What a run did, batch by batch: the learning rate that was used, the gradients, the loss, the nanoseconds."""
+    """Records of each batch of a run: learning rate, gradients, loss, nanoseconds."""
 
     def __init__(self, gradients: bool = False) -> None:
         self.lrs: list[float] = []
@@ -66,7 +66,7 @@ class StopAt:
 
 
 class Slow:
-    """Makes every batch take a while."""
+    """Makes every batch take some time."""
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
@@ -76,7 +76,7 @@ class Slow:
 
 
 def ticking(trainer: Trainer, milliseconds: int) -> None:
-    """Gives this process a clock of its own, on which every step of training takes so long, and nothing else any."""
+    """Gives this process its own clock, on which only training steps take time."""
     now = 0
 
     def tick(model: nn.Module, _: Any) -> None:
@@ -89,7 +89,7 @@ def ticking(trainer: Trainer, milliseconds: int) -> None:
 
 
 def when(trainer: Trainer) -> dict[str, Any]:
-    """The counters that are a function of the run alone."""
+    """Return the counters that depend only on the run."""
     state = trainer.state.timestamp.state_dict()
     return {key: value for key, value in state.items() if "second" not in key and "time" not in key}
 
@@ -99,7 +99,7 @@ def weights(trainer: Trainer) -> list[Any]:
 
 
 def rates(folder: Path) -> list[Any]:
-    """The learning rates in a run's log, with the time they stand at."""
+    """Return the learning rates in the log of a run, with their times."""
     lines = [json.loads(line) for line in (Path(folder) / "metrics.jsonl").read_text().splitlines()]
     keys = ("epoch", "batch", "sample", "token", "lr")
     return [[line[key] for key in keys] for line in lines if line["event"] == "train"]
@@ -109,7 +109,7 @@ def rates(folder: Path) -> list[Any]:
 
 
 class Numbers(Dataset[tuple[Tensor, int]]):
-    """Samples that are read one by one, each with noise of its own."""
+    """Samples that are read one by one, each with its own noise."""
 
     def __init__(self, length: int, noise: float = 0.0) -> None:
         self._length, self._noise = length, noise
@@ -144,7 +144,7 @@ def count_own(lengths: list[int], sizes: list[int]) -> list[Any]:
 
 
 def count_foreign(lengths: list[int], sizes: list[int]) -> list[Any]:
-    """The same of torch's own loader and sampler, which repeats samples or drops them to share them out evenly."""
+    """The same with torch's own loader and sampler, which repeats or drops samples to divide them evenly."""
     found = []
     rank, world = rank_of()
     for length in lengths:
@@ -172,7 +172,7 @@ def plain(model: nn.Module, loader: Any, evaluation: Any = None, **options: Any)
 
 
 class Few:
-    """Batches of which each process has another number, with or without a promise of how many."""
+    """Batches whose number differs between processes, with or without a declared length."""
 
     def __init__(self, batches: int) -> None:
         self._batches = batches
@@ -208,11 +208,11 @@ def run_out(kind: str) -> Any:
     return when(trainer)
 
 
-# ---- 3 and 7: gradients, whatever the parts
+# ---- 3 and 7: gradients of any number of parts
 
 
 def gradients(accumulate: int, length: int = 13, batch_size: int = 5, **options: Any) -> Any:
-    """An epoch with a learning rate of nothing: the gradient of every batch, with those of all weights the same."""
+    """Return the gradient of every batch of an epoch with learning rate 0, so that the weights stay the same."""
     torch.manual_seed(3)
     model = nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 3))
     loader, _ = make_loaders(Numbers(length), batch_size=batch_size, seed=1, **shares())
@@ -361,7 +361,7 @@ def digits(
 
 
 class Identities(Dataset[tuple[Tensor, int]]):
-    """Samples that say which one they are."""
+    """Samples that contain their own index."""
 
     def __len__(self) -> int:
         return 23
@@ -422,7 +422,7 @@ def identities(
 
 
 def many_tokens(each: int) -> Any:
-    """Counts that no int32 holds, other ones in every process and batch."""
+    """Counts that do not fit into an int32, different in every process and batch."""
     rank, _ = rank_of()
     loader = TensorLoader([torch.randn(10, 4), torch.arange(10) % 3], 3, **shares())
     batches: list[int] = []
@@ -463,7 +463,7 @@ def stream() -> Any:
 
 
 def evaluations(sizes: list[int], double: bool) -> Any:
-    """Metrics of one model over evaluation sets and batches of many sizes."""
+    """Return metrics of one model over evaluation sets and batches of many sizes."""
     torch.manual_seed(0)
     dtype = torch.float64 if double else torch.float32
     model = nn.Linear(4, 3, dtype=dtype)
@@ -523,7 +523,7 @@ def metric_objects(kind: str, lengths: list[int]) -> Any:
 
 
 def refused(kind: str) -> Any:
-    """What cannot be trained in several processes, or not as asked."""
+    """Build trainers that several processes cannot use, or not with these settings."""
     model: nn.Module = nn.Linear(4, 3)
     loader = TensorLoader([torch.randn(8, 4), torch.arange(8) % 3], 4, **shares())
     options: dict[str, Any] = {}

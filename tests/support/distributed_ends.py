@@ -1,4 +1,4 @@
-"""Kills, stops and losses of the processes of one run, and their messages, called by process_pairs.py."""
+"""Kills, stops and losses of the processes of one run, and the messages about them, called by process_pairs.py."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from ssr_hydra.trainer.processes import LostProcessError, Processes
 
 
 class KillAfter:
-    """Kills this process some milliseconds after so many batches: wherever it then is."""
+    """Kills this process some milliseconds after a given number of batches, at any point."""
 
     def __init__(self, batches: int, seconds: float) -> None:
         self._left, self._seconds = batches, seconds
@@ -44,7 +44,7 @@ class KillOnce:
 
 
 def killable(folder: Path, parallel: str, length: int, kill: tuple[int, int, float] | None = None) -> Any:
-    """A run that is taken up wherever it stands, of which one process is killed."""
+    """A run that resumes at its last checkpoint, and of which one process is killed."""
     callbacks = [KillAfter(*kill[1:])] if kill is not None and kill[0] == rank_of()[0] else []
     options: dict[str, Any] = {"checkpoint": {"interval": "2ba"}, "callbacks": callbacks}
     trainer = digits(folder, "dropout", f"{length}ba", False, parallel, "adamw", **options)
@@ -75,14 +75,14 @@ def check_kills(pairs: Any, folder: Path, parallel: str, kills: int) -> None:
         victim = number % 2
         kill = (victim, draw.randint(1, 18), draw.uniform(0.0, 0.02))
         ended = pairs.run(killable, folder=folder / "run", kill=kill, fails=True, **options)
-        assert not ended.late  # the other one has ended too, by itself
+        assert not ended.late  # the other process has ended too, by itself
         assert ended.codes[victim] == -signal.SIGKILL
         assert ended.codes[1 - victim] == 1
         assert "LostProcessError: another process of this run has ended" in ended.errs[1 - victim]
         found = load_latest_good(folder / "run" / "checkpoints")
         batches.append(0 if found is None else found[0].timestamp["batch"])
     assert batches == sorted(batches)
-    assert 0 < batches[-1] < length  # it went on from checkpoints, and there was something left to do
+    assert 0 < batches[-1] < length  # the run continued from checkpoints and had steps left
     pairs.run(killable, folder=folder / "run", **options)
     counters, tensors, rates = state_of(folder / "run")
     expected = state_of(folder / "whole")
@@ -94,7 +94,7 @@ def check_kills(pairs: Any, folder: Path, parallel: str, kills: int) -> None:
 
 
 def lose_peer(folder: Path) -> Any:
-    """Rank 1 is killed in its fifth batch; what rank 0 then sees."""
+    """Return the error of rank 0 after rank 1 is killed in its fifth batch."""
     rank, _ = rank_of()
     callbacks = [StopAt(5, signal.SIGKILL)] if rank == 1 else []
     trainer = digits(folder, callbacks=callbacks, checkpoint={"interval": "2ba"})
@@ -130,7 +130,7 @@ def ends(
 
 
 def patient() -> None:
-    """Have processes that fail wait for each other for as long as it takes, however far apart they are."""
+    """Let failing processes wait for each other for any time, so that a slow machine changes nothing."""
     from ssr_hydra.trainer import processes
 
     processes._HEAR_SECONDS = processes._LINGER_SECONDS = 200
@@ -150,7 +150,7 @@ def told(messages: list[str]) -> Any:
 
 
 def basics() -> Any:
-    """What the processes tell each other."""
+    """Return the values that the processes exchange."""
     rank, _ = rank_of()
     processes, again = Processes.start(), Processes.start()
     mean = processes.mean(torch.tensor([1.0 + rank, 4.0]))
@@ -168,7 +168,7 @@ def basics() -> Any:
 
 
 def app(arguments: list[str], all_fail: bool = False) -> Any:
-    """The app; where all processes fail, each has the others' time."""
+    """Run the app; if all processes fail, each waits for the others."""
     from ssr_hydra.app.main import main
 
     if all_fail:
@@ -177,7 +177,7 @@ def app(arguments: list[str], all_fail: bool = False) -> Any:
 
 
 def slow_app(arguments: list[str]) -> Any:
-    """The app, where rank 1 reaches Hydra two seconds after rank 0."""
+    """Run the app with rank 1 two seconds behind rank 0."""
     import time
 
     from ssr_hydra.app import main
@@ -194,7 +194,7 @@ def slow_app(arguments: list[str]) -> Any:
 
 
 def absent() -> Any:
-    """One of two processes ends before it has met the other."""
+    """End one of two processes before it connects to the other."""
     import datetime
 
     from ssr_hydra.trainer import processes

@@ -17,7 +17,7 @@ from ssr_hydra.trainer.processes import Processes
 
 
 def sharded_evaluation() -> Any:
-    """A loader of somebody else's, with other numbers of batches in the two processes."""
+    """A foreign loader with different numbers of batches in the two processes."""
     rank, _ = rank_of()
     torch.manual_seed(0)
     model = shard(nn.Sequential(nn.Linear(4, 6), nn.Tanh(), nn.Linear(6, 3)), Processes.start(), torch.device("cpu"))
@@ -46,7 +46,7 @@ def clipped(parallel: str, norm: float | None, value: float | None) -> Any:
 
 
 def batch_norm(length: int) -> Any:
-    """Running statistics after an epoch, before and after the processes have agreed on them."""
+    """Return running statistics after an epoch, before and after the processes synchronize them."""
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(4, 6), nn.BatchNorm1d(6), nn.Linear(6, 3))
     data = torch.utils.data.TensorDataset(torch.randn(length, 4), torch.arange(length) % 3)
@@ -57,7 +57,7 @@ def batch_norm(length: int) -> Any:
 
 
 class Blocks(nn.Module):
-    """A stack of blocks, as transformers have it."""
+    """A stack of blocks, like a transformer."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -87,7 +87,7 @@ def sharded_state() -> Any:
         model(torch.ones(2, 4)).square().sum().backward()
         optimizer.step()
         with torch.no_grad():
-            model(torch.ones(2, 4))  # leaves parameters whole
+            model(torch.ones(2, 4))  # leaves parameters unsharded
         return model, optimizer
 
     def flat(model_state: Any, optimizer_states: Any) -> dict[str, Any]:
@@ -130,7 +130,7 @@ def steps_of(batches: list[int]) -> Any:
 
 
 def wide(folder: Path, stop: int | None = None, parallel: str = "ddp") -> Any:
-    """A model of several buckets, trained for fourteen batches of a size that three processes share unevenly."""
+    """Train a model of several buckets for fourteen batches that three processes cannot divide evenly."""
     import hashlib
 
     seed_everything(0)

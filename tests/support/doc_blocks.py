@@ -43,7 +43,7 @@ LANGUAGES = ("python", "bash", "yaml", "text", "json")
 _FENCE = re.compile(r"^(?P<indent> *)(?P<fence>`{3,}|~{3,})(?P<info>[^`]*)$")
 _MARKER = re.compile(r"^\s*<!--\s*(?P<key>skip|fails|overrides|compose|needs)\s*(?::\s*(?P<value>.*?))?\s*-->\s*$")
 _FILE = re.compile(r"^# (?P<path>[\w./-]+\.(?:py|yaml))\s*$")
-_COMMAND_SECONDS = 1200  # it bounds one that hangs
+_COMMAND_SECONDS = 1200  # limits a command that hangs
 
 
 def page_param(page: Path) -> object:
@@ -77,7 +77,7 @@ class Block:
 
     @property
     def path(self) -> PurePosixPath | None:
-        """The file that the block's first line names; the second, where Hydra wants its own header in the first."""
+        """The path on the first line of the block, or on the second line if the first line is ``# @package``."""
         first, second = (*self.text.split("\n", 2), "")[:2]
         match = _FILE.match(second if first.startswith("# @package") else first)
         return PurePosixPath(match["path"]) if match else None
@@ -113,7 +113,7 @@ def _until(fence: str, lines: Iterator[tuple[int, str]], where: str) -> Iterator
 
 
 def problems(block: Block) -> list[str]:
-    """What is wrong with a block before it is run."""
+    """Return an error if a block is malformed before it runs."""
     found = []
     if block.language not in LANGUAGES:
         found.append(f"language {block.language!r} is not one of {', '.join(LANGUAGES)}")
@@ -251,7 +251,7 @@ def compose_command(block: Block) -> list[str]:
 
 
 def matches(shown: str, printed: str) -> bool:
-    """Whether what a page shows is what was printed, apart from white space and ``...`` for anything left out."""
+    """Return whether a page shows what was printed, apart from white space and ``...`` for omitted text."""
     parts = [re.escape(" ".join(part.split())) for part in shown.split("...")]
     pattern = r"\s?.*?\s?".join(part.replace(r"\ ", r"\s+") for part in parts)
     return re.fullmatch(pattern, " ".join(printed.split()), re.DOTALL) is not None

@@ -1,4 +1,4 @@
-"""A clock for tests that moves only when told to."""
+"""A clock for tests that changes only on request."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ import pytest
 
 
 class Clock:
-    """The time of the process, which passes only when it is told to."""
+    """The time of the process, which changes only on request."""
 
     def __init__(self) -> None:
         self.milliseconds = 0
 
     def sleep(self, milliseconds: int) -> None:
-        """Let time pass."""
+        """Advance the time."""
         self.milliseconds += milliseconds
 
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    """A clock in the place of the process's."""
+    """Replace the clock of the process."""
     clock = Clock()
     monkeypatch.setattr(time, "perf_counter", lambda: clock.milliseconds / 1000)
     monkeypatch.setattr(time, "perf_counter_ns", lambda: clock.milliseconds * 10**6)

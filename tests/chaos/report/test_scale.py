@@ -74,7 +74,7 @@ def _table(path: Path, ratios: int, seeds: int, recipes: int) -> Path:
 
 
 def _seconds(path: Path) -> float:
-    """Of the processor, so that other processes do not count."""
+    """Return the CPU seconds of this process, which other processes do not affect."""
     before = time.process_time()
     build(from_csv(path, "ssr", "top1", "seconds", recipe="method", seed="seed"))
     return time.process_time() - before

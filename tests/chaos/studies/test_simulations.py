@@ -29,7 +29,7 @@ def series(rng: np.random.Generator, means: np.ndarray, n: int, sd: float) -> Se
 
 @pytest.mark.parametrize("kind", ["power", "quadratic"])
 def test_true_curves_are_seldom_rejected_and_false_ones_mostly(kind: str) -> None:
-    # Of 150: a true curve is rejected at the level that its back-tests share, 5%, give or take 1.8%.
+    # In 150 studies, a true curve is rejected at 5%, the joint level of its back-tests, give or take 1.8%.
     power, quadratic = 0.97 - 0.05 * SSR**-0.5, 0.92 + 0.012 * np.log2(SSR) - 0.006 * np.log2(SSR) ** 2
     true, false = (power, quadratic) if kind == "power" else (quadratic, power)
     for means, low, high in ((true, 0.0, 0.1), (false, 0.9, 1.0)):
@@ -49,7 +49,7 @@ def test_prediction_intervals_contain_the_true_value_as_often_as_they_state() ->
 
 
 def test_back_test_rejects_peaked_curves_and_seldom_true_power_laws() -> None:
-    """Of 30 true power laws at 20 SSRs with one seed each at most 6 are rejected, of 20 peaked ones nearly all."""
+    """At most 6 of 30 true power laws at 20 SSRs with one seed are rejected, and nearly all of 20 peaked curves."""
     assert rejected(np.geomspace(0.1, 4, 20), 1, 30, peaked=False) <= 0.2
     assert rejected(SSRS, 3, 40, peaked=False) <= 0.08
     assert rejected((0.25, 0.5, 1, 2, 4), 3, 20, peaked=True) >= 0.95
@@ -72,8 +72,8 @@ def test_intervals_of_the_ssr_that_reaches_a_level_have_their_stated_coverage() 
 
 
 def test_intervals_of_speedups_include_the_noise_of_the_clock() -> None:
-    # The truth is 1: the same curve, 0.5 + 0.1 log2(ssr), and 100 s per SSR, on a clock that is off by 5 % (sd). With
-    # the quality's noise alone the intervals would hold it in two of three cases.
+    # The true speedup is 1: both recipes have the curve 0.5 + 0.1 log2(ssr) and take 100 s per SSR, on a clock with an
+    # error of 5 % (sd). Intervals from the noise of quality alone would contain 1 in only two of three cases.
     rng, hits, of = np.random.default_rng(3), 0, 0
     for _ in range(60):
         noise = {recipe: rng.normal(0, 0.002, (3, 4)) for recipe in "ab"}
@@ -107,7 +107,7 @@ def test_no_report_is_certain_of_the_worse_recipe_under_block_load() -> None:
 
 @pytest.mark.parametrize("seeds", [2, 5])
 def test_intervals_have_their_stated_coverage_on_noise_like_that_of_digits(seeds: int) -> None:
-    """The unit tests try three seeds."""
+    """The unit tests use three seeds."""
     assert all(0.92 <= share <= 0.98 for share in coverage(seeds, 100).values())
 
 

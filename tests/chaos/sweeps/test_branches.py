@@ -1,4 +1,4 @@
-"""Test that the comparisons of tests of shared steps see each part of a checkpoint."""
+"""Test that the comparison used by tests of shared steps covers each part of a checkpoint."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from ssr_hydra.checkpoints.store import Checkpoint, load
 def test_branch_without_a_part_of_the_state_differs_from_the_job_trained_alone(
     app: Callable[..., Answer], in_tmp: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The comparison of these tests sees each part of a checkpoint."""
-    rich = (*SMALL, *WSD, *RICH, "trainer.precision=fp16")  # so that there is a GradScaler
+    """The comparison of these tests covers each part of a checkpoint."""
+    rich = (*SMALL, *WSD, *RICH, "trainer.precision=fp16")  # so that the state has a GradScaler
     assert app("-m", "study=alone", *rich, "ssr=0.5").code == 0
     shared = (*rich, "ssr=0.5,1", "share=true")
     assert app("-m", "study=s", *shared).code == 0
@@ -42,7 +42,7 @@ def test_branch_without_a_part_of_the_state_differs_from_the_job_trained_alone(
             (folder,) = [path.parent for path in Path("studies/s").glob("*/job.json") if "ssr=0.5" in path.read_text()]
             same = content_of(folder) == content_of(Path("studies/alone/0"))
             folder.rename("studies/s/0")
-        except (AssertionError, OSError, ValueError):  # it could not even start
+        except (AssertionError, OSError, ValueError):  # this job could not even start
             same = False
         assert not same, part
 

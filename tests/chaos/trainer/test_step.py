@@ -1,4 +1,4 @@
-"""A compiled step."""
+"""Tests of compiled training steps."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from ssr_hydra.trainer import Trainer
 
 @pytest.fixture
 def compilations(clock: Clock) -> Iterator[list[int]]:
-    """The compilations, each of which takes a minute by the clock."""
+    """Return the list of compilations, each of which takes a minute on the test's clock."""
     done: list[int] = []
 
     def end(_: object) -> None:
         done.append(len(done))
         clock.sleep(60_000)
 
-    torch.compiler.reset()  # which drops callbacks too
+    torch.compiler.reset()  # the reset also drops callbacks
     callback_handler.register_end_callback(end)
     yield done
     callback_handler.remove_end_callback(end)

@@ -1,4 +1,4 @@
-"""The lab of each launcher's tests."""
+"""The fixture that the tests of all launchers use."""
 
 from __future__ import annotations
 

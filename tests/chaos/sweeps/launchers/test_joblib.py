@@ -18,7 +18,7 @@ def test_workers_end_within_seconds_when_the_sweep_is_killed(lab: Lab) -> None:
     assert len(workers) >= 3
     sweep.kill()
     sweep.communicate()
-    _, left = psutil.wait_procs(workers, timeout=150)  # half of what an idle worker waits by itself
+    _, left = psutil.wait_procs(workers, timeout=150)  # half of the time after which an idle worker ends by itself
     assert left == []
     for record in lab.records().values():
         assert record.status == "stopped"

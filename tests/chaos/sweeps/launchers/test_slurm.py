@@ -1,4 +1,4 @@
-"""Real sweeps under Slurm: that of the machine, or one of one node that scripts/slurm_one_node.sh starts for a test."""
+"""Real sweeps under Slurm: the Slurm of the machine, or one that scripts/slurm_one_node.sh starts for a test."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def slurm() -> Iterator[Path]:
             ours.touch()
         fcntl.flock(users, fcntl.LOCK_SH)
         yield place.with_suffix(".lock")
-        with suppress(BlockingIOError):  # another process still uses it, and stops it
+        with suppress(BlockingIOError):  # another process still uses this Slurm and stops it later
             fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if ours.exists():
                 subprocess.run([SCRIPT, "stop"], check=True, capture_output=True, text=True)
@@ -53,7 +53,7 @@ def lab(slurm: Path, lab: Lab) -> Iterator[Lab]:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield lab
         lab.close()
-        # Jobs outlive the sweep that has started them.
+        # Jobs continue after the sweep that started them has ended.
         for number in {path.name.split("_")[0] for path in lab.study.glob(".submitit/[0-9]*")}:
             subprocess.run(["scancel", "--quiet", number], check=False)
             subprocess.run(["scancel", "--quiet", "--signal=KILL", number], check=False)
@@ -78,7 +78,7 @@ def job_id(pid: int) -> str:
 
 
 def submitted(lab: Lab) -> int:
-    """How many jobs Slurm was given."""
+    """Return how many jobs Slurm was given."""
     return len([path for path in lab.study.glob(".submitit/[0-9]*") if list(path.glob("*_log.out"))])
 
 
@@ -94,7 +94,7 @@ def test_job_that_the_queue_does_not_list_has_ended() -> None:
         "7_1": {"JobID": "7_1", "State": "RUNNING"},
     }
     watcher._finished = {"7_0", "7_1"}
-    assert watcher._make_command() is None  # nobody is asked when there is nothing to ask
+    assert watcher._make_command() is None  # no command runs if there are no jobs
 
 
 def test_job_that_always_kills_its_process_is_the_only_one_lost(lab: Lab) -> None:
@@ -108,11 +108,11 @@ def test_job_that_is_killed_once_is_run_again(lab: Lab) -> None:
     assert sorted(lab.starts.read_text().split()) == ["0", "0", "1"]
     assert {record.steps for record in lab.records().values()} == {4}
     assert submitted(lab) == 3
-    assert "sacct" not in answer.err  # which tells nothing where there are no accounts
+    assert "sacct" not in answer.err  # this command prints nothing without accounting
 
 
 def test_job_that_is_requeued_without_a_signal_continues_from_its_last_checkpoint(lab: Lab) -> None:
-    # Slurm kills it, without the signal that it could leave at: as when a node fails.
+    # Slurm kills the job without a signal before, as when a node fails.
     lab.slow.touch()
     sweep = lab.start("launcher=slurm", *LONG, "seed=0")
     pid = until(lambda: process_of(lab.study / "0"), "a checkpoint", sweep)
@@ -120,7 +120,7 @@ def test_job_that_is_requeued_without_a_signal_continues_from_its_last_checkpoin
     lab.held.touch()
     until(lab.holds.exists, "a batch that does not end, or it might stop by itself", sweep)
     subprocess.run(["scontrol", "requeue", name], check=True)
-    os.kill(pid, signal.SIGKILL)  # at once, and not after the 30 seconds in which it could come to its end
+    os.kill(pid, signal.SIGKILL)  # immediately, not after the grace period of 30 seconds
     until(lambda: not Path(f"/proc/{pid}").exists(), "the end of the process", sweep)
     lab.held.unlink()
     lab.slow.unlink()

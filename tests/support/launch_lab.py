@@ -31,7 +31,7 @@ from ssr_hydra.trainer.interrupts import TerminatedError
 LIGHT = ("hydra.core.utils", "ssr_hydra.sweeps.launchers.resources", "launch_lab")
 """What jobs need that do not train."""
 
-_PATIENCE = 300.0  # it bounds a job that nobody tells anything
+_PATIENCE = 300.0  # limits a job that gets no message
 
 
 class OddError(Exception):
@@ -42,7 +42,7 @@ class OddError(Exception):
 
 
 def wait_for(path: Path) -> bool:
-    """Wait until a file is there."""
+    """Wait until a file exists."""
     until = time.monotonic() + _PATIENCE
     while not path.exists() and time.monotonic() < until:
         time.sleep(0.01)
@@ -50,9 +50,9 @@ def wait_for(path: Path) -> bool:
 
 
 def _wait(cfg: DictConfig) -> str:
-    """Until it is told to go on, or stopped, which it notes."""
+    """Wait until the test sends a message or a signal, and record it."""
     place = Path(cfg.place)
-    try:  # from here: whoever sees the file may send a signal before the next line
+    try:  # from here on, because whoever finds the file may send a signal before the next line
         (place / f"waits-{cfg.n}").write_text(str(os.getpid()))
         wait_for(place / "go")
     except (KeyboardInterrupt, TerminatedError) as error:
@@ -62,7 +62,7 @@ def _wait(cfg: DictConfig) -> str:
 
 
 def _deaf(cfg: DictConfig) -> None:
-    """Does not hear ctrl-C or SIGTERM."""
+    """Ignore ctrl-C and SIGTERM."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
     (Path(cfg.place) / f"waits-{cfg.n}").write_text(str(os.getpid()))
@@ -87,7 +87,7 @@ def _seen(cfg: DictConfig) -> dict[str, Any]:
 
 
 def _claim(cfg: DictConfig) -> str:
-    """Hold a GPU for a moment, of which nobody else may have a hold."""
+    """Hold a GPU for a moment, and fail if another job holds it."""
     gpu = os.environ["CUDA_VISIBLE_DEVICES"]
     claim = Path(cfg.place) / f"gpu-{gpu}"
     claim.touch(exist_ok=False)
@@ -97,7 +97,7 @@ def _claim(cfg: DictConfig) -> str:
 
 
 def _imports(cfg: DictConfig) -> list[str]:
-    """What a run imports here, except what checks the command line: a sweep has checked it for all jobs."""
+    """Import what a run imports, without the modules that check the command line."""
     from ssr_hydra.app.main import main
 
     importlib.import_module("ssr_hydra.app.preflight")
@@ -141,7 +141,7 @@ DEEDS: dict[str, Callable[[DictConfig], Any]] = {
 
 
 def do(cfg: DictConfig, told: str = "") -> Any:
-    """The task: what ``cfg.do`` says."""
+    """Run the task that ``cfg.do`` names."""
     return DEEDS[cfg.do](cfg)
 
 
@@ -177,7 +177,7 @@ def jobs(*deeds: str) -> list[list[str]]:
 
 
 def how(returned: JobReturn) -> tuple[str, Any]:
-    """How a job ended: its status, and its value or error in words."""
+    """Return the status of a job, and its value or error as text."""
     value = returned._return_value
     return returned.status.name, f"{type(value).__name__}: {value}" if isinstance(value, BaseException) else value
 

@@ -64,7 +64,7 @@ class Lab:
         self._running: list[Process] = []
 
     def start(self, *arguments: str, poison: str = "") -> Process:
-        """Start a sweep. ``poison`` is a seed and how its process is to end: ``3:always`` or ``3:once``."""
+        """Start a sweep. ``poison`` is a seed and how often its process is killed: ``3:always`` or ``3:once``."""
         trusted = ["+callbacks.poison._target_=sweep_lab.Poison", "trust=[sweep_lab,launcher_lab]"]
         slow = ["+callbacks.slow._target_=launcher_lab.Slow"]
         process = self._popen("-m", "study=s", *_QUIET, *trusted, *slow, *arguments, poison=poison)
@@ -96,14 +96,14 @@ class Lab:
                     process.communicate()
 
     def records(self) -> dict[int, RunResult]:
-        """The jobs' records by their seeds; no seed has two."""
+        """Return the records of the jobs by seed; no seed has two."""
         found = [RunResult.load(path) for path in sorted(self.study.glob("*/result.json"))]
         by_seed = {record.seed: record for record in found if record.seed is not None}
         assert len(by_seed) == len(found)
         return by_seed
 
     def completed(self) -> list[int]:
-        """The seeds of the jobs that came to their end."""
+        """Return the seeds of the completed jobs."""
         return sorted(seed for seed, record in self.records().items() if record.status == "completed")
 
     def weights(self, job: str = "0", steps: int = 200) -> dict[str, torch.Tensor]:
@@ -111,7 +111,7 @@ class Lab:
         return final_weights(self.study / job, steps)
 
     def uninterrupted(self, *arguments: str, steps: int = 200) -> dict[str, torch.Tensor]:
-        """The weights of the same run, alone and in one go."""
+        """Return the weights of the same run without a sweep or interruption."""
         slow = ["+callbacks.slow._target_=launcher_lab.Slow", "trust=[launcher_lab]"]
         done = ended(self._popen("hydra.run.dir=alone", "trainer.progress=none", *slow, *arguments))
         assert done.code == 0, done.err
@@ -119,7 +119,7 @@ class Lab:
 
 
 def ended(process: Process) -> Answer:
-    """Wait for it."""
+    """Wait for the process."""
     out, err = process.communicate(timeout=SECONDS)
     return Answer(process.wait(), out, err)
 
@@ -132,7 +132,7 @@ def final_weights(folder: Path, steps: int) -> dict[str, torch.Tensor]:
 
 
 def assert_same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> None:
-    """Equal to the last bit."""
+    """Compare bitwise."""
     assert one.keys() == other.keys()
     assert all(torch.equal(one[key], other[key]) for key in one)
 
@@ -163,7 +163,7 @@ def until(condition: Callable[[], Any], what: str, process: Process | None = Non
 
 
 def process_of(job: Path) -> int:
-    """The process that runs a job and has written a checkpoint; 0 where there is none."""
+    """Return the id of the process that runs a job and has written a checkpoint, else 0."""
     pulse = Pulse.read(job / HEARTBEAT)
     if pulse is None or not is_alive(job / HEARTBEAT) or not any(job.glob("checkpoints/ba*/state.pt")):
         return 0
@@ -171,13 +171,13 @@ def process_of(job: Path) -> int:
 
 
 def resumes(job: Path) -> list[int]:
-    """The batches at which a job was taken up again."""
+    """Return the batches at which a job was resumed."""
     lines = [json.loads(line) for line in (job / "metrics.jsonl").read_text().splitlines()]
     return [line["batch"] for line in lines if line["event"] == "resume"]
 
 
 def assert_one_failed(answer: Answer, lab: Lab, victim: int, seeds: tuple[int, ...] = TWELVE) -> None:
-    """All jobs but one are done, and the sweep says which one is not, and why."""
+    """Check that all jobs but one completed, and that the sweep reports which one failed and why."""
     assert answer.code == 1, answer.err
     assert lab.completed() == sorted(set(seeds) - {victim}), answer.err
     # As often as it was started, four times at most: no job is given up too early, none is tried without end.

@@ -1,4 +1,4 @@
-"""A web server of this machine alone, in the place of those that data and weights come from; a small CIFAR-10."""
+"""A web server on this machine that replaces the servers of data and weights; a small CIFAR-10."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class _Handler(SimpleHTTPRequestHandler):
 
 @contextmanager
 def served(folder: Path) -> Iterator[str]:
-    """The files of a folder at the address that it gives."""
+    """Serve the files of a folder; return the address."""
     with ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(_Handler, directory=str(folder))) as server:
         thread = threading.Thread(target=server.serve_forever, daemon=True)
         thread.start()

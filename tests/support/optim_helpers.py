@@ -1,4 +1,4 @@
-"""Optimizers to schedule, and the learning rates that they had."""
+"""Optimizers for tests of schedules, and their learning rates."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ def parameter() -> torch.nn.Parameter:
 
 
 def sgd(*rates: float | torch.Tensor, **options: Any) -> SGD:
-    """One group for each rate; 0.1 if there is none."""
+    """Return an optimizer with one group for each rate, by default one group with 0.1."""
     groups = [{"params": [parameter()], "lr": rate, **options} for rate in rates or (0.1,)]
     return SGD(groups, lr=0.1)
 
 
 def rates(*optimizers: Optimizer) -> list[float]:
-    """The learning rates as the optimizers have them."""
+    """Return the current learning rates of the optimizers."""
     return [float(group["lr"]) for optimizer in optimizers for group in optimizer.param_groups]
 
 
 def trace(optimizer: Optimizer, step: Callable[[], Any], batches: int, group: int = 0) -> list[float]:
-    """The learning rate that each batch trains with."""
+    """Return the learning rate of each batch."""
     seen = []
     for _ in range(batches):
         seen.append(float(optimizer.param_groups[group]["lr"]))
@@ -38,13 +38,13 @@ def trace(optimizer: Optimizer, step: Callable[[], Any], batches: int, group: in
 
 
 def tick(state: State, scheduler: torch.optim.lr_scheduler.LRScheduler, samples: int = 0, tokens: int = 0) -> None:
-    """What a trainer does after each optimizer step."""
+    """Do what a trainer does after each optimizer step."""
     state.timestamp = state.timestamp.to_next_batch(samples, tokens)
     scheduler.step()
 
 
 def through_a_file(value: Any) -> Any:
-    """A value as ``torch.load`` reads it from a file."""
+    """Return a value as ``torch.load`` reads it from a file."""
     file = io.BytesIO()
     torch.save(value, file)
     file.seek(0)

@@ -36,7 +36,7 @@ class Ended:
 
 
 class Pairs:
-    """Starts runs in folders below one."""
+    """Starts runs in subfolders of a folder."""
 
     def __init__(self, folder: Path) -> None:
         self._folder, self._count = folder, 0
@@ -118,7 +118,7 @@ def _watch(
 
 
 def call() -> None:
-    """In a process: call the function, and write down what it returns."""
+    """Call the function in a child process, and write its result to a file."""
     function, folder, rank = sys.argv[1:]
     module, _, name = function.partition(":")
     arguments = pickle.loads(Path(folder, "arguments").read_bytes())

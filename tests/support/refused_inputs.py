@@ -29,7 +29,7 @@ class Refused(NamedTuple):
 
     @property
     def arguments(self) -> list[str]:
-        """What is typed, as a list; a text is split at its spaces."""
+        """Return the arguments as a list; split a text at spaces."""
         return self.argv.split(" ") if isinstance(self.argv, str) else list(self.argv)
 
 
@@ -62,7 +62,7 @@ def of_u(rows: Mapping[str, tuple[str, str, str]]) -> dict[str, Refused]:
 
 
 def sweep(params: str) -> str:
-    """A file that describes a sweep over ``params``."""
+    """Return a file that describes a sweep over ``params``."""
     return f"hydra: {{mode: MULTIRUN, sweeper: {{params: {params}}}}}\n"
 
 

@@ -1,4 +1,4 @@
-"""Fixtures of the reports' tests: studies that are written and read once."""
+"""Fixtures for tests of reports: studies that are written and read once."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-if TYPE_CHECKING:  # pandas and scipy, which most tests can do without
+if TYPE_CHECKING:  # pandas and scipy, which most tests do not need
     from ssr_hydra.report import Content
 
 
 @pytest.fixture(scope="session")
 def study_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Three recipes, five SSRs, four seeds, a control, and four runs that went wrong."""
+    """Three recipes, five SSRs, four seeds, a control, and four runs that failed."""
     from report_study import spoil, write_study
 
     folder = write_study(tmp_path_factory.mktemp("studies") / "digits")

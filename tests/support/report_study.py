@@ -1,4 +1,4 @@
-"""Studies made up for reports: records on disk as runs leave them, of curves that are known."""
+"""Artificial studies for reports: records on disk, computed from known curves."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ STEPS = 1200
 
 
 def accuracy(recipe: int, control: str | None, ssr: float, noise: float) -> float:
-    """Saturating in log SSR; later recipes begin lower and end higher, truncation loses most where it cuts most."""
+    """Saturating in log SSR: later recipes begin lower and end higher; truncation loses most in the shortest runs."""
     lost = 0.02 * max(0.0, -math.log2(ssr)) if control == "truncate" else 0.0
     return 0.965 - (0.022 + 0.004 * recipe) * ssr ** -(0.55 + 0.12 * recipe) + 0.007 * recipe - lost + noise
 
@@ -34,7 +34,7 @@ def write_run(
     metric: str = "eval/accuracy",
     rates: bool = True,
 ) -> Path:
-    """One run's folder: result.json, metrics.jsonl and its config."""
+    """Write the folder of one run: result.json, metrics.jsonl and its config."""
     steps = round(STEPS * ssr)
     config = {
         "name": "made up", "ssr": ssr, "max_duration": "16ep", "seed": seed, "control": control,
@@ -75,7 +75,7 @@ def write_study(
     seeds: Sequence[int] = (0, 1, 2, 3),
     controls: Sequence[str] = ("", "truncate"),
 ) -> Path:
-    """Every recipe, SSR, seed and control."""
+    """Write a run for every recipe, SSR, seed and control."""
     drawn = random.Random(7)
     job = 0
     for place, recipe in enumerate(recipes):
@@ -91,7 +91,7 @@ def write_study(
 
 
 def spoil(folder: Path) -> None:
-    """Add what goes wrong: a failed, a diverged, a torn and a missing run."""
+    """Add a failed, a diverged, a damaged and a missing run."""
     out_of_memory = "RuntimeError: CUDA out of memory"
     write_run(folder / "9001", "cosine_warmup", 2.0, 7, None, status="failed", error=out_of_memory)
     write_run(folder / "9002", "wsd", 2.0, 7, None, status="diverged", error="the loss was nan at batch 11")

@@ -25,7 +25,7 @@ from typing import Any, NamedTuple, NoReturn
 
 import resume_lab
 import torch
-import torch._dynamo  # optimizers import it when they are made, which takes seconds
+import torch._dynamo  # optimizers import torch._dynamo when they are created, which takes seconds
 from resume_lab import DIGITS, arguments
 
 import ssr_hydra.app.compose
@@ -51,7 +51,7 @@ CONFIGS: dict[str, list[str]] = {
 
 
 def start(folder: Path, overrides: list[str], prepare: Callable[[], object] = lambda: None) -> int:
-    """A process that runs the app in a folder, what it says in ``said.txt``; returns its id."""
+    """Run the app in a folder in a new process, with its output in ``said.txt``; return the process id."""
     process = os.fork()
     if process == 0:
         run_and_exit(folder, overrides, prepare)
@@ -59,7 +59,7 @@ def start(folder: Path, overrides: list[str], prepare: Callable[[], object] = la
 
 
 def run_and_exit(folder: Path, overrides: list[str], prepare: Callable[[], object]) -> NoReturn:
-    """The app, from there to the end of this process."""
+    """Run the app until this process ends."""
     code: Any = 9
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -82,7 +82,7 @@ def run_and_exit(folder: Path, overrides: list[str], prepare: Callable[[], objec
 
 
 def ended(process: int) -> int:
-    """Its exit code; below 0 the signal that killed it."""
+    """Return the exit code; below 0 it is the signal that killed the process."""
     return os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
 
 
@@ -100,7 +100,7 @@ class Killer:
         self.process = 0
 
     def __call__(self) -> None:
-        """From now on, in this process."""
+        """Start counting in this process."""
         self.process = os.getpid()
         forward, fsync, write = resume_lab.Net.forward, os.fsync, metrics_log.MetricsLog.write
 
@@ -113,7 +113,7 @@ class Killer:
             fsync(descriptor)
 
         def counted_write(log: Any, record: Mapping[str, Any]) -> None:
-            if len(self.seen) == self.step and self.act is None:  # a record is torn in its middle
+            if len(self.seen) == self.step and self.act is None:  # a record is cut in the middle
                 os.write(log._file.fileno(), b'{"event":"train","epo')
             self.count("record")
             write(log, record)
@@ -140,7 +140,7 @@ class Killer:
 
 
 def outcome(run: Path) -> dict[str, Any]:
-    """Everything that a run leaves, but for seconds."""
+    """Return everything that a run writes except times."""
     found = load_latest_good(run / "checkpoints")
     assert found is not None, run
     checkpoint, refused = found
@@ -148,7 +148,7 @@ def outcome(run: Path) -> dict[str, Any]:
     state = {key: value for key, value in checkpoint.state.items() if key not in ("log_bytes", "resumes")}
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     result = json.loads((run / "result.json").read_text())
-    del result["resumes"], result["conditions"]  # they tell of the machine and of the interruptions
+    del result["resumes"], result["conditions"]  # these describe the machine and the interruptions
     return {
         "state": without_seconds(state),
         "description": checkpoint.description,
@@ -165,7 +165,7 @@ def without_seconds(value: Any) -> Any:
 
 
 def difference(a: Any, b: Any, place: str = "") -> str | None:
-    """Where two outcomes differ in a bit; None if nowhere."""
+    """Return where two outcomes differ in a bit, or None."""
     if isinstance(a, Mapping) and isinstance(b, Mapping):
         if list(a) != list(b):
             return f"{place}: {list(a)} | {list(b)}"
@@ -182,13 +182,13 @@ def difference(a: Any, b: Any, place: str = "") -> str | None:
 
 
 class Whole(NamedTuple):
-    """The uninterrupted run: its outcome, and what it does in order."""
+    """The outcome and the ordered steps of the uninterrupted run."""
 
     outcome: dict[str, Any]
     steps: list[str]
 
     def at(self, draw: random.Random) -> tuple[int, str]:
-        """A random step: each kind as often as the others."""
+        """Return a random step; each kind of step is equally likely."""
         what = draw.choice(sorted(set(self.steps)))
         return draw.choice([number for number, step in enumerate(self.steps) if step == what]), what
 
@@ -207,7 +207,7 @@ def said(folder: Path) -> str:
 
 
 def check_same(folder: Path, expected: Whole, *, stopped: bool = False) -> None:
-    """A run that was stopped may have kept the checkpoint of that moment."""
+    """Compare a run with the uninterrupted one; a stopped run may have one more checkpoint."""
     whole, here = expected.outcome, outcome(folder / "run")
     if stopped:
         whole, here = ({**item, "checkpoints": []} for item in (whole, here))
@@ -216,14 +216,14 @@ def check_same(folder: Path, expected: Whole, *, stopped: bool = False) -> None:
 
 
 def run_to_the_end(folder: Path, overrides: list[str], expected: Whole, *, stopped: bool = False) -> None:
-    """The same command again, and everything is as it would have been."""
+    """Run the same command again, and compare the outcome with the uninterrupted run."""
     code = ended(start(folder, overrides))
     assert code == 0, (folder, code, said(folder))
     check_same(folder, expected, stopped=stopped)
 
 
 def kills(folder: Path, wanted: int, most: int = 4) -> dict[str, Any]:
-    """kill -9 at random points; the same command again, until it completes."""
+    """Kill with SIGKILL at random points; repeat the same command until it completes."""
     draw, places, chains = random.Random(0), [], 0
     for number, (name, overrides) in enumerate(CONFIGS.items(), 1):
         while (missing := wanted * number // len(CONFIGS) - len(places)) > 0:
@@ -232,7 +232,7 @@ def kills(folder: Path, wanted: int, most: int = 4) -> dict[str, Any]:
             for _ in range(min(most, missing)):
                 step, _ = expected.at(draw)
                 code = ended(start(chain, overrides, Killer(step)))
-                if code != -signal.SIGKILL:  # it was done before it came to that
+                if code != -signal.SIGKILL:  # the run was complete before it reached that step
                     assert code == 0, (chain, code, said(chain))
                     check_same(chain, expected)
                     break
@@ -247,7 +247,7 @@ def kills(folder: Path, wanted: int, most: int = 4) -> dict[str, Any]:
 
 
 def ends(folder: Path, every: int) -> dict[str, Any]:
-    """kill -9 at every so many steps of the last checkpoint and of the record."""
+    """Kill with SIGKILL at every few steps of the last checkpoint and of the record."""
     overrides, expected = CONFIGS["adamw"], whole("adamw")
     last = max(number for number, step in enumerate(expected.steps) if step == "train")
     steps = range(last + 1, len(expected.steps), every)
@@ -259,7 +259,7 @@ def ends(folder: Path, every: int) -> dict[str, Any]:
 
 
 def check_stopped(folder: Path, words: str) -> None:
-    """The record of a run that a signal has stopped, and its checkpoint."""
+    """Check the record and the checkpoint of a run that a signal stopped."""
     result = json.loads((folder / "run/result.json").read_text())
     assert result["status"] == "stopped", said(folder)
     assert result["error"] == f"{words}, with a checkpoint at batch {result['steps']}", result["error"]
@@ -299,11 +299,11 @@ def signals(folder: Path, terminations: int) -> dict[str, Any]:
                 Killer(step, act)()
 
             code = ended(start(here, overrides, prepare))
-            if code == 0:  # it came when the last batch was done
+            if code == 0:  # the signal came after the last batch
                 check_same(here, expected)
                 continue
             assert code == 128 + number, (here, what, code, said(here))
-            if step >= expected.steps.index("eval"):  # the trial evaluation, with which training begins
+            if step >= expected.steps.index("eval"):  # the trial evaluation at the start of training
                 check_stopped(here, _WORDS[number])
             stopped.append(what)
             run_to_the_end(here, overrides, expected, stopped=True)
@@ -312,7 +312,7 @@ def signals(folder: Path, terminations: int) -> dict[str, Any]:
 
 
 def requeue(folder: Path) -> dict[str, Any]:
-    """A handler of SIGUSR2 that was there before, as a job launcher's, is called when the checkpoint is written."""
+    """The run calls an earlier handler of SIGUSR2, for example of a job launcher, after writing the checkpoint."""
     overrides, expected = CONFIGS["adamw"], whole("adamw")
     codes = []
     for name, leave in (("back", lambda: None), ("exits", lambda: sys.exit(7))):
@@ -339,7 +339,7 @@ def requeue(folder: Path) -> dict[str, Any]:
 
 
 def keyboard(folder: Path, count: int) -> dict[str, Any]:
-    """ctrl-C in a terminal, whose whole group of processes gets it: in training and in evaluation, once and twice."""
+    """Send ctrl-C to the process group of a terminal, once and twice, in training and in evaluation."""
     name = "adamw_ema"
     overrides, expected, codes = CONFIGS[name], whole(name), []
     for what, times in (("train", 1), ("eval", 2), ("train", 2), ("eval", 1))[:count]:
@@ -349,7 +349,7 @@ def keyboard(folder: Path, count: int) -> dict[str, Any]:
 
         def wait(times: int = times, tell: int = tell) -> None:
             os.write(tell, b"x")
-            until = time.monotonic() + 300  # a second ctrl-C ends it from within the handler
+            until = time.monotonic() + 300  # a second ctrl-C ends the run inside the handler
             while time.monotonic() < until and not _stop_number():
                 time.sleep(0.01)
             if times == 2:
@@ -361,7 +361,7 @@ def keyboard(folder: Path, count: int) -> dict[str, Any]:
         if process == 0:
             run_and_exit(here, overrides, Killer(step, wait))
         os.close(tell)
-        for told in (b"x", b"y")[:times]:  # two that came before the first was seen would be one
+        for told in (b"x", b"y")[:times]:  # two signals before the first was handled would count as one
             assert os.read(ready, 1) == told, said(here)
             os.write(terminal, b"\x03")
         os.close(ready)
@@ -384,13 +384,13 @@ def _stop_number() -> int:
 
 
 def full_disk(folder: Path) -> dict[str, Any]:
-    """No file may grow beyond a few kilobytes any more: the checkpoint cannot be written."""
+    """Limit the size of files to a few kilobytes, so that the checkpoint cannot be written."""
     overrides, expected = CONFIGS["adamw"], whole("adamw")
     for number, (at, stop) in enumerate(((12, False), (12, True), (25, False))):
         here = folder / str(number)
 
         def act(stop: bool = stop) -> None:
-            sys.dont_write_bytecode = True  # Python would keep half a file for everybody
+            sys.dont_write_bytecode = True  # Python could write a partial bytecode file
             resource.setrlimit(resource.RLIMIT_FSIZE, (16_000, 16_000))
             if stop:
                 os.kill(os.getpid(), signal.SIGTERM)

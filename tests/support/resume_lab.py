@@ -21,7 +21,7 @@ SAMPLES, EVAL_SAMPLES = 53, 20
 
 
 class Net(nn.Module):
-    """Dropout draws in training, BatchNorm has buffers."""
+    """Dropout uses random numbers in training, and BatchNorm has buffers."""
 
     def __init__(self, features: int = 6, width: int = 8, classes: int = 3) -> None:
         super().__init__()
@@ -35,7 +35,7 @@ class Net(nn.Module):
 
 
 class Noisy(Dataset[tuple[Tensor, int]]):
-    """Samples augmented by torch's, NumPy's and Python's random numbers; those of an evaluation are as they are."""
+    """Samples augmented by torch's, NumPy's and Python's random numbers; evaluation samples are not augmented."""
 
     def __init__(self, train: bool = True) -> None:
         self.train = train
@@ -55,7 +55,7 @@ class Noisy(Dataset[tuple[Tensor, int]]):
 
 
 class NoisyStream(IterableDataset[Any]):
-    """Its epoch, and a number from each global generator."""
+    """Records its epoch and a number from each global generator."""
 
     epoch = 0
 
@@ -81,7 +81,7 @@ DIGITS = {
 
 
 def arguments(*more: str, data: dict[str, Any] = NOISY, **values: Any) -> list[str]:
-    """The overrides of a run of this lab; ``__`` in a name is a dot."""
+    """Return the overrides of a run of this lab; ``__`` in a name is a dot."""
     settings = {
         "model": "custom", "model._target_": "resume_lab.Net", **data, "max_duration": "3.5ep",
         "scheduler": "cosine_warmup", "scheduler.t_warmup": "5ba", "trainer.eval_interval": "11ba",
@@ -93,11 +93,11 @@ def arguments(*more: str, data: dict[str, Any] = NOISY, **values: Any) -> list[s
 
 
 def scenarios(plan: str, folder: Path) -> dict[str, Any]:
-    """Run scenarios of resume_killer.py, which checks that each resumed run is bitwise equal to one left alone."""
+    """Run scenarios of resume_killer.py, which checks that each resumed run equals an uninterrupted run bitwise."""
     from checkout import SUPPORT
     from warm import warm
 
-    # On a slow disk this takes many minutes.
+    # This takes many minutes on a slow disk.
     done = warm.run(str(SUPPORT / "resume_killer.py"), plan, str(folder), cwd=folder, timeout=3000)
     assert done.returncode == 0, done.stderr[-3000:]
     counts: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])

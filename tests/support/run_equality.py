@@ -11,14 +11,14 @@ import torch
 
 from ssr_hydra.checkpoints.store import load_latest_good
 
-# Times, what a machine did meanwhile, and names of studies; the bytes of a log depend on the digits of times.
+# These contain times, the load of the machine, and names of studies; the size of a log depends on the digits of times.
 _FREE = re.compile(r"seconds|nanoseconds|conditions|log_bytes|^study$|^share")
 
 _OF_LAUNCHERS = (".metrics.jsonl.tmp", "output.log")
 
 
 def plain(value: Any) -> Any:
-    """A value without its times; tensors as bytes."""
+    """Return a value without its times, and tensors as bytes."""
     if isinstance(value, torch.Tensor):
         return str(value.dtype), tuple(value.shape), value.contiguous().flatten().view(torch.uint8).numpy().tobytes()
     if isinstance(value, dict):
@@ -29,7 +29,7 @@ def plain(value: Any) -> Any:
 
 
 def content_of(run_dir: Path) -> dict[str, Any]:
-    """Everything that a run leaves, without times."""
+    """Return everything that a run writes, without times."""
     checkpoint, refused = load_latest_good(run_dir / "checkpoints") or (None, [])
     assert checkpoint is not None
     assert not refused

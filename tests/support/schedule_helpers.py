@@ -1,4 +1,4 @@
-"""Runs to ask schedules about, one example of every scheduler, and a stand-in for another library's state."""
+"""Runs to evaluate schedules on, one example of every scheduler, and a stand-in for the state of another library."""
 
 from __future__ import annotations
 
@@ -33,19 +33,19 @@ def timestamp(
 
 
 def run(batch: Any = 0, ssr: Any = 1, *, max_duration: Any = None, seconds_per_batch: Any = 0, **rates: Any) -> State:
-    """A run at a batch. ``max_duration`` is what a user writes: it is scaled by ssr here, as a trainer does."""
+    """Return the state of a run at a batch. Like a trainer, scale ``max_duration`` by ssr."""
     if max_duration is not None:
         max_duration = Time(max_duration) * exact(ssr)
     return State(max_duration, timestamp=timestamp(batch, seconds_per_batch=seconds_per_batch, **rates), **rates)
 
 
 def alphas(scheduler: Any, batches: Iterable[Any], ssr: Any = 1, **of_run: Any) -> list[float]:
-    """alpha at each batch of the run that :func:`run` describes."""
+    """Return alpha at each batch of the run that :func:`run` describes."""
     curve = s.bind(scheduler, run(0, ssr, **of_run), ssr)
     return [curve(run(batch, ssr, **of_run).timestamp) for batch in batches]
 
 
-# One of each class, with no argument at its default: what holds for "every scheduler" is tested on these.
+# One example of each class, with no argument at its default, for tests of "every scheduler".
 EXAMPLES: dict[str, s.Scheduler] = {
     type(scheduler).__name__: scheduler
     for scheduler in (
@@ -75,7 +75,7 @@ EXAMPLES: dict[str, s.Scheduler] = {
 
 @contextmanager
 def refused(field: str, kind: type[InputError] = InputError, match: str | None = None) -> Iterator[Any]:
-    """The block raises ``kind``, which names ``field`` and fits on one line."""
+    """Check that the block raises ``kind``, which names ``field`` and fits on one line."""
     with pytest.raises(kind, match=match) as caught:
         yield caught
     assert caught.value.field == field
@@ -83,7 +83,7 @@ def refused(field: str, kind: type[InputError] = InputError, match: str | None =
 
 
 class ForeignUnit(Enum):
-    """Composer's TimeUnit: an enum of the same strings, but no string itself."""
+    """Composer's TimeUnit: an enum of the same strings that is not a string itself."""
 
     ITERATION = "iter"
     EPOCH = "ep"
@@ -95,7 +95,7 @@ class ForeignUnit(Enum):
 
 
 class ForeignTime:
-    """Composer's Time, as far as a schedule may use it; like Composer's, it refuses to be compared with a stranger."""
+    """Composer's Time, as far as schedules use it; like Composer's, it cannot be compared with other types."""
 
     def __init__(self, value: Any, unit: str) -> None:
         self.value, self.unit = value, ForeignUnit(unit)
@@ -107,7 +107,7 @@ class ForeignTime:
 
 
 class ForeignTimestamp:
-    """Composer's Timestamp with ``get`` alone."""
+    """Composer's Timestamp with only ``get``."""
 
     def __init__(self, batch: int, dataloader_len: int, samples_per_batch: int, tokens_per_batch: int) -> None:
         self._counts = {
@@ -128,7 +128,7 @@ class ForeignTimestamp:
 
 
 class ForeignState:
-    """Composer's State with what its schedulers read; anything else that is read fails the test."""
+    """Composer's State with the attributes that its schedulers read; reading any other attribute fails the test."""
 
     def __init__(
         self, max_duration: Time | str | None, timestamp: ForeignTimestamp, dataloader_len: int | None
@@ -139,7 +139,7 @@ class ForeignState:
         self.dataloader_len = None if dataloader_len is None else ForeignTime(dataloader_len, "ba")
 
     def __getattr__(self, name: str) -> Any:
-        # The rates that Composer's state does not have are asked for with a default.
+        # Schedules read rates that Composer's state lacks with a default.
         if name in ("samples_per_batch", "tokens_per_batch", "optimizers"):
             raise AttributeError(name)
         raise AssertionError(f"a schedule read state.{name}")

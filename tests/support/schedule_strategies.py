@@ -40,7 +40,7 @@ class World:
     unit: str  # that max_duration is written in
 
     def state(self, batches: Fraction, ssr: Any = 1, length: Fraction | None = None) -> State:
-        """The run at a time; its length carries ssr."""
+        """Return the state of the run at a time; its length is scaled by ssr."""
         sigma = check_ssr(ssr)
         length = self.length if length is None else length
         counters = {_COUNTERS[unit]: batches * rate for unit, rate in self.per_batch.items() if unit in _COUNTERS}
@@ -57,7 +57,7 @@ class World:
         return s.bind(scheduler, state, ssr)(state.timestamp)
 
     def on_grain(self, batches: Fraction, ssr: Any = 1) -> Fraction:
-        """The time nearest to ``batches`` that a clock can show, also after multiplication by ssr."""
+        """Return the time nearest to ``batches`` that a clock can show, also after multiplication by ssr."""
         if self.unit != "sec":
             return batches
         grain = _GRAIN * check_ssr(ssr).denominator
@@ -83,12 +83,12 @@ shares = st.fractions(0, Fraction(13, 10), max_denominator=120)
 
 
 def elapsed_function(state: Any, ssr: float) -> float:
-    """A user's function: the square of what is left of the run."""
+    """A user's function: the square of the remaining fraction of the run."""
     return float((1 - min(1, state.get_elapsed_duration().value)) ** 2)
 
 
 class Drawn:
-    """Draws the parts of schedules for one stretch of a run."""
+    """Draws parts of schedules for one interval of a run."""
 
     def __init__(self, draw: st.DrawFn, world: World, length: Fraction) -> None:
         self.draw, self.world, self.length = draw, world, length
@@ -97,7 +97,7 @@ class Drawn:
         return self.draw(st.fractions(Fraction(str(low)), Fraction(str(high)), max_denominator=60))
 
     def time(self, share: Fraction) -> Time:
-        """A share of the stretch, written in some unit."""
+        """Draw a fraction of the interval, written in some unit."""
         unit = self.draw(st.sampled_from(["dur", *self.world.per_batch]))
         return Time(share if unit == "dur" else share * self.length * self.world.per_batch[unit], unit)
 
@@ -116,7 +116,7 @@ class Drawn:
         return [self.time(share) for share in sorted(found)]
 
     def scaled(self, share: Fraction) -> dict[str, Any]:
-        """A warmup that SSR stretches: by its flag, or because it is a share of the run."""
+        """Draw a warmup that SSR stretches: by its flag, or because it is a fraction of the run."""
         if self.draw(st.booleans()):
             return {"t_warmup": Time(share, "dur"), "scale_warmup": self.draw(st.booleans())}
         return {"t_warmup": self.time(share), "scale_warmup": True}
@@ -185,7 +185,7 @@ SIMPLE: dict[str, Callable[[Drawn], Any]] = {
 
 
 def make(draw: st.DrawFn, world: World, length: Fraction, depth: int = 0, kind: str | None = None) -> Any:
-    """A valid schedule for a stretch of a run; SSR stretches all of it."""
+    """Draw a valid schedule for an interval of a run; SSR stretches all of it."""
     if kind is None:
         kind = draw(st.sampled_from([*SIMPLE, *(["product", "sequence"] * 6 if depth > 0 else [])]))
     drawn = Drawn(draw, world, length)
@@ -198,6 +198,6 @@ def make(draw: st.DrawFn, world: World, length: Fraction, depth: int = 0, kind: 
 
 @st.composite
 def cases(draw: st.DrawFn, kind: str | None = None, depth: int = 0) -> tuple[World, Any]:
-    """A run and a schedule for it."""
+    """Draw a run and a schedule for it."""
     world = draw(worlds())
     return world, make(draw, world, world.length, depth, kind)

@@ -1,4 +1,4 @@
-"""Settings of sweeps that share steps, and what they trust: a model with dropout and batch norm, and callbacks."""
+"""Settings of sweeps that share steps, and code that they trust: a model with dropout and batch norm, and callbacks."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Net(nn.Sequential):
 
 
 class Nudge:
-    """Changes the weights by the length of the run, which no checkpoint of a shared step can have."""
+    """Changes the weights by the length of the run, so its steps cannot be shared."""
 
     def batch_end(self, trainer: Any, loss: Any) -> None:
         """Called after each step."""

@@ -1,4 +1,4 @@
-"""Studies for tests: of numbers, and of folders such as runs leave them."""
+"""Studies for tests: from numbers, and from folders like those of real runs."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def study_of(
     seconds_per_ssr: float = 10.0,
     noise: Literal["pooled", "cell"] = "pooled",
 ) -> Study:
-    """{recipe or (recipe, control): {ssr: values}}; values are a list for seeds 0, 1, ... or {seed or None: value}."""
+    """Return a study of {recipe or (recipe, control): {ssr: values}}; values are a list or {seed or None: value}."""
     rows: dict[str, list[Any]] = {name: [] for name in COLUMNS}
     for name, cells in values.items():
         recipe, control = (name, "") if isinstance(name, str) else name
@@ -47,7 +47,7 @@ def study_of(
 
 
 def record(ssr: float = 1.0, seed: int | None = 0, quality: float | None = 0.9, **changes: Any) -> RunResult:
-    """The record of a run of 100 * ssr steps with two evaluations."""
+    """Return the record of a run of 100 * ssr steps with two evaluations."""
     steps = round(100 * ssr)
     evaluations = [
         {
@@ -88,7 +88,7 @@ def record(ssr: float = 1.0, seed: int | None = 0, quality: float | None = 0.9, 
 
 
 def config(ssr: float = 1.0, seed: int = 0, **changes: Any) -> dict[str, Any]:
-    """A job's config, as far as a study reads it."""
+    """Return the part of a job's config that a study reads."""
     made: dict[str, Any] = {
         "name": "digits",
         "ssr": ssr,
@@ -116,7 +116,7 @@ def write_run(
     overrides: list[str] | None = None,
     choices: Mapping[str, Any] | None = None,
 ) -> Path:
-    """A job's folder; no config for a run that Hydra did not start."""
+    """Write a job's folder; a run that Hydra did not start has no config."""
     folder.mkdir(parents=True)
     if configured is not None:
         (folder / ".hydra").mkdir()
@@ -130,6 +130,6 @@ def write_run(
 
 
 def raw(result: RunResult) -> dict[str, Any]:
-    """A record as it lies on disk."""
+    """Return a record as it is stored on disk."""
     content: dict[str, Any] = json.loads(result.to_json())
     return content

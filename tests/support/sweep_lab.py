@@ -27,7 +27,7 @@ class Poison:
         with starts.open("a") as file:
             file.write(f"{seed}\n")
         before, _, held = os.environ.get("SWEEP_HELD", "").partition(":")
-        until = time.monotonic() + 600  # it bounds a test that ended early
+        until = time.monotonic() + 600  # limits the wait if the test has ended
         while held and len(starts.read_text().split()) > int(before) and Path(held).exists():
             if time.monotonic() > until:
                 raise TimeoutError(held)

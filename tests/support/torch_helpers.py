@@ -1,4 +1,4 @@
-"""torch's schedulers by name, as torch makes them and as this package describes them, and the rates of both."""
+"""torch's schedulers by name, created by torch and described by this package, and the rates of both."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ GROUPS = (0.8, 0.05, 1e-3)
 
 
 def optimizer(kind: str = "sgd", lrs: tuple[float, ...] = GROUPS) -> torch.optim.Optimizer:
-    """One group for each rate."""
+    """Return an optimizer with one group for each rate."""
     groups: Any = [{"params": [torch.nn.Parameter(torch.zeros(1))], "lr": lr} for lr in lrs]
     return torch.optim.SGD(groups, momentum=0.5) if kind == "sgd" else torch.optim.AdamW(groups)
 
@@ -128,7 +128,7 @@ SPECS: dict[str, tuple[Any, ...]] = {
         "ChainedScheduler", [("ChainedScheduler", [("ConstantLR", 0.2), ("StepLR", 3)]), ("ExponentialLR", 0.9)]
     ),
 }  # fmt: skip
-# Name -> how torch makes it for an optimizer, and how it is described without one.
+# Name -> function that creates the torch scheduler for an optimizer, and its description without one.
 CASES: dict[str, tuple[Callable[[Any], Any], Callable[[], Any]]] = {
     name: (partial(build, spec), partial(build, spec)) for name, spec in SPECS.items()
 }
@@ -137,20 +137,20 @@ Values = list[list[tuple[float, float]]]
 
 
 def seen(optimizer: torch.optim.Optimizer) -> list[tuple[float, float]]:
-    """Learning rate and momentum (or first beta) of every group."""
+    """Return learning rate and momentum (or first beta) of every group."""
     groups = optimizer.param_groups
     return [(float(g["lr"]), float(g["momentum"] if "momentum" in g else g["betas"][0])) for g in groups]
 
 
 def made(make: Callable[[Any], Any], own: torch.optim.Optimizer) -> Any:
-    """Without torch's warning about its own steps where one sequence is made of another."""
+    """Ignore torch's warning about its own steps when a sequence is created inside a sequence."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
         return make(own)
 
 
 def by_torch(make: Callable[[Any], Any], kind: str = "sgd", batches: int = 64, every: int = 1) -> Values:
-    """What torch itself gives for each batch, stepped after every so many."""
+    """Return torch's rates for each batch, with a scheduler step after every ``every`` batches."""
     own = optimizer(kind)
     scheduler = made(make, own)
     values = []
@@ -166,11 +166,11 @@ def by_us(
     make: Callable[[Any], Any], kind: str = "sgd", batches: int = 64, every: int = 8, ssr: Any = 1,
     stepwise: bool | None = True, max_duration: str = "64ba",
 ) -> Values:  # fmt: skip
-    """What the trainer's learning rates are for each batch of a run of epochs of ``every`` batches."""
+    """Return the trainer's learning rates for each batch of a run with epochs of ``every`` batches."""
     own = optimizer(kind)
     state = State(Time(max_duration) * exact(ssr), dataloader_len=every, optimizers=own)
     rates = LearningRates(made(make, own), state, Fraction(str(ssr)), stepwise)
-    assert rates.state_dict() == {}  # a function of time: nothing runs as it is
+    assert rates.state_dict() == {}  # a function of time: no scheduler runs unchanged
     step = rates.batch_ended()
     values = []
     for _ in range(batches):

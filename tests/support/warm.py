@@ -53,7 +53,7 @@ class Process:
         assert self.pid, f"one of {', '.join(warm_server.AT_START)} is not the server's"
 
     def _given(self, given: contextlib.ExitStack, name: str, what: Any) -> int:
-        """The descriptor that the process gets."""
+        """Return the descriptor that the process gets."""
         if what == PIPE:
             reading, writing = os.pipe()
             ours, theirs = (writing, reading) if name == "stdin" else (reading, writing)
@@ -68,13 +68,13 @@ class Process:
         return theirs
 
     def poll(self) -> int | None:
-        """The exit code; None as long as it runs."""
+        """Return the exit code, or None while the process runs."""
         with contextlib.suppress(subprocess.TimeoutExpired):
             self.wait(0)
         return self.returncode
 
     def wait(self, timeout: float | None = None) -> int:
-        """Wait for its end; the exit code."""
+        """Wait for the end of the process; return the exit code."""
         if self.returncode is None:
             if not select.select([self._connection], [], [], timeout)[0]:
                 assert timeout is not None
@@ -85,7 +85,7 @@ class Process:
         return self.returncode
 
     def communicate(self, input: str | None = None, timeout: float | None = None) -> tuple[str, str]:
-        """Write, read both outputs to their ends, and wait."""
+        """Write the input, read both outputs to their ends, and wait."""
         texts = {"stdout": "", "stderr": ""}
 
         def read(name: str, stream: IO[str]) -> None:
@@ -110,7 +110,7 @@ class Process:
         return texts["stdout"], texts["stderr"]
 
     def send_signal(self, number: int) -> None:
-        """Send it unless the process has ended."""
+        """Send a signal unless the process has ended."""
         if self.poll() is None:
             warm_server.send_signal(self.pid, number)
 
@@ -133,14 +133,14 @@ class Process:
 
 
 class Warm:
-    """The owner of a server, which is started when it is first needed."""
+    """Owns a server, and starts it when it is first needed."""
 
     def __init__(self) -> None:
         self._server: subprocess.Popen[bytes] | None = None
 
     @cached_property
     def _folder(self) -> Path:
-        """For the socket, whose address has 108 bytes at most."""
+        """Return a folder for the socket, whose address may have at most 108 bytes."""
         return Path(tempfile.mkdtemp(prefix="warm"))
 
     @cached_property

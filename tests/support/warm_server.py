@@ -70,7 +70,7 @@ def _receive_order(connection: socket.socket) -> tuple[dict[str, Any], list[int]
 
 
 def serve(address: str) -> Callable[[], None]:
-    """Fork a process for each connection. Return in a child, with what it is to do, and at the end."""
+    """Fork a process for each connection. Return the work in a child, and None at the end."""
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(f"{address}.new")
     listener.listen(64)  # clients wait while it imports
@@ -80,7 +80,7 @@ def serve(address: str) -> Callable[[], None]:
     wakes.setblocking(False)
     signal.signal(signal.SIGCHLD, lambda *_: None)
     signal.set_wakeup_fd(wakes.fileno(), warn_on_full_buffer=False)
-    clients: dict[int, socket.socket | None] = {}  # of each process; None once it is gone
+    clients: dict[int, socket.socket | None] = {}  # pid -> connection; None once the client has closed it
     with selectors.DefaultSelector() as selector:
         for waits in (listener, woken, sys.stdin):
             selector.register(waits, selectors.EVENT_READ)
@@ -154,7 +154,7 @@ def _preload() -> None:
 
 
 def _tell(client: socket.socket, **what: int) -> None:
-    with suppress(OSError):  # it is gone, which the loop sees next
+    with suppress(OSError):  # the client closed, which the loop notices next
         client.sendall(json.dumps(what).encode() + b"\n")
 
 
@@ -213,7 +213,7 @@ def _become(order: dict[str, Any], descriptors: list[int]) -> None:
 
 
 def _end(code: int) -> None:
-    """End as an interpreter does, without taking apart all that is imported, which takes longer than most commands."""
+    """End like an interpreter, but without the slow cleanup of all imports."""
     import atexit
     import threading
 
@@ -222,7 +222,7 @@ def _end(code: int) -> None:
     try:
         for stream in filter(None, (sys.stdout, sys.stderr)):
             stream.flush()
-    except (OSError, ValueError):  # nobody reads it, or it is closed
+    except (OSError, ValueError):  # the output has no reader, or is closed
         code = code or 120
     if code < 0:
         signal.signal(-code, signal.SIG_DFL)
@@ -246,7 +246,7 @@ def _number(descriptors: list[int], targets: list[int]) -> None:
 
 
 def _open_standard_streams(encoding: str, unbuffered: bool) -> None:
-    """Those of the server may hold text, and knew other descriptors."""
+    """Replace the streams of the server, which may hold text and use other descriptors."""
     import io
 
     encoding, _, asked = encoding.partition(":")
@@ -269,7 +269,7 @@ def _open_standard_streams(encoding: str, unbuffered: bool) -> None:
 
 
 def _forget() -> None:
-    """Drop what an interpreter draws or looks up once."""
+    """Reset what an interpreter draws or looks up once."""
     import random
     import tempfile
 
@@ -282,7 +282,7 @@ def _forget() -> None:
 
 
 def _set_threads(number: str) -> None:
-    """What torch reads when it is imported."""
+    """Set the number of threads, which torch reads only at import."""
     import torch
 
     torch.set_num_threads(int(number) if number.isdecimal() else os.cpu_count() or 1)
@@ -298,7 +298,7 @@ def _execute(first: str, *arguments: str) -> None:
         name, *rest = arguments
         sys.path.insert(0, os.getcwd())  # noqa: PTH109
         sys.argv = [name, *rest]
-        sys.modules.pop(name, None)  # else runpy warns
+        sys.modules.pop(name, None)  # otherwise runpy warns
         runpy.run_module(name, run_name="__main__", alter_sys=True)
         return
     main = types.ModuleType("__main__")
@@ -319,7 +319,7 @@ def _execute(first: str, *arguments: str) -> None:
 
 
 def _own(trace: Any) -> Any:
-    """A traceback without the frames that an interpreter would not have."""
+    """Print a traceback without the frames that an interpreter would not have."""
     while trace is not None and trace.tb_next is not None:
         if os.path.basename(trace.tb_frame.f_code.co_filename) not in (os.path.basename(__file__), "<frozen runpy>"):  # noqa: PTH119
             return trace
@@ -353,7 +353,7 @@ def python(address: str, arguments: list[str]) -> int:
     if not pid:
         os.execv(real, [real, *arguments])
     for number in numbers:
-        if number > 2:  # the end of a pipe is to be seen when the process has ended
+        if number > 2:  # the end of a pipe must be visible when the process has ended
             os.close(number)
     for number in _FORWARDED:
         signal.signal(number, lambda number, _: send_signal(pid, number))

@@ -1,4 +1,4 @@
-"""The app in a process of its own."""
+"""The app in its own process."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ssr_hydra import records
 
 
 def test_full_disk_is_a_one_line_error_and_the_run_is_recorded_as_failed(in_tmp: Path) -> None:
-    """Files may hold 8 KiB: enough for what Hydra writes, and too little for the log of the metrics."""
+    """Files may hold 8 KiB: enough for Hydra's files, but not for the log of the metrics."""
     command = ("-m", "ssr_hydra", "max_duration=200ba", "trainer.log_interval=1ba", "hydra.run.dir=run")
     done = warm.run(*command, cwd=in_tmp, limits={"RLIMIT_FSIZE": 8192}, env={"PYTHONDONTWRITEBYTECODE": "1"})
     assert done.returncode == 1

@@ -1,4 +1,4 @@
-"""What ends a job, wherever it does, is recorded, logged and told by the exit code."""
+"""Every end of a job is recorded, logged and shown by the exit code."""
 
 from __future__ import annotations
 
@@ -146,10 +146,10 @@ def test_requeued_job_waits_for_the_heartbeat_of_the_previous_machine_to_expire(
 
     def sleep(seconds: float) -> None:
         waited.append(seconds)
-        if len(waited) == 3:  # so old that it counts as silent
+        if len(waited) == 3:  # so old that the heartbeat has expired
             os.utime(sign, (1, 1))
 
-    # Its own alone: other threads sleep too, and a slow machine is not to be waited for less.
+    # Only its own sleeps count: other threads sleep too, and a slow machine must not change the result.
     monkeypatch.setattr(job, "time", SimpleNamespace(sleep=sleep, monotonic=lambda: 0.0))
     with recorded({}, tmp_path):
         assert len(waited) == 3

@@ -21,7 +21,7 @@ SECONDS = 5.0
 def test_refused_input_is_a_one_line_error_and_changes_no_file(
     app: Callable[..., Answer], in_tmp: Path, monkeypatch: pytest.MonkeyPatch, row: Refused
 ) -> None:
-    folder = in_tmp / "outside" / "inside"  # so that what leads out of it is seen
+    folder = in_tmp / "outside" / "inside"  # so that paths out of the folder are detected
     folder.mkdir(parents=True)
     monkeypatch.chdir(folder)
     for name, content in row.files.items():

@@ -40,7 +40,7 @@ except OSError as error:
     assert re.match(r"WriteError .*cannot write \d+ bytes.*metrics\.csv", done.stdout)
     assert issubclass(WriteError, RunError)
     logger = CSVLogger()
-    logger.fit_start(StubTrainer(tmp_path, 99))  # resuming drops the torn row
+    logger.fit_start(StubTrainer(tmp_path, 99))  # resuming drops the incomplete row
     logger.close()
     assert [int(row["batch"]) for row in table(tmp_path)] == list(range(1, len(table(tmp_path)) + 1))
     assert len(table(tmp_path)) > 5

@@ -1,4 +1,4 @@
-"""Loggers and callbacks in real runs: what they have when a run was interrupted and resumed, and when it was not."""
+"""Loggers and callbacks in real runs, with and without an interruption."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def trainer(run_dir: Path | None, **changes: Any) -> Trainer:
 
 
 def interrupted_and_resumed(run_dir: Path, parts: Callable[[], dict[str, Any]]) -> Trainer:
-    """A run that breaks after batch 37, past the checkpoint at 30, and one that goes on in its folder."""
+    """A run that fails after batch 37, past the checkpoint at 30, and a run that resumes in its folder."""
     first = trainer(run_dir, **parts())
 
     def stop(run: Trainer, loss: torch.Tensor) -> None:
@@ -104,7 +104,7 @@ def test_resumed_run_evaluates_the_saved_average_and_trains_the_saved_weights(tm
     result = whole.fit()
     at_32 = next(e["metrics"]["eval/loss"] for e in result.evaluations if e["timestamp"]["batch"] == 32)
     assert trainer(tmp_path / "whole", **parts()).evaluate()["eval/loss"] == result.metrics["eval/loss"]
-    # The weights themselves are others.
+    # The weights themselves are different.
     assert trainer(tmp_path / "whole").evaluate()["eval/loss"] != result.metrics["eval/loss"]
 
     def stop(run: Trainer, loss: torch.Tensor) -> None:
@@ -119,7 +119,7 @@ def test_resumed_run_evaluates_the_saved_average_and_trains_the_saved_weights(tm
     before = [parameter.clone() for parameter in again.model.parameters()]
     assert again.evaluate()["eval/loss"] == at_32
     assert all(torch.equal(*pair) for pair in zip(before, again.model.parameters(), strict=True))
-    assert again.fit().metrics == result.metrics  # bit for bit, though it was evaluated before
+    assert again.fit().metrics == result.metrics  # bitwise, although the average was used in an evaluation before
     states = [run._events.state_dict()["ema"]["average"] for run in (whole, again)]
     assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
 
@@ -174,7 +174,7 @@ def test_callback_needs_no_base_class_and_gets_all_events_in_order(tmp_path: Pat
     run.on("eval_end", lambda run, metrics: metrics.update({"eval/mine": 7.0}))
     result = run.fit()
     at_ten = ["log train 10", "eval_start", "eval_end", "log eval 10", "checkpoint_saved"]
-    # 38 batches are an epoch, so there is none that ends.
+    # An epoch has 38 batches, so no epoch ends.
     at_twenty = [part.replace("10", "20") for part in at_ten]
     assert heard == ["fit_start", *at_ten, *at_twenty, "fit_end", "close"]
     assert result.metrics["eval/mine"] == 7.0

@@ -1,4 +1,4 @@
-"""Processes that download the same data set at once."""
+"""Processes that download the same data set simultaneously."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def test_processes_that_download_simultaneously_get_the_same_data(
     root = tmp_path / "root"
     context = multiprocessing.get_context("fork")
     results: Any = context.Queue()
-    all_run = context.Barrier(3)  # no process is forked while the server's threads answer another one
+    all_run = context.Barrier(3)  # the server forks no process while one of its threads answers a request
     processes = [context.Process(target=_load, args=(str(root), results, all_run)) for _ in range(3)]
     with small_cifar(tmp_path / "served", monkeypatch):
         for process in processes:

@@ -1,4 +1,4 @@
-"""What a loader's workers read is what the process itself would read."""
+"""Workers of a loader read the same data as the process itself."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ssr_hydra.data import ImageFolder, StdlibDocuments, make_loaders
 
 
 def epochs(data: Any, workers: int, numbers: tuple[int, ...] = (0, 1), **settings: Any) -> dict[int, list[Any]]:
-    """The batches of these epochs, in this order."""
+    """Return the batches of these epochs, in this order."""
     loader, _ = make_loaders(data, batch_size=4, seed=5, num_workers=workers, **settings)
     read = {}
     for number in numbers:
@@ -45,7 +45,7 @@ def test_batches_are_the_same_for_any_number_of_workers(tmp_path: Path, name: st
     }[name]()
     alone = epochs(data, 0)
     assert epochs(data, 2) == alone
-    assert epochs(data, 2, (1, 0)) == alone  # the same processes, in another order of epochs
+    assert epochs(data, 2, (1, 0)) == alone  # the same worker processes, with the epochs in a different order
 
 
 def test_a_worker_s_stream_is_a_function_of_seed_and_epoch() -> None:

@@ -1,4 +1,4 @@
-"""Optimizer steps that are compiled, or captured as a CUDA graph, read the scheduled rate."""
+"""Optimizer steps that are compiled, or captured as a CUDA graph, use the scheduled rate."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The schedulers inside other libraries' own loops: Lightning, transformers, Accelerate, Composer."""
+"""The schedulers inside the training loops of other libraries: Lightning, transformers, Accelerate, Composer."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ssr_hydra.schedulers import CosineAnnealingWithWarmupScheduler, LinearSched
 from ssr_hydra.state import State
 from ssr_hydra.time import Timestamp
 
-# Warnings are errors here, and other libraries have news about themselves that nothing here can act on.
+# Warnings are errors here, and other libraries warn about themselves.
 pytestmark = [pytest.mark.filterwarnings("ignore")]
 
 _SCHEDULE = CosineAnnealingWithWarmupScheduler("3ba", alpha_f=0.1)
@@ -32,7 +32,7 @@ def _data(samples: int = 24) -> TensorDataset:
 
 
 class Recorder(torch.optim.SGD):
-    """An optimizer that notes the rate that it is stepped with."""
+    """An optimizer that records the rate of each step."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -208,7 +208,7 @@ def test_composers_trainer_accepts_the_schedulers() -> None:
         device="cpu",
     )
     trainer.fit()
-    # Composer steps schedules before its clock, so the first rate comes twice.
+    # Composer steps schedules before its clock, so the first rate occurs twice.
     assert optimizer.seen == [0.5, *(0.5 * (1 - k / 12) for k in range(11))]
 
 

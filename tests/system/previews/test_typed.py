@@ -1,10 +1,10 @@
-"""The command as a person types it."""
+"""The command line of ssr-preview."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-# A process that has no cache of fonts yet, and takes long to make it, says so on stderr: here it is made before.
+# A process without a font cache may print that it builds one, so this line builds the cache first.
 import matplotlib.font_manager  # noqa: F401
 import pytest
 
@@ -14,7 +14,7 @@ pytestmark = pytest.mark.usefixtures("clean_hydra")
 
 
 def rows(output: str) -> dict[str, dict[str, list[str]]]:
-    """Curve -> landmark -> the cells after it."""
+    """Return curve -> landmark -> the cells after it."""
     found: dict[str, dict[str, list[str]]] = {}
     name = ""
     for line in output.splitlines()[1:]:

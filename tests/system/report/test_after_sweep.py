@@ -1,4 +1,4 @@
-"""The report at the end of a sweep: made of whatever the sweep has left, and never a reason for it to fail."""
+"""The report at the end of a sweep uses all records of the sweep and never makes the sweep fail."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def told(folder: Path) -> str:
 
 
 def bare(text: str) -> str:
-    """Without white space: where lines are broken depends on how long the folder's path is."""
+    """Remove white space, because line breaks depend on the length of the folder's path."""
     return "".join(text.split())
 
 
@@ -29,7 +29,7 @@ def test_a_sweep_writes_its_report_into_its_folder_and_prints_the_answer(tmp_pat
     assert text.startswith("recipe  ")
     assert text.splitlines()[-1] == str(folder / "report/report.html")
     assert (folder / "report/figures/frontier.png").is_file()
-    assert told(folder) == text  # the report that lies there by now is no run
+    assert told(folder) == text  # the report in this folder is not a run
 
 
 def test_message_names_the_failed_runs_and_no_report_is_written(tmp_path: Path) -> None:

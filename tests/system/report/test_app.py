@@ -1,4 +1,4 @@
-"""The command as a person types it."""
+"""The command line of ssr-report."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-# A process that has no cache of fonts yet, and takes long to make it, says so on stderr: here it is made before.
+# A process without a font cache may print that it builds one, so this line builds the cache first.
 import matplotlib.font_manager  # noqa: F401
 import pytest
 from report_study import write_study
@@ -59,7 +59,7 @@ def test_report_on_a_terminal_has_its_width_and_colours(
     try:
         while part := os.read(parent, 65536):
             shown += part
-    except OSError:  # how Linux says that the other end is closed
+    except OSError:  # Linux reports this if the other end is closed
         pass
     os.close(parent)
     assert process.wait() == 0

@@ -31,7 +31,7 @@ def browser() -> Iterator[Any]:
     if path is None:
         pytest.skip("no Chromium is installed (Debian: apt-get install chromium), and CHROMIUM names none")
     with sync_api.sync_playwright() as play:
-        # Without its sandbox, which a container seldom allows: the page is our own.
+        # Without its sandbox, which containers seldom allow: the page is our own.
         arguments = ["--no-sandbox", "--disable-dev-shm-usage"]
         made = play.chromium.launch(executable_path=path, args=arguments, timeout=180_000)
         yield made
@@ -39,7 +39,7 @@ def browser() -> Iterator[Any]:
 
 
 class Opened:
-    """A page, and whatever it did that it must not."""
+    """A page, and every forbidden action that it took."""
 
     def __init__(self, browser: Any, path: Path, **context: Any) -> None:
         self.context = browser.new_context(**{"viewport": {"width": 1280, "height": 900}, **context})
@@ -74,7 +74,7 @@ class Opened:
         return found
 
     def tip(self, chart: str = "frontier") -> list[str]:
-        """The lines of what hovers over a chart; none while nothing does."""
+        """Return the lines of the tooltip, or an empty list without a tooltip."""
         tip = self.page.locator(f"#{chart} .tip")
         return [] if tip.is_hidden() else tip.locator("b, span").all_text_contents()
 
@@ -99,7 +99,7 @@ def opened(browser: Any, report: Path) -> Iterator[Opened]:
 def test_page_opens_from_disk_without_a_network(opened: Opened) -> None:
     assert opened.page.locator("h1").text_content() == "Run wsd at SSR 2 or longer; 1 of 5 runs diverged."
     assert [opened.count(f"#{chart} svg") for chart in ("frontier", "gains", "learning", "rates")] == [1, 1, 1, 1]
-    assert len([url for url in opened.requests if url.startswith("file:")]) == 1  # itself
+    assert len([url for url in opened.requests if url.startswith("file:")]) == 1  # the page itself
 
 
 def test_tooltip_shows_the_run(opened: Opened, content: Content) -> None:
@@ -112,7 +112,7 @@ def test_tooltip_shows_the_run(opened: Opened, content: Content) -> None:
         opened.page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
         title, *lines = opened.tip()
         if "mean of" in " ".join(lines):
-            continue  # it lies under a mean, which goes first
+            continue  # the mark is below a mean, which is found first
         row = frame[frame["folder"] == lines[-1]].iloc[0]
         name = f"{row['recipe']} ({row['control']})" if row["control"] else row["recipe"]
         assert title == f"{name}, SSR {row['ssr']:g}"
@@ -127,7 +127,8 @@ def test_tooltip_shows_the_run(opened: Opened, content: Content) -> None:
 
 def test_tooltip_shows_a_mean_with_its_interval(opened: Opened, content: Content) -> None:
     row = content.summary.iloc[0]
-    # Drawn in the order of the arms, each by time: the first mark is the first recipe's shortest run.
+    # Marks are drawn in the order of the recipes and then by time: the first mark is the shortest run of the first
+    # recipe.
     mark = opened.page.locator("#frontier svg path.dot").first
     mark.scroll_into_view_if_needed()
     box = mark.bounding_box()
@@ -136,12 +137,12 @@ def test_tooltip_shows_a_mean_with_its_interval(opened: Opened, content: Content
     assert title == f"{row['recipe']}, SSR 0.125"
     assert first == f"eval/accuracy {row['mean']:.4f}, mean of 4"
     assert second.startswith("95 % interval ")
-    # The page holds rounded numbers, so the last digit may differ by one.
+    # The page has rounded numbers, so the last digit may differ by one.
     low, high = (float(each) for each in second.removeprefix("95 % interval ").split(" to "))
     assert (low, high) == pytest.approx((row["low"], row["high"]), abs=1e-4)
     assert third.startswith("150 steps, 2400 samples, 0.75 s, cost ")
     assert last == "on the frontier, by steps"
-    opened.button("frontier-bar", "Time").click()  # what the mark shows is by steps all the same
+    opened.button("frontier-bar", "Time").click()  # the mark shows its comparison by steps anyway
     opened.page.locator("#frontier svg").focus()
     opened.page.keyboard.press("ArrowRight")
     assert any(line.endswith(", by steps") for line in opened.tip())
@@ -197,7 +198,7 @@ def test_buttons_change_the_axis(opened: Opened) -> None:
         opened.button("frontier-bar", text).click()
         assert label in opened.page.locator("#frontier svg text.title").all_text_contents()
     opened.button("frontier-bar", "SSR").click()
-    # At each SSR that was run; fits that have held their test reach to twice the largest, which was not.
+    # The SSRs are those that were run; a fit that passed its test reaches to twice the largest SSR.
     assert ticks(opened) == ["0.125", "0.25", "0.5", "1", "2"]
 
 
@@ -228,7 +229,7 @@ def test_very_large_intervals_do_not_stretch_the_axis(browser: Any, tmp_path: Pa
 
 
 def box_of(locator: Any) -> tuple[float, float, float, float]:
-    """Left, top, right, bottom."""
+    """Return left, top, right, bottom."""
     box = locator.bounding_box()
     return box["x"], box["y"], box["x"] + box["width"], box["y"] + box["height"]
 
@@ -239,7 +240,7 @@ def overlap(a: tuple[float, float, float, float], b: tuple[float, float, float, 
 
 @pytest.mark.parametrize("width", [1280, 390])
 def test_names_in_a_chart_do_not_cover_intervals_or_lines(browser: Any, tmp_path: Path, width: int) -> None:
-    # Two seeds: intervals that cross all of the plot. The target lies just above the recommended mark's.
+    # Two seeds give intervals that cross the whole plot. The target is just above the recommended mark's value.
     path = tmp_path / "t.csv"
     rows = ["recipe,ssr,q,seed"]
     rows += [
@@ -259,13 +260,13 @@ def test_names_in_a_chart_do_not_cover_intervals_or_lines(browser: Any, tmp_path
             taken = [box_of(line) for line in lines.all()]
             for name in opened.page.locator(f"#{chart} svg text.over").all():
                 left, top, right, bottom = box_of(name)
-                shown = (left + 1, top + 3, right - 1, bottom - 3)  # of the letters, not of their line
+                shown = (left + 1, top + 3, right - 1, bottom - 3)  # the box of the letters, not of their line
                 assert not any(overlap(shown, box) for box in taken), name.text_content()
 
 
 def test_marks_of_recipes_at_the_same_steps_do_not_overlap(opened: Opened) -> None:
     def places() -> list[float]:
-        """Of the first mark of each of the three recipes and their controls."""
+        """Return the positions of the first marks of the three recipes and their controls."""
         found = opened.page.locator("#frontier svg path.dot")
         boxes = [box_of(found.nth(place)) for place in (0, 5, 8, 13, 16, 21)]
         return [(box[0] + box[2]) / 2 for box in boxes]
@@ -381,7 +382,7 @@ def test_security_policy_blocks_an_injected_script_and_every_fetch(browser: Any,
         }""")
         assert opened.page.evaluate("window.ran") is None
         assert opened.page.evaluate("fetch('https://example.com').then(() => 'sent', () => 'refused')") == "refused"
-        assert set(opened.failures) == {"csp"}  # not for want of a network
+        assert set(opened.failures) == {"csp"}  # this fetch did not fail for lack of a network
         assert any("Content Security Policy" in complaint for complaint in opened.complaints)
 
 
@@ -421,14 +422,14 @@ PAYLOADS = [
 
 
 def assert_inert(opened: Opened, elements: dict[str, int]) -> None:
-    """No dialog, no script that ran, no element but the page's own, nothing fetched."""
+    """Check: no dialog, no script that ran, no element that is not the page's own, no fetch."""
     opened.page.wait_for_timeout(100)
     assert opened.page.evaluate("window.pwned") is None
     assert opened.complaints == []
     assert [url for url in opened.requests if not url.startswith(("file:", "data:"))] == []
     for tag, count in elements.items():
         assert opened.count(tag) == count, tag
-    # The page itself places what hovers, by the only style attributes there are.
+    # The page places its tooltip by the only style attributes that exist.
     handlers = """[...document.querySelectorAll("*:not(.tip)")].filter(
         (e) => [...e.attributes].some((a) => /^on|^style$|^srcdoc$/i.test(a.name))).length"""
     assert opened.page.evaluate(handlers) == 0
@@ -466,7 +467,7 @@ def test_hostile_names_of_recipes_are_shown_as_text(browser: Any, tmp_path: Path
         shown = [visible(recipe) for recipe in content.study.recipes]
         assert sorted(set(cells)) == sorted(shown)
         assert all(name in text for name in shown)
-        # Each is named by its button and hovers over its marks.
+        # Each recipe is named by its button, and its tooltip appears over its marks.
         assert opened.page.locator("#frontier-bar .recipes button").all_text_contents() == shown
         opened.page.locator("#frontier svg").focus()
         titles = set()

@@ -1,4 +1,4 @@
-"""Reading what a sweep has written."""
+"""Reading the records of a real sweep."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ from ssr_hydra.sweeps.launchers.resources import visible_gpus
 
 
 def smi(folder: Path, said: str, code: int = 0) -> dict[str, str]:
-    """An environment in which nvidia-smi says this."""
+    """Return an environment in which nvidia-smi prints this text."""
     (folder / "nvidia-smi").write_text(f"#!/bin/sh\n[ \"$1\" = -L ] && cat <<'END'\n{said}\nEND\nexit {code}\n")
     (folder / "nvidia-smi").chmod(0o755)
     return {"PATH": f"{folder}:{os.environ['PATH']}"}

@@ -50,7 +50,7 @@ class Recommendation:
         tolerance: The smallest gain for which a doubling is worth its time, in units of quality. None means no
             tolerance: then ``steps`` is the answer, and ``ssr`` is the smallest SSR whose doubling gains nothing.
         ssr: The smallest measured SSR whose doubling gains less than the tolerance; None if there is no such SSR.
-        gain: The gain of doubling ``ssr``. If ``ssr`` is None, this is the gain of the last measured doubling. NaN if
+        gain: The gain of doubling ``ssr``. If ``ssr`` is None, ``gain`` is that of the last measured doubling. NaN if
             no doubling was measured.
         low: Lower end of the interval of ``gain``; NaN if there is no interval.
         high: Upper end of the interval of ``gain``.

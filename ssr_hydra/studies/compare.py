@@ -1,8 +1,8 @@
 """Means, intervals and differences of the runs of a study.
 
-The verdict of a comparison (which recipe is better, and whether that is decided) has a confidence of 99%. So at most 5%
-of verdicts are wrong, even if a user looks several times at a growing study. Intervals in the results have the
-requested confidence.
+The verdict of a comparison says which recipe is better, and whether that is decided. Verdicts have a confidence of 99%.
+So at most 5% of verdicts are wrong, even if a user looks several times at a growing study. Intervals in the results
+have the requested confidence.
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ def summary(study: Study, confidence: float = 0.95, price_per_hour: float | None
 
 
 def _with_lost(rows: list[dict[str, Any]], failed: dict[Any, int]) -> list[dict[str, Any]]:
-    """Add a row for each recipe, control and ssr whose runs all have no quality; its other columns become NaN.
+    """Add a row for each recipe, control and ssr whose runs have no quality. The other columns of the row are NaN.
 
     Return all rows, sorted.
     """
@@ -181,7 +181,7 @@ def doublings(study: Study, confidence: float = 0.95) -> pd.DataFrame:
 
     Returns:
         A row per recipe x control x measured ssr whose double is in the measured range: recipe, control, ssr,
-        next_ssr (2 ssr), n, gain (> 0 means better, also if a lower quality is better), low, high, sure_low and
+        next_ssr (2 ssr), n, gain (> 0 if the longer run is better, whatever the direction), low, high, sure_low and
         sure_high (the 99% interval, which decides), sd (of the gain of one seed), method (``paired``, ``welch``,
         ``pooled`` or ``none``; see :class:`ssr_hydra.studies.intervals.Band`), interpolated (whether 2 ssr was not
         measured).
@@ -233,7 +233,7 @@ class Rival:
         margin: The quality of the best recipe minus that of the rival; < 0 if the rival is better.
         low: Lower end of the interval of ``margin``, not adjusted for multiple comparisons; NaN if there is none.
         high: Upper end of the interval of ``margin``.
-        open: Whether the rival may be as good as the best recipe: this is not excluded at 99% for all rivals together.
+        open: Whether the rival may be as good as the best recipe. The confidence is 99% for all rivals together.
         batch: The number of additional seeds that would halve the interval; None if ``open`` is False, or the number is
             unknown.
         n: The smaller number of seeds of the two recipes.
@@ -252,16 +252,21 @@ class Rival:
 
 
 def rivals(chosen: Place, others: Sequence[Place], confidence: float) -> tuple[Rival, ...]:
-    """Compare the recipe that has the best mean at a budget to each other recipe. Return the others, the closest first.
+    """Compare the recipe with the best mean at a budget, the chosen recipe, with each other recipe (its rivals).
 
-    If the chosen recipe is certainly better than each rival, no rival is open. This claim needs no correction for
-    multiple comparisons, because it requires all comparisons to be certain. Otherwise a rival stays open unless it is
-    excluded at 99% for all rivals together. So with this confidence, the truly best recipe is the chosen one or an open
-    rival, although the chosen recipe was selected because it looked best.
+    If the chosen recipe is certainly better than each rival, no rival is open. This result needs no correction for
+    multiple comparisons, because each single comparison must be certain.
 
-    Source: Berger, 1982, Multiparameter hypothesis testing and acceptance sampling, for the first claim; Hsu, 1984,
+    If a comparison is not certain, a rival is open unless it is worse than the chosen recipe at 99% for all rivals
+    together. So at 99%, the truly best recipe is the chosen recipe or an open rival. This holds although the chosen
+    recipe was selected by its mean.
+
+    Returns:
+        The rivals, the closest first.
+
+    Source: Berger, 1982, Multiparameter hypothesis testing and acceptance sampling, for the first result; Hsu, 1984,
     Constrained simultaneous confidence intervals for multiple comparisons with the best, with Dunnett's critical value,
-    for the second claim.
+    for the second result.
     """
     found = [
         (other, difference(chosen.cells, chosen.weights, other.cells, other.weights, confidence)) for other in others
@@ -282,7 +287,8 @@ def outliers(study: Study) -> pd.DataFrame:
     """Return runs whose quality is far from that of the other runs of the same recipe, control and ssr.
 
     "Far" means more than 8 typical standard deviations. The typical standard deviation is the median over the study.
-    With three or more SSRs it follows the median trend over log SSR (Theil-Sen): shorter runs often have more noise.
+    If there are three or more SSRs, it follows the median trend over log SSR (Theil-Sen), because shorter runs often
+    have more noise.
 
     Args:
         study: The study.
@@ -321,8 +327,8 @@ def outliers(study: Study) -> pd.DataFrame:
 def winners(study: Study, confidence: float = 0.95) -> pd.DataFrame:
     """Return the best recipe at each ssr that two or more recipes have run.
 
-    The best recipe is the one with the best mean. A recipe whose runs diverge more often than those of others ranks
-    behind all others. Controls are excluded.
+    The best recipe has the best mean. But a recipe whose runs diverge more often than those of other recipes ranks
+    behind all other recipes. Controls are excluded.
 
     Args:
         study: The study.

@@ -61,14 +61,14 @@ def from_csv(
     percentages: an SSR of ``25%`` is read as 0.25, and a quality of ``93.1%`` as 93.1.
 
     A row may be the mean of several runs. Then ``n`` names the column of the number of runs, and ``sd`` or ``se`` the
-    column of their noise. If the qualities look like ``93.1 ± 0.2``, give the name of the quality's column as ``sd`` or
-    ``se`` too, which says what the number after ± is.
+    column of their noise. If the qualities look like ``93.1 ± 0.2``, also name the quality's column in ``sd`` or
+    ``se``, depending on the meaning of the number after ±.
 
     Rows with the same recipe and ssr are runs with different seeds. The seeds of different recipes or SSRs are paired
-    only if ``seed`` names a column. If the quality of a run is empty, not finite or ``diverged``, the run has diverged,
-    and counts as a run without a quality. A row that cannot be read is listed as a :class:`Problem`, and so is a seed
-    that occurs twice. If rows of one recipe and ssr differ in another column, that column must be named in ``recipe``,
-    ``seed`` or ``pool``, because it may distinguish recipes.
+    only if ``seed`` names a column. If the quality of a run is empty, not finite or ``diverged``, the run counts as
+    diverged, without a quality. A row that cannot be read is listed as a :class:`Problem`, and so is a seed that occurs
+    twice. If rows of one recipe and ssr differ in a further column, name that column in ``recipe``, ``seed`` or
+    ``pool``, because it may distinguish recipes.
 
     Args:
         file: Path of the table, in UTF-8.
@@ -221,7 +221,7 @@ def _check_summary(n: str | None, sd: str | None, se: str | None, seed: str | No
         raise InputError("se", se, "cannot be used with sd", "name one of the two")
     if n is None and (sd is not None or se is not None):
         field, value = ("sd", sd) if se is None else ("se", se)
-        raise InputError(field, value, "must come with the number of runs of each row", "name its column as n")
+        raise InputError(field, value, "needs the number of runs of each row", "name the column of these numbers as n")
     if n is not None and seed is not None:
         raise InputError(
             "n", n, "cannot be used with seed: a row is one run, or the mean of several runs", "remove n or seed"
@@ -231,7 +231,7 @@ def _check_summary(n: str | None, sd: str | None, se: str | None, seed: str | No
 def _check_one_row(frame: pd.DataFrame, summarized: Mapping[int, Any]) -> None:
     """Refuse a row that is the mean of several runs if another row has the same recipe and SSR.
 
-    The noise of two such rows cannot be combined.
+    The noise of such a row cannot be combined with the noise of other rows.
     """
     for _, rows in frame.groupby(["recipe", "ssr"], sort=False):
         if len(rows) > 1 and any(index in summarized for index in rows.index):
@@ -241,7 +241,7 @@ def _check_one_row(frame: pd.DataFrame, summarized: Mapping[int, Any]) -> None:
 
 
 def _without_time(frame: pd.DataFrame, unit: str | None) -> list[Note]:
-    """Return a note if rows with a quality have no time, because then the report cannot compare times."""
+    """Return a note if some rows with a quality have no time. The report cannot compare the times of such a table."""
     rows = frame[frame["quality"].notna() & ~(frame["seconds"] > 0)]
     if unit is None or rows.empty:
         return []
@@ -255,7 +255,7 @@ def _check_numbers(full: float | None, decimal: str) -> None:
 
 
 def _split(line: str, wanted: Sequence[str]) -> tuple[str, list[str]]:
-    """Return the delimiter of a header and its column names. With this delimiter most ``wanted`` columns are found."""
+    """Return the delimiter with which the header has the most ``wanted`` columns, and the names of its columns."""
     split = [(mark, [name.strip() for name in next(csv.reader([line], delimiter=mark), [])]) for mark in _DELIMITERS]
     return max(split, key=lambda item: (sum(name in item[1] for name in wanted), len(item[1]) if not wanted else 0))
 
@@ -291,10 +291,12 @@ def _read(path: Path, wanted: Sequence[str]) -> tuple[list[str], list[int], _Col
                     column.extend(map(str.strip, texts))
                 for line, cells in chunk if len(whole) < len(chunk) else ():
                     if cells and len(cells) != len(header):
-                        reason = f"{len(cells)} cells where the header has {len(header)}"
+                        reason = f"{len(cells)} cells, but the header has {len(header)}"
                         problems.append(Problem(f"{path}:{line}", "torn", reason))
         except (csv.Error, UnicodeDecodeError) as error:
-            raise InputError("csv", str(path), f"is not a CSV in UTF-8 ({error})", "save it as one") from None
+            raise InputError(
+                "csv", str(path), f"must be a CSV in UTF-8 ({error})", "save the table in this format"
+            ) from None
     return [name.strip() for name in header], lines, columns, problems
 
 
@@ -318,7 +320,9 @@ def _time(given: dict[str, str | None]) -> tuple[str, str | None]:
     says = {_UNIT_NAMES[word] for word in re.split(r"[^a-z]+", name.lower()) if word in _UNIT_NAMES}
     if len(says) == 1 and unit not in says:
         (other,) = says
-        raise InputError(unit, name, f"the column's name says {other}", f"give it as {other}, or rename the column")
+        raise InputError(
+            unit, name, f"the column's name says {other}", f"name the column in {other}, or rename the column"
+        )
     return unit, name
 
 
@@ -326,7 +330,7 @@ def _places(path: Path, names: list[str], columns: list[tuple[str, str]]) -> dic
     counts = Counter(names)
     for field, name in columns:
         if counts[name] != 1:
-            rule = "the CSV has no such column" if name not in counts else "the CSV has two columns of this name"
+            rule = "the CSV has no such column" if name not in counts else "the CSV has two columns with this name"
             raise InputError(field, name, rule, f"there are {', '.join(names)}")
     if "" in counts:
         where = ", ".join(str(place) for place, name in enumerate(names, start=1) if not name)

@@ -23,11 +23,11 @@ _MOST_PAIRED = 20  # recipes that are compared in all pairs
 
 
 def crossings(study: Study, confidence: float = 0.95, recipes: Sequence[str] | None = None) -> pd.DataFrame:
-    """Return the SSRs at which the curves of two recipes cross, so that the better recipe depends on the budget.
+    """Return the SSRs at which the curves of two recipes cross. The better recipe then depends on the budget.
 
-    Controls are excluded. The difference of two recipes is computed at each SSR that one of them has measured. The
-    other recipe must have measured this SSR too, or it is interpolated between two SSRs that are at most a factor of 4
-    apart.
+    Controls are excluded. The difference of two recipes is computed at each SSR that one of the recipes has measured.
+    If the other recipe has not measured this SSR, its quality is interpolated between two SSRs that are at most a
+    factor of 4 apart.
 
     Args:
         study: The study.

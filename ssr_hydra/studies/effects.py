@@ -28,10 +28,10 @@ def with_effects(cells: Sequence[Cell], ssrs: Any, recipes: Any, pooled: bool = 
 
     A seed fixes the initial weights and the order of the data, so runs with the same seed are correlated. If all cells
     have the same seeds, or no two cells share a seed, the estimates are the plain means. Otherwise, a cell that lacks a
-    seed with good results would look worse only because of that. So then the function solves the model
+    seed with good results would look worse only for this reason. In this case, the function solves the model
     ``y = mean(cell) + effect(seed) + noise``, in units of the cell's noise, by generalized least squares. The model
     uses the correlation of runs with the same seed in the study. If the runs of two cells are strongly correlated, the
-    difference of the two means is that of their common seeds.
+    difference of the two means is that of the common seeds.
 
     Every comparison is a weighted sum of these estimates, so comparisons cannot contradict each other.
 

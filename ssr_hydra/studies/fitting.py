@@ -1,10 +1,10 @@
 """Curves fitted to quality against SSR, and back-tests of their predictions.
 
-A fit can predict a little beyond the measured range, but it may mislead: quality may fall again, and the limit of a
-power law is far from all measurements. So every fit is back-tested. The largest SSR is held out, the other SSRs are
-fitted, and the prediction is compared with the measurement. The same is done for shorter beginnings of the curve (the
-smallest SSRs) and the next SSR after each beginning. A fit that fails is not used, and no fit predicts beyond twice the
-measured range.
+A fit can predict a little beyond the measured range, but a prediction may be wrong: quality may fall again, and the
+limit of a power law is far from all measurements. So every fit is back-tested. The largest SSR is held out, the other
+SSRs are fitted, and the prediction is compared with the measurement. Shorter beginnings of the curve (the smallest
+SSRs) are tested too: each beginning predicts the next SSR. A fit that fails is not used, and no fit predicts beyond
+twice the measured range.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _FARTHEST = 2.0  # a fit predicts up to this factor times the measured range
 _VAGUE = 0.1
 _MOST_TESTS = 24  # the maximum number of beginnings of a curve that are fitted, evenly spread over the SSRs
 _FEWEST_ROUGH = 7  # the fewest SSRs from which the noise can be estimated with one seed per SSR
-_BEYOND = 2.5  # standard errors by which the error must exceed that of repeating the last value, to fail
+_BEYOND = 2.5  # a fit fails if its error exceeds that of repeating the last value by so many standard errors
 _EXPONENTS = np.geomspace(0.02, 8.0, 80)
 
 
@@ -92,8 +92,8 @@ class Fit:
         rmse: Root mean square of the residuals.
         measured: Smallest and largest fitted SSR.
         back_tests: The back-tests of shorter beginnings of the curve, and last the back-test of the largest SSR.
-        verdict: ``trusted``, ``rejected``, or ``untested`` (the data does not determine the curve, or the data is too
-            little or too noisy to contradict it).
+        verdict: ``trusted``, ``rejected``, or ``untested`` (the data does not determine the curve, or there is too
+            little data or too much noise to reject the fit).
         reason: The reason of the verdict: the outcome of ``deciding``. If a fit is untested although its predictions
             held: ``no_noise`` (there is one seed at too few SSRs to estimate the noise) or ``vague`` (the prediction
             interval is too wide).
@@ -191,15 +191,15 @@ def fits(study: Study, confidence: float = 0.95, tolerance: float | None = None)
 
     The prediction interval is computed from the error ``y_held - h . y_fitted`` of each seed, where ``h`` is the effect
     of a change of each fitted mean on the prediction. If there is one seed, the interval is computed from the
-    residuals, ``s sqrt(1 + h . h)``, which is right if the noise is equal at all SSRs. The confidence holds for all
+    residuals, ``s sqrt(1 + h . h)``. This is correct if the noise is equal at all SSRs. The confidence holds for all
     predictions of a fit together (Bonferroni).
 
     Args:
         study: The study. Controls are excluded.
         confidence: Confidence of the prediction intervals of a fit together.
         tolerance: An error that does not matter, in units of quality. A prediction with at most this error holds. A
-            prediction interval whose half-width is larger than this is too wide for a test. None means no tolerated
-            error, and a tenth of the range of the measured qualities for the half-width.
+            prediction interval whose half-width is larger than this is too wide for a test. None means that no error is
+            tolerated, and that the largest half-width is a tenth of the range of the measured qualities.
 
     Returns:
         Power law and quadratic of each recipe, in the order of ``study.recipes``.
@@ -257,7 +257,9 @@ def back_test(
     count = int(np.searchsorted(series.ssr, fitted_to * (1 + 1e-9)))
     if count < _PARAMETERS or count == len(series.cells):
         rule = f"{count} of the {len(series.cells)} measured SSRs are at most this"
-        raise InputError("fitted_to", fitted_to, rule, "at least 3 are fitted, and at least 1 is predicted")
+        raise InputError(
+            "fitted_to", fitted_to, rule, "choose a value with at least 3 SSRs up to it, and at least 1 above"
+        )
     held = range(count, len(series.cells))
     return [_predicted(series, kind, count, at, study.sign, 1 - confidence, tolerance) for at in held]
 
@@ -316,7 +318,7 @@ def _predicted(
         return BackTest(float(ssr[-1]), at, nan, observed, nan, nan, nan, nan, "none", carried, "undetermined")
     point = series.ssr[held : held + 1]
     predicted = float(_MODELS[kind](point, *found)[0])
-    # The change of the prediction for a change of 1 in each fitted mean, to first order.
+    # The derivative of the prediction with respect to each fitted mean.
     influence = (_SLOPES[kind](point, *found) @ np.linalg.pinv(_SLOPES[kind](ssr, *found)))[0]
     error = observed - predicted
     seeds = combine([series.cells[held], *series.cells[:count]], [1.0, *(-influence)], 1 - level)

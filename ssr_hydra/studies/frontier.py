@@ -43,9 +43,10 @@ def pareto(
 ) -> pd.DataFrame:
     """Return all points, and which of them are in the Pareto set: certainly better than all points that take no longer.
 
-    A point is a recipe and control at an SSR. A recipe whose runs diverge more often than those of others never beats a
-    recipe whose runs do not. Each point is compared with the best of the points that take no longer. The confidence is
-    99% for all these points together, because the best one was selected, and by chance some point always looks best.
+    A point is a recipe and control at an SSR. Each point is compared with the best of the points that take no longer.
+    The best point was selected, and by chance some point always looks best. So the confidence is 99% for all these
+    points together. A recipe whose runs diverge more often than those of other recipes never beats a recipe whose runs
+    do not.
 
     Args:
         study: The study.
@@ -76,7 +77,9 @@ def pareto(
     ]
     points.sort(key=lambda point: (point[0], -point[3].mean))
     rows = []
-    bests: dict[bool, tuple[float, Series, float, Cell]] = {}  # by whether runs of the recipe diverge more often
+    bests: dict[
+        bool, tuple[float, Series, float, Cell]
+    ] = {}  # the key: whether the runs of the recipe diverge more often than others
     counts = {False: 0, True: 0}
     for point in points:
         x, series, ssr, cell = point
@@ -131,7 +134,7 @@ def quality_at(
         status (``inside``; ``below`` or ``above`` if the budget is outside of the measured range, and then ssr and
         quality are NaN), standing, loss, loss_low, loss_high. The standing compares recipes without controls: ``best``
         (the best mean; a recipe whose runs diverge more often is never before others), ``open`` (it may be as good as
-        the best), ``behind``, or ``""`` if there is nothing to compare. The loss is the best mean minus this one.
+        the best), ``behind``, or ``""`` if there is nothing to compare. The loss is the best mean minus this mean.
 
     Raises:
         InputError: The study has no numbers for the axis, or the budget is not above 0.
@@ -197,7 +200,7 @@ def reach(series: Series, level: Cell | float, confidence: float) -> tuple[float
     band is that of ``curve(ssr) - level``, so it contains the noise of curve and level, and the correlation of equal
     seeds. This inverts a t test, like Fieller's interval of a ratio. Between two measured SSRs, the noise of their
     seeds may cancel by chance, so the band may be very thin there. So the level counts as certainly reached only if the
-    lower end of the band is above the level at the next *measured* SSR too.
+    lower end of the band is also above the level at the next *measured* SSR.
 
     Args:
         series: The curve, with a sign such that more is better.
@@ -317,7 +320,7 @@ def speedup(
             if not math.isnan(first):
                 high = math.inf if first <= series.ssr[0] else paid / taken(first)
                 low = 0.0 if math.isnan(last) else paid / taken(last)
-                # The mean of a cell between two measured ones has at least as many runs as the smaller one.
+                # A mean between two measured cells counts as many runs as the smaller of these cells.
                 runs = [cell.n, *(each.n for each in series.weights(reached)[0])] if status != "never" else [cell.n]
                 low, high = _widened(paid / spent, low, high, clock * math.sqrt(1 / cell.n + 1 / min(runs)))
             quality = study.sign * cell.mean

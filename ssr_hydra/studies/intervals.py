@@ -221,8 +221,8 @@ def band(cells: Sequence[Cell], weights: _Array, confidence: float) -> Band:
     - Otherwise the cells are independent. The error is Welch's standard error ``sqrt(sum_i w_i^2 s_i^2 / n_i)``, with
       the degrees of freedom of Satterthwaite.
 
-    There is no interval if the noise is unknown: a cell has one run, or the values of different seeds are equal, and
-    the other cells of the study do not tell the noise.
+    There is no interval if the noise is unknown. This is so if a cell has one run or equal values for different seeds,
+    and the other cells of the study do not show the noise.
 
     Args:
         cells: The cells to add up.
@@ -395,8 +395,8 @@ class Batch:
 def next_batch(found: Estimate, half: float) -> Batch | None:
     """Return the number of additional seeds for an interval of the requested half-width.
 
-    The number depends on the noise, not on the observed gain. If a user added as many seeds as the observed gain
-    requires, until the gain is decided, intervals would often be wrong.
+    The number depends only on the noise. If it depended on the observed gain, and a user added seeds until the gain is
+    decided, intervals would often be wrong.
 
     Args:
         found: The estimate with the interval.

@@ -16,8 +16,8 @@ _ROUNDS, _CLOSE = 50, 1e-9
 _LEAST = 1e-5  # the minimum variance, as a fraction of the median one: seeds that agree by chance still have noise
 _FEWEST_SSRS = 3  # the minimum number of SSRs for a trend of the noise over SSR
 _FEWEST_FOR_BEND = 4  # the minimum number of SSRs for a parabola
-_BENT = 0.2  # the trend is a parabola if a straight line fits so much worse by chance with a smaller probability
-_UNLIKE = 0.01  # each recipe has its own noise level if the probability of their difference by chance is below this
+_BENT = 0.2  # the trend is a parabola if the p-value of the better fit is below this
+_UNLIKE = 0.01  # each recipe has its own noise level if the p-value of the difference of the levels is below this
 _TINY = 1e-300
 _TOLD = 1e-9  # a sum of weights below this fraction of their absolute sum is 0 up to rounding
 _MOST_PRIOR = 1e6  # the number that represents infinitely many degrees of freedom
@@ -27,11 +27,11 @@ _MOST_PRIOR = 1e6  # the number that represents infinitely many degrees of freed
 class Noise:
     """A model of the variance of one run: its logarithm is a straight line or a parabola over log SSR.
 
-    The model is a parabola if a line fits worse than expected by chance (at 20%). The shape is the same for all
-    recipes. The level is also the same, unless the variances of recipes differ by more than chance (at 1%). The
-    variance from a cell's own few seeds is averaged with the variance of the model. The weights are the cell's own
-    degrees of freedom, and ``prior`` for the model. If the model fits badly, ``prior`` is small, so that the intervals
-    are almost the plain t of each cell.
+    The model is a parabola if a line fits worse than expected by chance (at 20%). All recipes have the same shape. They
+    also have the same level, unless the variances of recipes differ by more than chance (at 1%). The variance from a
+    cell's own few seeds is averaged with the variance of the model. The weights are the cell's own degrees of freedom,
+    and ``prior`` for the model. If the model fits badly, ``prior`` is small, so that the intervals are almost the plain
+    t of each cell.
 
     Attributes:
         spreads: The standard deviation of one run of each cell.

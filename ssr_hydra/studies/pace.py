@@ -134,7 +134,9 @@ def _pace(study: Study, length: Axis) -> Pace:
     recipes = cells.shape[1]
     level = 1 - (1 - VERDICT) / (recipes * (recipes - 1) // 2)
     apart = cells[slow] - cells[quick]
-    blocks = apart.groupby("control").mean()  # a control is a separate sweep, whose SSRs share the load of its time
+    blocks = apart.groupby(
+        "control"
+    ).mean()  # a control is a separate sweep, and all its SSRs had the machine's load of that time
     found = combine([Cell((blocks if len(blocks) > 1 else apart).to_numpy(), None)], [1.0], level)
     return Pace(slow, quick, math.exp(found.value), math.exp(found.low), math.exp(found.high))
 

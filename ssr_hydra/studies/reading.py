@@ -43,7 +43,7 @@ def load(
 
     The folder of a run contains a ``result.json``, or was created when a run was started or a sweep planned its job. A
     record is ignored and listed as a :class:`Problem` if it is truncated, impossible, or contradicts its own config. A
-    run without a record and a failed run are listed too. If several runs have the same recipe, control, ssr and seed,
+    run without a record and a failed run are also listed. If several runs have the same recipe, control, ssr and seed,
     the first completed run counts, and the others are listed.
 
     Runs of one recipe have the same config except for ssr, seed, control, and settings that do not change results
@@ -132,7 +132,7 @@ class _Reading:
             self.problems.append(Problem(str(folder), "torn" if torn else "invalid", _line(why)))
             return
         if not JobState(record.status).is_final and _is_alive(folder):
-            why = f"the run is being tried again: {record.error or 'it failed before'}"
+            why = f"the run is being retried: {record.error or 'it failed before'}"
             self.problems.append(Problem(str(folder), "running", _line(why)))
         else:
             self.notes.add(record)
@@ -212,7 +212,7 @@ class _Reading:
             raise InputError("objective", None, rule, "name a metric that all runs have, or load the runs separately")
         if not found:
             fix = f"name one of {', '.join(known)}" if known else "no run has a metric"
-            raise InputError("objective", None, "must be given, because the configs of the runs have none", fix)
+            raise InputError("objective", None, "must be given, because the configs of the runs have no objective", fix)
         return next(iter(found))
 
     def _modes(self, metric: str) -> set[str]:

@@ -149,9 +149,10 @@ def flatten(value: Any) -> dict[tuple[str, ...], Any]:
 
 
 def _plain(value: Any, left: list[int]) -> Any:
-    """Return the value unchanged, and refuse it if it has too many parts.
+    """Return the value unchanged. Refuse a value with too many parts.
 
-    A few lines of YAML with aliases may mean a list of billions of items. ``left[0]`` is the number of parts left.
+    A few lines of YAML with aliases may describe a list of billions of items. ``left[0]`` is the number of parts that
+    are still allowed.
     """
     left[0] -= 1
     if left[0] < 0:

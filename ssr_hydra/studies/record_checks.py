@@ -31,7 +31,7 @@ def direction_of(metric: str, given: str | None, modes: set[str]) -> Direction:
         'min'
     """
     if given is None and len(modes) > 1:
-        rule = "must be given, because some of the runs have checkpoint.mode=max, and some have min"
+        rule = "must be given, because some runs have checkpoint.mode=max, and other runs have checkpoint.mode=min"
         raise InputError("direction", None, rule, "choose max or min, or load the runs separately")
     configured = next((mode for mode in DIRECTIONS if modes == {mode}), None)
     return resolve_direction(given or configured, metric, "direction")

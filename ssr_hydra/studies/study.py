@@ -55,7 +55,7 @@ COLUMNS = (
 CONDITIONS = ("jobs_beside", "load")
 """Columns of ``Study.conditions``."""
 
-_FRAGILE = 0.2  # a recipe ranks behind the others if so many diverged runs have a smaller probability by chance
+_FRAGILE = 0.2  # a recipe ranks behind the others if the p-value of its number of diverged runs is below this
 _LOSSES = {"loss", "nll", "error", "err", "perplexity", "ppl", "mse", "rmse", "mae", "bits"}
 _FRACTIONS = {"accuracy", "acc", "top1", "top5", "precision", "recall", "f1", "auc", "iou", "map"}
 _MEASURED = ("steps", "samples", "tokens", "seconds", "total_seconds")
@@ -129,9 +129,10 @@ class Series:
     def weights(self, ssr: float) -> tuple[list[Cell], list[float]]:
         """Return cells and weights that give the value at an SSR within the measured range.
 
-        Between two measured SSRs it is the mean of the two parabolas over log SSR through both and the next one below
-        or above. At an end of the range, where one of these does not exist, it is the cubic through the nearest four:
-        a single parabola bends less than quality does there. Three SSRs have one parabola, two a straight line.
+        Between two measured SSRs, the value is the mean of two parabolas over log SSR: one through both SSRs and the
+        next SSR below, one through both and the next SSR above. At an end of the range, one of these parabolas does not
+        exist. There the value is the cubic through the nearest four SSRs, because a single parabola bends less than
+        quality does. With three SSRs there is one parabola, and with two SSRs a straight line.
         """
         places = self.around(ssr)
         if len(places) == 1:
@@ -190,8 +191,8 @@ class Study:
             jobs that ran at the same time), load (load average of the machine). Its index is that of ``frame``.
         same_work: Whether all recipes differ only in schedules and numeric settings of the optimizer, so that each step
             is the same work; None if a run has no config.
-        summarized: The number of runs and their standard deviation (NaN if unknown) of each row of a table that is the
-            mean of several runs, by the row's index in ``frame``.
+        summarized: For each row of a table that is the mean of several runs, by the row's index in ``frame``: the
+            number of these runs and their standard deviation (NaN if unknown).
         length: The unit of a table's lengths, and the length of SSR 1 in it, such as ("epochs", 90.0); None if the
             table has SSRs, or the study is a sweep.
         noise: ``pooled``: every interval uses the noise of all cells. ``cell``: an interval uses Student's t with the

@@ -1,4 +1,4 @@
-"""The cells of a table from elsewhere as numbers, and the reasons why a row has none."""
+"""Convert the cells of a user's table to numbers, and say why a row is invalid."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _UNITS = {"seconds": 1.0, "minutes": 60.0, "hours": 3600.0}
 def measured_cells(
     texts: dict[str, list[str]], unit: str, full: float | None
 ) -> tuple[dict[str, list[Any]], dict[int, str]]:
-    """Return the values of each column of a study, and the reason for each row (by its index) that is not valid."""
+    """Return the values of each column of a study, and a mapping from the index of each invalid row to the reason."""
     count = len(texts["ssr"])
     reasons: dict[int, str] = {}
 

@@ -29,7 +29,8 @@ def learning_curves(study: Study, axis: Axis = "steps", price_per_hour: float | 
 
     Args:
         study: The study.
-        axis: The axis of time or cost. For ``ssr``, x is the completed fraction of the run's steps, and 1 at its end.
+        axis: The axis of time or cost. For ``ssr``, x is the completed fraction of the run's steps, so x is 1 at the
+            end.
         price_per_hour: The price of an hour, for the axis ``cost``.
 
     Returns:

@@ -1,6 +1,6 @@
 """List the jobs of a sweep: one for every combination of the values in its overrides.
 
-Keys in ``zip`` form one axis: their first values belong together, then their second values, and so on.
+Keys in ``zip`` form one axis. One job uses the first value of each of these keys, the next job the second values.
 """
 
 from __future__ import annotations
@@ -31,18 +31,18 @@ ZIP_EXAMPLE = "e.g. ssr=0.5,1 optimizer.lr=0.1,0.05 zip=ssr,optimizer.lr"
 
 @dataclass
 class PlannedSweep:
-    """What preflight knows of a sweep before Hydra's sweeper starts."""
+    """The facts about a sweep that preflight collects before Hydra's sweeper starts."""
 
-    jobs: list[tuple[tuple[str, ...], JobDescription]] = field(default_factory=list)  # each with its overrides
+    jobs: list[tuple[tuple[str, ...], JobDescription]] = field(default_factory=list)  # for each job
     swept: frozenset[str] = frozenset()  # keys that differ between jobs
     product: str = ""  # the number of values of each axis, such as ``2 ssr x 3 seed``
     trust: tuple[str, ...] = ()  # modules whose code the jobs may run
-    # The config of each job, and whether it can share steps with other jobs; empty if that is not needed.
+    # The config of each job, and whether the job can share steps with other jobs; empty if sharing is not needed.
     candidates: list[tuple[dict[str, Any], Candidate]] = field(default_factory=list)
-    describe: Callable[[Mapping[str, Any]], Candidate] | None = None  # the same for any config
+    describe: Callable[[Mapping[str, Any]], Candidate] | None = None  # returns the candidate for any config
     keep: str | None = None  # the value of ``share_keep``; None if the jobs share no steps
     workers: int = 1  # the number of jobs that run at a time
-    command: str = "the same command"  # that continues the sweep
+    command: str = "the same command"  # the command that continues the sweep
     report: Callable[[Path, TextIO], None] | None = None  # writes the report of a folder and prints its answer
     pending: str | None = None  # the folder for a job's description while the job's folder is in use
 

@@ -74,7 +74,7 @@ class StudyFolder:
         """Create the study in the folder, or check that the folder already holds the same study.
 
         ``base`` is the config that all jobs share. ``swept`` are the keys whose values differ between jobs. ``code`` is
-        the version of each part of the code; only with ``any_code``, it may differ between the runs of the study.
+        the version of each part of the code. With ``any_code``, the runs of a study may have different code.
 
         Raises:
             InputError: The folder holds a different study; the error shows both values of each field that differs.
@@ -154,12 +154,12 @@ class StudyFolder:
                 if place is not None:
                     folder = self.path / place[index]
                     if Path(place[index]).is_absolute():
-                        rule = "is a folder of the study's, and this is one of its own"
-                        raise InputError("hydra.sweep.subdir", place[index], rule, "leave out the / at its beginning")
+                        rule = "must be relative to the study's folder"
+                        raise InputError("hydra.sweep.subdir", place[index], rule, "remove the / at the beginning")
                     owner = read_identity(folder)
                     if owner is not None and owner[0] != identity:
-                        rule = f"the folder {folder} is another job's"
-                        fix = "leave it out, or let it differ between the jobs"
+                        rule = f"the folder {folder} belongs to another job"
+                        fix = "remove this setting, or give each job a different folder"
                         raise InputError("hydra.sweep.subdir", place[index], rule, fix)
                 elif identity in folders:
                     folder = folders[identity]

@@ -29,7 +29,7 @@ SILENT_SECONDS = 40.0
 """Seconds without a heartbeat after which a process on another machine counts as dead."""
 
 _INTERVAL = 5.0
-_LOOK_SECONDS, _SHARE = 1.0, 0.02  # least seconds between two counts of jobs; fraction of time that counting may take
+_LOOK_SECONDS, _SHARE = 1.0, 0.02  # minimum seconds between two counts of jobs; fraction of time that counting may take
 _STEP = 0.01  # progress is written each time this fraction of the run is completed
 _MOST_BYTES = 100_000
 
@@ -54,7 +54,7 @@ class Pulse:
 
     @classmethod
     def read(cls, path: Path) -> Pulse | None:
-        """Read a heartbeat file; None if it does not exist or is incomplete."""
+        """Return the content of a heartbeat file; None if the file does not exist or is incomplete."""
         try:
             found = cls(**json.loads(read_bounded(path, _MOST_BYTES)))
         except (OSError, ValueError, TypeError, RecursionError):
@@ -106,7 +106,7 @@ class Heartbeat:
             self.path.unlink(missing_ok=True)
 
     def begin(self) -> None:
-        """Start to count the other jobs again, because only those that run during training matter."""
+        """Restart the count of other jobs. Only jobs that run during training matter."""
         self._others.begin()
 
     def jobs_beside(self) -> float:
@@ -227,7 +227,7 @@ def _started(pid: int) -> str | None:
         return None if Path("/proc/self/stat").exists() else ""
     except OSError:
         return ""
-    # The process name is in parentheses and may contain any character. The first field after it is the state of the
-    # process; the twentieth field is its start time.
+    # The process name is in parentheses and may contain any character. The first field after the name is the state of
+    # the process; the twentieth field after the name is the start time.
     fields = stat.rpartition(")")[2].split()
     return None if fields[0] in "ZX" else fields[19]

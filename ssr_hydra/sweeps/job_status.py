@@ -71,7 +71,7 @@ class JobState(Enum):
 
     @property
     def is_final(self) -> bool:
-        """Whether the job need not run again, because it would have the same result."""
+        """Whether the job has completed or diverged. A second run would have the same result."""
         return self in (JobState.COMPLETED, JobState.DIVERGED)
 
     @property
@@ -111,9 +111,9 @@ class StudyJob:
 
 
 class OverrideColumns(NamedTuple):
-    """The overrides of several jobs: those that are the same in all jobs, and a column for each key of the others.
+    """The overrides of several jobs: the overrides that all jobs share, and a column for each other key.
 
-    In the row of a job that does not set a key, the value is empty.
+    If a job does not set a key, the value in the job's row is empty.
 
     Example:
         >>> columns_of([("a=1", "b=2"), ("a=1", "b=3")])
@@ -125,7 +125,7 @@ class OverrideColumns(NamedTuple):
     rows: tuple[tuple[str, ...], ...]
 
     def words(self, row: int) -> str:
-        """Return the overrides of the job in a row, as typed, without overrides that are the same in all jobs."""
+        """Return the overrides of the job in a row, as typed, without the overrides that all jobs share."""
         pairs = zip(self.keys, self.rows[row], strict=True)
         return " ".join(key if value == key else f"{key}={value}" for key, value in pairs if value) or "no overrides"
 

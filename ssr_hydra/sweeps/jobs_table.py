@@ -40,8 +40,8 @@ def show_sweep(folder: Path, stream: TextIO, pending: str | None = None) -> None
     """Print a line for each job of a sweep: its folder, its swept values, and how it ended.
 
     On a terminal the table fits the width; in other outputs no line is wrapped. If the folder has no jobs, nothing is
-    printed. If there are more than fifty jobs, completed jobs are counted but not listed. In the folder ``pending`` of
-    its own folder, a refused job has stored the reason.
+    printed. If there are more than fifty jobs, completed jobs are counted but not listed. A refused job has stored the
+    reason in the subfolder ``pending`` of the job's folder.
     """
     found = {path.parent.parent for path in folder.glob("**/.hydra/overrides.yaml")}
     found |= {path.parent for path in folder.glob(f"**/{JOB}")}  # a job that has not started has no files of Hydra
@@ -108,8 +108,8 @@ def _table(folder: Path, jobs: list[_Row], stream: TextIO) -> str:
     name = next(iter(objectives)) if len(objectives) == 1 else "objective"
     errors = any(_outcome(job)[-1] for job in jobs)
     rows = [("job", *columns.keys, "status", "steps", "training", name, "error")]
-    # The first line counts all jobs. The table lists neither jobs that have not started nor, if there are many jobs,
-    # completed ones.
+    # The first line counts all jobs. The table does not list jobs that have not started. If there are many jobs, it
+    # does not list completed jobs.
     hidden = {JobState.WAITING, *((JobState.COMPLETED,) if len(jobs) > _MOST_SHOWN else ())}
     shown = [(job, row) for job, row in zip(jobs, columns.rows, strict=True) if job.state not in hidden or job.refused]
     rows += [(job.folder, *row, *_outcome(job)) for job, row in shown]
@@ -149,8 +149,8 @@ def _outcome(job: _Row) -> tuple[str, str, str, str, str]:
     if job.refused:
         return "refused", "", "", "", job.refused
     if result is None or job.state in _WORDS:
-        why = "its process died, killed perhaps" if job.state is JobState.DIED else ""
-        return _status(job), "", "", "", why or f"{RESULT} is not a whole record" * (job.state is None)
+        why = "its process died; it was probably killed" if job.state is JobState.DIED else ""
+        return _status(job), "", "", "", why or f"{RESULT} is incomplete" * (job.state is None)
     value = result.metrics.get(job.objective) if job.objective is not None else None
     shown = "" if value is None else f"{value:.4g}"
     return _status(job), f"{result.steps:,}", duration(result.train_seconds), shown, result.error or ""

@@ -100,8 +100,8 @@ class Pending:
     def drop(self, refused: str | None = None, *, failed: bool = False) -> None:
         """Discard the description. The files of the earlier run stay unchanged.
 
-        ``refused`` is the reason why the job was refused. It is stored for the table of the sweep, which removes it. If
-        the job has ``failed``, the log lines that were held back are written.
+        ``refused`` is the reason why the job was refused. This method stores the reason for the table of the sweep, and
+        the table removes the file. If the job has ``failed``, the log lines that were held back are written.
         """
         if not self.waits:
             return

@@ -82,8 +82,8 @@ class SharingPlan:
             unique[identity] for identity in dict.fromkeys(e.identity for e in entries) if identity in ready
         ]
         origins = _origins(study, describe, code)
-        # The jobs whose scheduled values are known, each with the step from which it could continue without other jobs,
-        # and the published checkpoint at this step (None if the job has its own checkpoint or starts at step 0).
+        # The jobs whose scheduled values are known. Each job has the step from which it could continue without other
+        # jobs, and the published checkpoint at this step (None if the job has its own checkpoint or starts at step 0).
         self._known: list[tuple[Entry, int, Point | None]] = []
         planned = []
         for each in self.entries:
@@ -169,7 +169,7 @@ class SharingPlan:
             yield f"  {count} {'job differs' if count == 1 else 'jobs differ'} from the others at step {step:,}{hint}"
 
     def hint(self) -> Iterator[str]:
-        """Yield a line with the number of steps without sharing, and with ``share=true`` if that is smaller."""
+        """Yield a line with the number of steps without sharing, and with ``share=true`` if that number is smaller."""
         if self.stages.branches:
             less = f"; {self.stages.shared:,} with share=true" if self.stages.shared < self.stages.alone else ""
             yield f"steps: {self.stages.alone:,}{less}"
@@ -213,7 +213,7 @@ class SharingPlan:
             yield f"  {count} {'job shares' if count == 1 else 'jobs share'} no steps: {reason}"
         yield from self._lonely()
         for field in differing([each.candidate for each in self.entries]):
-            yield f"  jobs with another {field} share no steps{_note(field, self.entries)}"
+            yield f"  jobs with a different {field} share no steps{_note(field, self.entries)}"
 
 
 def cost_text(cost: Cost) -> str:
@@ -231,13 +231,13 @@ def cost_text(cost: Cost) -> str:
 
 
 def _note(field: str, entries: Sequence[Entry]) -> str:
-    """Return an explanation for a field that differs although its text in the config is the same; empty for others."""
+    """Explain why a field differs although its text in the config is the same. Else return an empty text."""
     node: Any = [each.values for each in entries]
     for key in field.split("."):
         node = [each.get(key) if isinstance(each, dict) else None for each in node]
     stated = {repr(value) for value in node}
     if len(stated) == 1 and node[0] is not None:
-        return f": {node[0]} is a fraction of the run, so it is another step in a run of another length"
+        return f": {node[0]} is a fraction of the run, so it falls on another step in a run of another length"
     return ""
 
 

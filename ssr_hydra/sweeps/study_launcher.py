@@ -149,7 +149,7 @@ class StudyLauncher:
                 raise
 
     def _free(self, others: list[StudyJob]) -> tuple[list[StudyJob], list[StudyJob]]:
-        """Of the jobs of other sweeps, return those whose sweep has died, which this sweep must run, and the others."""
+        """Split unfinished jobs of other sweeps into jobs of dead sweeps, which this sweep runs, and the others."""
 
         def state_of(job: StudyJob) -> JobState:
             state = read_state(job.folder)
@@ -259,7 +259,7 @@ class StudyLauncher:
         return Pulse.read(job.folder / HEARTBEAT) == self._pulses.get(job.folder)
 
     def _wait_for_running(self) -> None:
-        """Wait for running jobs to write their checkpoints after ctrl-C, which they receive from the terminal too."""
+        """Wait until running jobs have written their checkpoints after ctrl-C, which the terminal sends to jobs too."""
         until = time.monotonic() + (0.0 if self._traits.leaves_jobs else _STOP_SECONDS)
         while time.monotonic() < until and any(read_state(job.folder) is JobState.RUNNING for job in self._launched):
             time.sleep(_POLL_SECONDS)
@@ -301,7 +301,7 @@ class StudyLauncher:
             return True
         if self._untold[job.folder] > RETRIES:
             why = f" ({type(error).__name__}: {error})" if error is not None else ""
-            self._give_up(job, f"it was launched {self._untold[job.folder]} times and never began{why}")
+            self._give_up(job, f"it was launched {self._untold[job.folder]} times and never started{why}")
             return True
         return False
 
@@ -326,9 +326,9 @@ class StudyLauncher:
         named += [f"and {len(bad) - _MOST_NAMED} more"] if len(bad) > _MOST_NAMED else []
         total = f"{len(bad)} of {len(states)} {'job' if len(states) == 1 else 'jobs'} did not complete"
         if any(not state.is_final for state in bad.values()):
-            named.append(f"to run again what failed, and nothing else: {self._command}")
+            named.append(f"to run only the failed jobs again: {self._command}")
         elif JobState.DIVERGED in bad.values():
-            named.append("a run that diverged would do so again, and is not tried again")
+            named.append("a diverged run would diverge again, so it is not repeated")
         raise SweepError(f"{total}: {'; '.join(named)}")
 
     def _named(self, job: StudyJob) -> str:

@@ -186,7 +186,7 @@ def _show_sharing(folder: Path, planned: PlannedSweep) -> None:
         kept = "1 checkpoint" if len(sizes) == 1 else f"{len(sizes)} checkpoints"
         print(
             f"kept in {folder / SHARED}: {kept} of shared steps, {sum(sizes) / 1e6:,.1f} MB, "
-            "so that later jobs can start there (share.keep=none keeps none)"
+            "so that later jobs can start from them (share.keep=none keeps none)"
         )
 
 
@@ -205,9 +205,12 @@ def _places(cfg: DictConfig, planned: PlannedSweep, loader: ConfigLoader) -> lis
 
 
 def _arrange(study: StudyFolder, planned: PlannedSweep, plan: AssignedJobs) -> Mapping[str, int]:
-    """Tell each job which steps it shares. Return the position of each job in the order of starts; empty if any order.
+    """Write for each job which steps it shares. Return the position of each job in the order of starts.
 
-    Also remove the orders of an earlier sweep that was killed, and notes on runs whose folders were removed.
+    The result is empty if the jobs can start in any order.
+
+    This function also removes the orders of an earlier sweep that was killed, and notes on runs whose folders were
+    removed.
     """
     for job in plan.mine:
         Orders.remove(study.path, job.description.identity)

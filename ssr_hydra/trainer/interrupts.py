@@ -163,7 +163,7 @@ class StopRequest:
         first, self.number = not self.number, self.number or number
         if number == signal.SIGINT and first and self._tell is not None:
             with suppress(RuntimeError):  # the signal came while a line was being printed
-                self._tell("stopping after this batch, with a checkpoint; ctrl-C again stops at once")
+                self._tell("stopping after this batch, with a checkpoint; ctrl-C again stops immediately")
 
     def _is_the_same(self) -> bool:
         """Return whether torchrun has repeated the previous ctrl-C."""

@@ -40,7 +40,7 @@ __all__ = [
 OUTPUT = "output.log"
 """Name of the file in a job's folder that holds what the job printed."""
 
-# The most seconds that a job may take to write its checkpoint after its sweep has ended.
+# Maximum seconds that a job may take to write its checkpoint after its sweep has ended.
 _LAST_SECONDS = 600.0
 # Seconds that a job has for its exit handlers after it has sent its result.
 _EXIT_SECONDS = 60.0

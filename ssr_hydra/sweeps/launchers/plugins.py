@@ -1,7 +1,7 @@
 """Make Hydra's launcher plugins for joblib, submitit, Slurm and Ray wait for all jobs, and end with the sweep.
 
-The plugins for submitit and Ray collect the results of their jobs one after another, and raise the first error. Then
-other jobs would still run, or wait in a queue, although their sweep has ended. :func:`patient` prevents this.
+The plugins for submitit and Ray collect the results of their jobs one after another, and raise the first error. Other
+jobs would then still run, or wait in a queue, although the sweep has ended. :func:`patient` prevents this.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ from ssr_hydra.sweeps.launchers.traits import traits_of
 
 __all__ = ["PoolTask", "patient", "queue_watcher", "start_cluster"]
 
-_POOL_SECONDS = 1.0  # between two looks whether the sweep of a joblib worker is alive
-_QUEUE_SECONDS = 15  # between two queries of Slurm's queue: the sweep notices a killed job within this time
+_POOL_SECONDS = 1.0  # seconds between two checks whether the sweep of a joblib worker is alive
+_QUEUE_SECONDS = 15  # seconds between two queries of Slurm's queue, and so until the sweep notices a killed job
 _gone = threading.Event()
 _watch: threading.Thread | None = None
 
@@ -50,7 +50,10 @@ def patient(launcher: Launcher) -> Iterator[None]:
 
 
 def _kept(get: Callable[[], Any], failures: type[Exception] | tuple[()]) -> Any:
-    """Return the result of a job, or that of a failed job: it has died if the exception is none of the failures."""
+    """Return the result of a job, or a failed result if ``get`` raises an exception.
+
+    If the exception is not one of ``failures``, the job has died.
+    """
     try:
         return get()
     except Exception as error:
@@ -76,7 +79,7 @@ def _patient_submitit() -> Iterator[None]:
             except submitit.core.utils.UncompletedJobError:  # replace its text, which is long and lacks the reason
                 if not self._job.paths.stdout.exists():  # Slurm creates the file when the job starts
                     failed = submitit.core.utils.FailedJobError
-                    raise failed("it was cancelled before it began; the same command runs it") from None
+                    raise failed("it was cancelled before it started; repeat the command to run it") from None
                 raise LostJobError(f"{KILLED}; what it printed is in {self._job.paths.folder}") from None
 
     class PatientExecutor(submitit.AutoExecutor):
@@ -174,7 +177,7 @@ class PoolTask:
     """
 
     task: Any
-    sweep: int  # the process id
+    sweep: int  # the process id of the sweep
 
     def __call__(self, config: Any) -> Any:
         """Run the job."""

@@ -214,7 +214,7 @@ class _JobQueue:
             self._finish(number, JobReturn(overrides=overrides, status=JobStatus.FAILED, _return_value=error))
             return
         self._running[number] = _RunningJob(number, overrides, place, pid, connection)
-        with suppress(OSError):  # it was killed at once
+        with suppress(OSError):  # it was killed immediately
             connection.send(order)
         if self._launcher.on_start is not None:
             self._launcher.on_start(number, pid)
@@ -268,7 +268,11 @@ class _JobQueue:
             self._send(number)
             if self._running:
                 jobs = f"{len(self._running)} {'job' if len(self._running) == 1 else 'jobs'}"
-                last = "ctrl-C again kills" if stops.interrupts > 1 else "with a checkpoint; ctrl-C again stops at once"
+                last = (
+                    "ctrl-C again kills"
+                    if stops.interrupts > 1
+                    else "with a checkpoint; ctrl-C again stops immediately"
+                )
                 with suppress(OSError):
                     print(f"stopping {jobs}, {last}", file=sys.stderr, flush=True)
 
@@ -308,15 +312,15 @@ _CAUSES = {"SIGSEGV": "a crash in native code", "SIGBUS": "a crash in native cod
 
 def _death(ended: ProcessEnd, output: Path | None) -> str:
     if ended.code is None:
-        text = "its process ended, and nobody saw how, since the one that starts them was killed too"
+        text = "its process ended for an unknown reason: the process that starts the jobs was killed too"
     elif ended.code >= 0:
         text = f"its process ended with exit code {ended.code} before it was done"
     else:
         name = signal_name(-ended.code)
         text = f"killed by {name}"
         if name == "SIGKILL":
-            held = f", where it held {ended.peak / 2**30:.1f} GiB at its peak" if ended.peak else ""
-            text += f": by hand, or by the kernel's OOM killer for want of memory{held}"
+            held = f"; the job held {ended.peak / 2**30:.1f} GiB at its peak" if ended.peak else ""
+            text += f": by a user, or by the kernel's OOM killer because memory ran out{held}"
         elif name in _CAUSES:
             text += f": {_CAUSES[name]}"
     return text if output is None else f"{text}; what it printed is in {output}"

@@ -85,8 +85,8 @@ def assign(
     if workers is None:
         workers = len(identities) // gpus_per_job if identities else max(1, cores() // (threads or 1))
     if identities and workers * gpus_per_job > len(identities):
-        fix = f"use workers={len(identities) // gpus_per_job}, or gpus=none for jobs that share them or need none"
-        raise InputError("workers", workers, f"{there}, and each job that runs has {gpus_per_job} of its own", fix)
+        fix = f"use workers={len(identities) // gpus_per_job}, or gpus=none for jobs that share GPUs or need none"
+        raise InputError("workers", workers, f"{there}, and each running job needs {gpus_per_job}", fix)
     variables = {}
     if threads is not None:
         variables = _threads(threads)
@@ -112,9 +112,9 @@ def _identities(gpus: Any, environment: Mapping[str, str]) -> list[str]:
     found = [str(gpu) for gpu in gpus]
     for gpu, text in zip(gpus, found, strict=True):
         if isinstance(gpu, bool) or not isinstance(gpu, (int, str)) or not _IDENTITY.fullmatch(text):
-            raise InputError("gpus", gpu, "is no number or identity of a GPU", fix)
+            raise InputError("gpus", gpu, "must be the number or the id of a GPU", fix)
     if len(set(found)) < len(found):
-        raise InputError("gpus", ",".join(found), "names a GPU twice, and none is shared", "name each once")
+        raise InputError("gpus", ",".join(found), "must name each GPU once", "remove the repeated GPU")
     return found
 
 

@@ -149,7 +149,7 @@ class ForkServer:
     def _start(self, serial: int, out: int, err: int, is_stopped: Callable[[], bool]) -> tuple[int, Connection]:
         server = self._begin()
         ours, theirs = socket.socketpair()
-        connection = Connection(ours.detach())  # if it is closed, a process whose start was not reported ends itself
+        connection = Connection(ours.detach())  # closing it ends a process whose start was not reported
         try:
             with theirs:
                 socket.send_fds(server, [struct.pack("<q", serial)], [theirs.fileno(), out, err])
@@ -157,7 +157,7 @@ class ForkServer:
                 while not select.select([server], [], [], _POLL_SECONDS)[0]:
                     self._check_server()
                     if is_stopped():
-                        raise RunError("it was not started, since the sweep was stopped")
+                        raise RunError("it was not started, because the sweep was stopped")
                 kind, number, pid = self._next(server)
                 if kind == REFUSED:
                     raise RunError(f"no process can be started for it: {os.strerror(pid)}")

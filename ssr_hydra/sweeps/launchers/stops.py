@@ -17,7 +17,7 @@ _PAUSE: int | None = getattr(signal, "SIGTSTP", None)
 
 
 class Stops:
-    """In this block, stop signals and ctrl-Z are stored instead of acting at once; :meth:`take` returns them.
+    """In this block, stop signals and ctrl-Z are stored and have no effect; :meth:`take` returns them.
 
     Signal handlers of other libraries stay in place. Outside of the main thread Python does not allow signal handlers,
     so there this class stores no signals.

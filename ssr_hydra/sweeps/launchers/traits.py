@@ -15,10 +15,10 @@ class Traits(NamedTuple):
         library: The library that runs the jobs. The plugin is ``hydra-<library>-launcher``, and the extra ``<library>``
             of this package installs it. None for launchers that need no plugin.
         isolates: Whether the death of one job's process leaves the other jobs unaffected.
-        finds_out: Whether the launcher returns when a job has died. A launcher without this property waits forever.
+        finds_out: Whether the launcher returns when a job has died. If not, the launcher waits forever.
         leaves_jobs: Whether the jobs continue when the sweep is stopped.
         in_main_thread: Whether the launcher must be called in the main thread, to handle signals.
-        starts_all: Whether the launcher starts all jobs at once, whatever their number.
+        starts_all: Whether the launcher starts all jobs immediately, even if there are many.
         is_quiet: Whether the jobs print into files, so that the sweep can redraw the terminal.
         workers: The launcher's setting for the number of jobs at a time, below ``hydra.launcher``; None if it has none.
         shares: Whether a job can wait for steps that a different job trains: jobs start in order, on one file system,

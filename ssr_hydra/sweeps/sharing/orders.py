@@ -82,7 +82,7 @@ class Orders:
     publishes_all: bool = False
 
     def write(self, study: Path, identity: str) -> None:
-        """Write it for a job, durably."""
+        """Write the orders of a job, durably."""
         _write(_path(study, _ORDERS, identity), asdict(self))
 
     @classmethod
@@ -92,7 +92,7 @@ class Orders:
 
     @staticmethod
     def remove(study: Path, identity: str) -> None:
-        """Remove the orders of a job, because a later sweep writes new ones."""
+        """Remove the orders of a job. A later sweep writes new orders."""
         _path(study, _ORDERS, identity).unlink(missing_ok=True)
 
 
@@ -103,12 +103,12 @@ class Taken(NamedTuple):
     train_seconds: float
 
     def write(self, study: Path, identity: str) -> None:
-        """Write it for a job, durably."""
+        """Write the shared steps of a job, durably."""
         _write(_path(study, _TAKEN, identity), self._asdict())
 
     @staticmethod
     def remove(study: Path, identity: str) -> None:
-        """Remove it, because the job trains all of its steps."""
+        """Remove the file of a job that trains all of its steps."""
         _path(study, _TAKEN, identity).unlink(missing_ok=True)
 
 
@@ -116,9 +116,9 @@ class Taken(NamedTuple):
 class Point:
     """A published checkpoint, from which other jobs can begin."""
 
-    folder: Path  # with ``checkpoints/ba<step>`` and the metrics up to that step
+    folder: Path  # holds ``checkpoints/ba<step>`` and the metrics up to that step
     step: int
-    identity: str  # of the job that wrote the checkpoint
+    identity: str  # the identity of the job that wrote the checkpoint
     values: Mapping[str, Any]  # the config of that job
     code: Mapping[str, str]  # the software of that job; see :func:`~ssr_hydra.versions.software`
 
@@ -189,7 +189,7 @@ def _taken_by(run_dir: Path, study: Path) -> Taken:
 
 
 def _study_of(folder: Path) -> Path | None:
-    """Return the folder, or a folder above it, that is a study whose jobs took shared steps; None if none is."""
+    """Return the study that has the folder and whose jobs took shared steps; None if there is no such study."""
     return next((place for place in (folder, *folder.parents) if (place / SHARED / _TAKEN).is_dir()), None)
 
 
@@ -197,7 +197,7 @@ def _study_of(folder: Path) -> Path | None:
 class Cost:
     """The steps and the training time of a study, over all jobs that have a record."""
 
-    steps: int  # as if no steps were shared
+    steps: int  # the number of steps without sharing
     seconds: float
     trained_steps: int  # a shared step counts once
     trained_seconds: float

@@ -189,7 +189,7 @@ class Track:
     def piece(self, step: int) -> tuple[Hashable, int | float]:
         """Return the key of the piece to which a step belongs, and the step at which the piece ends.
 
-        Two pieces with equal keys have the same multiplier at the same time. Without known pieces the key is None.
+        Pieces with equal keys have the same multiplier at the same time. If the pieces are unknown, the key is None.
         """
         if not self._stops:
             return None, math.inf
@@ -270,7 +270,7 @@ def _first_of(one: Track, other: Track, begin: int, end: int) -> int:
         until = int(min(until, step + size))
         try:
             mine, theirs = one.values(step, until), other.values(step, until)
-        except UnknownCounterError:  # at one of these steps
+        except UnknownCounterError:  # a counter is unknown at one of these steps
             if until == step + 1:
                 return step
             size = (until - step) // 2

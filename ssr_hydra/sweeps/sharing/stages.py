@@ -197,7 +197,7 @@ def _insert(root: _Stage, index: int, jobs: Sequence[Planned], begins: Sequence[
         lower = _Stage(same, stage.end, list(stage.jobs), stage.children)
         stage.end, stage.children = same, {rest.at(same, same + 1): lower}
         above.append(stage)
-    # The longest job that still has to pass this step, or has its checkpoint.
+    # The longest job that still has to train this step, or has a checkpoint of this step.
     source = next((job for job in above[-1].jobs if begins[job] < same or same in jobs[job].held), None)
     for each in above:
         each.jobs.append(index)
@@ -212,6 +212,6 @@ def _remaining(branches: Sequence[Branch]) -> list[int]:
     for index in sorted(range(len(branches)), key=lambda index: -branches[index].begin):
         source = branches[index].source
         if source is not None:
-            steps = max(1, branches[index].begin - branches[source].begin)  # the source comes first in any case
+            steps = max(1, branches[index].begin - branches[source].begin)  # a job always starts after its source
             left[source] = max(left[source], steps + left[index])
     return left

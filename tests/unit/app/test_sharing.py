@@ -215,7 +215,7 @@ def test_plan_prints_trees_with_the_same_steps_once(composed: Compose, tmp_path:
         "  steps   0 to 400  ssr=1 seed=0",
         "    steps 181 to 200  ssr=0.5 seed=0",
         "  2 more trees have the same steps: ssr=1 seed=1 ...",
-        "  jobs with another seed share no steps",
+        "  jobs with a different seed share no steps",
     ]
 
 

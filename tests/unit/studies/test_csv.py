@@ -91,7 +91,7 @@ def test_wide_tables_have_a_column_for_each_ssr(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        ({"sd": "spread"}, r"^sd='spread': must come with the number of runs"),
+        ({"sd": "spread"}, r"^sd='spread': needs the number of runs"),
         ({"n": "runs", "sd": "spread", "se": "spread"}, r"^se='spread': cannot be used with sd"),
         ({"n": "runs", "seed": "spread"}, r"^n='runs': cannot be used with seed"),
     ],
@@ -178,7 +178,7 @@ def test_rows_that_cannot_be_read_are_named(tmp_path: Path) -> None:
     assert {line: kind for line, (kind, _) in found.items()} == kinds
     assert found[3][1] == "ssr is 'x', not a finite number"
     assert found[4][1] == "quality is 'nan'"
-    assert found[8][1] == "2 cells where the header has 3"
+    assert found[8][1] == "2 cells, but the header has 3"
     assert "whole number" in found[9][1]
 
 
@@ -304,7 +304,9 @@ def test_times_may_have_different_units(tmp_path: Path) -> None:
     # An hour and a half is 90 minutes, 5,400 seconds.
     for unit, column in (("hours", "wall_hours"), ("minutes", "t")):
         assert from_csv(path, "ssr", "acc", **{unit: column}).frame["seconds"].tolist() == [5400.0, 10800.0]  # type: ignore[arg-type]
-    with pytest.raises(InputError, match=r"^seconds='wall_hours': the column's name says hours; give it as hours"):
+    with pytest.raises(
+        InputError, match=r"^seconds='wall_hours': the column's name says hours; name the column in hours"
+    ):
         from_csv(path, "ssr", "acc", "wall_hours")
     with pytest.raises(InputError, match=r"^hours='wall_hours': the times are in seconds already"):
         from_csv(path, "ssr", "acc", "t", hours="wall_hours")

@@ -179,7 +179,7 @@ def test_waiting_running_and_killed_jobs_are_distinguished_and_internal_files_ar
         "2": "waiting", "3": "unfinished", "4": "running", "5": "unfinished", "6": "running",
     }  # fmt: skip
     assert "ended without a result" in found["5"].reason
-    assert found["6"].reason == "the run is being tried again: ValueError: no"
+    assert found["6"].reason == "the run is being retried: ValueError: no"
     assert len(study.frame) == 2  # what is tried again has not failed yet
     assert sorted(tmp_path.rglob("*")) == before
     assert [problem.kind for problem in load(tmp_path).problems][-1] == "failed"

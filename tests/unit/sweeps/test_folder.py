@@ -109,7 +109,7 @@ def test_job_folders_may_have_custom_names(tmp_path: Path) -> None:
     StudyFolder(tmp_path).assign(jobs("a", "b"), ["x/a", "x/b"])
     assert (tmp_path / "x/a" / JOB).exists()
     StudyFolder(tmp_path).assign(jobs("a"), ["x/a"])
-    with pytest.raises(InputError, match=r"^hydra.sweep.subdir='x/a': the folder .* is another job's"):
+    with pytest.raises(InputError, match=r"^hydra.sweep.subdir='x/a': the folder .* belongs to another job"):
         StudyFolder(tmp_path).assign(jobs("b"), ["x/a"])
     with pytest.raises(InputError, match=r"^hydra.sweep.subdir='/x': is a folder of the study's"):
         StudyFolder(tmp_path).assign(jobs("b"), ["/x"])

@@ -58,7 +58,7 @@ def test_table_shows_failed_and_killed_jobs(tmp_path: Path) -> None:
     (tmp_path / "2/result.json").write_text("{")
     lines = shown(tmp_path, io.StringIO())
     assert lines[1].endswith("1 failed, 1 not begun, 1 without a record")
-    assert lines[-1].endswith("result.json is not a whole record")
+    assert lines[-1].endswith("result.json is incomplete")
     assert lines[2].split()[:3] == ["job", "model", "status"]
     assert lines[3].split()[:3] == ["0", "[red]", "failed"]
     assert "ValueError: [bold] xxx" in lines[3]

@@ -154,9 +154,7 @@ def statuses(folder: Path) -> dict[str, str]:
 
 def test_completed_job_is_not_run_again(tmp_path: Path) -> None:
     made = sweep(ProcessLauncher(tmp_path, {"b": fail, "d": diverge}), "abcd")
-    failures = (
-        r"1 \(b\): ValueError: of its own; 3 \(d\): DivergedError: NaN; to run again what failed, and nothing else: ssr"
-    )
+    failures = r"1 \(b\): ValueError: of its own; 3 \(d\): DivergedError: NaN; to run only the failed jobs again: ssr"
     with pytest.raises(SweepError, match=rf"^2 of 4 jobs did not complete: {failures}"):
         made.check()
     second = ProcessLauncher(tmp_path)
@@ -274,7 +272,7 @@ def test_a_job_that_breaks_the_pool_before_it_starts_does_not_end_the_sweep(tmp_
     sweep(Scripted(tmp_path, {"b": unlucky}), "abc")
     assert statuses(tmp_path) == {"a": "completed", "b": "failed", "c": "completed"}
     error = RunResult.load(tmp_path / "1").error
-    assert error == "it was launched 4 times and never began (RuntimeError: the pool is broken)"
+    assert error == "it was launched 4 times and never started (RuntimeError: the pool is broken)"
 
 
 def test_error_of_a_launcher_that_starts_no_job_ends_the_sweep(tmp_path: Path) -> None:

@@ -121,7 +121,7 @@ def test_second_ctrl_c_interrupts_immediately_and_the_first_announces_it() -> No
         assert stop.number == signal.SIGINT
         with pytest.raises(KeyboardInterrupt):
             os.kill(os.getpid(), signal.SIGINT)
-    assert told == ["stopping after this batch, with a checkpoint; ctrl-C again stops at once"]
+    assert told == ["stopping after this batch, with a checkpoint; ctrl-C again stops immediately"]
 
 
 def test_signal_during_a_print_is_not_lost() -> None:

@@ -164,7 +164,7 @@ def test_sweep_does_not_wait_for_a_cancelled_job(lab: Lab) -> None:
     answer = ended(sweep)
     assert answer.code == 1
     assert f"1 of 2 jobs did not complete: {cancelled} (seed={cancelled})" in answer.err
-    assert "it was cancelled before it began" in answer.err  # and was not tried again, since somebody meant it
+    assert "it was cancelled before it started" in answer.err  # and was not tried again, since somebody meant it
     assert lab.completed() == [int(index)]
     answer = lab.sweep(*arguments)
     assert answer.code == 0, answer.err

@@ -124,7 +124,8 @@ def test_error_names_exit_codes_and_signals(tmp_path: Path) -> None:
         "LostJobError: killed by SIGSEGV: a crash in native code",
     ]
     assert len(died) == 4
-    start = "LostJobError: killed by SIGKILL: by hand, or by the kernel's OOM killer for want of memory, where it held "
+    start = "LostJobError: killed by SIGKILL: by a user, or by the kernel's OOM killer because memory ran out; "
+    start += "the job held "
     assert died[3].startswith(start)
     assert 1.0 <= float(died[3].removeprefix(start).partition(" GiB at its peak")[0]) < 4.0  # it held one, and torch
 
@@ -189,7 +190,7 @@ def test_jobs_survive_a_killed_server(light: starters.ForkServer, tmp_path: Path
 
     made.on_start = kill
     done = [how(returned) for returned in made.launch(jobs("wait", "wait", "number", "number"), 0)]
-    lost = "LostJobError: its process ended, and nobody saw how, since the one that starts them was killed too"
+    lost = "LostJobError: its process ended for an unknown reason: the process that starts the jobs was killed too"
     assert done == [("COMPLETED", "gone on"), ("FAILED", lost), ("COMPLETED", 2), ("COMPLETED", 3)]
 
 
@@ -388,7 +389,7 @@ def test_sweep_forwards_a_signal_once_and_waits_for_its_jobs(
     assert {said["how"][0] for said in told if "end" in said} == {"FAILED"}
     assert [(tmp_path / f"stopped-{each}").read_text() for each in (0, 1)] == [noted] * 2
     assert not any(map(alive, pids))
-    hint = "stopping 2 jobs, with a checkpoint; ctrl-C again stops at once\n"
+    hint = "stopping 2 jobs, with a checkpoint; ctrl-C again stops immediately\n"
     assert err == (hint if number == signal.SIGINT else "")
 
 
@@ -402,14 +403,14 @@ def test_ctrl_c_on_a_terminal_stops_the_jobs(script: Callable[..., Script], tmp_
     os.close(master)
     assert told[-1] == {"left": "KeyboardInterrupt: interrupted"}
     assert (tmp_path / "stopped-0").read_text() == "KeyboardInterrupt"
-    assert err == "stopping 1 job, with a checkpoint; ctrl-C again stops at once\n"
+    assert err == "stopping 1 job, with a checkpoint; ctrl-C again stops immediately\n"
 
 
 def test_third_ctrl_c_kills_a_job_that_ignores_ctrl_c(script: Callable[..., Script], tmp_path: Path) -> None:
     started = script(tmp_path, "deaf", workers=2)  # of two at a time the sweep says what each ctrl-C does
     pids = all_wait(tmp_path, 0)
     assert started.process.stderr is not None
-    for last in ("with a checkpoint; ctrl-C again stops at once", "ctrl-C again kills"):
+    for last in ("with a checkpoint; ctrl-C again stops immediately", "ctrl-C again kills"):
         started.process.send_signal(signal.SIGINT)  # each when the one before was seen: two that wait are one
         assert started.process.stderr.readline() == f"stopping 1 job, {last}\n"
     assert alive(pids[0])

@@ -1,4 +1,4 @@
-"""Measure the CPU time until the command line answers, compared with a plain Hydra app with as many configs."""
+"""Measure the CPU time until the command line answers, compared with a plain Hydra app with equally many configs."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ main()
 def main(argv: Sequence[str] | None = None) -> int:
     """Time both apps in turns, so that other load affects both. Print the medians and their ratio."""
     parser = argparse.ArgumentParser(prog="bench.py startup", description=__doc__)
-    parser.add_argument("--rounds", type=int, default=9, help="how often each is started (default 9)")
+    parser.add_argument("--rounds", type=int, default=9, help="number of starts of each app (default 9)")
     rounds = parser.parse_args(argv).rounds
     with tempfile.TemporaryDirectory() as folder:
         bare = _write_bare_app(Path(folder))

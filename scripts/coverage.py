@@ -197,7 +197,7 @@ def decisions(values: Any, noise: str) -> dict[Any, int]:
 
 
 def resampled(values: Any, seeds: int, noise: str, most: int | None = None) -> list[dict[Any, int]]:
-    """Return the decisions of each subset of a study's seeds that has ``seeds`` seeds; of the first ``most`` subsets.
+    """Return the decisions of each subset with ``seeds`` of a study's seeds, for at most ``most`` subsets.
 
     The order of the subsets is random and always the same.
     """

@@ -62,7 +62,7 @@ def resumed() -> Figure:
 
 
 def shared() -> Figure:
-    """The tree of a WSD ladder: what each job trains itself, and where it leaves the longest one."""
+    """Draw the tree of a WSD sweep: the steps that each job trains itself, and where the job leaves the longest job."""
     figure = Figure(figsize=(6.3, 2.7), layout="constrained")
     axes = figure.subplots()
     calendar, scheduler = Calendar(batch_size=8), WarmupStableDecayScheduler("50ba", "0.2dur")
@@ -88,7 +88,7 @@ def shared() -> Figure:
 
 
 def main(folder: Path = FOLDER) -> None:
-    """Write ``ssr.svg`` and ``ssr.png``, one schedule at four ratios, ``resuming.svg`` and ``sharing.svg``."""
+    """Write ``ssr.svg`` and ``ssr.png`` (one schedule at four ratios), ``resuming.svg`` and ``sharing.svg``."""
     cosine = CosineAnnealingWithWarmupScheduler("0.1dur")
     for path in preview(cosine, max_duration="20ep", ssr=(0.25, 0.5, 1, 2)).save(folder / "ssr"):
         print(path)

@@ -165,10 +165,10 @@ def main(argv: Sequence[str] | None = None) -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
     parser.add_argument("--out", type=Path, default=Path("studies/real"), metavar="FOLDER", help="(%(default)s)")
-    parser.add_argument("--task", choices=list(TASKS), action="append", help="only this one; may be given twice")
+    parser.add_argument("--task", choices=list(TASKS), action="append", help="train only this task; can be repeated")
     kind = parser.add_mutually_exclusive_group()
     kind.add_argument("--quick", action="store_true", help="one schedule, two short SSRs, two seeds")
-    kind.add_argument("--tune", action="store_true", help="search, instead of the study")
+    kind.add_argument("--tune", action="store_true", help="run the search instead of the study")
     args = parser.parse_args(argv)
     names = args.task or list(TASKS)
     if args.tune:

@@ -183,7 +183,7 @@ class Events:
         of which settings may change at a resume is in :mod:`ssr_hydra.checkpoints.description`.
         """
         if not isinstance(state, Mapping):
-            raise TypeError("callbacks have a state each, by their names")
+            raise TypeError("the state of the callbacks must be a mapping from name to state")
         for name, item in self._stateful.items():
             if name in state:
                 item.load_state_dict(state[name])
@@ -232,7 +232,7 @@ def _methods(item: object, field: str, is_logger: bool) -> dict[str, Listener]:
 
 
 def _check_takes(function: Listener, event: str, field: str) -> None:
-    """Raise an InputError now if a listener does not accept its event's arguments and would fail later."""
+    """Raise an InputError if a listener does not accept its event's arguments, before the run calls the listener."""
     try:
         signature = inspect.signature(function)
     except (TypeError, ValueError):  # some functions that are written in C have no signature
@@ -249,7 +249,7 @@ def _check_takes(function: Listener, event: str, field: str) -> None:
 def _is_stateful(item: object, field: str) -> bool:
     has = [callable(getattr(item, name, None)) for name in ("state_dict", "load_state_dict")]
     if any(has) and not all(has):
-        rule = "state_dict and load_state_dict belong together: one alone is lost on resume"
+        rule = "must have both state_dict and load_state_dict, or neither"
         raise InputError(field, type(item).__name__, rule, "define both")
     return all(has)
 

@@ -28,7 +28,7 @@ class WandbLogger:
     server come only from the W&B login and the environment (``WANDB_ENTITY``, ``WANDB_BASE_URL``), never from a config.
 
     W&B cannot delete records. So ``wandb.json`` in the run's folder stores the id of the W&B run and the last batch
-    that was sent. With it, a resumed run continues the same W&B run and sends no record twice. There are two
+    that was sent. With this file, a resumed run continues the same W&B run and sends no record twice. There are two
     exceptions: a run whose config has changed returns to an earlier batch, or a run starts from the beginning again.
     Then the logger starts a new W&B run, whose config value ``resumed_from`` names the old W&B run.
 

@@ -152,7 +152,9 @@ def check_change(found: Sequence[Difference], on_change: str, timestamp: Timesta
             contains both values of every such field.
     """
     if on_change not in ON_CHANGE:
-        raise InputError("resume.on_change", on_change, f"must be one of {', '.join(ON_CHANGE)}", "write refuse")
+        raise InputError(
+            "resume.on_change", on_change, f"must be one of {', '.join(ON_CHANGE)}", "set resume.on_change=refuse"
+        )
     of_change = {change: [item for item in found if change_of(item.field) is change] for change in Change}
     if never := of_change[Change.NEVER]:
         rule = f"the state of the checkpoint does not fit this run: {_joined(never)}"
@@ -167,8 +169,8 @@ def check_change(found: Sequence[Difference], on_change: str, timestamp: Timesta
         raise InputError("resume", resume, rule, fix)
     if of_change[Change.EPOCH] and timestamp.batches_in_epoch != 0:
         rule = (
-            f"the checkpoint is after batch {timestamp.batches_in_epoch} of epoch {timestamp.epochs}, and within an "
-            f"epoch this cannot change: {_joined(of_change[Change.EPOCH])}"
+            f"the checkpoint is after batch {timestamp.batches_in_epoch} of epoch {timestamp.epochs}, and these fields "
+            f"cannot change within an epoch: {_joined(of_change[Change.EPOCH])}"
         )
         fix = "resume from a checkpoint at the end of an epoch (checkpoint.interval=1ep writes them)"
         raise InputError("resume", resume, rule, fix)

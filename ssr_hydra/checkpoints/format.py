@@ -157,7 +157,7 @@ def plain_json(value: Mapping[str, Any], field: str) -> dict[str, Any]:
         if not isinstance(value, Mapping) or read != _without_tuples(value):
             raise ValueError("the keys of a mapping are strings")
     except (TypeError, ValueError, RecursionError) as error:
-        rule = f"plain dicts, lists, strings and finite numbers ({error})"
+        rule = f"must be plain dicts, lists, strings and finite numbers ({error})"
         raise InputError(field, value, rule, "convert it first") from None
     return dict(read)
 

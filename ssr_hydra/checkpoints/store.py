@@ -73,8 +73,8 @@ class Checkpoint:
         """Return a context manager that gives one entry of the state, such as ``"model"``.
 
         Raises:
-            CheckpointError: The entry is missing, or the code in the ``with`` block raises an error, because the entry
-                does not fit this run.
+            CheckpointError: The entry is missing, or the code in the ``with`` block raised an error. Both mean that the
+                entry does not fit this run.
         """
         try:
             yield self.state[name]
@@ -175,7 +175,7 @@ class CheckpointStore:
                 self._rotate()
         except RunError:
             raise
-        except OSError as error:  # from the folder itself; errors of its files are RunErrors already
+        except OSError as error:  # an error of the folder itself; errors of its files are already RunErrors
             raise write_error(error, Path(error.filename or target), 0) from error
         return target
 

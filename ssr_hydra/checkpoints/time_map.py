@@ -187,15 +187,15 @@ class TimeMap:
     def rescaled(self, state: State) -> TimeMap:
         """Return the map for ``rescale``: the rest of the old plan, stretched over the rest of the run.
 
-        The plan keeps its ssr. A new ssr of the run changes only the run's length, and so the end to which the rest of
-        the plan is stretched.
+        The plan keeps its ssr. A new ssr of the run changes only the run's length: the end to which the rest of the
+        plan is stretched.
 
         Args:
             state: The state of the run with its new length and rates, at the timestamp of the checkpoint.
 
         Raises:
-            InputError: The run is already at or after its new end, the plan has no time left, or the unit of the length
-                has changed to one that the run has not counted.
+            InputError: The run is already at or after its new end, the plan has no time left, or the length has a new
+                unit that the run has not counted.
         """
         plan, now = _PlannedRun.of(state, self.ssr), state.timestamp
         rest = plan.end - _check_rest(plan, now)

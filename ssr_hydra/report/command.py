@@ -110,7 +110,7 @@ def _check_source(parser: argparse.ArgumentParser, args: argparse.Namespace) -> 
                 f"--{'decimal' if args.full is None else 'full'}: cannot be used without a table; add --csv FILE"
             )
     elif (args.ssr is None) == (args.wide is None) or args.quality is None:
-        parser.error("--csv: must come with --ssr COL --quality COL, or with --wide COL COL ... --quality NAME")
+        parser.error("--csv: needs --ssr COL --quality COL, or --wide COL COL ... --quality NAME")
     elif args.objective is not None:
         parser.error("--objective: cannot be used with --csv; name the column as --quality COL")
 
@@ -166,7 +166,7 @@ def _parser() -> argparse.ArgumentParser:
     asked.add_argument(
         "--equal",
         choices=("seconds", "steps", "ssr"),
-        help="what recipes have an equal amount of when they are compared",
+        help="compare recipes at equal seconds, steps or SSR",
     )
     asked.add_argument(
         "--noise",
@@ -180,7 +180,7 @@ def _parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     asked.add_argument("--objective", metavar="NAME", help="the metric, e.g. eval/loss (default: the runs' own)")
     asked.add_argument("--direction", choices=("max", "min"), help="which quality is better")
-    table = parser.add_argument_group("a table from elsewhere, with a row for each run")
+    table = parser.add_argument_group("options of a table with a row for each run")
     table.add_argument("--csv", metavar="FILE", help="the table, instead of studies")
     table.add_argument("--ssr", metavar="COL", help="column of scale schedule ratios")
     table.add_argument("--quality", metavar="COL", help="column of final metrics")
@@ -190,7 +190,7 @@ def _parser() -> argparse.ArgumentParser:
     table.add_argument("--recipe", metavar="COL", nargs="+", help="column, or columns, that name what is compared")
     table.add_argument("--seed", metavar="COL", help="column of seeds; runs of equal seeds are paired")
     table.add_argument("--status", metavar="COL", help="column of how runs ended: completed, diverged, failed")
-    table.add_argument("--n", metavar="COL", help="column of the number of runs whose mean a row is")
+    table.add_argument("--n", metavar="COL", help="column of the number of runs that are averaged in a row")
     table.add_argument("--sd", metavar="COL", help="column of the standard deviations of these runs")
     table.add_argument("--se", metavar="COL", help="column of the standard errors of their means")
     table.add_argument("--wide", metavar="COL", nargs="+", help="instead of --ssr: a column of qualities for each SSR")

@@ -49,7 +49,7 @@ class Options:
         reference: The recipe with which the other recipes are compared; None for the first recipe.
         equal: The axis on which budgets are equal when recipes are compared: ``seconds`` of training, ``steps``, or
             ``ssr``. None chooses ``steps`` if the recipes differ only in schedules and numbers of the optimizer, or if
-            their seconds were measured under unlike conditions. Otherwise None chooses ``seconds``, unless the times
+            their seconds were measured under different conditions. Otherwise None chooses ``seconds``, unless the times
             per step of the recipes differ by at most a tenth or only by the noise of the clock; then ``steps``. A table
             without steps uses its SSRs instead of steps.
         noise: With ``pooled``, intervals use the noise of all SSRs and recipes. With ``cell``, an interval is the plain
@@ -259,8 +259,8 @@ def build(study: Study, options: Options | None = None, looks: int = 1) -> Conte
     time = equal_time(study, axes, options.equal)
     equal = time.axis
     if equal == "seconds" and time.crowd is not None and len(_scaled(study)) > 1:
-        rule = "the runs had unlike conditions, so their seconds cannot be compared"
-        raise InputError("equal", equal, rule, "use steps, or run the jobs again with the same number next to each")
+        rule = "the runs had different conditions, so their seconds cannot be compared"
+        raise InputError("equal", equal, rule, "use steps, or repeat the runs with equally many jobs at a time")
     pareto = frontier.pareto(study, equal, sure, price)
     advice = recommend(study, options.tolerance, options.target, sure)
     steps = _steps(study, equal, sure)
@@ -402,7 +402,7 @@ def _steps(study: Study, axis: Axis, confidence: float) -> list[ToleranceChoice]
 
 
 def _place(series: Series, gains: list[tuple[float, bool, Estimate]], tolerance: float) -> int:
-    """Return the budget of the smallest SSR whose next doubling gains at most ``tolerance``; else of the largest."""
+    """Return the index of the smallest SSR whose doubling gains at most ``tolerance``; else that of the largest SSR."""
     found = next((ssr for ssr, _, gain in gains if gain.value <= tolerance), None)
     return len(series.ssr) - 1 if found is None else int(np.searchsorted(series.ssr, found))
 

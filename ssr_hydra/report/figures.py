@@ -35,7 +35,7 @@ _LONGEST = 40
 _MOST_NAMES = 16
 _PALEST = 0.35
 _BAND = 0.15  # opacity of the band around a mean
-_BESIDE, _AS_LONG = 0.075, 0.004  # inches that a run's mark is moved if it is this close (as a fraction) to its mean
+_BESIDE, _AS_LONG = 0.075, 0.004  # offset in inches of a run's mark that is this close (a fraction) to its mean
 # The offset between two recipes and the total offset, as fractions of the distance between neighbouring SSRs. With
 # lines the total may be larger, because lines show which marks belong together.
 _DODGE, _DODGES = 0.03, 0.1
@@ -178,7 +178,7 @@ def _draw_legend(made: Figure, handles: Sequence[Any], names: Sequence[str]) -> 
 
 
 def _frontier(axes: Axes, content: Content) -> list[Line2D]:
-    """Draw the frontier on the axis of equal budgets. On a different axis, a hollow mark could have no better point."""
+    """Draw the frontier on the axis of equal budgets. On others, no better point may be left of a dominated one."""
     table, axis = content.summary[content.summary["n"] > 0], content.equal
     divisor = _time_axis(axes, axis, table[axis])
     runs = _beside_means(content, table)

@@ -131,7 +131,7 @@ def cost_of_sweep(content: Content) -> str:
 
 
 def _break_even(content: Content) -> str:
-    """Return a sentence: after how many runs at the recommended SSR, instead of the longest, the study is paid for."""
+    """Return a sentence with the number of runs at the recommended SSR after which the study has paid for itself."""
     choice = content.choice
     whole = content.totals.get("total_seconds", math.nan)
     if choice is None or "seconds" not in content.axes or not whole > 0:

@@ -30,7 +30,7 @@ __all__ = ["answer", "certainty", "details", "equal_time_text", "headline", "oth
 
 _MOST_OTHERS = 8
 _MOST_SENTENCES = 5
-# For each control: what to call a scaled run, and what to call a run with that control.
+# For each control: the words for a scaled run, and the words for a run with that control.
 _SIDES = {"truncate": ("scaling", "truncation"), "scale_warmup": ("the fixed warmup", "the scaled warmup")}
 _MOST_CROSSINGS = 3
 _MOST_OUTLIERS = 3

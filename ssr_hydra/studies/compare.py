@@ -252,7 +252,7 @@ class Rival:
 
 
 def rivals(chosen: Place, others: Sequence[Place], confidence: float) -> tuple[Rival, ...]:
-    """Compare the recipe with the best mean at a budget, the chosen recipe, with each other recipe (its rivals).
+    """Compare the chosen recipe, which has the best mean at a budget, to each other recipe (its rivals).
 
     If the chosen recipe is certainly better than each rival, no rival is open. This result needs no correction for
     multiple comparisons, because each single comparison must be certain.

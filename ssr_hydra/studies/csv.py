@@ -294,9 +294,7 @@ def _read(path: Path, wanted: Sequence[str]) -> tuple[list[str], list[int], _Col
                         reason = f"{len(cells)} cells, but the header has {len(header)}"
                         problems.append(Problem(f"{path}:{line}", "torn", reason))
         except (csv.Error, UnicodeDecodeError) as error:
-            raise InputError(
-                "csv", str(path), f"must be a CSV in UTF-8 ({error})", "save the table in this format"
-            ) from None
+            raise InputError("csv", str(path), f"must be a CSV in UTF-8 ({error})", "save it in this format") from None
     return [name.strip() for name in header], lines, columns, problems
 
 
@@ -320,9 +318,7 @@ def _time(given: dict[str, str | None]) -> tuple[str, str | None]:
     says = {_UNIT_NAMES[word] for word in re.split(r"[^a-z]+", name.lower()) if word in _UNIT_NAMES}
     if len(says) == 1 and unit not in says:
         (other,) = says
-        raise InputError(
-            unit, name, f"the column's name says {other}", f"name the column in {other}, or rename the column"
-        )
+        raise InputError(unit, name, f"the column's name says {other}", f"pass the column as {other}, or rename it")
     return unit, name
 
 

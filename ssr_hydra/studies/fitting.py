@@ -257,9 +257,7 @@ def back_test(
     count = int(np.searchsorted(series.ssr, fitted_to * (1 + 1e-9)))
     if count < _PARAMETERS or count == len(series.cells):
         rule = f"{count} of the {len(series.cells)} measured SSRs are at most this"
-        raise InputError(
-            "fitted_to", fitted_to, rule, "choose a value with at least 3 SSRs up to it, and at least 1 above"
-        )
+        raise InputError("fitted_to", fitted_to, rule, "give a value with at least 3 SSRs up to it and 1 above it")
     held = range(count, len(series.cells))
     return [_predicted(series, kind, count, at, study.sign, 1 - confidence, tolerance) for at in held]
 

@@ -77,9 +77,7 @@ def pareto(
     ]
     points.sort(key=lambda point: (point[0], -point[3].mean))
     rows = []
-    bests: dict[
-        bool, tuple[float, Series, float, Cell]
-    ] = {}  # the key: whether the runs of the recipe diverge more often than others
+    bests: dict[bool, tuple[float, Series, float, Cell]] = {}  # the key: whether the recipe's runs diverge more often
     counts = {False: 0, True: 0}
     for point in points:
         x, series, ssr, cell = point

@@ -134,9 +134,8 @@ def _pace(study: Study, length: Axis) -> Pace:
     recipes = cells.shape[1]
     level = 1 - (1 - VERDICT) / (recipes * (recipes - 1) // 2)
     apart = cells[slow] - cells[quick]
-    blocks = apart.groupby(
-        "control"
-    ).mean()  # a control is a separate sweep, and all its SSRs had the machine's load of that time
+    # A control is a separate sweep, and all its SSRs had the machine's load of that time.
+    blocks = apart.groupby("control").mean()
     found = combine([Cell((blocks if len(blocks) > 1 else apart).to_numpy(), None)], [1.0], level)
     return Pace(slow, quick, math.exp(found.value), math.exp(found.low), math.exp(found.high))
 

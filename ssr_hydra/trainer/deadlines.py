@@ -47,8 +47,8 @@ class Deadline:
             moment = state.max_duration * moment.value
         unit, value = moment.unit, Fraction(moment.value)
         self._epoch_length = state.dataloader_len if unit is TimeUnit.EPOCH else None
-        # Trained batches, minus the trained epochs in batches of the current epoch length. Not 0 only if the number of
-        # batches per epoch has changed at a resume.
+        # Trained batches, minus the trained epochs in batches of the current epoch length. It is not 0 only if the
+        # number of batches per epoch has changed at a resume.
         self._shift = 0
         if self._epoch_length is not None:
             unit, value = TimeUnit.BATCH, value * self._epoch_length

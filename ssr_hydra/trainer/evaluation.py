@@ -56,7 +56,7 @@ def accuracy(outputs: Tensor, targets: Tensor) -> Tensor:
     classes = outputs.argmax(1)
     if classes.shape != targets.shape:
         rule = f"must have the shape {list(classes.shape)} for outputs {list(outputs.shape)}"
-        fix = f"correct them, or {removal('accuracy', accuracy)}"
+        fix = f"correct the targets, or {removal('accuracy', accuracy)}"
         raise InputError("metrics.accuracy", f"targets {list(targets.shape)}", rule, fix)
     return classes == targets
 

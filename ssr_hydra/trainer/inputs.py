@@ -44,7 +44,7 @@ def check_control(control: Any, ssr: Fraction) -> str | None:
         raise InputError("control", control, "must be truncate or None", "leave it out")
     if ssr > 1:
         rule = f"can only shorten a run, so it cannot be used with ssr {float(ssr):g}"
-        raise InputError("control", control, rule, "use ssr below 1, or remove it")
+        raise InputError("control", control, rule, "use ssr below 1, or remove control")
     return "truncate"
 
 
@@ -54,7 +54,7 @@ def step_settings(step: StepSettings | Mapping[str, Any] | None, precision: str 
     if precision is None:
         return settings
     if settings.precision not in (StepSettings.precision, precision):
-        rule = f"must be step.precision ({settings.precision!r}) if both are given"
+        rule = f"must be equal to step.precision ({settings.precision!r})"
         raise InputError("precision", precision, rule, "remove one of them")
     return replace(settings, precision=precision)
 
@@ -115,7 +115,7 @@ def batch_size(loader: Any) -> int | None:
 
 
 def check_optimizers(optimizers: Any, schedulers: Any, model: nn.Module, loss: Any = None) -> tuple[Optimizer, ...]:
-    """Return the optimizers of a run. None means those of the torch schedulers, or SGD if there are none.
+    """Return the optimizers of a run. None means the torch schedulers' optimizers, or SGD without torch schedulers.
 
     Raises:
         InputError: An optimizer has no parameter of the model or the loss, or it cannot be used by this trainer.
@@ -136,7 +136,7 @@ def check_optimizers(optimizers: Any, schedulers: Any, model: nn.Module, loss: A
             rule = "evaluates the loss several times per step, which this trainer does not support"
             raise InputError("optimizers", "LBFGS", rule, "use a first-order optimizer")
     if not given:
-        raise InputError("optimizers", optimizers, "must have at least one", "use None for the default")
+        raise InputError("optimizers", optimizers, "must have at least one optimizer", "use None for the default")
     if is_sharded(model):
         check_sharded(given)
     return _that_train(given, model, loss)

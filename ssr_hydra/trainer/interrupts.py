@@ -94,8 +94,8 @@ class StopRequest:
     """In this block, a stop signal is only stored, so that the run can finish its step and write a checkpoint first.
 
     Each signal of :data:`TERMINATIONS` and the first ctrl-C set :attr:`number`. A second ctrl-C raises
-    ``KeyboardInterrupt`` at once. Under torchrun, one ctrl-C arrives twice: from the terminal and from
-    torchrun. So a second one within two seconds is ignored.
+    ``KeyboardInterrupt`` immediately. Under torchrun, one ctrl-C arrives twice: from the terminal and from torchrun. So
+    a second one within two seconds is ignored.
 
     A job launcher may have installed a handler of SIGUSR2, which requeues the job. :meth:`leave` calls that handler
     after the checkpoint is written. If the user has installed a handler of another signal, the block does not replace

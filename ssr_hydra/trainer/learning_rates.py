@@ -154,7 +154,7 @@ class LearningRates:
             self._write()
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the state of ReduceLROnPlateau and of schedulers that run unchanged; empty if there are none of them.
+        """Return the state of ReduceLROnPlateau and of schedulers that run unchanged; empty without such schedulers.
 
         The state has only numbers, strings, lists and dicts, except if a user's scheduler has other values.
         """
@@ -313,7 +313,7 @@ def _entry(
         raise InputError(field, name, "must not have its own clock", "give the schedulers that it was created from")
     if all(item.optimizer is not optimizer for optimizer in optimizers):
         rule = "must be created for an optimizer of this trainer"
-        raise InputError(field, name, rule, "create it for one of optimizers")
+        raise InputError(field, name, rule, "create it with one of the trainer's optimizers")
     try:
         description = read(item, pace)
     except InputError:

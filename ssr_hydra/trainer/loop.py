@@ -49,7 +49,7 @@ def evaluate(
     each_batch: Callable[[], object] | None = None,
     split: str = "eval",
 ) -> dict[str, float]:
-    """Fire ``eval_start``, evaluate, fire ``eval_end``, and return the metrics, to which listeners may add some."""
+    """Fire ``eval_start``, evaluate, and fire ``eval_end``. Return the metrics, including those of listeners."""
     events.fire("eval_start", owner)
     metrics: dict[str, float] = {}
     try:
@@ -91,7 +91,7 @@ class Loop:
     state is complete for the next batch.
 
     Attributes:
-        metrics: The metrics of the last evaluation, with ``train/loss``.
+        metrics: The metrics of the latest evaluation, with ``train/loss``.
         evaluations: The timestamps and metrics of all evaluations.
     """
 
@@ -258,7 +258,7 @@ class Loop:
         return set_all
 
     def _is_over(self, timestamp: Timestamp) -> bool:
-        """Run an evaluation and a checkpoint that a stopped run has left. Return whether the run is at its end."""
+        """Evaluate and save if the stopped run has not yet done so. Return whether the run is at its end."""
         over = self.plan.end.reached(timestamp)
         self._saving = self._ended = over and timestamp.batches > 0
         if self._pending or (over and self._evaluated_at != timestamp.batches):
@@ -321,7 +321,7 @@ class Loop:
         self.events.fire("epoch_end", self.owner)
 
     def _end_of_epoch(self, then: int) -> tuple[Timestamp, int]:
-        """Handle the end of an epoch whose number of batches was unknown. Return as :meth:`_do_what_is_due`."""
+        """Handle the end of an epoch of unknown length. Return the same values as :meth:`_do_what_is_due`."""
         state = self.state
         if state.timestamp.batches_in_epoch == 0:
             rule = f"must have a batch in every epoch, but had none in epoch {state.timestamp.epochs}"
@@ -461,7 +461,7 @@ class Loop:
         return time.perf_counter_ns()
 
     def _stop_evaluation(self) -> None:
-        """Raise an exception at a stop signal. Several processes always evaluate to the end: they compute together."""
+        """Raise an exception at a stop signal. Several processes never stop here, because they compute together."""
         if self.request.number and self.processes.world_size == 1 and self.save is not None:
             raise _Stopped
 

@@ -204,7 +204,7 @@ def load_weights(
 
 
 def _reshard(model: nn.Module) -> None:
-    """Shard the parameters again that a forward pass without backward has left whole; optimizers hold the shards."""
+    """Shard again the parameters that are whole after a forward pass without backward. Optimizers need the shards."""
     for module in model.modules():
         if _is_fsdp(type(module)):
             module.reshard()  # type: ignore[operator]

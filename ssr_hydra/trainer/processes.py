@@ -115,9 +115,9 @@ def _number(environment: Mapping[str, str], name: str) -> int:
 class Processes:
     """This process, as one of the processes that train a model together, and its communication with the others.
 
-    If there is only one process, each method returns at once without communication. Messages use gloo on the CPU, even
-    if gradients use NCCL, so messages never wait for a GPU. The argument ``what`` of a method is the part of the run,
-    such as ``"a batch"``, for errors. If another process has ended, a method raises a :class:`LostProcessError`.
+    If there is only one process, each method returns immediately, without communication. Messages use gloo on the CPU,
+    even if gradients use NCCL, so messages never wait for a GPU. The argument ``what`` of a method is the part of the
+    run, such as ``"a batch"``, for errors. If another process has ended, a method raises a :class:`LostProcessError`.
     """
 
     def __init__(self, rank: int = 0, world_size: int = 1, local_rank: int = 0) -> None:

@@ -33,7 +33,7 @@ class Snapshot:
         lr: The learning rate of the first param group.
         loss: The mean training loss in the last record of training.
         train_seconds: The seconds of training so far.
-        metrics: The metrics of the last evaluation.
+        metrics: The metrics of the latest evaluation.
     """
 
     share: float
@@ -52,7 +52,7 @@ class Snapshot:
 
     @property
     def counted(self) -> str:
-        """The number of completed steps and of all steps, as text; only the first number if the other is unknown."""
+        """The number of completed steps and, if known, of all steps, as text."""
         return f"{self.step}" if self.steps is None else f"{self.step}/{self.steps}"
 
     @property

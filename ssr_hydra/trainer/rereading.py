@@ -20,7 +20,7 @@ class Rereading:
 
     When an epoch starts, such a loader draws the order of its batches from the global random state or from its own
     generator. This class stores this random state. A resumed epoch starts from the stored random state. The class
-    reads the batches that were already trained again, and skips them. The other batches are the same as without the
+    reads the batches before the interruption again, and skips them. The other batches are the same as without the
     interruption if the loader uses no other random numbers.
 
     If the loader has ``state_dict`` and ``load_state_dict``, such as torchdata's ``StatefulDataLoader``, the class also

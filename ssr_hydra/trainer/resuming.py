@@ -179,7 +179,7 @@ class Resuming:
         return time_map
 
     def evaluations(self) -> list[dict[str, Any]]:
-        """Return the evaluations before the checkpoint. If ``metrics.jsonl`` lacks some of them, add a message."""
+        """Return the evaluations before the checkpoint. If ``metrics.jsonl`` lacks some, add a message."""
         assert self.checkpoint is not None
         evaluations, lost = evaluations_of(self.checkpoint)
         if lost is not None:

@@ -90,7 +90,7 @@ def restore_weights(model: nn.Module, state: Mapping[str, Any]) -> None:
 
 
 class BestSoFar:
-    """Tells whether the metric ``checkpoint.best`` of an evaluation is the best finite one so far."""
+    """Decide whether the metric ``checkpoint.best`` of an evaluation is the best finite value so far."""
 
     def __init__(self, settings: CheckpointSettings) -> None:
         self._name, self._mode = settings.best, settings.best_mode

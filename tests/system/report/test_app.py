@@ -156,7 +156,7 @@ def test_report_shows_labels_everywhere(resnet50: Path, capsys: pytest.CaptureFi
             ["--csv", "t.csv", "--ssr", "x", "--quality", "y", "--direction", "max", "--price-per-hour", "3"],
             "error: --price-per-hour=3.0: some runs of the study have no seconds; leave it out",
         ),
-        (["--csv", "t.csv", "--ssr", "a"], "--csv: must come with --ssr COL --quality COL"),
+        (["--csv", "t.csv", "--ssr", "a"], "--csv: needs --ssr COL --quality COL"),
         (
             ["--csv", "t.csv", "--ssr", "a", "--quality", "b", "--objective", "c"],
             "--objective: cannot be used with --csv",

@@ -243,7 +243,7 @@ class Lightning:
         ({"callbacks": "ema"}, "must be a list of objects, or a mapping of names to objects"),
         ({"callbacks": {3: Memory()}}, "callbacks=3: must have a string as its name"),
         ({"loggers": [Memory()]}, "loggers.memory='Memory': must have a method log(trainer, record)"),
-        ({"callbacks": [OneOfTwo()]}, "state_dict and load_state_dict belong together"),
+        ({"callbacks": [OneOfTwo()]}, "must have both state_dict and load_state_dict, or neither"),
         (
             {"callbacks": {"a": Memory()}, "loggers": {"a": Logger([], "")}},
             "loggers.a='Logger': has the same name as another object",

@@ -108,7 +108,8 @@ def test_changed_batches_are_allowed_only_at_the_end_of_an_epoch(path: str, valu
         assert refusal(found, on_change, AT_END) is None
         message = refusal(found, on_change, WITHIN)
         assert message == (
-            "resume='auto': the checkpoint is after batch 30 of epoch 0, and within an epoch this cannot change: "
+            "resume='auto': the checkpoint is after batch 30 of epoch 0, and these fields "
+            "cannot change within an epoch: "
             f"{found[0]}; resume from a checkpoint at the end of an epoch (checkpoint.interval=1ep writes them)"
         )
 

@@ -196,7 +196,7 @@ def test_seconds_of_unlike_conditions_are_not_compared(measure: str, busy: float
     assert (found.equal, found.time.reason) == ("steps", "conditions")
     assert f"Seconds are not compared: {said}." in words.answer(found)
     assert "longer" not in " ".join(words.answer(found))
-    with pytest.raises(InputError, match=r"^equal='seconds': the runs had unlike conditions"):
+    with pytest.raises(InputError, match=r"^equal='seconds': the runs had different conditions"):
         build(found.study, Options(equal="seconds"))
 
 

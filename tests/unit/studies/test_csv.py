@@ -305,7 +305,7 @@ def test_times_may_have_different_units(tmp_path: Path) -> None:
     for unit, column in (("hours", "wall_hours"), ("minutes", "t")):
         assert from_csv(path, "ssr", "acc", **{unit: column}).frame["seconds"].tolist() == [5400.0, 10800.0]  # type: ignore[arg-type]
     with pytest.raises(
-        InputError, match=r"^seconds='wall_hours': the column's name says hours; name the column in hours"
+        InputError, match=r"^seconds='wall_hours': the column's name says hours; pass the column as hours"
     ):
         from_csv(path, "ssr", "acc", "wall_hours")
     with pytest.raises(InputError, match=r"^hours='wall_hours': the times are in seconds already"):

@@ -111,7 +111,7 @@ def test_job_folders_may_have_custom_names(tmp_path: Path) -> None:
     StudyFolder(tmp_path).assign(jobs("a"), ["x/a"])
     with pytest.raises(InputError, match=r"^hydra.sweep.subdir='x/a': the folder .* belongs to another job"):
         StudyFolder(tmp_path).assign(jobs("b"), ["x/a"])
-    with pytest.raises(InputError, match=r"^hydra.sweep.subdir='/x': is a folder of the study's"):
+    with pytest.raises(InputError, match=r"^hydra.sweep.subdir='/x': must be relative to the study's folder"):
         StudyFolder(tmp_path).assign(jobs("b"), ["/x"])
 
 

@@ -160,7 +160,7 @@ def test_completed_job_is_not_run_again(tmp_path: Path) -> None:
     second = ProcessLauncher(tmp_path)
     made = sweep(second, "abcde")
     assert second.launches == [["b", "e"]]
-    with pytest.raises(SweepError, match=r"^1 of 5 jobs did not complete: 3 \(d\): DivergedError: NaN; a run"):
+    with pytest.raises(SweepError, match=r"^1 of 5 jobs did not complete: 3 \(d\): DivergedError: NaN; a diverged run"):
         made.check()
     nothing = ProcessLauncher(tmp_path)
     sweep(nothing, "ac").check()

@@ -92,7 +92,7 @@ def test_cuda_variable_sets_the_visible_gpus(said: str, expected: list[str]) -> 
         ({"gpus": "all"}, "gpus='all': must be auto, none or a list"),
         ({"gpus": []}, "gpus=[]: must be auto, none or a list"),
         ({"gpus": [0, -1]}, "gpus=-1: must be the number or the id of a GPU"),
-        ({"gpus": [True]}, "gpus=True: is no number"),
+        ({"gpus": [True]}, "gpus=True: must be the number"),
         ({"gpus": [1, "1"]}, "gpus='1,1': must name each GPU once"),
         (
             {"gpus": [0, 1], "workers": 3},

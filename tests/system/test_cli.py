@@ -1,4 +1,4 @@
-"""The command line, as it is typed."""
+"""The command line, as a user types it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Show = Callable[..., dict[str, object]]
 
 @pytest.fixture
 def show(app: Callable[..., Answer]) -> Show:
-    """The config that the app would run."""
+    """Return the config that the app would run."""
 
     def run(*arguments: str) -> dict[str, object]:
         said = app(*arguments, "--cfg", "job", "--resolve")
@@ -92,7 +92,7 @@ def test_config_dir_adds_choices_of_the_user(show: Show, app: Callable[..., Answ
     assert at(config, "scheduler.t_warmup") == "0.2dur"
     assert at(config, "scheduler._target_") == "ssr_hydra.schedulers.CosineAnnealingWithWarmupScheduler"
     assert (at(config, "ssr"), at(config, "optimizer.lr"), at(config, "optimizer.nesterov")) == (0.5, 0.3, True)
-    # The schema stands behind it: a key that is not there is seen.
+    # The schema checks the file, so an unknown key is an error.
     (in_tmp / "mine/scheduler/slow.yaml").write_text("defaults: [cosine_warmup, _self_]\nt_wramup: 0.2dur\n")
     said = app("--config-dir", "mine", "experiment=u")
     assert (said.code, said.err.count("\n")) == (2, 1)
@@ -169,7 +169,7 @@ def test_flags_can_be_anywhere_in_the_command(app: Callable[..., Answer]) -> Non
     assert (said.code, said.out.strip()) == (0, "3")
 
 
-# -- in processes of their own
+# -- in new processes
 
 
 @pytest.mark.parametrize(("python", "start"), [(cold, (TRAIN,)), (command, ("-m", "ssr_hydra"))])

@@ -1,4 +1,4 @@
-"""Training in several processes: what is promised of it, tried with two that talk over gloo."""
+"""Training in several processes: the promises of the docs, tested with two processes over gloo."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ LENGTHS, SIZES = [1, 3, 8, 13], [1, 2, 3]
 
 
 def apart(one: Any, two: Any) -> float:
-    """The largest difference between two lists of arrays."""
+    """Return the largest difference between two lists of arrays."""
     return max(float(np.abs(np.asarray(a) - np.asarray(b)).max()) for a, b in zip(one, two, strict=True))
 
 
@@ -44,7 +44,7 @@ def test_every_sample_counts_once_even_if_numbers_do_not_divide(pairs: Pairs) ->
     for length, size, drop, _, found in mine:
         samples = length - length % size if drop else length
         if size < 2 or samples == 0:
-            assert found == "batch_size"  # one process would never have a sample; or there is no batch
+            assert found == "batch_size"  # one process would never have a sample, or no batch exists
         else:
             assert counted(found) == (2, 2 * math.ceil(samples / size), 2 * samples), (length, size, drop)
 
@@ -58,12 +58,12 @@ def test_padded_samples_of_torchs_sampler_count_too(pairs: Pairs) -> None:
             assert found == "train_dataloader"
         else:
             assert counted(found) == (2, 2 * math.ceil(each / size), 2 * 2 * each), (length, size, drop)
-            assert per_batch == 2 * size  # what schedules convert samples by: a batch of both processes
+            assert per_batch == 2 * size  # schedules convert samples by this size: a batch of both processes
 
 
 def test_a_stream_gives_each_process_different_samples(pairs: Pairs) -> None:
-    # 17 samples: 9 in batches of 3 and 8 in batches of 2; after three batches the first process has none left, and the
-    # 2 samples that the other one still has are not trained on.
+    # 17 samples: 9 in batches of 3 and 8 in batches of 2. After three batches the first process has no samples left,
+    # and the 2 remaining samples of the other process are not trained on.
     for when, per_batch in pairs.run(cases.stream).values:
         assert counted(when) == (2, 2 * 3, 2 * (9 + 6))
         assert per_batch == 5
@@ -94,11 +94,11 @@ def test_epoch_of_unknown_length_ends_when_the_first_process_has_no_batch_left(p
     assert counted(ended.values[0]) == (2, 2 * 6, 2 * 6 * (3 + 3))
 
 
-# ---- 3 and 7: accumulation, and the weight of what does not divide
+# ---- 3 and 7: accumulation, and the weights of uneven parts
 
 
 def gradients_by_hand(length: int, batch_size: int) -> list[list[np.ndarray]]:
-    """Of every batch of the epoch: torch's own backward of the mean over all of it."""
+    """Return torch's own gradient of the mean over the whole batch, for every batch of the epoch."""
     torch.manual_seed(3)
     model = nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 3))
     loader, _ = make_loaders(cases.Numbers(length), batch_size=batch_size, seed=1)
@@ -111,7 +111,7 @@ def gradients_by_hand(length: int, batch_size: int) -> list[list[np.ndarray]]:
 
 
 def test_gradients_are_those_of_the_whole_batch_however_the_batch_is_split(pairs: Pairs) -> None:
-    # Batches of 5, 5 and 1: two processes, and up to four parts, can share none of them evenly.
+    # Batches of 5, 5 and 1: neither two processes nor up to four parts can divide them evenly.
     length = 11
     by_hand = gradients_by_hand(length, 5)
     assert len(by_hand) == 3
@@ -122,7 +122,7 @@ def test_gradients_are_those_of_the_whole_batch_however_the_batch_is_split(pairs
     ]
     assert len(runs) == 6
     for run in runs:
-        assert counted(run["when"]) == (1, 3, length)  # one batch is one step, whatever it was cut into
+        assert counted(run["when"]) == (1, 3, length)  # one batch is one step, for any number of parts
         assert run["lrs"] == runs[0]["lrs"]
         assert run["losses"] == pytest.approx(runs[0]["losses"], abs=1e-6)
         for batch, expected in zip(run["gradients"], by_hand, strict=True):
@@ -185,7 +185,7 @@ def test_sharded_model_trains_like_copies(pairs: Pairs, tmp_path: Path) -> None:
     found = load_latest_good(tmp_path / "two" / "checkpoints")
     assert found is not None
     saved = list(found[0].state["model"].values())
-    assert apart(one["weights"], saved) < 1e-6  # whole, under the same names, in the same order
+    assert apart(one["weights"], saved) < 1e-6  # complete, with the same names in the same order
 
 
 @pytest.mark.extra("safetensors")
@@ -221,8 +221,8 @@ def test_an_epoch_continues_with_a_different_number_of_processes(
     for runs in (first, second):
         for shares in zip(*(run["held"] for run in runs), strict=True):
             held += [[sample for share in shares for sample in share]]
-    # A process without a share of the last batch computes along with a sample that counts for nothing: batches of 4, 4,
-    # 4, 4, 4 and 3 have none such here. So every sample of every epoch was seen once, in the order of the whole run.
+    # A process without samples of the last batch computes a sample with weight 0; batches of 4, 4, 4, 4, 4 and 3 need
+    # no such sample. So every sample of every epoch was used once, in the order of the uninterrupted run.
     assert held == whole["held"]
     for epoch in range(3):
         assert sorted(itertools.chain(*held[6 * epoch : 6 * epoch + 6])) == list(range(23))
@@ -250,7 +250,7 @@ def test_sharded_run_resumes_unsharded_and_unsharded_run_resumes_sharded(pairs: 
 
 def test_tokens_are_summed_exactly_beyond_what_an_int32_holds(pairs: Pairs) -> None:
     runs = pairs.run(cases.many_tokens, each=2**31).values
-    # Of 10 samples in batches of 3 the last holds one, of which the second process has none: 4 + 3 shares.
+    # The last of the batches of 3 from 10 samples has one sample, and the second process has none: 4 + 3 parts.
     total = 7 * 2**31 + 3 * 1000 + 10
     assert [run["when"]["token"] for run in runs] == [total, total]
     assert total > 2**33
@@ -267,7 +267,7 @@ def test_ragged_tokens_are_the_sum_of_the_masks(pairs: Pairs) -> None:
 
 
 def test_a_run_survives_a_kill_of_one_process_bitwise(pairs: Pairs, tmp_path: Path) -> None:
-    ends.check_kills(pairs, tmp_path, "ddp", 1)  # tests/chaos has more, also with fsdp
+    ends.check_kills(pairs, tmp_path, "ddp", 1)  # tests/chaos has more kills, also with fsdp
 
 
 def test_a_lost_process_ends_the_run_with_a_one_line_error_and_a_record(pairs: Pairs, tmp_path: Path) -> None:
@@ -301,7 +301,8 @@ def test_both_processes_end_at_the_same_batch_within_an_epoch(
 
 
 def test_processes_with_a_time_budget_end_at_the_same_batch_with_the_same_schedule(pairs: Pairs) -> None:
-    # 22 ms a step in rank 0, and twice as many in the other: theirs are the clocks, so that no machine is too slow.
+    # 22 ms a step in rank 0, and twice that in the other process, on clocks of the test, so that a slow machine changes
+    # nothing.
     mine, other = pairs.run(ends.ends, duration="0.3sec", ticks=22).values
     assert mine == other
     *_, before, last = mine["times"]
@@ -322,7 +323,7 @@ def test_a_signal_to_one_process_stops_both_with_a_checkpoint(pairs: Pairs, tmp_
     assert ended.values[0]["losses"] + again["losses"] == whole["losses"]
 
 
-# ---- evaluation, normalisation, clipping
+# ---- evaluation, normalization, clipping
 
 
 def test_evaluation_does_not_depend_on_the_number_of_processes(pairs: Pairs) -> None:
@@ -333,7 +334,7 @@ def test_evaluation_does_not_depend_on_the_number_of_processes(pairs: Pairs) -> 
     for mine, theirs in zip(one, two, strict=True):
         assert mine[:2] == theirs[:2]
         assert mine[2]["eval/accuracy"] == theirs[2]["eval/accuracy"]
-        # Each share's mean loss has the precision of the model; the sums are float64.
+        # The mean loss of each process has the precision of the model; the sums are float64.
         assert mine[2]["eval/loss"] == pytest.approx(theirs[2]["eval/loss"], abs=1e-14)
 
 
@@ -395,7 +396,7 @@ def test_batch_norm_normalizes_per_process_and_keeps_the_statistics_of_rank_0(pa
     assert apart(weights, other[2]) == 0.0
     assert metrics == other[3]  # both evaluate the same model
     (alone,) = pairs.run(models.batch_norm, world=1, length=length).values
-    assert apart(weights, alone[2]) > 1e-5  # and it is not that of one process
+    assert apart(weights, alone[2]) > 1e-5  # and it differs from that of one process
 
 
 @pytest.mark.parametrize("parallel", ["ddp", "fsdp"])
@@ -432,7 +433,7 @@ def test_every_process_raises_the_same_error(pairs: Pairs, kind: str, expected: 
 
 def test_every_process_names_the_settings_that_differ(pairs: Pairs) -> None:
     first, second = pairs.run(cases.apart).values
-    assert first == second  # so one of them can say it
+    assert first == second  # so one of them can print the error
     assert first.pop("") is None
     assert set(first) == set(cases.APART)
     for name, said in first.items():
@@ -449,7 +450,7 @@ def test_every_process_names_the_settings_that_differ(pairs: Pairs) -> None:
 
 
 def test_configs_that_differ_between_processes_are_reported_once(pairs: Pairs, tmp_path: Path) -> None:
-    """Each process composes its own config, whose values may come from its environment."""
+    """Compose each process's own config, whose values may come from its environment."""
     key = "trainer.accumulate"
     arguments = [f"{key}=1${{oc.env:RANK}}", *QUICK, f"hydra.run.dir={tmp_path}/{key}"]
     ended = pairs.run(ends.app, arguments=arguments, all_fail=True, fails=True)
@@ -459,7 +460,7 @@ def test_configs_that_differ_between_processes_are_reported_once(pairs: Pairs, t
     assert f"must be the same in all processes of a run (process 0 and process 1 have {key}: " in line
     assert ended.errs[1] == ""
     assert not (tmp_path / key).exists()
-    # Where each process computes is its own matter.
+    # The device of each process is not compared.
     arguments = [*QUICK[:-1], "trainer.threads=1${oc.env:RANK}", "max_duration=2ba", f"hydra.run.dir={tmp_path}/same"]
     pairs.run(ends.app, arguments=arguments)
 
@@ -472,11 +473,11 @@ QUICK = ["trainer.progress=plain", "trainer.device=cpu", "trainer.threads=1"]
 def test_two_processes_of_the_app_are_one_run(pairs: Pairs, tmp_path: Path) -> None:
     arguments = [*QUICK, "ssr=0.05", f"hydra.run.dir={tmp_path}/runs/${{now:%S%f}}-${{run_id:}}"]
     ended = pairs.run(ends.app, arguments=arguments)
-    (folder,) = (tmp_path / "runs").iterdir()  # named by the time and by chance, and yet the same for both
+    (folder,) = (tmp_path / "runs").iterdir()  # named by time and random numbers, but the same in both
     record = RunResult.load(folder)
     assert (record.status, record.steps, record.samples) == ("completed", 60, 960)
     assert record.hardware["processes"] == 2
-    assert ended.outs[1] == ended.errs[1] == ""  # rank 0 alone speaks
+    assert ended.outs[1] == ended.errs[1] == ""  # only rank 0 prints
     assert "digits: completed" in ended.outs[0]
     names = {path.name for path in folder.iterdir()}
     assert names == {".hydra", "checkpoints", "metrics.jsonl", "result.json", "train.log"}
@@ -511,7 +512,7 @@ def test_error_that_all_processes_raise_is_printed_once(
     (line,) = ended.errs[0].splitlines()
     assert line.startswith(expected)
     assert ended.errs[1] == ended.outs[1] == ""
-    assert not folder.exists()  # as if it had not been tried
+    assert not folder.exists()  # as if the run had not been tried
 
 
 def test_refused_run_leaves_no_folder_even_if_one_process_is_slow(pairs: Pairs, tmp_path: Path) -> None:
@@ -542,7 +543,7 @@ def test_a_killed_process_is_reported_in_one_line(pairs: Pairs, tmp_path: Path) 
             ends.app,
             arguments=arguments,
             signalled=(victim, signal.SIGKILL),
-            when=lambda: "train/loss" in text_of(tmp_path / "metrics.jsonl"),  # both train
+            when=lambda: "train/loss" in text_of(tmp_path / "metrics.jsonl"),  # both processes are training
             fails=True,
         )
         assert ended.codes[victim] == -signal.SIGKILL
@@ -551,7 +552,7 @@ def test_a_killed_process_is_reported_in_one_line(pairs: Pairs, tmp_path: Path) 
         who = "" if victim == 1 else "process 1: "
         assert line.startswith(f"{who}error: another process of this run has ended or cannot be reached, seen at ")
         (tmp_path / "metrics.jsonl").unlink()
-    # Rank 0 wrote a record of the first loss; of the second it could not, being the one that was lost.
+    # Rank 0 wrote a record of the first loss. It could not write one of the second loss, because it was killed.
     log = (tmp_path / "train.log").read_text()
     assert log.count("failed: LostProcessError") == 1
 

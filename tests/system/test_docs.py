@@ -87,9 +87,9 @@ def test_every_public_name_has_an_example(package: str) -> None:
                 or issubclass(value, (Enum, Exception))
                 or getattr(value, "_is_protocol", False)
             ):
-                continue  # used through what is made of them
+                continue  # used only through the objects that they create
             example = value.__doc__
-        elif inspect.isfunction(value):  # one example may serve a module of small functions
+        elif inspect.isfunction(value):  # one example is enough for a module of small functions
             example = (value.__doc__ or "") + (sys.modules[value.__module__].__doc__ or "")
         else:
             continue
@@ -116,7 +116,7 @@ def test_the_page_on_configs_lists_every_choice() -> None:
         assert set(re.findall(r"`(\w+)`", row)) == set(choices) | shipped
 
 
-# The harness itself refuses what it should: a test that passes whatever a page says is worth nothing.
+# The harness must report errors: a test that passes for any page is useless.
 
 
 def page_of(folder: Path, text: str) -> list[Block]:

@@ -252,8 +252,8 @@ def test_scheduler_equals_the_one_of_transformers(name: str) -> None:
     assert alphas_of_ours(mine) == pytest.approx(alphas_of_torch(lambda o: theirs(transformers, o)), abs=1e-9)
 
 
-# The formulas of codebases that are no libraries, or too large to install for one function: w warmup steps, d decay
-# steps, as they compute the rate of step k, over the peak.
+# The formulas of codebases that are not libraries, or are too large to install for one function. They give the rate of
+# step k relative to the peak, for w warmup steps and d decay steps.
 
 
 def nanogpt(k: int, w: int, floor: float) -> float:

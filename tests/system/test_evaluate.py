@@ -1,4 +1,4 @@
-"""A run's checkpoint evaluated again: the same numbers, the same guards, the weights alone in a file."""
+"""A checkpoint of a run is evaluated again: same numbers, same security checks, and an export of only the weights."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ ALL_DIGITS = {key: value for key, value in DIGITS.items() if key != "data.limit_
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A finished run with an average of its weights, the best checkpoint kept."""
+    """A finished run with averaged weights and its best checkpoint."""
     folder = tmp_path_factory.mktemp("finished")
     callbacks = ("callbacks=[ema]", "+callbacks.ema.decay=0.9")
     run_in(folder, *arguments(*callbacks, data=ALL_DIGITS, checkpoint__best="eval/loss", checkpoint__mode="max"))
@@ -86,7 +86,7 @@ def test_evaluate_works_from_python(run: Path) -> None:
 
 
 def test_best_checkpoint_has_the_metrics_of_its_batch(run: Path) -> None:
-    """By the largest loss, for once: the first evaluation, at batch 11."""
+    """The best is chosen by the largest loss here: the first evaluation, at batch 11."""
     found = evaluate(run, "best", trust="resume_lab")
     worst = max(recorded(run)["evaluations"], key=lambda item: item["metrics"]["eval/loss"])
     assert found.batch == worst["timestamp"]["batch"] == 11
@@ -115,7 +115,7 @@ def test_wrong_record_is_detected(run: Path, app: Callable[..., Answer]) -> None
 
 
 def test_checkpoint_of_a_different_run_is_detected(run: Path, app: Callable[..., Answer]) -> None:
-    """The checkpoint of another seed in its place: whole by its own digest, and another run's."""
+    """The checkpoint is replaced by one of another seed, which is undamaged but from another run."""
     from ssr_hydra.checkpoints import CheckpointStore
 
     checkpoint = load(run / "checkpoints/ba35")
@@ -218,7 +218,7 @@ def test_bad_input_is_one_line(run: Path, app: Callable[..., Answer], given: lis
 
 
 def test_config_of_a_run_folder_is_not_trusted(run: Path, app: Callable[..., Answer]) -> None:
-    """What its config says of trust or of Hydra is not taken; nothing of it is imported before it is trusted."""
+    """Ignore ``trust`` and ``hydra`` of the run's config, and import no code from it before the code is trusted."""
     config = run / ".hydra/config.yaml"
     text = config.read_text()
     Path("evil.py").write_text("raise SystemExit('it ran')\n")

@@ -1,4 +1,4 @@
-"""What importing costs, and that each module says truly what it offers."""
+"""Imports load only what they need, and each module lists its public names correctly."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ summary(load("s"))
 """
 
 
-# Each process runs its parts in order: later ones may load more.
+# Each process runs its parts in order, because later parts may load more.
 PROCESSES: list[list[tuple[str, str]]] = [
     [
         (SCHEDULES, "torch hydra omegaconf numpy matplotlib sklearn rich"),
@@ -102,10 +102,10 @@ def test_package_loads_its_names_on_first_use() -> None:
 
 
 def problems(name: str) -> list[str]:
-    """What is wrong with a module's ``__all__``."""
+    """Return the problems of a module's ``__all__``."""
     module = importlib.import_module(name)
     exported = getattr(module, "__all__", [])
-    # Constants, classes, the rest: the linter's order. One list is put together from those of its modules.
+    # Constants, classes, then the rest: the linter's order. One list combines the lists of its modules.
     order = sorted(exported, key=lambda name: (not name.isupper(), not name[0].isupper(), name))
     own = {key for key, value in vars(module).items() if getattr(value, "__module__", None) == name}
     is_private = {key for key in own if not key.startswith("_")} == set() or name.endswith(".train")
@@ -178,11 +178,11 @@ HOPS = re.findall(r"^\d+\. `([\w.]+)`", PAGE, re.MULTILINE)
 
 
 def imported(tree: ast.AST) -> set[str]:
-    """Every module that is imported anywhere in a file, inside functions as well."""
+    """Return every module that a file imports, also inside functions."""
     found = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom):
-            assert node.level == 0  # absolute imports alone, or this test would miss some
+            assert node.level == 0  # only absolute imports, because this test would miss relative ones
             found |= {f"{node.module}.{alias.name}" for alias in node.names}
         elif isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
@@ -196,7 +196,7 @@ def test_architecture_page_has_every_module_with_its_layer() -> None:
 
 def test_arrows_point_to_lower_layers() -> None:
     upward = [(part, other) for part in ARROWS for other in ARROWS[part] if LAYERS[other] >= LAYERS[part]]
-    assert upward == []  # so there is no ring
+    assert upward == []  # so the graph has no cycle
 
 
 @pytest.mark.parametrize("hop", HOPS)
@@ -210,7 +210,7 @@ def test_functions_of_the_architecture_page_exist(hop: str) -> None:
     for name in parts[length:]:
         found = getattr(found, name)
     assert callable(found)
-    assert found.__module__ == ".".join(parts[:length])  # its own module, not one that only imports it
+    assert found.__module__ == ".".join(parts[:length])  # the module that defines it, not one that only imports it
 
 
 def test_trace_of_a_run_has_at_most_twelve_steps() -> None:

@@ -18,7 +18,7 @@ NOTEBOOK = REPO / "docs" / "notebooks" / "a_study_in_three_minutes.ipynb"
 
 
 def outputs(notebook: Path) -> dict[str, dict[str, Any]]:
-    """By the first line of each code cell: its outputs by type, joined."""
+    """Return the outputs of each code cell by its first line, joined by type."""
     found: dict[str, dict[str, Any]] = {}
     for cell in json.loads(notebook.read_text(encoding="utf-8"))["cells"]:
         if cell["cell_type"] == "code":

@@ -1,4 +1,4 @@
-"""Commands whose output is closed, full, or not UTF-8: the work is done, and nothing but the output is lost."""
+"""Commands whose output is closed, full, or not UTF-8: the work completes, and only the output is lost."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def shell(command: str, cwd: Path) -> tuple[int, str, str]:
     ids=["closed", "no stdout", "full stdout", "both full"],
 )
 def test_run_completes_without_an_output(tmp_path: Path, train: str, to: str) -> None:
-    # With a closed descriptor the next file that is opened would take its number, and the output would go into it.
+    # If a descriptor is closed, the next opened file would get its number, and the output would go into that file.
     assert shell(f"{train} {RUN} {to}", tmp_path) == (0, "", "")
     assert json.loads((tmp_path / "run/result.json").read_text())["status"] == "completed"
     lines = (tmp_path / "run/metrics.jsonl").read_text().splitlines()
@@ -52,7 +52,7 @@ def test_console_that_is_not_utf_8_shows_escapes(tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder in which a run has ended."""
+    """Return the folder in which a run has ended."""
     folder = tmp_path_factory.mktemp("finished")
     assert shell(f"{TRAIN} {RUN} > /dev/null", folder)[0] == 0
     return folder

@@ -24,7 +24,7 @@ FAKE_32 = ["data=fake", "data.train.size=8", "data.eval.size=8"]
 FAKE_28 = [*FAKE_32, "data.train.shape=[1,28,28]"]
 FAKE_64 = [*FAKE_32, "data.train.shape=[3,64,64]", "data.train.num_classes=1000"]
 TABLE = ["data.train.path=table.csv", "model.in_features=4", "model.num_classes=3"]
-# Name: what it needs to be composed, what stands in for its data, its length in epochs, its number of weights.
+# Name: the overrides that it needs, the data that stands in, its length in epochs, its number of weights.
 RECIPES: dict[str, tuple[list[str], list[str], str, int]] = {
     # The published sizes of the two ResNets.
     "resnet50_imagenet": (["data.train.root=images"], FAKE_64, "90ep", 25_557_032),

@@ -1,4 +1,4 @@
-"""Records of several processes, and of one that is killed."""
+"""Records of several processes, and of a killed process."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ print("ready", flush=True); sys.stdin.read()
         assert records(tmp_path) == [{"mine": 1}]
         other.kill()
         other.wait()
-    MetricsLog(tmp_path).close()  # the kernel has let go of the lock
+    MetricsLog(tmp_path).close()  # the kernel has released the lock
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no SIGKILL")
@@ -68,5 +68,5 @@ Trainer(MLP(), train, max_duration="1h", run_dir={str(tmp_path)!r}, **options).f
     assert not (tmp_path / "result.json").exists()
     model, data = nn.Linear(4, 3), TensorLoader([torch.randn(12, 4), torch.arange(12) % 3], 2)
     options: dict[str, Any] = {"run_dir": tmp_path, "device": "cpu", "progress": "none"}
-    Trainer(model, data, max_duration="1ep", **options).fit()  # the same folder starts again
+    Trainer(model, data, max_duration="1ep", **options).fit()  # a run in the same folder starts again
     assert [record["event"] for record in records(tmp_path)] == ["train"]

@@ -27,7 +27,7 @@ pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="no signals to a
 Run = Callable[..., Answer]
 
 
-# ---- kills and signals; each run is started again by the same command, and compared to one that nothing happened to
+# ---- kills and signals; the same command resumes each run, and the result equals that of an uninterrupted run
 
 
 def test_run_survives_kills_and_sigterm_at_random_points(tmp_path: Path) -> None:
@@ -59,7 +59,7 @@ def test_killed_command_resumes_if_repeated(tmp_path: Path) -> None:
     assert RunResult.load(here / "run").resumes == 1
 
 
-# ---- the same command, and others, in this process
+# ---- the same and other commands, in this process
 
 
 @pytest.fixture
@@ -70,7 +70,7 @@ def app(in_tmp: Path, capsys: pytest.CaptureFixture[str], clean_hydra: None) -> 
 
 
 def state(run: Path, number: int = -1) -> dict[str, Any]:
-    """What a checkpoint holds: the last, or the one of a batch."""
+    """Return the content of the last checkpoint, or of the checkpoint of a batch."""
     folders = sorted(run.glob("checkpoints/ba*"), key=lambda path: int(path.name[2:]))
     folder = folders[-1] if number < 0 else run / f"checkpoints/ba{number}"
     found: dict[str, Any] = torch.load(folder / "state.pt", weights_only=True)
@@ -88,7 +88,7 @@ def records(run: Path, event: str | None = None) -> list[dict[str, Any]]:
 
 
 def rates(run: Path, name: str = "lr") -> dict[int, Any]:
-    """What each batch was trained with: the record of batch k says what the one before it used."""
+    """Return the rates that each batch was trained with: the record of batch k has the rate of batch k - 1."""
     return {record["batch"] - 1: record[name] for record in records(run, "train")}
 
 
@@ -143,7 +143,7 @@ def test_a_finished_run_is_not_trained_again(app: Run, done: Path) -> None:
     assert "nothing to train" in said.out
     after = files(done)
     added = after.pop("train.log")[1].removeprefix(before.pop("train.log")[1]).decode()
-    assert added.count("\n") == 1  # says that it was asked
+    assert added.count("\n") == 1  # one line about this command
     assert added.endswith("nothing to train\n")
     assert after == before
 
@@ -154,7 +154,7 @@ LATE = [("max_duration=2ep", "the checkpoint is at"), ("optimizer=adamw", "does 
 @pytest.mark.parametrize(("change", "said"), LATE, ids=[change for change, _ in LATE])
 def test_a_late_refusal_does_not_change_the_folder(app: Run, run: Path, change: str, said: str) -> None:
     before = files(run)
-    on_change = "rescale" if change.startswith("control") else "extend"  # which is refused by the trainer
+    on_change = "rescale" if change.startswith("control") else "extend"  # the trainer refuses this
     refused = app(*lab(), change, f"resume.on_change={on_change}")
     assert (refused.code, refused.err.count("\n")) == (2, 1)
     assert said in refused.err
@@ -167,7 +167,7 @@ def test_extended_run_updates_its_config_and_continues_its_log(app: Run, run: Pa
     assert "max_duration: 5ep" in (run / ".hydra/config.yaml").read_text()
     assert "pending" not in (run / ".hydra/hydra.yaml").read_text()
     assert [path.name for path in run.glob(".hydra*")] == [".hydra"]
-    assert (run / "train.log").read_text().count("started: ") == 2  # held back, and written when training began
+    assert (run / "train.log").read_text().count("started: ") == 2  # held back until training begins
 
 
 def test_sweep_in_a_used_folder_runs_only_new_jobs(app: Run, in_tmp: Path) -> None:
@@ -228,7 +228,7 @@ def test_renamed_data_with_the_same_content_is_accepted(app: Run, in_tmp: Path) 
         ]
 
     assert app(*given("t.csv")).code == 0
-    # As an earlier release described it, which had other defaults, and not all options.
+    # The config as an earlier release described it, with other defaults and fewer options.
     config = in_tmp / "run/.hydra/config.yaml"
     described = OmegaConf.load(config)
     assert isinstance(described, DictConfig)
@@ -244,7 +244,7 @@ def test_renamed_data_with_the_same_content_is_accepted(app: Run, in_tmp: Path) 
         said = app(*given(path))
         assert (said.code, said.err) == (0, ""), path
         assert "nothing to train" in said.out
-    # So does one that was stopped.
+    # A stopped run resumes as well.
     shutil.rmtree(in_tmp / "run/checkpoints/ba8")
     (in_tmp / "run/result.json").unlink()
     assert app(*given("./moved/trees.csv")).code == 0
@@ -297,7 +297,7 @@ def test_a_run_that_was_killed_before_its_first_checkpoint_starts_again(app: Run
 
 
 def test_log_has_complete_lines_after_a_power_loss(app: Run, run: Path, in_tmp: Path) -> None:
-    """Its end may be lost, though the checkpoint has seen it: fewer bytes than ``log_bytes``."""
+    """The end of the log may be lost, so that it has fewer bytes than ``log_bytes`` of the checkpoint."""
     log = run / "metrics.jsonl"
     log.write_bytes(log.read_bytes()[:700])
     kept = log.read_bytes().count(b"\n")
@@ -312,10 +312,10 @@ def test_checkpoint_of_a_different_run_can_be_resumed_in_a_new_folder(app: Run, 
     assert said.code == 0, said.err
     assert files(run) == before
     assert [record["batch"] for record in records(in_tmp / "new", "train")] == list(range(31, 41))
-    # The same command again, as a job that is queued again is: its own checkpoints come first.
+    # The same command again, like a requeued job: the run's own checkpoints have priority.
     said = app(*lab("hydra.run.dir=new", "resume=run"))
     assert "nothing to train" in said.out
-    # And another run there is refused by what the checkpoint says, in the run's own words.
+    # A different run in that folder is refused, and the error lists the differences to its checkpoint.
     said = app(*lab("hydra.run.dir=other", "resume=run", "optimizer.lr=0.3"))
     assert said.code == 2
     assert "optimizers[0].groups[0].lr was 0.1 and is 0.3" in said.err
@@ -331,18 +331,18 @@ def test_path_without_a_checkpoint_is_refused(app: Run, in_tmp: Path) -> None:
     assert not (in_tmp / "run").exists()
 
 
-# ---- a change that was asked for: the learning rates are those of the closed forms
+# ---- a requested change: the learning rates equal closed forms
 
 
 def test_a_finished_run_is_extended_in_its_folder(app: Run, done: Path) -> None:
-    """4 epochs to 8, and to 10 with a larger learning rate: from batch 40 on, the new plan at the true time."""
+    """From 4 epochs to 8, and to 10 with a larger learning rate: from batch 40 on, the new plan at the true time."""
     said = app(*lab(max_duration="8ep", trainer__progress="plain"), "resume.on_change=extend")
     assert said.code == 0, said.err
     assert "changed: run.max_duration was '4ep' and is '8ep'" in said.out
     assert list(rates(done)) == list(range(80))
     (resumed,) = records(done, "resume")
     assert (resumed["batch"], resumed["changes"]) == (40, ["run.max_duration was '4ep' and is '8ep'"])
-    # The same command again has nothing to do, with and without on_change.
+    # The same command again has no work left, with and without on_change.
     for more in ([], ["resume.on_change=extend"]):
         assert "nothing to train" in app(*lab(max_duration="8ep"), *more).out
     result = RunResult.load(done)  # evaluated every 11 batches: 3 times and at 40, then 4 times and at 80
@@ -355,7 +355,7 @@ def test_a_finished_run_is_extended_in_its_folder(app: Run, done: Path) -> None:
 
 
 def test_run_that_is_killed_after_a_change_can_be_changed_again(app: Run, run: Path) -> None:
-    """Rescaled from batch 30 of 40 to 8 epochs, killed after 6 of them, taken up again, and rescaled to 7 at that."""
+    """Rescaled at batch 30 of 40 to 8 epochs, killed after 6 epochs, resumed, and rescaled to 7 epochs."""
     keep = {"checkpoint__keep": 9}
     assert app(*lab(max_duration="8ep", **keep), "resume.on_change=rescale").code == 0
     for number in (70, 80):
@@ -376,7 +376,7 @@ def test_run_that_is_killed_after_a_change_can_be_changed_again(app: Run, run: P
 
 
 def test_param_groups_and_scheduled_fields_take_their_changed_values(app: Run, in_tmp: Path) -> None:
-    """Two param groups with learning rates of their own and a scheduled weight decay: each takes its new value."""
+    """Two param groups with different learning rates and a scheduled weight decay: each gets its new value."""
     groups = ["param_groups=[no_decay]", "+scheduler@schedules.weight_decay=linear"]
     first = lab(*groups, max_duration="2ep", optimizer="adamw", optimizer__lr="0.01", optimizer__weight_decay="0.2")
     assert app(*first).code == 0
@@ -394,7 +394,7 @@ def test_param_groups_and_scheduled_fields_take_their_changed_values(app: Run, i
         assert decay["default"] == pytest.approx(peak * (1 - batch / length), rel=1e-12), batch
 
 
-# ---- a run from its .hydra
+# ---- a replay of a run from its .hydra
 
 
 def test_a_run_is_replayed_from_its_folder(app: Run, in_tmp: Path) -> None:

@@ -1,4 +1,4 @@
-"""Run folders and studies that version 0.1 wrote: still reported, evaluated, resumed."""
+"""Run folders and studies that version 0.1 wrote can still be reported, evaluated and resumed."""
 
 from __future__ import annotations
 
@@ -48,8 +48,8 @@ def test_stopped_run_of_the_stored_format_continues_from_its_checkpoint(
     assert (result["status"], result["steps"], result["resumes"]) == ("completed", 600, 1)
     records = [json.loads(line) for line in Path("stopped/metrics.jsonl").read_text().splitlines()]
     rates = {record["batch"]: record["lr"] for record in records if record["event"] == "train"}
-    # A record for each tenth batch and for the end of each epoch of 75, written by either version. Of 600 batches the
-    # first 30 warm up linearly to 0.1 and the last 60 decay to 0 as 1 - sqrt(frac). Record b holds the rate of batch
+    # Either version writes a record for each tenth batch and for the end of each epoch of 75 batches. Of 600 batches,
+    # the first 30 warm up linearly to 0.1 and the last 60 decay to 0 as 1 - sqrt(frac). Record b has the rate of batch
     # b - 1, counted from 0.
     expected = {
         b: 0.1 * min(1.0, (b - 1) / 30, 1 - math.sqrt(max(0.0, (b - 1 - 540) / 60)))

@@ -1,4 +1,4 @@
-"""The study of the documentation: its page says what its reports say, and these what its runs give."""
+"""The study of the documentation: the page agrees with the reports, and the reports agree with the runs."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ import study_page  # noqa: E402
 
 TASKS = list(script.TASKS)
 PAGE = (FOLDER / "index.md").read_text(encoding="utf-8")
-# What follows from the runs alone: not their curves, nor what the records say of the machine.
+# Results that depend only on the runs: no curves, and no records of the machine.
 STATISTICS = (
     "table",
     "pareto",
@@ -57,7 +57,7 @@ def study(task: str) -> studies.Study:
 
 @cache
 def again(task: str) -> report.Content:
-    """The report's statistics, from the checked-in runs."""
+    """Return the report's statistics, computed from the checked-in runs."""
     return report.build(study(task), report.Options(tolerance=script.TASKS[task].tolerance, equal="steps"))
 
 
@@ -65,7 +65,7 @@ REPORTS = study_page.read_reports(FOLDER / "index.md")
 
 
 def close(one: Any, other: Any) -> bool:
-    """Equal, numbers to nine digits: a mean may be summed in another order."""
+    """Compare numbers to nine digits, because a mean may be summed in a different order."""
     if isinstance(one, dict) and isinstance(other, dict):
         return one.keys() == other.keys() and all(close(one[key], other[key]) for key in one)
     if isinstance(one, list) and isinstance(other, list):
@@ -109,7 +109,7 @@ def test_the_stored_runs_are_those_that_the_script_plans(task: str) -> None:
 
 
 def settings(task: str) -> dict[str, dict[str, tuple[float, float, int]]]:
-    """Of each schedule, the settings that were searched: mean, sd and count."""
+    """Return mean, sd and count of the searched settings of each schedule."""
     found: dict[str, dict[str, tuple[float, float, int]]] = {}
     for row in csv.DictReader(io.StringIO((FOLDER / f"tuning/{task}.csv").read_text(encoding="utf-8"))):
         schedule, _, setting = row["recipe"].partition(" ")
@@ -133,7 +133,7 @@ def test_the_tables_are_equal_to_those_of_the_reports() -> None:
     assert PAGE.count("<!-- table: ") == PAGE.count("<!-- end -->") > 4
 
 
-# What the page's sentences say, made of the reports: each of them stands on the page, and no other number does.
+# The sentences of the page, made from the reports: the page has each of them, and no other number.
 
 
 def cell(task: str, recipe: str, ssr: float, control: str = "") -> dict[str, Any]:
@@ -184,12 +184,12 @@ def test_a_run_that_is_repeated_has_the_same_quality(task: str) -> None:
 
 
 def decided(task: str) -> dict[float, str]:
-    """The best schedule at each SSR where it beats each other one."""
+    """Return the best schedule at each SSR if it beats every other one."""
     return {row["ssr"]: row["best"] for row in REPORTS[task]["winners"] if row["decided"]}
 
 
 def difference(task: str, a: str, b: str, ssr: float) -> str:
-    """Of two schedules, in the page's form: who is better by how much, and the interval."""
+    """Return the better of two schedules, the difference and its interval, in the format of the page."""
     (row,) = (row for row in REPORTS[task]["paired"] if {row["a"], row["b"]} == {a, b} and row["ssr"] == ssr)
     turn = 1 if row["a"] == a else -1
     low, high = sorted((turn * row["low"], turn * row["high"]))
@@ -222,7 +222,7 @@ def gain(task: str, control: str, recipe: str, ssr: float) -> str:
 
 
 def errors(task: str, kind: str) -> list[float]:
-    """How far each back-test at the largest SSR was off."""
+    """Return the error of each back-test at the largest SSR."""
     scale = 100 if task == "digits" else 1
     found = [fit["back_tests"][-1] for fit in REPORTS[task]["fits"] if fit["kind"] == kind and not fit["control"]]
     assert {test["ssr"] for test in found} == {2.0}
@@ -243,7 +243,7 @@ def pooled_effect(task: str, control: str) -> tuple[str, str]:
 
 
 def sentences() -> list[str]:
-    """What the page says in numbers, each made of the reports."""
+    """Return the numbers in the text of the page, made from the reports."""
     digits, lm = "digits", "byte_lm"
     doubled = {
         task: [span(gains(task, ssr), 1 if task == digits else 3) for ssr in (0.125, 0.25, 0.5, 1.0)] for task in TASKS
@@ -320,12 +320,12 @@ def sentences() -> list[str]:
     ]
 
 
-# What the study was set up with: numbers that are no results.
+# Numbers of the setup of the study, which are not results.
 SETTINGS = {"0.125", "0.25", "0.5", "1", "2", "99", "50"}  # SSRs; the level of verdicts; ResNet-50
 
 
 def prose() -> str:
-    """The page as one line, without tables, code, links' targets and what stands between the words for tools."""
+    """Return the page as one line, without tables, code, link targets and markers for tools."""
     text = re.sub(r"```.*?```|<!--.*?-->|^\|.*?$", "", PAGE, flags=re.DOTALL | re.MULTILINE)
     text = re.sub(r"\]\([^)]*\)", "]", text)
     return " ".join(text.split())
@@ -397,7 +397,7 @@ def test_the_data_are_those_that_the_page_names() -> None:
 
 
 def test_default_report_does_not_compare_by_the_clock() -> None:
-    """The page warns of the clock: the machine was busy for some schedules."""
+    """The page warns about the clock: the machine was busy during some schedules."""
     found = study("byte_lm")
     content = report.build(found, report.Options(tolerance=0.05))
     assert content.equal == "steps"

@@ -307,7 +307,7 @@ def test_custom_model_can_compute_its_loss(my_lab: Path, app: Callable[..., Answ
 def test_times_are_checked_with_the_data_before_the_model_is_built(
     my_lab: Path, app: Callable[..., Answer], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # 6 batches an epoch: only the data tells that 100 batches of warmup are longer than 2 epochs.
+    # 6 batches an epoch: only with the data is it known that 100 batches of warmup are longer than 2 epochs.
     said = app(
         "--config-dir", "mine", "experiment=lab", "trust=[my_lab]",
         "scheduler@scheduler.factors.warmup=cosine_warmup", "scheduler.factors.warmup.t_warmup=100ba",

@@ -1,4 +1,4 @@
-"""A unit test starts no process: one that does belongs to tests/system."""
+"""A unit test starts no process: tests that do belong to tests/system."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def _spawn(*arguments: Any) -> int:
     return _real_spawn(*arguments)
 
 
-platform.processor()  # starts uname once in each process; MLflow asks for it
+platform.processor()  # starts uname once in each process; MLflow needs it
 sys.addaudithook(_audit)
 _real_spawn, multiprocessing.util.spawnv_passfds = multiprocessing.util.spawnv_passfds, _spawn
 
@@ -55,5 +55,5 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
 
 @pytest.fixture(autouse=True)
 def _no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No test calls ``nvidia-smi``, a process, to find GPUs."""
+    """Prevent tests from calling ``nvidia-smi``, which is a process, to find GPUs."""
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")

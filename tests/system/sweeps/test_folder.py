@@ -1,4 +1,4 @@
-"""Processes that claim folders of one study at once."""
+"""Processes that claim folders of one study simultaneously."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ with Heartbeat(folder.sign):
 
 
 def test_two_sweeps_at_once_get_folders_of_their_own(tmp_path: Path) -> None:
-    # Twice two processes of fifty jobs, in batches of ten so that they take turns: a hundred rows each time.
+    # Twice, two processes claim fifty jobs each in batches of ten, so that they take turns: a hundred rows each time.
     for time in range(2):
         study = tmp_path / str(time)
         names = [[f"{side}{number}" for number in range(50)] for side in "ab"]

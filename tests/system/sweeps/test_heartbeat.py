@@ -24,7 +24,7 @@ with Heartbeat(Path(sys.argv[1])) as beat:
 
 
 def child(path: Path) -> tuple[subprocess.Popen[str], int]:
-    """A process with a heartbeat, and which attempt it takes itself for."""
+    """Start a process with a heartbeat, and return its attempt number."""
     process = subprocess.Popen(
         [sys.executable, "-c", CHILD, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
@@ -39,16 +39,16 @@ def test_process_is_alive_until_it_is_killed_and_each_death_counts_as_an_attempt
         assert seen == attempt
         assert is_alive(path)
         process.kill()
-        while Path(f"/proc/{process.pid}/stat").exists() and is_alive(path):  # until the kernel is done with it
+        while Path(f"/proc/{process.pid}/stat").exists() and is_alive(path):  # until the kernel has ended the process
             time.sleep(0.01)
-        assert not is_alive(path)  # though nobody has waited for it: a zombie is dead
+        assert not is_alive(path)  # a zombie, which no process has waited for, is dead
         process.communicate()
         assert not is_alive(path)
         assert Pulse.read(path) == Pulse.read(path)
     process, _ = child(path)
-    process.communicate("\n")  # to its end
+    process.communicate("\n")  # the process ends normally
     assert not path.exists()
-    assert child_attempt(path) == 1  # and what comes then is a first attempt again
+    assert child_attempt(path) == 1  # and the next process is a first attempt again
 
 
 def child_attempt(path: Path) -> int:
@@ -77,7 +77,8 @@ def test_a_reused_process_id_is_a_different_process(tmp_path: Path) -> None:
 def test_job_of_a_different_machine_is_dead_once_its_heartbeat_is_too_old(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Its process ids mean nothing here, so what counts is how old its last sign is, by the clock of the files.
+    # Process ids of other machines mean nothing here, so only the age of the heartbeat counts, by the clock of the
+    # files.
     path = tmp_path / "a"
     path.write_text(json.dumps({"machine": "elsewhere", "pid": os.getpid(), "started": "1", "attempt": 1}))
     now = clock_of(tmp_path)
@@ -89,8 +90,8 @@ def test_job_of_a_different_machine_is_dead_once_its_heartbeat_is_too_old(
         assert is_alive(path) is alive
         assert is_alive(path, now) is alive
     assert asked == [tmp_path] * 5
-    assert SILENT_SECONDS < 60  # a dead machine is seen within a minute
-    assert heartbeat._INTERVAL * 4 < SILENT_SECONDS  # and a living one may miss a few
+    assert SILENT_SECONDS < 60  # a dead machine is detected within a minute
+    assert heartbeat._INTERVAL * 4 < SILENT_SECONDS  # a living machine may miss a few heartbeats
 
 
 def test_heartbeat_is_renewed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -121,7 +122,7 @@ def test_progress_of_the_run_is_written_as_it_advances(tmp_path: Path, monkeypat
         for done in (0.25, 1.0):
             beat.frac_done = lambda done=done: done  # type: ignore[misc]
             until_it_says(done)
-        assert Pulse.read(path) == first  # it is still the same sign of life
+        assert Pulse.read(path) == first  # it is still the same heartbeat
         assert is_alive(path)
 
 
@@ -142,7 +143,7 @@ def test_other_jobs_of_this_machine_are_counted(tmp_path: Path) -> None:
 
 
 def test_number_of_other_jobs_is_averaged_over_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    # Two for 10 s, then none at the look 10 s later: (2 * 10 + 1 * 10) / 20 = 1.5. What came before does not count.
+    # Two jobs for 10 s, and none at the check 10 s later: (2 * 10 + 1 * 10) / 20 = 1.5. Earlier times do not count.
     looks = iter([(0.0, 9), (100.0, 2), (110.0, 2), (120.0, 0)])
     now = [0.0]
 
@@ -168,5 +169,5 @@ def test_invalid_heartbeat_file_is_ignored(tmp_path: Path, content: str) -> None
 def test_clock_is_that_of_the_file_system(tmp_path: Path) -> None:
     before = time.time()
     told = clock_of(tmp_path)
-    assert before - 1 < told < time.time() + 1  # however long that took
+    assert before - 1 < told < time.time() + 1  # for any duration of the call
     assert list(tmp_path.iterdir()) == []

@@ -27,14 +27,14 @@ def sweep(app: App, study: str, *typed: str, code: int = 0) -> Answer:
 
 
 def steps_of(done: Answer) -> tuple[int, int]:
-    """The steps of a plan: with sharing, and without."""
+    """Return the steps of a plan with and without sharing."""
     found = re.search(r"steps: ([\d,]+) with shared prefixes, ([\d,]+) without", done.out)
     assert found is not None, done.out
     return int(found[1].replace(",", "")), int(found[2].replace(",", ""))
 
 
 def jobs_of(study: str) -> dict[str, Path]:
-    """The folders of a study's jobs by their overrides, without those of studies."""
+    """Return the folders of a study's jobs by their overrides, without overrides about studies."""
     found = {}
     for path in Path("studies", study).glob("*/job.json"):
         overrides = json.loads(path.read_text())["overrides"]
@@ -97,7 +97,7 @@ def test_damaged_checkpoint_is_refused_until_it_is_removed(app: App, in_tmp: Pat
     shutil.rmtree(damaged)
     # SSR 0.5 left the same path at step 10.
     assert steps_of(sweep(app, "s", *SMALL, *WSD, "ssr=2", "share=true")) == (48 - 10, 48)
-    # A job that trains all of its steps again counts as such.
+    # A job that trains all of its steps again counts as a job without shared steps.
     shutil.rmtree("studies/s/0")
     shutil.rmtree("studies/s/2")
     shutil.rmtree("studies/s/shared/points")
@@ -127,7 +127,7 @@ def test_steps_that_were_trained_with_other_data_or_threads_are_refused(
     assert "share=True: cannot be used, because the shared steps were trained with" in failed.err
     assert "data.dataset.tensors[0] was" in failed.err
     assert "threads was 1 and is 2; remove " in failed.err
-    assert "cost of the study: 26 steps in" in failed.out  # without the job that has failed
+    assert "cost of the study: 26 steps in" in failed.out  # without the failed job
     shutil.rmtree("studies/s/2/checkpoints")
     sweep(app, "s", *SMALL, *WSD, *own, "ssr=2")
 

@@ -33,7 +33,7 @@ def test_workers_is_refused_for_a_launcher_without_such_an_option(name: str, wor
     cfg = OmegaConf.create({"hydra": {"launcher": {}, "runtime": {"choices": {"hydra/launcher": name}}}})
     with pytest.raises(InputError, match=f"^workers={workers}: cannot be used with launcher={name}; choose launcher="):
         _set_workers(cfg, TRAITS[name], workers)
-    _set_workers(cfg, TRAITS["basic"], 1)  # which is what it does
+    _set_workers(cfg, TRAITS["basic"], 1)  # this launcher always has one worker
 
 
 def test_workers_is_refused_for_a_single_run(refused: Callable[..., str]) -> None:
@@ -64,7 +64,7 @@ def test_folder_with_an_escaped_reference_is_refused(refused: Callable[..., str]
 
 
 def test_name_of_a_job_folder_may_contain_swept_values(app: Callable[..., Answer], in_tmp: Path) -> None:
-    # What refers to the job is resolved in each job, not once for the sweep.
+    # References to the job are resolved in each job, not once for the sweep.
     said = app("-m", "seed=0,1", "hydra.sweep.subdir=s${seed}_${hydra.job.num}", *SMALL)
     assert said.code == 0, said.err
     assert sorted(path.parent.name for path in in_tmp.glob("studies/s/*/result.json")) == ["s0_0", "s1_1"]

@@ -1,4 +1,4 @@
-"""A sweep whose values are paired, from the command line to the report."""
+"""A sweep with paired values, from the command line to the report."""
 
 from __future__ import annotations
 

@@ -46,7 +46,7 @@ def test_one_process_reads_all_batches_of_its_loader() -> None:
 
 def test_sharded_state_is_gathered_and_loaded(pairs: Pairs) -> None:
     mine, other = pairs.run(models.sharded_state).values
-    # Rank 0 alone holds what was put together, and it is what one process would have.
+    # Only rank 0 has the gathered state, which equals the state of one process.
     (alone,) = pairs.run(models.sharded_state, world=1).values
     assert other["names"] == mine["names"] == alone["names"]
     assert other["tensors"] == [None] * len(mine["tensors"])
@@ -54,7 +54,7 @@ def test_sharded_state_is_gathered_and_loaded(pairs: Pairs) -> None:
         assert found == pytest.approx(expected, abs=1e-7)
     for found in (mine, other):
         assert (found["class"], found["sharded"], found["blocks"]) == ("Blocks", True, 3)
-        assert found["again"]  # loaded into other shards, they are the same to the bit
+        assert found["again"]  # loaded into other shards, it is bitwise equal
 
 
 def test_a_process_without_a_batch_computes_a_padding_batch(pairs: Pairs) -> None:

@@ -21,7 +21,8 @@ SRUN = {
     "SLURM_STEP_NODELIST": "gpu[07-08]",
     "SLURM_NTASKS": "8",
 }
-# What a batch script sees, and what a shell of salloc does: the job has eight tasks, and this process is none of them.
+# The environment of a batch script and of a shell of salloc: the job has eight tasks, and this process is not one of
+# them.
 SBATCH = {"SLURM_JOB_ID": "4711", "SLURM_PROCID": "0", "SLURM_LOCALID": "0", "SLURM_NTASKS": "8", "SLURM_NNODES": "2"}
 
 
@@ -89,8 +90,8 @@ def test_concurrent_slurm_steps_use_different_ports() -> None:
         for step in range(10)
     }
     assert len(ports) == 1000
-    assert all(15000 <= port < 32000 for port in ports)  # below those that systems give away
-    # Not a number, as of a batch step: still a port.
+    assert all(15000 <= port < 32000 for port in ports)  # below the ports that systems assign
+    # Without a number, as in a batch step, the result is still a port.
     assert 15000 <= int(_address({**SRUN, "SLURM_STEP_ID": "4294967291"})["MASTER_PORT"]) < 32000
 
 
@@ -103,7 +104,7 @@ def test_single_process_returns_its_own_values() -> None:
     tensor = torch.ones(2)
     assert ALONE.mean(tensor) is tensor
     assert ALONE.fail("anything") is False
-    assert Processes.start().world_size == 1  # nobody has launched this test
+    assert Processes.start().world_size == 1  # no launcher started this test
 
 
 def test_processes_exchange_values(pairs: Pairs) -> None:
@@ -127,7 +128,7 @@ def test_dead_process_is_detected(pairs: Pairs, rank: int) -> None:
     assert ended.codes[rank] == 7
     said = ended.values[1 - rank]
     assert said.startswith("another process of this run has ended or cannot be reached, seen at a batch (")
-    assert "gloo" not in said  # where in whose source it was seen helps nobody
+    assert "gloo" not in said  # the location inside gloo would not help the user
 
 
 def test_process_that_never_connects_causes_a_timeout(pairs: Pairs) -> None:

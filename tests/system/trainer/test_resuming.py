@@ -1,4 +1,4 @@
-"""Runs from Python that are cut in their middle and taken up again: any loader, any unit, any memory."""
+"""Runs from Python that are interrupted and resumed, with any loader, in any unit, with all their state."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ BATCHES = 9  # of 26 samples, by 3: the last has 2
 
 
 class Cut(Exception):
-    """What ends a run in these tests, right after a checkpoint: nothing later is in it."""
+    """Ends a run in these tests right after a checkpoint, so the run has no later state."""
 
 
 class Noisy(Dataset[tuple[Tensor, int]]):
-    """Draws from the global random numbers, as data sets do that know nothing of seeds."""
+    """Samples from the global random numbers, as in data sets without seeds."""
 
     def __len__(self) -> int:
         return 26
@@ -117,13 +117,13 @@ def test_run_with_any_loader_resumes_bitwise(tmp_path: Path, name: str, batch: i
     duration = "25ba" if name in ("stream", "no length") else "3ep"  # a schedule of epochs needs their length
 
     def again(folder: str) -> Trainer:
-        seed_everything(7)  # what a list of batches is made of
+        seed_everything(7)  # the list of batches depends on this seed
         return trainer(tmp_path / folder, make(), duration)
 
     whole = again("whole")
     expected = whole.fit()
     cut(again("cut"), batch)
-    torch.rand(5)  # whatever another process has drawn
+    torch.rand(5)  # although another process has drawn other numbers
     resumed = again("cut")
     result = resumed.fit()
     assert bits(resumed) == bits(whole)
@@ -144,7 +144,7 @@ class Bag(nn.Module):
 
 @pytest.mark.parametrize(("length", "batch"), [("170tok", 5), ("31sp", 9), ("17ba", 5), ("3iter", 9), ("1.9ep", 5)])
 def test_run_in_any_unit_resumes(tmp_path: Path, length: str, batch: int) -> None:
-    """Ragged batches of tokens; evaluations and checkpoints come when they would have come."""
+    """Batches of tokens with different lengths: evaluations and checkpoints occur at the same batches."""
     options = {
         "counts": {"iteration_length": "5ba"},
         "checkpoint": {"interval": "20tok", "keep": 99},
@@ -180,7 +180,7 @@ def interrupt_at(made: Trainer, batch: int, number: int = signal.SIGTERM) -> Non
 
 
 def test_resumed_run_has_the_remaining_time_budget(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, clock: Any) -> None:
-    """2 seconds by steps of 100 ms, linear: cut after 0.7 s, the rest is 1.3 s, and the hour between counts nothing."""
+    """2 seconds in steps of 100 ms: interrupted after 0.7 s, 1.3 s remain, and the hour between does not count."""
 
     def again() -> Trainer:
         made = trainer(
@@ -198,7 +198,7 @@ def test_resumed_run_has_the_remaining_time_budget(tmp_path: Path, monkeypatch: 
 
 
 def test_the_scale_of_an_fp16_loss_is_restored(tmp_path: Path) -> None:
-    """A gradient that overflows in batch 3 halves it; a resumed run that began at the first scale would differ."""
+    """A gradient that overflows in batch 3 halves the scale; a resumed run with the first scale would differ."""
 
     def again(folder: str) -> Trainer:
         made = trainer(tmp_path / folder, LOADERS["seeded"](), "12ba", precision="fp16")
@@ -217,7 +217,7 @@ def test_the_scale_of_an_fp16_loss_is_restored(tmp_path: Path) -> None:
 
 
 def test_best_value_is_restored(tmp_path: Path) -> None:
-    """By a metric that is told: 0.9 at batch 2 is not beaten any more, before the cut and after it."""
+    """The metric is given: 0.9 at batch 2 stays the best, before and after the interruption."""
     told = {2: 0.9, 4: 0.5, 6: 0.6, 8: 0.7, 10: 0.8, 12: 0.1}
 
     class Teller:
@@ -243,7 +243,7 @@ def test_best_value_is_restored(tmp_path: Path) -> None:
 
 
 class _Evaluated:
-    """Sends a signal in an evaluation, the first few times that there is one, after the batch before the first step."""
+    """Sends a signal in the first few evaluations after the trial evaluation."""
 
     def __init__(self, times: int) -> None:
         self.times, self.tried = times, False
@@ -258,7 +258,7 @@ class _Evaluated:
 
 
 def test_interrupted_evaluation_is_repeated_at_its_batch(tmp_path: Path) -> None:
-    """And its checkpoint is the best one, as it would have been."""
+    """The checkpoint of that evaluation is the best one, as in an uninterrupted run."""
 
     def again(folder: str, times: int = 0) -> Trainer:
         seed_everything(7)
@@ -296,7 +296,7 @@ def test_without_a_folder_ctrl_c_interrupts_immediately(tmp_path: Path) -> None:
     made.on("batch_end", lambda trainer, loss: later.append(trainer.state.timestamp.batches))
     with pytest.raises(KeyboardInterrupt):
         made.fit()
-    assert later == [1, 2, 3]  # nobody after the one who got it
+    assert later == [1, 2, 3]  # no listener after the one that got the signal
 
 
 def test_without_checkpoints_ctrl_c_interrupts_immediately(tmp_path: Path) -> None:
@@ -331,7 +331,7 @@ def test_skipped_damaged_checkpoint_is_recorded(tmp_path: Path) -> None:
     cut(trainer(tmp_path, LOADERS["seeded"]()), 5, 4)
     newest = tmp_path / "checkpoints" / "ba5" / "state.pt"
     newest.write_bytes(newest.read_bytes()[:-1])
-    trainer(tmp_path, LOADERS["seeded"]()).fit()  # which shows nothing
+    trainer(tmp_path, LOADERS["seeded"]()).fit()  # progress is off, so nothing is printed
     (record,) = log(tmp_path, "resume")
     assert record["from"].endswith("ba4")
     assert [line for line in record["messages"] if line.startswith(f"refused {newest}: ")]
@@ -357,7 +357,7 @@ def test_evaluations_that_decide_learning_rates_are_part_of_the_run(
     with pytest.raises(InputError, match=f"follows.{name} was .* and is '{value}'"):
         made(tmp_path, **other)
     cut(made(tmp_path / "cosine", plateau=False), 5)
-    made(tmp_path / "cosine", plateau=False, **other)  # there they are only looked at
+    made(tmp_path / "cosine", plateau=False, **other)  # without a plateau, evaluations do not change the run
 
 
 def test_refused_resume_keeps_the_record(tmp_path: Path) -> None:
@@ -406,7 +406,7 @@ def test_checkpoint_is_not_resumed_into_a_folder_with_a_record_of_a_different_ru
 
 
 def test_one_of_many_checkpoints_can_be_resumed(tmp_path: Path) -> None:
-    """By its folder, from a run into another folder, or from a run's own past."""
+    """The checkpoint is named by its folder, in a different run or in an earlier part of the same run."""
     whole = trainer(tmp_path / "a", LOADERS["seeded"](), checkpoint={"interval": "20ba"})
     whole.fit()
     made = trainer(tmp_path / "b", LOADERS["seeded"](), resume=tmp_path / "a/checkpoints/ba20")

@@ -1,4 +1,4 @@
-"""A loader's workers while signals ask the run to stop."""
+"""The workers of a loader while signals ask the run to stop."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="no signals to a
 
 
 class Pids(Dataset[Tensor]):
-    """Who reads a sample."""
+    """Return the id of the process that reads a sample."""
 
     def __len__(self) -> int:
         return 8
@@ -43,11 +43,11 @@ def test_workers_keep_reading_after_a_signal_and_end_with_training(number: int) 
         assert len(workers) == 2
         for worker in workers:
             os.kill(worker, number)
-        assert {int(batch) for batch in batches} == workers  # nobody has gone
+        assert {int(batch) for batch in batches} == workers  # no worker has ended
     assert loader.worker_init_fn is mark
     children = list(loader._iterator._workers)  # type: ignore[union-attr]
     loader._iterator._shutdown_workers()  # type: ignore[union-attr]
-    for child in children:  # which torch waits for, but for some seconds only
+    for child in children:  # torch waits for workers, but only for some seconds
         child.join(120)
     assert all(not child.is_alive() for child in children)
 
@@ -71,7 +71,7 @@ def test_loaders_without_workers_are_not_changed() -> None:
 
 
 def test_a_worker_that_was_just_forked_survives_a_signal_too() -> None:
-    # Before its init is called it has the handlers of this process.
+    # Before its init function runs, a worker has the handlers of this process.
     loader = DataLoader(Pids(), 1, num_workers=1)
     with StopRequest() as stop:
         with shielded(loader):
@@ -81,7 +81,7 @@ def test_a_worker_that_was_just_forked_survives_a_signal_too() -> None:
 
 
 def ends(number: int) -> int:
-    """How a forked process ends that gets a signal at once; 0 where it passes over it."""
+    """Return how a forked process ends after an immediate signal; 0 if the process ignores it."""
     child = os.fork()
     if child == 0:
         os.kill(os.getpid(), number)

@@ -41,7 +41,7 @@ def test_matching_model_and_data_are_valid(composed: Composed, overrides: list[s
     values = check(composed(*overrides))
     evaluation, train = values["data"]["eval"], values["data"]["train"]
     differ = {key for key in train if train[key] != evaluation[key]}
-    assert differ <= {"split", "size", "folder", "transforms"}  # all else follows the training data
+    assert differ <= {"split", "size", "folder", "transforms"}  # all other keys follow the training data
 
 
 @pytest.mark.parametrize(
@@ -100,7 +100,7 @@ def test_types_of_handwritten_nodes_are_checked(composed: Composed, field: str, 
     assert caught.value.field == field
 
 
-# Where a config may have a download written: below the folder that the run starts in, or the person's own data folder.
+# Where a config may write downloads: below the folder in which the run starts, or the user's own data folder.
 
 
 @pytest.mark.parametrize("root", ["/etc", "~/.ssh", "../here", "data/../../x", "link/x", "/"])
@@ -155,7 +155,7 @@ def test_without_torchvision_the_data_is_refused_at_composition(
     check(composed("data=fake", "model=vit"))
 
 
-# What is written down here about data sets is what they are.
+# The numbers here agree with the data sets.
 
 
 @pytest.mark.parametrize(
@@ -192,7 +192,7 @@ def test_smallest_allowed_images_are_those_that_torchvision_models_accept(start:
     models = pytest.importorskip("torchvision.models")
     name = next(name for name in sorted(models.list_models(module=models)) if name.startswith(start))
     settings = {"aux_logits": False, "init_weights": False} if name in ("googlenet", "inception_v3") else {}
-    with torch.device("meta"):  # shapes alone
+    with torch.device("meta"):  # only the shapes
         model = models.get_model(name, weights=None, num_classes=10, **settings)
         assert model(torch.zeros(16, 3, LEAST[start], LEAST[start])).shape == (16, 10)
         with pytest.raises((RuntimeError, ValueError)):

@@ -32,7 +32,7 @@ def test_several_choices_of_a_group_can_be_combined(composed: Compose) -> None:
     assert [(name, type(item)) for name, item in callbacks.items()] == [("ema", EMA), ("throughput", Throughput)]
     assert list(loggers) == ["csv", "tensorboard"]
     assert type(loggers["csv"]) is CSVLogger
-    # The other processes of a run log nothing, and need not have what logging needs.
+    # The other processes of a run log nothing, so they do not need the packages of loggers.
     assert make_callbacks(check(cfg), (), is_main=False)[1] == {}
 
 
@@ -85,7 +85,7 @@ def test_a_missing_package_is_reported_before_any_object_is_created(
 ) -> None:
     cfg = composed(f"logger=[{extra}]")
     missing = values.PACKAGES[extra][-1]
-    # The others count as installed, wherever the test runs.
+    # The other packages count as installed on every machine.
     spec = importlib.machinery.ModuleSpec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == missing else spec(name, None))
     told = f'needs {missing}, which is not installed; pip install "ssr-hydra[{extra}]"'

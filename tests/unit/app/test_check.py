@@ -77,7 +77,7 @@ def test_bad_durations_are_refused(experiment: dict[str, Any], field: str, value
 def test_good_lengths_are_accepted(experiment: dict[str, Any], value: str) -> None:
     experiment["max_duration"] = value
     experiment["trainer"]["tokens_per_batch"] = 8
-    experiment["trainer"]["get_num_tokens_in_batch"] = {"_target_": "torch.nn.Identity"}  # digits have none to count
+    experiment["trainer"]["get_num_tokens_in_batch"] = {"_target_": "torch.nn.Identity"}  # digits have no tokens
     check(experiment)
 
 
@@ -88,7 +88,7 @@ def scheduler(name: str, **arguments: Any) -> dict[str, Any]:
 
 NAN, INF = float("nan"), float("inf")
 BAD_VALUES: list[tuple[str, Any, str]] = [
-    # field, value, the field that the error names ("" for the same)
+    # Field, value, and the field that the error names ("" for the same field).
     *(("ssr", value, "") for value in (0, -1, NAN, INF, 1e9, "half", True, None, -0.5)),
     *(("max_duration", value, "") for value in ("0ba", "0.0ep", "1dur", "1.5dur", 10, 10.0, None, True, "9iter")),
     *(("seed", value, "") for value in (-1, 1.5, "0", None, True, 2**63, NAN)),
@@ -236,7 +236,7 @@ def test_times_in_different_units_are_compared_if_the_data_is_known(experiment: 
     check(experiment)
     experiment["scheduler"]["t_warmup"] = "1201ba"
     refusal(experiment)
-    experiment["ssr"] = 1.1  # the warmup is not scaled, the run is
+    experiment["ssr"] = 1.1  # the warmup is not scaled, but the run is
     check(experiment)
     experiment["ssr"], experiment["scheduler"]["t_warmup"] = 1.0, "19300sp"
     refusal(experiment)
@@ -244,7 +244,7 @@ def test_times_in_different_units_are_compared_if_the_data_is_known(experiment: 
 
 def test_times_with_a_custom_data_set_are_compared_later(experiment: dict[str, Any]) -> None:
     experiment["data"]["train"] = {"_target_": "my_package.Data"}
-    experiment["scheduler"]["t_warmup"] = "100000ba"  # how many batches an epoch has, nobody knows yet
+    experiment["scheduler"]["t_warmup"] = "100000ba"  # the number of batches of an epoch is still unknown
     check(experiment, trust="my_package")
     experiment["scheduler"]["t_warmup"] = "1dur"
     with pytest.raises(InputError):
@@ -292,7 +292,7 @@ def test_interpolations_that_cannot_be_resolved_are_refused(experiment: dict[str
     try:
         cfg = OmegaConf.create(experiment)
     except Exception:
-        return  # OmegaConf refuses the text itself: nothing can be composed from it
+        return  # OmegaConf refuses the text itself, so no config can be composed from it
     refusal(cfg)
 
 

@@ -1,4 +1,4 @@
-"""What is refused of optimizers, rules and schedules of fields before torch is there."""
+"""Errors of optimizers, rules and schedules of fields, found before torch is imported."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ def refused(cfg: DictConfig | dict[str, Any], trust: str | tuple[str, ...] = ())
         "optimizer=adamw param_groups=[no_decay,layer_decay] param_groups.layer_decay.layer_decay=0.8",
         "optimizer=muon_adamw param_groups=no_decay +param_groups.head={params:{layer:-1},lr_scale:10}",
         f"optimizer=muon_adamw {WEIGHT_DECAY} +scheduler@schedules.momentum=linear +scheduler@schedules.beta2=rex",
-        # Muon has a momentum, and AdamW has not: the group that has it is driven.
+        # Muon has a momentum and AdamW has none: the schedule sets the group that has one.
         "optimizer=muon_adamw +scheduler@schedules.momentum=linear schedules.momentum.alpha_f=0.9",
         "+schedules.momentum=[{_target_:ssr_hydra.schedulers.LinearScheduler}]",
-        # 0 in the optimizer, and not in a group of it.
+        # 0 in the optimizer, but not in one of its groups.
         f"param_groups=no_decay param_groups.no_decay.weight_decay=0.1 {WEIGHT_DECAY}",
         "+scheduler@schedules.momentum=linear schedules.momentum.alpha_i=1.1",  # 0.9 * 1.1 = 0.99
         "~scheduler +scheduler@scheduler.default=cosine +scheduler@scheduler.head=linear "
@@ -147,7 +147,7 @@ def test_no_decay_preset_needs_a_weight_decay_above_0(composed: Callable[..., Di
     assert caught.value.fix.startswith("set optimizer.weight_decay above 0")
     check(composed("param_groups=no_decay", "optimizer.weight_decay=1e-4"))
     check(composed("param_groups=no_decay", "optimizer=muon_adamw", "optimizer.muon.weight_decay=0"))
-    check(composed("param_groups=no_decay", "+param_groups.no_decay.lr_scale=2"))  # it does something else
+    check(composed("param_groups=no_decay", "+param_groups.no_decay.lr_scale=2"))  # this name means something else
     check(composed("param_groups=no_decay", "+param_groups.head={params: {layer: -1}, weight_decay: 0.1}"))
 
 

@@ -1,4 +1,4 @@
-"""Models, losses and units of time for the kind of data, before the data is read; models for the data, after."""
+"""Models, losses and units of time must fit the kind of data before it is read; models must fit the data afterwards."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_metric_of_a_preset_is_removed_by_null(composed: Composed) -> None:
     overrides = [f"{key}={value}" for key, value in keys.items()]
     values = check(composed(*overrides, "trainer.objective=eval/top2"))
     assert list(values["trainer"]["metrics"]) == ["top2"]
-    # Its targets are numbers now, which the preset's metric refuses.
+    # The targets are numbers now, and the metric of the preset refuses numbers.
     check(composed(*TABLE, *LENGTHS, "trainer=regression", "+trainer.metrics.accuracy=null"))
     with pytest.raises(InputError, match=r"^trainer\.objective='eval/accuracy': must be one of train/loss, eval/loss"):
         check(composed("trainer.metrics.accuracy=null"))
@@ -57,7 +57,7 @@ def test_metric_of_a_preset_is_removed_by_null(composed: Composed) -> None:
 def test_matching_data_and_trainer_are_valid(composed: Composed) -> None:
     check(composed(*TABLE, *LENGTHS, "trainer=regression"))
     check(composed(*TABLE))
-    # Whatever a data set of one's own has for targets is not known.
+    # The targets of a custom data set are unknown.
     own = composed("data=custom", "data.train._target_=ssr_hydra_own.Table", "data.eval=null", "trainer=regression")
     own.trainer.objective = None
     check(own, trust=["ssr_hydra_own"])

@@ -1,4 +1,4 @@
-"""torch's schedulers in a config: what is refused before torch is imported, and what is made."""
+"""torch's schedulers in a config: errors before torch is imported, and the created schedulers."""
 
 from __future__ import annotations
 

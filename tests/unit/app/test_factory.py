@@ -52,7 +52,7 @@ def test_fused_is_chosen_by_default(composed: Compose, override: str, fused: boo
 
 
 def test_fused_is_chosen_for_each_of_several(composed: Compose) -> None:
-    # Muon has no such implementation; AdamW has, and keeps it with rules.
+    # Muon has no fused kernel; AdamW has one, and keeps it with rules.
     muon, adamw = make(composed, MLP(), "optimizer=muon_adamw", "param_groups=no_decay")
     assert "fused" not in muon.defaults
     assert all(group["fused"] is True for group in adamw.param_groups)
@@ -168,7 +168,7 @@ def test_schedules_of_fields_are_built_by_name(composed: Compose) -> None:
 
 
 def test_muon_and_adamw_train(composed: Compose, in_tmp: Path) -> None:
-    """After six epochs the small net recognizes most digits; chance is a tenth."""
+    """After six epochs the small net recognizes most digits; random guesses are right in a tenth of the cases."""
     cfg = composed("optimizer=muon_adamw", "model=mlp", "max_duration=6ep", "trainer.progress=none")
     assert build(cfg).fit().metrics["eval/accuracy"] > 0.8
 
@@ -238,7 +238,7 @@ def test_run_with_every_kind_of_schedule_resumes_bitwise_and_uses_changed_values
         "optimizer.muon.weight_decay=0.4",
     )
     longer.fit()
-    # Batch 18 was trained with the values of timestamp 17, of 24.
+    # Batch 18 was trained with the values at timestamp 17 of 24.
     decay, beta1 = logged("parts")[18]
     cosine = (1 + math.cos(math.pi * 17 / 24)) / 2
     assert list(decay.values()) == pytest.approx([0.4 * cosine, 0.4 * cosine, 0.0, 0.0])

@@ -1,4 +1,4 @@
-"""What somebody else's file must not say, and what it may."""
+"""What a file from another person may and may not contain."""
 
 from __future__ import annotations
 
@@ -146,7 +146,7 @@ def test_experiment_may_set_harmless_keys_of_hydra(mine: Write, app: App) -> Non
 
 
 def test_an_experiment_cannot_choose_a_launcher(mine: Write, refused: Refused) -> None:
-    # The main config's would win, and the file's be ignored without a word.
+    # Otherwise the main config would override the file without a message.
     mine("experiment/u", "# @package _global_\ndefaults:\n  - override /hydra/launcher: joblib\n")
     said = refused("-m", "--config-dir", "mine", "experiment=u", "ssr=0.5,1")
     assert "hydra/launcher='joblib': cannot be chosen in a file (experiment/u.yaml)" in said

@@ -1,4 +1,4 @@
-"""Which resolvers a value calls, however it is written."""
+"""Find the resolvers that a value calls, in every spelling."""
 
 from __future__ import annotations
 

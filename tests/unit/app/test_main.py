@@ -1,4 +1,4 @@
-"""What the app says when a run cannot be written; what it says of bad input is in test_cli.py."""
+"""Messages of the app if a run cannot be written; test_cli.py has the messages for bad input."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Errors of composition in one line; what Hydra itself raises is met in test_cli.py, this is the rest."""
+"""Errors of composition in one line; test_cli.py has the errors that Hydra itself raises."""
 
 from __future__ import annotations
 

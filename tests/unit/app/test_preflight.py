@@ -1,4 +1,4 @@
-"""What preflight refuses before Hydra runs anything, and what it hands to Hydra."""
+"""Preflight refuses bad commands before Hydra runs any code, and passes valid ones to Hydra."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_a_sweep_is_written_to_the_folder_of_its_study(typed: list[str], folder:
 
 @pytest.mark.parametrize("value", ["''", "..", "'a b'", "'~/a'"])
 def test_name_of_a_study_must_be_a_folder_name(value: str) -> None:
-    # Neither a shell nor Hydra takes "~" for the home folder here.
+    # Neither the shell nor Hydra expands "~" here.
     error = refusal("-m", f"study={value}")
     assert (error.field, error.rule) == ("study", "names a study's folder, by letters, digits and . _ + - /")
 
@@ -163,7 +163,7 @@ def test_the_jobs_are_those_of_the_sweep() -> None:
 
 
 class Parser:
-    """The part of a composer that parses."""
+    """Return the part of a composer that parses."""
 
     @staticmethod
     def parse(overrides: Sequence[str]) -> list[Override]:
@@ -171,7 +171,7 @@ class Parser:
 
 
 def jobs_of(*typed: str, params: dict[str, object] | None = None, stated: object = None) -> list[str]:
-    """The jobs of a sweep of this command line, ``hydra.sweeper.params`` and ``zip`` of the config."""
+    """Return the jobs of a sweep of this command line, ``hydra.sweeper.params`` and ``zip`` of the config."""
     parser: Any = Parser()
     axes, zips = sweep_axes(parser, OmegaConf.create({"zip": stated}), Parser.parse(typed), params or {})
     return [" ".join(job) for job in combinations(axes, zips)]
@@ -236,7 +236,7 @@ def test_other_ways_to_pair_values_are_refused(typed: tuple[str, ...], words: st
 
 
 def test_job_of_a_zip_is_the_same_job_in_a_product() -> None:
-    """So the same study can grow with or without a zip."""
+    """The same study can grow with or without a zip."""
     paired, product = (
         flight("-m", "ssr=0.5,1", "optimizer.lr=0.1,0.05", "seed=0,1", *more).sweep
         for more in (["++zip=ssr,optimizer.lr"], [])
@@ -277,7 +277,7 @@ def test_plan_lists_each_job_once_by_its_experiment() -> None:
 
 @pytest.fixture
 def compositions(monkeypatch: pytest.MonkeyPatch) -> list[object]:
-    """The overrides of each composition by Hydra."""
+    """Return the overrides of each composition by Hydra."""
     made: list[object] = []
     compose = Composer.compose
     monkeypatch.setattr(Composer, "compose", lambda self, overrides: made.append(overrides) or compose(self, overrides))
@@ -285,7 +285,7 @@ def compositions(monkeypatch: pytest.MonkeyPatch) -> list[object]:
 
 
 def test_sweep_is_composed_once_per_choice_of_groups(compositions: list[object]) -> None:
-    # tests/chaos measures the seconds of 1,000 jobs.
+    # tests/chaos measures the time of 1,000 jobs.
     found = flight("-m", "scheduler=rex,linear", "optimizer=sgd,adamw", "seed=range(3)", "zip=scheduler,optimizer")
     assert found.sweep is not None
     assert len(found.sweep.jobs) == 2 * 3

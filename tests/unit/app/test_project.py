@@ -1,4 +1,4 @@
-"""A new project: its files are those of the guide, and nothing is written if it is refused."""
+"""A new project has the files of the guide, and a refused project writes no file."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ FILES = {path.relative_to(TEMPLATE).as_posix().removesuffix(".txt") for path in 
 
 @pytest.fixture(scope="module")
 def new_lab(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A new project in a folder that was empty."""
+    """A new project in an empty folder."""
     folder = tmp_path_factory.mktemp("new") / "new_lab"
     folder.mkdir()
     with pytest.MonkeyPatch.context() as patch:
@@ -73,7 +73,7 @@ def test_fixed_arguments_come_before_those_of_the_command(
 NAMES = {
     "two words": ("my lab", "must be a Python name in lower case"),
     "path": ("a/b", "must be a Python name in lower case"),
-    "capital": ("MyLab", "must be a Python name in lower case"),  # equal to mylab on some file systems
+    "capital": ("MyLab", "must be a Python name in lower case"),  # the same folder as mylab on some file systems
     "letter outside of ASCII": ("labör", "must be a Python name in lower case"),
     "flag": ("-m", "expected one argument"),
     "too long": ("a" * 256, "must have names of at most 255 bytes"),

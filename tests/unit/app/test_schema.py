@@ -1,4 +1,4 @@
-"""JSON Schemas of config files: what they accept, the mistakes that they find, and how they are written."""
+"""JSON Schemas of config files: valid files, the mistakes that they find, and how they are written."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def made() -> dict[str, Any]:
 
 
 def places(schema: Any, text: str) -> list[str]:
-    """The places in a YAML text at which a schema finds an error."""
+    """Return the places in a YAML text at which a schema finds an error."""
     content = OmegaConf.to_container(OmegaConf.create(text), resolve=False) if text.strip() else None
     return sorted({error.json_path for error in Draft202012Validator(schema).iter_errors(content)})
 
@@ -73,7 +73,7 @@ def test_yaml_files_of_the_guides_are_valid(tmp_path: Path) -> None:
         for block in blocks(page)
         if block.language == "yaml" and block.path and "compose" not in block.markers
     ]
-    for block in files:  # so that their names are choices; pages may give a name to different files
+    for block in files:  # so that their names are choices; pages may use one name for different files
         target = tmp_path / Path(*block.path.parts[1:])
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_text(block.text, encoding="utf-8")

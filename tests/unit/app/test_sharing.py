@@ -109,7 +109,7 @@ def test_callback_that_declares_itself_shareable_is_accepted(composed: Compose) 
 
 @pytest.mark.parametrize("field", ["scheduler", "schedules.momentum"])
 def test_jobs_differ_from_the_first_step_at_which_any_schedule_differs(composed: Compose, field: str) -> None:
-    """Two jobs differ from the step on at which one of their schedules differs: here from step 80 on."""
+    """Two jobs differ from the first step at which one of their schedules differs: here from step 80."""
     fields = ("scheduler", "schedules.momentum")
     multistep = ("scheduler=multistep", "max_duration=400ba", "+scheduler@schedules.momentum=multistep")
     one, other = (
@@ -166,7 +166,7 @@ def test_fraction_in_a_list_is_a_different_time_in_a_run_of_different_length(com
 
 
 def kept(composed: Compose, folder: Path, *overrides: str) -> list[int]:
-    """The steps of the checkpoints that a job of a sweep keeps for later jobs."""
+    """Return the steps of the checkpoints that a job of a sweep keeps for later jobs."""
     values = check(composed(*WSD, *overrides), ())
     entry = Entry("a" * 20, overrides, values, candidate(values))
     SharingPlan(folder, [entry], "ends", candidate, None, CODE).write_orders({entry.identity: folder / "0"})
@@ -197,7 +197,7 @@ def test_plan_ignores_checkpoints_of_different_software(composed: Compose, tmp_p
 
 
 def lines_of(composed: Compose, folder: Path, *axes: tuple[str, ...]) -> list[str]:
-    """The lines of the plan of a sweep over all combinations of overrides."""
+    """Return the lines of the plan of a sweep over all combinations of overrides."""
     entries = []
     base = check(composed(*WSD), ())
     for number, overrides in enumerate(itertools.product(*axes)):

@@ -139,7 +139,7 @@ def test_trust_that_is_too_wide_or_not_a_name_is_refused(name: Any) -> None:
 
 @pytest.fixture
 def my_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """A package of the user's, that imports dangerous things as every package does."""
+    """A user's package that imports dangerous names, as every package does."""
     folder = tmp_path / "my_package"
     folder.mkdir()
     (folder / "__init__.py").write_text(
@@ -189,7 +189,7 @@ def test_trust_in_one_name_covers_no_other_name(my_package: str) -> None:
     assert locate("my_package.Net", ["my_package.Net"]).__name__ == "Net"
     with pytest.raises(InputError):
         locate("my_package.make", ["my_package.Net"])
-    # A prefix is one of whole names.
+    # A prefix must match whole names.
     with pytest.raises(InputError):
         locate("my_package.Network", ["my_package.Net"])
 

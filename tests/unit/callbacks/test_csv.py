@@ -63,7 +63,7 @@ def test_no_cell_is_a_formula(tmp_path: Path, start: str) -> None:
     with (tmp_path / "metrics.csv").open(newline="", encoding="utf-8") as file:
         rows = list(csv.reader(file))
     assert rows[0][-1] == rows[1][-2] == f"'{attack}"
-    # Read and written once more, on resume, it is not quoted again.
+    # Reading and writing the file again, on resume, does not quote it again.
     write(tmp_path, train(20), batch=10)
     assert table(tmp_path)[0]["note"] == f"'{attack}"
 
@@ -77,7 +77,7 @@ def test_text_with_commas_quotes_and_line_breaks_stays_one_cell(tmp_path: Path) 
 def test_steps_repeated_after_a_resume_are_logged_once(tmp_path: Path) -> None:
     write(tmp_path, train(10), evaluation(10), train(20), train(30))
     with (tmp_path / "metrics.csv").open("a") as file:
-        file.write("train,4,40,64")  # killed in the middle of a row
+        file.write("train,4,40,64")  # the process was killed in the middle of a row
     write(tmp_path, train(20), train(30, more=1), batch=10)
     assert [(row["event"], row["batch"]) for row in table(tmp_path)] == [
         ("train", "10"),

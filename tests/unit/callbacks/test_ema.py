@@ -25,7 +25,7 @@ def average(ema: EMA, name: str = "weight") -> float:
 
 
 def steps(ema: EMA, trainer: StubTrainer, first: int, last: int) -> None:
-    """Batches first..last, after each of which the weight is the number of the batch."""
+    """Run batches first..last; after each, the weight is the number of the batch."""
     for batch in range(first, last + 1):
         nn.init.constant_(trainer.model.weight, float(batch))  # type: ignore[arg-type]
         ema.batch_end(trainer.at(batch), torch.tensor(0.0))
@@ -71,7 +71,7 @@ def test_half_life_in_dur_is_the_same_fraction_at_every_length(tmp_path: Path) -
         ema = EMA(half_life="0.1dur")
         ema.fit_start(StubTrainer(tmp_path, max_duration=f"{length}ba"))
         decays[length] = ema.decay
-    # After a tenth of the run, one half is left: at both lengths.
+    # After a tenth of the run, half of the start weight is left, at both lengths.
     assert decays[100] ** 10 == pytest.approx(0.5, rel=1e-12)
     assert decays[400] ** 40 == pytest.approx(0.5, rel=1e-12)
 

@@ -12,7 +12,7 @@ from ssr_hydra.errors import InputError, RunError
 
 
 class Heard:
-    """Listens to two events and tells in which order it was called."""
+    """Gets two events and records the order of the calls."""
 
     def __init__(self, into: list[str], name: str) -> None:
         self.into, self.name = into, name
@@ -53,7 +53,7 @@ def test_callbacks_are_called_before_loggers_and_in_order() -> None:
 
 
 class Gives:
-    """Puts a value into metrics and records."""
+    """Adds a value to metrics and records."""
 
     def __init__(self, value: Any) -> None:
         self.value = value

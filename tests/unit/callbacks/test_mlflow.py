@@ -1,4 +1,4 @@
-"""A real store, in the run's folder."""
+"""A real store, in the folder of the run."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def history(store: Any, run: Any, name: str) -> list[tuple[int, float]]:
 def test_resumed_run_continues_and_new_starts_are_new_runs(
     tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # One store for all of them, because MLflow needs more than a second to create its tables.
+    # One store for all runs, because MLflow needs more than a second to create its tables.
     config = {"ssr": 0.5, "data": {"eval": None, "x": ["a"]}, "long": "x" * 7000, **{f"k{n}": n for n in range(120)}}
     evaluation = {"event": "eval", "batch": 20, "eval/a=b": 0.5, "eval/loss": math.nan}
     write(tmp_path, train(10, lrs=[0.5, 0.25]), train(20), evaluation, status="failed", config=config)

@@ -16,7 +16,7 @@ def run(folder: Path, batches: int, **arguments: Any) -> list[str]:
     profiler, trainer = Profiler(**arguments), StubTrainer(folder)
     profiler.fit_start(trainer)
     for batch in range(1, batches + 1):
-        # Batch k multiplies k by k numbers: what is in the trace tells which batches it holds.
+        # Batch k multiplies k by k numbers, so the trace shows which batches it has.
         torch.ones(batch, batch) @ torch.ones(batch, batch)
         profiler.batch_end(trainer.at(batch), torch.tensor(0.0))
     profiler.fit_end(trainer, result())

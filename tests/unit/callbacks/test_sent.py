@@ -16,7 +16,7 @@ def run(path: Path, batch: int, config: dict[str, Any] | None = None, place: str
 
 
 def started(path: Path, config: dict[str, Any] | None = None) -> None:
-    """A run that has sent batches 10 and 20, and was killed before the evaluation at 20."""
+    """Start a run that sent batches 10 and 20, and was killed before the evaluation at 20."""
     sent = run(path, 0, config)
     sent.start("id-1")
     sent.add(train(10))
@@ -28,7 +28,7 @@ def test_resumed_run_continues_without_sending_records_twice(tmp_path: Path) -> 
     sent = run(tmp_path, 10)
     assert sent.id == "id-1"
     assert [sent.is_new(train(batch)) for batch in (10, 20, 30)] == [False, False, True]
-    # The evaluation at 20 was not sent yet: it is another record at the same batch.
+    # The evaluation at 20 was not sent yet: it is a different record of the same batch.
     assert sent.is_new({**train(20), "event": "eval"})
     sent.add({**train(20), "event": "eval"})
     assert not run(tmp_path, 10).is_new({**train(20), "event": "eval"})
@@ -38,10 +38,10 @@ def test_resumed_run_continues_without_sending_records_twice(tmp_path: Path) -> 
     ("batch", "config", "place", "identity", "previous"),
     [
         (10, {"ssr": 1, "name": "b", "resume": 1, "logger": {}, "checkpoint": 2}, "here", "id-1", None),
-        (10, {"ssr": 2}, "here", None, "id-1"),  # changed, and 20 was sent with the old config
-        (20, {"ssr": 2}, "here", "id-1", None),  # changed from here on: nothing has to be taken back
-        (0, {"ssr": 1}, "here", None, "id-1"),  # from the beginning
-        (10, {"ssr": 1}, "there", None, None),  # the id is another store's
+        (10, {"ssr": 2}, "here", None, "id-1"),  # the config changed, and batch 20 was sent with the old config
+        (20, {"ssr": 2}, "here", "id-1", None),  # the config changed here, so no sent record is wrong
+        (0, {"ssr": 1}, "here", None, "id-1"),  # the run starts again
+        (10, {"ssr": 1}, "there", None, None),  # the id belongs to another store
     ],
 )
 def test_run_id_changes_only_for_a_new_run(

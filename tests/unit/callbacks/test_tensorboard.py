@@ -46,7 +46,7 @@ def test_steps_repeated_after_a_resume_are_read_once(tmp_path: Path) -> None:
     found = scalars_of_tensorboard(tmp_path / "tensorboard")
     assert [step for step, _ in found["train/loss"]] == [10, 20, 30]
     assert found.get("gone", []) == []
-    write(tmp_path, train(10))  # from the beginning
+    write(tmp_path, train(10))  # the run starts again
     assert [step for step, _ in scalars_of_tensorboard(tmp_path / "tensorboard")["train/loss"]] == [10]
 
 
@@ -69,13 +69,13 @@ def test_config_and_final_metrics_are_shown_together(tmp_path: Path) -> None:
     (text,) = events.Tensors("config/text_summary")
     lines = text.tensor_proto.string_val[0].decode().splitlines()
     assert json.loads("".join(lines)) == config
-    assert all(line.startswith("    ") for line in lines)  # Markdown shows it as it is
+    assert all(line.startswith("    ") for line in lines)  # Markdown shows the text unchanged
     content = events.summary_metadata["_hparams_/session_start_info"].plugin_data.content
     values = HParamsPluginData.FromString(content).session_start_info.hparams
     assert {name: value.WhichOneof("kind") for name, value in values.items()} == {
         "ssr": "number_value",
         "optimizer.lr": "number_value",
-        "optimizer.nesterov": "number_value",  # torch takes a bool for the int that it is
+        "optimizer.nesterov": "number_value",  # torch stores a bool as an int
         "data.eval": "string_value",
         "note": "string_value",
         "status": "string_value",

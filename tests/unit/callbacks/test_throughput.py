@@ -13,7 +13,7 @@ def test_rates_are_those_between_two_records() -> None:
     throughput, first, second = Throughput(), record(10, 1.0), record(30, 1.5)
     throughput.log(None, first)
     assert first == record(10, 1.0)
-    throughput.log(None, {"event": "eval", "batch": 20})  # has no part in it
+    throughput.log(None, {"event": "eval", "batch": 20})  # is not part of the rate
     throughput.log(None, second)
     assert second == record(30, 1.5, **{"throughput/samples_per_second": 640.0, "throughput/batches_per_second": 40.0})
 

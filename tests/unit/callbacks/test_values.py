@@ -17,7 +17,7 @@ def test_each_of_several_param_groups_has_a_column() -> None:
         "lr": 0.1,
         "lr/0": 0.1,
         "lr/1": 0.2,
-        "weight_decays/0": 1,  # no singular beside it: its name stays what it is
+        "weight_decays/0": 1,  # no key without an s exists, so this name is unchanged
         "weight_decays/1": 2,
         "betas/0/0": 0.9,
         "betas/0/1": 0.99,

@@ -28,7 +28,7 @@ WITHIN, AT_END = Timestamp(batch=30, epoch=0, batch_in_epoch=30), Timestamp(batc
 
 
 def changed(path: str, value: Any) -> list[Difference]:
-    """The differences after one value is changed; numbers in the path are places in lists."""
+    """Return the differences after one value is changed; numbers in the path are list indices."""
     new = copy.deepcopy(DESCRIPTION)
     *parents, last = [int(part) if part.isdigit() else part for part in path.split("/")]
     part: Any = new

@@ -74,7 +74,7 @@ def test_each_damaged_file_is_named_and_the_previous_checkpoint_is_used(
     for _ in range(3):
         damage_is_seen(folder, newest, file, damage(whole, draw))
     file.write_bytes(whole)
-    assert is_of(load(newest).state, 20)  # and nothing but the damage was refused
+    assert is_of(load(newest).state, 20)  # only the damage was refused
 
 
 @pytest.mark.parametrize("name", ["state.pt", "checkpoint.json"])
@@ -102,7 +102,7 @@ def test_a_file_that_is_missing_is_named(two: tuple[Path, Path], name: str) -> N
 
 
 def forge(folder: Path, content: bytes) -> None:
-    """Files of somebody who knows the format, digests and all."""
+    """Rewrite files with correct digests, as an attacker who knows the format could."""
     (folder / "state.pt").write_bytes(content)
     index = Index.read(folder)
     Index(
@@ -126,7 +126,7 @@ def test_a_pickle_with_code_is_refused_and_not_run(two: tuple[Path, Path], tmp_p
     if as_torch:
         torch.save({"model": Code(mark)}, file)
         torch.load(file, weights_only=False)
-        assert mark.exists()  # it does run if it is not refused
+        assert mark.exists()  # the code runs if the file is not refused
         mark.unlink()
     else:
         file.write_bytes(pickle.dumps(Code(mark)))
@@ -138,7 +138,7 @@ def test_a_pickle_with_code_is_refused_and_not_run(two: tuple[Path, Path], tmp_p
 
 
 class Calls:
-    """A pickle that calls something harmless with an argument that is not."""
+    """Return a pickle that calls a harmless function with a harmful argument."""
 
     def __init__(self, function: Any, *arguments: Any) -> None:
         self.reduced = function, arguments
@@ -148,7 +148,7 @@ class Calls:
 
 
 def archive(content: Any, compressed: bool = False) -> bytes:
-    """A file as torch writes it, around a pickle; and as it does not, compressed."""
+    """Return a file around a pickle, as torch writes it, or compressed, as torch does not."""
     file = io.BytesIO()
     kind = zipfile.ZIP_DEFLATED if compressed else zipfile.ZIP_STORED
     with zipfile.ZipFile(file, "w", kind) as members:
@@ -186,7 +186,7 @@ def test_file_that_needs_more_memory_than_its_size_is_refused(
     with pytest.raises(CheckpointError, match="has more than plain data") as caught:
         load(two[1])
     assert said in str(caught.value)
-    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 2**14  # kB, half of the first
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 2**14  # kB, half of the first limit
 
 
 @pytest.mark.parametrize("name", ["state.pt", "checkpoint.json"])
@@ -195,11 +195,11 @@ def test_files_that_are_not_regular_are_not_opened(two: tuple[Path, Path], name:
     file = two[1] / name
     file.unlink()
     if kind == "fifo":
-        os.mkfifo(file)  # opening it would wait for a writer
+        os.mkfifo(file)  # opening it would block until a writer opens it
     elif kind == "folder":
         file.mkdir()
     else:
-        file.symlink_to("/dev/zero")  # which never ends
+        file.symlink_to("/dev/zero")  # reading it never ends
     with pytest.raises(CheckpointError, match=f"{name}: it cannot be read"):
         load(two[1])
     found = load_latest_good(two[0])
@@ -312,7 +312,8 @@ def test_a_description_is_read_as_it_was_written(tmp_path: Path) -> None:
     assert checkpoint.description == DESCRIPTION
     assert checkpoint.timestamp == {"batch": 3, "epoch": 1}
     assert plain_json({"betas": (0.9, 0.95)}, "x") == {"betas": [0.9, 0.95]}
-    # Other programs can check it: the digest is the SHA-256 of the rest as compact JSON, the last key of the file.
+    # Other programs can check the digest: the SHA-256 of the other keys as compact JSON. It is the last key of the
+    # file.
     content = json.loads((path / "checkpoint.json").read_text())
     digest = content.pop("digest")
     assert digest == hashlib.sha256(json.dumps(content, separators=(",", ":")).encode()).hexdigest()

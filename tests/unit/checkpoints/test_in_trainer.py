@@ -1,4 +1,4 @@
-"""The learning rates that a trainer really sets after a change, batch by batch, against closed forms."""
+"""The learning rates that a trainer sets after a change, for each batch, compared with closed forms."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ssr_hydra.schedulers import CosineAnnealingScheduler, CosineAnnealingWithWa
 from ssr_hydra.settings import ResumeSettings
 from ssr_hydra.trainer import Trainer
 
-LENGTH = 5  # batches of 4 samples in an epoch of 18: the last is smaller
+LENGTH = 5  # batches of 4 samples in an epoch of 18: the last batch is smaller
 
 
 def trainer(
@@ -39,7 +39,7 @@ def run_with_checkpoints(*arguments: Any, at: list[int], **more: Any) -> None:
 
 
 def rates(made: Trainer) -> dict[int, float]:
-    """The learning rate that each batch was trained with."""
+    """Return the learning rate of each batch."""
     seen: dict[int, float] = {}
 
     def note(trainer: Trainer, loss: torch.Tensor) -> None:
@@ -118,7 +118,7 @@ def test_batch_size_may_change_at_the_end_of_an_epoch(ten_epochs: Path, tmp_path
 
 def test_rescaling_twice_and_resuming_between(tmp_path: Path) -> None:
     """A run of 10 epochs, resumed at 2 with 20, stopped and resumed unchanged, then resumed at 11 with 14."""
-    warmup = CosineAnnealingWithWarmupScheduler("15ba")  # in progress at batch 10
+    warmup = CosineAnnealingWithWarmupScheduler("15ba")  # the warmup is not complete at batch 10
     run_with_checkpoints(tmp_path / "a", "10ep", warmup, at=[10])
     resume = rescaled(tmp_path / "a/checkpoints/ba10")
     run_with_checkpoints(tmp_path / "b", "20ep", warmup, at=[30, 55], resume=resume)

@@ -80,7 +80,7 @@ def test_requeued_job_continues_from_its_own_checkpoints(a_run: Path, tmp_path: 
         checkpoint, told = opened(name, new)
         assert checkpoint == "ba35"
         assert told == [f"this run started at {name} and continues from its own checkpoints in {new}/checkpoints"]
-    shutil.rmtree(a_run)  # it is not needed any more
+    shutil.rmtree(a_run)  # the run folder is no longer needed
     assert opened(str(a_run), new)[0] == "ba35"
 
 

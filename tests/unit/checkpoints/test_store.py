@@ -59,7 +59,7 @@ def test_leftovers_of_a_killed_process_are_ignored_and_removed_by_the_next_save(
     for leftover in (".ba20.4242.new", ".ba5.4242.gone"):
         shutil.copytree(good, tmp_path / leftover)
     assert store.all() == [(10, good)]
-    (tmp_path / "ba7 copy").mkdir()  # not ours
+    (tmp_path / "ba7 copy").mkdir()  # this folder is not a checkpoint
     (tmp_path / "notes.txt").write_text("mine")
     save(store, 30)
     assert names(tmp_path) == ["ba10", "ba30", "ba7 copy", "notes.txt"]
@@ -67,7 +67,7 @@ def test_leftovers_of_a_killed_process_are_ignored_and_removed_by_the_next_save(
 
 def test_replaced_checkpoint_is_used_until_the_new_one_is_complete(tmp_path: Path) -> None:
     store = CheckpointStore(tmp_path)
-    save(store, 10).rename(tmp_path / "ba10.replaced")  # killed between the two renames
+    save(store, 10).rename(tmp_path / "ba10.replaced")  # the process was killed between the two renames
     found = load_latest_good(tmp_path)
     assert found is not None
     assert is_of(found[0].state, 10)
@@ -82,7 +82,7 @@ def test_replaced_checkpoint_is_used_until_the_new_one_is_complete(tmp_path: Pat
 def test_last_k_checkpoints_are_kept(tmp_path: Path) -> None:
     store = CheckpointStore(tmp_path, keep=3)
     assert store.latest() is None
-    for batch in (9, 10, 100, 1000, 1001):  # not in the order of their names
+    for batch in (9, 10, 100, 1000, 1001):  # not sorted by name
         save(store, batch)
     assert [batch for batch, _ in store.all()] == [100, 1000, 1001]
     assert store.latest() == tmp_path / "ba1001"
@@ -96,7 +96,7 @@ def test_best_checkpoint_is_kept_by_the_metrics_on_disk(tmp_path: Path, mode: st
         # A new store each time, as after a kill: all state comes from the files.
         save(CheckpointStore(tmp_path, best_mode=mode), batch, metric)
     store = CheckpointStore(tmp_path, best_mode=mode)
-    assert [batch for batch, _ in store.all()] == [best, 60, 70]  # of equal ones, the first
+    assert [batch for batch, _ in store.all()] == [best, 60, 70]  # the first of equal values
     assert store.best() == tmp_path / f"ba{best}"
     assert load(tmp_path / f"ba{best}").metric == metrics[best]
 
@@ -121,7 +121,7 @@ def test_newest_checkpoint_is_the_one_saved_last(tmp_path: Path) -> None:
     store = CheckpointStore(tmp_path)
     for batch in (100, 200):
         save(store, batch)
-    save(store, 120)  # the attempt that reached 200 was given up
+    save(store, 120)  # the run that reached 200 was abandoned
     assert [batch for batch, _ in store.all()] == [200, 120]
     found = load_latest_good(tmp_path)
     assert found is not None
@@ -138,7 +138,7 @@ def test_damaged_checkpoint_does_not_count_as_kept(tmp_path: Path) -> None:
     save(store, 30)
     assert names(tmp_path) == ["ba10", "ba30"]
     (tmp_path / "ba30" / "checkpoint.json").write_bytes(b"{")
-    save(store, 30)  # replaced, and not put aside as if it were good
+    save(store, 30)  # replaced, and not moved aside like a good checkpoint
     assert names(tmp_path) == ["ba10", "ba30"]
     assert is_of(load(tmp_path / "ba30").state, 30)
 
@@ -194,7 +194,7 @@ def test_no_usable_checkpoint_is_an_error_and_not_a_silent_restart(tmp_path: Pat
     assert message.startswith(f"{tmp_path}: none of its checkpoints can be used: refused {tmp_path}/ba20/state.pt")
     assert f"{tmp_path}/ba10/state.pt: it is truncated: 0 bytes of" in message
     assert message.endswith("start in another folder")
-    assert isinstance(caught.value, RunError)  # exit code 1: the input was right, the disk was not
+    assert isinstance(caught.value, RunError)  # exit code 1: the input was right, but the files were not
 
 
 def test_empty_checkpoint_folder_is_not_a_silent_restart(tmp_path: Path) -> None:
@@ -237,7 +237,7 @@ def test_checkpoint_removed_during_reading_is_not_reported_as_damaged(
 def largest_file(size: int) -> Iterator[None]:
     before, handler = resource.getrlimit(resource.RLIMIT_FSIZE), signal.getsignal(signal.SIGXFSZ)
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    bytecode, sys.dont_write_bytecode = sys.dont_write_bytecode, True  # Python would keep half a file for everybody
+    bytecode, sys.dont_write_bytecode = sys.dont_write_bytecode, True  # Python could write a partial bytecode file
     try:
         resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
         yield
@@ -258,7 +258,7 @@ def test_full_disk_is_reported_with_path_and_size_and_old_checkpoints_stay(tmp_p
     save(store, 10, numbers=NUMBERS)
     old = save(store, 20, numbers=NUMBERS)
     before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
-    for batch in (20, 30):  # replacing one, and adding one
+    for batch in (20, 30):  # once when a checkpoint is replaced, and once when one is added
         with largest_file(size), pytest.raises(WriteError) as caught:
             save(store, batch, numbers=NUMBERS)
         assert caught.value.errno == errno.EFBIG
@@ -267,8 +267,8 @@ def test_full_disk_is_reported_with_path_and_size_and_old_checkpoints_stay(tmp_p
         assert f"cannot write {needed} bytes: File too large" in str(caught.value)
         assert str(caught.value.filename).endswith("/state.pt")
         assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
-        assert names(tmp_path) == ["ba10", "ba20"]  # nothing temporary is left to fill the disk further
-    save(store, 30, numbers=NUMBERS)  # there is free space again
+        assert names(tmp_path) == ["ba10", "ba20"]  # no temporary file remains on the full disk
+    save(store, 30, numbers=NUMBERS)  # the disk has free space again
     assert is_of(load(store.latest() or tmp_path).state, 30)
 
 
@@ -283,7 +283,7 @@ def test_disk_full_at_the_second_file_leaves_no_partial_checkpoint(tmp_path: Pat
 
 @pytest.mark.parametrize("call", [0, 1, 2, 3])
 def test_disk_that_is_full_at_sync_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: int) -> None:
-    """Delayed allocation: the kernel says so only then."""
+    """With delayed allocation, the kernel reports the full disk only at sync."""
     store, calls = CheckpointStore(tmp_path), iter(range(100))
     save(store, 10)
     fsync = os.fsync

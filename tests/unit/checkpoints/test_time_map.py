@@ -47,7 +47,7 @@ def run(max_duration: str, batch: int = 0, **changes: Any) -> State:
 
 
 def alpha(scheduler: Any, time_map: TimeMap, state: State) -> Any:
-    """alpha as a function of the run's batches, by the documented way of binding."""
+    """Return alpha as a function of the batches of a run, bound as the docs describe."""
     curve = bind(scheduler, time_map.plan(state), time_map.ssr)
     return lambda batch: curve(time_map(at(batch)))
 
@@ -65,7 +65,7 @@ def length(batches: int, unit: str) -> str:
 
 @st.composite
 def journeys(draw: Any) -> tuple[str, list[int], list[int]]:
-    """A unit, lengths in batches, and the batches at which the run resumes with the next length."""
+    """Draw a unit, lengths in batches, and the batches at which the run resumes with the next length."""
     lengths = [draw(st.integers(2, 10**6))]
     times: list[int] = []
     for _ in range(draw(st.integers(1, 4))):
@@ -82,7 +82,7 @@ def travel(unit: str, lengths: list[int], times: list[int]) -> TimeMap:
 
 
 def virtual(time_map: TimeMap, batch: int, unit: str) -> Fraction:
-    """The plan's time in batches."""
+    """Return the plan's time in batches."""
     counter = Fraction(getattr(time_map(at(batch)), COUNTERS[unit]).value)
     return counter / (1 if unit == "ep" else Fraction(PER_BATCH[unit]))
 
@@ -90,7 +90,7 @@ def virtual(time_map: TimeMap, batch: int, unit: str) -> Fraction:
 @given(journeys())
 def test_rest_of_the_plan_is_stretched_over_the_rest_of_the_run(journey: tuple[str, list[int], list[int]]) -> None:
     unit, lengths, times = journey
-    # v = v0 + s (t - t0), s = (N - v0) / (M - t0), worked out here by hand for each change in turn.
+    # v = v0 + s (t - t0), s = (N - v0) / (M - t0), computed here separately for each change in turn.
     offset, slope = Fraction(0), Fraction(1)
     for then, now in zip(times, lengths[1:], strict=True):
         before = offset + slope * then
@@ -140,12 +140,12 @@ def test_a_map_survives_a_checkpoint(journey: tuple[str, list[int], list[int]]) 
 def test_the_unit_of_the_length_may_change(journey: tuple[str, list[int], list[int]], other: str) -> None:
     unit, lengths, times = journey
     if times[-1] == 0 and COUNTERS[unit] != COUNTERS[other]:
-        return  # nothing is counted yet, by which the two units could be compared: refused, see below
+        return  # no batch is counted yet, so the two units cannot be compared: refused, see below
     before = travel(unit, lengths[:-1], times[:-1])
     after = before.rescaled(run(length(lengths[-1], other), times[-1]))
     assert virtual(after, times[-1], unit) == virtual(before, times[-1], unit)
     assert virtual(after, lengths[-1], unit) == lengths[0]
-    # The other counters of the plan follow; here all batches have the same size, so they must agree.
+    # The other counters of the plan follow; all batches have the same size here, so the counters must agree.
     middle = at((times[-1] + lengths[-1]) // 2)
     batches = {name: after(middle).get(name).value / Fraction(PER_BATCH[name]) for name in ("ba", "sp", "tok")}
     assert len(set(batches.values())) == 1
@@ -187,8 +187,8 @@ def test_rescaling_to_longer_and_shorter_runs(begin: int, old: int, new: int) ->
         assert of_cosine(batch) == pytest.approx(cosine(tau), abs=1e-14)
         assert of_linear(batch) == pytest.approx(1 - tau, abs=1e-14)
     was = bind(CosineAnnealingScheduler(), run(f"{old}ep"))(at(begin * LENGTH))
-    assert of_cosine(begin * LENGTH) == was  # continuous, to the last bit
-    assert of_cosine(new * LENGTH) == 0.0  # and at its end with the run
+    assert of_cosine(begin * LENGTH) == was  # continuous, bitwise
+    assert of_cosine(new * LENGTH) == 0.0  # and it ends when the run ends
 
 
 def test_new_ssr_stretches_the_rest() -> None:
@@ -199,7 +199,7 @@ def test_new_ssr_stretches_the_rest() -> None:
     assert (rescaled.ssr, extended.ssr) == (1, Fraction(1, 2))
     decay = StepScheduler("5ep", 0.1)  # scaled by ssr
     of_rescaled, of_extended = alpha(decay, rescaled, state), alpha(decay, extended, state)
-    # Rescaled, epoch 5 of the plan comes at 2 + 3/8 * 3 = 3.125. Planned so from the start it comes at 2.5.
+    # After rescaling, epoch 5 of the plan is at 2 + 3/8 * 3 = 3.125. If planned from the start, it would be at 2.5.
     assert [of_rescaled(batch) for batch in (234, 235)] == [1.0, 0.1]  # 3.125 * 75 = 234.375
     assert [of_extended(batch) for batch in (187, 188)] == [1.0, 0.1]  # 2.5 * 75 = 187.5
 
@@ -269,11 +269,11 @@ def test_position_stays_in_epochs_if_their_length_changes() -> None:
         milestones = bind(StepScheduler("7ep", 0.1), time_map.plan(new), time_map.ssr)
         moments = [now.copy(epoch=6, batch=375 + 75, batch_in_epoch=37), now.copy(epoch=7, batch=375 + 76)]
         assert [milestones(time_map(time)) for time in moments] == [1.0, 0.1]
-    # extend: as a run of such batches from the start would stand. rescale: two batches of the plan for each.
+    # extend: as in a run that always had such batches. rescale: two batches of the plan for each batch.
     assert [str(time_map(now).batch) for time_map in (extended, rescaled)] == ["190ba", "375ba"]
     assert extended(half).epoch == rescaled(half).epoch == 7
     assert extended(half).batch_in_epoch == 19
-    # Samples are samples, as far as the rates tell: 190 * 32 of them for 375 * 16.
+    # Samples are converted by the rates: 190 * 32 of them for 375 * 16.
     late = now.copy(batch=375 + 190, sample=now.sample.value + 190 * 32)
     assert rescaled(late).sample == 750 * 16
 

@@ -25,13 +25,13 @@ CONVERT = ("none", "partial", "object", "all")  # the first is Hydra's default
 CHOICES = [name for name in GROUPS["scheduler"] if name != "custom"]
 
 
-# A plain one, compositions by name, and torch's, alone and in a sequence.
+# A plain scheduler, compositions by name, and torch schedulers, alone and in a sequence.
 KINDS = ("cosine_warmup", "multistep", "product", "sequence", "torch_chained", "torch_plateau", "torch_sequential")
 
 
 @functools.cache
 def composed(name: str) -> DictConfig:
-    """A choice as an app composes it that has nothing of this package but its schedulers."""
+    """Compose a choice as an app would that uses only the schedulers of this package."""
     register(["scheduler"])
     with initialize(None, version_base="1.3"):
         scheduler: DictConfig = compose(overrides=[f"+scheduler={name}"]).scheduler
@@ -49,7 +49,7 @@ def node(request: pytest.FixtureRequest, clean_hydra: None) -> DictConfig:
 
 
 def check_made(made: Any, node: DictConfig) -> None:
-    """The result is the scheduler itself, complete, with plain parts, and can be bound to a run."""
+    """Check that the result is the scheduler itself, with plain parts, and can be bound to a run."""
     assert type(made).__name__ == node._target_.rpartition(".")[2]
     assert "omegaconf" not in repr([(item.name, type(getattr(made, item.name))) for item in dataclasses.fields(made)])
     state = State("8ep", dataloader_len=4)
@@ -65,7 +65,7 @@ def check_made(made: Any, node: DictConfig) -> None:
 def test_every_choice_is_instantiated(node: DictConfig) -> None:
     made = instantiate(node)
     check_made(made, node)
-    if "lr_lambda" not in node:  # functions are created again, and are never equal
+    if "lr_lambda" not in node:  # functions are created again, so they are never equal
         assert made == instantiate(node, _convert_="all")
 
 

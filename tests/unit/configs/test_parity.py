@@ -1,4 +1,4 @@
-"""Every config against the signature of its target: names, order, kinds, defaults, types."""
+"""Compare every config with the signature of its target: names, order, kinds, defaults, types."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def parameters(target: Any) -> list[inspect.Parameter]:
 
 
 def fields(config: Any) -> dict[str, dataclasses.Field[Any]]:
-    # An optimizer's params are a selection in its config, and the parameters themselves in its signature.
+    # The params of an optimizer are a selection in its config, and the parameters themselves in its signature.
     return {field.name: field for field in dataclasses.fields(config) if field.name not in ("_target_", "params")}
 
 
@@ -105,7 +105,7 @@ def default_of(field: dataclasses.Field[Any]) -> Any:
 
 
 def normal(value: Any) -> Any:
-    """Defaults that mean the same: a Time and its string, a tuple and a list."""
+    """Defaults with the same meaning: a Time and its string, a tuple and a list."""
     if isinstance(value, Time):
         return value.to_timestring()
     return list(value) if isinstance(value, tuple) else value
@@ -225,7 +225,7 @@ def test_trainer_config_has_the_trainers_arguments() -> None:
     found = {name: default_of(field) for name, field in fields(TrainerConfig).items()}
     assert found.pop("threads") == 1
     assert list(found) == list(expected)
-    # Written out, so that the command line can reach into them; the same as the trainer's own defaults.
+    # Listed explicitly, so that the command line can override them; equal to the trainer's own defaults.
     assert found.pop("loss") == {"_target_": "torch.nn.CrossEntropyLoss"}
     assert found.pop("metrics") == {"accuracy": {"_target_": "ssr_hydra.trainer.accuracy", "_partial_": True}}
     assert found.pop("objective") == "eval/accuracy"
@@ -239,7 +239,7 @@ def test_trainer_config_has_the_trainers_arguments() -> None:
 def test_config_of_a_setting_has_its_arguments_and_defaults(config: Any, setting: Any) -> None:
     assert vars(config()) == vars(setting())
     node = OmegaConf.structured(config)
-    for name, value in vars(setting()).items():  # the setting is frozen, its config is not
+    for name, value in vars(setting()).items():  # the setting is frozen, but its config is not
         node[name] = value
     assert setting_of(setting, OmegaConf.to_container(node), "x") == setting()  # type: ignore[arg-type]
 

@@ -86,7 +86,7 @@ def test_configs_of_composites_keep_their_types(empty_store: ConfigStore) -> Non
 
 
 def test_source_gives_what_register_stores(empty_store: ConfigStore) -> None:
-    """The app makes presets one by one; an app of the user's own finds the same in the ConfigStore."""
+    """The app creates presets one by one; an app of a user finds the same presets in the ConfigStore."""
     source = PresetSource("ssr_hydra", "presets://")
     names = [(group, name) for group in ("", *GROUPS) for name in source.list(group, ObjectType.CONFIG)]
     made = {(group, name): source.load_config(f"{group}/{name}".lstrip("/")) for group, name in names}

@@ -22,7 +22,7 @@ def rng() -> np.random.Generator:
 
 @pytest.fixture
 def table(in_tmp: Path) -> Path:
-    """Ten rows: a is the row's number, b its square, kind changes with every row."""
+    """Ten rows: a is the number of the row, b its square, and kind alternates."""
     rows = "".join(f"{k},{k * k},{'odd' if k % 2 else 'even'}\n" for k in range(10))
     (in_tmp / "t.csv").write_text(f"a,b,kind\n{rows}")
     return in_tmp
@@ -35,7 +35,7 @@ def sorted_rows(*splits: Arrays) -> list[tuple[float, ...]]:
 def test_two_parts_of_a_split_table_together_are_the_whole_table(table: Path) -> None:
     train, held_out = Arrays("t.csv"), Arrays("t.csv", split="eval")
     assert (len(train), len(held_out)) == (8, 2)
-    # Words are numbered in their order: even is 0, odd is 1.
+    # Words are numbered in sorted order: even is 0, odd is 1.
     assert sorted_rows(train, held_out) == [(k, k * k, k % 2) for k in range(10)]
     assert held_out.tensors[1].tolist().count(0) == 1  # a fifth of each class
     assert train.classes == ["even", "odd"]
@@ -72,7 +72,7 @@ def test_separate_evaluation_file(table: Path) -> None:
     # The numbers 0 ... 9 have mean 4.5 and variance 8.25; the evaluation's own mean would give 0.
     assert evaluation.tensors[0][0, 0].item() == pytest.approx((20 - 4.5) / 8.25**0.5)
     assert train.tensors[0].mean(0).tolist() == pytest.approx([0, 0], abs=1e-6)
-    assert evaluation.tensors[1].tolist() == [1]  # the number that odd has in training
+    assert evaluation.tensors[1].tolist() == [1]  # the training number of odd
     (table / "e.csv").write_text("b,a,kind\n20,0,odd\n")
     with pytest.raises(InputError, match="eval_path='e.csv': must have the inputs of"):
         Arrays("t.csv", "e.csv", "eval")
@@ -109,8 +109,8 @@ def test_evaluation_file_with_training_samples_is_refused(in_tmp: Path) -> None:
     assert "but 20 of its 20" in shared(rows[::-1])
     assert "but 3 of its 4" in shared([*rows[:3], "7,7,a\n"])
     (in_tmp / "e.csv").write_text("x,y,kind\n" + "".join([*rows[:2], "7,7,a\n", "8,8,b\n"]))
-    assert len(Arrays("t.csv", "e.csv", "eval")) == 4  # two rows of four that are alike may be chance
-    # Every row of a table of few values is in both files.
+    assert len(Arrays("t.csv", "e.csv", "eval")) == 4  # two equal rows of four may be chance
+    # A table with few distinct values has every row in both files.
     table = "x,y,kind\n" + "0,0,a\n0,1,b\n1,0,b\n1,1,a\n"
     (in_tmp / "t.csv").write_text(table + table.partition("\n")[2] * 3)
     (in_tmp / "e.csv").write_text(table)
@@ -244,7 +244,7 @@ def test_ambiguous_header_is_an_error() -> None:
     data = Arrays(table, header=False, eval_path="none.csv")
     assert len(data) == len(lines)
     assert data.tensors[0][0].tolist() == pytest.approx([float(cell) for cell in lines[0].split(",")[:-1]])
-    assert len(Arrays(table, header=True, eval_path="none.csv")) == len(lines) - 1  # as it was said
+    assert len(Arrays(table, header=True, eval_path="none.csv")) == len(lines) - 1  # header=True is used as given
 
 
 @pytest.mark.parametrize(
@@ -280,7 +280,7 @@ def test_words_that_mean_missing_can_be_chosen(in_tmp: Path) -> None:
 
 
 BAD_TABLES = [
-    # contents, arguments, field, message
+    # Contents, arguments, field, message.
     ("a,b\n1,2\n", {"inputs": ["c"]}, "inputs", "the columns are a, b"),
     ("a,b\n1,0\n\n3,x\n", {"task": "regression"}, "targets", "must be a number (t.csv, row 4, column 'b')"),
     ("a,b\n1,0\n2,n/a\n3,1\n", {"task": "regression"}, "targets", "is missing (t.csv, row 3, column 'b')"),

@@ -40,7 +40,7 @@ def test_split_is_fixed_and_split_seed_changes_it() -> None:
     assert torch.equal(first.tensors[0], again.tensors[0])
     assert not torch.equal(first.tensors[0], other.tensors[0])
     assert torch.equal(torch.get_rng_state(), state)
-    # Pinned, so that studies of different releases are measured on the same images.
+    # Fixed values, so that studies of different releases use the same images.
     assert first.tensors[1][:12].tolist() == PINNED
 
 

@@ -109,9 +109,9 @@ def test_different_files_have_different_descriptions(root: Path) -> None:
     first = ImageFolder("root").describe()
     assert first == ImageFolder("root").describe()
     assert (first["name"], first["samples"]) == ("root train", 6)
-    (root / "train/cat/deep/1.png").rename(root / "train/bee/deep/7.png")  # another class
+    (root / "train/cat/deep/1.png").rename(root / "train/bee/deep/7.png")  # a different class
     moved = ImageFolder("root").describe()["sha256"]
-    save(root / "train/bee/deep/7.png", picture(1, 60, 80))  # another size
+    save(root / "train/bee/deep/7.png", picture(1, 60, 80))  # a different size
     larger = ImageFolder("root").describe()["sha256"]
     assert len({first["sha256"], moved, larger}) == 3
 
@@ -132,7 +132,7 @@ def test_a_broken_image_is_named(root: Path, content: bytes | None) -> None:
         ({"root": "nowhere"}, "root"),
         ({"root": 3}, "root"),
         ({"root": "root/train"}, "root"),
-        ({"root": "root/train", "folder": "ant", "classes_from": "ant"}, "root"),  # no image but in its one folder
+        ({"root": "root/train", "folder": "ant", "classes_from": "ant"}, "root"),  # no image except in this folder
         ({"mean": [0.5]}, "mean"),
         ({"std": [1, 0, 1]}, "std[1]"),
         ({"transforms": {"crop": functools.partial(transforms.Resize, 3)}}, "transforms.crop"),

@@ -28,7 +28,7 @@ def labels(loader: Any) -> list[list[int]]:
 
 
 class Noisy(Dataset[tuple[Tensor, int]]):
-    """Samples drawn from every global generator, as augmentation in the wild does."""
+    """Samples drawn from every global generator, as user code may do."""
 
     def __len__(self) -> int:
         return 10
@@ -98,7 +98,7 @@ def test_plain_tensors_get_a_tensor_loader_and_other_data_a_dataloader() -> None
     train, held_out = make_loaders(ten(), Subset(ten(), [7, 1, 2]), batch_size=4)
     assert isinstance(train, TensorLoader)
     assert labels(held_out) == [[7, 1, 2]]
-    # A subclass that changes its samples is more than its tensors.
+    # A subclass that changes its samples cannot be replaced by its tensors.
     train, _ = make_loaders(Transformed(*ten().tensors), batch_size=10, shuffle=False)
     assert isinstance(train, DataLoader)
     assert next(iter(train))[0].flatten().tolist() == [2.0 * k for k in range(10)]
@@ -154,7 +154,7 @@ def test_batches_of_a_stream_are_a_function_of_seed_and_epoch() -> None:
             loader.set_epoch(epoch)
             batches[epoch] = []
             for batch in loader:
-                torch.rand(3)  # training draws too
+                torch.rand(3)  # training uses random numbers too
                 batches[epoch].append([part.tolist() for part in batch])
         return batches
 

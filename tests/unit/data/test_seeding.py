@@ -19,7 +19,7 @@ def test_fold_depends_on_every_counter_and_its_position() -> None:
 
 
 def test_fold_keeps_its_values_between_releases() -> None:
-    # A run that is to be repeated next year needs the same numbers.
+    # A run that is repeated next year needs the same numbers.
     assert fold(0) == 0xE220A8397B1DCDAF >> 1  # the first output of splitmix64 from state 0
     assert fold(7, 1, 2) == fold(7, 1, 2) != fold(7, 2, 1)
 

@@ -18,7 +18,7 @@ STDLIB = Path(sysconfig.get_path("stdlib"))
 
 
 def whole(windows: ByteWindows) -> bytes:
-    """The text that windows cover, from their inputs and the one byte that only targets have."""
+    """Return the text that windows cover, from their inputs and the last byte of the targets."""
     inputs, targets = windows.tensors
     return bytes(inputs.flatten().tolist()) + bytes(targets[-1, -1:].tolist())
 
@@ -39,7 +39,7 @@ def test_every_byte_but_the_first_is_predicted_once_and_an_incomplete_window_is_
 def test_targets_use_the_memory_of_the_inputs_shifted_by_one() -> None:
     inputs, targets = ByteWindows(bytes(1000), length=10).tensors
     assert targets.data_ptr() == inputs.data_ptr() + inputs.element_size()
-    assert inputs.dtype == torch.int64  # the type that embeddings and losses need, and that is counted as tokens
+    assert inputs.dtype == torch.int64  # the type that embeddings and losses need, and that counts as tokens
 
 
 def test_a_limit_selects_windows_from_the_whole_text() -> None:
@@ -68,7 +68,7 @@ def test_splits_are_disjoint_sets_of_files_that_cover_all_files() -> None:
     assert len(files["eval"]) == round(0.1 * len(together))
     assert together["os"] == (STDLIB / "os.py").read_bytes()
     assert all((STDLIB / f"{name}.py").read_bytes().replace(b"\r\n", b"\n") == text for name, text in together.items())
-    # A module that is there and left out belongs to one build of Python, not to its version.
+    # A module that exists but is left out belongs to one build of Python, not to its version.
     left_out = {path.stem for path in STDLIB.glob("*.py")} - together.keys()
     assert all(name.startswith("_") or "custom" in name or name == "antigravity" for name in left_out), left_out
 
@@ -141,7 +141,7 @@ def test_documents_are_the_text_without_the_blank_lines(documents: StdlibDocumen
     held_out = dict(StdlibBytes("eval")._files)
     pieces = [bytes(documents[index]["input_ids"].tolist()) for index in range(len(documents))]
     assert all(2 <= len(piece) <= 100 for piece in pieces)
-    assert len({len(piece) for piece in pieces}) > 50  # ragged indeed
+    assert len({len(piece) for piece in pieces}) > 50  # the lengths differ
     # Pieces of one byte are dropped; every other byte except newlines is in some document.
     lost = sum(len(text.replace(b"\n", b"")) for text in held_out.values())
     lost -= sum(len(piece.replace(b"\n", b"")) for piece in pieces)

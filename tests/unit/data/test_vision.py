@@ -43,7 +43,7 @@ def test_cifar_is_downloaded_once_decoded_and_normalised(cifar: Path) -> None:
     expected = torch.from_numpy(first["data"].reshape(10, 3, 32, 32)) / 255
     torch.testing.assert_close(plain.tensors[0][:10], expected)
     assert plain.tensors[1][:10].tolist() == first["labels"]
-    # As torchvision's Normalize has it, with the statistics that everybody uses for CIFAR-10.
+    # As in torchvision's Normalize, with the usual statistics of CIFAR-10.
     mean, std = torch.tensor([0.4914, 0.4822, 0.4465]), torch.tensor([0.2470, 0.2435, 0.2616])
     normal = (expected - mean.view(3, 1, 1)) / std.view(3, 1, 1)
     torch.testing.assert_close(data.tensors[0][:10], normal, atol=1e-5, rtol=1e-5)

@@ -17,7 +17,7 @@ def tokens(samples: int = 3, length: int = 20, seed: int = 0) -> Tensor:
 
 
 def model(make: Any, **options: Any) -> nn.Module:
-    """A model as it is after some training: nothing in it is zero any more."""
+    """Return a model as after some training, so that no parameter is zero."""
     torch.manual_seed(0)
     made: nn.Module = make(**options)
     for parameter in made.parameters():
@@ -49,7 +49,7 @@ def test_output_of_the_perceptron_depends_only_on_its_context() -> None:
     changed[:, 3] = (changed[:, 3] + 1) % 256
     different = (net(changed) != net(inputs)).any(-1).any(0)
     assert different.nonzero().flatten().tolist() == [3, 4, 5, 6, 7]
-    # By hand: two embeddings side by side, with "nothing" where the window has not begun.
+    # Computed by hand: two embeddings side by side, with "nothing" before the start of the window.
     byte_mlp = ByteMLP(context=2, width=3, hidden=4)
     mixed = byte_mlp.mix(byte_mlp.embed(torch.tensor([[256, 7], [7, 9]])).flatten(1))
     expected = byte_mlp.unembed(byte_mlp.norm(nn.functional.gelu(mixed)))
@@ -60,10 +60,10 @@ def test_positions_depend_only_on_distance() -> None:
     """Rotary: with one block, what a token computes from the k before it does not depend on where the window begins."""
     net, inputs = model(ByteTransformer, depth=1), tokens(1, 12)
     masked = torch.ones(1, 15, dtype=torch.int64)
-    masked[:, :3] = 0  # three tokens of padding in front move everything by three positions
+    masked[:, :3] = 0  # three tokens of padding in front shift everything by three positions
     moved = torch.cat([torch.zeros(1, 3, dtype=torch.int64), inputs], 1)
     torch.testing.assert_close(net(moved, masked)[:, 3:], net(inputs), rtol=1e-4, atol=1e-4)
-    # And order does matter.
+    # But the order matters.
     swapped = inputs[:, [1, 0, *range(2, 12)]]
     assert not torch.allclose(net(swapped)[:, -1], net(inputs)[:, -1])
 
@@ -128,7 +128,7 @@ def test_dropout_applies_only_in_training() -> None:
     [
         (lambda: ByteMLP(context=0), "context"),
         (lambda: ByteMLP(hidden="4"), "hidden"),  # type: ignore[arg-type]
-        (lambda: ByteTransformer(width=60), "width"),  # 4 heads of 15 numbers are no pairs
+        (lambda: ByteTransformer(width=60), "width"),  # a head of 15 numbers cannot be divided into pairs
         (lambda: ByteTransformer(mlp_width=-1), "mlp_width"),
         (lambda: ByteTransformer(dropout=1.0), "dropout"),
         (lambda: ByteTransformer(rope_base=float("nan")), "rope_base"),

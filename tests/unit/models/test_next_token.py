@@ -37,7 +37,7 @@ def test_ignored_tokens_count_neither_in_the_mean_nor_in_the_metric() -> None:
 def test_a_loss_that_the_model_has_computed_is_not_computed_again() -> None:
     own = torch.tensor(7.0)
     assert next_token_loss({"loss": own, "logits": LOGITS}, {"labels": torch.tensor([[0, 1, 0]])}) is own
-    # With a pair there are targets, and it is they that count.
+    # A pair has targets, and only they are counted.
     assert next_token_loss({"loss": own, "logits": LOGITS}, torch.tensor([[1, 0, 1]])) is not own
 
 

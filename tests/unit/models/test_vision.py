@@ -16,7 +16,7 @@ from ssr_hydra.models import torchvision_model
 from ssr_hydra.settings.images import _WITH_STEM
 
 models = pytest.importorskip("torchvision.models")
-# One of each module of torchvision; the others of a module differ in numbers alone.
+# One model of each module of torchvision; the other models of a module differ only in numbers.
 KINDS = (
     "alexnet convnext_tiny densenet121 efficientnet_b0 googlenet inception_v3 maxvit_t mnasnet0_5 mobilenet_v2 "
     "mobilenet_v3_small regnet_y_400mf resnet18 shufflenet_v2_x0_5 squeezenet1_0 swin_t vgg11 vit_b_32"
@@ -32,7 +32,7 @@ def test_every_kind_is_tested_here() -> None:
 def test_every_model_gives_logits_and_its_stem_keeps_small_images_whole(name: str) -> None:
     small = name.startswith(_WITH_STEM)
     size = 32 if small else 299 if name == "inception_v3" else 224
-    # RegNets read values while they are made, which tensors without memory do not have.
+    # RegNets read values during construction, which tensors without memory do not have.
     with torch.device("cpu" if name.startswith("regnet") else "meta"):
         net = torchvision_model(name, num_classes=7, in_channels=5, small_images=small)
         convolutions = [module for module in net.modules() if isinstance(module, torch.nn.Conv2d)]
@@ -96,7 +96,7 @@ NAME, WEIGHTS = "shufflenet_v2_x0_5", models.ShuffleNet_V2_X0_5_Weights.IMAGENET
 
 @pytest.fixture
 def pretrained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Any]]:
-    """Weights of ours in the place of torchvision's, at an address of this machine, and an empty cache."""
+    """Serve our weights instead of torchvision's, from this machine, with an empty cache."""
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "home"))
     source = tmp_path / "served"
     source.mkdir()
@@ -129,13 +129,13 @@ def test_file_with_a_wrong_hash_is_refused(pretrained: dict[str, Any]) -> None:
     with pytest.raises(RunError, match="cannot download"):
         torchvision_model(NAME, weights="DEFAULT")
     assert not pretrained["cached"].exists()
-    pretrained["cached"].write_bytes(altered)  # a cache that went bad after it was filled
+    pretrained["cached"].write_bytes(altered)  # a cached file that was damaged later
     with pytest.raises(RunError, match="does not match the hash in its name"):
         torchvision_model(NAME, weights="DEFAULT")
 
 
 def test_without_a_network_the_error_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    url = "http://127.0.0.1:9/resnet18-01234567.pth"  # the port of the discard service, where nobody listens
+    url = "http://127.0.0.1:9/resnet18-01234567.pth"  # the discard port, on which no server listens
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     monkeypatch.setattr(WEIGHTS.value, "url", url)
     with pytest.raises(RunError) as caught:

@@ -1,4 +1,4 @@
-"""Jobs in processes of their own, really run, killed, interrupted and abandoned."""
+"""Jobs in their own processes, which tests run, kill, interrupt and abandon."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ pytestmark = pytest.mark.usefixtures("clean_hydra")
 
 @pytest.fixture(scope="module")
 def light() -> Iterator[starters.ForkServer]:
-    """A server without torch, which is there sooner."""
+    """Return a server without torch, which starts faster."""
     server = starters.ForkServer({}, LIGHT, patience=0.5)
     yield server
     server.close()
@@ -52,7 +52,7 @@ def _light(light: starters.ForkServer, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def launch(folder: Path, *deeds: str, **settings: Any) -> list[tuple[str, Any]]:
-    """How each of these jobs ended."""
+    """Return how each of these jobs ended."""
     return [how(returned) for returned in launcher(folder, **settings).launch(jobs(*deeds), 0)]
 
 
@@ -70,7 +70,7 @@ def wait_until(is_so: Callable[[], bool], seconds: float = 300) -> bool:
     return is_so()
 
 
-# ---- what comes back
+# ---- results
 
 
 def test_results_are_in_job_order_and_each_job_has_its_own_process(tmp_path: Path) -> None:
@@ -98,7 +98,7 @@ def test_results_are_in_job_order_and_each_job_has_its_own_process(tmp_path: Pat
     assert (tmp_path / "sweep/5/.hydra/overrides.yaml").read_text() == "- do=wait\n- n=0\n"
 
 
-# ---- what goes wrong
+# ---- failures
 
 
 def test_a_job_that_raises_does_not_stop_the_others(tmp_path: Path) -> None:
@@ -113,7 +113,7 @@ def test_a_job_that_raises_does_not_stop_the_others(tmp_path: Path) -> None:
     assert isinstance(caught.value.__cause__, JobTraceback)
     trace = str(caught.value.__cause__)
     assert "in _raise" in trace
-    assert "run_job" not in trace  # it begins where the job begins
+    assert "run_job" not in trace  # the traceback begins where the job begins
 
 
 def test_error_names_exit_codes_and_signals(tmp_path: Path) -> None:
@@ -232,7 +232,7 @@ def test_no_job_remains_if_the_caller_fails(tmp_path: Path) -> None:
     assert (tmp_path / "stopped-0").read_text() == "TerminatedError"
 
 
-# ---- what a job sees
+# ---- the environment of a job
 
 
 def test_a_job_has_the_folder_variables_and_path_of_its_sweep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -258,12 +258,12 @@ def test_a_job_has_the_folder_variables_and_path_of_its_sweep(tmp_path: Path, mo
     assert (seen["stdin"], seen["cuda"], seen["handlers"], seen["folder_of_id"]) == ("", False, [True], "5eed")
     pid, parent, group, session = seen["process"]
     assert group == pid
-    assert session == parent != os.getsid(0)  # what is typed on the terminal does not reach it
+    assert session == parent != os.getsid(0)  # keys typed on the terminal do not reach the job
 
 
 def test_jobs_get_their_threads_and_gpus(tmp_path: Path) -> None:
     seen = [value for _, value in launch(tmp_path, "seen", "seen", "seen", workers=2, threads=3, gpus=[5, 7])]
-    assert [each["threads"] for each in seen] == [3, 3, 3]  # however many cores there are
+    assert [each["threads"] for each in seen] == [3, 3, 3]  # for any number of cores
     assert all(each["environment"][name] == "3" for each in seen for name in THREADS)
     gpus = [each["environment"]["CUDA_VISIBLE_DEVICES"] for each in seen]
     assert set(gpus) <= {"5", "7"}
@@ -272,7 +272,7 @@ def test_jobs_get_their_threads_and_gpus(tmp_path: Path) -> None:
 
 
 def test_running_jobs_never_use_the_same_gpu(tmp_path: Path) -> None:
-    done = launch(tmp_path, *["claim"] * 6, workers=3, gpus=[0, 1, 2])  # each fails where another has a hold
+    done = launch(tmp_path, *["claim"] * 6, workers=3, gpus=[0, 1, 2])  # a job fails if another job holds its GPU
     assert [status for status, _ in done] == ["COMPLETED"] * 6
     assert {gpu for _, gpu in done} == {"0", "1", "2"}
 
@@ -295,12 +295,12 @@ def test_job_can_be_spawned_instead_of_forked(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setattr(processes, "make_starter", lambda variables: starters.Spawner())
     done = launch(tmp_path, "seen", "raise", "segv", workers=2, threads=2)
     assert done[0][1]["threads"] == 2
-    assert done[0][1]["process"][0] == done[0][1]["process"][2]  # a group of its own
+    assert done[0][1]["process"][0] == done[0][1]["process"][2]  # a separate process group
     assert done[1:] == [("FAILED", "ValueError: no luck with 1"), ("FAILED", done[2][1])]
     assert "killed by SIGSEGV" in done[2][1]
 
 
-# ---- what it prints
+# ---- output
 
 
 def test_each_job_prints_to_a_file_and_the_error_of_a_killed_job_names_that_file(
@@ -318,11 +318,11 @@ def test_each_job_prints_to_a_file_and_the_error_of_a_killed_job_names_that_file
     assert done[4][1].endswith(f"; what it printed is in {tmp_path}/sweep/4/output.log")
 
 
-# ---- what stops it
+# ---- signals
 
 
 class Script:
-    """The launcher as a script, in a session of its own or on a terminal."""
+    """The launcher as a script, in its own session or on a terminal."""
 
     def __init__(self, folder: Path, *deeds: str, terminal: int | None = None, **settings: Any) -> None:
         arguments = [sys.executable, str(SUPPORT / "launch_lab.py"), str(folder), json.dumps(settings), *deeds]
@@ -332,12 +332,12 @@ class Script:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-            # Not a session of its own, in which ctrl-Z stops nothing.
+            # Without a session of its own, so that ctrl-Z works.
             preexec_fn=os.setpgrp if terminal is None else lambda: _take_terminal(terminal),
         )
 
     def told(self) -> tuple[list[dict[str, Any]], str]:
-        """What it said until its end."""
+        """Return all output until the script ends."""
         out, err = self.process.communicate(timeout=300)
         return [json.loads(line) for line in out.splitlines() if line.startswith("{")], err
 
@@ -385,7 +385,7 @@ def test_sweep_forwards_a_signal_once_and_waits_for_its_jobs(
     started.process.send_signal(number)
     told, err = started.told()
     assert told[-1] == {"left": left}
-    assert [said["start"] for said in told if "start" in said] == [0, 1]  # the third was not begun
+    assert [said["start"] for said in told if "start" in said] == [0, 1]  # the third job did not start
     assert {said["how"][0] for said in told if "end" in said} == {"FAILED"}
     assert [(tmp_path / f"stopped-{each}").read_text() for each in (0, 1)] == [noted] * 2
     assert not any(map(alive, pids))
@@ -407,11 +407,11 @@ def test_ctrl_c_on_a_terminal_stops_the_jobs(script: Callable[..., Script], tmp_
 
 
 def test_third_ctrl_c_kills_a_job_that_ignores_ctrl_c(script: Callable[..., Script], tmp_path: Path) -> None:
-    started = script(tmp_path, "deaf", workers=2)  # of two at a time the sweep says what each ctrl-C does
+    started = script(tmp_path, "deaf", workers=2)  # with two workers, the sweep prints what each ctrl-C does
     pids = all_wait(tmp_path, 0)
     assert started.process.stderr is not None
     for last in ("with a checkpoint; ctrl-C again stops immediately", "ctrl-C again kills"):
-        started.process.send_signal(signal.SIGINT)  # each when the one before was seen: two that wait are one
+        started.process.send_signal(signal.SIGINT)  # one signal at a time, because two pending signals count as one
         assert started.process.stderr.readline() == f"stopping 1 job, {last}\n"
     assert alive(pids[0])
     started.process.send_signal(signal.SIGINT)
@@ -455,7 +455,7 @@ def test_no_server_process_remains(script: Callable[..., Script], tmp_path: Path
 
 
 def test_a_sent_result_counts_even_if_the_process_is_killed_afterwards() -> None:
-    """One that has sent its result and is killed while it leaves has been done."""
+    """A job that is killed after it sent its result is completed."""
     answer = JobAnswer(pickle.dumps(JobReturn(status=JobStatus.COMPLETED, _return_value=3)), "")
     assert _result(_RunningJob(0, [], {}, 1, NOBODY, answer), ProcessEnd(0, -9)).return_value == 3
 
@@ -483,7 +483,7 @@ def test_a_job_has_the_same_result_as_under_hydras_launcher(tmp_path: Path) -> N
         assert process.returncode == 0, err
         found.append([RunResult.load(tmp_path / name / number) for number in "01"])
     for basic, ours in zip(*found, strict=True):
-        assert ours.metrics == basic.metrics  # to the last bit
+        assert ours.metrics == basic.metrics  # bitwise
         assert (ours.config_hash, ours.steps) == (basic.config_hash, basic.steps)
 
 
@@ -500,7 +500,7 @@ def test_stopped_jobs_save_a_checkpoint_and_end_with_their_sweep(tmp_path: Path,
     for name in "01":
         record = RunResult.load(folder / name)
         assert record.status == "stopped"
-        assert 0 <= record.conditions["jobs_beside"] <= 1  # 0 when the other one had ended before it was first counted
+        assert 0 <= record.conditions["jobs_beside"] <= 1  # 0 if the other job ended before it was counted
         said = "KeyboardInterrupt: interrupted" if number == signal.SIGINT else "terminated by SIGTERM"
         assert str(record.error).startswith(f"{said}, with a checkpoint at batch ")
         assert len(list((folder / name / "checkpoints").glob("ba*"))) == 1

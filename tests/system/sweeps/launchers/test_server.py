@@ -1,4 +1,4 @@
-"""What is imported before jobs are forked must leave CUDA to them."""
+"""Imports before jobs are forked must not initialize CUDA."""
 
 from __future__ import annotations
 

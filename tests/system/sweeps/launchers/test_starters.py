@@ -25,7 +25,7 @@ from ssr_hydra.sweeps.launchers.starters import (
 
 
 def go_on() -> bool:
-    """Whether the sweep was stopped: never."""
+    """Return False: the sweep was not stopped."""
     return False
 
 
@@ -77,7 +77,8 @@ def test_the_server_ignores_signals_meant_for_the_jobs() -> None:
         each.close()
     assert {ended.serial for ended in ends(server, 2)} == {0, 1}
     server.close()
-    # Hung up on and killed, in this order: it ends by whichever reaches it first, and by none of the signals above.
+    # The connection is closed, then the server is killed. The server ends by either event, but not by the signals
+    # above.
     assert process.returncode in (0, -signal.SIGKILL)
     server.close()
 
@@ -105,11 +106,11 @@ def test_suspended_server_is_killed_and_started_again() -> None:
     first.send_signal(signal.SIGSTOP)
     _, second = server.start(1, 1, 2, go_on)
     assert first.returncode == -signal.SIGKILL
-    os.kill(pid, 0)  # what the first one started goes on
+    os.kill(pid, 0)  # the job of the first server continues
     assert server.polls
     second.close()
     assert ends(server, 1) == [ProcessEnd(1, 1, peak=ANY)]
-    connection.close()  # and now it ends, which nobody reports
+    connection.close()  # now the job ends, and no server reports it
     until = time.monotonic() + 120
     while not (found := server.ended()):
         assert time.monotonic() < until

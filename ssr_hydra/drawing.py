@@ -20,7 +20,7 @@ FORMATS = ("png", "svg", "pdf")
 # Metadata to leave out of the files: by default, matplotlib writes the date and its version.
 _STAMPS = {"png": ("Software",), "svg": ("Date", "Creator"), "pdf": ("CreationDate", "Creator", "Producer")}
 
-# Each differs from the others in lightness too, so they stay apart in greyscale; the first ones differ the most.
+# The colours also differ in lightness, so they can be distinguished in greyscale. The first colours differ the most.
 HUES = ("#0072b2", "#4b1c00", "#e83a65", "#b58c00", "#1f2a97", "#94004f", "#685c00", "#2e004d")
 """Colours of data series on white. Colour-blind people can distinguish them, also in greyscale."""
 

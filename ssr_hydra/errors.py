@@ -36,7 +36,7 @@ _NOT_THE_USERS = re.compile(rf"^<|^{re.escape(str(Path(__file__).parent))}\b|[\\
 
 
 class _Shown(str):
-    """The text that replaces a value in an error if the value cannot be pickled."""
+    """Stand-in for a value that cannot be pickled: the text that the error shows for it."""
 
     __slots__ = ()
 
@@ -59,7 +59,7 @@ class InputError(ValueError):
         field: Name of the argument or config field, dotted if nested.
         value: The invalid value.
         rule: The rule for values of this field, such as ``must be >= 0``.
-        fix: A suggestion what to write instead.
+        fix: A suggestion for what to write instead.
 
     Example:
         >>> error = InputError("t_max", "10", "a duration needs a unit", "did you mean '10ba' or '10ep'?")
@@ -89,7 +89,7 @@ class InputError(ValueError):
 
 @contextmanager
 def within(prefix: str) -> Iterator[None]:
-    """In this block, an :class:`InputError` names the field ``prefix.field`` instead of ``field``."""
+    """Inside the ``with`` block, an :class:`InputError` names the field ``prefix.field`` instead of ``field``."""
     try:
         yield
     except InputError as error:

@@ -41,7 +41,7 @@ def check_path(path: str | Path, field: str) -> Path:
         os.lstat(path)
     except ValueError:  # or its subclass UnicodeEncodeError
         rule = "must be a path without NUL, in characters that the file system supports"
-        raise InputError(field, str(path), rule, "write another name") from None
+        raise InputError(field, str(path), rule, "use a different name") from None
     except OSError as error:
         if error.errno == errno.ENAMETOOLONG:
             raise InputError(field, str(path), "is longer than the file system allows", "shorten it") from None
@@ -49,9 +49,9 @@ def check_path(path: str | Path, field: str) -> Path:
 
 
 def check_folder_name(
-    folder: str, field: str, typed: str | None, base: str = "the folder that the run is started in"
+    folder: str, field: str, typed: str | None, base: str = "the folder in which the run starts"
 ) -> None:
-    """Check that a folder is inside a base folder, unless the user typed the other place on the command line.
+    """Check that a folder is inside a base folder, unless the user typed a different place on the command line.
 
     Args:
         folder: The folder, with all references resolved.
@@ -60,22 +60,23 @@ def check_folder_name(
         base: Description of the base folder, for messages.
     """
     if not folder.strip():
-        rule = "must be a folder: without one, files of the run would mix with those of the working directory"
-        raise InputError(field, folder, rule, f"leave {field} out, or name a folder")
+        rule = "must be a folder, because the run's files must not mix with files of the working directory"
+        raise InputError(field, folder, rule, f"remove {field}, or set it to a folder")
     check_length(folder, field)
     if "${" in folder:
-        raise InputError(field, folder, "must not contain ${ once its references are resolved", "choose another name")
+        raise InputError(field, folder, "must not contain ${ after its references are resolved", "choose another name")
     parts = re.split(r"[\\/]", folder)
     if typed is None:
         if Path(folder).is_absolute() or ".." in parts or folder.startswith("~") or ":" in parts[0]:
             rule = f"must be below {base}"
             raise InputError(field, folder, rule, f"to allow it, write {field}=... on the command line")
         return
-    # A config file may define the value of a reference that the user typed, and so lead to another place.
+    # A config file may define the value of a reference that the user typed. So the file could choose a different
+    # folder.
     absolute = Path(folder).is_absolute() and not re.match(r"""["']?(/|\$\{(hydra\.|[^{}]*:))""", typed)
     if "${" in typed and (absolute or parts.count("..") > re.split(r"[\\/]", typed).count("..")):
-        rule = f"must not lead outside through a reference ({typed})"
-        raise InputError(field, folder, rule, "write the folder without the reference")
+        rule = f"must not be outside because of a reference ({typed})"
+        raise InputError(field, folder, rule, "write the folder without a reference")
 
 
 def check_length(path: str, field: str) -> None:
@@ -158,7 +159,7 @@ def write_atomically(path: Path, content: str | bytes, *, sync: bool = True) -> 
     except OSError as error:
         raise write_error(error, path, len(content)) from error
     finally:
-        temporary.unlink(missing_ok=True)  # the temporary file still exists only after an error
+        temporary.unlink(missing_ok=True)  # after an error, the temporary file still exists
 
 
 def write_error(error: OSError, path: Path, size: int) -> WriteError:

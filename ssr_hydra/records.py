@@ -135,7 +135,7 @@ class RunResult:
         needed = {item.name for item in fields(cls) if item.name not in _ADDED}
         if not isinstance(content, dict) or not needed <= set(content) <= set(names):
             found = sorted(content) if isinstance(content, dict) else type(content).__name__
-            raise InputError("result", str(path), f"a record's keys are {', '.join(names)}; found {found}", fix)
+            raise InputError("result", str(path), f"must have the keys {', '.join(names)} (got {found})", fix)
         if content["status"] not in STATUSES:
             raise InputError("result.status", content["status"], f"must be one of {', '.join(STATUSES)}", fix)
         if content["status"] == "failed" and str(content["error"]).startswith(_STOPS):
@@ -233,8 +233,8 @@ def refuse_finished(folder: Path, field: str = "run_dir", hashed: str | None = N
         record = None
     same = record is not None and hashed is not None and record.config_hash == hashed
     if record is None or record.status not in ("failed", "stopped") or not (record.steps == 0 or same):
-        rule = f"the folder has the {RESULT} of another run, but no checkpoint to resume from"
-        raise InputError(field, str(folder), rule, "choose another folder, or move that one away")
+        rule = f"must not be the folder of another run: it has a {RESULT}, but no checkpoint to resume from"
+        raise InputError(field, str(folder), rule, "choose a different folder, or move this folder away")
 
 
 def config_hash(config: Mapping[str, Any] | None) -> str | None:
@@ -269,7 +269,7 @@ def as_number(value: Any) -> float | None:
         >>> [as_number(value) for value in (True, np.float32(0.5), np.ones(1), np.ones(2), "1")]
         [1.0, 0.5, 1.0, None, None]
     """
-    item = getattr(value, "item", None)  # tensors, arrays and NumPy scalars have it
+    item = getattr(value, "item", None)  # tensors, arrays and NumPy scalars have item()
     try:
         value = item() if callable(item) else value
         return float(value) if isinstance(value, numbers.Real) else None

@@ -122,7 +122,7 @@ def parse_selection(value: Any, path: str) -> tuple[Selection, ...]:
         return (Selection(name=_words(value, path)),)
     if _is_list(value):
         if not value:
-            raise InputError(path, value, "selects nothing", "name what it selects, or remove it")
+            raise InputError(path, value, "selects nothing", "list the parameters to select, or remove it")
         return tuple(
             part
             for place, item in ((f"{path}[{index}]", item) for index, item in enumerate(value))
@@ -157,7 +157,9 @@ def _words(value: Any, path: str) -> tuple[str, ...]:
         if not isinstance(word, str) or not word.strip():
             raise InputError(path, value, "must be a pattern or a list of patterns", "write e.g. '*.bias' or '*Norm*'")
     if not words:
-        raise InputError(path, value, "is an empty list, which selects nothing", "name one, or remove it")
+        raise InputError(
+            path, value, "is an empty list, which selects nothing", "add a pattern or number, or remove it"
+        )
     return words
 
 
@@ -168,7 +170,9 @@ def _counts(value: Any, path: str) -> tuple[int, ...]:
         if isinstance(each, bool) or not isinstance(each, int) or each < least:
             raise InputError(path, value, "must be an integer or a list of integers", "write e.g. 2 or [0, 1]")
     if not numbers:
-        raise InputError(path, value, "is an empty list, which selects nothing", "name one, or remove it")
+        raise InputError(
+            path, value, "is an empty list, which selects nothing", "add a pattern or number, or remove it"
+        )
     return numbers
 
 
@@ -233,7 +237,11 @@ def parse_rules(rules: Any, path: str = "param_groups") -> tuple[Rule, ...]:
 def _parse_rule(name: Any, rule: Any, path: str) -> Rule:
     # Groups are named after their rules, such as "no_decay+layer_decay[3]", so a name must not contain + or [.
     if not isinstance(name, str) or _NAME.fullmatch(name) is None or name == "default":
-        fix = "default is the group that no rule selects" if name == "default" else "write e.g. no_decay"
+        fix = (
+            "must not be default, the name of the group for all other parameters"
+            if name == "default"
+            else "write e.g. no_decay"
+        )
         raise InputError(path, name, "is not a valid name of a rule", fix)
     if not isinstance(rule, Mapping):
         fix = "e.g. {params: '*.bias', weight_decay: 0}"
@@ -248,9 +256,11 @@ def _parse_rule(name: Any, rule: Any, path: str) -> Rule:
             what = "must be set in the optimizer" if key in _OF_THE_OPTIMIZER else "is not a hyperparameter"
             raise InputError(place, value, what, "remove it")
         if key in ("name", "module", "ndim", "layer", "except"):
-            raise InputError(place, value, "is a condition", f"move it into {path}.params")
+            raise InputError(
+                place, value, "must be inside params, because it is a condition", f"move it into {path}.params"
+            )
         if value is None:
-            raise InputError(place, value, "must have a value", "give one, or remove it")
+            raise InputError(place, value, "must have a value", "set a value, or remove it")
         if key.endswith(_SCALE):
             scales[key.removesuffix(_SCALE)] = not_negative(value, place)
         else:
@@ -261,7 +271,7 @@ def _parse_rule(name: Any, rule: Any, path: str) -> Rule:
     if layer_decay is not None and not 0 < number(layer_decay, f"{path}.layer_decay") <= 1:
         raise InputError(f"{path}.layer_decay", layer_decay, "must be above 0 and at most 1", "write e.g. 0.75")
     if layers is not None and layer_decay is None:
-        raise InputError(f"{path}.layers", layers, "is used only with layer_decay", "give layer_decay too")
+        raise InputError(f"{path}.layers", layers, "is used only with layer_decay", "set layer_decay too")
     if not values and not scales and layer_decay is None:
         raise InputError(path, dict(rule), "sets no hyperparameter", "e.g. weight_decay: 0, or lr_scale: 0.1")
     for key in scales:
@@ -292,13 +302,13 @@ def check_schedules(schedules: Any) -> None:
 def no_effect(field: str) -> InputError:
     """Return the error for a schedule of a field that is 0."""
     rule = "is 0 in every param group, so a multiplier has no effect"
-    return InputError(f"schedules.{field}", 0.0, rule, f"give the optimizer a {field} above 0")
+    return InputError(f"schedules.{field}", 0.0, rule, f"set the optimizer's {field} above 0")
 
 
 def check_hyperparameter(key: str, value: Any, path: str) -> None:
     """Check that the value of a hyperparameter is in range. The hyperparameter's name determines the range.
 
-    None, bools and strings are checked elsewhere, except that a known number must not be a bool or a string.
+    This function refuses bools and strings only for hyperparameters that are known to be numbers.
 
     Args:
         key: The hyperparameter's name, such as ``betas``.

@@ -29,7 +29,7 @@ def versions() -> dict[str, str | None]:
 
 
 def software(code: Mapping[str, str]) -> dict[str, str]:
-    """Return :func:`versions` with the digests of ``code``, as text. Runs with equal software compute the same.
+    """Return :func:`versions` with the digests of ``code``, as text. Runs with equal texts used the same software.
 
     Args:
         code: The digests of the code, as :func:`code_version` returns them.

@@ -73,7 +73,7 @@ def check_known(values: Mapping[str, Any]) -> None:
                 if node.get(key) is not None:
                     count(node[key], f"{path}.{key}", least)
         if target == "ssr_hydra.data.Digits" and known_samples(node) in (0, DIGITS):
-            rule = "must leave images on both sides"
+            rule = "must leave images for both training and evaluation"
             raise InputError(f"{path}.eval_fraction", node["eval_fraction"], rule, "try 0.2")
         if target == "ssr_hydra.data.SmallImages":
             _check_small_images(node, path)
@@ -87,18 +87,18 @@ def check_known(values: Mapping[str, Any]) -> None:
 
 
 def _check_loading(data: Mapping[str, Any]) -> None:
-    """Refuse values of ``data`` that the data loaders would refuse, before the data is read."""
+    """Refuse, before the data is read, values of ``data`` that the data loaders would refuse."""
     targets = [data[split]["_target_"] for split in ("train", "eval") if data[split] is not None]
     if data["num_workers"] and all(target in _IN_MEMORY for target in targets):
-        rule = "data in memory is not read by workers"
+        rule = "must be 0, because this data is in memory and needs no workers"
         raise InputError("data.num_workers", data["num_workers"], rule, "set it to 0")
     if data["augment"] is not None and targets[0] == "ssr_hydra.data.ImageFolder":
-        rule = "augments whole batches of data in memory, and images in folders are read one by one"
+        rule = "works only with data in memory, and this data is read from folders"
         raise InputError("data.augment", data["augment"]["_target_"], rule, "set it to null, and use transforms")
 
 
-# Arguments that must be equal in data.train and data.eval of one built-in data set. Otherwise the two would overlap, or
-# would number their classes differently.
+# Arguments that must be equal in data.train and data.eval if both are the same built-in data set. Otherwise the two
+# data sets would overlap, or would number their classes differently.
 _COMMON = ("name", "eval_fraction", "split_seed", "shape", "num_classes", "data_seed")
 
 
@@ -109,12 +109,12 @@ def _check_apart(data: Mapping[str, Any]) -> None:
         return
     for key in _COMMON if train.get("eval_path") is None else ():
         if key in train and train[key] != evaluation.get(key, train[key]):
-            rule = f"must be data.train.{key} ({train[key]!r}), or the two overlap or differ in classes"
+            rule = f"must be data.train.{key} ({train[key]!r}); otherwise the data sets overlap or differ in classes"
             raise InputError(f"data.eval.{key}", evaluation[key], rule, "leave it out: it follows data.train")
     part = "folder" if train["_target_"] == _FOLDERS else "split"
     same_root = part == "split" or os.path.realpath(train["root"]) == os.path.realpath(evaluation["root"])
     if same_root and part in train and train[part] == evaluation.get(part):
-        rule = "is what the run trains on"
+        rule = "must not be the training data"
         raise InputError(f"data.eval.{part}", evaluation[part], rule, "leave it out, or set data.eval_on_train=true")
 
 
@@ -148,10 +148,10 @@ def with_two_sources(data: Any) -> Any:
         return data
     (first, path), *others = given.items()
     if not evaluates and first == "data.eval_path":
-        raise InputError(first, path, "needs data.eval, which reads it", "leave one of them out")
+        raise InputError(first, path, "needs data.eval, the data set that reads this file", "leave one of them out")
     for field, other in others:
         if not _is_same_path(other, path):
-            raise InputError(field, other, f"must be the same file as {first} ({path!r})", "give one of them")
+            raise InputError(field, other, f"must be the same file as {first} ({path!r})", "set only one of them")
     data["train"] = {**train, "eval_path": path}
     if evaluates:
         data["eval"] = {**evaluation, "path": train.get("path"), "eval_path": path}
@@ -189,7 +189,7 @@ def _check_small_images(node: Mapping[str, Any], path: str) -> None:
     folder = Path(os.path.realpath(Path(root).expanduser()))
     # A config may come from someone else. It must not choose where files are written.
     if not any(folder.is_relative_to(os.path.realpath(place)) for place in (Path.cwd(), own)):
-        rule = "downloads are written below the folder that the run starts in, or below $SSR_HYDRA_DATA"
+        rule = "must be below the working directory or $SSR_HYDRA_DATA, because files are downloaded there"
         fix = f"set SSR_HYDRA_DATA={root} in the environment, or download=false to read only"
         raise InputError(f"{path}.root", root, rule, fix)
 
@@ -206,7 +206,7 @@ def _check_torchvision_model(node: Mapping[str, Any], path: str) -> None:
 
 
 def data_name(data: Any) -> str | None:
-    """Return the name of an experiment's data, which names a run without a name; None if the data is not valid.
+    """Return a name for the experiment's data; None if the data is invalid. A run without a name gets this name.
 
     Example:
         >>> data_name({"train": {"_target_": "my_package.NightSky"}})
@@ -263,7 +263,7 @@ def check_sizes(model: Mapping[str, Any], sizes: Mapping[str, int], shape: Seque
     """Refuse arguments of the model that differ from ``sizes``, which follow from the shape of the images."""
     for key, size in sizes.items():
         if model.get(key, size) != size:
-            rule = f"an image of the data is {' x '.join(map(str, shape))}"
+            rule = f"must match the data, whose images are {' x '.join(map(str, shape))}"
             raise InputError(f"model.{key}", model[key], rule, f"set model.{key}={size}")
 
 
@@ -271,7 +271,7 @@ def check_classes(model: Mapping[str, Any], classes: int) -> None:
     """Refuse a model with fewer outputs than the data has classes."""
     given = model.get("num_classes")
     if isinstance(given, int) and given < classes:
-        rule = f"the data has {classes} classes"
+        rule = f"must be at least {classes}, the number of classes of the data"
         raise InputError("model.num_classes", given, rule, f"set model.num_classes={classes}")
 
 
@@ -288,22 +288,22 @@ _DEFAULT_SIZE = 224
 def _check_size(model: Mapping[str, Any], shape: tuple[int, ...]) -> None:
     """Refuse images that are too small for a torchvision model, or whose size differs from the only size it accepts."""
     name, (_, height, width) = str(model["name"]), shape
-    what = f"and an image of the data is {' x '.join(map(str, shape))}"
+    what = f"but the images of the data are {' x '.join(map(str, shape))}"
     least = next((size for start, size in LEAST.items() if name.startswith(start)), 1)
     if min(height, width) < least and model.get("small_images") is not True:
-        rule = f"takes images of at least {least} x {least}, {what}"
-        raise InputError("model.name", name, rule, "choose another, e.g. model=resnet18")
+        rule = f"accepts only images of at least {least} x {least}, {what}"
+        raise InputError("model.name", name, rule, "choose a different model, e.g. model=resnet18")
     option = next((option for start, option in _FIXED.items() if name.startswith(start)), None)
     options = model.get("options") or {}
     if option is None or model.get("weights") is not None or not isinstance(options, Mapping):
         return  # pretrained weights have one image size
     size = options.get(option, _DEFAULT_SIZE)
     if isinstance(size, int) and (height, width) != (size, size):
-        rule = f"takes images of {size} x {size}, {what}"
+        rule = f"accepts only images of {size} x {size}, {what}"
         patch = int(match[1]) if (match := re.fullmatch(r"vit_\w_(\d+)", name)) else 0
         fits = patch and height == width and height % patch == 0
         wanted = f"{'' if option in options else '+'}model.options.image_size={height}"
-        fix = f"set {wanted}, or choose model=vit" if fits else "choose another, e.g. model=vit"
+        fix = f"set {wanted}, or choose model=vit" if fits else "choose a different model, e.g. model=vit"
         raise InputError("model.name", name, rule, fix)
 
 

@@ -41,12 +41,12 @@ def check_callbacks(values: Mapping[str, Any]) -> None:
                     with within(path):
                         _check_ema(item, values)
             if group == "callbacks" and name in values["logger"]:
-                raise InputError(path, name, "there is a logger of this name", "give it another name")
+                raise InputError(path, name, "must differ from the names of the loggers", "rename it")
 
 
 def _check_ema(ema: Any, values: Mapping[str, Any]) -> None:
-    # Check that the half-life can be converted to batches. The check does not depend on the values of these rates.
+    # Check that the half-life can be converted to batches. Any rates will do here.
     ema.decay_in(State(max_duration=values["max_duration"], dataloader_len=1, samples_per_batch=1, tokens_per_batch=1))
     if values["trainer"]["parallel"] == "fsdp":
-        rule = "an average of weights that are sharded cannot be saved whole"
-        raise InputError("_target_", "EMA", rule, "use trainer.parallel=ddp, or take ema out")
+        rule = "cannot be used with trainer.parallel=fsdp, because it cannot save sharded weights"
+        raise InputError("_target_", "EMA", rule, "use trainer.parallel=ddp, or remove this callback")

@@ -38,7 +38,7 @@ from ssr_hydra.time import simplest
 __all__ = ["CHECKED", "are_named", "check", "check_schedule", "known_dataloader_len", "plain", "scheduler_parts"]
 
 CHECKED: list[tuple[dict[str, Any], tuple[str, ...]]] = []
-"""The experiment that preflight has checked in this process, and its ``trust``. :func:`check` accepts it at once."""
+"""The experiment that preflight has checked in this process, and its ``trust``. :func:`check` skips it."""
 
 # Keys that release 0.1 did not have. A config in which they are null has the same hash as in that release.
 _NEW_KEYS = (("data", "test"), ("checkpoint", "export"))
@@ -114,7 +114,7 @@ def check(cfg: DictConfig | Mapping[str, Any], trust: Iterable[str] | str = ()) 
             raise InputError(key, values[key], "unknown config key", did_you_mean(key, known))
     for key in known:
         if key not in values:
-            raise InputError(key, None, "is missing", f"choose one: +{key}=..." if key in GROUPS else "give it")
+            raise InputError(key, None, "is missing", f"write +{key}=..." if key in GROUPS else "set it")
     # Check targets first: if the config names a target that is not allowed, no other value of the config is read.
     check_targets(values, trust)
     _check_data(values["data"])
@@ -138,7 +138,7 @@ def check(cfg: DictConfig | Mapping[str, Any], trust: Iterable[str] | str = ()) 
 def _check_top(values: Mapping[str, Any]) -> None:
     from ssr_hydra.time import check_ssr
 
-    for key, example in (("name", "write e.g. name=digits_wsd"), ("debug", "or null")):
+    for key, example in (("name", "e.g. name=digits_wsd"), ("debug", "or null")):
         name = values[key]
         if key == "debug" and name is None:
             continue
@@ -156,8 +156,8 @@ def _check_control(control: Any, ssr: Any) -> None:
     if control not in (None, *CONTROLS):
         raise InputError("control", control, "must be truncate or null", "write control=truncate")
     if control is not None and ssr > 1:
-        rule = f"a run is truncated to a part of its length, and ssr {float(ssr):g} is more than all of it"
-        raise InputError("control", control, rule, "sweep it over ratios up to 1")
+        rule = f"needs ssr of at most 1 (got ssr={float(ssr):g}), because a truncated run cannot be longer"
+        raise InputError("control", control, rule, "use ssr values up to 1")
 
 
 def _run_length(value: Any) -> Any:
@@ -169,7 +169,7 @@ def _run_length(value: Any) -> Any:
 def check_schedule(values: Mapping[str, Any], dataloader_len: int | None = None) -> None:
     """Create the schedulers of a checked experiment and bind them to the run, to find errors in their arguments.
 
-    A scheduler is not bound if that needs the batches per epoch, ``dataloader_len``, and it is None: still unknown.
+    If ``dataloader_len`` (batches per epoch) is None, it is still unknown. Then schedulers that need it are not bound.
     """
     from ssr_hydra.schedulers import bind
     from ssr_hydra.state import State
@@ -178,7 +178,7 @@ def check_schedule(values: Mapping[str, Any], dataloader_len: int | None = None)
     parts = [] if values["scheduler"] is None else scheduler_parts(values["scheduler"])
     for name, node in values["schedules"].items():
         if are_named(node) or node == []:
-            rule = "must be a scheduler, or a list of some that multiply"
+            rule = "must be a scheduler, or a list of schedulers, whose alphas are multiplied"
             raise InputError(f"schedules.{name}", node, rule, f"+scheduler@schedules.{name}=cosine")
         parts += scheduler_parts(node, f"schedules.{name}")
     # A truncated run (control=truncate) follows the schedule of the full run, so its schedule is not scaled.
@@ -279,11 +279,11 @@ def _check_test(data: Mapping[str, Any]) -> None:
         rule = "can name a file only for data=arrays, and a folder only for data=image_folder"
         raise InputError("data.test", test, rule, "give a data set by its _target_")
     if target.endswith("ImageFolder") and (data["eval"] or {}).get("_target_") != target:
-        raise InputError("data.test", test, "needs data.eval, whose transforms it uses", "set data.eval")
+        raise InputError("data.test", test, "needs data.eval, because test images use its transforms", "set data.eval")
 
 
 def known_dataloader_len(data: Mapping[str, Any]) -> int | None:
-    """Return the number of batches per epoch; None if it is 0, or if the data must be loaded to know it."""
+    """Return the number of batches per epoch; None if the number is 0, or if only loading the data gives it."""
     samples = known_samples(data["train"])
     if samples is None:
         return None
@@ -324,9 +324,9 @@ def _check_trainer(node: Any, *, evaluates: bool) -> list[str]:
         check_progress(node["progress"])
     results = ["train/loss", *(("eval/loss", *(f"eval/{name}" for name in node["metrics"])) if evaluates else ())]
     if node["objective"] is not None and not is_result(node["objective"], results, node["metrics"]):
-        rule, fix = f"must be one of {', '.join(results)}", "set trainer.objective=null for none"
+        rule, fix = f"must be one of {', '.join(results)}", "or set trainer.objective=null"
         if not evaluates:
-            rule, fix = "data.eval=null leaves only train/loss", "set trainer.objective=train/loss, or null"
+            rule, fix = "must be train/loss or null, because data.eval=null", "set trainer.objective=train/loss"
         raise InputError("trainer.objective", node["objective"], rule, fix)
     setting_of(StepSettings, keys_of(StepSettings, node), "trainer")
     return results

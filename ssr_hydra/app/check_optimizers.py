@@ -37,7 +37,7 @@ def optimizer_nodes(node: Any) -> dict[str, Mapping[str, Any]]:
     if isinstance(node, Mapping) and "_target_" not in node and node and all(map(_is_node, node.values())):
         for name in node:
             if not isinstance(name, str) or _NAME.fullmatch(name) is None:
-                raise InputError(f"optimizer.{name}", name, "is not a valid name for an optimizer", "write e.g. adamw")
+                raise InputError(f"optimizer.{name}", name, "is not a valid optimizer name", "e.g. optimizer.adamw")
         return {f"optimizer.{name}": part for name, part in node.items()}
     check_node(node, "optimizer", _EXAMPLE)
     return {"optimizer": node}
@@ -56,7 +56,7 @@ def check_optimizers(values: Mapping[str, Any]) -> None:
         parse_selection(node.get("params"), f"{path}.params")
         if node.get("params") is None:
             if rest is not None:
-                rule = f"{rest} takes all parameters that others leave"
+                rule = f"must be set, because {rest} already takes all remaining parameters"
                 fix = f"choose its parameters, e.g. +{path}.params='{{ndim: 2}}'"
                 raise InputError(f"{path}.params", None, rule, fix)
             rest = path
@@ -75,17 +75,17 @@ def _check_optimizer(node: Mapping[str, Any], path: str) -> None:
         if config is not None and key not in ("params", "_target_"):
             check_hyperparameter(key, value, f"{path}.{key}")
     if node["_target_"] == "torch.optim.SGD" and node["nesterov"] and (not node["momentum"] or node["dampening"]):
-        rule = "Nesterov's momentum needs momentum above 0 and no dampening"
+        rule = "needs momentum above 0 and dampening=0"
         raise InputError(f"{path}.nesterov", True, rule, f"set {path}.momentum=0.9")
     if node.get("fused") and node.get("foreach"):
-        raise InputError(f"{path}.fused", True, "fused and foreach cannot be used together", "set one of them to null")
+        raise InputError(f"{path}.fused", True, "cannot be used with foreach=true", "set one of them to null")
 
 
 def _check_shards(node: Mapping[str, Any], path: str, trainer: Any) -> None:
     name = str(node["_target_"])
     unfused = name.startswith("torch.optim.") and name.rpartition(".")[2] in UNFUSED
     if unfused and node.get("fused") and isinstance(trainer, Mapping) and trainer.get("parallel") == "fsdp":
-        rule = "torch's fused kernel does not step the shards of trainer.parallel=fsdp"
+        rule = "cannot be used with trainer.parallel=fsdp, because fused kernels do not support shards"
         raise InputError(f"{path}.fused", True, rule, f"set {path}.fused=false")
 
 
@@ -96,7 +96,7 @@ def _check_rule(rule: Rule, nodes: Mapping[str, Mapping[str, Any]], scheduler: A
             _check_schedule_name(rule, scheduler)
         elif known is not None and key not in known:
             fix = did_you_mean(key, known)
-            raise InputError(rule.field_of(key), key, f"{_names(nodes)} has no such hyperparameter", fix)
+            raise InputError(rule.field_of(key), key, f"{_names(nodes)} does not have this hyperparameter", fix)
 
 
 def _check_decay(rules: Sequence[Rule], nodes: Mapping[str, Mapping[str, Any]]) -> None:
@@ -107,8 +107,8 @@ def _check_decay(rules: Sequence[Rule], nodes: Mapping[str, Mapping[str, Any]]) 
         return
     for rule in rules:
         if list(rule.values) == ["weight_decay"] and not rule.scales and rule.layer_decay is None:
-            what = "the optimizer has no weight decay, so there is none to take off"
-            fix = f"set {next(iter(nodes))}.weight_decay above 0, or take {rule.path} out"
+            what = "has no effect, because the optimizer has no weight decay"
+            fix = f"set {next(iter(nodes))}.weight_decay above 0, or remove {rule.path}"
             raise InputError(rule.field_of("weight_decay"), 0.0, what, fix)
 
 
@@ -117,9 +117,10 @@ def _check_schedule_name(rule: Rule, scheduler: Any) -> None:
     named = isinstance(scheduler, Mapping) and "_target_" not in scheduler
     if not named:
         fix = "e.g. ~scheduler +scheduler@scheduler.default=cosine +scheduler@scheduler.head=linear"
-        raise InputError(place, name, "there is one schedule for all param groups", fix)
+        raise InputError(place, name, "needs named schedules, but all param groups have one schedule", fix)
     if name not in scheduler:
-        raise InputError(place, name, "is not a schedule", did_you_mean(str(name), [str(key) for key in scheduler]))
+        fix = did_you_mean(str(name), [str(key) for key in scheduler])
+        raise InputError(place, name, "is not the name of a schedule", fix)
 
 
 def _hyperparameters(nodes: Mapping[str, Mapping[str, Any]]) -> list[str] | None:
@@ -150,7 +151,7 @@ def check_scheduled_fields(values: Mapping[str, Any]) -> None:
         found = [number for node in nodes.values() for number in _numbers(node).get(str(name), ())]
         names = list(dict.fromkeys(key for node in nodes.values() for key in _numbers(node)))
         if not found:
-            rule = f"{_names(nodes)} has no such number in its param groups"
+            rule = f"{_names(nodes)} has no numeric field of this name in its param groups"
             raise InputError(place, name, rule, did_you_mean(str(name), names))
         rules = parse_rules(values["param_groups"])
         if not any(found) and not any(rule.values.get(str(name)) for rule in rules):
@@ -181,8 +182,9 @@ def check_reach(values: Mapping[str, Any], name: str, curve: Callable[[Any], flo
     except InputError:
         return  # the schedule needs a rate that is unknown until the data is read
     if initial * alpha >= 1:
-        rule = f"alpha reaches {alpha:.4g}, and {name} {initial * alpha:.4g}, which must stay below 1"
-        raise InputError(f"schedules.{name}", name, rule, f"lower its peak, or optimizer's {name}, {initial:g}")
+        rule = f"{name} must stay below 1, but alpha reaches {alpha:.4g}, so {name} reaches {initial * alpha:.4g}"
+        fix = f"lower the schedule's peak or the optimizer's {name} ({initial:g})"
+        raise InputError(f"schedules.{name}", name, rule, fix)
 
 
 def _is_weight(node: Mapping[str, Any], name: str) -> bool:

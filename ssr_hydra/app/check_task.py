@@ -29,9 +29,9 @@ _OF_NUMBERS = tuple(f"torch.nn.{name}" for name in ("MSELoss", "L1Loss", "Smooth
 def check_task(values: Mapping[str, Any]) -> None:
     """Refuse a built-in model, loss or metric that is made for a kind of data other than that of the built-in data.
 
-    Also refuse a time in tokens for images, which have no tokens, so the run would never reach that time. Cross entropy
-    over one class is always 0, and the mean squared difference between class numbers and logits is meaningless. So a
-    model with the loss for a different kind of targets would learn nothing.
+    Also refuse a time in tokens for images. Images have no tokens, so the run would never reach that time. Cross
+    entropy over one class is always 0, and the mean squared difference between class numbers and logits is meaningless.
+    So a model with the loss for a different kind of targets would learn nothing.
 
     Args:
         values: The experiment as plain values. The types in its data and trainer have been checked.
@@ -40,28 +40,28 @@ def check_task(values: Mapping[str, Any]) -> None:
     target, is_table = train["_target_"], train["_target_"] == _ARRAYS
     if target in _TEXTS:
         if model["_target_"] in TAKES:
-            rule = "classifies images, and the data is text"
+            rule = "is a model for images, but the data is text"
             raise InputError("model._target_", model["_target_"], rule, "e.g. model=byte_transformer")
         if model["_target_"] in _TEXT_MODELS and model["vocab_size"] < _BYTES:
-            rule = f"bytes are {_BYTES} different tokens"
+            rule = f"must be at least {_BYTES}, because a byte has {_BYTES} values"
             raise InputError("model.vocab_size", model["vocab_size"], rule, f"set model.vocab_size={_BYTES}")
-        rule = "is for one class per sample, and the data is text"
+        rule = "is for data with one class per sample, but the data is text"
         wrong = ("torch.nn.CrossEntropyLoss", "ssr_hydra.trainer.accuracy")
         _refuse_functions(trainer, wrong, rule, "choose trainer=language", "._target_")
     elif target in _IMAGES:
         if model["_target_"] in _TEXT_MODELS:
-            rule = "reads tokens, and the data is images"
+            rule = "is a model for text, but the data is images"
             raise InputError("model._target_", model["_target_"], rule, "e.g. data=stdlib_bytes")
-        rule = "is for text, and the data is images"
+        rule = "is for text, but the data is images"
         _refuse_functions(trainer, _OF_TEXT, rule, "choose trainer=default", "._target_")
         if trainer["get_num_tokens_in_batch"] is None:
             _refuse_tokens(values)
     if is_table and train.get("task", "classification") == "regression":
-        rule = "is for classes, and the targets of data.train are numbers"
+        rule = "is for classes, but the targets of data.train are numbers"
         fix = "choose trainer=regression, or data.train.task=classification"
         _refuse_functions(trainer, _OF_CLASSES, rule, fix)
     elif is_table or target in _IMAGES:
-        rule = "is for numbers, and the targets of data.train are classes"
+        rule = "is for numbers, but the targets of data.train are classes"
         fix = f"choose trainer=default{', or data.train.task=regression' if is_table else ''}"
         _refuse_functions(trainer, _OF_NUMBERS, rule, fix)
 
@@ -82,7 +82,7 @@ def _refuse_tokens(values: Mapping[str, Any]) -> None:
     times.update((f"trainer.{key}", trainer[key]) for key in ("eval_interval", "log_interval", "iteration_length"))
     for field, value in times.items():
         if value is not None and as_time(value, field).unit.value == "tok":
-            rule = "the data is images, which have no tokens to count"
+            rule = "cannot be in tokens, because the data is images"
             raise InputError(field, value, rule, "use another unit, or set trainer.get_num_tokens_in_batch")
 
 
@@ -94,7 +94,7 @@ def check_built(values: Mapping[str, Any], train: Any, evaluation: Any = None) -
         return
     if target == _FOLDERS:
         if "in_channels" in takes and model.get("in_channels", 3) != 3:
-            rule = "an image of the data has 3 channels"
+            rule = "must be 3, the number of channels of the images"
             raise InputError("model.in_channels", model["in_channels"], rule, "set model.in_channels=3")
         check_classes(model, len(train.classes))
         return
@@ -102,7 +102,7 @@ def check_built(values: Mapping[str, Any], train: Any, evaluation: Any = None) -
     if train.num_classes is None:
         outputs = int(train.tensors[1].shape[1])
         if model.get("num_classes") != outputs:
-            rule = f"a sample of the data has {outputs} target{'' if outputs == 1 else 's'}, each of them an output"
+            rule = f"must be {outputs}, the number of targets of a sample"
             raise InputError("model.num_classes", model.get("num_classes"), rule, f"set model.num_classes={outputs}")
         return
     check_classes(model, max(train.num_classes, getattr(evaluation, "num_classes", 0)))
@@ -112,11 +112,11 @@ def _check_shape(model: Mapping[str, Any], takes: tuple[str, ...], shape: list[i
     numbers = math.prod(shape)
     if "in_features" in takes:
         if model["in_features"] != numbers:
-            rule = f"a sample of the data has {numbers} number{'' if numbers == 1 else 's'}"
+            rule = f"must be {numbers}, the number of values of a sample"
             raise InputError("model.in_features", model["in_features"], rule, f"set model.in_features={numbers}")
         return
     if len(shape) != 3:
-        rule = f"takes images, and a sample of the data is shaped {shape}"
+        rule = f"is a model for images, but a sample of the data has the shape {shape}"
         fix = f"use model=mlp model.in_features={numbers}, or set data.train.shape and data.train.layout"
         raise InputError("model._target_", model["_target_"], rule, fix)
     sizes = {"in_channels": shape[0], "image_size": shape[1]}

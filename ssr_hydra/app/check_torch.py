@@ -40,15 +40,17 @@ def check_torch_schedulers(
     entries = []
     for path, scheduler in found:
         if path.startswith(("schedules.", "scheduler.")):
-            rule = "drives the learning rate of a whole optimizer"
-            raise InputError(path, type(scheduler).__name__, rule, "choose one of this package's, e.g. cosine")
+            rule = "must not be one of torch's schedulers: they change the rate of a whole optimizer"
+            raise InputError(path, type(scheduler).__name__, rule, "use one of this package's, e.g. cosine")
         if not isinstance(scheduler, ReduceLROnPlateau):
             entries.append((path, scheduler, scheduler.pace_in(stepwise)))
             with within(path):
-                scheduler.check_moves(as_run, stepwise, f"use {path}.pace=batch, or {path}.pace=epoch if that is meant")
+                scheduler.check_moves(
+                    as_run, stepwise, f"use {path}.pace=batch, or {path}.pace=epoch if you mean epochs"
+                )
             continue
         if values["data"]["eval"] is None:
-            rule = "follows an evaluation, and there are no data for one"
+            rule = "needs evaluation data, because it reads a metric of the evaluation"
             raise InputError(path, "ReduceLROnPlateau", rule, "set data.eval")
         objective = values["trainer"]["objective"] or "eval/loss"
         mode_of(scheduler.mode, objective, f"{path}.mode")
@@ -86,7 +88,7 @@ def _check_momentum(path: str, values: Mapping[str, Any]) -> None:
     is_torchs = isinstance(optimizer, Mapping) and str(optimizer.get("_target_", "")).startswith("torch.optim.")
     if is_torchs and not {"momentum", "betas"} & optimizer.keys():
         name = optimizer["_target_"].rpartition(".")[2]
-        raise InputError(field, True, f"{name} has no momentum to cycle", "set it to false")
+        raise InputError(field, True, f"must be false, because {name} has no momentum", "set it to false")
     for name in ("momentum", "betas", "beta1"):
         if name in values.get("schedules", {}):
-            raise InputError(field, True, f"schedules.{name} drives momentum as well", "set it to false")
+            raise InputError(field, True, f"cannot be used with schedules.{name}", "set it to false")

@@ -28,7 +28,7 @@ def check_node(node: Any, path: str, example: str) -> None:
     """Check that a node has a ``_target_``."""
     if isinstance(node, Mapping) and "_target_" not in node and path in GROUPS:
         base = example.partition("=")[2].partition(",")[0]
-        fix = f"begin its file with defaults: [{base}, _self_], or whichever {path} it changes"
+        fix = f"begin its file with defaults: [{base}, _self_], or with the preset of {path} that it changes"
         raise InputError(path, node, "must have a _target_", fix)
     if not isinstance(node, Mapping) or "_target_" not in node:
         raise InputError(path, node, "must be a mapping with a _target_", f"e.g. {example}")
@@ -48,7 +48,7 @@ def check_against_choices(node: Mapping[str, Any], group: str) -> None:
 
 
 def check_no_iterations(time: Any, field: str) -> None:
-    """Refuse a time in iterations if their length is not set."""
+    """Refuse a time in iterations if ``trainer.iteration_length`` is not set."""
     if time.unit.value == "iter":
         rule = "cannot be in iterations without trainer.iteration_length"
         raise InputError(field, str(time), rule, "set trainer.iteration_length, or use another unit")
@@ -70,12 +70,14 @@ def check_fields(node: Mapping[str, Any], config: Any, path: str, *, is_complete
     allowed = ("_target_", "_convert_", "_recursive_") if is_complete else KEYS
     for key in node:
         if key not in names and key not in allowed:
-            raise InputError(f"{path}.{key}", node[key], "is not one of its arguments", did_you_mean(str(key), names))
+            raise InputError(
+                f"{path}.{key}", node[key], "unknown argument of this target", did_you_mean(str(key), names)
+            )
     for key in names:
         if key in node:
             check_type(node[key], types[key], f"{path}.{key}")
         elif is_complete and key != "_target_":
-            raise InputError(f"{path}.{key}", None, "is missing", "give it")
+            raise InputError(f"{path}.{key}", None, "is missing", "set it")
 
 
 _BASES = {"trainer": "default", "data": "custom"}
@@ -88,9 +90,9 @@ def check_base(group: str, node: Any) -> None:
     missing = [field.name for field in fields(GROUPS[group][_BASES[group]]) if field.name not in node]
     fix = f"begin its file with defaults: [{_BASES[group]}, _self_]"
     if len(missing) == 1:
-        raise InputError(f"{group}.{missing[0]}", None, "is missing", f"give it, or {fix}")
+        raise InputError(f"{group}.{missing[0]}", None, "is missing", f"set it, or {fix}")
     if missing:
-        rule = f"must have all fields of {group}={_BASES[group]} (it lacks {', '.join(missing[:3])} ...)"
+        rule = f"must have all fields of {group}={_BASES[group]} (missing: {', '.join(missing[:3])} ...)"
         raise InputError(group, list(node), rule, fix)
 
 
@@ -99,7 +101,7 @@ def check_type(value: Any, expected: Any, field: str) -> None:
     options = get_args(expected) if type(None) in get_args(expected) else (expected,)
     if value is None:
         if type(None) not in options and expected is not Any:
-            raise InputError(field, value, "must be given", "see the default with --cfg job")
+            raise InputError(field, value, "must not be null", "print the default with --cfg job")
         return
     expected = next(option for option in options if option is not type(None))
     origin = get_origin(expected)
@@ -127,14 +129,14 @@ def check_type(value: Any, expected: Any, field: str) -> None:
 def is_result(metric: Any, results: Sequence[str], metrics: Mapping[str, Any]) -> bool:
     """Whether a run computes a metric, such as ``eval/f1``, or ``eval/scores/macro`` for a part of ``eval/scores``.
 
-    Only the first evaluation shows the names in a result that is a mapping.
+    If the result of a metric is a mapping, its keys are unknown before the first evaluation.
     """
     objects = [f"eval/{name}" for name, node in metrics.items() if not node.get("_partial_", False)]
     return metric in results or any(name in results and str(metric).startswith(f"{name}/") for name in objects)
 
 
 _SIMPLE: dict[Any, tuple[str, str]] = {
-    int: ("a whole number", "write e.g. 1"),
+    int: ("a whole number", "e.g. 1"),
     bool: ("true or false", "write true or false"),
     str: ("a word", "put it in quotes"),
 }

@@ -1,4 +1,4 @@
-"""The command line: Hydra's flags, overrides as ``key=value``, and the command that continues a stopped run."""
+"""Parse the command line, and build the command that continues a stopped run."""
 
 from __future__ import annotations
 
@@ -45,11 +45,11 @@ class CommandLine:
         overrides: The overrides, with ``resume=PATH`` expanded to ``resume.path=PATH``, and ``share.keep`` written as
             ``share_keep``.
         mode: ``run``, ``multirun``, or the name of a flag that only prints something, such as ``cfg``.
-        show: The flags that Hydra needs for a mode that only prints something.
+        show: The flags to pass to Hydra for a mode that only prints something.
         config_name: Name of the main config.
         config_path: Absolute path of the folder that holds the main config; None if the app's own folder holds it.
         config_dir: Absolute path of a folder with additional configs; None if there is none.
-        place: The folder that ``--schema`` or ``--new`` writes.
+        place: The folder into which ``--schema`` or ``--new`` writes.
     """
 
     overrides: tuple[str, ...] = ()
@@ -107,7 +107,7 @@ class _Version(argparse.Action):
 
 
 def _parser() -> _Parser:
-    """Return a parser that accepts Hydra's documented flags at any position. Hydra's own parser does so since 1.4."""
+    """Return a parser that accepts Hydra's documented flags at any position, as Hydra's own parser does since 1.4."""
     parser = _Parser(add_help=False)
     for flags in ("--help -h", "--hydra-help", "--run -r", "--multirun -m", "--shell-completion -sc", "--resolve"):
         parser.add_argument(*flags.split(), action="store_true")
@@ -133,12 +133,12 @@ def parse_command_line(argv: Sequence[str]) -> CommandLine:
     parser.typed = argv
     args = parser.parse_intermixed_args(argv)
     if args.experimental_rerun is not None:
-        rule = "a pickle can run code, so none is read"
+        rule = "is not supported, because a pickle can run code"
         raise InputError("--experimental-rerun", args.experimental_rerun, rule, f"use {_REPLAY}")
     modes = [mode for mode in _MODES if getattr(args, mode) not in (None, False)]
     if len(modes) > 1:
         flags = ", ".join(f"--{mode.replace('_', '-')}" for mode in modes)
-        raise InputError("flags", flags, "cannot be used together", "give one of them")
+        raise InputError("flags", flags, "cannot be used together", "use only one of them")
     mode = modes[0] if modes else "run"
     if args.resolve and mode not in ("cfg", "help"):
         raise InputError("--resolve", True, "works only with --cfg and --help", "leave it out")
@@ -247,7 +247,7 @@ class TypedCommand:
         place = f"hydra.run.dir={quoted(str(folder))}"
         added = [] if place in self.arguments else [place]
         changed = {"hydra.run.dir"} if added else set()
-        if resume != AUTO:  # the old path named where the run started, but the run now has its own checkpoint
+        if resume != AUTO:  # the old path is the run's start; now the run has its own checkpoint
             changed, added = changed | {"resume", "resume.path"}, [*added, f"resume={AUTO}"]
         return self._with(changed, added)
 
@@ -257,7 +257,7 @@ class TypedCommand:
 
 
 def quoted(value: str) -> str:
-    """Return a text in the form in which it can be the value of an override, in quotes if needed.
+    """Return a text as the value of an override, in quotes if needed.
 
     Example:
         >>> quoted("runs/a"), quoted("a,b")

@@ -27,17 +27,17 @@ from ssr_hydra.sweeps.launchers.resources import register_resolver, register_res
 
 __all__ = ["Composer", "composing"]
 
-_FOR_HYDRA = (*APP_KEYS, "launcher")  # keys that affect the hydra node, in addition to hydra.* itself
+_FOR_HYDRA = (*APP_KEYS, "launcher")  # keys that affect the hydra node, in addition to hydra.*
 _SEARCH_PATH = "hydra.searchpath"
 
 
 @contextmanager
 def composing(line: CommandLine, run_id: str | None = None, *, keeps_files: bool = False) -> Iterator[Composer]:
-    """In this block, the returned :class:`Composer` can compose the configs that a command line names.
+    """Yield a :class:`Composer` for the configs that a command line names. It works only in this block.
 
     Args:
         line: The command line.
-        run_id: The value of ``${run_id:}``; two runs that start in the same second get different folders by it.
+        run_id: The value of ``${run_id:}``, which gives different folders to runs that start in the same second.
         keeps_files: Whether the checked files stay in memory after the block, for the composition by Hydra itself.
     """
     register_presets()
@@ -60,7 +60,7 @@ class Composer:
     Attributes:
         line: The command line.
         overrides: The typed overrides without ``hydra.searchpath``; :class:`CheckedFiles` passes its folders to Hydra.
-        is_guarded: Whether any config file can come from a folder outside of the package, Hydra and its plugins.
+        is_guarded: Whether config files can also come from folders outside this package, Hydra and its plugins.
     """
 
     def __init__(self, line: CommandLine) -> None:
@@ -159,14 +159,14 @@ class Composer:
         check_growth({key: value for key, value in content.items() if key != "hydra"})
 
     def _check_name(self, group: str, name: str) -> None:
-        """Refuse a file of the user that has the same name as a preset of its group."""
+        """Refuse a user's file that has the same name as a preset of its group."""
         place = f"{group.partition('@')[0].lstrip('/')}/{name}"
         for folder in self._folders:
             if (Path(folder) / f"{place}.yaml").is_file() and name in self.options(place.rpartition("/")[0]):
                 check_name(place, f"{folder}/{place}.yaml")
 
     def _reference(self, overrides: Sequence[str]) -> tuple[DictConfig, tuple[str, ...]]:
-        """Return the ``hydra`` node that this command line gives without the user's files.
+        """Return the ``hydra`` node that the command line would give without the user's files.
 
         Also return the nodes, such as ``hydra.launcher.``, for which the command line chose a file of the user.
         """

@@ -51,10 +51,11 @@ class Evaluation:
     Args:
         checkpoint: The folder of the checkpoint.
         batch: Number of batches after which the checkpoint was written.
-        weights: ``raw`` for the trained weights, or the name of the callback whose averaged weights were evaluated.
+        weights: ``raw`` for the trained weights; otherwise the name of the callback that averaged the evaluated
+        weights.
         metrics: The metrics computed now.
-        recorded: The metrics that the run recorded at that batch, without metrics that the overrides change; None if
-            the run recorded none there, or if it evaluated other weights.
+        recorded: The metrics that the run recorded at that batch, without metrics that the overrides change. None if
+        the run recorded no metrics at that batch, or if it evaluated other weights.
         messages: Other messages for the user.
     """
 
@@ -94,9 +95,9 @@ class Evaluation:
         """Return the result of the comparison, as one line of text."""
         off = self.differences
         if not off and self.recorded is None:
-            return "there is no record of these weights at this batch to compare with"
+            return "not compared: the run did not record these weights at this batch"
         if not off:
-            return "nothing was compared"
+            return "not compared: no metric has a comparable record"
         if not any(off.values()):
             return "equal to the record, to the last bit"
         worst = max(off, key=lambda name: off[name])
@@ -142,7 +143,7 @@ def evaluate(
     """
     place = launched()
     if place is not None and place.world_size > 1:
-        rule = f"one process evaluates, and {place.world_size} were started"
+        rule = f"must be evaluated by one process, but {place.world_size} were started"
         raise InputError("run", str(run), rule, "start it without torchrun")
     one_of(split, "split", EVALUATED)
     target = None if export is None else _new_file(Path(export))
@@ -150,7 +151,7 @@ def evaluate(
     run = check_path(Path(run).expanduser(), "run")
     config = _composed(run, [*overrides, *_as_override(trust)])
     found, messages = _checkpoint(run, checkpoint, config)
-    if OmegaConf.is_dict(config.get("checkpoint")):  # no checkpoint is written; an old config may lack the best_mode
+    if OmegaConf.is_dict(config.get("checkpoint")):  # no checkpoint is written, and an old config may lack best_mode
         config["checkpoint"]["best"] = None
     averaging = _averaging(config, found)
     evaluated = _chosen("auto", averaging)
@@ -158,7 +159,7 @@ def evaluate(
     trainer = build(config, trust_of(config))
     _take(trainer, found, None if weights == "auto" else chosen)
     if split == "test" and plain(config)["data"].get("test") is None:
-        raise InputError("split", split, "needs test data, and the run has none", "write data.test=...")
+        raise InputError("split", split, "needs test data, but the run has none", "set data.test=...")
     metrics = trainer.evaluate(split)
     if target is not None:
         _export(trainer, found, chosen, target)
@@ -177,7 +178,7 @@ def evaluate(
 
 # Settings of the data that never change the evaluated samples.
 _SAME_DATA = re.compile(r"data\.(num_workers|prefetch_factor|eval_batch_size)$")
-# Settings of the data that change the evaluated samples only with data.eval_on_train.
+# Settings of the data that change the evaluated samples only if data.eval_on_train is true.
 _TRAINING = re.compile(r"data\.(batch_size|limit_train|drop_last|augment)(\.|$)")
 
 
@@ -208,7 +209,7 @@ def _comparable(
     if not other:
         return recorded, []
     kept = {name: value for name, value in recorded.items() if name not in other}
-    return kept, [f"not compared with the record, for {', '.join(changed)} is not as in the run"]
+    return kept, [f"not compared with the record, because {', '.join(changed)} differs from the run"]
 
 
 def _as_override(trust: Iterable[str] | str) -> list[str]:
@@ -220,12 +221,12 @@ def _composed(run: Path, overrides: list[str]) -> DictConfig:
     """Return the checked config of the run with ``overrides``, without loggers, resuming and export."""
     folder = run / ".hydra"
     if not (folder / "config.yaml").is_file():
-        rule = "folder not found" if not run.is_dir() else "it holds no .hydra/config.yaml, which says what it is"
-        raise InputError("run", str(run), rule, "give the folder of a run that train.py has made")
+        rule = "folder not found" if not run.is_dir() else "must be the folder of a run, but has no .hydra/config.yaml"
+        raise InputError("run", str(run), rule, "use the output folder of a run")
     for override in overrides:
         key, value = split_override(override)
         if key.split(".")[0].split("/")[0] == "hydra":
-            raise InputError(key, value, "has no meaning here: nothing is run by Hydra", "leave it out")
+            raise InputError(key, value, "has no effect here, because Hydra runs no job", "leave it out")
     line = CommandLine(tuple(overrides), config_path=str(folder.absolute()))
     with composing(line) as composer:
         config = composer.compose(composer.overrides)
@@ -244,11 +245,11 @@ def _composed(run: Path, overrides: list[str]) -> DictConfig:
 
 def _checkpoint(run: Path, checkpoint: str | Path, config: DictConfig) -> tuple[Checkpoint, list[str]]:
     name = str(checkpoint)
-    fix = "give latest, best, a name such as ba1200, or a path"
+    fix = "use latest, best, a name such as ba1200, or a path"
     if name == "latest":
         opened = open_checkpoint("auto", run)
         if opened is None:
-            raise InputError("run", str(run), "it holds no checkpoint", "give checkpoint=<path>, or train it again")
+            raise InputError("run", str(run), "contains no checkpoint", "set checkpoint=<path>, or train the run again")
         return opened[0], list(opened[1])
     if name == "best":
         kept = config.get("checkpoint") or {}
@@ -256,14 +257,14 @@ def _checkpoint(run: Path, checkpoint: str | Path, config: DictConfig) -> tuple[
         mode = setting_of(CheckpointSettings, kept, "checkpoint").best_mode
         path = CheckpointStore(run / CHECKPOINTS, best_mode=mode).best()
         if path is None:
-            missing = "the run had no checkpoint.best that says by which metric"
-            rule = missing if mode is None else "the run kept none"
-            raise InputError("checkpoint", "best", rule, "give checkpoint=latest, or the name of one")
+            missing = "needs checkpoint.best in the run's config, which names the metric"
+            rule = missing if mode is None else "the run kept no best checkpoint"
+            raise InputError("checkpoint", "best", rule, "use checkpoint=latest, or the name of a checkpoint")
         return load(path), []
     named = run / CHECKPOINTS / name
     path = named if named.is_dir() and Path(name).name == name else Path(name).expanduser()
     if not path.exists():
-        raise InputError("checkpoint", name, "there is no checkpoint of this name", fix)
+        raise InputError("checkpoint", name, "checkpoint not found", fix)
     return load(path if path.is_dir() else path.parent), []
 
 
@@ -282,7 +283,9 @@ def _chosen(weights: str, averaging: Mapping[str, bool]) -> str:
         return next((name for name, evaluates in averaging.items() if evaluates), "raw")
     if weights != "raw" and weights not in averaging:
         others = ", ".join(["auto", "raw", *averaging])
-        raise InputError("weights", weights, "the run has no such average", f"there are {others}")
+        raise InputError(
+            "weights", weights, "must be raw, auto, or a callback that averages weights", f"choose from {others}"
+        )
     return weights
 
 
@@ -297,8 +300,10 @@ def _take(trainer: Trainer, found: Checkpoint, weights: str | None) -> None:
     model = describe_model(trainer.model)
     changed = differences({"model": found.description.get("model")}, {"model": model})
     if changed:
-        rule = f"the checkpoint {found.path} is of another model: {'; '.join(str(item) for item in changed[:3])}"
-        raise InputError("checkpoint", found.path.name, rule, "give a checkpoint of this run")
+        rule = (
+            f"the checkpoint {found.path} belongs to a different model: {'; '.join(str(item) for item in changed[:3])}"
+        )
+        raise InputError("checkpoint", found.path.name, rule, "use a checkpoint of this run")
     trainer.load(found, callbacks=weights is None)
     if weights is not None and weights != "raw":
         with found.part("callbacks"):
@@ -346,9 +351,13 @@ def _export(trainer: Trainer, found: Checkpoint, weights: str, target: Path) -> 
 def _new_file(path: Path) -> Path:
     path = check_path(path.expanduser(), "export")
     if path.exists():
-        raise InputError("export", str(path), "already exists, and no file is overwritten", "give another name")
+        raise InputError(
+            "export", str(path), "already exists, and existing files are not overwritten", "use a different name"
+        )
     if not path.parent.is_dir():
-        raise InputError("export", str(path), "its folder does not exist", "create it, or give another path")
+        raise InputError(
+            "export", str(path), "must be in an existing folder", "create the folder, or use a different path"
+        )
     if path.suffix == _SAFETENSORS and importlib.util.find_spec("safetensors") is None:
         raise missing_package("export", str(path), "safetensors", "export")
     return path
@@ -365,7 +374,7 @@ def _recorded(run: Path, found: Checkpoint, batch: int, split: str) -> tuple[dic
             result = RunResult.load(run)
             result.check_evaluations()
         except (InputError, OSError) as error:
-            about.append(f"the record is not read: {error.rule if isinstance(error, InputError) else error}")
+            about.append(f"the run's record was ignored: {error.rule if isinstance(error, InputError) else error}")
         else:
             evaluations += result.evaluations
             about += _elsewhere(result)
@@ -404,4 +413,4 @@ def _off(now: float, before: float | None) -> float:
 
 
 def _words_for(weights: str) -> str:
-    return "the weights that were trained" if weights == "raw" else f"the average of {visible(weights)}"
+    return "the trained weights" if weights == "raw" else f"the average of {visible(weights)}"

@@ -28,11 +28,11 @@ Evaluate a checkpoint of a run again, and compare the metrics with those that th
 
 arguments, as name=value:
   run         folder of the run; required
-  checkpoint  latest (the default), best, a name such as ba1200, or the path of one
+  checkpoint  latest (the default), best, a name such as ba1200, or a path
   weights     auto (the default: the weights that the run evaluated), raw, or the name of a callback that averages them
   export      a file for these weights, such as model.pt or model.safetensors
   split       eval (the default) for the evaluation data, test for data.test
-  tolerance   the largest difference that counts as equal, relative above 1 (1e-06)
+  tolerance   the largest difference that counts as equal; relative for values above 1 (1e-06)
   device      a device instead of the run's, e.g. cpu
   trust       as for train.py: a run's folder cannot grant trust
 Anything else is an override of the run's config, such as data.eval_batch_size=512. Metrics on other data, such as
@@ -105,7 +105,7 @@ def _split(given: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
         else:
             own[key] = value
     if "run" not in own:
-        raise InputError("run", None, "has to be given", "write run=<folder of the run>")
+        raise InputError("run", None, "must be set", "set run=<folder of the run>")
     return own, overrides
 
 
@@ -117,7 +117,7 @@ def _tolerance(given: str | None) -> float:
     except ValueError:
         value = math.nan
     if not 0 <= value < math.inf:
-        raise InputError("tolerance", given, "must be a finite number, 0 or above", "write e.g. 1e-6")
+        raise InputError("tolerance", given, "must be a finite number >= 0", "e.g. tolerance=1e-6")
     return value
 
 

@@ -89,8 +89,8 @@ def _check_matrices(
     names = {parameter: name for name, parameter in model.named_parameters()}
     for parameter in parameters:
         if parameter.ndim != 2:
-            rule = f"Muon takes matrices, and {names[parameter]} has {parameter.ndim} dimensions"
-            fix = "choose optimizer=muon_adamw" if path == "optimizer" else "give it params: {ndim: 2}"
+            rule = f"Muon accepts only matrices, but {names[parameter]} has {parameter.ndim} dimensions"
+            fix = "choose optimizer=muon_adamw" if path == "optimizer" else "set params: {ndim: 2} for this optimizer"
             raise InputError(f"{path}.params", None, rule, fix)
 
 
@@ -109,8 +109,8 @@ def _check_sparse(
             continue
         for name, parameter in module.named_parameters(place, recurse=False):
             if parameter in own:
-                rule = f"SparseAdam takes sparse gradients, and those of {name} are dense"
-                fix = "choose optimizer=adam, or give it params of nn.Embedding(..., sparse=True) alone"
+                rule = f"SparseAdam accepts only sparse gradients, but the gradients of {name} are dense"
+                fix = "choose optimizer=adam, or select only parameters of nn.Embedding(..., sparse=True)"
                 raise InputError(f"{path}.params", node.get("params"), rule, fix)
 
 
@@ -121,7 +121,7 @@ def _check_known(
     for name, keys in given:
         for key in keys:
             if key not in optimizer.defaults and key not in _OURS:
-                rule = f"{target} has no such hyperparameter, and takes parameters of this rule"
+                rule = f"unknown hyperparameter of {target}, which has parameters that this rule selects"
                 raise InputError(grouping.field_of(key, name), key, rule, "narrow the rule's params")
 
 
@@ -175,7 +175,7 @@ def _make(node: Any, trust: tuple[str, ...], optimizers: Sequence[torch.optim.Op
     extra = {}
     if inspect.isclass(target) and issubclass(target, torch.optim.lr_scheduler.LRScheduler):
         if len(optimizers) > 1:
-            rule = f"drives one optimizer, and there are {len(optimizers)}"
+            rule = f"can schedule only one optimizer, but there are {len(optimizers)}"
             raise InputError(f"{path}._target_", node["_target_"], rule, "choose one of this package's schedulers")
         extra = {"optimizer": optimizers[0]}
     scheduler = instantiate(node, trust, path, **extra)

@@ -1,9 +1,9 @@
-"""The guard: the rules for config files from other people.
+"""Enforce the rules for config files from other people.
 
 Hydra acts on a composed config before the app sees it: it calls ``hydra.callbacks`` and the classes in
 ``hydra.job_logging``, sets ``hydra.job.env_set``, and creates ``hydra.run.dir``. In someone else's YAML file, each of
 these could run code or write files. The command line comes from the user, and the package, Hydra and installed plugins
-are trusted like all installed code. Every other file must follow four rules:
+are trusted like all installed code. All other files must follow four rules:
 
 1. Every ``_target_`` is allowed by :mod:`ssr_hydra.app.targets`: it is a registered name or a member of ``trust``.
 2. The file does not set ``trust``, and sets only a few plain values of ``hydra.*``. :func:`check_hydra_node` composes
@@ -83,7 +83,7 @@ class CheckedFiles(metaclass=Singleton):
         self.clear()
 
     def clear(self, own: str = "", typed: Collection[str] = ()) -> None:
-        """Forget all files and search-path entries, and set the app's folder and the keys of a new command line."""
+        """Forget all files and search-path entries. Set the app's folder, and the keys of a new command line."""
         self.texts.clear()
         self.own, self.typed = own, tuple(typed)
         self.trust: tuple[str, ...] = ()
@@ -176,7 +176,7 @@ class CheckedSource(ConfigSource):
             raise InputError("config", shown_path(path), "must be a mapping of keys to values", "write key: value")
         check_interpolations(content, files.trust)
         if isinstance(content.get("hydra"), dict) and content["hydra"].get("searchpath") is not None:
-            rule = f"can import code, so a file cannot set it ({name})"
+            rule = f"cannot be set in a file ({name}), because it can import code"
             fix = "write hydra.searchpath=[...] on the command line"
             raise InputError("hydra.searchpath", content["hydra"]["searchpath"], rule, fix)
         if content.get("hydra"):
@@ -203,7 +203,7 @@ class CheckedSearchPath(SearchPathPlugin):
 
 
 def register_source() -> None:
-    """Register :class:`CheckedSource` and :class:`CheckedSearchPath` with Hydra. Further calls have no effect."""
+    """Register :class:`CheckedSource` and :class:`CheckedSearchPath` with Hydra. Repeated calls have no effect."""
     Plugins.instance().register(CheckedSource)
     Plugins.instance().register(CheckedSearchPath)
 
@@ -260,16 +260,16 @@ def check_hydra_node(
     Args:
         cfg: The composed config, with its ``hydra`` node.
         overrides: The overrides with which ``cfg`` was composed.
-        reference: The config that the ``hydra`` overrides of the same command line give with only the app's own files.
-        chosen: Nodes that may differ, because the command line chose a file for them: ``hydra.launcher.`` for
-            ``hydra/launcher=mine``.
+        reference: The config that the same ``hydra`` overrides give if only the app's own files are used.
+        chosen: Nodes that may differ, because the command line chose a file for them. For example,
+        ``hydra/launcher=mine`` chooses a file for ``hydra.launcher.``.
     """
     _check_trust(cfg, reference)
     typed: Any = _plain(cfg.hydra.overrides)
     recorded = [*typed["hydra"], *typed["task"]]
     if sorted(map(str, recorded)) != sorted(overrides):
-        rule = "must be what was typed, so a file cannot set it"
-        raise InputError("hydra.overrides", " ".join(map(str, recorded)), rule, "take it out")
+        rule = "cannot be set in a file"
+        raise InputError("hydra.overrides", " ".join(map(str, recorded)), rule, "remove it")
     own, content = (dict(_leaves(_plain(each.hydra), ())) for each in (reference, cfg))
     changed: dict[str, Any] = {}
     for path in sorted(own.keys() | content.keys(), key=str):
@@ -285,14 +285,14 @@ def check_hydra_node(
             node = node.setdefault(key, {})
         node[path[-1]] = content.get(path)
     if changed:
-        check_hydra(changed, "a file of another folder")
+        check_hydra(changed, "a config file outside this package")
 
 
 def _check_trust(cfg: DictConfig, reference: DictConfig) -> None:
     value, own = (_plain(each).get("trust", []) for each in (cfg, reference))
     if value != own:
         fix = how_to_trust(map(str, value) if isinstance(value, list) and value else ["..."])
-        raise InputError("trust", value, "is read only from the command line, never from a file", fix)
+        raise InputError("trust", value, "can be set only on the command line, not in a file", fix)
 
 
 def check_parameters(keys: Mapping[str, object]) -> None:
@@ -300,7 +300,12 @@ def check_parameters(keys: Mapping[str, object]) -> None:
     for key, value in keys.items():
         name = key.lstrip("+~")
         if re.match(r"hydra([./@]|$)", name) or name in APP_KEYS:
-            raise InputError(name, value, "is not a parameter to sweep over", "give it on the command line")
+            raise InputError(
+                name,
+                value,
+                "cannot be swept, because it is not part of an experiment",
+                "set it once, outside of the sweep",
+            )
 
 
 def _plain(node: Any) -> dict[str, Any]:

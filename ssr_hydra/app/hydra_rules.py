@@ -18,7 +18,7 @@ _DEEPEST_SWEEP = 10
 def chosen_nodes(group: str, typed: Collection[str]) -> tuple[str, tuple[str, ...]] | None:
     """Return a file's Hydra group and the nodes that the file may set, if the command line has chosen from the group.
 
-    Return None if the group is not one of Hydra's, or if the command line has no key for it.
+    Return None if Hydra has no such group, or if the command line has no key for the group.
 
     Example:
         >>> chosen_nodes("launcher", ["ssr", "launcher"]), chosen_nodes("launcher", ["ssr"])
@@ -83,18 +83,18 @@ def _check_params(params: Any, file: str) -> None:
     for name, value in params.items():
         key = f"hydra.sweeper.params.{name}"
         if isinstance(value, (Mapping, list, tuple)) or str(name).startswith("_"):
-            rule = f"must be a number or text ({file}): Hydra calls a _target_ that it finds here"
+            rule = f"must be a number or text ({file}), because Hydra would call a _target_ here"
             raise InputError(key, value, rule, f'write the values as text: {name}: "a,b"')
         # Hydra would resolve the value, parse the result as an override, and resolve that override again.
         if "$" in f"{name}{value}":
             rule = f"must be plain text in a file ({file}), without references"
-            raise InputError(key, value, rule, "write the values out, or sweep on the command line")
+            raise InputError(key, value, rule, "replace each reference by its value, or sweep on the command line")
         depth = max(accumulate((char in "[{(") - (char in "]})") for char in str(value)), default=0)
         if depth > _DEEPEST_SWEEP:
             rule = f"must have at most {_DEEPEST_SWEEP} levels of brackets in a file ({file})"
             raise InputError(key, value, rule, "flatten it")
     if (length := sum(len(f"{name}={value}") for name, value in params.items())) > _LONGEST_SWEEP:
-        rule = f"must hold at most {_LONGEST_SWEEP:,} characters in a file ({file}), and it holds {length:,}"
+        rule = f"must have at most {_LONGEST_SWEEP:,} characters in a file ({file}), but has {length:,}"
         raise InputError("hydra.sweeper.params", f"{len(params)} keys", rule, "write range(start,stop,step)")
 
 

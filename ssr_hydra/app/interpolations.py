@@ -24,7 +24,7 @@ _HARMLESS = frozenset({"hydra", "now", "oc.dict.keys", "oc.dict.values", "oc.sel
 
 
 def check_interpolations(node: Any, trust: Collection[str], path: str = "") -> None:
-    """Refuse every resolver in a config, as plain data, that is neither harmless nor trusted.
+    """Refuse a config, as plain data, that calls a resolver that is neither harmless nor trusted.
 
     Example:
         >>> check_interpolations({"name": "${optimizer.lr}"}, ())
@@ -35,7 +35,7 @@ def check_interpolations(node: Any, trust: Collection[str], path: str = "") -> N
     for place, text in walk(node, path):
         for name in _resolvers(text):
             if name not in _HARMLESS and name not in trust:
-                fix = f"give the value on the command line, or add trust=[{name}] if you know what it reads"
+                fix = f"write the value on the command line, or add trust=[{name}] if you know what the resolver reads"
                 raise InputError(place, text, f"a file may not call the resolver {name}", fix)
 
 
@@ -45,7 +45,7 @@ def _resolvers(text: Any) -> list[str]:
         return []
     try:
         return list(_named_in(parse(text)))
-    except GrammarParseError:  # OmegaConf will report the error, and will call no resolver
+    except GrammarParseError:  # OmegaConf will report the error and call no resolver
         return []
 
 
@@ -81,13 +81,13 @@ def check_growth(content: Mapping[str, Any]) -> None:
             sizes[path] = min(inner, _MOST_RESOLVED) + _OF_A_VALUE
             if sizes[path] > _MOST_RESOLVED:
                 rule = f"resolves to more than {_MOST_RESOLVED:,} characters"
-                raise InputError(path.lstrip(".") or "config", "${...}", rule, "refer to less")
+                raise InputError(path.lstrip(".") or "config", "${...}", rule, "use fewer references")
         return sizes[path]
 
     try:
         size(content, "")
     except RecursionError:
-        raise InputError("config", "${...}", "refers too deeply", "look for a cycle") from None
+        raise InputError("config", "${...}", "has too many levels of references", "look for a cycle") from None
 
 
 def _references(text: Any, path: str) -> Iterator[str]:
@@ -102,8 +102,8 @@ def _references(text: Any, path: str) -> Iterator[str]:
             key = name if not colon else arguments.partition(",")[0] if name.strip().startswith("oc.") else ""
             known, nested, _ = key.strip(" \t'\"").partition("${")
             if nested and not known.strip("."):
-                rule = "must not begin the name of a reference with a reference"
-                raise InputError(path.lstrip("."), text, rule, "begin it with a key, as in ${table.${name}}")
+                rule = "must not have a reference whose name starts with a reference"
+                raise InputError(path.lstrip("."), text, rule, "start the name with a key, as in ${table.${name}}")
             if known:
                 yield known.rpartition(".")[0] if nested else known
         position += 1
@@ -116,7 +116,7 @@ def _next(text: str, position: int) -> int:
 
 
 def _node_at(content: Mapping[str, Any], key: str, path: str) -> tuple[Any, str]:
-    """Return the value of a key, and its path. Both may differ from the key's own.
+    """Return the value of a key, and the path of that value, which can differ from the key.
 
     If a node on the way to the key is text, return that text: it may be a reference. If the key does not exist, return
     None and an artificial path.

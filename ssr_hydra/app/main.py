@@ -94,11 +94,11 @@ def main(argv: Sequence[str] | None = None, fixed: Sequence[str] = ()) -> None:
 
     Args:
         argv: The command-line arguments; None for the arguments of this process.
-        fixed: Arguments that a script of your own puts in front of them.
+        fixed: Arguments that a custom script puts in front of ``argv``.
 
     Raises:
         SystemExit: 2 for invalid input, 1 for a failed run, 130 for an interrupted one, and 128 plus the signal's
-            number for a run that a different signal ended.
+        number if another signal ended the run.
     """
     with safe_output():
         _main(TypedCommand.here() if argv is None else TypedCommand(tuple(argv)), fixed)
@@ -155,7 +155,7 @@ def run(*fixed: str) -> None:
     process groups could still run and abort the process, and torchrun would report a completed run as failed.
 
     Args:
-        fixed: Arguments in front of those of the command line, for a script of your own:
+        fixed: Arguments to put in front of the command line's, for a custom script:
             ``run("--config-dir", "conf", "trust=[my_lab]")``.
 
     Raises:
@@ -177,7 +177,7 @@ def run(*fixed: str) -> None:
 
 
 def _show(line: CommandLine) -> None:
-    """Print the config, the help or other information that a flag such as ``--cfg`` asks for. Run no job."""
+    """Print what a flag such as ``--cfg`` or ``--help`` asks for. Run no job."""
     is_guarded = line.config_dir is not None or line.config_path is not None or line.is_typed("hydra.searchpath")
     try:
         if is_guarded:
@@ -212,7 +212,7 @@ def _run(line: CommandLine, typed: TypedCommand) -> None:
     with nullcontext(ALONE) if place is None else _together() as processes:
         run_id = processes.from_main(secrets.token_hex(4))
         with checked(line, run_id, processes) as command:
-            processes.from_main(None)  # wait for rank 0 to look which folders are new, before any rank creates them
+            processes.from_main(None)  # wait until rank 0 knows which folders are new, before any rank creates them
             if command.is_plan and command.sweep is not None:
                 from ssr_hydra.sweeps.plan import show_plan
 
@@ -255,7 +255,7 @@ def _run_checked(command: CheckedCommand) -> None:
 
 
 def _continued(error: BaseException, typed: TypedCommand) -> str:
-    """Return a text that tells how to continue a stopped run; an empty text for a sweep or if no run has started."""
+    """Return a text that tells how to continue a stopped run; empty for a sweep, or if no run has started."""
     from ssr_hydra.checkpoints.resume import find
     from ssr_hydra.settings.resume import AUTO
 
@@ -318,7 +318,7 @@ def _exit(message: str, code: int, error: BaseException | None = None) -> NoRetu
 
 
 def _print_error(message: str, error: BaseException | None) -> None:
-    """Print an error unless another rank reports it. The prefix names the rank of this process unless it is rank 0."""
+    """Print an error unless another rank reports it. On ranks other than 0, the prefix names the rank."""
     with suppress(OSError):  # the output cannot be written
         sys.stdout.flush()
     if getattr(error, "_is_told", False):

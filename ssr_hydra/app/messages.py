@@ -55,7 +55,7 @@ def explain(
         if isinstance(cause, InputError):
             return cause
         if isinstance(cause, RecursionError):
-            return InputError("config", "...", "is nested too deeply, or refers to itself", "look for a cycle")
+            return InputError("config", "...", "is nested too deeply, or refers to itself", "remove the cycle")
         if isinstance(cause, OmegaConfBaseException):
             return _of_omegaconf(cause, error, overrides)
         cause = cause.__cause__ or cause.__context__
@@ -73,7 +73,7 @@ def _of_omegaconf(error: OmegaConfBaseException, outer: BaseException, overrides
     field = error.full_key or _override_key(outer) or "config"
     value = _value_of(field, overrides)
     if isinstance(error, MissingMandatoryValue):
-        return InputError(field, "???", "has no default, so you must set it", f"write {field}=...")
+        return InputError(field, "???", "must be set, because it has no default", f"set {field}=...")
     if isinstance(error, InterpolationResolutionError):
         return InputError(field, _value_in(error, field), message, "correct the ${...}")
     if field.startswith("value[0]") and (listed := _mappings(overrides)) is not None:  # Hydra 1.4
@@ -85,7 +85,7 @@ def _of_omegaconf(error: OmegaConfBaseException, outer: BaseException, overrides
     if isinstance(error, ValidationError) and re.search(r"is not a (List|Tuple)Config", message):
         return InputError(field, value, "must be a list", f"write {field}=[{_as_list(error, field, value)}]")
     if isinstance(error, ValidationError) and "is not Optional" in message:
-        return InputError(field, value, "must be given", f"e.g. {field}={_EXAMPLES.get(field, '...')}")
+        return InputError(field, value, "must not be null", f"e.g. {field}={_EXAMPLES.get(field, '...')}")
     if isinstance(error, ValidationError) and (match := re.search(r"could not be converted to (\w+)", message)):
         kind = _KINDS.get(match[1], match[1])
         shown = re.match(r"Value '(.*)' of type", message)
@@ -101,18 +101,18 @@ def _of_omegaconf(error: OmegaConfBaseException, outer: BaseException, overrides
         if kinds and not re.search(r"[^\w, ]", match[1]):
             rule = f"must be {' or '.join(_KINDS[kind] for kind in kinds)}"
             return InputError(field, value, rule, f"e.g. {' or '.join(f'{field}={_OF_HINT[kind]}' for kind in kinds)}")
-    return InputError(field, value, message.rstrip("."), "see the default with --cfg job")
+    return InputError(field, value, message.rstrip("."), "print the default with --cfg job")
 
 
 def _several(overrides: Sequence[str]) -> InputError | None:
-    """Return the error for a list of choices in a group that takes one choice; None if no override has such a list."""
+    """Return the error for a list of choices in a group that allows one choice; None if no override has such a list."""
     for override in overrides:
         group, value = split_override(override)
         if value is None or group not in GROUPS or not value.startswith("["):
             continue
         names = [name.strip() for name in value.strip("[]").split(",")]
         if set(names) <= set(GROUPS[group]):
-            fix = f"to sweep over them, say -m {group}={','.join(names)}"
+            fix = f"to sweep over them, write -m {group}={','.join(names)}"
             if group == "scheduler":
                 fix += "; to multiply them, scheduler=product with a factor for each"
             return InputError(group, value, "must be one choice", fix)
@@ -120,12 +120,12 @@ def _several(overrides: Sequence[str]) -> InputError | None:
 
 
 def _mappings(overrides: Sequence[str]) -> InputError | None:
-    """Return the error for an override whose value is a list of mappings, which Hydra cannot read; None if none has."""
+    """Return the error for an override that is a list of mappings, which Hydra cannot read; otherwise None."""
     for override in overrides:
         if "=[{" in override:
             key, value = split_override(override)
-            fix = "put it there, as an experiment"
-            return InputError(key, value, "a list of mappings is written in a YAML file", fix)
+            fix = "write it in an experiment file"
+            return InputError(key, value, "a list of mappings must be in a YAML file", fix)
     return None
 
 
@@ -147,8 +147,8 @@ def _of_key(error: OmegaConfBaseException, field: str, value: str | None, overri
     if "." in str(error.key) and typed is None and value is None:
         outer, rest = str(error.key).split(".", 1)
         nested = f"{outer}: {{{rest.replace('.', ': {')}: ...{'}' * str(error.key).count('.')}"
-        return InputError(field, None, "must be nested: in YAML a key cannot hold a dot", f"write {nested}")
-    rule = "unknown key" if typed is None else f"there is no {field}"
+        return InputError(field, None, "must be nested, because a YAML key cannot contain a dot", f"write {nested}")
+    rule = "unknown key" if typed is None else f"unknown key {field}"
     given = f"{field}={value}" if typed is None else typed
     place, _, value = given.partition("=") if typed is not None else (field, "", value)
     if not is_close and error.object_type in (None, dict):  # the node has no schema, so any key can be added
@@ -222,33 +222,33 @@ def _of_hydra(error: BaseException, overrides: Sequence[str], choices: Callable[
     if match := re.search(r"(?:Ambiguous value for argument|Sweep parameters) '([^']*)'", text):
         key, _, value = match[1].partition("=")
         fix = "add -m to sweep over them, or write [a,b] for a list"
-        return InputError(key, value, "several values make a sweep", fix)
+        return InputError(key, value, "must be one value, because this is a single run", fix)
     if "Config group override must be" in text:
         names = [override.partition("=")[0] for override in overrides if override.endswith("=null")]
         key = names[0] if names else "config"
-        return InputError(key, None, "a group is given the name of a choice", f"to leave it out, say ~{key}")
+        return InputError(key, None, "must be the name of a choice", f"to remove the group, write ~{key}")
     if isinstance(error, OverrideParseException):
         key, equals, value = error.override.partition("=")
         if "," in key or "zip(" in error.override:
             return InputError("overrides", error.override, "cannot be read", f"to pair values, write {ZIP_EXAMPLE}")
         is_text = value and value[0] not in "[{('\"" and value.count("${") == value.count("$")
         if equals and key.strip("+~") and is_text and "," not in value:
-            rule = "holds characters that are read only in quotes"
+            rule = "contains characters that need quotes"
             fix = f"write {shlex.quote(f'{key}={quoted(value)}')}, with both pairs of quotes"
             return InputError(key.lstrip("+~"), value, rule, fix)
         if not equals or message.startswith("Lexer"):
             return InputError("overrides", error.override, "cannot be read", "write key=value, with matching quotes")
         rule = "cannot be read"
         if re.search(r"(^|,)\s*(,|$)", value):
-            return InputError(key, value, rule, "leave out the comma without a value")
+            return InputError(key, value, rule, "remove the comma without a value")
         if any(value.count(opening) != value.count(closing) for opening, closing in ("[]", "()", "{}")):
             return InputError(key, value, rule, "close each bracket")
-        return InputError(key, value, rule, "write key=value, quoting what the shell would change")
+        return InputError(key, value, rule, "write key=value, and quote characters that the shell would change")
     if match := re.search(r"In '(experiment/[^']+)': Could not override '[^'@]+@experiment\.", text):
         return overlay_error(match[1])
     if "Could not append to config. An item is already at" in text and (key := _override_key(error)):
         value = _value_of(key, overrides)
-        return InputError(key, value, "is there already", f"to change it, drop the +: {key}={value}")
+        return InputError(key, value, "already exists", f"to change it, drop the +: {key}={value}")
     if match := re.search(r"Could not delete from config\. '([^']+)' does not exist", text):
         return InputError(match[1], f"~{match[1]}", "not found in the config", "leave it out")
     if match := re.search(r"Could not delete from config\. The value of '([^']+)' is (.*) and not (.*)\.", text):

@@ -1,7 +1,7 @@
-"""Share steps in the process of one job: take the first steps from a different job, and publish checkpoints for others.
+"""Share steps between jobs: take a job's first steps from a different job, and publish checkpoints for other jobs.
 
-To take shared steps, the job's folder gets the files that it would have if the job itself had been stopped after these
-steps. Then the job resumes like any stopped job.
+A job that takes shared steps gets the files of a job that was stopped after these steps. Then it resumes like any
+stopped job.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _START_SECONDS = 120.0  # a job that was started before this one has a heartbeat
 
 
 class Prefix:
-    """The steps that a job shares with other jobs, as the orders of its sweep say."""
+    """The steps that a job shares with other jobs, as planned by its sweep."""
 
     def __init__(self, study: Path, run_dir: Path, identity: str, sweep: str, orders: Orders) -> None:
         self._study, self._run_dir, self._identity, self._sweep = study, run_dir, identity, sweep
@@ -56,7 +56,8 @@ class Prefix:
     def wait(self) -> bool:
         """Wait until a different job has trained the shared steps, and return whether this job can start.
 
-        It cannot start if the job that trains the shared steps has died. Then the sweep starts both jobs again.
+        This job cannot start if the job that trains the shared steps has died. In this case, the sweep starts both jobs
+        again.
         """
         orders, since, last = self._orders, time.monotonic(), None
         while orders.source is not None and not self._is_begun() and self._point() is None:
@@ -72,8 +73,8 @@ class Prefix:
             ):
                 return self._point() is not None
             if state is JobState.STOPPED and waited > _STOP_SECONDS:
-                what = f"job {orders.source}, which trains the first {orders.begin} steps of this job, was stopped"
-                raise RunError(f"{what}; the same command continues both")
+                what = f"job {orders.source}, which trains the first {orders.begin} steps for this job, was stopped"
+                raise RunError(f"{what}; run the same command to continue both jobs")
             time.sleep(_POLL_SECONDS)
         return True
 
@@ -147,7 +148,7 @@ def _time_map(state: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, 
 
 
 def _description(description: Mapping[str, Any], values: Mapping[str, Any], trust: tuple[str, ...]) -> dict[str, Any]:
-    """Return the checkpoint description of this job, made from that of the job that trained the shared steps."""
+    """Return the checkpoint description of this job, derived from the job that trained the shared steps."""
     from ssr_hydra.trainer.description import describe_schedule
 
     run = {

@@ -1,7 +1,7 @@
 """Preflight: compose and check every job of a command before Hydra runs the first one.
 
-So the user gets an error at once and in one line. Hydra then gets the checked input: the same overrides and files, and
-the folder of the run or sweep with its interpolations resolved.
+So the user gets an error immediately, in one line. Then Hydra gets the checked overrides and files, and the folder of
+the run or sweep with resolved interpolations.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ class CheckedCommand:
 
 @contextmanager
 def checked(line: CommandLine, run_id: str, processes: Processes = ALONE) -> Iterator[CheckedCommand]:
-    """Run :func:`preflight`. In this block, Hydra uses exactly the files and jobs that were checked."""
+    """Run :func:`preflight`, and let Hydra use exactly the checked files and jobs in this block."""
     try:
         command = preflight(line, run_id, processes)
         PLANNED[:] = [] if command.sweep is None else [command.sweep]
@@ -145,7 +145,7 @@ def _import_from_here() -> None:
 def refuse_sweep(place: RankAndSize | Processes, flag: str) -> None:
     """Refuse a sweep if several processes were started, for example by torchrun, to train one model together."""
     if place.world_size > 1:
-        rule = f"{place.world_size} processes were started for one run, and a sweep is many"
+        rule = f"{place.world_size} processes were started for one run, but a sweep has many runs"
         raise InputError("flags", flag, rule, "start the sweep without torchrun, or each of its runs by torchrun")
 
 
@@ -153,11 +153,11 @@ def _run(composer: Composer, cfg: DictConfig, processes: Processes) -> CheckedCo
     line = composer.line
     for group in ("launcher", "hydra/launcher"):
         if line.is_typed(group):
-            rule = "starts the jobs of a sweep, and this is a single run"
+            rule = "is only for sweeps, but this is a single run"
             raise InputError(group, cfg.hydra.runtime.choices.get(group), rule, "add -m, or leave it out")
     for key in APP_KEYS:
         if key != "trust" and line.is_typed(key):
-            raise InputError(key, line.typed(key), "is of a sweep, and this is a single run", "add -m")
+            raise InputError(key, line.typed(key), "is only for sweeps, but this is a single run", "add -m")
     _check_lengths(cfg)
     folder = _folder("hydra.run.dir", cfg, line.typed("hydra.run.dir"))
     trust = trust_of(cfg)
@@ -223,8 +223,8 @@ def _sweep(composer: Composer, master: DictConfig, parsed: Sequence[Override]) -
     _check_lengths(master)
     folder = _folder("hydra.sweep.dir", master, line.typed("hydra.sweep.dir", "study"))
     if line.is_typed("study") and line.is_typed("hydra.sweep.dir"):
-        rule = "a sweep has one folder, and here are several"
-        raise InputError("study", master.study, rule, "leave out study or hydra.sweep.dir")
+        rule = "cannot be used with hydra.sweep.dir"
+        raise InputError("study", master.study, rule, "remove study or hydra.sweep.dir")
     most = master.hydra.sweeper.get("max_batch_size")
     if most is not None:
         count(most, "hydra.sweeper.max_batch_size", 1)
@@ -249,7 +249,7 @@ def _sweep(composer: Composer, master: DictConfig, parsed: Sequence[Override]) -
             if shares or master.get("plan"):
                 sweep.candidates.append((values, sweep.describe(values)))
         if "${" in _typed_sweep_dir(master) and line.is_typed("hydra.sweep.dir"):
-            for overrides, _ in (sweep.jobs[0], sweep.jobs[-1]):  # they differ in everything that the jobs vary
+            for overrides, _ in (sweep.jobs[0], sweep.jobs[-1]):  # these two jobs differ in every swept key
                 job = composer.compose([*jobs.hydra_overrides, *overrides])
                 OmegaConf.copy_cache(from_config=master, to_config=job)  # of ${now:...}
                 _check_shared(folder, job)
@@ -287,7 +287,7 @@ def sweep_axes(
     if stated:
         text, value = stated[-1].get_value_string(), _value_of(composer, stated[-1])
         if sum(each.key_or_group == _ZIP for each in typed) > 1:
-            raise InputError(_ZIP, text, "must be given once", "for several zips, write 'zip=[a,b],[c,d]'")
+            raise InputError(_ZIP, text, "must be set only once", "for several zips, write 'zip=[a,b],[c,d]'")
     elif isinstance(value, str):
         value = [name.strip() for name in value.split(",")]
     keys = {each.get_key_element() for each in typed}
@@ -296,7 +296,7 @@ def sweep_axes(
 
 
 def _value_of(composer: Composer, override: Override) -> Any:
-    """Return the value of an override. Choices such as ``zip=ssr,optimizer.lr`` are a list."""
+    """Return the value of an override. For choices such as ``zip=ssr,optimizer.lr``, the value is a list."""
     if override.value_type in (ValueType.SIMPLE_CHOICE_SWEEP, ValueType.CHOICE_SWEEP):
         return [
             each.value() for each in composer.parse([f"{_ZIP}={text}" for text in override.sweep_string_iterator()])
@@ -320,25 +320,25 @@ def _check_shared(folder: str | None, job: DictConfig) -> None:
         try:
             with _hydra_config(job):
                 own: str | None = str(job.hydra.sweep.dir)
-        except Exception:  # the value is invalid for another reason, which the caller reports
+        except Exception:  # the caller reports the error
             own = None
     with read_write(job.hydra):
         job.hydra.job.num = job.hydra.job.id = MISSING
     if own is not None and own != folder:
         sweep = "" if folder is None else f" and {folder} for the sweep"
         rule = f"must be the same for all jobs of a sweep (got {own} for a job{sweep})"
-        fix = "leave out what refers to the job; hydra.sweep.subdir=... names the folder of each job"
+        fix = "remove references to the job; to name the jobs' folders, set hydra.sweep.subdir"
         raise InputError("hydra.sweep.dir", _typed_sweep_dir(job), rule, fix)
 
 
 def _check_study(cfg: DictConfig) -> None:
     study = cfg.get("study")
     if study is not None and (not STUDY_NAME.fullmatch(str(study)) or not str(study).strip("./")):
-        rule = "names a study's folder, by letters, digits and . _ + - /"
+        rule = "must contain only letters, digits and . _ + - /"
         raise InputError("study", study, rule, "e.g. study=first, or study=results/first")
     workers = cfg.get("workers")
     if workers is not None and workers < 1:
-        rule = "must be a whole number of at least 1, or null for as many as fit"
+        rule = "must be a whole number of at least 1, or null for as many as fit the machine"
         raise InputError("workers", workers, rule, "e.g. workers=2")
     if cfg.get("study_code", "same") not in STUDY_CODES:
         raise InputError("study_code", cfg.study_code, "must be same or any", did_you_mean(cfg.study_code, STUDY_CODES))
@@ -368,7 +368,7 @@ def _check_share(cfg: DictConfig) -> bool:
         fix = f"choose launcher={known[0]} (or {', '.join(known[1:])}), or leave out share"
         raise InputError("share", True, f"cannot be used with launcher={launcher}", fix)
     if str(OmegaConf.select(cfg, "hydra.sweeper._target_")) != _SWEEPER:
-        rule = "cannot be used with another sweeper, which chooses its jobs one after another"
+        rule = "cannot be used with this sweeper, which chooses its jobs one after another"
         raise InputError("share", True, rule, "leave out hydra/sweeper, or share")
     if cfg.hydra.sweeper.get("max_batch_size") is not None:
         rule = "cannot be used with hydra.sweeper.max_batch_size, because all jobs are planned together"
@@ -379,8 +379,8 @@ def _check_share(cfg: DictConfig) -> bool:
 class JobComposer:
     """Compose the jobs of one sweep quickly.
 
-    Hydra composes only one job for each combination of group choices. Other jobs are copies of its config, in which
-    the swept values are set.
+    Hydra composes only one job for each combination of group choices. For the other jobs, the swept values are set in a
+    copy of that job's config.
 
     Args:
         composer: Composes a config with Hydra.

@@ -1,6 +1,6 @@
-"""A Hydra config source for the presets of this package. It creates a config only when a composition names it.
+"""A Hydra config source for this package's presets. It creates a config only when a composition names it.
 
-To create all configs at once would take longer than everything else that ``train.py --cfg job`` does.
+Creating all configs would take longer than all other work of ``train.py --cfg job``.
 """
 
 from __future__ import annotations
@@ -76,6 +76,6 @@ class PresetSearchPath(SearchPathPlugin):
 
 
 def register_source() -> None:
-    """Let Hydra find the presets. Further calls have no effect."""
+    """Let Hydra find the presets. Repeated calls have no effect."""
     Plugins.instance().register(PresetSource)
     Plugins.instance().register(PresetSearchPath)

@@ -17,7 +17,8 @@ from ssr_hydra.files import check_length, write_error
 __all__ = ["TEMPLATE", "TEMPLATE_NAME", "new_project"]
 
 TEMPLATE = Path(__file__).with_name("template")
-"""The files of the project. Python files have the suffix ``.txt`` here, so that no tool takes them for this package."""
+"""The files of the project. Python files have the suffix ``.txt`` here, so that tools do not count them as part of this
+package."""
 
 TEMPLATE_NAME = "my_lab"
 """The name of the template's package, which the name of the project replaces in paths and texts."""
@@ -36,7 +37,7 @@ def new_project(name: str) -> str:
     _check_name(name)
     folder = Path(name)
     if folder.is_symlink() or folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
-        raise InputError("--new", name, "must be a new or empty folder", "choose another name")
+        raise InputError("--new", name, "must be a new name, or the name of an empty folder", "choose another name")
     temporary = Path(f".{name}.{os.getpid()}.tmp")
     try:
         for source in sorted(path for path in TEMPLATE.rglob("*") if path.is_file()):
@@ -63,13 +64,13 @@ def _check_name(name: str) -> None:
     if name in {path.name.partition(".")[0] for path in TEMPLATE.iterdir()} - {TEMPLATE_NAME}:
         raise InputError("--new", name, "is the name of another file or folder of the project", example)
     if name in sys.stdlib_module_names or _is_installed(name):
-        raise InputError("--new", name, "is the name of an installed package or of Python's own library", example)
+        raise InputError("--new", name, "is the name of an installed package or a standard library module", example)
 
 
 def _is_installed(name: str) -> bool:
     try:
         spec = importlib.util.find_spec(name)
-    except ValueError:  # it is loaded, and its loader is unknown
+    except ValueError:  # the module is loaded, and its loader is unknown
         return True
     if spec is None or spec.origin is not None:
         return spec is not None

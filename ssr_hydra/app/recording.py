@@ -56,15 +56,15 @@ class RecordedJob(NamedTuple):
 
 @contextmanager
 def recorded(cfg: DictConfig | Mapping[str, Any], run_dir: str | Path | None) -> Iterator[RecordedJob]:
-    """In this block a job is created and trained. If the job fails, it still leaves a ``result.json`` in ``run_dir``.
+    """Write a ``result.json`` in ``run_dir`` also if the job that is created and trained in this block fails.
 
-    The trainer records errors during training. This function records errors before training: data that cannot be
-    read, a model that cannot be created, an interrupt. A job that is refused for invalid input leaves no record, as if
-    it had not run. In a sweep it does leave one, because the other jobs continue. If the app runs the job, this
-    function handles SIGTERM like ctrl-C.
+    The trainer records errors during training. This function records errors before training, for example if the data
+    cannot be read. A single run that is refused for invalid input leaves no record, as if it had not run. In a sweep, a
+    refused job leaves a record, because the other jobs continue. If the app runs the job, this function handles SIGTERM
+    like ctrl-C.
 
-    In a folder that already has a run, the job writes nothing before training starts. So a refused job does not change
-    the folder, and a job whose run has finished only adds a line to the log.
+    If the folder already has a run, the job writes nothing before training starts. So a refused job does not change the
+    folder, and a finished run only gets a new line in its log.
     """
     with _alive(run_dir) as heartbeat, _recorded(cfg, run_dir) as pending:
         yield RecordedJob(pending, heartbeat)
@@ -72,19 +72,20 @@ def recorded(cfg: DictConfig | Mapping[str, Any], run_dir: str | Path | None) ->
 
 @contextmanager
 def _alive(run_dir: str | Path | None) -> Iterator[Heartbeat | None]:
-    """In this block, a heartbeat file in the job's folder shows that the job runs. Outside of a sweep, do nothing."""
+    """Keep a heartbeat file in the folder of a sweep's job during this block. It shows that the job runs."""
     study = sweep_dir()
     if run_dir is None or study is None:
         yield None
         return
     path = Path(run_dir) / HEARTBEAT
-    # This process may replace a process that died on a different machine. Wait until that heartbeat has expired.
+    # This process may replace a process that died on a different machine. Wait until the dead process's heartbeat has
+    # expired.
     until = time.monotonic() + SILENT_SECONDS
     while is_elsewhere(path) and is_alive(path) and time.monotonic() < until:
         time.sleep(1)
     if is_alive(path):
-        rule = "another process runs the job of this folder"
-        raise InputError("run_dir", str(run_dir), rule, "wait for it, or end it first")
+        rule = "is in use by another process, which runs this job"
+        raise InputError("run_dir", str(run_dir), rule, "wait until that process ends, or stop it")
     depth = max(1, len(path.parent.absolute().parts) - len(study.parts))
     with Heartbeat(path, lambda: count_living(study, depth, path)) as heartbeat:
         yield heartbeat
@@ -108,7 +109,7 @@ def _recorded(cfg: DictConfig | Mapping[str, Any], run_dir: str | Path | None) -
             is_known = is_known and not isinstance(error, UserCodeError)  # log the traceback of custom code
             log(logging.ERROR, f"{status_of(error)}: {reason(error)}", None if is_known else error)
             if run_dir is not None and _leaves_record(error):
-                # The first error counts, so a disk that is also too full for the record is ignored.
+                # Report the first error, even if the disk is too full to record it.
                 with suppress(OSError):
                     _record(cfg, Path(run_dir), error)
             pending.drop(failed=True)

@@ -79,8 +79,8 @@ def check_folder(folder: Path, config: Any, values: Mapping[str, Any], field: st
     path, on_change = str(resume.path), resume.on_change
     own = find(AUTO, folder)
     if path == NEVER and ((folder / RESULT).exists() or own is not None or has_log(folder)):
-        rule = "holds another run already, and resume=never starts anew"
-        raise InputError(field, str(folder), rule, f"leave {field} out, or name a new folder")
+        rule = "already contains a run, and resume=never starts a new run"
+        raise InputError(field, str(folder), rule, f"remove {field}, or use a new folder")
     if own is None:
         refuse_finished(folder, field, config_hash(values))
     if own is None or on_change != "refuse":
@@ -97,8 +97,8 @@ def check_folder(folder: Path, config: Any, values: Mapping[str, Any], field: st
     found = [item for item in differences(before, now) if not _is_free(item, now)]
     if found:
         shown = [str(item) for item in found[:_MOST_SHOWN]] + (["..."] if len(found) > _MOST_SHOWN else [])
-        rule = f"{folder} holds another run: {', '.join(shown)}"
-        fix = "name a new folder"
+        rule = f"{folder} contains a different run: {', '.join(shown)}"
+        fix = "use a new folder"
         if not any(_NEVER.match(item.field) for item in found):
             fix += (
                 "; or say what the change is to mean, by resume.on_change=extend (the new plan from here on) or "

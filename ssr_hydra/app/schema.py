@@ -39,7 +39,7 @@ _SPECIAL: dict[str, _Schema] = {"_recursive_": {"const": True}, "_convert_": {"e
 
 
 def write_schemas(folder: str, config_dir: str | None = None) -> str:
-    """Write the JSON Schemas into a folder, each file atomically, and return how to use them.
+    """Write the JSON Schemas into a folder, each file atomically, and return instructions for their use.
 
     Args:
         folder: The folder. It is created if it does not exist.
@@ -94,7 +94,8 @@ def _ref(name: str) -> _Schema:
 def _any_of(options: Iterable[_Schema]) -> _Schema:
     """Return the schema of values that match one of several schemas, or that are references.
 
-    If only one of them is for mappings, or for lists, it gets its own branch. So an error names the key inside.
+    If only one of the schemas is for mappings (or for lists), it gets its own branch, so that an error names the
+    invalid key.
     """
     rest = list({json.dumps(option): option for option in options}.values())
     if {} in rest:
@@ -154,7 +155,7 @@ class _Definitions:
     # ---- config classes
 
     def _classes_of(self, group: str) -> dict[str, list[str]]:
-        """Return a mapping from definition to the choices of a group that use it."""
+        """Return a mapping from each definition to the choices of a group that use this definition."""
         classes: dict[str, list[str]] = {}
         for name, config in GROUPS[group].items():
             kind = config if isinstance(config, type) else type(config)
@@ -165,7 +166,7 @@ class _Definitions:
     def _class(self, kind: Any) -> str:
         """Add the definition of a config class, and return its name."""
         if kind.__name__ not in self._defs:
-            self._defs[kind.__name__] = {}  # a class that contains itself needs the name only
+            self._defs[kind.__name__] = {}  # a class that contains itself needs only the name
             self._defs[kind.__name__] = self._fields(kind)
         return str(kind.__name__)
 
@@ -238,7 +239,7 @@ class _Definitions:
     # ---- groups
 
     def _by_target(self, targets: Mapping[str, str]) -> list[_Schema]:
-        """Return for each definition the rule that it describes the nodes with its target."""
+        """Return, for each definition, the rule that a node with the definition's target must match the definition."""
         return [
             {"if": {"required": ["_target_"], "properties": {"_target_": {"const": target}}}, "then": _ref(name)}
             for name, target in targets.items()
@@ -262,7 +263,7 @@ class _Definitions:
         return node | {"allOf": self._by_target(known), "if": {"required": ["_target_"]}, "else": union}
 
     def _rule(self) -> tuple[_Schema, _Schema]:
-        """Return the schemas of a rule in ``param_groups``, and of a selection of parameters."""
+        """Return the schemas of a ``param_groups`` rule and of a parameter selection."""
         words = _any_of(self._options(str | list[str] | None))
         counts = _any_of(self._options(int | list[int] | None))
         conditions = {key: words if key in ("name", "module") else counts for key in CONDITIONS}

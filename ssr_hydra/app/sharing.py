@@ -24,11 +24,12 @@ from ssr_hydra.time import Time, TimeUnit, as_time, check_ssr
 
 __all__ = ["candidate"]
 
-# Jobs may share steps although they differ in a field that matches one of these patterns. The second text says why.
+# Jobs may share steps although they differ in a field that matches one of these patterns. The second text gives the
+# reason.
 _FUTURE: tuple[tuple[str, str], ...] = (
-    (r"ssr", "the tracks have its effect on the schedules, and the number of steps its effect on the end"),
+    (r"ssr", "tracks show how ssr changes the schedules; the number of steps shows how it changes the end"),
     (r"max_duration", "like ssr"),
-    (r"control", "a truncated run follows the schedule of a longer one; its track has that schedule"),
+    (r"control", "its track shows the schedule of the full run"),
     (r"scheduler(\..*|\[.*)?", "compared value by value"),
     (r"schedules\..*", "compared value by value; the names of the scheduled fields must be equal"),
 )
@@ -51,22 +52,26 @@ def candidate(values: Mapping[str, Any], trust: Sequence[str] = ()) -> Candidate
     try:
         sequences = _sequences(values, tuple(trust), length)
     except UnknownCounterError as error:
-        return Candidate(fields, None, f"a schedule or max_duration counts {error.counter}, which only training knows")
-    except InputError as error:  # a rate that only the data has, or a user's scheduler that needs its optimizer
+        return Candidate(
+            fields, None, f"a schedule or max_duration needs {error.counter}, which is unknown before training"
+        )
+    except (
+        InputError
+    ) as error:  # the schedule needs a rate that only the data has, or a custom scheduler needs its optimizer
         return Candidate(fields, None, f"{error.field}: {error.rule}")
     fields["the named schedules"] = ", ".join(sorted(sequences.tracks)) or "none"
     return Candidate(fields, sequences, hint=_hint(values))
 
 
 def _hint(values: Mapping[str, Any]) -> str:
-    """Return a hint for a warmup whose length depends on that of the run, which prevents sharing; empty for others."""
+    """Return a hint if the warmup depends on the run's length, which prevents sharing; otherwise an empty text."""
     for field, part in scheduler_parts(values["scheduler"]) if values["scheduler"] is not None else []:
         warmup = part.get("t_warmup") if isinstance(part, Mapping) else None
         if isinstance(warmup, str) and warmup.endswith("dur"):
             unit = as_time(values["max_duration"], "max_duration").unit.value
-            return f"; {field}.t_warmup={warmup} is a fraction of the run, and one in {unit} can be shared"
+            return f"; {field}.t_warmup={warmup} is a fraction of the run; a warmup in {unit} can be shared"
         if isinstance(part, Mapping) and part.get("scale_warmup"):
-            return f"; {field}.scale_warmup=true scales the warmup with ssr, and an unscaled warmup can be shared"
+            return f"; {field}.scale_warmup=true scales the warmup with ssr; an unscaled warmup can be shared"
     return ""
 
 
@@ -79,7 +84,7 @@ def _compared(path: str, value: Any, length: Time) -> str | None:
             time = as_time(value, path)
         except InputError:
             return json.dumps(value)
-        return str(length * time.value)  # the same fraction is a different step in a run of different length
+        return str(length * time.value)  # in runs of different lengths, the same fraction is a different step
     return json.dumps(value, sort_keys=True)
 
 
@@ -90,18 +95,18 @@ def _refusals(values: Mapping[str, Any], trust: tuple[str, ...]) -> Iterator[str
         for key in field.split("."):
             node = node[key]
         if node is not None and as_time(node, field).unit is TimeUnit.SECOND:
-            yield f"{field}={node} is by the clock, so it falls at another step each time"
+            yield f"{field}={node} is measured in seconds, so its step differs from run to run"
     checkpoint, resume = values["checkpoint"], values["resume"]
     if not checkpoint["enabled"]:
-        yield "checkpoint.enabled=false: a job gets the shared steps as a checkpoint"
+        yield "checkpoint.enabled=false: sharing needs checkpoints"
     if checkpoint["best"] is not None:
-        yield f"checkpoint.best={checkpoint['best']}: the best checkpoint of the shared steps is not passed on"
+        yield f"checkpoint.best={checkpoint['best']}: jobs cannot share their best checkpoint"
     path = resume["path"] if isinstance(resume, Mapping) else resume
     if path != "auto":
         yield f"resume.path={path}: the job does not start from the beginning"
     for name, node in values["logger"].items():
         if node["_target_"] not in _LOGGERS:
-            yield f"logger.{name} would get the shared steps of one job only"
+            yield f"logger.{name} would log the shared steps of only one job"
     for name, node in values["callbacks"].items():
         target = node["_target_"]
         if target in _SHAREABLE:
@@ -114,9 +119,9 @@ def _refusals(values: Mapping[str, Any], trust: tuple[str, ...]) -> Iterator[str
     parts = [*scheduler_parts(values["scheduler"])] if values["scheduler"] is not None else []
     for path, part in parts:
         if is_description(as_description(part)):
-            yield f"{path} is one of torch's schedulers; this package's (multistep, cosine ...) can share"
+            yield f"{path} is one of torch's schedulers; only this package's (multistep, cosine ...) can share"
     if str(values["trainer"]["device"]).startswith("mps"):
-        yield "trainer.device=mps: its kernels are not deterministic"
+        yield "trainer.device=mps: mps kernels are not deterministic"
 
 
 def _sequences(values: Mapping[str, Any], trust: tuple[str, ...], length: Time) -> Sequences:

@@ -98,7 +98,7 @@ _RULES = {
     "_args_": ("must be a list of positional arguments", "write [a, b]"),
     "_partial_": ("must be true or false", "remove it"),
     "_recursive_": ("must be true, because nested targets are always created", "remove it"),
-    "_convert_": ("lists and mappings always arrive as plain Python ones", "take it out"),
+    "_convert_": ("must be all or object, because arguments are always plain Python lists and mappings", "remove it"),
 }
 
 # Packages that can load and run files. trust must not name one of them, only a module or a member of it.
@@ -116,7 +116,12 @@ def check_trust(trust: Iterable[str] | str) -> tuple[str, ...]:
             rule = "contains functions that load and run files"
             raise InputError("trust", name, rule, f"trust a submodule: trust=[{name}.nn]")
         if name.split(".")[0] in sys.stdlib_module_names:
-            raise InputError("trust", name, "Python's own library can run anything", "trust a module of your own")
+            raise InputError(
+                "trust",
+                name,
+                "must not be in the standard library, which can run any code",
+                "trust a module that you wrote",
+            )
     return names
 
 
@@ -128,14 +133,14 @@ def trust_of(cfg: Mapping[str, Any] | DictConfig) -> tuple[str, ...]:
 
 
 def check_there(trust: Iterable[str]) -> None:
-    """Refuse to trust a module that does not exist, because its name is probably misspelt. Imports nothing."""
+    """Refuse to trust a module that does not exist: its name is probably misspelt. Imports nothing."""
     for name in trust:
         module = name.partition(".")[0]
         if module in sys.modules:
             continue
         if importlib.util.find_spec(module) is None:
             fix = "correct the name, install it, or put its folder on PYTHONPATH"
-            raise InputError("trust", name, f"there is no module {module}", fix)
+            raise InputError("trust", name, f"module {module} not found", fix)
 
 
 def is_trusted(name: str, trust: Iterable[str]) -> bool:
@@ -163,8 +168,8 @@ def check_targets(node: Any, trust: Iterable[str] = (), path: str = "") -> None:
         if "_target_" in part:
             _check_target(part, trust, place, node)
         elif keys := KEYS & part.keys():
-            rule = "is allowed only together with _target_"
-            raise InputError(_join(place, min(keys)), part[min(keys)], rule, "take it out")
+            rule = "works only together with _target_"
+            raise InputError(_join(place, min(keys)), part[min(keys)], rule, "remove it")
 
 
 def _check_target(node: Mapping[Any, Any], trust: tuple[str, ...], path: str, whole: Any) -> None:
@@ -172,7 +177,7 @@ def _check_target(node: Mapping[Any, Any], trust: tuple[str, ...], path: str, wh
     if not _is_name(name):
         raise InputError(field, name, "must be the dotted name of a class or function", "e.g. my_package.MyModel")
     if not is_trusted(name, trust):
-        rule = "neither part of this package nor trusted, so it is not run"
+        rule = "must be part of this package, or trusted"
         raise InputError(field, name, rule, _how_to_trust_all(name, trust, whole))
     are_valid = {
         "_args_": isinstance(node.get("_args_", []), (list, tuple)),
@@ -186,11 +191,9 @@ def _check_target(node: Mapping[Any, Any], trust: tuple[str, ...], path: str, wh
 
 
 def _how_to_trust_all(name: str, trust: tuple[str, ...], whole: Any) -> str:
-    """Return the fix for a name that is not trusted. It trusts all such names of the config at once."""
+    """Return the fix for a name that is not trusted. The fix trusts all such names of the config together."""
     if name.split(".")[0] in sys.stdlib_module_names:
-        return (
-            "a config cannot run Python's own library; write a function that does what you need, and trust its module"
-        )
+        return "a config cannot use the standard library; write a function in your own module, and trust the module"
     names = [*trust]
     targets = [node["_target_"] for _, node in walk(whole) if isinstance(node, Mapping) and "_target_" in node]
     for target in (name, *(each for each in targets if _is_name(each))):
@@ -202,7 +205,7 @@ def _how_to_trust_all(name: str, trust: tuple[str, ...], whole: Any) -> str:
 
 def how_to_trust(names: Iterable[str]) -> str:
     """Return the fix for names that are not trusted."""
-    return f"if you know what it does, say trust=[{','.join(names)}] on the command line"
+    return f"if you know what it does, write trust=[{','.join(names)}] on the command line"
 
 
 def _is_name(target: object) -> bool:
@@ -260,14 +263,14 @@ def _make(node: Any, trust: tuple[str, ...], path: str, extra: Mapping[str, Any]
     except (TypeError, ValueError, RuntimeError) as error:
         if name not in REGISTERED:
             raise  # an error in custom code: keep the traceback
-        raise InputError(path or name, name, _one_line(error), "see its arguments with --cfg job") from error
+        raise InputError(path or name, name, _one_line(error), "print its arguments with --cfg job") from error
 
 
 def locate(name: str, trust: Iterable[str] = (), field: str = "_target_") -> Callable[..., Any]:
     """Import the class or function of a dotted name.
 
-    A trusted package imports other modules: ``my_package.os.system`` would be ``os.system``. So each part of the name
-    must be a real submodule, and the object must be defined in a trusted module.
+    If a trusted package imports ``os``, ``my_package.os.system`` is ``os.system``. So each part of the name must be a
+    real submodule, and the object must be defined in a trusted module.
 
     Example:
         >>> locate("ssr_hydra.schedulers.StepScheduler").__name__
@@ -285,7 +288,7 @@ def locate(name: str, trust: Iterable[str] = (), field: str = "_target_") -> Cal
         if module_name in EXTRAS:
             raise missing_package(field, name, module_name, EXTRAS[module_name]) from None
         fix = "install it, or put its folder on PYTHONPATH"
-        raise InputError(field, name, f"there is no module {module_name}", fix) from None
+        raise InputError(field, name, f"module {module_name} not found", fix) from None
     while len(rest) > 1:
         inner = f"{module_name}.{rest[0]}"
         try:
@@ -298,10 +301,10 @@ def locate(name: str, trust: Iterable[str] = (), field: str = "_target_") -> Cal
     found: Any = module
     for attribute in rest:
         if (isinstance(found, ModuleType) and found is not module) or not hasattr(found, attribute):
-            raise InputError(field, name, f"{module_name} has no {'.'.join(rest)} of its own", "check the spelling")
+            raise InputError(field, name, f"{module_name} does not define {'.'.join(rest)}", "check the spelling")
         found = getattr(found, attribute)
     if isinstance(found, ModuleType) or not callable(found):
-        raise InputError(field, name, "is not a class or function", "name one")
+        raise InputError(field, name, "is not a class or function", "use the name of a class or function")
     if name not in REGISTERED and name not in trust:
         _check_origin(found, name, trust, field)
     return found  # type: ignore[no-any-return]
@@ -330,9 +333,9 @@ def _check_arguments(
     try:
         signature.bind(*args, **kwargs)
     except TypeError as error:
-        fix = f"it takes {', '.join(signature.parameters) or 'nothing'}"
+        fix = f"its arguments are {', '.join(signature.parameters) or 'none'}"
         if not inspect.isclass(target) and "missing" in str(error):
-            fix += "; a function that is to be called later has _partial_: true beside it"
+            fix += "; if the function is called later, add _partial_: true"
         raise InputError(_join(path, "_target_"), name, _one_line(error), fix) from None
 
 

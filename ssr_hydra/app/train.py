@@ -41,7 +41,7 @@ def train(
     Args:
         cfg: The composed experiment.
         trust: Modules whose classes and functions the config may name, in addition to this package's.
-        run_dir: The folder for records; by default Hydra's output folder. Outside of Hydra the default is no records.
+        run_dir: The folder for records; by default Hydra's output folder. Without Hydra, the default is no records.
 
     Returns:
         The final value of ``trainer.objective``, which a sweeper optimises; None if there is no objective.
@@ -136,7 +136,9 @@ def _build(values: Mapping[str, Any], trust: tuple[str, ...], run_dir: str | Pat
         train_loader, eval_loader = make_loaders(**data, **place)
         test_loader = None if test is None else _test_loader(test, data, place)
     except InputError as error:
-        field = error.field.removesuffix(".dataset")  # in the config the data set is data.train, not data.train.dataset
+        field = error.field.removesuffix(
+            ".dataset"
+        )  # the config has data.train where the loader has data.train.dataset
         raise InputError(f"data.{field}", error.value, error.rule, error.fix) from None
     check_built(values, data["train"], data["eval"])
     # If the length of an epoch was unknown until now, check all times of the schedule, before the model is created.
@@ -227,8 +229,8 @@ def _check_processes(values: Mapping[str, Any], world_size: int) -> None:
             check_several(world_size)
     for key in ("batch_size", "eval_batch_size"):
         if values["data"][key] < world_size:
-            rule = f"is shared by {world_size} processes, and one of them would have nothing to do"
-            raise InputError(f"data.{key}", values["data"][key], rule, f"give {world_size} or more")
+            rule = f"must be at least {world_size}, the number of processes"
+            raise InputError(f"data.{key}", values["data"][key], rule, f"use {world_size} or more")
 
 
 def _as_configured(error: InputError, settings: Mapping[str, Any]) -> InputError:

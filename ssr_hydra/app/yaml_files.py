@@ -1,7 +1,7 @@
 """Rules for config files from outside the package: their size, their content, and the choices in their defaults list.
 
-A file from someone else must not run code, read or write outside its folder, or keep the program busy for long. This
-module does not depend on Hydra. A file is composed only after it has passed these checks.
+A file from someone else must not run code, read or write outside its folder, or take long to compose. A file is
+composed only after it has passed these checks. This module does not depend on Hydra.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class _Amount:
 
 @dataclass
 class _Open:
-    """A YAML mapping or list whose end the parser has not reached yet."""
+    """An open YAML mapping or list: the parser has not reached its end."""
 
     anchor: str | None
     is_mapping: bool
@@ -101,9 +101,9 @@ class FileBounds:
             text = _text_of(path, name)
         self._bytes += len(text.encode())
         if self._bytes > _MOST_BYTES:
-            raise _refused(name, f"must hold at most {_MOST_BYTES:,} bytes, together with the other files", "split it")
+            raise _refused(name, f"must have at most {_MOST_BYTES:,} bytes, together with the other files", "split it")
         if text.startswith("\ufeff"):
-            rule = "begins with a byte order mark, which hides its # @package line"
+            rule = "must not start with a byte order mark, which hides its # @package line"
             raise _refused(name, rule, "save it as UTF-8 without BOM")
         try:
             self._walk(name, yaml.parse(text, Loader=_Loader))
@@ -123,7 +123,7 @@ class FileBounds:
         except RecursionError:
             total = math.inf
         if total > _MOST_DEFAULTS:
-            rule = f"unfolds to more than {_MOST_DEFAULTS} configs" if math.isfinite(total) else "contains itself"
+            rule = f"expands to more than {_MOST_DEFAULTS} configs" if math.isfinite(total) else "contains itself"
             raise InputError("defaults", f"{path}.yaml", rule, "shorten its defaults lists")
 
     def _size(self, path: str, folders: Sequence[Path]) -> float:
@@ -157,8 +157,8 @@ class FileBounds:
                 _check_scalar(name, event, open_[-1], is_top=len(open_) == 2)
             elif isinstance(event, yaml.AliasEvent):
                 if event.anchor not in closed:
-                    rule = f"refers in line {_line(event)} to *{event.anchor}, which is not complete there"
-                    raise _refused(name, rule, "write the value out")
+                    rule = f"refers in line {_line(event)} to *{event.anchor}, which is not complete in that line"
+                    raise _refused(name, rule, "replace the alias by its value")
                 amount, anchor = closed[event.anchor], None
             else:  # the start or the end of a document
                 continue
@@ -177,12 +177,12 @@ class FileBounds:
         if amount.levels > _MOST_LEVELS:
             raise _refused(name, f"must have at most {_MOST_LEVELS} levels of nesting", "flatten it")
         for count, most, what in (
-            (self._amount.values + amount.values, _MOST_VALUES, "values, aliases unfolded"),
+            (self._amount.values + amount.values, _MOST_VALUES, "values after expansion of aliases"),
             (self._amount.references + amount.references, _MOST_REFERENCES, "references ${...}"),
         ):
             if count > most:
-                rule = f"must hold at most {most:,} {what}, together with the other files"
-                raise _refused(name, rule, "write less into it")
+                rule = f"must have at most {most:,} {what}, together with the other files"
+                raise _refused(name, rule, "shorten the file")
 
 
 def _text_of(path: Path, name: str) -> str:
@@ -205,7 +205,7 @@ def _line(event: Any) -> int:
 
 
 def problem_of(error: Exception) -> str:
-    """Return what a YAML parser did not understand, with the line, in one line of text."""
+    """Return the error of a YAML parser and its line number, in one line of text."""
     mark = getattr(error, "problem_mark", None)
     text = getattr(error, "problem", None) or getattr(error, "reason", None) or str(error) or "is not YAML"
     return " ".join(f"{text}{'' if mark is None else f' in line {mark.line + 1}'}".split())[:200]
@@ -214,11 +214,11 @@ def problem_of(error: Exception) -> str:
 def _check_scalar(name: str, event: Any, parent: _Open, *, is_top: bool) -> None:
     text, is_plain = event.value, event.implicit[0] and event.style in (None, "")
     if "${" in text and len(text) > _LONGEST_REFERENCE:
-        rule = f"holds a text with references of {len(text):,} characters in line {_line(event)}"
+        rule = f"has a text of {len(text):,} characters with references in line {_line(event)}"
         raise _refused(name, rule, f"write at most {_LONGEST_REFERENCE:,}")
     # YAML reads a sexagesimal number (1:59:59:...) in quadratic time.
     if is_plain and len(text) > _LONGEST_NUMBER and re.match(r"[-+.\d]", text) and " " not in text:
-        raise _refused(name, f"holds a number of {len(text):,} characters in line {_line(event)}", "put it in quotes")
+        raise _refused(name, f"has a number of {len(text):,} characters in line {_line(event)}", "put it in quotes")
     if not parent.is_mapping:
         return
     if not parent.expects_key:
@@ -226,11 +226,11 @@ def _check_scalar(name: str, event: Any, parent: _Open, *, is_top: bool) -> None
             _check_word(name, parent.key, text, _line(event))
         return
     if text in parent.lines and text != "<<":
-        rule = f"gives {text[:80]} twice, in lines {parent.lines[text]} and {_line(event)}"
-        raise _refused(name, rule, "keep one of them")
+        rule = f"sets {text[:80]} twice, in lines {parent.lines[text]} and {_line(event)}"
+        raise _refused(name, rule, "keep only one of them")
     if is_top and re.fullmatch(r"[A-Za-z_]\w*(\.\w+)+", text):
         outer, inner = text.split(".", 1)
-        rule = f"gives {text[:80]} in line {_line(event)}: in YAML a key cannot hold a dot"
+        rule = f"has the key {text[:80]} in line {_line(event)}, but a YAML key cannot contain a dot"
         raise _refused(name, rule, f"nest it: {outer}: {{{inner.replace('.', ': {')}: ...{'}' * text.count('.')}")
     parent.lines[text] = _line(event)
     parent.key = text
@@ -243,7 +243,7 @@ def _check_word(name: str, key: str, text: str, line: int) -> None:
     read: Any = OmegaConf.create(f"x: {text}")
     value = read["x"]
     if value is not None and not isinstance(value, str) and str(value) != text:
-        rule = f"must be text, and YAML reads {value!r} here ({name}, line {line})"
+        rule = f"must be text, but YAML reads it as {value!r} ({name}, line {line})"
         raise InputError(key, text, rule, f'put it in quotes: {key}: "{text}"')
 
 
@@ -261,9 +261,9 @@ def _words() -> frozenset[str]:
 
 
 def check_name(path: str, file: str | Path) -> None:
-    """Raise the error for a file with the name of a preset, which would make it unclear which of them Hydra reads."""
+    """Raise the error for a file with the name of a preset: it is unclear which of the two Hydra would read."""
     group, _, name = path.removesuffix(".yaml").rpartition("/")
-    rule = f"is a name of the package, so {shown_path(file)} cannot have it"
+    rule = f"is the name of a preset of this package, so {shown_path(file)} cannot have this name"
     raise InputError(group or "config", name, rule, f"rename the file, e.g. my_{name}.yaml")
 
 
@@ -279,8 +279,8 @@ def _check_entry(entry: _Entry, file: str, chosen: str | None) -> None:
             rule = f"must have entries of at most {_LONGEST_ENTRY} characters ({file})"
             raise InputError("defaults", text, rule, "shorten it")
         if text != entry.package and "${" not in text and _OUTSIDE.search(text):
-            rule = f"leads out of the folder of {file}"
-            raise InputError("defaults", text, rule, "move what it needs into that folder")
+            rule = f"must be inside the folder of {file}"
+            raise InputError("defaults", text, rule, "move the config into that folder")
     root = entry.root
     is_hydras = root == "launcher" or root.partition("/")[0] == "hydra" or is_below_hydra(entry.package)
     if not is_hydras or (chosen is not None and f"{root}/".startswith(f"{chosen}/")):
@@ -361,15 +361,19 @@ def _check_choices(path: str, content: Mapping[Any, Any], folders: Sequence[Path
         value = content.get(key)
         listed: list[Any] = value if isinstance(value, list) else [value]
         if listed and all(isinstance(name, str) and name and "$" not in name for name in listed):
-            rule = f"is a value, and a choice of the group {key} belongs into the defaults list ({path}.yaml)"
+            rule = f"must be in the defaults list, because it chooses a config of the group {key} ({path}.yaml)"
             raise InputError(key, value, rule, f"write under defaults: - {_line_of(key, listed, here)}")
     for entry in _defaults_of(content) if here.partition("/")[0] == "experiment" else ():
         group = (entry.group or "").lstrip("/")
         if group not in _MAIN_GROUPS or entry.package is not None or any((f / here / group).is_dir() for f in folders):
             continue
         if entry.group == group or not entry.is_override:
-            what = f"is looked for in {here}/{group}" if entry.group == group else "is chosen already"
-            rule = f"{what} ({path}.yaml): an overlay overrides the choice of the main config"
+            what = (
+                f"must be an override: without it, Hydra searches {here}/{group}"
+                if entry.group == group
+                else "must be an override: the main config already chooses it"
+            )
+            rule = f"{what} ({path}.yaml)"
             raise InputError(group, ",".join(entry.names), rule, f"write - {_line_of(group, entry.names, here)}")
 
 

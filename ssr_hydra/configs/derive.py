@@ -29,11 +29,11 @@ Object = Annotated[Any, Callable[..., Any] | None]
 class Choices(Mapping[str, Any]):
     """The choices of a config group: a mapping from name to config.
 
-    A config is derived from its class when it is used for the first time.
+    A config is derived from its class at the first use of the config.
 
     Args:
-        home: The name of the module that has the configs as attributes (see :meth:`attribute`), so that pickle can find
-            them.
+        home: The name of the module that has the configs as attributes (see :meth:`attribute`). Pickle finds them
+        there.
         sources: A mapping from name to a pair: the dotted path of a class, and presets for the class's arguments.
         own: A mapping from name to a function that returns the config, for configs that are not derived from a class.
     """
@@ -107,7 +107,7 @@ def config_of(
         made.append(("_target_", str, field(default=target, init=False)))
     doc = bases[0].__doc__ if bases else f"Config of ``{target or source.__name__}``."
     config = config_class(name or f"{source.__name__}Config", made, module, doc, bases)
-    config.__source__ = source  # its docstring and types are those of the arguments
+    config.__source__ = source  # the docstring and the types describe the arguments
     return config
 
 
@@ -127,7 +127,7 @@ def _plain(hint: Any) -> Any:
     origin, arguments = get_origin(hint), get_args(hint)
     if origin in (Union, types.UnionType):
         plain = dict.fromkeys(map(_plain, arguments))
-        return Any if any(kind not in _SCALARS for kind in plain) else Union[tuple(plain)]  # noqa: UP007  # made of a list
+        return Any if any(kind not in _SCALARS for kind in plain) else Union[tuple(plain)]  # noqa: UP007  # the union of a list of types
     if origin is Sequence:
         return list[_plain(arguments[0])]  # type: ignore[misc]
     if origin is tuple and Time not in arguments:

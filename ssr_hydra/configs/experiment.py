@@ -55,8 +55,8 @@ class _TrainerConfig:
         progress: ``auto`` (a bar on a terminal, else plain lines), ``bar``, ``plain``, ``none``.
         objective: The final metric that the app returns, which a sweeper can optimize; null for none.
         log_interval: Time between two lines of ``metrics.jsonl``.
-        threads: Number of threads of torch on the CPU. Another number changes the last bits of the results, so it is
-            part of the run's description. Null means torch's default, which is the number of cores.
+        threads: Number of threads of torch on the CPU. The number changes the last bits of the results, so it is part
+        of the run's description. Null means torch's default, which is the number of cores.
 
     The node also has the keys of :class:`~ssr_hydra.settings.CountSettings` (with functions by ``_target_``) and of
     :class:`~ssr_hydra.settings.StepSettings`: ``samples_per_batch``, ``precision``, ``accumulate`` ...
@@ -133,11 +133,11 @@ class AppConfig(ExperimentConfig):
         trust: Modules whose classes and functions the config may name by ``_target_``. Only the command line can set
             it.
         study: Name of a sweep's study. The study's folder is ``studies/NAME``, or ``NAME`` if it contains a ``/``.
-        study_code: ``any`` allows runs of different code in one study; ``same`` makes them an error.
+        study_code: ``any`` allows runs of different code versions in one study; ``same`` refuses them.
         study_report: Whether a sweep ends with a report.
         plan: Whether a sweep only prints which of its jobs are done, missing or failed, and runs no job.
         workers: Number of jobs of a sweep that run at a time; null for the launcher's default.
-        share: Whether the jobs of a sweep train steps that are the same in several jobs only once.
+        share: Whether a sweep trains steps that several jobs have in common only once.
         share_keep: Which checkpoints of shared steps a study keeps, so that later jobs can start from them. ``ends``
             keeps the last checkpoint before the steps of each job that are not shared, ``all`` keeps also the earlier
             checkpoints, ``none`` keeps no checkpoints. The command line also accepts ``share.keep``.
@@ -156,7 +156,7 @@ class AppConfig(ExperimentConfig):
 
 
 APP_KEYS = tuple(key for key in AppConfig.__dataclass_fields__ if key not in ExperimentConfig.__dataclass_fields__)
-"""Keys of the config that describe the app and not the experiment. Records and hashes do not contain them."""
+"""Keys of the config that describe the app and not the experiment. Records and hashes do not contain these keys."""
 
 TRAINERS: dict[str, Any] = {
     "default": TrainerConfig,

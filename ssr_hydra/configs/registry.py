@@ -39,9 +39,9 @@ GROUPS: dict[str, Mapping[str, Any]] = {
 # Groups whose choices can be combined (logger=[csv,tensorboard]). Each choice has its own node in the config.
 _SEVERAL = ("logger", "callbacks")
 
-# The default schedulers inside a composite scheduler: a mapping from their place in its config to a choice of the group
-# scheduler. They become a defaults list, so that the command line can replace each scheduler by name. They cannot be
-# fields, because a config has exactly the fields of its class.
+# The default schedulers inside each composite scheduler: a mapping from a place in its config to a choice of the group
+# scheduler. These choices become a defaults list, so that the command line can replace each scheduler by name. They
+# cannot be fields, because a config has exactly the fields of its class.
 _PARTS: dict[str, dict[str, str]] = {
     "product": {"factors.warmup": "constant_warmup", "factors.decay": "exponential"},
     "sequence": {"phases.warmup.scheduler": "ramp", "phases.decay.scheduler": "cosine"},
@@ -61,12 +61,12 @@ def conf_dir() -> Path:
 
 
 def register(groups: Iterable[str] = ("scheduler",), prefix: str = "") -> None:
-    """Store the configs of this package in Hydra's ConfigStore. Repeated calls change nothing.
+    """Store the configs of this package in Hydra's ConfigStore. Repeated calls have no effect.
 
     Args:
         groups: Names from :data:`GROUPS`; by default only the schedulers. ``register(GROUPS)`` registers the whole app:
             all groups, the top level ``base_config``, the launchers and the sweepers.
-        prefix: A folder for the groups, if your app has other groups with these names. With ``prefix="ssr"``, a
+        prefix: A folder for the groups, for an app that has other groups with the same names. With ``prefix="ssr"``, a
             scheduler is chosen by ``ssr/scheduler@scheduler=wsd``.
 
     Raises:

@@ -1,8 +1,8 @@
 """One config for each scheduler of this package and of torch, derived from the scheduler's class.
 
-Durations are strings. If an argument of a class has no default, the config has a preset, so that ``scheduler=<name>``
-alone works. Functions have no preset, so ``scheduler.lr_lambda._target_`` must be set. The name of a config is
-``<class>Config``: ``RexSchedulerConfig``.
+Durations are strings. If an argument of a class has no default, the config has a preset value, so that
+``scheduler=<name>`` alone works. Function arguments have no preset, so ``scheduler.lr_lambda._target_`` must be set.
+The name of a config is ``<class>Config``: ``RexSchedulerConfig``.
 
 Some choices need more than one value on the command line:
 
@@ -14,7 +14,7 @@ Some choices need more than one value on the command line:
   ``scheduler@scheduler.phases.decay.scheduler=rex`` replaces the scheduler of a phase,
   ``scheduler.phases.warmup.until`` sets the end of a phase (the last phase needs no end),
   ``+scheduler@scheduler.phases.<name>.scheduler=<choice>`` adds a phase.
-- ``scheduler=torch_sequential``: ``warmup`` for a twentieth of the run, then ``decay``.
+- ``scheduler=torch_sequential``: ``warmup`` for the first 5 % of the run, then ``decay``.
   ``scheduler@scheduler.schedulers.decay=torch_exponential`` replaces a scheduler. ``scheduler.milestones=[5]`` sets
   the start of each scheduler except the first.
 """

@@ -160,7 +160,7 @@ def as_train(config: type, **own: Any) -> Any:
     return config(**same | own)
 
 
-# The splits are disjoint only if both are cut in the same way, which as_train ensures.
+# as_train gives both splits the same settings. Otherwise they would overlap.
 DigitsDataConfig: Any = data_config(
     "DigitsDataConfig",
     "``data=digits``: the two splits of scikit-learn's digits; training images are shifted by up to one pixel.",
@@ -180,7 +180,7 @@ ArraysDataConfig: Any = data_config(
 )
 
 
-# A custom class: add its arguments with a plus, `+model.width=3`, or write them into a YAML file.
+# For a custom class, add its arguments with a plus, such as `+model.width=3`, or in a YAML file.
 CUSTOM = {"_target_": MISSING}
 
 MODELS: dict[str, Any] = {"conv": ConvNetConfig, "mlp": MLPConfig, "vit": ViTConfig, "custom": CUSTOM}

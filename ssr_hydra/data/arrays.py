@@ -26,7 +26,7 @@ __all__ = ["Arrays"]
 
 _CHUNK = 1024  # number of samples that are computed in float64 at a time
 _FEWEST_STEPS = 100  # the minimum number of different float32 values that must fit into a column's range
-_NOISE = 1e-12  # a column whose range is smaller, relative to its values, is constant up to float64 rounding
+_NOISE = 1e-12  # a column with a smaller range, relative to its values, counts as constant (float64 rounding)
 
 
 class Arrays(TensorDataset):
@@ -35,8 +35,8 @@ class Arrays(TensorDataset):
     An .npz (or a folder) holds two named arrays, inputs [N, ...] and targets [N] or [N, T]. A .csv or .tsv, or an
     .npy with a matrix, has one sample per row. The last column is the target, unless ``targets`` names other columns.
 
-    If you give ``eval_path``, the run trains on all samples of ``path`` and evaluates on all samples of ``eval_path``.
-    If not, a fraction of the samples of ``path`` is held out for evaluation. The held-out samples depend on
+    With ``eval_path``, the run trains on all samples of ``path`` and evaluates on all samples of ``eval_path``. Without
+    it, a fraction of the samples of ``path`` is held out for evaluation. The held-out samples depend on
     ``eval_fraction`` and ``split_seed``, not on the run's seed, and the split is stratified by class. The statistics of
     ``standardize`` and the numbers of named classes are computed from the training samples and used for both splits.
     Scaling is computed in float64.
@@ -62,7 +62,7 @@ class Arrays(TensorDataset):
         layout: The axes of image samples in the file, ``"hw"``, ``"hwc"`` or ``"chw"``. The samples are converted to
             [C, H, W]. None keeps the axes.
         dtype: Type of the inputs: ``"float32"``, ``"float64"``, or ``"int64"`` for tokens.
-        divide_by: The number by which the inputs are divided. For example, 255 scales bytes to [0, 1].
+        divide_by: The divisor of the inputs. For example, 255 scales bytes to [0, 1].
         standardize: Subtract the mean and divide by the standard deviation of the training samples, for each feature,
             or for each channel if there is a layout. A constant feature becomes 0.
         eval_fraction: Fraction of the samples to hold out if there is no ``eval_path``, between 0 and 1.
@@ -214,13 +214,15 @@ def _inputs(table: SampleTable, shape: Sequence[int] | None, layout: str | None,
     if raw.dtype.kind not in "buif":
         raise InputError("inputs", str(raw.dtype), f"must be numbers in {table.path}", "choose other columns")
     if dtype == "int64" and raw.dtype.kind == "f":
-        _refuse(table, raw, raw != np.floor(raw), "is not an integer", "use dtype=float32")
+        _refuse(table, raw, raw != np.floor(raw), "must be an integer", "use dtype=float32")
     elif raw.dtype.kind == "f":
-        _refuse(table, raw, ~np.isfinite(raw), "is not finite", "correct it, or choose columns with inputs=[...]")
+        _refuse(
+            table, raw, ~np.isfinite(raw), "must be finite", "correct the value, or choose columns with inputs=[...]"
+        )
     if shape is not None:
         numbers = int(np.prod(raw.shape[1:]))
         if int(np.prod(shape)) != numbers:
-            rule = f"a sample of {table.path} has {numbers} numbers"
+            rule = f"must have {numbers} values, like a sample of {table.path}"
             raise InputError("shape", list(shape), rule, "correct the shape")
         raw = raw.reshape(-1, *shape)
     if layout is not None and raw.ndim != LAYOUTS[layout]:
@@ -289,9 +291,11 @@ def _check_words(table: SampleTable, missing: Set[str], task: str) -> None:
         for place in order:
             word = str(words[place])
             if word.strip().lower() in missing or not (word.isprintable()):
-                what = "is missing" if word.isprintable() else "is not printable"
+                what = "is missing" if word.isprintable() else "must contain only printable characters"
                 where = table.target(int(places[place]), column)
-                fix = "fill it in or delete the row" + ("; na_values=[] if it is a class" if word else "")
+                fix = "fill in the value or delete the row" + (
+                    "; if this word is a class, set na_values=[]" if word else ""
+                )
                 raise InputError("targets", word, f"{what} ({where})", fix)
         if task == "regression":
             continue
@@ -301,14 +305,16 @@ def _check_words(table: SampleTable, missing: Set[str], task: str) -> None:
             odd = next(place for place in order if are_numbers[place] != most)
             what = "must be a number, like the other targets" if most else "must be a word, like the other targets"
             where = table.target(int(places[odd]), column)
-            raise InputError("targets", str(words[odd]), f"{what} ({where})", "correct it, or write all as words")
+            raise InputError(
+                "targets", str(words[odd]), f"{what} ({where})", "correct this target, or write all targets as words"
+            )
 
 
 def _classes(table: SampleTable) -> list[str] | None:
     """Return the names of the classes in alphabetical order if the targets are words; None if they are numbers."""
     if len(table.target_columns) != 1:
         rule = "must be one column for classification"
-        raise InputError("targets", table.target_columns, rule, "name one, or set task=regression")
+        raise InputError("targets", table.target_columns, rule, "choose one target column, or set task=regression")
     labels = table.targets[:, 0]
     if labels.dtype.kind != "U" or is_number(str(labels[0])):
         return None
@@ -349,7 +355,7 @@ def _numbers(table: SampleTable, raw: NDArray[Any]) -> NDArray[np.float64]:
         raise InputError("targets", str(raw[row, column]), rule, "correct it") from None
     if not np.isfinite(values).all():
         row, column = np.argwhere(~np.isfinite(values))[0]
-        rule = f"is not finite ({table.target(row, column)})"
+        rule = f"must be finite ({table.target(row, column)})"
         raise InputError("targets", float(values[row, column]), rule, "correct it")
     return values
 
@@ -364,16 +370,17 @@ def _check_alike(table: SampleTable, other: SampleTable, x: NDArray[Any], other_
 def _check_apart(table: SampleTable, other: SampleTable, field: str) -> None:
     """Refuse an evaluation file or test file that has samples of an earlier file.
 
-    If many samples of the earlier file are equal to each other, equal samples may be a coincidence and are accepted.
+    If many samples of the earlier file are equal to each other, samples that both files have may be a coincidence. In
+    this case, they are accepted.
     """
     train, evaluation = _hashes(table), _hashes(other)
     counts = Counter(train)
     shared = sum(sample in counts for sample in evaluation)
     twins = sum(counts[sample] > 1 for sample in train) / len(train)
     if counts == Counter(evaluation) or shared / len(evaluation) > max(0.5, 2 * twins):
-        kind, fix = ("training", "give other data, or set eval_on_train")
+        kind, fix = ("training", "use other data, or set eval_on_train")
         if field == "test":
-            kind, fix = "training or evaluation", "give other data"
+            kind, fix = "training or evaluation", "use other data"
         rule = f"must not have {kind} samples, but {shared} of its {len(evaluation)} samples are in {table.path}"
         raise InputError(field, other.path, rule, fix)
 

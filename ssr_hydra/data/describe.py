@@ -1,4 +1,4 @@
-"""Descriptions of data sets as a few plain values. They go into records, and show at a resume if the data changed."""
+"""Descriptions of data sets for records. A resumed run uses them to detect changed data."""
 
 from __future__ import annotations
 

@@ -67,17 +67,17 @@ class Digits(TensorDataset):
 
 def _read() -> tuple[NDArray[Any], NDArray[Any]]:
     """Return pixels [1797, 64] from 0 to 16 and labels [1797]."""
-    # The import of sklearn.datasets takes about a second, but to read the file in the package takes only 20 ms.
+    # Importing sklearn.datasets takes about a second. Reading the file in the package takes only 20 ms.
     package = importlib.util.find_spec("sklearn")
     if package is None:
-        raise ModuleNotFoundError("the digits come with scikit-learn: pip install scikit-learn", name="sklearn")
+        raise ModuleNotFoundError("pip install scikit-learn, which contains the digits", name="sklearn")
     for folder in package.submodule_search_locations or ():
         file = Path(folder) / "datasets" / "data" / "digits.csv.gz"
         if file.is_file():
             with gzip.open(file, "rt", encoding="ascii") as lines:
                 table = np.loadtxt(lines, delimiter=",", dtype=np.int64)
             return table[:, :-1], table[:, -1]
-    from sklearn.datasets import load_digits  # this version of the package has the file elsewhere
+    from sklearn.datasets import load_digits  # this version of scikit-learn has the file in a different place
 
     digits = load_digits()
     return digits.data, digits.target

@@ -29,8 +29,8 @@ class ImageFolder(Dataset[tuple[Tensor, int]]):
     split. A validation folder may have fewer classes, but an additional class is refused.
 
     An image is decoded to RGB, and then the ``transforms`` are applied in order. If the result is not a float tensor,
-    it is converted to float32 in [0, 1]. Last, it is normalized by ``mean`` and ``std``. Random transforms depend only
-    on (seed, epoch, sample).
+    it is converted to float32 in [0, 1]. Finally, it is normalized by ``mean`` and ``std``. Random transforms depend
+    only on (seed, epoch, sample).
 
     Args:
         root: The folder of the data set.
@@ -71,7 +71,9 @@ class ImageFolder(Dataset[tuple[Tensor, int]]):
         for name, transform in transforms.items():
             # `_partial_: true` in a config creates a partial, which is not yet a transform.
             if transform is not None and (not callable(transform) or isinstance(transform, functools.partial)):
-                raise InputError(f"transforms.{name}", transform, "is not a transform", "e.g. one of transforms.v2")
+                raise InputError(
+                    f"transforms.{name}", transform, "must be a transform", "e.g. a class of torchvision.transforms.v2"
+                )
         self.transforms = tuple(transform for transform in transforms.values() if transform is not None)
         self._options: dict[str, Any] = {
             "classes_from": classes_from,
@@ -94,8 +96,9 @@ class ImageFolder(Dataset[tuple[Tensor, int]]):
             raise InputError("root", root, f"cannot be read: {error}", "check its permissions") from None
         if not found:
             fix = f"add images ({' '.join(IMG_EXTENSIONS)})"
-            raise InputError("root", root, f"holds no images in {base / folder}", fix)
-        # Store two arrays, not a list of tuples. Reference counting in workers would copy the memory of a list.
+            raise InputError("root", root, f"contains no images in {base / folder}", fix)
+        # Store two arrays and not a list of tuples, because reference counting in workers would copy the memory of a
+        # list.
         prefix = len(os.fsencode(base / folder)) + 1
         self._names = np.array([os.fsencode(path)[prefix:] for path, _ in found])
         self._labels = np.array([label for _, label in found])

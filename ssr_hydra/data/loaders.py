@@ -149,8 +149,8 @@ def make_loaders(
     Args:
         train: The data set to train on.
         eval: The data set to evaluate on, in its own order and without augmentation; None for no evaluation.
-        augment: Augmentation of whole batches, only for data in memory. Another data set must augment its own samples.
-            It may use the global random numbers of Python, NumPy and torch, which are seeded for each sample.
+        augment: Augmentation of whole batches, only for data in memory. All other data sets must augment their own
+        samples. They may use the global random generators of Python, NumPy and torch, which are seeded for each sample.
         seed: The run's seed.
         device: The device of training. Data in memory is moved there once.
         rank: Rank of this process.
@@ -175,7 +175,7 @@ def make_loaders(
     for field in ("batch_size", "eval_batch_size"):
         if getattr(chosen, field) < world_size:
             rule = f"must be at least the number of processes, {world_size}"
-            raise InputError(field, getattr(chosen, field), rule, f"give {world_size} or more")
+            raise InputError(field, getattr(chosen, field), rule, f"use {world_size} or more")
 
     check_apart(train, eval)
     train = limited(train, chosen.limit_train, chosen.batch_size, "limit_train")
@@ -192,12 +192,12 @@ def make_loaders(
                     raise InputError("shuffle", True, "must be False for an IterableDataset", "give shuffle=False")
             elif not hasattr(dataset, "__len__") or not hasattr(dataset, "__getitem__"):
                 rule = "must have len() and [index]"
-                raise InputError("dataset", type(dataset).__name__, rule, "give a torch Dataset")
+                raise InputError("dataset", type(dataset).__name__, rule, "pass a torch Dataset")
             else:
                 _check_length(len(dataset), size, drop)
             if augmented is not None:
-                rule = "needs tensors in memory, and this data set is read sample by sample"
-                raise InputError("augment", augmented, rule, "augment in the data set itself, with augment=None")
+                rule = "needs tensors in memory, but this data set is read sample by sample"
+                raise InputError("augment", augmented, rule, "set augment=None, and augment samples in the data set")
             return SeededDataLoader(
                 dataset,
                 batch_size=size,
@@ -208,7 +208,7 @@ def make_loaders(
                 world_size=world_size,
                 num_workers=workers,
                 prefetch_factor=chosen.prefetch_factor,
-                # The data set knows how to pad samples of different length.
+                # The data set's collate_fn pads samples of different lengths.
                 collate_fn=getattr(dataset, "collate_fn", None),
                 pin_memory=torch.device(device).type == "cuda",
                 # Workers on a stream must start again at each epoch, to get the epoch and the seed.
@@ -225,12 +225,12 @@ def make_loaders(
 
 
 def _tensors_of(dataset: Any) -> tuple[Tensor, ...] | None:
-    """Return the tensors of a data set if its samples are the rows of these tensors, else None."""
+    """Return the tensors of a data set whose samples are the rows of these tensors; None for other data sets."""
     if isinstance(dataset, Subset):
         tensors = _tensors_of(dataset.dataset)
         index = torch.as_tensor(dataset.indices, dtype=torch.int64)
         return None if tensors is None else tuple(tensor[index] for tensor in tensors)
-    # A subclass with its own __getitem__ may transform the rows of its tensors.
+    # A subclass that overrides __getitem__ may transform the rows of its tensors.
     if isinstance(dataset, TensorDataset) and type(dataset).__getitem__ is TensorDataset.__getitem__:
         return dataset.tensors
     return None
@@ -247,7 +247,7 @@ def _equally_long(dataset: Any) -> tuple[Tensor, ...] | None:
 
 def _check_length(length: int, batch_size: int, drop_last: bool) -> None:
     if length == 0:
-        raise InputError("dataset", length, "the data set is empty", "give one with at least one sample")
+        raise InputError("dataset", length, "must have at least one sample", "use a data set with samples")
     if drop_last and length < batch_size:
-        rule = f"drop_last would drop the only batch of {length} samples"
-        raise InputError("batch_size", batch_size, rule, "give a smaller batch_size")
+        rule = f"must be at most {length}, the number of samples, if drop_last is true"
+        raise InputError("batch_size", batch_size, rule, "use a smaller batch_size")

@@ -32,7 +32,7 @@ __all__ = [
 
 
 class Padding(NamedTuple):
-    """A batch that does not count, for a process whose part of a batch is empty.
+    """A batch that the results ignore, for a process whose part of a batch is empty.
 
     All processes compute every batch together, so a process cannot skip a batch with fewer samples than processes.
     """
@@ -41,7 +41,7 @@ class Padding(NamedTuple):
 
 
 def share(samples: int, rank: int, world_size: int) -> tuple[int, int]:
-    """Return which samples of a batch a process gets. The sizes of the processes' parts differ by at most one.
+    """Return the range of samples that a process gets from a batch. The sizes of these ranges differ by at most one.
 
     Returns:
         The index of the first sample, and the index after the last sample.

@@ -36,7 +36,7 @@ def hold_out(labels: NDArray[Any], share: float, seed: int) -> NDArray[np.bool_]
     """
     total = round(fraction(share, "eval_fraction") * len(labels))
     if not 0 < total < len(labels):
-        rule = f"must leave some of the {len(labels)} samples on both sides"
+        rule = f"must leave some of the {len(labels)} samples for both training and evaluation"
         raise InputError("eval_fraction", share, rule, "try 0.2")
     classes, counts = np.unique(labels, return_counts=True)
     exact = share * counts
@@ -65,13 +65,17 @@ def check_apart(train: Any, evaluation: Any, field: str = "eval", of: str = "tra
     for key, value in train.partition.items():
         other = evaluation.partition[key]
         if other != value:
-            rule = f"must be {key} of the {of} ({reprlib.repr(value)}), or the two could overlap"
-            fix = "set it to that"
+            rule = f"must be {key} of the {of} ({reprlib.repr(value)}), because otherwise the two could overlap"
+            fix = "set it to this value"
             if key == "path":
-                fix = f"for a separate evaluation file, give both eval_path={other!r}"
+                fix = f"for a separate evaluation file, set eval_path={other!r} for both"
             if field == "test" and key in ("path", "eval_path"):
-                fix = "name only the file: data.test=test.csv (in Python, Arrays.other)"
+                fix = "set only the file: data.test=test.csv (in Python, use Arrays.other)"
             raise InputError(f"{field}.{key}", other, rule, fix)
     if evaluation.part == train.part:
-        fix = "set eval_on_train to evaluate on it" if field == "eval" else "give a third set of samples"
+        fix = (
+            "to evaluate on the training data, set eval_on_train"
+            if field == "eval"
+            else "use samples that are in neither set"
+        )
         raise InputError(field, train.part, f"must not be the {of}", fix)

@@ -29,7 +29,7 @@ _FORMATS = ".npz, .npy, .csv or .tsv, or a folder of .npy files"
 _DELIMITERS = ",;\t|"
 _SNIFFED = 8192  # number of characters that are read to detect the delimiter
 _PEEKED = 50  # number of rows that are read to decide whether the first row is a header
-_UNNAMED = re.compile(r"|Unnamed: \d+")  # an empty name, or the name that pandas gives to an unnamed column
+_UNNAMED = re.compile(r"|Unnamed: \d+")  # matches an empty name, and the name that pandas gives to an unnamed column
 
 
 class SampleTable(NamedTuple):
@@ -94,7 +94,7 @@ def read_table(
     except (OSError, ValueError, EOFError, zipfile.BadZipFile, csv.Error) as error:
         reason = " ".join(str(error).split())
         if "pickle" in reason or "Object arrays" in reason:
-            rule = "has Python objects, which are not read because they could run code, or is damaged"
+            rule = "must not be damaged or contain Python objects, which could run code"
             raise InputError(field, path, rule, "save arrays of numbers: numpy.savez(path, x=..., y=...)") from None
         raise InputError(field, path, f"cannot be read: {reason or type(error).__name__}", _FORMATS) from None
     raise InputError(field, path, f"must be {_FORMATS}", "rename or convert it")
@@ -108,11 +108,11 @@ def _from_arrays(
     def get(wanted: Sequence[str] | None, usual: Sequence[str], what: str) -> tuple[str, NDArray[Any]]:
         names = list(arrays)
         if wanted is not None and len(wanted) != 1:
-            raise InputError(what, list(wanted), "must name a single array", f"name one of {', '.join(names)}")
+            raise InputError(what, list(wanted), "must be the name of one array", f"choose one of {', '.join(names)}")
         chosen = [name for name in (usual if wanted is None else wanted) if name in names]
         if len(chosen) != 1:
             rule = f"{path} has {', '.join(names) or 'no arrays'}"
-            fix = f"name one: {what}=[{names[0] if names else '...'}]"
+            fix = f"choose one: {what}=[{names[0] if names else '...'}]"
             raise InputError(what, None if wanted is None else wanted[0], rule, fix)
         member = arrays[chosen[0]]
         return chosen[0], np.load(member, allow_pickle=False) if isinstance(member, Path) else member
@@ -134,7 +134,7 @@ def _from_matrix(
     """Read the columns of one matrix."""
     if matrix.ndim != 2:
         rule = f"must be a matrix of samples and columns in a single .npy (has shape {_shape(matrix)})"
-        raise InputError(field, path, rule, "put inputs and targets into an .npz")
+        raise InputError(field, path, rule, "save inputs and targets in an .npz")
     names = [str(number) for number in range(matrix.shape[1])]
     ins, outs = _choose(path, names, inputs, targets)
     x, y = np.ascontiguousarray(matrix[:, ins]), np.ascontiguousarray(matrix[:, outs])
@@ -157,7 +157,7 @@ def _from_text(
     rows = ((reader.line_num, row) for row in reader if len(row) > 1 or "".join(row).strip())
     head = list(itertools.islice(rows, _PEEKED))
     if not head:
-        raise InputError(field, path, "is empty", "give rows of numbers")
+        raise InputError(field, path, "is empty", "write rows of numbers")
     first = [cell.strip() for cell in head[0][1]]
     if header is None:
         _check_header(path, first, [row for _, row in head[1:]], decimal)
@@ -168,7 +168,7 @@ def _from_text(
     for line, row in itertools.chain(head[header is not False :], rows):
         if len(row) != len(names):
             where = f"row {line} has {len(row)} columns instead of {len(names)}"
-            raise InputError(field, path, where, f"set delimiter if it is not {delimiter!r}")
+            raise InputError(field, path, where, f"if the delimiter is not {delimiter!r}, set delimiter")
         cells = [row[k] for k in ins]
         try:
             if decimal == "." and "_" not in "".join(cells):
@@ -183,7 +183,7 @@ def _from_text(
         words.append([_plain(row[k].strip(), decimal) for k in outs])
         lines.append(line)
     if not lines:
-        raise InputError(field, path, "has no rows", "give rows of numbers")
+        raise InputError(field, path, "has no rows", "write rows of numbers")
     x = np.frombuffer(numbers, dtype=np.float64).reshape(len(lines), len(ins))
     return SampleTable(path, x, np.array(words), [names[k] for k in ins], [names[k] for k in outs], lines)
 
@@ -200,7 +200,7 @@ def _delimiter(stream: TextIO) -> str:
 
 def _check_header(path: str, first: list[str], body: list[list[str]], decimal: str) -> None:
     """Refuse a first row that may be data: in every column of numbers, the first row has a number too."""
-    above: list[tuple[int, bool]] = []  # for each column of numbers: its place, and whether the first row has a number
+    above: list[tuple[int, bool]] = []  # for each column of numbers: its index, and whether its first cell is a number
     for place, cell in enumerate(first):
         below = [row[place] for row in body if len(row) > place and row[place].strip().lower() not in MISSING]
         if cell.lower() not in MISSING and below and all(is_number(other, decimal) for other in below):
@@ -216,12 +216,14 @@ def _check_names(
 ) -> None:
     twice = next((name for name in names if name and names.count(name) > 1), None)
     if twice is not None:
-        raise InputError(field, path, f"has two columns {twice!r}", "rename one, or set header=false")
+        raise InputError(field, path, f"has two columns {twice!r}", "rename one of them, or set header=false")
     for place, name in enumerate(names):
-        # The column would be used as an input or target, but a column without a name is most likely a mistake.
+        # A column without a name is most likely a mistake. Without this error, it would be an input or target.
         if _UNNAMED.fullmatch(name) and (inputs is None or (targets is None and place == len(names) - 1)):
             rule = f"row 1, column {place + 1} has no name: an index, or a delimiter at the end of each row"
-            raise InputError(field, path, rule, "delete the column, or name the others by inputs=[...] targets=[...]")
+            raise InputError(
+                field, path, rule, "delete the column, or choose the other columns with inputs=[...] targets=[...]"
+            )
 
 
 def _number(cell: str, decimal: str) -> float:
@@ -238,11 +240,11 @@ def _plain(cell: str, decimal: str) -> str:
 
 def _fix(cell: str, delimiter: str, decimal: str) -> str:
     if decimal == "." and re.fullmatch(r"\s*[+-]?\d+,\d+\s*", cell):
-        return "set decimal=',' if that is a decimal comma"
+        return "set decimal=',' if this is a decimal comma"
     other = next((mark for mark in _DELIMITERS if mark != delimiter and mark in cell), None)
     if other is not None:
-        return f"set delimiter={other!r} if that separates columns"
-    return "correct it, or choose columns with inputs=[...]"
+        return f"set delimiter={other!r} if this character separates columns"
+    return "correct the value, or choose columns with inputs=[...]"
 
 
 def _choose(
@@ -263,7 +265,7 @@ def _choose(
         raise InputError("inputs" if not ins else "targets", [], f"has no columns left in {path}", "choose others")
     if both := set(ins) & set(outs):
         name = names[min(both)]
-        raise InputError("inputs", name, "cannot be both an input and a target", "remove it from one")
+        raise InputError("inputs", name, "cannot be both an input and a target", "remove it from inputs or targets")
     return ins, outs
 
 

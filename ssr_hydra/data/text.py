@@ -24,7 +24,7 @@ from ssr_hydra.settings.base import count as check_count
 __all__ = ["IGNORED", "ByteWindows", "StdlibBytes", "StdlibDocuments"]
 
 IGNORED = -100
-"""The label of bytes that the model need not predict. torch's losses ignore this label by default."""
+"""The label of bytes that the loss ignores, as torch's losses do by default."""
 
 
 class ByteWindows(TensorDataset):
@@ -52,7 +52,7 @@ class ByteWindows(TensorDataset):
         count = (len(text) - 1) // check_count(length, "length")
         if count < 1:
             rule = f"must be less than the {len(text)} bytes of the text"
-            raise InputError("length", length, rule, "give a smaller length")
+            raise InputError("length", length, rule, "use a smaller length")
         numbers = torch.frombuffer(bytearray(text), dtype=torch.uint8)[: count * length + 1].to(torch.int64)
         # Inputs and targets are views of the same numbers, so the targets need no additional memory.
         inputs, targets = numbers[:-1].view(count, length), numbers[1:].view(count, length)
@@ -228,6 +228,6 @@ def _describe(name: str, split: str, files: Sequence[_File]) -> dict[str, Any]:
 
 
 def _pieces(text: bytes, length: int) -> list[bytes]:
-    """Cut a document into pieces of at most ``length`` bytes. Drop a piece of one byte, because it has no targets."""
+    """Cut a document into pieces of at most ``length`` bytes. Drop pieces of one byte, which have no targets."""
     pieces = [text[begin : begin + length] for begin in range(0, len(text), length)]
     return [piece for piece in pieces if len(piece) > 1]

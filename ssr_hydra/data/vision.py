@@ -120,7 +120,7 @@ def _read(
         images, labels = torch.as_tensor(found.data), torch.as_tensor(found.targets, dtype=torch.int64)
     except Exception as error:  # any error that a truncated file causes in the reader
         reason = " ".join(str(error).split()[:12]) or type(error).__name__
-        what = f"{folder} is damaged, so it is not {name} ({reason})"
+        what = f"{folder} is damaged and cannot be read as {name} ({reason})"
         raise RunError(f"{what}; delete it to download it again") from error
     expected = known.samples[split]
     if len(images) != expected or len(labels) != expected or not 0 <= int(labels.min()) <= int(labels.max()) < 100:
@@ -135,7 +135,7 @@ def _download(cls: Any, name: str, root: Path, folder: Path) -> None:
     try:
         root.mkdir(parents=True, exist_ok=True)
         with FileLock(root / ".lock"), TemporaryDirectory(prefix=".incomplete-", dir=root) as half:
-            if folder.exists():  # another process was faster
+            if folder.exists():  # another process has downloaded the data
                 return
             timeout = socket.getdefaulttimeout()
             socket.setdefaulttimeout(_TIMEOUT)
@@ -203,7 +203,7 @@ class FakeData(TensorDataset):
         coarse = draw(0, num_classes, channels, min(height, 8), min(width, 8))
         images = draw(1 if split == "train" else 2, size, channels, height, width).mul_(noise)
         for pixels, classes in zip(torch.split(images, 256), torch.split(labels, 256), strict=True):
-            # Both are views, so the sum is stored in the images.
+            # Both are views, so the addition changes the images in place.
             pixels += F.interpolate(coarse[classes], size=(height, width))
         super().__init__(images, labels)
 

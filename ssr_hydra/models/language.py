@@ -52,7 +52,7 @@ class ByteMLP(nn.Module):
 
         Args:
             input_ids: Tokens.
-            attention_mask: [N, L], 0 for padding. The model treats padding like positions before the window.
+            attention_mask: [N, L], 0 for padding. The model treats padding like the positions before the window.
             labels: The same tokens, with -100 for positions without a loss. The model predicts each token from the
                 tokens before it.
         """

@@ -19,8 +19,8 @@ class ConvNet(nn.Module):
     """Convolutional net: 3x3 convolutions with GroupNorm, a 2x2 average pooling, a linear layer.
 
     Each convolution except the first halves the height and width of the image. The model uses GroupNorm and not
-    BatchNorm, so it has no running statistics: the last batch of an epoch may have any size, and the model computes the
-    same in training and evaluation.
+    BatchNorm, so it has no running statistics. The last batch of an epoch may have any size, and the model computes the
+    same values in training and evaluation.
 
     Args:
         in_channels: Channels of the images.

@@ -52,7 +52,7 @@ def _num_averaged(batch: Any) -> int:
     return 0 if labels is None else int((labels[:, 1:] != IGNORED).sum())
 
 
-# The trainer uses it as the weight of a part of a batch, with several processes or gradient accumulation.
+# With several processes or gradient accumulation, the trainer uses this number as the weight of a part of a batch.
 next_token_loss.num_averaged = _num_averaged  # type: ignore[attr-defined]
 # Metric objects, such as torchmetrics' Perplexity, get these logits and targets.
 next_token_loss.aligned = lambda outputs, targets: _aligned(outputs, targets)  # type: ignore[attr-defined]

@@ -42,11 +42,11 @@ def torchvision_model(
         num_classes: Number of classes. If the pretrained weights have another number of classes, the last layer is
             replaced by a new layer.
         in_channels: Channels of the images. If it is not 3, the first convolution is changed as in timm. For one
-            channel, its weights are summed over the three channels. For other numbers, its weights for the three
-            channels are repeated in turn and multiplied by 3 / in_channels. So a grey image gives the same output as
-            its colour version.
+        channel, its weights are summed over the three channels. For other numbers of channels, the weights of the three
+        channels are repeated in turn and multiplied by 3 / in_channels. So a grey image gives the same output as its
+        colour version.
         small_images: Whether to change the stem for images of about 32x32 pixels. Then the first convolution has stride
-            1 (and 3x3 instead of 7x7 weights) and no pooling follows, so the first stage gets the image at full size.
+            1, with 3x3 instead of 7x7 weights, and no pooling follows. So the first stage gets the image at full size.
             Available for ResNets and related models, DenseNets, MobileNets, EfficientNets, RegNets and ShuffleNets.
         weights: Name of pretrained weights, such as ``DEFAULT`` or ``IMAGENET1K_V2``; None for random weights. The
             weights are downloaded once into torch's cache (``TORCH_HOME``). Their SHA-256 is checked at every use.
@@ -77,9 +77,11 @@ def torchvision_model(
         check_stem(name, weights)
     settings = dict(options)
     if owned := settings.keys() & {"weights", "progress", "num_classes", "aux_logits", "transform_input"}:
-        raise InputError(f"options.{min(owned)}", settings[min(owned)], "cannot be set here", "leave it out")
+        raise InputError(f"options.{min(owned)}", settings[min(owned)], "cannot be set here", "remove it")
     if name in ("googlenet", "inception_v3"):
-        settings["aux_logits"] = weights is not None  # the weights contain them; they are removed below
+        settings["aux_logits"] = (
+            weights is not None
+        )  # the weights contain the auxiliary classifiers, which are removed below
         if weights is None:
             settings.setdefault("init_weights", True)
     chosen = None if weights is None else _verified(models.get_model_weights(name), name, weights)
@@ -88,7 +90,7 @@ def torchvision_model(
         model: nn.Module = models.get_model(name, weights=chosen, num_classes=classes, **settings)
     except (TypeError, ValueError) as error:
         rule = " ".join(str(error).split()) or type(error).__name__
-        raise InputError("options", dict(options), rule, "see the arguments of torchvision's class") from error
+        raise InputError("options", dict(options), rule, "use arguments of torchvision's class") from error
     if name in ("googlenet", "inception_v3"):
         _without_auxiliaries(model)
     if chosen is not None and num_classes != classes:
@@ -104,7 +106,7 @@ def _verified(choices: Any, name: str, wanted: str) -> Any:
     """Download and verify the file of the named weights, so that torchvision then loads the verified file."""
     known = choices.__members__  # including DEFAULT
     if wanted not in known:
-        raise InputError("weights", wanted, f"is not among the weights of {name}", f"choose {' or '.join(known)}")
+        raise InputError("weights", wanted, f"is not the name of weights of {name}", f"choose {' or '.join(known)}")
     url = known[wanted].url
     file = Path(torch.hub.get_dir()) / "checkpoints" / Path(urlparse(url).path).name
     promised = re.search(r"-([0-9a-f]{8,})\.", file.name)
@@ -183,7 +185,7 @@ def _adapt_channels(model: nn.Module, channels: int) -> None:
             new.bias.copy_(old.bias)
     model.set_submodule(place, new)
     if hasattr(model, "transform_input"):
-        setattr(model, "transform_input", False)  # it splits the three channels  # noqa: B010
+        setattr(model, "transform_input", False)  # transform_input splits the three channels  # noqa: B010
 
 
 def _replace_head(model: nn.Module, num_classes: int) -> None:

@@ -64,7 +64,7 @@ def timm_model(
     count(num_classes, "num_classes")
     count(in_channels, "in_channels")
     if owned := options.keys() & _OWNED:
-        raise InputError(f"options.{min(owned)}", options[min(owned)], "cannot be set here", "leave it out")
+        raise InputError(f"options.{min(owned)}", options[min(owned)], "cannot be set here", "remove it")
     settings: dict[str, Any] = {"num_classes": num_classes, "in_chans": in_channels, **options}
     if weights is not None:
         config = _config_of(timm, name, weights)
@@ -74,7 +74,7 @@ def timm_model(
         model: nn.Module = timm.create_model(name, **settings)
     except (AssertionError, RuntimeError, TypeError, ValueError) as error:
         rule = " ".join(str(error).split()) or type(error).__name__
-        raise InputError("options", dict(options), rule, "see the arguments of timm's class") from error
+        raise InputError("options", dict(options), rule, "use arguments of timm's class") from error
     return model
 
 
@@ -83,10 +83,12 @@ def _config_of(timm: Any, name: str, weights: str) -> Any:
     tags = [tag.partition(".")[2] for tag in timm.list_pretrained(f"{name}.*")]
     if weights != "DEFAULT" and weights not in tags:
         fix = f"choose {' or '.join(['DEFAULT', *tags])}" if tags else "set weights=null"
-        raise InputError("weights", weights, f"is not among the weights of {name}", fix)
+        raise InputError("weights", weights, f"is not the name of weights of {name}", fix)
     config = timm.get_pretrained_cfg(name if weights == "DEFAULT" else f"{name}.{weights}")
     if config is None or not config.hf_hub_id:
-        raise InputError("weights", weights, f"timm has no weights of {name} on the Hub", "set weights=null")
+        raise InputError(
+            "weights", weights, f"must be null, because timm has no weights of {name} on the Hub", "set weights=null"
+        )
     return config
 
 
@@ -95,7 +97,9 @@ def _verified(repository: str, name: str, weights: str) -> Path:
     from huggingface_hub import hf_hub_download
 
     try:
-        file = Path(hf_hub_download(repository, "model.safetensors"))  # a link to a file that is named by its SHA-256
+        file = Path(
+            hf_hub_download(repository, "model.safetensors")
+        )  # the path is a link to a file that is named by its SHA-256
     except Exception as error:  # errors of several libraries, for a network or a file that is not available
         reason = " ".join(str(error).split()) or type(error).__name__
         raise RunError(

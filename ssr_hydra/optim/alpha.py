@@ -55,7 +55,7 @@ def optimizers_of(state: Any) -> tuple[Optimizer, ...]:
 
 
 def wrong_state(state: object) -> InputError:
-    """Return the error for a state that belongs to other schedulers."""
+    """Return the error for a state dict of other schedulers."""
     rule = "must be the state of these schedulers"
     return InputError("schedulers", state, rule, "resume with the schedulers of the checkpoint")
 
@@ -113,8 +113,8 @@ class AlphaLR(LRScheduler, ABC):
 
     A subclass keeps the time. It passes the time to :meth:`_set_lrs`, and its :meth:`_advance` moves the time.
 
-    alpha is computed once per step and schedule, for any number of groups. The list of learning rates is created only
-    when ``get_last_lr`` is called.
+    alpha is computed once per step and schedule, for any number of groups. Only ``get_last_lr`` creates the list of
+    learning rates.
     """
 
     base_lrs: list[float]  # type: ignore[assignment] # numbers, even if groups have tensors
@@ -143,7 +143,7 @@ class AlphaLR(LRScheduler, ABC):
         """Return the timestamp at which alpha is computed."""
 
     def _advance(self, epoch: int | None) -> None:
-        """Count one step. If ``epoch`` is not None, set the number of steps to it: torch's SequentialLR passes it."""
+        """Count one step, or set the number of steps to ``epoch``, which torch's SequentialLR passes."""
         self.last_epoch = self.last_epoch + 1 if epoch is None else epoch
 
     def _update_lr(self, epoch: int | None = None) -> None:
@@ -161,7 +161,7 @@ class AlphaLR(LRScheduler, ABC):
         """Store the initial rates in the optimizers when the schedule takes its first step."""
         if self._now().get("ba").value <= 1:
             self._initial.settle()
-        else:  # the state's timestamp was set to a later time, because the run resumes
+        else:  # the run resumes: the state's timestamp was set to a later time
             self._resume()
 
     # --- learning rates -----------------------------------------------------------------------------------------
@@ -172,7 +172,7 @@ class AlphaLR(LRScheduler, ABC):
             self._set_lrs_of_all(timestamp)
             return
         self._alphas[DEFAULT] = alpha = self._curve(timestamp)
-        for group, base in zip(groups, bases):  # noqa: B905 - of equal length, and strict costs time
+        for group, base in zip(groups, bases):  # noqa: B905 - both have equal length, and strict costs time
             if group["lr"].__class__ is float:
                 group["lr"] = base * alpha
             else:
@@ -180,7 +180,7 @@ class AlphaLR(LRScheduler, ABC):
 
     def _set_lrs_of_all(self, timestamp: Any) -> None:
         if self._initial.is_stale():
-            self._check_names()  # before _initial changes, so that the next step raises the same error again
+            self._check_names()  # call this before _initial changes, so that the next step raises the same error
             self._initial.values = self.base_lrs
             self.base_lrs = self._initial.follow()
         if self._is_plain:
@@ -201,15 +201,15 @@ class AlphaLR(LRScheduler, ABC):
             return name
         field = f"param_groups[{i}].schedule"
         rule = f"unknown schedule (the schedules are {', '.join(map(repr, self._curves))})"
-        raise InputError(field, name, rule, f"name one of these, or pass schedulers={{{name!r}: ...}}")
+        raise InputError(field, name, rule, f"use one of these, or pass schedulers={{{name!r}: ...}}")
 
     def _check_names(self) -> None:
         names: dict[int, str] = {}
         for i, group in enumerate(self._every_group()):
             name = self._name_of(group, i)
             if isinstance(group["lr"], Tensor) and names.setdefault(id(group["lr"]), name) != name:
-                rule = "must not be a tensor that groups of different schedules share"
-                raise InputError(f"param_groups[{i}].lr", group["lr"], rule, "give each group its own tensor")
+                rule = "must not be a tensor that param groups with different schedules share"
+                raise InputError(f"param_groups[{i}].lr", group["lr"], rule, "use a separate tensor for each group")
 
     def get_lr(self) -> list[float | Tensor]:
         """Compute the learning rate of every group at the current time."""
@@ -222,7 +222,7 @@ class AlphaLR(LRScheduler, ABC):
 
     def _rates(self, alphas: Mapping[Any, float]) -> list[float | Tensor]:
         rates: list[float | Tensor] = []
-        for i, (group, base) in enumerate(zip(self._every_group(), self.base_lrs)):  # noqa: B905 - late groups wait
+        for i, (group, base) in enumerate(zip(self._every_group(), self.base_lrs)):  # noqa: B905 - groups added later have no rate yet
             lr = group["lr"]
             value = rate(lr, base, alphas[self._name_of(group, i)])
             rates.append(torch.full_like(lr, value) if isinstance(lr, Tensor) else value)

@@ -19,8 +19,8 @@ __all__ = ["StepClock"]
 class _Amount:
     """The total number of samples or tokens of a run.
 
-    The total is the rate (number per batch) times the number of batches, plus a correction (``extra``) for the batches
-    whose number the caller passed to ``step``. ``told`` counts these batches.
+    The total is the rate (number per batch) times the number of batches, plus a correction (``extra``). The correction
+    is for batches whose number the caller passed to ``step``; ``told`` counts these batches.
     """
 
     __slots__ = ("_mark", "_mark_epoch", "extra", "name", "rate", "told")
@@ -54,7 +54,7 @@ class _Amount:
         """Return the number of samples or tokens of a batch as an exact number. Raise an InputError if it is < 0."""
         number = amount if type(amount) is int else exact(amount, self.name)
         if number < 0:
-            raise InputError(self.name, amount, "must be >= 0", "correct the count")
+            raise InputError(self.name, amount, "must be >= 0", "pass a number >= 0")
         return number
 
     def add(self, number: int | Fraction, epoch: int) -> None:

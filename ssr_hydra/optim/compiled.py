@@ -49,7 +49,8 @@ class CompiledScheduler(AlphaLR):
     def state_dict(self) -> dict[str, Any]:
         """Return the number of steps.
 
-        It is enough, because the run's state contains the time and the optimizers contain the initial learning rates.
+        The number is enough, because the run's state contains the time, and the optimizers contain the initial learning
+        rates.
         """
         return {"last_epoch": self.last_epoch, "_step_count": self._step_count}
 

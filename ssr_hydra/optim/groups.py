@@ -41,7 +41,7 @@ def param_groups(
         model: Any module.
         rules: A mapping from name to rule. A rule has a selection ``params`` (by default all parameters) and
             hyperparameters; see :mod:`ssr_hydra.rules`.
-        among: The parameters to group; by default all parameters of the model.
+        among: The parameters to put into groups; by default all parameters of the model.
         defaults: Hyperparameters of every group, such as ``lr``. Rules may multiply them.
 
     Raises:
@@ -93,7 +93,7 @@ def split_params(model: nn.Module, takers: Mapping[str, Any]) -> dict[str, list[
     survey = _survey(model)
     rests = [name for name, given in takers.items() if given is None]
     if len(rests) > 1:
-        rule = f"must not be empty, because {rests[0]} already takes the rest"
+        rule = f"must not be empty, because {rests[0]} already has all remaining parameters"
         raise InputError(f"{rests[1]}.params", None, rule, "select its parameters, e.g. {ndim: 2}")
     parts: dict[str, list[nn.Parameter]] = {name: [] for name in takers}
     chosen = {name: parse_selection(given, f"{name}.params") for name, given in takers.items() if given is not None}
@@ -105,15 +105,17 @@ def split_params(model: nn.Module, takers: Mapping[str, Any]) -> dict[str, list[
         taken = [name for name, selections in chosen.items() if selects(selections, described)] or rests
         shown = described.aliases[0][0]
         if len(taken) > 1:
-            rule = f"takes {shown}, which {taken[0]} also takes"
+            rule = f"selects {shown}, which {taken[0]} also selects"
             raise InputError(f"{taken[1]}.params", takers[taken[1]], rule, "exclude it with except: ...")
         if not taken:
             last = list(takers)[-1]
-            fix = "remove params of one optimizer, which then takes the rest, or set requires_grad=False"
-            raise InputError(f"{last}.params", takers[last], f"no optimizer takes {shown}", fix)
+            fix = "remove params of one optimizer, so that it gets these parameters, or set requires_grad=False"
+            raise InputError(
+                f"{last}.params", takers[last], f"must select every parameter, but no optimizer selects {shown}", fix
+            )
         parts[taken[0]].append(parameter)
     if rests and not parts[rests[0]]:
-        rule = "has no parameters, because the other optimizers take all"
+        rule = "has no parameters, because other optimizers select all of them"
         raise InputError(f"{rests[0]}.params", None, rule, f"remove {rests[0]}")
     return parts
 

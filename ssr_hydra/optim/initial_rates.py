@@ -19,22 +19,23 @@ DEFAULT = "default"
 _Group = dict[str, Any]
 _Left = Mapping[str | int, float]
 
-# What the last scheduler of this package wrote to an optimizer: a mapping from the name of a schedule to its alpha, or
-# from the index of a group to its learning rate. It shows whether a scheduler or the user has set a learning rate.
+# For each optimizer, the values that this package's most recent scheduler wrote: a mapping from the name of a schedule
+# to its alpha, or from the index of a group to its learning rate. If a group's learning rate differs, the user has set
+# it.
 _left: WeakKeyDictionary[Optimizer, _Left] = WeakKeyDictionary()
 
 
 def rate(lr: Any, base: float, alpha: float) -> float:
     """Return ``base * alpha``, bitwise equal to LambdaLR's result for a learning rate ``lr``: a float or a tensor."""
     if isinstance(lr, Tensor) and lr.dtype is not torch.float64:
-        # Both factors have at most float32's precision. So their product is exact in float64, and it is rounded only
-        # once, when it is stored in the tensor.
+        # Both factors have at most float32's precision, so their product is exact in float64. The product is rounded
+        # only once, when it is stored in the tensor.
         return base * c_float(alpha).value
     return base * alpha
 
 
 def begins(state: Any) -> bool:
-    """Return whether a run is at its start, so that its schedules start and do not resume."""
+    """Return whether a run starts. If not, it resumes, and so do its schedules."""
     return all(state.timestamp.get(unit).value == 0 for unit in ("ba", "sp", "tok"))
 
 
@@ -42,9 +43,9 @@ class InitialRates:
     """The initial learning rate of every param group, including groups that are added or loaded later.
 
     The initial rate of a group is its ``initial_lr``, or its ``lr`` if it has no ``initial_lr``. There is one
-    exception, as in torch's schedulers. If another schedule used the optimizer before, and the user has set the ``lr``
-    of a group since then, a schedule that starts uses this ``lr``. :meth:`settle` stores such an ``lr`` as the group's
-    ``initial_lr``. Before that, :meth:`forget` can drop it, if the schedule turns out to resume.
+    exception, as in torch's schedulers. A new schedule uses the ``lr`` that the user has set after an earlier schedule
+    used the optimizer. :meth:`settle` stores this ``lr`` as the group's ``initial_lr``. If the schedule resumes
+    instead, call :meth:`forget` before :meth:`settle` to drop this ``lr``.
 
     Args:
         optimizers: The optimizers, in order.
@@ -57,7 +58,8 @@ class InitialRates:
         self._seen: list[tuple[list[_Group], int]] = []
         self._begins = begins
         self._before = [_left.get(optimizer) for optimizer in optimizers]
-        # torch marks the step method of an optimizer that has a scheduler. The rates that it wrote are unknown.
+        # torch marks the step method of an optimizer that has a torch scheduler. The rates that this scheduler wrote
+        # are unknown.
         self._is_driven = [hasattr(optimizer.step, "_wrapped_by_lr_sched") for optimizer in optimizers]
         self._set: list[tuple[_Group, float]] = []
 
@@ -66,7 +68,7 @@ class InitialRates:
         _left[optimizer] = left
 
     def is_stale(self) -> bool:
-        """Return whether groups were added, or a list of groups was replaced (by loading an optimizer's state)."""
+        """Return whether groups were added, or loading an optimizer's state replaced the list of groups."""
         seen = [(optimizer.param_groups, len(optimizer.param_groups)) for optimizer in self._optimizers]
         return len(seen) != len(self._seen) or any(
             groups is not known or size != known_size
@@ -76,7 +78,7 @@ class InitialRates:
     def follow(self) -> list[float]:
         """Read the initial rates of new groups, and return the initial rates of all groups."""
         values: list[float] = []
-        known: dict[int, float] = {}  # by the identity of a tensor lr
+        known: dict[int, float] = {}  # keys are the ids of tensors used as lr
         seen = []
         position = 0
         for k, optimizer in enumerate(self._optimizers):

@@ -20,12 +20,13 @@ def layers_of(model: nn.Module, layers: Iterable[str] = (), path: str = "layers"
 
     By default, the model's structure decides. Each entry of an ``nn.Sequential`` or ``nn.ModuleList`` is one layer, for
     example a block or a convolution. Outside of these containers, each module without children is one layer. Modules
-    that have only vectors (norms, class tokens) belong to the layer before them. At the start of the model, they belong
-    to the layer after them. All embeddings are one layer. The layers of a vision transformer are the stem, each block
-    and the head. The layers of a ResNet are the stem, each residual block and the classifier.
+    that have only vectors (norms, class tokens) belong to the layer before them. At the start of the model, such
+    modules belong to the layer after them. All embeddings are one layer. The layers of a vision transformer are the
+    stem, each block and the head. The layers of a ResNet are the stem, each residual block and the classifier.
 
-    Alternatively, ``layers`` selects the modules that are layers by patterns of their names. Then all parameters before
-    the first layer also form a layer. So do the parameters after the last layer, and those between two layers.
+    Alternatively, ``layers`` selects the modules that are layers by patterns of their names. Then the parameters before
+    the first layer also form a layer. The parameters after the last layer form a layer, and so do the parameters
+    between two layers.
 
     Args:
         model: Any module.
@@ -42,7 +43,7 @@ def layers_of(model: nn.Module, layers: Iterable[str] = (), path: str = "layers"
 
 
 def shortened(names: list[str], most: int = 8) -> str:
-    """Return some names and the number of further ones, for a message."""
+    """Return some of the names, and the number of the remaining names, for a message."""
     return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 

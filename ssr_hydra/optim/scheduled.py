@@ -47,7 +47,7 @@ class ScheduledLR(AlphaLR):
 
     Seconds count from the creation of this object, plus the seconds of the run that is resumed. They include evaluation
     and everything else between steps. In a run with several processes, each process measures slightly different
-    seconds. If that matters, keep the time in one ``State`` and use
+    seconds. If all must be equal, keep the time in one ``State`` and use
     :func:`~ssr_hydra.optim.compile_composer_scheduler`.
 
     Example:
@@ -85,7 +85,7 @@ class ScheduledLR(AlphaLR):
         self._end: Counter | None = None
         super().__init__((optimizer,), bind_all(*self._bound), begins=True)
 
-    # torch calls the number of steps last_epoch. Here it sets the clock, so torch's combinators, which reset
+    # torch calls the number of steps last_epoch. Here it sets the clock. So torch's combinators, which reset
     # last_epoch, also reset the time.
     @property
     def last_epoch(self) -> int:
@@ -209,7 +209,7 @@ class ScheduledLR(AlphaLR):
             raise InputError("state_dict", state_dict, "must be the state of a ScheduledLR", fix)
         told, steps = state_dict["told"], state_dict["_step_count"]
         if not isinstance(told, (list, tuple)) or len(told) != 2 or not all(map(is_count, (*told, steps))):
-            rule = "told must be two numbers of batches, and _step_count a number of steps"
+            rule = "must have two numbers of batches in told, and a number of steps in _step_count"
             raise InputError("state_dict", {"told": told, "_step_count": steps}, rule, "load a result of state_dict()")
         self._clock.set(Timestamp.from_state_dict(state_dict["timestamp"]), (told[0], told[1]))
         self._step_count = steps

@@ -55,10 +55,10 @@ class _Part:
 class TorchRates:
     """The learning rates that torch's schedulers set for one optimizer.
 
-    There are three kinds of schedulers. Most are converted to functions of time; several of them form a chain, as in
-    torch. ReduceLROnPlateau follows a metric. A scheduler that is not a function of time runs unchanged, at ssr 1: a
-    user's class, or a chain whose schedulers overwrite each other's rates. The last two kinds have state, which
-    checkpoints must save.
+    There are three kinds of schedulers. Most schedulers are converted to functions of time; several of these form a
+    chain, as in torch. ReduceLROnPlateau follows a metric. All other schedulers run unchanged, at ssr 1: a user's
+    class, or a chain whose schedulers overwrite each other's rates. The last two kinds have state, which checkpoints
+    must save.
 
     Args:
         entries: The schedulers of the optimizer, in order.
@@ -192,7 +192,7 @@ class TorchRates:
             part.rates = [*part.rates, *([1.0] * (len(groups) - len(part.rates)))]
 
     def step(self, pace: str) -> None:
-        """Step the unchanged schedulers of a pace. They see the rates that they set last, without alpha."""
+        """Step the unchanged schedulers of a pace. They get the rates of their previous step, without alpha."""
         steps: list[Callable[[], object]] = [item.step for item, own in self._as_they_are if own == pace]
         if steps:
             self._on_own_rates(steps)

@@ -68,7 +68,12 @@ def read(scheduler: LRScheduler, pace: str | None = None) -> Description:
     try:
         _check_fresh(scheduler, 0)
         return _describe(scheduler, pace)
-    except (AttributeError, KeyError, TypeError, IndexError) as error:  # another release of torch may differ
+    except (
+        AttributeError,
+        KeyError,
+        TypeError,
+        IndexError,
+    ) as error:  # attributes may differ in another release of torch
         rule = f"has unknown attributes in this release of torch ({error})"
         raise InputError("scheduler", name, rule, "use ssr_hydra.torch_schedulers, or run at ssr 1") from None
 
@@ -82,7 +87,7 @@ def _is_of_torch(scheduler: Any) -> bool:
 
 
 def _check_fresh(scheduler: Any, expected: int) -> None:
-    """Raise an InputError if a scheduler has been stepped: its rates are computed from step 0, so it must be new."""
+    """Raise an InputError if a scheduler is not new, because its rates are computed from step 0."""
     parts = getattr(scheduler, "_schedulers", None)
     if isinstance(scheduler, lr_scheduler.SequentialLR):
         for number, part in enumerate(scheduler._schedulers):
@@ -93,9 +98,10 @@ def _check_fresh(scheduler: Any, expected: int) -> None:
             _check_fresh(part, expected)
         return
     found = scheduler.last_epoch
-    # In a sequence, torch reverts the first step of each scheduler, and more than one step of nested schedulers.
+    # In a sequence, torch reverts the first step of each scheduler. For nested schedulers, torch reverts more than one
+    # step.
     if (found != expected) if expected == 0 else (found > expected):
-        rule = f"has been stepped already ({found} steps)"
+        rule = f"must be new, but has been stepped ({found} steps)"
         raise InputError("scheduler", type(scheduler).__name__, rule, "create a new scheduler")
     _check_bases(scheduler)
 
@@ -106,13 +112,13 @@ def _check_bases(scheduler: Any) -> None:
     bases = [float(base) for base in scheduler.base_lrs]
     initial = [float(group["initial_lr"]) for group in scheduler.optimizer.param_groups]
     if bases != initial:
-        rule = f"was created for the initial learning rates {bases}, but they are {initial} now"
-        fix = "create OneCycleLR first, because it sets them, and create schedulers after adding param groups"
+        rule = f"was created for the initial learning rates {bases}, but these are now {initial}"
+        fix = "create OneCycleLR first, because it sets these rates, and add param groups before creating schedulers"
         raise InputError("scheduler", type(scheduler).__name__, rule, fix)
 
 
 def _one_or_all(values: Sequence[Any]) -> Any:
-    """Return one value, which groups that are added later also get, if all groups have it; else the list of values."""
+    """Return the list of the groups' values; if all are equal, only this value, also for groups added later."""
     plain = [float(value) if isinstance(value, Tensor) else value for value in values]
     return plain[0] if all(value is plain[0] or value == plain[0] for value in plain) else plain
 
@@ -204,7 +210,7 @@ def _describe(scheduler: Any, pace: str | None) -> Description:
 
 def _plateau(scheduler: Any) -> ours.ReduceLROnPlateau:
     if scheduler.num_bad_epochs or scheduler.cooldown_counter:
-        rule = "has been stepped already"
+        rule = "must be new, but has been stepped"
         raise InputError("scheduler", "ReduceLROnPlateau", rule, "create a new scheduler")
     names = ("mode", "factor", "threshold", "threshold_mode", "eps")
     return ours.ReduceLROnPlateau(

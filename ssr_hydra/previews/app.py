@@ -35,7 +35,7 @@ _BAD_INPUT = 2
 _FLAGS = {"path": "--out", "axis": "--lr", "title": "--title"}
 
 _DESCRIPTION = """\
-Draw learning-rate schedules without training: a picture (PNG and SVG) and a table of what happens when.
+Draw learning-rate schedules without training: a picture (PNG and SVG) and a table of landmarks.
 
 Overrides are those of train.py. Values separated by commas, range(...), choice(...) and glob(...) are overlaid, each
 with each, as a multirun would run them.
@@ -97,14 +97,16 @@ def _parser() -> argparse.ArgumentParser:
     axis.add_argument("--alpha", dest="axis", action="store_const", const="alpha", help="draw the multiplier alpha")
     parser.add_argument("--normalize", action="store_true", help="draw time as the fraction of each run")
     parser.add_argument("--title", help="a title above the picture")
-    parser.add_argument("--dataloader-len", type=int, metavar="N", help="batches per epoch, if the data does not say")
-    parser.add_argument("--samples-per-batch", type=float, metavar="N", help="instead of data.batch_size")
-    parser.add_argument("--tokens-per-batch", type=float, metavar="N", help="for schedules and runs measured in tokens")
+    parser.add_argument(
+        "--dataloader-len", type=int, metavar="N", help="batches per epoch, if the data does not set it"
+    )
+    parser.add_argument("--samples-per-batch", type=float, metavar="N", help="replaces data.batch_size")
+    parser.add_argument("--tokens-per-batch", type=float, metavar="N", help="for schedules and runs that use tokens")
     parser.add_argument("--config-dir", "-cd", metavar="DIR", help="a folder of further configs")
     parser.add_argument("--config-path", "-cp", metavar="DIR", help="a folder with another main config")
     parser.add_argument("--config-name", "-cn", metavar="NAME", help="name of the main config")
     parser.add_argument(
-        "--multirun", "-m", action="store_true", help="overlay the hydra.sweeper.params of the config as well"
+        "--multirun", "-m", action="store_true", help="also draw the hydra.sweeper.params of the config"
     )
     return parser
 
@@ -183,7 +185,9 @@ def _curve(job: _Preview, args: argparse.Namespace) -> PreviewCurve:
 def _scheduler(values: Mapping[str, Any], trust: tuple[str, ...], lr: float | None) -> Any:
     node = values["scheduler"]
     if node is None:
-        raise InputError("scheduler", None, "there is no schedule to draw", "choose one, e.g. scheduler=cosine")
+        raise InputError(
+            "scheduler", None, "must be set, because a picture needs a schedule", "choose one, e.g. scheduler=cosine"
+        )
     if are_named(node):
         rule = "has several schedules for param groups, but a picture shows one"
         raise InputError("scheduler", list(node), rule, "choose one, e.g. scheduler=cosine")

@@ -83,14 +83,16 @@ def _check(curves: Sequence[PreviewCurve], axis: str, normalize: bool) -> None:
         raise InputError("axis", axis, f"must be one of {', '.join(AXES)}", "write axis='alpha'")
     for curve in curves:
         if axis == "lr" and curve.lr is None:
-            raise InputError("axis", axis, f"the learning rate of {curve.name} is not known", "give lr, or draw alpha")
+            raise InputError(
+                "axis", axis, f"needs the learning rate of {curve.name}, which is unknown", "pass lr, or draw alpha"
+            )
         if not math.isfinite(_height(curve, axis) * max(curve.alphas)):
             rule = f"the values of {curve.name} are larger than any float"
             raise InputError("axis", axis, rule, "choose a smaller lr or gamma")
     units = dict.fromkeys(curve.unit for curve in curves)
     if len(units) > 1 and not normalize:
-        rule = f"the runs are measured in {' and '.join(map(str, units))}, which one axis cannot show"
-        raise InputError("max_duration", str(curves[-1].max_duration), rule, "normalize, or use one unit")
+        rule = f"cannot show runs in {' and '.join(map(str, units))} on one axis"
+        raise InputError("max_duration", str(curves[-1].max_duration), rule, "set normalize, or use one unit")
 
 
 def _height(curve: PreviewCurve, axis: str) -> float:

@@ -37,7 +37,7 @@ _MOST_CURVES = 64
 
 @dataclass(frozen=True)
 class Preview:
-    """Curves of schedules, each over the run that it would have.
+    """Curves of schedules, each over its run.
 
     Attributes:
         curves: A :class:`PreviewCurve` for each schedule and scale schedule ratio.
@@ -80,7 +80,7 @@ class Preview:
         normalize: bool = False,
         title: str | None = None,
     ) -> tuple[Path, ...]:
-        """Write the figure to one or several files. If one file cannot be written, no file changes.
+        """Write the figure to one or several files. If a file cannot be written, no file changes.
 
         Args:
             path: A file with the suffix ``.png``, ``.svg`` or ``.pdf``. Without a suffix, the method writes a PNG and
@@ -94,7 +94,7 @@ class Preview:
             control.
 
         Raises:
-            InputError: For the errors of :meth:`figure`, for an unknown suffix, or if a file cannot be written.
+            InputError: See :meth:`figure`; or the suffix is unknown, or a file cannot be written.
         """
         targets = _targets(path)
         drawn = self.figure(axis=axis, normalize=normalize, title=title)
@@ -114,7 +114,7 @@ def _targets(place: Any) -> tuple[Path, ...]:
     if path.suffix[1:].lower() in FORMATS:
         return (path,)
     if re.fullmatch(r"\.[A-Za-z]\w{1,3}", path.suffix):
-        raise InputError("path", str(path), f"a picture is one of {', '.join(FORMATS)}", fix)
+        raise InputError("path", str(path), f"must end in one of {', '.join(FORMATS)}", fix)
     return tuple(path.with_name(f"{path.name}.{suffix}") for suffix in _DEFAULT_FORMATS)
 
 
@@ -133,7 +133,7 @@ def _write(contents: Mapping[Path, bytes]) -> None:
             del waiting[beside]
     except OSError as error:
         rule = f"cannot be written: {error.strerror or error}"
-        raise InputError("path", str(path), rule, "choose another place") from None
+        raise InputError("path", str(path), rule, "choose a different path") from None
     finally:
         for beside in waiting:
             with contextlib.suppress(OSError):
@@ -151,7 +151,7 @@ def preview(
     lr: float | None = None,
     path: str | os.PathLike[str] | None = None,
 ) -> Preview:
-    """Compute the curve of each schedule over the run that it would have, without training, data or torch.
+    """Compute the curve of each schedule over its run, without training, data or torch.
 
     ::
 
@@ -184,7 +184,7 @@ def preview(
     """
     length = State(max_duration=max_duration).max_duration
     if length is None:
-        raise InputError("max_duration", None, "a preview needs the length of the run", "write e.g. '10ep'")
+        raise InputError("max_duration", None, "must be the length of the run", "write e.g. '10ep'")
     rates = {
         "dataloader_len": dataloader_len,
         "samples_per_batch": samples_per_batch,
@@ -241,8 +241,10 @@ def _schedulers_by_name(schedulers: Any) -> dict[str, Any]:
     elif isinstance(schedulers, Sequence) and not isinstance(schedulers, str):
         named = {_name_of(scheduler): scheduler for scheduler in schedulers}
         if len(named) < len(schedulers):
-            rule = "two schedulers would have the same name"
-            raise InputError("schedulers", [_name_of(s) for s in schedulers], rule, "pass a mapping of names")
+            rule = "must have different names, but two schedulers have the same name"
+            raise InputError(
+                "schedulers", [_name_of(s) for s in schedulers], rule, "pass a mapping from name to scheduler"
+            )
     else:
         named = {_name_of(schedulers): schedulers}
     if not named:

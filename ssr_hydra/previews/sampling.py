@@ -13,7 +13,7 @@ __all__ = ["Trace", "trace"]
 Alpha = Callable[[Fraction], float]
 
 _PIECES = 256  # the minimum number of intervals of a run
-_TOLERANCE = 1 / 4000  # relative to the highest alpha: a third of a pixel in a large picture
+_TOLERANCE = 1 / 4000  # largest error relative to the highest alpha: a third of a pixel in a large picture
 _EQUAL = 1e-9  # two values whose relative difference is smaller differ only by rounding
 _MOST_CALLS = 20_000
 # Distance of the point just before a time, as a fraction of the run. This package's schedulers compare exact numbers,
@@ -42,10 +42,9 @@ def trace(alpha: Alpha, breaks: Sequence[Fraction], *, is_exact: bool) -> Trace:
 
     At each break, this function computes alpha just before the break and at the break, so a jump at a break is drawn as
     a vertical line at its exact time. Between two breaks, it halves intervals until the curve is straight in each
-    interval. In this way it also finds a small interval around a jump that is not at a break. Such a jump is placed at
-    the fraction with the smallest denominator in the interval, if alpha has one value before this fraction and the
-    other value from it on. At the last break, only alpha just before the break is used, because a run has no batch at
-    its end.
+    interval. So it also finds a small interval around a jump between two breaks. Within this interval, let f be the
+    fraction with the smallest denominator. The jump is placed at f if alpha has one value before f and the other value
+    from f on. At the last break, only alpha just before the break is used, because a run has no batch at its end.
 
     Args:
         alpha: Function from time to alpha.
@@ -88,7 +87,7 @@ class _Tracer:
     def _differ(self, a: float, b: float) -> bool:
         """Return whether alpha jumps from ``a`` to ``b``.
 
-        The difference is relative to the values, so that the tenth step of a step schedule is also a jump.
+        The difference is relative to the values, so that small late steps of a step schedule are jumps too.
         """
         return abs(a - b) > _EQUAL * (max(abs(a), abs(b)) if self.is_exact else self.scale)
 

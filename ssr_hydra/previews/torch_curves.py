@@ -52,8 +52,10 @@ class TorchCurve(Scheduler):
         """Create the curve from pairs of a path and a scheduler."""
         for path, scheduler in found:
             if isinstance(scheduler, ReduceLROnPlateau):
-                rule = "waits for the metric of a run, so it has no curve without a run"
-                raise InputError(path, "ReduceLROnPlateau", rule, "choose another, e.g. scheduler=torch_cosine")
+                rule = "has no curve without a run, because it depends on a metric"
+                raise InputError(
+                    path, "ReduceLROnPlateau", rule, "choose a different scheduler, e.g. scheduler=torch_cosine"
+                )
         if lr is None:
             rule = "is needed, because torch's schedulers set absolute learning rates and alpha is relative to it"
             raise InputError("optimizer.lr", None, rule, "set optimizer.lr")

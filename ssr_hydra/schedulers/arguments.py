@@ -119,7 +119,7 @@ def too_large(gamma: float) -> InputError:
 
 
 def check_fit(scheduler: Any, first: str) -> None:
-    """Raise an InputError if the argument ``first`` is not below ``t_max``, so it leaves no time at any ssr.
+    """Raise an InputError if the argument ``first`` is not below ``t_max``. Then no ssr leaves time for the decay.
 
     Times in different units are compared later, when the schedule is bound to a run.
     """

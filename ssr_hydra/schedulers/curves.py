@@ -43,15 +43,15 @@ Shape = Callable[[float], float]
 Pieces = tuple[TimeUnit, tuple[tuple[Fraction | float, Hashable], ...]]
 """The pieces of a curve: the unit of its counter, then the end of each piece, exclusive, and the piece's key.
 
-Two pieces with equal keys return the same float at the same count. So two curves need no evaluation where their pieces
-have equal keys.
+Two pieces with equal keys return the same float at the same count. So where two curves have equal keys, they need not
+be evaluated to be compared.
 """
 
-_NEVER = math.inf  # the end of a schedule that has no end; Python compares an int with it exactly
+_NEVER = math.inf  # the end of a schedule without an end; Python compares ints exactly with this float
 
 
 def with_pieces(curve: Curve, pieces: Pieces | None) -> Curve:
-    """Attach a curve's pieces to it, and return it. None: they are unknown."""
+    """Attach pieces to a curve, and return the curve. None means that the pieces are unknown."""
     if pieces is not None:
         curve.__dict__["pieces"] = pieces
     return curve
@@ -64,7 +64,7 @@ def pieces_of(curve: Curve) -> Pieces | None:
 
 
 def joined(parts: Sequence[tuple[Fraction | float, Pieces | None]]) -> Pieces | None:
-    """Return the pieces of curves that follow each other, each until its end; None if they have several counters."""
+    """Return the pieces of a sequence of curves, each until its end; None if the curves have several counters."""
     units = {None if pieces is None else pieces[0] for _, pieces in parts}
     if len(units) != 1 or None in units:
         return None
@@ -80,7 +80,7 @@ def joined(parts: Sequence[tuple[Fraction | float, Pieces | None]]) -> Pieces | 
 
 
 def multiplied(factors: Sequence[Pieces | None]) -> Pieces | None:
-    """Return the pieces of a product of curves; None if they have several counters."""
+    """Return the pieces of a product of curves; None if the curves have several counters."""
     units = {None if pieces is None else pieces[0] for pieces in factors}
     if len(units) != 1 or None in units:
         return None

@@ -148,16 +148,14 @@ class InverseSquareRootWithWarmupScheduler(Scheduler):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.t_scale is None and self.t_warmup == 0:
-            rule = "without a warmup the decay has no time scale"
+            rule = "must be set if there is no warmup"
             raise InputError("t_scale", None, rule, "write e.g. t_scale='1000ba'")
         if self.t_cooldown == 0:
             # alpha_f and t_max describe only the cooldown. Without a cooldown they would be ignored.
             for name, default in (("alpha_f", 0.0), ("t_max", "1dur")):
                 if (value := getattr(self, name)) != default:
                     rule, fix = "is used only with a cooldown", "write e.g. t_cooldown='0.1dur'"
-                    raise InputError(
-                        name, value if name == "alpha_f" else str(value), rule, f"{fix}, or leave {name} out"
-                    )
+                    raise InputError(name, value if name == "alpha_f" else str(value), rule, f"{fix}, or remove {name}")
 
     def landmarks(self, at: Moment, length: Fraction) -> Iterator[tuple[str, Fraction]]:
         yield from super().landmarks(at, length)

@@ -62,7 +62,7 @@ def check_scheduler(part: object, field: str = "scheduler") -> None:
     """Raise an InputError if a value is not a scheduler or a function of a state: a class or a torch scheduler."""
     if type(part).__module__.startswith(_TORCHS):
         rule = "must be a scheduler of this package or a function of (state, ssr); torch schedulers cannot be parts"
-        fix = "list both, which multiplies them: scheduler: [{...}, {...}] in a YAML file, Trainer(schedulers=[...])"
+        fix = "to multiply both, list them: scheduler: [{...}, {...}] in a YAML file, Trainer(schedulers=[...])"
         raise InputError(field, type(part).__name__, rule, fix)
     if not callable(part) or isinstance(part, type):
         rule = "must be a scheduler or a function of (state) or (state, ssr)"
@@ -75,7 +75,7 @@ class Moment(Protocol):
     def __call__(self, name: str, time: TimeLike | None = None, *, scale: bool = True) -> Fraction:
         """Return the value of the argument ``name`` as a time on the axis. ``scale``: whether SSR stretches it.
 
-        ``time`` is one time of an argument that holds several, such as a milestone.
+        If the argument has several times, such as milestones, ``time`` is one of them.
         """
         ...
 
@@ -91,7 +91,7 @@ def numbered(label: str, times: Iterable[Fraction]) -> Iterator[tuple[str, Fract
 
 
 def repeats(period: Fraction, ratio: Fraction, length: Fraction) -> Iterator[Fraction]:
-    """Yield the end of each period that ends before ``length``. Each period is ``ratio`` times as long as the last."""
+    """Yield the end of each period before ``length``. Each period is ``ratio`` times as long as the previous one."""
     time = period
     for _ in range(_MOST_REPEATS):
         if time >= length:
@@ -105,7 +105,7 @@ class Scheduler(metaclass=Opaque):
     """Base class of this package's schedulers. A scheduler becomes a curve when it is bound to a run."""
 
     def __post_init__(self) -> None:
-        """Check the arguments; called by a dataclass."""
+        """Check the arguments. The dataclass calls this method."""
         check_arguments(self)
 
     @abstractmethod
@@ -174,8 +174,8 @@ def _function_curve(function: Callable[..., float], run: Run) -> Curve:
     name = callable_name(function)
     how = _how_to_pass_ssr(function, name)
     if how is None and run.ssr != 1:
-        rule = "a function of the state alone cannot be scaled"
-        raise InputError("ssr", float(run.ssr), rule, f"give {name} a second argument ssr, or run it at ssr 1")
+        rule = "cannot be scaled, because it has no argument ssr"
+        raise InputError("ssr", float(run.ssr), rule, f"add a second argument ssr to {name}, or run at ssr 1")
     ssr = float(run.ssr)
 
     def curve(timestamp: Any) -> float:
@@ -215,8 +215,8 @@ def _how_to_pass_ssr(function: Any, name: str) -> str | None:
         return "positional"
     positional = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
     if not positional:
-        rule = "a scheduler is a function of (state) or (state, ssr)"
-        raise InputError("scheduler", name, rule, "give it the argument state")
+        rule = "must be a function of (state) or (state, ssr)"
+        raise InputError("scheduler", name, rule, "add the argument state")
     # If the second argument has a default and is not named ssr, it is an option of the function.
     is_second_ssr = len(positional) > 1 and (
         positional[1].name == "ssr" or positional[1].default is inspect.Parameter.empty

@@ -128,16 +128,16 @@ class Run:
             return share
         try:
             return self.convert(share, TimeUnit.BATCH, field)
-        except MissingRateError as error:  # its text names a time that the user did not write
+        except MissingRateError as error:  # the error's text names a time that the user did not write
             rule = f"is a fraction of max_duration, which is {max_duration}, and {error.rule}"
             fix = error.fix.replace("the time", "max_duration")
             raise MissingRateError(field, str(time), rule, fix) from None
 
     def _open(self, time: Time, field: str) -> InputError:
         if (why := self.open_because) is not None:
-            return type(why)(field, str(time), f"the length of this phase is not known: {why.rule}", why.fix)
-        rule = "a fraction of the run needs the run's length, but max_duration is not known"
-        return MissingRateError(field, str(time), rule, "set max_duration, or give the time in another unit")
+            return type(why)(field, str(time), f"the length of this phase is unknown: {why.rule}", why.fix)
+        rule = "a fraction of the run needs the run's length, but max_duration is unknown"
+        return MissingRateError(field, str(time), rule, "set max_duration, or write the time in another unit")
 
     def _per_batch(self, unit: TimeUnit, time: Time, other: TimeUnit, field: str) -> Fraction:
         """Return how much of ``unit`` one batch contains. ``time``, ``other`` and ``field`` are for the error."""
@@ -145,11 +145,11 @@ class Run:
             return Fraction(1)
         if unit not in RATES:
             rule = f"{unit.value} cannot be converted to or from {other.value}: no fixed rate connects them"
-            raise InputError(field, str(time), rule, "give both times in one unit, or use fractions of the run (dur)")
+            raise InputError(field, str(time), rule, "write both times in one unit, or use fractions of the run (dur)")
         rate: Fraction | None = getattr(self, RATES[unit])
         if rate is None:
-            rule = f"converting {time.unit.value} to {other.value} needs {RATES[unit]}, which is not known"
-            fix = f"pass {RATES[unit]}={_EXAMPLES.get(RATES[unit], '...')}, or give the time in {other.value}"
+            rule = f"converting {time.unit.value} to {other.value} needs {RATES[unit]}, which is unknown"
+            fix = f"pass {RATES[unit]}={_EXAMPLES.get(RATES[unit], '...')}, or write the time in {other.value}"
             raise MissingRateError(field, str(time), rule, fix)
         return 1 / rate if unit is TimeUnit.EPOCH else rate
 

@@ -66,8 +66,8 @@ class Timeline:
         missing = next((rate for rate in rates if known[rate] is None), None)
         if missing is None:
             rule = f"a run measured in {self.unit} does not determine this counter"
-            raise InputError(f"timestamp.{name}", None, rule, "give the schedule's times in another unit")
-        rule = f"the schedule reads {name}, and the run is measured in {self.unit}"
+            raise InputError(f"timestamp.{name}", None, rule, "write the schedule's times in another unit")
+        rule = f"the schedule reads {name}, but the run is measured in {self.unit}"
         return MissingRateError(missing, None, rule, f"give {missing}")
 
 

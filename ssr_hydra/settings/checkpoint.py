@@ -25,9 +25,9 @@ class CheckpointSettings:
     Args:
         enabled: Whether to write checkpoints. If false, a signal ends the run at once.
         interval: Time between two checkpoints, in any unit. SSR does not scale it. The run also writes a checkpoint at
-            its end, and when a signal stops it. None means only these.
-        keep: Number of the newest checkpoints to keep, at least 2. So a second checkpoint exists if the newest one is
-            damaged.
+        its end, and when a signal stops it. None means only these two.
+        keep: Number of the newest checkpoints to keep, at least 2. Then a second checkpoint exists if the newest one is
+        damaged.
         best: A metric, such as ``"eval/accuracy"``. The checkpoint with the best value of this metric is also kept.
         mode: Whether the best value is the ``max`` or the ``min``. ``auto`` derives it from the metric's name
             (:func:`ssr_hydra.metrics.direction_by_name`). A value that is not finite is never the best.

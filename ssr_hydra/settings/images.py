@@ -61,8 +61,10 @@ def unknown_model(name: object, fix: str) -> InputError:
 def check_stem(name: str, weights: object) -> None:
     """Refuse ``small_images=True`` for a model without a stem for small images, and with pretrained weights."""
     if not name.startswith(_WITH_STEM):
-        rule = f"{name} has no stem for small images; {', '.join(_WITH_STEM)} have"
-        raise InputError("small_images", True, rule, "set small_images=false, or choose one of these")
+        rule = f"cannot be used with {name}, which has no stem for small images"
+        raise InputError(
+            "small_images", True, rule, "set small_images=false, or choose a model of {', '.join(_WITH_STEM)}"
+        )
     if weights is not None:
         rule = "cannot be used with weights, which belong to the stem for large images"
         raise InputError("small_images", True, rule, "set weights=null or small_images=false")

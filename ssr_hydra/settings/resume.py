@@ -25,9 +25,9 @@ class ResumeSettings:
     Args:
         path: ``auto`` resumes from the newest checkpoint in the run's own folder, if there is one. ``never`` starts
             from the beginning. Otherwise the folder of a run, or a checkpoint.
-        on_change: What to do if the run's config differs from the checkpoint's. ``refuse`` raises an error. ``extend``
-            reads the new schedule at the true time. ``rescale`` stretches the rest of the schedule over the rest of the
-            run.
+        on_change: What to do if the run's config differs from the checkpoint's config. ``refuse`` raises an error.
+            ``extend`` reads the new schedule at the true time. ``rescale`` stretches the rest of the schedule over the
+            rest of the run.
 
     Raises:
         InputError: ``path`` is not a path, or ``on_change`` is unknown.

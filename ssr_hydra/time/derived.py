@@ -1,4 +1,4 @@
-"""Timestamps that compute their counters from something else: a phase of a run, a time map, the steps of a loop."""
+"""Timestamps that compute their counters from a phase of a run, a time map, or the steps of a loop."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ class DerivedTimestamp(Timestamp, Generic[SourceT]):
 
     Args:
         source: The object from which the counters are computed.
-        functions: A mapping from raw counter (``"batches"``) to its function of the source. A function raises an error
-            if its counter is unknown, because a 0 would give a wrong alpha. Reading a counter without a function is an
-            ``AttributeError``.
+        functions: A mapping from raw counter (``"batches"``) to its function of the source. If a counter is unknown,
+            its function raises an error, because a 0 would give a wrong alpha. Reading a counter without a function is
+            an ``AttributeError``.
     """
 
     __slots__ = ("_functions", "_source")
@@ -47,7 +47,7 @@ for _name, _slot in SLOT_OF.items():
 
 
 class SteppedTimestamp(DerivedTimestamp[SourceT]):
-    """A derived timestamp with a plain counter of batches, which a step increments as fast as a slot."""
+    """A derived timestamp that stores its number of batches, so that a step can increment the number fast."""
 
     __slots__ = ()
 

@@ -1,8 +1,8 @@
 """Exact durations with a unit, read from strings such as ``"10ep"`` or ``"0.29dur"``.
 
 Amounts are rational numbers, so a time in a YAML file loses no digit: ``0.29dur`` of 100 batches is batch 29, not
-28.999999999999996. A float is read as the decimal that it prints. The classes and methods have the same names as in
-MosaicML Composer's ``composer.core.time``.
+28.999999999999996. A float is read as its shortest decimal, the one that Python prints. The classes and methods have
+the same names as in MosaicML Composer's ``composer.core.time``.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ else:
     _Value = TypeVar("_Value")
 
 
-# The largest duration. Counters of a run have 64 bits in every framework, so a longer duration is a mistake (1e400ba).
+# The largest duration. Every framework counts with 64 bits, so a longer duration (1e400ba) is a mistake.
 _LARGEST = 2**63 - 1
 _MOST_DECIMALS = 36
 _FINEST = 10**_MOST_DECIMALS
@@ -50,7 +50,7 @@ class TimeUnit(str, Enum):
 
     @classmethod
     def _missing_(cls, value: object) -> TimeUnit | None:
-        """Accept a unit's value or name in any case, and a unit of another library's enum; None for other values."""
+        """Accept a unit's value or name in any case, and a unit of another library; return None for other values."""
         inner = getattr(value, "value", value)
         if isinstance(inner, str):
             for unit in cls:
@@ -101,7 +101,7 @@ def _parse(text: str, field: str) -> tuple[int | Fraction, TimeUnit]:
 
 
 def _explain(text: str) -> tuple[str, str]:
-    """Return the rule and the fix of the error for a string that is not a duration."""
+    """Return the rule and the fix for a string that is not a duration."""
     example = "write e.g. '10ba', '5ep' or '0.5dur'"
     squeezed = re.sub(r"[\s_]+", "", text).lower()
     if not squeezed:
@@ -243,7 +243,7 @@ class Time(Generic[_Value]):
         return f"Time({self.to_timestring()!r})"
 
     def _amount(self, other: object) -> int | Fraction | None:
-        """Return the amount of ``other`` in this time's unit; None if ``other`` is not a time or a number."""
+        """Return the amount of ``other``, a time in the same unit or a number; None for other types."""
         if isinstance(other, str):
             other = Time(other)
         if isinstance(other, Time):
@@ -318,7 +318,7 @@ class Time(Generic[_Value]):
         return Time._of(quotient, TimeUnit.DURATION if share else self._unit)
 
     def __floordiv__(self, other: object) -> Time:
-        """Return how many whole times ``other`` (a time or number) fits into this time, as a time in its unit."""
+        """Return how often ``other`` (a time or a number) fits into this time, as a whole time in this time's unit."""
         amount = self._amount(other)
         return NotImplemented if amount is None else self._make(self._value // amount)
 

@@ -39,7 +39,7 @@ _COUNTERS: dict[str, tuple[str, str, TimeUnit]] = {
 _SLOTS = tuple(slot for slot, _, _ in _COUNTERS.values())
 _UNITS = {raw: unit for _, raw, unit in _COUNTERS.values()}
 COUNTERS = tuple(_UNITS)
-"""Names of the raw counters of a :class:`Timestamp`. They are plain numbers; times are in nanoseconds."""
+"""Names of the raw counters of a :class:`Timestamp`. The counters are plain numbers; times are in nanoseconds."""
 
 TOTALS: dict[TimeUnit, str] = {
     TimeUnit.ITERATION: "iterations",
@@ -83,12 +83,12 @@ def _as_time(value: int, unit: TimeUnit) -> Time:
 
 
 def _as_operand(other: object) -> Time | None:
-    """Read the value that a timestamp is compared with; None if it is not a time or a string."""
+    """Return the value that a timestamp is compared with, as a time; None if the value is not a time or a string."""
     is_time = isinstance(other, (str, Time)) or (hasattr(other, "unit") and hasattr(other, "value"))
     return as_time(other, "time") if is_time else None
 
 
-# Typed as the value that the attribute has in a timestamp, because type checkers read a property in a variable as Any.
+# The return type is the type of the attribute's value, because type checkers read a property in a variable as Any.
 def _counter(slot: str, unit: TimeUnit, doc: str) -> Time:
     """Return a read-only attribute that reads a slot as a :class:`Time`."""
     return property(lambda timestamp: _as_time(getattr(timestamp, slot), unit), doc=doc)  # type: ignore[return-value]
@@ -336,7 +336,7 @@ class Timestamp:
     def load_state_dict(self, state: Mapping[str, int | str]) -> None:
         """Set the counters to the values that :meth:`state_dict` returned.
 
-        This is the only method that changes a timestamp in place. It exists because Composer has it;
+        This is the only method that changes a timestamp in place. It exists because Composer has such a method.
         :meth:`from_state_dict` creates a new timestamp.
 
         Raises:

@@ -75,7 +75,7 @@ def amounts(value: Any, name: str, **limits: Any) -> Any:
     """Check a number, or a list with one number for each param group. Return a float or a tuple of floats."""
     if isinstance(value, Sequence) and not isinstance(value, (str, bytes)):
         if not value:
-            raise InputError(name, list(value), "must have one number per param group", "or one for all")
+            raise InputError(name, list(value), "must have one number per param group", "or one number for all groups")
         return tuple(finite(part, f"{name}[{i}]", **limits) for i, part in enumerate(value))
     return finite(value, name, **limits)
 
@@ -86,7 +86,7 @@ def per_group(value: Any, count: int, name: str) -> list[Any]:
         return [value] * count
     if len(value) != count:
         rule = f"must have one value per param group ({count}), but has {len(value)}"
-        raise InputError(name, [_show(part) for part in value], rule, "give one per group, or one for all")
+        raise InputError(name, [_show(part) for part in value], rule, "use one per group, or one for all groups")
     return list(value)
 
 
@@ -190,11 +190,11 @@ class Course(ABC):
         """Return the factor by which the rate of each of ``count`` groups changes between two timestamps.
 
         This requires :attr:`chains`. The default is the quotient of the rates at the two timestamps. Subclasses whose
-        rate may be 0 or underflow compute the factor in another way.
+        rate may be 0 or underflow override this method.
         """
         ones = [1.0] * count
         pairs = zip(self.rates(before, ones), self.rates(after, ones), strict=True)
-        # In torch, a rate of 0 stays 0. A rate that another scheduler sets after this is multiplied by 1.
+        # In torch, a rate of 0 stays 0. If another scheduler sets a rate later, that rate is multiplied by 1.
         return [second / first if first != 0.0 else 1.0 for first, second in pairs]
 
     def momenta(self, timestamp: Any, count: int) -> list[float]:
@@ -251,7 +251,8 @@ class TorchScheduler(metaclass=Opaque):
             documentation.
     """
 
-    # Not a string (no import of annotations from __future__): it would be evaluated in the modules of subclasses.
+    # This annotation must not be a string (from __future__ import annotations), because it would be evaluated in the
+    # modules of subclasses.
     pace: Annotated[str | None, (EPOCH, BATCH)] = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
@@ -260,7 +261,7 @@ class TorchScheduler(metaclass=Opaque):
 
     @property
     def natural_pace(self) -> str:
-        """The pace that is used if neither the user nor the trainer sets one."""
+        """The pace if neither the user nor the trainer sets one."""
         return EPOCH
 
     def pace_in(self, use_stepwise_scheduler: bool | None) -> str:
@@ -284,7 +285,7 @@ class TorchScheduler(metaclass=Opaque):
         """
         chosen = self.pace is not None or use_stepwise_scheduler is not None
         if not chosen and self.natural_pace == EPOCH and ends_in_first_epoch(state):
-            rule = "is an epoch, and the run ends within its first epoch, so the learning rate would never change"
+            rule = "would be an epoch, but the run ends within its first epoch, so the learning rate would never change"
             raise InputError("pace", None, rule, fix)
 
     @abstractmethod

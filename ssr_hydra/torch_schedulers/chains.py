@@ -46,17 +46,19 @@ def chain(links: list[Link], steps: Steps) -> Course:
         return links[0].course
     for link in links:
         if not link.course.chains:
-            rule = "sets the learning rate at every step, which overwrites the others in its chain"
+            rule = "cannot be in a chain, because it overwrites the learning rate of the others at every step"
             raise UnchainableError(link.place, link.name, rule, "use scheduler=product of this package's schedulers")
     cosines = [link for link in links if isinstance(link.course, Cosine)]
     resetting = [link for link in links if link.resets]
     if cosines and resetting:
         rule = f"sets the rate at its milestones, so {cosines[0].name} cannot follow its recursion"
-        raise UnchainableError(resetting[0].place, resetting[0].name, rule, "put the cosine into the sequence")
+        raise UnchainableError(resetting[0].place, resetting[0].name, rule, "move the cosine into the sequence")
     for link in links:
         if getattr(link.course, "courses", None) and any(isinstance(c, Cosine) for c in all_courses(link.course)):
-            rule = "holds a CosineAnnealingLR, whose recursion cannot continue where others change the rate"
-            raise UnchainableError(link.place, link.name, rule, "chain only factors with it")
+            rule = "contains a CosineAnnealingLR, whose recursion does not allow other schedulers to change the rate"
+            raise UnchainableError(
+                link.place, link.name, rule, "combine it only with schedulers that multiply by a factor"
+            )
     courses = [link.course for link in links]
     if cosines:
         return _Recursion(courses, steps)

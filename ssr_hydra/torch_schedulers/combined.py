@@ -32,20 +32,20 @@ def _check_parts(value: Any) -> Any:
     parts = dict(value) if isinstance(value, Mapping) else tuple(listed(value, "schedulers", "schedulers", "[...]"))
     if not parts:
         raise InputError(
-            "schedulers", value, "must hold at least one scheduler", "write e.g. {warmup: ..., decay: ...}"
+            "schedulers", value, "must have at least one scheduler", "write e.g. {warmup: ..., decay: ...}"
         )
     for place, part in _named(parts):
         name = type(part).__name__
         if name == "ReduceLROnPlateau":
             rule = "follows a metric, so it cannot be part of a sequence or chain (as in torch)"
-            raise InputError(place, name, rule, "put it and the others into a list of schedulers")
+            raise InputError(place, name, rule, "write it and the other schedulers as a list of schedulers")
         if not isinstance(part, TorchScheduler):
             rule = "must be one of ssr_hydra.torch_schedulers, because all parts step together"
-            fix = "choose a torch_* one; torch's and ours multiply in a list: scheduler: [{...}, {...}] in a YAML file"
+            fix = "choose a torch_* scheduler; to multiply with others, write scheduler: [{...}, {...}] in a YAML file"
             raise InputError(place, name, rule, fix)
         if part.pace is not None:
-            rule = "cannot be set for a part, which steps with the whole"
-            raise InputError(f"{place}.pace", part.pace, rule, "set the pace of the whole")
+            rule = "cannot be set for a part, because all parts step together"
+            raise InputError(f"{place}.pace", part.pace, rule, "set the pace of the whole scheduler")
     return parts
 
 
@@ -179,7 +179,7 @@ class SequentialLR(TorchScheduler):
         stated = listed(self.milestones, "milestones", "milestones", "[5] or ['0.05dur']")
         if len(stated) != len(parts) - 1:
             rule = f"must be one less than the number of schedulers ({len(parts)})"
-            raise InputError("milestones", stated, rule, "give the start of each scheduler but the first")
+            raise InputError("milestones", stated, rule, "set the start of each scheduler except the first")
         milestones = tuple(steps(value, f"milestones[{i}]", above_zero=False) for i, value in enumerate(stated))
         put(self, schedulers=parts, milestones=milestones)
 
@@ -320,7 +320,7 @@ def together(entries: Sequence[tuple[str, TorchScheduler, str]], run: Run) -> li
         if not link.course.chains:
             chain([other for other, _ in found], Steps.at(run, EPOCH))  # raises the error for this scheduler
         if len(paces) > 1 and not is_factor(link):
-            rule = "continues step by step from the rate of the others, so all must have one pace"
+            rule = "must have the same pace as the others, because it changes their rates step by step"
             raise UnchainableError(link.place, link.name, rule, f"set pace of all to {BATCH} or to {EPOCH}")
     pace = paces.pop()
     return [(found[0][0].place, chain([link for link, _ in found], Steps.at(run, pace)), pace)]

@@ -210,7 +210,7 @@ def _check_length(steps: Steps, total: Time, stated: Any) -> None:
     """Raise an InputError if the schedule ends before the run. torch would raise an error later, during training."""
     length = steps.run.length() if steps.run.max_duration is not None else None
     if length is not None and steps.run.is_before(total, length):
-        rule = f"ends at {total}, before the run does ({length}), and is not defined after it"
+        rule = f"ends at {total}, before the run does ({length}), and has no learning rate after its end"
         shown = str(stated) if isinstance(stated, Time) else stated
         raise InputError("total_steps", shown, rule, "write '1dur' for the whole run")
 
@@ -231,7 +231,7 @@ class OneCycleLR(TorchScheduler):
         max_lr: The peak, absolute: one number, or a list with one number per param group.
         total_steps: Length of the cycle: a number of steps, or a time. None means ``epochs * steps_per_epoch``, or the
             whole run if these are None too.
-        epochs: Together with ``steps_per_epoch``, another way to set the length of the cycle.
+        epochs: Together with ``steps_per_epoch``, an alternative to ``total_steps``.
         steps_per_epoch: See ``epochs``.
         pct_start: The fraction of the cycle in which the learning rate increases.
         anneal_strategy: ``"cos"`` or ``"linear"``.
@@ -294,7 +294,7 @@ class OneCycleLR(TorchScheduler):
             count(value, name)
             if total is not None or getattr(self, other) is None:
                 rule = f"is used only with {other}, and without total_steps"
-                raise InputError(name, value, rule, "give total_steps alone")
+                raise InputError(name, value, rule, "set only total_steps")
 
     @property
     def total(self) -> Any:

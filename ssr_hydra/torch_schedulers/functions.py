@@ -21,7 +21,7 @@ def check_function(value: Any, name: str) -> Any:
     """Check that a value is a function and not a class, and return it."""
     if not callable(value) or isinstance(value, type):
         rule = "must be a function of the step"
-        raise InputError(name, value, rule, "name a function of a module that you trust, and set _partial_: true")
+        raise InputError(name, value, rule, "use a function of a trusted module, with _partial_: true")
     return value
 
 
@@ -46,14 +46,14 @@ def asked(function: Callable[[Any], Any], step: float, name: str) -> float:
             value = function(step)
         except (TypeError, ValueError, LookupError) as error:
             rule = f"does not accept a fraction of a step ({step:g}), which this ssr needs: {error}"
-            fix = "wrap it: lambda step: f(int(step)) keeps each value until the next whole step"
+            fix = "wrap the function: lambda step: f(int(step)) keeps each value until the next whole step"
             raise InputError(name, getattr(function, "__name__", function), rule, fix) from error
     try:
         number = float(value)
     except (TypeError, ValueError, OverflowError):
         number = math.nan
     if not math.isfinite(number):
-        rule = f"must return a finite number (got this at step {step})"
+        rule = f"must return a finite number (got this value at step {step})"
         raise InputError(name, value, rule, "check its formula")
     return number
 
@@ -109,7 +109,9 @@ class LambdaLR(TorchScheduler):
 
     def course(self, steps: Steps, again: int = 0) -> Course:  # noqa: ARG002 # sets the rate at every step
         first = 1 / steps.run.ssr
-        if first.denominator != 1:  # the first step is a fraction, so check the function now and not during training
+        if (
+            first.denominator != 1
+        ):  # the first step is a fraction: check now, before training, that the function accepts it
             for function in self.lr_lambda if isinstance(self.lr_lambda, tuple) else (self.lr_lambda,):
                 asked(function, float(first), "lr_lambda")
         return _Lambda(self.lr_lambda, steps.count())

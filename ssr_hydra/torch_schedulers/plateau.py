@@ -35,10 +35,10 @@ class ReduceLROnPlateau(metaclass=Opaque):
             the name of its objective (:func:`ssr_hydra.metrics.direction_by_name`). Without a trainer, ``"auto"`` means
             ``"min"``.
         factor: Factor of a reduction, at least 0 and below 1.
-        patience: How long the metric may fail to improve: a number of evaluations, or a time.
+        patience: How long the metric may go without improvement: a number of evaluations, or a time.
         threshold: The minimum improvement.
         threshold_mode: Whether ``threshold`` is relative to the best value (``"rel"``) or absolute (``"abs"``).
-        cooldown: How long after a reduction no patience is used up: a number of evaluations, or a time.
+        cooldown: How long patience does not count after a reduction: a number of evaluations, or a time.
         min_lr: The lowest rate, absolute: one number, or a list with one number per param group.
         eps: A reduction of at most this size is not applied.
 
@@ -164,7 +164,8 @@ class Plateau:
         own, sign = self._own, self._sign
         if own.threshold_mode == "abs":
             return sign * metric < sign * self._best - own.threshold
-        # This is torch's formula. For a negative metric, a value that is slightly worse than the best one is enough.
+        # This is torch's formula. For a negative metric, a slightly worse value than the best one also counts as an
+        # improvement.
         return sign * metric < sign * (self._best * (1.0 - sign * own.threshold))
 
     def state_dict(self) -> dict[str, Any]:
@@ -190,6 +191,6 @@ class Plateau:
             factors = [float(factor) for factor in state["factors"]]
         except (KeyError, TypeError, ValueError) as error:
             rule = "must be the state of a ReduceLROnPlateau"
-            raise InputError("state_dict", state, rule, "load what state_dict() gave") from error
+            raise InputError("state_dict", state, rule, "load a result of state_dict()") from error
         self._evaluations, self._best, self._since = evaluations, best, since
         self._reduced, self._factors = reduced, factors

@@ -82,10 +82,10 @@ _RUNS_CODE = {
     "the params are a list": (PARAMS, "must be a mapping", sweep(f"[{EVIL}]")),
     "partial in a sweep": (f"{PARAMS}._partial_", "number or text", sweep("{_partial_: true}")),
     "a preset put there": ("model", NOT_CHOSEN, "defaults: [/model@hydra.callbacks.x: conv]"),
-    "target of a job": ("model._target_", "nor trusted", sweep("{model._target_: os.mkdir}")),
+    "target of a job": ("model._target_", "or trusted", sweep("{model._target_: os.mkdir}")),
     "another sweeper": ("hydra/sweeper", NOT_CHOSEN, "defaults: [override /hydra/sweeper: optuna]"),
     "another launcher's preset": ("launcher", NOT_CHOSEN, "defaults: [override /launcher: ray]"),
-    "a sweep over hydra": ("hydra.job.name", "is not a parameter", sweep("{hydra.job.name: x}")),
+    "a sweep over hydra": ("hydra.job.name", "cannot be swept", sweep("{hydra.job.name: x}")),
 }
 RUNS_CODE = {
     **of_u(_RUNS_CODE),
@@ -167,14 +167,14 @@ _SHADOWS = {
 
 SHADOWS = {
     f"{path} {typed}": Refused(
-        f"--config-dir mine {typed}", field, "is a name of the package", {f"mine/{path}.yaml": f"{GLOBAL}seed: 3\n"}
+        f"--config-dir mine {typed}", field, "is the name of a preset", {f"mine/{path}.yaml": f"{GLOBAL}seed: 3\n"}
     )
     for path, (typed, field) in _SHADOWS.items()
 } | {
     "beside a main config": Refused(
         "--config-path mine --config-name config",
         "scheduler",
-        "is a name of the package",
+        "is the name of a preset",
         {
             "mine/config.yaml": "defaults: [base_config, scheduler: cosine]\n",
             "mine/scheduler/cosine.yaml": "t_max: 1ep\n",
@@ -183,13 +183,13 @@ SHADOWS = {
     "in a folder of the search path": Refused(
         "hydra.searchpath=[file://mine] scheduler=cosine",
         "scheduler",
-        "is a name of the package",
+        "is the name of a preset",
         {"mine/scheduler/cosine.yaml": "t_max: 1ep\n"},
     ),
     "preset that an overlay chooses": Refused(
         U,
         "scheduler",
-        "is a name of the package",
+        "is the name of a preset",
         overlay("defaults: [override /scheduler: rex]", scheduler__rex="t_max: 1ep\n"),
     ),
 }
@@ -204,8 +204,8 @@ _FOLDERS = {
     "output": ("hydra.output_subdir", NOT_SET, "hydra: {output_subdir: ../PWNED}\n"),
     "subdir": ("hydra.sweep.subdir", NOT_SET, "hydra: {sweep: {subdir: ../PWNED}}"),
     "job name": ("hydra.job.name", NOT_SET, "hydra: {job: {name: ../PWNED}}\n"),
-    "a choice that leads out": ("defaults", "leads out of the folder", "defaults: [override /model: ../../secret]"),
-    "a choice by its absolute path": ("defaults", "leads out of the folder", "defaults: ['//etc/hosts@model']"),
+    "a choice that leads out": ("defaults", "must be inside the folder", "defaults: [override /model: ../../secret]"),
+    "a choice by its absolute path": ("defaults", "must be inside the folder", "defaults: ['//etc/hosts@model']"),
 }
 FOLDERS = {
     **of_u(_FOLDERS),
@@ -230,21 +230,21 @@ FOLDERS = {
         REPLAY, "hydra.run.dir", "must be plain text", replayed("hydra: {run: {dir: 'a-${hydra.mode}'}}\n")
     ),
     "a typed reference to a file's value": Refused(
-        f"{U} hydra.run.dir=runs/${{name}}", "hydra.run.dir", "must not lead outside", overlay("name: ../../PWNED\n")
+        f"{U} hydra.run.dir=runs/${{name}}", "hydra.run.dir", "must not be outside", overlay("name: ../../PWNED\n")
     ),
     "a typed reference to a file's absolute path": Refused(
-        f"{U} hydra.run.dir=${{name}}/x", "hydra.run.dir", "must not lead outside", overlay("name: /tmp/PWNED\n")
+        f"{U} hydra.run.dir=${{name}}/x", "hydra.run.dir", "must not be outside", overlay("name: /tmp/PWNED\n")
     ),
     "a typed reference, of a sweep": Refused(
         f"-m {U} ssr=0.5,1 hydra.sweep.dir=runs/${{name}}",
         "hydra.sweep.dir",
-        "must not lead outside",
+        "must not be outside",
         overlay("name: ../../PWNED\n"),
     ),
     "a typed reference that comes to life later": Refused(
         f"{U} hydra.run.dir=runs/${{name}}",
         "hydra.run.dir",
-        "once its references are resolved",
+        "after its references are resolved",
         overlay("name: '\\${hydra.mode}'\n"),
     ),
     "a subdir from a file's sweep": Refused(
@@ -254,7 +254,7 @@ FOLDERS = {
         overlay(sweep("{name: '../../../PWNED,x'}")),
     ),
     "a defaults list that leads out": Refused(
-        U, "defaults", "leads out of the folder", overlay("defaults: ['/../secret@model']", **{"..__secret": "x: 1"})
+        U, "defaults", "must be inside the folder", overlay("defaults: ['/../secret@model']", **{"..__secret": "x: 1"})
     ),
 }
 
@@ -285,17 +285,17 @@ _ENDLESS = {
     "large file": ("config", "at most 1,048,576 bytes", "name: " + "x" * 2**20),
     "aliases of aliases": ("config", "at most 5,000 values", _BOMB),
     "merged aliases": ("config", "at most 5,000 values", _MERGES),
-    "an alias in itself": ("config", "not complete there", "a: &a [*a]"),
-    "an alias in its mapping": ("config", "not complete there", "a: &a {b: *a}"),
+    "an alias in itself": ("config", "not complete in that line", "a: &a [*a]"),
+    "an alias in its mapping": ("config", "not complete in that line", "a: &a {b: *a}"),
     "deep lists": ("config", "at most 100 levels", "x: " + "[" * 101 + "]" * 101),
     "deep mappings": ("config", "at most 100 levels", "x: " + "{a: " * 101 + "1" + "}" * 101),
     "deep without an end": ("config", "nesting depth", "x: " + "[" * 100_000),
     "deep by aliases": ("config", "at most 100 levels", f"a: &a {'[' * 60}{']' * 60}\nb: {'[' * 60}*a {']' * 60}"),
-    "sexagesimal": ("config", "holds a number of", "seed: 1" + ":59" * 300_000),
-    "sexagesimal key": ("config", "holds a number of", "1" + ":59" * 300 + ": 1"),
-    "spaces in a reference": ("config", "text with references", "name: '${" + " " * 900_000 + "seed}'"),
-    "references without an end": ("config", "text with references", "name: '" + "${" * 9000 + "'"),
-    "references in a text": ("config", "text with references", "name: '" + "${seed}" * 9000 + "'"),
+    "sexagesimal": ("config", "has a number of", "seed: 1" + ":59" * 300_000),
+    "sexagesimal key": ("config", "has a number of", "1" + ":59" * 300 + ": 1"),
+    "spaces in a reference": ("config", "characters with references", "name: '${" + " " * 900_000 + "seed}'"),
+    "references without an end": ("config", "characters with references", "name: '" + "${" * 9000 + "'"),
+    "references in a text": ("config", "characters with references", "name: '" + "${seed}" * 9000 + "'"),
     "references in many texts": (
         "config",
         "at most 1,000 references",
@@ -322,7 +322,7 @@ _ENDLESS = {
     ),
     "references of references": (
         "schedules.x1",
-        "begin the name of a reference",
+        "whose name starts with a reference",
         "schedules: {n: seed, x1: '${${schedules.n}}'}",
     ),
     "a long duration": ("max_duration", "at most 64 characters", "max_duration: '1" + " " * 500_000 + "ba'"),
@@ -386,13 +386,13 @@ _PATHS = {
 }
 
 _FILE_SLIPS = {
-    "a key twice": ("config", "gives ssr twice, in lines 2 and 4", "ssr: 1\nseed: 2\nssr: 2\n"),
-    "a nested key twice": ("config", "gives lr twice, in lines 3 and 4", "optimizer:\n  lr: 1\n  lr: 2\n"),
+    "a key twice": ("config", "sets ssr twice, in lines 2 and 4", "ssr: 1\nseed: 2\nssr: 2\n"),
+    "a nested key twice": ("config", "sets lr twice, in lines 3 and 4", "optimizer:\n  lr: 1\n  lr: 2\n"),
     "a dotted key": ("config", "nest it: optimizer: {lr: ...}", "optimizer.lr: 0.1\n"),
     "a dotted key in a mapping": ("data.train.split", "train: {split: ...}", "data: {train.split: eval}\n"),
     "what is not trusted": (
         "model._target_",
-        "say trust=[lab_a,lab_b] on the command line",
+        "write trust=[lab_a,lab_b] on the command line",
         "model: {_target_: lab_a.models.net.Net}\ntrainer: {loss: {_target_: lab_b.m.f}}\n",
     ),
 }
@@ -420,7 +420,7 @@ SLIPS = {
     "a list of schedulers": Refused("scheduler=[cosine,linear]", "scheduler", "-m scheduler=cosine,linear"),
     "a list of models": Refused("model=[mlp,conv]", "model", "-m model=mlp,conv"),
     **{
-        f"name: {word}": Refused(U, "name", f"must be text, and YAML reads {value} here", overlay(f"name: {word}\n"))
+        f"name: {word}": Refused(U, "name", f"must be text, but YAML reads it as {value}", overlay(f"name: {word}\n"))
         for word, value in {
             "on": True,
             "1.10": 1.1,

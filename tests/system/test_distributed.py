@@ -491,14 +491,14 @@ def test_app_shards_by_config_and_refuses_kernels_that_cannot(pairs: Pairs, tmp_
     assert RunResult.load(tmp_path / "fsdp").status == "completed"
     ended = pairs.run(ends.app, arguments=[*arguments, "optimizer.fused=true"], all_fail=True, fails=True)
     assert ended.codes == [2, 2]
-    assert ended.errs[0].startswith("error: optimizer.fused=True: torch's fused kernel does not step the shards")
+    assert ended.errs[0].startswith("error: optimizer.fused=True: cannot be used with trainer.parallel=fsdp")
 
 
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        (["data.batch_size=1"], "error: data.batch_size=1: is shared by 2 processes"),
-        (["-m", "ssr=0.5,1"], "error: flags='-m': 2 processes were started for one run, and a sweep is many"),
+        (["data.batch_size=1"], "error: data.batch_size=1: must be at least 2"),
+        (["-m", "ssr=0.5,1"], "error: flags='-m': 2 processes were started for one run, but a sweep has many runs"),
         (["model.nothing=1"], "error: model.nothing"),
     ],
 )

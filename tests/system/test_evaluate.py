@@ -99,7 +99,7 @@ def test_a_checkpoint_between_two_evaluations_has_no_record(run: Path, app: Call
     said = app(f"run={run}", TRUST, f"checkpoint={name}")
     assert said.code == 0
     assert "not recorded" in said.out
-    assert said.out.splitlines()[-1].startswith("there is no record of these weights at this batch")
+    assert said.out.splitlines()[-1].startswith("not compared: the run did not record these weights at this batch")
 
 
 def test_wrong_record_is_detected(run: Path, app: Callable[..., Answer]) -> None:
@@ -149,12 +149,12 @@ def test_metrics_of_other_data_are_not_compared_with_the_record(run: Path, overr
     found = evaluate(run, overrides=[override], trust="resume_lab")
     assert {"eval/accuracy", "eval/loss"} <= set(found.metrics)
     assert sorted(found.differences) == compared
-    (*about,) = (line for line in found.messages if line.startswith("not compared with the record, for "))
+    (*about,) = (line for line in found.messages if line.startswith("not compared with the record, because "))
     assert len(about) == (len(compared) < 2)
     assert all(override.partition("=")[0].lstrip("+") in line for line in about)
     if not compared:
         assert found.metrics["eval/loss"] != recorded(run)["metrics"]["eval/loss"]
-        assert found.table().endswith("nothing was compared")
+        assert found.table().endswith("not compared: no metric has a comparable record")
         assert found.is_as_recorded(0)  # so the exit code is 0
 
 
@@ -175,7 +175,7 @@ def test_export_writes_only_the_weights(run: Path, weights: str, exported: str) 
     expected = checkpoint["model"] if exported == "raw" else checkpoint["callbacks"]["ema"]["average"]
     assert all(torch.equal(state[name], tensor) for name, tensor in expected.items())
     assert [path.name for path in Path().iterdir() if "model.pt" in path.name] == ["model.pt"]
-    with pytest.raises(InputError, match="no file is overwritten"):
+    with pytest.raises(InputError, match="existing files are not overwritten"):
         evaluate(run, export="model.pt", trust="resume_lab")
 
 
@@ -194,17 +194,20 @@ def test_torn_checkpoint_is_reported_and_the_previous_one_is_evaluated(run: Path
 @pytest.mark.parametrize(
     ("given", "words"),
     [
-        ([], "run=None: has to be given"),
+        ([], "run=None: must be set"),
         (["run=nowhere"], "run='nowhere': folder not found"),
-        (["run=empty"], "holds no .hydra/config.yaml"),
-        (["run=run"], "say trust=[resume_lab] on the command line"),
-        (["run=run", TRUST, "checkpoint=ba99"], "checkpoint='ba99': there is no checkpoint of this name"),
-        (["run=run", TRUST, "weights=swa"], "weights='swa': the run has no such average; there are auto, raw, ema"),
-        (["run=run", TRUST, "tolerance=-1"], "tolerance='-1': must be a finite number, 0 or above"),
-        (["run=run", TRUST, "export=no/where.pt"], "its folder does not exist"),
+        (["run=empty"], "must be the folder of a run, but has no .hydra/config.yaml"),
+        (["run=run"], "write trust=[resume_lab] on the command line"),
+        (["run=run", TRUST, "checkpoint=ba99"], "checkpoint='ba99': checkpoint not found"),
+        (
+            ["run=run", TRUST, "weights=swa"],
+            "weights='swa': must be raw, auto, or a callback that averages weights; choose from auto, raw, ema",
+        ),
+        (["run=run", TRUST, "tolerance=-1"], "tolerance='-1': must be a finite number >= 0"),
+        (["run=run", TRUST, "export=no/where.pt"], "must be in an existing folder"),
         (["run=run", TRUST, "device=abacus"], "trainer.device='abacus'"),
-        (["run=run", TRUST, "hydra.run.dir=x"], "hydra.run.dir='x': has no meaning here"),
-        (["run=run", TRUST, "+model.width=9"], "is of another model: model.state.layers.1.weight was"),
+        (["run=run", TRUST, "hydra.run.dir=x"], "hydra.run.dir='x': has no effect here"),
+        (["run=run", TRUST, "+model.width=9"], "belongs to a different model: model.state.layers.1.weight was"),
     ],
 )
 def test_bad_input_is_one_line(run: Path, app: Callable[..., Answer], given: list[str], words: str) -> None:
@@ -225,8 +228,8 @@ def test_config_of_a_run_folder_is_not_trusted(run: Path, app: Callable[..., Ans
     trusted = text.replace("- resume_lab\n", "- evil\n")
     assert trusted != text
     for changed, typed, words in (
-        (trusted, (), "trust=['evil']: is read only from the command line"),
-        (trusted.replace("resume_lab.Net", "evil.Net"), (TRUST,), "neither part of this package nor trusted"),
+        (trusted, (), "trust=['evil']: can be set only on the command line"),
+        (trusted.replace("resume_lab.Net", "evil.Net"), (TRUST,), "must be part of this package, or trusted"),
         (text + "hydra: {callbacks: {x: {_target_: evil.Run}}}\n", (TRUST,), "can run code or write anywhere"),
     ):
         config.write_text(changed)
@@ -236,7 +239,7 @@ def test_config_of_a_run_folder_is_not_trusted(run: Path, app: Callable[..., Ans
     config.write_text(text.replace("resume_lab.Net", "evil.Net"))
     said = app(f"run={run}", TRUST)
     assert said.code == 2
-    assert "neither part of this package nor trusted" in said.err
+    assert "must be part of this package, or trusted" in said.err
 
 
 def test_names_in_a_record_cannot_control_the_terminal() -> None:

@@ -123,5 +123,5 @@ def test_folders_in_the_layout_of_imagenet_can_be_trained_on(
 
 
 def test_data_that_the_model_of_a_recipe_cannot_accept_is_refused(composed: Callable[..., DictConfig]) -> None:
-    with pytest.raises(InputError, match=r"model.in_channels=3: an image of the data is 1 x 28 x 28"):
+    with pytest.raises(InputError, match=r"model.in_channels=3: must match the data, whose images are 1 x 28 x 28"):
         check(composed("experiment=cifar10_resnet18", "data=mnist"))

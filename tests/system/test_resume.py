@@ -204,7 +204,7 @@ def test_different_run_is_refused_with_both_values_before_any_file_is_written(
     before = files(run)
     said = app(*lab(), change)
     assert said.code == 2
-    assert said.err.startswith("error: resume='auto': run holds another run: ")
+    assert said.err.startswith("error: resume='auto': run contains a different run: ")
     assert words in said.err
     assert said.err.count("\n") == 1
     assert files(run) == before
@@ -258,7 +258,7 @@ def test_resume_never_is_refused_if_the_folder_has_a_run(app: Run, run: Path) ->
     before = files(run)
     said = app(*lab(), "resume=never")
     assert (said.code, said.err.count("\n")) == (2, 1)
-    assert "resume=never starts anew" in said.err
+    assert "resume=never starts a new run" in said.err
     assert files(run) == before
 
 
@@ -404,7 +404,7 @@ def test_a_run_is_replayed_from_its_folder(app: Run, in_tmp: Path) -> None:
     replay = ("--config-path", "run/.hydra", "--config-name", "config", "hydra.run.dir=again")
     refused = app(*replay)
     assert refused.code == 2
-    assert refused.err.startswith("error: trust=['resume_lab']: is read only from the command line")
+    assert refused.err.startswith("error: trust=['resume_lab']: can be set only on the command line")
     said = app(*replay, "trust=[resume_lab]")
     assert said.code == 0, said.err
     assert weights(in_tmp / "again") == weights(in_tmp / "run")

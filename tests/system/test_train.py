@@ -91,7 +91,7 @@ def test_every_optimizer_trains(composed: Callable[..., DictConfig], name: str) 
 
 
 def test_muon_updates_only_matrices(composed: Callable[..., DictConfig]) -> None:
-    with pytest.raises(InputError, match="Muon takes matrices") as info:
+    with pytest.raises(InputError, match="Muon accepts only matrices") as info:
         build(composed("optimizer=muon"))
     assert info.value.field == "optimizer.params"
 

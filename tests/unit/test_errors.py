@@ -1,4 +1,4 @@
-"""Errors have four facts in one line, and stay equal when they are sent to another process."""
+"""One line, four facts, and the same error on the other side of a process boundary."""
 
 from __future__ import annotations
 

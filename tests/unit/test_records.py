@@ -100,11 +100,11 @@ def test_run_that_failed_before_its_first_batch_or_was_stopped_may_start_again(t
     result(status="failed", error="OSError: no network", steps=0).save(tmp_path)
     refuse_finished(tmp_path)
     result(status="failed", error="OSError: no network", steps=1).save(tmp_path)
-    with pytest.raises(InputError, match="choose another folder"):
+    with pytest.raises(InputError, match="choose a different folder"):
         refuse_finished(tmp_path)
     result(status="stopped", error="KeyboardInterrupt: interrupted", steps=5, config_hash="a").save(tmp_path)
     refuse_finished(tmp_path, hashed="a")
-    with pytest.raises(InputError, match="choose another folder"):
+    with pytest.raises(InputError, match="choose a different folder"):
         refuse_finished(tmp_path, hashed="b")
 
 

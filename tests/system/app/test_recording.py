@@ -127,7 +127,7 @@ def test_the_job_of_a_folder_cannot_run_twice_at_the_same_time(tmp_path: Path, m
     monkeypatch.setattr(job, "sweep_dir", lambda: tmp_path)
     with (
         Heartbeat(tmp_path / HEARTBEAT),
-        pytest.raises(InputError, match="another process runs the job of this folder"),
+        pytest.raises(InputError, match="is in use by another process, which runs this job"),
         recorded({}, tmp_path),
     ):
         raise AssertionError

@@ -37,7 +37,7 @@ def test_workers_is_refused_for_a_launcher_without_such_an_option(name: str, wor
 
 
 def test_workers_is_refused_for_a_single_run(refused: Callable[..., str]) -> None:
-    assert refused("workers=2") == "error: workers='2': is of a sweep, and this is a single run; add -m\n"
+    assert refused("workers=2") == "error: workers='2': is only for sweeps, but this is a single run; add -m\n"
 
 
 @pytest.mark.parametrize(
@@ -54,13 +54,13 @@ def test_sweep_folder_that_would_differ_between_jobs_is_refused(
 ) -> None:
     said = refused("-m", "scheduler=linear,rex", "seed=1,2", f"hydra.sweep.dir={folder}")
     assert said.startswith(f"error: hydra.sweep.dir='{folder}': must be the same for all jobs of a sweep (got {own}")
-    assert said.endswith("; leave out what refers to the job; hydra.sweep.subdir=... names the folder of each job\n")
+    assert said.endswith("; remove references to the job; to name the jobs' folders, set hydra.sweep.subdir\n")
 
 
 def test_folder_with_an_escaped_reference_is_refused(refused: Callable[..., str]) -> None:
     for kind, more in (("sweep", ["-m"]), ("run", [])):
         said = refused(*more, f"hydra.{kind}.dir=runs/\\${{hydra.job.num}}")
-        assert said.startswith(f"error: hydra.{kind}.dir='runs/${{hydra.job.num}}': must not contain ${{ once its")
+        assert said.startswith(f"error: hydra.{kind}.dir='runs/${{hydra.job.num}}': must not contain ${{ after its")
 
 
 def test_name_of_a_job_folder_may_contain_swept_values(app: Callable[..., Answer], in_tmp: Path) -> None:

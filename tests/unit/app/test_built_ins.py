@@ -67,7 +67,11 @@ def test_matching_model_and_data_are_valid(composed: Composed, overrides: list[s
             "model.name",
             "set model.options.image_size=32",
         ),
-        (["data=fake", "model=torchvision", "model.name=vit_h_14"], "model.name", "choose another, e.g. model=vit"),
+        (
+            ["data=fake", "model=torchvision", "model.name=vit_h_14"],
+            "model.name",
+            "choose a different model, e.g. model=vit",
+        ),
         (["data=fake", "model=torchvision", "model.name=inception_v3"], "model.name", "e.g. model=resnet18"),
         (["model=torchvision", "model.name=resnet5"], "model.name", "did you mean resnet50"),
         (["model=torchvision", "model.name=maskrcnn"], "model.name", "there are alexnet"),
@@ -140,7 +144,7 @@ def test_a_data_set_in_any_part_of_the_config_is_checked(composed: Composed, pla
     ]
     with pytest.raises(InputError):
         check(values)
-    with pytest.raises(InputError, match=r"\[0\].root='/etc': downloads are written below"):
+    with pytest.raises(InputError, match=r"\[0\].root='/etc': must be below the working directory"):
         module.check_known({"a": node["transforms" if place == "data.train" else "reduction"]})  # before all else
 
 
@@ -217,7 +221,7 @@ def test_both_data_sets_get_the_evaluation_file(composed: Composed, key: str) ->
 @pytest.mark.parametrize(
     ("overrides", "field", "fix"),
     [
-        ([*TWO_FILES, "data.eval_path=a.csv", "data.eval.path=b.csv"], "data.eval.path", "give one"),
+        ([*TWO_FILES, "data.eval_path=a.csv", "data.eval.path=b.csv"], "data.eval.path", "set only one"),
         ([*TWO_FILES, "data.eval_path=a.csv", "data.eval=null"], "data.eval_path", "leave one of them out"),
         ([*TWO_FILES, "data.eval.eval_fraction=0.9"], "data.eval.eval_fraction", "follows data.train"),
         ([*TWO_FILES, "data.eval.split=train"], "data.eval.split", "eval_on_train"),

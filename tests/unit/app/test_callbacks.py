@@ -49,7 +49,10 @@ def test_one_choice_needs_no_list(composed: Compose) -> None:
             "callbacks.ema.half_life='0.1dur': cannot be converted to batches of this run: sec cannot be converted",
         ),
         (["callbacks=[ema]", "callbacks.ema.interval=0"], "callbacks.ema.interval=0: must be a whole number"),
-        (["callbacks=[ema]", "trainer.parallel=fsdp"], "callbacks.ema._target_='EMA': an average of weights that are"),
+        (
+            ["callbacks=[ema]", "trainer.parallel=fsdp"],
+            "callbacks.ema._target_='EMA': cannot be used with trainer.parallel",
+        ),
         (["callbacks=[profiler]", "callbacks.profiler.active=0"], "callbacks.profiler.active=0: must be a whole"),
         pytest.param(
             ["logger=[wandb]", "logger.wandb.mode=disabled"],
@@ -64,7 +67,7 @@ def test_one_choice_needs_no_list(composed: Compose) -> None:
         (["+callbacks.mine=3"], "callbacks.mine=3: must be a mapping with a _target_"),
         (
             ["logger=[csv]", "callbacks=[ema]", "+callbacks.csv=${callbacks.ema}"],
-            "callbacks.csv='csv': there is a logger",
+            "callbacks.csv='csv': must differ from",
         ),
     ],
 )
@@ -95,7 +98,7 @@ def test_a_missing_package_is_reported_before_any_object_is_created(
 def test_a_trusted_callback_is_accepted(composed: Compose) -> None:
     cfg = composed("+callbacks.mine._target_=my_package.Mine", "+callbacks.mine.every=3")
     assert check(cfg, trust=["my_package"])["callbacks"]["mine"] == {"_target_": "my_package.Mine", "every": 3}
-    assert "neither part of this package nor trusted" in message(cfg)
+    assert "must be part of this package, or trusted" in message(cfg)
 
 
 @pytest.mark.parametrize("preset", ["one_batch", "overfit", "limit"])

@@ -280,7 +280,7 @@ def test_interpolations_are_resolved_before_they_are_checked(
         assert (info.value.field, info.value.value) == ("model._target_", "os.system")
     hidden = OmegaConf.create(experiment)
     hidden.trainer.metrics = OmegaConf.create({"a": "${oc.create:'{_target_: os.system}'}"})
-    with pytest.raises(InputError, match="neither part"):
+    with pytest.raises(InputError, match="must be part of this package, or trusted"):
         check(hidden)
 
 

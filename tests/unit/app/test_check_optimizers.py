@@ -48,7 +48,11 @@ def test_valid_options_are_accepted(composed: Callable[..., DictConfig], overrid
     ("overrides", "field", "says"),
     [
         ("optimizer=muon_adamw optimizer.adamw.lr=-1", "optimizer.adamw.lr", "must be >= 0"),
-        ("optimizer=muon_adamw optimizer.muon.params=null", "optimizer.adamw.params", "takes all parameters"),
+        (
+            "optimizer=muon_adamw optimizer.muon.params=null",
+            "optimizer.adamw.params",
+            "already takes all remaining parameters",
+        ),
         ("optimizer=muon_adamw +optimizer.muon.params.ndmi=2", "optimizer.muon.params.ndmi", "did you mean ndim?"),
         ("optimizer=muon_adamw +optimizer.third={lr:1}", "optimizer", "must have a _target_"),
         (
@@ -57,10 +61,14 @@ def test_valid_options_are_accepted(composed: Callable[..., DictConfig], overrid
             "optimizer.adamw.nesterov",
             "set optimizer.adamw.momentum=0.9",
         ),
-        ("param_groups=no_decay optimizer=sparseadam", "param_groups.no_decay.weight_decay", "no such hyperparameter"),
+        (
+            "param_groups=no_decay optimizer=sparseadam",
+            "param_groups.no_decay.weight_decay",
+            "does not have this hyperparameter",
+        ),
         ("+param_groups.a={momentun:0.5}", "param_groups.a.momentun", "did you mean momentum?"),
         ("optimizer=adam +param_groups.a={momentum_scale:0.5}", "param_groups.a.momentum_scale", "torch.optim.Adam "),
-        ("+param_groups.a={schedule:head,lr:1}", "param_groups.a.schedule", "one schedule for all"),
+        ("+param_groups.a={schedule:head,lr:1}", "param_groups.a.schedule", "all param groups have one schedule"),
         (
             "~scheduler +scheduler@scheduler.default=cosine +param_groups.a={schedule:head}",
             "param_groups.a.schedule",
@@ -73,7 +81,7 @@ def test_valid_options_are_accepted(composed: Callable[..., DictConfig], overrid
             "schedules.momentum",
             "beta1, beta2, eps, weight_decay",
         ),
-        ("optimizer=adamw +scheduler@schedules.amsgrad=cosine", "schedules.amsgrad", "no such number"),
+        ("optimizer=adamw +scheduler@schedules.amsgrad=cosine", "schedules.amsgrad", "no numeric field of this name"),
         (WEIGHT_DECAY, "schedules.weight_decay", "a multiplier has no effect"),
         (f"optimizer=adamw {WEIGHT_DECAY} schedules.weight_decay.t_max=3", "schedules.weight_decay.t_max", "unit"),
         (
@@ -81,14 +89,14 @@ def test_valid_options_are_accepted(composed: Callable[..., DictConfig], overrid
             "schedules.momentum.t_warmup",
             "",
         ),
-        ("+schedules.momentum=[]", "schedules.momentum", "or a list of some"),
-        ("+scheduler@schedules.momentum.a=linear", "schedules.momentum", "or a list of some"),
-        ("+schedules.momentum={_target_:os.system}", "schedules.momentum._target_", "not run"),
+        ("+schedules.momentum=[]", "schedules.momentum", "or a list of schedulers"),
+        ("+scheduler@schedules.momentum.a=linear", "schedules.momentum", "or a list of schedulers"),
+        ("+schedules.momentum={_target_:os.system}", "schedules.momentum._target_", "must be part of this package"),
         ("+schedules.momentum={_target_:ssr_hydra.models.MLP}", "schedules.momentum._target_", "is not a scheduler"),
         (
             "+scheduler@schedules.momentum=linear schedules.momentum.alpha_f=1.2",
             "schedules.momentum",
-            "alpha reaches 1.2, and momentum 1.08, which must stay below 1",
+            "momentum must stay below 1, but alpha reaches 1.2, so momentum reaches 1.08",
         ),
         (
             "optimizer=adamw +scheduler@schedules.beta2=linear schedules.beta2.alpha_i=1.01",
@@ -124,7 +132,7 @@ def test_optimizers_are_named_by_their_config_keys(experiment: dict[str, Any]) -
     for bad in ({}, {"a": node, "b": 3}, {"a": {}}, [node], "sgd", None):
         with pytest.raises(InputError, match="must (have|be a mapping with) a _target_"):
             optimizer_nodes(bad)
-    with pytest.raises(InputError, match="is not a valid name for an optimizer"):
+    with pytest.raises(InputError, match="is not a valid optimizer name"):
         optimizer_nodes({"a.b": node})
 
 

@@ -66,17 +66,23 @@ def test_matching_data_and_trainer_are_valid(composed: Composed) -> None:
 @pytest.mark.parametrize(
     ("overrides", "told"),
     [
-        (KINDS, "model.in_features=64: a sample of the data has 2 numbers; set model.in_features=2"),
+        (KINDS, "model.in_features=64: must be 2, the number of values of a sample; set model.in_features=2"),
         (
             (*KINDS, "model.in_features=2", "model.num_classes=2"),
-            "model.num_classes=2: the data has 3 classes; set model.num_classes=3",
+            "model.num_classes=2: must be at least 3, the number of classes of the data; set model.num_classes=3",
         ),
         (
             (*LENGTHS, "trainer=regression", "model.in_features=1"),
-            "model.num_classes=10: a sample of the data has 1 target, each of them an output; set model.num_classes=1",
+            "model.num_classes=10: must be 1, the number of targets of a sample; set model.num_classes=1",
         ),
-        ((*KINDS, "model=conv"), "model._target_='ssr_hydra.models.ConvNet': takes images, and a sample of the data"),
-        ((*KINDS, "model=conv", "data.train.shape=[2,1,1]"), "model.in_channels=1: an image of the data is 2 x 1 x 1"),
+        (
+            (*KINDS, "model=conv"),
+            "model._target_='ssr_hydra.models.ConvNet': is a model for images, but a sample of the data",
+        ),
+        (
+            (*KINDS, "model=conv", "data.train.shape=[2,1,1]"),
+            "model.in_channels=1: must match the data, whose images are 2 x 1 x 1",
+        ),
     ],
 )
 def test_a_model_that_does_not_fit_a_table_is_refused_when_the_table_is_read(
@@ -89,7 +95,7 @@ def test_classes_that_occur_only_in_evaluation_data_are_counted(refused: Callabl
     for name, classes in (("t.csv", 2), ("other.csv", 4)):
         (in_tmp / name).write_text("x,y\n" + "".join(f"{k}.5,{k % classes}\n" for k in range(20)))
     told = refused(*TABLE, "data.train.eval_path=other.csv", "model.in_features=1", "model.num_classes=2")
-    assert told.startswith("error: model.num_classes=2: the data has 4 classes")
+    assert told.startswith("error: model.num_classes=2: must be at least 4, the number of classes")
 
 
 TABLES = Path(__file__).parents[1] / "data" / "tables"
@@ -128,7 +134,7 @@ def test_error_without_evaluation_data_names_the_objective_and_the_reason(compos
     with pytest.raises(InputError) as caught:
         check(composed("data.eval=null"))
     assert caught.value.field == "trainer.objective"
-    assert caught.value.rule == "data.eval=null leaves only train/loss"
+    assert caught.value.rule == "must be train/loss or null, because data.eval=null"
     check(composed("data.eval=null", "trainer.objective=train/loss"))
 
 
@@ -152,7 +158,9 @@ def test_experiments_on_text_are_valid(composed: Composed, name: str) -> None:
     ],
 )
 def test_time_in_tokens_is_refused_for_images(composed: Composed, field: str) -> None:
-    with pytest.raises(InputError, match="no tokens to count; .*get_num_tokens_in_batch") as caught:
+    with pytest.raises(
+        InputError, match="cannot be in tokens, because the data is images; .*get_num_tokens_in_batch"
+    ) as caught:
         check(composed(f"{field}=1000tok", "trainer.tokens_per_batch=8"))  # a rate does not count tokens
     assert (caught.value.field, caught.value.value) == (field, "1000tok")
     check(composed(f"{field}=1000tok", "+trainer.get_num_tokens_in_batch={_target_: torch.nn.Identity}"))

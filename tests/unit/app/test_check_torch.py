@@ -80,9 +80,13 @@ def test_names_of_torch_classes_give_the_same_schedulers(composed: Callable[...,
         (["torch_step", "max_duration=2ep", "ssr=0.5", "control=truncate"], "scheduler.pace", "within its first epoch"),
         (["torch_onecycle", "scheduler.total_steps=9"], "scheduler.total_steps", "before the run does"),
         (["torch_onecycle", "optimizer=adagrad"], "scheduler.cycle_momentum", "Adagrad has no momentum"),
-        (["torch_onecycle", "+scheduler@schedules.momentum=cosine"], "scheduler.cycle_momentum", "drives momentum"),
+        (
+            ["torch_onecycle", "+scheduler@schedules.momentum=cosine"],
+            "scheduler.cycle_momentum",
+            "cannot be used with schedules.momentum",
+        ),
         (["torch_cyclic", "scheduler.step_size_down=4tok"], "scheduler.step_size_down", "tokens_per_batch"),
-        (["torch_plateau", "data.eval=null", "trainer.objective=null"], "scheduler", "no data for one"),
+        (["torch_plateau", "data.eval=null", "trainer.objective=null"], "scheduler", "needs evaluation data"),
         (["torch_plateau", "scheduler.mode=min"], "scheduler.mode", "must be max, because a higher"),
         (["torch_plateau", "scheduler.mode=max", "trainer.objective=null"], "scheduler.mode", "must be min"),
         (["torch_sequential", "scheduler.milestones=[3,9]"], "scheduler.milestones", "one less"),
@@ -91,18 +95,22 @@ def test_names_of_torch_classes_give_the_same_schedulers(composed: Callable[...,
         (
             ["torch_chained", "scheduler@scheduler.schedulers.decay=torch_cosine_restarts"],
             "scheduler.schedulers.decay",
-            "overwrites the others",
+            "it overwrites the learning rate of the others",
         ),
         (
             ["torch_chained", "scheduler@scheduler.schedulers.decay=cosine"],
             "scheduler.schedulers.decay",
-            "must be one of ssr_hydra.torch_schedulers.*multiply in a list",
+            "must be one of ssr_hydra.torch_schedulers.*to multiply with others",
         ),
-        (["product", "scheduler@scheduler.factors.decay=torch_step"], "scheduler.factors.decay", "list both, .*YAML"),
+        (
+            ["product", "scheduler@scheduler.factors.decay=torch_step"],
+            "scheduler.factors.decay",
+            "to multiply both, list them: .*YAML",
+        ),
         (
             ["sequence", "scheduler@scheduler.phases.warmup.scheduler=torch_step"],
             "scheduler.phases.warmup.scheduler",
-            "list both, .*YAML",
+            "to multiply both, list them: .*YAML",
         ),
         (
             ["constant", "optimizer.weight_decay=0.1", "+scheduler@schedules.weight_decay=torch_step"],
@@ -157,6 +165,6 @@ def test_torch_schedulers_in_a_list_are_chained_and_multiply_with_ours(
 
     check(listed("torch_step", "torch_exponential", "cosine"))
     check(listed("torch_cosine_restarts", "cosine"))
-    with pytest.raises(InputError, match="overwrites the others") as caught:
+    with pytest.raises(InputError, match="it overwrites the learning rate of the others") as caught:
         check(listed("cosine", "torch_step", "torch_cosine_restarts"))
     assert caught.value.field == "scheduler[2]"

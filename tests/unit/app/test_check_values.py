@@ -80,6 +80,6 @@ def test_node_must_be_a_mapping_with_a_target() -> None:
         check_node({"widths": [8]}, "model", "model=conv")
     with pytest.raises(InputError, match=r"must be a mapping with a _target_"):
         check_node({}, "data.train", "data=digits")
-    with pytest.raises(InputError, match=r"^model\.widht=3: is not one of its arguments; did you mean widths\?"):
+    with pytest.raises(InputError, match=r"^model\.widht=3: unknown argument of this target; did you mean widths\?"):
         check_against_choices({"_target_": "ssr_hydra.models.ConvNet", "widht": 3}, "model")
     check_against_choices({"_target_": "my_package.Model", "widht": 3}, "model")  # its arguments are unknown

@@ -137,14 +137,18 @@ def test_a_scale_multiplies_the_default_of_a_custom_optimizer(
     ("overrides", "field", "says"),
     [
         ("optimizer=muon", "optimizer.params", "features.0.weight has 4 dimensions; choose optimizer=muon_adamw"),
-        ("optimizer=muon_adamw optimizer.muon.params={ndim:4}", "optimizer.muon.params", "give it params: {ndim: 2}"),
+        ("optimizer=muon_adamw optimizer.muon.params={ndim:4}", "optimizer.muon.params", "set params: {ndim: 2} for"),
         ("optimizer=muon_adamw optimizer.muon.params={ndim:3}", "optimizer.muon.params", "dimensions are 1, 2, 4"),
         (
             "optimizer=muon_adamw optimizer.adamw.params={ndim:1}",
             "optimizer.adamw.params",
-            "no optimizer takes features.0",
+            "must select every parameter, but no optimizer selects features.0",
         ),
-        ("optimizer=sgd optimizer.params={ndim:2}", "optimizer.params", "no optimizer takes features.0.weight"),
+        (
+            "optimizer=sgd optimizer.params={ndim:2}",
+            "optimizer.params",
+            "must select every parameter, but no optimizer selects features.0.weight",
+        ),
         ("+param_groups.a={params:encoder.*,lr:1}", "param_groups.a.params", "parameters are features.0.weight"),
         ("optimizer=muon_adamw +param_groups.a={momentum:0.5}", "param_groups.a.momentum", "torch.optim.AdamW has no"),
     ],
@@ -281,5 +285,5 @@ def test_a_custom_scheduler_class_gets_its_optimizer(
     made = make_schedulers(values, trust, [optimizer])
     assert made.optimizer is optimizer
     assert optimizer.param_groups[0]["lr"] == 0.25
-    with pytest.raises(InputError, match="drives one optimizer, and there are 2"):
+    with pytest.raises(InputError, match="can schedule only one optimizer, but there are 2"):
         make_schedulers(values, trust, [optimizer, optimizer])

@@ -155,7 +155,7 @@ def test_an_experiment_cannot_choose_a_launcher(mine: Write, refused: Refused) -
 
 def test_only_keys_of_the_experiment_can_be_swept() -> None:
     for key in ("hydra.callbacks.x._target_", "+hydra.callbacks.x._target_", "hydra/job_logging", "trust", "++trust"):
-        with pytest.raises(InputError, match="is not a parameter to sweep over"):
+        with pytest.raises(InputError, match="cannot be swept, because it is not part of an experiment"):
             check_parameters({key: "os.system"})
 
 
@@ -214,6 +214,6 @@ def test_a_replayed_run_does_not_keep_its_trust(app: App, in_tmp: Path, refused:
     quick = ("max_duration=1ba", "trainer.progress=none")
     assert app(*quick, "trust=[pytest]", "hydra.run.dir=r").code == 0
     replay = ("--config-path", "r/.hydra", "--config-name", "config")
-    assert "say trust=[pytest] on the command line" in refused(*replay)
+    assert "write trust=[pytest] on the command line" in refused(*replay)
     assert app(*replay, "trust=[pytest]", "hydra.run.dir=again").code == 0
     assert app(*replay, "trust=[]", "hydra.run.dir=other").code == 0

@@ -51,7 +51,7 @@ FIXES = {
     "scheduler=multistep scheduler.milestones=0.5dur": "write scheduler.milestones=[0.5dur]",
     "model.widths=8": "write model.widths=[8]",
     "scheduler=product scheduler.factors.decay=polynomial": "scheduler@scheduler.factors.decay=polynomial",
-    "scheduler.factors.decay=polynomial": "there is no scheduler.factors; there are t_warmup",  # of cosine_warmup
+    "scheduler.factors.decay=polynomial": "unknown key scheduler.factors; there are t_warmup",  # of cosine_warmup
     "ssr=50%": "must be a number; e.g. ssr=0.5",
     "max_duration=null": "e.g. max_duration=20ep",
     "+ssr=0.5": "drop the +: ssr=0.5",
@@ -63,7 +63,7 @@ FIXES = {
     ),
     "resume.on_change=extand": "did you mean extend?",
     "resume=": "resume.path='': must be auto, never or a path; write resume=auto",
-    "hydra.run.dir=": "leave hydra.run.dir out, or name a folder",
+    "hydra.run.dir=": "remove hydra.run.dir, or set it to a folder",
 }
 
 

@@ -94,9 +94,10 @@ def test_every_other_error_is_one_line(message: str) -> None:
         ),
         (
             "~scheduler +scheduler=[{_target_:a},{_target_:b}]",
-            "scheduler='[{_target_:a},{_target_:b}]': a list of mappings is written in a YAML file; put it there",
+            "scheduler='[{_target_:a},{_target_:b}]': a list of mappings must be in a YAML file; write it in an "
+            "experiment file",
         ),
-        ("trust=nowhere_to_be_found.a", "trust='nowhere_to_be_found.a': there is no module nowhere_to_be_found; "),
+        ("trust=nowhere_to_be_found.a", "trust='nowhere_to_be_found.a': module nowhere_to_be_found not found; "),
     ],
 )
 def test_error_names_the_wrong_value_and_a_right_one(refused: Callable[..., str], typed: str, told: str) -> None:

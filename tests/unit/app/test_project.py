@@ -77,11 +77,11 @@ NAMES = {
     "letter outside of ASCII": ("labör", "must be a Python name in lower case"),
     "flag": ("-m", "expected one argument"),
     "too long": ("a" * 256, "must have names of at most 255 bytes"),
-    "standard library": ("json", "is the name of an installed package or of Python's own library"),
-    "this package": ("ssr_hydra", "is the name of an installed package or of Python's own library"),
+    "standard library": ("json", "is the name of an installed package or a standard library module"),
+    "this package": ("ssr_hydra", "is the name of an installed package or a standard library module"),
     "folder of the project": ("conf", "is the name of another file or folder of the project"),
-    "file": ("file", "must be a new or empty folder"),
-    "folder with files": ("full", "must be a new or empty folder"),
+    "file": ("file", "must be a new name, or the name of an empty folder"),
+    "folder with files": ("full", "must be a new name, or the name of an empty folder"),
 }
 
 

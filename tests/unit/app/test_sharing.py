@@ -137,15 +137,15 @@ def test_steps_are_counted_exactly_with_an_uneven_last_batch(composed: Compose) 
     [
         (
             ("scheduler.t_warmup=0.1dur",),
-            "scheduler.t_warmup=0.1dur is a fraction of the run, and one in ba can be shared",
+            "scheduler.t_warmup=0.1dur is a fraction of the run; a warmup in ba can be shared",
         ),
         (
             ("scheduler.t_warmup=0.1dur", "max_duration=4ep"),
-            "scheduler.t_warmup=0.1dur is a fraction of the run, and one in ep can be shared",
+            "scheduler.t_warmup=0.1dur is a fraction of the run; a warmup in ep can be shared",
         ),
         (
             ("scheduler.scale_warmup=true",),
-            "scheduler.scale_warmup=true scales the warmup with ssr, and an unscaled warmup can be shared",
+            "scheduler.scale_warmup=true scales the warmup with ssr; an unscaled warmup can be shared",
         ),
         ((), ""),
     ],

@@ -89,7 +89,7 @@ def test_two_files_share_classes_and_are_read_completely() -> None:
     assert train.classes == evaluation.classes == ["ash", "birch", "cedar"]
     assert evaluation.tensors[1].tolist() == [1, 2] * 20
     make_loaders(train, evaluation)
-    with pytest.raises(InputError, match=r"eval.path=.*for a separate evaluation file, give both eval_path="):
+    with pytest.raises(InputError, match=r"eval.path=.*for a separate evaluation file, set eval_path="):
         make_loaders(Arrays(paths[0]), Arrays(paths[1], split="eval"))
 
 
@@ -294,23 +294,23 @@ BAD_TABLES = [
     ("a,b\n1.234,0\n2,1\n", {"decimal": ","}, "path", "must be a number (is '1.234')"),
     ("a,b,c\n1;5,2,x\n2;5,3,y\n", {"delimiter": ","}, "path", "set delimiter=';'"),
     ('a,b\n1,"x\n2,y\n', {}, "path", "cannot be read"),
-    ('a,b\n1,"x\ny"\n2,y\n', {}, "targets", "is not printable (t.csv, row 3, column 'b')"),
+    ('a,b\n1,"x\ny"\n2,y\n', {}, "targets", "must contain only printable characters (t.csv, row 3, column 'b')"),
     ("a,b\n1,0\n2,1\n", {"decimal": ";"}, "decimal", "'.' or ','"),
     ("a,b\n1,0\n,1\n", {}, "path", "row 3, column 'a' is empty"),
     ("a,b\n1,0\n1,2,3\n", {}, "path", "row 3 has 3 columns instead of 2"),
-    ("a,b\n1,0\nnan,1\n", {}, "inputs", "is not finite (t.csv, row 3, column 'a')"),
+    ("a,b\n1,0\nnan,1\n", {}, "inputs", "must be finite (t.csv, row 3, column 'a')"),
     ("a,b\n1e39,0\n1e39,1\n", {"eval_fraction": 0.5}, "dtype", "largest numbers"),
     ("a,b\n1,0\n2,-1\n", {}, "targets", "must be an integer >= 0 (t.csv, row 3)"),
-    ("a,b\n1,0\n2,inf\n", {"task": "regression"}, "targets", "is not finite (t.csv, row 3, column 'b')"),
-    ("a,b\n1.5,0\n2,1\n", {"dtype": "int64"}, "inputs", "not an integer (t.csv, row 2, column 'a')"),
+    ("a,b\n1,0\n2,inf\n", {"task": "regression"}, "targets", "must be finite (t.csv, row 3, column 'b')"),
+    ("a,b\n1.5,0\n2,1\n", {"dtype": "int64"}, "inputs", "must be an integer (t.csv, row 2, column 'a')"),
     ("a,a\n3,4\n", {}, "path", "two columns 'a'"),
     ("a,b\n", {}, "path", "has no rows"),
     ("", {}, "path", "is empty"),
-    ("a,b\n1,0\n", {}, "eval_fraction", "both sides"),
+    ("a,b\n1,0\n", {}, "eval_fraction", "both training and evaluation"),
     ("a,b\n1,0\n2,1\n", {"inputs": ["a", "b"]}, "inputs", "both an input and a target"),
     ("a,b\n1,0\n2,1\n", {"targets": ["a", "b"], "inputs": []}, "inputs", "no column"),
     ("a,b,c\n1,0,1\n2,1,1\n", {"targets": ["b", "c"]}, "targets", "one column"),
-    ("a,b\n1,0\n2,1\n", {"shape": [2]}, "shape", "has 1 numbers"),
+    ("a,b\n1,0\n2,1\n", {"shape": [2]}, "shape", "must have 1 values"),
     ("a,b\n1,0\n2,1\n", {"layout": "chw"}, "layout", "shape [1]"),
     ("a,b\n1,0\n2,1\n", {"dtype": "float8"}, "dtype", "float32"),
     ("a,b\n1,0\n2,1\n", {"delimiter": ", "}, "delimiter", "one character"),

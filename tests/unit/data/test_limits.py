@@ -89,6 +89,6 @@ def test_a_limit_is_a_number_of_batches(field: str) -> None:
 
 def test_a_stream_has_no_samples_to_choose_among() -> None:
     with pytest.raises(
-        InputError, match="limit_train=1: cannot limit a stream, which has no index; set limit_train to null"
+        InputError, match="limit_train=1: cannot be used with a stream, which has no index; set limit_train to null"
     ):
         make_loaders(Stream(), shuffle=False, limit_train=1)

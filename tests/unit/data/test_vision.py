@@ -79,7 +79,7 @@ def test_an_altered_pickle_is_not_read(cifar: Path) -> None:
     SmallImages("cifar10", root=root)
     (cifar / "root/cifar-10-batches-py/test_batch").write_bytes(pickle.dumps(Hostile()))
     for split in ("train", "eval"):
-        with pytest.raises(RunError, match="is not cifar10"):
+        with pytest.raises(RunError, match="cannot be read as cifar10"):
             SmallImages("cifar10", split, root)
     assert not hasattr(Hostile, "ran")
 

@@ -43,7 +43,7 @@ def test_options_reach_timm() -> None:
         ({"name": "resnet18", "options": {"checkpoint_path": "x"}}, "options.checkpoint_path='x': cannot be set here"),
         (
             {"name": "resnet18", "weights": "A1"},
-            "weights='A1': is not among the weights of resnet18; choose DEFAULT or",
+            "weights='A1': is not the name of weights of resnet18; choose DEFAULT or",
         ),
         ({"name": "resnet10t_dw", "weights": "DEFAULT"}, "name='resnet10t_dw': is not a model"),
     ],
@@ -121,7 +121,9 @@ def test_config_is_checked_without_timm(composed: Callable[..., DictConfig], mon
     with pytest.raises(InputError, match=r'^model=.resnet18.: needs timm.*pip install "ssr-hydra\[timm\]"'):
         check(composed("data=fake", *own))
     monkeypatch.setattr(module.importlib.util, "find_spec", lambda name: object())  # type: ignore[attr-defined]
-    with pytest.raises(InputError, match=r"^model\.in_channels=3: an image of the data is 1 x 8 x 8; set"):
+    with pytest.raises(
+        InputError, match=r"^model\.in_channels=3: must match the data, whose images are 1 x 8 x 8; set"
+    ):
         check(composed(*own))
-    with pytest.raises(InputError, match=r"^model\._target_=.*classifies images, and the data is text"):
+    with pytest.raises(InputError, match=r"^model\._target_=.*is a model for images, but the data is text"):
         check(composed("experiment=byte_lm", *own))

@@ -1,4 +1,4 @@
-"""torch's own schedulers, converted from the instance: torch's values, stretched."""
+"""torch's own schedulers, read off the instance: torch's values, stretched."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from ssr_hydra.trainer.learning_rates import LearningRates
 
 
 def close(values: Values, expected: Values) -> None:
-    """Compare twelve digits: torch's recursions round at every step, functions of time only once."""
+    """To twelve digits: torch's recursions round at every step, functions of time once."""
     assert len(values) == len(expected)
     for batch, (found, wanted) in enumerate(zip(values, expected, strict=True)):
         for group, (a, b) in enumerate(zip(found, wanted, strict=True)):
@@ -61,7 +61,7 @@ def test_schedules_by_epoch_are_stretched_as_well(name: str) -> None:
     doubled = by_us(make, every=3, stepwise=False, ssr=2, batches=128)
     # Epoch 2k of the longer run is epoch k of the other.
     close([doubled[6 * epoch] for epoch in range(21)], [expected[3 * epoch] for epoch in range(21)])
-    # The value changes between epochs, but not within one.
+    # The value changes with an epoch and not within one.
     assert all(doubled[3 * epoch + k] == doubled[3 * epoch] for epoch in range(42) for k in (1, 2))
 
 
@@ -125,7 +125,7 @@ def after_one_cycle() -> Any:
 
 
 class MyStep(theirs.StepLR):
-    """A user's class."""
+    """A class of the user's own."""
 
 
 def plateau_that_waited() -> Any:
@@ -143,10 +143,10 @@ def of_a_part_of_ones_own() -> Any:
 @pytest.mark.parametrize(
     ("make", "words"),
     [
-        (stepped, "has been stepped already .1 steps"),
-        (chained_and_stepped, "has been stepped already"),
-        (plateau_that_waited, "has been stepped already"),
-        (after_one_cycle, r"was created for the initial learning rates \[0.8, 0.05, 0.001\], but they are \[0.02"),
+        (stepped, "has been stepped .1 steps"),
+        (chained_and_stepped, "must be new, but has been stepped"),
+        (plateau_that_waited, "must be new, but has been stepped"),
+        (after_one_cycle, r"was created for the initial learning rates \[0.8, 0.05, 0.001\], but these are now \[0.02"),
         (lambda: MyStep(optimizer(), 3), "is not one of torch's classes"),
         (of_a_part_of_ones_own, "is not one of torch's classes"),
     ],

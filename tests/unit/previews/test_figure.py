@@ -1,4 +1,4 @@
-"""The content of the picture."""
+"""What the picture shows."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def test_options_change_the_axes(shown: Preview) -> None:
     assert axes.get_xlim() == (0, 1)
     with pytest.raises(InputError, match="axis='beta'"):
         shown.figure(axis="beta")
-    with pytest.raises(InputError, match="not known"):
+    with pytest.raises(InputError, match="is unknown"):
         ssr_hydra.preview(s.LinearScheduler(), max_duration="10ep").figure(axis="lr")
     curves = [ssr_hydra.preview(s.LinearScheduler(), max_duration=d).curves[0] for d in ("10ep", "10ba")]
     with pytest.raises(InputError, match="ep and ba"):
@@ -138,7 +138,7 @@ def test_figures_of_the_documentation_have_the_current_colours(repo: Path, tmp_p
     assert names == ["resuming.svg", "sharing.svg", "ssr.png", "ssr.svg", "warmup.svg"]
 
     def colours(path: Path) -> list[str]:
-        # Other releases of matplotlib may place labels differently, but the curves are the same.
+        # Another release of matplotlib may set labels a little differently; the curves it draws are the same.
         return re.findall(r"stroke: (#\w{6}); stroke-width: 1.6", path.read_text(encoding="utf-8"))
 
     assert len(colours(tmp_path / "ssr.svg")) == 8  # four curves and their entries in the legend

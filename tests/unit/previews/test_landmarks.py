@@ -1,4 +1,4 @@
-"""Every scheduler's landmarks, with names and exact times."""
+"""Every scheduler's landmarks, by name and exact."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The table is readable and correct."""
+"""The table reads well and says the truth."""
 
 from __future__ import annotations
 

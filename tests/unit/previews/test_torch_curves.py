@@ -1,4 +1,4 @@
-"""Pictures of torch's schedulers show the rates of training."""
+"""torch's schedulers are drawn as they are trained with."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ssr_hydra.schedulers.protocol import bind
 from ssr_hydra.state import State
 from ssr_hydra.time import Time, Timestamp
 
-# A value or function for each of three param groups: a picture shows one group.
+# A value or function for each of three param groups: a picture has one.
 OF_GROUPS = ("LambdaLR", "MultiplicativeLR", "CyclicLR", "OneCycleLR")
 RATES = {"dataloader_len": 8, "samples_per_batch": 4, "tokens_per_batch": None}
 
@@ -58,7 +58,7 @@ def test_several_schedulers_multiply() -> None:
 
 
 def test_schedulers_that_cannot_be_drawn_are_an_error() -> None:
-    with pytest.raises(InputError, match="waits for the metric"):
+    with pytest.raises(InputError, match="depends on a metric"):
         TorchCurve.of([("scheduler", ours.ReduceLROnPlateau())], 0.1, None)
     with pytest.raises(InputError, match="set optimizer.lr"):
         TorchCurve.of([("scheduler", ours.StepLR(2))], None, None)

@@ -78,7 +78,7 @@ def test_each_phase_equals_its_schedule_on_a_separate_run(
 
 
 def test_sequence_matches_hand_computed_values() -> None:
-    # Up over 2 batches, half for 2, then down over the last 4.
+    # Up over 2 batches, half for 2, then down over the remaining 4.
     scheduler = SequentialScheduler({
         "up": Phase(LinearScheduler(0.0, 1.0), "2ba"), "flat": {"scheduler": HALF, "until": "4ba"},
         "down": LinearScheduler(),
@@ -117,7 +117,7 @@ def test_unscaled_phase_runs_nested_parts_at_ssr_one() -> None:
     scheduler = SequentialScheduler({"fixed": Phase(ProductScheduler({"x": inner}), "6ba", scale=False), "rest": HALF})
     at_two = alphas(scheduler, range(6), 2, max_duration="20ba")
     assert at_two == alphas(scheduler, range(6), max_duration="20ba") == [0.5, 0.5, 1.0, 0.5, 0.25, 0.125]
-    # A phase may be f(state), because that phase is not scaled.
+    # f(state) may stand in it, as nothing is to be scaled there.
     plain = SequentialScheduler({"mine": Phase(lambda state: 0.3, "6ba", scale=False), "rest": HALF})
     assert alphas(plain, (0, 6), 2, max_duration="20ba") == [0.3, 0.5]
 
@@ -144,8 +144,8 @@ def test_only_rates_that_a_phase_needs_must_be_known() -> None:
     # A run of unknown epochs: phases in batches need no dataloader_len.
     scheduler = SequentialScheduler({"a": Phase(HALF, "5ba"), "b": ExponentialScheduler(0.5, "1ba")})
     assert alphas(scheduler, (4, 5, 6), max_duration="3ep") == [0.5, 1.0, 0.5]
-    assert alphas(scheduler, (4, 5, 6)) == [0.5, 1.0, 0.5]  # nor the length of the run is needed
-    # Phases may use a clock other than the run's.
+    assert alphas(scheduler, (4, 5, 6)) == [0.5, 1.0, 0.5]  # nor the length of the run
+    # Also with a clock other than the run's.
     mixed = SequentialScheduler({"a": Phase(HALF, "64sp"), "b": ConstantScheduler(0.1, "999sp")})
     assert alphas(mixed, (1, 2), max_duration="90m", samples_per_batch=32) == [0.5, 0.1]
 
@@ -231,10 +231,10 @@ def test_sequences_refuse_invalid_arguments_at_construction(phases: Any, field: 
         # unscaled, 6 batches fill a run of 12 that ssr halves
         ({"a": Phase(HALF, "6ba", scale=False), "b": HALF}, {"max_duration": "12ba", "ssr": 0.5},
          "phases.a.until", "next phase never starts"),
-        ({"a": Phase(HALF, "0.5dur"), "b": HALF}, {}, "phases.a.until", "max_duration is not known"),
+        ({"a": Phase(HALF, "0.5dur"), "b": HALF}, {}, "phases.a.until", "max_duration is unknown"),
         ({"a": Phase(HALF, "1ep"), "b": HALF}, {"max_duration": "8ba"}, "phases.a.until", "dataloader_len"),
         ({"a": Phase(HALF, "1ba"), "b": LinearScheduler()}, {"max_duration": "90m"},
-         "phases.b.scheduler.t_max", "length of this phase is not known: .*no fixed rate"),
+         "phases.b.scheduler.t_max", "length of this phase is unknown: .*no fixed rate"),
         ({"a": Phase(HALF, "1ba"), "b": LinearScheduler()}, {}, "phases.b.scheduler.t_max", "length of this phase"),
         ({"a": Phase(HALF, "1ba"), "b": StepScheduler("32sp")}, {"max_duration": "8ba"},
          "phases.b.scheduler.step_size", "this phase starts at 1ba, and .*samples_per_batch"),
@@ -256,7 +256,7 @@ def test_sequence_does_not_change_with_its_arguments() -> None:
 
 
 def test_the_strategy_reaches_nested_schedules() -> None:
-    # The laws above would show little if the cases were all constant.
+    # The laws above would say little if the cases were all flat.
     seen: set[str] = set()
 
     @settings(max_examples=25, database=None)

@@ -120,7 +120,7 @@ def test_inverse_square_root_cooldown_may_start_at_the_end_of_warmup_or_be_very_
 
 
 def test_inverse_square_root_refuses_invalid_arguments() -> None:
-    with refused("t_scale", match="no time scale"):
+    with refused("t_scale", match="must be set if there is no warmup"):
         InverseSquareRootWithWarmupScheduler("0ba")
     with refused("alpha_f", match="only with a cooldown"):
         InverseSquareRootWithWarmupScheduler("4ba", alpha_f=0.1)

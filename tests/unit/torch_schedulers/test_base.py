@@ -1,4 +1,4 @@
-"""Properties that all descriptions of torch schedulers have."""
+"""Common properties of all descriptions of torch schedulers."""
 
 from __future__ import annotations
 

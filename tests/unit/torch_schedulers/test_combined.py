@@ -1,4 +1,4 @@
-"""Sequences and chains: the times of their parts, and invalid combinations."""
+"""Sequences and chains: the times of their parts, and combinations without a meaning."""
 
 from __future__ import annotations
 
@@ -69,20 +69,22 @@ SETTERS = [
 @pytest.mark.parametrize("setter", SETTERS, ids=lambda s: type(s).__name__)
 def test_schedulers_that_set_the_rate_at_every_step_cannot_be_chained(setter: Any) -> None:
     for parts in ([ours.StepLR(2), setter], [setter, ours.StepLR(2)]):
-        with refused(f"schedulers[{parts.index(setter)}]", UnchainableError, match="which overwrites the others"):
+        with refused(
+            f"schedulers[{parts.index(setter)}]", UnchainableError, match="overwrites the learning rate of the others"
+        ):
             rates(ours.ChainedScheduler(parts), [0])
     within = ours.ChainedScheduler({"a": ours.SequentialLR([ours.StepLR(2), setter], [3]), "b": ours.StepLR(2)})
     with refused("schedulers.a", UnchainableError):
         rates(within, [0])
-    assert rates(ours.ChainedScheduler([setter]), [0]) == rates(setter, [0])  # alone, it overwrites no other scheduler
+    assert rates(ours.ChainedScheduler([setter]), [0]) == rates(setter, [0])  # alone it overwrites nothing
 
 
 def test_cosine_cannot_be_chained_with_a_sequence_that_sets_the_rate() -> None:
     sequence = ours.SequentialLR([ours.StepLR(2), ours.StepLR(3)], [3])
-    with refused("schedulers[1]", UnchainableError, match="put the cosine into the sequence"):
+    with refused("schedulers[1]", UnchainableError, match="move the cosine into the sequence"):
         rates(ours.ChainedScheduler([ours.CosineAnnealingLR(9), sequence]), [0])
     inner = ours.SequentialLR([ours.CosineAnnealingLR(9), ours.StepLR(3)], [3])
-    with refused("schedulers[0]", UnchainableError, match="holds a CosineAnnealingLR"):
+    with refused("schedulers[0]", UnchainableError, match="contains a CosineAnnealingLR"):
         rates(ours.ChainedScheduler([inner, ours.StepLR(3)]), [0])
 
 
@@ -140,9 +142,9 @@ def test_factors_of_different_paces_multiply_and_recursive_schedulers_are_refuse
     run = Run.of(State("20ba", dataloader_len=4))
     found = together([("a", ours.StepLR(1, 0.5), "epoch"), ("b", ours.ExponentialLR(0.9), "batch")], run)
     assert [(place, pace) for place, _, pace in found] == [("a", "epoch"), ("b", "batch")]
-    with refused("b", UnchainableError, match="all must have one pace; set pace of all to"):
+    with refused("b", UnchainableError, match="must have the same pace as the others, .*; set pace of all to"):
         together([("a", ours.StepLR(1, 0.5), "epoch"), ("b", ours.CosineAnnealingLR(9), "batch")], run)
-    with refused("b", UnchainableError, match="overwrites the others"):
+    with refused("b", UnchainableError, match="overwrites the learning rate of the others"):
         together([("a", ours.StepLR(1, 0.5), "epoch"), ("b", ours.OneCycleLR(1.0), "batch")], run)
 
 

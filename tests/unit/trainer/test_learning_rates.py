@@ -45,7 +45,7 @@ def sgd(lr: Any = 0.8) -> torch.optim.SGD:
 def trace(
     schedulers: Any, optimizer: torch.optim.Optimizer, epochs: int = 2, stepwise: bool | None = None
 ) -> list[float]:
-    """Return the rate of every batch in a run with epochs of four batches, called like the training loop does."""
+    """The rate of every batch in a run of epochs of four batches, driven as the loop drives it."""
     state = State(max_duration=f"{epochs}ep", dataloader_len=BATCHES, optimizers=optimizer)
     rates = LearningRates(schedulers, state, Fraction(1), stepwise)
     seen = []
@@ -62,7 +62,7 @@ def trace(
 
 
 def alone(scheduler: LRScheduler, steps: int, every: int = 1) -> list[float]:
-    """Return torch's own rates, with a step after every few batches."""
+    """The rates that torch itself gives, stepping every so many batches."""
     seen = []
     for step in range(1, steps + 1):
         seen.append(float(scheduler.optimizer.param_groups[0]["lr"]))
@@ -212,10 +212,10 @@ class MyPlateau(ReduceLROnPlateau):
     [
         (lambda o: MyStep(o, 1), 0.5, "schedulers", "cannot be stretched to ssr 0.5: it is not one of torch's classes"),
         (lambda o: [MyPlateau(o)], 2, "schedulers[0]", "cannot be stretched to ssr 2: it is not one of"),
-        (lambda o: [ExponentialLR(o, 0.5), LambdaLR(o, decays)], 2, "schedulers[1]", "overwrites the others"),
+        (lambda o: [ExponentialLR(o, 0.5), LambdaLR(o, decays)], 2, "schedulers[1]", "overwrites the learning rate"),
         (lambda o: ChainedScheduler([LambdaLR(o, decays), StepLR(o, 1)]), 2, "schedulers.schedulers[0]", "overwrites"),
         (lambda o: [described.StepLR(1), MyStep(o, 1)], 1, "schedulers[0]", "that is not a function of time"),
-        (lambda o: [described.StepLR(1), described.OneCycleLR(1.0)], 1, "schedulers[1]", "overwrites the others"),
+        (lambda o: [described.StepLR(1), described.OneCycleLR(1.0)], 1, "schedulers[1]", "overwrites the learn"),
         (lambda o: [described.CyclicLR(0.1, 1.0, 3, "3tok")], 1, "schedulers[0].step_size_down", "tokens_per_batch"),
         (lambda o: LambdaLR(o, lambda step: [1.0, 0.5, 0.1][step]), 2, "schedulers.lr_lambda", "fraction of a step"),
         (lambda o: OneCycleLR(o, 1.0, total_steps=3), 1, "schedulers.total_steps", "before the run does"),
@@ -357,7 +357,7 @@ def test_state_of_other_schedulers_is_refused(name: str) -> None:
     ],
 )
 def test_schedules_follow_the_time_map(make: Any) -> None:
-    # A run of 16 batches after 4 of a plan of 8: from there the clock runs at a third of the speed.
+    # A run of 16 batches after 4 of a plan of 8: the clock goes at a third of the speed from there.
     optimizer = sgd()
     state = State(max_duration="16ba", dataloader_len=BATCHES, optimizers=optimizer)
     plan = State(max_duration="8ba", dataloader_len=BATCHES)
@@ -386,7 +386,7 @@ def test_epochs_end_with_the_data() -> None:
     rates = LearningRates(described.ExponentialLR(0.5), state, Fraction(1), clock=twice)
     state.timestamp = Timestamp(epoch=1, batch=6, batch_in_epoch=2)
     rates.load_state_dict({})
-    assert optimizer.param_groups[0]["lr"] == 0.8 * 0.25  # two epochs of the plan, not three
+    assert optimizer.param_groups[0]["lr"] == 0.8 * 0.25  # two epochs of the plan, and not the third
 
 
 # --- groups and optimizers ---
@@ -407,7 +407,7 @@ def test_groups_that_are_added_later_follow() -> None:
             state.timestamp = state.timestamp.to_next_batch().to_next_epoch()
             rates.epoch_ended()
             rates.batch_ended()()
-        # The group has the same rate as if it had existed from the start: a rate is a function of time.
+        # As if it had been there from the start: a rate is a function of time.
         assert [group["lr"] for group in optimizer.param_groups] == [0.8 / 8, 0.1 / 8]
 
 

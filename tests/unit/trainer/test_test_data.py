@@ -139,7 +139,7 @@ def test_ssr_evaluate_can_repeat_the_test_of_a_checkpoint(tables: None, composed
     elsewhere = evaluate("run", split="test", overrides=["data.test=other.csv"])
     assert elsewhere.differences == {}
     assert elsewhere.metrics["test/loss"] != found.metrics["test/loss"]
-    with pytest.raises(InputError, match=r"^split='test': needs test data, and the run has none; write data\.test="):
+    with pytest.raises(InputError, match=r"^split='test': needs test data, but the run has none; set data\.test="):
         evaluate("run", split="test", overrides=["data.test=null"])
 
 
@@ -150,15 +150,15 @@ def test_ssr_evaluate_can_repeat_the_test_of_a_checkpoint(tables: None, composed
         ([*TABLE, "data.test=nothing.csv"], "data.test='nothing.csv': not found"),
         (
             ["data.test={_target_: ssr_hydra.data.Digits, split: eval}"],
-            "data.test='eval': must not be the evaluation data; give a third set of samples",
+            "data.test='eval': must not be the evaluation data; use samples that are in neither set",
         ),
         (
             ["data.test={_target_: ssr_hydra.data.Digits, split: train}"],
-            "data.test='train': must not be the training data; give a third set of samples",
+            "data.test='train': must not be the training data; use samples that are in neither set",
         ),
         (
             ["data.test={_target_: ssr_hydra.data.Digits, split_seed: 1}"],
-            "data.test.split_seed=1: must be split_seed of the training data (0), or the two could overlap",
+            "data.test.split_seed=1: must be split_seed of the training data (0), because otherwise the two",
         ),
         ([*TABLE, "data.test={_target_: ssr_hydra.data.Arrays, path: test.csv}"], "data.test.path="),
     ],
@@ -176,10 +176,10 @@ def test_overlapping_test_data_is_refused(
     [
         (["data.test=test.csv"], "data.test='test.csv': can name a file only for data=arrays, and a folder only for"),
         (["data.test={split: eval}"], "data.test={'split': 'eval'}: must be a mapping with a _target_"),
-        (["data.test={_target_: my_lab.Data}"], "data.test._target_='my_lab.Data': neither part of this package"),
+        (["data.test={_target_: my_lab.Data}"], "data.test._target_='my_lab.Data': must be part of this package"),
         (
             ["data=image_folder", "data.train.root=x", "data.eval=null", "data.test=test"],
-            "data.test='test': needs data.eval, whose transforms it uses",
+            "data.test='test': needs data.eval, because test images use its transforms",
         ),
     ],
 )

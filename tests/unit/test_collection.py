@@ -1,4 +1,4 @@
-"""Every test file on disk is collected: nothing that pytest skips by its name hides in the tree."""
+"""Every test file on disk is collected: no file is skipped because of its name."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ FILES = sorted(TESTS.rglob("test_*.py"))
 
 
 def ignored(config: pytest.Config, path: Path) -> bool:
-    """Whether pytest leaves a file or folder out of a collection that comes to it."""
+    """Return whether pytest ignores a file or folder during collection."""
     return bool(config.hook.pytest_ignore_collect(collection_path=path, config=config))
 
 
@@ -31,7 +31,7 @@ def test_every_test_file_on_disk_is_collected(request: pytest.FixtureRequest) ->
 
 
 def test_default_ignore_list_of_pytest_is_not_used(request: pytest.FixtureRequest, tmp_path: Path) -> None:
-    # It skips build, dist and venv by name; a folder of tests was once lost that way.
+    # pytest ignores build, dist and venv by name; a folder of tests was once lost that way.
     folder = tmp_path / "build"
     folder.mkdir()
     assert not ignored(request.config, folder)
@@ -47,7 +47,7 @@ def test_the_command_of_the_readme_runs_unit_and_system_tests(request: pytest.Fi
 
 
 def test_ci_runs_every_test() -> None:
-    """After the command of the README, the tests that are outside its folders or were skipped for want of packages."""
+    """After the command of the README, run the tests outside its folders and those skipped for missing packages."""
     script = (REPO / ".ci" / "run").read_text(encoding="utf-8")
     assert 'options=(tests -m "chaos or extra or hypothesis" --hypothesis-profile=thorough)' in script
     assert 'python -m pytest "${options[@]}" -n 3 || alone "${options[@]}"' in script
@@ -56,12 +56,12 @@ def test_ci_runs_every_test() -> None:
     assert {"loggers", "launchers", "metrics", "export", "docs", "peers"} <= set(names.split(","))
 
 
-# By the name that is imported. All others of the extra ci need no test of their own, or are in the extra dev as well.
+# By import name. The other packages of the extra ci need no separate test, or are in the extra dev as well.
 EXTRA = "accelerate|lightning|mlflow|ray|safetensors|timm|torchmetrics|trackio|transformers|wandb"
 
 
 def test_tests_that_need_the_extra_ci_are_marked() -> None:
-    # The marker skips it by name; a plain importorskip is never run once the package is there.
+    # The marker skips the test by name; CI never runs a test with a plain importorskip once the package is installed.
     plain = re.compile(rf"importorskip\(\"(?:{EXTRA})\b")
     assert [path for path in FILES if plain.search(path.read_text(encoding="utf-8"))] == []
 

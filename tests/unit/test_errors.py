@@ -1,4 +1,4 @@
-"""One line, four facts, and the same error on the other side of a process boundary."""
+"""Errors have four facts in one line, and stay equal when they are sent to another process."""
 
 from __future__ import annotations
 

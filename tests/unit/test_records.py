@@ -91,7 +91,7 @@ def test_every_line_is_on_disk_as_soon_as_it_is_written(tmp_path: Path) -> None:
 
 def test_finished_run_is_not_mixed_with_a_different_run(tmp_path: Path) -> None:
     before = result().save(tmp_path).read_bytes()
-    with pytest.raises(InputError, match=r"has the result\.json of another run"):
+    with pytest.raises(InputError, match=r"must not be the folder of another run: it has a result\.json"):
         refuse_finished(tmp_path)
     assert (tmp_path / "result.json").read_bytes() == before
 

@@ -1,4 +1,4 @@
-"""Selections and rules as plain data: what they select, and which are refused."""
+"""Selections and rules as plain data: what they select, and which are invalid."""
 
 from __future__ import annotations
 
@@ -24,22 +24,22 @@ ALL = {"tied": TIED, "norm": NORM, "bias": BIAS, "matrix": MATRIX, "last": LAST}
         (None, "tied norm bias matrix last"),
         ("*.bias", "bias"),
         ("bias", ""),  # a pattern fits a whole name
-        ("h.*", "norm bias matrix"),  # * is anything, dots too
+        ("h.*", "norm bias matrix"),  # * matches any text, also dots
         ({"name": ["wte.*", "out.*"]}, "tied last"),
         ({"name": "head.*"}, "tied"),  # by its second name
         ({"module": "*Norm*"}, "norm"),
-        ({"module": "RMSNorm"}, "norm"),  # a class of somebody's own that is derived from it
-        ({"module": "linear"}, ""),  # letters count
+        ({"module": "RMSNorm"}, "norm"),  # a user's class that is derived from it
+        ({"module": "linear"}, ""),  # case matters
         ({"ndim": 1}, "norm bias"),
         ({"ndim": [0, 2]}, "tied matrix last"),
         ({"layer": -1}, "last"),
         ({"layer": [1, -3]}, "tied norm bias matrix"),
-        ({"name": "head.*", "module": "Embedding"}, ""),  # of one and the same name
+        ({"name": "head.*", "module": "Embedding"}, ""),  # of the same name
         ({"ndim": 2, "except": {"module": "Embedding"}}, "matrix last"),
         ({"ndim": 2, "except": [{"layer": -1}, "wte.*"]}, "matrix"),
         ({"except": {"ndim": 2, "except": "out.*"}}, "norm bias last"),
         ([{"ndim": 1}, "out.*"], "norm bias last"),  # one of them
-        ({"ndim": 1, "name": None}, "norm bias"),  # null takes a condition out
+        ({"ndim": 1, "name": None}, "norm bias"),  # null removes a condition
     ],
 )
 def test_selection_matches_the_expected_parameters(given: Any, taken: str) -> None:
@@ -88,7 +88,7 @@ def test_rule_is_parsed() -> None:
         ([], "param_groups"),
         ({"a": None}, "param_groups.a"),
         ({"a": {}}, "param_groups.a"),
-        ({"a": {"params": "*"}}, "param_groups.a"),  # it says nothing of them
+        ({"a": {"params": "*"}}, "param_groups.a"),  # the rule does not mention them
         ({"default": {"lr": 1}}, "param_groups.default"),
         ({"a+b": {"lr": 1}}, "param_groups.a+b"),
         ({1: {"lr": 1}}, "param_groups.1"),

@@ -1,4 +1,4 @@
-"""The state of a run that a schedule may read, and invalid states."""
+"""The state of a run for schedules, and invalid states."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_times_of_other_libraries_are_read() -> None:
         ("640sp", 10, {"samples_per_batch": 16}, Fraction(1, 4)),
         ("3000tok", 1, {"tokens_per_batch": 1000}, Fraction(1, 3)),
         ("1m", 30, {"seconds_per_batch": 0.5}, Fraction(1, 4)),
-        ("8ba", 12, {}, Fraction(3, 2)),  # a run that was prolonged
+        ("8ba", 12, {}, Fraction(3, 2)),  # a run that was extended
     ],
 )
 def test_elapsed_duration_is_the_exact_fraction(max_duration: str, batch: int, rates: Any, share: Fraction) -> None:
@@ -67,7 +67,7 @@ def test_elapsed_duration_is_the_exact_fraction(max_duration: str, batch: int, r
 
 def test_elapsed_duration_is_none_without_length_or_rates() -> None:
     assert State(timestamp=Timestamp(batch=3)).get_elapsed_duration() is None
-    # Without dataloader_len only whole epochs are known.
+    # Without dataloader_len only complete epochs are known.
     assert State("4ep", timestamp=Timestamp(epoch=1, batch=15)).get_elapsed_duration() == Time("0.25dur")
 
 

@@ -42,7 +42,7 @@ def test_imported_package_keeps_its_digest_when_its_files_are_edited(
     importlib.import_module("my_code_imported")
     assert code_version(["my_code_imported"]) == first
     (tmp_path / "my_code_imported.py").write_text("x = 2\n")
-    assert code_version(["my_code_imported"]) == first  # which is what this process runs
+    assert code_version(["my_code_imported"]) == first  # the digest of the code that this process runs
     del sys.modules["my_code_imported"]
     monkeypatch.setattr(code, "_imported", {})
     assert code_version(["my_code_imported"]) != first

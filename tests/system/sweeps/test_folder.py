@@ -29,7 +29,7 @@ with Heartbeat(folder.sign):
 """
 
 
-def test_two_sweeps_at_once_get_folders_of_their_own(tmp_path: Path) -> None:
+def test_two_simultaneous_sweeps_get_different_folders(tmp_path: Path) -> None:
     # Twice, two processes claim fifty jobs each in batches of ten, so that they take turns: a hundred rows each time.
     for time in range(2):
         study = tmp_path / str(time)

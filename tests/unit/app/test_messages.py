@@ -47,7 +47,7 @@ def test_error_shows_the_value_of_an_interpolation() -> None:
 
 def test_error_for_a_missing_value_says_how_to_set_it() -> None:
     error = explain(raised(lambda: OmegaConf.create({"a": {"b": "???"}}).a.b))
-    assert (error.field, error.fix) == ("a.b", "write a.b=...")
+    assert (error.field, error.fix) == ("a.b", "set a.b=...")
 
 
 @pytest.mark.parametrize("message", ["", "\n\n", "several\nlines\n"])
@@ -69,7 +69,7 @@ def test_every_other_error_is_one_line(message: str) -> None:
         ("~ssr=2", "ssr='2': must be the value in the config (got 1.0); write ~ssr"),
         ("callbacks=[emma]", "callbacks='emma': unknown choice; did you mean ema?"),
         ("param_groups=[no_decy]", "param_groups='no_decy': unknown choice; did you mean no_decay?"),
-        ("callbacks.ema.decay=.5", "callbacks.ema.decay='.5': there is no callbacks.ema; choose it: callbacks=[ema]"),
+        ("callbacks.ema.decay=.5", "callbacks.ema.decay='.5': unknown key callbacks.ema; choose it: callbacks=[ema]"),
         (
             "schedules.weight_decay=cosine",
             "schedules.weight_decay='cosine': unknown key; choose it: +scheduler@schedules.weight_decay=cosine",
@@ -80,7 +80,7 @@ def test_every_other_error_is_one_line(message: str) -> None:
         ),
         (
             "callbacks.mine.x=1",
-            "callbacks.mine.x='1': there is no callbacks.mine; to add it, write +callbacks.mine.x=1",
+            "callbacks.mine.x='1': unknown key callbacks.mine; to add it, write +callbacks.mine.x=1",
         ),
         ("checkpoint.enabled=maybe", "checkpoint.enabled='maybe': must be true or false; e.g. checkpoint.enabled=true"),
         (

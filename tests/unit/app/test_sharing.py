@@ -85,8 +85,8 @@ def test_fractions_of_runs_of_different_length_are_different_times(
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        (("scheduler.t_warmup=0ba", "max_duration=10m"), "max_duration=10m is by the clock"),
-        (("trainer.eval_interval=1m",), "trainer.eval_interval=1m is by the clock"),
+        (("scheduler.t_warmup=0ba", "max_duration=10m"), "max_duration=10m is measured in seconds"),
+        (("trainer.eval_interval=1m",), "trainer.eval_interval=1m is measured in seconds"),
         (("checkpoint.enabled=false",), "checkpoint.enabled=false"),
         (("checkpoint.best=eval/accuracy",), "checkpoint.best=eval/accuracy"),
         (("resume=never",), "resume.path=never"),

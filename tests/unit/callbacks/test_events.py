@@ -264,7 +264,7 @@ def test_functions_can_be_added_only_to_existing_events() -> None:
 
 
 @pytest.mark.parametrize("function", [lambda: None, lambda trainer: None, lambda trainer, *, loss: None, [].append])
-def test_function_that_cannot_take_the_events_arguments_is_refused_at_once(function: Any) -> None:
+def test_function_that_does_not_accept_the_event_arguments_is_refused_immediately(function: Any) -> None:
     events = Events()
     with pytest.raises(InputError, match=r"function=.*is called as batch_end\(trainer, loss\)"):
         events.on("batch_end", function)
@@ -278,7 +278,7 @@ def test_any_callable_with_matching_arguments_is_accepted(function: Any) -> None
     assert events.listeners("batch_end") == (function,)
 
 
-def test_method_that_cannot_take_the_events_arguments_is_refused_at_once() -> None:
+def test_method_that_does_not_accept_the_event_arguments_is_refused_immediately() -> None:
     class Mine:
         def epoch_end(self) -> None: ...
 

@@ -39,7 +39,7 @@ def compiled(
 
 
 def test_each_batch_trains_at_alpha_of_its_own_timestamp() -> None:
-    # Composer steps the schedule before its clock: 1, 1, .875 ... there.
+    # Composer steps the schedule before its clock, and so gives 1, 1, .875 ...
     optimizer = sgd(1.0)
     state, scheduler = compiled(LinearScheduler(), optimizer)
     assert trace(optimizer, lambda: tick(state, scheduler), 8) == [1.0, 0.875, 0.75, 0.625, 0.5, 0.375, 0.25, 0.125]
@@ -47,7 +47,7 @@ def test_each_batch_trains_at_alpha_of_its_own_timestamp() -> None:
 
 
 def test_several_schedulers_multiply_and_ssr_stretches_them() -> None:
-    # Composer: the last one wins.
+    # In Composer, the last schedule wins.
     optimizer = sgd(1.0)
     state, scheduler = compiled([StepScheduler("2ba", gamma=0.5), ConstantScheduler(0.5)], optimizer, ssr=0.5)
     assert trace(optimizer, lambda: tick(state, scheduler), 4) == [0.5, 0.25, 0.125, 0.0625]
@@ -126,7 +126,7 @@ def test_torch_warns_of_the_wrong_order() -> None:
     state, scheduler = compiled(LinearScheduler(), sgd())
     with pytest.warns(UserWarning, match=r"before `optimizer.step\(\)`"):
         tick(state, scheduler)
-    tick(state, scheduler)  # once is enough
+    tick(state, scheduler)  # one computation per step is enough
 
 
 def test_initial_rate_is_kept_and_may_be_an_integer() -> None:
@@ -218,7 +218,7 @@ def test_late_groups_follow_in_a_single_optimizer() -> None:
     optimizer.step()
     tick(state, scheduler)
     optimizer.add_param_group({"params": [parameter()], "lr": 0.25})
-    assert scheduler.get_last_lr() == [0.875]  # what was set last
+    assert scheduler.get_last_lr() == [0.875]  # the rate that was set last
     tick(state, scheduler)
     tick(state, scheduler)
     assert rates(optimizer) == [0.625, 0.15625]
@@ -252,7 +252,7 @@ def test_a_late_group_with_an_unknown_schedule_is_refused() -> None:
     state, scheduler = compiled(LinearScheduler(), optimizer)
     optimizer.add_param_group({"params": [parameter()], "schedule": "head"})
     optimizer.step()
-    for _ in range(2):  # and again: it is not taken for granted then
+    for _ in range(2):  # set again, because the fast path must not assume the old value
         with refused("param_groups[1].schedule"):
             tick(state, scheduler)
     del optimizer.param_groups[1]["schedule"]
@@ -262,7 +262,7 @@ def test_a_late_group_with_an_unknown_schedule_is_refused() -> None:
 
 def test_only_groups_of_one_schedule_may_share_a_tensor() -> None:
     groups: list[Any] = [{"params": [parameter()]}, {"params": [parameter()], "schedule": "head"}]
-    optimizer = torch.optim.SGD(groups, lr=torch.tensor(1.0))  # both groups get this very tensor
+    optimizer = torch.optim.SGD(groups, lr=torch.tensor(1.0))  # both groups get this tensor object
     with pytest.raises(InputError, match="use a separate tensor for each group"):
         compiled({"default": LinearScheduler(), "head": ConstantScheduler()}, optimizer)
     shared = torch.optim.SGD([{"params": [parameter()]}, {"params": [parameter()]}], lr=torch.tensor(1.0))
@@ -314,7 +314,7 @@ def test_a_resumed_schedule_steps_by_the_fast_path(monkeypatch: pytest.MonkeyPat
     ]
     for optimizer, step in steps:
         trace(optimizer, step, 1)
-    for scheduler in (by_state, by_clock, by_late):  # the path that checks every group is not needed any more
+    for scheduler in (by_state, by_clock, by_late):  # the slow path, which checks every group, is no longer needed
         monkeypatch.setattr(scheduler, "_set_lrs_of_all", None)
     for optimizer, step in steps:
         trace(optimizer, step, 1)
@@ -326,7 +326,7 @@ def test_the_optimizer_restores_the_initial_rates() -> None:
     state, scheduler = compiled(LinearScheduler(), before)
     before.step()
     tick(state, scheduler)
-    after = sgd(0.1)  # another rate in the new program: the checkpoint's is the run's
+    after = sgd(0.1)  # the new program sets another rate, but the run keeps the rate of the checkpoint
     state, scheduler = compiled(LinearScheduler(), after)
     after.load_state_dict(before.state_dict())
     state.timestamp = Timestamp(batch=4)

@@ -1,4 +1,4 @@
-"""Param groups by rule: who is in which, and with what."""
+"""Param groups by rule: the parameters and the values of each group."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ NO_DECAY = {"params": [{"ndim": [0, 1]}, {"name": ["bias", "*.bias"]}, {"module"
 
 
 def members(model: nn.Module, groups: list[dict[str, Any]]) -> dict[str, list[str]]:
-    """Group name to the names of its parameters; every parameter that requires gradients is in exactly one."""
+    """Return group name -> names of its parameters; check that every trainable parameter is in exactly one group."""
     names = {parameter: name for name, parameter in model.named_parameters()}
     every = [parameter for group in groups for parameter in group["params"]]
     assert len(set(every)) == len(every)
@@ -54,7 +54,7 @@ def test_no_decay_and_layer_decay_group_a_resnet() -> None:
     model = models.resnet18()
     groups = param_groups(model, {"no_decay": NO_DECAY, "deep": {"layer_decay": 0.5}}, lr=1.0, weight_decay=0.1)
     found = members(model, groups)
-    # The stem, eight blocks and the classifier; a weight that decays and vectors that don't in each.
+    # The stem, eight blocks and the classifier: each has a weight with decay and vectors without.
     assert len(groups) == 2 * 10
     assert found["deep[9]"] == ["fc.weight"]
     assert found["no_decay+deep[0]"] == ["bn1.weight", "bn1.bias"]
@@ -73,7 +73,7 @@ def test_every_rule_that_selects_a_parameter_applies() -> None:
     }
     groups = param_groups(model, rules, lr=0.01, weight_decay=0.1)
     assert by_name(groups, "lr") == {"default": 0.01, "no_decay": 0.02, "head": 0.1, "head+no_decay": 0.2}
-    # Of two that set the same, the first counts.
+    # If two rules set the same value, the first counts.
     assert by_name(groups, "weight_decay") == {"default": 0.1, "no_decay": 0.0, "head": 0.3, "head+no_decay": 0.3}
 
 
@@ -97,7 +97,7 @@ def test_tied_parameters_are_in_one_group_and_frozen_ones_in_none() -> None:
     groups = param_groups(model, {"embedding": {"params": {"module": "Embedding"}, "lr": 1.0}}, lr=0.1)
     assert members(model, groups) == {"default": ["1.bias", "2.bias"], "embedding": ["0.weight"]}
     head = param_groups(model, {"head": {"params": "2.*", "lr": 1.0}}, lr=0.1)
-    assert members(model, head)["head"] == ["0.weight", "2.bias"]  # tied: it is called 2.weight as well
+    assert members(model, head)["head"] == ["0.weight", "2.bias"]  # tied, so its other name is 2.weight
 
 
 def test_groups_can_be_limited_to_some_parameters() -> None:

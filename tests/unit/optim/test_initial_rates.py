@@ -48,7 +48,7 @@ def trained(schedule: Any, optimizer: Optimizer) -> Callable[[], Any]:
 
 
 def trained_with_torchs(schedule: Any, optimizer: Optimizer) -> Callable[[], Any]:
-    """In a list with a torch scheduler, other code writes the rates."""
+    """In a list with a torch scheduler, that scheduler sets the rates."""
     return trained([schedule, ExponentialLR(1.0, pace="batch")], optimizer)
 
 
@@ -79,7 +79,7 @@ def test_second_schedule_starts_from_the_rate_that_was_set(
     found = trace(optimizer, second(LinearScheduler(), optimizer), 4)
     assert found == pytest.approx([0.02 * alpha for alpha in LINEAR])
     assert rates(optimizer)[1] == pytest.approx(2 * rates(optimizer)[0])
-    # It is saved with the optimizer, so that a resumed run has it.
+    # The initial rate is saved with the optimizer, so that a resumed run has it.
     assert [float(group["initial_lr"]) for group in optimizer.param_groups] == pytest.approx([0.02, 0.04])
 
 
@@ -87,7 +87,7 @@ def test_second_schedule_starts_from_the_rate_that_was_set(
 def test_rate_left_by_a_schedule_is_not_an_initial_rate(
     first: Any, second: Any, batches: int, dtype: torch.dtype | None
 ) -> None:
-    # A notebook's cell that is run again: the warmup has left a rate of 0.
+    # A notebook cell that runs again: the warmup has set the rate to 0.
     optimizer = sgd(0.1 if dtype is None else torch.tensor(0.1, dtype=dtype))
     trace(optimizer, first(CosineAnnealingWithWarmupScheduler("5ba"), optimizer), batches)
     second(ConstantScheduler(0.5), optimizer)
@@ -135,7 +135,7 @@ def test_resuming_takes_the_initial_rate_that_was_saved() -> None:
     saved, state = copy.deepcopy(optimizer.state_dict()), first.state_dict()
     for set_between in (False, True):
         other = sgd(0.5)
-        ConstantLR(other, 0.5)  # a schedule was there before
+        ConstantLR(other, 0.5)  # an earlier schedule existed
         other.load_state_dict(saved)
         if set_between:
             set_lr(other, 0.02)
@@ -158,7 +158,7 @@ def test_state_after_the_start_resumes() -> None:
     set_lr(other, 0.02)
     late = State("8ba", optimizers=other)
     scheduler = compile_composer_scheduler(LinearScheduler(), late)
-    late.timestamp = Timestamp(batch=4)  # moved after the scheduler was made
+    late.timestamp = Timestamp(batch=4)  # moved after the scheduler was created
     other.step()
     scheduler.step()
     assert rates(other) == [0.05]

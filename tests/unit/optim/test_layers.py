@@ -1,4 +1,4 @@
-"""Layers by the structure of models that people use."""
+"""Layers, found from the structure of common models."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def named(model: nn.Module, layers: tuple[str, ...] = ()) -> dict[str, int]:
 
 
 def firsts(model: nn.Module, layers: tuple[str, ...] = ()) -> list[str]:
-    """The first parameter of every layer, in order."""
+    """Return the first parameter of every layer, in order."""
     found: dict[int, str] = {}
     for name, layer in named(model, layers).items():
         found.setdefault(layer, name)
@@ -31,7 +31,7 @@ def test_a_norm_is_in_the_layer_of_its_convolution() -> None:
 
 
 class Language(nn.Module):
-    """As GPT-2 is written: two embeddings, blocks, a last norm and a head that is tied with the first embedding."""
+    """A model like GPT-2: two embeddings, blocks, a last norm, and a head that is tied to the first embedding."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -53,7 +53,7 @@ def test_embeddings_are_one_layer_and_a_block_is_one() -> None:
     assert {layer for name, layer in layers.items() if name.startswith("blocks.0.")} == {1}
     assert {layer for name, layer in layers.items() if name.startswith("blocks.1.")} == {2}
     assert layers["norm.weight"] == 2
-    assert layers["head.bias"] == 2  # its matrix is the embedding, so only the bias is left
+    assert layers["head.bias"] == 2  # its matrix is the embedding, so only its bias belongs to this layer
     assert max(layers.values()) == 2
 
 

@@ -71,8 +71,8 @@ def test_ssr_scales_the_run_and_the_schedule() -> None:
 )
 def test_number_of_steps_is_known_if_the_rates_are_given(options: dict[str, Any], steps: int | None) -> None:
     optimizer = sgd(1.0)
-    scheduler = ScheduledLR(optimizer, StepScheduler("4ba"), **options)  # it asks for no length
-    assert hasattr(scheduler, "total_steps") == (steps is not None)  # Accelerate asks so, and compares then
+    scheduler = ScheduledLR(optimizer, StepScheduler("4ba"), **options)  # this schedule needs no length
+    assert hasattr(scheduler, "total_steps") == (steps is not None)  # Accelerate tests this and compares
     assert getattr(scheduler, "total_steps", None) == steps
     taken = 0
     while steps is not None and not scheduler.is_done:
@@ -218,7 +218,7 @@ def test_a_resumed_run_continues_bitwise(stop: int, told: bool, ssr: float, load
     scheduler.load_state_dict(saved["s"])
     if not load_optimizer_first:
         optimizer.load_state_dict(saved["o"])
-    assert set(saved["s"]) == {"timestamp", "told", "_step_count"}  # time, and no rates
+    assert set(saved["s"]) == {"timestamp", "told", "_step_count"}  # only times, no rates
     assert seen + run(scheduler, stop, 25) == expected
     assert scheduler.timestamp.copy(seconds=0, iteration_seconds=0) == final
 

@@ -29,7 +29,7 @@ def test_rates_are_written_times_alpha_and_kept_without_it() -> None:
     found.refresh("batch", Timestamp(batch=5))
     found.write(0.5)
     assert (found.rates(), optimizer.param_groups[0]["lr"]) == ([0.2], 0.1)
-    found.refresh("epoch", Timestamp(batch=7))  # nothing moves by epochs
+    found.refresh("epoch", Timestamp(batch=7))  # no rate changes by epochs
     assert (found.rates(), found.moves_by("epoch"), found.moves_by("batch")) == ([0.2], False, True)
 
 
@@ -62,7 +62,7 @@ def test_group_sharing_a_tensor_lr_starts_from_the_same_initial_rate() -> None:
     found = rates(optimizer, described.ExponentialLR(0.5))
     found.refresh("batch", Timestamp(batch=1))
     found.write(1.0)
-    optimizer.add_param_group({"params": [parameter()]})  # the optimizer's default: the very tensor
+    optimizer.add_param_group({"params": [parameter()]})  # the tensor of the optimizer's default, not a copy
     found.refresh("batch", Timestamp(batch=2))
     found.write(1.0)
     assert float(lr) == 0.2

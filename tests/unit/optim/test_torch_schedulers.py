@@ -1,4 +1,4 @@
-"""torch's own schedulers, read off the instance: torch's values, stretched."""
+"""torch's own schedulers, converted from the instance: torch's values, stretched."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from ssr_hydra.trainer.learning_rates import LearningRates
 
 
 def close(values: Values, expected: Values) -> None:
-    """To twelve digits: torch's recursions round at every step, functions of time once."""
+    """Compare twelve digits: torch's recursions round at every step, functions of time only once."""
     assert len(values) == len(expected)
     for batch, (found, wanted) in enumerate(zip(values, expected, strict=True)):
         for group, (a, b) in enumerate(zip(found, wanted, strict=True)):
@@ -61,7 +61,7 @@ def test_schedules_by_epoch_are_stretched_as_well(name: str) -> None:
     doubled = by_us(make, every=3, stepwise=False, ssr=2, batches=128)
     # Epoch 2k of the longer run is epoch k of the other.
     close([doubled[6 * epoch] for epoch in range(21)], [expected[3 * epoch] for epoch in range(21)])
-    # The value changes with an epoch and not within one.
+    # The value changes between epochs, but not within one.
     assert all(doubled[3 * epoch + k] == doubled[3 * epoch] for epoch in range(42) for k in (1, 2))
 
 
@@ -125,7 +125,7 @@ def after_one_cycle() -> Any:
 
 
 class MyStep(theirs.StepLR):
-    """A class of the user's own."""
+    """A user's class."""
 
 
 def plateau_that_waited() -> Any:

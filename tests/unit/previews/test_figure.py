@@ -1,4 +1,4 @@
-"""What the picture shows."""
+"""The content of the picture."""
 
 from __future__ import annotations
 
@@ -138,7 +138,7 @@ def test_figures_of_the_documentation_have_the_current_colours(repo: Path, tmp_p
     assert names == ["resuming.svg", "sharing.svg", "ssr.png", "ssr.svg", "warmup.svg"]
 
     def colours(path: Path) -> list[str]:
-        # Another release of matplotlib may set labels a little differently; the curves it draws are the same.
+        # Other releases of matplotlib may place labels differently, but the curves are the same.
         return re.findall(r"stroke: (#\w{6}); stroke-width: 1.6", path.read_text(encoding="utf-8"))
 
     assert len(colours(tmp_path / "ssr.svg")) == 8  # four curves and their entries in the legend

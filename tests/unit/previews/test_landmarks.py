@@ -1,4 +1,4 @@
-"""Every scheduler's landmarks, by name and exact."""
+"""Every scheduler's landmarks, with names and exact times."""
 
 from __future__ import annotations
 

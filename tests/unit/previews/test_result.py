@@ -1,4 +1,4 @@
-"""What a preview is asked for, and the files that it writes."""
+"""The arguments of a preview, and the files that it writes."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_files_are_valid_and_the_same_every_time(shown: Preview, suffix: str, tm
     import matplotlib as mpl
 
     (first,) = shown.save(tmp_path / f"a.{suffix}")
-    with mpl.rc_context({"font.size": 30, "axes.grid": True, "svg.hashsalt": None}):  # somebody's settings
+    with mpl.rc_context({"font.size": 30, "axes.grid": True, "svg.hashsalt": None}):  # settings of the user
         (second,) = shown.save(tmp_path / f"b.{suffix}")
         assert mpl.rcParams["font.size"] == 30
     content = first.read_bytes()
@@ -48,7 +48,7 @@ def test_files_are_valid_and_the_same_every_time(shown: Preview, suffix: str, tm
 
         pixels = matplotlib.image.imread(first)
         assert pixels.shape[:2] == (930, 1890)
-        assert pixels[0, 0, :3].min() == 1.0  # white around
+        assert pixels[0, 0, :3].min() == 1.0  # the border is white
         assert len({tuple(pixel) for pixel in pixels[::10, ::3].reshape(-1, pixels.shape[2])}) > 50
     else:
         assert content.startswith(b"%PDF")

@@ -1,4 +1,4 @@
-"""A traced schedule goes through the schedule's own values, and jumps where it jumps."""
+"""A sampled curve has the schedule's own values, and jumps where the schedule jumps."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_a_named_jump_of_any_size_is_kept() -> None:
 
 def test_bends_are_followed_within_a_four_thousandth_of_the_height() -> None:
     def alpha(x: Fraction) -> float:
-        return 3.0 * (1.0 - math.sqrt(float(x) / 10))  # as steep as can be at the start
+        return 3.0 * (1.0 - math.sqrt(float(x) / 10))  # very steep at the start
 
     traced = trace(alpha, [Fraction(0), END], is_exact=True)
     for (x, a), (y, b) in pairwise(zip(traced.times, traced.alphas, strict=True)):

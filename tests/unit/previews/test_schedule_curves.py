@@ -1,4 +1,4 @@
-"""A preview's numbers are those of the schedule."""
+"""The numbers of a preview are those of the schedule."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def test_jumps_are_exact() -> None:
     assert [str(t) for t in restarts.jumps] == ["2ep", "4ep", "6ep"]
     place = restarts.times.index(2.0)
     assert restarts.alphas[place : place + 2] == (0.1, 1.0)
-    assert restarts.alphas[-1] == 0.1  # the restart at the very end is not trained with
+    assert restarts.alphas[-1] == 0.1  # no batch is trained with the restart at the end
     assert curve(s.ConstantScheduler(0.5)).alphas[-1] == 0.5
 
 

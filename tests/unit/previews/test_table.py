@@ -1,4 +1,4 @@
-"""The table reads well and says the truth."""
+"""The table is readable and correct."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""torch's schedulers are drawn as they are trained with."""
+"""Pictures of torch's schedulers show the rates of training."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ssr_hydra.schedulers.protocol import bind
 from ssr_hydra.state import State
 from ssr_hydra.time import Time, Timestamp
 
-# A value or function for each of three param groups: a picture has one.
+# A value or function for each of three param groups: a picture shows one group.
 OF_GROUPS = ("LambdaLR", "MultiplicativeLR", "CyclicLR", "OneCycleLR")
 RATES = {"dataloader_len": 8, "samples_per_batch": 4, "tokens_per_batch": None}
 

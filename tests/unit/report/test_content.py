@@ -1,4 +1,4 @@
-"""What is chosen, compared and asked for."""
+"""What a report chooses and compares."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ def built(path: Path, options: Options | None = None, direction: str = "max") ->
 
 
 def test_report_chooses_the_fastest_recipe_within_the_tolerance_of_the_best(tmp_path: Path) -> None:
-    # a is done at ssr 1 with 0.90, b at ssr 2 with 0.91: at a tolerance of 0.02 the better one is not worth its time,
-    # at 0.005 it is.
+    # a is complete at ssr 1 with 0.90, and b at ssr 2 with 0.91. At a tolerance of 0.02 the better one is not worth its
+    # time; at 0.005 it is.
     rows = "".join(
         f"{recipe},{ssr},{seed},{quality + 1e-4 * seed},{100 * ssr}\n"
         for recipe, curve in (("a", {1: 0.9, 2: 0.9, 4: 0.9}), ("b", {1: 0.86, 2: 0.91, 4: 0.91}))
@@ -100,7 +100,7 @@ def test_accuracy_and_error_rate_give_the_same_answer(study_folder: Path, tmp_pa
 
 
 def sweep_of(noise: float, slower: float = 1.0) -> Study:
-    """Two recipes of the same steps, whose clocks jitter; b is better everywhere."""
+    """Two recipes with the same steps, whose clocks vary; b is better everywhere."""
     rng = np.random.default_rng(0)
     cells = {ssr: value + 1e-3 * rng.permutation(3) for ssr, value in ((0.5, 0.8), (1.0, 0.9), (2.0, 0.95))}
     study = study_of({"a": cells, "b": {ssr: values + 0.02 for ssr, values in cells.items()}})
@@ -110,12 +110,12 @@ def sweep_of(noise: float, slower: float = 1.0) -> Study:
 
 
 def test_equal_time_is_equal_steps_if_recipes_differ_only_by_clock_noise() -> None:
-    # By seconds a would be on the frontier wherever its clock ran a little faster.
+    # Compared by seconds, a would be on the frontier wherever its clock ran slightly faster.
     found = build(sweep_of(0.05))
     assert (found.axis, found.equal) == ("seconds", "steps")
     assert set(found.pareto[found.pareto["status"] == "frontier"]["recipe"]) == {"b"}
     assert {row.recipe for row in found.equal_time.itertuples() if row.standing == "best"} == {"b"}
-    assert (found.equal_time["status"] == "inside").all()  # the largest budget too, whosever clock ran longest
+    assert (found.equal_time["status"] == "inside").all()  # also the largest budget, although the clocks differ
     assert found.choice is not None
     assert [rival.ssr for rival in found.choice.rivals] == [found.choice.ssr]
 
@@ -151,7 +151,7 @@ def test_no_two_sentences_of_a_report_share_most_of_their_words(resnet50: Path) 
 
 
 def test_times_that_vary_by_a_third_are_not_compared() -> None:
-    # The clocks of a machine that does other work: b takes a fifth longer in the mean, and that is within the noise.
+    # The machine also does other work: b takes a fifth longer on average, which is within the noise.
     found = build(sweep_of(0.4, slower=1.1))
     assert found.time.pace.ratio > 1.1 > found.time.pace.low
     assert found.equal == "steps"
@@ -177,7 +177,7 @@ def test_recipes_of_the_same_work_are_compared_at_equal_steps() -> None:
 
 
 def crowded(measure: str, busy: float, quiet: float) -> Study:
-    """Two recipes, one of which was run while the machine did other work, which took 91% longer for the same steps."""
+    """Two recipes. During one of them the machine also did other work, which made the same steps take 91% longer."""
     study = sweep_of(0.0, slower=1.91)
     told = np.where(study.frame["recipe"] == "b", busy, quiet)
     return replace(study, conditions=pd.DataFrame({"jobs_beside": 1.0, "load": 2.0} | {measure: told}))
@@ -203,13 +203,13 @@ def test_seconds_of_unlike_conditions_are_not_compared(measure: str, busy: float
 def test_seconds_of_like_conditions_are_compared() -> None:
     assert build(crowded("jobs_beside", 1.25, 1.0)).equal == "seconds"
     assert build(crowded("load", 2.5, 2.0)).equal == "seconds"
-    unknown = crowded("jobs_beside", 3.0, 0.0)  # one recipe's runs are older than the records of conditions
+    unknown = crowded("jobs_beside", 3.0, 0.0)  # the runs of one recipe have no recorded conditions
     told = unknown.conditions[unknown.frame["recipe"] == "a"]
     assert build(replace(unknown, conditions=told)).equal == "seconds"
 
 
 def test_load_during_all_jobs_of_a_recipe_does_not_make_it_slower() -> None:
-    # Each block of recipe and SSR has a pace of its own: log sd 0.4. By single runs every such study is "slower".
+    # Each block of recipe and SSR has its own speed: log sd 0.4. By single runs, every such study would be "slower".
     rng = np.random.default_rng(5)
     wrong = 0
     for _ in range(30):
@@ -222,7 +222,8 @@ def test_load_during_all_jobs_of_a_recipe_does_not_make_it_slower() -> None:
 
 
 def test_recipes_of_a_table_without_steps_are_compared_at_equal_ssr(tmp_path: Path) -> None:
-    # One's clock ran 2 % faster: by seconds the worse one would be on the frontier, and the ends of the range lost.
+    # The clock of one recipe ran 2 % faster: by seconds the worse recipe would be on the frontier, and the ends of the
+    # range would be lost.
     rows = "".join(
         f"{name},{ssr},{quality + ssr / 10},{100 * ssr * clock}\n"
         for name, quality, clock in (("a", 0.5, 1.0), ("b", 0.4, 0.98))
@@ -239,7 +240,7 @@ def test_recipes_of_a_table_without_steps_are_compared_at_equal_ssr(tmp_path: Pa
 
 
 def test_option_equal_chooses_steps_or_seconds() -> None:
-    # The clock of b ran at half the speed: the machine's doing, and nothing that b could be blamed for.
+    # The clock of b ran at half speed because of the machine, not because of b.
     study = sweep_of(0.0, slower=2.0)
     steps = build(study, Options(equal="steps"))
     assert (steps.axis, steps.equal) == ("steps", "steps")
@@ -331,14 +332,14 @@ def test_recipe_without_a_completed_run_is_only_in_the_table() -> None:
     ]
     assert rows[-1][0] == "lost"
     assert content.arms == [("a", ""), ("b", "")]
-    assert content.equal == "steps"  # a and b take as long per step; what lost is unknown of changes nothing
+    assert content.equal == "steps"  # equal times per step; the unknown time of "lost" changes nothing
     table = json.loads(as_json(content))["table"]
     assert [(row["n"], row["failed"], row["mean"]) for row in table if row["recipe"] == "lost"] == [(0, 2, None)] * 2
     assert "lost,,0.5,0,2,,," in table_csv(content)
 
 
 def test_recipe_whose_runs_diverge_is_not_recommended_over_one_whose_runs_do_not(tmp_path: Path) -> None:
-    # 8 of 24 runs of "risky" diverge; those that survive are better by 0.05 at each SSR.
+    # 8 of 24 runs of "risky" diverge; the others are better by 0.05 at each SSR.
     rng = np.random.default_rng(0)
     rows = []
     for ssr, value in ((0.5, 0.8), (1.0, 0.9), (2.0, 0.95)):
@@ -355,7 +356,7 @@ def test_recipe_whose_runs_diverge_is_not_recommended_over_one_whose_runs_do_not
     assert "at SSR 2: risky 38%" in " ".join(said)
     assert "safe is behind risky, which is better by +0.0" in said[1]
     assert said[1].endswith("; 38% of the runs of risky diverged.")
-    # A run that may be lost never beats one that is not: risky is on the frontier as well, for its mean.
+    # A recipe that loses runs never beats one that does not: risky is on the frontier as well, because of its mean.
     assert set(found.pareto["status"]) == {"frontier"}
 
 
@@ -395,7 +396,7 @@ def test_labels_replace_the_names_of_the_metric_and_of_recipes() -> None:
     content = build(study, Options(labels=labels, reference="a"))
     assert content.study.recipes == ("WSD", "b")
     assert (content.reference, content.objective) == ("WSD", "Accuracy")
-    assert content.study.bounds == study.bounds  # known from the metric's own name
+    assert content.study.bounds == study.bounds  # the bounds follow from the metric's own name
     shown = page(content)
     assert "WSD (truncate)" in shown
     assert "Accuracy" in shown

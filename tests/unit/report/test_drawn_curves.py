@@ -1,4 +1,4 @@
-"""Which curves are drawn of many, and which of their points."""
+"""Which of many curves are drawn, and which of their points."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def test_learning_curve_is_the_mean_of_each_cell_with_its_band(content: Content)
     rate = next(
         each for each in content.rates.drawn if (each.recipe, each.control, each.ssr) == ("wsd", "truncate", 0.5)
     )
-    assert rate.values[-1] == pytest.approx(0.05)  # a cosine from .1, cut at its half
+    assert rate.values[-1] == pytest.approx(0.05)  # a cosine from .1, truncated at half
     assert rate.places["steps"][-1] == 600
 
 

@@ -1,4 +1,4 @@
-"""Figures of a report: deterministic bytes, and names that are drawn as they are."""
+"""Figures of a report: deterministic bytes, and names that are drawn unchanged."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def test_gains_stay_at_their_ssr_and_each_has_a_tick() -> None:
                 near = min(measured, key=lambda ssr: abs(math.log2(place / ssr)))
                 assert abs(math.log2(place / near)) < 0.05 * 0.25  # of a quarter of an octave to the next
                 places[near].add(float(place))
-    assert {len(found) for found in places.values()} == {4}  # none hides another
+    assert {len(found) for found in places.values()} == {4}  # no mark covers another
     assert set(measured) <= {*axes.xaxis.get_majorticklocs(), *axes.xaxis.get_minorticklocs()}
 
 
@@ -85,22 +85,22 @@ def test_very_large_intervals_are_clipped_at_the_plot() -> None:
     made = build(replace(study, objective="eval/score"), Options(noise="cell"))
     assert made.summary["high"].max() > 1.2
     low, high = draw(made, "frontier").axes[0].get_ylim()
-    assert 0.75 < low < 0.8  # a quarter and a margin of what runs from 0.80 to 0.92
+    assert 0.75 < low < 0.8  # a quarter and a margin of the range from 0.80 to 0.92
     assert 0.92 < high < 0.97
     made = build(study_of({"a": {0.5: [0.80, 0.801], 1.0: [0.84, 0.841], 2.0: [0.90, 0.901]}}))
     low, high = draw(made, "frontier").axes[0].get_ylim()
-    assert low < made.summary["low"].min()  # those that do not are seen whole
+    assert low < made.summary["low"].min()  # the others are visible completely
     assert high > made.summary["high"].max()
 
 
 def slower(study: Study, recipe: str, by: float) -> Study:
-    """The same study with one recipe's clock slower."""
+    """The same study with a slower clock for one recipe."""
     seconds = study.frame["seconds"] * study.frame["recipe"].map(lambda name: by if name == recipe else 1.0)
     return type(study)(study.frame.assign(seconds=seconds), study.curves, study.objective, study.direction)
 
 
 def marks(axes: Axes) -> list[tuple[float, float, str, str]]:
-    """Place, quality, colour and face of each mark of a mean."""
+    """Return position, quality, colour and face of each mark of a mean."""
     return [
         (float(x), float(y), to_hex(line.get_color()), to_hex(line.get_markerfacecolor()))
         for line in axes.lines
@@ -140,7 +140,7 @@ def test_marks_of_recipes_at_the_same_steps_do_not_overlap_on_the_frontier() -> 
         places = sorted(x for x, *_ in marks(axes) if abs(math.log2(x / steps)) < 0.25)
         assert len(set(places)) == 3
         assert all(0.03 < b / a - 1 < 0.06 for a, b in pairwise(places))  # a few per cent
-    # Where it is the clock that tells them apart nothing is moved.
+    # If only the clock separates the marks, none is moved.
     made = build(slower(study_of({"a": cells, "b": cells}), "b", 2.0))
     places = {round(x, 6) for x, *_ in marks(draw(made, "frontier").axes[0])}
     assert places == {5.0, 10.0, 20.0, 40.0}
@@ -175,7 +175,7 @@ def test_learning_curves_are_means_over_seeds_with_a_band(tmp_path: Path) -> Non
     assert line.get_ydata() == pytest.approx(curves.mean().tolist())
     (band,) = axes.collections
     ends = {round(float(y), 6) for y in band.get_paths()[0].vertices[:, 1]}
-    half = 4.302653 * curves.std() / 3**0.5  # t of 2 degrees of freedom
+    half = 4.302653 * curves.std() / 3**0.5  # t with 2 degrees of freedom
     assert {round(float(y), 6) for y in [*(curves.mean() - half), *(curves.mean() + half)]} <= ends
 
 

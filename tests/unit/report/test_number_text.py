@@ -1,4 +1,4 @@
-"""Numbers as a person reads them; expected texts are written by hand."""
+"""Numbers as text for people; expected texts are written by hand."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ DASH = "\N{EN DASH}"
         (number(12345.6), "12,346"),
         (number(NAN), DASH),
         (number(-2e-7), "-2e-07"),
-        (exact(0.1 + 0.2), "0.30000000000000004"),  # not a digit less: it must read back as the same float
+        (exact(0.1 + 0.2), "0.30000000000000004"),  # all digits, so that the text reads back as the same float
         (exact(3.0), "3"),
         (exact(INF), ""),
         (fixed(0.96321, 3), "0.963"),

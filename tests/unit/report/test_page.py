@@ -1,4 +1,4 @@
-"""The page's text: what is embedded, what is allowed, what is escaped. What a browser makes of it: test_browser.py."""
+"""The text of the page: embedded data, security policy, escapes. test_browser.py tests the page in a browser."""
 
 from __future__ import annotations
 
@@ -130,5 +130,5 @@ def test_caption_of_the_frontier_explains_its_marks(shown: str, resnet50: Path) 
 def test_the_caption_of_learning_rates_says_how_often_they_were_logged(tmp_path: Path) -> None:
     write_run(tmp_path / "s/0", ssr=0.5)  # 60 times in 600 steps
     assert "Dots are logged every 10 steps;" in page(build(load(tmp_path / "s")))
-    write_run(tmp_path / "s/1", ssr=1.0)  # every 20: no number is true of both
+    write_run(tmp_path / "s/1", ssr=1.0)  # one run logs every 20 steps: no single number is true of both
     assert "Dots are logged;" in page(build(load(tmp_path / "s")))

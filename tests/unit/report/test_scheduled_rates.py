@@ -19,7 +19,7 @@ COSINE = {"_target_": "ssr_hydra.schedulers.CosineAnnealingWithWarmupScheduler",
 
 
 def curve_of(folder: Path, scheduler: Any, *, log: bool = False, **changes: Any) -> list[Curve]:
-    """The rates of a run of 1,200 steps at SSR 1, in 16 epochs of 75 batches, at a learning rate of 0.1."""
+    """Return the rates of a run of 1,200 steps at SSR 1, in 16 epochs of 75 batches, at a learning rate of 0.1."""
     write_run(folder, rates=log, **changes)
     path = folder / ".hydra/config.yaml"
     config = yaml.safe_load(path.read_text()) | {"scheduler": scheduler, "optimizer": {"lr": 0.1}}

@@ -1,4 +1,4 @@
-"""Tables: what stands in their cells, and that nothing is left out unsaid."""
+"""Tables: the content of their cells, and notes about omitted rows."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_table_of_tolerances_has_a_row_for_each_choice(resnet50: Path) -> None:
         ["1.16 to 2.64", "resnet50", "0.5", "noise not measured"],
         ["0.25 to 1.16", "resnet50", "1", "noise not measured"],
     ]
-    assert not steps_table(build(study_of({"a": {1.0: [0.5], 2.0: [0.4]}})))  # whatever is asked, it is ssr 1
+    assert not steps_table(build(study_of({"a": {1.0: [0.5], 2.0: [0.4]}})))  # any options give SSR 1
 
 
 def test_every_statistic_has_its_table(content: Content) -> None:
@@ -72,7 +72,7 @@ def test_every_statistic_has_its_table(content: Content) -> None:
     rows = {name: len(table.rows) for name, table in made.items()}
     assert rows["doublings"] == len(content.doublings) == 3 * 4 + 3 * 2
     assert rows["paired"] == 3 * 5  # three pairs of recipes at five SSRs
-    assert rows["controls"] == 3 * 3  # truncation below ssr 1 alone
+    assert rows["controls"] == 3 * 3  # truncation only below ssr 1
     assert rows["fits"] == 3 * 2
     assert rows["problems"] == 4
     hardware = {row.cells[0].text: row.cells[1].text for row in made["hardware"].rows}

@@ -20,7 +20,7 @@ ESCAPE = "\x1b"
 @pytest.mark.parametrize("colour", [False, True])
 def test_no_line_is_wider_than_the_terminal(content: Content, width: int, colour: bool) -> None:
     lines = [re.sub(r"\x1b\[\d+m", "", line) for line in report_text(content, width, colour).splitlines()]
-    # A path of one word may be longer: cut, it would name nothing.
+    # A path without spaces may be longer, because a shortened path is useless.
     assert [line for line in lines if len(line) > width and " " in line.strip()] == []
 
 

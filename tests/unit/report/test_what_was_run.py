@@ -1,4 +1,4 @@
-"""What a report says of what was run."""
+"""The settings of the runs in a report."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ DATA = {"train": {"_target_": "ssr_hydra.data.Digits", "split": "train", "seed":
 
 
 def write(folder: Path, **changes: object) -> Path:
-    """Two SSRs and two seeds of runs whose configuration says all."""
+    """Two SSRs and two seeds of runs with a complete config."""
     for place, (ssr, seed) in enumerate(((0.5, 0), (0.5, 1), (1.0, 0), (1.0, 1))):
         settings = config(ssr, seed, **{"model": MODEL, "data": DATA, "optimizer": SGD, **changes})
         overrides = [f"ssr={ssr}", "optimizer.lr=0.1", f"seed={seed}", "logger.wandb.key=secret"]
@@ -34,13 +34,13 @@ def write(folder: Path, **changes: object) -> Path:
 def test_settings_are_read_from_the_run_folders(tmp_path: Path) -> None:
     said = dict(setup(build(load(write(tmp_path / "s")))))
     assert said["model"] == "ConvNet, in_channels 1, widths 8 16"
-    assert said["data"] == "digits train; Digits, split train"  # the seed is what another place says
+    assert said["data"] == "digits train; Digits, split train"  # another row shows the seed
     assert (said["batch size"], said["learning rate"]) == ("16", "0.1")
     assert said["optimizer"] == "SGD, momentum 0.9, nesterov"
     assert said["SSR 1"] == "16ep, 100 steps, 1,600 samples, 10 s of training"
     assert (said["SSRs"], said["seeds"]) == ("0.5, 1", "2: 0, 1")
     assert said["measured by"] == "eval/accuracy, higher is better"
-    assert said["overrides"] == "ssr=0.5,1 optimizer.lr=0.1 seed=0,1"  # and no key of a logger
+    assert said["overrides"] == "ssr=0.5,1 optimizer.lr=0.1 seed=0,1"  # and keys of loggers are left out
 
 
 def test_different_settings_are_listed_for_each_recipe(tmp_path: Path) -> None:

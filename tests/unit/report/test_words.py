@@ -1,4 +1,4 @@
-"""The answer in sentences: who won, how sure, and what speaks against it."""
+"""The answer in sentences: the winner, its certainty, and the reasons against it."""
 
 from __future__ import annotations
 
@@ -116,8 +116,8 @@ def test_single_ssr_gives_no_gain_of_a_doubling() -> None:
     ("verdict", "rivals", "certainty"),
     [
         ("decided", (BEHIND,), "sure"),
-        ("decided", (OPEN,), "close"),  # the recipe is open
-        ("close", (BEHIND,), "close"),  # the SSR is open
+        ("decided", (OPEN,), "close"),  # the recipe is undecided
+        ("close", (BEHIND,), "close"),  # the SSR is undecided
         ("unreplicated", (UNKNOWN,), "unknown"),
         ("decided", (OPEN, UNKNOWN), "unknown"),
         ("decided", (), "sure"),
@@ -191,7 +191,7 @@ def everything(content: Content) -> list[str]:
 
 
 def over(content: Content, *standing: tuple[float, str, str], faster: float = 1.0) -> str:
-    """What is said of budgets at which one recipe is best; b spends them at an SSR that is larger by a factor."""
+    """Return the sentence about budgets at which one recipe is best; b reaches them at an SSR larger by a factor."""
     rows = [
         {"recipe": name, "control": "", "at": at, "ssr": at / 100 * (faster if name == "b" else 1), "standing": kind}
         for at, best, other in standing
@@ -213,7 +213,7 @@ def test_answer_names_the_best_recipe_at_each_ssr(content: Content) -> None:
 
 
 def test_budget_at_different_ssrs_is_named_by_its_steps_or_seconds(content: Content) -> None:
-    # At 50 steps a is at SSR 0.5 and b at 0.6: "at SSR 0.5" would be read as both at 0.5, which nobody has compared.
+    # At 50 steps a is at SSR 0.5 and b at 0.6. "at SSR 0.5" would mean both at 0.5, which was not compared.
     standing = ((50, "b", "behind"), (100, "a", "open"))
     assert over(content, *standing, faster=1.2) == (
         "Over the range: b is best at 50 steps; at 100 steps the best recipe is not decided."

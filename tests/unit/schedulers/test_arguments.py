@@ -1,4 +1,4 @@
-"""Bad input to every argument of every scheduler: one error type, by the argument's name, at once."""
+"""Bad input to every argument of every scheduler: one error type that names the argument, raised at construction."""
 
 from __future__ import annotations
 

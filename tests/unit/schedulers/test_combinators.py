@@ -78,7 +78,7 @@ def test_each_phase_equals_its_schedule_on_a_separate_run(
 
 
 def test_sequence_matches_hand_computed_values() -> None:
-    # Up over 2 batches, half for 2, then down over the remaining 4.
+    # Up over 2 batches, half for 2, then down over the last 4.
     scheduler = SequentialScheduler({
         "up": Phase(LinearScheduler(0.0, 1.0), "2ba"), "flat": {"scheduler": HALF, "until": "4ba"},
         "down": LinearScheduler(),
@@ -117,7 +117,7 @@ def test_unscaled_phase_runs_nested_parts_at_ssr_one() -> None:
     scheduler = SequentialScheduler({"fixed": Phase(ProductScheduler({"x": inner}), "6ba", scale=False), "rest": HALF})
     at_two = alphas(scheduler, range(6), 2, max_duration="20ba")
     assert at_two == alphas(scheduler, range(6), max_duration="20ba") == [0.5, 0.5, 1.0, 0.5, 0.25, 0.125]
-    # f(state) may stand in it, as nothing is to be scaled there.
+    # A phase may be f(state), because that phase is not scaled.
     plain = SequentialScheduler({"mine": Phase(lambda state: 0.3, "6ba", scale=False), "rest": HALF})
     assert alphas(plain, (0, 6), 2, max_duration="20ba") == [0.3, 0.5]
 
@@ -144,8 +144,8 @@ def test_only_rates_that_a_phase_needs_must_be_known() -> None:
     # A run of unknown epochs: phases in batches need no dataloader_len.
     scheduler = SequentialScheduler({"a": Phase(HALF, "5ba"), "b": ExponentialScheduler(0.5, "1ba")})
     assert alphas(scheduler, (4, 5, 6), max_duration="3ep") == [0.5, 1.0, 0.5]
-    assert alphas(scheduler, (4, 5, 6)) == [0.5, 1.0, 0.5]  # nor the length of the run
-    # Also with a clock other than the run's.
+    assert alphas(scheduler, (4, 5, 6)) == [0.5, 1.0, 0.5]  # nor the length of the run is needed
+    # Phases may use a clock other than the run's.
     mixed = SequentialScheduler({"a": Phase(HALF, "64sp"), "b": ConstantScheduler(0.1, "999sp")})
     assert alphas(mixed, (1, 2), max_duration="90m", samples_per_batch=32) == [0.5, 0.1]
 
@@ -256,7 +256,7 @@ def test_sequence_does_not_change_with_its_arguments() -> None:
 
 
 def test_the_strategy_reaches_nested_schedules() -> None:
-    # The laws above would say little if the cases were all flat.
+    # The laws above would show little if the cases were all constant.
     seen: set[str] = set()
 
     @settings(max_examples=25, database=None)

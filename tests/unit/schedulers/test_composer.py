@@ -44,20 +44,20 @@ def test_scheduler_has_the_values_that_composer_computes(name: str) -> None:
         scheduler = getattr(schedulers, name)(**case["kwargs"])
         batches, expected = zip(*case["alphas"], strict=True)
         if _warmup_outlasts_the_run(case):
-            # Composer lets it run, and the peak is never reached.
+            # Composer accepts this run, and the peak is never reached.
             with refused("t_warmup", match="must end within the run .* at ssr 0.25"):
                 alphas(scheduler, batches, case["ssr"], max_duration=case["max_duration"], **rates)
             continue
         found = alphas(scheduler, batches, case["ssr"], max_duration=case["max_duration"], **rates)
         assert found == pytest.approx(expected, rel=0, abs=1e-9), case
-        # Composer's caller scales max_duration, as this test's does.
+        # In Composer the caller scales max_duration, and so does this test.
         assert run(0, case["ssr"], max_duration=case["max_duration"], **rates).max_duration == Time(
             case["scaled_max_duration"]
         )
 
 
 def _warmup_outlasts_the_run(case: dict[str, Any]) -> bool:
-    """Whether a fixed warmup is longer than the scaled run; both then have the same unit."""
+    """Return whether a fixed warmup is longer than the scaled run; both then have the same unit."""
     warmup, length = Time(case["kwargs"].get("t_warmup", "0dur")), Time(case["scaled_max_duration"])
     return warmup.unit is length.unit and not case["kwargs"].get("scale_warmup") and warmup > length
 
@@ -67,7 +67,7 @@ def test_one_reference_case_has_a_warmup_longer_than_the_run() -> None:
     assert (case["kwargs"]["t_warmup"], case["max_duration"], case["ssr"]) == ("92tok", "320tok", 0.25)
 
 
-# Its broken promises, by their effect.
+# Composer's violations of its equation, by their effect. "There" means in Composer.
 
 
 def test_batch_k_trains_at_alpha_at_time_k() -> None:
@@ -113,7 +113,7 @@ def test_scaled_times_are_not_truncated() -> None:
 
 
 def _restarts(t: Fraction, t_0: Fraction, t_mult: Fraction) -> Fraction:
-    """The elapsed fraction of the cycle, by walking along the cycles in exact numbers."""
+    """Return the elapsed fraction of the cycle, by adding up the cycles in exact numbers."""
     begin, width = Fraction(0), t_0
     while t >= begin + width:
         begin, width = begin + width, width * t_mult

@@ -43,7 +43,7 @@ def test_annealed_warms_up_holds_anneals_and_stays() -> None:
 
 def test_annealed_may_continue_beyond_tau_one() -> None:
     curve = annealed(RUN, lambda tau: 1 / (1 + tau), ba(0), ba(Fraction(1, 10**30)), is_endless=True)
-    # Also if factor * count is far beyond 64 bits.
+    # This holds even if factor * count is far beyond 64 bits.
     assert values(curve, 0, Fraction(1, 10**30), 2**62) == [1.0, 0.5, pytest.approx(1 / (2**62 * 1e30))]
 
 

@@ -52,7 +52,7 @@ def test_every_cycle_starts_at_one_exactly_and_ends_at_alpha_f(cycle: int, t_mul
     begin = sum((t_0 * ratio**k for k in range(cycle)), Fraction(0))
     curve = bind(CosineAnnealingWarmRestartsScheduler(Time(t_0, "ba"), t_mult, 0.25), State())
     width = t_0 * ratio**cycle
-    # In this order: the bounds remembered from one time must not colour the next.
+    # In this order: bounds cached for one time must not change the next.
     assert curve(Timestamp(batch=begin)) == 1.0
     assert curve(Timestamp(batch=begin + width / 2)) == pytest.approx(0.625, abs=1e-15)
     assert curve(Timestamp(batch=begin + width * (1 - Fraction(1, 10**9)))) == pytest.approx(0.25, abs=1e-12)
@@ -141,6 +141,6 @@ def test_piecewise_refuses_invalid_points(points: Any, field: str) -> None:
 
 
 def test_piecewise_refuses_points_that_cross_over_when_bound() -> None:
-    # 1ep of 5 batches is before 6ba: only the run determines the order.
+    # 1ep of 5 batches is before 6ba: the order depends on the run.
     with refused("points", match="must increase"):
         alphas(PiecewiseLinearScheduler([("6ba", 1.0), ("1ep", 0.0)]), [0], dataloader_len=5)

@@ -1,4 +1,4 @@
-"""The equation of the scale schedule ratio, bitwise, and common properties of all schedules."""
+"""The equation of the scale schedule ratio, bitwise, and properties that all schedules have."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_ssr_stretches_nested_schedules_exactly(kind: str, data: st.DataObject, 
 
 @st.composite
 def fixed_warmups(draw: st.DrawFn) -> tuple[World, Fraction, Fraction]:
-    """A run in batches, a warmup that fits into it at either ssr, and an ssr."""
+    """Draw a run in batches, a warmup that fits into it at either ssr, and an ssr."""
     length = draw(st.fractions(20, 300, max_denominator=9))
     sigma = draw(st.fractions(Fraction(1, 2), 8, max_denominator=50))
     return World({"ba": Fraction(1)}, None, length, "ba"), length * draw(st.fractions(0, Fraction(1, 5))), sigma

@@ -70,7 +70,7 @@ def test_schedulers_are_hashable_values(scheduler: Scheduler) -> None:
 
 @every_scheduler
 def test_no_argument_is_accepted_and_ignored(scheduler: Scheduler) -> None:
-    # Every argument of every example is away from its default: setting one back has to show in the values.
+    # Every argument of every example differs from its default, so resetting one must change the values.
     stretched = functools.partial(alphas, ssr=0.8, max_duration="12ba", dataloader_len=5)
     before = stretched(scheduler, [Fraction(k, 2) for k in range(30)])
     for field in fields(scheduler):  # type: ignore[arg-type]
@@ -78,10 +78,10 @@ def test_no_argument_is_accepted_and_ignored(scheduler: Scheduler) -> None:
             default: Any = "18ba" if field.default in ("1dur", "0ba") else field.default
             if field.default != "0ba":
                 changed = replace(scheduler, **{field.name: default})  # type: ignore[type-var]
-            else:  # without a cooldown, how it ends may not be said either
+            else:  # without a cooldown, its shape cannot be given either
                 changed = replace(scheduler, t_cooldown="0ba", t_max="1dur", alpha_f=0.0)  # type: ignore[type-var]
             if type(scheduler).__name__ == "ConstantWithWarmupScheduler" and field.name == "t_max":
-                continue  # it only affects a check; the multiplier stays
+                continue  # this argument affects only a check, not the multiplier
             assert stretched(changed, [Fraction(k, 2) for k in range(30)]) != before, field.name
 
 
@@ -176,7 +176,7 @@ def test_a_function_or_callable_of_the_state_is_a_scheduler(scheduler: Any) -> N
     assert alphas(ProductScheduler({"a": scheduler, "b": scheduler}), (29, 30), **of_run) == [1.0, 0.25]
     phases = SequentialScheduler({"a": Phase(LinearScheduler(), "5ep"), "b": scheduler})
     assert alphas(phases, (15, 44, 45), **of_run) == [1.0, 1.0, 0.5]
-    # It cannot be stretched, and says so.
+    # It cannot be stretched, and the error says so.
     for whole in (scheduler, ProductScheduler({"a": scheduler}), phases):
         with pytest.raises(schedulers.protocol.InputError, match="cannot be scaled, because it has no argument ssr"):
             alphas(whole, [0], 0.5, **of_run)

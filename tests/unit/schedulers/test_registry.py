@@ -52,7 +52,7 @@ def test_function_of_a_new_row_accepts_the_arguments_of_its_class() -> None:
 
 
 def _names(path: Path) -> int:
-    """How often a module's code says RexScheduler or rex_scheduler; docstrings do not count."""
+    """Count how often a module's code contains RexScheduler or rex_scheduler, without docstrings."""
     words, text = ("RexScheduler", "rex_scheduler"), path.read_text()
     nodes = ast.walk(ast.parse(text)) if any(word in text for word in words) else ()
     said = (getattr(node, key, None) for node in nodes for key in ("id", "attr", "name", "value"))

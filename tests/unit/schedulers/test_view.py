@@ -1,4 +1,4 @@
-"""The state that a user's function sees: the run's own, or within a phase a run that began with the phase."""
+"""The state that a user's function gets: the run's own, or in a phase a run that began with the phase."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_state_is_the_run_itself_at_its_own_time_and_a_copy_at_other_times() -> 
     here, there = look.states
     assert here is state
     assert (there.timestamp.batch, there.max_duration, there.optimizers) == (3, state.max_duration, state.optimizers)
-    assert state.timestamp.batch == 1  # the run was not touched
+    assert state.timestamp.batch == 1  # the run was not changed
 
 
 def test_a_phase_counts_from_its_start_in_every_unit() -> None:
@@ -55,7 +55,7 @@ def test_a_phase_counts_from_its_start_in_every_unit() -> None:
     assert (state.max_duration, state.get_elapsed_duration()) == (Time("18ba"), Time(Fraction(5, 18), "dur"))
     assert state.time is state.timer is now
     assert (state.dataloader_len, state.samples_per_batch, state.tokens_per_batch) == (4, 32, 1024)
-    # Counters within the epoch stay the run's.
+    # Counters within the epoch stay those of the run.
     assert now.batch_in_epoch == 0
 
 

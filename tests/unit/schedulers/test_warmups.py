@@ -47,7 +47,7 @@ def test_warmup_that_the_run_never_finishes_is_refused_with_its_ssr(name: str) -
         with refused("t_warmup", match=r"20ba of .*15ba at ssr 0\.5\)|640sp of 15ba at ssr 0\.5\)"):
             alphas(make(warmup), [0], 0.5, **of_run)
         assert alphas(make(warmup, scale_warmup=True), [5], 0.5, **of_run) == [0.5]
-    with refused("t_warmup", match=r"\(takes 31ba of (a schedule that ends at )?30ba\)"):  # no ssr is to blame
+    with refused("t_warmup", match=r"\(takes 31ba of (a schedule that ends at )?30ba\)"):  # no ssr causes this error
         alphas(make("31ba"), [0], max_duration="30ba")
 
 
@@ -85,6 +85,6 @@ def test_t_max_in_dur_is_refused_like_the_same_time_in_batches(name: str) -> Non
         for ssr in (0.5, 1, 2):
             with refused("t_max", match="must reach the end of the run"):
                 alphas(WARMUPS[name]("5ba", t_max=t_max), [0], ssr, max_duration="100ba")
-    with refused("t_max", match="must reach the end of the run"):  # of a run whose rates are not known
+    with refused("t_max", match="must reach the end of the run"):  # if the rates of the run are unknown
         alphas(WARMUPS[name]("0ba", t_max="0.75dur"), [0], max_duration="5sec")
     assert alphas(WARMUPS[name]("5ba", t_max="1.25dur"), [1], max_duration="100ba") == [0.2]

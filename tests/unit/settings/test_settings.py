@@ -1,4 +1,4 @@
-"""Settings as arguments: itself, a mapping, or None; and the ways to name a checkpoint."""
+"""Settings as arguments: the setting itself, a mapping, or None; and the ways to name a checkpoint."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Recommendations against hand calculations on a published table, and on made studies."""
+"""Recommendations for a published table and for artificial studies, compared with hand calculations."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_the_answer_is_a_step_function_of_the_tolerance(resnet: Study) -> None:
     assert [step.below for step in found.steps] == pytest.approx([math.inf, 6.6453, 2.64, 1.16, 0.25], abs=1e-3)
     assert all(math.isnan(step.sure_above) for step in found.steps)  # one seed
     assert (found.tolerance, found.ssr) == (None, 1.25)
-    for step in found.steps:  # a tolerance reads it off
+    for step in found.steps:  # a tolerance selects one of these steps
         assert recommend(resnet, step.above + 0.01)[0].ssr == step.ssr
 
 
@@ -117,7 +117,7 @@ def test_close_call_states_the_seeds_that_would_decide_it() -> None:
     assert found.batch is not None
     assert (found.batch.half, found.batch.more) == (0.02, max(needed - 4, 0))
     assert found.batch.least <= found.batch.more <= found.batch.most
-    # The gain itself does not matter: one that is seen to be larger needs no other number of seeds.
+    # The gain itself does not matter: a larger gain needs the same number of seeds for this interval.
     (other,) = recommend(study_of({"a": {1.0: one, 2.0: one + gain + 0.004}}, noise="cell"), 0.02)
     assert other.batch == found.batch
 
@@ -180,7 +180,7 @@ def test_equal_seeds_give_no_estimate_of_noise() -> None:
 
 
 def test_interval_that_leaves_the_range_is_open() -> None:
-    # Ends of 0.90 with a noise as large as the gains: the mean reaches 0.88 inside, the lower end of no SSR does.
+    # Values around 0.90 with noise as large as the gains: the mean reaches 0.88 in the range, but no lower end does.
     cells = {0.5: [0.80, 0.81, 0.79], 1.0: [0.82, 0.98, 0.87], 2.0: [0.80, 0.97, 0.93]}
     (found,) = recommend(study_of({"a": cells}), 0.005, target=0.88)
     assert (found.target_status, found.target_high) == ("inside", math.inf)

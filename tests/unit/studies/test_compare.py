@@ -49,7 +49,7 @@ def test_cell_without_a_completed_run_is_a_row_without_a_quality() -> None:
     lost = made[made["n"] == 0]
     assert lost[["mean", "low", "high", "sd", "steps", "seconds", "cost"]].isna().all(axis=None)
     assert lost["values"].tolist() == lost["seeds"].tolist() == [(), ()]
-    assert made["n"].dtype.kind == "i"  # and no statistic of the others has moved
+    assert made["n"].dtype.kind == "i"  # no statistic of the other recipes has changed
     alone = summary(study_of({"a": {1.0: [0.5, 0.7], 4.0: [0.9]}}), price_per_hour=1.0)
     pd.testing.assert_frame_equal(made[made["n"] > 0].reset_index(drop=True), alone)
 
@@ -123,7 +123,7 @@ def test_winner_is_found_at_each_ssr() -> None:
 
 
 def test_the_best_is_decided_only_if_it_beats_every_other() -> None:
-    # c is the third by its mean, and so noisy that it may be the best.
+    # c is third by its mean, but so noisy that it may be the best.
     worse = np.array(B) - 0.03
     study = study_of({"a": {1.0: A}, "b": {1.0: worse}, "c": {1.0: [0.2, 1.0, 0.4, 1.3]}}, noise="cell")
     (row,) = winners(study).itertuples()
@@ -144,17 +144,17 @@ def test_rivals_are_excluded_by_intervals_that_hold_for_all_of_them() -> None:
     shown, alone = (stats.ttest_rel(one, far).confidence_interval(level) for level in (0.95, 0.99))
     assert (found["far"].low, found["far"].high) == pytest.approx((shown.low, shown.high))
     gap = one - far
-    assert alone.low > 0  # at 99% it would be excluded by itself
-    assert gap.mean() / stats.sem(gap) < dunnett(3.0, 2, 0.995)  # and of two it is not
+    assert alone.low > 0  # alone it would be excluded at 99%
+    assert gap.mean() / stats.sem(gap) < dunnett(3.0, 2, 0.995)  # but as one of two rivals it is not
     assert [name for name, rival in found.items() if rival.open] == ["near", "far"]  # the closest first
-    # Against far alone nothing else is open, and beating all needs no correction.
+    # With only far as a rival, no other recipe is open, and the comparison needs no correction.
     (only,) = rivals(place("a", one), [place("far", far)], 0.95)
     assert not only.open
 
 
 @pytest.mark.parametrize(("recipes", "gap"), [(2, 0.0), (6, 0.7)])
 def test_best_recipe_can_be_limited_to_given_names(recipes: int, gap: float) -> None:
-    # The best by a gap, however small: in how many of 150 studies is it neither chosen nor open?
+    # The best by a very small gap: in how many of 150 studies is it neither chosen nor open?
     rng = np.random.default_rng(5)
     lost = 0
     for _ in range(150):
@@ -172,7 +172,7 @@ def test_each_control_is_compared_with_the_scaled_run() -> None:
             "a": {0.25: A, 0.5: worse, 1.0: A, 2.0: [0.5]},
             ("a", "truncate"): {0.25: worse, 0.5: A, 1.0: A, 2.0: [0.4]},
             ("a", "scale_warmup"): {0.25: [0.89, 0.93, 0.94, 0.92]},
-            ("b", "truncate"): {0.25: worse},  # which was not run scaled
+            ("b", "truncate"): {0.25: worse},  # which was not run with scaling
         },
         noise="cell",
     )
@@ -182,7 +182,7 @@ def test_each_control_is_compared_with_the_scaled_run() -> None:
     assert found["truncate", 0.25] == ("scaling", gain)
     assert found["truncate", 0.5][0] == "control"
     assert found["truncate", 1.0] == ("same", 0.0)
-    assert found["truncate", 2.0] == ("", pytest.approx(0.1))  # of one seed nothing is said
+    assert found["truncate", 2.0] == ("", pytest.approx(0.1))  # nothing is stated for one seed
     assert found["scale_warmup", 0.25] == ("undecided", pytest.approx(0.0))
     assert len(made) == 5
     row = made[made["control"] == "truncate"].iloc[0]
@@ -191,7 +191,8 @@ def test_each_control_is_compared_with_the_scaled_run() -> None:
 
 
 def test_ranking_of_short_runs_is_compared_with_the_longest() -> None:
-    # At 2 a > b > c; at 0.5 c > b > a, which no pair agrees with; at 1 a > c > b: two of three. A tie is half.
+    # At SSR 2, a > b > c. At 0.5, c > b > a, which no pair agrees with. At 1, a > c > b: two of three pairs agree. A
+    # tie counts half.
     cells = {
         "a": {0.5: [0.1], 1.0: [0.6], 2.0: [0.9], 3.0: [0.1]},
         "b": {0.5: [0.2], 1.0: [0.4], 2.0: [0.8]},
@@ -210,7 +211,7 @@ def test_the_pooled_gain_over_a_control_is_the_mean_of_its_comparisons() -> None
     worse = (np.array(B) - 0.03).tolist()
     cells = {"a": {0.5: A, 1.0: A, 2.0: A}, ("a", "truncate"): {0.5: worse, 1.0: B, 2.0: A}}
     found = pooled_control(study_of(cells, noise="cell"), "truncate")
-    gains = (np.array(A) - worse + np.array(A) - B) / 2  # at 2 the two are the same run
+    gains = (np.array(A) - worse + np.array(A) - B) / 2  # at SSR 2 both are the same run
     true = stats.ttest_1samp(gains, 0)
     assert found is not None
     assert (found.value, found.p) == (pytest.approx(gains.mean()), pytest.approx(true.pvalue))
@@ -239,6 +240,6 @@ def test_larger_noise_of_short_runs_makes_no_run_an_outlier() -> None:
     # the trend a run that is 0.4, 2.5 of its own 0.16, from the median would be 10 typical ones from it.
     cells = {ssr: [1 - 0.01 / ssr, 1.0, 1 + 0.01 / ssr] for ssr in (0.0625, 0.125, 0.25, 0.5, 1.0)}
     assert outliers(study_of({"a": cells, "b": {0.0625: [0.6, 0.92, 1.0, 1.08]}})).empty
-    far = outliers(study_of({"a": cells | {1.0: [0.99, 1.0, 1.01, 0.8]}}))  # 0.195 from the median is 19.5 of the 0.01
+    far = outliers(study_of({"a": cells | {1.0: [0.99, 1.0, 1.01, 0.8]}}))  # 0.195 from the median: 19.5 times 0.01
     assert far[["ssr", "value"]].to_numpy().tolist() == [[1.0, 0.8]]
     assert far["distance"].iloc[0] == pytest.approx(19.5)

@@ -1,4 +1,4 @@
-"""Tables from elsewhere."""
+"""Tables from other sources."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_rows_may_be_means_of_several_runs(tmp_path: Path) -> None:
     assert [cell.error for cell in cells[:2]] == pytest.approx([0.01 / 5**0.5, 0.02 / 5**0.5])
     table = summary(study)
     assert table["n"].tolist() == [5, 5, 1, 5]
-    assert table["low"].notna().all()  # the noise of b is that of a
+    assert table["low"].notna().all()  # b has the noise of a
     plain = summary(replace(study, noise="cell"))
     assert plain["low"].isna().tolist() == [False, False, True, True]
     half = stats.t.ppf(0.975, 4) * 0.01 / 5**0.5  # on the logit, by the delta rule
@@ -77,7 +77,7 @@ def test_wide_tables_have_a_column_for_each_ssr(tmp_path: Path) -> None:
         for series in study.series
         for ssr, value in zip(series.ssr, series.values, strict=True)
     }
-    assert found == {("base", 0.25): 70.1, ("base", 1.0): 76.5, ("mix", 1.0): 77.9}  # an empty cell was not run
+    assert found == {("base", 0.25): 70.1, ("base", 1.0): 76.5, ("mix", 1.0): 77.9}  # empty: no run
     assert study.problems == ()
     with pytest.raises(InputError, match=r"^wide='nine': the CSV has no such column"):
         from_csv(path, None, "top1", recipe="method", wide=["nine"])
@@ -221,8 +221,8 @@ def test_rows_that_differ_in_unnamed_columns_are_refused(tmp_path: Path) -> None
     [
         ("note", ["", "", "restarted", ""]),
         ("val_loss", ["0.31", "0.31", "0.22", "0.23"]),
-        ("method", ["sam", "", "sam", "sam"]),  # blank in the baseline
-        ("method", ["18", "34", "18", "34"]),  # numbers alone
+        ("method", ["sam", "", "sam", "sam"]),  # the cell of the baseline is blank
+        ("method", ["18", "34", "18", "34"]),  # only numbers
     ],
 )
 def test_column_that_differs_within_a_cell_must_be_named(tmp_path: Path, column: str, values: list[str]) -> None:
@@ -261,9 +261,9 @@ def test_recipes_of_blank_cells_stay_apart() -> None:
         [("a b", "c"), ("a", "b c")],  # the joining character in a cell
         [("x", ""), ("", "x")],
         [("1 b=2", ""), ("1", "2")],  # what a name is made of in a cell
-        [("a\x1b", "c"), ("a\x07", "c")],  # alike once they can be printed
+        [("a\x1b", "c"), ("a\x07", "c")],  # equal after control characters are replaced
         [("", ""), ("table", "")],  # the name of the table itself
-        [("x" * 200 + "1", ""), ("x" * 200 + "2", "")],  # alike once they are cut
+        [("x" * 200 + "1", ""), ("x" * 200 + "2", "")],  # equal after they are shortened
     ],
 )
 def test_recipes_never_collide(tmp_path: Path, cells: list[tuple[str, str]]) -> None:
@@ -352,7 +352,7 @@ def test_direction_follows_from_the_column_name(tmp_path: Path, name: str, direc
     assert study.direction == direction
     (row,) = doublings(study).itertuples()
     assert row.gain == (1 if direction == "min" else -1)  # from 3 to 2
-    assert from_csv(path, "ssr", name, direction="max").direction == "max"  # the person is asked first
+    assert from_csv(path, "ssr", name, direction="max").direction == "max"  # the option has priority
 
 
 @pytest.mark.parametrize("text", ["", "\n\n", "\ufeff"])
@@ -369,7 +369,7 @@ def test_delimiters_and_comments_are_supported(tmp_path: Path, delimiter: str, h
     path = written(tmp_path, text)
     study = from_csv(path, "ssr", "loss", recipe="method")
     assert (study.recipes, study.completed["quality"].tolist()) == (("a; b",), [3.0])
-    # Lines count as an editor counts them.
+    # Lines are counted as in an editor.
     line = text.split("\n").index(f"2{delimiter}x{delimiter}b") + 1
     assert [problem.where for problem in study.problems] == [f"{path}:{line}"]
 

@@ -1,4 +1,4 @@
-"""Fits and their back-tests, against numbers worked out by other means, a published table, and simulation."""
+"""Fits and their back-tests, compared with independent calculations, a published table, and simulation."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_power_law_of_the_resnet_table_is_rejected_by_its_back_tests(resnet: Stu
     assert fit.reason == last.outcome == "no_better"
     assert fit.deciding == last
     assert by_kind(fits(resnet))["quadratic"].verdict == "rejected"
-    # And for any tolerance that means anything: an error of a whole point is not one of 0.5.
+    # The law fails for any reasonable tolerance: an error of a whole point is larger than 0.5.
     assert by_kind(fits(resnet, tolerance=0.5))["power"].verdict == "rejected"
 
 
@@ -84,7 +84,7 @@ def test_quadratic_fit_equals_the_fit_of_numpy() -> None:
 @pytest.mark.parametrize("kind", ["power", "quadratic"])
 def test_prediction_intervals_of_one_seed_follow_from_the_covariance_of_curve_fit(kind: str) -> None:
     y = 0.9 - 0.1 * SSR**-0.7 + np.array([1, -2, 1, 2, -1, 0]) * 1e-3
-    later = {8.0: [0.88], 16.0: [0.885]}  # of fewer than 7 SSRs nothing tells the noise of one seed
+    later = {8.0: [0.88], 16.0: [0.885]}  # with fewer than 7 SSRs, the noise of one seed is unknown
     study = study_of({"a": {float(s): [v] for s, v in zip(SSR, y, strict=True)} | later})
     test = back_test(study, "a", kind, fitted_to=2.0)[0]  # type: ignore[arg-type]
 

@@ -22,7 +22,7 @@ NOISE = np.array([-0.01, 0.0, 0.01])
 
 
 def shifted(**recipes: dict[float, float]) -> Study:
-    """Three seeds around each value, with noise that is not common."""
+    """Return three seeds around each value, with independent noise."""
     rng = np.random.default_rng(3)
     return study_of(
         {name: {ssr: value + rng.permutation(NOISE) for ssr, value in cells.items()} for name, cells in recipes.items()}
@@ -108,7 +108,7 @@ def test_best_recipe_is_found_at_an_equal_budget() -> None:
     cells = {"a": {1.0: one, 4.0: two}, "near": near, "far": far, ("a", "truncate"): {1.0: two, 4.0: two}}
     study = study_of(cells, noise="cell")
     made = quality_at(study, 20.0)
-    assert made["standing"].tolist() == ["best", "", "open", "behind"]  # a control is no recipe
+    assert made["standing"].tolist() == ["best", "", "open", "behind"]  # a control is not a recipe
     gone = (one - far[1.0] + two - far[4.0]) / 2  # twenty seconds are ssr 2, halfway from 1 to 4
     low, high = stats.t.interval(0.95, 2, gone.mean(), stats.sem(gone))
     row = made.iloc[3]
@@ -215,7 +215,7 @@ def test_crossing_has_an_interval() -> None:
 def test_curves_without_a_crossing_or_overlap_have_no_row() -> None:
     assert crossings(shifted(a={1.0: 0.5, 2.0: 0.6}, b={1.0: 0.4, 2.0: 0.5})).empty
     assert crossings(shifted(a={1.0: 0.5, 2.0: 0.6}, b={4.0: 0.4, 8.0: 0.9})).empty
-    assert crossings(study_of({"a": {1.0: [0.5], 2.0: [0.6]}, "b": {1.0: [0.5], 2.0: [0.7]}})).empty  # only touch
+    assert crossings(study_of({"a": {1.0: [0.5], 2.0: [0.6]}, "b": {1.0: [0.5], 2.0: [0.7]}})).empty  # the curves touch
 
 
 def test_both_crossings_of_two_curves_are_found() -> None:
@@ -236,7 +236,7 @@ def test_only_recipes_that_are_best_somewhere_are_compared_if_there_are_many() -
 
 def test_rounding_errors_are_not_a_crossing() -> None:
     up, down = [0.1, 0.2, 0.3], [0.3, 0.2, 0.1]
-    assert np.mean(up) != np.mean(down)  # by the last bit
+    assert np.mean(up) != np.mean(down)  # they differ in the last bit
     at = (up, down) if np.mean(up) > np.mean(down) else (down, up)
     other = [dict(zip((5, 6, 7), values, strict=True)) for values in ([0.3, 0.4, 0.5], at[1])]  # no common seeds
     study = study_of({"a": {1.0: [0.1, 0.2, 0.1], 2.0: at[0]}, "b": {1.0: other[0], 2.0: other[1]}})

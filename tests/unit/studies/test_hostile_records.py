@@ -1,4 +1,4 @@
-"""Records that somebody damaged or made up: named and left out, without a traceback and without waiting."""
+"""Damaged or artificial records are reported and left out, without a traceback or waiting."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def texts() -> list[str]:
 
 @pytest.fixture
 def study(tmp_path: Path) -> Path:
-    """Two whole runs; what a test adds must not keep them from being read."""
+    """Two complete runs; files that a test adds must not prevent reading them."""
     folder = tmp_path / "study"
     for seed in (0, 1):
         write_run(folder / f"whole{seed}", record(seed=seed), config(seed=seed))
@@ -56,7 +56,7 @@ def study(tmp_path: Path) -> Path:
 
 
 def shown(study: Path) -> str:
-    """What the sweep's table and the report say of a study."""
+    """Return the text of the sweep's table and the report about a study."""
     stream = io.StringIO()
     show_sweep(study, stream)
     found = load(study)

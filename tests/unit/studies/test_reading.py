@@ -1,4 +1,4 @@
-"""Records on disk -> a study: which are believed, and what is said of the others."""
+"""Reading records into a study: which are accepted, and what is reported about the others."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_study_has_a_row_for_each_run(tmp_path: Path) -> None:
 
 def test_computed_ssr_is_in_the_cell_of_the_simple_ratio(tmp_path: Path) -> None:
     write_run(tmp_path / "0", record(0.3, 0), config(0.3, 0))
-    write_run(tmp_path / "1", record(0.3, 1), config(0.1 + 0.2, 1))  # Hydra saves what it computed
+    write_run(tmp_path / "1", record(0.3, 1), config(0.1 + 0.2, 1))  # Hydra saves the computed value
     write_run(tmp_path / "2", record(0.1 + 0.2, 2), config(0.1 + 0.2, 2))  # of an earlier version
     study = load(tmp_path)
     assert study.problems == ()
@@ -111,7 +111,7 @@ def test_note_lists_runs_that_did_not_complete(tmp_path: Path) -> None:
     assert found["14"] == ("no_value", f"{METRIC} is not among its metrics")
     assert len(study.frame) == 8
     assert len(study.completed) == 4
-    assert study.frame["quality"].isna().sum() == 4  # what a failed run measured is not what it would have reached
+    assert study.frame["quality"].isna().sum() == 4  # a failed run did not reach its final value
     assert study.notes == (Note("lost", "digits", (("failed", 1), ("diverged", 1), ("no_value", 2)), (2.0,)),)
     assert study.totals()["failed"] == 4
 
@@ -164,7 +164,7 @@ def test_waiting_running_and_killed_jobs_are_distinguished_and_internal_files_ar
     for job in range(2, 6):
         (tmp_path / str(job)).mkdir()
         (tmp_path / str(job) / JOB).write_text("{}", encoding="utf-8")
-    (tmp_path / "3" / ".hydra").mkdir()  # begun, and gone
+    (tmp_path / "3" / ".hydra").mkdir()  # the run started and its process ended
     write_run(tmp_path / "6", record(2.0, 0, status="failed", error="ValueError: no"), config(2.0))
     dead = Pulse("elsewhere", 1, "then")
     (tmp_path / "5" / HEARTBEAT).write_text(json.dumps(asdict(dead)), encoding="utf-8")
@@ -173,14 +173,14 @@ def test_waiting_running_and_killed_jobs_are_distinguished_and_internal_files_ar
     with Heartbeat(tmp_path / "4" / HEARTBEAT), Heartbeat(tmp_path / "6" / HEARTBEAT):
         during = sorted(tmp_path.rglob("*"))
         study = load(tmp_path)
-        assert sorted(tmp_path.rglob("*")) == during  # who reads writes nothing
+        assert sorted(tmp_path.rglob("*")) == during  # reading writes no file
     found = {Path(problem.where).name: problem for problem in study.problems}
     assert {name: problem.kind for name, problem in found.items()} == {
         "2": "waiting", "3": "unfinished", "4": "running", "5": "unfinished", "6": "running",
     }  # fmt: skip
     assert "ended without a result" in found["5"].reason
     assert found["6"].reason == "the run is being retried: ValueError: no"
-    assert len(study.frame) == 2  # what is tried again has not failed yet
+    assert len(study.frame) == 2  # a job that runs again has not failed yet
     assert sorted(tmp_path.rglob("*")) == before
     assert [problem.kind for problem in load(tmp_path).problems][-1] == "failed"
 
@@ -216,7 +216,7 @@ def test_recipes_with_unique_names_keep_their_names(tmp_path: Path) -> None:
 
 
 def test_ambiguous_names_of_recipes_are_not_used(tmp_path: Path) -> None:
-    for job, (lr, name) in enumerate([(0.1, "a"), (0.1, "b"), (0.2, "c"), (0.2, "c")]):  # 0.1 goes by two names
+    for job, (lr, name) in enumerate([(0.1, "a"), (0.1, "b"), (0.2, "c"), (0.2, "c")]):  # two names have 0.1
         configured = config(1.0, job, optimizer__lr=lr, name=name)
         write_run(tmp_path / str(job), record(1.0, job), configured, [f"optimizer.lr={lr}", f"name={name}"])
     assert load(tmp_path).recipes == ("optimizer.lr=0.1", "optimizer.lr=0.2")
@@ -329,7 +329,7 @@ def test_run_that_never_started_makes_no_note_about_its_machine(tmp_path: Path) 
     write_run(tmp_path / "9", nothing, config(2.0))
     study = load(tmp_path)
     assert [problem.kind for problem in study.problems] == ["failed"]
-    assert study.notes == (Note("lost", "digits", (("failed", 1),), (2.0,)),)  # and nothing of machines
+    assert study.notes == (Note("lost", "digits", (("failed", 1),), (2.0,)),)  # the note names no machines
     assert study.versions["torch"] == ("2.10.0",)
 
 
@@ -350,9 +350,9 @@ def test_note_lists_the_code_that_differs_between_runs(tmp_path: Path) -> None:
     StudyFolder(root).open({}, [], code, any_code=False)
     assert load(root).notes == ()
     StudyFolder(root).open({}, [], code | {"my_lab": "77aa"}, any_code=True)
-    StudyFolder(root).open({}, [], code, any_code=True)  # the first again is no third
+    StudyFolder(root).open({}, [], code, any_code=True)  # the first version again is not a third one
     assert load(root).notes == load(tmp_path / "all").notes == (Note("codes", "2", (("my_lab", 2),)),)
-    assert load(root / "0").notes == ()  # of this run alone nobody says that it is of two
+    assert load(root / "0").notes == ()  # a single run has only one version
     StudyFolder(root).open({}, [], code | {"ssr_hydra": "0.1.0 def"}, any_code=True)
     assert load(root).notes == (Note("codes", "3", (("ssr_hydra", 2), ("my_lab", 2))),)
 
@@ -367,7 +367,7 @@ def test_note_lists_runs_that_recorded_different_code(tmp_path: Path) -> None:
     said = Note("versions", "the code of my_lab", (("0c4f", 1), ("77aa", 2)))
     assert found.notes == (said,)
     assert found.versions["the code of my_lab"] == ("0c4f", "77aa")
-    # The sweep began with one version: what its jobs ran is in their records.
+    # The sweep began with one version; the records have the versions of its jobs.
     StudyFolder(tmp_path).open({}, [], codes[0], any_code=False)
     assert load(tmp_path).notes == (said,)
     StudyFolder(tmp_path).open({}, [], codes[1], any_code=True)

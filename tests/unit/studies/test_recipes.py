@@ -1,4 +1,4 @@
-"""What a recipe is, and what it is called."""
+"""How runs are grouped into recipes, and the names of recipes."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def recipes(folder: Path, *runs: tuple[dict[str, object], list[str], dict[str, o
 def test_single_recipe_is_named_by_its_schedule(tmp_path: Path) -> None:
     assert recipes(tmp_path, (config(), ["ssr=1", "optimizer.lr=0.1"], {"scheduler": "wsd"})) == ["wsd"]
     other = tmp_path / "other"
-    assert recipes(other, (config(), [], {})) == ["digits"]  # without Hydra's choices, what the person called it
+    assert recipes(other, (config(), [], {})) == ["digits"]  # without Hydra's choices, the name of the run is used
 
 
 def test_recipes_are_named_by_choices_and_overrides_that_differ(tmp_path: Path) -> None:
@@ -68,7 +68,7 @@ def test_runs_of_one_recipe_have_the_same_key(tmp_path: Path) -> None:
 def test_settings_of_the_app_are_not_part_of_a_recipe(tmp_path: Path, key: str) -> None:
     reader = ConfigReader()
     changed = write_run(tmp_path / "changed", None, config(**{key: "other"}), [f"{key}=other"], {"launcher": "joblib"})
-    before = write_run(tmp_path / "before", None, config())  # a record of a release whose configs lack the key
+    before = write_run(tmp_path / "before", None, config())  # a record of an older release whose configs lack the key
     one, other = reader.read(before), reader.read(changed)
     assert one is not None
     assert other is not None

@@ -1,4 +1,4 @@
-"""Directions by name; what a record says that cannot be, one by one."""
+"""Directions by name, and every kind of impossible record."""
 
 from __future__ import annotations
 

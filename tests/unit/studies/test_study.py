@@ -1,4 +1,4 @@
-"""The frame as cells."""
+"""The frame of a study as cells."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_interpolation_between_measured_ssrs_has_the_right_weights() -> None:
     assert series.curve(np.log([1.0, 2.0, 8.0])) == pytest.approx([0.5, 0.475, 0.7])  # 0.5 / 4 + 0.9 - 0.7 + 0.6 / 4
     (three,) = study_of({"a": {1.0: [0.5], 4.0: [0.6], 8.0: [0.7]}}).series
     assert three.weights(2.0)[1] == pytest.approx([1 / 3, 1, -1 / 3])
-    cells, weights = series.weights(4.0 * (1 + 1e-12))  # rounding is no distance
+    cells, weights = series.weights(4.0 * (1 + 1e-12))  # rounding does not count as distance
     assert (cells[0] is series.cells[1], weights) == (True, [1.0])
 
 

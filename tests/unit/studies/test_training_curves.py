@@ -25,7 +25,7 @@ def study(tmp_path: Path) -> Study:
             for b in range(10, round(100 * ssr) + 1, 10)
         ]
         lines.insert(3, json.dumps({"event": "eval", "batch": 30, METRIC: 0.5}))
-        (folder / "metrics.jsonl").write_text("\n".join(lines) + '\n{"event":"tr')  # killed while it wrote
+        (folder / "metrics.jsonl").write_text("\n".join(lines) + '\n{"event":"tr')  # killed while it wrote this line
     write_run(tmp_path / "9", record(1.0, 2, 0.9, status="failed", error="no"), config(1.0, 2))
     return load(tmp_path)
 
@@ -44,7 +44,7 @@ def test_learning_curves_have_the_chosen_axis(study: Study, axis: str, x: list[f
     made = learning_curves(study, axis, price_per_hour=7.2)  # type: ignore[arg-type]
     assert made["x"].tolist() == pytest.approx(x)
     assert made["value"].tolist() == [0.5, 0.9, 0.5, 0.8, 0.5, 0.7]
-    assert made["run"].tolist() == [0, 0, 1, 1, 2, 2]  # the run that failed is left out
+    assert made["run"].tolist() == [0, 0, 1, 1, 2, 2]  # the failed run is left out
     assert made["seed"].tolist() == [0, 0, 1, 1, 0, 0]
     assert made["ssr"].tolist() == [1, 1, 1, 1, 0.5, 0.5]
 

@@ -1,4 +1,4 @@
-"""The axes of a sweep: which values belong together, and which are combined."""
+"""The axes of a sweep: which values are paired, and which are combined."""
 
 from __future__ import annotations
 

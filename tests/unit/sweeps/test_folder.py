@@ -42,7 +42,7 @@ def test_same_study_is_continued_and_error_for_a_different_study_lists_the_diffe
     monkeypatch.chdir(tmp_path)  # so that its path is short
     tmp_path = Path("study")
     opened(tmp_path, ["ssr", "seed"])
-    opened(tmp_path, ["ssr"], seed=3, name="other")  # axes of every study, and what is free
+    opened(tmp_path, ["ssr"], seed=3, name="other")  # axes of every study, and keys that may differ
     sgd = {**BASE["optimizer"], "lr": 0.3}
     before = (tmp_path / STUDY).read_bytes()
     with pytest.raises(InputError) as caught:
@@ -69,7 +69,7 @@ def test_swept_keys_may_differ_in_later_sweeps(tmp_path: Path) -> None:
     opened(tmp_path, ["ssr"], optimizer={**BASE["optimizer"], "lr": 0.3}, scheduler={"_target_": "WSD"})
     with pytest.raises(InputError, match=r"optimizer.momentum was 0.9 and is 0.8;"):
         opened(tmp_path, ["ssr"], optimizer={**BASE["optimizer"], "momentum": 0.8})
-    opened(tmp_path, ["experiment"], optimizer={"anything": 1})  # an overlay may change it all
+    opened(tmp_path, ["experiment"], optimizer={"anything": 1})  # an experiment may change any key
 
 
 def test_study_with_different_code_is_refused_unless_allowed(tmp_path: Path) -> None:
@@ -95,7 +95,7 @@ def test_a_torn_description_is_not_overwritten(tmp_path: Path, content: str) -> 
 def test_jobs_keep_their_numbers_in_any_order(tmp_path: Path) -> None:
     first = StudyFolder(tmp_path).assign(jobs("a", "b", "a"))
     assert [job.folder.name for job in first.jobs] == ["0", "1", "0"]
-    assert [job.folder.name for job in first.mine] == ["0", "1"]  # the one that is named twice is run once
+    assert [job.folder.name for job in first.mine] == ["0", "1"]  # a job that is listed twice runs once
     again = StudyFolder(tmp_path).assign(jobs("c", "b", "a"))
     assert [job.folder.name for job in again.jobs] == ["2", "1", "0"]
 
@@ -121,7 +121,7 @@ def test_jobs_of_a_different_running_sweep_are_left_to_that_sweep(tmp_path: Path
         mine = one.assign(jobs("a", "b")).mine
         done(mine[0].folder)
         plan = two.assign(jobs("a", "b", "c"))
-        assert [job.folder.name for job in plan.mine] == ["0", "2"]  # what is done is nobody's any more
+        assert [job.folder.name for job in plan.mine] == ["0", "2"]  # a completed job belongs to no sweep
         assert [job.folder.name for job in plan.others] == ["1"]
         assert two.take_over(plan.others) == []
     assert two.take_over(plan.others) == list(plan.others)
@@ -138,4 +138,4 @@ def test_heartbeats_of_dead_sweeps_are_removed(tmp_path: Path) -> None:
         assert one.sign.exists()
         assert not left.exists()
     one.clear_signs()
-    assert list(one.sign.parent.iterdir()) == []  # the folder stays, for a sweep that is just beginning
+    assert list(one.sign.parent.iterdir()) == []  # the folder stays for a sweep that is just starting

@@ -82,13 +82,13 @@ def test_state_of_a_job_is_read(tmp_path: Path) -> None:
     assert read_state(tmp_path) is JobState.WAITING
     with Heartbeat(tmp_path / HEARTBEAT):
         assert read_state(tmp_path) is JobState.RUNNING
-        record(tmp_path, "failed")  # of the time before
+        record(tmp_path, "failed")  # from an earlier attempt
         assert read_state(tmp_path) is JobState.RUNNING
         left = (tmp_path / HEARTBEAT).read_text()
     assert read_state(tmp_path) is JobState.FAILED
     (tmp_path / HEARTBEAT).write_text(json.dumps({**json.loads(left), "started": "1"}))
     assert read_state(tmp_path) is JobState.DIED
-    for status in ("completed", "diverged"):  # the record was written, and then the process killed
+    for status in ("completed", "diverged"):  # the record was written before the process was killed
         record(tmp_path, status)
         assert read_state(tmp_path) is JobState(status)
     (tmp_path / "result.json").write_text('{"status": "completed"')  # torn

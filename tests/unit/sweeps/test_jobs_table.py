@@ -62,7 +62,7 @@ def test_table_shows_failed_and_killed_jobs(tmp_path: Path) -> None:
     assert lines[2].split()[:3] == ["job", "model", "status"]
     assert lines[3].split()[:3] == ["0", "[red]", "failed"]
     assert "ValueError: [bold] xxx" in lines[3]
-    assert len(lines) == 5  # the one that has not begun is a number
+    assert len(lines) == 5  # jobs that have not started are only counted
 
 
 def test_jobs_that_never_started_are_counted(tmp_path: Path) -> None:

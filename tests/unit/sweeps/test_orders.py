@@ -1,4 +1,4 @@
-"""The files by which jobs share steps: damaged files, the cost of a study, and several sweeps in one study."""
+"""The files that jobs use to share steps: damaged files, the cost of a study, and several sweeps in one study."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_checkpoint_is_used_only_by_the_software_that_wrote_it(tmp_path: Path) -
 
 
 def test_checkpoint_is_published_completely_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A process is killed at each of its operations on files; then the next one does it again."""
+    """Kill a process at each of its operations on files; then another process repeats the work."""
     checkpoint = job(tmp_path, "a", 9, 9.0) / "checkpoints" / "ba5"
     checkpoint.mkdir(parents=True)
     (checkpoint / "state.pt").write_bytes(b"weights")
@@ -104,7 +104,7 @@ def test_shared_steps_count_once_in_the_cost(tmp_path: Path) -> None:
     assert cost is not None
     assert (cost.steps, cost.seconds, cost.trained_steps, cost.trained_seconds) == (150, 15.0, 110, 11.0)
     assert taken_in([short]) == Taken(40, 4.0)
-    # A job that failed before it continued from the shared steps has a record of no steps.
+    # A job that failed before it continued from the shared steps has no steps in its record.
     RunResult("failed", "out of memory", None, 1.0, "1ep", 0, 0, 0, 0, 0.0, 0.0).save(short)
     assert taken_in([short]) == Taken(0, 0.0)
     assert cost_of(tmp_path) is None

@@ -10,7 +10,7 @@ from ssr_hydra.sweeps.pending import REFUSED, Pending, holds_a_run, pending_name
 
 
 def used(folder: Path) -> tuple[Pending, Path]:
-    """A folder that holds a run, and what Hydra has set aside for the next."""
+    """A folder with a run, and the files that Hydra has set aside for the next run."""
     (folder / ".hydra").mkdir()
     (folder / ".hydra/config.yaml").write_text("ssr: 1\n")
     aside = folder / pending_name(".hydra")
@@ -92,10 +92,10 @@ def test_log_lines_are_held_back_and_written_on_failure(tmp_path: Path, failed: 
 
 def test_killed_start_leaves_no_files_and_removes_earlier_leftovers(tmp_path: Path) -> None:
     left, note = tmp_path / pending_name(".hydra"), tmp_path / pending_name(".hydra")
-    other = tmp_path / ".hydra.pending-mine"  # nobody's but the user's
+    other = tmp_path / ".hydra.pending-mine"  # these files belong to the user
     for folder in (left, note, other):
         folder.mkdir()
-    (note / REFUSED).write_text("why")  # for the table of a sweep that is still running
+    (note / REFUSED).write_text("why")  # for the table of the running sweep
     job, aside = used(tmp_path)
     assert job.waits
     assert [path for path in (aside, left, note, other) if path.exists()] == [note, other]

@@ -20,7 +20,7 @@ COMMAND = "ssr-train -m study=first"
 
 
 class Clock:
-    """The time of the progress, which a test sets."""
+    """The clock of the progress, which a test sets."""
 
     seconds = 1000.0
 
@@ -33,7 +33,7 @@ def now(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 
 def jobs(folder: Path, count: int = 0, ssrs: Sequence[float] = (), lengths: Sequence[str] = ()) -> list[StudyJob]:
-    """Jobs with these lengths, ratios, or seeds."""
+    """Return jobs with these lengths, ratios, or seeds."""
     found = []
     for number in range(count or len(ssrs) or len(lengths)):
         ssr, length = ssrs[number] if ssrs else 1, lengths[number] if lengths else ""
@@ -129,7 +129,7 @@ def test_bars_and_lines_fit_the_width_of_the_terminal(
 
 
 def test_remaining_time_is_estimated_from_the_length_of_the_runs(tmp_path: Path, now: Clock) -> None:
-    # ssr 0.5 took 10 s; 1 and 2 are left, six times as long: 60 s. What was done before tells nothing.
+    # ssr 0.5 took 10 s; 1 and 2 remain, six times as long: 60 s. Jobs completed earlier do not count.
     before, short, long, longer = jobs(tmp_path, ssrs=(8, 0.5, 1, 2))
     end(before)
     progress = Progress(tmp_path, [before, short, long, longer], io.StringIO(), "x", COMMAND)
@@ -149,7 +149,8 @@ def test_remaining_time_is_estimated_from_the_length_of_the_runs(tmp_path: Path,
 
 
 def test_jobs_that_ended_between_two_checks_are_not_used_for_the_remaining_time(tmp_path: Path, now: Clock) -> None:
-    # Between two looks three jobs came and went and a fourth began; they are no work that was done in no time.
+    # Between two checks, three jobs started and ended, and a fourth started. The three must not count as work in no
+    # time.
     one, two, three, four, five, six = jobs(tmp_path, 6)
     progress = Progress(tmp_path, [one, two, three, four, five, six], io.StringIO(), "x", COMMAND)
     for job in (one, two, three):
@@ -160,7 +161,7 @@ def test_jobs_that_ended_between_two_checks_are_not_used_for_the_remaining_time(
     now.seconds += 5
     end(four)
     progress.look()
-    assert progress._seconds_left() == 10  # 5 s for one, and two are left; with the three it would be 2.5 s
+    assert progress._seconds_left() == 10  # 5 s for one job, and two remain; with the three jobs it would be 2.5 s
 
 
 def test_a_job_that_failed_before_and_is_tried_again_counts_when_it_ends(tmp_path: Path, now: Clock) -> None:
@@ -182,7 +183,7 @@ def test_a_job_that_failed_before_and_is_tried_again_counts_when_it_ends(tmp_pat
     [
         (("1ep", "4ep"), 40),  # a quarter of the work took 10 s
         (("100ba", "0.05ba"), 0.005),
-        (("1ep", "400ba"), 10),  # how many batches an epoch has nobody knows here: ssr alone
+        (("1ep", "400ba"), 10),  # the number of batches of an epoch is unknown here, so only ssr counts
         (("", "soon"), 10),
     ],
 )

@@ -1,4 +1,4 @@
-"""Tests of the tree of shared steps: which job trains which steps, and what that saves."""
+"""Tests of the tree of shared steps: which job trains which steps, and how many steps that saves."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ def test_different_groups_share_no_steps_and_last_steps_are_never_shared() -> No
     plan = plan_stages([Planned(run, "a"), Planned(run, "b"), Planned(run, None), Planned(run, None)])
     assert plan.shared == plan.alone == 400
     plan = plan_stages([Planned(run, "a"), Planned(run, "a")])
-    assert plan.shared == 101  # the last step of a run, with its evaluation, is its own
+    assert plan.shared == 101  # the last step of a run, with its evaluation, is not shared
 
 
 def test_very_short_common_prefix_is_not_shared() -> None:
@@ -139,7 +139,7 @@ def test_started_jobs_train_only_their_remaining_steps() -> None:
 
 
 def test_only_certainly_equal_steps_are_shared_if_batch_sizes_are_unknown() -> None:
-    """In a run of tokens, batches may be smaller than their size: only equal pieces of the schedules count."""
+    """In a run of tokens, batches may be smaller than their size, so only equal pieces of the schedules count."""
     calendar = Calendar(batch_size=8, tokens=16)  # at most 128 tokens in a batch
 
     def run(steps: int, decay: str) -> Sequences:
@@ -155,7 +155,7 @@ def test_only_certainly_equal_steps_are_shared_if_batch_sizes_are_unknown() -> N
 
 @pytest.mark.parametrize("unknown", [1, 2, 9, 64, 77, 98])
 def test_steps_after_an_unknown_counter_are_not_shared(unknown: int) -> None:
-    """A schedule of the user may read a counter at few steps, and only training knows this counter."""
+    """A user's schedule may read a counter at few steps, and only training knows this counter."""
 
     def curve(timestamp: Any) -> float:
         return 1.0 if timestamp.batches != unknown else float(timestamp.tokens)
@@ -181,7 +181,7 @@ def test_steps_after_an_unknown_counter_are_not_shared(unknown: int) -> None:
     ],
 )
 def test_pieces_of_a_schedule_agree_with_its_steps(make: Callable[[], Any]) -> None:
-    """The first difference is that of the two lists of floats, whatever the pieces say."""
+    """The first difference equals that of the two lists of floats, for any pieces."""
     for ssrs in ((1, 2), (0.3, 0.7), (1, 1.01)):
         one, other = (run_of(make(), ssr, 500) for ssr in ssrs)
         end = min(one.steps, other.steps)

@@ -1,4 +1,4 @@
-"""Which jobs a sweep launches, and how often: its launchers and jobs do what a test says, in this process."""
+"""Which jobs a sweep launches, and how often: launchers and jobs act as a test defines, in this process."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def _short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class Scripted:
-    """A launcher whose jobs do what ``acts`` says; by its name one that Hydra does not know."""
+    """A launcher whose jobs do what ``acts`` defines; its name is unknown to Hydra."""
 
     def __init__(self, folder: Path, acts: dict[str, Act] | None = None) -> None:
         self.folder, self.acts = folder, acts or {}
@@ -53,22 +53,22 @@ class Scripted:
         return self.acts.get(overrides[0], complete)(self.place(overrides))
 
     def place(self, overrides: Sequence[str]) -> Path:
-        """The folder that the study gives a job, by the last of its overrides."""
+        """Return the folder of a job by the last of its overrides."""
         key, _, value = overrides[-1].partition("=")
         assert key == "hydra.sweep.subdir"
         return self.folder / value.strip("'")
 
 
 class ProcessLauncher(Scripted):
-    """By its name one that keeps jobs apart, and is called in the main thread."""
+    """Its name is that of a launcher with a process for each job, which is called in the main thread."""
 
 
 class LocalLauncher(Scripted):
-    """By its name one that starts all jobs at once."""
+    """Its name is that of a launcher that starts all jobs simultaneously."""
 
 
 class Pool(Scripted):
-    """Three jobs at a time; one death is everybody's: the launch raises, and jobs that were running die with it."""
+    """Runs three jobs at a time; if one dies, the launch raises, and running jobs die too."""
 
     def run(self, jobs: Jobs) -> Sequence[JobReturn]:
         returns: list[JobReturn] = []
@@ -103,7 +103,7 @@ def diverge(folder: Path) -> JobReturn:
 
 
 def die(folder: Path) -> JobReturn:
-    """Leave what a killed process leaves."""
+    """Leave the files of a killed process."""
     before = Pulse.read(folder / HEARTBEAT)
     with Heartbeat(folder / HEARTBEAT):
         left = json.loads((folder / HEARTBEAT).read_text())
@@ -113,7 +113,7 @@ def die(folder: Path) -> JobReturn:
 
 
 def die_early(folder: Path) -> JobReturn:
-    """Die before the first sign of life, as the launcher sees it."""
+    """Die before the first heartbeat, from the view of the launcher."""
     del folder
     return JobReturn(status=JobStatus.FAILED, _return_value=LostJobError("killed by SIGKILL"))
 
@@ -124,7 +124,7 @@ def unborn(folder: Path) -> JobReturn:
 
 
 def once(act: Act) -> Act:
-    """The first time one thing, then another."""
+    """Act differently the first time."""
     times = Counter[Path]()
 
     def do(folder: Path) -> JobReturn:
@@ -188,7 +188,7 @@ def test_jobs_run_seed_by_seed_in_the_order_of_their_identities(
     StudyLauncher(inner, folder, folder.assign(jobs), io.StringIO(), command="", **settings).run()  # type: ignore[arg-type]
     assert ["".join(names) for names in inner.launches] == launches
     folders = {path.parent.name: json.loads(path.read_text())["overrides"][0] for path in tmp_path.glob("*/job.json")}
-    assert folders == {"0": "v", "1": "w", "2": "x", "3": "y", "4": "z"}  # the numbers are Hydra's
+    assert folders == {"0": "v", "1": "w", "2": "x", "3": "y", "4": "z"}  # Hydra's numbers
 
 
 def test_ratios_of_a_seed_are_in_mixed_order(tmp_path: Path) -> None:
@@ -197,7 +197,7 @@ def test_ratios_of_a_seed_are_in_mixed_order(tmp_path: Path) -> None:
     order = [int(job.folder.name) for job in run_order(numbered)]
     assert [number % 2 for number in order] == [0] * 6 + [1] * 6
     assert order[:6] != sorted(order[:6])
-    assert [number + 1 for number in order[:6]] != order[6:]  # each seed has an order of its own
+    assert [number + 1 for number in order[:6]] != order[6:]  # each seed has a different order
     assert order == [int(job.folder.name) for job in run_order(numbered)]
 
 
@@ -213,7 +213,7 @@ def test_killed_job_is_retried_at_most_three_times(tmp_path: Path) -> None:
     assert statuses(tmp_path) == {"a": "completed", "b": "failed", "c": "completed"}
     assert RunResult.load(tmp_path / "1").error == "killed by SIGKILL, 4 times"
     again = ProcessLauncher(tmp_path)
-    sweep(again, "abc")  # the next command begins to count anew
+    sweep(again, "abc")  # the next command starts to count from zero
     assert again.launches == [["b"]]
 
 
@@ -226,7 +226,7 @@ def test_job_with_two_spellings_is_one_job(tmp_path: Path) -> None:
 
 
 def test_job_that_killed_a_shared_process_runs_last_in_the_next_sweep(tmp_path: Path) -> None:
-    launcher(ProcessLauncher(tmp_path), "bc")  # a sweep that died with its job b
+    launcher(ProcessLauncher(tmp_path), "bc")  # an earlier sweep died with its job b
     die(tmp_path / "0")
     inner = ProcessLauncher(tmp_path)
     sweep(inner, "bc")
@@ -249,14 +249,14 @@ def test_deaths_in_earlier_killed_sweeps_count(tmp_path: Path) -> None:
 def test_jobs_of_a_broken_pool_are_retried_alone(tmp_path: Path) -> None:
     inner = Pool(tmp_path, {"b": die})
     sweep(inner, "abcde")
-    assert inner.launches[:2] == [["a", "b", "c", "d", "e"], ["d", "e"]]  # those that had not begun, together
+    assert inner.launches[:2] == [["a", "b", "c", "d", "e"], ["d", "e"]]  # jobs that had not started, together
     assert sorted(inner.launches[2:], key=lambda names: names != ["b"]) == [["b"]] * 3 + [["a"], ["c"]]
     assert statuses(tmp_path) == {name: "failed" if name == "b" else "completed" for name in "abcde"}
     assert inner.threads == {False}
 
 
 def test_other_jobs_stay_together_after_many_deaths_in_a_pool(tmp_path: Path) -> None:
-    # What did not begin because of another's death is launched with the others, however often that happens.
+    # Jobs that did not start because another job died are launched with the others, any number of times.
     names = [f"{number}{letter}" for number in range(5) for letter in "xyz"]
     inner = Pool(tmp_path, {f"{number}x": die for number in range(5)})
     sweep(inner, [*names, "last"])
@@ -300,13 +300,13 @@ def test_a_job_that_never_starts_is_recorded_with_the_reason(tmp_path: Path) -> 
     inner = ProcessLauncher(tmp_path, {"a": unborn, "b": unborn})
     sweep(inner, "ab")
     assert [RunResult.load(tmp_path / job).error for job in "01"] == ["ImportError: no such module"] * 2
-    assert read_state(tmp_path / "0") is JobState.FAILED  # and not one that died, which is tried without end
+    assert read_state(tmp_path / "0") is JobState.FAILED  # and not a dead job, which would be retried without end
     assert sorted(inner.launches[0]) == ["a", "b"]
     assert len(inner.launches) == 1
 
 
 def test_sweep_does_not_wait_for_a_launcher_that_waits_for_dead_jobs(tmp_path: Path) -> None:
-    # As Slurm does without accounting: nobody tells it that a job has died.
+    # As in Slurm without accounting: the launcher does not learn that a job has died.
     release = threading.Event()
 
     class Hanging(Scripted):
@@ -332,7 +332,7 @@ def test_sweep_waits_for_running_jobs(tmp_path: Path, interrupts: bool) -> None:
             begun.set()
             left.wait(300)
             time.sleep(0.05)
-            ended.set()  # first: after the record, the sweep may leave before another line is run
+            ended.set()  # first, because the sweep may leave before another line runs
             record(tmp_path / "0", "completed")
 
     def leave(folder: Path) -> JobReturn:
@@ -366,7 +366,7 @@ def test_sweep_waits_for_jobs_of_a_different_sweep_and_takes_them_over_if_that_s
     with Heartbeat(other.sign):
         other.assign([((name,), JobDescription(name, "")) for name in "ab"])
         with running(launcher(inner, "abc")) as thread:
-            record(tmp_path / "0", "completed")  # the other's work
+            record(tmp_path / "0", "completed")  # the record of the other sweep
             assert thread.is_alive()
     thread.join(300)
     assert inner.launches == [["c"], ["b"]]
@@ -389,7 +389,7 @@ def test_job_that_failed_in_a_different_sweep_stays_failed_and_a_stopped_job_run
 def test_job_that_a_different_sweep_completes_late_is_not_run_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # The other sweep ends its jobs, and itself, between this one's look at them and its look at that sweep.
+    # The other sweep completes its jobs and ends between this sweep's check of the jobs and its check of that sweep.
     inner, other = ProcessLauncher(tmp_path), StudyFolder(tmp_path)
     sign, take_over = Heartbeat(other.sign), StudyFolder.take_over
 
@@ -408,8 +408,8 @@ def test_job_that_a_different_sweep_completes_late_is_not_run_again(
 
 
 def test_sweep_waits_for_running_jobs_of_a_killed_sweep(tmp_path: Path) -> None:
-    # Jobs whose sweep is gone stop by themselves, with a record that says so. One that is launched before they have
-    # would find its folder in use.
+    # Jobs of a dead sweep stop by themselves and record that. A job that is launched earlier would find its folder in
+    # use.
     launcher(ProcessLauncher(tmp_path), "abc")
     inner = ProcessLauncher(tmp_path)
     signs = [Heartbeat(tmp_path / job / HEARTBEAT) for job in "01"]
@@ -461,10 +461,10 @@ def test_sweep_that_is_killed_at_each_operation_is_continued_by_the_same_command
         folder = tmp_path / str(point)
         with killed_at(point), suppress(Killed):
             command(folder)
-        for sign in (*folder.glob(".sweeps/*.json"), *folder.glob(f"*/{HEARTBEAT}")):  # of a process that is gone
+        for sign in (*folder.glob(".sweeps/*.json"), *folder.glob(f"*/{HEARTBEAT}")):  # the process has ended
             sign.write_text(sign.read_text().replace('"started": "', '"started": "9'))
         complete = [path for path in folder.glob("[0-9]") if read_state(path) is JobState.COMPLETED]
         before = {path: path.read_bytes() for job in complete for path in job.iterdir() if path.name != HEARTBEAT}
-        assert command(folder) == "ab"[len(complete) :], point  # exactly the missing ones
+        assert command(folder) == "ab"[len(complete) :], point  # only the missing jobs start
         assert {path: path.read_bytes() for path in before} == before, point
         assert statuses(folder) == {"a": "completed", "b": "completed"}, point

@@ -54,7 +54,7 @@ def test_reads_every_notation_of_a_duration(text: str, value: Any, unit: str) ->
     assert Time.from_timestring(text) == time == Time(value, unit)
 
 
-# The bad durations of every experiment, by a word of the advice that fits them.
+# The bad durations in every experiment, grouped by a word of the matching advice.
 BAD = {
     "did you mean '10ba' or '10ep'?": ["10"],
     "did you mean '5ep'?": ["5 epochs", "5 ep", "5e", "5EP"],
@@ -247,7 +247,7 @@ def _read(text: str) -> Time | InputError:
 
 
 def _check(read: Time | InputError) -> None:
-    """Either a time that round-trips, or an error in one line."""
+    """Read a time that round-trips, or raise an error in one line."""
     if isinstance(read, Time):
         assert Time(read.to_timestring()) == read
         assert 0 <= read.value <= LARGEST
@@ -281,7 +281,7 @@ def test_long_strings_are_refused_quickly(text: str) -> None:
 def test_sums_and_differences_equal_those_of_fractions(a: Fraction, b: Fraction, unit: str) -> None:
     x, y = Time(a, unit), Time(b, unit)
     assert (x + y, x - y, -x) == (Time(a + b, unit), Time(a - b, unit), Time(-a, unit))
-    assert x + b == b + x == x + y  # a bare number means the own unit
+    assert x + b == b + x == x + y  # a bare number has the time's own unit
     assert b - x == y - x
     assert x + str(y) == str(y) + x == x + y
 

@@ -1,4 +1,4 @@
-"""Common properties of all descriptions of torch schedulers."""
+"""Properties that all descriptions of torch schedulers have."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sequences and chains: the times of their parts, and combinations without a meaning."""
+"""Sequences and chains: the times of their parts, and invalid combinations."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def test_schedulers_that_set_the_rate_at_every_step_cannot_be_chained(setter: An
     within = ours.ChainedScheduler({"a": ours.SequentialLR([ours.StepLR(2), setter], [3]), "b": ours.StepLR(2)})
     with refused("schedulers.a", UnchainableError):
         rates(within, [0])
-    assert rates(ours.ChainedScheduler([setter]), [0]) == rates(setter, [0])  # alone it overwrites nothing
+    assert rates(ours.ChainedScheduler([setter]), [0]) == rates(setter, [0])  # alone, it overwrites no other scheduler
 
 
 def test_cosine_cannot_be_chained_with_a_sequence_that_sets_the_rate() -> None:

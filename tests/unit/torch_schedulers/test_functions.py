@@ -1,4 +1,4 @@
-"""Users' functions under SSR: called with fractions if they accept them, else refused in one line."""
+"""Users' functions under SSR: called with fractions if they accept them, otherwise refused in one line."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ TABLE = [1.0, 0.5, 0.25, 0.125, 0.0625, 0.0]
 
 
 def asked_at(ssr: Any, batches: int, scheduler: Any = LambdaLR) -> list[Any]:
-    """The steps that a function is asked for in a run, with their types."""
+    """Return the steps at which a run calls a function, with their types."""
     steps: list[Any] = []
 
     def note(step: Any) -> float:
@@ -24,7 +24,7 @@ def asked_at(ssr: Any, batches: int, scheduler: Any = LambdaLR) -> list[Any]:
         return 1.0
 
     course = scheduler(note, pace="batch").bind(State("60ba"), ssr)
-    steps.clear()  # one trial when it is bound
+    steps.clear()  # one test call when the function is bound
     for batch in range(batches):
         course.rates(Timestamp(batch=batch), [1.0])
     return steps
@@ -42,7 +42,7 @@ def test_products_call_the_function_once_per_whole_step() -> None:
     course = MultiplicativeLR(lambda step: TABLE[step], pace="batch").bind(State("60ba"), 2)
     # The k-th factor comes at 2k: 0.5, then 0.5 * 0.25.
     assert [course.rates(Timestamp(batch=k), [8.0])[0] for k in range(5)] == [8.0, 8.0, 4.0, 4.0, 1.0]
-    assert course.rates(Timestamp(batch=1), [8.0]) == [8.0]  # a function of time: back again
+    assert course.rates(Timestamp(batch=1), [8.0]) == [8.0]  # the clock may go back, because this is a function of time
 
 
 def test_function_that_accepts_only_ints_runs_if_all_steps_are_whole() -> None:

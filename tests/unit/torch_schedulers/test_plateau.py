@@ -59,13 +59,13 @@ def test_plateau_at_ssr_1_equals_the_one_of_torch(
     ours = ReduceLROnPlateau(mode=mode, threshold_mode=threshold_mode, **options).bind(Run.of(State()))
     found = follow(ours, metrics(seed))
     assert found == [pytest.approx(rates, rel=1e-12) for rates in expected]
-    assert expected[-1] != BASES  # something was reduced
-    # The remembered factor multiplies rates that it has not set.
+    assert expected[-1] != BASES  # some rate was reduced
+    # The stored factor multiplies the new rates.
     assert [base * factor for base, factor in zip(BASES, ours.factors(3), strict=True)] == pytest.approx(expected[-1])
 
 
 def reductions(options: dict[str, Any], ssr: Any, every: int = 10, **state: Any) -> list[int]:
-    """The evaluations of a metric that never improves at which the rate falls."""
+    """Return the evaluations at which the rate falls if the metric never improves."""
     plateau = ReduceLROnPlateau(factor=0.5, **options).bind(Run.of(State(**state), ssr))
     rates = [first for first, *_ in [BASES, *follow(plateau, [1.0] * 16, every)]]
     return [number for number in range(1, 17) if rates[number] != rates[number - 1]]

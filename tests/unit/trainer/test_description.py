@@ -1,4 +1,4 @@
-"""The description of a run in a checkpoint: equal for equal values in every process, different for different ones."""
+"""The description of a run in a checkpoint: equal for equal values in every process, different for different values."""
 
 from __future__ import annotations
 

@@ -261,5 +261,5 @@ def test_wrong_metric_is_refused(metrics: dict[str, Any], message: str) -> None:
 
 
 def test_metric_may_be_nan() -> None:
-    """A result that is not finite is recorded as a function's is."""
+    """A result that is not finite is recorded like that of a function."""
     assert math.isnan(of_digits({"f1": Gives(math.nan)}).evaluate()["eval/f1"])

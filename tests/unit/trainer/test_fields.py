@@ -63,7 +63,7 @@ def test_ssr_stretches_the_schedule() -> None:
 
 
 def test_optimizer_computes_with_the_scheduled_value() -> None:
-    """Only decay: without a gradient, AdamW multiplies by 1 - lr * weight_decay in every step."""
+    """Without a gradient, AdamW only decays: it multiplies by 1 - lr * weight_decay in every step."""
     for fused in (False, True):
         weight = parameter()
         optimizer = AdamW([weight], lr=0.5, weight_decay=0.4, fused=fused)
@@ -177,10 +177,10 @@ def test_resume_restores_fields_from_the_optimizer_and_the_time() -> None:
     buffer.seek(0)
     saved = torch.load(buffer, weights_only=True)
     assert saved["param_groups"][0]["initial_weight_decay"] == 0.4
-    assert saved["param_groups"][0]["initial_betas"] == (0.8, 0.9)  # whole, as the optimizer was given it
+    assert saved["param_groups"][0]["initial_betas"] == (0.8, 0.9)  # complete, as given to the optimizer
 
     again, resumed = make()
-    later = FieldSchedules(schedules, resumed)  # the optimizer is loaded after it was made, as in a trainer
+    later = FieldSchedules(schedules, resumed)  # the optimizer is loaded after the fields were created, as in a trainer
     again.load_state_dict(saved)
     resumed.timestamp = state.timestamp
     later.step()
@@ -295,4 +295,4 @@ def test_schedule_that_sets_a_beta_to_one_is_refused() -> None:
     assert optimizer.param_groups[0]["betas"][0] == pytest.approx(0.9 * 1.1)
     with pytest.raises(InputError, match=r"^schedules\.beta1=1\.035\d*: must be below 1"):
         advance(fields, state)
-    assert optimizer.param_groups[0]["betas"][0] == pytest.approx(0.9 * 1.1)  # nothing was set
+    assert optimizer.param_groups[0]["betas"][0] == pytest.approx(0.9 * 1.1)  # no field was set

@@ -22,7 +22,7 @@ NUMBERS, CLASSES = X.sum(1), torch.tensor([0, 1, 2, 0, 1, 2, 0])
 
 
 class Named(nn.Module):
-    """Takes its inputs by name, and brings its own loss."""
+    """Takes its inputs by name, and computes its own loss."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -70,7 +70,7 @@ def test_trainer_raises_the_same_error_and_the_run_is_failed(tmp_path: Any) -> N
     with pytest.raises(InputError, match="torch would broadcast them"):
         trainer.fit()
     record = RunResult.load(tmp_path)
-    assert (record.status, record.steps) == ("failed", 0)  # no step was taken by a gradient that means nothing
+    assert (record.status, record.steps) == ("failed", 0)  # no step used a meaningless gradient
 
 
 @pytest.mark.parametrize("phase", ["train", "eval"])
@@ -112,7 +112,7 @@ def test_batches_that_do_not_fit_are_a_one_line_error(
     assert said.startswith(f"{phase}_dataloader, first batch (")
     assert [word for word in words if word not in said] == []
     assert "\n" not in said
-    assert caught.value.__cause__ is not None  # which has the traceback
+    assert caught.value.__cause__ is not None  # the log has the traceback
 
 
 @pytest.mark.parametrize("targets", [NUMBERS[:, None], CLASSES[:, None].float()])
@@ -157,7 +157,7 @@ def test_metric_that_fails_is_named_with_its_function(kind: str) -> None:
     assert "remove it by trainer.metrics.ratio=null" in said
     assert said.endswith("the first batch of eval_dataloader has inputs float32 [7, 4], targets int64 [7]")
     assert isinstance(caught.value.__cause__, ZeroDivisionError)
-    if kind != "lambda":  # in a later batch as well
+    if kind != "lambda":  # also in a later batch
         with pytest.raises(UserCodeError, match=rf"^metrics\.ratio \({name}\): ZeroDivisionError"):
             task.evaluate([(X[:3], CLASSES[:3]), (X, CLASSES)])
 
@@ -246,7 +246,7 @@ def test_trial_evaluation_does_not_change_the_run() -> None:
 
 def test_process_lost_in_the_first_batch_is_reported_as_lost() -> None:
     error = FirstBatchError("of the loader")
-    error.__cause__ = RuntimeError("Connection closed by peer")  # as gloo says it
+    error.__cause__ = RuntimeError("Connection closed by peer")  # the words of gloo
     assert isinstance(lost_process(error, Processes(0, world_size=2)), LostProcessError)
     assert lost_process(error, Processes()) is None
 

@@ -84,7 +84,7 @@ def test_reason_describes_the_signal_or_error(error: BaseException, text: str) -
     assert reason(error) == text
 
 
-# ---- a request to stop, which training looks at between two batches
+# ---- a request to stop, which training checks between two batches
 
 
 @pytest.mark.parametrize(
@@ -142,7 +142,7 @@ def test_ctrl_c_after_a_different_signal_interrupts_immediately() -> None:
 
 
 def test_two_ctrl_c_signals_within_a_moment_count_once_under_torchrun(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One ctrl-C comes from the terminal and one right after it from torchrun; a later one is a second ctrl-C."""
+    """One ctrl-C comes from the terminal, and torchrun sends one right after it; a later one is a second ctrl-C."""
     monkeypatch.setenv("TORCHELASTIC_RUN_ID", "1")
     now = [100.0]
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
@@ -213,12 +213,12 @@ def test_launcher_that_requeues_the_job_exits_with_the_reason(trains: bool) -> N
     before = signal.signal(signal.SIGUSR2, put_back)
     try:
         with pytest.raises(SystemExit) as info, terminable():
-            if trains:  # the step ends first
+            if trains:  # the step is completed first
                 with StopRequest() as stop:
                     os.kill(os.getpid(), signal.SIGUSR2)
                     stop.leave(", with a checkpoint at batch 7")
             os.kill(os.getpid(), signal.SIGUSR2)
-        assert info.value.code == 144  # by which the launcher knows
+        assert info.value.code == 144  # the launcher recognizes this code
         after = ", with a checkpoint at batch 7" if trains else ""
         assert reason(info.value) == f"terminated by SIGUSR2{after}; the job is back in the queue"
         assert signal.getsignal(signal.SIGUSR2) is put_back

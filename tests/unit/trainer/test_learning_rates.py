@@ -45,7 +45,7 @@ def sgd(lr: Any = 0.8) -> torch.optim.SGD:
 def trace(
     schedulers: Any, optimizer: torch.optim.Optimizer, epochs: int = 2, stepwise: bool | None = None
 ) -> list[float]:
-    """The rate of every batch in a run of epochs of four batches, driven as the loop drives it."""
+    """Return the rate of every batch in a run with epochs of four batches, called like the training loop does."""
     state = State(max_duration=f"{epochs}ep", dataloader_len=BATCHES, optimizers=optimizer)
     rates = LearningRates(schedulers, state, Fraction(1), stepwise)
     seen = []
@@ -62,7 +62,7 @@ def trace(
 
 
 def alone(scheduler: LRScheduler, steps: int, every: int = 1) -> list[float]:
-    """The rates that torch itself gives, stepping every so many batches."""
+    """Return torch's own rates, with a step after every few batches."""
     seen = []
     for step in range(1, steps + 1):
         seen.append(float(scheduler.optimizer.param_groups[0]["lr"]))
@@ -357,7 +357,7 @@ def test_state_of_other_schedulers_is_refused(name: str) -> None:
     ],
 )
 def test_schedules_follow_the_time_map(make: Any) -> None:
-    # A run of 16 batches after 4 of a plan of 8: the clock goes at a third of the speed from there.
+    # A run of 16 batches after 4 of a plan of 8: from there the clock runs at a third of the speed.
     optimizer = sgd()
     state = State(max_duration="16ba", dataloader_len=BATCHES, optimizers=optimizer)
     plan = State(max_duration="8ba", dataloader_len=BATCHES)
@@ -386,7 +386,7 @@ def test_epochs_end_with_the_data() -> None:
     rates = LearningRates(described.ExponentialLR(0.5), state, Fraction(1), clock=twice)
     state.timestamp = Timestamp(epoch=1, batch=6, batch_in_epoch=2)
     rates.load_state_dict({})
-    assert optimizer.param_groups[0]["lr"] == 0.8 * 0.25  # two epochs of the plan, and not the third
+    assert optimizer.param_groups[0]["lr"] == 0.8 * 0.25  # two epochs of the plan, not three
 
 
 # --- groups and optimizers ---
@@ -407,7 +407,7 @@ def test_groups_that_are_added_later_follow() -> None:
             state.timestamp = state.timestamp.to_next_batch().to_next_epoch()
             rates.epoch_ended()
             rates.batch_ended()()
-        # As if it had been there from the start: a rate is a function of time.
+        # The group has the same rate as if it had existed from the start: a rate is a function of time.
         assert [group["lr"] for group in optimizer.param_groups] == [0.8 / 8, 0.1 / 8]
 
 

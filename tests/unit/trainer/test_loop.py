@@ -19,7 +19,7 @@ LR = 0.5
 
 
 class Recorded:
-    """A trainer whose optimizer notes its learning rate and its timestamp at every step."""
+    """A trainer whose optimizer records its learning rate and its timestamp at every step."""
 
     def __init__(self, loader: Any, schedulers: Any = None, max_duration: Any = "1ep", **options: Any) -> None:
         torch.manual_seed(0)
@@ -76,7 +76,7 @@ class Lying(Unsized):
 def test_linear_schedule_has_the_right_rates_over_eight_batches() -> None:
     run = Recorded(loader(8), LinearScheduler()).run()
     assert run.lrs == [LR * alpha for alpha in (1, 0.875, 0.75, 0.625, 0.5, 0.375, 0.25, 0.125)]
-    assert run.optimizer.param_groups[0]["lr"] == 0.0  # the rate that a ninth batch would have
+    assert run.optimizer.param_groups[0]["lr"] == 0.0  # the rate of a ninth batch
 
 
 @pytest.mark.parametrize(("ssr", "steps"), [(1.3, 10), (1 / 7, 1), (0.3, 3), ("3/7", 3)])
@@ -108,7 +108,7 @@ def test_documented_examples_of_functions_and_classes_train() -> None:
     expected = [LR] * 20 + [LR / 2] * 4
     assert Recorded(loader(2), [ten_epoch_decay_scheduler], "12ep").run().lrs == expected
     assert Recorded(loader(2), VariableEpochDecayScheduler(10), "12ep").run().lrs == expected
-    # Its epochs are counted whole by the loader without a length, too.
+    # The loader without a length counts its epochs whole, too.
     assert Recorded(Unsized(2), [ten_epoch_decay_scheduler], "12ep").run().lrs == expected
 
     steps: Callable[[State], float] = lambda state: step_scheduler(state, step_size=["5ep", "25ep"])  # noqa: E731
@@ -260,7 +260,7 @@ def test_the_training_loss_of_an_evaluation_is_the_mean_since_the_last() -> None
     assert run.result.metrics["train/loss"] == 2.5
 
 
-# ---- trouble
+# ---- errors
 
 
 def test_a_loss_that_is_not_finite_stops_the_run_before_the_weights_change() -> None:

@@ -41,7 +41,7 @@ def test_plain_lines_are_complete_ascii_and_written_immediately() -> None:
 
 
 class Full(Terminal):
-    """A stream that takes so many writes and no more."""
+    """A stream that accepts a limited number of writes."""
 
     def __init__(self, room: int, error: type[Exception] = BrokenPipeError) -> None:
         super().__init__()
@@ -170,7 +170,7 @@ def test_summary_shows_the_result(tmp_path: object) -> None:
     ("options", "length"),
     [
         ({"ssr": 1.0}, "16ep"),
-        ({"ssr": 0.3}, "4.8ep  (16ep x 0.3)"),  # the decimal that was typed, not the float next to it
+        ({"ssr": 0.3}, "4.8ep  (16ep x 0.3)"),  # the typed decimal, not the nearest float
         ({"ssr": 0.5, "control": "truncate"}, "8ep  (16ep x 0.5, the schedule not scaled)"),
     ],
 )

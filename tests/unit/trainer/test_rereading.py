@@ -1,4 +1,4 @@
-"""A loader that knows nothing of epochs, entered in the middle of one. Whole runs: test_resuming.py."""
+"""Start in the middle of an epoch of a loader without epochs. test_resuming.py tests whole runs."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ DATA = TensorDataset(torch.arange(20))
 
 
 def numbers(batches: Any) -> list[list[int]]:
-    """The batches, between which training draws as well."""
+    """Yield the batches, with random numbers of training between them."""
     found = []
     for (batch,) in batches:
         torch.rand(3)
@@ -43,7 +43,7 @@ def generator() -> torch.Generator:
 )
 @pytest.mark.parametrize("start", [0, 1, 4])
 def test_resumed_epoch_has_the_remaining_batches_in_the_same_order(make: Callable[[], Any], start: int) -> None:
-    """Its second epoch, from a batch on, in a loader that was just made."""
+    """Read the second epoch, from a given batch on, in a new loader."""
     torch.manual_seed(1)
     first = Rereading(make())
     numbers(first.batches(0, 0))
@@ -51,7 +51,7 @@ def test_resumed_epoch_has_the_remaining_batches_in_the_same_order(make: Callabl
     whole = numbers(first.batches(1, 0))
     within = first.state_dict(within=True)
     check_state(within)
-    torch.manual_seed(2)  # another process
+    torch.manual_seed(2)  # a different process
     again = Rereading(make())
     again.load_state_dict(within if start else before)
     assert numbers(again.batches(1, start)) == whole[start:]
@@ -80,11 +80,11 @@ def test_uninterrupted_run_has_the_order_of_the_plain_loader() -> None:
     assert [batch.tolist() for (batch,) in Rereading(DataLoader(DATA, 3, shuffle=True)).batches(0, 0)] == plain
 
 
-# ---- loaders with a state of their own
+# ---- loaders with their own state
 
 
 class Walk:
-    """Five batches in each epoch, from a number that the loader itself continues over epochs."""
+    """Five batches in each epoch, from a number that the loader itself keeps between epochs."""
 
     def __init__(self) -> None:
         self.number, self.position = 1, 0

@@ -1,4 +1,4 @@
-"""Saving and restoring: settings, random state, and hyperparameters that have changed since."""
+"""Saving and restoring: settings, random state, and hyperparameters that have changed since then."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def drawn() -> tuple[float, ...]:
 
 
 def test_random_state_continues_after_a_resume() -> None:
-    """Also in the middle of a pair: Python and NumPy keep the second of two normal numbers for later."""
+    """Python and NumPy store the second of two normal numbers for later, and the state includes it."""
     random.seed(3), np.random.seed(3), torch.manual_seed(3)
     drawn()
     state = random_numbers()
@@ -119,7 +119,7 @@ def test_state_round_trips_bitwise() -> None:
 
 def test_changed_hyperparameter_is_used_and_the_moments_are_restored() -> None:
     model, optimizer = trained(weight_decay=0.1)
-    for group in optimizer.param_groups:  # a schedule has moved it
+    for group in optimizer.param_groups:  # a schedule has changed it
         group["initial_lr"], group["lr"] = 0.1, 0.0375
     state = saved_weights(model, [optimizer], ALONE)
     old = [describe_optimizer(optimizer)]

@@ -1,4 +1,4 @@
-"""Run folders and checkpoints from other people: any content is used, or refused in one line."""
+"""Run folders and checkpoints from other people: any content is used or refused in one line."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def run(stopped: Path, tmp_path: Path) -> Path:
 
 
 def change(run: Path, path: tuple[Any, ...], value: Any) -> None:
-    """Change a value in the state of the newest checkpoint, or remove it; hashes are right afterwards."""
+    """Change or remove a value in the state of the newest checkpoint, and update the hashes."""
     found: Checkpoint = load(run / "checkpoints/ba4")
     state = copy.deepcopy(found.state)
     node: Any = state
@@ -162,7 +162,7 @@ def evaluations(result: RunResult) -> list[tuple[int, dict[str, float | None]]]:
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> RunResult:
-    """The record of a run that nothing stopped."""
+    """The record of an uninterrupted run."""
     return trainer(tmp_path_factory.mktemp("whole") / "run").fit()
 
 

@@ -20,7 +20,7 @@ TARGETS = torch.arange(24) % 3
 
 
 class Kept:
-    """The gradients and the loss of every step."""
+    """Records the gradients and the loss of every step."""
 
     def __init__(self) -> None:
         self.gradients: list[list[Tensor]] = []
@@ -80,8 +80,8 @@ def test_invalid_settings_are_refused(options: dict[str, Any], field: str) -> No
 
 @pytest.mark.parametrize("accumulate", [2, 3, 8, 50])
 def test_gradients_of_accumulated_parts_equal_those_of_the_batch(accumulate: int) -> None:
-    # 24 samples in batches of 7: three whole ones and one of 3, which no part divides evenly; of 50 parts of 7 samples
-    # there are 7.
+    # 24 samples in batches of 7: three full batches and one of 3, which the number of parts does not divide evenly.
+    # Only 7 of 50 parts have one of the 7 samples.
     kept, whole = Kept(), Kept()
     one = trained(7, callbacks=[whole])
     other = trained(7, callbacks=[kept], step={"accumulate": accumulate})
@@ -129,7 +129,7 @@ def _seeded(make: Any) -> nn.Module:
 
 
 def test_batches_that_cannot_be_split_are_refused() -> None:
-    # A batch that reports twice as many samples as its tensors have rows, so each part would count like the whole.
+    # A batch that reports twice as many samples as its tensors have rows, so each part would count like the full batch.
     with pytest.raises(InputError) as error:
         trained(8, step={"accumulate": 2}, counts={"get_num_samples_in_batch": lambda batch: 16})
     assert error.value.field == "accumulate"
@@ -138,7 +138,7 @@ def test_batches_that_cannot_be_split_are_refused() -> None:
 
 
 def test_a_part_without_tokens_adds_nothing() -> None:
-    """Also if a loss divides by the number of tokens itself, which gives 0 / 0."""
+    """A loss may divide by the number of tokens itself, which gives 0 / 0."""
 
     class Logits(nn.Embedding):
         def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
@@ -181,8 +181,8 @@ class Bigram(nn.Module):
 
 @pytest.mark.parametrize("loss", [next_token_loss, functools.partial(next_token_loss)])
 def test_loss_can_define_the_number_of_items_in_its_mean(loss: Any) -> None:
-    # Of the first half all targets but one are ignored; of the last sample every one: a mean over nothing is NaN, and
-    # has to leave no trace.
+    # All targets of the first half but one are ignored, and every target of the last sample. A mean over no targets is
+    # NaN, and must not change the result.
     draw = torch.Generator().manual_seed(0)
     inputs = torch.randint(0, 8, (6, 5), generator=draw)
     targets = torch.randint(0, 8, (6, 5), generator=draw)

@@ -108,8 +108,8 @@ def test_evaluation_is_a_mean_over_samples_for_any_batches() -> None:
 
 @pytest.mark.parametrize("sizes", [(4,), (1, 3), (2, 2), (1, 1, 1, 1)])
 def test_token_mean_loss_is_weighted_by_tokens_for_any_batches(sizes: tuple[int, ...]) -> None:
-    # Samples of 1, 2, 3 and no targets. Weighed by samples, batches of one would be the mean of the samples' means, and
-    # NaN for the one that has none to average.
+    # Samples of 1, 2, 3 and no targets. Weighted by samples, the result would be the mean of the means of the samples,
+    # and NaN because of the sample without targets.
     lengths = (1, 2, 3, 0)
     generator = torch.Generator().manual_seed(0)
     inputs, targets = torch.randn(4, 3, 4, generator=generator), torch.randint(3, (4, 3), generator=generator)
@@ -133,7 +133,7 @@ def test_evaluation_leaves_modes_gradients_and_random_numbers_as_they_were() -> 
 
     model = Drawing(nn.Linear(4, 3), nn.BatchNorm1d(3), nn.Dropout(0.5))
     model.train()
-    model[1].eval()  # frozen on purpose
+    model[1].eval()  # the user froze this layer
     torch.manual_seed(3), random.seed(3), np.random.seed(3)
     expected = torch.rand(1).item(), random.random(), np.random.random()
     torch.manual_seed(3), random.seed(3), np.random.seed(3)
@@ -152,7 +152,7 @@ SCALARS = {
 
 @pytest.mark.parametrize("kind", SCALARS)
 def test_one_number_for_a_batch_counts_for_each_of_its_samples(kind: str) -> None:
-    """Batches of 3 and 1 samples with 0.25 and 0.5: (3 * 0.25 + 0.5) / 4 = 0.3125, where the batches' mean is 0.375."""
+    """Batches of 3 and 1 samples with 0.25 and 0.5: (3 * 0.25 + 0.5) / 4 = 0.3125; the mean of the batches is 0.375."""
 
     def metric(outputs: Tensor, targets: Tensor) -> Any:
         return SCALARS[kind](0.25 if len(targets) == 3 else 0.5)
@@ -262,7 +262,7 @@ def test_a_batch_that_is_moved_keeps_its_types() -> None:
     moved = task._to_device(given)
     assert (type(moved), type(moved.weights), moved.weights[1]) == (Targets, tuple, "name")
     assert torch.equal(task.loss((X, given))[0], F.cross_entropy(task.model(X), Y))
-    # A packed sequence keeps its sizes on the CPU: it knows how it is moved.
+    # A packed sequence keeps its sizes on the CPU, so its own method must move it.
     packed = pack_sequence([torch.ones(3, 2), torch.ones(1, 2)])
     elsewhere = Task(linear(), None, {}, torch.device("meta"))._to_device(packed)
     assert type(elsewhere) is PackedSequence

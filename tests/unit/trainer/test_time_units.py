@@ -56,7 +56,7 @@ def before(values: list[Any]) -> list[Any]:
 
 
 def linear_warmup(time: float, length: float, warmup: float) -> float:
-    """From 0 to 1 until ``warmup``, then to 0 at ``length``."""
+    """Return a multiplier from 0 to 1 until ``warmup``, then to 0 at ``length``."""
     return time / warmup if time < warmup else (length - time) / (length - warmup)
 
 
@@ -94,7 +94,7 @@ def test_run_with_ragged_batches_counts_its_tokens(app: Callable[..., object]) -
     assert tokens[-2] < length <= tokens[-1]
     assert [r["lr"] for r in found] == exact([1e-2 * linear_warmup(t, length, 0.05 * length) for t in before(tokens)])
     assert records()[1].tokens == tokens[-1]
-    # An interval is due at the first boundary after each of its multiples.
+    # An interval is due at the first boundary at or after each of its multiples.
     expected = [next(t for t in tokens if t >= multiple) for multiple in (1000, 2000, 3000, 4000)]
     assert [e["timestamp"]["token"] for e in records()[1].evaluations] == sorted(set(expected))
 
@@ -180,7 +180,7 @@ def test_run_in_samples_counts_uneven_batches(app: Callable[..., object]) -> Non
 def check_clock(found: list[dict[str, Any]], result: RunResult, budget: float, lr: float) -> None:
     """Properties of a linear decay over a number of seconds that hold at any speed of the machine."""
     rates, stood = [], 0.0
-    for record in found:  # an evaluation may have waited for the device, which is training
+    for record in found:  # an evaluation may have waited for the device, and this time counts as training
         if record["event"] == "train":
             rates.append((record["lr"], stood))
         stood = record["train_seconds"]
@@ -202,7 +202,7 @@ def test_run_in_seconds_follows_the_training_clock(app: Callable[..., object]) -
 
 
 class Slow(nn.Module):
-    """A model whose steps take given numbers of milliseconds; evaluation takes none."""
+    """A model whose steps take given numbers of milliseconds; evaluation takes no time."""
 
     def __init__(self, clock: Any, steps: list[int]) -> None:
         super().__init__()
@@ -229,7 +229,7 @@ class SlowEvaluation:
 
 @pytest.mark.parametrize(
     ("ssr", "ends"),
-    # Steps of 30, 50, 10 and 40 ms, over and over; the run ends at the first boundary at or after 200 ms * ssr.
+    # Steps of 30, 50, 10 and 40 ms in turn; the run ends at the first boundary at or after 200 ms * ssr.
     [
         (0.5, [30, 80, 90, 130]),
         (1, [30, 80, 90, 130, 160, 210]),

@@ -256,7 +256,7 @@ def test_any_exception_is_recorded_and_raised_again(tmp_path: Path, error: BaseE
         ({"device": "abacus"}, "device"),
         ({"seed": -1}, "seed"),
         ({"progress": "rich"}, "progress"),
-        ({"objective": "eval/accuracy"}, "objective"),  # nothing to evaluate on
+        ({"objective": "eval/accuracy"}, "objective"),  # no evaluation data
         ({"objective": "accuracy"}, "objective"),
         ({"loss": 3}, "loss"),
         ({"metrics": ["accuracy"]}, "metrics"),
@@ -279,7 +279,7 @@ def test_invalid_arguments_are_refused_before_anything_happens(
 
 
 class Sized(list[int]):
-    """A loader that says how many samples its batches have."""
+    """A loader that reports the number of samples of its batches."""
 
     def __init__(self, batch_size: int) -> None:
         super().__init__([1])
@@ -305,7 +305,7 @@ def test_models_and_loaders_are_validated(arguments: tuple[Any, ...], field: str
 
 def test_torch_schedulers_stretch_and_the_error_names_those_that_cannot() -> None:
     class MyStep(StepLR):
-        """A class of the user's own."""
+        """A user's class."""
 
     model = nn.Linear(4, 3)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
@@ -354,7 +354,7 @@ def test_scheduler_that_fails_is_named_in_the_record(tmp_path: Path) -> None:
 
 
 class Scripted:
-    """Replaces a metric of each evaluation by the next of some values."""
+    """Replaces a metric of each evaluation by the next of the given values."""
 
     def __init__(self, name: str, values: list[float]) -> None:
         self.name, self.values = name, iter(values)
@@ -364,7 +364,7 @@ class Scripted:
 
 
 def scripted(metric: str, values: list[float], **options: Any) -> Trainer:
-    """A run of one epoch per value, evaluated after each."""
+    """Run one epoch per value, with an evaluation after each."""
     loader = TensorLoader([torch.randn(4, 4), torch.arange(4) % 3], 2)
     callbacks = [Scripted(f"eval/{metric}", values)]
     metrics = {metric: lambda outputs, targets: torch.zeros(len(targets))}
@@ -377,10 +377,10 @@ NAN, INF = math.nan, math.inf
 @pytest.mark.parametrize(
     ("metric", "values", "best"),
     [
-        ("bits_per_byte", [3.0, 2.0, 4.0, 5.0], 2),  # the least
+        ("bits_per_byte", [3.0, 2.0, 4.0, 5.0], 2),  # the smallest
         ("perplexity", [9.0, 8.0, 7.0, 7.5], 3),
-        ("accuracy", [0.2, 0.9, 0.4, 0.3], 2),  # the most
-        ("accuracy", [NAN, 0.3, 0.6, 0.5], 3),  # nothing compares to a NaN: it would stay the best
+        ("accuracy", [0.2, 0.9, 0.4, 0.3], 2),  # the largest
+        ("accuracy", [NAN, 0.3, 0.6, 0.5], 3),  # NaN cannot be compared, so it would stay the best
         ("wer", [NAN, NAN, 0.6, 0.7], 3),
         ("wer", [-INF, 0.7, 0.6, 0.8], 3),
     ],
@@ -469,7 +469,7 @@ def test_optimizer_may_train_parameters_of_the_loss() -> None:
 @pytest.mark.parametrize("evaluates", [False, True])
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_nan_gradient_of_the_last_batch_makes_the_run_diverged(tmp_path: Path, evaluates: bool, precision: str) -> None:
-    """The square root of 0 is 0, and 0 times its infinite slope is NaN: the loss is finite, but every weight is NaN."""
+    """The square root of 0 is 0, but its infinite slope times 0 is NaN: the loss is finite, but every weight is NaN."""
     seen = []
 
     def loss(outputs: Tensor, targets: Tensor) -> Tensor:
@@ -478,7 +478,7 @@ def test_nan_gradient_of_the_last_batch_makes_the_run_diverged(tmp_path: Path, e
         return outputs.square().mean() + rest
 
     trainer = small(loss=loss, metrics={}, run_dir=tmp_path, eval_interval=None, precision=precision)
-    if evaluates:  # with weights that are swapped in, as an average's
+    if evaluates:  # with other weights in the model, like those of an average
         trainer._eval = [(torch.ones(2, 4), torch.tensor([0, 1]))]
         trainer.on("eval_start", lambda trainer: trainer.model.weight.data.nan_to_num_())
         trainer.on("eval_start", lambda trainer: trainer.model.bias.data.nan_to_num_())
@@ -486,17 +486,17 @@ def test_nan_gradient_of_the_last_batch_makes_the_run_diverged(tmp_path: Path, e
     with pytest.raises(DivergedError, match=r"^the weight (weight|bias) is nan at batch 6; lower the learning rate"):
         trainer.fit()
     assert RunResult.load(tmp_path).status == "diverged"
-    assert not list(tmp_path.glob("checkpoints/ba*"))  # a finished run's last checkpoint can be used
+    assert not list(tmp_path.glob("checkpoints/ba*"))  # the last checkpoint of a finished run can be used
 
 
-# ---- the control of a study
+# ---- controls of studies
 
 
 def test_a_truncated_run_has_the_schedule_of_the_full_run_and_ends_early(tmp_path: Path) -> None:
     whole, cut = (digits(run_dir=tmp_path / name, log_interval="1ba", **given) for name, given in CONTROLS.items())
     assert (whole.fit().steps, cut.fit().steps) == (60, 30)
     lrs = [[r["lr"] for r in log_of(tmp_path / name) if r["event"] == "train"] for name in CONTROLS]
-    assert lrs[0][:30] == lrs[1]  # float by float: the run is a prefix of the other
+    assert lrs[0][:30] == lrs[1]  # equal floats: one run is the beginning of the other
     assert RunResult.load(tmp_path / "cut").control == "truncate"
     assert RunResult.load(tmp_path / "whole").control is None
 
@@ -538,5 +538,5 @@ def test_run_whose_folder_is_removed_fails_and_its_error_names_the_records(tmp_p
     trainer.on("batch_end", lambda t, loss: shutil.rmtree(t.run_dir) if t.state.timestamp.batch == when else None)
     with pytest.raises(RunError, match=r"run/metrics.jsonl: was moved or removed"):
         trainer.fit()
-    assert trainer.state.timestamp.batch <= when + 1  # no later than its next record
+    assert trainer.state.timestamp.batch <= when + 1  # at its next record at the latest
     assert not (tmp_path / "run").exists()

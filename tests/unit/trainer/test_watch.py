@@ -37,7 +37,7 @@ def test_on_the_cpu_a_bad_loss_is_found_in_its_step(value: float) -> None:
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
 def test_on_other_devices_a_bad_loss_is_found_at_the_next_flush(value: float) -> None:
     watch = LossWatch(CPU)
-    watch._on_cpu = False  # as on a GPU, with a tensor that can be read here
+    watch._on_cpu = False  # as on a GPU, but with a tensor that the test can read
     watch.add(torch.tensor(1.0), 0)
     assert watch.flush(1) == 1.0
     watch.add(torch.tensor(value), 1)

@@ -1,4 +1,4 @@
-"""The process of a job, without the process: what it makes of results and errors."""
+"""The process of a job, tested in this process: how it returns results and errors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``launcher=NAME``: what it chooses, its row of traits, that no job has anything of it, and what is refused."""
+"""``launcher=NAME``: the chosen plugin, its row of traits, no effect on jobs, and errors."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def test_each_preset_has_a_row_of_traits() -> None:
     }
     assert chosen == set(TRAITS)
     assert set(LAUNCHERS) <= set(TRAITS)
-    assert traits_of("mine.Launcher") == Traits()  # the cautious ones
+    assert traits_of("mine.Launcher") == Traits()  # the conservative defaults
 
 
 def test_joblib_uses_all_cores(app: Callable[..., Answer]) -> None:
@@ -115,7 +115,7 @@ def test_slurm_requeues_jobs(app: Callable[..., Answer]) -> None:
     assert node["_target_"].endswith("SlurmLauncher")
     assert (node["partition"], node["gpus_per_node"]) == ("gpu", 1)
     assert node["additional_parameters"] == {"requeue": True}
-    # submitit takes a signal for a time limit where less than ten minutes are given, and that is counted.
+    # submitit counts a signal as a timeout if the time limit is below ten minutes.
     assert node["timeout_min"] > 10
     assert node["max_num_timeout"] > 100
 
@@ -144,7 +144,7 @@ def test_custom_preset_keeps_its_settings(app: Callable[..., Answer], in_tmp: Pa
     (folder / "cluster.yaml").write_text(CLUSTER)
     node = launcher(app, "--config-dir", "mine", "launcher=cluster")
     assert (node["partition"], node["max_num_timeout"]) == ("gpu", 1000)
-    # It is the typed name that is trusted, and of hydra.* the launcher alone.
+    # Only the typed name is trusted, and of hydra.* only the launcher.
     (folder / "cluster.yaml").write_text(CLUSTER + "  callbacks:\n    x:\n      _target_: os.system\n")
     done = app("--config-dir", "mine", "launcher=cluster", "--cfg", "hydra")
     assert done.code == 2
@@ -152,7 +152,7 @@ def test_custom_preset_keeps_its_settings(app: Callable[..., Answer], in_tmp: Pa
 
 
 def test_an_experiment_cannot_choose_a_launcher(app: Callable[..., Answer], in_tmp: Path) -> None:
-    # Somebody else's file says what is run, and the person who runs it says where.
+    # An experiment of another person defines what runs, but the user decides where.
     need("slurm")
     for group in ("experiment", "launcher"):
         (in_tmp / "mine" / group).mkdir(parents=True)
@@ -190,7 +190,7 @@ def test_error_for_a_missing_plugin_is_one_line(
     plugin: str,
     extra: str,
 ) -> None:
-    # As where it is not installed: Hydra's store of configs has none of it.
+    # As on a machine without the plugin: Hydra's store has no config of it.
     launchers = ConfigStore.instance().repo["hydra"]["launcher"]
     for name in ("joblib", "submitit_local", "submitit_slurm", "ray"):
         monkeypatch.delitem(launchers, f"{name}.yaml", raising=False)

@@ -42,8 +42,8 @@ def seen(places: list[dict[str, str]]) -> list[str | None]:
         (1, None, {}, [None]),
         (1, 3, {}, ["3"]),
         (3, None, {}, ["2"] * 3),  # 8 // 3
-        (16, None, {}, ["1"] * 16),  # never none
-        (2, None, {"OMP_NUM_THREADS": "6"}, [None] * 2),  # theirs, which the jobs have anyway
+        (16, None, {}, ["1"] * 16),  # never zero
+        (2, None, {"OMP_NUM_THREADS": "6"}, [None] * 2),  # the user's own value, which the jobs have anyway
         (2, 3, {"OMP_NUM_THREADS": "6"}, ["3"] * 2),
         (None, None, {}, ["1"] * 8),
         (None, 3, {}, ["3"] * 2),
@@ -65,7 +65,7 @@ def test_each_worker_has_its_gpus() -> None:
     assert seen(assign(None, 1, "auto", environment={"CUDA_VISIBLE_DEVICES": "3,1"})) == ["3", "1"]
     assert seen(assign(2, 1, "none", environment={"CUDA_VISIBLE_DEVICES": "3,1"})) == [None, None]
     assert seen(assign(2, 1, None, environment={"CUDA_VISIBLE_DEVICES": "3,1"})) == [None, None]
-    # As many jobs as there are GPUs share the cores.
+    # As many jobs as GPUs divide the cores.
     assert [place["OMP_NUM_THREADS"] for place in assign(None, None, [0, 1], environment={})] == ["4", "4"]
 
 
@@ -74,7 +74,7 @@ def test_each_worker_has_its_gpus() -> None:
     [
         (" 2 , 3 ", ["2", "3"]),
         ("", []),
-        ("0,-1,1", ["0"]),  # as CUDA reads it
+        ("0,-1,1", ["0"]),  # as CUDA interprets it
         ("GPU-8932f937-d72c,MIG-1a/2/3", ["GPU-8932f937-d72c", "MIG-1a/2/3"]),
     ],
 )
@@ -124,7 +124,7 @@ def test_job_needs_a_gpu_only_if_it_would_use_one(
 ) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
     assert gpus_per_job(device) == per_job
-    # Jobs that would all take the same GPU come one after the other.
+    # Jobs that would all use the same GPU run one after the other.
     assert [jobs_at_once(threads, device) for threads in (1, 3, 16, None)] == ([1] * 4 if per_job else [8, 2, 1, 1])
 
 

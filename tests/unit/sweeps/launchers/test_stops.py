@@ -1,4 +1,4 @@
-"""Signals that are kept until somebody looks."""
+"""Signals that are stored until the sweep checks them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def test_signals_are_kept_in_order_and_the_handlers_are_put_back() -> None:
             os.kill(os.getpid(), number)
         assert select.select(stops.waitables(), [], [], 120)[0]
         assert stops.take() == [signal.SIGTSTP, signal.SIGUSR2, signal.SIGINT, signal.SIGINT]
-        assert (stops.first, stops.interrupts) == (signal.SIGUSR2, 2)  # ctrl-Z does not ask to stop
+        assert (stops.first, stops.interrupts) == (signal.SIGUSR2, 2)  # ctrl-Z does not ask the sweep to stop
         assert not select.select(stops.waitables(), [], [], 0)[0]
     assert before == [
         signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2, signal.SIGTSTP)

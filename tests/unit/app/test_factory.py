@@ -71,7 +71,7 @@ def test_sparse_adam_takes_the_embeddings_that_are_sparse(composed: Compose) -> 
     (optimizer,) = make(composed, Counts(sparse=True), "optimizer=sparseadam")
     assert len(optimizer.param_groups[0]["params"]) == 1
     for model, name in ((Counts(sparse=False), "table.weight"), (MLP(), "layers.1.weight")):
-        with pytest.raises(InputError, match=f"those of {name} are dense; choose optimizer=adam") as caught:
+        with pytest.raises(InputError, match=f"the gradients of {name} are dense; choose optimizer=adam") as caught:
             make(composed, model, "optimizer=sparseadam")
         assert caught.value.field == "optimizer.params"
 

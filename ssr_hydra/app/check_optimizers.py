@@ -33,7 +33,10 @@ _EXAMPLE = "optimizer=adamw, or a mapping of names to such nodes"
 
 
 def optimizer_nodes(node: Any) -> dict[str, Mapping[str, Any]]:
-    """Return a mapping from path to optimizer: ``optimizer`` for one, or paths such as ``optimizer.adamw``."""
+    """Return a mapping from path to optimizer.
+
+    The path of a single optimizer is ``optimizer``. Several optimizers have paths such as ``optimizer.adamw``.
+    """
     if isinstance(node, Mapping) and "_target_" not in node and node and all(map(_is_node, node.values())):
         for name in node:
             if not isinstance(name, str) or _NAME.fullmatch(name) is None:

@@ -50,7 +50,7 @@ class TensorBoardLogger:
         self._config = trainer.config
         if self._config is not None:
             text = json.dumps(self._config, indent=2, ensure_ascii=False)
-            # Markdown shows text that is indented by four spaces unchanged. No text can end such a block early.
+            # Markdown shows lines that start with four spaces as a code block. Nothing in the text can end this block.
             self._writer.add_text("config", "\n".join(f"    {line}" for line in text.splitlines()), 0)
             self._writer.flush()
 

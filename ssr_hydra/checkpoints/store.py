@@ -201,7 +201,7 @@ class CheckpointStore:
         return choose(scored, key=lambda item: item[0])[1]
 
     def all(self) -> list[tuple[int, Path]]:
-        """Return the batch and the folder of each checkpoint whose files have the recorded sizes, oldest first.
+        """Return the batch number and the folder of each checkpoint whose files have the recorded sizes, oldest first.
 
         This reads no tensors, so a damaged checkpoint may be in the list.
         """

@@ -148,9 +148,10 @@ def _looks(content: Content) -> dict[tuple[str, str], dict[str, Any]]:
 
 
 def _legend(made: Figure, content: Content, others: Sequence[Line2D]) -> None:
-    """Draw the legend above the axes, so that it covers no marks. It explains the marks, and the recipes if several.
+    """Draw the legend above the axes, where it covers no marks.
 
-    The height of the figure increases by the height of the legend.
+    The legend explains the marks. If there are several recipes, it also explains the recipes. The height of the figure
+    increases by the height of the legend.
     """
     from matplotlib.lines import Line2D
 

@@ -48,8 +48,8 @@ IMAGE_SETS = {
 DIGITS = 1797
 """Number of images in ``Digits``."""
 
-# Starts of the names of models whose stem can be replaced. The stem is a strided first convolution, and in some models
-# a pooling.
+# The names of the models whose stem can be replaced start with one of these words. The stem is a strided first
+# convolution, and in some models a pooling.
 _WITH_STEM = ("resnet", "resnext", "wide_resnet", "densenet", "mobilenet", "efficientnet", "regnet", "shufflenet")
 
 

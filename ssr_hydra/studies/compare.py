@@ -327,8 +327,9 @@ def outliers(study: Study) -> pd.DataFrame:
 def winners(study: Study, confidence: float = 0.95) -> pd.DataFrame:
     """Return the best recipe at each ssr that two or more recipes have run.
 
-    The best recipe has the best mean. But a recipe whose runs diverge more often than those of other recipes ranks
-    behind all other recipes. Controls are excluded.
+    Recipes are ranked by their mean. But a fragile recipe ranks behind all other recipes. A recipe is fragile if its
+    runs diverge more often, beyond chance, than the runs of the recipe with the fewest divergences. Controls are
+    excluded.
 
     Args:
         study: The study.

@@ -28,7 +28,7 @@ __all__ = ["from_csv"]
 _WIDE_SSR = "SSR by the name of the column"
 _LENGTH = re.compile(r"\d[\d.]*(e[+-]?\d+)?\s*%?")
 _CHUNK = 256  # rows that are converted to columns at once: few enough for a processor's cache
-_MOST_NAMED = 8  # the maximum number of columns that one error names
+_MOST_NAMED = 8  # the maximum number of columns in one error message
 _UNIT_NAMES = {"h": "hours", "hr": "hours", "hrs": "hours", "hour": "hours", "hours": "hours",
                "min": "minutes", "mins": "minutes", "minute": "minutes", "minutes": "minutes"}  # fmt: skip
 _DELIMITERS = (",", ";", "\t", "|")

@@ -44,9 +44,9 @@ def pareto(
     """Return all points, and which of them are in the Pareto set: certainly better than all points that take no longer.
 
     A point is a recipe and control at an SSR. Each point is compared with the best of the points that take no longer.
-    The best point was selected, and by chance some point always looks best. So the confidence is 99% for all these
-    points together. A recipe whose runs diverge more often than those of other recipes never beats a recipe whose runs
-    do not.
+    This best point was selected from the results, and some point always looks best by chance. So the confidence is 99%
+    for all compared points together. A recipe is fragile if its runs diverge more often, beyond chance, than the runs
+    of the recipe with the fewest divergences. A fragile recipe never beats a recipe that is not fragile.
 
     Args:
         study: The study.

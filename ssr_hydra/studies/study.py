@@ -368,7 +368,7 @@ def _chance(lost: int, kept: int, best_lost: int, best_kept: int) -> float:
 
 
 def _starts(columns: list[Any]) -> Any:
-    """Return the indices of rows that differ from the row before, and 0."""
+    """Return index 0, and the index of each row that differs from the row before it."""
     changed = np.any([item[1:] != item[:-1] for item in columns], axis=0)
     return np.concatenate([[0], np.flatnonzero(changed) + 1])
 

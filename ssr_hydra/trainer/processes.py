@@ -39,7 +39,7 @@ class LostProcessError(RunError):
     """Another process of the run has ended, or cannot be reached."""
 
     def __init__(self, what: str, error: BaseException) -> None:
-        # Remove the place in gloo's source code at the start of its message, and the general hint at the end.
+        # A message of gloo starts with a place in gloo's source code and ends with a general hint. Remove both.
         text = re.sub(r"^\[[^]]*\]\s*", "", " ".join(str(error).split())).partition(". ")[0]
         super().__init__(f"another process of this run has ended or cannot be reached, seen at {what} ({text[:200]})")
 

@@ -56,6 +56,6 @@ def test_notebook_runs_a_study_and_shows_its_table_figure_and_advice(tmp_path: P
     assert re.findall(r"^(\w+): SSR ", advice, re.MULTILINE) == ["cosine_warmup", "wsd"]
 
 
-def test_stored_notebook_is_small_and_has_no_times() -> None:
+def test_stored_notebook_is_small_and_has_no_measured_seconds() -> None:
     assert NOTEBOOK.stat().st_size < 100_000
     assert all(not cell for source, cell in outputs(NOTEBOOK).items() if source.startswith("!"))

@@ -149,7 +149,7 @@ class ForkServer:
     def _start(self, serial: int, out: int, err: int, is_stopped: Callable[[], bool]) -> tuple[int, Connection]:
         server = self._begin()
         ours, theirs = socket.socketpair()
-        connection = Connection(ours.detach())  # closing it ends a process whose start was not reported
+        connection = Connection(ours.detach())  # closing the connection ends a process whose start was not reported
         try:
             with theirs:
                 socket.send_fds(server, [struct.pack("<q", serial)], [theirs.fileno(), out, err])

@@ -179,7 +179,7 @@ def test_equal_seeds_give_no_estimate_of_noise() -> None:
     assert found.verdict == "unreplicated"
 
 
-def test_interval_that_leaves_the_range_is_open() -> None:
+def test_interval_that_goes_beyond_the_range_has_no_upper_end() -> None:
     # Values around 0.90 with noise as large as the gains: the mean reaches 0.88 in the range, but no lower end does.
     cells = {0.5: [0.80, 0.81, 0.79], 1.0: [0.82, 0.98, 0.87], 2.0: [0.80, 0.97, 0.93]}
     (found,) = recommend(study_of({"a": cells}), 0.005, target=0.88)

@@ -38,7 +38,7 @@ from checkout import REPO
 from warm import warm
 
 PAGES = sorted([REPO / "README.md", REPO / "CONTRIBUTING.md", *(REPO / "docs").rglob("*.md")])
-MAIN_PAGES = [REPO / "README.md", *(REPO / f"docs/guide/{name}.md" for name in ("time-and-ssr", "sweeps", "studies"))]
+MAIN_PAGES = [REPO / "README.md", REPO / "docs/guide/time-and-ssr.md"]
 LANGUAGES = ("python", "bash", "yaml", "text", "json")
 _FENCE = re.compile(r"^(?P<indent> *)(?P<fence>`{3,}|~{3,})(?P<info>[^`]*)$")
 _MARKER = re.compile(r"^\s*<!--\s*(?P<key>skip|fails|overrides|compose|needs)\s*(?::\s*(?P<value>.*?))?\s*-->\s*$")

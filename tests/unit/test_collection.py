@@ -66,9 +66,13 @@ def test_tests_that_need_the_extra_ci_are_marked() -> None:
     assert [path for path in FILES if plain.search(path.read_text(encoding="utf-8"))] == []
 
 
-def test_tests_named_in_the_docs_exist() -> None:
+def test_tests_named_in_the_docs_and_in_ci_exist() -> None:
     pages = [path.read_text(encoding="utf-8") for path in (REPO / "docs").rglob("*.md")]
     named = {name for page in pages for name in re.findall(r"`(tests/[\w/]+(?:\.py)?)`", page)}
+    script = (REPO / ".ci/run").read_text(encoding="utf-8")
+    for start, choices, end in re.findall(r"(tests/[\w/]+)(?:\{([\w,]+)\})?(\.py)", script):
+        named |= {f"{start}{choice}{end}" for choice in choices.split(",")}
+    assert "tests/unit/app/test_preflight.py" in named
     assert [name for name in named if not (REPO / name).exists()] == []
 
 

@@ -6,6 +6,7 @@ import gc
 import os
 import signal
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -23,6 +24,10 @@ os.environ["MPLBACKEND"] = "Agg"
 os.environ["PYTHONPATH"] = os.pathsep.join([str(REPO), str(SUPPORT)])  # every process that a test starts
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # otherwise each process would compile the package again
 os.environ["WANDB__SERVICE_WAIT"] = os.environ["WANDB_INIT_TIMEOUT"] = "600"  # seconds for its own process to start
+
+# Trackio reads its folder once, when it is imported. By default the folder is in the user's home.
+_trackio = tempfile.TemporaryDirectory(prefix="trackio-")
+os.environ["TRACKIO_DIR"] = _trackio.name
 
 # A slow machine is not a bug, so only dedicated tests assert times. .ci/run tests the properties again, on more
 # examples, with --hypothesis-profile=thorough.

@@ -17,8 +17,7 @@ pytestmark = pytest.mark.extra("trackio")
 
 @pytest.fixture(autouse=True)
 def project(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> str:
-    # Trackio reads TRACKIO_DIR once, at import, so the tests use one store with a project for each test.
-    monkeypatch.setenv("TRACKIO_DIR", str(tmp_path / "store"))
+    # tests/conftest.py sets TRACKIO_DIR: one store for all tests, so each test has its own project.
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     for name in ("TRACKIO_SPACE_ID", "TRACKIO_SERVER_URL"):
         monkeypatch.delenv(name, raising=False)

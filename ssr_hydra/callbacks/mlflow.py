@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from ssr_hydra.callbacks.sent import Sent
-from ssr_hydra.callbacks.values import flat, require_extra, run_folder, scalars
-from ssr_hydra.records import CLOCKS, RunResult
+from ssr_hydra.callbacks.values import flat, require_extra, run_folder
+from ssr_hydra.records import RunResult
 
 __all__ = ["MLflowLogger"]
 
@@ -83,12 +83,10 @@ class MLflowLogger:
         from mlflow.entities import Metric
 
         del trainer
-        values = scalars(record)
         assert self._sent is not None
-        if values and self._sent.is_new(record):
-            now, step = int(time.time() * 1000), record["batch"]
-            values.update({name: float(record[name]) for name in CLOCKS if name in record and name != "batch"})
-            metrics = [Metric(_allowed(name), value, now, step) for name, value in values.items()]
+        if values := self._sent.new_values(record):
+            now, step = int(time.time() * 1000), values.pop("batch")
+            metrics = [Metric(_allowed(name), float(value), now, step) for name, value in values.items()]
             self._client.log_batch(self._sent.id, metrics=metrics)
             self._sent.add(record)
 

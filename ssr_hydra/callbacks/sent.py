@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ssr_hydra.records import config_hash
+from ssr_hydra.callbacks.values import scalars
+from ssr_hydra.records import CLOCKS, config_hash
 
 __all__ = ["Sent"]
 
@@ -71,6 +72,13 @@ class Sent:
         last, events = self._before
         batch: int = record["batch"]
         return batch > last or (batch == last and record.get("event", "") not in events)
+
+    def new_values(self, record: Mapping[str, Any]) -> dict[str, float]:
+        """Return the counters and numbers of a record; empty if it has no numbers or the store has received it."""
+        values = scalars(record)
+        if not values or not self.is_new(record):
+            return {}
+        return {**{name: record[name] for name in CLOCKS if name in record}, **values}
 
     def add(self, record: Mapping[str, Any]) -> None:
         """Save that the store has received this record."""

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from typing import Annotated, Any
 
 from ssr_hydra.callbacks.sent import Sent
-from ssr_hydra.callbacks.values import require_extra, run_folder, scalars
+from ssr_hydra.callbacks.values import require_extra, run_folder
 from ssr_hydra.errors import InputError
-from ssr_hydra.records import CLOCKS, RunResult
+from ssr_hydra.records import RunResult
 from ssr_hydra.settings.base import one_of
 
 __all__ = ["WandbLogger"]
@@ -94,11 +94,9 @@ class WandbLogger:
     def log(self, trainer: Any, record: Mapping[str, Any]) -> None:
         """Send the numbers of a record."""
         del trainer
-        values = scalars(record)
         assert self._sent is not None
-        if values and self._sent.is_new(record):
-            clocks = {name: record[name] for name in CLOCKS if name in record}
-            self._run.log({**clocks, **values}, step=record["batch"])
+        if values := self._sent.new_values(record):
+            self._run.log(values, step=record["batch"])
             self._sent.add(record)
 
     def fit_end(self, trainer: Any, result: RunResult) -> None:

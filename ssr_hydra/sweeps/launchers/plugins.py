@@ -57,9 +57,9 @@ def _kept(get: Callable[[], Any], failures: type[Exception] | tuple[()]) -> Any:
     try:
         return get()
     except Exception as error:
-        said = " ".join(str(error).split()) or type(error).__name__
+        message = " ".join(str(error).split()) or type(error).__name__
         kind = RunError if isinstance(error, failures) else LostJobError
-        return JobReturn(status=JobStatus.FAILED, _return_value=kind(said[:500]))
+        return JobReturn(status=JobStatus.FAILED, _return_value=kind(message[:500]))
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Atomic writes, file locks, checks of folder names, and errors that name the file."""
+"""Atomic writes, file locks, checks of folder names, and write errors that name the file."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def check_folder_name(
     Args:
         folder: The folder, with all references resolved.
         field: The setting of the folder, for messages.
-        typed: The value of that setting as typed on the command line; None if it was not typed there.
+        typed: The value of that setting on the command line; None if the command line does not set it.
         base: Description of the base folder, for messages.
     """
     if not folder.strip():
@@ -71,8 +71,7 @@ def check_folder_name(
             rule = f"must be below {base}"
             raise InputError(field, folder, rule, f"to allow it, write {field}=... on the command line")
         return
-    # A config file may define the value of a reference that the user typed. So the file could choose a different
-    # folder.
+    # A config file may define the value of a reference on the command line. So the file could choose another folder.
     absolute = Path(folder).is_absolute() and not re.match(r"""["']?(/|\$\{(hydra\.|[^{}]*:))""", typed)
     if "${" in typed and (absolute or parts.count("..") > re.split(r"[\\/]", typed).count("..")):
         rule = f"must not be outside because of a reference ({typed})"
@@ -140,7 +139,7 @@ def write_atomically(path: Path, content: str | bytes, *, sync: bool = True) -> 
     Args:
         path: The file.
         content: The content of the file.
-        sync: Whether the file must survive a power failure. False for a file that is soon written again.
+        sync: Whether the file must survive a power failure.
 
     Raises:
         WriteError: The file cannot be written. In this case, an existing file at ``path`` does not change.
@@ -163,7 +162,7 @@ def write_atomically(path: Path, content: str | bytes, *, sync: bool = True) -> 
 
 
 def write_error(error: OSError, path: Path, size: int) -> WriteError:
-    """Return a WriteError for a file that cannot be written. It contains the path and the size of the file."""
+    """Return a WriteError that names the path and the size of a file that cannot be written."""
     return WriteError(error.errno, f"cannot write {size} bytes: {error.strerror or error}", str(path))
 
 
@@ -199,9 +198,5 @@ def flock(descriptor: int) -> bool | None:
 
 
 def try_lock(descriptor: int) -> bool:
-    """Lock a file until it is closed or its process dies.
-
-    Return False if another process holds the lock. Return True if this call locked the file, and also if the operating
-    system or the file system has no locks.
-    """
+    """Lock a file until it is closed or its process dies. Return False only if another process holds the lock."""
     return flock(descriptor) is not False

@@ -12,7 +12,7 @@ __all__ = ["DIRECTIONS", "Direction", "direction_by_name", "mode_of", "resolve_d
 Direction = Literal["max", "min"]
 DIRECTIONS: tuple[Direction, ...] = get_args(Direction)
 
-# Regular expressions of whole words. If two words begin with the same letters, the longer word comes first.
+# Regular expressions of whole words. The longer word comes first if two words begin with the same letters.
 _WORDS = {
     "min": """
         loss logloss error err perplexity ppl bits_per_byte bits_per_char(?:acter)? bits_per_(?:dim|token|word) bpb bpc
@@ -40,7 +40,7 @@ def direction_by_name(metric: str) -> Direction | None:
     """Return the better direction of a metric from its name: ``max`` or ``min``.
 
     If the name has slashes, the last part with a known word decides: ``loss`` in ``eval/loss``, ``accuracy`` in
-    ``accuracy/clean``. Return None if no part has a known word, or if that part has words of both directions.
+    ``accuracy/clean``. Return None if no part has a known word, or if the deciding part has words of both directions.
 
     Example:
         >>> [direction_by_name(name) for name in ("eval/bits_per_byte", "val-top1", "wer_accuracy", "eval/x")]

@@ -1,4 +1,4 @@
-"""The log of a run, ``metrics.jsonl``. A run writes and locks it, and reads it again when it resumes."""
+"""The log of a run, ``metrics.jsonl``. A run writes and locks the file, and reads it again when the run resumes."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ def read_evaluations(path: Path, size: int) -> list[dict[str, Any]]:
     """Read the evaluations from the first ``size`` bytes of a ``metrics.jsonl``.
 
     Returns:
-        The evaluations in the format of ``result.json``. Truncated or invalid lines are left out. The list is empty if
-        the file cannot be read.
+        The evaluations in the format of ``result.json``, without truncated or invalid lines. The list is empty if the
+        file cannot be read.
     """
     found: list[dict[str, Any]] = []
     try:
@@ -69,15 +69,15 @@ def read_evaluations(path: Path, size: int) -> list[dict[str, Any]]:
 class MetricsLog:
     """The file ``metrics.jsonl``: one JSON object per line. Each line is one write, so a kill truncates only that line.
 
-    While the log is open, the folder is locked, so a second run cannot use it. A run that resumes keeps the records up
-    to its checkpoint and writes the later records again. The log copies the kept records to a new file, which replaces
-    the old file. So a hard link to the old file, or the target of a symbolic link, does not change.
+    While the log is open, it locks the run's folder, so a second run cannot use the folder. A run that resumes keeps
+    the records up to its checkpoint and writes the later records again. The log copies the kept records to a new file,
+    which replaces the old file. So a hard link to the old file, or the target of a symbolic link, does not change.
 
     Args:
         folder: The run's folder; created if missing.
         keep: Number of bytes of the existing file to keep. They end at the end of a line.
-        check: A function that is called after the folder is locked and before any file in it changes. If it raises an
-            error, no file changes.
+        check: A function that the log calls after it has locked the folder and before any file changes. If this
+            function raises an error, no file changes.
     """
 
     def __init__(self, folder: Path, keep: int = 0, check: Callable[[], object] | None = None) -> None:
@@ -144,7 +144,7 @@ class MetricsLog:
             return False
 
     def _replace(self, old: BinaryIO, keep: int) -> tuple[FileIO, int]:
-        """Replace the file by a new file with the first ``keep`` bytes of ``old``. Return the new file and its size."""
+        """Replace the file by a new one with the first ``keep`` bytes of ``old``. Return the new file and its size."""
         kept = old.read(max(keep, 0))
         kept = kept[: kept.rfind(b"\n") + 1]  # after a crash of the machine, the file may end within a line
         temporary = self.path.with_name(f".{METRICS}.tmp")
@@ -231,7 +231,7 @@ _open_logs: weakref.WeakSet[MetricsLog] = weakref.WeakSet()
 
 
 def _close_in_child() -> None:
-    """Close the logs in a forked child. The child inherits the locks, and would keep them if the run is killed."""
+    """Close the logs in a forked child. Otherwise the child would keep the inherited locks after the run is killed."""
     for log in list(_open_logs):
         log._file.close()  # but do not release the soft lock, which belongs to the parent
         _open_logs.discard(log)

@@ -36,7 +36,7 @@ CLOCKS = ("epoch", "batch", "sample", "token", "train_seconds")
 _ADDED = frozenset({"code", "conditions", "control", "data", "resumes"})
 MOST_BYTES = 64 << 20  # the maximum size of a record; 100,000 evaluations take 30 million bytes
 _LARGEST = 2**63 - 1
-# In records of earlier releases, a stopped run has the status `failed` and an error that starts with one of these.
+# In records of earlier releases, a stopped run has the status `failed`. Its error starts with one of these texts.
 _STOPS = ("KeyboardInterrupt", "terminated by ")
 STATUSES = ("completed", "failed", "diverged", "stopped")
 
@@ -52,9 +52,9 @@ class RunResult:
         ssr: The scale schedule ratio.
         max_duration: The run's length before scaling, such as ``"20ep"``.
         seed: The run's seed, or None if none was set.
-        steps: Optimizer steps taken.
-        samples: Samples trained on. A sample counts each time that it is used.
-        tokens: Tokens trained on; 0 for data without tokens.
+        steps: Number of optimizer steps.
+        samples: Number of samples. A sample counts each time that it is used.
+        tokens: Number of tokens; 0 for data without tokens.
         train_seconds: Seconds of training, without evaluation and start-up.
         total_seconds: Seconds from the call of ``fit`` to its end.
         metrics: A mapping from name (``eval/accuracy``) to final value. ``train/loss`` is the mean since the last
@@ -145,7 +145,7 @@ class RunResult:
         return record
 
     def check(self) -> None:
-        """Check the types and ranges of the values, because a damaged file may still be valid JSON.
+        """Check the types and ranges of the values. A damaged file may still be valid JSON.
 
         Raises:
             InputError: A value has a wrong type or range. The error names ``result.<field>``.
@@ -176,7 +176,7 @@ class RunResult:
 
 
 def check_evaluations(evaluations: Iterable[Any]) -> None:
-    """Check the counters and metrics of the evaluations of a record."""
+    """Check the counters and metrics of a record's evaluations."""
     for evaluation in evaluations:
         timestamp: Any = evaluation.get("timestamp") if isinstance(evaluation, dict) else None
         _require(isinstance(timestamp, dict), "evaluations", evaluation)
@@ -222,8 +222,8 @@ def is_count(value: Any) -> bool:
 def refuse_finished(folder: Path, field: str = "run_dir", hashed: str | None = None) -> None:
     """Raise an InputError if a folder has the ``result.json`` of another run, so that the files of two runs never mix.
 
-    Call this function for a folder without a checkpoint to resume from. A run that failed or was stopped may start
-    again in its folder if it trained no batch, or if it has the same config.
+    Call this function only if the folder has no checkpoint to resume from. A run that failed or was stopped may start
+    again in its folder if it trained no batch, or if its config is the same.
     """
     if not (folder / RESULT).exists():
         return

@@ -24,12 +24,12 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 @dataclass(eq=False)
 class CSVLogger:
-    """Write ``metrics.csv`` in the run's folder: a row for each record of ``metrics.jsonl``, a column for each name.
+    """Write ``metrics.csv`` in the run's folder.
 
-    If a later record has a new name (such as ``eval/accuracy`` at the first evaluation), the logger adds a column on
-    the right. It then rewrites the table atomically, with an empty cell in the earlier rows. Numbers keep all their
-    digits; numbers that are not finite are ``nan``, ``inf`` or ``-inf``. Text that looks like a formula gets a leading
-    ``'``.
+    The table has a row for each record of ``metrics.jsonl``, and a column for each name. If a later record has a new
+    name (such as ``eval/accuracy`` at the first evaluation), the logger adds a column on the right, and rewrites the
+    table atomically. The earlier rows get an empty cell in that column. Numbers keep all their digits. Numbers that are
+    not finite are ``nan``, ``inf`` or ``-inf``. Text that looks like a formula gets a leading ``'``.
 
     A resumed run drops the rows after its checkpoint, so each record appears only once.
 
@@ -98,7 +98,7 @@ class CSVLogger:
 
 
 def _read(path: Path, until: int | None = None) -> tuple[list[str], list[list[str]]]:
-    """Return the column names and the rows of a table. With ``until``, only rows of the first ``until`` batches."""
+    """Return the column names and the rows of a table. If ``until`` is given, leave out rows of later batches."""
     names = list(_FIRST)
     try:
         # Read bytes and let the csv module split the lines, so that a line break within a cell is kept.

@@ -25,7 +25,7 @@ _DEFAULT = 0.999
 class EMA:
     """Keep an exponential moving average of the weights, and evaluate the model with the average.
 
-    After every ``interval`` batches: ``average = decay * average + (1 - decay) * weights``. The first average is the
+    After every ``interval`` batches, ``average = decay * average + (1 - decay) * weights``. The first average is the
     initial weights. With ``warmup``, the decay of update n (0, 1, ...) is ``min(decay, (1 + n) / (10 + n))``, so the
     average soon forgets the initial weights. Floating-point buffers, such as BatchNorm's statistics, are averaged too;
     other buffers are copied.
@@ -234,12 +234,9 @@ class EMA:
             self._average[name].copy_(tensor)
 
     def _swap(self) -> None:
-        """Exchange the values of the weights and the average.
-
-        The values are copied and the tensors stay the same, because compiled models, DDP and optimizers refer to them.
-        """
         import torch
 
+        # Copy the values into the same tensors, because compiled models, DDP and optimizers refer to these tensors.
         with torch.no_grad():
             for name, average in self._average.items():
                 weights = self._model[name].clone()

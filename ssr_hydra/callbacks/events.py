@@ -34,7 +34,7 @@ _FOR_ALL = frozenset({"eval_end", "fit_end", "close"})
 
 
 class Events:
-    """The listeners of a run: for each event, the functions to call in order. Callbacks come before loggers.
+    """The listeners of a run: the functions to call at each event. Callbacks are called before loggers.
 
     A callback is any object with one or more of the methods in :data:`EVENTS`. An event without a listener costs
     nothing. A logger is a callback with the method ``log``. If a callback has ``state_dict`` and ``load_state_dict``,
@@ -76,7 +76,7 @@ class Events:
         self._listeners: dict[str, tuple[Listener, ...]] = dict.fromkeys(EVENTS, ())
         self._stateful: dict[str, Any] = {}
         self._closed = False
-        self._completing = 0  # number of listeners to the event log that are callbacks, which may add to the record
+        self._completing = 0  # number of callbacks with the method log, which may add values to a record
         named = [(name, item, False) for name, item in _with_names(callbacks, "callbacks")]
         named += [(name, item, True) for name, item in _with_names(loggers, "loggers")]
         names: set[str] = set()
@@ -137,7 +137,7 @@ class Events:
                 listener(*args)
                 if event == "eval_end":
                     _take_numbers(args[1], listener)
-            except BaseException as error:  # noqa: PERF203  # noqa: PERF203  # also after an interrupt: other listeners must close files
+            except BaseException as error:  # noqa: PERF203  # after an interrupt too, other listeners must close files
                 first = error if first is None else first
         if first is not None:
             raise first
@@ -232,7 +232,6 @@ def _methods(item: object, field: str, is_logger: bool) -> dict[str, Listener]:
 
 
 def _check_takes(function: Listener, event: str, field: str) -> None:
-    """Raise an InputError if a listener does not accept its event's arguments, before the run calls the listener."""
     try:
         signature = inspect.signature(function)
     except (TypeError, ValueError):  # some functions that are written in C have no signature
@@ -260,8 +259,8 @@ def _guarded(method: Listener, name: str, event: str) -> Listener:
     def call(*args: Any) -> None:
         try:
             method(*args)
-        except (InputError, RunError):
-            raise  # these are one-line errors already
+        except (InputError, RunError):  # their messages are one line already
+            raise
         except Exception as error:
             text = " ".join(str(error).split()) or "no message"
             raise RunError(
@@ -283,7 +282,6 @@ def _take_numbers(metrics: dict[str, Any], listener: Listener) -> None:
 
 
 def _plain(value: Any, name: str, listener: Listener) -> Any:
-    """Convert a value of a record to plain data. Numbers of any type become Python numbers."""
     if value is None or type(value) in (bool, int, float, str):
         return value
     if isinstance(value, Mapping):

@@ -117,13 +117,13 @@ class MLflowLogger:
 
 
 def _allowed(name: str) -> str:
-    """Return a name that MLflow accepts: letters, digits and a few other characters."""
+    """Replace each character that MLflow does not accept in a name."""
     return "".join(sign if sign.isalnum() or sign in "_-./ " else "_" for sign in name)
 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Inside the ``with`` block, suppress MLflow's messages about each table of a new database."""
+    """In this block, suppress MLflow's messages about the tables of a new database."""
     loggers = [logging.getLogger(name) for name in ("mlflow", "alembic")]
     levels = [logger.level for logger in loggers]
     for logger in loggers:

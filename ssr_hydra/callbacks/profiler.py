@@ -18,10 +18,10 @@ _SWITCHES = ("record_shapes", "profile_memory", "with_stack")
 
 @dataclass(eq=False)
 class Profiler:
-    """Profile ``active`` batches and write ``profile/`` in the run's folder.
+    """Profile ``active`` batches and write the folder ``profile/`` in the run's folder.
 
     The profiler skips the first ``wait`` batches. Then it profiles ``warmup`` batches and discards their data, because
-    the start of a profile is slow. Then it records ``active`` batches. After that it costs nothing. The file
+    the start of a profile is slow. Then it records ``active`` batches. Later batches are not slowed down. The file
     ``trace-<batch>.json`` can be opened with <https://ui.perfetto.dev> or ``chrome://tracing``. The file
     ``table-<batch>.txt`` lists the slowest operators. ``<batch>`` is the number of the last profiled batch. In a run
     with several processes, only rank 0 is profiled.
@@ -95,7 +95,7 @@ class Profiler:
                 self._stop()
 
     def fit_end(self, trainer: Any, result: Any) -> None:
-        """Write the profile of a cycle that is not complete. If no batch was profiled, write a note instead."""
+        """Write the profile of an incomplete cycle. If no batch was profiled, write a note instead."""
         del trainer, result
         self._stop()
         if self._folder.is_dir() and not any(self._folder.iterdir()):

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ssr_hydra.callbacks.values import scalars
+from ssr_hydra.files import write_atomically
 from ssr_hydra.records import CLOCKS, config_hash
 
 __all__ = ["Sent"]
@@ -20,9 +21,9 @@ class Sent:
     """The id of a run in a store (a service such as MLflow), and the last record that the store received.
 
     A killed run resumes from its last checkpoint and creates the records after the checkpoint again, with the same
-    values. :meth:`is_new` returns which records are new to the store. If the config has changed, the repeated records
-    may have other values, but the store keeps the old values. In that case, and if a run starts from the beginning
-    again, :meth:`resume` drops the old id, so that the run gets a new id.
+    values. :meth:`new_values` leaves out records that the store already has. If the config has changed, the repeated
+    records may have other values, but the store cannot replace the old values. In that case, :meth:`resume` drops the
+    old id, so that the run gets a new id. It also drops the id if a run starts from the beginning again.
 
     Args:
         path: Path of the JSON file. Its folder must exist.
@@ -42,7 +43,7 @@ class Sent:
     def resume(self, batch: int) -> str | None:
         """Return the id with which the run continues in the store; None if the run needs a new id.
 
-        Call this method once, before any record is sent, because it sets the records that :meth:`is_new` compares with.
+        Call this method once, before any record is sent. It reads which records the store already has.
 
         Args:
             batch: The number of batches that the run has trained.
@@ -51,10 +52,8 @@ class Sent:
             content = json.loads(self._path.read_text(encoding="utf-8"))
             place, known, config = content["place"], str(content["id"]), content["config"]
             last, events = int(content["batch"]), [str(event) for event in content["events"]]
-        except FileNotFoundError:
+        except (FileNotFoundError, ValueError, KeyError, TypeError):  # no file, or a damaged one
             return None
-        except (ValueError, KeyError, TypeError):
-            return None  # the file is damaged or from another program, so the run gets a new id
         if place != self._place or (last > batch and config != self._config) or (batch == 0 and last > 0):
             self.previous = known if place == self._place else None
             return None
@@ -74,7 +73,10 @@ class Sent:
         return batch > last or (batch == last and record.get("event", "") not in events)
 
     def new_values(self, record: Mapping[str, Any]) -> dict[str, float]:
-        """Return the counters and numbers of a record; empty if it has no numbers or the store has received it."""
+        """Return a record's counters and numbers. Return an empty dict for a record that must not be sent.
+
+        A record must not be sent if it has no numbers, or if the store has received it already.
+        """
         values = scalars(record)
         if not values or not self.is_new(record):
             return {}
@@ -95,8 +97,5 @@ class Sent:
             "batch": self._batch,
             "events": self._events,
         }
-        # The write is atomic but not synced. After a power failure a record may be sent twice, which is better than a
-        # slow sync for each record.
-        temporary = self._path.with_name(f".{self._path.name}.tmp")
-        temporary.write_text(json.dumps(content) + "\n", encoding="utf-8")
-        temporary.replace(self._path)
+        # Without a sync, a record may be sent twice after a power failure. A sync for each record would be slow.
+        write_atomically(self._path, json.dumps(content) + "\n", sync=False)

@@ -12,9 +12,6 @@ from ssr_hydra.records import RunResult
 
 __all__ = ["TensorBoardLogger"]
 
-# The final metrics have this prefix, because a scalar name has only one value at each step.
-_FINAL = "final"
-
 
 @dataclass(eq=False)
 class TensorBoardLogger:
@@ -50,7 +47,7 @@ class TensorBoardLogger:
         self._config = trainer.config
         if self._config is not None:
             text = json.dumps(self._config, indent=2, ensure_ascii=False)
-            # Markdown shows lines that start with four spaces as a code block. Nothing in the text can end this block.
+            # Markdown shows lines that start with four spaces as a code block.
             self._writer.add_text("config", "\n".join(f"    {line}" for line in text.splitlines()), 0)
             self._writer.flush()
 
@@ -68,7 +65,8 @@ class TensorBoardLogger:
         del trainer
         if self._config is None or self._writer is None:
             return
-        final = {f"{_FINAL}/{name}": value for name, value in result.metrics.items() if value is not None}
+        # The prefix is needed, because a scalar name has only one value at each step.
+        final = {f"final/{name}": value for name, value in result.metrics.items() if value is not None}
         for summary in hparams({**flat(self._config), "status": result.status}, final):  # type: ignore[no-untyped-call]
             self._writer.file_writer.add_summary(summary)
         for name, value in final.items():

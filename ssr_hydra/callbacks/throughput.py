@@ -15,8 +15,8 @@ class Throughput:
     """Add the training speed since the previous training record to each training record.
 
     ``throughput/samples_per_second = (samples now - samples then) / (train_seconds now - train_seconds then)``, where
-    "then" is the previous training record. Batches and tokens have the same formula; data without tokens has no speed
-    for tokens. The time excludes evaluations and checkpoints. The first record after a start has no speed.
+    "then" is the previous training record. The formula is the same for batches and for tokens. Data without tokens has
+    no speed for tokens. The time excludes evaluations and checkpoints. The first record after a start has no speed.
 
     Example:
         >>> throughput = Throughput()

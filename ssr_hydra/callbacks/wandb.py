@@ -73,7 +73,6 @@ class WandbLogger:
         config = dict(trainer.config or {})
         if sent.previous is not None:
             config["resumed_from"] = sent.previous
-        settings = wandb.Settings(console="off")  # do not log the progress bar
         online = (self.mode or os.environ.get("WANDB_MODE") or "online") == "online"
         self._run = wandb.init(
             project=self.project,
@@ -85,7 +84,7 @@ class WandbLogger:
             tags=tuple(self.tags) or None,
             group=self.group,
             config=config,
-            settings=settings,
+            settings=wandb.Settings(console="off"),  # do not log the progress bar
             reinit="create_new",
         )
         sent.start(self._run.id)

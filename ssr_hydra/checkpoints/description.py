@@ -94,7 +94,8 @@ def change_of(field: str) -> Change:
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[Difference]:
     """Return every field in which two descriptions, or other nested mappings, differ. Keep the order of the fields.
 
-    If data has the same SHA-256 in both, a difference in its name is ignored, because the name contains the path.
+    The function ignores a difference between the names of two data sets with the same SHA-256, because such a name
+    contains a path.
 
     Args:
         old: The checkpoint's description.
@@ -148,8 +149,8 @@ def check_change(found: Sequence[Difference], on_change: str, timestamp: Timesta
         resume: The value of ``resume``, for the message.
 
     Raises:
-        InputError: ``on_change``, or the position of the checkpoint, does not allow the differences. The message
-            contains both values of every such field.
+        InputError: ``on_change``, or the position of the checkpoint, does not allow a difference. The message contains
+            both values of every field that must not differ.
     """
     if on_change not in ON_CHANGE:
         raise InputError(

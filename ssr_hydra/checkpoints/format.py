@@ -1,7 +1,7 @@
 """The two files of a checkpoint: ``state.pt`` with plain tensors, and ``checkpoint.json`` with its checksum.
 
-``checkpoint.json`` contains the size and SHA-256 of ``state.pt``, and a digest of its own content. So any altered bit
-is detected before the content is used. ``torch.load`` alone reads most damaged files without an error.
+``checkpoint.json`` contains the size and SHA-256 of ``state.pt``, and a digest of its own content. So the reader
+detects any altered bit before it uses the content. ``torch.load`` alone reads most damaged files without an error.
 """
 
 from __future__ import annotations
@@ -169,7 +169,7 @@ def _without_tuples(value: Any) -> Any:
 
 
 def check_state(value: Any, field: str = "state") -> None:
-    """Check before writing that ``torch.load(weights_only=True)`` can read a state.
+    """Check that ``torch.load(weights_only=True)`` can read a state. Call this function before the state is written.
 
     Example:
         >>> check_state({"model": {"weight": [1.0, 2.0]}, "callbacks": {"ema": {1, 2}}})
@@ -199,15 +199,14 @@ def check_state(value: Any, field: str = "state") -> None:
 class _HashingFile:
     """A file for ``torch.save`` that computes the hash of its content, and stores a write error instead of raising it.
 
-    If a write raised an error, ``torch.save`` would replace the error by its own error about a wrong position. So this
-    class stores the first error in ``error``, and then only counts bytes. The caller raises ``error`` at the end.
+    ``torch.save`` would replace a write error by its own error about a wrong position. So this class stores the first
+    error in ``error``, and then only counts bytes. The caller raises ``error`` at the end.
     """
 
     def __init__(self, file: BinaryIO) -> None:
         self._file, self._hash = file, hashlib.sha256()
-        self.size, self.error = 0, None
-
-    error: OSError | None
+        self.size = 0
+        self.error: OSError | None = None
 
     def write(self, data: Any) -> int:
         self.size += (size := memoryview(data).nbytes)
@@ -288,7 +287,7 @@ def read_state(folder: Path, index: Index) -> dict[str, Any]:
 
 
 class _Outline(pickle.Unpickler):
-    """Unpickler that reads a checkpoint's pickle without its tensors. It imports, calls and allocates nothing."""
+    """An unpickler that reads a checkpoint's pickle without its tensors. It imports, calls and allocates nothing."""
 
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) == ("collections", "OrderedDict"):
@@ -324,7 +323,7 @@ def _check_archive(file: BinaryIO, size: int) -> None:
             raise ValueError(f"its {size:,} bytes would unpack to {total:,}")
         pickles = [member for member in members if member.filename.endswith("data.pkl")]
         outline = [_Outline(io.BytesIO(archive.read(member))).load() for member in pickles]
-    # A pickle stores repeated references once. So a small file could contain a structure that is too large to visit.
+    # A pickle stores a repeated object only once. So a small file could contain a structure that is too large to visit.
     left, seen = [(value, 0) for value in outline], 0
     while left:
         value, level = left.pop()

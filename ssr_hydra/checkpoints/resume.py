@@ -19,10 +19,10 @@ def find(resume: str | Path, run_dir: Path | None) -> Path | None:
     """Return the folder to resume from. This function reads no checkpoint and does not import torch.
 
     Args:
-        resume: ``auto`` means the run's own folder, if it has checkpoints. ``never`` means no checkpoint. Otherwise the
-            path of a run, of the checkpoints of a run, of one checkpoint, or of the ``state.pt`` of a checkpoint. If
-            this path is outside of the run's own folder, the run uses it only until it has written a checkpoint. So a
-            requeued job does not lose its progress.
+        resume: ``auto`` means the run's own folder, if it has checkpoints. ``never`` means no checkpoint. Any other
+            value is the path of a run, of its ``checkpoints`` folder, of one checkpoint, or of a checkpoint's
+            ``state.pt``. If this path is outside of the run's own folder, the run uses the path only until it has
+            written a checkpoint. So a requeued job does not lose its progress.
         run_dir: The run's own folder; None if it writes no files.
 
     Returns:
@@ -43,7 +43,7 @@ def find(resume: str | Path, run_dir: Path | None) -> Path | None:
 
 
 def _names_own(resume: str | Path, own: Path) -> bool:
-    """Return whether a path is the run's folder or inside its checkpoints. If so, the path is used as given."""
+    """Return whether the path ``resume`` is the run's folder, or is inside the run's folder of checkpoints."""
     path = Path(resume).expanduser().resolve()
     return str(resume) != AUTO and (path == own.parent.resolve() or own.resolve() in (path, *path.parents))
 

@@ -1,4 +1,4 @@
-"""The folder of a run's checkpoints. It keeps the newest checkpoints and the best one, and writes them atomically.
+"""The store of a run's checkpoints. It writes them atomically, and keeps the newest ones and the best one.
 
 ::
 
@@ -73,7 +73,7 @@ class Checkpoint:
         """Return a context manager that gives one entry of the state, such as ``"model"``.
 
         Raises:
-            CheckpointError: The entry is missing, or the code in the ``with`` block raised an error. Both mean that the
+            CheckpointError: The entry is missing, or the code in the ``with`` block raised an error. In both cases, the
                 entry does not fit this run.
         """
         try:
@@ -88,10 +88,10 @@ class Checkpoint:
 
 
 class CheckpointStore:
-    """Folder that stores checkpoints as ``folder/ba<batch>/``, and keeps the newest ``keep`` checkpoints and the best.
+    """Stores checkpoints as ``folder/ba<batch>/``, and keeps the newest ``keep`` checkpoints and the best one.
 
-    The newest checkpoint is the one that was saved last, even if another checkpoint has more batches. This matters for
-    a run that resumes from an earlier checkpoint. In a run with several processes, only one process saves.
+    The newest checkpoint is the most recently saved one. Another checkpoint may have more batches, if a run resumes
+    from an earlier checkpoint. In a run with several processes, only one process saves.
 
     Args:
         folder: The folder of the checkpoints, created with the first checkpoint.
@@ -131,7 +131,7 @@ class CheckpointStore:
         description: Mapping[str, Any],
         metric: float | None = None,
     ) -> Path:
-        """Write a checkpoint durably. Then remove the checkpoints that are not kept.
+        """Write a checkpoint and sync it to the disk. Then remove the checkpoints that are not kept.
 
         The new checkpoint replaces a checkpoint of the same batch. Incomplete folders of killed processes are removed.
 
@@ -190,10 +190,7 @@ class CheckpointStore:
                     _remove(path)
 
     def _best(self, whole: list[tuple[Path, Index]]) -> Path | None:
-        """Return the checkpoint with the best metric; for equal metrics, the first. None if there is none.
-
-        The metrics are read from the disk, so a resumed run knows the best checkpoint of the killed process.
-        """
+        """Return the checkpoint with the best metric; if metrics are equal, the first one. None if there is none."""
         scored = [(index.metric, path) for path, index in whole if index.metric is not None]
         if self._best_mode is None or not scored:
             return None
@@ -212,15 +209,12 @@ class CheckpointStore:
         return next((path for _, path in reversed(self.all())), None)
 
     def best(self) -> Path | None:
-        """Return the folder of the checkpoint with the best metric.
-
-        Return None if no checkpoint has a metric, or if ``best_mode`` is None.
-        """
+        """Return the folder of the best checkpoint; None if no checkpoint has a metric, or ``best_mode`` is None."""
         return self._best(_whole(self._folder))
 
 
 def refuse_links(folder: Path, names: Iterable[str] = (CHECKPOINTS,), field: str = "run_dir") -> None:
-    """Check that no entry of a run's folder is a link, because the run would write outside of its folder."""
+    """Check that no entry of a run's folder is a symbolic link. Through a link, the run could change other files."""
     for name in names:
         if (folder / name).is_symlink():
             rule = f"must not contain a link ({name}), because a run writes only into its own folder"
@@ -257,8 +251,7 @@ def load_latest_good(folder: Path | str) -> tuple[Checkpoint, list[str]] | None:
         contains no checkpoints.
 
     Raises:
-        CheckpointError: The folder contains checkpoints, but none can be read. It is an error, because a run must not
-            start from the beginning without a message.
+        CheckpointError: The folder contains checkpoints, but none can be read.
     """
     folder = check_path(folder, "folder")
     for _ in range(_TRIES):
@@ -313,10 +306,7 @@ def _size(path: Path) -> int | None:
 
 
 def _newest_first(folder: Path) -> list[Path]:
-    """Return the folders of checkpoints in the order in which to try them: the newest first.
-
-    A checkpoint without a readable index has no number. Such checkpoints come first.
-    """
+    """Return the folders of checkpoints, the newest first. Checkpoints without a readable index come before these."""
     indexed = [path for path, _ in _indexed(folder)]
     return [path for path in reversed(_checkpoint_folders(folder)) if path not in indexed] + indexed[::-1]
 
@@ -350,7 +340,7 @@ def _remove(path: Path) -> None:
 
 
 def _remove_leftovers(folder: Path) -> None:
-    """Remove the temporary folders of killed processes. Call it while the lock is held: then no process uses them."""
+    """Remove the temporary folders of killed processes. The caller must hold the lock, so that no process uses them."""
     for path in folder.iterdir():
         if _LEFTOVER.fullmatch(path.name):
             if path.is_symlink():
@@ -360,10 +350,7 @@ def _remove_leftovers(folder: Path) -> None:
 
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
-    """Return a context manager in which only one process at a time saves.
-
-    The kernel releases the lock of a killed process.
-    """
+    """Return a context manager in which only one process at a time saves. A kill releases the lock."""
     with (folder / _LOCK).open("ab") as file:
         until = time.monotonic() + _LOCK_SECONDS
         while not try_lock(file.fileno()):

@@ -1,8 +1,8 @@
-"""The time map of a run that resumes with a changed plan: it computes the time at which schedules are read.
+"""The time map of a run that resumes with a changed plan. It computes the time at which the run reads its schedules.
 
-A plan is the length of a run with its SSR and its rates. A schedule is a function of time. So after a change of the
-plan, the run must know at which time to read its schedules. There are two choices. Both compute this time from the true
-time t of the run, where t0 is the time of the checkpoint:
+A plan is the length of a run, its SSR, and its rates (batches per epoch, samples and tokens per batch). A schedule is a
+function of time. After a change of the plan, there are two choices for the time at which the run reads its schedules.
+Both compute this time from the true time t of the run, where t0 is the time of the checkpoint:
 
     extend    lr(t) = lr_new * alpha_new(t)
     rescale   lr(t) = lr_new * alpha_new(v(t)),    v(t) = v0 + s (t - t0),    s = (N - v0) / (M - t0)
@@ -48,7 +48,7 @@ _STRETCH_FIX = "use resume.on_change=extend, which follows the new schedule at t
 
 @dataclass(frozen=True)
 class _PlannedRun:
-    """A plan, which resolves the times of schedules: a run's actual length, the SSR in this length, and the rates."""
+    """A plan: a run's length, which is already multiplied by ssr; the SSR; and the rates."""
 
     max_duration: Time
     ssr: Fraction
@@ -71,14 +71,14 @@ class _PlannedRun:
 
     @property
     def end(self) -> Fraction:
-        """The length in counts of :attr:`counter`."""
+        """The length of the plan, measured by :attr:`counter`."""
         value, unit = Fraction(self.max_duration.value), self.max_duration.unit
         if unit is TimeUnit.EPOCH and self.dataloader_len is not None:
             return value * self.dataloader_len
         return value * _NANOSECONDS if unit is TimeUnit.SECOND else value
 
     def position(self, timestamp: Timestamp) -> Fraction:
-        """Return the position of the run in counts of :attr:`counter`.
+        """Return the position of the run, measured by :attr:`counter`.
 
         Every finished epoch counts with the current number of batches per epoch. So after a change of the batch size,
         the end of epoch 5 of 10 is still half of the run.
@@ -88,7 +88,7 @@ class _PlannedRun:
         return Fraction(_READ[self.counter](timestamp))
 
     def time(self, count: Fraction) -> Time:
-        """Convert a count of :attr:`counter` to the unit of the length, for messages."""
+        """Convert a value of :attr:`counter` to the unit of the length, for messages."""
         return Time(count * Fraction(self.max_duration.value) / self.end, self.max_duration.unit)
 
 
@@ -112,7 +112,7 @@ _IDENTITY = {name: _Line(name, Fraction(0), Fraction(1)) for name in _COUNTERS}
 
 
 class TimeMap:
-    """The plan that resolves the times of schedules, and a function from the run's time to the plan's time.
+    """The plan that the schedules follow, and a function from the run's time to the plan's time.
 
     In an unchanged run, the plan's time equals the run's time. :meth:`extended` and :meth:`rescaled` return the map
     with which a run resumes. A checkpoint contains the map of its run, so a run can be rescaled several times.

@@ -1,15 +1,16 @@
 """Rules that select parameters and set their hyperparameters, as plain data, without torch.
 
-A selection is a mapping of conditions that must all hold, or a list of selections of which at least one must hold::
+A selection is a mapping of conditions, which must all be true. A list of selections selects a parameter if at least one
+of the selections does::
 
     {"ndim": 2, "except": [{"module": "Embedding"}, {"name": "lm_head.*"}]}
 
 =========== ============================================================================================================
-``name``    The parameter's dotted name: a pattern or a list of patterns. ``*`` matches any text, dots included. A
-            selection that is a string is a name.
+``name``    A pattern for the parameter's dotted name, or a list of patterns. ``*`` matches any text, dots included. A
+            string instead of a selection is a name.
 ``module``  The class of the module that contains the parameter, or a base class: ``Embedding``, ``BatchNorm*``.
 ``ndim``    The number of dimensions, or a list of numbers: biases and scales have 1, matrices 2.
-``layer``   The parameter's layer, or a list of layers: counted from 0 at the input, or from -1 at the output.
+``layer``   The parameter's layer, or a list of layers. The input has layer 0, and the output has layer -1.
 ``except``  A selection of parameters to exclude.
 =========== ============================================================================================================
 
@@ -45,7 +46,7 @@ __all__ = [
 
 
 UNFUSED = ("SGD", "Adagrad")
-"""Optimizers of torch whose fused kernels cannot update sharded models. Adam's and AdamW's fused kernels can."""
+"""Optimizers of torch whose fused kernels cannot update sharded models."""
 
 
 @dataclass(frozen=True)
@@ -53,8 +54,8 @@ class Described:
     """The properties of a parameter that selections use.
 
     Attributes:
-        aliases: Pairs of a dotted name and the classes (with bases) of the module that contains the parameter. A tied
-            parameter has several pairs.
+        aliases: Pairs (dotted name, classes). The classes are the class of the module that contains the parameter, and
+            its base classes. A tied parameter has several pairs.
         ndim: Number of dimensions.
         layer: Number of the parameter's layer, from 0 at the input.
         layers: Number of layers in the model.
@@ -68,10 +69,7 @@ class Described:
 
 @dataclass(frozen=True)
 class Selection:
-    """Conditions for a parameter. The selection selects a parameter if all conditions are true.
-
-    An empty condition is true for every parameter.
-    """
+    """Conditions that must all be true for a parameter. An empty condition is true for every parameter."""
 
     name: tuple[str, ...] = ()
     module: tuple[str, ...] = ()
@@ -80,7 +78,7 @@ class Selection:
     unless: tuple[Selection, ...] = ()
 
     def __call__(self, parameter: Described) -> bool:
-        """Return whether the conditions select the parameter. For a tied parameter, one matching name is enough."""
+        """Return whether all conditions are true. For a tied parameter, one matching name is enough."""
         return (
             (not self.ndim or parameter.ndim in self.ndim)
             and (not self.layer or not {parameter.layer, parameter.layer - parameter.layers}.isdisjoint(self.layer))
@@ -94,7 +92,7 @@ def _fits(words: Iterable[str], patterns: tuple[str, ...]) -> bool:
 
 
 def selects(selections: tuple[Selection, ...], parameter: Described) -> bool:
-    """Return whether any of the selections selects the parameter."""
+    """Return whether at least one selection selects the parameter."""
     return any(selection(parameter) for selection in selections)
 
 
@@ -105,10 +103,10 @@ _EXAMPLE = "e.g. {ndim: [0, 1]} or {name: '*.bias'}"
 
 
 def parse_selection(value: Any, path: str) -> tuple[Selection, ...]:
-    """Read a selection that a user wrote. Return a tuple; a parameter is selected if any element selects it.
+    """Read a selection that a user wrote as a tuple of :class:`Selection`, of which at least one must be true.
 
     Args:
-        value: A mapping of conditions, a pattern of names, a list of these, or None for every parameter.
+        value: A mapping of conditions, a pattern for names, or a list of both. None selects every parameter.
         path: Dotted path of the selection in the config, for error messages.
 
     Example:
@@ -182,18 +180,17 @@ def _is_list(value: Any) -> bool:
 
 @dataclass(frozen=True)
 class Rule:
-    """A rule that was read and checked.
+    """A rule for param groups after all checks.
 
     Attributes:
         name: The name of the rule.
         path: Dotted path of the rule in the config, for error messages.
-        params: Selections. The rule applies to a parameter if any selection selects the parameter.
+        params: Selections. The rule applies to a parameter if at least one selection selects the parameter.
         given: The selection as the user wrote it.
         values: Hyperparameters to set.
-        scales: Hyperparameters to multiply, with their factors.
-        layer_decay: Factor by which lr is multiplied for each layer between a parameter's layer and the last layer;
-            None for no such factor.
-        layers: Patterns of the names of the modules that count as layers; if empty, the model's structure decides.
+        scales: A mapping from hyperparameter to the factor that multiplies it.
+        layer_decay: The factor of lr for each layer between a parameter's layer and the last layer; None if not set.
+        layers: Patterns for names of modules that are layers. If empty, the model's structure decides.
     """
 
     name: str
@@ -206,14 +203,15 @@ class Rule:
     layers: tuple[str, ...] = ()
 
     def field_of(self, key: str) -> str:
-        """Return the dotted path in the config at which this rule sets or multiplies a hyperparameter."""
+        """Return the dotted config path of the value or factor that this rule has for a hyperparameter."""
         return f"{self.path}.{key}" if key in self.values else f"{self.path}.{key}_scale"
 
 
 _SCALE = "_scale"
-# Settings of a whole optimizer, which a rule cannot set. _RESERVED: keys that torch and this package store in a group.
+# A rule cannot set these settings of a whole optimizer.
 _OF_THE_OPTIMIZER = ("foreach", "fused", "capturable", "differentiable")
 _NAME = re.compile(r"[\w-]+")
+# torch and this package store these keys in a param group.
 _RESERVED = ("name", "param_names", "initial_lr")
 
 
@@ -235,7 +233,7 @@ def parse_rules(rules: Any, path: str = "param_groups") -> tuple[Rule, ...]:
 
 
 def _parse_rule(name: Any, rule: Any, path: str) -> Rule:
-    # Groups are named after their rules, such as "no_decay+layer_decay[3]", so a name must not contain + or [.
+    # The name of a param group, such as "no_decay+layer_decay[3]", contains + and [.
     if not isinstance(name, str) or _NAME.fullmatch(name) is None or name == "default":
         fix = (
             "must not be default, the name of the group for all other parameters"
@@ -291,7 +289,7 @@ _NUMBERS = (*_NOT_NEGATIVE, *BELOW_ONE)
 
 
 def check_schedules(schedules: Any) -> None:
-    """Refuse ``schedules`` that are not a mapping of fields to schedulers, or that have the learning rate."""
+    """Refuse ``schedules`` that are not a mapping from field to scheduler, or that contain ``lr``."""
     if not isinstance(schedules, Mapping):
         rule = "must be a mapping of fields to schedulers"
         raise InputError("schedules", schedules, rule, "write {weight_decay: ...}")
@@ -300,15 +298,15 @@ def check_schedules(schedules: Any) -> None:
 
 
 def no_effect(field: str) -> InputError:
-    """Return the error for a schedule of a field that is 0."""
+    """Return the error for a schedule of a hyperparameter that is 0."""
     rule = "is 0 in every param group, so a multiplier has no effect"
     return InputError(f"schedules.{field}", 0.0, rule, f"set the optimizer's {field} above 0")
 
 
 def check_hyperparameter(key: str, value: Any, path: str) -> None:
-    """Check that the value of a hyperparameter is in range. The hyperparameter's name determines the range.
+    """Check that the value of a hyperparameter is in the range of this hyperparameter.
 
-    This function refuses bools and strings only for hyperparameters that are known to be numbers.
+    For a hyperparameter that this package does not know, a bool or a string is valid too.
 
     Args:
         key: The hyperparameter's name, such as ``betas``.

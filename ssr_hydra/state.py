@@ -16,7 +16,7 @@ __all__ = ["State"]
 
 
 def _rate(value: Any, field: str) -> int | Fraction | None:
-    """Return a positive rate as an exact number; None if ``value`` is None. For a time, use its ``value``."""
+    """Return a rate above 0 as an exact number; None if ``value`` is None. ``value`` may be a time of Composer."""
     if value is None:
         return None
     number = exact(getattr(value, "value", value), field)
@@ -26,7 +26,7 @@ def _rate(value: Any, field: str) -> int | Fraction | None:
 
 
 class State:
-    """The state of a run that a schedule reads: counters, length, and the rates that convert between units.
+    """The state of a run that a schedule reads: its counters, its length, and the rates that convert between units.
 
     Args:
         max_duration: The actual length of the run, after multiplication by ssr. Any unit except ``dur``.
@@ -37,7 +37,7 @@ class State:
         optimizers: The optimizers whose learning rates a compiled schedule sets.
 
     Raises:
-        InputError: For a length or rate that is not positive, or a length in ``dur``.
+        InputError: The length or a rate is not above 0, or the length is in ``dur``.
 
     Example:
         >>> state = State(max_duration="4ep", dataloader_len=10, timestamp=Timestamp(batch=10, epoch=1))

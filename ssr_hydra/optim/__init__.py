@@ -1,4 +1,4 @@
-"""Schedules for torch optimizers: learning rates as functions of training time, and param groups by rule."""
+"""Torch schedulers that set learning rates from schedules, and param groups from rules."""
 
 from ssr_hydra.optim.compiled import compile_composer_scheduler
 from ssr_hydra.optim.groups import param_groups, split_params

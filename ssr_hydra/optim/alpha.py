@@ -1,4 +1,4 @@
-"""The base class of this package's torch schedulers, which sets the learning rates of optimizers from alpha."""
+"""The base class of the torch schedulers that set learning rates from this package's schedules."""
 
 from __future__ import annotations
 
@@ -29,22 +29,22 @@ __all__ = [
 ]
 
 Schedulers = SchedulerLike | Sequence[SchedulerLike] | Mapping[str, SchedulerLike | Sequence[SchedulerLike]]
-"""A scheduler, a sequence of schedulers whose alphas multiply, or a mapping from name to either.
+"""A scheduler, a sequence of schedulers whose alphas are multiplied, or a mapping from name to schedulers.
 
-With a mapping, each param group names the schedule that it follows.
+If it is a mapping, each param group names its schedule.
 """
 
 _Group = dict[str, Any]
 
 
 def check_optimizer(optimizer: object, field: str) -> None:
-    """Raise an InputError if a value is not a torch optimizer."""
+    """Refuse a value that is not a torch optimizer."""
     if not isinstance(optimizer, Optimizer):
         raise InputError(field, optimizer, "must be a torch optimizer", "pass e.g. torch.optim.SGD(...)")
 
 
 def optimizers_of(state: Any) -> tuple[Optimizer, ...]:
-    """Return the optimizers of a run. Raise an InputError if it has none."""
+    """Return the optimizers of a run. Raise an InputError if the run has no optimizer."""
     given = getattr(state, "optimizers", None)
     optimizers = () if given is None else tuple(given) if isinstance(given, Sequence) else (given,)
     if not optimizers:
@@ -55,13 +55,13 @@ def optimizers_of(state: Any) -> tuple[Optimizer, ...]:
 
 
 def wrong_state(state: object) -> InputError:
-    """Return the error for a state dict of other schedulers."""
+    """Return the error for a state dict that is not from the schedulers of this run."""
     rule = "must be the state of these schedulers"
     return InputError("schedulers", state, rule, "resume with the schedulers of the checkpoint")
 
 
 def is_count(value: object) -> bool:
-    """Return whether a value from a state dict is a valid number of batches: an int >= 0."""
+    """Return whether a value from a state dict is an int >= 0."""
     return type(value) is int and value >= 0
 
 
@@ -84,7 +84,7 @@ def _bind_product(part: SchedulerLike | Sequence[SchedulerLike], state: Any, ssr
             fix = "pass it to Trainer(schedulers=...), or step it yourself"
             raise InputError(field, type(torchs).__name__, rule, fix)
     if not isinstance(part, Sequence) or isinstance(part, (str, bytes)):
-        # If there is only one schedule, errors do not need its name.
+        # An error of a single schedule does not need the name of the schedule.
         return bind(part, state, ssr) if field == "schedulers" else _bind_named(part, state, ssr, field)
     if not part:
         raise InputError(field, part, "must have at least one scheduler", "pass e.g. [LinearScheduler()]")
@@ -111,10 +111,7 @@ def set_lr(group: _Group, base: float, alpha: float) -> None:
 class AlphaLR(LRScheduler, ABC):
     """Scheduler that sets ``lr = initial_lr * alpha`` in every param group of one or several optimizers.
 
-    A subclass keeps the time. It passes the time to :meth:`_set_lrs`, and its :meth:`_advance` moves the time.
-
-    alpha is computed once per step and schedule, for any number of groups. Only ``get_last_lr`` creates the list of
-    learning rates.
+    A subclass stores the current time. It computes alpha once per step and schedule.
     """
 
     base_lrs: list[float]  # type: ignore[assignment] # numbers, even if groups have tensors
@@ -130,20 +127,17 @@ class AlphaLR(LRScheduler, ABC):
         self._curves = curves
         for optimizer in self._optimizers:
             self._initial.remember(optimizer, self._alphas)
-        # A fast path for the common case: one optimizer whose groups all follow one schedule. In this case, _groups is
-        # the list of groups that was checked. Otherwise it is None.
+        # Fast path: one optimizer with one schedule. _groups is then the list of its param groups, otherwise None.
         self._is_plain = len(self._optimizers) == 1 and list(curves) == [DEFAULT]
         self._curve = next(iter(curves.values()))
         self._groups: list[_Group] | None = None
-
-    # --- time ---------------------------------------------------------------------------------------------------
 
     @abstractmethod
     def _now(self) -> Any:
         """Return the timestamp at which alpha is computed."""
 
     def _advance(self, epoch: int | None) -> None:
-        """Count one step, or set the number of steps to ``epoch``, which torch's SequentialLR passes."""
+        """Count one step. torch's SequentialLR passes ``epoch`` to set the number of steps."""
         self.last_epoch = self.last_epoch + 1 if epoch is None else epoch
 
     def _update_lr(self, epoch: int | None = None) -> None:
@@ -153,7 +147,7 @@ class AlphaLR(LRScheduler, ABC):
         self._set_lrs(self._now())
 
     def _resume(self) -> None:
-        """Read the ``initial_lr`` of the groups again, because another scheduler or a checkpoint has set the time."""
+        """Read the ``initial_lr`` of the groups again after another scheduler or a checkpoint has set the time."""
         self._initial.forget()
         self._groups = None
 
@@ -161,10 +155,8 @@ class AlphaLR(LRScheduler, ABC):
         """Store the initial rates in the optimizers when the schedule takes its first step."""
         if self._now().get("ba").value <= 1:
             self._initial.settle()
-        else:  # the run resumes: the state's timestamp was set to a later time
+        else:  # the run resumes at a later time
             self._resume()
-
-    # --- learning rates -----------------------------------------------------------------------------------------
 
     def _set_lrs(self, timestamp: Any) -> None:
         groups, bases = self.optimizer.param_groups, self.base_lrs
@@ -180,7 +172,7 @@ class AlphaLR(LRScheduler, ABC):
 
     def _set_lrs_of_all(self, timestamp: Any) -> None:
         if self._initial.is_stale():
-            self._check_names()  # call this before _initial changes, so that the next step raises the same error
+            self._check_names()  # before _initial changes, so that the next step raises the same error
             self._initial.values = self.base_lrs
             self.base_lrs = self._initial.follow()
         if self._is_plain:
@@ -217,7 +209,7 @@ class AlphaLR(LRScheduler, ABC):
         return self._rates({name: curve(timestamp) for name, curve in self._curves.items()})
 
     def get_last_lr(self) -> list[float | Tensor]:
-        """Return the learning rate that was last set in every group, in order of the optimizers and their groups."""
+        """Return the most recent learning rate of every group, in order of the optimizers and their groups."""
         return self._rates(self._alphas)
 
     def _rates(self, alphas: Mapping[Any, float]) -> list[float | Tensor]:

@@ -1,4 +1,4 @@
-"""The clock of a scheduler in any training loop: it counts steps, and derives the other counters from them."""
+"""The clock of a scheduler in a custom training loop: it counts steps and computes other counters from the steps."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ __all__ = ["StepClock"]
 class _Amount:
     """The total number of samples or tokens of a run.
 
-    The total is the rate (number per batch) times the number of batches, plus a correction (``extra``). The correction
-    is for batches whose number the caller passed to ``step``; ``told`` counts these batches.
+    The total is ``rate * batches + extra``, where ``rate`` is the number per batch. The caller may pass the actual
+    number of a batch to ``step``. ``extra`` sums the differences from the rate, and ``told`` counts these batches.
     """
 
     __slots__ = ("_mark", "_mark_epoch", "extra", "name", "rate", "told")
@@ -34,10 +34,9 @@ class _Amount:
         self._mark_epoch = -1
 
     def reset(self, total: int | Fraction, batch: int, told: int | None = None) -> None:
-        """Set the total after ``batch`` batches. A total of 0 means that nothing was counted, so the rate is used.
+        """Set the total after ``batch`` batches. If the total is 0, use the rate.
 
-        ``told`` is the number of batches whose number of samples or tokens was passed to ``step``. None means all
-        batches if ``total`` is above 0, else no batches.
+        If ``told`` is None, it becomes the number of batches if ``total`` is above 0, else 0.
         """
         self.extra = total - batch * (self.rate or 0) if total else 0
         self.told = (batch if total else 0) if told is None else told
@@ -51,7 +50,7 @@ class _Amount:
         self._mark_epoch = epoch
 
     def check(self, amount: Any) -> int | Fraction:
-        """Return the number of samples or tokens of a batch as an exact number. Raise an InputError if it is < 0."""
+        """Return the number of samples or tokens of a batch as an exact number >= 0."""
         number = amount if type(amount) is int else exact(amount, self.name)
         if number < 0:
             raise InputError(self.name, amount, "must be >= 0", "pass a number >= 0")
@@ -75,7 +74,7 @@ class _Amount:
         return self.extra - begin + batch_in_epoch * (self.rate or 0)
 
     def read(self, batch: int) -> int | Fraction:
-        """Return the total for a schedule. Raise an error if it is unknown, because a total of 0 would be wrong."""
+        """Return the total for a schedule. Raise an InputError if it is unknown."""
         if not self.is_known(batch):
             rule = f"is needed, because the schedule or the run is measured in {self.name}"
             raise InputError(self.name, None, rule, f"call step({self.name}=...) or give {self.name}_per_batch")
@@ -83,16 +82,16 @@ class _Amount:
 
 
 class StepClock:
-    """The time of a run that counts only its steps.
+    """The clock of a run that counts only its steps.
 
-    A step only adds 1 to ``now.batches``. Every other counter is computed from the batches when a schedule reads the
-    counter. Reading an unknown counter raises an error.
+    A step adds 1 to ``now.batches``. Every other counter is computed from the batches when a schedule reads it. Reading
+    an unknown counter raises an error.
 
     Args:
         state: The state of the run, with its rates. ``state.timestamp`` becomes ``now``.
 
     Attributes:
-        now: The current timestamp. The object stays the same, and its counters change.
+        now: The current timestamp. Each step changes the counters of this object.
     """
 
     def __init__(self, state: State) -> None:
@@ -104,11 +103,11 @@ class StepClock:
         state.timestamp = self.now
 
     def tell(self, samples: Any, tokens: Any) -> None:
-        """Set the number of samples and tokens of the next batch. None means the number per batch of the state."""
+        """Set the number of samples and tokens of the next batch. None means the rate of the state."""
         epoch = 0 if self._dataloader_len is None else self.now.batches // self._dataloader_len
         counted = [(self._samples, samples), (self._tokens, tokens)]
         checked = [(amount, amount.check(number)) for amount, number in counted if number is not None]
-        for amount, number in checked:  # both were checked above, so an error leaves both totals unchanged
+        for amount, number in checked:  # an error above leaves both totals unchanged
             amount.add(number, epoch)
 
     def set(self, timestamp: Timestamp, told: tuple[int, int] | None = None) -> None:
@@ -116,9 +115,9 @@ class StepClock:
 
         Args:
             timestamp: The new time.
-            told: The number of batches whose samples were passed to ``step``, and the number of batches whose tokens
-                were. If it is None, a total of 0 in ``timestamp`` means that nothing was counted, so the rate is used.
-                Any other total is then treated as counted batch by batch.
+            told: Two numbers of batches: batches whose samples the caller passed to ``step``, and batches whose tokens
+                the caller passed. If ``told`` is None, the rate replaces a total of 0 in ``timestamp``, and any other
+                total counts as passed by the caller.
         """
         self.now.batches = batches = timestamp.batches
         of_samples, of_tokens = (None, None) if told is None else told
@@ -135,41 +134,35 @@ class StepClock:
 
     @property
     def told(self) -> tuple[int, int]:
-        """The number of batches whose samples were passed to ``step``, and the number whose tokens were."""
+        """Two numbers of batches: with samples passed to ``step``, and with tokens passed to ``step``."""
         return self._samples.told, self._tokens.told
 
     def epochs(self) -> int:
-        """Return the number of finished epochs."""
         if self._dataloader_len is None:
             rule = "is needed, because the schedule or the run is measured in epochs"
             raise InputError("dataloader_len", None, rule, "give the batches per epoch")
         return self.now.batches // self._dataloader_len
 
     def batches_in_epoch(self) -> int:
-        """Return the finished batches of the current epoch."""
         return self.now.batches - self.epochs() * (self._dataloader_len or 0)
 
     def nanoseconds(self) -> int:
-        """Return the training time in nanoseconds. It is measured once per batch, so that reads between steps agree."""
+        """Return the training time in nanoseconds. All reads within one batch return the same time."""
         if self._read_at != self.now.batches:
             self._nanoseconds = time.perf_counter_ns() - self._origin
             self._read_at = self.now.batches
         return self._nanoseconds
 
     def samples(self) -> Any:
-        """Return the number of samples since the start of the run."""
         return self._samples.read(self.now.batches)
 
     def tokens(self) -> Any:
-        """Return the number of tokens since the start of the run."""
         return self._tokens.read(self.now.batches)
 
     def samples_in_epoch(self) -> Any:
-        """Return the number of samples since the start of the current epoch."""
         return self._samples.in_epoch(self.epochs(), self.batches_in_epoch())
 
     def tokens_in_epoch(self) -> Any:
-        """Return the number of tokens since the start of the current epoch."""
         return self._tokens.in_epoch(self.epochs(), self.batches_in_epoch())
 
     def snapshot(self) -> Timestamp:

@@ -1,4 +1,4 @@
-"""A torch scheduler that reads the time from a state. The caller, such as the trainer, updates the state."""
+"""A torch scheduler that reads the time from a state, which the caller updates."""
 
 from __future__ import annotations
 
@@ -43,21 +43,17 @@ class CompiledScheduler(AlphaLR):
             return
         self._step_count += 1
         self.last_epoch += 1
-        timestamp = self._state.timestamp  # inlined _now(), without the cost of a call
+        timestamp = self._state.timestamp  # _now() without the cost of a call
         self._set_lrs(timestamp if self._clock is None else self._clock(timestamp))
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the number of steps.
-
-        The number is enough, because the run's state contains the time, and the optimizers contain the initial learning
-        rates.
-        """
+        """Return the number of steps. The state of the run stores the time, and optimizers store the initial rates."""
         return {"last_epoch": self.last_epoch, "_step_count": self._step_count}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Load the number of steps, and compute the learning rates from the state's timestamp.
 
-        Load the optimizers and the state's timestamp first.
+        Before this call, load the optimizers and the state's timestamp.
         """
         names = ("last_epoch", "_step_count")
         if not isinstance(state_dict, Mapping) or not all(is_count(state_dict.get(name)) for name in names):
@@ -89,8 +85,8 @@ def compile_composer_scheduler(
 
         lr_g(t) = initial_lr_g * product of alpha_ssr(t) over the schedulers
 
-    ``initial_lr_g`` is the ``lr`` of group g when the first scheduler for its optimizer is created. If you set another
-    ``lr`` later and create a new scheduler, ``initial_lr_g`` is the ``lr`` that you set.
+    ``initial_lr_g`` is the ``lr`` of group g when you create the first scheduler for its optimizer. If you later set a
+    different ``lr`` and create a new scheduler, ``initial_lr_g`` is the new ``lr``.
 
     The learning rate of batch k uses alpha at timestamp k. This function sets the learning rates for the current
     timestamp. ``step()`` sets them for later timestamps: call it after each change of ``state.timestamp``. alpha is
@@ -101,13 +97,13 @@ def compile_composer_scheduler(
     group without this key uses the schedule ``"default"``.
 
     Args:
-        schedulers: A scheduler, a sequence of schedulers whose alphas multiply, or a mapping from name to either.
+        schedulers: A scheduler, a sequence of schedulers whose alphas are multiplied, or a mapping from name to either.
         state: The state of the run: ``timestamp``, ``max_duration`` (already multiplied by ssr), the rates, and
             ``optimizers``. Composer's own state works too.
         ssr: The scale schedule ratio.
-        clock: A function from the state's timestamp to the timestamp at which schedules are read. None means the
+        clock: A function that converts the state's timestamp to the timestamp for the schedules. None means the
             state's timestamp itself.
-        plan: A state whose length and rates resolve the times of the schedules. None means ``state``.
+        plan: The state with the length and the rates for the schedules. None means ``state``.
 
     Returns:
         One scheduler for all optimizers. ``get_last_lr()`` returns the learning rates of all groups in order. The

@@ -14,7 +14,7 @@ from ssr_hydra.rules import Described, Rule, Selection, check_hyperparameter, pa
 __all__ = ["DEFAULT_GROUP", "Grouping", "param_groups", "split_params"]
 
 DEFAULT_GROUP = "default"
-"""The name of the group of parameters that no rule selects."""
+"""The name of the param group for parameters without rules."""
 
 
 def param_groups(
@@ -32,10 +32,10 @@ def param_groups(
 
         x = (x of the first rule that sets x, or else the default) * product of x_scale over the parameter's rules
 
-    The lr of the parameter is also multiplied by ``layer_decay ** (layers - 1 - layer)``. Parameters with the same
-    rules form one group, which is named after the rules (``"no_decay+head"``). Parameters without rules form the group
-    ``"default"``, which comes first. A tied parameter is in only one group. A parameter that does not require gradients
-    is in no group.
+    A rule with ``layer_decay`` also multiplies lr by ``layer_decay ** (layers - 1 - layer)``. Parameters with the same
+    rules form one group with the names of the rules (``"no_decay+head"``). Parameters without rules form the group
+    ``"default"``, which comes first. A tied parameter is in one group. A parameter that does not require gradients is
+    in no group.
 
     Args:
         model: Any module.
@@ -59,7 +59,7 @@ def param_groups(
         [('default', 1, 0.01, 0.1), ('no_decay', 3, 0.01, 0.0), ('head', 1, 0.1, 0.1), ('no_decay+head', 1, 0.1, 0.0)]
         >>> optimizer = torch.optim.AdamW(groups)
 
-    Source: the separation of decayed and other parameters as in nanoGPT, layer-wise decay as in BEiT and timm.
+    Source: nanoGPT for weight decay of matrices only; BEiT and timm for layer-wise decay.
     """
     for key, value in defaults.items():
         parts = value if isinstance(value, (tuple, list)) else (value,)
@@ -74,8 +74,8 @@ def split_params(model: nn.Module, takers: Mapping[str, Any]) -> dict[str, list[
 
     Args:
         model: Any module.
-        takers: A mapping from the name of an optimizer to its selection. At most one selection may be None, which
-            means all remaining parameters.
+        takers: A mapping from the name of an optimizer to its selection. None selects all remaining parameters, and is
+            allowed once.
 
     Returns:
         A mapping from the name of an optimizer to its parameters.
@@ -121,7 +121,7 @@ def split_params(model: nn.Module, takers: Mapping[str, Any]) -> dict[str, list[
 
 
 class Grouping:
-    """Rules applied to a model, after a check that each rule selects a parameter and changes a value."""
+    """Rules applied to a model. Each rule must select a parameter and change a value."""
 
     def __init__(self, model: nn.Module, rules: tuple[Rule, ...]) -> None:
         self._rules = rules
@@ -145,9 +145,9 @@ class Grouping:
                 raise InputError(rule.path, dict(rule.values), what, "put it first, or remove it")
 
     def groups(self, among: Iterable[nn.Parameter] | None, base: Mapping[str, Any]) -> list[dict[str, Any]]:
-        """Return the param groups of some parameters; None for all. ``base`` has the values that rules may multiply.
+        """Return the param groups of the parameters ``among``, or of all parameters if ``among`` is None.
 
-        Each group has its name, its parameters, and the hyperparameters that rules change.
+        ``base`` has the values that rules may multiply. A group has only the hyperparameters that rules change.
         """
         wanted = list(self._members) if among is None else [p for p in dict.fromkeys(among) if p.requires_grad]
         found: dict[str, dict[str, Any]] = {DEFAULT_GROUP: {"params": [], "name": DEFAULT_GROUP}}
@@ -163,14 +163,14 @@ class Grouping:
         return [group for group in found.values() if group["params"]]
 
     def field_of(self, key: str, group_name: str) -> str:
-        """Return the config path of the rule that sets a group's hyperparameter; ``"param_groups"`` without a rule."""
+        """Return the config path of the rule that sets a group's hyperparameter, or ``"param_groups"``."""
         names = [part.partition("[")[0] for part in group_name.split("+")]
         giving = (rule for rule in self._rules if rule.name in names and (key in rule.values or key in rule.scales))
         rule = next(giving, None)
         return "param_groups" if rule is None else rule.field_of(key)
 
     def _contributors(self, described: Described) -> tuple[Rule, ...]:
-        """Return the rules that select a parameter and multiply a value, or set one that no earlier rule has set."""
+        """Return the rules that change a parameter: they multiply a value or set a value that is not yet set."""
         decided: set[str] = set()
         members = []
         for rule in self._rules:
@@ -207,13 +207,12 @@ class Grouping:
 
 
 def check_module(model: object) -> None:
-    """Refuse a model that is not a module."""
     if not isinstance(model, nn.Module):
         raise InputError("model", type(model).__name__, "must be a torch.nn.Module", "wrap it in one")
 
 
 def trained_parameters(model: nn.Module) -> list[nn.Parameter]:
-    """Return the parameters of a model that require gradients. Refuse a model without such parameters."""
+    """Return the parameters that require gradients. Refuse a model in which no parameter requires gradients."""
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     if not parameters:
         rule = "has no parameter that requires gradients"
@@ -222,7 +221,7 @@ def trained_parameters(model: nn.Module) -> list[nn.Parameter]:
 
 
 def _survey(model: nn.Module) -> dict[nn.Parameter, Described]:
-    """Return a mapping from each parameter, in order, to its description. A tied parameter occurs once."""
+    """Describe each parameter, in order. A tied parameter occurs once."""
     check_module(model)
     aliases: dict[nn.Parameter, list[tuple[str, tuple[str, ...]]]] = {}
     for name, parameter in model.named_parameters(remove_duplicate=False):
@@ -241,7 +240,7 @@ def _survey(model: nn.Module) -> dict[nn.Parameter, Described]:
 def _check_some(
     survey: Mapping[nn.Parameter, Described], selections: tuple[Selection, ...], given: Any, path: str
 ) -> None:
-    """Raise an InputError if a selection selects no trainable parameter. The error lists what can be selected."""
+    """Raise an InputError if the selections select no trainable parameter."""
     matched = [parameter for parameter, described in survey.items() if selects(selections, described)]
     if any(parameter.requires_grad for parameter in matched):
         return

@@ -1,4 +1,4 @@
-"""The initial learning rates of an optimizer's param groups, which schedules multiply."""
+"""The initial learning rates of param groups, which schedules multiply."""
 
 from __future__ import annotations
 
@@ -14,42 +14,40 @@ from torch.optim import Optimizer
 __all__ = ["DEFAULT", "InitialRates", "begins", "rate"]
 
 DEFAULT = "default"
-"""Name of the schedule for a group that does not name a schedule."""
+"""Name of the schedule of a param group that does not name a schedule."""
 
 _Group = dict[str, Any]
 _Left = Mapping[str | int, float]
 
-# For each optimizer, the values that this package's most recent scheduler wrote: a mapping from the name of a schedule
-# to its alpha, or from the index of a group to its learning rate. If a group's learning rate differs, the user has set
-# it.
+# The values that this package's most recent scheduler wrote for each optimizer.
+# A value is the alpha of a named schedule, or the learning rate of the group with this index.
+# If the learning rate of a group differs, the user has set it.
 _left: WeakKeyDictionary[Optimizer, _Left] = WeakKeyDictionary()
 
 
 def rate(lr: Any, base: float, alpha: float) -> float:
     """Return ``base * alpha``, bitwise equal to LambdaLR's result for a learning rate ``lr``: a float or a tensor."""
     if isinstance(lr, Tensor) and lr.dtype is not torch.float64:
-        # Both factors have at most float32's precision, so their product is exact in float64. The product is rounded
-        # only once, when it is stored in the tensor.
+        # The product of two float32 numbers is exact in float64. So it is rounded only once, in the tensor.
         return base * c_float(alpha).value
     return base * alpha
 
 
 def begins(state: Any) -> bool:
-    """Return whether a run starts. If not, it resumes, and so do its schedules."""
+    """Return whether a run starts. Return False if it resumes."""
     return all(state.timestamp.get(unit).value == 0 for unit in ("ba", "sp", "tok"))
 
 
 class InitialRates:
     """The initial learning rate of every param group, including groups that are added or loaded later.
 
-    The initial rate of a group is its ``initial_lr``, or its ``lr`` if it has no ``initial_lr``. There is one
-    exception, as in torch's schedulers. A new schedule uses the ``lr`` that the user has set after an earlier schedule
-    used the optimizer. :meth:`settle` stores this ``lr`` as the group's ``initial_lr``. If the schedule resumes
-    instead, call :meth:`forget` before :meth:`settle` to drop this ``lr``.
+    The initial rate of a group is its ``initial_lr``, or its ``lr`` if it has no ``initial_lr``. If the user has set a
+    different ``lr`` after an earlier schedule, a new schedule uses this ``lr``, as in torch. :meth:`settle` stores this
+    ``lr`` as the group's ``initial_lr``. If the schedule resumes, :meth:`forget` drops this ``lr``.
 
     Args:
         optimizers: The optimizers, in order.
-        begins: Whether the schedule starts, and may therefore use an ``lr`` that the user has set. False if it resumes.
+        begins: True if the schedule starts and may use an ``lr`` that the user has set; False if it resumes.
     """
 
     def __init__(self, optimizers: Sequence[Optimizer], *, begins: bool) -> None:
@@ -58,17 +56,16 @@ class InitialRates:
         self._seen: list[tuple[list[_Group], int]] = []
         self._begins = begins
         self._before = [_left.get(optimizer) for optimizer in optimizers]
-        # torch marks the step method of an optimizer that has a torch scheduler. The rates that this scheduler wrote
-        # are unknown.
+        # torch marks the step method of an optimizer that has a torch scheduler, whose rates are unknown.
         self._is_driven = [hasattr(optimizer.step, "_wrapped_by_lr_sched") for optimizer in optimizers]
         self._set: list[tuple[_Group, float]] = []
 
     def remember(self, optimizer: Optimizer, left: _Left) -> None:
-        """Register the mapping in which this schedule records what it writes, so that the next schedule can read it."""
+        """Register the mapping in which this schedule records its values for the next schedule."""
         _left[optimizer] = left
 
     def is_stale(self) -> bool:
-        """Return whether groups were added, or loading an optimizer's state replaced the list of groups."""
+        """Return whether a group was added, or a loaded state replaced the list of groups."""
         seen = [(optimizer.param_groups, len(optimizer.param_groups)) for optimizer in self._optimizers]
         return len(seen) != len(self._seen) or any(
             groups is not known or size != known_size
@@ -98,7 +95,7 @@ class InitialRates:
         return values
 
     def _was_set(self, k: int, i: int, group: _Group, initial: float) -> bool:
-        """Return whether the user has set the group's lr since another schedule wrote it."""
+        """Return whether the user has set the group's lr after an earlier schedule wrote it."""
         lr = float(group["lr"])
         if lr == initial:
             return False
@@ -127,7 +124,7 @@ class InitialRates:
         self.settle()
 
     def settle(self) -> None:
-        """Store the rates that the user has set as the groups' ``initial_lr``, so that the optimizer saves them."""
+        """Store the rates that the user has set as ``initial_lr``, because the optimizer saves ``initial_lr``."""
         for group, value in self._set:
             lr = group["lr"]
             group["initial_lr"] = torch.full_like(lr, value) if isinstance(lr, Tensor) else value
@@ -145,7 +142,6 @@ class InitialRates:
 def _initial_lr(group: _Group, known: Mapping[int, float]) -> float:
     lr = group["lr"]
     if "initial_lr" not in group:
-        # A group that is added later gets the optimizer's default lr. If this lr is a tensor, other groups share it and
-        # the schedule has written to it. So the tensor's current value is not an initial rate.
+        # A new group may share a tensor lr with other groups. The schedule has changed this tensor.
         group["initial_lr"] = torch.full_like(lr, known.get(id(lr), float(lr))) if isinstance(lr, Tensor) else lr
     return float(group["initial_lr"])

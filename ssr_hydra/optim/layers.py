@@ -18,20 +18,18 @@ _EMBEDDINGS = (nn.Embedding, nn.EmbeddingBag)
 def layers_of(model: nn.Module, layers: Iterable[str] = (), path: str = "layers") -> dict[nn.Parameter, int]:
     """Return the layer of every parameter, counted from 0 in the order of the model's modules.
 
-    By default, the model's structure decides. Each entry of an ``nn.Sequential`` or ``nn.ModuleList`` is one layer, for
-    example a block or a convolution. Outside of these containers, each module without children is one layer. Modules
-    that have only vectors (norms, class tokens) belong to the layer before them. At the start of the model, such
-    modules belong to the layer after them. All embeddings are one layer. The layers of a vision transformer are the
-    stem, each block and the head. The layers of a ResNet are the stem, each residual block and the classifier.
+    By default, the model's structure decides. Each element of an ``nn.Sequential`` or ``nn.ModuleList`` is one layer.
+    Outside of these containers, each module without children is one layer. All embeddings are one layer. A module with
+    only vectors, such as a norm, belongs to the layer before it, or to the first layer. For example, the layers of a
+    vision transformer are the stem, each block and the head.
 
-    Alternatively, ``layers`` selects the modules that are layers by patterns of their names. Then the parameters before
-    the first layer also form a layer. The parameters after the last layer form a layer, and so do the parameters
-    between two layers.
+    If ``layers`` has patterns, the modules with matching names are layers. Parameters before the first, between two,
+    and after the last of these modules form additional layers.
 
     Args:
         model: Any module.
         layers: Patterns, such as ``["encoder.layers.*"]``; if empty, the model's structure decides.
-        path: Dotted path of the patterns in the config, for messages.
+        path: Dotted path of the patterns in the config, for error messages.
 
     Example:
         >>> model = nn.Sequential(nn.Linear(4, 8), nn.LayerNorm(8), nn.ReLU(), nn.Linear(8, 8), nn.Linear(8, 2))
@@ -43,7 +41,7 @@ def layers_of(model: nn.Module, layers: Iterable[str] = (), path: str = "layers"
 
 
 def shortened(names: list[str], most: int = 8) -> str:
-    """Return some of the names, and the number of the remaining names, for a message."""
+    """Join the first ``most`` names and the number of the other names for a message."""
     return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
@@ -51,7 +49,7 @@ def _structural(model: nn.Module) -> dict[nn.Parameter, int]:
     found: dict[nn.Parameter, int] = {}
     layer, so_far = 0, "vectors"
     for module, parameters in _units(model):
-        # A tied parameter belongs to the layer in which it occurs first.
+        # A tied parameter belongs to its first layer.
         new = [parameter for parameter in parameters if parameter not in found]
         if not new:
             continue
@@ -67,15 +65,15 @@ def _structural(model: nn.Module) -> dict[nn.Parameter, int]:
 def _kind(module: nn.Module | None, parameters: list[nn.Parameter]) -> str:
     if isinstance(module, _EMBEDDINGS):
         return "embeddings"
-    # module is None for a parameter of a module with children: a class token or a table of positions.
+    # module is None for class tokens and position embeddings.
     return "vectors" if module is None or all(parameter.ndim <= 1 for parameter in parameters) else "layer"
 
 
 def _units(module: nn.Module) -> Iterator[tuple[nn.Module | None, list[nn.Parameter]]]:
-    """Yield candidates for layers in order, each as a module and its parameters.
+    """Yield each candidate for a layer as a pair (module, parameters).
 
-    Candidates are entries of containers and modules without children. For the parameters that a module with children
-    has itself, the module is None.
+    Candidates are elements of containers and modules without children. The module is None for parameters of a module
+    that also has children.
     """
     children = [child for child in module.children() if next(child.parameters(), None) is not None]
     if not children:
@@ -93,7 +91,7 @@ def _units(module: nn.Module) -> Iterator[tuple[nn.Module | None, list[nn.Parame
 def _depths_by_pattern(model: nn.Module, patterns: tuple[str, ...], path: str) -> dict[nn.Parameter, int]:
     names = [name for name, _ in model.named_modules() if name]
     chosen: list[str] = []
-    for name in names:  # an outer module comes before its inner modules, which are then skipped
+    for name in names:  # skip the inner modules of a layer
         matches = any(fnmatchcase(name, pattern) for pattern in patterns)
         if matches and not any(name.startswith(f"{outer}.") for outer in chosen):
             chosen.append(name)

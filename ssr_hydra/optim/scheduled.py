@@ -26,16 +26,16 @@ class ScheduledLR(AlphaLR):
 
         lr_g(t) = initial_lr_g * product of alpha_ssr(t) over the schedulers
 
-    ``initial_lr_g`` is the ``lr`` of group g when the first scheduler for its optimizer is created. If you set another
-    ``lr`` later and create a new scheduler, ``initial_lr_g`` is the ``lr`` that you set.
+    ``initial_lr_g`` is the ``lr`` of group g when you create the first scheduler for its optimizer. If you later set a
+    different ``lr`` and create a new scheduler, ``initial_lr_g`` is the new ``lr``.
 
     Call ``step()`` after each optimizer step. SSR stretches the schedule and the run. The run ends after
     ``max_duration * ssr``; see :attr:`max_duration` and :attr:`is_done`.
 
     Args:
         optimizer: The optimizer. The key ``"schedule"`` of a param group may name the group's schedule.
-        schedulers: A scheduler, a sequence of schedulers whose alphas multiply, or a mapping from name to either. A
-            group that does not name a schedule uses the schedule ``"default"``.
+        schedulers: A scheduler, a sequence of schedulers whose alphas are multiplied, or a mapping from name to either.
+            A group that does not name a schedule uses the schedule ``"default"``.
         max_duration: Length of the run *before* scaling, in any unit except ``dur``; None if no schedule needs it.
         dataloader_len: Batches per epoch; with gradient accumulation, optimizer steps per epoch.
         samples_per_batch: Samples per batch, used if ``step()`` is called without ``samples``.
@@ -45,10 +45,10 @@ class ScheduledLR(AlphaLR):
     Raises:
         InputError: A time cannot be resolved, or a group names an unknown schedule.
 
-    Seconds count from the creation of this object, plus the seconds of the run that is resumed. They include evaluation
-    and everything else between steps. In a run with several processes, each process measures slightly different
-    seconds. If all must be equal, keep the time in one ``State`` and use
-    :func:`~ssr_hydra.optim.compile_composer_scheduler`.
+    Seconds count from the creation of this object, plus the seconds of the run that is resumed. Seconds include
+    evaluation and everything else between steps. Each process of a run measures slightly different seconds. If all
+    processes need equal seconds, use :func:`~ssr_hydra.optim.compile_composer_scheduler`, which reads the seconds of a
+    ``State``.
 
     Example:
         >>> import torch
@@ -85,8 +85,7 @@ class ScheduledLR(AlphaLR):
         self._end: Counter | None = None
         super().__init__((optimizer,), bind_all(*self._bound), begins=True)
 
-    # torch calls the number of steps last_epoch. Here it sets the clock. So torch's combinators, which reset
-    # last_epoch, also reset the time.
+    # torch calls the number of steps last_epoch. torch's SequentialLR sets last_epoch, which must set the clock too.
     @property
     def last_epoch(self) -> int:
         """Number of batches since the start of the run."""
@@ -106,8 +105,8 @@ class ScheduledLR(AlphaLR):
     def timestamp(self) -> Timestamp:
         """The current time. Unknown counters are 0.
 
-        Assigning a timestamp sets the time and the learning rates. If its samples or tokens are 0, they are computed
-        from the number per batch.
+        Assigning a timestamp sets the time and the learning rates. If the timestamp has 0 samples or tokens, they are
+        computed from the number per batch.
 
         Raises:
             InputError: The assigned value is not a timestamp.
@@ -141,12 +140,12 @@ class ScheduledLR(AlphaLR):
     def total_steps(self) -> int:
         """Number of steps of the whole run, which ends at the first batch at or after ``max_duration * ssr``.
 
-        The number is computed from ``dataloader_len``, ``samples_per_batch`` or ``tokens_per_batch``. Numbers that were
-        passed to ``step()`` do not change it.
+        The number is computed from ``dataloader_len``, ``samples_per_batch`` or ``tokens_per_batch``. Arguments of
+        ``step()`` do not change it.
 
         Raises:
-            AttributeError: The length is unknown, in seconds, or in a unit whose per-batch rate is unknown. The type is
-                AttributeError, because frameworks call ``hasattr`` to find out whether a scheduler has an end.
+            AttributeError: The length is unknown, in seconds, or in a unit with an unknown rate. Frameworks call
+                ``hasattr`` to ask whether a scheduler has an end.
         """
         run = Run.of(self._bound[1])
         end = run.length()
@@ -187,10 +186,7 @@ class ScheduledLR(AlphaLR):
         self._set_lrs(now)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the time as plain numbers.
-
-        The time is enough to compute the learning rates, because the optimizer stores the initial learning rates.
-        """
+        """Return the time as plain numbers. The optimizer stores the initial learning rates."""
         return {
             "timestamp": self.timestamp.state_dict(),
             "told": list(self._clock.told),
@@ -201,7 +197,7 @@ class ScheduledLR(AlphaLR):
         """Load the time, and compute the learning rates from it. Load the optimizer's state before this call.
 
         Raises:
-            InputError: ``state_dict`` is from another scheduler class or damaged; in this case, nothing changes. Or a
+            InputError: ``state_dict`` is damaged or from a different scheduler class, and nothing changes. Or a
                 schedule needs samples or tokens that the saved run did not count.
         """
         if not isinstance(state_dict, Mapping) or set(state_dict) != {"timestamp", "told", "_step_count"}:

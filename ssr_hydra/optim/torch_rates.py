@@ -29,12 +29,12 @@ _ROUNDING = 1e-6  # for rates that are float32 tensors
 
 @dataclass(frozen=True)
 class Entry:
-    """A torch scheduler that the user passed, and how it runs.
+    """A torch scheduler of the user, and the length of its steps.
 
     Attributes:
         field: Path of the scheduler in the config or arguments, for errors.
-        description: The scheduler as a function of time; None if the torch scheduler itself runs, unchanged.
-        instance: The torch scheduler itself if the user created one; None if the scheduler comes from a config.
+        description: The scheduler as a function of time; None if the torch scheduler runs unchanged.
+        instance: The torch scheduler that the user created; None if the scheduler comes from a config.
         pace: The length of one step of the scheduler: ``"batch"`` or ``"epoch"``.
     """
 
@@ -55,10 +55,9 @@ class _Part:
 class TorchRates:
     """The learning rates that torch's schedulers set for one optimizer.
 
-    There are three kinds of schedulers. Most schedulers are converted to functions of time; several of these form a
-    chain, as in torch. ReduceLROnPlateau follows a metric. All other schedulers run unchanged, at ssr 1: a user's
-    class, or a chain whose schedulers overwrite each other's rates. The last two kinds have state, which checkpoints
-    must save.
+    Most schedulers are converted to functions of time. Several functions of time form a chain, as in torch.
+    ReduceLROnPlateau reads a metric. A user's own class runs unchanged, at ssr 1. So does a chain in which schedulers
+    overwrite each other's rates. Checkpoints save the state of ReduceLROnPlateau and of unchanged schedulers.
 
     Args:
         entries: The schedulers of the optimizer, in order.
@@ -70,13 +69,13 @@ class TorchRates:
         self, optimizer: Optimizer, entries: Sequence[Entry], run: Run, *, runs_as_it_is: bool, is_new: bool
     ) -> None:
         self.optimizer = optimizer
-        is_driven = any(entry.instance is not None for entry in entries)  # their constructors have already set rates
+        is_driven = any(entry.instance is not None for entry in entries)  # torch's constructors set rates
         self._initial = InitialRates((optimizer,), begins=is_new and not is_driven)
         self._written: dict[str | int, float] = {}
         self._parts: list[_Part] = []
         self._plateaus: list[Plateau] = []
         self._as_they_are: list[tuple[LRScheduler, str]] = []
-        self._waiting: list[ReduceLROnPlateau] = []  # instances that the user created; they wait for a metric
+        self._waiting: list[ReduceLROnPlateau] = []  # schedulers that the user created and that need a metric
         functions = self._sort(entries, run)
         stepped = [entry for entry in entries if not _waits(entry)]
         if len(functions) < len(stepped) or (functions and self._waiting):
@@ -102,9 +101,8 @@ class TorchRates:
     def _begin_where_torch_does(self) -> None:
         """Correct the initial rates if the user has set an ``lr`` after another schedule used the optimizer.
 
-        Most torch schedulers multiply the current rate, so the ``lr`` that the user has set is their start. Schedulers
-        that compute the rate from ``initial_lr`` (LambdaLR, a sequence) ignore the current rate, so nothing changes for
-        them.
+        Most torch schedulers multiply the current rate, so they start from the ``lr`` of the user. LambdaLR and
+        sequences compute the rate from ``initial_lr``, so they ignore this ``lr``.
         """
         courses = [part.course for part in self._parts]
         if self.runs_as_it_is or not all(course.chains and not holds_phases(course) for course in courses):
@@ -122,7 +120,7 @@ class TorchRates:
         return self._initial.values
 
     def _sort(self, entries: Sequence[Entry], run: Run) -> list[Entry]:
-        """Return the entries that are functions of time, and store the schedulers that follow a metric."""
+        """Return the entries that are functions of time. Store the schedulers that need a metric."""
         for entry in entries:
             if isinstance(entry.description, ours.ReduceLROnPlateau):
                 try:
@@ -140,16 +138,14 @@ class TorchRates:
                 raise InputError(entry.field, type(entry.description).__name__, rule, "remove one of them")
             self._as_they_are.append((entry.instance, entry.pace))
 
-    # --- what it is -----------------------------------------------------------------------------------------------
-
     @property
     def needs_evaluation(self) -> bool:
-        """Return whether an entry is a ReduceLROnPlateau, which waits for a metric."""
+        """Whether a scheduler is a ReduceLROnPlateau, which needs a metric."""
         return bool(self._plateaus or self._waiting)
 
     @property
     def runs_as_it_is(self) -> bool:
-        """Whether a torch scheduler runs unchanged, because it is not a function of time."""
+        """Whether a torch scheduler runs unchanged because it is not a function of time."""
         return bool(self._as_they_are or self._waiting)
 
     @property
@@ -158,13 +154,11 @@ class TorchRates:
         return any(part.course.has_momenta for part in self._parts)
 
     def moves_by(self, pace: str) -> bool:
-        """Return whether a scheduler has this pace (``"batch"`` or ``"epoch"``)."""
+        """Return whether a scheduler steps once per ``pace``: ``"batch"`` or ``"epoch"``."""
         return any(part.pace == pace for part in self._parts) or any(own == pace for _, own in self._as_they_are)
 
-    # --- time -----------------------------------------------------------------------------------------------------
-
     def refresh(self, pace: str, timestamp: Any) -> None:
-        """Compute the rates of the schedulers with this pace. Call it at the end of each batch or epoch."""
+        """Compute the rates of the schedulers that step once per ``pace``, at the end of a batch or epoch."""
         if self._initial.is_stale():
             self._follow()
         for part in self._parts:
@@ -175,7 +169,7 @@ class TorchRates:
                     raise error.within(part.field) from None
 
     def _compute(self, part: _Part, timestamp: Any) -> None:
-        # With one scheduler, compute rates from the initial rates. With several, compute factors from 1.
+        # For one scheduler, compute rates from the initial rates. For several schedulers, compute factors from 1.
         bases = self._bases if len(self._parts) == 1 else [1.0] * len(self._bases)
         part.rates = part.course.rates(timestamp, bases)
         if part.course.has_momenta:
@@ -184,7 +178,7 @@ class TorchRates:
                 _set_momentum(group, momentum)
 
     def _follow(self) -> None:
-        """Read the initial rate of every group again, because groups were added or loaded."""
+        """Read the initial rate of every group again after groups were added or loaded."""
         self._initial.follow()
         groups = self.optimizer.param_groups
         self._found = [*self._found[: len(groups)], *(_copy(group["lr"]) for group in groups[len(self._found) :])]
@@ -192,7 +186,7 @@ class TorchRates:
             part.rates = [*part.rates, *([1.0] * (len(groups) - len(part.rates)))]
 
     def step(self, pace: str) -> None:
-        """Step the unchanged schedulers of a pace. They get the rates of their previous step, without alpha."""
+        """Step the unchanged schedulers of a pace, starting from the rates of their previous step without alpha."""
         steps: list[Callable[[], object]] = [item.step for item, own in self._as_they_are if own == pace]
         if steps:
             self._on_own_rates(steps)
@@ -207,13 +201,11 @@ class TorchRates:
         self._found = [_copy(group["lr"]) for group in self.optimizer.param_groups]
 
     def evaluated(self, metric: float, timestamp: Any) -> None:
-        """Pass the value of the metric to the schedulers that follow a metric."""
+        """Pass the value of the metric to the schedulers that need a metric."""
         if self._waiting:
             self._on_own_rates([lambda item=item: item.step(metric) for item in self._waiting])  # type: ignore[misc]
         for plateau in self._plateaus:
             plateau.evaluated(metric, timestamp, self.rates())
-
-    # --- rates ----------------------------------------------------------------------------------------------------
 
     def rates(self) -> list[float]:
         """Return the learning rate that torch's schedulers set for each group, without alpha."""
@@ -237,8 +229,6 @@ class TorchRates:
         for i, (group, value) in enumerate(zip(self.optimizer.param_groups, self.rates(), strict=True)):
             set_lr(group, value, alpha)
             self._written[i] = float(group["lr"])
-
-    # --- memory ---------------------------------------------------------------------------------------------------
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state of the schedulers. It is empty if all schedulers are functions of time."""
@@ -295,7 +285,7 @@ def _copy(rate: Any) -> Any:
 
 
 def _put(group: dict[str, Any], rate: Any) -> None:
-    # Change a tensor in place, because CUDA graphs and compiled optimizer steps read this tensor.
+    # CUDA graphs and compiled optimizer steps read this tensor, so change it in place.
     if isinstance(group["lr"], Tensor):
         group["lr"].copy_(rate)
     else:

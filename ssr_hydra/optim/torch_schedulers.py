@@ -1,4 +1,4 @@
-"""Convert instances of torch's schedulers to functions of time."""
+"""Convert schedulers of torch to functions of time."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Description = ours.TorchScheduler | ours.ReduceLROnPlateau
 
 @dataclass(frozen=True)
 class Paced:
-    """A torch scheduler with its own pace, which overrides the trainer's ``use_stepwise_scheduler``.
+    """A torch scheduler that steps once per batch or once per epoch, whatever ``use_stepwise_scheduler`` is.
 
     Args:
         scheduler: A scheduler of ``torch.optim.lr_scheduler``.
@@ -50,7 +50,7 @@ class Paced:
 
 
 def read(scheduler: LRScheduler, pace: str | None = None) -> Description:
-    """Return a new torch scheduler as a function of time: the description with the same class and arguments.
+    """Convert a new torch scheduler to a function of time: the class of ``ssr_hydra.torch_schedulers`` with its name.
 
     Raises:
         InputError: The scheduler is not one of torch's classes, or it has already been stepped.
@@ -79,7 +79,7 @@ def read(scheduler: LRScheduler, pace: str | None = None) -> Description:
 
 
 def _is_of_torch(scheduler: Any) -> bool:
-    """Return whether the scheduler, and every scheduler inside it, is exactly one of torch's classes."""
+    """Return whether the scheduler and all schedulers inside it have classes of torch, not subclasses."""
     kind = type(scheduler)
     if kind.__module__ != "torch.optim.lr_scheduler" or kind.__name__ not in (*_READERS, *_WHOLES, "ReduceLROnPlateau"):
         return False
@@ -87,7 +87,7 @@ def _is_of_torch(scheduler: Any) -> bool:
 
 
 def _check_fresh(scheduler: Any, expected: int) -> None:
-    """Raise an InputError if a scheduler is not new, because its rates are computed from step 0."""
+    """Raise an InputError if a scheduler is not new. The function of time computes rates from step 0."""
     parts = getattr(scheduler, "_schedulers", None)
     if isinstance(scheduler, lr_scheduler.SequentialLR):
         for number, part in enumerate(scheduler._schedulers):
@@ -98,8 +98,7 @@ def _check_fresh(scheduler: Any, expected: int) -> None:
             _check_fresh(part, expected)
         return
     found = scheduler.last_epoch
-    # In a sequence, torch reverts the first step of each scheduler. For nested schedulers, torch reverts more than one
-    # step.
+    # A sequence of torch reverts the first step of each scheduler, and more steps of nested schedulers.
     if (found != expected) if expected == 0 else (found > expected):
         rule = f"must be new, but has been stepped ({found} steps)"
         raise InputError("scheduler", type(scheduler).__name__, rule, "create a new scheduler")
@@ -118,7 +117,7 @@ def _check_bases(scheduler: Any) -> None:
 
 
 def _one_or_all(values: Sequence[Any]) -> Any:
-    """Return the list of the groups' values; if all are equal, only this value, also for groups added later."""
+    """Return the values of all groups as a list. If all are equal, return one value."""
     plain = [float(value) if isinstance(value, Tensor) else value for value in values]
     return plain[0] if all(value is plain[0] or value == plain[0] for value in plain) else plain
 

@@ -1,6 +1,6 @@
-"""Stateless, time-aware schedules with a scale schedule ratio. No torch and no Hydra is imported here.
+"""Stateless schedules with a scale schedule ratio. This package imports neither torch nor Hydra.
 
-For each row of the registry, this package exports the scheduler class and its function form.
+It exports the class and the function form of each scheduler in the registry.
 """
 
 from ssr_hydra.schedulers import functions as _functions

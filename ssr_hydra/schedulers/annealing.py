@@ -1,4 +1,4 @@
-"""Schedules that decay with the elapsed fraction tau: linear, cosine, polynomial (also with warmup) and REX."""
+"""Schedules that decay until ``t_max``: linear, cosine and polynomial, each also with warmup, and REX."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ def _anneal(scheduler: Any, run: Run, shape: Shape) -> Curve:
 
 
 def _anneal_after_warmup(scheduler: Any, run: Run, shape: Shape) -> Curve:
-    """Return a curve that warms up to the peak of the shape, and decays from the end of the warmup to ``t_max``."""
+    """Return a curve that warms up to ``shape(0)``, then decays until ``t_max``."""
     warmup, end = warmup_and_end(scheduler, run)
     reach(run, scheduler.t_max)
     return annealed(run, shape, warmup, end)
 
 
 def warmup_and_end(scheduler: Any, run: Run) -> tuple[Time, Time]:
-    """Return the ends of the warmup and of the schedule on the clock of ``t_max``.
+    """Return the end of the warmup and the end of the schedule, both in the unit of the resolved ``t_max``.
 
     Raises:
         InputError: The warmup ends after ``t_max``, or the run never finishes it.
@@ -65,7 +65,7 @@ class LinearScheduler(Scheduler):
         t_max: Length of the decay.
 
     Raises:
-        InputError: For a multiplier that is negative or not finite, or a ``t_max`` that is not above 0.
+        InputError: A multiplier is negative or not finite, or ``t_max`` is not above 0.
 
     Example:
         >>> from ssr_hydra import State, Timestamp
@@ -93,8 +93,9 @@ class LinearWithWarmupScheduler(Scheduler):
         alpha(t) = alpha_i t / t_warmup                   for t < t_warmup
         alpha(t) = alpha_i (1 - tau) + alpha_f tau,       tau = (t - t_warmup) / (t_max - t_warmup), clipped
 
-    SSR stretches ``t_max``. It stretches the warmup only with ``scale_warmup``, or if ``t_warmup`` is in ``dur``; then
-    ``alpha_ssr(t) = alpha(t / ssr)`` exactly. With a fixed warmup, the decay is the same function of tau at every SSR.
+    SSR stretches ``t_max``. It stretches the warmup only if ``scale_warmup`` is true or ``t_warmup`` is in ``dur``. In
+    these two cases, ``alpha_ssr(t) = alpha(t / ssr)`` exactly. If SSR does not stretch the warmup, the decay is the
+    same function of tau at every SSR.
 
     Args:
         t_warmup: Length of the warmup; ``0ba`` for no warmup.
@@ -104,8 +105,8 @@ class LinearWithWarmupScheduler(Scheduler):
         scale_warmup: Whether SSR stretches the warmup.
 
     Raises:
-        InputError: For a multiplier that is negative or not finite, a warmup that does not end before ``t_max`` or
-            before the end of the run, or a ``t_max`` before the end of the run.
+        InputError: A multiplier is negative or not finite, the warmup does not end before ``t_max`` and within the run,
+            or ``t_max`` is before the end of the run.
 
     Example:
         >>> from ssr_hydra import State, Timestamp
@@ -145,7 +146,7 @@ class CosineAnnealingScheduler(Scheduler):
         alpha_f: Multiplier from ``t_max`` on, at least 0.
 
     Raises:
-        InputError: For an ``alpha_f`` that is negative or not finite, or a ``t_max`` that is not above 0.
+        InputError: ``alpha_f`` is negative or not finite, or ``t_max`` is not above 0.
 
     Example:
         >>> from ssr_hydra import State, Timestamp
@@ -171,8 +172,9 @@ class CosineAnnealingWithWarmupScheduler(Scheduler):
         alpha(t) = t / t_warmup                                       for t < t_warmup
         alpha(t) = alpha_f + (1 - alpha_f) (1 + cos(pi tau)) / 2,     tau = (t - t_warmup) / (t_max - t_warmup), clipped
 
-    SSR stretches ``t_max``. It stretches the warmup only with ``scale_warmup``, or if ``t_warmup`` is in ``dur``; then
-    ``alpha_ssr(t) = alpha(t / ssr)`` exactly. With a fixed warmup, the decay is the same function of tau at every SSR.
+    SSR stretches ``t_max``. It stretches the warmup only if ``scale_warmup`` is true or ``t_warmup`` is in ``dur``. In
+    these two cases, ``alpha_ssr(t) = alpha(t / ssr)`` exactly. If SSR does not stretch the warmup, the decay is the
+    same function of tau at every SSR.
 
     Args:
         t_warmup: Length of the warmup; ``0ba`` for no warmup.
@@ -181,8 +183,8 @@ class CosineAnnealingWithWarmupScheduler(Scheduler):
         scale_warmup: Whether SSR stretches the warmup.
 
     Raises:
-        InputError: For an ``alpha_f`` that is negative or not finite, a warmup that does not end before ``t_max`` or
-            before the end of the run, or a ``t_max`` before the end of the run.
+        InputError: ``alpha_f`` is negative or not finite, the warmup does not end before ``t_max`` and within the run,
+            or ``t_max`` is before the end of the run.
 
     Example:
         >>> from ssr_hydra import State, Timestamp
@@ -222,8 +224,7 @@ class PolynomialScheduler(Scheduler):
         alpha_f: Multiplier from ``t_max`` on, at least 0.
 
     Raises:
-        InputError: For a ``power`` that is not above 0, an ``alpha_f`` that is negative or not finite, or a ``t_max``
-            that is not above 0.
+        InputError: ``power`` or ``t_max`` is not above 0, or ``alpha_f`` is negative or not finite.
 
     Example:
         >>> from ssr_hydra import State, Timestamp
@@ -250,8 +251,9 @@ class PolynomialWithWarmupScheduler(Scheduler):
         alpha(t) = t / t_warmup                                  for t < t_warmup
         alpha(t) = alpha_f + (1 - alpha_f) (1 - tau) ** power,   tau = (t - t_warmup) / (t_max - t_warmup), clipped
 
-    SSR stretches ``t_max``. It stretches the warmup only with ``scale_warmup``, or if ``t_warmup`` is in ``dur``; then
-    ``alpha_ssr(t) = alpha(t / ssr)`` exactly. With a fixed warmup, the decay is the same function of tau at every SSR.
+    SSR stretches ``t_max``. It stretches the warmup only if ``scale_warmup`` is true or ``t_warmup`` is in ``dur``. In
+    these two cases, ``alpha_ssr(t) = alpha(t / ssr)`` exactly. If SSR does not stretch the warmup, the decay is the
+    same function of tau at every SSR.
 
     Args:
         t_warmup: Length of the warmup; ``0ba`` for no warmup.
@@ -261,8 +263,8 @@ class PolynomialWithWarmupScheduler(Scheduler):
         scale_warmup: Whether SSR stretches the warmup.
 
     Raises:
-        InputError: For a ``power`` that is not above 0, an ``alpha_f`` that is negative or not finite, a warmup that
-            does not end before ``t_max`` or before the end of the run, or a ``t_max`` before the end of the run.
+        InputError: ``power`` is not above 0, ``alpha_f`` is negative or not finite, the warmup does not end before
+            ``t_max`` and within the run, or ``t_max`` is before the end of the run.
 
     Example:
         >>> from ssr_hydra import State, Timestamp
@@ -302,7 +304,7 @@ class RexScheduler(Scheduler):
         alpha_f: Multiplier from ``t_max`` on, at least 0.
 
     Raises:
-        InputError: For an ``alpha_f`` that is negative or not finite, or a ``t_max`` that is not above 0.
+        InputError: ``alpha_f`` is negative or not finite, or ``t_max`` is not above 0.
 
     Example:
         >>> from ssr_hydra import State, Timestamp

@@ -1,4 +1,4 @@
-"""Checks for schedulers: of their arguments at construction, and of their resolved times against the run."""
+"""Checks of a scheduler's arguments, and checks that its times fit into the run."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def put(scheduler: object, **values: object) -> None:
 
 
 def duration(value: Any, field: str, *, above_zero: bool = True) -> Time:
-    """Read a duration and check that it is above 0, or at least 0 if ``above_zero`` is false (for a warmup)."""
+    """Read a duration and check that it is above 0. If ``above_zero`` is false, 0 is allowed too."""
     time = as_time(value, field)
     if time.value < 0 or (above_zero and time.value == 0):
         rule = f"must be {'above' if above_zero else 'at least'} 0"
@@ -49,7 +49,7 @@ def duration(value: Any, field: str, *, above_zero: bool = True) -> Time:
 
 
 def durations(values: Any, field: str) -> tuple[Time, ...]:
-    """Read a list of milestones and check that each is >= 0. Any order is allowed; a repeated one counts twice."""
+    """Read a list of milestones in any order, and check that each milestone is >= 0."""
     fix = "write a list such as ['5ep', '10ep']"
     if isinstance(values, (str, bytes, Time)) or not isinstance(values, Sequence):
         raise InputError(field, values, "must be a list of durations", fix)
@@ -97,7 +97,7 @@ _CHECKS: dict[str, Callable[[Any, str], object]] = {
 
 
 def check_arguments(scheduler: Any) -> None:
-    """Check the arguments that have the same rule in every scheduler, and store the checked values.
+    """Check the arguments in ``_CHECKS``, which have the same rule in every scheduler. Store the checked values.
 
     An argument with the default None may be None.
     """
@@ -119,9 +119,9 @@ def too_large(gamma: float) -> InputError:
 
 
 def check_fit(scheduler: Any, first: str) -> None:
-    """Raise an InputError if the argument ``first`` is not below ``t_max``. Then no ssr leaves time for the decay.
+    """Raise an InputError if the argument ``first`` is not below ``t_max``, because no ssr leaves time for the decay.
 
-    Times in different units are compared later, when the schedule is bound to a run.
+    This function compares only times in the same unit. Other times are compared when the schedule is bound to a run.
     """
     time, t_max = getattr(scheduler, first), scheduler.t_max
     if time.unit is t_max.unit and time >= t_max:
@@ -129,9 +129,9 @@ def check_fit(scheduler: Any, first: str) -> None:
 
 
 def reach(run: Run, t_max: TimeLike) -> None:
-    """Raise an InputError if a schedule with a warmup ends before the run does, as Composer does.
+    """Raise an InputError if a schedule with a warmup ends before the run ends. Composer does the same.
 
-    Do nothing if the run's length is unknown, or if no rate connects the unit of ``t_max`` with the unit of the length.
+    Do nothing if the run's length is unknown, or if ``t_max`` and the length cannot be compared.
     """
     end = as_time(t_max, "t_max")
     length: Time | None = Time(1, TimeUnit.DURATION)
@@ -155,9 +155,9 @@ def ends_after_t_max(run: Run, warmup: Time, end: Time, field: str, stated: Time
 
 
 def finish(run: Run, warmup: Time, field: str, stated: TimeLike) -> None:
-    """Raise an InputError if the run, or the phase of a sequence, ends before the warmup does.
+    """Raise an InputError if the run, or the phase of a sequence, ends before the warmup ends.
 
-    Do nothing if the length is unknown, or if no rate connects the unit of the warmup with the unit of the length.
+    Do nothing if the length is unknown, or if the warmup and the length cannot be compared.
     ``field`` is the argument that sets the warmup, and ``stated`` is its value as the user wrote it.
     """
     limits = [("run" if run.whole is None else "phase", warmup, run.length())]

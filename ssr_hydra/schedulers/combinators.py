@@ -1,4 +1,4 @@
-"""Combinations of schedules: a product of named factors, and a sequence of named phases. Both may be nested."""
+"""Schedules made of other schedules: a product of named factors, and a sequence of named phases."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ __all__ = ["Phase", "ProductScheduler", "SequentialScheduler"]
 
 
 def product(curves: list[Curve]) -> Curve:
-    """Return the product of curves; a single curve is returned unchanged."""
+    """Return the product of curves. Return a single curve unchanged."""
     if len(curves) == 1:
         return curves[0]
 
@@ -35,7 +35,7 @@ def product(curves: list[Curve]) -> Curve:
 
 
 def _parts(value: Any, field: str) -> dict[str, Any]:
-    """Check that a value maps at least one name to a part (a factor or a phase), and return it as a dict."""
+    """Return a mapping from name to factor or phase as a dict. Check that it is not empty."""
     fix = f"write {field}: {{name: ...}}"
     if not isinstance(value, Mapping):
         raise InputError(field, value, "must be a mapping of names", fix)
@@ -94,12 +94,12 @@ class Phase(metaclass=Opaque):
     """One part of a :class:`SequentialScheduler`.
 
     Args:
-        scheduler: The schedule of the phase. It sees the phase as a separate run: time starts at 0, and ``dur`` is a
-            fraction of the phase.
-        until: The end of the phase, counted from the start of the sequence. Only the last phase may omit it; it
+        scheduler: The schedule of the phase. For this schedule, the phase is a separate run: time starts at 0, and
+            ``dur`` is a fraction of the phase.
+        until: The end of the phase, counted from the start of the sequence. Only the last phase may omit ``until``; it
             then ends when the run ends.
-        scale: Whether SSR stretches the phase. If false, the phase keeps its length and its schedule runs at ssr 1,
-            which is usual for a warmup.
+        scale: Whether SSR stretches the phase. If false, the phase keeps its length and its schedule runs at ssr 1.
+            Warmups usually keep their length.
 
     Raises:
         InputError: ``scheduler`` is not a scheduler, or ``until`` is not above 0.
@@ -109,7 +109,7 @@ class Phase(metaclass=Opaque):
         >>> Phase(LinearScheduler(0.0, 1.0), until="500ba", scale=False).until
         Time('500ba')
 
-    Source: optax's ``join_schedules``, whose pairs of schedule and boundary have neither names nor an SSR.
+    Source: optax's ``join_schedules``, which joins schedules at boundaries. This package adds names and the SSR.
     """
 
     scheduler: SchedulerLike
@@ -148,18 +148,18 @@ class SequentialScheduler(Scheduler):
         end_k = start_k + (until_k - until_{k-1})                       if not scale
         end_k = fraction until_k of the run                             for an until in dur, with any value of scale
 
-    Each phase sees a separate run: time starts at 0 when the phase starts, ``dur`` is a fraction of the phase, and ssr
-    is 1 if the phase is not scaled. ``alpha_ssr(t) = alpha(t / ssr)`` holds exactly if every phase is scaled. If a
-    phase is not scaled, the equation holds only in the phases before it.
+    For its schedule, each phase is a separate run: time starts at 0, ``dur`` is a fraction of the phase, and ssr is 1
+    if the phase is not scaled. ``alpha_ssr(t) = alpha(t / ssr)`` holds exactly if every phase is scaled. If a phase is
+    not scaled, the equation holds only in the phases before it.
 
     Args:
         phases: A mapping from name to :class:`Phase`, in order of time. A phase may also be a mapping of its arguments,
             and the last phase may be a scheduler alone.
 
     Raises:
-        InputError: There are no phases; a phase other than the last has no ``until``; the ends do not increase (checked
-            at construction for equal units, otherwise when the schedule is bound to a run); a phase is not scaled, ends
-            in a unit other than ``dur`` and follows a phase that ends in ``dur``; or the run never reaches a phase.
+        InputError: There are no phases, a phase other than the last has no ``until``, the ends do not increase, or the
+            run never reaches a phase. A phase that is not scaled follows a phase with its end in ``dur``, but its own
+            end is not in ``dur``. Ends in different units are compared when the schedule is bound to a run.
 
     Example:
         >>> from ssr_hydra import ConstantScheduler, LinearScheduler, State, Timestamp
@@ -217,17 +217,16 @@ class SequentialScheduler(Scheduler):
             return last(timestamp)
 
         units = {time.unit for time in ends if time is not None}
-        if len(units) > 1:  # a phase then starts on one counter and is timed by another
+        if len(units) > 1:  # a phase starts on one counter and ends on another counter
             return curve
         stops = [(Fraction(stop, factor), pieces_of(part)) for _, factor, stop, part in segments]
         return with_pieces(curve, joined([*stops, (math.inf, pieces_of(last))]))
 
 
 def phase_ends(run: Run, phases: Mapping[str, Phase]) -> list[Time | None]:
-    """Return the end time of each phase. Check that the ends increase and are within the run.
+    """Return the end of each phase, counted from the start of the run; None for a last phase without an end.
 
-    The ends are on clocks of the run, counted from its start; None for a last phase without an end. The checks are
-    skipped for ends that no known rate connects.
+    Check that the ends increase and are within the run. Ends that cannot be compared are not checked.
     """
     ends: list[Time | None] = []
     start, stated_start = Time(0, TimeUnit.BATCH), Time(0, TimeUnit.BATCH)

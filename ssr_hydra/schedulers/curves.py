@@ -1,6 +1,6 @@
-"""Curves: the schedules of one run as functions of a counter, with all times converted to plain integers.
+"""Curves: the schedules of one run as functions of a timestamp, with all times converted to plain integers.
 
-Each formula that several schedules use exists only in this module.
+This module has the formulas that several schedules use.
 """
 
 from __future__ import annotations
@@ -34,24 +34,25 @@ __all__ = [
 ]
 
 Curve = Callable[[Any], float]
-"""A schedule resolved against a run: a function from a timestamp to alpha. The timestamp must have the same type as the
-timestamp of the state that the schedule was bound to."""
+"""A schedule resolved against a run: a function from a timestamp to alpha.
+
+The timestamp must have the same type as the timestamp of the state to which the schedule was bound.
+"""
 
 Shape = Callable[[float], float]
 """The shape of a decay: a function from tau to alpha, where tau is the elapsed fraction of the decay, from 0 to 1."""
 
 Pieces = tuple[TimeUnit, tuple[tuple[Fraction | float, Hashable], ...]]
-"""The pieces of a curve: the unit of its counter, then the end of each piece, exclusive, and the piece's key.
+"""The pieces of a curve: the unit of its counter, and a pair (exclusive end, key) for each piece.
 
-Two pieces with equal keys return the same float at the same count. So where two curves have equal keys, they need not
-be evaluated to be compared.
+Two curves are equal where their keys are equal. So this package can compare two curves without evaluating them.
 """
 
-_NEVER = math.inf  # the end of a schedule without an end; Python compares ints exactly with this float
+_NEVER = math.inf  # the end of a schedule without an end
 
 
 def with_pieces(curve: Curve, pieces: Pieces | None) -> Curve:
-    """Attach pieces to a curve, and return the curve. None means that the pieces are unknown."""
+    """Store the pieces of a curve in the curve, and return the curve. None means that the pieces are unknown."""
     if pieces is not None:
         curve.__dict__["pieces"] = pieces
     return curve
@@ -64,7 +65,10 @@ def pieces_of(curve: Curve) -> Pieces | None:
 
 
 def joined(parts: Sequence[tuple[Fraction | float, Pieces | None]]) -> Pieces | None:
-    """Return the pieces of a sequence of curves, each until its end; None if the curves have several counters."""
+    """Return the pieces of a sequence of curves. Return None if the curves read different counters.
+
+    ``parts`` has a pair for each curve: the end of the curve, and its pieces.
+    """
     units = {None if pieces is None else pieces[0] for _, pieces in parts}
     if len(units) != 1 or None in units:
         return None
@@ -80,7 +84,7 @@ def joined(parts: Sequence[tuple[Fraction | float, Pieces | None]]) -> Pieces | 
 
 
 def multiplied(factors: Sequence[Pieces | None]) -> Pieces | None:
-    """Return the pieces of a product of curves; None if the curves have several counters."""
+    """Return the pieces of a product of curves. Return None if the curves read different counters."""
     units = {None if pieces is None else pieces[0] for pieces in factors}
     if len(units) != 1 or None in units:
         return None
@@ -90,24 +94,24 @@ def multiplied(factors: Sequence[Pieces | None]) -> Pieces | None:
 
 
 def linear(alpha_i: float, alpha_f: float) -> Shape:
-    """Return alpha_i (1 - tau) + alpha_f tau, which is exact at both ends, unlike alpha_i + (alpha_f - alpha_i) tau."""
+    """Return the shape alpha_i (1 - tau) + alpha_f tau, which is exact at both ends."""
     return lambda tau: alpha_i * (1.0 - tau) + alpha_f * tau
 
 
 def cosine(alpha_i: float, alpha_f: float) -> Shape:
-    """Return alpha_f + (alpha_i - alpha_f) (1 + cos(pi tau)) / 2."""
+    """Return the shape alpha_f + (alpha_i - alpha_f) (1 + cos(pi tau)) / 2."""
     half, pi, cos = (alpha_i - alpha_f) / 2.0, math.pi, math.cos
     return lambda tau: alpha_f + half * (1.0 + cos(pi * tau))
 
 
 def polynomial(power: float, alpha_f: float) -> Shape:
-    """Return alpha_f + (1 - alpha_f) (1 - tau)^power."""
+    """Return the shape alpha_f + (1 - alpha_f) (1 - tau)^power."""
     height = 1.0 - alpha_f
     return lambda tau: alpha_f + height * (1.0 - tau) ** power
 
 
 def rex(alpha_f: float) -> Shape:
-    """Return alpha_f + (1 - alpha_f) (1 - tau) / (1 - tau / 2)."""
+    """Return the shape alpha_f + (1 - alpha_f) (1 - tau) / (1 - tau / 2)."""
     height = 1.0 - alpha_f
     return lambda tau: alpha_f + height * (1.0 - tau) / (1.0 - tau / 2.0)
 
@@ -122,23 +126,23 @@ def annealed(
     field: str = "t_max",
     is_endless: bool = False,
 ) -> Curve:
-    """Return the curve alpha(t) = warmup(t) * shape(tau(t)). Only this function combines a warmup with a decay.
+    """Return the curve alpha(t) = warmup(t) * shape(tau(t)).
 
     ::
 
         warmup(t) = min(1, t / warmup)
         tau(t)    = (t - begin) / (end - begin), clipped to [0, 1]
 
-    The warmup ends at the peak of the shape, which is shape(0). All times are resolved, and ``warmup <= begin``. A
-    ``warmup`` of None means ``begin``. ``field`` is the argument that sets ``end``, for errors. If ``is_endless``, tau
-    increases beyond 1 after ``end``; otherwise tau stays at 1.
+    The warmup ends at shape(0). All times are resolved, and ``warmup <= begin``. A ``warmup`` of None means ``begin``.
+    ``field`` is the argument that sets ``end``, for errors. If ``is_endless`` is true, tau increases beyond 1 after
+    ``end``.
     """
     clock = run.clock(end.unit, field, begin if warmup is None else warmup, begin, end)
     read, factor = clock.read, clock.factor
     start, ramp_end, first, last = clock.points
     ramp, width = ramp_end - start, last - first
     peak = shape(0.0)
-    # If the warmup fills the whole run, alpha reaches the peak at the end and no time is left for a decay.
+    # If the warmup fills the whole run, the run has no decay and alpha ends at the peak.
     final = shape(1.0) if width else peak
     stop = _NEVER if is_endless else last
     at = [Fraction(point, factor) for point in clock.points]
@@ -153,8 +157,7 @@ def annealed(
         shape = _of_floats(shape)  # endless shapes compare tau with floats
 
     def curve(timestamp: Any) -> float:
-        # The most frequent case comes first. tau is a float, or a Fraction if the counter is a Fraction. The first
-        # float in the formula converts such a Fraction to the same float.
+        # The most frequent case comes first.
         count = read(timestamp) * factor
         if first < count < stop:
             return shape((count - first) / width)
@@ -174,7 +177,8 @@ def _of_floats(shape: Shape) -> Shape:
 def stepped(run: Run, milestones: Sequence[tuple[Time, str]], alphas: Sequence[float]) -> Curve:
     """Return the curve alphas[number of milestones reached].
 
-    A milestone is a resolved time, which is read on the clock of its unit, and its field name for errors.
+    A milestone is a pair: the resolved time, and the name of its field for errors. The curve compares each milestone
+    with the counter of the milestone's unit.
     """
     by_unit: dict[TimeUnit, list[tuple[Time, str]]] = {}
     for milestone in milestones:
@@ -196,9 +200,9 @@ def stepped(run: Run, milestones: Sequence[tuple[Time, str]], alphas: Sequence[f
 
 
 def piecewise(run: Run, points: Sequence[tuple[Time, float]], make: Callable[[float, float], Shape] = linear) -> Curve:
-    """Return a curve through points (resolved time, alpha), constant before the first and after the last point.
+    """Return a curve through points (resolved time, alpha). It is constant before the first and after the last point.
 
-    Between two points, it has the shape that ``make`` returns.
+    Between two points, the curve has the shape ``make(alpha of the first point, alpha of the second point)``.
     """
     unit = points[-1][0].unit
     clock = run.clock(unit, "points", *(time for time, _ in points))

@@ -27,7 +27,7 @@ from ssr_hydra.time import Time, TimeLike, exact
 __all__ = ["CosineAnnealingWarmRestartsScheduler", "OneCycleScheduler", "PiecewiseLinearScheduler"]
 
 _SHAPES: dict[str, Callable[[float, float], Shape]] = {"cosine": cosine, "linear": linear}
-# Exact cycle bounds with more bits than this are too slow, so floats replace them (for a t_mult such as 1.0001).
+# A t_mult such as 1.0001 gives long exact bounds. Floats replace bounds with more bits than this.
 _MOST_BITS = 1 << 14
 _LARGEST_GROWTH = 1e300
 
@@ -49,8 +49,7 @@ class CosineAnnealingWarmRestartsScheduler(Scheduler):
         alpha_f: Multiplier at the end of a cycle, at least 0.
 
     Raises:
-        InputError: For a ``t_0`` that is not above 0, a ``t_mult`` below 1 (its cycles would never reach the end of the
-            run), or an ``alpha_f`` that is negative or not finite.
+        InputError: ``t_0`` is not above 0, ``t_mult`` is below 1, or ``alpha_f`` is negative or not finite.
 
     Example:
         >>> from ssr_hydra import State, Timestamp
@@ -78,19 +77,16 @@ class CosineAnnealingWarmRestartsScheduler(Scheduler):
 
 
 class Cycles:
-    """Cycles of growing length, which locate a time within its cycle. ``width`` is the first cycle's length in counts.
-
-    The object caches the bounds of the last cycle, because the next time is usually in the same cycle.
-    """
+    """Cycles of growing length. ``width`` is the length of the first cycle in counts of the clock."""
 
     def __init__(self, width: int, ratio: Fraction) -> None:
         self._width, self._ratio = width, ratio
         self._bits = max(ratio.numerator.bit_length(), ratio.denominator.bit_length())
         self._log_ratio = math.log1p(float(ratio - 1))  # log1p keeps the digits of a ratio such as 1.000001
-        self._bounds = (1, 0, width)  # factor, and the cycle's begin and end in units of 1/factor
+        self._bounds = (1, 0, width)  # cache: factor, and the begin and end of the last cycle in units of 1/factor
 
     def tau(self, count: int) -> float:
-        """Return the elapsed fraction of the current cycle at ``count`` (counts of the clock since the start)."""
+        """Return the elapsed fraction of the current cycle, ``count`` counts after the start of the first cycle."""
         if self._ratio == 1:
             return float(count % self._width / self._width)
         factor, begin, end = self._bounds
@@ -99,14 +95,14 @@ class Cycles:
             if index * self._bits > _MOST_BITS:
                 return self._tau_in_floats(count, index)
             while not begin <= count * factor < end:
-                # Near a boundary the index from the logarithm may be wrong by one, so check it with exact bounds.
+                # Near a boundary, rounding of the logarithm may change the index by one.
                 factor, begin, end = self._exact_bounds(index)
                 index += 1 if count * factor >= end else -1
             self._bounds = (factor, begin, end)
         return float((count * factor - begin) / (end - begin))
 
     def _index(self, count: int) -> int:
-        # The cap avoids an infinite product for a huge ratio. The index is only an estimate: tau() corrects it.
+        # The limit avoids an infinite product for a huge ratio. tau() corrects the index.
         growth = min(float(count / self._width) * float(self._ratio - 1), _LARGEST_GROWTH)
         return max(0, math.floor(math.log1p(growth) / self._log_ratio))
 
@@ -144,8 +140,8 @@ class OneCycleScheduler(Scheduler):
         anneal: ``"cosine"`` or ``"linear"``.
 
     Raises:
-        InputError: For multipliers that are negative or not finite, an unknown ``anneal``, or an increase that does
-            not end before ``t_max`` and within the run.
+        InputError: A multiplier is negative or not finite, ``anneal`` is unknown, or the increase does not end before
+            ``t_max`` and within the run.
 
     Example:
         >>> from ssr_hydra import State, Timestamp

@@ -1,9 +1,8 @@
 """Function forms of the schedulers: functions of the state that take the scheduler's arguments as keywords.
 
 They are convenient in a lambda: ``lambda state: step_scheduler(state, step_size="5ep")``. A function checks its
-arguments and converts its durations in each call, while a scheduler object does so once. The registry creates the
-functions with their signatures, so ``inspect.signature`` and ``help`` show the arguments. Type checkers read the
-signatures from the stub file that ``scripts/stubs.py`` writes.
+arguments and converts its durations in each call. A scheduler object does so once. Type checkers read the signatures
+of the functions from the stub file that ``scripts/stubs.py`` writes.
 
 Example:
     >>> from ssr_hydra import State, Timestamp
@@ -34,7 +33,7 @@ def step_scheduler(
         return StepScheduler(step_size, gamma)(state, ssr)
     if not step_size:
         raise InputError("step_size", list(step_size), "must not be empty", "write e.g. '5ep' or ['5ep', '10ep']")
-    # durations() checks the list here, so that an error names step_size and not milestones.
+    # An error of durations() names step_size. An error of MultiStepScheduler would name milestones.
     return MultiStepScheduler(durations(step_size, "step_size"), gamma)(state, ssr)
 
 

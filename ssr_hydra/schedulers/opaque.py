@@ -10,12 +10,11 @@ __all__ = ["Opaque"]
 
 
 class Opaque(ABCMeta):
-    """Metaclass of dataclasses that ``hydra.utils.instantiate`` can create anywhere in a config.
+    """Metaclass of dataclasses that OmegaConf does not convert into configs.
 
-    OmegaConf converts a dataclass instance in one of its containers into a config of its fields. Hydra collects
-    instantiated objects in such containers. So a scheduler in a config would be replaced by a config, or would cause an
-    error about unsupported types. OmegaConf has no option against this conversion, but it calls
-    ``dataclasses.is_dataclass``. This metaclass makes the call return False for OmegaConf, and for no other caller.
+    OmegaConf converts a dataclass instance in a config into a config of its fields. So ``hydra.utils.instantiate``
+    could not create a scheduler inside a config. OmegaConf has no option against this conversion, but it calls
+    ``dataclasses.is_dataclass``. With this metaclass, the call returns False for OmegaConf and True for other callers.
 
     Example:
         >>> from omegaconf import OmegaConf

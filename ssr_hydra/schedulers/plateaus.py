@@ -1,4 +1,4 @@
-"""Schedules whose main part does not depend on the run's length: warmup-stable-decay and inverse square root."""
+"""Schedules that depend on the run's length only at their end: warmup-stable-decay and inverse square root."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ __all__ = ["InverseSquareRootWithWarmupScheduler", "WarmupStableDecayScheduler"]
 
 
 def _one_minus_sqrt(alpha_i: float, alpha_f: float) -> Shape:
-    """Return alpha_f + (alpha_i - alpha_f) (1 - sqrt(tau))."""
+    """Return the shape alpha_f + (alpha_i - alpha_f) (1 - sqrt(tau))."""
     height, sqrt = alpha_i - alpha_f, math.sqrt
     return lambda tau: alpha_f + height * (1.0 - sqrt(tau))
 
@@ -46,10 +46,10 @@ class WarmupStableDecayScheduler(Scheduler):
         alpha(t) = alpha_f + (1 - alpha_f) d(tau)                tau = (t - t_max + t_decay) / t_decay, clipped
         d(tau)   = 1 - sqrt(tau), 1 - tau, or (1 + cos(pi tau)) / 2
 
-    Until the decay begins, runs of every length have the same learning rates, so one long run can branch into several
-    shorter ones. SSR stretches ``t_max`` and ``t_decay``. It stretches the warmup only with ``scale_warmup``, or if
-    ``t_warmup`` is in ``dur``; then ``alpha_ssr(t) = alpha(t / ssr)`` exactly. With a fixed warmup, the equation holds
-    from ``max(1, ssr) * t_warmup`` on.
+    Until the decay begins, the learning rates do not depend on the length of the run. So several short runs can start
+    from checkpoints of one long run. SSR stretches ``t_max`` and ``t_decay``. It stretches the warmup only if
+    ``scale_warmup`` is true or ``t_warmup`` is in ``dur``. In these two cases, ``alpha_ssr(t) = alpha(t / ssr)``
+    exactly. If SSR does not stretch the warmup, the equation holds from ``max(1, ssr) * t_warmup`` on.
 
     Args:
         t_warmup: Length of the warmup; ``0ba`` for no warmup.
@@ -60,8 +60,8 @@ class WarmupStableDecayScheduler(Scheduler):
         scale_warmup: Whether SSR stretches the warmup.
 
     Raises:
-        InputError: For an ``alpha_f`` that is negative or not finite, an unknown ``decay``, a warmup and a decay that
-            do not both fit before ``t_max``, or a warmup that the run never finishes.
+        InputError: ``alpha_f`` is negative or not finite, ``decay`` is unknown, the warmup and the decay do not both
+            fit before ``t_max``, or the run never finishes the warmup.
 
     Example:
         >>> from ssr_hydra import State, Timestamp
@@ -111,9 +111,9 @@ class InverseSquareRootWithWarmupScheduler(Scheduler):
 
     With ``t_scale = t_warmup`` (the default), alpha after the warmup is ``sqrt(t_warmup / t)``, as in the Transformer.
     Without a cooldown, the schedule has no end and does not depend on the run's length. SSR stretches ``t_max``,
-    ``t_cooldown``, and ``t_scale`` if it is set. SSR stretches the warmup only with ``scale_warmup``, or if
-    ``t_warmup`` is in ``dur``; then ``alpha_ssr(t) = alpha(t / ssr)`` exactly. If the warmup is fixed and ``t_scale``
-    is None, runs of every SSR have the same curve until the cooldown.
+    ``t_cooldown``, and ``t_scale`` if it is set. SSR stretches the warmup only if ``scale_warmup`` is true or
+    ``t_warmup`` is in ``dur``. In these two cases, ``alpha_ssr(t) = alpha(t / ssr)`` exactly. If SSR does not stretch
+    the warmup and ``t_scale`` is None, alpha does not depend on SSR until the cooldown.
 
     Args:
         t_warmup: Length of the warmup. ``0ba`` means no warmup and requires ``t_scale``.
@@ -124,9 +124,9 @@ class InverseSquareRootWithWarmupScheduler(Scheduler):
         scale_warmup: Whether SSR stretches the warmup.
 
     Raises:
-        InputError: ``alpha_f`` is negative or not finite; there is neither a warmup nor a ``t_scale``; ``t_max`` or
-            ``alpha_f`` is set without a cooldown; the warmup and the cooldown do not both fit before ``t_max``; or the
-            run never finishes the warmup.
+        InputError: ``alpha_f`` is negative or not finite, the run never finishes the warmup, or the warmup and the
+            cooldown do not both fit before ``t_max``. Without a warmup, ``t_scale`` is missing. Without a cooldown,
+            ``t_max`` or ``alpha_f`` is set.
 
     Example:
         >>> from ssr_hydra import State, Timestamp
@@ -151,7 +151,7 @@ class InverseSquareRootWithWarmupScheduler(Scheduler):
             rule = "must be set if there is no warmup"
             raise InputError("t_scale", None, rule, "write e.g. t_scale='1000ba'")
         if self.t_cooldown == 0:
-            # alpha_f and t_max describe only the cooldown. Without a cooldown they would be ignored.
+            # alpha_f and t_max describe only the cooldown.
             for name, default in (("alpha_f", 0.0), ("t_max", "1dur")):
                 if (value := getattr(self, name)) != default:
                     rule, fix = "is used only with a cooldown", "write e.g. t_cooldown='0.1dur'"
@@ -165,7 +165,7 @@ class InverseSquareRootWithWarmupScheduler(Scheduler):
     def curve(self, run: Run) -> Curve:
         cooldown = time_of(self, run, "t_cooldown")
         if cooldown.value == 0:
-            # Without a cooldown the schedule has no end, so no time must be converted to the clock of the end.
+            # The schedule has no end, so no rate is needed to convert times to the unit of the end.
             warmup = time_of(self, run, "t_warmup", scale=self.scale_warmup)
             finish(run, warmup, "t_warmup", self.t_warmup)
         else:
@@ -180,7 +180,7 @@ class InverseSquareRootWithWarmupScheduler(Scheduler):
             scale = run.convert(scale, warmup.unit, "t_scale")
         shape: Shape = _inverse_sqrt
         if cooldown.value != 0:
-            # Here tau is the time since the end of the warmup, in units of t_scale.
+            # tau is the time since the end of the warmup divided by t_scale.
             brink = float((end - cooldown - warmup).value / scale.value)
             shape = _cooled(brink, float((end - warmup).value / scale.value), self.alpha_f)
         return annealed(run, shape, warmup, warmup + scale, warmup=warmup, field="t_warmup", is_endless=True)
@@ -191,7 +191,7 @@ def _inverse_sqrt(tau: float) -> float:
 
 
 def _cooled(begin: float, end: float, alpha_f: float) -> Shape:
-    """Return a shape: the inverse square root until ``begin``, then a straight line to ``alpha_f`` at ``end``."""
+    """Return the inverse square root until ``begin``, followed by a straight line to ``alpha_f`` at ``end``."""
     fall = linear(_inverse_sqrt(begin), alpha_f)
 
     def shape(tau: float) -> float:

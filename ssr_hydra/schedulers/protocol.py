@@ -1,8 +1,8 @@
 """The scheduler protocol, and :func:`bind`, which resolves any scheduler against a run.
 
-To resolve a scheduler against a run (to bind it) means: use the length, the rates and the SSR of the run to convert the
-times of the scheduler into exact numbers on counters of the run. The result is a curve: a fast function from a
-timestamp to alpha. The rates of a run are ``dataloader_len``, ``samples_per_batch`` and ``tokens_per_batch``.
+To bind a scheduler means: convert its times into exact numbers on counters of the run, by the length, the rates and the
+SSR of the run. The result is a curve: a fast function from a timestamp to alpha. The rates of a run are
+``dataloader_len``, ``samples_per_batch`` and ``tokens_per_batch``.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ _TORCHS = ("ssr_hydra.torch_schedulers.", "torch.optim.lr_scheduler")
 
 
 def check_scheduler(part: object, field: str = "scheduler") -> None:
-    """Raise an InputError if a value is not a scheduler or a function of a state: a class or a torch scheduler."""
+    """Raise an InputError if a value, such as a class or a torch scheduler, is not a scheduler or a function."""
     if type(part).__module__.startswith(_TORCHS):
         rule = "must be a scheduler of this package or a function of (state, ssr); torch schedulers cannot be parts"
         fix = "to multiply both, list them: scheduler: [{...}, {...}] in a YAML file, Trainer(schedulers=[...])"
@@ -70,22 +70,22 @@ def check_scheduler(part: object, field: str = "scheduler") -> None:
 
 
 class Moment(Protocol):
-    """A function that converts a time argument of a scheduler to an exact time on the axis of a preview."""
+    """A function that returns a time argument of a scheduler as an exact time on the time axis of a preview."""
 
     def __call__(self, name: str, time: TimeLike | None = None, *, scale: bool = True) -> Fraction:
-        """Return the value of the argument ``name`` as a time on the axis. ``scale``: whether SSR stretches it.
+        """Return the value of the argument ``name`` as a time on the axis. SSR stretches it if ``scale`` is true.
 
-        If the argument has several times, such as milestones, ``time`` is one of them.
+        If the argument is a list of times, such as milestones, ``time`` selects the time.
         """
         ...
 
 
-# A figure cannot show more landmarks than this.
+# A figure cannot show more marks than this.
 _MOST_REPEATS = 1000
 
 
 def numbered(label: str, times: Iterable[Fraction]) -> Iterator[tuple[str, Fraction]]:
-    """Yield a landmark for each time, with the labels ``label 1``, ``label 2`` ..."""
+    """Yield a pair (label, time) for each time. The labels are ``label 1``, ``label 2`` and so on."""
     for number, time in enumerate(times, 1):
         yield f"{label} {number}", time
 
@@ -115,7 +115,7 @@ class Scheduler(metaclass=Opaque):
     def landmarks(self, at: Moment, length: Fraction) -> Iterator[tuple[str, Fraction]]:  # noqa: ARG002
         """Yield the label and the time of each point that a preview marks, such as the end of the warmup.
 
-        ``length`` is the length of the run, in the unit of these times. All are counted from the start of the run.
+        ``length`` is the length of the run. It has the same unit as the times, which count from the start of the run.
         """
         if hasattr(self, "t_warmup"):
             yield "end of warmup", at("t_warmup", scale=self.scale_warmup)  # type: ignore[attr-defined]
@@ -123,9 +123,9 @@ class Scheduler(metaclass=Opaque):
             yield "t_max", at("t_max")
 
     def bind(self, state: Any, ssr: Number = 1.0) -> Curve:
-        """Resolve the schedule with the ``max_duration`` and rates of ``state``, and return the curve.
+        """Resolve the schedule with the ``max_duration`` and rates of ``state``.
 
-        The curve is a fast function from a timestamp to alpha.
+        Return the curve: a fast function from a timestamp to alpha.
 
         Raises:
             InputError: A time cannot be resolved, ssr is not above 0, or times of the schedule are in a wrong order.
@@ -164,7 +164,7 @@ def bind(scheduler: SchedulerLike, state: Any, ssr: Number = 1.0) -> Curve:
 
 
 def bind_to(scheduler: SchedulerLike, run: Run) -> Curve:
-    """Resolve any scheduler against a :class:`Run`. Combinators use this function for their factors or phases."""
+    """Resolve any scheduler against a :class:`Run`, for example a factor of a product against the phase of a run."""
     if isinstance(scheduler, Scheduler):
         return scheduler.curve(run)
     return _function_curve(scheduler, run)
@@ -185,7 +185,7 @@ def _function_curve(function: Callable[..., float], run: Run) -> Curve:
                 returned = function(state)
             else:
                 returned = function(state, ssr=ssr) if how == "keyword" else function(state, ssr)
-        except Exception as error:  # raise the user's own error, with a note that names the scheduler
+        except Exception as error:  # add a note that names the scheduler, and raise the user's error
             note = f"raised by the scheduler {name}"
             notes: list[str] = getattr(error, "__notes__", [])
             if note not in notes:

@@ -1,7 +1,7 @@
 """The registry of schedulers. A row has a scheduler's name in configs, its class, and presets for the command line.
 
-Other modules create from a row the structured config in the group ``scheduler``, the function form, the exports and the
-picture in the documentation.
+Other modules create the structured config, the function form, the exports and the picture in the documentation from a
+row.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ class Row:
         return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", self.scheduler.__name__).lower()
 
     def function(self) -> SchedulerFunction:
-        """Return the scheduler as a function of the state, with its arguments as keywords."""
+        """Return the scheduler as a function of the state that takes the scheduler's arguments as keywords."""
         scheduler = self.scheduler
 
         def evaluate(state: Any, ssr: Number = 1.0, **arguments: Any) -> float:

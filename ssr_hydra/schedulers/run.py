@@ -1,7 +1,7 @@
 """The run that resolves the times of a schedule: each time becomes an exact number on a clock of the run.
 
-A clock is a counter of the run: batches, samples, tokens, seconds or iterations. Times in epochs use the clock of
-batches, because whole epochs are too coarse for a stretched schedule. Times in ``dur`` use the clock of
+A clock is a counter of the run: batches, samples, tokens, seconds or iterations. Times in epochs are converted to
+batches, because whole epochs are too coarse for a stretched schedule. Times in ``dur`` are converted to the unit of
 ``max_duration``.
 """
 
@@ -33,11 +33,11 @@ _ZERO = Time(0, TimeUnit.BATCH)
 
 @dataclass(frozen=True)
 class Counter:
-    """A clock of the run and the times of a schedule that a curve compares with it. All of them are integers.
+    """A clock of the run, and the times of a schedule as integers on this clock.
 
-    Let ``count = read(timestamp) * factor``. A time ``points[i]`` of the schedule is reached when
-    ``count >= points[i]``. All values are ints, so comparisons are exact, and the quotient of two of them is the
-    correctly rounded float of the exact ratio. Therefore alpha_ssr(t) is bitwise equal to alpha(t / ssr).
+    The run has reached the time ``points[i]`` when ``read(timestamp) * factor >= points[i]``. All values are integers,
+    so comparisons are exact, and a quotient is rounded only once. Therefore alpha_ssr(t) is bitwise equal to
+    alpha(t / ssr).
     """
 
     read: Callable[[Any], int]
@@ -52,7 +52,7 @@ class Run:
     Args:
         max_duration: The actual length of the run, already multiplied by ssr; None if unknown.
         state: The state from which this run was created. User functions get this state.
-        start: Time of the state's counters at which this run starts: above zero for a phase of a sequence.
+        start: The time at which this run starts, by the counters of the state. It is above 0 for a later phase.
         whole: The whole run if this object is a phase; None if this object is the whole run.
         open_because: The error that made ``max_duration`` unknown; None if there was no error.
     """
@@ -72,7 +72,7 @@ class Run:
         """Create a run from a state of this package, or from another library's state with the same attributes."""
         known = state
         if not isinstance(state, State):
-            # A State of this package checks its length and rates. Another library's state may not, so convert it.
+            # A State of this package checks its length and rates. Another library's state may not check them.
             known = State(*(getattr(state, name, None) for name in ("max_duration", *RATES.values())))
         rates = {name: None if (rate := getattr(known, name)) is None else Fraction(rate) for name in RATES.values()}
         return cls(
@@ -86,7 +86,7 @@ class Run:
 
     @property
     def is_native(self) -> bool:
-        """Whether timestamps have this package's type. Other libraries' timestamps are read through ``get(unit)``."""
+        """Whether timestamps have this package's type, and not the type of another library."""
         return isinstance(self.state.timestamp, Timestamp)
 
     def resolve(self, time: Time, field: str, *, scale: bool = True) -> Time:
@@ -109,7 +109,7 @@ class Run:
         return self.convert(time, TimeUnit.BATCH, field) if time.unit is TimeUnit.EPOCH else time
 
     def length(self) -> Time | None:
-        """Return the run's length on a clock of the run. None if it is unknown, or in epochs of unknown length."""
+        """Return the run's length. Return None if it is unknown, or in epochs with an unknown ``dataloader_len``."""
         try:
             return None if self.max_duration is None else self.resolve(self.max_duration, "max_duration", scale=False)
         except InputError:
@@ -128,7 +128,7 @@ class Run:
             return share
         try:
             return self.convert(share, TimeUnit.BATCH, field)
-        except MissingRateError as error:  # the error's text names a time that the user did not write
+        except MissingRateError as error:  # the error names a time that the user did not write
             rule = f"is a fraction of max_duration, which is {max_duration}, and {error.rule}"
             fix = error.fix.replace("the time", "max_duration")
             raise MissingRateError(field, str(time), rule, fix) from None
@@ -173,7 +173,7 @@ class Run:
             return None
 
     def clock(self, unit: TimeUnit, field: str, *points: Time) -> Counter:
-        """Return the counter of ``unit``, with the start of this run as points[0], followed by the given times.
+        """Return the counter of ``unit``. Its points are the start of this run, followed by the given times.
 
         Raises:
             InputError: A point cannot be converted to ``unit``.
@@ -190,11 +190,10 @@ class Run:
         return Counter(self._reader_from(unit, absolute[0]), factor, tuple(int(point * factor) for point in absolute))
 
     def _reader_from(self, unit: TimeUnit, start: Fraction) -> Callable[[Any], int]:
-        """Return a :meth:`reader` whose count is never below ``start``.
+        """Return a :meth:`reader` that returns at least ``start``.
 
-        If the start of a phase has another unit than ``unit``, it is converted with a rate. This rate is only an
-        average, because the last batch of an epoch is often smaller. So in the first batches of the phase, the counter
-        itself may be below ``start``.
+        ``start`` may be the result of a conversion with a rate. A rate is an average, because the last batch of an
+        epoch is often smaller. So in the first batches of a phase, the counter may be below ``start``.
         """
         read = self.reader(unit)
         if start == 0:
@@ -217,7 +216,7 @@ class Run:
         In this run, ``dur`` is a fraction of the phase. ``start`` and ``end`` are resolved. An ``end`` of None is the
         end of this run. If ``scale`` is false, SSR does not stretch the phase: its ssr is 1.
         """
-        # Zero is the same in every unit, so a phase that starts with its sequence needs no rate.
+        # A start of 0 needs no rate.
         begin = self.convert(self.start, start.unit, "until") + start if start.value != 0 else self.start
         length, why = None, None
         try:

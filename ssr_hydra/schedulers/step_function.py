@@ -67,5 +67,5 @@ def as_function(
             raise InputError("step", step, "must be >= 0", "pass the number of steps so far")
         return curve(timeline.at(Fraction(count)))
 
-    alpha(0)  # raises an error now, not in the first step, if the schedule reads a counter whose rate is unknown
+    alpha(0)  # raises an error now, and not in the first step, if the schedule needs an unknown rate
     return alpha

@@ -1,4 +1,4 @@
-"""Schedules with steps, with exponential decay, or with a constant value: step, multistep, exponential, constant."""
+"""Schedules with steps, with exponential decay, or with a constant value."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _pow: Callable[[float, float], float] = operator.pow
 
 
 def _powers(run: Run, gamma: float, period: Time, field: str, exponent: Callable[[int, int], float]) -> Curve:
-    """Return the curve gamma ** exponent(time, period). ``exponent`` gets both as integers of the same clock."""
+    """Return the curve gamma ** exponent(time, period). Both arguments are counts of the same clock."""
     clock = run.clock(period.unit, field, period)
     read, factor, (start, end) = clock.read, clock.factor, clock.points
     width = end - start
@@ -48,7 +48,7 @@ _MOST_STAIRS = 1000
 
 
 def _stairs(run: Run, gamma: float, period: Time) -> Pieces | None:
-    """Return the pieces of gamma ** floor(t / period) within the run; None if they are unknown or too many."""
+    """Return the pieces of gamma ** floor(t / period) in the run. Return None for unknown or too many pieces."""
     length = run.length()
     if length is None or run.start.value != 0 or length.unit is not period.unit:
         return None
@@ -74,7 +74,7 @@ class StepScheduler(Scheduler):
         gamma: Factor of each decay, at least 0.
 
     Raises:
-        InputError: For a ``step_size`` that is not above 0 or a ``gamma`` that is negative or not finite.
+        InputError: ``step_size`` is not above 0, or ``gamma`` is negative or not finite.
 
     Example:
         >>> from ssr_hydra import State, Timestamp
@@ -111,7 +111,7 @@ class ExponentialScheduler(Scheduler):
         decay_period: Time in which alpha is multiplied by ``gamma``.
 
     Raises:
-        InputError: For a ``gamma`` that is negative or not finite, or a period that is not above 0.
+        InputError: ``gamma`` is negative or not finite, or ``decay_period`` is not above 0.
 
     Example:
         >>> from ssr_hydra import State, Timestamp
@@ -138,14 +138,14 @@ class MultiStepScheduler(Scheduler):
         alpha(t) = gamma ** (number of milestones <= t)
 
     SSR stretches every milestone: ``alpha_ssr(t) = alpha(t / ssr)`` exactly. Each milestone is compared with the
-    counter of the milestone's unit. So milestones in different units need no rates that convert between the units.
+    counter of the milestone's unit, so milestones may have different units.
 
     Args:
         milestones: Times of the decays, in any order. A repeated milestone multiplies alpha twice.
         gamma: Factor of each decay, at least 0.
 
     Raises:
-        InputError: For a bare string, or a ``gamma`` that is negative or not finite.
+        InputError: ``milestones`` is not a list, a milestone is negative, or ``gamma`` is negative or not finite.
 
     Example:
         >>> from ssr_hydra import State, Timestamp
@@ -188,11 +188,11 @@ class MultiStepWithWarmupScheduler(Scheduler):
         alpha(t) = t / t_warmup                             for t < t_warmup
         alpha(t) = gamma ** (number of milestones <= t)     after the warmup
 
-    A milestone inside the warmup takes effect when the warmup ends. The warmup and each milestone are compared with the
-    counters of these units. So different units need no rates that convert between them. SSR stretches the
-    milestones. It stretches the warmup only with ``scale_warmup``, or if ``t_warmup`` is in ``dur``; then
-    ``alpha_ssr(t) = alpha(t / ssr)`` exactly. With a fixed warmup, the equation holds from ``max(1, ssr) * t_warmup``
-    on.
+    A milestone inside the warmup takes effect when the warmup ends. Each time is compared with the counter of its unit,
+    so times may have different units. SSR stretches the milestones.
+    It stretches the warmup only if ``scale_warmup`` is true or ``t_warmup`` is in ``dur``. In these two cases,
+    ``alpha_ssr(t) = alpha(t / ssr)`` exactly. If SSR does not stretch the warmup, the equation holds from ``max(1, ssr)
+    * t_warmup`` on.
 
     Args:
         t_warmup: Length of the warmup; ``0ba`` for no warmup.
@@ -201,7 +201,7 @@ class MultiStepWithWarmupScheduler(Scheduler):
         scale_warmup: Whether SSR stretches the warmup.
 
     Raises:
-        InputError: For the errors of :class:`MultiStepScheduler`, or for a warmup that the run never finishes.
+        InputError: The run never finishes the warmup, or :class:`MultiStepScheduler` refuses an argument.
 
     Example:
         >>> from ssr_hydra import State, Timestamp
@@ -254,7 +254,7 @@ class ConstantScheduler(Scheduler):
         t_max: Time until which alpha applies.
 
     Raises:
-        InputError: For an ``alpha`` that is negative or not finite, or a ``t_max`` that is not above 0.
+        InputError: ``alpha`` is negative or not finite, or ``t_max`` is not above 0.
 
     Example:
         >>> from ssr_hydra.state import State
@@ -279,9 +279,9 @@ class ConstantWithWarmupScheduler(Scheduler):
 
         alpha(t) = alpha * min(1, t / t_warmup)
 
-    SSR stretches the warmup only with ``scale_warmup``, or if ``t_warmup`` is in ``dur``; then
-    ``alpha_ssr(t) = alpha(t / ssr)`` exactly. With a fixed warmup, the equation holds from ``max(1, ssr) * t_warmup``
-    on.
+    SSR stretches the warmup only if ``scale_warmup`` is true or ``t_warmup`` is in ``dur``. In these two cases,
+    ``alpha_ssr(t) = alpha(t / ssr)`` exactly. If SSR does not stretch the warmup, the equation holds from ``max(1, ssr)
+    * t_warmup`` on.
 
     Args:
         t_warmup: Length of the warmup; ``0ba`` for no warmup.
@@ -290,8 +290,8 @@ class ConstantWithWarmupScheduler(Scheduler):
         scale_warmup: Whether SSR stretches the warmup.
 
     Raises:
-        InputError: For an ``alpha`` that is negative or not finite, a warmup that the run never finishes, or a
-            ``t_max`` before the end of the run.
+        InputError: ``alpha`` is negative or not finite, the run never finishes the warmup, or ``t_max`` is before the
+            end of the run.
 
     Example:
         >>> from ssr_hydra import State, Timestamp

@@ -1,4 +1,4 @@
-"""The timeline of a run, which computes the timestamp at any time x of the run."""
+"""The timeline of a run, which computes the timestamp at any time of the run."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["Timeline"]
 
 
 class Timeline:
-    """The timeline of one run. ``unit`` is the unit of its times: the unit of the run's length.
+    """The timeline of one run. Its times have the unit ``unit``, which is the unit of the run's length.
 
     Example:
         >>> moment = Timeline(TimeUnit.EPOCH, dataloader_len=Fraction(10)).at(Fraction(5, 2))
@@ -41,7 +41,7 @@ class Timeline:
         self._batches = in_batches.get(unit)
 
     def at(self, x: Fraction) -> Timestamp:
-        """Return the timestamp at ``x``. Reading a counter of it raises an error if its value at ``x`` is unknown."""
+        """Return the timestamp at the time ``x``. Reading an unknown counter of the timestamp raises an error."""
         counts = {TOTALS[self.unit]: x}
         if self._batches is not None:
             batch = counts["batches"] = x * self._batches
@@ -76,7 +76,7 @@ def _count(name: str, source: tuple[Timeline, dict[str, Fraction]]) -> int:
     if name not in counts:
         raise timeline.unknown(name)
     count = counts[name]
-    # Return an int if possible. The annotation of Timestamp ignores fractions.
+    # Return an int if possible. Timestamp declares int, although counters may be fractions.
     return count.numerator if count.denominator == 1 else count  # type: ignore[return-value]
 
 

@@ -1,4 +1,4 @@
-"""The state that a user's scheduler function gets at a time of a run, or of a phase of a run."""
+"""The state that a user's scheduler function gets, in a run or in a phase of a run."""
 
 from __future__ import annotations
 
@@ -20,18 +20,17 @@ __all__ = ["view"]
 
 
 def _total(unit: TimeUnit, source: tuple[Run, Any]) -> Any:
-    """Return the time since the start of the phase in ``unit``. Seconds are returned as nanoseconds.
+    """Return the time since the start of the phase in ``unit``. Return seconds as nanoseconds.
 
-    The time is computed only when a function reads it. So if a rate for ``unit`` is unknown, only a function that reads
-    this counter gets an error.
+    If a rate for ``unit`` is unknown, only a user's function that reads this counter gets an error.
     """
     run, timestamp = source
     if unit is TimeUnit.EPOCH:
-        # Whole epochs since the phase started. The phase may have started in the middle of an epoch.
+        # The phase may have started in the middle of an epoch, so count epochs by batches.
         batches = Time(_total(TimeUnit.BATCH, source), TimeUnit.BATCH)
         return int(run.convert(batches, unit, "timestamp").value)
     total = Time(timestamp.get(unit.value).value, unit)
-    # At least 0, because rates are only averages: see Run._reader_from.
+    # A rate is an average, so the difference may be below 0. Run._reader_from explains this.
     time = max(total - run.convert(run.start, unit, "timestamp"), Time(0, unit))
     return time.value * NANOSECONDS if unit is TimeUnit.SECOND else time.value
 
@@ -39,7 +38,7 @@ def _total(unit: TimeUnit, source: tuple[Run, Any]) -> Any:
 def _own(name: str, foreign: str, source: tuple[Run, Any]) -> Any:
     """Return a counter that has the same value in a phase as in the whole run.
 
-    ``name`` is its name in this package's timestamp, ``foreign`` in another library's timestamp.
+    This package's timestamp calls the counter ``name``. Another library's timestamp calls the counter ``foreign``.
     """
     timestamp = source[1]
     if isinstance(timestamp, Timestamp):
@@ -70,7 +69,7 @@ def view(run: Run, timestamp: Any) -> Any:
     """Return the state of the run at ``timestamp``. For a phase, return a state in which the phase is a whole run."""
     state = run.state
     length = getattr(state, "max_duration", None)
-    # as_time, because another library's time may not be comparable with this package's times.
+    # Another library's time cannot be compared with this package's times.
     is_whole = run.max_duration == (None if length is None else as_time(length, "max_duration"))
     if run.start.value == 0 and is_whole:
         if timestamp is state.timestamp:

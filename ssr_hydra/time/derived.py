@@ -1,4 +1,4 @@
-"""Timestamps that compute their counters from a phase of a run, a time map, or the steps of a loop."""
+"""Timestamps that compute a counter only when it is read."""
 
 from __future__ import annotations
 
@@ -13,13 +13,12 @@ SourceT = TypeVar("SourceT")
 
 
 class DerivedTimestamp(Timestamp, Generic[SourceT]):
-    """A timestamp that computes a counter when it is read, because a schedule reads only one or two.
+    """A timestamp that computes a counter only when the counter is read.
 
     Args:
         source: The object from which the counters are computed.
-        functions: A mapping from raw counter (``"batches"``) to its function of the source. If a counter is unknown,
-            its function raises an error, because a 0 would give a wrong alpha. Reading a counter without a function is
-            an ``AttributeError``.
+        functions: A mapping from raw counter (``"batches"``) to a function that computes it from the source. The
+            function raises an error if the counter is unknown. A counter without a function is an ``AttributeError``.
     """
 
     __slots__ = ("_functions", "_source")
@@ -47,7 +46,7 @@ for _name, _slot in SLOT_OF.items():
 
 
 class SteppedTimestamp(DerivedTimestamp[SourceT]):
-    """A derived timestamp that stores its number of batches, so that a step can increment the number fast."""
+    """A derived timestamp that stores its number of batches. A training step increments this number."""
 
     __slots__ = ()
 

@@ -50,7 +50,7 @@ class TimeUnit(str, Enum):
 
     @classmethod
     def _missing_(cls, value: object) -> TimeUnit | None:
-        """Accept a unit's value or name in any case, and a unit of another library; return None for other values."""
+        """Find a unit by its value or name in any case, or by a unit of another library."""
         inner = getattr(value, "value", value)
         if isinstance(inner, str):
             for unit in cls:
@@ -63,7 +63,7 @@ _UNITS = "|".join(unit.value for unit in TimeUnit)
 _WITH_UNIT = re.compile(rf"({DECIMAL}|{RATIO})({_UNITS})", re.ASCII)
 _CLOCK = re.compile(rf"(?=.)(?:({DECIMAL})d)?(?:({DECIMAL})h)?(?:({DECIMAL})m)?(?:({DECIMAL})s)?", re.ASCII)
 PATTERN = f"^(?:{_WITH_UNIT.pattern}|{_CLOCK.pattern})$"
-"""A regular expression of Python and of JavaScript that matches the durations."""
+"""Regular expression that matches a duration, in Python and in JavaScript."""
 
 _CLOCK_SECONDS = (86400, 3600, 60, 1)
 _WORDS = {
@@ -132,7 +132,7 @@ class Time(Generic[_Value]):
     operand. The class accepts a type parameter, such as ``Time[int]``, because Composer's class has one.
 
     Args:
-        value: The amount; without ``unit``, a time string such as ``"5ep"``.
+        value: The amount. If ``unit`` is None, a time string such as ``"5ep"``.
         unit: A :class:`TimeUnit`, or its string such as ``"ep"``.
         field: Name of the argument for error messages.
 
@@ -192,7 +192,7 @@ class Time(Generic[_Value]):
 
     @classmethod
     def from_input(cls, i: TimeLike | int | float, default_int_unit: TimeUnit | str | None = None) -> Time:
-        """Read a Time, a time string, or a number, which gets the unit ``default_int_unit``."""
+        """Read a Time, a time string or a number. A number gets the unit ``default_int_unit``."""
         if default_int_unit is None or isinstance(i, (str, Time)) or hasattr(i, "unit"):
             return as_time(i, "time")
         return cls(i, default_int_unit)
@@ -318,12 +318,12 @@ class Time(Generic[_Value]):
         return Time._of(quotient, TimeUnit.DURATION if share else self._unit)
 
     def __floordiv__(self, other: object) -> Time:
-        """Return how often ``other`` (a time or a number) fits into this time, as a whole time in this time's unit."""
+        """Divide by a time or a number and round down. The result has the unit of this time."""
         amount = self._amount(other)
         return NotImplemented if amount is None else self._make(self._value // amount)
 
     def __mod__(self, other: object) -> Time:
-        """Return the remainder of the division in :meth:`__floordiv__`."""
+        """Return the remainder of ``self // other``, in the unit of this time."""
         amount = self._amount(other)
         return NotImplemented if amount is None else self._make(self._value % amount)
 

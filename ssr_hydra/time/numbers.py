@@ -1,4 +1,4 @@
-"""Functions that read numbers exactly: amounts of time, rates and the scale schedule ratio."""
+"""Functions that read amounts of time, rates and the scale schedule ratio as exact numbers."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def exact(number: Any, field: str = "number") -> Fraction:
             return Fraction(float.__repr__(number))
         if isinstance(number, (int, str, Fraction, Decimal)):
             return Fraction(number)
-        if hasattr(number, "item"):  # a scalar of NumPy or torch; item() of several numbers raises an error
+        if hasattr(number, "item"):  # a scalar of NumPy or torch
             value, bits = number.item(), _bits(number)
             return exact(value, field) if bits is None else _shortest(value, bits)
         if hasattr(number, "__index__"):
@@ -56,7 +56,7 @@ def exact(number: Any, field: str = "number") -> Fraction:
 
 
 def _bits(number: Any) -> int | None:
-    """Return the number of significant bits of a NumPy or torch scalar; None if its type is not a shorter float."""
+    """Return the number of significant bits of a float32, float16 or bfloat16 scalar; None for other types."""
     bits = {"float32": 24, "float16": 11, "bfloat16": 8}
     return bits.get(str(getattr(number, "dtype", "")).rpartition(".")[2])
 
@@ -69,16 +69,16 @@ def _shortest(value: float, bits: int) -> Fraction:
 
 
 def _is_plain_number(text: str) -> bool:
-    """Return whether a string is a short ASCII number; Fraction alone would also accept spaces and underscores."""
+    """Return whether a string is a short number without the spaces and underscores that Fraction accepts."""
     return len(text) <= LONGEST_STRING and re.fullmatch(rf"-?(?:{DECIMAL}|{RATIO})", text, re.ASCII) is not None
 
 
 def simplest(ratio: float) -> Fraction:
-    """Undo the rounding of a computed ratio: return the simple number that it approximates.
+    """Return the simple number that a computed ratio approximates within rounding error.
 
-    If a float prints more than 12 digits, it is probably the result of arithmetic. Then the function returns the first
-    of these numbers that is within the rounding error of a few operations: a fraction with a denominator of at most
-    100, or a decimal of at most 12 digits. Otherwise it returns the decimal that the float prints.
+    A float that prints more than 12 digits is probably the result of arithmetic. For such a float, the function first
+    tries fractions with a denominator of at most 100, and then the decimal with 12 digits. It returns the first number
+    within the rounding error of a few operations. In all other cases, it returns the decimal that the float prints.
 
     Args:
         ratio: A finite number above 0.
@@ -109,7 +109,7 @@ def check_ssr(ssr: Number | str) -> Fraction:
             that it approximates within rounding error.
 
     Raises:
-        InputError: ``ssr`` is not a number above 0 and of at most 1e6.
+        InputError: ``ssr`` is not a number, is not above 0, or is above 1e6.
 
     Example:
         >>> check_ssr(0.3), check_ssr(0.1 + 0.2)

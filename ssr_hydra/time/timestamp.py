@@ -18,8 +18,8 @@ __all__ = ["COUNTERS", "NANOSECONDS", "SLOT_OF", "TOTALS", "Timestamp"]
 NANOSECONDS = 10**9
 """Nanoseconds in a second."""
 
-# Public name of each counter: its slot, its raw name and its unit. Seconds are stored as whole nanoseconds, because
-# sums of floats would drift.
+# The keys are public names. The values are the slot, the raw name and the unit.
+# Seconds are stored as whole nanoseconds, because sums of floats would drift.
 _COUNTERS: dict[str, tuple[str, str, TimeUnit]] = {
     "iteration": ("_iteration", "iterations", TimeUnit.ITERATION),
     "epoch": ("_epoch", "epochs", TimeUnit.EPOCH),
@@ -72,23 +72,23 @@ def _count(value: Any, field: str, unit: TimeUnit) -> int:
         raise InputError(field, value, "must be >= 0", "count from 0")
     if unit is TimeUnit.SECOND:
         number = round(number * NANOSECONDS)
-    # Typed as int, because every counter of a real run is one. Timestamp's docstring explains fractions.
+    # The type is int, because only figures and tests use fractions as counters.
     counted: int = number.numerator if number.denominator == 1 else number
     return counted
 
 
 def _as_time(value: int, unit: TimeUnit) -> Time:
-    """Return the value of a raw counter as a time."""
+    """Return the value of a raw counter as a :class:`Time`."""
     return Time(Fraction(value, NANOSECONDS), unit) if unit is TimeUnit.SECOND else Time._of(value, unit)
 
 
 def _as_operand(other: object) -> Time | None:
-    """Return the value that a timestamp is compared with, as a time; None if the value is not a time or a string."""
+    """Return ``other`` as a :class:`Time`. Return None if it is neither a time nor a string."""
     is_time = isinstance(other, (str, Time)) or (hasattr(other, "unit") and hasattr(other, "value"))
     return as_time(other, "time") if is_time else None
 
 
-# The return type is the type of the attribute's value, because type checkers read a property in a variable as Any.
+# Type checkers read a property in a variable as Any, so these functions return the type of the property's value.
 def _counter(slot: str, unit: TimeUnit, doc: str) -> Time:
     """Return a read-only attribute that reads a slot as a :class:`Time`."""
     return property(lambda timestamp: _as_time(getattr(timestamp, slot), unit), doc=doc)  # type: ignore[return-value]
@@ -108,10 +108,10 @@ def _raw(slot: str, doc: str) -> int:
 
 @total_ordering
 class Timestamp:
-    """The counters of a run at one moment. Immutable: each batch creates a new timestamp.
+    """The counters of a run at one moment. A timestamp is immutable; each batch creates a new timestamp.
 
-    A counter is a :class:`Time` and compares with plain numbers, so ``timestamp.epoch < 10`` works. A timestamp
-    compares with a time or a time string: ``timestamp < "10ep"`` compares the counter of epochs. A counter may be a
+    A counter is a :class:`Time`, which can be compared with a number: ``timestamp.epoch < 10``. A timestamp can be
+    compared with a time or a time string: ``timestamp < "10ep"`` compares the counter of epochs. A counter may be a
     fraction, because figures and tests also evaluate schedules between batches.
 
     The plural names (``timestamp.batches``, ``timestamp.epochs_in_iteration``, ``timestamp.nanoseconds``) read the
@@ -249,7 +249,7 @@ class Timestamp:
         Args:
             samples: Samples of the batch.
             tokens: Tokens of the batch.
-            duration: Time of the batch, in seconds or as a ``timedelta``; None if it was not measured.
+            duration: Duration of the batch in seconds or as a ``timedelta``; None if it was not measured.
 
         Raises:
             InputError: An argument is negative.
@@ -281,7 +281,7 @@ class Timestamp:
         return new
 
     def to_next_epoch(self, duration: datetime.timedelta | Number | None = 0) -> Timestamp:
-        """Return the timestamp at the start of the next epoch; ``duration`` adds time outside of the batches."""
+        """Return the timestamp at the start of the next epoch. ``duration`` adds seconds spent between batches."""
         nanoseconds = 0 if duration is None else _count(duration, "duration", TimeUnit.SECOND)
         return self._replace(
             _epoch=self._epoch + 1,
@@ -296,7 +296,7 @@ class Timestamp:
         )
 
     def to_next_iteration(self, duration: datetime.timedelta | Number | None = 0) -> Timestamp:
-        """Return the timestamp at the start of the next iteration; ``duration`` adds time outside of the batches."""
+        """Return the timestamp at the start of the next iteration. ``duration`` adds seconds spent between batches."""
         nanoseconds = 0 if duration is None else _count(duration, "duration", TimeUnit.SECOND)
         return self._replace(
             _iteration=self._iteration + 1,
@@ -329,15 +329,14 @@ class Timestamp:
         return new
 
     def state_dict(self) -> dict[str, int | str]:
-        """Return every counter for a checkpoint: an int, or a string ``"a/b"`` for a fraction; times in nanoseconds."""
+        """Return the counters for a checkpoint. A fraction is a string ``"a/b"``. Seconds are in nanoseconds."""
         values = zip(_SLOTS, _slots_of(self), strict=True)
         return {slot[1:]: value if isinstance(value, int) else str(value) for slot, value in values}
 
     def load_state_dict(self, state: Mapping[str, int | str]) -> None:
         """Set the counters to the values that :meth:`state_dict` returned.
 
-        This is the only method that changes a timestamp in place. It exists because Composer has such a method.
-        :meth:`from_state_dict` creates a new timestamp.
+        This method changes the timestamp in place, as Composer's method does. All other methods create a new timestamp.
 
         Raises:
             InputError: A counter is missing, unknown or negative. No counter changes in this case.
@@ -350,7 +349,7 @@ class Timestamp:
             raise InputError(
                 "timestamp", odd, "must have exactly the counters of state_dict()", "load the result of state_dict()"
             )
-        # Read nanoseconds like counts of batches: the values are already integers, not seconds.
+        # The values of seconds are already in nanoseconds, so read them as plain numbers.
         values = {f"_{name}": _count(exact(state[name], name), name, TimeUnit.BATCH) for name in names}
         for slot, value in values.items():
             setattr(self, slot, value)

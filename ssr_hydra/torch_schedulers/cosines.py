@@ -70,7 +70,7 @@ class CosineAnnealingLR(TorchScheduler):
         pace: See :class:`~ssr_hydra.torch_schedulers.TorchScheduler`.
 
     Raises:
-        InputError: For a ``T_max`` that is not above 0, or an ``eta_min`` that is negative or not finite.
+        InputError: ``T_max`` is not above 0, or ``eta_min`` is negative or not finite.
 
     Example:
         >>> from ssr_hydra.state import State

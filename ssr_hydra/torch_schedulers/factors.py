@@ -47,7 +47,7 @@ class StepLR(TorchScheduler):
         pace: See :class:`~ssr_hydra.torch_schedulers.TorchScheduler`.
 
     Raises:
-        InputError: For a ``step_size`` that is not above 0, or a ``gamma`` that is negative or not finite.
+        InputError: ``step_size`` is not above 0, or ``gamma`` is negative or not finite.
 
     Example:
         >>> from ssr_hydra.state import State
@@ -235,7 +235,7 @@ class PolynomialLR(TorchScheduler):
         pace: See :class:`~ssr_hydra.torch_schedulers.TorchScheduler`.
 
     Raises:
-        InputError: For a ``total_iters`` or a ``power`` that is not above 0.
+        InputError: ``total_iters`` or ``power`` is not above 0.
 
     Example:
         >>> from ssr_hydra.state import State
@@ -287,7 +287,7 @@ class ExponentialLR(TorchScheduler):
         pace: See :class:`~ssr_hydra.torch_schedulers.TorchScheduler`.
 
     Raises:
-        InputError: For a ``gamma`` that is negative or not finite.
+        InputError: ``gamma`` is negative or not finite.
 
     Example:
         >>> from ssr_hydra.state import State

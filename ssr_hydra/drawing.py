@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from ssr_hydra.errors import InputError
+from ssr_hydra.errors import FormatError
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -90,4 +90,4 @@ def check_math(field: str, text: str) -> None:
             MathTextParser("path").parse(text)
         except ValueError:
             rule = "must have valid matplotlib math between dollar signs"
-            raise InputError(field, text, rule, r"write \$ for a dollar sign") from None
+            raise FormatError(field, text, rule, r"write \$ for a dollar sign") from None

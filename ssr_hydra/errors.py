@@ -16,11 +16,22 @@ from pathlib import Path
 from typing import Any
 
 __all__ = [
+    "ConflictError",
     "FirstBatchError",
+    "FormatError",
     "InputError",
+    "MismatchError",
     "MissingRateError",
+    "MissingValueError",
+    "NotInstalledError",
+    "PathError",
+    "RangeError",
     "RunError",
+    "UnknownNameError",
+    "UnsupportedError",
+    "UntrustedError",
     "UserCodeError",
+    "WrongTypeError",
     "callable_name",
     "described_error",
     "missing_package",
@@ -55,6 +66,8 @@ def _show(value: object) -> str:
 class InputError(ValueError):
     """A value breaks a rule. The message is one line with the field, the value, the rule and the fix.
 
+    The subclass shows the kind of rule, so programs and tests need not read the message.
+
     Args:
         field: Name of the argument or config field, dotted if nested.
         value: The invalid value.
@@ -62,7 +75,7 @@ class InputError(ValueError):
         fix: A suggestion for what to write instead.
 
     Example:
-        >>> error = InputError("t_max", "10", "a duration needs a unit", "did you mean '10ba' or '10ep'?")
+        >>> error = FormatError("t_max", "10", "a duration needs a unit", "did you mean '10ba' or '10ep'?")
         >>> print(error.within("scheduler"))
         scheduler.t_max='10': a duration needs a unit; did you mean '10ba' or '10ep'?
     """
@@ -73,9 +86,13 @@ class InputError(ValueError):
         message = f"{field}={_show(value)}: {rule}; {fix}"
         super().__init__(" ".join(line.strip() for line in message.splitlines()))
 
+    def renamed(self, field: str, fix: str | None = None) -> InputError:
+        """Return the same error for a different field, and optionally with a different fix."""
+        return type(self)(field, self.value, self.rule, self.fix if fix is None else fix)
+
     def within(self, prefix: str) -> InputError:
         """Return the same error for the field ``prefix.field``, where ``field`` is the field of this error."""
-        return type(self)(f"{prefix}.{self.field}", self.value, self.rule, self.fix)
+        return self.renamed(f"{prefix}.{self.field}")
 
     def __reduce__(self) -> tuple[type[InputError], tuple[str, object, str, str]]:
         # Launchers pickle exceptions. By default, unpickling would call __init__ with the message alone.
@@ -94,6 +111,50 @@ def within(prefix: str) -> Iterator[None]:
         yield
     except InputError as error:
         raise error.within(prefix) from None
+
+
+class ConflictError(InputError):
+    """Two settings cannot be used together, one setting has no effect, or one value occurs twice."""
+
+
+class FormatError(InputError):
+    """A text or file has invalid syntax, such as a duration without a unit."""
+
+
+class MismatchError(InputError):
+    """A value does not match the data, the model, the checkpoint, or the other processes or runs."""
+
+
+class MissingValueError(InputError):
+    """A required value is missing."""
+
+
+class NotInstalledError(InputError):
+    """A feature needs an optional package that is not installed."""
+
+
+class RangeError(InputError):
+    """A number, time or size is outside of its range."""
+
+
+class PathError(InputError):
+    """A file or folder does not exist, cannot be read or written, or has an invalid path."""
+
+
+class UnknownNameError(InputError):
+    """A name is not one of the known names."""
+
+
+class UnsupportedError(InputError):
+    """The machine, an installed package, or an object of the user does not support the request."""
+
+
+class UntrustedError(InputError):
+    """Only the command line may set this value, because it can run code."""
+
+
+class WrongTypeError(InputError):
+    """A value has the wrong type or structure."""
 
 
 class MissingRateError(InputError, RuntimeError):
@@ -200,4 +261,6 @@ def missing_package(field: str, value: object, package: str, extra: str) -> Inpu
         >>> print(missing_package("model", "resnet18", "torchvision", "vision"))
         model='resnet18': needs torchvision, which is not installed; pip install "ssr-hydra[vision]"
     """
-    return InputError(field, value, f"needs {package}, which is not installed", f'pip install "ssr-hydra[{extra}]"')
+    return NotInstalledError(
+        field, value, f"needs {package}, which is not installed", f'pip install "ssr-hydra[{extra}]"'
+    )

@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from ssr_hydra.errors import InputError, RunError
+from ssr_hydra.errors import PathError, RunError
 
 __all__ = [
     "WriteError",
@@ -41,10 +41,10 @@ def check_path(path: str | Path, field: str) -> Path:
         os.lstat(path)
     except ValueError:  # or its subclass UnicodeEncodeError
         rule = "must be a path without NUL, in characters that the file system supports"
-        raise InputError(field, str(path), rule, "use a different name") from None
+        raise PathError(field, str(path), rule, "use a different name") from None
     except OSError as error:
         if error.errno == errno.ENAMETOOLONG:
-            raise InputError(field, str(path), "is longer than the file system allows", "shorten it") from None
+            raise PathError(field, str(path), "is longer than the file system allows", "shorten it") from None
     return Path(path)
 
 
@@ -61,33 +61,33 @@ def check_folder_name(
     """
     if not folder.strip():
         rule = "must be a folder, because the run's files must not mix with files of the working directory"
-        raise InputError(field, folder, rule, f"remove {field}, or set it to a folder")
+        raise PathError(field, folder, rule, f"remove {field}, or set it to a folder")
     check_length(folder, field)
     if "${" in folder:
-        raise InputError(field, folder, "must not contain ${ after its references are resolved", "choose another name")
+        raise PathError(field, folder, "must not contain ${ after its references are resolved", "choose another name")
     parts = re.split(r"[\\/]", folder)
     if typed is None:
         if Path(folder).is_absolute() or ".." in parts or folder.startswith("~") or ":" in parts[0]:
             rule = f"must be below {base}"
-            raise InputError(field, folder, rule, f"to allow it, write {field}=... on the command line")
+            raise PathError(field, folder, rule, f"to allow it, write {field}=... on the command line")
         return
     # A config file may define the value of a reference on the command line. So the file could choose another folder.
     absolute = Path(folder).is_absolute() and not re.match(r"""["']?(/|\$\{(hydra\.|[^{}]*:))""", typed)
     if "${" in typed and (absolute or parts.count("..") > re.split(r"[\\/]", typed).count("..")):
         rule = f"must not be outside because of a reference ({typed})"
-        raise InputError(field, folder, rule, "write the folder without a reference")
+        raise PathError(field, folder, rule, "write the folder without a reference")
 
 
 def check_length(path: str, field: str) -> None:
     """Check that file systems accept a path."""
     if "\0" in path:
-        raise InputError(field, path, "must not contain a NUL character", "remove it")
+        raise PathError(field, path, "must not contain a NUL character", "remove it")
     if len(os.fsencode(path)) > _LONGEST_PATH:
-        raise InputError(field, path, f"must have at most {_LONGEST_PATH:,} bytes", "shorten it")
+        raise PathError(field, path, f"must have at most {_LONGEST_PATH:,} bytes", "shorten it")
     longest = max(len(os.fsencode(part)) for part in re.split(r"[\\/]" if os.name == "nt" else "/", path))
     if longest > _LONGEST_NAME:
         rule = f"must have names of at most {_LONGEST_NAME} bytes (one has {longest:,})"
-        raise InputError(field, path, rule, "shorten it")
+        raise PathError(field, path, rule, "shorten it")
 
 
 def open_regular(path: Path) -> BinaryIO:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Literal, get_args
 
-from ssr_hydra.errors import InputError
+from ssr_hydra.errors import ConflictError, MissingValueError, UnknownNameError
 
 __all__ = ["DIRECTIONS", "Direction", "direction_by_name", "mode_of", "resolve_direction"]
 
@@ -72,11 +72,11 @@ def resolve_direction(given: str | None, metric: str, field: str) -> Direction:
         'min'
     """
     if given not in (None, "auto", *DIRECTIONS):
-        raise InputError(field, given, "must be max or min", "write max if higher is better")
+        raise UnknownNameError(field, given, "must be max or min", "write max if higher is better")
     found = next((item for item in DIRECTIONS if item == given), None) or direction_by_name(metric)
     if found is None:
         rule = f"the name {metric} does not show whether higher is better"
-        raise InputError(field, given, rule, "write max or min")
+        raise MissingValueError(field, given, rule, "write max or min")
     return found
 
 
@@ -90,5 +90,5 @@ def mode_of(given: str, metric: str, field: str) -> Direction:
     mode, better = resolve_direction(given, metric, field), direction_by_name(metric)
     if better not in (None, mode):
         rule = f"must be {better}, because a {'higher' if better == 'max' else 'lower'} {metric} is better"
-        raise InputError(field, given, rule, f"write {better}, or auto")
+        raise ConflictError(field, given, rule, f"write {better}, or auto")
     return mode

@@ -12,7 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from ssr_hydra.errors import InputError, RunError
+from ssr_hydra.errors import ConflictError, PathError, RunError
 from ssr_hydra.files import check_path, create, flock, open_regular, sync_folder, write_error
 from ssr_hydra.records import CLOCKS, MOST_BYTES, check_evaluations, finite
 
@@ -88,7 +88,7 @@ class MetricsLog:
             old = self._lock_old()
         except OSError as error:
             rule = f"cannot be written ({error.strerror or error})"
-            raise InputError("run_dir", str(folder), rule, "choose a different folder") from error
+            raise PathError("run_dir", str(folder), rule, "choose a different folder") from error
         try:
             if check is not None:
                 check()
@@ -112,11 +112,11 @@ class MetricsLog:
                     continue
             except ValueError:
                 rule = "must be a regular file"
-                raise InputError("run_dir", str(self.path), rule, "choose a different folder") from None
+                raise PathError("run_dir", str(self.path), rule, "choose a different folder") from None
             try:
                 if self._is_locked(file.fileno()):
                     rule = "another run is writing to this folder"
-                    raise InputError("run_dir", str(self.path.parent), rule, "choose a different folder")
+                    raise ConflictError("run_dir", str(self.path.parent), rule, "choose a different folder")
                 if self._is_at_path(file.fileno()):
                     return file
             except BaseException:

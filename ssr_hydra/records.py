@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from ssr_hydra.errors import InputError
+from ssr_hydra.errors import ConflictError, FormatError, InputError, UnknownNameError, WrongTypeError
 from ssr_hydra.files import check_path, read_bounded, write_atomically
 
 __all__ = [
@@ -130,14 +130,14 @@ class RunResult:
         try:
             content = json.loads(read_bounded(path, MOST_BYTES))
         except (ValueError, RecursionError) as error:
-            raise InputError("result", str(path), f"must be a complete JSON record ({error})", fix) from None
+            raise FormatError("result", str(path), f"must be a complete JSON record ({error})", fix) from None
         names = [item.name for item in fields(cls)]
         needed = {item.name for item in fields(cls) if item.name not in _ADDED}
         if not isinstance(content, dict) or not needed <= set(content) <= set(names):
             found = sorted(content) if isinstance(content, dict) else type(content).__name__
-            raise InputError("result", str(path), f"must have the keys {', '.join(names)} (got {found})", fix)
+            raise FormatError("result", str(path), f"must have the keys {', '.join(names)} (got {found})", fix)
         if content["status"] not in STATUSES:
-            raise InputError("result.status", content["status"], f"must be one of {', '.join(STATUSES)}", fix)
+            raise UnknownNameError("result.status", content["status"], f"must be one of {', '.join(STATUSES)}", fix)
         if content["status"] == "failed" and str(content["error"]).startswith(_STOPS):
             content["status"] = "stopped"
         record = cls(**content)
@@ -199,7 +199,7 @@ def _require(holds: bool, field: str, value: Any) -> None:
     if not holds:
         shown = repr(value)
         shown = shown if len(shown) <= 80 else f"{shown[:77]}..."
-        raise InputError(f"result.{field}", value, f"{field} cannot be {shown}", "run the experiment again")
+        raise WrongTypeError(f"result.{field}", value, f"{field} cannot be {shown}", "run the experiment again")
 
 
 def is_number(value: Any) -> bool:
@@ -234,7 +234,7 @@ def refuse_finished(folder: Path, field: str = "run_dir", hashed: str | None = N
     same = record is not None and hashed is not None and record.config_hash == hashed
     if record is None or record.status not in ("failed", "stopped") or not (record.steps == 0 or same):
         rule = f"must not be the folder of another run: it has a {RESULT}, but no checkpoint to resume from"
-        raise InputError(field, str(folder), rule, "choose a different folder, or move this folder away")
+        raise ConflictError(field, str(folder), rule, "choose a different folder, or move this folder away")
 
 
 def config_hash(config: Mapping[str, Any] | None) -> str | None:
@@ -255,7 +255,7 @@ def config_hash(config: Mapping[str, Any] | None) -> str | None:
         text = json.dumps(config, sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=True)
     except (TypeError, ValueError) as error:
         rule = f"must be plain dicts, lists, strings and finite numbers ({error})"
-        raise InputError("config", type(config).__name__, rule, "convert it first") from None
+        raise WrongTypeError("config", type(config).__name__, rule, "convert it first") from None
     return hashlib.sha256(text.encode()).hexdigest()
 
 

@@ -28,7 +28,15 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Any
 
-from ssr_hydra.errors import InputError
+from ssr_hydra.errors import (
+    ConflictError,
+    FormatError,
+    InputError,
+    MissingValueError,
+    RangeError,
+    UnknownNameError,
+    WrongTypeError,
+)
 from ssr_hydra.settings.base import did_you_mean, not_negative, number
 
 __all__ = [
@@ -120,19 +128,19 @@ def parse_selection(value: Any, path: str) -> tuple[Selection, ...]:
         return (Selection(name=_words(value, path)),)
     if _is_list(value):
         if not value:
-            raise InputError(path, value, "selects nothing", "list the parameters to select, or remove it")
+            raise MissingValueError(path, value, "selects nothing", "list the parameters to select, or remove it")
         return tuple(
             part
             for place, item in ((f"{path}[{index}]", item) for index, item in enumerate(value))
             for part in parse_selection(_given(item, place), place)
         )
     if not isinstance(value, Mapping):
-        raise InputError(path, value, "must be a mapping of conditions, a name, or a list of these", _EXAMPLE)
+        raise WrongTypeError(path, value, "must be a mapping of conditions, a name, or a list of these", _EXAMPLE)
     if not value:
-        raise InputError(path, value, "has no condition", f"{_EXAMPLE}, or null for every parameter")
+        raise MissingValueError(path, value, "has no condition", f"{_EXAMPLE}, or null for every parameter")
     for key in value:
         if key not in CONDITIONS:
-            raise InputError(f"{path}.{key}", value[key], "unknown condition", did_you_mean(str(key), CONDITIONS))
+            raise UnknownNameError(f"{path}.{key}", value[key], "unknown condition", did_you_mean(str(key), CONDITIONS))
     conditions: dict[str, Any] = {
         key: (_words if key in ("name", "module") else _counts)(item, f"{path}.{key}")
         for key, item in value.items()
@@ -145,7 +153,7 @@ def parse_selection(value: Any, path: str) -> tuple[Selection, ...]:
 
 def _given(item: Any, path: str) -> Any:
     if item is None:
-        raise InputError(path, item, "must be a name or a mapping of conditions", _EXAMPLE)
+        raise WrongTypeError(path, item, "must be a name or a mapping of conditions", _EXAMPLE)
     return item
 
 
@@ -153,9 +161,11 @@ def _words(value: Any, path: str) -> tuple[str, ...]:
     words = tuple(value) if _is_list(value) else (value,)
     for word in words:
         if not isinstance(word, str) or not word.strip():
-            raise InputError(path, value, "must be a pattern or a list of patterns", "write e.g. '*.bias' or '*Norm*'")
+            raise WrongTypeError(
+                path, value, "must be a pattern or a list of patterns", "write e.g. '*.bias' or '*Norm*'"
+            )
     if not words:
-        raise InputError(
+        raise MissingValueError(
             path, value, "is an empty list, which selects nothing", "add a pattern or number, or remove it"
         )
     return words
@@ -166,9 +176,9 @@ def _counts(value: Any, path: str) -> tuple[int, ...]:
     least = -math.inf if path.endswith(".layer") else 0
     for each in numbers:
         if isinstance(each, bool) or not isinstance(each, int) or each < least:
-            raise InputError(path, value, "must be an integer or a list of integers", "write e.g. 2 or [0, 1]")
+            raise WrongTypeError(path, value, "must be an integer or a list of integers", "write e.g. 2 or [0, 1]")
     if not numbers:
-        raise InputError(
+        raise MissingValueError(
             path, value, "is an empty list, which selects nothing", "add a pattern or number, or remove it"
         )
     return numbers
@@ -228,7 +238,7 @@ def parse_rules(rules: Any, path: str = "param_groups") -> tuple[Rule, ...]:
         ('no_decay', {'weight_decay': 0})
     """
     if not isinstance(rules, Mapping):
-        raise InputError(path, rules, "must be a mapping of names to rules", "{no_decay: {params: ..., ...}}")
+        raise WrongTypeError(path, rules, "must be a mapping of names to rules", "{no_decay: {params: ..., ...}}")
     return tuple(_parse_rule(name, rule, f"{path}.{name}") for name, rule in rules.items())
 
 
@@ -240,10 +250,10 @@ def _parse_rule(name: Any, rule: Any, path: str) -> Rule:
             if name == "default"
             else "write e.g. no_decay"
         )
-        raise InputError(path, name, "is not a valid name of a rule", fix)
+        raise FormatError(path, name, "is not a valid name of a rule", fix)
     if not isinstance(rule, Mapping):
         fix = "e.g. {params: '*.bias', weight_decay: 0}"
-        raise InputError(path, rule, "must be a mapping of params and hyperparameters", fix)
+        raise WrongTypeError(path, rule, "must be a mapping of params and hyperparameters", fix)
     values: dict[str, Any] = {}
     scales: dict[str, float] = {}
     for key, value in rule.items():
@@ -252,13 +262,13 @@ def _parse_rule(name: Any, rule: Any, path: str) -> Rule:
         place = f"{path}.{key}"
         if not isinstance(key, str) or key in _RESERVED or key in _OF_THE_OPTIMIZER:
             what = "must be set in the optimizer" if key in _OF_THE_OPTIMIZER else "is not a hyperparameter"
-            raise InputError(place, value, what, "remove it")
+            raise MissingValueError(place, value, what, "remove it")
         if key in ("name", "module", "ndim", "layer", "except"):
-            raise InputError(
+            raise ConflictError(
                 place, value, "must be inside params, because it is a condition", f"move it into {path}.params"
             )
         if value is None:
-            raise InputError(place, value, "must have a value", "set a value, or remove it")
+            raise MissingValueError(place, value, "must have a value", "set a value, or remove it")
         if key.endswith(_SCALE):
             scales[key.removesuffix(_SCALE)] = not_negative(value, place)
         else:
@@ -267,15 +277,15 @@ def _parse_rule(name: Any, rule: Any, path: str) -> Rule:
     layer_decay: Any = rule.get("layer_decay")
     layers = rule.get("layers")
     if layer_decay is not None and not 0 < number(layer_decay, f"{path}.layer_decay") <= 1:
-        raise InputError(f"{path}.layer_decay", layer_decay, "must be above 0 and at most 1", "write e.g. 0.75")
+        raise RangeError(f"{path}.layer_decay", layer_decay, "must be above 0 and at most 1", "write e.g. 0.75")
     if layers is not None and layer_decay is None:
-        raise InputError(f"{path}.layers", layers, "is used only with layer_decay", "set layer_decay too")
+        raise ConflictError(f"{path}.layers", layers, "is used only with layer_decay", "set layer_decay too")
     if not values and not scales and layer_decay is None:
-        raise InputError(path, dict(rule), "sets no hyperparameter", "e.g. weight_decay: 0, or lr_scale: 0.1")
+        raise MissingValueError(path, dict(rule), "sets no hyperparameter", "e.g. weight_decay: 0, or lr_scale: 0.1")
     for key in scales:
         if key in values:
             fix = f"keep one of {key} and {key}_scale"
-            raise InputError(f"{path}.{key}_scale", scales[key], f"cannot be used with {key}", fix)
+            raise ConflictError(f"{path}.{key}_scale", scales[key], f"cannot be used with {key}", fix)
     patterns: tuple[str, ...] = () if layers is None else _words(layers, f"{path}.layers")
     given = rule.get("params")
     return Rule(name, path, parse_selection(given, f"{path}.params"), given, values, scales, layer_decay, patterns)
@@ -292,15 +302,15 @@ def check_schedules(schedules: Any) -> None:
     """Refuse ``schedules`` that are not a mapping from field to scheduler, or that contain ``lr``."""
     if not isinstance(schedules, Mapping):
         rule = "must be a mapping of fields to schedulers"
-        raise InputError("schedules", schedules, rule, "write {weight_decay: ...}")
+        raise WrongTypeError("schedules", schedules, rule, "write {weight_decay: ...}")
     if "lr" in schedules:
-        raise InputError("schedules.lr", "lr", "cannot be the learning rate", "use scheduler")
+        raise ConflictError("schedules.lr", "lr", "cannot be the learning rate", "use scheduler")
 
 
 def no_effect(field: str) -> InputError:
     """Return the error for a schedule of a hyperparameter that is 0."""
     rule = "is 0 in every param group, so a multiplier has no effect"
-    return InputError(f"schedules.{field}", 0.0, rule, f"set the optimizer's {field} above 0")
+    return ConflictError(f"schedules.{field}", 0.0, rule, f"set the optimizer's {field} above 0")
 
 
 def check_hyperparameter(key: str, value: Any, path: str) -> None:
@@ -320,8 +330,8 @@ def check_hyperparameter(key: str, value: Any, path: str) -> None:
     if value is None or (isinstance(value, (bool, str)) and key not in _NUMBERS):
         return
     if not math.isfinite(number(value, path)):
-        raise InputError(path, value, "must be a finite number", "write e.g. 0.1 or 3e-4")
+        raise RangeError(path, value, "must be a finite number", "write e.g. 0.1 or 3e-4")
     if value < 0 and key in _NUMBERS:
-        raise InputError(path, value, "must be >= 0", "write e.g. 0.1 or 3e-4")
+        raise RangeError(path, value, "must be >= 0", "write e.g. 0.1 or 3e-4")
     if value >= 1 and key in BELOW_ONE:
-        raise InputError(path, value, "must be below 1", "write e.g. 0.9")
+        raise RangeError(path, value, "must be below 1", "write e.g. 0.9")

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
-from ssr_hydra.errors import InputError
+from ssr_hydra.errors import RangeError, UnsupportedError, WrongTypeError
 from ssr_hydra.time import Number, Time, TimeLike, Timestamp, TimeUnit, as_time, exact
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ def _rate(value: Any, field: str) -> int | Fraction | None:
         return None
     number = exact(getattr(value, "value", value), field)
     if number <= 0:
-        raise InputError(field, value, "must be above 0", "remove it if it is unknown")
+        raise RangeError(field, value, "must be above 0", "remove it if it is unknown")
     return number.numerator if number.denominator == 1 else number
 
 
@@ -84,9 +84,9 @@ class State:
         time = None if value is None else as_time(value, "max_duration")
         if time is not None and time.unit is TimeUnit.DURATION:
             rule = "cannot be in dur, which is a fraction of max_duration"
-            raise InputError("max_duration", str(value), rule, "write e.g. '10ep' or '1000ba'")
+            raise UnsupportedError("max_duration", str(value), rule, "write e.g. '10ep' or '1000ba'")
         if time is not None and time.value <= 0:
-            raise InputError("max_duration", str(value), "must be above 0", "write e.g. '10ep' or '1000ba'")
+            raise RangeError("max_duration", str(value), "must be above 0", "write e.g. '10ep' or '1000ba'")
         self._max_duration = time
 
     @property
@@ -98,7 +98,7 @@ class State:
     def dataloader_len(self, value: int | None) -> None:
         number = _rate(value, "dataloader_len")
         if isinstance(number, Fraction):
-            raise InputError("dataloader_len", value, "must be an integer", "round it")
+            raise WrongTypeError("dataloader_len", value, "must be an integer", "round it")
         self._dataloader_len = number
 
     @property

@@ -24,7 +24,16 @@ from ssr_hydra.configs import (
     StdlibBytesConfig,
     StdlibDocumentsConfig,
 )
-from ssr_hydra.errors import InputError, missing_package, within
+from ssr_hydra.errors import (
+    ConflictError,
+    MismatchError,
+    MissingValueError,
+    PathError,
+    RangeError,
+    UnknownNameError,
+    missing_package,
+    within,
+)
 from ssr_hydra.settings.base import count, did_you_mean, fraction, one_of
 from ssr_hydra.settings.data import SPLITS
 from ssr_hydra.settings.images import DIGITS, IMAGE_SETS, ImageSet, check_stem, unknown_model
@@ -74,7 +83,7 @@ def check_known(values: Mapping[str, Any]) -> None:
                     count(node[key], f"{path}.{key}", least)
         if target == "ssr_hydra.data.Digits" and known_samples(node) in (0, DIGITS):
             rule = "must leave images for both training and evaluation"
-            raise InputError(f"{path}.eval_fraction", node["eval_fraction"], rule, "try 0.2")
+            raise RangeError(f"{path}.eval_fraction", node["eval_fraction"], rule, "try 0.2")
         if target == "ssr_hydra.data.SmallImages":
             _check_small_images(node, path)
         elif target == "ssr_hydra.models.torchvision_model":
@@ -91,10 +100,10 @@ def _check_loading(data: Mapping[str, Any]) -> None:
     targets = [data[split]["_target_"] for split in ("train", "eval") if data[split] is not None]
     if data["num_workers"] and all(target in _IN_MEMORY for target in targets):
         rule = "must be 0, because this data is in memory and needs no workers"
-        raise InputError("data.num_workers", data["num_workers"], rule, "set it to 0")
+        raise ConflictError("data.num_workers", data["num_workers"], rule, "set it to 0")
     if data["augment"] is not None and targets[0] == "ssr_hydra.data.ImageFolder":
         rule = "works only with data in memory, and this data is read from folders"
-        raise InputError("data.augment", data["augment"]["_target_"], rule, "set it to null, and use transforms")
+        raise ConflictError("data.augment", data["augment"]["_target_"], rule, "set it to null, and use transforms")
 
 
 # Arguments that must be equal in data.train and data.eval if both are the same built-in data set. Otherwise the two
@@ -110,12 +119,12 @@ def _check_apart(data: Mapping[str, Any]) -> None:
     for key in _COMMON if train.get("eval_path") is None else ():
         if key in train and train[key] != evaluation.get(key, train[key]):
             rule = f"must be data.train.{key} ({train[key]!r}); otherwise the data sets overlap or differ in classes"
-            raise InputError(f"data.eval.{key}", evaluation[key], rule, "leave it out: it follows data.train")
+            raise MismatchError(f"data.eval.{key}", evaluation[key], rule, "leave it out: it follows data.train")
     part = "folder" if train["_target_"] == _FOLDERS else "split"
     same_root = part == "split" or os.path.realpath(train["root"]) == os.path.realpath(evaluation["root"])
     if same_root and part in train and train[part] == evaluation.get(part):
         rule = "must not be the training data"
-        raise InputError(f"data.eval.{part}", evaluation[part], rule, "leave it out, or set data.eval_on_train=true")
+        raise ConflictError(f"data.eval.{part}", evaluation[part], rule, "leave it out, or set data.eval_on_train=true")
 
 
 def with_two_sources(data: Any) -> Any:
@@ -148,10 +157,12 @@ def with_two_sources(data: Any) -> Any:
         return data
     (first, path), *others = given.items()
     if not evaluates and first == "data.eval_path":
-        raise InputError(first, path, "needs data.eval, the data set that reads this file", "leave one of them out")
+        raise MissingValueError(
+            first, path, "needs data.eval, the data set that reads this file", "leave one of them out"
+        )
     for field, other in others:
         if not _is_same_path(other, path):
-            raise InputError(field, other, f"must be the same file as {first} ({path!r})", "set only one of them")
+            raise MismatchError(field, other, f"must be the same file as {first} ({path!r})", "set only one of them")
     data["train"] = {**train, "eval_path": path}
     if evaluates:
         data["eval"] = {**evaluation, "path": train.get("path"), "eval_path": path}
@@ -182,7 +193,7 @@ _NEEDS = {
 def _check_small_images(node: Mapping[str, Any], path: str) -> None:
     name, root = node.get("name", "cifar10"), node.get("root")
     if name not in IMAGE_SETS:
-        raise InputError(f"{path}.name", name, "is not a known data set", did_you_mean(str(name), IMAGE_SETS))
+        raise UnknownNameError(f"{path}.name", name, "is not a known data set", did_you_mean(str(name), IMAGE_SETS))
     if root is None or not node.get("download", True):
         return  # the data goes to SSR_HYDRA_DATA or the default folder, or is only read
     own = Path(os.environ.get("SSR_HYDRA_DATA") or "~/.cache/ssr_hydra").expanduser()
@@ -191,7 +202,7 @@ def _check_small_images(node: Mapping[str, Any], path: str) -> None:
     if not any(folder.is_relative_to(os.path.realpath(place)) for place in (Path.cwd(), own)):
         rule = "must be below the working directory or $SSR_HYDRA_DATA, because files are downloaded there"
         fix = f"set SSR_HYDRA_DATA={root} in the environment, or download=false to read only"
-        raise InputError(f"{path}.root", root, rule, fix)
+        raise PathError(f"{path}.root", root, rule, fix)
 
 
 def _check_torchvision_model(node: Mapping[str, Any], path: str) -> None:
@@ -264,7 +275,7 @@ def check_sizes(model: Mapping[str, Any], sizes: Mapping[str, int], shape: Seque
     for key, size in sizes.items():
         if model.get(key, size) != size:
             rule = f"must match the data, whose images are {' x '.join(map(str, shape))}"
-            raise InputError(f"model.{key}", model[key], rule, f"set model.{key}={size}")
+            raise MismatchError(f"model.{key}", model[key], rule, f"set model.{key}={size}")
 
 
 def check_classes(model: Mapping[str, Any], classes: int) -> None:
@@ -272,7 +283,7 @@ def check_classes(model: Mapping[str, Any], classes: int) -> None:
     given = model.get("num_classes")
     if isinstance(given, int) and given < classes:
         rule = f"must be at least {classes}, the number of classes of the data"
-        raise InputError("model.num_classes", given, rule, f"set model.num_classes={classes}")
+        raise MismatchError("model.num_classes", given, rule, f"set model.num_classes={classes}")
 
 
 LEAST = {
@@ -292,7 +303,7 @@ def _check_size(model: Mapping[str, Any], shape: tuple[int, ...]) -> None:
     least = next((size for start, size in LEAST.items() if name.startswith(start)), 1)
     if min(height, width) < least and model.get("small_images") is not True:
         rule = f"accepts only images of at least {least} x {least}, {what}"
-        raise InputError("model.name", name, rule, "choose a different model, e.g. model=resnet18")
+        raise MismatchError("model.name", name, rule, "choose a different model, e.g. model=resnet18")
     option = next((option for start, option in _FIXED.items() if name.startswith(start)), None)
     options = model.get("options") or {}
     if option is None or model.get("weights") is not None or not isinstance(options, Mapping):
@@ -304,7 +315,7 @@ def _check_size(model: Mapping[str, Any], shape: tuple[int, ...]) -> None:
         fits = patch and height == width and height % patch == 0
         wanted = f"{'' if option in options else '+'}model.options.image_size={height}"
         fix = f"set {wanted}, or choose model=vit" if fits else "choose a different model, e.g. model=vit"
-        raise InputError("model.name", name, rule, fix)
+        raise MismatchError("model.name", name, rule, fix)
 
 
 TAKES = {

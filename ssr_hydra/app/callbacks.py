@@ -10,7 +10,7 @@ from ssr_hydra.app.check_values import check_fields, check_node
 from ssr_hydra.app.targets import instantiate
 from ssr_hydra.callbacks.values import PACKAGES
 from ssr_hydra.configs import GROUPS
-from ssr_hydra.errors import InputError, missing_package, within
+from ssr_hydra.errors import ConflictError, WrongTypeError, missing_package, within
 from ssr_hydra.state import State
 
 __all__ = ["check_callbacks"]
@@ -25,7 +25,7 @@ def check_callbacks(values: Mapping[str, Any]) -> None:
     for group, example in (("logger", "logger=[csv]"), ("callbacks", "callbacks=[ema]")):
         node = values[group]
         if not isinstance(node, Mapping):
-            raise InputError(group, node, "must be a mapping of names", f"e.g. {example}")
+            raise WrongTypeError(group, node, "must be a mapping of names", f"e.g. {example}")
         for name, part in node.items():
             path = f"{group}.{name}"
             check_node(part, path, example)
@@ -41,7 +41,7 @@ def check_callbacks(values: Mapping[str, Any]) -> None:
                     with within(path):
                         _check_ema(item, values)
             if group == "callbacks" and name in values["logger"]:
-                raise InputError(path, name, "must differ from the names of the loggers", "rename it")
+                raise ConflictError(path, name, "must differ from the names of the loggers", "rename it")
 
 
 def _check_ema(ema: Any, values: Mapping[str, Any]) -> None:
@@ -49,4 +49,4 @@ def _check_ema(ema: Any, values: Mapping[str, Any]) -> None:
     ema.decay_in(State(max_duration=values["max_duration"], dataloader_len=1, samples_per_batch=1, tokens_per_batch=1))
     if values["trainer"]["parallel"] == "fsdp":
         rule = "cannot be used with trainer.parallel=fsdp, because it cannot save sharded weights"
-        raise InputError("_target_", "EMA", rule, "use trainer.parallel=ddp, or remove this callback")
+        raise ConflictError("_target_", "EMA", rule, "use trainer.parallel=ddp, or remove this callback")

@@ -30,7 +30,16 @@ from ssr_hydra.app.resuming import check_checkpoint, check_resume
 from ssr_hydra.app.targets import REGISTERED, as_description, check_targets, check_trust, instantiate
 from ssr_hydra.configs import APP_KEYS, GROUPS, ExperimentConfig
 from ssr_hydra.configs.experiment import CONTROLS, DEVICE
-from ssr_hydra.errors import InputError, MissingRateError, within
+from ssr_hydra.errors import (
+    ConflictError,
+    FormatError,
+    InputError,
+    MissingRateError,
+    MissingValueError,
+    UnknownNameError,
+    WrongTypeError,
+    within,
+)
 from ssr_hydra.settings import CountSettings, DataSettings, StepSettings, keys_of, setting_of
 from ssr_hydra.settings.base import count, did_you_mean, interval, number, seed_number
 from ssr_hydra.time import simplest
@@ -111,10 +120,10 @@ def check(cfg: DictConfig | Mapping[str, Any], trust: Iterable[str] | str = ()) 
     known = [field.name for field in fields(ExperimentConfig)]
     for key in values:
         if key not in known:
-            raise InputError(key, values[key], "unknown config key", did_you_mean(key, known))
+            raise UnknownNameError(key, values[key], "unknown config key", did_you_mean(key, known))
     for key in known:
         if key not in values:
-            raise InputError(key, None, "is missing", f"write +{key}=..." if key in GROUPS else "set it")
+            raise MissingValueError(key, None, "is missing", f"write +{key}=..." if key in GROUPS else "set it")
     # Check targets first: if the config names a target that is not allowed, no other value of the config is read.
     check_targets(values, trust)
     _check_data(values["data"])
@@ -143,7 +152,7 @@ def _check_top(values: Mapping[str, Any]) -> None:
         if key == "debug" and name is None:
             continue
         if not isinstance(name, str) or not name.strip() or not name.isprintable() or len(name) > _LONGEST_NAME:
-            raise InputError(key, name, f"must be a name of 1 to {_LONGEST_NAME} printable characters", example)
+            raise FormatError(key, name, f"must be a name of 1 to {_LONGEST_NAME} printable characters", example)
     ssr = check_ssr(number(values["ssr"], "ssr"))
     length = _run_length(values["max_duration"]) * ssr  # raises if the scaled length is not a valid time
     if values["trainer"]["iteration_length"] is None:
@@ -154,10 +163,10 @@ def _check_top(values: Mapping[str, Any]) -> None:
 
 def _check_control(control: Any, ssr: Any) -> None:
     if control not in (None, *CONTROLS):
-        raise InputError("control", control, "must be truncate or null", "write control=truncate")
+        raise UnknownNameError("control", control, "must be truncate or null", "write control=truncate")
     if control is not None and ssr > 1:
         rule = f"needs ssr of at most 1 (got ssr={float(ssr):g}), because a truncated run cannot be longer"
-        raise InputError("control", control, rule, "use ssr values up to 1")
+        raise ConflictError("control", control, rule, "use ssr values up to 1")
 
 
 def _run_length(value: Any) -> Any:
@@ -179,7 +188,7 @@ def check_schedule(values: Mapping[str, Any], dataloader_len: int | None = None)
     for name, node in values["schedules"].items():
         if are_named(node) or node == []:
             rule = "must be a scheduler, or a list of schedulers, whose alphas are multiplied"
-            raise InputError(f"schedules.{name}", node, rule, f"+scheduler@schedules.{name}=cosine")
+            raise WrongTypeError(f"schedules.{name}", node, rule, f"+scheduler@schedules.{name}=cosine")
         parts += scheduler_parts(node, f"schedules.{name}")
     # A truncated run (control=truncate) follows the schedule of the full run, so its schedule is not scaled.
     ssr = check_ssr(values["ssr"] if values["control"] is None else 1)
@@ -250,14 +259,16 @@ def _with_stand_ins(node: Any, path: str) -> Any:
         return {key: _with_stand_ins(value, f"{path}.{key}") for key, value in node.items()}
     if not isinstance(node, list):
         if isinstance(node, str) and node in _SCHEDULERS and _PART.search(path):
-            raise InputError(path, node, "must be a scheduler, not its name", f"choose it by scheduler@{path}={node}")
+            raise WrongTypeError(
+                path, node, "must be a scheduler, not its name", f"choose it by scheduler@{path}={node}"
+            )
         return node
     return [_with_stand_ins(value, f"{path}[{index}]") for index, value in enumerate(node)]
 
 
 def _check_data(node: Any) -> None:
     if not isinstance(node, Mapping):
-        raise InputError("data", node, "must be a mapping with train, eval, batch_size ...", "e.g. data=digits")
+        raise WrongTypeError("data", node, "must be a mapping with train, eval, batch_size ...", "e.g. data=digits")
     check_fields({"test": None, **node}, GROUPS["data"]["custom"], "data")
     check_node(node["train"], "data.train", "data=digits")
     if node["eval"] is not None:
@@ -277,9 +288,11 @@ def _check_test(data: Mapping[str, Any]) -> None:
     target = data["train"]["_target_"]
     if target not in ("ssr_hydra.data.Arrays", "ssr_hydra.data.ImageFolder"):
         rule = "can name a file only for data=arrays, and a folder only for data=image_folder"
-        raise InputError("data.test", test, rule, "give a data set by its _target_")
+        raise ConflictError("data.test", test, rule, "give a data set by its _target_")
     if target.endswith("ImageFolder") and (data["eval"] or {}).get("_target_") != target:
-        raise InputError("data.test", test, "needs data.eval, because test images use its transforms", "set data.eval")
+        raise MissingValueError(
+            "data.test", test, "needs data.eval, because test images use its transforms", "set data.eval"
+        )
 
 
 def known_dataloader_len(data: Mapping[str, Any]) -> int | None:
@@ -300,7 +313,7 @@ def _check_trainer(node: Any, *, evaluates: bool) -> list[str]:
 
     if not isinstance(node, Mapping):
         rule = "must be a mapping with loss, metrics, eval_interval ..."
-        raise InputError("trainer", node, rule, "e.g. trainer=default")
+        raise WrongTypeError("trainer", node, rule, "e.g. trainer=default")
     check_fields(node, GROUPS["trainer"]["default"], "trainer")
     if node["loss"] is not None:
         check_node(node["loss"], "trainer.loss", "the default, torch.nn.CrossEntropyLoss")
@@ -317,7 +330,7 @@ def _check_trainer(node: Any, *, evaluates: bool) -> list[str]:
             check_no_iterations(duration(node[key], f"trainer.{key}"), f"trainer.{key}")
     if not isinstance(node["device"], str) or DEVICE.fullmatch(node["device"]) is None:
         rule = "must be auto, cpu, cuda, cuda:<number> or mps"
-        raise InputError("trainer.device", node["device"], rule, "write auto")
+        raise UnknownNameError("trainer.device", node["device"], rule, "write auto")
     if node["threads"] is not None:
         count(node["threads"], "trainer.threads", 1, 4096)
     with within("trainer"):
@@ -327,6 +340,6 @@ def _check_trainer(node: Any, *, evaluates: bool) -> list[str]:
         rule, fix = f"must be one of {', '.join(results)}", "or set trainer.objective=null"
         if not evaluates:
             rule, fix = "must be train/loss or null, because data.eval=null", "set trainer.objective=train/loss"
-        raise InputError("trainer.objective", node["objective"], rule, fix)
+        raise ConflictError("trainer.objective", node["objective"], rule, fix)
     setting_of(StepSettings, keys_of(StepSettings, node), "trainer")
     return results

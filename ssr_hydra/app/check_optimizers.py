@@ -10,7 +10,7 @@ from typing import Any
 
 from ssr_hydra.app.check_values import check_fields, check_node
 from ssr_hydra.configs import GROUPS
-from ssr_hydra.errors import InputError
+from ssr_hydra.errors import ConflictError, InputError, MissingValueError, RangeError, UnknownNameError
 from ssr_hydra.rules import (
     BELOW_ONE,
     UNFUSED,
@@ -40,7 +40,9 @@ def optimizer_nodes(node: Any) -> dict[str, Mapping[str, Any]]:
     if isinstance(node, Mapping) and "_target_" not in node and node and all(map(_is_node, node.values())):
         for name in node:
             if not isinstance(name, str) or _NAME.fullmatch(name) is None:
-                raise InputError(f"optimizer.{name}", name, "is not a valid optimizer name", "e.g. optimizer.adamw")
+                raise UnknownNameError(
+                    f"optimizer.{name}", name, "is not a valid optimizer name", "e.g. optimizer.adamw"
+                )
         return {f"optimizer.{name}": part for name, part in node.items()}
     check_node(node, "optimizer", _EXAMPLE)
     return {"optimizer": node}
@@ -61,7 +63,7 @@ def check_optimizers(values: Mapping[str, Any]) -> None:
             if rest is not None:
                 rule = f"must be set, because {rest} already takes all remaining parameters"
                 fix = f"choose its parameters, e.g. +{path}.params='{{ndim: 2}}'"
-                raise InputError(f"{path}.params", None, rule, fix)
+                raise MissingValueError(f"{path}.params", None, rule, fix)
             rest = path
         _check_shards(node, path, values["trainer"])
     rules = parse_rules(values["param_groups"])
@@ -79,9 +81,9 @@ def _check_optimizer(node: Mapping[str, Any], path: str) -> None:
             check_hyperparameter(key, value, f"{path}.{key}")
     if node["_target_"] == "torch.optim.SGD" and node["nesterov"] and (not node["momentum"] or node["dampening"]):
         rule = "needs momentum above 0 and dampening=0"
-        raise InputError(f"{path}.nesterov", True, rule, f"set {path}.momentum=0.9")
+        raise ConflictError(f"{path}.nesterov", True, rule, f"set {path}.momentum=0.9")
     if node.get("fused") and node.get("foreach"):
-        raise InputError(f"{path}.fused", True, "cannot be used with foreach=true", "set one of them to null")
+        raise ConflictError(f"{path}.fused", True, "cannot be used with foreach=true", "set one of them to null")
 
 
 def _check_shards(node: Mapping[str, Any], path: str, trainer: Any) -> None:
@@ -89,7 +91,7 @@ def _check_shards(node: Mapping[str, Any], path: str, trainer: Any) -> None:
     unfused = name.startswith("torch.optim.") and name.rpartition(".")[2] in UNFUSED
     if unfused and node.get("fused") and isinstance(trainer, Mapping) and trainer.get("parallel") == "fsdp":
         rule = "cannot be used with trainer.parallel=fsdp, because fused kernels do not support shards"
-        raise InputError(f"{path}.fused", True, rule, f"set {path}.fused=false")
+        raise ConflictError(f"{path}.fused", True, rule, f"set {path}.fused=false")
 
 
 def _check_rule(rule: Rule, nodes: Mapping[str, Mapping[str, Any]], scheduler: Any) -> None:
@@ -99,7 +101,7 @@ def _check_rule(rule: Rule, nodes: Mapping[str, Mapping[str, Any]], scheduler: A
             _check_schedule_name(rule, scheduler)
         elif known is not None and key not in known:
             fix = did_you_mean(key, known)
-            raise InputError(rule.field_of(key), key, f"{_names(nodes)} does not have this hyperparameter", fix)
+            raise UnknownNameError(rule.field_of(key), key, f"{_names(nodes)} does not have this hyperparameter", fix)
 
 
 def _check_decay(rules: Sequence[Rule], nodes: Mapping[str, Mapping[str, Any]]) -> None:
@@ -112,7 +114,7 @@ def _check_decay(rules: Sequence[Rule], nodes: Mapping[str, Mapping[str, Any]]) 
         if list(rule.values) == ["weight_decay"] and not rule.scales and rule.layer_decay is None:
             what = "has no effect, because the optimizer has no weight decay"
             fix = f"set {next(iter(nodes))}.weight_decay above 0, or remove {rule.path}"
-            raise InputError(rule.field_of("weight_decay"), 0.0, what, fix)
+            raise ConflictError(rule.field_of("weight_decay"), 0.0, what, fix)
 
 
 def _check_schedule_name(rule: Rule, scheduler: Any) -> None:
@@ -120,10 +122,10 @@ def _check_schedule_name(rule: Rule, scheduler: Any) -> None:
     named = isinstance(scheduler, Mapping) and "_target_" not in scheduler
     if not named:
         fix = "e.g. ~scheduler +scheduler@scheduler.default=cosine +scheduler@scheduler.head=linear"
-        raise InputError(place, name, "needs named schedules, but all param groups have one schedule", fix)
+        raise ConflictError(place, name, "needs named schedules, but all param groups have one schedule", fix)
     if name not in scheduler:
         fix = did_you_mean(str(name), [str(key) for key in scheduler])
-        raise InputError(place, name, "is not the name of a schedule", fix)
+        raise UnknownNameError(place, name, "is not the name of a schedule", fix)
 
 
 def _hyperparameters(nodes: Mapping[str, Mapping[str, Any]]) -> list[str] | None:
@@ -155,7 +157,7 @@ def check_scheduled_fields(values: Mapping[str, Any]) -> None:
         names = list(dict.fromkeys(key for node in nodes.values() for key in _numbers(node)))
         if not found:
             rule = f"{_names(nodes)} has no numeric field of this name in its param groups"
-            raise InputError(place, name, rule, did_you_mean(str(name), names))
+            raise UnknownNameError(place, name, rule, did_you_mean(str(name), names))
         rules = parse_rules(values["param_groups"])
         if not any(found) and not any(rule.values.get(str(name)) for rule in rules):
             raise no_effect(str(name))
@@ -187,7 +189,7 @@ def check_reach(values: Mapping[str, Any], name: str, curve: Callable[[Any], flo
     if initial * alpha >= 1:
         rule = f"{name} must stay below 1, but alpha reaches {alpha:.4g}, so {name} reaches {initial * alpha:.4g}"
         fix = f"lower the schedule's peak or the optimizer's {name} ({initial:g})"
-        raise InputError(f"schedules.{name}", name, rule, fix)
+        raise RangeError(f"schedules.{name}", name, rule, fix)
 
 
 def _is_weight(node: Mapping[str, Any], name: str) -> bool:

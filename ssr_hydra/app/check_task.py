@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ssr_hydra.app.built_ins import TAKES, check_classes, check_sizes
-from ssr_hydra.errors import InputError
+from ssr_hydra.errors import MismatchError
 from ssr_hydra.time import as_time
 
 __all__ = ["check_built", "check_task"]
@@ -41,17 +41,17 @@ def check_task(values: Mapping[str, Any]) -> None:
     if target in _TEXTS:
         if model["_target_"] in TAKES:
             rule = "is a model for images, but the data is text"
-            raise InputError("model._target_", model["_target_"], rule, "e.g. model=byte_transformer")
+            raise MismatchError("model._target_", model["_target_"], rule, "e.g. model=byte_transformer")
         if model["_target_"] in _TEXT_MODELS and model["vocab_size"] < _BYTES:
             rule = f"must be at least {_BYTES}, because a byte has {_BYTES} values"
-            raise InputError("model.vocab_size", model["vocab_size"], rule, f"set model.vocab_size={_BYTES}")
+            raise MismatchError("model.vocab_size", model["vocab_size"], rule, f"set model.vocab_size={_BYTES}")
         rule = "is for data with one class per sample, but the data is text"
         wrong = ("torch.nn.CrossEntropyLoss", "ssr_hydra.trainer.accuracy")
         _refuse_functions(trainer, wrong, rule, "choose trainer=language", "._target_")
     elif target in _IMAGES:
         if model["_target_"] in _TEXT_MODELS:
             rule = "is a model for text, but the data is images"
-            raise InputError("model._target_", model["_target_"], rule, "e.g. data=stdlib_bytes")
+            raise MismatchError("model._target_", model["_target_"], rule, "e.g. data=stdlib_bytes")
         rule = "is for text, but the data is images"
         _refuse_functions(trainer, _OF_TEXT, rule, "choose trainer=default", "._target_")
         if trainer["get_num_tokens_in_batch"] is None:
@@ -71,7 +71,7 @@ def _refuse_functions(trainer: Mapping[str, Any], wrong: Sequence[str], rule: st
     nodes.update((f"trainer.metrics.{name}", node) for name, node in trainer["metrics"].items())
     for path, node in nodes.items():
         if node["_target_"] in wrong:
-            raise InputError(f"{path}{key}", node["_target_"], rule, fix)
+            raise MismatchError(f"{path}{key}", node["_target_"], rule, fix)
 
 
 def _refuse_tokens(values: Mapping[str, Any]) -> None:
@@ -83,7 +83,7 @@ def _refuse_tokens(values: Mapping[str, Any]) -> None:
     for field, value in times.items():
         if value is not None and as_time(value, field).unit.value == "tok":
             rule = "cannot be in tokens, because the data is images"
-            raise InputError(field, value, rule, "use another unit, or set trainer.get_num_tokens_in_batch")
+            raise MismatchError(field, value, rule, "use another unit, or set trainer.get_num_tokens_in_batch")
 
 
 def check_built(values: Mapping[str, Any], train: Any, evaluation: Any = None) -> None:
@@ -95,7 +95,7 @@ def check_built(values: Mapping[str, Any], train: Any, evaluation: Any = None) -
     if target == _FOLDERS:
         if "in_channels" in takes and model.get("in_channels", 3) != 3:
             rule = "must be 3, the number of channels of the images"
-            raise InputError("model.in_channels", model["in_channels"], rule, "set model.in_channels=3")
+            raise MismatchError("model.in_channels", model["in_channels"], rule, "set model.in_channels=3")
         check_classes(model, len(train.classes))
         return
     _check_shape(model, takes, [int(size) for size in train.tensors[0].shape[1:]])
@@ -103,7 +103,7 @@ def check_built(values: Mapping[str, Any], train: Any, evaluation: Any = None) -
         outputs = int(train.tensors[1].shape[1])
         if model.get("num_classes") != outputs:
             rule = f"must be {outputs}, the number of targets of a sample"
-            raise InputError("model.num_classes", model.get("num_classes"), rule, f"set model.num_classes={outputs}")
+            raise MismatchError("model.num_classes", model.get("num_classes"), rule, f"set model.num_classes={outputs}")
         return
     check_classes(model, max(train.num_classes, getattr(evaluation, "num_classes", 0)))
 
@@ -113,11 +113,11 @@ def _check_shape(model: Mapping[str, Any], takes: tuple[str, ...], shape: list[i
     if "in_features" in takes:
         if model["in_features"] != numbers:
             rule = f"must be {numbers}, the number of values of a sample"
-            raise InputError("model.in_features", model["in_features"], rule, f"set model.in_features={numbers}")
+            raise MismatchError("model.in_features", model["in_features"], rule, f"set model.in_features={numbers}")
         return
     if len(shape) != 3:
         rule = f"is a model for images, but a sample of the data has the shape {shape}"
         fix = f"use model=mlp model.in_features={numbers}, or set data.train.shape and data.train.layout"
-        raise InputError("model._target_", model["_target_"], rule, fix)
+        raise MismatchError("model._target_", model["_target_"], rule, fix)
     sizes = {"in_channels": shape[0], "image_size": shape[1]}
     check_sizes(model, {key: sizes[key] for key in takes}, shape)

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from typing import Any
 
-from ssr_hydra.errors import InputError, MissingRateError, within
+from ssr_hydra.errors import ConflictError, InputError, MissingRateError, MissingValueError, within
 from ssr_hydra.metrics import mode_of
 from ssr_hydra.state import State
 from ssr_hydra.time import check_ssr
@@ -41,7 +41,7 @@ def check_torch_schedulers(
     for path, scheduler in found:
         if path.startswith(("schedules.", "scheduler.")):
             rule = "must not be one of torch's schedulers: they change the rate of a whole optimizer"
-            raise InputError(path, type(scheduler).__name__, rule, "use one of this package's, e.g. cosine")
+            raise ConflictError(path, type(scheduler).__name__, rule, "use one of this package's, e.g. cosine")
         if not isinstance(scheduler, ReduceLROnPlateau):
             entries.append((path, scheduler, scheduler.pace_in(stepwise)))
             with within(path):
@@ -51,7 +51,7 @@ def check_torch_schedulers(
             continue
         if values["data"]["eval"] is None:
             rule = "needs evaluation data, because it reads a metric of the evaluation"
-            raise InputError(path, "ReduceLROnPlateau", rule, "set data.eval")
+            raise MissingValueError(path, "ReduceLROnPlateau", rule, "set data.eval")
         objective = values["trainer"]["objective"] or "eval/loss"
         mode_of(scheduler.mode, objective, f"{path}.mode")
         try:
@@ -88,7 +88,7 @@ def _check_momentum(path: str, values: Mapping[str, Any]) -> None:
     is_torchs = isinstance(optimizer, Mapping) and str(optimizer.get("_target_", "")).startswith("torch.optim.")
     if is_torchs and not {"momentum", "betas"} & optimizer.keys():
         name = optimizer["_target_"].rpartition(".")[2]
-        raise InputError(field, True, f"must be false, because {name} has no momentum", "set it to false")
+        raise ConflictError(field, True, f"must be false, because {name} has no momentum", "set it to false")
     for name in ("momentum", "betas", "beta1"):
         if name in values.get("schedules", {}):
-            raise InputError(field, True, f"cannot be used with schedules.{name}", "set it to false")
+            raise ConflictError(field, True, f"cannot be used with schedules.{name}", "set it to false")

@@ -8,7 +8,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 
 from ssr_hydra.app.targets import KEYS
 from ssr_hydra.configs import GROUPS
-from ssr_hydra.errors import InputError
+from ssr_hydra.errors import InputError, MissingValueError, UnknownNameError, WrongTypeError
 from ssr_hydra.settings.base import did_you_mean, number
 
 __all__ = [
@@ -29,14 +29,14 @@ def check_node(node: Any, path: str, example: str) -> None:
     if isinstance(node, Mapping) and "_target_" not in node and path in GROUPS:
         base = example.partition("=")[2].partition(",")[0]
         fix = f"begin its file with defaults: [{base}, _self_], or with the preset of {path} that it changes"
-        raise InputError(path, node, "must have a _target_", fix)
+        raise MissingValueError(path, node, "must have a _target_", fix)
     if not isinstance(node, Mapping) or "_target_" not in node:
-        raise InputError(path, node, "must be a mapping with a _target_", f"e.g. {example}")
+        raise WrongTypeError(path, node, "must be a mapping with a _target_", f"e.g. {example}")
 
 
 def not_a_scheduler(path: str, target: object) -> InputError:
     """Return the error for a node ``path`` of schedulers whose target is something else."""
-    return InputError(f"{path}._target_", target, "is not a scheduler", "e.g. scheduler=cosine_warmup")
+    return WrongTypeError(f"{path}._target_", target, "is not a scheduler", "e.g. scheduler=cosine_warmup")
 
 
 def check_against_choices(node: Mapping[str, Any], group: str) -> None:
@@ -51,7 +51,7 @@ def check_no_iterations(time: Any, field: str) -> None:
     """Refuse a time in iterations if ``trainer.iteration_length`` is not set."""
     if time.unit.value == "iter":
         rule = "cannot be in iterations without trainer.iteration_length"
-        raise InputError(field, str(time), rule, "set trainer.iteration_length, or use another unit")
+        raise MissingValueError(field, str(time), rule, "set trainer.iteration_length, or use another unit")
 
 
 def check_fields(node: Mapping[str, Any], config: Any, path: str, *, is_complete: bool = True) -> None:
@@ -70,14 +70,14 @@ def check_fields(node: Mapping[str, Any], config: Any, path: str, *, is_complete
     allowed = ("_target_", "_convert_", "_recursive_") if is_complete else KEYS
     for key in node:
         if key not in names and key not in allowed:
-            raise InputError(
+            raise UnknownNameError(
                 f"{path}.{key}", node[key], "unknown argument of this target", did_you_mean(str(key), names)
             )
     for key in names:
         if key in node:
             check_type(node[key], types[key], f"{path}.{key}")
         elif is_complete and key != "_target_":
-            raise InputError(f"{path}.{key}", None, "is missing", "set it")
+            raise MissingValueError(f"{path}.{key}", None, "is missing", "set it")
 
 
 _BASES = {"trainer": "default", "data": "custom"}
@@ -90,10 +90,10 @@ def check_base(group: str, node: Any) -> None:
     missing = [field.name for field in fields(GROUPS[group][_BASES[group]]) if field.name not in node]
     fix = f"begin its file with defaults: [{_BASES[group]}, _self_]"
     if len(missing) == 1:
-        raise InputError(f"{group}.{missing[0]}", None, "is missing", f"set it, or {fix}")
+        raise MissingValueError(f"{group}.{missing[0]}", None, "is missing", f"set it, or {fix}")
     if missing:
         rule = f"must have all fields of {group}={_BASES[group]} (missing: {', '.join(missing[:3])} ...)"
-        raise InputError(group, list(node), rule, fix)
+        raise MissingValueError(group, list(node), rule, fix)
 
 
 def check_type(value: Any, expected: Any, field: str) -> None:
@@ -101,29 +101,29 @@ def check_type(value: Any, expected: Any, field: str) -> None:
     options = get_args(expected) if type(None) in get_args(expected) else (expected,)
     if value is None:
         if type(None) not in options and expected is not Any:
-            raise InputError(field, value, "must not be null", "print the default with --cfg job")
+            raise MissingValueError(field, value, "must not be null", "print the default with --cfg job")
         return
     expected = next(option for option in options if option is not type(None))
     origin = get_origin(expected)
     if origin is tuple:
         parts = get_args(expected)
         if not isinstance(value, (list, tuple)) or len(value) != len(parts):
-            raise InputError(field, value, f"must be a list of {len(parts)} numbers", "write [a, b]")
+            raise WrongTypeError(field, value, f"must be a list of {len(parts)} numbers", "write [a, b]")
         for index, (part, kind) in enumerate(zip(value, parts, strict=True)):
             check_type(part, kind, f"{field}[{index}]")
     elif origin is list:
         if not isinstance(value, (list, tuple)):
-            raise InputError(field, value, "must be a list", f"write [{value}]")
+            raise WrongTypeError(field, value, "must be a list", f"write [{value}]")
         for index, part in enumerate(value):
             check_type(part, get_args(expected)[0], f"{field}[{index}]")
     elif origin is dict:
         if not isinstance(value, Mapping):
-            raise InputError(field, value, "must be a mapping of names", "write {name: ...}")
+            raise WrongTypeError(field, value, "must be a mapping of names", "write {name: ...}")
     elif expected is float:
         number(value, field)
     elif expected in _SIMPLE and type(value) is not expected:
         what, example = _SIMPLE[expected]
-        raise InputError(field, value, f"must be {what}", example)
+        raise WrongTypeError(field, value, f"must be {what}", example)
 
 
 def is_result(metric: Any, results: Sequence[str], metrics: Mapping[str, Any]) -> bool:

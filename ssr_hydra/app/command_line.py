@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 
 import hydra
 
-from ssr_hydra.errors import InputError
+from ssr_hydra.errors import ConflictError, FormatError, MissingValueError, PathError, UntrustedError
 from ssr_hydra.settings.resume import AUTO
 
 __all__ = [
@@ -95,7 +95,7 @@ class _Parser(argparse.ArgumentParser):
     typed: Sequence[str] = ()
 
     def error(self, message: str) -> NoReturn:
-        raise InputError("flags", " ".join(self.typed), message, "see --help")
+        raise FormatError("flags", " ".join(self.typed), message, "see --help")
 
 
 class _Version(argparse.Action):
@@ -134,21 +134,21 @@ def parse_command_line(argv: Sequence[str]) -> CommandLine:
     args = parser.parse_intermixed_args(argv)
     if args.experimental_rerun is not None:
         rule = "is not supported, because a pickle can run code"
-        raise InputError("--experimental-rerun", args.experimental_rerun, rule, f"use {_REPLAY}")
+        raise UntrustedError("--experimental-rerun", args.experimental_rerun, rule, f"use {_REPLAY}")
     modes = [mode for mode in _MODES if getattr(args, mode) not in (None, False)]
     if len(modes) > 1:
         flags = ", ".join(f"--{mode.replace('_', '-')}" for mode in modes)
-        raise InputError("flags", flags, "cannot be used together", "use only one of them")
+        raise ConflictError("flags", flags, "cannot be used together", "use only one of them")
     mode = modes[0] if modes else "run"
     if args.resolve and mode not in ("cfg", "help"):
-        raise InputError("--resolve", True, "works only with --cfg and --help", "leave it out")
+        raise ConflictError("--resolve", True, "works only with --cfg and --help", "leave it out")
     if args.config_name is not None:
         from ssr_hydra.files import check_length
 
         check_length(args.config_name, "--config-name")
     for override in args.overrides:
         if not key_of(override).strip():
-            raise InputError("overrides", override, "has no key", "write key=value")
+            raise MissingValueError("overrides", override, "has no key", "write key=value")
     if mode in ("schema", "new"):
         _check_alone(args, mode)
     return CommandLine(
@@ -172,7 +172,7 @@ def _check_alone(args: argparse.Namespace, mode: str) -> None:
     others += [f"--{flag.replace('_', '-')}" for flag in flags if getattr(args, flag) is not None]
     if others:
         rule = f"cannot be used with --{mode}"
-        raise InputError("arguments", " ".join(others), rule, f"write ssr-train --{mode} {getattr(args, mode)}")
+        raise ConflictError("arguments", " ".join(others), rule, f"write ssr-train --{mode} {getattr(args, mode)}")
 
 
 def _show_flags(args: argparse.Namespace, mode: str) -> tuple[str, ...]:
@@ -197,7 +197,7 @@ def _folder(flag: str, value: str | None) -> str | None:
         spec = importlib.util.find_spec(value.removeprefix("pkg://").strip("/").replace("/", "."))
         value = next(iter((spec and spec.submodule_search_locations) or ()), value)
     if not Path(value).is_dir():
-        raise InputError(flag, value, "folder not found", "check the path")
+        raise PathError(flag, value, "folder not found", "check the path")
     return str(Path(value).absolute())
 
 

@@ -22,7 +22,7 @@ from ssr_hydra.app.presets import register_source as register_presets
 from ssr_hydra.app.targets import trust_of
 from ssr_hydra.app.yaml_files import check_name, shown_path
 from ssr_hydra.configs import APP_KEYS, conf_dir
-from ssr_hydra.errors import InputError
+from ssr_hydra.errors import InputError, WrongTypeError
 from ssr_hydra.sweeps.launchers.resources import register_resolver, register_resolvers
 
 __all__ = ["Composer", "composing"]
@@ -205,13 +205,14 @@ class Composer:
             found = None if is_typed else CheckedFiles.instance().locate(refusal.field)
             if found is not None:
                 path, value = found
-                refusal = InputError(refusal.field, value, f"{refusal.rule} (in {shown_path(Path(path))})", refusal.fix)
+                rule = f"{refusal.rule} (in {shown_path(Path(path))})"
+                refusal = type(refusal)(refusal.field, value, rule, refusal.fix)
             raise refusal from error
 
 
 def _checked(entry: Any) -> str:
     if not isinstance(entry, str):
-        raise InputError(_SEARCH_PATH, entry, "must be a list of folders", "e.g. hydra.searchpath=[mine]")
+        raise WrongTypeError(_SEARCH_PATH, entry, "must be a list of folders", "e.g. hydra.searchpath=[mine]")
     if entry.startswith("pkg://"):
         return entry
     return f"checked://{Path(entry.removeprefix('file://')).absolute()}"

@@ -25,7 +25,17 @@ from ssr_hydra.app.targets import trust_of
 from ssr_hydra.app.train import build
 from ssr_hydra.checkpoints import Checkpoint, CheckpointStore, differences, load, open_checkpoint
 from ssr_hydra.checkpoints.store import CHECKPOINTS
-from ssr_hydra.errors import InputError, missing_package, visible
+from ssr_hydra.errors import (
+    ConflictError,
+    InputError,
+    MismatchError,
+    MissingValueError,
+    PathError,
+    UnknownNameError,
+    UnsupportedError,
+    missing_package,
+    visible,
+)
 from ssr_hydra.files import check_path, write_atomically
 from ssr_hydra.output import text_table
 from ssr_hydra.records import RESULT, RunResult
@@ -144,7 +154,7 @@ def evaluate(
     place = launched()
     if place is not None and place.world_size > 1:
         rule = f"must be evaluated by one process, but {place.world_size} were started"
-        raise InputError("run", str(run), rule, "start it without torchrun")
+        raise UnsupportedError("run", str(run), rule, "start it without torchrun")
     one_of(split, "split", EVALUATED)
     target = None if export is None else _new_file(Path(export))
     check_path(checkpoint, "checkpoint")
@@ -159,7 +169,7 @@ def evaluate(
     trainer = build(config, trust_of(config))
     _take(trainer, found, None if weights == "auto" else chosen)
     if split == "test" and plain(config)["data"].get("test") is None:
-        raise InputError("split", split, "needs test data, but the run has none", "set data.test=...")
+        raise MissingValueError("split", split, "needs test data, but the run has none", "set data.test=...")
     metrics = trainer.evaluate(split)
     if target is not None:
         _export(trainer, found, chosen, target)
@@ -222,11 +232,11 @@ def _composed(run: Path, overrides: list[str]) -> DictConfig:
     folder = run / ".hydra"
     if not (folder / "config.yaml").is_file():
         rule = "folder not found" if not run.is_dir() else "must be the folder of a run, but has no .hydra/config.yaml"
-        raise InputError("run", str(run), rule, "use the output folder of a run")
+        raise PathError("run", str(run), rule, "use the output folder of a run")
     for override in overrides:
         key, value = split_override(override)
         if key.split(".")[0].split("/")[0] == "hydra":
-            raise InputError(key, value, "has no effect here, because Hydra runs no job", "leave it out")
+            raise ConflictError(key, value, "has no effect here, because Hydra runs no job", "leave it out")
     line = CommandLine(tuple(overrides), config_path=str(folder.absolute()))
     with composing(line) as composer:
         config = composer.compose(composer.overrides)
@@ -249,7 +259,7 @@ def _checkpoint(run: Path, checkpoint: str | Path, config: DictConfig) -> tuple[
     if name == "latest":
         opened = open_checkpoint("auto", run)
         if opened is None:
-            raise InputError("run", str(run), "contains no checkpoint", "set checkpoint=<path>, or train the run again")
+            raise PathError("run", str(run), "contains no checkpoint", "set checkpoint=<path>, or train the run again")
         return opened[0], list(opened[1])
     if name == "best":
         kept = config.get("checkpoint") or {}
@@ -259,12 +269,12 @@ def _checkpoint(run: Path, checkpoint: str | Path, config: DictConfig) -> tuple[
         if path is None:
             missing = "needs checkpoint.best in the run's config, which names the metric"
             rule = missing if mode is None else "the run kept no best checkpoint"
-            raise InputError("checkpoint", "best", rule, "use checkpoint=latest, or the name of a checkpoint")
+            raise PathError("checkpoint", "best", rule, "use checkpoint=latest, or the name of a checkpoint")
         return load(path), []
     named = run / CHECKPOINTS / name
     path = named if named.is_dir() and Path(name).name == name else Path(name).expanduser()
     if not path.exists():
-        raise InputError("checkpoint", name, "checkpoint not found", fix)
+        raise PathError("checkpoint", name, "checkpoint not found", fix)
     return load(path if path.is_dir() else path.parent), []
 
 
@@ -283,7 +293,7 @@ def _chosen(weights: str, averaging: Mapping[str, bool]) -> str:
         return next((name for name, evaluates in averaging.items() if evaluates), "raw")
     if weights != "raw" and weights not in averaging:
         others = ", ".join(["auto", "raw", *averaging])
-        raise InputError(
+        raise UnknownNameError(
             "weights", weights, "must be raw, auto, or a callback that averages weights", f"choose from {others}"
         )
     return weights
@@ -303,7 +313,7 @@ def _take(trainer: Trainer, found: Checkpoint, weights: str | None) -> None:
         rule = (
             f"the checkpoint {found.path} belongs to a different model: {'; '.join(str(item) for item in changed[:3])}"
         )
-        raise InputError("checkpoint", found.path.name, rule, "use a checkpoint of this run")
+        raise MismatchError("checkpoint", found.path.name, rule, "use a checkpoint of this run")
     trainer.load(found, callbacks=weights is None)
     if weights is not None and weights != "raw":
         with found.part("callbacks"):
@@ -351,11 +361,11 @@ def _export(trainer: Trainer, found: Checkpoint, weights: str, target: Path) -> 
 def _new_file(path: Path) -> Path:
     path = check_path(path.expanduser(), "export")
     if path.exists():
-        raise InputError(
+        raise PathError(
             "export", str(path), "already exists, and existing files are not overwritten", "use a different name"
         )
     if not path.parent.is_dir():
-        raise InputError(
+        raise PathError(
             "export", str(path), "must be in an existing folder", "create the folder, or use a different path"
         )
     if path.suffix == _SAFETENSORS and importlib.util.find_spec("safetensors") is None:

@@ -15,7 +15,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from ssr_hydra.app.evaluate import TOLERANCE, evaluate
 from ssr_hydra.app.messages import explain
-from ssr_hydra.errors import InputError, RunError, visible_lines
+from ssr_hydra.errors import InputError, MissingValueError, RangeError, RunError, visible_lines
 from ssr_hydra.output import safe_output
 
 __all__ = ["main"]
@@ -99,13 +99,13 @@ def _split(given: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
         if key not in _OWN:
             overrides.append(argument)
         elif not equals or not value:
-            raise InputError(key, value, "needs a value", f"write {key}=...")
+            raise MissingValueError(key, value, "needs a value", f"write {key}=...")
         elif key == "device":
             overrides.append(f"trainer.device={value}")
         else:
             own[key] = value
     if "run" not in own:
-        raise InputError("run", None, "must be set", "set run=<folder of the run>")
+        raise MissingValueError("run", None, "must be set", "set run=<folder of the run>")
     return own, overrides
 
 
@@ -117,7 +117,7 @@ def _tolerance(given: str | None) -> float:
     except ValueError:
         value = math.nan
     if not 0 <= value < math.inf:
-        raise InputError("tolerance", given, "must be a finite number >= 0", "e.g. tolerance=1e-6")
+        raise RangeError("tolerance", given, "must be a finite number >= 0", "e.g. tolerance=1e-6")
     return value
 
 

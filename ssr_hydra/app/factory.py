@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ssr_hydra.app.check_optimizers import optimizer_nodes
 from ssr_hydra.app.check_values import not_a_scheduler
 from ssr_hydra.app.targets import as_description, instantiate, locate
-from ssr_hydra.errors import InputError
+from ssr_hydra.errors import ConflictError, MismatchError, UnknownNameError
 from ssr_hydra.rules import UNFUSED, parse_rules
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ def _check_matrices(
         if parameter.ndim != 2:
             rule = f"Muon accepts only matrices, but {names[parameter]} has {parameter.ndim} dimensions"
             fix = "choose optimizer=muon_adamw" if path == "optimizer" else "set params: {ndim: 2} for this optimizer"
-            raise InputError(f"{path}.params", None, rule, fix)
+            raise MismatchError(f"{path}.params", None, rule, fix)
 
 
 def _check_sparse(
@@ -111,7 +111,7 @@ def _check_sparse(
             if parameter in own:
                 rule = f"SparseAdam accepts only sparse gradients, but the gradients of {name} are dense"
                 fix = "choose optimizer=adam, or select only parameters of nn.Embedding(..., sparse=True)"
-                raise InputError(f"{path}.params", node.get("params"), rule, fix)
+                raise MismatchError(f"{path}.params", node.get("params"), rule, fix)
 
 
 def _check_known(
@@ -122,7 +122,7 @@ def _check_known(
         for key in keys:
             if key not in optimizer.defaults and key not in _OURS:
                 rule = f"unknown hyperparameter of {target}, which has parameters that this rule selects"
-                raise InputError(grouping.field_of(key, name), key, rule, "narrow the rule's params")
+                raise UnknownNameError(grouping.field_of(key, name), key, rule, "narrow the rule's params")
 
 
 # Devices on which an optimizer has a fused kernel. It is several times faster for small tensors, also on the CPU.
@@ -176,7 +176,7 @@ def _make(node: Any, trust: tuple[str, ...], optimizers: Sequence[torch.optim.Op
     if inspect.isclass(target) and issubclass(target, torch.optim.lr_scheduler.LRScheduler):
         if len(optimizers) > 1:
             rule = f"can schedule only one optimizer, but there are {len(optimizers)}"
-            raise InputError(f"{path}._target_", node["_target_"], rule, "choose one of this package's schedulers")
+            raise ConflictError(f"{path}._target_", node["_target_"], rule, "choose one of this package's schedulers")
         extra = {"optimizer": optimizers[0]}
     scheduler = instantiate(node, trust, path, **extra)
     if isinstance(scheduler, (torch.nn.Module, torch.optim.Optimizer)):

@@ -43,7 +43,7 @@ from ssr_hydra.app.targets import how_to_trust
 from ssr_hydra.app.yaml_files import FileBounds, check_name, problem_of, shown_path
 from ssr_hydra.configs import APP_KEYS
 from ssr_hydra.configs.registry import PROVIDER
-from ssr_hydra.errors import InputError
+from ssr_hydra.errors import ConflictError, FormatError, RangeError, UntrustedError, WrongTypeError
 
 __all__ = [
     "CheckedFiles",
@@ -168,17 +168,17 @@ class CheckedSource(ConfigSource):
         try:
             config = OmegaConf.load(io.StringIO(text))
         except RecursionError:
-            raise InputError("config", shown_path(path), "is nested too deeply", "flatten it") from None
+            raise RangeError("config", shown_path(path), "is nested too deeply", "flatten it") from None
         except (yaml.YAMLError, ValueError, OSError) as error:
-            raise InputError("config", shown_path(path), problem_of(error), "correct the YAML") from None
+            raise FormatError("config", shown_path(path), problem_of(error), "correct the YAML") from None
         content: Any = OmegaConf.to_container(config, resolve=False)
         if not isinstance(content, dict):
-            raise InputError("config", shown_path(path), "must be a mapping of keys to values", "write key: value")
+            raise WrongTypeError("config", shown_path(path), "must be a mapping of keys to values", "write key: value")
         check_interpolations(content, files.trust)
         if isinstance(content.get("hydra"), dict) and content["hydra"].get("searchpath") is not None:
             rule = f"cannot be set in a file ({name}), because it can import code"
             fix = "write hydra.searchpath=[...] on the command line"
-            raise InputError("hydra.searchpath", content["hydra"]["searchpath"], rule, fix)
+            raise UntrustedError("hydra.searchpath", content["hydra"]["searchpath"], rule, fix)
         if content.get("hydra"):
             chosen = chosen_nodes(group, files.typed)
             check_hydra(content["hydra"], name, () if chosen is None else chosen[1])
@@ -269,7 +269,7 @@ def check_hydra_node(
     recorded = [*typed["hydra"], *typed["task"]]
     if sorted(map(str, recorded)) != sorted(overrides):
         rule = "cannot be set in a file"
-        raise InputError("hydra.overrides", " ".join(map(str, recorded)), rule, "remove it")
+        raise UntrustedError("hydra.overrides", " ".join(map(str, recorded)), rule, "remove it")
     own, content = (dict(_leaves(_plain(each.hydra), ())) for each in (reference, cfg))
     changed: dict[str, Any] = {}
     for path in sorted(own.keys() | content.keys(), key=str):
@@ -292,7 +292,7 @@ def _check_trust(cfg: DictConfig, reference: DictConfig) -> None:
     value, own = (_plain(each).get("trust", []) for each in (cfg, reference))
     if value != own:
         fix = how_to_trust(map(str, value) if isinstance(value, list) and value else ["..."])
-        raise InputError("trust", value, "can be set only on the command line, not in a file", fix)
+        raise UntrustedError("trust", value, "can be set only on the command line, not in a file", fix)
 
 
 def check_parameters(keys: Mapping[str, object]) -> None:
@@ -300,7 +300,7 @@ def check_parameters(keys: Mapping[str, object]) -> None:
     for key, value in keys.items():
         name = key.lstrip("+~")
         if re.match(r"hydra([./@]|$)", name) or name in APP_KEYS:
-            raise InputError(
+            raise ConflictError(
                 name,
                 value,
                 "cannot be swept, because it is not part of an experiment",

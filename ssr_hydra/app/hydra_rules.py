@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import accumulate
 from typing import Any
 
-from ssr_hydra.errors import InputError
+from ssr_hydra.errors import ConflictError, RangeError, UntrustedError, WrongTypeError
 
 __all__ = ["SETTINGS", "check_hydra", "check_place", "chosen_nodes", "is_below_hydra"]
 
@@ -40,7 +40,7 @@ def is_below_hydra(package: str | None) -> bool:
 def check_place(path: str, package: str | None) -> None:
     """Refuse to put a config below ``hydra`` unless its group is one of Hydra's, because Hydra calls targets there."""
     if is_below_hydra(package) and path.partition("/")[0] != "hydra":
-        raise InputError("defaults", f"{path}@{package}", "cannot be put below hydra", "remove it")
+        raise ConflictError("defaults", f"{path}@{package}", "cannot be put below hydra", "remove it")
 
 
 SETTINGS = {
@@ -71,31 +71,31 @@ def check_hydra(node: Any, file: str, chosen: Sequence[str] = ()) -> None:
             continue
         if key not in SETTINGS or isinstance(value, Mapping):
             rule = f"cannot be set in a file ({file}), because it can run code or write anywhere"
-            raise InputError(key, value, rule, f"to set it, write {key}=... on the command line")
+            raise UntrustedError(key, value, rule, f"to set it, write {key}=... on the command line")
         if "$" in str(value):
             rule = f"must be plain text in a file ({file}), without references"
-            raise InputError(key, value, rule, f"write {SETTINGS[key]}, or {key}=... on the command line")
+            raise UntrustedError(key, value, rule, f"write {SETTINGS[key]}, or {key}=... on the command line")
 
 
 def _check_params(params: Any, file: str) -> None:
     if not isinstance(params, Mapping):
-        raise InputError("hydra.sweeper.params", params, f"must be a mapping ({file})", "write {ssr: '0.5,1'}")
+        raise WrongTypeError("hydra.sweeper.params", params, f"must be a mapping ({file})", "write {ssr: '0.5,1'}")
     for name, value in params.items():
         key = f"hydra.sweeper.params.{name}"
         if isinstance(value, (Mapping, list, tuple)) or str(name).startswith("_"):
             rule = f"must be a number or text ({file}), because Hydra would call a _target_ here"
-            raise InputError(key, value, rule, f'write the values as text: {name}: "a,b"')
+            raise UntrustedError(key, value, rule, f'write the values as text: {name}: "a,b"')
         # Hydra would resolve the value, parse the result as an override, and resolve that override again.
         if "$" in f"{name}{value}":
             rule = f"must be plain text in a file ({file}), without references"
-            raise InputError(key, value, rule, "replace each reference by its value, or sweep on the command line")
+            raise UntrustedError(key, value, rule, "replace each reference by its value, or sweep on the command line")
         depth = max(accumulate((char in "[{(") - (char in "]})") for char in str(value)), default=0)
         if depth > _DEEPEST_SWEEP:
             rule = f"must have at most {_DEEPEST_SWEEP} levels of brackets in a file ({file})"
-            raise InputError(key, value, rule, "flatten it")
+            raise RangeError(key, value, rule, "flatten it")
     if (length := sum(len(f"{name}={value}") for name, value in params.items())) > _LONGEST_SWEEP:
         rule = f"must have at most {_LONGEST_SWEEP:,} characters in a file ({file}), but has {length:,}"
-        raise InputError("hydra.sweeper.params", f"{len(params)} keys", rule, "write range(start,stop,step)")
+        raise RangeError("hydra.sweeper.params", f"{len(params)} keys", rule, "write range(start,stop,step)")
 
 
 def _leaves(node: Any, path: str) -> Iterator[tuple[str, Any]]:

@@ -15,7 +15,7 @@ from omegaconf.grammar.gen.OmegaConfGrammarParser import OmegaConfGrammarParser
 from omegaconf.grammar_parser import parse
 
 from ssr_hydra.app.targets import walk
-from ssr_hydra.errors import InputError
+from ssr_hydra.errors import FormatError, RangeError, UntrustedError
 
 __all__ = ["check_growth", "check_interpolations"]
 
@@ -36,7 +36,7 @@ def check_interpolations(node: Any, trust: Collection[str], path: str = "") -> N
         for name in _resolvers(text):
             if name not in _HARMLESS and name not in trust:
                 fix = f"write the value on the command line, or add trust=[{name}] if you know what the resolver reads"
-                raise InputError(place, text, f"a file may not call the resolver {name}", fix)
+                raise UntrustedError(place, text, f"a file may not call the resolver {name}", fix)
 
 
 def _resolvers(text: Any) -> list[str]:
@@ -81,13 +81,13 @@ def check_growth(content: Mapping[str, Any]) -> None:
             sizes[path] = min(inner, _MOST_RESOLVED) + _OF_A_VALUE
             if sizes[path] > _MOST_RESOLVED:
                 rule = f"resolves to more than {_MOST_RESOLVED:,} characters"
-                raise InputError(path.lstrip(".") or "config", "${...}", rule, "use fewer references")
+                raise RangeError(path.lstrip(".") or "config", "${...}", rule, "use fewer references")
         return sizes[path]
 
     try:
         size(content, "")
     except RecursionError:
-        raise InputError("config", "${...}", "has too many levels of references", "look for a cycle") from None
+        raise RangeError("config", "${...}", "has too many levels of references", "look for a cycle") from None
 
 
 def _references(text: Any, path: str) -> Iterator[str]:
@@ -103,7 +103,7 @@ def _references(text: Any, path: str) -> Iterator[str]:
             known, nested, _ = key.strip(" \t'\"").partition("${")
             if nested and not known.strip("."):
                 rule = "must not have a reference whose name starts with a reference"
-                raise InputError(path.lstrip("."), text, rule, "start the name with a key, as in ${table.${name}}")
+                raise FormatError(path.lstrip("."), text, rule, "start the name with a key, as in ${table.${name}}")
             if known:
                 yield known.rpartition(".")[0] if nested else known
         position += 1

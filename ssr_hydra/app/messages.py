@@ -20,7 +20,17 @@ from omegaconf.errors import (
 from ssr_hydra.app.check_values import check_base
 from ssr_hydra.app.command_line import quoted, split_override
 from ssr_hydra.configs import GROUPS
-from ssr_hydra.errors import InputError, missing_package
+from ssr_hydra.errors import (
+    ConflictError,
+    FormatError,
+    InputError,
+    MismatchError,
+    MissingValueError,
+    RangeError,
+    UnknownNameError,
+    WrongTypeError,
+    missing_package,
+)
 from ssr_hydra.settings.base import did_you_mean
 from ssr_hydra.sweeps.combinations import ZIP_EXAMPLE
 from ssr_hydra.sweeps.launchers.traits import TRAITS
@@ -55,7 +65,7 @@ def explain(
         if isinstance(cause, InputError):
             return cause
         if isinstance(cause, RecursionError):
-            return InputError("config", "...", "is nested too deeply, or refers to itself", "remove the cycle")
+            return RangeError("config", "...", "is nested too deeply, or refers to itself", "remove the cycle")
         if isinstance(cause, OmegaConfBaseException):
             return _of_omegaconf(cause, error, overrides)
         cause = cause.__cause__ or cause.__context__
@@ -65,7 +75,7 @@ def explain(
 def overlay_error(place: str) -> InputError:
     """Return the error of an experiment file without a package."""
     rule = "must apply to the whole experiment"
-    return InputError("experiment", place, rule, "begin its file with # @package _global_")
+    return ConflictError("experiment", place, rule, "begin its file with # @package _global_")
 
 
 def _of_omegaconf(error: OmegaConfBaseException, outer: BaseException, overrides: Sequence[str]) -> InputError:
@@ -73,9 +83,9 @@ def _of_omegaconf(error: OmegaConfBaseException, outer: BaseException, overrides
     field = error.full_key or _override_key(outer) or "config"
     value = _value_of(field, overrides)
     if isinstance(error, MissingMandatoryValue):
-        return InputError(field, "???", "must be set, because it has no default", f"set {field}=...")
+        return MissingValueError(field, "???", "must be set, because it has no default", f"set {field}=...")
     if isinstance(error, InterpolationResolutionError):
-        return InputError(field, _value_in(error, field), message, "correct the ${...}")
+        return WrongTypeError(field, _value_in(error, field), message, "correct the ${...}")
     if field.startswith("value[0]") and (listed := _mappings(overrides)) is not None:  # Hydra 1.4
         return listed
     if isinstance(error, (ConfigKeyError, AttributeError)):
@@ -83,25 +93,27 @@ def _of_omegaconf(error: OmegaConfBaseException, outer: BaseException, overrides
     if "is not a subclass of" in message and (listed := _several(overrides)) is not None:
         return listed
     if isinstance(error, ValidationError) and re.search(r"is not a (List|Tuple)Config", message):
-        return InputError(field, value, "must be a list", f"write {field}=[{_as_list(error, field, value)}]")
+        return WrongTypeError(field, value, "must be a list", f"write {field}=[{_as_list(error, field, value)}]")
     if isinstance(error, ValidationError) and "is not Optional" in message:
-        return InputError(field, value, "must not be null", f"e.g. {field}={_EXAMPLES.get(field, '...')}")
+        return MissingValueError(field, value, "must not be null", f"e.g. {field}={_EXAMPLES.get(field, '...')}")
     if isinstance(error, ValidationError) and (match := re.search(r"could not be converted to (\w+)", message)):
         kind = _KINDS.get(match[1], match[1])
         shown = re.match(r"Value '(.*)' of type", message)
         if value is not None and re.fullmatch(r"\[[^][]+\]", value):
             fix = f"to sweep over several, write -m {field}={value[1:-1].replace(' ', '')}"
-            return InputError(field, value, f"must be {kind}", fix)
+            return WrongTypeError(field, value, f"must be {kind}", fix)
         fix = f"e.g. {field}={_OF_KIND.get(match[1], '...')}"
-        return InputError(field, shown[1] if shown else value, f"must be {kind}", fix)
+        return WrongTypeError(field, shown[1] if shown else value, f"must be {kind}", fix)
     if isinstance(error, ValidationError) and "is not a valid bool" in message:
-        return InputError(field, value, "must be true or false", f"e.g. {field}=true")
+        return WrongTypeError(field, value, "must be true or false", f"e.g. {field}=true")
     if isinstance(error, ValidationError) and (match := re.search(r"type hint '(?:Optional|Union)\[(.*)\]'$", message)):
         kinds = [kind for kind in re.findall(r"\w+", match[1]) if kind in _KINDS]
         if kinds and not re.search(r"[^\w, ]", match[1]):
             rule = f"must be {' or '.join(_KINDS[kind] for kind in kinds)}"
-            return InputError(field, value, rule, f"e.g. {' or '.join(f'{field}={_OF_HINT[kind]}' for kind in kinds)}")
-    return InputError(field, value, message.rstrip("."), "print the default with --cfg job")
+            return WrongTypeError(
+                field, value, rule, f"e.g. {' or '.join(f'{field}={_OF_HINT[kind]}' for kind in kinds)}"
+            )
+    return FormatError(field, value, message.rstrip("."), "print the default with --cfg job")
 
 
 def _several(overrides: Sequence[str]) -> InputError | None:
@@ -115,7 +127,7 @@ def _several(overrides: Sequence[str]) -> InputError | None:
             fix = f"to sweep over them, write -m {group}={','.join(names)}"
             if group == "scheduler":
                 fix += "; to multiply them, scheduler=product with a factor for each"
-            return InputError(group, value, "must be one choice", fix)
+            return WrongTypeError(group, value, "must be one choice", fix)
     return None
 
 
@@ -125,7 +137,7 @@ def _mappings(overrides: Sequence[str]) -> InputError | None:
         if "=[{" in override:
             key, value = split_override(override)
             fix = "write it in an experiment file"
-            return InputError(key, value, "a list of mappings must be in a YAML file", fix)
+            return FormatError(key, value, "a list of mappings must be in a YAML file", fix)
     return None
 
 
@@ -147,14 +159,14 @@ def _of_key(error: OmegaConfBaseException, field: str, value: str | None, overri
     if "." in str(error.key) and typed is None and value is None:
         outer, rest = str(error.key).split(".", 1)
         nested = f"{outer}: {{{rest.replace('.', ': {')}: ...{'}' * str(error.key).count('.')}"
-        return InputError(field, None, "must be nested, because a YAML key cannot contain a dot", f"write {nested}")
+        return FormatError(field, None, "must be nested, because a YAML key cannot contain a dot", f"write {nested}")
     rule = "unknown key" if typed is None else f"unknown key {field}"
     given = f"{field}={value}" if typed is None else typed
     place, _, value = given.partition("=") if typed is not None else (field, "", value)
     if not is_close and error.object_type in (None, dict):  # the node has no schema, so any key can be added
         inner = [f"{field.rpartition('.')[0]}.{key}.{name}" for key in names if _has(parent, key, name)]
         fix = f"write {' or '.join(inner)}" if inner else _to_add(field, given)
-    return InputError(place, value, rule, fix)
+    return UnknownNameError(place, value, rule, fix)
 
 
 def _places(node: Any, name: str, path: str = "") -> list[str]:
@@ -211,53 +223,53 @@ def _of_hydra(error: BaseException, overrides: Sequence[str], choices: Callable[
             return missing_package(field, value, f"hydra-{library}-launcher", library)
         options = re.findall(r"^\t([\w.-]+)$", text, re.MULTILINE)
         fix = did_you_mean(name, options) if options else "see --help"
-        return InputError(group or "config", name, "unknown choice", fix)
+        return UnknownNameError(group or "config", name, "unknown choice", fix)
     if match := re.search(r"In '([^']+)': Could not load '([^']+)/([^'/]+)'", text):
         where, group, name = match.groups()
         rule = "unknown choice" + ("" if where == "config" else f" (in {where}.yaml)")
         options = [option for option in choices(group) if option != "custom"]
-        return InputError(group, name, rule, did_you_mean(name, options) if options else "see --help")
+        return UnknownNameError(group, name, rule, did_you_mean(name, options) if options else "see --help")
     if "\n" in text and (match := re.search(r"To append to your (?:config|default list) use (\S+)", text)):
-        return InputError(*split_override(match[1]), message.rstrip("."), f"to add it, write {match[1]}")
+        return UnknownNameError(*split_override(match[1]), message.rstrip("."), f"to add it, write {match[1]}")
     if match := re.search(r"(?:Ambiguous value for argument|Sweep parameters) '([^']*)'", text):
         key, _, value = match[1].partition("=")
         fix = "add -m to sweep over them, or write [a,b] for a list"
-        return InputError(key, value, "must be one value, because this is a single run", fix)
+        return WrongTypeError(key, value, "must be one value, because this is a single run", fix)
     if "Config group override must be" in text:
         names = [override.partition("=")[0] for override in overrides if override.endswith("=null")]
         key = names[0] if names else "config"
-        return InputError(key, None, "must be the name of a choice", f"to remove the group, write ~{key}")
+        return UnknownNameError(key, None, "must be the name of a choice", f"to remove the group, write ~{key}")
     if isinstance(error, OverrideParseException):
         key, equals, value = error.override.partition("=")
         if "," in key or "zip(" in error.override:
-            return InputError("overrides", error.override, "cannot be read", f"to pair values, write {ZIP_EXAMPLE}")
+            return FormatError("overrides", error.override, "cannot be read", f"to pair values, write {ZIP_EXAMPLE}")
         is_text = value and value[0] not in "[{('\"" and value.count("${") == value.count("$")
         if equals and key.strip("+~") and is_text and "," not in value:
             rule = "contains characters that need quotes"
             fix = f"write {shlex.quote(f'{key}={quoted(value)}')}, with both pairs of quotes"
-            return InputError(key.lstrip("+~"), value, rule, fix)
+            return FormatError(key.lstrip("+~"), value, rule, fix)
         if not equals or message.startswith("Lexer"):
-            return InputError("overrides", error.override, "cannot be read", "write key=value, with matching quotes")
+            return FormatError("overrides", error.override, "cannot be read", "write key=value, with matching quotes")
         rule = "cannot be read"
         if re.search(r"(^|,)\s*(,|$)", value):
-            return InputError(key, value, rule, "remove the comma without a value")
+            return FormatError(key, value, rule, "remove the comma without a value")
         if any(value.count(opening) != value.count(closing) for opening, closing in ("[]", "()", "{}")):
-            return InputError(key, value, rule, "close each bracket")
-        return InputError(key, value, rule, "write key=value, and quote characters that the shell would change")
+            return FormatError(key, value, rule, "close each bracket")
+        return FormatError(key, value, rule, "write key=value, and quote characters that the shell would change")
     if match := re.search(r"In '(experiment/[^']+)': Could not override '[^'@]+@experiment\.", text):
         return overlay_error(match[1])
     if "Could not append to config. An item is already at" in text and (key := _override_key(error)):
         value = _value_of(key, overrides)
-        return InputError(key, value, "already exists", f"to change it, drop the +: {key}={value}")
+        return ConflictError(key, value, "already exists", f"to change it, drop the +: {key}={value}")
     if match := re.search(r"Could not delete from config\. '([^']+)' does not exist", text):
-        return InputError(match[1], f"~{match[1]}", "not found in the config", "leave it out")
+        return UnknownNameError(match[1], f"~{match[1]}", "not found in the config", "leave it out")
     if match := re.search(r"Could not delete from config\. The value of '([^']+)' is (.*) and not (.*)\.", text):
         key, value, typed = match.groups()
-        return InputError(key, typed, f"must be the value in the config (got {value})", f"write ~{key}")
+        return MismatchError(key, typed, f"must be the value in the config (got {value})", f"write ~{key}")
     if "can only concatenate str" in text and (listed := _mappings(overrides)) is not None:
         return listed
     key = _override_key(error) or "config"
-    return InputError(key, _value_of(key, overrides), message.rstrip("."), "see --help and --cfg job")
+    return FormatError(key, _value_of(key, overrides), message.rstrip("."), "see --help and --cfg job")
 
 
 def _first_line(error: BaseException) -> str:

@@ -32,7 +32,7 @@ from ssr_hydra.app.sharing import candidate
 from ssr_hydra.app.targets import check_there, trust_of
 from ssr_hydra.configs import APP_KEYS, AppConfig
 from ssr_hydra.configs.experiment import KEEPS, STUDY_CODES
-from ssr_hydra.errors import InputError
+from ssr_hydra.errors import ConflictError, FormatError, MismatchError, RangeError, UnknownNameError
 from ssr_hydra.files import check_folder_name, check_length
 from ssr_hydra.settings.base import count, did_you_mean
 from ssr_hydra.settings.resume import AUTO, ResumeSettings
@@ -109,7 +109,7 @@ def preflight(line: CommandLine, run_id: str, processes: Processes = ALONE) -> C
         if override.startswith("~") and group in APP_KEYS and group != "trust":
             default = AppConfig.__dataclass_fields__[group].default
             fix = f"leave it out, or write {group}={'null' if default is None else str(default).lower()}"
-            raise InputError(group, override, "cannot be deleted", fix)
+            raise ConflictError(group, override, "cannot be deleted", fix)
     with composing(line, run_id, keeps_files=True) as composer:
         if line.mode not in ("run", "multirun"):
             if composer.is_guarded:  # Hydra sets up logging for --help, too
@@ -146,7 +146,7 @@ def refuse_sweep(place: RankAndSize | Processes, flag: str) -> None:
     """Refuse a sweep if several processes were started, for example by torchrun, to train one model together."""
     if place.world_size > 1:
         rule = f"{place.world_size} processes were started for one run, but a sweep has many runs"
-        raise InputError("flags", flag, rule, "start the sweep without torchrun, or each of its runs by torchrun")
+        raise ConflictError("flags", flag, rule, "start the sweep without torchrun, or each of its runs by torchrun")
 
 
 def _run(composer: Composer, cfg: DictConfig, processes: Processes) -> CheckedCommand:
@@ -154,10 +154,10 @@ def _run(composer: Composer, cfg: DictConfig, processes: Processes) -> CheckedCo
     for group in ("launcher", "hydra/launcher"):
         if line.is_typed(group):
             rule = "is only for sweeps, but this is a single run"
-            raise InputError(group, cfg.hydra.runtime.choices.get(group), rule, "add -m, or leave it out")
+            raise ConflictError(group, cfg.hydra.runtime.choices.get(group), rule, "add -m, or leave it out")
     for key in APP_KEYS:
         if key != "trust" and line.is_typed(key):
-            raise InputError(key, line.typed(key), "is only for sweeps, but this is a single run", "add -m")
+            raise ConflictError(key, line.typed(key), "is only for sweeps, but this is a single run", "add -m")
     _check_lengths(cfg)
     folder = _folder("hydra.run.dir", cfg, line.typed("hydra.run.dir"))
     trust = trust_of(cfg)
@@ -224,7 +224,7 @@ def _sweep(composer: Composer, master: DictConfig, parsed: Sequence[Override]) -
     folder = _folder("hydra.sweep.dir", master, line.typed("hydra.sweep.dir", "study"))
     if line.is_typed("study") and line.is_typed("hydra.sweep.dir"):
         rule = "cannot be used with hydra.sweep.dir"
-        raise InputError("study", master.study, rule, "remove study or hydra.sweep.dir")
+        raise ConflictError("study", master.study, rule, "remove study or hydra.sweep.dir")
     most = master.hydra.sweeper.get("max_batch_size")
     if most is not None:
         count(most, "hydra.sweeper.max_batch_size", 1)
@@ -255,7 +255,7 @@ def _sweep(composer: Composer, master: DictConfig, parsed: Sequence[Override]) -
                 _check_shared(folder, job)
     elif line.is_typed(_ZIP) or master.get(_ZIP) is not None:
         fix = "leave out hydra/sweeper, or zip"
-        raise InputError(_ZIP, line.typed(_ZIP) or master.zip, "works only with hydra/sweeper=study", fix)
+        raise ConflictError(_ZIP, line.typed(_ZIP) or master.zip, "works only with hydra/sweeper=study", fix)
     if master.hydra.output_subdir is not None and Path(folder).is_dir():  # its jobs may have folders that hold runs
         sweep.pending = pending_name(str(master.hydra.output_subdir))
     argv = [*_overrides(composer, "hydra.sweep.dir"), "hydra.mode=MULTIRUN", f"hydra.sweep.dir={quoted(folder)}"]
@@ -287,7 +287,7 @@ def sweep_axes(
     if stated:
         text, value = stated[-1].get_value_string(), _value_of(composer, stated[-1])
         if sum(each.key_or_group == _ZIP for each in typed) > 1:
-            raise InputError(_ZIP, text, "must be set only once", "for several zips, write 'zip=[a,b],[c,d]'")
+            raise ConflictError(_ZIP, text, "must be set only once", "for several zips, write 'zip=[a,b],[c,d]'")
     elif isinstance(value, str):
         value = [name.strip() for name in value.split(",")]
     keys = {each.get_key_element() for each in typed}
@@ -328,20 +328,22 @@ def _check_shared(folder: str | None, job: DictConfig) -> None:
         sweep = "" if folder is None else f" and {folder} for the sweep"
         rule = f"must be the same for all jobs of a sweep (got {own} for a job{sweep})"
         fix = "remove references to the job; to name the jobs' folders, set hydra.sweep.subdir"
-        raise InputError("hydra.sweep.dir", _typed_sweep_dir(job), rule, fix)
+        raise MismatchError("hydra.sweep.dir", _typed_sweep_dir(job), rule, fix)
 
 
 def _check_study(cfg: DictConfig) -> None:
     study = cfg.get("study")
     if study is not None and (not STUDY_NAME.fullmatch(str(study)) or not str(study).strip("./")):
         rule = "must contain only letters, digits and . _ + - /"
-        raise InputError("study", study, rule, "e.g. study=first, or study=results/first")
+        raise FormatError("study", study, rule, "e.g. study=first, or study=results/first")
     workers = cfg.get("workers")
     if workers is not None and workers < 1:
         rule = "must be a whole number of at least 1, or null for as many as fit the machine"
-        raise InputError("workers", workers, rule, "e.g. workers=2")
+        raise RangeError("workers", workers, rule, "e.g. workers=2")
     if cfg.get("study_code", "same") not in STUDY_CODES:
-        raise InputError("study_code", cfg.study_code, "must be same or any", did_you_mean(cfg.study_code, STUDY_CODES))
+        raise UnknownNameError(
+            "study_code", cfg.study_code, "must be same or any", did_you_mean(cfg.study_code, STUDY_CODES)
+        )
 
 
 def _workers(cfg: DictConfig) -> int:
@@ -359,20 +361,20 @@ def _check_share(cfg: DictConfig) -> bool:
     """Return whether the jobs share steps. Refuse ``share=true`` if they cannot, and a wrong ``share_keep``."""
     if cfg.get("share_keep", ENDS) not in KEEPS:
         rule = f"must be {', '.join(KEEPS[:-1])} or {KEEPS[-1]}"
-        raise InputError("share_keep", cfg.share_keep, rule, did_you_mean(cfg.share_keep, KEEPS))
+        raise UnknownNameError("share_keep", cfg.share_keep, rule, did_you_mean(cfg.share_keep, KEEPS))
     if not cfg.get("share"):
         return False
     launcher = str(cfg.hydra.runtime.choices.get("hydra/launcher"))
     if not traits_of(str(cfg.hydra.launcher._target_)).shares:
         known = [name for name, traits in TRAITS.items() if traits.shares]
         fix = f"choose launcher={known[0]} (or {', '.join(known[1:])}), or leave out share"
-        raise InputError("share", True, f"cannot be used with launcher={launcher}", fix)
+        raise ConflictError("share", True, f"cannot be used with launcher={launcher}", fix)
     if str(OmegaConf.select(cfg, "hydra.sweeper._target_")) != _SWEEPER:
         rule = "cannot be used with this sweeper, which chooses its jobs one after another"
-        raise InputError("share", True, rule, "leave out hydra/sweeper, or share")
+        raise ConflictError("share", True, rule, "leave out hydra/sweeper, or share")
     if cfg.hydra.sweeper.get("max_batch_size") is not None:
         rule = "cannot be used with hydra.sweeper.max_batch_size, because all jobs are planned together"
-        raise InputError("share", True, rule, "leave out one of them")
+        raise ConflictError("share", True, rule, "leave out one of them")
     return True
 
 

@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 from ssr_hydra.app.schema import write_schemas
-from ssr_hydra.errors import InputError
+from ssr_hydra.errors import ConflictError, FormatError, PathError
 from ssr_hydra.files import check_length, write_error
 
 __all__ = ["TEMPLATE", "TEMPLATE_NAME", "new_project"]
@@ -37,7 +37,7 @@ def new_project(name: str) -> str:
     _check_name(name)
     folder = Path(name)
     if folder.is_symlink() or folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
-        raise InputError("--new", name, "must be a new name, or the name of an empty folder", "choose another name")
+        raise PathError("--new", name, "must be a new name, or the name of an empty folder", "choose another name")
     temporary = Path(f".{name}.{os.getpid()}.tmp")
     try:
         for source in sorted(path for path in TEMPLATE.rglob("*") if path.is_file()):
@@ -60,11 +60,11 @@ def _check_name(name: str) -> None:
     example = f"write e.g. --new {TEMPLATE_NAME}"
     check_length(name, "--new")
     if not re.fullmatch(r"[a-z](_?[a-z0-9])*", name) or keyword.iskeyword(name):
-        raise InputError("--new", name, "must be a Python name in lower case: letters, digits and single _", example)
+        raise FormatError("--new", name, "must be a Python name in lower case: letters, digits and single _", example)
     if name in {path.name.partition(".")[0] for path in TEMPLATE.iterdir()} - {TEMPLATE_NAME}:
-        raise InputError("--new", name, "is the name of another file or folder of the project", example)
+        raise ConflictError("--new", name, "is the name of another file or folder of the project", example)
     if name in sys.stdlib_module_names or _is_installed(name):
-        raise InputError("--new", name, "is the name of an installed package or a standard library module", example)
+        raise ConflictError("--new", name, "is the name of an installed package or a standard library module", example)
 
 
 def _is_installed(name: str) -> bool:

@@ -17,7 +17,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from ssr_hydra.app.check import plain
-from ssr_hydra.errors import InputError, RunError, UserCodeError
+from ssr_hydra.errors import ConflictError, InputError, RunError, UserCodeError
 from ssr_hydra.files import WriteError
 from ssr_hydra.records import RESULT, RunResult, config_hash
 from ssr_hydra.sweeps.heartbeat import HEARTBEAT, SILENT_SECONDS, Heartbeat, count_living, is_alive, is_elsewhere
@@ -85,7 +85,7 @@ def _alive(run_dir: str | Path | None) -> Iterator[Heartbeat | None]:
         time.sleep(1)
     if is_alive(path):
         rule = "is in use by another process, which runs this job"
-        raise InputError("run_dir", str(run_dir), rule, "wait until that process ends, or stop it")
+        raise ConflictError("run_dir", str(run_dir), rule, "wait until that process ends, or stop it")
     depth = max(1, len(path.parent.absolute().parts) - len(study.parts))
     with Heartbeat(path, lambda: count_living(study, depth, path)) as heartbeat:
         yield heartbeat

@@ -15,7 +15,7 @@ from ssr_hydra.checkpoints.description import MISSING, Difference, differences
 from ssr_hydra.checkpoints.resume import find
 from ssr_hydra.checkpoints.store import CHECKPOINTS, refuse_links
 from ssr_hydra.configs import APP_KEYS, GROUPS, CheckpointConfig, ExperimentConfig, ResumeConfig
-from ssr_hydra.errors import InputError
+from ssr_hydra.errors import ConflictError, MismatchError, UnknownNameError
 from ssr_hydra.files import check_length
 from ssr_hydra.metrics_log import has_log
 from ssr_hydra.records import RESULT, config_hash, refuse_finished
@@ -60,7 +60,7 @@ def check_checkpoint(values: Mapping[str, Any], results: Sequence[str]) -> None:
     metrics = values["trainer"]["metrics"]
     if checkpoint.best is not None and not is_result(checkpoint.best, results, metrics):
         rule = f"must be one of {', '.join(results)}"
-        raise InputError("checkpoint.best", checkpoint.best, rule, "or null for none")
+        raise UnknownNameError("checkpoint.best", checkpoint.best, rule, "or null for none")
 
 
 def check_folder(folder: Path, config: Any, values: Mapping[str, Any], field: str) -> None:
@@ -80,7 +80,7 @@ def check_folder(folder: Path, config: Any, values: Mapping[str, Any], field: st
     own = find(AUTO, folder)
     if path == NEVER and ((folder / RESULT).exists() or own is not None or has_log(folder)):
         rule = "already contains a run, and resume=never starts a new run"
-        raise InputError(field, str(folder), rule, f"remove {field}, or use a new folder")
+        raise ConflictError(field, str(folder), rule, f"remove {field}, or use a new folder")
     if own is None:
         refuse_finished(folder, field, config_hash(values))
     if own is None or on_change != "refuse":
@@ -104,7 +104,7 @@ def check_folder(folder: Path, config: Any, values: Mapping[str, Any], field: st
                 "; or say what the change is to mean, by resume.on_change=extend (the new plan from here on) or "
                 "resume.on_change=rescale (the rest of the plan over the rest of the run)"
             )
-        raise InputError("resume", path, rule, fix)
+        raise MismatchError("resume", path, rule, fix)
 
 
 def _is_free(item: Difference, now: Mapping[str, Any]) -> bool:

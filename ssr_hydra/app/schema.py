@@ -18,7 +18,7 @@ from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 from ssr_hydra.app.hydra_rules import SETTINGS
 from ssr_hydra.app.targets import NAME, REGISTERED
 from ssr_hydra.configs import GROUPS, AppConfig, ExperimentConfig, PhaseConfig, conf_dir
-from ssr_hydra.errors import InputError, visible
+from ssr_hydra.errors import PathError, visible
 from ssr_hydra.files import check_length, write_atomically, write_error
 from ssr_hydra.rules import CONDITIONS
 from ssr_hydra.schedulers.combinators import Phase
@@ -52,7 +52,7 @@ def write_schemas(folder: str, config_dir: str | None = None) -> str:
     check_length(folder, "--schema")
     place = Path(folder)
     if not folder.strip() or (place.exists() and not place.is_dir()):
-        raise InputError("--schema", folder, "must be a folder", "write e.g. --schema .schema")
+        raise PathError("--schema", folder, "must be a folder", "write e.g. --schema .schema")
     made = {f"{name}.json": json.dumps(schema, indent=1) + "\n" for name, schema in schemas(config_dir).items()}
     try:
         place.mkdir(parents=True, exist_ok=True)

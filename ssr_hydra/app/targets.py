@@ -20,7 +20,15 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from ssr_hydra.configs import GROUPS, TORCHMETRICS, TRANSFORMS
-from ssr_hydra.errors import InputError, missing_package
+from ssr_hydra.errors import (
+    ConflictError,
+    FormatError,
+    InputError,
+    UnknownNameError,
+    UntrustedError,
+    WrongTypeError,
+    missing_package,
+)
 
 __all__ = [
     "EXTRAS",
@@ -111,12 +119,12 @@ def check_trust(trust: Iterable[str] | str) -> tuple[str, ...]:
     for name in names:
         if not isinstance(name, str) or NAME.fullmatch(name) is None:
             rule = "must be the name of a module, class or function"
-            raise InputError("trust", name, rule, "e.g. trust=[my_package]")
+            raise UnknownNameError("trust", name, rule, "e.g. trust=[my_package]")
         if name in _TOO_WIDE:
             rule = "contains functions that load and run files"
-            raise InputError("trust", name, rule, f"trust a submodule: trust=[{name}.nn]")
+            raise UntrustedError("trust", name, rule, f"trust a submodule: trust=[{name}.nn]")
         if name.split(".")[0] in sys.stdlib_module_names:
-            raise InputError(
+            raise UntrustedError(
                 "trust",
                 name,
                 "must not be in the standard library, which can run any code",
@@ -140,7 +148,7 @@ def check_there(trust: Iterable[str]) -> None:
             continue
         if importlib.util.find_spec(module) is None:
             fix = "correct the name, install it, or put its folder on PYTHONPATH"
-            raise InputError("trust", name, f"module {module} not found", fix)
+            raise UnknownNameError("trust", name, f"module {module} not found", fix)
 
 
 def is_trusted(name: str, trust: Iterable[str]) -> bool:
@@ -169,16 +177,16 @@ def check_targets(node: Any, trust: Iterable[str] = (), path: str = "") -> None:
             _check_target(part, trust, place, node)
         elif keys := KEYS & part.keys():
             rule = "works only together with _target_"
-            raise InputError(_join(place, min(keys)), part[min(keys)], rule, "remove it")
+            raise ConflictError(_join(place, min(keys)), part[min(keys)], rule, "remove it")
 
 
 def _check_target(node: Mapping[Any, Any], trust: tuple[str, ...], path: str, whole: Any) -> None:
     field, name = _join(path, "_target_"), node["_target_"]
     if not _is_name(name):
-        raise InputError(field, name, "must be the dotted name of a class or function", "e.g. my_package.MyModel")
+        raise FormatError(field, name, "must be the dotted name of a class or function", "e.g. my_package.MyModel")
     if not is_trusted(name, trust):
         rule = "must be part of this package, or trusted"
-        raise InputError(field, name, rule, _how_to_trust_all(name, trust, whole))
+        raise UntrustedError(field, name, rule, _how_to_trust_all(name, trust, whole))
     are_valid = {
         "_args_": isinstance(node.get("_args_", []), (list, tuple)),
         "_partial_": isinstance(node.get("_partial_", False), bool),
@@ -187,7 +195,7 @@ def _check_target(node: Mapping[Any, Any], trust: tuple[str, ...], path: str, wh
     }
     for key, is_valid in are_valid.items():
         if not is_valid:
-            raise InputError(_join(path, key), node[key], *_RULES[key])
+            raise UntrustedError(_join(path, key), node[key], *_RULES[key])
 
 
 def _how_to_trust_all(name: str, trust: tuple[str, ...], whole: Any) -> str:
@@ -263,7 +271,7 @@ def _make(node: Any, trust: tuple[str, ...], path: str, extra: Mapping[str, Any]
     except (TypeError, ValueError, RuntimeError) as error:
         if name not in REGISTERED:
             raise  # an error in custom code: keep the traceback
-        raise InputError(path or name, name, _one_line(error), "print its arguments with --cfg job") from error
+        raise WrongTypeError(path or name, name, _one_line(error), "print its arguments with --cfg job") from error
 
 
 def locate(name: str, trust: Iterable[str] = (), field: str = "_target_") -> Callable[..., Any]:
@@ -288,7 +296,7 @@ def locate(name: str, trust: Iterable[str] = (), field: str = "_target_") -> Cal
         if module_name in EXTRAS:
             raise missing_package(field, name, module_name, EXTRAS[module_name]) from None
         fix = "install it, or put its folder on PYTHONPATH"
-        raise InputError(field, name, f"module {module_name} not found", fix) from None
+        raise UnknownNameError(field, name, f"module {module_name} not found", fix) from None
     while len(rest) > 1:
         inner = f"{module_name}.{rest[0]}"
         try:
@@ -301,10 +309,10 @@ def locate(name: str, trust: Iterable[str] = (), field: str = "_target_") -> Cal
     found: Any = module
     for attribute in rest:
         if (isinstance(found, ModuleType) and found is not module) or not hasattr(found, attribute):
-            raise InputError(field, name, f"{module_name} does not define {'.'.join(rest)}", "check the spelling")
+            raise UnknownNameError(field, name, f"{module_name} does not define {'.'.join(rest)}", "check the spelling")
         found = getattr(found, attribute)
     if isinstance(found, ModuleType) or not callable(found):
-        raise InputError(field, name, "is not a class or function", "use the name of a class or function")
+        raise WrongTypeError(field, name, "is not a class or function", "use the name of a class or function")
     if name not in REGISTERED and name not in trust:
         _check_origin(found, name, trust, field)
     return found  # type: ignore[no-any-return]
@@ -313,13 +321,13 @@ def locate(name: str, trust: Iterable[str] = (), field: str = "_target_") -> Cal
 def _check_origin(found: Any, name: str, trust: tuple[str, ...], field: str) -> None:
     origin = getattr(found, "__module__", None) if inspect.isclass(found) or inspect.isroutine(found) else None
     if not isinstance(origin, str):
-        raise InputError(field, name, "is not a class or function", "write a function that returns it")
+        raise WrongTypeError(field, name, "is not a class or function", "write a function that returns it")
     qualified = f"{origin}.{getattr(found, '__qualname__', '')}"
     if not is_trusted(qualified, trust):
         package = qualified.partition(".")[0]
         entry = qualified if package in _TOO_WIDE or package in sys.stdlib_module_names else package
         rule = f"comes from {origin}, which is not trusted"
-        raise InputError(field, name, rule, how_to_trust([*trust, entry]))
+        raise UntrustedError(field, name, rule, how_to_trust([*trust, entry]))
 
 
 def _check_arguments(
@@ -336,7 +344,7 @@ def _check_arguments(
         fix = f"its arguments are {', '.join(signature.parameters) or 'none'}"
         if not inspect.isclass(target) and "missing" in str(error):
             fix += "; if the function is called later, add _partial_: true"
-        raise InputError(_join(path, "_target_"), name, _one_line(error), fix) from None
+        raise WrongTypeError(_join(path, "_target_"), name, _one_line(error), fix) from None
 
 
 def _one_line(error: BaseException) -> str:

@@ -15,7 +15,7 @@ from ssr_hydra.app.factory import make_callbacks, make_fields, make_optimizers, 
 from ssr_hydra.app.prefix import Prefix
 from ssr_hydra.app.recording import hydra_run_dir, log, recorded, sweep_dir
 from ssr_hydra.app.targets import check_trust, instantiate
-from ssr_hydra.errors import InputError, within
+from ssr_hydra.errors import InputError, MismatchError, within
 from ssr_hydra.settings import CountSettings, StepSettings, keys_of
 from ssr_hydra.trainer.processes import launched
 from ssr_hydra.trainer.progress import announce, summary
@@ -139,7 +139,7 @@ def _build(values: Mapping[str, Any], trust: tuple[str, ...], run_dir: str | Pat
         field = error.field.removesuffix(
             ".dataset"
         )  # the config has data.train where the loader has data.train.dataset
-        raise InputError(f"data.{field}", error.value, error.rule, error.fix) from None
+        raise error.renamed(f"data.{field}") from None
     check_built(values, data["train"], data["eval"])
     # If the length of an epoch was unknown until now, check all times of the schedule, before the model is created.
     length = known_length(train_loader)
@@ -217,7 +217,7 @@ def _test_loader(test: Any, data: Mapping[str, Any], place: Mapping[str, Any]) -
         return make_loaders(test, **settings, **place)[0]
     except InputError as error:
         field = "limit_eval" if error.field == "limit_train" else error.field.replace("train", "test", 1)
-        raise InputError(field, error.value, error.rule, error.fix) from None
+        raise error.renamed(field) from None
 
 
 def _check_processes(values: Mapping[str, Any], world_size: int) -> None:
@@ -230,7 +230,7 @@ def _check_processes(values: Mapping[str, Any], world_size: int) -> None:
     for key in ("batch_size", "eval_batch_size"):
         if values["data"][key] < world_size:
             rule = f"must be at least {world_size}, the number of processes"
-            raise InputError(f"data.{key}", values["data"][key], rule, f"use {world_size} or more")
+            raise MismatchError(f"data.{key}", values["data"][key], rule, f"use {world_size} or more")
 
 
 def _as_configured(error: InputError, settings: Mapping[str, Any]) -> InputError:
@@ -238,11 +238,11 @@ def _as_configured(error: InputError, settings: Mapping[str, Any]) -> InputError
     first, dot, rest = error.field.partition(".")
     if first in settings or first in ("step", "counts"):
         field = f"trainer.{rest if first in ('step', 'counts') else error.field}"
-        return type(error)(field, error.value, error.rule, error.fix)
+        return error.renamed(field)
     if first in ("loggers", "schedules"):
-        return type(error)(error.field.replace("loggers", "logger", 1), error.value, error.rule, error.fix)
+        return error.renamed(error.field.replace("loggers", "logger", 1))
     argument, bracket, index = first.partition("[")
     if argument in ("schedulers", "optimizers"):
         field = f"{argument.removesuffix('s')}{bracket}{index}{dot}{rest}"
-        return type(error)(field, error.value, error.rule, error.fix)
+        return error.renamed(field)
     return error

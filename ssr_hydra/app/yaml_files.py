@@ -20,7 +20,15 @@ from omegaconf import OmegaConf
 
 from ssr_hydra.app.hydra_rules import chosen_nodes, is_below_hydra
 from ssr_hydra.configs import GROUPS, ExperimentConfig
-from ssr_hydra.errors import InputError
+from ssr_hydra.errors import (
+    ConflictError,
+    FormatError,
+    InputError,
+    PathError,
+    RangeError,
+    UntrustedError,
+    WrongTypeError,
+)
 
 __all__ = ["FileBounds", "check_name", "problem_of", "shown_path"]
 
@@ -124,7 +132,7 @@ class FileBounds:
             total = math.inf
         if total > _MOST_DEFAULTS:
             rule = f"expands to more than {_MOST_DEFAULTS} configs" if math.isfinite(total) else "contains itself"
-            raise InputError("defaults", f"{path}.yaml", rule, "shorten its defaults lists")
+            raise RangeError("defaults", f"{path}.yaml", rule, "shorten its defaults lists")
 
     def _size(self, path: str, folders: Sequence[Path]) -> float:
         if path not in self._unfolded:
@@ -197,7 +205,7 @@ def _text_of(path: Path, name: str) -> str:
 
 
 def _refused(name: str, rule: str, fix: str) -> InputError:
-    return InputError("config", name, rule, fix)
+    return FormatError("config", name, rule, fix)
 
 
 def _line(event: Any) -> int:
@@ -244,7 +252,7 @@ def _check_word(name: str, key: str, text: str, line: int) -> None:
     value = read["x"]
     if value is not None and not isinstance(value, str) and str(value) != text:
         rule = f"must be text, but YAML reads it as {value!r} ({name}, line {line})"
-        raise InputError(key, text, rule, f'put it in quotes: {key}: "{text}"')
+        raise WrongTypeError(key, text, rule, f'put it in quotes: {key}: "{text}"')
 
 
 @cache
@@ -264,7 +272,7 @@ def check_name(path: str, file: str | Path) -> None:
     """Raise the error for a file with the name of a preset: it is unclear which of the two Hydra would read."""
     group, _, name = path.removesuffix(".yaml").rpartition("/")
     rule = f"is the name of a preset of this package, so {shown_path(file)} cannot have this name"
-    raise InputError(group or "config", name, rule, f"rename the file, e.g. my_{name}.yaml")
+    raise ConflictError(group or "config", name, rule, f"rename the file, e.g. my_{name}.yaml")
 
 
 # The choices of the app's main config in Hydra's groups. A main config of the user may make the same choices.
@@ -277,10 +285,10 @@ def _check_entry(entry: _Entry, file: str, chosen: str | None) -> None:
     for text in filter(None, (entry.group, entry.package, *entry.names)):
         if len(text) > _LONGEST_ENTRY:
             rule = f"must have entries of at most {_LONGEST_ENTRY} characters ({file})"
-            raise InputError("defaults", text, rule, "shorten it")
+            raise RangeError("defaults", text, rule, "shorten it")
         if text != entry.package and "${" not in text and _OUTSIDE.search(text):
             rule = f"must be inside the folder of {file}"
-            raise InputError("defaults", text, rule, "move the config into that folder")
+            raise PathError("defaults", text, rule, "move the config into that folder")
     root = entry.root
     is_hydras = root == "launcher" or root.partition("/")[0] == "hydra" or is_below_hydra(entry.package)
     if not is_hydras or (chosen is not None and f"{root}/".startswith(f"{chosen}/")):
@@ -289,7 +297,7 @@ def _check_entry(entry: _Entry, file: str, chosen: str | None) -> None:
         short = "launcher" if root == "hydra/launcher" else root
         is_group = entry.group is not None and not is_below_hydra(entry.package)
         fix = f"write {short}={','.join(entry.names)} on the command line" if is_group else "remove it"
-        raise InputError(root, ",".join(entry.names), f"cannot be chosen in a file ({file})", fix)
+        raise UntrustedError(root, ",".join(entry.names), f"cannot be chosen in a file ({file})", fix)
 
 
 class _DefaultsLoader(_Loader):  # type: ignore[misc]
@@ -362,7 +370,7 @@ def _check_choices(path: str, content: Mapping[Any, Any], folders: Sequence[Path
         listed: list[Any] = value if isinstance(value, list) else [value]
         if listed and all(isinstance(name, str) and name and "$" not in name for name in listed):
             rule = f"must be in the defaults list, because it chooses a config of the group {key} ({path}.yaml)"
-            raise InputError(key, value, rule, f"write under defaults: - {_line_of(key, listed, here)}")
+            raise FormatError(key, value, rule, f"write under defaults: - {_line_of(key, listed, here)}")
     for entry in _defaults_of(content) if here.partition("/")[0] == "experiment" else ():
         group = (entry.group or "").lstrip("/")
         if group not in _MAIN_GROUPS or entry.package is not None or any((f / here / group).is_dir() for f in folders):
@@ -374,7 +382,7 @@ def _check_choices(path: str, content: Mapping[Any, Any], folders: Sequence[Path
                 else "must be an override: the main config already chooses it"
             )
             rule = f"{what} ({path}.yaml)"
-            raise InputError(group, ",".join(entry.names), rule, f"write - {_line_of(group, entry.names, here)}")
+            raise FormatError(group, ",".join(entry.names), rule, f"write - {_line_of(group, entry.names, here)}")
 
 
 def _line_of(group: str, names: Sequence[str], here: str) -> str:

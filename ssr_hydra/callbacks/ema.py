@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
-from ssr_hydra.errors import InputError
+from ssr_hydra.errors import ConflictError, InputError, MismatchError, RangeError, UnsupportedError, WrongTypeError
 from ssr_hydra.schedulers.run import Run
 from ssr_hydra.settings.base import count, flag, number
 from ssr_hydra.time import TimeLike, TimeUnit, as_time
@@ -75,16 +75,16 @@ class EMA:
         flag(self.evaluate, "evaluate")
         count(self.interval, "interval", 1)
         if self.decay is not None and self.half_life is not None:
-            raise InputError("half_life", self.half_life, "cannot be used with decay", "remove one of them")
+            raise ConflictError("half_life", self.half_life, "cannot be used with decay", "remove one of them")
         if self.decay is not None and not 0 <= number(self.decay, "decay") < 1:
-            raise InputError("decay", self.decay, "must be at least 0 and below 1", "try 0.999")
+            raise RangeError("decay", self.decay, "must be at least 0 and below 1", "try 0.999")
         if self.half_life is not None:
             time = as_time(self.half_life, "half_life")
             if time.value <= 0:
-                raise InputError("half_life", str(time), "must be above 0", "try 0.05dur")
+                raise RangeError("half_life", str(time), "must be above 0", "try 0.05dur")
             if time.unit in (TimeUnit.SECOND, TimeUnit.ITERATION):
                 fix = "give it in ba, ep, sp, tok or dur"
-                raise InputError("half_life", str(time), "cannot be converted to batches", fix)
+                raise UnsupportedError("half_life", str(time), "cannot be converted to batches", fix)
         self.updates = 0
         self._model: dict[str, Tensor] = {}
         self._average: dict[str, Tensor] = {}
@@ -156,7 +156,7 @@ class EMA:
                 continue
             if hasattr(tensor, "placements"):
                 rule = "must not be sharded, because the average of shards cannot be saved"
-                raise InputError("callbacks.ema", name, rule, "train with trainer.parallel=ddp, or without ema")
+                raise ConflictError("callbacks.ema", name, rule, "train with trainer.parallel=ddp, or without ema")
             seen.add(id(tensor))
             tensors[name] = tensor.detach()
         self._model = tensors
@@ -224,7 +224,7 @@ class EMA:
         average = state.get("average") if isinstance(state, Mapping) else None
         is_average = isinstance(average, Mapping) and all(map(torch.is_tensor, average.values()))
         if not is_average or type(state.get("updates")) is not int:
-            raise InputError("ema", state, "is not a saved average", "load what state_dict() returned")
+            raise WrongTypeError("ema", state, "is not a saved average", "load what state_dict() returned")
         if not self._model:
             self._saved = state
             return
@@ -250,4 +250,4 @@ def _check_same(given: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> None:
         shapes = [tuple(tensors[name].shape) if name in tensors else None for tensors in (given, own)]
         if shapes[0] != shapes[1]:
             rule = f"{name} has the shape {shapes[0]} in the saved average and {shapes[1]} in the model"
-            raise InputError("ema", name, rule, "use the model of the saved average")
+            raise MismatchError("ema", name, rule, "use the model of the saved average")

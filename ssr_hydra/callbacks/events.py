@@ -7,7 +7,15 @@ import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from ssr_hydra.errors import InputError, RunError, callable_name
+from ssr_hydra.errors import (
+    ConflictError,
+    InputError,
+    MissingValueError,
+    RunError,
+    UnknownNameError,
+    WrongTypeError,
+    callable_name,
+)
 from ssr_hydra.records import as_number
 from ssr_hydra.settings.base import did_you_mean
 
@@ -84,7 +92,7 @@ class Events:
             field = f"{'loggers' if is_logger else 'callbacks'}.{name}"
             methods = _methods(item, field, is_logger)
             if name in names:
-                raise InputError(field, type(item).__name__, "has the same name as another object", "rename one")
+                raise ConflictError(field, type(item).__name__, "has the same name as another object", "rename one")
             names.add(name)
             if not is_main and (is_logger or getattr(item, "main_only", False)):
                 continue
@@ -105,10 +113,10 @@ class Events:
             InputError: The event is unknown, or the function cannot be called with the event's arguments.
         """
         if event not in EVENTS:
-            raise InputError("event", event, "is unknown", did_you_mean(str(event).removeprefix("on_"), EVENTS))
+            raise UnknownNameError("event", event, "is unknown", did_you_mean(str(event).removeprefix("on_"), EVENTS))
         if not callable(function):
             takes = ", ".join(EVENTS[event])
-            raise InputError("function", function, "must be a function", f"pass a function of ({takes})")
+            raise WrongTypeError("function", function, "must be a function", f"pass a function of ({takes})")
         _check_takes(function, event, "function")
         self._listeners[event] += (function,)
 
@@ -195,11 +203,11 @@ def _with_names(items: Any, field: str) -> list[tuple[str, object]]:
     if isinstance(items, Mapping):
         for name in items:
             if not isinstance(name, str) or not name.strip():
-                raise InputError(field, name, "must have a string as its name", "write {name: object}")
+                raise WrongTypeError(field, name, "must have a string as its name", "write {name: object}")
         return list(items.items())
     if isinstance(items, (str, bytes)) or not isinstance(items, Iterable):
         rule = "must be a list of objects, or a mapping of names to objects"
-        raise InputError(field, items, rule, f"write [{type(items).__name__}(...)]")
+        raise WrongTypeError(field, items, rule, f"write [{type(items).__name__}(...)]")
     named: dict[str, object] = {}
     for item in items:
         base = (
@@ -215,17 +223,17 @@ def _with_names(items: Any, field: str) -> list[tuple[str, object]]:
 
 def _methods(item: object, field: str, is_logger: bool) -> dict[str, Listener]:
     if isinstance(item, type):
-        raise InputError(field, item.__name__, "must be an object, not a class", f"write {item.__name__}()")
+        raise WrongTypeError(field, item.__name__, "must be an object, not a class", f"write {item.__name__}()")
     methods = {event: getattr(item, event) for event in EVENTS if callable(getattr(item, event, None))}
     if is_logger and "log" not in methods:
-        raise InputError(field, type(item).__name__, "must have a method log(trainer, record)", "define it")
+        raise WrongTypeError(field, type(item).__name__, "must have a method log(trainer, record)", "define it")
     if not methods:
         wrong = next((name for name in dir(item) if not name.startswith("_") and _near(name)), None)
         rule = "has no method for any event of a run"
         fix = f"define one of {', '.join(EVENTS)}"
         if wrong is not None:
             fix = f"{wrong}? {did_you_mean(wrong.removeprefix('on_'), EVENTS)}"
-        raise InputError(field, type(item).__name__, rule, fix)
+        raise UnknownNameError(field, type(item).__name__, rule, fix)
     for event, method in methods.items():
         _check_takes(method, event, f"{field}.{event}")
     return methods
@@ -242,14 +250,14 @@ def _check_takes(function: Listener, event: str, field: str) -> None:
     except TypeError:
         shown = getattr(function, "__qualname__", type(function).__name__)
         rule = f"is called as {event}({', '.join(names)}), but its arguments are {signature}"
-        raise InputError(field, shown, rule, f"change its arguments to ({', '.join(names)})") from None
+        raise WrongTypeError(field, shown, rule, f"change its arguments to ({', '.join(names)})") from None
 
 
 def _is_stateful(item: object, field: str) -> bool:
     has = [callable(getattr(item, name, None)) for name in ("state_dict", "load_state_dict")]
     if any(has) and not all(has):
         rule = "must have both state_dict and load_state_dict, or neither"
-        raise InputError(field, type(item).__name__, rule, "define both")
+        raise MissingValueError(field, type(item).__name__, rule, "define both")
     return all(has)
 
 
@@ -277,7 +285,7 @@ def _take_numbers(metrics: dict[str, Any], listener: Listener) -> None:
             number = as_number(value)
             if number is None:
                 rule = f"must be one number (got {type(value).__name__} from {callable_name(listener)})"
-                raise InputError(f"metrics.{name}", value, rule, "change the value that the callback adds")
+                raise WrongTypeError(f"metrics.{name}", value, rule, "change the value that the callback adds")
             metrics[name] = number
 
 
@@ -293,7 +301,7 @@ def _plain(value: Any, name: str, listener: Listener) -> Any:
     number = as_number(value)
     if number is None:
         rule = f"must be a number, string, list or dict (got {type(value).__name__} from {callable_name(listener)})"
-        raise InputError(f"record.{name}", value, rule, "change the value that the callback adds")
+        raise WrongTypeError(f"record.{name}", value, rule, "change the value that the callback adds")
     return int(number) if isinstance(value, int) else number
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from ssr_hydra.callbacks.sent import Sent
 from ssr_hydra.callbacks.values import require_extra, run_folder
-from ssr_hydra.errors import InputError
+from ssr_hydra.errors import WrongTypeError
 
 __all__ = ["TrackioLogger"]
 
@@ -49,7 +49,7 @@ class TrackioLogger:
 
     def __post_init__(self) -> None:
         if not isinstance(self.project, str) or not self.project.strip():
-            raise InputError("project", self.project, "must be a name", "use a name such as my-project")
+            raise WrongTypeError("project", self.project, "must be a name", "use a name such as my-project")
         require_extra("trackio")
         self._run: Any = None
         self._sent: Sent | None = None

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from ssr_hydra.errors import InputError, missing_package
+from ssr_hydra.errors import MissingValueError, missing_package
 from ssr_hydra.records import CLOCKS
 
 __all__ = ["PACKAGES", "columns", "flat", "require_extra", "run_folder", "scalars"]
@@ -91,7 +91,7 @@ def flat(config: Mapping[str, Any] | None) -> dict[str, str | int | float | bool
 def run_folder(trainer: Any, logger: str) -> Path:
     """Return the run's folder, and create it if it is missing."""
     if trainer.run_dir is None:
-        raise InputError("run_dir", None, f"the {logger} logger writes into the run's folder", "give run_dir")
+        raise MissingValueError("run_dir", None, f"the {logger} logger writes into the run's folder", "give run_dir")
     folder = Path(trainer.run_dir)
     folder.mkdir(parents=True, exist_ok=True)
     return folder

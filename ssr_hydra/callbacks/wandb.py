@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 from ssr_hydra.callbacks.sent import Sent
 from ssr_hydra.callbacks.values import require_extra, run_folder
-from ssr_hydra.errors import InputError
+from ssr_hydra.errors import WrongTypeError
 from ssr_hydra.records import RunResult
 from ssr_hydra.settings.base import one_of
 
@@ -57,7 +57,7 @@ class WandbLogger:
             one_of(self.mode, "mode", _MODES)
         for field, name in (("project", self.project), ("group", self.group)):
             if name is not None and (not isinstance(name, str) or not name.strip()):
-                raise InputError(field, name, "must be a name", "use a name such as my-project")
+                raise WrongTypeError(field, name, "must be a name", "use a name such as my-project")
         require_extra("wandb")
         self._run: Any = None
         self._sent: Sent | None = None

@@ -13,7 +13,7 @@ from enum import Enum
 from fnmatch import fnmatchcase
 from typing import Any, Final
 
-from ssr_hydra.errors import InputError
+from ssr_hydra.errors import MismatchError, UnknownNameError
 from ssr_hydra.settings.resume import ON_CHANGE
 from ssr_hydra.time import Timestamp
 
@@ -153,13 +153,15 @@ def check_change(found: Sequence[Difference], on_change: str, timestamp: Timesta
             both values of every field that must not differ.
     """
     if on_change not in ON_CHANGE:
-        raise InputError(
+        raise UnknownNameError(
             "resume.on_change", on_change, f"must be one of {', '.join(ON_CHANGE)}", "set resume.on_change=refuse"
         )
     of_change = {change: [item for item in found if change_of(item.field) is change] for change in Change}
     if never := of_change[Change.NEVER]:
         rule = f"the state of the checkpoint does not fit this run: {_joined(never)}"
-        raise InputError("resume", resume, rule, "resume with the config of the checkpoint, or start in another folder")
+        raise MismatchError(
+            "resume", resume, rule, "resume with the config of the checkpoint, or start in another folder"
+        )
     changed = of_change[Change.EPOCH] + of_change[Change.ANYTIME]
     if changed and on_change == "refuse":
         rule = f"the run differs from the checkpoint: {_joined([item for item in found if item in changed])}"
@@ -167,14 +169,14 @@ def check_change(found: Sequence[Difference], on_change: str, timestamp: Timesta
             "choose resume.on_change=extend (the new plan from here on) or "
             "resume.on_change=rescale (the rest of the plan over the rest of the run), or start in another folder"
         )
-        raise InputError("resume", resume, rule, fix)
+        raise MismatchError("resume", resume, rule, fix)
     if of_change[Change.EPOCH] and timestamp.batches_in_epoch != 0:
         rule = (
             f"the checkpoint is after batch {timestamp.batches_in_epoch} of epoch {timestamp.epochs}, and these fields "
             f"cannot change within an epoch: {_joined(of_change[Change.EPOCH])}"
         )
         fix = "resume from a checkpoint at the end of an epoch (checkpoint.interval=1ep writes them)"
-        raise InputError("resume", resume, rule, fix)
+        raise MismatchError("resume", resume, rule, fix)
 
 
 def _joined(found: Sequence[Difference]) -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ssr_hydra.checkpoints.format import INDEX, STATE
 from ssr_hydra.checkpoints.store import CHECKPOINTS, Checkpoint, is_store, load, load_latest_good
-from ssr_hydra.errors import InputError
+from ssr_hydra.errors import MissingValueError, PathError
 from ssr_hydra.files import check_path
 from ssr_hydra.settings.resume import AUTO, NEVER
 
@@ -50,18 +50,18 @@ def _names_own(resume: str | Path, own: Path) -> bool:
 
 def _checkpoints_at(path: Path) -> Path:
     if not path.exists():
-        raise InputError("resume", str(path), "not found", _FIX)
+        raise PathError("resume", str(path), "not found", _FIX)
     if path.is_file():
         if path.name not in (STATE, INDEX):
             rule = f"must be a checkpoint, which is a folder with {STATE} and {INDEX}"
-            raise InputError("resume", str(path), rule, _FIX)
+            raise PathError("resume", str(path), rule, _FIX)
         return path.parent
     if (path / INDEX).exists() or (path / STATE).exists():
         return path
     for folder in (path / CHECKPOINTS, path):
         if is_store(folder):
             return folder
-    raise InputError("resume", str(path), "has no checkpoint", _FIX)
+    raise MissingValueError("resume", str(path), "has no checkpoint", _FIX)
 
 
 def open_checkpoint(resume: str | Path, run_dir: Path | None) -> tuple[Checkpoint, list[str]] | None:

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from ssr_hydra.checkpoints.format import STATE, CheckpointError, Index, check_state, plain_json, read_state, write_state
-from ssr_hydra.errors import InputError, RunError
+from ssr_hydra.errors import PathError, RangeError, RunError, UnknownNameError, WrongTypeError
 from ssr_hydra.files import check_path, sync_folder, try_lock, write_error
 
 __all__ = [
@@ -116,9 +116,9 @@ class CheckpointStore:
     def __init__(self, folder: Path, keep: int = 2, best_mode: str | None = None) -> None:
         if type(keep) is not int or keep < 2:
             rule = "must be an integer >= 2, so that a damaged checkpoint is not the only one"
-            raise InputError("keep", keep, rule, "write 2")
+            raise RangeError("keep", keep, rule, "write 2")
         if best_mode not in ("max", "min", None):
-            raise InputError(
+            raise UnknownNameError(
                 "best_mode", best_mode, "must be max, min or None", "write max for an accuracy, min for a loss"
             )
         self._folder, self._keep, self._best_mode = check_path(folder, "folder"), keep, best_mode
@@ -154,7 +154,7 @@ class CheckpointStore:
         counters, described = plain_json(timestamp, "timestamp"), plain_json(description, "description")
         batch = counters.get("batch")
         if type(batch) is not int or batch < 0:
-            raise InputError("timestamp.batch", batch, "must be an integer", "pass Timestamp.state_dict()")
+            raise WrongTypeError("timestamp.batch", batch, "must be an integer", "pass Timestamp.state_dict()")
         check_state(state)
         value = None if metric is None or not math.isfinite(metric) else float(metric)
         target = self._folder / f"ba{batch}"
@@ -218,7 +218,7 @@ def refuse_links(folder: Path, names: Iterable[str] = (CHECKPOINTS,), field: str
     for name in names:
         if (folder / name).is_symlink():
             rule = f"must not contain a link ({name}), because a run writes only into its own folder"
-            raise InputError(field, str(folder), rule, "replace the link by its target")
+            raise PathError(field, str(folder), rule, "replace the link by its target")
 
 
 def is_store(folder: Path) -> bool:

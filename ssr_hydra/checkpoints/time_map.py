@@ -24,7 +24,7 @@ from fractions import Fraction
 from operator import attrgetter
 from typing import Any, NamedTuple
 
-from ssr_hydra.errors import InputError
+from ssr_hydra.errors import MismatchError, MissingValueError, RangeError, WrongTypeError
 from ssr_hydra.state import State
 from ssr_hydra.time import Number, Time, Timestamp, TimeUnit, check_ssr
 from ssr_hydra.time.derived import DerivedTimestamp
@@ -60,7 +60,7 @@ class _PlannedRun:
     def of(cls, state: State, ssr: Fraction) -> _PlannedRun:
         if state.max_duration is None:
             rule = "is needed to resume a run"
-            raise InputError("max_duration", None, rule, "write e.g. '10ep' or '1000ba'")
+            raise MissingValueError("max_duration", None, rule, "write e.g. '10ep' or '1000ba'")
         return cls(state.max_duration, ssr, state.dataloader_len, state.samples_per_batch, state.tokens_per_batch)
 
     @property
@@ -203,7 +203,7 @@ class TimeMap:
         left = self._plan.end - values[self._plan.counter]
         if left <= 0:
             rule = f"has nothing left to rescale, because the schedule is at its end ({self.max_duration})"
-            raise InputError("resume.on_change", "rescale", rule, _STRETCH_FIX)
+            raise RangeError("resume.on_change", "rescale", rule, _STRETCH_FIX)
         mine, theirs = self._plan.counter, plan.counter
         relative = _relative_slopes(self._plan, plan)
         stretch = left / (rest if mine == theirs else rest * _mean_rate(plan, now, mine, theirs)) / relative[mine]
@@ -267,7 +267,7 @@ class TimeMap:
             return cls(_PlannedRun.of(known, check_ssr(_fraction(state["ssr"]))), lines)
         except (ArithmeticError, AttributeError, KeyError, TypeError, ValueError) as error:
             rule = f"must be the state of a time map ({type(error).__name__}: {error})"
-            raise InputError("time_map", state, rule, "load the result of state_dict()") from None
+            raise WrongTypeError("time_map", state, rule, "load the result of state_dict()") from None
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, TimeMap):
@@ -295,7 +295,7 @@ def _check_rest(plan: _PlannedRun, now: Timestamp) -> Fraction:
     if position >= plan.end:
         rule = f"must be longer than the run so far: the checkpoint is at {plan.time(position)}"
         fix = "give a longer max_duration (or ssr), resume from an earlier checkpoint, or use a new folder"
-        raise InputError("max_duration", str(plan.max_duration), rule, fix)
+        raise RangeError("max_duration", str(plan.max_duration), rule, fix)
     return position
 
 
@@ -324,7 +324,7 @@ def _mean_rate(plan: _PlannedRun, now: Timestamp, of: str, per: str) -> Fraction
     if not all(counts):
         missing = (of, per)[counts.index(0)]
         rule = f"cannot have a new unit, because the run has counted no {missing} to convert it"
-        raise InputError("max_duration", str(plan.max_duration), rule, f"keep the unit, or {_STRETCH_FIX}")
+        raise MismatchError("max_duration", str(plan.max_duration), rule, f"keep the unit, or {_STRETCH_FIX}")
     return Fraction(*counts)
 
 

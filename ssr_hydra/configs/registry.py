@@ -19,7 +19,7 @@ from ssr_hydra.configs.optimizers import OPTIMIZERS
 from ssr_hydra.configs.schedulers import SCHEDULERS, PhaseConfig
 from ssr_hydra.configs.tasks import CUSTOM, DATA, MODELS
 from ssr_hydra.configs.vision import VISION_DATA, VISION_MODELS
-from ssr_hydra.errors import InputError
+from ssr_hydra.errors import ConflictError, UnknownNameError
 
 __all__ = ["GROUPS", "conf_dir", "register"]
 
@@ -81,7 +81,7 @@ def register(groups: Iterable[str] = ("scheduler",), prefix: str = "") -> None:
     chosen = list(groups)
     for group in chosen:
         if group not in GROUPS:
-            raise InputError("groups", group, "not a group of this package", f"choose among {', '.join(GROUPS)}")
+            raise UnknownNameError("groups", group, "not a group of this package", f"choose among {', '.join(GROUPS)}")
     for preset in presets(chosen, prefix, is_app=set(chosen) == set(GROUPS)):
         _store(preset)
 
@@ -141,7 +141,7 @@ def _store(preset: Preset) -> None:
         existing = store.load(f"{preset.path}.yaml")
         if existing.provider == PROVIDER:
             return
-        raise InputError(
+        raise ConflictError(
             preset.path,
             existing.provider,
             "Hydra's ConfigStore has a config of this name already",

@@ -17,7 +17,14 @@ from torch.utils.data import TensorDataset
 from ssr_hydra.data.describe import describe_tensors
 from ssr_hydra.data.splits import check_split, hold_out
 from ssr_hydra.data.tables import MISSING, SampleTable, is_number, read_table
-from ssr_hydra.errors import InputError
+from ssr_hydra.errors import (
+    ConflictError,
+    FormatError,
+    MismatchError,
+    RangeError,
+    UnknownNameError,
+    WrongTypeError,
+)
 from ssr_hydra.settings.base import count as check_count
 from ssr_hydra.settings.base import flag, number, one_of, positive
 from ssr_hydra.settings.data import DECIMALS, DTYPES, LAYOUTS, TASKS
@@ -192,12 +199,12 @@ def _check_settings(
 ) -> None:
     one_of(task, "task", TASKS)
     if decimal not in DECIMALS:
-        raise InputError("decimal", decimal, "must be '.' or ','", "use '.'")
+        raise UnknownNameError("decimal", decimal, "must be '.' or ','", "use '.'")
     one_of(dtype, "dtype", DTYPES)
     if header is not None:
         flag(header, "header")
     if delimiter is not None and (not isinstance(delimiter, str) or len(delimiter) != 1):
-        raise InputError("delimiter", delimiter, "must be one character, or null", "e.g. ','")
+        raise FormatError("delimiter", delimiter, "must be one character, or null", "e.g. ','")
     if layout is not None:
         one_of(layout, "layout", tuple(LAYOUTS))
     for index, size in enumerate(shape or ()):
@@ -205,14 +212,14 @@ def _check_settings(
     positive(number(divide_by, "divide_by"), "divide_by")
     if dtype == "int64" and (standardize or divide_by != 1):
         field, value = ("standardize", True) if standardize else ("divide_by", divide_by)
-        raise InputError(field, value, "cannot be used with dtype=int64", "use dtype=float32")
+        raise ConflictError(field, value, "cannot be used with dtype=int64", "use dtype=float32")
 
 
 def _inputs(table: SampleTable, shape: Sequence[int] | None, layout: str | None, dtype: str) -> NDArray[Any]:
     """Check the inputs and return them, with each sample reshaped. The values keep the type of the file."""
     raw = table.inputs
     if raw.dtype.kind not in "buif":
-        raise InputError("inputs", str(raw.dtype), f"must be numbers in {table.path}", "choose other columns")
+        raise WrongTypeError("inputs", str(raw.dtype), f"must be numbers in {table.path}", "choose other columns")
     if dtype == "int64" and raw.dtype.kind == "f":
         _refuse(table, raw, raw != np.floor(raw), "must be an integer", "use dtype=float32")
     elif raw.dtype.kind == "f":
@@ -223,11 +230,11 @@ def _inputs(table: SampleTable, shape: Sequence[int] | None, layout: str | None,
         numbers = int(np.prod(raw.shape[1:]))
         if int(np.prod(shape)) != numbers:
             rule = f"must have {numbers} values, like a sample of {table.path}"
-            raise InputError("shape", list(shape), rule, "correct the shape")
+            raise MismatchError("shape", list(shape), rule, "correct the shape")
         raw = raw.reshape(-1, *shape)
     if layout is not None and raw.ndim != LAYOUTS[layout]:
         rule = f"does not fit samples of shape {list(raw.shape[1:])}"
-        raise InputError("layout", layout, rule, "set shape, or layout=null")
+        raise MismatchError("layout", layout, rule, "set shape, or layout=null")
     if layout == "hw":
         return raw[:, np.newaxis]
     return raw.transpose(0, 3, 1, 2) if layout == "hwc" else raw
@@ -255,7 +262,7 @@ def _cast(
             part = part if scale.is_identity else (part.astype(np.float64) - scale.mean) / scale.std
             cast[begin : begin + _CHUNK] = part
     if not np.isfinite(cast).all():
-        raise InputError("dtype", dtype, f"cannot hold the largest numbers of {table.path}", "use dtype=float64")
+        raise RangeError("dtype", dtype, f"cannot hold the largest numbers of {table.path}", "use dtype=float64")
     if dtype == "float32" and scale.is_identity and values.dtype.itemsize > 2 and values.dtype != np.float32:
         low, high = values.min(axis=0).astype(np.float64), values.max(axis=0).astype(np.float64)
         largest = np.maximum(np.abs(low), np.abs(high))
@@ -266,7 +273,7 @@ def _cast(
             where = f"column {columns[place[0]]!r}" if columns is not None else f"{field}{place}"
             rule = f"cannot distinguish the values of {where} of {table.path}"
             fix = "set standardize=true or dtype=float64" if field == "inputs" else "subtract a constant first"
-            raise InputError("dtype", dtype, rule, fix)
+            raise MismatchError("dtype", dtype, rule, fix)
     return cast
 
 
@@ -278,7 +285,7 @@ def _refuse(table: SampleTable, values: NDArray[Any], bad: NDArray[np.bool_], wh
         column = f", column {table.columns[place[1]]!r}"
     else:
         column = f", at [{', '.join(str(k) for k in place[1:])}]" if len(place) > 1 else ""
-    raise InputError("inputs", float(values[tuple(place)]), f"{what} ({table.row(place[0])}{column})", fix)
+    raise FormatError("inputs", float(values[tuple(place)]), f"{what} ({table.row(place[0])}{column})", fix)
 
 
 def _check_words(table: SampleTable, missing: Set[str], task: str) -> None:
@@ -296,7 +303,7 @@ def _check_words(table: SampleTable, missing: Set[str], task: str) -> None:
                 fix = "fill in the value or delete the row" + (
                     "; if this word is a class, set na_values=[]" if word else ""
                 )
-                raise InputError("targets", word, f"{what} ({where})", fix)
+                raise WrongTypeError("targets", word, f"{what} ({where})", fix)
         if task == "regression":
             continue
         are_numbers = np.array([is_number(str(word)) for word in words])
@@ -305,7 +312,7 @@ def _check_words(table: SampleTable, missing: Set[str], task: str) -> None:
             odd = next(place for place in order if are_numbers[place] != most)
             what = "must be a number, like the other targets" if most else "must be a word, like the other targets"
             where = table.target(int(places[odd]), column)
-            raise InputError(
+            raise FormatError(
                 "targets", str(words[odd]), f"{what} ({where})", "correct this target, or write all targets as words"
             )
 
@@ -314,7 +321,7 @@ def _classes(table: SampleTable) -> list[str] | None:
     """Return the names of the classes in alphabetical order if the targets are words; None if they are numbers."""
     if len(table.target_columns) != 1:
         rule = "must be one column for classification"
-        raise InputError("targets", table.target_columns, rule, "choose one target column, or set task=regression")
+        raise MismatchError("targets", table.target_columns, rule, "choose one target column, or set task=regression")
     labels = table.targets[:, 0]
     if labels.dtype.kind != "U" or is_number(str(labels[0])):
         return None
@@ -325,14 +332,14 @@ def _targets(table: SampleTable, classes: list[str] | None, task: str) -> NDArra
     """Return class numbers [N], or the targets of a regression [N, T] in float64."""
     raw = table.targets
     if raw.dtype.kind not in "buifU":
-        raise InputError("targets", str(raw.dtype), f"must be numbers or words in {table.path}", "choose others")
+        raise WrongTypeError("targets", str(raw.dtype), f"must be numbers or words in {table.path}", "choose others")
     if classes is not None:
         number = {name: index for index, name in enumerate(classes)}
         words = [str(word) for word in raw[:, 0]]
         for row, word in enumerate(words):
             if word not in number:
                 rule = f"is not a class of the training samples ({table.row(row)})"
-                raise InputError("targets", word, rule, f"the classes are {', '.join(classes[:10])}")
+                raise UnknownNameError("targets", word, rule, f"the classes are {', '.join(classes[:10])}")
         return np.array([number[word] for word in words], dtype=np.int64)
     values = _numbers(table, raw)
     if task == "regression":
@@ -341,7 +348,7 @@ def _targets(table: SampleTable, classes: list[str] | None, task: str) -> NDArra
     if wrong.any():
         row = int(np.argmax(wrong[:, 0]))
         rule = f"must be an integer >= 0 ({table.row(row)})"
-        raise InputError("targets", float(values[row, 0]), rule, "number the classes from 0, or set task=regression")
+        raise RangeError("targets", float(values[row, 0]), rule, "number the classes from 0, or set task=regression")
     return values[:, 0].astype(np.int64)
 
 
@@ -352,11 +359,11 @@ def _numbers(table: SampleTable, raw: NDArray[Any]) -> NDArray[np.float64]:
     except ValueError:
         row, column = next(place for place in np.ndindex(raw.shape) if not is_number(raw[place]))
         rule = f"must be a number ({table.target(row, column)})"
-        raise InputError("targets", str(raw[row, column]), rule, "correct it") from None
+        raise WrongTypeError("targets", str(raw[row, column]), rule, "correct it") from None
     if not np.isfinite(values).all():
         row, column = np.argwhere(~np.isfinite(values))[0]
         rule = f"must be finite ({table.target(row, column)})"
-        raise InputError("targets", float(values[row, column]), rule, "correct it")
+        raise RangeError("targets", float(values[row, column]), rule, "correct it")
     return values
 
 
@@ -364,7 +371,7 @@ def _check_alike(table: SampleTable, other: SampleTable, x: NDArray[Any], other_
     if table.columns != other.columns or x.shape[1:] != other_x.shape[1:]:
         has, wanted = (other.columns, table.columns) if table.columns else (other_x.shape[1:], x.shape[1:])
         rule = f"must have the inputs of {table.path}, {list(wanted or ())} (has {list(has or ())})"
-        raise InputError(field, other.path, rule, "name the columns with inputs=[...]")
+        raise MismatchError(field, other.path, rule, "name the columns with inputs=[...]")
 
 
 def _check_apart(table: SampleTable, other: SampleTable, field: str) -> None:
@@ -382,7 +389,7 @@ def _check_apart(table: SampleTable, other: SampleTable, field: str) -> None:
         if field == "test":
             kind, fix = "training or evaluation", "use other data"
         rule = f"must not have {kind} samples, but {shared} of its {len(evaluation)} samples are in {table.path}"
-        raise InputError(field, other.path, rule, fix)
+        raise ConflictError(field, other.path, rule, fix)
 
 
 def _hashes(table: SampleTable) -> list[int]:

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ssr_hydra.errors import InputError
+from ssr_hydra.errors import MismatchError
 from ssr_hydra.settings.base import count as check_count
 
 __all__ = ["Augment", "RandomCropFlip", "RandomShift"]
@@ -92,7 +92,7 @@ class RandomCropFlip:
 def _check_images(inputs: Tensor, name: str) -> None:
     if inputs.ndim != 4:
         rule = f"{name} needs images of shape [N, C, H, W]"
-        raise InputError("augment", tuple(inputs.shape), rule, "give augment=null")
+        raise MismatchError("augment", tuple(inputs.shape), rule, "give augment=null")
 
 
 def _shifted(images: Tensor, pixels: int, generator: torch.Generator) -> Tensor:

@@ -15,7 +15,15 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from ssr_hydra.data.describe import digest
-from ssr_hydra.errors import InputError, RunError, missing_package
+from ssr_hydra.errors import (
+    MismatchError,
+    MissingValueError,
+    PathError,
+    RangeError,
+    RunError,
+    WrongTypeError,
+    missing_package,
+)
 
 __all__ = ["ImageFolder"]
 
@@ -67,11 +75,11 @@ class ImageFolder(Dataset[tuple[Tensor, int]]):
             raise missing_package("root", root, "torchvision", "vision") from error
         for field, value in (("root", root), ("folder", folder), ("classes_from", classes_from)):
             if not isinstance(value, str) or not value or "\0" in value:
-                raise InputError(field, value, "must be the name of a folder", "e.g. train")
+                raise PathError(field, value, "must be the name of a folder", "e.g. train")
         for name, transform in transforms.items():
             # `_partial_: true` in a config creates a partial, which is not yet a transform.
             if transform is not None and (not callable(transform) or isinstance(transform, functools.partial)):
-                raise InputError(
+                raise WrongTypeError(
                     f"transforms.{name}", transform, "must be a transform", "e.g. a class of torchvision.transforms.v2"
                 )
         self.transforms = tuple(transform for transform in transforms.values() if transform is not None)
@@ -89,14 +97,14 @@ class ImageFolder(Dataset[tuple[Tensor, int]]):
         for name in _folders(base, folder, root):
             if name not in number:
                 rule = f"has a class {name!r} that {base / classes_from} does not have"
-                raise InputError("folder", folder, rule, "remove it, or set classes_from")
+                raise MismatchError("folder", folder, rule, "remove it, or set classes_from")
         try:
             found = make_dataset(os.fspath(base / folder), number, extensions=IMG_EXTENSIONS, allow_empty=True)
         except OSError as error:
-            raise InputError("root", root, f"cannot be read: {error}", "check its permissions") from None
+            raise PathError("root", root, f"cannot be read: {error}", "check its permissions") from None
         if not found:
             fix = f"add images ({' '.join(IMG_EXTENSIONS)})"
-            raise InputError("root", root, f"contains no images in {base / folder}", fix)
+            raise MissingValueError("root", root, f"contains no images in {base / folder}", fix)
         # Store two arrays and not a list of tuples, because reference counting in workers would copy the memory of a
         # list.
         prefix = len(os.fsencode(base / folder)) + 1
@@ -163,9 +171,9 @@ def _folders(base: Path, folder: str, root: str) -> list[str]:
         names = sorted(entry.name for entry in os.scandir(base / folder) if entry.is_dir())
     except OSError:
         fix = f"looked for {(base / folder).absolute()}"
-        raise InputError("root", root, f"has no folder {folder}", fix) from None
+        raise PathError("root", root, f"has no folder {folder}", fix) from None
     if not names:
-        raise InputError("root", root, f"has no classes in {base / folder}", "create one folder per class")
+        raise MissingValueError("root", root, f"has no classes in {base / folder}", "create one folder per class")
     return names
 
 
@@ -174,8 +182,8 @@ def _per_channel(field: str, values: Sequence[float] | None) -> Tensor | None:
         return None
     numbers = list(values)
     if len(numbers) != 3 or any(isinstance(value, bool) or not isinstance(value, (int, float)) for value in numbers):
-        raise InputError(field, values, "must be three numbers, one per channel", f"or null for no {field}")
+        raise WrongTypeError(field, values, "must be three numbers, one per channel", f"or null for no {field}")
     for index, value in enumerate(numbers):
         if field == "std" and value <= 0:
-            raise InputError(f"std[{index}]", value, "must be above 0", "use a number above 0, or std=null for no std")
+            raise RangeError(f"std[{index}]", value, "must be above 0", "use a number above 0, or std=null for no std")
     return torch.tensor(numbers, dtype=torch.float32).view(3, 1, 1)

@@ -6,7 +6,7 @@ from typing import Any
 
 from torch.utils.data import IterableDataset, Subset
 
-from ssr_hydra.errors import InputError
+from ssr_hydra.errors import ConflictError
 from ssr_hydra.settings.base import count as check_count
 
 __all__ = ["Limited", "limited"]
@@ -46,5 +46,5 @@ def limited(dataset: Any, batches: int | None, batch_size: int, field: str) -> A
     samples = check_count(batches, field) * check_count(batch_size, "batch_size")
     if isinstance(dataset, IterableDataset) or not hasattr(dataset, "__len__"):
         rule = "cannot be used with a stream, which has no index"
-        raise InputError(field, batches, rule, f"set {field} to null, and max_duration to a few batches")
+        raise ConflictError(field, batches, rule, f"set {field} to null, and max_duration to a few batches")
     return Limited(dataset, samples) if samples < len(dataset) else dataset

@@ -14,7 +14,7 @@ from ssr_hydra.data.limits import limited
 from ssr_hydra.data.seeded import Padding, SeededDataLoader, epoch_order, num_batches, share
 from ssr_hydra.data.seeding import AUGMENT_STREAM, fold
 from ssr_hydra.data.splits import check_apart
-from ssr_hydra.errors import InputError
+from ssr_hydra.errors import ConflictError, InputError, MismatchError, MissingValueError, RangeError, WrongTypeError
 from ssr_hydra.settings import DataSettings
 from ssr_hydra.settings.base import count as check_count
 from ssr_hydra.settings.base import seed_number as check_seed
@@ -67,7 +67,7 @@ class TensorLoader:
         tensors = _tensors_of(dataset) or _equally_long(dataset)
         if tensors is None:
             rule = "must be tensors of equal length"
-            raise InputError("dataset", type(dataset).__name__, rule, "use a DataLoader for other data")
+            raise MismatchError("dataset", type(dataset).__name__, rule, "use a DataLoader for other data")
         self.dataset = dataset
         self.batch_size = check_count(batch_size, "batch_size")
         self.shuffle, self.drop_last, self.seed, self.augment = shuffle, drop_last, check_seed(seed), augment
@@ -175,7 +175,7 @@ def make_loaders(
     for field in ("batch_size", "eval_batch_size"):
         if getattr(chosen, field) < world_size:
             rule = f"must be at least the number of processes, {world_size}"
-            raise InputError(field, getattr(chosen, field), rule, f"use {world_size} or more")
+            raise RangeError(field, getattr(chosen, field), rule, f"use {world_size} or more")
 
     check_apart(train, eval)
     train = limited(train, chosen.limit_train, chosen.batch_size, "limit_train")
@@ -189,15 +189,15 @@ def make_loaders(
                 return TensorLoader(dataset, size, shuffled, drop, seed, augmented, device, rank, world_size)
             if isinstance(dataset, IterableDataset):
                 if shuffled:
-                    raise InputError("shuffle", True, "must be False for an IterableDataset", "give shuffle=False")
+                    raise ConflictError("shuffle", True, "must be False for an IterableDataset", "give shuffle=False")
             elif not hasattr(dataset, "__len__") or not hasattr(dataset, "__getitem__"):
                 rule = "must have len() and [index]"
-                raise InputError("dataset", type(dataset).__name__, rule, "pass a torch Dataset")
+                raise WrongTypeError("dataset", type(dataset).__name__, rule, "pass a torch Dataset")
             else:
                 _check_length(len(dataset), size, drop)
             if augmented is not None:
                 rule = "needs tensors in memory, but this data set is read sample by sample"
-                raise InputError("augment", augmented, rule, "set augment=None, and augment samples in the data set")
+                raise MismatchError("augment", augmented, rule, "set augment=None, and augment samples in the data set")
             return SeededDataLoader(
                 dataset,
                 batch_size=size,
@@ -218,7 +218,7 @@ def make_loaders(
             raise error.within(field) if error.field == "dataset" else error from None
 
     if workers and all(_tensors_of(dataset) is not None for dataset in (train, eval) if dataset is not None):
-        raise InputError("num_workers", workers, "must be 0 for data in memory", "give num_workers=0")
+        raise ConflictError("num_workers", workers, "must be 0 for data in memory", "give num_workers=0")
     train_loader = loader(train, "train", chosen.batch_size, chosen.shuffle, chosen.drop_last, augment)
     eval_loader = None if eval is None else loader(eval, "eval", chosen.eval_batch_size, False, False, None)
     return train_loader, eval_loader
@@ -247,7 +247,7 @@ def _equally_long(dataset: Any) -> tuple[Tensor, ...] | None:
 
 def _check_length(length: int, batch_size: int, drop_last: bool) -> None:
     if length == 0:
-        raise InputError("dataset", length, "must have at least one sample", "use a data set with samples")
+        raise MissingValueError("dataset", length, "must have at least one sample", "use a data set with samples")
     if drop_last and length < batch_size:
         rule = f"must be at most {length}, the number of samples, if drop_last is true"
-        raise InputError("batch_size", batch_size, rule, "use a smaller batch_size")
+        raise RangeError("batch_size", batch_size, rule, "use a smaller batch_size")

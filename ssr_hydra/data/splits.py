@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ssr_hydra.errors import InputError
+from ssr_hydra.errors import ConflictError, MismatchError, RangeError
 from ssr_hydra.settings.base import fraction, one_of, seed_number
 from ssr_hydra.settings.data import SPLITS
 
@@ -37,7 +37,7 @@ def hold_out(labels: NDArray[Any], share: float, seed: int) -> NDArray[np.bool_]
     total = round(fraction(share, "eval_fraction") * len(labels))
     if not 0 < total < len(labels):
         rule = f"must leave some of the {len(labels)} samples for both training and evaluation"
-        raise InputError("eval_fraction", share, rule, "try 0.2")
+        raise RangeError("eval_fraction", share, rule, "try 0.2")
     classes, counts = np.unique(labels, return_counts=True)
     exact = share * counts
     taken = np.floor(exact).astype(int)
@@ -71,11 +71,11 @@ def check_apart(train: Any, evaluation: Any, field: str = "eval", of: str = "tra
                 fix = f"for a separate evaluation file, set eval_path={other!r} for both"
             if field == "test" and key in ("path", "eval_path"):
                 fix = "set only the file: data.test=test.csv (in Python, use Arrays.other)"
-            raise InputError(f"{field}.{key}", other, rule, fix)
+            raise MismatchError(f"{field}.{key}", other, rule, fix)
     if evaluation.part == train.part:
         fix = (
             "to evaluate on the training data, set eval_on_train"
             if field == "eval"
             else "use samples that are in neither set"
         )
-        raise InputError(field, train.part, f"must not be the {of}", fix)
+        raise ConflictError(field, train.part, f"must not be the {of}", fix)

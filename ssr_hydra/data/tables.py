@@ -14,7 +14,15 @@ from typing import Any, NamedTuple, TextIO
 import numpy as np
 from numpy.typing import NDArray
 
-from ssr_hydra.errors import InputError
+from ssr_hydra.errors import (
+    ConflictError,
+    FormatError,
+    InputError,
+    MismatchError,
+    PathError,
+    UnknownNameError,
+    UntrustedError,
+)
 
 __all__ = ["MISSING", "SampleTable", "is_number", "read_table"]
 
@@ -69,12 +77,12 @@ def read_table(
         InputError: The file is missing or cannot be read. For a wrong cell, the error names row and column.
     """
     if not isinstance(path, str) or not path:
-        raise InputError(field, path, f"must be the path of a file: {_FORMATS}", "e.g. samples.npz")
+        raise PathError(field, path, f"must be the path of a file: {_FORMATS}", "e.g. samples.npz")
     file = Path(path).expanduser()
     suffix = file.suffix.lower()
     try:
         if not file.exists():
-            raise InputError(field, path, "not found", f"looked for {file.absolute()}")
+            raise PathError(field, path, "not found", f"looked for {file.absolute()}")
         if file.is_dir():
             found = {part.stem: part for part in sorted(file.glob("*.npy"))}
             return _from_arrays(path, field, found, inputs, targets)
@@ -90,14 +98,14 @@ def read_table(
     except InputError:
         raise
     except UnicodeDecodeError:
-        raise InputError(field, path, "cannot be read: it is not UTF-8", "save it as CSV in UTF-8") from None
+        raise PathError(field, path, "cannot be read: it is not UTF-8", "save it as CSV in UTF-8") from None
     except (OSError, ValueError, EOFError, zipfile.BadZipFile, csv.Error) as error:
         reason = " ".join(str(error).split())
         if "pickle" in reason or "Object arrays" in reason:
             rule = "must not be damaged or contain Python objects, which could run code"
-            raise InputError(field, path, rule, "save arrays of numbers: numpy.savez(path, x=..., y=...)") from None
-        raise InputError(field, path, f"cannot be read: {reason or type(error).__name__}", _FORMATS) from None
-    raise InputError(field, path, f"must be {_FORMATS}", "rename or convert it")
+            raise UntrustedError(field, path, rule, "save arrays of numbers: numpy.savez(path, x=..., y=...)") from None
+        raise PathError(field, path, f"cannot be read: {reason or type(error).__name__}", _FORMATS) from None
+    raise FormatError(field, path, f"must be {_FORMATS}", "rename or convert it")
 
 
 def _from_arrays(
@@ -108,12 +116,14 @@ def _from_arrays(
     def get(wanted: Sequence[str] | None, usual: Sequence[str], what: str) -> tuple[str, NDArray[Any]]:
         names = list(arrays)
         if wanted is not None and len(wanted) != 1:
-            raise InputError(what, list(wanted), "must be the name of one array", f"choose one of {', '.join(names)}")
+            raise UnknownNameError(
+                what, list(wanted), "must be the name of one array", f"choose one of {', '.join(names)}"
+            )
         chosen = [name for name in (usual if wanted is None else wanted) if name in names]
         if len(chosen) != 1:
             rule = f"{path} has {', '.join(names) or 'no arrays'}"
             fix = f"choose one: {what}=[{names[0] if names else '...'}]"
-            raise InputError(what, None if wanted is None else wanted[0], rule, fix)
+            raise UnknownNameError(what, None if wanted is None else wanted[0], rule, fix)
         member = arrays[chosen[0]]
         return chosen[0], np.load(member, allow_pickle=False) if isinstance(member, Path) else member
 
@@ -121,9 +131,11 @@ def _from_arrays(
     name, y = get(targets, _TARGETS, "targets")
     if x.ndim == 0 or y.ndim == 0 or len(x) != len(y):
         sizes = f"{_shape(x)} inputs and {_shape(y)} targets"
-        raise InputError(field, path, f"must have equally many inputs and targets, but has {sizes}", "correct the file")
+        raise MismatchError(
+            field, path, f"must have equally many inputs and targets, but has {sizes}", "correct the file"
+        )
     if y.ndim > 2:
-        raise InputError("targets", name, f"must have the shape [N] or [N, T] (has {_shape(y)})", "reshape it")
+        raise MismatchError("targets", name, f"must have the shape [N] or [N, T] (has {_shape(y)})", "reshape it")
     columns = [name] if y.ndim == 1 or y.shape[1] == 1 else [f"{name}[{number}]" for number in range(y.shape[1])]
     return SampleTable(path, x, y.reshape(len(y), -1), None, columns, None)
 
@@ -134,7 +146,7 @@ def _from_matrix(
     """Read the columns of one matrix."""
     if matrix.ndim != 2:
         rule = f"must be a matrix of samples and columns in a single .npy (has shape {_shape(matrix)})"
-        raise InputError(field, path, rule, "save inputs and targets in an .npz")
+        raise MismatchError(field, path, rule, "save inputs and targets in an .npz")
     names = [str(number) for number in range(matrix.shape[1])]
     ins, outs = _choose(path, names, inputs, targets)
     x, y = np.ascontiguousarray(matrix[:, ins]), np.ascontiguousarray(matrix[:, outs])
@@ -157,7 +169,7 @@ def _from_text(
     rows = ((reader.line_num, row) for row in reader if len(row) > 1 or "".join(row).strip())
     head = list(itertools.islice(rows, _PEEKED))
     if not head:
-        raise InputError(field, path, "is empty", "write rows of numbers")
+        raise FormatError(field, path, "is empty", "write rows of numbers")
     first = [cell.strip() for cell in head[0][1]]
     if header is None:
         _check_header(path, first, [row for _, row in head[1:]], decimal)
@@ -168,7 +180,7 @@ def _from_text(
     for line, row in itertools.chain(head[header is not False :], rows):
         if len(row) != len(names):
             where = f"row {line} has {len(row)} columns instead of {len(names)}"
-            raise InputError(field, path, where, f"if the delimiter is not {delimiter!r}, set delimiter")
+            raise FormatError(field, path, where, f"if the delimiter is not {delimiter!r}, set delimiter")
         cells = [row[k] for k in ins]
         try:
             if decimal == "." and "_" not in "".join(cells):
@@ -179,11 +191,11 @@ def _from_text(
             bad = next(k for k in ins if not is_number(row[k], decimal))
             what = "is empty" if not row[bad].strip() else f"must be a number (is {row[bad]!r})"
             where = f"row {line}, column {names[bad]!r} {what}"
-            raise InputError(field, path, where, _fix(row[bad], delimiter, decimal)) from None
+            raise FormatError(field, path, where, _fix(row[bad], delimiter, decimal)) from None
         words.append([_plain(row[k].strip(), decimal) for k in outs])
         lines.append(line)
     if not lines:
-        raise InputError(field, path, "has no rows", "write rows of numbers")
+        raise FormatError(field, path, "has no rows", "write rows of numbers")
     x = np.frombuffer(numbers, dtype=np.float64).reshape(len(lines), len(ins))
     return SampleTable(path, x, np.array(words), [names[k] for k in ins], [names[k] for k in outs], lines)
 
@@ -208,7 +220,7 @@ def _check_header(path: str, first: list[str], body: list[list[str]], decimal: s
     if above and all(is_also for _, is_also in above):
         place = above[0][0]
         rule = f"{path} may have no header: row 1, column {place + 1} is the number {first[place]}"
-        raise InputError("header", None, rule, "set header=false if row 1 is data, header=true if it has names")
+        raise FormatError("header", None, rule, "set header=false if row 1 is data, header=true if it has names")
 
 
 def _check_names(
@@ -216,12 +228,12 @@ def _check_names(
 ) -> None:
     twice = next((name for name in names if name and names.count(name) > 1), None)
     if twice is not None:
-        raise InputError(field, path, f"has two columns {twice!r}", "rename one of them, or set header=false")
+        raise FormatError(field, path, f"has two columns {twice!r}", "rename one of them, or set header=false")
     for place, name in enumerate(names):
         # A column without a name is most likely a mistake. Without this error, it would be an input or target.
         if _UNNAMED.fullmatch(name) and (inputs is None or (targets is None and place == len(names) - 1)):
             rule = f"row 1, column {place + 1} has no name: an index, or a delimiter at the end of each row"
-            raise InputError(
+            raise FormatError(
                 field, path, rule, "delete the column, or choose the other columns with inputs=[...] targets=[...]"
             )
 
@@ -256,16 +268,16 @@ def _choose(
         for name in wanted:
             if name not in names:
                 shown = ", ".join(names[:20]) + (" ..." if len(names) > 20 else "")
-                raise InputError(what, name, f"is not a column of {path}", f"the columns are {shown}")
+                raise UnknownNameError(what, name, f"is not a column of {path}", f"the columns are {shown}")
         return [names.index(name) for name in wanted]
 
     outs = [len(names) - 1] if targets is None else places(targets, "targets")
     ins = [k for k in range(len(names)) if k not in outs] if inputs is None else places(inputs, "inputs")
     if not ins or not outs:
-        raise InputError("inputs" if not ins else "targets", [], f"has no columns left in {path}", "choose others")
+        raise FormatError("inputs" if not ins else "targets", [], f"has no columns left in {path}", "choose others")
     if both := set(ins) & set(outs):
         name = names[min(both)]
-        raise InputError("inputs", name, "cannot be both an input and a target", "remove it from inputs or targets")
+        raise ConflictError("inputs", name, "cannot be both an input and a target", "remove it from inputs or targets")
     return ins, outs
 
 

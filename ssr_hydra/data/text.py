@@ -18,7 +18,7 @@ from torch.utils.data import Dataset, TensorDataset
 
 from ssr_hydra.data.describe import digest
 from ssr_hydra.data.splits import check_split, hold_out
-from ssr_hydra.errors import InputError
+from ssr_hydra.errors import PathError, RangeError
 from ssr_hydra.settings.base import count as check_count
 
 __all__ = ["IGNORED", "ByteWindows", "StdlibBytes", "StdlibDocuments"]
@@ -52,7 +52,7 @@ class ByteWindows(TensorDataset):
         count = (len(text) - 1) // check_count(length, "length")
         if count < 1:
             rule = f"must be less than the {len(text)} bytes of the text"
-            raise InputError("length", length, rule, "use a smaller length")
+            raise RangeError("length", length, rule, "use a smaller length")
         numbers = torch.frombuffer(bytearray(text), dtype=torch.uint8)[: count * length + 1].to(torch.int64)
         # Inputs and targets are views of the same numbers, so the targets need no additional memory.
         inputs, targets = numbers[:-1].view(count, length), numbers[1:].view(count, length)
@@ -209,7 +209,7 @@ def _read(folder: str) -> tuple[_File, ...]:
     found = [(name, path.read_bytes().replace(b"\r\n", b"\n")) for name, path in paths.items() if path.is_file()]
     if len(found) < _FEWEST:
         rule = f"must have Python's source files, but only {len(found)} can be read"
-        raise InputError("stdlib", folder, rule, "use a Python with its sources, or your own data")
+        raise PathError("stdlib", folder, rule, "use a Python with its sources, or your own data")
     return tuple(found)
 
 

@@ -18,7 +18,7 @@ from torch.utils.data import TensorDataset
 from ssr_hydra.data.describe import describe_tensors
 from ssr_hydra.data.seeding import fold
 from ssr_hydra.data.splits import check_split
-from ssr_hydra.errors import InputError, RunError, missing_package
+from ssr_hydra.errors import PathError, RunError, WrongTypeError, missing_package
 from ssr_hydra.settings.base import count as check_count
 from ssr_hydra.settings.base import not_negative, one_of
 from ssr_hydra.settings.base import seed_number as check_seed
@@ -96,7 +96,7 @@ def _root(root: object) -> Path:
     if root is None:
         return Path(os.environ.get("SSR_HYDRA_DATA") or "~/.cache/ssr_hydra").expanduser()
     if not isinstance(root, str) or not root or "\0" in root:
-        raise InputError("root", root, "must be the path of a folder", "or null for the default")
+        raise PathError("root", root, "must be the path of a folder", "or null for the default")
     return Path(root).expanduser()
 
 
@@ -113,7 +113,7 @@ def _read(
     if not folder.exists():
         if not download:
             rule = f"does not have {name} (looked for {folder})"
-            raise InputError("root", given, rule, "set download=true, or root to its folder")
+            raise PathError("root", given, rule, "set download=true, or root to its folder")
         _download(cls, name, root, folder)
     try:
         found = cls(os.fspath(root), train=split == "train", download=False)
@@ -188,7 +188,7 @@ class FakeData(TensorDataset):
     ) -> None:
         check_count(size, "size")
         if isinstance(shape, str) or not isinstance(shape, Sequence) or len(shape) != 3:
-            raise InputError("shape", shape, "must be channels, height and width", "e.g. [3, 32, 32]")
+            raise WrongTypeError("shape", shape, "must be channels, height and width", "e.g. [3, 32, 32]")
         channels, height, width = (check_count(value, f"shape[{place}]") for place, value in enumerate(shape))
         self.num_classes, self.split = check_count(num_classes, "num_classes"), check_split(split)
         not_negative(noise, "noise")

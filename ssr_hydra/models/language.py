@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ssr_hydra.errors import InputError
+from ssr_hydra.errors import RangeError, WrongTypeError
 from ssr_hydra.models.next_token import next_token_loss
 from ssr_hydra.settings.base import count, fraction, number
 
@@ -117,7 +117,7 @@ class ByteTransformer(nn.Module):
         count(width, "width", multiple=2 * num_heads)  # the values of a head are rotated in pairs
         fraction(dropout, "dropout", zero=True)
         if not 1 < number(rope_base, "rope_base") < float("inf"):
-            raise InputError("rope_base", rope_base, "must be a finite number above 1", "write e.g. 100")
+            raise RangeError("rope_base", rope_base, "must be a finite number above 1", "write e.g. 100")
         self.embed = nn.Embedding(vocab_size, width)
         self.dropout = nn.Dropout(dropout)
         self.blocks = nn.ModuleList([_DecoderBlock(width, num_heads, mlp_width, dropout) for _ in range(depth)])
@@ -205,4 +205,4 @@ def _answer(logits: Tensor, labels: Tensor | None) -> Any:
 def _check_tokens(tokens: Tensor) -> None:
     if tokens.ndim != 2 or tokens.dtype not in (torch.int64, torch.int32):
         rule = "must be tokens [N, L] as integers"
-        raise InputError("input_ids", f"{list(tokens.shape)} of {tokens.dtype}", rule, "e.g. data=stdlib_bytes")
+        raise WrongTypeError("input_ids", f"{list(tokens.shape)} of {tokens.dtype}", rule, "e.g. data=stdlib_bytes")

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from ssr_hydra.errors import InputError
+from ssr_hydra.errors import WrongTypeError
 from ssr_hydra.settings.base import count
 
 __all__ = ["MLP", "ConvNet"]
@@ -92,7 +92,7 @@ class MLP(nn.Module):
 def _check_widths(field: str, widths: Any, multiple: int, allow_none: bool = False) -> list[int]:
     # OmegaConf's lists are sequences but not subclasses of list.
     if isinstance(widths, str) or not isinstance(widths, Sequence) or (len(widths) == 0 and not allow_none):
-        raise InputError(field, widths, "must be a list of layer widths", f"write e.g. [{multiple * 8}]")
+        raise WrongTypeError(field, widths, "must be a list of layer widths", f"write e.g. [{multiple * 8}]")
     for number, width in enumerate(widths):
         count(width, f"{field}[{number}]", multiple=multiple)
     return list(widths)

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ssr_hydra.data.text import IGNORED
-from ssr_hydra.errors import InputError
+from ssr_hydra.errors import MismatchError, WrongTypeError
 
 __all__ = ["bits_per_byte", "next_token_loss"]
 
@@ -92,11 +92,11 @@ def _aligned(outputs: Any, targets: Any) -> tuple[Tensor, Tensor]:
     wanted = _part(targets, "labels") if shifted else targets
     if not isinstance(wanted, Tensor):
         rule = "must be targets [N, L], or a mapping with labels [N, L]"
-        raise InputError("targets", type(targets).__name__, rule, "give labels")
+        raise WrongTypeError("targets", type(targets).__name__, rule, "give labels")
     if not isinstance(logits, Tensor) or logits.ndim != 3 or logits.shape[:2] != wanted.shape:
         found = tuple(logits.shape) if isinstance(logits, Tensor) else type(outputs).__name__
         rule = f"must be logits [N, L, C] for targets of shape {list(wanted.shape)}"
-        raise InputError("outputs", found, rule, "choose a language model for this data")
+        raise MismatchError("outputs", found, rule, "choose a language model for this data")
     return (logits[:, :-1], wanted[:, 1:]) if shifted else (logits, wanted)
 
 

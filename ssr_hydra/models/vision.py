@@ -16,7 +16,7 @@ from urllib.parse import urlparse
 import torch
 from torch import nn
 
-from ssr_hydra.errors import InputError, RunError, missing_package
+from ssr_hydra.errors import ConflictError, RunError, UnknownNameError, WrongTypeError, missing_package
 from ssr_hydra.settings.base import count, did_you_mean
 from ssr_hydra.settings.images import check_stem, unknown_model
 
@@ -77,7 +77,7 @@ def torchvision_model(
         check_stem(name, weights)
     settings = dict(options)
     if owned := settings.keys() & {"weights", "progress", "num_classes", "aux_logits", "transform_input"}:
-        raise InputError(f"options.{min(owned)}", settings[min(owned)], "cannot be set here", "remove it")
+        raise ConflictError(f"options.{min(owned)}", settings[min(owned)], "cannot be set here", "remove it")
     if name in ("googlenet", "inception_v3"):
         settings["aux_logits"] = (
             weights is not None
@@ -90,7 +90,7 @@ def torchvision_model(
         model: nn.Module = models.get_model(name, weights=chosen, num_classes=classes, **settings)
     except (TypeError, ValueError) as error:
         rule = " ".join(str(error).split()) or type(error).__name__
-        raise InputError("options", dict(options), rule, "use arguments of torchvision's class") from error
+        raise WrongTypeError("options", dict(options), rule, "use arguments of torchvision's class") from error
     if name in ("googlenet", "inception_v3"):
         _without_auxiliaries(model)
     if chosen is not None and num_classes != classes:
@@ -106,7 +106,9 @@ def _verified(choices: Any, name: str, wanted: str) -> Any:
     """Download and verify the file of the named weights, so that torchvision then loads the verified file."""
     known = choices.__members__  # including DEFAULT
     if wanted not in known:
-        raise InputError("weights", wanted, f"is not the name of weights of {name}", f"choose {' or '.join(known)}")
+        raise UnknownNameError(
+            "weights", wanted, f"is not the name of weights of {name}", f"choose {' or '.join(known)}"
+        )
     url = known[wanted].url
     file = Path(torch.hub.get_dir()) / "checkpoints" / Path(urlparse(url).path).name
     promised = re.search(r"-([0-9a-f]{8,})\.", file.name)

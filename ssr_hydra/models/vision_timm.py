@@ -9,7 +9,14 @@ from typing import Any
 
 from torch import nn
 
-from ssr_hydra.errors import InputError, RunError, missing_package
+from ssr_hydra.errors import (
+    ConflictError,
+    RunError,
+    UnknownNameError,
+    UnsupportedError,
+    WrongTypeError,
+    missing_package,
+)
 from ssr_hydra.models.vision import check_hash
 from ssr_hydra.settings.base import count, did_you_mean
 
@@ -60,11 +67,11 @@ def timm_model(
         stem, _, tag = str(name).partition(".")
         if tag and stem in known:
             fix = f"write name={stem} weights={tag}"
-        raise InputError("name", name, "is not a model of timm", fix)
+        raise UnknownNameError("name", name, "is not a model of timm", fix)
     count(num_classes, "num_classes")
     count(in_channels, "in_channels")
     if owned := options.keys() & _OWNED:
-        raise InputError(f"options.{min(owned)}", options[min(owned)], "cannot be set here", "remove it")
+        raise ConflictError(f"options.{min(owned)}", options[min(owned)], "cannot be set here", "remove it")
     settings: dict[str, Any] = {"num_classes": num_classes, "in_chans": in_channels, **options}
     if weights is not None:
         config = _config_of(timm, name, weights)
@@ -74,7 +81,7 @@ def timm_model(
         model: nn.Module = timm.create_model(name, **settings)
     except (AssertionError, RuntimeError, TypeError, ValueError) as error:
         rule = " ".join(str(error).split()) or type(error).__name__
-        raise InputError("options", dict(options), rule, "use arguments of timm's class") from error
+        raise WrongTypeError("options", dict(options), rule, "use arguments of timm's class") from error
     return model
 
 
@@ -83,10 +90,10 @@ def _config_of(timm: Any, name: str, weights: str) -> Any:
     tags = [tag.partition(".")[2] for tag in timm.list_pretrained(f"{name}.*")]
     if weights != "DEFAULT" and weights not in tags:
         fix = f"choose {' or '.join(['DEFAULT', *tags])}" if tags else "set weights=null"
-        raise InputError("weights", weights, f"is not the name of weights of {name}", fix)
+        raise UnknownNameError("weights", weights, f"is not the name of weights of {name}", fix)
     config = timm.get_pretrained_cfg(name if weights == "DEFAULT" else f"{name}.{weights}")
     if config is None or not config.hf_hub_id:
-        raise InputError(
+        raise UnsupportedError(
             "weights", weights, f"must be null, because timm has no weights of {name} on the Hub", "set weights=null"
         )
     return config

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ssr_hydra.errors import InputError
+from ssr_hydra.errors import MismatchError
 from ssr_hydra.settings.base import count, fraction
 
 __all__ = ["ViT"]
@@ -63,7 +63,7 @@ class ViT(nn.Module):
         if image_size % patch_size:
             divisors = [size for size in range(1, image_size + 1) if image_size % size == 0]
             nearest = min(divisors, key=lambda size: abs(size - patch_size))
-            raise InputError("patch_size", patch_size, f"must divide image_size, {image_size}", f"try {nearest}")
+            raise MismatchError("patch_size", patch_size, f"must divide image_size, {image_size}", f"try {nearest}")
         count(width, "width", multiple=num_heads)
         for field, value in (("in_channels", in_channels), ("num_classes", num_classes), ("mlp_width", mlp_width)):
             count(value, field)
@@ -89,7 +89,9 @@ class ViT(nn.Module):
         expected = (self.in_channels, self.image_size, self.image_size)
         if tuple(images.shape[1:]) != expected:
             rule = f"must have the shape [N, {', '.join(map(str, expected))}]"
-            raise InputError("images", tuple(images.shape), rule, "set image_size and in_channels to those of the data")
+            raise MismatchError(
+                "images", tuple(images.shape), rule, "set image_size and in_channels to those of the data"
+            )
         patches = self.embed(images).flatten(2).transpose(1, 2)
         tokens = torch.cat([self.class_token.expand(len(images), -1, -1), patches], dim=1)
         tokens = self.blocks(self.dropout(tokens + self.position))

@@ -11,7 +11,15 @@ from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from ssr_hydra.errors import InputError, within
+from ssr_hydra.errors import (
+    ConflictError,
+    InputError,
+    MismatchError,
+    MissingValueError,
+    UnknownNameError,
+    WrongTypeError,
+    within,
+)
 from ssr_hydra.optim.initial_rates import DEFAULT, InitialRates, rate
 from ssr_hydra.schedulers import Curve, SchedulerLike, bind
 from ssr_hydra.schedulers.combinators import product
@@ -40,7 +48,7 @@ _Group = dict[str, Any]
 def check_optimizer(optimizer: object, field: str) -> None:
     """Refuse a value that is not a torch optimizer."""
     if not isinstance(optimizer, Optimizer):
-        raise InputError(field, optimizer, "must be a torch optimizer", "pass e.g. torch.optim.SGD(...)")
+        raise WrongTypeError(field, optimizer, "must be a torch optimizer", "pass e.g. torch.optim.SGD(...)")
 
 
 def optimizers_of(state: Any) -> tuple[Optimizer, ...]:
@@ -48,7 +56,7 @@ def optimizers_of(state: Any) -> tuple[Optimizer, ...]:
     given = getattr(state, "optimizers", None)
     optimizers = () if given is None else tuple(given) if isinstance(given, Sequence) else (given,)
     if not optimizers:
-        raise InputError("optimizers", given, "must have at least one optimizer", "set state.optimizers")
+        raise MissingValueError("optimizers", given, "must have at least one optimizer", "set state.optimizers")
     for i, optimizer in enumerate(optimizers):
         check_optimizer(optimizer, f"optimizers[{i}]")
     return optimizers
@@ -57,7 +65,7 @@ def optimizers_of(state: Any) -> tuple[Optimizer, ...]:
 def wrong_state(state: object) -> InputError:
     """Return the error for a state dict that is not from the schedulers of this run."""
     rule = "must be the state of these schedulers"
-    return InputError("schedulers", state, rule, "resume with the schedulers of the checkpoint")
+    return MismatchError("schedulers", state, rule, "resume with the schedulers of the checkpoint")
 
 
 def is_count(value: object) -> bool:
@@ -70,10 +78,10 @@ def bind_all(schedulers: Schedulers, state: Any, ssr: Any) -> dict[str, Curve]:
     if not isinstance(schedulers, Mapping):
         return {DEFAULT: _bind_product(schedulers, state, ssr, "schedulers")}
     if not schedulers:
-        raise InputError("schedulers", {}, "must name at least one schedule", f"write {{'{DEFAULT}': ...}}")
+        raise MissingValueError("schedulers", {}, "must name at least one schedule", f"write {{'{DEFAULT}': ...}}")
     for name in schedulers:
         if not isinstance(name, str):
-            raise InputError("schedulers", name, "the names of schedules must be strings", f"write {str(name)!r}")
+            raise WrongTypeError("schedulers", name, "the names of schedules must be strings", f"write {str(name)!r}")
     return {name: _bind_product(part, state, ssr, f"schedulers.{name}") for name, part in schedulers.items()}
 
 
@@ -82,12 +90,12 @@ def _bind_product(part: SchedulerLike | Sequence[SchedulerLike], state: Any, ssr
         if isinstance(torchs, (LRScheduler, TorchScheduler, ReduceLROnPlateau)):
             rule = "must be a scheduler of this package or a function, not a torch scheduler"
             fix = "pass it to Trainer(schedulers=...), or step it yourself"
-            raise InputError(field, type(torchs).__name__, rule, fix)
+            raise WrongTypeError(field, type(torchs).__name__, rule, fix)
     if not isinstance(part, Sequence) or isinstance(part, (str, bytes)):
         # An error of a single schedule does not need the name of the schedule.
         return bind(part, state, ssr) if field == "schedulers" else _bind_named(part, state, ssr, field)
     if not part:
-        raise InputError(field, part, "must have at least one scheduler", "pass e.g. [LinearScheduler()]")
+        raise MissingValueError(field, part, "must have at least one scheduler", "pass e.g. [LinearScheduler()]")
     return product([_bind_named(factor, state, ssr, f"{field}[{i}]") for i, factor in enumerate(part)])
 
 
@@ -193,7 +201,7 @@ class AlphaLR(LRScheduler, ABC):
             return name
         field = f"param_groups[{i}].schedule"
         rule = f"unknown schedule (the schedules are {', '.join(map(repr, self._curves))})"
-        raise InputError(field, name, rule, f"use one of these, or pass schedulers={{{name!r}: ...}}")
+        raise UnknownNameError(field, name, rule, f"use one of these, or pass schedulers={{{name!r}: ...}}")
 
     def _check_names(self) -> None:
         names: dict[int, str] = {}
@@ -201,7 +209,7 @@ class AlphaLR(LRScheduler, ABC):
             name = self._name_of(group, i)
             if isinstance(group["lr"], Tensor) and names.setdefault(id(group["lr"]), name) != name:
                 rule = "must not be a tensor that param groups with different schedules share"
-                raise InputError(f"param_groups[{i}].lr", group["lr"], rule, "use a separate tensor for each group")
+                raise ConflictError(f"param_groups[{i}].lr", group["lr"], rule, "use a separate tensor for each group")
 
     def get_lr(self) -> list[float | Tensor]:
         """Compute the learning rate of every group at the current time."""

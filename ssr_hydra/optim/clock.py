@@ -7,7 +7,7 @@ from collections.abc import Callable
 from fractions import Fraction
 from typing import Any
 
-from ssr_hydra.errors import InputError
+from ssr_hydra.errors import MissingValueError, RangeError
 from ssr_hydra.state import State
 from ssr_hydra.time import Timestamp, exact
 from ssr_hydra.time.derived import SteppedTimestamp
@@ -53,7 +53,7 @@ class _Amount:
         """Return the number of samples or tokens of a batch as an exact number >= 0."""
         number = amount if type(amount) is int else exact(amount, self.name)
         if number < 0:
-            raise InputError(self.name, amount, "must be >= 0", "pass a number >= 0")
+            raise RangeError(self.name, amount, "must be >= 0", "pass a number >= 0")
         return number
 
     def add(self, number: int | Fraction, epoch: int) -> None:
@@ -77,7 +77,7 @@ class _Amount:
         """Return the total for a schedule. Raise an InputError if it is unknown."""
         if not self.is_known(batch):
             rule = f"is needed, because the schedule or the run is measured in {self.name}"
-            raise InputError(self.name, None, rule, f"call step({self.name}=...) or give {self.name}_per_batch")
+            raise MissingValueError(self.name, None, rule, f"call step({self.name}=...) or give {self.name}_per_batch")
         return self.total(batch)
 
 
@@ -140,7 +140,7 @@ class StepClock:
     def epochs(self) -> int:
         if self._dataloader_len is None:
             rule = "is needed, because the schedule or the run is measured in epochs"
-            raise InputError("dataloader_len", None, rule, "give the batches per epoch")
+            raise MissingValueError("dataloader_len", None, rule, "give the batches per epoch")
         return self.now.batches // self._dataloader_len
 
     def batches_in_epoch(self) -> int:

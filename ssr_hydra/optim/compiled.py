@@ -7,7 +7,7 @@ from typing import Any
 
 from torch.optim.lr_scheduler import LRScheduler
 
-from ssr_hydra.errors import InputError
+from ssr_hydra.errors import MismatchError
 from ssr_hydra.optim.alpha import AlphaLR, Schedulers, bind_all, is_count, optimizers_of
 from ssr_hydra.optim.initial_rates import begins
 from ssr_hydra.time import Number
@@ -58,7 +58,7 @@ class CompiledScheduler(AlphaLR):
         names = ("last_epoch", "_step_count")
         if not isinstance(state_dict, Mapping) or not all(is_count(state_dict.get(name)) for name in names):
             rule = f"must have the counts {' and '.join(names)}"
-            raise InputError("state_dict", state_dict, rule, "load a scheduler's state_dict()")
+            raise MismatchError("state_dict", state_dict, rule, "load a scheduler's state_dict()")
         self.last_epoch, self._step_count = state_dict["last_epoch"], state_dict["_step_count"]
         self._resume()
         self._set_lrs(self._now())

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from ssr_hydra.errors import InputError
+from ssr_hydra.errors import ConflictError, MissingValueError, UnknownNameError, WrongTypeError
 from ssr_hydra.optim.layers import layers_of, shortened
 from ssr_hydra.rules import Described, Rule, Selection, check_hyperparameter, parse_rules, parse_selection, selects
 
@@ -94,7 +94,7 @@ def split_params(model: nn.Module, takers: Mapping[str, Any]) -> dict[str, list[
     rests = [name for name, given in takers.items() if given is None]
     if len(rests) > 1:
         rule = f"must not be empty, because {rests[0]} already has all remaining parameters"
-        raise InputError(f"{rests[1]}.params", None, rule, "select its parameters, e.g. {ndim: 2}")
+        raise ConflictError(f"{rests[1]}.params", None, rule, "select its parameters, e.g. {ndim: 2}")
     parts: dict[str, list[nn.Parameter]] = {name: [] for name in takers}
     chosen = {name: parse_selection(given, f"{name}.params") for name, given in takers.items() if given is not None}
     for name, selections in chosen.items():
@@ -106,17 +106,17 @@ def split_params(model: nn.Module, takers: Mapping[str, Any]) -> dict[str, list[
         shown = described.aliases[0][0]
         if len(taken) > 1:
             rule = f"selects {shown}, which {taken[0]} also selects"
-            raise InputError(f"{taken[1]}.params", takers[taken[1]], rule, "exclude it with except: ...")
+            raise ConflictError(f"{taken[1]}.params", takers[taken[1]], rule, "exclude it with except: ...")
         if not taken:
             last = list(takers)[-1]
             fix = "remove params of one optimizer, so that it gets these parameters, or set requires_grad=False"
-            raise InputError(
+            raise MissingValueError(
                 f"{last}.params", takers[last], f"must select every parameter, but no optimizer selects {shown}", fix
             )
         parts[taken[0]].append(parameter)
     if rests and not parts[rests[0]]:
         rule = "has no parameters, because other optimizers select all of them"
-        raise InputError(f"{rests[0]}.params", None, rule, f"remove {rests[0]}")
+        raise ConflictError(f"{rests[0]}.params", None, rule, f"remove {rests[0]}")
     return parts
 
 
@@ -142,7 +142,7 @@ class Grouping:
         for rule in rules:
             if rule.name not in used:
                 what = "has no effect, because earlier rules set all of its values"
-                raise InputError(rule.path, dict(rule.values), what, "put it first, or remove it")
+                raise ConflictError(rule.path, dict(rule.values), what, "put it first, or remove it")
 
     def groups(self, among: Iterable[nn.Parameter] | None, base: Mapping[str, Any]) -> list[dict[str, Any]]:
         """Return the param groups of the parameters ``among``, or of all parameters if ``among`` is None.
@@ -154,7 +154,7 @@ class Grouping:
         for parameter in wanted:
             if parameter not in self._members:
                 rule = "must be a parameter of the model"
-                raise InputError("among", tuple(parameter.shape), rule, "pass parameters of the model")
+                raise WrongTypeError("among", tuple(parameter.shape), rule, "pass parameters of the model")
             members = self._members[parameter]
             name = "+".join(self._part(rule, parameter) for rule in members) or DEFAULT_GROUP
             if name not in found:
@@ -199,7 +199,7 @@ class Grouping:
                 if isinstance(value, bool) or not isinstance(value, (int, float, Tensor)):
                     what = f"needs a number to multiply, but {key} is {value!r}"
                     what = f"needs a value of {key} to multiply" if value is None else what
-                    raise InputError(place, rule.scales.get(key, rule.layer_decay), what, f"give {key}")
+                    raise MissingValueError(place, rule.scales.get(key, rule.layer_decay), what, f"give {key}")
                 values[key] = value * scale
                 if not isinstance(value, Tensor):
                     check_hyperparameter(key, values[key], place)
@@ -208,7 +208,7 @@ class Grouping:
 
 def check_module(model: object) -> None:
     if not isinstance(model, nn.Module):
-        raise InputError("model", type(model).__name__, "must be a torch.nn.Module", "wrap it in one")
+        raise WrongTypeError("model", type(model).__name__, "must be a torch.nn.Module", "wrap it in one")
 
 
 def trained_parameters(model: nn.Module) -> list[nn.Parameter]:
@@ -216,7 +216,7 @@ def trained_parameters(model: nn.Module) -> list[nn.Parameter]:
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     if not parameters:
         rule = "has no parameter that requires gradients"
-        raise InputError("model", type(model).__name__, rule, "check requires_grad, or give optimizers")
+        raise MissingValueError("model", type(model).__name__, rule, "check requires_grad, or give optimizers")
     return parameters
 
 
@@ -246,7 +246,7 @@ def _check_some(
         return
     if matched:
         rule = "selects only parameters that do not require gradients"
-        raise InputError(path, given, rule, "remove it, or set requires_grad")
+        raise ConflictError(path, given, rule, "remove it, or set requires_grad")
     trainable = [described for parameter, described in survey.items() if parameter.requires_grad]
     there = []
     if any(part.name for part in selections):
@@ -258,4 +258,4 @@ def _check_some(
         there.append(f"dimensions are {', '.join(map(str, sorted({part.ndim for part in trainable})))}")
     if any(part.layer for part in selections):
         there.append(f"layers are 0 to {trainable[0].layers - 1}")
-    raise InputError(path, given, "selects no parameter", "; ".join(there) or "except excludes too much")
+    raise UnknownNameError(path, given, "selects no parameter", "; ".join(there) or "except excludes too much")

@@ -7,7 +7,7 @@ from fnmatch import fnmatchcase
 
 from torch import nn
 
-from ssr_hydra.errors import InputError
+from ssr_hydra.errors import UnknownNameError
 
 __all__ = ["layers_of", "shortened"]
 
@@ -97,7 +97,7 @@ def _depths_by_pattern(model: nn.Module, patterns: tuple[str, ...], path: str) -
             chosen.append(name)
     for pattern in patterns:
         if not any(fnmatchcase(name, pattern) for name in names):
-            raise InputError(path, pattern, "matches no module", f"modules are {shortened(names)}")
+            raise UnknownNameError(path, pattern, "matches no module", f"modules are {shortened(names)}")
     found: dict[nn.Parameter, int] = {}
     layer, before = -1, ""
     for name, parameter in model.named_parameters():

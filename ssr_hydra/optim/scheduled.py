@@ -9,7 +9,7 @@ from typing import Any
 
 from torch.optim import Optimizer
 
-from ssr_hydra.errors import InputError
+from ssr_hydra.errors import InputError, WrongTypeError
 from ssr_hydra.optim.alpha import AlphaLR, Schedulers, bind_all, check_optimizer, is_count
 from ssr_hydra.optim.clock import StepClock
 from ssr_hydra.schedulers.run import Counter, Run
@@ -116,7 +116,7 @@ class ScheduledLR(AlphaLR):
     @timestamp.setter
     def timestamp(self, value: Timestamp) -> None:
         if not isinstance(value, Timestamp):
-            raise InputError("timestamp", value, "must be a Timestamp", "write e.g. Timestamp(batch=100)")
+            raise WrongTypeError("timestamp", value, "must be a Timestamp", "write e.g. Timestamp(batch=100)")
         self._resume()
         self._clock.set(value)
         self._set_lrs(self._clock.now)
@@ -202,11 +202,13 @@ class ScheduledLR(AlphaLR):
         """
         if not isinstance(state_dict, Mapping) or set(state_dict) != {"timestamp", "told", "_step_count"}:
             fix = "for another scheduler's state set scheduler.timestamp = Timestamp(batch=...)"
-            raise InputError("state_dict", state_dict, "must be the state of a ScheduledLR", fix)
+            raise WrongTypeError("state_dict", state_dict, "must be the state of a ScheduledLR", fix)
         told, steps = state_dict["told"], state_dict["_step_count"]
         if not isinstance(told, (list, tuple)) or len(told) != 2 or not all(map(is_count, (*told, steps))):
             rule = "must have two numbers of batches in told, and a number of steps in _step_count"
-            raise InputError("state_dict", {"told": told, "_step_count": steps}, rule, "load a result of state_dict()")
+            raise WrongTypeError(
+                "state_dict", {"told": told, "_step_count": steps}, rule, "load a result of state_dict()"
+            )
         self._clock.set(Timestamp.from_state_dict(state_dict["timestamp"]), (told[0], told[1]))
         self._step_count = steps
         self._resume()

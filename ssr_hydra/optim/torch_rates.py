@@ -11,7 +11,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from ssr_hydra import torch_schedulers as ours
-from ssr_hydra.errors import InputError
+from ssr_hydra.errors import ConflictError, InputError
 from ssr_hydra.optim.alpha import set_lr, wrong_state
 from ssr_hydra.optim.initial_rates import InitialRates
 from ssr_hydra.optim.torch_schedulers import Description
@@ -90,7 +90,7 @@ class TorchRates:
         for part in self._parts:
             if part.course.has_momenta and not {"momentum", "betas"} & optimizer.defaults.keys():
                 rule = f"must be False, because {type(optimizer).__name__} has no momentum"
-                raise InputError(f"{part.field}.cycle_momentum", True, rule, "set cycle_momentum to False")
+                raise ConflictError(f"{part.field}.cycle_momentum", True, rule, "set cycle_momentum to False")
         self._found = [_copy(group["lr"]) for group in optimizer.param_groups]  # rates of the unchanged schedulers
         self._follow()
         self._initial.settle()
@@ -135,7 +135,7 @@ class TorchRates:
         for entry in entries:
             if entry.instance is None:
                 rule = "cannot be combined with a torch scheduler that is not a function of time"
-                raise InputError(entry.field, type(entry.description).__name__, rule, "remove one of them")
+                raise ConflictError(entry.field, type(entry.description).__name__, rule, "remove one of them")
             self._as_they_are.append((entry.instance, entry.pace))
 
     @property

@@ -12,7 +12,7 @@ from torch.optim import lr_scheduler
 from torch.optim.lr_scheduler import LRScheduler
 
 from ssr_hydra import torch_schedulers as ours
-from ssr_hydra.errors import InputError
+from ssr_hydra.errors import ConflictError, MismatchError, UnsupportedError, WrongTypeError
 from ssr_hydra.schedulers.arguments import choice
 
 __all__ = ["Description", "Paced", "read"]
@@ -45,7 +45,7 @@ class Paced:
     def __post_init__(self) -> None:
         if not isinstance(self.scheduler, LRScheduler) or isinstance(self.scheduler, lr_scheduler.ReduceLROnPlateau):
             rule = "must be a scheduler of torch.optim.lr_scheduler with a pace"
-            raise InputError("scheduler", type(self.scheduler).__name__, rule, "e.g. StepLR(optimizer, 30)")
+            raise WrongTypeError("scheduler", type(self.scheduler).__name__, rule, "e.g. StepLR(optimizer, 30)")
         choice(self.pace, "pace", ("batch", "epoch"))
 
 
@@ -64,7 +64,7 @@ def read(scheduler: LRScheduler, pace: str | None = None) -> Description:
     name = type(scheduler).__name__
     if not _is_of_torch(scheduler):
         rule = "is not one of torch's classes, so it cannot be stretched as a function of time"
-        raise InputError("scheduler", name, rule, "write it as a function of (state, ssr), or run at ssr 1")
+        raise WrongTypeError("scheduler", name, rule, "write it as a function of (state, ssr), or run at ssr 1")
     try:
         _check_fresh(scheduler, 0)
         return _describe(scheduler, pace)
@@ -75,7 +75,7 @@ def read(scheduler: LRScheduler, pace: str | None = None) -> Description:
         IndexError,
     ) as error:  # attributes may differ in another release of torch
         rule = f"has unknown attributes in this release of torch ({error})"
-        raise InputError("scheduler", name, rule, "use ssr_hydra.torch_schedulers, or run at ssr 1") from None
+        raise UnsupportedError("scheduler", name, rule, "use ssr_hydra.torch_schedulers, or run at ssr 1") from None
 
 
 def _is_of_torch(scheduler: Any) -> bool:
@@ -101,7 +101,7 @@ def _check_fresh(scheduler: Any, expected: int) -> None:
     # A sequence of torch reverts the first step of each scheduler, and more steps of nested schedulers.
     if (found != expected) if expected == 0 else (found > expected):
         rule = f"must be new, but has been stepped ({found} steps)"
-        raise InputError("scheduler", type(scheduler).__name__, rule, "create a new scheduler")
+        raise ConflictError("scheduler", type(scheduler).__name__, rule, "create a new scheduler")
     _check_bases(scheduler)
 
 
@@ -113,7 +113,7 @@ def _check_bases(scheduler: Any) -> None:
     if bases != initial:
         rule = f"was created for the initial learning rates {bases}, but these are now {initial}"
         fix = "create OneCycleLR first, because it sets these rates, and add param groups before creating schedulers"
-        raise InputError("scheduler", type(scheduler).__name__, rule, fix)
+        raise MismatchError("scheduler", type(scheduler).__name__, rule, fix)
 
 
 def _one_or_all(values: Sequence[Any]) -> Any:
@@ -210,7 +210,7 @@ def _describe(scheduler: Any, pace: str | None) -> Description:
 def _plateau(scheduler: Any) -> ours.ReduceLROnPlateau:
     if scheduler.num_bad_epochs or scheduler.cooldown_counter:
         rule = "must be new, but has been stepped"
-        raise InputError("scheduler", "ReduceLROnPlateau", rule, "create a new scheduler")
+        raise ConflictError("scheduler", "ReduceLROnPlateau", rule, "create a new scheduler")
     names = ("mode", "factor", "threshold", "threshold_mode", "eps")
     return ours.ReduceLROnPlateau(
         **{name: getattr(scheduler, name) for name in names},

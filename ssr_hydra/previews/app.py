@@ -19,7 +19,15 @@ from ssr_hydra.app.compose import composing
 from ssr_hydra.app.messages import explain
 from ssr_hydra.app.preflight import JobComposer, sweep_axes
 from ssr_hydra.app.targets import as_description, instantiate, trust_of
-from ssr_hydra.errors import InputError, MissingRateError, visible, visible_lines, within
+from ssr_hydra.errors import (
+    InputError,
+    MissingRateError,
+    MissingValueError,
+    UnsupportedError,
+    visible,
+    visible_lines,
+    within,
+)
 from ssr_hydra.previews.result import Preview, check_count, check_lr
 from ssr_hydra.previews.schedule_curves import PreviewCurve, draw_out
 from ssr_hydra.previews.torch_curves import TorchCurve
@@ -71,12 +79,12 @@ def _exit(error: InputError) -> NoReturn:
 def _as_flag(error: InputError) -> InputError:
     """Return an error of the library with the flags of the command line as its field and fix."""
     if error.field in _FLAGS:
-        return InputError(_FLAGS[error.field], error.value, error.rule, error.fix)
+        return error.renamed(_FLAGS[error.field])
     missing = [rate for rate in RATES.values() if rate in (error.field, *error.rule.replace(",", " ").split())]
     if not isinstance(error, MissingRateError) or not missing:
         return error
     flags = " or ".join(f"--{rate.replace('_', '-')} N" for rate in missing)
-    return MissingRateError(error.field, error.value, error.rule, f"give {flags}")
+    return error.renamed(error.field, f"give {flags}")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -185,12 +193,12 @@ def _curve(job: _Preview, args: argparse.Namespace) -> PreviewCurve:
 def _scheduler(values: Mapping[str, Any], trust: tuple[str, ...], lr: float | None) -> Any:
     node = values["scheduler"]
     if node is None:
-        raise InputError(
+        raise MissingValueError(
             "scheduler", None, "must be set, because a picture needs a schedule", "choose one, e.g. scheduler=cosine"
         )
     if are_named(node):
         rule = "has several schedules for param groups, but a picture shows one"
-        raise InputError("scheduler", list(node), rule, "choose one, e.g. scheduler=cosine")
+        raise UnsupportedError("scheduler", list(node), rule, "choose one, e.g. scheduler=cosine")
     made: list[Any] = []
     torchs = []
     for path, given in scheduler_parts(node):

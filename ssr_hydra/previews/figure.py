@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from ssr_hydra.drawing import HUES, LINE_WIDTH, check_math, style
-from ssr_hydra.errors import InputError
+from ssr_hydra.errors import MismatchError, MissingValueError, RangeError, UnknownNameError
 from ssr_hydra.previews.schedule_curves import PreviewCurve
 from ssr_hydra.time import TimeUnit
 
@@ -80,19 +80,19 @@ def figure(curves: Sequence[PreviewCurve], *, axis: str, normalize: bool = False
 
 def _check(curves: Sequence[PreviewCurve], axis: str, normalize: bool) -> None:
     if axis not in AXES:
-        raise InputError("axis", axis, f"must be one of {', '.join(AXES)}", "write axis='alpha'")
+        raise UnknownNameError("axis", axis, f"must be one of {', '.join(AXES)}", "write axis='alpha'")
     for curve in curves:
         if axis == "lr" and curve.lr is None:
-            raise InputError(
+            raise MissingValueError(
                 "axis", axis, f"needs the learning rate of {curve.name}, which is unknown", "pass lr, or draw alpha"
             )
         if not math.isfinite(_height(curve, axis) * max(curve.alphas)):
             rule = f"the values of {curve.name} are larger than any float"
-            raise InputError("axis", axis, rule, "choose a smaller lr or gamma")
+            raise RangeError("axis", axis, rule, "choose a smaller lr or gamma")
     units = dict.fromkeys(curve.unit for curve in curves)
     if len(units) > 1 and not normalize:
         rule = f"cannot show runs in {' and '.join(map(str, units))} on one axis"
-        raise InputError("max_duration", str(curves[-1].max_duration), rule, "set normalize, or use one unit")
+        raise MismatchError("max_duration", str(curves[-1].max_duration), rule, "set normalize, or use one unit")
 
 
 def _height(curve: PreviewCurve, axis: str) -> float:

@@ -15,7 +15,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ssr_hydra.drawing import FORMATS, render
-from ssr_hydra.errors import InputError
+from ssr_hydra.errors import (
+    ConflictError,
+    MissingValueError,
+    PathError,
+    RangeError,
+    UnknownNameError,
+    WrongTypeError,
+)
 from ssr_hydra.files import check_path
 from ssr_hydra.previews.figure import figure
 from ssr_hydra.previews.schedule_curves import PreviewCurve, draw_out
@@ -107,14 +114,14 @@ def _targets(place: Any) -> tuple[Path, ...]:
     fix = "write e.g. figures/schedules.svg, or figures/schedules for a PNG and an SVG"
     name = os.fspath(place) if isinstance(place, os.PathLike) else place
     if not isinstance(name, str) or "\0" in name:
-        raise InputError("path", place, "must be the name of a file", fix)
+        raise PathError("path", place, "must be the name of a file", fix)
     path = check_path(name, "path")
     if not path.name or path.is_dir() or name.endswith(("/", os.sep)):
-        raise InputError("path", name, "must be the name of a file, not of a folder", fix)
+        raise PathError("path", name, "must be the name of a file, not of a folder", fix)
     if path.suffix[1:].lower() in FORMATS:
         return (path,)
     if re.fullmatch(r"\.[A-Za-z]\w{1,3}", path.suffix):
-        raise InputError("path", str(path), f"must end in one of {', '.join(FORMATS)}", fix)
+        raise UnknownNameError("path", str(path), f"must end in one of {', '.join(FORMATS)}", fix)
     return tuple(path.with_name(f"{path.name}.{suffix}") for suffix in _DEFAULT_FORMATS)
 
 
@@ -133,7 +140,7 @@ def _write(contents: Mapping[Path, bytes]) -> None:
             del waiting[beside]
     except OSError as error:
         rule = f"cannot be written: {error.strerror or error}"
-        raise InputError("path", str(path), rule, "choose a different path") from None
+        raise PathError("path", str(path), rule, "choose a different path") from None
     finally:
         for beside in waiting:
             with contextlib.suppress(OSError):
@@ -184,7 +191,7 @@ def preview(
     """
     length = State(max_duration=max_duration).max_duration
     if length is None:
-        raise InputError("max_duration", None, "must be the length of the run", "write e.g. '10ep'")
+        raise WrongTypeError("max_duration", None, "must be the length of the run", "write e.g. '10ep'")
     rates = {
         "dataloader_len": dataloader_len,
         "samples_per_batch": samples_per_batch,
@@ -224,7 +231,7 @@ def _ratios(ssr: Any) -> tuple[Fraction, ...]:
     except TypeError:  # one number, or a 0-d array, which has __iter__ but cannot be iterated
         given = (ssr,)
     if not given:
-        raise InputError("ssr", [], "must name at least one ratio", "write e.g. (0.5, 1)")
+        raise MissingValueError("ssr", [], "must name at least one ratio", "write e.g. (0.5, 1)")
     return tuple(dict.fromkeys(map(check_ssr, given)))
 
 
@@ -232,7 +239,7 @@ def check_count(count: int) -> None:
     """Raise an InputError if there are too many curves for one figure."""
     if count > _MOST_CURVES:
         rule = f"a picture shows at most {_MOST_CURVES} curves"
-        raise InputError("curves", count, rule, "draw fewer schedules or ratios")
+        raise RangeError("curves", count, rule, "draw fewer schedules or ratios")
 
 
 def _schedulers_by_name(schedulers: Any) -> dict[str, Any]:
@@ -242,13 +249,15 @@ def _schedulers_by_name(schedulers: Any) -> dict[str, Any]:
         named = {_name_of(scheduler): scheduler for scheduler in schedulers}
         if len(named) < len(schedulers):
             rule = "must have different names, but two schedulers have the same name"
-            raise InputError(
+            raise ConflictError(
                 "schedulers", [_name_of(s) for s in schedulers], rule, "pass a mapping from name to scheduler"
             )
     else:
         named = {_name_of(schedulers): schedulers}
     if not named:
-        raise InputError("schedulers", schedulers, "must name at least one schedule", "pass e.g. LinearScheduler()")
+        raise MissingValueError(
+            "schedulers", schedulers, "must name at least one schedule", "pass e.g. LinearScheduler()"
+        )
     for name, scheduler in named.items():
         check_scheduler(scheduler, f"schedulers[{name!r}]")
     return named

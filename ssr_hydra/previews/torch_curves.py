@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
-from ssr_hydra.errors import InputError
+from ssr_hydra.errors import InputError, MissingValueError, UnsupportedError
 from ssr_hydra.schedulers import Curve, Scheduler
 from ssr_hydra.schedulers.run import Run
 from ssr_hydra.time import Time, TimeUnit
@@ -53,12 +53,12 @@ class TorchCurve(Scheduler):
         for path, scheduler in found:
             if isinstance(scheduler, ReduceLROnPlateau):
                 rule = "has no curve without a run, because it depends on a metric"
-                raise InputError(
+                raise UnsupportedError(
                     path, "ReduceLROnPlateau", rule, "choose a different scheduler, e.g. scheduler=torch_cosine"
                 )
         if lr is None:
             rule = "is needed, because torch's schedulers set absolute learning rates and alpha is relative to it"
-            raise InputError("optimizer.lr", None, rule, "set optimizer.lr")
+            raise MissingValueError("optimizer.lr", None, rule, "set optimizer.lr")
         entries = tuple((path, item, item.pace_in(use_stepwise_scheduler)) for path, item in found)
         walked = [part for _, item, pace in entries for part in _walk(item, pace)]
         return cls(
@@ -72,7 +72,7 @@ class TorchCurve(Scheduler):
         try:
             courses = together(self.schedulers, run)
         except InputError as error:  # remove the prefix "scheduler.", as in errors of this package's schedulers
-            raise type(error)(error.field.removeprefix("scheduler."), error.value, error.rule, error.fix) from None
+            raise error.renamed(error.field.removeprefix("scheduler.")) from None
 
         def alpha(timestamp: Any) -> float:
             rate = self.lr

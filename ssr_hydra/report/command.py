@@ -118,12 +118,12 @@ def _check_source(parser: argparse.ArgumentParser, args: argparse.Namespace) -> 
 def _as_flag(error: InputError, args: argparse.Namespace) -> InputError:
     """Return an error of the library with the command-line option instead of the name of the argument."""
     if args.csv is not None and error.field == "study":
-        return InputError("--csv", args.csv, error.rule, error.fix)
+        return type(error)("--csv", args.csv, error.rule, error.fix)
     if error.field == "direction":
-        return InputError("--direction", error.value, error.rule, "give --direction max or --direction min")
+        return error.renamed("--direction", "give --direction max or --direction min")
     flags = {*_COLUMNS, "csv", "full", "decimal", "tolerance", "target", "confidence", "equal", "objective", "label"}
     flag = _FLAGS.get(error.field, f"--{error.field}" if error.field in flags else error.field)
-    return InputError(flag, error.value, error.rule, error.fix)
+    return error.renamed(flag)
 
 
 def _label(text: str) -> tuple[str, str]:

@@ -13,7 +13,7 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
-from ssr_hydra.errors import InputError
+from ssr_hydra.errors import MismatchError, MissingValueError, RangeError, UnknownNameError
 from ssr_hydra.report import drawn_curves
 from ssr_hydra.report.drawn_curves import Curves
 from ssr_hydra.report.number_text import decimals_for, number
@@ -71,17 +71,17 @@ class Options:
 
     def __post_init__(self) -> None:
         if self.tolerance is not None and not (math.isfinite(self.tolerance) and self.tolerance > 0):
-            raise InputError("tolerance", self.tolerance, "must be > 0, in units of the metric", "try 0.005")
+            raise RangeError("tolerance", self.tolerance, "must be > 0, in units of the metric", "try 0.005")
         if self.target is not None and not math.isfinite(self.target):
-            raise InputError("target", self.target, "must be a finite number", "try 0.95")
+            raise RangeError("target", self.target, "must be a finite number", "try 0.95")
         if self.price_per_hour is not None and not (math.isfinite(self.price_per_hour) and self.price_per_hour >= 0):
-            raise InputError("price_per_hour", self.price_per_hour, "must be a finite number >= 0", "try 2.5")
+            raise RangeError("price_per_hour", self.price_per_hour, "must be a finite number >= 0", "try 2.5")
         if not 0 < self.confidence < 1:
-            raise InputError("confidence", self.confidence, "must be between 0 and 1, both excluded", "use 0.95")
+            raise RangeError("confidence", self.confidence, "must be between 0 and 1, both excluded", "use 0.95")
         if self.equal not in (None, "seconds", "steps", "ssr"):
-            raise InputError("equal", self.equal, "must be seconds, steps or ssr", "leave it out for the default")
+            raise UnknownNameError("equal", self.equal, "must be seconds, steps or ssr", "leave it out for the default")
         if self.noise not in ("pooled", "cell"):
-            raise InputError("noise", self.noise, "must be pooled or cell", "leave it out for pooled")
+            raise UnknownNameError("noise", self.noise, "must be pooled or cell", "leave it out for pooled")
 
 
 @dataclass(frozen=True)
@@ -244,23 +244,23 @@ def build(study: Study, options: Options | None = None, looks: int = 1) -> Conte
     if study.completed.empty:
         failed = len(study.problems)
         rule = f"no run has completed{f', {failed} are reported as problems' if failed else ''}"
-        raise InputError("study", ", ".join(map(str, study.sources)), rule, "run the study, or name another")
+        raise MissingValueError("study", ", ".join(map(str, study.sources)), rule, "run the study, or name another")
     sure, price = options.confidence, options.price_per_hour
     reference = _reference(study, options)
     table = compare.summary(study, sure, price)
     axes = _axes(study, price)
     if options.equal is not None and options.equal not in axes:
         rule = f"some runs of the study have no {options.equal}"
-        raise InputError("equal", options.equal, rule, "leave it out")
+        raise MissingValueError("equal", options.equal, rule, "leave it out")
     if price is not None and "seconds" not in axes:
-        raise InputError("price_per_hour", price, "some runs of the study have no seconds", "leave it out")
+        raise MissingValueError("price_per_hour", price, "some runs of the study have no seconds", "leave it out")
     known: Axis = next(axis for axis in ("seconds", "steps", "ssr") if axis in axes)
     axis: Axis = known if options.equal is None else options.equal
     time = equal_time(study, axes, options.equal)
     equal = time.axis
     if equal == "seconds" and time.crowd is not None and len(_scaled(study)) > 1:
         rule = "the runs had different conditions, so their seconds cannot be compared"
-        raise InputError("equal", equal, rule, "use steps, or repeat the runs with equally many jobs at a time")
+        raise MismatchError("equal", equal, rule, "use steps, or repeat the runs with equally many jobs at a time")
     pareto = frontier.pareto(study, equal, sure, price)
     advice = recommend(study, options.tolerance, options.target, sure)
     steps = _steps(study, equal, sure)
@@ -312,13 +312,13 @@ def _labelled(study: Study, labels: Mapping[str, str]) -> Study:
     for name, label in labels.items():
         if name != study.objective and name not in recipes:
             shown = ", ".join([study.objective, *recipes][:8])
-            raise InputError("label", f"{name}={label}", f"must name the metric or a recipe: {shown}", "name one")
+            raise UnknownNameError("label", f"{name}={label}", f"must name the metric or a recipe: {shown}", "name one")
         if not label.strip():
-            raise InputError("label", f"{name}={label}", "must have a name after =", f"write {name}=Name")
+            raise MissingValueError("label", f"{name}={label}", "must have a name after =", f"write {name}=Name")
     names = {name: labels.get(name, name) for name in recipes}
     for label, count in Counter(names.values()).items():
         if count > 1:
-            raise InputError("label", label, "must be the name of one recipe", "use different labels")
+            raise UnknownNameError("label", label, "must be the name of one recipe", "use different labels")
     if all(name == label for name, label in names.items()):
         return study
     arms = {arm(name, control): arm(names[name], control) for name in names for control in CONTROLS}
@@ -340,7 +340,9 @@ def _reference(study: Study, options: Options) -> str | None:
     reference = options.labels.get(options.reference, options.reference)
     if reference not in known:
         shown = ", ".join(known[:8]) + (" ..." if len(known) > 8 else "")
-        raise InputError("reference", options.reference, f"must be one of the study's recipes: {shown}", "choose one")
+        raise UnknownNameError(
+            "reference", options.reference, f"must be one of the study's recipes: {shown}", "choose one"
+        )
     return reference
 
 

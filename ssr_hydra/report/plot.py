@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ssr_hydra.errors import InputError
+from ssr_hydra.errors import MissingValueError
 from ssr_hydra.report.content import Options, build
 from ssr_hydra.report.figures import draw, drawable
 from ssr_hydra.studies.study import Study
@@ -54,5 +54,5 @@ def _figure(name: str, study: Study, options: dict[str, Any]) -> Figure:
             "learning_curves": "evaluations",
         }.get(name, "learning rates")
         source = ", ".join(map(str, study.sources)) or None
-        raise InputError("study", source, f"must have {missing} to draw {name}", f"draw {', '.join(names)}")
+        raise MissingValueError("study", source, f"must have {missing} to draw {name}", f"draw {', '.join(names)}")
     return draw(content, name)

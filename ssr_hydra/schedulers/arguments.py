@@ -9,7 +9,7 @@ from dataclasses import fields
 from functools import partial
 from typing import Any
 
-from ssr_hydra.errors import InputError, MissingRateError
+from ssr_hydra.errors import InputError, MissingRateError, RangeError, WrongTypeError
 from ssr_hydra.schedulers.run import Run
 from ssr_hydra.settings.base import flag
 from ssr_hydra.settings.base import one_of as choice
@@ -44,7 +44,7 @@ def duration(value: Any, field: str, *, above_zero: bool = True) -> Time:
     time = as_time(value, field)
     if time.value < 0 or (above_zero and time.value == 0):
         rule = f"must be {'above' if above_zero else 'at least'} 0"
-        raise InputError(field, str(time), rule, "write e.g. '10ba', '5ep' or '0.5dur'")
+        raise RangeError(field, str(time), rule, "write e.g. '10ba', '5ep' or '0.5dur'")
     return time
 
 
@@ -52,7 +52,7 @@ def durations(values: Any, field: str) -> tuple[Time, ...]:
     """Read a list of milestones in any order, and check that each milestone is >= 0."""
     fix = "write a list such as ['5ep', '10ep']"
     if isinstance(values, (str, bytes, Time)) or not isinstance(values, Sequence):
-        raise InputError(field, values, "must be a list of durations", fix)
+        raise WrongTypeError(field, values, "must be a list of durations", fix)
     return tuple(duration(value, f"{field}[{i}]", above_zero=False) for i, value in enumerate(values))
 
 
@@ -64,7 +64,7 @@ def _number(value: Any, field: str, rule: str) -> float:
             raise ValueError
         return float(exact(value, field))
     except (ValueError, OverflowError):
-        raise InputError(field, value, rule, "write e.g. 0.1 or 1") from None
+        raise WrongTypeError(field, value, rule, "write e.g. 0.1 or 1") from None
 
 
 def multiplier(value: Any, field: str) -> float:
@@ -72,7 +72,7 @@ def multiplier(value: Any, field: str) -> float:
     rule = "must be a finite number >= 0"
     number = _number(value, field, rule)
     if number < 0:
-        raise InputError(field, value, rule, "write e.g. 0.1 or 1")
+        raise RangeError(field, value, rule, "write e.g. 0.1 or 1")
     return number
 
 
@@ -81,7 +81,7 @@ def positive(value: Any, field: str, *, least: float = 0.0) -> float:
     rule = f"must be a finite number of at least {least:g}" if least else "must be a finite number above 0"
     number = _number(value, field, rule)
     if number <= 0 or number < least:
-        raise InputError(field, value, rule, "write e.g. 1 or 2")
+        raise RangeError(field, value, rule, "write e.g. 1 or 2")
     return number
 
 
@@ -115,7 +115,7 @@ def time_of(scheduler: Any, run: Run, name: str, *, scale: bool = True) -> Time:
 def too_large(gamma: float) -> InputError:
     """Return the error for a power of ``gamma`` that is larger than any float."""
     rule = "makes the multiplier larger than any float at this time"
-    return InputError("gamma", gamma, rule, "choose a gamma of at most 1, or a longer period")
+    return RangeError("gamma", gamma, rule, "choose a gamma of at most 1, or a longer period")
 
 
 def check_fit(scheduler: Any, first: str) -> None:
@@ -125,7 +125,7 @@ def check_fit(scheduler: Any, first: str) -> None:
     """
     time, t_max = getattr(scheduler, first), scheduler.t_max
     if time.unit is t_max.unit and time >= t_max:
-        raise InputError(first, str(time), f"must be below t_max ({t_max})", f"shorten {first} or lengthen t_max")
+        raise RangeError(first, str(time), f"must be below t_max ({t_max})", f"shorten {first} or lengthen t_max")
 
 
 def reach(run: Run, t_max: TimeLike) -> None:
@@ -141,7 +141,7 @@ def reach(run: Run, t_max: TimeLike) -> None:
             end = run.resolve(end, "t_max")
     if length is not None and run.is_before(end, length):
         rule = f"must reach the end of the run (ends at {end}, the run at {length}{run.at_ssr})"
-        raise InputError("t_max", str(t_max), rule, "write '1dur' for the whole run, or use a sequence of schedules")
+        raise RangeError("t_max", str(t_max), rule, "write '1dur' for the whole run, or use a sequence of schedules")
 
 
 def _shorten(field: str) -> str:
@@ -151,7 +151,7 @@ def _shorten(field: str) -> str:
 def ends_after_t_max(run: Run, warmup: Time, end: Time, field: str, stated: TimeLike) -> InputError:
     """Return the error for a warmup that ends after ``t_max``. The arguments are those of :func:`finish`."""
     rule = f"must end before t_max (takes {warmup} of a schedule that ends at {end}{run.at_ssr})"
-    return InputError(field, str(stated), rule, _shorten(field))
+    return RangeError(field, str(stated), rule, _shorten(field))
 
 
 def finish(run: Run, warmup: Time, field: str, stated: TimeLike) -> None:
@@ -167,4 +167,4 @@ def finish(run: Run, warmup: Time, field: str, stated: TimeLike) -> None:
     for name, end, length in limits:
         if length is not None and run.is_before(length, end):
             rule = f"must end within the {name} (takes {end} of {length}{run.at_ssr})"
-            raise InputError(field, str(stated), rule, _shorten(field))
+            raise RangeError(field, str(stated), rule, _shorten(field))

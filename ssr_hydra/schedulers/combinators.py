@@ -9,7 +9,7 @@ from fractions import Fraction
 from itertools import pairwise
 from typing import Any
 
-from ssr_hydra.errors import InputError, within
+from ssr_hydra.errors import MismatchError, MissingValueError, RangeError, WrongTypeError, within
 from ssr_hydra.schedulers.arguments import duration, flag, put
 from ssr_hydra.schedulers.curves import Curve, joined, multiplied, pieces_of, with_pieces
 from ssr_hydra.schedulers.opaque import Opaque
@@ -38,12 +38,12 @@ def _parts(value: Any, field: str) -> dict[str, Any]:
     """Return a mapping from name to factor or phase as a dict. Check that it is not empty."""
     fix = f"write {field}: {{name: ...}}"
     if not isinstance(value, Mapping):
-        raise InputError(field, value, "must be a mapping of names", fix)
+        raise WrongTypeError(field, value, "must be a mapping of names", fix)
     if not value:
-        raise InputError(field, dict(value), "must name at least one part", fix)
+        raise MissingValueError(field, dict(value), "must name at least one part", fix)
     for name in value:
         if not isinstance(name, str):
-            raise InputError(field, name, "names must be strings", fix)
+            raise WrongTypeError(field, name, "names must be strings", fix)
     return dict(value)
 
 
@@ -132,7 +132,7 @@ def _phase(value: Any, field: str) -> Phase:
         if isinstance(value, Mapping):
             if "scheduler" not in value or set(value) - {"scheduler", "until", "scale"}:
                 rule = "must have scheduler, and may have until and scale"
-                raise InputError("keys", sorted(map(str, value)), rule, "write {scheduler: ..., until: 500ba}")
+                raise MissingValueError("keys", sorted(map(str, value)), rule, "write {scheduler: ..., until: 500ba}")
             return Phase(**value)
         return Phase(value)
 
@@ -181,16 +181,16 @@ class SequentialScheduler(Scheduler):
         for name, phase in list(phases.items())[:-1]:
             if phase.until is None:
                 rule = "only the last phase may omit until"
-                raise InputError(f"phases.{name}.until", None, rule, "write e.g. until: 500ba")
+                raise MissingValueError(f"phases.{name}.until", None, rule, "write e.g. until: 500ba")
         ends = [(name, as_time(phase.until, "until")) for name, phase in phases.items() if phase.until is not None]
         for (before, first), (name, second) in pairwise(ends):
             if first.unit is second.unit and second <= first:
                 rule = f"must be after {before} ends ({first}); until counts from the start of the sequence"
-                raise InputError(f"phases.{name}.until", str(second), rule, "reorder the phases or raise until")
+                raise RangeError(f"phases.{name}.until", str(second), rule, "reorder the phases or raise until")
             if not phases[name].scale and first.unit is TimeUnit.DURATION and second.unit is not TimeUnit.DURATION:
                 rule = f"is not in the unit of {before}'s end ({first}), so this unscaled phase has no length"
                 fix = f"give the end of {before} in {second.unit.value}, or the end of this phase in dur"
-                raise InputError(f"phases.{name}.until", str(second), rule, fix)
+                raise MismatchError(f"phases.{name}.until", str(second), rule, fix)
         put(self, phases=phases)
 
     def curve(self, run: Run) -> Curve:
@@ -243,11 +243,11 @@ def phase_ends(run: Run, phases: Mapping[str, Phase]) -> list[Time | None]:
             end = run.convert(start, kept.unit, field) + kept - run.convert(begin, kept.unit, field)
         if run.is_before(start, end) is False:
             rule = f"ends at {end}, not after its start at {start}"
-            raise InputError(field, str(stated), rule, "raise until or ssr, or use fractions of the run (dur)")
+            raise RangeError(field, str(stated), rule, "raise until or ssr, or use fractions of the run (dur)")
         length = run.length()
         if i + 1 < len(phases) and length is not None and run.is_before(end, length) is False:
             rule = f"must end within the run (ends at {end} of {length}{run.at_ssr}), or the next phase never starts"
-            raise InputError(field, str(stated), rule, "lower until, lengthen the run or raise ssr")
+            raise RangeError(field, str(stated), rule, "lower until, lengthen the run or raise ssr")
         ends.append(end)
         start, stated_start = end, stated
     return ends

@@ -12,7 +12,7 @@ from fractions import Fraction
 from itertools import pairwise
 from typing import Any
 
-from ssr_hydra.errors import InputError
+from ssr_hydra.errors import RangeError
 from ssr_hydra.schedulers.run import Run
 from ssr_hydra.time import Time, TimeUnit
 
@@ -210,7 +210,7 @@ def piecewise(run: Run, points: Sequence[tuple[Time, float]], make: Callable[[fl
     for earlier, later, (time, _) in zip(times, times[1:], points[1:], strict=False):
         if later <= earlier:
             rule = "times must increase, also after scaling by ssr"
-            raise InputError("points", str(time), rule, "reorder the points")
+            raise RangeError("points", str(time), rule, "reorder the points")
     shapes = [make(points[i][1], points[i + 1][1]) for i in range(len(points) - 1)]
     first, last = points[0][1], points[-1][1]
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Annotated, Any
 
-from ssr_hydra.errors import InputError
+from ssr_hydra.errors import RangeError, WrongTypeError
 from ssr_hydra.schedulers.arguments import (
     check_fit,
     choice,
@@ -211,15 +211,15 @@ class PiecewiseLinearScheduler(Scheduler):
         pairs: Any = list(self.points.items()) if isinstance(self.points, Mapping) else self.points
         fix = "write e.g. [[0ba, 0.0], [0.1dur, 1.0], [1dur, 0.0]]"
         if isinstance(pairs, str) or not isinstance(pairs, Sequence) or not pairs:
-            raise InputError("points", self.points, "must be a list of pairs of time and alpha", fix)
+            raise WrongTypeError("points", self.points, "must be a list of pairs of time and alpha", fix)
         checked: list[tuple[Time, float]] = []
         for i, pair in enumerate(pairs):
             field = f"points[{i}]"
             if isinstance(pair, str) or not isinstance(pair, Sequence) or len(pair) != 2:
-                raise InputError(field, pair, "must be a pair of time and alpha", fix)
+                raise WrongTypeError(field, pair, "must be a pair of time and alpha", fix)
             time = duration(pair[0], field, above_zero=False)
             if checked and checked[-1][0].unit is time.unit and time <= checked[-1][0]:
-                raise InputError(field, str(time), f"must be after the previous time, {checked[-1][0]}", fix)
+                raise RangeError(field, str(time), f"must be after the previous time, {checked[-1][0]}", fix)
             checked.append((time, multiplier(pair[1], field)))
         put(self, points=tuple(checked))
 

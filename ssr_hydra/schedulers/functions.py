@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ssr_hydra.errors import InputError
+from ssr_hydra.errors import MissingValueError
 from ssr_hydra.schedulers.arguments import durations
 from ssr_hydra.schedulers.registry import ROWS
 from ssr_hydra.schedulers.steps import MultiStepScheduler, StepScheduler
@@ -32,7 +32,7 @@ def step_scheduler(
     if isinstance(step_size, (str, Time)) or not isinstance(step_size, Sequence):
         return StepScheduler(step_size, gamma)(state, ssr)
     if not step_size:
-        raise InputError("step_size", list(step_size), "must not be empty", "write e.g. '5ep' or ['5ep', '10ep']")
+        raise MissingValueError("step_size", list(step_size), "must not be empty", "e.g. '5ep' or ['5ep', '10ep']")
     # An error of durations() names step_size. An error of MultiStepScheduler would name milestones.
     return MultiStepScheduler(durations(step_size, "step_size"), gamma)(state, ssr)
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Annotated
 
-from ssr_hydra.errors import InputError
+from ssr_hydra.errors import ConflictError, MissingValueError, RangeError
 from ssr_hydra.schedulers.annealing import warmup_and_end
 from ssr_hydra.schedulers.arguments import check_fit, choice, finish, time_of
 from ssr_hydra.schedulers.curves import Curve, Shape, annealed, cosine, linear
@@ -33,7 +33,7 @@ def _check_room(tail: Time, warmup: Time, end: Time, at_ssr: str, field: str, st
     if warmup + tail > end:
         taken = f"{tail} after a warmup of {warmup}; the schedule ends at {end}{at_ssr}"
         rule = f"must fit between the warmup and t_max ({taken})"
-        raise InputError(field, str(stated), rule, "shorten one of the two, or use fractions of the run (0.1dur)")
+        raise RangeError(field, str(stated), rule, "shorten one of the two, or use fractions of the run (0.1dur)")
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ class WarmupStableDecayScheduler(Scheduler):
         t_decay, t_max = as_time(self.t_decay, "t_decay"), as_time(self.t_max, "t_max")
         if t_decay.unit is t_max.unit and t_decay > t_max:
             rule = f"must be at most t_max ({t_max})"
-            raise InputError("t_decay", str(t_decay), rule, "shorten t_decay or lengthen t_max")
+            raise RangeError("t_decay", str(t_decay), rule, "shorten t_decay or lengthen t_max")
 
     def landmarks(self, at: Moment, length: Fraction) -> Iterator[tuple[str, Fraction]]:
         yield from super().landmarks(at, length)
@@ -149,13 +149,15 @@ class InverseSquareRootWithWarmupScheduler(Scheduler):
         super().__post_init__()
         if self.t_scale is None and self.t_warmup == 0:
             rule = "must be set if there is no warmup"
-            raise InputError("t_scale", None, rule, "write e.g. t_scale='1000ba'")
+            raise MissingValueError("t_scale", None, rule, "write e.g. t_scale='1000ba'")
         if self.t_cooldown == 0:
             # alpha_f and t_max describe only the cooldown.
             for name, default in (("alpha_f", 0.0), ("t_max", "1dur")):
                 if (value := getattr(self, name)) != default:
                     rule, fix = "is used only with a cooldown", "write e.g. t_cooldown='0.1dur'"
-                    raise InputError(name, value if name == "alpha_f" else str(value), rule, f"{fix}, or remove {name}")
+                    raise ConflictError(
+                        name, value if name == "alpha_f" else str(value), rule, f"{fix}, or remove {name}"
+                    )
 
     def landmarks(self, at: Moment, length: Fraction) -> Iterator[tuple[str, Fraction]]:
         yield from super().landmarks(at, length)

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator
 from fractions import Fraction
 from typing import Any, Protocol, runtime_checkable
 
-from ssr_hydra.errors import InputError, callable_name
+from ssr_hydra.errors import RangeError, UnsupportedError, WrongTypeError, callable_name
 from ssr_hydra.schedulers.arguments import check_arguments
 from ssr_hydra.schedulers.curves import Curve
 from ssr_hydra.schedulers.opaque import Opaque
@@ -63,10 +63,10 @@ def check_scheduler(part: object, field: str = "scheduler") -> None:
     if type(part).__module__.startswith(_TORCHS):
         rule = "must be a scheduler of this package or a function of (state, ssr); torch schedulers cannot be parts"
         fix = "to multiply both, list them: scheduler: [{...}, {...}] in a YAML file, Trainer(schedulers=[...])"
-        raise InputError(field, type(part).__name__, rule, fix)
+        raise WrongTypeError(field, type(part).__name__, rule, fix)
     if not callable(part) or isinstance(part, type):
         rule = "must be a scheduler or a function of (state) or (state, ssr)"
-        raise InputError(field, part, rule, "pass e.g. LinearScheduler()")
+        raise WrongTypeError(field, part, rule, "pass e.g. LinearScheduler()")
 
 
 class Moment(Protocol):
@@ -175,7 +175,7 @@ def _function_curve(function: Callable[..., float], run: Run) -> Curve:
     how = _how_to_pass_ssr(function, name)
     if how is None and run.ssr != 1:
         rule = "cannot be scaled, because it has no argument ssr"
-        raise InputError("ssr", float(run.ssr), rule, f"add a second argument ssr to {name}, or run at ssr 1")
+        raise UnsupportedError("ssr", float(run.ssr), rule, f"add a second argument ssr to {name}, or run at ssr 1")
     ssr = float(run.ssr)
 
     def curve(timestamp: Any) -> float:
@@ -196,7 +196,7 @@ def _function_curve(function: Callable[..., float], run: Run) -> Curve:
         except (TypeError, ValueError, OverflowError):
             alpha = math.nan
         if not 0.0 <= alpha < math.inf:
-            raise InputError(name, returned, "a scheduler must return a finite multiplier >= 0", "check its formula")
+            raise RangeError(name, returned, "a scheduler must return a finite multiplier >= 0", "check its formula")
         return alpha
 
     return curve
@@ -216,7 +216,7 @@ def _how_to_pass_ssr(function: Any, name: str) -> str | None:
     positional = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
     if not positional:
         rule = "must be a function of (state) or (state, ssr)"
-        raise InputError("scheduler", name, rule, "add the argument state")
+        raise WrongTypeError("scheduler", name, rule, "add the argument state")
     # If the second argument has a default and is not named ssr, it is an option of the function.
     is_second_ssr = len(positional) > 1 and (
         positional[1].name == "ssr" or positional[1].default is inspect.Parameter.empty

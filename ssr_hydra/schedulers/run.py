@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any
 
-from ssr_hydra.errors import InputError, MissingRateError
+from ssr_hydra.errors import InputError, MismatchError, MissingRateError
 from ssr_hydra.state import State
 from ssr_hydra.time import Time, Timestamp, TimeUnit, check_ssr
 from ssr_hydra.time.timestamp import NANOSECONDS
@@ -145,7 +145,9 @@ class Run:
             return Fraction(1)
         if unit not in RATES:
             rule = f"{unit.value} cannot be converted to or from {other.value}: no fixed rate connects them"
-            raise InputError(field, str(time), rule, "write both times in one unit, or use fractions of the run (dur)")
+            raise MismatchError(
+                field, str(time), rule, "write both times in one unit, or use fractions of the run (dur)"
+            )
         rate: Fraction | None = getattr(self, RATES[unit])
         if rate is None:
             rule = f"converting {time.unit.value} to {other.value} needs {RATES[unit]}, which is unknown"

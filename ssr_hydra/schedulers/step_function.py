@@ -7,7 +7,7 @@ from collections.abc import Callable
 from fractions import Fraction
 from typing import Any
 
-from ssr_hydra.errors import InputError
+from ssr_hydra.errors import RangeError, WrongTypeError
 from ssr_hydra.schedulers.protocol import SchedulerLike, bind_to
 from ssr_hydra.schedulers.run import Run
 from ssr_hydra.schedulers.timeline import Timeline
@@ -62,9 +62,9 @@ def as_function(
         try:
             count = operator.index(step)
         except TypeError:
-            raise InputError("step", step, "must be a whole number", "pass the number of steps so far") from None
+            raise WrongTypeError("step", step, "must be a whole number", "pass the number of steps so far") from None
         if count < 0:
-            raise InputError("step", step, "must be >= 0", "pass the number of steps so far")
+            raise RangeError("step", step, "must be >= 0", "pass the number of steps so far")
         return curve(timeline.at(Fraction(count)))
 
     alpha(0)  # raises an error now, and not in the first step, if the schedule needs an unknown rate

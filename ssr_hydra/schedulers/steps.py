@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
-from ssr_hydra.errors import InputError
+from ssr_hydra.errors import RangeError
 from ssr_hydra.schedulers.arguments import finish, reach, time_of, too_large
 from ssr_hydra.schedulers.curves import Curve, Pieces, annealed, joined, linear, pieces_of, stepped, with_pieces
 from ssr_hydra.schedulers.protocol import Moment, Scheduler, numbered, repeats
@@ -171,7 +171,7 @@ def _decays(gamma: float, steps: int) -> list[float]:
         return [gamma**k for k in range(steps + 1)]
     except OverflowError:
         rule = f"overflows after {steps} milestones"
-        raise InputError("gamma", gamma, rule, "choose a gamma of at most 1") from None
+        raise RangeError("gamma", gamma, rule, "choose a gamma of at most 1") from None
 
 
 def _milestones(run: Run, milestones: Sequence[TimeLike]) -> list[tuple[Time, str]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from fractions import Fraction
 from functools import partial
 
-from ssr_hydra.errors import InputError, MissingRateError
+from ssr_hydra.errors import InputError, MissingRateError, UnsupportedError
 from ssr_hydra.schedulers.run import RATES
 from ssr_hydra.time import Timestamp, TimeUnit
 from ssr_hydra.time.derived import DerivedTimestamp
@@ -66,7 +66,7 @@ class Timeline:
         missing = next((rate for rate in rates if known[rate] is None), None)
         if missing is None:
             rule = f"a run measured in {self.unit} does not determine this counter"
-            raise InputError(f"timestamp.{name}", None, rule, "write the schedule's times in another unit")
+            raise UnsupportedError(f"timestamp.{name}", None, rule, "write the schedule's times in another unit")
         rule = f"the schedule reads {name}, but the run is measured in {self.unit}"
         return MissingRateError(missing, None, rule, f"give {missing}")
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
 from typing import Any, TypeVar
 
-from ssr_hydra.errors import InputError, within
+from ssr_hydra.errors import RangeError, UnknownNameError, WrongTypeError, within
 from ssr_hydra.time import as_time
 
 __all__ = [
@@ -57,10 +57,10 @@ def setting_of(setting: type[SettingT], given: SettingT | Mapping[str, Any] | No
     names = [item.name for item in fields(setting)]  # type: ignore[arg-type]
     if not isinstance(given, Mapping):
         rule = f"must be a {setting.__name__}, or a mapping of {', '.join(names)}"
-        raise InputError(field, given, rule, f"write {{{names[0]!r}: ...}}")
+        raise WrongTypeError(field, given, rule, f"write {{{names[0]!r}: ...}}")
     for key in given:
         if key not in names:
-            raise InputError(f"{field}.{key}", given[key], "is unknown", did_you_mean(str(key), names))
+            raise UnknownNameError(f"{field}.{key}", given[key], "is unknown", did_you_mean(str(key), names))
     with within(field):
         return setting(**given)
 
@@ -73,27 +73,27 @@ def keys_of(setting: type, node: Mapping[str, Any]) -> dict[str, Any]:
 def flag(value: Any, field: str) -> bool:
     """Return a value if it is True or False; otherwise raise an InputError. 0 and 1 are errors."""
     if not isinstance(value, bool):
-        raise InputError(field, value, "must be true or false", "write true or false")
+        raise WrongTypeError(field, value, "must be true or false", "write true or false")
     return value
 
 
 def number(value: Any, field: str) -> float:
     """Return a value if it is a number; otherwise raise an InputError. True and False are not numbers."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise InputError(field, value, "must be a number", "write e.g. 0.5 or 2")
+        raise WrongTypeError(field, value, "must be a number", "write e.g. 0.5 or 2")
     return value
 
 
 def positive(value: Any, field: str, fix: str = "write e.g. 1.0, or leave it out (null)") -> None:
     """Raise an InputError if a value is not None and not a finite number above 0."""
     if value is not None and not 0 < number(value, field) < math.inf:
-        raise InputError(field, value, "must be a finite number above 0", fix)
+        raise RangeError(field, value, "must be a finite number above 0", fix)
 
 
 def not_negative(value: Any, field: str) -> float:
     """Return a value if it is a finite number >= 0; otherwise raise an InputError."""
     if not 0 <= number(value, field) < math.inf:
-        raise InputError(field, value, "must be a finite number >= 0", "write e.g. 0.1")
+        raise RangeError(field, value, "must be a finite number >= 0", "write e.g. 0.1")
     return float(value)
 
 
@@ -101,7 +101,7 @@ def fraction(value: Any, field: str, *, zero: bool = False) -> float:
     """Return a value if it is above 0 and below 1; otherwise raise an InputError. ``zero`` also allows 0."""
     if not (number(value, field) > 0 or (zero and value == 0)) or value >= 1:
         rule = f"must be {'at least' if zero else 'above'} 0 and below 1"
-        raise InputError(field, value, rule, "write e.g. 0.2")
+        raise RangeError(field, value, rule, "write e.g. 0.2")
     return float(value)
 
 
@@ -112,16 +112,16 @@ def count(value: Any, field: str, least: int = 1, most: int | None = None, multi
     """
     if isinstance(value, bool) or not isinstance(value, int) or value < least or (most is not None and value > most):
         rule = f"must be a whole number {f'of at least {least}' if most is None else f'from {least} to {most}'}"
-        raise InputError(field, value, rule, f"write e.g. {max(least, multiple)}")
+        raise WrongTypeError(field, value, rule, f"write e.g. {max(least, multiple)}")
     if value % multiple:
-        raise InputError(field, value, f"must be a multiple of {multiple}", f"write e.g. {2 * multiple}")
+        raise RangeError(field, value, f"must be a multiple of {multiple}", f"write e.g. {2 * multiple}")
     return value
 
 
 def seed_number(value: Any, field: str = "seed") -> int:
     """Return a value if it is a valid seed for every random generator: a whole number from 0 to 2**63 - 1."""
     if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 2**63:
-        raise InputError(field, value, "must be a whole number from 0 to 2**63 - 1", "write e.g. 0")
+        raise RangeError(field, value, "must be a whole number from 0 to 2**63 - 1", "write e.g. 0")
     return value
 
 
@@ -130,20 +130,20 @@ def one_of(value: Any, field: str, choices: Sequence[str]) -> str:
     if not isinstance(value, str) or value not in choices:
         close = difflib.get_close_matches(str(value), choices, n=1)
         fix = f"did you mean {close[0]}?" if close else f"write e.g. {choices[0]}"
-        raise InputError(field, value, f"must be one of {', '.join(choices)}", fix)
+        raise UnknownNameError(field, value, f"must be one of {', '.join(choices)}", fix)
     return value
 
 
 def function(value: Any, field: str) -> None:
     """Raise an InputError if a value is not None and cannot be called."""
     if value is not None and not callable(value):
-        raise InputError(field, value, "must be a function", "give a function, or leave it out")
+        raise WrongTypeError(field, value, "must be a function", "give a function, or leave it out")
 
 
 def interval(value: Any, field: str) -> None:
     """Raise an InputError if a value is not None and not a time above 0."""
     if value is not None and as_time(value, field).value <= 0:
-        raise InputError(field, str(value), "must be above 0", "write e.g. 1ep, 100ba or 10m")
+        raise RangeError(field, str(value), "must be above 0", "write e.g. 1ep, 100ba or 10m")
 
 
 def did_you_mean(key: str, names: Iterable[str]) -> str:

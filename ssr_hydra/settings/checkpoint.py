@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 from typing import Annotated
 
-from ssr_hydra.errors import InputError, missing_package
+from ssr_hydra.errors import ConflictError, FormatError, RangeError, missing_package
 from ssr_hydra.metrics import resolve_direction
 from ssr_hydra.settings.base import flag, interval, one_of
 from ssr_hydra.time import TimeLike
@@ -56,15 +56,15 @@ class CheckpointSettings:
         interval(self.interval, "interval")
         if isinstance(self.keep, bool) or not isinstance(self.keep, int) or self.keep < 2:
             rule = "must be at least 2, so that a second checkpoint exists if the newest is damaged"
-            raise InputError("keep", self.keep, rule, "write 2")
+            raise RangeError("keep", self.keep, rule, "write 2")
         one_of(self.mode, "mode", _MODES)
         if self.best is not None and not self.enabled:
             rule = "cannot be used with checkpoint.enabled=false"
-            raise InputError("best", self.best, rule, "set checkpoint.enabled=true, or checkpoint.best=null")
+            raise ConflictError("best", self.best, rule, "set checkpoint.enabled=true, or checkpoint.best=null")
         if self.export is not None:
             if not isinstance(self.export, str) or not _EXPORT.fullmatch(self.export):
                 rule = "must be the name of a file that ends in .safetensors, without a folder"
-                raise InputError("export", self.export, rule, "write e.g. model.safetensors")
+                raise FormatError("export", self.export, rule, "write e.g. model.safetensors")
             if importlib.util.find_spec("safetensors") is None:
                 raise missing_package("export", self.export, "safetensors", "export")
         _ = self.best_mode  # raises an error if the direction of the metric is unknown

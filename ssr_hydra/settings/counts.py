@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from ssr_hydra.errors import InputError
+from ssr_hydra.errors import RangeError, UnsupportedError
 from ssr_hydra.settings.base import function, interval
 from ssr_hydra.time import TimeLike, TimeUnit, as_time, exact
 
@@ -45,11 +45,13 @@ class CountSettings:
         for name in ("samples_per_batch", "tokens_per_batch"):
             value = getattr(self, name)
             if value is not None and exact(value, name) <= 0:
-                raise InputError(name, value, "must be a finite number above 0", "write e.g. 16, or leave it out")
+                raise RangeError(name, value, "must be a finite number above 0", "write e.g. 16, or leave it out")
         interval(self.iteration_length, "iteration_length")
         if self.iteration_length is not None:
             time = as_time(self.iteration_length, "iteration_length")
             if time.unit is TimeUnit.ITERATION:
-                raise InputError("iteration_length", str(time), "cannot be in iterations", "write e.g. 2ep or 100ba")
+                raise UnsupportedError(
+                    "iteration_length", str(time), "cannot be in iterations", "write e.g. 2ep or 100ba"
+                )
         function(self.get_num_samples_in_batch, "get_num_samples_in_batch")
         function(self.get_num_tokens_in_batch, "get_num_tokens_in_batch")

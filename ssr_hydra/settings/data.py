@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ssr_hydra.errors import InputError
+from ssr_hydra.errors import ConflictError
 from ssr_hydra.settings.base import count, flag
 
 __all__ = ["DECIMALS", "DTYPES", "EVALUATED", "LAYOUTS", "SPLITS", "TASKS", "DataSettings"]
@@ -68,4 +68,4 @@ class DataSettings:
                 count(getattr(self, name), name, 1)
         if self.prefetch_factor is not None and self.num_workers == 0:
             fix = "set num_workers, or leave prefetch_factor out (null)"
-            raise InputError("prefetch_factor", self.prefetch_factor, "has no effect without workers", fix)
+            raise ConflictError("prefetch_factor", self.prefetch_factor, "has no effect without workers", fix)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from ssr_hydra.errors import InputError
+from ssr_hydra.errors import ConflictError, InputError, UnknownNameError
 
 __all__ = ["DIGITS", "IMAGE_SETS", "ImageSet", "check_stem", "unknown_model"]
 
@@ -55,16 +55,16 @@ _WITH_STEM = ("resnet", "resnext", "wide_resnet", "densenet", "mobilenet", "effi
 
 def unknown_model(name: object, fix: str) -> InputError:
     """Return the error for a name that is not a model of torchvision."""
-    return InputError("name", name, "is not a classification model of torchvision", fix)
+    return UnknownNameError("name", name, "is not a classification model of torchvision", fix)
 
 
 def check_stem(name: str, weights: object) -> None:
     """Refuse ``small_images=True`` for a model without a stem for small images, and with pretrained weights."""
     if not name.startswith(_WITH_STEM):
         rule = f"cannot be used with {name}, which has no stem for small images"
-        raise InputError(
+        raise ConflictError(
             "small_images", True, rule, "set small_images=false, or choose a model of {', '.join(_WITH_STEM)}"
         )
     if weights is not None:
         rule = "cannot be used with weights, which belong to the stem for large images"
-        raise InputError("small_images", True, rule, "set weights=null or small_images=false")
+        raise ConflictError("small_images", True, rule, "set weights=null or small_images=false")

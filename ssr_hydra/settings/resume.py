@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-from ssr_hydra.errors import InputError
+from ssr_hydra.errors import PathError
 from ssr_hydra.settings.base import one_of, setting_of
 
 __all__ = ["AUTO", "NEVER", "ON_CHANGE", "ResumeSettings"]
@@ -42,7 +42,7 @@ class ResumeSettings:
 
     def __post_init__(self) -> None:
         if not isinstance(self.path, (str, Path)) or not str(self.path).strip():
-            raise InputError("path", self.path, "must be auto, never or a path", "write resume=auto")
+            raise PathError("path", self.path, "must be auto, never or a path", "write resume=auto")
         one_of(self.on_change, "on_change", ON_CHANGE)
 
     @classmethod

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated
 
-from ssr_hydra.errors import InputError
+from ssr_hydra.errors import ConflictError
 from ssr_hydra.settings.base import count, flag, one_of, positive
 
 __all__ = ["MEANS", "PARALLEL", "PRECISIONS", "StepSettings"]
@@ -59,7 +59,7 @@ class StepSettings:
         positive(self.clip_grad_value, "clip_grad_value")
         if self.clip_grad_norm is not None and self.clip_grad_value is not None:
             rule = "cannot be used with clip_grad_norm"
-            raise InputError("clip_grad_value", self.clip_grad_value, rule, "set one of them to null")
+            raise ConflictError("clip_grad_value", self.clip_grad_value, rule, "set one of them to null")
         flag(self.compile, "compile")
         flag(self.channels_last, "channels_last")
         one_of(self.parallel, "parallel", PARALLEL)

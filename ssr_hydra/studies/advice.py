@@ -8,7 +8,7 @@ from typing import Literal
 
 import numpy as np
 
-from ssr_hydra.errors import InputError
+from ssr_hydra.errors import RangeError
 from ssr_hydra.studies.compare import gains
 from ssr_hydra.studies.fitting import Fit, fits_of
 from ssr_hydra.studies.frontier import reach
@@ -125,7 +125,7 @@ def recommend(
     if target is not None and (
         isinstance(target, bool) or not isinstance(target, (int, float)) or not math.isfinite(target)
     ):
-        raise InputError("target", target, "must be a finite number", "e.g. 0.95")
+        raise RangeError("target", target, "must be a finite number", "e.g. 0.95")
     return [
         recommend_by_gains(study, series, gains(series, confidence), tolerance, target, confidence)
         for series in uncontrolled(study)

@@ -14,7 +14,14 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
-from ssr_hydra.errors import InputError
+from ssr_hydra.errors import (
+    ConflictError,
+    FormatError,
+    MismatchError,
+    MissingValueError,
+    PathError,
+    UnknownNameError,
+)
 from ssr_hydra.settings.base import positive
 from ssr_hydra.studies.notes import Note, losses
 from ssr_hydra.studies.reading import as_frame, without_duplicates
@@ -109,11 +116,11 @@ def from_csv(
     unit, time = _time({"seconds": seconds, "minutes": minutes, "hours": hours})
     if (ssr is None) != bool(wide):
         rule = "must be a column, or the table must be wide" if ssr is None else "cannot be used with wide"
-        raise InputError("ssr", ssr, rule, "name either the column of SSRs, or the columns of qualities as wide")
+        raise ConflictError("ssr", ssr, rule, "name either the column of SSRs, or the columns of qualities as wide")
     unit_of_length = _unit_of_length(ssr, wide)
     if full is None and unit_of_length.lower() in _LENGTH_UNITS:
         rule = f"must be a fraction of the full run, and its name says {unit_of_length}"
-        raise InputError("ssr" if ssr else "wide", ssr or wide[0], rule, "give the length of the full run as full")
+        raise MismatchError("ssr" if ssr else "wide", ssr or wide[0], rule, "give the length of the full run as full")
     ssr = _WIDE_SSR if ssr is None else ssr
     wanted = {"ssr": ssr, "quality": quality, unit: time, "steps": steps, "seed": seed, "status": status}
     noise = "sd" if se is None else "se"
@@ -150,7 +157,7 @@ def from_csv(
     if not kept:
         first = min(problems, key=lambda problem: int(problem.where.rpartition(":")[2]), default=None)
         why = f": {first.where}: {first.reason}" if first is not None else ""
-        raise InputError("csv", str(path), f"has no row that can be read{why}", "give ssr and quality as numbers")
+        raise FormatError("csv", str(path), f"has no row that can be read{why}", "give ssr and quality as numbers")
     keys = list(zip(*(cells[places[name]] for name in recipes), strict=True)) if recipes else [()] * len(lines)
     labels = _recipe_names(dict.fromkeys(of_kept(keys)), recipes, path.stem)
     rows: dict[str, Any] = {name: [value] * len(kept) for name, value in _CONSTANT.items()}
@@ -205,7 +212,7 @@ def _melted(
     lengths = {name: _LENGTH.search(name) for name in wide}
     for name, length in lengths.items():
         if length is None:
-            raise InputError("wide", name, "must hold the SSR, or the length of the runs", "call it 0.25 or 30 epochs")
+            raise FormatError("wide", name, "must hold the SSR, or the length of the runs", "call it 0.25 or 30 epochs")
     kept = [place for place, name in enumerate(header) if name not in wide]
     rows = [(row, name) for row in range(len(lines)) for name in wide if cells[places[name]][row]]
     columns = [[cells[place][row] for row, _ in rows] for place in kept]
@@ -218,12 +225,14 @@ def _melted(
 
 def _check_summary(n: str | None, sd: str | None, se: str | None, seed: str | None) -> None:
     if sd is not None and se is not None:
-        raise InputError("se", se, "cannot be used with sd", "name one of the two")
+        raise ConflictError("se", se, "cannot be used with sd", "name one of the two")
     if n is None and (sd is not None or se is not None):
         field, value = ("sd", sd) if se is None else ("se", se)
-        raise InputError(field, value, "needs the number of runs of each row", "name the column of these numbers as n")
+        raise MissingValueError(
+            field, value, "needs the number of runs of each row", "name the column of these numbers as n"
+        )
     if n is not None and seed is not None:
-        raise InputError(
+        raise ConflictError(
             "n", n, "cannot be used with seed: a row is one run, or the mean of several runs", "remove n or seed"
         )
 
@@ -237,7 +246,7 @@ def _check_one_row(frame: pd.DataFrame, summarized: Mapping[int, Any]) -> None:
         if len(rows) > 1 and any(index in summarized for index in rows.index):
             lines = " and ".join(rows["job"].iloc[:2])
             rule = f"lines {lines} of the table have the same recipe and ssr, and one is a mean of several runs"
-            raise InputError("n", None, rule, "give one such row, or a row for each run")
+            raise ConflictError("n", None, rule, "give one such row, or a row for each run")
 
 
 def _without_time(frame: pd.DataFrame, unit: str | None) -> list[Note]:
@@ -251,7 +260,7 @@ def _without_time(frame: pd.DataFrame, unit: str | None) -> list[Note]:
 def _check_numbers(full: float | None, decimal: str) -> None:
     positive(full, "full", "write the length of the full run, e.g. 90")
     if decimal not in (".", ","):
-        raise InputError("decimal", decimal, "must be . or ,", "write , for numbers like 0,25")
+        raise UnknownNameError("decimal", decimal, "must be . or ,", "write , for numbers like 0,25")
 
 
 def _split(line: str, wanted: Sequence[str]) -> tuple[str, list[str]]:
@@ -275,7 +284,7 @@ def _read(path: Path, wanted: Sequence[str]) -> tuple[list[str], list[int], _Col
             while not first.strip(" ,;|\t\r\n") or _is_comment(first, wanted):
                 before += bool(first)
                 if not (first := stream.readline()):
-                    raise InputError("csv", str(path), "is empty", "give it a header, and a row for each run")
+                    raise FormatError("csv", str(path), "is empty", "give it a header, and a row for each run")
             first = first.lstrip().removeprefix("#") if first.lstrip().startswith("#") else first
             delimiter, _ = _split(first, wanted)
             # Replace a comment by an empty line, so that line numbers stay those of the file.
@@ -294,7 +303,7 @@ def _read(path: Path, wanted: Sequence[str]) -> tuple[list[str], list[int], _Col
                         reason = f"{len(cells)} cells, but the header has {len(header)}"
                         problems.append(Problem(f"{path}:{line}", "torn", reason))
         except (csv.Error, UnicodeDecodeError) as error:
-            raise InputError("csv", str(path), f"must be a CSV in UTF-8 ({error})", "save it in this format") from None
+            raise PathError("csv", str(path), f"must be a CSV in UTF-8 ({error})", "save it in this format") from None
     return [name.strip() for name in header], lines, columns, problems
 
 
@@ -313,12 +322,12 @@ def _time(given: dict[str, str | None]) -> tuple[str, str | None]:
         return "seconds", None
     if len(times) > 1:
         (unit, name), (first, _) = times[1], times[0]
-        raise InputError(unit, name, f"the times are in {first} already", "name one column of times")
+        raise ConflictError(unit, name, f"the times are in {first} already", "name one column of times")
     (unit, name) = times[0]
     says = {_UNIT_NAMES[word] for word in re.split(r"[^a-z]+", name.lower()) if word in _UNIT_NAMES}
     if len(says) == 1 and unit not in says:
         (other,) = says
-        raise InputError(unit, name, f"the column's name says {other}", f"pass the column as {other}, or rename it")
+        raise MismatchError(unit, name, f"the column's name says {other}", f"pass the column as {other}, or rename it")
     return unit, name
 
 
@@ -327,15 +336,15 @@ def _places(path: Path, names: list[str], columns: list[tuple[str, str]]) -> dic
     for field, name in columns:
         if counts[name] != 1:
             rule = "the CSV has no such column" if name not in counts else "the CSV has two columns with this name"
-            raise InputError(field, name, rule, f"there are {', '.join(names)}")
+            raise UnknownNameError(field, name, rule, f"there are {', '.join(names)}")
     if "" in counts:
         where = ", ".join(str(place) for place, name in enumerate(names, start=1) if not name)
         rule = f"every column must have a name (column {where} of {len(names)} has none)"
-        raise InputError("csv", str(path), rule, "delete the column, or name it in the header")
+        raise FormatError("csv", str(path), rule, "delete the column, or name it in the header")
     twice = [name for name, count in counts.items() if count > 1]
     if twice:
         rule = f"column names must differ (two are called {twice[0]!r})"
-        raise InputError("csv", str(path), rule, "rename or delete one of them")
+        raise FormatError("csv", str(path), rule, "rename or delete one of them")
     return {name: place for place, name in enumerate(names)}
 
 
@@ -375,7 +384,7 @@ def _check_named(frame: pd.DataFrame, rest: Mapping[str, Sequence[str]], recipes
         f"{_listed(list(unlike))}, which no option names"
     )
     fix = "name each such column: in recipe if it is compared, in seed if it holds seeds, else in pool"
-    raise InputError("recipe", ", ".join(recipes) or None, rule, fix)
+    raise ConflictError("recipe", ", ".join(recipes) or None, rule, fix)
 
 
 def _listed(names: list[str]) -> str:

@@ -16,7 +16,7 @@ from typing import Any, Literal
 import numpy as np
 from scipy import optimize, special
 
-from ssr_hydra.errors import InputError
+from ssr_hydra.errors import RangeError
 from ssr_hydra.settings.base import positive
 from ssr_hydra.studies.noise import Noise
 
@@ -178,7 +178,7 @@ def check_confidence(confidence: float) -> float:
         InputError: The level is not between 0 and 1.
     """
     if isinstance(confidence, bool) or not isinstance(confidence, (int, float)) or not 0 < confidence < 1:
-        raise InputError("confidence", confidence, "must be between 0 and 1", "use 0.95, for example")
+        raise RangeError("confidence", confidence, "must be between 0 and 1", "use 0.95, for example")
     return float(confidence)
 
 

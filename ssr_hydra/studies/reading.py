@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ssr_hydra.errors import InputError
+from ssr_hydra.errors import InputError, MismatchError, MissingValueError, PathError, UnknownNameError
 from ssr_hydra.metrics_log import METRICS
 from ssr_hydra.records import RESULT, RunResult
 from ssr_hydra.studies.notes import Notes
@@ -69,7 +69,7 @@ def load(
     for folder in folders:
         reading.add(folder)
     if not reading.runs and not reading.problems:
-        raise InputError("study", [str(folder) for folder in folders], "no runs found", "name a study's folder")
+        raise PathError("study", [str(folder) for folder in folders], "no runs found", "name a study's folder")
     return reading.study(tuple(folders), objective, direction)
 
 
@@ -105,7 +105,7 @@ class _Reading:
         """Read every run in a folder and its subfolders. A run that was already read is skipped."""
         root = source.parent if source.name == RESULT and source.is_file() else source
         if not root.is_dir():
-            raise InputError("study", str(source), "folder not found", "name a study's folder")
+            raise PathError("study", str(source), "folder not found", "name a study's folder")
         resolved = root.resolve()  # _run_folders follows no links in the folder
         jobs = sorted((os.path.relpath(folder, root) for folder in _run_folders(str(root))), key=_natural)
         # The folder of a study may be this folder, or any folder between it and a run.
@@ -203,16 +203,20 @@ class _Reading:
             measured = {name for run in self.runs for each in run.record.evaluations for name in each["metrics"]}
             if known and objective not in {*known, *measured}:
                 fix = f"there are {', '.join(sorted({*known, *measured}))}"
-                raise InputError("objective", objective, "no run has such a metric", fix)
+                raise UnknownNameError("objective", objective, "no run has such a metric", fix)
             return objective
         found = Counter(run.objective for run in self.runs if run.objective is not None)
         if len(found) > 1:
             rule = "the runs have different objectives, which cannot be compared: "
             rule += ", ".join(f"{name} ({count} {'run' if count == 1 else 'runs'})" for name, count in found.items())
-            raise InputError("objective", None, rule, "name a metric that all runs have, or load the runs separately")
+            raise MismatchError(
+                "objective", None, rule, "name a metric that all runs have, or load the runs separately"
+            )
         if not found:
             fix = f"name one of {', '.join(known)}" if known else "no run has a metric"
-            raise InputError("objective", None, "must be given, because the configs of the runs have no objective", fix)
+            raise MissingValueError(
+                "objective", None, "must be given, because the configs of the runs have no objective", fix
+            )
         return next(iter(found))
 
     def _modes(self, metric: str) -> set[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ssr_hydra.errors import InputError
+from ssr_hydra.errors import MissingValueError
 from ssr_hydra.metrics import DIRECTIONS, Direction, resolve_direction
 from ssr_hydra.records import RunResult, is_count, is_number
 from ssr_hydra.time import simplest
@@ -32,7 +32,7 @@ def direction_of(metric: str, given: str | None, modes: set[str]) -> Direction:
     """
     if given is None and len(modes) > 1:
         rule = "must be given, because some runs have checkpoint.mode=max, and other runs have checkpoint.mode=min"
-        raise InputError("direction", None, rule, "choose max or min, or load the runs separately")
+        raise MissingValueError("direction", None, rule, "choose max or min, or load the runs separately")
     configured = next((mode for mode in DIRECTIONS if modes == {mode}), None)
     return resolve_direction(given or configured, metric, "direction")
 

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 from scipy import special
 
-from ssr_hydra.errors import InputError
+from ssr_hydra.errors import MissingValueError, UnknownNameError
 from ssr_hydra.metrics import Direction
 from ssr_hydra.settings.base import not_negative
 from ssr_hydra.studies.effects import with_effects
@@ -376,18 +376,18 @@ def _starts(columns: list[Any]) -> Any:
 def check_axis(study: Study, axis: str, price_per_hour: float | None = None) -> None:
     """Refuse an unknown axis, an axis for which a run has no number, and ``cost`` without a price."""
     if axis not in AXES:
-        raise InputError("axis", axis, f"must be one of {', '.join(AXES)}", "use seconds, for example")
+        raise UnknownNameError("axis", axis, f"must be one of {', '.join(AXES)}", "use seconds, for example")
     if price_per_hour is not None:
         not_negative(price_per_hour, "price_per_hour")
     elif axis == "cost":
-        raise InputError("price_per_hour", None, "must be set if the axis is cost", "set the price of one hour")
+        raise MissingValueError("price_per_hour", None, "must be set if the axis is cost", "set the price of one hour")
     if axis == "ssr":
         return
     column = "seconds" if axis == "cost" else axis
     values = study.completed[column]
     if len(values) and (values.isna().any() or not (values > 0).all()):
         rule = f"some runs of the study have no {column}"
-        raise InputError("axis", axis, rule, "choose another axis, or load only runs that have it")
+        raise MissingValueError("axis", axis, rule, "choose another axis, or load only runs that have it")
 
 
 def find_series(study: Study, name: str | tuple[str, str], field: str) -> Series:
@@ -398,7 +398,7 @@ def find_series(study: Study, name: str | tuple[str, str], field: str) -> Series
             return series
     known = [repr((each.recipe, each.control) if each.control else each.recipe) for each in study.series]
     rule = "no completed run of the study has this recipe and control"
-    raise InputError(field, name, rule, f"there are {', '.join(known)}")
+    raise UnknownNameError(field, name, rule, f"there are {', '.join(known)}")
 
 
 def spread_out(count: int, most: int) -> list[int]:

@@ -17,7 +17,7 @@ from typing import Any, TextIO
 
 from hydra.core.override_parser.types import Override, RangeSweep
 
-from ssr_hydra.errors import InputError
+from ssr_hydra.errors import ConflictError, MismatchError, RangeError, UnknownNameError, WrongTypeError
 from ssr_hydra.sweeps.job_status import JobDescription
 from ssr_hydra.sweeps.sharing.sequences import Candidate
 
@@ -89,28 +89,28 @@ def zips_of(value: object, overrides: Sequence[Override], text: object) -> tuple
     names = list(itertools.chain(*zips))
     for name in names:
         if not isinstance(name, str):
-            raise InputError("zip", text, f"must list keys (got {name})", ZIP_EXAMPLE)
+            raise WrongTypeError("zip", text, f"must list keys (got {name})", ZIP_EXAMPLE)
     for name, times in Counter(map(_name, names)).items():
         if name not in by_name:
             close = difflib.get_close_matches(name, by_name, n=1)
             fix = f"did you mean {close[0]}?" if close else f"{ZIP_EXAMPLE}; zip=null pairs no values"
-            raise InputError("zip", text, f"must list keys of the sweep (got {name})", fix)
+            raise UnknownNameError("zip", text, f"must list keys of the sweep (got {name})", fix)
         if times > 1 or len(by_name[name]) > 1:
             rule = "must list a key once" if times > 1 else "must list keys that are set once"
-            raise InputError("zip", text, f"{rule} (got {name} twice)", "leave out one of the two")
+            raise ConflictError("zip", text, f"{rule} (got {name} twice)", "leave out one of the two")
     paired = [[override for name in zipped for override in by_name[_name(name)]] for zipped in zips]
     for zipped in paired:
         counts = {each.get_key_element(): _count(each) for each in zipped}
         if len(counts) < 2:
-            raise InputError("zip", text, f"must list at least two keys (got {', '.join(counts)})", ZIP_EXAMPLE)
+            raise RangeError("zip", text, f"must list at least two keys (got {', '.join(counts)})", ZIP_EXAMPLE)
         if len(set(counts.values())) > 1:
             found = ", ".join(f"{count:,} of {key}" for key, count in counts.items())
             rule = f"must list keys with the same number of values (got {found})"
-            raise InputError("zip", text, rule, "write the same number of values for each key, or change zip")
+            raise MismatchError("zip", text, rule, "write the same number of values for each key, or change zip")
         for override in zipped:
             if getattr(override.value(), "shuffle", False):
                 rule = "cannot be shuffled, because zip pairs values by their order"
-                raise InputError(override.get_key_element(), override.get_value_string(), rule, "leave out shuffle")
+                raise ConflictError(override.get_key_element(), override.get_value_string(), rule, "leave out shuffle")
     return tuple(tuple(each.get_key_element() for each in zipped) for zipped in paired)
 
 
@@ -135,7 +135,7 @@ def check_job_count(overrides: Sequence[Override], zips: Sequence[tuple[str, ...
     what = f"{jobs:,} jobs" if math.isfinite(jobs) else "jobs without end"
     rule = f"makes a sweep of {what}, and the limit is {_MOST_JOBS:,}"
     fix = "sweep over fewer values, pair them with zip, or start several sweeps"
-    raise InputError(largest.get_key_element(), largest.get_value_string(), rule, fix)
+    raise RangeError(largest.get_key_element(), largest.get_value_string(), rule, fix)
 
 
 def product_of(overrides: Sequence[Override], zips: Sequence[tuple[str, ...]] = ()) -> str:
@@ -156,7 +156,7 @@ def _count(override: Override) -> float:
         return 1
     if not override.is_discrete_sweep():
         key, value = override.get_key_element(), override.get_value_string()
-        raise InputError(key, value, "an interval has no values to list", "write the values, or range(...)")
+        raise WrongTypeError(key, value, "an interval has no values to list", "write the values, or range(...)")
     steps: Any = override.value()
     if not isinstance(steps, RangeSweep):
         return sum(1 for _ in override.sweep_iterator())

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from ssr_hydra.checkpoints.description import MISSING, Difference, differences
-from ssr_hydra.errors import InputError
+from ssr_hydra.errors import ConflictError, FormatError, MismatchError, PathError
 from ssr_hydra.files import read_bounded, try_lock, write_atomically, write_error
 from ssr_hydra.sweeps.heartbeat import is_alive
 from ssr_hydra.sweeps.job_status import JOB, JobDescription, StudyJob, is_free, read_identity, read_state
@@ -110,8 +110,8 @@ class StudyFolder:
             return {}
         except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
             rule = f"cannot be read ({error})"
-            raise InputError(_FIELD, str(path), rule, "restore it, or name a new folder") from None
-        raise InputError(_FIELD, str(path), "does not describe a study", "restore it, or name a new folder")
+            raise PathError(_FIELD, str(path), rule, "restore it, or name a new folder") from None
+        raise FormatError(_FIELD, str(path), "does not describe a study", "restore it, or name a new folder")
 
     def _check_base(self, old: Mapping[str, Any], new: Mapping[str, Any], swept: set[str]) -> None:
         found = [item for item in differences(old, new) if not is_free(item.field) and not _is_swept(item, swept)]
@@ -123,14 +123,14 @@ class StudyFolder:
         whole = any(item.field.startswith(f"{key}.") and MISSING in (item.old, item.new) for item in found)
         vary = f"{key}=..." if (dot and whole) or rest == "_target_" else f"{first.field}={first.old},{first.new}"
         fix = f"name a new folder, e.g. study=NAME, or sweep over it within this one: {vary}"
-        raise InputError(_FIELD, str(self.path), rule, fix)
+        raise MismatchError(_FIELD, str(self.path), rule, fix)
 
     def _check_code(self, old: Mapping[str, str], new: Mapping[str, str], *, any_code: bool) -> None:
         found = differences(old, new)
         if found and not any_code:
             rule = f"its runs were made by other code: {_list(found)}"
             fix = "name a new folder, e.g. study=NAME, or add study_code=any to have both in one study"
-            raise InputError(_FIELD, str(self.path), rule, fix)
+            raise MismatchError(_FIELD, str(self.path), rule, fix)
 
     def assign(
         self, jobs: Sequence[tuple[tuple[str, ...], JobDescription]], place: Sequence[str] | None = None
@@ -155,12 +155,12 @@ class StudyFolder:
                     folder = self.path / place[index]
                     if Path(place[index]).is_absolute():
                         rule = "must be relative to the study's folder"
-                        raise InputError("hydra.sweep.subdir", place[index], rule, "remove the / at the beginning")
+                        raise PathError("hydra.sweep.subdir", place[index], rule, "remove the / at the beginning")
                     owner = read_identity(folder)
                     if owner is not None and owner[0] != identity:
                         rule = f"the folder {folder} belongs to another job"
                         fix = "remove this setting, or give each job a different folder"
-                        raise InputError("hydra.sweep.subdir", place[index], rule, fix)
+                        raise ConflictError("hydra.sweep.subdir", place[index], rule, fix)
                 elif identity in folders:
                     folder = folders[identity]
                     owner = owners.get(folder)
@@ -219,7 +219,7 @@ class StudyFolder:
             while not try_lock(file.fileno()):
                 if time.monotonic() > until:
                     rule = f"another sweep has held {path} for {_LOCK_SECONDS:.0f} s"
-                    raise InputError(_FIELD, str(self.path), rule, "end that sweep, or name a new folder")
+                    raise ConflictError(_FIELD, str(self.path), rule, "end that sweep, or name a new folder")
                 time.sleep(0.02)
             yield
 

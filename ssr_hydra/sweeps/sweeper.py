@@ -21,7 +21,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from ssr_hydra.checkpoints.resume import find
 from ssr_hydra.configs import ExperimentConfig
-from ssr_hydra.errors import InputError
+from ssr_hydra.errors import ConflictError, InputError, PathError
 from ssr_hydra.files import WriteError, check_folder_name, write_atomically
 from ssr_hydra.settings.resume import AUTO
 from ssr_hydra.sweeps.combinations import PLANNED, PlannedSweep
@@ -90,7 +90,7 @@ def _set_workers(cfg: DictConfig, traits: Traits, workers: int | None) -> None:
     elif not (traits.in_main_thread and workers == 1):
         name = str(cfg.hydra.runtime.choices.get("hydra/launcher"))
         fix = "choose launcher=processes, or set hydra.launcher.* (shown by --cfg hydra -p hydra.launcher)"
-        raise InputError("workers", workers, f"cannot be used with launcher={name}", fix)
+        raise ConflictError("workers", workers, f"cannot be used with launcher={name}", fix)
 
 
 def run_sweep(
@@ -233,4 +233,4 @@ def _plain(node: DictConfig) -> dict[str, Any]:
 def unwritable(field: str, folder: str, error: OSError) -> InputError:
     """Return the error for a folder that cannot be written."""
     rule = f"cannot be written ({error.strerror or error})"
-    return InputError(field, folder, rule, f"choose another place: {field}=...")
+    return PathError(field, folder, rule, f"choose another place: {field}=...")

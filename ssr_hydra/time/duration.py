@@ -13,7 +13,7 @@ from fractions import Fraction
 from functools import total_ordering
 from typing import TYPE_CHECKING, Any, Generic
 
-from ssr_hydra.errors import InputError
+from ssr_hydra.errors import FormatError, InputError, MismatchError, RangeError, UnknownNameError, WrongTypeError
 from ssr_hydra.time.numbers import DECIMAL, LONGEST_STRING, RATIO, Number, exact
 
 __all__ = ["PATTERN", "Time", "TimeLike", "TimeUnit", "as_time"]
@@ -82,7 +82,7 @@ def _shrink(value: Fraction) -> int | Fraction:
 def _parse(text: str, field: str) -> tuple[int | Fraction, TimeUnit]:
     """Return the amount and unit of a time string, or raise an InputError that names ``field``."""
     if len(text) > LONGEST_STRING:
-        raise InputError(field, text, f"a duration has at most {LONGEST_STRING} characters", "write e.g. '10ep'")
+        raise FormatError(field, text, f"a duration has at most {LONGEST_STRING} characters", "write e.g. '10ep'")
     if match := _WITH_UNIT.fullmatch(text):
         amount, unit = Fraction(match[1]), TimeUnit(match[2])
     elif match := _CLOCK.fullmatch(text):
@@ -92,11 +92,11 @@ def _parse(text: str, field: str) -> tuple[int | Fraction, TimeUnit]:
         )
         unit = TimeUnit.SECOND
     else:
-        raise InputError(field, text, *_explain(text))
+        raise FormatError(field, text, *_explain(text))
     if amount > _LARGEST:
-        raise InputError(field, text, "a duration must be below 2**63", "write a number that a run can reach")
+        raise RangeError(field, text, "a duration must be below 2**63", "write a number that a run can reach")
     if amount.denominator > _FINEST:
-        raise InputError(field, text, f"a duration has at most {_MOST_DECIMALS} decimals", "write fewer digits")
+        raise FormatError(field, text, f"a duration has at most {_MOST_DECIMALS} decimals", "write fewer digits")
     return _shrink(amount), unit
 
 
@@ -163,7 +163,9 @@ class Time(Generic[_Value]):
         try:
             self._unit = TimeUnit(unit)
         except ValueError:
-            raise InputError(field, unit, f"a unit is one of {_UNITS.replace('|', ' ')}", "use one of them") from None
+            raise UnknownNameError(
+                field, unit, f"a unit is one of {_UNITS.replace('|', ' ')}", "use one of them"
+            ) from None
         self._value = value if type(value) is int else _shrink(exact(value, field))
 
     @classmethod
@@ -187,7 +189,7 @@ class Time(Generic[_Value]):
     def from_timestring(cls, timestring: str) -> Time:
         """Parse ``"10ep"``, ``"0.5dur"``, ``"1/3dur"``, ``"90m"`` or ``"1h30m"``."""
         if not isinstance(timestring, str):
-            raise InputError("timestring", timestring, "must be a string", "write e.g. '10ep'")
+            raise WrongTypeError("timestring", timestring, "must be a string", "write e.g. '10ep'")
         return cls(timestring)
 
     @classmethod
@@ -249,7 +251,7 @@ class Time(Generic[_Value]):
         if isinstance(other, Time):
             if other._unit is not self._unit:
                 rule = f"arithmetic and comparison with {self} need the unit {self._unit}"
-                raise InputError("time", str(other), rule, "convert one of the two first, e.g. with convert_time")
+                raise MismatchError("time", str(other), rule, "convert one of the two first, e.g. with convert_time")
             return other._value
         if isinstance(other, (int, float, Fraction)) and not isinstance(other, bool):
             return _shrink(exact(other))
@@ -300,7 +302,7 @@ class Time(Generic[_Value]):
             if self._unit is TimeUnit.DURATION:
                 return other * self
             rule = f"{self} can be multiplied by a number or by a duration in dur"
-            raise InputError("time", str(other), rule, "make one factor a plain number")
+            raise WrongTypeError("time", str(other), rule, "make one factor a plain number")
         amount = self._amount(other)
         return NotImplemented if amount is None else self._make(self._value * amount)
 
@@ -380,7 +382,7 @@ def as_time(time: Any, field: str) -> Time:
 def _unitless(value: object, field: str) -> InputError:
     """Return the error for a value that is not a time, or is a number without a unit."""
     if not isinstance(value, (int, float, Fraction)) or isinstance(value, bool):
-        return InputError(field, value, "must be a duration such as '10ep'", "write a number and a unit")
+        return FormatError(field, value, "must be a duration such as '10ep'", "write a number and a unit")
     meant = 0 <= value <= _LARGEST  # also False for NaN
     fix = f"did you mean '{value}ba' or '{value}ep'?" if meant else "write e.g. '10ba' or '5ep'"
-    return InputError(field, value, "a duration needs a unit", fix)
+    return FormatError(field, value, "a duration needs a unit", fix)

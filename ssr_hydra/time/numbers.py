@@ -8,7 +8,7 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import Any
 
-from ssr_hydra.errors import InputError
+from ssr_hydra.errors import RangeError
 
 __all__ = ["DECIMAL", "LONGEST_STRING", "RATIO", "Number", "check_ssr", "exact", "simplest"]
 
@@ -52,7 +52,7 @@ def exact(number: Any, field: str = "number") -> Fraction:
             return Fraction(number.__index__())
         return exact(float(number), field)
     except (TypeError, ValueError, OverflowError, RuntimeError, ZeroDivisionError):
-        raise InputError(field, number, "must be a finite number", "write e.g. 2 or 0.5") from None
+        raise RangeError(field, number, "must be a finite number", "write e.g. 2 or 0.5") from None
 
 
 def _bits(number: Any) -> int | None:
@@ -121,7 +121,7 @@ def check_ssr(ssr: Number | str) -> Fraction:
         sigma = simplest(ratio)
     if sigma <= 0:
         rule = "the scale schedule ratio must be above 0"
-        raise InputError("ssr", ssr, rule, "write e.g. 0.5 to run half as long, 1 as configured, 2 twice as long")
+        raise RangeError("ssr", ssr, rule, "write e.g. 0.5 to run half as long, 1 as configured, 2 twice as long")
     if sigma > _LARGEST_SSR:
-        raise InputError("ssr", ssr, f"the scale schedule ratio must be at most {_LARGEST_SSR}", "write e.g. 2")
+        raise RangeError("ssr", ssr, f"the scale schedule ratio must be at most {_LARGEST_SSR}", "write e.g. 2")
     return sigma

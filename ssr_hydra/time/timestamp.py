@@ -9,7 +9,7 @@ from functools import total_ordering
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final
 
-from ssr_hydra.errors import InputError
+from ssr_hydra.errors import InputError, MismatchError, RangeError, UnknownNameError, WrongTypeError
 from ssr_hydra.time.duration import Time, TimeUnit, as_time
 from ssr_hydra.time.numbers import Number, exact
 
@@ -65,11 +65,11 @@ def _count(value: Any, field: str, unit: TimeUnit) -> int:
     elif hasattr(value, "unit"):
         time = as_time(value, field)
         if time.unit is not unit:
-            raise InputError(field, str(value), f"must be counted in {unit.value}", f"give a number of {unit.value}")
+            raise MismatchError(field, str(value), f"must be counted in {unit.value}", f"give a number of {unit.value}")
         amount = time.value
     number: Any = amount if type(amount) is int else exact(amount, field)
     if number < 0:
-        raise InputError(field, value, "must be >= 0", "count from 0")
+        raise RangeError(field, value, "must be >= 0", "count from 0")
     if unit is TimeUnit.SECOND:
         number = round(number * NANOSECONDS)
     # The type is int, because only figures and tests use fractions as counters.
@@ -238,7 +238,7 @@ class Timestamp:
         except (ValueError, KeyError):
             known = " ".join(unit.value for unit in TOTALS)
             rule = f"a timestamp counts {known}"
-            raise InputError("unit", str(unit), rule, "for dur use State.get_elapsed_duration()") from None
+            raise UnknownNameError("unit", str(unit), rule, "for dur use State.get_elapsed_duration()") from None
         return _as_time(getattr(self, name), unit)
 
     def to_next_batch(
@@ -317,7 +317,9 @@ class Timestamp:
         values: dict[str, int] = {}
         for name, value in changes.items():
             if name not in _COUNTERS:
-                raise InputError(name, value, "is not a counter of a timestamp", f"use one of {', '.join(_COUNTERS)}")
+                raise UnknownNameError(
+                    name, value, "is not a counter of a timestamp", f"use one of {', '.join(_COUNTERS)}"
+                )
             slot, _, unit = _COUNTERS[name]
             values[slot] = _count(value, name, unit)
         return self._replace(**values)
@@ -343,10 +345,10 @@ class Timestamp:
         """
         names = [slot[1:] for slot in _SLOTS]
         if not isinstance(state, Mapping):
-            raise InputError("timestamp", state, "must be a mapping", "load the result of state_dict()")
+            raise WrongTypeError("timestamp", state, "must be a mapping", "load the result of state_dict()")
         if set(state) != set(names):
             odd = sorted(map(str, set(state) ^ set(names)))
-            raise InputError(
+            raise MismatchError(
                 "timestamp", odd, "must have exactly the counters of state_dict()", "load the result of state_dict()"
             )
         # The values of seconds are already in nanoseconds, so read them as plain numbers.

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Annotated, Any
 
-from ssr_hydra.errors import InputError
+from ssr_hydra.errors import InputError, MismatchError, RangeError, WrongTypeError
 from ssr_hydra.schedulers.arguments import choice, put
 from ssr_hydra.schedulers.curves import Curve
 from ssr_hydra.schedulers.opaque import Opaque
@@ -42,7 +42,7 @@ def steps(value: Any, name: str, *, above_zero: bool = True) -> Any:
     amount: Any = as_time(value, name) if is_time else exact(value, name)
     if amount < 0 or (above_zero and amount == 0):
         rule = f"must be {'above' if above_zero else 'at least'} 0"
-        raise InputError(name, str(value) if is_time else value, rule, "write e.g. 30, '30ep' or '0.5dur'")
+        raise RangeError(name, str(value) if is_time else value, rule, "write e.g. 30, '30ep' or '0.5dur'")
     return amount if isinstance(amount, Time) or amount.denominator != 1 else int(amount)
 
 
@@ -57,7 +57,7 @@ def finite(value: Any, name: str, *, least: float = 0.0, most: float = math.inf,
     except (InputError, OverflowError):
         number = math.nan
     if isinstance(value, str) or not least <= number <= most or number == math.inf or (above and number == least):
-        raise InputError(name, value, f"must be a finite number {limits}", "write e.g. 0.1 or 1")
+        raise RangeError(name, value, f"must be a finite number {limits}", "write e.g. 0.1 or 1")
     return number
 
 
@@ -67,7 +67,7 @@ def listed(value: Any, name: str, what: str, example: str) -> list[Any]:
     In the error, ``what`` names the elements and ``example`` is a valid list.
     """
     if isinstance(value, (str, bytes)) or not isinstance(value, Sequence):
-        raise InputError(name, value, f"must be a list of {what}", f"write e.g. {example}")
+        raise WrongTypeError(name, value, f"must be a list of {what}", f"write e.g. {example}")
     return list(value)
 
 
@@ -75,7 +75,9 @@ def amounts(value: Any, name: str, **limits: Any) -> Any:
     """Check a number, or a list with one number for each param group. Return a float or a tuple of floats."""
     if isinstance(value, Sequence) and not isinstance(value, (str, bytes)):
         if not value:
-            raise InputError(name, list(value), "must have one number per param group", "or one number for all groups")
+            raise MismatchError(
+                name, list(value), "must have one number per param group", "or one number for all groups"
+            )
         return tuple(finite(part, f"{name}[{i}]", **limits) for i, part in enumerate(value))
     return finite(value, name, **limits)
 
@@ -86,7 +88,7 @@ def per_group(value: Any, count: int, name: str) -> list[Any]:
         return [value] * count
     if len(value) != count:
         rule = f"must have one value per param group ({count}), but has {len(value)}"
-        raise InputError(name, [_show(part) for part in value], rule, "use one per group, or one for all groups")
+        raise MismatchError(name, [_show(part) for part in value], rule, "use one per group, or one for all groups")
     return list(value)
 
 
@@ -286,7 +288,7 @@ class TorchScheduler(metaclass=Opaque):
         chosen = self.pace is not None or use_stepwise_scheduler is not None
         if not chosen and self.natural_pace == EPOCH and ends_in_first_epoch(state):
             rule = "would be an epoch, but the run ends within its first epoch, so the learning rate would never change"
-            raise InputError("pace", None, rule, fix)
+            raise RangeError("pace", None, rule, fix)
 
     @abstractmethod
     def course(self, steps: Steps, again: int = 0) -> Course:

@@ -7,7 +7,14 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
-from ssr_hydra.errors import InputError, within
+from ssr_hydra.errors import (
+    ConflictError,
+    MismatchError,
+    MissingValueError,
+    RangeError,
+    WrongTypeError,
+    within,
+)
 from ssr_hydra.schedulers.arguments import put
 from ssr_hydra.schedulers.run import Run
 from ssr_hydra.time import Time, Timestamp
@@ -31,21 +38,21 @@ def _named(parts: Any) -> list[tuple[str, Any]]:
 def _check_parts(value: Any) -> Any:
     parts = dict(value) if isinstance(value, Mapping) else tuple(listed(value, "schedulers", "schedulers", "[...]"))
     if not parts:
-        raise InputError(
+        raise MissingValueError(
             "schedulers", value, "must have at least one scheduler", "write e.g. {warmup: ..., decay: ...}"
         )
     for place, part in _named(parts):
         name = type(part).__name__
         if name == "ReduceLROnPlateau":
             rule = "follows a metric, so it cannot be part of a sequence or chain (as in torch)"
-            raise InputError(place, name, rule, "write it and the other schedulers as a list of schedulers")
+            raise WrongTypeError(place, name, rule, "write it and the other schedulers as a list of schedulers")
         if not isinstance(part, TorchScheduler):
             rule = "must be one of ssr_hydra.torch_schedulers, because all parts step together"
             fix = "choose a torch_* scheduler; to multiply with others, write scheduler: [{...}, {...}] in a YAML file"
-            raise InputError(place, name, rule, fix)
+            raise WrongTypeError(place, name, rule, fix)
         if part.pace is not None:
             rule = "cannot be set for a part, because all parts step together"
-            raise InputError(f"{place}.pace", part.pace, rule, "set the pace of the whole scheduler")
+            raise ConflictError(f"{place}.pace", part.pace, rule, "set the pace of the whole scheduler")
     return parts
 
 
@@ -179,7 +186,7 @@ class SequentialLR(TorchScheduler):
         stated = listed(self.milestones, "milestones", "milestones", "[5] or ['0.05dur']")
         if len(stated) != len(parts) - 1:
             rule = f"must be one less than the number of schedulers ({len(parts)})"
-            raise InputError("milestones", stated, rule, "set the start of each scheduler except the first")
+            raise MismatchError("milestones", stated, rule, "set the start of each scheduler except the first")
         milestones = tuple(steps(value, f"milestones[{i}]", above_zero=False) for i, value in enumerate(stated))
         put(self, schedulers=parts, milestones=milestones)
 
@@ -195,7 +202,7 @@ class SequentialLR(TorchScheduler):
             ends.append(steps.time(value, name))
             if i > 0 and run.is_before(ends[i], ends[i - 1]):
                 rule = f"is at {ends[i]}, before the previous one at {ends[i - 1]}"
-                raise InputError(name, str(value), rule, "reorder the milestones")
+                raise RangeError(name, str(value), rule, "reorder the milestones")
         # torch runs the first step of a nested sequence twice and counts both. So the milestones of the nested sequence
         # come earlier by the number of extra steps.
         early = [end - run.convert(steps.one * again, end.unit, "milestones") if again else end for end in ends]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Annotated, Any
 
-from ssr_hydra.errors import InputError
+from ssr_hydra.errors import ConflictError, RangeError
 from ssr_hydra.schedulers.arguments import choice, flag, put
 from ssr_hydra.settings.base import count
 from ssr_hydra.time import Time, exact
@@ -212,7 +212,7 @@ def _check_length(steps: Steps, total: Time, stated: Any) -> None:
     if length is not None and steps.run.is_before(total, length):
         rule = f"ends at {total}, before the run does ({length}), and has no learning rate after its end"
         shown = str(stated) if isinstance(stated, Time) else stated
-        raise InputError("total_steps", shown, rule, "write '1dur' for the whole run")
+        raise RangeError("total_steps", shown, rule, "write '1dur' for the whole run")
 
 
 @dataclass(frozen=True)
@@ -294,7 +294,7 @@ class OneCycleLR(TorchScheduler):
             count(value, name)
             if total is not None or getattr(self, other) is None:
                 rule = f"is used only with {other}, and without total_steps"
-                raise InputError(name, value, rule, "set only total_steps")
+                raise ConflictError(name, value, rule, "set only total_steps")
 
     @property
     def total(self) -> Any:

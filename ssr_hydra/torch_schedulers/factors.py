@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ssr_hydra.errors import InputError
+from ssr_hydra.errors import MissingValueError
 from ssr_hydra.schedulers.arguments import put, too_large
 from ssr_hydra.schedulers.curves import stepped
 from ssr_hydra.torch_schedulers.base import Course, Duration, Factor, Steps, TorchScheduler, finite, listed, steps
@@ -113,7 +113,7 @@ class MultiStepLR(TorchScheduler):
         super().__post_init__()
         stated = listed(self.milestones, "milestones", "milestones", "[30, 60] or ['0.5dur']")
         if not stated:
-            raise InputError(
+            raise MissingValueError(
                 "milestones", stated, "must have at least one milestone", "write e.g. [30, 60] or ['0.5dur']"
             )
         milestones = tuple(steps(value, f"milestones[{i}]", above_zero=False) for i, value in enumerate(stated))

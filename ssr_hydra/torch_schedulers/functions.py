@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ssr_hydra.errors import InputError
+from ssr_hydra.errors import MismatchError, RangeError, UnsupportedError, WrongTypeError
 from ssr_hydra.schedulers.arguments import put
 from ssr_hydra.torch_schedulers.base import Course, Steps, TorchScheduler, per_group
 
@@ -21,14 +21,14 @@ def check_function(value: Any, name: str) -> Any:
     """Check that a value is a function and not a class, and return it."""
     if not callable(value) or isinstance(value, type):
         rule = "must be a function of the step"
-        raise InputError(name, value, rule, "use a function of a trusted module, with _partial_: true")
+        raise WrongTypeError(name, value, rule, "use a function of a trusted module, with _partial_: true")
     return value
 
 
 def _check_functions(value: Any, name: str) -> Any:
     if isinstance(value, (list, tuple)):
         if not value:
-            raise InputError(name, list(value), "must have one function per param group", "or one for all")
+            raise MismatchError(name, list(value), "must have one function per param group", "or one for all")
         return tuple(check_function(part, f"{name}[{i}]") for i, part in enumerate(value))
     return check_function(value, name)
 
@@ -47,14 +47,14 @@ def asked(function: Callable[[Any], Any], step: float, name: str) -> float:
         except (TypeError, ValueError, LookupError) as error:
             rule = f"does not accept a fraction of a step ({step:g}), which this ssr needs: {error}"
             fix = "wrap the function: lambda step: f(int(step)) keeps each value until the next whole step"
-            raise InputError(name, getattr(function, "__name__", function), rule, fix) from error
+            raise UnsupportedError(name, getattr(function, "__name__", function), rule, fix) from error
     try:
         number = float(value)
     except (TypeError, ValueError, OverflowError):
         number = math.nan
     if not math.isfinite(number):
         rule = f"must return a finite number (got this value at step {step})"
-        raise InputError(name, value, rule, "check its formula")
+        raise RangeError(name, value, rule, "check its formula")
     return number
 
 

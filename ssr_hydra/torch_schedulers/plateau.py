@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Annotated, Any
 
-from ssr_hydra.errors import InputError
+from ssr_hydra.errors import RangeError, WrongTypeError
 from ssr_hydra.schedulers.arguments import choice, put
 from ssr_hydra.schedulers.opaque import Opaque
 from ssr_hydra.schedulers.run import Run
@@ -68,7 +68,7 @@ class ReduceLROnPlateau(metaclass=Opaque):
     def __post_init__(self) -> None:
         factor = finite(self.factor, "factor")
         if factor >= 1.0:
-            raise InputError("factor", self.factor, "must be below 1", "write e.g. 0.1")
+            raise RangeError("factor", self.factor, "must be below 1", "write e.g. 0.1")
         put(
             self,
             mode=choice(self.mode, "mode", _MODES),
@@ -191,6 +191,6 @@ class Plateau:
             factors = [float(factor) for factor in state["factors"]]
         except (KeyError, TypeError, ValueError) as error:
             rule = "must be the state of a ReduceLROnPlateau"
-            raise InputError("state_dict", state, rule, "load a result of state_dict()") from error
+            raise WrongTypeError("state_dict", state, rule, "load a result of state_dict()") from error
         self._evaluations, self._best, self._since = evaluations, best, since
         self._reduced, self._factors = reduced, factors

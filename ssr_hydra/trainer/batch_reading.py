@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ssr_hydra.errors import InputError, callable_name
+from ssr_hydra.errors import MissingValueError, RangeError, WrongTypeError, callable_name
 from ssr_hydra.records import as_number
 from ssr_hydra.trainer.first import describe_value
 
@@ -26,7 +26,9 @@ def pair_of(batch: Any) -> tuple[Any, Any]:
     except ValueError:
         pass
     kind = f"{type(batch).__name__} of {len(batch)}" if isinstance(batch, (tuple, list)) else type(batch).__name__
-    raise InputError("train_dataloader", kind, "must be a pair (inputs, targets) or a mapping", "change its collate_fn")
+    raise WrongTypeError(
+        "train_dataloader", kind, "must be a pair (inputs, targets) or a mapping", "change its collate_fn"
+    )
 
 
 def map_parts(value: Any, function: Callable[[Any], Any]) -> Any:
@@ -54,7 +56,7 @@ def num_samples(inputs: Any) -> int:
     tensor = inputs if type(inputs) is Tensor else _first_tensor(inputs)
     if tensor is None or tensor.ndim == 0:
         rule = "must have a tensor with a first dimension to count its samples"
-        raise InputError("train_dataloader", type(inputs).__name__, rule, "give get_num_samples_in_batch")
+        raise WrongTypeError("train_dataloader", type(inputs).__name__, rule, "give get_num_samples_in_batch")
     return tensor.size(0)
 
 
@@ -81,7 +83,7 @@ def counted(returned: Any, field: str, function: Callable[..., Any]) -> int:
     number = as_number(returned)
     if number is None or not number.is_integer() or number < 0:
         rule = f"must return an integer >= 0 (got {describe_value(returned)})"
-        raise InputError(field, callable_name(function), rule, "change its result")
+        raise RangeError(field, callable_name(function), rule, "change its result")
     return int(number)
 
 
@@ -90,5 +92,5 @@ def returned_loss(outputs: Any) -> Tensor:
     loss = outputs.get("loss") if isinstance(outputs, Mapping) else getattr(outputs, "loss", None)
     if not isinstance(loss, Tensor):
         rule = "is needed for a batch that is a mapping, unless the model returns its loss"
-        raise InputError("loss", None, rule, "give loss=f(outputs, batch)")
+        raise MissingValueError("loss", None, rule, "give loss=f(outputs, batch)")
     return loss

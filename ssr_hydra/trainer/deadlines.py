@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass, field
 from fractions import Fraction
 
-from ssr_hydra.errors import InputError, MissingRateError
+from ssr_hydra.errors import InputError, MissingRateError, MissingValueError, RangeError, WrongTypeError
 from ssr_hydra.state import State
 from ssr_hydra.time import Time, TimeLike, Timestamp, TimeUnit, as_time
 
@@ -39,11 +39,11 @@ class Deadline:
     def __init__(self, time: TimeLike, state: State, field: str, *, repeats: bool = False) -> None:
         self.time = moment = as_time(time, field)
         if moment.value <= 0:
-            raise InputError(field, str(moment), "must be above 0", "write e.g. '1ep' or '100ba'")
+            raise RangeError(field, str(moment), "must be above 0", "write e.g. '1ep' or '100ba'")
         if moment.unit is TimeUnit.DURATION:
             if state.max_duration is None:
                 rule = "a fraction of the run needs max_duration, which is not given"
-                raise InputError(field, str(moment), rule, "use another unit")
+                raise MissingValueError(field, str(moment), rule, "use another unit")
             moment = state.max_duration * moment.value
         unit, value = moment.unit, Fraction(moment.value)
         self._epoch_length = state.dataloader_len if unit is TimeUnit.EPOCH else None
@@ -56,7 +56,7 @@ class Deadline:
             if unit is TimeUnit.EPOCH:
                 rule = "a fraction of an epoch needs the loader's length, but len(train_dataloader) is not known"
                 raise MissingRateError(field, str(moment), rule, "give whole epochs after scaling, or batches")
-            raise InputError(field, str(moment), "must be a whole number of iterations", "use another unit")
+            raise WrongTypeError(field, str(moment), "must be a whole number of iterations", "use another unit")
         if unit is TimeUnit.SECOND:
             value *= 10**9
         self._unit, self.field = unit, field
@@ -183,4 +183,4 @@ def make_deadlines(
 
 def _no_iterations(field: str, value: TimeLike) -> InputError:
     rule = "is in iterations, whose length is not set"
-    return InputError(field, str(value), rule, "give iteration_length, or use another unit")
+    return MissingValueError(field, str(value), rule, "give iteration_length, or use another unit")

@@ -13,7 +13,16 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ssr_hydra.errors import InputError, UserCodeError, callable_name, user_code_error
+from ssr_hydra.errors import (
+    ConflictError,
+    MismatchError,
+    MissingValueError,
+    UnknownNameError,
+    UserCodeError,
+    WrongTypeError,
+    callable_name,
+    user_code_error,
+)
 from ssr_hydra.records import as_number
 from ssr_hydra.trainer.first import describe_value
 from ssr_hydra.trainer.processes import Processes
@@ -57,7 +66,7 @@ def accuracy(outputs: Tensor, targets: Tensor) -> Tensor:
     if classes.shape != targets.shape:
         rule = f"must have the shape {list(classes.shape)} for outputs {list(outputs.shape)}"
         fix = f"correct the targets, or {removal('accuracy', accuracy)}"
-        raise InputError("metrics.accuracy", f"targets {list(targets.shape)}", rule, fix)
+        raise MismatchError("metrics.accuracy", f"targets {list(targets.shape)}", rule, fix)
     return classes == targets
 
 
@@ -121,7 +130,7 @@ def metric_values(name: str, metric: Callable[..., Any], returned: Any) -> Tenso
                 values = torch.as_tensor(returned if number is None else number, dtype=torch.float64)
     if not isinstance(values, Tensor) or values.is_complex():
         rule = f"must return one number for the batch, or one per sample (got {describe_value(returned)})"
-        raise InputError(f"metrics.{name}", callable_name(metric), rule, "change its result")
+        raise WrongTypeError(f"metrics.{name}", callable_name(metric), rule, "change its result")
     return values.detach()
 
 
@@ -153,24 +162,26 @@ def check_metrics(metrics: Any) -> dict[str, Any]:
             batches, has an invalid name, or is given twice.
     """
     if not isinstance(metrics, Mapping):
-        raise InputError("metrics", metrics, "must be a mapping of names to functions", "write {'accuracy': accuracy}")
+        raise WrongTypeError(
+            "metrics", metrics, "must be a mapping of names to functions", "write {'accuracy': accuracy}"
+        )
     objects: dict[int, str] = {}
     for name, metric in metrics.items():
         if not isinstance(name, str) or not name or name == "loss":
-            raise InputError("metrics", name, "must be a string other than 'loss'", "rename it")
+            raise ConflictError("metrics", name, "must be a string other than 'loss'", "rename it")
         made = metric
         while isinstance(made, functools.partial):
             made = made.func
         if inspect.isclass(made) and accumulates(made):
             rule, fix = "must be an object, not its class", "create the object (in a config, remove _partial_)"
-            raise InputError(f"metrics.{name}", callable_name(made), rule, fix)
+            raise WrongTypeError(f"metrics.{name}", callable_name(made), rule, fix)
         if accumulates(metric):
             if (other := objects.setdefault(id(metric), name)) != name:
                 rule = f"must be a separate object, because metrics.{other} accumulates in this one"
-                raise InputError(f"metrics.{name}", callable_name(metric), rule, "create a second object")
+                raise ConflictError(f"metrics.{name}", callable_name(metric), rule, "create a second object")
         elif not callable(metric):
             rule = "must be a function of (outputs, targets), or an object with update, compute and reset"
-            raise InputError(f"metrics.{name}", metric, rule, "give a function")
+            raise WrongTypeError(f"metrics.{name}", metric, rule, "give a function")
     return dict(metrics)
 
 
@@ -190,7 +201,7 @@ def check_metric_name(metric: str | None, field: str, metrics: Mapping[str, Any]
         ):
             return
     if metric is not None and metric not in known:
-        raise InputError(field, metric, "must be a metric of the run", f"use {' or '.join(known)}")
+        raise UnknownNameError(field, metric, "must be a metric of the run", f"use {' or '.join(known)}")
 
 
 def check_reducible(metrics: Mapping[str, Any], world_size: int) -> None:
@@ -205,11 +216,11 @@ def check_reducible(metrics: Mapping[str, Any], world_size: int) -> None:
             continue
         if _syncs(metric) is not None:
             rule, fix = f"must exchange its state between the {world_size} processes", "remove sync_on_compute=False"
-            raise InputError(f"metrics.{name}", callable_name(metric), rule, fix)
+            raise WrongTypeError(f"metrics.{name}", callable_name(metric), rule, fix)
         if not callable(getattr(metric, "merge_state", None)):
             rule = f"needs a method merge_state(metrics) to combine the batches of {world_size} processes"
             fix = "write this method, which adds the states of a list of other objects, or use one process"
-            raise InputError(f"metrics.{name}", callable_name(metric), rule, fix)
+            raise WrongTypeError(f"metrics.{name}", callable_name(metric), rule, fix)
 
 
 def _syncs(metric: Any) -> bool | None:
@@ -236,7 +247,7 @@ def reduced(name: str, metric: Any, processes: Processes, device: torch.device, 
         if having < processes.world_size:
             rule = f"needs evaluation data in every process (only {having} of {processes.world_size} have a batch)"
             fix = "evaluate on more samples, or use one process"
-            raise InputError(f"metrics.{name}", callable_name(metric), rule, fix)
+            raise MissingValueError(f"metrics.{name}", callable_name(metric), rule, fix)
         return metric
     move_metric(metric, torch.device("cpu"))
     first, *others = call_metric(name, metric, processes.gather, metric, "an evaluation")
@@ -267,5 +278,5 @@ def computed(name: str, metric: Any, returned: Any) -> dict[str, float]:
     if not parts or len(values) < len(parts) or not all(isinstance(key, str) for key in parts):
         rule = f"compute() must return one number, or a mapping of names to numbers (got {describe_value(returned)})"
         fix = "average over the classes (in torchmetrics average=macro), or return a mapping"
-        raise InputError(f"metrics.{name}", callable_name(metric), rule, fix)
+        raise WrongTypeError(f"metrics.{name}", callable_name(metric), rule, fix)
     return values

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from ssr_hydra.errors import InputError
+from ssr_hydra.errors import InputError, RangeError, UnknownNameError, WrongTypeError
 from ssr_hydra.optim.alpha import bind_all, optimizers_of
 from ssr_hydra.optim.initial_rates import begins, rate
 from ssr_hydra.rules import BELOW_ONE, check_schedules, no_effect
@@ -69,7 +69,7 @@ class _Target:
         value = rate(now, self.initial, alpha)
         if value >= 1 and self.place.key in BELOW_ONE:
             rule = f"must be below 1 (is alpha {alpha:g} times the initial {self.initial:g})"
-            raise InputError(f"schedules.{self.field}", value, rule, "lower the schedule's peak")
+            raise RangeError(f"schedules.{self.field}", value, rule, "lower the schedule's peak")
         if isinstance(now, Tensor):  # changed in place, because captured graphs and compiled steps read it
             now.fill_(value)
         else:
@@ -238,7 +238,7 @@ class FieldSchedules:
         found = [(path, group, place) for path, group in groups if (place := _place(field, group)) is not None]
         if not found:
             names = sorted({name for _, group in groups for name in _fields(group)})
-            raise InputError(
+            raise UnknownNameError(
                 f"schedules.{field}", field, "no param group has this field", f"use one of {', '.join(names)}"
             )
         # Param groups may share a tensor, such as an optimizer's default value in a group that was added later. The
@@ -253,10 +253,10 @@ class FieldSchedules:
             value = place.get(group)
             if isinstance(value, bool) or not isinstance(value, (int, float, Tensor)):
                 rule = f"must be a number, but {path} has {value!r}"
-                raise InputError(f"schedules.{field}", field, rule, "schedule another field")
+                raise WrongTypeError(f"schedules.{field}", field, rule, "schedule another field")
             if isinstance(value, Tensor) and value.numel() != 1:
                 rule = f"must be a single number, but {path} has a tensor of {value.numel()}"
-                raise InputError(f"schedules.{field}", field, rule, "schedule another field")
+                raise WrongTypeError(f"schedules.{field}", field, rule, "schedule another field")
             memory = replace(place, key=f"initial_{place.key}")
             if memory.key not in group:
                 group[memory.key] = _kept(group[place.key], known)
@@ -273,14 +273,14 @@ def _bind(
         if (not callable(part) and not isinstance(part, (list, tuple))) or isinstance(part, type):
             shown = part.__name__ if isinstance(part, type) else type(part).__name__
             rule = "must be a scheduler of this package, or a function of (state) or (state, ssr)"
-            raise InputError(f"schedules.{field}", shown, rule, "pass e.g. LinearScheduler()")
+            raise WrongTypeError(f"schedules.{field}", shown, rule, "pass e.g. LinearScheduler()")
     if not schedules:
         return {}
     try:
         return bind_all(schedules, state, ssr)
     except InputError as error:  # bind_all calls this argument "schedulers" in its errors
         name = re.sub(r"^schedulers\b", "schedules", error.field)
-        raise type(error)(name, error.value, error.rule, error.fix) from None
+        raise error.renamed(name) from None
 
 
 def _place(field: str, group: _Group) -> _Place | None:

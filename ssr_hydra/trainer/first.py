@@ -19,7 +19,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ssr_hydra.errors import FirstBatchError, InputError, UserCodeError, callable_name, described_error
+from ssr_hydra.errors import (
+    FirstBatchError,
+    InputError,
+    MismatchError,
+    UserCodeError,
+    WrongTypeError,
+    callable_name,
+    described_error,
+)
 from ssr_hydra.records import as_number
 
 __all__ = ["check_loss", "describe_value", "first_batch", "one_number"]
@@ -82,11 +90,11 @@ def check_loss(loss: Any, function: Callable[..., Any], outputs: Any) -> None:
     if not isinstance(loss, Tensor) or (torch.is_grad_enabled() and not loss.requires_grad):
         what = "has no gradient" if isinstance(loss, Tensor) else f"is not a tensor (got {type(loss).__name__})"
         fix = "compute it from the model's outputs, without item() or detach()"
-        raise InputError("loss", callable_name(function), f"must be one number, and {what}", fix)
+        raise WrongTypeError("loss", callable_name(function), f"must be one number, and {what}", fix)
     if _is_cross_entropy(function) and isinstance(outputs, Tensor) and outputs.ndim > 1 and outputs.size(1) == 1:
         rule = "must have several outputs: cross entropy over one class is always 0"
         fix = f"give the model one output per class, or {_REGRESSION}"
-        raise InputError("model", f"outputs {list(outputs.shape)}", rule, fix)
+        raise MismatchError("model", f"outputs {list(outputs.shape)}", rule, fix)
 
 
 def one_number(loss: Any, function: Callable[..., Any]) -> Tensor:
@@ -101,7 +109,7 @@ def one_number(loss: Any, function: Callable[..., Any]) -> Tensor:
             else f"is not a tensor (got {type(loss).__name__})"
         )
         fix = "give a loss that averages over the batch"
-        raise InputError("loss", callable_name(function), f"must be one number, and {what}", fix)
+        raise WrongTypeError("loss", callable_name(function), f"must be one number, and {what}", fix)
     return torch.tensor(number, dtype=torch.float64)
 
 
@@ -110,7 +118,7 @@ def _spread(field: str, warning: str) -> InputError:
     rule = "must have equal shapes for the loss or a metric, because torch would broadcast them"
     example = ", by targets[:, None] in the data set" if outputs == f"{targets[:-1]}, 1]" else ""
     fix = f"give targets of shape {outputs}{example}, or outputs of shape {targets}"
-    return InputError(field, f"targets {targets}, outputs {outputs}", rule, fix)
+    return MismatchError(field, f"targets {targets}, outputs {outputs}", rule, fix)
 
 
 def _described(batch: Any) -> str:

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 import ssr_hydra
-from ssr_hydra.errors import InputError
+from ssr_hydra.errors import UnknownNameError, UnsupportedError
 from ssr_hydra.trainer.processes import ALONE, Processes
 
 __all__ = ["choose_device", "hardware", "repeatable_kernels", "versions"]
@@ -35,13 +35,13 @@ def choose_device(device: str | torch.device, processes: Processes = ALONE) -> t
     try:
         chosen = torch.device(device)
     except (RuntimeError, TypeError):
-        raise InputError("device", device, "unknown device of torch", fix) from None
+        raise UnknownNameError("device", device, "unknown device of torch", fix) from None
     if chosen.type == "cuda" and (not torch.cuda.is_available() or (chosen.index or 0) >= torch.cuda.device_count()):
-        raise InputError("device", str(device), "this machine has no such GPU", "use 'auto' or 'cpu'")
+        raise UnsupportedError("device", str(device), "this machine has no such GPU", "use 'auto' or 'cpu'")
     if chosen.type == "cuda" and processes.world_size > 1:
         return _own_gpu(processes)
     if chosen.type == "mps" and not torch.backends.mps.is_available():
-        raise InputError("device", str(device), "this machine has no MPS", "use 'auto' or 'cpu'")
+        raise UnsupportedError("device", str(device), "this machine has no MPS", "use 'auto' or 'cpu'")
     return chosen
 
 

@@ -13,7 +13,14 @@ from torch import nn
 from torch.optim import Optimizer
 
 from ssr_hydra.data.loaders import known_length
-from ssr_hydra.errors import InputError
+from ssr_hydra.errors import (
+    ConflictError,
+    MismatchError,
+    MissingValueError,
+    UnknownNameError,
+    UnsupportedError,
+    WrongTypeError,
+)
 from ssr_hydra.optim.groups import trained_parameters
 from ssr_hydra.settings import StepSettings, setting_of
 from ssr_hydra.settings.base import count
@@ -41,10 +48,10 @@ def check_control(control: Any, ssr: Fraction) -> str | None:
     if control is None:
         return None
     if control != "truncate":
-        raise InputError("control", control, "must be truncate or None", "leave it out")
+        raise UnknownNameError("control", control, "must be truncate or None", "leave it out")
     if ssr > 1:
         rule = f"can only shorten a run, so it cannot be used with ssr {float(ssr):g}"
-        raise InputError("control", control, rule, "use ssr below 1, or remove control")
+        raise ConflictError("control", control, rule, "use ssr below 1, or remove control")
     return "truncate"
 
 
@@ -55,7 +62,7 @@ def step_settings(step: StepSettings | Mapping[str, Any] | None, precision: str 
         return settings
     if settings.precision not in (StepSettings.precision, precision):
         rule = f"must be equal to step.precision ({settings.precision!r})"
-        raise InputError("precision", precision, rule, "remove one of them")
+        raise MismatchError("precision", precision, rule, "remove one of them")
     return replace(settings, precision=precision)
 
 
@@ -64,15 +71,15 @@ def check_fields_are_free(schedules: Mapping[str, Any], drives_momentum: bool) -
     for field in schedules:
         if drives_momentum and field in ("momentum", "betas", "beta1"):
             rule = "cannot be used with a torch scheduler that sets the momentum"
-            raise InputError(f"schedules.{field}", field, rule, "set cycle_momentum=False in that scheduler")
+            raise ConflictError(f"schedules.{field}", field, rule, "set cycle_momentum=False in that scheduler")
 
 
 def check_loader(loader: Any, field: str) -> Iterable[Any]:
     """Return the loader. Refuse a loader that is not iterable, has no batches, or has a batch size below 1."""
     if not isinstance(loader, Iterable) or isinstance(loader, (str, bytes, Mapping)):
-        raise InputError(field, type(loader).__name__, "must be an iterable of batches", "give a DataLoader")
+        raise WrongTypeError(field, type(loader).__name__, "must be an iterable of batches", "give a DataLoader")
     if known_length(loader) == 0:
-        raise InputError(
+        raise MissingValueError(
             field, type(loader).__name__, "must have at least one batch", "check the data set and drop_last"
         )
     for name in ("batch_size", "global_batch_size"):
@@ -89,7 +96,7 @@ def check_same_length(loader: Any, field: str, processes: Processes) -> None:
         if length != lengths[0]:
             rule = f"must have equal lengths in all processes (rank 0 has {lengths[0]}, rank {rank} has {length})"
             fix = "distribute the samples evenly, as DistributedSampler does"
-            raise InputError(field, type(loader).__name__, rule, fix)
+            raise MismatchError(field, type(loader).__name__, rule, fix)
 
 
 def samples_per_batch(loader: Any, processes: Processes) -> int | None:
@@ -131,12 +138,14 @@ def check_optimizers(optimizers: Any, schedulers: Any, model: nn.Module, loss: A
     for optimizer in given:
         if not isinstance(optimizer, Optimizer):
             rule = "must be a torch.optim.Optimizer, or a list of them"
-            raise InputError("optimizers", type(optimizer).__name__, rule, "build it with model.parameters()")
+            raise WrongTypeError("optimizers", type(optimizer).__name__, rule, "build it with model.parameters()")
         if isinstance(optimizer, torch.optim.LBFGS):
             rule = "evaluates the loss several times per step, which this trainer does not support"
-            raise InputError("optimizers", "LBFGS", rule, "use a first-order optimizer")
+            raise UnsupportedError("optimizers", "LBFGS", rule, "use a first-order optimizer")
     if not given:
-        raise InputError("optimizers", optimizers, "must have at least one optimizer", "use None for the default")
+        raise MissingValueError(
+            "optimizers", optimizers, "must have at least one optimizer", "use None for the default"
+        )
     if is_sharded(model):
         check_sharded(given)
     return _that_train(given, model, loss)
@@ -150,5 +159,5 @@ def _that_train(optimizers: tuple[Optimizer, ...], model: nn.Module, loss: Any) 
     for optimizer in optimizers:
         if not any(id(parameter) in own for group in optimizer.param_groups for parameter in group["params"]):
             rule = "must have a parameter of the model"
-            raise InputError("optimizers", type(optimizer).__name__, rule, "build it with model.parameters()")
+            raise MismatchError("optimizers", type(optimizer).__name__, rule, "build it with model.parameters()")
     return optimizers

@@ -13,7 +13,7 @@ from typing import Any
 from torch.optim import Optimizer, lr_scheduler
 from torch.optim.lr_scheduler import LRScheduler
 
-from ssr_hydra.errors import InputError, within
+from ssr_hydra.errors import ConflictError, InputError, MismatchError, UnsupportedError, WrongTypeError, within
 from ssr_hydra.metrics import mode_of
 from ssr_hydra.optim import compile_composer_scheduler
 from ssr_hydra.optim.alpha import wrong_state
@@ -175,7 +175,7 @@ class LearningRates:
         states = state.get("optimizers", [{} for _ in self._torch])
         if len(states) != len(self._torch):
             rule = f"must be the state of {len(self._torch)} optimizers (has {len(states)})"
-            raise InputError("schedulers", state, rule, "resume with the optimizers of the checkpoint")
+            raise MismatchError("schedulers", state, rule, "resume with the optimizers of the checkpoint")
         for rates, memory in zip(self._torch, states, strict=True):
             rates.load_state_dict(memory)
         self._set_all()
@@ -256,7 +256,7 @@ def _sort(
         for name, item in schedulers.items():
             if isinstance(item, (LRScheduler, Paced, TorchScheduler, ReduceLROnPlateau)):
                 rule = "cannot be in a mapping for param groups, because a torch scheduler sets its whole optimizer"
-                raise InputError(f"schedulers.{name}", type(item).__name__, rule, "give it in a list")
+                raise ConflictError(f"schedulers.{name}", type(item).__name__, rule, "give it in a list")
         return [], [(f"schedulers.{name}", item) for name, item in schedulers.items()]
     is_list = isinstance(schedulers, (list, tuple))
     entries: list[tuple[Optimizer | None, Entry]] = []
@@ -264,7 +264,9 @@ def _sort(
     for number, item in enumerate(schedulers if is_list else [schedulers]):
         field = f"schedulers[{number}]" if is_list else "schedulers"
         if isinstance(item, type):
-            raise InputError(field, item.__name__, "must be a scheduler, not a class", f"write {item.__name__}(...)")
+            raise WrongTypeError(
+                field, item.__name__, "must be a scheduler, not a class", f"write {item.__name__}(...)"
+            )
         if isinstance(item, TorchScheduler):
             entries.append((None, Entry(field, item, None, item.pace_in(use_stepwise_scheduler))))
         elif isinstance(item, ReduceLROnPlateau):
@@ -310,10 +312,10 @@ def _entry(
 ) -> Entry:
     name = type(item).__name__
     if type(item).__module__.startswith("ssr_hydra."):
-        raise InputError(field, name, "must not have its own clock", "give the schedulers that it was created from")
+        raise ConflictError(field, name, "must not have its own clock", "give the schedulers that it was created from")
     if all(item.optimizer is not optimizer for optimizer in optimizers):
         rule = "must be created for an optimizer of this trainer"
-        raise InputError(field, name, rule, "create it with one of the trainer's optimizers")
+        raise MismatchError(field, name, rule, "create it with one of the trainer's optimizers")
     try:
         description = read(item, pace)
     except InputError:
@@ -343,7 +345,7 @@ def _cannot_stretch(entry: Entry, ssr: Fraction) -> InputError:
     except InputError as error:
         inner = error if error.field == "scheduler" else error.within(type(entry.instance).__name__)
         rule = f"cannot {wanted}: it {error.rule}" if error.field == "scheduler" else f"cannot {wanted}: {inner}"
-        return InputError(entry.field, type(entry.instance).__name__, rule, error.fix)
+        return UnsupportedError(entry.field, type(entry.instance).__name__, rule, error.fix)
     raise AssertionError
 
 

@@ -15,7 +15,7 @@ import torch
 from torch.optim import Optimizer
 
 from ssr_hydra.callbacks.events import Events
-from ssr_hydra.errors import InputError
+from ssr_hydra.errors import InputError, MismatchError, MissingValueError
 from ssr_hydra.files import WriteError
 from ssr_hydra.metrics_log import evaluation_record
 from ssr_hydra.state import State
@@ -292,7 +292,7 @@ class Loop:
         due = next((due for due in self.plan.all() if due.time.unit is TimeUnit.TOKEN), None)
         if due is not None and tokens == 0:
             rule = "the batches have no tokens to count"
-            raise InputError(due.field, str(due.time), rule, "give get_num_tokens_in_batch, or use another unit")
+            raise MissingValueError(due.field, str(due.time), rule, "give get_num_tokens_in_batch, or use another unit")
 
     # --- several processes --------------------------------------------------------------------------------------------
 
@@ -326,7 +326,7 @@ class Loop:
         if state.timestamp.batches_in_epoch == 0:
             rule = f"must have a batch in every epoch, but had none in epoch {state.timestamp.epochs}"
             fix = "give a loader that can be read repeatedly, not an iterator"
-            raise InputError("train_dataloader", type(self.train).__name__, rule, fix)
+            raise MissingValueError("train_dataloader", type(self.train).__name__, rule, fix)
         state.timestamp = state.timestamp.to_next_epoch()
         timestamp, then = self._do_what_is_due(state.timestamp, then)
         self._end_epoch(again=True)
@@ -505,4 +505,4 @@ class Loop:
         given = "" if how == "more" else f" ({timestamp.batches_in_epoch})"
         rule = f"its length is {self.state.dataloader_len} batches, but it returned {how}{given}"
         fix = "correct its len(), because schedules and the end of the run depend on it"
-        return InputError("train_dataloader", type(self.train).__name__, rule, fix)
+        return MismatchError("train_dataloader", type(self.train).__name__, rule, fix)

@@ -10,7 +10,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from ssr_hydra.data.seeded import Padding
-from ssr_hydra.errors import InputError
+from ssr_hydra.errors import ConflictError, MismatchError, MissingValueError
 from ssr_hydra.rules import UNFUSED
 from ssr_hydra.trainer.processes import Processes
 
@@ -49,14 +49,14 @@ def check_sharded(optimizers: Sequence[Optimizer]) -> None:
     for index, optimizer in enumerate(optimizers):
         if type(optimizer).__name__ in UNFUSED and any(group.get("fused") for group in optimizer.param_groups):
             rule = f"must be False for a sharded model with {type(optimizer).__name__}"
-            raise InputError(f"optimizers[{index}].fused", True, rule, "give fused=False, or parallel='ddp'")
+            raise ConflictError(f"optimizers[{index}].fused", True, rule, "give fused=False, or parallel='ddp'")
 
 
 def check_several(world_size: int) -> None:
     """Refuse ``parallel=fsdp`` if there is only one process."""
     if world_size == 1:
         rule = "needs several processes"
-        raise InputError("parallel", "fsdp", rule, "start with torchrun --nproc-per-node=2, or use ddp")
+        raise MissingValueError("parallel", "fsdp", rule, "start with torchrun --nproc-per-node=2, or use ddp")
 
 
 def shard(model: nn.Module, processes: Processes, device: torch.device) -> nn.Module:
@@ -98,10 +98,10 @@ def wrapped(model: nn.Module, parallel: str, processes: Processes, device: torch
     if parallel == "fsdp":
         if not is_sharded(model):
             rule = "needs a model that was sharded before its optimizer was created"
-            raise InputError("parallel", "fsdp", rule, "call ssr_hydra.trainer.parallel.shard(model, ...) first")
+            raise MismatchError("parallel", "fsdp", rule, "call ssr_hydra.trainer.parallel.shard(model, ...) first")
         return model
     if is_sharded(model):
-        raise InputError("parallel", parallel, "cannot be used with a sharded model", "use parallel='fsdp'")
+        raise ConflictError("parallel", parallel, "cannot be used with a sharded model", "use parallel='fsdp'")
     if not any(parameter.requires_grad for parameter in model.parameters()):
         return model
     devices = [device] if device.type == "cuda" else None
@@ -160,7 +160,7 @@ def in_step(loader: Iterable[Any], processes: Processes) -> Iterator[Any]:
             batch = found
         elif batch is None:
             rule = "must have a batch in every process, because the model is sharded"
-            raise InputError("eval_dataloader", type(loader).__name__, rule, "distribute the batches evenly")
+            raise MissingValueError("eval_dataloader", type(loader).__name__, rule, "distribute the batches evenly")
         else:
             found = batch if isinstance(batch, Padding) else Padding(batch)
         yield found

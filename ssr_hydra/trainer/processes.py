@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ssr_hydra.errors import InputError, RunError, UserCodeError
+from ssr_hydra.errors import MismatchError, RangeError, RunError, UserCodeError, WrongTypeError
 from ssr_hydra.records import config_hash
 
 if TYPE_CHECKING:
@@ -101,14 +101,14 @@ def launched(environment: Mapping[str, str] | None = None) -> RankAndSize | None
     rank, world_size = _number(environment, names[0]), _number(environment, names[1])
     local_rank = _number(environment, names[2]) if names[2] in environment else rank
     if not rank < world_size:
-        raise InputError(names[0], rank, f"must be below {names[1]}, {world_size}", "start it with torchrun or srun")
+        raise RangeError(names[0], rank, f"must be below {names[1]}, {world_size}", "start it with torchrun or srun")
     return RankAndSize(rank, world_size, local_rank) if world_size > 1 else None
 
 
 def _number(environment: Mapping[str, str], name: str) -> int:
     value = environment[name]
     if not value.isdecimal():
-        raise InputError(name, value, "must be a whole number", "start it with torchrun or srun")
+        raise WrongTypeError(name, value, "must be a whole number", "start it with torchrun or srun")
     return int(value)
 
 
@@ -236,7 +236,7 @@ class Processes:
                 listed = ", ".join(f"{item.field}: {item.old!r} and {item.new!r}" for item in found[:_MOST_SHOWN])
                 more = f", and {len(found) - _MOST_SHOWN} more" if len(found) > _MOST_SHOWN else ""
                 rule = f"must be the same in all processes of a run (process 0 and process {rank} have {listed}{more})"
-                raise InputError(found[0].field, found[0].old, rule, "start all processes with the same settings")
+                raise MismatchError(found[0].field, found[0].old, rule, "start all processes with the same settings")
 
     def from_main(self, value: Any, what: str = "the start") -> Any:
         """Return rank 0's value in every process."""

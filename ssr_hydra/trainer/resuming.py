@@ -14,7 +14,7 @@ from ssr_hydra.checkpoints import Checkpoint, CheckpointError, TimeMap, check_ch
 from ssr_hydra.checkpoints.format import STATE
 from ssr_hydra.checkpoints.store import CHECKPOINTS, is_store, refuse_links
 from ssr_hydra.data.seeding import fold, seed_everything
-from ssr_hydra.errors import InputError, RunError
+from ssr_hydra.errors import ConflictError, InputError, MismatchError, RunError
 from ssr_hydra.metrics_log import METRICS, has_log, read_evaluations
 from ssr_hydra.records import RESULT, RunResult, check_evaluations, finite, is_count, refuse_finished
 from ssr_hydra.settings import ResumeSettings
@@ -116,13 +116,13 @@ class Resuming:
             return None
         if self._resume == "never" and (folder / CHECKPOINTS).is_dir() and any((folder / CHECKPOINTS).iterdir()):
             rule = "must not be a folder with checkpoints of another run"
-            raise InputError(
+            raise ConflictError(
                 "run_dir", str(folder), rule, "choose another folder, or continue that run with resume=auto"
             )
         is_begun = has_log(folder)
         if self._resume == "never" and ((folder / RESULT).exists() or is_begun):
             rule = "must not be a folder with the record of another run"
-            raise InputError("run_dir", str(folder), rule, "choose another folder")
+            raise ConflictError("run_dir", str(folder), rule, "choose another folder")
         refuse_finished(folder, hashed=self._hashed)
         if self._resume == "auto" and is_begun:
             when = "before its first checkpoint" if saves else "and wrote no checkpoint"
@@ -145,7 +145,9 @@ class Resuming:
         found = differences(checkpoint.description, description)
         if self.is_planned and found:
             rule = f"cannot be used, because the shared steps were trained with {'; '.join(map(str, found))}"
-            raise InputError("share", True, rule, f"remove {checkpoint.path} and leave out share, or name a new study")
+            raise MismatchError(
+                "share", True, rule, f"remove {checkpoint.path} and leave out share, or name a new study"
+            )
         check_change(found, self._on_change, timestamp, self._resume)
         self.changes = [str(item) for item in found]
         with checkpoint.part("time_map") as state_of_map:
@@ -157,7 +159,9 @@ class Resuming:
         if any(_PLAN.match(item.field) for item in found):
             if self._on_change == "rescale" and plan is not state:
                 rule = "cannot be used with control=truncate, whose runs do not complete their schedule"
-                raise InputError("resume.on_change", "rescale", rule, "use resume.on_change=extend, or remove control")
+                raise ConflictError(
+                    "resume.on_change", "rescale", rule, "use resume.on_change=extend, or remove control"
+                )
             time_map = saved_map.extended(plan, ssr) if self._on_change == "extend" else saved_map.rescaled(plan)
         with checkpoint.part("model"):
             restore_weights(model, checkpoint.state)
@@ -223,7 +227,7 @@ class Resuming:
             return
         if self._record_now() != self._record_found or (self.path is None and is_store(folder / CHECKPOINTS)):
             rule = "must not be a folder to which another run has written since this run was created"
-            raise InputError("run_dir", str(folder), rule, "choose another folder, or create this run again")
+            raise ConflictError("run_dir", str(folder), rule, "choose another folder, or create this run again")
 
     def clear(self) -> None:
         """Remove the record ``result.json`` from the folder. The run writes a new record when it ends."""

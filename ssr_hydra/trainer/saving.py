@@ -11,7 +11,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from ssr_hydra.data.seeding import GlobalRng
-from ssr_hydra.errors import InputError
+from ssr_hydra.errors import WrongTypeError
 from ssr_hydra.records import is_count
 from ssr_hydra.settings import CheckpointSettings
 from ssr_hydra.trainer.parallel import load_weights, weights
@@ -112,7 +112,7 @@ def check_exportable(model: nn.Module, field: str, path: object) -> None:
         if not torch.is_tensor(value) or value.is_complex():
             kind = value.dtype if torch.is_tensor(value) else type(value).__name__
             rule = f"can hold only real tensors, and {name} is of type {kind}"
-            raise InputError(field, str(path), rule, "use ssr-evaluate export=model.pt")
+            raise WrongTypeError(field, str(path), rule, "use ssr-evaluate export=model.pt")
 
 
 def as_safetensors(model: nn.Module, state: Mapping[str, Any], name: str | None, ssr: float, steps: int) -> bytes:

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from ssr_hydra.data.seeded import Padding
-from ssr_hydra.errors import InputError
+from ssr_hydra.errors import MismatchError, MissingValueError, WrongTypeError
 from ssr_hydra.settings import StepSettings
 from ssr_hydra.trainer.batch_reading import map_parts
 from ssr_hydra.trainer.processes import ALONE, Processes
@@ -109,7 +109,7 @@ class TrainStep:
         samples, tokens, total = self.total
         if total == 0:
             rule = f"needs {settings.loss_mean_over} in the batch that can be counted"
-            raise InputError("loss_mean_over", settings.loss_mean_over, rule, "set get_num_tokens_in_batch")
+            raise MissingValueError("loss_mean_over", settings.loss_mean_over, rule, "set get_num_tokens_in_batch")
         for optimizer in self._optimizers:
             optimizer.zero_grad()
         parts = self._parts(batch)
@@ -148,7 +148,7 @@ class TrainStep:
         if sum(size for _, size in split) != weight:
             rule = f"splits this batch into parts with {sum(size for _, size in split)} {self._settings.loss_mean_over}"
             fix = "give batches that can be split along the first dimension of their tensors, or accumulate=1"
-            raise InputError("accumulate", parts, f"{rule}, but the batch has {weight}", fix)
+            raise MismatchError("accumulate", parts, f"{rule}, but the batch has {weight}", fix)
         if self._processes.world_size > 1:
             # Every process must have the same number of parts, because the processes compute together. Parts of weight
             # 0 come first, because gradients are exchanged with the last part.
@@ -162,7 +162,7 @@ class TrainStep:
             loss = self._task.training_loss(part)
         if loss.ndim:
             rule = f"must be one number (has shape {tuple(loss.shape)})"
-            raise InputError("loss", type(loss).__name__, rule, "give a loss that averages over the batch")
+            raise WrongTypeError("loss", type(loss).__name__, rule, "give a loss that averages over the batch")
         weighted = loss if weight == 1 else loss * weight
         scaled = weighted if self.scaler is None else self.scaler.scale(weighted)
         scaled.backward()  # type: ignore[no-untyped-call]

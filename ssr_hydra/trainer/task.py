@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from ssr_hydra.data.seeded import Padding
 from ssr_hydra.data.seeding import preserved_rng
-from ssr_hydra.errors import InputError, user_code_error
+from ssr_hydra.errors import ConflictError, MissingValueError, UnknownNameError, user_code_error
 from ssr_hydra.trainer.batch_reading import counted, map_parts, num_samples, num_tokens, pair_of, returned_loss
 from ssr_hydra.trainer.evaluation import (
     EvaluationMean,
@@ -210,7 +210,7 @@ class Task:
     def _check_needed(self, results: Mapping[str, float]) -> None:
         for field, name in self.needed.items():
             if name is not None and name.startswith("eval/") and name not in results:
-                raise InputError(field, name, "must be a metric of the run", f"use {' or '.join(results)}")
+                raise UnknownNameError(field, name, "must be a metric of the run", f"use {' or '.join(results)}")
 
     def try_evaluation(self, loader: Iterable[Any], processes: Processes = ALONE) -> None:
         """Compute loss and metrics of the first evaluation batch before training, to find errors early.
@@ -305,7 +305,7 @@ class Task:
             for module, mode in modes:
                 module.training = mode
         if not means["eval/loss"].count:
-            raise InputError(
+            raise MissingValueError(
                 f"{split}_dataloader",
                 type(loader).__name__,
                 "must have at least one batch",
@@ -316,7 +316,7 @@ class Task:
             if name not in self._objects:
                 evaluated[f"eval/{name}"] = means[f"eval/{name}"].value()
             elif taken := evaluated.keys() & results.get(name, {}):
-                raise InputError(f"metrics.{name}", min(taken), "is also the name of another metric", "rename it")
+                raise ConflictError(f"metrics.{name}", min(taken), "is also the name of another metric", "rename it")
             else:
                 evaluated.update(results.get(name, {}))
         evaluated["eval/loss"] = means["eval/loss"].value()

@@ -18,7 +18,7 @@ from ssr_hydra.checkpoints import Checkpoint, CheckpointStore
 from ssr_hydra.checkpoints.store import CHECKPOINTS
 from ssr_hydra.data.loaders import known_length
 from ssr_hydra.data.seeding import fold, seed_everything
-from ssr_hydra.errors import InputError
+from ssr_hydra.errors import MissingValueError
 from ssr_hydra.files import WriteError, check_path, write_atomically
 from ssr_hydra.machine import conditions
 from ssr_hydra.metrics_log import MetricsLog, evaluation_record
@@ -219,7 +219,7 @@ class Trainer:
         check_module(model)
         if (export := self._checkpointing.export) is not None:
             if self.run_dir is None:
-                raise InputError("checkpoint.export", export, "needs a folder of the run", "give run_dir")
+                raise MissingValueError("checkpoint.export", export, "needs a folder of the run", "give run_dir")
             check_exportable(model, "checkpoint.export", export)
         self._processes = processes = Processes.start()
         self.is_main = processes.is_main
@@ -315,7 +315,7 @@ class Trainer:
             self._description["optimizers"] = [describe_optimizer(optimizer) for optimizer in state.optimizers]
         if self._rates.needs_evaluation and self._eval is None:
             rule = "needs an evaluation, but there is no eval_dataloader"
-            raise InputError("schedulers", "ReduceLROnPlateau", rule, "give an eval_dataloader")
+            raise MissingValueError("schedulers", "ReduceLROnPlateau", rule, "give an eval_dataloader")
         if resuming.checkpoint is not None:
             with resuming.checkpoint.part("rates") as held_rates:
                 self._rates.load_state_dict(held_rates)
@@ -435,7 +435,9 @@ class Trainer:
         loader = {"eval": self._eval, "test": self._test}[one_of(split, "split", EVALUATED)]
         if loader is None:
             field = f"{split}_dataloader"
-            raise InputError(field, None, f"is needed to {'evaluate' if split == 'eval' else split}", f"give {field}")
+            raise MissingValueError(
+                field, None, f"is needed to {'evaluate' if split == 'eval' else split}", f"give {field}"
+            )
         if not self._started:
             self._load_callbacks()
         return evaluate(self._task, loader, self._events, self, self._processes, split=split)

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import ast
 import copy
 import pickle
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+import ssr_hydra.errors
 from ssr_hydra.errors import InputError, MissingRateError
+
+KINDS = {
+    name: value for name, value in vars(ssr_hydra.errors).items()
+    if isinstance(value, type) and issubclass(value, InputError)
+}  # fmt: skip
 
 
 def test_message_has_field_value_rule_and_fix_in_one_line() -> None:
@@ -27,14 +35,30 @@ def test_callers_can_catch_the_built_in_types() -> None:
     assert issubclass(MissingRateError, RuntimeError)
 
 
-@pytest.mark.parametrize("kind", [InputError, MissingRateError])
+def test_package_raises_each_kind_of_error_and_never_the_base_class() -> None:
+    package = Path(ssr_hydra.errors.__file__).parent
+    trees = (ast.parse(path.read_text()) for path in package.rglob("*.py"))
+    calls = (node.func for tree in trees for node in ast.walk(tree) if isinstance(node, ast.Call))
+    names = {function.id for function in calls if isinstance(function, ast.Name)}
+    assert KINDS.keys() - names == {"InputError"}
+
+
+@pytest.mark.parametrize("kind", KINDS.values())
+def test_renamed_error_keeps_kind_value_and_rule(kind: type[InputError]) -> None:
+    error = kind("t_0", 1, "rule", "fix")
+    assert type(error.renamed("t_1")) is kind
+    assert str(error.renamed("t_1")) == "t_1=1: rule; fix"
+    assert str(error.renamed("t_1", "new fix")) == "t_1=1: rule; new fix"
+
+
+@pytest.mark.parametrize("kind", KINDS.values())
 def test_within_adds_a_prefix_and_keeps_the_type(kind: type[InputError]) -> None:
     outer = kind("t_0", 1, "rule", "fix").within("b").within("factors")
     assert type(outer) is kind
     assert str(outer) == "factors.b.t_0=1: rule; fix"
 
 
-@pytest.mark.parametrize("kind", [InputError, MissingRateError])
+@pytest.mark.parametrize("kind", KINDS.values())
 @pytest.mark.parametrize("again", [lambda e: pickle.loads(pickle.dumps(e)), copy.copy, copy.deepcopy])
 def test_error_is_picklable(kind: type[InputError], again: Any) -> None:
     error = kind("ssr", -1.0, "rule", "fix")

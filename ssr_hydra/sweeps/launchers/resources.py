@@ -11,7 +11,7 @@ import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from ssr_hydra.errors import InputError
+from ssr_hydra.errors import ConflictError, RangeError, UnknownNameError
 from ssr_hydra.machine import cores
 from ssr_hydra.settings.base import count
 
@@ -81,12 +81,12 @@ def assign(
         f"there {'is' if len(identities) == 1 else 'are'} {len(identities) or 'no'} GPU{'s' * (len(identities) != 1)}"
     )
     if gpus_per_job > max(1, len(identities)):
-        raise InputError("gpus_per_job", gpus_per_job, there, f"use {max(1, len(identities))}")
+        raise RangeError("gpus_per_job", gpus_per_job, there, f"use {max(1, len(identities))}")
     if workers is None:
         workers = len(identities) // gpus_per_job if identities else max(1, cores() // (threads or 1))
     if identities and workers * gpus_per_job > len(identities):
         fix = f"use workers={len(identities) // gpus_per_job}, or gpus=none for jobs that share GPUs or need none"
-        raise InputError("workers", workers, f"{there}, and each running job needs {gpus_per_job}", fix)
+        raise RangeError("workers", workers, f"{there}, and each running job needs {gpus_per_job}", fix)
     variables = {}
     if threads is not None:
         variables = _threads(threads)
@@ -108,13 +108,13 @@ def _identities(gpus: Any, environment: Mapping[str, str]) -> list[str]:
         return visible_gpus(environment)
     fix = "use auto, none, or a list such as [0,1]"
     if isinstance(gpus, str) or not isinstance(gpus, Sequence) or not gpus:
-        raise InputError("gpus", gpus, "must be auto, none or a list", fix)
+        raise UnknownNameError("gpus", gpus, "must be auto, none or a list", fix)
     found = [str(gpu) for gpu in gpus]
     for gpu, text in zip(gpus, found, strict=True):
         if isinstance(gpu, bool) or not isinstance(gpu, (int, str)) or not _IDENTITY.fullmatch(text):
-            raise InputError("gpus", gpu, "must be the number or the id of a GPU", fix)
+            raise UnknownNameError("gpus", gpu, "must be the number or the id of a GPU", fix)
     if len(set(found)) < len(found):
-        raise InputError("gpus", ",".join(found), "must name each GPU once", "remove the repeated GPU")
+        raise ConflictError("gpus", ",".join(found), "must name each GPU once", "remove the repeated GPU")
     return found
 
 

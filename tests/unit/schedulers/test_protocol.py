@@ -124,7 +124,7 @@ def test_foreign_clocks_of_every_unit_are_read(max_duration: str) -> None:
     [("0ep", 4, "max_duration"), ("1dur", 4, "max_duration"), ("3ep", 0, "dataloader_len"), ("3ep", None, "t_max")],
 )
 def test_a_foreign_state_is_checked_like_ours(max_duration: str, dataloader_len: Any, field: str) -> None:
-    with refused(field, MissingRateError if field == "t_max" else schedulers.protocol.InputError):
+    with refused(field, MissingRateError if field == "t_max" else InputError):
         LinearScheduler()(ForeignState(max_duration, ForeignTimestamp(0, 4, 32, 1024), dataloader_len))
 
 
@@ -178,7 +178,7 @@ def test_a_function_or_callable_of_the_state_is_a_scheduler(scheduler: Any) -> N
     assert alphas(phases, (15, 44, 45), **of_run) == [1.0, 1.0, 0.5]
     # It cannot be stretched, and the error says so.
     for whole in (scheduler, ProductScheduler({"a": scheduler}), phases):
-        with pytest.raises(schedulers.protocol.InputError, match="cannot be scaled, because it has no argument ssr"):
+        with pytest.raises(InputError, match="cannot be scaled, because it has no argument ssr"):
             alphas(whole, [0], 0.5, **of_run)
 
 

@@ -16,7 +16,6 @@ from ssr_hydra.app.factory import make_fields, make_schedulers
 from ssr_hydra.checkpoints.resume import find
 from ssr_hydra.checkpoints.store import CHECKPOINTS, CheckpointError, CheckpointStore, load
 from ssr_hydra.errors import RunError
-from ssr_hydra.records import RESULT
 from ssr_hydra.settings.resume import AUTO
 from ssr_hydra.sweeps.folder import SWEEPS
 from ssr_hydra.sweeps.heartbeat import is_alive
@@ -102,7 +101,6 @@ class Prefix:
         except CheckpointError as error:
             fix = f"remove {point.folder}; then this job trains all of its steps"
             raise CheckpointError(error.path, error.what, fix) from error
-        (self._run_dir / RESULT).unlink(missing_ok=True)  # the record of an attempt that failed
         point.copy_records(self._run_dir, int(checkpoint.state["log_bytes"]))
         state = {**checkpoint.state, "planned": True, "time_map": _time_map(checkpoint.state["time_map"], values)}
         store = CheckpointStore(self._run_dir / CHECKPOINTS, values["checkpoint"]["keep"])

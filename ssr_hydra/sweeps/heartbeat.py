@@ -100,10 +100,12 @@ class Heartbeat:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         self._over.set()
-        if self._thread is not None:
-            self._thread.join()
-        with suppress(OSError):
-            self.path.unlink(missing_ok=True)
+        try:
+            if self._thread is not None:
+                self._thread.join()
+        finally:  # also after a second ctrl-C
+            with suppress(OSError):
+                self.path.unlink(missing_ok=True)
 
     def begin(self) -> None:
         """Restart the count of other jobs. Only jobs that run during training matter."""

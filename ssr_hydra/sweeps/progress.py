@@ -65,11 +65,13 @@ class Progress:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         self._over.set()
-        self._thread.join()
-        self.look()
-        self._show()
-        if self._area is not None:
-            self._area.stop()
+        try:
+            self._thread.join()
+            self.look()
+            self._show()
+        finally:  # a second ctrl-C must not leave the terminal without a cursor
+            if self._area is not None:
+                self._area.stop()
         if kind is None or issubclass(kind, Exception):
             self._summarize()
         else:  # ctrl-C or a signal has stopped the sweep

@@ -7,15 +7,17 @@ import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
-from cli_helpers import Answer
+from cli_helpers import Answer, run_in
 from run_equality import assert_same
 from sharing_lab import RICH, SMALL, WSD
 
+from ssr_hydra.checkpoints.store import CheckpointStore
 from ssr_hydra.studies import load as load_study
-from ssr_hydra.sweeps.sharing.orders import cost_of
+from ssr_hydra.sweeps.sharing.orders import Point, Taken, cost_of, taken_in
 
 App = Callable[..., Answer]
 
@@ -40,6 +42,15 @@ def jobs_of(study: str) -> dict[str, Path]:
         overrides = json.loads(path.read_text())["overrides"]
         found[" ".join(each for each in overrides if re.match(r"ssr=|seed=|scheduler=", each))] = path.parent
     return found
+
+
+@pytest.fixture(scope="module")
+def trunk(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return studies with published checkpoints at steps 10 and 19, and with a run of 48 steps trained alone."""
+    folder = tmp_path_factory.mktemp("trunk")
+    run_in(folder, "-m", "study=s", *SMALL, *WSD, "ssr=0.5,1", "share=true")
+    run_in(folder, "-m", "study=alone", *SMALL, *WSD, "ssr=2")
+    return folder / "studies"
 
 
 def test_every_job_that_shares_steps_equals_the_job_trained_alone(app: App, in_tmp: Path) -> None:
@@ -103,6 +114,37 @@ def test_damaged_checkpoint_is_refused_until_it_is_removed(app: App, in_tmp: Pat
     shutil.rmtree("studies/s/shared/points")
     sweep(app, "s", *SMALL, *WSD, "ssr=0.5")
     assert cost_of(Path("studies/s")) is None
+
+
+def test_job_that_ends_while_it_takes_shared_steps_is_completed_by_the_same_command(
+    app: App, in_tmp: Path, trunk: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The job ends after it has copied the metrics log, and before it has written its first checkpoint."""
+    shutil.copytree(trunk, "studies")
+    job, save = Path("studies/s/2"), CheckpointStore.save
+    place: Any
+    # The first completed job publishes its last step at the peak: the decay of SSR 2 begins at step 36.
+    for place, name, error, code, share, steps in (
+        (Point, "copy_records", OSError("the disk is gone"), 1, "share=true", 19),
+        (Taken, "write", KeyboardInterrupt(), 130, "share=true", 37),
+        (CheckpointStore, "save", KeyboardInterrupt(), 130, "share=false", 0),
+    ):
+        act = getattr(place, name)
+
+        def end(*arguments: Any, act: Any = act, error: BaseException = error, **_: Any) -> None:
+            if act is not save:  # a checkpoint is written as a whole or not at all
+                act(*arguments)
+            raise error
+
+        with monkeypatch.context() as patch:
+            patch.setattr(place, name, end)
+            sweep(app, "s", *SMALL, *WSD, "ssr=2", "share=true", code=code)
+        assert (job / "metrics.jsonl").exists()
+        assert not list(job.glob("checkpoints/*"))
+        sweep(app, "s", *SMALL, *WSD, "ssr=2", share)
+        assert_same(job, Path("studies/alone/0"))
+        assert taken_in([job]).steps == steps
+        shutil.rmtree(job)
 
 
 def test_steps_that_were_trained_with_other_data_or_threads_are_refused(

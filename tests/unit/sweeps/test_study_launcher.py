@@ -426,15 +426,24 @@ class Killed(BaseException):
     """The process ends here: from then on no operation on files has an effect."""
 
 
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
 @contextmanager
-def killed_at(point: int) -> Iterator[Counter[str]]:
-    """In this block, the operation on files of that number, and each later one, raises an error instead."""
+def ended_at(point: int, error: type[BaseException]) -> Iterator[Counter[str]]:
+    """In this block, an operation on files or threads raises an error: the operation with this number.
+
+    A killed process has no later operations.
+    """
     done = Counter[str]()
 
     def counted(name: str, act: Callable[..., object]) -> Callable[..., object]:
         def do(*arguments: object, **settings: object) -> object:
-            if done.total() >= point:
-                raise Killed(name)
+            if done.total() == point or (done.total() > point and error is Killed):
+                done[name] += 1
+                raise error(name)
             done[name] += 1
             return act(*arguments, **settings)
 
@@ -443,24 +452,44 @@ def killed_at(point: int) -> Iterator[Counter[str]]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(heartbeat, "_INTERVAL", 3600)  # no operations of threads
         patch.setattr(progress, "_SECONDS", 3600)
-        for place, name in ((Path, "mkdir"), (files, "create"), (Path, "replace"), (Path, "unlink")):
+        operations = (Path, "mkdir"), (files, "create"), (Path, "replace"), (Path, "unlink"), (threading.Thread, "join")
+        for place, name in operations:
             patch.setattr(place, name, counted(name, getattr(place, name)))
         yield done
 
 
-def test_sweep_that_is_killed_at_each_operation_is_continued_by_the_same_command(tmp_path: Path) -> None:
-    def command(folder: Path) -> str:
-        inner = ProcessLauncher(folder)
-        with Heartbeat(StudyFolder(folder).sign):
-            sweep(inner, "ab")
+@pytest.mark.parametrize("error", [Killed, KeyboardInterrupt])
+def test_sweep_that_ends_at_any_operation_is_continued_by_the_same_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: type[BaseException]
+) -> None:
+    """A sweep is killed at each operation. Or ctrl-C stops job b, and a second ctrl-C comes at each later operation."""
+    monkeypatch.setenv("TERM", "xterm")
+    first: list[int] = []
+
+    def stop(folder: Path) -> JobReturn:
+        record(folder, "stopped", "KeyboardInterrupt: interrupted")
+        first.append(operations.total())
+        raise KeyboardInterrupt
+
+    def command(folder: Path, *, stops: bool = False) -> str:
+        inner = ProcessLauncher(folder, {"b": stop} if stops else {})
+        stream = Terminal() if stops else io.StringIO()
+        try:
+            with Heartbeat(StudyFolder(folder).sign):
+                sweep(inner, "ab", stream)
+        finally:
+            if stops:
+                assert stream.getvalue().count("\x1b[?25l") == 1  # the cursor is hidden
+                assert stream.getvalue().count("\x1b[?25h") == 1  # and shown again
         return "".join(name for names in inner.launches for name in sorted(names))
 
-    with killed_at(10**6) as done:
-        assert command(tmp_path / "whole") == "ab"
-    for point in range(done.total()):
+    stops = error is KeyboardInterrupt
+    with ended_at(10**6, error) as operations, suppress(KeyboardInterrupt):
+        command(tmp_path / "whole", stops=stops)
+    for point in range(*first, operations.total()):
         folder = tmp_path / str(point)
-        with killed_at(point), suppress(Killed):
-            command(folder)
+        with ended_at(point, error), suppress(error):
+            command(folder, stops=stops)
         for sign in (*folder.glob(".sweeps/*.json"), *folder.glob(f"*/{HEARTBEAT}")):  # the process has ended
             sign.write_text(sign.read_text().replace('"started": "', '"started": "9'))
         complete = [path for path in folder.glob("[0-9]") if read_state(path) is JobState.COMPLETED]

@@ -34,7 +34,8 @@ def pair_of(batch: Any) -> tuple[Any, Any]:
 def map_parts(value: Any, function: Callable[[Any], Any]) -> Any:
     """Return a nested value in which each part is replaced by ``function(part)``.
 
-    A part is an object other than a mapping, a tuple or a list. A packed sequence is a part, because it moves itself.
+    A part is an object other than a mapping, a tuple or a list. A tuple or list with a method ``to``,
+    such as a packed sequence, is a part too.
     """
     if isinstance(value, Mapping):
         return {key: map_parts(item, function) for key, item in value.items()}
@@ -63,8 +64,8 @@ def num_samples(inputs: Any) -> int:
 def num_tokens(inputs: Any) -> int:
     """Return the number of tokens in the inputs.
 
-    A mapping has as many tokens as ones in ``attention_mask``, else as numbers in ``input_ids``. A tensor [N, L] of
-    int64 or int32 has N * L tokens. All other inputs have 0 tokens.
+    For a mapping, this is the number of ones in ``attention_mask``. Without this key, it is the size of ``input_ids``.
+    For a tensor [N, L] of int64 or int32, it is N * L. For all other inputs, it is 0.
     """
     if isinstance(inputs, Tensor):
         return inputs.numel() if inputs.dtype in _TOKEN_TYPES and inputs.ndim == 2 else 0

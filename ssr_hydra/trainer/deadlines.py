@@ -1,4 +1,4 @@
-"""The times at which a run evaluates, logs, saves and ends. Comparisons are exact, and fast enough for every step."""
+"""The times at which a run evaluates, logs, saves and ends. All comparisons of times are exact."""
 
 from __future__ import annotations
 
@@ -14,17 +14,16 @@ __all__ = ["Deadline", "Deadlines", "make_deadlines", "scaled"]
 
 
 class Deadline:
-    """The next time at which an event is due: once, or at every multiple of an interval.
+    """The next time of an event that happens once, or at every multiple of an interval.
 
-    The event is due at the first batch boundary at or after that time. If the loader's length is known, epochs are
+    The event is due at the first batch boundary at or after its time. If the loader's length is known, epochs are
     counted in batches. For example, half of an epoch of seven batches is over after the fourth batch. If the length is
-    unknown, only whole epochs can be used. After a resume with a different batch size, past epochs are counted with
-    the new number of batches per epoch, so the run still ends at the end of an epoch.
+    unknown, only whole epochs can be used. After a resume with a different batch size, past epochs count with the new
+    number of batches per epoch, so the run still ends at the end of an epoch.
 
     Args:
-        time: The time or the interval. It is not scaled by the SSR here. ``dur`` is a fraction of
-            ``state.max_duration``.
-        state: The run. Its ``max_duration`` and ``dataloader_len`` are read.
+        time: The time or the interval, which ssr does not scale. ``dur`` is a fraction of ``state.max_duration``.
+        state: The run, with its ``max_duration`` and ``dataloader_len``.
         field: Name of the argument, for errors.
         repeats: Whether ``time`` is an interval.
 
@@ -47,8 +46,8 @@ class Deadline:
             moment = state.max_duration * moment.value
         unit, value = moment.unit, Fraction(moment.value)
         self._epoch_length = state.dataloader_len if unit is TimeUnit.EPOCH else None
-        # Trained batches, minus the trained epochs in batches of the current epoch length. It is not 0 only if the
-        # number of batches per epoch has changed at a resume.
+        # The number of trained batches, minus the number that the trained epochs would have with the current number of
+        # batches per epoch. The difference is 0, unless the number of batches per epoch has changed at a resume.
         self._shift = 0
         if self._epoch_length is not None:
             unit, value = TimeUnit.BATCH, value * self._epoch_length
@@ -72,7 +71,7 @@ class Deadline:
         return now
 
     def reached(self, timestamp: Timestamp) -> bool:
-        """Whether the event is due at this batch boundary."""
+        """Return whether the event is due at this batch boundary."""
         return self._now(timestamp) >= self.count
 
     @property
@@ -92,7 +91,7 @@ class Deadline:
         self.count = math.ceil(self._interval * (done + 1))
 
     def share(self, timestamp: Timestamp) -> float:
-        """Return the fraction of the due time that is over at this timestamp, from 0 to 1."""
+        """Return the fraction of the time before the event that is over at this timestamp, from 0 to 1."""
         return min(1.0, self._now(timestamp) / self.count)
 
     def steps(self, state: State) -> int | None:
@@ -129,23 +128,20 @@ class Deadlines:
         return [due for due in dues if due is not None]
 
     def next_batch(self) -> float:
-        """Return the number of batches after which the next event is due; events in seconds do not count.
+        """Return the number of batches after which the next event is due. Leave out events in seconds.
 
-        The number is 0 if it is unknown for an event, and infinity if there is no event.
+        Return 0 if the number is unknown for an event, and infinity if there is no event.
         """
         return min((*(due.batch for due in self.all() if due.nanoseconds is None), *self.saves[:1]), default=math.inf)
 
     def saves_at(self, batch: int) -> bool:
-        """Return whether ``saves`` has this number of batches. Remove it and all smaller numbers from ``saves``."""
+        """Return whether ``saves`` contains this number of batches. Remove this and all smaller numbers from it."""
         is_due = batch in self.saves
         self.saves = [later for later in self.saves if later > batch]
         return is_due
 
     def next_time(self) -> float:
-        """Return the training time in nanoseconds at which the next event in seconds is due; infinity if there is none.
-
-        All processes have the same training time.
-        """
+        """Return the training time in nanoseconds of the next event in seconds; infinity if there is none."""
         return min((due.nanoseconds for due in self.all() if due.nanoseconds is not None), default=math.inf)
 
     def continued(self, timestamp: Timestamp) -> None:

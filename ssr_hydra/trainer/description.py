@@ -1,7 +1,4 @@
-"""The description of a run in its checkpoints.
-
-It has all settings that must not change at a resume, except if the user allows the change.
-"""
+"""The description of a run in its checkpoints: the settings that may change at a resume only if the user allows it."""
 
 from __future__ import annotations
 
@@ -30,6 +27,7 @@ from ssr_hydra.settings import CountSettings, StepSettings
 from ssr_hydra.state import State
 from ssr_hydra.time import Time
 from ssr_hydra.trainer.inputs import batch_size
+from ssr_hydra.trainer.learning_rates import follows_metric
 from ssr_hydra.trainer.parallel import class_name, is_sharded
 
 __all__ = [
@@ -69,12 +67,15 @@ def describe_run(
     step: StepSettings,
     device: str,
     processes: int,
+    objective: str | None,
+    eval_interval: Any,
+    evaluation: Iterable[Any] | None,
 ) -> dict[str, Any]:
     """Return the description of a run for its checkpoints.
 
     The arguments are the trainer's arguments of the same names, and the ``state`` that the trainer has created.
     """
-    return {
+    described = {
         "run": {
             **run,
             "control": control,
@@ -98,17 +99,26 @@ def describe_run(
         "processes": processes,
         "sharded": is_sharded(model),
     }
+    if follows_metric(schedulers):  # the data and times of evaluations affect training
+        described["follows"] = {
+            "objective": objective,
+            "eval_interval": None if eval_interval is None else str(eval_interval),
+            "eval": None if evaluation is None else describe_loader(evaluation),
+        }
+    return described
 
 
-def shared_description(description: Mapping[str, Any], *, with_data: bool) -> dict[str, Any]:
-    """Return the parts of a description that must be equal in all processes of a run."""
-    data = {key: value for key, value in description["data"].items() if key != "dataset"} if with_data else None
+def shared_description(description: Mapping[str, Any], loader: Iterable[Any], **others: Any) -> dict[str, Any]:
+    """Return the parts of a description, and other settings, that must be equal in all processes of a run."""
+    # If the loader has a global batch size, all processes share one order of the data, and must have equal loaders.
+    shares_order = hasattr(loader, "global_batch_size")
+    data = {key: value for key, value in description["data"].items() if key != "dataset"} if shares_order else None
     shared = {key: description[key] for key in _SHARED}
-    return {**description["run"], **description["step"], **shared, "data": data}
+    return {**description["run"], **description["step"], **shared, "data": data, **_plain(others)}
 
 
 def merged_code(before: Mapping[str, str], now: Mapping[str, str]) -> dict[str, str]:
-    """Return the digests of all versions of the code that a run used, joined by ``+``."""
+    """Return the digests of a run's code. If a package's code has changed at a resume, ``+`` joins its digests."""
     both = {name: f"{before.get(name, '')}+{digest}" for name, digest in now.items()}
     return {name: "+".join(dict.fromkeys(filter(None, text.split("+")))) for name, text in both.items()}
 
@@ -129,10 +139,7 @@ def describe_optimizer(optimizer: Optimizer) -> dict[str, Any]:
 
 
 def _group(group: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a group's hyperparameters without the effect of schedules.
-
-    ``initial_*`` in the group holds the values that schedules multiply.
-    """
+    # Describe the initial values, without the effect of schedules: schedules multiply the values of `initial_*`.
     plain = {key: value for key, value in group.items() if key != "params" and not key.startswith("initial_")}
     plain.update({key.removeprefix("initial_"): group[key] for key in group if key.startswith("initial_")})
     return {"parameters": len(group["params"]), **{key: _plain(value) for key, value in plain.items()}}
@@ -166,8 +173,8 @@ def describe_loader(loader: Iterable[Any]) -> dict[str, Any]:
 def describe_data(dataset: Any) -> dict[str, Any]:
     """Return the description of a data set.
 
-    If the data set has a method ``describe``, this is its result. Else it is the class, the length and, for a
-    ``TensorDataset``, digests of the tensors.
+    If the data set has a method ``describe``, the description is the method's result. Else it is the class, the length
+    and, for a ``TensorDataset``, digests of the tensors.
     """
     if isinstance(dataset, SeededDataset):
         dataset = dataset.dataset

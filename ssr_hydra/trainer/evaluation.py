@@ -1,4 +1,4 @@
-"""Metrics of an evaluation: functions, whose values are averaged over batches, and objects that accumulate batches."""
+"""The metrics of an evaluation: functions with values to average, and objects that accumulate batches."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ def add_up(means: list[EvaluationMean], processes: Processes) -> None:
 
 
 def metric_values(name: str, metric: Callable[..., Any], returned: Any) -> Tensor:
-    """Return the result of a metric as a tensor: a tensor, an array, a list of numbers, or a number of any type."""
+    """Return the result of a metric, which may be a tensor, an array, a list of numbers or a number, as a tensor."""
     values = returned
     if not isinstance(returned, Tensor):
         number = as_number(returned)
@@ -135,7 +135,7 @@ def metric_values(name: str, metric: Callable[..., Any], returned: Any) -> Tenso
 
 
 def removal(name: str, metric: Any) -> str:
-    """Return a hint for an error: how to remove a metric, and where the default metric comes from."""
+    """Return a hint for an error, which says how to remove a metric and where the default metric comes from."""
     origin = f"{name} comes from trainer=default: " if metric is accuracy else ""
     return f"{origin}remove it by trainer.metrics.{name}=null (in Python by metrics={{...}} without it)"
 
@@ -186,7 +186,7 @@ def check_metrics(metrics: Any) -> dict[str, Any]:
 
 
 def accumulates(metric: Any) -> bool:
-    """Whether a metric has the methods ``update``, ``compute`` and ``reset``, as the metrics of torchmetrics have."""
+    """Return whether a metric has the methods ``update``, ``compute`` and ``reset``, as in torchmetrics."""
     return all(callable(getattr(metric, method, None)) for method in ("update", "compute", "reset"))
 
 
@@ -224,17 +224,17 @@ def check_reducible(metrics: Mapping[str, Any], world_size: int) -> None:
 
 
 def _syncs(metric: Any) -> bool | None:
-    """Whether ``compute`` of a torchmetrics metric or collection exchanges its state; None for any other object."""
+    """Return whether ``compute`` of a torchmetrics metric exchanges its state; None for other classes of metrics."""
     parts = list(metric.values()) if isinstance(metric, nn.ModuleDict) else [metric]
     flags = [getattr(part, "sync_on_compute", None) for part in parts]
     return None if not flags or None in flags else all(flags)
 
 
 def reduced(name: str, metric: Any, processes: Processes, device: torch.device, batches: int) -> Any:
-    """Return a metric object with the batches of all processes: itself if it is alone or exchanges its own state.
+    """Return a metric object that has the batches of all processes.
 
-    Any other object is copied from all processes, on the CPU, and ``merge_state`` adds the copies in the order of their
-    ranks.
+    This is ``metric`` itself if there is one process, or if the metric exchanges its state. Else every process gets the
+    objects of all processes on the CPU, and ``merge_state`` adds them in the order of their ranks.
 
     Raises:
         InputError: A process has added no batch to an object that exchanges its own state. torchmetrics cannot exchange

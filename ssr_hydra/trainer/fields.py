@@ -24,8 +24,8 @@ __all__ = ["FieldSchedules", "by_group"]
 _Group = dict[str, Any]
 _PART = re.compile(r"(\w*[a-z])([1-9])")
 
-# For each optimizer, the last multiplier (alpha) of each scheduled field. It shows whether a schedule or the user has
-# set the current value of the field.
+# The most recent multiplier (alpha) of each scheduled field of an optimizer. It shows whether a schedule or the user
+# has set the current value of the field.
 _left: WeakKeyDictionary[Optimizer, dict[str, float]] = WeakKeyDictionary()
 
 
@@ -223,7 +223,7 @@ class FieldSchedules:
         self._seen = [(optimizer.param_groups, len(optimizer.param_groups)) for optimizer in optimizers]
 
     def _take_set_values(self) -> None:
-        """Where the user has changed a field after an earlier schedule, use the current value as the initial value."""
+        """If the user has changed a field after an earlier schedule, use the current value as the initial value."""
         left = {id(g): _left.get(optimizer, {}) for optimizer in self._state.optimizers for g in optimizer.param_groups}
         for field, targets in self._targets.items():
             for target in targets:
@@ -241,8 +241,8 @@ class FieldSchedules:
             raise UnknownNameError(
                 f"schedules.{field}", field, "no param group has this field", f"use one of {', '.join(names)}"
             )
-        # Param groups may share a tensor, such as an optimizer's default value in a group that was added later. The
-        # schedule has already changed this tensor, so use its first value as the initial value.
+        # Param groups may share a tensor, for example the optimizer's default value. If a schedule has already changed
+        # this tensor, the first value of the tensor is the initial value.
         known = {
             id(value): target.initial
             for target in self._targets.get(field, ())
@@ -298,7 +298,7 @@ def _place(field: str, group: _Group) -> _Place | None:
 
 
 def _kept(value: Any, known: Mapping[int, float]) -> Any:
-    """Return a copy of a field's value, to store it as the initial value. A tuple is copied as a whole."""
+    """Return a copy of a field's value, to store it as the initial value."""
     if isinstance(value, (tuple, list)):
         return tuple(_kept(part, known) for part in value)
     if not isinstance(value, Tensor):

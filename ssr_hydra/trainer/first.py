@@ -32,11 +32,10 @@ from ssr_hydra.records import as_number
 
 __all__ = ["check_loss", "describe_value", "first_batch", "one_number"]
 
-# The warning of torch's pointwise losses about different shapes. It is not matched for a target of one number, because
-# broadcasting one number cannot pair values of different samples.
+# The warning of torch's pointwise losses about different shapes. The pattern does not match a target of one number,
+# because broadcasting one number cannot pair values of different samples.
 _SPREAD = r"Using a target size \(torch\.Size\(\[(?!(?:1(?:, )?)*\]\))"
-# The types of errors that torch and Python raise if shapes or types do not fit. An error of another type is from the
-# user's code.
+# Torch and Python raise these types of errors if shapes or types do not fit. User code raises the other types.
 _MISFITS = (
     AssertionError,
     AttributeError,
@@ -131,7 +130,7 @@ def _described(batch: Any) -> str:
 
 
 def describe_value(value: Any) -> str:
-    """Describe a nested value as text: the type and shape of each tensor, and the type of each other object."""
+    """Return a text with the type and shape of each tensor in a nested value, and the type of each other object."""
     if isinstance(value, Tensor):
         return f"{_name(value.dtype)} {list(value.shape)}"
     if isinstance(value, Mapping):

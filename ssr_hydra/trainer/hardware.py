@@ -53,12 +53,8 @@ def _own_gpu(processes: Processes) -> torch.device:
 
 @contextmanager
 def repeatable_kernels() -> Iterator[None]:
-    """In this block, cuDNN uses deterministic kernels.
-
-    The block changes only ``benchmark`` and ``deterministic``. It does not use ``torch.backends.cudnn.flags``, which
-    also sets the float32 precision: if the user has set that precision with ``fp32_precision``, ``flags`` raises an
-    error.
-    """
+    """In this block, cuDNN uses deterministic kernels."""
+    # Do not use torch.backends.cudnn.flags: it raises an error if the user has set `fp32_precision`.
     cudnn = torch.backends.cudnn
     before = cudnn.benchmark, cudnn.deterministic
     cudnn.benchmark, cudnn.deterministic = False, True

@@ -41,10 +41,7 @@ __all__ = [
 
 
 def check_control(control: Any, ssr: Fraction) -> str | None:
-    """Return the control. Refuse an unknown control.
-
-    If ssr is above 1, also refuse ``truncate``, because it would cut nothing off.
-    """
+    """Return the control. Refuse an unknown control, and ``truncate`` for an ssr above 1."""
     if control is None:
         return None
     if control != "truncate":
@@ -90,7 +87,7 @@ def check_loader(loader: Any, field: str) -> Iterable[Any]:
 
 
 def check_same_length(loader: Any, field: str, processes: Processes) -> None:
-    """Refuse a loader whose length differs between processes, because the schedules would differ too."""
+    """Refuse a loader whose length differs between processes. The schedules would differ too."""
     lengths = processes.gather(known_length(loader), "the start")
     for rank, length in enumerate(lengths):
         if length != lengths[0]:

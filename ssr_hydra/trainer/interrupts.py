@@ -1,4 +1,4 @@
-"""Signals that stop a run, and their description in the run's record. This module does not import torch."""
+"""Signals that stop a run, and the text about them in the run's record. This module does not import torch."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ STOP_SIGNALS = (*TERMINATIONS, signal.SIGINT)
 """All signals that stop a run. If processes receive different signals, the first one in this order counts."""
 
 _PREEMPTS = tuple(getattr(signal, name) for name in ("SIGUSR2",) if hasattr(signal, name))
-# The terminal sends ctrl-C to every process, and torchrun sends it to its processes again, within this time.
+# The terminal sends ctrl-C to every process. Within this time, torchrun sends ctrl-C to its processes again.
 _SAME_INTERRUPT_SECONDS = 2.0
 
 
@@ -48,9 +48,9 @@ class TerminatedError(BaseException):
 def terminable() -> Iterator[None]:
     """In this block, raise :class:`TerminatedError` at the first signal of :data:`TERMINATIONS`.
 
-    At the end of the block the previous handlers are restored. A signal for which another library has installed a
-    handler does not raise the error: that handler is called. In a thread other than the main thread, where Python does
-    not allow new handlers, the block changes nothing.
+    At the end, the block restores the previous handlers. If another library has installed a handler of a signal, that
+    signal calls the library's handler and does not raise the error. In a thread other than the main thread, where
+    Python does not allow new handlers, the block changes nothing.
     """
     process = os.getpid()
     ours: list[int] = []
@@ -91,11 +91,11 @@ def terminable() -> Iterator[None]:
 
 
 class StopRequest:
-    """In this block, a stop signal is only stored, so that the run can finish its step and write a checkpoint first.
+    """In this block, store a stop signal, so that the run can finish its step and write a checkpoint first.
 
     Each signal of :data:`TERMINATIONS` and the first ctrl-C set :attr:`number`. A second ctrl-C raises
     ``KeyboardInterrupt`` immediately. Under torchrun, one ctrl-C arrives twice: from the terminal and from torchrun. So
-    a second one within two seconds is ignored.
+    the block ignores a second ctrl-C within two seconds.
 
     A job launcher may have installed a handler of SIGUSR2, which requeues the job. :meth:`leave` calls that handler
     after the checkpoint is written. If the user has installed a handler of another signal, the block does not replace
@@ -111,8 +111,8 @@ class StopRequest:
         True
     """
 
-    # Functions that return whether child processes must ignore signals now. A forked process has this handler until it
-    # installs its own.
+    # Functions that return whether child processes must ignore signals now. A forked process has the handlers of its
+    # parent until it installs its own.
     children_outlive: ClassVar[list[Callable[[], bool]]] = []
 
     def __init__(self, tell: Callable[[str], object] | None = None) -> None:
@@ -178,7 +178,7 @@ class StopRequest:
 
         Raises:
             KeyboardInterrupt: The signal is ctrl-C.
-            TerminatedError: The signal is another one, and no previous handler has ended the process.
+            TerminatedError: The signal is not ctrl-C, and no previous handler has ended the process.
         """
         number = self.number
         if number == signal.SIGINT:
@@ -218,7 +218,7 @@ def reason(error: BaseException) -> str:
 
 
 def status_of(error: BaseException) -> str:
-    """Return the status of a run that this error ended: ``stopped`` if the error is from a signal, else ``failed``.
+    """Return the status of a run that this error ended: ``stopped`` if a signal raised the error, else ``failed``.
 
     Example:
         >>> status_of(KeyboardInterrupt()), status_of(ZeroDivisionError())

@@ -1,6 +1,6 @@
 """The learning rates of a run, from schedulers of this package and of torch.
 
-The pace of a scheduler says when it changes its learning rate: at every batch or at every epoch.
+The pace of a scheduler is ``batch`` or ``epoch``: it changes its learning rate at every batch or at every epoch.
 """
 
 from __future__ import annotations
@@ -130,8 +130,8 @@ class LearningRates:
         """Step the schedulers that change by epoch.
 
         Args:
-            again: Whether the learning rates of the next batch were already set, before it was known that the epoch had
-                ended. If so, they are set again.
+            again: Whether to set the learning rates of the next batch again. This is needed if they were set before the
+                loop knew that the epoch had ended.
         """
         if self._compiled is not None:
             if again or not self._ours_by_batch:
@@ -244,11 +244,9 @@ def _by_optimizer(
 def _sort(
     schedulers: Any, optimizers: Sequence[Optimizer], use_stepwise_scheduler: bool | None
 ) -> tuple[list[tuple[Optimizer | None, Entry]], list[tuple[str, Any]]]:
-    """Sort schedulers into those of torch and those of this package.
+    """Return torch's schedulers, with their optimizers, and this package's schedulers, with their field names.
 
-    Returns:
-        torch's schedulers, each with its optimizer (None for all optimizers); and this package's schedulers, each with
-        its path, for errors.
+    None instead of an optimizer means all optimizers.
     """
     if schedulers is None:
         return [], []
@@ -280,7 +278,7 @@ def _sort(
 
 
 def follows_metric(schedulers: Any) -> bool:
-    """Return whether a scheduler depends on evaluations (``ReduceLROnPlateau``), so that they affect learning rates."""
+    """Return whether a scheduler depends on the metrics of evaluations, as ``ReduceLROnPlateau`` does."""
     items = schedulers if isinstance(schedulers, (list, tuple)) else [schedulers]
     bare = [item.scheduler if isinstance(item, Paced) else item for item in items]
     return any(isinstance(item, (ReduceLROnPlateau, lr_scheduler.ReduceLROnPlateau)) for item in bare)
@@ -337,7 +335,7 @@ def _check_moves(entry: Entry, state: State, stepwise: bool | None) -> None:
 
 
 def _cannot_stretch(entry: Entry, ssr: Fraction) -> InputError:
-    """Return the error for a torch scheduler that cannot be a function of time, although this run needs one."""
+    """Return the error for a torch scheduler that cannot be a function of time. This run needs such a function."""
     assert entry.instance is not None
     wanted = f"be stretched to ssr {float(ssr):g}" if ssr != 1 else "follow the time map of a changed run"
     try:

@@ -61,7 +61,7 @@ def evaluate(
 
 
 class AgreedStop:
-    """A stop signal that all processes see at the same batch boundary: if any process got a signal, all stop."""
+    """A stop signal that all processes see at the same batch boundary. If one process gets a signal, all stop."""
 
     def __init__(self, request: StopRequest, processes: Processes) -> None:
         self.number = 0
@@ -87,8 +87,8 @@ class Loop:
 
     For each batch, the loop runs forward, backward and the optimizer step. Then it moves the timestamp, runs the events
     that are due, and sets the learning rate of the next batch from the new timestamp. So the learning rate of batch k
-    is ``initial_lr * alpha(timestamp k)``. Last, the loop writes a checkpoint if one is due, because only then the
-    state is complete for the next batch.
+    is ``initial_lr * alpha(timestamp k)``. After that, the state is complete for the next batch, and the loop writes a
+    checkpoint if one is due.
 
     Attributes:
         metrics: The metrics of the latest evaluation, with ``train/loss``.
@@ -288,7 +288,7 @@ class Loop:
         return batches
 
     def _check_tokens(self, tokens: int) -> None:
-        """Refuse a first batch without tokens if a deadline is in tokens, because it would never be reached."""
+        """Refuse a first batch without tokens if a deadline is in tokens. The run would never reach this deadline."""
         due = next((due for due in self.plan.all() if due.time.unit is TimeUnit.TOKEN), None)
         if due is not None and tokens == 0:
             rule = "the batches have no tokens to count"
@@ -374,7 +374,7 @@ class Loop:
         return self.state.timestamp, now
 
     def _check_weights(self, timestamp: Timestamp) -> None:
-        """Refuse to complete a run whose last step made a weight NaN or infinite. No loss follows that step."""
+        """Raise an error if the last step of the run has made a weight NaN or infinite. No loss would show it."""
         if (name := self.step.not_finite()) is not None:
             raise DivergedError(f"the weight {name}", math.nan, timestamp.batches)
 
@@ -461,7 +461,7 @@ class Loop:
         return time.perf_counter_ns()
 
     def _stop_evaluation(self) -> None:
-        """Raise an exception at a stop signal. Several processes never stop here, because they compute together."""
+        """Raise an exception at a stop signal, except in a run with several processes, which compute together."""
         if self.request.number and self.processes.world_size == 1 and self.save is not None:
             raise _Stopped
 

@@ -62,8 +62,8 @@ def check_several(world_size: int) -> None:
 def shard(model: nn.Module, processes: Processes, device: torch.device) -> nn.Module:
     """Shard a model's parameters over the processes with torch's ``fully_shard``. Create optimizers afterwards.
 
-    Each child of a ``ModuleList`` or ``Sequential`` (such as a block of a transformer) is sharded by itself, so only
-    one of these children is whole at a time. All other parameters are sharded with the model itself.
+    The function shards each child of a ``ModuleList`` or ``Sequential`` (such as a block of a transformer) separately,
+    so only one of these children is whole at a time. It shards all other parameters with the model itself.
     """
     check_several(processes.world_size)
     from torch.distributed.device_mesh import init_device_mesh
@@ -111,7 +111,7 @@ def wrapped(model: nn.Module, parallel: str, processes: Processes, device: torch
 
 
 class _Touch(nn.Module):
-    """A temporary replacement for a model. It gives every parameter a gradient of zero, from the last to the first."""
+    """A temporary replacement for a model, which gives every parameter a gradient of zero, in reversed order."""
 
     def __init__(self, parameters: Sequence[nn.Parameter]) -> None:
         super().__init__()
@@ -147,8 +147,8 @@ def _arrange(copied: nn.parallel.DistributedDataParallel) -> None:
 def in_step(loader: Iterable[Any], processes: Processes) -> Iterator[Any]:
     """Yield a loader's batches, the same number in every process.
 
-    All processes compute a sharded model together, so a process that has no more batches yields its last batch again,
-    as :class:`~ssr_hydra.data.seeded.Padding`.
+    All processes compute a sharded model together. So a process without more batches yields its last batch again, as
+    :class:`~ssr_hydra.data.seeded.Padding`.
     """
     batches, batch, end = iter(loader), None, object()
     while True:
@@ -204,7 +204,7 @@ def load_weights(
 
 
 def _reshard(model: nn.Module) -> None:
-    """Shard again the parameters that are whole after a forward pass without backward. Optimizers need the shards."""
+    """Shard again the parameters that a forward pass without backward has left whole. Optimizers need the shards."""
     for module in model.modules():
         if _is_fsdp(type(module)):
             module.reshard()  # type: ignore[operator]

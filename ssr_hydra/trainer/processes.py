@@ -25,8 +25,7 @@ __all__ = ["ALONE", "LostProcessError", "Processes", "RankAndSize", "launched", 
 # The range 15000-31999. Operating systems use ports from 32768 on for outgoing connections.
 _FIRST_PORT, _PORTS = 15000, 17000
 # _START is the timeout for connecting and for gradients. _SILENCE is the timeout for messages. It is longer, because a
-# process may read data, evaluate or write a checkpoint before its next message. The end of a process is detected at
-# once.
+# process may read data, evaluate or write a checkpoint before its next message.
 _START, _SILENCE = datetime.timedelta(minutes=10), datetime.timedelta(minutes=30)
 # _HEAR_SECONDS: how long a failing process waits for rank 0's error. _LINGER_SECONDS: how long rank 0 waits until the
 # other processes have read its error.
@@ -39,7 +38,7 @@ class LostProcessError(RunError):
     """Another process of the run has ended, or cannot be reached."""
 
     def __init__(self, what: str, error: BaseException) -> None:
-        # A message of gloo starts with a place in gloo's source code and ends with a general hint. Remove both.
+        # A message of gloo starts with a line of gloo's source code and ends with a general hint. Remove both.
         text = re.sub(r"^\[[^]]*\]\s*", "", " ".join(str(error).split())).partition(". ")[0]
         super().__init__(f"another process of this run has ended or cannot be reached, seen at {what} ({text[:200]})")
 
@@ -71,7 +70,7 @@ def _noticing_losses(what: str) -> Iterator[None]:
 
 
 class RankAndSize(NamedTuple):
-    """The rank of this process, the number of processes, and the rank on this machine, as a launcher has set them."""
+    """The rank of this process, the number of processes, and the rank on this machine. A launcher sets them."""
 
     rank: int
     world_size: int
@@ -113,7 +112,7 @@ def _number(environment: Mapping[str, str], name: str) -> int:
 
 
 class Processes:
-    """This process, as one of the processes that train a model together, and its communication with the others.
+    """This process in a group of processes that train a model together, and the communication in this group.
 
     If there is only one process, each method returns immediately, without communication. Messages use gloo on the CPU,
     even if gradients use NCCL, so messages never wait for a GPU. The argument ``what`` of a method is the part of the
@@ -129,7 +128,7 @@ class Processes:
     def start(cls) -> Processes:
         """Connect the processes that a launcher has started. Without a launcher, return this process alone.
 
-        If a process group already exists, it is used, and :meth:`stop` does not destroy it.
+        If a process group already exists, the method uses this group, and :meth:`stop` does not destroy it.
 
         Raises:
             RunError: The processes cannot connect.
@@ -277,8 +276,8 @@ class Processes:
     def fail(self, message: str, seconds: float | None = None) -> bool:
         """Disconnect because of an error. Return whether rank 0 reports the same error.
 
-        If the result is True, this process need not report the error. So an error that all processes have, such as a
-        wrong argument, is reported only once. In rank 0 the result is always False.
+        If the result is True, this process need not report the error. So a user sees an error of all processes, such
+        as a wrong argument, only once. In rank 0 the result is always False.
 
         Args:
             message: The text of the error. ``""`` is equal to any error of rank 0.
@@ -308,7 +307,7 @@ def _linger(store: Any, world_size: int) -> None:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """In this block, discard standard error. torch's store writes long C++ messages about a closed connection to it."""
+    """In this block, discard standard error, to which torch's store writes long messages about closed connections."""
     with suppress(OSError, ValueError):
         sys.stderr.flush()
     kept = os.dup(2)
@@ -330,7 +329,6 @@ _messages: tuple[Any, Any] | None = None
 
 
 def _message_group() -> Any:
-    """Return the process group for messages. It is a separate group, so messages never wait for gradients or a GPU."""
     global _messages
     import torch.distributed as dist
 
@@ -341,10 +339,7 @@ def _message_group() -> Any:
 
 
 def _address(environment: Mapping[str, str]) -> dict[str, str]:
-    """Return rank 0's address and port as environment variables.
-
-    torchrun sets these variables. For a Slurm step they are computed from Slurm's variables.
-    """
+    """Return rank 0's address and port as environment variables: those of torchrun, or computed from those of Slurm."""
     address = {name: environment[name] for name in ("MASTER_ADDR", "MASTER_PORT") if environment.get(name)}
     if "MASTER_ADDR" not in address:
         alone = environment.get("SLURM_STEP_NUM_NODES", "1") == "1"

@@ -164,9 +164,9 @@ class _Bar:
 
 
 class _Unbreakable:
-    """A progress display that stops silently if its output cannot be written, so that such an error never ends a run.
+    """A progress display that stops silently if its output cannot be written (``| head``, a closed terminal).
 
-    Examples of such an output are ``| head``, a full disk and a closed terminal.
+    So an error of the display never ends a run.
     """
 
     def __init__(self, make: Callable[[], Progress]) -> None:
@@ -250,7 +250,7 @@ def _length(result: RunResult) -> str:
 
 
 def announce(kind: str, stream: TextIO | None = None) -> None:
-    """On a terminal, print a line at the start of a run, because the import of torch may take seconds."""
+    """On a terminal, print a line at the start of a run. The import of torch may take seconds."""
     target = sys.stdout if stream is None else stream
     with suppress(OSError, ValueError):  # a stream that cannot be written shows nothing
         if kind != "none" and target.isatty():

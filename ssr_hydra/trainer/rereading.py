@@ -18,19 +18,19 @@ __all__ = ["Rereading"]
 class Rereading:
     """Reads the epochs of a loader that has no ``seek``, such as torch's ``DataLoader``.
 
-    When an epoch starts, such a loader draws the order of its batches from the global random state or from its own
-    generator. This class stores this random state. A resumed epoch starts from the stored random state. The class
-    reads the batches before the interruption again, and skips them. The other batches are the same as without the
-    interruption if the loader uses no other random numbers.
+    When an epoch starts, a loader without ``seek`` draws the order of its batches from the global random state or from
+    its own generator. This class stores this random state. A resumed epoch starts from the stored random state: the
+    class reads the batches before the interruption again, and skips them. If the loader uses no other random numbers,
+    the later batches are the same as without the interruption.
 
     If the loader has ``state_dict`` and ``load_state_dict``, such as torchdata's ``StatefulDataLoader``, the class also
     stores the loader's state. Then a resumed epoch continues from this state, and no batch is skipped.
 
     Args:
         loader: Any iterable of batches.
-        saves: Whether the run writes checkpoints. If so, the loader's state is checked before training.
-        is_shared: Whether evaluations read the same loader. Then its state is not the position in training, so the
-            class skips batches.
+        saves: Whether the run writes checkpoints. If so, the class checks the loader's state before training.
+        is_shared: Whether evaluations read the same loader. If so, the loader's state is not the position in training,
+            and the class skips batches.
     """
 
     def __init__(self, loader: Iterable[Any], *, saves: bool = False, is_shared: bool = False) -> None:
@@ -108,8 +108,8 @@ class Rereading:
         """Return the random state from which the loader can start the epoch again, and the state of a stateful loader.
 
         Args:
-            within: Whether the run is within an epoch. If so, the method returns the random state at the start of that
-                epoch, else the current random state.
+            within: Whether the run is within an epoch. If so, return the random state at the start of the epoch. Else
+                return the current random state.
         """
         if self._saved is not None:  # the run stops again before it reads a batch
             return dict(self._saved)

@@ -47,8 +47,8 @@ class Resuming:
         count: The number of times that the run was resumed.
         keep: The number of bytes of ``metrics.jsonl`` that the resumed run keeps.
         seconds_before: The total seconds of the run before the checkpoint.
-        is_planned: Whether the run continues from steps that another run trained for it. This does not count as a
-            resume.
+        is_planned: Whether the run continues from steps that it shares with other runs of its sweep. This does not
+            count as a resume.
         logged_evaluations: The number of the run's evaluations that ``metrics.jsonl`` already has.
 
     Raises:
@@ -132,10 +132,10 @@ class Resuming:
     def restore(
         self, model: nn.Module, state: State, plan: State, ssr: Fraction, description: Mapping[str, Any]
     ) -> TimeMap:
-        """Load model, optimizers and timestamp from the checkpoint, if there is one.
+        """Load model, optimizers and timestamp from the checkpoint, if there is one. Return the time map of the run.
 
-        ``plan`` is the run for which schedules are planned, and ``ssr`` its SSR. The plan is ``state``, or for
-        ``control=truncate`` the run of full length. Return the time map, which gives the time for schedules.
+        ``plan`` has the length that the schedules follow: it is ``state``, or for ``control=truncate`` the run of full
+        length. ``ssr`` is the SSR of ``plan``.
         """
         checkpoint = self.checkpoint
         if checkpoint is None:
@@ -218,10 +218,7 @@ class Resuming:
         return stat.st_ino, stat.st_mtime_ns
 
     def check_still(self) -> None:
-        """Refuse a folder to which another run has written since this object was created.
-
-        Otherwise this run would overwrite the files of that run.
-        """
+        """Refuse a folder to which another run has written since this object was created."""
         folder = self._run_dir
         if folder is None or not self._processes.is_main:
             return
@@ -237,8 +234,8 @@ class Resuming:
     def restore_random_numbers(self, seed: int | None) -> Mapping[str, Any] | None:
         """Restore this process's random generators from the checkpoint.
 
-        The checkpoint has no state for this process if the run now has more processes. Then the generators are seeded
-        from ``seed``, the rank and the batch; if ``seed`` is None, they do not change.
+        If the run now has more processes, the checkpoint has no state for this process. In this case, the method seeds
+        the generators from ``seed``, the rank and the batch. If ``seed`` is None, the generators do not change.
 
         Returns:
             The state that the loader of this process needs to resume; None if the checkpoint has no such state.
@@ -260,8 +257,7 @@ def evaluations_of(checkpoint: Checkpoint) -> tuple[list[dict[str, Any]], str | 
     A checkpoint of an earlier release contains the evaluations themselves.
 
     Returns:
-        The evaluations, and a message. The message is None, except if ``metrics.jsonl`` has fewer evaluations than the
-        number in the checkpoint.
+        The evaluations, and a message. The message is None, unless ``metrics.jsonl`` lacks evaluations.
 
     Raises:
         CheckpointError: The checkpoint does not have the number of evaluations.

@@ -107,7 +107,7 @@ class BestSoFar:
 
 
 def check_exportable(model: nn.Module, field: str, path: object) -> None:
-    """Refuse a model with a state that the format of safetensors cannot hold."""
+    """Refuse a model with a state that a safetensors file cannot hold."""
     for name, value in model.state_dict().items():
         if not torch.is_tensor(value) or value.is_complex():
             kind = value.dtype if torch.is_tensor(value) else type(value).__name__
@@ -118,9 +118,9 @@ def check_exportable(model: nn.Module, field: str, path: object) -> None:
 def as_safetensors(model: nn.Module, state: Mapping[str, Any], name: str | None, ssr: float, steps: int) -> bytes:
     """Return weights in the format of safetensors, with contiguous tensors and metadata.
 
-    Tied tensors are stored once, under the name that comes first in the alphabet. The metadata maps their other names
-    to this name, as ``safetensors.torch.save_model`` does. ``state`` is the full state of the model, which differs from
-    ``model.state_dict()`` if the model is sharded.
+    The file contains tied tensors once, under the name that comes first in the alphabet. The metadata maps their other
+    names to this name, as ``safetensors.torch.save_model`` does. ``state`` is the full state of the model, which
+    differs from ``model.state_dict()`` if the model is sharded.
     """
     from safetensors.torch import save
 
@@ -182,10 +182,7 @@ _OF_SHAPES = frozenset(name for name in torch.optim.__all__ if name not in ("Ada
 
 
 def _check_fits(optimizer: Optimizer, saved: Any) -> None:
-    """Refuse an optimizer state that torch would load but that would break the first step.
-
-    torch itself compares only the number of parameters.
-    """
+    # torch compares only the number of parameters. It would load a wrong state, which breaks the first step.
     parameters: dict[Any, torch.Tensor] = {}
     for number, (group, own) in enumerate(zip(saved["param_groups"], optimizer.param_groups, strict=True)):
         for key, value in group.items():

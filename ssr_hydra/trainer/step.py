@@ -36,7 +36,7 @@ class TrainStep:
     """Takes the optimizer steps of a run.
 
     The gradient is the gradient of the mean loss over the whole batch. A batch may be split over processes, and into
-    parts whose gradients are accumulated. The parts may differ in size: each part is weighted by its number of samples
+    parts whose gradients are accumulated. The parts may differ in size. The weight of a part is its number of samples
     or tokens.
 
     Attributes:
@@ -221,7 +221,7 @@ class TrainStep:
 def _piece(value: Any, parts: int, index: int, samples: int) -> Any:
     """Return part ``index`` of a batch that is split into ``parts`` parts of almost equal size.
 
-    Each tensor whose first dimension is ``samples`` is split; all other values are in every part.
+    The function splits each tensor whose first dimension is ``samples``. All other values are in every part.
     """
 
     def piece(item: Any) -> Any:
@@ -250,14 +250,11 @@ class _CompileClock:
 
 
 @contextmanager
-def compile_clock(compiles: bool) -> Iterator[Callable[[], int]]:
+def compile_clock() -> Iterator[Callable[[], int]]:
     """Measure the time of compilation in this block.
 
     The context manager returns a function, which returns the nanoseconds of compilation since its last call.
     """
-    if not compiles:
-        yield lambda: 0
-        return
     # torch._dynamo.on_compile_start is public but cannot be removed again.
     from torch._dynamo.callback import callback_handler
 

@@ -126,9 +126,9 @@ class Task:
         return num_samples(batch if isinstance(batch, Mapping) else pair_of(batch)[0])
 
     def count(self, batch: Any) -> tuple[int, int]:
-        """Return the number of samples and of tokens in a batch.
+        """Return the number of samples and of tokens in a batch, which must not be on the device yet.
 
-        The method must get the batch before it is moved to the device. Otherwise counting would wait for the device.
+        Otherwise counting would wait for the device.
         """
         inputs = batch if isinstance(batch, Mapping) else pair_of(batch)[0]
         count, count_tokens = self._count_samples, self._count_tokens
@@ -215,11 +215,11 @@ class Task:
     def try_evaluation(self, loader: Iterable[Any], processes: Processes = ALONE) -> None:
         """Compute loss and metrics of the first evaluation batch before training, to find errors early.
 
-        An error is stored. :meth:`training_loss` raises it after the validation of the first training batch, before
-        the first step. The method restores all random states.
+        The method stores an error, and restores all random states. :meth:`training_loss` raises the error before the
+        first step, after it has validated the first training batch.
 
         Args:
-            loader: The evaluation loader. Nothing is done for an iterator, because it can be read only once.
+            loader: The evaluation loader. The method ignores an iterator, which can be read only once.
             processes: The processes of the run.
         """
         if isinstance(loader, Iterator):
@@ -258,12 +258,12 @@ class Task:
 
         The batch size does not change the means. The loss of each batch is weighted by the batch's number of samples or
         tokens. A metric's value of a batch is weighted by the batch's number of samples. If a metric returns values per
-        sample or token, each value has weight 1. A metric object is reset, gets every batch by ``update``, and returns
-        the result by ``compute``. If the loss has an attribute ``aligned``, a function of (outputs, targets), then
-        ``update`` gets its results, as from :func:`~ssr_hydra.models.next_token_loss`.
+        sample or token, each value has weight 1. For a metric object, the method calls ``reset``, then ``update`` with
+        every batch, then ``compute``. If the loss has an attribute ``aligned`` (a function of (outputs, targets)), as
+        :func:`~ssr_hydra.models.next_token_loss` has, ``update`` gets the results of this function.
 
-        The model is in evaluation mode during the call. Afterwards the modes of all modules and the global random
-        state are restored.
+        The model is in evaluation mode during the call. At the end, the method restores the modes of all modules and
+        the global random state.
 
         If there are several processes, each process reads its own part of the batches. ``each_batch`` is called before
         every batch, and may end the evaluation with an exception. ``batches`` is the largest number of batches to read.
@@ -325,10 +325,7 @@ class Task:
         return {f"{split}/{name.removeprefix('eval/')}": value for name, value in evaluated.items()}
 
     def _evaluated(self, batch: Any, *, is_padding: bool) -> dict[str, Tensor]:
-        """Return metrics and loss of a batch, by name.
-
-        Return an empty dict for a padding batch, which is computed only because the other processes need it.
-        """
+        """Return metrics and loss of a batch, by name. Return an empty dict for a padding batch."""
         with self.evaluates_under:
             loss, outputs, targets = self._compute(batch, self.model)
         if is_padding:

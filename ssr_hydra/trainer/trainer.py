@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -14,14 +12,10 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from ssr_hydra.callbacks.events import Events
-from ssr_hydra.checkpoints import Checkpoint, CheckpointStore
-from ssr_hydra.checkpoints.store import CHECKPOINTS
+from ssr_hydra.checkpoints import Checkpoint
 from ssr_hydra.data.loaders import known_length
-from ssr_hydra.data.seeding import fold, seed_everything
 from ssr_hydra.errors import MissingValueError
-from ssr_hydra.files import WriteError, check_path, write_atomically
-from ssr_hydra.machine import conditions
-from ssr_hydra.metrics_log import MetricsLog, evaluation_record
+from ssr_hydra.files import check_path, write_atomically
 from ssr_hydra.optim.groups import check_module
 from ssr_hydra.records import RunResult, config_hash
 from ssr_hydra.settings import CheckpointSettings, CountSettings, ResumeSettings, StepSettings, setting_of
@@ -31,16 +25,11 @@ from ssr_hydra.settings.data import EVALUATED
 from ssr_hydra.state import State
 from ssr_hydra.time import Number, TimeLike, as_time, check_ssr
 from ssr_hydra.trainer.deadlines import make_deadlines, scaled
-from ssr_hydra.trainer.description import (
-    describe_loader,
-    describe_optimizer,
-    describe_run,
-    merged_code,
-    shared_description,
-)
+from ssr_hydra.trainer.description import describe_optimizer, describe_run, shared_description
 from ssr_hydra.trainer.evaluation import check_metric_name, check_reducible
 from ssr_hydra.trainer.fields import FieldSchedules
-from ssr_hydra.trainer.hardware import choose_device, hardware, repeatable_kernels, versions
+from ssr_hydra.trainer.fitting import Fit
+from ssr_hydra.trainer.hardware import choose_device
 from ssr_hydra.trainer.inputs import (
     check_control,
     check_fields_are_free,
@@ -50,18 +39,16 @@ from ssr_hydra.trainer.inputs import (
     step_settings,
 )
 from ssr_hydra.trainer.inputs import samples_per_batch as loader_samples_per_batch
-from ssr_hydra.trainer.interrupts import StopRequest, reason, status_of
-from ssr_hydra.trainer.learning_rates import LearningRates, follows_metric, with_modes
-from ssr_hydra.trainer.loop import Loop, evaluate
+from ssr_hydra.trainer.learning_rates import LearningRates, with_modes
+from ssr_hydra.trainer.loop import evaluate
 from ssr_hydra.trainer.parallel import is_sharded, weights, wrapped
-from ssr_hydra.trainer.processes import Processes, lost_process
-from ssr_hydra.trainer.progress import Progress, check_progress, choose_progress, summary
+from ssr_hydra.trainer.processes import Processes
+from ssr_hydra.trainer.progress import check_progress
 from ssr_hydra.trainer.resuming import Resuming
-from ssr_hydra.trainer.saving import BestSoFar, as_safetensors, check_exportable, restore_weights, saved_weights
-from ssr_hydra.trainer.step import TrainStep, autocast, compile_clock
+from ssr_hydra.trainer.saving import as_safetensors, check_exportable, restore_weights
+from ssr_hydra.trainer.step import TrainStep, autocast
 from ssr_hydra.trainer.task import Task
-from ssr_hydra.trainer.watch import DivergedError, LossWatch
-from ssr_hydra.trainer.workers import shielded
+from ssr_hydra.trainer.watch import LossWatch
 
 __all__ = ["Trainer"]
 
@@ -74,20 +61,20 @@ class Trainer:
     after ``max_duration * ssr``, also within an epoch.
 
     Args:
-        model: Any module. The trainer moves it to the device in place.
+        model: Any module. The trainer moves the module to the device in place.
         train_dataloader: An iterable of batches that can be read once per epoch, such as a DataLoader. A batch is a
             pair ``(inputs, targets)`` or a mapping. The loss of a pair is ``loss(model(inputs), targets)``, and the
             loss of a mapping is ``loss(model(**batch), batch)``; see :class:`~ssr_hydra.trainer.task.Task`. If the
-            loader has a method ``set_epoch``, the trainer calls it before every epoch. A loader without a length can be
-            used for runs whose times are not fractions of epochs.
-        eval_dataloader: An iterable of batches that is read at every evaluation; None does not evaluate.
-        test_dataloader: An iterable of batches that is read once, after training. The metrics are ``test/loss`` and so
-            on; None does not test.
+            loader has a method ``set_epoch``, the trainer calls this method before every epoch. If the loader has no
+            length, no time of the run can be a fraction of an epoch.
+        eval_dataloader: An iterable of batches that the trainer reads at every evaluation; None does not evaluate.
+        test_dataloader: An iterable of batches that the trainer reads once, after training. The names of the metrics
+            start with ``test/``. None does not test.
         optimizers: One optimizer or several. All of them step after each batch. None means the optimizers of the torch
             schedulers; without torch schedulers it means SGD (lr 0.1, Nesterov momentum 0.9, fused).
         schedulers: A scheduler of :mod:`ssr_hydra.schedulers`, a function of ``(state)`` or ``(state, ssr)``, a torch
-            scheduler, or a list of these; or a mapping from name to this package's schedulers, from which each param
-            group chooses one by its key ``schedule``. None keeps the learning rates constant.
+            scheduler, or a list of these. Or a mapping from name to scheduler of this package: the key ``schedule`` of
+            each param group names one of them. None keeps the learning rates constant.
         max_duration: Length of the run before scaling, such as ``"20ep"``, ``"2000ba"``, ``"1e6sp"`` or ``"10m"``.
         ssr: The scale schedule ratio. It stretches the schedules and the length of the run.
         use_stepwise_scheduler: None steps this package's schedulers before every batch, and torch's schedulers at their
@@ -111,7 +98,7 @@ class Trainer:
         objective: The most important final metric, such as ``"eval/accuracy"``. ``ReduceLROnPlateau`` depends on it, or
             on ``"eval/loss"`` if the objective is None.
         log_interval: Time between records of loss and learning rate in ``metrics.jsonl``. On devices other than the
-            CPU, the trainer checks at the same times that the loss is finite.
+            CPU, the trainer checks only at these times that the loss is finite.
         counts: How to count samples, tokens and iterations. A :class:`~ssr_hydra.settings.CountSettings`, or a mapping
             of its arguments.
         precision: ``fp32``, ``bf16`` or ``fp16``. This is the same setting as ``precision`` in ``step``.
@@ -128,26 +115,22 @@ class Trainer:
         resume: The checkpoint from which the run starts, and how a run with a changed config continues. A
             :class:`~ssr_hydra.settings.ResumeSettings`, a mapping of its arguments, or only the path.
         control: ``truncate`` ends the run at ``max_duration * ssr``, but keeps the schedule of the full
-            ``max_duration``. A comparison with such a run shows the effect of stretching the schedule. None stretches
-            the schedule.
+            ``max_duration``. A comparison with this run shows the effect of stretching the schedule. None stretches the
+            schedule.
 
     If there are several processes (started by torchrun or srun), every process must create the same trainer. "Batch"
     means the batches of all processes together. Rank 0 shows the progress of the run and writes its records.
 
     Attributes:
         state: The run as the schedulers read it. ``state.max_duration`` is already scaled by ssr.
-        model: The model.
+        model, name, config, run_dir: The arguments of the same names.
         device: The device of training.
-        name: Name of the run.
-        config: The config of the run, or None.
-        run_dir: The folder of the run, or None.
         is_main: Whether this process is rank 0.
         resumed_from: The checkpoint from which the run continues, or None.
         jobs_beside: A function that returns the mean number of other jobs of the same sweep on this machine during the
-            run. The record contains this number.
+            run, for the record.
         checkpoints_at: Numbers of batches after which the run writes a checkpoint, in addition to ``checkpoint``.
-        code: A mapping from package or module to a digest of its source code. The app sets it, and the record contains
-            it.
+        code: A mapping from package or module to a digest of its source code, for the record. The app sets it.
 
     Raises:
         InputError: An argument is invalid. The error names field, value, rule and fix, before training starts.
@@ -275,20 +258,30 @@ class Trainer:
             step=settings,
             device=self.device.type,
             processes=processes.world_size,
+            objective=objective,
+            eval_interval=eval_interval,
+            evaluation=self._eval,
         )
-        if follows_metric(schedulers):  # the data and times of evaluations affect training
-            self._description["follows"] = {
-                "objective": self._objective,
-                "eval_interval": None if eval_interval is None else str(eval_interval),
-                "eval": None if self._eval is None else describe_loader(self._eval),
-            }
         self.jobs_beside: Callable[[], float] = lambda: 0.0
-        iteration = counts.iteration_length
-        intervals = {"eval_interval": eval_interval, "log_interval": log_interval, "iteration_length": iteration}
-        self._check_same(settings, resuming_from, intervals)
+        processes.check_same(
+            shared_description(
+                self._description,
+                train_dataloader,
+                eval_interval=eval_interval,
+                log_interval=log_interval,
+                iteration_length=counts.iteration_length,
+                objective=objective,
+                metrics=list(task.metrics),
+                evaluates=self._eval is not None,
+                tests=self._test is not None,
+                checkpoint=vars(self._checkpointing),
+                run_dir=self.run_dir is not None,
+                on_change=resuming_from.on_change,
+                parallel=settings.parallel,
+                compile=settings.compile,
+            )
+        )
         self._started = False
-        self._is_best = BestSoFar(self._checkpointing)
-        self._log: MetricsLog | None = None
         self._resuming = resuming = Resuming(
             self.run_dir, resuming_from, processes, self._checkpointing.enabled, self._config_hash
         )
@@ -322,7 +315,7 @@ class Trainer:
         task.train_model = wrapped(model, settings.parallel, processes, self.device)
         if settings.compile:
             task.train_model.compile()
-        self._compiles = settings.compile
+        self._settings = settings
         self._watch = LossWatch(self.device, processes)
         self._step = TrainStep(task, state.optimizers, self._watch, settings, processes)
         task.evaluates_under = autocast(settings.precision, self.device)
@@ -358,61 +351,7 @@ class Trainer:
                 print(f"nothing to train: {self.run_dir} holds this run, finished")
             self._export(self._resuming.finished.metrics)
             return self._resuming.finished
-        began = time.perf_counter() - self._resuming.seconds_before
-        log: AbstractContextManager[MetricsLog | None] = nullcontext()
-        if self.run_dir is not None and self.is_main:
-            log = MetricsLog(self.run_dir, self._resuming.keep, self._resuming.check_still)
-        progress = choose_progress(self._progress if self.is_main else "none", self.name or "training")
-        saves = self._checkpointing.enabled and self.run_dir is not None
-        self._plan.saves = sorted(self.checkpoints_at) if saves else []
-        with log as self._log, compile_clock(self._compiles) as compile_time, ExitStack() as stack:
-            if saves:
-                stack.enter_context(shielded(self._train, self._eval, self._test))
-            self._began = began
-            self._loop = loop = Loop(
-                step=self._step,
-                task=self._task,
-                state=self.state,
-                rates=self._rates,
-                fields=self._fields,
-                watch=self._watch,
-                train=self._train,
-                evaluation=self._eval,
-                plan=self._plan,
-                progress=progress,
-                record=self._record,
-                objective=self._objective or "eval/loss",
-                events=self._events,
-                owner=self,
-                processes=self._processes,
-                request=stack.enter_context(StopRequest(progress.tell)) if saves else StopRequest(),
-                save=self._save if saves else None,
-                is_best=self._is_best if saves and self._checkpointing.best is not None else None,
-                compile_time=compile_time if self._compiles else None,
-            )
-            tested: dict[str, float] = {}
-            try:
-                with nullcontext() if self._seed is None or self.device.type != "cuda" else repeatable_kernels():
-                    self._begin(loop, progress)
-                    loop.run()
-                    if self._test is not None:
-                        tested = self.evaluate("test")
-                        self._record({"event": "test", **loop.when(), **tested})
-                    self._export(loop.metrics)
-                    if self._log is not None:
-                        self._log.check()  # a run that has lost its records is not completed
-            except BaseException as error:
-                # Write a record also after a signal, because a stopped run is no longer in progress.
-                status = "diverged" if isinstance(error, DivergedError) else status_of(error)
-                lost = lost_process(error, self._processes)
-                self._finish(self._result(loop, began, status, lost or error), progress, failed=True)
-                if lost is not None:
-                    raise lost from error
-                raise
-            result = self._result(loop, began, "completed", None)
-            result.metrics.update(tested)
-            self._finish(result, progress)
-            return result
+        return Fit(self).run()
 
     @property
     def frac_done(self) -> float:
@@ -470,7 +409,7 @@ class Trainer:
             self._events.fire("eval_end", self, {key: value for key, value in metrics.items() if value is not None})
 
     def load(self, checkpoint: Checkpoint, *, callbacks: bool = True) -> None:
-        """Load a checkpoint's weights, and the state of callbacks, to evaluate or export them.
+        """Load a checkpoint's weights, and the state of callbacks, to evaluate or export the model.
 
         To continue training, use ``Trainer(resume=...)``, which loads the whole state.
 
@@ -486,133 +425,3 @@ class Trainer:
         if callbacks:
             with checkpoint.part("callbacks") as states:
                 self._events.load_state_dict(states)
-
-    def _begin(self, loop: Loop, progress: Progress) -> None:
-        """Seed a new run, or restore a resumed one, and notify callbacks."""
-        resuming, checkpoint = self._resuming, self._resuming.checkpoint
-        rank = self._processes.rank
-        evaluations = [] if checkpoint is None else resuming.evaluations()
-        resuming.clear()
-        for line in resuming.messages if self.is_main else ():
-            progress.tell(line)
-        if checkpoint is None:
-            if self._seed is not None:
-                seed_everything(fold(self._seed, rank) if rank else self._seed)
-            self._events.fire("fit_start", self)
-            return
-        with checkpoint.part("loop") as state:
-            loop.load_state_dict(state, evaluations)
-        # Write the evaluations that metrics.jsonl lacks: those of a different run, or those that are stored in a
-        # checkpoint of an earlier release.
-        if self._log is not None:
-            for evaluation in evaluations[resuming.logged_evaluations :]:
-                self._log.write(evaluation_record(evaluation))
-        if self._checkpointing.best is not None and resuming.is_own:  # find the best metric of this folder's run
-            for evaluation in loop.evaluations:
-                self._is_best(evaluation["metrics"])
-        with checkpoint.part("callbacks") as callbacks:
-            self._events.load_state_dict(callbacks)
-        with checkpoint.part("scaler") as scaler:
-            if self._step.scaler is not None and scaler is not None:
-                self._step.scaler.load_state_dict(scaler)
-        self._events.fire("fit_start", self)
-        if self.is_main and not resuming.is_planned:
-            # Record the messages about skipped checkpoints too, because a user may not read the terminal.
-            notes = {"changes": resuming.changes, "messages": resuming.messages}
-            record = {"event": "resume", **loop.when(), "from": str(resuming.path)}
-            self._record({**record, **{key: lines for key, lines in notes.items() if lines}})
-        # Restore the random state last, because the code above may use random numbers.
-        with checkpoint.part("random"):
-            loop.load_reading(resuming.restore_random_numbers(self._seed))
-
-    def _check_same(self, step: StepSettings, resume: ResumeSettings, intervals: Mapping[str, TimeLike | None]) -> None:
-        """Refuse settings that differ between the processes of the run."""
-        # If the loader has a global batch size, all processes share one order of the data, and must have equal loaders.
-        is_one_order = hasattr(self._train, "global_batch_size")
-        checkpoint = vars(self._checkpointing).items()
-        shared = {
-            **shared_description(self._description, with_data=is_one_order),
-            **{name: None if each is None else as_time(each, name).to_timestring() for name, each in intervals.items()},
-            "objective": self._objective,
-            "metrics": list(self._task.metrics),
-            "evaluates": self._eval is not None,
-            "tests": self._test is not None,
-            "checkpoint": {key: None if value is None else str(value) for key, value in checkpoint},
-            "run_dir": self.run_dir is not None,
-            "on_change": resume.on_change,
-            "parallel": step.parallel,
-            "compile": step.compile,
-        }
-        self._processes.check_same(shared)
-
-    def _record(self, record: dict[str, Any]) -> None:
-        self._events.record(self, record, None if self._log is None else self._log.write)
-
-    def _save(self) -> None:
-        """Write a checkpoint of the run between two batches."""
-        weights = saved_weights(self.model, self.state.optimizers, self._processes, self._loop.reading())
-        loop = self._loop.state_dict()
-        if not self.is_main:
-            return
-        state = {
-            **weights,
-            "scaler": None if self._step.scaler is None else self._step.scaler.state_dict(),
-            "rates": self._rates.state_dict(),
-            "callbacks": self._events.state_dict(),
-            "timestamp": self.state.timestamp.state_dict(),
-            "time_map": self._time_map.state_dict(),
-            "loop": loop,
-            "log_bytes": 0 if self._log is None else self._log.sync(),
-            "total_seconds": time.perf_counter() - self._began,
-            "resumes": self._resuming.count,
-            "code": merged_code(self.code_before, self.code),
-        }
-        metric = None
-        if self._checkpointing.best is not None and loop["evaluated_at"] == self.state.timestamp.batches:
-            metric = self._loop.metrics.get(self._checkpointing.best)
-        assert self.run_dir is not None
-        store = CheckpointStore(self.run_dir / CHECKPOINTS, self._checkpointing.keep, self._checkpointing.best_mode)
-        path = store.save(state, timestamp=state["timestamp"], description=self._description, metric=metric)
-        self._events.fire("checkpoint_saved", self, path)
-
-    def _finish(self, result: RunResult, progress: Progress, *, failed: bool = False) -> None:
-        progress.close()
-        # If the run has failed, ignore an error while its record is written: the error of the run is more important.
-        try:
-            if self.run_dir is not None and self.is_main:
-                with suppress(WriteError) if failed else nullcontext():
-                    result.save(self.run_dir)
-        finally:
-            with suppress(Exception) if failed else nullcontext():
-                try:
-                    self._events.fire("fit_end", self, result)
-                finally:
-                    self._events.close()
-        if self.is_main:
-            progress.tell(summary(result, self.run_dir, self._objective))
-
-    def _result(self, loop: Loop, began: float, status: str, error: BaseException | None) -> RunResult:
-        timestamp = self.state.timestamp
-        return RunResult(
-            status=status,
-            error=None if error is None else reason(error),
-            name=self.name,
-            ssr=self._ssr,
-            max_duration=self._max_duration.to_timestring(),
-            seed=self._seed,
-            steps=timestamp.batches,
-            samples=timestamp.samples,
-            tokens=timestamp.tokens,
-            train_seconds=loop.train_seconds,
-            total_seconds=time.perf_counter() - began,
-            metrics=dict(loop.metrics),
-            evaluations=list(loop.evaluations),
-            config_hash=self._config_hash,
-            versions=versions(),
-            hardware={**hardware(self.device), "processes": self._processes.world_size},
-            data=self._description["data"],
-            resumes=self._resuming.count,
-            control=self._control,
-            conditions=conditions(self.jobs_beside()),
-            code=merged_code(self.code_before, self.code),
-        )

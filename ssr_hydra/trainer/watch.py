@@ -20,9 +20,8 @@ class DivergedError(RunError, RuntimeError):
     Args:
         what: The name of the loss, such as ``"train/loss"``, or of the weight.
         value: The value of the loss or weight, or of a sum that contains the loss.
-        batch: The number of trained batches when the value was found.
-        since: The number of trained batches at the previous check, which found no such value; equal to ``batch`` if
-            every step is checked.
+        batch: The number of trained batches when the check found the value.
+        since: The number of trained batches at the previous check; equal to ``batch`` if every step is checked.
     """
 
     def __init__(self, what: str, value: float, batch: int, since: int | None = None) -> None:
@@ -38,11 +37,11 @@ class DivergedError(RunError, RuntimeError):
 class LossWatch:
     """Sums the losses of training, and raises an error for a loss that is not finite.
 
-    On the CPU the class reads every loss before the optimizer uses the gradients. On another device such a read would
-    make Python wait for the device in every step. So there the sum stays on the device, and only :meth:`settle` and
-    :meth:`flush` read it. A sum with a NaN or infinite term is not finite, so no such loss is missed. If there are
-    several processes, each process adds its part of every loss. The class sums the parts over all processes, so all
-    processes get the same value.
+    On the CPU the class reads every loss before the optimizer uses the gradients. On another device this would make
+    Python wait for the device in every step. So the sum stays on that device, and only :meth:`settle` and :meth:`flush`
+    read it. A sum with a NaN or infinite term is not finite, so the class detects every loss that is not finite. If
+    there are several processes, each process adds its part of every loss, and the class sums the parts over all
+    processes.
 
     Args:
         device: The device of the losses.

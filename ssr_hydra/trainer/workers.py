@@ -21,8 +21,8 @@ __all__ = ["shielded"]
 class _Shield:
     """A ``worker_init_fn`` that makes a worker ignore stop signals until training is over.
 
-    A time limit, a preemption and ctrl-C send a signal to every process of a job. The run finishes its current step
-    and then writes a checkpoint. If the signal killed a worker, that step would fail.
+    A time limit, a preemption and ctrl-C send a signal to every process of a job. After the signal, the run finishes
+    its current step and writes a checkpoint. Without its workers, the step would fail.
     """
 
     def __init__(self, init: Callable[[int], object] | None, over: Any) -> None:
@@ -37,9 +37,8 @@ class _Shield:
     def _asked(self, number: int, frame: FrameType | None) -> None:
         del number, frame
         if self._over.value:
-            # Exit with code 0, like torch's handler of SIGTERM, which this handler replaces. At the exit of the main
-            # process, multiprocessing sends SIGTERM to the workers. If a worker were killed by it, torch would raise
-            # an error in the main process.
+            # At the exit of the main process, multiprocessing sends SIGTERM to the workers. Exit with code 0, like
+            # torch's own handler. If the signal killed a worker, torch would raise an error in the main process.
             os._exit(0)
 
 

@@ -4,26 +4,36 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Iterable, Sequence
-from functools import cache
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 from ssr_hydra.drawing import HUES, style
-from ssr_hydra.errors import visible
 from ssr_hydra.report.content import Content, arm
 from ssr_hydra.report.drawn_curves import Curve
+from ssr_hydra.report.figure_axes import (
+    GREY,
+    SHARED,
+    draw_level,
+    log_axis,
+    nudge,
+    positions,
+    printable,
+    separate_ticks,
+    set_limits,
+    time_axis,
+)
 from ssr_hydra.report.page_data import MOST_RUNS
-from ssr_hydra.studies.study import CONTROLS, Axis, spread_out
+from ssr_hydra.studies.study import CONTROLS, spread_out
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
 
-__all__ = ["NAMES", "draw", "drawable", "figures", "printable"]
+__all__ = ["NAMES", "draw", "drawable", "figures"]
 
 NAMES = ("frontier", "doublings", "tolerances", "learning_curves", "learning_rates")
 """The names of all figures that a report can have."""
@@ -31,33 +41,19 @@ NAMES = ("frontier", "doublings", "tolerances", "learning_curves", "learning_rat
 _WIDTH, _HEIGHT = 6.3, 3.6  # inches: the text width of an article
 _MARKERS = ("o", "s", "D", "^", "v", "P", "h")
 _DASHES: dict[str, Any] = dict(zip(CONTROLS, ("-", (0, (4, 2)), (0, (6, 1.5, 1, 1.5)), (0, (1.5, 1.5))), strict=True))
-_LONGEST = 40
+_UNDECIDED: Any = (0, (1.6, 1.0))  # dashes of a choice that is not decided
 _MOST_NAMES = 16
 _PALEST = 0.35
 _BAND = 0.15  # opacity of the band around a mean
 _BESIDE, _AS_LONG = 0.075, 0.004  # offset in inches of a run's mark that is this close (a fraction) to its mean
-# The offset between two recipes and the total offset, as fractions of the distance between neighbouring SSRs. With
-# lines the total may be larger, because lines show which marks belong together.
-_DODGE, _DODGES = 0.03, 0.1
-_LINE_DODGE, _LINE_DODGES = 0.06, 0.24
-_SHARED: tuple[Axis, ...] = ("ssr", "steps")  # axes on which all recipes have the same positions
-_MOST_PLACES = 40  # maximum number of positions on a shared axis that get a tick each
+# For :func:`nudge`. With lines the distances may be larger, because lines show which marks belong together.
+_DODGE = {"each": 0.03, "over_all": 0.1}
+_LINE_DODGE = {"each": 0.06, "over_all": 0.24}
 _AIR = 1.35  # ratio between the ends of a vertical SSR axis and the outermost SSRs
-_TICK_WIDTH, _CHAR_WIDTH, _TICK_GAP = 5.0 * 72, 5.8, 6.0  # in points: axis width, digit width, gap between two numbers
 _MOST_SHADES = 6
 _MOST_TOGETHER = 4  # maximum number of recipes whose curves are drawn in the same axes
 _MOST_MULTIPLES, _COLUMNS, _MULTIPLE = 12, 3, 1.7  # small multiples: maximum number, columns, row height in inches
-_GREY = "#555555"
 _TINT = 0.6  # fraction of white in a mark that may be dominated only by noise
-_STRETCH, _MARGIN = 0.25, 0.06  # space for the ends of intervals, and margin, as fractions of the range of the points
-_LABELS = {
-    "ssr": "Scale schedule ratio (SSR)",
-    "steps": "Optimizer steps",
-    "samples": "Samples",
-    "tokens": "Tokens",
-    "cost": "Cost of a run",
-}
-_CLOCK = ((2 * 86400.0, 86400.0, "days"), (2 * 3600.0, 3600.0, "hours"), (120.0, 60.0, "minutes"))
 
 
 def figures(content: Content) -> dict[str, Figure]:
@@ -98,26 +94,6 @@ def _load_fonts() -> None:
         log.setLevel(before)
 
 
-@cache
-def _known() -> frozenset[int]:
-    from matplotlib import font_manager
-
-    with style():
-        return frozenset(font_manager.get_font(font_manager.findfont("DejaVu Sans")).get_charmap())
-
-
-def printable(text: str) -> str:
-    r"""Return a name that matplotlib can draw: math is escaped, missing characters are replaced, long names are cut.
-
-    Example:
-        >>> print(printable("$x$"))
-        \$x\$
-    """
-    text = visible(text)
-    text = text if len(text) <= _LONGEST else f"{text[: _LONGEST - 10]}...{text[-7:]}"
-    return "".join(char if ord(char) in _known() else "?" for char in text).replace("$", r"\$")
-
-
 def _figure(draw: Callable[[Axes, Content], list[Line2D]], content: Content) -> Figure:
     with style():
         made = _empty(_HEIGHT)
@@ -148,28 +124,24 @@ def _looks(content: Content) -> dict[tuple[str, str], dict[str, Any]]:
 
 
 def _legend(made: Figure, content: Content, others: Sequence[Line2D]) -> None:
-    """Draw the legend above the axes, where it covers no marks.
-
-    The legend explains the marks. If there are several recipes, it also explains the recipes. The height of the figure
-    increases by the height of the legend.
-    """
+    """Draw a legend of the recipes, if there are several, and of the ``others``."""
     from matplotlib.lines import Line2D
 
     looks = _looks(content)
     shown = list(looks)[:_MOST_NAMES] if len(looks) > 1 else []
-    handles = [Line2D([], [], **looks[pair], markersize=4, linewidth=1.4) for pair in shown]
-    names = [printable(arm(*pair)) for pair in shown]
+    handles = [
+        Line2D([], [], **looks[pair], markersize=4, linewidth=1.4, label=printable(arm(*pair))) for pair in shown
+    ]
     if shown and len(looks) > len(shown):
-        handles.append(Line2D([], [], linestyle="none"))
-        names.append(f"and {len(looks) - len(shown)} more")
-    handles += others
-    names += [str(each.get_label()) for each in others]
-    _draw_legend(made, handles, names)
+        handles.append(Line2D([], [], linestyle="none", label=f"and {len(looks) - len(shown)} more"))
+    _draw_legend(made, [*handles, *others])
 
 
-def _draw_legend(made: Figure, handles: Sequence[Any], names: Sequence[str]) -> None:
-    if not names:
+def _draw_legend(made: Figure, handles: Sequence[Line2D]) -> None:
+    """Draw the legend above the axes, where it covers no marks, and increase the figure's height by its height."""
+    if not handles:
         return
+    names = [str(each.get_label()) for each in handles]
     longest = max(map(len, names))
     columns = max(1, min(4, len(names), int(88 / (longest + 8))))
     legend = made.legend(handles, names, loc="outside upper left", ncols=columns, frameon=False, borderpad=0.2)
@@ -179,25 +151,21 @@ def _draw_legend(made: Figure, handles: Sequence[Any], names: Sequence[str]) -> 
 
 
 def _frontier(axes: Axes, content: Content) -> list[Line2D]:
-    """Draw the frontier on the axis of equal budgets. On others, no better point may be left of a dominated one."""
+    """Draw the frontier on the axis of equal budgets, so that a better point is left of each dominated point."""
     table, axis = content.summary[content.summary["n"] > 0], content.equal
-    divisor = _time_axis(axes, axis, table[axis])
+    divisor = time_axis(axes, axis, table[axis])
     runs = _beside_means(content, table)
     dots = dict(iter(runs.groupby(["recipe", "control"], sort=False)))
     tables = dict(iter(table.groupby(["recipe", "control"], sort=False)))
-    looks, places = _looks(content), _distinct(table[axis])
+    looks, places = _looks(content), positions(table[axis])
     for place, (pair, look) in enumerate(looks.items()):
-        nudge = _nudge(places, place, len(looks), _LINE_DODGE, _LINE_DODGES) if axis in _SHARED else 1.0
+        moved = nudge(places, place, len(looks), **_LINE_DODGE) if axis in SHARED else 1.0
         if pair in dots:
-            _dots(axes, dots[pair], axis, divisor / nudge, look["color"])
+            _dots(axes, dots[pair], axis, divisor / moved, look["color"])
         rows = tables[pair].sort_values(axis)
-        x, y = rows[axis].to_numpy() / divisor * nudge, rows["mean"].to_numpy()
+        x, y = rows[axis].to_numpy() / divisor * moved, rows["mean"].to_numpy()
         axes.plot(x, y, color=look["color"], linestyle=look["linestyle"], linewidth=1.4, zorder=3)
-        known = rows["low"].notna().to_numpy()
-        ends = np.array([y - rows["low"].to_numpy(), rows["high"].to_numpy() - y])[:, known]
-        axes.errorbar(
-            x[known], y[known], ends, fmt="none", ecolor=look["color"], elinewidth=1, capsize=2, capthick=1, zorder=3
-        )
+        _intervals(axes, x, y, rows, look["color"], zorder=3)
         states = np.array([_state(content.status.get((*pair, ssr), "")) for ssr in rows["ssr"]])
         for state in sorted(set(states.tolist())):
             chosen = states == state
@@ -205,15 +173,21 @@ def _frontier(axes: Axes, content: Content) -> list[Line2D]:
                 x[chosen], y[chosen], look["marker"], color=look["color"], markersize=4.6, zorder=4,
                 markerfacecolor=_face(look["color"], state), markeredgewidth=1.1,
             )  # fmt: skip
-    _log(axes, axis, places)
+    log_axis(axes, axis, places)
     if axis == "ssr":
         axes.set_xlabel(printable(content.ssr_label))
     levels = [] if content.options.target is None else [content.options.target]
-    _limit(axes, [*table["mean"], *runs["quality"], *levels], [*table["low"], *table["high"]])
-    if content.options.target is not None:
-        _level(axes, content.options.target, f"target\n{content.options.target:.6g}")
+    set_limits(axes, [*table["mean"], *runs["quality"], *levels], [*table["low"], *table["high"]])
+    for target in levels:
+        draw_level(axes, target, f"target\n{target:.6g}")
     axes.set_ylabel(printable(content.objective))
     return _state_key(set(content.status.values()))
+
+
+def _intervals(axes: Axes, x: Any, y: Any, rows: pd.DataFrame, colour: str, **options: Any) -> None:
+    known = rows["low"].notna().to_numpy()
+    ends = np.array([y - rows["low"].to_numpy(), rows["high"].to_numpy() - y])[:, known]
+    axes.errorbar(x[known], y[known], ends, fmt="none", ecolor=colour, elinewidth=1, capsize=2, capthick=1, **options)
 
 
 def _state(status: str) -> int:
@@ -234,40 +208,15 @@ def _face(colour: str, state: int) -> Any:
 def _state_key(found: set[str]) -> list[Line2D]:
     from matplotlib.lines import Line2D
 
-    names = ["on the frontier", "no better within noise", "dominated"]
-    if "within_noise" not in found:
-        names[1] = "dominated by the mean"
+    middle = "no better within noise" if "within_noise" in found else "dominated by the mean"
+    names = ["on the frontier", middle, "dominated"]
     return [
         Line2D(
-            [], [], color=_GREY, marker="o", markersize=4.6, linestyle="none", label=names[state],
-            markerfacecolor=_face(_GREY, state), markeredgewidth=1.1,
+            [], [], color=GREY, marker="o", markersize=4.6, linestyle="none", label=names[state],
+            markerfacecolor=_face(GREY, state), markeredgewidth=1.1,
         )
         for state in sorted(set(map(_state, found)))
     ]  # fmt: skip
-
-
-def _distinct(values: Iterable[float]) -> list[float]:
-    """Return the positions in ascending order. Positions that differ by less than one percent count as one."""
-    found: list[float] = []
-    for value in sorted(value for value in values if math.isfinite(value) and value > 0):
-        if not found or value > 1.01 * found[-1]:
-            found.append(float(value))
-    return found
-
-
-def _nudge(places: Sequence[float], place: int, count: int, each: float, over_all: float) -> float:
-    """Return the factor that moves the positions of one of several recipes, so that their marks are side by side."""
-    gap = float(np.diff(np.log2(places)).min(initial=1.0))
-    return float(2 ** (gap * min(each, over_all / count) * (place - (count - 1) / 2)))
-
-
-def _level(axes: Axes, at: float, text: str) -> None:
-    """Draw a dashed horizontal line, with its name outside of the axes, so that no curve crosses the name."""
-    axes.axhline(at, color=_GREY, linewidth=0.8, linestyle=(0, (4, 3)), zorder=1)
-    axes.annotate(
-        text, (1.0, at), xycoords=("axes fraction", "data"), xytext=(4, 0), textcoords="offset points", ha="left",
-        va="center", fontsize=8, annotation_clip=False,
-    )  # fmt: skip
 
 
 def _beside_means(content: Content, table: pd.DataFrame) -> pd.DataFrame:
@@ -293,26 +242,23 @@ def _dots(axes: Axes, runs: pd.DataFrame, axis: str, divisor: float, colour: str
 
 
 def _doublings(axes: Axes, content: Content) -> list[Line2D]:
-    looks = _looks(content)
-    frame = content.doublings
-    drawn = [pair for pair in looks if ((frame["recipe"] == pair[0]) & (frame["control"] == pair[1])).any()]
+    looks, frame = _looks(content), content.doublings
+    rows_of_arm = dict(iter(frame.groupby(["recipe", "control"], sort=False)))
+    drawn = [pair for pair in looks if pair in rows_of_arm]
     ratios = sorted(frame["ssr"].unique().tolist())
     for place, pair in enumerate(drawn):
-        rows = frame[(frame["recipe"] == pair[0]) & (frame["control"] == pair[1])]
-        nudge = _nudge(ratios, place, len(drawn), _DODGE, _DODGES)
-        x, y = rows["ssr"].to_numpy() * nudge, rows["gain"].to_numpy()
-        known = rows["low"].notna().to_numpy()
-        ends = np.array([y - rows["low"].to_numpy(), rows["high"].to_numpy() - y])[:, known]
-        look = looks[pair]
+        rows, look = rows_of_arm[pair], looks[pair]
+        x = rows["ssr"].to_numpy() * nudge(ratios, place, len(drawn), **_DODGE)
+        y = rows["gain"].to_numpy()
         face = "white" if pair[1] else look["color"]
-        axes.errorbar(x[known], y[known], ends, fmt="none", ecolor=look["color"], elinewidth=1, capsize=2, capthick=1)
+        _intervals(axes, x, y, rows, look["color"])
         axes.plot(x, y, look["marker"], color=look["color"], markerfacecolor=face, markersize=4.6, markeredgewidth=1.1)
     axes.axhline(0, color="#999999", linewidth=0.7, zorder=1)
     levels = [0.0] if content.tolerance is None else [0.0, content.tolerance]
     if content.tolerance is not None:
-        _level(axes, content.tolerance, "tolerance")
-    _log(axes, "ssr", ratios)
-    _limit(axes, [*frame["gain"], *levels], [*frame["low"], *frame["high"]])
+        draw_level(axes, content.tolerance, "tolerance")
+    log_axis(axes, "ssr", ratios)
+    set_limits(axes, [*frame["gain"], *levels], [*frame["low"], *frame["high"]])
     axes.set_xlabel("From SSR to its double")
     axes.set_ylabel(f"Gain in {printable(content.objective)}")
     return []
@@ -320,18 +266,20 @@ def _doublings(axes: Axes, content: Content) -> list[Line2D]:
 
 def _tolerances(axes: Axes, content: Content) -> list[Line2D]:
     """Draw which SSR to run, against the gain that a doubling must have. The line is solid where the SSR is certain."""
+    from matplotlib.lines import Line2D
+    from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+
     ends = [end for step in content.steps for end in (step.above, step.below) if 0 < end < math.inf]
     least, most = min(ends) / 2, max(ends) * 2
     looks = _looks(content)
     ratios = sorted({step.choice.ssr for step in content.steps})
-    certain = set()
+    styles: dict[bool, tuple[Any, str]] = {True: ("-", "decided"), False: (_UNDECIDED, "undecided, or noise unknown")}
     for step in content.steps:
         choice, look = step.choice, looks[step.choice.recipe, ""]
         x = [max(step.above, least), min(step.below, most)]
-        certain.add(choice.certainty == "sure")
         axes.plot(
             x, [choice.ssr] * 2, color=look["color"], linewidth=2.4, solid_capstyle="butt", dash_capstyle="butt",
-            linestyle="-" if choice.certainty == "sure" else (0, (1.6, 1.0)),
+            linestyle=styles[choice.certainty == "sure"][0],
         )  # fmt: skip
         axes.plot(math.sqrt(x[0] * x[1]), choice.ssr, look["marker"], color=look["color"], markersize=4.6)
         if choice.recommendation.ssr is None:
@@ -340,22 +288,19 @@ def _tolerances(axes: Axes, content: Content) -> list[Line2D]:
             )
     axes.set_xscale("log")
     axes.set_xlim(least, most)
-    _log(axes, "ssr", ratios, vertical=True)
+    log_axis(axes, "ssr", ratios, vertical=True)
     axes.set_xlabel(f"Gain in {printable(content.objective)} that a doubling must have")
     axes.set_ylabel("SSR to run")
     if content.tolerance is not None:
-        axes.axvline(content.tolerance, color=_GREY, linewidth=0.8, linestyle=(0, (4, 3)), zorder=1)
-    from matplotlib.lines import Line2D
-    from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
-
+        axes.axvline(content.tolerance, color=GREY, linewidth=0.8, linestyle=(0, (4, 3)), zorder=1)
     axes.set_ylim(ratios[0] / _AIR, ratios[-1] * _AIR)
-    ticks = _apart([least, *sorted(set(ends)), most], "{:.3g}".format)[1:-1]
+    ticks = separate_ticks([least, *sorted(set(ends)), most], "{:.3g}".format)[1:-1]
     axes.xaxis.set_major_locator(FixedLocator(ticks))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.3g}"))
-    names = {True: ("-", "decided"), False: ((0, (1.6, 1.0)), "a close call, or noise unknown")}
+    certain = {step.choice.certainty == "sure" for step in content.steps}
     return [
-        Line2D([], [], color=_GREY, linewidth=2.4, linestyle=names[sure][0], label=names[sure][1])  # type: ignore[arg-type]
+        Line2D([], [], color=GREY, linewidth=2.4, linestyle=styles[sure][0], label=styles[sure][1])
         for sure in sorted(certain, reverse=True)
     ]
 
@@ -390,11 +335,9 @@ def _curve_figure(content: Content, curves: Sequence[Curve], label: str, every: 
                 axes.tick_params(labelbottom=True)
         for axes in list(grid.flat)[len(shown) :]:
             axes.set_axis_off()
-        controls = [control for control in CONTROLS if any(curve.control == control for curve in curves)]
-        key = [*_control_key(controls), *key]
         if len(recipes) > len(shown):
             made.supxlabel(f"{len(recipes) - len(shown)} more recipes are not drawn", fontsize=8)
-        _draw_legend(made, key, [str(line.get_label()) for line in key])
+        _draw_legend(made, [*_control_key(curves), *key])
     return made
 
 
@@ -406,13 +349,14 @@ def _curve_labels(axes: Axes, label: str, every: int | None) -> None:
         axes.set_xlabel(f"{axes.get_xlabel()}; dots: logged every {every:,} steps")
 
 
-def _control_key(controls: Sequence[str]) -> list[Line2D]:
+def _control_key(curves: Sequence[Curve]) -> list[Line2D]:
     from matplotlib.lines import Line2D
 
+    controls = [control for control in CONTROLS if any(curve.control == control for curve in curves)]
     if len(controls) < 2:
         return []
     return [
-        Line2D([], [], color=_GREY, linestyle=_DASHES[control], linewidth=1.4, label=control or "scaled")
+        Line2D([], [], color=GREY, linestyle=_DASHES[control], linewidth=1.4, label=control or "scaled")
         for control in controls
     ]
 
@@ -425,7 +369,7 @@ def _lines(axes: Axes, content: Content, curves: Sequence[Curve], every_curve: S
     from matplotlib.lines import Line2D
 
     axis = content.counted[0]
-    divisor = _time_axis(axes, axis, [value for curve in every_curve for value in curve.places[axis][-1:]])
+    divisor = time_axis(axes, axis, [value for curve in every_curve for value in curve.places[axis][-1:]])
     ratios = sorted({curve.ssr for curve in every_curve})
     shades = {ssr: _PALEST + (1 - _PALEST) * rank / max(1, len(ratios) - 1) for rank, ssr in enumerate(ratios)}
     shades[ratios[-1]] = 1.0
@@ -447,65 +391,3 @@ def _lines(axes: Axes, content: Content, curves: Sequence[Curve], every_curve: S
         return []
     shown = [ratios[place] for place in spread_out(len(ratios), _MOST_SHADES)]
     return [Line2D([], [], color="black", alpha=shades[ssr], linewidth=2, label=f"SSR {ssr:g}") for ssr in shown]
-
-
-def _time_axis(axes: Axes, axis: str, values: Iterable[float]) -> float:
-    """Label a time axis with its unit. Return the number by which to divide the values to get that unit."""
-    if axis != "seconds":
-        axes.set_xlabel(_LABELS[axis])
-        return 1.0
-    longest = max((value for value in values if math.isfinite(value)), default=0.0)
-    divisor, unit = next(((size, name) for least, size, name in _CLOCK if longest >= least), (1.0, "seconds"))
-    axes.set_xlabel(f"Training time ({unit})")
-    return divisor
-
-
-def _limit(axes: Axes, values: Iterable[float], ends: Iterable[float]) -> None:
-    """Set the range of the vertical axis from the points. The ends of very long intervals are cut off."""
-    points = [value for value in values if math.isfinite(value)]
-    low, high = min(points), max(points)
-    room = _STRETCH * (high - low) if high > low else math.inf
-    shown = [min(high + room, max(low - room, end)) for end in ends if math.isfinite(end)]
-    low, high = min([low, *shown]), max([high, *shown])
-    if high > low:
-        axes.set_ylim(low - _MARGIN * (high - low), high + _MARGIN * (high - low))
-
-
-def _log(axes: Axes, axis: str, places: Sequence[float], vertical: bool = False) -> None:
-    """Set a logarithmic axis with plain numbers: at the positions of the runs if all recipes share them, else round."""
-    from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter
-
-    (axes.set_yscale if vertical else axes.set_xscale)("log")
-    scale = axes.yaxis if vertical else axes.xaxis
-    if axis in _SHARED and len(places) <= _MOST_PLACES:
-        scale.set_major_locator(FixedLocator(_apart(places)))
-        scale.set_minor_locator(FixedLocator(places))  # a tick at each position, and a number where it fits
-    else:
-        narrow = len(places) > 1 and places[-1] < 10 * places[0]
-        scale.set_major_locator(LogLocator(subs=(1.0, 1.5, 2.0, 3.0, 5.0, 7.0) if narrow else (1.0, 2.0, 5.0)))
-    scale.set_minor_formatter(NullFormatter())
-    scale.set_major_formatter(FuncFormatter(lambda value, _: _tick(value)))
-
-
-def _tick(value: float) -> str:
-    return f"{value:,.0f}" if value >= 1e4 else f"{value:g}"
-
-
-def _apart(places: Sequence[float], text: Callable[[float], str] = _tick) -> list[float]:
-    """Return the positions whose numbers do not overlap on a logarithmic axis. Both ends are preferred.
-
-    The positions must be in ascending order.
-    """
-    if len(places) < 2:
-        return list(places)
-    span = math.log(places[-1] / places[0])
-
-    def clear(a: float, b: float) -> bool:
-        room = math.log(b / a) / span * _TICK_WIDTH
-        return room >= (len(text(a)) + len(text(b))) / 2 * _CHAR_WIDTH + _TICK_GAP
-
-    kept = [places[0]]
-    for place in places[1:-1]:
-        if clear(kept[-1], place) and clear(place, places[-1]):
-            kept.append(place)
-    return [*kept, places[-1]]

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 
 from ssr_hydra.records import RESULT
+from ssr_hydra.report.comparison_words import equal_time_text
 from ssr_hydra.report.content import Content, arm
 from ssr_hydra.report.number_text import FIT_NAMES, NAMES_OF_EQUAL, duration, number, percent
-from ssr_hydra.report.words import equal_time_text
 from ssr_hydra.studies.fitting import BackTest, Fit
 from ssr_hydra.studies.intervals import VERDICT
 from ssr_hydra.studies.notes import Note
@@ -41,27 +41,27 @@ def note_text(note: Note) -> str:
     if note.kind == "machines":
         return f"The runs used different machines, so their seconds are not comparable: {by_name}."
     if note.kind == "resumed":
-        return f"{_runs(total)} resumed from a checkpoint; their seconds are the sum of all parts."
+        return f"{_runs(total)} resumed from a checkpoint. The seconds of a resumed run are the sum of all its parts."
     if note.kind == "diverged":
         return (
-            f"{_runs(total)} of {_few(names)} diverged while other seeds did not. Means over the remaining seeds are "
-            "better than what the recipe gives."
+            f"{_runs(total)} of {_few(names)} diverged, but other seeds did not. The mean uses only these other seeds, "
+            "so it is better than the true mean of the recipe."
         )
     if note.kind == "lost":
         by_status = ", ".join(f"{count} {_STATUSES.get(status, status)}" for status, count in note.counts)
         at = f"SSR {_few([number(ssr) for ssr in note.ssrs])}" if note.ssrs else "any SSR, so it is not compared"
         return f"{note.subject} has no quality at {at}: {_runs(total)}, {by_status}."
-    more = f" and {total - 1} more" if total > 1 else ""
-    return f"Times are not compared: line {names[0]}{more} of the table must have a number of {note.subject} above 0."
+    more = f" and {total - 1} more lines" if total > 1 else ""
+    return f"Times are not compared: line {names[0]}{more} of the table must have {note.subject} above 0."
 
 
 def _runs(count: int) -> str:
     return f"{count} run" if count == 1 else f"{count} runs"
 
 
-def _few(names: list[str]) -> str:
-    more = len(names) - _MOST_IN_NOTE
-    return ", ".join(names[:_MOST_IN_NOTE]) + (f" and {more} more" if more > 0 else "")
+def _few(names: list[str], most: int = _MOST_IN_NOTE) -> str:
+    more = len(names) - most
+    return ", ".join(names[:most]) + (f" and {more} more" if more > 0 else "")
 
 
 def fit_reason(fit: Fit) -> str:
@@ -70,7 +70,7 @@ def fit_reason(fit: Fit) -> str:
         return f"The measured SSRs do not determine a {FIT_NAMES[fit.kind]}."
     text = back_test_text(fit.deciding, fit.kind)
     if fit.reason == "no_noise":
-        return f"{text} One seed at so few SSRs does not measure the noise."
+        return f"{text} There are too few SSRs with one seed each to measure the noise."
     if fit.reason == "vague":
         return f"{text} Any value within {fit.deciding.half:.3g} of the prediction would have passed."
     return text
@@ -96,19 +96,18 @@ def back_test_text(test: BackTest, kind: str) -> str:
 
 
 def fit_warnings(content: Content) -> list[str]:
-    """Return warnings about fits that their back-tests reject: with reasons if there are few, else only their names."""
+    """Return warnings about fits that their back-tests reject. If there are many, the warning has no reasons."""
     rejected = [fit for fit in content.fits if fit.verdict == "rejected"]
     if len(rejected) <= _MOST_FITS:
         return [
-            f"The {FIT_NAMES[fit.kind]} through {arm(fit.recipe, fit.control)} fails its back-test. {fit_reason(fit)}"
+            f"The {FIT_NAMES[fit.kind]} of {arm(fit.recipe, fit.control)} fails its back-test. {fit_reason(fit)}"
             for fit in rejected
         ]
     by_kind = []
     for kind, name in FIT_NAMES.items():
         arms = [arm(fit.recipe, fit.control) for fit in rejected if fit.kind == kind]
-        more = f" and {len(arms) - _MOST_NAMED} more" if len(arms) > _MOST_NAMED else ""
         if arms:
-            by_kind.append(f"the {name} through {', '.join(arms[:_MOST_NAMED])}{more}")
+            by_kind.append(f"the {name} of {_few(arms, _MOST_NAMED)}")
     return [f"These fits fail their back-tests: {'; '.join(by_kind)}."]
 
 
@@ -143,7 +142,7 @@ def _break_even(content: Content) -> str:
         return ""
     return (
         f" Each run of {choice.recipe} at SSR {number(choice.ssr)} instead of {number(series.ssr[-1])} saves "
-        f"{duration(saved)}, so the study has paid for itself after {math.ceil(whole / saved):,} such runs."
+        f"{duration(saved)}, so the study has paid for itself after {math.ceil(whole / saved):,} runs at this SSR."
     )
 
 
@@ -155,20 +154,20 @@ def method(content: Content) -> list[str]:
     sentences = [
         f"Quality is the {content.objective} of the table; {better} is better."
         if is_table
-        else f"Quality is the final {content.objective} of each run, not the best on the way; {better} is better."
+        else f"Quality is the final {content.objective} of each run, not its best value; {better} is better."
     ]
     noise = (
-        "The noise is that of each recipe and SSR alone (Student's t over seeds)."
+        "The noise of each recipe and SSR is estimated from its own seeds (Student's t)."
         if options.noise == "cell"
-        else "The noise is estimated from all recipes and SSRs together, with a trend over SSR, as far as they agree "
-        "(moderated variances); --noise cell uses each recipe and SSR alone."
+        else "The noise is estimated from all recipes and SSRs together, with a trend over SSR (moderated variances). "
+        "With --noise cell, each recipe and SSR has its own noise."
     )
     sentences += [
         f"Intervals are at {percent(options.confidence)}. {noise} Differences of runs with the same seeds are paired.",
-        f"Verdicts (decided, best, dominated) are at {percent(max(VERDICT, options.confidence))}: over six looks at a "
-        "growing study, at most one in twenty is wrong."
+        f"Verdicts (decided, best, dominated) are at {percent(max(VERDICT, options.confidence))}. If you look at a "
+        "growing study six times, at most one verdict in twenty is wrong."
         + (f" This is report {content.looks} of this study." if content.looks > 1 else ""),
-        "Verdicts about several recipes or points are adjusted for multiple comparisons (Dunnett); intervals are not.",
+        "Verdicts about several recipes or points are adjusted for multiple comparisons (Dunnett). Intervals are not.",
     ]
     if content.tolerance is not None:
         sentences.append(
@@ -179,21 +178,21 @@ def method(content: Content) -> list[str]:
         sentences.append("Training time excludes evaluation, checkpoints, compilation and start-up.")
     sentences += [
         "A point is on the frontier if it is better than every point that takes no longer.",
-        "Between measured SSRs, quality is the mean of the two parabolas in log SSR through the nearest three; at an "
-        "end of the range, the cubic through the nearest four. Nothing is interpolated beyond the range.",
+        "Between measured SSRs, quality is the mean of two parabolas in log SSR, each through three SSRs. At an end of "
+        "the range, quality is the cubic through the nearest four SSRs. Beyond the range there are no values.",
     ]
     if not content.speedup.empty:
         sentences.append("Intervals of speed-ups include the noise of the clock.")
     if content.fits:
         sentences.append(
-            "Each fit is back-tested: it must predict the largest SSR from the smaller ones. The asymptote of a fit is "
-            "never reported."
+            "Each fit is back-tested: from the smaller SSRs, it must predict the quality at the largest SSR. The "
+            "asymptote of a fit is not a prediction, so the report does not show it."
         )
     return sentences
 
 
 def _equal_time(content: Content) -> list[str]:
-    """Return why recipes are compared at equal steps or equal seconds; empty if the answer already says so."""
+    """Return why the report compares at equal steps or equal seconds; an empty list if the answer already says this."""
     time, equal = content.time, NAMES_OF_EQUAL[content.equal]
     if len(content.recommendations) < 2:
         return []
@@ -204,9 +203,9 @@ def _equal_time(content: Content) -> list[str]:
         "alike": f"no recipe certainly takes more than a tenth longer per {per} than another",
         "apart": "no SSR has runs of all recipes",
     }.get(time.reason)
-    sentences = [] if why is None or equal_time_text(content) else [f"Equal time is equal {equal}: {why}."]
+    sentences = [] if why is None or equal_time_text(content) else [f"Equal time means equal {equal}: {why}."]
     if time.reason in ("alike", "slower"):
         sentences.append(
-            f"The noise of the clock is that of means over recipe and SSR, and its interval is at {percent(VERDICT)}."
+            f"The noise of the clock is estimated from the mean times of each recipe and SSR, at {percent(VERDICT)}."
         )
     return sentences

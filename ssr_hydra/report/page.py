@@ -30,7 +30,6 @@ __all__ = ["embedded", "page", "policy"]
 MOST_ROWS = 300
 """Maximum number of rows of a table in the page. The CSV and Markdown files have all rows."""
 
-
 _RECIPES = ("paired", "crossings", "speedup", "equal_time", "target", "ranking")
 
 
@@ -179,7 +178,7 @@ def _sections(
     found = [
         ("details", "About the answer", has_details),
         ("setup", "What was run", has_setup),
-        ("quality", "What time buys", True),
+        ("quality", "Quality against time", True),
         ("doubling", "The next doubling", bool(shown["doublings"])),
         ("recipes", "Recipes", any(shown[name] for name in _RECIPES)),
         ("controls", "Controls", bool(shown["controls"])),

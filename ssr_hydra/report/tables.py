@@ -21,9 +21,9 @@ __all__ = ["Cell", "Column", "Table", "main_table", "steps_table", "tables"]
 
 _STATUS = {
     "frontier": ("frontier", "good", ""),
-    "within_noise": ("within noise", "", "no better, within noise, than a point that takes no longer"),
+    "within_noise": ("within noise", "", "within noise, no better than a point that takes no longer"),
     "dominated": ("dominated", "bad", ""),
-    "unreplicated": ("dominated?", "", "by the mean; the noise is not known"),
+    "unreplicated": ("dominated?", "", "dominated by the mean; the noise is unknown"),
 }
 
 
@@ -101,7 +101,7 @@ def main_table(content: Content) -> Table:
     axes, length = content.axes, content.study.length
     shown = [axis for axis in ("steps", "samples", "tokens", "seconds", "cost") if axis in axes]
     heads = {"seconds": "training"}
-    # If there are seconds, these columns are less important, because they only explain the seconds.
+    # The seconds are more important than the numbers that explain them.
     extra = ("samples", "tokens", "steps") if "seconds" in shown else ("samples", "tokens")
     columns = (
         Column("recipe", "name"),
@@ -186,7 +186,7 @@ def _paired(content: Content) -> Table:
     for a, b, frame in content.paired:
         words = {"a": Cell(a, "good"), "b": Cell(b, "good"), "undecided": Cell("undecided")}
         for row in rows_of(frame):
-            better = words.get(row.better, Cell("unknown", "", "the noise is not known"))
+            better = words.get(row.better, Cell("unknown", "", "the noise is unknown"))
             ends = interval(row.low, row.high, content.decimals)
             made.append(_row(a, b, number(row.ssr), f"{row.n}", signed(row.difference, content.decimals), ends, better))
     return Table(columns, tuple(made))
@@ -227,7 +227,7 @@ def _equal_time(content: Content) -> Table:
         for at in budgets:
             row = found.get((recipe, control, at))
             if row is None or row.status != "inside":
-                where = "" if row is None else f"this budget is {row.status} the measured range"
+                where = "" if row is None else f"the budget is {row.status} the measured range"
                 cells.append(Cell(NONE, "", where))
                 continue
             note = f"SSR {number(row.ssr)}, {interval(row.low, row.high, content.decimals)}"
@@ -266,7 +266,7 @@ def _crossings(content: Content) -> Table:
     )  # fmt: skip
     made = []
     for row in rows_of(content.crossings):
-        certain = Cell("yes", "good") if row.certain else Cell("no", "", "a difference on one side may be noise")
+        certain = Cell("yes", "good") if row.certain else Cell("no", "", "the difference on one side may be noise")
         cells = f"{row.a}, {row.b}", number(row.ssr), interval(row.low, row.high, 3), row.better_below, row.better_above
         made.append(_row(*cells, certain))
     return Table(columns, tuple(made))
@@ -312,7 +312,7 @@ def _target(content: Content) -> Table:
 def _controls(content: Content) -> Table:
     columns = (
         Column("recipe", "name"), Column("control", "text"), Column("SSR"), Column("seeds"),
-        Column("scaling is better by"), Column("interval"), Column("winner", "text"),
+        Column("gain of scaling"), Column("interval"), Column("winner", "text"),
     )  # fmt: skip
     words = {"scaling": ("scaling", "good"), "control": ("control", "bad"), "same": ("the same run", "")}
     made = []

@@ -97,7 +97,7 @@ def test_report_rejects_the_power_law_of_the_published_table(
     main(["--csv", str(resnet50), "--ssr", "ssr", "--quality", "top1", "--seconds", "seconds", "--tolerance", "0.3"])
     printed = " ".join(capsys.readouterr().out.split())
     assert "Run resnet50 at SSR 1; the noise was not measured." in printed  # to 2 it gains .25, from .5 it gained 1.16
-    assert "The power law through resnet50 fails its back-test." in printed
+    assert "The power law of resnet50 fails its back-test." in printed
     assert (resnet50.parent / "resnet50_report/report.html").exists()
     report = json.loads((resnet50.parent / "resnet50_report/report.json").read_text(encoding="utf-8"))
     assert [fit["verdict"] for fit in report["fits"] if fit["kind"] == "power"] == ["rejected"]

@@ -131,7 +131,7 @@ def test_a_recipe_that_takes_longer_per_step_gets_fewer_of_them_in_equal_time() 
     assert at.loc["b", "quality"] == pytest.approx(b + 1e-3)  # the mean over 0, 1 and 2 thousandths
     assert at.loc["a", "loss"] == pytest.approx(b - 0.95)
     assert "more than a tenth longer" not in " ".join(method_words.method(found))  # the answer says it
-    said = "Equal time is equal seconds: b took 41% longer per step than a. --equal steps compares at equal steps."
+    said = "Equal time means equal seconds: b took 41% longer per step than a. --equal steps compares at equal steps."
     assert said in [*words.answer(found), *(line for _, each in words.details(found) for line in each)]
 
 
@@ -156,7 +156,7 @@ def test_times_that_vary_by_a_third_are_not_compared() -> None:
     assert found.time.pace.ratio > 1.1 > found.time.pace.low
     assert found.equal == "steps"
     (said,) = [line for line in words.answer(found) if line.startswith("Equal time")]
-    assert said.startswith(f"Equal time is equal steps: {found.time.pace.slow} took ")
+    assert said.startswith(f"Equal time means equal steps: {found.time.pace.slow} took ")
     assert said.endswith("which may be noise of the machine. --equal seconds compares at equal seconds.")
 
 
@@ -234,7 +234,7 @@ def test_recipes_of_a_table_without_steps_are_compared_at_equal_ssr(tmp_path: Pa
     assert (content.axis, content.equal) == ("seconds", "ssr")
     assert set(content.pareto[content.pareto["status"] == "frontier"]["recipe"]) == {"a"}
     assert (content.equal_time["status"] == "inside").all()
-    said = "Equal time is equal SSR: no recipe certainly takes more than a tenth longer per SSR than another."
+    said = "Equal time means equal SSR: no recipe certainly takes more than a tenth longer per SSR than another."
     assert said in method_words.method(content)
     assert build(content.study, Options(equal="seconds")).equal == "seconds"
 
@@ -245,7 +245,7 @@ def test_option_equal_chooses_steps_or_seconds() -> None:
     steps = build(study, Options(equal="steps"))
     assert (steps.axis, steps.equal) == ("steps", "steps")
     assert set(steps.pareto[steps.pareto["status"] == "frontier"]["recipe"]) == {"b"}
-    assert "Equal time is equal steps: you chose it." in method_words.method(steps)
+    assert "Equal time means equal steps: you chose it." in method_words.method(steps)
     assert build(study).equal == "seconds"
     assert build(sweep_of(0.05), Options(equal="seconds")).equal == "seconds"  # and not chosen by the clock's noise
     with pytest.raises(InputError, match=r"^equal='samples'"):
@@ -354,8 +354,8 @@ def test_recipe_whose_runs_diverge_is_not_recommended_over_one_whose_runs_do_not
     assert set(found.winners["best"]) == {"safe"}
     said = words.answer(found)
     assert "at SSR 2: risky 38%" in " ".join(said)
-    assert "safe is behind risky, which is better by +0.0" in said[1]
-    assert said[1].endswith("; 38% of the runs of risky diverged.")
+    assert "safe is worse than risky by +0.0" in said[1]
+    assert said[1].endswith(", but 38% of the runs of risky diverged.")
     # A recipe that loses runs never beats one that does not: risky is on the frontier as well, because of its mean.
     assert set(found.pareto["status"]) == {"frontier"}
 

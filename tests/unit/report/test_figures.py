@@ -17,7 +17,8 @@ from study_runs import study_of
 
 from ssr_hydra.drawing import render
 from ssr_hydra.report import Content, Options, build
-from ssr_hydra.report.figures import draw, drawable, figures, printable
+from ssr_hydra.report.figure_axes import printable
+from ssr_hydra.report.figures import draw, drawable, figures
 from ssr_hydra.report.page_data import payload
 from ssr_hydra.studies import Study, from_csv, load
 

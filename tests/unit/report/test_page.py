@@ -120,8 +120,8 @@ def test_page_has_all_sections_and_links_to_them(shown: str) -> None:
 
 
 def test_caption_of_the_frontier_explains_its_marks(shown: str, resnet50: Path) -> None:
-    assert "on the frontier by steps, tinted ones are no better within noise, hollow ones are dominated" in shown
-    assert "Fits that failed that test, or could not be tested, are hidden" in shown
+    assert "on the frontier by steps. Tinted marks are no better within noise. Hollow marks are dominated." in shown
+    assert "shows the fits that did not pass" in shown
     alone = page(build(from_csv(resnet50, ssr="ssr", quality="top1", seconds="seconds")))
     assert "Each mark is one run. Filled" in alone  # no seeds, no intervals
     assert "no better by the mean" in alone
@@ -129,6 +129,6 @@ def test_caption_of_the_frontier_explains_its_marks(shown: str, resnet50: Path) 
 
 def test_the_caption_of_learning_rates_says_how_often_they_were_logged(tmp_path: Path) -> None:
     write_run(tmp_path / "s/0", ssr=0.5)  # 60 times in 600 steps
-    assert "Dots are logged every 10 steps;" in page(build(load(tmp_path / "s")))
+    assert "Dots are rates that were logged every 10 steps." in page(build(load(tmp_path / "s")))
     write_run(tmp_path / "s/1", ssr=1.0)  # one run logs every 20 steps: no single number is true of both
-    assert "Dots are logged;" in page(build(load(tmp_path / "s")))
+    assert "Dots are rates that were logged." in page(build(load(tmp_path / "s")))

@@ -61,12 +61,12 @@ OPEN, BEHIND = rival("b", -0.001, 0.011), rival("b", 0.001, 0.009, held=False)
         ({}, "Run wsd at SSR 2 or longer."),
         ({"of": 1.0, "ssr": 1.0}, "Run wsd at SSR 1."),
         ({"of": 1.0, "ssr": 1.0, "rivals": (OPEN,)}, "Run wsd at SSR 1; b may be as good."),
-        ({"of": 1.0, "verdict": "close"}, "Run wsd at SSR 2; the SSR is a close call."),
+        ({"of": 1.0, "verdict": "close"}, "Run wsd at SSR 2; the SSR is not certain."),
         ({"of": 1.0, "verdict": "close", "rivals": (OPEN, rival("c", -1, 2))},
          "Run wsd at SSR 2; neither recipe nor SSR is certain."),
         ({"of": 1.0, "rivals": tuple(rival(name, -1, 2) for name in "bcd")},
          "Run wsd at SSR 2; 3 other recipes may be as good."),
-        ({"verdict": "close"}, "Run wsd at SSR 2 or longer; the SSR is a close call."),
+        ({"verdict": "close"}, "Run wsd at SSR 2 or longer; the SSR is not certain."),
         ({"verdict": "unreplicated"}, "Run wsd at SSR 2 or longer; the noise was not measured."),
         ({"of": 1.0, "runs": 4, "diverged": 1}, "Run wsd at SSR 2; 1 of 4 runs diverged."),
         ({"of": 1.0, "rivals": (UNKNOWN,)}, "Run wsd at SSR 2; the noise was not measured."),
@@ -106,9 +106,8 @@ def test_an_answer_has_at_most_five_sentences_and_no_repetition(content: Content
 def test_single_ssr_gives_no_gain_of_a_doubling() -> None:
     content = build(study_of({"a": {1.0: [0.90, 0.91, 0.92]}, "b": {1.0: [0.80, 0.81, 0.82]}}))
     assert content.is_settled
-    assert (
-        words.answer(content)[0] == "No doubling of the SSR of a was measured, so the gain of longer runs is unknown."
-    )
+    said = "No doubling of the SSR was measured for a, so the gain of longer runs is unknown."
+    assert words.answer(content)[0] == said
     assert words.headline(replace(content, choice=None)) == "No recommendation: only controls have completed."
 
 
@@ -138,27 +137,28 @@ def test_choice_at_the_end_of_the_range_is_open_without_a_rival(content: Content
         assert choice is not None
         return words.certainty(choice)
 
-    assert told(verdict="outside", rivals=()) == "open: nothing longer was run"
+    assert told(verdict="outside", rivals=()) == "undecided: longer runs are missing"
     assert told(verdict="outside", rivals=(BEHIND,)) == "decided"
     assert told(verdict="decided", of=1.0, rivals=()) == "decided"
 
 
-AT = "At equal time (SSR 2, 2,400 steps, 12 s) wsd"
+AT = "At equal time (SSR 2, 2,400 steps, 12 s), wsd"
 
 
 @pytest.mark.parametrize(
     ("rivals", "said"),
     [
-        ((BEHIND,), f"{AT} beats b, the next best, by +0.0050 [0.0010, 0.0090]."),
+        ((BEHIND,), f"{AT} beats b, the next best recipe, by +0.0050 [0.0010, 0.0090]."),
         ((BEHIND, rival("c", 0.1, 0.2, held=False)),
-         f"{AT} beats b, the next best, by +0.0050 [0.0010, 0.0090], and the other recipe by more."),
+         f"{AT} beats b, the next best recipe, by +0.0050 [0.0010, 0.0090], and the other recipe by more."),
         ((OPEN,), f"{AT} and b are equal to within 0.0110: the difference is +0.0050 [-0.0010, 0.0110]."),
         ((rival("b", -0.001, 0.003), rival("c", -0.002, 0.004), rival("d", 0.1, 0.2, held=False)),
-         f"{AT} and b are equal to within 0.0030: the difference is +0.0010 [-0.0010, 0.0030]; 1 more may be as good."),
+         f"{AT} and b are equal to within 0.0030: the difference is +0.0010 [-0.0010, 0.0030]. 1 more "
+         "recipe may be as good."),
         ((rival("b", 0.001, 0.009),),
-         f"{AT} is better than b by +0.0050 [0.0010, 0.0090], but not certainly at 99 %."),
-        ((UNKNOWN,), f"{AT} is +0.0050 better than b; too few seeds measure the noise."),
-        ((rival("b", -0.02, -0.01),), f"{AT} is behind b, which is better by +0.0150 [0.0100, 0.0200]."),
+         f"{AT} is better than b by +0.0050 [0.0010, 0.0090], but this is not certain at 99 %."),
+        ((UNKNOWN,), f"{AT} is +0.0050 better than b. There are too few seeds to measure the noise."),
+        ((rival("b", -0.02, -0.01),), f"{AT} is worse than b by +0.0150 [0.0100, 0.0200]."),
         ((), "No other recipe was measured at equal time (SSR 2, 2,400 steps, 12 s)."),
     ],
 )  # fmt: skip
@@ -171,12 +171,12 @@ def test_answer_lists_the_rivals(content: Content, rivals: tuple[Rival, ...], sa
     [
         ((OPEN,), []),
         ((rival("b", -0.001, 0.011, batch=Batch(0.003, 9, 4, 30)),),
-         ["9 more seeds (4 to 30) of both would halve the interval to \N{PLUS-MINUS SIGN}0.0030."]),
+         ["9 more seeds (4 to 30) of both recipes would halve the interval to \N{PLUS-MINUS SIGN}0.0030."]),
         ((rival("b", -0.001, 0.011, batch=Batch(0.003, 1, 1, 1)),),
-         ["1 more seed of both would halve the interval to \N{PLUS-MINUS SIGN}0.0030."]),
+         ["1 more seed of both recipes would halve the interval to \N{PLUS-MINUS SIGN}0.0030."]),
         ((rival("b", -0.001, 0.003), rival("d", 0.1, 0.2, held=False)),
-         ["1 other recipe is behind by more than noise.",
-          "The open recipes are at most the tolerance better or worse: run any of them."]),
+         ["1 other recipe is worse by more than noise.",
+          "The recipes that may be as good are within the tolerance: run any of them."]),
     ],
 )  # fmt: skip
 def test_details_state_how_many_seeds_would_separate_rivals(
@@ -229,7 +229,7 @@ def test_certain_crossings_of_curves_are_reported(content: Content) -> None:
     rows = [row | {"certain": True}, row | {"certain": False, "ssr": 0.7}, row | {"certain": True, "a": "c"}]
     said = everything(replace(content, crossings=pd.DataFrame(rows)))
     assert [line for line in said if "cross" in line] == [
-        "Curves cross at SSR 0.5 [0.400, 0.600]: below it b is better, above it wsd."
+        "Curves cross at SSR 0.5 [0.400, 0.600]: b is better at smaller SSRs, wsd at larger SSRs."
     ]
 
 
@@ -242,8 +242,8 @@ def test_answer_names_the_recipe_that_reaches_the_target_first(content: Content)
     assert content.soonest is not None
     best = content.soonest.recommendation
     said = f"wsd reaches 0.95 first, at SSR 0.5, 600 steps, 3 s (SSR [{best.target_low:.3g}, {best.target_high:.3g}]); "
-    assert first(rivals=(BEHIND,)) == f"{said}by then every other recipe is behind by more than noise."
-    assert first(rivals=(OPEN,)) == f"{said}b may be as good by then."
+    assert first(rivals=(BEHIND,)) == f"{said}every other recipe is worse at equal time, by more than noise."
+    assert first(rivals=(OPEN,)) == f"{said}b may be as good at equal time."
     assert first(rivals=()) == f"{said}no other recipe was measured at equal time."
     assert "No recipe reaches 0.95 within the measured range." in everything(replace(content, soonest=None))
 
@@ -255,23 +255,23 @@ def test_answer_names_the_recipe_that_reaches_the_target_first(content: Content)
         ("scaling", "Scaling beats truncation at SSR 2 by -0.0050 [-0.0090, -0.0010]."),
         (
             "undecided",
-            "Scaling against truncation is undecided at SSR 2: scaling gains -0.0050 [-0.0090, -0.0010].",
+            "It is undecided whether scaling beats truncation at SSR 2: scaling gains -0.0050 [-0.0090, -0.0010].",
         ),
     ],
 )
 def test_control_that_wins_is_reported(content: Content, winner: str, said: str) -> None:
     row = {"recipe": "wsd", "control": "truncate", "ssr": 2.0, "n": 4, "gain": -0.005, "low": -0.009, "high": -0.001}
     frame = pd.DataFrame([row | {"method": "paired", "winner": winner}])
-    assert said in everything(replace(content, controls=frame))
+    assert any(line.startswith(said) for line in everything(replace(content, controls=frame)))
 
 
 def test_comparisons_with_controls_are_counted(content: Content) -> None:
     row = {"recipe": "wsd", "control": "truncate", "n": 4, "gain": 0.0, "low": -0.1, "high": 0.1, "method": "paired"}
     won = ["scaling", "scaling", "control", "undecided", "same", ""]
     frame = pd.DataFrame([row | {"ssr": 0.1 * place, "winner": winner} for place, winner in enumerate(won)])
-    (said,) = [line for line in everything(replace(content, controls=frame)) if "over 6" in line]
+    (said,) = [line for line in everything(replace(content, controls=frame)) if "have 6" in line]
     counts = "scaling wins 2, truncation wins 1, 2 are undecided, 1 is the same run"
-    assert said == f"Scaling against truncation, over 6 comparisons, each at 99 %: {counts}."
+    assert said == f"Scaling and truncation have 6 comparisons, each at 99 %: {counts}."
 
 
 def test_rejected_fits_are_listed(content: Content) -> None:
@@ -283,15 +283,15 @@ def test_rejected_fits_are_listed(content: Content) -> None:
         for fit, test in zip(content.fits[:2], (outside, no_better), strict=True)
     ]
     assert method_words.fit_warnings(replace(content, fits=rejected)) == [
-        "The power law through cosine_warmup fails its back-test. Fitted up to SSR 1, it predicts 0.96 at SSR 2; the "
+        "The power law of cosine_warmup fails its back-test. Fitted up to SSR 1, it predicts 0.96 at SSR 2; the "
         "measured value is 0.95. The error is 0.01, and its interval allows 0.005.",
-        "The quadratic through cosine_warmup fails its back-test. Fitted up to SSR 1, it predicts 0.96 at SSR 2; the "
+        "The quadratic of cosine_warmup fails its back-test. Fitted up to SSR 1, it predicts 0.96 at SSR 2; the "
         "measured value is 0.95. The error is 0.01; repeating the value at SSR 1 has an error of 0.004.",
     ]
     many = [replace(fit, verdict="rejected") for fit in content.fits]
     assert method_words.fit_warnings(replace(content, fits=many)) == [
-        "These fits fail their back-tests: the power law through cosine_warmup, linear_warmup, "
-        "wsd; the quadratic through cosine_warmup, linear_warmup, wsd."
+        "These fits fail their back-tests: the power law of cosine_warmup, linear_warmup, "
+        "wsd; the quadratic of cosine_warmup, linear_warmup, wsd."
     ]
     held = [replace(fit, verdict="trusted") for fit in content.fits]
     assert method_words.fit_warnings(replace(content, fits=held)) == []
@@ -302,7 +302,7 @@ def test_rejected_fits_are_listed(content: Content) -> None:
     [
         ("held", "held", "the measured value is 0.95."),
         ("tolerated", "tolerated", "0.95. The error is within the tolerance."),
-        ("held", "no_noise", "0.95. One seed at so few SSRs does not measure the noise."),
+        ("held", "no_noise", "0.95. There are too few SSRs with one seed each to measure the noise."),
         ("held", "vague", "0.95. Any value within 0.005 of the prediction would have passed."),
         ("undetermined", "undetermined", "The SSRs up to 1 do not determine a power law."),
     ],
@@ -328,16 +328,16 @@ def test_reason_of_a_fit_is_one_text(content: Content, outcome: str, reason: str
         (Note("machines", counts=(("cpu", 2), ("gpu", 1))),
          "The runs used different machines, so their seconds are not comparable: cpu (2 runs), gpu (1 run)."),
         (Note("resumed", counts=(("", 1),)),
-         "1 run resumed from a checkpoint; their seconds are the sum of all parts."),
+         "1 run resumed from a checkpoint. The seconds of a resumed run are the sum of all its parts."),
         (Note("diverged", counts=(("wsd", 2),)),
-         "2 runs of wsd diverged while other seeds did not. Means over the remaining seeds are better than what the "
-         "recipe gives."),
+         "2 runs of wsd diverged, but other seeds did not. The mean uses only these other seeds, so it is better than "
+         "the true mean of the recipe."),
         (Note("lost", "wsd", (("failed", 1), ("no_value", 2)), (2.0,)),
          "wsd has no quality at SSR 2: 3 runs, 1 failed, 2 without a value."),
         (Note("lost", "wsd", (("diverged", 2),)),
          "wsd has no quality at any SSR, so it is not compared: 2 runs, 2 diverged."),
         (Note("no_times", "hours", (("3", 2),)),
-         "Times are not compared: line 3 and 1 more of the table must have a number of hours above 0."),
+         "Times are not compared: line 3 and 1 more lines of the table must have hours above 0."),
     ],
 )  # fmt: skip
 def test_note_is_one_sentence(note: Note, text: str) -> None:
@@ -357,7 +357,7 @@ def test_report_states_after_how_many_runs_the_study_has_paid_off(content: Conte
     # At ssr 1 a run takes 6 s, at 2 it takes 12 s: 415 s of the study are 70 times the 6 s that are saved.
     shorter = chosen(content, ssr=1.0)
     assert method_words.cost_of_sweep(shorter).endswith(
-        "Each run of wsd at SSR 1 instead of 2 saves 6 s, so the study has paid for itself after 70 such runs."
+        "Each run of wsd at SSR 1 instead of 2 saves 6 s, so the study has paid for itself after 70 runs at this SSR."
     )
     assert "paid" not in method_words.cost_of_sweep(content)  # the longest run is recommended
 
@@ -369,18 +369,15 @@ def test_missing_tolerance_is_asked_for_with_the_right_command(tmp_path: Path, r
     folder = tmp_path / "my study"
     for ssr, quality in ((1.0, 0.8), (2.0, 0.9), (4.0, 0.91)):
         write_run(folder / f"{ssr}", ssr=ssr, quality=quality)
-    assert told(load(folder)).endswith(f"per doubling; ssr-report '{folder}' --tolerance X picks one.")
+    assert told(load(folder)).endswith(f"of a doubling. ssr-report '{folder}' --tolerance X picks one.")
     table = from_csv(resnet50, ssr="ssr", quality="top1")
     assert method_words.cost_of_sweep(build(table)) == "The study took 9 runs, 9 of them completed."  # without seconds
-    assert told(table).endswith("per doubling; --tolerance X picks one.")
+    assert told(table).endswith("of a doubling. --tolerance X picks one.")
 
 
 def test_outlier_run_is_reported_with_the_median(content: Content) -> None:
     assert content.outliers.empty
     row = {"recipe": "wsd", "control": "truncate", "ssr": 1.0, "seed": 3, "value": 0.5, "median": 0.895}
     found = replace(content, outliers=pd.DataFrame([row | {"distance": 39.5}]))
-    said = (
-        "Seed 3 of wsd (truncate) at SSR 1 has 0.5000, and the median there is 0.8950: "
-        "it is 40 standard deviations away."
-    )
+    said = "Seed 3 of wsd (truncate) at SSR 1 has 0.5000. This is 40 standard deviations from the median, 0.8950."
     assert said in everything(found)

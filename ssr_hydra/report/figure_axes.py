@@ -1,0 +1,164 @@
+"""The axes of the figures for print: scales, ticks, limits, and names that matplotlib can draw."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from functools import cache
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ssr_hydra.drawing import style
+from ssr_hydra.errors import visible
+from ssr_hydra.studies.study import Axis
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+__all__ = [
+    "GREY",
+    "SHARED",
+    "draw_level",
+    "log_axis",
+    "nudge",
+    "positions",
+    "printable",
+    "separate_ticks",
+    "set_limits",
+    "time_axis",
+]
+
+GREY = "#555555"
+SHARED: tuple[Axis, ...] = ("ssr", "steps")
+"""Axes on which all recipes have the same positions."""
+
+_LONGEST = 40  # characters of a name
+_MOST_PLACES = 40  # maximum number of positions on a shared axis that get a tick each
+_TICK_WIDTH, _CHAR_WIDTH, _TICK_GAP = 5.0 * 72, 5.8, 6.0  # in points: axis width, digit width, gap between two numbers
+_STRETCH, _MARGIN = 0.25, 0.06  # space for the ends of intervals, and margin, as fractions of the range of the points
+_LABELS = {
+    "ssr": "Scale schedule ratio (SSR)",
+    "steps": "Optimizer steps",
+    "samples": "Samples",
+    "tokens": "Tokens",
+    "cost": "Cost of a run",
+}
+_CLOCK = ((2 * 86400.0, 86400.0, "days"), (2 * 3600.0, 3600.0, "hours"), (120.0, 60.0, "minutes"))
+
+
+@cache
+def _drawable_characters() -> frozenset[int]:
+    from matplotlib import font_manager
+
+    with style():
+        return frozenset(font_manager.get_font(font_manager.findfont("DejaVu Sans")).get_charmap())
+
+
+def printable(text: str) -> str:
+    r"""Return a name that matplotlib can draw: math is escaped, missing characters are replaced, long names are cut.
+
+    Example:
+        >>> print(printable("$x$"))
+        \$x\$
+    """
+    text = visible(text)
+    text = text if len(text) <= _LONGEST else f"{text[: _LONGEST - 10]}...{text[-7:]}"
+    return "".join(char if ord(char) in _drawable_characters() else "?" for char in text).replace("$", r"\$")
+
+
+def positions(values: Iterable[float]) -> list[float]:
+    """Return the positions in ascending order. Positions that differ by less than one percent count as one."""
+    found: list[float] = []
+    for value in sorted(value for value in values if math.isfinite(value) and value > 0):
+        if not found or value > 1.01 * found[-1]:
+            found.append(float(value))
+    return found
+
+
+def nudge(places: Sequence[float], place: int, count: int, each: float, over_all: float) -> float:
+    """Return the factor that moves the positions of one of several recipes, so that their marks are side by side.
+
+    Args:
+        places: The positions of the marks, ascending.
+        place: The index of the recipe.
+        count: The number of recipes.
+        each: Distance between the marks of two recipes, as a fraction of the smallest distance between two positions.
+        over_all: The maximum distance between the first and the last recipe, as such a fraction.
+    """
+    gap = float(np.diff(np.log2(places)).min(initial=1.0))
+    return float(2 ** (gap * min(each, over_all / count) * (place - (count - 1) / 2)))
+
+
+def draw_level(axes: Axes, at: float, text: str) -> None:
+    """Draw a dashed horizontal line, with its name outside of the axes, so that no curve crosses the name."""
+    axes.axhline(at, color=GREY, linewidth=0.8, linestyle=(0, (4, 3)), zorder=1)
+    axes.annotate(
+        text, (1.0, at), xycoords=("axes fraction", "data"), xytext=(4, 0), textcoords="offset points", ha="left",
+        va="center", fontsize=8, annotation_clip=False,
+    )  # fmt: skip
+
+
+def time_axis(axes: Axes, axis: str, values: Iterable[float]) -> float:
+    """Label a time axis with its unit. Return the number by which to divide the values to get that unit."""
+    if axis != "seconds":
+        axes.set_xlabel(_LABELS[axis])
+        return 1.0
+    longest = max((value for value in values if math.isfinite(value)), default=0.0)
+    divisor, unit = next(((size, name) for least, size, name in _CLOCK if longest >= least), (1.0, "seconds"))
+    axes.set_xlabel(f"Training time ({unit})")
+    return divisor
+
+
+def set_limits(axes: Axes, values: Iterable[float], ends: Iterable[float]) -> None:
+    """Set the range of the vertical axis from the points. The ends of very long intervals are cut off."""
+    points = [value for value in values if math.isfinite(value)]
+    low, high = min(points), max(points)
+    room = _STRETCH * (high - low) if high > low else math.inf
+    shown = [min(high + room, max(low - room, end)) for end in ends if math.isfinite(end)]
+    low, high = min([low, *shown]), max([high, *shown])
+    if high > low:
+        axes.set_ylim(low - _MARGIN * (high - low), high + _MARGIN * (high - low))
+
+
+def log_axis(axes: Axes, axis: str, places: Sequence[float], vertical: bool = False) -> None:
+    """Set a logarithmic axis with plain numbers.
+
+    The ticks are at the positions of the runs if all recipes share them. Otherwise they are at round numbers.
+    """
+    from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter
+
+    (axes.set_yscale if vertical else axes.set_xscale)("log")
+    scale = axes.yaxis if vertical else axes.xaxis
+    if axis in SHARED and len(places) <= _MOST_PLACES:
+        scale.set_major_locator(FixedLocator(separate_ticks(places)))
+        scale.set_minor_locator(FixedLocator(places))  # a tick at each position, and a number where it fits
+    else:
+        narrow = len(places) > 1 and places[-1] < 10 * places[0]
+        scale.set_major_locator(LogLocator(subs=(1.0, 1.5, 2.0, 3.0, 5.0, 7.0) if narrow else (1.0, 2.0, 5.0)))
+    scale.set_minor_formatter(NullFormatter())
+    scale.set_major_formatter(FuncFormatter(lambda value, _: _tick(value)))
+
+
+def _tick(value: float) -> str:
+    return f"{value:,.0f}" if value >= 1e4 else f"{value:g}"
+
+
+def separate_ticks(places: Sequence[float], text: Callable[[float], str] = _tick) -> list[float]:
+    """Return the positions whose numbers do not overlap on a logarithmic axis. Both ends are preferred.
+
+    The positions must be in ascending order.
+    """
+    if len(places) < 2:
+        return list(places)
+    span = math.log(places[-1] / places[0])
+
+    def clear(a: float, b: float) -> bool:
+        room = math.log(b / a) / span * _TICK_WIDTH
+        return room >= (len(text(a)) + len(text(b))) / 2 * _CHAR_WIDTH + _TICK_GAP
+
+    kept = [places[0]]
+    for place in places[1:-1]:
+        if clear(kept[-1], place) and clear(place, places[-1]):
+            kept.append(place)
+    return [*kept, places[-1]]

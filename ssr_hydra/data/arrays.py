@@ -1,4 +1,4 @@
-"""A data set in memory from your own arrays or tables."""
+"""A data set in memory from files of arrays or tables."""
 
 from __future__ import annotations
 
@@ -31,53 +31,52 @@ from ssr_hydra.settings.data import DECIMALS, DTYPES, LAYOUTS, TASKS
 
 __all__ = ["Arrays"]
 
-_CHUNK = 1024  # number of samples that are computed in float64 at a time
-_FEWEST_STEPS = 100  # the minimum number of different float32 values that must fit into a column's range
-_NOISE = 1e-12  # a column with a smaller range, relative to its values, counts as constant (float64 rounding)
+_CHUNK = 1024  # number of samples that are processed in float64 together
+_FEWEST_STEPS = 100  # minimum number of float32 values in the range of a column
+_NOISE = 1e-12  # a column with a smaller relative range is constant
 
 
 class Arrays(TensorDataset):
     r"""Inputs and targets from an .npz, .npy, .csv or .tsv file, or a folder of .npy files, held in memory.
 
-    An .npz (or a folder) holds two named arrays, inputs [N, ...] and targets [N] or [N, T]. A .csv or .tsv, or an
-    .npy with a matrix, has one sample per row. The last column is the target, unless ``targets`` names other columns.
+    An .npz file or a folder has two named arrays, inputs [N, ...] and targets [N] or [N, T]. A .csv, .tsv or .npy file
+    has one sample per row. The last column is the target, unless ``targets`` names other columns.
 
     With ``eval_path``, the run trains on all samples of ``path`` and evaluates on all samples of ``eval_path``. Without
-    it, a fraction of the samples of ``path`` is held out for evaluation. The held-out samples depend on
-    ``eval_fraction`` and ``split_seed``, not on the run's seed, and the split is stratified by class. The statistics of
-    ``standardize`` and the numbers of named classes are computed from the training samples and used for both splits.
-    Scaling is computed in float64.
+    ``eval_path``, the run evaluates on a fraction of the samples of ``path``. This split is stratified by class, and
+    depends only on ``eval_fraction`` and ``split_seed``. The statistics of ``standardize`` and the numbers of named
+    classes are computed from the training samples in float64.
 
     Args:
         path: The file.
         eval_path: The file of the evaluation samples; None holds out samples of ``path``.
         split: ``"train"`` or ``"eval"``.
-        inputs: Names of the input columns, or their numbers from ``"0"`` if there is no header; None means all columns
-            except the targets. For a file of arrays, this is the name of the inputs array; None means the array named
-            inputs, x, X, images, features or data.
-        targets: Names of the target columns; None means the last column. For a file of arrays, this is the name of the
-            targets array; None means the array named targets, y, Y or labels.
-        task: ``"classification"``: one target per sample, which is a class number from 0 or a word; words are numbered
-            in alphabetical order. ``"regression"``: targets [N, T] in float32, or in float64 if that is the ``dtype``.
-        header: Whether the first row of a table has the names of the columns. None means yes, but raises an error if
-            the first row may be data.
+        inputs: Names of the input columns. Without a header, the names are ``"0"``, ``"1"`` and so on. None means all
+            columns except the targets. In a file of arrays: the name of the inputs array. None means inputs, x, X,
+            images, features or data.
+        targets: Names of the target columns. None means the last column. In a file of arrays: the name of the targets
+            array. None means targets, y, Y or labels.
+        task: ``"classification"`` for one target per sample, a class number from 0 or a word. Words are numbered in
+            alphabetical order. ``"regression"`` for targets [N, T] in float32, or in float64 if ``dtype`` is float64.
+        header: Whether the first row of a table has the names of the columns. None means yes, but the first row must
+            not look like data.
         delimiter: The delimiter of a table; None detects commas, semicolons, tabs or bars.
         decimal: The decimal point of a table, ``"."`` or ``","``.
-        na_values: Words that mean a missing target, in upper or lower case; None means the usual words (NA, NaN, null,
-            None, ? ...). An empty cell is always missing.
+        na_values: Words for a missing target, in upper or lower case. None means common words, such as NA, NaN, null
+            and ?. An empty cell is always missing.
         shape: Shape of one sample, such as [1, 28, 28]; None keeps the shape in the file.
         layout: The axes of image samples in the file, ``"hw"``, ``"hwc"`` or ``"chw"``. The samples are converted to
             [C, H, W]. None keeps the axes.
         dtype: Type of the inputs: ``"float32"``, ``"float64"``, or ``"int64"`` for tokens.
         divide_by: The divisor of the inputs. For example, 255 scales bytes to [0, 1].
-        standardize: Subtract the mean and divide by the standard deviation of the training samples, for each feature,
-            or for each channel if there is a layout. A constant feature becomes 0.
+        standardize: Whether to subtract the mean and divide by the standard deviation of the training samples. They are
+            computed for each feature, or for each channel if ``layout`` is set. A constant feature becomes 0.
         eval_fraction: Fraction of the samples to hold out if there is no ``eval_path``, between 0 and 1.
         split_seed: Seed of the split.
 
     Raises:
-        InputError: A file is missing or cannot be read; values are missing, not finite, not classes, or inconsistent
-            (the error names row and column); or the evaluation file has samples of the training file.
+        InputError: A file is missing or cannot be read, a value is missing, not finite or not a class, or the
+            evaluation file has samples of the training file.
 
     Example:
         >>> import pathlib
@@ -150,7 +149,7 @@ class Arrays(TensorDataset):
         super().__init__(torch.from_numpy(_cast(table, x, dtype, scale, "inputs", table.columns)), torch.from_numpy(y))
 
     def other(self, path: str) -> Arrays:
-        """Return all samples of a different file, scaled and numbered like this data, as a test set.
+        """Return a test set: all samples of a different file, with the scaling and class numbers of this data set.
 
         Args:
             path: The file. It must have the same columns and classes.
@@ -161,7 +160,7 @@ class Arrays(TensorDataset):
         return _OtherFile(path, self._arguments)
 
     def describe(self) -> dict[str, Any]:
-        """Return path and split, number of samples, and a SHA-256 of the tensors."""
+        """Return the path, the split, the number of samples, and a SHA-256 of the tensors."""
         return describe_tensors(f"{self.path} {self.split}", self.tensors)
 
     def __repr__(self) -> str:
@@ -180,8 +179,8 @@ class _OtherFile(Arrays):
 
 
 def _place(path: object) -> object:
-    """Return the absolute path with links resolved; a value that cannot be a path is returned unchanged."""
-    with suppress(ValueError):  # a path with a null byte, for example; reading the file raises the error
+    """Return the absolute path with links resolved. Return a value that cannot be a path unchanged."""
+    with suppress(ValueError):  # a path with a null byte, which the reader refuses later
         return os.path.realpath(Path(path).expanduser()) if isinstance(path, str) else path
     return path
 
@@ -216,7 +215,7 @@ def _check_settings(
 
 
 def _inputs(table: SampleTable, shape: Sequence[int] | None, layout: str | None, dtype: str) -> NDArray[Any]:
-    """Check the inputs and return them, with each sample reshaped. The values keep the type of the file."""
+    """Check and reshape the inputs. The values keep the type of the file."""
     raw = table.inputs
     if raw.dtype.kind not in "buif":
         raise WrongTypeError("inputs", str(raw.dtype), f"must be numbers in {table.path}", "choose other columns")
@@ -241,8 +240,6 @@ def _inputs(table: SampleTable, shape: Sequence[int] | None, layout: str | None,
 
 
 class _Scale(NamedTuple):
-    """The offset that is subtracted from a value, and the divisor of the difference."""
-
     mean: Any = 0.0
     std: Any = 1.0
 
@@ -254,7 +251,7 @@ class _Scale(NamedTuple):
 def _cast(
     table: SampleTable, values: NDArray[Any], dtype: str, scale: _Scale, field: str, columns: list[str] | None
 ) -> NDArray[Any]:
-    """Scale and cast the values. Refuse values that the type cannot hold or distinguish."""
+    """Compute ``(values - mean) / std`` in ``dtype``. Refuse values that ``dtype`` cannot hold or distinguish."""
     cast = np.empty(values.shape, dtype)
     with np.errstate(over="ignore"):  # checked below
         for begin in range(0, len(values), _CHUNK):
@@ -289,7 +286,7 @@ def _refuse(table: SampleTable, values: NDArray[Any], bad: NDArray[np.bool_], wh
 
 
 def _check_words(table: SampleTable, missing: Set[str], task: str) -> None:
-    """Refuse missing targets. For classes, also refuse words among numbers and numbers among words."""
+    """Refuse missing targets, and class targets that are partly numbers and partly words."""
     if table.targets.dtype.kind != "U":
         return
     for column in range(len(table.target_columns)):
@@ -318,7 +315,7 @@ def _check_words(table: SampleTable, missing: Set[str], task: str) -> None:
 
 
 def _classes(table: SampleTable) -> list[str] | None:
-    """Return the names of the classes in alphabetical order if the targets are words; None if they are numbers."""
+    """Return the class names in alphabetical order. Return None if the targets are numbers."""
     if len(table.target_columns) != 1:
         rule = "must be one column for classification"
         raise MismatchError("targets", table.target_columns, rule, "choose one target column, or set task=regression")
@@ -377,8 +374,7 @@ def _check_alike(table: SampleTable, other: SampleTable, x: NDArray[Any], other_
 def _check_apart(table: SampleTable, other: SampleTable, field: str) -> None:
     """Refuse an evaluation file or test file that has samples of an earlier file.
 
-    If many samples of the earlier file are equal to each other, samples that both files have may be a coincidence. In
-    this case, they are accepted.
+    A few common samples are accepted. More are accepted if the earlier file itself repeats many samples.
     """
     train, evaluation = _hashes(table), _hashes(other)
     counts = Counter(train)
@@ -393,7 +389,7 @@ def _check_apart(table: SampleTable, other: SampleTable, field: str) -> None:
 
 
 def _hashes(table: SampleTable) -> list[int]:
-    """Return one hash per sample, computed from its inputs and targets."""
+    """Return a hash of the inputs and targets of each sample."""
     targets = table.targets if table.targets.dtype.kind == "U" else table.targets.astype(np.float64)
     return [
         hash((sample.tobytes(), tuple(target.tolist())))
@@ -407,9 +403,9 @@ def _hashes(table: SampleTable) -> list[int]:
 
 
 def _statistics(x: NDArray[Any], layout: str | None) -> _Scale:
-    """Return mean and standard deviation of each feature, or of each channel. A constant feature is divided by 1."""
+    """Return the mean and standard deviation of each feature or channel. Replace the deviation of a constant by 1."""
     axes = (0,) if layout is None else (0, 2, 3)
-    parts = [slice(begin, begin + _CHUNK) for begin in range(0, len(x), _CHUNK)]  # float64 takes much memory
+    parts = [slice(begin, begin + _CHUNK) for begin in range(0, len(x), _CHUNK)]  # parts need less memory
     count = x.size / np.prod([size for axis, size in enumerate(x.shape) if axis not in axes])
     mean = sum(x[part].sum(axes, keepdims=True, dtype=np.float64) for part in parts) / count
     variance = sum(((x[part] - mean) ** 2).sum(axes, keepdims=True) for part in parts) / count

@@ -1,4 +1,4 @@
-"""Augmentation of whole batches: a few tensor operations for all images, without a Python call per image."""
+"""Augmentation of whole batches of images by a few tensor operations."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class RandomShift:
         self.pixels = check_count(pixels, "pixels", least=0)
 
     def __call__(self, inputs: Tensor, generator: torch.Generator) -> Tensor:
-        """Return images [N, C, H, W], each with its own random shift."""
+        """Return images [N, C, H, W], each with a different random shift."""
         _check_images(inputs, "RandomShift")
         return _shifted(inputs, self.pixels, generator)
 
@@ -55,12 +55,11 @@ class RandomShift:
 class RandomCropFlip:
     """Pad every image with zeros, crop it at a random position, and flip it at random, as is usual for CIFAR.
 
-    The crop has the size of the image, and all (2 padding + 1)^2 positions have equal probability. In normalized
-    images, zero is the mean of a channel.
+    The crop has the size of the image. All (2 padding + 1)^2 positions have equal probability.
 
     Args:
         padding: Pixels of padding on each side, 0 or more; 0 does not crop.
-        flip: Whether to flip each image, left to right, with probability 1/2.
+        flip: Whether to mirror each image horizontally with probability 1/2.
 
     Raises:
         InputError: ``padding`` is not an integer >= 0, or the batch does not have the shape [N, C, H, W].
@@ -77,7 +76,7 @@ class RandomCropFlip:
         self.padding, self.flip = check_count(padding, "padding", least=0), flip
 
     def __call__(self, inputs: Tensor, generator: torch.Generator) -> Tensor:
-        """Return images [N, C, H, W], each with its own crop and flip."""
+        """Return images [N, C, H, W], each with a different random crop and flip."""
         _check_images(inputs, "RandomCropFlip")
         images = _shifted(inputs, self.padding, generator)
         if not self.flip:
@@ -96,12 +95,12 @@ def _check_images(inputs: Tensor, name: str) -> None:
 
 
 def _shifted(images: Tensor, pixels: int, generator: torch.Generator) -> Tensor:
-    """Return each image, padded with zeros and cropped to its size at a random position."""
+    """Pad each image with zeros, and crop it to its size at a random position."""
     if pixels == 0:
         return images
     p, n = pixels, images.shape[0]
     height, width = images.shape[2:]
-    # All windows of the padded images are views. Only the selection of one window per image copies data.
+    # All windows of the padded images are views. Selecting one window per image copies data.
     windows = F.pad(images, (p, p, p, p)).unfold(2, height, 1).unfold(3, width, 1)
     down, right = torch.randint(2 * p + 1, (2, n), generator=generator, device=generator.device).to(images.device)
     return windows[torch.arange(n, device=images.device), :, down, right]

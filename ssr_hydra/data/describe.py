@@ -21,11 +21,11 @@ def digest(parts: Iterable[bytes | memoryview]) -> str:
 
 
 def describe_tensors(name: str, tensors: Iterable[Tensor]) -> dict[str, Any]:
-    """Return name, number of samples, and a SHA-256 of the values, types and shapes."""
+    """Return the name, the number of samples, and a SHA-256 of the values, types and shapes."""
     tensors = tuple(tensors)
     parts: list[bytes | memoryview] = []
     for tensor in tensors:
         parts.append(f"{tensor.dtype} {tuple(tensor.shape)}\n".encode())
-        if tensor.numel():  # as bytes, because NumPy has no bfloat16
+        if tensor.numel():  # NumPy has no bfloat16, so read bytes
             parts.append(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().data.cast("B"))
     return {"name": name, "samples": len(tensors[0]), "sha256": digest(parts)}

@@ -21,9 +21,9 @@ __all__ = ["Digits"]
 class Digits(TensorDataset):
     """Handwritten digits, 8x8 pixels in 17 shades of grey, ten classes (UCI, Alpaydin and Kaynak 1998).
 
-    The two splits are disjoint and cover the whole set. They depend on ``eval_fraction`` and ``split_seed``, not on the
-    run's seed, so runs with different seeds are evaluated on the same images. The split is stratified by class. By
-    default there are 1,198 images to train on (75 batches of 16) and 599 to evaluate.
+    The two splits are disjoint, cover the whole set, and are stratified by class. They depend only on
+    ``eval_fraction`` and ``split_seed``, so runs with different seeds are evaluated on the same images. By default
+    there are 1,198 training images (75 batches of 16) and 599 evaluation images.
 
     Args:
         split: ``"train"`` or ``"eval"``.
@@ -31,7 +31,7 @@ class Digits(TensorDataset):
         split_seed: Seed of the split.
 
     Raises:
-        InputError: The split is unknown; the fraction is outside (0, 1) or leaves a split empty.
+        InputError: The split is unknown, or the fraction is outside (0, 1) or leaves a split empty.
 
     Example:
         >>> Digits("train")
@@ -40,7 +40,7 @@ class Digits(TensorDataset):
         >>> image.shape, image.dtype
         (torch.Size([1, 8, 8]), torch.float32)
 
-    Source: ``sklearn.datasets.load_digits``; pixels are divided by 16, into [0, 1].
+    Source: ``sklearn.datasets.load_digits``. Pixels are divided by 16, so they are in [0, 1].
     """
 
     def __init__(self, split: str = "train", eval_fraction: float = 1 / 3, split_seed: int = 0) -> None:
@@ -56,7 +56,7 @@ class Digits(TensorDataset):
         )
 
     def describe(self) -> dict[str, Any]:
-        """Return name, number of samples, and a SHA-256 of images and labels."""
+        """Return the name, the number of samples, and a SHA-256 of the images and labels."""
         return describe_tensors(f"digits {self.split}", self.tensors)
 
     def __repr__(self) -> str:
@@ -67,7 +67,7 @@ class Digits(TensorDataset):
 
 def _read() -> tuple[NDArray[Any], NDArray[Any]]:
     """Return pixels [1797, 64] from 0 to 16 and labels [1797]."""
-    # Importing sklearn.datasets takes about a second. Reading the file in the package takes only 20 ms.
+    # Importing sklearn.datasets takes a second. Reading the file takes only 20 ms.
     package = importlib.util.find_spec("sklearn")
     if package is None:
         raise ModuleNotFoundError("pip install scikit-learn, which contains the digits", name="sklearn")
@@ -77,7 +77,7 @@ def _read() -> tuple[NDArray[Any], NDArray[Any]]:
             with gzip.open(file, "rt", encoding="ascii") as lines:
                 table = np.loadtxt(lines, delimiter=",", dtype=np.int64)
             return table[:, :-1], table[:, -1]
-    from sklearn.datasets import load_digits  # this version of scikit-learn has the file in a different place
+    from sklearn.datasets import load_digits  # if the file is in a different folder
 
     digits = load_digits()
     return digits.data, digits.target

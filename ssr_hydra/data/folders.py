@@ -31,28 +31,27 @@ _MOST_SIZES = 10_000
 
 
 class ImageFolder(Dataset[tuple[Tensor, int]]):
-    """Images in ``root/folder/<class>/...``, the layout of ImageNet. The workers of a DataLoader read them.
+    """Images in ``root/folder/<class>/...``, the layout of ImageNet. The workers of a DataLoader read the images.
 
-    The number of a class is its position among the sorted folders in ``root/classes_from``, so it is the same for every
-    split. A validation folder may have fewer classes, but an additional class is refused.
+    The classes are numbered by the sorted folders in ``root/classes_from``, so every split has the same numbers. A
+    validation folder may have fewer classes, but no additional classes.
 
-    An image is decoded to RGB, and then the ``transforms`` are applied in order. If the result is not a float tensor,
-    it is converted to float32 in [0, 1]. Finally, it is normalized by ``mean`` and ``std``. Random transforms depend
+    The data set decodes an image to RGB and applies the ``transforms`` in order. It converts the result to float32 in
+    [0, 1], unless it is already a float tensor, and normalizes it by ``mean`` and ``std``. Random transforms depend
     only on (seed, epoch, sample).
 
     Args:
         root: The folder of the data set.
         folder: The folder of the split in ``root``, such as ``train`` or ``val``.
-        classes_from: The split whose folders are the classes. Use an absolute path if the training images have another
-            root.
-        transforms: A mapping from name to a transform of torchvision's transforms v2; a value of None removes that
-            transform. The transforms must give all images the same size.
-        mean: The mean to subtract from each channel; None subtracts nothing. The default is that of ImageNet.
-        std: The standard deviation by which each channel is divided; None does not divide.
+        classes_from: The folder with one folder per class. Use an absolute path if this folder is not in ``root``.
+        transforms: A mapping from name to a transform of ``torchvision.transforms.v2``, or to None for no transform.
+            The transforms must give all images the same size.
+        mean: The mean of each channel, which is subtracted; None subtracts nothing. The default is ImageNet's mean.
+        std: The standard deviation of each channel, which is the divisor; None does not divide.
 
     Raises:
-        InputError: torchvision is not installed; a folder is missing, has no classes, no images, or a class that
-            ``classes_from`` does not have; or a transform cannot be called.
+        InputError: torchvision is not installed, a folder is missing, has no classes or no images, or has a class that
+            ``classes_from`` does not have, or a transform cannot be called.
 
     Example:
         >>> ImageFolder("nothing_here")
@@ -77,7 +76,7 @@ class ImageFolder(Dataset[tuple[Tensor, int]]):
             if not isinstance(value, str) or not value or "\0" in value:
                 raise PathError(field, value, "must be the name of a folder", "e.g. train")
         for name, transform in transforms.items():
-            # `_partial_: true` in a config creates a partial, which is not yet a transform.
+            # `_partial_: true` in a config creates a functools.partial, not a transform.
             if transform is not None and (not callable(transform) or isinstance(transform, functools.partial)):
                 raise WrongTypeError(
                     f"transforms.{name}", transform, "must be a transform", "e.g. a class of torchvision.transforms.v2"
@@ -105,8 +104,7 @@ class ImageFolder(Dataset[tuple[Tensor, int]]):
         if not found:
             fix = f"add images ({' '.join(IMG_EXTENSIONS)})"
             raise MissingValueError("root", root, f"contains no images in {base / folder}", fix)
-        # Store two arrays and not a list of tuples, because reference counting in workers would copy the memory of a
-        # list.
+        # In workers, reference counting would copy the memory of a list, so store two arrays.
         prefix = len(os.fsencode(base / folder)) + 1
         self._names = np.array([os.fsencode(path)[prefix:] for path, _ in found])
         self._labels = np.array([label for _, label in found])
@@ -114,7 +112,7 @@ class ImageFolder(Dataset[tuple[Tensor, int]]):
         self.part, self.partition = os.path.realpath(self._base), {"classes_from": self.classes}
 
     def other(self, folder: str) -> ImageFolder:
-        """Return the images of a different folder, with the same classes and transforms, as a test set.
+        """Return a test set: the images of a different folder, with the same classes and transforms.
 
         Args:
             folder: The name of the folder in ``root``, or an absolute path.
@@ -153,9 +151,9 @@ class ImageFolder(Dataset[tuple[Tensor, int]]):
         return self._base / os.fsdecode(bytes(name))
 
     def describe(self) -> dict[str, Any]:
-        """Return name, number of samples, and a SHA-256 of all file names and labels and the sizes of some files.
+        """Return the name, the number of samples, and a SHA-256 of file names, labels and file sizes.
 
-        The sizes are those of up to 10,000 files at equal distances.
+        The SHA-256 includes the sizes of at most 10,000 files.
         """
         step = -(-len(self) // _MOST_SIZES)
         sizes = [self._path(name).stat().st_size for name in self._names[::step]]

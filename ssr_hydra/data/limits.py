@@ -1,4 +1,4 @@
-"""Limit a data set to some of its samples, for short trial runs."""
+"""Limit a data set to a number of samples, for short trial runs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["Limited", "limited"]
 
 
 class Limited(Subset[Any]):
-    """Some samples of a data set at equal distances: sample ``i`` of ``n`` has the index ``i * length // n``.
+    """Every n-th sample of a data set: sample ``i`` has the index ``i * len(dataset) // samples``.
 
     Data sets are often sorted by class, so the first samples may all have the same class.
 
@@ -33,14 +33,14 @@ class Limited(Subset[Any]):
             self.collate_fn = dataset.collate_fn
 
     def describe(self) -> dict[str, Any]:
-        """Return the description of the whole data set, and the numbers of all samples and of selected samples."""
+        """Return the description of the whole data set, its number of samples, and the number of selected samples."""
         describe = getattr(self.dataset, "describe", None)
         whole = describe() if callable(describe) else {"class": type(self.dataset).__qualname__}
         return {**whole, "of_samples": len(self.dataset), "samples": len(self)}  # type: ignore[arg-type]
 
 
 def limited(dataset: Any, batches: int | None, batch_size: int, field: str) -> Any:
-    """Return a data set limited to a number of batches. If it is smaller or there is no limit, return it unchanged."""
+    """Return at most ``batches`` batches of a data set. If ``batches`` is None, return the data set unchanged."""
     if batches is None:
         return dataset
     samples = check_count(batches, field) * check_count(batch_size, "batch_size")

@@ -1,4 +1,4 @@
-"""Loaders whose batches are a function of (seed, epoch), for data in memory and for torch's DataLoader."""
+"""Seeded loaders: a fast loader for tensors in memory, and torch's DataLoader for other data."""
 
 from __future__ import annotations
 
@@ -23,13 +23,12 @@ __all__ = ["TensorLoader", "known_length", "make_loaders"]
 
 
 class TensorLoader:
-    """A loader of tensors in memory. It creates a batch by one index_select per tensor, without collating samples.
+    """A fast loader of tensors in memory, which does not collate samples.
 
-    The order of the samples in epoch ``e`` is a function of (seed, e). The augmentation of batch ``k`` in that epoch is
-    a function of (seed, e, k). Every batch is a copy, so a model may change it in place.
+    The order of the samples in an epoch is a function of (seed, epoch). The augmentation of a batch is a function of
+    (seed, epoch, batch). Every batch is a copy, so a model may change it in place.
 
-    Several processes split each batch: each process gets its :func:`share`. The whole batch, with its augmentation, is
-    the same as in one process.
+    Several processes split each batch by :func:`share`. The whole batch does not depend on the number of processes.
 
     Args:
         dataset: A ``TensorDataset``, a ``Subset`` of one, or a sequence of tensors of equal length.
@@ -37,8 +36,8 @@ class TensorLoader:
         shuffle: Whether each epoch has a new order. If false, every epoch has the order of the data set.
         drop_last: Whether to drop the last batch of an epoch if it is not full.
         seed: Seed of the order and the augmentation.
-        augment: A function of (inputs, generator), applied to the first tensor of each batch.
-        device: The device of the data and the batches. The data is moved there once.
+        augment: A function of (inputs, generator) for the first tensor of each batch.
+        device: The device of the data and the batches. The data is moved to the device once.
         rank: Rank of this process.
         world_size: Number of processes that share each batch.
 
@@ -97,7 +96,7 @@ class TensorLoader:
     def __iter__(self) -> Iterator[Any]:
         epoch, augment, start = self.epoch, self.augment, self._start
         order = epoch_order(self._length, self.seed, epoch) if self.shuffle else torch.arange(self._length)
-        # The order is drawn on the CPU, so it is the same for every device.
+        # The order is computed on the CPU, so it is the same for every device.
         order = order[start * self.batch_size : len(self) * self.batch_size].to(self.device)
         draws = torch.Generator(self.device) if augment is not None else None
         for number, index in enumerate(torch.split(order, self.batch_size), start):
@@ -109,7 +108,7 @@ class TensorLoader:
         self.epoch, self._start = epoch + 1, 0
 
     def _share_of(self, batch: tuple[Tensor, ...]) -> Any:
-        # The caller has augmented the whole batch, so random numbers do not depend on the number of processes.
+        # The whole batch was augmented before, so random numbers do not depend on the number of processes.
         begin, end = share(len(batch[0]), self.rank, self.world_size)
         if begin == end:
             return Padding(tuple([tensor[:1] for tensor in batch]))
@@ -117,7 +116,7 @@ class TensorLoader:
 
 
 def known_length(loader: Any) -> int | None:
-    """Return the number of batches of a loader; None if the loader has no length, such as for a stream.
+    """Return the number of batches of a loader. Return None if the loader has no length, like the loader of a stream.
 
     Example:
         >>> known_length([1, 2]), known_length(iter([1, 2]))
@@ -142,23 +141,23 @@ def make_loaders(
 ) -> tuple[Any, Any]:
     """Create the training loader and the evaluation loader of a run. Each batch is a function of (seed, epoch).
 
-    For a data set of tensors in memory (a ``TensorDataset``, :class:`Digits`) the loader is a :class:`TensorLoader`,
-    which is several times faster than a ``DataLoader``. For any other data set it is torch's ``DataLoader``, with the
-    data set's ``collate_fn`` if it has one.
+    The loader of a ``TensorDataset``, such as :class:`Digits`, is a :class:`TensorLoader`, which is several times
+    faster than a ``DataLoader``. The loader of any other data set is torch's ``DataLoader``, with the ``collate_fn`` of
+    the data set if there is one.
 
     Args:
         train: The data set to train on.
         eval: The data set to evaluate on, in its own order and without augmentation; None for no evaluation.
         augment: Augmentation of whole batches, only for data in memory. All other data sets must augment their own
-        samples. They may use the global random generators of Python, NumPy and torch, which are seeded for each sample.
+            samples. The global random generators of Python, NumPy and torch are seeded for each sample.
         seed: The run's seed.
-        device: The device of training. Data in memory is moved there once.
+        device: The device of training. Data in memory is moved to the device once.
         rank: Rank of this process.
         world_size: Number of processes that share each batch.
         settings: Arguments of :class:`~ssr_hydra.settings.DataSettings`, such as ``batch_size`` or ``num_workers``.
 
     Returns:
-        The training loader, and the evaluation loader; None instead of the latter if there is no evaluation data.
+        The training loader, and the evaluation loader or None.
 
     Raises:
         InputError: A data set is empty, a setting is out of range or would be ignored, or the evaluation data of a
@@ -208,10 +207,9 @@ def make_loaders(
                 world_size=world_size,
                 num_workers=workers,
                 prefetch_factor=chosen.prefetch_factor,
-                # The data set's collate_fn pads samples of different lengths.
                 collate_fn=getattr(dataset, "collate_fn", None),
                 pin_memory=torch.device(device).type == "cuda",
-                # Workers on a stream must start again at each epoch, to get the epoch and the seed.
+                # Workers of a stream must start again in each epoch to get the epoch and the seed.
                 persistent_workers=workers > 0 and not isinstance(dataset, IterableDataset),
             )
         except InputError as error:
@@ -225,19 +223,19 @@ def make_loaders(
 
 
 def _tensors_of(dataset: Any) -> tuple[Tensor, ...] | None:
-    """Return the tensors of a data set whose samples are the rows of these tensors; None for other data sets."""
+    """Return the tensors of a TensorDataset or of a Subset of one. Return None for other data sets."""
     if isinstance(dataset, Subset):
         tensors = _tensors_of(dataset.dataset)
         index = torch.as_tensor(dataset.indices, dtype=torch.int64)
         return None if tensors is None else tuple(tensor[index] for tensor in tensors)
-    # A subclass that overrides __getitem__ may transform the rows of its tensors.
+    # A __getitem__ of a subclass may transform samples.
     if isinstance(dataset, TensorDataset) and type(dataset).__getitem__ is TensorDataset.__getitem__:
         return dataset.tensors
     return None
 
 
 def _equally_long(dataset: Any) -> tuple[Tensor, ...] | None:
-    """Return a sequence of tensors of equal length as a tuple; None for anything else."""
+    """Return a list of tensors of equal length as a tuple. Return None for other data."""
     if not isinstance(dataset, (list, tuple)) or not dataset:
         return None
     if not all(isinstance(tensor, Tensor) and tensor.ndim > 0 for tensor in dataset):

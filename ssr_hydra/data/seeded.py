@@ -1,4 +1,4 @@
-"""torch's DataLoader, with the order of batches and the random numbers of samples as functions of (seed, epoch)."""
+"""torch's DataLoader with an order and random numbers that are functions of (seed, epoch)."""
 
 from __future__ import annotations
 
@@ -32,16 +32,16 @@ __all__ = [
 
 
 class Padding(NamedTuple):
-    """A batch that the results ignore, for a process whose part of a batch is empty.
+    """A batch for a process whose part of a batch is empty. The results ignore it.
 
-    All processes compute every batch together, so a process cannot skip a batch with fewer samples than processes.
+    All processes compute every batch together, so a process cannot skip a batch.
     """
 
     batch: Any
 
 
 def share(samples: int, rank: int, world_size: int) -> tuple[int, int]:
-    """Return the range of samples that a process gets from a batch. The sizes of these ranges differ by at most one.
+    """Return the range of samples of a batch that a process gets. The sizes of the ranges differ by at most one.
 
     Returns:
         The index of the first sample, and the index after the last sample.
@@ -66,14 +66,14 @@ def epoch_order(length: int, seed: int, epoch: int) -> torch.Tensor:
 
 
 class _Key(NamedTuple):
-    """The index that the sampler passes to the data set: the sample's number, and the seed of its random numbers."""
+    """The number of a sample, and the seed of its random numbers. The sampler passes both to the data set."""
 
     sample: int
     seed: int
 
 
 class SeededSampler(Sampler[list[_Key]]):
-    """A sampler whose batches in epoch ``e`` are a function of (seed, e). Every sample gets its own seed.
+    """A sampler whose batches are a function of (seed, epoch). Every sample has its own seed.
 
     Args:
         length: Number of samples in the data set.
@@ -104,7 +104,7 @@ class SeededSampler(Sampler[list[_Key]]):
         return num_batches(self.length, self.batch_size, self.drop_last)
 
     def size(self, batch: int) -> int:
-        """Return the number of samples in a batch, over all processes."""
+        """Return the number of samples in a batch of all processes."""
         return min(self.batch_size, self.length - batch * self.batch_size)
 
     def __iter__(self) -> Iterator[list[_Key]]:
@@ -120,11 +120,11 @@ class SeededSampler(Sampler[list[_Key]]):
 
 
 class SeededDataset(Dataset[Any]):
-    """A data set whose random numbers, also those of augmentation, are a function of (seed, epoch, sample).
+    """A data set whose random numbers, including augmentation, are a function of (seed, epoch, sample).
 
-    The class seeds the global generators of Python, NumPy and torch before each sample, and restores them after it. So
-    the data does not depend on the number of workers, an epoch can start at any batch, and a loader without workers
-    does not change the random numbers of training. This takes about 30 us per sample.
+    The class seeds the global generators of Python, NumPy and torch before each sample, and restores them after the
+    sample. So the data does not depend on the number of workers, and an epoch can start at any batch. Seeding takes
+    about 30 us per sample.
 
     Args:
         dataset: A map-style data set.
@@ -156,8 +156,8 @@ class SeededDataset(Dataset[Any]):
 class SeededDataLoader(DataLoader[Any]):
     """torch's DataLoader with :meth:`seek`. Order and random numbers are functions of (seed, epoch).
 
-    A map-style data set can start at any batch. A stream always starts at its beginning, so earlier batches are read
-    and discarded. If there are several processes, the stream itself must give each process its own samples.
+    A map-style data set can start at any batch. A stream reads and discards the earlier batches. If there are several
+    processes, the stream itself must give each process different samples.
     """
 
     def __init__(
@@ -194,7 +194,7 @@ class SeededDataLoader(DataLoader[Any]):
         self.epoch, self._start = epoch, batch
 
     def __iter__(self) -> Any:
-        # Workers take their base seed from this generator. It is the only seed for an IterableDataset.
+        # This generator sets the base seed of workers, which is the only seed of an IterableDataset.
         self.generator.manual_seed(fold(self.seed, WORKERS_STREAM, self.epoch))
         start, self._start = self._start, 0
         sampler = self.batch_sampler
@@ -205,7 +205,7 @@ class SeededDataLoader(DataLoader[Any]):
         if hasattr(self.dataset, "set_epoch"):
             self.dataset.set_epoch(self.epoch)
         batches: Iterator[Any] = super().__iter__()
-        # Workers have their own random state. Without workers, a stream would change the random state of training.
+        # Without workers, a stream would change the random state of training.
         if self.num_workers == 0:
             batches = _with_own_rng(batches, fold(self.seed, WORKERS_STREAM, self.epoch))
         return itertools.islice(batches, start, None) if start else batches
@@ -217,7 +217,7 @@ class SeededDataLoader(DataLoader[Any]):
 
 
 def _with_own_rng(batches: Iterator[Any], seed: int) -> Iterator[Any]:
-    """Yield the batches with their own global random state, which continues from batch to batch."""
+    """Read the batches with a separate global random state."""
     with preserved_rng():
         seed_global_rng(seed)
         own = GlobalRng.now()

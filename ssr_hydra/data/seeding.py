@@ -1,4 +1,4 @@
-"""Seeds for parts of a run, derived from the run's seed and counters."""
+"""Seeds for the parts of a run, computed from the run's seed and counters such as the epoch."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ __all__ = [
     "seed_global_rng",
 ]
 
-# The random streams of one seed; the numbers must differ.
+# The random streams of one seed
 ORDER_STREAM, AUGMENT_STREAM, SAMPLE_STREAM, WORKERS_STREAM = range(4)
 
 _MASK = 2**64 - 1
 
 
 def fold(seed: int, *counters: int) -> int:
-    """Derive a new seed from a seed and counters.
+    """Compute a new seed from a seed and counters.
 
     The function applies the finalizer of splitmix64 (Steele, Lea, Flood 2014) to each number. So ``fold(0, 1)`` and
     ``fold(1, 0)`` differ, and the random streams of neighbouring seeds, epochs and batches do not overlap. The order of
-    the samples in an epoch and the augmentation of each batch depend only on such derived seeds. So a resume needs no
-    random state for them, and other uses of random numbers do not change them.
+    samples and the augmentation of a batch use only seeds of this function. So a resumed run needs no random state for
+    the order and the augmentation.
 
     Args:
         seed: The run's seed.
@@ -51,7 +51,7 @@ def fold(seed: int, *counters: int) -> int:
     """
     state = 0
     for number in (seed, *counters):
-        # Mix the bits before the next number is added. Otherwise seed 0 in epoch 1 would equal seed 1 in epoch 0.
+        # Mixing before the next addition makes seed 0 in epoch 1 differ from seed 1 in epoch 0.
         state = (state + 0x9E3779B97F4A7C15 + (number & _MASK)) & _MASK
         state = ((state ^ (state >> 30)) * 0xBF58476D1CE4E5B9) & _MASK
         state = ((state ^ (state >> 27)) * 0x94D049BB133111EB) & _MASK
@@ -81,12 +81,12 @@ def seed_global_rng(seed: int) -> None:
     random.seed(seed)
     torch.default_generator.manual_seed(seed)
     numpy = sys.modules.get("numpy")
-    if numpy is not None:  # code that has not imported NumPy cannot use its generator
+    if numpy is not None:  # no code uses NumPy's generator before this import
         numpy.random.seed(seed & 0xFFFFFFFF)
 
 
 class GlobalRng(NamedTuple):
-    """The state of the global random generators of Python, NumPy and torch, on the CPU and on the GPUs in use."""
+    """The state of the global random generators of Python, NumPy and torch, including the GPUs in use."""
 
     python: Any
     numpy: Any
@@ -120,7 +120,7 @@ class GlobalRng(NamedTuple):
 
 @contextmanager
 def preserved_rng() -> Iterator[None]:
-    """At the end of this block, restore the state that the global random generators had at its start."""
+    """Restore the state of the global random generators at the end of the ``with`` block."""
     before = GlobalRng.now()
     try:
         yield

@@ -1,4 +1,4 @@
-"""Select held-out samples by a separate seed, so that runs with different seeds are evaluated on the same samples."""
+"""Split a data set into training and evaluation samples by a seed that does not depend on the run."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["check_apart", "check_split", "hold_out"]
 
 
 def check_split(split: object, eval_fraction: object = 0.5, split_seed: object = 0) -> str:
-    """Return the name of a split. Refuse a name other than ``train`` and ``eval``, and an invalid fraction or seed."""
+    """Return the name of a split after checking the name, the fraction and the seed."""
     fraction(eval_fraction, "eval_fraction")
     seed_number(split_seed, "split_seed")
     return one_of(split, "split", SPLITS)
@@ -27,12 +27,12 @@ def hold_out(labels: NDArray[Any], share: float, seed: int) -> NDArray[np.bool_]
     """Select samples to hold out, with about the same fraction of every class.
 
     Args:
-        labels: The class of each sample. If all labels are equal, samples are selected without regard to classes.
+        labels: The class of each sample.
         share: Fraction of the samples to hold out, between 0 and 1.
         seed: Seed of the split.
 
     Returns:
-        For each sample, whether it is held out. The number of held-out samples is ``share * len(labels)``, rounded.
+        A mask of the held-out samples. Their number is ``round(share * len(labels))``.
     """
     total = round(fraction(share, "eval_fraction") * len(labels))
     if not 0 < total < len(labels):
@@ -41,10 +41,10 @@ def hold_out(labels: NDArray[Any], share: float, seed: int) -> NDArray[np.bool_]
     classes, counts = np.unique(labels, return_counts=True)
     exact = share * counts
     taken = np.floor(exact).astype(int)
-    # Hold out one more sample of each class with a large remainder, until the total is reached.
+    # Classes with the largest remainders hold out one more sample, until the total is reached.
     for index in np.argsort(-(exact - taken), kind="stable")[: max(0, total - int(taken.sum()))]:
         taken[index] += 1
-    rng = random.Random(seed)  # Python guarantees the same numbers in every release only for random()
+    rng = random.Random(seed)  # random() returns the same numbers in every release of Python
     keys = np.array([rng.random() for _ in labels])
     held_out = np.zeros(len(labels), dtype=bool)
     for label, count in zip(classes, taken, strict=True):
@@ -54,11 +54,11 @@ def hold_out(labels: NDArray[Any], share: float, seed: int) -> NDArray[np.bool_]
 
 
 def check_apart(train: Any, evaluation: Any, field: str = "eval", of: str = "training data") -> None:
-    """Refuse evaluation or test data that may overlap the training data, or has other class numbers.
+    """Refuse evaluation or test data that may overlap the training data.
 
-    In a built-in data set, the attribute ``partition`` describes how its source is split into parts, and ``part`` is
-    the name of the part that this data set has. Other data sets are not checked. ``field`` (``eval`` or ``test``) and
-    ``of`` (what ``train`` is) are for errors.
+    The check needs the attributes ``partition`` and ``part`` of built-in data sets. ``partition`` describes how the
+    source is split, and ``part`` is the name of the split. ``field`` (``eval`` or ``test``) and ``of`` (the name of
+    ``train``) are for errors.
     """
     if type(train) is not type(evaluation) or not hasattr(train, "partition"):
         return

@@ -1,4 +1,4 @@
-"""Read inputs and targets from .npz, .npy, .csv and .tsv files. Nothing is unpickled."""
+"""Read inputs and targets from .npz, .npy, .csv and .tsv files, without unpickling."""
 
 from __future__ import annotations
 
@@ -29,33 +29,33 @@ __all__ = ["MISSING", "SampleTable", "is_number", "read_table"]
 MISSING = frozenset(
     ("", "#n/a", "#n/a n/a", "#na", "-nan", "<na>", "n/a", "na", "nan", "none", "null", "missing", "?", "-", "--", ".")
 )
-"""Common spellings of a missing value, in lower case. pandas and the data sets of UCI use them."""
+"""Common words for a missing value in lower case, from pandas and the data sets of UCI."""
 
 _INPUTS = ("inputs", "x", "X", "images", "features", "data")
 _TARGETS = ("targets", "y", "Y", "labels")
 _FORMATS = ".npz, .npy, .csv or .tsv, or a folder of .npy files"
 _DELIMITERS = ",;\t|"
-_SNIFFED = 8192  # number of characters that are read to detect the delimiter
-_PEEKED = 50  # number of rows that are read to decide whether the first row is a header
-_UNNAMED = re.compile(r"|Unnamed: \d+")  # matches an empty name, and the name that pandas gives to an unnamed column
+_SNIFFED = 8192  # number of characters in which the delimiter is detected
+_PEEKED = 50  # number of rows in which a header is detected
+_UNNAMED = re.compile(r"|Unnamed: \d+")  # an empty name, or pandas' name of an unnamed column
 
 
 class SampleTable(NamedTuple):
-    """The content of a file: inputs [N, ...], targets [N, T] as numbers or words, and names for error messages."""
+    """Inputs [N, ...], targets [N, T] as numbers or words, and names for error messages."""
 
     path: str
     inputs: NDArray[Any]
     targets: NDArray[Any]
     columns: list[str] | None  # names of the input columns; None if the file has arrays
     target_columns: list[str]
-    rows: array[int] | None  # the number of the last line of each sample; None if the file is not a text
+    rows: array[int] | None  # the last line number of each sample; None if the file is not a text
 
     def row(self, index: int) -> str:
-        """Return file and row (or number) of a sample as text, for error messages."""
+        """Return the file and the row of a sample for error messages."""
         return f"{self.path}, {f'sample {index}' if self.rows is None else f'row {self.rows[index]}'}"
 
     def target(self, index: int, column: int) -> str:
-        """Return file, row and column of a target as text, for error messages."""
+        """Return the file, the row and the column of a target for error messages."""
         return f"{self.row(index)}, column {self.target_columns[column]!r}"
 
 
@@ -70,11 +70,11 @@ def read_table(
 ) -> SampleTable:
     """Read inputs and targets from a file, or from a folder of .npy files.
 
-    ``field`` is the name of the setting that has the path, for error messages. The other arguments are those of
-    :class:`~ssr_hydra.data.Arrays`.
+    ``field`` is the setting that contains the path, for error messages. :class:`~ssr_hydra.data.Arrays` describes the
+    other arguments.
 
     Raises:
-        InputError: The file is missing or cannot be read. For a wrong cell, the error names row and column.
+        InputError: The file is missing or cannot be read, or a cell is invalid.
     """
     if not isinstance(path, str) or not path:
         raise PathError(field, path, f"must be the path of a file: {_FORMATS}", "e.g. samples.npz")
@@ -87,7 +87,7 @@ def read_table(
             found = {part.stem: part for part in sorted(file.glob("*.npy"))}
             return _from_arrays(path, field, found, inputs, targets)
         if suffix == ".npz":
-            # Open the file here, because NumPy does not close a file with a truncated archive.
+            # NumPy does not close a file with a truncated archive.
             with file.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
                 return _from_arrays(path, field, archive, inputs, targets)
         if suffix == ".npy":
@@ -111,7 +111,7 @@ def read_table(
 def _from_arrays(
     path: str, field: str, arrays: Any, inputs: Sequence[str] | None, targets: Sequence[str] | None
 ) -> SampleTable:
-    """Read named arrays: the members of an .npz, or the files of a folder."""
+    """Read the arrays of an .npz file, or of a folder of .npy files."""
 
     def get(wanted: Sequence[str] | None, usual: Sequence[str], what: str) -> tuple[str, NDArray[Any]]:
         names = list(arrays)
@@ -164,7 +164,7 @@ def _from_text(
     decimal: str,
 ) -> SampleTable:
     delimiter = _delimiter(stream) if delimiter is None else delimiter
-    # strict=True, because otherwise a cell with an unclosed quote would contain the following rows.
+    # strict=True refuses an unclosed quote. Otherwise the cell would contain the following rows.
     reader = csv.reader(stream, delimiter=delimiter, skipinitialspace=True, strict=True)
     rows = ((reader.line_num, row) for row in reader if len(row) > 1 or "".join(row).strip())
     head = list(itertools.islice(rows, _PEEKED))
@@ -201,7 +201,7 @@ def _from_text(
 
 
 def _delimiter(stream: TextIO) -> str:
-    """Detect the delimiter. Return a comma if the table has only one column, so that later errors name the column."""
+    """Return the delimiter of a table. Return a comma if the table has only one column."""
     sample = stream.read(_SNIFFED)
     stream.seek(0)
     try:
@@ -211,8 +211,8 @@ def _delimiter(stream: TextIO) -> str:
 
 
 def _check_header(path: str, first: list[str], body: list[list[str]], decimal: str) -> None:
-    """Refuse a first row that may be data: in every column of numbers, the first row has a number too."""
-    above: list[tuple[int, bool]] = []  # for each column of numbers: its index, and whether its first cell is a number
+    """Refuse a first row that may be data, because it has a number in every column of numbers."""
+    above: list[tuple[int, bool]] = []  # index of each column of numbers, and whether its first cell is a number
     for place, cell in enumerate(first):
         below = [row[place] for row in body if len(row) > place and row[place].strip().lower() not in MISSING]
         if cell.lower() not in MISSING and below and all(is_number(other, decimal) for other in below):
@@ -230,7 +230,7 @@ def _check_names(
     if twice is not None:
         raise FormatError(field, path, f"has two columns {twice!r}", "rename one of them, or set header=false")
     for place, name in enumerate(names):
-        # A column without a name is most likely a mistake. Without this error, it would be an input or target.
+        # A column without a name is probably a mistake, and must not become an input or target.
         if _UNNAMED.fullmatch(name) and (inputs is None or (targets is None and place == len(names) - 1)):
             rule = f"row 1, column {place + 1} has no name: an index, or a delimiter at the end of each row"
             raise FormatError(
@@ -239,14 +239,14 @@ def _check_names(
 
 
 def _number(cell: str, decimal: str) -> float:
-    """Return a cell as a number, or raise ValueError. Unlike Python's float(), refuse ``1_000``."""
+    """Return a cell as a number. Raise ValueError for other cells, and for ``1_000``, which float() accepts."""
     if "_" in cell or (decimal == "," and "." in cell):
         raise ValueError(cell)
     return float(cell.replace(",", ".") if decimal == "," else cell)
 
 
 def _plain(cell: str, decimal: str) -> str:
-    """Return a number with a decimal point instead of a decimal comma. Return a word unchanged."""
+    """Replace the decimal comma of a number by a point. Return a word unchanged."""
     return cell.replace(",", ".") if decimal == "," and is_number(cell, decimal) else cell
 
 
@@ -262,7 +262,7 @@ def _fix(cell: str, delimiter: str, decimal: str) -> str:
 def _choose(
     path: str, names: list[str], inputs: Sequence[str] | None, targets: Sequence[str] | None
 ) -> tuple[list[int], list[int]]:
-    """Return the indices of input and target columns; by default, the last column is the target."""
+    """Return the indices of the input columns and of the target columns."""
 
     def places(wanted: Sequence[str], what: str) -> list[int]:
         for name in wanted:

@@ -1,4 +1,4 @@
-"""Data sets of text as bytes: the source code of Python's standard library, as windows or as documents."""
+"""Data sets of bytes: the source code of Python's standard library as windows or as documents."""
 
 from __future__ import annotations
 
@@ -24,15 +24,14 @@ from ssr_hydra.settings.base import count as check_count
 __all__ = ["IGNORED", "ByteWindows", "StdlibBytes", "StdlibDocuments"]
 
 IGNORED = -100
-"""The label of bytes that the loss ignores, as torch's losses do by default."""
+"""The label of bytes that the loss ignores. It is the default ``ignore_index`` of torch's losses."""
 
 
 class ByteWindows(TensorDataset):
     """A text cut into windows of ``length`` bytes. The target of each byte is the next byte.
 
-    Window i has the bytes [i * length, (i + 1) * length) of the text, and its targets are the bytes one position later.
-    So every byte except the first is a target once, and at most ``length`` bytes at the end are dropped. A sample has
-    ``length`` tokens.
+    Window i has the bytes [i * length, (i + 1) * length) of the text. Its targets are the bytes one position later.
+    Every byte except the first is a target once. The last bytes, at most ``length``, are dropped.
 
     Args:
         text: The text.
@@ -54,7 +53,7 @@ class ByteWindows(TensorDataset):
             rule = f"must be less than the {len(text)} bytes of the text"
             raise RangeError("length", length, rule, "use a smaller length")
         numbers = torch.frombuffer(bytearray(text), dtype=torch.uint8)[: count * length + 1].to(torch.int64)
-        # Inputs and targets are views of the same numbers, so the targets need no additional memory.
+        # Inputs and targets are views of the same memory.
         inputs, targets = numbers[:-1].view(count, length), numbers[1:].view(count, length)
         if limit is not None and check_count(limit, "limit") < count:
             chosen = torch.arange(limit) * count // limit
@@ -64,12 +63,11 @@ class ByteWindows(TensorDataset):
 
 
 class StdlibBytes(ByteWindows):
-    """The source code of Python's standard library as windows of bytes. By default a tenth of the files is held out.
+    """The source code of Python's standard library as windows of bytes. By default, a tenth of the files is held out.
 
-    The text consists of the files of top-level modules. It is real text that needs no download: 166 files and 4.6 MB
-    in CPython 3.11. The text differs between versions of Python, so :meth:`describe` returns the version and a SHA-256.
-    The split depends on ``eval_fraction``, ``split_seed`` and the number of files. Modules that depend on the build of
-    Python are excluded.
+    The text needs no download. It consists of the files of top-level modules: 166 files and 4.6 MB in CPython 3.11. The
+    text differs between versions of Python, so :meth:`describe` returns the version and a SHA-256. The split depends on
+    ``eval_fraction``, ``split_seed`` and the number of files. Modules that depend on the build of Python are excluded.
 
     Args:
         split: ``"train"`` or ``"eval"``.
@@ -110,12 +108,12 @@ class StdlibBytes(ByteWindows):
 
 
 class StdlibDocuments(Dataset[Mapping[str, Tensor]]):
-    """Python's standard library as documents of different lengths: parts between blank lines, cut at a maximum length.
+    """Python's standard library as documents: parts between blank lines, with at most ``max_length`` bytes.
 
     A batch is a mapping of three tensors [N, L], where L is the length of the longest document in the batch. Shorter
     documents are padded at the end. ``input_ids`` are the bytes. ``attention_mask`` is 1 for text and 0 for padding.
-    ``labels`` are the same bytes, with -100 for padding; the model must shift the labels by one. The number of tokens
-    is the sum of ``attention_mask``, so it differs between batches.
+    ``labels`` are the same bytes, with -100 for padding; the model must shift the labels by one. Batches differ in
+    their number of tokens, which is the sum of ``attention_mask``.
 
     Args:
         split: ``"train"`` or ``"eval"``.
@@ -162,17 +160,17 @@ class StdlibDocuments(Dataset[Mapping[str, Tensor]]):
         return len(self._ends)
 
     def __getitem__(self, index: int) -> dict[str, Tensor]:
-        end = self._ends[index]  # raises IndexError if the index is out of range, which ends an iteration
+        end = self._ends[index]  # raises IndexError, which ends an iteration
         begin = self._ends[index - 1] if index % len(self) else 0
         return {"input_ids": self._text[begin:end].to(torch.int64)}
 
     def __getitems__(self, indices: Sequence[int]) -> list[dict[str, Tensor]]:
-        """Return several documents. Documents use no random numbers, so a loader need not seed each document."""
+        """Return several documents. Documents use no random numbers, so a loader seeds them together."""
         return [self[index] for index in indices]
 
     @staticmethod
     def collate_fn(samples: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
-        """Collate documents into a batch, padded to the longest document."""
+        """Collate documents into a batch. Pad them to the length of the longest document."""
         documents = [sample["input_ids"] for sample in samples]
         masks = [torch.ones_like(document) for document in documents]
         return {
@@ -194,18 +192,18 @@ _File = tuple[str, bytes]
 
 
 def _files(split: str, fraction: float, seed: int) -> list[_File]:
-    """Return name and text of the files of one split, in the order of their names."""
+    """Return the name and text of each file of one split, sorted by name."""
     check_split(split, fraction, seed)
     files = _read(sysconfig.get_path("stdlib"))
     held_out = hold_out(np.zeros(len(files), dtype=np.int64), fraction, seed)
     return [file for file, held in zip(files, held_out, strict=True) if held == (split == "eval")]
 
 
-@functools.cache  # both splits use these files
+@functools.cache
 def _read(folder: str) -> tuple[_File, ...]:
-    """Return name and text of every top-level module, in the order of their names, with Unix line ends."""
+    """Return the name of every top-level module and its text with Unix line ends, sorted by name."""
     paths = {name: Path(folder) / f"{name}.py" for name in sorted(sys.stdlib_module_names)}
-    # Modules without such a file are packages, built in, written in C, or for another operating system.
+    # A module without this file is a package, is built in, or belongs to a different operating system.
     found = [(name, path.read_bytes().replace(b"\r\n", b"\n")) for name, path in paths.items() if path.is_file()]
     if len(found) < _FEWEST:
         rule = f"must have Python's source files, but only {len(found)} can be read"
@@ -214,7 +212,7 @@ def _read(folder: str) -> tuple[_File, ...]:
 
 
 _FEWEST = 100
-"""The minimum number of source files. A normal standard library has about 170; one in a zip file has fewer."""
+"""The minimum number of source files. A standard library in a zip file has fewer."""
 
 
 def _describe(name: str, split: str, files: Sequence[_File]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Data sets of images: small well-known data sets in memory, and generated images for trial runs."""
+"""Data sets of images in memory: CIFAR and MNIST, and generated images for trial runs."""
 
 from __future__ import annotations
 
@@ -26,25 +26,24 @@ from ssr_hydra.settings.images import IMAGE_SETS, ImageSet
 
 __all__ = ["FakeData", "SmallImages"]
 
-_TIMEOUT = 30.0  # seconds; a download fails if the server does not answer for so long
+_TIMEOUT = 30.0  # seconds that a download waits for an answer
 
 
 class SmallImages(TensorDataset):
     """CIFAR-10, CIFAR-100, MNIST or Fashion-MNIST, held in memory as float32 and normalized by channel.
 
-    torchvision reads the files and checks the MD5 of downloads. The files of CIFAR are pickles, so their MD5 is checked
-    before every use. A download goes into a temporary folder, which is renamed when it is complete. So an interrupted
-    download never leaves an incomplete data set. The ``eval`` split has the test images. The training images take 614
-    MB of memory for CIFAR, and 188 MB for MNIST.
+    The ``eval`` split has the test images. torchvision reads the files and checks the MD5 of downloads. The files of
+    CIFAR are pickles, so their MD5 is checked before every use. An interrupted download never leaves an incomplete data
+    set. The training images of CIFAR take 614 MB of memory, and those of MNIST take 188 MB.
 
     Args:
         name: ``cifar10``, ``cifar100``, ``mnist`` or ``fashion_mnist``.
         split: ``"train"`` or ``"eval"``.
-        root: Folder that contains the data sets and gets the downloads; None means ``$SSR_HYDRA_DATA``, or
-            ``~/.cache/ssr_hydra`` if that variable is not set.
+        root: Folder of the data sets and downloads. None means ``$SSR_HYDRA_DATA``, or ``~/.cache/ssr_hydra`` if the
+            variable is not set.
         download: Whether to download missing files.
-        normalize: Whether to subtract each channel's mean over the training images and divide by its standard
-            deviation; if false, pixels are in [0, 1].
+        normalize: Whether to subtract the mean of each channel and divide by its standard deviation, both over the
+            training images. If false, pixels are in [0, 1].
 
     Raises:
         InputError: torchvision is not installed, the data set or split is unknown, or the data set is missing and
@@ -72,7 +71,7 @@ class SmallImages(TensorDataset):
         self.part, self.partition = split, {"name": name}
         known = IMAGE_SETS[name]
         images, labels = _read(known, name, split, _root(root), root, download)
-        # Describe the original bytes: they take a quarter of the memory of the tensors, and ``normalize`` is separate.
+        # The original bytes do not depend on ``normalize``.
         self._description = describe_tensors(f"{name} {split}", (images, labels)) | {"normalize": normalize}
         self.num_classes = known.num_classes
         pixels = images.to(torch.float32)
@@ -84,7 +83,7 @@ class SmallImages(TensorDataset):
         super().__init__(pixels, labels)
 
     def describe(self) -> dict[str, Any]:
-        """Return name, number of samples, a SHA-256 of the pixels and labels, and whether pixels are normalized."""
+        """Return the name, the number of samples, a SHA-256 of the pixels and labels, and ``normalize``."""
         return dict(self._description)
 
     def __repr__(self) -> str:
@@ -118,7 +117,7 @@ def _read(
     try:
         found = cls(os.fspath(root), train=split == "train", download=False)
         images, labels = torch.as_tensor(found.data), torch.as_tensor(found.targets, dtype=torch.int64)
-    except Exception as error:  # any error that a truncated file causes in the reader
+    except Exception as error:  # a truncated file can cause any error
         reason = " ".join(str(error).split()[:12]) or type(error).__name__
         what = f"{folder} is damaged and cannot be read as {name} ({reason})"
         raise RunError(f"{what}; delete it to download it again") from error
@@ -153,16 +152,16 @@ def _download(cls: Any, name: str, root: Path, folder: Path) -> None:
 
 
 class FakeData(TensorDataset):
-    """Generated images: a coarse pattern for each class plus noise. The images are the same on every machine.
+    """Generated images to try out a model or an experiment: a coarse pattern for each class, plus noise.
 
-    Use them to try out a model or an experiment. They can have the shape of the real data, and a model can learn the
-    classes. The class of image ``i`` is ``i % num_classes``.
+    A model can learn the classes. The class of image ``i`` is ``i % num_classes``. The images are the same on every
+    machine.
 
     Args:
         size: Number of images.
         shape: Shape of one image, [C, H, W].
         num_classes: Number of classes.
-        split: ``"train"`` or ``"eval"``: the same patterns with different noise.
+        split: ``"train"`` or ``"eval"``. Both have the same patterns, with different noise.
         noise: Standard deviation of the noise. The standard deviation of the patterns is 1.
         data_seed: Seed of patterns and noise. The run's seed has no effect on the images.
 
@@ -203,12 +202,12 @@ class FakeData(TensorDataset):
         coarse = draw(0, num_classes, channels, min(height, 8), min(width, 8))
         images = draw(1 if split == "train" else 2, size, channels, height, width).mul_(noise)
         for pixels, classes in zip(torch.split(images, 256), torch.split(labels, 256), strict=True):
-            # Both are views, so the addition changes the images in place.
+            # pixels is a view of images.
             pixels += F.interpolate(coarse[classes], size=(height, width))
         super().__init__(images, labels)
 
     def describe(self) -> dict[str, Any]:
-        """Return name, number of samples, and a SHA-256 of images and labels."""
+        """Return the name, the number of samples, and a SHA-256 of the images and labels."""
         return describe_tensors(f"fake {self.split}", self.tensors)
 
     def __repr__(self) -> str:

@@ -1,4 +1,4 @@
-"""Models of the built-in tasks: small nets, transformers for images and for bytes, torchvision's and timm's models."""
+"""Models: small networks for images and bytes, and the models of torchvision and timm."""
 
 from ssr_hydra.models.language import ByteMLP, ByteTransformer
 from ssr_hydra.models.nets import MLP, ConvNet

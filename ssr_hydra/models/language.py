@@ -16,10 +16,10 @@ __all__ = ["ByteMLP", "ByteTransformer"]
 
 
 class ByteMLP(nn.Module):
-    """Predict the next byte from the last ``context`` bytes: concatenated embeddings, one hidden layer, logits.
+    """Multilayer perceptron that predicts the next byte from the embeddings of the last ``context`` bytes.
 
     Position i reads the tokens i - context + 1 to i. A special token replaces positions before the start of the window.
-    With the defaults, the model has 138 thousand weights, and a run takes seconds on a laptop.
+    With the defaults, the model has 138 thousand weights.
 
     Args:
         vocab_size: Number of different tokens; 256 for bytes.
@@ -34,7 +34,7 @@ class ByteMLP(nn.Module):
         >>> ByteMLP()(torch.zeros(8, 16, dtype=torch.int64)).shape
         torch.Size([8, 16, 256])
 
-    Source: Bengio et al. 2003, A Neural Probabilistic Language Model; this class uses GELU and RMSNorm in addition.
+    Source: Bengio et al. 2003, A Neural Probabilistic Language Model. This class adds GELU and RMSNorm.
     """
 
     def __init__(self, vocab_size: int = 256, context: int = 6, width: int = 32, hidden: int = 288) -> None:
@@ -60,31 +60,30 @@ class ByteMLP(nn.Module):
         if attention_mask is not None:
             input_ids = input_ids.masked_fill(attention_mask == 0, self.nothing)
         tokens = self.embed(F.pad(input_ids, (self.context - 1, 0), value=self.nothing))
-        # unfold() returns a view [N, L, width, context] of the embeddings, so flatten() makes the only copy.
+        # unfold() returns a view [N, L, width, context].
         around = tokens.unfold(1, self.context, 1).transpose(2, 3).flatten(2)
-        # Under autocast, the values may be bf16 or fp16, but the norm needs the precision of its weights.
+        # Under autocast, the values may be bf16 or fp16, but the norm needs the dtype of its weights.
         hidden = F.gelu(self.mix(around)).to(self.norm.weight.dtype)
         return _answer(self.unembed(self.norm(hidden)), labels)
 
 
 class ByteTransformer(nn.Module):
-    """Decoder transformer: pre-norm blocks of causal attention and a perceptron, rotary positions, no biases.
+    """Decoder transformer with causal attention, pre-norm blocks and rotary positions, without biases.
 
-    The model has ``depth`` blocks. A block computes ``x + attention(norm(x))``, then ``x + mlp(norm(x))``. A norm and a
-    linear layer for the logits follow. With ``tied``, this layer uses the embedding's weights. Every block is the
-    identity at initialization. With the defaults, the model has 115 thousand weights.
+    A block computes ``x + attention(norm(x))``, then ``x + mlp(norm(x))``. Every block is the identity at
+    initialization. After the blocks, a norm and a linear layer compute the logits. With the defaults, the model has 115
+    thousand weights.
 
-    Positions are encoded only by rotation, so a window may have any length. But a model that was trained on short
-    windows is poor on longer windows.
+    A window may have any length. But a model that was trained on short windows is poor on longer windows.
 
     Args:
         vocab_size: Number of different tokens; 256 for bytes.
         width: Size of a token's vector, a multiple of ``2 * num_heads``.
         depth: Number of blocks.
         num_heads: Number of attention heads.
-        mlp_width: Hidden units between the two linear layers of a block.
+        mlp_width: Units of the hidden layer of a block.
         dropout: Fraction of values set to zero after the embedding, the attention and the linear layers.
-        tied: Whether the embedding's weights also compute the logits.
+        tied: Whether the linear layer for the logits uses the weights of the embedding.
         rope_base: The slowest rotation takes about ``2 pi rope_base`` positions, which should exceed a window.
 
     Raises:
@@ -114,7 +113,7 @@ class ByteTransformer(nn.Module):
         for field, value in (("vocab_size", vocab_size), ("depth", depth), ("num_heads", num_heads)):
             count(value, field)
         count(mlp_width, "mlp_width")
-        count(width, "width", multiple=2 * num_heads)  # the values of a head are rotated in pairs
+        count(width, "width", multiple=2 * num_heads)  # a head rotates pairs of values
         fraction(dropout, "dropout", zero=True)
         if not 1 < number(rope_base, "rope_base") < float("inf"):
             raise RangeError("rope_base", rope_base, "must be a finite number above 1", "write e.g. 100")
@@ -123,7 +122,7 @@ class ByteTransformer(nn.Module):
         self.blocks = nn.ModuleList([_DecoderBlock(width, num_heads, mlp_width, dropout) for _ in range(depth)])
         self.norm = nn.RMSNorm(width)
         self.unembed = nn.Linear(width, vocab_size, bias=False)
-        # Norms remove the scale of the embeddings. With tied weights, the first logits are about sqrt(width) / 10.
+        # With tied weights, the initial logits are about sqrt(width) / 10.
         nn.init.normal_(self.embed.weight, std=0.1)
         nn.init.normal_(self.unembed.weight, std=0.1)
         if tied:
@@ -154,8 +153,6 @@ class ByteTransformer(nn.Module):
 
 
 class _DecoderBlock(nn.Module):
-    """A block of the transformer: x + attention(norm(x)), then x + mlp(norm(x))."""
-
     def __init__(self, width: int, num_heads: int, mlp_width: int, dropout: float) -> None:
         super().__init__()
         self.num_heads, self.dropout = num_heads, dropout
@@ -179,16 +176,15 @@ class _DecoderBlock(nn.Module):
 
 
 def _rotated(heads: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Rotate pairs of values by angles proportional to the position, so that attention depends only on distances."""
+    """Rotate pairs of values by an angle that is proportional to the position."""
     a, b = heads.chunk(2, -1)
     return torch.cat((a * cos - b * sin, b * cos + a * sin), -1).to(heads.dtype)  # bf16 or fp16 under autocast
 
 
 def _seen(mask: Tensor) -> Tensor:
-    """Return the attention mask [N, 1, L, L]: a position attends to itself and to earlier tokens, but not to padding.
+    """Return the attention mask [N, 1, L, L]. A position attends to itself and to earlier tokens, but not to padding.
 
-    Padding attends to itself too, because softmax over an empty row would divide by zero. The output at padding is not
-    used.
+    Padding attends to itself, because softmax over an empty row would divide by zero.
     """
     length = mask.shape[1]
     causal = torch.ones(length, length, dtype=torch.bool, device=mask.device).tril()

@@ -1,4 +1,4 @@
-"""A small convolutional net and a multilayer perceptron."""
+"""A small convolutional network and a multilayer perceptron."""
 
 from __future__ import annotations
 
@@ -16,11 +16,10 @@ _GROUPS = 4
 
 
 class ConvNet(nn.Module):
-    """Convolutional net: 3x3 convolutions with GroupNorm, a 2x2 average pooling, a linear layer.
+    """Convolutional network: 3x3 convolutions with GroupNorm, 2x2 average pooling, and a linear layer.
 
-    Each convolution except the first halves the height and width of the image. The model uses GroupNorm and not
-    BatchNorm, so it has no running statistics. The last batch of an epoch may have any size, and the model computes the
-    same values in training and evaluation.
+    Each convolution except the first halves the height and width of the image. GroupNorm has no running statistics, so
+    a batch may have any size, and the model computes the same values in training and evaluation.
 
     Args:
         in_channels: Channels of the images.
@@ -43,7 +42,7 @@ class ConvNet(nn.Module):
         layers: list[nn.Module] = []
         channels = in_channels
         for number, width in enumerate(_check_widths("widths", widths, _GROUPS)):
-            # No bias, because the GroupNorm after it subtracts the mean of each group and has its own bias.
+            # GroupNorm has a bias, so the convolution needs none.
             layers.append(nn.Conv2d(channels, width, 3, stride=1 if number == 0 else 2, padding=1, bias=False))
             layers += [nn.GroupNorm(_GROUPS, width), nn.ReLU()]
             channels = width
@@ -57,7 +56,7 @@ class ConvNet(nn.Module):
 
 
 class MLP(nn.Module):
-    """Multilayer perceptron: linear layers with ReLU between them. It flattens inputs of any shape.
+    """Multilayer perceptron: linear layers with ReLU between two layers. It flattens inputs of any shape.
 
     Args:
         in_features: Number of values in one sample.

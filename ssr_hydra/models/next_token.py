@@ -18,15 +18,14 @@ __all__ = ["bits_per_byte", "next_token_loss"]
 def next_token_loss(outputs: Any, targets: Any) -> Tensor:
     """Return the mean cross entropy, in nats, of the predicted tokens.
 
-    The function accepts two kinds of batches. If a batch is a pair ``(inputs, targets)``, ``outputs`` are logits
-    [N, L, C], and ``targets`` [N, L] contains the token that follows each position. If a batch is a mapping with
-    ``input_ids`` and ``labels``, as for Hugging Face models, ``outputs`` contains ``logits``, and the labels are equal
-    to the inputs. If the model has computed its own ``loss``, this function returns it. Otherwise it shifts the labels
-    by one position. A target of -100 is ignored.
+    The function accepts two kinds of batches. In a pair ``(inputs, targets)``, ``targets`` [N, L] has the token that
+    follows each position. In a mapping with ``input_ids`` and ``labels``, as for Hugging Face models, the labels equal
+    the inputs, and this function shifts them by one position. If the model returns its own ``loss``, this function
+    returns that loss. A target of -100 is ignored.
 
     Args:
-        outputs: Logits; or a mapping with ``logits`` and optionally ``loss``; or an object with these attributes.
-        targets: Targets, or the batch with its ``labels``.
+        outputs: Logits [N, L, C], or a mapping or object with ``logits`` and optionally ``loss``.
+        targets: Targets [N, L], or a batch with ``labels``.
 
     Raises:
         InputError: The shapes of logits and targets do not match, or a mapping has no ``labels``.
@@ -52,17 +51,17 @@ def _num_averaged(batch: Any) -> int:
     return 0 if labels is None else int((labels[:, 1:] != IGNORED).sum())
 
 
-# With several processes or gradient accumulation, the trainer uses this number as the weight of a part of a batch.
+# The trainer weights each part of a batch by this number.
 next_token_loss.num_averaged = _num_averaged  # type: ignore[attr-defined]
-# Metric objects, such as torchmetrics' Perplexity, get these logits and targets.
+# The trainer passes the result to metric objects, such as torchmetrics' Perplexity.
 next_token_loss.aligned = lambda outputs, targets: _aligned(outputs, targets)  # type: ignore[attr-defined]
 
 
 def bits_per_byte(outputs: Any, targets: Any) -> Tensor:
-    """Return the cross entropy of every predicted byte, in bits: the code length of an ideal compressor.
+    """Return the cross entropy of every predicted byte in bits, which is the code length of an ideal compressor.
 
-    The trainer averages the values over bytes, not over samples or batches. In general, the values are bits per token.
-    They are bits per byte if each token is a byte.
+    The trainer averages the values over bytes, not over samples or batches. If a token is not a byte, the values are
+    bits per token.
 
     Args:
         outputs: See :func:`next_token_loss`.
@@ -86,7 +85,7 @@ def bits_per_byte(outputs: Any, targets: Any) -> Tensor:
 
 
 def _aligned(outputs: Any, targets: Any) -> tuple[Tensor, Tensor]:
-    """Return logits [N, L, C] and targets [N, L], so that the target of a position is the token to predict there."""
+    """Return logits [N, L, C] and targets [N, L]. The target of a position is the token that follows it."""
     logits = outputs if isinstance(outputs, Tensor) else _part(outputs, "logits")
     shifted = not isinstance(targets, Tensor)
     wanted = _part(targets, "labels") if shifted else targets

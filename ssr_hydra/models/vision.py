@@ -1,4 +1,4 @@
-"""torchvision's classification models, for images of any size and number of channels."""
+"""Classification models of torchvision, for images of any size and number of channels."""
 
 from __future__ import annotations
 
@@ -38,23 +38,23 @@ def torchvision_model(
     The model has no auxiliary classifiers (GoogLeNet, Inception), so every model has one output.
 
     Args:
-        name: A name from ``torchvision.models.list_models(module=torchvision.models)``: ``resnet50``, ``vit_b_16`` ...
-        num_classes: Number of classes. If the pretrained weights have another number of classes, the last layer is
-            replaced by a new layer.
-        in_channels: Channels of the images. If it is not 3, the first convolution is changed as in timm. For one
-        channel, its weights are summed over the three channels. For other numbers of channels, the weights of the three
-        channels are repeated in turn and multiplied by 3 / in_channels. So a grey image gives the same output as its
-        colour version.
-        small_images: Whether to change the stem for images of about 32x32 pixels. Then the first convolution has stride
-            1, with 3x3 instead of 7x7 weights, and no pooling follows. So the first stage gets the image at full size.
-            Available for ResNets and related models, DenseNets, MobileNets, EfficientNets, RegNets and ShuffleNets.
+        name: A name from ``torchvision.models.list_models(module=torchvision.models)``, such as ``resnet50``.
+        num_classes: Number of classes. If the pretrained weights have a different number of classes, the last layer is
+            new.
+        in_channels: Channels of the images. If it is not 3, the first convolution is changed as in timm. For 1 channel,
+            its weights are summed over the three channels. For other numbers, the weights of the three channels are
+            repeated in turn and multiplied by ``3 / in_channels``. So a grey image with any number of channels gives
+            the same output.
+        small_images: Whether to change the stem for images of about 32x32 pixels. The first convolution then has stride
+            1 and 3x3 instead of 7x7 weights, and no pooling follows. Available for ResNets and related models,
+            DenseNets, MobileNets, EfficientNets, RegNets and ShuffleNets.
         weights: Name of pretrained weights, such as ``DEFAULT`` or ``IMAGENET1K_V2``; None for random weights. The
             weights are downloaded once into torch's cache (``TORCH_HOME``). Their SHA-256 is checked at every use.
         options: Further arguments of torchvision's class, such as ``zero_init_residual`` or ``dropout``.
 
     Raises:
-        InputError: torchvision is not installed; the model, the name of the weights or an option is unknown; or
-            ``small_images`` is set for a model without such a stem, or together with ``weights``.
+        InputError: torchvision is not installed, or the model, the name of the weights or an option is unknown.
+            ``small_images`` is set for a model that does not support it, or together with ``weights``.
         RunError: The weights cannot be downloaded, or the hash of the file does not match its name.
 
     Example:
@@ -79,9 +79,8 @@ def torchvision_model(
     if owned := settings.keys() & {"weights", "progress", "num_classes", "aux_logits", "transform_input"}:
         raise ConflictError(f"options.{min(owned)}", settings[min(owned)], "cannot be set here", "remove it")
     if name in ("googlenet", "inception_v3"):
-        settings["aux_logits"] = (
-            weights is not None
-        )  # the weights contain the auxiliary classifiers, which are removed below
+        # Pretrained weights contain the auxiliary classifiers, which are removed below.
+        settings["aux_logits"] = weights is not None
         if weights is None:
             settings.setdefault("init_weights", True)
     chosen = None if weights is None else _verified(models.get_model_weights(name), name, weights)
@@ -103,7 +102,7 @@ def torchvision_model(
 
 
 def _verified(choices: Any, name: str, wanted: str) -> Any:
-    """Download and verify the file of the named weights, so that torchvision then loads the verified file."""
+    """Download and verify the file of the named weights, which torchvision loads later."""
     known = choices.__members__  # including DEFAULT
     if wanted not in known:
         raise UnknownNameError(
@@ -118,8 +117,7 @@ def _verified(choices: Any, name: str, wanted: str) -> Any:
     if not file.exists():
         file.parent.mkdir(parents=True, exist_ok=True)
         try:
-            # torch writes a temporary file, verifies it and renames it. So a kill or another process cannot leave an
-            # incomplete file.
+            # torch renames a temporary file after verification, so a killed process leaves no incomplete file.
             torch.hub.download_url_to_file(url, str(file), digest, progress=sys.stderr.isatty())
         except (OSError, HTTPException, RuntimeError) as error:
             reason = " ".join(str(error).split()) or type(error).__name__
@@ -132,7 +130,7 @@ def _verified(choices: Any, name: str, wanted: str) -> Any:
 
 
 def check_hash(file: Path, expected: str) -> None:
-    """Refuse a file whose SHA-256 does not start with ``expected``, which is a part of its name."""
+    """Refuse a file whose SHA-256 does not start with ``expected``, the hash in its name."""
     digest = hashlib.sha256()
     with file.open("rb") as stream:
         while chunk := stream.read(2**20):
@@ -158,7 +156,7 @@ def _replace_stem(model: nn.Module) -> None:
     convolution.stride = (1, 1)
     if convolution.kernel_size == (7, 7):
         small = nn.Conv2d(convolution.in_channels, convolution.out_channels, 3, padding=1, bias=False)
-        # torchvision uses this initial distribution for networks that begin with a 7x7 convolution.
+        # torchvision initializes a first 7x7 convolution in this way.
         nn.init.kaiming_normal_(small.weight, mode="fan_out", nonlinearity="relu")
         model.set_submodule(place, small)
     for pool in ("maxpool", "features.pool0"):
@@ -191,7 +189,7 @@ def _adapt_channels(model: nn.Module, channels: int) -> None:
 
 
 def _replace_head(model: nn.Module, num_classes: int) -> None:
-    """Replace the last layer, whose outputs are the classes of the pretrained weights, by a new layer."""
+    """Replace the last layer by a new layer with ``num_classes`` outputs."""
     heads = [
         (name, module)
         for name, module in model.named_modules()

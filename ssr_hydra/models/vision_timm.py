@@ -1,4 +1,4 @@
-"""timm's models, for any number of classes and channels."""
+"""Models of timm, for any number of classes and channels."""
 
 from __future__ import annotations
 
@@ -38,17 +38,17 @@ def timm_model(
     """Create a model of timm that returns logits [N, num_classes].
 
     Args:
-        name: A name from ``timm.list_models()``: ``resnet18``, ``vit_tiny_patch16_224``, ``convnext_atto`` ...
-        num_classes: Number of classes. If the pretrained weights have another number of classes, the last layer is
-            replaced by a new layer.
+        name: A name from ``timm.list_models()``, such as ``resnet18`` or ``vit_tiny_patch16_224``.
+        num_classes: Number of classes. If the pretrained weights have a different number of classes, the last layer is
+            new.
         in_channels: Channels of the images. If it is not 3, timm adapts the first convolution.
         weights: Name of pretrained weights, such as ``DEFAULT`` or ``a1_in1k``; None for random weights. The weights
-            are downloaded once from the Hugging Face Hub into its cache (``HF_HOME``). Their SHA-256 is checked at
-            every use.
+            are downloaded once into the cache of the Hugging Face Hub (``HF_HOME``). Their SHA-256 is checked at every
+            use.
         options: Further arguments of timm's class, such as ``drop_path_rate`` or ``img_size``.
 
     Raises:
-        InputError: timm is not installed; or the model, the name of the weights or an option is unknown.
+        InputError: timm is not installed, or the model, the name of the weights or an option is unknown.
         RunError: The weights cannot be downloaded, or the file does not match its SHA-256.
 
     Example:
@@ -100,19 +100,17 @@ def _config_of(timm: Any, name: str, weights: str) -> Any:
 
 
 def _verified(repository: str, name: str, weights: str) -> Path:
-    """Download the file of the weights, and verify it. The Hub's cache names the content of a file by its SHA-256."""
+    """Download and verify the file of the weights."""
     from huggingface_hub import hf_hub_download
 
     try:
-        file = Path(
-            hf_hub_download(repository, "model.safetensors")
-        )  # the path is a link to a file that is named by its SHA-256
-    except Exception as error:  # errors of several libraries, for a network or a file that is not available
+        file = Path(hf_hub_download(repository, "model.safetensors"))
+    except Exception as error:  # several libraries raise errors of their own
         reason = " ".join(str(error).split()) or type(error).__name__
         raise RunError(
             f"cannot download the weights {weights} of {name} from the Hugging Face Hub ({reason[:300]}); "
             f"without a network copy the Hub's cache (HF_HOME), or set weights=null"
         ) from error
-    target = file.resolve()
+    target = file.resolve()  # the path is a link to a file that is named by its SHA-256
     check_hash(target, target.name)
     return file

@@ -15,12 +15,11 @@ __all__ = ["ViT"]
 
 
 class ViT(nn.Module):
-    """Vision transformer: patches as tokens, a class token, pre-norm blocks, and a linear layer on the class token.
+    """Vision transformer with a class token and pre-norm blocks.
 
     The model cuts the image into (image_size / patch_size)^2 patches. Each patch becomes a token of ``width`` values.
     The defaults are for 32x32 images: 64 tokens and 2.7 million weights. The layers and initial distributions equal
-    those of torchvision's ``VisionTransformer``. Unlike that class, this model accepts any number of channels and does
-    not need torchvision.
+    those of torchvision's ``VisionTransformer``, but this model accepts any number of channels.
 
     Args:
         image_size: Height and width of the images, in pixels, a multiple of ``patch_size``.
@@ -30,7 +29,7 @@ class ViT(nn.Module):
         width: Size of a token's vector, a multiple of ``num_heads``.
         depth: Number of blocks.
         num_heads: Number of attention heads.
-        mlp_width: Hidden units between the two linear layers of a block.
+        mlp_width: Units of the hidden layer of a block.
         dropout: Fraction of values set to zero after the embedding, the attention and the linear layers.
 
     Raises:
@@ -80,7 +79,7 @@ class ViT(nn.Module):
         self.classifier = nn.Linear(width, num_classes)
         nn.init.trunc_normal_(self.embed.weight, std=math.sqrt(1 / (in_channels * patch_size**2)))
         assert self.embed.bias is not None
-        # All classes have the same first logit, so the first loss is log(num_classes).
+        # All initial logits are equal, so the initial loss is log(num_classes).
         for zero in (self.embed.bias, self.classifier.weight, self.classifier.bias):
             nn.init.zeros_(zero)
 
@@ -100,8 +99,6 @@ class ViT(nn.Module):
 
 
 class _EncoderBlock(nn.Module):
-    """A block of the transformer: x + attention(norm(x)), then x + mlp(norm(x))."""
-
     def __init__(self, width: int, num_heads: int, mlp_width: int, dropout: float) -> None:
         super().__init__()
         self.num_heads, self.dropout = num_heads, dropout

@@ -1,7 +1,7 @@
-"""Base classes for the descriptions of torch's schedulers: steps at a pace, and courses over a run.
+"""Base classes of the torch schedulers in this package.
 
-A pace is the length of a scheduler's step: a batch or an epoch. A course is a scheduler that is resolved against a run:
-it computes the learning rates of all param groups at any time.
+A pace is the length of a scheduler's step: a batch or an epoch. A course is a scheduler that is resolved against a run.
+The course computes the learning rates of all param groups at any time.
 """
 
 import math
@@ -30,12 +30,12 @@ Duration = int | TimeLike
 """A number of steps of the scheduler, or a time such as ``"30ep"`` or ``"0.5dur"``."""
 
 PerGroup = float | Sequence[float]
-"""One number for all param groups, or one for each group."""
+"""One number for all param groups, or a list with one number for each group."""
 
 
 def steps(value: Any, name: str, *, above_zero: bool = True) -> Any:
-    """Read a duration and check that it is in range. Return a Time, or a number of steps."""
-    if type(value).__module__.startswith("omegaconf."):  # Hydra keeps elements of list[int | str] as nodes
+    """Read a duration, and check that it is at least 0 or above 0. Return a Time, or a number of steps."""
+    if type(value).__module__.startswith("omegaconf."):  # an element of Hydra's list[int | str]
         text = str(value)
         value = int(text) if text.isdecimal() else text
     is_time = isinstance(value, (str, Time)) or (hasattr(value, "unit") and hasattr(value, "value"))
@@ -47,7 +47,7 @@ def steps(value: Any, name: str, *, above_zero: bool = True) -> Any:
 
 
 def finite(value: Any, name: str, *, least: float = 0.0, most: float = math.inf, above: bool = False) -> float:
-    """Check that a value is a finite number from ``least`` to ``most``, and return it as a float.
+    """Check that a value is a finite number from ``least`` to ``most``. Return it as a float.
 
     If ``above`` is true, the number must be greater than ``least``.
     """
@@ -62,9 +62,9 @@ def finite(value: Any, name: str, *, least: float = 0.0, most: float = math.inf,
 
 
 def listed(value: Any, name: str, what: str, example: str) -> list[Any]:
-    """Check that a value is a list (and not a string), and return it as a list.
+    """Check that a value is a list or tuple. Return it as a list.
 
-    In the error, ``what`` names the elements and ``example`` is a valid list.
+    In the error, ``what`` names the elements, and ``example`` is a valid list.
     """
     if isinstance(value, (str, bytes)) or not isinstance(value, Sequence):
         raise WrongTypeError(name, value, f"must be a list of {what}", f"write e.g. {example}")
@@ -83,7 +83,7 @@ def amounts(value: Any, name: str, **limits: Any) -> Any:
 
 
 def per_group(value: Any, count: int, name: str) -> list[Any]:
-    """Return a list with the value for each of ``count`` param groups. ``value`` is one value for all, or a list."""
+    """Return a list with one value for each of ``count`` param groups, from such a list or from a single value."""
     if not isinstance(value, (list, tuple)):
         return [value] * count
     if len(value) != count:
@@ -97,9 +97,9 @@ def _show(value: Any) -> Any:
 
 
 def ends_in_first_epoch(state: Any) -> bool:
-    """Return whether a run ends within its first epoch, so that a scheduler that steps by epoch never changes.
+    """Return whether a run ends within its first epoch. Return False if this is unknown.
 
-    Return False if this is unknown.
+    In this case, a scheduler that steps once per epoch never changes the learning rate.
 
     Args:
         state: The state of the run. Its ``max_duration`` is already multiplied by ssr.
@@ -115,12 +115,12 @@ def ends_in_first_epoch(state: Any) -> bool:
         return False
     try:
         return bool(run.convert(end, TimeUnit.BATCH, "max_duration").value <= run.dataloader_len)
-    except InputError:  # in seconds; or in samples or tokens, whose number per batch is unknown
+    except InputError:  # the end cannot be converted to batches
         return False
 
 
 class Steps:
-    """A run, or a phase of a run, that is counted in the steps of one scheduler. SSR stretches the steps.
+    """A run, or a phase of a run, whose time is counted in steps of one scheduler. SSR stretches a step.
 
     Args:
         run: The run, or a phase of the run.
@@ -137,11 +137,11 @@ class Steps:
         return cls(run, TimeUnit.BATCH) if pace == BATCH else cls(EpochRun.of_run(run), TimeUnit.EPOCH)
 
     def time(self, amount: Any, name: str) -> Time:
-        """Resolve and stretch a duration (a Time or a number of steps). Return a time from the start of the run."""
+        """Stretch a duration by SSR, and return it as a time from the start of the run."""
         return self.run.resolve(amount if isinstance(amount, Time) else Time(amount, self.unit), name)
 
     def whole(self, time: Time, name: str) -> Fraction:
-        """Return the number of steps, possibly a fraction, in a resolved time."""
+        """Return the number of steps in a resolved time. The number may be a fraction."""
         return Fraction(self.run.convert(time, self.one.unit, name).value) / Fraction(self.one.value)
 
     def count(self) -> Callable[[Any], int | float]:
@@ -161,7 +161,7 @@ class Steps:
         return count
 
     def share(self, time: Time, name: str) -> Curve:
-        """Return a function from a timestamp to the elapsed fraction of ``time``. After the end, it is above 1."""
+        """Return a function from a timestamp to the elapsed fraction of ``time``, which may be above 1."""
         clock = self.run.clock(time.unit, name, time)
         read, factor, (start, end) = clock.read, clock.factor, clock.points
         width = end - start
@@ -175,11 +175,11 @@ class Steps:
 class Course(ABC):
     """A torch scheduler resolved against a run.
 
-    It computes the learning rate of every param group at any timestamp. Some schedulers also compute the momentum.
+    A course computes the learning rate of every param group at any timestamp. Some courses also compute the momentum.
     """
 
     chains = False
-    """Whether a step of torch's class multiplies the current rate. If not, a step starts from the initial rate."""
+    """True if a step of torch's class multiplies the current rate; False if it starts from the initial rate."""
 
     has_momenta = False
     """Whether the scheduler also sets the momentum."""
@@ -191,16 +191,16 @@ class Course(ABC):
     def growth(self, before: Any, after: Any, count: int) -> list[float]:
         """Return the factor by which the rate of each of ``count`` groups changes between two timestamps.
 
-        This requires :attr:`chains`. The default is the quotient of the rates at the two timestamps. Subclasses whose
-        rate may be 0 or underflow override this method.
+        Only courses with :attr:`chains` need this method. By default, it returns the quotient of the two rates. A
+        subclass overrides it if its rate may be 0 or underflow.
         """
         ones = [1.0] * count
         pairs = zip(self.rates(before, ones), self.rates(after, ones), strict=True)
-        # In torch, a rate of 0 stays 0. If another scheduler sets a rate later, that rate is multiplied by 1.
+        # In torch, a rate of 0 stays 0 until a different scheduler sets the rate.
         return [second / first if first != 0.0 else 1.0 for first, second in pairs]
 
     def momenta(self, timestamp: Any, count: int) -> list[float]:
-        """Return the momentum (or first beta) of each of ``count`` groups. This requires :attr:`has_momenta`."""
+        """Return the momentum or first beta of each of ``count`` groups. Only courses with :attr:`has_momenta` do."""
         raise NotImplementedError
 
 
@@ -209,9 +209,9 @@ class Factor(Course):
 
     Args:
         factor: The factor at a timestamp.
-        extra: A constant factor, see ``again`` in :meth:`TorchScheduler.course`.
-        growth: A function that returns the change of the factor between two timestamps, in closed form. None means the
-            quotient of the two factors.
+        extra: A constant factor for the extra steps of :meth:`TorchScheduler.course`.
+        growth: A function that returns the change of the factor between two timestamps. None means the quotient of the
+            two factors.
     """
 
     chains = True
@@ -230,7 +230,7 @@ class Factor(Course):
 
 
 class _OnEpochs(Course):
-    """A course that changes only between epochs: it reads another course at the start of the current epoch."""
+    """A course that returns the rates of an inner course at the start of the current epoch."""
 
     def __init__(self, course: Course) -> None:
         self._course, self.chains, self.has_momenta = course, course.chains, course.has_momenta
@@ -244,17 +244,16 @@ class _OnEpochs(Course):
 
 @dataclass(frozen=True)
 class TorchScheduler(metaclass=Opaque):
-    """Base class for the descriptions of torch's schedulers: torch's arguments without the optimizer, and a pace.
+    """Base class of the torch schedulers: torch's arguments without the optimizer, and a pace.
 
     Args:
         pace: The length of one step of the scheduler, ``"epoch"`` or ``"batch"``. The learning rate changes only at
-            steps. None means the pace that the trainer's ``use_stepwise_scheduler`` sets. If that setting is None too,
-            a step of CyclicLR and OneCycleLR is a batch, and a step of all other schedulers is an epoch, as in torch's
+            steps. None means the pace of the trainer's ``use_stepwise_scheduler``. If that setting is None too, a step
+            of CyclicLR and OneCycleLR is a batch. A step of every other scheduler is an epoch, as in torch's
             documentation.
     """
 
-    # This annotation must not be a string (from __future__ import annotations), because it would be evaluated in the
-    # modules of subclasses.
+    # This module cannot use annotations from __future__. Subclasses evaluate this annotation in their own modules.
     pace: Annotated[str | None, (EPOCH, BATCH)] = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
@@ -267,7 +266,7 @@ class TorchScheduler(metaclass=Opaque):
         return EPOCH
 
     def pace_in(self, use_stepwise_scheduler: bool | None) -> str:
-        """Return the pace with this value of the trainer's ``use_stepwise_scheduler``."""
+        """Return the pace for a value of the trainer's ``use_stepwise_scheduler``."""
         if self.pace is not None:
             return self.pace
         if use_stepwise_scheduler is None:
@@ -275,12 +274,12 @@ class TorchScheduler(metaclass=Opaque):
         return BATCH if use_stepwise_scheduler else EPOCH
 
     def check_moves(self, state: Any, use_stepwise_scheduler: bool | None, fix: str) -> None:
-        """Check that the run has at least one step of the scheduler, if the user has set no pace.
+        """Refuse a scheduler with the default pace that never steps, because the run ends within its first epoch.
 
         Args:
             state: The state of the run. Its ``max_duration`` is already multiplied by ssr.
             use_stepwise_scheduler: The trainer's setting.
-            fix: The end of the error message: how to set a pace.
+            fix: The fix in the error message, which sets a pace.
 
         Raises:
             InputError: The pace is an epoch by default, and the run ends within its first epoch.
@@ -296,16 +295,16 @@ class TorchScheduler(metaclass=Opaque):
 
         Args:
             steps: The run, counted in the steps of the scheduler.
-            again: Number of extra first steps that torch takes with this scheduler: one for each sequence whose first
-                scheduler is a sequence or chain that contains this scheduler.
+            again: Number of extra first steps. torch takes one extra step for each SequentialLR that has this scheduler
+                inside its first scheduler.
         """
 
     def course_in(self, run: Run, pace: str) -> Course:
-        """Return the scheduler resolved against a run. Timestamps must be at the end of a batch or epoch (``pace``)."""
+        """Return the scheduler resolved against a run. Its timestamps must be at the end of a step of this pace."""
         return self.course(Steps.at(run, pace))
 
     def bind(self, state: Any, ssr: Number = 1.0, use_stepwise_scheduler: bool | None = None) -> Course:
-        """Resolve the scheduler with the ``max_duration`` and rates of ``state``. The result accepts any timestamp.
+        """Resolve the scheduler with the ``max_duration`` and rates of ``state``. The course accepts any timestamp.
 
         Raises:
             InputError: A time cannot be resolved, or ssr is not above 0.

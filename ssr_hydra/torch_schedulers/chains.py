@@ -1,4 +1,4 @@
-"""Several torch schedulers on one learning rate. The result is a product if all are factors, else torch's recursion."""
+"""Chains: several torch schedulers that change the same learning rate."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Link(NamedTuple):
         place: Path of the scheduler in the config or arguments, for errors.
         name: Name of the scheduler's class.
         course: The scheduler resolved against the run, as if it were alone.
-        resets: The times at which the scheduler sets the rate and ignores the current rate.
+        resets: The times at which the scheduler replaces the current rate.
     """
 
     place: str
@@ -39,8 +39,8 @@ def chain(links: list[Link], steps: Steps) -> Course:
     """Return the course of a chain.
 
     Raises:
-        UnchainableError: One scheduler overwrites the rates of the others, or the combination is not defined between
-            two steps.
+        UnchainableError: A scheduler overwrites the rates of other schedulers, or the chain is not defined between two
+            steps.
     """
     if len(links) == 1:
         return links[0].course
@@ -66,12 +66,12 @@ def chain(links: list[Link], steps: Steps) -> Course:
 
 
 def is_factor(link: Link) -> bool:
-    """Return whether a scheduler only multiplies by a factor that does not depend on the other schedulers."""
+    """Return whether a scheduler multiplies the rate by a factor that does not depend on other schedulers."""
     return link.course.chains and not link.resets and not any(isinstance(c, Cosine) for c in all_courses(link.course))
 
 
 def all_courses(course: Course) -> list[Course]:
-    """Return a course and all courses inside it, at any depth."""
+    """Return a course and all courses inside it."""
     inner = getattr(course, "courses", [])
     return [course, *(deeper for part in inner for deeper in all_courses(part))]
 
@@ -98,9 +98,9 @@ class Product(Course):
 
 
 class _Recursion(Course):
-    """A chain of factors and cosines, computed with torch's recursion: all whole steps, then a fraction of a step.
+    """A chain of factors and cosines. It uses torch's recursion for all whole steps, then for a fraction of a step.
 
-    The rates at the last whole step are cached.
+    The object caches the rates at the last whole step.
     """
 
     chains = True
@@ -108,7 +108,7 @@ class _Recursion(Course):
     def __init__(self, courses: Sequence[Course], steps: Steps) -> None:
         self.courses = courses
         self._steps, self._count = steps, steps.count()
-        self._known: tuple[int, list[float], list[float]] | None = None  # step, initial rates, rates
+        self._known: tuple[int, list[float], list[float]] | None = None  # cache: step, initial rates, rates
         cosines = [course for course in courses if isinstance(course, Cosine)]
         self._falls = [cosine.tau for cosine in cosines] if not any(cosine.eta_min for cosine in cosines) else None
         self._product = Product(courses)
@@ -118,7 +118,7 @@ class _Recursion(Course):
 
     def rates(self, timestamp: Any, bases: Sequence[float]) -> list[float]:
         if self._falls is not None and all(tau(timestamp) <= 1.0 for tau in self._falls):
-            return self._product.rates(timestamp, bases)  # the recursion has a closed form here
+            return self._product.rates(timestamp, bases)  # closed form of the recursion
         count = self._count(timestamp)
         whole = math.floor(count)
         rates = self._rates_at(whole, list(bases))
@@ -152,7 +152,7 @@ class _Recursion(Course):
 class _Resetting(Course):
     """A chain of factors and sequences of factors.
 
-    A sequence sets the rate at its milestones. After a milestone, the other schedulers multiply this rate.
+    A sequence sets the rate at each milestone. After the milestone, the other schedulers multiply this rate.
     """
 
     chains = True
@@ -164,8 +164,7 @@ class _Resetting(Course):
         for number, link in enumerate(links):
             for time in link.resets:
                 clock = run.clock(time.unit, "milestones", time)
-                # A sequence sets the rate at its milestone. The schedulers that follow it in the chain also step
-                # at the milestone, so they multiply the new rate by the factor of this step too.
+                # Later schedulers of the chain step after the sequence, so they multiply the new rate.
                 before = moment(run, time - run.convert(one, time.unit, "milestones"))
                 sinces = [moment(run, time) if i < number else before for i in range(len(links))]
                 key = run.convert(time, one.unit, "milestones").value

@@ -1,4 +1,4 @@
-"""torch's schedulers that combine other schedulers: one after another, or several at the same time."""
+"""torch's schedulers that combine other schedulers: SequentialLR and ChainedScheduler."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ Parts = Sequence[TorchScheduler] | Mapping[str, TorchScheduler]
 
 
 def _named(parts: Any) -> list[tuple[str, Any]]:
-    """Return pairs of a path and a scheduler."""
+    """Return a pair (path, scheduler) for each part."""
     if isinstance(parts, Mapping):
         return [(f"schedulers.{name}", part) for name, part in parts.items()]
     return [(f"schedulers[{i}]", part) for i, part in enumerate(parts)]
@@ -62,7 +62,7 @@ def _pace_of(parts: Any) -> str:
 
 
 class _Continued(Course):
-    """A phase with a MultiplicativeLR, which multiplies the current rate and does not start from the initial rate.
+    """A phase with a MultiplicativeLR, which multiplies the last rate of the previous phase.
 
     Args:
         before: The course of the previous phase.
@@ -88,12 +88,12 @@ class _Continued(Course):
 
 
 class Phases(Course):
-    """A sequence of phases, each with its own course.
+    """The course of a sequence of phases.
 
     Args:
         courses: The course of each phase.
-        ends: The end of each phase except the last: a function that reads the clock, the clock's factor, and the end
-            in counts of the clock.
+        ends: A tuple (read, factor, stop) for each phase except the last. The phase ends when ``read(timestamp) *
+            factor`` reaches ``stop``.
         lasts: The timestamp of the last step of each phase except the last.
         start: The timestamp of the start of the sequence.
     """
@@ -107,7 +107,7 @@ class Phases(Course):
         self.has_momenta = bool(self._driving)
 
     def index(self, timestamp: Any) -> int:
-        """Return the index of the phase that contains a timestamp: -1 for the last phase."""
+        """Return the index of the phase that contains a timestamp. The index of the last phase is -1."""
         return next((i for i, (read, factor, stop) in enumerate(self._ends) if read(timestamp) * factor < stop), -1)
 
     def rates(self, timestamp: Any, bases: Sequence[float]) -> list[float]:
@@ -124,8 +124,8 @@ class Phases(Course):
         return super().growth(before, after, count)  # this phase starts from the initial rate
 
     def momenta(self, timestamp: Any, count: int) -> list[float]:
-        # A phase without momentum keeps the momentum of the last phase that set one. Before the first phase with
-        # momentum, torch's constructors set it, so it is the momentum of the scheduler that was constructed last.
+        # A phase without momentum keeps the momentum of the previous phase.
+        # Before the first phase with momentum, the scheduler that torch constructed last has set the momentum.
         index = self.index(timestamp) % len(self.courses)
         driven = [i for i in self._driving if i <= index]
         if not driven:
@@ -135,7 +135,7 @@ class Phases(Course):
 
 
 def holds_phases(course: Course) -> bool:
-    """Return whether a course is or contains a sequence, whose phases set the rate."""
+    """Return whether a course is a sequence or contains one."""
     return any(isinstance(part, Phases) for part in all_courses(course))
 
 
@@ -147,22 +147,22 @@ class SequentialLR(TorchScheduler):
 
         lr(t) = lr_k(t - m_k)    for m_k <= t < m_{k+1},    m_0 = 0
 
-    At its milestone, each scheduler starts at its own step 0 from the initial learning rate. A MultiplicativeLR starts
-    from the current rate. ``dur`` in a scheduler is a fraction of the scheduler's phase. SSR stretches the milestones
-    and the schedulers.
+    Each scheduler starts at its milestone, with step 0 and the initial learning rate. A MultiplicativeLR starts with
+    the current rate. ``dur`` in a scheduler is a fraction of the scheduler's phase. SSR stretches the milestones and
+    the schedulers.
 
-    A scheduler of the sequence may itself be a sequence or a chain. If it is the first, torch takes the first step of
-    the schedulers inside it twice, so an ExponentialLR starts one step ahead. This class does the same. At a later
-    position, torch cannot start such a scheduler. In this class, it starts as if it were alone.
+    A scheduler of the sequence may be a sequence or a chain. If the first scheduler is one, torch takes the first step
+    of its inner schedulers twice. So an inner ExponentialLR is one step ahead. This class does the same. torch cannot
+    start a later scheduler that is a sequence or a chain. In this class, it starts as if it were alone.
 
     Args:
-        schedulers: A list of schedulers, or a mapping from name to scheduler, in order. They have the ``pace`` of the
+        schedulers: A list of schedulers, or a mapping from name to scheduler, in order. All step at the ``pace`` of the
             sequence.
         milestones: The start of each scheduler except the first: numbers of steps, or times.
         pace: See :class:`~ssr_hydra.torch_schedulers.TorchScheduler`.
 
     Raises:
-        InputError: There are no schedulers, there is not one milestone for each scheduler except the first, or the
+        InputError: There are no schedulers, the number of milestones is not the number of schedulers minus 1, or the
             milestones are not in order.
 
     Example:
@@ -203,8 +203,7 @@ class SequentialLR(TorchScheduler):
             if i > 0 and run.is_before(ends[i], ends[i - 1]):
                 rule = f"is at {ends[i]}, before the previous one at {ends[i - 1]}"
                 raise RangeError(name, str(value), rule, "reorder the milestones")
-        # torch runs the first step of a nested sequence twice and counts both. So the milestones of the nested sequence
-        # come earlier by the number of extra steps.
+        # torch counts the extra first steps of a nested sequence, so its milestones come earlier.
         early = [end - run.convert(steps.one * again, end.unit, "milestones") if again else end for end in ends]
         courses: list[Course] = []
         readers: list[tuple[Any, int, int]] = []
@@ -213,7 +212,7 @@ class SequentialLR(TorchScheduler):
         for i, (place, part) in enumerate(parts):
             end = early[i] if i < len(early) else None
             if end is not None and (end.value <= 0 or run.is_before(start, end) is False):
-                continue  # this phase has no time, because its end is not after its start
+                continue  # this phase is empty
             with within(place):
                 inner = steps if end is None and start is zero else steps.phase(start, end)
                 is_whole = isinstance(part, (SequentialLR, ChainedScheduler))
@@ -229,7 +228,7 @@ class SequentialLR(TorchScheduler):
         return courses[0] if len(courses) == 1 else Phases(courses, readers, lasts, moment(run, zero))
 
     def resets(self, steps: Steps) -> list[Time]:
-        """Return the times at which torch sets the rate: each milestone except the milestone of a MultiplicativeLR."""
+        """Return the milestones at which torch replaces the rate. A MultiplicativeLR does not replace the rate."""
         later = [part for _, part in _named(self.schedulers)][1:]
         return [
             steps.time(value, f"milestones[{i}]")
@@ -240,23 +239,21 @@ class SequentialLR(TorchScheduler):
 
 @dataclass(frozen=True)
 class ChainedScheduler(TorchScheduler):
-    """Apply several schedulers at the same time: each changes the learning rate that the others have set.
+    """Apply several schedulers at the same time. Each scheduler changes the learning rate that is already set.
 
     ::
 
         lr(t) = lr_0 factor_1(t) factor_2(t) ...
 
-    This formula holds if all schedulers are factors. A chain with a CosineAnnealingLR uses torch's recursion:
-    ``lr - eta_min`` is multiplied step by step, and between two steps by a fraction of a step. A SequentialLR in the
-    chain sets the rate at its milestones, and the other schedulers multiply this rate from then on. SSR stretches all
-    schedulers.
+    This formula holds if all schedulers multiply the rate by a factor. A chain with a CosineAnnealingLR uses torch's
+    recursion, which multiplies ``lr - eta_min`` at each step. A SequentialLR in the chain sets the rate at its
+    milestones. After a milestone, the other schedulers multiply this rate. SSR stretches all schedulers.
 
-    A scheduler that sets the rate at every step (LambdaLR, CosineAnnealingWarmRestarts, CyclicLR, OneCycleLR) would
-    overwrite the other rates, so it cannot be in a chain. Instead, a list of schedulers can combine one such scheduler
-    with schedulers of this package, which multiply it.
+    LambdaLR, CosineAnnealingWarmRestarts, CyclicLR and OneCycleLR set the rate at every step, so they cannot be in a
+    chain. Use a list of schedulers to multiply one of these four by schedulers of this package.
 
     Args:
-        schedulers: A list of schedulers, or a mapping from name to scheduler, in order. They have the ``pace`` of the
+        schedulers: A list of schedulers, or a mapping from name to scheduler, in order. All step at the ``pace`` of the
             chain.
         pace: See :class:`~ssr_hydra.torch_schedulers.TorchScheduler`.
 
@@ -290,7 +287,7 @@ class ChainedScheduler(TorchScheduler):
 
 
 def links(named: list[tuple[str, TorchScheduler]], steps: Steps, again: int = 0) -> list[Link]:
-    """Return pairs of a path and a scheduler as the links of a chain."""
+    """Convert pairs (path, scheduler) to the links of a chain."""
     found = []
     for place, part in named:
         with within(place):
@@ -307,16 +304,15 @@ def together(entries: Sequence[tuple[str, TorchScheduler, str]], run: Run) -> li
     """Combine the schedulers of one optimizer as torch does.
 
     Args:
-        entries: The path, the scheduler and the pace of each scheduler.
+        entries: A tuple (path, scheduler, pace) for each scheduler.
         run: The run.
 
     Returns:
-        A list of a path, a course and a pace. It has several elements only if all of them are factors, which the caller
-        multiplies.
+        A list of tuples (path, course, pace). If there are several courses, the caller multiplies their rates.
 
     Raises:
-        UnchainableError: A scheduler overwrites the rates of the others, or schedulers with different paces depend on
-            each other's rates.
+        UnchainableError: A scheduler overwrites the rates of other schedulers, or schedulers with different paces
+            depend on each other's rates.
         InputError: A time cannot be resolved.
     """
     found = [(links([(place, part)], Steps.at(run, pace))[0], pace) for place, part, pace in entries]
@@ -325,7 +321,7 @@ def together(entries: Sequence[tuple[str, TorchScheduler, str]], run: Run) -> li
     paces = {pace for _, pace in found}
     for link, _ in found:
         if not link.course.chains:
-            chain([other for other, _ in found], Steps.at(run, EPOCH))  # raises the error for this scheduler
+            chain([other for other, _ in found], Steps.at(run, EPOCH))  # raises the error
         if len(paces) > 1 and not is_factor(link):
             rule = "must have the same pace as the others, because it changes their rates step by step"
             raise UnchainableError(link.place, link.name, rule, f"set pace of all to {BATCH} or to {EPOCH}")

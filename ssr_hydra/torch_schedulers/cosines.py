@@ -24,7 +24,7 @@ class Cosine(Course):
         tau: A function from a timestamp to the elapsed fraction.
         eta_min: The lowest learning rate.
         chains: Whether torch computes the rate step by step from the current rate.
-        extra: A factor that multiplies ``1 + cos(pi tau)`` while tau is below 1.
+        extra: A factor of ``1 + cos(pi tau)`` while tau is below 1.
     """
 
     def __init__(self, tau: Curve, eta_min: float, *, chains: bool, extra: float = 1.0) -> None:
@@ -41,9 +41,9 @@ class Cosine(Course):
         """Return the rates after one step of torch's recursion, or after a fraction of a step.
 
         Args:
-            rates: The current rates. Other schedulers may have set them.
-            bases: The initial rates. The recursion uses them when the cosine is at its lowest value.
-            before: The timestamp at which ``rates`` apply.
+            rates: The current rates, which other schedulers may have set.
+            bases: The initial rates, from which the rate increases after the lowest value of the cosine.
+            before: The timestamp of ``rates``.
             after: The timestamp after the step.
         """
         first, second, eta = self.tau(before), self.tau(after), self.eta_min
@@ -56,7 +56,7 @@ class Cosine(Course):
 
 @dataclass(frozen=True)
 class CosineAnnealingLR(TorchScheduler):
-    """Decay along half a cosine to ``eta_min``, then increase along the next half.
+    """Decay along half a cosine to ``eta_min``, then increase along the second half of the cosine.
 
     ::
 
@@ -92,25 +92,25 @@ class CosineAnnealingLR(TorchScheduler):
     def course(self, steps: Steps, again: int = 0) -> Course:
         end = steps.time(self.T_max, "T_max")
         length = float(steps.whole(end, "T_max")) if again else 1.0
-        # torch computes the extra step 0 like an ordinary step. For a T_max of 1, its special case doubles the height.
+        # torch computes the extra step 0 like an ordinary step. For a T_max of 1, torch doubles the height.
         extra = 2.0 / (1.0 + math.cos(math.pi / length)) if length != 1.0 else 2.0
         return Cosine(steps.share(end, "T_max"), self.eta_min, chains=True, extra=extra if again else 1.0)
 
 
 @dataclass(frozen=True)
 class CosineAnnealingWarmRestarts(TorchScheduler):
-    """Repeat half a cosine, each cycle ``T_mult`` times as long as the one before.
+    """Repeat half a cosine. Each cycle is ``T_mult`` times as long as the previous cycle.
 
     ::
 
         cycle n lasts T_0 T_mult^n
         lr(t) = eta_min + (lr_0 - eta_min) (1 + cos(pi tau)) / 2,    tau = elapsed fraction of the cycle
 
-    SSR stretches ``T_0``, and so every cycle.
+    SSR stretches every cycle.
 
     Args:
         T_0: Length of the first cycle: a number of steps, or a time.
-        T_mult: Length of a cycle divided by the length of the cycle before it, an integer >= 1.
+        T_mult: Length of a cycle divided by the length of the previous cycle, an integer >= 1.
         eta_min: The lowest learning rate, absolute.
         pace: See :class:`~ssr_hydra.torch_schedulers.TorchScheduler`.
 

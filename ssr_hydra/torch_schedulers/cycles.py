@@ -1,4 +1,4 @@
-"""torch's schedulers that set absolute learning rates, and change the momentum in the opposite direction."""
+"""torch's schedulers that set absolute learning rates and momenta: CyclicLR and OneCycleLR."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class _Cyclic(Course):
         self.has_momenta = scheduler.cycle_momentum
 
     def _height(self, timestamp: Any) -> float:
-        """Return the height above the lowest rate, as a fraction of the first cycle's height."""
+        """Return h(t) s(t) of the formula in :class:`CyclicLR`."""
         own = self._own
         index, rest = divmod(self._read(timestamp) * self._factor - self._start, self._up + self._down)
         share = float(rest / self._up if rest <= self._up else (self._up + self._down - rest) / self._down)
@@ -96,8 +96,8 @@ class CyclicLR(TorchScheduler):
         mode: ``"triangular"``, ``"triangular2"`` or ``"exp_range"``.
         gamma: Factor for ``exp_range``, at least 0.
         scale_fn: A custom function instead of ``mode``; None to use ``mode``.
-        scale_mode: The argument of ``scale_fn``: the number of the ``"cycle"``, counted from 1, or the number of steps
-            (``"iterations"``).
+        scale_mode: The argument of ``scale_fn``. ``"cycle"`` means the number of the cycle, counted from 1.
+            ``"iterations"`` means the number of steps.
         cycle_momentum: Whether to set the momentum (or the first beta) as well.
         base_momentum: Momentum at the highest learning rate.
         max_momentum: Momentum at the lowest learning rate.
@@ -161,7 +161,7 @@ class _OneCycle(Course):
         one = steps.run.convert(steps.one, total.unit, "total_steps")
         _check_length(steps, total, own.total)
         start, end = exact(own.pct_start, "pct_start"), total - one
-        # In torch, each phase ends one step early, because time 0 is also a step.
+        # In torch, each phase ends one step early.
         ends = [total * start - one, *([total * (2 * start) - one * 2] if own.three_phase else []), end]
         clock = steps.run.clock(total.unit, "total_steps", *ends)
         self._read, self._factor = clock.read, clock.factor
@@ -173,7 +173,7 @@ class _OneCycle(Course):
         self.has_momenta = own.cycle_momentum
 
     def _where(self, timestamp: Any) -> tuple[int, float]:
-        """Return the index and the elapsed fraction of the current phase. After the end: the last phase and 1."""
+        """Return the index and the elapsed fraction of the phase. After the end, return the last index and 1."""
         count = self._read(timestamp) * self._factor
         start, last = self._start, len(self._ends) - 1
         for index, end in enumerate(self._ends):
@@ -207,7 +207,7 @@ class _OneCycle(Course):
 
 
 def _check_length(steps: Steps, total: Time, stated: Any) -> None:
-    """Raise an InputError if the schedule ends before the run. torch would raise an error later, during training."""
+    """Raise an InputError if the schedule ends before the run. torch raises this error during training."""
     length = steps.run.length() if steps.run.max_duration is not None else None
     if length is not None and steps.run.is_before(total, length):
         rule = f"ends at {total}, before the run does ({length}), and has no learning rate after its end"
@@ -221,16 +221,17 @@ class OneCycleLR(TorchScheduler):
 
     ::
 
-        lr(t) goes from max_lr / div_factor to max_lr at pct_start total - 1, then to max_lr / div_factor /
-        final_div_factor at total - 1, in halves of a cosine or straight lines; three_phase returns to
-        max_lr / div_factor in between
+        lr(0)                     = max_lr / div_factor
+        lr(pct_start * total - 1) = max_lr
+        lr(total - 1)             = max_lr / div_factor / final_div_factor
 
-    SSR stretches the increase and the decrease. After ``total - 1``, the learning rate keeps its last value.
+    ``total`` is the length of the cycle in steps. Between these times, lr(t) is half a cosine or a straight line. SSR
+    stretches the increase and the decrease. After ``total - 1``, the learning rate keeps its last value.
 
     Args:
         max_lr: The peak, absolute: one number, or a list with one number per param group.
-        total_steps: Length of the cycle: a number of steps, or a time. None means ``epochs * steps_per_epoch``, or the
-            whole run if these are None too.
+        total_steps: Length of the cycle: a number of steps, or a time. None means ``epochs * steps_per_epoch``. If
+            these two are None, it means the whole run.
         epochs: Together with ``steps_per_epoch``, an alternative to ``total_steps``.
         steps_per_epoch: See ``epochs``.
         pct_start: The fraction of the cycle in which the learning rate increases.
@@ -240,8 +241,8 @@ class OneCycleLR(TorchScheduler):
         max_momentum: Momentum at the start and the end.
         div_factor: ``max_lr`` divided by the initial learning rate, above 0.
         final_div_factor: The initial learning rate divided by the last learning rate, above 0.
-        three_phase: Whether the decrease has two phases: a decrease to the initial learning rate that mirrors the
-            increase, and a decrease to the last learning rate.
+        three_phase: Whether the decrease has two phases. The first phase mirrors the increase and ends at the initial
+            learning rate. The second phase ends at the last learning rate.
         pace: See :class:`~ssr_hydra.torch_schedulers.TorchScheduler`.
 
     Raises:

@@ -39,7 +39,7 @@ class StepLR(TorchScheduler):
 
         lr(t) = lr_0 gamma ** floor(t / step_size)
 
-    SSR stretches ``step_size``. If a decay is then between two steps of the scheduler, the next step applies it.
+    SSR stretches ``step_size``. The next step of the scheduler applies a decay that is between two steps.
 
     Args:
         step_size: Time between two decays: a number of steps, or a time.
@@ -86,7 +86,7 @@ class MultiStepLR(TorchScheduler):
 
         lr(t) = lr_0 gamma ** (number of milestones <= t)
 
-    SSR stretches every milestone. If two milestones are then between the same two steps, both take effect.
+    SSR stretches every milestone. If two milestones are between the same two steps, both take effect.
 
     Args:
         milestones: Numbers of steps, or times, in any order. A repeated milestone multiplies the rate twice.
@@ -122,7 +122,7 @@ class MultiStepLR(TorchScheduler):
     def course(self, steps: Steps, again: int = 0) -> Course:  # noqa: ARG002 # a step at 0 changes nothing here
         fields = [f"milestones[{i}]" for i in range(len(self.milestones))]
         times = [(steps.time(value, name), name) for value, name in zip(self.milestones, fields, strict=True)]
-        _power(self.gamma, len(times))  # raises an error for an overflow now, and not during training
+        _power(self.gamma, len(times))  # raises the error for an overflow before training
         return _power_of(self.gamma, stepped(steps.run, times, range(len(times) + 1)))
 
 

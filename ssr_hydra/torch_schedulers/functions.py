@@ -18,7 +18,7 @@ Functions = Function | Sequence[Function]
 
 
 def check_function(value: Any, name: str) -> Any:
-    """Check that a value is a function and not a class, and return it."""
+    """Check that a value is a function and not a class. Return the function."""
     if not callable(value) or isinstance(value, type):
         rule = "must be a function of the step"
         raise WrongTypeError(name, value, rule, "use a function of a trusted module, with _partial_: true")
@@ -34,7 +34,7 @@ def _check_functions(value: Any, name: str) -> Any:
 
 
 def asked(function: Callable[[Any], Any], step: float, name: str) -> float:
-    """Call a user's function with a step: an int, or a float between two steps. Return its result as a float.
+    """Call a user's function with a step, which is an int or a float between two steps. Return a float.
 
     Raises:
         InputError: The function does not accept a fraction of a step, or does not return a finite number.
@@ -79,10 +79,9 @@ class LambdaLR(TorchScheduler):
 
         lr(t) = lr_0 lr_lambda(t)
 
-    SSR stretches the function's time: the function is called with ``t / ssr``. This is an int if it is whole, else a
-    float. If the ssr needs fractions and the function does not accept them, an error is raised. A function that
-    compares steps for equality (``step == 5``) or reads a table must be wrapped: ``lambda step: f(int(step))`` keeps
-    each value until the next whole step.
+    SSR stretches the time of the function: its argument is ``t / ssr``, an int if it is whole, else a float. Some
+    functions need whole steps, because they compare steps (``step == 5``) or read a table. Wrap such a function:
+    ``lambda step: f(int(step))`` keeps each value until the next whole step.
 
     Args:
         lr_lambda: A function of the step, or a list with one function for each param group.
@@ -109,23 +108,21 @@ class LambdaLR(TorchScheduler):
 
     def course(self, steps: Steps, again: int = 0) -> Course:  # noqa: ARG002 # sets the rate at every step
         first = 1 / steps.run.ssr
-        if (
-            first.denominator != 1
-        ):  # the first step is a fraction: check now, before training, that the function accepts it
+        if first.denominator != 1:  # check before training that the function accepts a fraction of a step
             for function in self.lr_lambda if isinstance(self.lr_lambda, tuple) else (self.lr_lambda,):
                 asked(function, float(first), "lr_lambda")
         return _Lambda(self.lr_lambda, steps.count())
 
 
 class Products(Course):
-    """The course of MultiplicativeLR: the product of a function's values at steps 1 to k. The products are cached."""
+    """The course of MultiplicativeLR: the product of a function's values at steps 1 to k."""
 
     chains = True
 
     def __init__(self, functions: Any, count: Callable[[Any], int | float], again: int) -> None:
         self._functions, self._count, self._again = functions, count, again
-        self._known: dict[int, list[float]] = {}  # per function
-        self._spans: dict[int, tuple[int, int, float]] = {}  # per function: first and last step, and their product
+        self._known: dict[int, list[float]] = {}  # cache for each function
+        self._spans: dict[int, tuple[int, int, float]] = {}  # cache: first step, last step, product
 
     def rates(self, timestamp: Any, bases: Sequence[float]) -> list[float]:
         step = math.floor(self._count(timestamp))
@@ -158,7 +155,7 @@ class Products(Course):
     def at_zero(self, count: int) -> list[float]:
         """Return the value of each group's function at step 0.
 
-        torch multiplies the rate by this value when a phase of a sequence starts with a MultiplicativeLR.
+        torch multiplies the rate by this value at the start of a phase with a MultiplicativeLR.
         """
         return [asked(function, 0, "lr_lambda") for function in per_group(self._functions, count, "lr_lambda")]
 
@@ -171,7 +168,7 @@ class MultiplicativeLR(TorchScheduler):
 
         lr(t) = lr_0 lr_lambda(1) lr_lambda(2) ... lr_lambda(floor(t))
 
-    SSR stretches the steps: the k-th factor applies at ``k * ssr``. So the function is called only with whole steps.
+    SSR stretches the steps: the k-th factor applies at ``k * ssr``. The argument of the function is always whole.
 
     Args:
         lr_lambda: A function of the step, or a list with one function for each param group.

@@ -1,4 +1,4 @@
-"""Functions that compute the timestamps that torch's schedulers need: the start of an epoch, and a time of a run."""
+"""Timestamps for torch's schedulers: the start of an epoch, and any time of a run."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ _AT_START: dict[str, Callable[[Timestamp], int]] = {
 
 
 def epoch_start(timestamp: Timestamp) -> Timestamp:
-    """Return the timestamp at which the epoch of ``timestamp`` started. The result depends only on ``timestamp``.
+    """Return the timestamp at which the epoch of ``timestamp`` started.
 
     Example:
         >>> epoch_start(Timestamp(epoch=2, batch=25, batch_in_epoch=5)).batch
@@ -61,16 +61,16 @@ _BY_RATES: dict[str, Callable[[tuple[Run, Time]], int]] = {
 
 
 def moment(run: Run, time: Time) -> Timestamp:
-    """Return the timestamp of a run or phase at the resolved time ``time``. The rates of the run give its counters."""
+    """Return the timestamp of a run at the resolved time ``time``. Its counters are computed from the run's rates."""
     return DerivedTimestamp((run, time), _BY_RATES)
 
 
 class EpochRun(Run):
-    """A run for schedulers that step by epoch. If ``dataloader_len`` is unknown, the counter of epochs is a clock."""
+    """A run for schedulers that step by epoch. It counts epochs, because ``dataloader_len`` is unknown."""
 
     @classmethod
     def of_run(cls, run: Run) -> Run:
-        """Return the run itself if its ``dataloader_len`` is known, otherwise an EpochRun with the same values."""
+        """Return an EpochRun with the values of ``run``, or ``run`` itself if its ``dataloader_len`` is known."""
         if run.dataloader_len is not None:
             return run
         return cls(**{item.name: getattr(run, item.name) for item in fields(run)})

@@ -1,4 +1,4 @@
-"""torch's scheduler that follows a metric. It is the only scheduler in this package with state."""
+"""ReduceLROnPlateau, which reduces the learning rate if a metric does not improve."""
 
 from __future__ import annotations
 
@@ -25,20 +25,19 @@ _THRESHOLD_MODES = ("rel", "abs")
 class ReduceLROnPlateau(metaclass=Opaque):
     """Multiply the learning rate by ``factor`` when a metric has not improved for longer than ``patience``.
 
-    After each evaluation, the trainer passes the metric that is its objective, or ``eval/loss`` if there is no
-    objective. SSR multiplies ``patience`` and ``cooldown`` without rounding: 5 evaluations at ssr 0.5 become 2.5, so
-    the third evaluation exceeds them. If ``patience`` or ``cooldown`` is a time, the evaluation interval does not
-    change it.
+    After each evaluation, the trainer passes the metric of its objective, or ``eval/loss`` if there is no objective.
+    SSR multiplies ``patience`` and ``cooldown`` without rounding. For example, 5 evaluations at ssr 0.5 become 2.5, so
+    the third evaluation exceeds them. If they are times, the interval between evaluations does not matter.
 
     Args:
-        mode: ``"min"`` or ``"max"``: whether lower or higher is better. With ``"auto"``, the trainer derives it from
-            the name of its objective (:func:`ssr_hydra.metrics.direction_by_name`). Without a trainer, ``"auto"`` means
-            ``"min"``.
+        mode: ``"min"`` if lower is better, ``"max"`` if higher is better. ``"auto"`` derives the direction from the
+            name of the trainer's objective (:func:`ssr_hydra.metrics.direction_by_name`). Without a trainer, ``"auto"``
+            means ``"min"``.
         factor: Factor of a reduction, at least 0 and below 1.
-        patience: How long the metric may go without improvement: a number of evaluations, or a time.
+        patience: Number of evaluations, or time, that the metric may go without improvement.
         threshold: The minimum improvement.
         threshold_mode: Whether ``threshold`` is relative to the best value (``"rel"``) or absolute (``"abs"``).
-        cooldown: How long patience does not count after a reduction: a number of evaluations, or a time.
+        cooldown: Number of evaluations, or time, after a reduction during which ``patience`` does not count.
         min_lr: The lowest rate, absolute: one number, or a list with one number per param group.
         eps: A reduction of at most this size is not applied.
 
@@ -82,12 +81,12 @@ class ReduceLROnPlateau(metaclass=Opaque):
         )
 
     def bind(self, run: Run) -> Plateau:
-        """Resolve the scheduler against a run, and return the object that follows the metric."""
+        """Resolve the scheduler against a run."""
         return Plateau(self, run)
 
 
 class _Wait:
-    """The length of a wait (patience or cooldown), in evaluations or on a clock of the run."""
+    """The length of ``patience`` or ``cooldown``, in evaluations or in counts of a clock of the run."""
 
     def __init__(self, run: Run, amount: Any, name: str) -> None:
         self._read: Any = None
@@ -100,16 +99,16 @@ class _Wait:
         self._length = Fraction(clock.points[1] - clock.points[0])
 
     def now(self, evaluations: int, timestamp: Any) -> Fraction:
-        """Return the current position: the number of evaluations, or the count of the clock."""
+        """Return the number of evaluations, or the count of the clock."""
         return Fraction(evaluations if self._read is None else self._read(timestamp))
 
     def is_over(self, since: Fraction, now: Fraction) -> bool:
-        """Return whether more than the length of the wait has passed between two positions."""
+        """Return whether more than the length has passed between two results of :meth:`now`."""
         return bool((now - since) * self._factor > self._length)
 
 
 class Plateau:
-    """The state of a :class:`ReduceLROnPlateau`: the best metric, the start of the wait, and past reductions."""
+    """The state of a :class:`ReduceLROnPlateau`: the best metric, the evaluations, and past reductions."""
 
     def __init__(self, scheduler: ReduceLROnPlateau, run: Run) -> None:
         self._own = scheduler
@@ -123,7 +122,7 @@ class Plateau:
         self._factors: list[float] = []
 
     def factors(self, count: int) -> list[float]:
-        """Return the product of the past reductions for each group. It is 1 for a group that was added later."""
+        """Return the product of the past reductions for each group. It is 1 for a new group."""
         return [*self._factors[:count], *([1.0] * (count - len(self._factors)))]
 
     def evaluated(self, metric: float, timestamp: Any, rates: Sequence[float]) -> list[float]:
@@ -164,8 +163,7 @@ class Plateau:
         own, sign = self._own, self._sign
         if own.threshold_mode == "abs":
             return sign * metric < sign * self._best - own.threshold
-        # This is torch's formula. For a negative metric, a slightly worse value than the best one also counts as an
-        # improvement.
+        # torch's formula. For a negative metric, a slightly worse value also counts as an improvement.
         return sign * metric < sign * (self._best * (1.0 - sign * own.threshold))
 
     def state_dict(self) -> dict[str, Any]:

@@ -111,7 +111,7 @@ def check(cfg: DictConfig | Mapping[str, Any], trust: Iterable[str] | str = ()) 
         ...     cfg = compose("config", ["scheduler.t_warmup=10"])
         >>> check(cfg)
         Traceback (most recent call last):
-        ssr_hydra.errors.InputError: scheduler.t_warmup='10': a duration needs a unit; did you mean '10ba' or '10ep'?
+        ssr_hydra.errors.FormatError: scheduler.t_warmup='10': a duration needs a unit; did you mean '10ba' or '10ep'?
     """
     trust = check_trust(trust)
     values = plain(cfg)

@@ -30,7 +30,7 @@ def check_interpolations(node: Any, trust: Collection[str], path: str = "") -> N
         >>> check_interpolations({"name": "${optimizer.lr}"}, ())
         >>> check_interpolations({"name": "${oc.env:HOME}"}, ())
         Traceback (most recent call last):
-        ssr_hydra.errors.InputError: name='${oc.env:HOME}': a file may not call the resolver oc.env; ...
+        ssr_hydra.errors.UntrustedError: name='${oc.env:HOME}': a file may not call the resolver oc.env; ...
     """
     for place, text in walk(node, path):
         for name in _resolvers(text):

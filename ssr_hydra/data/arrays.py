@@ -85,7 +85,7 @@ class Arrays(TensorDataset):
         Arrays('flowers.csv', split='train': 6 samples of [2], 2 classes)
         >>> Arrays("flowers.csv", "eval", split="eval")
         Traceback (most recent call last):
-        ssr_hydra.errors.InputError: eval_path='eval': not found; looked for ...
+        ssr_hydra.errors.PathError: eval_path='eval': not found; looked for ...
     """
 
     _test_path: str | None = None

@@ -77,7 +77,7 @@ def zips_of(value: object, overrides: Sequence[Override], text: object) -> tuple
         (('ssr', 'optimizer.lr'),)
         >>> zips_of(["ssr", "seeds"], sweep, "ssr,seeds")
         Traceback (most recent call last):
-        ssr_hydra.errors.InputError: zip='ssr,seeds': must list keys of the sweep (got seeds); did you mean seed?
+        ssr_hydra.errors.UnknownNameError: zip='ssr,seeds': must list keys of the sweep (got seeds); did you mean seed?
     """
     if value is None or value == []:
         return ()
@@ -125,7 +125,7 @@ def check_job_count(overrides: Sequence[Override], zips: Sequence[tuple[str, ...
         >>> from hydra.core.override_parser.overrides_parser import OverridesParser
         >>> check_job_count(OverridesParser.create().parse_overrides(["ssr=0.5,1", "seed=range(0,100000)"]))
         Traceback (most recent call last):
-        ssr_hydra.errors.InputError: seed='range(0,100000)': makes a sweep of 200,000 jobs, and the limit is 10,000; ...
+        ssr_hydra.errors.RangeError: seed='range(0,100000)': makes a sweep of 200,000 jobs, and the limit is 10,000; ...
     """
     counts = {item.get_key_element(): (item, _count(item)) for item in overrides}  # the last value of a key counts
     jobs = math.prod(counts[axis[0]][1] for axis in _axes(counts, zips))

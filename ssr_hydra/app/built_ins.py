@@ -1,4 +1,4 @@
-"""Check built-in data and models before they are created: their names, their arguments, and whether their sizes fit."""
+"""Check built-in data and models before they are created: names, arguments, and whether model and data fit."""
 
 from __future__ import annotations
 
@@ -106,13 +106,13 @@ def _check_loading(data: Mapping[str, Any]) -> None:
         raise ConflictError("data.augment", data["augment"]["_target_"], rule, "set it to null, and use transforms")
 
 
-# Arguments that must be equal in data.train and data.eval if both are the same built-in data set. Otherwise the two
-# data sets would overlap, or would number their classes differently.
+# Arguments that must be equal in data.train and data.eval if both have the same built-in class. Otherwise the two data
+# sets would overlap, or would number their classes differently.
 _COMMON = ("name", "eval_fraction", "split_seed", "shape", "num_classes", "data_seed")
 
 
 def _check_apart(data: Mapping[str, Any]) -> None:
-    """Refuse built-in evaluation data that overlaps the training data. The loaders check it again after reading."""
+    """Refuse built-in evaluation data that overlaps the training data."""
     train, evaluation = data["train"], data["eval"]
     if evaluation is None or evaluation["_target_"] != train["_target_"] or not train["_target_"].startswith(_HOME):
         return
@@ -128,11 +128,11 @@ def _check_apart(data: Mapping[str, Any]) -> None:
 
 
 def with_two_sources(data: Any) -> Any:
-    """Return ``data`` with a separate file or folder for evaluation written in one standard form.
+    """Return ``data`` in a standard form for a separate evaluation file or folder.
 
-    For tables, ``data.eval_path``, ``data.eval.path`` and ``data.train.eval_path`` mean the same: a second file for
-    evaluation. In the standard form both data sets have it as ``eval_path``. For images, if ``data.eval.root`` differs
-    from ``data.train.root``, the classes of the training folder also number the classes of the evaluation folder.
+    For tables, ``data.eval_path``, ``data.eval.path`` and ``data.train.eval_path`` all name a second file for
+    evaluation. In the standard form, both data sets have this file as ``eval_path``. For images, if ``data.eval.root``
+    differs from ``data.train.root``, the evaluation data numbers its classes like the training folder.
     """
     train = data.get("train") if isinstance(data, Mapping) else None
     if not isinstance(train, Mapping) or train.get("_target_") not in (_ARRAYS, _FOLDERS):
@@ -170,7 +170,7 @@ def with_two_sources(data: Any) -> Any:
 
 
 def _is_same_path(one: object, other: object) -> bool:
-    """Whether two values name the same file, for example by a relative and an absolute path."""
+    """Return whether two values name the same file, for example by a relative and an absolute path."""
     if not isinstance(one, str) or not isinstance(other, str):
         return one == other
     try:
@@ -217,7 +217,7 @@ def _check_torchvision_model(node: Mapping[str, Any], path: str) -> None:
 
 
 def data_name(data: Any) -> str | None:
-    """Return a name for the experiment's data; None if the data is invalid. A run without a name gets this name.
+    """Return the default name of a run, which follows from its data; None if the data is invalid.
 
     Example:
         >>> data_name({"train": {"_target_": "my_package.NightSky"}})
@@ -233,7 +233,7 @@ def data_name(data: Any) -> str | None:
 
 
 def _images(node: Mapping[str, Any]) -> ImageSet | None:
-    """Return the facts about built-in images, without loading them; None for other data."""
+    """Return shape, classes and number of built-in images, without loading them; None for other data."""
     target = node["_target_"]
     if target == "ssr_hydra.data.Digits":
         held_out = round(float(node.get("eval_fraction", 1 / 3)) * DIGITS)
@@ -248,7 +248,10 @@ def _images(node: Mapping[str, Any]) -> ImageSet | None:
 
 
 def known_samples(node: Mapping[str, Any]) -> int | None:
-    """Return the number of samples of a built-in data set without loading it; None if only loading gives the number."""
+    """Return the number of samples of a built-in data set without loading the data.
+
+    Return None if the number is unknown before the data is loaded.
+    """
     images = _images(node)
     return None if images is None else images.samples.get(node.get("split", "train"))
 
@@ -259,9 +262,9 @@ def check_fit(data: Mapping[str, Any], model: Mapping[str, Any]) -> None:
     if images is None or len(images.shape) != 3 or math.prod(images.shape) <= 0:
         return
     channels, height, width = images.shape
-    augment = data["augment"]  # a custom augmentation may change the size of images
-    own = augment is not None and not str(augment["_target_"]).startswith("ssr_hydra.")
-    if model["_target_"] == "ssr_hydra.models.torchvision_model" and not own:
+    augment = data["augment"]
+    may_resize = augment is not None and not str(augment["_target_"]).startswith("ssr_hydra.")
+    if model["_target_"] == "ssr_hydra.models.torchvision_model" and not may_resize:
         _check_size(model, images.shape)
     size = {"in_features": channels * height * width, "image_size": height, "in_channels": channels}
     wanted = {key: size[key] for key in TAKES.get(str(model["_target_"]), ())}
@@ -271,7 +274,7 @@ def check_fit(data: Mapping[str, Any], model: Mapping[str, Any]) -> None:
 
 
 def check_sizes(model: Mapping[str, Any], sizes: Mapping[str, int], shape: Sequence[int]) -> None:
-    """Refuse arguments of the model that differ from ``sizes``, which follow from the shape of the images."""
+    """Refuse arguments of the model that differ from ``sizes``, the values that fit the shape of the images."""
     for key, size in sizes.items():
         if model.get(key, size) != size:
             rule = f"must match the data, whose images are {' x '.join(map(str, shape))}"
@@ -297,7 +300,7 @@ _DEFAULT_SIZE = 224
 
 
 def _check_size(model: Mapping[str, Any], shape: tuple[int, ...]) -> None:
-    """Refuse images that are too small for a torchvision model, or whose size differs from the only size it accepts."""
+    """Refuse images that are too small for a torchvision model, or a size that differs from the model's fixed size."""
     name, (_, height, width) = str(model["name"]), shape
     what = f"but the images of the data are {' x '.join(map(str, shape))}"
     least = next((size for start, size in LEAST.items() if name.startswith(start)), 1)

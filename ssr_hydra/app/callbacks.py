@@ -20,7 +20,7 @@ def check_callbacks(values: Mapping[str, Any]) -> None:
     """Refuse loggers and callbacks that are invalid or need a missing package. Imports neither torch nor that package.
 
     Args:
-        values: The experiment as plain values. :func:`~ssr_hydra.app.targets.check_targets` has checked its targets.
+        values: The experiment as plain values, after :func:`~ssr_hydra.app.targets.check_targets`.
     """
     for group, example in (("logger", "logger=[csv]"), ("callbacks", "callbacks=[ema]")):
         node = values[group]
@@ -45,7 +45,7 @@ def check_callbacks(values: Mapping[str, Any]) -> None:
 
 
 def _check_ema(ema: Any, values: Mapping[str, Any]) -> None:
-    # Check that the half-life can be converted to batches. Any rates will do here.
+    # Check that the half-life can be converted to batches. The result does not depend on the values of the rates.
     ema.decay_in(State(max_duration=values["max_duration"], dataloader_len=1, samples_per_batch=1, tokens_per_batch=1))
     if values["trainer"]["parallel"] == "fsdp":
         rule = "cannot be used with trainer.parallel=fsdp, because it cannot save sharded weights"

@@ -1,8 +1,7 @@
 """Evaluate a checkpoint of a run again, and compare the metrics with those that the run recorded.
 
-The experiment is created from the run's ``.hydra/config.yaml``, with the same checks as any config: targets must be
-registered or trusted on the command line. Reading the checkpoint cannot run code. The evaluation writes nothing into
-the run's folder.
+The evaluation creates the experiment from the run's ``.hydra/config.yaml``. It applies the same checks as to any
+config, so a target must be registered or trusted. The evaluation writes nothing into the run's folder.
 """
 
 from __future__ import annotations
@@ -61,12 +60,11 @@ class Evaluation:
     Args:
         checkpoint: The folder of the checkpoint.
         batch: Number of batches after which the checkpoint was written.
-        weights: ``raw`` for the trained weights; otherwise the name of the callback that averaged the evaluated
-        weights.
+        weights: ``raw`` for the trained weights; otherwise the name of the callback that averaged the weights.
         metrics: The metrics computed now.
         recorded: The metrics that the run recorded at that batch, without metrics that the overrides change. None if
-        the run recorded no metrics at that batch, or if it evaluated other weights.
-        messages: Other messages for the user.
+            the run recorded no metrics at that batch, or if the run evaluated other weights.
+        messages: Additional messages for the user.
     """
 
     checkpoint: Path
@@ -78,7 +76,7 @@ class Evaluation:
 
     @property
     def differences(self) -> dict[str, float]:
-        """Return the difference between each metric and its recorded value; above 1, relative to the recorded value."""
+        """The difference between each metric and its recorded value; relative if the recorded value is above 1."""
         return {name: _off(value, self._record[name]) for name, value in self.metrics.items() if name in self._record}
 
     @property
@@ -98,7 +96,7 @@ class Evaluation:
         return "\n".join([*lines, self.verdict(tolerance)])
 
     def is_as_recorded(self, tolerance: float = TOLERANCE) -> bool:
-        """Whether no metric differs by more than ``tolerance``."""
+        """Return whether every compared metric differs by at most ``tolerance``."""
         return all(off <= tolerance for off in self.differences.values())
 
     def verdict(self, tolerance: float = TOLERANCE) -> str:
@@ -126,7 +124,7 @@ def evaluate(
     export: str | Path | None = None,
     split: str = "eval",
 ) -> Evaluation:
-    """Evaluate a checkpoint of a run in the same way as the run did.
+    """Evaluate a checkpoint of a run with the data, loss and metrics of the run.
 
     Args:
         run: The folder of the run.
@@ -161,7 +159,7 @@ def evaluate(
     run = check_path(Path(run).expanduser(), "run")
     config = _composed(run, [*overrides, *_as_override(trust)])
     found, messages = _checkpoint(run, checkpoint, config)
-    if OmegaConf.is_dict(config.get("checkpoint")):  # no checkpoint is written, and an old config may lack best_mode
+    if OmegaConf.is_dict(config.get("checkpoint")):  # an old config may have a best metric of unknown direction
         config["checkpoint"]["best"] = None
     averaging = _averaging(config, found)
     evaluated = _chosen("auto", averaging)
@@ -279,7 +277,7 @@ def _checkpoint(run: Path, checkpoint: str | Path, config: DictConfig) -> tuple[
 
 
 def _averaging(config: DictConfig, found: Checkpoint) -> dict[str, bool]:
-    """Return the callbacks that average the weights. The value is whether the run evaluated the averaged weights."""
+    """Map the name of each callback that averages weights to whether the run evaluated the averaged weights."""
     nodes = config.get("callbacks") or {}
     return {
         str(name): bool(node.get("evaluate", True))
@@ -302,8 +300,8 @@ def _chosen(weights: str, averaging: Mapping[str, bool]) -> str:
 def _take(trainer: Trainer, found: Checkpoint, weights: str | None) -> None:
     """Load a checkpoint into the trainer.
 
-    Without ``weights``, load the model and the callbacks. ``raw`` loads only the model. The name of a callback loads
-    the model with the averaged weights of that callback.
+    If ``weights`` is None, load the model and the callbacks. ``raw`` loads only the model. The name of a callback loads
+    the model with the weights that this callback averaged.
     """
     from ssr_hydra.trainer.description import describe_model
 
@@ -321,7 +319,6 @@ def _take(trainer: Trainer, found: Checkpoint, weights: str | None) -> None:
 
 
 def _average(trainer: Trainer, found: Checkpoint, name: str) -> None:
-    """Replace the weights of the model by the averaged weights that a callback has stored in the checkpoint."""
     import torch
 
     own = trainer.model.state_dict(keep_vars=True)
@@ -333,7 +330,6 @@ def _average(trainer: Trainer, found: Checkpoint, name: str) -> None:
 
 
 def _export(trainer: Trainer, found: Checkpoint, weights: str, target: Path) -> None:
-    """Save the weights in a file, without views or GPU tensors: each weight is a separate tensor on the CPU."""
     import torch
 
     from ssr_hydra.trainer.saving import as_safetensors, check_exportable, restore_weights
@@ -374,7 +370,7 @@ def _new_file(path: Path) -> Path:
 
 
 def _recorded(run: Path, found: Checkpoint, batch: int, split: str) -> tuple[dict[str, float | None] | None, list[str]]:
-    """Return the metrics that the run recorded at ``batch``, or None, and messages about the record."""
+    """Return the metrics that the run recorded at ``batch`` (None for no record), and messages about the record."""
     from ssr_hydra.trainer.resuming import evaluations_of
 
     evaluations, lost = evaluations_of(found)
@@ -400,7 +396,7 @@ def _recorded(run: Path, found: Checkpoint, batch: int, split: str) -> tuple[dic
 
 
 def _elsewhere(result: RunResult) -> list[str]:
-    """Return messages about other versions and hardware, because these may change the last bits of the metrics."""
+    """Return a message about other versions and hardware, which may change the last bits of the metrics."""
     import torch
 
     from ssr_hydra.trainer.hardware import hardware, versions

@@ -1,7 +1,7 @@
-"""Share steps between jobs: take a job's first steps from a different job, and publish checkpoints for other jobs.
+"""Share steps between jobs. A job takes its first steps from a different job, or publishes checkpoints for other jobs.
 
-A job that takes shared steps gets the files of a job that was stopped after these steps. Then it resumes like any
-stopped job.
+A job that takes steps gets the files of a run that was stopped after these steps. Then the job resumes like any stopped
+run.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ if TYPE_CHECKING:
 __all__ = ["Prefix"]
 
 _POLL_SECONDS = 0.2
-_STOP_SECONDS = 5.0  # if a signal has stopped the other job, it reaches this job within this time
-_START_SECONDS = 120.0  # a job that was started before this one has a heartbeat within this time
+_STOP_SECONDS = 5.0  # a signal that has stopped the other job reaches this job within this time
+_START_SECONDS = 120.0  # a job that the sweep started earlier has a heartbeat within this time
 
 
 class Prefix:
-    """The steps that a job shares with other jobs, as planned by its sweep."""
+    """The steps that a job shares with other jobs of its sweep."""
 
     def __init__(self, study: Path, run_dir: Path, identity: str, sweep: str, orders: Orders) -> None:
         self._study, self._run_dir, self._identity, self._sweep = study, run_dir, identity, sweep
@@ -43,7 +43,7 @@ class Prefix:
 
     @classmethod
     def of(cls, study: Path | None, run_dir: str | Path | None) -> Prefix | None:
-        """Return the shared steps of the job in ``run_dir``; None if it shares none or is not part of a sweep."""
+        """Return the shared steps of the job in ``run_dir``; None if the job shares no steps."""
         if study is None or run_dir is None:
             return None
         owner = read_identity(Path(run_dir))
@@ -55,8 +55,7 @@ class Prefix:
     def wait(self) -> bool:
         """Wait until a different job has trained the shared steps, and return whether this job can start.
 
-        This job cannot start if the job that trains the shared steps has died. In this case, the sweep starts both jobs
-        again.
+        If the job that trains the shared steps has died, this job cannot start. The sweep then starts both jobs again.
         """
         orders, since, last = self._orders, time.monotonic(), None
         while orders.source is not None and not self._is_begun() and self._point() is None:
@@ -78,12 +77,12 @@ class Prefix:
         return True
 
     def _is_queued(self) -> bool:
-        """Whether a different, running sweep has claimed the job that trains the shared steps."""
+        """Return whether a different, running sweep has claimed the job that trains the shared steps."""
         owner = read_identity(self._study / str(self._orders.source))
         return owner is not None and owner[1] != self._sweep and is_alive(self._study / SWEEPS / f"{owner[1]}.json")
 
     def _is_begun(self) -> bool:
-        """Whether this job already has a checkpoint, or has completed or diverged."""
+        """Return whether this job already has a checkpoint, or has completed or diverged."""
         return find(AUTO, self._run_dir) is not None or read_state(self._run_dir).is_final
 
     def _point(self) -> Point | None:

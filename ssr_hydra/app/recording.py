@@ -1,4 +1,4 @@
-"""Run a job of the app: log it, handle SIGTERM, and record its error if training could not do so.
+"""Log a job of the app, handle SIGTERM, and record errors that occur before training.
 
 This module does not import torch, because a job may fail while importing torch.
 """
@@ -56,15 +56,14 @@ class RecordedJob(NamedTuple):
 
 @contextmanager
 def recorded(cfg: DictConfig | Mapping[str, Any], run_dir: str | Path | None) -> Iterator[RecordedJob]:
-    """Write a ``result.json`` in ``run_dir`` also if the job that is created and trained in this block fails.
+    """Write a ``result.json`` in ``run_dir`` if the job fails in this block before its training starts.
 
-    The trainer records errors during training. This function records errors before training, for example if the data
-    cannot be read. A single run that is refused for invalid input leaves no record, as if it had not run. In a sweep, a
-    refused job leaves a record, because the other jobs continue. If the app runs the job, this function handles SIGTERM
-    like ctrl-C.
+    The trainer itself records errors during training. A single run with invalid input leaves no record. A job of a
+    sweep with invalid input leaves a record, because the other jobs continue. If the app runs the job, this function
+    handles SIGTERM like ctrl-C.
 
-    If the folder already has a run, the job writes nothing before training starts. So a refused job does not change the
-    folder, and a finished run only gets a new line in its log.
+    If the folder already has a run, the job writes nothing before training starts. So a job with invalid input does not
+    change the folder, and a finished run only gets a new line in its log.
     """
     with _alive(run_dir) as heartbeat, _recorded(cfg, run_dir) as pending:
         yield RecordedJob(pending, heartbeat)
@@ -72,7 +71,7 @@ def recorded(cfg: DictConfig | Mapping[str, Any], run_dir: str | Path | None) ->
 
 @contextmanager
 def _alive(run_dir: str | Path | None) -> Iterator[Heartbeat | None]:
-    """Keep a heartbeat file in the folder of a sweep's job during this block. It shows that the job runs."""
+    """Keep a heartbeat file in the folder of a sweep's job during this block, to show that the job runs."""
     study = sweep_dir()
     if run_dir is None or study is None:
         yield None
@@ -122,11 +121,11 @@ def _recorded(cfg: DictConfig | Mapping[str, Any], run_dir: str | Path | None) -
 def _leaves_record(error: BaseException) -> bool:
     if isinstance(error, InputError):
         return sweep_dir() is not None and error.field != "run_dir"
-    return not isinstance(error, WriteError)  # training ended, and a record without its steps would be wrong
+    return not isinstance(error, WriteError)  # the job has trained, and this record would have 0 steps
 
 
 def log(level: int, text: str, error: BaseException | None = None) -> None:
-    """Write to the log files, such as ``train.log``, but not to the terminal, which shows the run differently."""
+    """Write to the log files, such as ``train.log``, but not to the terminal."""
     trace = None if error is None else (type(error), error, error.__traceback__)
     record = logging.LogRecord("ssr_hydra", level, __file__, 0, text, None, trace)
     for handler in logging.getLogger().handlers:

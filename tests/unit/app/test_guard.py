@@ -13,6 +13,7 @@ import yaml
 
 from ssr_hydra.app.guard import check_parameters
 from ssr_hydra.app.hydra_rules import check_hydra
+from ssr_hydra.configs import conf_dir
 from ssr_hydra.errors import InputError
 
 Write = Callable[[str, str], None]
@@ -143,6 +144,12 @@ def test_experiment_may_set_harmless_keys_of_hydra(mine: Write, app: App) -> Non
     answer = app("--config-dir", "mine", "experiment=u", "--cfg", "hydra")
     assert answer.code == 0
     assert "scheduler.t_max: 1ep,2ep" in answer.out
+
+
+def test_a_copy_of_the_main_config_is_valid(mine: Write, app: App) -> None:
+    mine("copy", (conf_dir() / "config.yaml").read_text())
+    answer = app("--config-dir", "mine", "--config-name", "copy", "--cfg", "hydra", "-p", "hydra.sweeper")
+    assert "hydra_plugins.ssr_hydra.StudySweeper" in answer.out, answer
 
 
 def test_an_experiment_cannot_choose_a_launcher(mine: Write, refused: Refused) -> None:

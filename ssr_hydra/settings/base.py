@@ -43,7 +43,7 @@ def setting_of(setting: type[SettingT], given: SettingT | Mapping[str, Any] | No
         field: The name of the argument, for errors.
 
     Raises:
-        InputError: The mapping has an unknown key or an invalid value, or ``given`` has another type.
+        InputError: The mapping has an unknown key or an invalid value, or ``given`` has a different type.
 
     Example:
         >>> from ssr_hydra.settings import CheckpointSettings
@@ -66,7 +66,7 @@ def setting_of(setting: type[SettingT], given: SettingT | Mapping[str, Any] | No
 
 
 def keys_of(setting: type, node: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the values of a config node whose keys are arguments of a setting class."""
+    """Return the part of a config node whose keys are arguments of a setting class."""
     return {item.name: node[item.name] for item in fields(setting)}
 
 
@@ -147,7 +147,7 @@ def interval(value: Any, field: str) -> None:
 
 
 def did_you_mean(key: str, names: Iterable[str]) -> str:
-    """Return the suggestion for an unknown name: the closest known name, or else all known names."""
+    """Return the suggestion for an unknown name: the closest known name. If none is close, list all known names."""
     names = [name for name in names if name != "_target_"]
     close = difflib.get_close_matches(key, names, n=1)
     return f"did you mean {close[0]}?" if close else f"there are {', '.join(names)}"

@@ -118,8 +118,8 @@ def _check_apart(data: Mapping[str, Any]) -> None:
         return
     for key in _COMMON if train.get("eval_path") is None else ():
         if key in train and train[key] != evaluation.get(key, train[key]):
-            rule = f"must be data.train.{key} ({train[key]!r}); otherwise the data sets overlap or differ in classes"
-            raise MismatchError(f"data.eval.{key}", evaluation[key], rule, "leave it out: it follows data.train")
+            rule = f"must be equal to data.train.{key} ({train[key]!r}), to get separate splits of the same classes"
+            raise MismatchError(f"data.eval.{key}", evaluation[key], rule, "remove it, so that it follows data.train")
     part = "folder" if train["_target_"] == _FOLDERS else "split"
     same_root = part == "split" or os.path.realpath(train["root"]) == os.path.realpath(evaluation["root"])
     if same_root and part in train and train[part] == evaluation.get(part):
@@ -158,7 +158,7 @@ def with_two_sources(data: Any) -> Any:
     (first, path), *others = given.items()
     if not evaluates and first == "data.eval_path":
         raise MissingValueError(
-            first, path, "needs data.eval, the data set that reads this file", "leave one of them out"
+            first, path, "needs data.eval, which reads this file", "remove data.eval_path, or remove data.eval=null"
         )
     for field, other in others:
         if not _is_same_path(other, path):

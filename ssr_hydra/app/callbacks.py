@@ -48,5 +48,5 @@ def _check_ema(ema: Any, values: Mapping[str, Any]) -> None:
     # Check that the half-life can be converted to batches. The result does not depend on the values of the rates.
     ema.decay_in(State(max_duration=values["max_duration"], dataloader_len=1, samples_per_batch=1, tokens_per_batch=1))
     if values["trainer"]["parallel"] == "fsdp":
-        rule = "cannot be used with trainer.parallel=fsdp, because it cannot save sharded weights"
+        rule = "cannot be used with trainer.parallel=fsdp, because EMA cannot save sharded weights"
         raise ConflictError("_target_", "EMA", rule, "use trainer.parallel=ddp, or remove this callback")

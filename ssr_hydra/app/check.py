@@ -146,7 +146,7 @@ def check(cfg: DictConfig | Mapping[str, Any], trust: Iterable[str] | str = ()) 
 def _check_top(values: Mapping[str, Any]) -> None:
     from ssr_hydra.time import check_ssr
 
-    for key, example in (("name", "e.g. name=digits_wsd"), ("debug", "or null")):
+    for key, example in (("name", "e.g. name=digits_wsd"), ("debug", "write debug=null")):
         name = values[key]
         if key == "debug" and name is None:
             continue
@@ -186,8 +186,8 @@ def check_schedule(values: Mapping[str, Any], dataloader_len: int | None = None)
     parts = [] if values["scheduler"] is None else scheduler_parts(values["scheduler"])
     for name, node in values["schedules"].items():
         if are_named(node) or node == []:
-            rule = "must be a scheduler, or a list of schedulers, whose alphas are multiplied"
-            raise WrongTypeError(f"schedules.{name}", node, rule, f"+scheduler@schedules.{name}=cosine")
+            rule = "must be a scheduler, or a list of schedulers to multiply"
+            raise WrongTypeError(f"schedules.{name}", node, rule, f"write +scheduler@schedules.{name}=cosine")
         parts += scheduler_parts(node, f"schedules.{name}")
     # A truncated run (control=truncate) follows the schedule of the full run, so its schedule is not scaled.
     ssr = check_ssr(values["ssr"] if values["control"] is None else 1)
@@ -287,10 +287,10 @@ def _check_test(data: Mapping[str, Any]) -> None:
     target = data["train"]["_target_"]
     if target not in ("ssr_hydra.data.Arrays", "ssr_hydra.data.ImageFolder"):
         rule = "can name a file only for data=arrays, and a folder only for data=image_folder"
-        raise ConflictError("data.test", test, rule, "give a data set by its _target_")
+        raise ConflictError("data.test", test, rule, "set data.test._target_ to the class of a data set")
     if target.endswith("ImageFolder") and (data["eval"] or {}).get("_target_") != target:
         raise MissingValueError(
-            "data.test", test, "needs data.eval, because test images use its transforms", "set data.eval"
+            "data.test", test, "needs data.eval, because test images use the transforms of data.eval", "set data.eval"
         )
 
 
@@ -336,7 +336,7 @@ def _check_trainer(node: Any, *, evaluates: bool) -> list[str]:
         check_progress(node["progress"])
     results = ["train/loss", *(("eval/loss", *(f"eval/{name}" for name in node["metrics"])) if evaluates else ())]
     if node["objective"] is not None and not is_result(node["objective"], results, node["metrics"]):
-        rule, fix = f"must be one of {', '.join(results)}", "or set trainer.objective=null"
+        rule, fix = f"must be one of {', '.join(results)}", "for no objective, set trainer.objective=null"
         if not evaluates:
             rule, fix = "must be train/loss or null, because data.eval=null", "set trainer.objective=train/loss"
         raise ConflictError("trainer.objective", node["objective"], rule, fix)

@@ -40,7 +40,7 @@ def check_torch_schedulers(
     entries = []
     for path, scheduler in found:
         if path.startswith(("schedules.", "scheduler.")):
-            rule = "must not be one of torch's schedulers: they change the rate of a whole optimizer"
+            rule = "must not be a scheduler of torch, which would change the rate of a whole optimizer"
             raise ConflictError(path, type(scheduler).__name__, rule, "use one of this package's, e.g. cosine")
         if not isinstance(scheduler, ReduceLROnPlateau):
             entries.append((path, scheduler, scheduler.pace_in(stepwise)))

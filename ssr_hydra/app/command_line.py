@@ -140,7 +140,7 @@ def parse_command_line(argv: Sequence[str]) -> CommandLine:
     modes = [mode for mode in _MODES if getattr(args, mode) not in (None, False)]
     if len(modes) > 1:
         flags = ", ".join(f"--{mode.replace('_', '-')}" for mode in modes)
-        raise ConflictError("flags", flags, "cannot be used together", "use only one of them")
+        raise ConflictError("flags", flags, "cannot be used together", "use only one of these flags")
     mode = modes[0] if modes else "run"
     if args.resolve and mode not in ("cfg", "help"):
         raise ConflictError("--resolve", True, "works only with --cfg and --help", "leave it out")

@@ -103,11 +103,11 @@ class Evaluation:
         """Return the result of the comparison, as one line of text."""
         off = self.differences
         if not off and self.recorded is None:
-            return "not compared: the run did not record these weights at this batch"
+            return "not compared: the run recorded no metrics of these weights at this batch"
         if not off:
             return "not compared: no metric has a comparable record"
         if not any(off.values()):
-            return "equal to the record, to the last bit"
+            return "bitwise equal to the record"
         worst = max(off, key=lambda name: off[name])
         if self.is_as_recorded(tolerance):
             return f"equal to the record within {tolerance:g}"
@@ -151,7 +151,7 @@ def evaluate(
     """
     place = launched()
     if place is not None and place.world_size > 1:
-        rule = f"must be evaluated by one process, but {place.world_size} were started"
+        rule = f"must be evaluated by one process, but {place.world_size} processes were started"
         raise UnsupportedError("run", str(run), rule, "start it without torchrun")
     one_of(split, "split", EVALUATED)
     target = None if export is None else _new_file(Path(export))
@@ -265,7 +265,7 @@ def _checkpoint(run: Path, checkpoint: str | Path, config: DictConfig) -> tuple[
         mode = setting_of(CheckpointSettings, kept, "checkpoint").best_mode
         path = CheckpointStore(run / CHECKPOINTS, best_mode=mode).best()
         if path is None:
-            missing = "needs checkpoint.best in the run's config, which names the metric"
+            missing = "needs checkpoint.best in the run's config"
             rule = missing if mode is None else "the run kept no best checkpoint"
             raise PathError("checkpoint", "best", rule, "use checkpoint=latest, or the name of a checkpoint")
         return load(path), []

@@ -235,7 +235,7 @@ def _of_hydra(error: BaseException, overrides: Sequence[str], choices: Callable[
         return UnknownNameError(*split_override(match[1]), message.rstrip("."), f"to add it, write {match[1]}")
     if match := re.search(r"(?:Ambiguous value for argument|Sweep parameters) '([^']*)'", text):
         key, _, value = match[1].partition("=")
-        fix = "add -m to sweep over them, or write [a,b] for a list"
+        fix = "add -m to sweep over the values, or write [a,b] for a list"
         return WrongTypeError(key, value, "must be one value, because this is a single run", fix)
     if "Config group override must be" in text:
         names = [override.partition("=")[0] for override in overrides if override.endswith("=null")]

@@ -145,7 +145,7 @@ def refuse_sweep(place: RankAndSize | Processes, flag: str) -> None:
     """Refuse a sweep if several processes were started, for example by torchrun, to train one model together."""
     if place.world_size > 1:
         rule = f"{place.world_size} processes were started for one run, but a sweep has many runs"
-        raise ConflictError("flags", flag, rule, "start the sweep without torchrun, or each of its runs by torchrun")
+        raise ConflictError("flags", flag, rule, "start the sweep without torchrun, or start each run with torchrun")
 
 
 def _run(composer: Composer, cfg: DictConfig, processes: Processes) -> CheckedCommand:
@@ -336,7 +336,7 @@ def _check_study(cfg: DictConfig) -> None:
         raise FormatError("study", study, rule, "e.g. study=first, or study=results/first")
     workers = cfg.get("workers")
     if workers is not None and workers < 1:
-        rule = "must be a whole number of at least 1, or null for as many as fit the machine"
+        rule = "must be a whole number of at least 1, or null for the number of jobs that fit the machine"
         raise RangeError("workers", workers, rule, "e.g. workers=2")
     if cfg.get("study_code", "same") not in STUDY_CODES:
         raise UnknownNameError(
@@ -372,7 +372,7 @@ def _check_share(cfg: DictConfig) -> bool:
         raise ConflictError("share", True, rule, "leave out hydra/sweeper, or share")
     if cfg.hydra.sweeper.get("max_batch_size") is not None:
         rule = "cannot be used with hydra.sweeper.max_batch_size, because all jobs are planned together"
-        raise ConflictError("share", True, rule, "leave out one of them")
+        raise ConflictError("share", True, rule, "leave out share, or hydra.sweeper.max_batch_size")
     return True
 
 

@@ -60,7 +60,7 @@ def check_checkpoint(values: Mapping[str, Any], results: Sequence[str]) -> None:
     metrics = values["trainer"]["metrics"]
     if checkpoint.best is not None and not is_result(checkpoint.best, results, metrics):
         rule = f"must be one of {', '.join(results)}"
-        raise UnknownNameError("checkpoint.best", checkpoint.best, rule, "or null for none")
+        raise UnknownNameError("checkpoint.best", checkpoint.best, rule, "for no metric, set checkpoint.best=null")
 
 
 def check_folder(folder: Path, config: Any, values: Mapping[str, Any], field: str) -> None:

@@ -61,7 +61,7 @@ def write_schemas(folder: str, config_dir: str | None = None) -> str:
     for name, text in made.items():
         write_atomically(place / name, text)
     line = f"# yaml-language-server: $schema=../../{visible(place.name)}/experiment.json"
-    return f"{len(made)} JSON Schemas in {visible(folder)}; the first line of a file in conf/experiment:\n  {line}"
+    return f"wrote {len(made)} JSON Schemas to {visible(folder)}; begin a file in conf/experiment with\n  {line}"
 
 
 def schemas(config_dir: str | None = None) -> dict[str, _Schema]:

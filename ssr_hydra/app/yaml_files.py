@@ -109,9 +109,10 @@ class FileBounds:
             text = _text_of(path, name)
         self._bytes += len(text.encode())
         if self._bytes > _MOST_BYTES:
-            raise _refused(name, f"must have at most {_MOST_BYTES:,} bytes, together with the other files", "split it")
+            rule = f"must have at most {_MOST_BYTES:,} bytes together with the other config files"
+            raise _refused(name, rule, "shorten the file")
         if text.startswith("\ufeff"):
-            rule = "must not start with a byte order mark, which hides its # @package line"
+            rule = "must not start with a byte order mark, which hides the # @package line"
             raise _refused(name, rule, "save it as UTF-8 without BOM")
         try:
             self._walk(name, yaml.parse(text, Loader=_Loader))
@@ -132,7 +133,7 @@ class FileBounds:
             total = math.inf
         if total > _MOST_DEFAULTS:
             rule = f"expands to more than {_MOST_DEFAULTS} configs" if math.isfinite(total) else "contains itself"
-            raise RangeError("defaults", f"{path}.yaml", rule, "shorten its defaults lists")
+            raise RangeError("defaults", f"{path}.yaml", rule, "shorten the defaults lists")
 
     def _size(self, path: str, folders: Sequence[Path]) -> float:
         if path not in self._unfolded:
@@ -165,7 +166,7 @@ class FileBounds:
                 _check_scalar(name, event, open_[-1], is_top=len(open_) == 2)
             elif isinstance(event, yaml.AliasEvent):
                 if event.anchor not in closed:
-                    rule = f"refers in line {_line(event)} to *{event.anchor}, which is not complete in that line"
+                    rule = f"uses *{event.anchor} in line {_line(event)} before the end of &{event.anchor}"
                     raise _refused(name, rule, "replace the alias by its value")
                 amount, anchor = closed[event.anchor], None
             else:  # the start or the end of a document
@@ -189,7 +190,7 @@ class FileBounds:
             (self._amount.references + amount.references, _MOST_REFERENCES, "references ${...}"),
         ):
             if count > most:
-                rule = f"must have at most {most:,} {what}, together with the other files"
+                rule = f"must have at most {most:,} {what} together with the other config files"
                 raise _refused(name, rule, "shorten the file")
 
 
@@ -223,7 +224,7 @@ def _check_scalar(name: str, event: Any, parent: _Open, *, is_top: bool) -> None
     text, is_plain = event.value, event.implicit[0] and event.style in (None, "")
     if "${" in text and len(text) > _LONGEST_REFERENCE:
         rule = f"has a text of {len(text):,} characters with references in line {_line(event)}"
-        raise _refused(name, rule, f"write at most {_LONGEST_REFERENCE:,}")
+        raise _refused(name, rule, f"write at most {_LONGEST_REFERENCE:,} characters")
     # YAML reads a sexagesimal number (1:59:59:...) in quadratic time.
     if is_plain and len(text) > _LONGEST_NUMBER and re.match(r"[-+.\d]", text) and " " not in text:
         raise _refused(name, f"has a number of {len(text):,} characters in line {_line(event)}", "put it in quotes")
@@ -235,7 +236,7 @@ def _check_scalar(name: str, event: Any, parent: _Open, *, is_top: bool) -> None
         return
     if text in parent.lines and text != "<<":
         rule = f"sets {text[:80]} twice, in lines {parent.lines[text]} and {_line(event)}"
-        raise _refused(name, rule, "keep only one of them")
+        raise _refused(name, rule, "keep one of the two lines")
     if is_top and re.fullmatch(r"[A-Za-z_]\w*(\.\w+)+", text):
         outer, inner = text.split(".", 1)
         rule = f"has the key {text[:80]} in line {_line(event)}, but a YAML key cannot contain a dot"

@@ -182,10 +182,10 @@ def _scheduler(values: Mapping[str, Any], trust: tuple[str, ...], lr: float | No
     node = values["scheduler"]
     if node is None:
         raise MissingValueError(
-            "scheduler", None, "must be set, because a picture needs a schedule", "choose one, e.g. scheduler=cosine"
+            "scheduler", None, "must be set, because a figure needs a schedule", "choose one, e.g. scheduler=cosine"
         )
     if are_named(node):
-        rule = "has several schedules for param groups, but a picture shows one"
+        rule = "has several schedules for param groups, but a figure shows one"
         raise UnsupportedError("scheduler", list(node), rule, "choose one, e.g. scheduler=cosine")
     made: list[Any] = []
     torchs = []

@@ -233,7 +233,7 @@ def _ratios(ssr: Any) -> tuple[Fraction, ...]:
 def check_count(count: int) -> None:
     """Refuse too many curves for one figure."""
     if count > _MOST_CURVES:
-        rule = f"a picture shows at most {_MOST_CURVES} curves"
+        rule = f"a figure shows at most {_MOST_CURVES} curves"
         raise RangeError("curves", count, rule, "draw fewer schedules or ratios")
 
 

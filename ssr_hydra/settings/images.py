@@ -63,7 +63,7 @@ def check_stem(name: str, weights: object) -> None:
     if not name.startswith(_WITH_STEM):
         rule = f"cannot be used with {name}, which has no stem for small images"
         raise ConflictError(
-            "small_images", True, rule, "set small_images=false, or choose a model of {', '.join(_WITH_STEM)}"
+            "small_images", True, rule, f"set small_images=false, or choose a model of {', '.join(_WITH_STEM)}"
         )
     if weights is not None:
         rule = "cannot be used with weights, which belong to the stem for large images"

@@ -75,7 +75,7 @@ def test_matching_model_and_data_are_valid(composed: Composed, overrides: list[s
         (["data=fake", "model=torchvision", "model.name=inception_v3"], "model.name", "e.g. model=resnet18"),
         (["model=torchvision", "model.name=resnet5"], "model.name", "did you mean resnet50"),
         (["model=torchvision", "model.name=maskrcnn"], "model.name", "there are alexnet"),
-        (["model=vit_b_16", "model.small_images=true"], "model.small_images", "small_images=false"),
+        (["model=vit_b_16", "model.small_images=true"], "model.small_images", "choose a model of resnet, resnext"),
         (
             ["model=resnet18", "model.small_images=true", "model.weights=DEFAULT"],
             "model.small_images",
@@ -222,7 +222,7 @@ def test_both_data_sets_get_the_evaluation_file(composed: Composed, key: str) ->
     ("overrides", "field", "fix"),
     [
         ([*TWO_FILES, "data.eval_path=a.csv", "data.eval.path=b.csv"], "data.eval.path", "set only one"),
-        ([*TWO_FILES, "data.eval_path=a.csv", "data.eval=null"], "data.eval_path", "leave one of them out"),
+        ([*TWO_FILES, "data.eval_path=a.csv", "data.eval=null"], "data.eval_path", "remove data.eval_path"),
         ([*TWO_FILES, "data.eval.eval_fraction=0.9"], "data.eval.eval_fraction", "follows data.train"),
         ([*TWO_FILES, "data.eval.split=train"], "data.eval.split", "eval_on_train"),
         (["data.eval.split_seed=1"], "data.eval.split_seed", ""),

@@ -179,7 +179,7 @@ def test_overlapping_test_data_is_refused(
         (["data.test={_target_: my_lab.Data}"], "data.test._target_='my_lab.Data': must be part of this package"),
         (
             ["data=image_folder", "data.train.root=x", "data.eval=null", "data.test=test"],
-            "data.test='test': needs data.eval, because test images use its transforms",
+            "data.test='test': needs data.eval, because test images use the transforms of data.eval",
         ),
     ],
 )

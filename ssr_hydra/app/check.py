@@ -38,10 +38,9 @@ from ssr_hydra.errors import (
     MissingValueError,
     UnknownNameError,
     WrongTypeError,
-    within,
 )
 from ssr_hydra.settings import CountSettings, DataSettings, StepSettings, keys_of, setting_of
-from ssr_hydra.settings.base import count, did_you_mean, interval, number, seed_number
+from ssr_hydra.settings.base import PROGRESS, count, did_you_mean, interval, number, one_of, seed_number
 from ssr_hydra.time import simplest
 
 __all__ = ["CHECKED", "are_named", "check", "check_schedule", "known_dataloader_len", "plain", "scheduler_parts"]
@@ -308,8 +307,6 @@ def known_dataloader_len(data: Mapping[str, Any]) -> int | None:
 
 def _check_trainer(node: Any, *, evaluates: bool) -> list[str]:
     """Refuse invalid values of ``trainer``, and return the names of the metrics that the run computes."""
-    from ssr_hydra.trainer.progress import check_progress
-
     if not isinstance(node, Mapping):
         rule = "must be a mapping with loss, metrics, eval_interval ..."
         raise WrongTypeError("trainer", node, rule, "e.g. trainer=default")
@@ -332,8 +329,7 @@ def _check_trainer(node: Any, *, evaluates: bool) -> list[str]:
         raise UnknownNameError("trainer.device", node["device"], rule, "write auto")
     if node["threads"] is not None:
         count(node["threads"], "trainer.threads", 1, 4096)
-    with within("trainer"):
-        check_progress(node["progress"])
+    one_of(node["progress"], "trainer.progress", PROGRESS)
     results = ["train/loss", *(("eval/loss", *(f"eval/{name}" for name in node["metrics"])) if evaluates else ())]
     if node["objective"] is not None and not is_result(node["objective"], results, node["metrics"]):
         rule, fix = f"must be one of {', '.join(results)}", "for no objective, set trainer.objective=null"

@@ -37,7 +37,7 @@ from ssr_hydra.errors import (
 )
 from ssr_hydra.files import check_path, write_atomically
 from ssr_hydra.output import text_table
-from ssr_hydra.records import RESULT, RunResult
+from ssr_hydra.records import RESULT, RunResult, check_evaluations
 from ssr_hydra.settings import CheckpointSettings, setting_of
 from ssr_hydra.settings.base import one_of
 from ssr_hydra.settings.data import EVALUATED
@@ -378,7 +378,7 @@ def _recorded(run: Path, found: Checkpoint, batch: int, split: str) -> tuple[dic
     if (run / RESULT).exists():
         try:
             result = RunResult.load(run)
-            result.check_evaluations()
+            check_evaluations(result.evaluations)
         except (InputError, OSError) as error:
             about.append(f"the run's record was ignored: {error.rule if isinstance(error, InputError) else error}")
         else:

@@ -146,7 +146,7 @@ def _time_map(state: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, 
 
 def _description(description: Mapping[str, Any], values: Mapping[str, Any], trust: tuple[str, ...]) -> dict[str, Any]:
     """Return the checkpoint description of this job, derived from the job that trained the shared steps."""
-    from ssr_hydra.trainer.description import describe_schedule
+    from ssr_hydra.trainer.description import plain_data
 
     run = {
         **description["run"],
@@ -157,6 +157,6 @@ def _description(description: Mapping[str, Any], values: Mapping[str, Any], trus
     return {
         **description,
         "run": run,
-        "scheduler": describe_schedule(make_schedulers(values, trust, ())),
-        "schedules": describe_schedule(make_fields(values, trust) or {}),
+        "scheduler": plain_data(make_schedulers(values, trust, ())),
+        "schedules": plain_data(make_fields(values, trust) or {}),
     }

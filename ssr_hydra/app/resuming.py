@@ -11,7 +11,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from ssr_hydra.app.check_values import check_fields, check_no_iterations, is_result
-from ssr_hydra.checkpoints.description import MISSING, Difference, differences
+from ssr_hydra.checkpoints.description import CHANGE_FIX, MISSING, Difference, differences
 from ssr_hydra.checkpoints.resume import find
 from ssr_hydra.checkpoints.store import CHECKPOINTS, refuse_links
 from ssr_hydra.configs import APP_KEYS, GROUPS, CheckpointConfig, ExperimentConfig, ResumeConfig
@@ -98,10 +98,7 @@ def check_folder(folder: Path, config: Any, values: Mapping[str, Any], field: st
         rule = f"{folder} contains a different run: {', '.join(shown)}"
         fix = "use a new folder"
         if not any(_NEVER.match(item.field) for item in found):
-            fix += (
-                "; or say what the change is to mean, by resume.on_change=extend (the new plan from here on) or "
-                "resume.on_change=rescale (the rest of the plan over the rest of the run)"
-            )
+            fix += f", or {CHANGE_FIX}"
         raise MismatchError("resume", path, rule, fix)
 
 

@@ -17,8 +17,12 @@ from ssr_hydra.errors import MismatchError, UnknownNameError
 from ssr_hydra.settings.resume import ON_CHANGE
 from ssr_hydra.time import Timestamp
 
-__all__ = ["MISSING", "Change", "Difference", "change_of", "check_change", "differences"]
+__all__ = ["CHANGE_FIX", "MISSING", "Change", "Difference", "change_of", "check_change", "differences"]
 
+CHANGE_FIX = (
+    "set resume.on_change=extend (the new schedule from here on) or "
+    "resume.on_change=rescale (the rest of the old schedule, stretched over the rest of the run)"
+)
 _MOST_SHOWN = 12
 _LONGEST_SHOWN = 60
 
@@ -165,11 +169,7 @@ def check_change(found: Sequence[Difference], on_change: str, timestamp: Timesta
     changed = of_change[Change.EPOCH] + of_change[Change.ANYTIME]
     if changed and on_change == "refuse":
         rule = f"the run differs from the checkpoint: {_joined([item for item in found if item in changed])}"
-        fix = (
-            "choose resume.on_change=extend (the new plan from here on) or "
-            "resume.on_change=rescale (the rest of the plan over the rest of the run), or start in another folder"
-        )
-        raise MismatchError("resume", resume, rule, fix)
+        raise MismatchError("resume", resume, rule, f"{CHANGE_FIX}, or start in another folder")
     if of_change[Change.EPOCH] and timestamp.batches_in_epoch != 0:
         rule = (
             f"the checkpoint is after batch {timestamp.batches_in_epoch} of epoch {timestamp.epochs}, and these fields "

@@ -230,15 +230,15 @@ FOLDERS = {
         REPLAY, "hydra.run.dir", "must be plain text", replayed("hydra: {run: {dir: 'a-${hydra.mode}'}}\n")
     ),
     "a typed reference to a file's value": Refused(
-        f"{U} hydra.run.dir=runs/${{name}}", "hydra.run.dir", "must not be outside", overlay("name: ../../PWNED\n")
+        f"{U} hydra.run.dir=runs/${{name}}", "hydra.run.dir", "must be below", overlay("name: ../../PWNED\n")
     ),
     "a typed reference to a file's absolute path": Refused(
-        f"{U} hydra.run.dir=${{name}}/x", "hydra.run.dir", "must not be outside", overlay("name: /tmp/PWNED\n")
+        f"{U} hydra.run.dir=${{name}}/x", "hydra.run.dir", "must be below", overlay("name: /tmp/PWNED\n")
     ),
     "a typed reference, of a sweep": Refused(
         f"-m {U} ssr=0.5,1 hydra.sweep.dir=runs/${{name}}",
         "hydra.sweep.dir",
-        "must not be outside",
+        "must be below",
         overlay("name: ../../PWNED\n"),
     ),
     "a typed reference that comes to life later": Refused(

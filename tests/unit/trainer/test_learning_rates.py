@@ -223,7 +223,7 @@ class MyPlateau(ReduceLROnPlateau):
         (lambda o: {"a": StepLR(o, 1)}, 1, "schedulers.a", "in a list"),
         (lambda o: {"a": described.StepLR(1)}, 1, "schedulers.a", "in a list"),
         (lambda o: StepLR, 1, "schedulers", r"StepLR\(\.\.\.\)"),
-        (lambda o: ScheduledLR(o, LinearScheduler(), max_duration="8ba"), 1, "schedulers", "not have its own clock"),
+        (lambda o: ScheduledLR(o, LinearScheduler(), max_duration="8ba"), 1, "schedulers", "must not step by itself"),
         (lambda o: decay, 0.5, "ssr", "second argument ssr"),
         (lambda o: [StepLR(o, 1), 3], 1, "schedulers[1].scheduler", "must be a scheduler"),
     ],

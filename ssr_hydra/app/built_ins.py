@@ -11,19 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from ssr_hydra.app.check_values import check_fields
-from ssr_hydra.app.targets import EXTRAS, walk
-from ssr_hydra.configs import (
-    TORCHVISION_MODELS,
-    ArraysConfig,
-    DigitsConfig,
-    FakeDataConfig,
-    ImageFolderConfig,
-    RandomCropFlipConfig,
-    RandomShiftConfig,
-    SmallImagesConfig,
-    StdlibBytesConfig,
-    StdlibDocumentsConfig,
-)
+from ssr_hydra.app.targets import DATA_CONFIGS, EXTRAS, walk
+from ssr_hydra.configs import TORCHVISION_MODELS
 from ssr_hydra.errors import (
     ConflictError,
     MismatchError,
@@ -50,20 +39,6 @@ __all__ = [
     "with_two_sources",
 ]
 
-_CONFIGS: dict[str, Any] = {
-    config._target_: config
-    for config in (
-        ArraysConfig,
-        DigitsConfig,
-        FakeDataConfig,
-        ImageFolderConfig,
-        RandomCropFlipConfig,
-        RandomShiftConfig,
-        SmallImagesConfig,
-        StdlibBytesConfig,
-        StdlibDocumentsConfig,
-    )
-}
 # The smallest values of whole numbers.
 _LEAST_COUNTS = {"length": 1, "max_length": 2, "limit": 1, "split_seed": 0}
 
@@ -74,8 +49,8 @@ def check_known(values: Mapping[str, Any]) -> None:
         if not isinstance(node, Mapping) or "_target_" not in node:
             continue
         target = str(node["_target_"])
-        if target in _CONFIGS:
-            check_fields(node, _CONFIGS[target], path, is_complete=False)
+        if target in DATA_CONFIGS:
+            check_fields(node, DATA_CONFIGS[target], path, is_complete=False)
             one_of(node.get("split", "train"), f"{path}.split", SPLITS)
             fraction(node.get("eval_fraction", 0.5), f"{path}.eval_fraction")
             for key, least in _LEAST_COUNTS.items():

@@ -17,11 +17,7 @@ __all__ = ["check_callbacks"]
 
 
 def check_callbacks(values: Mapping[str, Any]) -> None:
-    """Refuse loggers and callbacks that are invalid or need a missing package. Imports neither torch nor that package.
-
-    Args:
-        values: The experiment as plain values, after :func:`~ssr_hydra.app.targets.check_targets`.
-    """
+    """Refuse loggers and callbacks that are invalid or need a missing package. The check imports neither of them."""
     for group, example in (("logger", "logger=[csv]"), ("callbacks", "callbacks=[ema]")):
         node = values[group]
         if not isinstance(node, Mapping):

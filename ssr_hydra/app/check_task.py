@@ -30,9 +30,6 @@ def check_task(values: Mapping[str, Any]) -> None:
     """Refuse a built-in model, loss or metric that does not fit the kind of the built-in data.
 
     Also refuse a time in tokens for images. Images have no tokens, so the run would never reach the time.
-
-    Args:
-        values: The experiment as plain values, with checked types in ``data`` and ``trainer``.
     """
     train, model, trainer = values["data"]["train"], values["model"], values["trainer"]
     target, is_table = train["_target_"], train["_target_"] == _ARRAYS

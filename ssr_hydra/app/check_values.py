@@ -55,13 +55,9 @@ def check_no_iterations(time: Any, field: str) -> None:
 
 
 def check_fields(node: Mapping[str, Any], config: Any, path: str, *, is_complete: bool = True) -> None:
-    """Check the names and types of a target's arguments.
+    """Check the names and types of a target's arguments against the structured config of the target.
 
-    Args:
-        node: The node of the target.
-        config: The structured config of the target.
-        path: Dotted path of the node, for messages.
-        is_complete: Whether the node must have all arguments, and neither ``_args_`` nor ``_partial_``.
+    If ``is_complete`` is true, the node must have all arguments, and neither ``_args_`` nor ``_partial_``.
     """
     types = get_type_hints(config)
     names = [item.name for item in fields(config)]

@@ -211,10 +211,6 @@ STUDY_NAME = re.compile(r"[\w./+-]+")
 class TypedCommand:
     r"""A command as the user typed it, to build the command that continues the run or sweep.
 
-    Args:
-        arguments: Flags and overrides.
-        program: The words of the program, such as ``("python", "train.py")``.
-
     Example:
         >>> TypedCommand(("-m", "ssr=0.5,1")).in_study(Path("multirun/a"))
         'ssr-train -m ssr=0.5,1 study=multirun/a'

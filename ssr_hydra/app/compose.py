@@ -35,10 +35,8 @@ _SEARCH_PATH = "hydra.searchpath"
 def composing(line: CommandLine, run_id: str | None = None, *, keeps_files: bool = False) -> Iterator[Composer]:
     """Yield a :class:`Composer` for a command line. The composer works only in the ``with`` block.
 
-    Args:
-        line: The command line.
-        run_id: The value of ``${run_id:}``, which gives different folders to runs that start in the same second.
-        keeps_files: Whether the checked files stay in memory after the block, for the composition by Hydra itself.
+    ``run_id`` is the value of ``${run_id:}``, which gives different folders to runs that start in the same second.
+    ``keeps_files`` keeps the checked files in memory after the block, for the composition by Hydra itself.
     """
     register_presets()
     register_resolvers()
@@ -58,8 +56,7 @@ class Composer:
     """Composes configs for one command line; see :func:`composing`.
 
     Attributes:
-        line: The command line.
-        overrides: The typed overrides without ``hydra.searchpath``; :class:`CheckedFiles` passes its folders to Hydra.
+        overrides: The overrides on the command line, without ``hydra.searchpath``, which :class:`CheckedFiles` applies.
         is_guarded: Whether config files can also come from folders outside this package, Hydra and its plugins.
     """
 

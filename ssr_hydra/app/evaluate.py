@@ -77,11 +77,8 @@ class Evaluation:
     @property
     def differences(self) -> dict[str, float]:
         """The difference between each metric and its recorded value; relative if the recorded value is above 1."""
-        return {name: _off(value, self._record[name]) for name, value in self.metrics.items() if name in self._record}
-
-    @property
-    def _record(self) -> Mapping[str, float | None]:
-        return self.recorded or {}
+        recorded = self.recorded or {}
+        return {name: _off(value, recorded[name]) for name, value in self.metrics.items() if name in recorded}
 
     def table(self, tolerance: float = TOLERANCE) -> str:
         """Return a text table of the metrics and their recorded values, with the result of the comparison below it."""
@@ -91,7 +88,8 @@ class Evaluation:
         for name, value in self.metrics.items():
             missing = "not recorded" if self.recorded is None else "not compared"
             verdict = missing if name not in off else "equal" if off[name] == 0 else f"off by {off[name]:.2g}"
-            rows.append((visible(name), repr(self._record[name]) if name in off else "", repr(value), verdict))
+            before = repr(self.recorded[name]) if self.recorded and name in off else ""
+            rows.append((visible(name), before, repr(value), verdict))
         lines += [f"  {line}" for line in text_table(rows)]
         return "\n".join([*lines, self.verdict(tolerance)])
 

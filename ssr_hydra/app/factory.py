@@ -26,11 +26,7 @@ _OURS = ("params", "name", "schedule")
 def make_optimizers(
     values: Mapping[str, Any], trust: tuple[str, ...], model: torch.nn.Module, device: torch.device
 ) -> list[torch.optim.Optimizer]:
-    """Create the optimizers, for the parameters of the model that require gradients.
-
-    Raises:
-        InputError: A rule or an optimizer does not fit the parameters of the model.
-    """
+    """Create the optimizers, for the parameters of the model that require gradients."""
     from ssr_hydra.optim.groups import DEFAULT_GROUP, Grouping, split_params
 
     nodes = optimizer_nodes(values["optimizer"])

@@ -54,12 +54,10 @@ SETTINGS = {
 
 
 def check_hydra(node: Any, file: str, chosen: Sequence[str] = ()) -> None:
-    """Refuse the values that a file sets below ``hydra``, except a few harmless ones.
+    """Refuse values that a file sets below ``hydra``, except :data:`SETTINGS` and ``hydra.sweeper.params``.
 
-    Args:
-        node: The file's ``hydra`` node as plain data, with unresolved interpolations.
-        file: Name of the file, for messages.
-        chosen: The nodes for which the command line has chosen this file, such as ``hydra.launcher.``.
+    ``node`` is the file's ``hydra`` node as plain, unresolved data. The file may also set the nodes in ``chosen``, such
+    as ``hydra.launcher.``, because the command line has chosen the file for these nodes.
     """
     params = node
     for key in ("sweeper", "params"):

@@ -53,12 +53,9 @@ def _no_choices(group: str) -> Sequence[str]:
 def explain(
     error: BaseException, overrides: Sequence[str] = (), choices: Callable[[str], Sequence[str]] = _no_choices
 ) -> InputError:
-    """Convert an error that was raised while composing a config to an :class:`InputError`.
+    """Convert an error of Hydra, OmegaConf or the YAML parser to an :class:`InputError`.
 
-    Args:
-        error: The error of Hydra, OmegaConf or a YAML parser.
-        overrides: The overrides of the composition, to find the value of the field.
-        choices: Function that returns the names of the choices of a config group.
+    ``overrides`` are the overrides of the composition. ``choices`` returns the choices of a config group.
     """
     cause: BaseException | None = error
     while cause is not None:

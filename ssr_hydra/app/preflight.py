@@ -89,10 +89,8 @@ def checked(line: CommandLine, run_id: str, processes: Processes = ALONE) -> Ite
 def preflight(line: CommandLine, run_id: str, processes: Processes = ALONE) -> CheckedCommand:
     """Compose and check each job of a command line.
 
-    Args:
-        line: The command line.
-        run_id: The value of ``${run_id:}``.
-        processes: The processes that train one model together. All processes use the folder of rank 0.
+    ``run_id`` is the value of ``${run_id:}``. If several processes train one model together, all of them use the folder
+    of rank 0.
 
     Raises:
         InputError: Any invalid input.
@@ -269,14 +267,8 @@ def sweep_axes(
 ) -> tuple[list[Override], tuple[tuple[str, ...], ...]]:
     """Return the overrides of a sweep without ``zip``, and the keys of each zip.
 
-    Args:
-        composer: Parses overrides.
-        master: The config that was composed without the sweeps.
-        parsed: The overrides on the command line.
-        params: The ``hydra.sweeper.params`` of the config.
-
-    Raises:
-        InputError: The values of ``zip`` are not swept keys, or the keys of a zip have different numbers of values.
+    The overrides come from ``parsed``, the overrides on the command line, and from ``params``, the
+    ``hydra.sweeper.params`` of the config. ``master`` is the config that was composed without the sweeps.
     """
     in_file = composer.parse([f"{key}={value}" for key, value in params.items()])
     typed = [each for each in parsed if not each.is_hydra_override()]
@@ -383,7 +375,7 @@ class JobComposer:
     class sets the swept values in a copy of the first job's config.
 
     Args:
-        composer: Composes a config with Hydra.
+        composer: The composer of the command line.
         hydra_overrides: The overrides of ``hydra.*`` on the command line.
         overrides: All other overrides, including the sweeps.
         master: The config that was composed without the sweeps, to copy it for jobs; None if a file adds sweeps.
@@ -420,11 +412,7 @@ class JobComposer:
         self._bases[shared] = cfg, choices
 
     def compose(self, overrides: Sequence[str]) -> DictConfig:
-        """Compose the config of one job, without its ``hydra`` node.
-
-        Raises:
-            InputError: Any error of the config.
-        """
+        """Compose the config of one job, without its ``hydra`` node."""
         plain = [each for each in overrides if each.partition("=")[0] in self._plain]
         shared = self._shared(overrides)
         if shared not in self._bases:

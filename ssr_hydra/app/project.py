@@ -26,12 +26,7 @@ TEMPLATE_NAME = "my_lab"
 def new_project(name: str) -> str:
     """Write a project into a new folder in the working directory, and return a message with the first commands.
 
-    Args:
-        name: The name of the folder and of the package in it.
-
-    Raises:
-        InputError: The name is not a valid name of a new package, or the folder exists and is not empty.
-        WriteError: A file cannot be written. In this case, no file remains.
+    ``name`` is the name of the folder and of the package in the folder. If a file cannot be written, no file remains.
     """
     _check_name(name)
     folder = Path(name)

@@ -66,11 +66,8 @@ def check_checkpoint(values: Mapping[str, Any], results: Sequence[str]) -> None:
 def check_folder(folder: Path, config: Any, values: Mapping[str, Any], field: str) -> None:
     """Refuse a run in a folder that contains a different run, before any file is written in the folder.
 
-    Args:
-        folder: The folder of this run.
-        config: The composed experiment. It is compared with the config in the folder, without resolving interpolations.
-        values: The experiment as plain values.
-        field: The key of the config that sets the folder, for errors.
+    The function compares ``config`` with the config in the folder, without resolving interpolations. ``values`` are the
+    plain values of ``config``. ``field`` is the key of the config that sets the folder.
     """
     refuse_links(folder, (".hydra", "train.log", CHECKPOINTS), field)
     resume = ResumeSettings.of(values["resume"])

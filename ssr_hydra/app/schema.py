@@ -41,13 +41,7 @@ _SPECIAL: dict[str, _Schema] = {"_recursive_": {"const": True}, "_convert_": {"e
 def write_schemas(folder: str, config_dir: str | None = None) -> str:
     """Write the JSON Schemas into a folder, each file atomically, and return instructions for their use.
 
-    Args:
-        folder: The folder. The function creates it if it does not exist.
-        config_dir: The user's own config folder, or None. The schemas accept the names of its files as choices.
-
-    Raises:
-        InputError: ``folder`` is not a folder.
-        WriteError: A file cannot be written.
+    The schemas also accept the names of the files in ``config_dir``, the user's own config folder.
     """
     check_length(folder, "--schema")
     place = Path(folder)
@@ -324,11 +318,9 @@ class _Definitions:
         return {**schema, "type": ["object", "null"], "allOf": chosen}
 
     def _defaults(self, group: str, key: str) -> _Schema:
-        """Return the schema of a defaults list.
+        """Return the schema of a defaults list in the files of a group.
 
-        Args:
-            group: The group of the files that contain the list.
-            key: The form of a key that names a different group, such as ``override /{}``.
+        ``key`` is the form of a key that names a different group, such as ``override /{}``.
         """
         groups = [each for each in self._names if each != "config"]
         choice = {}

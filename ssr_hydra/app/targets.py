@@ -19,6 +19,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from ssr_hydra import configs
 from ssr_hydra.configs import GROUPS, TORCHMETRICS, TRANSFORMS
 from ssr_hydra.errors import (
     ConflictError,
@@ -31,6 +32,7 @@ from ssr_hydra.errors import (
 )
 
 __all__ = [
+    "DATA_CONFIGS",
     "EXTRAS",
     "KEYS",
     "NAME",
@@ -63,8 +65,6 @@ _TORCH_SCHEDULERS = (
     "PolynomialLR ReduceLROnPlateau StepLR"
 )
 
-_DATA = "Arrays Digits FakeData ImageFolder RandomCropFlip RandomShift SmallImages StdlibBytes StdlibDocuments"
-
 TORCH_SCHEDULERS = frozenset(f"torch.optim.lr_scheduler.{name}" for name in _TORCH_SCHEDULERS.split())
 
 
@@ -81,9 +81,16 @@ def as_description(node: Any) -> Any:
     return [as_description(value) for value in node] if isinstance(node, list) else node
 
 
+DATA_CONFIGS: dict[str, Any] = {
+    config._target_: config
+    for config in (getattr(configs, name) for name in configs.__all__)
+    if getattr(config, "_target_", "").startswith("ssr_hydra.data.")
+}
+"""A mapping from the target of a built-in data set or augmentation to its config."""
+
+
 def _registered() -> frozenset[str]:
-    names = {f"torch.nn.{name}" for name in f"{_LOSSES} {_LAYERS}".split()} | TORCH_SCHEDULERS
-    names |= {f"ssr_hydra.data.{name}" for name in _DATA.split()}
+    names = {f"torch.nn.{name}" for name in f"{_LOSSES} {_LAYERS}".split()} | TORCH_SCHEDULERS | DATA_CONFIGS.keys()
     names |= {f"ssr_hydra.{name}" for name in ("models.bits_per_byte", "models.next_token_loss", "trainer.accuracy")}
     names |= {f"torchvision.transforms.v2.{name}" for name in TRANSFORMS} | TORCHMETRICS
     targets = {getattr(config, "_target_", None) for choices in GROUPS.values() for config in choices.values()}

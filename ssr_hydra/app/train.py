@@ -186,16 +186,7 @@ def _build(values: Mapping[str, Any], trust: tuple[str, ...], run_dir: str | Pat
 
 
 def _test_loader(test: Any, data: Mapping[str, Any], place: Mapping[str, Any]) -> Any:
-    """Return the loader of the test data. It uses the settings of the evaluation loader.
-
-    Args:
-        test: The data set, or the name of a file or folder.
-        data: The other data sets and the settings of the loaders.
-        place: The seed, device and processes of the loaders.
-
-    Raises:
-        InputError: The test data overlaps the training or evaluation data, or cannot be read.
-    """
+    """Return the loader of the test data, a data set or the name of a file. It has the settings of evaluation."""
     from torch.utils.data import TensorDataset
 
     from ssr_hydra.data import make_loaders

@@ -29,13 +29,7 @@ def _type(name: str, default: Any) -> Any:
 
 
 def _config(optimizer: str, keyword_only: str = "", **arguments: Any) -> Any:
-    """Create the config of an optimizer of torch.
-
-    Args:
-        optimizer: Name of the optimizer's class.
-        keyword_only: Names of the arguments from ``_SWITCHES``, separated by spaces.
-        arguments: All other arguments with their defaults, in order.
-    """
+    """Create the config of an optimizer of torch. ``keyword_only`` has names from ``_SWITCHES``, split by spaces."""
     given: list[tuple[str, Any, Any]] = [("params", Any, None)]
     given += [(name, _type(name, default), field(default=default)) for name, default in arguments.items()]
     given += [

@@ -46,18 +46,7 @@ _CLOCK = ((2 * 86400.0, 86400.0, "days"), (2 * 3600.0, 3600.0, "hours"), (2 * 60
 
 
 def figure(curves: Sequence[PreviewCurve], *, axis: str, normalize: bool = False, title: str | None = None) -> Figure:
-    """Draw the curves in one pair of axes, with a legend above the axes.
-
-    Args:
-        curves: The curves.
-        axis: ``"alpha"`` or ``"lr"``.
-        normalize: Whether the horizontal axis is the fraction of each run instead of the time of the scaled run.
-        title: A title; None for no title.
-
-    Raises:
-        InputError: The axis or the learning rate is unknown, matplotlib cannot draw the values or the title, or the
-            runs have different units and ``normalize`` is false.
-    """
+    """Draw the curves in one pair of axes, with a legend above the axes; see :meth:`.Preview.figure`."""
     _check(curves, axis, normalize)
     check_math("title", title or "")
     for curve in curves:

@@ -16,14 +16,9 @@ __all__ = ["find", "holds_functions", "needs_only_epochs"]
 
 
 def find(scheduler: Any, run: Run, unit: TimeUnit, end: Fraction, prefix: str = "") -> Iterator[tuple[str, Fraction]]:
-    """Yield the label and the time of every landmark between the start and the end of the run, in no fixed order.
+    """Yield the label and the time of every landmark between the start of the run and ``end``, in no fixed order.
 
-    Args:
-        scheduler: Any scheduler; functions have no landmarks.
-        run: The run that resolves the times of the scheduler.
-        unit: The unit of the returned times.
-        end: The end of the run in this unit.
-        prefix: The start of each label.
+    ``end`` and the returned times are in ``unit``. ``prefix`` is the start of each label. Functions have no landmarks.
     """
     begin = _value(run.convert(run.start, unit, "until"))
     if isinstance(scheduler, ProductScheduler):

@@ -75,20 +75,10 @@ def draw_out(
     lr: float | None,
     path: str = "",
 ) -> PreviewCurve:
-    """Compute the curve of one schedule over one run.
+    """Compute the curve of one schedule over one run whose length at SSR 1 is ``max_duration``.
 
-    Args:
-        scheduler: Any scheduler or function.
-        name: Name of the curve.
-        max_duration: Length of the run at SSR 1.
-        ssr: The scale schedule ratio.
-        rates: ``dataloader_len``, ``samples_per_batch`` and ``tokens_per_batch``. An unknown rate is None.
-        lr: The learning rate that alpha multiplies; None if it is unknown.
-        path: The name of the schedule in error messages.
-
-    Raises:
-        MissingRateError: The schedule needs a rate that is unknown.
-        InputError: The times of the schedule do not fit the run.
+    ``rates`` has the keys ``dataloader_len``, ``samples_per_batch`` and ``tokens_per_batch``. An unknown rate is None.
+    ``path`` is the name of the schedule in error messages.
     """
     sigma = check_ssr(ssr)
     length = max_duration * sigma

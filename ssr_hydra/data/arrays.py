@@ -300,7 +300,7 @@ def _check_words(table: SampleTable, missing: Set[str], task: str) -> None:
                 fix = "fill in the value or delete the row" + (
                     "; if this word is a class, set na_values=[]" if word else ""
                 )
-                raise WrongTypeError("targets", word, f"{what} ({where})", fix)
+                raise FormatError("targets", word, f"{what} ({where})", fix)
         if task == "regression":
             continue
         are_numbers = np.array([is_number(str(word)) for word in words])

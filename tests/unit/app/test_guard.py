@@ -14,7 +14,7 @@ import yaml
 from ssr_hydra.app.guard import check_parameters
 from ssr_hydra.app.hydra_rules import check_hydra
 from ssr_hydra.configs import conf_dir
-from ssr_hydra.errors import InputError
+from ssr_hydra.errors import ConflictError, UntrustedError
 
 Write = Callable[[str, str], None]
 App = Callable[..., Any]
@@ -44,7 +44,7 @@ FORBIDDEN = {
 
 @pytest.mark.parametrize("text", FORBIDDEN.values(), ids=FORBIDDEN)
 def test_file_cannot_set_these_keys_of_hydra(text: str) -> None:
-    with pytest.raises(InputError) as caught:
+    with pytest.raises(UntrustedError) as caught:
         check_hydra(yaml.safe_load(text), "u.yaml")
     assert caught.value.field.startswith("hydra")
 
@@ -162,7 +162,7 @@ def test_an_experiment_cannot_choose_a_launcher(mine: Write, refused: Refused) -
 
 def test_only_keys_of_the_experiment_can_be_swept() -> None:
     for key in ("hydra.callbacks.x._target_", "+hydra.callbacks.x._target_", "hydra/job_logging", "trust", "++trust"):
-        with pytest.raises(InputError, match="cannot be swept, because it is not part of an experiment"):
+        with pytest.raises(ConflictError, match="cannot be swept, because it is not part of an experiment"):
             check_parameters({key: "os.system"})
 
 

@@ -115,7 +115,7 @@ def count(value: Any, field: str, least: int = 1, most: int | None = None, multi
         raise (RangeError if is_whole else WrongTypeError)(field, value, rule, f"write e.g. {max(least, multiple)}")
     if value % multiple:
         raise RangeError(field, value, f"must be a multiple of {multiple}", f"write e.g. {2 * multiple}")
-    return value
+    return int(value)
 
 
 def seed_number(value: Any, field: str = "seed") -> int:

@@ -65,7 +65,7 @@ class Prefix:
                 last, since = state, time.monotonic()
             waited = time.monotonic() - since
             if state in (JobState.COMPLETED, JobState.DIVERGED, JobState.FAILED):
-                break  # the other job has ended without publishing the checkpoint; this job trains all of its steps
+                break  # the other job published no checkpoint, so this job trains all of its steps
             if state is JobState.DIED or (
                 state is JobState.WAITING and waited > _START_SECONDS and not self._is_queued()
             ):
@@ -89,12 +89,12 @@ class Prefix:
         return None if self._orders.point is None else Point.read(self._study, self._orders.point)
 
     def take(self, values: Mapping[str, Any], trust: Sequence[str]) -> None:
-        """Write a checkpoint with the shared steps into the job's folder, unless the job already has a checkpoint."""
+        """Write a checkpoint after the shared steps into the job's folder, unless the job already has a checkpoint."""
         point = self._point()
         if point is None or self._is_begun():
             return
         if not point.is_by(software(code_version(trust))):
-            return  # the code was edited after the sweep was planned; this job trains all of its steps
+            return  # the code was edited after the sweep had started, so this job trains all of its steps
         try:
             checkpoint = load(point.checkpoint)
         except CheckpointError as error:
@@ -135,7 +135,7 @@ class Prefix:
 
 
 def _time_map(state: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the time map that the checkpoint would have if this job had trained the shared steps itself."""
+    """Return the time map of the checkpoint as if this job had trained the shared steps itself."""
     length, ssr = as_time(values["max_duration"], "max_duration"), check_ssr(values["ssr"])
     if values["control"] is None:
         length = length * ssr

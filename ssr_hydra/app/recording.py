@@ -32,20 +32,20 @@ __all__ = ["RecordedJob", "hydra_run_dir", "log", "recorded", "sweep_dir"]
 
 
 def hydra_run_dir() -> str | None:
-    """Return the output folder of the job that Hydra runs; None if Hydra runs no job."""
+    """Return the output folder of Hydra's job; None if Hydra runs no job."""
     cfg: Any = HydraConfig.instance().cfg
     folder = None if cfg is None else OmegaConf.select(cfg, "hydra.runtime.output_dir")  # None until a job runs
     return None if folder is None else str(folder)
 
 
 class RecordedJob(NamedTuple):
-    """A job that is being created or trained."""
+    """A job of which the app creates the trainer and then trains it."""
 
-    pending: Pending  # holds the job's description until training starts
+    pending: Pending  # holds back the job's description until training starts
     heartbeat: Heartbeat | None  # None outside of a sweep
 
     def follow(self, trainer: Trainer) -> None:
-        """Make the trainer publish the job's description when training starts, and report progress from then on."""
+        """Make the trainer write the job's description when training starts, and then report progress."""
         trainer.on("fit_start", self.pending.publish)
         if self.heartbeat is not None:
             heartbeat = self.heartbeat
@@ -77,8 +77,7 @@ def _alive(run_dir: str | Path | None) -> Iterator[Heartbeat | None]:
         yield None
         return
     path = Path(run_dir) / HEARTBEAT
-    # This process may replace a process that died on a different machine. Wait until the dead process's heartbeat has
-    # expired.
+    # This process may replace a process that died on a different machine. Wait until the old heartbeat has expired.
     until = time.monotonic() + SILENT_SECONDS
     while is_elsewhere(path) and is_alive(path) and time.monotonic() < until:
         time.sleep(1)

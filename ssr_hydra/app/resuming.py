@@ -11,7 +11,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from ssr_hydra.app.check_values import check_fields, check_no_iterations, is_result
-from ssr_hydra.checkpoints.description import CHANGE_FIX, MISSING, Difference, differences
+from ssr_hydra.checkpoints.description import CHANGE_FIX, MISSING, Difference, differences, joined
 from ssr_hydra.checkpoints.resume import find
 from ssr_hydra.checkpoints.store import CHECKPOINTS, refuse_links
 from ssr_hydra.configs import APP_KEYS, GROUPS, CheckpointConfig, ExperimentConfig, ResumeConfig
@@ -33,7 +33,6 @@ _FREE = re.compile(
 )
 # Settings for reading built-in data. They may change too, because a checkpoint identifies data by its content.
 _SOURCE = re.compile(r"data\.(train\.(path|eval_path|root|download|header|delimiter|decimal|na_values)|eval_path)$")
-_MOST_SHOWN = 6
 # Settings that may not change with any resume.on_change, because the tensors of the checkpoint would not fit.
 _NEVER = re.compile(r"(model|optimizer\._target_|optimizer\.\w+\._target_|trainer\.precision)(\.|$)")
 
@@ -91,8 +90,7 @@ def check_folder(folder: Path, config: Any, values: Mapping[str, Any], field: st
     )
     found = [item for item in differences(before, now) if not _is_free(item, now)]
     if found:
-        shown = [str(item) for item in found[:_MOST_SHOWN]] + (["..."] if len(found) > _MOST_SHOWN else [])
-        rule = f"{folder} contains a different run: {', '.join(shown)}"
+        rule = f"{folder} contains a different run: {joined(found)}"
         fix = "use a new folder"
         if not any(_NEVER.match(item.field) for item in found):
             fix += f", or {CHANGE_FIX}"

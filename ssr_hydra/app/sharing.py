@@ -108,10 +108,9 @@ def _refusals(values: Mapping[str, Any], trust: tuple[str, ...]) -> Iterator[str
         elif getattr(locate(target, trust, f"callbacks.{name}._target_"), "shareable", None) is not True:
             rule = "may depend on the length of the run; if it does not, set shareable = True in its class"
             yield f"callbacks.{name} ({target}) {rule}"
-    parts = [*scheduler_parts(values["scheduler"])] if values["scheduler"] is not None else []
-    for path, part in parts:
+    for path, part in scheduler_parts(values["scheduler"]) if values["scheduler"] is not None else ():
         if is_description(as_description(part)):
-            yield f"{path} is one of torch's schedulers; only this package's (multistep, cosine ...) can share"
+            yield f"{path} is a scheduler of torch; only this package's schedulers (multistep, cosine ...) can share"
     if str(values["trainer"]["device"]).startswith("mps"):
         yield "trainer.device=mps: mps kernels are not deterministic"
 

@@ -272,7 +272,7 @@ def test_plan_lists_each_job_once_by_its_experiment() -> None:
     show_plan(Path("s"), sweep, printed)
     assert printed.getvalue().splitlines() == [
         "2 jobs in s: 2 missing",
-        "2 of 4 combinations are the same as another one",
+        "2 of 4 combinations repeat a listed job",
         "  missing   -     ssr=0.5",
         "  missing   -     ssr=1",
         "steps: 1,800",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import difflib
 import importlib.util
 import re
 import shlex
@@ -30,7 +31,7 @@ __all__ = [
 ]
 
 VERSION_BASE: dict[str, Any] = {} if hydra.__version__.split(".")[:2] >= ["1", "4"] else {"version_base": "1.3"}
-"""Keyword arguments for Hydra: ``version_base`` for Hydra 1.3, none for Hydra 1.4, which deprecates it."""
+"""Keyword arguments for Hydra: ``version_base`` with Hydra 1.3, nothing with 1.4, which deprecates ``version_base``."""
 
 _MODES = ("run", "cfg", "multirun", "shell_completion", "info", "help", "hydra_help", "schema", "new")
 _INFO = ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath")
@@ -42,14 +43,14 @@ class CommandLine:
     """A parsed command line.
 
     Args:
-        overrides: The overrides, with ``resume.path`` instead of ``resume`` and ``share_keep`` instead of
-            ``share.keep``.
-        mode: ``run``, ``multirun``, or the name of a different flag, such as ``cfg``.
-        show: The flags to pass to Hydra in modes other than ``run`` and ``multirun``.
+        overrides: The overrides, with ``resume=PATH`` expanded to ``resume.path=PATH``, and ``share.keep`` written as
+            ``share_keep``.
+        mode: ``run``, ``multirun``, or the name of a flag that only prints something, such as ``cfg``.
+        show: The flags to pass to Hydra for a mode that only prints something.
         config_name: Name of the main config.
         config_path: Absolute path of the folder that holds the main config; None if the app's own folder holds it.
         config_dir: Absolute path of a folder with additional configs; None if there is none.
-        place: The folder of ``--schema``, or the name of ``--new``.
+        place: The folder into which ``--schema`` or ``--new`` writes.
     """
 
     overrides: tuple[str, ...] = ()
@@ -62,11 +63,11 @@ class CommandLine:
 
     @property
     def main_config(self) -> list[str]:
-        """Hydra's arguments for the name of the main config; none for the default name."""
+        """Return the arguments that tell Hydra the name of the main config; none for the default name."""
         return [] if self.config_name == "config" else ["--config-name", self.config_name]
 
     def is_typed(self, *keys: str) -> bool:
-        """Return whether an override sets one of the keys."""
+        """Whether an override sets one of the keys."""
         return self.typed(*keys) is not None
 
     def typed(self, *keys: str) -> str | None:
@@ -76,9 +77,7 @@ class CommandLine:
 
 
 def split_override(override: str) -> tuple[str, str | None]:
-    """Return the key and the value of an override.
-
-    The key has no prefix ``+``, ``++`` or ``~``. The value is None if the override has no ``=``.
+    """Return the key of an override, without the prefixes ``+``, ``++`` and ``~``, and its value; None without a value.
 
     Example:
         >>> split_override("++trainer.threads=2"), split_override("~optimizer")
@@ -89,7 +88,7 @@ def split_override(override: str) -> tuple[str, str | None]:
 
 
 def key_of(override: str) -> str:
-    """Return the key of an override without its prefix; see :func:`split_override`."""
+    """Return the key of an override; see :func:`split_override`."""
     return split_override(override)[0]
 
 
@@ -97,7 +96,12 @@ class _Parser(argparse.ArgumentParser):
     typed: Sequence[str] = ()
 
     def error(self, message: str) -> NoReturn:
-        raise FormatError("flags", " ".join(self.typed), message, "see --help")
+        fix = "see --help"
+        if match := re.match("unrecognized arguments: -+([^ =]+)", message):
+            names = [flag.lstrip("-") for action in self._actions for flag in action.option_strings]
+            close = difflib.get_close_matches(match[1], names, n=1)
+            fix = f"did you mean --{close[0]}?" if close else "write overrides without dashes, for example ssr=0.5"
+        raise FormatError("flags", " ".join(self.typed), message, fix)
 
 
 class _Version(argparse.Action):
@@ -140,7 +144,7 @@ def parse_command_line(argv: Sequence[str]) -> CommandLine:
     modes = [mode for mode in _MODES if getattr(args, mode) not in (None, False)]
     if len(modes) > 1:
         flags = ", ".join(f"--{mode.replace('_', '-')}" for mode in modes)
-        raise ConflictError("flags", flags, "cannot be used together", "use only one of these flags")
+        raise ConflictError("flags", flags, "cannot be used together", "use only one of them")
     mode = modes[0] if modes else "run"
     if args.resolve and mode not in ("cfg", "help"):
         raise ConflictError("--resolve", True, "works only with --cfg and --help", "leave it out")
@@ -153,6 +157,11 @@ def parse_command_line(argv: Sequence[str]) -> CommandLine:
             raise MissingValueError("overrides", override, "has no key", "write key=value")
     if mode in ("schema", "new"):
         _check_alone(args, mode)
+    name, path = args.config_name or "config", _folder("--config-path", args.config_path)
+    if path is not None and not Path(path, f"{name.removesuffix('.yaml')}.yaml").is_file():
+        rule = f"has no config {name}"  # without this check, Hydra would compose the app's own config
+        fix = "to repeat a run, write RUN/.hydra; for a folder of config groups, use --config-dir"
+        raise PathError("--config-path", args.config_path, rule, fix)
     return CommandLine(
         overrides=tuple(
             re.sub(r"^share\.keep=", "share_keep=", re.sub(r"^resume=(?!\s*\{)", "resume.path=", each))
@@ -160,15 +169,15 @@ def parse_command_line(argv: Sequence[str]) -> CommandLine:
         ),
         mode=mode,
         show=_show_flags(args, mode),
-        config_name=args.config_name or "config",
-        config_path=_folder("--config-path", args.config_path),
+        config_name=name,
+        config_path=path,
         config_dir=_folder("--config-dir", args.config_dir),
         place=args.schema or args.new or "",
     )
 
 
 def _check_alone(args: argparse.Namespace, mode: str) -> None:
-    """Refuse arguments that ``--schema`` and ``--new`` do not use, except ``trust``, which a script may always add."""
+    """Refuse arguments that ``--schema`` and ``--new`` do not use. A script with fixed arguments may add ``trust``."""
     others = [each for each in args.overrides if key_of(each) != "trust"]
     flags = ("config_path", "config_name", "package", *(["config_dir"] if mode == "new" else []))
     others += [f"--{flag.replace('_', '-')}" for flag in flags if getattr(args, flag) is not None]
@@ -189,7 +198,7 @@ def _show_flags(args: argparse.Namespace, mode: str) -> tuple[str, ...]:
 
 
 def _folder(flag: str, value: str | None) -> str | None:
-    """Return the absolute path of the folder in the value of a flag; None if there is no value."""
+    """Return the absolute path of the folder that a flag names; None if the flag was not typed."""
     if value is None:
         return None
     from ssr_hydra.files import check_length
@@ -209,7 +218,11 @@ STUDY_NAME = re.compile(r"[\w./+-]+")
 
 @dataclass(frozen=True)
 class TypedCommand:
-    r"""A command as the user typed it, to build the command that continues the run or sweep.
+    r"""A command as the user typed it. Its methods return the command that continues the run or sweep.
+
+    Args:
+        arguments: Flags and overrides.
+        program: The words of the program, such as ``("python", "train.py")``.
 
     Example:
         >>> TypedCommand(("-m", "ssr=0.5,1")).in_study(Path("multirun/a"))
@@ -245,7 +258,7 @@ class TypedCommand:
         place = f"hydra.run.dir={quoted(str(folder))}"
         added = [] if place in self.arguments else [place]
         changed = {"hydra.run.dir"} if added else set()
-        if resume != AUTO:  # the run has its own checkpoint now, so it must not start from the old path again
+        if resume != AUTO:  # the old path is the run's start; now the run has its own checkpoint
             changed, added = changed | {"resume", "resume.path"}, [*added, f"resume={AUTO}"]
         return self._with(changed, added)
 

@@ -26,6 +26,7 @@ from ssr_hydra.errors import (
     InputError,
     MismatchError,
     MissingValueError,
+    PathError,
     RangeError,
     UnknownNameError,
     WrongTypeError,
@@ -53,9 +54,12 @@ def _no_choices(group: str) -> Sequence[str]:
 def explain(
     error: BaseException, overrides: Sequence[str] = (), choices: Callable[[str], Sequence[str]] = _no_choices
 ) -> InputError:
-    """Convert an error of Hydra, OmegaConf or the YAML parser to an :class:`InputError`.
+    """Convert an error that was raised while composing a config to an :class:`InputError`.
 
-    ``overrides`` are the overrides of the composition. ``choices`` returns the choices of a config group.
+    Args:
+        error: The error of Hydra, OmegaConf or a YAML parser.
+        overrides: The overrides of the composition; the value of the field is taken from them.
+        choices: Returns the names of the choices of a config group.
     """
     cause: BaseException | None = error
     while cause is not None:
@@ -110,6 +114,8 @@ def _of_omegaconf(error: OmegaConfBaseException, outer: BaseException, overrides
             return WrongTypeError(
                 field, value, rule, f"e.g. {' or '.join(f'{field}={_OF_HINT[kind]}' for kind in kinds)}"
             )
+    if re.search(r"is not a subclass of \w+Config|Cannot assign \w+ to Dict", message):
+        return WrongTypeError(field, value, "must be a mapping", f"set its keys; see --cfg job --package {field}")
     return FormatError(field, value, message.rstrip("."), "print the default with --cfg job")
 
 
@@ -129,10 +135,7 @@ def _several(overrides: Sequence[str]) -> InputError | None:
 
 
 def _mappings(overrides: Sequence[str]) -> InputError | None:
-    """Return the error for an override that is a list of mappings; None if no override is.
-
-    Hydra cannot read a list of mappings on the command line.
-    """
+    """Return the error for an override that is a list of mappings, which Hydra cannot read; otherwise None."""
     for override in overrides:
         if "=[{" in override:
             key, value = split_override(override)
@@ -149,6 +152,7 @@ def _of_key(error: OmegaConfBaseException, field: str, value: str | None, overri
             check_base(group, parent)
     except InputError as without:
         return without
+    # The node that refused the key has the names of the valid keys.
     names = [str(key) for key in getattr(parent, "keys", list)() or () if key not in ("hydra", "_target_")]
     fix = did_you_mean(name, names)
     is_close = fix.startswith("did you mean")
@@ -200,7 +204,7 @@ def _to_add(field: str, given: str) -> str:
 
 
 def _as_list(error: OmegaConfBaseException, field: str, value: str | None) -> str:
-    """Return the items of the list to suggest: the value, and for a tuple also the other items of its default."""
+    """Return the items of the list that the user should write: the value, and for a tuple the rest of its default."""
     try:
         default = error.parent_node._get_node(field.rpartition(".")[2])
         is_pair = get_origin(default._metadata.ref_type) is tuple
@@ -223,6 +227,9 @@ def _of_hydra(error: BaseException, overrides: Sequence[str], choices: Callable[
         options = re.findall(r"^\t([\w.-]+)$", text, re.MULTILINE)
         fix = did_you_mean(name, options) if options else "see --help"
         return UnknownNameError(group or "config", name, "unknown choice", fix)
+    if match := re.match(r"Cannot find primary config '([^']+)'", text):
+        fix = "correct the name, or add the folder of the config with --config-dir"
+        return PathError("--config-name", match[1], "config not found", fix)
     if match := re.search(r"In '([^']+)': Could not load '([^']+)/([^'/]+)'", text):
         where, group, name = match.groups()
         rule = "unknown choice" + ("" if where == "config" else f" (in {where}.yaml)")
@@ -232,7 +239,7 @@ def _of_hydra(error: BaseException, overrides: Sequence[str], choices: Callable[
         return UnknownNameError(*split_override(match[1]), message.rstrip("."), f"to add it, write {match[1]}")
     if match := re.search(r"(?:Ambiguous value for argument|Sweep parameters) '([^']*)'", text):
         key, _, value = match[1].partition("=")
-        fix = "add -m to sweep over the values, or write [a,b] for a list"
+        fix = "add -m to sweep over them, or write [a,b] for a list"
         return WrongTypeError(key, value, "must be one value, because this is a single run", fix)
     if "Config group override must be" in text:
         names = [override.partition("=")[0] for override in overrides if override.endswith("=null")]

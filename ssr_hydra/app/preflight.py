@@ -1,6 +1,7 @@
-"""Preflight: compose and check every job of a command before Hydra runs the first job.
+"""Preflight: compose and check every job of a command before Hydra runs the first one.
 
-So the user gets an error immediately, in one line.
+So the user gets an error immediately, in one line. Then Hydra gets the checked overrides and files, and the folder of
+the run or sweep with resolved interpolations.
 """
 
 from __future__ import annotations
@@ -74,7 +75,7 @@ class CheckedCommand:
 
 @contextmanager
 def checked(line: CommandLine, run_id: str, processes: Processes = ALONE) -> Iterator[CheckedCommand]:
-    """Run :func:`preflight`. In the ``with`` block, Hydra uses exactly the checked files and jobs."""
+    """Run :func:`preflight`, and let Hydra use exactly the checked files and jobs in this block."""
     try:
         command = preflight(line, run_id, processes)
         PLANNED[:] = [] if command.sweep is None else [command.sweep]
@@ -89,8 +90,10 @@ def checked(line: CommandLine, run_id: str, processes: Processes = ALONE) -> Ite
 def preflight(line: CommandLine, run_id: str, processes: Processes = ALONE) -> CheckedCommand:
     """Compose and check each job of a command line.
 
-    ``run_id`` is the value of ``${run_id:}``. If several processes train one model together, all of them use the folder
-    of rank 0.
+    Args:
+        line: The command line.
+        run_id: The value of ``${run_id:}``.
+        processes: The processes that train one model together; all of them use the folder of rank 0.
 
     Raises:
         InputError: Any invalid input.
@@ -129,7 +132,7 @@ def preflight(line: CommandLine, run_id: str, processes: Processes = ALONE) -> C
 def _import_from_here() -> None:
     """Let this process and the processes of jobs import trusted modules from the working directory.
 
-    The folder is the last on the import path, so Python prefers an installed package with the same name.
+    If an installed package has the same name, the package is imported.
     """
     here = str(Path.cwd())
     if here not in sys.path:
@@ -143,7 +146,7 @@ def refuse_sweep(place: RankAndSize | Processes, flag: str) -> None:
     """Refuse a sweep if several processes were started, for example by torchrun, to train one model together."""
     if place.world_size > 1:
         rule = f"{place.world_size} processes were started for one run, but a sweep has many runs"
-        raise ConflictError("flags", flag, rule, "start the sweep without torchrun, or start each run with torchrun")
+        raise ConflictError("flags", flag, rule, "start the sweep without torchrun, or each of its runs by torchrun")
 
 
 def _run(composer: Composer, cfg: DictConfig, processes: Processes) -> CheckedCommand:
@@ -175,7 +178,7 @@ def _run(composer: Composer, cfg: DictConfig, processes: Processes) -> CheckedCo
 
 
 def _folder(field: str, cfg: DictConfig, typed: str | None) -> str:
-    """Return the folder of a run or of a sweep: the checked value of ``field``, with interpolations resolved."""
+    """Return the folder of a run or of a sweep: the value of ``field`` with interpolations resolved, checked."""
     try:
         with _hydra_config(cfg):
             folder = str(OmegaConf.select(cfg, field, throw_on_missing=True))
@@ -202,7 +205,7 @@ def _missing(folder: Path) -> list[Path]:
 
 @contextmanager
 def _hydra_config(cfg: DictConfig) -> Iterator[None]:
-    """Let OmegaConf resolve ``${hydra:...}`` in the ``with`` block."""
+    """In this block, ``${hydra:...}`` can be resolved."""
     before = HydraConfig.instance().cfg
     HydraConfig.instance().set_config(cfg)
     try:
@@ -267,8 +270,14 @@ def sweep_axes(
 ) -> tuple[list[Override], tuple[tuple[str, ...], ...]]:
     """Return the overrides of a sweep without ``zip``, and the keys of each zip.
 
-    The overrides come from ``parsed``, the overrides on the command line, and from ``params``, the
-    ``hydra.sweeper.params`` of the config. ``master`` is the config that was composed without the sweeps.
+    Args:
+        composer: Parses overrides.
+        master: The config that was composed without the sweeps.
+        parsed: The overrides on the command line.
+        params: The ``hydra.sweeper.params`` of the config.
+
+    Raises:
+        InputError: ``zip`` is not a list of keys whose values can be paired.
     """
     in_file = composer.parse([f"{key}={value}" for key, value in params.items()])
     typed = [each for each in parsed if not each.is_hydra_override()]
@@ -296,6 +305,7 @@ def _value_of(composer: Composer, override: Override) -> Any:
 
 
 def _typed_sweep_dir(cfg: DictConfig) -> str:
+    """Return ``hydra.sweep.dir`` with interpolations unresolved."""
     node: Any = OmegaConf.to_container(cfg.hydra.sweep, resolve=False)
     return str(node["dir"])
 
@@ -303,7 +313,7 @@ def _typed_sweep_dir(cfg: DictConfig) -> str:
 def _check_shared(folder: str | None, job: DictConfig) -> None:
     """Refuse a value of ``hydra.sweep.dir`` that differs between jobs, because all jobs must be in one study.
 
-    ``folder`` is the value for the whole sweep. It is None if only a job can resolve the value.
+    ``folder`` is the value for the sweep as a whole; None if it can be resolved only for a job.
     """
     with read_write(job.hydra):
         job.hydra.job.num, job.hydra.job.id = 0, "0"
@@ -328,7 +338,7 @@ def _check_study(cfg: DictConfig) -> None:
         raise FormatError("study", study, rule, "e.g. study=first, or study=results/first")
     workers = cfg.get("workers")
     if workers is not None and workers < 1:
-        rule = "must be a whole number of at least 1, or null for the number of jobs that fit the machine"
+        rule = "must be a whole number of at least 1, or null for as many as fit the machine"
         raise RangeError("workers", workers, rule, "e.g. workers=2")
     if cfg.get("study_code", "same") not in STUDY_CODES:
         raise UnknownNameError(
@@ -337,7 +347,7 @@ def _check_study(cfg: DictConfig) -> None:
 
 
 def _workers(cfg: DictConfig) -> int:
-    """Return the number of jobs that run at a time. The default is the number of jobs that fit this machine."""
+    """Return the number of jobs that run at a time; if the config does not set it, the number that fit this machine."""
     traits = traits_of(str(cfg.hydra.launcher._target_))
     if traits.in_main_thread and traits.workers is None:
         return 1
@@ -348,10 +358,9 @@ def _workers(cfg: DictConfig) -> int:
 
 
 def _check_share(cfg: DictConfig) -> bool:
-    """Return whether the jobs share steps. Refuse ``share=true`` if jobs cannot share, and a wrong ``share_keep``."""
+    """Return whether the jobs share steps. Refuse ``share=true`` if they cannot, and a wrong ``share_keep``."""
     if cfg.get("share_keep", ENDS) not in KEEPS:
-        rule = f"must be {', '.join(KEEPS[:-1])} or {KEEPS[-1]}"
-        raise UnknownNameError("share_keep", cfg.share_keep, rule, did_you_mean(cfg.share_keep, KEEPS))
+        raise UnknownNameError("share_keep", cfg.share_keep, "unknown value", did_you_mean(cfg.share_keep, KEEPS))
     if not cfg.get("share"):
         return False
     launcher = str(cfg.hydra.runtime.choices.get("hydra/launcher"))
@@ -364,19 +373,19 @@ def _check_share(cfg: DictConfig) -> bool:
         raise ConflictError("share", True, rule, "leave out hydra/sweeper, or share")
     if cfg.hydra.sweeper.get("max_batch_size") is not None:
         rule = "cannot be used with hydra.sweeper.max_batch_size, because all jobs are planned together"
-        raise ConflictError("share", True, rule, "leave out share, or hydra.sweeper.max_batch_size")
+        raise ConflictError("share", True, rule, "leave out one of them")
     return True
 
 
 class JobComposer:
     """Compose the jobs of one sweep quickly.
 
-    Hydra composes only one job for each combination of group choices. For all other jobs of this combination, this
-    class sets the swept values in a copy of the first job's config.
+    Hydra composes only one job for each combination of group choices. For the other jobs, the swept values are set in a
+    copy of that job's config.
 
     Args:
-        composer: The composer of the command line.
-        hydra_overrides: The overrides of ``hydra.*`` on the command line.
+        composer: Composes a config with Hydra.
+        hydra_overrides: The typed overrides of ``hydra.*``.
         overrides: All other overrides, including the sweeps.
         master: The config that was composed without the sweeps, to copy it for jobs; None if a file adds sweeps.
     """
@@ -412,7 +421,11 @@ class JobComposer:
         self._bases[shared] = cfg, choices
 
     def compose(self, overrides: Sequence[str]) -> DictConfig:
-        """Compose the config of one job, without its ``hydra`` node."""
+        """Compose the config of one job, without its ``hydra`` node.
+
+        Raises:
+            InputError: Any error of the config.
+        """
         plain = [each for each in overrides if each.partition("=")[0] in self._plain]
         shared = self._shared(overrides)
         if shared not in self._bases:

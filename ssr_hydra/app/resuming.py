@@ -1,4 +1,4 @@
-"""Check ``resume`` and ``checkpoint`` at composition, and check that a run's folder contains no different run."""
+"""Check ``resume`` and ``checkpoint`` at composition, and check that the folder does not hold a different run."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from ssr_hydra.app.check_values import check_fields, check_no_iterations, is_result
-from ssr_hydra.checkpoints.description import CHANGE_FIX, MISSING, Difference, differences, joined
+from ssr_hydra.checkpoints.description import MISSING, Difference, differences
 from ssr_hydra.checkpoints.resume import find
 from ssr_hydra.checkpoints.store import CHECKPOINTS, refuse_links
 from ssr_hydra.configs import APP_KEYS, GROUPS, CheckpointConfig, ExperimentConfig, ResumeConfig
@@ -31,14 +31,15 @@ _FREE = re.compile(
     r"|trainer\.(progress|eval_interval|log_interval|objective|metrics)(\.|$)"
     r"|data\.(eval|test|eval_batch_size|num_workers|prefetch_factor)(\.|$)"
 )
-# Settings for reading built-in data. They may change too, because a checkpoint identifies data by its content.
+# Where and how built-in data is read. These may change too, because a checkpoint identifies data by its content.
 _SOURCE = re.compile(r"data\.(train\.(path|eval_path|root|download|header|delimiter|decimal|na_values)|eval_path)$")
-# Settings that may not change with any resume.on_change, because the tensors of the checkpoint would not fit.
+_MOST_SHOWN = 6
+# Settings that no resume.on_change allows to change, because the tensors of the checkpoint would not fit.
 _NEVER = re.compile(r"(model|optimizer\._target_|optimizer\.\w+\._target_|trainer\.precision)(\.|$)")
 
 
 def check_resume(values: Mapping[str, Any]) -> None:
-    """Refuse an invalid ``resume``, and a ``resume.path`` that contains no checkpoint."""
+    """Refuse an invalid ``resume``, and a ``resume.path`` without a checkpoint."""
     node = values["resume"]
     if isinstance(node, Mapping):
         check_fields(node, ResumeConfig, "resume")
@@ -53,20 +54,25 @@ def check_checkpoint(values: Mapping[str, Any], results: Sequence[str]) -> None:
     node = values["checkpoint"]
     if isinstance(node, Mapping):
         check_fields({"export": None, **node}, CheckpointConfig, "checkpoint")
+        best = node.get("best")
+        if isinstance(best, str) and not is_result(best, results, values["trainer"]["metrics"]):
+            rule = f"must be one of {', '.join(results)}"
+            raise UnknownNameError("checkpoint.best", best, rule, "or set checkpoint.best=null")
     checkpoint = setting_of(CheckpointSettings, node, "checkpoint")
     if checkpoint.interval is not None and values["trainer"]["iteration_length"] is None:
         check_no_iterations(as_time(checkpoint.interval, "checkpoint.interval"), "checkpoint.interval")
-    metrics = values["trainer"]["metrics"]
-    if checkpoint.best is not None and not is_result(checkpoint.best, results, metrics):
-        rule = f"must be one of {', '.join(results)}"
-        raise UnknownNameError("checkpoint.best", checkpoint.best, rule, "for no metric, set checkpoint.best=null")
 
 
 def check_folder(folder: Path, config: Any, values: Mapping[str, Any], field: str) -> None:
-    """Refuse a run in a folder that contains a different run, before any file is written in the folder.
+    """Refuse to run in a folder that holds a different run, before anything is written there.
 
-    The function compares ``config`` with the config in the folder, without resolving interpolations. ``values`` are the
-    plain values of ``config``. ``field`` is the key of the config that sets the folder.
+    The config of this run is compared with the config in the folder, both with unresolved interpolations.
+
+    Args:
+        folder: The folder of this run.
+        config: The composed experiment.
+        values: The experiment as plain values.
+        field: Name of the setting that names the folder, for errors.
     """
     refuse_links(folder, (".hydra", "train.log", CHECKPOINTS), field)
     resume = ResumeSettings.of(values["resume"])
@@ -90,15 +96,19 @@ def check_folder(folder: Path, config: Any, values: Mapping[str, Any], field: st
     )
     found = [item for item in differences(before, now) if not _is_free(item, now)]
     if found:
-        rule = f"{folder} contains a different run: {joined(found)}"
+        shown = [str(item) for item in found[:_MOST_SHOWN]] + (["..."] if len(found) > _MOST_SHOWN else [])
+        rule = f"{folder} contains a different run: {', '.join(shown)}"
         fix = "use a new folder"
         if not any(_NEVER.match(item.field) for item in found):
-            fix += f", or {CHANGE_FIX}"
+            fix += (
+                ", or choose resume.on_change=extend (the new plan from here on) or "
+                "resume.on_change=rescale (the rest of the plan over the rest of the run)"
+            )
         raise MismatchError("resume", path, rule, fix)
 
 
 def _is_free(item: Difference, now: Mapping[str, Any]) -> bool:
-    """Return whether a run may continue in spite of a difference, such as a new field of a newer release."""
+    """Whether a difference does not change the run, such as a field of a newer release that has its default."""
     if _SOURCE.match(item.field) and str(now["data"]["train"].get("_target_")).startswith("ssr_hydra.data."):
         return True
     return _FREE.match(item.field) is not None or (item.old is MISSING and _is_default(item, now))

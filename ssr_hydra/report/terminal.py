@@ -87,7 +87,7 @@ def as_text(table: Table, width: int = 80, colour: bool = False) -> str:
     """Return a table as text with aligned columns, no wider than ``width``.
 
     If the table is too wide, less important columns are dropped first. Then names are cut, but not the name of a
-    control, which distinguishes two rows. If that is not enough, columns at the end are dropped.
+    control, which distinguishes two rows. If this is not enough, columns at the end are dropped until cut names fit.
     """
     shown = table.first(_MOST_ROWS)
     places = list(range(len(table.columns)))
@@ -105,9 +105,13 @@ def as_text(table: Table, width: int = 80, colour: bool = False) -> str:
             places.remove(place)
     if total() > width:  # shorten eval/accuracy to accuracy
         heads = [head.rpartition("/")[2] for head in heads]
-    if total() > width:
-        _cut(texts, heads, table, width - total())
-    while total() > width and len(places) > 2:
+    whole = texts
+    while True:
+        texts = [list(row) for row in whole]
+        if total() > width:
+            _cut(texts, heads, table, width - total())
+        if total() <= width or len(places) <= 2:
+            break
         places.pop()
     right = [k for k, i in enumerate(places) if table.columns[i].kind == "number"]
     header, *rest = text_table([[cells[i] for i in places] for cells in (heads, *texts)], right=right)

@@ -10,8 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from cases import each
-from refusals import refused
-from schedule_helpers import ForeignTime, run
+from schedule_helpers import ForeignTime, refused, run
 
 from ssr_hydra.state import State
 from ssr_hydra.time import Time, Timestamp

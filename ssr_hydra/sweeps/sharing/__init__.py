@@ -1,4 +1,4 @@
-"""Find the jobs of a sweep with the same first steps (a shared prefix), and train these steps only once.
+"""Shared prefixes: find the jobs of a sweep whose first steps are the same, and train these steps only once.
 
-The modules do not import torch.
+Needs no torch.
 """

@@ -6,10 +6,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-from refusals import refused
 
 from ssr_hydra.app.check_values import check_against_choices, check_fields, check_node
-from ssr_hydra.errors import InputError, MissingValueError, UnknownNameError, WrongTypeError
+from ssr_hydra.errors import InputError
 
 
 @dataclass
@@ -68,25 +67,19 @@ def test_values_that_do_not_fit_their_config_are_refused(key: str, value: Any, p
 
 
 def test_error_names_the_missing_value() -> None:
-    with refused("x.size", MissingValueError):
+    with pytest.raises(InputError, match=r"^x\.size=None: is missing"):
         check_fields({key: value for key, value in GOOD.items() if key != "size"}, Config, "x")
 
 
 def test_node_must_be_a_mapping_with_a_target() -> None:
     check_node({"_target_": "a.b"}, "model", "model=conv")
     for bad in (None, "conv", []):
-        with refused("model", WrongTypeError, match=r"must be a mapping with a _target_; e\.g\. model=conv"):
+        with pytest.raises(InputError, match=r"must be a mapping with a _target_; e\.g\. model=conv"):
             check_node(bad, "model", "model=conv")
-    with refused(
-        "model", MissingValueError, match=r"must have a _target_; begin its file with defaults: \[conv, _self_\]"
-    ):
+    with pytest.raises(InputError, match=r"must have a _target_; begin its file with defaults: \[conv, _self_\]"):
         check_node({"widths": [8]}, "model", "model=conv")
-    with refused("data.train", WrongTypeError):
+    with pytest.raises(InputError, match=r"must be a mapping with a _target_"):
         check_node({}, "data.train", "data=digits")
-    with refused(
-        "model.widht",
-        UnknownNameError,
-        match=r"^model\.widht=3: unknown argument of this target; did you mean widths\?",
-    ):
+    with pytest.raises(InputError, match=r"^model\.widht=3: unknown argument of this target; did you mean widths\?"):
         check_against_choices({"_target_": "ssr_hydra.models.ConvNet", "widht": 3}, "model")
     check_against_choices({"_target_": "my_package.Model", "widht": 3}, "model")  # its arguments are unknown

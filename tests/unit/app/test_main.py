@@ -61,6 +61,13 @@ FIXES = {
     "checkpoint.best=eval/wer_accuracy +trainer.metrics.wer_accuracy._target_=ssr_hydra.trainer.accuracy": (
         "checkpoint.mode='auto': the name eval/wer_accuracy does not show whether higher is better; write max or min"
     ),
+    "checkpoint.best=eval/acuracy": "'eval/acuracy': must be one of train/loss, eval/loss, eval/accuracy;",
+    "checkpoint=off": "checkpoint='off': must be a mapping; set its keys; see --cfg job --package checkpoint",
+    "scheduler=sequence scheduler.phases=1": "must be a mapping; set its keys; see --cfg job",
+    "--config-name foo": "--config-name='foo': config not found; correct the name, or add the folder",
+    "--multirn ssr=1,2": "unrecognized arguments: --multirn; did you mean --multirun?",
+    "--ssr=0.5": "unrecognized arguments: --ssr=0.5; write overrides without dashes, for example ssr=0.5",
+    "-m ssr=1,2 share=true share_keep=al": "share_keep='al': unknown value; did you mean all?",
     "resume.on_change=extand": "did you mean extend?",
     "resume=": "resume.path='': must be auto, never or a path; write resume=auto",
     "hydra.run.dir=": "remove hydra.run.dir, or set it to a folder",

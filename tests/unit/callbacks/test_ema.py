@@ -8,11 +8,10 @@ from typing import Any
 import pytest
 import torch
 from callback_helpers import StubTrainer
-from refusals import refused
 from torch import nn
 
 from ssr_hydra.callbacks import EMA
-from ssr_hydra.errors import InputError, MismatchError
+from ssr_hydra.errors import InputError
 
 
 def scalar(value: float = 1.0) -> nn.Linear:
@@ -183,9 +182,7 @@ def test_the_average_can_be_given_to_a_model_to_export() -> None:
     ema.attach(model)
     ema.copy_to(other)
     assert same(other.state_dict(), ema.state_dict()["average"])
-    with refused(
-        "ema", MismatchError, match=r"0.weight has the shape \(4, 3\) in .* and \(1, 1\)|0.weight has the shape"
-    ):
+    with pytest.raises(InputError, match=r"0.weight has the shape \(4, 3\) in .* and \(1, 1\)|0.weight has the shape"):
         ema.copy_to(nn.Sequential(nn.Linear(1, 1)))
 
 

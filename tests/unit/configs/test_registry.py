@@ -8,11 +8,10 @@ from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
 from hydra.core.object_type import ObjectType
 from omegaconf import OmegaConf
-from refusals import refused
 
 from ssr_hydra.app.presets import PresetSource
 from ssr_hydra.configs import GROUPS, register
-from ssr_hydra.errors import ConflictError, UnknownNameError
+from ssr_hydra.errors import InputError
 
 
 @pytest.fixture
@@ -54,14 +53,16 @@ def test_register_accepts_a_list_of_groups(empty_store: ConfigStore) -> None:
 
 
 def test_unknown_group_is_refused(empty_store: ConfigStore) -> None:
-    with refused("groups", UnknownNameError):
+    with pytest.raises(InputError) as info:
         register(["schedulers"])
+    assert info.value.field == "groups"
 
 
 def test_register_does_not_replace_configs_of_a_different_app(empty_store: ConfigStore) -> None:
     empty_store.store(group="optimizer", name="adam", node={"mine": 1}, provider="me")
-    with refused("optimizer/adam", ConflictError):
+    with pytest.raises(InputError) as info:
         register(GROUPS)
+    assert info.value.field == "optimizer/adam"
     assert empty_store.repo["optimizer"]["adam.yaml"].node.mine == 1
 
 

@@ -58,6 +58,12 @@ def test_narrow_table_drops_extra_columns_then_cuts_names_then_drops_last_column
     assert as_text(table, 18).splitlines()[0].split() == ["recipe", "SSR"]
 
 
+def test_a_name_is_not_cut_if_the_table_fits_without_its_last_column() -> None:
+    columns = (Column("recipe", "name"), Column("SSR"), Column("frontier"))
+    table = Table(columns, (Row((Cell("a_recipe_of_23_letters."), Cell("1"), Cell("x" * 40))),))
+    assert as_text(table, 40).splitlines()[1].split() == ["a_recipe_of_23_letters.", "1"]  # 23 + 2 + 3 columns
+
+
 def test_characters_are_replaced_if_the_encoding_lacks_them(content: Content) -> None:
     stream = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
     report_text(content, 100, stream=stream).encode("ascii")

@@ -10,11 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from refusals import refused
-from schedule_helpers import EXAMPLES, run
+from schedule_helpers import EXAMPLES, refused, run
 
 from ssr_hydra import schedulers
-from ssr_hydra.errors import FormatError, MissingValueError, RangeError
 from ssr_hydra.schedulers import functions, step_scheduler
 from ssr_hydra.time import Time
 
@@ -63,11 +61,11 @@ def test_step_size_is_a_length_and_a_list_of_step_sizes_is_milestones() -> None:
         == 0.25
     )
     assert step_scheduler(state, step_size=("2ba",), gamma=0.5) == 0.5
-    with refused("step_size", FormatError):
+    with refused("step_size"):
         step_scheduler(state, step_size=2)  # type: ignore[arg-type]
-    with refused("step_size", MissingValueError):
+    with refused("step_size"):
         step_scheduler(state, step_size=[])
-    with refused("step_size[1]", FormatError):
+    with refused("step_size[1]"):
         step_scheduler(state, step_size=["2ba", "5"])
-    with refused("ssr", RangeError):
+    with refused("ssr"):
         step_scheduler(state, 0, step_size="2ba")

@@ -18,10 +18,9 @@ import torch
 from cases import each
 from hypothesis import example, given
 from hypothesis import strategies as st
-from refusals import refused
-from schedule_helpers import ForeignTime
+from schedule_helpers import ForeignTime, refused
 
-from ssr_hydra.errors import FormatError, InputError, MismatchError, RangeError, UnknownNameError, WrongTypeError
+from ssr_hydra.errors import InputError
 from ssr_hydra.time import Time, TimeUnit, as_time, check_ssr, exact
 
 UNITS = [unit.value for unit in TimeUnit]
@@ -94,7 +93,7 @@ def test_invalid_durations_are_refused_with_field_rule_and_fix(text: str, advice
 )  # fmt: skip
 def test_refuses_numbers_without_a_unit(value: Any, advice: str) -> None:
     for read in (lambda: Time(value, field="t_0"), lambda: as_time(value, "t_0")):
-        with refused("t_0", FormatError) as caught:
+        with refused("t_0") as caught:
             read()
         assert advice in str(caught.value)
 
@@ -129,7 +128,7 @@ def test_a_float_is_the_decimal_that_it_prints() -> None:
     ids=repr,
 )  # fmt: skip
 def test_exact_refuses_non_finite_numbers(value: Any) -> None:
-    with refused("gamma", RangeError):
+    with refused("gamma"):
         exact(value, "gamma")
 
 
@@ -171,7 +170,7 @@ def test_ssr_of_at_most_12_digits_is_the_decimal_that_it_prints(digits: int, pla
     ids=lambda value: repr(value) if value != 10**5000 else "10**5000",
 )
 def test_invalid_ssr_is_refused(value: Any) -> None:
-    with refused("ssr", RangeError) as caught:
+    with refused("ssr") as caught:
         check_ssr(value)
     assert caught.value.value is value
 
@@ -196,16 +195,16 @@ def test_from_input_reads_times_strings_and_numbers_with_a_default_unit() -> Non
     assert Time.from_input(5, "ba") == Time.from_input(np.int64(5), TimeUnit.BATCH) == Time("5ba")
     assert Time.from_input("5ep", "ba") == Time("5ep")
     assert Time.from_input(ForeignTime(5, "ep"), "ba") == Time("5ep")
-    with refused("time", FormatError, match="needs a unit"):
+    with refused("time", match="needs a unit"):
         Time.from_input(5)
-    with refused("timestring", WrongTypeError, match="must be a string"):
+    with refused("timestring", match="must be a string"):
         Time.from_timestring(5)  # type: ignore[arg-type]
 
 
 def test_other_libraries_times_are_read_by_value_and_unit() -> None:
     assert as_time(ForeignTime(7, "tok"), "t") == Time("7tok")
     assert as_time(ForeignTime(0.29, "dur"), "t").value == Fraction(29, 100)
-    with refused("t", UnknownNameError):
+    with refused("t"):
         as_time(SimpleNamespace(value=1, unit="parsec"), "t")
 
 
@@ -270,7 +269,7 @@ def test_every_random_string_is_read_or_refused_quickly() -> None:
 @pytest.mark.parametrize("text", ["1" * 10**6, "1h" * 10**5, "1e" * 10**5, "9" * 64])
 def test_long_strings_are_refused_quickly(text: str) -> None:
     started = clock.process_time()
-    with refused("time", FormatError):
+    with pytest.raises(InputError):
         Time(text)
     assert clock.process_time() - started < 0.05
 
@@ -362,7 +361,7 @@ def test_floor_division_and_remainder_stay_within_the_unit() -> None:
     assert Time("2.5ep") // 1 == Time("2ep")
     assert Time("2.5ep") % 1 == Time("0.5ep")
     for operation in (operator.floordiv, operator.mod):
-        with refused("time", MismatchError):
+        with refused("time"):
             operation(Time("17ba"), Time("5ep"))
         with pytest.raises(ZeroDivisionError):
             operation(Time("17ba"), 0)

@@ -373,8 +373,8 @@ def all_wait(folder: Path, *numbers: int) -> list[int]:
 @pytest.mark.parametrize(
     ("number", "left", "noted"),
     [
-        (signal.SIGINT, "KeyboardInterrupt: interrupted, and 2 jobs with it", "KeyboardInterrupt"),
-        (signal.SIGUSR2, "TerminatedError: terminated by SIGUSR2, and 2 jobs with it", "TerminatedError"),
+        (signal.SIGINT, "KeyboardInterrupt: interrupted; 2 jobs stopped", "KeyboardInterrupt"),
+        (signal.SIGUSR2, "TerminatedError: terminated by SIGUSR2; 2 jobs stopped", "TerminatedError"),
     ],
 )
 def test_sweep_forwards_a_signal_once_and_waits_for_its_jobs(

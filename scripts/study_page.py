@@ -30,7 +30,7 @@ from ssr_hydra.report.exports import as_json, table_csv
 from ssr_hydra.report.figures import draw
 from ssr_hydra.report.page import page
 from ssr_hydra.studies.reading import as_frame
-from ssr_hydra.studies.study import AXES, COLUMNS, CONTROLS
+from ssr_hydra.studies.study import AXES, COLUMNS, CONTROLS, no_curves
 from study import TASKS, TUNED, tabulate
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "study" / "index.md"
@@ -166,10 +166,9 @@ def remake(folder: Path) -> None:
     """Write the reports again from the runs in the repository. Curves and machines are copied from the old reports."""
     for name, task in TASKS.items():
         told = read_reports(folder / "index.md")[name]
-        curves = pd.DataFrame({axis: [] for axis in ("run", "steps", "samples", "tokens", "seconds", "value")})
         study = studies.Study(
             read_runs(folder / name / "runs.csv"),
-            curves.astype(float).astype({"run": int}),
+            no_curves(),
             told["objective"],
             told["direction"],
             sources=tuple(map(Path, told["sources"])),

@@ -13,21 +13,22 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
-from ssr_hydra.errors import MismatchError, MissingValueError, RangeError, UnknownNameError
+from ssr_hydra.errors import MismatchError, MissingValueError, UnknownNameError
 from ssr_hydra.report import drawn_curves
 from ssr_hydra.report.drawn_curves import Curves
 from ssr_hydra.report.number_text import decimals_for, number
+from ssr_hydra.settings.base import not_negative, one_of
 from ssr_hydra.studies import compare, frontier
 from ssr_hydra.studies.advice import Recommendation, recommend, recommend_by_gains
 from ssr_hydra.studies.compare import Place, Rival
 from ssr_hydra.studies.curve_crossings import crossings
 from ssr_hydra.studies.fitting import Fit, fits
-from ssr_hydra.studies.intervals import Estimate
-from ssr_hydra.studies.notes import Note
+from ssr_hydra.studies.intervals import Estimate, check_confidence, check_target, check_tolerance
+from ssr_hydra.studies.notes import Note, arm
 from ssr_hydra.studies.pace import EqualTime, equal_time
 from ssr_hydra.studies.study import AXES, CONTROLS, Axis, Series, Study, find_series, spread_out, uncontrolled
 
-__all__ = ["Choice", "Content", "Options", "ToleranceChoice", "arm", "build", "rows_of"]
+__all__ = ["Choice", "Content", "Options", "ToleranceChoice", "build", "rows_of"]
 
 MOST_BUDGETS = 40
 """Maximum number of budgets at which recipes are compared. From more SSRs, an evenly spaced selection is used."""
@@ -70,18 +71,14 @@ class Options:
     labels: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if self.tolerance is not None and not (math.isfinite(self.tolerance) and self.tolerance > 0):
-            raise RangeError("tolerance", self.tolerance, "must be > 0, in units of the metric", "try 0.005")
-        if self.target is not None and not math.isfinite(self.target):
-            raise RangeError("target", self.target, "must be a finite number", "try 0.95")
-        if self.price_per_hour is not None and not (math.isfinite(self.price_per_hour) and self.price_per_hour >= 0):
-            raise RangeError("price_per_hour", self.price_per_hour, "must be a finite number >= 0", "try 2.5")
-        if not 0 < self.confidence < 1:
-            raise RangeError("confidence", self.confidence, "must be between 0 and 1, both excluded", "use 0.95")
-        if self.equal not in (None, "seconds", "steps", "ssr"):
-            raise UnknownNameError("equal", self.equal, "must be seconds, steps or ssr", "leave it out for the default")
-        if self.noise not in ("pooled", "cell"):
-            raise UnknownNameError("noise", self.noise, "must be pooled or cell", "leave it out for pooled")
+        check_tolerance(self.tolerance)
+        check_target(self.target)
+        check_confidence(self.confidence)
+        if self.price_per_hour is not None:
+            not_negative(self.price_per_hour, "price_per_hour")
+        if self.equal is not None:
+            one_of(self.equal, "equal", ("seconds", "steps", "ssr"))
+        one_of(self.noise, "noise", ("pooled", "cell"))
 
 
 @dataclass(frozen=True)
@@ -210,16 +207,6 @@ class Content:
     def rates(self) -> Curves:
         """The learning-rate curves to draw."""
         return drawn_curves.rates(self.study, self.counted)
-
-
-def arm(recipe: str, control: str) -> str:
-    """Return one name for a recipe and its control.
-
-    Example:
-        >>> arm("wsd", ""), arm("wsd", "truncate")
-        ('wsd', 'wsd (truncate)')
-    """
-    return f"{recipe} ({control})" if control else recipe
 
 
 def rows_of(frame: pd.DataFrame) -> Iterable[Any]:

@@ -17,10 +17,11 @@ import pandas as pd
 import ssr_hydra
 from ssr_hydra.errors import visible
 from ssr_hydra.report import method_words, words
-from ssr_hydra.report.content import Content, arm
+from ssr_hydra.report.content import Content
 from ssr_hydra.report.number_text import exact, fixed, number
 from ssr_hydra.report.tables import Table
 from ssr_hydra.studies.fitting import Fit
+from ssr_hydra.studies.notes import arm
 
 __all__ = ["SCHEMA", "VERSION", "as_csv", "as_json", "as_latex", "as_markdown", "runs_csv", "table_csv"]
 

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from ssr_hydra.drawing import HUES, style
-from ssr_hydra.report.content import Content, arm
+from ssr_hydra.report.content import Content
 from ssr_hydra.report.drawn_curves import Curve
 from ssr_hydra.report.figure_axes import (
     GREY,
@@ -26,6 +26,7 @@ from ssr_hydra.report.figure_axes import (
     time_axis,
 )
 from ssr_hydra.report.page_data import MOST_RUNS
+from ssr_hydra.studies.notes import arm
 from ssr_hydra.studies.study import CONTROLS, spread_out
 
 if TYPE_CHECKING:

@@ -6,11 +6,11 @@ import math
 
 from ssr_hydra.records import RESULT
 from ssr_hydra.report.comparison_words import equal_time_text
-from ssr_hydra.report.content import Content, arm
+from ssr_hydra.report.content import Content
 from ssr_hydra.report.number_text import FIT_NAMES, NAMES_OF_EQUAL, duration, number, percent
 from ssr_hydra.studies.fitting import BackTest, Fit
 from ssr_hydra.studies.intervals import VERDICT
-from ssr_hydra.studies.notes import Note
+from ssr_hydra.studies.notes import Note, arm
 from ssr_hydra.studies.study import find_series
 
 __all__ = ["back_test_text", "cost_of_sweep", "fit_reason", "fit_warnings", "method", "note_text"]
@@ -205,7 +205,5 @@ def _equal_time(content: Content) -> list[str]:
     }.get(time.reason)
     sentences = [] if why is None or equal_time_text(content) else [f"Equal time means equal {equal}: {why}."]
     if time.reason in ("alike", "slower"):
-        sentences.append(
-            f"The noise of the clock is estimated from the mean times of each recipe and SSR, at {percent(VERDICT)}."
-        )
+        sentences.append(f"A ratio of times has an interval at {percent(VERDICT)}, over the mean times at all SSRs.")
     return sentences

@@ -18,12 +18,13 @@ import ssr_hydra
 from ssr_hydra.errors import visible
 from ssr_hydra.report import method_words, words
 from ssr_hydra.report.captions import MEASURES, curve_captions, frontier_caption
-from ssr_hydra.report.content import Content, arm
+from ssr_hydra.report.content import Content
 from ssr_hydra.report.number_text import duration, fixed, interval, number, percent, signed
 from ssr_hydra.report.page_data import payload
 from ssr_hydra.report.tables import Table, tables
 from ssr_hydra.report.what_was_run import setup
 from ssr_hydra.studies.intervals import VERDICT
+from ssr_hydra.studies.notes import arm
 
 __all__ = ["embedded", "page", "policy"]
 

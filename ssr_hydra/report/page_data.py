@@ -10,8 +10,9 @@ import numpy as np
 import pandas as pd
 
 from ssr_hydra.errors import visible
-from ssr_hydra.report.content import Content, arm, rows_of
+from ssr_hydra.report.content import Content, rows_of
 from ssr_hydra.report.drawn_curves import Curve
+from ssr_hydra.studies.notes import arm
 from ssr_hydra.studies.study import CONTROLS, Axis, spread_out
 
 __all__ = ["MOST_RUNS", "payload"]

@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ssr_hydra.report.content import Content, arm, rows_of
+from ssr_hydra.report.content import Content, rows_of
 from ssr_hydra.report.method_words import fit_reason
 from ssr_hydra.report.number_text import FIT_NAMES, NONE, duration, fixed, interval, number, percent, signed
 from ssr_hydra.report.words import certainty, tolerances
 from ssr_hydra.studies.intervals import VERDICT
+from ssr_hydra.studies.notes import arm
 from ssr_hydra.studies.study import find_series
 
 __all__ = ["Cell", "Column", "Table", "main_table", "steps_table", "tables"]

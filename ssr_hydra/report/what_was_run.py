@@ -11,8 +11,9 @@ import yaml
 
 from ssr_hydra.files import read_bounded
 from ssr_hydra.records import RESULT, RunResult
-from ssr_hydra.report.content import Content, arm
+from ssr_hydra.report.content import Content
 from ssr_hydra.report.number_text import duration, number
+from ssr_hydra.studies.notes import arm
 from ssr_hydra.studies.recipes import Config, ConfigReader
 
 __all__ = ["setup"]

@@ -18,9 +18,10 @@ from ssr_hydra.report.comparison_words import (
     rival_details,
     rivals,
 )
-from ssr_hydra.report.content import Choice, Content, arm, rows_of
+from ssr_hydra.report.content import Choice, Content, rows_of
 from ssr_hydra.report.number_text import fixed, number
 from ssr_hydra.report.ssr_words import gain, ssr_details, target
+from ssr_hydra.studies.notes import arm
 
 __all__ = ["answer", "certainty", "details", "headline", "others", "tolerances"]
 

@@ -8,11 +8,18 @@ from typing import Literal
 
 import numpy as np
 
-from ssr_hydra.errors import RangeError
 from ssr_hydra.studies.compare import gains
 from ssr_hydra.studies.fitting import Fit, fits_of
 from ssr_hydra.studies.frontier import reach
-from ssr_hydra.studies.intervals import Batch, Estimate, check_confidence, check_tolerance, combine, next_batch
+from ssr_hydra.studies.intervals import (
+    Batch,
+    Estimate,
+    check_confidence,
+    check_target,
+    check_tolerance,
+    combine,
+    next_batch,
+)
 from ssr_hydra.studies.study import Series, Study, uncontrolled
 
 __all__ = ["Recommendation", "ToleranceStep", "recommend", "recommend_by_gains"]
@@ -22,16 +29,16 @@ Verdict = Literal["decided", "close", "unreplicated", "outside"]
 
 @dataclass(frozen=True)
 class ToleranceStep:
-    """An SSR, and the range of tolerances for which this SSR is the answer.
+    """An SSR, and the range of tolerances for which :func:`recommend` recommends this SSR.
 
     Attributes:
         ssr: The SSR; None if the answer is above the measured range.
-        above: The lower end of the range of tolerances: the gain of doubling this SSR, or 0 if the gain is below 0.
-        below: The upper end of that range: the smallest gain of doubling an SSR smaller than this one; infinity if no
-            smaller SSR was measured.
-        sure_above: The lower end of the range of tolerances for which the answer is certain at 99%.
-        sure_below: The upper end of that range. If it is below ``sure_above``, the answer is certain for no tolerance.
-            Both ends are NaN if the gains have no intervals.
+        above: The lower end of the range: the gain of doubling this SSR, or 0 if this gain is below 0.
+        below: The upper end of the range: the smallest gain of doubling any smaller SSR; infinity if no smaller SSR was
+            measured.
+        sure_above: The lower end of the range of tolerances for which the SSR is certain at 99%.
+        sure_below: The upper end of this second range. If it is below ``sure_above``, the SSR is certain for no
+            tolerance. Both ends are NaN if the gains have no intervals.
     """
 
     ssr: float | None
@@ -47,32 +54,34 @@ class Recommendation:
 
     Attributes:
         recipe: The recipe.
-        tolerance: The smallest gain for which a doubling is worth its time, in units of quality. None means no
-            tolerance: then ``steps`` is the answer, and ``ssr`` is the smallest SSR whose doubling gains nothing.
-        ssr: The smallest measured SSR whose doubling gains less than the tolerance; None if there is no such SSR.
-        gain: The gain of doubling ``ssr``. If ``ssr`` is None, ``gain`` is that of the last measured doubling. NaN if
+        tolerance: The smallest gain for which a doubling is worth its time, in units of quality. If it is None,
+            ``steps`` has the recommendation for each tolerance, and ``ssr`` is the smallest SSR whose doubling gains
+            nothing.
+        ssr: The smallest measured SSR whose doubling gains less than the tolerance; None if every measured doubling
+            gains more.
+        gain: The gain of doubling ``ssr``. If ``ssr`` is None, this is the gain of the last measured doubling. NaN if
             no doubling was measured.
         low: Lower end of the interval of ``gain``; NaN if there is no interval.
         high: Upper end of the interval of ``gain``.
-        verdict: ``decided``: at 99%, ``gain`` is below the tolerance, and the gains of all smaller SSRs are above it.
-            ``close``: the interval of one of these gains includes the tolerance. ``unreplicated``: ``gain`` has no
-            interval. ``outside``: every measured doubling gains more than the tolerance, so the answer is above the
-            measured range; or no doubling was measured. If the gain of a smaller SSR has no interval, only its mean is
-            compared with the tolerance.
-        batch: If the verdict is ``close``: the number of additional seeds that reduces the half-width of the widest
-            interval to the tolerance, or, if that half-width is already smaller, to half of its size. None for other
-            verdicts, or if the number is unknown.
+        verdict: ``decided``: at 99%, ``gain`` is below the tolerance, and the gains of all smaller SSRs are above the
+            tolerance. ``close``: the interval of one of these gains includes the tolerance. ``unreplicated``: ``gain``
+            has no interval. ``outside``: every measured doubling gains more than the tolerance, or no doubling was
+            measured. If the gain of a smaller SSR has no interval, only its mean is compared with the tolerance.
+        batch: If the verdict is ``close``: the number of additional seeds that makes the widest interval narrower. Its
+            half-width becomes the tolerance. If the half-width is already smaller than the tolerance, the number halves
+            it. None for other verdicts, or if the number is unknown.
         target: The requested quality; None if no quality was requested.
-        target_ssr: The smallest SSR that reaches ``target``, interpolated; None if no SSR in the measured range does.
-        target_low: Lower end of the interval of ``target_ssr``, within the measured range; NaN if there is none.
-        target_high: Upper end of that interval; infinity if it is above the measured range.
-        target_status: ``inside`` (the target is reached within the measured range), ``below`` (the smallest measured
-            SSR already reaches it), ``above`` (no measured SSR reaches it), or ``""`` if there is no target.
+        target_ssr: The smallest SSR that reaches ``target``, interpolated; None if no SSR in the measured range reaches
+            it.
+        target_low: Lower end of the interval of ``target_ssr``, within the measured range; NaN if there is no interval.
+        target_high: Upper end of the interval of ``target_ssr``; infinity if it is above the measured range.
+        target_status: ``inside`` (an SSR within the measured range reaches the target), ``below`` (the smallest
+            measured SSR already reaches it), ``above`` (no measured SSR reaches it), or ``""`` if there is no target.
         forecasts: If no measured SSR reaches the target: the kind of each fit that passed its back-test, and the SSR at
-            which the fit reaches the target. This SSR is None if it is more than twice the longest measured SSR.
-        steps: The answer as a function of the tolerance, from the largest tolerance to the smallest.
+            which the fit reaches the target. This SSR is None if it is more than twice the largest measured SSR.
+        steps: The recommended SSRs for all tolerances, from the largest tolerance to the smallest.
         peak: The measured SSR with the best mean.
-        fall: The mean of the longest SSR minus the best mean, < 0; NaN if the longest SSR has the best mean.
+        fall: The mean at the largest SSR minus the best mean (< 0); NaN if the largest SSR has the best mean.
         fall_low: Lower end of the interval of ``fall``; NaN if there is no interval.
         fall_high: Upper end of the interval of ``fall``.
     """
@@ -105,8 +114,8 @@ def recommend(
 
     Args:
         study: The study. Controls are excluded.
-        tolerance: The smallest gain that is worth a doubling, in units of quality, such as 0.005 for an accuracy. None
-            returns the answer as a step function of the tolerance.
+        tolerance: The smallest gain that is worth a doubling, in units of quality, such as 0.005 for an accuracy. If it
+            is None, ``steps`` of the result has the SSR for each tolerance.
         target: A quality to reach; None for no target.
         confidence: Confidence of the intervals.
 
@@ -117,15 +126,12 @@ def recommend(
         InputError: The tolerance is not above 0, the target is not a number, or the confidence is invalid.
 
     Example:
-        >>> for found in recommend(load("studies/digits")):  # doctest: +SKIP
-        ...     print(found.recipe, [(step.ssr, step.above, step.below) for step in found.steps])
+        >>> for advice in recommend(load("studies/digits")):  # doctest: +SKIP
+        ...     print(advice.recipe, [(step.ssr, step.above, step.below) for step in advice.steps])
     """
     check_confidence(confidence)
     check_tolerance(tolerance)
-    if target is not None and (
-        isinstance(target, bool) or not isinstance(target, (int, float)) or not math.isfinite(target)
-    ):
-        raise RangeError("target", target, "must be a finite number", "e.g. 0.95")
+    check_target(target)
     return [
         recommend_by_gains(study, series, gains(series, confidence), tolerance, target, confidence)
         for series in uncontrolled(study)
@@ -140,7 +146,7 @@ def recommend_by_gains(
     target: float | None,
     confidence: float,
 ) -> Recommendation:
-    """Return the recommendation for one recipe. ``steps`` is the result of :func:`ssr_hydra.studies.compare.gains`."""
+    """Return the recommendation for one recipe, from its :func:`ssr_hydra.studies.compare.gains` (``steps``)."""
     level = 0.0 if tolerance is None else tolerance
     chosen = next((i for i, (_, _, gain) in enumerate(steps) if gain.value < level or gain.value == level == 0), None)
     shown = steps[chosen if chosen is not None else -1][2] if steps else None

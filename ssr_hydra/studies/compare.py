@@ -1,7 +1,7 @@
 """Means, intervals and differences of the runs of a study.
 
-The verdict of a comparison says which recipe is better, and whether that is decided. Verdicts have a confidence of 99%.
-So at most 5% of verdicts are wrong, even if a user looks several times at a growing study. Intervals in the results
+The verdict of a comparison names the better recipe, or says that the comparison is undecided. Verdicts have a
+confidence of 99%. So at most 5% of verdicts are wrong, even if a user looks several times at a growing study. Intervals
 have the requested confidence.
 """
 
@@ -47,13 +47,12 @@ def summary(study: Study, confidence: float = 0.95, price_per_hour: float | None
 
     Returns:
         A row per recipe x control x ssr, with these columns: recipe, control, ssr, n (the number of runs with a
-        quality), mean (of these runs; if cells have different seeds, the estimate of
-        :func:`ssr_hydra.studies.effects.with_effects`), low and high (the ends of the mean's interval; NaN if the noise
-        is unknown), sd, values and seeds (tuples in the same order), failed (the number of runs without a quality),
-        steps, samples, tokens, seconds, total_seconds (means), cost (of the mean seconds; NaN without a price),
-        survived (the fraction of runs that did not diverge; runs that failed for other reasons do not count), mean_all
-        (the mean if each diverged run has the worst quality in the study). If no run of a row has a quality, n is 0 and
-        every mean is NaN. Recipes without any quality come last.
+        quality), mean (of these runs; if the rows have different seeds, all means are estimated together), low and high
+        (the ends of the mean's interval; NaN if the noise is unknown), sd, values and seeds (tuples in the same order),
+        failed (the number of runs without a quality), steps, samples, tokens, seconds, total_seconds (means), cost (of
+        the mean seconds; NaN without a price), survived (the fraction of runs that did not diverge; runs that failed
+        for other reasons do not count), mean_all (the mean if each diverged run has the worst quality in the study). If
+        no run of a row has a quality, n is 0 and every mean is NaN. Recipes without any quality come last.
 
     Raises:
         InputError: The confidence or the price is invalid.
@@ -97,14 +96,10 @@ def summary(study: Study, confidence: float = 0.95, price_per_hour: float | None
 
 
 def _with_lost(rows: list[dict[str, Any]], failed: dict[Any, int]) -> list[dict[str, Any]]:
-    """Add a row for each recipe, control and ssr whose runs have no quality. The other columns of the row are NaN.
-
-    Return all rows, sorted.
-    """
-    rows = list(rows)
+    """Return the rows and a row for each recipe, control and ssr without any quality, sorted."""
     for (recipe, control, ssr), count in failed.items():
         row = {"recipe": recipe, "control": control, "ssr": ssr, "n": 0, "values": (), "seeds": (), "failed": count}
-        rows.append(row)
+        rows = [*rows, row]
     order = {arm: place for place, arm in enumerate(dict.fromkeys((row["recipe"], row["control"]) for row in rows))}
     return sorted(rows, key=lambda row: (order[row["recipe"], row["control"]], row["ssr"]))
 
@@ -126,7 +121,7 @@ def paired(study: Study, a: str | tuple[str, str], b: str | tuple[str, str], con
     Raises:
         InputError: A recipe does not exist.
 
-    Source: Student, 1908, whose own data were such pairs.
+    Source: Student, 1908, The probable error of a mean.
     """
     check_confidence(confidence)
     first, second = find_series(study, a, "a"), find_series(study, b, "b")
@@ -158,8 +153,7 @@ def gains(series: Series, confidence: float) -> list[tuple[float, bool, Estimate
     """Return the gain of doubling the ssr, for each measured ssr whose double is within the measured range.
 
     Returns:
-        For each such ssr: the ssr, whether the quality at its double is interpolated, and the gain, which is positive
-        if the longer run is better.
+        The ssr, whether the quality at its double is interpolated, and the gain (> 0 if the longer run is better).
     """
     made = []
     for ssr in series.ssr:
@@ -181,10 +175,10 @@ def doublings(study: Study, confidence: float = 0.95) -> pd.DataFrame:
 
     Returns:
         A row per recipe x control x measured ssr whose double is in the measured range: recipe, control, ssr,
-        next_ssr (2 ssr), n, gain (> 0 if the longer run is better, whatever the direction), low, high, sure_low and
-        sure_high (the 99% interval, which decides), sd (of the gain of one seed), method (``paired``, ``welch``,
-        ``pooled`` or ``none``; see :class:`ssr_hydra.studies.intervals.Band`), interpolated (whether 2 ssr was not
-        measured).
+        next_ssr (2 ssr), n, gain (> 0 if the longer run is better, for both directions), low, high, sure_low and
+        sure_high (the 99% interval, which decides verdicts), sd (of the gain of one seed), method (``paired``,
+        ``welch``, ``pooled`` or ``none``; see :class:`ssr_hydra.studies.intervals.Band`), interpolated (whether the
+        quality at 2 ssr is interpolated).
     """
     check_confidence(confidence)
     rows: list[Any] = []
@@ -199,7 +193,7 @@ def doublings(study: Study, confidence: float = 0.95) -> pd.DataFrame:
 
 @dataclass(frozen=True)
 class Place:
-    """A recipe at an SSR, which may lie between two measured SSRs. Its quality is a weighted sum of cells' means."""
+    """A recipe at any SSR. If the SSR was not measured, the quality is interpolated: a weighted sum of cells' means."""
 
     recipe: str
     ssr: float
@@ -214,7 +208,7 @@ class Place:
 
     @property
     def rank(self) -> tuple[bool, float]:
-        """A sort key that puts the best place first. Recipes whose runs diverge more often come after all others."""
+        """A sort key that puts the best recipe first. Recipes whose runs diverge more often come last."""
         return self.fragile, -self.value
 
     @property
@@ -252,14 +246,14 @@ class Rival:
 
 
 def rivals(chosen: Place, others: Sequence[Place], confidence: float) -> tuple[Rival, ...]:
-    """Compare the chosen recipe, which has the best mean at a budget, to each other recipe (its rivals).
+    """Compare the chosen recipe, which has the best mean at a budget, with the other recipes (its rivals).
 
     If the chosen recipe is certainly better than each rival, no rival is open. This result needs no correction for
-    multiple comparisons, because each single comparison must be certain.
+    multiple comparisons, because every comparison is certain by itself.
 
-    If a comparison is not certain, a rival is open unless it is worse than the chosen recipe at 99% for all rivals
-    together. So at 99%, the truly best recipe is the chosen recipe or an open rival. This holds although the chosen
-    recipe was selected by its mean.
+    Otherwise a rival is open unless it is worse than the chosen recipe at 99% for all rivals together. So at 99%, the
+    truly best recipe is the chosen recipe or an open rival. This holds although the chosen recipe was selected by its
+    mean.
 
     Returns:
         The rivals, the closest first.
@@ -284,19 +278,18 @@ def rivals(chosen: Place, others: Sequence[Place], confidence: float) -> tuple[R
 
 
 def outliers(study: Study) -> pd.DataFrame:
-    """Return runs whose quality is far from that of the other runs of the same recipe, control and ssr.
+    """Return runs whose quality is far from the other qualities of the same recipe, control and ssr.
 
-    "Far" means more than 8 typical standard deviations. The typical standard deviation is the median over the study.
-    If there are three or more SSRs, it follows the median trend over log SSR (Theil-Sen), because shorter runs often
-    have more noise.
+    "Far" means more than 8 typical standard deviations. The typical standard deviation is the median over the study. If
+    there are three or more SSRs, it has a trend over log SSR (Theil-Sen), because shorter runs often have more noise.
 
     Args:
         study: The study.
 
     Returns:
-        A row per run, the farthest first: recipe, control, ssr, seed (None if unknown), value, median (of the runs of
-        the same recipe, control and ssr), distance (from this median, in typical standard deviations). If there are
-        fewer than three such runs, they are not checked, because they cannot show which run is far from the others.
+        A row per run, the farthest first: recipe, control, ssr, seed (None if unknown), value, median (of the runs with
+        the same recipe, control and ssr), distance (from this median, in typical standard deviations). If a recipe,
+        control and ssr have one or two runs, these are not checked, because two runs cannot show which one is far off.
     """
     pairs = [(ssr, cell) for series in study.series for ssr, cell in zip(series.ssr, series.cells, strict=True)]
     measured = [(math.log(ssr), math.log(cell.variance)) for ssr, cell in pairs if cell.n > 1 and cell.variance > 0]
@@ -327,7 +320,7 @@ def outliers(study: Study) -> pd.DataFrame:
 def winners(study: Study, confidence: float = 0.95) -> pd.DataFrame:
     """Return the best recipe at each ssr that two or more recipes have run.
 
-    Recipes are ranked by their mean. But a fragile recipe ranks behind all other recipes. A recipe is fragile if its
+    Recipes are ranked by their means, but a fragile recipe ranks behind all other recipes. A recipe is fragile if its
     runs diverge more often, beyond chance, than the runs of the recipe with the fewest divergences. Controls are
     excluded.
 
@@ -336,9 +329,9 @@ def winners(study: Study, confidence: float = 0.95) -> pd.DataFrame:
         confidence: Confidence of the margin's interval.
 
     Returns:
-        A row per ssr: ssr, best and second (recipes), n, margin (best minus second; > 0, except if the runs of the
-        second recipe diverge more often), low, high, method, open (a tuple of the recipes that may be as good as the
-        best one), decided (whether ``open`` is empty).
+        A row per ssr: ssr, best and second (recipes), n, margin (best minus second; > 0, unless the second recipe is
+        fragile), low, high, method, open (a tuple of the recipes that may be as good as the best recipe), decided
+        (whether ``open`` is empty).
 
     Example:
         >>> winners(load("studies/digits"))[["ssr", "best", "open", "decided"]]  # doctest: +SKIP
@@ -360,7 +353,7 @@ def winners(study: Study, confidence: float = 0.95) -> pd.DataFrame:
 
 
 def controls(study: Study, confidence: float = 0.95) -> pd.DataFrame:
-    """Compare scaled runs with their controls, at each ssr that both have run.
+    """Compare the scaled runs of each recipe with its controls, at each ssr that has runs of both.
 
     The control ``truncate`` runs the schedule of ssr 1 and stops at the same step as the scaled run. The control
     ``scale_warmup`` also scales the warmup.
@@ -391,15 +384,15 @@ def controls(study: Study, confidence: float = 0.95) -> pd.DataFrame:
 
 
 def decision_accuracy(study: Study) -> pd.DataFrame:
-    """Return how well short runs rank the recipes. The reference is the longest SSR that all recipes have run.
+    """Return how well short runs rank the recipes. The reference is the largest SSR that all recipes have run.
 
     Args:
         study: The study. Controls are excluded.
 
     Returns:
-        A row per shorter ssr that all recipes have run: ssr, reference_ssr (the longest), pairs (the number of pairs of
-        recipes), agree (the fraction of pairs that have the same order at both SSRs; a tie counts as one half; random
-        orders give 0.5). The frame is empty if there are fewer than two recipes.
+        A row per smaller ssr that all recipes have run: ssr, reference_ssr, pairs (the number of pairs of recipes),
+        agree (the fraction of pairs that have the same order at both SSRs; a tie counts as one half; random orders give
+        0.5). The frame is empty if there are fewer than two recipes.
     """
     columns = ["ssr", "reference_ssr", "pairs", "agree"]
     found = list(uncontrolled(study))

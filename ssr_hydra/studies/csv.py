@@ -7,7 +7,7 @@ import math
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import chain, islice
+from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,19 +22,18 @@ from ssr_hydra.errors import (
     PathError,
     UnknownNameError,
 )
-from ssr_hydra.settings.base import positive
+from ssr_hydra.settings.base import one_of, positive
 from ssr_hydra.studies.notes import Note, losses
 from ssr_hydra.studies.reading import as_frame, without_duplicates
 from ssr_hydra.studies.recipes import unique_labels
 from ssr_hydra.studies.record_checks import direction_of
-from ssr_hydra.studies.study import Direction, Problem, Study
+from ssr_hydra.studies.study import Direction, Problem, Study, no_curves
 from ssr_hydra.studies.table_cells import measured_cells, summarized_cells
 
 __all__ = ["from_csv"]
 
 _WIDE_SSR = "SSR by the name of the column"
 _LENGTH = re.compile(r"\d[\d.]*(e[+-]?\d+)?\s*%?")
-_CHUNK = 256  # rows that are converted to columns at once: few enough for a processor's cache
 _MOST_NAMED = 8  # the maximum number of columns in one error message
 _UNIT_NAMES = {"h": "hours", "hr": "hours", "hrs": "hours", "hour": "hours", "hours": "hours",
                "min": "minutes", "mins": "minutes", "minute": "minutes", "minutes": "minutes"}  # fmt: skip
@@ -68,14 +67,14 @@ def from_csv(
     percentages: an SSR of ``25%`` is read as 0.25, and a quality of ``93.1%`` as 93.1.
 
     A row may be the mean of several runs. Then ``n`` names the column of the number of runs, and ``sd`` or ``se`` the
-    column of their noise. If the qualities look like ``93.1 ± 0.2``, also name the quality's column in ``sd`` or
+    column of their noise. If the qualities look like ``93.1 ± 0.2``, name the column of qualities also in ``sd`` or
     ``se``, depending on the meaning of the number after ±.
 
-    Rows with the same recipe and ssr are runs with different seeds. The seeds of different recipes or SSRs are paired
-    only if ``seed`` names a column. If the quality of a run is empty, not finite or ``diverged``, the run counts as
-    diverged, without a quality. A row that cannot be read is listed as a :class:`Problem`, and so is a seed that occurs
-    twice. If rows of one recipe and ssr differ in a further column, name that column in ``recipe``, ``seed`` or
-    ``pool``, because it may distinguish recipes.
+    Rows with the same recipe and ssr are runs with different seeds. Runs of different recipes or SSRs are paired only
+    if ``seed`` names a column. If the quality of a run is empty, not finite or ``diverged``, the run counts as
+    diverged, without a quality. A row that cannot be read is a :class:`Problem` of the study, and so is a second run
+    with the same seed. If rows with the same recipe and ssr differ in any other column, name this column in ``recipe``,
+    ``seed`` or ``pool``, because it may distinguish recipes.
 
     Args:
         file: Path of the table, in UTF-8.
@@ -83,7 +82,7 @@ def from_csv(
             unit. If you give ``wide``, this must be None. If the name of the column is a unit of length, such as
             ``epochs``, ``full`` is required.
         quality: Name of the column of final metrics.
-        seconds: Name of the column of training seconds; None if the table has no such column.
+        seconds: Name of the column of training seconds; None if the table has no training seconds.
         recipe: Name of the column, or columns, that distinguish the compared recipes. None means that there is one
             recipe, which gets the name of the file.
         seed: Name of the column of seeds, which are whole numbers.
@@ -97,15 +96,16 @@ def from_csv(
         se: Name of the column of the standard errors of the means, instead of ``sd``.
         pool: Names of columns that do not distinguish recipes: the machine of a run, or another measurement.
         wide: For a table that has a column of qualities for each SSR: the names of these columns, such as
-            ``["0.25", "0.5", "1"]``, or, with ``full=90``, ``["30 epochs", "90 epochs"]``. Then ``quality`` is the name
-            of the metric. An empty cell means that this SSR was not run.
+            ``["0.25", "0.5", "1"]``, or ``["30 epochs", "90 epochs"]`` with ``full=90``. Then ``quality`` is the name
+            of the metric. An empty cell means that there was no run.
         full: The length of the run with SSR 1, in the unit of the ``ssr`` column, such as epochs, tokens or FLOPs.
-        decimal: The decimal point. Use ``,`` for numbers like ``0,25``, in a table that is not separated by commas.
+        decimal: The decimal point. Use ``,`` for numbers like ``0,25``, if commas do not separate the cells.
         direction: Whether ``max`` or ``min`` is better; None decides by the metric's name.
 
     Raises:
         InputError: A column does not exist or has no unique name, no row can be read, the direction is unknown, the
-            unit of times contradicts their name, lengths have no ``full``, or recipes would be taken for seeds.
+            name of the column of times contradicts their unit, ``full`` is missing, or rows with the same recipe and
+            ssr differ in a column that no argument names.
         OSError: The file cannot be read.
 
     Example:
@@ -126,9 +126,10 @@ def from_csv(
     noise = "sd" if se is None else "se"
     wanted |= {"n": n, noise: se if sd is None else sd}
     _check_summary(n, sd, se, seed)
+    positive(full, "full", "write the length of the full run, e.g. 90")
+    one_of(decimal, "decimal", (".", ","))
     columns = [(field, name) for field, name in wanted.items() if name is not None]
     named = [*columns, *(("recipe", name) for name in recipes), *(("pool", name) for name in pool)]
-    _check_numbers(full, decimal)
     own = [name for _, name in named if not wide or name not in (ssr, quality)]
     header, lines, cells, problems = _read(path, [*own, *wide])
     if wide:
@@ -172,9 +173,8 @@ def from_csv(
     kept_summaries = {row: summarized[line] for row, line in enumerate(kept) if line in summarized}
     _check_one_row(frame, kept_summaries)
     way = direction_of(quality, direction, set())
-    curves = pd.DataFrame({name: [] for name in ("run", "steps", "samples", "tokens", "seconds", "value")}, dtype=float)
     lines_of = {str(lines[row]): found for row, found in summarized.items()}
-    frame, curves, twice = without_duplicates(frame, curves.astype({"run": int}))
+    frame, curves, twice = without_duplicates(frame, no_curves())
     summaries = {index: lines_of[job] for index, job in frame["job"].items() if job in lines_of}
     notes = [*losses(frame), *_without_time(frame, unit if time is not None else None)]
     return Study(
@@ -194,7 +194,7 @@ _LENGTH_UNITS = {"epoch", "epochs", "step", "steps", "iteration", "iterations", 
 
 
 def _unit_of_length(ssr: str | None, wide: Sequence[str]) -> str:
-    """Return the unit of lengths: the name of the column, or the word in the names of wide columns like ``30 epochs``.
+    """Return the unit of lengths: the name of the column, or ``epochs`` for wide columns like ``30 epochs``.
 
     Return an empty text if the wide columns have different units.
     """
@@ -238,9 +238,9 @@ def _check_summary(n: str | None, sd: str | None, se: str | None, seed: str | No
 
 
 def _check_one_row(frame: pd.DataFrame, summarized: Mapping[int, Any]) -> None:
-    """Refuse a row that is the mean of several runs if another row has the same recipe and SSR.
+    """Refuse a row that is the mean of several runs if a different row has the same recipe and SSR.
 
-    The noise of such a row cannot be combined with the noise of other rows.
+    The noise of a mean cannot be combined with the noise of other rows.
     """
     for _, rows in frame.groupby(["recipe", "ssr"], sort=False):
         if len(rows) > 1 and any(index in summarized for index in rows.index):
@@ -250,21 +250,15 @@ def _check_one_row(frame: pd.DataFrame, summarized: Mapping[int, Any]) -> None:
 
 
 def _without_time(frame: pd.DataFrame, unit: str | None) -> list[Note]:
-    """Return a note if some rows with a quality have no time. The report cannot compare the times of such a table."""
+    """Return a note if some rows with a quality have no time. Then the report cannot compare times."""
     rows = frame[frame["quality"].notna() & ~(frame["seconds"] > 0)]
     if unit is None or rows.empty:
         return []
     return [Note("no_times", unit, ((str(rows["job"].iloc[0]), len(rows)),))]
 
 
-def _check_numbers(full: float | None, decimal: str) -> None:
-    positive(full, "full", "write the length of the full run, e.g. 90")
-    if decimal not in (".", ","):
-        raise UnknownNameError("decimal", decimal, "must be . or ,", "write , for numbers like 0,25")
-
-
 def _split(line: str, wanted: Sequence[str]) -> tuple[str, list[str]]:
-    """Return the delimiter with which the header has the most ``wanted`` columns, and the names of its columns."""
+    """Return the delimiter that gives the header the most ``wanted`` columns, and the names of these columns."""
     split = [(mark, [name.strip() for name in next(csv.reader([line], delimiter=mark), [])]) for mark in _DELIMITERS]
     return max(split, key=lambda item: (sum(name in item[1] for name in wanted), len(item[1]) if not wanted else 0))
 
@@ -292,23 +286,22 @@ def _read(path: Path, wanted: Sequence[str]) -> tuple[list[str], list[int], _Col
             reader = csv.reader(rest, delimiter=delimiter)
             header = next(reader)
             columns: _Columns = [[] for _ in header]
-            numbered = ((reader.line_num + before, cells) for cells in reader)
-            while chunk := list(islice(numbered, _CHUNK)):
-                whole = [(line, cells) for line, cells in chunk if len(cells) == len(header)]
-                lines += [line for line, _ in whole]
-                for column, texts in zip(columns, zip(*(cells for _, cells in whole), strict=True), strict=False):
-                    column.extend(map(str.strip, texts))
-                for line, cells in chunk if len(whole) < len(chunk) else ():
-                    if cells and len(cells) != len(header):
-                        reason = f"{len(cells)} cells, but the header has {len(header)}"
-                        problems.append(Problem(f"{path}:{line}", "torn", reason))
+            for cells in reader:
+                line = reader.line_num + before
+                if len(cells) == len(header):
+                    lines.append(line)
+                    for column, text in zip(columns, cells, strict=True):
+                        column.append(text.strip())
+                elif cells:
+                    reason = f"{len(cells)} cells, but the header has {len(header)}"
+                    problems.append(Problem(f"{path}:{line}", "torn", reason))
         except (csv.Error, UnicodeDecodeError) as error:
             raise PathError("csv", str(path), f"must be a CSV in UTF-8 ({error})", "save it in this format") from None
     return [name.strip() for name in header], lines, columns, problems
 
 
 def _is_comment(line: str, wanted: Sequence[str]) -> bool:
-    """Return whether a line before the table is a comment. It is the header if it has all ``wanted`` columns."""
+    """Return whether a line before the table is a comment. A line with all ``wanted`` columns is the header."""
     if not line.lstrip().startswith("#"):
         return False
     _, names = _split(line.lstrip().removeprefix("#"), wanted)
@@ -316,7 +309,7 @@ def _is_comment(line: str, wanted: Sequence[str]) -> bool:
 
 
 def _time(given: dict[str, str | None]) -> tuple[str, str | None]:
-    """Return the unit of times and the name of their column; "seconds" and None if no column is given."""
+    """Return the unit of times and the name of their column; "seconds" and None if the table has no times."""
     times = [(unit, name) for unit, name in given.items() if name is not None]
     if not times:
         return "seconds", None
@@ -349,10 +342,7 @@ def _places(path: Path, names: list[str], columns: list[tuple[str, str]]) -> dic
 
 
 def _recipe_names(keys: Iterable[tuple[str, ...]], columns: list[str], stem: str) -> dict[tuple[str, ...], str]:
-    """Return a recipe name for each combination of cells.
-
-    The name consists of the cells, or of ``column=cell`` for each cell if two names would be equal.
-    """
+    """Return a recipe name for each combination of cells: the cells, or ``column=cell`` if two names would be equal."""
     found = list(keys)
     names = [" ".join(filter(None, key)) for key in found]
     if len(set(names)) < len(names):
@@ -363,9 +353,9 @@ def _recipe_names(keys: Iterable[tuple[str, ...]], columns: list[str], stem: str
 
 
 def _check_named(frame: pd.DataFrame, rest: Mapping[str, Sequence[str]], recipes: list[str]) -> None:
-    """Refuse a table in which rows of one recipe and SSR differ in a column that no option names.
+    """Refuse a table in which rows with the same recipe and SSR differ in a column that no option names.
 
-    Such rows would count as seeds of one recipe, but the column may distinguish recipes.
+    These rows would count as seeds of one recipe, but the column may distinguish recipes.
     """
     cell = frame.groupby(["recipe", "ssr"], sort=False).ngroup().to_numpy()
     first = np.unique(cell, return_index=True)[1][cell]

@@ -25,22 +25,21 @@ _MOST_PAIRED = 20  # recipes that are compared in all pairs
 def crossings(study: Study, confidence: float = 0.95, recipes: Sequence[str] | None = None) -> pd.DataFrame:
     """Return the SSRs at which the curves of two recipes cross. The better recipe then depends on the budget.
 
-    Controls are excluded. The difference of two recipes is computed at each SSR that one of the recipes has measured.
-    If the other recipe has not measured this SSR, its quality is interpolated between two SSRs that are at most a
-    factor of 4 apart.
+    Controls are excluded. The difference of two recipes is computed at each SSR that was measured for one of them. If
+    an SSR was not measured for the other recipe, its quality is interpolated between two SSRs that are at most a factor
+    of 4 apart.
 
     Args:
         study: The study.
         confidence: Confidence of the intervals.
-        recipes: The recipes to compare in pairs. None means all recipes; if there are more than 20, only those that are
-            best at some ssr, because crossings of other recipes do not matter.
+        recipes: The recipes to compare in pairs. None means all recipes. If there are more than 20 recipes, None means
+            the recipes that are best at some ssr.
 
     Returns:
         A row per crossing: a and b (recipes), ssr (at which both are equal, interpolated in log ssr; if they are equal
-        at several SSRs, the middle), low and high (between these SSRs the interval of the difference contains 0; they
-        are within the range that both recipes have measured, and NaN if there is no interval), better_below and
-        better_above (recipes), certain (whether on both sides, up to the next crossing, there is a measured ssr at
-        which the difference has this sign at 99%).
+        at several SSRs, the middle), low and high (the interval of the difference contains 0 between these SSRs; NaN if
+        there is no interval), better_below and better_above (recipes), certain (whether each side of the crossing, up
+        to the next crossing, has a measured ssr at which the recipe of that side is better at 99%).
     """
     check_confidence(confidence)
     if recipes is not None:
@@ -63,7 +62,7 @@ def crossings(study: Study, confidence: float = 0.95, recipes: Sequence[str] | N
 
 
 def _read(series: Series, nodes: Any) -> Any:
-    """Return for each node whether a curve can be interpolated there: its measured SSRs must not be far apart."""
+    """Return for each node whether the curve has a value there: its measured SSRs must not be far apart."""
     after = np.clip(np.searchsorted(series.ssr, nodes), 1, len(series.ssr) - 1)
     near = series.ssr[after] <= _WIDEST * series.ssr[after - 1] * (1 + 1e-9)
     return near | np.isin(nodes, series.ssr)
@@ -75,7 +74,7 @@ def _gap(one: Series, other: Series, log: float) -> float:
 
 
 def _changes(one: Series, other: Series, nodes: Any) -> bool:
-    """Return whether the sign of the difference of two curves changes. This quick check is False for most pairs."""
+    """Return whether the sign of the difference of two curves changes: a quick check, which is False for most pairs."""
     signs = _signs(one.curve(np.log(nodes)) - other.curve(np.log(nodes)), one, other)
     return len(set(signs[signs != 0])) > 1
 
@@ -91,7 +90,7 @@ def _crossings(one: Series, other: Series, nodes: Any, confidence: float) -> lis
     found = [_difference(one, other, float(node), confidence) for node in nodes]
     values = np.array([item.value for item in found])
     signs = _signs(values, one, other)
-    kept = np.flatnonzero(signs)  # the nodes at which the curves differ; between two of them the curves may be equal
+    kept = np.flatnonzero(signs)  # the nodes at which the curves differ
     changes = [(a, b) for a, b in pairwise(kept) if signs[a] != signs[b]]
     rows = []
     stretch = _undecided(one, other, nodes, confidence) if changes else None

@@ -27,11 +27,11 @@ def with_effects(cells: Sequence[Cell], ssrs: Any, recipes: Any, pooled: bool = 
     """Estimate the noise of all cells together. If the cells have different seeds, also estimate their means together.
 
     A seed fixes the initial weights and the order of the data, so runs with the same seed are correlated. If all cells
-    have the same seeds, or no two cells share a seed, the estimates are the plain means. Otherwise, a cell that lacks a
-    seed with good results would look worse only for this reason. In this case, the function solves the model
+    have the same seeds, or no two cells share a seed, the estimates are the plain means. Otherwise, the plain mean of a
+    cell would depend on which seeds it has. So the function solves the model
     ``y = mean(cell) + effect(seed) + noise``, in units of the cell's noise, by generalized least squares. The model
     uses the correlation of runs with the same seed in the study. If the runs of two cells are strongly correlated, the
-    difference of the two means is that of the common seeds.
+    difference of the two means is the difference over the common seeds.
 
     Every comparison is a weighted sum of these estimates, so comparisons cannot contradict each other.
 
@@ -39,11 +39,8 @@ def with_effects(cells: Sequence[Cell], ssrs: Any, recipes: Any, pooled: bool = 
         cells: All cells of a study.
         ssrs: The SSR of each cell.
         recipes: The recipe of each cell, as a number.
-        pooled: Whether the cells get the noise of :func:`ssr_hydra.studies.noise.pooled_noise`. If not, each cell has
-            only the noise of the runs in it.
-
-    Returns:
-        The cells with these estimates.
+        pooled: Whether the cells get the noise of :func:`ssr_hydra.studies.noise.pooled_noise`. If not, the noise of a
+            cell is the noise of its own runs.
 
     Source: Henderson, 1975, Best linear unbiased estimation and prediction under a selection model; the standard errors
     are those of Bell and McCaffrey, 2002, with the seeds as clusters.
@@ -102,9 +99,9 @@ def with_effects(cells: Sequence[Cell], ssrs: Any, recipes: Any, pooled: bool = 
 
 
 def _with_differences(noise: Noise, cells: list[Cell], ssrs: Any, recipes: Any) -> Noise:
-    """Return the noise with ``differences`` and ``scale``: how well it fits the noise of differences of cells.
+    """Return the noise with ``differences`` and ``scale``, from differences of cells that share seeds.
 
-    The differences are those of recipes at equal SSR, and of each recipe from one SSR to the next.
+    These are the differences of recipes at equal SSR, and of each recipe from one SSR to the next.
     """
     order = np.argsort(ssrs, kind="stable")
     same = [(int(a), int(b)) for at, a in enumerate(order) for b in order[at + 1 :] if ssrs[a] == ssrs[b]]

@@ -1,10 +1,8 @@
 """Curves fitted to quality against SSR, and back-tests of their predictions.
 
-A fit can predict a little beyond the measured range, but a prediction may be wrong: quality may fall again, and the
-limit of a power law is far from all measurements. So every fit is back-tested. The largest SSR is held out, the other
-SSRs are fitted, and the prediction is compared with the measurement. Shorter beginnings of the curve (the smallest
-SSRs) are tested too: each beginning predicts the next SSR. A fit that fails is not used, and no fit predicts beyond
-twice the measured range.
+A fit can predict quality a little beyond the measured range, but the prediction may be wrong. For example, quality may
+fall again. So every fit is back-tested: the smaller SSRs are fitted, and the prediction for the next SSR is compared
+with the measurement. A fit that fails is not used, and no fit predicts beyond twice the measured range.
 """
 
 from __future__ import annotations
@@ -28,10 +26,10 @@ Outcome = Literal["held", "tolerated", "outside", "no_better", "undetermined"]
 _PARAMETERS = 3
 _FEWEST = 4  # the minimum number of SSRs for a fit: three for the parameters, and one to hold out
 _FARTHEST = 2.0  # a fit predicts up to this factor times the measured range
-# If there is no tolerance: a prediction interval is too wide for a test if its half-width is more than this fraction of
-# the range of measured qualities.
+# Without a tolerance, a prediction interval is too wide for a test if its half-width is more than this fraction of the
+# range of measured qualities.
 _VAGUE = 0.1
-_MOST_TESTS = 24  # the maximum number of beginnings of a curve that are fitted, evenly spread over the SSRs
+_MOST_TESTS = 24  # the maximum number of back-tests of a fit, evenly spread over the SSRs
 _FEWEST_ROUGH = 7  # the fewest SSRs from which the noise can be estimated with one seed per SSR
 _BEYOND = 2.5  # a fit fails if its error exceeds that of repeating the last value by so many standard errors
 _EXPONENTS = np.geomspace(0.02, 8.0, 80)
@@ -52,9 +50,9 @@ class BackTest:
         p: The two-sided p-value of ``z`` by Student's t; NaN if there is no interval.
         scale: The basis of the interval: ``seeds``, ``residuals`` (if there is a single seed) or ``none``.
         carried: ``observed`` minus the quality at ``fitted_to``: the error of predicting no change of quality.
-        outcome: ``held`` (none of the others); ``tolerated`` (the error is within the tolerance); ``outside`` (the
-            measurement is outside of the interval); ``no_better`` (the error is larger than ``carried``, by more than
-            noise); ``undetermined`` (the fitted SSRs do not determine the curve).
+        outcome: ``undetermined`` (the fitted SSRs do not determine the curve); ``tolerated`` (the error is within the
+            tolerance); ``outside`` (the measurement is outside of the interval); ``no_better`` (the error is larger
+            than ``carried``, by more than noise); otherwise ``held``.
     """
 
     fitted_to: float
@@ -88,15 +86,15 @@ class Fit:
         recipe: The recipe.
         control: The control.
         kind: ``power``: c - a ssr^-b; ``quadratic``: c + a log2(ssr) + b log2(ssr)^2.
-        parameters: c, a, b. Do not use them as predictions: c of a power law is a limit far from all measurements.
+        parameters: c, a, b. They are not predictions: c of a power law is a limit far from all measurements.
         rmse: Root mean square of the residuals.
         measured: Smallest and largest fitted SSR.
-        back_tests: The back-tests of shorter beginnings of the curve, and last the back-test of the largest SSR.
+        back_tests: The back-tests, by ascending SSR. The last one predicts the quality at the largest SSR.
         verdict: ``trusted``, ``rejected``, or ``untested`` (the data does not determine the curve, or there is too
             little data or too much noise to reject the fit).
         reason: The reason of the verdict: the outcome of ``deciding``. If a fit is untested although its predictions
-            held: ``no_noise`` (there is one seed at too few SSRs to estimate the noise) or ``vague`` (the prediction
-            interval is too wide).
+            held: ``no_noise`` (there are too few SSRs with one seed each to estimate the noise) or ``vague`` (the
+            prediction interval is too wide).
     """
 
     recipe: str
@@ -111,7 +109,7 @@ class Fit:
 
     @property
     def deciding(self) -> BackTest:
-        """The back-test that decides the verdict: the last one that failed; if none failed, that of the largest SSR."""
+        """The back-test that decides the verdict: the last failed one, or that of the largest SSR if none failed."""
         return next((test for test in reversed(self.back_tests) if _failed(test)), self.back_tests[-1])
 
     def predict(self, ssr: float) -> float:
@@ -179,15 +177,15 @@ def _fitted(kind: Kind, ssr: Any, y: Any) -> Any:
 def fits(study: Study, confidence: float = 0.95, tolerance: float | None = None) -> list[Fit]:
     """Fit and back-test a saturating power law and a quadratic in log ssr, for each recipe with 4 SSRs or more.
 
-    A beginning of the curve has the smallest SSRs, at least 4 of them (or 3 if there are only 4 SSRs). Each beginning
-    is fitted, and the quality at the next SSR is predicted if this SSR is at most twice as large; the largest SSR is
-    always predicted. If there are more than 24 beginnings, 24 evenly spread ones are used.
+    A back-test fits the smallest SSRs, at least 4 (or 3 if there are only 4 SSRs), and predicts the quality at the next
+    SSR. There is a back-test for each SSR that is at most twice the SSR before it, and for the largest SSR. If there
+    are more than 24, 24 evenly spread back-tests are used.
 
     A prediction holds if two conditions are met. First, the measurement is within the prediction interval. Second, the
-    error is at most that of repeating the last fitted value, plus 2.5 times the noise of the measurement. This noise is
-    the standard error over seeds. If there is one seed, the noise is estimated from the distance of each value from the
-    line between its neighbours. If there is one seed at fewer than 7 SSRs, the noise is unknown, and the fit is
-    untested.
+    error is at most ``E`` plus 2.5 times the noise of the measurement, where ``E`` is the error of repeating the last
+    fitted value. The noise is the standard error over seeds. If there is one seed, the noise is estimated from the
+    distance of each value from the line between its neighbours. If there is one seed at fewer than 7 SSRs, the noise is
+    unknown, and the fit is untested.
 
     The prediction interval is computed from the error ``y_held - h . y_fitted`` of each seed, where ``h`` is the effect
     of a change of each fitted mean on the prediction. If there is one seed, the interval is computed from the
@@ -198,8 +196,8 @@ def fits(study: Study, confidence: float = 0.95, tolerance: float | None = None)
         study: The study. Controls are excluded.
         confidence: Confidence of the prediction intervals of a fit together.
         tolerance: An error that does not matter, in units of quality. A prediction with at most this error holds. A
-            prediction interval whose half-width is larger than this is too wide for a test. None means that no error is
-            tolerated, and that the largest half-width is a tenth of the range of the measured qualities.
+            prediction interval is too wide for a test if its half-width is larger than the tolerance. None tolerates no
+            error, and the largest half-width is then a tenth of the range of the measured qualities.
 
     Returns:
         Power law and quadratic of each recipe, in the order of ``study.recipes``.
@@ -233,7 +231,7 @@ def back_test(
     confidence: float = 0.95,
     tolerance: float | None = None,
 ) -> list[BackTest]:
-    """Fit a recipe's SSRs up to ``fitted_to``, and predict the quality at all larger SSRs. See :func:`fits`.
+    """Fit a recipe's qualities at SSRs up to ``fitted_to``, and predict them at all larger SSRs. See :func:`fits`.
 
     Args:
         study: The study.
@@ -355,8 +353,8 @@ def _predicted(
 def _roughness(series: Series) -> float:
     """Return the noise of one run if each SSR has one run; NaN if there are fewer than 7 SSRs.
 
-    The noise is computed from the median distance of a value from the line between its neighbours. The median is used
-    because these distances also contain the curvature.
+    The noise is the median distance of a value from the line between its neighbours, scaled. The curvature of the
+    quality affects the median less than the mean.
     """
     if len(series.cells) < _FEWEST_ROUGH:
         return math.nan
@@ -367,7 +365,7 @@ def _roughness(series: Series) -> float:
 
 
 def _outcome(error: float, half: float, carried: float, noise: float, tolerance: float | None) -> Outcome:
-    """Return the outcome of a prediction. An unknown interval or noise (NaN) never makes it fail."""
+    """Return the outcome of a prediction. If the interval or the noise is unknown (NaN), the prediction cannot fail."""
     if tolerance is not None and abs(error) <= tolerance:
         return "tolerated"
     if not math.isnan(half) and abs(error) > half:

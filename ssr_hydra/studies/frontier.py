@@ -1,9 +1,8 @@
-"""Quality against time: the Pareto set, comparisons at equal quality or equal time, and crossings of curves.
+"""Quality against time: the Pareto set, and comparisons at equal quality or equal time.
 
-Between two measured SSRs, quality is the mean of the two parabolas in log ssr through the nearest three (at an end of
-the range the cubic through the nearest four), and log time is linear in log ssr. There are no values outside of the
-measured range. Intervals contain the quality's noise over seeds; time is its mean. Intervals of speed-ups also contain
-the clock's noise.
+Between two measured SSRs, quality is interpolated by :meth:`ssr_hydra.studies.study.Series.weights`, and log time is
+linear in log ssr. There are no values outside of the measured range. Intervals contain the noise of the quality over
+seeds. Intervals of speed-ups also contain the noise of the clock.
 """
 
 from __future__ import annotations
@@ -41,12 +40,12 @@ def pareto(
     confidence: float = 0.95,
     price_per_hour: float | None = None,
 ) -> pd.DataFrame:
-    """Return all points, and which of them are in the Pareto set: certainly better than all points that take no longer.
+    """Return all points, and whether each point is in the Pareto set: better than all points that take no longer.
 
-    A point is a recipe and control at an SSR. Each point is compared with the best of the points that take no longer.
-    This best point was selected from the results, and some point always looks best by chance. So the confidence is 99%
-    for all compared points together. A recipe is fragile if its runs diverge more often, beyond chance, than the runs
-    of the recipe with the fewest divergences. A fragile recipe never beats a recipe that is not fragile.
+    A point is a recipe and control at an SSR. Each point is compared with the best point that takes no longer. Some
+    point always looks best by chance, so the confidence is 99% for all compared points together. A recipe is fragile if
+    its runs diverge more often, beyond chance, than the runs of the recipe with the fewest divergences. A fragile
+    recipe never beats a recipe that is not fragile.
 
     Args:
         study: The study.
@@ -56,12 +55,12 @@ def pareto(
 
     Returns:
         A row per recipe x control x ssr, by ascending x: recipe, control, ssr, n, x, mean, low, high, status,
-        by_recipe, by_control, by_ssr, loss, loss_low, loss_high. The status is ``frontier`` (better than all points
-        that take no longer), ``dominated`` (one of these points is better), ``within_noise`` (undecided), or
-        ``unreplicated`` (one of these points has a better mean, but there is no interval). by_recipe, by_control and
-        by_ssr name the best point that takes no longer, and loss is that point's mean minus this point's mean (> 0 if
-        this point is worse); for a point on the frontier they are ``""`` and NaN. If there is no interval, a point with
-        a better mean than all these points is on the frontier.
+        by_recipe, by_control, by_ssr, loss, loss_low, loss_high. The status is ``frontier`` (certainly better than all
+        points that take no longer), ``dominated`` (certainly worse than one of them), ``within_noise`` (undecided), or
+        ``unreplicated`` (worse than one of them by the mean, but there is no interval). by_recipe, by_control and
+        by_ssr name the best point that takes no longer. loss is the mean of this best point minus the mean of the row's
+        point (> 0 if the row's point is worse). For a point on the frontier, they are ``""`` and NaN. If there is no
+        interval, a point with a better mean than all points that take no longer is on the frontier.
 
     Raises:
         InputError: The study has no numbers for the axis.
@@ -104,7 +103,7 @@ def pareto(
 
 
 def _status(loss: Estimate, count: int) -> str:
-    """Return the status of a point that is worse by ``loss`` than the best of ``count`` points that take no longer."""
+    """Return the status of a point whose quality is lower by ``loss`` than that of the best of ``count`` points."""
     if not loss.known:
         return "frontier" if loss.value < 0 else "unreplicated"
     half = dunnett(round(loss.df, 1), count, 0.5 + max(VERDICT, loss.confidence) / 2) * loss.error
@@ -131,8 +130,8 @@ def quality_at(
         A row per recipe x control: recipe, control, at, ssr (the SSR that takes this budget), quality, low, high, n,
         status (``inside``; ``below`` or ``above`` if the budget is outside of the measured range, and then ssr and
         quality are NaN), standing, loss, loss_low, loss_high. The standing compares recipes without controls: ``best``
-        (the best mean; a recipe whose runs diverge more often is never before others), ``open`` (it may be as good as
-        the best), ``behind``, or ``""`` if there is nothing to compare. The loss is the best mean minus this mean.
+        (as ``best`` of :func:`ssr_hydra.studies.winners`), ``open`` (it may be as good as the best recipe), ``behind``,
+        or ``""`` if there is nothing to compare. The loss is the best mean minus the mean of the row.
 
     Raises:
         InputError: The study has no numbers for the axis, or the budget is not above 0.
@@ -173,9 +172,9 @@ def _standing(found: list[Place | str], confidence: float) -> dict[str, tuple[st
 def places_at(
     found: Iterable[Series], at: float, axis: Axis, price_per_hour: float | None = None
 ) -> list[Place | Literal["below", "above"]]:
-    """Return, for each series, its place at a budget: the SSR whose runs cost the budget, and the quality there.
+    """Return for each series the SSR whose runs take a budget, with the quality at this SSR.
 
-    If the budget is outside the measured range of a series, return ``below`` or ``above`` for it instead.
+    If the budget is outside the measured range of a series, the result for this series is ``below`` or ``above``.
     """
     made: list[Place | Literal["below", "above"]] = []
     for series in found:
@@ -194,11 +193,11 @@ def places_at(
 def reach(series: Series, level: Cell | float, confidence: float) -> tuple[float, float, float]:
     """Return the first ssr at which a curve reaches a level, and the interval of this ssr.
 
-    The ends of the interval are the SSRs at which the upper and the lower end of the curve's band reach the level. The
-    band is that of ``curve(ssr) - level``, so it contains the noise of curve and level, and the correlation of equal
-    seeds. This inverts a t test, like Fieller's interval of a ratio. Between two measured SSRs, the noise of their
-    seeds may cancel by chance, so the band may be very thin there. So the level counts as certainly reached only if the
-    lower end of the band is also above the level at the next *measured* SSR.
+    The ends of the interval are the SSRs at which the upper and the lower end of a band around ``curve(ssr) - level``
+    reach 0. The band contains the noise of curve and level, and the correlation of equal seeds. This inverts a t test,
+    like Fieller's interval of a ratio. Between two measured SSRs, the noise of their seeds may cancel by chance, so the
+    band may be very thin there. So the level counts as certainly reached only if the lower end of the band is also
+    above 0 at the next *measured* SSR.
 
     Args:
         series: The curve, with a sign such that more is better.
@@ -206,10 +205,8 @@ def reach(series: Series, level: Cell | float, confidence: float) -> tuple[float
         confidence: Confidence of the interval.
 
     Returns:
-        Three SSRs. The first SSR at which the mean reaches the level; NaN if it never does. The first SSR at which the
-        upper end of the band reaches the level; NaN if it never does. The SSR from which the lower end of the band
-        stays above the level up to the first measured SSR at which it is above; NaN if there is no such measured SSR.
-        The last two are NaN if there is no band.
+        The first SSR at which the mean reaches the level; the lower and the upper end of its interval. An SSR is NaN if
+        the level is not reached in the measured range. Both ends are NaN if there is no band.
 
     Source: Fieller, 1954, Some problems in interval estimation.
     """
@@ -222,9 +219,9 @@ def reach(series: Series, level: Cell | float, confidence: float) -> tuple[float
 
 
 def _surely(x: Any, low: Any) -> float:
-    """Return the x from which the lower end of a band stays above 0, up to the first measured SSR at which it is so.
+    """Return the x from which ``low`` stays above 0 up to the first measured SSR at which ``low`` is above 0.
 
-    Return NaN if the lower end is above 0 at no measured SSR.
+    Return NaN if ``low`` is above 0 at no measured SSR.
     """
     if low[0] >= 0:
         return float(x[0])
@@ -270,9 +267,10 @@ def speedup(
 ) -> pd.DataFrame:
     """Return how much sooner other recipes reach the quality of a reference: its time divided by their time.
 
-    The interval contains the noise of the quality, by :func:`reach`. If the axis is ``seconds`` or ``cost``, it also
-    contains the noise of the clock: the scatter of log seconds over the seeds, pooled over the study. Both are combined
-    in logarithms by the MOVER rule: on each side, the squares of the distances from the estimate are added.
+    The interval contains the noise of the quality: its ends are where the band around the difference of both curves
+    reaches 0. If the axis is ``seconds`` or ``cost``, it also contains the noise of the clock: the scatter of log
+    seconds over the seeds, pooled over the study. The two are combined in logarithms by the MOVER rule: on each side,
+    the squares of the distances from the estimate are added.
 
     Args:
         study: The study.
@@ -344,7 +342,7 @@ def _clock(study: Study, confidence: float) -> float:
 
 
 def _widened(value: float, low: float, high: float, half: float) -> tuple[float, float]:
-    """Combine the interval of a ratio with a second, independent error of its logarithm. Ends of 0 or inf stay so."""
+    """Combine the interval of a ratio with a second, independent error of its logarithm. Ends of 0 or inf are kept."""
     if math.isnan(value):  # the quality is never reached, so only the upper end of the speed-up is known
         return low, high * math.exp(half)
     down = math.hypot(math.log(value / low), half) if low > 0 else math.inf

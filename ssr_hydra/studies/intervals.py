@@ -1,6 +1,6 @@
-"""Intervals and bands of weighted sums of cells' means, by Student's t with moderated variances.
+"""Intervals of weighted sums of cells' means, by Student's t with moderated variances.
 
-A cell is the set of runs of one recipe at one SSR. Every result is a weighted sum of cells' means,
+A cell is the set of runs of one recipe at one SSR. Every result of a study is a weighted sum of cells' means,
 ``sum_i w_i mean(cell_i)``: a mean, a difference of two means, a gain per doubling, a value that is interpolated between
 two SSRs, and the error of a prediction.
 """
@@ -17,7 +17,7 @@ import numpy as np
 from scipy import optimize, special
 
 from ssr_hydra.errors import RangeError
-from ssr_hydra.settings.base import positive
+from ssr_hydra.settings.base import number, positive
 from ssr_hydra.studies.noise import Noise
 
 __all__ = [
@@ -28,6 +28,8 @@ __all__ = [
     "Estimate",
     "Method",
     "check_confidence",
+    "check_target",
+    "check_tolerance",
     "combine",
     "dunnett",
     "first_at_least",
@@ -53,12 +55,12 @@ class Cell:
         values: One value per run.
         seeds: The seeds of the runs, ascending; None if a run has no seed, or two runs have the same seed.
         diverged: The number of runs that diverged and have no value.
-        adjusted: The estimate of the mean if the cells of the study have different seeds; None means that the estimate
-            is the mean of ``values``.
+        adjusted: The estimate of the mean, from :func:`ssr_hydra.studies.effects.with_effects`, if the cells of the
+            study have different seeds. None means that the estimate is the mean of ``values``.
         influence: The contribution of each seed of the study to the error of ``adjusted``; None if unknown.
         summarized: If ``values`` has only the mean of several runs: the number of runs and their standard deviation
             (NaN if unknown). Otherwise None.
-        noise: The noise of the whole study; None means that only the noise of the cell's own runs is used.
+        noise: The noise of the whole study. None means that only the noise of the cell's own runs is used.
         place: Index of the cell in ``noise``.
     """
 
@@ -156,7 +158,7 @@ class Estimate:
 
     @property
     def surely(self) -> tuple[float, float]:
-        """The interval that decides verdicts: at 99%, or at ``confidence`` if that is higher; NaN if there is none."""
+        """The interval that decides verdicts, at 99%, or at ``confidence`` if it is higher. NaN if it is unknown."""
         half = float(special.stdtrit(self.df, 0.5 + max(VERDICT, self.confidence) / 2)) * self.error
         return (self.value - half, self.value + half) if self.known else (math.nan, math.nan)
 
@@ -171,20 +173,21 @@ class Estimate:
         return int(low > level) - int(high < level)
 
 
-def check_confidence(confidence: float) -> float:
-    """Return a level of confidence.
-
-    Raises:
-        InputError: The level is not between 0 and 1.
-    """
-    if isinstance(confidence, bool) or not isinstance(confidence, (int, float)) or not 0 < confidence < 1:
-        raise RangeError("confidence", confidence, "must be between 0 and 1", "use 0.95, for example")
-    return float(confidence)
+def check_confidence(confidence: float) -> None:
+    """Raise an InputError if a level of confidence is not above 0 and below 1."""
+    if not 0 < number(confidence, "confidence") < 1:
+        raise RangeError("confidence", confidence, "must be above 0 and below 1", "write e.g. 0.95")
 
 
 def check_tolerance(tolerance: float | None) -> None:
-    """Refuse a tolerance that is not None and not a finite number above 0."""
-    positive(tolerance, "tolerance", "e.g. 0.005 of an accuracy")
+    """Raise an InputError if a tolerance is not None and not a finite number above 0."""
+    positive(tolerance, "tolerance", "write e.g. 0.005 for an accuracy")
+
+
+def check_target(target: float | None) -> None:
+    """Raise an InputError if a quality to reach is not None and not a finite number."""
+    if target is not None and not math.isfinite(number(target, "target")):
+        raise RangeError("target", target, "must be a finite number", "write e.g. 0.95")
 
 
 def combine(cells: Sequence[Cell], weights: Sequence[float], confidence: float) -> Estimate:
@@ -207,22 +210,17 @@ def combine(cells: Sequence[Cell], weights: Sequence[float], confidence: float) 
 def band(cells: Sequence[Cell], weights: _Array, confidence: float) -> Band:
     """Return weighted sums of cells' means with Student's t intervals.
 
-    The variance of a sum comes from the cells' own runs. If the cells have the noise of the whole study
-    (:class:`ssr_hydra.studies.noise.Noise`), it moderates this variance. So a cell with one run has an interval if
-    other cells of the study have several runs.
+    The variance of a sum is computed from the cells' own runs, in one of three ways:
 
-    The variance from the cells' own runs is computed in one of three ways:
-
-    - If cells of the study have different seeds, each cell has an estimate of its mean
-      (:func:`ssr_hydra.studies.effects.with_effects`). The sum is that of these estimates, and its error is computed
-      seed by seed.
+    - If the cells have ``influence``, their estimates of the mean are added, and the error is computed seed by seed.
     - If all cells have at least two seeds in common, and these are at least half of each cell's seeds, runs with the
       same seed are paired. The sum is computed for each common seed, and the result is the mean of these sums.
     - Otherwise the cells are independent. The error is Welch's standard error ``sqrt(sum_i w_i^2 s_i^2 / n_i)``, with
       the degrees of freedom of Satterthwaite.
 
-    There is no interval if the noise is unknown. This is so if a cell has one run or equal values for different seeds,
-    and the other cells of the study do not show the noise.
+    If the cells have the noise of the whole study (:class:`ssr_hydra.studies.noise.Noise`), it moderates this variance.
+    So a cell with one run has an interval if other cells of the study have several runs. If the noise is unknown, there
+    is no interval.
 
     Args:
         cells: The cells to add up.
@@ -243,18 +241,13 @@ def band(cells: Sequence[Cell], weights: _Array, confidence: float) -> Band:
             sd = error * math.sqrt(n)
             df, method = _freedom(cells, weights)
         elif common is not None:
-            every = [cell.n == len(common) for cell in cells]  # whether all seeds of the cell are common
             values = np.stack(
-                [
-                    cell.values if whole else cell.values[np.isin(cell.seeds, common)]
-                    for cell, whole in zip(cells, every, strict=True)
-                ]
+                [cell.values if cell.n == len(common) else cell.values[np.isin(cell.seeds, common)] for cell in cells]
             )
             n = values.shape[1]
             means = values.mean(axis=1)
             value = (weights.T @ values).mean(axis=1)
-            # Compute the norm of each sum's deviations from a small matrix (R of a QR decomposition of the values),
-            # which is faster if there are 10,000 seeds.
+            # R of a QR decomposition gives the norm of each sum's deviations, fast also for 10,000 seeds.
             factor = np.linalg.qr((values - means[:, None]).T, mode="r")
             sd = np.linalg.norm(factor @ weights, axis=0) / math.sqrt(n - 1)
             error, df = sd / math.sqrt(n), np.full(len(value), n - 1.0)
@@ -292,14 +285,14 @@ def band(cells: Sequence[Cell], weights: _Array, confidence: float) -> Band:
 
 @lru_cache(maxsize=4096)
 def dunnett(df: float, count: int, quantile: float) -> float:
-    """Return the one-sided critical value for a comparison of one value with ``count`` others together.
+    """Return the one-sided critical value for a comparison of one value with ``count`` other values together.
 
     All values have equal standard errors.
 
     Args:
         df: Degrees of freedom of the errors.
         count: The number of other values.
-        quantile: 1 minus the probability that the value wrongly exceeds any of the others.
+        quantile: 1 minus the probability that the value wrongly exceeds any of the other values.
 
     Example:
         >>> round(dunnett(20.0, 3, 0.95), 2), round(dunnett(20.0, 1, 0.95), 3)
@@ -328,8 +321,8 @@ def dunnett(df: float, count: int, quantile: float) -> float:
 def _freedom(cells: Sequence[Cell], weights: _Array) -> tuple[_Array, Method]:
     """Return the degrees of freedom of sums whose errors are computed seed by seed, and the method.
 
-    The degrees of freedom are Satterthwaite's, with the seeds as clusters; the runs of a cell contribute equally. The
-    result is n - 1 for cells with the same n seeds, and 2 n - 2 for two cells with n seeds each and no common seed.
+    These are Satterthwaite's degrees of freedom, with the seeds as clusters: n - 1 for cells with the same n seeds, and
+    2 n - 2 for two cells with n seeds each and no common seed.
     """
     every, rows = np.unique(np.concatenate([cell.seeds for cell in cells]), return_inverse=True)
     counts = [cell.n for cell in cells]
@@ -382,7 +375,7 @@ class Batch:
     Attributes:
         half: The requested half-width of the interval.
         more: The number of additional seeds for each cell.
-        least: Lower end of the 80% interval of ``more``. It has an interval because the noise is only estimated.
+        least: Lower end of the 80% interval of ``more``, because the noise is only estimated.
         most: Upper end of the interval of ``more``.
     """
 
@@ -393,18 +386,10 @@ class Batch:
 
 
 def next_batch(found: Estimate, half: float) -> Batch | None:
-    """Return the number of additional seeds for an interval of the requested half-width.
+    """Return the number of additional seeds that reduces the half-width of an interval to ``half``.
 
-    The number depends only on the noise. If it depended on the observed gain, and a user added seeds until the gain is
-    decided, intervals would often be wrong.
-
-    Args:
-        found: The estimate with the interval.
-        half: The requested half-width.
-
-    Returns:
-        The number, which is 0 if the interval is already narrow enough. None if the interval is unknown, or if more
-        than 10,000 seeds would be necessary.
+    The number depends only on the noise, not on the estimate. If a user added seeds until a gain is decided, intervals
+    would often be wrong. Return None if the interval is unknown, or if more than 10,000 seeds are necessary.
 
     Example:
         >>> next_batch(Estimate(0.3, 0.5, -0.7, 1.3, 20.0, 4, 1.0, "paired"), 0.5)

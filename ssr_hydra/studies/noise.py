@@ -27,11 +27,11 @@ _MOST_PRIOR = 1e6  # the number that represents infinitely many degrees of freed
 class Noise:
     """A model of the variance of one run: its logarithm is a straight line or a parabola over log SSR.
 
-    The model is a parabola if a line fits worse than expected by chance (at 20%). All recipes have the same shape. They
-    also have the same level, unless the variances of recipes differ by more than chance (at 1%). The variance from a
-    cell's own few seeds is averaged with the variance of the model. The weights are the cell's own degrees of freedom,
-    and ``prior`` for the model. If the model fits badly, ``prior`` is small, so that the intervals are almost the plain
-    t of each cell.
+    The model is a parabola if a line fits worse than expected by chance (at 20%). All recipes have the same curve,
+    unless the variances of recipes differ by more than chance (at 1%). In this case, the curve of each recipe has its
+    own level. The variance from a cell's own few seeds is averaged with the variance of the model. The weights are the
+    cell's degrees of freedom, and ``prior`` for the model. If the model fits badly, ``prior`` is small, and the
+    intervals are almost the plain t intervals of each cell.
 
     Attributes:
         spreads: The standard deviation of one run of each cell.
@@ -41,13 +41,12 @@ class Noise:
         prior: Degrees of freedom of the model; infinite if the cells' variances differ from the model only by chance.
         own: The part of the variance of each cell's mean that is independent of other cells; a covariance matrix if the
             means are estimated together.
-        together: The contribution of each seed to each cell's mean, in units of the seed's effect, if runs with the
-            same seed were equal; None if cells share no seeds.
+        together: The weight of each seed's effect in each cell's mean; None if cells share no seeds.
         shared: The correlation of runs with the same seed: the fraction of the variance that the seed causes.
         per_seed: The mean number of runs with the same seed.
-        differences: The degrees of freedom of the model, like ``prior``, for differences of cells that share seeds.
-            Similar recipes share more of the noise than others, so the model may fit these differences worse.
-        scale: The factor by which the variances of differences in the study differ from the model.
+        differences: Like ``prior``, for differences of cells that share seeds. The model may fit these differences
+            worse, because similar recipes have more noise in common than other recipes.
+        scale: The ratio of the variances of differences in the study to those of the model.
     """
 
     spreads: Any
@@ -80,8 +79,8 @@ class Noise:
         free = 1 / np.maximum((x * (self.covariance @ x)).sum(axis=0), _TINY)
         if self.together is None:
             return own, free
-        # As in a two-way analysis of variance, the effects of the seeds use up some of the degrees of freedom, and the
-        # mean square of the seeds, from which the variance of the effects is computed, contains noise of the runs.
+        # As in a two-way analysis of variance: the effects of the seeds use degrees of freedom. Their variance is
+        # computed from the mean square of the seeds, which also contains the noise of the runs.
         cells = len(self.spreads)
         level = 1 / max(self.df * (cells - 1) / cells, 1.0)
         effects = ((self.together[chosen].T @ weights) ** 2).sum(axis=0)
@@ -162,10 +161,9 @@ def _fitted(x: Any, variances: Any, df: Any) -> tuple[Any, float]:
 def moderation(variances: Any, df: Any, parameters: int) -> tuple[float, float]:
     """Return the degrees of freedom of a model of variances, and a factor for its variances.
 
-    The degrees of freedom are smaller, the more the log variances scatter beyond chance; infinite if they scatter only
-    by chance. If they are finite, the factor is computed from the mean of the log variances, in which outliers count
-    less; otherwise it is 1. Few cells often seem to scatter beyond chance, so the factor is not reduced for the
-    scatter, as it would be if the degrees of freedom were known.
+    If the log variances scatter only by chance, the degrees of freedom are infinite and the factor is 1. The more they
+    scatter beyond chance, the smaller the degrees of freedom are. The factor is then computed from the mean of the log
+    variances, in which outliers count less. It is not reduced for the scatter, which few cells often overstate.
 
     Args:
         variances: The measured variances, divided by those of the model.

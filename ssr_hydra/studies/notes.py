@@ -14,7 +14,7 @@ from ssr_hydra.files import read_bounded
 from ssr_hydra.records import RunResult
 from ssr_hydra.sweeps.folder import STUDY
 
-__all__ = ["Note", "Notes", "losses"]
+__all__ = ["Note", "Notes", "arm", "losses"]
 
 # Only the data set is compared. The loader's seed is the run's seed, and its batch size is part of the recipe.
 _MOST_BYTES = 64 << 20
@@ -29,13 +29,13 @@ class Note:
     Attributes:
         kind: ``data`` (the runs have different data sets), ``versions`` (the runs have several versions of a package,
             or of its code), ``codes`` (a sweep was continued with changed code), ``machines`` (the runs were on several
-            kinds of machines), ``resumed`` (some runs continued from a checkpoint), ``diverged`` (some seeds of a cell
-            diverged and others did not), ``lost`` (a recipe has no quality at some SSRs), ``no_times`` (some rows of a
-            table have no time).
+            kinds of machines), ``resumed`` (some runs continued from a checkpoint), ``diverged`` (of the runs with one
+            recipe and SSR, only some seeds diverged), ``lost`` (a recipe has no quality at some SSRs), ``no_times``
+            (some rows of a table have no time).
         subject: The package, the recipe with its control, the number of code versions, or the unit of the times.
-        counts: Pairs of a name and a number. The numbers of runs by data set, version, machine, recipe or status. For
-            ``codes``: the number of versions of each package. For ``no_times``: the first line of a table without a
-            time, and the number of such lines.
+        counts: Pairs of a name and a number: the number of runs by data set, version, machine, recipe or status. For
+            ``codes``: the number of versions of each package. For ``no_times``: the first line of the table without a
+            time, and the number of lines without a time.
         ssrs: For ``lost``: the SSRs without a quality; empty if the recipe has no quality at any SSR.
     """
 
@@ -47,7 +47,7 @@ class Note:
 
 @dataclass
 class Notes:
-    """Counts the runs by data set, version and machine, and returns notes about differences."""
+    """Counts of runs by data set, version and machine, from which the notes about differences are made."""
 
     _data: Counter[str] = field(default_factory=Counter)
     _versions: dict[str, Counter[str]] = field(default_factory=dict)
@@ -119,19 +119,25 @@ def losses(frame: pd.DataFrame) -> list[Note]:
     cells = (~lost).groupby([frame[name] for name in ("recipe", "control", "ssr")]).transform("any")
     biased = frame[lost & diverged & cells]
     if len(biased):
-        arms = Counter(_arm(*pair) for pair in zip(biased["recipe"], biased["control"], strict=True))
+        arms = Counter(arm(*pair) for pair in zip(biased["recipe"], biased["control"], strict=True))
         notes.append(Note("diverged", counts=tuple(arms.items())))
     for (recipe, control), rows in frame.groupby(["recipe", "control"], sort=False):
         whole = rows[~cells[rows.index]]
         if len(whole):
             statuses = Counter("no_value" if status == "completed" else str(status) for status in whole["status"])
             ssrs = () if len(whole) == len(rows) else tuple(sorted(set(whole["ssr"].astype(float).tolist())))
-            notes.append(Note("lost", _arm(recipe, control), tuple(statuses.items()), ssrs))
+            notes.append(Note("lost", arm(str(recipe), str(control)), tuple(statuses.items()), ssrs))
     return notes
 
 
-def _arm(recipe: Any, control: Any) -> str:
-    return f"{recipe} ({control})" if control else str(recipe)
+def arm(recipe: str, control: str) -> str:
+    """Return one name for a recipe and its control.
+
+    Example:
+        >>> arm("wsd", ""), arm("wsd", "truncate")
+        ('wsd', 'wsd (truncate)')
+    """
+    return f"{recipe} ({control})" if control else recipe
 
 
 def _canonical(value: Any) -> str:

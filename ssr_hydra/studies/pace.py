@@ -1,4 +1,4 @@
-"""Decide whether "equal time" means the same number of steps or the same number of seconds."""
+"""Choose the axis of equal time: steps, SSR or seconds."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Reason = Literal["asked", "single", "no_clock", "same_work", "conditions", "alik
 
 @dataclass(frozen=True)
 class Pace:
-    """The ratio of the seconds per step of the slowest and the fastest recipe; without steps, at the same SSR.
+    """The ratio of the seconds per step of the slowest and the fastest recipe. Without steps, the seconds per SSR.
 
     Attributes:
         slow: The slowest recipe; ``""`` if there is one recipe, or no SSR has runs of all recipes.
@@ -50,7 +50,7 @@ class Pace:
 
 @dataclass(frozen=True)
 class Crowd:
-    """Two recipes whose runs had different conditions: the mean number of other jobs, or the load of the machine.
+    """The two recipes whose runs had the most different conditions: numbers of other jobs, or loads of the machine.
 
     Attributes:
         busy: The recipe whose runs had more other jobs, or more load.
@@ -91,14 +91,14 @@ class EqualTime:
 def equal_time(study: Study, axes: Collection[Axis], asked: Axis | None = None) -> EqualTime:
     """Choose the axis of equal time.
 
-    A load on the machine may last for all consecutive jobs of a recipe, so runs of one recipe and SSR do not show its
-    effect. So the noise of the clock is estimated from means over recipe and SSR. If each step of every recipe is the
-    same work, a difference of seconds shows only the state of the machine, so seconds are not used.
+    A load on the machine may last for all jobs of a recipe, so runs with the same recipe and SSR do not show its
+    effect. Therefore the noise of the clock is estimated from means over recipe and SSR. If each step of every recipe
+    is the same work, a difference of seconds shows only the state of the machine, so seconds are not used.
 
     Args:
         study: The study.
         axes: The axes on which every run has a number.
-        asked: The axis that the user has requested; None to choose one.
+        asked: The axis that the user has requested; None to choose the axis.
     """
     length: Axis = "steps" if "steps" in axes else "ssr"
     crowd = _crowd(study)
@@ -130,11 +130,11 @@ def _pace(study: Study, length: Axis) -> Pace:
         return Pace()
     relative = cells.sub(cells.median(axis=1), axis=0).median()
     slow, quick = str(relative.idxmax()), str(relative.idxmin())
-    # The slowest and the fastest recipe were selected from all pairs, so some pair is far apart by chance (Bonferroni).
+    # The pair was selected as the most different of all pairs, so correct for their number (Bonferroni).
     recipes = cells.shape[1]
     level = 1 - (1 - VERDICT) / (recipes * (recipes - 1) // 2)
     apart = cells[slow] - cells[quick]
-    # A control is a separate sweep, and all its SSRs had the machine's load of that time.
+    # A control is a separate sweep, and all its SSRs had the same load of the machine.
     blocks = apart.groupby("control").mean()
     found = combine([Cell((blocks if len(blocks) > 1 else apart).to_numpy(), None)], [1.0], level)
     return Pace(slow, quick, math.exp(found.value), math.exp(found.low), math.exp(found.high))

@@ -21,7 +21,7 @@ from ssr_hydra.records import RESULT, RunResult
 from ssr_hydra.studies.notes import Notes
 from ssr_hydra.studies.recipes import Config, ConfigReader, Recipe, label_recipes, work_of
 from ssr_hydra.studies.record_checks import check_record, direction_of
-from ssr_hydra.studies.study import COLUMNS, CONDITIONS, Direction, Problem, Study
+from ssr_hydra.studies.study import CLOCKS, COLUMNS, CONDITIONS, Direction, Problem, Study
 from ssr_hydra.sweeps.heartbeat import HEARTBEAT, Pulse, is_alive
 from ssr_hydra.sweeps.job_status import JOB, KILLED, JobState
 from ssr_hydra.time import simplest
@@ -30,7 +30,6 @@ __all__ = ["as_frame", "load", "without_duplicates"]
 
 _HYDRA = ".hydra"
 _TRUNCATE, _WARMUP = "truncate", "scale_warmup"
-_CLOCKS = {"steps": "batch", "samples": "sample", "tokens": "token", "seconds": "train_seconds"}
 
 
 def load(
@@ -47,7 +46,7 @@ def load(
     the first completed run counts, and the others are listed.
 
     Runs of one recipe have the same config except for ssr, seed, control, and settings that do not change results
-    (loggers, checkpoints, display). If a recipe has runs with and without a scaled warmup, the runs with a scaled
+    (loggers, checkpoints, display). If a recipe has runs with a fixed and with a scaled warmup, the runs with a scaled
     warmup are a control.
 
     Args:
@@ -83,7 +82,7 @@ class _Run:
 
     @property
     def key(self) -> Hashable:
-        """A key that is equal for runs of the same recipe. It is from the record if there is no config."""
+        """A key that is equal for runs of the same recipe, from the config, or from the record without a config."""
         return self.config.key if self.config is not None else (self.record.name, self.record.max_duration)
 
     @property
@@ -108,7 +107,7 @@ class _Reading:
             raise PathError("study", str(source), "folder not found", "name a study's folder")
         resolved = root.resolve()  # _run_folders follows no links in the folder
         jobs = sorted((os.path.relpath(folder, root) for folder in _run_folders(str(root))), key=_natural)
-        # The folder of a study may be this folder, or any folder between it and a run.
+        # The folder of a study may be the root, or any folder between the root and a run.
         for place in sorted({root, *(root / above for job in jobs for above in PurePath(job).parents)}):
             self.notes.add_codes(place)
         for job in jobs:
@@ -154,13 +153,13 @@ class _Reading:
         return Problem(str(folder), "unfinished", f"there is no {RESULT}: the run was killed, or still runs elsewhere")
 
     def study(self, sources: tuple[Path, ...], objective: str | None, direction: Direction | None) -> Study:
-        # If no record is valid, no metric is needed: the study only has problems.
+        # Without a valid record, the study has only problems, and needs no metric.
         metric = self._objective(objective) if self.runs else objective or ""
         way = direction_of(metric, direction, self._modes(metric)) if self.runs else direction or "max"
         labels, controls = self._names()
-        self.problems += [problem for run in self.runs for problem in _ill(run, metric)]
+        self.problems += [problem for run in self.runs for problem in _without_quality(run, metric)]
         rows: dict[str, list[Any]] = {name: [] for name in COLUMNS}
-        curves: dict[str, list[Any]] = {name: [] for name in ("run", *_CLOCKS, "value")}
+        curves: dict[str, list[Any]] = {name: [] for name in ("run", *CLOCKS, "value")}
         for run, control in zip(self.runs, controls, strict=True):
             number = len(rows["study"])
             for name, value in _row(run, labels[run.key], control, metric).items():
@@ -170,7 +169,7 @@ class _Reading:
                     value = evaluation["metrics"][metric]
                     curves["run"].append(number)
                     curves["value"].append(math.nan if value is None else value)
-                    for name, clock in _CLOCKS.items():
+                    for name, clock in CLOCKS.items():
                         curves[name].append(evaluation["timestamp"][clock])
         evaluations = pd.DataFrame(
             {name: np.array(values, dtype=int if name == "run" else float) for name, values in curves.items()}
@@ -249,8 +248,8 @@ class _Reading:
         return label_recipes(recipes), controls
 
 
-def _ill(run: _Run, metric: str) -> Iterator[Problem]:
-    """Yield the problem if a run has no quality. Yield nothing if it has one."""
+def _without_quality(run: _Run, metric: str) -> Iterator[Problem]:
+    """Yield the problem of a run that has no quality; nothing for other runs."""
     record, where = run.record, str(run.folder)
     if record.status != "completed":
         yield Problem(where, record.status, _line(record.error or "the record has no reason"))
@@ -321,7 +320,7 @@ def without_duplicates(frame: pd.DataFrame, curves: pd.DataFrame) -> tuple[pd.Da
     for row in frame.loc[dropped].itertuples():
         folder, quality = first[row.recipe, row.control, row.ssr, row.seed]
         if math.isnan(row.quality):
-            continue  # a failed run of the same seed, which is already listed as failed
+            continue  # the failed run is already a problem
         same = "the same value" if quality == row.quality else f"{quality:.6g} there, {row.quality:.6g} here"
         reason = f"recipe, ssr and seed are those of {folder}, which counts: {same}"
         problems.append(Problem(row.folder, "duplicate", reason))
@@ -337,7 +336,7 @@ def without_duplicates(frame: pd.DataFrame, curves: pd.DataFrame) -> tuple[pd.Da
 
 
 def _run_folders(root: str) -> Iterator[str]:
-    """Yield the folders of runs, also of runs that were only started or planned. Do not search in a run's folder."""
+    """Yield the folders of runs, also of runs that were only started or planned. Skip the folders in a run's folder."""
     waiting = [root]
     while waiting:
         folder = waiting.pop()
@@ -355,10 +354,7 @@ def _run_folders(root: str) -> Iterator[str]:
 
 
 def _is_alive(folder: Path) -> bool:
-    """Return whether the heartbeat in a run's folder shows that the run is in progress.
-
-    The age of the heartbeat is measured by this machine's clock, because a reader must not write to the folder.
-    """
+    # The age of the heartbeat is measured by this machine's clock, because a reader must not write to the folder.
     return is_alive(folder / HEARTBEAT, time.time())
 
 
@@ -369,10 +365,7 @@ def _natural(path: str) -> list[tuple[int, int, str]]:
 
 
 def _locked_inodes() -> frozenset[int]:
-    """Return the inodes of files that processes on this machine have locked, as the kernel lists them.
-
-    The function takes no lock itself, because that could stop a run.
-    """
+    """Return the inodes of files that processes on this machine have locked. To take such a lock could stop a run."""
     try:
         lines = Path("/proc/locks").read_text(encoding="ascii").splitlines()
     except (OSError, ValueError):

@@ -21,11 +21,11 @@ __all__ = ["Config", "ConfigReader", "Recipe", "label_recipes", "unique_labels",
 
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the C version, if available, is ten times faster
 
-# Lines that differ between the runs of a recipe. The rest of the text is often the same, and is then parsed only once.
+# The lines that differ between the runs of a recipe. The other lines are parsed once for all runs.
 _VARIED = re.compile(r"^(ssr|seed|control): ([^\n]*)$", re.MULTILINE)
 _CHOICES = re.compile(r"^    choices:\n((?:      [^\n]*\n)+)", re.MULTILINE)
 _WARMUP = "scale_warmup"
-# Settings that do not change a run's numbers: they are about display, checkpoints, resuming and loggers.
+# Settings that do not change a run's results: display, checkpoints, resuming, loggers and how a sweep runs its jobs.
 _OF_THE_APP = (
     "trust",
     "study",
@@ -71,10 +71,7 @@ class Config:
 
 
 class ConfigReader:
-    """Reads ``.hydra/config.yaml`` of many runs, most of which differ only in ssr and seed.
-
-    The reader caches parsed text, so for ten thousand runs of ten recipes it parses only ten texts.
-    """
+    """Reader of ``.hydra/config.yaml`` of many runs. It parses the text of each recipe only once."""
 
     def __init__(self) -> None:
         self._parsed: dict[str, tuple[dict[str, Any], str, bool | None]] = {}
@@ -99,7 +96,7 @@ class ConfigReader:
             content = _parse(rest)
             if not isinstance(content, dict) or not content:
                 raise ValueError("config.yaml is not a mapping")
-            leaves = flatten(content)  # also refuses a config that is too large, before other code reads it
+            leaves = flatten(content)  # this also refuses a config that is too large
             kept = {key: value for key, value in leaves.items() if not _is_apart(key)}
             warmups = {key: value for key, value in kept.items() if _is_warmup(key)}
             values = set(map(repr, warmups.values()))
@@ -149,10 +146,9 @@ def flatten(value: Any) -> dict[tuple[str, ...], Any]:
 
 
 def _plain(value: Any, left: list[int]) -> Any:
-    """Return the value unchanged. Refuse a value with too many parts.
+    """Return the value unchanged, or raise a ValueError if it has more than ``left[0]`` parts.
 
-    A few lines of YAML with aliases may describe a list of billions of items. ``left[0]`` is the number of parts that
-    are still allowed.
+    A few lines of YAML with aliases may describe a list of billions of items.
     """
     left[0] -= 1
     if left[0] < 0:
@@ -171,9 +167,9 @@ def _is_apart(place: tuple[str, ...]) -> bool:
 
 
 def work_of(config: Config) -> str:
-    """Return a text that is equal for configs whose steps are the same work.
+    """Return a text that is equal for configs that differ only in schedules and numeric settings of the optimizer.
 
-    It has all settings of the recipe except schedules and numeric settings of the optimizer.
+    The steps of such configs are the same work.
     """
     kept = {
         ".".join(place): value
@@ -215,7 +211,7 @@ class Recipe:
 
     @classmethod
     def of(cls, folder: Path, config: Config | None, name: str | None) -> Recipe:
-        """Read Hydra's files in a run's folder. If a file cannot be read, the recipe only gets a longer name."""
+        """Read Hydra's files in a run's folder. If a file cannot be read, the recipe only has a longer name."""
         recipe = cls(config, name)
         if config is None:
             return recipe
@@ -244,8 +240,8 @@ def label_recipes(recipes: Mapping[Hashable, Recipe]) -> dict[Hashable, str]:
     """Return a unique short name for each recipe, made of its differences from the other recipes.
 
     If all recipes have different titles, the titles are the names. Otherwise a name consists of the choices of groups
-    (``wsd``) and the overrides (``optimizer.lr=0.1``) that differ between recipes. If names are still equal, the other
-    differences of the configs are added, and at last a number.
+    (``wsd``) and the overrides (``optimizer.lr=0.1``) that differ between recipes. If two names are equal, other
+    differences of the configs are added. If two names are still equal, a number is added.
 
     Example:
         >>> label_recipes({0: Recipe(None, "digits"), 1: Recipe(None, "cifar")})

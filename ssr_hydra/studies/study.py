@@ -21,11 +21,12 @@ from ssr_hydra.metrics import Direction
 from ssr_hydra.settings.base import not_negative
 from ssr_hydra.studies.effects import with_effects
 from ssr_hydra.studies.intervals import Cell, Estimate
-from ssr_hydra.studies.notes import Note
+from ssr_hydra.studies.notes import Note, arm
 from ssr_hydra.sweeps.sharing.orders import taken_in
 
 __all__ = [
     "AXES",
+    "CLOCKS",
     "COLUMNS",
     "CONDITIONS",
     "CONTROLS",
@@ -36,6 +37,7 @@ __all__ = [
     "Study",
     "check_axis",
     "find_series",
+    "no_curves",
     "spread_out",
 ]
 
@@ -51,6 +53,9 @@ COLUMNS = (
     "seconds", "total_seconds", "resumes", "max_duration", "config_hash", "folder",
 )  # fmt: skip
 """Columns of ``Study.frame``."""
+
+CLOCKS = {"steps": "batch", "samples": "sample", "tokens": "token", "seconds": "train_seconds"}
+"""Columns of time of ``Study.curves``, and the names of these times in a record."""
 
 CONDITIONS = ("jobs_beside", "load")
 """Columns of ``Study.conditions``."""
@@ -119,7 +124,7 @@ class Series:
         return self.means[name]
 
     def around(self, ssr: float) -> list[int]:
-        """Return the index of the cell at an SSR, or the indices of the two cells next to it if it was not measured.
+        """Return the index of the cell at an SSR, or the indices of the two neighbouring cells if it was not measured.
 
         The SSR must be within the measured range.
         """
@@ -129,10 +134,10 @@ class Series:
     def weights(self, ssr: float) -> tuple[list[Cell], list[float]]:
         """Return cells and weights that give the value at an SSR within the measured range.
 
-        Between two measured SSRs, the value is the mean of two parabolas over log SSR: one through both SSRs and the
-        next SSR below, one through both and the next SSR above. At an end of the range, one of these parabolas does not
-        exist. There the value is the cubic through the nearest four SSRs, because a single parabola bends less than
-        quality does. With three SSRs there is one parabola, and with two SSRs a straight line.
+        Between two measured SSRs, the value is the mean of two parabolas over log SSR. One goes through both SSRs and
+        the next SSR below, the other through both SSRs and the next SSR above. At an end of the range, one of these
+        SSRs does not exist. There the value is the cubic through the nearest four SSRs, because a single parabola bends
+        less than quality does. With three SSRs there is one parabola, and with two SSRs a straight line.
         """
         places = self.around(ssr)
         if len(places) == 1:
@@ -181,9 +186,9 @@ class Study:
             value.
         objective: Name of the metric that is the ``quality``, such as ``eval/accuracy``.
         direction: ``max`` if a higher quality is better, ``min`` if a lower one is.
-        problems: The reason of each run that is not in ``frame``, or that is in ``frame`` without a quality.
-        notes: Facts that a reader of the comparison must know, such as several data sets, code versions or machines,
-            or seeds that diverged.
+        problems: The runs that are not in ``frame`` or have no quality, each with the reason.
+        notes: Facts that a reader of the comparison must know, such as several data sets, code versions or machines, or
+            seeds that diverged.
         sources: The folders or files that were read.
         hardware: The kinds of machines that trained the runs, as the records describe them.
         versions: A mapping from package to its versions in the runs.
@@ -228,10 +233,7 @@ class Study:
 
     @cached_property
     def bounds(self) -> tuple[float, float] | None:
-        """The range of possible values of the metric, if its name and values show it; else None.
-
-        The name must be that of a fraction, a percentage or a loss.
-        """
+        """The range of the metric's possible values; None if its name is not that of a fraction, percentage or loss."""
         words = set(re.split(r"[^a-z0-9]+", self.objective.rpartition("/")[2].lower()))
         values = self.completed["quality"]
         if values.empty or values.min() < 0:
@@ -243,8 +245,7 @@ class Study:
     def interval(self, mean: Estimate) -> tuple[float, float]:
         """Return the interval of a mean in units of quality. For a bounded metric, the interval is within the bounds.
 
-        The interval of a bounded metric is Student's t on the logit of the mean (for a loss, on its logarithm), by the
-        delta rule.
+        This interval is Student's t on the logit of the mean (for a loss, on its logarithm), by the delta rule.
         """
         low, high = sorted((self.sign * mean.low, self.sign * mean.high))
         if self.bounds is None or not mean.known:
@@ -307,7 +308,8 @@ class Study:
 
     def _repr_html_(self) -> str:
         """Return a table of the mean quality of each recipe and SSR, as HTML for a notebook."""
-        frame = self.completed.assign(recipe=self.completed["recipe"] + self.completed["control"].map(_in_parentheses))
+        frame = self.completed
+        frame = frame.assign(recipe=list(map(arm, frame["recipe"], frame["control"])))
         table = frame.pivot_table(index="recipe", columns="ssr", values="quality", aggfunc="mean", sort=False)
         shown: str = table.sort_index(axis=1).to_html(float_format="{:.4g}".format, na_rep="")
         runs, problems = len(self.frame), len(self.problems)
@@ -338,15 +340,10 @@ class Study:
         }
 
 
-def _in_parentheses(control: str) -> str:
-    return f" ({control})" if control else ""
-
-
 def _with_fragile(found: list[Series], lost: dict[Any, int]) -> tuple[Series, ...]:
-    """Mark the recipes whose runs diverge more often than those of the recipe with the smallest fraction.
+    """Return the series, with ``fragile`` set by a one-sided Fisher's exact test over all SSRs.
 
-    This is a one-sided Fisher's exact test over all SSRs. A divergence costs more than a worse mean, so the test
-    requires less than the usual certainty.
+    A divergence costs more than a worse mean, so the test requires less than the usual certainty.
     """
     if not lost:
         return tuple(found)
@@ -361,7 +358,7 @@ def _with_fragile(found: list[Series], lost: dict[Any, int]) -> tuple[Series, ..
 
 
 def _chance(lost: int, kept: int, best_lost: int, best_kept: int) -> float:
-    """Return the probability that by chance ``lost`` or more of all lost runs are from the first of two recipes."""
+    """Return the probability that by chance ``lost`` or more of all lost runs are runs of the first recipe."""
     from scipy import stats
 
     return float(stats.hypergeom.sf(lost - 1, lost + kept + best_lost + best_kept, lost + best_lost, lost + kept))
@@ -374,7 +371,7 @@ def _starts(columns: list[Any]) -> Any:
 
 
 def check_axis(study: Study, axis: str, price_per_hour: float | None = None) -> None:
-    """Refuse an unknown axis, an axis for which a run has no number, and ``cost`` without a price."""
+    """Raise an InputError for an unknown axis, an axis for which a run has no number, or ``cost`` without a price."""
     if axis not in AXES:
         raise UnknownNameError("axis", axis, f"must be one of {', '.join(AXES)}", "use seconds, for example")
     if price_per_hour is not None:
@@ -399,6 +396,11 @@ def find_series(study: Study, name: str | tuple[str, str], field: str) -> Series
     known = [repr((each.recipe, each.control) if each.control else each.recipe) for each in study.series]
     rule = "no completed run of the study has this recipe and control"
     raise UnknownNameError(field, name, rule, f"there are {', '.join(known)}")
+
+
+def no_curves() -> pd.DataFrame:
+    """Return the ``curves`` of a study without evaluations."""
+    return pd.DataFrame({name: [] for name in ("run", *CLOCKS, "value")}, dtype=float).astype({"run": int})
 
 
 def spread_out(count: int, most: int) -> list[int]:

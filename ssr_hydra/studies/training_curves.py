@@ -1,4 +1,4 @@
-"""Curves of the objective and the learning rate over the course of training, on any axis."""
+"""Curves of the objective and the learning rate during training, on any axis."""
 
 from __future__ import annotations
 
@@ -15,13 +15,12 @@ from ssr_hydra.files import read_bounded
 from ssr_hydra.metrics_log import METRICS
 from ssr_hydra.settings.base import count
 from ssr_hydra.studies.intervals import check_confidence
-from ssr_hydra.studies.study import Axis, Study, check_axis
+from ssr_hydra.studies.study import CLOCKS, Axis, Study, check_axis
 
 __all__ = ["learning_curves", "lr_curves", "mean_curves"]
 
 _MOST_BYTES = 256 << 20  # the maximum size of a metrics.jsonl from which learning rates are read
 _CELL = ["recipe", "control", "ssr"]
-_CLOCKS = {"steps": "batch", "samples": "sample", "tokens": "token", "seconds": "train_seconds"}
 
 
 def learning_curves(study: Study, axis: Axis = "steps", price_per_hour: float | None = None) -> pd.DataFrame:
@@ -108,8 +107,8 @@ def lr_curves(
             the first and the last.
 
     Returns:
-        A row per point: recipe, control, ssr, run (index in ``study.frame``), x, lr. If the file of a run is missing,
-        there are no points for it. Truncated lines are skipped.
+        A row per point: recipe, control, ssr, run (index in ``study.frame``), x, lr. A run whose file is missing has no
+        points. Truncated lines are skipped.
 
     Raises:
         InputError: The axis is unknown, a run has no number for it, ``cost`` has no price, or fewer than 2 points are
@@ -138,7 +137,7 @@ def logged_rates(folder: Path) -> dict[str, Any]:
     The arrays are empty if the file is missing.
     """
     path = folder / METRICS
-    points: dict[str, list[float]] = {name: [] for name in (*_CLOCKS, "lr")}
+    points: dict[str, list[float]] = {name: [] for name in (*CLOCKS, "lr")}
     try:
         lines = read_bounded(path, _MOST_BYTES).splitlines()
     except (OSError, ValueError):
@@ -148,7 +147,7 @@ def logged_rates(folder: Path) -> dict[str, Any]:
             record = json.loads(line)
             if record["event"] != "train":
                 continue
-            values = {name: float(record[clock]) for name, clock in _CLOCKS.items()}
+            values = {name: float(record[clock]) for name, clock in CLOCKS.items()}
             values["lr"] = float(record["lr"])
         except (ValueError, TypeError, KeyError, RecursionError, OverflowError):
             continue

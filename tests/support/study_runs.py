@@ -9,13 +9,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import pandas as pd
 import yaml
 
 from ssr_hydra.records import RunResult
 from ssr_hydra.studies import Study
 from ssr_hydra.studies.reading import as_frame
-from ssr_hydra.studies.study import COLUMNS, Direction
+from ssr_hydra.studies.study import COLUMNS, Direction, no_curves
 
 METRIC = "eval/accuracy"
 Values = Mapping[float, Any]
@@ -42,8 +41,7 @@ def study_of(
                     row |= {"status": "diverged", "error": "train/loss is nan"}
                 for column in COLUMNS:
                     rows[column].append(row[column])
-    curves = pd.DataFrame({name: [] for name in ("run", "steps", "samples", "tokens", "seconds", "value")}, dtype=float)
-    return Study(as_frame(rows), curves.astype({"run": int}), METRIC, direction, noise=noise)
+    return Study(as_frame(rows), no_curves(), METRIC, direction, noise=noise)
 
 
 def record(ssr: float = 1.0, seed: int | None = 0, quality: float | None = 0.9, **changes: Any) -> RunResult:

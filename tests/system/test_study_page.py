@@ -20,6 +20,7 @@ from checkout import REPO
 from ssr_hydra import report, studies
 from ssr_hydra.report.exports import as_json, table_csv
 from ssr_hydra.studies.compare import pooled_control
+from ssr_hydra.studies.study import no_curves
 
 FOLDER = REPO / "docs/study"
 sys.path.append(str(REPO / "scripts"))
@@ -50,9 +51,8 @@ def runs(task: str) -> pd.DataFrame:
 
 
 def study(task: str) -> studies.Study:
-    curves = pd.DataFrame({name: [] for name in ("run", "steps", "samples", "tokens", "seconds", "value")}, dtype=float)
     told = REPORTS[task]
-    return studies.Study(runs(task), curves.astype({"run": int}), told["objective"], told["direction"])
+    return studies.Study(runs(task), no_curves(), told["objective"], told["direction"])
 
 
 @cache

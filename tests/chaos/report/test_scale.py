@@ -55,8 +55,8 @@ print(Path("/proc/self/status").read_text() if sys.platform == "linux" else "", 
     assert {row["n"] for row in report["table"]} == {SEEDS}
     page = (tmp_path / "report/report.html").read_text(encoding="utf-8")
     assert len(page) < 4e6
-    assert "Of 10,000 runs 3,000 are drawn as dots" in page
-    assert "The metric while training, the mean over seeds" in page  # one curve for each recipe and SSR
+    assert "Only 3,000 of 10,000 runs are drawn as dots." in page
+    assert "The metric during training: the mean over seeds" in page  # one curve for each recipe and SSR
     assert (tmp_path / "report/runs.csv").read_text(encoding="utf-8").count("\n") == 10_001
 
 

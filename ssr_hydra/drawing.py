@@ -1,4 +1,4 @@
-"""Code that all figures use: a style that is the same on every machine, a palette, and reproducible files."""
+"""Style, colours and file output of all figures. Figures are the same on every machine."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ __all__ = ["FORMATS", "HUES", "LINE_WIDTH", "check_math", "render", "style"]
 FORMATS = ("png", "svg", "pdf")
 """File formats that :func:`render` can write."""
 
-# Metadata to leave out of the files: by default, matplotlib writes the date and its version.
+# Metadata that the files do not contain. By default, matplotlib writes the date and its version.
 _STAMPS = {"png": ("Software",), "svg": ("Date", "Creator"), "pdf": ("CreationDate", "Creator", "Producer")}
 
-# The colours also differ in lightness, so they can be distinguished in greyscale. The first colours differ the most.
+# The first colours differ the most.
 HUES = ("#0072b2", "#4b1c00", "#e83a65", "#b58c00", "#1f2a97", "#94004f", "#685c00", "#2e004d")
 """Colours of data series on white. Colour-blind people can distinguish them, also in greyscale."""
 
@@ -59,10 +59,7 @@ _RC: dict[str, Any] = {
 
 @contextmanager
 def style() -> Iterator[None]:
-    """Inside the ``with`` block, use this project's style: matplotlib's defaults with the changes above.
-
-    The style ignores the matplotlib settings of the machine.
-    """
+    """Use this project's style inside the ``with`` block, whatever the user's matplotlib settings are."""
     import matplotlib as mpl
 
     settings: Any = {key: value for key, value in mpl.rcParamsDefault.items() if not key.startswith("backend")}
@@ -72,7 +69,7 @@ def style() -> Iterator[None]:
 
 
 def render(drawn: Figure, file_format: str) -> bytes:
-    """Return the content of a figure's file. It depends only on the figure and the version of matplotlib."""
+    """Return the content of a figure's file, which depends only on the figure and on matplotlib's version."""
     buffer = io.BytesIO()
     with style():
         metadata = dict.fromkeys(_STAMPS[file_format])
@@ -81,7 +78,7 @@ def render(drawn: Figure, file_format: str) -> bytes:
 
 
 def check_math(field: str, text: str) -> None:
-    """Check that matplotlib can parse the math between dollar signs, so that drawing does not fail later."""
+    """Refuse a text if matplotlib cannot parse the math between its dollar signs."""
     from matplotlib.cbook import is_math_text
     from matplotlib.mathtext import MathTextParser
 

@@ -42,12 +42,12 @@ __all__ = [
 ]
 
 _LONGEST_VALUE = 80
-# Files of frames that are not the user's code.
+# Frames in these files are not the user's code.
 _NOT_THE_USERS = re.compile(rf"^<|^{re.escape(str(Path(__file__).parent))}\b|[\\/](torch|numpy)[\\/]")
 
 
 class _Shown(str):
-    """Stand-in for a value that cannot be pickled: the text that the error shows for it."""
+    """The text that an error shows for a value that cannot be pickled."""
 
     __slots__ = ()
 
@@ -58,7 +58,7 @@ class _Shown(str):
 def _show(value: object) -> str:
     try:
         text = repr(value)
-    except Exception:  # the error message must not fail because of the value: 10**5000 has no repr
+    except Exception:  # for example, 10**5000 has no repr
         text = f"<{type(value).__name__}>"
     return text if len(text) <= _LONGEST_VALUE else f"{text[: _LONGEST_VALUE - 3]}..."
 
@@ -66,7 +66,7 @@ def _show(value: object) -> str:
 class InputError(ValueError):
     """A value breaks a rule. The message is one line with the field, the value, the rule and the fix.
 
-    The subclass shows the kind of rule, so programs and tests need not read the message.
+    A subclass names the kind of the rule, so programs and tests need not read the message.
 
     Args:
         field: Name of the argument or config field, dotted if nested.
@@ -82,7 +82,7 @@ class InputError(ValueError):
 
     def __init__(self, field: str, value: object, rule: str, fix: str) -> None:
         self.field, self.value, self.rule, self.fix = field, value, rule, fix
-        # The message is one line, but the repr of an array or a tensor may have several.
+        # The repr of an array or a tensor may have several lines.
         message = f"{field}={_show(value)}: {rule}; {fix}"
         super().__init__(" ".join(line.strip() for line in message.splitlines()))
 
@@ -99,7 +99,7 @@ class InputError(ValueError):
         value = self.value
         try:
             pickle.dumps(value)
-        except Exception:  # the value is a lambda or an open file, for example, but the error must still be sent
+        except Exception:  # for example, a lambda or an open file
             value = _Shown(_show(value))
         return type(self), (self.field, value, self.rule, self.fix)
 
@@ -179,7 +179,7 @@ class FirstBatchError(UserCodeError):
 def visible(text: str) -> str:
     r"""Return the text with control characters, line ends and text direction marks escaped.
 
-    Texts may contain names of folders and files, and such a name must not control the terminal.
+    A text may contain the name of a file, and the name must not control the terminal.
 
     Example:
         >>> visible("a\x1b[31m"), visible("two\nlines"), visible("é")
@@ -223,8 +223,8 @@ def callable_name(function: Any) -> str:
 def user_code_error(what: str, function: Any, error: Exception) -> UserCodeError | None:
     """Return an error that names the user's function that raised ``error``.
 
-    Return None if the type of ``error`` is not built-in, or if it is a MemoryError, an OSError or a Warning. Such an
-    error already has a good message, which should not change.
+    Return None if ``error`` is a MemoryError, an OSError or a Warning, or if its type is not built-in. The messages of
+    these errors are already clear.
 
     Args:
         what: The role of the function, such as ``loss``.

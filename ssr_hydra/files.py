@@ -74,14 +74,14 @@ def check_folder_name(
     # A config file may define the value of a reference on the command line. So the file could choose another folder.
     absolute = Path(folder).is_absolute() and not re.match(r"""["']?(/|\$\{(hydra\.|[^{}]*:))""", typed)
     if "${" in typed and (absolute or parts.count("..") > re.split(r"[\\/]", typed).count("..")):
-        rule = f"must not be outside because of a reference ({typed})"
+        rule = f"must be below {base}, also after the references of {typed} are resolved"
         raise PathError(field, folder, rule, "write the folder without a reference")
 
 
 def check_length(path: str, field: str) -> None:
     """Check that file systems accept a path."""
     if "\0" in path:
-        raise PathError(field, path, "must not contain a NUL character", "remove it")
+        raise PathError(field, path, "must not contain a NUL character", "remove the NUL character")
     if len(os.fsencode(path)) > _LONGEST_PATH:
         raise PathError(field, path, f"must have at most {_LONGEST_PATH:,} bytes", "shorten it")
     longest = max(len(os.fsencode(part)) for part in re.split(r"[\\/]" if os.name == "nt" else "/", path))

@@ -1,4 +1,4 @@
-"""The number of cores of this machine, and its load during a run. Imports neither torch nor Hydra."""
+"""The number of cores and the load of this machine. This module imports neither torch nor Hydra."""
 
 from __future__ import annotations
 
@@ -10,9 +10,7 @@ __all__ = ["conditions", "cores"]
 
 
 def cores(root: Path = Path("/sys/fs/cgroup")) -> int:
-    """Return the number of cores that this process may use.
-
-    This is the size of the process's CPU affinity, or the CPU limit of its container if that is lower.
+    """Return the number of cores that this process may use: its CPU affinity, or a lower CPU limit of its container.
 
     Example:
         >>> cores() >= 1
@@ -34,8 +32,8 @@ def conditions(jobs_beside: float = 0.0) -> dict[str, Any]:
         jobs_beside: The mean number of other jobs of the same sweep that ran on this machine.
 
     Returns:
-        A mapping with three keys: ``jobs_beside``, the argument; ``load``, the system's load average over the last
-        minute (missing on Windows); and ``cpus``, the result of :func:`cores`.
+        A mapping with ``jobs_beside``, ``cpus`` (see :func:`cores`), and ``load``, the system's load average over the
+        last minute, which Windows does not have.
 
     Example:
         >>> sorted(conditions(1.5))

@@ -1,4 +1,4 @@
-"""Output to the terminal: text tables, and output that cannot be written (``| head``, a full disk, no terminal)."""
+"""Output to the terminal: text tables, and a replacement for streams that cannot be written, as with ``| head``."""
 
 from __future__ import annotations
 
@@ -64,8 +64,8 @@ def safe_output() -> Iterator[None]:
     """Discard output that cannot be written, inside the ``with`` block and when Python exits.
 
     If a standard descriptor is closed (``>&-``, cron), open it on the null device. Otherwise the next opened file would
-    get the number of this descriptor, and printed output would go into that file. Also stop ``logging`` from printing a
-    traceback for a line that it cannot write.
+    get this descriptor, and printed output would go into the file. Also stop ``logging`` from printing a traceback for
+    a line that it cannot write.
     """
     while (number := os.open(os.devnull, os.O_RDWR)) <= 2:  # open() takes the lowest free number
         os.set_inheritable(number, True)
@@ -96,7 +96,7 @@ def text_table(
     Args:
         rows: The cells of each row.
         right: The columns that are aligned to the right.
-        fold: The columns whose cells are folded if the table is wider than ``width``.
+        fold: The columns whose cells are split into several lines if the table is wider than ``width``.
         gap: The number of spaces between columns.
         width: The largest width of a line.
         bold_header: Whether a terminal shows the first row in bold.
@@ -122,7 +122,7 @@ def text_table(
 
 
 def _opened(stream: TextIO | None, number: int) -> TextIO:
-    """Return the stream. If it is None, because its descriptor was closed when Python started, return a new stream."""
+    """Return the stream. If the descriptor was closed when Python started, the stream is None: return a new stream."""
     if stream is None:
         return os.fdopen(number, "w", encoding="utf-8", errors="backslashreplace", closefd=False)
     with suppress(AttributeError, OSError, ValueError):  # a stream that was replaced, for example in a notebook

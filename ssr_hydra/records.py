@@ -166,17 +166,13 @@ class RunResult:
         _check_metrics("metrics", self.metrics)
         _require(isinstance(self.evaluations, list), "evaluations", self.evaluations)
 
-    def check_evaluations(self) -> None:
-        """Check the counters and metrics of every evaluation.
-
-        Raises:
-            InputError: A counter or metric has a wrong type or range. The error names ``result.evaluations``.
-        """
-        check_evaluations(self.evaluations)
-
 
 def check_evaluations(evaluations: Iterable[Any]) -> None:
-    """Check the counters and metrics of a record's evaluations."""
+    """Check the counters and metrics of a record's evaluations.
+
+    Raises:
+        InputError: A counter or metric has a wrong type or range. The error names ``result.evaluations``.
+    """
     for evaluation in evaluations:
         timestamp: Any = evaluation.get("timestamp") if isinstance(evaluation, dict) else None
         _require(isinstance(timestamp, dict), "evaluations", evaluation)
@@ -255,7 +251,7 @@ def config_hash(config: Mapping[str, Any] | None) -> str | None:
         text = json.dumps(config, sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=True)
     except (TypeError, ValueError) as error:
         rule = f"must be plain dicts, lists, strings and finite numbers ({error})"
-        raise WrongTypeError("config", type(config).__name__, rule, "convert it first") from None
+        raise WrongTypeError("config", type(config).__name__, rule, "convert the config to plain data first") from None
     return hashlib.sha256(text.encode()).hexdigest()
 
 

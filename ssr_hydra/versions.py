@@ -1,4 +1,4 @@
-"""The software of a run: versions of the packages, and digests of the code. Imports neither torch nor Hydra."""
+"""The versions of packages and the digests of code of a run. This module imports neither torch nor Hydra."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ def versions() -> dict[str, str | None]:
 
 
 def software(code: Mapping[str, str]) -> dict[str, str]:
-    """Return :func:`versions` with the digests of ``code``, as text. Runs with equal texts used the same software.
+    """Return :func:`versions` and the digests of ``code``. Runs with equal results used the same software.
 
     Args:
-        code: The digests of the code, as :func:`code_version` returns them.
+        code: The result of :func:`code_version`.
     """
     found = {name: str(version) for name, version in versions().items()}
     return {**found, **{name: f"{found[name]} {digest}" if name in found else digest for name, digest in code.items()}}
@@ -58,11 +58,11 @@ def _installed(name: str) -> str | None:
 def code_version(modules: Iterable[str] = ()) -> dict[str, str]:
     """Return a digest of the source of this package, and of each package that the config may name.
 
-    If this process has already imported a package, each call returns the digest that the first call computed. Later
-    edits of the files do not change the code that the process runs.
+    If this process has imported a package, every call returns the digest from the first call. Later edits of the files
+    do not change the code that the process runs.
 
     Args:
-        modules: Names that were trusted on the command line: ``my_package`` or ``my_package.models``.
+        modules: Names that the command line trusts, such as ``my_package`` or ``my_package.models``.
 
     Returns:
         A mapping from package to the first 12 digits of a SHA-256 over its Python files and their paths.

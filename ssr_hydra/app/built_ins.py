@@ -1,4 +1,4 @@
-"""Check built-in data and models before they are created: their names, their arguments, and whether their sizes fit."""
+"""Check built-in data and models before they are created: names, arguments, and whether model and data fit."""
 
 from __future__ import annotations
 
@@ -11,19 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from ssr_hydra.app.check_values import check_fields
-from ssr_hydra.app.targets import EXTRAS, walk
-from ssr_hydra.configs import (
-    TORCHVISION_MODELS,
-    ArraysConfig,
-    DigitsConfig,
-    FakeDataConfig,
-    ImageFolderConfig,
-    RandomCropFlipConfig,
-    RandomShiftConfig,
-    SmallImagesConfig,
-    StdlibBytesConfig,
-    StdlibDocumentsConfig,
-)
+from ssr_hydra.app.targets import DATA_CONFIGS, EXTRAS, walk
+from ssr_hydra.configs import TORCHVISION_MODELS
 from ssr_hydra.errors import (
     ConflictError,
     MismatchError,
@@ -50,20 +39,6 @@ __all__ = [
     "with_two_sources",
 ]
 
-_CONFIGS: dict[str, Any] = {
-    config._target_: config
-    for config in (
-        ArraysConfig,
-        DigitsConfig,
-        FakeDataConfig,
-        ImageFolderConfig,
-        RandomCropFlipConfig,
-        RandomShiftConfig,
-        SmallImagesConfig,
-        StdlibBytesConfig,
-        StdlibDocumentsConfig,
-    )
-}
 # The smallest values of whole numbers.
 _LEAST_COUNTS = {"length": 1, "max_length": 2, "limit": 1, "split_seed": 0}
 
@@ -74,8 +49,8 @@ def check_known(values: Mapping[str, Any]) -> None:
         if not isinstance(node, Mapping) or "_target_" not in node:
             continue
         target = str(node["_target_"])
-        if target in _CONFIGS:
-            check_fields(node, _CONFIGS[target], path, is_complete=False)
+        if target in DATA_CONFIGS:
+            check_fields(node, DATA_CONFIGS[target], path, is_complete=False)
             one_of(node.get("split", "train"), f"{path}.split", SPLITS)
             fraction(node.get("eval_fraction", 0.5), f"{path}.eval_fraction")
             for key, least in _LEAST_COUNTS.items():
@@ -106,20 +81,20 @@ def _check_loading(data: Mapping[str, Any]) -> None:
         raise ConflictError("data.augment", data["augment"]["_target_"], rule, "set it to null, and use transforms")
 
 
-# Arguments that must be equal in data.train and data.eval if both are the same built-in data set. Otherwise the two
-# data sets would overlap, or would number their classes differently.
+# Arguments that must be equal in data.train and data.eval if both have the same built-in class. Otherwise the two data
+# sets would overlap, or would number their classes differently.
 _COMMON = ("name", "eval_fraction", "split_seed", "shape", "num_classes", "data_seed")
 
 
 def _check_apart(data: Mapping[str, Any]) -> None:
-    """Refuse built-in evaluation data that overlaps the training data. The loaders check it again after reading."""
+    """Refuse built-in evaluation data that overlaps the training data."""
     train, evaluation = data["train"], data["eval"]
     if evaluation is None or evaluation["_target_"] != train["_target_"] or not train["_target_"].startswith(_HOME):
         return
     for key in _COMMON if train.get("eval_path") is None else ():
         if key in train and train[key] != evaluation.get(key, train[key]):
-            rule = f"must be data.train.{key} ({train[key]!r}); otherwise the data sets overlap or differ in classes"
-            raise MismatchError(f"data.eval.{key}", evaluation[key], rule, "leave it out: it follows data.train")
+            rule = f"must be equal to data.train.{key} ({train[key]!r}), to get separate splits of the same classes"
+            raise MismatchError(f"data.eval.{key}", evaluation[key], rule, "remove it, so that it follows data.train")
     part = "folder" if train["_target_"] == _FOLDERS else "split"
     same_root = part == "split" or os.path.realpath(train["root"]) == os.path.realpath(evaluation["root"])
     if same_root and part in train and train[part] == evaluation.get(part):
@@ -128,11 +103,11 @@ def _check_apart(data: Mapping[str, Any]) -> None:
 
 
 def with_two_sources(data: Any) -> Any:
-    """Return ``data`` with a separate file or folder for evaluation written in one standard form.
+    """Return ``data`` in a standard form for a separate evaluation file or folder.
 
-    For tables, ``data.eval_path``, ``data.eval.path`` and ``data.train.eval_path`` mean the same: a second file for
-    evaluation. In the standard form both data sets have it as ``eval_path``. For images, if ``data.eval.root`` differs
-    from ``data.train.root``, the classes of the training folder also number the classes of the evaluation folder.
+    For tables, ``data.eval_path``, ``data.eval.path`` and ``data.train.eval_path`` all name a second file for
+    evaluation. In the standard form, both data sets have this file as ``eval_path``. For images, if ``data.eval.root``
+    differs from ``data.train.root``, the evaluation data numbers its classes like the training folder.
     """
     train = data.get("train") if isinstance(data, Mapping) else None
     if not isinstance(train, Mapping) or train.get("_target_") not in (_ARRAYS, _FOLDERS):
@@ -158,7 +133,7 @@ def with_two_sources(data: Any) -> Any:
     (first, path), *others = given.items()
     if not evaluates and first == "data.eval_path":
         raise MissingValueError(
-            first, path, "needs data.eval, the data set that reads this file", "leave one of them out"
+            first, path, "needs data.eval, which reads this file", "remove data.eval_path, or remove data.eval=null"
         )
     for field, other in others:
         if not _is_same_path(other, path):
@@ -170,7 +145,7 @@ def with_two_sources(data: Any) -> Any:
 
 
 def _is_same_path(one: object, other: object) -> bool:
-    """Whether two values name the same file, for example by a relative and an absolute path."""
+    """Return whether two values name the same file, for example by a relative and an absolute path."""
     if not isinstance(one, str) or not isinstance(other, str):
         return one == other
     try:
@@ -217,7 +192,7 @@ def _check_torchvision_model(node: Mapping[str, Any], path: str) -> None:
 
 
 def data_name(data: Any) -> str | None:
-    """Return a name for the experiment's data; None if the data is invalid. A run without a name gets this name.
+    """Return the default name of a run, which follows from its data; None if the data is invalid.
 
     Example:
         >>> data_name({"train": {"_target_": "my_package.NightSky"}})
@@ -233,7 +208,7 @@ def data_name(data: Any) -> str | None:
 
 
 def _images(node: Mapping[str, Any]) -> ImageSet | None:
-    """Return the facts about built-in images, without loading them; None for other data."""
+    """Return shape, classes and number of built-in images, without loading them; None for other data."""
     target = node["_target_"]
     if target == "ssr_hydra.data.Digits":
         held_out = round(float(node.get("eval_fraction", 1 / 3)) * DIGITS)
@@ -248,7 +223,10 @@ def _images(node: Mapping[str, Any]) -> ImageSet | None:
 
 
 def known_samples(node: Mapping[str, Any]) -> int | None:
-    """Return the number of samples of a built-in data set without loading it; None if only loading gives the number."""
+    """Return the number of samples of a built-in data set without loading the data.
+
+    Return None if the number is unknown before the data is loaded.
+    """
     images = _images(node)
     return None if images is None else images.samples.get(node.get("split", "train"))
 
@@ -259,9 +237,9 @@ def check_fit(data: Mapping[str, Any], model: Mapping[str, Any]) -> None:
     if images is None or len(images.shape) != 3 or math.prod(images.shape) <= 0:
         return
     channels, height, width = images.shape
-    augment = data["augment"]  # a custom augmentation may change the size of images
-    own = augment is not None and not str(augment["_target_"]).startswith("ssr_hydra.")
-    if model["_target_"] == "ssr_hydra.models.torchvision_model" and not own:
+    augment = data["augment"]
+    may_resize = augment is not None and not str(augment["_target_"]).startswith("ssr_hydra.")
+    if model["_target_"] == "ssr_hydra.models.torchvision_model" and not may_resize:
         _check_size(model, images.shape)
     size = {"in_features": channels * height * width, "image_size": height, "in_channels": channels}
     wanted = {key: size[key] for key in TAKES.get(str(model["_target_"]), ())}
@@ -271,7 +249,7 @@ def check_fit(data: Mapping[str, Any], model: Mapping[str, Any]) -> None:
 
 
 def check_sizes(model: Mapping[str, Any], sizes: Mapping[str, int], shape: Sequence[int]) -> None:
-    """Refuse arguments of the model that differ from ``sizes``, which follow from the shape of the images."""
+    """Refuse arguments of the model that differ from ``sizes``, the values that fit the shape of the images."""
     for key, size in sizes.items():
         if model.get(key, size) != size:
             rule = f"must match the data, whose images are {' x '.join(map(str, shape))}"
@@ -297,7 +275,7 @@ _DEFAULT_SIZE = 224
 
 
 def _check_size(model: Mapping[str, Any], shape: tuple[int, ...]) -> None:
-    """Refuse images that are too small for a torchvision model, or whose size differs from the only size it accepts."""
+    """Refuse images that are too small for a torchvision model, or a size that differs from the model's fixed size."""
     name, (_, height, width) = str(model["name"]), shape
     what = f"but the images of the data are {' x '.join(map(str, shape))}"
     least = next((size for start, size in LEAST.items() if name.startswith(start)), 1)

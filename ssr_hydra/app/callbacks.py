@@ -17,11 +17,7 @@ __all__ = ["check_callbacks"]
 
 
 def check_callbacks(values: Mapping[str, Any]) -> None:
-    """Refuse loggers and callbacks that are invalid or need a missing package. Imports neither torch nor that package.
-
-    Args:
-        values: The experiment as plain values. :func:`~ssr_hydra.app.targets.check_targets` has checked its targets.
-    """
+    """Refuse loggers and callbacks that are invalid or need a missing package. The check imports neither of them."""
     for group, example in (("logger", "logger=[csv]"), ("callbacks", "callbacks=[ema]")):
         node = values[group]
         if not isinstance(node, Mapping):
@@ -45,8 +41,8 @@ def check_callbacks(values: Mapping[str, Any]) -> None:
 
 
 def _check_ema(ema: Any, values: Mapping[str, Any]) -> None:
-    # Check that the half-life can be converted to batches. Any rates will do here.
+    # Check that the half-life can be converted to batches. The result does not depend on the values of the rates.
     ema.decay_in(State(max_duration=values["max_duration"], dataloader_len=1, samples_per_batch=1, tokens_per_batch=1))
     if values["trainer"]["parallel"] == "fsdp":
-        rule = "cannot be used with trainer.parallel=fsdp, because it cannot save sharded weights"
+        rule = "cannot be used with trainer.parallel=fsdp, because EMA cannot save sharded weights"
         raise ConflictError("_target_", "EMA", rule, "use trainer.parallel=ddp, or remove this callback")

@@ -38,18 +38,17 @@ from ssr_hydra.errors import (
     MissingValueError,
     UnknownNameError,
     WrongTypeError,
-    within,
 )
 from ssr_hydra.settings import CountSettings, DataSettings, StepSettings, keys_of, setting_of
-from ssr_hydra.settings.base import count, did_you_mean, interval, number, seed_number
+from ssr_hydra.settings.base import PROGRESS, count, did_you_mean, interval, number, one_of, seed_number
 from ssr_hydra.time import simplest
 
 __all__ = ["CHECKED", "are_named", "check", "check_schedule", "known_dataloader_len", "plain", "scheduler_parts"]
 
 CHECKED: list[tuple[dict[str, Any], tuple[str, ...]]] = []
-"""The experiment that preflight has checked in this process, and its ``trust``. :func:`check` skips it."""
+"""The experiment that preflight has checked in this process, and its ``trust``. :func:`check` skips this experiment."""
 
-# Keys that release 0.1 did not have. A config in which they are null has the same hash as in that release.
+# Keys that release 0.1 did not have. A config with null for these keys has the same hash as in release 0.1.
 _NEW_KEYS = (("data", "test"), ("checkpoint", "export"))
 
 _SCHEDULERS = frozenset(GROUPS["scheduler"])
@@ -61,10 +60,9 @@ _LONGEST_NAME = 200
 def plain(cfg: DictConfig | Mapping[str, Any]) -> dict[str, Any]:
     """Return the config as plain Python values, with interpolations resolved.
 
-    All later code uses only this result, so the values that are checked are the values that are used. A run without a
-    name gets the name of its data. Metrics that the user has set to null are removed.
-    :func:`~ssr_hydra.time.simplest` undoes the rounding of a computed ``ssr``, so two jobs whose ratios differ only by
-    a rounding error count as the same job.
+    All later code uses only this result. A run without a name gets the name of its data. The function removes metrics
+    that the user has set to null. It also undoes the rounding of a computed ``ssr`` (:func:`~ssr_hydra.time.simplest`),
+    so jobs count as the same job if their ratios differ only by a rounding error.
     """
     node = cfg if isinstance(cfg, DictConfig) else OmegaConf.create(dict(cfg))
     try:
@@ -95,7 +93,7 @@ def check(cfg: DictConfig | Mapping[str, Any], trust: Iterable[str] | str = ()) 
 
     Args:
         cfg: The composed experiment, as Hydra passes it to ``train.py``.
-        trust: Modules, in addition to this package's, whose classes and functions the config may name by ``_target_``.
+        trust: Modules whose classes and functions the config may name by ``_target_``, in addition to this package's.
 
     Returns:
         The experiment as plain Python values.
@@ -111,7 +109,7 @@ def check(cfg: DictConfig | Mapping[str, Any], trust: Iterable[str] | str = ()) 
         ...     cfg = compose("config", ["scheduler.t_warmup=10"])
         >>> check(cfg)
         Traceback (most recent call last):
-        ssr_hydra.errors.InputError: scheduler.t_warmup='10': a duration needs a unit; did you mean '10ba' or '10ep'?
+        ssr_hydra.errors.FormatError: scheduler.t_warmup='10': a duration needs a unit; did you mean '10ba' or '10ep'?
     """
     trust = check_trust(trust)
     values = plain(cfg)
@@ -124,7 +122,7 @@ def check(cfg: DictConfig | Mapping[str, Any], trust: Iterable[str] | str = ()) 
     for key in known:
         if key not in values:
             raise MissingValueError(key, None, "is missing", f"write +{key}=..." if key in GROUPS else "set it")
-    # Check targets first: if the config names a target that is not allowed, no other value of the config is read.
+    # Check targets first, so that no other value is read from a config with a target that is not allowed.
     check_targets(values, trust)
     _check_data(values["data"])
     check_node(values["model"], "model", "model=conv")
@@ -147,7 +145,7 @@ def check(cfg: DictConfig | Mapping[str, Any], trust: Iterable[str] | str = ()) 
 def _check_top(values: Mapping[str, Any]) -> None:
     from ssr_hydra.time import check_ssr
 
-    for key, example in (("name", "e.g. name=digits_wsd"), ("debug", "or null")):
+    for key, example in (("name", "e.g. name=digits_wsd"), ("debug", "write debug=null")):
         name = values[key]
         if key == "debug" and name is None:
             continue
@@ -178,7 +176,7 @@ def _run_length(value: Any) -> Any:
 def check_schedule(values: Mapping[str, Any], dataloader_len: int | None = None) -> None:
     """Create the schedulers of a checked experiment and bind them to the run, to find errors in their arguments.
 
-    If ``dataloader_len`` (batches per epoch) is None, it is still unknown. Then schedulers that need it are not bound.
+    ``dataloader_len`` is the number of batches per epoch. If it is None, schedulers that need it are not bound.
     """
     from ssr_hydra.schedulers import bind
     from ssr_hydra.state import State
@@ -187,8 +185,8 @@ def check_schedule(values: Mapping[str, Any], dataloader_len: int | None = None)
     parts = [] if values["scheduler"] is None else scheduler_parts(values["scheduler"])
     for name, node in values["schedules"].items():
         if are_named(node) or node == []:
-            rule = "must be a scheduler, or a list of schedulers, whose alphas are multiplied"
-            raise WrongTypeError(f"schedules.{name}", node, rule, f"+scheduler@schedules.{name}=cosine")
+            rule = "must be a scheduler, or a list of schedulers to multiply"
+            raise WrongTypeError(f"schedules.{name}", node, rule, f"write +scheduler@schedules.{name}=cosine")
         parts += scheduler_parts(node, f"schedules.{name}")
     # A truncated run (control=truncate) follows the schedule of the full run, so its schedule is not scaled.
     ssr = check_ssr(values["ssr"] if values["control"] is None else 1)
@@ -223,7 +221,7 @@ def check_schedule(values: Mapping[str, Any], dataloader_len: int | None = None)
 
 
 def scheduler_parts(node: Any, path: str = "scheduler") -> list[tuple[str, Any]]:
-    """Return pairs of path and node: one pair for a single scheduler, several for a list or mapping of schedulers."""
+    """Return the path and the node of each scheduler. ``node`` is one scheduler, a list or a mapping of schedulers."""
     if isinstance(node, list):
         return [(f"{path}[{index}]", part) for index, part in enumerate(node)]
     if are_named(node):
@@ -232,7 +230,7 @@ def scheduler_parts(node: Any, path: str = "scheduler") -> list[tuple[str, Any]]
 
 
 def are_named(node: Any) -> bool:
-    """Whether a node is a mapping from name to scheduler. Each param group then chooses one scheduler by its name."""
+    """Return whether a node is a mapping from name to scheduler. Each param group chooses a scheduler by name."""
     return (
         isinstance(node, Mapping) and "_target_" not in node and bool(node) and all(map(_are_schedulers, node.values()))
     )
@@ -245,7 +243,7 @@ def _are_schedulers(node: Any) -> bool:
 
 
 def _stand_in(state: object, ssr: float = 1.0) -> float:  # noqa: ARG001  # the shape of a scheduler
-    """Replace a custom scheduler, whose module may import torch, so that the other schedulers can be checked."""
+    """Stand for a custom scheduler, because importing its module may import torch."""
     return 1.0
 
 
@@ -288,15 +286,15 @@ def _check_test(data: Mapping[str, Any]) -> None:
     target = data["train"]["_target_"]
     if target not in ("ssr_hydra.data.Arrays", "ssr_hydra.data.ImageFolder"):
         rule = "can name a file only for data=arrays, and a folder only for data=image_folder"
-        raise ConflictError("data.test", test, rule, "give a data set by its _target_")
+        raise ConflictError("data.test", test, rule, "set data.test._target_ to the class of a data set")
     if target.endswith("ImageFolder") and (data["eval"] or {}).get("_target_") != target:
         raise MissingValueError(
-            "data.test", test, "needs data.eval, because test images use its transforms", "set data.eval"
+            "data.test", test, "needs data.eval, because test images use the transforms of data.eval", "set data.eval"
         )
 
 
 def known_dataloader_len(data: Mapping[str, Any]) -> int | None:
-    """Return the number of batches per epoch; None if the number is 0, or if only loading the data gives it."""
+    """Return the number of batches per epoch; None if it is 0, or unknown before the data is loaded."""
     samples = known_samples(data["train"])
     if samples is None:
         return None
@@ -309,8 +307,6 @@ def known_dataloader_len(data: Mapping[str, Any]) -> int | None:
 
 def _check_trainer(node: Any, *, evaluates: bool) -> list[str]:
     """Refuse invalid values of ``trainer``, and return the names of the metrics that the run computes."""
-    from ssr_hydra.trainer.progress import check_progress
-
     if not isinstance(node, Mapping):
         rule = "must be a mapping with loss, metrics, eval_interval ..."
         raise WrongTypeError("trainer", node, rule, "e.g. trainer=default")
@@ -333,11 +329,10 @@ def _check_trainer(node: Any, *, evaluates: bool) -> list[str]:
         raise UnknownNameError("trainer.device", node["device"], rule, "write auto")
     if node["threads"] is not None:
         count(node["threads"], "trainer.threads", 1, 4096)
-    with within("trainer"):
-        check_progress(node["progress"])
+    one_of(node["progress"], "trainer.progress", PROGRESS)
     results = ["train/loss", *(("eval/loss", *(f"eval/{name}" for name in node["metrics"])) if evaluates else ())]
     if node["objective"] is not None and not is_result(node["objective"], results, node["metrics"]):
-        rule, fix = f"must be one of {', '.join(results)}", "or set trainer.objective=null"
+        rule, fix = f"must be one of {', '.join(results)}", "for no objective, set trainer.objective=null"
         if not evaluates:
             rule, fix = "must be train/loss or null, because data.eval=null", "set trainer.objective=train/loss"
         raise ConflictError("trainer.objective", node["objective"], rule, fix)

@@ -33,10 +33,7 @@ _EXAMPLE = "optimizer=adamw, or a mapping of names to such nodes"
 
 
 def optimizer_nodes(node: Any) -> dict[str, Mapping[str, Any]]:
-    """Return a mapping from path to optimizer.
-
-    The path of a single optimizer is ``optimizer``. Several optimizers have paths such as ``optimizer.adamw``.
-    """
+    """Return a mapping from path to optimizer: ``optimizer`` for a single one, otherwise ``optimizer.adamw`` ..."""
     if isinstance(node, Mapping) and "_target_" not in node and node and all(map(_is_node, node.values())):
         for name in node:
             if not isinstance(name, str) or _NAME.fullmatch(name) is None:
@@ -105,7 +102,7 @@ def _check_rule(rule: Rule, nodes: Mapping[str, Mapping[str, Any]], scheduler: A
 
 
 def _check_decay(rules: Sequence[Rule], nodes: Mapping[str, Mapping[str, Any]]) -> None:
-    """Refuse rules that remove weight decay from some parameters if no optimizer has weight decay."""
+    """Refuse rules that only set ``weight_decay`` if every weight decay is 0."""
     decays = [node.get("weight_decay") if node["_target_"] in _OPTIMIZERS else None for node in nodes.values()]
     decays += [rule.values["weight_decay"] for rule in rules if "weight_decay" in rule.values]
     if any(decay != 0 for decay in decays):
@@ -129,7 +126,7 @@ def _check_schedule_name(rule: Rule, scheduler: Any) -> None:
 
 
 def _hyperparameters(nodes: Mapping[str, Mapping[str, Any]]) -> list[str] | None:
-    """Return the hyperparameters that at least one optimizer has; None if one of the optimizers is a custom class."""
+    """Return the hyperparameters of all optimizers; None if at least one optimizer is a custom class."""
     known: dict[str, None] = {}
     for node in nodes.values():
         config = _OPTIMIZERS.get(node["_target_"])
@@ -144,7 +141,7 @@ def _names(nodes: Mapping[str, Mapping[str, Any]]) -> str:
 
 
 def check_scheduled_fields(values: Mapping[str, Any]) -> None:
-    """Check the names in ``schedules``: each must be a numeric field of an optimizer that is not 0 in all groups."""
+    """Refuse a name in ``schedules`` that is not a numeric hyperparameter, or whose value is 0 in all param groups."""
     schedules = values["schedules"]
     check_schedules(schedules)
     nodes = optimizer_nodes(values["optimizer"])
@@ -152,7 +149,7 @@ def check_scheduled_fields(values: Mapping[str, Any]) -> None:
     for name in schedules:
         place = f"schedules.{name}"
         if known is None:
-            continue  # a custom optimizer: its fields are checked when the optimizer is created
+            continue  # the fields of a custom optimizer are checked when it is created
         found = [number for node in nodes.values() for number in _numbers(node).get(str(name), ())]
         names = list(dict.fromkeys(key for node in nodes.values() for key in _numbers(node)))
         if not found:
@@ -167,10 +164,7 @@ _PIECES = 256  # number of points at which alpha is sampled to find its maximum
 
 
 def check_reach(values: Mapping[str, Any], name: str, curve: Callable[[Any], float], state: Any) -> None:
-    """Refuse a schedule that would move momentum, ``beta2`` or a similar field out of its range during the run.
-
-    Without this check, the run would fail at the step at which the field leaves its range.
-    """
+    """Refuse a schedule that would raise momentum, ``beta2`` or a similar field to 1 or more during the run."""
     from ssr_hydra.schedulers.run import Run
     from ssr_hydra.schedulers.timeline import Timeline
 
@@ -197,7 +191,7 @@ def _is_weight(node: Mapping[str, Any], name: str) -> bool:
 
 
 def _numbers(node: Mapping[str, Any]) -> dict[str, list[float]]:
-    """Return the numbers of an optimizer that can be scheduled; ``betas`` becomes ``beta1`` and ``beta2``."""
+    """Return the numeric hyperparameters that ``schedules`` can name; ``betas`` becomes ``beta1`` and ``beta2``."""
     return {
         name: [number]
         for key, value in node.items()

@@ -1,4 +1,4 @@
-"""Check that model, loss, metrics and units of time fit the kind of data: text, images, classes or numbers."""
+"""Check that model, loss, metrics and units of time fit the kind of data: text, images, class labels or numbers."""
 
 from __future__ import annotations
 
@@ -27,14 +27,9 @@ _OF_NUMBERS = tuple(f"torch.nn.{name}" for name in ("MSELoss", "L1Loss", "Smooth
 
 
 def check_task(values: Mapping[str, Any]) -> None:
-    """Refuse a built-in model, loss or metric that is made for a kind of data other than that of the built-in data.
+    """Refuse a built-in model, loss or metric that does not fit the kind of the built-in data.
 
-    Also refuse a time in tokens for images. Images have no tokens, so the run would never reach that time. Cross
-    entropy over one class is always 0, and the mean squared difference between class numbers and logits is meaningless.
-    So a model with the loss for a different kind of targets would learn nothing.
-
-    Args:
-        values: The experiment as plain values. The types in its data and trainer have been checked.
+    Also refuse a time in tokens for images. Images have no tokens, so the run would never reach the time.
     """
     train, model, trainer = values["data"]["train"], values["model"], values["trainer"]
     target, is_table = train["_target_"], train["_target_"] == _ARRAYS
@@ -87,7 +82,7 @@ def _refuse_tokens(values: Mapping[str, Any]) -> None:
 
 
 def check_built(values: Mapping[str, Any], train: Any, evaluation: Any = None) -> None:
-    """Refuse a built-in model that does not fit a table or a folder of images that has been read."""
+    """Refuse a built-in model that does not fit the table or the folder of images, after the data has been read."""
     model, target = values["model"], values["data"]["train"]["_target_"]
     takes = TAKES.get(str(model["_target_"]))
     if takes is None or target not in (_ARRAYS, _FOLDERS) or len(train) == 0:

@@ -19,16 +19,16 @@ WINDOWS = "ssr_hydra.data.StdlibBytes"
 
 
 def is_description(node: Any) -> bool:
-    """Whether a config node is this package's description of one of torch's schedulers."""
+    """Return whether a config node is this package's description of a scheduler of torch."""
     return isinstance(node, Mapping) and str(node.get("_target_", "")).startswith(_HOME)
 
 
 def check_torch_schedulers(
     found: Sequence[tuple[str, Any]], values: Mapping[str, Any], state: State, ssr: Fraction
 ) -> None:
-    """Check torch's schedulers of an experiment: each of them against the run, and all of them together.
+    """Check each of torch's schedulers in an experiment, and whether they can be combined.
 
-    Checks that need ``dataloader_len`` are skipped while it is unknown.
+    The function skips checks that need ``dataloader_len`` if ``dataloader_len`` is unknown.
     """
     from ssr_hydra.schedulers.run import Run
     from ssr_hydra.torch_schedulers import ReduceLROnPlateau
@@ -40,7 +40,7 @@ def check_torch_schedulers(
     entries = []
     for path, scheduler in found:
         if path.startswith(("schedules.", "scheduler.")):
-            rule = "must not be one of torch's schedulers: they change the rate of a whole optimizer"
+            rule = "must not be a scheduler of torch, which would change the rate of a whole optimizer"
             raise ConflictError(path, type(scheduler).__name__, rule, "use one of this package's, e.g. cosine")
         if not isinstance(scheduler, ReduceLROnPlateau):
             entries.append((path, scheduler, scheduler.pace_in(stepwise)))
@@ -73,7 +73,7 @@ def check_torch_schedulers(
 
 
 def _as_run(values: Mapping[str, Any], state: State) -> State:
-    """Return ``state`` with the real length of a truncated run, and with the tokens per batch if they are known."""
+    """Return ``state`` with the real length of a truncated run, and with ``tokens_per_batch`` if the data tells it."""
     data, trainer = values["data"], values["trainer"]
     length, tokens = state.max_duration, state.tokens_per_batch
     if length is not None and values["control"] is not None:

@@ -1,4 +1,4 @@
-"""Check single config values: names, types and ranges. The other ``check_*`` modules use these functions."""
+"""Functions that check the names, types and ranges of single config values."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ def check_node(node: Any, path: str, example: str) -> None:
 
 
 def not_a_scheduler(path: str, target: object) -> InputError:
-    """Return the error for a node ``path`` of schedulers whose target is something else."""
+    """Return the error for a ``_target_`` that is not a scheduler."""
     return WrongTypeError(f"{path}._target_", target, "is not a scheduler", "e.g. scheduler=cosine_warmup")
 
 
 def check_against_choices(node: Mapping[str, Any], group: str) -> None:
-    """Check a node with a built-in target against the structured config of that target."""
+    """Check the arguments of a built-in target. Do nothing for other targets."""
     for name, config in GROUPS[group].items():
         if name != "custom" and config._target_ == node["_target_"]:
             check_fields(node, config if isinstance(config, type) else type(config), group)
@@ -55,13 +55,9 @@ def check_no_iterations(time: Any, field: str) -> None:
 
 
 def check_fields(node: Mapping[str, Any], config: Any, path: str, *, is_complete: bool = True) -> None:
-    """Check the names and types of a built-in target's arguments, because a config from a file may have no schema.
+    """Check the names and types of a target's arguments against the structured config of the target.
 
-    Args:
-        node: The node of the target.
-        config: The structured config of the target.
-        path: Dotted path of the node, for messages.
-        is_complete: Whether the node must have all arguments, and no ``_args_`` or ``_partial_``.
+    If ``is_complete`` is true, the node must have all arguments, and neither ``_args_`` nor ``_partial_``.
     """
     types = get_type_hints(config)
     names = [item.name for item in fields(config)]
@@ -84,7 +80,7 @@ _BASES = {"trainer": "default", "data": "custom"}
 
 
 def check_base(group: str, node: Any) -> None:
-    """Refuse a ``trainer`` or ``data`` node without all fields: its file does not extend the base preset."""
+    """Refuse a ``trainer`` or ``data`` node with missing fields, because its file does not extend the base preset."""
     if group not in _BASES or not isinstance(node, Mapping):
         return
     missing = [field.name for field in fields(GROUPS[group][_BASES[group]]) if field.name not in node]
@@ -97,7 +93,7 @@ def check_base(group: str, node: Any) -> None:
 
 
 def check_type(value: Any, expected: Any, field: str) -> None:
-    """Check a value against the type that its config declares."""
+    """Refuse a value that does not have the expected type."""
     options = get_args(expected) if type(None) in get_args(expected) else (expected,)
     if value is None:
         if type(None) not in options and expected is not Any:
@@ -127,9 +123,9 @@ def check_type(value: Any, expected: Any, field: str) -> None:
 
 
 def is_result(metric: Any, results: Sequence[str], metrics: Mapping[str, Any]) -> bool:
-    """Whether a run computes a metric, such as ``eval/f1``, or ``eval/scores/macro`` for a part of ``eval/scores``.
+    """Return whether a run computes a metric, such as ``eval/f1``, or ``eval/scores/macro`` for a part of a result.
 
-    If the result of a metric is a mapping, its keys are unknown before the first evaluation.
+    A metric object may return a mapping. Its keys are unknown before the first evaluation, so every key is accepted.
     """
     objects = [f"eval/{name}" for name, node in metrics.items() if not node.get("_partial_", False)]
     return metric in results or any(name in results and str(metric).startswith(f"{name}/") for name in objects)
@@ -143,7 +139,7 @@ _SIMPLE: dict[Any, tuple[str, str]] = {
 
 
 def duration(value: Any, field: str) -> Any:
-    """Return the :class:`~ssr_hydra.time.Time` of a value such as ``10ep``. An error names the field."""
+    """Return :func:`~ssr_hydra.time.as_time` of a value such as ``10ep``."""
     from ssr_hydra.time import as_time
 
     return as_time(value, field)

@@ -31,7 +31,7 @@ __all__ = [
 ]
 
 VERSION_BASE: dict[str, Any] = {} if hydra.__version__.split(".")[:2] >= ["1", "4"] else {"version_base": "1.3"}
-"""Keyword arguments for Hydra: ``version_base`` with Hydra 1.3, nothing with 1.4, which deprecates ``version_base``."""
+"""Keyword arguments for Hydra: ``version_base`` for Hydra 1.3, none for Hydra 1.4, which deprecates it."""
 
 _MODES = ("run", "cfg", "multirun", "shell_completion", "info", "help", "hydra_help", "schema", "new")
 _INFO = ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath")
@@ -43,14 +43,14 @@ class CommandLine:
     """A parsed command line.
 
     Args:
-        overrides: The overrides, with ``resume=PATH`` expanded to ``resume.path=PATH``, and ``share.keep`` written as
-            ``share_keep``.
-        mode: ``run``, ``multirun``, or the name of a flag that only prints something, such as ``cfg``.
-        show: The flags to pass to Hydra for a mode that only prints something.
+        overrides: The overrides, with ``resume.path`` instead of ``resume`` and ``share_keep`` instead of
+            ``share.keep``.
+        mode: ``run``, ``multirun``, or the name of a different flag, such as ``cfg``.
+        show: The flags to pass to Hydra in modes other than ``run`` and ``multirun``.
         config_name: Name of the main config.
         config_path: Absolute path of the folder that holds the main config; None if the app's own folder holds it.
         config_dir: Absolute path of a folder with additional configs; None if there is none.
-        place: The folder into which ``--schema`` or ``--new`` writes.
+        place: The folder of ``--schema``, or the name of ``--new``.
     """
 
     overrides: tuple[str, ...] = ()
@@ -63,11 +63,11 @@ class CommandLine:
 
     @property
     def main_config(self) -> list[str]:
-        """Return the arguments that tell Hydra the name of the main config; none for the default name."""
+        """Hydra's arguments for the name of the main config; none for the default name."""
         return [] if self.config_name == "config" else ["--config-name", self.config_name]
 
     def is_typed(self, *keys: str) -> bool:
-        """Whether an override sets one of the keys."""
+        """Return whether an override sets one of the keys."""
         return self.typed(*keys) is not None
 
     def typed(self, *keys: str) -> str | None:
@@ -77,7 +77,9 @@ class CommandLine:
 
 
 def split_override(override: str) -> tuple[str, str | None]:
-    """Return the key of an override, without the prefixes ``+``, ``++`` and ``~``, and its value; None without a value.
+    """Return the key and the value of an override.
+
+    The key has no prefix ``+``, ``++`` or ``~``. The value is None if the override has no ``=``.
 
     Example:
         >>> split_override("++trainer.threads=2"), split_override("~optimizer")
@@ -88,7 +90,7 @@ def split_override(override: str) -> tuple[str, str | None]:
 
 
 def key_of(override: str) -> str:
-    """Return the key of an override; see :func:`split_override`."""
+    """Return the key of an override without its prefix; see :func:`split_override`."""
     return split_override(override)[0]
 
 
@@ -144,7 +146,7 @@ def parse_command_line(argv: Sequence[str]) -> CommandLine:
     modes = [mode for mode in _MODES if getattr(args, mode) not in (None, False)]
     if len(modes) > 1:
         flags = ", ".join(f"--{mode.replace('_', '-')}" for mode in modes)
-        raise ConflictError("flags", flags, "cannot be used together", "use only one of them")
+        raise ConflictError("flags", flags, "cannot be used together", "use only one of these flags")
     mode = modes[0] if modes else "run"
     if args.resolve and mode not in ("cfg", "help"):
         raise ConflictError("--resolve", True, "works only with --cfg and --help", "leave it out")
@@ -177,7 +179,7 @@ def parse_command_line(argv: Sequence[str]) -> CommandLine:
 
 
 def _check_alone(args: argparse.Namespace, mode: str) -> None:
-    """Refuse arguments that ``--schema`` and ``--new`` do not use. A script with fixed arguments may add ``trust``."""
+    """Refuse arguments that ``--schema`` and ``--new`` do not use, except ``trust``, which a script may always add."""
     others = [each for each in args.overrides if key_of(each) != "trust"]
     flags = ("config_path", "config_name", "package", *(["config_dir"] if mode == "new" else []))
     others += [f"--{flag.replace('_', '-')}" for flag in flags if getattr(args, flag) is not None]
@@ -198,7 +200,7 @@ def _show_flags(args: argparse.Namespace, mode: str) -> tuple[str, ...]:
 
 
 def _folder(flag: str, value: str | None) -> str | None:
-    """Return the absolute path of the folder that a flag names; None if the flag was not typed."""
+    """Return the absolute path of the folder in the value of a flag; None if there is no value."""
     if value is None:
         return None
     from ssr_hydra.files import check_length
@@ -218,11 +220,7 @@ STUDY_NAME = re.compile(r"[\w./+-]+")
 
 @dataclass(frozen=True)
 class TypedCommand:
-    r"""A command as the user typed it. Its methods return the command that continues the run or sweep.
-
-    Args:
-        arguments: Flags and overrides.
-        program: The words of the program, such as ``("python", "train.py")``.
+    r"""A command as the user typed it, to build the command that continues the run or sweep.
 
     Example:
         >>> TypedCommand(("-m", "ssr=0.5,1")).in_study(Path("multirun/a"))
@@ -258,7 +256,7 @@ class TypedCommand:
         place = f"hydra.run.dir={quoted(str(folder))}"
         added = [] if place in self.arguments else [place]
         changed = {"hydra.run.dir"} if added else set()
-        if resume != AUTO:  # the old path is the run's start; now the run has its own checkpoint
+        if resume != AUTO:  # the run has its own checkpoint now, so it must not start from the old path again
             changed, added = changed | {"resume", "resume.path"}, [*added, f"resume={AUTO}"]
         return self._with(changed, added)
 

@@ -1,4 +1,4 @@
-"""Compose configs with Hydra's public API, and check them with :mod:`ssr_hydra.app.guard`."""
+"""Compose configs with Hydra's public API, and check the configs with :mod:`ssr_hydra.app.guard`."""
 
 from __future__ import annotations
 
@@ -33,12 +33,10 @@ _SEARCH_PATH = "hydra.searchpath"
 
 @contextmanager
 def composing(line: CommandLine, run_id: str | None = None, *, keeps_files: bool = False) -> Iterator[Composer]:
-    """Yield a :class:`Composer` for the configs that a command line names. It works only in this block.
+    """Yield a :class:`Composer` for a command line. The composer works only in the ``with`` block.
 
-    Args:
-        line: The command line.
-        run_id: The value of ``${run_id:}``, which gives different folders to runs that start in the same second.
-        keeps_files: Whether the checked files stay in memory after the block, for the composition by Hydra itself.
+    ``run_id`` is the value of ``${run_id:}``, which gives different folders to runs that start in the same second.
+    ``keeps_files`` keeps the checked files in memory after the block, for the composition by Hydra itself.
     """
     register_presets()
     register_resolvers()
@@ -58,8 +56,7 @@ class Composer:
     """Composes configs for one command line; see :func:`composing`.
 
     Attributes:
-        line: The command line.
-        overrides: The typed overrides without ``hydra.searchpath``; :class:`CheckedFiles` passes its folders to Hydra.
+        overrides: The overrides on the command line, without ``hydra.searchpath``, which :class:`CheckedFiles` applies.
         is_guarded: Whether config files can also come from folders outside this package, Hydra and its plugins.
     """
 
@@ -89,7 +86,7 @@ class Composer:
 
     @contextmanager
     def _own_alone(self) -> Iterator[None]:
-        """In this block, Hydra finds only the configs of this package, of Hydra and of installed plugins."""
+        """Let Hydra find only the configs of this package, of Hydra and of installed plugins in the ``with`` block."""
         if not self.is_guarded:
             yield
             return
@@ -106,13 +103,13 @@ class Composer:
                 GlobalHydra.instance().initialize(everything)
 
     def is_group(self, key: str) -> bool:
-        """Whether the key of an override may be a config group rather than a value."""
+        """Return whether the key of an override may be a config group rather than a value."""
         if self._groups is None:
             self._groups = frozenset(GlobalHydra.instance().config_loader().list_groups(""))
         return "@" in key or "/" in key or key in self._groups or bool(self._folders and "." not in key)
 
     def options(self, group: str) -> list[str]:
-        """Return the names of a group's configs in this package, Hydra and plugins, without the user's own configs."""
+        """Return the names of a group's configs in this package, Hydra and plugins."""
         group = group.partition("@")[0].lstrip("/")
         if group not in self._options:
             with self._own_alone():
@@ -130,7 +127,11 @@ class Composer:
             return OverridesParser.create().parse_override(override)
 
     def compose(self, overrides: Sequence[str]) -> DictConfig:
-        """Compose and check one config, with its ``hydra`` node. Errors of Hydra become an InputError."""
+        """Compose and check one config, with its ``hydra`` node.
+
+        Raises:
+            InputError: Hydra cannot compose the config, or the config breaks a rule of :mod:`ssr_hydra.app.guard`.
+        """
         files = CheckedFiles.instance()
         files.begin()
         if not files.trust:
@@ -166,7 +167,7 @@ class Composer:
                 check_name(place, f"{folder}/{place}.yaml")
 
     def _reference(self, overrides: Sequence[str]) -> tuple[DictConfig, tuple[str, ...]]:
-        """Return the ``hydra`` node that the command line would give without the user's files.
+        """Return the config that the command line would give without the user's files.
 
         Also return the nodes, such as ``hydra.launcher.``, for which the command line chose a file of the user.
         """
@@ -194,7 +195,7 @@ class Composer:
     def _explained(
         self, overrides: Sequence[str], choices: Callable[[str], Sequence[str]] | None = None
     ) -> Iterator[None]:
-        """In this block, an error of Hydra, OmegaConf or YAML becomes an InputError that also names the config file."""
+        """Convert errors of Hydra, OmegaConf and YAML to an InputError that names the config file."""
         try:
             yield
         except InputError:

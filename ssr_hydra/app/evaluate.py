@@ -1,8 +1,7 @@
 """Evaluate a checkpoint of a run again, and compare the metrics with those that the run recorded.
 
-The experiment is created from the run's ``.hydra/config.yaml``, with the same checks as any config: targets must be
-registered or trusted on the command line. Reading the checkpoint cannot run code. The evaluation writes nothing into
-the run's folder.
+The evaluation creates the experiment from the run's ``.hydra/config.yaml``. It applies the same checks as to any
+config, so a target must be registered or trusted. The evaluation writes nothing into the run's folder.
 """
 
 from __future__ import annotations
@@ -38,7 +37,7 @@ from ssr_hydra.errors import (
 )
 from ssr_hydra.files import check_path, write_atomically
 from ssr_hydra.output import text_table
-from ssr_hydra.records import RESULT, RunResult
+from ssr_hydra.records import RESULT, RunResult, check_evaluations
 from ssr_hydra.settings import CheckpointSettings, setting_of
 from ssr_hydra.settings.base import one_of
 from ssr_hydra.settings.data import EVALUATED
@@ -61,12 +60,11 @@ class Evaluation:
     Args:
         checkpoint: The folder of the checkpoint.
         batch: Number of batches after which the checkpoint was written.
-        weights: ``raw`` for the trained weights; otherwise the name of the callback that averaged the evaluated
-        weights.
+        weights: ``raw`` for the trained weights; otherwise the name of the callback that averaged the weights.
         metrics: The metrics computed now.
         recorded: The metrics that the run recorded at that batch, without metrics that the overrides change. None if
-        the run recorded no metrics at that batch, or if it evaluated other weights.
-        messages: Other messages for the user.
+            the run recorded no metrics at that batch, or if the run evaluated other weights.
+        messages: Additional messages for the user.
     """
 
     checkpoint: Path
@@ -78,12 +76,9 @@ class Evaluation:
 
     @property
     def differences(self) -> dict[str, float]:
-        """Return the difference between each metric and its recorded value; above 1, relative to the recorded value."""
-        return {name: _off(value, self._record[name]) for name, value in self.metrics.items() if name in self._record}
-
-    @property
-    def _record(self) -> Mapping[str, float | None]:
-        return self.recorded or {}
+        """The difference between each metric and its recorded value; relative if the recorded value is above 1."""
+        recorded = self.recorded or {}
+        return {name: _off(value, recorded[name]) for name, value in self.metrics.items() if name in recorded}
 
     def table(self, tolerance: float = TOLERANCE) -> str:
         """Return a text table of the metrics and their recorded values, with the result of the comparison below it."""
@@ -93,23 +88,24 @@ class Evaluation:
         for name, value in self.metrics.items():
             missing = "not recorded" if self.recorded is None else "not compared"
             verdict = missing if name not in off else "equal" if off[name] == 0 else f"off by {off[name]:.2g}"
-            rows.append((visible(name), repr(self._record[name]) if name in off else "", repr(value), verdict))
+            before = repr(self.recorded[name]) if self.recorded and name in off else ""
+            rows.append((visible(name), before, repr(value), verdict))
         lines += [f"  {line}" for line in text_table(rows)]
         return "\n".join([*lines, self.verdict(tolerance)])
 
     def is_as_recorded(self, tolerance: float = TOLERANCE) -> bool:
-        """Whether no metric differs by more than ``tolerance``."""
+        """Return whether every compared metric differs by at most ``tolerance``."""
         return all(off <= tolerance for off in self.differences.values())
 
     def verdict(self, tolerance: float = TOLERANCE) -> str:
         """Return the result of the comparison, as one line of text."""
         off = self.differences
         if not off and self.recorded is None:
-            return "not compared: the run did not record these weights at this batch"
+            return "not compared: the run recorded no metrics of these weights at this batch"
         if not off:
             return "not compared: no metric has a comparable record"
         if not any(off.values()):
-            return "equal to the record, to the last bit"
+            return "bitwise equal to the record"
         worst = max(off, key=lambda name: off[name])
         if self.is_as_recorded(tolerance):
             return f"equal to the record within {tolerance:g}"
@@ -126,7 +122,7 @@ def evaluate(
     export: str | Path | None = None,
     split: str = "eval",
 ) -> Evaluation:
-    """Evaluate a checkpoint of a run in the same way as the run did.
+    """Evaluate a checkpoint of a run with the data, loss and metrics of the run.
 
     Args:
         run: The folder of the run.
@@ -153,7 +149,7 @@ def evaluate(
     """
     place = launched()
     if place is not None and place.world_size > 1:
-        rule = f"must be evaluated by one process, but {place.world_size} were started"
+        rule = f"must be evaluated by one process, but {place.world_size} processes were started"
         raise UnsupportedError("run", str(run), rule, "start it without torchrun")
     one_of(split, "split", EVALUATED)
     target = None if export is None else _new_file(Path(export))
@@ -161,7 +157,7 @@ def evaluate(
     run = check_path(Path(run).expanduser(), "run")
     config = _composed(run, [*overrides, *_as_override(trust)])
     found, messages = _checkpoint(run, checkpoint, config)
-    if OmegaConf.is_dict(config.get("checkpoint")):  # no checkpoint is written, and an old config may lack best_mode
+    if OmegaConf.is_dict(config.get("checkpoint")):  # an old config may have a best metric of unknown direction
         config["checkpoint"]["best"] = None
     averaging = _averaging(config, found)
     evaluated = _chosen("auto", averaging)
@@ -267,7 +263,7 @@ def _checkpoint(run: Path, checkpoint: str | Path, config: DictConfig) -> tuple[
         mode = setting_of(CheckpointSettings, kept, "checkpoint").best_mode
         path = CheckpointStore(run / CHECKPOINTS, best_mode=mode).best()
         if path is None:
-            missing = "needs checkpoint.best in the run's config, which names the metric"
+            missing = "needs checkpoint.best in the run's config"
             rule = missing if mode is None else "the run kept no best checkpoint"
             raise PathError("checkpoint", "best", rule, "use checkpoint=latest, or the name of a checkpoint")
         return load(path), []
@@ -279,7 +275,7 @@ def _checkpoint(run: Path, checkpoint: str | Path, config: DictConfig) -> tuple[
 
 
 def _averaging(config: DictConfig, found: Checkpoint) -> dict[str, bool]:
-    """Return the callbacks that average the weights. The value is whether the run evaluated the averaged weights."""
+    """Map the name of each callback that averages weights to whether the run evaluated the averaged weights."""
     nodes = config.get("callbacks") or {}
     return {
         str(name): bool(node.get("evaluate", True))
@@ -302,8 +298,8 @@ def _chosen(weights: str, averaging: Mapping[str, bool]) -> str:
 def _take(trainer: Trainer, found: Checkpoint, weights: str | None) -> None:
     """Load a checkpoint into the trainer.
 
-    Without ``weights``, load the model and the callbacks. ``raw`` loads only the model. The name of a callback loads
-    the model with the averaged weights of that callback.
+    If ``weights`` is None, load the model and the callbacks. ``raw`` loads only the model. The name of a callback loads
+    the model with the weights that this callback averaged.
     """
     from ssr_hydra.trainer.description import describe_model
 
@@ -321,7 +317,6 @@ def _take(trainer: Trainer, found: Checkpoint, weights: str | None) -> None:
 
 
 def _average(trainer: Trainer, found: Checkpoint, name: str) -> None:
-    """Replace the weights of the model by the averaged weights that a callback has stored in the checkpoint."""
     import torch
 
     own = trainer.model.state_dict(keep_vars=True)
@@ -333,7 +328,6 @@ def _average(trainer: Trainer, found: Checkpoint, name: str) -> None:
 
 
 def _export(trainer: Trainer, found: Checkpoint, weights: str, target: Path) -> None:
-    """Save the weights in a file, without views or GPU tensors: each weight is a separate tensor on the CPU."""
     import torch
 
     from ssr_hydra.trainer.saving import as_safetensors, check_exportable, restore_weights
@@ -374,7 +368,7 @@ def _new_file(path: Path) -> Path:
 
 
 def _recorded(run: Path, found: Checkpoint, batch: int, split: str) -> tuple[dict[str, float | None] | None, list[str]]:
-    """Return the metrics that the run recorded at ``batch``, or None, and messages about the record."""
+    """Return the metrics that the run recorded at ``batch`` (None for no record), and messages about the record."""
     from ssr_hydra.trainer.resuming import evaluations_of
 
     evaluations, lost = evaluations_of(found)
@@ -382,7 +376,7 @@ def _recorded(run: Path, found: Checkpoint, batch: int, split: str) -> tuple[dic
     if (run / RESULT).exists():
         try:
             result = RunResult.load(run)
-            result.check_evaluations()
+            check_evaluations(result.evaluations)
         except (InputError, OSError) as error:
             about.append(f"the run's record was ignored: {error.rule if isinstance(error, InputError) else error}")
         else:
@@ -400,7 +394,7 @@ def _recorded(run: Path, found: Checkpoint, batch: int, split: str) -> tuple[dic
 
 
 def _elsewhere(result: RunResult) -> list[str]:
-    """Return messages about other versions and hardware, because these may change the last bits of the metrics."""
+    """Return a message about other versions and hardware, which may change the last bits of the metrics."""
     import torch
 
     from ssr_hydra.trainer.hardware import hardware, versions

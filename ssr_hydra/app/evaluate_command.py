@@ -29,14 +29,14 @@ Evaluate a checkpoint of a run again, and compare the metrics with those that th
 arguments, as name=value:
   run         folder of the run; required
   checkpoint  latest (the default), best, a name such as ba1200, or a path
-  weights     auto (the default: the weights that the run evaluated), raw, or the name of a callback that averages them
+  weights     auto (the default: the weights that the run evaluated), raw, or a callback that averages weights
   export      a file for these weights, such as model.pt or model.safetensors
   split       eval (the default) for the evaluation data, test for data.test
   tolerance   the largest difference that counts as equal; relative for values above 1 (1e-06)
   device      a device instead of the run's, e.g. cpu
-  trust       as for train.py: a run's folder cannot grant trust
-Anything else is an override of the run's config, such as data.eval_batch_size=512. Metrics on other data, such as
-data.eval.path=new.csv, are not compared.
+  trust       modules that the run's config may use, as for train.py: trust=[my_package]
+All other arguments are overrides of the run's config, such as data.eval_batch_size=512. The command does not compare
+metrics on other data, such as data.eval.path=new.csv.
 
 exit code: 0 if all compared metrics are as recorded, 1 if not, 2 for invalid input
 """
@@ -55,8 +55,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         argv: The command-line arguments; None for the arguments of this process.
 
     Raises:
-        SystemExit: 0 if all compared metrics equal the recorded ones, 1 if not or if the evaluation fails, 2 for
-            invalid input, 130 for ctrl-C.
+        SystemExit: 0 if all compared metrics equal their recorded values, 1 if a metric differs or the evaluation
+            fails, 2 for invalid input, 130 for ctrl-C.
     """
     with safe_output():
         _main(argv)
@@ -91,7 +91,7 @@ def _main(argv: Sequence[str] | None) -> None:
 
 
 def _split(given: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
-    """Return the arguments of this command by name, and the remaining arguments: overrides of the run's config."""
+    """Return the arguments of this command by name, and the overrides of the run's config."""
     own: dict[str, Any] = {}
     overrides = []
     for argument in given:

@@ -26,11 +26,7 @@ _OURS = ("params", "name", "schedule")
 def make_optimizers(
     values: Mapping[str, Any], trust: tuple[str, ...], model: torch.nn.Module, device: torch.device
 ) -> list[torch.optim.Optimizer]:
-    """Create the optimizers, for the parameters of the model that require gradients.
-
-    Raises:
-        InputError: A rule or an optimizer does not fit the parameters of the model.
-    """
+    """Create the optimizers, for the parameters of the model that require gradients."""
     from ssr_hydra.optim.groups import DEFAULT_GROUP, Grouping, split_params
 
     nodes = optimizer_nodes(values["optimizer"])
@@ -76,7 +72,7 @@ def make_callbacks(
 
 
 def _defaults(node: Mapping[str, Any], trust: tuple[str, ...], path: str) -> dict[str, Any]:
-    """Return the default arguments of an optimizer, because a rule can also scale a value that the config omits."""
+    """Return the default arguments of an optimizer. A rule can also scale a value that the config omits."""
     parameters = inspect.signature(locate(node["_target_"], trust, f"{path}._target_")).parameters.values()
     return {each.name: each.default for each in parameters if each.default is not inspect.Parameter.empty}
 
@@ -99,7 +95,7 @@ def _check_sparse(
 ) -> None:
     """Refuse SparseAdam for parameters with dense gradients: parameters of torch's layers without ``sparse=True``.
 
-    Whether a custom class has dense gradients is unknown before the first step, so its parameters are not checked.
+    The parameters of custom layers are not checked, because their gradients are unknown before the first step.
     """
     if node["_target_"] != "torch.optim.SparseAdam":
         return
@@ -125,7 +121,7 @@ def _check_known(
                 raise UnknownNameError(grouping.field_of(key, name), key, rule, "narrow the rule's params")
 
 
-# Devices on which an optimizer has a fused kernel. It is several times faster for small tensors, also on the CPU.
+# Devices on which an optimizer has a fused kernel, which is several times faster for small tensors.
 _FUSED_ON = {
     "torch.optim.SGD": ("cpu", "cuda", "mps"),
     "torch.optim.Adam": ("cpu", "cuda", "mps"),
@@ -139,8 +135,8 @@ def _fused(
 ) -> Mapping[str, Any]:
     """Add ``fused=True`` if the optimizer has a fused kernel for this device, and the config chooses no other kernel.
 
-    The results of a fused kernel differ from those of torch's default in the last bits. To compare a run with a loop
-    that uses the default, set ``optimizer.fused=false``.
+    A fused kernel and torch's default kernel give results that differ in the last bits. To compare a run with a loop
+    that uses the default kernel, set ``optimizer.fused=false``.
     """
     chosen = any(node.get(key) not in (None, False) for key in ("foreach", "differentiable", "capturable"))
     if node.get("fused") is not None or node.get("foreach") is not None or chosen:
@@ -154,7 +150,7 @@ def _fused(
 def make_schedulers(
     values: Mapping[str, Any], trust: tuple[str, ...], optimizers: Sequence[torch.optim.Optimizer]
 ) -> Any:
-    """Create the schedulers as in the config: a scheduler, a list of schedulers, a mapping from name to these, or None.
+    """Create the schedulers with the structure of the config: None, one scheduler, a list, or a mapping from name.
 
     For torch's own schedulers, the function creates descriptions, which need no optimizer. A custom subclass of
     torch's ``LRScheduler`` gets the optimizer.

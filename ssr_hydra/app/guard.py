@@ -1,26 +1,26 @@
 """Enforce the rules for config files from other people.
 
-Hydra acts on a composed config before the app sees it: it calls ``hydra.callbacks`` and the classes in
+Hydra acts on a composed config before the app sees the config. Hydra calls ``hydra.callbacks`` and the classes in
 ``hydra.job_logging``, sets ``hydra.job.env_set``, and creates ``hydra.run.dir``. In someone else's YAML file, each of
-these could run code or write files. The command line comes from the user, and the package, Hydra and installed plugins
-are trusted like all installed code. All other files must follow four rules:
+these keys could run code or write files. The app trusts the command line, this package, Hydra and installed plugins.
+All other files must follow four rules:
 
-1. Every ``_target_`` is allowed by :mod:`ssr_hydra.app.targets`: it is a registered name or a member of ``trust``.
-2. The file does not set ``trust``, and sets only a few plain values of ``hydra.*``. :func:`check_hydra_node` composes
-   the same command line without such files, and compares the two ``hydra`` nodes.
-3. The file stays within :class:`~ssr_hydra.app.yaml_files.FileBounds`, which are checked before composing. It uses no
-   resolver that reads the machine, such as ``oc.env`` (:mod:`ssr_hydra.app.interpolations`).
-4. The folders that it names are below the working directory (:func:`~ssr_hydra.files.check_folder_name`).
+1. Every ``_target_`` is a registered name or a member of ``trust`` (:mod:`ssr_hydra.app.targets`).
+2. The file does not set ``trust``, and sets only a few plain values of ``hydra.*``. :func:`check_hydra_node` compares
+   the ``hydra`` node with the node that the same command line gives without the file.
+3. The file stays within the limits of :class:`~ssr_hydra.app.yaml_files.FileBounds`. It uses no resolver that reads
+   the machine, such as ``oc.env`` (:mod:`ssr_hydra.app.interpolations`).
+4. The folders that the file names are below the working directory (:func:`~ssr_hydra.files.check_folder_name`).
 
-:class:`CheckedSource` reads such files. It reads each file from disk only once. Later compositions use the checked
-text, also in the processes that run the jobs of a sweep.
+:class:`CheckedSource` reads these files, each of them only once. Later compositions use the checked text, also in the
+processes that run the jobs of a sweep.
 """
 
 from __future__ import annotations
 
 import io
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,12 +35,12 @@ from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from ssr_hydra.app.hydra_rules import check_hydra, check_place, chosen_nodes
+from ssr_hydra.app.hydra_rules import check_hydra, check_place, chosen_nodes, leaves
 from ssr_hydra.app.interpolations import check_interpolations
 from ssr_hydra.app.messages import overlay_error
 from ssr_hydra.app.presets import is_preset
 from ssr_hydra.app.targets import how_to_trust
-from ssr_hydra.app.yaml_files import FileBounds, check_name, problem_of, shown_path
+from ssr_hydra.app.yaml_files import OWN_CHOICES, FileBounds, check_name, problem_of, shown_path
 from ssr_hydra.configs import APP_KEYS
 from ssr_hydra.configs.registry import PROVIDER
 from ssr_hydra.errors import ConflictError, FormatError, RangeError, UntrustedError, WrongTypeError
@@ -55,17 +55,13 @@ __all__ = [
     "register_source",
 ]
 
-# Choices of the app's main config. They are added to a main config of the user that does not choose from these groups.
-_HOUSE = ({"launcher": "processes"}, {"override hydra/output": "unique"}, {"override hydra/help": "ssr_hydra"})
-_HOUSE_SWEEPER = {"override hydra/sweeper": "study"}
-
 _SCHEME = "checked://"
 
 
 class CheckedFiles(metaclass=Singleton):
     """The config files that this process has read and checked.
 
-    The object is a singleton, because Hydra's launchers copy all of Hydra's singletons into the processes of jobs.
+    Hydra's launchers copy all of Hydra's singletons into the processes of jobs, so this class is a singleton.
 
     Attributes:
         texts: A mapping from path to content.
@@ -74,7 +70,7 @@ class CheckedFiles(metaclass=Singleton):
         own: Folder of the app's own configs.
         before: Entries of Hydra's search path that come before the app's own configs.
         after: Entries of Hydra's search path that come after the app's own configs.
-        primary: Name of the main config; None if it is one of the app's own.
+        primary: Name of the main config; None if the main config comes from this package.
         bounds: The size limits for the files of the current composition.
     """
 
@@ -93,7 +89,7 @@ class CheckedFiles(metaclass=Singleton):
         self.begin()
 
     def begin(self) -> None:
-        """Start to count the sizes of files for a new composition. The limits apply to the sum over its files."""
+        """Start a new composition: count the sizes of its files from zero."""
         self.bounds = FileBounds(self.typed, self.texts)
 
     @property
@@ -183,12 +179,12 @@ class CheckedSource(ConfigSource):
             chosen = chosen_nodes(group, files.typed)
             check_hydra(content["hydra"], name, () if chosen is None else chosen[1])
         if is_primary and isinstance(config, DictConfig):
-            config["defaults"] = _with_house(content.get("defaults"))
+            config["defaults"] = _with_own_choices(content.get("defaults"))
         return ConfigResult(provider=self.provider, path=self.full_path(), config=config, header=header)
 
 
 class CheckedSearchPath(SearchPathPlugin):
-    """Adds the folders of :class:`CheckedFiles` to Hydra's search path."""
+    """Add the folders of :class:`CheckedFiles` to Hydra's search path."""
 
     def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
         files = CheckedFiles.instance()
@@ -209,7 +205,7 @@ def register_source() -> None:
 
 
 def is_apps_own(config_path: str, own: str) -> bool:
-    """Whether this package, Hydra or a plugin has a config of that name."""
+    """Return whether this package, Hydra or a plugin has a config with this path."""
     if is_preset(config_path) or (Path(own) / f"{config_path}.yaml").is_file():
         return True
     try:
@@ -219,19 +215,13 @@ def is_apps_own(config_path: str, own: str) -> bool:
     return True
 
 
-def _with_house(defaults: Any) -> list[Any]:
-    """Return the defaults list of a user's main config, with the app's choices for groups that it does not mention."""
+def _with_own_choices(defaults: Any) -> list[Any]:
+    """Return the defaults list of a user's main config. Add this package's choices for groups that are missing."""
     own: list[Any] = list(defaults) if isinstance(defaults, list) else ["base_config", "_self_"]
     groups = {str(key).replace("/hydra", "hydra") for item in own if isinstance(item, Mapping) for key in item}
-    missing = [item for item in (*_HOUSE, _HOUSE_SWEEPER) if not groups & item.keys()]
-    # Hydra requires overrides at the end of a defaults list.
-    overrides = [item for item in own if _is_override(item)]
-    return [
-        *(item for item in own if not _is_override(item)),
-        *(item for item in missing if not _is_override(item)),
-        *overrides,
-        *(item for item in missing if _is_override(item)),
-    ]
+    choices = {group if group == "launcher" else f"override {group}": name for group, name in OWN_CHOICES.items()}
+    missing = [{key: name} for key, name in choices.items() if key not in groups]
+    return sorted([*own, *missing], key=_is_override)  # Hydra requires overrides at the end of a defaults list
 
 
 def _is_override(item: Any) -> bool:
@@ -241,8 +231,8 @@ def _is_override(item: Any) -> bool:
 # ---- rule 2: trust and hydra.*
 
 _ABSENT = object()
-# Paths below the hydra node at which Hydra itself writes values during composition.
 _PARAMS = ("sweeper", "params")
+# Paths below the hydra node at which Hydra itself writes values during composition.
 _BY_HYDRA = (
     ("overrides",),
     ("runtime", "choices"),
@@ -260,9 +250,9 @@ def check_hydra_node(
     Args:
         cfg: The composed config, with its ``hydra`` node.
         overrides: The overrides with which ``cfg`` was composed.
-        reference: The config that the same ``hydra`` overrides give if only the app's own files are used.
+        reference: The config that the same ``hydra`` overrides give without files from outside the package.
         chosen: Nodes that may differ, because the command line chose a file for them. For example,
-        ``hydra/launcher=mine`` chooses a file for ``hydra.launcher.``.
+            ``hydra/launcher=mine`` chooses a file for ``hydra.launcher.``.
     """
     _check_trust(cfg, reference)
     typed: Any = _plain(cfg.hydra.overrides)
@@ -270,7 +260,7 @@ def check_hydra_node(
     if sorted(map(str, recorded)) != sorted(overrides):
         rule = "cannot be set in a file"
         raise UntrustedError("hydra.overrides", " ".join(map(str, recorded)), rule, "remove it")
-    own, content = (dict(_leaves(_plain(each.hydra), ())) for each in (reference, cfg))
+    own, content = (dict(leaves(_plain(each.hydra), ())) for each in (reference, cfg))
     changed: dict[str, Any] = {}
     for path in sorted(own.keys() | content.keys(), key=str):
         field = ".".join(("hydra", *path))
@@ -296,7 +286,7 @@ def _check_trust(cfg: DictConfig, reference: DictConfig) -> None:
 
 
 def check_parameters(keys: Mapping[str, object]) -> None:
-    """Refuse to sweep over settings that are not part of an experiment."""
+    """Refuse to sweep over keys of ``hydra`` and over settings of the app, such as ``study``."""
     for key, value in keys.items():
         name = key.lstrip("+~")
         if re.match(r"hydra([./@]|$)", name) or name in APP_KEYS:
@@ -311,11 +301,3 @@ def check_parameters(keys: Mapping[str, object]) -> None:
 def _plain(node: Any) -> dict[str, Any]:
     content: Any = OmegaConf.to_container(node, resolve=False)
     return dict(content)
-
-
-def _leaves(node: Any, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Any]]:
-    if isinstance(node, Mapping) and node:
-        for key, value in node.items():
-            yield from _leaves(value, (*path, str(key)))
-    elif path:
-        yield path, node

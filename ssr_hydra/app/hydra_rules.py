@@ -1,4 +1,4 @@
-"""Rules for the ``hydra`` keys that config files from outside the package may set. The functions need plain data."""
+"""Rules for the ``hydra`` keys that config files from outside the package may set."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from typing import Any
 
 from ssr_hydra.errors import ConflictError, RangeError, UntrustedError, WrongTypeError
 
-__all__ = ["SETTINGS", "check_hydra", "check_place", "chosen_nodes", "is_below_hydra"]
+__all__ = ["SETTINGS", "check_hydra", "check_place", "chosen_nodes", "is_below_hydra", "leaves"]
 
 _LONGEST_SWEEP = 2_000
 _DEEPEST_SWEEP = 10
 
 
 def chosen_nodes(group: str, typed: Collection[str]) -> tuple[str, tuple[str, ...]] | None:
-    """Return a file's Hydra group and the nodes that the file may set, if the command line has chosen from the group.
+    """Return the Hydra group of a file that the command line has chosen, and the nodes that this file may set.
 
-    Return None if Hydra has no such group, or if the command line has no key for the group.
+    Return None if ``group`` is not a group of Hydra, or if no override on the command line has the key ``group``.
 
     Example:
         >>> chosen_nodes("launcher", ["ssr", "launcher"]), chosen_nodes("launcher", ["ssr"])
@@ -33,7 +33,7 @@ def chosen_nodes(group: str, typed: Collection[str]) -> tuple[str, tuple[str, ..
 
 
 def is_below_hydra(package: str | None) -> bool:
-    """Whether the content of a config with this ``@package`` ends up below ``hydra``."""
+    """Return whether Hydra puts a config with this ``@package`` below the node ``hydra``."""
     return package is not None and re.split(r"[.\[]", package.removeprefix("_global_."))[0] == "hydra"
 
 
@@ -54,19 +54,18 @@ SETTINGS = {
 
 
 def check_hydra(node: Any, file: str, chosen: Sequence[str] = ()) -> None:
-    """Refuse the values that a file sets below ``hydra``, except a few harmless ones.
+    """Refuse values that a file sets below ``hydra``, except :data:`SETTINGS` and ``hydra.sweeper.params``.
 
-    Args:
-        node: The file's ``hydra`` node as plain data, with unresolved interpolations.
-        file: Name of the file, for messages.
-        chosen: The nodes for which the command line has chosen this file, such as ``hydra.launcher.``.
+    ``node`` is the file's ``hydra`` node as plain, unresolved data. The file may also set the nodes in ``chosen``, such
+    as ``hydra.launcher.``, because the command line has chosen the file for these nodes.
     """
     params = node
     for key in ("sweeper", "params"):
         params = params.get(key) if isinstance(params, Mapping) else None
     if params is not None:
         _check_params(params, file)
-    for key, value in _leaves(node, "hydra"):
+    for path, value in leaves(node, ("hydra",)):
+        key = ".".join(path)
         if key.startswith(("hydra.sweeper.params", *chosen)):
             continue
         if key not in SETTINGS or isinstance(value, Mapping):
@@ -98,9 +97,10 @@ def _check_params(params: Any, file: str) -> None:
         raise RangeError("hydra.sweeper.params", f"{len(params)} keys", rule, "write range(start,stop,step)")
 
 
-def _leaves(node: Any, path: str) -> Iterator[tuple[str, Any]]:
+def leaves(node: Any, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """Yield the path and the value of each node of plain data that is not a mapping, or is an empty mapping."""
     if isinstance(node, Mapping) and node:
         for key, value in node.items():
-            yield from _leaves(value, f"{path}.{key}")
+            yield from leaves(value, (*path, str(key)))
     else:
         yield path, node

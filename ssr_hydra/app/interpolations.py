@@ -1,8 +1,8 @@
 """The resolvers that interpolations in someone else's file may call.
 
 ``${oc.env:AWS_SECRET_ACCESS_KEY}`` would put a secret of the user's machine into a run's name, folder and records.
-``${oc.decode:...}`` turns any text into an interpolation, so a search for dangerous resolvers could be evaded.
-Therefore a file may use only references to other values and the resolvers listed here.
+``${oc.decode:...}`` can hide the call of any resolver in a text. So a file may use only references to other values and
+the resolvers listed here.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def check_interpolations(node: Any, trust: Collection[str], path: str = "") -> N
         >>> check_interpolations({"name": "${optimizer.lr}"}, ())
         >>> check_interpolations({"name": "${oc.env:HOME}"}, ())
         Traceback (most recent call last):
-        ssr_hydra.errors.InputError: name='${oc.env:HOME}': a file may not call the resolver oc.env; ...
+        ssr_hydra.errors.UntrustedError: name='${oc.env:HOME}': a file may not call the resolver oc.env; ...
     """
     for place, text in walk(node, path):
         for name in _resolvers(text):
@@ -40,7 +40,7 @@ def check_interpolations(node: Any, trust: Collection[str], path: str = "") -> N
 
 
 def _resolvers(text: Any) -> list[str]:
-    """Return the names of the resolvers that a value calls, as written: a name may itself contain interpolations."""
+    """Return the names of the resolvers that a value calls. A name may itself contain an interpolation."""
     if not isinstance(text, str) or "${" not in text or ":" not in text:
         return []
     try:
@@ -62,9 +62,9 @@ _OF_A_VALUE = 50  # number of characters that are counted for each value in addi
 
 
 def check_growth(content: Mapping[str, Any]) -> None:
-    """Refuse a config whose references expand to too much text: 40 lines that each double can expand to a terabyte.
+    """Refuse a config whose references expand to too much text. 40 values that each double the text need a terabyte.
 
-    Also refuse a reference whose name starts with a reference, so that its target is unknown before resolving.
+    Also refuse a reference whose name starts with a reference. Its target is unknown before resolving.
     """
     sizes: dict[str, int] = {}
 
@@ -91,7 +91,7 @@ def check_growth(content: Mapping[str, Any]) -> None:
 
 
 def _references(text: Any, path: str) -> Iterator[str]:
-    """Yield the keys that a value refers to. If a key contains a reference, yield the key of the node before it."""
+    """Yield the keys that a value refers to. For ``${table.${name}}``, yield ``table``."""
     starts: list[int] = []
     position = 0
     while isinstance(text, str) and (position := _next(text, position)) >= 0:
@@ -110,16 +110,16 @@ def _references(text: Any, path: str) -> Iterator[str]:
 
 
 def _next(text: str, position: int) -> int:
-    """Return the position at which the next reference starts or ends; -1 if there is none."""
+    """Return the position of the next start or end of a reference; -1 if no reference starts or ends."""
     found = [place for place in (text.find("${", position), text.find("}", position)) if place >= 0]
     return min(found, default=-1)
 
 
 def _node_at(content: Mapping[str, Any], key: str, path: str) -> tuple[Any, str]:
-    """Return the value of a key, and the path of that value, which can differ from the key.
+    """Return the value of a key and the absolute path of the value.
 
-    If a node on the way to the key is text, return that text: it may be a reference. If the key does not exist, return
-    None and an artificial path.
+    If a node above the key is text, return this text, which may be a reference. If the key does not exist, return None
+    and an artificial path.
     """
     up = len(key) - len(key.lstrip("."))
     parts = path.split(".")[1:-up] if up else []  # relative: one dot is a key next to this one

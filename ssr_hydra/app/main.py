@@ -1,4 +1,4 @@
-"""The command ``ssr-train``: check the command line in a preflight, then run an ordinary Hydra app.
+"""The command ``ssr-train``. It checks the command line and all configs, and then runs an ordinary Hydra app.
 
 The module does not import torch at the top, so ``--cfg``, ``--help`` and tab completion are fast.
 """
@@ -41,7 +41,7 @@ _INTERRUPTED = 130
 
 
 def _launched() -> RankAndSize | None:
-    """Return the rank of this process among the processes of a run; None if the run has one process."""
+    """Return this process's rank and the number of processes of the run; None if the run has one process."""
     if not {"RANK", "SLURM_PROCID"} & os.environ.keys():
         return None
     from ssr_hydra.trainer.processes import launched
@@ -97,15 +97,14 @@ def main(argv: Sequence[str] | None = None, fixed: Sequence[str] = ()) -> None:
         fixed: Arguments that a custom script puts in front of ``argv``.
 
     Raises:
-        SystemExit: 2 for invalid input, 1 for a failed run, 130 for an interrupted one, and 128 plus the signal's
-        number if another signal ended the run.
+        SystemExit: 2 for invalid input, 1 for a failed run, 130 for ctrl-C, and 128 plus the signal's number if a
+            different signal ended the run.
     """
     with safe_output():
         _main(TypedCommand.here() if argv is None else TypedCommand(tuple(argv)), fixed)
 
 
 def _main(typed: TypedCommand, fixed: Sequence[str]) -> None:
-    full = os.environ.get("HYDRA_FULL_ERROR") == "1"
     try:
         line = parse_command_line([*fixed, *typed.arguments])
         if line.mode in ("run", "multirun"):
@@ -120,28 +119,22 @@ def _main(typed: TypedCommand, fixed: Sequence[str]) -> None:
             print(new_project(line.place))
         else:
             _show(line)
-    except InputError as error:
-        if full:
-            raise
-        _exit(f"error: {error}", _BAD_INPUT, error)
-    except (HydraException, OmegaConfBaseException) as error:
-        if full:
-            raise
-        from ssr_hydra.app.messages import explain
-
-        _exit(f"error: {explain(error, typed.arguments)}", _BAD_INPUT, error)
     except KeyboardInterrupt as error:
         _exit(f"{str(error) or 'interrupted'}{_continued(error, typed)}", _INTERRUPTED, error)
     except TerminatedError as error:
         _exit(f"{error}{_continued(error, typed)}", error.exit_code, error)
-    except RunError as error:
-        if full:
-            raise
-        where = " (train.log has its traceback)" if isinstance(error, UserCodeError) else ""
-        _exit(f"error: {error}{where}", _FAILED, error)
     except Exception as error:
-        if full:
+        if os.environ.get("HYDRA_FULL_ERROR") == "1":
             raise
+        if isinstance(error, InputError):
+            _exit(f"error: {error}", _BAD_INPUT, error)
+        if isinstance(error, (HydraException, OmegaConfBaseException)):
+            from ssr_hydra.app.messages import explain
+
+            _exit(f"error: {explain(error, typed.arguments)}", _BAD_INPUT, error)
+        if isinstance(error, RunError):
+            where = " (train.log has its traceback)" if isinstance(error, UserCodeError) else ""
+            _exit(f"error: {error}{where}", _FAILED, error)
         if any(note.startswith("raised by the scheduler ") for note in getattr(error, "__notes__", ())):
             _exit(f"error: {reason(error)} (train.log has its traceback)", _FAILED, error)
         _print_traceback(error)
@@ -155,7 +148,7 @@ def run(*fixed: str) -> None:
     process groups could still run and abort the process, and torchrun would report a completed run as failed.
 
     Args:
-        fixed: Arguments to put in front of the command line's, for a custom script:
+        fixed: Arguments that a custom script puts in front of the arguments of the command line:
             ``run("--config-dir", "conf", "trust=[my_lab]")``.
 
     Raises:
@@ -177,7 +170,7 @@ def run(*fixed: str) -> None:
 
 
 def _show(line: CommandLine) -> None:
-    """Print what a flag such as ``--cfg`` or ``--help`` asks for. Run no job."""
+    """Print the output of a flag such as ``--cfg`` or ``--help``. Run no job."""
     is_guarded = line.config_dir is not None or line.config_path is not None or line.is_typed("hydra.searchpath")
     try:
         if is_guarded:
@@ -206,7 +199,7 @@ def _run(line: CommandLine, typed: TypedCommand) -> None:
     if place is not None and line.mode == "multirun":
         try:
             refuse_sweep(place, "-m")
-        except InputError as error:  # the same in all processes
+        except InputError as error:  # all processes raise this error; rank 0 prints it
             error._is_told = place.rank != 0  # type: ignore[attr-defined]
             raise
     with nullcontext(ALONE) if place is None else _together() as processes:
@@ -231,7 +224,6 @@ def _report_of_sweep(folder: Path, stream: TextIO) -> None:
 
 
 def _run_checked(command: CheckedCommand) -> None:
-    """Let Hydra run the checked jobs."""
     try:
         _call_hydra(command.argv)
     except InputError:
@@ -255,7 +247,7 @@ def _run_checked(command: CheckedCommand) -> None:
 
 
 def _continued(error: BaseException, typed: TypedCommand) -> str:
-    """Return a text that tells how to continue a stopped run; empty for a sweep, or if no run has started."""
+    """Return the end of the message for a stopped run: how to continue. Empty for a sweep, or if no run has started."""
     from ssr_hydra.checkpoints.resume import find
     from ssr_hydra.settings.resume import AUTO
 
@@ -270,7 +262,7 @@ def _continued(error: BaseException, typed: TypedCommand) -> str:
 
 
 def _call_hydra(arguments: Sequence[str]) -> None:
-    """Call the Hydra app with these arguments. Hydra raises errors instead of printing them (HYDRA_FULL_ERROR=1)."""
+    """Call the Hydra app. ``HYDRA_FULL_ERROR=1`` makes Hydra raise errors instead of printing them."""
     argv, before = list(sys.argv), os.environ.get("HYDRA_FULL_ERROR")
     sys.argv[:] = [argv[0] if argv else "ssr-train", *arguments]
     os.environ["HYDRA_FULL_ERROR"] = "1"
@@ -289,7 +281,7 @@ def _call_hydra(arguments: Sequence[str]) -> None:
 
 @contextmanager
 def _together() -> Iterator[Processes]:
-    """In this block, this process is connected to the other processes of a run.
+    """Connect this process to the other processes of the run.
 
     Rank 0 reports errors that all ranks share. If a rank dies, exactly one of the other ranks reports it.
     """
@@ -318,7 +310,7 @@ def _exit(message: str, code: int, error: BaseException | None = None) -> NoRetu
 
 
 def _print_error(message: str, error: BaseException | None) -> None:
-    """Print an error unless another rank reports it. On ranks other than 0, the prefix names the rank."""
+    """Print an error, unless a different rank reports it. A rank other than 0 starts the message with its number."""
     with suppress(OSError):  # the output cannot be written
         sys.stdout.flush()
     if getattr(error, "_is_told", False):
@@ -339,7 +331,7 @@ def _print_traceback(error: Exception) -> None:
 
 
 def _remove_refused(command: CheckedCommand) -> None:
-    """Remove the new folders of a command that was refused after Hydra created them, unless a run has started there.
+    """Remove the folders that Hydra created for a command with invalid input. Keep a folder in which a run has started.
 
     Some invalid input is found only when the data is read or the model is created, which is after Hydra has started.
     """
@@ -349,7 +341,7 @@ def _remove_refused(command: CheckedCommand) -> None:
     before_a_run = {".hydra", "train.log", "multirun.yaml", STUDY, SWEEPS, LOCK}
     if not new or not {path.name for path in new[0].glob("*")} <= before_a_run:
         return
-    shutil.rmtree(new[0], ignore_errors=True)  # it could not be created
+    shutil.rmtree(new[0], ignore_errors=True)  # the folder may not exist
     for parent in new[1:]:
         with suppress(OSError):  # a different run has started in this folder
             parent.rmdir()

@@ -54,12 +54,9 @@ def _no_choices(group: str) -> Sequence[str]:
 def explain(
     error: BaseException, overrides: Sequence[str] = (), choices: Callable[[str], Sequence[str]] = _no_choices
 ) -> InputError:
-    """Convert an error that was raised while composing a config to an :class:`InputError`.
+    """Convert an error of Hydra, OmegaConf or the YAML parser to an :class:`InputError`.
 
-    Args:
-        error: The error of Hydra, OmegaConf or a YAML parser.
-        overrides: The overrides of the composition; the value of the field is taken from them.
-        choices: Returns the names of the choices of a config group.
+    ``overrides`` are the overrides of the composition. ``choices`` returns the choices of a config group.
     """
     cause: BaseException | None = error
     while cause is not None:
@@ -135,7 +132,10 @@ def _several(overrides: Sequence[str]) -> InputError | None:
 
 
 def _mappings(overrides: Sequence[str]) -> InputError | None:
-    """Return the error for an override that is a list of mappings, which Hydra cannot read; otherwise None."""
+    """Return the error for an override that is a list of mappings; None if no override is.
+
+    Hydra cannot read a list of mappings on the command line.
+    """
     for override in overrides:
         if "=[{" in override:
             key, value = split_override(override)
@@ -152,7 +152,6 @@ def _of_key(error: OmegaConfBaseException, field: str, value: str | None, overri
             check_base(group, parent)
     except InputError as without:
         return without
-    # The node that refused the key has the names of the valid keys.
     names = [str(key) for key in getattr(parent, "keys", list)() or () if key not in ("hydra", "_target_")]
     fix = did_you_mean(name, names)
     is_close = fix.startswith("did you mean")
@@ -204,7 +203,7 @@ def _to_add(field: str, given: str) -> str:
 
 
 def _as_list(error: OmegaConfBaseException, field: str, value: str | None) -> str:
-    """Return the items of the list that the user should write: the value, and for a tuple the rest of its default."""
+    """Return the items of the list to suggest: the value, and for a tuple also the other items of its default."""
     try:
         default = error.parent_node._get_node(field.rpartition(".")[2])
         is_pair = get_origin(default._metadata.ref_type) is tuple
@@ -239,7 +238,7 @@ def _of_hydra(error: BaseException, overrides: Sequence[str], choices: Callable[
         return UnknownNameError(*split_override(match[1]), message.rstrip("."), f"to add it, write {match[1]}")
     if match := re.search(r"(?:Ambiguous value for argument|Sweep parameters) '([^']*)'", text):
         key, _, value = match[1].partition("=")
-        fix = "add -m to sweep over them, or write [a,b] for a list"
+        fix = "add -m to sweep over the values, or write [a,b] for a list"
         return WrongTypeError(key, value, "must be one value, because this is a single run", fix)
     if "Config group override must be" in text:
         names = [override.partition("=")[0] for override in overrides if override.endswith("=null")]

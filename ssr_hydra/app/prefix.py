@@ -1,7 +1,7 @@
-"""Share steps between jobs: take a job's first steps from a different job, and publish checkpoints for other jobs.
+"""Share steps between jobs. A job takes its first steps from a different job, or publishes checkpoints for other jobs.
 
-A job that takes shared steps gets the files of a job that was stopped after these steps. Then it resumes like any
-stopped job.
+A job that takes steps gets the files of a run that was stopped after these steps. Then the job resumes like any stopped
+run.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ if TYPE_CHECKING:
 __all__ = ["Prefix"]
 
 _POLL_SECONDS = 0.2
-_STOP_SECONDS = 5.0  # if a signal has stopped the other job, it reaches this job within this time
-_START_SECONDS = 120.0  # a job that was started before this one has a heartbeat within this time
+_STOP_SECONDS = 5.0  # a signal that has stopped the other job reaches this job within this time
+_START_SECONDS = 120.0  # a job that the sweep started earlier has a heartbeat within this time
 
 
 class Prefix:
-    """The steps that a job shares with other jobs, as planned by its sweep."""
+    """The steps that a job shares with other jobs of its sweep."""
 
     def __init__(self, study: Path, run_dir: Path, identity: str, sweep: str, orders: Orders) -> None:
         self._study, self._run_dir, self._identity, self._sweep = study, run_dir, identity, sweep
@@ -43,7 +43,7 @@ class Prefix:
 
     @classmethod
     def of(cls, study: Path | None, run_dir: str | Path | None) -> Prefix | None:
-        """Return the shared steps of the job in ``run_dir``; None if it shares none or is not part of a sweep."""
+        """Return the shared steps of the job in ``run_dir``; None if the job shares no steps."""
         if study is None or run_dir is None:
             return None
         owner = read_identity(Path(run_dir))
@@ -55,8 +55,7 @@ class Prefix:
     def wait(self) -> bool:
         """Wait until a different job has trained the shared steps, and return whether this job can start.
 
-        This job cannot start if the job that trains the shared steps has died. In this case, the sweep starts both jobs
-        again.
+        If the job that trains the shared steps has died, this job cannot start. The sweep then starts both jobs again.
         """
         orders, since, last = self._orders, time.monotonic(), None
         while orders.source is not None and not self._is_begun() and self._point() is None:
@@ -66,7 +65,7 @@ class Prefix:
                 last, since = state, time.monotonic()
             waited = time.monotonic() - since
             if state in (JobState.COMPLETED, JobState.DIVERGED, JobState.FAILED):
-                break  # the other job has ended without publishing the checkpoint; this job trains all of its steps
+                break  # the other job published no checkpoint, so this job trains all of its steps
             if state is JobState.DIED or (
                 state is JobState.WAITING and waited > _START_SECONDS and not self._is_queued()
             ):
@@ -78,24 +77,24 @@ class Prefix:
         return True
 
     def _is_queued(self) -> bool:
-        """Whether a different, running sweep has claimed the job that trains the shared steps."""
+        """Return whether a different, running sweep has claimed the job that trains the shared steps."""
         owner = read_identity(self._study / str(self._orders.source))
         return owner is not None and owner[1] != self._sweep and is_alive(self._study / SWEEPS / f"{owner[1]}.json")
 
     def _is_begun(self) -> bool:
-        """Whether this job already has a checkpoint, or has completed or diverged."""
+        """Return whether this job already has a checkpoint, or has completed or diverged."""
         return find(AUTO, self._run_dir) is not None or read_state(self._run_dir).is_final
 
     def _point(self) -> Point | None:
         return None if self._orders.point is None else Point.read(self._study, self._orders.point)
 
     def take(self, values: Mapping[str, Any], trust: Sequence[str]) -> None:
-        """Write a checkpoint with the shared steps into the job's folder, unless the job already has a checkpoint."""
+        """Write a checkpoint after the shared steps into the job's folder, unless the job already has a checkpoint."""
         point = self._point()
         if point is None or self._is_begun():
             return
         if not point.is_by(software(code_version(trust))):
-            return  # the code was edited after the sweep was planned; this job trains all of its steps
+            return  # the code was edited after the sweep had started, so this job trains all of its steps
         try:
             checkpoint = load(point.checkpoint)
         except CheckpointError as error:
@@ -136,7 +135,7 @@ class Prefix:
 
 
 def _time_map(state: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the time map that the checkpoint would have if this job had trained the shared steps itself."""
+    """Return the time map of the checkpoint as if this job had trained the shared steps itself."""
     length, ssr = as_time(values["max_duration"], "max_duration"), check_ssr(values["ssr"])
     if values["control"] is None:
         length = length * ssr
@@ -147,7 +146,7 @@ def _time_map(state: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, 
 
 def _description(description: Mapping[str, Any], values: Mapping[str, Any], trust: tuple[str, ...]) -> dict[str, Any]:
     """Return the checkpoint description of this job, derived from the job that trained the shared steps."""
-    from ssr_hydra.trainer.description import describe_schedule
+    from ssr_hydra.trainer.description import plain_data
 
     run = {
         **description["run"],
@@ -158,6 +157,6 @@ def _description(description: Mapping[str, Any], values: Mapping[str, Any], trus
     return {
         **description,
         "run": run,
-        "scheduler": describe_schedule(make_schedulers(values, trust, ())),
-        "schedules": describe_schedule(make_fields(values, trust) or {}),
+        "scheduler": plain_data(make_schedulers(values, trust, ())),
+        "schedules": plain_data(make_fields(values, trust) or {}),
     }

@@ -1,7 +1,6 @@
-"""Preflight: compose and check every job of a command before Hydra runs the first one.
+"""Preflight: compose and check every job of a command before Hydra runs the first job.
 
-So the user gets an error immediately, in one line. Then Hydra gets the checked overrides and files, and the folder of
-the run or sweep with resolved interpolations.
+So the user gets an error immediately, in one line.
 """
 
 from __future__ import annotations
@@ -75,7 +74,7 @@ class CheckedCommand:
 
 @contextmanager
 def checked(line: CommandLine, run_id: str, processes: Processes = ALONE) -> Iterator[CheckedCommand]:
-    """Run :func:`preflight`, and let Hydra use exactly the checked files and jobs in this block."""
+    """Run :func:`preflight`. In the ``with`` block, Hydra uses exactly the checked files and jobs."""
     try:
         command = preflight(line, run_id, processes)
         PLANNED[:] = [] if command.sweep is None else [command.sweep]
@@ -90,10 +89,8 @@ def checked(line: CommandLine, run_id: str, processes: Processes = ALONE) -> Ite
 def preflight(line: CommandLine, run_id: str, processes: Processes = ALONE) -> CheckedCommand:
     """Compose and check each job of a command line.
 
-    Args:
-        line: The command line.
-        run_id: The value of ``${run_id:}``.
-        processes: The processes that train one model together; all of them use the folder of rank 0.
+    ``run_id`` is the value of ``${run_id:}``. If several processes train one model together, all of them use the folder
+    of rank 0.
 
     Raises:
         InputError: Any invalid input.
@@ -132,7 +129,7 @@ def preflight(line: CommandLine, run_id: str, processes: Processes = ALONE) -> C
 def _import_from_here() -> None:
     """Let this process and the processes of jobs import trusted modules from the working directory.
 
-    If an installed package has the same name, the package is imported.
+    The folder is the last on the import path, so Python prefers an installed package with the same name.
     """
     here = str(Path.cwd())
     if here not in sys.path:
@@ -146,7 +143,7 @@ def refuse_sweep(place: RankAndSize | Processes, flag: str) -> None:
     """Refuse a sweep if several processes were started, for example by torchrun, to train one model together."""
     if place.world_size > 1:
         rule = f"{place.world_size} processes were started for one run, but a sweep has many runs"
-        raise ConflictError("flags", flag, rule, "start the sweep without torchrun, or each of its runs by torchrun")
+        raise ConflictError("flags", flag, rule, "start the sweep without torchrun, or start each run with torchrun")
 
 
 def _run(composer: Composer, cfg: DictConfig, processes: Processes) -> CheckedCommand:
@@ -178,7 +175,7 @@ def _run(composer: Composer, cfg: DictConfig, processes: Processes) -> CheckedCo
 
 
 def _folder(field: str, cfg: DictConfig, typed: str | None) -> str:
-    """Return the folder of a run or of a sweep: the value of ``field`` with interpolations resolved, checked."""
+    """Return the folder of a run or of a sweep: the checked value of ``field``, with interpolations resolved."""
     try:
         with _hydra_config(cfg):
             folder = str(OmegaConf.select(cfg, field, throw_on_missing=True))
@@ -205,7 +202,7 @@ def _missing(folder: Path) -> list[Path]:
 
 @contextmanager
 def _hydra_config(cfg: DictConfig) -> Iterator[None]:
-    """In this block, ``${hydra:...}`` can be resolved."""
+    """Let OmegaConf resolve ``${hydra:...}`` in the ``with`` block."""
     before = HydraConfig.instance().cfg
     HydraConfig.instance().set_config(cfg)
     try:
@@ -270,14 +267,8 @@ def sweep_axes(
 ) -> tuple[list[Override], tuple[tuple[str, ...], ...]]:
     """Return the overrides of a sweep without ``zip``, and the keys of each zip.
 
-    Args:
-        composer: Parses overrides.
-        master: The config that was composed without the sweeps.
-        parsed: The overrides on the command line.
-        params: The ``hydra.sweeper.params`` of the config.
-
-    Raises:
-        InputError: ``zip`` is not a list of keys whose values can be paired.
+    The overrides come from ``parsed``, the overrides on the command line, and from ``params``, the
+    ``hydra.sweeper.params`` of the config. ``master`` is the config that was composed without the sweeps.
     """
     in_file = composer.parse([f"{key}={value}" for key, value in params.items()])
     typed = [each for each in parsed if not each.is_hydra_override()]
@@ -305,7 +296,6 @@ def _value_of(composer: Composer, override: Override) -> Any:
 
 
 def _typed_sweep_dir(cfg: DictConfig) -> str:
-    """Return ``hydra.sweep.dir`` with interpolations unresolved."""
     node: Any = OmegaConf.to_container(cfg.hydra.sweep, resolve=False)
     return str(node["dir"])
 
@@ -313,7 +303,7 @@ def _typed_sweep_dir(cfg: DictConfig) -> str:
 def _check_shared(folder: str | None, job: DictConfig) -> None:
     """Refuse a value of ``hydra.sweep.dir`` that differs between jobs, because all jobs must be in one study.
 
-    ``folder`` is the value for the sweep as a whole; None if it can be resolved only for a job.
+    ``folder`` is the value for the whole sweep. It is None if only a job can resolve the value.
     """
     with read_write(job.hydra):
         job.hydra.job.num, job.hydra.job.id = 0, "0"
@@ -338,7 +328,7 @@ def _check_study(cfg: DictConfig) -> None:
         raise FormatError("study", study, rule, "e.g. study=first, or study=results/first")
     workers = cfg.get("workers")
     if workers is not None and workers < 1:
-        rule = "must be a whole number of at least 1, or null for as many as fit the machine"
+        rule = "must be a whole number of at least 1, or null for the number of jobs that fit the machine"
         raise RangeError("workers", workers, rule, "e.g. workers=2")
     if cfg.get("study_code", "same") not in STUDY_CODES:
         raise UnknownNameError(
@@ -347,7 +337,7 @@ def _check_study(cfg: DictConfig) -> None:
 
 
 def _workers(cfg: DictConfig) -> int:
-    """Return the number of jobs that run at a time; if the config does not set it, the number that fit this machine."""
+    """Return the number of jobs that run at a time. The default is the number of jobs that fit this machine."""
     traits = traits_of(str(cfg.hydra.launcher._target_))
     if traits.in_main_thread and traits.workers is None:
         return 1
@@ -358,7 +348,7 @@ def _workers(cfg: DictConfig) -> int:
 
 
 def _check_share(cfg: DictConfig) -> bool:
-    """Return whether the jobs share steps. Refuse ``share=true`` if they cannot, and a wrong ``share_keep``."""
+    """Return whether the jobs share steps. Refuse ``share=true`` if jobs cannot share, and a wrong ``share_keep``."""
     if cfg.get("share_keep", ENDS) not in KEEPS:
         raise UnknownNameError("share_keep", cfg.share_keep, "unknown value", did_you_mean(cfg.share_keep, KEEPS))
     if not cfg.get("share"):
@@ -373,19 +363,19 @@ def _check_share(cfg: DictConfig) -> bool:
         raise ConflictError("share", True, rule, "leave out hydra/sweeper, or share")
     if cfg.hydra.sweeper.get("max_batch_size") is not None:
         rule = "cannot be used with hydra.sweeper.max_batch_size, because all jobs are planned together"
-        raise ConflictError("share", True, rule, "leave out one of them")
+        raise ConflictError("share", True, rule, "leave out share, or hydra.sweeper.max_batch_size")
     return True
 
 
 class JobComposer:
     """Compose the jobs of one sweep quickly.
 
-    Hydra composes only one job for each combination of group choices. For the other jobs, the swept values are set in a
-    copy of that job's config.
+    Hydra composes only one job for each combination of group choices. For all other jobs of this combination, this
+    class sets the swept values in a copy of the first job's config.
 
     Args:
-        composer: Composes a config with Hydra.
-        hydra_overrides: The typed overrides of ``hydra.*``.
+        composer: The composer of the command line.
+        hydra_overrides: The overrides of ``hydra.*`` on the command line.
         overrides: All other overrides, including the sweeps.
         master: The config that was composed without the sweeps, to copy it for jobs; None if a file adds sweeps.
     """
@@ -421,11 +411,7 @@ class JobComposer:
         self._bases[shared] = cfg, choices
 
     def compose(self, overrides: Sequence[str]) -> DictConfig:
-        """Compose the config of one job, without its ``hydra`` node.
-
-        Raises:
-            InputError: Any error of the config.
-        """
+        """Compose the config of one job, without its ``hydra`` node."""
         plain = [each for each in overrides if each.partition("=")[0] in self._plain]
         shared = self._shared(overrides)
         if shared not in self._bases:

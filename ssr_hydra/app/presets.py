@@ -1,4 +1,4 @@
-"""A Hydra config source for this package's presets. It creates a config only when a composition names it.
+"""A Hydra config source for this package's presets. It creates only the configs that a composition names.
 
 Creating all configs would take longer than all other work of ``train.py --cfg job``.
 """
@@ -28,7 +28,7 @@ def _presets() -> dict[str, Preset]:
 
 
 def is_preset(path: str) -> bool:
-    """Whether this package has a structured config with this group and name, such as ``scheduler/wsd``."""
+    """Return whether this package has a structured config with this group and name, such as ``scheduler/wsd``."""
     return path in _presets()
 
 

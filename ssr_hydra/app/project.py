@@ -1,4 +1,4 @@
-"""Write a project with a model, a data set and a metric of the user's own: ``ssr-train --new NAME``."""
+"""Write a new project with a custom model, data set and metric: ``ssr-train --new NAME``."""
 
 from __future__ import annotations
 
@@ -17,22 +17,16 @@ from ssr_hydra.files import check_length, write_error
 __all__ = ["TEMPLATE", "TEMPLATE_NAME", "new_project"]
 
 TEMPLATE = Path(__file__).with_name("template")
-"""The files of the project. Python files have the suffix ``.txt`` here, so that tools do not count them as part of this
-package."""
+"""The files of the project. Python files have the suffix ``.txt``, so that tools do not count them as this package."""
 
 TEMPLATE_NAME = "my_lab"
-"""The name of the template's package, which the name of the project replaces in paths and texts."""
+"""The name of the package in the template. The name of the project replaces it in paths and texts."""
 
 
 def new_project(name: str) -> str:
-    """Write a project into a new folder in the working directory, and return the commands to try first.
+    """Write a project into a new folder in the working directory, and return a message with the first commands.
 
-    Args:
-        name: The name of the folder and of the package in it.
-
-    Raises:
-        InputError: The name cannot be the name of a new package, or the folder exists and is not empty.
-        WriteError: A file cannot be written. In this case, nothing is left behind.
+    ``name`` is the name of the folder and of the package in the folder. If a file cannot be written, no file remains.
     """
     _check_name(name)
     folder = Path(name)

@@ -1,4 +1,4 @@
-"""Run a job of the app: log it, handle SIGTERM, and record its error if training could not do so.
+"""Log a job of the app, handle SIGTERM, and record errors that occur before training.
 
 This module does not import torch, because a job may fail while importing torch.
 """
@@ -32,20 +32,20 @@ __all__ = ["RecordedJob", "hydra_run_dir", "log", "recorded", "sweep_dir"]
 
 
 def hydra_run_dir() -> str | None:
-    """Return the output folder of the job that Hydra runs; None if Hydra runs no job."""
+    """Return the output folder of Hydra's job; None if Hydra runs no job."""
     cfg: Any = HydraConfig.instance().cfg
     folder = None if cfg is None else OmegaConf.select(cfg, "hydra.runtime.output_dir")  # None until a job runs
     return None if folder is None else str(folder)
 
 
 class RecordedJob(NamedTuple):
-    """A job that is being created or trained."""
+    """A job of which the app creates the trainer and then trains it."""
 
-    pending: Pending  # holds the job's description until training starts
+    pending: Pending  # holds back the job's description until training starts
     heartbeat: Heartbeat | None  # None outside of a sweep
 
     def follow(self, trainer: Trainer) -> None:
-        """Make the trainer publish the job's description when training starts, and report progress from then on."""
+        """Make the trainer write the job's description when training starts, and then report progress."""
         trainer.on("fit_start", self.pending.publish)
         if self.heartbeat is not None:
             heartbeat = self.heartbeat
@@ -56,15 +56,14 @@ class RecordedJob(NamedTuple):
 
 @contextmanager
 def recorded(cfg: DictConfig | Mapping[str, Any], run_dir: str | Path | None) -> Iterator[RecordedJob]:
-    """Write a ``result.json`` in ``run_dir`` also if the job that is created and trained in this block fails.
+    """Write a ``result.json`` in ``run_dir`` if the job fails in this block before its training starts.
 
-    The trainer records errors during training. This function records errors before training, for example if the data
-    cannot be read. A single run that is refused for invalid input leaves no record, as if it had not run. In a sweep, a
-    refused job leaves a record, because the other jobs continue. If the app runs the job, this function handles SIGTERM
-    like ctrl-C.
+    The trainer itself records errors during training. A single run with invalid input leaves no record. A job of a
+    sweep with invalid input leaves a record, because the other jobs continue. If the app runs the job, this function
+    handles SIGTERM like ctrl-C.
 
-    If the folder already has a run, the job writes nothing before training starts. So a refused job does not change the
-    folder, and a finished run only gets a new line in its log.
+    If the folder already has a run, the job writes nothing before training starts. So a job with invalid input does not
+    change the folder, and a finished run only gets a new line in its log.
     """
     with _alive(run_dir) as heartbeat, _recorded(cfg, run_dir) as pending:
         yield RecordedJob(pending, heartbeat)
@@ -72,14 +71,13 @@ def recorded(cfg: DictConfig | Mapping[str, Any], run_dir: str | Path | None) ->
 
 @contextmanager
 def _alive(run_dir: str | Path | None) -> Iterator[Heartbeat | None]:
-    """Keep a heartbeat file in the folder of a sweep's job during this block. It shows that the job runs."""
+    """Keep a heartbeat file in the folder of a sweep's job during this block, to show that the job runs."""
     study = sweep_dir()
     if run_dir is None or study is None:
         yield None
         return
     path = Path(run_dir) / HEARTBEAT
-    # This process may replace a process that died on a different machine. Wait until the dead process's heartbeat has
-    # expired.
+    # This process may replace a process that died on a different machine. Wait until the old heartbeat has expired.
     until = time.monotonic() + SILENT_SECONDS
     while is_elsewhere(path) and is_alive(path) and time.monotonic() < until:
         time.sleep(1)
@@ -122,11 +120,11 @@ def _recorded(cfg: DictConfig | Mapping[str, Any], run_dir: str | Path | None) -
 def _leaves_record(error: BaseException) -> bool:
     if isinstance(error, InputError):
         return sweep_dir() is not None and error.field != "run_dir"
-    return not isinstance(error, WriteError)  # training ended, and a record without its steps would be wrong
+    return not isinstance(error, WriteError)  # the job has trained, and this record would have 0 steps
 
 
 def log(level: int, text: str, error: BaseException | None = None) -> None:
-    """Write to the log files, such as ``train.log``, but not to the terminal, which shows the run differently."""
+    """Write to the log files, such as ``train.log``, but not to the terminal."""
     trace = None if error is None else (type(error), error, error.__traceback__)
     record = logging.LogRecord("ssr_hydra", level, __file__, 0, text, None, trace)
     for handler in logging.getLogger().handlers:

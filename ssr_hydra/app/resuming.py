@@ -1,4 +1,4 @@
-"""Check ``resume`` and ``checkpoint`` at composition, and check that the folder does not hold a different run."""
+"""Check ``resume`` and ``checkpoint`` at composition, and check that a run's folder contains no different run."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from ssr_hydra.app.check_values import check_fields, check_no_iterations, is_result
-from ssr_hydra.checkpoints.description import MISSING, Difference, differences
+from ssr_hydra.checkpoints.description import CHANGE_FIX, MISSING, Difference, differences, joined
 from ssr_hydra.checkpoints.resume import find
 from ssr_hydra.checkpoints.store import CHECKPOINTS, refuse_links
 from ssr_hydra.configs import APP_KEYS, GROUPS, CheckpointConfig, ExperimentConfig, ResumeConfig
@@ -31,15 +31,14 @@ _FREE = re.compile(
     r"|trainer\.(progress|eval_interval|log_interval|objective|metrics)(\.|$)"
     r"|data\.(eval|test|eval_batch_size|num_workers|prefetch_factor)(\.|$)"
 )
-# Where and how built-in data is read. These may change too, because a checkpoint identifies data by its content.
+# Settings for reading built-in data. They may change too, because a checkpoint identifies data by its content.
 _SOURCE = re.compile(r"data\.(train\.(path|eval_path|root|download|header|delimiter|decimal|na_values)|eval_path)$")
-_MOST_SHOWN = 6
-# Settings that no resume.on_change allows to change, because the tensors of the checkpoint would not fit.
+# Settings that may not change with any resume.on_change, because the tensors of the checkpoint would not fit.
 _NEVER = re.compile(r"(model|optimizer\._target_|optimizer\.\w+\._target_|trainer\.precision)(\.|$)")
 
 
 def check_resume(values: Mapping[str, Any]) -> None:
-    """Refuse an invalid ``resume``, and a ``resume.path`` without a checkpoint."""
+    """Refuse an invalid ``resume``, and a ``resume.path`` that contains no checkpoint."""
     node = values["resume"]
     if isinstance(node, Mapping):
         check_fields(node, ResumeConfig, "resume")
@@ -64,15 +63,10 @@ def check_checkpoint(values: Mapping[str, Any], results: Sequence[str]) -> None:
 
 
 def check_folder(folder: Path, config: Any, values: Mapping[str, Any], field: str) -> None:
-    """Refuse to run in a folder that holds a different run, before anything is written there.
+    """Refuse a run in a folder that contains a different run, before any file is written in the folder.
 
-    The config of this run is compared with the config in the folder, both with unresolved interpolations.
-
-    Args:
-        folder: The folder of this run.
-        config: The composed experiment.
-        values: The experiment as plain values.
-        field: Name of the setting that names the folder, for errors.
+    The function compares ``config`` with the config in the folder, without resolving interpolations. ``values`` are the
+    plain values of ``config``. ``field`` is the key of the config that sets the folder.
     """
     refuse_links(folder, (".hydra", "train.log", CHECKPOINTS), field)
     resume = ResumeSettings.of(values["resume"])
@@ -96,19 +90,15 @@ def check_folder(folder: Path, config: Any, values: Mapping[str, Any], field: st
     )
     found = [item for item in differences(before, now) if not _is_free(item, now)]
     if found:
-        shown = [str(item) for item in found[:_MOST_SHOWN]] + (["..."] if len(found) > _MOST_SHOWN else [])
-        rule = f"{folder} contains a different run: {', '.join(shown)}"
+        rule = f"{folder} contains a different run: {joined(found)}"
         fix = "use a new folder"
         if not any(_NEVER.match(item.field) for item in found):
-            fix += (
-                ", or choose resume.on_change=extend (the new plan from here on) or "
-                "resume.on_change=rescale (the rest of the plan over the rest of the run)"
-            )
+            fix += f", or {CHANGE_FIX}"
         raise MismatchError("resume", path, rule, fix)
 
 
 def _is_free(item: Difference, now: Mapping[str, Any]) -> bool:
-    """Whether a difference does not change the run, such as a field of a newer release that has its default."""
+    """Return whether a run may continue in spite of a difference, such as a new field of a newer release."""
     if _SOURCE.match(item.field) and str(now["data"]["train"].get("_target_")).startswith("ssr_hydra.data."):
         return True
     return _FREE.match(item.field) is not None or (item.old is MISSING and _is_default(item, now))

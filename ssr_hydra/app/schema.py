@@ -1,7 +1,7 @@
-"""JSON Schemas of config files, from which an editor completes and checks them: ``ssr-train --schema DIR``.
+"""JSON Schemas of config files: ``ssr-train --schema DIR``. An editor uses them to complete and check YAML files.
 
-Everything comes from the structured configs, the classes that they describe, and the names of config files. A schema
-accepts ``${...}`` and ``???`` for every value, and any argument of a ``_target_`` outside of this package.
+The schemas come from the structured configs, their docstrings, and the names of config files. A schema accepts
+``${...}`` and ``???`` for every value, and any argument of a ``_target_`` outside of this package.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from ssr_hydra.torch_schedulers import TorchScheduler
 __all__ = ["schemas", "write_schemas"]
 
 _Schema = dict[str, Any]
-_OVERLAYS = ("config", "experiment", "debug", "launcher")  # their files set values in all groups
+_OVERLAYS = ("config", "experiment", "debug", "launcher")  # groups of files that set values in all groups
 _SEVERAL = ("logger", "callbacks")
 _NAMED = ("scheduler", "optimizer", *_SEVERAL)  # a node of these groups may be a mapping from name to node
 _SIMPLE = {float: "number", int: "integer", bool: "boolean", str: ["string", "number"], type(None): "null"}
@@ -41,13 +41,7 @@ _SPECIAL: dict[str, _Schema] = {"_recursive_": {"const": True}, "_convert_": {"e
 def write_schemas(folder: str, config_dir: str | None = None) -> str:
     """Write the JSON Schemas into a folder, each file atomically, and return instructions for their use.
 
-    Args:
-        folder: The folder. It is created if it does not exist.
-        config_dir: The user's own config folder, whose names become choices; None for no such folder.
-
-    Raises:
-        InputError: ``folder`` is not a folder.
-        WriteError: A file cannot be written.
+    The schemas also accept the names of the files in ``config_dir``, the user's own config folder.
     """
     check_length(folder, "--schema")
     place = Path(folder)
@@ -61,11 +55,11 @@ def write_schemas(folder: str, config_dir: str | None = None) -> str:
     for name, text in made.items():
         write_atomically(place / name, text)
     line = f"# yaml-language-server: $schema=../../{visible(place.name)}/experiment.json"
-    return f"{len(made)} JSON Schemas in {visible(folder)}; the first line of a file in conf/experiment:\n  {line}"
+    return f"wrote {len(made)} JSON Schemas to {visible(folder)}; begin a file in conf/experiment with\n  {line}"
 
 
 def schemas(config_dir: str | None = None) -> dict[str, _Schema]:
-    """Return the schema of the files of each group, and of main configs: ``config``. See :func:`write_schemas`."""
+    """Return a mapping from group to the schema of the group's files. The key ``config`` is for main configs."""
     made = _Definitions(_yaml_names(conf_dir()), _yaml_names(Path(config_dir)) if config_dir else {})
     whole = {group: made.overlay(group) for group in _OVERLAYS}
     whole |= {group: made.file(group) for group in (*GROUPS, "param_groups")}
@@ -94,8 +88,8 @@ def _ref(name: str) -> _Schema:
 def _any_of(options: Iterable[_Schema]) -> _Schema:
     """Return the schema of values that match one of several schemas, or that are references.
 
-    If only one of the schemas is for mappings (or for lists), it gets its own branch, so that an error names the
-    invalid key.
+    If only one schema is for mappings, the result checks every mapping against this schema alone. Then an error names
+    the invalid key. The same applies to lists.
     """
     rest = list({json.dumps(option): option for option in options}.values())
     if {} in rest:
@@ -117,7 +111,7 @@ def _choices(values: Iterable[str | None]) -> _Schema:
 
 
 class _Definitions:
-    """The ``$defs`` of all schemas: one for each config class, group, and defaults list of a group."""
+    """The ``$defs`` of all schemas: a definition for each config class and each group."""
 
     def __init__(self, shipped: Mapping[str, list[str]], own: Mapping[str, list[str]]) -> None:
         groups = dict.fromkeys([*GROUPS, *shipped, *own])
@@ -189,7 +183,7 @@ class _Definitions:
         return {"type": "object", **about.get("", {}), "properties": properties, "additionalProperties": False}
 
     def _options(self, hint: Any) -> list[_Schema]:
-        """Return the schemas of which a value of this type matches one."""
+        """Return schemas for a type. A value of the type matches at least one of them."""
         origin, arguments = get_origin(hint), get_args(hint)
         if origin is Annotated:
             kind, allowed = arguments
@@ -201,7 +195,7 @@ class _Definitions:
         if origin in (Union, UnionType):
             if Time in arguments:
                 arguments = tuple(each for each in arguments if each is not str)
-            for kind in (Phase, ComposerScheduler):  # its other forms are functions and mappings: objects by target
+            for kind in (Phase, ComposerScheduler):  # skip functions and mappings, which are objects by _target_
                 if kind in arguments:
                     arguments = (kind,)
             return [option for each in arguments for option in self._options(each)]
@@ -239,14 +233,14 @@ class _Definitions:
     # ---- groups
 
     def _by_target(self, targets: Mapping[str, str]) -> list[_Schema]:
-        """Return, for each definition, the rule that a node with the definition's target must match the definition."""
+        """Return the rules that a node with the target of a definition must match that definition."""
         return [
             {"if": {"required": ["_target_"], "properties": {"_target_": {"const": target}}}, "then": _ref(name)}
             for name, target in targets.items()
         ]
 
     def _node(self, group: str) -> _Schema:
-        """Return the schema of a group's node. Without a target, the node may have the keys of all choices."""
+        """Return the schema of a group's node. A node without a target may have the keys of all choices."""
         classes = self._classes[group]
         targets = {name: self._defs[name]["properties"].get("_target_") for name in classes}
         united: dict[str, list[_Schema]] = {}
@@ -295,7 +289,7 @@ class _Definitions:
         return {"type": ["object", "null"], "properties": properties, "allOf": [whole, *chosen]}
 
     def overlay(self, group: str) -> _Schema:
-        """Return the schema of files that set values in all groups: experiments and main configs, for example."""
+        """Return the schema of files that set values in all groups, such as experiments and main configs."""
         schema = self._fields(AppConfig)
         properties, docs = schema["properties"], _docs(ExperimentConfig)
         del properties["trust"]  # only the command line can set it
@@ -324,11 +318,9 @@ class _Definitions:
         return {**schema, "type": ["object", "null"], "allOf": chosen}
 
     def _defaults(self, group: str, key: str) -> _Schema:
-        """Return the schema of a defaults list.
+        """Return the schema of a defaults list in the files of a group.
 
-        Args:
-            group: The group of the files that contain the list.
-            key: How an entry names another group, such as ``override /{}``.
+        ``key`` is the form of a key that names a different group, such as ``override /{}``.
         """
         groups = [each for each in self._names if each != "config"]
         choice = {}
@@ -372,7 +364,7 @@ def _hydra() -> _Schema:
 
 
 def _docs(source: Any) -> dict[str, _Schema]:
-    """Return the descriptions in a class's docstring: of each argument, and of the class at the key ``""``."""
+    """Return the descriptions of the arguments in a class's docstring. The key ``""`` holds the summary."""
     text = re.sub(r":\w+:`~?(?:[\w.]+\.)?(\w+)`", r"`\1`", inspect.getdoc(source) or "").replace("``", "`")
     about = {"": text.partition("\n\n")[0]}
     section = re.search(r"^(?:Args|Attributes):\n((?: +.*\n?|\n)+)", text, re.MULTILINE)

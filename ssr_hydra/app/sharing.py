@@ -1,6 +1,6 @@
-"""Find out whether a job can share its first steps with other jobs of a sweep.
+"""Determine whether a job can share its first steps with other jobs of a sweep.
 
-Jobs can share steps if their configs are equal except for fields such as ``ssr``, which change only later steps.
+Jobs can share steps if their configs differ only in fields such as ``ssr``, which change only later steps.
 """
 
 from __future__ import annotations
@@ -24,15 +24,9 @@ from ssr_hydra.time import Time, TimeUnit, as_time, check_ssr
 
 __all__ = ["candidate"]
 
-# Jobs may share steps although they differ in a field that matches one of these patterns. The second text gives the
-# reason.
-_FUTURE: tuple[tuple[str, str], ...] = (
-    (r"ssr", "tracks show how ssr changes the schedules; the number of steps shows how it changes the end"),
-    (r"max_duration", "like ssr"),
-    (r"control", "its track shows the schedule of the full run"),
-    (r"scheduler(\..*|\[.*)?", "compared value by value"),
-    (r"schedules\..*", "compared value by value; the names of the scheduled fields must be equal"),
-)
+# Jobs may share steps although they differ in these fields. The values of their schedules are compared step by step
+# instead, and the names of the scheduled fields must be equal.
+_FUTURE = re.compile(r"ssr|max_duration|control|scheduler([.\[].*)?|schedules\..*")
 _SHAREABLE = frozenset({"ssr_hydra.callbacks.EMA"})  # depends only on batches, and checkpoints contain its state
 _LOGGERS = frozenset({"ssr_hydra.callbacks.CSVLogger"})  # writes a file that can be copied
 _PROBES = 16
@@ -40,7 +34,7 @@ _CLOCKED = ("max_duration", "trainer.eval_interval", "trainer.log_interval", "tr
 
 
 def candidate(values: Mapping[str, Any], trust: Sequence[str] = ()) -> Candidate:
-    """Return the properties that decide whether a job can share steps. Reads no data."""
+    """Return the properties that decide whether a job can share steps. The function reads no data."""
     length = as_time(values["max_duration"], "max_duration") * check_ssr(values["ssr"])
     leaves = [(path, value) for path, value in walk(values) if not (isinstance(value, (Mapping, list)) and value)]
     fields = {path: text for path, value in leaves if (text := _compared(path, value, length)) is not None}
@@ -55,16 +49,14 @@ def candidate(values: Mapping[str, Any], trust: Sequence[str] = ()) -> Candidate
         return Candidate(
             fields, None, f"a schedule or max_duration needs {error.counter}, which is unknown before training"
         )
-    except (
-        InputError
-    ) as error:  # the schedule needs a rate that only the data has, or a custom scheduler needs its optimizer
+    except InputError as error:  # for example, the schedule needs a rate that only the data has
         return Candidate(fields, None, f"{error.field}: {error.rule}")
     fields["the named schedules"] = ", ".join(sorted(sequences.tracks)) or "none"
     return Candidate(fields, sequences, hint=_hint(values))
 
 
 def _hint(values: Mapping[str, Any]) -> str:
-    """Return a hint if the warmup depends on the run's length, which prevents sharing; otherwise an empty text."""
+    """Return a hint if the warmup depends on the run's length, so that it cannot be shared; otherwise an empty text."""
     for field, part in scheduler_parts(values["scheduler"]) if values["scheduler"] is not None else []:
         warmup = part.get("t_warmup") if isinstance(part, Mapping) else None
         if isinstance(warmup, str) and warmup.endswith("dur"):
@@ -77,14 +69,14 @@ def _hint(values: Mapping[str, Any]) -> str:
 
 def _compared(path: str, value: Any, length: Time) -> str | None:
     """Return a field as text for comparison; None if jobs that share steps may differ in it."""
-    if is_free(path) or any(re.fullmatch(pattern, path) for pattern, _ in _FUTURE):
+    if is_free(path) or _FUTURE.fullmatch(path):
         return None
     if isinstance(value, str) and value.rstrip().endswith("dur"):
         try:
             time = as_time(value, path)
         except InputError:
             return json.dumps(value)
-        return str(length * time.value)  # in runs of different lengths, the same fraction is a different step
+        return str(length * time.value)  # the step at which this fraction of the run ends
     return json.dumps(value, sort_keys=True)
 
 
@@ -116,10 +108,9 @@ def _refusals(values: Mapping[str, Any], trust: tuple[str, ...]) -> Iterator[str
         elif getattr(locate(target, trust, f"callbacks.{name}._target_"), "shareable", None) is not True:
             rule = "may depend on the length of the run; if it does not, set shareable = True in its class"
             yield f"callbacks.{name} ({target}) {rule}"
-    parts = [*scheduler_parts(values["scheduler"])] if values["scheduler"] is not None else []
-    for path, part in parts:
+    for path, part in scheduler_parts(values["scheduler"]) if values["scheduler"] is not None else ():
         if is_description(as_description(part)):
-            yield f"{path} is one of torch's schedulers; only this package's (multistep, cosine ...) can share"
+            yield f"{path} is a scheduler of torch; only this package's schedulers (multistep, cosine ...) can share"
     if str(values["trainer"]["device"]).startswith("mps"):
         yield "trainer.device=mps: mps kernels are not deterministic"
 
@@ -150,7 +141,7 @@ def _sequences(values: Mapping[str, Any], trust: tuple[str, ...], length: Time) 
         curves = [bind(instantiate(part, trust, path), state, ssr) for part in parts]
         track = Track(product(curves), calendar, by_epoch=by_epoch)
         if track.is_exact:
-            for step in range(0, steps, max(1, steps // _PROBES)):  # an unknown counter is an error here
+            for step in range(0, steps, max(1, steps // _PROBES)):  # raises an error for an unknown counter
                 track.values(step, step + 1)
         return track
 

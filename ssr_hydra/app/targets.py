@@ -1,9 +1,9 @@
-"""Check which classes and functions a config may name by ``_target_``, and create objects from such configs.
+"""Check which classes and functions a config may name by ``_target_``, and create the objects that a config describes.
 
 A ``_target_`` runs code, and configs may come from other people. A list of dangerous names would never be complete:
-``torch.load``, ``site.addsitedir`` and ``numpy.load`` can run code like ``os.system``. So this module lists the allowed
-names instead: names that this package has registered, and modules that the command line trusts. A name is checked
-before anything is imported.
+``torch.load``, ``site.addsitedir`` and ``numpy.load`` can run code like ``os.system``. So a config may use only names
+that this package has registered, and members of modules that the command line trusts. The functions check each name
+before they import a module.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from ssr_hydra import configs
 from ssr_hydra.configs import GROUPS, TORCHMETRICS, TRANSFORMS
 from ssr_hydra.errors import (
     ConflictError,
@@ -31,6 +32,7 @@ from ssr_hydra.errors import (
 )
 
 __all__ = [
+    "DATA_CONFIGS",
     "EXTRAS",
     "KEYS",
     "NAME",
@@ -63,8 +65,6 @@ _TORCH_SCHEDULERS = (
     "PolynomialLR ReduceLROnPlateau StepLR"
 )
 
-_DATA = "Arrays Digits FakeData ImageFolder RandomCropFlip RandomShift SmallImages StdlibBytes StdlibDocuments"
-
 TORCH_SCHEDULERS = frozenset(f"torch.optim.lr_scheduler.{name}" for name in _TORCH_SCHEDULERS.split())
 
 
@@ -81,9 +81,16 @@ def as_description(node: Any) -> Any:
     return [as_description(value) for value in node] if isinstance(node, list) else node
 
 
+DATA_CONFIGS: dict[str, Any] = {
+    config._target_: config
+    for config in (getattr(configs, name) for name in configs.__all__)
+    if getattr(config, "_target_", "").startswith("ssr_hydra.data.")
+}
+"""A mapping from the target of a built-in data set or augmentation to its config."""
+
+
 def _registered() -> frozenset[str]:
-    names = {f"torch.nn.{name}" for name in f"{_LOSSES} {_LAYERS}".split()} | TORCH_SCHEDULERS
-    names |= {f"ssr_hydra.data.{name}" for name in _DATA.split()}
+    names = {f"torch.nn.{name}" for name in f"{_LOSSES} {_LAYERS}".split()} | TORCH_SCHEDULERS | DATA_CONFIGS.keys()
     names |= {f"ssr_hydra.{name}" for name in ("models.bits_per_byte", "models.next_token_loss", "trainer.accuracy")}
     names |= {f"torchvision.transforms.v2.{name}" for name in TRANSFORMS} | TORCHMETRICS
     targets = {getattr(config, "_target_", None) for choices in GROUPS.values() for config in choices.values()}
@@ -94,7 +101,7 @@ REGISTERED = _registered()
 """The names that a config may use without ``trust``."""
 
 EXTRAS = {"torchvision": "vision", "torchmetrics": "metrics", "timm": "timm"}
-"""The optional packages that have registered names, and the extras that install them."""
+"""A mapping from each optional package with registered names to the extra that installs the package."""
 
 KEYS = frozenset({"_target_", "_args_", "_partial_", "_recursive_", "_convert_"})
 """Keys of a node that are not arguments of its target."""
@@ -109,12 +116,12 @@ _RULES = {
     "_convert_": ("must be all or object, because arguments are always plain Python lists and mappings", "remove it"),
 }
 
-# Packages that can load and run files. trust must not name one of them, only a module or a member of it.
+# Packages that can load and run files. trust may name only a module or a member of these packages.
 _TOO_WIDE = frozenset({"torch", "numpy", "hydra", "omegaconf"})
 
 
 def check_trust(trust: Iterable[str] | str) -> tuple[str, ...]:
-    """Check the value of ``trust``, names of modules, classes and functions, and return it as a tuple."""
+    """Return the names of modules, classes and functions in ``trust`` as a tuple. Refuse invalid names."""
     names = (trust,) if isinstance(trust, str) else tuple(trust)
     for name in names:
         if not isinstance(name, str) or NAME.fullmatch(name) is None:
@@ -134,14 +141,14 @@ def check_trust(trust: Iterable[str] | str) -> tuple[str, ...]:
 
 
 def trust_of(cfg: Mapping[str, Any] | DictConfig) -> tuple[str, ...]:
-    """Return the names in ``trust`` of a config; :func:`check_trust` checks them."""
+    """Return the names in ``trust`` of a config, after :func:`check_trust`."""
     trust = cfg.get("trust", ())
     value: Any = OmegaConf.to_container(trust) if OmegaConf.is_config(trust) else trust
     return () if value is None else check_trust(value if isinstance(value, (list, tuple)) else [value])
 
 
 def check_there(trust: Iterable[str]) -> None:
-    """Refuse to trust a module that does not exist: its name is probably misspelt. Imports nothing."""
+    """Refuse to trust a module that does not exist. The function imports no module."""
     for name in trust:
         module = name.partition(".")[0]
         if module in sys.modules:
@@ -152,12 +159,12 @@ def check_there(trust: Iterable[str]) -> None:
 
 
 def is_trusted(name: str, trust: Iterable[str]) -> bool:
-    """Whether a config may use a name: it is registered, is in ``trust``, or is a member of a name in ``trust``."""
+    """Return whether a name is registered, is in ``trust``, or is a member of a name in ``trust``."""
     return name in REGISTERED or any(name == entry or name.startswith(f"{entry}.") for entry in trust)
 
 
 def walk(node: Any, path: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield the dotted path and the value of a node of plain data, and of all nodes in it; outer nodes come first."""
+    """Yield the dotted path and the value of a node of plain data, and then of all nodes in the node."""
     yield path, node
     if isinstance(node, Mapping):
         for key, value in node.items():
@@ -168,7 +175,7 @@ def walk(node: Any, path: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def check_targets(node: Any, trust: Iterable[str] = (), path: str = "") -> None:
-    """Refuse a config, as plain data without interpolations, in which a ``_target_`` at any depth is not allowed."""
+    """Refuse a config in which a ``_target_`` at any depth is not allowed. ``node`` is plain, resolved data."""
     trust = tuple(trust)
     for place, part in walk(node, path):
         if not isinstance(part, Mapping):
@@ -199,7 +206,7 @@ def _check_target(node: Mapping[Any, Any], trust: tuple[str, ...], path: str, wh
 
 
 def _how_to_trust_all(name: str, trust: tuple[str, ...], whole: Any) -> str:
-    """Return the fix for a name that is not trusted. The fix trusts all such names of the config together."""
+    """Return the fix for a name that is not trusted. The fix trusts all names of the config."""
     if name.split(".")[0] in sys.stdlib_module_names:
         return "a config cannot use the standard library; write a function in your own module, and trust the module"
     names = [*trust]
@@ -212,7 +219,7 @@ def _how_to_trust_all(name: str, trust: tuple[str, ...], whole: Any) -> str:
 
 
 def how_to_trust(names: Iterable[str]) -> str:
-    """Return the fix for names that are not trusted."""
+    """Return the fix that adds names to ``trust``."""
     return f"if you know what it does, write trust=[{','.join(names)}] on the command line"
 
 
@@ -221,7 +228,7 @@ def _is_name(target: object) -> bool:
 
 
 def _package_of(name: str) -> str:
-    """Return the package to trust for a name; for packages such as torch, the module or the name itself."""
+    """Return the entry of ``trust`` for a name: its package; for packages such as torch, the module or the name."""
     package = name.partition(".")[0]
     if package not in _TOO_WIDE:
         return package
@@ -230,10 +237,10 @@ def _package_of(name: str) -> str:
 
 
 def instantiate(node: Any, trust: Iterable[str] = (), path: str = "", **extra: Any) -> Any:
-    """Create the objects that a config describes, inner targets first. Lists and mappings become plain Python ones.
+    """Check the targets of a config, and create the objects that the config describes, inner targets first.
 
     Args:
-        node: The config as plain data, without interpolations. The function checks its targets first.
+        node: The config as plain, resolved data. Lists and mappings without a target are copied.
         trust: The names that the command line trusts.
         path: Dotted path of the node, for messages.
         extra: Additional keyword arguments for the outermost target.
@@ -277,7 +284,7 @@ def _make(node: Any, trust: tuple[str, ...], path: str, extra: Mapping[str, Any]
 def locate(name: str, trust: Iterable[str] = (), field: str = "_target_") -> Callable[..., Any]:
     """Import the class or function of a dotted name.
 
-    If a trusted package imports ``os``, ``my_package.os.system`` is ``os.system``. So each part of the name must be a
+    If a trusted package imports ``os``, ``my_package.os.system`` is ``os.system``. So each module in the name must be a
     real submodule, and the object must be defined in a trusted module.
 
     Example:
@@ -333,7 +340,7 @@ def _check_origin(found: Any, name: str, trust: tuple[str, ...], field: str) -> 
 def _check_arguments(
     target: Callable[..., Any], name: str, args: list[Any], kwargs: Mapping[str, Any], path: str
 ) -> None:
-    """Refuse arguments that do not match the signature of the target, before the target is called."""
+    """Refuse arguments that do not match the signature of the target."""
     try:
         signature = inspect.signature(target)
     except (TypeError, ValueError):  # some C functions have no signature

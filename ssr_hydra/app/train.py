@@ -41,10 +41,10 @@ def train(
     Args:
         cfg: The composed experiment.
         trust: Modules whose classes and functions the config may name, in addition to this package's.
-        run_dir: The folder for records; by default Hydra's output folder. Without Hydra, the default is no records.
+        run_dir: The folder for records. None means Hydra's output folder, or no records if Hydra does not run the job.
 
     Returns:
-        The final value of ``trainer.objective``, which a sweeper optimises; None if there is no objective.
+        The final value of ``trainer.objective``, which a sweeper can optimize; None if the objective is null.
 
     Raises:
         InputError: See :func:`ssr_hydra.app.check`.
@@ -87,7 +87,7 @@ def train(
 def build(
     cfg: DictConfig | Mapping[str, Any], trust: Iterable[str] | str = (), run_dir: str | Path | None = None
 ) -> Trainer:
-    """Create the trainer of an experiment, ready to ``fit()``: data first, then the model and its optimizer.
+    """Create the trainer of an experiment, ready to ``fit()``.
 
     The function also sets torch's number of threads, and seeds the global random generators of Python, NumPy and torch.
 
@@ -97,7 +97,7 @@ def build(
         run_dir: The folder for records; None to write no records.
 
     Raises:
-        InputError: See :func:`ssr_hydra.app.check`; or the data itself is invalid, such as an empty data set.
+        InputError: See :func:`ssr_hydra.app.check`; or the data is invalid, for example empty.
     """
     trust = check_trust(trust)
     return _build(check(cfg, trust), trust, run_dir)
@@ -136,12 +136,10 @@ def _build(values: Mapping[str, Any], trust: tuple[str, ...], run_dir: str | Pat
         train_loader, eval_loader = make_loaders(**data, **place)
         test_loader = None if test is None else _test_loader(test, data, place)
     except InputError as error:
-        field = error.field.removesuffix(
-            ".dataset"
-        )  # the config has data.train where the loader has data.train.dataset
+        field = error.field.removesuffix(".dataset")  # train.dataset of the loader is data.train in the config
         raise error.renamed(f"data.{field}") from None
     check_built(values, data["train"], data["eval"])
-    # If the length of an epoch was unknown until now, check all times of the schedule, before the model is created.
+    # If the length of an epoch was unknown before the data was read, check the times of the schedule now.
     length = known_length(train_loader)
     if length != known_dataloader_len(values["data"]):
         check_schedule(values, dataloader_len=length)
@@ -188,16 +186,7 @@ def _build(values: Mapping[str, Any], trust: tuple[str, ...], run_dir: str | Pat
 
 
 def _test_loader(test: Any, data: Mapping[str, Any], place: Mapping[str, Any]) -> Any:
-    """Return the loader of the test data, which has the settings of the evaluation loader.
-
-    Args:
-        test: The data set, or the name of a file or folder.
-        data: The other data sets and the settings of the loaders.
-        place: The seed, device and processes of the loaders.
-
-    Raises:
-        InputError: The test data overlaps the training or evaluation data, or cannot be read.
-    """
+    """Return the loader of the test data, a data set or the name of a file. It has the settings of evaluation."""
     from torch.utils.data import TensorDataset
 
     from ssr_hydra.data import make_loaders
@@ -234,7 +223,7 @@ def _check_processes(values: Mapping[str, Any], world_size: int) -> None:
 
 
 def _as_configured(error: InputError, settings: Mapping[str, Any]) -> InputError:
-    """Return an error of the trainer with the field's path in the config instead of the argument of ``Trainer``."""
+    """Return an error of ``Trainer`` with the path in the config as its field."""
     first, dot, rest = error.field.partition(".")
     if first in settings or first in ("step", "counts"):
         field = f"trainer.{rest if first in ('step', 'counts') else error.field}"

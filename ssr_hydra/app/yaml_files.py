@@ -1,7 +1,7 @@
 """Rules for config files from outside the package: their size, their content, and the choices in their defaults list.
 
-A file from someone else must not run code, read or write outside its folder, or take long to compose. A file is
-composed only after it has passed these checks. This module does not depend on Hydra.
+A file from someone else must not run code, read or write outside its folder, or take long to compose. This module does
+not depend on Hydra.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from ssr_hydra.errors import (
     WrongTypeError,
 )
 
-__all__ = ["FileBounds", "check_name", "problem_of", "shown_path"]
+__all__ = ["OWN_CHOICES", "FileBounds", "check_name", "problem_of", "shown_path"]
 
 _MOST_BYTES = 2**20
 _MOST_VALUES = 5_000
@@ -53,7 +53,7 @@ def shown_path(path: str | Path) -> str:
 
 @dataclass(frozen=True)
 class _Amount:
-    """The size of a YAML node with its aliases expanded: numbers of values, levels of nesting, and ``${...}``."""
+    """The number of values, of levels of nesting and of ``${...}`` in a YAML node with its aliases expanded."""
 
     values: int = 1
     levels: int = 1
@@ -67,7 +67,7 @@ class _Amount:
 
 @dataclass
 class _Open:
-    """An open YAML mapping or list: the parser has not reached its end."""
+    """A YAML mapping or list that the parser has not read to its end."""
 
     anchor: str | None
     is_mapping: bool
@@ -95,11 +95,11 @@ class FileBounds:
         self._unfolded: dict[str, float] = {}
 
     def read(self, path: Path) -> str:
-        """Read a YAML file, check it event by event without constructing its values, and return its text.
+        """Return the text of a YAML file. Check the file without constructing its values.
 
         Raises:
             InputError: The file is too large, nested too deeply or not YAML; a key is repeated or contains a dot; or
-                YAML would read the text of a field as a number or another value.
+                YAML would read the value of a text field as a number or truth value.
         """
         if path in self._checked:
             return self._texts[str(path)]
@@ -109,9 +109,10 @@ class FileBounds:
             text = _text_of(path, name)
         self._bytes += len(text.encode())
         if self._bytes > _MOST_BYTES:
-            raise _refused(name, f"must have at most {_MOST_BYTES:,} bytes, together with the other files", "split it")
+            rule = f"must have at most {_MOST_BYTES:,} bytes together with the other config files"
+            raise _refused(name, rule, "shorten the file")
         if text.startswith("\ufeff"):
-            rule = "must not start with a byte order mark, which hides its # @package line"
+            rule = "must not start with a byte order mark, which hides the # @package line"
             raise _refused(name, rule, "save it as UTF-8 without BOM")
         try:
             self._walk(name, yaml.parse(text, Loader=_Loader))
@@ -124,7 +125,7 @@ class FileBounds:
     def check_defaults(self, path: str, folders: Sequence[Path]) -> None:
         """Refuse a defaults list that names files outside its folder, or makes a choice that a file may not make.
 
-        Also refuse a defaults list that contains itself or leads to too many configs.
+        Also refuse a defaults list that contains itself or expands to too many configs.
         """
         try:
             total = self._size(path, folders)
@@ -132,7 +133,7 @@ class FileBounds:
             total = math.inf
         if total > _MOST_DEFAULTS:
             rule = f"expands to more than {_MOST_DEFAULTS} configs" if math.isfinite(total) else "contains itself"
-            raise RangeError("defaults", f"{path}.yaml", rule, "shorten its defaults lists")
+            raise RangeError("defaults", f"{path}.yaml", rule, "shorten the defaults lists")
 
     def _size(self, path: str, folders: Sequence[Path]) -> float:
         if path not in self._unfolded:
@@ -165,7 +166,7 @@ class FileBounds:
                 _check_scalar(name, event, open_[-1], is_top=len(open_) == 2)
             elif isinstance(event, yaml.AliasEvent):
                 if event.anchor not in closed:
-                    rule = f"refers in line {_line(event)} to *{event.anchor}, which is not complete in that line"
+                    rule = f"uses *{event.anchor} in line {_line(event)} before the end of &{event.anchor}"
                     raise _refused(name, rule, "replace the alias by its value")
                 amount, anchor = closed[event.anchor], None
             else:  # the start or the end of a document
@@ -189,7 +190,7 @@ class FileBounds:
             (self._amount.references + amount.references, _MOST_REFERENCES, "references ${...}"),
         ):
             if count > most:
-                rule = f"must have at most {most:,} {what}, together with the other files"
+                rule = f"must have at most {most:,} {what} together with the other config files"
                 raise _refused(name, rule, "shorten the file")
 
 
@@ -213,7 +214,7 @@ def _line(event: Any) -> int:
 
 
 def problem_of(error: Exception) -> str:
-    """Return the error of a YAML parser and its line number, in one line of text."""
+    """Return the message and the line number of an error of the YAML parser, in one line."""
     mark = getattr(error, "problem_mark", None)
     text = getattr(error, "problem", None) or getattr(error, "reason", None) or str(error) or "is not YAML"
     return " ".join(f"{text}{'' if mark is None else f' in line {mark.line + 1}'}".split())[:200]
@@ -223,7 +224,7 @@ def _check_scalar(name: str, event: Any, parent: _Open, *, is_top: bool) -> None
     text, is_plain = event.value, event.implicit[0] and event.style in (None, "")
     if "${" in text and len(text) > _LONGEST_REFERENCE:
         rule = f"has a text of {len(text):,} characters with references in line {_line(event)}"
-        raise _refused(name, rule, f"write at most {_LONGEST_REFERENCE:,}")
+        raise _refused(name, rule, f"write at most {_LONGEST_REFERENCE:,} characters")
     # YAML reads a sexagesimal number (1:59:59:...) in quadratic time.
     if is_plain and len(text) > _LONGEST_NUMBER and re.match(r"[-+.\d]", text) and " " not in text:
         raise _refused(name, f"has a number of {len(text):,} characters in line {_line(event)}", "put it in quotes")
@@ -235,7 +236,7 @@ def _check_scalar(name: str, event: Any, parent: _Open, *, is_top: bool) -> None
         return
     if text in parent.lines and text != "<<":
         rule = f"sets {text[:80]} twice, in lines {parent.lines[text]} and {_line(event)}"
-        raise _refused(name, rule, "keep only one of them")
+        raise _refused(name, rule, "keep one of the two lines")
     if is_top and re.fullmatch(r"[A-Za-z_]\w*(\.\w+)+", text):
         outer, inner = text.split(".", 1)
         rule = f"has the key {text[:80]} in line {_line(event)}, but a YAML key cannot contain a dot"
@@ -245,7 +246,7 @@ def _check_scalar(name: str, event: Any, parent: _Open, *, is_top: bool) -> None
 
 
 def _check_word(name: str, key: str, text: str, line: int) -> None:
-    """Refuse ``on``, ``007`` or ``1.10`` without quotes in a text field, because YAML would not read them as text."""
+    """Refuse ``on``, ``007`` or ``1.10`` without quotes in a text field, because YAML does not read them as text."""
     if not text or "$" in text or len(text) > _LONGEST_NUMBER:
         return
     read: Any = OmegaConf.create(f"x: {text}")
@@ -269,14 +270,20 @@ def _words() -> frozenset[str]:
 
 
 def check_name(path: str, file: str | Path) -> None:
-    """Raise the error for a file with the name of a preset: it is unclear which of the two Hydra would read."""
+    """Raise the error for a user's file with the name of a preset."""
     group, _, name = path.removesuffix(".yaml").rpartition("/")
     rule = f"is the name of a preset of this package, so {shown_path(file)} cannot have this name"
     raise ConflictError(group or "config", name, rule, f"rename the file, e.g. my_{name}.yaml")
 
 
-# The choices of the app's main config in Hydra's groups. A main config of the user may make the same choices.
-_OWN_CHOICES = {("hydra/output", "unique"), ("hydra/help", "ssr_hydra"), ("launcher", "processes")}
+OWN_CHOICES = {
+    "launcher": "processes",
+    "hydra/output": "unique",
+    "hydra/help": "ssr_hydra",
+    "hydra/sweeper": "study",
+}
+"""The choices of ``conf/config.yaml`` in Hydra's groups. A main config of the user may make only these choices."""
+
 _OUTSIDE = re.compile(r"(^|/)\.\.?(/|$)|^//|^~|[\\:]")
 
 
@@ -293,7 +300,7 @@ def _check_entry(entry: _Entry, file: str, chosen: str | None) -> None:
     is_hydras = root == "launcher" or root.partition("/")[0] == "hydra" or is_below_hydra(entry.package)
     if not is_hydras or (chosen is not None and f"{root}/".startswith(f"{chosen}/")):
         return
-    if entry.names and not all((root, name) in _OWN_CHOICES for name in entry.names):
+    if any(name != OWN_CHOICES.get(root) for name in entry.names):
         short = "launcher" if root == "hydra/launcher" else root
         is_group = entry.group is not None and not is_below_hydra(entry.package)
         fix = f"write {short}={','.join(entry.names)} on the command line" if is_group else "remove it"
@@ -301,7 +308,7 @@ def _check_entry(entry: _Entry, file: str, chosen: str | None) -> None:
 
 
 class _DefaultsLoader(_Loader):  # type: ignore[misc]
-    """Read values with unknown YAML tags as None. Such tags are refused later, when the file is composed."""
+    """Read values with unknown YAML tags as None. Composing the file later refuses these tags."""
 
 
 _DefaultsLoader.add_constructor(None, lambda *_: None)
@@ -363,7 +370,7 @@ _MAIN_GROUPS = (*GROUPS, "param_groups", "debug")
 
 
 def _check_choices(path: str, content: Mapping[Any, Any], folders: Sequence[Path]) -> None:
-    """Refuse common mistakes in a file that makes choices in config groups. Each error shows the line to write."""
+    """Refuse common mistakes in a file that chooses configs of groups. Each error shows the line to write."""
     here = path.rpartition("/")[0]
     for key in _MAIN_GROUPS if here in ("", "experiment", "debug") else ():
         value = content.get(key)

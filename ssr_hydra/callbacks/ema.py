@@ -75,7 +75,7 @@ class EMA:
         flag(self.evaluate, "evaluate")
         count(self.interval, "interval", 1)
         if self.decay is not None and self.half_life is not None:
-            raise ConflictError("half_life", self.half_life, "cannot be used with decay", "remove one of them")
+            raise ConflictError("half_life", self.half_life, "cannot be used with decay", "remove decay or half_life")
         if self.decay is not None and not 0 <= number(self.decay, "decay") < 1:
             raise RangeError("decay", self.decay, "must be at least 0 and below 1", "try 0.999")
         if self.half_life is not None:
@@ -83,7 +83,7 @@ class EMA:
             if time.value <= 0:
                 raise RangeError("half_life", str(time), "must be above 0", "try 0.05dur")
             if time.unit in (TimeUnit.SECOND, TimeUnit.ITERATION):
-                fix = "give it in ba, ep, sp, tok or dur"
+                fix = "use the unit ba, ep, sp, tok or dur"
                 raise UnsupportedError("half_life", str(time), "cannot be converted to batches", fix)
         self.updates = 0
         self._model: dict[str, Tensor] = {}
@@ -109,7 +109,7 @@ class EMA:
             batches = run.convert(run.resolve(half_life, "", scale=False), TimeUnit.BATCH, "half_life").value
         except InputError as error:
             rule = f"cannot be converted to batches of this run: {error.rule}"
-            raise type(error)("half_life", str(half_life), rule, "give it in ba, or a decay") from None
+            raise type(error)("half_life", str(half_life), rule, "use the unit ba, or set decay") from None
         return float(0.5 ** (self.interval / Fraction(batches)))
 
     def batch_end(self, trainer: Any, loss: Tensor) -> None:
@@ -224,7 +224,7 @@ class EMA:
         average = state.get("average") if isinstance(state, Mapping) else None
         is_average = isinstance(average, Mapping) and all(map(torch.is_tensor, average.values()))
         if not is_average or type(state.get("updates")) is not int:
-            raise WrongTypeError("ema", state, "is not a saved average", "load what state_dict() returned")
+            raise WrongTypeError("ema", state, "must be a saved average", "load the result of state_dict()")
         if not self._model:
             self._saved = state
             return

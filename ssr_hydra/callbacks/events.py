@@ -92,7 +92,9 @@ class Events:
             field = f"{'loggers' if is_logger else 'callbacks'}.{name}"
             methods = _methods(item, field, is_logger)
             if name in names:
-                raise ConflictError(field, type(item).__name__, "has the same name as another object", "rename one")
+                raise ConflictError(
+                    field, type(item).__name__, "has the same name as another object", "rename one of the two"
+                )
             names.add(name)
             if not is_main and (is_logger or getattr(item, "main_only", False)):
                 continue

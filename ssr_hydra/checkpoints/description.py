@@ -17,8 +17,12 @@ from ssr_hydra.errors import MismatchError, UnknownNameError
 from ssr_hydra.settings.resume import ON_CHANGE
 from ssr_hydra.time import Timestamp
 
-__all__ = ["MISSING", "Change", "Difference", "change_of", "check_change", "differences"]
+__all__ = ["CHANGE_FIX", "MISSING", "Change", "Difference", "change_of", "check_change", "differences", "joined"]
 
+CHANGE_FIX = (
+    "set resume.on_change=extend (the new schedule from here on) or "
+    "resume.on_change=rescale (the rest of the old schedule, stretched over the rest of the run)"
+)
 _MOST_SHOWN = 12
 _LONGEST_SHOWN = 60
 
@@ -158,28 +162,25 @@ def check_change(found: Sequence[Difference], on_change: str, timestamp: Timesta
         )
     of_change = {change: [item for item in found if change_of(item.field) is change] for change in Change}
     if never := of_change[Change.NEVER]:
-        rule = f"the state of the checkpoint does not fit this run: {_joined(never)}"
+        rule = f"the state of the checkpoint does not fit this run: {joined(never)}"
         raise MismatchError(
             "resume", resume, rule, "resume with the config of the checkpoint, or start in another folder"
         )
     changed = of_change[Change.EPOCH] + of_change[Change.ANYTIME]
     if changed and on_change == "refuse":
-        rule = f"the run differs from the checkpoint: {_joined([item for item in found if item in changed])}"
-        fix = (
-            "choose resume.on_change=extend (the new plan from here on) or "
-            "resume.on_change=rescale (the rest of the plan over the rest of the run), or start in another folder"
-        )
-        raise MismatchError("resume", resume, rule, fix)
+        rule = f"the run differs from the checkpoint: {joined([item for item in found if item in changed])}"
+        raise MismatchError("resume", resume, rule, f"{CHANGE_FIX}, or start in another folder")
     if of_change[Change.EPOCH] and timestamp.batches_in_epoch != 0:
         rule = (
             f"the checkpoint is after batch {timestamp.batches_in_epoch} of epoch {timestamp.epochs}, and these fields "
-            f"cannot change within an epoch: {_joined(of_change[Change.EPOCH])}"
+            f"cannot change within an epoch: {joined(of_change[Change.EPOCH])}"
         )
         fix = "resume from a checkpoint at the end of an epoch (checkpoint.interval=1ep writes them)"
         raise MismatchError("resume", resume, rule, fix)
 
 
-def _joined(found: Sequence[Difference]) -> str:
+def joined(found: Sequence[Difference]) -> str:
+    """Return the first differences as text, and how many more there are."""
     shown = [str(item) for item in found[:_MOST_SHOWN]]
     if len(found) > _MOST_SHOWN:
         shown.append(f"and {len(found) - _MOST_SHOWN} more")

@@ -158,7 +158,7 @@ def plain_json(value: Mapping[str, Any], field: str) -> dict[str, Any]:
             raise ValueError("the keys of a mapping are strings")
     except (TypeError, ValueError, RecursionError) as error:
         rule = f"must be plain dicts, lists, strings and finite numbers ({error})"
-        raise WrongTypeError(field, value, rule, "convert it first") from None
+        raise WrongTypeError(field, value, rule, "convert the value to plain data first") from None
     return dict(read)
 
 
@@ -175,7 +175,7 @@ def check_state(value: Any, field: str = "state") -> None:
         >>> check_state({"model": {"weight": [1.0, 2.0]}, "callbacks": {"ema": {1, 2}}})
         Traceback (most recent call last):
             ...
-        ssr_hydra.errors.InputError: state.callbacks.ema='set': must be a tensor, ...
+        ssr_hydra.errors.WrongTypeError: state.callbacks.ema='set': must be a tensor, ...
     """
     import torch
 
@@ -186,14 +186,14 @@ def check_state(value: Any, field: str = "state") -> None:
         for key, item in value.items():
             if type(key) not in (str, int):
                 rule = "the keys of a checkpoint's dicts must be strings or integers"
-                raise WrongTypeError(field, key, rule, "make it a string")
+                raise WrongTypeError(field, key, rule, "use a string as the key")
             check_state(item, f"{field}.{key}")
     elif kind in (list, tuple):
         for number, item in enumerate(value):
             check_state(item, f"{field}[{number}]")
     else:
         rule = "must be a tensor, number, string, list or dict, so that reading it cannot run code"
-        raise WrongTypeError(field, kind.__name__, rule, "convert it in state_dict(), e.g. with array.tolist()")
+        raise WrongTypeError(field, kind.__name__, rule, "convert it to plain data in state_dict()")
 
 
 class _HashingFile:

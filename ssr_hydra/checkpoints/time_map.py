@@ -43,7 +43,7 @@ _COUNTER_OF = {
 _COUNTERS = tuple(_COUNTER_OF.values())  # checkpoints use these names
 _READ = {name: Timestamp.reader(unit) for unit, name in _COUNTER_OF.items()}
 _NANOSECONDS = 10**9
-_STRETCH_FIX = "use resume.on_change=extend, which follows the new schedule at the true time"
+_STRETCH_FIX = "use resume.on_change=extend, which follows the new schedule from here on"
 
 
 @dataclass(frozen=True)
@@ -59,8 +59,8 @@ class _PlannedRun:
     @classmethod
     def of(cls, state: State, ssr: Fraction) -> _PlannedRun:
         if state.max_duration is None:
-            rule = "is needed to resume a run"
-            raise MissingValueError("max_duration", None, rule, "write e.g. '10ep' or '1000ba'")
+            rule = "must be set to resume a run"
+            raise MissingValueError("max_duration", None, rule, "use a time such as 10ep or 1000ba")
         return cls(state.max_duration, ssr, state.dataloader_len, state.samples_per_batch, state.tokens_per_batch)
 
     @property
@@ -323,7 +323,7 @@ def _mean_rate(plan: _PlannedRun, now: Timestamp, of: str, per: str) -> Fraction
     counts = [_READ[name](now) for name in (of, per)]
     if not all(counts):
         missing = (of, per)[counts.index(0)]
-        rule = f"cannot have a new unit, because the run has counted no {missing} to convert it"
+        rule = f"cannot have a new unit, because the run has no {missing} counter for the conversion"
         raise MismatchError("max_duration", str(plan.max_duration), rule, f"keep the unit, or {_STRETCH_FIX}")
     return Fraction(*counts)
 

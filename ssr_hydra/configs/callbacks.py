@@ -1,4 +1,4 @@
-"""Configs of loggers and callbacks, derived from their classes. Several choices of these groups can be combined."""
+"""Configs of loggers and callbacks, derived from their classes. A run can combine several choices of these groups."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Structured configs derived from classes: the same arguments, order and defaults, with OmegaConf's types.
+"""Structured configs derived from classes. A config has the arguments of its class, with OmegaConf's types.
 
 The type of a field may be ``Annotated[type, allowed]``. OmegaConf reads ``type``. The JSON Schemas (``--schema``) read
-``allowed``: a tuple of choices, a compiled pattern, or a more exact type.
+``allowed``, which is a tuple of choices, a compiled pattern, or a more exact type.
 """
 
 from __future__ import annotations
@@ -23,17 +23,14 @@ __all__ = ["Choices", "Duration", "Object", "config_class", "config_of"]
 
 Duration = Annotated[str, Time]
 Object = Annotated[Any, Callable[..., Any] | None]
-"""An object by ``_target_``."""
+"""The type of a field whose value is an object with a ``_target_``."""
 
 
 class Choices(Mapping[str, Any]):
-    """The choices of a config group: a mapping from name to config.
-
-    A config is derived from its class at the first use of the config.
+    """The choices of a config group: a mapping from name to config. A config is derived from its class when it is used.
 
     Args:
-        home: The name of the module that has the configs as attributes (see :meth:`attribute`). Pickle finds them
-        there.
+        home: The module in which pickle finds the config classes, by :meth:`attribute`.
         sources: A mapping from name to a pair: the dotted path of a class, and presets for the class's arguments.
         own: A mapping from name to a function that returns the config, for configs that are not derived from a class.
     """
@@ -81,18 +78,18 @@ def config_of(
     module: str = "ssr_hydra.configs.schedulers",
     bases: tuple[type, ...] = (),
 ) -> Any:
-    """Create a config class: a dataclass whose fields are the arguments of another dataclass, keyword-only ones last.
+    """Create a config class: a dataclass whose fields are the arguments of ``source``.
 
-    The other dataclass itself cannot be the config, because it is frozen and OmegaConf would make its config read-only.
+    ``source`` itself cannot be the config. It is frozen, so OmegaConf would make its config read-only.
 
     Args:
-        source: The class with the arguments.
+        source: A dataclass.
         presets: Values that replace the defaults of arguments. An argument with neither a preset nor a default is
             mandatory (``???``).
         target: The ``_target_`` of the config; None for a config without a target.
         name: The name of the config class; by default the name of ``source`` followed by ``Config``.
         module: The name of the module that has the config class as an attribute.
-        bases: Dataclasses whose fields come before those of ``source``.
+        bases: Dataclasses whose fields come before the fields of ``source``.
     """
     hints = get_type_hints(source)
     made: list[tuple[str, Any, Any]] = []

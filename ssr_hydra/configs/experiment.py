@@ -1,4 +1,4 @@
-"""The config of the trainer, and the top level of the config."""
+"""The configs of the trainer, of a whole experiment, and of the app."""
 
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -41,22 +41,22 @@ def _accuracy() -> dict[str, Any]:
 class _TrainerConfig:
     """``trainer=default``: how a run is trained and evaluated.
 
-    Except ``threads``, the keys are arguments of ``ssr_hydra.Trainer``, or of its settings.
+    All keys except ``threads`` are arguments of ``ssr_hydra.Trainer`` or of its settings.
 
     Attributes:
         use_stepwise_scheduler: Whether schedulers step before every batch (true) or every epoch (false). Null means
             every batch for this package's schedulers, and torch's usual pace for torch's schedulers.
         loss: A callable of (outputs, targets), by ``_target_``; a function needs ``_partial_: true``. Null means the
-            model's own loss if a batch is a mapping, else cross entropy.
+            model's own loss if a batch is a mapping, and otherwise cross entropy.
         metrics: A mapping from name to a callable of (outputs, targets) that returns one value per sample, or to an
             object with ``update``, ``compute`` and ``reset``, such as ``torchmetrics.F1Score``.
         eval_interval: Time between two evaluations. The run is always evaluated at its end. Null means only at its end.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:1``, ``mps``.
-        progress: ``auto`` (a bar on a terminal, else plain lines), ``bar``, ``plain``, ``none``.
-        objective: The final metric that the app returns, which a sweeper can optimize; null for none.
+        progress: ``auto`` (a bar on a terminal, otherwise plain lines), ``bar``, ``plain``, ``none``.
+        objective: The metric whose final value the app returns. A sweeper can optimize this value. Null for no metric.
         log_interval: Time between two lines of ``metrics.jsonl``.
-        threads: Number of threads of torch on the CPU. The number changes the last bits of the results, so it is part
-        of the run's description. Null means torch's default, which is the number of cores.
+        threads: Number of torch's CPU threads. It changes the last bits of the results. Null means torch's default,
+            which is the number of cores.
 
     The node also has the keys of :class:`~ssr_hydra.settings.CountSettings` (with functions by ``_target_``) and of
     :class:`~ssr_hydra.settings.StepSettings`: ``samples_per_batch``, ``precision``, ``accumulate`` ...
@@ -90,17 +90,17 @@ class ExperimentConfig:
         seed: Seed of the weights, the order of the data, and the augmentation.
         control: ``truncate`` for a control run, which ends at ``max_duration * ssr`` but uses the schedule of the full
             run. Null for a normal run.
-        scheduler: Group ``scheduler``.
-        optimizer: Group ``optimizer``.
-        model: Group ``model``.
-        data: Group ``data``.
-        trainer: Group ``trainer``.
+        scheduler: A choice of the group ``scheduler``.
+        optimizer: A choice of the group ``optimizer``.
+        model: A choice of the group ``model``.
+        data: A choice of the group ``data``.
+        trainer: A choice of the group ``trainer``.
         param_groups: A mapping from name to rule: a selection of parameters, and their hyperparameters.
         schedules: A mapping from a hyperparameter other than lr (``weight_decay``, ``momentum``) to its scheduler.
-        logger: Group ``logger``; several choices can be combined.
-        callbacks: Group ``callbacks``; several choices can be combined.
+        logger: Any number of choices of the group ``logger``.
+        callbacks: Any number of choices of the group ``callbacks``.
         checkpoint: See :class:`~ssr_hydra.settings.CheckpointSettings`.
-        resume: See :class:`~ssr_hydra.settings.ResumeSettings`. The value may also be the path alone.
+        resume: See :class:`~ssr_hydra.settings.ResumeSettings`. The value may also be only the path.
         debug: A preset of the group ``debug``, which shortens the run to a trial run; null for a normal run.
     """
 
@@ -131,17 +131,17 @@ class AppConfig(ExperimentConfig):
 
     Attributes:
         trust: Modules whose classes and functions the config may name by ``_target_``. Only the command line can set
-            it.
+            ``trust``.
         study: Name of a sweep's study. The study's folder is ``studies/NAME``, or ``NAME`` if it contains a ``/``.
-        study_code: ``any`` allows runs of different code versions in one study; ``same`` refuses them.
+        study_code: ``any`` allows runs of different code versions in one study. ``same`` refuses such runs.
         study_report: Whether a sweep ends with a report.
         plan: Whether a sweep only prints which of its jobs are done, missing or failed, and runs no job.
         workers: Number of jobs of a sweep that run at a time; null for the launcher's default.
         share: Whether a sweep trains steps that several jobs have in common only once.
-        share_keep: Which checkpoints of shared steps a study keeps, so that later jobs can start from them. ``ends``
-            keeps the last checkpoint before the steps of each job that are not shared, ``all`` keeps also the earlier
-            checkpoints, ``none`` keeps no checkpoints. The command line also accepts ``share.keep``.
-        zip: Swept keys whose values are paired instead of combined: a list of keys, or a list of such lists.
+        share_keep: The checkpoints of shared steps that a study keeps for later jobs. ``ends`` keeps each job's last
+            checkpoint of shared steps. ``all`` also keeps the earlier checkpoints. ``none`` keeps no checkpoints. The
+            command line also accepts ``share.keep``.
+        zip: Swept keys whose values are paired instead of combined: a list of keys, or several lists of keys.
     """
 
     trust: Any = field(default_factory=list)
@@ -156,7 +156,7 @@ class AppConfig(ExperimentConfig):
 
 
 APP_KEYS = tuple(key for key in AppConfig.__dataclass_fields__ if key not in ExperimentConfig.__dataclass_fields__)
-"""Keys of the config that describe the app and not the experiment. Records and hashes do not contain these keys."""
+"""Keys of the config for the app, not for the experiment. Records and hashes do not contain these keys."""
 
 TRAINERS: dict[str, Any] = {
     "default": TrainerConfig,
@@ -179,26 +179,13 @@ _OF_NUMBERS = (
     "NormalizedRootMeanSquaredError PearsonCorrCoef R2Score RelativeSquaredError SpearmanCorrCoef "
     "SymmetricMeanAbsolutePercentageError TweedieDevianceScore WeightedMeanAbsolutePercentageError"
 ).split()
-_NO_SUCH_TASK = frozenset(
-    f"torchmetrics.classification.{name}"
-    for name in (
-        "BinaryExactMatch",
-        "MultilabelCalibrationError",
-        "MultilabelCohenKappa",
-        "MultilabelHingeLoss",
-    )
-)
+_MISSING = {"BinaryExactMatch", "MultilabelCalibrationError", "MultilabelCohenKappa", "MultilabelHingeLoss"}
+_CLASSIFICATION = {f"{task}{name}" for task in ("", "Binary", "Multiclass", "Multilabel") for name in _BY_TASK}
 TORCHMETRICS = frozenset(
-    {
-        *(f"torchmetrics.{name}" for name in (*_BY_TASK, *_OF_NUMBERS, "MetricCollection")),
+    [
+        *(f"torchmetrics.{name}" for name in (*_BY_TASK, *_OF_NUMBERS, "MetricCollection", "text.Perplexity")),
         *(f"torchmetrics.regression.{name}" for name in _OF_NUMBERS),
-        *(
-            f"torchmetrics.classification.{task}{name}"
-            for task in ("", "Binary", "Multiclass", "Multilabel")
-            for name in _BY_TASK
-        ),
-        "torchmetrics.text.Perplexity",
-    }
-    - _NO_SUCH_TASK
+        *(f"torchmetrics.classification.{name}" for name in _CLASSIFICATION - _MISSING),
+    ]
 )
 """Names of torchmetrics' classes that need no ``trust``, because they only compute numbers from outputs and targets."""

@@ -68,7 +68,7 @@ class StdlibDocumentsConfig:
     _target_: str = field(default="ssr_hydra.data.StdlibDocuments", init=False)
 
 
-# Both splits need the same fraction and seed. Otherwise they would overlap.
+# Both splits need the same fraction and seed. Otherwise the splits would overlap.
 _SAME: dict[str, Any] = {"eval_fraction": "${..train.eval_fraction}", "split_seed": "${..train.split_seed}"}
 _HELD_OUT_BYTES: dict[str, Any] = {"split": "eval", "length": "${..train.length}", "limit": 1024, **_SAME}
 _HELD_OUT_DOCUMENTS: dict[str, Any] = {"split": "eval", "max_length": "${..train.max_length}", "limit": 512, **_SAME}

@@ -1,8 +1,7 @@
 """One config for each first-order optimizer of ``torch.optim``, with the optimizer's arguments, order and defaults.
 
-This module does not import torch. If an argument of an optimizer may be a number or a tensor, the config accepts only a
-number. ``params`` is a selection of the model's parameters, see :mod:`ssr_hydra.rules`. Null means all parameters, or
-all that no other optimizer selects.
+This module does not import torch. The configs accept numbers, but no tensors. ``params`` is a selection of the model's
+parameters (:mod:`ssr_hydra.rules`). Null selects all parameters that no other optimizer selects.
 """
 
 from dataclasses import field
@@ -12,7 +11,7 @@ from ssr_hydra.configs.derive import config_class
 
 __all__ = ["OPTIMIZERS"]
 
-# Keyword-only arguments that several optimizers have, with their defaults. With None, torch chooses.
+# Keyword-only arguments that several optimizers have, with their defaults. None lets torch choose.
 _SWITCHES = {
     "capturable": False,
     "decoupled_weight_decay": False,
@@ -30,13 +29,7 @@ def _type(name: str, default: Any) -> Any:
 
 
 def _config(optimizer: str, keyword_only: str = "", **arguments: Any) -> Any:
-    """Create the config of an optimizer of torch.
-
-    Args:
-        optimizer: Name of the optimizer's class.
-        keyword_only: Names of its arguments from ``_SWITCHES``, separated by spaces.
-        arguments: Its other arguments with their defaults, in order.
-    """
+    """Create the config of an optimizer of torch. ``keyword_only`` has names from ``_SWITCHES``, split by spaces."""
     given: list[tuple[str, Any, Any]] = [("params", Any, None)]
     given += [(name, _type(name, default), field(default=default)) for name, default in arguments.items()]
     given += [
@@ -51,107 +44,51 @@ def _config(optimizer: str, keyword_only: str = "", **arguments: Any) -> Any:
 _BETAS = (0.9, 0.999)
 _CONFIGS = (
     _config(
-        "SGD",
-        "maximize foreach differentiable fused",
-        lr=1e-3,
-        momentum=0.0,
-        dampening=0.0,
-        weight_decay=0.0,
+        "SGD", "maximize foreach differentiable fused", lr=1e-3, momentum=0.0, dampening=0.0, weight_decay=0.0,
         nesterov=False,
     ),
     _config(
-        "Adam",
-        "foreach maximize capturable differentiable fused decoupled_weight_decay",
-        lr=1e-3,
-        betas=_BETAS,
-        eps=1e-8,
-        weight_decay=0.0,
+        "Adam", "foreach maximize capturable differentiable fused decoupled_weight_decay", lr=1e-3, betas=_BETAS,
+        eps=1e-8, weight_decay=0.0, amsgrad=False,
+    ),
+    _config(
+        "AdamW", "maximize foreach capturable differentiable fused", lr=1e-3, betas=_BETAS, eps=1e-8, weight_decay=1e-2,
         amsgrad=False,
     ),
     _config(
-        "AdamW",
-        "maximize foreach capturable differentiable fused",
-        lr=1e-3,
-        betas=_BETAS,
-        eps=1e-8,
-        weight_decay=1e-2,
-        amsgrad=False,
+        "Adamax", "maximize differentiable capturable", lr=2e-3, betas=_BETAS, eps=1e-8, weight_decay=0.0, foreach=None,
     ),
     _config(
-        "Adamax", "maximize differentiable capturable", lr=2e-3, betas=_BETAS, eps=1e-8, weight_decay=0.0, foreach=None
+        "Adadelta", "capturable maximize differentiable", lr=1.0, rho=0.9, eps=1e-6, weight_decay=0.0, foreach=None,
     ),
     _config(
-        "Adadelta", "capturable maximize differentiable", lr=1.0, rho=0.9, eps=1e-6, weight_decay=0.0, foreach=None
-    ),
-    _config(
-        "Adagrad",
-        "maximize differentiable fused",
-        lr=1e-2,
-        lr_decay=0.0,
-        weight_decay=0.0,
-        initial_accumulator_value=0.0,
-        eps=1e-10,
-        foreach=None,
+        "Adagrad", "maximize differentiable fused", lr=1e-2, lr_decay=0.0, weight_decay=0.0,
+        initial_accumulator_value=0.0, eps=1e-10, foreach=None,
     ),
     _config("Adafactor", "foreach maximize", lr=1e-2, beta2_decay=-0.8, eps=(None, 1e-3), d=1.0, weight_decay=0.0),
     _config(
-        "ASGD",
-        lr=1e-2,
-        lambd=1e-4,
-        alpha=0.75,
-        t0=1e6,
-        weight_decay=0.0,
-        foreach=None,
-        maximize=False,
-        differentiable=False,
-        capturable=False,
+        "ASGD", lr=1e-2, lambd=1e-4, alpha=0.75, t0=1e6, weight_decay=0.0, foreach=None, maximize=False,
+        differentiable=False, capturable=False,
     ),
     _config(
-        "NAdam",
-        "foreach maximize capturable differentiable",
-        lr=2e-3,
-        betas=_BETAS,
-        eps=1e-8,
-        weight_decay=0.0,
-        momentum_decay=4e-3,
+        "NAdam", "foreach maximize capturable differentiable", lr=2e-3, betas=_BETAS, eps=1e-8, weight_decay=0.0,
+        momentum_decay=4e-3, decoupled_weight_decay=False,
+    ),
+    _config(
+        "RAdam", "foreach maximize capturable differentiable", lr=1e-3, betas=_BETAS, eps=1e-8, weight_decay=0.0,
         decoupled_weight_decay=False,
     ),
     _config(
-        "RAdam",
-        "foreach maximize capturable differentiable",
-        lr=1e-3,
-        betas=_BETAS,
-        eps=1e-8,
-        weight_decay=0.0,
-        decoupled_weight_decay=False,
-    ),
-    _config(
-        "RMSprop",
-        lr=1e-2,
-        alpha=0.99,
-        eps=1e-8,
-        weight_decay=0.0,
-        momentum=0.0,
-        centered=False,
-        capturable=False,
-        foreach=None,
-        maximize=False,
-        differentiable=False,
+        "RMSprop", lr=1e-2, alpha=0.99, eps=1e-8, weight_decay=0.0, momentum=0.0, centered=False, capturable=False,
+        foreach=None, maximize=False, differentiable=False,
     ),
     _config("Rprop", "capturable foreach maximize differentiable", lr=1e-2, etas=(0.5, 1.2), step_sizes=(1e-6, 50.0)),
     _config("SparseAdam", lr=1e-3, betas=_BETAS, eps=1e-8, maximize=False),
     _config(
-        "Muon",
-        lr=1e-3,
-        weight_decay=0.1,
-        momentum=0.95,
-        nesterov=True,
-        ns_coefficients=(3.4445, -4.775, 2.0315),
-        eps=1e-7,
-        ns_steps=5,
-        adjust_lr_fn=None,
+        "Muon", lr=1e-3, weight_decay=0.1, momentum=0.95, nesterov=True, ns_coefficients=(3.4445, -4.775, 2.0315),
+        eps=1e-7, ns_steps=5, adjust_lr_fn=None,
     ),
-)
+)  # fmt: skip
 globals().update((config.__name__, config) for config in _CONFIGS)  # pickle finds the classes by name
 
 OPTIMIZERS: dict[str, Any] = {config.__name__.removesuffix("Config").lower(): config for config in _CONFIGS}

@@ -34,14 +34,13 @@ GROUPS: dict[str, Mapping[str, Any]] = {
     "logger": LOGGERS,
     "callbacks": CALLBACKS,
 }
-"""A mapping from the name of a group to its choices, which map the name of a choice to its config."""
+"""The config groups: ``GROUPS[group][choice]`` is the config of a choice."""
 
-# Groups whose choices can be combined (logger=[csv,tensorboard]). Each choice has its own node in the config.
+# Groups whose choices can be combined (logger=[csv,tensorboard]). Each choice has a separate node in the config.
 _SEVERAL = ("logger", "callbacks")
 
-# The default schedulers inside each composite scheduler: a mapping from a place in its config to a choice of the group
-# scheduler. These choices become a defaults list, so that the command line can replace each scheduler by name. They
-# cannot be fields, because a config has exactly the fields of its class.
+# The default schedulers inside each composite scheduler: a mapping from the key in its config to a choice of the group
+# scheduler. These choices become a defaults list, so that the command line can replace each scheduler by name.
 _PARTS: dict[str, dict[str, str]] = {
     "product": {"factors.warmup": "constant_warmup", "factors.decay": "exponential"},
     "sequence": {"phases.warmup.scheduler": "ramp", "phases.decay.scheduler": "cosine"},
@@ -51,10 +50,7 @@ _PARTS: dict[str, dict[str, str]] = {
 
 
 def conf_dir() -> Path:
-    """Return the folder of the YAML presets.
-
-    In an installed package, it is inside the package. In a checkout, it is next to the package.
-    """
+    """Return the folder of the YAML presets: inside an installed package, or next to the package in a checkout."""
     package = Path(__file__).resolve().parent.parent
     inside = package / "conf"
     return inside if inside.is_dir() else package.parent / "conf"
@@ -66,8 +62,8 @@ def register(groups: Iterable[str] = ("scheduler",), prefix: str = "") -> None:
     Args:
         groups: Names from :data:`GROUPS`; by default only the schedulers. ``register(GROUPS)`` registers the whole app:
             all groups, the top level ``base_config``, the launchers and the sweepers.
-        prefix: A folder for the groups, for an app that has other groups with the same names. With ``prefix="ssr"``, a
-            scheduler is chosen by ``ssr/scheduler@scheduler=wsd``.
+        prefix: A folder for the groups, for an app that has other groups with the same names. With ``prefix="ssr"``,
+            ``ssr/scheduler@scheduler=wsd`` chooses a scheduler.
 
     Raises:
         InputError: A group is unknown, or another config already has the name of a choice.
@@ -92,7 +88,7 @@ class Preset(NamedTuple):
     Args:
         path: Group and name, such as ``scheduler/wsd``.
         make: Function that returns the config.
-        package: The node of the composed config that contains it; None for the node named like the group.
+        package: The node of the composed config that contains this config; None for the node named like the group.
     """
 
     path: str

@@ -1,7 +1,7 @@
 """One config for each scheduler of this package and of torch, derived from the scheduler's class.
 
 Durations are strings. If an argument of a class has no default, the config has a preset value, so that
-``scheduler=<name>`` alone works. Function arguments have no preset, so ``scheduler.lr_lambda._target_`` must be set.
+``scheduler=<name>`` alone works. A function has no preset, so ``scheduler.lr_lambda._target_`` must be set.
 The name of a config is ``<class>Config``: ``RexSchedulerConfig``.
 
 Some choices need more than one value on the command line:
@@ -28,8 +28,8 @@ from ssr_hydra.schedulers.registry import ROWS
 
 __all__ = ["SCHEDULERS", "PhaseConfig"]
 
-# torch's schedulers: the class of each choice, and presets for its arguments. With mode auto, torch_plateau uses the
-# name of trainer.objective to decide whether lower or higher is better; torch's own default is min.
+# torch's schedulers: the class of each choice, and presets for its arguments. mode=auto of torch_plateau uses the name
+# of trainer.objective to decide whether lower or higher is better. torch's own default is min.
 _TORCH: dict[str, tuple[str, dict[str, Any]]] = {
     "torch_step": ("StepLR", {"step_size": "0.3dur"}),
     "torch_multistep": ("MultiStepLR", {"milestones": ["0.5dur", "0.75dur"]}),
@@ -54,7 +54,7 @@ SCHEDULERS: Choices = Choices(
         **{choice: (f"ssr_hydra.torch_schedulers.{name}", presets) for choice, (name, presets) in _TORCH.items()},
     },
     {
-        # An increase from 0 to 1, which is the usual first phase of a sequence.
+        # An increase from 0 to 1, the usual first phase of a sequence.
         "ramp": lambda: SCHEDULERS["linear"](alpha_i=0.0, alpha_f=1.0),
         "custom": lambda: {"_target_": "???"},
     },

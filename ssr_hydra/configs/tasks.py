@@ -77,7 +77,7 @@ class DigitsConfig:
 
 @dataclass
 class ArraysConfig:
-    """One split of the user's arrays or table file."""
+    """One split of a user's arrays or table."""
 
     path: str = MISSING
     eval_path: str | None = None
@@ -154,13 +154,13 @@ def data_config(name: str, doc: str, train: Any, evaluation: Any, module: str = 
 
 
 def as_train(config: type, **own: Any) -> Any:
-    """Return a config of evaluation data whose values refer to those of the training data, except those in ``own``."""
+    """Return a config of evaluation data. Values that are not in ``own`` refer to the config of the training data."""
     assert is_dataclass(config)
     same = {item.name: f"${{..train.{item.name}}}" for item in fields(config) if item.init}
     return config(**same | own)
 
 
-# as_train gives both splits the same settings. Otherwise they would overlap.
+# as_train gives both splits the same settings. Otherwise the splits would overlap.
 DigitsDataConfig: Any = data_config(
     "DigitsDataConfig",
     "``data=digits``: the two splits of scikit-learn's digits; training images are shifted by up to one pixel.",

@@ -85,7 +85,7 @@ class Arrays(TensorDataset):
         Arrays('flowers.csv', split='train': 6 samples of [2], 2 classes)
         >>> Arrays("flowers.csv", "eval", split="eval")
         Traceback (most recent call last):
-        ssr_hydra.errors.InputError: eval_path='eval': not found; looked for ...
+        ssr_hydra.errors.PathError: eval_path='eval': not found; looked for ...
     """
 
     _test_path: str | None = None
@@ -300,7 +300,7 @@ def _check_words(table: SampleTable, missing: Set[str], task: str) -> None:
                 fix = "fill in the value or delete the row" + (
                     "; if this word is a class, set na_values=[]" if word else ""
                 )
-                raise WrongTypeError("targets", word, f"{what} ({where})", fix)
+                raise FormatError("targets", word, f"{what} ({where})", fix)
         if task == "regression":
             continue
         are_numbers = np.array([is_number(str(word)) for word in words])

@@ -56,7 +56,7 @@ class ImageFolder(Dataset[tuple[Tensor, int]]):
     Example:
         >>> ImageFolder("nothing_here")
         Traceback (most recent call last):
-        ssr_hydra.errors.InputError: root='nothing_here': has no folder train; ...
+        ssr_hydra.errors.PathError: root='nothing_here': has no folder train; ...
     """
 
     def __init__(

@@ -53,7 +53,7 @@ class SmallImages(TensorDataset):
     Example:
         >>> SmallImages("cifar10", root="nothing_here", download=False)
         Traceback (most recent call last):
-        ssr_hydra.errors.InputError: root='nothing_here': does not have cifar10 (looked for ...
+        ssr_hydra.errors.PathError: root='nothing_here': does not have cifar10 (looked for ...
 
     Source: Krizhevsky 2009; LeCun, Cortes, Burges 1998; Xiao, Rasul, Vollgraf 2017.
     """

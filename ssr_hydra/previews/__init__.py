@@ -1,6 +1,6 @@
 """Previews: the curves of schedules as a figure and a table, without training.
 
-:func:`preview` is the function for Python. :func:`main` is the command ``ssr-preview``. Neither needs torch or data.
+:func:`preview` is the Python function, and :func:`main` is the command ``ssr-preview``. Neither needs torch or data.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
-"""The command ``ssr-preview``: it accepts the overrides of ``train.py``, and draws a picture instead of training."""
+"""The command ``ssr-preview``. It accepts the overrides of ``train.py``, and draws a figure instead of training."""
 
 from __future__ import annotations
 
 import argparse
 import sys
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NoReturn
 
 from hydra.errors import HydraException
 from hydra.types import RunMode
@@ -43,10 +43,10 @@ _BAD_INPUT = 2
 _FLAGS = {"path": "--out", "axis": "--lr", "title": "--title"}
 
 _DESCRIPTION = """\
-Draw learning-rate schedules without training: a picture (PNG and SVG) and a table of landmarks.
+Draw learning-rate schedules without training. The command writes a figure (PNG and SVG), and prints a table.
 
-Overrides are those of train.py. Values separated by commas, range(...), choice(...) and glob(...) are overlaid, each
-with each, as a multirun would run them.
+Overrides are the same as for train.py. The figure shows all combinations of values that are separated by commas or
+written as range(...), choice(...) or glob(...), like the jobs of a sweep.
 """
 _EXAMPLES = """\
 examples:
@@ -59,10 +59,10 @@ examples:
 
 
 def run(argv: Sequence[str] | None = None) -> None:
-    """Run the command: parse the arguments, compose the configs, draw the picture, and print the table."""
+    """Run the command ``ssr-preview``; see ``--help``."""
     args = _parser().parse_intermixed_args(argv)
     try:
-        shown = Preview(tuple(_curve(job, args) for job in _jobs(args)))
+        shown = Preview(tuple(_curves(args)))
         written = shown.save(args.out, axis=args.axis, normalize=args.normalize, title=args.title)
     except InputError as error:
         _exit(_as_flag(error))
@@ -77,7 +77,7 @@ def _exit(error: InputError) -> NoReturn:
 
 
 def _as_flag(error: InputError) -> InputError:
-    """Return an error of the library with the flags of the command line as its field and fix."""
+    """Return an error with the flags of the command line as its field and fix."""
     if error.field in _FLAGS:
         return error.renamed(_FLAGS[error.field])
     missing = [rate for rate in RATES.values() if rate in (error.field, *error.rule.replace(",", " ").split())]
@@ -104,29 +104,19 @@ def _parser() -> argparse.ArgumentParser:
     axis.add_argument("--lr", dest="axis", action="store_const", const="lr", help="draw the absolute learning rate")
     axis.add_argument("--alpha", dest="axis", action="store_const", const="alpha", help="draw the multiplier alpha")
     parser.add_argument("--normalize", action="store_true", help="draw time as the fraction of each run")
-    parser.add_argument("--title", help="a title above the picture")
-    parser.add_argument(
-        "--dataloader-len", type=int, metavar="N", help="batches per epoch, if the data does not set it"
-    )
+    parser.add_argument("--title", help="a title above the figure")
+    parser.add_argument("--dataloader-len", type=int, metavar="N", help="replaces the number of batches per epoch")
     parser.add_argument("--samples-per-batch", type=float, metavar="N", help="replaces data.batch_size")
     parser.add_argument("--tokens-per-batch", type=float, metavar="N", help="for schedules and runs that use tokens")
-    parser.add_argument("--config-dir", "-cd", metavar="DIR", help="a folder of further configs")
-    parser.add_argument("--config-path", "-cp", metavar="DIR", help="a folder with another main config")
+    parser.add_argument("--config-dir", "-cd", metavar="DIR", help="a folder with additional configs")
+    parser.add_argument("--config-path", "-cp", metavar="DIR", help="the folder of a different main config")
     parser.add_argument("--config-name", "-cn", metavar="NAME", help="name of the main config")
-    parser.add_argument(
-        "--multirun", "-m", action="store_true", help="also draw the hydra.sweeper.params of the config"
-    )
+    parser.add_argument("--multirun", "-m", action="store_true", help="also draw the sweep in hydra.sweeper.params")
     return parser
 
 
-class _Preview(NamedTuple):
-    values: dict[str, Any]
-    name: str
-    trust: tuple[str, ...]
-
-
-def _jobs(args: argparse.Namespace) -> list[_Preview]:
-    """Compose and check every experiment that the overrides describe, as Hydra does in a multirun."""
+def _curves(args: argparse.Namespace) -> list[PreviewCurve]:
+    """Compose and check every job that the overrides describe, and return its curve."""
     flags = [
         f"--{name.replace('_', '-')}={value}"
         for name in ("config_path", "config_name", "config_dir")
@@ -148,14 +138,15 @@ def _jobs(args: argparse.Namespace) -> list[_Preview]:
             for key in (override.get_key_element() for override in overrides)
             if len({each for job in jobs for each in job if each.startswith(f"{key}=")}) > 1
         }
+        checked = [(job, check(composed.compose(job), trust)) for job in jobs]
         return [
-            _Preview(check(composed.compose(job), trust), _name(composed.choice(job, "scheduler"), job, varied), trust)
-            for job in jobs
+            _curve(values, trust, _name(composed.choice(job, "scheduler"), job, varied), args)
+            for job, values in checked
         ]
 
 
 def _name(choice: str | None, job: Sequence[str], varied: Collection[str]) -> str:
-    """Return the name of a curve: the choice of the schedule, and the overrides that differ between the curves."""
+    """Return the name of a curve: the choice of the scheduler, and the overrides that differ between the curves."""
     parts = [] if choice is None else [choice]
     for override in job:
         key, _, value = override.partition("=")
@@ -170,8 +161,7 @@ def _short(key: str) -> str:
     return ".".join(name for name in names if name not in ("scheduler", "factors", "phases")) or key
 
 
-def _curve(job: _Preview, args: argparse.Namespace) -> PreviewCurve:
-    values = job.values
+def _curve(values: Mapping[str, Any], trust: tuple[str, ...], name: str, args: argparse.Namespace) -> PreviewCurve:
     rates = {
         "dataloader_len": known_dataloader_len(values["data"]),
         "samples_per_batch": values["data"]["batch_size"],
@@ -184,20 +174,18 @@ def _curve(job: _Preview, args: argparse.Namespace) -> PreviewCurve:
     assert length is not None
     with within("optimizer"):
         lr = check_lr(values["optimizer"].get("lr"))
-    scheduler = _scheduler(values, job.trust, lr)
-    return draw_out(
-        scheduler, name=job.name, max_duration=length, ssr=values["ssr"], rates=rates, lr=lr, path="scheduler"
-    )
+    scheduler = _scheduler(values, trust, lr)
+    return draw_out(scheduler, name=name, max_duration=length, ssr=values["ssr"], rates=rates, lr=lr, path="scheduler")
 
 
 def _scheduler(values: Mapping[str, Any], trust: tuple[str, ...], lr: float | None) -> Any:
     node = values["scheduler"]
     if node is None:
         raise MissingValueError(
-            "scheduler", None, "must be set, because a picture needs a schedule", "choose one, e.g. scheduler=cosine"
+            "scheduler", None, "must be set, because a figure needs a schedule", "choose one, e.g. scheduler=cosine"
         )
     if are_named(node):
-        rule = "has several schedules for param groups, but a picture shows one"
+        rule = "has several schedules for param groups, but a figure shows one"
         raise UnsupportedError("scheduler", list(node), rule, "choose one, e.g. scheduler=cosine")
     made: list[Any] = []
     torchs = []

@@ -1,4 +1,4 @@
-"""The figure of a preview, in a format for papers."""
+"""The figure of a preview, with the size and style of figures in papers."""
 
 from __future__ import annotations
 
@@ -22,16 +22,17 @@ AXES = ("alpha", "lr")
 """The quantities that the vertical axis can show."""
 
 WIDTH, HEIGHT = 6.3, 3.1
-"""Size in inches: the text width of an article on A4 or letter paper. A long legend adds to the height."""
+"""Size in inches. The width is the text width of an article on A4 or letter paper. A long legend adds to the height."""
 
 _BETWEEN = 0.09  # inches between the two lines of the legend: schedules and ratios
 _TITLE = 0.25  # inches that a title adds to the height
 _ONE_LINE = 0.2  # inches of the legend that HEIGHT already includes
 
 _STYLES = ("-", (0, (5, 2)), (0, (1.2, 1.6)))
-# Colours for the ratios of one schedule: from dark to light along matplotlib's viridis, without its yellow end.
+# Colours for the ratios of one schedule, from dark to light: matplotlib's viridis without its yellow end.
 _RAMP = ("#440154", "#3B528B", "#21918C", "#5EC962")
-_PALEST = 0.6  # lightness of the lightest of several ratios: 0 is the full colour, 1 is white
+_PALEST = 0.6  # the lightest ratio is mixed with this fraction of white
+_WHITE = "#FFFFFF"
 _UNITS = {
     TimeUnit.ITERATION: "iterations",
     TimeUnit.EPOCH: "epochs",
@@ -45,18 +46,7 @@ _CLOCK = ((2 * 86400.0, 86400.0, "days"), (2 * 3600.0, 3600.0, "hours"), (2 * 60
 
 
 def figure(curves: Sequence[PreviewCurve], *, axis: str, normalize: bool = False, title: str | None = None) -> Figure:
-    """Draw the curves in one pair of axes, with a legend above the axes.
-
-    Args:
-        curves: The curves.
-        axis: ``"alpha"`` or ``"lr"``.
-        normalize: Whether the horizontal axis is the fraction of each run instead of the time of the scaled run.
-        title: A title; None for figures with a caption, as in papers.
-
-    Raises:
-        InputError: The axis or the learning rate is unknown, matplotlib cannot draw the values or the title, or the
-            runs have different units.
-    """
+    """Draw the curves in one pair of axes, with a legend above the axes; see :meth:`.Preview.figure`."""
     _check(curves, axis, normalize)
     check_math("title", title or "")
     for curve in curves:
@@ -96,15 +86,14 @@ def _check(curves: Sequence[PreviewCurve], axis: str, normalize: bool) -> None:
 
 
 def _height(curve: PreviewCurve, axis: str) -> float:
-    """Return the factor by which alpha is multiplied for this axis."""
+    """Return the value on the axis for alpha 1."""
     return 1.0 if axis == "alpha" or curve.lr is None else curve.lr
 
 
 def draw(axes: Axes, curves: Sequence[PreviewCurve], *, axis: str = "alpha", normalize: bool = False) -> None:
     """Draw curves into the caller's axes, and label the axes.
 
-    The horizontal axis is the time of the run. A dot marks the end of a run. Lines at the edges of the axes are not
-    clipped.
+    A dot marks the end of each run. ``axis`` and ``normalize`` have the same meaning as for :func:`figure`.
     """
     from matplotlib.ticker import MaxNLocator
 
@@ -117,11 +106,9 @@ def draw(axes: Axes, curves: Sequence[PreviewCurve], *, axis: str = "alpha", nor
         scale = float(curve.max_duration) if normalize else divisor
         xs = [time / scale for time in curve.times]
         ys = [alpha * height / unit for alpha in curve.alphas]
-        order = 3 + 1 / (
-            1 + float(curve.max_duration)
-        )  # draw the shorter run on top, because the longer run would hide it where both curves are equal
+        order = 3 + 1 / (1 + float(curve.max_duration))  # draw shorter runs on top
         width = LINE_WIDTH
-        if normalize and len(ratios) > 1:  # curves may be equal, so use different widths to show all of them
+        if normalize and len(ratios) > 1:  # curves may be equal, so use different widths to show all curves
             width *= 1 + ratios.index(curve.ssr) / (len(ratios) - 1)
         axes.plot(xs, ys, color=colour, linestyle=dashes, linewidth=width, clip_on=False, zorder=order)
         axes.plot(xs[-1], ys[-1], "o", color=colour, markersize=3.6, clip_on=False, zorder=order)
@@ -137,7 +124,7 @@ def draw(axes: Axes, curves: Sequence[PreviewCurve], *, axis: str = "alpha", nor
 
 
 def _value_axis(curves: Sequence[PreviewCurve], heights: Sequence[float], axis: str) -> tuple[float, str]:
-    """Return the divisor of the values, and the axis label, which shows the divisor as a power of ten."""
+    """Return the divisor of the values, and the label of the axis. The label shows the divisor as a power of ten."""
     name = "Learning rate" if axis == "lr" else r"Multiplier $\alpha$"
     top = max(max(curve.alphas) * height for curve, height in zip(curves, heights, strict=True))
     exponent = math.floor(math.log10(top)) if top > 0 else 0
@@ -147,7 +134,7 @@ def _value_axis(curves: Sequence[PreviewCurve], heights: Sequence[float], axis: 
 
 
 def _time_axis(curves: Sequence[PreviewCurve]) -> tuple[float, str]:
-    """Return the divisor of the times, and the axis label, which shows the divisor."""
+    """Return the divisor of the times, and the label of the axis. The label shows the divisor."""
     unit = curves[0].unit
     longest = max(float(curve.max_duration) for curve in curves)
     if unit is TimeUnit.SECOND:
@@ -166,14 +153,14 @@ def _names_and_ratios(curves: Sequence[PreviewCurve]) -> tuple[list[str], list[f
 
 
 def _looks(curves: Sequence[PreviewCurve]) -> list[tuple[str, Any]]:
-    """Return the colour and the dashes of each curve. The schedule determines the hue, the ratio the lightness."""
+    """Return the colour and the dashes of each curve. Schedules differ in hue, and ratios in lightness."""
     names, ratios = _names_and_ratios(curves)
     if len(names) == 1:
         return [(_ramp(ratios.index(curve.ssr), len(ratios)), "-") for curve in curves]
     looks = []
     for curve in curves:
         hue, dashes = _look_of_schedule(names.index(curve.name))
-        looks.append((_paler(hue, _paleness(ratios.index(curve.ssr), len(ratios))), dashes))
+        looks.append((_mixed(hue, _WHITE, _paleness(ratios.index(curve.ssr), len(ratios))), dashes))
     return looks
 
 
@@ -182,39 +169,37 @@ def _look_of_schedule(place: int) -> tuple[str, Any]:
 
 
 def _paleness(rank: int, count: int) -> float:
-    """Return the lightness for a ratio: 0, the darkest, for the longest run."""
+    """Return the fraction of white for the ratio with this rank: from 0 for the longest run to ``_PALEST``."""
     return 0.0 if count == 1 else _PALEST * (count - 1 - rank) / (count - 1)
 
 
-def _paler(colour: str, share: float) -> str:
-    channels = (int(colour[i : i + 2], 16) for i in (1, 3, 5))
-    return "#" + "".join(f"{round(channel + (255 - channel) * share):02X}" for channel in channels)
+def _mixed(one: str, other: str, share: float) -> str:
+    """Return a colour between two colours. ``share`` is the fraction of ``other``."""
+    pairs = ((int(one[i : i + 2], 16), int(other[i : i + 2], 16)) for i in (1, 3, 5))
+    return "#" + "".join(f"{round(a + (b - a) * share):02X}" for a, b in pairs)
 
 
 def _ramp(rank: int, count: int) -> str:
-    """Return the colour for one of several ratios of a single schedule. The longest run is the darkest."""
+    """Return the colour of the ratio with this rank if there is one schedule. The longest run is the darkest."""
     if count == 1:
         return HUES[0]
     place = (count - 1 - rank) / (count - 1) * (len(_RAMP) - 1)
     low = min(int(place), len(_RAMP) - 2)
-    mixed = (
-        round(int(_RAMP[low][i : i + 2], 16) * (1 - place + low) + int(_RAMP[low + 1][i : i + 2], 16) * (place - low))
-        for i in (1, 3, 5)
-    )
-    return "#" + "".join(f"{channel:02X}" for channel in mixed)
+    return _mixed(_RAMP[low], _RAMP[low + 1], place - low)
 
 
 def _legend(axes: Axes, curves: Sequence[PreviewCurve]) -> None:
-    """Draw the legend above the axes: the hues of schedules on the left, the lightnesses of ratios on the right.
+    """Draw the legend above the axes: schedules on the left, ratios on the right.
 
-    If both do not fit on one line, the ratios get a separate line, and the height of the figure increases.
+    If schedules and ratios do not fit on one line, the ratios get a separate line, and the figure becomes higher.
     """
     names, ratios = _names_and_ratios(curves)
     schedules = [(name, *_look_of_schedule(place)) for place, name in enumerate(names)] if len(names) > 1 else []
     shades = []
     if len(ratios) > 1:
         for rank, ratio in enumerate(ratios):
-            colour = _ramp(rank, len(ratios)) if len(names) == 1 else _paler("#333333", _paleness(rank, len(ratios)))
+            grey = _mixed("#333333", _WHITE, _paleness(rank, len(ratios)))
+            colour = _ramp(rank, len(ratios)) if len(names) == 1 else grey
             shades.append((f"SSR {ratio:g}", colour, "-"))
     figure: Any = axes.figure
     figure.draw_without_rendering()  # computes the width of the axes
@@ -271,7 +256,7 @@ def _row(axes: Axes, entries: Sequence[tuple[str, str, Any]], room: float, heigh
 
 
 def _above(axes: Axes, height: float) -> Any:
-    """Return a transform for axes coordinates that adds a gap and ``height`` pixels in the vertical direction."""
+    """Return a transform for axes coordinates that moves a legend up by a gap and by ``height`` pixels."""
     from matplotlib.transforms import ScaledTranslation
 
     figure: Any = axes.figure

@@ -1,4 +1,4 @@
-"""Landmarks of a schedule: exact times with a name, such as the end of a warmup, a milestone or a restart."""
+"""Landmarks of a schedule. A landmark is an exact time with a name, such as the end of a warmup or a restart."""
 
 from __future__ import annotations
 
@@ -15,23 +15,15 @@ from ssr_hydra.time import Time, TimeUnit, as_time
 __all__ = ["find", "holds_functions", "needs_only_epochs"]
 
 
-def find(scheduler: Any, run: Run, unit: TimeUnit, end: Fraction) -> Iterator[tuple[str, Fraction]]:
-    """Yield the label and the time of every landmark between the start and the end of the run, in no fixed order.
+def find(scheduler: Any, run: Run, unit: TimeUnit, end: Fraction, prefix: str = "") -> Iterator[tuple[str, Fraction]]:
+    """Yield the label and the time of every landmark between the start of the run and ``end``, in no fixed order.
 
-    Args:
-        scheduler: Any scheduler; functions have no landmarks.
-        run: The run that resolves the times of the scheduler.
-        unit: The unit of the returned times.
-        end: The end of the run in this unit.
+    ``end`` and the returned times are in ``unit``. ``prefix`` is the start of each label. Functions have no landmarks.
     """
-    yield from _walk(scheduler, run, unit, end, "")
-
-
-def _walk(scheduler: Any, run: Run, unit: TimeUnit, end: Fraction, prefix: str) -> Iterator[tuple[str, Fraction]]:
     begin = _value(run.convert(run.start, unit, "until"))
     if isinstance(scheduler, ProductScheduler):
         for name, factor in scheduler.factors.items():
-            yield from _walk(factor, run, unit, end, f"{prefix}{name}: ")
+            yield from find(factor, run, unit, end, f"{prefix}{name}: ")
     elif isinstance(scheduler, SequentialScheduler):
         phases: dict[str, Phase] = dict(scheduler.phases)  # type: ignore[arg-type]
         start = Time(0, TimeUnit.BATCH)
@@ -41,7 +33,7 @@ def _walk(scheduler: Any, run: Run, unit: TimeUnit, end: Fraction, prefix: str) 
             if start.value != 0:  # the first phase starts with the sequence, so its start is not a landmark
                 yield f"{prefix}{name}: start", first
             part = run.phase(start, until, scale=phase.scale)
-            yield from _walk(phase.scheduler, part, unit, last, f"{prefix}{name}: ")
+            yield from find(phase.scheduler, part, unit, last, f"{prefix}{name}: ")
             start = start if until is None else until
     else:
 
@@ -60,10 +52,7 @@ def _value(time: Time) -> Fraction:
 
 
 def _times(part: Any) -> Iterator[Time | None]:
-    """Yield every time argument of a scheduler and of the schedulers in it.
-
-    Yield None for each function, because its times are unknown.
-    """
+    """Yield every time argument of a scheduler and of its inner schedulers, and None for each function."""
     if isinstance(part, Time):
         yield part
     elif isinstance(part, (Scheduler, Phase)) and is_dataclass(part):
@@ -80,14 +69,11 @@ def _times(part: Any) -> Iterator[Time | None]:
 
 
 def holds_functions(scheduler: Any) -> bool:
-    """Return whether a scheduler is, or contains, a user's function."""
+    """Return whether a scheduler is or contains a function."""
     return any(time is None for time in _times(scheduler))
 
 
 def needs_only_epochs(scheduler: Any) -> bool:
-    """Return whether all times of a scheduler are in epochs or ``dur``.
-
-    In this case, the curve does not depend on ``dataloader_len``.
-    """
+    """Return whether all times of a scheduler are in epochs or ``dur``, so that it does not need ``dataloader_len``."""
     free = (TimeUnit.EPOCH, TimeUnit.DURATION)
     return all(time is not None and (time.value == 0 or time.unit in free) for time in _times(scheduler))

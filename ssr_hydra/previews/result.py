@@ -1,4 +1,4 @@
-"""The function ``ssr_hydra.preview`` and its result: curves of schedules without a training run."""
+"""The function ``ssr_hydra.preview`` and the class of its result."""
 
 from __future__ import annotations
 
@@ -53,11 +53,11 @@ class Preview:
     curves: tuple[PreviewCurve, ...]
 
     def table(self) -> str:
-        """Return a text table: time, fraction of the run, alpha and learning rate at the start, landmarks and end."""
+        """Return a text table: time, fraction of the run, alpha and learning rate at each landmark of each curve."""
         return table(self.curves)
 
     def _repr_html_(self) -> str:
-        """Return the picture and the table as HTML, for a notebook."""
+        """Return the figure and the table as HTML, for a notebook."""
         picture = base64.b64encode(render(self.figure(), "svg")).decode()
         image = f'<img alt="schedules" src="data:image/svg+xml;base64,{picture}">'
         return f"{image}<pre>{escape(self.table())}</pre>"
@@ -69,7 +69,7 @@ class Preview:
             axis: ``"lr"`` for the absolute learning rate or ``"alpha"`` for the multiplier. None means ``"lr"`` if all
                 learning rates are known, otherwise ``"alpha"``.
             normalize: Whether the horizontal axis is the fraction of each run, so that every curve spans the axis.
-            title: A title, for a figure without a caption.
+            title: A title above the curves; None for no title.
 
         Raises:
             InputError: The axis is unknown or cannot be drawn, or the runs have different units and ``normalize`` is
@@ -97,8 +97,7 @@ class Preview:
             title: See :meth:`figure`.
 
         Returns:
-            The paths of the written files. The same curves give the same bytes, so figures can be kept under version
-            control.
+            The paths of the written files. Equal curves give files with equal bytes.
 
         Raises:
             InputError: See :meth:`figure`; or the suffix is unknown, or a file cannot be written.
@@ -110,7 +109,6 @@ class Preview:
 
 
 def _targets(place: Any) -> tuple[Path, ...]:
-    """Return the paths of the files to write."""
     fix = "write e.g. figures/schedules.svg, or figures/schedules for a PNG and an SVG"
     name = os.fspath(place) if isinstance(place, os.PathLike) else place
     if not isinstance(name, str) or "\0" in name:
@@ -126,7 +124,7 @@ def _targets(place: Any) -> tuple[Path, ...]:
 
 
 def _write(contents: Mapping[Path, bytes]) -> None:
-    """Write temporary files first, and then rename all of them, so that no file is incomplete at any time."""
+    """Write temporary files, and rename all of them at the end, so that no file is ever incomplete."""
     waiting: dict[Path, Path] = {}
     try:
         for path, content in contents.items():
@@ -164,13 +162,11 @@ def preview(
 
         lr(t) = lr * alpha(t / ssr),    0 <= t < max_duration * ssr
 
-    Time is the time of the scaled run, so SSR stretches the horizontal axis. Curves are exact at jumps and peaks: a
-    jump is vertical at its exact time, and no peak is lost between two samples.
+    Time is the time of the scaled run, so SSR stretches the horizontal axis. Jumps and peaks are at their exact times.
 
     Args:
-        schedulers: One scheduler, or several schedulers whose curves are drawn in one figure. Several are a mapping
-            from name to scheduler, or a sequence, whose schedulers are named after their classes. To multiply
-            schedulers, use ``ProductScheduler``.
+        schedulers: One scheduler; a mapping from name to scheduler; or a sequence of schedulers, which get the names of
+            their classes. The figure has a curve for each scheduler. To multiply schedulers, use ``ProductScheduler``.
         max_duration: Length of the run at SSR 1.
         ssr: One scale schedule ratio or several. Each schedule is drawn at each ratio.
         dataloader_len: Batches per epoch; needed only by schedules that mix epochs with other units.
@@ -220,12 +216,11 @@ def preview(
 
 
 def check_lr(lr: Any) -> float | None:
-    """Check a learning rate, and return it as a float. Return None if it is None."""
+    """Return a learning rate as a float, or None. Refuse an invalid learning rate."""
     return None if lr is None else multiplier(lr, "lr")
 
 
 def _ratios(ssr: Any) -> tuple[Fraction, ...]:
-    """Return the ratios as exact numbers, without duplicates."""
     try:
         given = (ssr,) if isinstance(ssr, str) else tuple(ssr)
     except TypeError:  # one number, or a 0-d array, which has __iter__ but cannot be iterated
@@ -236,9 +231,9 @@ def _ratios(ssr: Any) -> tuple[Fraction, ...]:
 
 
 def check_count(count: int) -> None:
-    """Raise an InputError if there are too many curves for one figure."""
+    """Refuse too many curves for one figure."""
     if count > _MOST_CURVES:
-        rule = f"a picture shows at most {_MOST_CURVES} curves"
+        rule = f"a figure shows at most {_MOST_CURVES} curves"
         raise RangeError("curves", count, rule, "draw fewer schedules or ratios")
 
 
@@ -264,10 +259,7 @@ def _schedulers_by_name(schedulers: Any) -> dict[str, Any]:
 
 
 def _name_of(scheduler: Any) -> str:
-    """Return a scheduler's name for a curve: ``CosineAnnealingScheduler()`` -> ``cosine annealing``.
-
-    A function keeps its own name.
-    """
+    """Return the name of a curve: ``cosine annealing`` for ``CosineAnnealingScheduler()``, or a function's own name."""
     name: str = getattr(scheduler, "__name__", None) or type(scheduler).__name__
     if name == type(scheduler).__name__:
         return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", name.removesuffix("Scheduler")).lower()

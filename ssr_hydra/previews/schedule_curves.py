@@ -1,4 +1,4 @@
-"""The curve of one schedule over one run, with vertices for the figure and landmarks for the table."""
+"""The curve of one schedule over one run: vertices for the figure, and landmarks for the table."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from ssr_hydra.errors import InputError, MissingRateError
 from ssr_hydra.previews.landmarks import find, holds_functions, needs_only_epochs
-from ssr_hydra.previews.sampling import trace
+from ssr_hydra.previews.sampling import Trace
 from ssr_hydra.schedulers.protocol import bind_to
 from ssr_hydra.schedulers.run import Run
 from ssr_hydra.schedulers.timeline import Timeline
@@ -75,20 +75,10 @@ def draw_out(
     lr: float | None,
     path: str = "",
 ) -> PreviewCurve:
-    """Compute the curve of one schedule over one run.
+    """Compute the curve of one schedule over one run whose length at SSR 1 is ``max_duration``.
 
-    Args:
-        scheduler: Any scheduler or function.
-        name: Name of the curve.
-        max_duration: Length of the run at SSR 1.
-        ssr: The scale schedule ratio.
-        rates: ``dataloader_len``, ``samples_per_batch`` and ``tokens_per_batch``; None if unknown.
-        lr: The learning rate that alpha multiplies; None if it is unknown.
-        path: Prefix for the names of the schedule's arguments in error messages.
-
-    Raises:
-        MissingRateError: The schedule needs a rate that is unknown.
-        InputError: The times of the schedule do not fit the run.
+    ``rates`` has the keys ``dataloader_len``, ``samples_per_batch`` and ``tokens_per_batch``. An unknown rate is None.
+    ``path`` is the name of the schedule in error messages.
     """
     sigma = check_ssr(ssr)
     length = max_duration * sigma
@@ -98,7 +88,7 @@ def draw_out(
             rule = "is needed, because a custom function may read batches and the run is measured in epochs"
             raise MissingRateError("dataloader_len", None, rule, "give dataloader_len")
         if needs_only_epochs(scheduler):
-            known["dataloader_len"] = 1  # the curve is the same for any number
+            known["dataloader_len"] = 1  # the curve does not depend on the number
     state = State(max_duration=length, **known)  # type: ignore[arg-type]
     try:
         return _follow(scheduler, name, Run.of(state, sigma), lr)
@@ -121,7 +111,7 @@ def _follow(scheduler: Any, name: str, run: Run, lr: float | None) -> PreviewCur
     for label, time in find(scheduler, run, unit, end):
         labels.setdefault(time, []).append(label)
     breaks = sorted({Fraction(0), end, *labels})
-    traced = trace(alpha, breaks, is_exact=not holds_functions(scheduler))
+    traced = Trace(alpha, breaks, is_exact=not holds_functions(scheduler))
     for label, share in _SHARES.items():
         labels.setdefault(end * share, []).insert(0, label)
     inner = (

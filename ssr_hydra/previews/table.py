@@ -43,7 +43,7 @@ def _row(curve: PreviewCurve, landmark: Landmark | str) -> tuple[str, ...]:
 
 
 def _elided(landmarks: Sequence[Landmark]) -> list[Landmark | str]:
-    """Replace most of many milestones, steps or restarts by a line "... N more". Keep the first four and the last."""
+    """Replace some of the milestones, steps or restarts by "... N more" if there are many of one kind."""
     kinds: dict[str, list[int]] = {}
     for place, landmark in enumerate(landmarks):
         if match := re.fullmatch(r"(.*) \d+", landmark.label):

@@ -1,4 +1,4 @@
-"""torch's schedulers as curves of alpha, so that a figure can show them with this package's schedulers."""
+"""torch's schedulers as curves of alpha, so that one figure can show torch's and this package's schedulers."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ssr_hydra.schedulers import Curve, Scheduler
 from ssr_hydra.schedulers.run import Run
 from ssr_hydra.time import Time, TimeUnit
 from ssr_hydra.torch_schedulers import ReduceLROnPlateau, TorchScheduler
-from ssr_hydra.torch_schedulers.base import BATCH, EPOCH
+from ssr_hydra.torch_schedulers.base import BATCH
 from ssr_hydra.torch_schedulers.combined import together
 from ssr_hydra.torch_schedulers.moments import epoch_start
 
@@ -27,11 +27,11 @@ class TorchCurve(Scheduler):
     Args:
         schedulers: The path, the scheduler and the pace (``"batch"`` or ``"epoch"``) of each scheduler.
         lr: The optimizer's learning rate. alpha is the scheduled learning rate divided by ``lr``.
-        times: Every time in the schedulers. Numbers of steps are converted to batches or epochs.
+        times: Every time in the schedulers. A number of steps is a time in batches or epochs.
         functions: Every function in the schedulers.
 
     Raises:
-        InputError: A scheduler has no curve, because it waits for a metric; or the learning rate is unknown.
+        InputError: A scheduler depends on a metric, or the learning rate is unknown.
 
     Example:
         >>> from ssr_hydra.state import State
@@ -84,14 +84,14 @@ class TorchCurve(Scheduler):
 
 
 def _walk(part: Any, pace: str) -> Iterator[Any]:
-    """Yield every time and every function in a torch scheduler and in the schedulers inside it."""
+    """Yield every time and every function in a torch scheduler and in its inner schedulers."""
+    unit = TimeUnit.BATCH if pace == BATCH else TimeUnit.EPOCH
     if isinstance(part, TorchScheduler):
-        yield Time(1, TimeUnit.BATCH if pace == BATCH else TimeUnit.EPOCH)  # one step of the scheduler
+        yield Time(1, unit)  # one step of the scheduler
         for item in fields(part):
             value = getattr(part, item.name)
             values = value if item.name == "milestones" else (value,)
             if item.name in _COUNTS:
-                unit = TimeUnit.EPOCH if pace == EPOCH else TimeUnit.BATCH
                 yield from (n if isinstance(n, Time) else Time(n, unit) for n in values if n is not None)
             elif callable(value):
                 yield value

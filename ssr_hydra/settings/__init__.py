@@ -1,7 +1,6 @@
-"""Settings of a run as dataclasses. Imports neither torch nor Hydra.
+"""Settings of a run as dataclasses. This package imports neither torch nor Hydra.
 
-The same class is the type of an argument in Python, the schema of a node in the config, and the validator of the
-values.
+The same class is the type of an argument in Python, the schema of a config node, and the validator of the values.
 """
 
 from ssr_hydra.settings.base import keys_of, setting_of

@@ -43,7 +43,7 @@ def setting_of(setting: type[SettingT], given: SettingT | Mapping[str, Any] | No
         field: The name of the argument, for errors.
 
     Raises:
-        InputError: The mapping has an unknown key or an invalid value, or ``given`` has another type.
+        InputError: The mapping has an unknown key or an invalid value, or ``given`` has a different type.
 
     Example:
         >>> from ssr_hydra.settings import CheckpointSettings
@@ -66,7 +66,7 @@ def setting_of(setting: type[SettingT], given: SettingT | Mapping[str, Any] | No
 
 
 def keys_of(setting: type, node: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the values of a config node whose keys are arguments of a setting class."""
+    """Return the part of a config node whose keys are arguments of a setting class."""
     return {item.name: node[item.name] for item in fields(setting)}
 
 
@@ -110,19 +110,24 @@ def count(value: Any, field: str, least: int = 1, most: int | None = None, multi
 
     Otherwise raise an InputError. If ``most`` is None, there is no upper bound.
     """
-    if isinstance(value, bool) or not isinstance(value, int) or value < least or (most is not None and value > most):
+    if not (is_whole := _is_whole(value)) or value < least or (most is not None and value > most):
         rule = f"must be a whole number {f'of at least {least}' if most is None else f'from {least} to {most}'}"
-        raise WrongTypeError(field, value, rule, f"write e.g. {max(least, multiple)}")
+        raise (RangeError if is_whole else WrongTypeError)(field, value, rule, f"write e.g. {max(least, multiple)}")
     if value % multiple:
         raise RangeError(field, value, f"must be a multiple of {multiple}", f"write e.g. {2 * multiple}")
-    return value
+    return int(value)
 
 
 def seed_number(value: Any, field: str = "seed") -> int:
     """Return a value if it is a valid seed for every random generator: a whole number from 0 to 2**63 - 1."""
-    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 2**63:
-        raise RangeError(field, value, "must be a whole number from 0 to 2**63 - 1", "write e.g. 0")
-    return value
+    if not (is_whole := _is_whole(value)) or not 0 <= value < 2**63:
+        kind = RangeError if is_whole else WrongTypeError
+        raise kind(field, value, "must be a whole number from 0 to 2**63 - 1", "write e.g. 0")
+    return int(value)
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
 
 
 def one_of(value: Any, field: str, choices: Sequence[str]) -> str:
@@ -147,7 +152,7 @@ def interval(value: Any, field: str) -> None:
 
 
 def did_you_mean(key: str, names: Iterable[str]) -> str:
-    """Return the suggestion for an unknown name: the closest known name, or else all known names."""
+    """Return the suggestion for an unknown name: the closest known name. If none is close, list all known names."""
     names = [name for name in names if name != "_target_"]
     close = difflib.get_close_matches(key, names, n=1)
     return f"did you mean {close[0]}?" if close else f"there are {', '.join(names)}"

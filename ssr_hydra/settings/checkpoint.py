@@ -1,4 +1,4 @@
-"""Settings: when a run writes checkpoints, and which of them it keeps."""
+"""Settings: when a run writes checkpoints, and which checkpoints it keeps."""
 
 from __future__ import annotations
 
@@ -20,20 +20,18 @@ _EXPORT = re.compile(r"[^/\\:\x00-\x1f\x7f]{1,200}\.safetensors")
 
 @dataclass(frozen=True)
 class CheckpointSettings:
-    """When a run writes checkpoints into its folder, and which of them it keeps: ``Trainer(checkpoint=...)``.
+    """When a run writes checkpoints into its folder, and which checkpoints it keeps: ``Trainer(checkpoint=...)``.
 
     Args:
-        enabled: Whether to write checkpoints. If false, a signal ends the run at once.
-        interval: Time between two checkpoints, in any unit. SSR does not scale it. The run also writes a checkpoint at
-        its end, and when a signal stops it. None means only these two.
-        keep: Number of the newest checkpoints to keep, at least 2. Then a second checkpoint exists if the newest one is
-        damaged.
-        best: A metric, such as ``"eval/accuracy"``. The checkpoint with the best value of this metric is also kept.
+        enabled: Whether to write checkpoints. If false, a signal ends the run immediately.
+        interval: Time between two checkpoints, in any unit. SSR does not scale the interval. The run also writes a
+            checkpoint at its end, and when a signal stops it. None means only these checkpoints.
+        keep: Number of the newest checkpoints to keep, at least 2, in case the newest checkpoint is damaged.
+        best: A metric, such as ``"eval/accuracy"``. The run also keeps the checkpoint with the best value.
         mode: Whether the best value is the ``max`` or the ``min``. ``auto`` derives it from the metric's name
             (:func:`ssr_hydra.metrics.direction_by_name`). A value that is not finite is never the best.
         export: Name of a file in the run's folder, such as ``model.safetensors``, for the weights at the end of a
-            completed run. These are the weights that evaluations use: the average if an EMA evaluates. None writes no
-            such file.
+            completed run. If an EMA evaluates, the file contains the averaged weights. None writes no file.
 
     Raises:
         InputError: A value is out of range; ``mode`` is ``auto`` and the direction does not follow from the name of

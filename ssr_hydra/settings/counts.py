@@ -23,9 +23,9 @@ class CountSettings:
         iteration_length: Length of an iteration, for runs and schedules measured in ``iter``.
         get_num_samples_in_batch: Function that returns the number of samples of a batch. None means the first dimension
             of the batch's first tensor.
-        get_num_tokens_in_batch: Function that returns the number of tokens of a batch. None means: if the batch is a
-            mapping, count ``attention_mask`` or ``input_ids``; if its inputs are an int64 or int32 tensor [N, L], count
-            the numbers in the tensor; any other batch has no tokens.
+        get_num_tokens_in_batch: Function that returns the number of tokens of a batch. By default, the run counts
+            ``attention_mask`` or ``input_ids`` of a mapping, and the elements of inputs that are an int64 or int32
+            tensor [N, L]. Other batches have no tokens.
 
     Raises:
         InputError: A rate is not above 0, a length is not a time or is in iterations, or a function cannot be called.

@@ -9,8 +9,8 @@ from ssr_hydra.settings.base import count, flag
 
 __all__ = ["DECIMALS", "DTYPES", "EVALUATED", "LAYOUTS", "SPLITS", "TASKS", "DataSettings"]
 
-# Values of text arguments of the built-in data sets, and in EVALUATED the sets that an evaluation can read. LAYOUTS
-# maps each layout to its number of dimensions.
+# The values of text arguments of the built-in data sets. EVALUATED lists the splits that `ssr-evaluate` can read.
+# LAYOUTS maps each layout to its number of dimensions.
 SPLITS = ("train", "eval")
 EVALUATED = ("eval", "test")
 TASKS = ("classification", "regression")
@@ -32,11 +32,11 @@ class DataSettings:
         drop_last: Whether to drop a last training batch that is not full. Evaluation uses every sample.
         num_workers: Processes that read samples. Must be 0 for data in memory.
         prefetch_factor: Batches that each worker loads in advance; None means torch's default, 2.
-        limit_train: Number of batches to train on in each epoch, for trial runs. They are spread evenly over the data
-            set and are the same in every epoch. None means all batches.
+        limit_train: Number of batches to train on in each epoch, for trial runs. Every epoch uses the same samples,
+            which are spread evenly over the data set. None means all batches.
         limit_eval: Number of batches to evaluate on; None means all batches.
-        eval_on_train: Whether to evaluate on the training data instead of the evaluation data. This shows whether a
-            model can overfit.
+        eval_on_train: Whether to evaluate on the training data instead of the evaluation data, to see whether a model
+            can overfit.
 
     Raises:
         InputError: A value is out of range, or ``prefetch_factor`` is set without workers.
@@ -44,7 +44,7 @@ class DataSettings:
     Example:
         >>> DataSettings(batch_size=0)
         Traceback (most recent call last):
-        ssr_hydra.errors.InputError: batch_size=0: must be a whole number of at least 1; write e.g. 1
+        ssr_hydra.errors.WrongTypeError: batch_size=0: must be a whole number of at least 1; write e.g. 1
     """
 
     batch_size: int = 16

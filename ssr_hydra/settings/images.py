@@ -17,8 +17,8 @@ class ImageSet(NamedTuple):
         shape: Channels, height and width of an image.
         num_classes: Number of classes.
         samples: Number of images in each split.
-        cls: Its class in torchvision.
-        folder: Its folder in the root of torchvision's data sets.
+        cls: Name of the class in torchvision.
+        folder: The folder of the files, below the root of torchvision's data sets.
         mean: The mean of each channel of the training images, in [0, 1].
         std: The standard deviation of each channel.
     """
@@ -48,8 +48,8 @@ IMAGE_SETS = {
 DIGITS = 1797
 """Number of images in ``Digits``."""
 
-# The names of the models whose stem can be replaced start with one of these words. The stem is a strided first
-# convolution, and in some models a pooling.
+# Models whose name starts with one of these words can have a stem for small images. The usual stem is a strided first
+# convolution, and in some models also a pooling.
 _WITH_STEM = ("resnet", "resnext", "wide_resnet", "densenet", "mobilenet", "efficientnet", "regnet", "shufflenet")
 
 
@@ -59,11 +59,11 @@ def unknown_model(name: object, fix: str) -> InputError:
 
 
 def check_stem(name: str, weights: object) -> None:
-    """Refuse ``small_images=True`` for a model without a stem for small images, and with pretrained weights."""
+    """Refuse ``small_images=True`` for models without a stem for small images, and together with pretrained weights."""
     if not name.startswith(_WITH_STEM):
         rule = f"cannot be used with {name}, which has no stem for small images"
         raise ConflictError(
-            "small_images", True, rule, "set small_images=false, or choose a model of {', '.join(_WITH_STEM)}"
+            "small_images", True, rule, f"set small_images=false, or choose a model of {', '.join(_WITH_STEM)}"
         )
     if weights is not None:
         rule = "cannot be used with weights, which belong to the stem for large images"

@@ -20,14 +20,14 @@ ON_CHANGE = ("refuse", "extend", "rescale")
 class ResumeSettings:
     """From which checkpoint a run starts: ``Trainer(resume=...)`` and the config node ``resume``.
 
-    Both also accept the path alone.
+    The argument and the node also accept only the path.
 
     Args:
         path: ``auto`` resumes from the newest checkpoint in the run's own folder, if there is one. ``never`` starts
             from the beginning. Otherwise the folder of a run, or a checkpoint.
         on_change: What to do if the run's config differs from the checkpoint's config. ``refuse`` raises an error.
-            ``extend`` reads the new schedule at the true time. ``rescale`` stretches the rest of the schedule over the
-            rest of the run.
+            ``extend`` continues with the new schedule at the current time. ``rescale`` stretches the rest of the
+            schedule over the rest of the run.
 
     Raises:
         InputError: ``path`` is not a path, or ``on_change`` is unknown.
@@ -47,7 +47,7 @@ class ResumeSettings:
 
     @classmethod
     def of(cls, given: ResumeSettings | Mapping[str, Any] | str | Path | None) -> ResumeSettings:
-        """Create the setting from an argument or a config node. The value may be the path alone."""
+        """Create the setting from an argument or a config node. The value may be only the path."""
         if isinstance(given, (str, Path)):
             return setting_of(cls, {"path": given}, "resume")
         return setting_of(cls, given, "resume")

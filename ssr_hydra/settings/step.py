@@ -20,10 +20,10 @@ class StepSettings:
     """How the trainer computes an optimizer step: ``Trainer(step=...)``, and keys of the config node ``trainer``.
 
     Args:
-        precision: ``fp32``, ``bf16`` or ``fp16``. The last two run the forward pass under autocast, also in evaluation.
-            ``fp16`` also scales the loss. Weights stay in fp32.
-        accumulate: Number of parts into which a batch is split. Each part has its own forward and backward pass, and
-            one optimizer step uses the sum of their gradients.
+        precision: ``fp32``, ``bf16`` or ``fp16``. ``bf16`` and ``fp16`` run the forward pass under autocast, also in
+            evaluation. ``fp16`` also scales the loss. Weights stay in fp32.
+        accumulate: Number of parts into which a batch is split. Each part has a separate forward and backward pass. The
+            optimizer step uses the sum of the gradients.
         clip_grad_norm: The maximum 2-norm of all gradients together; None for no limit.
         clip_grad_value: The maximum absolute value of a gradient; None for no limit.
         compile: Whether to compile the model in place with ``torch.compile``. Compilation does not count as training
@@ -31,9 +31,9 @@ class StepSettings:
         channels_last: Whether to use the memory format ``channels_last`` for images and convolutions.
         parallel: How to use several processes. ``ddp`` copies the model to each process. ``fsdp`` requires a model that
             :func:`ssr_hydra.trainer.parallel.shard` sharded before its optimizer was created.
-        loss_mean_over: Whether the loss of a batch is a mean over ``samples`` or ``tokens``. This determines the weight
-            of each part of a batch. The number of tokens is ``loss.num_averaged(batch)`` if the loss has that method,
-            otherwise the number that the run's timestamp counts.
+        loss_mean_over: Whether the loss of a batch is a mean over ``samples`` or ``tokens``. This setting determines
+            the weight of each part of a batch. If the loss has the method ``num_averaged(batch)``, the method returns
+            the number of tokens; otherwise the run counts the tokens.
 
     Raises:
         InputError: A value is out of range, or both ``clip_grad_norm`` and ``clip_grad_value`` are set.
@@ -67,7 +67,7 @@ class StepSettings:
 
     @property
     def is_plain(self) -> bool:
-        """Whether a step is only forward, backward and update: no autocast, no accumulation and no clipping."""
+        """Whether a step has no autocast, no accumulation and no clipping."""
         return (
             self.precision == "fp32"
             and self.accumulate == 1

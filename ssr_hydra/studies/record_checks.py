@@ -7,7 +7,7 @@ from typing import Any
 
 from ssr_hydra.errors import MissingValueError
 from ssr_hydra.metrics import DIRECTIONS, Direction, resolve_direction
-from ssr_hydra.records import RunResult, is_count, is_number
+from ssr_hydra.records import RunResult, check_evaluations, is_count, is_number
 from ssr_hydra.time import simplest
 
 __all__ = ["check_record", "direction_of"]
@@ -49,7 +49,7 @@ def check_record(record: RunResult, config: Mapping[str, Any]) -> None:
     """
     if record.control not in _CONTROLS:
         raise ValueError(f"control cannot be {record.control!r}")
-    record.check_evaluations()
+    check_evaluations(record.evaluations)
     _check_evaluations(record)
     for name, value in config.items():
         if name == "ssr" and is_number(value):

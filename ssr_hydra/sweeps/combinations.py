@@ -1,6 +1,6 @@
 """List the jobs of a sweep: one for every combination of the values in its overrides.
 
-Keys in ``zip`` form one axis. One job uses the first value of each of these keys, the next job the second values.
+The keys in ``zip`` form one axis: the first job uses the first value of each of these keys, and so on.
 """
 
 from __future__ import annotations
@@ -26,34 +26,34 @@ __all__ = ["PLANNED", "ZIP_EXAMPLE", "PlannedSweep", "check_job_count", "combina
 _MOST_JOBS = 10_000
 
 ZIP_EXAMPLE = "e.g. ssr=0.5,1 optimizer.lr=0.1,0.05 zip=ssr,optimizer.lr"
-"""How to pair the values of two keys, for messages."""
+"""An example for error messages: it pairs the values of two keys."""
 
 
 @dataclass
 class PlannedSweep:
     """The facts about a sweep that preflight collects before Hydra's sweeper starts."""
 
-    jobs: list[tuple[tuple[str, ...], JobDescription]] = field(default_factory=list)  # for each job
+    jobs: list[tuple[tuple[str, ...], JobDescription]] = field(default_factory=list)  # the overrides of each job first
     swept: frozenset[str] = frozenset()  # keys that differ between jobs
     product: str = ""  # the number of values of each axis, such as ``2 ssr x 3 seed``
     trust: tuple[str, ...] = ()  # modules whose code the jobs may run
-    # The config of each job, and whether the job can share steps with other jobs; empty if sharing is not needed.
+    # The config of each job, and the steps that it can share with other jobs. Empty if jobs do not share steps.
     candidates: list[tuple[dict[str, Any], Candidate]] = field(default_factory=list)
-    describe: Callable[[Mapping[str, Any]], Candidate] | None = None  # returns the candidate for any config
-    keep: str | None = None  # the value of ``share_keep``; None if the jobs share no steps
+    describe: Callable[[Mapping[str, Any]], Candidate] | None = None  # returns the candidate of a config
+    keep: str | None = None  # the value of ``share_keep``; None if jobs do not share steps
     workers: int = 1  # the number of jobs that run at a time
     command: str = "the same command"  # the command that continues the sweep
-    report: Callable[[Path, TextIO], None] | None = None  # writes the report of a folder and prints its answer
-    pending: str | None = None  # the folder for a job's description while the job's folder is in use
+    report: Callable[[Path, TextIO], None] | None = None  # writes the report of a study and prints its result
+    pending: str | None = None  # the subfolder for a job's description until training starts
 
     @property
     def extra(self) -> tuple[str, ...]:
-        """Overrides that every job gets in addition to its own."""
+        """The overrides that this class adds to every job."""
         return () if self.pending is None else (f"hydra.output_subdir={self.pending}",)
 
 
 PLANNED: list[PlannedSweep] = []
-"""The sweep that is about to start in this process: at most one."""
+"""The sweep that this process is about to start, if any. The list has at most one entry."""
 
 
 def zips_of(value: object, overrides: Sequence[Override], text: object) -> tuple[tuple[str, ...], ...]:
@@ -65,7 +65,7 @@ def zips_of(value: object, overrides: Sequence[Override], text: object) -> tuple
         text: The value as the user wrote it, for messages.
 
     Returns:
-        A tuple for each zip. It holds the keys as they are in the overrides, with the prefixes ``+`` and ``++``.
+        A tuple of keys for each zip. A key keeps its prefix ``+`` or ``++`` from the overrides.
 
     Raises:
         InputError: The value is not a list of keys, or the values of these keys cannot be paired.
@@ -77,7 +77,7 @@ def zips_of(value: object, overrides: Sequence[Override], text: object) -> tuple
         (('ssr', 'optimizer.lr'),)
         >>> zips_of(["ssr", "seeds"], sweep, "ssr,seeds")
         Traceback (most recent call last):
-        ssr_hydra.errors.InputError: zip='ssr,seeds': must list keys of the sweep (got seeds); did you mean seed?
+        ssr_hydra.errors.UnknownNameError: zip='ssr,seeds': must list keys of the sweep (got seeds); did you mean seed?
     """
     if value is None or value == []:
         return ()
@@ -119,15 +119,15 @@ def _name(key: str) -> str:
 
 
 def check_job_count(overrides: Sequence[Override], zips: Sequence[tuple[str, ...]] = ()) -> int:
-    """Return the number of jobs of a sweep, without listing them. Refuse too many.
+    """Return the number of jobs of a sweep. The number of jobs is limited to 10,000.
 
     Example:
         >>> from hydra.core.override_parser.overrides_parser import OverridesParser
         >>> check_job_count(OverridesParser.create().parse_overrides(["ssr=0.5,1", "seed=range(0,100000)"]))
         Traceback (most recent call last):
-        ssr_hydra.errors.InputError: seed='range(0,100000)': makes a sweep of 200,000 jobs, and the limit is 10,000; ...
+        ssr_hydra.errors.RangeError: seed='range(0,100000)': makes a sweep of 200,000 jobs, and the limit is 10,000; ...
     """
-    counts = {item.get_key_element(): (item, _count(item)) for item in overrides}  # the last value of a key counts
+    counts = {item.get_key_element(): (item, _count(item)) for item in overrides}  # the last override of a key counts
     jobs = math.prod(counts[axis[0]][1] for axis in _axes(counts, zips))
     if jobs <= _MOST_JOBS:
         return int(jobs)
@@ -139,14 +139,14 @@ def check_job_count(overrides: Sequence[Override], zips: Sequence[tuple[str, ...
 
 
 def product_of(overrides: Sequence[Override], zips: Sequence[tuple[str, ...]] = ()) -> str:
-    """Return the number of values of each axis that has several, such as ``2 ssr,optimizer.lr x 3 seed``."""
+    """Return the number of values of each axis, such as ``2 ssr,optimizer.lr x 3 seed``. Omit axes with one value."""
     counts = {item.get_key_element(): _count(item) for item in overrides}
     axes = [axis for axis in _axes(counts, zips) if counts[axis[0]] > 1]
     return " x ".join(f"{counts[axis[0]]} {','.join(axis)}" for axis in axes)
 
 
 def _axes(keys: Iterable[str], zips: Sequence[tuple[str, ...]]) -> list[tuple[str, ...]]:
-    """Return the axes of the sweep: each zip, at the place of its first key, and each of the other keys."""
+    """Return the axes of the sweep: each zip, at the position of its first key, and each key outside of a zip."""
     axis_of = {key: axis for axis in zips for key in axis}
     return list(dict.fromkeys(axis_of.get(key, (key,)) for key in keys))
 
@@ -167,7 +167,7 @@ def _count(override: Override) -> float:
 
 
 def combinations(overrides: Sequence[Override], zips: Sequence[tuple[str, ...]] = ()) -> Iterator[tuple[str, ...]]:
-    """Yield the overrides of each job; the last key varies fastest. If a key is repeated, its last values count.
+    """Yield the overrides of each job. The last key varies fastest. If a key is repeated, its last values count.
 
     Example:
         >>> from hydra.core.override_parser.overrides_parser import OverridesParser

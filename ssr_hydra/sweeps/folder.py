@@ -1,7 +1,7 @@
-"""The folder of a study. A lock lets several sweeps agree on the study's settings and on the folder of each job.
+"""The folder of a study. Several sweeps can use the folder at the same time, because a lock protects its files.
 
-``study.json`` holds the settings that all jobs share; ``<number>/job.json`` identifies the job of that folder. The
-module needs neither torch nor Hydra.
+``study.json`` holds the settings that all jobs share. ``<number>/job.json`` identifies the job of that folder. This
+module imports neither torch nor Hydra.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ssr_hydra.checkpoints.description import MISSING, Difference, differences
+from ssr_hydra.checkpoints.description import MISSING, Difference, differences, joined
 from ssr_hydra.errors import ConflictError, FormatError, MismatchError, PathError
 from ssr_hydra.files import read_bounded, try_lock, write_atomically, write_error
 from ssr_hydra.sweeps.heartbeat import is_alive
@@ -34,8 +34,7 @@ LOCK = ".lock"
 """Name of the lock file of a study."""
 
 _ALWAYS_SWEPT = frozenset({"ssr", "seed", "control"})
-_WHOLE = frozenset({"experiment", "debug"})  # overlays, which may change any field
-_MOST_SHOWN = 6
+_WHOLE = frozenset({"experiment", "debug"})  # these groups may change any field
 _LOCK_SECONDS = 60.0
 _FIELD = "hydra.sweep.dir"
 
@@ -45,7 +44,7 @@ class AssignedJobs:
     """The jobs of a sweep, divided between this sweep and other sweeps that are running.
 
     Args:
-        jobs: All jobs of this sweep, one for each list of overrides, in order. A job may occur several times.
+        jobs: All jobs of this sweep, in the order of their overrides. A job may occur several times.
         mine: The jobs that this sweep runs, each once.
         others: The jobs that a different, running sweep has claimed, each once.
     """
@@ -56,7 +55,7 @@ class AssignedJobs:
 
 
 class StudyFolder:
-    """The folder of a study, as one sweep uses it: by default a sweep with a new random id."""
+    """The folder of a study, for a sweep with the id ``sweep``. By default the sweep gets a random id."""
 
     def __init__(self, path: Path, sweep: str | None = None) -> None:
         self.path = path
@@ -71,17 +70,17 @@ class StudyFolder:
         return self.path / SWEEPS / f"{sweep}.json"
 
     def open(self, base: Mapping[str, Any], swept: Iterable[str], code: Mapping[str, str], *, any_code: bool) -> None:
-        """Create the study in the folder, or check that the folder already holds the same study.
+        """Create the study in the folder, or check that the folder holds the same study.
 
         ``base`` is the config that all jobs share. ``swept`` are the keys whose values differ between jobs. ``code`` is
-        the version of each part of the code. With ``any_code``, the runs of a study may have different code.
+        the version of each part of the code. With ``any_code``, the jobs of a study may have different code.
 
         Raises:
             InputError: The folder holds a different study; the error shows both values of each field that differs.
             WriteError: The folder cannot be written.
         """
         swept = {_path_of(key) for key in swept}
-        base = json.loads(json.dumps(base, default=str))  # as in study.json, where numeric keys and enums become text
+        base = json.loads(json.dumps(base, default=str))  # in study.json, numeric keys and enums are text
         with self._locked():
             before = self._read()
             known = set(before.get("swept", ()))
@@ -117,7 +116,7 @@ class StudyFolder:
         found = [item for item in differences(old, new) if not is_free(item.field) and not _is_swept(item, swept)]
         if not found:
             return
-        rule = f"is the folder of another study: {_list(found)}"
+        rule = f"is the folder of another study: {joined(found)}"
         first = found[0]
         key, dot, rest = first.field.partition(".")
         whole = any(item.field.startswith(f"{key}.") and MISSING in (item.old, item.new) for item in found)
@@ -128,7 +127,7 @@ class StudyFolder:
     def _check_code(self, old: Mapping[str, str], new: Mapping[str, str], *, any_code: bool) -> None:
         found = differences(old, new)
         if found and not any_code:
-            rule = f"its runs were made by other code: {_list(found)}"
+            rule = f"its runs were made by other code: {joined(found)}"
             fix = "name a new folder, e.g. study=NAME, or add study_code=any to have both in one study"
             raise MismatchError(_FIELD, str(self.path), rule, fix)
 
@@ -137,7 +136,7 @@ class StudyFolder:
     ) -> AssignedJobs:
         """Assign a folder to each job, and claim the jobs that no other sweep runs.
 
-        ``place`` is the folder name of each job; by default the next free numbers.
+        ``place`` is the folder name of each job. By default the names are the next free numbers.
 
         Raises:
             InputError: A requested folder belongs to another job.
@@ -193,7 +192,7 @@ class StudyFolder:
             write_atomically(job.folder / JOB, json.dumps(content, indent=2) + "\n")
 
     def take_over(self, jobs: Iterable[StudyJob]) -> list[StudyJob]:
-        """Claim the jobs whose sweep has died, or that no sweep has claimed, and return them."""
+        """Claim each job whose sweep has died, and each job without a sweep. Return these jobs."""
         with self._locked():
             taken = []
             alive = {self.sweep: False}
@@ -234,7 +233,7 @@ class StudyFolder:
                     alone = False
                 else:
                     path.unlink(missing_ok=True)
-            # The folder of these files stays, because a new sweep may be about to write its heartbeat there.
+            # Keep the folder of these files, because a new sweep may be about to write its heartbeat there.
         return alone
 
 
@@ -249,7 +248,3 @@ def _is_swept(item: Difference, swept: set[str]) -> bool:
         any(key in _WHOLE or item.field == key or item.field.startswith((f"{key}.", f"{key}[")) for key in swept)
         or item.field in _ALWAYS_SWEPT
     )
-
-
-def _list(found: Sequence[Difference]) -> str:
-    return ", ".join([str(item) for item in found[:_MOST_SHOWN]] + (["..."] if len(found) > _MOST_SHOWN else []))

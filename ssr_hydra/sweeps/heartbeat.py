@@ -1,6 +1,6 @@
-"""A heartbeat on disk: a file that a process touches while it runs, and removes when it ends.
+"""A heartbeat file: a process touches the file while it runs, and removes the file when it ends.
 
-Only a killed process leaves its heartbeat file behind. The module needs neither torch nor Hydra.
+Only a killed process leaves its heartbeat file behind. This module imports neither torch nor Hydra.
 """
 
 from __future__ import annotations
@@ -29,7 +29,8 @@ SILENT_SECONDS = 40.0
 """Seconds without a heartbeat after which a process on another machine counts as dead."""
 
 _INTERVAL = 5.0
-_LOOK_SECONDS, _SHARE = 1.0, 0.02  # minimum seconds between two counts of jobs; fraction of time that counting may take
+_LOOK_SECONDS = 1.0  # minimum seconds between two counts of jobs
+_SHARE = 0.02  # maximum fraction of the time that counting may take
 _STEP = 0.01  # progress is written each time this fraction of the run is completed
 _MOST_BYTES = 100_000
 
@@ -42,7 +43,7 @@ class Pulse:
         machine: Host name, boot id, and the namespace of process ids.
         pid: The process id.
         started: The start time of the process, because the system reuses process ids.
-        attempt: Number of the attempt: 1 for the first start of the job, plus 1 for each start that was killed.
+        attempt: 1 for the first start of the job, plus 1 for each start that was killed.
         frac_done: The completed fraction of the run, from 0 to 1; None if unknown.
     """
 
@@ -66,15 +67,15 @@ class Pulse:
 
 
 class Heartbeat:
-    """In this block, a heartbeat file shows that this process is alive. A killed process leaves the file behind.
+    """In this block, a heartbeat file shows that this process is alive.
 
     Args:
-        path: The file. If a killed process has left one there, its number of attempts is increased by 1.
-        count_others: Counts the other jobs that run on this machine. A thread calls it at least every few seconds.
+        path: The heartbeat file. If a killed process has left this file, the new number of attempts is one higher.
+        count_others: A function that counts the other jobs on this machine. A thread calls it every few seconds.
 
     Attributes:
-        attempt: Number of the attempt; see :class:`Pulse`.
-        frac_done: A function that returns the completed fraction of the run; None if there is none.
+        attempt: See :class:`Pulse`.
+        frac_done: A function that returns the completed fraction of the run; None to write no progress.
 
     Raises:
         WriteError: The file cannot be written.
@@ -108,7 +109,7 @@ class Heartbeat:
                 self.path.unlink(missing_ok=True)
 
     def begin(self) -> None:
-        """Restart the count of other jobs. Only jobs that run during training matter."""
+        """Restart the mean of :meth:`jobs_beside`. Only jobs that run during training matter."""
         self._others.begin()
 
     def jobs_beside(self) -> float:
@@ -133,7 +134,6 @@ class Heartbeat:
             wait = max(_LOOK_SECONDS, (time.monotonic() - began) / _SHARE)
 
     def _has_advanced(self) -> bool:
-        """Whether the run has advanced enough to write its progress again."""
         if self.frac_done is None:
             return False
         done = self.frac_done()
@@ -144,7 +144,7 @@ class Heartbeat:
 
 
 class _Mean:
-    """The mean over time of a number that is sampled at irregular times."""
+    """The mean over time of a number that is sampled at irregular times. It changes linearly between two samples."""
 
     def __init__(self, look: Callable[[], float]) -> None:
         self._look, self._lock = look, threading.Lock()
@@ -156,7 +156,6 @@ class _Mean:
             self._last, self._at = self._look(), time.monotonic()
 
     def look(self) -> None:
-        """Take a sample. The mean assumes that the number changes linearly between two samples."""
         with self._lock:
             value, now = self._look(), time.monotonic()
             self._sum += (self._last + value) / 2 * (now - self._at)
@@ -169,11 +168,11 @@ class _Mean:
 
 
 def is_alive(path: Path, now: float | None = None) -> bool:
-    """Whether the process that wrote a heartbeat file is alive.
+    """Return whether the process that wrote a heartbeat file is alive.
 
-    If the process is on this machine, the function looks it up by its id. Otherwise the file must be younger than
-    ``SILENT_SECONDS``. A file from the future counts as too old, because a living process would have touched it since.
-    ``now`` is the current time of the file system, from :func:`clock_of`; None to read it here.
+    On this machine, the function looks for the id of the process. For a process on a different machine, the file must
+    be younger than ``SILENT_SECONDS``. A file with a time in the future counts as too old, because a living process
+    would have touched the file since. ``now`` is the current time from :func:`clock_of`; None to read the clock here.
     """
     pulse = Pulse.read(path)
     if pulse is None:
@@ -187,9 +186,9 @@ def is_alive(path: Path, now: float | None = None) -> bool:
 
 
 def count_living(folder: Path, depth: int, own: Path) -> int:
-    """Count the jobs of a study that run on this machine, without the job whose heartbeat file is ``own``.
+    """Count the jobs of a study that run on this machine, without the job with the heartbeat file ``own``.
 
-    The folders of jobs are ``depth`` levels below the study's folder.
+    The folders of the jobs are ``depth`` levels below the study's folder.
     """
     try:
         signs = [path for path in folder.glob("/".join(["*"] * depth + [HEARTBEAT])) if path != own]
@@ -199,13 +198,13 @@ def count_living(folder: Path, depth: int, own: Path) -> int:
 
 
 def is_elsewhere(path: Path) -> bool:
-    """Whether a process on a different machine wrote the heartbeat file."""
+    """Return whether a process on a different machine wrote the heartbeat file."""
     pulse = Pulse.read(path)
     return pulse is not None and pulse.machine != _machine()
 
 
 def clock_of(folder: Path) -> float:
-    """Return the current time of the clock that sets the file times in a folder: for example a file server's clock."""
+    """Return the current time of the clock that sets the file times in a folder, such as the clock of a file server."""
     with tempfile.NamedTemporaryFile(dir=folder, prefix=".clock-") as file:
         os.utime(file.name)
         return Path(file.name).stat().st_mtime
@@ -230,6 +229,6 @@ def _started(pid: int) -> str | None:
     except OSError:
         return ""
     # The process name is in parentheses and may contain any character. The first field after the name is the state of
-    # the process; the twentieth field after the name is the start time.
+    # the process. The twentieth field after the name is the start time.
     fields = stat.rpartition(")")[2].split()
     return None if fields[0] in "ZX" else fields[19]

@@ -1,6 +1,6 @@
 """Read the identity and the status of a study's jobs from their folders, and write the record of a lost job.
 
-The module needs neither torch nor Hydra.
+This module imports neither torch nor Hydra.
 """
 
 from __future__ import annotations
@@ -41,9 +41,9 @@ JOB = "job.json"
 """Name of the file in a job's folder that identifies the job."""
 
 KILLED = "its process ended without a result; it was probably killed"
-"""The text of the error for a job whose process ended and left a heartbeat file but no record."""
+"""The error of a job with a heartbeat file but without a record."""
 
-# Settings that may differ between two runs of the same job: name, logging, checkpoints, and how data is loaded.
+# Settings that may differ between two runs of one job: name, logging, checkpoints, and how data is loaded.
 _FREE = re.compile(
     r"(name|logger|checkpoint|resume)(\.|$)|trainer\.progress(\.|$)|data\.(num_workers|prefetch_factor)(\.|$)"
 )
@@ -71,12 +71,12 @@ class JobState(Enum):
 
     @property
     def is_final(self) -> bool:
-        """Whether the job has completed or diverged. A second run would have the same result."""
+        """True if the job has completed or diverged. A second run would have the same result."""
         return self in (JobState.COMPLETED, JobState.DIVERGED)
 
     @property
     def has_ended(self) -> bool:
-        """Whether the job has ended and has a record that says how."""
+        """True if the job has ended and has a record."""
         return self.is_final or self in (JobState.FAILED, JobState.STOPPED)
 
 
@@ -111,7 +111,7 @@ class StudyJob:
 
 
 class OverrideColumns(NamedTuple):
-    """The overrides of several jobs: the overrides that all jobs share, and a column for each other key.
+    """The overrides of several jobs: the overrides that all jobs share, and a column for each key that differs.
 
     If a job does not set a key, the value in the job's row is empty.
 
@@ -125,7 +125,7 @@ class OverrideColumns(NamedTuple):
     rows: tuple[tuple[str, ...], ...]
 
     def words(self, row: int) -> str:
-        """Return the overrides of the job in a row, as typed, without the overrides that all jobs share."""
+        """Return the overrides of one job as text, without the overrides that all jobs share."""
         pairs = zip(self.keys, self.rows[row], strict=True)
         return " ".join(key if value == key else f"{key}={value}" for key, value in pairs if value) or "no overrides"
 
@@ -142,18 +142,18 @@ def columns_of(overrides: Sequence[Sequence[str]]) -> OverrideColumns:
 
 
 def _pair(override: str) -> tuple[str, str]:
-    """Return the key and the value of an override. For ``~key``, which has no value, return the override twice."""
+    """Return the key and the value of an override. An override ``~key`` is its own value."""
     key, equals, value = override.partition("=")
     return key, (value or "''") if equals else key
 
 
 def is_free(field: str) -> bool:
-    """Whether a field of a config may differ without changing the run's result."""
+    """Return whether a field of the config has no effect on the run's result."""
     return _FREE.match(field) is not None
 
 
 def describe(values: Mapping[str, Any]) -> JobDescription:
-    """Create the description of a job from its checked config, as plain data."""
+    """Return the description of a job. ``values`` is its checked config as plain data."""
     trainer = values.get("trainer")
     return JobDescription(
         identity=str(config_hash(_without_free(values, ""))),
@@ -178,9 +178,9 @@ def _without_free(node: Mapping[str, Any], path: str) -> dict[str, Any]:
 def read_state(folder: Path, now: float | None = None) -> JobState:
     """Return the status of the job in a folder.
 
-    If the record is final (completed or diverged), it is the status. Otherwise a heartbeat file takes precedence over
-    the record, even if its process has died: while a failed job is retried, its old record is still there. ``now`` is
-    the current time of the file system, as for :func:`~ssr_hydra.sweeps.heartbeat.is_alive`.
+    If the record is final (completed or diverged), the record decides. Otherwise a heartbeat file decides, even if its
+    process has died: a failed job that is retried still has its old record. ``now`` is the current time from
+    :func:`~ssr_hydra.sweeps.heartbeat.clock_of`.
     """
     record = None
     with suppress(OSError, ValueError):
@@ -193,7 +193,7 @@ def read_state(folder: Path, now: float | None = None) -> JobState:
 
 
 def read_identity(folder: Path) -> tuple[str, str] | None:
-    """Return the identity of the job in a folder, and the id of the sweep that claimed it; None if there is no job."""
+    """Return the identity of the job in a folder, and the id of its sweep; None if the folder has no job."""
     try:
         content = json.loads(read_bounded(folder / JOB, _MOST_BYTES))
         return str(content["identity"]), str(content["sweep"])
@@ -202,7 +202,7 @@ def read_identity(folder: Path) -> tuple[str, str] | None:
 
 
 def record_lost(job: StudyJob, error: str) -> None:
-    """Write the ``result.json`` of a job whose process was lost. The number of steps comes from the job's metrics log.
+    """Write the ``result.json`` of a job with a lost process. The job's metrics log has the number of steps.
 
     Raises:
         WriteError: The record cannot be written.
@@ -228,7 +228,7 @@ def record_lost(job: StudyJob, error: str) -> None:
 
 
 def _last_line(path: Path) -> dict[str, Any]:
-    """Return the last complete line of a metrics log as a mapping; an empty mapping if there is none."""
+    """Return the last complete line of a metrics log; an empty mapping if the log has no complete line."""
     try:
         with path.open("rb") as file:
             file.seek(max(0, path.stat().st_size - _TAIL_BYTES))

@@ -39,9 +39,9 @@ class _Row(NamedTuple):
 def show_sweep(folder: Path, stream: TextIO, pending: str | None = None) -> None:
     """Print a line for each job of a sweep: its folder, its swept values, and how it ended.
 
-    On a terminal the table fits the width; in other outputs no line is wrapped. If the folder has no jobs, nothing is
-    printed. If there are more than fifty jobs, completed jobs are counted but not listed. A refused job has stored the
-    reason in the subfolder ``pending`` of the job's folder.
+    On a terminal the table fits the width. In other outputs no line is wrapped. A folder without jobs prints nothing.
+    With more than fifty jobs, completed jobs are counted but not listed. A refused job has stored the reason in the
+    subfolder ``pending`` of its folder.
     """
     found = {path.parent.parent for path in folder.glob("**/.hydra/overrides.yaml")}
     found |= {path.parent for path in folder.glob(f"**/{JOB}")}  # a job that has not started has no files of Hydra
@@ -78,7 +78,7 @@ def _read(sweep: Path, folder: Path) -> _Row:
 
 
 def _read_refused(sweep: Path, folder: Path, pending: str) -> _Row:
-    """Return the row of a refused job, without a result: the record in its folder belongs to a different run."""
+    """Return the row of a refused job, without a result: the record in the folder is from a different run."""
     aside = folder / pending
     job = _read(sweep, folder)
     overrides = _yaml(aside / "overrides.yaml")
@@ -108,8 +108,8 @@ def _table(folder: Path, jobs: list[_Row], stream: TextIO) -> str:
     name = next(iter(objectives)) if len(objectives) == 1 else "objective"
     errors = any(_outcome(job)[-1] for job in jobs)
     rows = [("job", *columns.keys, "status", "steps", "training", name, "error")]
-    # The first line counts all jobs. The table does not list jobs that have not started. If there are many jobs, it
-    # does not list completed jobs.
+    # The first line counts all jobs. The table does not list jobs that have not started. A long table does not list
+    # completed jobs.
     hidden = {JobState.WAITING, *((JobState.COMPLETED,) if len(jobs) > _MOST_SHOWN else ())}
     shown = [(job, row) for job, row in zip(jobs, columns.rows, strict=True) if job.state not in hidden or job.refused]
     rows += [(job.folder, *row, *_outcome(job)) for job, row in shown]

@@ -1,8 +1,8 @@
 """Protect the files of an earlier run in a job's folder until the new job starts to train.
 
 Hydra writes ``.hydra`` (the job's description) before it calls the app. The app can refuse the job later, for example
-when it reads the data. So if the folder already has a run, Hydra writes the description into a separate folder, the
-pending folder. When training starts, the description moves to its final place.
+when it reads the data. So if the folder already has a run, Hydra writes the description into a different folder, the
+pending folder. When training starts, this module moves the description to ``.hydra``.
 """
 
 from __future__ import annotations
@@ -24,32 +24,31 @@ from ssr_hydra.settings.resume import AUTO
 __all__ = ["REFUSED", "Pending", "holds_a_run", "pending_name", "pending_pattern"]
 
 REFUSED = "refused.txt"
-"""Name of the file in which a refused job of a sweep stores the reason, in its pending folder, for the final table."""
+"""Name of the file in the pending folder of a refused job. The file holds the reason, for the table of the sweep."""
 
 _NAME = re.compile(r"(.+)\.pending-[0-9a-f]{8}")
 
 
 def pending_name(subdir: str) -> str:
-    """Return a new name for the pending folder, which only this command uses: ``.hydra.pending-3f0a91c2``."""
+    """Return a random name for the pending folder of this command, such as ``.hydra.pending-3f0a91c2``."""
     return f"{subdir}.pending-{secrets.token_hex(4)}"
 
 
 def pending_pattern(name: str) -> str:
-    """Return a glob pattern for the pending folders of all commands: ``.hydra.pending-????????``."""
+    """Return the glob pattern of the pending folders of all commands: ``.hydra.pending-????????``."""
     return f"{name[: -len('3f0a91c2')]}????????"
 
 
 def holds_a_run(folder: Path, subdir: str) -> bool:
-    """Whether a job's folder has files of a run: a description, a record or checkpoints."""
+    """Return whether a job's folder has files of a run: a description, a record or checkpoints."""
     return (folder / subdir).exists() or (folder / RESULT).exists() or find(AUTO, folder) is not None
 
 
 class Pending:
-    """The description and the log lines of a job, which are held back until training starts.
+    """Hold back the description and the log lines of a job until training starts, if the job's folder has a run.
 
-    The arguments are the job's folder and Hydra's config of the job; both are None if the job does not run in the app.
-    ``waits`` is True while the description and the log lines are held back: the folder has a run, and training has not
-    started.
+    The arguments are the job's folder and Hydra's config of the job. Both are None if the job does not run in the app.
+    ``waits`` is True while the description and the log lines are held back.
     """
 
     def __init__(self, folder: str | Path | None, hydra: Mapping[str, Any] | None) -> None:
@@ -62,10 +61,10 @@ class Pending:
             return
         self._aside, self._place = Path(folder) / str(subdir), Path(folder) / match[1]
         self.waits = True
-        # Keep the files in memory, so that a job that is killed before training leaves no files behind.
+        # Keep the files in memory, so that a job leaves no files behind if it is killed before training.
         self._files = {path.name: path.read_bytes() for path in self._aside.iterdir()}
         for path in Path(folder).glob(pending_pattern(self._aside.name)):  # including those of killed jobs
-            if not (path / REFUSED).exists():  # keep a reason that is meant for the table of another sweep
+            if not (path / REFUSED).exists():  # keep a reason for the table of a different sweep
                 shutil.rmtree(path, ignore_errors=True)
         if not holds_a_run(Path(folder), match[1]):
             self.publish()
@@ -83,11 +82,11 @@ class Pending:
         self._holds.append((handler, hold))
 
     def publish(self, _: object = None) -> None:
-        """Write each file of the description to its final place, atomically, and the log lines that were held back."""
+        """Write the files of the description and the log lines that were held back. Each file is written atomically."""
         if not self.waits:
             return
         self._place.mkdir(exist_ok=True)
-        # Write config.yaml last, because it identifies the run: until then the folder belongs to the previous run.
+        # Write config.yaml last, because it identifies the run. Until then the folder belongs to the previous run.
         for name in sorted(self._files, key=lambda name: name == "config.yaml"):
             content = self._files[name]
             if name == "hydra.yaml":
@@ -100,8 +99,8 @@ class Pending:
     def drop(self, refused: str | None = None, *, failed: bool = False) -> None:
         """Discard the description. The files of the earlier run stay unchanged.
 
-        ``refused`` is the reason why the job was refused. This method stores the reason for the table of the sweep, and
-        the table removes the file. If the job has ``failed``, the log lines that were held back are written.
+        ``refused`` is the reason why the job was refused. This method stores the reason for the table of the sweep. If
+        the job has ``failed``, this method writes the log lines that were held back.
         """
         if not self.waits:
             return

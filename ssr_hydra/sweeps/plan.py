@@ -1,4 +1,4 @@
-"""The plan of a sweep: which jobs are missing, which steps each job trains, and how many steps that saves."""
+"""The plan of a sweep: which jobs are missing, which steps each job trains, and how many steps sharing saves."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ ALL, ENDS, NONE = KEEPS
 """The values of ``share_keep``."""
 
 _MOST_SHOWN = 60
-_LONGER = 2  # a checkpoint is kept for a later job whose ssr is this many times larger
+_LONGER = 2  # a checkpoint is kept for a later job with an ssr that is this many times larger
 _STATUSES = {
     JobState.COMPLETED: "done",
     JobState.DIVERGED: "diverged",
@@ -55,8 +55,8 @@ class SharingPlan:
     Args:
         study: The folder of the study.
         entries: All jobs of the sweep, in order.
-        keep: The published checkpoints that the study keeps: ``all``, ``ends`` or ``none``.
-        describe: Returns the candidate for the config of a job.
+        keep: The value of ``share_keep``: ``all``, ``ends`` or ``none``.
+        describe: A function that returns the candidate of a job's config.
         mine: The identities of the jobs that this sweep runs; None for all jobs.
         code: The software of the jobs; see :func:`~ssr_hydra.versions.software`.
     """
@@ -71,19 +71,15 @@ class SharingPlan:
         code: Mapping[str, str],
     ) -> None:
         self._study, self._keep, self._all, self._describe = study, keep, entries, describe
-        states = [JobState.WAITING if each.folder is None else read_state(each.folder) for each in entries]
-        unique = {each.identity: each for each in reversed(entries)}
-        ready = {
-            each.identity
-            for each, state in zip(entries, states, strict=True)
-            if not state.is_final and state is not JobState.RUNNING and (mine is None or each.identity in mine)
-        }
-        self.entries = [
-            unique[identity] for identity in dict.fromkeys(e.identity for e in entries) if identity in ready
-        ]
+        unique: dict[str, Entry] = {}
+        for each in entries:
+            if mine is None or each.identity in mine:
+                unique.setdefault(each.identity, each)
+        self.entries = [each for each in unique.values() if _is_unfinished(each)]
         origins = _origins(study, describe, code)
-        # The jobs whose scheduled values are known. Each job has the step from which it could continue without other
-        # jobs, and the published checkpoint at this step (None if the job has its own checkpoint or starts at step 0).
+        # The jobs with known scheduled values. Each job has the step from which it could continue without other jobs,
+        # and the published checkpoint at this step. The checkpoint is None if the job has its own checkpoint or starts
+        # at step 0.
         self._known: list[tuple[Entry, int, Point | None]] = []
         planned = []
         for each in self.entries:
@@ -95,13 +91,13 @@ class SharingPlan:
         self.stages: StagePlan = plan_stages(planned)
 
     def order(self, workers: int) -> dict[str, int]:
-        """Return the order in which the jobs must start: a mapping from the identity of a job to its position."""
+        """Return a mapping from the identity of each job to its position in the order of starts."""
         planned = [self._known[index][0].identity for index in self.stages.order(workers)]
         others = [each.identity for each in self.entries if each.candidate.sequences is None]
         return {identity: place for place, identity in enumerate([*planned, *others])}
 
     def write_orders(self, folders: dict[str, Path]) -> None:
-        """Write the orders of each job: where it begins, and which checkpoints it publishes.
+        """Write the orders of each job: its first step, and the checkpoints that it publishes.
 
         Raises:
             WriteError: The study's folder cannot be written.
@@ -133,12 +129,10 @@ class SharingPlan:
                 if step > begin and is_worth(step, sequences.steps):
                     yield step
 
-    # ---- words
+    # ---- text
 
     def lines(self, workers: int) -> Iterator[str]:
         """Yield the lines of text that describe the plan."""
-        if not self.entries:
-            return
         stages = self.stages
         if self._known:
             saved = Fraction(stages.alone - stages.shared, max(1, stages.alone))
@@ -151,7 +145,7 @@ class SharingPlan:
         yield from self._reasons()
 
     def _lonely(self) -> Iterator[str]:
-        """Yield a line for jobs that could share steps but do not: the step at which they differ from other jobs."""
+        """Yield the step at which jobs differ from other jobs, for jobs that could share steps but do not."""
         known, branches = [each.candidate for each, _, _ in self._known], self.stages.branches
         groups: dict[Hashable, list[int]] = {}
         for index in sorted(range(len(known)), key=lambda index: -branches[index].steps):
@@ -169,7 +163,7 @@ class SharingPlan:
             yield f"  {count} {'job differs' if count == 1 else 'jobs differ'} from the others at step {step:,}{hint}"
 
     def hint(self) -> Iterator[str]:
-        """Yield a line with the number of steps without sharing, and with ``share=true`` if that number is smaller."""
+        """Yield a line with the number of steps. Add the number with ``share=true`` if it is smaller."""
         if self.stages.branches:
             less = f"; {self.stages.shared:,} with share=true" if self.stages.shared < self.stages.alone else ""
             yield f"steps: {self.stages.alone:,}{less}"
@@ -192,7 +186,7 @@ class SharingPlan:
         def shape(index: int) -> tuple[Any, ...]:
             return branches[index].begin, branches[index].steps, *map(shape, branches[index].children)
 
-        alike: dict[tuple[Any, ...], list[int]] = {}  # trees with the same steps, for example of several seeds
+        alike: dict[tuple[Any, ...], list[int]] = {}  # trees with equal steps, for example of several seeds
         for index in self.stages.order(1):
             if branches[index].source is None:
                 alike.setdefault(shape(index), []).append(index)
@@ -217,7 +211,7 @@ class SharingPlan:
 
 
 def cost_text(cost: Cost) -> str:
-    """Return a sentence about the steps and the time of a study, and how much of them sharing has saved.
+    """Return a sentence with the steps and the time of a study, and the steps that sharing has saved.
 
     Example:
         >>> cost_text(Cost(6200, 40.0, 3796, 24.8))
@@ -230,25 +224,30 @@ def cost_text(cost: Cost) -> str:
     )
 
 
+def _is_unfinished(entry: Entry) -> bool:
+    state = JobState.WAITING if entry.folder is None else read_state(entry.folder)
+    return not state.is_final and state is not JobState.RUNNING
+
+
 def _note(field: str, entries: Sequence[Entry]) -> str:
-    """Explain why a field differs although its text in the config is the same. Else return an empty text."""
+    """Return why a field with equal values in the config differs between jobs. Otherwise return an empty text."""
     node: Any = [each.values for each in entries]
     for key in field.split("."):
         node = [each.get(key) if isinstance(each, dict) else None for each in node]
     stated = {repr(value) for value in node}
     if len(stated) == 1 and node[0] is not None:
-        return f": {node[0]} is a fraction of the run, so it falls on another step in a run of another length"
+        return f": {node[0]} is a fraction of the run, so it is a different step in a run of a different length"
     return ""
 
 
 def _origins(
     study: Path, describe: Callable[[Mapping[str, Any]], Candidate], code: Mapping[str, str]
 ) -> list[tuple[Point, Candidate]]:
-    """Return the published checkpoints of this software, each with the candidate of the job that wrote it."""
+    """Return the published checkpoints of this software. Each checkpoint has the candidate of its job."""
     jobs: dict[str, Candidate] = {}
     found = []
     for point in points_of(study):
-        with suppress(InputError, AttributeError, LookupError, TypeError, ValueError):  # of a different release
+        with suppress(InputError, AttributeError, LookupError, TypeError, ValueError):  # written by another release
             if not point.is_by(code):
                 continue
             if point.identity not in jobs:
@@ -258,7 +257,7 @@ def _origins(
 
 
 def _latest_point(candidate: Candidate, origins: Sequence[tuple[Point, Candidate]]) -> tuple[int, Point | None]:
-    """Return the last step at which a job could begin with a published checkpoint, and the checkpoint."""
+    """Return the latest published checkpoint from which a job can begin (None if there is none), and its step."""
     sequences, best, found = candidate.sequences, 0, None
     for point, origin in origins:
         if sequences is None or origin.sequences is None or origin.group != candidate.group:
@@ -270,12 +269,11 @@ def _latest_point(candidate: Candidate, origins: Sequence[tuple[Point, Candidate
 
 
 def _own_steps(folder: Path | None) -> list[int]:
-    """Return the steps of the checkpoints in a job's own folder."""
     return [] if folder is None else [batch for batch, _ in CheckpointStore(folder / CHECKPOINTS).all()]
 
 
 def differing(candidates: Sequence[Candidate]) -> list[str]:
-    """Return the fields that split the jobs that can share steps into several groups, because their values differ."""
+    """Return the fields with different values, among jobs that can share steps."""
     able = [each.fields for each in candidates if each.sequences is not None]
     names = dict.fromkeys(name for fields in able for name in fields)
     return [name for name in names if len({fields.get(name) for fields in able}) > 1]
@@ -301,7 +299,7 @@ def show_plan(folder: Path, sweep: PlannedSweep, stream: TextIO) -> None:
     if " x " in sweep.product:
         heads.append(f"{combined} = {sweep.product}")
     if combined > total:
-        heads.append(f"{combined - total} of {combined} combinations are the same as another one")
+        heads.append(f"{combined - total} of {combined} combinations repeat a listed job")
     lines = [*heads, *lines]
     plan = plan_of(folder, sweep, owners)
     lines += plan.lines(sweep.workers) if sweep.keep is not None else plan.hint()
@@ -311,9 +309,9 @@ def show_plan(folder: Path, sweep: PlannedSweep, stream: TextIO) -> None:
 def plan_of(
     study: Path, sweep: PlannedSweep, folders: Mapping[str, Path], mine: Collection[str] | None = None
 ) -> SharingPlan:
-    """Return the plan that says which jobs of a sweep train the steps that several jobs share.
+    """Return the plan of a sweep.
 
-    ``folders`` has the folder of each job by its identity; jobs without a folder are missing. ``mine`` are the
+    ``folders`` is a mapping from the identity of a job to its folder, for jobs that have a folder. ``mine`` are the
     identities of the jobs that this sweep runs; None for all jobs.
     """
     entries = [

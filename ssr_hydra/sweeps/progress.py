@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import shutil
 import sys
 import threading
@@ -19,6 +18,7 @@ from ssr_hydra.errors import visible
 from ssr_hydra.records import RunResult
 from ssr_hydra.sweeps.heartbeat import HEARTBEAT, Pulse, clock_of
 from ssr_hydra.sweeps.job_status import JobState, StudyJob, columns_of, read_state
+from ssr_hydra.time import as_time
 from ssr_hydra.trainer.progress import duration
 
 __all__ = ["Progress", "line"]
@@ -26,14 +26,13 @@ __all__ = ["Progress", "line"]
 _SECONDS = 1.0
 _BAR_WIDTH = 20
 _SHARE = 0.05  # the largest fraction of the time that this process may spend on reading the status of jobs
-_LENGTH = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([a-z]+)\s*", re.IGNORECASE)
 
 
 class Progress:
-    """While a sweep runs, read the folders of its jobs and print a line for each job that ends.
+    """In this block, read the folders of a sweep's jobs and print a line for each job that ends.
 
-    On a terminal, progress bars are drawn below these lines: one for each running job, and one for all jobs. ``live``
-    must be False if the jobs print to the same terminal. ``states`` has the status of each job when it was last read.
+    On a terminal, this class draws progress bars below these lines: one for each running job, and one for all jobs.
+    ``live`` must be False if the jobs print to the same terminal. ``states`` is the latest known status of each job.
     """
 
     def __init__(
@@ -79,11 +78,10 @@ class Progress:
             self.tell(f"stopped with {done} of {len(self.states)} jobs done; continue with\n  {self._command}")
 
     def _summarize(self) -> None:
-        """Print how many jobs are done, running, and so on."""
         self.tell(line(Counter(self.states.values())))
 
-    def look(self) -> Mapping[Path, JobState]:
-        """Read the status of every job whose status can still change. Return the status of all jobs by folder."""
+    def look(self) -> None:
+        """Read the status of each job whose last known status is not final."""
         with self._lock:
             now, looked_before = clock_of(self._folder), bool(self.states)
             for path in self._jobs:
@@ -93,10 +91,9 @@ class Progress:
             if not looked_before:
                 self._untimed = ended
             elif not self._has_begun and (JobState.RUNNING in self.states.values() or ended - self._untimed):
-                # Measure time from here: until now, jobs were starting up, or were too short to be seen running.
+                # Measure the time from here on: until now, jobs were starting, or ended before they were seen running.
                 self._has_begun, self._began, self._untimed = True, time.monotonic(), ended
             self._untimed &= ended  # remove failed jobs that are being retried
-            return dict(self.states)
 
     def _show(self) -> None:
         """Print the jobs that have ended since the last call, and draw the bars."""
@@ -108,7 +105,7 @@ class Progress:
             self._area.draw(self._name, self._bars(), self.states.values(), self._left())
 
     def _end_of(self, path: Path) -> str:
-        """Return the line for a job that has ended: its metric and time, or its status and error; and its overrides."""
+        """Return the line for a job that has ended: its status, metric, training time, overrides and error."""
         done = sum(state.has_ended and state is not JobState.STOPPED for state in self.states.values())
         words = [f"{done}/{len(self.states)}", path.name]
         error = None
@@ -128,13 +125,13 @@ class Progress:
         return "" if left is None else f"about {_duration(left)} left"
 
     def _bars(self) -> list[tuple[str, float | None]]:
-        """Return the label of each running job, with the completed fraction of its run (None if unknown)."""
+        """Return the label of each running job, and the completed fraction of its run (None if unknown)."""
         running = [path for path, state in self.states.items() if state is JobState.RUNNING]
         pulses = {path: Pulse.read(path / HEARTBEAT) for path in running}
         return [(f"{path.name} ({self._words[path]})", pulse.frac_done) for path, pulse in pulses.items() if pulse]
 
     def tell(self, text: str, *, crop: bool = False) -> None:
-        """Print the study's name and a text; with ``crop``, cut to the width of the terminal."""
+        """Print the study's name and a text. With ``crop``, the line is cut to the width of the terminal."""
         text = "\n".join(map(visible, f"{self._name}: {text}".split("\n")))
         with suppress(OSError, ValueError):  # the output cannot be written
             is_terminal = self._stream.isatty()
@@ -149,10 +146,7 @@ class Progress:
             self._stream.flush()
 
     def _seconds_left(self) -> float | None:
-        """Return the estimated seconds until the sweep ends, from the time that the ended jobs took.
-
-        Return None if no job has ended since the measurement began, or if no job is left.
-        """
+        """Return the estimated seconds until the sweep ends; None without ended or without unfinished jobs."""
         ended = {path for path, state in self.states.items() if state.has_ended}
         done = sum(self._weights[path] for path in ended - self._untimed)
         left = sum(self._weights[path] for path, state in self.states.items() if not state.has_ended)
@@ -171,7 +165,7 @@ class Progress:
 
 
 class _Area:
-    """Progress bars in the lowest lines of a terminal, redrawn by rich. Other lines are printed above them."""
+    """Progress bars in the lowest lines of a terminal. Other output is printed above the bars."""
 
     def __init__(self, stream: TextIO) -> None:
         from rich.console import Console
@@ -209,7 +203,7 @@ class _Area:
         self._console.print(Text(text), soft_wrap=True)
 
     def draw(self, name: str, bars: Sequence[tuple[str, float | None]], states: Iterable[JobState], left: str) -> None:
-        """Draw a bar for each running job, and one for all jobs with the remaining time as text."""
+        """Draw a bar for each running job, and a bar for all jobs."""
         from rich.progress_bar import ProgressBar
         from rich.table import Table
         from rich.text import Text
@@ -258,11 +252,10 @@ def line(counts: Mapping[JobState, int]) -> str:
 def _weights(jobs: Iterable[StudyJob]) -> dict[Path, float]:
     """Return the relative length of each job: ssr times max_duration, or only ssr if the durations differ in unit."""
     described = {job.folder: job.description for job in jobs}
-    lengths = {path: _LENGTH.fullmatch(each.max_duration) for path, each in described.items()}
-    units = {None if found is None else found[2].lower() for found in lengths.values()}
-    if len(units) > 1 or None in units:
+    times = {path: as_time(each.max_duration, "max_duration") for path, each in described.items() if each.max_duration}
+    if len(times) < len(described) or len({time.unit for time in times.values()}) > 1:
         return {path: each.ssr for path, each in described.items()}
-    return {path: each.ssr * float(found[1]) for path, each in described.items() if (found := lengths[path])}
+    return {path: each.ssr * float(times[path].value) for path, each in described.items()}
 
 
 def _duration(seconds: float) -> str:

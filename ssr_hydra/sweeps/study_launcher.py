@@ -1,6 +1,6 @@
 """Wrap any launcher so that a sweep skips finished jobs, retries jobs that died, and can be repeated.
 
-Hydra's launchers start each job once and keep no record of it. If a job is killed, other jobs may die with it, or the
+Hydra's launchers start each job once and keep no record of the job. If a job is killed, other jobs may die too, or the
 sweep may wait forever. If the sweep is repeated, all jobs run again. This launcher instead reads the status of each job
 from the study's folder.
 """
@@ -47,14 +47,14 @@ _MOST_NAMED = 8
 
 
 class SweepError(RunError):
-    """Raised if some jobs of a sweep did not complete. The message names them with the reasons."""
+    """Raised if some jobs of a sweep did not complete. The message names these jobs and the reasons."""
 
 
 def run_order(jobs: Sequence[StudyJob]) -> list[StudyJob]:
     """Return jobs in the order in which a sweep runs them: seed by seed, and in random order within a seed.
 
-    If the machine is busy for some minutes, this order spreads the slowdown over all recipes instead of one. The order
-    is the same each time, because it is the order of the jobs' identities, which are digests of their configs.
+    If the machine is busy for some minutes, this order spreads the slowdown over all recipes instead of one. Within a
+    seed, the jobs are sorted by their identities. Identities are digests, so the order is random, but always the same.
 
     Args:
         jobs: The jobs in the order of their numbers.
@@ -67,8 +67,8 @@ class StudyLauncher:
     """Run the missing jobs of a sweep with Hydra's launcher, until each job has ended or has died too often.
 
     A job that has completed or diverged is not run again. A job whose process died continues from its last checkpoint,
-    up to :data:`RETRIES` times. If several jobs share a process, one death can end all of them; then each of these jobs
-    is retried alone.
+    up to :data:`RETRIES` times. If several jobs share a process, one death can end several jobs. Then each of these
+    jobs is retried alone.
 
     Args:
         inner: The launcher that runs the jobs.
@@ -76,9 +76,9 @@ class StudyLauncher:
         plan: The jobs of the sweep.
         stream: The stream for progress.
         command: The command that continues the sweep.
-        extra: Overrides that every job gets in addition to its own.
-        places: If jobs share steps, the position of each job, by its identity, in the order of starts.
-        at_a_time: The number of jobs to pass at a time to a launcher that starts all of its jobs at once. None: all.
+        extra: Overrides to add to every job.
+        places: A mapping from the identity of each job to its position in the order of starts; None for any order.
+        at_a_time: The number of jobs to pass at a time to a launcher that starts all jobs immediately. None: all.
         batch: The number of jobs to pass at a time to any launcher. None: all.
     """
 
@@ -99,11 +99,11 @@ class StudyLauncher:
         self._command, self._extra, self._places = command, extra, places or {}
         self._traits = traits = traits_of(type(inner).__name__)
         self._at_a_time = min(filter(None, (batch, at_a_time if traits.starts_all else None)), default=None)
-        self._n_launched = 0  # number of jobs passed to the inner launcher; it gives jobs their numbers in Hydra
+        self._n_launched = 0  # number of jobs passed to the inner launcher
         self._jobs = {job.folder: job for job in plan.jobs}
         self._varied = columns_of([job.overrides for job in self._jobs.values()])
         self._returns: dict[Path, JobReturn] = {}  # the latest answer of the inner launcher
-        self._untold: Counter[Path] = Counter()  # the number of launches of a job that wrote no file in its folder
+        self._silent: Counter[Path] = Counter()  # the number of launches of each job that wrote no file in its folder
         self._pulses: dict[Path, Pulse | None] = {}  # the heartbeat in a job's folder before its launch
         self._starts_jobs = False  # whether the inner launcher has started at least one job
         self._launched: list[StudyJob] = []
@@ -120,7 +120,7 @@ class StudyLauncher:
         others = [*plan.others, *(job for job, state in states.items() if state is JobState.RUNNING)]
         pending = run_order([job for job, state in states.items() if not (state.is_final or state is JobState.RUNNING)])
         # Run jobs whose process died last. If they die again, they cannot end other jobs in the same process.
-        # Jobs that share steps come after the job that trains them.
+        # Jobs that share steps come after the job that trains these steps.
         pending.sort(key=lambda job: self._places.get(job.description.identity, states[job] is JobState.DIED))
         pending = [job for job in pending if not self._is_given_up(job)]
         for job in pending:
@@ -143,17 +143,17 @@ class StudyLauncher:
                     alone = not self._traits.isolates and len(batch) > 1
                     for job in again:
                         died = read_state(job.folder) is JobState.DIED
-                        (suspects if alone and (died or self._untold[job.folder] > 1) else pending).append(job)
+                        (suspects if alone and (died or self._silent[job.folder] > 1) else pending).append(job)
             except KeyboardInterrupt:
                 self._wait_for_running()
                 raise
 
     def _free(self, others: list[StudyJob]) -> tuple[list[StudyJob], list[StudyJob]]:
-        """Split unfinished jobs of other sweeps into jobs of dead sweeps, which this sweep runs, and the others."""
+        """Return the unfinished jobs of dead sweeps, which this sweep must run, and those of living sweeps."""
 
         def state_of(job: StudyJob) -> JobState:
             state = read_state(job.folder)
-            return JobState.WAITING if state is JobState.STOPPED else state  # this sweep must run a stopped job
+            return JobState.WAITING if state is JobState.STOPPED else state  # a stopped job is unfinished
 
         states = {job: state_of(job) for job in others}
         left = {job: None for job, state in states.items() if not state.has_ended}
@@ -210,26 +210,24 @@ class StudyLauncher:
                 continue
             failure = getattr(self._returns.get(job.folder), "_return_value", None)
             is_lost = job.folder not in died and isinstance(failure, LostJobError)  # died before its first heartbeat
-            self._untold[job.folder] += is_lost
+            self._silent[job.folder] += is_lost
             if job.folder in died or is_lost:
                 if not self._is_given_up(job):
                     again.append(job)
                     attempt = f"{self._attempts(job)} of {RETRIES}"
                     progress.tell(f"job {self._named(job)} died and is run again: {attempt}")
-            elif not self._is_untold(job, error, counts=not moved):
+            elif not self._never_starts(job, error, counts=not moved):
                 again.append(job)
         return again
 
     def _overrides_of(self, job: StudyJob) -> list[str]:
-        """Return the overrides for the inner launcher: the job's overrides, and an override for the job's folder."""
         place = job.folder.relative_to(self._folder.path).as_posix().replace("'", "\\'")
         return [*job.overrides, f"hydra.sweep.subdir='{place}'", *self._extra]
 
     def _run_beside(self, launch: Callable[[], None], batch: list[StudyJob]) -> None:
         """Launch the jobs in a thread. Abandon the thread if the launcher waits for jobs that have died.
 
-        submitit's launchers notice dead jobs by themselves, so this method waits for them: Slurm may start a dead job
-        again.
+        A launcher of submitit notices dead jobs itself. So this method always waits for that launcher.
         """
         if self._traits.library == "ray":
             start_cluster(self._inner)
@@ -246,7 +244,7 @@ class StudyLauncher:
                 return
 
     def _is_open(self, job: StudyJob) -> bool:
-        """Whether the inner launcher may still start or finish this job."""
+        """Return whether the inner launcher may still start or finish this job."""
         state = read_state(job.folder)
         if state is JobState.DIED:
             return self._is_old_sign(job)  # the heartbeat is from an earlier launch, so the job is still starting
@@ -255,11 +253,10 @@ class StudyLauncher:
         return not state.has_ended
 
     def _is_old_sign(self, job: StudyJob) -> bool:
-        """Whether the job's heartbeat file has not changed since before the job was launched."""
         return Pulse.read(job.folder / HEARTBEAT) == self._pulses.get(job.folder)
 
     def _wait_for_running(self) -> None:
-        """Wait until running jobs have written their checkpoints after ctrl-C, which the terminal sends to jobs too."""
+        # The terminal sends ctrl-C to the jobs too. Wait until the running jobs have written their checkpoints.
         until = time.monotonic() + (0.0 if self._traits.leaves_jobs else _STOP_SECONDS)
         while time.monotonic() < until and any(read_state(job.folder) is JobState.RUNNING for job in self._launched):
             time.sleep(_POLL_SECONDS)
@@ -272,7 +269,7 @@ class StudyLauncher:
                 (job.folder / RESULT).unlink()
 
     def _is_given_up(self, job: StudyJob) -> bool:
-        """Whether a job has died too often. If so, write a record of its failure."""
+        """Return whether a job has died too often. If so, write a record of its failure."""
         attempts = self._attempts(job)
         if attempts <= RETRIES:
             return False
@@ -283,25 +280,25 @@ class StudyLauncher:
         return True
 
     def _attempts(self, job: StudyJob) -> int:
-        """Return how often the job was started without ending, including starts that left no heartbeat file."""
+        """Return the number of starts of a job that died, including starts that left no heartbeat file."""
         pulse = Pulse.read(job.folder / HEARTBEAT)
-        return self._untold[job.folder] + (0 if pulse is None else pulse.attempt)
+        return self._silent[job.folder] + (0 if pulse is None else pulse.attempt)
 
-    def _is_untold(self, job: StudyJob, error: BaseException | None, *, counts: bool) -> bool:
-        """Whether to give up a job that wrote no file. If so, write a record of its failure.
+    def _never_starts(self, job: StudyJob, error: BaseException | None, *, counts: bool) -> bool:
+        """Return whether to give up a job that wrote no file. If so, write a record of its failure.
 
-        The job is given up if the launcher reports an error for it, or if it was launched too often. A launch that a
-        different job ended does not count.
+        The sweep gives up the job if the launcher reports an error for this job, or after too many launches. With
+        ``counts=False``, the latest launch does not count, because the death of a different job ended the launch.
         """
-        self._untold[job.folder] += counts
+        self._silent[job.folder] += counts
         returned = self._returns.get(job.folder)
         if returned is not None and returned.status is JobStatus.FAILED:
             failure = returned._return_value
             self._give_up(job, f"{type(failure).__name__}: {failure}")
             return True
-        if self._untold[job.folder] > RETRIES:
+        if self._silent[job.folder] > RETRIES:
             why = f" ({type(error).__name__}: {error})" if error is not None else ""
-            self._give_up(job, f"it was launched {self._untold[job.folder]} times and never started{why}")
+            self._give_up(job, f"it was launched {self._silent[job.folder]} times and never started{why}")
             return True
         return False
 
@@ -332,7 +329,6 @@ class StudyLauncher:
         raise SweepError(f"{total}: {'; '.join(named)}")
 
     def _named(self, job: StudyJob) -> str:
-        """Return the number of a job and its overrides that differ between the jobs of the sweep."""
         return f"{job.folder.name} ({self._varied.words([*self._jobs].index(job.folder))})"
 
 

@@ -49,12 +49,12 @@ class StudySweeper(Sweeper):
     """Run the jobs that preflight has checked, with the configured launcher.
 
     Args:
-        max_batch_size: How many jobs the launcher gets at a time; None for all.
+        max_batch_size: The number of jobs to pass to the launcher at a time; None for all.
         params: A mapping from key to swept values, for a sweep that is described in a config file.
     """
 
     def __init__(self, max_batch_size: int | None = None, params: Mapping[str, Any] | None = None) -> None:
-        self.max_batch_size, self.params = max_batch_size, params  # preflight has read the params
+        self.max_batch_size, self.params = max_batch_size, params  # preflight has already read the params
         self.launcher: Launcher | None = None
         self.config: DictConfig | None = None
         self.hydra_context: HydraContext | None = None
@@ -72,7 +72,7 @@ class StudySweeper(Sweeper):
 
     def sweep(self, arguments: list[str]) -> Any:
         """Run the missing jobs; see :func:`run_sweep`."""
-        del arguments  # preflight has read them
+        del arguments  # preflight has already read the arguments
         assert self.launcher is not None
         assert self.config is not None
         assert self.hydra_context is not None
@@ -81,7 +81,7 @@ class StudySweeper(Sweeper):
 
 
 def _set_workers(cfg: DictConfig, traits: Traits, workers: int | None) -> None:
-    """Write the value of ``workers`` into the launcher's own setting for the number of jobs at a time."""
+    """Write the value of ``workers`` into the launcher's setting for the number of jobs at a time."""
     if workers is None or traits.starts_all:
         return
     if traits.workers is not None:
@@ -98,8 +98,8 @@ def run_sweep(
 ) -> None:
     """Run the missing jobs of a sweep. Then print the table of all jobs, and the report.
 
-    ``loader`` composes the config of a job if the name of the job's folder depends on it. The launcher gets ``batch``
-    jobs at a time; None for all.
+    ``loader`` composes the config of a job if the name of the job's folder depends on the config. ``batch`` is the
+    number of jobs to pass to the launcher at a time; None for all.
 
     Raises:
         InputError: The folder holds a different study, or cannot be written.
@@ -162,7 +162,7 @@ def run_sweep(
 
 
 def _close_sharing(study: StudyFolder, planned: PlannedSweep, *, alone: bool) -> None:
-    """Remove the files in the study's ``shared`` folder that no job needs any more."""
+    """Remove the files in the study's ``shared`` folder that no job needs."""
     if planned.keep is None:
         return
     jobs = [path.parent for path in study.path.glob(f"**/{JOB}")]
@@ -175,7 +175,7 @@ def _close_sharing(study: StudyFolder, planned: PlannedSweep, *, alone: bool) ->
 
 
 def _show_sharing(folder: Path, planned: PlannedSweep) -> None:
-    """Print how much training time the shared steps have saved, and how many of their checkpoints are kept."""
+    """Print the training time that sharing has saved, and the number of published checkpoints."""
     if planned.keep is None:
         return
     cost = cost_of(folder)
@@ -205,12 +205,9 @@ def _places(cfg: DictConfig, planned: PlannedSweep, loader: ConfigLoader) -> lis
 
 
 def _arrange(study: StudyFolder, planned: PlannedSweep, plan: AssignedJobs) -> Mapping[str, int]:
-    """Write for each job which steps it shares. Return the position of each job in the order of starts.
+    """Write the orders of each job. Return the position of each job in the order of starts; empty for any order.
 
-    The result is empty if the jobs can start in any order.
-
-    This function also removes the orders of an earlier sweep that was killed, and notes on runs whose folders were
-    removed.
+    This function also removes the orders of an earlier sweep that was killed, and the files of removed runs.
     """
     for job in plan.mine:
         Orders.remove(study.path, job.description.identity)

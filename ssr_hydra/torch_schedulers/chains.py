@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from ssr_hydra.errors import InputError
+from ssr_hydra.errors import ConflictError
 from ssr_hydra.time import Time
 from ssr_hydra.torch_schedulers.base import Course, Steps
 from ssr_hydra.torch_schedulers.cosines import Cosine
@@ -15,7 +15,7 @@ from ssr_hydra.torch_schedulers.moments import moment
 __all__ = ["Link", "Product", "UnchainableError", "all_courses", "chain", "is_factor"]
 
 
-class UnchainableError(InputError):
+class UnchainableError(ConflictError):
     """The combination of schedulers is not a function of time. torch itself can step such schedulers."""
 
 

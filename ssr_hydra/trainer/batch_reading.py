@@ -56,7 +56,7 @@ def num_samples(inputs: Any) -> int:
     """Return the number of samples: the size of the first dimension of the first tensor in the inputs."""
     tensor = inputs if type(inputs) is Tensor else _first_tensor(inputs)
     if tensor is None or tensor.ndim == 0:
-        rule = "must have a tensor with a first dimension to count its samples"
+        rule = "must have a tensor with at least one dimension, because the first dimension counts the samples"
         raise WrongTypeError("train_dataloader", type(inputs).__name__, rule, "give get_num_samples_in_batch")
     return tensor.size(0)
 
@@ -92,6 +92,6 @@ def returned_loss(outputs: Any) -> Tensor:
     """Return the loss in a model's outputs: ``outputs["loss"]`` or ``outputs.loss``."""
     loss = outputs.get("loss") if isinstance(outputs, Mapping) else getattr(outputs, "loss", None)
     if not isinstance(loss, Tensor):
-        rule = "is needed for a batch that is a mapping, unless the model returns its loss"
+        rule = "must be given if a batch is a mapping and the model does not return its loss"
         raise MissingValueError("loss", None, rule, "give loss=f(outputs, batch)")
     return loss

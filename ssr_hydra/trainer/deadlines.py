@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass, field
 from fractions import Fraction
 
-from ssr_hydra.errors import InputError, MissingRateError, MissingValueError, RangeError, WrongTypeError
+from ssr_hydra.errors import MissingRateError, MissingValueError, RangeError, WrongTypeError
 from ssr_hydra.state import State
 from ssr_hydra.time import Time, TimeLike, Timestamp, TimeUnit, as_time
 
@@ -38,10 +38,10 @@ class Deadline:
     def __init__(self, time: TimeLike, state: State, field: str, *, repeats: bool = False) -> None:
         self.time = moment = as_time(time, field)
         if moment.value <= 0:
-            raise RangeError(field, str(moment), "must be above 0", "write e.g. '1ep' or '100ba'")
+            raise RangeError(field, str(moment), "must be above 0", "use a time such as 1ep or 100ba")
         if moment.unit is TimeUnit.DURATION:
             if state.max_duration is None:
-                rule = "a fraction of the run needs max_duration, which is not given"
+                rule = "is a fraction of the run, so max_duration must be given"
                 raise MissingValueError(field, str(moment), rule, "use another unit")
             moment = state.max_duration * moment.value
         unit, value = moment.unit, Fraction(moment.value)
@@ -53,7 +53,7 @@ class Deadline:
             unit, value = TimeUnit.BATCH, value * self._epoch_length
         if unit in (TimeUnit.EPOCH, TimeUnit.ITERATION) and value.denominator != 1:
             if unit is TimeUnit.EPOCH:
-                rule = "a fraction of an epoch needs the loader's length, but len(train_dataloader) is not known"
+                rule = "is a fraction of an epoch, but len(train_dataloader) is not known"
                 raise MissingRateError(field, str(moment), rule, "give whole epochs after scaling, or batches")
             raise WrongTypeError(field, str(moment), "must be a whole number of iterations", "use another unit")
         if unit is TimeUnit.SECOND:
@@ -160,23 +160,21 @@ def make_deadlines(
 ) -> Deadlines:
     """Return the deadlines of a run with length ``state.max_duration``. An interval of None means no such event."""
 
-    def every(interval: TimeLike | None, field: str) -> Deadline | None:
-        if interval is None:
-            return None
-        due = Deadline(interval, state, field, repeats=True)
+    def deadline(time: TimeLike, field: str, *, repeats: bool) -> Deadline:
+        due = Deadline(time, state, field, repeats=repeats)
         if due.time.unit is TimeUnit.ITERATION and iteration_length is None:
-            raise _no_iterations(field, interval)
+            rule = "is in iterations, so iteration_length must be set"
+            raise MissingValueError(field, str(time), rule, "set counts.iteration_length, or use another unit")
         return due
 
+    def every(interval: TimeLike | None, field: str) -> Deadline | None:
+        return None if interval is None else deadline(interval, field, repeats=True)
+
     assert state.max_duration is not None
-    end = Deadline(state.max_duration, state, "max_duration")
-    if end.time.unit is TimeUnit.ITERATION and iteration_length is None:
-        raise _no_iterations("max_duration", state.max_duration)
-    iteration = every(iteration_length, "counts.iteration_length")
-    evaluation, log = every(eval_interval, "eval_interval"), every(log_interval, "log_interval")
-    return Deadlines(end, evaluation, log, iteration, every(checkpoint_interval, "checkpoint.interval"))
-
-
-def _no_iterations(field: str, value: TimeLike) -> InputError:
-    rule = "is in iterations, whose length is not set"
-    return MissingValueError(field, str(value), rule, "give iteration_length, or use another unit")
+    return Deadlines(
+        end=deadline(state.max_duration, "max_duration", repeats=False),
+        evaluation=every(eval_interval, "eval_interval"),
+        log=every(log_interval, "log_interval"),
+        iteration=every(iteration_length, "counts.iteration_length"),
+        checkpoint=every(checkpoint_interval, "checkpoint.interval"),
+    )

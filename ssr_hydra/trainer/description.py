@@ -36,14 +36,12 @@ __all__ = [
     "describe_model",
     "describe_optimizer",
     "describe_run",
-    "describe_schedule",
     "merged_code",
+    "plain_data",
     "shared_description",
 ]
 
 _MOST_SHOWN, _MOST_ROWS = 64, 256
-
-
 # The step settings in the "step" part of a description. Precision and channels_last are separate parts.
 _OF_STEP = ("accumulate", "clip_grad_norm", "clip_grad_value", "loss_mean_over")
 _SHARED = (
@@ -83,13 +81,13 @@ def describe_run(
             "samples_per_batch": None if counts.samples_per_batch is None else str(state.samples_per_batch),
             "tokens_per_batch": None if counts.tokens_per_batch is None else str(state.tokens_per_batch),
         },
-        "scheduler": describe_schedule(schedulers),
-        "schedules": describe_schedule(schedules or {}),
+        "scheduler": plain_data(schedulers),
+        "schedules": plain_data(schedules or {}),
         "use_stepwise_scheduler": use_stepwise_scheduler,
         "optimizers": [describe_optimizer(optimizer) for optimizer in state.optimizers],
         "model": describe_model(model),
         "data": describe_loader(loader),
-        "loss": describe_schedule(loss),
+        "loss": plain_data(loss),
         "iteration_length": None if counts.iteration_length is None else str(counts.iteration_length),
         "step": {key: getattr(step, key) for key in _OF_STEP},
         "precision": step.precision,
@@ -114,7 +112,7 @@ def shared_description(description: Mapping[str, Any], loader: Iterable[Any], **
     shares_order = hasattr(loader, "global_batch_size")
     data = {key: value for key, value in description["data"].items() if key != "dataset"} if shares_order else None
     shared = {key: description[key] for key in _SHARED}
-    return {**description["run"], **description["step"], **shared, "data": data, **_plain(others)}
+    return {**description["run"], **description["step"], **shared, "data": data, **plain_data(others)}
 
 
 def merged_code(before: Mapping[str, str], now: Mapping[str, str]) -> dict[str, str]:
@@ -142,12 +140,7 @@ def _group(group: Mapping[str, Any]) -> dict[str, Any]:
     # Describe the initial values, without the effect of schedules: schedules multiply the values of `initial_*`.
     plain = {key: value for key, value in group.items() if key != "params" and not key.startswith("initial_")}
     plain.update({key.removeprefix("initial_"): group[key] for key in group if key.startswith("initial_")})
-    return {"parameters": len(group["params"]), **{key: _plain(value) for key, value in plain.items()}}
-
-
-def describe_schedule(schedule: Any) -> Any:
-    """Return the description of a scheduler or several schedulers: their classes and arguments."""
-    return _plain(schedule)
+    return {"parameters": len(group["params"]), **{key: plain_data(value) for key, value in plain.items()}}
 
 
 def describe_loader(loader: Iterable[Any]) -> dict[str, Any]:
@@ -163,7 +156,7 @@ def describe_loader(loader: Iterable[Any]) -> dict[str, Any]:
             if isinstance(value, (bool, int)) and name not in described:
                 described[name] = value
     if getattr(loader, "augment", None) is not None:
-        described["augment"] = _plain(loader.augment)  # type: ignore[attr-defined]
+        described["augment"] = plain_data(loader.augment)  # type: ignore[attr-defined]
     dataset = getattr(loader, "dataset", None)
     if dataset is not None:
         described["dataset"] = describe_data(dataset)
@@ -180,12 +173,12 @@ def describe_data(dataset: Any) -> dict[str, Any]:
         dataset = dataset.dataset
     describe = getattr(dataset, "describe", None)
     if callable(describe):
-        return {str(key): _plain(value) for key, value in describe().items()}
+        return {str(key): plain_data(value) for key, value in describe().items()}
     described: dict[str, Any] = {"class": type(dataset).__qualname__, "samples": known_length(dataset)}
     if isinstance(dataset, TensorDataset):
         described["tensors"] = [_tensor(tensor) for tensor in dataset.tensors]
     elif isinstance(dataset, Subset):
-        described.update(indices=_plain(list(dataset.indices)), of=describe_data(dataset.dataset))
+        described.update(indices=plain_data(list(dataset.indices)), of=describe_data(dataset.dataset))
     return described
 
 
@@ -202,15 +195,19 @@ def _tensor(tensor: Tensor) -> str:
     return f"{dtype} {list(tensor.shape)} {digest([content])[:16]}"
 
 
-def _plain(value: Any, around: tuple[int, ...] = ()) -> Any:
-    """Return a value as plain JSON data. Equal values give equal data in every process."""
+def plain_data(value: Any, around: tuple[int, ...] = ()) -> Any:
+    """Return a value as plain JSON data. Equal values give equal data in every process.
+
+    For an object, such as a scheduler, this is its class and its arguments. ``around`` has the ids of the values that
+    contain this value.
+    """
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)
     if value is None or type(value) in (bool, int, float, str):
         return value
     if id(value) in around:  # the value contains itself
         return "..."
-    plain = functools.partial(_plain, around=(*around, id(value)))
+    plain = functools.partial(plain_data, around=(*around, id(value)))
     if isinstance(value, Tensor):
         return plain(value.tolist()) if value.numel() <= _MOST_SHOWN else _tensor(value)
     if isinstance(value, np.ndarray):
@@ -230,7 +227,10 @@ def _plain(value: Any, around: tuple[int, ...] = ()) -> Any:
     if isinstance(value, (set, frozenset)):  # the order of a set differs between processes
         return sorted((plain(item) for item in value), key=repr)
     if isinstance(value, (list, tuple)):
-        return _or_digest([plain(item) for item in value])
+        items = [plain(item) for item in value]
+        if len(items) <= _MOST_SHOWN:
+            return items
+        return f"list [{len(items)}] {digest([json.dumps(items, sort_keys=True).encode()])[:16]}"
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         fields = {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
         return {"class": type(value).__qualname__, **fields}
@@ -253,13 +253,6 @@ def _plain(value: Any, around: tuple[int, ...] = ()) -> Any:
     if isinstance(value, nn.Module):  # a loss with class weights, for example
         described.update({key: plain(item) for key, item in value.state_dict().items()})
     return described
-
-
-def _or_digest(items: list[Any]) -> list[Any] | str:
-    """Return the list, or a digest as text if the list is long."""
-    if len(items) <= _MOST_SHOWN:
-        return items
-    return f"list [{len(items)}] {digest([json.dumps(items, sort_keys=True).encode()])[:16]}"
 
 
 def _name(function: Any) -> str:

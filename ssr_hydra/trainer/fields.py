@@ -273,7 +273,7 @@ def _bind(
         if (not callable(part) and not isinstance(part, (list, tuple))) or isinstance(part, type):
             shown = part.__name__ if isinstance(part, type) else type(part).__name__
             rule = "must be a scheduler of this package, or a function of (state) or (state, ssr)"
-            raise WrongTypeError(f"schedules.{field}", shown, rule, "pass e.g. LinearScheduler()")
+            raise WrongTypeError(f"schedules.{field}", shown, rule, "use a scheduler such as LinearScheduler()")
     if not schedules:
         return {}
     try:

@@ -153,7 +153,9 @@ def _hint(error: BaseException, batch: Any, model: nn.Module, loss: Callable[...
     home = getattr(loss, "__module__", None) or type(loss).__module__
     if isinstance(batch, Mapping):
         if isinstance(error, TypeError) and "argument" in str(error) and "forward" in str(error):
-            return f"a mapping is passed as model(**batch), and forward accepts {_taken(model)}: rename its keys"
+            return (
+                f"a mapping is passed as model(**batch), and forward accepts {_taken(model)}: rename the batch's keys"
+            )
         if not is_own and home.startswith("torch.") and isinstance(error, (AttributeError, TypeError)):
             rule = "for a mapping the loss is called with (outputs, batch), but this loss compares outputs with targets"
             return f"{rule}: set loss to null if the model returns its own loss, or use pairs (inputs, targets)"

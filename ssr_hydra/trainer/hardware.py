@@ -35,7 +35,7 @@ def choose_device(device: str | torch.device, processes: Processes = ALONE) -> t
     try:
         chosen = torch.device(device)
     except (RuntimeError, TypeError):
-        raise UnknownNameError("device", device, "unknown device of torch", fix) from None
+        raise UnknownNameError("device", device, "is not a device of torch", fix) from None
     if chosen.type == "cuda" and (not torch.cuda.is_available() or (chosen.index or 0) >= torch.cuda.device_count()):
         raise UnsupportedError("device", str(device), "this machine has no such GPU", "use 'auto' or 'cpu'")
     if chosen.type == "cuda" and processes.world_size > 1:

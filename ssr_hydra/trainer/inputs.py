@@ -45,9 +45,9 @@ def check_control(control: Any, ssr: Fraction) -> str | None:
     if control is None:
         return None
     if control != "truncate":
-        raise UnknownNameError("control", control, "must be truncate or None", "leave it out")
+        raise UnknownNameError("control", control, "must be truncate or None", "remove control")
     if ssr > 1:
-        rule = f"can only shorten a run, so it cannot be used with ssr {float(ssr):g}"
+        rule = f"cannot be used with ssr {float(ssr):g}, because it can only shorten a run"
         raise ConflictError("control", control, rule, "use ssr below 1, or remove control")
     return "truncate"
 
@@ -59,7 +59,7 @@ def step_settings(step: StepSettings | Mapping[str, Any] | None, precision: str 
         return settings
     if settings.precision not in (StepSettings.precision, precision):
         rule = f"must be equal to step.precision ({settings.precision!r})"
-        raise MismatchError("precision", precision, rule, "remove one of them")
+        raise MismatchError("precision", precision, rule, "remove precision or step.precision")
     return replace(settings, precision=precision)
 
 
@@ -98,10 +98,9 @@ def check_same_length(loader: Any, field: str, processes: Processes) -> None:
 
 def samples_per_batch(loader: Any, processes: Processes) -> int | None:
     """Return the number of samples in one batch of all processes; None if the loader of a process has no batch size."""
-    shared = getattr(loader, "global_batch_size", None)
-    if shared is not None:
-        return int(shared)
     size = batch_size(loader)
+    if getattr(loader, "global_batch_size", None) is not None:
+        return size
     total, known = processes.sum((size or 0, size is not None), "the start")
     return total if known == processes.world_size else None
 
@@ -137,7 +136,7 @@ def check_optimizers(optimizers: Any, schedulers: Any, model: nn.Module, loss: A
             rule = "must be a torch.optim.Optimizer, or a list of them"
             raise WrongTypeError("optimizers", type(optimizer).__name__, rule, "build it with model.parameters()")
         if isinstance(optimizer, torch.optim.LBFGS):
-            rule = "evaluates the loss several times per step, which this trainer does not support"
+            rule = "cannot be used, because it evaluates the loss several times per step"
             raise UnsupportedError("optimizers", "LBFGS", rule, "use a first-order optimizer")
     if not given:
         raise MissingValueError(

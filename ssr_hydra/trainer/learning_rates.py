@@ -13,7 +13,15 @@ from typing import Any
 from torch.optim import Optimizer, lr_scheduler
 from torch.optim.lr_scheduler import LRScheduler
 
-from ssr_hydra.errors import ConflictError, InputError, MismatchError, UnsupportedError, WrongTypeError, within
+from ssr_hydra.errors import (
+    ConflictError,
+    InputError,
+    MismatchError,
+    MissingValueError,
+    UnsupportedError,
+    WrongTypeError,
+    within,
+)
 from ssr_hydra.metrics import mode_of
 from ssr_hydra.optim import compile_composer_scheduler
 from ssr_hydra.optim.alpha import wrong_state
@@ -284,15 +292,19 @@ def follows_metric(schedulers: Any) -> bool:
     return any(isinstance(item, (ReduceLROnPlateau, lr_scheduler.ReduceLROnPlateau)) for item in bare)
 
 
-def with_modes(schedulers: Any, metric: str) -> Any:
+def with_modes(schedulers: Any, metric: str, *, evaluates: bool) -> Any:
     """Return the schedulers. In each ``ReduceLROnPlateau``, ``min`` or ``max`` replaces ``mode=auto``.
 
     Raises:
-        InputError: A mode contradicts the metric (such as ``min``, torch's default, for an accuracy), or a mode is
-            ``auto`` and the name of the metric does not say which direction is better.
+        InputError: The run has a ``ReduceLROnPlateau`` but no evaluations. Or a mode contradicts the metric (such as
+            ``min``, torch's default, for an accuracy). Or a mode is ``auto``, and the metric's name does not show which
+            direction is better.
     """
     if not follows_metric(schedulers):
         return schedulers
+    if not evaluates:
+        rule = "needs the metric of an evaluation"
+        raise MissingValueError("schedulers", "ReduceLROnPlateau", rule, "give an eval_dataloader")
     is_list = isinstance(schedulers, (list, tuple))
     resolved = []
     for number, item in enumerate(schedulers if is_list else [schedulers]):
@@ -310,10 +322,12 @@ def _entry(
 ) -> Entry:
     name = type(item).__name__
     if type(item).__module__.startswith("ssr_hydra."):
-        raise ConflictError(field, name, "must not have its own clock", "give the schedulers that it was created from")
+        raise ConflictError(
+            field, name, "must not step by itself", f"give the schedulers from which this {name} was created"
+        )
     if all(item.optimizer is not optimizer for optimizer in optimizers):
         rule = "must be created for an optimizer of this trainer"
-        raise MismatchError(field, name, rule, "create it with one of the trainer's optimizers")
+        raise MismatchError(field, name, rule, f"create the {name} with one of the trainer's optimizers")
     try:
         description = read(item, pace)
     except InputError:

@@ -291,7 +291,7 @@ class Loop:
         """Refuse a first batch without tokens if a deadline is in tokens. The run would never reach this deadline."""
         due = next((due for due in self.plan.all() if due.time.unit is TimeUnit.TOKEN), None)
         if due is not None and tokens == 0:
-            rule = "the batches have no tokens to count"
+            rule = "is in tokens, but the batches have no tokens to count"
             raise MissingValueError(due.field, str(due.time), rule, "give get_num_tokens_in_batch, or use another unit")
 
     # --- several processes --------------------------------------------------------------------------------------------
@@ -503,6 +503,6 @@ class Loop:
 
     def _wrong_length(self, timestamp: Timestamp, how: str) -> InputError:
         given = "" if how == "more" else f" ({timestamp.batches_in_epoch})"
-        rule = f"its length is {self.state.dataloader_len} batches, but it returned {how}{given}"
-        fix = "correct its len(), because schedules and the end of the run depend on it"
+        rule = f"has a length of {self.state.dataloader_len} batches, but returned {how}{given}"
+        fix = "correct len(train_dataloader), on which schedules and the end of the run depend"
         return MismatchError("train_dataloader", type(self.train).__name__, rule, fix)

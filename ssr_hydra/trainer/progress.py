@@ -199,7 +199,7 @@ def choose_progress(kind: str, name: str = "training", stream: TextIO | None = N
         name: Text in front of the bar.
         stream: The output; None means standard output. If the output cannot be written, the display stops.
     """
-    check_progress(kind)
+    one_of(kind, "progress", PROGRESS)
     target = sys.stdout if stream is None else stream
     if kind == "auto":
         able = target.isatty() and os.environ.get("TERM") not in ("dumb", "unknown")
@@ -207,11 +207,6 @@ def choose_progress(kind: str, name: str = "training", stream: TextIO | None = N
     if kind == "none":
         return _Silent()
     return _Unbreakable(lambda: _Bar(target, name) if kind == "bar" else _Plain(target))
-
-
-def check_progress(kind: object) -> None:
-    """Refuse an unknown kind of progress display."""
-    one_of(kind, "progress", PROGRESS)
 
 
 def summary(result: RunResult, run_dir: Path | None, objective: str | None = None) -> str:

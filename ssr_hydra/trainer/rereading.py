@@ -10,7 +10,7 @@ import torch
 
 from ssr_hydra.checkpoints.format import check_state
 from ssr_hydra.data.seeding import GlobalRng
-from ssr_hydra.trainer.saving import plain_random_numbers, restore_random_numbers
+from ssr_hydra.trainer.saving import random_numbers, restore_random_numbers
 
 __all__ = ["Rereading"]
 
@@ -113,8 +113,8 @@ class Rereading:
         """
         if self._saved is not None:  # the run stops again before it reads a batch
             return dict(self._saved)
-        random, generators = self._began if within and self._began is not None else self._now()
-        state = {"random": plain_random_numbers(random), "generators": generators}
+        rng, generators = self._began if within and self._began is not None else self._now()
+        state = {"random": random_numbers(rng), "generators": generators}
         return {**state, "loader": self._state_of_loader()} if self._is_stateful else state
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:

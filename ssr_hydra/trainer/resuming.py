@@ -145,9 +145,7 @@ class Resuming:
         found = differences(checkpoint.description, description)
         if self.is_planned and found:
             rule = f"cannot be used, because the shared steps were trained with {'; '.join(map(str, found))}"
-            raise MismatchError(
-                "share", True, rule, f"remove {checkpoint.path} and leave out share, or name a new study"
-            )
+            raise MismatchError("share", True, rule, f"delete {checkpoint.path} and remove share, or name a new study")
         check_change(found, self._on_change, timestamp, self._resume)
         self.changes = [str(item) for item in found]
         with checkpoint.part("time_map") as state_of_map:

@@ -21,7 +21,6 @@ __all__ = [
     "BestSoFar",
     "as_safetensors",
     "check_exportable",
-    "plain_random_numbers",
     "random_numbers",
     "restore_optimizers",
     "restore_random_numbers",
@@ -30,12 +29,7 @@ __all__ = [
 ]
 
 
-def random_numbers() -> dict[str, Any]:
-    """Return the state of this process's random generators, as plain data."""
-    return plain_random_numbers(GlobalRng.now())
-
-
-def plain_random_numbers(now: GlobalRng) -> dict[str, Any]:
+def random_numbers(now: GlobalRng) -> dict[str, Any]:
     """Return the state of random generators as plain data: numbers, strings, lists and tensors."""
     version, numbers, gauss = now.python
     numpy = None
@@ -80,7 +74,7 @@ def saved_weights(
     return {
         "model": model_state,
         "optimizers": optimizer_states,
-        "random": processes.gather({**random_numbers(), "reading": reading}),
+        "random": processes.gather({**random_numbers(GlobalRng.now()), "reading": reading}),
     }
 
 

@@ -77,20 +77,8 @@ class TrainStep:
     def _plain(self) -> _Step:
         """Return a faster function for steps in one process without precision, accumulation, clipping or listeners."""
         loss_of, add, optimizers = self._task.loss, self._watch.add, self._optimizers
-        if len(optimizers) == 1:
-            zero_grad, update = optimizers[0].zero_grad, optimizers[0].step
 
-            def step_one(batch: Any, number: int) -> tuple[int, int]:
-                zero_grad()
-                loss, samples, tokens = loss_of(batch)
-                add(loss, number)
-                loss.backward()  # type: ignore[no-untyped-call]
-                update()
-                return samples, tokens
-
-            return step_one
-
-        def step_all(batch: Any, number: int) -> tuple[int, int]:
+        def step(batch: Any, number: int) -> tuple[int, int]:
             for optimizer in optimizers:
                 optimizer.zero_grad()
             loss, samples, tokens = loss_of(batch)
@@ -100,7 +88,7 @@ class TrainStep:
                 optimizer.step()
             return samples, tokens
 
-        return step_all
+        return step
 
     def _step(self, batch: Any, number: int) -> tuple[int, int]:
         settings, world_size = self._settings, self._processes.world_size
@@ -108,7 +96,7 @@ class TrainStep:
             self.total = self.count(batch)
         samples, tokens, total = self.total
         if total == 0:
-            rule = f"needs {settings.loss_mean_over} in the batch that can be counted"
+            rule = f"needs {settings.loss_mean_over} in every batch"
             raise MissingValueError("loss_mean_over", settings.loss_mean_over, rule, "set get_num_tokens_in_batch")
         for optimizer in self._optimizers:
             optimizer.zero_grad()

@@ -19,7 +19,7 @@ from ssr_hydra.files import check_path, write_atomically
 from ssr_hydra.optim.groups import check_module
 from ssr_hydra.records import RunResult, config_hash
 from ssr_hydra.settings import CheckpointSettings, CountSettings, ResumeSettings, StepSettings, setting_of
-from ssr_hydra.settings.base import flag, function, one_of
+from ssr_hydra.settings.base import PROGRESS, flag, function, one_of
 from ssr_hydra.settings.base import seed_number as check_seed
 from ssr_hydra.settings.data import EVALUATED
 from ssr_hydra.state import State
@@ -43,7 +43,6 @@ from ssr_hydra.trainer.learning_rates import LearningRates, with_modes
 from ssr_hydra.trainer.loop import evaluate
 from ssr_hydra.trainer.parallel import is_sharded, weights, wrapped
 from ssr_hydra.trainer.processes import Processes
-from ssr_hydra.trainer.progress import check_progress
 from ssr_hydra.trainer.resuming import Resuming
 from ssr_hydra.trainer.saving import as_safetensors, check_exportable, restore_weights
 from ssr_hydra.trainer.step import TrainStep, autocast
@@ -187,7 +186,7 @@ class Trainer:
         ratio = check_ssr(ssr)
         self._ssr, self._max_duration = float(ratio), as_time(max_duration, "max_duration")
         self._seed = None if seed is None else check_seed(seed)
-        check_progress(progress)
+        one_of(progress, "progress", PROGRESS)
         self._progress, self.name, self.config = progress, name, config
         self._config_hash = config_hash(config)
         self.run_dir = None if run_dir is None else check_path(run_dir, "run_dir")
@@ -230,7 +229,7 @@ class Trainer:
         for field, metric in task.needed.items():
             check_metric_name(metric, field, task.metrics, evaluates=self._eval is not None)
         self._objective = objective
-        schedulers = with_modes(schedulers, objective or "eval/loss")
+        schedulers = with_modes(schedulers, objective or "eval/loss", evaluates=self._eval is not None)
         self.state = state = State(
             max_duration=scaled(self._max_duration, ratio),
             dataloader_len=known_length(train_dataloader),
@@ -306,9 +305,6 @@ class Trainer:
             self._fields = FieldSchedules(schedules, state, time_map.ssr, clock, plan)
         if resuming.path is None:  # after schedules have found the initial rates
             self._description["optimizers"] = [describe_optimizer(optimizer) for optimizer in state.optimizers]
-        if self._rates.needs_evaluation and self._eval is None:
-            rule = "needs an evaluation, but there is no eval_dataloader"
-            raise MissingValueError("schedulers", "ReduceLROnPlateau", rule, "give an eval_dataloader")
         if resuming.checkpoint is not None:
             with resuming.checkpoint.part("rates") as held_rates:
                 self._rates.load_state_dict(held_rates)

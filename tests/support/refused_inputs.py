@@ -230,15 +230,15 @@ FOLDERS = {
         REPLAY, "hydra.run.dir", "must be plain text", replayed("hydra: {run: {dir: 'a-${hydra.mode}'}}\n")
     ),
     "a typed reference to a file's value": Refused(
-        f"{U} hydra.run.dir=runs/${{name}}", "hydra.run.dir", "must not be outside", overlay("name: ../../PWNED\n")
+        f"{U} hydra.run.dir=runs/${{name}}", "hydra.run.dir", "must be below", overlay("name: ../../PWNED\n")
     ),
     "a typed reference to a file's absolute path": Refused(
-        f"{U} hydra.run.dir=${{name}}/x", "hydra.run.dir", "must not be outside", overlay("name: /tmp/PWNED\n")
+        f"{U} hydra.run.dir=${{name}}/x", "hydra.run.dir", "must be below", overlay("name: /tmp/PWNED\n")
     ),
     "a typed reference, of a sweep": Refused(
         f"-m {U} ssr=0.5,1 hydra.sweep.dir=runs/${{name}}",
         "hydra.sweep.dir",
-        "must not be outside",
+        "must be below",
         overlay("name: ../../PWNED\n"),
     ),
     "a typed reference that comes to life later": Refused(
@@ -285,8 +285,8 @@ _ENDLESS = {
     "large file": ("config", "at most 1,048,576 bytes", "name: " + "x" * 2**20),
     "aliases of aliases": ("config", "at most 5,000 values", _BOMB),
     "merged aliases": ("config", "at most 5,000 values", _MERGES),
-    "an alias in itself": ("config", "not complete in that line", "a: &a [*a]"),
-    "an alias in its mapping": ("config", "not complete in that line", "a: &a {b: *a}"),
+    "an alias in itself": ("config", "before the end of &a", "a: &a [*a]"),
+    "an alias in its mapping": ("config", "before the end of &a", "a: &a {b: *a}"),
     "deep lists": ("config", "at most 100 levels", "x: " + "[" * 101 + "]" * 101),
     "deep mappings": ("config", "at most 100 levels", "x: " + "{a: " * 101 + "1" + "}" * 101),
     "deep without an end": ("config", "nesting depth", "x: " + "[" * 100_000),

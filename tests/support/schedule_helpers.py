@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from enum import Enum
 from fractions import Fraction
 from typing import Any
 
-import pytest
-
 from ssr_hydra import schedulers as s
-from ssr_hydra.errors import InputError
 from ssr_hydra.schedulers import Phase
 from ssr_hydra.state import State
 from ssr_hydra.time import Time, Timestamp, exact
@@ -71,15 +67,6 @@ EXAMPLES: dict[str, s.Scheduler] = {
         s.SequentialScheduler({"a": Phase(s.LinearScheduler(0.2, 1.0), "3ba"), "b": s.CosineAnnealingScheduler()}),
     )
 }
-
-
-@contextmanager
-def refused(field: str, kind: type[InputError] = InputError, match: str | None = None) -> Iterator[Any]:
-    """Check that the block raises ``kind``, which names ``field`` and fits on one line."""
-    with pytest.raises(kind, match=match) as caught:
-        yield caught
-    assert caught.value.field == field
-    assert len(str(caught.value).splitlines()) == 1
 
 
 class ForeignUnit(Enum):

@@ -76,8 +76,8 @@ def test_a_stream_gives_each_process_different_samples(pairs: Pairs) -> None:
     ("kind", "expected"),
     [
         ("other lengths", "must have equal lengths in all processes (rank 0 has 10, rank 1 has 6)"),
-        ("fewer than promised", "its length is 10 batches, but it returned fewer (6)"),
-        ("more than promised", "its length is 10 batches, but it returned more"),
+        ("fewer than promised", "has a length of 10 batches, but returned fewer (6)"),
+        ("more than promised", "has a length of 10 batches, but returned more"),
         ("nothing", "had none in epoch 0"),
     ],
 )
@@ -423,7 +423,7 @@ def test_gradients_are_clipped_as_in_one_process(pairs: Pairs, parallel: str) ->
     [
         ("whole", "parallel='fsdp': needs a model that was sharded before its optimizer was created"),
         ("fused", "optimizers[0].fused=True: must be False for a sharded model with SGD"),
-        ("tokens", "max_duration='100tok': the batches have no tokens to count"),
+        ("tokens", "max_duration='100tok': is in tokens, but the batches have no tokens to count"),
     ],
 )
 def test_every_process_raises_the_same_error(pairs: Pairs, kind: str, expected: str) -> None:

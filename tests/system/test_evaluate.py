@@ -71,7 +71,7 @@ def test_final_metrics_equal_the_record_bitwise(run: Path, app: Callable[..., An
     assert lines[0] == "run/checkpoints/ba35: batch 35, the average of ema"
     for name in ("eval/accuracy", "eval/loss"):
         assert f"  {name} {metrics[name]!r} {metrics[name]!r} equal".split() in [line.split() for line in lines]
-    assert lines[-1] == "equal to the record, to the last bit"
+    assert lines[-1] == "bitwise equal to the record"
     assert files(run) == before
     assert not Path("outputs").exists()
 
@@ -99,7 +99,7 @@ def test_a_checkpoint_between_two_evaluations_has_no_record(run: Path, app: Call
     said = app(f"run={run}", TRUST, f"checkpoint={name}")
     assert said.code == 0
     assert "not recorded" in said.out
-    assert said.out.splitlines()[-1].startswith("not compared: the run did not record these weights at this batch")
+    assert said.out.splitlines()[-1].startswith("not compared: the run recorded no metrics of these weights")
 
 
 def test_wrong_record_is_detected(run: Path, app: Callable[..., Answer]) -> None:
@@ -262,4 +262,4 @@ def test_difference_is_absolute_up_to_1_and_relative_above(now: float, before: f
 def test_command_prints_that_metrics_equal_the_record(finished: Path, tmp_path: Path) -> None:
     done = warm.run("-m", "ssr_hydra.evaluate", f"run={finished}", TRUST, cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.endswith("equal to the record, to the last bit\n")
+    assert done.stdout.endswith("bitwise equal to the record\n")

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 from cases import each
-from schedule_helpers import ForeignTime, refused, run
+from refusals import refused
+from schedule_helpers import ForeignTime, run
 
 from ssr_hydra.state import State
 from ssr_hydra.time import Time, Timestamp

@@ -1,8 +1,8 @@
-"""The process of one job.
+"""Run one job in a separate process.
 
-Over a connection, the process receives a :class:`JobOrder`. It sends the path of the file with its output and, at its
-end, a :class:`JobAnswer`. The process inherits nothing from the sweep's process except the content of the order. It
-ends when the job has ended, for any reason. If the sweep ends first, the job writes a checkpoint and stops.
+The process receives a :class:`JobOrder` over a connection. Then the process sends the path of its output file and, at
+the end, a :class:`JobAnswer`. The process inherits nothing from the sweep's process except the content of the order. If
+the sweep ends first, the job writes a checkpoint and stops.
 """
 
 from __future__ import annotations
@@ -40,15 +40,13 @@ __all__ = [
 OUTPUT = "output.log"
 """Name of the file in a job's folder that holds what the job printed."""
 
-# Maximum seconds that a job may take to write its checkpoint after its sweep has ended.
-_LAST_SECONDS = 600.0
-# Seconds that a job has for its exit handlers after it has sent its result.
-_EXIT_SECONDS = 60.0
+_LAST_SECONDS = 600.0  # time limit of a job for its checkpoint after its sweep has ended
+_EXIT_SECONDS = 60.0  # time limit of a job for its exit handlers
 
 
 @dataclass
 class JobOrder:
-    """Everything that a new process needs to run a job. It can be unpickled before any module of the job is imported.
+    """The data that a new process needs to run a job. Unpickling an order imports no module of the job.
 
     ``shared`` is a pickled tuple: Hydra's context, the task function, the config of the sweep, the instances of Hydra's
     singletons, and the value of ``${run_id:}``.
@@ -58,16 +56,14 @@ class JobOrder:
     path: list[str]  # ``sys.path``
     folder: str  # the working directory
     argv: list[str]
-    main: dict[
-        str, str
-    ]  # for ``multiprocessing.spawn.prepare``, to import the sweep's main module; empty if not needed
+    main: dict[str, str]  # the argument of ``multiprocessing.spawn.prepare``; empty if the main module is not needed
     shared: bytes
     overrides: list[str]
     number: int
 
 
 class JobAnswer(NamedTuple):
-    """The message of a job that says how it ended."""
+    """The last message of a job: its result or its error."""
 
     returned: bytes | None  # Hydra's ``JobReturn``, pickled; None if the job was stopped
     text: str  # the error or the reason
@@ -75,19 +71,18 @@ class JobAnswer(NamedTuple):
 
 
 class JobTraceback(Exception):
-    """Show the traceback of a job's process, as the cause of the error in the sweep's process."""
+    """The traceback of a job's process, as the cause of the error in the sweep's process."""
 
     def __str__(self) -> str:
         return f"\n{self.args[0]}"
 
 
 def work(connection: Connection, ready: Callable[[], object] = lambda: None) -> int:
-    """Run the job whose order arrives on the connection. Return the exit code of the process.
+    """Receive an order on the connection, run the job, and send its answer. Return the exit code of the process.
 
     Args:
-        connection: The connection to the sweep: this function receives a :class:`JobOrder` and sends a
-            :class:`JobAnswer`. When the sweep closes its end, the job stops.
-        ready: Called when the signal handlers are installed.
+        connection: The connection to the sweep. When the sweep closes its end, the job stops.
+        ready: A function to call after the signal handlers are installed.
     """
     code = 0
     try:
@@ -111,13 +106,12 @@ def work(connection: Connection, ready: Callable[[], object] = lambda: None) -> 
 
 
 def _ignore_stops() -> None:
-    """Ignore stop signals while the result is being sent."""
     for number in STOP_SIGNALS:
         signal.signal(number, signal.SIG_IGN)
 
 
 def _leave(code: int) -> None:
-    """Run the interpreter's exit handlers, because the caller ends the process with ``os._exit``, which skips them."""
+    """Run the interpreter's exit handlers. The caller then ends the process with ``os._exit``, which skips them."""
 
     def leave() -> None:
         time.sleep(_EXIT_SECONDS)
@@ -146,7 +140,7 @@ def _answer(connection: Connection) -> JobAnswer:
         if order.main:
             multiprocessing.spawn.prepare(dict(order.main))
         returned = _run(order, connection)
-    except Exception as error:  # an error before the job's task, such as a folder that cannot be created
+    except Exception as error:  # an error before the job starts, such as a folder that cannot be created
         from hydra.core.utils import JobReturn, JobStatus
 
         returned = JobReturn(overrides=order.overrides, status=JobStatus.FAILED, _return_value=error)
@@ -154,9 +148,9 @@ def _answer(connection: Connection) -> JobAnswer:
 
 
 def _watch(connection: Connection) -> None:
-    """Wait until the sweep has ended, for any reason. Then stop the job with a checkpoint."""
+    """Wait until the sweep has ended. Then stop the job with a checkpoint."""
     with suppress(OSError, EOFError):
-        connection.recv_bytes()  # the sweep sends nothing, so this returns when the connection is closed
+        connection.recv_bytes()  # the sweep sends nothing, so this call ends when the connection is closed
     stop_process()
 
 
@@ -168,7 +162,7 @@ def stop_process() -> None:
 
 
 def _run(order: JobOrder, connection: Connection) -> Any:
-    """Set up Hydra like its own launchers do in a worker process, and run the job."""
+    """Set up Hydra as Hydra's launchers do in a worker process, and run the job."""
     from hydra.core.hydra_config import HydraConfig
     from hydra.core.plugins import Plugins
     from hydra.core.singleton import Singleton
@@ -177,10 +171,10 @@ def _run(order: JobOrder, connection: Connection) -> Any:
 
     from ssr_hydra.sweeps.launchers.resources import register_resolver, register_resolvers
 
-    plugins = Plugins.instance()  # before unpickling, because it imports the modules of the plugins again
+    plugins = Plugins.instance()  # before unpickling, because this call imports the modules of the plugins again
     context, task, sweep, state, run_id = pickle.loads(order.shared)
-    # Like Singleton.set_state, but without finding the plugins again. Resolvers are functions, which cannot be pickled,
-    # so they are registered again below.
+    # Like Singleton.set_state, but without searching for plugins again. Resolvers cannot be pickled, so they are
+    # registered again below.
     instances: dict[type, Any] = {**state, Plugins: plugins}
     Singleton._instances = instances
     setup_globals()
@@ -233,7 +227,7 @@ def _packed(returned: Any) -> JobAnswer:
     ):
         try:
             data = pickle.dumps(attempt)
-            pickle.loads(data)  # fails for exceptions whose constructors need arguments that they do not store
+            pickle.loads(data)  # fails for an exception that does not store all arguments of its constructor
             break
         except Exception:
             continue

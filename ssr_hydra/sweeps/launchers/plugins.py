@@ -1,7 +1,7 @@
 """Make Hydra's launcher plugins for joblib, submitit, Slurm and Ray wait for all jobs, and end with the sweep.
 
-The plugins for submitit and Ray collect the results of their jobs one after another, and raise the first error. Other
-jobs would then still run, or wait in a queue, although the sweep has ended. :func:`patient` prevents this.
+The plugins for submitit and Ray raise the first error of a job. Other jobs would then still run, or wait in a queue,
+although the sweep has ended. :func:`patient` prevents this.
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ from ssr_hydra.sweeps.launchers.traits import traits_of
 
 __all__ = ["PoolTask", "patient", "queue_watcher", "start_cluster"]
 
-_POOL_SECONDS = 1.0  # seconds between two checks whether the sweep of a joblib worker is alive
-_QUEUE_SECONDS = 15  # seconds between two queries of Slurm's queue, and so until the sweep notices a killed job
+_POOL_SECONDS = 1.0  # seconds between two checks by a joblib worker that its sweep is alive
+_QUEUE_SECONDS = 15  # seconds between two queries of Slurm's queue
 _gone = threading.Event()
 _watch: threading.Thread | None = None
 
 
 @contextmanager
 def patient(launcher: Launcher) -> Iterator[None]:
-    """In this block, a launcher for submitit or Ray returns a failed result for a lost job instead of an error."""
+    """In this block, a launcher for submitit or Ray returns a failed result for a lost job. It raises no error."""
     library = traits_of(type(launcher).__name__).library
     if library == "submitit":
         with _patient_submitit():
@@ -52,7 +52,7 @@ def patient(launcher: Launcher) -> Iterator[None]:
 def _kept(get: Callable[[], Any], failures: type[Exception] | tuple[()]) -> Any:
     """Return the result of a job, or a failed result if ``get`` raises an exception.
 
-    If the exception is not one of ``failures``, the job has died.
+    An exception that is not in ``failures`` means that the job has died.
     """
     try:
         return get()
@@ -122,11 +122,11 @@ def _replaced(module: Any, name: str, value: object) -> Iterator[None]:
 
 
 def queue_watcher() -> Any:
-    """Return a replacement for submitit's watcher of job states. submitit's own watcher calls ``sacct``.
+    """Return a replacement for submitit's watcher of job states, which calls ``sacct``.
 
-    This one calls ``squeue``, which lists jobs that wait, run, or were requeued. A job that ``squeue`` does not list
-    has ended, and the job's files show how. Without accounting, ``sacct`` returns nothing, so submitit's own watcher
-    would wait for a killed job forever.
+    On a cluster without accounting, ``sacct`` returns nothing, so submitit's watcher would wait for a killed job
+    forever. The replacement calls ``squeue``, which lists jobs that wait, run, or were requeued. All other jobs have
+    ended.
     """
     from submitit.slurm.slurm import SlurmInfoWatcher
 
@@ -153,9 +153,9 @@ def start_cluster(launcher: Launcher) -> None:
     """Start or join the cluster for Ray's launcher. Call this function in the main thread.
 
     When the *thread* that has started a local cluster ends, the system ends the processes of the cluster. The main
-    thread lives as long as the sweep. In the main thread, Ray also replaces the handler of SIGTERM; this function
-    restores the sweep's handler. Ray sends usage statistics unless ``RAY_USAGE_STATS_ENABLED`` is 0, so this function
-    sets the variable to 0 if it is not set.
+    thread lives as long as the sweep. In the main thread, Ray also replaces the handler of SIGTERM, so this function
+    restores the sweep's handler. If ``RAY_USAGE_STATS_ENABLED`` is not set, this function sets it to 0. Otherwise Ray
+    would send usage statistics.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     from hydra_plugins.hydra_ray_launcher._launcher_util import start_ray
@@ -171,16 +171,15 @@ def start_cluster(launcher: Launcher) -> None:
 
 @dataclass(frozen=True)
 class PoolTask:
-    """A task function for joblib's workers, which by themselves do not notice that the sweep's process has died.
+    """A task function for joblib's workers. If the sweep's process dies, the job stops with a checkpoint.
 
-    If the sweep's process dies, the job writes a checkpoint and stops, and all workers end.
+    Then all workers end. Without this class, joblib's workers do not notice the death of the sweep's process.
     """
 
     task: Any
     sweep: int  # the process id of the sweep
 
     def __call__(self, config: Any) -> Any:
-        """Run the job."""
         global _watch
         if _watch is None and os.getpid() != self.sweep:
             _watch = threading.Thread(target=_end_with, args=(self.sweep,), name="sweep", daemon=True)
@@ -189,7 +188,7 @@ class PoolTask:
             with _printed() if os.getpid() != self.sweep else nullcontext():
                 return self.task(config)
         finally:
-            if _gone.is_set():  # end the worker, which would otherwise wait for more jobs
+            if _gone.is_set():  # otherwise the worker would wait for more jobs
                 os._exit(128 + signal.SIGTERM)
 
 

@@ -1,7 +1,7 @@
-"""The launcher of this project. It runs each job of a sweep in a separate process, several jobs at a time.
+"""The launcher ``hydra/launcher=processes`` runs each job of a sweep in a separate process, several jobs at a time.
 
-A job that fails or is killed does not affect other jobs, and the launcher reports the reason: the exception, the exit
-code, or the signal. Jobs that run at the same time do not share a GPU, and together use no more cores than there are.
+A job that fails or is killed does not affect other jobs. The launcher reports the reason: the exception, the exit code,
+or the signal. Jobs that run at the same time do not share a GPU, and together they use at most all cores.
 """
 
 from __future__ import annotations
@@ -46,18 +46,18 @@ class ProcessLauncher(Launcher):
     """The launcher ``hydra/launcher=processes``: it runs each job in a separate process, ``workers`` jobs at a time.
 
     Args:
-        workers: Number of jobs at a time. With null, the launcher runs one job per ``gpus_per_job`` GPUs. Without GPUs
-            it runs as many jobs as the cores allow if each job has ``trainer.threads`` threads.
-        threads: Number of threads that numerical libraries use in each job. The job's ``trainer.threads`` overrides
-            it. With null, each job gets an equal part of the cores, or ``OMP_NUM_THREADS`` if that is set; a single
-            worker gets no limit.
+        workers: Number of jobs at a time. With null, the launcher runs one job per ``gpus_per_job`` GPUs. Without GPUs,
+            the launcher runs as many jobs as the cores allow if each job has ``trainer.threads`` threads.
+        threads: Number of threads that numerical libraries use in each job. ``trainer.threads`` takes precedence. With
+            null, each job gets ``OMP_NUM_THREADS`` threads or, if the variable is not set, an equal part of the cores.
+            With null, a single worker gets no limit.
         gpus: ``auto`` assigns the visible GPUs to the running jobs, by ``CUDA_VISIBLE_DEVICES``. A list selects the
             GPUs to assign. ``none`` assigns no GPUs.
         gpus_per_job: Number of GPUs of each job.
 
     Attributes:
-        on_start: A function that is called with the number and the pid of each started job; None for no function.
-        on_end: A function that is called with the number and the result of each job when it ends; None for no function.
+        on_start: A function to call with the number and the pid of each job when the job starts; None for no function.
+        on_end: A function to call with the number and the result of each job when the job ends; None for no function.
     """
 
     def __init__(
@@ -112,7 +112,7 @@ class ProcessLauncher(Launcher):
 
 @dataclass
 class _RunningJob:
-    """A running job, from the side of the sweep's process."""
+    """A job that runs in a separate process."""
 
     number: int
     overrides: list[str]
@@ -121,7 +121,7 @@ class _RunningJob:
     connection: Connection
     answer: JobAnswer | None = None  # the job's final message
     output: Path | None = None  # the file with the output of the job
-    is_deaf: bool = False  # whether the connection is closed, so that no more messages can arrive
+    is_deaf: bool = False  # the connection is closed, so no more messages can arrive
 
     def listen(self) -> None:
         """Read all messages of the job that have arrived."""
@@ -145,7 +145,7 @@ class _RunningJob:
 
 
 class _JobQueue:
-    """The jobs of one call of the launcher: those that wait for a worker, and those that run."""
+    """The jobs of one call of the launcher: waiting jobs and running jobs."""
 
     def __init__(
         self, launcher: ProcessLauncher, setup: tuple[object, ...], places: Sequence[Mapping[str, str]]
@@ -166,7 +166,6 @@ class _JobQueue:
         self._stopped: list[str] = []
 
     def returns(self) -> list[JobReturn]:
-        """Return the results in the order of the jobs."""
         return [self._returns[number] for number in sorted(self._returns)]
 
     def run(self, overrides: Sequence[list[str]], first: int, stops: Stops) -> None:
@@ -239,7 +238,7 @@ class _JobQueue:
         if self._launcher.on_end is not None:
             self._launcher.on_end(number, returned)
 
-    # ---- all of them
+    # ---- all jobs
 
     def _wait(self, stops: Stops) -> None:
         """Wait until a job sends a message or ends, or a signal arrives, and handle it."""
@@ -282,13 +281,12 @@ class _JobQueue:
 
 
 def _threads_of(environment: Mapping[str, str]) -> int:
-    """Return the number of threads of a job without a setting: ``OMP_NUM_THREADS`` if set, else the number of cores."""
     said = environment.get(THREADS[0], "")
     return int(said) if said.isdecimal() and int(said) > 0 else cores()
 
 
 def _result(job: _RunningJob, ended: ProcessEnd) -> JobReturn:
-    """Return the result of a job: its own answer, or an error that says how its process ended."""
+    """Return the result of a job: its answer, or an error with the exit code or signal of its process."""
     answer = job.answer
     if answer is None:
         error: BaseException = LostJobError(_death(ended, job.output))

@@ -1,6 +1,6 @@
 """Divide the cores and GPUs of a machine between jobs, and register the resolvers of the launcher presets.
 
-Needs no torch, and does not initialize CUDA.
+This module does not import torch or initialize CUDA.
 """
 
 from __future__ import annotations
@@ -51,15 +51,13 @@ def assign(
     gpus_per_job: int = 1,
     environment: Mapping[str, str] | None = None,
 ) -> list[dict[str, str]]:
-    """Return the environment variables of each worker. No two workers get the same GPU.
-
-    A worker runs one job at a time.
+    """Return the environment variables of each worker. A worker runs one job at a time. Workers do not share a GPU.
 
     Args:
-        workers: Number of workers. None means as many as the GPUs allow, or as many as the cores allow if there are no
-            GPUs.
-        threads: Number of threads of each job. None means an equal part of the cores, or ``OMP_NUM_THREADS`` if it is
-            set. With None, a single worker gets no limit.
+        workers: Number of workers. None means as many workers as the GPUs allow. Without GPUs, None means as many
+            workers as the cores allow.
+        threads: Number of threads of each job. None means ``OMP_NUM_THREADS`` or, if the variable is not set, an equal
+            part of the cores. With None, a single worker gets no limit.
         gpus: ``auto`` for all visible GPUs, ``none`` to assign no GPUs, or a list of numbers or ids as in
             ``CUDA_VISIBLE_DEVICES``.
         gpus_per_job: Number of GPUs of each job.
@@ -121,9 +119,8 @@ def _identities(gpus: Any, environment: Mapping[str, str]) -> list[str]:
 def visible_gpus(environment: Mapping[str, str] | None = None) -> list[str]:
     """Return the ids of the GPUs that a program with these environment variables could use.
 
-    If ``CUDA_VISIBLE_DEVICES`` is set, it lists the GPUs. Otherwise the function calls ``nvidia-smi -L``: if this
-    process called CUDA itself, it would keep a context on each GPU. For a partitioned GPU (MIG), the result has the id
-    of each of its instances.
+    If ``CUDA_VISIBLE_DEVICES`` is set, it lists the GPUs. Otherwise the function calls ``nvidia-smi -L``, because a
+    call of CUDA would keep a context on each GPU. For a partitioned GPU (MIG), the result has the id of each instance.
 
     Args:
         environment: The environment variables to read; None for those of this process.
@@ -167,7 +164,7 @@ def _visible_ids(environment: Mapping[str, str]) -> list[str]:
 
 
 def gpus_per_job(device: str | None = "auto") -> int:
-    """Return the number of GPUs that a job needs on this machine: 1 if there are GPUs and the job uses them, else 0."""
+    """Return the number of GPUs of a job on this machine: 1 if the job uses a GPU and the machine has GPUs, else 0."""
     return 1 if uses_gpu(device) and visible_gpus() else 0
 
 
@@ -177,7 +174,7 @@ def uses_gpu(device: str | None) -> bool:
 
 
 def jobs_at_once(threads: int | None = 1, device: str | None = "auto") -> int:
-    """Return the number of jobs that can run at a time on this machine if the launcher assigns no GPUs to jobs.
+    """Return the number of jobs that can run at a time on this machine, for launchers that assign no GPUs to jobs.
 
     Args:
         threads: The setting ``trainer.threads``. None gives each job all cores, so only one job runs at a time.
@@ -189,7 +186,7 @@ def jobs_at_once(threads: int | None = 1, device: str | None = "auto") -> int:
 
 
 def study_folder(study: str | None, default: str) -> str:
-    """Return the folder of a sweep: that of a study with a name or a path, or else the default.
+    """Return the folder of a sweep: the folder of a study with a name or a path. Without a study, return the default.
 
     Example:
         >>> study_folder("first", "multirun/x"), study_folder("results/first", "multirun/x")
@@ -208,7 +205,7 @@ def register_resolvers() -> None:
 
 
 def register_resolver(name: str, function: Callable[..., Any]) -> None:
-    """Register a resolver with OmegaConf 2.3 or 2.4, replacing an older one of the same name."""
+    """Register a resolver with OmegaConf 2.3 or 2.4. The resolver replaces a resolver with the same name."""
     import omegaconf
 
     is_new = [int(part) for part in omegaconf.__version__.split(".")[:2]] >= [2, 4]

@@ -1,8 +1,8 @@
 """The fork server: a process that has already imported slow modules such as torch, and forks the process of each job.
 
-The server starts once, as a new process, so it has no CUDA context, thread or lock of the sweep's process. It replaces
-the fork server of Python's multiprocessing, which has three problems. If Slurm sends SIGTERM to all processes of a
-step, that server dies before the jobs have stopped. It belongs to the terminal, so jobs would receive ctrl-C twice. It
+The server starts as a new process, so it has no CUDA context, thread or lock of the sweep's process. The fork server of
+Python's multiprocessing has three problems. First, if Slurm sends SIGTERM to all processes of a step, that fork server
+dies before the jobs have stopped. Second, it belongs to the terminal, so jobs would receive ctrl-C twice. Third, it
 finds this package only if the package is installed.
 """
 
@@ -127,7 +127,7 @@ def _reap(sweep: socket.socket, serials: dict[int, int]) -> None:
 
 
 def _become_job(files: list[int], others: tuple[int, ...], before: Mapping[int, Any]) -> None:
-    """Run the job in the forked process, after removing the server's signal handlers and sockets. Never returns."""
+    """Remove the server's signal handlers and sockets in the forked process, and run the job. Never return."""
     code = 1
     try:
         signal.set_wakeup_fd(-1)
@@ -141,7 +141,7 @@ def _become_job(files: list[int], others: tuple[int, ...], before: Mapping[int, 
         os.dup2(err, 2)
         os.close(out)
         os.close(err)
-        os.setpgid(0, 0)  # a process group lets the sweep signal the job together with the processes that it starts
+        os.setpgid(0, 0)  # so that the sweep can signal the job together with its child processes
         for stream in (sys.stdout, sys.stderr):
             # With line buffering, the last lines of a job are written even if it is killed.
             stream.reconfigure(line_buffering=True, errors="backslashreplace")  # type: ignore[union-attr]

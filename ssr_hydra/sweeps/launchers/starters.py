@@ -38,13 +38,13 @@ class ProcessEnd(NamedTuple):
 
 
 class LostServerError(RunError):
-    """Raised if the fork server has ended, most likely because it was killed."""
+    """Raised if the fork server has ended."""
 
 
 def make_starter(variables: Mapping[str, str]) -> ForkServer | Spawner:
-    """Return the fork server if this system can use it, else a :class:`Spawner`.
+    """Return the fork server, or a :class:`Spawner` on systems that cannot use a fork server.
 
-    macOS cannot use it, because its system libraries do not work after a fork. Windows has no fork.
+    On macOS the system libraries do not work after a fork. Windows has no fork.
 
     Args:
         variables: Environment variables of the fork server, for libraries that read them when they are loaded.
@@ -62,13 +62,12 @@ class ForkServer:
     """Start and use a fork server. The server starts with the first job, and again if it was killed.
 
     Args:
-        variables: Environment variables of the server, in addition to those of this process.
+        variables: Environment variables of the server, in addition to the variables of this process.
         modules: Names of the modules that the server imports before the first job.
-        patience: Seconds after which a server that SIGSTOP has stopped is killed and started again.
+        patience: Seconds before a server that SIGSTOP has stopped is killed and started again.
 
     Attributes:
-        polls: Whether to call :meth:`ended` often. True while processes of a killed server run, because no server
-            reports their end.
+        polls: True if the caller must call :meth:`ended` often: while processes of a killed server run.
     """
 
     _shared: ForkServer | None = None
@@ -81,12 +80,12 @@ class ForkServer:
         self._socket: socket.socket | None = None
         self._owner = os.getpid()
         self._ended: list[ProcessEnd] = []
-        self._pids: dict[int, int] = {}
-        self._orphans: dict[int, int] = {}  # a mapping from serial number to pid, for processes of a killed server
+        self._pids: dict[int, int] = {}  # a mapping from serial number to pid
+        self._orphans: dict[int, int] = {}  # the same mapping for processes of a killed server
 
     @classmethod
     def shared(cls, variables: Mapping[str, str]) -> ForkServer:
-        """Return the fork server that all sweeps of this process share; a new one if the variables differ."""
+        """Return the fork server of this process. If its variables differ, start a new fork server."""
         if cls._shared is None or cls._shared.variables != variables or cls._shared._owner != os.getpid():
             if cls._shared is not None:
                 cls._shared.close()
@@ -101,8 +100,8 @@ class ForkServer:
         code = f"import sys; sys.path[:] = {import_path()!r}; "
         code += f"from {serve.__module__} import serve; serve({theirs.fileno()}, {self.modules!r}); "
         code += "import os; os._exit(0)"  # skip the interpreter's cleanup, in which some libraries print messages
-        # A new session detaches the server from the terminal. So jobs get a signal of the terminal only once: the sweep
-        # passes it on.
+        # A new session detaches the server from the terminal. So a job gets a signal of the terminal only once, from
+        # the sweep.
         self._process = subprocess.Popen(
             [sys.executable, *subprocess._args_from_interpreter_flags(), "-c", code],  # type: ignore[attr-defined]
             stdin=subprocess.DEVNULL,
@@ -115,7 +114,7 @@ class ForkServer:
         return ours
 
     def close(self) -> None:
-        """End the server. The jobs that it has started continue."""
+        """End the server. Running jobs continue."""
         if self._owner != os.getpid():
             return
         if self._socket is not None:
@@ -133,17 +132,17 @@ class ForkServer:
             serial: Number of the job.
             out: File descriptor for the standard output of the process.
             err: File descriptor for the standard error of the process.
-            is_stopped: A function that returns True when the sweep was stopped. Then this method gives up.
+            is_stopped: A function that returns True after the sweep was stopped. Then this method raises an error.
 
         Returns:
-            The process id, and the connection to send the job's order and to receive its answer.
+            The process id, and the connection for the job's order and answer.
 
         Raises:
             RunError: The process cannot be started.
         """
         try:
             return self._start(serial, out, err, is_stopped)
-        except LostServerError:  # the server may have been killed earlier: start a new one
+        except LostServerError:  # the server may have been killed earlier, so start a new server
             return self._start(serial, out, err, is_stopped)
 
     def _start(self, serial: int, out: int, err: int, is_stopped: Callable[[], bool]) -> tuple[int, Connection]:
@@ -172,7 +171,7 @@ class ForkServer:
             raise self._lose() from None
 
     def _next(self, server: socket.socket) -> tuple[bytes, int, int]:
-        """Read the next message. Return its kind, the serial number, and the pid (or errno). Store a reported end."""
+        """Read the next message. Return its kind, serial number, and pid or errno. Store the end of a process."""
         try:
             data = server.recv(MESSAGE.size)
         except ConnectionError:
@@ -186,13 +185,13 @@ class ForkServer:
         return kind, serial, pid
 
     def _check_server(self) -> None:
-        """Kill the server if SIGSTOP has stopped it for too long. A stopped server starts no jobs and reports no ends.
+        """Kill the server if SIGSTOP has stopped it for too long.
 
         Raises:
             LostServerError: The server was killed.
         """
         now = time.monotonic()
-        # Count at most one second per call: if this process was stopped too, that time must not count.
+        # Count at most one second per call, because this process may have been stopped too.
         spent, self._looked = min(now - self._looked, 1.0), now
         if self._process is None or _status(self._process.pid) != psutil.STATUS_STOPPED:
             self._stopped_for = 0.0
@@ -203,7 +202,7 @@ class ForkServer:
             raise self._lose()
 
     def _lose(self) -> LostServerError:
-        """Discard a server that has ended. Keep the pids of its jobs, to notice when they end. Return the error."""
+        """Discard a server that has ended, but keep the pids of its jobs. Return the error."""
         assert self._process is not None
         if self._socket is not None:
             self._socket.close()
@@ -237,7 +236,7 @@ class ForkServer:
 
 def _lives(pid: int) -> bool:
     with suppress(OSError):
-        if os.waitpid(pid, os.WNOHANG)[0]:  # works if this process has adopted it, as the first process of a container
+        if os.waitpid(pid, os.WNOHANG)[0]:  # works if this process is the first process of a container
             return False
     return _status(pid) not in (None, psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD)  # an unreaped zombie has ended
 
@@ -251,10 +250,7 @@ def _status(pid: int) -> str | None:
 
 
 class Spawner:
-    """Start each job in a new Python interpreter, which has to import torch again.
-
-    Has the methods of :class:`ForkServer`.
-    """
+    """Start each job in a new Python interpreter, which must import torch again. The methods are as in ForkServer."""
 
     polls = False
 
@@ -262,7 +258,7 @@ class Spawner:
         self._processes: dict[int, Any] = {}
 
     def start(self, serial: int, out: int, err: int, is_stopped: Callable[[], bool]) -> tuple[int, Connection]:
-        """See :class:`ForkServer`. It ignores ``out`` and ``err``: the job shares the output of this process."""
+        """See :class:`ForkServer`. The job shares the output of this process, so ``out`` and ``err`` have no effect."""
         del out, err, is_stopped
         ours, theirs = Pipe()
         process = get_context("spawn").Process(target=spawned, args=(theirs,))

@@ -1,4 +1,4 @@
-"""Store the signals that arrive while jobs run, so that the sweep's process can handle them between two actions."""
+"""Store the signals that arrive while jobs run. The sweep's process handles them later, between two actions."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ _PAUSE: int | None = getattr(signal, "SIGTSTP", None)
 
 
 class Stops:
-    """In this block, stop signals and ctrl-Z are stored and have no effect; :meth:`take` returns them.
+    """In this block, stop signals and ctrl-Z have no effect. This class stores them, and :meth:`take` returns them.
 
-    Signal handlers of other libraries stay in place. Outside of the main thread Python does not allow signal handlers,
-    so there this class stores no signals.
+    Signal handlers of other libraries stay in place. Outside of the main thread, Python does not allow signal handlers,
+    so this class stores no signals.
 
     Attributes:
-        first: The number of the first signal that asked the process to stop; 0 if there was none.
+        first: The number of the first stop signal; 0 if no stop signal has arrived.
         interrupts: The number of times that ctrl-C was pressed.
     """
 
@@ -71,7 +71,7 @@ class Stops:
             os.write(self._write, b"!")
 
     def waitables(self) -> list[int]:
-        """Return a list with a file descriptor that becomes readable when a signal arrives; empty on Windows."""
+        """Return a list with a file descriptor that is readable after a signal; empty on Windows."""
         return [] if self._read < 0 else [self._read]
 
     def take(self) -> list[int]:
@@ -91,11 +91,11 @@ class Stops:
             signal.signal(_PAUSE, self._tell)
 
     def leave(self, after: str) -> None:
-        """Raise the error for the first signal that asked the process to stop. Without such a signal, do nothing.
+        """Raise the error for the first stop signal, if a stop signal has arrived.
 
         Raises:
-            KeyboardInterrupt: The first signal was ctrl-C.
-            TerminatedError: The first signal was a different one.
+            KeyboardInterrupt: The first stop signal was ctrl-C.
+            TerminatedError: The first stop signal was SIGTERM, SIGHUP or SIGUSR2.
         """
         if self.first == signal.SIGINT:
             raise KeyboardInterrupt(f"interrupted{after}")

@@ -1,4 +1,4 @@
-"""The properties of each launcher that a sweep must know. Needs neither torch nor Hydra."""
+"""The properties of each launcher that a sweep must know. This module imports neither torch nor Hydra."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ class Traits(NamedTuple):
 
     Args:
         launcher: Name of the launcher's class.
-        library: The library that runs the jobs. The plugin is ``hydra-<library>-launcher``, and the extra ``<library>``
-            of this package installs it. None for launchers that need no plugin.
-        isolates: Whether the death of one job's process leaves the other jobs unaffected.
-        finds_out: Whether the launcher returns when a job has died. If not, the launcher waits forever.
-        leaves_jobs: Whether the jobs continue when the sweep is stopped.
-        in_main_thread: Whether the launcher must be called in the main thread, to handle signals.
-        starts_all: Whether the launcher starts all jobs immediately, even if there are many.
-        is_quiet: Whether the jobs print into files, so that the sweep can redraw the terminal.
-        workers: The launcher's setting for the number of jobs at a time, below ``hydra.launcher``; None if it has none.
-        shares: Whether a job can wait for steps that a different job trains: jobs start in order, on one file system,
-            and a job that waits does not block a device.
+        library: The library of the plugin ``hydra-<library>-launcher``. The extra ``<library>`` of this package
+            installs the plugin. None for launchers that need no plugin.
+        isolates: True if the death of one job's process does not affect other jobs.
+        finds_out: True if the launcher notices a dead job itself. Otherwise the launcher may wait forever.
+        leaves_jobs: True if the jobs continue after the sweep was stopped.
+        in_main_thread: True if the launcher handles signals, so the sweep must call it in the main thread.
+        starts_all: True if the launcher starts all jobs immediately, even if there are many jobs.
+        is_quiet: True if the jobs print into files, so that the sweep can redraw the terminal.
+        workers: The key below ``hydra.launcher`` for the number of jobs at a time; None if there is no key.
+        shares: True if a job can wait for steps that a different job trains. Then jobs start in order, on one file
+            system, and a waiting job does not block a device.
     """
 
     launcher: str = ""
@@ -61,11 +61,9 @@ TRAITS = {
 
 
 def traits_of(launcher: str) -> Traits:
-    """Return the traits of a launcher.
+    """Return the traits of a launcher. ``launcher`` is the name of its class, with or without the module.
 
-    Args:
-        launcher: Name of the launcher's class, with or without its module. The class itself cannot be compared, because
-            Hydra imports plugins again.
+    The function does not compare classes, because Hydra imports plugins again.
     """
     name = launcher.rpartition(".")[2]
     return next((traits for traits in TRAITS.values() if traits.launcher == name), Traits())

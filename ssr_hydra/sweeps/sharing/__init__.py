@@ -1,4 +1,4 @@
-"""Shared prefixes: find the jobs of a sweep whose first steps are the same, and train these steps only once.
+"""Find the jobs of a sweep with the same first steps (a shared prefix), and train these steps only once.
 
-Needs no torch.
+The modules do not import torch.
 """

@@ -1,12 +1,12 @@
-"""The files by which a sweep tells its jobs which steps to share, and by which jobs pass on checkpoints.
+"""The files of shared steps in a study's folder.
 
 ::
 
-    shared/orders/<job>.json                where the job begins, and the steps after which it publishes a checkpoint
-    shared/points/<job>-ba<step>/           a published checkpoint, and the records up to it
-    shared/taken/<job>.json                 the steps and seconds that a job did not train itself
+    shared/orders/<job>.json         from the sweep to a job: its first step, and the checkpoints that it publishes
+    shared/points/<job>-ba<step>/    a published checkpoint, and the records up to this step
+    shared/taken/<job>.json          the number of steps that the job did not train itself, and their training time
 
-``<job>`` is the start of the job's identity. Needs neither torch nor Hydra.
+``<job>`` is the start of the job's identity. This module imports neither torch nor Hydra.
 """
 
 from __future__ import annotations
@@ -44,8 +44,8 @@ SHARED = "shared"
 """Name of the folder, in a study's folder, that holds the files of shared steps."""
 
 _ORDERS, _POINTS, _TAKEN, _ORIGIN = "orders", "points", "taken", "origin.json"
-# A folder with a ``metrics.jsonl`` is a run.
-_RECORDS, _TABLE = "records.jsonl", "metrics.csv"
+_RECORDS = "records.jsonl"  # not ``metrics.jsonl``, because a folder with this file is a run
+_TABLE = "metrics.csv"
 _MOST_BYTES = 10_000_000
 _DIGITS = 16
 
@@ -53,7 +53,7 @@ T = TypeVar("T")
 
 
 def point_name(identity: str, step: int) -> str:
-    """Return the name of the checkpoint that a job publishes after a step.
+    """Return the name of the published checkpoint of a job after ``step`` steps.
 
     Example:
         >>> point_name("0123456789abcdef" * 4, 320)
@@ -68,11 +68,11 @@ class Orders:
 
     Args:
         begin: The first step that the job trains itself.
-        point: The name of the published checkpoint from which the job begins; None if it trains from the beginning.
+        point: The name of the published checkpoint from which the job begins; None if the job trains all steps.
         source: The folder of the job that will publish this checkpoint, relative to the study's folder; None if the
             checkpoint is already published.
         publish: The steps after which the job publishes a checkpoint.
-        publishes_all: Whether the job also publishes every checkpoint that it writes before the last of these steps.
+        publishes_all: True to also publish every checkpoint before the last step in ``publish``.
     """
 
     begin: int = 0
@@ -92,12 +92,12 @@ class Orders:
 
     @staticmethod
     def remove(study: Path, identity: str) -> None:
-        """Remove the orders of a job. A later sweep writes new orders."""
+        """Remove the orders of a job."""
         _path(study, _ORDERS, identity).unlink(missing_ok=True)
 
 
 class Taken(NamedTuple):
-    """The number of the first steps of a job that a different job trained, and their training time in seconds."""
+    """The number of steps of a job that a different job trained, and the training time of these steps in seconds."""
 
     steps: int
     train_seconds: float
@@ -108,7 +108,7 @@ class Taken(NamedTuple):
 
     @staticmethod
     def remove(study: Path, identity: str) -> None:
-        """Remove the file of a job that trains all of its steps."""
+        """Remove the file of a job."""
         _path(study, _TAKEN, identity).unlink(missing_ok=True)
 
 
@@ -146,7 +146,7 @@ class Point:
         return sum(path.stat().st_size for path in self.folder.rglob("*") if path.is_file())
 
     def copy_records(self, run_dir: Path, log_bytes: int) -> None:
-        """Copy the metrics up to the checkpoint, the first bytes of the metrics log, to the folder of a job."""
+        """Copy the metrics up to the checkpoint to a job's folder. They are the first bytes of the metrics log."""
         with (self.folder / _RECORDS).open("rb") as file:
             write_atomically(run_dir / METRICS, file.read(log_bytes))
         table = self.folder / _TABLE
@@ -155,9 +155,9 @@ class Point:
 
 
 def taken_in(run_dirs: Iterable[str | Path]) -> Taken:
-    """Return the sum, over the folders of jobs, of the steps that a different job trained.
+    """Return the total of the steps, and of their training time, that different jobs trained for these jobs.
 
-    A table may have a million jobs in few folders, so the study of a job is looked for once in each folder.
+    A table may have a million jobs in few studies, so the function searches for the study once per parent folder.
     """
     studies: dict[str, Path | None] = {}
     total = Taken(0, 0.0)
@@ -172,7 +172,6 @@ def taken_in(run_dirs: Iterable[str | Path]) -> Taken:
 
 
 def _taken_by(run_dir: Path, study: Path) -> Taken:
-    """Return the steps of a job that a different job trained; zero steps if the job trained all of them."""
     none = Taken(0, 0.0)
     owner = read_identity(run_dir)
     if owner is None:
@@ -189,13 +188,13 @@ def _taken_by(run_dir: Path, study: Path) -> Taken:
 
 
 def _study_of(folder: Path) -> Path | None:
-    """Return the study that has the folder and whose jobs took shared steps; None if there is no such study."""
+    """Return the study of a folder; None if no job of the study took shared steps."""
     return next((place for place in (folder, *folder.parents) if (place / SHARED / _TAKEN).is_dir()), None)
 
 
 @dataclass(frozen=True)
 class Cost:
-    """The steps and the training time of a study, over all jobs that have a record."""
+    """The steps and the training time of all jobs of a study that have a record."""
 
     steps: int  # the number of steps without sharing
     seconds: float
@@ -204,7 +203,7 @@ class Cost:
 
 
 def cost_of(study: Path) -> Cost | None:
-    """Return the steps and the training time of a study; None if none of its jobs began with shared steps."""
+    """Return the steps and the training time of a study; None if no job of the study took shared steps."""
     if not (study / SHARED / _TAKEN).is_dir():
         return None
     records: dict[Path, RunResult] = {}
@@ -233,7 +232,7 @@ def points_of(study: Path) -> Iterator[Point]:
 def publish(
     study: Path, checkpoint: Path, identity: str, step: int, values: Mapping[str, Any], code: Mapping[str, str]
 ) -> None:
-    """Publish a checkpoint of a job, with the metrics up to it. If it is already published, do nothing."""
+    """Publish a checkpoint of a job, with the metrics up to this step, unless the checkpoint is already published."""
     target = study / SHARED / _POINTS / point_name(identity, step)
     if target.exists():
         return
@@ -271,7 +270,7 @@ def _write(path: Path, content: Mapping[str, Any]) -> None:
 
 
 def _read(path: Path, make: Callable[..., T]) -> T | None:
-    """Return the object whose fields a file holds; None if the file is missing, damaged, or of a different release."""
+    """Return an object with the fields in a file; None if the file is missing, damaged, or of a different release."""
     try:
         return make(**json.loads(read_bounded(path, _MOST_BYTES)))
     except (OSError, ValueError, TypeError, RecursionError):

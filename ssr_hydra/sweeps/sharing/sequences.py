@@ -1,4 +1,4 @@
-"""The scheduled values of a run at each step, and the first step at which the values of two runs differ."""
+"""The multipliers of a run's schedules at each step, and the first step at which two runs differ in a multiplier."""
 
 from __future__ import annotations
 
@@ -40,10 +40,10 @@ class Calendar:
         batches: Batches per epoch; None if unknown.
         samples: Samples per epoch; None if unknown.
         tokens: Tokens per sample; None if unknown.
-        is_counted: Whether the size of a batch is its number of samples. False if a user's function counts them.
+        is_counted: True if a batch of size n has n samples. False if a user's function counts the samples.
 
-    A batch has at most ``batch_size`` samples. So even if the size of the data set is unknown, there is a first step at
-    which a number of samples can be reached.
+    A batch has at most ``batch_size`` samples. So the first possible step for a number of samples is known even if the
+    size of the data set is unknown.
 
     Example:
         >>> calendar = Calendar(batch_size=16, batches=75, samples=1198)
@@ -58,7 +58,7 @@ class Calendar:
     is_counted: bool = True
 
     def is_exact(self, unit: TimeUnit) -> bool:
-        """Whether the exact value of a counter is known at each step, and not only its largest possible value."""
+        """Return whether the exact value of a counter is known, and not only its largest possible value."""
         if unit in (TimeUnit.SAMPLE, TimeUnit.TOKEN):
             return self.is_counted and self.batches is not None and self.samples is not None
         return unit is TimeUnit.BATCH or (unit is TimeUnit.EPOCH and self.batches is not None)
@@ -100,7 +100,7 @@ class Calendar:
         return bisect_right(range(high), False, low, high, key=lambda step: self.most(unit, step) >= count)
 
     def steps(self, length: Time) -> int:
-        """Return the number of steps of a run with a given length, or a lower bound if it is not known exactly.
+        """Return the number of steps of a run with a given length; a lower bound if the exact number is unknown.
 
         Raises:
             UnknownCounterError: The number is unknown before training.
@@ -112,7 +112,7 @@ class Calendar:
         return int(self.first(length.unit, Fraction(length.value)))
 
     def timestamps(self, begin: int, end: int) -> Iterator[Timestamp]:
-        """Yield the timestamp of each step. It is the same object each time, with new values.
+        """Yield the timestamp of each step. The timestamp is always the same object, with new values.
 
         Reading an unknown counter of the timestamp raises :class:`UnknownCounterError`.
         """
@@ -168,10 +168,10 @@ class Track:
     Args:
         curve: The schedule, bound to the run.
         calendar: The counters of the run.
-        by_epoch: Whether the multiplier changes only at the start of an epoch.
+        by_epoch: True if the multiplier changes only at the start of an epoch.
 
     Attributes:
-        is_exact: Whether the multiplier at each step is known, and not only the piece to which the step belongs.
+        is_exact: True if the multiplier at each step is known. False if only the piece of each step is known.
     """
 
     def __init__(self, curve: Curve, calendar: Calendar, *, by_epoch: bool = False) -> None:
@@ -216,7 +216,7 @@ class Sequences:
     tracks: Mapping[str, Track] = field(default_factory=dict)
 
     def at(self, begin: int, end: int) -> tuple[Any, ...]:
-        """Return a key for the steps from ``begin`` to ``end`` (exclusive): runs with equal values have equal keys."""
+        """Return a key for the steps from ``begin`` to ``end`` (exclusive). Runs with equal values have equal keys."""
         try:
             return tuple(
                 track.values(begin, end).tobytes()
@@ -233,10 +233,10 @@ class Candidate:
     """The properties of a job that decide whether it can share steps with other jobs.
 
     Args:
-        fields: The config fields that must be equal in jobs that share steps, with their values as text.
-        sequences: The scheduled values at each step; None if they are unknown, or if the job cannot share steps.
-        refused: The reason why the job cannot share steps; None if it can.
-        hint: The reason why the first steps of the job differ from those of other jobs; empty if unknown.
+        fields: A mapping from field to value as text. Jobs that share steps must have equal fields.
+        sequences: The multipliers at each step; None if they are unknown, or if the job cannot share steps.
+        refused: The reason why the job cannot share steps; None if the job can share steps.
+        hint: A text about a setting that prevents sharing; empty if there is no such setting.
     """
 
     fields: Mapping[str, str]
@@ -246,12 +246,12 @@ class Candidate:
 
     @property
     def group(self) -> str | None:
-        """A key that is equal for jobs that can share steps with each other; None if the job shares no steps."""
+        """A key. Only jobs with equal keys can share steps. None if the job shares no steps."""
         return None if self.sequences is None else json.dumps(sorted(self.fields.items()))
 
 
 def first_difference(one: Sequences, other: Sequences, begin: int, end: int) -> int:
-    """Return the first step at which the scheduled values of two runs differ; ``end`` if they do not differ."""
+    """Return the first step at which the multipliers of two runs differ; ``end`` if there is no difference."""
     for name, track in one.tracks.items():
         end = _first_of(track, other.tracks[name], begin, end)
     return end

@@ -1,4 +1,4 @@
-"""Decide for each job of a sweep from which other job it takes its first steps. Count the steps that this saves."""
+"""Decide for each job of a sweep which other job trains its first steps. Count the steps that sharing saves."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from ssr_hydra.sweeps.sharing.sequences import Sequences, first_difference
 
 __all__ = ["Branch", "Planned", "StagePlan", "is_worth", "plan_stages"]
 
-_LEAST = Fraction(1, 1000)  # the smallest prefix that is worth a checkpoint, as a fraction of the run
-_PROBED = 2  # the smallest prefix that is worth a checkpoint, in steps
+_LEAST = Fraction(1, 1000)  # the smallest number of shared steps that is worth a checkpoint, as a fraction of the run
+_PROBED = 2  # the smallest number of shared steps that is worth a checkpoint
 
 
 def is_worth(prefix: int, steps: int) -> bool:
-    """Whether the first ``prefix`` steps of a run with ``steps`` steps are long enough to share them.
+    """Return whether the first ``prefix`` steps of a run with ``steps`` steps are long enough to share.
 
     Example:
         >>> is_worth(1, 100), is_worth(2, 100), is_worth(9, 10_000)
@@ -33,8 +33,7 @@ class Planned(NamedTuple):
     Args:
         sequences: The scheduled values of the job at each step.
         group: Jobs in different groups do not share steps. None: the job does not share steps.
-        start: The step from which the job can continue, because its own folder has a checkpoint of this step or
-            another job has published one.
+        start: The step from which the job can continue, with a checkpoint in its own folder or a published checkpoint.
         held: The steps of the checkpoints in the job's own folder. The job can publish these checkpoints.
     """
 
@@ -51,7 +50,7 @@ class Branch:
     Args:
         steps: The number of steps of the whole run.
         begin: The first step that the job trains itself.
-        source: The index of the job that trains the steps before ``begin``; None if no job has to train them.
+        source: The index of the job that trains the steps before ``begin``; None if these steps are trained already.
         children: The indices of the jobs that take their first steps from this job, in the order of their ``begin``.
     """
 
@@ -63,7 +62,7 @@ class Branch:
 
 @dataclass
 class _Stage:
-    """The steps from ``begin`` to ``end`` (exclusive), which are the same for several jobs: a node of a tree."""
+    """A node of a tree: the steps from ``begin`` to ``end`` (exclusive), which are the same for several jobs."""
 
     begin: int
     end: int
@@ -73,7 +72,7 @@ class _Stage:
 
 @dataclass(frozen=True)
 class StagePlan:
-    """The steps that each job of a sweep trains (its branch), so that every shared step is trained only once."""
+    """The steps that each job of a sweep trains: a branch for each job."""
 
     branches: tuple[Branch, ...]
 
@@ -89,11 +88,11 @@ class StagePlan:
 
     @property
     def longest(self) -> int:
-        """The number of steps that the sweep takes from start to end if all jobs can run at the same time."""
+        """The number of steps in a row that the sweep takes if all jobs can run at the same time."""
         return self.took(len(self.branches) or 1)
 
     def took(self, workers: int) -> int:
-        """Return the number of steps that the sweep takes from start to end with a number of workers."""
+        """Return the number of steps in a row that the sweep takes with this number of workers."""
         ends = (start + self.branches[job].steps - self.branches[job].begin for start, job in self.starts(workers))
         return max(ends, default=0)
 
@@ -104,8 +103,8 @@ class StagePlan:
     def starts(self, workers: int) -> Iterator[tuple[int, int]]:
         """Yield the step at which each job starts, counted from the start of the sweep, and the job's index.
 
-        A free worker takes the job with the longest remaining path: its own steps and the steps of jobs that depend on
-        it. A job whose first steps are not trained yet is taken only if no other job is left.
+        A free worker takes the job with the longest remaining path: the steps of the job and of dependent jobs. If the
+        first steps of a job are not trained yet, a worker takes the job only if no other job is left.
         """
         left = _remaining(self.branches)
         free = [0] * min(workers, len(self.branches) or 1)
@@ -130,7 +129,7 @@ class StagePlan:
 
 
 def plan_stages(jobs: Sequence[Planned]) -> StagePlan:
-    """Find the latest step at which each job can begin, because a different job trains the same steps before it.
+    """Find the latest step at which each job can begin, because a different job trains the same earlier steps.
 
     Every job trains at least its last step itself, because a longer run does not end at that step.
     """
@@ -207,7 +206,7 @@ def _insert(root: _Stage, index: int, jobs: Sequence[Planned], begins: Sequence[
 
 
 def _remaining(branches: Sequence[Branch]) -> list[int]:
-    """Return for each job the number of steps from its start to the end of the last job that depends on it."""
+    """Return for each job the number of steps from its start to the end of its last dependent job."""
     left = [branch.steps - branch.begin for branch in branches]
     for index in sorted(range(len(branches)), key=lambda index: -branches[index].begin):
         source = branches[index].source

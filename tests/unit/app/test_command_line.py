@@ -7,10 +7,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from refusals import refused
 
 from ssr_hydra.app.command_line import CommandLine, TypedCommand, parse_command_line
 from ssr_hydra.app.preflight import checked
-from ssr_hydra.errors import InputError
+from ssr_hydra.errors import MissingValueError, PathError
 
 
 def test_flags_and_overrides_are_separated(in_tmp: Path) -> None:
@@ -28,13 +29,13 @@ def test_flags_and_overrides_are_separated(in_tmp: Path) -> None:
 
 @pytest.mark.parametrize("typed", ["=a", "+=a", "~"])
 def test_override_without_a_key_is_refused(typed: str) -> None:
-    with pytest.raises(InputError, match="has no key; write key=value"):
+    with refused("overrides", MissingValueError, match="has no key; write key=value"):
         parse_command_line([typed])
 
 
 @pytest.mark.parametrize("flag", ["--config-dir", "--config-path"])
 def test_folder_that_does_not_exist_is_refused(flag: str) -> None:
-    with pytest.raises(InputError) as caught:
+    with pytest.raises(PathError) as caught:
         parse_command_line([flag, "nowhere"])
     assert caught.value.field == flag
 
@@ -43,7 +44,7 @@ def test_config_path_without_the_main_config_is_refused(in_tmp: Path) -> None:
     (in_tmp / "run/.hydra").mkdir(parents=True)
     (in_tmp / "run/.hydra/config.yaml").touch()
     assert parse_command_line(["--config-path", "run/.hydra"]).config_path == str(in_tmp / "run/.hydra")
-    with pytest.raises(InputError, match="has no config config; to repeat a run, write RUN/.hydra"):
+    with refused("--config-path", PathError):
         parse_command_line(["--config-path", "run"])
 
 

@@ -11,12 +11,13 @@ from typing import Any
 import pytest
 import torch
 from omegaconf import DictConfig
+from refusals import refused
 from torch import nn
 
 from ssr_hydra.app.check import check
 from ssr_hydra.app.factory import make_fields, make_optimizers, make_schedulers
 from ssr_hydra.app.train import build
-from ssr_hydra.errors import InputError
+from ssr_hydra.errors import ConflictError, InputError, MismatchError
 from ssr_hydra.models import MLP, ConvNet
 from ssr_hydra.schedulers import ConstantScheduler, CosineAnnealingScheduler
 
@@ -71,7 +72,9 @@ def test_sparse_adam_takes_the_embeddings_that_are_sparse(composed: Compose) -> 
     (optimizer,) = make(composed, Counts(sparse=True), "optimizer=sparseadam")
     assert len(optimizer.param_groups[0]["params"]) == 1
     for model, name in ((Counts(sparse=False), "table.weight"), (MLP(), "layers.1.weight")):
-        with pytest.raises(InputError, match=f"the gradients of {name} are dense; choose optimizer=adam") as caught:
+        with refused(
+            "optimizer.params", MismatchError, match=f"the gradients of {name} are dense; choose optimizer=adam"
+        ) as caught:
             make(composed, model, "optimizer=sparseadam")
         assert caught.value.field == "optimizer.params"
 
@@ -291,5 +294,5 @@ def test_a_custom_scheduler_class_gets_its_optimizer(
     made = make_schedulers(values, trust, [optimizer])
     assert made.optimizer is optimizer
     assert optimizer.param_groups[0]["lr"] == 0.25
-    with pytest.raises(InputError, match="can schedule only one optimizer, but there are 2"):
+    with refused("scheduler._target_", ConflictError, match="can schedule only one optimizer, but there are 2"):
         make_schedulers(values, trust, [optimizer, optimizer])

@@ -13,7 +13,8 @@ import yaml
 
 from ssr_hydra.app.guard import check_parameters
 from ssr_hydra.app.hydra_rules import check_hydra
-from ssr_hydra.errors import InputError
+from ssr_hydra.configs import conf_dir
+from ssr_hydra.errors import ConflictError, UntrustedError
 
 Write = Callable[[str, str], None]
 App = Callable[..., Any]
@@ -43,7 +44,7 @@ FORBIDDEN = {
 
 @pytest.mark.parametrize("text", FORBIDDEN.values(), ids=FORBIDDEN)
 def test_file_cannot_set_these_keys_of_hydra(text: str) -> None:
-    with pytest.raises(InputError) as caught:
+    with pytest.raises(UntrustedError) as caught:
         check_hydra(yaml.safe_load(text), "u.yaml")
     assert caught.value.field.startswith("hydra")
 
@@ -145,6 +146,12 @@ def test_experiment_may_set_harmless_keys_of_hydra(mine: Write, app: App) -> Non
     assert "scheduler.t_max: 1ep,2ep" in answer.out
 
 
+def test_a_copy_of_the_main_config_is_valid(mine: Write, app: App) -> None:
+    mine("copy", (conf_dir() / "config.yaml").read_text())
+    answer = app("--config-dir", "mine", "--config-name", "copy", "--cfg", "hydra", "-p", "hydra.sweeper")
+    assert "hydra_plugins.ssr_hydra.StudySweeper" in answer.out, answer
+
+
 def test_an_experiment_cannot_choose_a_launcher(mine: Write, refused: Refused) -> None:
     # Otherwise the main config would override the file without a message.
     mine("experiment/u", "# @package _global_\ndefaults:\n  - override /hydra/launcher: joblib\n")
@@ -155,7 +162,7 @@ def test_an_experiment_cannot_choose_a_launcher(mine: Write, refused: Refused) -
 
 def test_only_keys_of_the_experiment_can_be_swept() -> None:
     for key in ("hydra.callbacks.x._target_", "+hydra.callbacks.x._target_", "hydra/job_logging", "trust", "++trust"):
-        with pytest.raises(InputError, match="cannot be swept, because it is not part of an experiment"):
+        with pytest.raises(ConflictError, match="cannot be swept, because it is not part of an experiment"):
             check_parameters({key: "os.system"})
 
 

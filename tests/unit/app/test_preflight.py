@@ -14,11 +14,12 @@ from cases import each
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from omegaconf import OmegaConf
+from refusals import refused
 
 from ssr_hydra.app.command_line import parse_command_line
 from ssr_hydra.app.compose import Composer, composing
 from ssr_hydra.app.preflight import CheckedCommand, JobComposer, checked, sweep_axes
-from ssr_hydra.errors import InputError
+from ssr_hydra.errors import InputError, MismatchError
 from ssr_hydra.sweeps.combinations import combinations
 from ssr_hydra.sweeps.job_status import describe
 from ssr_hydra.sweeps.plan import show_plan
@@ -198,7 +199,7 @@ def test_zip_on_the_command_line_replaces_the_zip_of_a_file(stated: object) -> N
     assert jobs_of("zip=seed,ssr", params={**params, "zip": "ssr,lr"}, stated=stated) == jobs_of(*PAIRS, "zip=seed,ssr")
     assert len(jobs_of("zip=null", params={**params, "zip": "ssr,lr"}, stated=stated)) == 8
     assert len(jobs_of("ssr=1,2,3", "lr=1,2,3", params=params, stated=stated)) == 3 * 2
-    with pytest.raises(InputError, match="the same number of values"):
+    with refused("zip", MismatchError):
         jobs_of("ssr=1", params=params, stated=stated)
 
 
@@ -271,7 +272,7 @@ def test_plan_lists_each_job_once_by_its_experiment() -> None:
     show_plan(Path("s"), sweep, printed)
     assert printed.getvalue().splitlines() == [
         "2 jobs in s: 2 missing",
-        "2 of 4 combinations are the same as another one",
+        "2 of 4 combinations repeat a listed job",
         "  missing   -     ssr=0.5",
         "  missing   -     ssr=1",
         "steps: 1,800",

@@ -91,7 +91,7 @@ def test_fractions_of_runs_of_different_length_are_different_times(
         (("checkpoint.best=eval/accuracy",), "checkpoint.best=eval/accuracy"),
         (("resume=never",), "resume.path=never"),
         (("callbacks=[throughput]",), "callbacks.throughput has a state"),
-        (("scheduler=torch_plateau",), "scheduler is one of torch's schedulers"),
+        (("scheduler=torch_plateau",), "scheduler is a scheduler of torch"),
         (("+callbacks.nudge._target_=sharing_lab.Nudge",), "(sharing_lab.Nudge) may depend on the length"),
     ],
 )

@@ -5,10 +5,11 @@ from pathlib import Path
 
 import pytest
 from callback_helpers import StubTrainer
+from refusals import refused
 
 from ssr_hydra.callbacks import values
 from ssr_hydra.callbacks.values import columns, flat, run_folder, scalars
-from ssr_hydra.errors import InputError
+from ssr_hydra.errors import MissingValueError, NotInstalledError
 
 
 def test_each_of_several_param_groups_has_a_column() -> None:
@@ -48,14 +49,14 @@ def test_a_config_without_anything_has_no_values() -> None:
 
 
 def test_a_run_without_a_folder_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="run_dir=None: the csv logger writes into the run's folder; give run_dir"):
+    with refused("run_dir", MissingValueError):
         run_folder(StubTrainer(None), "csv")
     assert run_folder(StubTrainer(tmp_path / "new" / "run"), "csv").is_dir()
 
 
 def test_error_for_a_missing_package_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(values.PACKAGES, "wandb", ("json", "no_such_package"))
-    with pytest.raises(InputError) as caught:
+    with refused("logger", NotInstalledError) as caught:
         values.require_extra("wandb")
     told = "logger='wandb': needs no_such_package, which is not installed; pip install \"ssr-hydra[wandb]\""
     assert str(caught.value) == told

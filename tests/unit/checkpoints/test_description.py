@@ -6,10 +6,11 @@ import re
 from typing import Any
 
 import pytest
+from refusals import refused
 
 from ssr_hydra.checkpoints import MISSING, Difference, check_change, differences
 from ssr_hydra.checkpoints.description import Change, change_of
-from ssr_hydra.errors import InputError
+from ssr_hydra.errors import InputError, UnknownNameError
 from ssr_hydra.time import Timestamp
 
 DESCRIPTION: dict[str, Any] = {
@@ -187,7 +188,7 @@ def test_data_of_the_same_content_are_the_same_under_any_name() -> None:
 
 
 def test_on_change_must_be_one_of_three_values() -> None:
-    with pytest.raises(InputError, match=r"^resume\.on_change='yes': must be one of refuse, extend, rescale"):
+    with refused("resume.on_change", UnknownNameError):
         check_change([], "yes", AT_END)
 
 

@@ -18,10 +18,11 @@ import numpy as np
 import pytest
 import torch
 from checkpoint_helpers import DESCRIPTION, is_of, make_state, save
+from refusals import refused
 
 from ssr_hydra.checkpoints import CheckpointError, CheckpointStore, load, load_latest_good
 from ssr_hydra.checkpoints.format import Index, check_state, plain_json, read_state, write_state
-from ssr_hydra.errors import InputError
+from ssr_hydra.errors import WrongTypeError
 
 
 @pytest.fixture
@@ -285,24 +286,24 @@ def test_state_round_trips(tmp_path: Path) -> None:
     ],
 )
 def test_unreadable_state_is_refused_before_writing(tmp_path: Path, part: dict[Any, Any], field: str) -> None:
-    with pytest.raises(InputError) as caught:
+    with pytest.raises(WrongTypeError) as caught:
         check_state(part)
     assert str(caught.value).startswith(field)
     store = CheckpointStore(tmp_path / "checkpoints")
-    with pytest.raises(InputError):
+    with pytest.raises(WrongTypeError):
         store.save(part, timestamp={"batch": 1}, description={})
     assert not (tmp_path / "checkpoints").exists()
 
 
 def test_an_array_within_a_state_is_refused_in_one_line() -> None:
-    with pytest.raises(InputError) as caught:
+    with refused("state.rng.numpy", WrongTypeError) as caught:
         check_state({"rng": {"numpy": np.zeros((3, 3))}})
     assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("value", [{"lr": float("nan")}, {"path": Path()}, {1: 2}, {"a": {2: 3}}, [1], {"x": {1}}])
 def test_descriptions_are_json(value: Any) -> None:
-    with pytest.raises(InputError, match=r"^description=.*plain dicts, lists, strings and finite numbers"):
+    with refused("description", WrongTypeError):
         plain_json(value, "description")
 
 

@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 import torch
+from refusals import refused
 from torch.utils.data import TensorDataset
 
 from ssr_hydra.data import make_loaders
-from ssr_hydra.errors import InputError
+from ssr_hydra.errors import InputError, MismatchError, RangeError
 from ssr_hydra.schedulers import CosineAnnealingScheduler, CosineAnnealingWithWarmupScheduler, LinearScheduler
 from ssr_hydra.settings import ResumeSettings
 from ssr_hydra.trainer import Trainer
@@ -141,11 +142,11 @@ def test_change_without_on_change_is_refused(ten_epochs: Path, tmp_path: Path) -
         ({"ssr": 0.5}, r"run\.ssr was 1\.0 and is 0\.5"),
         ({"batch_size": 2}, r"data\.batch_size was 4 and is 2"),
     ):
-        with pytest.raises(InputError, match=told):
+        with refused("resume", MismatchError, match=told):
             resumed(ten_epochs, 4, tmp_path, "10ep", CosineAnnealingScheduler(), **more)
     with pytest.raises(
         InputError, match=r"max_duration='3ep': must be longer than the run so far: the checkpoint is at 4ep"
     ):
         resumed(ten_epochs, 4, tmp_path, "3ep", CosineAnnealingScheduler(), on_change="extend")
-    with pytest.raises(InputError, match="nothing left to rescale"):
+    with refused("resume.on_change", RangeError):
         resumed(ten_epochs, 10, tmp_path, "20ep", CosineAnnealingScheduler(), on_change="rescale")

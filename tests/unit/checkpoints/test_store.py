@@ -13,9 +13,10 @@ from pathlib import Path
 
 import pytest
 from checkpoint_helpers import DESCRIPTION, is_of, make_state, save
+from refusals import refused
 
 from ssr_hydra.checkpoints import CheckpointError, CheckpointStore, load, load_latest_good
-from ssr_hydra.errors import InputError, RunError
+from ssr_hydra.errors import RangeError, RunError, UnknownNameError, WrongTypeError
 from ssr_hydra.files import WriteError, try_lock
 
 
@@ -145,18 +146,18 @@ def test_damaged_checkpoint_does_not_count_as_kept(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("keep", [1, 0, -1, True, 2.0, "2", None])
 def test_keep_below_two_is_refused(tmp_path: Path, keep: object) -> None:
-    with pytest.raises(InputError, match=r"^keep=.*an integer >= 2"):
+    with refused("keep", RangeError, match=r"^keep=.*an integer >= 2"):
         CheckpointStore(tmp_path, keep=keep)  # type: ignore[arg-type]
 
 
 def test_unknown_mode_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="best_mode='auto': must be max, min or None"):
+    with refused("best_mode", UnknownNameError):
         CheckpointStore(tmp_path, best_mode="auto")
 
 
 @pytest.mark.parametrize("timestamp", [{}, {"batch": -1}, {"batch": "1/2"}, {"batch": True}])
 def test_checkpoint_needs_a_batch_number(tmp_path: Path, timestamp: dict[str, object]) -> None:
-    with pytest.raises(InputError, match=r"timestamp\.batch"):
+    with refused("timestamp.batch", WrongTypeError):
         CheckpointStore(tmp_path).save({}, timestamp=timestamp, description={})
 
 

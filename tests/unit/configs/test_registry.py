@@ -8,10 +8,11 @@ from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
 from hydra.core.object_type import ObjectType
 from omegaconf import OmegaConf
+from refusals import refused
 
 from ssr_hydra.app.presets import PresetSource
 from ssr_hydra.configs import GROUPS, register
-from ssr_hydra.errors import InputError
+from ssr_hydra.errors import ConflictError, UnknownNameError
 
 
 @pytest.fixture
@@ -53,16 +54,14 @@ def test_register_accepts_a_list_of_groups(empty_store: ConfigStore) -> None:
 
 
 def test_unknown_group_is_refused(empty_store: ConfigStore) -> None:
-    with pytest.raises(InputError) as info:
+    with refused("groups", UnknownNameError):
         register(["schedulers"])
-    assert info.value.field == "groups"
 
 
 def test_register_does_not_replace_configs_of_a_different_app(empty_store: ConfigStore) -> None:
     empty_store.store(group="optimizer", name="adam", node={"mine": 1}, provider="me")
-    with pytest.raises(InputError) as info:
+    with refused("optimizer/adam", ConflictError):
         register(GROUPS)
-    assert info.value.field == "optimizer/adam"
     assert empty_store.repo["optimizer"]["adam.yaml"].node.mine == 1
 
 

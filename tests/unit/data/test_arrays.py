@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from schedule_helpers import refused
+from refusals import refused
 
 from ssr_hydra.data import Arrays, Digits, FakeData, StdlibBytes, StdlibDocuments, TensorLoader, make_loaders
-from ssr_hydra.errors import InputError
+from ssr_hydra.errors import FormatError, InputError, MismatchError, UnknownNameError
 
 TABLES = Path(__file__).parent / "tables"
 
@@ -43,7 +43,7 @@ def test_two_parts_of_a_split_table_together_are_the_whole_table(table: Path) ->
 
 
 def test_split_depends_only_on_split_seed(table: Path) -> None:
-    with pytest.raises(InputError, match="eval.split_seed=1: must be split_seed of the training data"):
+    with refused("eval.split_seed", MismatchError):
         make_loaders(Arrays("t.csv"), Arrays("t.csv", split="eval", split_seed=1))
     train, held_out = make_loaders(Arrays("t.csv"), Arrays("./t.csv", split="eval"), batch_size=4)
     assert isinstance(train, TensorLoader)
@@ -74,10 +74,12 @@ def test_separate_evaluation_file(table: Path) -> None:
     assert train.tensors[0].mean(0).tolist() == pytest.approx([0, 0], abs=1e-6)
     assert evaluation.tensors[1].tolist() == [1]  # the training number of odd
     (table / "e.csv").write_text("b,a,kind\n20,0,odd\n")
-    with pytest.raises(InputError, match="eval_path='e.csv': must have the inputs of"):
+    with refused("eval_path", MismatchError):
         Arrays("t.csv", "e.csv", "eval")
     (table / "e.csv").write_text("a,b,kind\n20,0,prime\n")
-    with pytest.raises(InputError, match=r"targets='prime': is not a class of the training samples \(e.csv, row 2\)"):
+    with refused(
+        "targets", UnknownNameError, match=r"targets='prime': is not a class of the training samples \(e.csv, row 2\)"
+    ):
         Arrays("t.csv", "e.csv", "eval")
 
 
@@ -89,7 +91,7 @@ def test_two_files_share_classes_and_are_read_completely() -> None:
     assert train.classes == evaluation.classes == ["ash", "birch", "cedar"]
     assert evaluation.tensors[1].tolist() == [1, 2] * 20
     make_loaders(train, evaluation)
-    with pytest.raises(InputError, match=r"eval.path=.*for a separate evaluation file, set eval_path="):
+    with refused("eval.path", MismatchError, match=r"eval.path=.*for a separate evaluation file, set eval_path="):
         make_loaders(Arrays(paths[0]), Arrays(paths[1], split="eval"))
 
 
@@ -153,11 +155,13 @@ def test_scaling_is_computed_in_float64(in_tmp: Path) -> None:
     assert scaled.flatten().tolist() == pytest.approx(expected.tolist(), abs=1e-6)
     days = Arrays("a.npz", divide_by=1e9, eval_path="none.npz", dtype="float64").tensors[0]
     assert (days[1] - days[0]).item() == pytest.approx(1e-9, rel=1e-6)
-    with pytest.raises(InputError, match=r"dtype='float32': cannot distinguish the values of inputs\[0\] of a.npz"):
+    with refused(
+        "dtype", MismatchError, match=r"dtype='float32': cannot distinguish the values of inputs\[0\] of a.npz"
+    ):
         Arrays("a.npz", eval_path="none.npz")
     np.savez("a.npz", x=np.arange(10.0)[:, None], y=seconds)
     arguments: dict[str, Any] = {"task": "regression", "eval_path": "none.npz"}
-    with pytest.raises(InputError, match="dtype='float32': cannot distinguish the values of column 'y' of a.npz"):
+    with refused("dtype", MismatchError):
         Arrays("a.npz", **arguments)
     kept = Arrays("a.npz", **arguments, dtype="float64").tensors[1].flatten().tolist()
     assert kept == seconds.tolist()
@@ -238,7 +242,7 @@ def test_column_without_a_name_is_skipped_if_the_others_have_names() -> None:
 
 def test_ambiguous_header_is_an_error() -> None:
     table = str(TABLES / "no_header.csv")
-    with pytest.raises(InputError, match=r"header=None: .*row 1, column 1 is the number 5.0; set header=false"):
+    with refused("header", FormatError, match=r"header=None: .*row 1, column 1 is the number 5.0; set header=false"):
         Arrays(table)
     lines = (TABLES / "no_header.csv").read_text().splitlines()
     data = Arrays(table, header=False, eval_path="none.csv")
@@ -269,13 +273,13 @@ def test_header_is_detected_by_a_name_above_numbers(in_tmp: Path, text: str, ask
 
 def test_words_that_mean_missing_can_be_chosen(in_tmp: Path) -> None:
     (in_tmp / "t.csv").write_text("x,kind\n1,None\n2,mild\n3,none \n4,severe\n")
-    with pytest.raises(InputError, match=r"targets='None': is missing \(t.csv, row 2, column 'kind'\)"):
+    with refused("targets", FormatError, match=r"targets='None': is missing \(t.csv, row 2, column 'kind'\)"):
         Arrays("t.csv")
     assert Arrays("t.csv", na_values=[], eval_path="none.csv").classes == ["None", "mild", "none", "severe"]
-    with pytest.raises(InputError, match=r"targets='mild': is missing \(t.csv, row 3"):
+    with refused("targets", FormatError, match=r"targets='mild': is missing \(t.csv, row 3"):
         Arrays("t.csv", na_values=["Mild"])
     np.savez("a.npz", x=np.zeros((3, 1)), y=np.array(["a", "", "b"]))
-    with pytest.raises(InputError, match=r"targets='': is missing \(a.npz, sample 1, column 'y'\)"):
+    with refused("targets", FormatError, match=r"targets='': is missing \(a.npz, sample 1, column 'y'\)"):
         Arrays("a.npz", na_values=[])
 
 

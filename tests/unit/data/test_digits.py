@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 import torch
-from schedule_helpers import refused
+from refusals import refused
 from sklearn.datasets import load_digits
 
 from ssr_hydra.data import Digits

@@ -5,9 +5,10 @@ import random
 import numpy as np
 import pytest
 import torch
+from refusals import refused
 
 from ssr_hydra.data.seeding import fold, preserved_rng, seed_everything
-from ssr_hydra.errors import InputError
+from ssr_hydra.errors import InputError, RangeError, WrongTypeError
 from ssr_hydra.settings.base import seed_number
 
 
@@ -46,7 +47,9 @@ def test_preserved_rng_restores_state_even_after_an_exception() -> None:
     assert draws() == expected
 
 
-@pytest.mark.parametrize("seed", [-1, 2**63, 1.0, True])
-def test_a_seed_is_a_whole_number(seed: object) -> None:
-    with pytest.raises(InputError, match="seed"):
+@pytest.mark.parametrize(
+    ("seed", "kind"), [(-1, RangeError), (2**63, RangeError), (1.0, WrongTypeError), (True, WrongTypeError)]
+)
+def test_a_seed_is_a_whole_number(seed: object, kind: type[InputError]) -> None:
+    with refused("seed", kind):
         seed_number(seed)

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 import torch
-from schedule_helpers import refused
+from refusals import refused
 from torch.utils.data import DataLoader
 
 from ssr_hydra.data import ByteWindows, StdlibBytes, StdlibDocuments, make_loaders, text
-from ssr_hydra.errors import InputError
+from ssr_hydra.errors import PathError, RangeError
 
 STDLIB = Path(sysconfig.get_path("stdlib"))
 
@@ -109,7 +109,7 @@ def test_missing_python_sources_are_an_error(place: str, tmp_path: Path, monkeyp
         folder.write_bytes(b"PK")
     monkeypatch.setattr(text.sysconfig, "get_path", lambda name: str(folder))  # type: ignore[attr-defined]
     for dataset in (StdlibBytes, StdlibDocuments):
-        with pytest.raises(InputError, match="only 0 can be read") as caught:
+        with refused("stdlib", PathError, match="only 0 can be read") as caught:
             dataset("train")
         assert (caught.value.field, caught.value.value) == ("stdlib", str(folder))
 
@@ -181,5 +181,5 @@ def test_documents_are_counted_limited_and_described(documents: StdlibDocuments)
         documents[len(documents)]
     assert documents.describe()["sha256"] == StdlibBytes("eval").describe()["sha256"]
     assert documents.describe()["samples"] == len(documents)
-    with pytest.raises(InputError, match="max_length"):
+    with refused("max_length", RangeError):
         StdlibDocuments(max_length=1)

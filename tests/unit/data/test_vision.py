@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 import torch
 from local_server import images_of, md5, served, small_cifar
-from schedule_helpers import refused
+from refusals import refused
 
 from ssr_hydra.data import FakeData, SmallImages, TensorLoader, make_loaders
 from ssr_hydra.data import vision as module
-from ssr_hydra.errors import InputError, RunError
+from ssr_hydra.errors import NotInstalledError, PathError, RunError
 
 datasets = pytest.importorskip("torchvision.datasets")
 
@@ -159,7 +159,7 @@ def test_error_without_a_network_is_one_line_with_the_address_and_a_fix(
     said = str(caught.value)
     assert "\n" not in said
     assert all(part in said for part in ("http://127.0.0.1:9", "cifar-10-batches-py", "here", "data=fake"))
-    with pytest.raises(InputError, match="download=true"):
+    with refused("root", PathError, match="download=true"):
         SmallImages("cifar10", root="here", download=False)
 
 
@@ -173,7 +173,7 @@ def test_bad_arguments_are_named(arguments: Any, field: str) -> None:
 
 def test_without_torchvision_one_line_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "torchvision", None)
-    with pytest.raises(InputError, match=r'pip install "ssr-hydra\[vision\]"'):
+    with refused("name", NotInstalledError, match=r'pip install "ssr-hydra\[vision\]"'):
         SmallImages("mnist")
 
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 import torch
-from schedule_helpers import refused
+from refusals import refused
 
 from ssr_hydra.models import MLP, ConvNet
 

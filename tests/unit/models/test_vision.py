@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 import torch
 from local_server import served
-from schedule_helpers import refused
+from refusals import refused
 
-from ssr_hydra.errors import InputError, RunError
+from ssr_hydra.errors import NotInstalledError, RunError
 from ssr_hydra.models import torchvision_model
 from ssr_hydra.settings.images import _WITH_STEM
 
@@ -146,6 +146,6 @@ def test_without_a_network_the_error_is_one_line(tmp_path: Path, monkeypatch: py
 
 def test_without_torchvision_one_line_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "torchvision", None)
-    with pytest.raises(InputError) as caught:
+    with refused("name", NotInstalledError) as caught:
         torchvision_model("resnet18")
     assert 'pip install "ssr-hydra[vision]"' in str(caught.value)

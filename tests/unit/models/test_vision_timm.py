@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 import torch
 from omegaconf import DictConfig
+from refusals import refused
 
 from ssr_hydra.app.check import check
-from ssr_hydra.errors import InputError, RunError
+from ssr_hydra.errors import InputError, MismatchError, NotInstalledError, RunError
 from ssr_hydra.models import timm_model
 
 TIMM = pytest.mark.extra("timm")
@@ -109,7 +110,9 @@ def test_error_for_weights_that_cannot_be_downloaded_is_one_line(monkeypatch: py
 
 def test_error_without_timm_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "timm", None)
-    with pytest.raises(InputError, match=r'needs timm, which is not installed; pip install "ssr-hydra\[timm\]"'):
+    with refused(
+        "name", NotInstalledError, match=r'needs timm, which is not installed; pip install "ssr-hydra\[timm\]"'
+    ):
         timm_model("resnet18")
 
 
@@ -118,12 +121,12 @@ def test_config_is_checked_without_timm(composed: Callable[..., DictConfig], mon
 
     monkeypatch.setattr(module.importlib.util, "find_spec", lambda name: None)  # type: ignore[attr-defined]
     own = ("model=timm", "model.name=resnet18")
-    with pytest.raises(InputError, match=r'^model=.resnet18.: needs timm.*pip install "ssr-hydra\[timm\]"'):
+    with refused("model", NotInstalledError, match=r'^model=.resnet18.: needs timm.*pip install "ssr-hydra\[timm\]"'):
         check(composed("data=fake", *own))
     monkeypatch.setattr(module.importlib.util, "find_spec", lambda name: object())  # type: ignore[attr-defined]
     with pytest.raises(
         InputError, match=r"^model\.in_channels=3: must match the data, whose images are 1 x 8 x 8; set"
     ):
         check(composed(*own))
-    with pytest.raises(InputError, match=r"^model\._target_=.*is a model for images, but the data is text"):
+    with refused("model._target_", MismatchError):
         check(composed("experiment=byte_lm", *own))

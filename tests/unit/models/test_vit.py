@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from schedule_helpers import refused
+from refusals import refused
 
-from ssr_hydra.errors import InputError
+from ssr_hydra.errors import MismatchError
 from ssr_hydra.models import ViT
 
 SMALL = {"image_size": 12, "patch_size": 4, "width": 24, "depth": 3, "num_heads": 2, "mlp_width": 40}
@@ -86,10 +86,10 @@ def test_bad_sizes_are_named(arguments: dict[str, Any], field: str) -> None:
 
 
 def test_error_for_images_of_a_wrong_size_is_one_line() -> None:
-    with pytest.raises(InputError, match=r"\[N, 3, 12, 12\]"):
+    with refused("images", MismatchError, match=r"\[N, 3, 12, 12\]"):
         ViT(**SMALL)(torch.zeros(2, 3, 16, 16))
 
 
 def test_error_of_a_patch_size_suggests_the_nearest_that_fits() -> None:
-    with pytest.raises(InputError, match="^patch_size=5: must divide image_size, 32; try 4"):
+    with refused("patch_size", MismatchError, match="^patch_size=5: must divide image_size, 32; try 4"):
         ViT(image_size=32, patch_size=5)  # of 1, 2, 4, 8, 16, 32

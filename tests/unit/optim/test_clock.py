@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 from optim_helpers import rates, sgd, trace
+from refusals import refused
 
-from ssr_hydra.errors import InputError, MissingRateError
+from ssr_hydra.errors import MissingRateError, MissingValueError, RangeError
 from ssr_hydra.optim import ScheduledLR
 from ssr_hydra.schedulers import (
     LinearScheduler,
@@ -126,7 +127,7 @@ def test_schedule_without_a_run_length_is_supported() -> None:
     assert trace(optimizer, scheduler.step, 4) == [1, 1, 0.5, 0.5]
     assert scheduler.max_duration is None
     assert not scheduler.is_done
-    with pytest.raises(MissingRateError, match="max_duration"):
+    with refused("t_max", MissingRateError):
         ScheduledLR(sgd(), LinearScheduler(), max_duration=None)
 
 
@@ -139,7 +140,7 @@ def test_schedule_without_a_count_is_an_error_and_does_not_stand_still(unit: str
     optimizer = sgd(1.0)
     scheduler = ScheduledLR(optimizer, LinearScheduler(), max_duration=duration)
     optimizer.step()
-    with pytest.raises(InputError, match=rf"call step\({unit}=\.\.\.\) or give {unit}_per_batch"):
+    with pytest.raises(MissingValueError, match=rf"call step\({unit}=\.\.\.\) or give {unit}_per_batch"):
         scheduler.step()
 
 
@@ -148,7 +149,7 @@ def test_count_given_only_for_some_steps_is_refused() -> None:
     scheduler = ScheduledLR(optimizer, LinearScheduler(), max_duration="100sp")
     optimizer.step()
     scheduler.step(samples=10)
-    with pytest.raises(InputError, match="samples"):
+    with refused("samples", MissingValueError):
         scheduler.step()
 
 
@@ -159,17 +160,17 @@ def test_a_gap_in_the_count_is_remembered_by_a_checkpoint() -> None:
     scheduler.step(samples=10)
     scheduler.step()
     again = ScheduledLR(optimizer, LinearScheduler(), max_duration="100sp")
-    with pytest.raises(InputError, match="samples"):
+    with refused("samples", MissingValueError):
         again.load_state_dict(scheduler.state_dict())
 
 
 def test_a_function_that_reads_epochs_needs_their_length() -> None:
-    with pytest.raises(InputError, match="dataloader_len"):
+    with refused("dataloader_len", MissingValueError):
         ScheduledLR(sgd(), lambda state: 1.0 if state.timestamp.epoch < 10 else 0.5, max_duration="10ba")
-    with pytest.raises(MissingRateError, match="dataloader_len"):
+    with refused("t_max", MissingRateError):
         ScheduledLR(sgd(), LinearScheduler(), max_duration="10ep")
     scheduler = ScheduledLR(sgd(), StepScheduler("2ba"), max_duration="10ep")
-    with pytest.raises(MissingRateError, match="dataloader_len"):
+    with refused("max_duration", MissingRateError):
         _ = scheduler.is_done
 
 
@@ -180,6 +181,6 @@ def test_a_bad_count_is_refused_and_leaves_the_clock(name: str, value: Any) -> N
     scheduler = ScheduledLR(optimizer, LinearScheduler(), max_duration="10ba")
     optimizer.step()
     before = scheduler.state_dict()
-    with pytest.raises(InputError, match=name):
+    with pytest.raises(RangeError, match=name):
         scheduler.step(**{"samples": 3, "tokens": 3, name: value})
     assert scheduler.state_dict() == before

@@ -11,11 +11,20 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from optim_helpers import parameter, rates, sgd, through_a_file, tick, trace
-from schedule_helpers import refused
+from refusals import refused
 from torch.optim import Adam, Optimizer
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 
-from ssr_hydra.errors import InputError, MissingRateError
+from ssr_hydra.errors import (
+    ConflictError,
+    MismatchError,
+    MissingRateError,
+    MissingValueError,
+    RangeError,
+    UnknownNameError,
+    UnsupportedError,
+    WrongTypeError,
+)
 from ssr_hydra.optim import ScheduledLR, compile_composer_scheduler
 from ssr_hydra.schedulers import (
     ConstantScheduler,
@@ -240,10 +249,14 @@ def test_groups_choose_their_schedule_by_name() -> None:
 
 
 def test_an_unknown_schedule_is_refused() -> None:
-    with pytest.raises(InputError, match=r"param_groups\[0\]\.schedule='default': unknown schedule .*'head'"):
+    with refused(
+        "param_groups[0].schedule",
+        UnknownNameError,
+        match=r"param_groups\[0\]\.schedule='default': unknown schedule .*'head'",
+    ):
         compiled({"head": LinearScheduler()}, sgd())
     for name in ("haed", None, ["default"]):
-        with refused("param_groups[0].schedule"):
+        with refused("param_groups[0].schedule", UnknownNameError):
             compiled(LinearScheduler(), sgd(1.0, schedule=name))
 
 
@@ -253,7 +266,7 @@ def test_a_late_group_with_an_unknown_schedule_is_refused() -> None:
     optimizer.add_param_group({"params": [parameter()], "schedule": "head"})
     optimizer.step()
     for _ in range(2):  # set again, because the fast path must not assume the old value
-        with refused("param_groups[1].schedule"):
+        with refused("param_groups[1].schedule", UnknownNameError):
             tick(state, scheduler)
     del optimizer.param_groups[1]["schedule"]
     tick(state, scheduler)
@@ -263,7 +276,7 @@ def test_a_late_group_with_an_unknown_schedule_is_refused() -> None:
 def test_only_groups_of_one_schedule_may_share_a_tensor() -> None:
     groups: list[Any] = [{"params": [parameter()]}, {"params": [parameter()], "schedule": "head"}]
     optimizer = torch.optim.SGD(groups, lr=torch.tensor(1.0))  # both groups get this tensor object
-    with pytest.raises(InputError, match="use a separate tensor for each group"):
+    with refused("param_groups[1].lr", ConflictError):
         compiled({"default": LinearScheduler(), "head": ConstantScheduler()}, optimizer)
     shared = torch.optim.SGD([{"params": [parameter()]}, {"params": [parameter()]}], lr=torch.tensor(1.0))
     state, scheduler = compiled(LinearScheduler(), shared)
@@ -340,7 +353,7 @@ def test_the_optimizer_restores_the_initial_rates() -> None:
 def test_state_of_something_else_is_refused(state: Any) -> None:
     _, scheduler = compiled(LinearScheduler(), sgd())
     before = scheduler.state_dict()
-    with refused("state_dict"):
+    with refused("state_dict", MismatchError):
         scheduler.load_state_dict(state)
     assert scheduler.state_dict() == before
 
@@ -381,13 +394,13 @@ def test_errors_name_the_field_of_a_bad_scheduler(schedulers: Any, field: str) -
 
 
 def test_errors_name_a_bad_state_or_ssr() -> None:
-    with refused("optimizers"):
+    with refused("optimizers", MissingValueError):
         compile_composer_scheduler(LinearScheduler(), State("8ba"))
-    with refused("optimizers[1]"):
+    with refused("optimizers[1]", WrongTypeError):
         compiled(LinearScheduler(), sgd(), "adam")  # type: ignore[arg-type]
-    with refused("ssr"):
+    with refused("ssr", UnsupportedError):
         compiled(lambda state: 1.0, sgd(), ssr=0.5)  # cannot be scaled, because it has no argument ssr
-    with refused("ssr"):
+    with refused("ssr", RangeError):
         compiled(LinearScheduler(), sgd(), ssr=0)
     with refused("t_max", MissingRateError, match="dataloader_len"):
         compiled(LinearScheduler(t_max="3ep"), sgd(), max_duration="3ep")

@@ -12,10 +12,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from optim_helpers import parameter, rates, sgd, through_a_file, trace
-from schedule_helpers import refused
+from refusals import refused
 from torch.optim.lr_scheduler import ConstantLR, LambdaLR, LinearLR, SequentialLR
 
-from ssr_hydra.errors import InputError
+from ssr_hydra.errors import MissingRateError, UnknownNameError, WrongTypeError
 from ssr_hydra.optim import ScheduledLR
 from ssr_hydra.schedulers import (
     ConstantScheduler,
@@ -88,14 +88,16 @@ def test_error_for_torch_schedulers_names_the_trainer() -> None:
         (ReduceLROnPlateau(), "schedulers"),
         ({"default": LinearScheduler(), "head": [StepLR(30)]}, "schedulers.head"),
     ):
-        with refused(field, match=r"pass it to Trainer\(schedulers=\.\.\.\)"):
+        with refused(field, WrongTypeError, match=r"pass it to Trainer\(schedulers=\.\.\.\)"):
             ScheduledLR(sgd(1.0), schedulers, max_duration="8ba")
 
 
 def test_error_for_epochs_of_unknown_length_names_max_duration_and_the_fix() -> None:
-    with pytest.raises(InputError, match="is a fraction of max_duration, which is 5ep, .*pass dataloader_len=len"):
+    with refused(
+        "t_max", MissingRateError, match="is a fraction of max_duration, which is 5ep, .*pass dataloader_len=len"
+    ):
         ScheduledLR(sgd(1.0), CosineAnnealingWithWarmupScheduler("10ba"), max_duration="5ep")
-    with pytest.raises(InputError, match="^max_duration='5ep': .*pass dataloader_len=len"):
+    with refused("max_duration", MissingRateError, match="^max_duration='5ep': .*pass dataloader_len=len"):
         _ = ScheduledLR(sgd(1.0), StepScheduler("4ba"), max_duration="5ep").is_done
 
 
@@ -141,7 +143,7 @@ def test_tensor_rates_late_groups_and_named_schedules_are_supported() -> None:
     scheduler.step()
     assert rates(optimizer) == [0.75, 0.1]
     assert optimizer.param_groups[0]["lr"].data_ptr() == place
-    with pytest.raises(InputError, match="schedule"):
+    with refused("param_groups[0].schedule", UnknownNameError):
         ScheduledLR(sgd(1.0, schedule="tail"), schedules, max_duration="8ba")
 
 
@@ -226,7 +228,7 @@ def test_a_resumed_run_continues_bitwise(stop: int, told: bool, ssr: float, load
 def test_the_state_of_another_scheduler_is_refused() -> None:
     optimizer = sgd()
     scheduler = ScheduledLR(optimizer, LinearScheduler(), max_duration="8ba")
-    with pytest.raises(InputError, match=r"scheduler\.timestamp = Timestamp"):
+    with refused("state_dict", WrongTypeError, match=r"scheduler\.timestamp = Timestamp"):
         scheduler.load_state_dict(LambdaLR(optimizer, lambda epoch: 1.0).state_dict())
 
 
@@ -240,7 +242,7 @@ def test_a_damaged_state_is_refused_and_changes_nothing(damage: dict[Any, Any]) 
     scheduler = ScheduledLR(optimizer, LinearScheduler(), max_duration="8ba")
     trace(optimizer, scheduler.step, 3)
     before = scheduler.state_dict()
-    with pytest.raises(InputError):
+    with pytest.raises(WrongTypeError):
         scheduler.load_state_dict({**before, **damage})
     assert scheduler.state_dict() == before
 
@@ -256,7 +258,7 @@ def test_the_clock_can_be_set() -> None:
     optimizer.step()
     scheduler.step()
     assert rates(optimizer) == [0.125]
-    with pytest.raises(InputError, match="must be a Timestamp"):
+    with refused("timestamp", WrongTypeError):
         scheduler.timestamp = "5ba"  # type: ignore[assignment]
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-import pytest
 import torch
 from optim_helpers import parameter
+from refusals import refused
 
 from ssr_hydra import torch_schedulers as described
-from ssr_hydra.errors import InputError
+from ssr_hydra.errors import MismatchError
 from ssr_hydra.optim.torch_rates import Entry, TorchRates
 from ssr_hydra.schedulers.run import Run
 from ssr_hydra.state import State
@@ -51,7 +51,9 @@ def test_lists_for_groups_name_their_place_when_a_group_is_added() -> None:
     optimizer = torch.optim.SGD([parameter()], lr=0.8)
     found = rates(optimizer, described.LambdaLR([lambda step: 1.0]))
     optimizer.add_param_group({"params": [parameter()], "lr": 0.1})
-    with pytest.raises(InputError, match=r"must have one value per param group \(2\), but has 1") as caught:
+    with refused(
+        "schedulers[0].lr_lambda", MismatchError, match=r"must have one value per param group \(2\), but has 1"
+    ) as caught:
         found.refresh("batch", Timestamp(batch=1))
     assert caught.value.field == "schedulers[0].lr_lambda"
 

@@ -9,10 +9,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from refusals import refused
 
 import ssr_hydra
-from ssr_hydra import InputError
 from ssr_hydra import schedulers as s
+from ssr_hydra.errors import FormatError, MismatchError, MissingValueError, RangeError, UnknownNameError
 from ssr_hydra.previews import Preview
 
 
@@ -92,12 +93,12 @@ def test_options_change_the_axes(shown: Preview) -> None:
     assert axes.get_xlabel() == "Share of the run"
     assert axes.get_ylabel() == r"Multiplier $\alpha$"
     assert axes.get_xlim() == (0, 1)
-    with pytest.raises(InputError, match="axis='beta'"):
+    with refused("axis", UnknownNameError):
         shown.figure(axis="beta")
-    with pytest.raises(InputError, match="is unknown"):
+    with refused("axis", MissingValueError):
         ssr_hydra.preview(s.LinearScheduler(), max_duration="10ep").figure(axis="lr")
     curves = [ssr_hydra.preview(s.LinearScheduler(), max_duration=d).curves[0] for d in ("10ep", "10ba")]
-    with pytest.raises(InputError, match="ep and ba"):
+    with refused("max_duration", MismatchError):
         Preview(tuple(curves)).figure()
     assert Preview(tuple(curves)).figure(normalize=True).axes[0].get_xlim() == (0, 1)
 
@@ -105,9 +106,9 @@ def test_options_change_the_axes(shown: Preview) -> None:
 @pytest.mark.parametrize("name", ["a $_$", r"$\frac$", r"$\nothing$ and $x$"])
 def test_invalid_math_is_refused_before_drawing(name: str) -> None:
     linear = s.LinearScheduler()
-    with pytest.raises(InputError, match=r"^schedulers=.*between dollar signs"):
+    with refused("schedulers", FormatError):
         ssr_hydra.preview({name: linear, "other": linear}, max_duration="10ep").figure()
-    with pytest.raises(InputError, match=r"^title=.*between dollar signs"):
+    with refused("title", FormatError):
         ssr_hydra.preview(linear, max_duration="10ep").figure(title=name)
 
 
@@ -120,7 +121,7 @@ def test_math_and_single_dollars_are_drawn() -> None:
 
 def test_values_too_large_for_a_float_are_refused() -> None:
     shown = ssr_hydra.preview(s.ConstantScheduler(1e300), max_duration="10ep", lr=1e300)
-    with pytest.raises(InputError, match="larger than any float"):
+    with refused("axis", RangeError):
         shown.figure()
     assert shown.figure(axis="alpha").axes[0].get_ylabel().endswith(r"($\times 10^{300}$)")
 

@@ -10,14 +10,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ssr_hydra.previews.sampling import _simplest, trace
+from ssr_hydra.previews.sampling import Trace, _simplest
 
 END = Fraction(10)
 
 
 def test_unannounced_jump_is_found_at_its_exact_time() -> None:
     at = Fraction(10, 3)
-    traced = trace(lambda x: 1.0 if x < at else 0.25, [Fraction(0), END], is_exact=True)
+    traced = Trace(lambda x: 1.0 if x < at else 0.25, [Fraction(0), END], is_exact=True)
     assert traced.jumps == [at]
     place = traced.times.index(float(at))
     assert traced.times[place : place + 2] == [float(at)] * 2
@@ -26,13 +26,13 @@ def test_unannounced_jump_is_found_at_its_exact_time() -> None:
 
 
 def test_a_jump_of_a_function_of_floats_is_found_as_well() -> None:
-    traced = trace(lambda x: float(int(float(x) * 3)), [Fraction(0), END], is_exact=False)
+    traced = Trace(lambda x: float(int(float(x) * 3)), [Fraction(0), END], is_exact=False)
     assert traced.jumps == [Fraction(k, 3) for k in range(1, 30)]
     assert traced.alphas[-1] == 29.0
 
 
 def test_the_value_at_the_very_end_is_the_one_before_it() -> None:
-    traced = trace(lambda x: 0.5 if x < END else 1.0, [Fraction(0), END], is_exact=True)
+    traced = Trace(lambda x: 0.5 if x < END else 1.0, [Fraction(0), END], is_exact=True)
     assert traced.jumps == []
     assert traced.times[-1] == 10.0
     assert set(traced.alphas) == {0.5}
@@ -40,7 +40,7 @@ def test_the_value_at_the_very_end_is_the_one_before_it() -> None:
 
 def test_a_named_jump_of_any_size_is_kept() -> None:
     breaks = [Fraction(k) for k in range(11)]
-    traced = trace(lambda x: 0.01 ** math.floor(x), breaks, is_exact=True)
+    traced = Trace(lambda x: 0.01 ** math.floor(x), breaks, is_exact=True)
     assert traced.jumps == breaks[1:-1]
     assert traced.alphas[-1] == pytest.approx(1e-18)
 
@@ -49,7 +49,7 @@ def test_bends_are_followed_within_a_four_thousandth_of_the_height() -> None:
     def alpha(x: Fraction) -> float:
         return 3.0 * (1.0 - math.sqrt(float(x) / 10))  # very steep at the start
 
-    traced = trace(alpha, [Fraction(0), END], is_exact=True)
+    traced = Trace(alpha, [Fraction(0), END], is_exact=True)
     for (x, a), (y, b) in pairwise(zip(traced.times, traced.alphas, strict=True)):
         middle = (Fraction(x) + Fraction(y)) / 2
         assert abs(alpha(middle) - (a + b) / 2) <= 3.0 / 4000 + 1e-12
@@ -58,13 +58,13 @@ def test_bends_are_followed_within_a_four_thousandth_of_the_height() -> None:
 
 def test_a_kink_becomes_a_vertex() -> None:
     top = Fraction(1, 7)
-    traced = trace(lambda x: float(min(x / top, (10 - x) / (10 - top))), [Fraction(0), top, END], is_exact=True)
+    traced = Trace(lambda x: float(min(x / top, (10 - x) / (10 - top))), [Fraction(0), top, END], is_exact=True)
     assert max(traced.alphas) == 1.0
     assert traced.jumps == []
 
 
 def test_sampling_of_noise_terminates() -> None:
-    traced = trace(lambda x: hash(x) % 1000 / 1000, [Fraction(0), END], is_exact=False)
+    traced = Trace(lambda x: hash(x) % 1000 / 1000, [Fraction(0), END], is_exact=False)
     assert traced.times == sorted(traced.times)
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
 from matplotlib.figure import Figure
+from refusals import refused
 from report_study import write_study
 from study_runs import study_of
 
-from ssr_hydra.errors import InputError
+from ssr_hydra.errors import MissingValueError, RangeError
 from ssr_hydra.report import Content, plot
 from ssr_hydra.studies import load
 
@@ -21,12 +21,12 @@ def test_each_figure_is_a_function_of_a_study_and_options(tmp_path: Path) -> Non
         assert isinstance(made, Figure)
         if name == "frontier":
             assert made.axes[0].get_xlabel().startswith("Training time")
-    with pytest.raises(InputError, match=r"^tolerance="):
+    with refused("tolerance", RangeError):
         plot.frontier(study, tolerance=-1)
 
 
 def test_figure_that_needs_missing_data_is_refused() -> None:
-    with pytest.raises(InputError, match=r"^study=.*must have evaluations to draw learning_curves"):
+    with refused("study", MissingValueError):
         plot.learning_curves(study_of({"a": {1.0: [0.5]}}))
 
 

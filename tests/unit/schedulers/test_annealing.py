@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 from cases import each
-from schedule_helpers import alphas, refused
+from refusals import refused
+from schedule_helpers import alphas
 
-from ssr_hydra.errors import MissingRateError
+from ssr_hydra.errors import MismatchError, MissingRateError, RangeError
 from ssr_hydra.schedulers import (
     CosineAnnealingScheduler,
     CosineAnnealingWithWarmupScheduler,
@@ -98,7 +99,7 @@ def test_a_fixed_warmup_keeps_its_length_and_the_decay_fills_the_rest(make: Any)
 @pytest.mark.parametrize("make", WITH_WARMUP)
 def test_a_warmup_longer_than_the_scaled_schedule_is_refused(make: Any) -> None:
     # 10 of 20 batches fit; at ssr .25 the run has 5.
-    with refused("t_warmup", match="scale_warmup"):
+    with refused("t_warmup", RangeError, match="scale_warmup"):
         alphas(make("10ba"), [0], 0.25, max_duration="20ba")
     assert alphas(make("10ba", scale_warmup=True), [2.5], 0.25, max_duration="20ba") == [1.0]
 
@@ -111,13 +112,13 @@ def test_a_warmup_that_just_fills_the_run_reaches_its_peak_there(make: Any) -> N
 @pytest.mark.parametrize("make", WITH_WARMUP)
 @pytest.mark.parametrize(("t_warmup", "t_max"), [("20ba", "20ba"), ("1.5dur", "1dur")])
 def test_warmup_that_leaves_no_room_is_refused_at_construction(make: Any, t_warmup: str, t_max: str) -> None:
-    with refused("t_warmup", match="must be below t_max"):
+    with refused("t_warmup", RangeError, match="must be below t_max"):
         make(t_warmup, t_max=t_max)
 
 
 @pytest.mark.parametrize("make", WITH_WARMUP)
 def test_a_schedule_with_warmup_has_to_reach_the_end_of_the_run(make: Any) -> None:
-    with refused("t_max", match="must reach the end of the run"):
+    with refused("t_max", RangeError, match="must reach the end of the run"):
         alphas(make("1ba", t_max="19ba"), [0], max_duration="20ba")
     assert alphas(make("1ba", t_max="20ba"), [20], max_duration="20ba") == [0.0]
     assert alphas(make("1ba", t_max="21ba"), [21], max_duration="20ba") == [0.0]
@@ -161,5 +162,5 @@ def test_seconds_can_be_used_like_other_units() -> None:
 
 @pytest.mark.parametrize(("t_warmup", "max_duration"), [("500ba", "90m"), ("90s", "500ba"), ("1iter", "500ba")])
 def test_units_that_no_rate_connects_are_refused(t_warmup: str, max_duration: str) -> None:
-    with refused("t_warmup", match="no fixed rate connects them"):
+    with refused("t_warmup", MismatchError, match="no fixed rate connects them"):
         alphas(LinearWithWarmupScheduler(t_warmup), [0], max_duration=max_duration, **RATES)

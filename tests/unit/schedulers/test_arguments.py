@@ -9,8 +9,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from schedule_helpers import EXAMPLES, ForeignTime, refused
+from refusals import refused
+from schedule_helpers import EXAMPLES, ForeignTime
 
+from ssr_hydra.errors import RangeError
 from ssr_hydra.schedulers import (
     ConstantScheduler,
     ExponentialScheduler,
@@ -82,7 +84,7 @@ def test_ranges_include_their_ends() -> None:
     assert multiplier(0, "a") == 0.0
     assert positive(5e-324, "a") == 5e-324
     assert positive(1, "a", least=1.0) == 1.0
-    with refused("a", match="above 0"):
+    with refused("a", RangeError, match="above 0"):
         positive(0, "a")
-    with refused("a", match="at least 1"):
+    with refused("a", RangeError, match="at least 1"):
         positive(0.5, "a", least=1.0)

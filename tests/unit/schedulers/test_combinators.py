@@ -10,9 +10,11 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from schedule_helpers import ForeignState, ForeignTimestamp, alphas, refused
+from refusals import refused
+from schedule_helpers import ForeignState, ForeignTimestamp, alphas
 from schedule_strategies import World, cases, make, shares, worlds
 
+from ssr_hydra.errors import WrongTypeError
 from ssr_hydra.schedulers import (
     ConstantScheduler,
     CosineAnnealingWarmRestartsScheduler,
@@ -194,11 +196,11 @@ def test_parts_must_be_a_non_empty_mapping(value: Any) -> None:
 
 @pytest.mark.parametrize("part", [None, LinearScheduler, [LinearScheduler()]])
 def test_part_must_be_a_scheduler(part: Any) -> None:
-    with refused("factors.a"):
+    with refused("factors.a", WrongTypeError):
         ProductScheduler({"a": part})
-    with refused("phases.a.scheduler"):
+    with refused("phases.a.scheduler", WrongTypeError):
         SequentialScheduler({"a": part})
-    with refused("scheduler"):
+    with refused("scheduler", WrongTypeError):
         Phase(part)
 
 

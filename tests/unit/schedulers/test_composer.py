@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 from checkout import SUPPORT
-from schedule_helpers import alphas, refused, run
+from refusals import refused
+from schedule_helpers import alphas, run
 
 from ssr_hydra import schedulers
-from ssr_hydra.errors import MissingRateError
+from ssr_hydra.errors import MissingRateError, RangeError
 from ssr_hydra.schedulers import (
     ConstantWithWarmupScheduler,
     CosineAnnealingWarmRestartsScheduler,
@@ -45,7 +46,7 @@ def test_scheduler_has_the_values_that_composer_computes(name: str) -> None:
         batches, expected = zip(*case["alphas"], strict=True)
         if _warmup_outlasts_the_run(case):
             # Composer accepts this run, and the peak is never reached.
-            with refused("t_warmup", match="must end within the run .* at ssr 0.25"):
+            with refused("t_warmup", RangeError, match="must end within the run .* at ssr 0.25"):
                 alphas(scheduler, batches, case["ssr"], max_duration=case["max_duration"], **rates)
             continue
         found = alphas(scheduler, batches, case["ssr"], max_duration=case["max_duration"], **rates)
@@ -97,7 +98,7 @@ def test_reaching_the_end_of_the_run_is_compared_after_exact_scaling() -> None:
     for t_max in ("15ep", "45ba", "1dur", "15.01ep"):
         assert alphas(LinearWithWarmupScheduler("1ba", t_max=t_max), [63], **of_run)[0] == pytest.approx(0, abs=1e-3)
     for t_max in ("14.99ep", "44ba"):
-        with refused("t_max"):
+        with refused("t_max", RangeError):
             alphas(LinearWithWarmupScheduler("1ba", t_max=t_max), [0], **of_run)
 
 

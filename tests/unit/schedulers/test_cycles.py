@@ -10,8 +10,10 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from schedule_helpers import alphas, refused
+from refusals import refused
+from schedule_helpers import alphas
 
+from ssr_hydra.errors import RangeError
 from ssr_hydra.schedulers import (
     CosineAnnealingWarmRestartsScheduler,
     OneCycleScheduler,
@@ -142,5 +144,5 @@ def test_piecewise_refuses_invalid_points(points: Any, field: str) -> None:
 
 def test_piecewise_refuses_points_that_cross_over_when_bound() -> None:
     # 1ep of 5 batches is before 6ba: the order depends on the run.
-    with refused("points", match="must increase"):
+    with refused("points", RangeError, match="must increase"):
         alphas(PiecewiseLinearScheduler([("6ba", 1.0), ("1ep", 0.0)]), [0], dataloader_len=5)

@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from schedule_helpers import EXAMPLES, refused, run
+from refusals import refused
+from schedule_helpers import EXAMPLES, run
 
 from ssr_hydra import schedulers
+from ssr_hydra.errors import FormatError, MissingValueError, RangeError
 from ssr_hydra.schedulers import functions, step_scheduler
 from ssr_hydra.time import Time
 
@@ -61,11 +63,11 @@ def test_step_size_is_a_length_and_a_list_of_step_sizes_is_milestones() -> None:
         == 0.25
     )
     assert step_scheduler(state, step_size=("2ba",), gamma=0.5) == 0.5
-    with refused("step_size"):
+    with refused("step_size", FormatError):
         step_scheduler(state, step_size=2)  # type: ignore[arg-type]
-    with refused("step_size"):
+    with refused("step_size", MissingValueError):
         step_scheduler(state, step_size=[])
-    with refused("step_size[1]"):
+    with refused("step_size[1]", FormatError):
         step_scheduler(state, step_size=["2ba", "5"])
-    with refused("ssr"):
+    with refused("ssr", RangeError):
         step_scheduler(state, 0, step_size="2ba")

@@ -6,9 +6,10 @@ import math
 from typing import Any
 
 import pytest
-from schedule_helpers import alphas, refused
+from refusals import refused
+from schedule_helpers import alphas
 
-from ssr_hydra.errors import MissingRateError
+from ssr_hydra.errors import ConflictError, MissingRateError, MissingValueError, RangeError
 from ssr_hydra.schedulers import InverseSquareRootWithWarmupScheduler, WarmupStableDecayScheduler
 
 DECAYS: dict[str, Any] = {
@@ -70,9 +71,9 @@ def test_wsd_refuses_invalid_arguments_at_construction(arguments: Any, field: st
 
 
 def test_wsd_refuses_parts_that_do_not_fit_when_bound() -> None:
-    with refused("t_decay", match="after a warmup of 4ba"):
+    with refused("t_decay", RangeError, match="after a warmup of 4ba"):
         alphas(WarmupStableDecayScheduler("4ba", "0.9dur"), [0], max_duration="20ba")
-    with refused("t_warmup"):
+    with refused("t_warmup", RangeError):
         alphas(WarmupStableDecayScheduler("4ba"), [0], 0.1, max_duration="20ba")
 
 
@@ -120,15 +121,15 @@ def test_inverse_square_root_cooldown_may_start_at_the_end_of_warmup_or_be_very_
 
 
 def test_inverse_square_root_refuses_invalid_arguments() -> None:
-    with refused("t_scale", match="must be set if there is no warmup"):
+    with refused("t_scale", MissingValueError, match="must be set if there is no warmup"):
         InverseSquareRootWithWarmupScheduler("0ba")
-    with refused("alpha_f", match="only with a cooldown"):
+    with refused("alpha_f", ConflictError, match="only with a cooldown"):
         InverseSquareRootWithWarmupScheduler("4ba", alpha_f=0.1)
-    with refused("t_max", match="only with a cooldown"):
+    with refused("t_max", ConflictError, match="only with a cooldown"):
         InverseSquareRootWithWarmupScheduler("4ba", t_max="9ba")
-    with refused("t_scale", match="above 0"):
+    with refused("t_scale", RangeError, match="above 0"):
         InverseSquareRootWithWarmupScheduler("4ba", "0ba")
-    with refused("t_cooldown", match="after a warmup of 4ba"):
+    with refused("t_cooldown", RangeError, match="after a warmup of 4ba"):
         alphas(InverseSquareRootWithWarmupScheduler("4ba", t_cooldown="17ba"), [0], max_duration="20ba")
     with refused("t_scale", MissingRateError, match="samples_per_batch"):
         alphas(InverseSquareRootWithWarmupScheduler("4ba", "320sp"), [0], max_duration="20ba")

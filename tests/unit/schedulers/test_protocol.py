@@ -10,11 +10,12 @@ from fractions import Fraction
 from typing import Any
 
 import pytest
-from schedule_helpers import EXAMPLES, ForeignState, ForeignTimestamp, alphas, refused, run
+from refusals import refused
+from schedule_helpers import EXAMPLES, ForeignState, ForeignTimestamp, alphas, run
 
 import ssr_hydra
 from ssr_hydra import convert_time, schedulers
-from ssr_hydra.errors import InputError, MissingRateError
+from ssr_hydra.errors import FormatError, InputError, MissingRateError, RangeError, UnsupportedError, WrongTypeError
 from ssr_hydra.schedulers import (
     ComposerScheduler,
     LinearScheduler,
@@ -96,7 +97,7 @@ def test_ssr_may_be_any_kind_of_positive_number() -> None:
     for ssr in ("1.3", Fraction(13, 10), "13/10"):
         assert alphas(LinearScheduler(), range(14), ssr, max_duration="12ba") == expected
     for ssr in (0, -1, float("nan"), float("inf"), 1e9, "half", None):  # type: ignore[assignment]
-        with refused("ssr"):
+        with refused("ssr", RangeError):
             LinearScheduler()(run(max_duration="12ba"), ssr)  # type: ignore[arg-type]
 
 
@@ -178,7 +179,7 @@ def test_a_function_or_callable_of_the_state_is_a_scheduler(scheduler: Any) -> N
     assert alphas(phases, (15, 44, 45), **of_run) == [1.0, 1.0, 0.5]
     # It cannot be stretched, and the error says so.
     for whole in (scheduler, ProductScheduler({"a": scheduler}), phases):
-        with pytest.raises(InputError, match="cannot be scaled, because it has no argument ssr"):
+        with pytest.raises(UnsupportedError, match="cannot be scaled, because it has no argument ssr"):
             alphas(whole, [0], 0.5, **of_run)
 
 
@@ -219,13 +220,13 @@ def test_function_must_return_a_multiplier(value: Any) -> None:
     def mine(state: Any) -> Any:
         return value
 
-    with refused("mine", match="finite multiplier"):
+    with refused("mine", RangeError, match="finite multiplier"):
         alphas(mine, [0], max_duration="4ba")
 
 
 @pytest.mark.parametrize("thing", [None, LinearScheduler, lambda: 1.0])
 def test_invalid_schedulers_are_refused(thing: Any) -> None:
-    with refused("scheduler"):
+    with refused("scheduler", WrongTypeError):
         bind(thing, run(max_duration="4ba"))
 
 
@@ -262,7 +263,7 @@ def test_errors_of_a_function_are_unchanged_and_name_it() -> None:
     ],
 )
 def test_function_that_returns_an_invalid_multiplier_is_named(function: Any, name: str) -> None:
-    with pytest.raises(InputError, match=rf"^{name}.*=-1\.0: a scheduler must return a finite multiplier"):
+    with pytest.raises(RangeError, match=rf"^{name}.*=-1\.0: a scheduler must return a finite multiplier"):
         alphas(function, [0], max_duration="4ba")
 
 
@@ -303,7 +304,7 @@ def test_error_of_convert_time_names_the_missing_rate() -> None:
     with refused("time", MissingRateError, match="max_duration"):
         convert_time("0.5dur", State())
     for time in ("10", 10, None):
-        with refused("time"):
+        with refused("time", FormatError):
             convert_time(time, State("100ba"))  # type: ignore[arg-type]
 
 

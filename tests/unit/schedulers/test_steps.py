@@ -5,8 +5,10 @@ from __future__ import annotations
 from fractions import Fraction
 
 import pytest
-from schedule_helpers import alphas, refused, run
+from refusals import refused
+from schedule_helpers import alphas, run
 
+from ssr_hydra.errors import RangeError
 from ssr_hydra.schedulers import (
     ConstantScheduler,
     ConstantWithWarmupScheduler,
@@ -38,9 +40,9 @@ def test_multiplier_is_zero_after_the_first_step_if_gamma_is_zero() -> None:
 
 def test_error_names_an_overflow() -> None:
     for scheduler in (StepScheduler("1ba", 1e300), ExponentialScheduler(1e300, "1ba"), ExponentialScheduler(10, "1ba")):
-        with refused("gamma", match="larger than any float at this time"):
+        with refused("gamma", RangeError, match="larger than any float at this time"):
             alphas(scheduler, [400])
-    with refused("gamma", match="overflows after 2 milestones"):
+    with refused("gamma", RangeError, match="overflows after 2 milestones"):
         alphas(MultiStepScheduler(["1ba", "2ba"], 1e300), [0])
 
 
@@ -106,7 +108,7 @@ def test_constant_with_warmup_stays_at_alpha_after_t_max() -> None:
 
 @pytest.mark.parametrize("t_max", ["9ba", "0.9ep", "288sp"])
 def test_constant_with_warmup_has_to_reach_the_end_of_the_run(t_max: str) -> None:
-    with refused("t_max", match="must reach the end of the run"):
+    with refused("t_max", RangeError, match="must reach the end of the run"):
         alphas(
             ConstantWithWarmupScheduler("1ba", t_max=t_max), [0],
             max_duration="10ba", dataloader_len=10, samples_per_batch=32,

@@ -8,9 +8,10 @@ from fractions import Fraction
 from typing import Any
 
 import pytest
-from schedule_helpers import alphas, refused
+from refusals import refused
+from schedule_helpers import alphas
 
-from ssr_hydra.errors import MissingRateError
+from ssr_hydra.errors import MismatchError, MissingRateError, UnknownNameError
 from ssr_hydra.schedulers import ConstantScheduler, LinearScheduler, Phase, SequentialScheduler, bind, step_scheduler
 from ssr_hydra.state import State
 from ssr_hydra.time import Time, Timestamp
@@ -80,10 +81,10 @@ def test_only_a_counter_that_is_read_has_to_be_convertible() -> None:
     assert alphas(second_phase(lambda state: state.timestamp.batch.value), [7], **of_run) == [1]
     with refused("timestamp", MissingRateError, match="samples_per_batch"):
         alphas(second_phase(lambda state: state.timestamp.sample.value), [7], **of_run)
-    with refused("timestamp", match="no fixed rate"):
+    with refused("timestamp", MismatchError, match="no fixed rate"):
         alphas(second_phase(lambda state: state.timestamp.get("sec").value), [7], **of_run)
     for unit in ("parsec", None):
-        with refused("unit"):
+        with refused("unit", UnknownNameError):
             alphas(second_phase(lambda state, unit=unit: state.timestamp.get(unit).value), [7], **of_run)
 
 

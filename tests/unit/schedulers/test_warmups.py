@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from schedule_helpers import alphas, refused
+from refusals import refused
+from schedule_helpers import alphas
 
+from ssr_hydra.errors import RangeError
 from ssr_hydra.schedulers import (
     ConstantWithWarmupScheduler,
     CosineAnnealingWithWarmupScheduler,
@@ -44,33 +46,37 @@ def test_warmup_that_the_run_never_finishes_is_refused_with_its_ssr(name: str) -
     for warmup in ("20ba", "2ep", "640sp"):
         of_run: dict[str, Any] = {"max_duration": "30ba", "dataloader_len": 10, "samples_per_batch": 32}
         assert alphas(make(warmup), [10], 1, **of_run) == [0.5]
-        with refused("t_warmup", match=r"20ba of .*15ba at ssr 0\.5\)|640sp of 15ba at ssr 0\.5\)"):
+        with refused("t_warmup", RangeError, match=r"20ba of .*15ba at ssr 0\.5\)|640sp of 15ba at ssr 0\.5\)"):
             alphas(make(warmup), [0], 0.5, **of_run)
         assert alphas(make(warmup, scale_warmup=True), [5], 0.5, **of_run) == [0.5]
-    with refused("t_warmup", match=r"\(takes 31ba of (a schedule that ends at )?30ba\)"):  # no ssr causes this error
+    with refused(
+        "t_warmup", RangeError, match=r"\(takes 31ba of (a schedule that ends at )?30ba\)"
+    ):  # no ssr causes this error
         alphas(make("31ba"), [0], max_duration="30ba")
 
 
 def test_one_cycle_whose_climb_the_run_never_finishes_is_refused() -> None:
-    with refused("t_up", match=r"must end within the run \(takes 40ba of 20ba at ssr 2\)"):
+    with refused("t_up", RangeError, match=r"must end within the run \(takes 40ba of 20ba at ssr 2\)"):
         alphas(OneCycleScheduler("20ba", "100ba"), [0], 2, max_duration="10ba")
 
 
 def test_combinators_refuse_a_warmup_that_its_phase_or_the_run_never_finishes() -> None:
     warmup = ConstantWithWarmupScheduler("20ba")
-    with refused("factors.a.t_warmup", match="of 15ba at ssr 0.5"):
+    with refused("factors.a.t_warmup", RangeError, match="of 15ba at ssr 0.5"):
         alphas(ProductScheduler({"a": warmup}), [0], 0.5, max_duration="30ba")
     # The phase ends at 10, before its warmup.
-    with refused("phases.a.scheduler.t_warmup", match=r"must end within the phase \(takes 20ba of 10ba\)"):
+    with refused("phases.a.scheduler.t_warmup", RangeError, match=r"must end within the phase \(takes 20ba of 10ba\)"):
         alphas(SequentialScheduler({"a": Phase(warmup, "10ba"), "b": LinearScheduler()}), [0], max_duration="30ba")
     # The last phase has 30 batches at ssr 1, and 10 at ssr 0.5, as the first keeps its 5.
     last = {"a": Phase(LinearScheduler(), "5ba", scale=False), "b": Phase(warmup, scale=False)}
     assert alphas(SequentialScheduler(last), [15], max_duration="30ba") == [0.5]
-    with refused("phases.b.scheduler.t_warmup", match=r"must end within the phase \(takes 20ba of 10ba at ssr 0\.5\)"):
+    with refused(
+        "phases.b.scheduler.t_warmup", RangeError, match=r"must end within the phase \(takes 20ba of 10ba at ssr 0\.5\)"
+    ):
         alphas(SequentialScheduler(last), [0], 0.5, max_duration="30ba")
     # A phase that is longer than the rest of the run.
     long = {"a": Phase(LinearScheduler(), "5ba"), "b": Phase(warmup, "40ba")}
-    with refused("phases.b.scheduler.t_warmup", match=r"must end within the run \(takes 25ba of 24ba\)"):
+    with refused("phases.b.scheduler.t_warmup", RangeError, match=r"must end within the run \(takes 25ba of 24ba\)"):
         alphas(SequentialScheduler(long), [0], max_duration="24ba")
 
 
@@ -83,8 +89,8 @@ def test_warmup_of_an_open_run_and_one_that_no_rate_compares_are_not_refused() -
 def test_t_max_in_dur_is_refused_like_the_same_time_in_batches(name: str) -> None:
     for t_max in ("75ba", "0.75dur"):
         for ssr in (0.5, 1, 2):
-            with refused("t_max", match="must reach the end of the run"):
+            with refused("t_max", RangeError, match="must reach the end of the run"):
                 alphas(WARMUPS[name]("5ba", t_max=t_max), [0], ssr, max_duration="100ba")
-    with refused("t_max", match="must reach the end of the run"):  # if the rates of the run are unknown
+    with refused("t_max", RangeError, match="must reach the end of the run"):  # if the rates of the run are unknown
         alphas(WARMUPS[name]("0ba", t_max="0.75dur"), [0], max_duration="5sec")
     assert alphas(WARMUPS[name]("5ba", t_max="1.25dur"), [1], max_duration="100ba") == [0.2]

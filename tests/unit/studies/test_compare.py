@@ -8,10 +8,11 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+from refusals import refused
 from scipy import stats
 from study_runs import study_of
 
-from ssr_hydra.errors import InputError
+from ssr_hydra.errors import UnknownNameError
 from ssr_hydra.studies import controls, decision_accuracy, doublings, outliers, paired, summary, winners
 from ssr_hydra.studies.compare import Place, pooled_control, rivals
 from ssr_hydra.studies.intervals import Cell, dunnett
@@ -76,7 +77,7 @@ def test_recipes_without_common_seeds_have_no_difference(other: dict[int | None,
 
 def test_error_lists_the_recipes_if_one_is_unknown() -> None:
     study = study_of({"a": {1.0: A}, ("a", "truncate"): {1.0: B}})
-    with pytest.raises(InputError, match=r"^b='wsd': .*there are 'a', \('a', 'truncate'\)"):
+    with refused("b", UnknownNameError, match=r"^b='wsd': .*there are 'a', \('a', 'truncate'\)"):
         paired(study, "a", "wsd")
     assert len(paired(study, "a", ("a", "truncate"))) == 1
 

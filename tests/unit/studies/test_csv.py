@@ -10,10 +10,11 @@ import numpy as np
 import pandas as pd
 import pytest
 from checkout import REPO
+from refusals import refused
 from scipy import stats
 from study_runs import study_of
 
-from ssr_hydra.errors import InputError
+from ssr_hydra.errors import ConflictError, FormatError, InputError, MismatchError, MissingValueError, UnknownNameError
 from ssr_hydra.studies import doublings, from_csv, paired, summary, winners
 
 TABLES = Path(__file__).parent / "tables"
@@ -56,7 +57,7 @@ def test_quality_may_have_a_plus_minus_sign(tmp_path: Path) -> None:
     (series,) = study.series
     assert series.values.tolist() == [80.1, 90.5, 91.0]
     assert [cell.variance**0.5 for cell in series.cells[:2]] == pytest.approx([0.2, 0.4])
-    with pytest.raises(InputError, match=r"quality is '80.1 ± 0.2', not a number"):
+    with refused("csv", FormatError, match=r"quality is '80.1 ± 0.2', not a number"):
         from_csv(path, "ssr", "acc", pool=["n"])
 
 
@@ -79,12 +80,12 @@ def test_wide_tables_have_a_column_for_each_ssr(tmp_path: Path) -> None:
     }
     assert found == {("base", 0.25): 70.1, ("base", 1.0): 76.5, ("mix", 1.0): 77.9}  # empty: no run
     assert study.problems == ()
-    with pytest.raises(InputError, match=r"^wide='nine': the CSV has no such column"):
+    with refused("wide", UnknownNameError):
         from_csv(path, None, "top1", recipe="method", wide=["nine"])
-    with pytest.raises(InputError, match=r"^wide='method': must hold the SSR"):
+    with refused("wide", FormatError):
         from_csv(path, None, "top1", wide=["method"])
     for ssr, wide in ((None, []), ("1", ["25%"])):
-        with pytest.raises(InputError, match=r"^ssr="):
+        with refused("ssr", ConflictError):
             from_csv(path, ssr, "top1", wide=wide)
 
 
@@ -106,7 +107,7 @@ def test_invalid_columns_of_summaries_are_refused(tmp_path: Path, given: dict[st
 def test_mean_of_several_runs_next_to_another_row_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "t.csv"
     path.write_text(SUMMARIES + "a,1,0.91,5,0.02\nb,2,0.9,x,\n", encoding="utf-8")
-    with pytest.raises(InputError, match=r"^n=.*lines 3 and 6 of the table have the same recipe and ssr"):
+    with refused("n", ConflictError, match=r"^n=.*lines 3 and 6 of the table have the same recipe and ssr"):
         from_csv(path, "ssr", "acc", recipe="recipe", n="runs", sd="spread")
     path.write_text(SUMMARIES + "b,2,0.9,x,\n", encoding="utf-8")
     study = from_csv(path, "ssr", "acc", recipe="recipe", n="runs", sd="spread")
@@ -144,7 +145,7 @@ def test_recipes_and_seeds_are_read_from_columns(tmp_path: Path) -> None:
     assert (row.n, row.difference) == (2, pytest.approx(0.15))
     assert study.frame["seconds"].isna().all()
     assert study.problems == ()
-    with pytest.raises(InputError, match="^axis='seconds': some runs of the study have no seconds"):
+    with refused("axis", MissingValueError):
         from ssr_hydra.studies import pareto
 
         pareto(study)
@@ -198,7 +199,7 @@ METHODS = "ssr,acc,method,host,seed\n" + "".join(
 
 def test_rows_that_differ_in_unnamed_columns_are_refused(tmp_path: Path) -> None:
     path = written(tmp_path, METHODS)
-    with pytest.raises(InputError) as caught:
+    with refused("recipe", ConflictError) as caught:
         from_csv(path, "ssr", "acc")
     assert str(caught.value) == (
         "recipe=None: lines 2 and 4 of the table have the same recipe and ssr 1, and differ in 'method', 'host', "
@@ -206,9 +207,9 @@ def test_rows_that_differ_in_unnamed_columns_are_refused(tmp_path: Path) -> None
         "else in pool"
     )
     # With the seeds named, the linear runs would be left out as duplicates of the cosine runs.
-    with pytest.raises(InputError, match="differ in 'method', 'host', which"):
+    with refused("recipe", ConflictError):
         from_csv(path, "ssr", "acc", seed="seed")
-    with pytest.raises(InputError, match="^recipe='method': .*differ in 'host', which"):
+    with refused("recipe", ConflictError, match="^recipe='method': .*differ in 'host', which"):
         from_csv(path, "ssr", "acc", recipe="method", seed="seed")
     study = from_csv(path, "ssr", "acc", recipe="method", seed="seed", pool=["host"])
     assert (study.recipes, summary(study)["n"].tolist()) == (("cosine", "linear"), [2, 2, 2, 2])
@@ -228,7 +229,7 @@ def test_rows_that_differ_in_unnamed_columns_are_refused(tmp_path: Path) -> None
 def test_column_that_differs_within_a_cell_must_be_named(tmp_path: Path, column: str, values: list[str]) -> None:
     rows = "".join(f"{ssr},0.5,{value}\n" for ssr, value in zip((1, 1, 2, 2), values, strict=True))
     path = written(tmp_path, f"ssr,acc,{column}\n{rows}")
-    with pytest.raises(InputError, match=f"^recipe=None: lines .* differ in '{column}', which no option names"):
+    with refused("recipe", ConflictError, match=f"^recipe=None: lines .* differ in '{column}', which no option names"):
         from_csv(path, "ssr", "acc")
     assert summary(from_csv(path, "ssr", "acc", pool=[column]))["n"].tolist() == [2, 2]
     assert len(summary(from_csv(path, "ssr", "acc", recipe=column))) > 2
@@ -242,7 +243,7 @@ def test_column_that_is_constant_within_each_cell_need_not_be_named(tmp_path: Pa
 
 @pytest.mark.parametrize("name", ["method_blank_in_baseline", "method_by_number"])
 def test_tables_with_a_method_column_need_the_option_recipe(name: str) -> None:
-    with pytest.raises(InputError, match="differ in 'method', which no option names"):
+    with refused("recipe", ConflictError):
         from_csv(TABLES / f"{name}.csv", "ssr", "top1")
     study = from_csv(TABLES / f"{name}.csv", "ssr", "top1", recipe="method")
     assert set(summary(study)["n"]) == {1}
@@ -282,7 +283,7 @@ def test_recipes_never_collide(tmp_path: Path, cells: list[tuple[str, str]]) -> 
     ],
 )
 def test_header_names_every_column_once(tmp_path: Path, header: str, rule: str) -> None:
-    with pytest.raises(InputError, match=f"^csv=.*: {rule}; "):
+    with refused("csv", FormatError, match=f"^csv=.*: {rule}; "):
         from_csv(written(tmp_path, f"{header}\n1,0.5,,\n1,0.6,,\n"), "ssr", "acc")
 
 
@@ -308,7 +309,7 @@ def test_times_may_have_different_units(tmp_path: Path) -> None:
         InputError, match=r"^seconds='wall_hours': the column's name says hours; pass the column as hours"
     ):
         from_csv(path, "ssr", "acc", "wall_hours")
-    with pytest.raises(InputError, match=r"^hours='wall_hours': the times are in seconds already"):
+    with refused("hours", ConflictError):
         from_csv(path, "ssr", "acc", "t", hours="wall_hours")
 
 
@@ -357,7 +358,7 @@ def test_direction_follows_from_the_column_name(tmp_path: Path, name: str, direc
 
 @pytest.mark.parametrize("text", ["", "\n\n", "\ufeff"])
 def test_a_file_without_a_line_is_empty(tmp_path: Path, text: str) -> None:
-    with pytest.raises(InputError, match=r"^csv='.*: is empty; give it a header"):
+    with refused("csv", FormatError, match=r"^csv='.*: is empty; give it a header"):
         from_csv(written(tmp_path, text), "ssr", "loss")
 
 
@@ -401,7 +402,7 @@ def test_decimal_commas_are_read_as_points(tmp_path: Path) -> None:
     frame = from_csv(path, "ssr", "top1", hours="hours", decimal=",").frame
     assert (frame["ssr"].tolist(), frame["quality"].tolist()) == ([0.25, 1.0], [73.02, 76.82])
     assert frame["seconds"].tolist() == pytest.approx([1.71 * 3600, 6.83 * 3600])
-    with pytest.raises(InputError, match="^decimal="):
+    with refused("decimal", UnknownNameError):
         from_csv(path, "ssr", "top1", decimal=";")  # type: ignore[arg-type]
 
 
@@ -470,7 +471,7 @@ def test_column_named_after_a_unit_needs_the_length_of_the_full_run(tmp_path: Pa
 
 def test_wide_columns_named_after_a_unit_need_the_length_of_the_full_run(tmp_path: Path) -> None:
     path = written(tmp_path, "30 epochs,90 epochs\n91,93\n")
-    with pytest.raises(InputError, match="^wide='30 epochs': must be a fraction"):
+    with refused("wide", MismatchError):
         from_csv(path, None, "top1", wide=["30 epochs", "90 epochs"])
     assert from_csv(path, None, "top1", wide=["30 epochs", "90 epochs"], full=90).length == ("epochs", 90.0)
 

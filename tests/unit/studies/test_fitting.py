@@ -7,10 +7,11 @@ import math
 import numpy as np
 import pytest
 from checkout import REPO
+from refusals import refused
 from scipy import optimize, stats
 from study_runs import study_of
 
-from ssr_hydra.errors import InputError
+from ssr_hydra.errors import InputError, RangeError
 from ssr_hydra.studies import Fit, Study, back_test, fits, from_csv
 
 TABLE = REPO / "docs/data/resnet50_imagenet.csv"
@@ -120,7 +121,7 @@ def test_prediction_far_beyond_the_measured_range_is_refused() -> None:
     fit = by_kind(fits(study_of({"a": {float(s): [0.9 - 0.1 * s**-0.7] for s in SSR}})))["power"]
     assert fit.predict(8.0) > fit.predict(4.0)
     for ssr in (8.1, 0.06, -1.0, math.nan, True, "2"):
-        with pytest.raises(InputError, match=r"^ssr=.*at most twice as far: 0\.0625 to 8"):
+        with refused("ssr", RangeError, match=r"^ssr=.*at most twice as far: 0\.0625 to 8"):
             fit.predict(ssr)  # type: ignore[arg-type]
 
 

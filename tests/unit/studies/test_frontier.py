@@ -8,10 +8,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from checkout import REPO
+from refusals import refused
 from scipy import optimize, stats
 from study_runs import study_of
 
-from ssr_hydra.errors import InputError
+from ssr_hydra.errors import InputError, UnknownNameError
 from ssr_hydra.studies import Study, crossings, from_csv, pareto, quality_at, speedup
 from ssr_hydra.studies.frontier import reach
 from ssr_hydra.studies.intervals import Cell
@@ -230,7 +231,7 @@ def test_only_recipes_that_are_best_somewhere_are_compared_if_there_are_many() -
     study = study_of({"a": {1.0: [0.9], 2.0: [0.5]}, "b": {1.0: [0.5], 2.0: [0.9]}, **rest})
     made = crossings(study)
     assert made[["a", "b"]].values.tolist() == [["a", "b"]]
-    with pytest.raises(InputError, match=r"^recipes='x'"):
+    with refused("recipes", UnknownNameError):
         crossings(study, recipes=["x"])
 
 

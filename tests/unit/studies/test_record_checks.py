@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from refusals import refused
 from study_runs import METRIC, record
 
-from ssr_hydra.errors import InputError
+from ssr_hydra.errors import MissingValueError
 from ssr_hydra.studies.record_checks import check_record, direction_of
 
 
@@ -40,7 +41,7 @@ def test_direction_of_these_names_is_min(metric: str) -> None:
     "metric", ["eval/thing", "eval/flossy", "scorecard", "eval/maximum", "neg_rmse", "1 - accuracy"]
 )
 def test_unknown_metric_name_needs_a_direction(metric: str) -> None:
-    with pytest.raises(InputError, match="^direction="):
+    with refused("direction", MissingValueError):
         direction_of(metric, None, set())
 
 

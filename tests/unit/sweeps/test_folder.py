@@ -5,8 +5,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from refusals import refused
 
-from ssr_hydra.errors import InputError
+from ssr_hydra.errors import ConflictError, InputError, MismatchError, PathError
 from ssr_hydra.records import RunResult
 from ssr_hydra.sweeps.folder import STUDY, StudyFolder
 from ssr_hydra.sweeps.heartbeat import Heartbeat
@@ -45,7 +46,7 @@ def test_same_study_is_continued_and_error_for_a_different_study_lists_the_diffe
     opened(tmp_path, ["ssr"], seed=3, name="other")  # axes of every study, and keys that may differ
     sgd = {**BASE["optimizer"], "lr": 0.3}
     before = (tmp_path / STUDY).read_bytes()
-    with pytest.raises(InputError) as caught:
+    with refused("hydra.sweep.dir", MismatchError) as caught:
         opened(tmp_path, ["ssr"], optimizer=sgd)
     assert str(caught.value) == (
         f"hydra.sweep.dir='{tmp_path}': is the folder of another study: optimizer.lr was 0.1 and is 0.3; "
@@ -67,7 +68,7 @@ def test_swept_keys_may_differ_in_later_sweeps(tmp_path: Path) -> None:
     opened(tmp_path, ["ssr"])
     opened(tmp_path, ["ssr", "+optimizer.lr", "scheduler"])
     opened(tmp_path, ["ssr"], optimizer={**BASE["optimizer"], "lr": 0.3}, scheduler={"_target_": "WSD"})
-    with pytest.raises(InputError, match=r"optimizer.momentum was 0.9 and is 0.8;"):
+    with refused("hydra.sweep.dir", MismatchError, match=r"optimizer.momentum was 0.9 and is 0.8;"):
         opened(tmp_path, ["ssr"], optimizer={**BASE["optimizer"], "momentum": 0.8})
     opened(tmp_path, ["experiment"], optimizer={"anything": 1})  # an experiment may change any key
 
@@ -109,9 +110,11 @@ def test_job_folders_may_have_custom_names(tmp_path: Path) -> None:
     StudyFolder(tmp_path).assign(jobs("a", "b"), ["x/a", "x/b"])
     assert (tmp_path / "x/a" / JOB).exists()
     StudyFolder(tmp_path).assign(jobs("a"), ["x/a"])
-    with pytest.raises(InputError, match=r"^hydra.sweep.subdir='x/a': the folder .* belongs to another job"):
+    with refused(
+        "hydra.sweep.subdir", ConflictError, match=r"^hydra.sweep.subdir='x/a': the folder .* belongs to another job"
+    ):
         StudyFolder(tmp_path).assign(jobs("b"), ["x/a"])
-    with pytest.raises(InputError, match=r"^hydra.sweep.subdir='/x': must be relative to the study's folder"):
+    with refused("hydra.sweep.subdir", PathError):
         StudyFolder(tmp_path).assign(jobs("b"), ["/x"])
 
 

@@ -184,7 +184,7 @@ def test_a_job_that_failed_before_and_is_tried_again_counts_when_it_ends(tmp_pat
         (("1ep", "4ep"), 40),  # a quarter of the work took 10 s
         (("100ba", "0.05ba"), 0.005),
         (("1ep", "400ba"), 10),  # the number of batches of an epoch is unknown here, so only ssr counts
-        (("", "soon"), 10),
+        (("", "4ep"), 10),
     ],
 )
 def test_length_of_a_job_is_read_from_max_duration(

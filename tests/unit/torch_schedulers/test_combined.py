@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 import torch
 from cases import each
-from schedule_helpers import refused
+from refusals import refused
 from torch_helpers import build
 
 from ssr_hydra import torch_schedulers as ours
+from ssr_hydra.errors import MissingRateError, RangeError
 from ssr_hydra.schedulers.run import Run
 from ssr_hydra.state import State
 from ssr_hydra.time import Timestamp
@@ -36,7 +37,7 @@ def test_parts_can_be_named_or_numbered() -> None:
     parts = [ours.LinearLR(0.5), ours.StepLR(2)]
     named = ours.SequentialLR({"warmup": parts[0], "decay": parts[1]}, ["1ep"])
     assert rates(named, list(range(12))) == rates(ours.SequentialLR(parts, [4]), list(range(12)))
-    with refused("schedulers.decay.step_size"):
+    with refused("schedulers.decay.step_size", MissingRateError):
         ours.SequentialLR({"a": parts[0], "decay": ours.StepLR("9tok")}, [4]).bind(State("20ba"), 1, True)
 
 
@@ -47,7 +48,7 @@ def test_phases_of_zero_length_are_skipped() -> None:
 
 def test_milestones_out_of_order_are_refused() -> None:
     scheduler = ours.SequentialLR([ours.StepLR(2)] * 3, ["1ep", 3])
-    with refused("milestones[1]", match="is at 3ba, before the previous one at 4ba"):
+    with refused("milestones[1]", RangeError, match="is at 3ba, before the previous one at 4ba"):
         scheduler.bind(State("20ba", dataloader_len=4), 1, True)
 
 
@@ -151,9 +152,9 @@ def test_factors_of_different_paces_multiply_and_recursive_schedulers_are_refuse
 def test_one_cycle_ends_with_the_run_or_after_it() -> None:
     assert rates(ours.OneCycleLR(1.0, 20), [0]) == pytest.approx([0.04])
     for scheduler in (ours.OneCycleLR(1.0, 19), ours.OneCycleLR(1.0, "0.9dur")):
-        with refused("total_steps", match="before the run does"):
+        with refused("total_steps", RangeError, match="before the run does"):
             rates(scheduler, [0])
     # Stretched with the run: ten steps at ssr 2 are its twenty batches.
     assert rates(ours.OneCycleLR(1.0, 10), [0, 19], ssr=2) == pytest.approx([0.04, 0.04 / 1e4])
-    with refused("total_steps"):
+    with refused("total_steps", RangeError):
         rates(ours.OneCycleLR(1.0, 19), [0], ssr=0.5)

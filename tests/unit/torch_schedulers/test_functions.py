@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from schedule_helpers import refused
+from refusals import refused
 
-from ssr_hydra.errors import InputError
+from ssr_hydra.errors import RangeError, UnsupportedError
 from ssr_hydra.state import State
 from ssr_hydra.time import Timestamp
 from ssr_hydra.torch_schedulers import CyclicLR, LambdaLR, MultiplicativeLR
@@ -52,7 +52,11 @@ def test_function_that_accepts_only_ints_runs_if_all_steps_are_whole() -> None:
 
 def test_function_that_accepts_only_ints_is_refused_if_steps_are_fractional() -> None:
     scheduler = LambdaLR(lambda step: TABLE[step], pace="batch")
-    with refused("lr_lambda", match=r"does not accept a fraction of a step \(0.5\).*lambda step: f\(int\(step\)\)"):
+    with refused(
+        "lr_lambda",
+        UnsupportedError,
+        match=r"does not accept a fraction of a step \(0.5\).*lambda step: f\(int\(step\)\)",
+    ):
         scheduler.bind(State("60ba"), 2)
     wrapped = LambdaLR(lambda step: TABLE[int(step)], pace="batch").bind(State("60ba"), 2)
     assert [wrapped.rates(Timestamp(batch=k), [1.0])[0] for k in range(5)] == [1.0, 1.0, 0.5, 0.5, 0.25]
@@ -67,7 +71,7 @@ def test_errors_of_a_function_at_whole_steps_are_unchanged() -> None:
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), None, "half"])
 def test_function_must_return_finite_numbers(value: Any) -> None:
     course = LambdaLR(lambda step: value, pace="batch").bind(State("60ba"))
-    with pytest.raises(InputError, match="must return a finite number .got this value at step 3"):
+    with refused("lr_lambda", RangeError, match="must return a finite number .got this value at step 3"):
         course.rates(Timestamp(batch=3), [1.0])
 
 

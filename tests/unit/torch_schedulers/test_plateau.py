@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 import torch
 from cases import each
-from schedule_helpers import refused
+from refusals import refused
 from torch.optim.lr_scheduler import ReduceLROnPlateau as Theirs
 
+from ssr_hydra.errors import WrongTypeError
 from ssr_hydra.schedulers.run import Run
 from ssr_hydra.state import State
 from ssr_hydra.time import Timestamp
@@ -115,7 +116,7 @@ def test_invalid_state_changes_nothing() -> None:
     plateau = ReduceLROnPlateau().bind(Run.of(State()))
     before = plateau.state_dict()
     for state in ({}, {**before, "since": "soon"}, {**before, "factors": None}, {"best": 1.0}):
-        with refused("state_dict"):
+        with refused("state_dict", WrongTypeError):
             plateau.load_state_dict(state)
     assert plateau.state_dict() == before
 

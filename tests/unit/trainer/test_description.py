@@ -26,7 +26,7 @@ from ssr_hydra.trainer.description import (
     describe_loader,
     describe_model,
     describe_optimizer,
-    describe_schedule,
+    plain_data,
 )
 
 
@@ -112,30 +112,28 @@ def cyclic() -> list[Any]:
     ],
 )  # fmt: skip
 def test_any_argument_is_described_as_plain_data(value: Any, plain: Any) -> None:
-    found = describe_schedule(value)
+    found = plain_data(value)
     assert found == plain
     assert type(found) is type(plain)
     json.dumps(found, allow_nan=False)
 
 
 def test_functions_are_named_and_partials_show_their_arguments() -> None:
-    assert describe_schedule(half) == f"{half.__module__}.half"
-    made = describe_schedule(functools.partial(half, alpha=0.25))
+    assert plain_data(half) == f"{half.__module__}.half"
+    made = plain_data(functools.partial(half, alpha=0.25))
     assert made == {"class": f"{half.__module__}.half", "args": [], "alpha": 0.25}
-    assert changes(made, describe_schedule(functools.partial(half, alpha=0.5))) == ["it.alpha was 0.25 and is 0.5"]
+    assert changes(made, plain_data(functools.partial(half, alpha=0.5))) == ["it.alpha was 0.25 and is 0.5"]
 
 
 def test_description_has_no_addresses_of_objects() -> None:
     """Another process has different addresses."""
     value = [len, functools.partial(max, key=len), Steep(print), object(), lambda state: 1.0]  # type: ignore[arg-type]
-    assert "0x" not in json.dumps(describe_schedule(value))
+    assert "0x" not in json.dumps(plain_data(value))
 
 
 def test_nested_schedulers_are_described_by_their_arguments() -> None:
     def make(gamma: float) -> Any:
-        return describe_schedule(
-            [ProductScheduler({"a": CosineAnnealingScheduler(), "b": StepScheduler("2ep", gamma=gamma)})]
-        )
+        return plain_data([ProductScheduler({"a": CosineAnnealingScheduler(), "b": StepScheduler("2ep", gamma=gamma)})])
 
     assert changes(make(0.1), make(0.1)) == []
     assert changes(make(0.1), make(0.2)) == ["it[0].factors.b.gamma was 0.1 and is 0.2"]
@@ -143,17 +141,17 @@ def test_nested_schedulers_are_described_by_their_arguments() -> None:
 
 def test_torch_s_schedulers_are_described_by_their_arguments() -> None:
     def make(**arguments: Any) -> Any:
-        return describe_schedule(StepLR(torch.optim.SGD([nn.Parameter(torch.ones(1))], lr=0.1), **arguments))
+        return plain_data(StepLR(torch.optim.SGD([nn.Parameter(torch.ones(1))], lr=0.1), **arguments))
 
     assert changes(make(step_size=3), make(step_size=3)) == []
     assert changes(make(step_size=3), make(step_size=4)) == ["it.step_size was 3 and is 4"]
     optimizer = torch.optim.SGD([nn.Parameter(torch.ones(1))], lr=0.1)
-    json.dumps(describe_schedule(LambdaLR(optimizer, lambda epoch: 1.0)), allow_nan=False)
+    json.dumps(plain_data(LambdaLR(optimizer, lambda epoch: 1.0)), allow_nan=False)
 
 
 def test_weights_of_a_loss_are_described() -> None:
     def make(weight: float) -> Any:
-        return describe_schedule(nn.CrossEntropyLoss(weight=torch.tensor([1.0, weight]), label_smoothing=0.1))
+        return plain_data(nn.CrossEntropyLoss(weight=torch.tensor([1.0, weight]), label_smoothing=0.1))
 
     assert make(2.0)["label_smoothing"] == 0.1
     assert changes(make(2.0), make(3.0)) == ["it.weight[1] was 2.0 and is 3.0"]
@@ -164,7 +162,7 @@ def test_weights_of_a_loss_are_described() -> None:
     [lambda shift: torch.arange(1000.0) + shift, lambda shift: np.arange(1000.0) + shift, lambda shift: [shift] * 1000],
 )
 def test_long_lists_are_described_by_a_digest(make: Callable[[int], Any]) -> None:
-    first, again, other = (describe_schedule(make(shift)) for shift in (0, 0, 1))
+    first, again, other = (plain_data(make(shift)) for shift in (0, 0, 1))
     assert first == again != other
     assert len(first) < 60
 

@@ -5,11 +5,12 @@ from typing import Any
 
 import pytest
 import torch
+from refusals import refused
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from ssr_hydra.data import TensorLoader
-from ssr_hydra.errors import InputError, MissingRateError
+from ssr_hydra.errors import MismatchError, MissingRateError, MissingValueError
 from ssr_hydra.schedulers import LinearScheduler, LinearWithWarmupScheduler, step_scheduler
 from ssr_hydra.state import State
 from ssr_hydra.time import Timestamp
@@ -170,7 +171,7 @@ def test_samples_and_batches_can_be_mixed_if_the_loader_has_a_batch_size() -> No
     assert run.lrs == [0.0, LR / 2, *[LR] * 6]
     tokens = TensorLoader([torch.zeros(8, 5, dtype=torch.int64), torch.zeros(8, dtype=torch.int64)], 2)
     warmup = LinearWithWarmupScheduler("20tok", alpha_f=1.0)
-    with pytest.raises(MissingRateError, match="tokens_per_batch"):
+    with refused("t_warmup", MissingRateError):
         Recorded(tokens, warmup, model=Bag())
     assert Recorded(tokens, warmup, model=Bag(), counts={"tokens_per_batch": 10}).run().lrs == [0.0, LR / 2, LR, LR]
 
@@ -180,20 +181,20 @@ def test_loader_without_a_length_supports_whole_epochs_and_batches() -> None:
     assert run.result.steps == 6
     assert [e["timestamp"]["epoch"] for e in run.result.evaluations] == [1, 2]
     assert Recorded(Unsized(3), LinearScheduler(), "4ba").run().lrs == [LR, LR * 0.75, LR * 0.5, LR * 0.25]
-    with pytest.raises(MissingRateError, match="len\\(train_dataloader\\)"):
+    with refused("max_duration", MissingRateError, match="len\\(train_dataloader\\)"):
         Recorded(Unsized(3), None, "1ep", ssr=0.5)
 
 
 def test_an_iterator_that_is_used_up_is_an_error_not_an_endless_loop() -> None:
     run = Recorded(iter(loader(3)), None, "2ep")
-    with pytest.raises(InputError, match="had none in epoch 1"):
+    with refused("train_dataloader", MissingValueError, match="had none in epoch 1"):
         run.run()
     assert Recorded(iter(loader(3)), None, "3ba").run().result.steps == 3
 
 
 @pytest.mark.parametrize(("batches", "promised", "words"), [(3, 4, r"fewer \(3\)"), (4, 3, "more")])
 def test_loader_with_a_wrong_length_is_detected(batches: int, promised: int, words: str) -> None:
-    with pytest.raises(InputError, match=words):
+    with refused("train_dataloader", MismatchError, match=words):
         Recorded(Lying(batches, promised), None, "2ep").run()
 
 

@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from ssr_hydra.checkpoints.format import check_state
+from ssr_hydra.data.seeding import GlobalRng
 from ssr_hydra.errors import InputError
 from ssr_hydra.settings import CheckpointSettings, setting_of
 from ssr_hydra.trainer.description import describe_optimizer
@@ -78,7 +79,7 @@ def test_random_state_continues_after_a_resume() -> None:
     """Python and NumPy store the second of two normal numbers for later, and the state includes it."""
     random.seed(3), np.random.seed(3), torch.manual_seed(3)
     drawn()
-    state = random_numbers()
+    state = random_numbers(GlobalRng.now())
     check_state(state)
     through_a_file = {**state, "python": json.loads(json.dumps(state["python"]))}
     expected = [drawn() for _ in range(3)]

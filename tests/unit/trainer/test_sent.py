@@ -16,7 +16,7 @@ from torch import nn
 from ssr_hydra.callbacks import EMA
 from ssr_hydra.checkpoints import Checkpoint, CheckpointError, CheckpointStore, load
 from ssr_hydra.data import TensorLoader
-from ssr_hydra.errors import InputError
+from ssr_hydra.errors import InputError, PathError
 from ssr_hydra.metrics_log import METRICS, read_evaluations
 from ssr_hydra.records import RESULT, RunResult
 from ssr_hydra.schedulers import CosineAnnealingScheduler
@@ -151,7 +151,7 @@ def test_links_to_checkpoints_are_not_followed(run: Path) -> None:
 @pytest.mark.parametrize("name", ["a\0b", "x" * 300])
 def test_invalid_folder_name_is_a_one_line_error(name: str) -> None:
     for options in ({"run_dir": name}, {"run_dir": None, "resume": name}):
-        with pytest.raises(InputError, match="^(run_dir|resume)=") as caught:
+        with pytest.raises(PathError, match="^(run_dir|resume)=") as caught:
             trainer(**options)
         assert "\n" not in str(caught.value)
 

@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from refusals import refused
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pack_sequence
 
-from ssr_hydra.errors import InputError
+from ssr_hydra.errors import InputError, RangeError, WrongTypeError
 from ssr_hydra.models import next_token_loss
 from ssr_hydra.trainer import accuracy
 from ssr_hydra.trainer.task import Task
@@ -203,7 +204,9 @@ def mean_of_dict(outputs: Tensor, targets: Tensor) -> Any:
     ],
 )
 def test_metric_that_returns_something_else_is_named(metric: Any, name: str, got: str) -> None:
-    with pytest.raises(InputError, match=rf"^metrics\.m='.*{name}.*must return one number .*\(got .*({got})"):
+    with refused(
+        "metrics.m", WrongTypeError, match=rf"^metrics\.m='.*{name}.*must return one number .*\(got .*({got})"
+    ):
         Task(linear(), None, {"m": metric}, CPU).evaluate([(X, Y)])
 
 
@@ -221,7 +224,11 @@ def test_counts_may_be_whole_numbers_of_any_kind(count: Any) -> None:
     counts = Task(linear(), None, None, CPU, lambda batch: count, lambda batch: count).count((X, Y))
     assert counts == (3, 3)
     assert [type(number) for number in counts] == [int, int]
-    with pytest.raises(InputError, match=r"^get_num_samples_in_batch='the lambda at .*must return an integer"):
+    with refused(
+        "get_num_samples_in_batch",
+        RangeError,
+        match=r"^get_num_samples_in_batch='the lambda at .*must return an integer",
+    ):
         Task(linear(), None, None, CPU, lambda batch: 2.5).count((X, Y))
 
 

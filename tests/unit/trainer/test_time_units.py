@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from ssr_hydra.app.train import train
 from ssr_hydra.data import StdlibDocuments, TensorLoader, make_loaders
-from ssr_hydra.errors import InputError
+from ssr_hydra.errors import MissingValueError
 from ssr_hydra.models import ByteMLP, bits_per_byte, next_token_loss
 from ssr_hydra.schedulers import LinearScheduler, LinearWithWarmupScheduler, StepScheduler
 from ssr_hydra.trainer import RunResult, Trainer
@@ -151,7 +151,7 @@ def test_a_run_in_tokens_without_tokens_ends_before_its_first_step(settings: dic
     loader = TensorLoader([torch.randn(8, 4), torch.zeros(8, dtype=torch.int64)], 2)
     model = nn.Linear(4, 2)
     weights = model.weight.detach().clone()
-    with pytest.raises(InputError, match="no tokens to count") as caught:
+    with pytest.raises(MissingValueError, match="no tokens to count") as caught:
         Trainer(model, loader, loader, device="cpu", progress="none", **settings).fit()
     assert caught.value.field in settings
     assert torch.equal(model.weight, weights)

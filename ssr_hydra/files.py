@@ -53,11 +53,8 @@ def check_folder_name(
 ) -> None:
     """Check that a folder is inside a base folder, unless the user typed a different place on the command line.
 
-    Args:
-        folder: The folder, with all references resolved.
-        field: The setting of the folder, for messages.
-        typed: The value of that setting on the command line; None if the command line does not set it.
-        base: Description of the base folder, for messages.
+    ``folder`` is the value of the setting ``field``, with all references resolved. ``typed`` is the value on the
+    command line, or None. ``base`` is the description of the base folder, for messages.
     """
     if not folder.strip():
         rule = "must be a folder, because the run's files must not mix with files of the working directory"
@@ -91,12 +88,7 @@ def check_length(path: str, field: str) -> None:
 
 
 def open_regular(path: Path) -> BinaryIO:
-    """Open a regular file for reading. Reading from a pipe or a device could block or never end.
-
-    Raises:
-        ValueError: ``path`` is not a regular file.
-        OSError: ``path`` is missing or cannot be read.
-    """
+    """Open a regular file for reading. Raise a ValueError for a pipe or a device, which could block or never end."""
     descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
@@ -105,12 +97,7 @@ def open_regular(path: Path) -> BinaryIO:
 
 
 def read_bounded(path: Path, most: int) -> bytes:
-    """Read a regular file of at most ``most`` bytes.
-
-    Raises:
-        ValueError: ``path`` is not a regular file, or it is larger than ``most`` bytes.
-        OSError: ``path`` is missing or cannot be read.
-    """
+    """Read a regular file. Raise a ValueError if the file is not regular or has more than ``most`` bytes."""
     with open_regular(path) as file:
         content = file.read(most + 1)
     if len(content) > most:
@@ -119,14 +106,7 @@ def read_bounded(path: Path, most: int) -> bytes:
 
 
 def create(path: Path) -> int:
-    """Create a file for appending and reading. Remove an existing file or link with this name first.
-
-    Returns:
-        The file descriptor.
-
-    Raises:
-        OSError: The file cannot be created.
-    """
+    """Create a file for appending and reading, and return its descriptor. An existing file or link is removed first."""
     with suppress(FileNotFoundError):
         path.unlink()
     flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
@@ -178,11 +158,9 @@ def sync_folder(folder: Path) -> None:
 
 
 def flock(descriptor: int) -> bool | None:
-    """Lock a file until it is closed or its process dies.
+    """Lock a file until it is closed or its process dies. Return whether this call locked the file.
 
-    Returns:
-        True if this call locked the file. False if another process holds the lock. None if the operating system or the
-        file system has no locks.
+    Return False if another process holds the lock, and None if the operating system or the file system has no locks.
     """
     try:
         import fcntl

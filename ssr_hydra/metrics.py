@@ -59,11 +59,6 @@ def direction_by_name(metric: str) -> Direction | None:
 def resolve_direction(given: str | None, metric: str, field: str) -> Direction:
     """Return ``given``. If ``given`` is None or ``auto``, return the better direction from the metric's name.
 
-    Args:
-        given: ``max``, ``min``, ``auto`` or None.
-        metric: The metric's name.
-        field: The setting that gives the direction.
-
     Raises:
         InputError: ``given`` is unknown, or a direction is needed but does not follow from the metric's name.
 
@@ -83,9 +78,7 @@ def resolve_direction(given: str | None, metric: str, field: str) -> Direction:
 def mode_of(given: str, metric: str, field: str) -> Direction:
     """Return the mode of a scheduler that follows a metric: ``max`` or ``min``. It must agree with the metric's name.
 
-    Raises:
-        InputError: For the errors of :func:`resolve_direction`, or if ``given`` is the wrong direction, such as torch's
-            default ``min`` for an accuracy.
+    For example, torch's default ``min`` is refused for an accuracy.
     """
     mode, better = resolve_direction(given, metric, field), direction_by_name(metric)
     if better not in (None, mode):

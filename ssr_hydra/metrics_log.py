@@ -37,11 +37,9 @@ def evaluation_record(evaluation: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def read_evaluations(path: Path, size: int) -> list[dict[str, Any]]:
-    """Read the evaluations from the first ``size`` bytes of a ``metrics.jsonl``.
+    """Read the evaluations from the first ``size`` bytes of a ``metrics.jsonl``, in the format of ``result.json``.
 
-    Returns:
-        The evaluations in the format of ``result.json``, without truncated or invalid lines. The list is empty if the
-        file cannot be read.
+    Leave out truncated and invalid lines. If the file cannot be read, return an empty list.
     """
     found: list[dict[str, Any]] = []
     try:
@@ -168,11 +166,7 @@ class MetricsLog:
         return file, len(kept)
 
     def check(self) -> None:
-        """Check that the file at the path is still the file that this run writes.
-
-        Raises:
-            RunError: The file was moved, removed, replaced or truncated.
-        """
+        """Raise a RunError if the file at the path is not the file that this run writes, or was truncated."""
         if not self._is_at_path(self._file.fileno()):
             raise RunError(f"{self.path}: was moved or removed while the run wrote to it; the records are incomplete")
         size = os.fstat(self._file.fileno()).st_size
@@ -180,12 +174,7 @@ class MetricsLog:
             raise RunError(f"{self.path}: another program changed it during the run: {size} bytes, not {self._size}")
 
     def sync(self) -> int:
-        """Sync the file to the disk, and return its size in bytes. A resumed run passes this size as ``keep``.
-
-        Raises:
-            RunError: The file was moved, removed, replaced or truncated.
-            WriteError: The file cannot be written.
-        """
+        """Sync the file to the disk, and return its size in bytes. A resumed run passes this size as ``keep``."""
         self.check()
         try:
             os.fsync(self._file.fileno())
@@ -194,12 +183,7 @@ class MetricsLog:
         return self._size
 
     def write(self, record: Mapping[str, Any]) -> None:
-        """Append one record.
-
-        Raises:
-            RunError: The file was moved, removed, replaced or truncated.
-            WriteError: The file cannot be written.
-        """
+        """Append one record."""
         self.check()
         line = json.dumps(finite(record), allow_nan=False, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
         try:

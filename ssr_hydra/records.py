@@ -100,11 +100,7 @@ class RunResult:
         return json.dumps(finite(asdict(self)), indent=2, allow_nan=False, ensure_ascii=False) + "\n"
 
     def save(self, folder: Path) -> Path:
-        """Write ``folder/result.json`` atomically.
-
-        Raises:
-            WriteError: The file cannot be written. The message contains its path and size.
-        """
+        """Write ``folder/result.json`` atomically."""
         path = folder / RESULT
         write_atomically(path, self.to_json())
         return path
@@ -145,11 +141,7 @@ class RunResult:
         return record
 
     def check(self) -> None:
-        """Check the types and ranges of the values. A damaged file may still be valid JSON.
-
-        Raises:
-            InputError: A value has a wrong type or range. The error names ``result.<field>``.
-        """
+        """Check the types and ranges of the values. A damaged file may still be valid JSON."""
         _require(is_number(self.ssr) and self.ssr > 0, "ssr", self.ssr)
         _require(self.seed is None or is_count(self.seed), "seed", self.seed)
         for name in ("steps", "samples", "tokens", "resumes"):
@@ -168,11 +160,7 @@ class RunResult:
 
 
 def check_evaluations(evaluations: Iterable[Any]) -> None:
-    """Check the counters and metrics of a record's evaluations.
-
-    Raises:
-        InputError: A counter or metric has a wrong type or range. The error names ``result.evaluations``.
-    """
+    """Raise an InputError if a counter or metric of a record's evaluations has a wrong type or range."""
     for evaluation in evaluations:
         timestamp: Any = evaluation.get("timestamp") if isinstance(evaluation, dict) else None
         _require(isinstance(timestamp, dict), "evaluations", evaluation)

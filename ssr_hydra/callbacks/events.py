@@ -153,15 +153,10 @@ class Events:
             raise first
 
     def record(self, trainer: Any, record: dict[str, Any], write: Callable[[dict[str, Any]], object] | None) -> None:
-        """Pass a record to the ``log`` listeners, and write it to ``metrics.jsonl``.
+        """Pass a record to the ``log`` listeners, and to the function ``write``, which writes ``metrics.jsonl``.
 
         First the callbacks get the record, and may add values to it. Then the record is written to the file. Then the
         loggers get it. So the file contains the values that callbacks add, and also a record for which a logger fails.
-
-        Args:
-            trainer: The object that listeners get as the trainer.
-            record: The record.
-            write: Function that writes the record to ``metrics.jsonl``; None if the run writes no files.
 
         Raises:
             InputError: A callback added a value that is not plain data.

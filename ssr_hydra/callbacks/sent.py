@@ -41,12 +41,9 @@ class Sent:
         self._before: tuple[int, list[str]] = (-1, [])
 
     def resume(self, batch: int) -> str | None:
-        """Return the id with which the run continues in the store; None if the run needs a new id.
+        """Return the id with which the run continues after ``batch`` batches; None if the run needs a new id.
 
         Call this method once, before any record is sent. It reads which records the store already has.
-
-        Args:
-            batch: The number of batches that the run has trained.
         """
         try:
             content = json.loads(self._path.read_text(encoding="utf-8"))

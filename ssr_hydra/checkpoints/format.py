@@ -76,11 +76,7 @@ class Index:
         return int(self.timestamp["batch"])
 
     def write(self, folder: Path) -> None:
-        """Write and sync ``folder/checkpoint.json``.
-
-        Raises:
-            WriteError: The file cannot be written. The message contains its path and size.
-        """
+        """Write and sync ``folder/checkpoint.json``."""
         path, content = folder / INDEX, _encode(self._content())
         try:
             with os.fdopen(create(path), "wb") as file:
@@ -226,11 +222,7 @@ class _HashingFile:
 
 
 def write_state(state: Mapping[str, Any], folder: Path) -> tuple[int, str]:
-    """Write and sync ``folder/state.pt``, and return its size and SHA-256.
-
-    Raises:
-        WriteError: The file cannot be written. The message contains its path and size.
-    """
+    """Write and sync ``folder/state.pt``, and return its size and SHA-256."""
     import torch
 
     path = folder / STATE
@@ -310,12 +302,7 @@ def _no_tensor(*_: Any) -> None:
 
 
 def _check_archive(file: BinaryIO, size: int) -> None:
-    """Check that reading a file would not take more memory than its size, before torch reads it.
-
-    Raises:
-        ValueError: The file would take more memory than its size, or it is nested too deeply.
-        Exception: Any error of unzipping or unpickling.
-    """
+    """Raise an error if reading a file would take more memory than its size. Call this before torch reads the file."""
     with zipfile.ZipFile(file) as archive:
         members = archive.infolist()
         total = sum(member.file_size for member in members)

@@ -76,17 +76,16 @@ class EvaluationMean:
     If a batch has one value (a scalar), the weight of this value is the number of the batch's samples. If a batch has
     a value per sample or token, the weight of each value is 1. A tensor of shape [1] is ambiguous: it is read as the
     value of the batch, unless another batch has several values.
-
-    Attributes:
-        total, count: Weighted sum of the values, and sum of their weights. Each tensor of shape [1] has weight 1.
-        more, more_count: The amounts to add to ``total`` and ``count`` if tensors of shape [1] are values of batches.
-        each: The number of batches whose tensor of values has dimensions and a size other than 1.
     """
 
     def __init__(self) -> None:
+        # The weighted sum of the values, and the sum of their weights. Each tensor of shape [1] has weight 1.
         self.total: Tensor | float = 0.0
+        self.count = 0
+        # The amounts to add to `total` and `count` if tensors of shape [1] are values of batches.
         self.more: Tensor | float = 0.0
-        self.count = self.more_count = self.each = 0
+        self.more_count = 0
+        self.each = 0  # the number of batches that have several values
 
     def add(self, values: Tensor, samples: int) -> None:
         """Add the values of a batch that has ``samples`` samples. The sums stay on the device of the values."""
@@ -155,12 +154,7 @@ def call_metric(name: str, metric: Any, function: Callable[..., Any], *arguments
 
 
 def check_metrics(metrics: Any) -> dict[str, Any]:
-    """Return the metrics as a dict from name to function or object.
-
-    Raises:
-        InputError: ``metrics`` is not a mapping, or a metric is neither a function nor an object that accumulates
-            batches, has an invalid name, or is given twice.
-    """
+    """Return the metrics as a dict from name to function or object. Refuse invalid metrics and names."""
     if not isinstance(metrics, Mapping):
         raise WrongTypeError(
             "metrics", metrics, "must be a mapping of names to functions", "write {'accuracy': accuracy}"
@@ -205,12 +199,7 @@ def check_metric_name(metric: str | None, field: str, metrics: Mapping[str, Any]
 
 
 def check_reducible(metrics: Mapping[str, Any], world_size: int) -> None:
-    """Refuse metric objects that cannot combine the batches of several processes.
-
-    Raises:
-        InputError: An object neither exchanges its state in ``compute``, as torchmetrics' metrics do, nor has a method
-            ``merge_state``.
-    """
+    """Refuse metric objects that can neither exchange their state, as torchmetrics' metrics do, nor merge it."""
     for name, metric in metrics.items():
         if world_size == 1 or not accumulates(metric) or _syncs(metric):
             continue
@@ -235,10 +224,6 @@ def reduced(name: str, metric: Any, processes: Processes, device: torch.device, 
 
     This is ``metric`` itself if there is one process, or if the metric exchanges its state. Else every process gets the
     objects of all processes on the CPU, and ``merge_state`` adds them in the order of their ranks.
-
-    Raises:
-        InputError: A process has added no batch to an object that exchanges its own state. torchmetrics cannot exchange
-            such a state.
     """
     if processes.world_size == 1:
         return metric
@@ -264,9 +249,6 @@ def move_metric(metric: Any, device: torch.device) -> None:
 
 def computed(name: str, metric: Any, returned: Any) -> dict[str, float]:
     """Return the result of a metric object as numbers: ``eval/<name>``, or ``eval/<name>/<key>`` for a mapping.
-
-    Raises:
-        InputError: The result is neither one number nor a mapping from strings to numbers.
 
     Example:
         >>> computed("f1", None, torch.tensor(0.5)), computed("f1", None, {"macro": 0.5, "micro": 0.25})

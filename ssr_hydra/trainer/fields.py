@@ -83,12 +83,6 @@ def by_group(
 
     A group without a name gets its index as its name. If several groups have the same name, the second one is
     ``NAME-2``.
-
-    Example:
-        >>> weights = [torch.zeros(1, requires_grad=True) for _ in range(2)]
-        >>> optimizer = torch.optim.SGD([{"params": weights[:1], "name": "body"}, {"params": weights[1:]}], lr=0.1)
-        >>> by_group([0.1, 0.2], optimizer.param_groups, [optimizer])
-        {'body': 0.1, '1': 0.2}
     """
     every = [group for optimizer in optimizers for group in optimizer.param_groups]
     if not any(group.get("name") for group in every):

@@ -56,12 +56,12 @@ def first_batch(
 ) -> Iterator[None]:
     """Explain errors of the first batch. Compute the batch's outputs, loss and metrics in this block.
 
-    ``is_own`` says that the model computes its own loss if the batch is a mapping.
+    ``is_own`` says that the model computes its own loss if the batch is a mapping. Errors of unusual types, such as an
+    exception class of the user, are raised unchanged.
 
     Raises:
         InputError: Outputs and targets have different shapes, and torch would broadcast them.
-        FirstBatchError: Another error was raised because the batch does not fit the model, the loss or a metric. Errors
-            of other types, such as an exception class of the user, are raised unchanged.
+        FirstBatchError: The batch does not fit the model, the loss or a metric.
     """
     with warnings.catch_warnings():
         warnings.filterwarnings("error", message=_SPREAD, category=UserWarning)

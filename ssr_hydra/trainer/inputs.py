@@ -118,11 +118,7 @@ def batch_size(loader: Any) -> int | None:
 
 
 def check_optimizers(optimizers: Any, schedulers: Any, model: nn.Module, loss: Any = None) -> tuple[Optimizer, ...]:
-    """Return the optimizers of a run. None means the torch schedulers' optimizers, or SGD without torch schedulers.
-
-    Raises:
-        InputError: An optimizer has no parameter of the model or the loss, or it cannot be used by this trainer.
-    """
+    """Return checked optimizers of a run. None means those of the torch schedulers, or SGD if there are none."""
     if optimizers is None:
         found = {id(item.optimizer): item.optimizer for item in torch_schedulers(schedulers)}
         if found:

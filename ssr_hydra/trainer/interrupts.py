@@ -27,11 +27,8 @@ _SAME_INTERRUPT_SECONDS = 2.0
 class TerminatedError(BaseException):
     """A signal ended the process: SIGTERM (``docker stop``), SIGHUP (a closed terminal) or SIGUSR2 (preemption).
 
-    Like ``KeyboardInterrupt`` it is not an ``Exception``, so ``except Exception`` does not catch it.
-
-    Args:
-        number: Number of the signal.
-        after: Text for the end of the message, such as ``", with a checkpoint at batch 5"``.
+    Like ``KeyboardInterrupt`` it is not an ``Exception``, so ``except Exception`` does not catch it. ``after`` is text
+    for the end of the message, such as ``", with a checkpoint at batch 5"``.
     """
 
     def __init__(self, number: int = signal.SIGTERM, after: str = "") -> None:
@@ -171,14 +168,9 @@ class StopRequest:
         return is_recent and "TORCHELASTIC_RUN_ID" in os.environ
 
     def leave(self, after: str = "") -> NoReturn:
-        """End the run because of the stored signal.
+        """End the run because of the stored signal, by ``KeyboardInterrupt`` (ctrl-C) or :class:`TerminatedError`.
 
-        Args:
-            after: Text for the end of the message, such as ``", with a checkpoint at batch 5"``.
-
-        Raises:
-            KeyboardInterrupt: The signal is ctrl-C.
-            TerminatedError: The signal is not ctrl-C, and no previous handler has ended the process.
+        ``after`` is text for the end of the message, such as ``", with a checkpoint at batch 5"``.
         """
         number = self.number
         if number == signal.SIGINT:
@@ -218,11 +210,6 @@ def reason(error: BaseException) -> str:
 
 
 def status_of(error: BaseException) -> str:
-    """Return the status of a run that this error ended: ``stopped`` if a signal raised the error, else ``failed``.
-
-    Example:
-        >>> status_of(KeyboardInterrupt()), status_of(ZeroDivisionError())
-        ('stopped', 'failed')
-    """
+    """Return the status of a run that this error ended: ``stopped`` if a signal raised the error, else ``failed``."""
     is_stop = isinstance(error, (KeyboardInterrupt, TerminatedError)) or hasattr(error, "_reason")
     return "stopped" if is_stop else "failed"

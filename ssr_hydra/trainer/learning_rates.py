@@ -61,22 +61,13 @@ class LearningRates:
     - A torch scheduler that cannot be read (a user's class) runs unchanged. It can be used only with ssr 1.
 
     ``use_stepwise_scheduler=True`` steps all schedulers by batch, and False steps all by epoch. A scheduler with an
-    explicit pace keeps this pace.
-
-    Args:
-        schedulers: One scheduler, a list of schedulers, a mapping from name to schedulers of this package, or None. A
-            torch scheduler is an instance, or a :class:`~ssr_hydra.optim.torch_schedulers.Paced` with an instance, or
-            an object of :mod:`ssr_hydra.torch_schedulers`, which sets the learning rates of all optimizers.
-        state: The run, with its optimizers.
-        ssr: The scale schedule ratio.
-        use_stepwise_scheduler: True: all by batch; False: all by epoch; None: each at its usual pace.
-        clock: A function from the state's timestamp to the time for schedules; None uses the timestamp itself.
-        plan: The run whose length and rates the schedules use; None means ``state``.
+    explicit pace keeps this pace. A torch scheduler is an instance, or a
+    :class:`~ssr_hydra.optim.torch_schedulers.Paced` with an instance, or an object of
+    :mod:`ssr_hydra.torch_schedulers`, which sets the learning rates of all optimizers. ``clock`` is a function from the
+    state's timestamp to the time for schedules. ``plan`` is the run whose length and rates the schedules use.
 
     Raises:
-        InputError: A torch scheduler has an optimizer that is not in ``state``, or is in a mapping; a scheduler that
-            runs unchanged is used with a clock or with ssr other than 1; a scheduler without an explicit pace is used
-            in a run that ends before its first step; or a schedule does not fit the run.
+        InputError: A scheduler does not fit the run, its optimizers, or another scheduler.
     """
 
     def __init__(
@@ -137,9 +128,8 @@ class LearningRates:
     def epoch_ended(self, *, again: bool = False) -> None:
         """Step the schedulers that change by epoch.
 
-        Args:
-            again: Whether to set the learning rates of the next batch again. This is needed if they were set before the
-                loop knew that the epoch had ended.
+        ``again`` says that the learning rates of the next batch were set before the loop knew that the epoch had ended.
+        If so, set them again.
         """
         if self._compiled is not None:
             if again or not self._ours_by_batch:

@@ -179,8 +179,7 @@ class Loop:
         Raises:
             DivergedError: A loss, or a weight at the end, was NaN or infinite.
             InputError: The number of batches in an epoch is not the loader's length.
-            KeyboardInterrupt, TerminatedError: A signal asked the run to stop. If checkpoints are enabled, the loop has
-                written one.
+            KeyboardInterrupt, TerminatedError: A signal asked the run to stop.
         """
         task, state = self.task, self.state
         clock, stop = time.perf_counter_ns, self._stop

@@ -81,10 +81,7 @@ def shard(model: nn.Module, processes: Processes, device: torch.device) -> nn.Mo
 
 
 def wrapped(model: nn.Module, parallel: str, processes: Processes, device: torch.device) -> nn.Module:
-    """Return the module for the forward pass of training.
-
-    This is the model itself if there is one process, or if the model is sharded or has no trainable parameter. Else it
-    is a DDP wrapper of the model.
+    """Return the module for the forward pass of training: the model, or a DDP wrapper of the model.
 
     Raises:
         InputError: ``parallel`` is ``fsdp``, but there is only one process, or the model is not sharded yet (sharding

@@ -217,13 +217,10 @@ class Processes:
         return values
 
     def check_same(self, described: Mapping[str, Any], free: str = r"(?!)") -> None:
-        """Raise an error if the processes have different settings. Every process raises the same error.
+        """Raise the same InputError in every process if the processes have different settings.
 
-        A field whose name matches the regular expression ``free`` may differ.
-
-        Raises:
-            InputError: The settings differ. The error names the first field that differs, and lists several others.
-            LostProcessError: Another process has ended.
+        The error names the first field that differs, and lists several others. A field whose name matches the regular
+        expression ``free`` may differ.
         """
         from ssr_hydra.checkpoints.description import differences
 
@@ -274,14 +271,10 @@ class Processes:
                 dist.destroy_process_group()
 
     def fail(self, message: str, seconds: float | None = None) -> bool:
-        """Disconnect because of an error. Return whether rank 0 reports the same error.
+        """Disconnect because of an error. Return whether rank 0 reports the same error, so this process need not.
 
-        If the result is True, this process need not report the error. So a user sees an error of all processes, such
-        as a wrong argument, only once. In rank 0 the result is always False.
-
-        Args:
-            message: The text of the error. ``""`` is equal to any error of rank 0.
-            seconds: How long to wait for the error of rank 0, which may fail later; None means 5 seconds.
+        In rank 0 the result is always False. The message ``""`` is equal to any error of rank 0. ``seconds`` is how
+        long to wait for the error of rank 0, which may fail later; None means 5 seconds.
         """
         store = self._store
         self.stop()

@@ -24,21 +24,11 @@ _BAR_WIDTH, _LONGEST_NAME = 14, 24
 
 @dataclass
 class Snapshot:
-    """The position of a run, for display.
+    """The position of a run, for display."""
 
-    Attributes:
-        share: The completed fraction of the run, from 0 to 1.
-        step, epoch: The number of completed steps and epochs.
-        steps: The number of steps of the whole run; None if unknown.
-        lr: The learning rate of the first param group.
-        loss: The mean training loss in the last record of training.
-        train_seconds: The seconds of training so far.
-        metrics: The metrics of the latest evaluation.
-    """
-
-    share: float
+    share: float  # the completed fraction of the run, from 0 to 1
     step: int
-    steps: int | None
+    steps: int | None  # the number of steps of the whole run; None if unknown
     epoch: int
     lr: float
     loss: float
@@ -191,13 +181,10 @@ class _Unbreakable:
 
 
 def choose_progress(kind: str, name: str = "training", stream: TextIO | None = None) -> Progress:
-    """Return the progress display of a run.
+    """Return the progress display of a run. If ``stream`` cannot be written, the display stops.
 
-    Args:
-        kind: ``auto`` (a bar if the stream is a terminal that can move its cursor, else plain lines), ``bar``,
-            ``plain`` or ``none``.
-        name: Text in front of the bar.
-        stream: The output; None means standard output. If the output cannot be written, the display stops.
+    ``kind`` is ``auto`` (a bar if the stream is a terminal that can move its cursor, else plain lines), ``bar``,
+    ``plain`` or ``none``. ``name`` is the text in front of the bar.
     """
     one_of(kind, "progress", PROGRESS)
     target = sys.stdout if stream is None else stream

@@ -71,10 +71,10 @@ class Rereading:
         return batches
 
     def _next_epoch(self, epoch: int, batches: Iterator[Any], saved: Mapping[str, Any]) -> Iterator[Any]:
-        """Return an iterator over an epoch from the state of the loader at the end of the previous epoch.
+        """Return an iterator over the epoch after the saved state, which is from the end of an epoch.
 
-        The loader may have saved the state after the last batch, but before it ended its iterator. Then ``batches`` is
-        empty, and the epoch is the next iterator.
+        If the loader saved the state before it ended its iterator, ``batches`` is empty, and the next iterator is the
+        epoch.
         """
         first = list(itertools.islice(batches, 1))
         if first:
@@ -107,9 +107,8 @@ class Rereading:
     def state_dict(self, *, within: bool) -> dict[str, Any]:
         """Return the random state from which the loader can start the epoch again, and the state of a stateful loader.
 
-        Args:
-            within: Whether the run is within an epoch. If so, return the random state at the start of the epoch. Else
-                return the current random state.
+        ``within`` says that the run is within an epoch. If so, the random state is that of the epoch's start, else the
+        current one.
         """
         if self._saved is not None:  # the run stops again before it reads a batch
             return dict(self._saved)

@@ -230,13 +230,10 @@ class Resuming:
             (self._run_dir / RESULT).unlink(missing_ok=True)
 
     def restore_random_numbers(self, seed: int | None) -> Mapping[str, Any] | None:
-        """Restore this process's random generators from the checkpoint.
+        """Restore this process's random generators from the checkpoint. Return the state of its loader, or None.
 
-        If the run now has more processes, the checkpoint has no state for this process. In this case, the method seeds
-        the generators from ``seed``, the rank and the batch. If ``seed`` is None, the generators do not change.
-
-        Returns:
-            The state that the loader of this process needs to resume; None if the checkpoint has no such state.
+        If the run now has more processes, the checkpoint has no state for this process. In this case, seed the
+        generators from ``seed``, the rank and the batch; if ``seed`` is None, do not change them.
         """
         assert self.checkpoint is not None
         saved, rank = self.checkpoint.state["random"], self._processes.rank
@@ -250,12 +247,9 @@ class Resuming:
 
 
 def evaluations_of(checkpoint: Checkpoint) -> tuple[list[dict[str, Any]], str | None]:
-    """Return the evaluations of a run up to a checkpoint, from the run's ``metrics.jsonl``.
+    """Return the evaluations of a run up to a checkpoint, and a message if some of them are lost, else None.
 
-    A checkpoint of an earlier release contains the evaluations themselves.
-
-    Returns:
-        The evaluations, and a message. The message is None, unless ``metrics.jsonl`` lacks evaluations.
+    They are in the run's ``metrics.jsonl``; a checkpoint of an earlier release contains them.
 
     Raises:
         CheckpointError: The checkpoint does not have the number of evaluations.

@@ -110,11 +110,9 @@ def check_exportable(model: nn.Module, field: str, path: object) -> None:
 
 
 def as_safetensors(model: nn.Module, state: Mapping[str, Any], name: str | None, ssr: float, steps: int) -> bytes:
-    """Return weights in the format of safetensors, with contiguous tensors and metadata.
+    """Return weights in the format of safetensors, with tied tensors once, as ``safetensors.torch.save_model`` does.
 
-    The file contains tied tensors once, under the name that comes first in the alphabet. The metadata maps their other
-    names to this name, as ``safetensors.torch.save_model`` does. ``state`` is the full state of the model, which
-    differs from ``model.state_dict()`` if the model is sharded.
+    ``state`` is the full state of the model, which differs from ``model.state_dict()`` if the model is sharded.
     """
     from safetensors.torch import save
 
@@ -137,14 +135,10 @@ def restore_optimizers(
     old: Sequence[Mapping[str, Any]],
     new: Sequence[Mapping[str, Any]],
 ) -> None:
-    """Load the state of optimizers from a checkpoint. A hyperparameter that the user has changed keeps its new value.
+    """Load the state of newly created optimizers, and the weights of the model if ``state`` has the key ``model``.
 
-    Args:
-        model: The model. Its weights are loaded only if ``state`` has the key ``model``.
-        optimizers: The optimizers to load, newly created.
-        state: The checkpoint's state, or a part of it.
-        old: The description of the optimizers in the checkpoint.
-        new: The description of ``optimizers``. A hyperparameter that differs between ``old`` and ``new`` is not loaded.
+    ``old`` and ``new`` describe the optimizers of the checkpoint and of this run. A hyperparameter that differs between
+    them keeps its new value.
 
     Raises:
         TypeError, ValueError: The state of an optimizer does not fit the parameters.

@@ -38,11 +38,6 @@ class TrainStep:
     The gradient is the gradient of the mean loss over the whole batch. A batch may be split over processes, and into
     parts whose gradients are accumulated. The parts may differ in size. The weight of a part is its number of samples
     or tokens.
-
-    Attributes:
-        scaler: The loss scaler for fp16; None for another precision.
-        keeps_loss: Whether to keep the loss of each step in ``loss``.
-        loss: The loss of the last step, for listeners; None if ``keeps_loss`` is False.
     """
 
     def __init__(
@@ -60,7 +55,7 @@ class TrainStep:
         self.scaler = torch.amp.GradScaler(task.device.type) if settings.precision == "fp16" else None
         self._parameters = [p for optimizer in optimizers for group in optimizer.param_groups for p in group["params"]]
         self.keeps_loss = False
-        self.loss: Tensor | None = None
+        self.loss: Tensor | None = None  # the loss of the last step, if keeps_loss is True
         # Samples, tokens and weight of the batch, summed over all processes. The loop sets them before each step.
         self.total = (0, 0, 0)
 

@@ -216,11 +216,8 @@ class Task:
         """Compute loss and metrics of the first evaluation batch before training, to find errors early.
 
         The method stores an error, and restores all random states. :meth:`training_loss` raises the error before the
-        first step, after it has validated the first training batch.
-
-        Args:
-            loader: The evaluation loader. The method ignores an iterator, which can be read only once.
-            processes: The processes of the run.
+        first step, after it has validated the first training batch. An iterator is not read, because it can be read
+        only once.
         """
         if isinstance(loader, Iterator):
             return

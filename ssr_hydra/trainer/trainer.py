@@ -378,19 +378,13 @@ class Trainer:
         return evaluate(self._task, loader, self._events, self, self._processes, split=split)
 
     def _load_callbacks(self) -> None:
-        """Load the state of the callbacks from the checkpoint from which the trainer has resumed, if there is one."""
+        """Load the state of the callbacks from the checkpoint from which the trainer has resumed."""
         if self._resuming.checkpoint is not None:
             with self._resuming.checkpoint.part("callbacks") as callbacks:
                 self._events.load_state_dict(callbacks)
 
     def _export(self, metrics: Mapping[str, Any]) -> None:
-        """Write the weights that evaluations use to the file ``checkpoint.export``, if it is set.
-
-        A callback that averages the weights replaces the model's weights between ``eval_start`` and ``eval_end``.
-
-        Args:
-            metrics: The metrics of the last evaluation, for ``eval_end``.
-        """
+        """Write the weights that evaluations use to the file ``checkpoint.export``, if it is set."""
         if self._checkpointing.export is None or self.run_dir is None:
             return
         if self._resuming.finished is not None:

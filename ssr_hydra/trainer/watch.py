@@ -42,10 +42,6 @@ class LossWatch:
     read it. A sum with a NaN or infinite term is not finite, so the class detects every loss that is not finite. If
     there are several processes, each process adds its part of every loss, and the class sums the parts over all
     processes.
-
-    Args:
-        device: The device of the losses.
-        processes: The processes whose parts add up to ``world_size`` times the loss.
     """
 
     def __init__(self, device: torch.device, processes: Processes = ALONE) -> None:

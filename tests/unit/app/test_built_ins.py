@@ -46,52 +46,6 @@ def test_matching_model_and_data_are_valid(composed: Composed, overrides: list[s
 
 
 @pytest.mark.parametrize(
-    ("overrides", "field", "fix"),
-    [
-        (["data=cifar10"], "model.in_channels", "set model.in_channels=3"),
-        (["data=mnist", "model=vit"], "model.in_channels", "=1"),
-        (["data=mnist", "model=vit", "model.in_channels=1"], "model.image_size", "=28"),
-        (["model.num_classes=9"], "model.num_classes", "=10"),
-        (["data=fake", "data.train.num_classes=11", "model=vit"], "model.num_classes", "=11"),
-        (["data=cifar10", "data.train.name=cifar"], "data.train.name", "cifar10"),
-        (["data=fake", "+data.train.colour=3"], "data.train.colour", "num_classes"),
-        (["data=fake", "data.prefetch_factor=2"], "data.prefetch_factor", "num_workers"),
-        (["data=fake", "data.num_workers=1"], "data.num_workers", "set it to 0"),
-        (
-            ["data=image_folder", "data.train.root=x", "+data.augment._target_=ssr_hydra.data.RandomCropFlip"],
-            "data.augment",
-            "transforms",
-        ),
-        (["data=fake", "model=vit_b_16"], "model.name", "set +model.options.image_size=32"),
-        (
-            ["data=fake", "model=vit_b_16", "+model.options.image_size=64"],
-            "model.name",
-            "set model.options.image_size=32",
-        ),
-        (
-            ["data=fake", "model=torchvision", "model.name=vit_h_14"],
-            "model.name",
-            "choose a different model, e.g. model=vit",
-        ),
-        (["data=fake", "model=torchvision", "model.name=inception_v3"], "model.name", "e.g. model=resnet18"),
-        (["model=torchvision", "model.name=resnet5"], "model.name", "did you mean resnet50"),
-        (["model=torchvision", "model.name=maskrcnn"], "model.name", "there are alexnet"),
-        (["model=vit_b_16", "model.small_images=true"], "model.small_images", "choose a model of resnet, resnext"),
-        (
-            ["model=resnet18", "model.small_images=true", "model.weights=DEFAULT"],
-            "model.small_images",
-            "weights=null",
-        ),
-    ],
-)
-def test_invalid_values_are_refused(composed: Composed, overrides: list[str], field: str, fix: str) -> None:
-    with pytest.raises(InputError) as caught:
-        check(composed(*overrides))
-    assert caught.value.field == field
-    assert fix in caught.value.fix
-
-
-@pytest.mark.parametrize(
     ("field", "value"),
     [("data.train.download", "yes"), ("data.train.name", 3), ("data.train.root", 5), ("data.train.size", 3)],
 )
@@ -116,19 +70,13 @@ def test_a_config_cannot_download_to_other_folders(composed: Composed, in_tmp: P
     check(composed("data=mnist", f"data.train.root='{root}'", "data.train.download=false"))
 
 
-@pytest.mark.parametrize("root", ["data", "./a/b", "null", "sets/deep"])
-def test_a_config_may_download_below_the_working_folder(composed: Composed, root: str) -> None:
-    check(composed("data=mnist", f"data.train.root={root}"))
-
-
-def test_environment_variable_sets_an_allowed_data_folder(
+def test_a_config_may_download_below_the_working_folder_or_the_data_folder(
     composed: Composed, in_tmp: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     elsewhere = in_tmp.parent / "elsewhere"
-    with refused("data.train.root", PathError):
-        check(composed("data=mnist", f"data.train.root={elsewhere}"))
     monkeypatch.setenv("SSR_HYDRA_DATA", str(elsewhere))
-    check(composed("data=mnist", f"data.train.root={elsewhere}"))
+    for root in ("data", "./a/b", "null", "sets/deep", elsewhere):
+        check(composed("data=mnist", f"data.train.root={root}"))
 
 
 @pytest.mark.parametrize("place", ["model", "trainer.loss", "data.augment", "data.train"])
@@ -216,28 +164,6 @@ def test_both_data_sets_get_the_evaluation_file(composed: Composed, key: str) ->
     assert "eval_path" not in data
     again = check(composed(*TWO_FILES, f"{key}=./t.csv"))["data"] if key == "data.eval.path" else data
     assert again["eval"]["path"] == "t.csv"
-
-
-@pytest.mark.parametrize(
-    ("overrides", "field", "fix"),
-    [
-        ([*TWO_FILES, "data.eval_path=a.csv", "data.eval.path=b.csv"], "data.eval.path", "set only one"),
-        ([*TWO_FILES, "data.eval_path=a.csv", "data.eval=null"], "data.eval_path", "remove data.eval_path"),
-        ([*TWO_FILES, "data.eval.eval_fraction=0.9"], "data.eval.eval_fraction", "follows data.train"),
-        ([*TWO_FILES, "data.eval.split=train"], "data.eval.split", "eval_on_train"),
-        (["data.eval.split_seed=1"], "data.eval.split_seed", ""),
-        (["experiment=byte_lm", "data.eval.split_seed=1"], "data.eval.split_seed", ""),
-        (["data=cifar10", "data.eval.name=cifar100"], "data.eval.name", ""),
-        (["data=image_folder", "data.train.root=x", "data.eval.folder=train"], "data.eval.folder", "eval_on_train"),
-    ],
-)
-def test_evaluation_data_that_overlap_the_training_data_are_refused(
-    composed: Composed, overrides: list[str], field: str, fix: str
-) -> None:
-    with pytest.raises(InputError) as caught:
-        check(composed(*overrides))
-    assert caught.value.field == field
-    assert fix in caught.value.fix
 
 
 def test_images_in_a_different_root_have_the_training_classes(composed: Composed, in_tmp: Path) -> None:

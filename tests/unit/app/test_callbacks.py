@@ -40,39 +40,10 @@ def test_one_choice_needs_no_list(composed: Compose) -> None:
     assert list(check(composed("logger=csv"))["logger"]) == ["csv"]
 
 
-@pytest.mark.parametrize(
-    ("overrides", "told"),
-    [
-        (["callbacks=[ema]", "callbacks.ema.decay=1.0"], "callbacks.ema.decay=1.0: must be at least 0 and below 1"),
-        (
-            ["callbacks=[ema]", "callbacks.ema.half_life=0.1dur", "max_duration=10m"],
-            "callbacks.ema.half_life='0.1dur': cannot be converted to batches of this run: sec cannot be converted",
-        ),
-        (["callbacks=[ema]", "callbacks.ema.interval=0"], "callbacks.ema.interval=0: must be a whole number"),
-        (
-            ["callbacks=[ema]", "trainer.parallel=fsdp"],
-            "callbacks.ema._target_='EMA': cannot be used with trainer.parallel",
-        ),
-        (["callbacks=[profiler]", "callbacks.profiler.active=0"], "callbacks.profiler.active=0: must be a whole"),
-        pytest.param(
-            ["logger=[wandb]", "logger.wandb.mode=disabled"],
-            "logger.wandb.mode='disabled': must be one of online, offline",
-            marks=pytest.mark.extra("wandb"),
-        ),
-        pytest.param(
-            ["logger=[wandb]", "logger.wandb.project=' '"],
-            "logger.wandb.project=' ': must be a name",
-            marks=pytest.mark.extra("wandb"),
-        ),
-        (["+callbacks.mine=3"], "callbacks.mine=3: must be a mapping with a _target_"),
-        (
-            ["logger=[csv]", "callbacks=[ema]", "+callbacks.csv=${callbacks.ema}"],
-            "callbacks.csv='csv': must differ from",
-        ),
-    ],
-)
-def test_invalid_values_are_refused_with_their_field(composed: Compose, overrides: list[str], told: str) -> None:
-    assert told in message(composed(*overrides))
+@pytest.mark.extra("wandb")
+@pytest.mark.parametrize(("key", "value"), [("mode", "disabled"), ("project", "' '")])
+def test_invalid_values_of_wandb_are_refused(composed: Compose, key: str, value: str) -> None:
+    assert message(composed("logger=[wandb]", f"logger.wandb.{key}={value}")).startswith(f"logger.wandb.{key}=")
 
 
 def test_arguments_of_a_handwritten_config_are_checked_too(experiment: dict[str, Any]) -> None:

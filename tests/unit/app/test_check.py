@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import copy
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -11,9 +11,21 @@ from omegaconf import DictConfig, OmegaConf
 from refusals import refused
 
 from ssr_hydra.app.check import check, check_schedule
+from ssr_hydra.app.command_line import key_of
 from ssr_hydra.configs import GROUPS
 from ssr_hydra.configs.schedulers import SCHEDULERS
-from ssr_hydra.errors import InputError, RangeError, UntrustedError
+from ssr_hydra.errors import (
+    ConflictError,
+    FormatError,
+    InputError,
+    MismatchError,
+    MissingRateError,
+    MissingValueError,
+    RangeError,
+    UnknownNameError,
+    UntrustedError,
+    WrongTypeError,
+)
 from ssr_hydra.schedulers.registry import ROWS
 from ssr_hydra.sweeps.job_status import describe
 
@@ -169,6 +181,159 @@ def test_bad_values_are_refused(experiment: dict[str, Any], field: str, value: A
     assert refusal(changed).field == (named or field)
 
 
+# Overrides by the kind of their error. The error names the field after the arrow, or else the key of the last override.
+REFUSED = {
+    ConflictError: """
+        data=fake data.prefetch_factor=2
+        data=fake data.num_workers=1
+        data=image_folder data.train.root=x +data.augment._target_=ssr_hydra.data.RandomCropFlip -> data.augment
+        model=resnet18 model.weights=DEFAULT model.small_images=true
+        data=arrays data.train.path=t.csv data.eval.split=train
+        data=image_folder data.train.root=x data.eval.folder=train
+        callbacks=[ema] trainer.parallel=fsdp -> callbacks.ema._target_
+        logger=[csv] callbacks=[ema] +callbacks.csv=${callbacks.ema}
+        optimizer.momentum=0.0 -> optimizer.nesterov
+        optimizer=adamw optimizer.foreach=true optimizer.fused=true
+        +param_groups.a={schedule:head,lr:1} -> param_groups.a.schedule
+        +scheduler@schedules.lr=cosine -> schedules.lr
+        +scheduler@schedules.weight_decay=cosine -> schedules.weight_decay
+        +schedules.momentum={_target_:torch.optim.lr_scheduler.StepLR,step_size:3}
+        trainer.metrics.accuracy=null -> trainer.objective
+        scheduler=torch_onecycle optimizer=adagrad -> scheduler.cycle_momentum
+        scheduler=torch_onecycle +scheduler@schedules.momentum=cosine -> scheduler.cycle_momentum
+        scheduler=torch_plateau scheduler.mode=min
+        scheduler=torch_plateau trainer.objective=null scheduler.mode=max
+        scheduler=torch_sequential scheduler.schedulers.decay.pace=batch
+        scheduler=torch_chained scheduler@scheduler.schedulers.decay=torch_cosine_restarts -> scheduler.schedulers.decay
+    """,
+    FormatError: """
+        optimizer=adamw +scheduler@schedules.weight_decay=cosine schedules.weight_decay.t_max=3
+    """,
+    MismatchError: """
+        data=cifar10 -> model.in_channels
+        data=mnist model=vit model.in_channels=1 -> model.image_size
+        model.num_classes=9
+        data=fake data.train.num_classes=11 model=vit -> model.num_classes
+        data=fake model=torchvision model.name=inception_v3
+        data=arrays data.train.path=t.csv data.eval_path=a.csv data.eval.path=b.csv
+        data=arrays data.train.path=t.csv data.eval.eval_fraction=0.9
+        experiment=byte_lm data.eval.split_seed=1
+        data=cifar10 data.eval.name=cifar100
+        callbacks=[ema] max_duration=10m callbacks.ema.half_life=0.1dur
+        data=arrays data.train.path=t.csv model=mlp data.train.task=regression -> trainer.loss
+        data=fake model=vit trainer.loss._target_=torch.nn.HuberLoss -> trainer.loss
+        experiment=byte_lm model=conv -> model._target_
+        model=byte_mlp -> model._target_
+        data=stdlib_bytes model=byte_mlp -> trainer.loss._target_
+        experiment=byte_lm +trainer.metrics.a={_target_:ssr_hydra.trainer.accuracy} -> trainer.metrics.a._target_
+        trainer=language -> trainer.loss._target_
+        experiment=byte_lm model.vocab_size=128
+        scheduler=torch_sequential scheduler.milestones=[3,9]
+    """,
+    MissingRateError: """
+        scheduler=torch_cyclic scheduler.step_size_down=4tok
+    """,
+    MissingValueError: """
+        data=arrays data.train.path=t.csv data.eval=null data.eval_path=a.csv
+        optimizer=muon_adamw optimizer.muon.params=null -> optimizer.adamw.params
+        +optimizer.third={lr:1} optimizer=muon_adamw
+        data.eval=null trainer.objective=null scheduler=torch_plateau
+    """,
+    RangeError: """
+        callbacks=[ema] callbacks.ema.decay=1.0
+        callbacks=[ema] callbacks.ema.interval=0
+        callbacks=[profiler] callbacks.profiler.active=0
+        optimizer=muon_adamw optimizer.adamw.lr=-1
+        optimizer=adamw optimizer.betas=[0.9,1.0] -> optimizer.betas[1]
+        optimizer=adamw optimizer.betas=[-0.1,0.9] -> optimizer.betas[0]
+        +scheduler@schedules.momentum=linear_warmup schedules.momentum.t_warmup=99ep
+        optimizer=adamw +scheduler@schedules.beta2=linear schedules.beta2.alpha_i=1.01 -> schedules.beta2
+        experiment=byte_lm data.train.length=0
+        experiment=byte_lm data.eval.limit=0
+        experiment=byte_lm data.train.eval_fraction=1
+        experiment=byte_lm data.train.split_seed=-1
+        experiment=byte_lm_ragged data.train.max_length=1
+        scheduler=torch_step scheduler.step_size=0
+        scheduler=torch_multistep scheduler.milestones=[1ep,-3] -> scheduler.milestones[1]
+        scheduler=torch_cosine max_duration=100ba ssr=0.5 -> scheduler.pace
+        scheduler=torch_step max_duration=2ep ssr=0.5 control=truncate -> scheduler.pace
+        scheduler=torch_onecycle scheduler.total_steps=9
+    """,
+    UnknownNameError: """
+        data=fake +data.train.colour=3
+        model=torchvision model.name=maskrcnn
+        param_groups=no_decay optimizer=sparseadam -> param_groups.no_decay.weight_decay
+        optimizer=adam +param_groups.a={momentum_scale:0.5} -> param_groups.a.momentum_scale
+        ~scheduler +scheduler@scheduler.default=cosine +param_groups.a={schedule:head} -> param_groups.a.schedule
+        optimizer=adamw +scheduler@schedules.amsgrad=cosine -> schedules.amsgrad
+    """,
+    UntrustedError: """
+        +schedules.momentum={_target_:os.system} -> schedules.momentum._target_
+    """,
+    WrongTypeError: """
+        +callbacks.mine=3
+        optimizer=adamw optimizer.betas=[0.9]
+        +schedules.momentum=[]
+        +scheduler@schedules.momentum.a=linear -> schedules.momentum
+        +schedules.momentum={_target_:ssr_hydra.models.MLP} -> schedules.momentum._target_
+        scheduler=torch_step +scheduler.last_epoch=3 -> scheduler._target_
+        scheduler=torch_sequential scheduler.schedulers.decay=torch_step
+        scheduler=torch_chained scheduler@scheduler.schedulers.decay=cosine -> scheduler.schedulers.decay
+        scheduler=product scheduler@scheduler.factors.decay=torch_step -> scheduler.factors.decay
+        scheduler=sequence scheduler@scheduler.phases.warmup.scheduler=torch_step -> scheduler.phases.warmup.scheduler
+    """,
+}
+
+
+def rows() -> Iterator[tuple[type[InputError], list[str], str]]:
+    for kind, text in REFUSED.items():
+        for line in text.strip().splitlines():
+            overrides, _, field = line.partition(" -> ")
+            yield kind, overrides.split(), field or key_of(overrides.split()[-1])
+
+
+@each("kind,overrides,field", rows())
+def test_invalid_config_is_refused(
+    composed: Callable[..., DictConfig], kind: type[InputError], overrides: list[str], field: str
+) -> None:
+    with refused(field, kind):
+        check(composed(*overrides))
+
+
+SUGGESTIONS = {
+    "data=cifar10 data.train.name=cifar": "did you mean cifar10?",
+    "data=mnist model=vit": "set model.in_channels=1",
+    "data=fake model=vit_b_16": "set +model.options.image_size=32, or choose model=vit",
+    "data=fake model=vit_b_16 +model.options.image_size=64": "set model.options.image_size=32",
+    "data=fake model=torchvision model.name=vit_h_14": "choose a different model, e.g. model=vit",
+    "model=torchvision model.name=resnet5": "did you mean resnet50",
+    "model=vit_b_16 model.small_images=true": "choose a model of resnet, resnext",
+    "data.eval=null": "must be train/loss or null, because data.eval=null; set trainer.objective=train/loss",
+    "trainer=regression": "choose trainer=default",
+    "data=arrays data.train.path=t.csv trainer=regression": "choose trainer=default, or data.train.task=regression",
+    "data=arrays data.train.path=t.csv data.train.task=regression": "choose trainer=regression",
+    "optimizer=muon_adamw +optimizer.muon.params.ndmi=2": "did you mean ndim?",
+    "optimizer=muon_adamw optimizer@optimizer.adamw=sgd optimizer.adamw.nesterov=true optimizer.adamw.momentum=0.0": (
+        "set optimizer.adamw.momentum=0.9"
+    ),
+    "+param_groups.a={momentun:0.5}": "did you mean momentum?",
+    "param_groups=no_decay": "param_groups.no_decay.weight_decay=0.0: has no effect",
+    "optimizer=adamw +scheduler@schedules.weight_dceay=cosine": "did you mean weight_decay?",
+    "optimizer=adamw +scheduler@schedules.momentum=cosine": "there are beta1, beta2, eps, weight_decay",
+    "+scheduler@schedules.weight_decay=cosine": "schedules.weight_decay=0.0: is 0 in every param group",
+    "+scheduler@schedules.momentum=linear schedules.momentum.alpha_f=1.2": "1.2, so momentum reaches 1.08",  # 0.9 * 1.2
+    "scheduler=torch_step scheduler.step_size='3'": "did you mean '3ba' or '3ep'?",
+    "scheduler=torch_cosine max_duration=1ep": "use scheduler.pace=batch",
+}
+
+
+@each("overrides,text", SUGGESTIONS.items())
+def test_error_suggests_a_fix(composed: Callable[..., DictConfig], overrides: str, text: str) -> None:
+    with pytest.raises(InputError) as caught:
+        check(composed(*overrides.split()))
+    assert text in str(caught.value)
+
+
 @pytest.mark.parametrize("field", ["ssr", "name", "scheduler", "data", "trainer", "optimizer.lr", "data.batch_size"])
 def test_missing_values_are_refused(experiment: dict[str, Any], field: str) -> None:
     node = experiment
@@ -177,28 +342,6 @@ def test_missing_values_are_refused(experiment: dict[str, Any], field: str) -> N
         node = node[key]
     del node[last]
     assert refusal(experiment).field == field
-
-
-def test_nesterov_needs_momentum(experiment: dict[str, Any]) -> None:
-    experiment["optimizer"]["momentum"] = 0.0
-    assert refusal(experiment).field == "optimizer.nesterov"
-
-
-def test_fused_and_foreach_exclude_each_other(experiment: dict[str, Any]) -> None:
-    experiment["optimizer"].update(fused=True, foreach=True)
-    assert refusal(experiment).field == "optimizer.fused"
-
-
-def test_each_item_of_a_list_of_hyperparameters_is_checked(composed: Callable[..., DictConfig]) -> None:
-    for value, field in (
-        ("[0.9]", "betas"),
-        ("[0.9,1.0]", "betas[1]"),
-        ("[-0.1,0.9]", "betas[0]"),
-        ("[0.9,nan]", "betas[1]"),
-    ):
-        with pytest.raises(InputError) as info:
-            check(composed("optimizer=adamw", f"optimizer.betas={value}"))
-        assert info.value.field == f"optimizer.{field}"
 
 
 def test_an_objective_of_evaluation_needs_evaluation_data(experiment: dict[str, Any]) -> None:

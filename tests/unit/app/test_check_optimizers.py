@@ -44,78 +44,6 @@ def test_valid_options_are_accepted(composed: Callable[..., DictConfig], overrid
     check(composed(*overrides.split()))
 
 
-@pytest.mark.parametrize(
-    ("overrides", "field", "says"),
-    [
-        ("optimizer=muon_adamw optimizer.adamw.lr=-1", "optimizer.adamw.lr", "must be >= 0"),
-        (
-            "optimizer=muon_adamw optimizer.muon.params=null",
-            "optimizer.adamw.params",
-            "already takes all remaining parameters",
-        ),
-        ("optimizer=muon_adamw +optimizer.muon.params.ndmi=2", "optimizer.muon.params.ndmi", "did you mean ndim?"),
-        ("optimizer=muon_adamw +optimizer.third={lr:1}", "optimizer", "must have a _target_"),
-        (
-            "optimizer=muon_adamw optimizer@optimizer.adamw=sgd optimizer.adamw.nesterov=true "
-            "optimizer.adamw.momentum=0.0",
-            "optimizer.adamw.nesterov",
-            "set optimizer.adamw.momentum=0.9",
-        ),
-        (
-            "param_groups=no_decay optimizer=sparseadam",
-            "param_groups.no_decay.weight_decay",
-            "does not have this hyperparameter",
-        ),
-        ("+param_groups.a={momentun:0.5}", "param_groups.a.momentun", "did you mean momentum?"),
-        ("optimizer=adam +param_groups.a={momentum_scale:0.5}", "param_groups.a.momentum_scale", "torch.optim.Adam "),
-        ("+param_groups.a={schedule:head,lr:1}", "param_groups.a.schedule", "all param groups have one schedule"),
-        (
-            "~scheduler +scheduler@scheduler.default=cosine +param_groups.a={schedule:head}",
-            "param_groups.a.schedule",
-            "there are default",
-        ),
-        ("+scheduler@schedules.lr=cosine", "schedules.lr", "use scheduler"),
-        ("optimizer=adamw +scheduler@schedules.weight_dceay=cosine", "schedules.weight_dceay", "did you mean weight"),
-        (
-            "optimizer=adamw +scheduler@schedules.momentum=cosine",
-            "schedules.momentum",
-            "beta1, beta2, eps, weight_decay",
-        ),
-        ("optimizer=adamw +scheduler@schedules.amsgrad=cosine", "schedules.amsgrad", "no numeric field of this name"),
-        (WEIGHT_DECAY, "schedules.weight_decay", "a multiplier has no effect"),
-        (f"optimizer=adamw {WEIGHT_DECAY} schedules.weight_decay.t_max=3", "schedules.weight_decay.t_max", "unit"),
-        (
-            "+scheduler@schedules.momentum=linear_warmup schedules.momentum.t_warmup=99ep",
-            "schedules.momentum.t_warmup",
-            "",
-        ),
-        ("+schedules.momentum=[]", "schedules.momentum", "or a list of schedulers"),
-        ("+scheduler@schedules.momentum.a=linear", "schedules.momentum", "or a list of schedulers"),
-        ("+schedules.momentum={_target_:os.system}", "schedules.momentum._target_", "must be part of this package"),
-        ("+schedules.momentum={_target_:ssr_hydra.models.MLP}", "schedules.momentum._target_", "is not a scheduler"),
-        (
-            "+scheduler@schedules.momentum=linear schedules.momentum.alpha_f=1.2",
-            "schedules.momentum",
-            "momentum must stay below 1, but alpha reaches 1.2, so momentum reaches 1.08",
-        ),
-        (
-            "optimizer=adamw +scheduler@schedules.beta2=linear schedules.beta2.alpha_i=1.01",
-            "schedules.beta2",
-            "reaches 1.01",
-        ),
-    ],
-)
-def test_invalid_values_are_refused(composed: Callable[..., DictConfig], overrides: str, field: str, says: str) -> None:
-    error = refused(composed(*overrides.split()))
-    assert error.field == field
-    assert says in str(error)
-
-
-def test_a_torch_scheduler_drives_learning_rates_alone(experiment: dict[str, Any]) -> None:
-    experiment["schedules"] = {"momentum": {"_target_": "torch.optim.lr_scheduler.StepLR", "step_size": 3}}
-    assert refused(experiment).field.startswith("schedules.momentum")
-
-
 def test_parameters_of_a_custom_optimizer_are_checked_when_it_is_created(experiment: dict[str, Any]) -> None:
     experiment["optimizer"] = {"_target_": "not_installed.Own", "lr": 1}
     experiment["param_groups"] = {"a": {"anything": 3}}
@@ -156,8 +84,3 @@ def test_no_decay_preset_needs_a_weight_decay_above_0(composed: Callable[..., Di
     check(composed("param_groups=no_decay", "optimizer=muon_adamw", "optimizer.muon.weight_decay=0"))
     check(composed("param_groups=no_decay", "+param_groups.no_decay.lr_scale=2"))  # this name means something else
     check(composed("param_groups=no_decay", "+param_groups.head={params: {layer: -1}, weight_decay: 0.1}"))
-
-
-def test_the_value_of_a_field_that_is_0_is_shown(composed: Callable[..., DictConfig]) -> None:
-    with pytest.raises(ConflictError, match=r"^schedules.weight_decay=0.0: "):
-        check(composed("+scheduler@schedules.weight_decay=cosine"))

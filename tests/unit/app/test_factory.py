@@ -180,12 +180,6 @@ def test_schedules_of_fields_are_built_by_name(composed: Compose) -> None:
     assert make_fields(check(composed()), ()) == {}
 
 
-def test_muon_and_adamw_train(composed: Compose, in_tmp: Path) -> None:
-    """After six epochs the small net recognizes most digits; random guesses are right in a tenth of the cases."""
-    cfg = composed("optimizer=muon_adamw", "model=mlp", "max_duration=6ep", "trainer.progress=none")
-    assert build(cfg).fit().metrics["eval/accuracy"] > 0.8
-
-
 def test_a_group_follows_its_own_schedule(composed: Compose) -> None:
     cfg = composed(
         "~scheduler",

@@ -20,18 +20,13 @@ def one_line(answer: Answer) -> str:
     return answer.err
 
 
-def test_error_names_a_run_folder_that_cannot_be_created(app: App, in_tmp: Path) -> None:
+@pytest.mark.parametrize("typed", ["hydra.run.dir=file/run", "-m ssr=0.5 hydra.sweep.dir=file/sweep"])
+def test_error_names_a_folder_that_cannot_be_created(app: App, in_tmp: Path, typed: str) -> None:
     (in_tmp / "file").write_text("in the way")
-    answer = app("hydra.run.dir=file/run", *QUICK)
+    answer = app(*typed.split(), *QUICK)
+    field, _, value = typed.split()[-1].partition("=")
     assert answer.code == 2
-    assert "hydra.run.dir='file/run': cannot be written (Not a directory)" in one_line(answer)
-
-
-def test_error_names_a_sweep_folder_that_cannot_be_created(app: App, in_tmp: Path) -> None:
-    (in_tmp / "file").write_text("in the way")
-    answer = app("-m", "ssr=0.5", "hydra.sweep.dir=file/sweep", *QUICK)
-    assert answer.code == 2
-    assert "hydra.sweep.dir='file/sweep': cannot be written (" in one_line(answer)
+    assert one_line(answer).startswith(f"error: {field}='{value}': cannot be written (")
     assert [path.name for path in in_tmp.iterdir()] == ["file"]
 
 
@@ -112,12 +107,6 @@ def test_error_for_a_typo_in_a_file_names_the_file_and_the_value(app: App, in_tm
     (in_tmp / "mine/experiment/u.yaml").write_text(f"# @package _global_\n{text}\n")
     answer = app("--config-dir", "mine", "experiment=u", *QUICK)
     assert (answer.code, answer.err) == (2, f"error: {said}\n")
-
-
-def test_experiment_without_its_package_line_is_refused(app: App, in_tmp: Path) -> None:
-    (in_tmp / "mine/experiment").mkdir(parents=True)
-    (in_tmp / "mine/experiment/u.yaml").write_text("defaults:\n  - override /optimizer: adamw\n")
-    assert "begin its file with # @package _global_" in one_line(app("--config-dir", "mine", "experiment=u"))
 
 
 # The check and the trainer bind the schedule once each. For a table, the check can bind a warmup in epochs only after

@@ -12,71 +12,22 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
-from ssr_hydra.configs import (
-    GROUPS,
-    ArraysConfig,
-    CheckpointConfig,
-    DigitsConfig,
-    FakeDataConfig,
-    ImageFolderConfig,
-    PhaseConfig,
-    RandomCropFlipConfig,
-    RandomShiftConfig,
-    ResumeConfig,
-    SmallImagesConfig,
-    StdlibBytesConfig,
-    StdlibDocumentsConfig,
-    TrainerConfig,
-)
-from ssr_hydra.data import (
-    Arrays,
-    Digits,
-    FakeData,
-    ImageFolder,
-    RandomCropFlip,
-    RandomShift,
-    SmallImages,
-    StdlibBytes,
-    StdlibDocuments,
-    make_loaders,
-)
+from ssr_hydra.app.targets import DATA_CONFIGS
+from ssr_hydra.configs import GROUPS, CheckpointConfig, PhaseConfig, ResumeConfig, TrainerConfig
+from ssr_hydra.data import make_loaders
 from ssr_hydra.schedulers import Phase
 from ssr_hydra.settings import CheckpointSettings, CountSettings, DataSettings, ResumeSettings, StepSettings, setting_of
 from ssr_hydra.time import Time
 from ssr_hydra.trainer import Trainer
 
-# If an argument has no default, the config has a preset. ReduceLROnPlateau has torch's default, which is wrong for the
-# default objective. Configs may not differ anywhere else.
-PRESETS = {
-    "step": {"step_size": "0.3dur"},
-    "multistep": {"milestones": ["0.5dur", "0.75dur"]},
-    "exponential": {"gamma": 0.9},
-    "cosine_restarts": {"t_0": "0.25dur"},
-    "polynomial": {"power": 2.0},
-    "multistep_warmup": {"t_warmup": "0.05dur", "milestones": ["0.5dur", "0.75dur"]},
-    "constant_warmup": {"t_warmup": "0.05dur"},
-    "linear_warmup": {"t_warmup": "0.05dur"},
-    "cosine_warmup": {"t_warmup": "0.05dur"},
-    "polynomial_warmup": {"t_warmup": "0.05dur"},
-    "wsd": {"t_warmup": "0.05dur"},
-    "inverse_sqrt_warmup": {"t_warmup": "0.05dur"},
-    "piecewise_linear": {"points": [["0dur", 0.0], ["0.1dur", 1.0], ["1dur", 0.0]]},
-    "torch_step": {"step_size": "0.3dur"},
-    "torch_multistep": {"milestones": ["0.5dur", "0.75dur"]},
-    "torch_exponential": {"gamma": 0.9},
-    "torch_cosine": {"T_max": "1dur"},
-    "torch_cosine_restarts": {"T_0": "0.25dur"},
-    "torch_cyclic": {"base_lr": 0.01, "max_lr": 0.1},
-    "torch_onecycle": {"max_lr": 0.1},
-    "torch_lambda": {"lr_lambda": "???"},
-    "torch_multiplicative": {"lr_lambda": "???"},
-    "torch_sequential": {"schedulers": {}, "milestones": ["0.05dur"]},
-    "torch_chained": {"schedulers": {}},
-    "torch_plateau": {"mode": "auto"},
-    "product": {"factors": {}},
-    "sequence": {"phases": {}},
-    "timm": {"name": "???"},
-    "torchvision": {"name": "???"},
+# Arguments whose config differs from the class: torch's default of mode is wrong for the default objective.
+OWN_DEFAULTS = {("torch_plateau", "mode"): "auto"}
+# Arguments without a default in the class and without a preset.
+MANDATORY = {
+    ("torch_lambda", "lr_lambda"),
+    ("torch_multiplicative", "lr_lambda"),
+    ("timm", "name"),
+    ("torchvision", "name"),
 }
 CLASSES = [
     (group, name, config)
@@ -115,15 +66,13 @@ def normal(value: Any) -> Any:
 def test_config_has_the_names_order_kinds_and_defaults_of_its_class(group: str, name: str, config: Any) -> None:
     expected, found = parameters(located(config)), fields(config)
     assert [p.name for p in expected] == list(found)
-    presets = dict(PRESETS.get(name, {}))
     for parameter in expected:
-        field = found[parameter.name]
+        field, key = found[parameter.name], (name, parameter.name)
         assert field.kw_only == (parameter.kind is parameter.KEYWORD_ONLY), parameter.name
-        if parameter.default is parameter.empty or parameter.name in presets:
-            assert default_of(field) == presets.pop(parameter.name), parameter.name
+        if parameter.default is parameter.empty:
+            assert (default_of(field) == "???") == (key in MANDATORY), parameter.name
         else:
-            assert normal(default_of(field)) == normal(parameter.default), parameter.name
-    assert presets == {}
+            assert normal(default_of(field)) == normal(OWN_DEFAULTS.get(key, parameter.default)), parameter.name
 
 
 # One argument of each kind, and the type that OmegaConf has for it. OmegaConf supports neither Time nor Sequence; a
@@ -180,22 +129,19 @@ def test_every_scheduler_class_has_a_config() -> None:
     assert configured == classes
 
 
+OF_PARTS = {
+    "FakeDataConfig": {"shape": [3, 32, 32]},
+    "ArraysConfig": {"path": "???"},
+    "ImageFolderConfig": {"root": "???", "mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]},
+    "PhaseConfig": {"scheduler": None},
+}
+
+
 @pytest.mark.parametrize(
-    ("config", "target", "own"),
-    [
-        (DigitsConfig, Digits, {}),
-        (RandomShiftConfig, RandomShift, {}),
-        (RandomCropFlipConfig, RandomCropFlip, {}),
-        (SmallImagesConfig, SmallImages, {}),
-        (FakeDataConfig, FakeData, {"shape": [3, 32, 32]}),
-        (ArraysConfig, Arrays, {"path": "???"}),
-        (ImageFolderConfig, ImageFolder, {"root": "???", "mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}),
-        (StdlibBytesConfig, StdlibBytes, {}),
-        (StdlibDocumentsConfig, StdlibDocuments, {}),
-        (PhaseConfig, Phase, {"scheduler": None}),
-    ],
+    ("config", "target"), [(PhaseConfig, Phase), *((config, located(config)) for config in DATA_CONFIGS.values())]
 )
-def test_config_of_a_part_has_the_arguments_of_its_class(config: Any, target: Any, own: Mapping[str, Any]) -> None:
+def test_config_of_a_part_has_the_arguments_of_its_class(config: Any, target: Any) -> None:
+    own: Mapping[str, Any] = OF_PARTS.get(config.__name__, {})
     # Values that the run sets are not fields of the data: its seed, device and processes.
     expected = [p for p in parameters(target) if p.name not in ("seed", "device", "rank", "world_size")]
     found = fields(config)

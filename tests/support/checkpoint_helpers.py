@@ -1,8 +1,13 @@
-"""Checkpoints small enough to be damaged a thousand times in a second."""
+"""Checkpoints small enough to be damaged a thousand times in a second, and a full disk."""
 
 from __future__ import annotations
 
 import json
+import resource
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +42,21 @@ def is_of(state: dict[str, Any], batch: int) -> bool:
         and state["model"]["steps"].item() == batch
         and state["rng"]["python"][1] == tuple(range(batch, batch + 5))
     )
+
+
+@contextmanager
+def largest_file(size: int) -> Iterator[None]:
+    """In this block, a write beyond ``size`` bytes of a file fails, as on a full disk."""
+    before, handler = resource.getrlimit(resource.RLIMIT_FSIZE), signal.getsignal(signal.SIGXFSZ)
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    bytecode, sys.dont_write_bytecode = sys.dont_write_bytecode, True  # Python could write a partial bytecode file
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+        yield
+    finally:
+        sys.dont_write_bytecode = bytecode
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, handler)
 
 
 def kill(scenario: str, folder: Path, *count: int) -> dict[str, int]:

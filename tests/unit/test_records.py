@@ -7,7 +7,6 @@ import json
 import math
 import os
 import re
-import resource
 import shutil
 import sys
 from collections.abc import Callable
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from checkpoint_helpers import largest_file
 from refusals import refused
 
 from ssr_hydra.errors import ConflictError, InputError, PathError, RunError, WrongTypeError
@@ -138,21 +138,12 @@ def test_resumed_run_keeps_its_lines_up_to_the_checkpoint(tmp_path: Path) -> Non
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no file-size limit")
 def test_full_disk_is_reported_with_path_and_size(tmp_path: Path) -> None:
-    import signal
-
-    before, handler = resource.getrlimit(resource.RLIMIT_FSIZE), signal.getsignal(signal.SIGXFSZ)
-    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    try:
-        with MetricsLog(tmp_path) as log:
-            resource.setrlimit(resource.RLIMIT_FSIZE, (40, before[1]))
-            log.write({"batch": 1})
-            with pytest.raises(OSError, match="cannot write [0-9]+ bytes") as caught:
-                for batch in range(2, 9):
-                    log.write({"batch": batch})
-            assert caught.value.filename == str(tmp_path / "metrics.jsonl")
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
-        signal.signal(signal.SIGXFSZ, handler)
+    with MetricsLog(tmp_path) as log, largest_file(40):
+        log.write({"batch": 1})
+        with pytest.raises(OSError, match="cannot write [0-9]+ bytes") as caught:
+            for batch in range(2, 9):
+                log.write({"batch": batch})
+    assert caught.value.filename == str(tmp_path / "metrics.jsonl")
 
 
 def test_config_hash_ignores_order_and_depends_on_values() -> None:

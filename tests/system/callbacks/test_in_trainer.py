@@ -16,7 +16,7 @@ from torch import nn
 
 from ssr_hydra.callbacks import EMA, CSVLogger, Profiler, TensorBoardLogger, Throughput
 from ssr_hydra.data import Digits, make_loaders
-from ssr_hydra.errors import InputError, RunError
+from ssr_hydra.errors import RunError
 from ssr_hydra.schedulers import CosineAnnealingScheduler, LinearScheduler
 from ssr_hydra.trainer import RunResult, Trainer
 
@@ -179,8 +179,3 @@ def test_callback_needs_no_base_class_and_gets_all_events_in_order(tmp_path: Pat
     assert heard == ["fit_start", *at_ten, *at_twenty, "fit_end", "close"]
     assert result.metrics["eval/mine"] == 7.0
     assert records(tmp_path)[-1]["eval/mine"] == 7.0
-
-
-def test_loggers_that_write_files_need_a_folder() -> None:
-    with pytest.raises(InputError, match="run_dir=None: the csv logger writes into the run's folder"):
-        trainer(None, loggers=[CSVLogger()]).fit()

@@ -12,12 +12,13 @@ from typing import Any
 
 import pytest
 import torch
+from refusals import refused
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset, DistributedSampler, IterableDataset
+from torch.utils.data import DataLoader, Dataset, DistributedSampler, IterableDataset, TensorDataset
 
-from ssr_hydra.checkpoints import CheckpointError, load
+from ssr_hydra.checkpoints import load
 from ssr_hydra.data import TensorLoader, make_loaders, seed_everything
-from ssr_hydra.errors import InputError
+from ssr_hydra.errors import ConflictError, InputError
 from ssr_hydra.records import RunResult
 from ssr_hydra.schedulers import CosineAnnealingScheduler, LinearScheduler
 from ssr_hydra.torch_schedulers import ReduceLROnPlateau
@@ -318,15 +319,6 @@ def test_signal_after_the_last_batch_changes_nothing(tmp_path: Path) -> None:
 # ---- where a run begins
 
 
-def test_finished_run_returns_its_stored_result(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    expected = trainer(tmp_path, LOADERS["seeded"]()).fit()
-    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
-    again = trainer(tmp_path, LOADERS["seeded"]())
-    assert again.fit() == expected
-    assert "nothing to train" in capsys.readouterr().out
-    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
-
-
 def test_skipped_damaged_checkpoint_is_recorded(tmp_path: Path) -> None:
     cut(trainer(tmp_path, LOADERS["seeded"]()), 5, 4)
     newest = tmp_path / "checkpoints" / "ba5" / "state.pt"
@@ -354,7 +346,7 @@ def test_evaluations_that_decide_learning_rates_are_part_of_the_run(
 
     cut(made(tmp_path), 5)
     (name, value) = next(iter(other.items()))
-    with pytest.raises(InputError, match=f"follows.{name} was .* and is '{value}'"):
+    with refused("resume", match=f"follows.{name} was .* and is '{value}'"):
         made(tmp_path, **other)
     cut(made(tmp_path / "cosine", plateau=False), 5)
     made(tmp_path / "cosine", plateau=False, **other)  # without a plateau, evaluations do not change the run
@@ -383,25 +375,24 @@ def test_refused_resume_keeps_the_record(tmp_path: Path) -> None:
 
 def test_two_simultaneous_runs_in_one_folder_are_refused(tmp_path: Path) -> None:
     first, second = (trainer(tmp_path, LOADERS["seeded"]()) for _ in range(2))
-    refused: list[str] = []
+    tried: list[str] = []
 
     def start_another(trainer: Trainer, loss: Tensor) -> None:
         if trainer.state.timestamp.batches == 3:
-            with pytest.raises(InputError, match="another run is writing to this folder"):
+            with refused("run_dir", ConflictError):
                 second.fit()
-            refused.append("yes")
+            tried.append("yes")
 
     first.on("batch_end", start_another)
     assert first.fit().steps == 27
-    assert refused == ["yes"]
+    assert tried == ["yes"]
 
 
 def test_checkpoint_is_not_resumed_into_a_folder_with_a_record_of_a_different_run(tmp_path: Path) -> None:
     trainer(tmp_path / "a", LOADERS["seeded"](), checkpoint={"interval": "20ba"}).fit()
     trainer(tmp_path / "b", LOADERS["seeded"](), checkpoint={"enabled": False}).fit()
-    with pytest.raises(InputError, match="another run") as caught:
+    with refused("run_dir", ConflictError):
         trainer(tmp_path / "b", LOADERS["seeded"](), resume=tmp_path / "a/checkpoints/ba20")
-    assert caught.value.field == "run_dir"
     assert RunResult.load(tmp_path / "b").steps == 27
 
 
@@ -415,14 +406,6 @@ def test_one_of_many_checkpoints_can_be_resumed(tmp_path: Path) -> None:
     assert [record["batch"] for record in log(tmp_path / "b")] == list(range(21, 28))
     (record,) = log(tmp_path / "b", "resume")
     assert record["from"] == str(tmp_path / "a/checkpoints/ba20")
-
-
-def test_a_torn_checkpoint_that_was_named_is_an_error(tmp_path: Path) -> None:
-    trainer(tmp_path, LOADERS["seeded"](), checkpoint={"interval": "20ba"}).fit()
-    state = tmp_path / "checkpoints/ba20/state.pt"
-    state.write_bytes(state.read_bytes()[:-1])
-    with pytest.raises(CheckpointError, match="it is truncated"):
-        trainer(tmp_path / "new", LOADERS["seeded"](), resume=state.parent)
 
 
 @pytest.fixture(scope="module")
@@ -447,25 +430,18 @@ def stopped(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ],
 )
 def test_error_for_a_different_run_shows_both_values(stopped: Path, change: dict[str, Any], words: str) -> None:
-    with pytest.raises(InputError) as caught:
+    with refused("resume") as caught:
         trainer(stopped, LOADERS["seeded"](), **change)
     assert words in str(caught.value)
-    assert "\n" not in str(caught.value)
 
 
 def test_other_data_and_other_batches_are_refused(tmp_path: Path) -> None:
-    def data(shift: float = 0.0, size: int = 3, seed: int = 1) -> TensorLoader:
+    def loader(shift: float = 0.0, size: int = 3, seed: int = 1) -> TensorLoader:
         inputs = torch.randn(26, 4, generator=torch.Generator().manual_seed(0)) + shift
-        return TensorLoader([inputs, torch.arange(26) % 3], size, seed=seed)
-
-    from torch.utils.data import TensorDataset
-
-    def loader(**options: Any) -> TensorLoader:
-        made = data(**options)
-        return TensorLoader(TensorDataset(*made._tensors), made.batch_size, seed=made.seed)
+        return TensorLoader(TensorDataset(inputs, torch.arange(26) % 3), size, seed=seed)
 
     cut(trainer(tmp_path, loader()), 4)
     for options, field in (({"shift": 0.1}, "data.dataset"), ({"size": 4}, "data.batch"), ({"seed": 2}, "data.seed")):
-        with pytest.raises(InputError, match=rf"{field}\S* was .* and is "):
+        with refused("resume", match=rf"{field}\S* was .* and is "):
             trainer(tmp_path, loader(**options))
     trainer(tmp_path, loader()).fit()

@@ -8,11 +8,9 @@ import sys
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from ssr_hydra.data import make_loaders, seed_everything
-from ssr_hydra.trainer import Trainer
 from ssr_hydra.trainer.interrupts import StopRequest
 from ssr_hydra.trainer.workers import shielded
 
@@ -87,23 +85,3 @@ def ends(number: int) -> int:
         os.kill(os.getpid(), number)
         os._exit(0)
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-
-
-class Noisy(Dataset[tuple[Tensor, int]]):
-    def __len__(self) -> int:
-        return 20
-
-    def __getitem__(self, index: int) -> tuple[Tensor, int]:
-        return torch.randn(4) + index, index % 3
-
-
-def test_custom_data_set_gives_equal_bits_for_any_number_of_workers() -> None:
-    weights = []
-    for workers in (0, 2):
-        seed_everything(0)
-        train, _ = make_loaders(Noisy(), batch_size=6, num_workers=workers, seed=1)
-        model = nn.Sequential(nn.Linear(4, 8), nn.Dropout(0.3), nn.Linear(8, 3))
-        optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
-        Trainer(model, train, None, optimizer, None, "2.5ep", device="cpu", progress="none", seed=0).fit()
-        weights.append(nn.utils.parameters_to_vector(model.parameters()).detach())
-    assert torch.equal(*weights)

@@ -2,14 +2,18 @@ from __future__ import annotations
 
 import csv
 import math
+import sys
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from callback_helpers import StubTrainer, train
+from checkpoint_helpers import largest_file
 
 from ssr_hydra.callbacks import CSVLogger
+from ssr_hydra.files import WriteError
 
 
 def table(folder: Path) -> list[dict[str, str]]:
@@ -20,9 +24,9 @@ def table(folder: Path) -> list[dict[str, str]]:
 def write(folder: Path, *records: dict[str, Any], batch: int = 0) -> None:
     logger, trainer = CSVLogger(), StubTrainer(folder, batch)
     logger.fit_start(trainer)
-    for record in records:
-        logger.log(trainer, record)
-    logger.close()
+    with closing(logger):
+        for record in records:
+            logger.log(trainer, record)
 
 
 def evaluation(batch: int, **values: Any) -> dict[str, Any]:
@@ -85,6 +89,16 @@ def test_steps_repeated_after_a_resume_are_logged_once(tmp_path: Path) -> None:
         ("train", "20"),
         ("train", "30"),
     ]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no file-size limit")
+def test_error_for_a_full_disk_names_path_and_bytes_and_whole_rows_remain(tmp_path: Path) -> None:
+    with largest_file(500), pytest.raises(WriteError, match=r"cannot write \d+ bytes.*metrics\.csv"):
+        write(tmp_path, *(train(batch) for batch in range(1, 100)))
+    write(tmp_path, batch=99)  # resuming drops the incomplete row
+    rows = table(tmp_path)
+    assert len(rows) > 5
+    assert [int(row["batch"]) for row in rows] == list(range(1, len(rows) + 1))
 
 
 def test_run_started_again_replaces_the_table(tmp_path: Path) -> None:

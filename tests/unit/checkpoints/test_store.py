@@ -3,20 +3,17 @@ from __future__ import annotations
 import errno
 import math
 import os
-import resource
 import shutil
-import signal
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
-from checkpoint_helpers import DESCRIPTION, is_of, make_state, save
+from checkpoint_helpers import DESCRIPTION, is_of, largest_file, make_state, save
 from refusals import refused
 
 from ssr_hydra.checkpoints import CheckpointError, CheckpointStore, load, load_latest_good
-from ssr_hydra.errors import RangeError, RunError, UnknownNameError, WrongTypeError
+from ssr_hydra.errors import InputError, RangeError, RunError, UnknownNameError, WrongTypeError
 from ssr_hydra.files import WriteError, try_lock
 
 
@@ -84,7 +81,8 @@ def test_last_k_checkpoints_are_kept(tmp_path: Path) -> None:
     store = CheckpointStore(tmp_path, keep=3)
     assert store.latest() is None
     for batch in (9, 10, 100, 1000, 1001):  # not sorted by name
-        save(store, batch)
+        save(store, batch, 1.0 / batch)
+    assert store.best() is None  # without a mode
     assert [batch for batch, _ in store.all()] == [100, 1000, 1001]
     assert store.latest() == tmp_path / "ba1001"
     assert names(tmp_path) == ["ba100", "ba1000", "ba1001"]
@@ -108,14 +106,6 @@ def test_non_finite_metric_is_never_the_best(tmp_path: Path) -> None:
         save(store, batch, metric)
     assert [batch for batch, _ in store.all()] == [20, 40, 50]
     assert load(tmp_path / "ba50").metric is None
-
-
-def test_without_a_mode_no_checkpoint_is_the_best(tmp_path: Path) -> None:
-    store = CheckpointStore(tmp_path)
-    for batch in (10, 20, 30):
-        save(store, batch, 1.0 / batch)
-    assert store.best() is None
-    assert names(tmp_path) == ["ba20", "ba30"]
 
 
 def test_newest_checkpoint_is_the_one_saved_last(tmp_path: Path) -> None:
@@ -144,15 +134,13 @@ def test_damaged_checkpoint_does_not_count_as_kept(tmp_path: Path) -> None:
     assert is_of(load(tmp_path / "ba30").state, 30)
 
 
-@pytest.mark.parametrize("keep", [1, 0, -1, True, 2.0, "2", None])
-def test_keep_below_two_is_refused(tmp_path: Path, keep: object) -> None:
-    with refused("keep", RangeError, match=r"^keep=.*an integer >= 2"):
-        CheckpointStore(tmp_path, keep=keep)  # type: ignore[arg-type]
-
-
-def test_unknown_mode_is_refused(tmp_path: Path) -> None:
-    with refused("best_mode", UnknownNameError):
-        CheckpointStore(tmp_path, best_mode="auto")
+@pytest.mark.parametrize(
+    ("field", "value", "kind"),
+    [*(("keep", value, RangeError) for value in (1, True, 2.0, None)), ("best_mode", "auto", UnknownNameError)],
+)
+def test_invalid_setting_is_refused(tmp_path: Path, field: str, value: Any, kind: type[InputError]) -> None:
+    with refused(field, kind):
+        CheckpointStore(tmp_path, **{field: value})
 
 
 @pytest.mark.parametrize("timestamp", [{}, {"batch": -1}, {"batch": "1/2"}, {"batch": True}])
@@ -198,17 +186,14 @@ def test_no_usable_checkpoint_is_an_error_and_not_a_silent_restart(tmp_path: Pat
     assert isinstance(caught.value, RunError)  # exit code 1: the input was right, but the files were not
 
 
-def test_empty_checkpoint_folder_is_not_a_silent_restart(tmp_path: Path) -> None:
-    (tmp_path / "ba10").mkdir()
-    with pytest.raises(CheckpointError, match="none of its checkpoints can be used"):
-        load_latest_good(tmp_path)
-
-
 def test_folder_without_checkpoints_gives_none(tmp_path: Path) -> None:
     assert load_latest_good(tmp_path) is None
     assert load_latest_good(tmp_path / "missing") is None
     assert CheckpointStore(tmp_path / "missing").all() == []
     assert not (tmp_path / "missing").exists()
+    (tmp_path / "ba10").mkdir()  # a checkpoint that has lost its files
+    with pytest.raises(CheckpointError):
+        load_latest_good(tmp_path)
 
 
 def test_checkpoint_removed_during_reading_is_not_reported_as_damaged(
@@ -232,20 +217,6 @@ def test_checkpoint_removed_during_reading_is_not_reported_as_damaged(
 
 
 # --- a full disk --------------------------------------------------------------------------------------------------
-
-
-@contextmanager
-def largest_file(size: int) -> Iterator[None]:
-    before, handler = resource.getrlimit(resource.RLIMIT_FSIZE), signal.getsignal(signal.SIGXFSZ)
-    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    bytecode, sys.dont_write_bytecode = sys.dont_write_bytecode, True  # Python could write a partial bytecode file
-    try:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-        yield
-    finally:
-        sys.dont_write_bytecode = bytecode
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
-        signal.signal(signal.SIGXFSZ, handler)
 
 
 NUMBERS = 10_000
@@ -337,7 +308,6 @@ def test_error_names_a_process_that_holds_the_lock_for_too_long(
 
 
 def test_size_of_a_checkpoint_is_the_size_of_its_tensors(tmp_path: Path) -> None:
-
     path = save(CheckpointStore(tmp_path), 1, numbers=NUMBERS)
     assert STATE_SIZE < (path / "state.pt").stat().st_size < STATE_SIZE + 8000
     assert load(path).description == DESCRIPTION

@@ -3,6 +3,8 @@ from __future__ import annotations
 import io
 import math
 import re
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -30,8 +32,12 @@ HALF = Snapshot(
 )
 
 
-def test_plain_lines_are_complete_ascii_and_written_immediately() -> None:
-    stream = io.StringIO()
+@pytest.mark.parametrize("make", [io.StringIO, Terminal])
+def test_file_and_dumb_terminal_get_complete_ascii_lines(
+    make: Callable[[], io.StringIO], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TERM", "dumb")
+    stream = make()
     progress = choose_progress("auto", stream=stream)
     progress.update(HALF)
     assert stream.getvalue() == "step 600/1200  epoch 8  lr 0.0500  loss 0.1234  3.00 s  ETA 3.00 s\n"
@@ -66,14 +72,6 @@ def test_failing_display_is_ignored(kind: str, room: int, error: type[Exception]
     progress.close()
     progress.tell("done")
     assert "done" not in stream.getvalue()
-
-
-def test_a_dumb_terminal_gets_plain_lines(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TERM", "dumb")
-    stream = Terminal()
-    progress = choose_progress("auto", stream=stream)
-    progress.update(HALF)
-    assert stream.getvalue() == "step 600/1200  epoch 8  lr 0.0500  loss 0.1234  3.00 s  ETA 3.00 s\n"
 
 
 def shown_on(columns: int, monkeypatch: pytest.MonkeyPatch, name: str = "digits [x]") -> str:
@@ -137,9 +135,7 @@ def test_eta_is_unknown_at_the_start() -> None:
     assert Snapshot(0.0, 0, None, 0, 0.1, math.nan, 0.0).eta is None
 
 
-def test_summary_shows_the_result(tmp_path: object) -> None:
-    from pathlib import Path
-
+def test_summary_shows_the_result() -> None:
     result = RunResult(
         "diverged",
         "DivergedError: train/loss is nan",

@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from refusals import refused
 from torch import nn
 
 from ssr_hydra.checkpoints.format import check_state
 from ssr_hydra.data.seeding import GlobalRng
-from ssr_hydra.errors import InputError
 from ssr_hydra.settings import CheckpointSettings, setting_of
 from ssr_hydra.trainer.description import describe_optimizer
 from ssr_hydra.trainer.processes import ALONE
@@ -32,7 +32,6 @@ from ssr_hydra.trainer.saving import (
     [
         ({"enabled": 1}, "checkpoint.enabled"),
         ({"keep": 1}, "checkpoint.keep"),
-        ({"keep": True}, "checkpoint.keep"),
         ({"keep": "2"}, "checkpoint.keep"),
         ({"mode": "largest"}, "checkpoint.mode"),
         ({"interval": "0ba"}, "checkpoint.interval"),
@@ -43,9 +42,8 @@ from ssr_hydra.trainer.saving import (
     ],
 )
 def test_invalid_settings_are_refused(given: Any, field: str) -> None:
-    with pytest.raises(InputError) as caught:
+    with refused(field):
         setting_of(CheckpointSettings, given, "checkpoint")
-    assert caught.value.field == field
 
 
 def test_settings_may_be_given_in_three_ways() -> None:

@@ -11,12 +11,13 @@ from typing import Any
 
 import pytest
 import torch
+from refusals import refused
 from torch import nn
 
 from ssr_hydra.callbacks import EMA
 from ssr_hydra.checkpoints import Checkpoint, CheckpointError, CheckpointStore, load
 from ssr_hydra.data import TensorLoader
-from ssr_hydra.errors import InputError, PathError
+from ssr_hydra.errors import PathError
 from ssr_hydra.metrics_log import METRICS, read_evaluations
 from ssr_hydra.records import RESULT, RunResult
 from ssr_hydra.schedulers import CosineAnnealingScheduler
@@ -141,9 +142,7 @@ def test_error_names_a_wrong_state_part_that_only_evaluation_uses(run: Path, pat
 def test_links_to_checkpoints_are_not_followed(run: Path) -> None:
     (run / "checkpoints").rename(run.parent / "elsewhere")
     (run / "checkpoints").symlink_to(run.parent / "elsewhere")
-    with pytest.raises(
-        InputError, match=r"run_dir=.*: must not contain a link .checkpoints., because a run writes only into its own"
-    ):
+    with refused("run_dir", PathError):
         trainer(run)
     assert sorted(path.name for path in (run.parent / "elsewhere").glob("ba*")) == ["ba2", "ba4"]
 

@@ -11,7 +11,7 @@ from refusals import refused
 from torch import Tensor, nn
 
 from ssr_hydra.data import TensorLoader
-from ssr_hydra.errors import InputError, MismatchError, MissingValueError
+from ssr_hydra.errors import MismatchError, MissingValueError
 from ssr_hydra.models import next_token_loss
 from ssr_hydra.settings import StepSettings
 from ssr_hydra.trainer import Trainer
@@ -58,11 +58,8 @@ def weights(trainer: Trainer) -> Tensor:
         ({"precision": "fp64"}, "precision"),
         ({"accumulate": 0}, "accumulate"),
         ({"accumulate": True}, "accumulate"),
-        ({"accumulate": 2.0}, "accumulate"),
         ({"clip_grad_norm": 0}, "clip_grad_norm"),
-        ({"clip_grad_norm": math.nan}, "clip_grad_norm"),
         ({"clip_grad_value": math.inf}, "clip_grad_value"),
-        ({"clip_grad_value": "1"}, "clip_grad_value"),
         ({"clip_grad_norm": 1.0, "clip_grad_value": 1.0}, "clip_grad_value"),
         ({"loss_mean_over": "batches"}, "loss_mean_over"),
         ({"compile": 1}, "compile"),
@@ -71,9 +68,8 @@ def weights(trainer: Trainer) -> Tensor:
     ],
 )
 def test_invalid_settings_are_refused(options: dict[str, Any], field: str) -> None:
-    with pytest.raises(InputError) as error:
+    with refused(field):
         StepSettings(**options)
-    assert error.value.field == field
 
 
 # ---- accumulation

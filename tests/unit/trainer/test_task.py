@@ -13,7 +13,7 @@ from refusals import refused
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pack_sequence
 
-from ssr_hydra.errors import InputError, RangeError, WrongTypeError
+from ssr_hydra.errors import RangeError, WrongTypeError
 from ssr_hydra.models import next_token_loss
 from ssr_hydra.trainer import accuracy
 from ssr_hydra.trainer.task import Task
@@ -163,18 +163,10 @@ def test_one_number_for_a_batch_counts_for_each_of_its_samples(kind: str) -> Non
     assert task.evaluate(batches) == {"eval/m": 0.3125, "eval/loss": 0.3125}
 
 
-@pytest.mark.parametrize(("kind", "value"), [(int, 3.0), (bool, 1.0), (np.int64, 3.0), (np.bool_, 1.0)])
-def test_whole_numbers_and_booleans_are_numbers(kind: Any, value: float) -> None:
-    found = Task(linear(), None, {"m": lambda o, t: kind(3), "each": lambda o, t: [kind(3)] * 7}, CPU).evaluate(
-        [(X, Y)]
-    )
-    assert (found["eval/m"], found["eval/each"]) == (value, value)
-
-
-def test_python_numbers_keep_their_digits() -> None:
-    found = Task(linear(), None, {"m": lambda o, t: 0.35, "each": lambda o, t: [0.35] * 7}, CPU).evaluate([(X, Y)])
-    assert found["eval/m"] == pytest.approx(0.35, rel=1e-15)  # float32 has 0.3499999940
-    assert found["eval/each"] == pytest.approx(0.35, rel=1e-15)
+@pytest.mark.parametrize("number", [3, True, np.int64(3), np.bool_(True), 0.35])  # float32 has 0.3499999940
+def test_numbers_of_any_type_keep_their_digits(number: Any) -> None:
+    found = Task(linear(), None, {"m": lambda o, t: number, "each": lambda o, t: [number] * 7}, CPU).evaluate([(X, Y)])
+    assert [found["eval/m"], found["eval/each"]] == pytest.approx([float(number)] * 2, rel=1e-15)
 
 
 def test_single_metric_value_belongs_to_one_token_if_other_batches_have_several() -> None:
@@ -252,10 +244,9 @@ def test_accuracy_of_classes_probabilities_and_pictures() -> None:
         (lambda: Task(linear(), None, [accuracy], CPU), "metrics"),  # type: ignore[arg-type]
     ],
 )
-def test_unreadable_batches_are_named(run: Any, field: str) -> None:
-    with pytest.raises(InputError) as caught:
+def test_error_for_an_unreadable_batch_or_metric_names_its_field(run: Any, field: str) -> None:
+    with refused(field):
         run()
-    assert caught.value.field == field
 
 
 def test_a_batch_that_is_moved_keeps_its_types() -> None:

@@ -194,13 +194,19 @@ def test_wrong_test_data_is_refused_at_composition(
     assert str(caught.value).startswith(message)
 
 
-def test_config_without_test_data_keeps_its_hash(composed: Callable[..., DictConfig]) -> None:
-    """Folders of earlier releases have no data.test. A run there is still the same run."""
+@pytest.mark.parametrize(
+    ("group", "key", "value"),
+    [("data", "test", "{_target_: ssr_hydra.data.Digits}"), ("checkpoint", "export", "model.safetensors")],
+)
+def test_config_without_a_newer_setting_keeps_its_hash(
+    composed: Callable[..., DictConfig], group: str, key: str, value: str
+) -> None:
+    """Folders of earlier releases do not have these settings. A run there is still the same run."""
     now = plain(composed())
-    assert "test" not in now["data"]
+    assert key not in now[group]
     before = OmegaConf.to_container(composed())
     assert isinstance(before, dict)
-    del before["data"]["test"]
+    del before[group][key]
     assert config_hash(plain(before)) == config_hash(now)
     check(before)
-    assert config_hash(plain(composed("data.test={_target_: ssr_hydra.data.Digits}"))) != config_hash(now)
+    assert config_hash(plain(composed(f"{group}.{key}={value}"))) != config_hash(now)

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from ssr_hydra.app.train import train
 from ssr_hydra.data import StdlibDocuments, TensorLoader, make_loaders
 from ssr_hydra.errors import MissingValueError
-from ssr_hydra.models import ByteMLP, bits_per_byte, next_token_loss
+from ssr_hydra.models import ByteMLP, bits_per_byte
 from ssr_hydra.schedulers import LinearScheduler, LinearWithWarmupScheduler, StepScheduler
 from ssr_hydra.trainer import RunResult, Trainer
 
@@ -124,19 +124,6 @@ def test_ragged_batches_train_with_a_model_that_computes_its_own_loss() -> None:
         each = torch.cat([bits_per_byte(model(**batch), batch) for batch in loader])
     assert result.metrics["eval/bits_per_byte"] == pytest.approx(float(each.double().mean()), rel=1e-6)
     assert len(each) == 57 - 7  # the first byte of a document is not predicted
-
-
-def test_a_schedule_in_tokens_follows_the_tokens_of_a_run_in_tokens() -> None:
-    loader = ragged([5, 5, 1 + 20, 9, 11, 3], 1)
-    model = ByteMLP(width=4, hidden=8)
-    optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
-    rates: list[float] = []
-    optimizer.register_step_pre_hook(lambda *_: rates.append(optimizer.param_groups[0]["lr"]))
-    schedule = StepScheduler("10tok", gamma=0.5)
-    Trainer(
-        model, loader, None, optimizer, schedule, "54tok", loss=next_token_loss, device="cpu", progress="none"
-    ).fit()
-    assert rates == [0.5 ** (tokens // 10) for tokens in (0, 5, 10, 31, 40, 51)]
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from torch.optim.lr_scheduler import StepLR
 from ssr_hydra.callbacks import CSVLogger
 from ssr_hydra.checkpoints import CheckpointStore
 from ssr_hydra.data import Digits, RandomShift, TensorLoader, make_loaders, seed_everything
-from ssr_hydra.errors import ConflictError, InputError, MismatchError, MissingValueError, RunError, UnsupportedError
+from ssr_hydra.errors import ConflictError, MismatchError, MissingValueError, RunError, UnsupportedError
 from ssr_hydra.machine import cores
 from ssr_hydra.models import MLP, ConvNet
 from ssr_hydra.optim import Paced
@@ -118,15 +118,16 @@ def test_run_writes_its_records(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert [line.split()[0] for line in summary] == rows.split()
 
 
-def test_a_finished_run_is_not_overwritten(tmp_path: Path) -> None:
+def test_a_finished_run_is_not_overwritten(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     first = small(run_dir=tmp_path).fit()
-    before = (tmp_path / "result.json").read_bytes(), (tmp_path / "metrics.jsonl").read_bytes()
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
     assert small(run_dir=tmp_path).fit() == first  # the same run, so it does not train again
+    assert "nothing to train" in capsys.readouterr().out
     with refused("resume", MismatchError, match="run.max_duration was '1ep' and is '2ep'"):
         small(run_dir=tmp_path, max_duration="2ep")
     with refused("run_dir", ConflictError):
         small(run_dir=tmp_path, resume="never")
-    assert ((tmp_path / "result.json").read_bytes(), (tmp_path / "metrics.jsonl").read_bytes()) == before
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
 
 
 def test_a_finished_run_has_its_weights(tmp_path: Path) -> None:
@@ -273,9 +274,8 @@ def test_any_exception_is_recorded_and_raised_again(tmp_path: Path, error: BaseE
 def test_invalid_arguments_are_refused_before_anything_happens(
     tmp_path: Path, options: dict[str, Any], field: str
 ) -> None:
-    with pytest.raises(InputError) as caught:
+    with refused(field):
         small(run_dir=tmp_path / "run", **options)
-    assert caught.value.field == field
     assert not (tmp_path / "run").exists()
 
 
@@ -299,9 +299,8 @@ class Sized(list[int]):
     ],
 )
 def test_models_and_loaders_are_validated(arguments: tuple[Any, ...], field: str) -> None:
-    with pytest.raises(InputError) as caught:
+    with refused(field):
         Trainer(*arguments, device="cpu")
-    assert caught.value.field == field
 
 
 def test_torch_schedulers_stretch_and_the_error_names_those_that_cannot() -> None:
@@ -512,7 +511,7 @@ CONTROLS: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize(("control", "ssr"), [("cut", 0.5), ("truncate", 2.0)])
 def test_unknown_control_is_refused(control: str, ssr: float) -> None:
-    with pytest.raises(InputError, match=r"control="):
+    with refused("control"):
         small(control=control, ssr=ssr)
 
 

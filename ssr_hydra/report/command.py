@@ -95,7 +95,7 @@ def _folder(args: argparse.Namespace) -> Path:
 def _check_source(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
     """Check that the command names a study or a CSV file, and has no options that belong to the other kind."""
     if args.csv is None and not args.studies:
-        parser.error("STUDY: missing; give one or more folders of studies, or a table as --csv FILE")
+        parser.error("STUDY: must be given; name one or more folders of studies, or a table as --csv FILE")
     if args.csv is not None and args.studies:
         parser.error(f"STUDY={args.studies[0]!r}: cannot be used with --csv; make one report for each")
     table = next((path for path in args.studies if Path(path).suffix.lower() in (".csv", ".tsv")), None)

@@ -230,24 +230,24 @@ def build(study: Study, options: Options | None = None, looks: int = 1) -> Conte
     study = _labelled(replace(study, noise=options.noise), options.labels)
     if study.completed.empty:
         failed = len(study.problems)
-        rule = f"no run has completed{f', {failed} are reported as problems' if failed else ''}"
-        raise MissingValueError("study", ", ".join(map(str, study.sources)), rule, "run the study, or name another")
+        rule = f"must have a completed run (got {failed} runs with problems)"
+        raise MissingValueError("study", ", ".join(map(str, study.sources)), rule, "run the study again")
     sure, price = options.confidence, options.price_per_hour
     reference = _reference(study, options)
     table = compare.summary(study, sure, price)
     axes = _axes(study, price)
     if options.equal is not None and options.equal not in axes:
-        rule = f"some runs of the study have no {options.equal}"
-        raise MissingValueError("equal", options.equal, rule, "leave it out")
+        rule = f"some runs have no {options.equal}"
+        raise MissingValueError("equal", options.equal, rule, "leave equal out")
     if price is not None and "seconds" not in axes:
-        raise MissingValueError("price_per_hour", price, "some runs of the study have no seconds", "leave it out")
+        raise MissingValueError("price_per_hour", price, "some runs have no seconds", "leave the price out")
     known: Axis = next(axis for axis in ("seconds", "steps", "ssr") if axis in axes)
     axis: Axis = known if options.equal is None else options.equal
     time = equal_time(study, axes, options.equal)
     equal = time.axis
     if equal == "seconds" and time.crowd is not None and len(_scaled(study)) > 1:
         rule = "the runs had different conditions, so their seconds cannot be compared"
-        raise MismatchError("equal", equal, rule, "use steps, or repeat the runs with equally many jobs at a time")
+        raise MismatchError("equal", equal, rule, "use steps, or repeat the runs under the same conditions")
     pareto = frontier.pareto(study, equal, sure, price)
     advice = recommend(study, options.tolerance, options.target, sure)
     steps = _steps(study, equal, sure)
@@ -298,14 +298,14 @@ def _labelled(study: Study, labels: Mapping[str, str]) -> Study:
     recipes = dict.fromkeys(study.frame["recipe"])
     for name, label in labels.items():
         if name != study.objective and name not in recipes:
-            shown = ", ".join([study.objective, *recipes][:8])
-            raise UnknownNameError("label", f"{name}={label}", f"must name the metric or a recipe: {shown}", "name one")
+            fix = f"choose from {', '.join([study.objective, *recipes][:8])}"
+            raise UnknownNameError("label", f"{name}={label}", "must name the metric or a recipe", fix)
         if not label.strip():
             raise MissingValueError("label", f"{name}={label}", "must have a name after =", f"write {name}=Name")
     names = {name: labels.get(name, name) for name in recipes}
     for label, count in Counter(names.values()).items():
         if count > 1:
-            raise UnknownNameError("label", label, "must be the name of one recipe", "use different labels")
+            raise UnknownNameError("label", label, "must be the label of only one recipe", "use different labels")
     if all(name == label for name, label in names.items()):
         return study
     arms = {arm(name, control): arm(names[name], control) for name in names for control in CONTROLS}
@@ -327,9 +327,7 @@ def _reference(study: Study, options: Options) -> str | None:
     reference = options.labels.get(options.reference, options.reference)
     if reference not in known:
         shown = ", ".join(known[:8]) + (" ..." if len(known) > 8 else "")
-        raise UnknownNameError(
-            "reference", options.reference, f"must be one of the study's recipes: {shown}", "choose one"
-        )
+        raise UnknownNameError("reference", options.reference, "must be a recipe of the study", f"choose from {shown}")
     return reference
 
 

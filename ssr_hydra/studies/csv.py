@@ -115,12 +115,12 @@ def from_csv(
     recipes = [recipe] if isinstance(recipe, str) else list(recipe or ())
     unit, time = _time({"seconds": seconds, "minutes": minutes, "hours": hours})
     if (ssr is None) != bool(wide):
-        rule = "must be a column, or the table must be wide" if ssr is None else "cannot be used with wide"
-        raise ConflictError("ssr", ssr, rule, "name either the column of SSRs, or the columns of qualities as wide")
+        rule = "must be set unless wide is set" if ssr is None else "cannot be used with wide"
+        raise ConflictError("ssr", ssr, rule, "set ssr to the column of SSRs, or wide to the columns of qualities")
     unit_of_length = _unit_of_length(ssr, wide)
     if full is None and unit_of_length.lower() in _LENGTH_UNITS:
-        rule = f"must be a fraction of the full run, and its name says {unit_of_length}"
-        raise MismatchError("ssr" if ssr else "wide", ssr or wide[0], rule, "give the length of the full run as full")
+        rule = f"must be a column of SSRs, but its name is the unit {unit_of_length}"
+        raise MismatchError("ssr" if ssr else "wide", ssr or wide[0], rule, "set full to the length of the full run")
     ssr = _WIDE_SSR if ssr is None else ssr
     wanted = {"ssr": ssr, "quality": quality, unit: time, "steps": steps, "seed": seed, "status": status}
     noise = "sd" if se is None else "se"
@@ -158,7 +158,7 @@ def from_csv(
     if not kept:
         first = min(problems, key=lambda problem: int(problem.where.rpartition(":")[2]), default=None)
         why = f": {first.where}: {first.reason}" if first is not None else ""
-        raise FormatError("csv", str(path), f"has no row that can be read{why}", "give ssr and quality as numbers")
+        raise FormatError("csv", str(path), f"has no row that can be read{why}", "write ssr and quality as numbers")
     keys = list(zip(*(cells[places[name]] for name in recipes), strict=True)) if recipes else [()] * len(lines)
     labels = _recipe_names(dict.fromkeys(of_kept(keys)), recipes, path.stem)
     rows: dict[str, Any] = {name: [value] * len(kept) for name, value in _CONSTANT.items()}
@@ -212,7 +212,7 @@ def _melted(
     lengths = {name: _LENGTH.search(name) for name in wide}
     for name, length in lengths.items():
         if length is None:
-            raise FormatError("wide", name, "must hold the SSR, or the length of the runs", "call it 0.25 or 30 epochs")
+            raise FormatError("wide", name, "must be named by an SSR or a length", "name it e.g. 0.25 or 30 epochs")
     kept = [place for place, name in enumerate(header) if name not in wide]
     rows = [(row, name) for row in range(len(lines)) for name in wide if cells[places[name]][row]]
     columns = [[cells[place][row] for row, _ in rows] for place in kept]
@@ -225,16 +225,13 @@ def _melted(
 
 def _check_summary(n: str | None, sd: str | None, se: str | None, seed: str | None) -> None:
     if sd is not None and se is not None:
-        raise ConflictError("se", se, "cannot be used with sd", "name one of the two")
+        raise ConflictError("se", se, "cannot be used with sd", "set either sd or se")
     if n is None and (sd is not None or se is not None):
         field, value = ("sd", sd) if se is None else ("se", se)
-        raise MissingValueError(
-            field, value, "needs the number of runs of each row", "name the column of these numbers as n"
-        )
+        raise MissingValueError(field, value, "needs the column of the numbers of runs", "set n to this column")
     if n is not None and seed is not None:
-        raise ConflictError(
-            "n", n, "cannot be used with seed: a row is one run, or the mean of several runs", "remove n or seed"
-        )
+        rule = "cannot be used with seed, because the mean of several runs has no seed"
+        raise ConflictError("n", n, rule, "remove n or seed")
 
 
 def _check_one_row(frame: pd.DataFrame, summarized: Mapping[int, Any]) -> None:
@@ -245,8 +242,8 @@ def _check_one_row(frame: pd.DataFrame, summarized: Mapping[int, Any]) -> None:
     for _, rows in frame.groupby(["recipe", "ssr"], sort=False):
         if len(rows) > 1 and any(index in summarized for index in rows.index):
             lines = " and ".join(rows["job"].iloc[:2])
-            rule = f"lines {lines} of the table have the same recipe and ssr, and one is a mean of several runs"
-            raise ConflictError("n", None, rule, "give one such row, or a row for each run")
+            rule = f"lines {lines} have the same recipe and ssr, and at least one of them is a mean of several runs"
+            raise ConflictError("n", None, rule, "write one row with the mean of all runs, or a row for each run")
 
 
 def _without_time(frame: pd.DataFrame, unit: str | None) -> list[Note]:
@@ -278,7 +275,7 @@ def _read(path: Path, wanted: Sequence[str]) -> tuple[list[str], list[int], _Col
             while not first.strip(" ,;|\t\r\n") or _is_comment(first, wanted):
                 before += bool(first)
                 if not (first := stream.readline()):
-                    raise FormatError("csv", str(path), "is empty", "give it a header, and a row for each run")
+                    raise FormatError("csv", str(path), "is empty", "write a header, and a row for each run")
             first = first.lstrip().removeprefix("#") if first.lstrip().startswith("#") else first
             delimiter, _ = _split(first, wanted)
             # Replace a comment by an empty line, so that line numbers stay those of the file.
@@ -315,7 +312,7 @@ def _time(given: dict[str, str | None]) -> tuple[str, str | None]:
         return "seconds", None
     if len(times) > 1:
         (unit, name), (first, _) = times[1], times[0]
-        raise ConflictError(unit, name, f"the times are in {first} already", "name one column of times")
+        raise ConflictError(unit, name, f"cannot be used with {first}", "name one column of times")
     (unit, name) = times[0]
     says = {_UNIT_NAMES[word] for word in re.split(r"[^a-z]+", name.lower()) if word in _UNIT_NAMES}
     if len(says) == 1 and unit not in says:
@@ -328,16 +325,16 @@ def _places(path: Path, names: list[str], columns: list[tuple[str, str]]) -> dic
     counts = Counter(names)
     for field, name in columns:
         if counts[name] != 1:
-            rule = "the CSV has no such column" if name not in counts else "the CSV has two columns with this name"
-            raise UnknownNameError(field, name, rule, f"there are {', '.join(names)}")
+            rule = "is not a column of the CSV" if name not in counts else "must be the name of only one column"
+            raise UnknownNameError(field, name, rule, f"the columns are {', '.join(names)}")
     if "" in counts:
         where = ", ".join(str(place) for place, name in enumerate(names, start=1) if not name)
-        rule = f"every column must have a name (column {where} of {len(names)} has none)"
+        rule = f"every column must have a name (no name: column {where} of {len(names)})"
         raise FormatError("csv", str(path), rule, "delete the column, or name it in the header")
     twice = [name for name, count in counts.items() if count > 1]
     if twice:
-        rule = f"column names must differ (two are called {twice[0]!r})"
-        raise FormatError("csv", str(path), rule, "rename or delete one of them")
+        rule = f"column names must differ (two columns have the name {twice[0]!r})"
+        raise FormatError("csv", str(path), rule, "rename or delete one of these columns")
     return {name: place for place, name in enumerate(names)}
 
 
@@ -370,10 +367,10 @@ def _check_named(frame: pd.DataFrame, rest: Mapping[str, Sequence[str]], recipes
     row = next(iter(unlike.values()))
     lines = " and ".join(frame["job"].iloc[[first[row], row]])
     rule = (
-        f"lines {lines} of the table have the same recipe and ssr {frame['ssr'].iloc[row]:g}, and differ in "
-        f"{_listed(list(unlike))}, which no option names"
+        f"lines {lines} have the same recipe and ssr {frame['ssr'].iloc[row]:g}, but differ in columns that no option "
+        f"names: {_listed(list(unlike))}"
     )
-    fix = "name each such column: in recipe if it is compared, in seed if it holds seeds, else in pool"
+    fix = "name each column: in recipe if it distinguishes recipes, in seed if it has seeds, otherwise in pool"
     raise ConflictError("recipe", ", ".join(recipes) or None, rule, fix)
 
 

@@ -15,7 +15,8 @@ from typing import Any, Literal, get_args
 import numpy as np
 from scipy import optimize, special
 
-from ssr_hydra.errors import RangeError, UnknownNameError
+from ssr_hydra.errors import RangeError
+from ssr_hydra.settings.base import one_of
 from ssr_hydra.studies.intervals import check_confidence, check_tolerance, combine
 from ssr_hydra.studies.study import Series, Study, find_series, spread_out, uncontrolled
 
@@ -120,8 +121,8 @@ class Fit:
         """
         low, high = self.measured[0] / _FARTHEST, self.measured[1] * _FARTHEST
         if isinstance(ssr, bool) or not isinstance(ssr, (int, float)) or not low <= ssr <= high:
-            rule = f"was measured from {self.measured[0]:g} to {self.measured[1]:g}"
-            raise RangeError("ssr", ssr, rule, f"choose an SSR at most twice as far: {low:g} to {high:g}")
+            rule = f"must be within twice the measured range ({self.measured[0]:g} to {self.measured[1]:g})"
+            raise RangeError("ssr", ssr, rule, f"choose an SSR from {low:g} to {high:g}")
         return float(_MODELS[self.kind](np.array([float(ssr)]), *self.parameters)[0])
 
 
@@ -249,13 +250,13 @@ def back_test(
     """
     check_confidence(confidence)
     check_tolerance(tolerance)
-    if kind not in get_args(Kind):
-        raise UnknownNameError("kind", kind, "must be power or quadratic", "use power, for example")
+    one_of(kind, "kind", get_args(Kind))
     series = find_series(study, recipe, "recipe")
     count = int(np.searchsorted(series.ssr, fitted_to * (1 + 1e-9)))
     if count < _PARAMETERS or count == len(series.cells):
-        rule = f"{count} of the {len(series.cells)} measured SSRs are at most this"
-        raise RangeError("fitted_to", fitted_to, rule, "give a value with at least 3 SSRs up to it and 1 above it")
+        rule = "must have at least 3 measured SSRs up to it and 1 above it"
+        measured = ", ".join(f"{ssr:g}" for ssr in series.ssr)
+        raise RangeError("fitted_to", fitted_to, rule, f"the measured SSRs are {measured}")
     held = range(count, len(series.cells))
     return [_predicted(series, kind, count, at, study.sign, 1 - confidence, tolerance) for at in held]
 

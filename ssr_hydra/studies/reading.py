@@ -68,7 +68,7 @@ def load(
     for folder in folders:
         reading.add(folder)
     if not reading.runs and not reading.problems:
-        raise PathError("study", [str(folder) for folder in folders], "no runs found", "name a study's folder")
+        raise PathError("study", [str(folder) for folder in folders], "no runs found", "name the folder of a study")
     return reading.study(tuple(folders), objective, direction)
 
 
@@ -104,7 +104,7 @@ class _Reading:
         """Read every run in a folder and its subfolders. A run that was already read is skipped."""
         root = source.parent if source.name == RESULT and source.is_file() else source
         if not root.is_dir():
-            raise PathError("study", str(source), "folder not found", "name a study's folder")
+            raise PathError("study", str(source), "folder not found", "name the folder of a study")
         resolved = root.resolve()  # _run_folders follows no links in the folder
         jobs = sorted((os.path.relpath(folder, root) for folder in _run_folders(str(root))), key=_natural)
         # The folder of a study may be the root, or any folder between the root and a run.
@@ -150,7 +150,7 @@ class _Reading:
             return Problem(str(folder), "unfinished", KILLED)
         if (folder / JOB).exists() and not ((folder / METRICS).exists() or (folder / _HYDRA).exists()):
             return Problem(str(folder), "waiting", "a sweep has planned the run, but has not started it")
-        return Problem(str(folder), "unfinished", f"there is no {RESULT}: the run was killed, or still runs elsewhere")
+        return Problem(str(folder), "unfinished", f"there is no {RESULT}: the run was killed, or runs elsewhere")
 
     def study(self, sources: tuple[Path, ...], objective: str | None, direction: Direction | None) -> Study:
         # Without a valid record, the study has only problems, and needs no metric.
@@ -201,21 +201,20 @@ class _Reading:
         if objective is not None:
             measured = {name for run in self.runs for each in run.record.evaluations for name in each["metrics"]}
             if known and objective not in {*known, *measured}:
-                fix = f"there are {', '.join(sorted({*known, *measured}))}"
-                raise UnknownNameError("objective", objective, "no run has such a metric", fix)
+                fix = f"the metrics are {', '.join(sorted({*known, *measured}))}"
+                raise UnknownNameError("objective", objective, "no run has this metric", fix)
             return objective
         found = Counter(run.objective for run in self.runs if run.objective is not None)
         if len(found) > 1:
-            rule = "the runs have different objectives, which cannot be compared: "
+            rule = "must be given, because the runs have different objectives: "
             rule += ", ".join(f"{name} ({count} {'run' if count == 1 else 'runs'})" for name, count in found.items())
             raise MismatchError(
                 "objective", None, rule, "name a metric that all runs have, or load the runs separately"
             )
         if not found:
             fix = f"name one of {', '.join(known)}" if known else "no run has a metric"
-            raise MissingValueError(
-                "objective", None, "must be given, because the configs of the runs have no objective", fix
-            )
+            rule = "must be given, because the configs of the runs have no objective"
+            raise MissingValueError("objective", None, rule, fix)
         return next(iter(found))
 
     def _modes(self, metric: str) -> set[str]:
@@ -322,7 +321,7 @@ def without_duplicates(frame: pd.DataFrame, curves: pd.DataFrame) -> tuple[pd.Da
         if math.isnan(row.quality):
             continue  # the failed run is already a problem
         same = "the same value" if quality == row.quality else f"{quality:.6g} there, {row.quality:.6g} here"
-        reason = f"recipe, ssr and seed are those of {folder}, which counts: {same}"
+        reason = f"{folder} has the same recipe, ssr and seed, and only that run counts: {same}"
         problems.append(Problem(row.folder, "duplicate", reason))
     kept_rows = frame.drop(index=dropped)
     numbers = np.full(len(frame), -1)

@@ -31,7 +31,7 @@ def direction_of(metric: str, given: str | None, modes: set[str]) -> Direction:
         'min'
     """
     if given is None and len(modes) > 1:
-        rule = "must be given, because some runs have checkpoint.mode=max, and other runs have checkpoint.mode=min"
+        rule = "must be given, because some runs have checkpoint.mode=max and other runs checkpoint.mode=min"
         raise MissingValueError("direction", None, rule, "choose max or min, or load the runs separately")
     configured = next((mode for mode in DIRECTIONS if modes == {mode}), None)
     return resolve_direction(given or configured, metric, "direction")
@@ -65,7 +65,7 @@ def _check_evaluations(record: RunResult) -> None:
     for evaluation in record.evaluations:
         batch = evaluation["timestamp"]["batch"]
         if not before <= batch <= record.steps:
-            raise ValueError(f"an evaluation at step {batch} is not one of {record.steps} steps in order")
+            raise ValueError(f"the step of an evaluation must be from {before} to {record.steps} (got {batch})")
         before = batch
     if record.status == "completed" and record.evaluations:
         last = record.evaluations[-1]["metrics"]

@@ -18,7 +18,7 @@ from scipy import special
 
 from ssr_hydra.errors import MissingValueError, UnknownNameError
 from ssr_hydra.metrics import Direction
-from ssr_hydra.settings.base import not_negative
+from ssr_hydra.settings.base import not_negative, one_of
 from ssr_hydra.studies.effects import with_effects
 from ssr_hydra.studies.intervals import Cell, Estimate
 from ssr_hydra.studies.notes import Note, arm
@@ -372,18 +372,17 @@ def _starts(columns: list[Any]) -> Any:
 
 def check_axis(study: Study, axis: str, price_per_hour: float | None = None) -> None:
     """Raise an InputError for an unknown axis, an axis for which a run has no number, or ``cost`` without a price."""
-    if axis not in AXES:
-        raise UnknownNameError("axis", axis, f"must be one of {', '.join(AXES)}", "use seconds, for example")
+    one_of(axis, "axis", AXES)
     if price_per_hour is not None:
         not_negative(price_per_hour, "price_per_hour")
     elif axis == "cost":
-        raise MissingValueError("price_per_hour", None, "must be set if the axis is cost", "set the price of one hour")
+        raise MissingValueError("price_per_hour", None, "must be set for the axis cost", "set the price of one hour")
     if axis == "ssr":
         return
     column = "seconds" if axis == "cost" else axis
     values = study.completed[column]
     if len(values) and (values.isna().any() or not (values > 0).all()):
-        rule = f"some runs of the study have no {column}"
+        rule = f"some runs have no {column}"
         raise MissingValueError("axis", axis, rule, "choose another axis, or load only runs that have it")
 
 
@@ -394,8 +393,8 @@ def find_series(study: Study, name: str | tuple[str, str], field: str) -> Series
         if (series.recipe, series.control) == (recipe, control):
             return series
     known = [repr((each.recipe, each.control) if each.control else each.recipe) for each in study.series]
-    rule = "no completed run of the study has this recipe and control"
-    raise UnknownNameError(field, name, rule, f"there are {', '.join(known)}")
+    rule = "must be a recipe, or (recipe, control), that has completed runs"
+    raise UnknownNameError(field, name, rule, f"choose from {', '.join(known)}")
 
 
 def no_curves() -> pd.DataFrame:

@@ -52,7 +52,7 @@ def measured_cells(
     if any(text.endswith("%") for text in texts["quality"]):
         for row, text in enumerate(texts["quality"]):
             if not math.isnan(_number(text)):
-                reasons.setdefault(row, f"quality is {text!r}, and other rows have percentages")
+                reasons.setdefault(row, f"quality is {text!r}, but other rows have percentages")
         texts = texts | {"quality": [text.removesuffix("%").strip() for text in texts["quality"]]}
     for row, value in enumerate(made["ssr"]):
         if value <= 0:

@@ -14,11 +14,27 @@ from refusals import refused
 from scipy import stats
 from study_runs import study_of
 
-from ssr_hydra.errors import ConflictError, FormatError, InputError, MismatchError, MissingValueError, UnknownNameError
+from ssr_hydra.errors import (
+    ConflictError,
+    FormatError,
+    InputError,
+    MismatchError,
+    MissingValueError,
+    PathError,
+    RangeError,
+    UnknownNameError,
+    WrongTypeError,
+)
 from ssr_hydra.studies import doublings, from_csv, paired, summary, winners
 
 TABLES = Path(__file__).parent / "tables"
 TABLE = REPO / "docs/data/resnet50_imagenet.csv"
+
+
+def written(folder: Path, text: str | bytes) -> Path:
+    path = folder / "table.csv"
+    path.write_bytes(text.encode() if isinstance(text, str) else text)
+    return path
 
 
 SUMMARIES = """\
@@ -31,8 +47,7 @@ b,1,0.93,5,
 
 
 def test_rows_may_be_means_of_several_runs(tmp_path: Path) -> None:
-    path = tmp_path / "t.csv"
-    path.write_text(SUMMARIES, encoding="utf-8")
+    path = written(tmp_path, SUMMARIES)
     study = from_csv(path, "ssr", "acc", recipe="recipe", n="runs", sd="spread")
     cells = [cell for series in study.series for cell in series.cells]
     assert [cell.n for cell in cells] == [5, 5, 1, 5]
@@ -51,8 +66,7 @@ def test_rows_may_be_means_of_several_runs(tmp_path: Path) -> None:
 
 
 def test_quality_may_have_a_plus_minus_sign(tmp_path: Path) -> None:
-    path = tmp_path / "t.csv"
-    path.write_text("ssr;acc;n\n0.5;80.1 ± 0.2;3\n1;90.5 +- 0.4%;3\n2;91.0;1\n", encoding="utf-8")
+    path = written(tmp_path, "ssr;acc;n\n0.5;80.1 ± 0.2;3\n1;90.5 +- 0.4%;3\n2;91.0;1\n")
     study = from_csv(path, "ssr", "acc", n="n", sd="acc")
     (series,) = study.series
     assert series.values.tolist() == [80.1, 90.5, 91.0]
@@ -62,15 +76,12 @@ def test_quality_may_have_a_plus_minus_sign(tmp_path: Path) -> None:
 
 
 def test_wide_tables_have_a_column_for_each_ssr(tmp_path: Path) -> None:
-    path = tmp_path / "t.csv"
-    path.write_text(
-        "method\tyear\t30 epochs\t90 epochs\nbase\t2020\t70.1 ± 0.2\t76.5\nmix\t2021\t\t77.9\n", encoding="utf-8"
-    )
+    path = written(tmp_path, "method\tyear\t30 epochs\t90 epochs\nbase\t2020\t70.1 ± 0.2\t76.5\nmix\t2021\t\t77.9\n")
     study = from_csv(
         path, None, "top1", recipe="method", wide=["30 epochs", "90 epochs"], full=90, pool=["year"], direction="max"
     )
     assert [problem.reason for problem in study.problems] == ["quality is '70.1 ± 0.2', not a number"]
-    path.write_text("method,25%,1\nbase,70.1,76.5\nmix,,77.9\n", encoding="utf-8")
+    written(tmp_path, "method,25%,1\nbase,70.1,76.5\nmix,,77.9\n")
     study = from_csv(path, None, "top1", recipe="method", wide=["25%", "1"])
     assert study.objective == "top1"
     found = {
@@ -90,34 +101,27 @@ def test_wide_tables_have_a_column_for_each_ssr(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "said"),
+    ("given", "field", "kind"),
     [
-        ({"sd": "spread"}, r"^sd='spread': needs the number of runs"),
-        ({"n": "runs", "sd": "spread", "se": "spread"}, r"^se='spread': cannot be used with sd"),
-        ({"n": "runs", "seed": "spread"}, r"^n='runs': cannot be used with seed"),
+        ({"sd": "spread"}, "sd", MissingValueError),
+        ({"n": "runs", "sd": "spread", "se": "spread"}, "se", ConflictError),
+        ({"n": "runs", "seed": "spread"}, "n", ConflictError),
     ],
 )
-def test_invalid_columns_of_summaries_are_refused(tmp_path: Path, given: dict[str, str], said: str) -> None:
-    path = tmp_path / "t.csv"
-    path.write_text(SUMMARIES, encoding="utf-8")
-    with pytest.raises(InputError, match=said):
-        from_csv(path, "ssr", "acc", recipe="recipe", **given)  # type: ignore[arg-type]
+def test_invalid_columns_of_summaries_are_refused(
+    tmp_path: Path, given: dict[str, str], field: str, kind: type[InputError]
+) -> None:
+    with refused(field, kind):
+        from_csv(written(tmp_path, SUMMARIES), "ssr", "acc", recipe="recipe", **given)  # type: ignore[arg-type]
 
 
 def test_mean_of_several_runs_next_to_another_row_is_refused(tmp_path: Path) -> None:
-    path = tmp_path / "t.csv"
-    path.write_text(SUMMARIES + "a,1,0.91,5,0.02\nb,2,0.9,x,\n", encoding="utf-8")
-    with refused("n", ConflictError, match=r"^n=.*lines 3 and 6 of the table have the same recipe and ssr"):
+    path = written(tmp_path, SUMMARIES + "a,1,0.91,5,0.02\nb,2,0.9,x,\n")
+    with refused("n", ConflictError, match="lines 3 and 6"):
         from_csv(path, "ssr", "acc", recipe="recipe", n="runs", sd="spread")
-    path.write_text(SUMMARIES + "b,2,0.9,x,\n", encoding="utf-8")
+    written(tmp_path, SUMMARIES + "b,2,0.9,x,\n")
     study = from_csv(path, "ssr", "acc", recipe="recipe", n="runs", sd="spread")
     assert [problem.reason for problem in study.problems] == ["n is 'x', and must be a whole number of at least 1"]
-
-
-def written(folder: Path, text: str | bytes) -> Path:
-    path = folder / "table.csv"
-    path.write_bytes(text.encode() if isinstance(text, str) else text)
-    return path
 
 
 def test_published_table_is_read() -> None:
@@ -202,14 +206,14 @@ def test_rows_that_differ_in_unnamed_columns_are_refused(tmp_path: Path) -> None
     with refused("recipe", ConflictError) as caught:
         from_csv(path, "ssr", "acc")
     assert str(caught.value) == (
-        "recipe=None: lines 2 and 4 of the table have the same recipe and ssr 1, and differ in 'method', 'host', "
-        "'seed', which no option names; name each such column: in recipe if it is compared, in seed if it holds seeds, "
-        "else in pool"
+        "recipe=None: lines 2 and 4 have the same recipe and ssr 1, but differ in columns that no option names: "
+        "'method', 'host', 'seed'; name each column: in recipe if it distinguishes recipes, in seed if it has seeds, "
+        "otherwise in pool"
     )
     # With the seeds named, the linear runs would be left out as duplicates of the cosine runs.
     with refused("recipe", ConflictError):
         from_csv(path, "ssr", "acc", seed="seed")
-    with refused("recipe", ConflictError, match="^recipe='method': .*differ in 'host', which"):
+    with refused("recipe", ConflictError, match="no option names: 'host'; "):
         from_csv(path, "ssr", "acc", recipe="method", seed="seed")
     study = from_csv(path, "ssr", "acc", recipe="method", seed="seed", pool=["host"])
     assert (study.recipes, summary(study)["n"].tolist()) == (("cosine", "linear"), [2, 2, 2, 2])
@@ -229,7 +233,7 @@ def test_rows_that_differ_in_unnamed_columns_are_refused(tmp_path: Path) -> None
 def test_column_that_differs_within_a_cell_must_be_named(tmp_path: Path, column: str, values: list[str]) -> None:
     rows = "".join(f"{ssr},0.5,{value}\n" for ssr, value in zip((1, 1, 2, 2), values, strict=True))
     path = written(tmp_path, f"ssr,acc,{column}\n{rows}")
-    with refused("recipe", ConflictError, match=f"^recipe=None: lines .* differ in '{column}', which no option names"):
+    with refused("recipe", ConflictError, match=f"no option names: '{column}'; "):
         from_csv(path, "ssr", "acc")
     assert summary(from_csv(path, "ssr", "acc", pool=[column]))["n"].tolist() == [2, 2]
     assert len(summary(from_csv(path, "ssr", "acc", recipe=column))) > 2
@@ -239,14 +243,6 @@ def test_column_that_is_constant_within_each_cell_need_not_be_named(tmp_path: Pa
     rows = "1,0.5,r50\n1,0.6,r50\n2,0.7,r101\n2,0.8,r101\n"
     study = from_csv(written(tmp_path, f"ssr,acc,model\n{rows}"), "ssr", "acc")
     assert summary(study)["n"].tolist() == [2, 2]
-
-
-@pytest.mark.parametrize("name", ["method_blank_in_baseline", "method_by_number"])
-def test_tables_with_a_method_column_need_the_option_recipe(name: str) -> None:
-    with refused("recipe", ConflictError):
-        from_csv(TABLES / f"{name}.csv", "ssr", "top1")
-    study = from_csv(TABLES / f"{name}.csv", "ssr", "top1", recipe="method")
-    assert set(summary(study)["n"]) == {1}
 
 
 def test_recipes_of_blank_cells_stay_apart() -> None:
@@ -275,15 +271,10 @@ def test_recipes_never_collide(tmp_path: Path, cells: list[tuple[str, str]]) -> 
 
 
 @pytest.mark.parametrize(
-    ("header", "rule"),
-    [
-        ("ssr,acc,,", r"every column must have a name \(column 3, 4 of 4 has none\)"),
-        (",ssr,acc,x", r"every column must have a name \(column 1 of 4 has none\)"),
-        ("ssr,acc,x, x", r"column names must differ \(two are called 'x'\)"),
-    ],
+    ("header", "said"), [("ssr,acc,,", "column 3, 4 of 4"), (",ssr,acc,x", "column 1 of 4"), ("ssr,acc,x, x", "'x'")]
 )
-def test_header_names_every_column_once(tmp_path: Path, header: str, rule: str) -> None:
-    with refused("csv", FormatError, match=f"^csv=.*: {rule}; "):
+def test_header_names_every_column_once(tmp_path: Path, header: str, said: str) -> None:
+    with refused("csv", FormatError, match=said):
         from_csv(written(tmp_path, f"{header}\n1,0.5,,\n1,0.6,,\n"), "ssr", "acc")
 
 
@@ -321,31 +312,31 @@ def test_names_are_one_line_of_printable_characters(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "given", "field"),
+    ("text", "given", "field", "kind"),
     [
-        ("ssr,q\n1,2\n", {"ssr": "SSR", "quality": "q"}, "ssr"),
-        ("ssr,q\n1,2\n", {"ssr": "ssr", "quality": "acc"}, "quality"),
-        ("ssr,q,q\n1,2,3\n", {"ssr": "ssr", "quality": "q"}, "quality"),
-        ("ssr,q\n1,2\n", {"ssr": "ssr", "quality": "q", "seconds": "t"}, "seconds"),
-        ("ssr,q\n1,2\n", {"ssr": "ssr", "quality": "q", "direction": "up"}, "direction"),
-        ("ssr,q\n1,x\n", {"ssr": "ssr", "quality": "q"}, "csv"),
-        ("ssr,q\n", {"ssr": "ssr", "quality": "q"}, "csv"),
-        ("", {"ssr": "ssr", "quality": "q"}, "csv"),
-        (b"ssr,q\n1,\xff\xfe\n", {"ssr": "ssr", "quality": "q"}, "csv"),
-        ("ssr,q\n1," + "9" * 200_000 + "\n", {"ssr": "ssr", "quality": "q"}, "csv"),
+        ("ssr,q\n1,2\n", {"ssr": "SSR"}, "ssr", UnknownNameError),
+        ("ssr,q,q\n1,2,3\n", {}, "quality", UnknownNameError),
+        ("ssr,q\n1,2\n", {"seconds": "t"}, "seconds", UnknownNameError),
+        ("ssr,q\n1,2\n", {"direction": "up"}, "direction", UnknownNameError),
+        ("ssr,q\n1,x\n", {}, "csv", FormatError),
+        ("ssr,q\n", {}, "csv", FormatError),
+        ("", {}, "csv", FormatError),
+        ("\n\n", {}, "csv", FormatError),
+        ("\ufeff", {}, "csv", FormatError),
+        (b"ssr,q\n1,\xff\xfe\n", {}, "csv", PathError),
+        ("ssr,q\n1," + "9" * 200_000 + "\n", {}, "csv", PathError),
     ],
 )
-def test_invalid_table_is_refused(tmp_path: Path, text: str | bytes, given: dict[str, str], field: str) -> None:
-    with pytest.raises(InputError, match=f"^{field}="):
-        from_csv(written(tmp_path, text), **given)  # type: ignore[arg-type]
+def test_invalid_table_is_refused(
+    tmp_path: Path, text: str | bytes, given: dict[str, str], field: str, kind: type[InputError]
+) -> None:
+    with refused(field, kind):
+        from_csv(written(tmp_path, text), **{"ssr": "ssr", "quality": "q", **given})  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
     ("name", "direction"),
-    [
-        *((name, "min") for name in ("error rate", "val_bpb", "valLoss")),
-        *((name, "max") for name in ("top-1", "Test accuracy (%)")),
-    ],
+    [("error rate", "min"), ("Test accuracy (%)", "max")],
 )
 def test_direction_follows_from_the_column_name(tmp_path: Path, name: str, direction: str) -> None:
     path = written(tmp_path, f"ssr,{name}\n1,3\n2,2\n")
@@ -356,14 +347,8 @@ def test_direction_follows_from_the_column_name(tmp_path: Path, name: str, direc
     assert from_csv(path, "ssr", name, direction="max").direction == "max"  # the option has priority
 
 
-@pytest.mark.parametrize("text", ["", "\n\n", "\ufeff"])
-def test_a_file_without_a_line_is_empty(tmp_path: Path, text: str) -> None:
-    with refused("csv", FormatError, match=r"^csv='.*: is empty; give it a header"):
-        from_csv(written(tmp_path, text), "ssr", "loss")
-
-
 @pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
-@pytest.mark.parametrize("head", ["", "# made by hand, 2024; see the paper\n\n", "#\n"])
+@pytest.mark.parametrize("head", ["", "# made by hand, 2024; see the paper\n\n"])
 def test_delimiters_and_comments_are_supported(tmp_path: Path, delimiter: str, head: str) -> None:
     text = head + "ssr,loss,method\n1,3,a; b\n# a comment, in the table\n\n2,x,b\n".replace(",", delimiter)
     text = text.replace("a; b", '"a; b"') if delimiter == ";" else text
@@ -385,15 +370,15 @@ def test_percentages_are_read(tmp_path: Path) -> None:
     assert study.frame["ssr"].tolist() == [0.25, 0.5, 1.0]
     assert study.completed["quality"].tolist() == [93.1, 94.0]
     assert [(problem.kind, problem.reason) for problem in study.problems] == [
-        ("torn", "quality is '95', and other rows have percentages"), ("diverged", "quality is 'n/a'"),
+        ("torn", "quality is '95', but other rows have percentages"), ("diverged", "quality is 'n/a'"),
     ]  # fmt: skip
 
 
 def test_lengths_are_divided_by_the_full_run(tmp_path: Path) -> None:
     path = written(tmp_path, "epochs,top1\n9,70\n30,75\n90,77\n")
     assert from_csv(path, "epochs", "top1", full=90).frame["ssr"].tolist() == [0.1, 30 / 90, 1.0]
-    for full in (0, -1, math.inf, math.nan, True, "90"):
-        with pytest.raises(InputError, match="^full=.*must be a (finite )?number"):
+    for full, kind in ((0, RangeError), (math.inf, RangeError), ("90", WrongTypeError)):
+        with refused("full", kind):
             from_csv(path, "epochs", "top1", full=full)  # type: ignore[arg-type]
 
 
@@ -406,7 +391,7 @@ def test_decimal_commas_are_read_as_points(tmp_path: Path) -> None:
         from_csv(path, "ssr", "top1", decimal=";")  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("text", ["", "NaN", "-inf", "Diverged", "N/A"])
+@pytest.mark.parametrize("text", ["", "-inf", "Diverged", "N/A"])
 def test_run_without_a_quality_has_diverged(tmp_path: Path, text: str) -> None:
     rows = "1,0.8,safe\n1,0.82,safe\n" * 3 + "1,0.9,risky\n1,0.91,risky\n1,0.92,risky\n"
     path = written(tmp_path, f"ssr,acc,method\n{rows}" + f"1,{text},risky\n" * 3)
@@ -457,19 +442,13 @@ def test_table_and_study_treat_diverged_runs_alike(tmp_path: Path) -> None:
     pd.testing.assert_frame_equal(winners(read), winners(made))
 
 
-@pytest.mark.parametrize("name", ["epochs", "Epochs", "FLOPs", "tokens", "steps"])
-def test_column_named_after_a_unit_needs_the_length_of_the_full_run(tmp_path: Path, name: str) -> None:
-    path = written(tmp_path, f"{name},top1\n30,91\n90,93\n")
-    with pytest.raises(
-        InputError, match=f"^ssr='{name}': must be a fraction of the full run, and its name says {name}"
-    ):
-        from_csv(path, name, "top1")
-    study = from_csv(path, name, "top1", full=90)
-    assert study.length == (name, 90.0)
+def test_column_named_after_a_unit_needs_the_length_of_the_full_run(tmp_path: Path) -> None:
+    for name in ("Epochs", "FLOPs"):
+        path = written(tmp_path, f"{name},top1\n30,91\n90,93\n")
+        with refused("ssr", MismatchError):
+            from_csv(path, name, "top1")
+        assert from_csv(path, name, "top1", full=90).length == (name, 90.0)
     assert from_csv(written(tmp_path, "ssr,top1\n1,2\n"), "ssr", "top1").length is None
-
-
-def test_wide_columns_named_after_a_unit_need_the_length_of_the_full_run(tmp_path: Path) -> None:
     path = written(tmp_path, "30 epochs,90 epochs\n91,93\n")
     with refused("wide", MismatchError):
         from_csv(path, None, "top1", wide=["30 epochs", "90 epochs"])

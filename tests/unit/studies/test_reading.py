@@ -138,8 +138,8 @@ def test_unknown_metric_is_reported_before_its_direction(tmp_path: Path) -> None
         with refused("objective", UnknownNameError) as raised:
             load(tmp_path, objective="eval/lss", direction=direction)  # type: ignore[arg-type]
         error = raised.value
-        assert (error.field, error.rule) == ("objective", "no run has such a metric")
-        assert error.fix == f"there are {METRIC}, train/loss"
+        assert (error.field, error.rule) == ("objective", "no run has this metric")
+        assert error.fix == f"the metrics are {METRIC}, train/loss"
 
 
 @pytest.mark.skipif(not Path("/proc/locks").exists(), reason="the kernel does not tell")
@@ -263,7 +263,7 @@ def test_repeated_seed_counts_once_by_its_completed_run(tmp_path: Path) -> None:
     found = {problem.where: (problem.kind, problem.reason) for problem in study.problems}
     assert found[str(tmp_path / "again/0")] == (
         "duplicate",
-        f"recipe, ssr and seed are those of {tmp_path}/first/0, which counts: 0.9 there, 0.7 here",
+        f"{tmp_path}/first/0 has the same recipe, ssr and seed, and only that run counts: 0.9 there, 0.7 here",
     )
     assert found[str(tmp_path / "again/1")][1].endswith("the same value")
     assert found[str(tmp_path / "a_failed_try")] == ("failed", "killed")

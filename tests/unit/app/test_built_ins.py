@@ -54,9 +54,8 @@ def test_types_of_handwritten_nodes_are_checked(composed: Composed, field: str, 
 
     values = plain(composed("data=mnist"))
     values["data"]["train"] = {"_target_": "ssr_hydra.data.SmallImages", "name": "mnist", field.split(".")[-1]: value}
-    with pytest.raises(InputError) as caught:
+    with refused(field):
         check(values)
-    assert caught.value.field == field
 
 
 # Where a config may write downloads: below the folder in which the run starts, or the user's own data folder.
@@ -92,7 +91,7 @@ def test_a_data_set_in_any_part_of_the_config_is_checked(composed: Composed, pla
     ]
     with pytest.raises(InputError):
         check(values)
-    with refused("a[0].root", PathError, match=r"\[0\].root='/etc': must be below the working directory"):
+    with refused("a[0].root", PathError):
         module.check_known({"a": node["transforms" if place == "data.train" else "reduction"]})  # before all else
 
 

@@ -7,19 +7,13 @@ from typing import Any
 
 import pytest
 from omegaconf import DictConfig
+from refusals import refused
 
 from ssr_hydra.app.check import check
 from ssr_hydra.app.check_optimizers import optimizer_nodes
-from ssr_hydra.errors import ConflictError, InputError, UnknownNameError
+from ssr_hydra.errors import ConflictError, RangeError, UnknownNameError, WrongTypeError
 
 WEIGHT_DECAY = "+scheduler@schedules.weight_decay=cosine"
-
-
-def refused(cfg: DictConfig | dict[str, Any], trust: str | tuple[str, ...] = ()) -> InputError:
-    with pytest.raises(InputError) as info:
-        check(cfg, trust)
-    assert "\n" not in str(info.value)
-    return info.value
 
 
 @pytest.mark.parametrize(
@@ -50,7 +44,8 @@ def test_parameters_of_a_custom_optimizer_are_checked_when_it_is_created(experim
     experiment["schedules"] = {"something": {"_target_": "ssr_hydra.schedulers.LinearScheduler"}}
     check(experiment, "not_installed")
     experiment["schedules"]["something"]["t_max"] = "0ba"
-    assert refused(experiment, "not_installed").field == "schedules.something.t_max"
+    with refused("schedules.something.t_max", RangeError):
+        check(experiment, "not_installed")
 
 
 def test_optimizers_are_named_by_their_config_keys(experiment: dict[str, Any]) -> None:
@@ -58,7 +53,7 @@ def test_optimizers_are_named_by_their_config_keys(experiment: dict[str, Any]) -
     assert list(optimizer_nodes(node)) == ["optimizer"]
     assert list(optimizer_nodes({"a": node, "b": node})) == ["optimizer.a", "optimizer.b"]
     for bad in ({}, {"a": node, "b": 3}, {"a": {}}, [node], "sgd", None):
-        with pytest.raises(InputError, match="must (have|be a mapping with) a _target_"):
+        with refused("optimizer"):
             optimizer_nodes(bad)
     with pytest.raises(UnknownNameError):
         optimizer_nodes({"a.b": node})
@@ -73,7 +68,8 @@ def test_a_saved_config_may_omit_the_params_of_an_optimizer(experiment: dict[str
 def test_values_of_the_wrong_kind_are_refused(experiment: dict[str, Any], key: str) -> None:
     for value in (None, [], "no_decay", 3):
         experiment[key] = value
-        assert refused(experiment).field == key
+        with refused(key, WrongTypeError):
+            check(experiment)
 
 
 def test_no_decay_preset_needs_a_weight_decay_above_0(composed: Callable[..., DictConfig]) -> None:

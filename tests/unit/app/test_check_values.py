@@ -9,7 +9,7 @@ import pytest
 from refusals import refused
 
 from ssr_hydra.app.check_values import check_against_choices, check_fields, check_node
-from ssr_hydra.errors import InputError, MissingValueError, UnknownNameError, WrongTypeError
+from ssr_hydra.errors import MissingValueError, UnknownNameError, WrongTypeError
 
 
 @dataclass
@@ -62,9 +62,8 @@ def test_values_that_fit_their_config_are_accepted() -> None:
     ],
 )
 def test_values_that_do_not_fit_their_config_are_refused(key: str, value: Any, place: str) -> None:
-    with pytest.raises(InputError) as info:
+    with refused(place):
         check_fields({**GOOD, key: value}, Config, "x")
-    assert info.value.field == place
 
 
 def test_error_names_the_missing_value() -> None:
@@ -75,7 +74,7 @@ def test_error_names_the_missing_value() -> None:
 def test_node_must_be_a_mapping_with_a_target() -> None:
     check_node({"_target_": "a.b"}, "model", "model=conv")
     for bad in (None, "conv", []):
-        with refused("model", WrongTypeError, match=r"must be a mapping with a _target_; e\.g\. model=conv"):
+        with refused("model", WrongTypeError):
             check_node(bad, "model", "model=conv")
     with refused(
         "model", MissingValueError, match=r"must have a _target_; begin its file with defaults: \[conv, _self_\]"

@@ -29,7 +29,7 @@ def test_flags_and_overrides_are_separated(in_tmp: Path) -> None:
 
 @pytest.mark.parametrize("typed", ["=a", "+=a", "~"])
 def test_override_without_a_key_is_refused(typed: str) -> None:
-    with refused("overrides", MissingValueError, match="has no key; write key=value"):
+    with refused("overrides", MissingValueError):
         parse_command_line([typed])
 
 

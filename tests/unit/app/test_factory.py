@@ -165,9 +165,8 @@ def test_a_scale_multiplies_the_default_of_a_custom_optimizer(
 def test_config_that_does_not_fit_the_model_is_refused(
     composed: Compose, overrides: str, field: str, says: str
 ) -> None:
-    with pytest.raises(InputError) as info:
+    with refused(field) as info:
         make(composed, ConvNet(), *overrides.split())
-    assert info.value.field == field
     assert says in str(info.value)
 
 
@@ -288,5 +287,5 @@ def test_a_custom_scheduler_class_gets_its_optimizer(
     made = make_schedulers(values, trust, [optimizer])
     assert made.optimizer is optimizer
     assert optimizer.param_groups[0]["lr"] == 0.25
-    with refused("scheduler._target_", ConflictError, match="can schedule only one optimizer, but there are 2"):
+    with refused("scheduler._target_", ConflictError):
         make_schedulers(values, trust, [optimizer, optimizer])

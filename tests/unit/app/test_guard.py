@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch  # noqa: F401  # its first import starts a process
 import yaml
+from refusals import refused as refused_by
 
 from ssr_hydra.app.guard import check_parameters
 from ssr_hydra.app.hydra_rules import check_hydra
@@ -162,7 +163,7 @@ def test_an_experiment_cannot_choose_a_launcher(mine: Write, refused: Refused) -
 
 def test_only_keys_of_the_experiment_can_be_swept() -> None:
     for key in ("hydra.callbacks.x._target_", "+hydra.callbacks.x._target_", "hydra/job_logging", "trust", "++trust"):
-        with pytest.raises(ConflictError, match="cannot be swept, because it is not part of an experiment"):
+        with refused_by(key.lstrip("+"), ConflictError):
             check_parameters({key: "os.system"})
 
 

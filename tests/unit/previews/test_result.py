@@ -16,7 +16,7 @@ from refusals import refused
 
 import ssr_hydra
 from ssr_hydra import schedulers as s
-from ssr_hydra.errors import InputError, PathError
+from ssr_hydra.errors import PathError
 from ssr_hydra.previews import Preview
 
 
@@ -67,7 +67,7 @@ def test_save_without_a_suffix_writes_both_files_in_new_folders(shown: Preview, 
 )
 def test_failed_write_leaves_no_file(shown: Preview, name: Any, in_tmp: Path) -> None:
     (in_tmp / "file").write_text("here already")
-    with pytest.raises(InputError, match="^path="):
+    with refused("path"):
         shown.save(name)
     assert [path.name for path in in_tmp.iterdir()] == ["file"]
 
@@ -112,10 +112,8 @@ def test_a_full_disk_leaves_the_old_picture(shown: Preview, tmp_path: Path, monk
 )
 def test_bad_input_is_refused(options: dict[str, Any], field: str) -> None:
     arguments: dict[str, Any] = {"schedulers": s.LinearScheduler(), "max_duration": "100ba", **options}
-    with pytest.raises(InputError) as caught:
+    with refused(field):
         ssr_hydra.preview(arguments.pop("schedulers"), **arguments)
-    assert caught.value.field == field
-    assert "\n" not in str(caught.value)
 
 
 def test_notebook_shows_the_picture_and_the_table_of_a_preview(shown: Preview) -> None:

@@ -9,7 +9,7 @@ import pytest
 import torch
 from refusals import refused
 
-from ssr_hydra.errors import InputError, MismatchError, RangeError, UnknownNameError
+from ssr_hydra.errors import MismatchError, RangeError, UnknownNameError
 from ssr_hydra.settings import ResumeSettings, StepSettings, setting_of
 from ssr_hydra.trainer import Trainer
 
@@ -37,9 +37,8 @@ def test_resume_defaults_to_auto() -> None:
     ],
 )
 def test_error_for_an_invalid_resume_names_the_field(given: Any, field: str) -> None:
-    with pytest.raises(InputError) as error:
+    with refused(field):
         ResumeSettings.of(given)
-    assert error.value.field == field
 
 
 def test_unknown_key_of_a_mapping_suggests_the_closest() -> None:

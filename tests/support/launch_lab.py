@@ -29,13 +29,13 @@ from ssr_hydra.sweeps.launchers.starters import ForkServer
 from ssr_hydra.trainer.interrupts import TerminatedError
 
 LIGHT = ("hydra.core.utils", "ssr_hydra.sweeps.launchers.resources", "launch_lab")
-"""What jobs need that do not train."""
+"""The modules of jobs that do not train."""
 
 _PATIENCE = 300.0  # limits a job that gets no message
 
 
 class OddError(Exception):
-    """Can be pickled, and not be read again: its class wants two arguments, and passes on one."""
+    """An exception that cannot be unpickled: its class needs two arguments, but stores one argument."""
 
     def __init__(self, one: str, two: str) -> None:
         super().__init__(f"{one} and {two}")
@@ -50,9 +50,9 @@ def wait_for(path: Path) -> bool:
 
 
 def _wait(cfg: DictConfig) -> str:
-    """Wait until the test sends a message or a signal, and record it."""
+    """Wait until the file ``go`` exists or a signal arrives, and record the signal."""
     place = Path(cfg.place)
-    try:  # from here on, because whoever finds the file may send a signal before the next line
+    try:  # the signal may arrive immediately after the file exists
         (place / f"waits-{cfg.n}").write_text(str(os.getpid()))
         wait_for(place / "go")
     except (KeyboardInterrupt, TerminatedError) as error:
@@ -146,7 +146,7 @@ def do(cfg: DictConfig, told: str = "") -> Any:
 
 
 class NoCallbacks:
-    """What Hydra calls before and after a job, where no callback is configured."""
+    """Hydra's callbacks, which do nothing here."""
 
     def on_job_start(self, **_: Any) -> None:
         """See Hydra's ``Callback``."""
@@ -156,7 +156,7 @@ class NoCallbacks:
 
 
 def launcher(folder: Path, task: Callable[[DictConfig], Any] | None = None, **settings: Any) -> ProcessLauncher:
-    """A launcher that is set up for the app."""
+    """Return a launcher after its ``setup``."""
     conf = folder / "conf"
     conf.mkdir(exist_ok=True)
     (conf / "config.yaml").write_text(f"do: number\nn: 0\nplace: {json.dumps(str(folder))}\n")
@@ -164,7 +164,7 @@ def launcher(folder: Path, task: Callable[[DictConfig], Any] | None = None, **se
     with initialize_config_dir(str(conf), job_name="lab", **VERSION_BASE):
         loader = GlobalHydra.instance().config_loader()
         cfg = compose("config", ["hydra.mode=MULTIRUN", *quiet], return_hydra_config=True)
-    # The same on a machine with more cores, or with GPUs.
+    # These settings have the same effect on all machines.
     made = ProcessLauncher(**{"workers": 1, "gpus": "none", **settings})
     context = HydraContext(config_loader=loader, callbacks=NoCallbacks())  # type: ignore[arg-type]
     made.setup(hydra_context=context, task_function=task or functools.partial(do, told="once"), config=cfg)
@@ -172,7 +172,7 @@ def launcher(folder: Path, task: Callable[[DictConfig], Any] | None = None, **se
 
 
 def jobs(*deeds: str) -> list[list[str]]:
-    """The overrides of jobs that do these things."""
+    """Return the overrides of jobs with these tasks."""
     return [[f"do={deed}", f"n={number}"] for number, deed in enumerate(deeds)]
 
 

@@ -1,4 +1,4 @@
-"""Processes that claim folders of one study simultaneously."""
+"""Two processes that claim folders of one study at the same time."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ with Heartbeat(folder.sign):
 
 
 def test_two_simultaneous_sweeps_get_different_folders(tmp_path: Path) -> None:
-    # Twice, two processes claim fifty jobs each in batches of ten, so that they take turns: a hundred rows each time.
+    # Two times, two processes claim fifty jobs each, in batches of ten.
     for time in range(2):
         study = tmp_path / str(time)
         names = [[f"{side}{number}" for number in range(50)] for side in "ab"]

@@ -44,17 +44,11 @@ def test_process_is_alive_until_it_is_killed_and_each_death_counts_as_an_attempt
         assert not is_alive(path)  # a zombie, which no process has waited for, is dead
         process.communicate()
         assert not is_alive(path)
-        assert Pulse.read(path) == Pulse.read(path)
-    process, _ = child(path)
-    process.communicate("\n")  # the process ends normally
-    assert not path.exists()
-    assert child_attempt(path) == 1  # and the next process is a first attempt again
-
-
-def child_attempt(path: Path) -> int:
-    process, seen = child(path)
-    process.communicate("\n")
-    return seen
+    for attempt in (3, 1):  # after a process that ends normally, the next process is a first attempt again
+        process, seen = child(path)
+        assert seen == attempt
+        process.communicate("\n")
+        assert not path.exists()
 
 
 def test_a_stopped_process_is_not_dead(tmp_path: Path) -> None:
@@ -77,21 +71,20 @@ def test_a_reused_process_id_is_a_different_process(tmp_path: Path) -> None:
 def test_job_of_a_different_machine_is_dead_once_its_heartbeat_is_too_old(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Process ids of other machines mean nothing here, so only the age of the heartbeat counts, by the clock of the
-    # files.
+    # The age of the heartbeat decides, by the clock of the file system.
     path = tmp_path / "a"
     path.write_text(json.dumps({"machine": "elsewhere", "pid": os.getpid(), "started": "1", "attempt": 1}))
     now = clock_of(tmp_path)
     asked: list[Path] = []
-    monkeypatch.setattr(heartbeat, "clock_of", lambda folder: asked.append(folder) or now)  # which stands still
+    monkeypatch.setattr(heartbeat, "clock_of", lambda folder: asked.append(folder) or now)
     ages = ((0, True), (SILENT_SECONDS - 1, True), (SILENT_SECONDS + 1, False), (-1, True), (-3600, False))
-    for age, alive in ages:  # from the future: its machine's clock was ahead, and a living process would correct it
+    for age, alive in ages:  # a negative age is a time in the future
         os.utime(path, (now - age, now - age))
         assert is_alive(path) is alive
         assert is_alive(path, now) is alive
     assert asked == [tmp_path] * 5
     assert SILENT_SECONDS < 60  # a dead machine is detected within a minute
-    assert heartbeat._INTERVAL * 4 < SILENT_SECONDS  # a living machine may miss a few heartbeats
+    assert heartbeat._INTERVAL * 4 < SILENT_SECONDS  # a living process may miss a few heartbeats
 
 
 def test_heartbeat_is_renewed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -166,8 +159,7 @@ def test_invalid_heartbeat_file_is_ignored(tmp_path: Path, content: str) -> None
     assert not is_alive(tmp_path / "missing")
 
 
-def test_clock_is_that_of_the_file_system(tmp_path: Path) -> None:
+def test_clock_of_a_folder_has_the_time_of_the_file_system(tmp_path: Path) -> None:
     before = time.time()
-    told = clock_of(tmp_path)
-    assert before - 1 < told < time.time() + 1  # for any duration of the call
+    assert before - 1 < clock_of(tmp_path) < time.time() + 1
     assert list(tmp_path.iterdir()) == []

@@ -168,7 +168,7 @@ def test_steps_that_were_trained_with_other_data_or_threads_are_refused(
     failed = sweep(app, "s", *SMALL, *WSD, *own, "ssr=2", "share=true", "resume.on_change=extend", code=1)
     assert "share=True: cannot be used, because the shared steps were trained with" in failed.err
     assert "data.dataset.tensors[0] was" in failed.err
-    assert "threads was 1 and is 2; remove " in failed.err
+    assert "threads was 1 and is 2; " in failed.err
     assert "cost of the study: 26 steps in" in failed.out  # without the failed job
     shutil.rmtree("studies/s/2/checkpoints")
     sweep(app, "s", *SMALL, *WSD, *own, "ssr=2")

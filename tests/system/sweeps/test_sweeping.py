@@ -1,4 +1,4 @@
-"""Sweeps as the command line starts them, in this process."""
+"""Sweeps from the command line, in this process."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ import pytest
 import torch  # noqa: F401  # its first import starts a process
 from cli_helpers import Answer
 from omegaconf import OmegaConf
+from refusals import refused as refuses
 
-from ssr_hydra.errors import InputError
+from ssr_hydra.errors import ConflictError
 from ssr_hydra.sweeps.launchers.traits import TRAITS
 from ssr_hydra.sweeps.sweeper import _set_workers
 
@@ -31,7 +32,7 @@ def test_workers_sets_the_option_of_each_launcher(name: str, setting: str) -> No
 @pytest.mark.parametrize(("name", "workers"), [("ray", 2), ("ray", 1), ("basic", 2)])
 def test_workers_is_refused_for_a_launcher_without_such_an_option(name: str, workers: int) -> None:
     cfg = OmegaConf.create({"hydra": {"launcher": {}, "runtime": {"choices": {"hydra/launcher": name}}}})
-    with pytest.raises(InputError, match=f"^workers={workers}: cannot be used with launcher={name}; choose launcher="):
+    with refuses("workers", ConflictError):
         _set_workers(cfg, TRAITS[name], workers)
     _set_workers(cfg, TRAITS["basic"], 1)  # this launcher always has one worker
 

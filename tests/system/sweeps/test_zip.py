@@ -43,7 +43,7 @@ def test_study_of_a_zip_can_be_extended_share_steps_and_be_reported(app: Callabl
     assert again.code == 0, again.err
     assert overrides_of("5") == ["ssr=2", "scheduler=linear", "seed=1"]
 
-    alone = app(*QUIET[1:], *overrides_of("3"), "hydra.run.dir=alone")  # a job is replayed by its own overrides
+    alone = app(*QUIET[1:], *overrides_of("3"), "hydra.run.dir=alone")  # the overrides of a job repeat this job
     assert alone.code == 0, alone.err
     assert (
         RunResult.load(Path("alone/result.json")).metrics == RunResult.load(Path("studies/pairs/3/result.json")).metrics

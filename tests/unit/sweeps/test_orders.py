@@ -12,8 +12,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from sweep_records import record
 
-from ssr_hydra.records import RunResult
 from ssr_hydra.sweeps.folder import StudyFolder
 from ssr_hydra.sweeps.job_status import JOB
 from ssr_hydra.sweeps.sharing.orders import Orders, Point, Taken, cost_of, points_of, publish, taken_in
@@ -24,23 +24,27 @@ def job(study: Path, name: str, steps: int, seconds: float, sweep: str = "one") 
     folder = study / name
     folder.mkdir(parents=True)
     (folder / JOB).write_text(json.dumps({"identity": name * 20, "sweep": sweep, "overrides": []}))
-    RunResult("completed", None, None, 1.0, "1ep", 0, steps, 1, 0, seconds, seconds).save(folder)
+    record(folder, steps=steps, seconds=seconds)
     return folder
+
+
+def checkpoint_of(folder: Path) -> Path:
+    checkpoint = folder / "checkpoints" / "ba5"
+    checkpoint.mkdir(parents=True)
+    (checkpoint / "state.pt").write_bytes(b"weights")
+    return checkpoint
 
 
 def point(study: Path, code: dict[str, str]) -> Point:
     """Publish a checkpoint of job a after step 5."""
-    checkpoint = job(study, "a", 9, 9.0) / "checkpoints" / "ba5"
-    checkpoint.mkdir(parents=True)
-    (checkpoint / "state.pt").write_bytes(b"weights")
-    publish(study, checkpoint, "a" * 20, 5, {"ssr": 1.0}, code)
+    publish(study, checkpoint_of(job(study, "a", 9, 9.0)), "a" * 20, 5, {"ssr": 1.0}, code)
     (found,) = points_of(study)
     return found
 
 
 @pytest.mark.parametrize(
     "content",
-    ["", "[]", "3", "{}", '{"step": 5}', '{"step": "x", "identity": "a", "values": {}, "code": {}}', "[" * 9999],
+    ["", "3", "{}", '{"step": 5}', '{"step": "x", "identity": "a", "values": {}, "code": {}}', "[" * 9999],
 )
 def test_sweep_ignores_damaged_files_of_shared_steps(tmp_path: Path, content: str) -> None:
     found = point(tmp_path, {})
@@ -64,10 +68,8 @@ def test_checkpoint_is_used_only_by_the_software_that_wrote_it(tmp_path: Path) -
 
 
 def test_checkpoint_is_published_completely_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Kill a process at each of its operations on files; then another process repeats the work."""
-    checkpoint = job(tmp_path, "a", 9, 9.0) / "checkpoints" / "ba5"
-    checkpoint.mkdir(parents=True)
-    (checkpoint / "state.pt").write_bytes(b"weights")
+    """A process is killed at each operation on files. Then a different process publishes the checkpoint again."""
+    checkpoint = checkpoint_of(job(tmp_path, "a", 9, 9.0))
     (tmp_path / "a/metrics.jsonl").write_text("{}\n")
     last, left = 0, 0
 
@@ -105,7 +107,7 @@ def test_shared_steps_count_once_in_the_cost(tmp_path: Path) -> None:
     assert (cost.steps, cost.seconds, cost.trained_steps, cost.trained_seconds) == (150, 15.0, 110, 11.0)
     assert taken_in([short]) == Taken(40, 4.0)
     # A job that failed before it continued from the shared steps has no steps in its record.
-    RunResult("failed", "out of memory", None, 1.0, "1ep", 0, 0, 0, 0, 0.0, 0.0).save(short)
+    record(short, "failed", steps=0)
     assert taken_in([short]) == Taken(0, 0.0)
     assert cost_of(tmp_path) is None
 

@@ -9,8 +9,8 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from sweep_records import Terminal, record
 
-from ssr_hydra.records import RunResult
 from ssr_hydra.sweeps import progress as progress_module
 from ssr_hydra.sweeps.heartbeat import HEARTBEAT, Heartbeat
 from ssr_hydra.sweeps.job_status import JobDescription, JobState, StudyJob
@@ -33,7 +33,7 @@ def now(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 
 def jobs(folder: Path, count: int = 0, ssrs: Sequence[float] = (), lengths: Sequence[str] = ()) -> list[StudyJob]:
-    """Return jobs with these lengths, ratios, or seeds."""
+    """Return ``count`` jobs, or jobs with these values of ssr, or with these values of max_duration."""
     found = []
     for number in range(count or len(ssrs) or len(lengths)):
         ssr, length = ssrs[number] if ssrs else 1, lengths[number] if lengths else ""
@@ -44,9 +44,7 @@ def jobs(folder: Path, count: int = 0, ssrs: Sequence[float] = (), lengths: Sequ
 
 
 def end(job: StudyJob, status: str = "completed", error: str | None = "E") -> None:
-    metrics: dict[str, float | None] = {"eval/loss": 0.123456} if status == "completed" else {}
-    error = None if status == "completed" else error
-    RunResult(status, error, None, 1.0, "1ep", 0, 10, 1, 0, 2.5, 3.0, metrics).save(job.folder)
+    record(job.folder, status, error, seconds=2.5, metrics={"eval/loss": 0.123456})
 
 
 def test_progress_line_has_the_counts() -> None:
@@ -64,7 +62,7 @@ def test_progress_line_has_the_counts() -> None:
 
 
 def test_progress_prints_a_line_for_each_job_that_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(progress_module, "_SECONDS", 3600)  # it is looked at and shown here, and not by its thread
+    monkeypatch.setattr(progress_module, "_SECONDS", 3600)  # only this test reads and prints the status, not the thread
     stream = io.StringIO()
     before, one, two, three = found = jobs(tmp_path, 4)
     end(before)
@@ -86,11 +84,6 @@ def test_progress_prints_a_line_for_each_job_that_ends(tmp_path: Path, monkeypat
         "first: 3/4  3  stopped  2.50 s  seed=3: terminated by SIGTERM",
         "first: 3 of 4 jobs done (1 failed), 1 stopped",
     ]
-
-
-class Terminal(io.StringIO):
-    def isatty(self) -> bool:
-        return True
 
 
 @pytest.mark.parametrize("columns", [80, 120])

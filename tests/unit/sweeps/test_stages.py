@@ -1,4 +1,4 @@
-"""Tests of the tree of shared steps: which job trains which steps, and how many steps that saves."""
+"""The tree of shared steps: the steps that each job trains, and the number of steps that sharing saves."""
 
 from __future__ import annotations
 
@@ -12,8 +12,6 @@ from ssr_hydra.schedulers import (
     CosineAnnealingScheduler,
     CosineAnnealingWithWarmupScheduler,
     InverseSquareRootWithWarmupScheduler,
-    LinearWithWarmupScheduler,
-    MultiStepScheduler,
     MultiStepWithWarmupScheduler,
     PiecewiseLinearScheduler,
     StepScheduler,
@@ -46,16 +44,13 @@ def plan_of(schedulers: Sequence[Any], grid: Sequence[float], steps: int = N) ->
 @pytest.mark.parametrize(
     ("scheduler", "savings"),
     [
-        (WarmupStableDecayScheduler("0ba", "0.1dur"), (42.0, 44.7, 73.6)),
         (WarmupStableDecayScheduler("500ba", "0.1dur", decay="linear"), (42.0, 44.7, 73.6)),
         (WarmupStableDecayScheduler("0ba", "0.2dur"), (37.3, 39.7, 65.5)),
-        (MultiStepScheduler(["0.5dur", "0.75dur"]), (23.3, 24.8, 40.9)),
         (MultiStepWithWarmupScheduler("400ba", ["0.5dur", "0.75dur"]), (23.3, 24.8, 40.9)),
         (StepScheduler("0.3333333333333333dur"), (15.6, 16.5, 27.3)),
         (ConstantScheduler(), (46.7, 49.6, 81.8)),
         (InverseSquareRootWithWarmupScheduler("500ba"), (46.7, 49.6, 81.8)),
         (CosineAnnealingWithWarmupScheduler("500ba"), (4.0, 1.9, 8.2)),
-        (LinearWithWarmupScheduler("500ba"), (4.0, 1.9, 8.2)),
     ],
     ids=str,
 )
@@ -68,7 +63,7 @@ def test_each_schedule_and_grid_saves_the_computed_fraction(
         assert 100 * (1 - plan.shared / plan.alone) == pytest.approx(saving, abs=0.06), name
 
 
-def test_decays_of_any_shape_and_length_use_one_trunk() -> None:
+def test_decays_of_any_shape_and_length_use_the_same_shared_steps() -> None:
     shapes = [WarmupStableDecayScheduler("0ba", decay=decay) for decay in ("1-sqrt", "linear", "cosine")]
     plan = plan_of(shapes, GRIDS["tenths"], 100_000)  # 3 * 5.5 runs; a trunk of 0.9 and 3 * 5.5 decays of a tenth
     assert plan.alone / plan.shared == pytest.approx(6.47, abs=0.005)
@@ -139,7 +134,7 @@ def test_started_jobs_train_only_their_remaining_steps() -> None:
 
 
 def test_only_certainly_equal_steps_are_shared_if_batch_sizes_are_unknown() -> None:
-    """In a run of tokens, batches may be smaller than their size, so only equal pieces of the schedules count."""
+    """A batch may have fewer tokens than ``batch_size`` allows, so only equal pieces of the schedules are shared."""
     calendar = Calendar(batch_size=8, tokens=16)  # at most 128 tokens in a batch
 
     def run(steps: int, decay: str) -> Sequences:
@@ -153,9 +148,9 @@ def test_only_certainly_equal_steps_are_shared_if_batch_sizes_are_unknown() -> N
     assert plan.shared == 125
 
 
-@pytest.mark.parametrize("unknown", [1, 2, 9, 64, 77, 98])
+@pytest.mark.parametrize("unknown", [1, 2, 77, 98])
 def test_steps_after_an_unknown_counter_are_not_shared(unknown: int) -> None:
-    """A user's schedule may read a counter at few steps, and only training knows this counter."""
+    """A custom schedule may read, at few steps, a counter that is unknown before training."""
 
     def curve(timestamp: Any) -> float:
         return 1.0 if timestamp.batches != unknown else float(timestamp.tokens)
@@ -181,7 +176,7 @@ def test_steps_after_an_unknown_counter_are_not_shared(unknown: int) -> None:
     ],
 )
 def test_pieces_of_a_schedule_agree_with_its_steps(make: Callable[[], Any]) -> None:
-    """The first difference equals that of the two lists of floats, for any pieces."""
+    """The first difference is also the first difference of the two lists of multipliers."""
     for ssrs in ((1, 2), (0.3, 0.7), (1, 1.01)):
         one, other = (run_of(make(), ssr, 500) for ssr in ssrs)
         end = min(one.steps, other.steps)

@@ -1,4 +1,4 @@
-"""Which jobs a sweep launches, and how often: launchers and jobs act as a test defines, in this process."""
+"""The jobs that a sweep launches, and the number of launches. Launchers and jobs are simulated in this process."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from hydra.core.utils import JobReturn, JobStatus
+from sweep_records import Terminal, record
 
 from ssr_hydra import files
 from ssr_hydra.records import RunResult
@@ -20,8 +21,8 @@ from ssr_hydra.sweeps import heartbeat, progress
 from ssr_hydra.sweeps import study_launcher as study
 from ssr_hydra.sweeps.folder import StudyFolder
 from ssr_hydra.sweeps.heartbeat import HEARTBEAT, Heartbeat, Pulse
-from ssr_hydra.sweeps.job_status import JobDescription, JobState, LostJobError, StudyJob, describe, read_state
-from ssr_hydra.sweeps.study_launcher import RETRIES, StudyLauncher, SweepError, run_order
+from ssr_hydra.sweeps.job_status import JobDescription, JobState, LostJobError, StudyJob, read_state
+from ssr_hydra.sweeps.study_launcher import RETRIES, StudyLauncher, SweepError
 
 Act = Callable[[Path], JobReturn]
 Jobs = Sequence[Sequence[str]]
@@ -34,7 +35,7 @@ def _short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class Scripted:
-    """A launcher whose jobs do what ``acts`` defines; its name is unknown to Hydra."""
+    """A launcher with an unknown name. ``acts`` are the functions of its jobs."""
 
     def __init__(self, folder: Path, acts: dict[str, Act] | None = None) -> None:
         self.folder, self.acts = folder, acts or {}
@@ -60,15 +61,15 @@ class Scripted:
 
 
 class ProcessLauncher(Scripted):
-    """Its name is that of a launcher with a process for each job, which is called in the main thread."""
+    """Has the name of the launcher that starts a process for each job."""
 
 
 class LocalLauncher(Scripted):
-    """Its name is that of a launcher that starts all jobs simultaneously."""
+    """Has the name of a launcher that starts all jobs immediately."""
 
 
 class Pool(Scripted):
-    """Runs three jobs at a time; if one dies, the launch raises, and running jobs die too."""
+    """Runs three jobs at a time. If one job dies, the three jobs die, and the launch raises an error."""
 
     def run(self, jobs: Jobs) -> Sequence[JobReturn]:
         returns: list[JobReturn] = []
@@ -82,13 +83,9 @@ class Pool(Scripted):
         return returns
 
 
-def record(folder: Path, status: str, error: str | None = None) -> None:
-    RunResult(status, error, None, 1.0, "1ep", 0, 1, 1, 0, 1.0, 1.0).save(folder)
-
-
 def complete(folder: Path) -> JobReturn:
     with Heartbeat(folder / HEARTBEAT):
-        record(folder, "completed")
+        record(folder)
     return JobReturn(status=JobStatus.COMPLETED)
 
 
@@ -113,18 +110,18 @@ def die(folder: Path) -> JobReturn:
 
 
 def die_early(folder: Path) -> JobReturn:
-    """Die before the first heartbeat, from the view of the launcher."""
+    """Die before the first heartbeat."""
     del folder
     return JobReturn(status=JobStatus.FAILED, _return_value=LostJobError("killed by SIGKILL"))
 
 
-def unborn(folder: Path) -> JobReturn:
+def never_start(folder: Path) -> JobReturn:
     del folder
     return JobReturn(status=JobStatus.FAILED, _return_value=ImportError("no such module"))
 
 
 def once(act: Act) -> Act:
-    """Act differently the first time."""
+    """Call ``act`` the first time, and complete the job the second time."""
     times = Counter[Path]()
 
     def do(folder: Path) -> JobReturn:
@@ -189,16 +186,6 @@ def test_jobs_run_seed_by_seed_in_the_order_of_their_identities(
     assert ["".join(names) for names in inner.launches] == launches
     folders = {path.parent.name: json.loads(path.read_text())["overrides"][0] for path in tmp_path.glob("*/job.json")}
     assert folders == {"0": "v", "1": "w", "2": "x", "3": "y", "4": "z"}  # Hydra's numbers
-
-
-def test_ratios_of_a_seed_are_in_mixed_order(tmp_path: Path) -> None:
-    values = [{"ssr": ssr, "seed": seed} for ssr in (0.25, 0.5, 1, 2, 4, 8) for seed in (0, 1)]
-    numbered = [StudyJob((), describe(each), tmp_path / str(number)) for number, each in enumerate(values)]
-    order = [int(job.folder.name) for job in run_order(numbered)]
-    assert [number % 2 for number in order] == [0] * 6 + [1] * 6
-    assert order[:6] != sorted(order[:6])
-    assert [number + 1 for number in order[:6]] != order[6:]  # each seed has a different order
-    assert order == [int(job.folder.name) for job in run_order(numbered)]
 
 
 def test_killed_job_is_retried_at_most_three_times(tmp_path: Path) -> None:
@@ -297,7 +284,7 @@ def test_deaths_before_and_after_the_first_heartbeat_are_added(tmp_path: Path) -
 def test_a_job_that_never_starts_is_recorded_with_the_reason(tmp_path: Path) -> None:
     launcher(ProcessLauncher(tmp_path), "a")
     die(tmp_path / "0")
-    inner = ProcessLauncher(tmp_path, {"a": unborn, "b": unborn})
+    inner = ProcessLauncher(tmp_path, {"a": never_start, "b": never_start})
     sweep(inner, "ab")
     assert [RunResult.load(tmp_path / job).error for job in "01"] == ["ImportError: no such module"] * 2
     assert read_state(tmp_path / "0") is JobState.FAILED  # and not a dead job, which would be retried without end
@@ -424,11 +411,6 @@ def test_sweep_waits_for_running_jobs_of_a_killed_sweep(tmp_path: Path) -> None:
 
 class Killed(BaseException):
     """The process ends here: from then on no operation on files has an effect."""
-
-
-class Terminal(io.StringIO):
-    def isatty(self) -> bool:
-        return True
 
 
 @contextmanager

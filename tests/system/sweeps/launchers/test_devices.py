@@ -1,4 +1,4 @@
-"""GPUs as nvidia-smi lists them."""
+"""The list of GPUs from nvidia-smi."""
 
 from __future__ import annotations
 
@@ -18,8 +18,6 @@ def smi(folder: Path, said: str, code: int = 0) -> dict[str, str]:
 
 
 WHOLE = "GPU 0: NVIDIA H200 (UUID: GPU-6a0)\nGPU 1: NVIDIA H200 (UUID: GPU-6a1)"
-
-
 PARTS = f"""{WHOLE}
   MIG 3g.71gb     Device  0: (UUID: MIG-11)
   MIG 3g.71gb     Device  1: (UUID: MIG-12)"""
@@ -35,7 +33,7 @@ PARTS = f"""{WHOLE}
         (WHOLE, 9, []),
     ],
 )
-def test_gpus_are_those_that_nvidia_smi_lists(tmp_path: Path, said: str, code: int, expected: list[str]) -> None:
+def test_nvidia_smi_lists_the_gpus(tmp_path: Path, said: str, code: int, expected: list[str]) -> None:
     assert visible_gpus(smi(tmp_path, said, code)) == expected
 
 

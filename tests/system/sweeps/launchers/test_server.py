@@ -1,4 +1,4 @@
-"""Imports before jobs are forked must not initialize CUDA."""
+"""The fork server imports modules without initializing CUDA."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Starting processes: the server that forks them, and new interpreters."""
+"""Start processes of jobs, with the fork server and in new interpreters."""
 
 from __future__ import annotations
 
@@ -77,8 +77,7 @@ def test_the_server_ignores_signals_meant_for_the_jobs() -> None:
         each.close()
     assert {ended.serial for ended in ends(server, 2)} == {0, 1}
     server.close()
-    # The connection is closed, then the server is killed. The server ends by either event, but not by the signals
-    # above.
+    # The server ended because its connection was closed or because it was killed, and not because of the signals above.
     assert process.returncode in (0, -signal.SIGKILL)
     server.close()
 
@@ -138,7 +137,7 @@ def test_a_server_that_cannot_start_is_reported(monkeypatch: pytest.MonkeyPatch)
     server.close()
 
 
-@pytest.mark.skipif(os.name == "nt" or sys.platform == "darwin", reason="jobs are forked elsewhere")
+@pytest.mark.skipif(os.name == "nt" or sys.platform == "darwin", reason="only Linux uses the fork server")
 def test_one_server_serves_all_sweeps_with_the_same_variables(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ForkServer, "_shared", None)
     first = make_starter({"OMP_NUM_THREADS": "2"})
@@ -146,7 +145,7 @@ def test_one_server_serves_all_sweeps_with_the_same_variables(monkeypatch: pytes
     assert make_starter({"OMP_NUM_THREADS": "3"}) is not first
 
 
-@pytest.mark.skipif(os.name == "nt" or sys.platform == "darwin", reason="jobs are forked elsewhere")
+@pytest.mark.skipif(os.name == "nt" or sys.platform == "darwin", reason="only Linux uses the fork server")
 def test_jobs_are_not_forked_on_macos_and_windows(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "platform", "darwin")
     assert isinstance(make_starter({}), Spawner)

@@ -1,4 +1,4 @@
-"""``launcher=NAME``: the chosen plugin, its row of traits, no effect on jobs, and errors."""
+"""The setting ``launcher=NAME`` chooses a plugin, changes no job, and has clear errors."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import yaml
 from checkout import REPO
-from cli_helpers import Answer, answer
+from cli_helpers import Answer
 from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
 from hydra.core.plugins import Plugins
@@ -32,11 +32,6 @@ PLUGINS = {
     "ray": "hydra_ray_launcher",
 }
 NAMES = sorted(path.stem for path in (REPO / "conf" / "launcher").glob("*.yaml"))
-
-
-@pytest.fixture
-def app(in_tmp: Path, capsys: pytest.CaptureFixture[str], clean_hydra: None) -> Callable[..., Answer]:
-    return lambda *arguments: answer(capsys, *arguments)
 
 
 def is_missing(name: str) -> bool:

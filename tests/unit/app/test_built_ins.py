@@ -118,7 +118,7 @@ def test_without_torchvision_the_data_is_refused_at_composition(
         {"_target_": "ssr_hydra.data.Digits", "split": "eval"},
     ],
 )
-def test_sizes_and_shapes_are_those_of_the_data(node: dict[str, Any]) -> None:
+def test_known_sizes_and_shapes_equal_those_of_the_loaded_data(node: dict[str, Any]) -> None:
     data = instantiate(node)
     assert known_samples(node) == len(data)
     images = module._images(node)

@@ -11,7 +11,7 @@ from omegaconf import DictConfig
 from refusals import refused
 
 from ssr_hydra.app.check import check
-from ssr_hydra.errors import ConflictError, InputError
+from ssr_hydra.errors import ConflictError, MismatchError
 
 Composed = Callable[..., DictConfig]
 TABLE = ("data=arrays", "data.train.path=t.csv", "model=mlp", "max_duration=1ep", "trainer.progress=none")
@@ -48,23 +48,11 @@ def test_matching_data_and_trainer_are_valid(composed: Composed) -> None:
 @pytest.mark.parametrize(
     ("overrides", "told"),
     [
-        (KINDS, "model.in_features=64: must be 2, the number of values of a sample; set model.in_features=2"),
-        (
-            (*KINDS, "model.in_features=2", "model.num_classes=2"),
-            "model.num_classes=2: must be at least 3, the number of classes of the data; set model.num_classes=3",
-        ),
-        (
-            (*LENGTHS, "trainer=regression", "model.in_features=1"),
-            "model.num_classes=10: must be 1, the number of targets of a sample; set model.num_classes=1",
-        ),
-        (
-            (*KINDS, "model=conv"),
-            "model._target_='ssr_hydra.models.ConvNet': is a model for images, but a sample of the data",
-        ),
-        (
-            (*KINDS, "model=conv", "data.train.shape=[2,1,1]"),
-            "model.in_channels=1: must match the data, whose images are 2 x 1 x 1",
-        ),
+        (KINDS, "model.in_features=64: must be 2, "),
+        ((*KINDS, "model.in_features=2", "model.num_classes=2"), "model.num_classes=2: must be at least 3, "),
+        ((*LENGTHS, "trainer=regression", "model.in_features=1"), "model.num_classes=10: must be 1, "),
+        ((*KINDS, "model=conv"), "model._target_='ssr_hydra.models.ConvNet': is a model for images, "),
+        ((*KINDS, "model=conv", "data.train.shape=[2,1,1]"), "model.in_channels=1: must match the data, "),
     ],
 )
 def test_a_model_that_does_not_fit_a_table_is_refused_when_the_table_is_read(
@@ -121,21 +109,12 @@ def test_experiments_on_text_are_valid(composed: Composed, name: str) -> None:
     assert (values["data"]["eval"]["split_seed"], values["data"]["eval"]["eval_fraction"]) == (3, 0.2)
 
 
-@pytest.mark.parametrize(
-    "field",
-    [
-        "max_duration",
-        "trainer.eval_interval",
-        "trainer.log_interval",
-        "trainer.iteration_length",
-        "checkpoint.interval",
-    ],
-)
+TIMES = "max_duration trainer.eval_interval trainer.log_interval trainer.iteration_length checkpoint.interval"
+
+
+@pytest.mark.parametrize("field", TIMES.split())
 def test_time_in_tokens_is_refused_for_images(composed: Composed, field: str) -> None:
-    with pytest.raises(
-        InputError, match="cannot be in tokens, because the data is images; .*get_num_tokens_in_batch"
-    ) as caught:
+    with refused(field, MismatchError):
         check(composed(f"{field}=1000tok", "trainer.tokens_per_batch=8"))  # a rate does not count tokens
-    assert (caught.value.field, caught.value.value) == (field, "1000tok")
     check(composed(f"{field}=1000tok", "+trainer.get_num_tokens_in_batch={_target_: torch.nn.Identity}"))
     check(composed("experiment=byte_lm", f"{field}=1000tok"))

@@ -20,7 +20,7 @@ OF_FUNCTIONS = ("torch_lambda", "torch_multiplicative")
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if name not in OF_FUNCTIONS])
-def test_every_torch_scheduler_trains(composed: Callable[..., DictConfig], name: str) -> None:
+def test_every_torch_scheduler_is_valid(composed: Callable[..., DictConfig], name: str) -> None:
     values = check(composed(f"scheduler={name}", "ssr=0.3"))
     made = make_schedulers(values, (), [])
     assert type(made).__module__.startswith("ssr_hydra.torch_schedulers.")
@@ -44,7 +44,7 @@ def test_arguments_may_be_steps_or_times(composed: Callable[..., DictConfig]) ->
     assert make_schedulers(values, (), []) == StepLR("30ba", 0.1)
 
 
-def test_the_command_line_reaches_into_a_sequence(composed: Callable[..., DictConfig]) -> None:
+def test_overrides_can_change_the_parts_of_a_sequence(composed: Callable[..., DictConfig]) -> None:
     values = check(
         composed(
             "scheduler=torch_sequential",

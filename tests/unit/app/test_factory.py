@@ -17,7 +17,7 @@ from torch import nn
 from ssr_hydra.app.check import check
 from ssr_hydra.app.factory import make_fields, make_optimizers, make_schedulers
 from ssr_hydra.app.train import build
-from ssr_hydra.errors import ConflictError, InputError, MismatchError
+from ssr_hydra.errors import ConflictError, InputError, MismatchError, MissingValueError, UnknownNameError
 from ssr_hydra.models import MLP, ConvNet
 from ssr_hydra.schedulers import ConstantScheduler, CosineAnnealingScheduler
 
@@ -52,7 +52,7 @@ def test_fused_is_chosen_by_default(composed: Compose, override: str, fused: boo
     assert optimizer.param_groups[0]["fused"] is fused
 
 
-def test_fused_is_chosen_for_each_of_several(composed: Compose) -> None:
+def test_fused_is_chosen_for_each_optimizer(composed: Compose) -> None:
     # Muon has no fused kernel; AdamW has one, and keeps it with rules.
     muon, adamw = make(composed, MLP(), "optimizer=muon_adamw", "param_groups=no_decay")
     assert "fused" not in muon.defaults
@@ -71,12 +71,9 @@ def test_sparse_adam_takes_the_embeddings_that_are_sparse(composed: Compose) -> 
 
     (optimizer,) = make(composed, Counts(sparse=True), "optimizer=sparseadam")
     assert len(optimizer.param_groups[0]["params"]) == 1
-    for model, name in ((Counts(sparse=False), "table.weight"), (MLP(), "layers.1.weight")):
-        with refused(
-            "optimizer.params", MismatchError, match=f"the gradients of {name} are dense; choose optimizer=adam"
-        ) as caught:
+    for model in (Counts(sparse=False), MLP()):
+        with refused("optimizer.params", MismatchError):
             make(composed, model, "optimizer=sparseadam")
-        assert caught.value.field == "optimizer.params"
 
 
 def test_muon_takes_hidden_matrices_and_adamw_the_rest(composed: Compose) -> None:
@@ -132,42 +129,27 @@ def test_a_scale_multiplies_the_default_of_a_custom_optimizer(
     assert groups([optimizer], "lr") == {"default": 0.5, "head": 1.0}
     assert groups([optimizer], "momentum") == {"default": 0.25, "head": 0.5}
     values["param_groups"] = {"head": {"params": {"layer": -1}, "momentun": 0.5}}
-    with pytest.raises(
-        InputError, match=r"^param_groups\.head\.momentun='momentun': unknown hyperparameter of own_optimizer\.Own"
-    ):
+    with refused("param_groups.head.momentun", UnknownNameError):
         make_optimizers(values, ("own_optimizer",), MLP(), CPU)
 
 
 @pytest.mark.parametrize(
-    ("overrides", "field", "says"),
+    ("overrides", "field", "kind"),
     [
-        ("optimizer=muon", "optimizer.params", "features.0.weight has 4 dimensions; choose optimizer=muon_adamw"),
-        ("optimizer=muon_adamw optimizer.muon.params={ndim:4}", "optimizer.muon.params", "set params: {ndim: 2} for"),
-        ("optimizer=muon_adamw optimizer.muon.params={ndim:3}", "optimizer.muon.params", "dimensions are 1, 2, 4"),
-        (
-            "optimizer=muon_adamw optimizer.adamw.params={ndim:1}",
-            "optimizer.adamw.params",
-            "must select every parameter, but no optimizer selects features.0",
-        ),
-        (
-            "optimizer=sgd optimizer.params={ndim:2}",
-            "optimizer.params",
-            "must select every parameter, but no optimizer selects features.0.weight",
-        ),
-        ("+param_groups.a={params:encoder.*,lr:1}", "param_groups.a.params", "parameters are features.0.weight"),
-        (
-            "optimizer=muon_adamw +param_groups.a={momentum:0.5}",
-            "param_groups.a.momentum",
-            "unknown hyperparameter of torch.optim.AdamW",
-        ),
+        ("optimizer=muon", "optimizer.params", MismatchError),
+        ("optimizer=muon_adamw optimizer.muon.params={ndim:4}", "optimizer.muon.params", MismatchError),
+        ("optimizer=muon_adamw optimizer.muon.params={ndim:3}", "optimizer.muon.params", UnknownNameError),
+        ("optimizer=muon_adamw optimizer.adamw.params={ndim:1}", "optimizer.adamw.params", MissingValueError),
+        ("optimizer=sgd optimizer.params={ndim:2}", "optimizer.params", MissingValueError),
+        ("+param_groups.a={params:encoder.*,lr:1}", "param_groups.a.params", UnknownNameError),
+        ("optimizer=muon_adamw +param_groups.a={momentum:0.5}", "param_groups.a.momentum", UnknownNameError),
     ],
 )
 def test_config_that_does_not_fit_the_model_is_refused(
-    composed: Compose, overrides: str, field: str, says: str
+    composed: Compose, overrides: str, field: str, kind: type[InputError]
 ) -> None:
-    with refused(field) as info:
+    with refused(field, kind):
         make(composed, ConvNet(), *overrides.split())
-    assert says in str(info.value)
 
 
 def test_schedules_of_fields_are_built_by_name(composed: Compose) -> None:
@@ -179,7 +161,7 @@ def test_schedules_of_fields_are_built_by_name(composed: Compose) -> None:
     assert make_fields(check(composed()), ()) == {}
 
 
-def test_a_group_follows_its_own_schedule(composed: Compose) -> None:
+def test_each_param_group_follows_its_schedule(composed: Compose) -> None:
     cfg = composed(
         "~scheduler",
         "+scheduler@scheduler.default=linear",

@@ -168,7 +168,7 @@ def test_only_keys_of_the_experiment_can_be_swept() -> None:
 
 
 @pytest.mark.parametrize("text", ["a: [1", "\tx: 1", "a: !!python/name:os.system x"], ids=["open", "tab", "tag"])
-def test_file_that_is_not_plain_yaml(mine: Write, refused: Refused, text: str) -> None:
+def test_file_that_is_not_plain_yaml_is_refused(mine: Write, refused: Refused, text: str) -> None:
     mine("experiment/u", GLOBAL + text)
     refused("--config-dir", "mine", "experiment=u")
 

@@ -70,7 +70,7 @@ FIXES = {
 
 
 @pytest.mark.parametrize("typed", FIXES)
-def test_a_refusal_says_how_to_fix_the_value(refused: Callable[..., str], typed: str) -> None:
+def test_error_says_how_to_fix_the_value(refused: Callable[..., str], typed: str) -> None:
     assert FIXES[typed] in refused(*typed.split(), *(() if "max_duration" in typed else QUICK))
 
 

@@ -84,7 +84,7 @@ def test_the_working_folder_is_importable_only_if_a_module_is_trusted(
 
 
 @pytest.mark.parametrize("typed", ["study=a", "zip=[a,b]"])
-def test_a_single_run_has_no_study(typed: str) -> None:
+def test_sweep_settings_are_refused_for_a_single_run(typed: str) -> None:
     assert "is only for sweeps, but this is a single run; add -m" in str(refusal(typed))
 
 
@@ -101,7 +101,7 @@ def test_settings_of_the_app_cannot_be_deleted(typed: str, fix: str) -> None:
         assert str(refusal(*sweep, typed)) == f"{key}={typed!r}: cannot be deleted; leave it out, or write {fix}"
 
 
-def test_a_sweep_has_one_folder() -> None:
+def test_two_folders_for_one_sweep_are_refused() -> None:
     assert refusal("-m", "study=a", "hydra.sweep.dir=b").field == "study"
     assert refusal("-m", "seed=1,2", "hydra.sweep.dir=x/${seed}").field == "hydra.sweep.dir"
     assert refusal("-m", "seed=1,2", "hydra.sweep.dir=x/${hydra.job.num}").field == "hydra.sweep.dir"
@@ -122,7 +122,7 @@ SWEEPS = [
 
 
 @pytest.mark.parametrize("typed", SWEEPS, ids=" ".join)
-def test_a_job_set_on_a_copy_of_the_config_equals_the_composed_job(typed: list[str]) -> None:
+def test_job_from_a_copied_config_equals_the_composed_job(typed: list[str]) -> None:
     with composing(parse_command_line(["-m", *typed])) as composer:
         parsed = composer.parse(typed)
         fixed = [str(each.input_line) for each in parsed if not each.is_sweep_override()]
@@ -152,7 +152,7 @@ def test_misspelt_values_of_a_sweep_are_refused_with_a_fix(typed: str, error: st
     assert str(refusal("-m", typed)) == error
 
 
-def test_the_jobs_are_those_of_the_sweep() -> None:
+def test_preflight_lists_the_jobs_of_the_sweep() -> None:
     found = flight("-m", "ssr=0.5,1", "seed=3,4", "trust=[pytest]")
     assert found.sweep is not None
     assert [job for job, _ in found.sweep.jobs] == [

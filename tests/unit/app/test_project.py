@@ -94,13 +94,13 @@ def test_bad_name_is_refused(refused: Callable[..., str], in_tmp: Path, name: st
 
 
 @pytest.mark.parametrize("argument", ["ssr=0.5", "--config-dir=full", "-m"])
-def test_other_arguments_are_refused(refused: Callable[..., str], in_tmp: Path, argument: str) -> None:
+def test_new_project_with_other_arguments_is_refused(refused: Callable[..., str], in_tmp: Path, argument: str) -> None:
     (in_tmp / "full").mkdir()
     assert "cannot be used" in refused("--new", "new_lab", argument)
 
 
 @pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt()], ids=["disk", "ctrl-C"])
-def test_nothing_is_left_if_writing_fails(
+def test_failed_project_leaves_no_file(
     app: Callable[..., Answer], in_tmp: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException
 ) -> None:
     def fails(*_: object) -> str:

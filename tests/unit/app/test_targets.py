@@ -61,7 +61,7 @@ def test_hostile_targets_are_refused_anywhere_in_the_config(target: str, trust: 
 
 
 @pytest.mark.parametrize("target", [None, 1, ["os.system"], {"_target_": "os.system"}, True])
-def test_a_target_is_a_string(target: Any) -> None:
+def test_target_must_be_a_string(target: Any) -> None:
     with refused("_target_", FormatError):
         check_targets({"_target_": target})
 
@@ -110,7 +110,7 @@ def test_metric_that_returns_no_number_needs_trust() -> None:
     assert not {"ROC", "ConfusionMatrix", "MulticlassConfusionMatrix", "StatScores", "BERTScore", "MeanMetric"} & names
 
 
-def test_torchs_schedulers_are_all_registered_but_those_that_take_functions() -> None:
+def test_torchs_schedulers_without_function_arguments_are_registered() -> None:
     import torch.optim.lr_scheduler as module
 
     taking_functions = {
@@ -245,7 +245,7 @@ def test_positional_arguments_and_partial_are_supported() -> None:
     assert partial.keywords == {"bias": False, "in_features": 2}
 
 
-def test_lists_arrive_as_lists(my_package: str) -> None:
+def test_target_gets_lists_as_python_lists(my_package: str) -> None:
     made = instantiate({"_target_": "my_package.Net", "parts": [1, {"a": [2]}]}, [my_package])
     assert made.parts == [1, {"a": [2]}]
     assert type(made.parts) is list

@@ -81,5 +81,5 @@ def test_units_can_be_mixed_if_rates_connect_them() -> None:
     assert found == {"end of warmup": "100tok", "start of decay": "900tok"}
 
 
-def test_very_dense_landmarks_are_left_out() -> None:
+def test_steps_after_the_first_1000_are_not_landmarks() -> None:
     assert len(landmarks(s.StepScheduler("1ba", 0.999), "5000ba")) == 1000

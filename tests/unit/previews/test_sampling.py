@@ -25,27 +25,27 @@ def test_unannounced_jump_is_found_at_its_exact_time() -> None:
     assert set(traced.alphas) == {1.0, 0.25}
 
 
-def test_a_jump_of_a_function_of_floats_is_found_as_well() -> None:
+def test_jump_of_a_float_function_is_found() -> None:
     traced = Trace(lambda x: float(int(float(x) * 3)), [Fraction(0), END], is_exact=False)
     assert traced.jumps == [Fraction(k, 3) for k in range(1, 30)]
     assert traced.alphas[-1] == 29.0
 
 
-def test_the_value_at_the_very_end_is_the_one_before_it() -> None:
+def test_value_at_the_end_is_the_last_value_before_the_end() -> None:
     traced = Trace(lambda x: 0.5 if x < END else 1.0, [Fraction(0), END], is_exact=True)
     assert traced.jumps == []
     assert traced.times[-1] == 10.0
     assert set(traced.alphas) == {0.5}
 
 
-def test_a_named_jump_of_any_size_is_kept() -> None:
+def test_jump_at_a_break_is_kept_at_any_size() -> None:
     breaks = [Fraction(k) for k in range(11)]
     traced = Trace(lambda x: 0.01 ** math.floor(x), breaks, is_exact=True)
     assert traced.jumps == breaks[1:-1]
     assert traced.alphas[-1] == pytest.approx(1e-18)
 
 
-def test_bends_are_followed_within_a_four_thousandth_of_the_height() -> None:
+def test_error_of_the_polygon_is_below_a_4000th_of_the_height() -> None:
     def alpha(x: Fraction) -> float:
         return 3.0 * (1.0 - math.sqrt(float(x) / 10))  # very steep at the start
 

@@ -48,7 +48,7 @@ def test_unknown_key_of_a_mapping_suggests_the_closest() -> None:
         setting_of(StepSettings, {"acumulate": 2}, "step")
 
 
-def test_precision_given_twice_must_agree() -> None:
+def test_precision_and_step_precision_must_be_equal() -> None:
     model = torch.nn.Linear(4, 3)
     batch = [(torch.randn(2, 4), torch.tensor([0, 1]))]
     options: dict[str, Any] = {"device": "cpu", "progress": "none", "max_duration": "1ba"}

@@ -107,7 +107,7 @@ def selects(selections: tuple[Selection, ...], parameter: Described) -> bool:
 CONDITIONS = ("name", "module", "ndim", "layer", "except")
 """Keys of a selection of parameters."""
 
-_EXAMPLE = "e.g. {ndim: [0, 1]} or {name: '*.bias'}"
+_EXAMPLE = "write e.g. {ndim: [0, 1]} or {name: '*.bias'}"
 
 
 def parse_selection(value: Any, path: str) -> tuple[Selection, ...]:
@@ -128,16 +128,20 @@ def parse_selection(value: Any, path: str) -> tuple[Selection, ...]:
         return (Selection(name=_words(value, path)),)
     if _is_list(value):
         if not value:
-            raise MissingValueError(path, value, "selects nothing", "list the parameters to select, or remove it")
+            raise MissingValueError(
+                path, value, "must not be an empty list", "add a selection, or write null for every parameter"
+            )
         return tuple(
             part
             for place, item in ((f"{path}[{index}]", item) for index, item in enumerate(value))
             for part in parse_selection(_given(item, place), place)
         )
     if not isinstance(value, Mapping):
-        raise WrongTypeError(path, value, "must be a mapping of conditions, a name, or a list of these", _EXAMPLE)
+        raise WrongTypeError(
+            path, value, "must be a name, a mapping of conditions, or a list of names and mappings", _EXAMPLE
+        )
     if not value:
-        raise MissingValueError(path, value, "has no condition", f"{_EXAMPLE}, or null for every parameter")
+        raise MissingValueError(path, value, "must have a condition", f"{_EXAMPLE}, or null for every parameter")
     for key in value:
         if key not in CONDITIONS:
             raise UnknownNameError(f"{path}.{key}", value[key], "unknown condition", did_you_mean(str(key), CONDITIONS))
@@ -166,7 +170,7 @@ def _words(value: Any, path: str) -> tuple[str, ...]:
             )
     if not words:
         raise MissingValueError(
-            path, value, "is an empty list, which selects nothing", "add a pattern or number, or remove it"
+            path, value, "must not be an empty list", "add a pattern or number, or remove the condition"
         )
     return words
 
@@ -179,7 +183,7 @@ def _counts(value: Any, path: str) -> tuple[int, ...]:
             raise WrongTypeError(path, value, "must be an integer or a list of integers", "write e.g. 2 or [0, 1]")
     if not numbers:
         raise MissingValueError(
-            path, value, "is an empty list, which selects nothing", "add a pattern or number, or remove it"
+            path, value, "must not be an empty list", "add a pattern or number, or remove the condition"
         )
     return numbers
 
@@ -238,21 +242,19 @@ def parse_rules(rules: Any, path: str = "param_groups") -> tuple[Rule, ...]:
         ('no_decay', {'weight_decay': 0})
     """
     if not isinstance(rules, Mapping):
-        raise WrongTypeError(path, rules, "must be a mapping of names to rules", "{no_decay: {params: ..., ...}}")
+        raise WrongTypeError(path, rules, "must be a mapping from name to rule", "write {no_decay: {params: ..., ...}}")
     return tuple(_parse_rule(name, rule, f"{path}.{name}") for name, rule in rules.items())
 
 
 def _parse_rule(name: Any, rule: Any, path: str) -> Rule:
     # The name of a param group, such as "no_decay+layer_decay[3]", contains + and [.
     if not isinstance(name, str) or _NAME.fullmatch(name) is None or name == "default":
-        fix = (
-            "must not be default, the name of the group for all other parameters"
-            if name == "default"
-            else "write e.g. no_decay"
-        )
-        raise FormatError(path, name, "is not a valid name of a rule", fix)
+        what = "must be a name of letters, digits, _ and -"
+        if name == "default":
+            what = "is already the name of the group for all other parameters"
+        raise FormatError(path, name, what, "write e.g. no_decay")
     if not isinstance(rule, Mapping):
-        fix = "e.g. {params: '*.bias', weight_decay: 0}"
+        fix = "write e.g. {params: '*.bias', weight_decay: 0}"
         raise WrongTypeError(path, rule, "must be a mapping of params and hyperparameters", fix)
     values: dict[str, Any] = {}
     scales: dict[str, float] = {}
@@ -261,8 +263,9 @@ def _parse_rule(name: Any, rule: Any, path: str) -> Rule:
             continue
         place = f"{path}.{key}"
         if not isinstance(key, str) or key in _RESERVED or key in _OF_THE_OPTIMIZER:
-            what = "must be set in the optimizer" if key in _OF_THE_OPTIMIZER else "is not a hyperparameter"
-            raise MissingValueError(place, value, what, "remove it")
+            if key in _OF_THE_OPTIMIZER:
+                raise ConflictError(place, value, "must be set in the optimizer", "move it there")
+            raise UnknownNameError(place, value, "is not a hyperparameter", "remove it")
         if key in ("name", "module", "ndim", "layer", "except"):
             raise ConflictError(
                 place, value, "must be inside params, because it is a condition", f"move it into {path}.params"
@@ -281,7 +284,9 @@ def _parse_rule(name: Any, rule: Any, path: str) -> Rule:
     if layers is not None and layer_decay is None:
         raise ConflictError(f"{path}.layers", layers, "is used only with layer_decay", "set layer_decay too")
     if not values and not scales and layer_decay is None:
-        raise MissingValueError(path, dict(rule), "sets no hyperparameter", "e.g. weight_decay: 0, or lr_scale: 0.1")
+        raise MissingValueError(
+            path, dict(rule), "must set a hyperparameter", "write e.g. weight_decay: 0, or lr_scale: 0.1"
+        )
     for key in scales:
         if key in values:
             fix = f"keep one of {key} and {key}_scale"
@@ -301,10 +306,10 @@ _NUMBERS = (*_NOT_NEGATIVE, *BELOW_ONE)
 def check_schedules(schedules: Any) -> None:
     """Refuse ``schedules`` that are not a mapping from field to scheduler, or that contain ``lr``."""
     if not isinstance(schedules, Mapping):
-        rule = "must be a mapping of fields to schedulers"
+        rule = "must be a mapping from hyperparameter to scheduler"
         raise WrongTypeError("schedules", schedules, rule, "write {weight_decay: ...}")
     if "lr" in schedules:
-        raise ConflictError("schedules.lr", "lr", "cannot be the learning rate", "use scheduler")
+        raise ConflictError("schedules.lr", "lr", "cannot be the learning rate", "set scheduler")
 
 
 def no_effect(field: str) -> InputError:

@@ -75,8 +75,8 @@ class Arrays(TensorDataset):
         split_seed: Seed of the split.
 
     Raises:
-        InputError: A file is missing or cannot be read, a value is missing, not finite or not a class, or the
-            evaluation file has samples of the training file.
+        InputError: A file is missing or cannot be read. A value is missing, not finite or not a class. The evaluation
+            file has samples of the training file.
 
     Example:
         >>> import pathlib
@@ -203,7 +203,7 @@ def _check_settings(
     if header is not None:
         flag(header, "header")
     if delimiter is not None and (not isinstance(delimiter, str) or len(delimiter) != 1):
-        raise FormatError("delimiter", delimiter, "must be one character, or null", "e.g. ','")
+        raise FormatError("delimiter", delimiter, "must be one character, or null", "write e.g. ','")
     if layout is not None:
         one_of(layout, "layout", tuple(LAYOUTS))
     for index, size in enumerate(shape or ()):
@@ -218,7 +218,7 @@ def _inputs(table: SampleTable, shape: Sequence[int] | None, layout: str | None,
     """Check and reshape the inputs. The values keep the type of the file."""
     raw = table.inputs
     if raw.dtype.kind not in "buif":
-        raise WrongTypeError("inputs", str(raw.dtype), f"must be numbers in {table.path}", "choose other columns")
+        raise WrongTypeError("inputs", str(raw.dtype), f"must be numbers in {table.path}", "choose other inputs")
     if dtype == "int64" and raw.dtype.kind == "f":
         _refuse(table, raw, raw != np.floor(raw), "must be an integer", "use dtype=float32")
     elif raw.dtype.kind == "f":
@@ -329,7 +329,9 @@ def _targets(table: SampleTable, classes: list[str] | None, task: str) -> NDArra
     """Return class numbers [N], or the targets of a regression [N, T] in float64."""
     raw = table.targets
     if raw.dtype.kind not in "buifU":
-        raise WrongTypeError("targets", str(raw.dtype), f"must be numbers or words in {table.path}", "choose others")
+        raise WrongTypeError(
+            "targets", str(raw.dtype), f"must be numbers or words in {table.path}", "choose other targets"
+        )
     if classes is not None:
         number = {name: index for index, name in enumerate(classes)}
         words = [str(word) for word in raw[:, 0]]
@@ -356,18 +358,18 @@ def _numbers(table: SampleTable, raw: NDArray[Any]) -> NDArray[np.float64]:
     except ValueError:
         row, column = next(place for place in np.ndindex(raw.shape) if not is_number(raw[place]))
         rule = f"must be a number ({table.target(row, column)})"
-        raise WrongTypeError("targets", str(raw[row, column]), rule, "correct it") from None
+        raise WrongTypeError("targets", str(raw[row, column]), rule, "correct the value") from None
     if not np.isfinite(values).all():
         row, column = np.argwhere(~np.isfinite(values))[0]
         rule = f"must be finite ({table.target(row, column)})"
-        raise RangeError("targets", float(values[row, column]), rule, "correct it")
+        raise RangeError("targets", float(values[row, column]), rule, "correct the value")
     return values
 
 
 def _check_alike(table: SampleTable, other: SampleTable, x: NDArray[Any], other_x: NDArray[Any], field: str) -> None:
     if table.columns != other.columns or x.shape[1:] != other_x.shape[1:]:
         has, wanted = (other.columns, table.columns) if table.columns else (other_x.shape[1:], x.shape[1:])
-        rule = f"must have the inputs of {table.path}, {list(wanted or ())} (has {list(has or ())})"
+        rule = f"must have the inputs {list(wanted or ())} of {table.path} (got {list(has or ())})"
         raise MismatchError(field, other.path, rule, "name the columns with inputs=[...]")
 
 

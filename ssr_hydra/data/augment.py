@@ -91,7 +91,7 @@ class RandomCropFlip:
 def _check_images(inputs: Tensor, name: str) -> None:
     if inputs.ndim != 4:
         rule = f"{name} needs images of shape [N, C, H, W]"
-        raise MismatchError("augment", tuple(inputs.shape), rule, "give augment=null")
+        raise MismatchError("augment", tuple(inputs.shape), rule, "set augment=null")
 
 
 def _shifted(images: Tensor, pixels: int, generator: torch.Generator) -> Tensor:

@@ -50,8 +50,8 @@ class ImageFolder(Dataset[tuple[Tensor, int]]):
         std: The standard deviation of each channel, which is the divisor; None does not divide.
 
     Raises:
-        InputError: torchvision is not installed, a folder is missing, has no classes or no images, or has a class that
-            ``classes_from`` does not have, or a transform cannot be called.
+        InputError: torchvision is not installed, or a transform cannot be called. A folder is missing, has no classes
+            or no images, or has a class that ``classes_from`` does not have.
 
     Example:
         >>> ImageFolder("nothing_here")
@@ -74,12 +74,15 @@ class ImageFolder(Dataset[tuple[Tensor, int]]):
             raise missing_package("root", root, "torchvision", "vision") from error
         for field, value in (("root", root), ("folder", folder), ("classes_from", classes_from)):
             if not isinstance(value, str) or not value or "\0" in value:
-                raise PathError(field, value, "must be the name of a folder", "e.g. train")
+                raise PathError(field, value, "must be the name of a folder", "write e.g. train")
         for name, transform in transforms.items():
             # `_partial_: true` in a config creates a functools.partial, not a transform.
             if transform is not None and (not callable(transform) or isinstance(transform, functools.partial)):
                 raise WrongTypeError(
-                    f"transforms.{name}", transform, "must be a transform", "e.g. a class of torchvision.transforms.v2"
+                    f"transforms.{name}",
+                    transform,
+                    "must be a transform",
+                    "write e.g. a class of torchvision.transforms.v2",
                 )
         self.transforms = tuple(transform for transform in transforms.values() if transform is not None)
         self._options: dict[str, Any] = {
@@ -95,8 +98,8 @@ class ImageFolder(Dataset[tuple[Tensor, int]]):
         number = {name: index for index, name in enumerate(self.classes)}
         for name in _folders(base, folder, root):
             if name not in number:
-                rule = f"has a class {name!r} that {base / classes_from} does not have"
-                raise MismatchError("folder", folder, rule, "remove it, or set classes_from")
+                rule = f"must not have the class {name!r}, because {base / classes_from} does not have this class"
+                raise MismatchError("folder", folder, rule, "remove the class, or set classes_from")
         try:
             found = make_dataset(os.fspath(base / folder), number, extensions=IMG_EXTENSIONS, allow_empty=True)
         except OSError as error:
@@ -180,8 +183,8 @@ def _per_channel(field: str, values: Sequence[float] | None) -> Tensor | None:
         return None
     numbers = list(values)
     if len(numbers) != 3 or any(isinstance(value, bool) or not isinstance(value, (int, float)) for value in numbers):
-        raise WrongTypeError(field, values, "must be three numbers, one per channel", f"or null for no {field}")
+        raise WrongTypeError(field, values, "must be three numbers, one per channel", f"write null for no {field}")
     for index, value in enumerate(numbers):
         if field == "std" and value <= 0:
-            raise RangeError(f"std[{index}]", value, "must be above 0", "use a number above 0, or std=null for no std")
+            raise RangeError(f"std[{index}]", value, "must be above 0", "write a number above 0, or std=null")
     return torch.tensor(numbers, dtype=torch.float32).view(3, 1, 1)

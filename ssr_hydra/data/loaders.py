@@ -42,7 +42,7 @@ class TensorLoader:
         world_size: Number of processes that share each batch.
 
     Raises:
-        InputError: The data set is empty or does not consist of tensors of equal length, the batch size is below 1, or
+        InputError: The data set is empty or does not consist of tensors of equal length. ``batch_size`` is below 1, or
             there are no batches.
 
     Example:
@@ -160,7 +160,7 @@ def make_loaders(
         The training loader, and the evaluation loader or None.
 
     Raises:
-        InputError: A data set is empty, a setting is out of range or would be ignored, or the evaluation data of a
+        InputError: A data set is empty, or a setting is out of range or would have no effect. The evaluation data of a
             built-in data set overlaps the training data.
 
     Example:
@@ -188,9 +188,9 @@ def make_loaders(
                 return TensorLoader(dataset, size, shuffled, drop, seed, augmented, device, rank, world_size)
             if isinstance(dataset, IterableDataset):
                 if shuffled:
-                    raise ConflictError("shuffle", True, "must be False for an IterableDataset", "give shuffle=False")
+                    raise ConflictError("shuffle", True, "must be False for an IterableDataset", "set shuffle=False")
             elif not hasattr(dataset, "__len__") or not hasattr(dataset, "__getitem__"):
-                rule = "must have len() and [index]"
+                rule = "must support len() and indexing"
                 raise WrongTypeError("dataset", type(dataset).__name__, rule, "pass a torch Dataset")
             else:
                 _check_length(len(dataset), size, drop)
@@ -216,7 +216,7 @@ def make_loaders(
             raise error.within(field) if error.field == "dataset" else error from None
 
     if workers and all(_tensors_of(dataset) is not None for dataset in (train, eval) if dataset is not None):
-        raise ConflictError("num_workers", workers, "must be 0 for data in memory", "give num_workers=0")
+        raise ConflictError("num_workers", workers, "must be 0 for data in memory", "set num_workers=0")
     train_loader = loader(train, "train", chosen.batch_size, chosen.shuffle, chosen.drop_last, augment)
     eval_loader = None if eval is None else loader(eval, "eval", chosen.eval_batch_size, False, False, None)
     return train_loader, eval_loader

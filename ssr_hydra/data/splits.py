@@ -65,17 +65,13 @@ def check_apart(train: Any, evaluation: Any, field: str = "eval", of: str = "tra
     for key, value in train.partition.items():
         other = evaluation.partition[key]
         if other != value:
-            rule = f"must be {key} of the {of} ({reprlib.repr(value)}), because otherwise the two could overlap"
-            fix = "set it to this value"
+            rule = f"must be {key} of the {of} ({reprlib.repr(value)}), so that the two do not overlap"
+            fix = f"set {field}.{key} to this value"
             if key == "path":
                 fix = f"for a separate evaluation file, set eval_path={other!r} for both"
             if field == "test" and key in ("path", "eval_path"):
                 fix = "set only the file: data.test=test.csv (in Python, use Arrays.other)"
             raise MismatchError(f"{field}.{key}", other, rule, fix)
     if evaluation.part == train.part:
-        fix = (
-            "to evaluate on the training data, set eval_on_train"
-            if field == "eval"
-            else "use samples that are in neither set"
-        )
+        fix = "to evaluate on the training data, set eval_on_train" if field == "eval" else "use other samples"
         raise ConflictError(field, train.part, f"must not be the {of}", fix)

@@ -77,7 +77,7 @@ def read_table(
         InputError: The file is missing or cannot be read, or a cell is invalid.
     """
     if not isinstance(path, str) or not path:
-        raise PathError(field, path, f"must be the path of a file: {_FORMATS}", "e.g. samples.npz")
+        raise PathError(field, path, f"must be the path of a file: {_FORMATS}", "write e.g. samples.npz")
     file = Path(path).expanduser()
     suffix = file.suffix.lower()
     try:
@@ -98,14 +98,14 @@ def read_table(
     except InputError:
         raise
     except UnicodeDecodeError:
-        raise PathError(field, path, "cannot be read: it is not UTF-8", "save it as CSV in UTF-8") from None
+        raise PathError(field, path, "must be in UTF-8", "save the file in UTF-8") from None
     except (OSError, ValueError, EOFError, zipfile.BadZipFile, csv.Error) as error:
         reason = " ".join(str(error).split())
         if "pickle" in reason or "Object arrays" in reason:
             rule = "must not be damaged or contain Python objects, which could run code"
             raise UntrustedError(field, path, rule, "save arrays of numbers: numpy.savez(path, x=..., y=...)") from None
         raise PathError(field, path, f"cannot be read: {reason or type(error).__name__}", _FORMATS) from None
-    raise FormatError(field, path, f"must be {_FORMATS}", "rename or convert it")
+    raise FormatError(field, path, f"must be {_FORMATS}", "rename or convert the file")
 
 
 def _from_arrays(
@@ -121,8 +121,8 @@ def _from_arrays(
             )
         chosen = [name for name in (usual if wanted is None else wanted) if name in names]
         if len(chosen) != 1:
-            rule = f"{path} has {', '.join(names) or 'no arrays'}"
-            fix = f"choose one: {what}=[{names[0] if names else '...'}]"
+            rule = f"must be the name of an array in {path}, which has {', '.join(names) or 'no arrays'}"
+            fix = f"write e.g. {what}=[{names[0] if names else '...'}]"
             raise UnknownNameError(what, None if wanted is None else wanted[0], rule, fix)
         member = arrays[chosen[0]]
         return chosen[0], np.load(member, allow_pickle=False) if isinstance(member, Path) else member
@@ -135,7 +135,9 @@ def _from_arrays(
             field, path, f"must have equally many inputs and targets, but has {sizes}", "correct the file"
         )
     if y.ndim > 2:
-        raise MismatchError("targets", name, f"must have the shape [N] or [N, T] (has {_shape(y)})", "reshape it")
+        raise MismatchError(
+            "targets", name, f"must have the shape [N] or [N, T] (has {_shape(y)})", "reshape the targets"
+        )
     columns = [name] if y.ndim == 1 or y.shape[1] == 1 else [f"{name}[{number}]" for number in range(y.shape[1])]
     return SampleTable(path, x, y.reshape(len(y), -1), None, columns, None)
 
@@ -219,8 +221,8 @@ def _check_header(path: str, first: list[str], body: list[list[str]], decimal: s
             above.append((place, is_number(cell, decimal)))
     if above and all(is_also for _, is_also in above):
         place = above[0][0]
-        rule = f"{path} may have no header: row 1, column {place + 1} is the number {first[place]}"
-        raise FormatError("header", None, rule, "set header=false if row 1 is data, header=true if it has names")
+        rule = f"must be set, because row 1, column {place + 1} of {path} is the number {first[place]}"
+        raise FormatError("header", None, rule, "set header=false if row 1 is data, or header=true if row 1 has names")
 
 
 def _check_names(
@@ -228,14 +230,12 @@ def _check_names(
 ) -> None:
     twice = next((name for name in names if name and names.count(name) > 1), None)
     if twice is not None:
-        raise FormatError(field, path, f"has two columns {twice!r}", "rename one of them, or set header=false")
+        raise FormatError(field, path, f"has two columns {twice!r}", "rename one of the columns, or set header=false")
     for place, name in enumerate(names):
         # A column without a name is probably a mistake, and must not become an input or target.
         if _UNNAMED.fullmatch(name) and (inputs is None or (targets is None and place == len(names) - 1)):
-            rule = f"row 1, column {place + 1} has no name: an index, or a delimiter at the end of each row"
-            raise FormatError(
-                field, path, rule, "delete the column, or choose the other columns with inputs=[...] targets=[...]"
-            )
+            rule = f"must have a name in row 1, column {place + 1}"
+            raise FormatError(field, path, rule, "delete the column, or choose columns with inputs=[...] targets=[...]")
 
 
 def _number(cell: str, decimal: str) -> float:
@@ -274,7 +274,9 @@ def _choose(
     outs = [len(names) - 1] if targets is None else places(targets, "targets")
     ins = [k for k in range(len(names)) if k not in outs] if inputs is None else places(inputs, "inputs")
     if not ins or not outs:
-        raise FormatError("inputs" if not ins else "targets", [], f"has no columns left in {path}", "choose others")
+        raise FormatError(
+            "inputs" if not ins else "targets", [], f"must have at least one column of {path}", "choose other columns"
+        )
     if both := set(ins) & set(outs):
         name = names[min(both)]
         raise ConflictError("inputs", name, "cannot be both an input and a target", "remove it from inputs or targets")

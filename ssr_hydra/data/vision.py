@@ -95,7 +95,7 @@ def _root(root: object) -> Path:
     if root is None:
         return Path(os.environ.get("SSR_HYDRA_DATA") or "~/.cache/ssr_hydra").expanduser()
     if not isinstance(root, str) or not root or "\0" in root:
-        raise PathError("root", root, "must be the path of a folder", "or null for the default")
+        raise PathError("root", root, "must be the path of a folder", "write null for the default")
     return Path(root).expanduser()
 
 
@@ -112,7 +112,7 @@ def _read(
     if not folder.exists():
         if not download:
             rule = f"does not have {name} (looked for {folder})"
-            raise PathError("root", given, rule, "set download=true, or root to its folder")
+            raise PathError("root", given, rule, "set download=true, or set root to the folder that has it")
         _download(cls, name, root, folder)
     try:
         found = cls(os.fspath(root), train=split == "train", download=False)
@@ -187,7 +187,7 @@ class FakeData(TensorDataset):
     ) -> None:
         check_count(size, "size")
         if isinstance(shape, str) or not isinstance(shape, Sequence) or len(shape) != 3:
-            raise WrongTypeError("shape", shape, "must be channels, height and width", "e.g. [3, 32, 32]")
+            raise WrongTypeError("shape", shape, "must be channels, height and width", "write e.g. [3, 32, 32]")
         channels, height, width = (check_count(value, f"shape[{place}]") for place, value in enumerate(shape))
         self.num_classes, self.split = check_count(num_classes, "num_classes"), check_split(split)
         not_negative(noise, "noise")

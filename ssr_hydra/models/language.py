@@ -201,4 +201,6 @@ def _answer(logits: Tensor, labels: Tensor | None) -> Any:
 def _check_tokens(tokens: Tensor) -> None:
     if tokens.ndim != 2 or tokens.dtype not in (torch.int64, torch.int32):
         rule = "must be tokens [N, L] as integers"
-        raise WrongTypeError("input_ids", f"{list(tokens.shape)} of {tokens.dtype}", rule, "e.g. data=stdlib_bytes")
+        raise WrongTypeError(
+            "input_ids", f"{list(tokens.shape)} of {tokens.dtype}", rule, "choose e.g. data=stdlib_bytes"
+        )

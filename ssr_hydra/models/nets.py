@@ -18,8 +18,8 @@ _GROUPS = 4
 class ConvNet(nn.Module):
     """Convolutional network: 3x3 convolutions with GroupNorm, 2x2 average pooling, and a linear layer.
 
-    Each convolution except the first halves the height and width of the image. GroupNorm has no running statistics, so
-    a batch may have any size, and the model computes the same values in training and evaluation.
+    Each convolution except the first halves the height and width of the image. GroupNorm has no running statistics. So
+    a batch may have any size, and training and evaluation compute the same values.
 
     Args:
         in_channels: Channels of the images.

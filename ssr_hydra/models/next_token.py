@@ -19,8 +19,8 @@ def next_token_loss(outputs: Any, targets: Any) -> Tensor:
     """Return the mean cross entropy, in nats, of the predicted tokens.
 
     The function accepts two kinds of batches. In a pair ``(inputs, targets)``, ``targets`` [N, L] has the token that
-    follows each position. In a mapping with ``input_ids`` and ``labels``, as for Hugging Face models, the labels equal
-    the inputs, and this function shifts them by one position. If the model returns its own ``loss``, this function
+    follows each position. Hugging Face models use a mapping with ``input_ids`` and ``labels``. Its labels equal the
+    inputs, and this function shifts the labels by one position. If the model returns its own ``loss``, this function
     returns that loss. A target of -100 is ignored.
 
     Args:
@@ -91,7 +91,7 @@ def _aligned(outputs: Any, targets: Any) -> tuple[Tensor, Tensor]:
     wanted = _part(targets, "labels") if shifted else targets
     if not isinstance(wanted, Tensor):
         rule = "must be targets [N, L], or a mapping with labels [N, L]"
-        raise WrongTypeError("targets", type(targets).__name__, rule, "give labels")
+        raise WrongTypeError("targets", type(targets).__name__, rule, "pass labels")
     if not isinstance(logits, Tensor) or logits.ndim != 3 or logits.shape[:2] != wanted.shape:
         found = tuple(logits.shape) if isinstance(logits, Tensor) else type(outputs).__name__
         rule = f"must be logits [N, L, C] for targets of shape {list(wanted.shape)}"

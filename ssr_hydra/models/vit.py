@@ -89,7 +89,7 @@ class ViT(nn.Module):
         if tuple(images.shape[1:]) != expected:
             rule = f"must have the shape [N, {', '.join(map(str, expected))}]"
             raise MismatchError(
-                "images", tuple(images.shape), rule, "set image_size and in_channels to those of the data"
+                "images", tuple(images.shape), rule, "set image_size and in_channels to the sizes of the images"
             )
         patches = self.embed(images).flatten(2).transpose(1, 2)
         tokens = torch.cat([self.class_token.expand(len(images), -1, -1), patches], dim=1)

@@ -78,7 +78,7 @@ def bind_all(schedulers: Schedulers, state: Any, ssr: Any) -> dict[str, Curve]:
     if not isinstance(schedulers, Mapping):
         return {DEFAULT: _bind_product(schedulers, state, ssr, "schedulers")}
     if not schedulers:
-        raise MissingValueError("schedulers", {}, "must name at least one schedule", f"write {{'{DEFAULT}': ...}}")
+        raise MissingValueError("schedulers", {}, "must have at least one schedule", f"write {{'{DEFAULT}': ...}}")
     for name in schedulers:
         if not isinstance(name, str):
             raise WrongTypeError("schedulers", name, "the names of schedules must be strings", f"write {str(name)!r}")

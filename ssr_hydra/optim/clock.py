@@ -116,8 +116,8 @@ class StepClock:
         Args:
             timestamp: The new time.
             told: Two numbers of batches: batches whose samples the caller passed to ``step``, and batches whose tokens
-                the caller passed. If ``told`` is None, the rate replaces a total of 0 in ``timestamp``, and any other
-                total counts as passed by the caller.
+                the caller passed. If ``told`` is None, the rate replaces a total of 0 in ``timestamp``. Any other total
+                counts as passed by the caller.
         """
         self.now.batches = batches = timestamp.batches
         of_samples, of_tokens = (None, None) if told is None else told

@@ -97,7 +97,8 @@ def compile_composer_scheduler(
     group without this key uses the schedule ``"default"``.
 
     Args:
-        schedulers: A scheduler, a sequence of schedulers whose alphas are multiplied, or a mapping from name to either.
+        schedulers: A scheduler, a sequence of schedulers whose alphas are multiplied, or a mapping from name to
+            schedulers.
         state: The state of the run: ``timestamp``, ``max_duration`` (already multiplied by ssr), the rates, and
             ``optimizers``. Composer's own state works too.
         ssr: The scale schedule ratio.

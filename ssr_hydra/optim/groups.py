@@ -93,7 +93,7 @@ def split_params(model: nn.Module, takers: Mapping[str, Any]) -> dict[str, list[
     survey = _survey(model)
     rests = [name for name, given in takers.items() if given is None]
     if len(rests) > 1:
-        rule = f"must not be empty, because {rests[0]} already has all remaining parameters"
+        rule = f"must be set, because {rests[0]} already has all remaining parameters"
         raise ConflictError(f"{rests[1]}.params", None, rule, "select its parameters, e.g. {ndim: 2}")
     parts: dict[str, list[nn.Parameter]] = {name: [] for name in takers}
     chosen = {name: parse_selection(given, f"{name}.params") for name, given in takers.items() if given is not None}
@@ -105,11 +105,11 @@ def split_params(model: nn.Module, takers: Mapping[str, Any]) -> dict[str, list[
         taken = [name for name, selections in chosen.items() if selects(selections, described)] or rests
         shown = described.aliases[0][0]
         if len(taken) > 1:
-            rule = f"selects {shown}, which {taken[0]} also selects"
-            raise ConflictError(f"{taken[1]}.params", takers[taken[1]], rule, "exclude it with except: ...")
+            rule = f"must not select {shown}, which {taken[0]} also selects"
+            raise ConflictError(f"{taken[1]}.params", takers[taken[1]], rule, f"exclude {shown} with except: ...")
         if not taken:
             last = list(takers)[-1]
-            fix = "remove params of one optimizer, so that it gets these parameters, or set requires_grad=False"
+            fix = "remove params of one optimizer, which then gets all remaining parameters, or set requires_grad=False"
             raise MissingValueError(
                 f"{last}.params", takers[last], f"must select every parameter, but no optimizer selects {shown}", fix
             )
@@ -142,7 +142,7 @@ class Grouping:
         for rule in rules:
             if rule.name not in used:
                 what = "has no effect, because earlier rules set all of its values"
-                raise ConflictError(rule.path, dict(rule.values), what, "put it first, or remove it")
+                raise ConflictError(rule.path, dict(rule.values), what, "put the rule first, or remove the rule")
 
     def groups(self, among: Iterable[nn.Parameter] | None, base: Mapping[str, Any]) -> list[dict[str, Any]]:
         """Return the param groups of the parameters ``among``, or of all parameters if ``among`` is None.
@@ -199,7 +199,7 @@ class Grouping:
                 if isinstance(value, bool) or not isinstance(value, (int, float, Tensor)):
                     what = f"needs a number to multiply, but {key} is {value!r}"
                     what = f"needs a value of {key} to multiply" if value is None else what
-                    raise MissingValueError(place, rule.scales.get(key, rule.layer_decay), what, f"give {key}")
+                    raise MissingValueError(place, rule.scales.get(key, rule.layer_decay), what, f"set {key}")
                 values[key] = value * scale
                 if not isinstance(value, Tensor):
                     check_hyperparameter(key, values[key], place)
@@ -216,7 +216,7 @@ def trained_parameters(model: nn.Module) -> list[nn.Parameter]:
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     if not parameters:
         rule = "has no parameter that requires gradients"
-        raise MissingValueError("model", type(model).__name__, rule, "check requires_grad, or give optimizers")
+        raise MissingValueError("model", type(model).__name__, rule, "check requires_grad, or pass optimizers")
     return parameters
 
 
@@ -246,7 +246,7 @@ def _check_some(
         return
     if matched:
         rule = "selects only parameters that do not require gradients"
-        raise ConflictError(path, given, rule, "remove it, or set requires_grad")
+        raise ConflictError(path, given, rule, "change the selection, or set requires_grad=True")
     trainable = [described for parameter, described in survey.items() if parameter.requires_grad]
     there = []
     if any(part.name for part in selections):
@@ -258,4 +258,4 @@ def _check_some(
         there.append(f"dimensions are {', '.join(map(str, sorted({part.ndim for part in trainable})))}")
     if any(part.layer for part in selections):
         there.append(f"layers are 0 to {trainable[0].layers - 1}")
-    raise UnknownNameError(path, given, "selects no parameter", "; ".join(there) or "except excludes too much")
+    raise UnknownNameError(path, given, "selects no parameter", "; ".join(there) or "except excludes all parameters")

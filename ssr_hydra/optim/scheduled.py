@@ -34,8 +34,8 @@ class ScheduledLR(AlphaLR):
 
     Args:
         optimizer: The optimizer. The key ``"schedule"`` of a param group may name the group's schedule.
-        schedulers: A scheduler, a sequence of schedulers whose alphas are multiplied, or a mapping from name to either.
-            A group that does not name a schedule uses the schedule ``"default"``.
+        schedulers: A scheduler, a sequence of schedulers whose alphas are multiplied, or a mapping from name to
+            schedulers. A group that does not name a schedule uses the schedule ``"default"``.
         max_duration: Length of the run *before* scaling, in any unit except ``dur``; None if no schedule needs it.
         dataloader_len: Batches per epoch; with gradient accumulation, optimizer steps per epoch.
         samples_per_batch: Samples per batch, used if ``step()`` is called without ``samples``.
@@ -201,7 +201,7 @@ class ScheduledLR(AlphaLR):
                 schedule needs samples or tokens that the saved run did not count.
         """
         if not isinstance(state_dict, Mapping) or set(state_dict) != {"timestamp", "told", "_step_count"}:
-            fix = "for another scheduler's state set scheduler.timestamp = Timestamp(batch=...)"
+            fix = "for the state of a different class, set scheduler.timestamp = Timestamp(batch=...)"
             raise WrongTypeError("state_dict", state_dict, "must be the state of a ScheduledLR", fix)
         told, steps = state_dict["told"], state_dict["_step_count"]
         if not isinstance(told, (list, tuple)) or len(told) != 2 or not all(map(is_count, (*told, steps))):

@@ -56,8 +56,8 @@ class TorchRates:
     """The learning rates that torch's schedulers set for one optimizer.
 
     Most schedulers are converted to functions of time. Several functions of time form a chain, as in torch.
-    ReduceLROnPlateau reads a metric. A user's own class runs unchanged, at ssr 1. So does a chain in which schedulers
-    overwrite each other's rates. Checkpoints save the state of ReduceLROnPlateau and of unchanged schedulers.
+    ReduceLROnPlateau reads a metric. A user's own class runs unchanged, at ssr 1. A chain in which schedulers overwrite
+    each other's rates also runs unchanged. Checkpoints save the state of ReduceLROnPlateau and of unchanged schedulers.
 
     Args:
         entries: The schedulers of the optimizer, in order.
@@ -135,7 +135,9 @@ class TorchRates:
         for entry in entries:
             if entry.instance is None:
                 rule = "cannot be combined with a torch scheduler that is not a function of time"
-                raise ConflictError(entry.field, type(entry.description).__name__, rule, "remove one of them")
+                raise ConflictError(
+                    entry.field, type(entry.description).__name__, rule, "remove one of the two schedulers"
+                )
             self._as_they_are.append((entry.instance, entry.pace))
 
     @property

@@ -45,7 +45,7 @@ class Paced:
     def __post_init__(self) -> None:
         if not isinstance(self.scheduler, LRScheduler) or isinstance(self.scheduler, lr_scheduler.ReduceLROnPlateau):
             rule = "must be a scheduler of torch.optim.lr_scheduler with a pace"
-            raise WrongTypeError("scheduler", type(self.scheduler).__name__, rule, "e.g. StepLR(optimizer, 30)")
+            raise WrongTypeError("scheduler", type(self.scheduler).__name__, rule, "pass e.g. StepLR(optimizer, 30)")
         choice(self.pace, "pace", ("batch", "epoch"))
 
 
@@ -63,7 +63,7 @@ def read(scheduler: LRScheduler, pace: str | None = None) -> Description:
     """
     name = type(scheduler).__name__
     if not _is_of_torch(scheduler):
-        rule = "is not one of torch's classes, so it cannot be stretched as a function of time"
+        rule = "must be a class of torch, because SSR cannot stretch a custom class"
         raise WrongTypeError("scheduler", name, rule, "write it as a function of (state, ssr), or run at ssr 1")
     try:
         _check_fresh(scheduler, 0)
@@ -111,8 +111,8 @@ def _check_bases(scheduler: Any) -> None:
     bases = [float(base) for base in scheduler.base_lrs]
     initial = [float(group["initial_lr"]) for group in scheduler.optimizer.param_groups]
     if bases != initial:
-        rule = f"was created for the initial learning rates {bases}, but these are now {initial}"
-        fix = "create OneCycleLR first, because it sets these rates, and add param groups before creating schedulers"
+        rule = f"was created for the initial learning rates {bases}, but the optimizer now has {initial}"
+        fix = "create OneCycleLR before other schedulers, and add param groups before schedulers"
         raise MismatchError("scheduler", type(scheduler).__name__, rule, fix)
 
 

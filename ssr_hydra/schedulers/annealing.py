@@ -105,8 +105,8 @@ class LinearWithWarmupScheduler(Scheduler):
         scale_warmup: Whether SSR stretches the warmup.
 
     Raises:
-        InputError: A multiplier is negative or not finite, the warmup does not end before ``t_max`` and within the run,
-            or ``t_max`` is before the end of the run.
+        InputError: A multiplier is negative or not finite, or ``t_max`` is before the end of the run. The warmup does
+            not end before ``t_max`` and within the run.
 
     Example:
         >>> from ssr_hydra import State, Timestamp
@@ -183,8 +183,8 @@ class CosineAnnealingWithWarmupScheduler(Scheduler):
         scale_warmup: Whether SSR stretches the warmup.
 
     Raises:
-        InputError: ``alpha_f`` is negative or not finite, the warmup does not end before ``t_max`` and within the run,
-            or ``t_max`` is before the end of the run.
+        InputError: ``alpha_f`` is negative or not finite, or ``t_max`` is before the end of the run. The warmup does not
+            end before ``t_max`` and within the run.
 
     Example:
         >>> from ssr_hydra import State, Timestamp
@@ -263,8 +263,8 @@ class PolynomialWithWarmupScheduler(Scheduler):
         scale_warmup: Whether SSR stretches the warmup.
 
     Raises:
-        InputError: ``power`` is not above 0, ``alpha_f`` is negative or not finite, the warmup does not end before
-            ``t_max`` and within the run, or ``t_max`` is before the end of the run.
+        InputError: ``power`` is not above 0, ``alpha_f`` is negative or not finite, or ``t_max`` is before the end of
+            the run. The warmup does not end before ``t_max`` and within the run.
 
     Example:
         >>> from ssr_hydra import State, Timestamp

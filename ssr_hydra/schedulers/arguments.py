@@ -140,12 +140,12 @@ def reach(run: Run, t_max: TimeLike) -> None:
         with suppress(MissingRateError):
             end = run.resolve(end, "t_max")
     if length is not None and run.is_before(end, length):
-        rule = f"must reach the end of the run (ends at {end}, the run at {length}{run.at_ssr})"
+        rule = f"must not be before the end of the run (t_max is {end}, the run ends at {length}{run.at_ssr})"
         raise RangeError("t_max", str(t_max), rule, "write '1dur' for the whole run, or use a sequence of schedules")
 
 
 def _shorten(field: str) -> str:
-    return f"shorten it, {'' if field == 't_up' else 'set scale_warmup, '}or use a fraction of the run (0.05dur)"
+    return f"shorten {field}, {'' if field == 't_up' else 'set scale_warmup, '}or use a fraction of the run (0.05dur)"
 
 
 def ends_after_t_max(run: Run, warmup: Time, end: Time, field: str, stated: TimeLike) -> InputError:

@@ -38,9 +38,9 @@ def _parts(value: Any, field: str) -> dict[str, Any]:
     """Return a mapping from name to factor or phase as a dict. Check that it is not empty."""
     fix = f"write {field}: {{name: ...}}"
     if not isinstance(value, Mapping):
-        raise WrongTypeError(field, value, "must be a mapping of names", fix)
+        raise WrongTypeError(field, value, "must be a mapping from name to scheduler", fix)
     if not value:
-        raise MissingValueError(field, dict(value), "must name at least one part", fix)
+        raise MissingValueError(field, dict(value), "must not be empty", fix)
     for name in value:
         if not isinstance(name, str):
             raise WrongTypeError(field, name, "names must be strings", fix)
@@ -157,9 +157,9 @@ class SequentialScheduler(Scheduler):
             and the last phase may be a scheduler alone.
 
     Raises:
-        InputError: There are no phases, a phase other than the last has no ``until``, the ends do not increase, or the
-            run never reaches a phase. A phase that is not scaled follows a phase with its end in ``dur``, but its own
-            end is not in ``dur``. Ends in different units are compared when the schedule is bound to a run.
+        InputError: There are no phases, or a phase other than the last has no ``until``. The ends do not increase, or
+            the run never reaches a phase. An unscaled phase with its end in a unit other than ``dur`` follows a phase
+            with its end in ``dur``. Ends in different units are compared when the schedule is bound to a run.
 
     Example:
         >>> from ssr_hydra import ConstantScheduler, LinearScheduler, State, Timestamp
@@ -185,11 +185,11 @@ class SequentialScheduler(Scheduler):
         ends = [(name, as_time(phase.until, "until")) for name, phase in phases.items() if phase.until is not None]
         for (before, first), (name, second) in pairwise(ends):
             if first.unit is second.unit and second <= first:
-                rule = f"must be after {before} ends ({first}); until counts from the start of the sequence"
+                rule = f"must be after the end of {before} ({first}), counted from the start of the sequence"
                 raise RangeError(f"phases.{name}.until", str(second), rule, "reorder the phases or raise until")
             if not phases[name].scale and first.unit is TimeUnit.DURATION and second.unit is not TimeUnit.DURATION:
-                rule = f"is not in the unit of {before}'s end ({first}), so this unscaled phase has no length"
-                fix = f"give the end of {before} in {second.unit.value}, or the end of this phase in dur"
+                rule = f"must be in dur, like the end of {before} ({first}), because SSR does not scale this phase"
+                fix = f"write until of {before} in {second.unit.value}, or until of {name} in dur"
                 raise MismatchError(f"phases.{name}.until", str(second), rule, fix)
         put(self, phases=phases)
 
@@ -242,11 +242,11 @@ def phase_ends(run: Run, phases: Mapping[str, Phase]) -> list[Time | None]:
             kept = run.resolve(stated, field, scale=False)
             end = run.convert(start, kept.unit, field) + kept - run.convert(begin, kept.unit, field)
         if run.is_before(start, end) is False:
-            rule = f"ends at {end}, not after its start at {start}"
+            rule = f"must be after the start of the phase (starts at {start}, ends at {end})"
             raise RangeError(field, str(stated), rule, "raise until or ssr, or use fractions of the run (dur)")
         length = run.length()
         if i + 1 < len(phases) and length is not None and run.is_before(end, length) is False:
-            rule = f"must end within the run (ends at {end} of {length}{run.at_ssr}), or the next phase never starts"
+            rule = f"must be before the end of the run, because a phase follows (ends at {end} of {length}{run.at_ssr})"
             raise RangeError(field, str(stated), rule, "lower until, lengthen the run or raise ssr")
         ends.append(end)
         start, stated_start = end, stated

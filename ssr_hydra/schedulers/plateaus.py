@@ -31,9 +31,9 @@ _DECAYS: dict[str, Callable[[float, float], Shape]] = {"1-sqrt": _one_minus_sqrt
 def _check_room(tail: Time, warmup: Time, end: Time, at_ssr: str, field: str, stated: TimeLike) -> None:
     """Raise an InputError if the decay or cooldown would start within the warmup. All times have the same unit."""
     if warmup + tail > end:
-        taken = f"{tail} after a warmup of {warmup}; the schedule ends at {end}{at_ssr}"
-        rule = f"must fit between the warmup and t_max ({taken})"
-        raise RangeError(field, str(stated), rule, "shorten one of the two, or use fractions of the run (0.1dur)")
+        needed = f"the warmup and {field} take {warmup + tail}, but the schedule ends at {end}{at_ssr}"
+        rule = f"must fit between the warmup and t_max ({needed})"
+        raise RangeError(field, str(stated), rule, f"shorten {field} or t_warmup, or use fractions of the run (0.1dur)")
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class WarmupStableDecayScheduler(Scheduler):
         scale_warmup: Whether SSR stretches the warmup.
 
     Raises:
-        InputError: ``alpha_f`` is negative or not finite, ``decay`` is unknown, the warmup and the decay do not both
+        InputError: ``alpha_f`` is negative or not finite, or ``decay`` is unknown. The warmup and the decay do not both
             fit before ``t_max``, or the run never finishes the warmup.
 
     Example:

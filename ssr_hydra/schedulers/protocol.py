@@ -61,8 +61,8 @@ _TORCHS = ("ssr_hydra.torch_schedulers.", "torch.optim.lr_scheduler")
 def check_scheduler(part: object, field: str = "scheduler") -> None:
     """Raise an InputError if a value, such as a class or a torch scheduler, is not a scheduler or a function."""
     if type(part).__module__.startswith(_TORCHS):
-        rule = "must be a scheduler of this package or a function of (state, ssr); torch schedulers cannot be parts"
-        fix = "to multiply both, list them: scheduler: [{...}, {...}] in a YAML file, Trainer(schedulers=[...])"
+        rule = "must be a scheduler of this package or a function of (state, ssr), not a torch scheduler"
+        fix = "to multiply both, write scheduler: [{...}, {...}] in a YAML file, or Trainer(schedulers=[...])"
         raise WrongTypeError(field, type(part).__name__, rule, fix)
     if not callable(part) or isinstance(part, type):
         rule = "must be a scheduler or a function of (state) or (state, ssr)"
@@ -140,8 +140,8 @@ class Scheduler(metaclass=Opaque):
 def bind(scheduler: SchedulerLike, state: Any, ssr: Number = 1.0) -> Curve:
     """Resolve any scheduler against a run.
 
-    This function reads the ``max_duration`` and rates of ``state`` once. If ``scheduler`` is a user's function, each
-    call of the result creates a state for the timestamp and calls the user's function with it.
+    This function reads the ``max_duration`` and rates of ``state`` once. If ``scheduler`` is a user's function, the
+    curve calls the function with a state for the timestamp.
 
     Args:
         scheduler: A scheduler of this package, or a function of ``(state)`` or ``(state, ssr)``.
@@ -228,7 +228,7 @@ def convert_time(time: TimeLike, state: Any, ssr: Number = 1.0) -> Time:
     """Convert a time of a schedule to a time of the run, counted from the start of the run.
 
     A time in ``dur`` becomes that fraction of ``state.max_duration``, which is already multiplied by ssr. A time in
-    another unit is multiplied by ssr. Epochs are converted to batches. Nothing is rounded.
+    any other unit is multiplied by ssr. Epochs are converted to batches. Nothing is rounded.
 
     Args:
         time: A Time or a time string.

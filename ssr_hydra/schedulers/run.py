@@ -90,7 +90,7 @@ class Run:
         return isinstance(self.state.timestamp, Timestamp)
 
     def resolve(self, time: Time, field: str, *, scale: bool = True) -> Time:
-        """Convert a time of the schedule to a counter of the run, such as batches, counted from the start of the run.
+        """Convert a time of the schedule to the unit of a counter of the run, such as batches.
 
         A time in ``dur`` becomes a fraction of ``max_duration``, which is already multiplied by ssr. Any other time is
         multiplied by ssr if ``scale`` is true. Epochs are converted to batches.
@@ -144,7 +144,7 @@ class Run:
         if unit is TimeUnit.BATCH:
             return Fraction(1)
         if unit not in RATES:
-            rule = f"{unit.value} cannot be converted to or from {other.value}: no fixed rate connects them"
+            rule = f"{unit.value} cannot be converted to or from {other.value}"
             raise MismatchError(
                 field, str(time), rule, "write both times in one unit, or use fractions of the run (dur)"
             )
@@ -156,7 +156,7 @@ class Run:
         return 1 / rate if unit is TimeUnit.EPOCH else rate
 
     def convert(self, time: Time, unit: TimeUnit, field: str) -> Time:
-        """Convert a time to another unit by the rates of the run.
+        """Convert a time to a different unit by the rates of the run.
 
         Raises:
             MissingRateError: The rate that converts between the units is unknown.

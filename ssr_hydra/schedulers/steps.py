@@ -170,7 +170,7 @@ def _decays(gamma: float, steps: int) -> list[float]:
     try:
         return [gamma**k for k in range(steps + 1)]
     except OverflowError:
-        rule = f"overflows after {steps} milestones"
+        rule = f"makes the multiplier larger than any float after {steps} milestones"
         raise RangeError("gamma", gamma, rule, "choose a gamma of at most 1") from None
 
 

@@ -65,10 +65,10 @@ class Timeline:
         known = {"dataloader_len": self._epoch, "samples_per_batch": self._sample, "tokens_per_batch": self._token}
         missing = next((rate for rate in rates if known[rate] is None), None)
         if missing is None:
-            rule = f"a run measured in {self.unit} does not determine this counter"
-            raise UnsupportedError(f"timestamp.{name}", None, rule, "write the schedule's times in another unit")
-        rule = f"the schedule reads {name}, but the run is measured in {self.unit}"
-        return MissingRateError(missing, None, rule, f"give {missing}")
+            rule = f"cannot be computed for a run that is measured in {self.unit}"
+            raise UnsupportedError(f"timestamp.{name}", None, rule, "write the schedule's times in a different unit")
+        rule = f"must be known, because the schedule reads {name} and the run is measured in {self.unit}"
+        return MissingRateError(missing, None, rule, f"set {missing}")
 
 
 def _count(name: str, source: tuple[Timeline, dict[str, Fraction]]) -> int:

@@ -164,7 +164,7 @@ class Time(Generic[_Value]):
             self._unit = TimeUnit(unit)
         except ValueError:
             raise UnknownNameError(
-                field, unit, f"a unit is one of {_UNITS.replace('|', ' ')}", "use one of them"
+                field, unit, f"a unit is one of {_UNITS.replace('|', ' ')}", "write e.g. 'ep'"
             ) from None
         self._value = value if type(value) is int else _shrink(exact(value, field))
 
@@ -251,7 +251,7 @@ class Time(Generic[_Value]):
         if isinstance(other, Time):
             if other._unit is not self._unit:
                 rule = f"arithmetic and comparison with {self} need the unit {self._unit}"
-                raise MismatchError("time", str(other), rule, "convert one of the two first, e.g. with convert_time")
+                raise MismatchError("time", str(other), rule, "convert one of the two times with convert_time")
             return other._value
         if isinstance(other, (int, float, Fraction)) and not isinstance(other, bool):
             return _shrink(exact(other))
@@ -301,15 +301,15 @@ class Time(Generic[_Value]):
                 return self._make(self._value * other._value)
             if self._unit is TimeUnit.DURATION:
                 return other * self
-            rule = f"{self} can be multiplied by a number or by a duration in dur"
-            raise WrongTypeError("time", str(other), rule, "make one factor a plain number")
+            rule = f"must be a number or a time in dur to multiply {self}"
+            raise WrongTypeError("time", str(other), rule, "use a plain number as one factor")
         amount = self._amount(other)
         return NotImplemented if amount is None else self._make(self._value * amount)
 
     __rmul__ = __mul__
 
     def __truediv__(self, other: object) -> Time:
-        """Divide by a number, which gives a time, or by a time of the same unit, which gives a ratio in ``dur``."""
+        """Divide by a number to get a time, or by a time in the same unit to get a ratio in ``dur``."""
         share = isinstance(other, (Time, str))
         amount = self._amount(other)
         if amount is None:

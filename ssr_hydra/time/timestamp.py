@@ -65,7 +65,9 @@ def _count(value: Any, field: str, unit: TimeUnit) -> int:
     elif hasattr(value, "unit"):
         time = as_time(value, field)
         if time.unit is not unit:
-            raise MismatchError(field, str(value), f"must be counted in {unit.value}", f"give a number of {unit.value}")
+            raise MismatchError(
+                field, str(value), f"must be counted in {unit.value}", f"pass a number, or a Time in {unit.value}"
+            )
         amount = time.value
     number: Any = amount if type(amount) is int else exact(amount, field)
     if number < 0:

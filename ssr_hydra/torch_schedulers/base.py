@@ -76,19 +76,21 @@ def amounts(value: Any, name: str, **limits: Any) -> Any:
     if isinstance(value, Sequence) and not isinstance(value, (str, bytes)):
         if not value:
             raise MismatchError(
-                name, list(value), "must have one number per param group", "or one number for all groups"
+                name, list(value), "must have one number per param group", "write one number for all groups"
             )
         return tuple(finite(part, f"{name}[{i}]", **limits) for i, part in enumerate(value))
     return finite(value, name, **limits)
 
 
 def per_group(value: Any, count: int, name: str) -> list[Any]:
-    """Return a list with one value for each of ``count`` param groups, from such a list or from a single value."""
+    """Return ``value`` as a list for ``count`` param groups. A single value applies to every group."""
     if not isinstance(value, (list, tuple)):
         return [value] * count
     if len(value) != count:
         rule = f"must have one value per param group ({count}), but has {len(value)}"
-        raise MismatchError(name, [_show(part) for part in value], rule, "use one per group, or one for all groups")
+        raise MismatchError(
+            name, [_show(part) for part in value], rule, "write one value per group, or one for all groups"
+        )
     return list(value)
 
 

@@ -46,16 +46,16 @@ def chain(links: list[Link], steps: Steps) -> Course:
         return links[0].course
     for link in links:
         if not link.course.chains:
-            rule = "cannot be in a chain, because it overwrites the learning rate of the others at every step"
+            rule = "cannot be in a chain, because it overwrites the rate of the other schedulers at every step"
             raise UnchainableError(link.place, link.name, rule, "use scheduler=product of this package's schedulers")
     cosines = [link for link in links if isinstance(link.course, Cosine)]
     resetting = [link for link in links if link.resets]
     if cosines and resetting:
-        rule = f"sets the rate at its milestones, so {cosines[0].name} cannot follow its recursion"
+        rule = f"cannot be in a chain with {cosines[0].name}, because it sets the rate at its milestones"
         raise UnchainableError(resetting[0].place, resetting[0].name, rule, "move the cosine into the sequence")
     for link in links:
         if getattr(link.course, "courses", None) and any(isinstance(c, Cosine) for c in all_courses(link.course)):
-            rule = "contains a CosineAnnealingLR, whose recursion does not allow other schedulers to change the rate"
+            rule = "cannot change the rate of other schedulers, because it contains a CosineAnnealingLR"
             raise UnchainableError(
                 link.place, link.name, rule, "combine it only with schedulers that multiply by a factor"
             )

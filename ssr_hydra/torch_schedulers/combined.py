@@ -44,11 +44,11 @@ def _check_parts(value: Any) -> Any:
     for place, part in _named(parts):
         name = type(part).__name__
         if name == "ReduceLROnPlateau":
-            rule = "follows a metric, so it cannot be part of a sequence or chain (as in torch)"
-            raise WrongTypeError(place, name, rule, "write it and the other schedulers as a list of schedulers")
+            rule = "cannot be part of a sequence or chain, because it needs a metric"
+            raise WrongTypeError(place, name, rule, "write a list: scheduler: [{...}, {...}] in a YAML file")
         if not isinstance(part, TorchScheduler):
-            rule = "must be one of ssr_hydra.torch_schedulers, because all parts step together"
-            fix = "choose a torch_* scheduler; to multiply with others, write scheduler: [{...}, {...}] in a YAML file"
+            rule = "must be a class of ssr_hydra.torch_schedulers"
+            fix = "choose a torch_* scheduler, or multiply by scheduler: [{...}, {...}] in a YAML file"
             raise WrongTypeError(place, name, rule, fix)
         if part.pace is not None:
             rule = "cannot be set for a part, because all parts step together"
@@ -201,7 +201,7 @@ class SequentialLR(TorchScheduler):
             name = f"milestones[{i}]"
             ends.append(steps.time(value, name))
             if i > 0 and run.is_before(ends[i], ends[i - 1]):
-                rule = f"is at {ends[i]}, before the previous one at {ends[i - 1]}"
+                rule = f"must not be before the previous milestone (at {ends[i]}, previous at {ends[i - 1]})"
                 raise RangeError(name, str(value), rule, "reorder the milestones")
         # torch counts the extra first steps of a nested sequence, so its milestones come earlier.
         early = [end - run.convert(steps.one * again, end.unit, "milestones") if again else end for end in ends]
@@ -323,7 +323,7 @@ def together(entries: Sequence[tuple[str, TorchScheduler, str]], run: Run) -> li
         if not link.course.chains:
             chain([other for other, _ in found], Steps.at(run, EPOCH))  # raises the error
         if len(paces) > 1 and not is_factor(link):
-            rule = "must have the same pace as the others, because it changes their rates step by step"
-            raise UnchainableError(link.place, link.name, rule, f"set pace of all to {BATCH} or to {EPOCH}")
+            rule = "must have the same pace as the other schedulers, because it changes their rates at each step"
+            raise UnchainableError(link.place, link.name, rule, f"set pace={BATCH} or pace={EPOCH} for all schedulers")
     pace = paces.pop()
     return [(found[0][0].place, chain([link for link, _ in found], Steps.at(run, pace)), pace)]

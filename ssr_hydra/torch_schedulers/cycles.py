@@ -210,7 +210,7 @@ def _check_length(steps: Steps, total: Time, stated: Any) -> None:
     """Raise an InputError if the schedule ends before the run. torch raises this error during training."""
     length = steps.run.length() if steps.run.max_duration is not None else None
     if length is not None and steps.run.is_before(total, length):
-        rule = f"ends at {total}, before the run does ({length}), and has no learning rate after its end"
+        rule = f"must not end before the run (ends at {total}, the run at {length})"
         shown = str(stated) if isinstance(stated, Time) else stated
         raise RangeError("total_steps", shown, rule, "write '1dur' for the whole run")
 
@@ -246,7 +246,7 @@ class OneCycleLR(TorchScheduler):
         pace: See :class:`~ssr_hydra.torch_schedulers.TorchScheduler`.
 
     Raises:
-        InputError: A length is not above 0 or ends before the run, a fraction is not between 0 and 1, a number is
+        InputError: A length is not above 0 or ends before the run. A fraction is not between 0 and 1, a number is
             negative or not finite, or the strategy is unknown.
 
     Example:

@@ -28,7 +28,9 @@ def check_function(value: Any, name: str) -> Any:
 def _check_functions(value: Any, name: str) -> Any:
     if isinstance(value, (list, tuple)):
         if not value:
-            raise MismatchError(name, list(value), "must have one function per param group", "or one for all")
+            raise MismatchError(
+                name, list(value), "must have one function per param group", "write one function for all groups"
+            )
         return tuple(check_function(part, f"{name}[{i}]") for i, part in enumerate(value))
     return check_function(value, name)
 
@@ -46,7 +48,7 @@ def asked(function: Callable[[Any], Any], step: float, name: str) -> float:
             value = function(step)
         except (TypeError, ValueError, LookupError) as error:
             rule = f"does not accept a fraction of a step ({step:g}), which this ssr needs: {error}"
-            fix = "wrap the function: lambda step: f(int(step)) keeps each value until the next whole step"
+            fix = "wrap the function to keep each value until the next whole step: lambda step: f(int(step))"
             raise UnsupportedError(name, getattr(function, "__name__", function), rule, fix) from error
     try:
         number = float(value)

@@ -144,7 +144,7 @@ class Run:
         if unit is TimeUnit.BATCH:
             return Fraction(1)
         if unit not in RATES:
-            rule = f"{unit.value} cannot be converted to or from {other.value}"
+            rule = f"{time.unit.value} cannot be converted to {other.value}"
             raise MismatchError(
                 field, str(time), rule, "write both times in one unit, or use fractions of the run (dur)"
             )

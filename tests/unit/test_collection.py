@@ -30,7 +30,7 @@ def test_every_test_file_on_disk_is_collected(request: pytest.FixtureRequest) ->
     assert missed == []
 
 
-def test_default_ignore_list_of_pytest_is_not_used(request: pytest.FixtureRequest, tmp_path: Path) -> None:
+def test_pytest_collects_folders_of_its_default_ignore_list(request: pytest.FixtureRequest, tmp_path: Path) -> None:
     # pytest ignores build, dist and venv by name; a folder of tests was once lost that way.
     folder = tmp_path / "build"
     folder.mkdir()

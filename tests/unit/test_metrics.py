@@ -41,7 +41,7 @@ def test_direction_is_read_from_the_name(metric: str, direction: str | None) -> 
     assert direction_by_name(metric) == direction
 
 
-def test_unknown_name_needs_a_mode_and_a_given_mode_wins() -> None:
+def test_mode_is_needed_only_for_an_unknown_name() -> None:
     for metric in ("eval/wer_accuracy", "eval/thing"):
         with refused("checkpoint.mode", MissingValueError) as caught:
             resolve_direction("auto", metric, "checkpoint.mode")

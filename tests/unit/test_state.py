@@ -17,7 +17,7 @@ from ssr_hydra.state import State
 from ssr_hydra.time import Time, Timestamp
 
 
-def test_durations_may_be_strings_and_rates_any_number() -> None:
+def test_rates_may_be_any_kind_of_number() -> None:
     state = State("10ep", np.int64(50), 16.0, Fraction(7, 2))
     assert state.max_duration == Time("10ep")
     assert (state.dataloader_len, state.samples_per_batch, state.tokens_per_batch) == (50, 16, Fraction(7, 2))
@@ -37,7 +37,7 @@ def test_state_accepts_one_optimizer_or_several() -> None:
     assert State(optimizers=[one, two]).optimizers == (one, two)  # type: ignore[list-item]
 
 
-def test_timestamp_has_its_older_names_too() -> None:
+def test_timestamp_has_the_older_names_of_composer() -> None:
     state = State("4ba", timestamp=Timestamp(batch=1))
     state.timestamp = state.timestamp.to_next_batch()
     assert state.time is state.timer is state.timestamp

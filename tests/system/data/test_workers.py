@@ -48,7 +48,7 @@ def test_batches_are_the_same_for_any_number_of_workers(tmp_path: Path, name: st
     assert epochs(data, 2, (1, 0)) == alone  # the same worker processes, with the epochs in a different order
 
 
-def test_a_worker_s_stream_is_a_function_of_seed_and_epoch() -> None:
+def test_stream_in_workers_is_a_function_of_seed_and_epoch() -> None:
     before = random.getstate()
     first = epochs(NoisyStream(), 1, (0, 1, 2), shuffle=False)
     assert random.getstate() == before

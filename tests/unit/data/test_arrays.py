@@ -32,7 +32,7 @@ def sorted_rows(*splits: Arrays) -> list[tuple[float, ...]]:
     return sorted((*x.flatten().tolist(), float(y)) for split in splits for x, y in split)
 
 
-def test_two_parts_of_a_split_table_together_are_the_whole_table(table: Path) -> None:
+def test_training_and_evaluation_samples_together_are_the_whole_table(table: Path) -> None:
     train, held_out = Arrays("t.csv"), Arrays("t.csv", split="eval")
     assert (len(train), len(held_out)) == (8, 2)
     # Words are numbered in sorted order: even is 0, odd is 1.
@@ -65,7 +65,7 @@ def test_columns_are_chosen_by_name_or_number(table: Path) -> None:
     assert bare.classes is None
 
 
-def test_separate_evaluation_file(table: Path) -> None:
+def test_eval_path_is_the_file_of_the_evaluation_samples(table: Path) -> None:
     (table / "e.csv").write_text("a,b,kind\n20,0,odd\n")
     train, evaluation = (Arrays("t.csv", "e.csv", split, standardize=True) for split in ("train", "eval"))
     assert (len(train), len(evaluation)) == (10, 1)
@@ -128,7 +128,7 @@ def test_evaluation_file_with_training_samples_is_refused(in_tmp: Path) -> None:
         (StdlibBytes, {"split": "train"}, "eval"),
     ],
 )
-def test_evaluation_data_that_overlap_are_refused(cls: Any, common: dict[str, Any], field: str) -> None:
+def test_evaluation_data_that_overlaps_training_data_is_refused(cls: Any, common: dict[str, Any], field: str) -> None:
     with refused(field):
         make_loaders(cls(split="train"), cls(**{"split": "eval", **common}))
 
@@ -193,7 +193,7 @@ def test_rows_can_be_reshaped(in_tmp: Path) -> None:
     assert Arrays("tokens.npz", dtype="int64").tensors[0].tolist()[0] == [2**40 + 1, 2]
 
 
-def test_a_folder_is_read_like_an_unpacked_archive(in_tmp: Path) -> None:
+def test_folder_of_npy_files_is_read_like_an_npz_file(in_tmp: Path) -> None:
     (in_tmp / "set").mkdir()
     x, y = rng().normal(size=(6, 3)), np.array([[0, 1]] * 6)
     np.save("set/x.npy", x)
@@ -271,7 +271,7 @@ def test_header_is_detected_by_a_name_above_numbers(in_tmp: Path, text: str, ask
         assert not asks
 
 
-def test_words_that_mean_missing_can_be_chosen(in_tmp: Path) -> None:
+def test_na_values_set_the_words_for_missing_targets(in_tmp: Path) -> None:
     (in_tmp / "t.csv").write_text("x,kind\n1,None\n2,mild\n3,none \n4,severe\n")
     with refused("targets", FormatError, match=r"targets='None': is missing \(t.csv, row 2, column 'kind'\)"):
         Arrays("t.csv")
@@ -325,7 +325,7 @@ BAD_TABLES = [
 
 
 @pytest.mark.parametrize(("text", "arguments", "field", "said"), BAD_TABLES)
-def test_error_for_a_bad_table_is_one_line_with_the_place(
+def test_error_for_a_bad_table_names_row_and_column(
     in_tmp: Path, text: str, arguments: dict[str, Any], field: str, said: str
 ) -> None:
     (in_tmp / "t.csv").write_bytes(text.encode("latin-1"))
@@ -377,14 +377,16 @@ def test_pickled_data_is_never_loaded(in_tmp: Path, name: str) -> None:
         ({"x": np.full((4, 2, 3), np.inf), "y": np.zeros(4)}, {}, "inputs"),
     ],
 )
-def test_bad_archives_are_named(in_tmp: Path, arrays: dict[str, Any], arguments: dict[str, Any], field: str) -> None:
+def test_error_for_a_bad_archive_names_the_file(
+    in_tmp: Path, arrays: dict[str, Any], arguments: dict[str, Any], field: str
+) -> None:
     np.savez("a.npz", **arrays)
     with refused(field):
         Arrays("a.npz", **arguments)
 
 
 @pytest.mark.parametrize("path", ["none.csv", None, "a\0b.csv", "a.xlsx", "torn.npz", "torn.npy"])
-def test_bad_files_are_named(in_tmp: Path, path: Any) -> None:
+def test_error_for_a_bad_file_names_the_file(in_tmp: Path, path: Any) -> None:
     (in_tmp / "a.xlsx").write_bytes(b"PK")
     np.savez("torn.npz", x=np.zeros((100, 9)), y=np.zeros(100))
     np.save("torn.npy", np.zeros((100, 9)))

@@ -7,12 +7,12 @@ from ssr_hydra.data import RandomCropFlip, RandomShift
 from ssr_hydra.errors import MismatchError, RangeError
 
 
-def test_no_shift_changes_nothing() -> None:
+def test_shift_by_zero_pixels_changes_nothing() -> None:
     images = torch.rand(4, 1, 8, 8)
     assert torch.equal(RandomShift(0)(images, torch.Generator()), images)
 
 
-def test_bad_pixels_and_shapes_are_named() -> None:
+def test_error_for_invalid_pixels_or_shape_names_the_argument() -> None:
     with refused("pixels", RangeError):
         RandomShift(-1)
     with refused("augment", MismatchError, match=r"RandomShift needs images of shape \[N, C, H, W\]"):

@@ -21,7 +21,7 @@ def test_the_images_are_those_of_scikit_learn() -> None:
     assert set(seen) == known
 
 
-def test_splits_are_disjoint_stratified_and_say_their_sizes() -> None:
+def test_splits_are_disjoint_and_stratified() -> None:
     train, held_out = Digits("train"), Digits("eval")
     assert (len(train), len(held_out)) == (1198, 599)
     a = {tuple(image.flatten().tolist()) for image in train.tensors[0]}
@@ -48,7 +48,7 @@ PINNED = [3, 2, 5, 0, 5, 5, 5, 8, 7, 5, 0, 7]
 
 
 @pytest.mark.parametrize("fraction", [0.01, 0.5])
-def test_fractions_are_met_to_the_image(fraction: float) -> None:
+def test_number_of_held_out_images_is_exact(fraction: float) -> None:
     assert len(Digits("eval", fraction)) == round(1797 * fraction)
 
 
@@ -61,6 +61,6 @@ def test_fractions_are_met_to_the_image(fraction: float) -> None:
         (("train", 0.2, -1), "split_seed"),
     ],
 )
-def test_bad_arguments_are_named(arguments: tuple[Any, ...], field: str) -> None:
+def test_error_for_an_invalid_argument_names_the_argument(arguments: tuple[Any, ...], field: str) -> None:
     with refused(field):
         Digits(*arguments)

@@ -67,7 +67,7 @@ def test_images_in_a_different_root_need_the_training_classes(root: Path) -> Non
         make_loaders(train, ImageFolder("./root"))
 
 
-def test_missing_class_in_validation_does_not_shift_other_classes(root: Path) -> None:
+def test_class_missing_in_validation_does_not_change_class_numbers(root: Path) -> None:
     data = ImageFolder("root", folder="val")
     assert [data[k][1] for k in range(len(data))] == [0, 2]
     save(root / "val/dog/0.png", picture(9))
@@ -117,7 +117,7 @@ def test_different_files_have_different_descriptions(root: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [b"no image", None])
-def test_a_broken_image_is_named(root: Path, content: bytes | None) -> None:
+def test_error_for_a_broken_image_names_the_file(root: Path, content: bytes | None) -> None:
     file = root / "train/bee/deep/0.png"
     file.write_bytes(file.read_bytes()[:60] if content is None else content)
     with pytest.raises(RunError) as caught:
@@ -138,7 +138,7 @@ def test_a_broken_image_is_named(root: Path, content: bytes | None) -> None:
         ({"transforms": {"crop": functools.partial(transforms.Resize, 3)}}, "transforms.crop"),
     ],
 )
-def test_bad_arguments_are_named(root: Path, arguments: dict[str, Any], field: str) -> None:
+def test_error_for_an_invalid_argument_names_the_argument(root: Path, arguments: dict[str, Any], field: str) -> None:
     for image in (root / "train/ant/deep").iterdir():
         image.unlink()
     with refused(field):

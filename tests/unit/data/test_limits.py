@@ -75,7 +75,7 @@ def test_overfit_preset_evaluates_training_data_without_augmentation() -> None:
     assert not torch.equal(shown, torch.cat([images for images, _ in train]))
 
 
-def test_part_and_whole_have_different_descriptions() -> None:
+def test_limited_data_set_has_a_different_description() -> None:
     whole = Digits("train")
     part = Limited(whole, 16).describe()
     assert part == {**whole.describe(), "samples": 16, "of_samples": len(whole)}
@@ -88,8 +88,6 @@ def test_a_limit_is_a_number_of_batches(field: str) -> None:
         make_loaders([1, 2, 3], [1, 2, 3], **{field: 0})
 
 
-def test_a_stream_has_no_samples_to_choose_among() -> None:
-    with pytest.raises(
-        InputError, match="limit_train=1: cannot be used with a stream, which has no index; set limit_train to null"
-    ):
+def test_stream_cannot_be_limited() -> None:
+    with pytest.raises(InputError, match="limit_train=1: cannot be used with a stream; set limit_train to null"):
         make_loaders(Stream(), shuffle=False, limit_train=1)

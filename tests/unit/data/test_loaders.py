@@ -47,7 +47,7 @@ class Transformed(TensorDataset):
         return self.tensors[0][index] * 2, self.tensors[1][index]
 
 
-def test_an_epoch_holds_every_sample_once_and_the_last_batch_the_rest() -> None:
+def test_epoch_has_every_sample_once() -> None:
     loader = TensorLoader(ten(), 4, seed=3)
     batches = labels(loader)
     assert [len(batch) for batch in batches] == [4, 4, 2] == [len(x) for x, _ in loader]
@@ -85,7 +85,7 @@ def test_augmentation_is_a_function_of_seed_epoch_and_batch() -> None:
     assert not torch.equal(a[0], plain[0])
 
 
-def test_iterating_moves_no_global_random_numbers_and_batches_are_copies() -> None:
+def test_loader_copies_batches_and_uses_no_global_random_numbers() -> None:
     data = ten()
     state = torch.get_rng_state()
     for inputs, _ in TensorLoader(data, 4, shuffle=False):
@@ -94,7 +94,7 @@ def test_iterating_moves_no_global_random_numbers_and_batches_are_copies() -> No
     assert data.tensors[0].sum() == 45
 
 
-def test_plain_tensors_get_a_tensor_loader_and_other_data_a_dataloader() -> None:
+def test_make_loaders_creates_a_tensor_loader_only_for_tensors() -> None:
     train, held_out = make_loaders(ten(), Subset(ten(), [7, 1, 2]), batch_size=4)
     assert isinstance(train, TensorLoader)
     assert labels(held_out) == [[7, 1, 2]]
@@ -120,7 +120,7 @@ def test_dataloader_batches_are_a_function_of_seed_and_epoch() -> None:
     assert noise(make_loaders(Noisy(), batch_size=4, seed=6)[0], 0) != first
 
 
-def test_reading_samples_moves_no_global_random_numbers() -> None:
+def test_reading_samples_does_not_change_global_random_numbers() -> None:
     loader, _ = make_loaders(Noisy(), batch_size=4)
     random.seed(0), np.random.seed(0), torch.manual_seed(0)
     expected = random.random(), np.random.random(), float(torch.rand(()))
@@ -129,7 +129,7 @@ def test_reading_samples_moves_no_global_random_numbers() -> None:
     assert (random.random(), np.random.random(), float(torch.rand(()))) == expected
 
 
-def test_whole_batch_reading_of_a_data_set_is_used() -> None:
+def test_loader_uses_getitems_of_the_data_set() -> None:
     class Batched(Noisy):
         def __getitems__(self, indices: list[int]) -> list[tuple[Tensor, int]]:
             return [(torch.zeros(1), index) for index in indices]
@@ -183,7 +183,7 @@ EMPTY = TensorDataset(torch.zeros(0, 1), torch.zeros(0))
         ({"train": ten(), "seed": -1}, "seed"),
     ],
 )
-def test_bad_arguments_are_named(arguments: dict[str, Any], field: str) -> None:
+def test_error_for_an_invalid_argument_names_the_argument(arguments: dict[str, Any], field: str) -> None:
     with refused(field):
         make_loaders(**arguments)
 

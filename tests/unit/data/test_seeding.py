@@ -29,7 +29,7 @@ def draws() -> tuple[float, float, float]:
     return random.random(), float(np.random.random()), float(torch.rand(()))
 
 
-def test_seed_everything_seeds_all_three_sources() -> None:
+def test_seed_everything_seeds_python_numpy_and_torch() -> None:
     seed_everything(2**63 - 1)
     first = draws()
     seed_everything(2**63 - 1)
@@ -50,6 +50,6 @@ def test_preserved_rng_restores_state_even_after_an_exception() -> None:
 @pytest.mark.parametrize(
     ("seed", "kind"), [(-1, RangeError), (2**63, RangeError), (1.0, WrongTypeError), (True, WrongTypeError)]
 )
-def test_a_seed_is_a_whole_number(seed: object, kind: type[InputError]) -> None:
+def test_seed_must_be_an_integer(seed: object, kind: type[InputError]) -> None:
     with refused("seed", kind):
         seed_number(seed)

@@ -23,6 +23,6 @@ def test_split_is_a_function_of_the_seed() -> None:
 
 
 @pytest.mark.parametrize("fraction", [0, 1, float("nan"), "0.5", 0.01, 0.99])
-def test_fraction_that_leaves_a_side_empty_is_refused(fraction: float) -> None:
+def test_fraction_that_leaves_a_split_empty_is_refused(fraction: float) -> None:
     with pytest.raises(InputError, match="eval_fraction"):
         hold_out(np.zeros(10), fraction, 0)

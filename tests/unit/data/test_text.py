@@ -27,7 +27,7 @@ def whole(windows: ByteWindows) -> bytes:
 
 
 @pytest.mark.parametrize("size", [17, 20, 21])
-def test_every_byte_but_the_first_is_predicted_once_and_an_incomplete_window_is_dropped(size: int) -> None:
+def test_every_byte_except_the_first_is_a_target_once(size: int) -> None:
     source = bytes(range(size))
     windows = ByteWindows(source, length=4)
     covered = whole(windows)
@@ -36,7 +36,7 @@ def test_every_byte_but_the_first_is_predicted_once_and_an_incomplete_window_is_
     assert windows.tensors[1].flatten().tolist() == list(range(1, len(covered)))
 
 
-def test_targets_use_the_memory_of_the_inputs_shifted_by_one() -> None:
+def test_inputs_and_targets_share_memory() -> None:
     inputs, targets = ByteWindows(bytes(1000), length=10).tensors
     assert targets.data_ptr() == inputs.data_ptr() + inputs.element_size()
     assert inputs.dtype == torch.int64  # the type that embeddings and losses need, and that counts as tokens
@@ -52,7 +52,7 @@ def test_a_limit_selects_windows_from_the_whole_text() -> None:
     ("arguments", "field"),
     [((b"abcd", 4), "length"), ((b"", 1), "length"), ((b"abc", 0), "length"), ((b"abc", 1, 0), "limit")],
 )
-def test_impossible_windows_are_refused(arguments: tuple[Any, ...], field: str) -> None:
+def test_invalid_window_length_is_refused(arguments: tuple[Any, ...], field: str) -> None:
     with refused(field):
         ByteWindows(*arguments)
 
@@ -124,7 +124,7 @@ def test_missing_python_sources_are_an_error(place: str, tmp_path: Path, monkeyp
         ({"limit": 0}, "limit"),
     ],
 )
-def test_bad_arguments_are_named(dataset: Any, arguments: dict[str, Any], field: str) -> None:
+def test_error_for_an_invalid_argument_names_the_argument(dataset: Any, arguments: dict[str, Any], field: str) -> None:
     with refused(field):
         dataset(**arguments)
 
@@ -137,7 +137,7 @@ def documents() -> StdlibDocuments:
     return StdlibDocuments("eval", max_length=100)
 
 
-def test_documents_are_the_text_without_the_blank_lines(documents: StdlibDocuments) -> None:
+def test_documents_contain_the_whole_text_except_blank_lines(documents: StdlibDocuments) -> None:
     held_out = dict(StdlibBytes("eval")._files)
     pieces = [bytes(documents[index]["input_ids"].tolist()) for index in range(len(documents))]
     assert all(2 <= len(piece) <= 100 for piece in pieces)
@@ -149,7 +149,7 @@ def test_documents_are_the_text_without_the_blank_lines(documents: StdlibDocumen
     assert pieces[0] in next(iter(held_out.values()))
 
 
-def test_a_batch_is_padded_and_its_mask_has_the_true_lengths(documents: StdlibDocuments) -> None:
+def test_mask_of_a_padded_batch_has_the_lengths_of_documents(documents: StdlibDocuments) -> None:
     samples = [documents[index] for index in (0, 7, 3)]
     batch = documents.collate_fn(samples)
     for row, sample in enumerate(samples):
@@ -162,7 +162,7 @@ def test_a_batch_is_padded_and_its_mask_has_the_true_lengths(documents: StdlibDo
     assert batch["input_ids"].shape[1] == max(len(sample["input_ids"]) for sample in samples)
 
 
-def test_the_loader_makes_batches_by_the_data_sets_own_collate_fn(documents: StdlibDocuments) -> None:
+def test_loader_uses_collate_fn_of_the_data_set(documents: StdlibDocuments) -> None:
     subset = StdlibDocuments("eval", max_length=100, limit=10)
     loader, _ = make_loaders(subset, batch_size=4)
     plain = DataLoader(subset, batch_size=4, collate_fn=subset.collate_fn)

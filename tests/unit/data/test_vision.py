@@ -166,7 +166,7 @@ def test_error_without_a_network_is_one_line_with_the_address_and_a_fix(
 @pytest.mark.parametrize(
     ("arguments", "field"), [(("imagenet",), "name"), (("mnist", "test"), "split"), (("mnist", "train", ""), "root")]
 )
-def test_bad_arguments_are_named(arguments: Any, field: str) -> None:
+def test_error_for_an_invalid_argument_names_the_argument(arguments: Any, field: str) -> None:
     with refused(field):
         SmallImages(*arguments)
 
@@ -225,6 +225,6 @@ def test_fake_images_are_pattern_plus_noise_with_the_same_patterns_in_both_split
         ({"data_seed": -1}, "data_seed"),
     ],
 )
-def test_bad_fake_data_is_named(arguments: dict[str, Any], field: str) -> None:
+def test_error_for_invalid_fake_data_names_the_argument(arguments: dict[str, Any], field: str) -> None:
     with refused(field):
         FakeData(**arguments)

@@ -25,7 +25,7 @@ def model(make: Any, **options: Any) -> nn.Module:
     return made.eval()
 
 
-def test_the_sizes_are_those_of_the_documentation() -> None:
+def test_number_of_weights_is_as_documented() -> None:
     assert sum(p.numel() for p in ByteMLP().parameters()) == 257 * 32 + (6 * 32 + 1) * 288 + 288 + 289 * 256 == 138_080
     block = 2 * 64 + 4 * 64 * 64 + 2 * 64 * 256
     assert sum(p.numel() for p in ByteTransformer().parameters()) == 256 * 64 + 2 * block + 64 == 115_008
@@ -33,7 +33,7 @@ def test_the_sizes_are_those_of_the_documentation() -> None:
 
 
 @pytest.mark.parametrize("make", MODELS)
-def test_no_position_depends_on_later_ones(make: Any) -> None:
+def test_output_does_not_depend_on_later_tokens(make: Any) -> None:
     net, inputs = model(make), tokens()
     before = net(inputs)
     changed = inputs.clone()
@@ -70,7 +70,7 @@ def test_positions_depend_only_on_distance() -> None:
 
 @pytest.mark.parametrize("make", MODELS)
 @pytest.mark.parametrize("side", ["left", "right"])
-def test_padding_changes_nothing(make: Any, side: str) -> None:
+def test_padding_does_not_change_the_output(make: Any, side: str) -> None:
     net, inputs = model(make), tokens(2, 9)
     padding = torch.full((2, 4), 65)
     parts, masks = [inputs, padding], [torch.ones(2, 9), torch.zeros(2, 4)]
@@ -83,7 +83,7 @@ def test_padding_changes_nothing(make: Any, side: str) -> None:
 
 
 @pytest.mark.parametrize("make", MODELS)
-def test_with_labels_the_loss_is_that_of_each_document(make: Any) -> None:
+def test_loss_of_a_batch_uses_the_labels_of_each_document(make: Any) -> None:
     net = model(make)
     a, b = tokens(1, 9), tokens(1, 5, seed=1)
     labels = torch.full((2, 9), -100)

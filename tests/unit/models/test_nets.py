@@ -40,6 +40,6 @@ def test_mlp_flattens_its_input_and_is_linear_without_hidden_layers() -> None:
         (lambda: MLP(num_classes=0), "num_classes"),
     ],
 )
-def test_bad_sizes_are_named(build: Any, field: str) -> None:
+def test_error_for_an_invalid_size_names_the_argument(build: Any, field: str) -> None:
     with refused(field):
         build()

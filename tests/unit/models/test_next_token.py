@@ -27,7 +27,7 @@ def test_labels_of_a_mapping_are_shifted(wrap: Any) -> None:
     assert float(next_token_loss(wrap(logits=LOGITS), batch)) == pytest.approx(math.log(2) * 1.4150375 / 2, rel=1e-6)
 
 
-def test_ignored_tokens_count_neither_in_the_mean_nor_in_the_metric() -> None:
+def test_ignored_tokens_do_not_change_the_loss_and_the_metric() -> None:
     targets = torch.tensor([[1, -100, 1]])
     assert len(bits_per_byte(LOGITS, targets)) == 2
     expected = math.log(2) * (math.log2(4 / 3) + 3) / 2
@@ -55,7 +55,7 @@ def test_loss_of_half_precision_logits_is_computed_in_float32() -> None:
         (LOGITS, torch.tensor([[1, 0]]), "outputs"),
     ],
 )
-def test_inputs_that_do_not_fit_are_named(outputs: Any, targets: Any, field: str) -> None:
+def test_error_for_inputs_with_wrong_shapes_names_the_input(outputs: Any, targets: Any, field: str) -> None:
     for function in (next_token_loss, bits_per_byte):
         with refused(field):
             function(outputs, targets)

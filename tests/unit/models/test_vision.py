@@ -23,13 +23,13 @@ KINDS = (
 ).split()
 
 
-def test_every_kind_is_tested_here() -> None:
+def test_every_model_family_is_tested() -> None:
     modules = {name: models.get_model_builder(name).__module__ for name in models.list_models(module=models)}
     assert {modules[name] for name in KINDS} == set(modules.values())
 
 
 @pytest.mark.parametrize("name", KINDS)
-def test_every_model_gives_logits_and_its_stem_keeps_small_images_whole(name: str) -> None:
+def test_stem_for_small_images_keeps_their_size(name: str) -> None:
     small = name.startswith(_WITH_STEM)
     size = 32 if small else 299 if name == "inception_v3" else 224
     # RegNets read values during construction, which tensors without memory do not have.
@@ -85,7 +85,7 @@ def test_options_reach_torchvision() -> None:
         ({"name": "resnet18", "options": {"weights": "DEFAULT"}}, "options.weights", "cannot be set here"),
     ],
 )
-def test_bad_arguments_are_one_line(arguments: dict[str, Any], field: str, said: str) -> None:
+def test_error_for_an_invalid_argument_is_one_line(arguments: dict[str, Any], field: str, said: str) -> None:
     with refused(field) as caught:
         torchvision_model(**arguments)
     assert said in str(caught.value)

@@ -49,7 +49,7 @@ def test_options_reach_timm() -> None:
         ({"name": "resnet10t_dw", "weights": "DEFAULT"}, "name='resnet10t_dw': is not a model"),
     ],
 )
-def test_wrong_argument_is_refused(arguments: dict[str, Any], message: str) -> None:
+def test_invalid_argument_is_refused(arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError) as caught:
         timm_model(**arguments)
     assert str(caught.value).startswith(message)

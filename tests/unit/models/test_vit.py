@@ -48,7 +48,7 @@ def test_matches_torchvision_with_the_same_weights() -> None:
         torch.testing.assert_close(ours.train(mode)(images), theirs.train(mode)(images))
 
 
-def test_the_first_loss_is_that_of_a_guess() -> None:
+def test_initial_loss_is_the_log_of_the_number_of_classes() -> None:
     net = ViT(num_classes=7, **SMALL)
     loss = F.cross_entropy(net(torch.randn(9, 3, 12, 12)), torch.arange(9) % 7)
     assert loss.item() == pytest.approx(math.log(7), abs=1e-6)
@@ -80,7 +80,7 @@ def test_dropout_applies_only_in_training_and_every_weight_is_trained() -> None:
         ({"dropout": 1}, "dropout"),
     ],
 )
-def test_bad_sizes_are_named(arguments: dict[str, Any], field: str) -> None:
+def test_error_for_an_invalid_size_names_the_argument(arguments: dict[str, Any], field: str) -> None:
     with refused(field):
         ViT(**arguments)
 
@@ -90,6 +90,6 @@ def test_error_for_images_of_a_wrong_size_is_one_line() -> None:
         ViT(**SMALL)(torch.zeros(2, 3, 16, 16))
 
 
-def test_error_of_a_patch_size_suggests_the_nearest_that_fits() -> None:
+def test_error_for_an_invalid_patch_size_suggests_the_nearest_divisor() -> None:
     with refused("patch_size", MismatchError, match="^patch_size=5: must divide image_size, 32; try 4"):
         ViT(image_size=32, patch_size=5)  # of 1, 2, 4, 8, 16, 32

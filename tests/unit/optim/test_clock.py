@@ -28,7 +28,7 @@ def test_epochs_are_counted_in_batches() -> None:
     assert trace(optimizer, scheduler.step, 7) == [1, 1, 1, 0.5, 0.5, 0.5, 0.25]
 
 
-def test_given_samples_are_counted() -> None:
+def test_samples_that_are_passed_to_step_are_counted() -> None:
     optimizer = sgd(1.0)
     scheduler = ScheduledLR(optimizer, LinearScheduler(), max_duration="100sp")
     seen = []
@@ -41,7 +41,7 @@ def test_given_samples_are_counted() -> None:
     assert scheduler.timestamp.sample == 100
 
 
-def test_samples_are_counted_by_their_rate_or_given_for_a_short_batch() -> None:
+def test_samples_that_are_passed_to_step_replace_the_rate() -> None:
     optimizer = sgd(1.0)
     scheduler = ScheduledLR(
         optimizer, LinearScheduler(), max_duration="2ep", dataloader_len=2, samples_per_batch=16, tokens_per_batch=100
@@ -68,7 +68,7 @@ def test_samples_are_counted_by_their_rate_or_given_for_a_short_batch() -> None:
     assert rates(optimizer) == [0.25]
 
 
-def test_rate_may_be_a_fractional_mean() -> None:
+def test_tokens_per_batch_may_be_a_fraction() -> None:
     optimizer = sgd(1.0)
     scheduler = ScheduledLR(optimizer, LinearScheduler(), max_duration="10tok", tokens_per_batch=2.5)
     assert trace(optimizer, scheduler.step, 5) == [1.0, 0.75, 0.5, 0.25, 0.0]
@@ -106,7 +106,7 @@ def test_seconds_follow_the_wall_clock(monkeypatch: pytest.MonkeyPatch) -> None:
     assert scheduler.is_done
 
 
-def test_functions_get_a_state() -> None:
+def test_function_in_a_scheduled_lr_gets_a_state() -> None:
     def epochs(state: State) -> float:
         assert state.dataloader_len == 2
         return 1.0 if state.timestamp.epoch < 2 else 0.5
@@ -135,7 +135,7 @@ def test_schedule_without_a_run_length_is_supported() -> None:
 
 
 @pytest.mark.parametrize("unit", ["samples", "tokens"])
-def test_schedule_without_a_count_is_an_error_and_does_not_stand_still(unit: str) -> None:
+def test_schedule_without_its_counter_is_an_error(unit: str) -> None:
     duration = {"samples": "100sp", "tokens": "100tok"}[unit]
     optimizer = sgd(1.0)
     scheduler = ScheduledLR(optimizer, LinearScheduler(), max_duration=duration)
@@ -144,7 +144,7 @@ def test_schedule_without_a_count_is_an_error_and_does_not_stand_still(unit: str
         scheduler.step()
 
 
-def test_count_given_only_for_some_steps_is_refused() -> None:
+def test_counter_for_only_some_of_the_steps_is_refused() -> None:
     optimizer = sgd(1.0)
     scheduler = ScheduledLR(optimizer, LinearScheduler(), max_duration="100sp")
     optimizer.step()
@@ -153,7 +153,7 @@ def test_count_given_only_for_some_steps_is_refused() -> None:
         scheduler.step()
 
 
-def test_a_gap_in_the_count_is_remembered_by_a_checkpoint() -> None:
+def test_unknown_counter_stays_unknown_after_a_checkpoint() -> None:
     optimizer = sgd(1.0)
     scheduler = ScheduledLR(optimizer, StepScheduler("2ba"), max_duration=None)
     optimizer.step()
@@ -164,7 +164,7 @@ def test_a_gap_in_the_count_is_remembered_by_a_checkpoint() -> None:
         again.load_state_dict(scheduler.state_dict())
 
 
-def test_a_function_that_reads_epochs_needs_their_length() -> None:
+def test_function_that_reads_epochs_needs_dataloader_len() -> None:
     with refused("dataloader_len", MissingValueError):
         ScheduledLR(sgd(), lambda state: 1.0 if state.timestamp.epoch < 10 else 0.5, max_duration="10ba")
     with refused("t_max", MissingRateError):
@@ -176,7 +176,7 @@ def test_a_function_that_reads_epochs_needs_their_length() -> None:
 
 @pytest.mark.parametrize("value", [-1, float("nan"), True])
 @pytest.mark.parametrize("name", ["samples", "tokens"])
-def test_a_bad_count_is_refused_and_leaves_the_clock(name: str, value: Any) -> None:
+def test_invalid_count_does_not_change_the_clock(name: str, value: Any) -> None:
     optimizer = sgd()
     scheduler = ScheduledLR(optimizer, LinearScheduler(), max_duration="10ba")
     optimizer.step()

@@ -47,7 +47,7 @@ def compiled(
 # --- values -----------------------------------------------------------------------------------------------------
 
 
-def test_each_batch_trains_at_alpha_of_its_own_timestamp() -> None:
+def test_each_batch_uses_alpha_at_its_timestamp() -> None:
     # Composer steps the schedule before its clock, and so gives 1, 1, .875 ...
     optimizer = sgd(1.0)
     state, scheduler = compiled(LinearScheduler(), optimizer)
@@ -55,14 +55,14 @@ def test_each_batch_trains_at_alpha_of_its_own_timestamp() -> None:
     assert rates(optimizer) == [0.0]
 
 
-def test_several_schedulers_multiply_and_ssr_stretches_them() -> None:
+def test_ssr_stretches_the_product_of_several_schedulers() -> None:
     # In Composer, the last schedule wins.
     optimizer = sgd(1.0)
     state, scheduler = compiled([StepScheduler("2ba", gamma=0.5), ConstantScheduler(0.5)], optimizer, ssr=0.5)
     assert trace(optimizer, lambda: tick(state, scheduler), 4) == [0.5, 0.25, 0.125, 0.0625]
 
 
-def test_the_rate_follows_the_timestamp_however_it_moves() -> None:
+def test_rate_follows_a_timestamp_that_moves_in_any_direction() -> None:
     optimizer = sgd(1.0)
     state, scheduler = compiled(LinearScheduler(), optimizer, timestamp=Timestamp(batch=6))
     seen = rates(optimizer)
@@ -72,16 +72,6 @@ def test_the_rate_follows_the_timestamp_however_it_moves() -> None:
         scheduler.step()
         seen += rates(optimizer)
     assert seen == [0.25, 0.5, 0.5, 0.75, 0.0, 1.0]
-
-
-def test_a_function_sees_the_state() -> None:
-    optimizer = sgd(1.0)
-    state, scheduler = compiled(lambda state: 1.0 if state.timestamp.epoch < 10 else 0.5, optimizer)
-    assert rates(optimizer) == [1.0]
-    state.timestamp = Timestamp(epoch=10)
-    optimizer.step()
-    scheduler.step()
-    assert rates(optimizer) == [0.5]
 
 
 def _same_as_lambda_lr(schedule: Any, make: Any, batches: int) -> None:
@@ -102,12 +92,12 @@ def _same_as_lambda_lr(schedule: Any, make: Any, batches: int) -> None:
     warmup=st.integers(0, 9),
     alpha_f=st.floats(0.0, 1.0),
 )
-def test_the_trajectory_is_bitwise_that_of_lambda_lr(lrs: list[float], warmup: int, alpha_f: float) -> None:
+def test_rates_are_bitwise_equal_to_those_of_lambda_lr(lrs: list[float], warmup: int, alpha_f: float) -> None:
     _same_as_lambda_lr(CosineAnnealingWithWarmupScheduler(f"{warmup}ba", alpha_f=alpha_f), lambda: sgd(*lrs), 17)
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
-def test_tensor_rates_are_bitwise_those_of_lambda_lr(dtype: torch.dtype) -> None:
+def test_tensor_rates_are_bitwise_equal_to_those_of_lambda_lr(dtype: torch.dtype) -> None:
     def make() -> Optimizer:
         return sgd(*(torch.tensor(lr, dtype=dtype) for lr in (0.1, 0.3, 7e-4)))
 
@@ -117,7 +107,7 @@ def test_tensor_rates_are_bitwise_those_of_lambda_lr(dtype: torch.dtype) -> None
 # --- a genuine torch scheduler ------------------------------------------------------------------------------------
 
 
-def test_it_is_a_torch_scheduler() -> None:
+def test_compiled_scheduler_is_a_torch_scheduler() -> None:
     optimizer = sgd(0.5, 0.25)
     state, scheduler = compiled(LinearScheduler(), optimizer)
     assert isinstance(scheduler, LRScheduler)
@@ -131,7 +121,7 @@ def test_it_is_a_torch_scheduler() -> None:
     assert rates(optimizer) == [0.375, 1.5]
 
 
-def test_torch_warns_of_the_wrong_order() -> None:
+def test_torch_warns_if_the_scheduler_steps_before_the_optimizer() -> None:
     state, scheduler = compiled(LinearScheduler(), sgd())
     with pytest.warns(UserWarning, match=r"before `optimizer.step\(\)`"):
         tick(state, scheduler)
@@ -194,7 +184,7 @@ def test_a_rate_may_become_a_tensor_or_a_number() -> None:
 # --- groups and optimizers --------------------------------------------------------------------------------------
 
 
-def test_every_optimizer_of_the_state_is_driven() -> None:
+def test_scheduler_sets_the_rates_of_every_optimizer() -> None:
     optimizers = [sgd(1.0), Adam([parameter()], lr=0.5), sgd(0.25, 2.0)]
     state, scheduler = compiled(LinearScheduler(), *optimizers)
     optimizers[0].step()
@@ -206,7 +196,7 @@ def test_every_optimizer_of_the_state_is_driven() -> None:
 
 
 @pytest.mark.parametrize("make", [float, torch.tensor])
-def test_late_groups_follow(make: Any) -> None:
+def test_groups_that_are_added_later_follow_the_schedule(make: Any) -> None:
     first, second = sgd(1.0), torch.optim.SGD([parameter()], lr=make(0.5))
     state, scheduler = compiled(LinearScheduler(), first, second)
     first.step()
@@ -221,7 +211,7 @@ def test_late_groups_follow(make: Any) -> None:
     assert len(scheduler.get_last_lr()) == 4
 
 
-def test_late_groups_follow_in_a_single_optimizer() -> None:
+def test_groups_that_are_added_to_a_single_optimizer_follow_the_schedule() -> None:
     optimizer = sgd(1.0)
     state, scheduler = compiled(LinearScheduler(), optimizer)
     optimizer.step()
@@ -311,7 +301,7 @@ def test_a_resumed_run_continues_bitwise(make: Any) -> None:
     assert seen + trace(optimizer, lambda: tick(state, scheduler), 13) == expected
 
 
-def test_a_resumed_schedule_steps_by_the_fast_path(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_resumed_schedule_uses_the_fast_path(monkeypatch: pytest.MonkeyPatch) -> None:
     loaded, own, late = sgd(1.0), sgd(1.0), sgd(1.0)
     state, by_state = compiled(LinearScheduler(), loaded)
     state.timestamp = Timestamp(batch=4)
@@ -350,7 +340,7 @@ def test_the_optimizer_restores_the_initial_rates() -> None:
 
 
 @pytest.mark.parametrize("state", [None, {"last_epoch": 3}, {"last_epoch": -5, "_step_count": 1}], ids=repr)
-def test_state_of_something_else_is_refused(state: Any) -> None:
+def test_invalid_state_dict_is_refused(state: Any) -> None:
     _, scheduler = compiled(LinearScheduler(), sgd())
     before = scheduler.state_dict()
     with refused("state_dict", MismatchError):
@@ -388,12 +378,12 @@ def test_a_scheduler_survives_pickling(clone: Any) -> None:
         (LinearWithWarmupScheduler("9ba"), "t_warmup"),
     ],
 )
-def test_errors_name_the_field_of_a_bad_scheduler(schedulers: Any, field: str) -> None:
+def test_error_for_an_invalid_scheduler_names_the_field(schedulers: Any, field: str) -> None:
     with refused(field):
         compiled(schedulers, sgd())
 
 
-def test_errors_name_a_bad_state_or_ssr() -> None:
+def test_error_for_an_invalid_state_or_ssr_names_the_field() -> None:
     with refused("optimizers", MissingValueError):
         compile_composer_scheduler(LinearScheduler(), State("8ba"))
     with refused("optimizers[1]", WrongTypeError):

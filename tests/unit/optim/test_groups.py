@@ -83,7 +83,7 @@ def test_scale_multiplies_the_value_of_another_rule() -> None:
     assert by_name(param_groups(model, rules, lr=0.1), "lr") == {"slow": 0.05, "slow+head": 0.2}
 
 
-def test_layer_decay_by_names_of_layers() -> None:
+def test_layer_decay_uses_layers_with_matching_names() -> None:
     model = nn.TransformerEncoder(nn.TransformerEncoderLayer(8, 2, 16, batch_first=True), 3, norm=nn.LayerNorm(8))
     groups = param_groups(model, {"deep": {"layer_decay": 0.5, "layers": "layers.?"}}, lr=1.0)
     assert by_name(groups, "lr") == {"deep[0]": 0.125, "deep[1]": 0.25, "deep[2]": 0.5, "deep[3]": 1.0}
@@ -142,7 +142,7 @@ def test_torch_accepts_the_groups_and_keeps_their_names() -> None:
         ({"a": {"params": {"module": "BatchNorm*"}, "lr": 1}}, "param_groups.a.params", "Conv2d, GroupNorm, Linear"),
         ({"a": {"params": {"ndim": 3}, "lr": 1}}, "param_groups.a.params", "dimensions are 1, 2, 4"),
         ({"a": {"params": {"layer": 3}, "lr": 1}}, "param_groups.a.params", "layers are 0 to 2"),
-        ({"a": {"lr": 1}, "b": {"params": "*.bias", "lr": 2}}, "param_groups.b", "put it first"),
+        ({"a": {"lr": 1}, "b": {"params": "*.bias", "lr": 2}}, "param_groups.b", "put the rule first"),
         ({"a": {"momentum_scale": 2}}, "param_groups.a.momentum_scale", "needs a value of momentum"),
         ({"a": {"betas_scale": 2}}, "param_groups.a.betas_scale", "needs a number to multiply, but betas"),
         ({"a": {"dampening_scale": 2}, "b": {"alpha_scale": 3}}, "param_groups.b.alpha_scale", "must be below 1"),
@@ -172,7 +172,11 @@ def test_object_that_is_not_a_model_or_has_nothing_to_train_is_refused() -> None
     ("takers", "field", "says"),
     [
         ({"a": {"ndim": 1}}, "a.params", "must select every parameter, but no optimizer selects features.0.weight"),
-        ({"a": {"ndim": 1}, "b": "*.weight", "c": None}, "b.params", "selects features.1.weight, which a also selects"),
+        (
+            {"a": {"ndim": 1}, "b": "*.weight", "c": None},
+            "b.params",
+            "must not select features.1.weight, which a also selects",
+        ),
         ({"a": None, "b": None}, "b.params", "a already has all remaining"),
         ({"a": {"except": "nothing"}, "b": None}, "b.params", "has no parameters"),
         ({"a": {"ndim": 3}, "b": None}, "a.params", "selects no parameter"),

@@ -95,7 +95,7 @@ def test_rate_left_by_a_schedule_is_not_an_initial_rate(
 
 
 @pytest.mark.parametrize("second", WAYS)
-def test_only_the_group_that_was_set_changes(second: Any) -> None:
+def test_only_the_changed_group_gets_a_new_initial_rate(second: Any) -> None:
     optimizer = sgd(0.1, 0.3)
     trace(optimizer, scheduled(LinearScheduler(), optimizer), 3)
     optimizer.param_groups[1]["lr"] = 0.02
@@ -128,7 +128,7 @@ def test_several_optimizers_start_from_the_rates_that_were_set() -> None:
 # --- resumed schedules keep their initial rate -----------------------------------------------------------------------
 
 
-def test_resuming_takes_the_initial_rate_that_was_saved() -> None:
+def test_resumed_schedule_uses_the_saved_initial_rate() -> None:
     optimizer = sgd(0.1)
     first = ScheduledLR(optimizer, LinearScheduler(), max_duration="8ba")
     trace(optimizer, first.step, 2)
@@ -147,7 +147,7 @@ def test_resuming_takes_the_initial_rate_that_was_saved() -> None:
         assert rates(other) == pytest.approx([0.05])
 
 
-def test_state_after_the_start_resumes() -> None:
+def test_schedule_resumes_if_the_timestamp_is_after_the_start() -> None:
     optimizer = sgd(0.1)
     ConstantLR(optimizer, 0.5)
     state = State("8ba", timestamp=Timestamp(batch=4), optimizers=optimizer)

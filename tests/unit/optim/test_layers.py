@@ -92,7 +92,7 @@ def test_layers_of_torchvision_models_are_found() -> None:
     assert firsts(vit, ("encoder.layers.*",)) == ["class_token", *blocks, "encoder.ln.weight"]
 
 
-def test_layers_can_be_given_by_name() -> None:
+def test_patterns_select_layers_by_name() -> None:
     model = Language()
     layers = named(model, ("blocks.?",))
     assert (layers["scale"], layers["wpe.weight"]) == (0, 0)
@@ -102,6 +102,6 @@ def test_layers_can_be_given_by_name() -> None:
     assert named(model, ("blocks.*",)) == layers
 
 
-def test_a_pattern_that_fits_no_module_is_refused() -> None:
+def test_pattern_without_a_matching_module_is_refused() -> None:
     with refused("x", UnknownNameError):
         layers_of(ConvNet(), ["classifier", "block.*"], "x")

@@ -11,11 +11,11 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from optim_helpers import parameter, rates, sgd, through_a_file, trace
+from optim_helpers import rates, sgd, through_a_file, trace
 from refusals import refused
 from torch.optim.lr_scheduler import ConstantLR, LambdaLR, LinearLR, SequentialLR
 
-from ssr_hydra.errors import MissingRateError, UnknownNameError, WrongTypeError
+from ssr_hydra.errors import MissingRateError, WrongTypeError
 from ssr_hydra.optim import ScheduledLR
 from ssr_hydra.schedulers import (
     ConstantScheduler,
@@ -88,7 +88,7 @@ def test_error_for_torch_schedulers_names_the_trainer() -> None:
         (ReduceLROnPlateau(), "schedulers"),
         ({"default": LinearScheduler(), "head": [StepLR(30)]}, "schedulers.head"),
     ):
-        with refused(field, WrongTypeError, match=r"pass it to Trainer\(schedulers=\.\.\.\)"):
+        with refused(field, WrongTypeError):
             ScheduledLR(sgd(1.0), schedulers, max_duration="8ba")
 
 
@@ -123,28 +123,12 @@ def test_repr_shows_arguments_and_position() -> None:
         ({"max_duration": "10ba", "optimizer": [sgd()]}, "optimizer"),
     ],
 )
-def test_error_for_bad_arguments_names_them(arguments: dict[str, Any], field: str) -> None:
+def test_error_for_an_invalid_argument_names_the_argument(arguments: dict[str, Any], field: str) -> None:
     with refused(field):
         ScheduledLR(**{"optimizer": sgd(), "schedulers": LinearScheduler(), **arguments})
 
 
 # --- torch's ways -------------------------------------------------------------------------------------------------
-
-
-def test_tensor_rates_late_groups_and_named_schedules_are_supported() -> None:
-    lr = torch.tensor(1.0)
-    optimizer = torch.optim.SGD([parameter()], lr=lr)
-    schedules = {"default": LinearScheduler(), "head": ConstantScheduler(0.5)}
-    scheduler = ScheduledLR(optimizer, schedules, max_duration="8ba")
-    place = lr.data_ptr()
-    optimizer.step()
-    scheduler.step()
-    optimizer.add_param_group({"params": [parameter()], "lr": 0.2, "schedule": "head"})
-    scheduler.step()
-    assert rates(optimizer) == [0.75, 0.1]
-    assert optimizer.param_groups[0]["lr"].data_ptr() == place
-    with refused("param_groups[0].schedule", UnknownNameError):
-        ScheduledLR(sgd(1.0, schedule="tail"), schedules, max_duration="8ba")
 
 
 def test_scheduler_inside_sequential_lr_starts_when_its_phase_starts() -> None:
@@ -225,7 +209,7 @@ def test_a_resumed_run_continues_bitwise(stop: int, told: bool, ssr: float, load
     assert scheduler.timestamp.copy(seconds=0, iteration_seconds=0) == final
 
 
-def test_the_state_of_another_scheduler_is_refused() -> None:
+def test_state_of_a_different_scheduler_is_refused() -> None:
     optimizer = sgd()
     scheduler = ScheduledLR(optimizer, LinearScheduler(), max_duration="8ba")
     with refused("state_dict", WrongTypeError, match=r"scheduler\.timestamp = Timestamp"):
@@ -247,7 +231,7 @@ def test_a_damaged_state_is_refused_and_changes_nothing(damage: dict[Any, Any]) 
     assert scheduler.state_dict() == before
 
 
-def test_the_clock_can_be_set() -> None:
+def test_timestamp_can_be_assigned() -> None:
     optimizer = sgd(1.0)
     scheduler = ScheduledLR(optimizer, LinearScheduler(), max_duration="80sp", samples_per_batch=10)
     scheduler.timestamp = Timestamp(batch=4)

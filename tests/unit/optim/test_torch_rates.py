@@ -23,7 +23,7 @@ def rates(optimizer: torch.optim.Optimizer, *schedulers: Any, pace: str = "batch
     return found
 
 
-def test_rates_are_written_times_alpha_and_kept_without_it() -> None:
+def test_alpha_multiplies_written_rates_but_not_stored_rates() -> None:
     optimizer = torch.optim.SGD([parameter()], lr=0.8)
     found = rates(optimizer, described.StepLR(2, 0.5))
     found.refresh("batch", Timestamp(batch=5))
@@ -33,7 +33,7 @@ def test_rates_are_written_times_alpha_and_kept_without_it() -> None:
     assert (found.rates(), found.moves_by("epoch"), found.moves_by("batch")) == ([0.2], False, True)
 
 
-def test_momentum_is_the_first_beta_where_there_are_betas() -> None:
+def test_momentum_is_the_first_beta_if_the_optimizer_has_betas() -> None:
     cycle = described.CyclicLR(0.1, 1.0, 2, base_momentum=0.6, max_momentum=0.9)
     adam = torch.optim.AdamW([parameter()], betas=(0.5, 0.999))
     found = rates(adam, cycle)
@@ -47,7 +47,7 @@ def test_momentum_is_the_first_beta_where_there_are_betas() -> None:
     assert float(beta) == 0.9
 
 
-def test_lists_for_groups_name_their_place_when_a_group_is_added() -> None:
+def test_error_for_a_list_shorter_than_the_groups_names_the_list() -> None:
     optimizer = torch.optim.SGD([parameter()], lr=0.8)
     found = rates(optimizer, described.LambdaLR([lambda step: 1.0]))
     optimizer.add_param_group({"params": [parameter()], "lr": 0.1})

@@ -43,7 +43,7 @@ def formula(name: str, tau: float, alpha_f: float) -> float:
 
 
 @pytest.mark.parametrize("alpha_f", [0.0, 0.1, 1.0, 2.5])
-def test_shapes_over_the_elapsed_fraction(alpha_f: float) -> None:
+def test_shapes_match_their_formulas(alpha_f: float) -> None:
     for name, scheduler in {
         "linear": LinearScheduler(alpha_f=alpha_f),
         "cosine": CosineAnnealingScheduler(alpha_f=alpha_f),
@@ -56,7 +56,7 @@ def test_shapes_over_the_elapsed_fraction(alpha_f: float) -> None:
 
 
 @pytest.mark.parametrize("alpha_f", [0.0, 0.1, 2.5])
-def test_warmup_climbs_to_the_peak_and_the_shape_follows(alpha_f: float) -> None:
+def test_decay_starts_at_the_end_of_the_warmup(alpha_f: float) -> None:
     ramp = [k / 4 for k in range(4)]
     for name, scheduler in {
         "linear": LinearWithWarmupScheduler("4ba", alpha_f=alpha_f),
@@ -88,7 +88,7 @@ def test_warmup_in_dur_is_a_fraction_of_the_run_for_any_scale_warmup(make: Any) 
 
 
 @pytest.mark.parametrize("make", WITH_WARMUP)
-def test_a_fixed_warmup_keeps_its_length_and_the_decay_fills_the_rest(make: Any) -> None:
+def test_unscaled_warmup_keeps_its_length_at_every_ssr(make: Any) -> None:
     # 4 batches at any ssr; the end is the run's.
     for ssr in (0.5, 1, 3):
         middle, end = 2 + 10 * ssr, 20 * ssr
@@ -97,31 +97,15 @@ def test_a_fixed_warmup_keeps_its_length_and_the_decay_fills_the_rest(make: Any)
 
 
 @pytest.mark.parametrize("make", WITH_WARMUP)
-def test_a_warmup_longer_than_the_scaled_schedule_is_refused(make: Any) -> None:
-    # 10 of 20 batches fit; at ssr .25 the run has 5.
-    with refused("t_warmup", RangeError, match="scale_warmup"):
-        alphas(make("10ba"), [0], 0.25, max_duration="20ba")
-    assert alphas(make("10ba", scale_warmup=True), [2.5], 0.25, max_duration="20ba") == [1.0]
-
-
-@pytest.mark.parametrize("make", WITH_WARMUP)
-def test_a_warmup_that_just_fills_the_run_reaches_its_peak_there(make: Any) -> None:
+def test_warmup_as_long_as_the_run_ends_at_the_peak(make: Any) -> None:
     assert alphas(make("10ba"), (5, 10, 11), 0.5, max_duration="20ba") == [0.5, 1.0, 1.0]
 
 
 @pytest.mark.parametrize("make", WITH_WARMUP)
 @pytest.mark.parametrize(("t_warmup", "t_max"), [("20ba", "20ba"), ("1.5dur", "1dur")])
-def test_warmup_that_leaves_no_room_is_refused_at_construction(make: Any, t_warmup: str, t_max: str) -> None:
-    with refused("t_warmup", RangeError, match="must be below t_max"):
+def test_warmup_that_leaves_no_time_for_the_decay_is_refused(make: Any, t_warmup: str, t_max: str) -> None:
+    with refused("t_warmup", RangeError):
         make(t_warmup, t_max=t_max)
-
-
-@pytest.mark.parametrize("make", WITH_WARMUP)
-def test_a_schedule_with_warmup_has_to_reach_the_end_of_the_run(make: Any) -> None:
-    with refused("t_max", RangeError, match="must reach the end of the run"):
-        alphas(make("1ba", t_max="19ba"), [0], max_duration="20ba")
-    assert alphas(make("1ba", t_max="20ba"), [20], max_duration="20ba") == [0.0]
-    assert alphas(make("1ba", t_max="21ba"), [21], max_duration="20ba") == [0.0]
 
 
 @pytest.mark.parametrize("make", [LinearScheduler, CosineAnnealingScheduler, RexScheduler])
@@ -161,6 +145,6 @@ def test_seconds_can_be_used_like_other_units() -> None:
 
 
 @pytest.mark.parametrize(("t_warmup", "max_duration"), [("500ba", "90m"), ("90s", "500ba"), ("1iter", "500ba")])
-def test_units_that_no_rate_connects_are_refused(t_warmup: str, max_duration: str) -> None:
-    with refused("t_warmup", MismatchError, match="no fixed rate connects them"):
+def test_units_without_a_rate_between_them_are_refused(t_warmup: str, max_duration: str) -> None:
+    with refused("t_warmup", MismatchError):
         alphas(LinearWithWarmupScheduler(t_warmup), [0], max_duration=max_duration, **RATES)

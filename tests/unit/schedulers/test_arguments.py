@@ -80,11 +80,11 @@ def test_unusual_valid_durations_are_accepted(value: Any) -> None:
     assert stored == (Time(3, "ep") if isinstance(value, ForeignTime) else value)
 
 
-def test_ranges_include_their_ends() -> None:
+def test_lowest_value_of_a_range_is_valid() -> None:
     assert multiplier(0, "a") == 0.0
     assert positive(5e-324, "a") == 5e-324
     assert positive(1, "a", least=1.0) == 1.0
-    with refused("a", RangeError, match="above 0"):
+    with refused("a", RangeError):
         positive(0, "a")
-    with refused("a", RangeError, match="at least 1"):
+    with refused("a", RangeError):
         positive(0.5, "a", least=1.0)

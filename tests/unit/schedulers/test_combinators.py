@@ -50,13 +50,6 @@ def _parts(draw: st.DrawFn, world: World, length: Fraction) -> Any:
     return make(draw, world, length, depth=1)
 
 
-def test_functions_are_factors() -> None:
-    scheduler = ProductScheduler(
-        {"mine": lambda state: 1 / (1 + state.timestamp.batch.value), "decay": LinearScheduler()}
-    )
-    assert alphas(scheduler, range(4), max_duration="4ba") == [1.0, 0.75 / 2, 0.5 / 3, 0.25 / 4]
-
-
 # Sequences
 
 
@@ -98,7 +91,7 @@ def test_unscaled_phase_keeps_its_length_and_schedule() -> None:
         assert found == [0.0, 0.25, 1.0, 0.5, 0.0]
 
 
-def test_an_unscaled_phase_in_the_middle_keeps_its_stated_length_from_its_real_start() -> None:
+def test_unscaled_phase_in_the_middle_keeps_its_length() -> None:
     scheduler = SequentialScheduler({
         "a": Phase(ConstantScheduler(1.0), "10ba"), "b": Phase(LinearScheduler(1.0, 0.0), "14ba", scale=False),
         "c": Phase(ConstantScheduler(0.25)),
@@ -124,7 +117,7 @@ def test_unscaled_phase_runs_nested_parts_at_ssr_one() -> None:
     assert alphas(plain, (0, 6), 2, max_duration="20ba") == [0.3, 0.5]
 
 
-def test_sequences_nest_and_times_are_relative_to_the_inner_start() -> None:
+def test_times_of_a_nested_sequence_count_from_its_start() -> None:
     inner = SequentialScheduler({"a": Phase(HALF, "0.5dur"), "b": Phase(LinearScheduler())})
     scheduler = SequentialScheduler({"first": Phase(ConstantScheduler(0.1), "4ba"), "then": Phase(inner)})
     # Outer 0..4, inner 4..12: half until 8, then down to 12.
@@ -167,7 +160,7 @@ UNEVEN = State(
         (SequentialScheduler({"x": Phase(LinearScheduler(0.25, 1), "32sp"), "y": HALF}), 0.25),
     ],
 )  # fmt: skip
-def test_phase_starts_at_its_start_even_if_another_counter_lags(scheduler: Any, start: float) -> None:
+def test_phase_never_gets_a_time_before_its_start(scheduler: Any, start: float) -> None:
     # The phase begins with epoch 1, which by the rates is sample 320; the run is at 310. Time before a start would give
     # negative multipliers, or steps backwards.
     sequence = SequentialScheduler({"a": Phase(HALF, "1ep"), "b": scheduler})
@@ -184,14 +177,6 @@ def test_sequences_and_functions_work_with_timestamps_of_other_libraries() -> No
 
 
 # Errors
-
-
-@pytest.mark.parametrize("value", [{}, [LinearScheduler()], LinearScheduler()])
-def test_parts_must_be_a_non_empty_mapping(value: Any) -> None:
-    with refused("factors"):
-        ProductScheduler(value)
-    with refused("phases"):
-        SequentialScheduler(value)
 
 
 @pytest.mark.parametrize("part", [None, LinearScheduler, [LinearScheduler()]])
@@ -228,15 +213,15 @@ def test_sequences_refuse_invalid_arguments_at_construction(phases: Any, field: 
     [
         # 0.5dur of 8 batches is 4, before batch 6, where the first phase ends
         ({"a": Phase(HALF, "6ba"), "b": Phase(HALF, "0.5dur"), "c": HALF}, {"max_duration": "8ba"},
-         "phases.b.until", "not after"),
-        ({"a": Phase(HALF, "8ba"), "b": HALF}, {"max_duration": "8ba"}, "phases.a.until", "next phase never starts"),
+         "phases.b.until", "starts at 6ba, ends at 4ba"),
+        ({"a": Phase(HALF, "8ba"), "b": HALF}, {"max_duration": "8ba"}, "phases.a.until", "ends at 8ba of 8ba"),
         # unscaled, 6 batches fill a run of 12 that ssr halves
         ({"a": Phase(HALF, "6ba", scale=False), "b": HALF}, {"max_duration": "12ba", "ssr": 0.5},
-         "phases.a.until", "next phase never starts"),
+         "phases.a.until", "ends at 6ba of 6ba at ssr 0.5"),
         ({"a": Phase(HALF, "0.5dur"), "b": HALF}, {}, "phases.a.until", "max_duration is unknown"),
         ({"a": Phase(HALF, "1ep"), "b": HALF}, {"max_duration": "8ba"}, "phases.a.until", "dataloader_len"),
         ({"a": Phase(HALF, "1ba"), "b": LinearScheduler()}, {"max_duration": "90m"},
-         "phases.b.scheduler.t_max", "length of this phase is unknown: .*no fixed rate"),
+         "phases.b.scheduler.t_max", "length of this phase is unknown: ba cannot be converted to sec"),
         ({"a": Phase(HALF, "1ba"), "b": LinearScheduler()}, {}, "phases.b.scheduler.t_max", "length of this phase"),
         ({"a": Phase(HALF, "1ba"), "b": StepScheduler("32sp")}, {"max_duration": "8ba"},
          "phases.b.scheduler.step_size", "this phase starts at 1ba, and .*samples_per_batch"),
@@ -257,7 +242,7 @@ def test_sequence_does_not_change_with_its_arguments() -> None:
     assert alphas(sequence, [0], max_duration="9ba") == alphas(product, [0], max_duration="9ba") == [0.5]
 
 
-def test_the_strategy_reaches_nested_schedules() -> None:
+def test_random_cases_include_nested_schedules() -> None:
     # The laws above would show little if the cases were all constant.
     seen: set[str] = set()
 

@@ -46,7 +46,7 @@ def test_scheduler_has_the_values_that_composer_computes(name: str) -> None:
         batches, expected = zip(*case["alphas"], strict=True)
         if _warmup_outlasts_the_run(case):
             # Composer accepts this run, and the peak is never reached.
-            with refused("t_warmup", RangeError, match="must end within the run .* at ssr 0.25"):
+            with refused("t_warmup", RangeError, match="at ssr 0.25"):
                 alphas(scheduler, batches, case["ssr"], max_duration=case["max_duration"], **rates)
             continue
         found = alphas(scheduler, batches, case["ssr"], max_duration=case["max_duration"], **rates)
@@ -71,7 +71,7 @@ def test_one_reference_case_has_a_warmup_longer_than_the_run() -> None:
 # Composer's violations of its equation, by their effect. "There" means in Composer.
 
 
-def test_batch_k_trains_at_alpha_at_time_k() -> None:
+def test_batch_k_uses_alpha_at_timestamp_k() -> None:
     # There the scheduler steps before the clock: 1, 1, .875, ..., .25, and a warmup of 2ba trains two batches at 0.
     assert alphas(LinearScheduler(), range(8), max_duration="8ba") == [1 - k / 8 for k in range(8)]
     assert alphas(LinearWithWarmupScheduler("2ba"), range(3), max_duration="6ba") == [0.0, 0.5, 1.0]
@@ -82,7 +82,7 @@ def test_batch_k_trains_at_alpha_at_time_k() -> None:
     [LinearWithWarmupScheduler, CosineAnnealingWithWarmupScheduler, PolynomialWithWarmupScheduler,
      ConstantWithWarmupScheduler],
 )  # fmt: skip
-def test_a_scaled_warmup_scales_its_end_too(make: Any) -> None:
+def test_scale_warmup_scales_the_end_of_the_warmup(make: Any) -> None:
     scheduler = make(t_warmup="10ba", scale_warmup=True)
     # ssr 2: the ramp takes 20 batches. There alpha(9) = .45 and alpha(10) = 1.
     assert alphas(scheduler, (9, 10, 19, 20), 2, max_duration="100ba") == pytest.approx([0.45, 0.5, 0.95, 1.0])
@@ -92,7 +92,7 @@ def test_a_scaled_warmup_scales_its_end_too(make: Any) -> None:
     assert after == alphas(scheduler, [20], max_duration="100ba")[0]  # the law, at t / ssr = 20
 
 
-def test_reaching_the_end_of_the_run_is_compared_after_exact_scaling() -> None:
+def test_t_max_is_compared_with_the_end_of_the_run_after_exact_scaling() -> None:
     # 15 epochs of 3 batches, times 1.4, are 63 batches for both; there it is said that t_max < max_duration.
     of_run = {"ssr": 1.4, "max_duration": "15ep", "dataloader_len": 3}
     for t_max in ("15ep", "45ba", "1dur", "15.01ep"):
@@ -123,7 +123,7 @@ def _restarts(t: Fraction, t_0: Fraction, t_mult: Fraction) -> Fraction:
 
 @pytest.mark.parametrize("t_mult", [1.0, 1.5, 2.0, 1.1])
 @pytest.mark.parametrize("ssr", [1.0, 0.5, 0.35])
-def test_warm_restarts_keep_fractional_cycles(t_mult: float, ssr: float) -> None:
+def test_cycles_of_warm_restarts_are_not_rounded(t_mult: float, ssr: float) -> None:
     # There every cycle is truncated: t_0 = 3ba, t_mult = 1.5, ssr .5 is constant at 1.
     from math import cos, pi
 
@@ -160,5 +160,5 @@ def test_warmup_in_another_unit_is_converted_or_the_missing_rate_is_named() -> N
     scheduler = LinearWithWarmupScheduler("500ba", t_max="1dur")  # there an error in any case
     of_run = {"max_duration": "2048000tok", "tokens_per_batch": 1024}  # 2000 batches
     assert alphas(scheduler, (250, 500, 1250, 2000), **of_run) == [0.5, 1.0, 0.5, 0.0]
-    with refused("t_warmup", MissingRateError, match="needs tokens_per_batch"):
+    with refused("t_warmup", MissingRateError, match="tokens_per_batch"):
         alphas(scheduler, [0], max_duration="2048000tok")

@@ -36,12 +36,7 @@ def test_shapes_reach_both_ends_exactly(alpha_i: float, alpha_f: float, power: f
         assert shape(0.0) == (start if start == 1.0 else pytest.approx(start, abs=1e-14))
 
 
-def test_annealed_warms_up_holds_anneals_and_stays() -> None:
-    curve = annealed(RUN, linear(2.0, 1.0), ba(6), ba(10), warmup=ba(4))
-    assert values(curve, 0, 1, 4, 5, 6, 7, 9, 10, 11, 10**18) == [0.0, 0.5, 2.0, 2.0, 2.0, 1.75, 1.25, 1.0, 1.0, 1.0]
-
-
-def test_annealed_may_continue_beyond_tau_one() -> None:
+def test_endless_shape_continues_beyond_tau_one() -> None:
     curve = annealed(RUN, lambda tau: 1 / (1 + tau), ba(0), ba(Fraction(1, 10**30)), is_endless=True)
     # This holds even if factor * count is far beyond 64 bits.
     assert values(curve, 0, Fraction(1, 10**30), 2**62) == [1.0, 0.5, pytest.approx(1 / (2**62 * 1e30))]

@@ -31,7 +31,7 @@ def half_cosine(tau: float) -> float:
 # Warm restarts
 
 
-def test_cycles_of_equal_length_have_the_cosine_values() -> None:
+def test_cycles_of_equal_length_match_the_formula() -> None:
     # 1, (1 + cos(pi/4))/2, 1/2, ... and 1 again at each multiple of 4; alpha_f is approached and never shown.
     found = alphas(CosineAnnealingWarmRestartsScheduler("4ba", alpha_f=0.1), range(12))
     assert found == pytest.approx([0.1 + 0.9 * half_cosine(k % 4 / 4) for k in range(12)], abs=1e-15)
@@ -92,7 +92,7 @@ def test_one_cycle_matches_hand_computed_values() -> None:
     assert found == pytest.approx([*up, *down, f], abs=1e-15)
 
 
-def test_one_cycle_can_be_linear_and_climbs_over_the_default_fraction() -> None:
+def test_linear_one_cycle_increases_over_the_default_fraction() -> None:
     scheduler = OneCycleScheduler(alpha_i=0.0, alpha_f=0.5, anneal="linear")  # 0.3dur of 20 batches is 6
     assert alphas(scheduler, (0, 3, 6, 13, 20, 21), max_duration="20ba") == [0.0, 0.5, 1.0, 0.75, 0.5, 0.5]
     assert alphas(scheduler, (0, 6, 12, 26, 40), 2, max_duration="20ba") == [0.0, 0.5, 1.0, 0.75, 0.5]
@@ -142,7 +142,7 @@ def test_piecewise_refuses_invalid_points(points: Any, field: str) -> None:
         PiecewiseLinearScheduler(points)
 
 
-def test_piecewise_refuses_points_that_cross_over_when_bound() -> None:
+def test_piecewise_refuses_points_in_the_wrong_order_when_bound() -> None:
     # 1ep of 5 batches is before 6ba: the order depends on the run.
-    with refused("points", RangeError, match="must increase"):
+    with refused("points", RangeError):
         alphas(PiecewiseLinearScheduler([("6ba", 1.0), ("1ep", 0.0)]), [0], dataloader_len=5)

@@ -55,7 +55,7 @@ def test_function_equals_calling_its_class(name: str) -> None:
         assert function(state, ssr=0.7, **arguments) == scheduler(state, 0.7)
 
 
-def test_step_size_is_a_length_and_a_list_of_step_sizes_is_milestones() -> None:
+def test_step_size_may_be_a_duration_or_a_list_of_milestones() -> None:
     state = run(4, max_duration="12ba")
     assert (
         step_scheduler(state, step_size="2ba", gamma=0.5)

@@ -25,7 +25,7 @@ def check_law(world: World, scheduler: Any, sigma: Any, at: list[Fraction]) -> N
         assert world.alpha(scheduler, stretched, sigma) == world.alpha(scheduler, time)
 
 
-def test_the_law_is_tested_on_every_scheduler() -> None:
+def test_ssr_equation_is_tested_for_every_scheduler() -> None:
     assert {*SIMPLE, "ProductScheduler", "SequentialScheduler"} == {*EXAMPLES, "a function"}
 
 
@@ -53,7 +53,7 @@ def fixed_warmups(draw: st.DrawFn) -> tuple[World, Fraction, Fraction]:
 
 
 @given(drawn=fixed_warmups(), tau=st.fractions(0, 1, max_denominator=60), alpha_f=multipliers)
-def test_fixed_warmup_does_not_change_the_decay_as_a_function_of_tau(
+def test_unscaled_warmup_does_not_change_the_decay_as_a_function_of_tau(
     drawn: tuple[World, Fraction, Fraction], tau: Fraction, alpha_f: float
 ) -> None:
     world, warmup, sigma = drawn
@@ -70,9 +70,7 @@ def test_fixed_warmup_does_not_change_the_decay_as_a_function_of_tau(
 
 
 @given(drawn=fixed_warmups(), share=shares)
-def test_ssr_law_holds_after_the_longer_of_two_fixed_warmups(
-    drawn: tuple[World, Fraction, Fraction], share: Fraction
-) -> None:
+def test_ssr_equation_holds_after_an_unscaled_warmup(drawn: tuple[World, Fraction, Fraction], share: Fraction) -> None:
     world, warmup, sigma = drawn
     t_warmup = Time(warmup, "ba")
     stretched = max(1, sigma) * warmup + share * world.length * sigma
@@ -85,7 +83,7 @@ def test_ssr_law_holds_after_the_longer_of_two_fixed_warmups(
 
 
 @given(drawn=fixed_warmups(), share=shares)
-def test_inverse_square_root_with_a_fixed_warmup_is_one_curve_for_every_ssr(
+def test_inverse_square_root_with_an_unscaled_warmup_does_not_depend_on_ssr(
     drawn: tuple[World, Fraction, Fraction], share: Fraction
 ) -> None:
     world, warmup, sigma = drawn
@@ -97,9 +95,7 @@ def test_inverse_square_root_with_a_fixed_warmup_is_one_curve_for_every_ssr(
 
 
 @given(world=worlds(), data=st.data(), alpha_f=multipliers, peak=multipliers)
-def test_every_schedule_with_an_end_is_exactly_alpha_f_from_there_on(
-    world: World, data: st.DataObject, alpha_f: float, peak: float
-) -> None:
+def test_schedule_equals_alpha_f_after_its_end(world: World, data: st.DataObject, alpha_f: float, peak: float) -> None:
     drawn = world.on_grain(world.length * data.draw(st.fractions(1, Fraction(6, 5), max_denominator=60)))
     end = max(world.length, drawn)  # the resolution of a clock may be just before the end, where warmups are refused
     unit = data.draw(st.sampled_from(sorted(world.per_batch)))
@@ -140,7 +136,7 @@ RANGES: dict[str, Any] = {
 
 @pytest.mark.parametrize("kind", RANGES)
 @given(data=st.data(), at=several_shares)
-def test_schedules_stay_within_their_values(kind: str, data: st.DataObject, at: list[Fraction]) -> None:
+def test_alpha_stays_between_the_multipliers_of_a_schedule(kind: str, data: st.DataObject, at: list[Fraction]) -> None:
     world, scheduler = data.draw(cases(kind))
     marks = RANGES[kind](scheduler)
     for share in at:

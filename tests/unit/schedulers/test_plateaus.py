@@ -21,7 +21,7 @@ DECAYS: dict[str, Any] = {
 
 @pytest.mark.parametrize("decay", DECAYS)
 @pytest.mark.parametrize("alpha_f", [0.0, 0.1])
-def test_wsd_warms_up_stays_and_decays(decay: str, alpha_f: float) -> None:
+def test_wsd_matches_its_formula(decay: str, alpha_f: float) -> None:
     scheduler = WarmupStableDecayScheduler("4ba", "8ba", alpha_f=alpha_f, decay=decay)
     expected = [k / 4 for k in range(4)] + [1.0] * 8
     expected += [alpha_f + (1 - alpha_f) * DECAYS[decay](k / 8) for k in range(9)] + [alpha_f]
@@ -33,7 +33,7 @@ def test_wsd_by_default_decays_over_the_last_tenth() -> None:
     assert alphas(WarmupStableDecayScheduler("4ba"), (90, 92.5, 100), max_duration="100ba") == [1.0, 0.5, 0.0]
 
 
-def test_wsd_scales_its_decay_and_its_warmup_on_request() -> None:
+def test_wsd_scales_its_warmup_only_with_scale_warmup() -> None:
     at = (2, 4, 8, 24, 32, 40)
     fixed = WarmupStableDecayScheduler("4ba", "8ba", decay="linear")
     assert alphas(fixed, at, 2, max_duration="20ba") == [0.5, 1, 1, 1, 0.5, 0]
@@ -41,7 +41,7 @@ def test_wsd_scales_its_decay_and_its_warmup_on_request() -> None:
     assert alphas(scaled, at, 2, max_duration="20ba") == [0.25, 0.5, 1, 1, 0.5, 0]
 
 
-def test_wsd_runs_of_every_length_agree_until_the_decay() -> None:
+def test_wsd_does_not_depend_on_the_length_of_the_run_before_the_decay() -> None:
     # This makes it possible to branch one long run into several.
     scheduler = WarmupStableDecayScheduler("4ba", "0.2dur")
     assert alphas(scheduler, range(16), max_duration="20ba") == alphas(scheduler, range(16), max_duration="2000ba")
@@ -71,7 +71,7 @@ def test_wsd_refuses_invalid_arguments_at_construction(arguments: Any, field: st
 
 
 def test_wsd_refuses_parts_that_do_not_fit_when_bound() -> None:
-    with refused("t_decay", RangeError, match="after a warmup of 4ba"):
+    with refused("t_decay", RangeError):
         alphas(WarmupStableDecayScheduler("4ba", "0.9dur"), [0], max_duration="20ba")
     with refused("t_warmup", RangeError):
         alphas(WarmupStableDecayScheduler("4ba"), [0], 0.1, max_duration="20ba")
@@ -102,7 +102,7 @@ def test_inverse_square_root_has_a_linear_cooldown(alpha_f: float) -> None:
     assert alphas(scheduler, range(4, 102), max_duration="100ba") == pytest.approx(expected, abs=1e-12)
 
 
-def test_inverse_square_root_scales_its_time_scale_and_its_warmup_on_request() -> None:
+def test_inverse_square_root_scales_its_warmup_only_with_scale_warmup() -> None:
     # ssr 2, w = 4, s = 10: at t = 4 + 3 * 20, s stretched to 20 gives sqrt(1/4).
     assert alphas(InverseSquareRootWithWarmupScheduler("4ba", "10ba"), (2, 64), 2) == [0.5, 0.5]
     assert alphas(InverseSquareRootWithWarmupScheduler("4ba", "10ba", scale_warmup=True), (4, 68), 2) == [0.5, 0.5]
@@ -121,15 +121,15 @@ def test_inverse_square_root_cooldown_may_start_at_the_end_of_warmup_or_be_very_
 
 
 def test_inverse_square_root_refuses_invalid_arguments() -> None:
-    with refused("t_scale", MissingValueError, match="must be set if there is no warmup"):
+    with refused("t_scale", MissingValueError):
         InverseSquareRootWithWarmupScheduler("0ba")
-    with refused("alpha_f", ConflictError, match="only with a cooldown"):
+    with refused("alpha_f", ConflictError):
         InverseSquareRootWithWarmupScheduler("4ba", alpha_f=0.1)
-    with refused("t_max", ConflictError, match="only with a cooldown"):
+    with refused("t_max", ConflictError):
         InverseSquareRootWithWarmupScheduler("4ba", t_max="9ba")
-    with refused("t_scale", RangeError, match="above 0"):
+    with refused("t_scale", RangeError):
         InverseSquareRootWithWarmupScheduler("4ba", "0ba")
-    with refused("t_cooldown", RangeError, match="after a warmup of 4ba"):
+    with refused("t_cooldown", RangeError, match="take 21ba, but the schedule ends at 20ba"):
         alphas(InverseSquareRootWithWarmupScheduler("4ba", t_cooldown="17ba"), [0], max_duration="20ba")
     with refused("t_scale", MissingRateError, match="samples_per_batch"):
         alphas(InverseSquareRootWithWarmupScheduler("4ba", "320sp"), [0], max_duration="20ba")

@@ -42,7 +42,7 @@ def test_test_cases_have_an_example_of_every_class() -> None:
 
 
 @every_scheduler
-def test_calling_equals_binding_and_calling_the_curve(scheduler: Scheduler) -> None:
+def test_call_of_a_scheduler_equals_call_of_its_curve(scheduler: Scheduler) -> None:
     for batch in range(14):
         state = run(batch, 0.7, max_duration="12ba")
         alpha = scheduler(state, 0.7)
@@ -114,7 +114,7 @@ def test_only_documented_attributes_of_a_composer_state_are_read(scheduler: Sche
 
 
 @pytest.mark.parametrize("max_duration", ["3ep", "12288tok", "6sec"])
-def test_foreign_clocks_of_every_unit_are_read(max_duration: str) -> None:
+def test_state_of_another_library_may_have_any_unit(max_duration: str) -> None:
     for batch in range(13):
         foreign = ForeignState(max_duration, ForeignTimestamp(batch, 4, 32, 1024), 4)
         assert LinearScheduler()(foreign) == pytest.approx(1 - batch / 12, abs=1e-15)
@@ -124,12 +124,12 @@ def test_foreign_clocks_of_every_unit_are_read(max_duration: str) -> None:
     ("max_duration", "dataloader_len", "field"),
     [("0ep", 4, "max_duration"), ("1dur", 4, "max_duration"), ("3ep", 0, "dataloader_len"), ("3ep", None, "t_max")],
 )
-def test_a_foreign_state_is_checked_like_ours(max_duration: str, dataloader_len: Any, field: str) -> None:
+def test_state_of_another_library_is_checked(max_duration: str, dataloader_len: Any, field: str) -> None:
     with refused(field, MissingRateError if field == "t_max" else InputError):
         LinearScheduler()(ForeignState(max_duration, ForeignTimestamp(0, 4, 32, 1024), dataloader_len))
 
 
-def test_user_functions_get_the_foreign_state_itself() -> None:
+def test_function_gets_the_state_of_the_other_library() -> None:
     foreign = ForeignState("12ba", ForeignTimestamp(3, 4, 32, 1024), 4)
     seen: list[Any] = []
 
@@ -179,7 +179,7 @@ def test_a_function_or_callable_of_the_state_is_a_scheduler(scheduler: Any) -> N
     assert alphas(phases, (15, 44, 45), **of_run) == [1.0, 1.0, 0.5]
     # It cannot be stretched, and the error says so.
     for whole in (scheduler, ProductScheduler({"a": scheduler}), phases):
-        with pytest.raises(UnsupportedError, match="cannot be scaled, because it has no argument ssr"):
+        with refused("ssr", UnsupportedError):
             alphas(whole, [0], 0.5, **of_run)
 
 
@@ -197,7 +197,7 @@ def test_a_function_or_callable_of_the_state_is_a_scheduler(scheduler: Any) -> N
         functools.partial(lambda gain, state, ssr: float(state.timestamp.batch) / gain * ssr, 100),
     ],
 )
-def test_a_function_that_takes_ssr_gets_it(scheduler: Any) -> None:
+def test_function_with_an_argument_ssr_gets_ssr(scheduler: Any) -> None:
     assert alphas(scheduler, (0, 10), 0.5, max_duration="100ba") == [0.0, 0.05]
     assert alphas(ProductScheduler({"a": scheduler}), [10], 3, max_duration="100ba") == [pytest.approx(0.3)]
 
@@ -220,7 +220,7 @@ def test_function_must_return_a_multiplier(value: Any) -> None:
     def mine(state: Any) -> Any:
         return value
 
-    with refused("mine", RangeError, match="finite multiplier"):
+    with refused("mine", RangeError):
         alphas(mine, [0], max_duration="4ba")
 
 
@@ -246,7 +246,7 @@ class Own:
         return raises(state) if self.value is None else self.value
 
 
-def test_errors_of_a_function_are_unchanged_and_name_it() -> None:
+def test_error_of_a_function_gets_a_note_that_names_the_function() -> None:
     for function, name in ((raises, "raises"), (functools.partial(raises, factor=2.0), "raises"), (Own(None), "Own")):
         with pytest.raises(KeyError, match="mine") as caught:
             alphas(ProductScheduler({"a": function}), [0], max_duration="4ba")
@@ -262,8 +262,8 @@ def test_errors_of_a_function_are_unchanged_and_name_it() -> None:
         (Own().__call__, "Own.__call__"),
     ],
 )
-def test_function_that_returns_an_invalid_multiplier_is_named(function: Any, name: str) -> None:
-    with pytest.raises(RangeError, match=rf"^{name}.*=-1\.0: a scheduler must return a finite multiplier"):
+def test_error_for_an_invalid_multiplier_names_the_function(function: Any, name: str) -> None:
+    with pytest.raises(RangeError, match=rf"^{name}.*=-1\.0: "):
         alphas(function, [0], max_duration="4ba")
 
 
@@ -294,7 +294,7 @@ def test_convert_time_is_exact(time: str, ssr: Any, of_run: Any, expected: str) 
     assert convert_time(time, state, ssr) == convert_time(Time(time), state, ssr) == Time(expected)
 
 
-def test_convert_time_also_has_the_name_of_composer() -> None:
+def test_convert_time_has_the_name_of_composer_too() -> None:
     assert ssr_hydra._convert_time is schedulers._convert_time is convert_time
 
 

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import ast
 import copy
-import inspect
 import pickle
 from pathlib import Path
 
 import pytest
-from schedule_helpers import EXAMPLES, run
+from schedule_helpers import EXAMPLES
 
 import ssr_hydra
 from ssr_hydra import configs, schedulers
 from ssr_hydra.configs import GROUPS
-from ssr_hydra.schedulers.annealing import RexScheduler
 from ssr_hydra.schedulers.registry import ROWS, Row
 
 
@@ -39,16 +37,6 @@ def test_presets_are_not_shared_between_configs() -> None:
     one, two = (GROUPS["scheduler"]["multistep"]() for _ in range(2))
     one.milestones.append("0.9dur")
     assert two.milestones == ["0.5dur", "0.75dur"]
-
-
-def test_function_of_a_new_row_accepts_the_arguments_of_its_class() -> None:
-    function = Row("rex", RexScheduler).function()
-    assert str(inspect.signature(function)).startswith("(state: 'Any', ssr: 'Number' = 1.0, *, t_max: ")
-    assert (function.__name__, function.__module__) == ("rex_scheduler", "ssr_hydra.schedulers.functions")
-    state = run(4, max_duration="8ba")
-    assert function(state, t_max="8ba", alpha_f=0.1) == RexScheduler("8ba", 0.1)(state)
-    with pytest.raises(TypeError, match="unexpected keyword argument 't_min'"):
-        function(state, t_min="8ba")
 
 
 def _names(path: Path) -> int:

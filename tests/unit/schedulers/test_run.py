@@ -18,7 +18,7 @@ COUNTED = ["ba", "ep", "sp", "tok"]
 
 
 @given(st.fractions(0, 10**6, max_denominator=10**4), st.sampled_from(COUNTED), st.sampled_from(COUNTED))
-def test_conversion_is_by_the_rates_and_comes_back_exactly(value: Fraction, unit: str, other: str) -> None:
+def test_conversion_by_rates_is_exact_in_both_directions(value: Fraction, unit: str, other: str) -> None:
     per_batch = {"ba": Fraction(1), "ep": Fraction(1, 10), "sp": Fraction(33, 2), "tok": Fraction(1000)}
     there = RUN.convert(Time(value, unit), TimeUnit(other), "t")
     assert there == Time(value / per_batch[unit] * per_batch[other], other)
@@ -29,7 +29,7 @@ def test_conversion_is_by_the_rates_and_comes_back_exactly(value: Fraction, unit
     st.lists(st.fractions(0, 1000, max_denominator=50), min_size=1, max_size=4),
     st.fractions(0, 1000, max_denominator=50),
 )
-def test_a_clock_compares_exactly_in_integers(points: list[Fraction], now: Fraction) -> None:
+def test_clock_compares_integers(points: list[Fraction], now: Fraction) -> None:
     clock = Run.of(State()).clock(TimeUnit.BATCH, "t", *(Time(point, "ba") for point in points))
     assert all(type(point) is int for point in (*clock.points, clock.factor))
     count = clock.read(Timestamp(batch=now)) * clock.factor
@@ -54,7 +54,7 @@ def test_foreign_timestamps_are_read_through_get() -> None:
 # Phases
 
 
-def test_a_phase_is_a_run_from_its_start() -> None:
+def test_phase_is_a_run_that_starts_later() -> None:
     phase = RUN.phase(Time("12ba"), Time("32ba"), scale=True)
     assert (phase.start, phase.max_duration, phase.ssr) == (Time("12ba"), Time("20ba"), RUN.ssr)
     inner = phase.phase(Time("5ba"), None, scale=False)
@@ -63,7 +63,7 @@ def test_a_phase_is_a_run_from_its_start() -> None:
     assert clock.points == (17_000, 20_000)
 
 
-def test_a_clock_of_a_phase_never_shows_less_than_its_start() -> None:
+def test_clock_of_a_phase_returns_at_least_the_start() -> None:
     clock = RUN.phase(Time("10ba"), None, scale=True).clock(TimeUnit.SAMPLE, "t", Time("33sp"))
     assert clock.points == (165, 198)
     assert [clock.read(Timestamp(sample=n)) * clock.factor for n in (0, 164, 165, 166)] == [165, 165, 165, 166]

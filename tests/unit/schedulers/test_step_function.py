@@ -42,17 +42,17 @@ def test_a_function_of_the_state_reads_the_counters_of_the_step() -> None:
 
 
 @pytest.mark.parametrize("step", [7, np.int64(7), np.array(7)])
-def test_steps_are_whole_numbers_of_any_library(step: Any) -> None:
+def test_step_may_be_an_integer_of_any_library(step: Any) -> None:
     assert as_function(CosineAnnealingScheduler(), "14ba")(step) == pytest.approx(0.5, abs=1e-15)
 
 
 @pytest.mark.parametrize("step", [-1, 1.0, "1", None, Timestamp(batch=1)])
-def test_other_steps_are_refused(step: Any) -> None:
+def test_invalid_steps_are_refused(step: Any) -> None:
     with refused("step"):
         as_function(CosineAnnealingScheduler(), "14ba")(step)
 
 
-def test_schedule_that_steps_cannot_express_is_refused_immediately() -> None:
+def test_schedule_that_needs_more_than_the_step_is_refused() -> None:
     with refused("timestamp.nanoseconds", UnsupportedError):
         as_function(StepScheduler("3s"), "10ba")
     with refused("step_size", MissingRateError):

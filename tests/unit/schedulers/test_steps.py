@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from fractions import Fraction
 
-import pytest
 from refusals import refused
 from schedule_helpers import alphas, run
 
@@ -26,7 +25,7 @@ def test_step_scheduler_decays_at_each_multiple_of_its_size() -> None:
     assert alphas(StepScheduler("3ba", 0.5), range(8)) == [1, 1, 1, 0.5, 0.5, 0.5, 0.25, 0.25]
 
 
-def test_exponential_decays_between_its_periods_too() -> None:
+def test_exponential_decays_continuously() -> None:
     # gamma ** (k / 2): the square root of 1/4 is 1/2.
     assert alphas(ExponentialScheduler(0.25, "2ba"), range(5)) == [1.0, 0.5, 0.25, 0.125, 0.0625]
     # The default period is an epoch, here of 4 batches.
@@ -40,9 +39,9 @@ def test_multiplier_is_zero_after_the_first_step_if_gamma_is_zero() -> None:
 
 def test_error_names_an_overflow() -> None:
     for scheduler in (StepScheduler("1ba", 1e300), ExponentialScheduler(1e300, "1ba"), ExponentialScheduler(10, "1ba")):
-        with refused("gamma", RangeError, match="larger than any float at this time"):
+        with refused("gamma", RangeError):
             alphas(scheduler, [400])
-    with refused("gamma", RangeError, match="overflows after 2 milestones"):
+    with refused("gamma", RangeError):
         alphas(MultiStepScheduler(["1ba", "2ba"], 1e300), [0])
 
 
@@ -65,12 +64,12 @@ def test_milestones_of_different_units_need_no_rates() -> None:
     assert found == [1, 1, 0.5, 0.25, 0.25, 0.125, 0.0625, 0.0625]
 
 
-def test_a_milestone_inside_the_warmup_acts_at_its_end() -> None:
+def test_milestone_inside_the_warmup_takes_effect_after_the_warmup() -> None:
     scheduler = MultiStepWithWarmupScheduler("4ba", ["2ba", "6ba"], 0.5)
     assert alphas(scheduler, range(8)) == [0, 0.25, 0.5, 0.75, 0.5, 0.5, 0.25, 0.25]
 
 
-def test_a_multistep_warmup_scales_only_on_request() -> None:
+def test_multistep_scales_its_warmup_only_with_scale_warmup() -> None:
     # ssr 2 moves the milestone from 6 to 12 in either case; the warmup of 4 takes 8 with the flag.
     at = (2, 4, 8, 11, 12)
     assert alphas(MultiStepWithWarmupScheduler("4ba", ["6ba"], 0.5), at, 2) == [0.5, 1, 1, 1, 0.5]
@@ -86,7 +85,7 @@ def test_multistep_warmup_needs_no_rate_between_its_milestones_and_the_warmup() 
     assert found == [0, 0.25, 0.5, 0.75, 0.25, 0.25, 0.125]
 
 
-def test_multistep_warmup_reads_samples_as_they_are_counted() -> None:
+def test_multistep_reads_counted_samples_and_not_the_rate() -> None:
     # The rate says 32 samples a batch; the batches hold 48. At the milestone of 120 samples the warmup is not over.
     scheduler = MultiStepWithWarmupScheduler("4ba", ["120sp"], 0.1)
     curve = bind(scheduler, run(max_duration="10ba", samples_per_batch=32))
@@ -94,7 +93,7 @@ def test_multistep_warmup_reads_samples_as_they_are_counted() -> None:
     assert found == [0, 0.25, 0.5, 0.75, 0.1, 0.1]
 
 
-def test_constant_holds_until_t_max_and_is_one_after_it() -> None:
+def test_constant_scheduler_returns_one_after_t_max() -> None:
     # As in Composer, and in torch's ConstantLR.
     assert alphas(ConstantScheduler(0.25, "3ba"), (0, 2, 3, 9)) == [0.25, 0.25, 1.0, 1.0]
     assert alphas(ConstantScheduler(0.25, "3ba"), (5, 6), 2) == [0.25, 1.0]
@@ -104,15 +103,6 @@ def test_constant_with_warmup_stays_at_alpha_after_t_max() -> None:
     assert alphas(ConstantWithWarmupScheduler("4ba", 0.5), (0, 1, 4, 10, 99), max_duration="10ba") == [
         0, 0.125, 0.5, 0.5, 0.5
     ]  # fmt: skip
-
-
-@pytest.mark.parametrize("t_max", ["9ba", "0.9ep", "288sp"])
-def test_constant_with_warmup_has_to_reach_the_end_of_the_run(t_max: str) -> None:
-    with refused("t_max", RangeError, match="must reach the end of the run"):
-        alphas(
-            ConstantWithWarmupScheduler("1ba", t_max=t_max), [0],
-            max_duration="10ba", dataloader_len=10, samples_per_batch=32,
-        )  # fmt: skip
 
 
 def test_t_max_that_cannot_be_compared_with_the_run_is_accepted() -> None:

@@ -25,7 +25,7 @@ def test_counters_are_computed_from_the_axis_by_the_rates() -> None:
     ("unit", "read", "missing"),
     [("ep", "ba", "dataloader_len"), ("ba", "sp", "samples_per_batch"), ("tok", "ep", "dataloader_len")],
 )
-def test_a_counter_without_its_rate_raises_instead_of_reading_zero(unit: str, read: str, missing: str) -> None:
+def test_reading_a_counter_without_its_rate_is_an_error(unit: str, read: str, missing: str) -> None:
     moment = Timeline(TimeUnit(unit)).at(Fraction(3))
     with pytest.raises(MissingRateError, match=missing):
         moment.get(read)

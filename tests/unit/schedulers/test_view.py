@@ -34,7 +34,7 @@ def second_phase(look: Any, until: str = "6ba") -> SequentialScheduler:
     return SequentialScheduler({"a": Phase(ConstantScheduler(), until), "b": look})
 
 
-def test_state_is_the_run_itself_at_its_own_time_and_a_copy_at_other_times() -> None:
+def test_function_gets_the_state_of_the_run_or_a_copy_at_another_time() -> None:
     look, state = Looks(), State("4ba", timestamp=Timestamp(batch=1), optimizers=[object()])  # type: ignore[list-item]
     curve = bind(look, state)
     curve(state.timestamp)
@@ -45,7 +45,7 @@ def test_state_is_the_run_itself_at_its_own_time_and_a_copy_at_other_times() -> 
     assert state.timestamp.batch == 1  # the run was not changed
 
 
-def test_a_phase_counts_from_its_start_in_every_unit() -> None:
+def test_counters_of_a_phase_start_at_zero() -> None:
     look = Looks()
     alphas(second_phase(look), [11], max_duration="6ep", seconds_per_batch=2, **RATES)
     (state,) = look.states
@@ -60,7 +60,7 @@ def test_a_phase_counts_from_its_start_in_every_unit() -> None:
     assert now.batch_in_epoch == 0
 
 
-def test_nested_phases_count_from_the_inner_start() -> None:
+def test_counters_of_a_nested_phase_start_at_zero() -> None:
     look = Looks()
     alphas(second_phase(second_phase(look, "0.25dur")), [13], max_duration="26ba", **RATES)
     (state,) = look.states
@@ -76,12 +76,12 @@ def test_schedulers_inside_a_function_use_the_time_of_the_phase() -> None:
     assert alphas(by_clock, (3, 6, 9), max_duration="90s", seconds_per_batch=10) == [1, 0.5, 0]
 
 
-def test_only_a_counter_that_is_read_has_to_be_convertible() -> None:
+def test_missing_rate_is_an_error_only_if_a_function_reads_the_counter() -> None:
     of_run: Any = {"max_duration": "24ba", "seconds_per_batch": 1}
     assert alphas(second_phase(lambda state: state.timestamp.batch.value), [7], **of_run) == [1]
     with refused("timestamp", MissingRateError, match="samples_per_batch"):
         alphas(second_phase(lambda state: state.timestamp.sample.value), [7], **of_run)
-    with refused("timestamp", MismatchError, match="no fixed rate"):
+    with refused("timestamp", MismatchError):
         alphas(second_phase(lambda state: state.timestamp.get("sec").value), [7], **of_run)
     for unit in ("parsec", None):
         with refused("unit", UnknownNameError):

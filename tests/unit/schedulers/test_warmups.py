@@ -41,7 +41,7 @@ WARMUPS: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("name", WARMUPS)
-def test_warmup_that_the_run_never_finishes_is_refused_with_its_ssr(name: str) -> None:
+def test_error_for_a_warmup_longer_than_the_run_has_the_ssr(name: str) -> None:
     make = WARMUPS[name]
     for warmup in ("20ba", "2ep", "640sp"):
         of_run: dict[str, Any] = {"max_duration": "30ba", "dataloader_len": 10, "samples_per_batch": 32}
@@ -55,7 +55,7 @@ def test_warmup_that_the_run_never_finishes_is_refused_with_its_ssr(name: str) -
         alphas(make("31ba"), [0], max_duration="30ba")
 
 
-def test_one_cycle_whose_climb_the_run_never_finishes_is_refused() -> None:
+def test_one_cycle_with_an_increase_longer_than_the_run_is_refused() -> None:
     with refused("t_up", RangeError, match=r"must end within the run \(takes 40ba of 20ba at ssr 2\)"):
         alphas(OneCycleScheduler("20ba", "100ba"), [0], 2, max_duration="10ba")
 
@@ -80,7 +80,7 @@ def test_combinators_refuse_a_warmup_that_its_phase_or_the_run_never_finishes() 
         alphas(SequentialScheduler(long), [0], max_duration="24ba")
 
 
-def test_warmup_of_an_open_run_and_one_that_no_rate_compares_are_not_refused() -> None:
+def test_warmup_is_accepted_if_it_cannot_be_compared_with_the_run() -> None:
     assert alphas(ConstantWithWarmupScheduler("90s", t_max="90m"), [0], max_duration="1ba") == [0.0]
     assert alphas(ConstantWithWarmupScheduler("20ba", t_max="20ba"), [10]) == [0.5]
 
@@ -89,8 +89,8 @@ def test_warmup_of_an_open_run_and_one_that_no_rate_compares_are_not_refused() -
 def test_t_max_in_dur_is_refused_like_the_same_time_in_batches(name: str) -> None:
     for t_max in ("75ba", "0.75dur"):
         for ssr in (0.5, 1, 2):
-            with refused("t_max", RangeError, match="must reach the end of the run"):
+            with refused("t_max", RangeError):
                 alphas(WARMUPS[name]("5ba", t_max=t_max), [0], ssr, max_duration="100ba")
-    with refused("t_max", RangeError, match="must reach the end of the run"):  # if the rates of the run are unknown
+    with refused("t_max", RangeError):  # if the rates of the run are unknown
         alphas(WARMUPS[name]("0ba", t_max="0.75dur"), [0], max_duration="5sec")
     assert alphas(WARMUPS[name]("5ba", t_max="1.25dur"), [1], max_duration="100ba") == [0.2]

@@ -114,7 +114,7 @@ def test_reads_every_kind_of_number_as_the_same_int(value: Any) -> None:
     assert type(time.value) is int
 
 
-def test_a_float_is_the_decimal_that_it_prints() -> None:
+def test_float_is_read_as_the_decimal_that_it_prints() -> None:
     # 0.29 * 100 in floats is 28.999999999999996; a person means 29.
     assert Time(0.29, "dur") * 100 == Time("29dur")
     assert exact(1.3) == Fraction(13, 10)
@@ -142,11 +142,11 @@ def test_exact_refuses_non_finite_numbers(value: Any) -> None:
      torch.tensor(0.3, dtype=torch.bfloat16), sum([0.001] * 300)],
     ids=repr,
 )  # fmt: skip
-def test_computed_ssr_is_read_as_the_simple_number(value: Any) -> None:
+def test_computed_ssr_is_read_as_the_simple_number_that_it_approximates(value: Any) -> None:
     assert check_ssr(value) == Fraction(3, 10)
 
 
-def test_computed_fraction_is_exact() -> None:
+def test_computed_ssr_may_be_a_simple_fraction() -> None:
     # As the decimals that they print, 2/3 of 3 batches and 10/7 of 7 would take a batch more.
     assert check_ssr(1 - 1 / 3) == check_ssr(2 / 3) == check_ssr(np.float32(2) / np.float32(3)) == Fraction(2, 3)
     assert check_ssr(10 / 7) == Fraction(10, 7)
@@ -177,7 +177,7 @@ def test_invalid_ssr_is_refused(value: Any) -> None:
 
 
 @pytest.mark.parametrize("name", ["ep", "EPOCH", "epoch", TimeUnit.EPOCH, SimpleNamespace(value="ep")])
-def test_units_are_known_by_value_name_and_other_enums(name: Any) -> None:
+def test_unit_is_found_by_value_name_or_enum_of_another_library(name: Any) -> None:
     assert TimeUnit(name) is TimeUnit.EPOCH
     assert f"{TimeUnit(name)}" == "ep"
 
@@ -196,13 +196,13 @@ def test_from_input_reads_times_strings_and_numbers_with_a_default_unit() -> Non
     assert Time.from_input(5, "ba") == Time.from_input(np.int64(5), TimeUnit.BATCH) == Time("5ba")
     assert Time.from_input("5ep", "ba") == Time("5ep")
     assert Time.from_input(ForeignTime(5, "ep"), "ba") == Time("5ep")
-    with refused("time", FormatError, match="needs a unit"):
+    with refused("time", FormatError):
         Time.from_input(5)
-    with refused("timestring", WrongTypeError, match="must be a string"):
+    with refused("timestring", WrongTypeError):
         Time.from_timestring(5)  # type: ignore[arg-type]
 
 
-def test_other_libraries_times_are_read_by_value_and_unit() -> None:
+def test_time_of_another_library_is_read() -> None:
     assert as_time(ForeignTime(7, "tok"), "t") == Time("7tok")
     assert as_time(ForeignTime(0.29, "dur"), "t").value == Fraction(29, 100)
     with refused("t", UnknownNameError):
@@ -216,7 +216,7 @@ def test_other_libraries_times_are_read_by_value_and_unit() -> None:
 @example(Time("123456789012345678.123456789012345678901234567890123456ba"))
 @example(Time("1/1000000000000000000000000000000000000dur"))
 @example(Time(Fraction(1, 2**40), "dur"))
-def test_a_timestring_comes_back_digit_for_digit(time: Time) -> None:
+def test_time_string_keeps_every_digit(time: Time) -> None:
     again = Time(time.to_timestring())
     assert (again.value, again.unit) == (time.value, time.unit)
     assert str(time) == time.to_timestring()
@@ -233,7 +233,7 @@ def test_a_timestring_comes_back_digit_for_digit(time: Time) -> None:
         (Fraction(1, 80), "0.0125ep"),
     ],
 )
-def test_timestring_is_the_shortest_exact_decimal_or_a_ratio(value: Any, text: str) -> None:
+def test_time_string_is_the_shortest_exact_decimal_or_a_ratio(value: Any, text: str) -> None:
     assert Time(value, "ep").to_timestring() == text
 
 
@@ -299,8 +299,8 @@ def test_product_and_quotient_are_those_of_fractions(a: Fraction, k: Fraction, u
 
 @pytest.mark.parametrize("act", [lambda a, b: a + b, lambda a, b: a - b, lambda a, b: a < b, lambda a, b: a >= b,
                                  lambda a, b: a / b, lambda a, b: a * b])  # fmt: skip
-def test_two_units_cannot_be_mixed(act: Any) -> None:
-    with pytest.raises(InputError, match=r"unit|multiplied"):
+def test_arithmetic_with_two_units_is_refused(act: Any) -> None:
+    with refused("time"):
         act(Time("1ep"), Time("1ba"))
 
 
@@ -331,7 +331,7 @@ def test_times_are_ordered_by_their_exact_numbers(a: Fraction, b: Any, unit: str
         )  # fmt: skip
 
 
-def test_only_times_of_one_unit_are_equal_and_comparison_never_raises() -> None:
+def test_times_in_different_units_are_not_equal() -> None:
     assert Time("60s") == Time("1m")
     assert Time("60s") == "1m"
     assert Time("60s") == 60
@@ -355,7 +355,7 @@ def test_time_is_an_immutable_value() -> None:
     assert isinstance(Time[int]("5ep"), Time)  # annotations written for Composer's generic Time
 
 
-def test_floor_division_and_remainder_stay_within_the_unit() -> None:
+def test_floor_division_and_remainder_keep_the_unit() -> None:
     # As Composer's: Time // Time is a Time of the same unit.
     assert Time("17ba") // 5 == Time("17ba") // Time("5ba") == Time("17ba") // "5ba" == Time("3ba")
     assert Time("17ba") % 5 == Time("17ba") % Time("5ba") == Time("2ba")

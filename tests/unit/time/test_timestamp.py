@@ -46,7 +46,7 @@ def test_every_counter_has_its_name_place_and_unit() -> None:
     ("unit", "name"),
     [("iter", "iteration"), ("ep", "epoch"), ("ba", "batch"), ("sp", "sample"), ("tok", "token"), ("sec", "seconds")],
 )
-def test_get_is_the_total_in_a_unit(unit: str, name: str) -> None:
+def test_get_returns_the_total_in_a_unit(unit: str, name: str) -> None:
     assert FULL.get(unit) == FULL.get(TimeUnit(unit)) == getattr(FULL, name)
 
 
@@ -81,7 +81,7 @@ def test_totals_are_the_sums_over_batches_and_epochs(steps: list[tuple[int, int,
     )  # fmt: skip
 
 
-def test_a_new_iteration_restarts_its_own_counters_only() -> None:
+def test_new_iteration_resets_only_counters_of_the_iteration() -> None:
     now = Timestamp().to_next_batch(4, 8, 2.0).to_next_epoch(1.0).to_next_iteration(0.5)
     assert now == Timestamp(iteration=1, epoch=1, batch=1, sample=4, token=8, seconds=3.5)
     assert now.to_next_iteration() == now.copy(iteration=2)
@@ -131,7 +131,7 @@ def test_numbers_of_numpy_become_ints_that_do_not_overflow() -> None:
         (lambda: FULL.copy(batches=1), "batches"),
     ],
 )  # fmt: skip
-def test_invalid_counts_are_refused_by_name(make: Any, field: str) -> None:
+def test_error_for_an_invalid_counter_names_the_counter(make: Any, field: str) -> None:
     with refused(field):
         make()
 
@@ -166,7 +166,7 @@ def test_state_dict_survives_json(values: list[Any]) -> None:
     [({"batch": -1}, "batch"), ({"batch": "x"}, "batch"), ({"batch": None}, "batch"), ({"steps": 1}, "timestamp"),
      (None, "timestamp"), (5, "timestamp")],
 )  # fmt: skip
-def test_a_state_that_does_not_fit_changes_nothing(change: Any, field: str) -> None:
+def test_loading_an_invalid_state_changes_nothing(change: Any, field: str) -> None:
     state = {**FULL.state_dict(), **change} if isinstance(change, dict) else change
     now = Timestamp(batch=7)
     with refused(field):
@@ -186,7 +186,7 @@ def test_timestamp_is_an_immutable_value() -> None:
 # Comparison, as with Composer's
 
 
-def test_timestamp_compares_with_times_on_their_unit() -> None:
+def test_timestamp_is_compared_with_a_time_in_the_unit_of_the_time() -> None:
     now = Timestamp(epoch=3, batch=30, sample=960, token=9600, seconds=1.5)
     for same in ("3ep", Time("30ba"), "960sp", Time(9600, "tok"), "1.5sec", ForeignTime(30, "ba")):
         assert now == same
@@ -251,7 +251,7 @@ def test_counter_without_a_function_is_an_attribute_error() -> None:
         _ = derived.token
 
 
-def test_private_slots_are_read_only_in_their_module() -> None:
+def test_only_the_timestamp_module_uses_private_slots() -> None:
     package = Path(ssr_hydra.__file__).parent
     slot = re.compile(rf"(?<!\bself)\.({'|'.join(Timestamp.__slots__)})\b")
     paths = [path for path in package.rglob("*.py") if path.name != "timestamp.py"]

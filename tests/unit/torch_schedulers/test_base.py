@@ -72,7 +72,7 @@ def test_default_pace_depends_on_the_class() -> None:
         ours.StepLR(1, pace="step")
 
 
-def test_by_epochs_a_value_holds_until_the_next_epoch_begins() -> None:
+def test_scheduler_that_steps_by_epoch_changes_only_between_epochs() -> None:
     # Six tenths of thirty batches of ten: time 1.8 epochs, which the epoch that begins at 2 is the first to see.
     course = ours.StepLR("1.8ep", 0.5).bind(State("30ba", dataloader_len=10), 1)
     assert [course.rates(at(k, 10), [1.0])[0] for k in (0, 18, 19, 20, 29)] == [1.0, 1.0, 1.0, 0.5, 0.5]
@@ -80,7 +80,7 @@ def test_by_epochs_a_value_holds_until_the_next_epoch_begins() -> None:
     assert [batches.rates(at(k, 10), [1.0])[0] for k in (17, 18, 20)] == [1.0, 0.5, 0.5]
 
 
-def test_times_in_any_unit_are_read_on_the_right_clock() -> None:
+def test_times_in_any_unit_are_read() -> None:
     state = State("100ba", dataloader_len=10, samples_per_batch=32)
     tokens = ours.StepLR("1000tok", 0.5, pace="batch").bind(state)
     assert [tokens.rates(Timestamp(batch=1, token=n), [1.0])[0] for n in (999, 1000, 2500)] == [1.0, 0.5, 0.25]
@@ -90,7 +90,7 @@ def test_times_in_any_unit_are_read_on_the_right_clock() -> None:
     assert [seconds.rates(Timestamp(seconds=n), [1.0])[0] for n in (29, 30)] == [0.5, 1.0]
 
 
-def test_epochs_of_unknown_length_are_counted_where_they_end() -> None:
+def test_epochs_are_counted_if_dataloader_len_is_unknown() -> None:
     course = ours.StepLR(3, 0.5).bind(State("12ep"), 0.5)
     assert [course.rates(Timestamp(epoch=k, batch=7 * k), [1.0])[0] for k in (0, 1, 2, 3)] == [1.0, 1.0, 0.5, 0.25]
     with refused("step_size", MissingRateError):
@@ -153,7 +153,7 @@ def test_invalid_arguments_are_refused_in_one_line(make: Any, field: str) -> Non
         make()
 
 
-def test_a_list_has_one_value_for_each_group() -> None:
+def test_list_must_have_one_value_for_each_group() -> None:
     course = ours.OneCycleLR([0.1, 0.2]).bind(State("8ba"))
     assert len(course.rates(Timestamp(), [1.0, 1.0])) == 2
     with refused("max_lr", MismatchError, match=r"must have one value per param group \(3\), but has 2"):

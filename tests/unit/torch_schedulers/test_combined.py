@@ -48,11 +48,11 @@ def test_phases_of_zero_length_are_skipped() -> None:
 
 def test_milestones_out_of_order_are_refused() -> None:
     scheduler = ours.SequentialLR([ours.StepLR(2)] * 3, ["1ep", 3])
-    with refused("milestones[1]", RangeError, match="is at 3ba, before the previous one at 4ba"):
+    with refused("milestones[1]", RangeError, match="at 3ba, previous at 4ba"):
         scheduler.bind(State("20ba", dataloader_len=4), 1, True)
 
 
-def test_nested_sequence_in_a_later_place_starts_as_it_would_alone() -> None:
+def test_later_nested_sequence_starts_as_if_it_were_alone() -> None:
     # torch raises NotImplementedError at such a milestone.
     inner = ours.SequentialLR([ours.ConstantLR(0.5), ours.ExponentialLR(0.5)], [3])
     scheduler = ours.SequentialLR([ours.StepLR(100), inner], [10])
@@ -70,9 +70,7 @@ SETTERS = [
 @pytest.mark.parametrize("setter", SETTERS, ids=lambda s: type(s).__name__)
 def test_schedulers_that_set_the_rate_at_every_step_cannot_be_chained(setter: Any) -> None:
     for parts in ([ours.StepLR(2), setter], [setter, ours.StepLR(2)]):
-        with refused(
-            f"schedulers[{parts.index(setter)}]", UnchainableError, match="overwrites the learning rate of the others"
-        ):
+        with refused(f"schedulers[{parts.index(setter)}]", UnchainableError):
             rates(ours.ChainedScheduler(parts), [0])
     within = ours.ChainedScheduler({"a": ours.SequentialLR([ours.StepLR(2), setter], [3]), "b": ours.StepLR(2)})
     with refused("schedulers.a", UnchainableError):
@@ -82,10 +80,10 @@ def test_schedulers_that_set_the_rate_at_every_step_cannot_be_chained(setter: An
 
 def test_cosine_cannot_be_chained_with_a_sequence_that_sets_the_rate() -> None:
     sequence = ours.SequentialLR([ours.StepLR(2), ours.StepLR(3)], [3])
-    with refused("schedulers[1]", UnchainableError, match="move the cosine into the sequence"):
+    with refused("schedulers[1]", UnchainableError):
         rates(ours.ChainedScheduler([ours.CosineAnnealingLR(9), sequence]), [0])
     inner = ours.SequentialLR([ours.CosineAnnealingLR(9), ours.StepLR(3)], [3])
-    with refused("schedulers[0]", UnchainableError, match="contains a CosineAnnealingLR"):
+    with refused("schedulers[0]", UnchainableError):
         rates(ours.ChainedScheduler([inner, ours.StepLR(3)]), [0])
 
 
@@ -119,7 +117,7 @@ PAIRS = {*product(VANISHING, ["cosine", "sequence that goes on"]), *product(["Ex
 
 
 @each("pair,is_first", product(sorted(PAIRS), [False, True]))
-def test_chain_matches_torch_after_a_factor_has_vanished(pair: tuple[str, str], is_first: bool) -> None:
+def test_chain_matches_torch_after_a_factor_became_zero(pair: tuple[str, str], is_first: bool) -> None:
     parts = [VANISHING[pair[0]], REVIVING[pair[1]]]
     spec = ("ChainedScheduler", parts if is_first else parts[::-1])
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
@@ -133,7 +131,7 @@ def test_chain_matches_torch_after_a_factor_has_vanished(pair: tuple[str, str], 
     assert found == pytest.approx(expected, rel=1e-9, abs=rounding)
 
 
-def test_cosine_times_exponential_is_torchs_after_seven_thousand_steps() -> None:
+def test_chain_of_cosine_and_exponential_equals_torch_after_7000_steps() -> None:
     # torch 2.14: 0.00258 at step 7150, where 0.9 ** 7150 is 0 as a float.
     chain = ours.ChainedScheduler([ours.CosineAnnealingLR(100), ours.ExponentialLR(0.9)])
     assert rates(chain, [7150], length="8000ba") == pytest.approx([0.00258], rel=2e-3)
@@ -143,16 +141,16 @@ def test_factors_of_different_paces_multiply_and_recursive_schedulers_are_refuse
     run = Run.of(State("20ba", dataloader_len=4))
     found = together([("a", ours.StepLR(1, 0.5), "epoch"), ("b", ours.ExponentialLR(0.9), "batch")], run)
     assert [(place, pace) for place, _, pace in found] == [("a", "epoch"), ("b", "batch")]
-    with refused("b", UnchainableError, match="must have the same pace as the others, .*; set pace of all to"):
+    with refused("b", UnchainableError):
         together([("a", ours.StepLR(1, 0.5), "epoch"), ("b", ours.CosineAnnealingLR(9), "batch")], run)
-    with refused("b", UnchainableError, match="overwrites the learning rate of the others"):
+    with refused("b", UnchainableError):
         together([("a", ours.StepLR(1, 0.5), "epoch"), ("b", ours.OneCycleLR(1.0), "batch")], run)
 
 
-def test_one_cycle_ends_with_the_run_or_after_it() -> None:
+def test_one_cycle_that_ends_before_the_run_is_refused() -> None:
     assert rates(ours.OneCycleLR(1.0, 20), [0]) == pytest.approx([0.04])
     for scheduler in (ours.OneCycleLR(1.0, 19), ours.OneCycleLR(1.0, "0.9dur")):
-        with refused("total_steps", RangeError, match="before the run does"):
+        with refused("total_steps", RangeError):
             rates(scheduler, [0])
     # Stretched with the run: ten steps at ssr 2 are its twenty batches.
     assert rates(ours.OneCycleLR(1.0, 10), [0, 19], ssr=2) == pytest.approx([0.04, 0.04 / 1e4])

@@ -48,7 +48,7 @@ def follow(plateau: Plateau, values: list[float], every: int = 1) -> list[list[f
         {"patience": 1, "factor": 0.3, "min_lr": [0.1, 0.01, 0.0], "eps": 1e-3},
     ],
 )
-def test_plateau_at_ssr_1_equals_the_one_of_torch(
+def test_plateau_at_ssr_1_equals_the_plateau_of_torch(
     options: dict[str, Any], mode: Any, threshold_mode: Any, seed: int
 ) -> None:
     own = torch.optim.SGD([{"params": [torch.nn.Parameter(torch.zeros(1))], "lr": lr} for lr in BASES])
@@ -72,7 +72,7 @@ def reductions(options: dict[str, Any], ssr: Any, every: int = 10, **state: Any)
     return [number for number in range(1, 17) if rates[number] != rates[number - 1]]
 
 
-def test_ssr_multiplies_patience_and_nothing_is_rounded() -> None:
+def test_ssr_multiplies_patience_without_rounding() -> None:
     # The first evaluation improves on nothing at all, then patience counts: more than 5, 10, 2.5 and 1 of them.
     assert reductions({"patience": 5}, 1)[0] == 7
     assert reductions({"patience": 5}, 2)[0] == 12
@@ -87,7 +87,7 @@ def test_ssr_multiplies_cooldown() -> None:
     assert reductions({"patience": 0, "cooldown": 2}, 2)[:3] == [2, 7, 12]
 
 
-def test_times_are_counted_on_the_clock_for_any_evaluation_interval() -> None:
+def test_patience_as_a_time_does_not_depend_on_the_evaluation_interval() -> None:
     # More than 50 batches after the best, which was evaluated at the first: 7th evaluation by tens, 4th by twenties.
     assert reductions({"patience": "50ba"}, 1, every=10)[0] == 7
     assert reductions({"patience": "50ba"}, 1, every=20)[0] == 4

@@ -183,8 +183,8 @@ class CosineAnnealingWithWarmupScheduler(Scheduler):
         scale_warmup: Whether SSR stretches the warmup.
 
     Raises:
-        InputError: ``alpha_f`` is negative or not finite, or ``t_max`` is before the end of the run. The warmup does not
-            end before ``t_max`` and within the run.
+        InputError: ``alpha_f`` is negative or not finite, or ``t_max`` is before the end of the run. The warmup does
+            not end before ``t_max`` and within the run.
 
     Example:
         >>> from ssr_hydra import State, Timestamp

@@ -242,7 +242,7 @@ def test_column_without_a_name_is_skipped_if_the_others_have_names() -> None:
 
 def test_ambiguous_header_is_an_error() -> None:
     table = str(TABLES / "no_header.csv")
-    with refused("header", FormatError, match=r"header=None: .*row 1, column 1 is the number 5.0; set header=false"):
+    with refused("header", FormatError, match=r"header=None: .*row 1, column 1 of .* is the number 5.0; set header=false"):
         Arrays(table)
     lines = (TABLES / "no_header.csv").read_text().splitlines()
     data = Arrays(table, header=False, eval_path="none.csv")
@@ -291,8 +291,8 @@ BAD_TABLES = [
     ("a,b\n1,rose\n2,?\n3,lily\n", {}, "targets", "is missing (t.csv, row 3, column 'b')"),
     ("a,b\n1,0\n2,1\n3,two\n4,2\n", {}, "targets", "must be a number, like the other targets (t.csv, row 4, column"),
     ("a,b\n1,ash\n2,elm\n3,7\n", {}, "targets", "must be a word, like the other targets (t.csv, row 4, column 'b')"),
-    (",a,b\n0,1,x\n1,2,y\n", {}, "path", "row 1, column 1 has no name: an index"),
-    ("a,b,\n1,x,\n2,y,\n", {"inputs": ["a"]}, "path", "row 1, column 3 has no name"),
+    (",a,b\n0,1,x\n1,2,y\n", {}, "path", "must have a name in row 1, column 1"),
+    ("a,b,\n1,x,\n2,y,\n", {"inputs": ["a"]}, "path", "must have a name in row 1, column 3"),
     ("a,b\n1_0,0\n2,1\n", {}, "path", "row 2, column 'a' must be a number (is '1_0')"),
     ("a;b;c\n1,5;2;x\n2,5;3;y\n", {}, "path", "set decimal=','"),
     ("a,b\n1.234,0\n2,1\n", {"decimal": ","}, "path", "must be a number (is '1.234')"),
@@ -312,7 +312,7 @@ BAD_TABLES = [
     ("", {}, "path", "is empty"),
     ("a,b\n1,0\n", {}, "eval_fraction", "both training and evaluation"),
     ("a,b\n1,0\n2,1\n", {"inputs": ["a", "b"]}, "inputs", "both an input and a target"),
-    ("a,b\n1,0\n2,1\n", {"targets": ["a", "b"], "inputs": []}, "inputs", "no column"),
+    ("a,b\n1,0\n2,1\n", {"targets": ["a", "b"], "inputs": []}, "inputs", "at least one column"),
     ("a,b,c\n1,0,1\n2,1,1\n", {"targets": ["b", "c"]}, "targets", "one column"),
     ("a,b\n1,0\n2,1\n", {"shape": [2]}, "shape", "must have 1 values"),
     ("a,b\n1,0\n2,1\n", {"layout": "chw"}, "layout", "shape [1]"),
@@ -320,7 +320,7 @@ BAD_TABLES = [
     ("a,b\n1,0\n2,1\n", {"delimiter": ", "}, "delimiter", "one character"),
     ("a,b\n1,0\n2,1\n", {"divide_by": 0}, "divide_by", "above 0"),
     ("a,b\n1,0\n2,1\n", {"dtype": "int64", "standardize": True}, "standardize", "float32"),
-    ("a,b\n1,\xff\n", {}, "path", "cannot be read"),
+    ("a,b\n1,\xff\n", {}, "path", "must be in UTF-8"),
 ]
 
 
@@ -417,7 +417,7 @@ def test_test_file_is_scaled_by_the_training_samples(in_tmp: Path, eval_path: st
             "x,kind\n3.0,b\n7.0,b\n",
             "must not have training or evaluation samples, but 2 of its 2 samples are in .*eval",
         ),
-        ("y,kind\n3.5,b\n", "must have the inputs of"),
+        ("y,kind\n3.5,b\n", "must have the inputs"),
         ("x,kind\n3.5,c\n", "is not a class of the training samples"),
     ],
 )

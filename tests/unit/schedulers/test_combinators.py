@@ -221,7 +221,7 @@ def test_sequences_refuse_invalid_arguments_at_construction(phases: Any, field: 
         ({"a": Phase(HALF, "0.5dur"), "b": HALF}, {}, "phases.a.until", "max_duration is unknown"),
         ({"a": Phase(HALF, "1ep"), "b": HALF}, {"max_duration": "8ba"}, "phases.a.until", "dataloader_len"),
         ({"a": Phase(HALF, "1ba"), "b": LinearScheduler()}, {"max_duration": "90m"},
-         "phases.b.scheduler.t_max", "length of this phase is unknown: ba cannot be converted to sec"),
+         "phases.b.scheduler.t_max", "length of this phase is unknown: sec cannot be converted to ba"),
         ({"a": Phase(HALF, "1ba"), "b": LinearScheduler()}, {}, "phases.b.scheduler.t_max", "length of this phase"),
         ({"a": Phase(HALF, "1ba"), "b": StepScheduler("32sp")}, {"max_duration": "8ba"},
          "phases.b.scheduler.step_size", "this phase starts at 1ba, and .*samples_per_batch"),

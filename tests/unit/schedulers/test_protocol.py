@@ -179,7 +179,7 @@ def test_a_function_or_callable_of_the_state_is_a_scheduler(scheduler: Any) -> N
     assert alphas(phases, (15, 44, 45), **of_run) == [1.0, 1.0, 0.5]
     # It cannot be stretched, and the error says so.
     for whole in (scheduler, ProductScheduler({"a": scheduler}), phases):
-        with refused("ssr", UnsupportedError):
+        with pytest.raises(UnsupportedError):
             alphas(whole, [0], 0.5, **of_run)
 
 

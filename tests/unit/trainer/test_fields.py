@@ -249,7 +249,7 @@ def adamw() -> AdamW:
 @pytest.mark.parametrize(
     ("schedules", "field", "says"),
     [
-        ({"lr": LinearScheduler()}, "schedules.lr", "use scheduler"),
+        ({"lr": LinearScheduler()}, "schedules.lr", "set scheduler"),
         ({"momentum": LinearScheduler()}, "schedules.momentum", "use one of beta1, beta2, eps, weight_decay"),
         ({"betas": LinearScheduler()}, "schedules.betas", "no param group has this field"),
         ({"beta3": LinearScheduler()}, "schedules.beta3", "no param group has this field"),
@@ -263,7 +263,7 @@ def adamw() -> AdamW:
         ({"eps": {"a": LinearScheduler()}}, "schedules.eps", "must be a scheduler"),
         ({"eps": []}, "schedules.eps", "at least one"),
         ({"eps": LinearScheduler(t_max="3ep")}, "schedules.eps.t_max", "dataloader_len"),
-        ([LinearScheduler()], "schedules", "a mapping of fields"),
+        ([LinearScheduler()], "schedules", "a mapping from hyperparameter"),
     ],
 )
 def test_fields_that_cannot_be_scheduled_are_refused(schedules: Any, field: str, says: str) -> None:

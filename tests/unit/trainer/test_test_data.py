@@ -153,15 +153,15 @@ def test_ssr_evaluate_can_repeat_the_test_of_a_checkpoint(tables: None, composed
         ([*TABLE, "data.test=nothing.csv"], "data.test='nothing.csv': not found"),
         (
             ["data.test={_target_: ssr_hydra.data.Digits, split: eval}"],
-            "data.test='eval': must not be the evaluation data; use samples that are in neither set",
+            "data.test='eval': must not be the evaluation data; use other samples",
         ),
         (
             ["data.test={_target_: ssr_hydra.data.Digits, split: train}"],
-            "data.test='train': must not be the training data; use samples that are in neither set",
+            "data.test='train': must not be the training data; use other samples",
         ),
         (
             ["data.test={_target_: ssr_hydra.data.Digits, split_seed: 1}"],
-            "data.test.split_seed=1: must be split_seed of the training data (0), because otherwise the two",
+            "data.test.split_seed=1: must be split_seed of the training data (0), so that the two",
         ),
         ([*TABLE, "data.test={_target_: ssr_hydra.data.Arrays, path: test.csv}"], "data.test.path="),
     ],

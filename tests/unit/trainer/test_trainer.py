@@ -311,7 +311,7 @@ def test_torch_schedulers_stretch_and_the_error_names_those_that_cannot() -> Non
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     loader = TensorLoader([torch.randn(4, 4), torch.arange(4) % 3], 2)
     with refused(
-        "schedulers", UnsupportedError, match="MyStep.*cannot be stretched to ssr 0.5: it is not one of torch's classes"
+        "schedulers", UnsupportedError, match="MyStep.*cannot be stretched to ssr 0.5: it must be a class of torch"
     ):
         Trainer(model, loader, schedulers=MyStep(optimizer, 1), optimizers=optimizer, ssr=0.5, device="cpu")
     # Without optimizers, the scheduler's own is used. Half of two epochs: a decay at each half.

@@ -242,7 +242,9 @@ def test_column_without_a_name_is_skipped_if_the_others_have_names() -> None:
 
 def test_ambiguous_header_is_an_error() -> None:
     table = str(TABLES / "no_header.csv")
-    with refused("header", FormatError, match=r"header=None: .*row 1, column 1 of .* is the number 5.0; set header=false"):
+    with refused(
+        "header", FormatError, match=r"header=None: .*row 1, column 1 of .* is the number 5.0; set header=false"
+    ):
         Arrays(table)
     lines = (TABLES / "no_header.csv").read_text().splitlines()
     data = Arrays(table, header=False, eval_path="none.csv")

@@ -1,6 +1,6 @@
 """Measure the cost of each feature of the trainer, compared with the same trainer without features.
 
-The model is the MLP of `bench.py loop`, with batches in memory, one thread and fused SGD. The rounds of all variants
+The model is the MLP of `bench.py loop`, with batches in memory, one thread and fused SGD. The rounds of all features
 are interleaved, and ratios are medians over rounds. The time is that of the whole `fit()`, including writing and
 saving. A step takes a fraction of a millisecond here. A feature that adds 10 % to such a step adds almost nothing to a
 step of 10 ms.
@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from torch.utils.data import TensorDataset
 
-from bench_loop import _BATCH, _SAMPLES, _STEPS, _sgd
+from bench_loop import _BATCH, _STEPS, _sgd, training_data
 from ssr_hydra.callbacks import EMA, CSVLogger
 from ssr_hydra.data import TensorLoader
 from ssr_hydra.models import MLP
@@ -94,10 +94,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if arguments.rounds < 1:
         parser.error("--rounds must be 1 or more")
     torch.set_num_threads(1)
-    generator = torch.Generator().manual_seed(0)
-    data = TensorDataset(
-        torch.randn(_SAMPLES, 64, generator=generator), torch.randint(10, (_SAMPLES,), generator=generator)
-    )
+    data = training_data()
     times: dict[str, list[float]] = {name: [] for name in variants()}
     with tempfile.TemporaryDirectory() as folder:
         for number in range(arguments.rounds + 1):

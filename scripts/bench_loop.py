@@ -16,6 +16,7 @@ import sys
 import time
 import warnings
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -45,31 +46,26 @@ def _cosine(optimizer: torch.optim.Optimizer) -> torch.optim.lr_scheduler.LRSche
     return torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=_STEPS)
 
 
-def plain(loader: Iterable[Any], fused: bool) -> float:
+def training_data() -> TensorDataset:
+    """Return random samples and targets, the same in each call."""
+    generator = torch.Generator().manual_seed(0)
+    samples = torch.randn(_SAMPLES, 64, generator=generator)
+    return TensorDataset(samples, torch.randint(10, (_SAMPLES,), generator=generator))
+
+
+def plain(loader: Iterable[Any], fused: bool, schedule: bool = True) -> float:
     """Train with a typical plain PyTorch loop."""
     model = MLP()
     optimizer = _sgd(model, fused)
-    scheduler = _cosine(optimizer)
+    scheduler = _cosine(optimizer) if schedule else None
     start = time.perf_counter()
     for inputs, targets in loader:
         optimizer.zero_grad()
         loss = F.cross_entropy(model(inputs), targets)
         loss.backward()
         optimizer.step()
-        scheduler.step()
-    return time.perf_counter() - start
-
-
-def bare(loader: Iterable[Any], fused: bool) -> float:
-    """Train with the plain loop, without a schedule."""
-    model = MLP()
-    optimizer = _sgd(model, fused)
-    start = time.perf_counter()
-    for inputs, targets in loader:
-        optimizer.zero_grad()
-        loss = F.cross_entropy(model(inputs), targets)
-        loss.backward()
-        optimizer.step()
+        if scheduler is not None:
+            scheduler.step()
     return time.perf_counter() - start
 
 
@@ -208,7 +204,7 @@ def loops() -> dict[str, tuple[Runner, str, bool]]:
     found: dict[str, tuple[Runner, str, bool]] = {
         "plain, DataLoader": (plain, "DataLoader", False),
         "plain, in memory": (plain, "memory", False),
-        "plain, in memory, no schedule": (bare, "memory", False),
+        "plain, in memory, no schedule": (partial(plain, schedule=False), "memory", False),
         "ssr_hydra, DataLoader": (ours, "DataLoader", False),
         "ssr_hydra, in memory": (ours, "memory", False),
         "plain, in memory, fused": (plain, "memory", True),
@@ -225,10 +221,7 @@ def loops() -> dict[str, tuple[Runner, str, bool]]:
 
 def measure(rounds: int) -> dict[str, list[float]]:
     """Return the seconds per step of each loop in each round. If a loop fails, print the reason and skip the loop."""
-    generator = torch.Generator().manual_seed(0)
-    data = TensorDataset(
-        torch.randn(_SAMPLES, 64, generator=generator), torch.randint(10, (_SAMPLES,), generator=generator)
-    )
+    data = training_data()
     makers: dict[str, Callable[[], Iterable[Any]]] = {
         "DataLoader": lambda: DataLoader(data, _BATCH, shuffle=True),
         "memory": lambda: TensorLoader(data, _BATCH),

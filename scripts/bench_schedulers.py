@@ -96,28 +96,6 @@ def compiled_and_timestamp(optimizer: Optimizer) -> Step:
     return step
 
 
-def lambda_lr(optimizer: Optimizer) -> Step:
-    """Return a step of torch's LambdaLR with the closure of :func:`floor`."""
-    return LambdaLR(optimizer, _alpha).step
-
-
-def cosine_annealing_lr(optimizer: Optimizer) -> Step:
-    """Return a step of torch's CosineAnnealingLR, without warmup."""
-    return CosineAnnealingLR(optimizer, _BATCHES).step
-
-
-def sequential_lr(optimizer: Optimizer) -> Step:
-    """Return a step of torch's SequentialLR: LinearLR, then CosineAnnealingLR."""
-    warmup = LinearLR(optimizer, start_factor=0.01, total_iters=_WARMUP)
-    decay = CosineAnnealingLR(optimizer, _BATCHES - _WARMUP)
-    return SequentialLR(optimizer, [warmup, decay], milestones=[_WARMUP]).step
-
-
-def one_cycle_lr(optimizer: Optimizer) -> Step:
-    """Return a step of torch's OneCycleLR."""
-    return OneCycleLR(optimizer, _LR, total_steps=_BATCHES, cycle_momentum=False).step
-
-
 def timm(optimizer: Optimizer) -> Step:
     """Return a step of timm's CosineLRScheduler: ``step_update``."""
     from timm.scheduler import CosineLRScheduler
@@ -161,28 +139,31 @@ def composer(optimizer: Optimizer) -> Step:
     return step
 
 
-# A mapping from name to function, the distribution that it needs, and the printed name.
+def _sequential(optimizer: Optimizer) -> Step:
+    warmup = LinearLR(optimizer, start_factor=0.01, total_iters=_WARMUP)
+    decay = CosineAnnealingLR(optimizer, _BATCHES - _WARMUP)
+    return SequentialLR(optimizer, [warmup, decay], milestones=[_WARMUP]).step
+
+
+# The function that makes a step, the distribution that it needs, and the printed name.
 _Bench = tuple[Callable[[Optimizer], Step], str, str]
+_OURS: list[_Bench] = [(scheduled_lr, "", "ScheduledLR.step"), (compiled, "", "compiled.step")]
+_TORCH: list[_Bench] = [
+    (lambda optimizer: LambdaLR(optimizer, _alpha).step, "", "torch LambdaLR"),
+    (lambda optimizer: CosineAnnealingLR(optimizer, _BATCHES).step, "", "torch CosineAnnealingLR"),
+]
 _FLOATS: list[_Bench] = [
     (floor, "", "floor: closure + assignment"),
-    (scheduled_lr, "", "ScheduledLR.step"),
-    (compiled, "", "compiled.step"),
+    *_OURS,
     (compiled_and_timestamp, "", "compiled.step + timestamp"),
-    (lambda_lr, "", "torch LambdaLR"),
-    (cosine_annealing_lr, "", "torch CosineAnnealingLR"),
-    (sequential_lr, "", "torch SequentialLR"),
-    (one_cycle_lr, "", "torch OneCycleLR"),
+    *_TORCH,
+    (_sequential, "", "torch SequentialLR"),
+    (lambda o: OneCycleLR(o, _LR, total_steps=_BATCHES, cycle_momentum=False).step, "", "torch OneCycleLR"),
     (timm, "timm", "timm CosineLRScheduler"),
     (transformers, "transformers", "transformers cosine"),
     (composer, "mosaicml", "Composer, compiled"),
 ]
-_TENSORS: list[_Bench] = [
-    (floor_of_tensors, "", "floor: closure + fill_"),
-    (scheduled_lr, "", "ScheduledLR.step"),
-    (compiled, "", "compiled.step"),
-    (lambda_lr, "", "torch LambdaLR"),
-    (cosine_annealing_lr, "", "torch CosineAnnealingLR"),
-]
+_TENSORS: list[_Bench] = [(floor_of_tensors, "", "floor: closure + fill_"), *_OURS, *_TORCH]
 
 
 def _version(distribution: str) -> str | None:

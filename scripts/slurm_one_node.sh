@@ -1,16 +1,15 @@
 #!/usr/bin/env bash
-# A Slurm cluster of one node, this machine, for trying sweeps and their preemption out before they go to a real one.
+# Start a Slurm cluster on this machine, as its only node, to try sweeps and their preemption.
 #
 #   scripts/slurm_one_node.sh start [--cpus N] [--gpus "FILE FILE ..."]
 #   scripts/slurm_one_node.sh status
 #   scripts/slurm_one_node.sh stop
 #
-# It needs root and the Debian or Ubuntu packages slurm-wlm and munge (apt-get install slurm-wlm munge), and no systemd,
-# so it works in a container too. It has two partitions: "main", where jobs go by themselves, and "urgent", whose jobs
-# push those of main out and back into the queue, as on clusters with preemption. start and stop may be said again.
+# The script needs root and the Debian or Ubuntu packages slurm-wlm and munge (apt-get install slurm-wlm munge). It does
+# not need systemd, so it also works in a container. The cluster has two partitions: "main" is the default, and a job of
+# "urgent" preempts a job of "main", which goes back into the queue. It is safe to repeat start and stop.
 #
-# It keeps no accounts (that takes slurmdbd and a database), so `sacct` knows nothing: a job that is killed is seen by
-# what it leaves, and by squeue.
+# The cluster has no accounting database, so `sacct` shows nothing. `squeue` works.
 set -euo pipefail
 
 readonly CONF_DIR=/etc/slurm
@@ -43,7 +42,8 @@ is_ours() {
     [[ ! -e $CONF_DIR/slurm.conf ]] || [[ $(head -n 1 "$CONF_DIR/slurm.conf") == "$MARK" ]]
 }
 
-# is_running NAME: whether the daemon that this script started is there; a number is used again by other processes.
+# is_running NAME: succeed if the daemon that this script started is running. Check its name too, because the kernel
+# reuses process ids.
 is_running() {
     local pid
     pid=$(cat "$RUN_DIR/$1.pid" 2> /dev/null) && [[ $(cat "/proc/$pid/comm" 2> /dev/null) == "$1" ]]
@@ -53,7 +53,7 @@ munge_works() {
     munge -n 2> /dev/null | unmunge > /dev/null 2>&1
 }
 
-# until_true COMMAND ...: wait for it; 1 when it takes too long.
+# until_true COMMAND ...: wait until the command succeeds; fail after WAIT_SECONDS.
 until_true() {
     local i
     for ((i = 0; i < WAIT_SECONDS * 5; i++)); do
@@ -84,7 +84,7 @@ write_conf() {
     local cpus=$1 host memory gres="" file
     shift
     host=$(hostname -s)
-    # In megabytes, and a little less than there is: slurmd refuses a node that has less than it was promised.
+    # In megabytes, and 5% less than the machine has: slurmd refuses a node with less memory than configured.
     memory=$(awk '/^MemTotal:/ {print int($2 / 1024 * 0.95)}' /proc/meminfo)
     {
         echo "$MARK"
@@ -97,9 +97,9 @@ ClusterName=one_node
 SlurmctldHost=$host(127.0.0.1)
 SlurmUser=root
 AuthType=auth/munge
-# Also the time that a job which was put back waits before it may start again; two minutes by default.
+# A preempted job also waits this long before it may start again. The default is two minutes.
 AuthInfo=cred_expire=15
-# Neither control groups nor a database, which a container may not have.
+# Use neither control groups nor a database, which a container may not have.
 ProctrackType=proctrack/linuxproc
 TaskPlugin=task/none
 JobAcctGatherType=jobacct_gather/none
@@ -108,8 +108,8 @@ MpiDefault=none
 SelectType=select/cons_tres
 SelectTypeParameters=CR_Core
 SchedulerParameters=sched_interval=5,bf_interval=5
-# A job of "urgent" takes the place of one of "main". That one gets the signal that it asked for by sbatch --signal, has
-# GraceTime to leave, and goes back into the queue.
+# A job of "urgent" preempts a job of "main". The preempted job gets the signal of its sbatch --signal, has GraceTime to
+# end, and goes back into the queue.
 PreemptType=preempt/partition_prio
 PreemptMode=REQUEUE
 SlurmctldParameters=preempt_send_user_signal
@@ -129,7 +129,7 @@ CONF
 }
 
 start_munge() {
-    if munge_works; then return; fi # it runs already, and is not ours to stop
+    if munge_works; then return; fi # munged already runs, and this script must not stop it
     if [[ ! -e /etc/munge/munge.key ]]; then
         install -d -o munge -g munge -m 700 /etc/munge
         runuser -u munge -- mungekey --create
@@ -149,15 +149,15 @@ start() {
         case $1 in
             --cpus) cpus=${2:?"--cpus needs a number"} ;;
             --gpus) gpus=${2?"--gpus needs device files"} ;;
-            *) fail "unknown: $1" ;;
+            *) fail "$1: unknown option; use --cpus or --gpus" ;;
         esac
         shift 2
     done
     [[ $cpus =~ ^[1-9][0-9]*$ ]] || fail "--cpus $cpus: must be a whole number above 0"
     need
-    is_ours || fail "$CONF_DIR/slurm.conf is another cluster's; this machine has its Slurm already"
+    is_ours || fail "$CONF_DIR/slurm.conf: must not exist (this machine is part of a different cluster)"
     if is_running slurmctld && is_running slurmd && node_is_up; then
-        echo "slurm_one_node.sh: runs already"
+        echo "slurm_one_node.sh: already running"
         return
     fi
     mkdir -p "$CONF_DIR" "$STATE_DIR/ctld" "$STATE_DIR/d" "$LOG_DIR" "$RUN_DIR"
@@ -167,7 +167,7 @@ start() {
     if ! is_running slurmctld; then slurmctld; fi
     until_true ctld_answers || fail "slurmctld does not answer; see $LOG_DIR/slurmctld.log"
     if ! is_running slurmd; then slurmd; fi
-    # A node that was down when the machine stopped says so until somebody looks.
+    # If the node was down when the machine stopped, Slurm reports it as down for some seconds.
     until_true node_is_up || fail "the node does not come up ($(sinfo --noheader --format='%T: %E')); see $LOG_DIR"
     status
 }
@@ -196,11 +196,11 @@ gone() {
 
 status() {
     if is_running slurmctld && is_running slurmd && node_is_up; then
-        echo "slurm_one_node.sh: runs"
+        echo "slurm_one_node.sh: running"
         sinfo --format="%12P %8t %6c %10m %G"
         return
     fi
-    echo "slurm_one_node.sh: does not run"
+    echo "slurm_one_node.sh: not running"
     return 3
 }
 

@@ -1,10 +1,10 @@
-/* A chart in SVG: axes, marks, and what lies nearest to the pointer. Text gets in as text nodes alone. */
+/* A chart in SVG: axes, marks, and a tooltip of the mark nearest to the pointer. All text is in text nodes. */
 "use strict";
 
 const SVG = "http://www.w3.org/2000/svg";
-const LINE = 14; // pixels, of text in a chart
+const LINE = 14; // height of a line of text, in pixels
 
-/* How wide text in a chart is, in pixels. */
+/* Return the width of text in a chart, in pixels. */
 const wide = (() => {
   const pen = document.createElement("canvas").getContext("2d");
   return (text, weight = 400) => {
@@ -29,7 +29,7 @@ function html(name, className, parent, text) {
   return made;
 }
 
-/* Four significant digits, as the tables have them; powers of ten only where nothing else can be read. */
+/* Format a number with four significant digits, like the tables. Only very small and very large numbers have an exponent. */
 function number(value, digits = 4) {
   if (value === null || value === undefined || !Number.isFinite(value)) return "–";
   const size = Math.abs(value);
@@ -64,7 +64,7 @@ function logTicks(low, high, most) {
   return best.length >= 2 ? best : linearTicks(low, high, most);
 }
 
-/* From values to pixels; what has no place there (zero on a log axis) is null. */
+/* Return a function from values to pixels, and the ticks. The pixel of a value without a position, such as 0 on a log axis, is null. */
 function scale(values, log, from, to, options) {
   const usable = values.filter((v) => Number.isFinite(v) && (!log || v > 0));
   let low = Math.min(...[Infinity].concat(extremes(usable)));
@@ -85,12 +85,12 @@ function scale(values, log, from, to, options) {
   let ticks = (log ? logTicks : linearTicks)(ends[0], ends[1], most);
   if (options.at && options.at.length > 1 && log) {
     const all = options.at.filter((v) => v >= ends[0] && v <= ends[1]);
-    return { place, ticks: apart(all, place, options.text), marked: all }; // each has a tick, and a number where there is room
+    return { place, ticks: apart(all, place, options.text), marked: all }; // each position has a tick, and a number if there is room
   }
   return { place, ticks, marked: ticks };
 }
 
-/* Those of ascending places whose numbers do not run into each other; the ends first. */
+/* Return the positions whose numbers do not overlap. Both ends are preferred. The positions must be ascending. */
 function apart(places, px, text) {
   if (places.length < 2) return places;
   const clear = (a, b) => Math.abs(px(b) - px(a)) >= (wide(text(a)) + wide(text(b))) / 2 + 10;
@@ -99,16 +99,16 @@ function apart(places, px, text) {
   return [...kept, last];
 }
 
-/* A share of the room between neighbouring places by which recipes stand beside each other, as what to multiply by. */
+/* Return for each recipe the factor that moves its positions, so that marks of recipes are side by side. */
 function nudges(places, count, each, overAll) {
   const gap = Math.min(1, ...places.slice(1).map((v, i) => Math.log2(v / places[i])));
   return Array.from({ length: count }, (_, i) => 2 ** (gap * Math.min(each, overAll / count) * (i - (count - 1) / 2)));
 }
 
-/* The most that the ends of intervals may stretch an axis on either side, as a share of what the points take. */
+/* Space on an axis for the ends of intervals, on each side, as a fraction of the range of the points. */
 const STRETCH = 0.25;
 
-/* Ends of intervals as far as the axis is to show them: few seeds make intervals that dwarf the points. */
+/* Return the ends of intervals, cut to that space: with few seeds, intervals are much larger than the range of the points. */
 function within(ends, values) {
   const [low, high] = extremes(values.filter(Number.isFinite));
   if (!(low < high)) return ends;
@@ -122,7 +122,7 @@ function extremes(values) {
   return values.length ? [low, high] : [];
 }
 
-/* Circle, square, diamond, triangle, cross: hue is never all that tells recipes apart. */
+/* Return the path of a mark. Recipes differ in shape as well as in hue. */
 function shape(kind, x, y, r) {
   const f = (v) => v.toFixed(1);
   switch (kind % 7) {
@@ -137,11 +137,12 @@ function shape(kind, x, y, r) {
 }
 
 /*
- * spec() gives {x: {label, log, at, zero}, y: {label, log, zero}, marks, height}; a mark is one of
+ * Draw a chart in a box, and return the function that draws it again.
+ * spec() returns {x: {label, log, at, zero}, y: {label, log, zero}, marks, height}. The kinds of marks are:
  *   {kind: "line", points: [[x, y, tip?]], css}       {kind: "dots", points: [[x, y, tip]], shape, size, css}
  *   {kind: "whiskers", points: [[x, low, high]], css} {kind: "level", y, text}   {kind: "callout", x, y, text}
  *   {kind: "band", points: [[x, low, high]], css, opacity}
- * where tip() gives {title, lines, path}; a dot may have a class of its own and pixels to the right: [x, y, tip, css, right].
+ * tip() returns {title, lines, path}. The point of a dot may also have a class and an offset in pixels: [x, y, tip, css, right].
  */
 function chart(box, spec) {
   const tip = html("div", "tip", null);
@@ -199,7 +200,7 @@ function chart(box, spec) {
       .filter((p) => p[0] !== null && p[1] !== null)
       .map(([a, b, p]) => [a + (p[4] || 0), b, p]);
     if (mark.kind === "line") {
-      // On a log axis a part may have no place: the line is broken there, not drawn across.
+      // A point without a position, such as 0 on a log axis, interrupts the line.
       let path = "", pen = "M", from = null;
       for (const p of mark.points) {
         const a = px(p[0]), b = py(p[1]);
@@ -232,7 +233,7 @@ function chart(box, spec) {
       for (const [x, low, high] of mark.points) {
         const a = px(x), b = py(low), c = py(high);
         if (a === null || c === null) continue;
-        // One that runs out of the plot has no cap there.
+        // An interval that leaves the plot has no cap at this end.
         const cut = b === null || b > area.bottom, foot = cut ? area.bottom : b, open = c < area.top, head = open ? area.top : c;
         solid.push({ left: a - 5, right: a + 5, top: head - 3, bottom: foot + 3, cost: 3 });
         node("path", { class: mark.css, d: `M${a} ${foot}V${head}${open ? "" : `M${a - 4} ${head}h8`}${cut ? "" : `M${a - 4} ${foot}h8`}` }, into);
@@ -253,14 +254,14 @@ function chart(box, spec) {
     for (const [a, b, p] of drawn) if (typeof p[2] === "function") targets.push({ x: a, y: b, tip: p[2], rank: mark.rank || 0 });
   }
 
-  /* Where the name of a level may stand: above or below its line, from the left to the right. */
+  /* Return possible positions for the name of a level: above or below its line, from left to right. */
   function alongside(text, at, area) {
     const size = wide(text), found = [];
     for (const y of [at - 6, at + LINE + 2]) for (let x = area.left + 6; x + size <= area.right; x += 10) found.push([x, y]);
     return found.length ? found : [[area.left + 6, at - 6]];
   }
 
-  /* Where the name of a point may stand: near it, and further away where that is taken. */
+  /* Return possible positions for the name of a point, the nearest first. */
   function around(text, a, b) {
     const size = wide(text, 600), found = [];
     for (const far of [16, 24, 34, 46, 60, 76, 94]) {
@@ -270,7 +271,7 @@ function chart(box, spec) {
     return found;
   }
 
-  /* Text at the first place where it covers nothing, or the least; a thin line leads from one that had to go far. */
+  /* Draw text at the position where it covers the fewest marks. If the text is far from its point, draw a line between them. */
   function settle(label, into, area) {
     const size = wide(label.text, label.from ? 600 : 400);
     let best = null, least = Infinity;
@@ -330,7 +331,7 @@ function chart(box, spec) {
     const x = (event.clientX - frame.left) * ratio, y = (event.clientY - frame.top) * ratio;
     let best = -1, least = 30 * 30;
     targets.forEach((t, i) => {
-      const far = (t.x - x) ** 2 + (t.y - y) ** 2 - t.rank; // a mean lies over its runs
+      const far = (t.x - x) ** 2 + (t.y - y) ** 2 - t.rank; // a mean is in front of its runs
       if (far < least) { least = far; best = i; }
     });
     if (best < 0) hide(); else if (best !== chosen) show(best);

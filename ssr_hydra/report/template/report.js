@@ -1,9 +1,9 @@
-/* The charts of a report and what switches them. */
+/* The charts of a report, and the controls that change them. */
 (() => {
   const data = JSON.parse(document.getElementById("data").textContent);
   const NAMES = { ssr: "SSR", steps: "Steps", samples: "Samples", tokens: "Tokens", seconds: "Time", cost: "Cost" };
   const LABELS = { ssr: data.ssr_label, steps: "optimizer steps", samples: "samples", tokens: "tokens", cost: "cost of a run" };
-  const BESIDE = 10; // pixels that a run is drawn beside its mean where both are at the same time
+  const BESIDE = 10; // pixels between a mean and a run at the same position
   const state = { axis: data.axis, curveAxis: "", rateAxis: "", xlog: true, ylog: false, raw: true, intervals: true, controls: true,
     fits: true, untrusted: false, hidden: new Set(), curveLog: false, rateLog: false };
   const arms = data.arms.map((each) => ({ ...each, hue: each.recipe % 8, shape: each.recipe % 7 }));
@@ -15,7 +15,7 @@
   const shown = (arm) => !state.hidden.has(arms[arm].recipe) && (state.controls || !arms[arm].control);
   const quality = (value) => (Number.isFinite(value) ? (Math.abs(value) < 1e7 ? value.toFixed(data.decimals) : number(value)) : "–");
   const sign = (value) => (value > 0 ? "+" : "") + quality(value);
-  const range = (low, high) => (low === null || high === null ? "no interval: one seed" : `${data.confidence * 100} % interval ${quality(low)} to ${quality(high)}`);
+  const range = (low, high) => (low === null || high === null ? "no interval" : `${data.confidence * 100} % interval ${quality(low)} to ${quality(high)}`);
   const better = data.direction === "max" ? "higher is better" : "lower is better";
 
   function clock(seconds) {
@@ -25,7 +25,7 @@
     return `${number(seconds, 3)} s`;
   }
 
-  /* The whole axis in one unit, which its label names. */
+  /* Return a divisor that gives all values of an axis one unit, and the label with this unit. */
   function timeUnit(values) {
     const longest = Math.max(0, ...extremes(values.filter(Number.isFinite)));
     const [, divisor, unit] = [[172800, 86400, "days"], [7200, 3600, "hours"], [120, 60, "minutes"], [0, 1, "seconds"]].find((each) => longest >= each[0]);
@@ -62,20 +62,20 @@
   }
 
   const BY = { ssr: "SSR", steps: "steps", seconds: "time" };
-  /* Ascending; those within a per cent of each other are one place. */
+  /* Return the positions in ascending order. Positions that differ by less than one percent count as one. */
   function distinct(values) {
     const found = [];
     for (const value of values.filter((v) => v > 0).sort((a, b) => a - b)) if (!found.length || value > 1.01 * found[found.length - 1]) found.push(value);
     return found;
   }
 
-  const STATUS = { frontier: "on the frontier", within_noise: "dominated, within noise", dominated: "dominated", unreplicated: "dominated, one seed" };
+  const STATUS = { frontier: "on the frontier", within_noise: "no better within noise", dominated: "dominated", unreplicated: "dominated by the mean" };
 
   function frontier() {
     const key = state.axis, marks = [];
     const cells = data.cells.filter((cell) => shown(cell.arm));
     const { axis, map: plain } = xAxis(key, state.xlog, cells.map((cell) => cell[key]));
-    // Where recipes are at the very same places they stand a little apart, so that intervals do not hide each other.
+    // Draw recipes at equal positions side by side, so that their intervals do not hide each other.
     const visible = arms.map((_, i) => i).filter((i) => cells.some((cell) => cell.arm === i));
     const places = distinct(cells.map((cell) => cell[key])), nudge = nudges(places, visible.length, 0.06, 0.24);
     if (key === "steps" && places.length <= 40) axis.at = places;
@@ -128,7 +128,7 @@
     if (data.tolerance !== null) marks.push({ kind: "level", y: data.tolerance, text: `tolerance ${number(data.tolerance, 3)}` });
     const visible = arms.map((_, i) => i).filter((i) => shown(i) && data.gains.some((g) => g[0] === i));
     const at = [...new Set(data.gains.map((gain) => gain[1]))].sort((a, b) => a - b);
-    // Side by side, so that intervals hide each other less, and all of them at their SSR: a few per cent apart.
+    // Draw recipes side by side, a few percent apart, so that their intervals do not hide each other.
     const side = nudges(at, visible.length, 0.03, 0.1);
     visible.forEach((index, place) => {
       const nudge = side[place];
@@ -136,13 +136,13 @@
       if (state.intervals) marks.push({ kind: "whiskers", points: own.filter((g) => g[4] !== null).map((g) => [g[1] * nudge, g[4], g[5]]), css: css(index, "whisker") });
       marks.push({ kind: "dots", shape: arms[index].shape, size: 4.6, css: `dot hue${arms[index].hue}${arms[index].control ? " hollow" : ""}`, points: own.map((g) => [g[1] * nudge, g[3], () => ({
         title: `${arms[index].name}, SSR ${number(g[1])} to ${number(g[2])}`,
-        lines: [`gains ${sign(g[3])}`, range(g[4], g[5]), g[7] ? "interpolated: the double was not measured" : `${g[6]} seeds`],
+        lines: [`gains ${sign(g[3])}`, range(g[4], g[5]), g[7] ? "interpolated at the double" : `${g[6]} seeds`],
       })]) });
     });
     return { x: { label: "from SSR to its double", log: true, at }, y: { label: `gain in ${data.objective}`, log: false, format: (v) => (v > 0 ? "+" : "") + number(v) }, marks, height: 330, label: "Gain per doubling of the training; the table below has the same numbers" };
   }
 
-  /* Shorter runs are paler, so that hue is left to the recipe. */
+  /* Return the opacity of a curve. Shorter runs are paler; the hue shows the recipe. */
   function pale(ssr) {
     return ssrs.length < 2 ? 1 : 0.35 + 0.65 * (ssrs.indexOf(ssr) / (ssrs.length - 1));
   }
@@ -159,12 +159,12 @@
         lines: [`${precise} ${number(value, 5)}`, took(Object.fromEntries(["steps", "samples", "tokens", "seconds"].filter((k) => each[k]).map((k) => [k, each[k][i]])))],
         path: each.folder,
       })]) }));
-    // One value makes no line: a point.
+    // A curve with one value is a point.
     for (const each of marks.filter((mark) => mark.single)) {
       marks.push({ kind: "dots", shape: arms[each.arm].shape, size: 3.6, opacity: each.opacity, css: `dot hue${arms[each.arm].hue}`,
         points: each.points.filter((point) => Number.isFinite(point[1])).map((point) => point.slice(0, 2)) });
     }
-    // Logged points of a schedule that is not known: nothing is drawn between them.
+    // Logged rates are dots without lines, because the rate between them is unknown.
     for (const each of marks.filter((mark) => mark.dots)) Object.assign(each, { kind: "dots", shape: 0, size: 2.2, css: css(each.arm, "raw") });
     return { x: axis, y: { label, log: ylog, zero: field === "lr" }, marks: [...bands, ...marks], height: 340, label };
   }
@@ -222,7 +222,7 @@
     }
   }
 
-  /* Which shade is which SSR; of many, a few. */
+  /* Add a legend of the shades, for at most six SSRs. */
   function shades(bar) {
     if (ssrs.length < 2) return;
     const into = group(bar, "SSR", "group shades"), most = Math.min(6, ssrs.length);

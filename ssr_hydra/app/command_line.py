@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 
 import hydra
 
-from ssr_hydra.errors import ConflictError, FormatError, MissingValueError, PathError, UntrustedError
+from ssr_hydra.errors import ConflictError, FormatError, MissingValueError, PathError, UntrustedError, flag_error
 from ssr_hydra.settings.resume import AUTO
 
 __all__ = [
@@ -99,6 +99,8 @@ class _Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         fix = "see --help"
+        if (error := flag_error(message, fix)) is not None:
+            raise error
         if match := re.match("unrecognized arguments: -+([^ =]+)", message):
             names = [flag.lstrip("-") for action in self._actions for flag in action.option_strings]
             close = difflib.get_close_matches(match[1], names, n=1)

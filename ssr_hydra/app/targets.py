@@ -316,7 +316,11 @@ def locate(name: str, trust: Iterable[str] = (), field: str = "_target_") -> Cal
     found: Any = module
     for attribute in rest:
         if (isinstance(found, ModuleType) and found is not module) or not hasattr(found, attribute):
-            raise UnknownNameError(field, name, f"{module_name} does not define {'.'.join(rest)}", "check the spelling")
+            fix = "check the spelling"
+            if getattr(module, "__file__", None) is None:  # probably the folder around the package
+                folder = next(iter(module.__path__))
+                fix += f", or start in the folder with the package, because {folder} has no __init__.py"
+            raise UnknownNameError(field, name, f"{module_name} does not define {'.'.join(rest)}", fix)
         found = getattr(found, attribute)
     if isinstance(found, ModuleType) or not callable(found):
         raise WrongTypeError(field, name, "is not a class or function", "use the name of a class or function")

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NoReturn
 
 import ssr_hydra
-from ssr_hydra.errors import InputError, visible
+from ssr_hydra.errors import InputError, PathError, flag_error, visible
 from ssr_hydra.report.content import Options, build
 from ssr_hydra.report.terminal import report_text, terminal
 from ssr_hydra.report.write import looks_at, write
@@ -74,6 +74,8 @@ def run(argv: Sequence[str] | None = None) -> None:
 
 
 def _study(args: argparse.Namespace) -> Study:
+    if args.csv is not None and not Path(args.csv).is_file():
+        raise PathError("--csv", args.csv, "file not found", "check the path")
     if args.csv is None:
         return load(args.studies, objective=args.objective, direction=args.direction)
     columns = {name: getattr(args, name) for name in _COLUMNS if getattr(args, name) is not None}
@@ -143,7 +145,8 @@ class _Parser(argparse.ArgumentParser):
     """A parser that reports an error in one line, like the whole project."""
 
     def error(self, message: str) -> NoReturn:
-        _exit(f"{message} (see {self.prog} --help)")
+        error = flag_error(message, f"see {self.prog} --help")
+        _exit(f"{message} (see {self.prog} --help)" if error is None else str(error))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -154,15 +157,19 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument("--version", action="version", version=f"ssr_hydra {ssr_hydra.__version__}", help="show it")
+    parser.add_argument(
+        "--version", action="version", version=f"ssr_hydra {ssr_hydra.__version__}", help="show the version"
+    )
     parser.add_argument("studies", nargs="*", metavar="STUDY", help="folder of a study; several folders make one study")
-    parser.add_argument("--out", metavar="DIR", help="where to write (default: STUDY/report)")
+    parser.add_argument("--out", metavar="DIR", help="folder of the report (default: STUDY/report)")
     asked = parser.add_argument_group("options of the answer")
     asked.add_argument("--tolerance", type=float, metavar="X", help="a doubling that gains less is not worth its time")
     asked.add_argument("--target", type=float, metavar="X", help="a quality to reach")
     asked.add_argument("--price-per-hour", type=float, metavar="X", help="price of the machine; adds the cost")
-    asked.add_argument("--confidence", type=float, default=0.95, metavar="P", help="of intervals (%(default)s)")
-    asked.add_argument("--reference", metavar="RECIPE", help="recipe to compare others with (default: the first)")
+    asked.add_argument(
+        "--confidence", type=float, default=0.95, metavar="P", help="level of the intervals (%(default)s)"
+    )
+    asked.add_argument("--reference", metavar="RECIPE", help="recipe to compare with (default: the first)")
     asked.add_argument(
         "--equal",
         choices=("seconds", "steps", "ssr"),
@@ -179,7 +186,7 @@ def _parser() -> argparse.ArgumentParser:
         help="label of the metric or of a recipe in the report, e.g. eval/accuracy=Accuracy; can be repeated",
     )  # fmt: skip
     asked.add_argument("--objective", metavar="NAME", help="the metric, e.g. eval/loss (default: the runs' own)")
-    asked.add_argument("--direction", choices=("max", "min"), help="which quality is better")
+    asked.add_argument("--direction", choices=("max", "min"), help="whether the highest or the lowest quality is best")
     table = parser.add_argument_group("options of a table with a row for each run")
     table.add_argument("--csv", metavar="FILE", help="the table, instead of studies")
     table.add_argument("--ssr", metavar="COL", help="column of scale schedule ratios")
@@ -187,14 +194,14 @@ def _parser() -> argparse.ArgumentParser:
     for unit in ("seconds", "minutes", "hours"):
         table.add_argument(f"--{unit}", metavar="COL", help=f"column of training {unit}")
     table.add_argument("--steps", metavar="COL", help="column of training steps")
-    table.add_argument("--recipe", metavar="COL", nargs="+", help="column, or columns, that name what is compared")
+    table.add_argument("--recipe", metavar="COL", nargs="+", help="columns that distinguish recipes")
     table.add_argument("--seed", metavar="COL", help="column of seeds; runs of equal seeds are paired")
-    table.add_argument("--status", metavar="COL", help="column of how runs ended: completed, diverged, failed")
-    table.add_argument("--n", metavar="COL", help="column of the number of runs that are averaged in a row")
+    table.add_argument("--status", metavar="COL", help="column of statuses: completed, diverged, failed")
+    table.add_argument("--n", metavar="COL", help="column of the number of runs whose mean the row is")
     table.add_argument("--sd", metavar="COL", help="column of the standard deviations of these runs")
     table.add_argument("--se", metavar="COL", help="column of the standard errors of their means")
     table.add_argument("--wide", metavar="COL", nargs="+", help="instead of --ssr: a column of qualities for each SSR")
-    table.add_argument("--full", type=float, metavar="X", help="length of the full run, in units of --ssr COL: SSR 1")
+    table.add_argument("--full", type=float, metavar="X", help="length of the run at SSR 1, in the unit of --ssr COL")
     table.add_argument("--decimal", default=".", metavar="CHAR", help="decimal separator: . or , (%(default)s)")
     table.add_argument("--pool", metavar="COL", nargs="+", help="columns that do not distinguish recipes")
     return parser

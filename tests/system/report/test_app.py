@@ -148,7 +148,7 @@ def test_report_shows_labels_everywhere(resnet50: Path, capsys: pytest.CaptureFi
         (["s", "--csv", "t.csv", "--ssr", "a", "--quality", "b"], "STUDY='s': cannot be used with --csv; make one"),
         (["s", "--seed", "seed"], "error: --seed: cannot be used without a table; add --csv FILE"),
         (["t.csv"], "error: STUDY='t.csv': must be a folder (got a table); use --csv t.csv --ssr COL --quality COL"),
-        (["s", "--tolerance", "x"], "error: argument --tolerance: invalid float value: 'x' (see ssr-report --help)"),
+        (["s", "--tolerance", "x"], "error: --tolerance='x': must be a number; see ssr-report --help"),
         (
             ["--csv", "t.csv", "--ssr", "x", "--quality", "y", "--direction", "max", "--price-per-hour", "3"],
             "error: --price-per-hour=3.0: some runs have no seconds; leave the price out",
@@ -161,6 +161,7 @@ def test_report_shows_labels_everywhere(resnet50: Path, capsys: pytest.CaptureFi
         (["nowhere"], "error: STUDY='nowhere': folder not found; name the folder of a study"),
         (["."], "no runs found"),
         (["s", "--tolerance", "-1"], "error: --tolerance=-1.0: must be a finite number above 0"),
+        (["s", "--equal", "time"], "error: --equal='time': must be one of seconds, steps, ssr; see ssr-report --help"),
         (["s", "--label", "x"], "'x' must be NAME=LABEL, e.g. eval/accuracy=Accuracy"),
         (
             ["--csv", "t.csv", "--ssr", "x", "--quality", "y", "--direction", "max", "--label", "a=b"],
@@ -168,7 +169,10 @@ def test_report_shows_labels_everywhere(resnet50: Path, capsys: pytest.CaptureFi
         ),
         (["s", "--confidence", "95"], "error: --confidence=95.0: must be above 0 and below 1"),
         (["s", "--price-per-hour", "nan"], "error: --price-per-hour=nan: "),
-        (["--csv", "nowhere.csv", "--ssr", "a", "--quality", "b"], "error: nowhere.csv: No such file"),
+        (
+            ["--csv", "nowhere.csv", "--ssr", "a", "--quality", "b"],
+            "error: --csv='nowhere.csv': file not found; check the path",
+        ),
         (["--csv", "t.csv", "--ssr", "a", "--quality", "b"], "error: --ssr='a': "),
         (["--csv", "t.csv", "--ssr", "x", "--quality", "y"], "is better; give --direction max or --direction min"),
     ],

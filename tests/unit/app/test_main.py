@@ -60,6 +60,7 @@ FIXES = {
     "checkpoint=off": "checkpoint='off': must be a mapping; set its keys; see --cfg job --package checkpoint",
     "scheduler=sequence scheduler.phases=1": "must be a mapping; set its keys; see --cfg job",
     "--config-name foo": "--config-name='foo': config not found; correct the name, or add the folder",
+    "--cfg jobs": "--cfg='jobs': must be one of job, hydra, all; see --help",
     "--multirn ssr=1,2": "unrecognized arguments: --multirn; did you mean --multirun?",
     "--ssr=0.5": "unrecognized arguments: --ssr=0.5; write overrides without dashes, for example ssr=0.5",
     "-m ssr=1,2 share=true share_keep=al": "share_keep='al': unknown value; did you mean all?",

@@ -211,7 +211,7 @@ def test_files_are_replaced_and_other_files_stay(app: Callable[..., Answer], in_
 REFUSED = {
     "file": (["--schema", "file"], "--schema='file': must be a folder; write e.g. --schema .schema"),
     "no folder": (["--schema", ""], "--schema='': must be a folder"),
-    "no value": (["--schema"], "expected one argument"),
+    "no value": (["--schema"], "needs a value"),
     "override": (["--schema", "a", "ssr=0.5"], "arguments='ssr=0.5': cannot be used with --schema"),
     "other mode": (["--schema", "a", "--cfg", "job"], "flags='--cfg, --schema': cannot be used together"),
     "main config": (["--schema", "a", "--config-name", "b"], "cannot be used with --schema"),

@@ -13,7 +13,7 @@ from refusals import refused
 
 from ssr_hydra.app.targets import REGISTERED, TORCH_SCHEDULERS, check_targets, check_trust, instantiate, locate
 from ssr_hydra.configs import TORCHMETRICS
-from ssr_hydra.errors import ConflictError, FormatError, InputError, UntrustedError, WrongTypeError
+from ssr_hydra.errors import ConflictError, FormatError, InputError, UnknownNameError, UntrustedError, WrongTypeError
 from ssr_hydra.schedulers import LinearScheduler, ProductScheduler, StepScheduler
 
 HOSTILE = """
@@ -207,6 +207,14 @@ def test_a_reexported_name_can_be_trusted_by_its_origin(my_package: str) -> None
 def test_target_that_does_not_exist_is_refused(my_package: str, name: str) -> None:
     with refused("model._target_"):
         locate(name, ["my_package", "not_there"], "model._target_")
+
+
+def test_error_says_that_the_trusted_folder_is_not_the_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "outer_lab/outer_lab").mkdir(parents=True)
+    (tmp_path / "outer_lab/outer_lab/__init__.py").write_text("Net = dict\n")
+    monkeypatch.syspath_prepend(tmp_path)  # Python imports the outer folder as a namespace package
+    with refused("_target_", UnknownNameError, match="outer_lab has no __init__.py"):
+        locate("outer_lab.Net", ["outer_lab"])
 
 
 def test_errors_inside_user_code_are_unchanged(my_package: str) -> None:

@@ -46,8 +46,8 @@ class RunResult:
     """The result of a run: the content of ``result.json``.
 
     Args:
-        status: ``completed``, ``failed`` (an exception), ``diverged`` (a loss, or a weight at the end, was not finite)
-            or ``stopped`` (by ctrl-C or another signal; the run can be resumed).
+        status: ``completed``; ``failed`` (an exception); ``diverged`` (a loss, or a weight at the end, was not finite);
+            or ``stopped`` (ctrl-C or another signal stopped the run, and the run can be resumed).
         error: The error's type and message; None if the run completed.
         ssr: The scale schedule ratio.
         max_duration: The run's length before scaling, such as ``"20ep"``.
@@ -206,8 +206,8 @@ def is_count(value: Any) -> bool:
 def refuse_finished(folder: Path, field: str = "run_dir", hashed: str | None = None) -> None:
     """Raise an InputError if a folder has the ``result.json`` of another run, so that the files of two runs never mix.
 
-    Call this function only if the folder has no checkpoint to resume from. A run that failed or was stopped may start
-    again in its folder if it trained no batch, or if its config is the same.
+    Call this function only if the folder has no checkpoint to resume from. A failed or stopped run may start again in
+    its folder if it trained no batch, or if its config is the same.
     """
     if not (folder / RESULT).exists():
         return

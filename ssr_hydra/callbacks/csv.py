@@ -27,9 +27,9 @@ class CSVLogger:
     """Write ``metrics.csv`` in the run's folder.
 
     The table has a row for each record of ``metrics.jsonl``, and a column for each name. If a later record has a new
-    name (such as ``eval/accuracy`` at the first evaluation), the logger adds a column on the right, and rewrites the
-    table atomically. The earlier rows get an empty cell in that column. Numbers keep all their digits. Numbers that are
-    not finite are ``nan``, ``inf`` or ``-inf``. Text that looks like a formula gets a leading ``'``.
+    name, such as ``eval/accuracy``, the logger rewrites the table atomically, with a new column on the right. The
+    earlier rows get an empty cell in this column. Numbers keep all their digits. Numbers that are not finite are
+    ``nan``, ``inf`` or ``-inf``. Text that looks like a formula gets a leading ``'``.
 
     A resumed run drops the rows after its checkpoint, so each record appears only once.
 

@@ -30,7 +30,7 @@ class EMA:
     average soon forgets the initial weights. Floating-point buffers, such as BatchNorm's statistics, are averaged too;
     other buffers are copied.
 
-    SSR stretches a ``half_life`` in ``dur`` (``0.05dur``) with the run, so the average covers the same part of the
+    SSR stretches a ``half_life`` in ``dur`` (``0.05dur``) with the run. So the average covers the same part of the
     schedule at every SSR. SSR does not change a ``decay``, or a ``half_life`` in other units.
 
     Checkpoints contain the average and the number of updates, so a resumed run is bitwise equal to an uninterrupted

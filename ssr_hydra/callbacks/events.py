@@ -36,8 +36,8 @@ EVENTS: dict[str, tuple[str, ...]] = {
 }
 """A mapping from the name of an event to the names of the arguments that its listeners get."""
 
-# These events call every listener, even after a listener has raised an error, because files must be closed and weights
-# must be restored.
+# These events call every listener, even after a listener has raised an error. Otherwise files would stay open, and the
+# model might keep averaged weights.
 _FOR_ALL = frozenset({"eval_end", "fit_end", "close"})
 
 

@@ -98,8 +98,7 @@ def change_of(field: str) -> Change:
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[Difference]:
     """Return every field in which two descriptions, or other nested mappings, differ. Keep the order of the fields.
 
-    The function ignores a difference between the names of two data sets with the same SHA-256, because such a name
-    contains a path.
+    If two data sets have the same SHA-256, the function ignores their names, which contain paths.
 
     Args:
         old: The checkpoint's description.

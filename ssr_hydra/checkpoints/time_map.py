@@ -7,11 +7,11 @@ Both compute this time from the true time t of the run, where t0 is the time of 
     extend    lr(t) = lr_new * alpha_new(t)
     rescale   lr(t) = lr_new * alpha_new(v(t)),    v(t) = v0 + s (t - t0),    s = (N - v0) / (M - t0)
 
-``alpha_new`` is the scheduler of the new config. With ``extend``, its times are resolved with the new length M. With
-``rescale``, its times are still resolved with the length N with which the run started, and alpha is read at a virtual
-time v. At the checkpoint, v is v0, which is t0 if the run was not rescaled before. The rest of the plan, from v0 to N,
-is stretched over the rest of the run, from t0 to M. So if only the length changes, the learning rate is continuous at
-the checkpoint, and a finished warmup stays finished, for times in any unit.
+``alpha_new`` is the scheduler of the new config. With ``extend``, a fraction of the run such as ``0.5dur`` is a
+fraction of the new length M. With ``rescale``, it is a fraction of the length N with which the run started, and alpha
+is read at a virtual time v. At the checkpoint, v is v0, which is t0 if the run was not rescaled before. The rest of the
+plan, from v0 to N, is stretched over the rest of the run, from t0 to M. So if only the length changes, the learning
+rate is continuous at the checkpoint. A finished warmup stays finished.
 """
 
 from __future__ import annotations
@@ -167,8 +167,8 @@ class TimeMap:
     def extended(self, state: State, ssr: Number) -> TimeMap:
         """Return the map for ``extend``: the new plan at the true time, as in a run that had this plan from the start.
 
-        This discards an earlier rescaling. If the run is measured in epochs and the number of batches per epoch has
-        changed, schedules count every finished epoch with the new number of batches.
+        This discards an earlier rescaling. If the number of batches per epoch has changed in a run of epochs, schedules
+        count every finished epoch with the new number.
 
         Args:
             state: The state of the run with its new length and rates, at the timestamp of the checkpoint.
@@ -194,8 +194,8 @@ class TimeMap:
             state: The state of the run with its new length and rates, at the timestamp of the checkpoint.
 
         Raises:
-            InputError: The run is already at or after its new end, the plan has no time left, or the length has a new
-                unit that the run has not counted.
+            InputError: The run is already at or after its new end. Or the plan has no time left. Or the length has a
+                new unit that the run has not counted.
         """
         plan, now = _PlannedRun.of(state, self.ssr), state.timestamp
         rest = plan.end - _check_rest(plan, now)

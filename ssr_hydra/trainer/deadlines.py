@@ -18,8 +18,8 @@ class Deadline:
 
     The event is due at the first batch boundary at or after its time. If the loader's length is known, epochs are
     counted in batches. For example, half of an epoch of seven batches is over after the fourth batch. If the length is
-    unknown, only whole epochs can be used. After a resume with a different batch size, past epochs count with the new
-    number of batches per epoch, so the run still ends at the end of an epoch.
+    unknown, only whole epochs can be used. After a resume with a different batch size, the run still ends at the end of
+    an epoch: past epochs count with the new number of batches per epoch.
 
     Args:
         time: The time or the interval, which ssr does not scale. ``dur`` is a fraction of ``state.max_duration``.
@@ -29,8 +29,8 @@ class Deadline:
 
     Raises:
         MissingRateError: ``time`` is a fraction of an epoch, and the loader has no length.
-        InputError: ``time`` is not a time, is not above 0, is a fraction of an iteration, or is in ``dur`` although
-            the run has no ``max_duration``.
+        InputError: ``time`` is not a time above 0, is a fraction of an iteration, or is in ``dur`` although the run has
+            no ``max_duration``.
     """
 
     __slots__ = ("_epoch_length", "_interval", "_read", "_shift", "_unit", "count", "field", "time")
@@ -46,8 +46,8 @@ class Deadline:
             moment = state.max_duration * moment.value
         unit, value = moment.unit, Fraction(moment.value)
         self._epoch_length = state.dataloader_len if unit is TimeUnit.EPOCH else None
-        # The number of trained batches, minus the number that the trained epochs would have with the current number of
-        # batches per epoch. The difference is 0, unless the number of batches per epoch has changed at a resume.
+        # The number of trained batches, minus the trained epochs times the current number of batches per epoch. It is
+        # 0, unless the number of batches per epoch has changed at a resume.
         self._shift = 0
         if self._epoch_length is not None:
             unit, value = TimeUnit.BATCH, value * self._epoch_length

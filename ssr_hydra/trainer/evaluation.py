@@ -118,7 +118,7 @@ def add_up(means: list[EvaluationMean], processes: Processes) -> None:
 
 
 def metric_values(name: str, metric: Callable[..., Any], returned: Any) -> Tensor:
-    """Return the result of a metric, which may be a tensor, an array, a list of numbers or a number, as a tensor."""
+    """Return the result of a metric as a tensor. Accept a tensor, an array, a list of numbers, or a number."""
     values = returned
     if not isinstance(returned, Tensor):
         number = as_number(returned)

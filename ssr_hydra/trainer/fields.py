@@ -110,9 +110,9 @@ class FieldSchedules:
     ``state.timestamp`` has moved, call :meth:`step` to set the value for the new timestamp.
 
     A param group stores the initial value next to the field (``initial_weight_decay``, ``initial_betas``), like
-    ``initial_lr``, so the initial value is saved with the optimizer. There is no other state: to resume, load the
-    optimizer and set the timestamp. If an earlier schedule wrote the field and the user has then set the field, a new
-    run uses the user's value as the initial value.
+    ``initial_lr``. So the initial value is saved with the optimizer. There is no other state: to resume, load the
+    optimizer and set the timestamp. If the user sets a field after a run, a new run uses the user's value as the
+    initial value.
 
     A field is a key of the param groups (``weight_decay``, ``momentum``, ``eps``), or an element of a tuple, counted
     from 1: ``beta1`` and ``beta2`` of ``betas``, ``eta1`` of ``etas``.

@@ -45,9 +45,9 @@ class TerminatedError(BaseException):
 def terminable() -> Iterator[None]:
     """In this block, raise :class:`TerminatedError` at the first signal of :data:`TERMINATIONS`.
 
-    At the end, the block restores the previous handlers. If another library has installed a handler of a signal, that
-    signal calls the library's handler and does not raise the error. In a thread other than the main thread, where
-    Python does not allow new handlers, the block changes nothing.
+    At the end, the block restores the previous handlers. A signal for which another library has installed a handler
+    calls this handler, and does not raise the error. In a thread other than the main thread, Python does not allow new
+    handlers, and the block changes nothing.
     """
     process = os.getpid()
     ours: list[int] = []

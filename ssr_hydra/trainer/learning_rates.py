@@ -106,12 +106,12 @@ class LearningRates:
 
     @property
     def needs_evaluation(self) -> bool:
-        """Whether a scheduler depends on the metric of an evaluation."""
+        """True if a scheduler depends on the metric of an evaluation."""
         return any(rates.needs_evaluation for rates in self._torch)
 
     @property
     def drives_momentum(self) -> bool:
-        """Whether a scheduler sets momentum (or the first beta) as well as the learning rate."""
+        """True if a scheduler sets momentum (or the first beta) as well as the learning rate."""
         return any(rates.drives_momentum for rates in self._torch)
 
     def batch_ended(self) -> Callable[[], object]:
@@ -339,7 +339,7 @@ def _check_moves(entry: Entry, state: State, stepwise: bool | None) -> None:
 
 
 def _cannot_stretch(entry: Entry, ssr: Fraction) -> InputError:
-    """Return the error for a torch scheduler that cannot be a function of time. This run needs such a function."""
+    """Return the error for a torch scheduler that cannot be a function of time, as this run needs."""
     assert entry.instance is not None
     wanted = f"be stretched to ssr {float(ssr):g}" if ssr != 1 else "follow the time map of a changed run"
     try:

@@ -62,8 +62,8 @@ def check_several(world_size: int) -> None:
 def shard(model: nn.Module, processes: Processes, device: torch.device) -> nn.Module:
     """Shard a model's parameters over the processes with torch's ``fully_shard``. Create optimizers afterwards.
 
-    The function shards each child of a ``ModuleList`` or ``Sequential`` (such as a block of a transformer) separately,
-    so only one of these children is whole at a time. It shards all other parameters with the model itself.
+    The function shards each child of a ``ModuleList`` or ``Sequential`` separately, such as a block of a transformer.
+    So only one of these children is whole at a time. It shards all other parameters with the model itself.
     """
     check_several(processes.world_size)
     from torch.distributed.device_mesh import init_device_mesh
@@ -84,9 +84,8 @@ def wrapped(model: nn.Module, parallel: str, processes: Processes, device: torch
     """Return the module for the forward pass of training: the model, or a DDP wrapper of the model.
 
     Raises:
-        InputError: ``parallel`` is ``fsdp``, but there is only one process, or the model is not sharded yet (sharding
-            it now would replace the parameters that its optimizer already has). Or ``parallel`` is ``ddp``, but the
-            model is sharded.
+        InputError: ``parallel`` is ``fsdp``, but there is only one process, or the model was not sharded before its
+            optimizer was created. Or ``parallel`` is ``ddp``, but the model is sharded.
     """
     if processes.world_size == 1:
         if parallel == "fsdp":
@@ -166,9 +165,9 @@ def in_step(loader: Iterable[Any], processes: Processes) -> Iterator[Any]:
 def weights(model: nn.Module, optimizers: tuple[Optimizer, ...]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """Return the states of a model and its optimizers. If the model is sharded, every process must call this function.
 
-    The states of a sharded model are gathered: they are equal to those of the same model in one process, so a run can
-    resume with a different number of processes. The gathered tensors are on the CPU of rank 0; the other processes get
-    None instead of each tensor.
+    The function gathers the states of a sharded model on the CPU of rank 0; the other processes get None instead of
+    each tensor. The gathered states are those of the same model in one process. So a run can resume with a different
+    number of processes.
     """
     if not is_sharded(model):
         return dict(model.state_dict()), [optimizer.state_dict() for optimizer in optimizers]

@@ -172,7 +172,7 @@ class Processes:
 
     @property
     def is_main(self) -> bool:
-        """Whether this process is rank 0, which shows the progress of the run and writes its records."""
+        """True if this process is rank 0, which shows the progress of the run and writes its records."""
         return self.rank == 0
 
     def sum(self, values: Sequence[int], what: str = "a batch") -> list[int]:

@@ -18,10 +18,10 @@ __all__ = ["Rereading"]
 class Rereading:
     """Reads the epochs of a loader that has no ``seek``, such as torch's ``DataLoader``.
 
-    When an epoch starts, a loader without ``seek`` draws the order of its batches from the global random state or from
-    its own generator. This class stores this random state. A resumed epoch starts from the stored random state: the
-    class reads the batches before the interruption again, and skips them. If the loader uses no other random numbers,
-    the later batches are the same as without the interruption.
+    When an epoch starts, a loader without ``seek`` draws the order of its batches from a random state: the global one,
+    or that of its own generator. This class stores the random state. A resumed epoch starts from the stored random
+    state. The class reads the batches before the interruption again, and skips them. If the loader uses no other
+    random numbers, the later batches are the same as without the interruption.
 
     If the loader has ``state_dict`` and ``load_state_dict``, such as torchdata's ``StatefulDataLoader``, the class also
     stores the loader's state. Then a resumed epoch continues from this state, and no batch is skipped.

@@ -192,7 +192,7 @@ class Resuming:
 
     @property
     def is_own(self) -> bool:
-        """Whether the run resumes from a checkpoint in its own folder."""
+        """True if the run resumes from a checkpoint in its own folder."""
         return self.path is not None and self._run_dir is not None and _is_of(self.path, self._run_dir)
 
     def _finished(self, timestamp: Timestamp) -> RunResult | None:

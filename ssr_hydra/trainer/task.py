@@ -256,8 +256,9 @@ class Task:
         The batch size does not change the means. The loss of each batch is weighted by the batch's number of samples or
         tokens. A metric's value of a batch is weighted by the batch's number of samples. If a metric returns values per
         sample or token, each value has weight 1. For a metric object, the method calls ``reset``, then ``update`` with
-        every batch, then ``compute``. If the loss has an attribute ``aligned`` (a function of (outputs, targets)), as
-        :func:`~ssr_hydra.models.next_token_loss` has, ``update`` gets the results of this function.
+        every batch, then ``compute``. A loss may have an attribute ``aligned``, as
+        :func:`~ssr_hydra.models.next_token_loss` has. If so, ``update`` gets the results of
+        ``loss.aligned(outputs, targets)``.
 
         The model is in evaluation mode during the call. At the end, the method restores the modes of all modules and
         the global random state.

@@ -76,13 +76,13 @@ class Trainer:
             each param group names one of them. None keeps the learning rates constant.
         max_duration: Length of the run before scaling, such as ``"20ep"``, ``"2000ba"``, ``"1e6sp"`` or ``"10m"``.
         ssr: The scale schedule ratio. It stretches the schedules and the length of the run.
-        use_stepwise_scheduler: None steps this package's schedulers before every batch, and torch's schedulers at their
-            usual pace (one-cycle and cyclic ones by batch, others by epoch). True steps all schedulers by batch, False
-            steps all by epoch.
+        use_stepwise_scheduler: True steps all schedulers by batch, False steps all by epoch. None steps this package's
+            schedulers by batch, and torch's schedulers at their usual pace: OneCycleLR and CyclicLR by batch, others
+            by epoch.
         loss: A function of (outputs, targets) that returns a scalar. None means cross entropy if a batch is a pair, and
             the model's own loss if a batch is a mapping.
-        metrics: A mapping from name to a function of (outputs, targets) that returns one value per sample, or to an
-            object with ``update``, ``compute`` and ``reset``, such as a metric of torchmetrics. None means accuracy
+        metrics: A mapping from name to metric. A metric is a function of (outputs, targets) that returns one value per
+            sample, or an object with ``update``, ``compute`` and ``reset``, as in torchmetrics. None means accuracy
             with the default loss, and no metrics with any other loss.
         eval_interval: Time between evaluations, not scaled by ssr; None evaluates only at the end. In addition, the
             trainer always evaluates at the end of the run.
@@ -294,8 +294,8 @@ class Trainer:
             rates = state.dataloader_len, state.samples_per_batch, state.tokens_per_batch
             plan, ratio = State(self._max_duration, *rates), Fraction(1)
         self._time_map = time_map = resuming.restore(model, state, plan, ratio, self._description)
-        # In a rescaled run, the schedules still use the length of the original plan, and the time map converts the time
-        # of the run to the time of that plan.
+        # In a rescaled run, the schedules still use the length of the original run. The time map converts the time of
+        # the run to the time of the original run.
         clock = None if time_map.is_identity else time_map
         plan = time_map.plan(state)
         self._rates = LearningRates(schedulers, state, time_map.ssr, use_stepwise_scheduler, clock=clock, plan=plan)

@@ -59,9 +59,9 @@ def scalars_of_tensorboard(folder: Path) -> dict[str, list[tuple[int, float]]]:
 
 
 def records_of_wandb(folder: Path) -> list[Any]:
-    """The records of an offline run, from its file: W&B's own package can only send it to a server.
+    """Return the records in the file of an offline run. W&B's own package can only send this file to a server.
 
-    Another process writes it, which may still be about to when the run has finished.
+    Another process writes the file, and may not have finished when the run has finished.
     """
     (path,) = folder.glob("*.wandb")
     for _ in range(6000):  # wait for minutes if necessary
@@ -73,10 +73,10 @@ def records_of_wandb(folder: Path) -> list[Any]:
 
 
 def _records(data: bytes) -> Iterator[Any]:
-    """What a .wandb file holds.
+    """Yield the records of a .wandb file.
 
-    The file is a LevelDB log behind seven bytes of its own: blocks of 32 KiB, in them parts of records, each behind a
-    checksum, a length and a kind (1 whole, 2 first, 3 middle, 4 last).
+    The file is a LevelDB log after a header of seven bytes. The log has blocks of 32 KiB, and the blocks have parts of
+    records. Each part begins with a checksum, a length and a kind (1 whole, 2 first, 3 middle, 4 last).
     """
     from wandb.proto import wandb_internal_pb2
 

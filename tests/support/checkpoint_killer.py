@@ -1,9 +1,9 @@
-"""Kills processes that save checkpoints, and looks at what they leave. Run by checkpoint_helpers.kill.
+"""Kill processes that save checkpoints, and check the checkpoints that remain. checkpoint_helpers.kill runs this file.
 
     python checkpoint_killer.py steps|chains|writers FOLDER [COUNT]
 
-A program of its own with one thread, because it forks a process for every kill: importing torch for each would take
-a hundred times as long.
+The program has one thread, because it forks a process for every kill. A new process for every kill would import torch
+each time.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ def check(folder: Path, allowed: tuple[int, ...], best: int) -> int:
 
 
 def steps(folder: Path) -> dict[str, int]:
-    """Kill one save before each of its operations in turn; then one more save cleans up."""
+    """Kill one save before each of its operations in turn. Then one more save removes the temporary files."""
     points = {}
     for name, batch in (("next", 40), ("same", 30), ("earlier", 15)):
         for step in itertools.count():
@@ -141,7 +141,7 @@ def chains(folder: Path, number: int, kills: int = 8) -> dict[str, int]:
 
 
 def writers(folder: Path, wanted: int = 50) -> dict[str, int]:
-    """Two processes save into one folder, at least 30 times each, until a third process has read often enough."""
+    """Let two processes save into one folder, at least 30 times each, while this process reads the folder."""
     enough, told = os.pipe()
 
     def work(offset: int) -> None:
@@ -149,7 +149,8 @@ def writers(folder: Path, wanted: int = 50) -> dict[str, int]:
         store = CheckpointStore(folder)
         for batch in itertools.count(offset, 2):
             save(store, batch)
-            # Longer than the other one lets pass between two looks at the lock, which might never see it free else.
+            # Longer than the interval at which the other process tries the lock. Otherwise that process might never
+            # get the lock.
             time.sleep(0.03)
             if batch >= 60 and select.select([enough], [], [], 0)[0]:  # the capacity of a pipe is limited
                 break

@@ -1,4 +1,4 @@
-"""What the processes of tests/system/test_distributed.py and others do: functions that process_pairs.py calls by name.
+"""Functions that process_pairs.py calls by name in the processes of tests/system/test_distributed.py.
 
 Each makes the same trainer in every process, as a script of a user would, and returns plain data.
 """
@@ -123,7 +123,7 @@ class Numbers(Dataset[tuple[Tensor, int]]):
 
 
 def count_own(lengths: list[int], sizes: list[int]) -> list[Any]:
-    """Two epochs of our loaders: the counters and the size of every batch of all processes."""
+    """Return the counters and the size of every batch of all processes, for two epochs of our loaders."""
     found = []
     for length in lengths:
         for size in sizes:
@@ -144,7 +144,7 @@ def count_own(lengths: list[int], sizes: list[int]) -> list[Any]:
 
 
 def count_foreign(lengths: list[int], sizes: list[int]) -> list[Any]:
-    """The same with torch's own loader and sampler, which repeats or drops samples to divide them evenly."""
+    """Return the same for torch's loader and sampler, which repeats or drops samples to divide them evenly."""
     found = []
     rank, world = rank_of()
     for length in lengths:
@@ -373,7 +373,7 @@ class Identities(Dataset[tuple[Tensor, int]]):
 def identities(
     folder: Path, stop: int | None = None, on_change: str = "refuse", parallel: str = "ddp", kind: str = "samples"
 ) -> Any:
-    """Three epochs of 23 samples in batches of 4; what each batch of this process held is written down."""
+    """Return the samples in each batch of this process, for three epochs of 23 samples in batches of 4."""
     seed_everything(0)
     data: Any = Identities()
     if kind == "tensors":
@@ -422,7 +422,7 @@ def identities(
 
 
 def many_tokens(each: int) -> Any:
-    """Counts that do not fit into an int32, different in every process and batch."""
+    """Count more tokens than an int32 can hold, with different numbers in every process and batch."""
     rank, _ = rank_of()
     loader = TensorLoader([torch.randn(10, 4), torch.arange(10) % 3], 3, **shares())
     batches: list[int] = []
@@ -499,7 +499,7 @@ class Mergeable(SumOfSquares):
 
 
 def metric_objects(kind: str, lengths: list[int]) -> Any:
-    """Results of two evaluations of several lengths in batches of 3; the error if the metric is refused."""
+    """Return the results of two evaluations of several lengths in batches of 3, or the error of a refused metric."""
     metric: Any = {"merges": Mergeable, "alone": SumOfSquares}.get(kind, SumOfSquares)()
     if "torchmetrics" in kind:
         import torchmetrics
@@ -523,7 +523,7 @@ def metric_objects(kind: str, lengths: list[int]) -> Any:
 
 
 def refused(kind: str) -> Any:
-    """Build trainers that several processes cannot use, or not with these settings."""
+    """Return the errors of trainers that several processes cannot use."""
     model: nn.Module = nn.Linear(4, 3)
     loader = TensorLoader([torch.randn(8, 4), torch.arange(8) % 3], 4, **shares())
     options: dict[str, Any] = {}
@@ -567,7 +567,7 @@ APART: dict[str, tuple[Any, Any]] = {
 
 
 def apart() -> Any:
-    """Each setting given another value in each process; what each says, and what two alike ones say."""
+    """Return the errors of trainers with different settings in each process, and of trainers with equal settings."""
     rank, _ = rank_of()
     said: dict[str, Any] = {}
     for name, values in {**APART, "": (None, None)}.items():

@@ -44,7 +44,7 @@ class KillOnce:
 
 
 def killable(folder: Path, parallel: str, length: int, kill: tuple[int, int, float] | None = None) -> Any:
-    """A run that resumes at its last checkpoint, and of which one process is killed."""
+    """Resume a run at its last checkpoint, and kill one of its processes."""
     callbacks = [KillAfter(*kill[1:])] if kill is not None and kill[0] == rank_of()[0] else []
     options: dict[str, Any] = {"checkpoint": {"interval": "2ba"}, "callbacks": callbacks}
     trainer = digits(folder, "dropout", f"{length}ba", False, parallel, "adamw", **options)
@@ -66,7 +66,7 @@ def state_of(folder: Path) -> tuple[Any, list[Any], list[Any]]:
 
 
 def check_kills(pairs: Any, folder: Path, parallel: str, kills: int) -> None:
-    """Kill the two processes in turn at random moments: the run still ends bitwise as a run without kills."""
+    """Kill the two processes in turn at random moments. Check that the result equals that of a run without kills."""
     length = 20 * (kills + 1)
     options: dict[str, Any] = {"parallel": parallel, "length": length}
     pairs.run(killable, folder=folder / "whole", **options)
@@ -211,7 +211,7 @@ def absent() -> Any:
 
 
 def lost(rank_that_ends: int) -> Any:
-    """The error message of a process when the other process ends."""
+    """Return the error message of a process when the other process ends."""
     rank, _ = rank_of()
     processes = Processes.start()
     processes.sum([1])

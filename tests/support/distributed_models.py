@@ -26,7 +26,7 @@ def sharded_evaluation() -> Any:
 
 
 def clipped(parallel: str, norm: float | None, value: float | None) -> Any:
-    """One step of SGD with lr 1: the weights move by the clipped gradient."""
+    """Take one step of SGD with lr 1, which moves the weights by the clipped gradient."""
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(4, 6), nn.Tanh(), nn.Linear(6, 3))
     before = [parameter.detach().clone() for parameter in model.parameters()]

@@ -1,7 +1,7 @@
-"""Runs of several warm processes that find each other as torchrun's would.
+"""Runs of several warm processes that connect to each other like the processes of torchrun.
 
-``pairs.run("module:function", argument=1)`` calls the function in ``world`` processes, and gives back what each
-returned, how it ended and what it printed.
+``pairs.run("module:function", argument=1)`` calls the function in ``world`` processes. It returns the value, the exit
+code and the output of each process.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from warm import Process, warm
 class Ended:
     """How the processes of a run have ended, by rank.
 
-    A code below 0 is the signal that killed a process; ``late`` says that they had to be, because they did not end.
+    A code below 0 is the signal that killed a process. ``late`` says that the processes were killed at the timeout.
     """
 
     codes: list[int]
@@ -56,14 +56,14 @@ class Pairs:
         """Call a function in ``world`` processes.
 
         Args:
-            function: Of a test helper: itself, or ``module:name``.
+            function: A function of a test helper, or ``module:name``.
             world: Number of processes.
-            signalled: A rank and the signal that it gets.
-            when: Whether it is time for the signal.
-            timeout: Seconds until all are killed: it bounds a run that hangs, and is no measure of a slow machine.
-            fails: Whether one of them is expected to.
-            env: More of the environment.
-            arguments: Of the function.
+            signalled: A rank, and the signal that this rank gets when ``when`` returns True.
+            when: A function that returns whether to send the signal now.
+            timeout: Seconds until all processes are killed, for a run that never ends.
+            fails: Whether a process is expected to fail.
+            env: Additional environment variables.
+            arguments: The arguments of the function.
         """
         if not isinstance(function, str):
             function = f"{function.__module__}:{function.__name__}"
@@ -71,8 +71,8 @@ class Pairs:
         folder = self._folder / str(self._count)
         folder.mkdir()
         (folder / "arguments").write_bytes(pickle.dumps(arguments))
-        # Held until all have ended: a port that was only looked up would be free for anybody until rank 0 listens.
-        # Bound in this way it is given away to nobody who asks for any port, and rank 0, who asks for it, may share it.
+        # Keep the port bound until all processes have ended, so that no other program gets this port. With
+        # SO_REUSEADDR, rank 0 may still listen on it.
         with ExitStack() as held:
             port = held.enter_context(socket.socket())
             port.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -103,7 +103,7 @@ class Pairs:
 def _watch(
     processes: list[Process], began: float, signalled: tuple[int, int] | None, when: Callable[[], bool], timeout: float
 ) -> bool:
-    """Send the signal when it is due; True if the processes had to be killed because they did not end."""
+    """Send the signal when it is due. Return True if the processes were killed at the timeout."""
     while any(process.poll() is None for process in processes):
         if time.monotonic() - began > timeout:
             for process in processes:

@@ -10,7 +10,7 @@ from checkpoint_helpers import kill
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="forks and kills")
-def test_a_save_that_is_killed_before_any_of_its_operations_leaves_a_good_checkpoint(tmp_path: Path) -> None:
+def test_save_killed_before_any_file_operation_leaves_an_intact_checkpoint(tmp_path: Path) -> None:
     points = kill("steps", tmp_path)
     # A save was killed at every operation: at least two files, their syncs, the rename and a removal.
     assert points.keys() == {"next", "same", "earlier"}
@@ -19,5 +19,5 @@ def test_a_save_that_is_killed_before_any_of_its_operations_leaves_a_good_checkp
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="forks and kills")
-def test_two_writers_in_one_folder_take_turns_and_a_reader_gets_complete_checkpoints(tmp_path: Path) -> None:
+def test_reader_gets_complete_checkpoints_while_two_processes_save(tmp_path: Path) -> None:
     assert kill("writers", tmp_path)["reads"] > 20

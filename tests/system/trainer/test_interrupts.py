@@ -8,7 +8,7 @@ from pathlib import Path
 from warm import warm
 
 
-def test_forked_worker_ends_by_a_signal_as_without_our_handler(tmp_path: Path) -> None:
+def test_signal_ends_a_forked_worker_that_has_inherited_the_handler(tmp_path: Path) -> None:
     code = """
 import os, signal, time
 from ssr_hydra.trainer.interrupts import terminable

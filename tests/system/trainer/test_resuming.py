@@ -25,7 +25,7 @@ from ssr_hydra.torch_schedulers import ReduceLROnPlateau
 from ssr_hydra.trainer import Trainer
 from ssr_hydra.trainer.interrupts import TerminatedError
 
-BATCHES = 9  # of 26 samples, by 3: the last has 2
+BATCHES = 9  # 26 samples in batches of 3; the last batch has 2 samples
 
 
 class Cut(Exception):

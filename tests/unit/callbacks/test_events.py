@@ -69,7 +69,7 @@ class Gives:
 @pytest.mark.parametrize(
     "value", [3, True, np.float32(0.5), np.int64(3), np.array([2.0]), torch.tensor(0.5), torch.tensor([1])]
 )
-def test_numbers_of_any_kind_from_callbacks_become_plain(value: Any) -> None:
+def test_numbers_of_any_type_from_callbacks_become_python_numbers(value: Any) -> None:
     events, written = Events([Gives(value)]), []
     metrics: dict[str, Any] = {"eval/loss": 1.0}
     events.fire("eval_end", None, metrics)
@@ -81,7 +81,7 @@ def test_numbers_of_any_kind_from_callbacks_become_plain(value: Any) -> None:
 
 
 @pytest.mark.parametrize("value", [torch.ones(2), np.ones(2), object(), {1, 2}, 1j])
-def test_error_names_a_callback_that_returns_something_else(value: Any) -> None:
+def test_error_names_a_callback_that_adds_an_invalid_value(value: Any) -> None:
     events = Events([Gives(value)])
     with refused(
         "metrics.eval/own",
@@ -93,7 +93,7 @@ def test_error_names_a_callback_that_returns_something_else(value: Any) -> None:
         events.record(None, {}, None)
 
 
-def test_lists_and_dicts_of_numbers_in_a_record_become_plain() -> None:
+def test_lists_and_dicts_of_numbers_in_a_record_become_plain_data() -> None:
     record: dict[str, Any] = {}
     Events([Gives({"a": [np.float32(0.5), None, "x"], 1: (torch.tensor(2.0),)})]).record(None, record, None)
     assert record == {"own": {"a": [0.5, None, "x"], "1": [2.0]}}

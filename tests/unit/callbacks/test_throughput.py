@@ -18,7 +18,7 @@ def test_rates_are_those_between_two_records() -> None:
     assert second == record(30, 1.5, **{"throughput/samples_per_second": 640.0, "throughput/batches_per_second": 40.0})
 
 
-def test_tokens_are_counted_where_there_are_any() -> None:
+def test_token_rate_is_added_if_the_data_has_tokens() -> None:
     throughput, second = Throughput(), record(2, 3.0, token=2**40 + 100)
     throughput.log(None, record(1, 1.0, token=2**40))
     throughput.log(None, second)

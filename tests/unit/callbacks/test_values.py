@@ -26,7 +26,7 @@ def test_each_of_several_param_groups_has_a_column() -> None:
     }
 
 
-def test_scalars_are_the_numbers_that_are_not_clocks() -> None:
+def test_scalars_leave_out_counters_and_text() -> None:
     found = scalars(
         {"event": "eval", "batch": 3, "epoch": 1, "a": math.nan, "b": -math.inf, "c": None, "d": "x", "e": True}
     )
@@ -43,7 +43,7 @@ def test_the_two_losses_of_training_have_different_names() -> None:
     }
 
 
-def test_a_config_without_anything_has_no_values() -> None:
+def test_empty_config_has_no_values() -> None:
     assert flat(None) == flat({}) == {}
     assert flat({"a": [], "b": {}, "c": False}) == {"a": "[]", "b": "{}", "c": False}
 

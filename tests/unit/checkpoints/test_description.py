@@ -85,7 +85,7 @@ NEVER = [
 
 @pytest.mark.parametrize("timestamp", [WITHIN, AT_END])
 @pytest.mark.parametrize(("path", "value"), ANYTIME)
-def test_changed_plan_is_refused_with_both_values_or_allowed(path: str, value: Any, timestamp: Timestamp) -> None:
+def test_error_for_a_changed_setting_shows_both_values(path: str, value: Any, timestamp: Timestamp) -> None:
     found = changed(path, value)
     assert len(found) == 1
     message = refusal(found, "refuse", timestamp)
@@ -171,7 +171,7 @@ def test_value_that_only_one_config_has_is_reported() -> None:
     assert str(Difference("a.b", MISSING, None)) == "a.b was not there and is None"
 
 
-def test_data_of_the_same_content_are_the_same_under_any_name() -> None:
+def test_data_sets_with_equal_content_do_not_differ_by_their_names() -> None:
     def described(name: str, sha256: str | None) -> dict[str, Any]:
         return {"data": {"dataset": {"name": name, "samples": 3, **({"sha256": sha256} if sha256 else {})}}}
 

@@ -112,7 +112,7 @@ def test_newest_checkpoint_is_the_one_saved_last(tmp_path: Path) -> None:
     store = CheckpointStore(tmp_path)
     for batch in (100, 200):
         save(store, batch)
-    save(store, 120)  # the run that reached 200 was abandoned
+    save(store, 120)  # a run that has resumed from an earlier checkpoint
     assert [batch for batch, _ in store.all()] == [200, 120]
     found = load_latest_good(tmp_path)
     assert found is not None

@@ -387,7 +387,7 @@ def test_a_mapped_time_is_a_timestamp() -> None:
     assert time_map.plan(run("20ep", 475)).max_duration == "10ep"
 
 
-def test_repr_shows_the_lines() -> None:
+def test_repr_shows_the_counters_that_differ() -> None:
     time_map = TimeMap.planned(run("10ep"), 1).rescaled(run("20ep", 375))
     assert "batch = 250 + 1/3 batch" in repr(time_map)
     assert repr(TimeMap.planned(run("10ep"), 2)) == "TimeMap(10ep, ssr 2)"

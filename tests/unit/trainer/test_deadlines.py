@@ -65,8 +65,8 @@ def test_an_interval_is_due_once_for_each_multiple_that_was_passed(
 
 
 @pytest.mark.parametrize("length", [75, 38, 150])
-def test_epochs_keep_their_meaning_after_a_change_of_the_batch_size(length: int) -> None:
-    """375 batches in 5 epochs of 75 lie behind it; the 10th ends after 5 more of the new length."""
+def test_run_ends_at_the_same_epoch_after_a_change_of_the_batch_size(length: int) -> None:
+    """The run has trained 5 epochs of 75 batches. The 10th epoch ends after 5 epochs of the new length."""
     end, log = due("10ep", dataloader_len=length), due("0.5ep", repeats=True, dataloader_len=length)
     here = Timestamp(epoch=5, batch=375)
     log.renew(here)

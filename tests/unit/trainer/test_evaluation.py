@@ -180,7 +180,7 @@ def test_mapping_of_numbers_becomes_several_metrics() -> None:
 
 
 @pytest.mark.parametrize("setting", [{"objective": "eval/f1/other"}, {"checkpoint": {"best": "eval/f1/other"}}])
-def test_setting_that_names_a_missing_part_is_refused_before_the_first_step(setting: dict[str, Any]) -> None:
+def test_setting_with_an_unknown_key_of_a_metric_is_refused_before_the_first_step(setting: dict[str, Any]) -> None:
     trainer = of_digits({"f1": Gives({"macro": 0.5})}, **setting)
     field = "objective" if "objective" in setting else "checkpoint.best"
     with pytest.raises(UnknownNameError) as caught:

@@ -66,7 +66,7 @@ def test_tied_weights_are_stored_once_and_load(tmp_path: Path) -> None:
     result = small(tmp_path, model, name="tied").fit()
     tensors, metadata = read(tmp_path / NAME)
     assert sorted(tensors) == ["a.weight", "head.bias", "head.weight"]
-    # 6 epochs of 6 batches, half of them by the SSR.
+    # An SSR of 0.5 halves 6 epochs of 6 batches.
     assert metadata == {"format": "pt", "name": "tied", "ssr": "0.5", "steps": "18", "b.weight": "a.weight"}
     assert (result.status, result.steps) == ("completed", 18)
     other = Tied()

@@ -44,7 +44,7 @@ def test_other_signals_also_end_a_job_before_training(number: signal.Signals, co
     assert signal.getsignal(number) is signal.SIG_DFL
 
 
-def test_handler_of_other_code_stays_installed() -> None:
+def test_handler_of_another_library_stays_installed() -> None:
     seen: list[int] = []
 
     def theirs(number: int, frame: FrameType | None) -> None:
@@ -105,7 +105,7 @@ def test_the_first_signal_is_the_reason() -> None:
 
 
 @pytest.mark.parametrize("first", [signal.SIGINT, signal.SIGTERM])
-def test_ctrl_c_after_a_signal_interrupts_immediately_and_a_first_ctrl_c_announces_it(first: int) -> None:
+def test_ctrl_c_after_a_signal_interrupts_immediately(first: int) -> None:
     told: list[str] = []
     with StopRequest(told.append) as stop:
         os.kill(os.getpid(), first)
@@ -125,7 +125,7 @@ def test_signal_during_a_print_is_not_lost() -> None:
         assert stop.number == signal.SIGINT
 
 
-def test_two_ctrl_c_signals_within_a_moment_count_once_under_torchrun(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ctrl_c_that_torchrun_repeats_counts_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """One ctrl-C comes from the terminal, and torchrun sends one right after it; a later one is a second ctrl-C."""
     monkeypatch.setenv("TORCHELASTIC_RUN_ID", "1")
     now = [100.0]

@@ -92,7 +92,7 @@ STALE: dict[str, Any] = {
 
 @pytest.mark.parametrize("name", STALE)
 def test_second_torch_scheduler_starts_at_the_same_rate_as_in_torch(name: str) -> None:
-    # Most continue from the rate that was set, 0.02; those that set the rate use the first one, 0.1.
+    # Most schedulers continue from the current rate, 0.02. Schedulers that overwrite the rate start from 0.1.
     found, expected = (torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.1, momentum=0.9) for _ in range(2))
     for optimizer in (found, expected):
         StepLR(optimizer, 100)
@@ -122,7 +122,7 @@ def test_run_within_one_epoch_needs_a_pace(make: Any, field: str, fix: str) -> N
     assert caught.value.field == field
 
 
-def test_the_pace_of_a_short_run_is_the_one_that_was_chosen() -> None:
+def test_explicit_pace_is_used_in_a_run_within_one_epoch() -> None:
     cosine = [0.4 * (1 + math.cos(math.pi * k / BATCHES)) for k in range(BATCHES)]  # torch's closed form, to 0
     constant = [0.8] * BATCHES
     for pace, expected in (("batch", cosine), ("epoch", constant)):
@@ -229,7 +229,7 @@ class MyPlateau(ReduceLROnPlateau):
         (lambda o: [StepLR(o, 1), 3], 1, "schedulers[1].scheduler", "must be a scheduler"),
     ],
 )  # fmt: skip
-def test_unusable_schedulers_are_refused_by_name(make: Any, ssr: float, field: str, words: str) -> None:
+def test_error_for_an_unusable_scheduler_names_its_field(make: Any, ssr: float, field: str, words: str) -> None:
     optimizer = sgd()
     state = State(max_duration="8ba", dataloader_len=BATCHES, optimizers=optimizer)
     with pytest.raises(InputError, match=words) as caught:
@@ -358,7 +358,7 @@ def test_state_of_other_schedulers_is_refused(name: str) -> None:
     ],
 )
 def test_schedules_follow_the_time_map(make: Any) -> None:
-    # A run of 16 batches after 4 of a plan of 8: from there the clock runs at a third of the speed.
+    # A plan of 8 batches is stretched to 16 after batch 4. From there on, the clock has a third of the speed.
     optimizer = sgd()
     state = State(max_duration="16ba", dataloader_len=BATCHES, optimizers=optimizer)
     plan = State(max_duration="8ba", dataloader_len=BATCHES)
@@ -412,7 +412,7 @@ def test_groups_that_are_added_later_follow() -> None:
         assert [group["lr"] for group in optimizer.param_groups] == [0.8 / 8, 0.1 / 8]
 
 
-def test_our_torch_schedulers_set_every_optimizer_and_torch_instances_set_their_own() -> None:
+def test_described_scheduler_sets_all_optimizers_and_torch_instance_sets_its_own() -> None:
     a, b = sgd(), sgd(0.2)
     state = State(max_duration="2ep", dataloader_len=1, optimizers=(a, b))
     rates = LearningRates([described.ExponentialLR(0.5), StepLR(b, 1, 0.1)], state, Fraction(1))

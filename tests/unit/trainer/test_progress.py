@@ -93,7 +93,7 @@ def test_a_terminal_gets_a_bar_with_rate_loss_and_eta(monkeypatch: pytest.Monkey
 
 
 @pytest.mark.parametrize("columns", [30, 60, 80, 200])
-def test_no_line_is_longer_than_the_terminal_or_cut(columns: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_line_is_truncated_or_longer_than_the_terminal(columns: int, monkeypatch: pytest.MonkeyPatch) -> None:
     shown = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", shown_on(columns, monkeypatch, "n"))
     lines = re.split(r"[\r\n]+", shown)
     assert all(len(line) <= columns for line in lines)

@@ -109,7 +109,7 @@ class KnownLength(Walk):
 
 
 class Eager(KnownLength):
-    """It moves to the next epoch when it returns the last batch of an epoch."""
+    """A loader that moves to the next epoch when it returns the last batch of an epoch."""
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         for _ in range(5 - self.position):

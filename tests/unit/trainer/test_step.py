@@ -90,7 +90,7 @@ def test_gradients_of_accumulated_parts_equal_those_of_the_batch(accumulate: int
         torch.testing.assert_close(mine, theirs, atol=1e-6, rtol=0)
 
 
-def test_batches_of_any_shape_are_cut_along_their_samples() -> None:
+def test_batches_of_any_structure_are_split_along_their_samples() -> None:
     Pair = namedtuple("Pair", "inputs targets")
 
     class Scaled(nn.Module):
@@ -130,10 +130,10 @@ def test_batches_that_cannot_be_split_are_refused() -> None:
     with refused("accumulate", MismatchError) as error:
         trained(8, step={"accumulate": 2}, counts={"get_num_samples_in_batch": lambda batch: 16})
     assert "with 32 samples, but the batch has 16" in error.value.rule
-    trained(8, step={"accumulate": 2}, counts={"get_num_samples_in_batch": lambda batch: 2 * len(batch[0])})  # can be
+    trained(8, step={"accumulate": 2}, counts={"get_num_samples_in_batch": lambda batch: 2 * len(batch[0])})
 
 
-def test_a_part_without_tokens_adds_nothing() -> None:
+def test_part_of_a_batch_without_tokens_does_not_change_the_gradients() -> None:
     """A loss may divide by the number of tokens itself, which gives 0 / 0."""
 
     class Logits(nn.Embedding):
@@ -176,8 +176,8 @@ class Bigram(nn.Module):
 
 @pytest.mark.parametrize("loss", [next_token_loss, functools.partial(next_token_loss)])
 def test_loss_can_define_the_number_of_items_in_its_mean(loss: Any) -> None:
-    # All targets of the first half but one are ignored, and every target of the last sample. A mean over no targets is
-    # NaN, and must not change the result.
+    # Only one target of the first three samples counts, and no target of the last sample. A mean over no targets is
+    # NaN, which must not change the result.
     draw = torch.Generator().manual_seed(0)
     inputs = torch.randint(0, 8, (6, 5), generator=draw)
     targets = torch.randint(0, 8, (6, 5), generator=draw)
@@ -266,7 +266,7 @@ def test_bf16_computes_in_bf16_and_updates_in_fp32() -> None:
 
 
 def test_fp16_scales_the_loss_and_clips_unscaled_gradients() -> None:
-    # Gradients of 1e-9 are zero in fp16: scaled by 65,536 they are not.
+    # Gradients of 1e-9 are 0 in fp16. The same gradients times 65,536 are not.
     class Tiny(nn.Module):
         def __init__(self) -> None:
             super().__init__()

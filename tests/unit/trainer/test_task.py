@@ -123,7 +123,7 @@ def test_token_mean_loss_is_weighted_by_tokens_for_any_batches(sizes: tuple[int,
     assert found["eval/loss"] == pytest.approx(each.sum().item() / 6, rel=1e-6)  # 1 + 2 + 3 targets
 
 
-def test_evaluation_leaves_modes_gradients_and_random_numbers_as_they_were() -> None:
+def test_evaluation_does_not_change_modes_gradients_or_random_state() -> None:
     class Drawing(nn.Sequential):
         def forward(self, x: Tensor) -> Tensor:
             assert not self.training
@@ -152,7 +152,7 @@ SCALARS = {
 
 
 @pytest.mark.parametrize("kind", SCALARS)
-def test_one_number_for_a_batch_counts_for_each_of_its_samples(kind: str) -> None:
+def test_single_metric_value_is_weighted_by_the_number_of_samples(kind: str) -> None:
     """Batches of 3 and 1 samples with 0.25 and 0.5: (3 * 0.25 + 0.5) / 4 = 0.3125; the mean of the batches is 0.375."""
 
     def metric(outputs: Tensor, targets: Tensor) -> Any:
@@ -169,7 +169,7 @@ def test_numbers_of_any_type_keep_their_digits(number: Any) -> None:
     assert [found["eval/m"], found["eval/each"]] == pytest.approx([float(number)] * 2, rel=1e-15)
 
 
-def test_single_metric_value_belongs_to_one_token_if_other_batches_have_several() -> None:
+def test_single_value_counts_for_one_token_if_other_batches_have_several_values() -> None:
     """Batches of 3 samples each with 3 and 1 values: (1 + 2 + 3 + 8) / 4 = 3.5; were 8 the batch's number, 5."""
     flat = iter((torch.tensor([1.0, 2.0, 3.0]), torch.tensor([8.0]), torch.tensor([])))
     task = Task(linear(), None, {"m": lambda outputs, targets: next(flat)}, CPU)
@@ -195,7 +195,7 @@ def mean_of_dict(outputs: Tensor, targets: Tensor) -> Any:
         (lambda outputs, targets: [[1.0], [1.0, 2.0]], "lambda", "list|float"),
     ],
 )
-def test_metric_that_returns_something_else_is_named(metric: Any, name: str, got: str) -> None:
+def test_error_names_a_metric_that_returns_an_invalid_value(metric: Any, name: str, got: str) -> None:
     with refused(
         "metrics.m", WrongTypeError, match=rf"^metrics\.m='.*{name}.*must return one number .*\(got .*({got})"
     ):
@@ -212,7 +212,7 @@ def test_loss_of_shape_1_is_one_number_in_training() -> None:
 
 
 @pytest.mark.parametrize("count", [np.int64(3), torch.tensor(3), torch.tensor([3]), 3.0])
-def test_counts_may_be_whole_numbers_of_any_kind(count: Any) -> None:
+def test_counts_may_be_integers_of_any_type(count: Any) -> None:
     counts = Task(linear(), None, None, CPU, lambda batch: count, lambda batch: count).count((X, Y))
     assert counts == (3, 3)
     assert [type(number) for number in counts] == [int, int]
@@ -224,7 +224,7 @@ def test_counts_may_be_whole_numbers_of_any_kind(count: Any) -> None:
         Task(linear(), None, None, CPU, lambda batch: 2.5).count((X, Y))
 
 
-def test_accuracy_of_classes_probabilities_and_pictures() -> None:
+def test_accuracy_accepts_classes_probabilities_and_images() -> None:
     logits = torch.tensor([[0.1, 0.9], [0.8, 0.2]])
     assert accuracy(logits, torch.tensor([1, 1])).tolist() == [True, False]
     assert accuracy(logits, torch.tensor([[0.3, 0.7], [0.6, 0.4]])).tolist() == [True, True]

@@ -1,7 +1,7 @@
 """Runs measured in tokens, samples, seconds and iterations: counters, ends, and learning rates in closed form.
 
-The learning rate of a batch is the schedule at the counters that stood before it, so it is computed here from the
-record of the batch before. Where a real clock runs, what the clock said is compared; no duration is expected.
+The tests compute the learning rate of a batch from the counters in the record of the previous batch. Tests with the
+real clock compare recorded times, and expect no duration.
 """
 
 from __future__ import annotations
@@ -165,15 +165,15 @@ def test_run_in_samples_counts_uneven_batches(app: Callable[..., object]) -> Non
 
 
 def check_clock(found: list[dict[str, Any]], result: RunResult, budget: float, lr: float) -> None:
-    """Properties of a linear decay over a number of seconds that hold at any speed of the machine."""
-    rates, stood = [], 0.0
+    """Check a linear decay over a number of seconds, at any speed of the machine."""
+    rates, previous = [], 0.0
     for record in found:  # an evaluation may have waited for the device, and this time counts as training
         if record["event"] == "train":
-            rates.append((record["lr"], stood))
-        stood = record["train_seconds"]
+            rates.append((record["lr"], previous))
+        previous = record["train_seconds"]
     assert [rate for rate, _ in rates] == exact([lr * (1 - seconds / budget) for _, seconds in rates])
-    assert rates[-1][1] < budget <= stood  # the last batch begins before the end, and ends after it
-    assert result.train_seconds == stood
+    assert rates[-1][1] < budget <= previous  # the last batch begins before the end, and ends after it
+    assert result.train_seconds == previous
     assert result.status == "completed"
     assert result.steps == len(rates)
 

@@ -314,14 +314,14 @@ def test_torch_schedulers_stretch_and_the_error_names_those_that_cannot() -> Non
         "schedulers", UnsupportedError, match="MyStep.*cannot be stretched to ssr 0.5: it must be a class of torch"
     ):
         Trainer(model, loader, schedulers=MyStep(optimizer, 1), optimizers=optimizer, ssr=0.5, device="cpu")
-    # Without optimizers, the scheduler's own is used. Half of two epochs: a decay at each half.
+    # Without optimizers, the trainer uses the scheduler's optimizer. The run has two decays in half of two epochs.
     schedulers = Paced(StepLR(optimizer, 1), "epoch")
     result = Trainer(model, loader, None, None, schedulers, "2ep", ssr=0.5, device="cpu", progress="none").fit()
     assert result.steps == 2
     assert optimizer.param_groups[0]["lr"] == pytest.approx(0.001)
 
 
-def test_a_plateau_needs_evaluations_to_follow() -> None:
+def test_plateau_without_evaluations_is_refused() -> None:
     model = nn.Linear(4, 3)
     plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(torch.optim.SGD(model.parameters(), lr=0.1))
     with refused("schedulers", MissingValueError):

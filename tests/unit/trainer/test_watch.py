@@ -27,7 +27,7 @@ def test_mean_loss_is_computed_since_the_last_flush_and_since_the_last_evaluatio
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
-def test_on_the_cpu_a_bad_loss_is_found_in_its_step(value: float) -> None:
+def test_loss_that_is_not_finite_is_detected_in_its_step_on_the_cpu(value: float) -> None:
     watch = LossWatch(CPU)
     watch.add(torch.tensor(1.0), 0)
     with pytest.raises(DivergedError, match="at batch 1"):
@@ -35,7 +35,7 @@ def test_on_the_cpu_a_bad_loss_is_found_in_its_step(value: float) -> None:
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
-def test_on_other_devices_a_bad_loss_is_found_at_the_next_flush(value: float) -> None:
+def test_loss_that_is_not_finite_is_detected_at_the_next_flush_on_other_devices(value: float) -> None:
     watch = LossWatch(CPU)
     watch._on_cpu = False  # as on a GPU, but with a tensor that the test can read
     watch.add(torch.tensor(1.0), 0)
@@ -46,7 +46,7 @@ def test_on_other_devices_a_bad_loss_is_found_at_the_next_flush(value: float) ->
         watch.flush(3)
 
 
-def test_on_other_devices_no_step_reads_the_device() -> None:
+def test_step_does_not_read_the_loss_from_other_devices() -> None:
     watch = LossWatch(ELSEWHERE)
     watch.add(torch.empty((), device=ELSEWHERE), 0)  # reading a meta tensor raises
     with pytest.raises(RuntimeError, match="meta"):

@@ -101,10 +101,10 @@ def read_table(
         raise PathError(field, path, "must be in UTF-8", "save the file in UTF-8") from None
     except (OSError, ValueError, EOFError, zipfile.BadZipFile, csv.Error) as error:
         reason = " ".join(str(error).split())
-        if "pickle" in reason or "Object arrays" in reason:
+        if any(words in reason for words in ("pickle", "Object arrays", "Python objects")):
             rule = "must not be damaged or contain Python objects, which could run code"
             raise UntrustedError(field, path, rule, "save arrays of numbers: numpy.savez(path, x=..., y=...)") from None
-        raise PathError(field, path, f"cannot be read: {reason or type(error).__name__}", _FORMATS) from None
+        raise PathError(field, path, f"cannot be read: {reason or type(error).__name__}", "save it again") from None
     raise FormatError(field, path, f"must be {_FORMATS}", "rename or convert the file")
 
 

@@ -150,7 +150,7 @@ def _shorten(field: str) -> str:
 
 def ends_after_t_max(run: Run, warmup: Time, end: Time, field: str, stated: TimeLike) -> InputError:
     """Return the error for a warmup that ends after ``t_max``. The arguments are those of :func:`finish`."""
-    rule = f"must end before t_max (takes {warmup} of a schedule that ends at {end}{run.at_ssr})"
+    rule = f"must end before t_max (ends at {warmup}, t_max is {end}{run.at_ssr})"
     return RangeError(field, str(stated), rule, _shorten(field))
 
 
@@ -166,5 +166,5 @@ def finish(run: Run, warmup: Time, field: str, stated: TimeLike) -> None:
             limits.append(("run", run.convert(run.start, warmup.unit, field) + warmup, run.whole.length()))
     for name, end, length in limits:
         if length is not None and run.is_before(length, end):
-            rule = f"must end within the {name} (takes {end} of {length}{run.at_ssr})"
+            rule = f"must end within the {name} (ends at {end}, the {name} at {length}{run.at_ssr})"
             raise RangeError(field, str(stated), rule, _shorten(field))

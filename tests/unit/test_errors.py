@@ -58,7 +58,7 @@ def test_within_adds_a_prefix_and_keeps_the_type(kind: type[InputError]) -> None
     assert str(outer) == "factors.b.t_0=1: rule; fix"
 
 
-@pytest.mark.parametrize("kind", KINDS.values())
+@pytest.mark.parametrize("kind", [InputError, MissingRateError])
 @pytest.mark.parametrize("again", [lambda e: pickle.loads(pickle.dumps(e)), copy.copy, copy.deepcopy])
 def test_error_is_picklable(kind: type[InputError], again: Any) -> None:
     error = kind("ssr", -1.0, "rule", "fix")

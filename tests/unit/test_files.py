@@ -9,7 +9,7 @@ import pytest
 from refusals import refused
 
 from ssr_hydra.errors import PathError
-from ssr_hydra.files import WriteError, check_path, write_atomically, write_error
+from ssr_hydra.files import check_path, write_atomically
 
 
 def test_failed_write_keeps_the_old_file_and_the_error_has_path_and_size(
@@ -34,13 +34,6 @@ def test_a_record_has_the_default_permissions(tmp_path: Path) -> None:
     (tmp_path / "plain").write_text("")
     write_atomically(tmp_path / "record", "x")
     assert stat.S_IMODE((tmp_path / "record").stat().st_mode) == stat.S_IMODE((tmp_path / "plain").stat().st_mode)
-
-
-def test_error_has_path_bytes_and_errno(tmp_path: Path) -> None:
-    error = write_error(OSError(errno.EDQUOT, "Disk quota exceeded"), tmp_path / "x", 17)
-    assert isinstance(error, WriteError)
-    assert (error.errno, error.filename) == (errno.EDQUOT, str(tmp_path / "x"))
-    assert str(error) == f"[Errno {errno.EDQUOT}] cannot write 17 bytes: Disk quota exceeded: '{tmp_path / 'x'}'"
 
 
 def test_a_temporary_file_that_is_a_link_is_not_followed(tmp_path: Path) -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from refusals import refused
 
-from ssr_hydra.errors import InputError
 from ssr_hydra.rules import Described, check_hyperparameter, parse_rules, parse_selection, selects
 
 # Parameters of a model of three layers: an embedding that is tied with the head, a norm, and a linear layer.
@@ -68,9 +68,8 @@ def test_selection_matches_the_expected_parameters(given: Any, taken: str) -> No
     ],
 )
 def test_invalid_selections_are_refused(given: Any, field: str) -> None:
-    with pytest.raises(InputError) as info:
+    with refused(field):
         parse_selection(given, "params")
-    assert info.value.field == field
 
 
 def test_rule_is_parsed() -> None:
@@ -108,10 +107,8 @@ def test_rule_is_parsed() -> None:
     ],
 )
 def test_invalid_rules_are_refused(rules: Any, field: str) -> None:
-    with pytest.raises(InputError) as info:
+    with refused(field):
         parse_rules(rules)
-    assert info.value.field == field
-    assert "\n" not in str(info.value)
 
 
 def test_ranges_of_hyperparameters_are_checked_by_name() -> None:
@@ -126,6 +123,5 @@ def test_ranges_of_hyperparameters_are_checked_by_name() -> None:
         ("anything", float("inf"), "x"),
         ("anything", {}, "x"),
     ):
-        with pytest.raises(InputError) as info:
+        with refused(field):
             check_hyperparameter(key, value, "x")
-        assert info.value.field == field

@@ -9,7 +9,7 @@ from torch.utils.data import Dataset, IterableDataset, TensorDataset
 
 from ssr_hydra.data import Digits, RandomShift, make_loaders
 from ssr_hydra.data.limits import Limited, limited
-from ssr_hydra.errors import InputError, RangeError
+from ssr_hydra.errors import ConflictError, RangeError
 
 
 class Sorted(Dataset[int]):
@@ -89,5 +89,5 @@ def test_a_limit_is_a_number_of_batches(field: str) -> None:
 
 
 def test_stream_cannot_be_limited() -> None:
-    with pytest.raises(InputError, match="limit_train=1: cannot be used with a stream; set limit_train to null"):
+    with refused("limit_train", ConflictError):
         make_loaders(Stream(), shuffle=False, limit_train=1)

@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from refusals import refused
 
 from ssr_hydra.data.splits import hold_out
-from ssr_hydra.errors import InputError
 
 
 def test_split_is_stratified_and_the_total_is_exact() -> None:
@@ -24,5 +24,5 @@ def test_split_is_a_function_of_the_seed() -> None:
 
 @pytest.mark.parametrize("fraction", [0, 1, float("nan"), "0.5", 0.01, 0.99])
 def test_fraction_that_leaves_a_split_empty_is_refused(fraction: float) -> None:
-    with pytest.raises(InputError, match="eval_fraction"):
+    with refused("eval_fraction"):
         hold_out(np.zeros(10), fraction, 0)

@@ -226,7 +226,7 @@ def test_sequences_refuse_invalid_arguments_at_construction(phases: Any, field: 
         ({"a": Phase(HALF, "1ba"), "b": StepScheduler("32sp")}, {"max_duration": "8ba"},
          "phases.b.scheduler.step_size", "this phase starts at 1ba, and .*samples_per_batch"),
         ({"a": Phase(LinearWithWarmupScheduler("3ba"), "2ba"), "b": HALF}, {"max_duration": "8ba"},
-         "phases.a.scheduler.t_warmup", "ends at 2ba"),
+         "phases.a.scheduler.t_warmup", "t_max is 2ba"),
     ],
 )  # fmt: skip
 def test_errors_of_bound_sequences_name_the_path(phases: Any, of_run: Any, field: str, match: str) -> None:

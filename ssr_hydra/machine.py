@@ -32,8 +32,8 @@ def conditions(jobs_beside: float = 0.0) -> dict[str, Any]:
         jobs_beside: The mean number of other jobs of the same sweep that ran on this machine.
 
     Returns:
-        A mapping with ``jobs_beside``, ``cpus`` (see :func:`cores`), and ``load``, the system's load average over the
-        last minute, which Windows does not have.
+        A mapping with ``jobs_beside``, ``cpus`` (see :func:`cores`), and ``load``. The load is the system's average
+        over the last minute. On Windows, it is missing.
 
     Example:
         >>> sorted(conditions(1.5))

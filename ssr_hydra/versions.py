@@ -1,4 +1,4 @@
-"""The versions of packages and the digests of code of a run. This module imports neither torch nor Hydra."""
+"""The versions of packages, and digests of the code. This module imports neither torch nor Hydra."""
 
 from __future__ import annotations
 

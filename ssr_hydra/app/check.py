@@ -62,7 +62,7 @@ def plain(cfg: DictConfig | Mapping[str, Any]) -> dict[str, Any]:
 
     All later code uses only this result. A run without a name gets the name of its data. The function removes metrics
     that the user has set to null. It also undoes the rounding of a computed ``ssr`` (:func:`~ssr_hydra.time.simplest`),
-    so jobs count as the same job if their ratios differ only by a rounding error.
+    so ``ssr=0.30000000000000004`` gives the same job as ``ssr=0.3``.
     """
     node = cfg if isinstance(cfg, DictConfig) else OmegaConf.create(dict(cfg))
     try:

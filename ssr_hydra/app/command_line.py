@@ -50,7 +50,7 @@ class CommandLine:
         config_name: Name of the main config.
         config_path: Absolute path of the folder that holds the main config; None if the app's own folder holds it.
         config_dir: Absolute path of a folder with additional configs; None if there is none.
-        place: The folder of ``--schema``, or the name of ``--new``.
+        target: The value of ``--schema`` or ``--new``.
     """
 
     overrides: tuple[str, ...] = ()
@@ -59,7 +59,7 @@ class CommandLine:
     config_name: str = "config"
     config_path: str | None = None
     config_dir: str | None = None
-    place: str = ""
+    target: str = ""
 
     @property
     def main_config(self) -> list[str]:
@@ -79,7 +79,7 @@ class CommandLine:
 def split_override(override: str) -> tuple[str, str | None]:
     """Return the key and the value of an override.
 
-    The key has no prefix ``+``, ``++`` or ``~``. The value is None if the override has no ``=``.
+    The key does not start with ``+``, ``++`` or ``~``. The value is None if the override has no ``=``.
 
     Example:
         >>> split_override("++trainer.threads=2"), split_override("~optimizer")
@@ -90,7 +90,7 @@ def split_override(override: str) -> tuple[str, str | None]:
 
 
 def key_of(override: str) -> str:
-    """Return the key of an override without its prefix; see :func:`split_override`."""
+    """Return the key of an override; see :func:`split_override`."""
     return split_override(override)[0]
 
 
@@ -176,7 +176,7 @@ def parse_command_line(argv: Sequence[str]) -> CommandLine:
         config_name=name,
         config_path=path,
         config_dir=_folder("--config-dir", args.config_dir),
-        place=args.schema or args.new or "",
+        target=args.schema or args.new or "",
     )
 
 
@@ -254,11 +254,11 @@ class TypedCommand:
         return self._with(keys - {key_of(item) for item in fixed}, [] if fixed else [study])
 
     def in_run(self, folder: Path, resume: str) -> str:
-        """Return the command that continues a run from its own newest checkpoint."""
+        """Return the command that continues a run from the newest checkpoint of the run."""
         place = f"hydra.run.dir={quoted(str(folder))}"
         added = [] if place in self.arguments else [place]
         changed = {"hydra.run.dir"} if added else set()
-        if resume != AUTO:  # the run has its own checkpoint now, so it must not start from the old path again
+        if resume != AUTO:  # the run has a checkpoint now, so it must not start from the old path again
             changed, added = changed | {"resume", "resume.path"}, [*added, f"resume={AUTO}"]
         return self._with(changed, added)
 

@@ -1,4 +1,4 @@
-"""Evaluate a checkpoint of a run again, and compare the metrics with those that the run recorded.
+"""Evaluate a checkpoint of a run again, and compare the metrics with the metrics that the run recorded.
 
 The evaluation creates the experiment from the run's ``.hydra/config.yaml``. It applies the same checks as to any
 config, so a target must be registered or trusted. The evaluation writes nothing into the run's folder.
@@ -55,7 +55,7 @@ _SAFETENSORS = ".safetensors"
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The metrics of a checkpoint: those computed now, and those that the run recorded.
+    """The metrics of a checkpoint that were computed now, and the metrics that the run recorded.
 
     Args:
         checkpoint: The folder of the checkpoint.
@@ -130,10 +130,11 @@ def evaluate(
         overrides: Overrides of the run's config, such as ``data.eval_batch_size=512``. If they change the evaluation
             data, the loss or a metric, the affected metrics are not compared with the recorded values.
         trust: Modules whose classes and functions the config may name, in addition to this package's.
-        weights: ``raw`` for the trained weights; the name of a callback that averages weights; or ``auto`` for the
+        weights: ``raw`` for the trained weights, or the name of a callback that averages weights. ``auto`` means the
             weights that the run evaluated.
-        export: File to save the evaluated weights in, as a ``state_dict`` that ``torch.load(weights_only=True)``
-            reads, or in the format of safetensors if the file name ends in ``.safetensors``. None to save nothing.
+        export: File to save the evaluated weights in. A file name that ends in ``.safetensors`` selects the format of
+            safetensors. Otherwise the file is a ``state_dict`` that ``torch.load(weights_only=True)`` reads. None to
+            save nothing.
         split: ``eval`` for the evaluation data, or ``test`` for the test data, ``data.test``.
 
     Raises:

@@ -24,7 +24,7 @@ _FAILED, _BAD_INPUT, _INTERRUPTED = 1, 2, 130
 _OWN = ("run", "checkpoint", "weights", "export", "split", "tolerance", "device")
 
 _DESCRIPTION = """\
-Evaluate a checkpoint of a run again, and compare the metrics with those that the run recorded.
+Evaluate a checkpoint of a run again, and compare the metrics with the metrics that the run recorded.
 
 arguments, as name=value:
   run         folder of the run; required

@@ -18,7 +18,7 @@ _DEEPEST_SWEEP = 10
 def chosen_nodes(group: str, typed: Collection[str]) -> tuple[str, tuple[str, ...]] | None:
     """Return the Hydra group of a file that the command line has chosen, and the nodes that this file may set.
 
-    Return None if ``group`` is not a group of Hydra, or if no override on the command line has the key ``group``.
+    Return None if ``group`` is not a group of Hydra, or if the command line does not choose from the group.
 
     Example:
         >>> chosen_nodes("launcher", ["ssr", "launcher"]), chosen_nodes("launcher", ["ssr"])
@@ -56,8 +56,8 @@ SETTINGS = {
 def check_hydra(node: Any, file: str, chosen: Sequence[str] = ()) -> None:
     """Refuse values that a file sets below ``hydra``, except :data:`SETTINGS` and ``hydra.sweeper.params``.
 
-    ``node`` is the file's ``hydra`` node as plain, unresolved data. The file may also set the nodes in ``chosen``, such
-    as ``hydra.launcher.``, because the command line has chosen the file for these nodes.
+    ``node`` is the file's ``hydra`` node as plain, unresolved data. ``chosen`` lists nodes that the file may also set,
+    such as ``hydra.launcher.``, because the command line has chosen the file.
     """
     params = node
     for key in ("sweeper", "params"):
@@ -98,7 +98,7 @@ def _check_params(params: Any, file: str) -> None:
 
 
 def leaves(node: Any, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Any]]:
-    """Yield the path and the value of each node of plain data that is not a mapping, or is an empty mapping."""
+    """Yield the path and the value of each node in plain data, except mappings that contain nodes."""
     if isinstance(node, Mapping) and node:
         for key, value in node.items():
             yield from leaves(value, (*path, str(key)))

@@ -70,7 +70,7 @@ def check_growth(content: Mapping[str, Any]) -> None:
 
     def size(node: Any, path: str) -> int:
         if path not in sizes:
-            sizes[path] = _OF_A_VALUE  # ends the recursion if a value refers to itself; OmegaConf refuses such a cycle
+            sizes[path] = _OF_A_VALUE  # ends the recursion if a value refers to itself, which OmegaConf refuses
             if isinstance(node, Mapping):
                 inner = sum(size(value, f"{path}.{key}") for key, value in node.items())
             elif isinstance(node, list):

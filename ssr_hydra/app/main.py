@@ -112,11 +112,11 @@ def _main(typed: TypedCommand, fixed: Sequence[str]) -> None:
         elif line.mode == "schema":
             from ssr_hydra.app.schema import write_schemas
 
-            print(write_schemas(line.place, line.config_dir))
+            print(write_schemas(line.target, line.config_dir))
         elif line.mode == "new":
             from ssr_hydra.app.project import new_project
 
-            print(new_project(line.place))
+            print(new_project(line.target))
         else:
             _show(line)
     except KeyboardInterrupt as error:
@@ -333,7 +333,7 @@ def _print_traceback(error: Exception) -> None:
 def _remove_refused(command: CheckedCommand) -> None:
     """Remove the folders that Hydra created for a command with invalid input. Keep a folder in which a run has started.
 
-    Some invalid input is found only when the data is read or the model is created, which is after Hydra has started.
+    Some errors appear only when the data is read or the model is created, which is after Hydra has started.
     """
     from ssr_hydra.sweeps.folder import LOCK, STUDY, SWEEPS
 

@@ -117,7 +117,7 @@ def _of_omegaconf(error: OmegaConfBaseException, outer: BaseException, overrides
 
 
 def _several(overrides: Sequence[str]) -> InputError | None:
-    """Return the error for a list of choices in a group that allows one choice; None if no override has such a list."""
+    """Return the error for a list of choices in a group that allows one choice; None for other overrides."""
     for override in overrides:
         group, value = split_override(override)
         if value is None or group not in GROUPS or not value.startswith("["):

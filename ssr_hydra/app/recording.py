@@ -63,7 +63,7 @@ def recorded(cfg: DictConfig | Mapping[str, Any], run_dir: str | Path | None) ->
     handles SIGTERM like ctrl-C.
 
     If the folder already has a run, the job writes nothing before training starts. So a job with invalid input does not
-    change the folder, and a finished run only gets a new line in its log.
+    change the folder. A finished run only gets a new line in its log.
     """
     with _alive(run_dir) as heartbeat, _recorded(cfg, run_dir) as pending:
         yield RecordedJob(pending, heartbeat)

@@ -183,7 +183,7 @@ class _Definitions:
         return {"type": "object", **about.get("", {}), "properties": properties, "additionalProperties": False}
 
     def _options(self, hint: Any) -> list[_Schema]:
-        """Return schemas for a type. A value of the type matches at least one of them."""
+        """Return schemas for a type. A value of the type matches at least one schema."""
         origin, arguments = get_origin(hint), get_args(hint)
         if origin is Annotated:
             kind, allowed = arguments

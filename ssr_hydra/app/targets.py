@@ -228,7 +228,7 @@ def _is_name(target: object) -> bool:
 
 
 def _package_of(name: str) -> str:
-    """Return the entry of ``trust`` for a name: its package; for packages such as torch, the module or the name."""
+    """Return what to trust for a name: the package of the name; for packages such as torch, the module or the name."""
     package = name.partition(".")[0]
     if package not in _TOO_WIDE:
         return package

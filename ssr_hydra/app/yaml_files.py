@@ -53,7 +53,7 @@ def shown_path(path: str | Path) -> str:
 
 @dataclass(frozen=True)
 class _Amount:
-    """The number of values, of levels of nesting and of ``${...}`` in a YAML node with its aliases expanded."""
+    """How many values, levels of nesting and ``${...}`` a YAML node has after expansion of its aliases."""
 
     values: int = 1
     levels: int = 1
@@ -98,8 +98,8 @@ class FileBounds:
         """Return the text of a YAML file. Check the file without constructing its values.
 
         Raises:
-            InputError: The file is too large, nested too deeply or not YAML; a key is repeated or contains a dot; or
-                YAML would read the value of a text field as a number or truth value.
+            InputError: The file breaks a limit or is not YAML, a key is repeated or contains a dot, or a text field has
+                a value that YAML reads as a number or truth value.
         """
         if path in self._checked:
             return self._texts[str(path)]
@@ -316,7 +316,7 @@ _DefaultsLoader.add_constructor(None, lambda *_: None)
 
 @dataclass(frozen=True)
 class _Entry:
-    """An entry of a defaults list: a group and the names of its choices, or the path of a config without a group."""
+    """An entry of a defaults list. Without a group, ``names`` contains the path of a config."""
 
     group: str | None
     names: tuple[str, ...]

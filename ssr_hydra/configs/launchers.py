@@ -8,7 +8,7 @@ __all__ = ["LAUNCHERS", "SWEEPERS", "ProcessLauncherConfig", "StudySweeperConfig
 
 @dataclass
 class ProcessLauncherConfig:
-    """``hydra/launcher=processes``: run each job in its own process, several jobs at a time.
+    """``hydra/launcher=processes``: run each job in a separate process, several jobs at a time.
 
     The fields are the arguments of :class:`ssr_hydra.sweeps.launchers.processes.ProcessLauncher`.
     """

@@ -39,8 +39,8 @@ GROUPS: dict[str, Mapping[str, Any]] = {
 # Groups whose choices can be combined (logger=[csv,tensorboard]). Each choice has a separate node in the config.
 _SEVERAL = ("logger", "callbacks")
 
-# The default schedulers inside each composite scheduler: a mapping from the key in its config to a choice of the group
-# scheduler. These choices become a defaults list, so that the command line can replace each scheduler by name.
+# The default schedulers inside each composite scheduler, by their key in its config. They become a defaults list, so
+# that the command line can replace each scheduler by name.
 _PARTS: dict[str, dict[str, str]] = {
     "product": {"factors.warmup": "constant_warmup", "factors.decay": "exponential"},
     "sequence": {"phases.warmup.scheduler": "ramp", "phases.decay.scheduler": "cosine"},

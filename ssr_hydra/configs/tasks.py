@@ -114,8 +114,8 @@ class _DataConfig:
     ``data=custom`` has no data set: set ``data.train._target_=my_package.MyDataset`` and the arguments of the class.
     The node also has the keys of :class:`~ssr_hydra.settings.DataSettings`: ``batch_size``, ``num_workers`` ...
 
-    ``test`` is evaluated once, at the end of the run: a file for ``data=arrays``, a folder for ``data=image_folder``,
-    or a data set by its ``_target_``.
+    The run evaluates ``test`` once, at its end. The value is a file for ``data=arrays``, a folder for
+    ``data=image_folder``, or a data set by its ``_target_``.
     """
 
     train: Object = field(default_factory=lambda: {"_target_": MISSING})

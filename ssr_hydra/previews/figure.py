@@ -204,27 +204,21 @@ def _legend(axes: Axes, curves: Sequence[PreviewCurve]) -> None:
     figure: Any = axes.figure
     figure.draw_without_rendering()  # computes the width of the axes
     room = axes.bbox.width
-    left = _row(axes, schedules, room, 0.0) if schedules else None
-    if not shades:
-        grown = _size(left)[1]
-    elif left is None:
-        grown = _size(_row(axes, shades, room, 0.0))[1]
+    left, right = (_row(axes, entries, room) if entries else None for entries in (schedules, shades))
+    (width, grown), (right_width, right_height) = _size(left), _size(right)
+    between = _BETWEEN * figure.dpi
+    if left is not None and right is not None and width + right_width + between > room:
+        left.set_bbox_to_anchor((0.0, 1.0), transform=_above(axes, right_height + between))
+        grown += right_height + between
     else:
-        width, grown = _size(left)
-        right = _row(axes, shades, room, 0.0)
-        right_width, right_height = _size(right)
-        between = _BETWEEN * figure.dpi
-        if width + right_width + between <= room:
+        grown = max(grown, right_height)
+        if left is not None and right is not None:
             right.set_loc("lower right")
             right.set_bbox_to_anchor((1.0, 1.0), transform=_above(axes, 0.0))
-            grown = max(grown, right_height)
-        else:
-            left.set_bbox_to_anchor((0.0, 1.0), transform=_above(axes, right_height + between))
-            grown += right_height + between
     figure.set_figheight(HEIGHT + max(0.0, grown / figure.dpi - _ONE_LINE))
 
 
-def _row(axes: Axes, entries: Sequence[tuple[str, str, Any]], room: float, height: float) -> Legend:
+def _row(axes: Axes, entries: Sequence[tuple[str, str, Any]], room: float) -> Legend:
     """Draw a legend with as many columns as fit into ``room`` pixels."""
     from matplotlib.legend import Legend
     from matplotlib.lines import Line2D
@@ -237,7 +231,7 @@ def _row(axes: Axes, entries: Sequence[tuple[str, str, Any]], room: float, heigh
             [label for label, _, _ in entries],
             loc="lower left",
             bbox_to_anchor=(0.0, 1.0),
-            bbox_transform=_above(axes, height),
+            bbox_transform=_above(axes, 0.0),
             borderaxespad=0.0,
             borderpad=0.0,
             ncols=columns,

@@ -195,21 +195,13 @@ def preview(
     }
     named, ratios, lr = _schedulers_by_name(schedulers), _ratios(ssr), check_lr(lr)
     check_count(len(named) * len(ratios))
-    shown = Preview(
-        tuple(
-            draw_out(
-                scheduler,
-                name=name,
-                max_duration=length,
-                ssr=ratio,
-                rates=rates,
-                lr=lr,
-                path=name if len(named) > 1 else "",
-            )
-            for name, scheduler in named.items()
-            for ratio in ratios
-        )
-    )
+    is_one = len(named) == 1
+    curves = [
+        draw_out(each, name=name, max_duration=length, ssr=ratio, rates=rates, lr=lr, path="" if is_one else name)
+        for name, each in named.items()
+        for ratio in ratios
+    ]
+    shown = Preview(tuple(curves))
     if path is not None:
         shown.save(path)
     return shown

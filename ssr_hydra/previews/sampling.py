@@ -23,11 +23,10 @@ _JUST_EXACT, _JUST_FLOAT = Fraction(1, 2**200), Fraction(1, 2**40)
 class Trace:
     """A schedule as the vertices of a polygonal line, sampled from the first to the last time in ``breaks``.
 
-    At each break, the class computes alpha just before the break and at the break, so a jump at a break is vertical at
-    its exact time. Between two breaks, it halves intervals until the curve is straight in each interval. If a jump
-    remains in a tiny interval, let f be the fraction with the smallest denominator in this interval. The jump is at f
-    if alpha has one value before f and the other value from f on. At the last break, the class uses only alpha just
-    before the break, because a run has no batch at its end.
+    The class computes alpha just before each break and at the break, so a jump at a break has its exact time. Between
+    two breaks, it halves intervals until the curve is straight in each interval. If a jump remains in a tiny interval,
+    let f be the fraction with the smallest denominator in this interval. The jump is at f if alpha has one value before
+    f and the other value from f on. A run has no batch at its end, so the last vertex has alpha just before the end.
 
     Args:
         alpha: Function from time to alpha.

@@ -34,8 +34,8 @@ class CheckpointSettings:
             completed run. If an EMA evaluates, the file contains the averaged weights. None writes no file.
 
     Raises:
-        InputError: A value is out of range; ``mode`` is ``auto`` and the direction does not follow from the name of
-            ``best``; or ``export`` is set and safetensors is not installed.
+        InputError: A value is out of range, the name of ``best`` does not show the direction and ``mode`` is ``auto``,
+            or ``export`` needs safetensors, which is not installed.
 
     Example:
         >>> CheckpointSettings(best="eval/bits_per_byte").best_mode

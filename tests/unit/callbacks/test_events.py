@@ -9,7 +9,7 @@ import torch
 from refusals import refused
 
 from ssr_hydra.callbacks import EVENTS, Events
-from ssr_hydra.errors import InputError, RunError, UnknownNameError, WrongTypeError
+from ssr_hydra.errors import ConflictError, InputError, MissingValueError, RunError, UnknownNameError, WrongTypeError
 
 
 class Heard:
@@ -234,39 +234,36 @@ class OneOfTwo:
         return {}
 
 
-class Lightning:
-    def on_batch_end(self) -> None: ...
-
-
 @pytest.mark.parametrize(
-    ("arguments", "message"),
+    ("arguments", "field", "kind"),
     [
-        ({"callbacks": [object()]}, "callbacks.object='object': has no method for any event of a run; define one of"),
-        ({"callbacks": {"x": Lightning()}}, "on_batch_end? did you mean batch_end?"),
-        ({"callbacks": [Memory]}, "callbacks.type='Memory': must be an object, not a class; write Memory()"),
-        ({"callbacks": Memory()}, "callbacks=<"),
-        ({"callbacks": "ema"}, "must be a list of objects, or a mapping of names to objects"),
-        ({"callbacks": {3: Memory()}}, "callbacks=3: must have a string as its name"),
-        ({"loggers": [Memory()]}, "loggers.memory='Memory': must have a method log(trainer, record)"),
-        ({"callbacks": [OneOfTwo()]}, "must have both state_dict and load_state_dict, or neither"),
-        (
-            {"callbacks": {"a": Memory()}, "loggers": {"a": Logger([], "")}},
-            "loggers.a='Logger': has the same name as another object",
-        ),
+        ({"callbacks": [object()]}, "callbacks.object", UnknownNameError),
+        ({"callbacks": [Memory]}, "callbacks.type", WrongTypeError),
+        ({"callbacks": Memory()}, "callbacks", WrongTypeError),
+        ({"callbacks": "ema"}, "callbacks", WrongTypeError),
+        ({"callbacks": {3: Memory()}}, "callbacks", WrongTypeError),
+        ({"loggers": [Memory()]}, "loggers.memory", WrongTypeError),
+        ({"callbacks": [OneOfTwo()]}, "callbacks.oneoftwo", MissingValueError),
+        ({"callbacks": {"a": Memory()}, "loggers": {"a": Logger([], "")}}, "loggers.a", ConflictError),
     ],
 )
-def test_invalid_callbacks_are_refused(arguments: dict[str, Any], message: str) -> None:
-    with pytest.raises(InputError) as caught:
+def test_invalid_callbacks_are_refused(arguments: dict[str, Any], field: str, kind: type[InputError]) -> None:
+    with refused(field, kind):
         Events(**arguments)
-    assert message in str(caught.value)
+
+
+def test_error_for_a_method_of_another_library_suggests_the_event() -> None:
+    class Lightning:
+        def on_batch_end(self) -> None: ...
+
+    with refused("callbacks.x", match=r"on_batch_end\? did you mean batch_end\?"):
+        Events({"x": Lightning()})
 
 
 def test_functions_can_be_added_only_to_existing_events() -> None:
     with refused("event", UnknownNameError, match="event='on_epoch_end': is unknown; did you mean epoch_end?"):
         Events().on("on_epoch_end", print)
-    with refused(
-        "function", WrongTypeError, match=r"function=3: must be a function; pass a function of \(trainer, loss\)"
-    ):
+    with refused("function", WrongTypeError):
         Events().on("batch_end", 3)  # type: ignore[arg-type]
 
 

@@ -247,18 +247,17 @@ SHARED = MacroF1()
 
 
 @pytest.mark.parametrize(
-    ("metrics", "message"),
+    ("metrics", "field", "kind"),
     [
-        ({"f1": MacroF1}, "metrics.f1='MacroF1': must be an object, not its class"),
-        ({"f1": functools.partial(MacroF1)}, "metrics.f1='MacroF1': must be an object, not its class"),
-        ({"a": SHARED, "b": SHARED}, "metrics.b='MacroF1': must be a separate object, because metrics.a accumulates"),
-        ({"f1": 3}, "metrics.f1=3: must be a function of (outputs, targets), or an object with update, compute"),
+        ({"f1": MacroF1}, "metrics.f1", WrongTypeError),
+        ({"f1": functools.partial(MacroF1)}, "metrics.f1", WrongTypeError),
+        ({"a": SHARED, "b": SHARED}, "metrics.b", ConflictError),
+        ({"f1": 3}, "metrics.f1", WrongTypeError),
     ],
 )
-def test_wrong_metric_is_refused(metrics: dict[str, Any], message: str) -> None:
-    with pytest.raises(InputError) as caught:
+def test_wrong_metric_is_refused(metrics: dict[str, Any], field: str, kind: type[InputError]) -> None:
+    with refused(field, kind):
         of_digits(metrics)
-    assert str(caught.value).startswith(message)
 
 
 def test_metric_may_be_nan() -> None:

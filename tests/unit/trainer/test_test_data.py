@@ -19,7 +19,7 @@ from ssr_hydra.app.evaluate import evaluate
 from ssr_hydra.app.train import build, train
 from ssr_hydra.callbacks import EMA
 from ssr_hydra.data import TensorLoader
-from ssr_hydra.errors import InputError, MissingValueError, UnknownNameError
+from ssr_hydra.errors import MissingValueError, UnknownNameError
 from ssr_hydra.records import RunResult, config_hash
 from ssr_hydra.trainer import Trainer
 
@@ -93,16 +93,12 @@ def test_run_that_failed_during_the_test_resumes_at_the_test(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"objective": "test/loss"}, "objective='test/loss': must be a metric of the run"),
-        ({"checkpoint": {"best": "test/loss"}}, "checkpoint.best='test/loss': must be a metric of the run"),
-    ],
+    ("options", "field"),
+    [({"objective": "test/loss"}, "objective"), ({"checkpoint": {"best": "test/loss"}}, "checkpoint.best")],
 )
-def test_options_cannot_use_test_metrics(options: dict[str, Any], message: str) -> None:
-    with pytest.raises(UnknownNameError) as caught:
+def test_options_cannot_use_test_metrics(options: dict[str, Any], field: str) -> None:
+    with refused(field, UnknownNameError):
         small(Batches(), **options)
-    assert str(caught.value).startswith(message)
 
 
 def test_trainer_without_test_data_cannot_test() -> None:
@@ -147,51 +143,37 @@ def test_ssr_evaluate_can_repeat_the_test_of_a_checkpoint(tables: None, composed
 
 
 @pytest.mark.parametrize(
-    ("overrides", "message"),
+    ("overrides", "field"),
     [
-        ([*TABLE, "data.test=train.csv"], "data.test='train.csv': must not have training or evaluation samples"),
-        ([*TABLE, "data.test=nothing.csv"], "data.test='nothing.csv': not found"),
-        (
-            ["data.test={_target_: ssr_hydra.data.Digits, split: eval}"],
-            "data.test='eval': must not be the evaluation data; use other samples",
-        ),
-        (
-            ["data.test={_target_: ssr_hydra.data.Digits, split: train}"],
-            "data.test='train': must not be the training data; use other samples",
-        ),
-        (
-            ["data.test={_target_: ssr_hydra.data.Digits, split_seed: 1}"],
-            "data.test.split_seed=1: must be split_seed of the training data (0), so that the two",
-        ),
-        ([*TABLE, "data.test={_target_: ssr_hydra.data.Arrays, path: test.csv}"], "data.test.path="),
+        ([*TABLE, "data.test=train.csv"], "data.test"),
+        ([*TABLE, "data.test=nothing.csv"], "data.test"),
+        (["data.test={_target_: ssr_hydra.data.Digits, split: eval}"], "data.test"),
+        (["data.test={_target_: ssr_hydra.data.Digits, split: train}"], "data.test"),
+        (["data.test={_target_: ssr_hydra.data.Digits, split_seed: 1}"], "data.test.split_seed"),
+        ([*TABLE, "data.test={_target_: ssr_hydra.data.Arrays, path: test.csv}"], "data.test.path"),
     ],
 )
 def test_overlapping_test_data_is_refused(
-    tables: None, composed: Callable[..., DictConfig], overrides: list[str], message: str
+    tables: None, composed: Callable[..., DictConfig], overrides: list[str], field: str
 ) -> None:
-    with pytest.raises(InputError) as caught:
+    with refused(field):
         build(composed(*overrides))
-    assert str(caught.value).startswith(message)
 
 
 @pytest.mark.parametrize(
-    ("overrides", "message"),
+    ("overrides", "field"),
     [
-        (["data.test=test.csv"], "data.test='test.csv': can name a file only for data=arrays, and a folder only for"),
-        (["data.test={split: eval}"], "data.test={'split': 'eval'}: must be a mapping with a _target_"),
-        (["data.test={_target_: my_lab.Data}"], "data.test._target_='my_lab.Data': must be part of this package"),
-        (
-            ["data=image_folder", "data.train.root=x", "data.eval=null", "data.test=test"],
-            "data.test='test': needs data.eval, because test images use the transforms of data.eval",
-        ),
+        (["data.test=test.csv"], "data.test"),
+        (["data.test={split: eval}"], "data.test"),
+        (["data.test={_target_: my_lab.Data}"], "data.test._target_"),
+        (["data=image_folder", "data.train.root=x", "data.eval=null", "data.test=test"], "data.test"),
     ],
 )
 def test_wrong_test_data_is_refused_at_composition(
-    composed: Callable[..., DictConfig], overrides: list[str], message: str
+    composed: Callable[..., DictConfig], overrides: list[str], field: str
 ) -> None:
-    with pytest.raises(InputError) as caught:
+    with refused(field):
         check(composed(*overrides))
-    assert str(caught.value).startswith(message)
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from torch.optim.lr_scheduler import StepLR
 from ssr_hydra.callbacks import CSVLogger
 from ssr_hydra.checkpoints import CheckpointStore
 from ssr_hydra.data import Digits, RandomShift, TensorLoader, make_loaders, seed_everything
-from ssr_hydra.errors import ConflictError, MismatchError, MissingValueError, RunError, UnsupportedError
+from ssr_hydra.errors import ConflictError, MismatchError, MissingValueError, RunError
 from ssr_hydra.machine import cores
 from ssr_hydra.models import MLP, ConvNet
 from ssr_hydra.optim import Paced
@@ -303,18 +303,11 @@ def test_models_and_loaders_are_validated(arguments: tuple[Any, ...], field: str
         Trainer(*arguments, device="cpu")
 
 
-def test_torch_schedulers_stretch_and_the_error_names_those_that_cannot() -> None:
-    class MyStep(StepLR):
-        """A user's class."""
-
+def test_torch_scheduler_brings_its_optimizer_and_is_stretched() -> None:
     model = nn.Linear(4, 3)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     loader = TensorLoader([torch.randn(4, 4), torch.arange(4) % 3], 2)
-    with refused(
-        "schedulers", UnsupportedError, match="MyStep.*cannot be stretched to ssr 0.5: it must be a class of torch"
-    ):
-        Trainer(model, loader, schedulers=MyStep(optimizer, 1), optimizers=optimizer, ssr=0.5, device="cpu")
-    # Without optimizers, the trainer uses the scheduler's optimizer. The run has two decays in half of two epochs.
+    # The run has two decays in half of two epochs.
     schedulers = Paced(StepLR(optimizer, 1), "epoch")
     result = Trainer(model, loader, None, None, schedulers, "2ep", ssr=0.5, device="cpu", progress="none").fit()
     assert result.steps == 2

@@ -21,7 +21,6 @@ from ssr_hydra.app.check_values import (
     check_fields,
     check_no_iterations,
     check_node,
-    duration,
     is_result,
     not_a_scheduler,
 )
@@ -41,7 +40,8 @@ from ssr_hydra.errors import (
 )
 from ssr_hydra.settings import CountSettings, DataSettings, StepSettings, keys_of, setting_of
 from ssr_hydra.settings.base import PROGRESS, count, did_you_mean, interval, number, one_of, seed_number
-from ssr_hydra.time import simplest
+from ssr_hydra.state import State
+from ssr_hydra.time import as_time, check_ssr, simplest
 
 __all__ = ["CHECKED", "are_named", "check", "check_schedule", "known_dataloader_len", "plain", "scheduler_parts"]
 
@@ -143,8 +143,6 @@ def check(cfg: DictConfig | Mapping[str, Any], trust: Iterable[str] | str = ()) 
 
 
 def _check_top(values: Mapping[str, Any]) -> None:
-    from ssr_hydra.time import check_ssr
-
     for key, example in (("name", "e.g. name=digits_wsd"), ("debug", "write debug=null")):
         name = values[key]
         if key == "debug" and name is None:
@@ -168,9 +166,7 @@ def _check_control(control: Any, ssr: Any) -> None:
 
 
 def _run_length(value: Any) -> Any:
-    from ssr_hydra.state import State
-
-    return State(max_duration=duration(value, "max_duration")).max_duration
+    return State(max_duration=as_time(value, "max_duration")).max_duration
 
 
 def check_schedule(values: Mapping[str, Any], dataloader_len: int | None = None) -> None:
@@ -179,8 +175,6 @@ def check_schedule(values: Mapping[str, Any], dataloader_len: int | None = None)
     ``dataloader_len`` is the number of batches per epoch. If it is None, schedulers that need it are not bound.
     """
     from ssr_hydra.schedulers import bind
-    from ssr_hydra.state import State
-    from ssr_hydra.time import check_ssr
 
     parts = [] if values["scheduler"] is None else scheduler_parts(values["scheduler"])
     for name, node in values["schedules"].items():
@@ -323,7 +317,7 @@ def _check_trainer(node: Any, *, evaluates: bool) -> list[str]:
     for key in ("eval_interval", "log_interval"):
         interval(node[key], f"trainer.{key}")
         if node["iteration_length"] is None and node[key] is not None:
-            check_no_iterations(duration(node[key], f"trainer.{key}"), f"trainer.{key}")
+            check_no_iterations(as_time(node[key], f"trainer.{key}"), f"trainer.{key}")
     if not isinstance(node["device"], str) or DEVICE.fullmatch(node["device"]) is None:
         rule = "must be auto, cpu, cuda, cuda:<number> or mps"
         raise UnknownNameError("trainer.device", node["device"], rule, "write auto")

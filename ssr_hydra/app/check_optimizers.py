@@ -21,6 +21,8 @@ from ssr_hydra.rules import (
     parse_rules,
     parse_selection,
 )
+from ssr_hydra.schedulers.run import Run
+from ssr_hydra.schedulers.timeline import Timeline
 from ssr_hydra.settings.base import did_you_mean
 
 __all__ = ["check_optimizers", "check_reach", "check_scheduled_fields", "optimizer_nodes"]
@@ -165,9 +167,6 @@ _PIECES = 256  # number of points at which alpha is sampled to find its maximum
 
 def check_reach(values: Mapping[str, Any], name: str, curve: Callable[[Any], float], state: Any) -> None:
     """Refuse a schedule that would raise momentum, ``beta2`` or a similar field to 1 or more during the run."""
-    from ssr_hydra.schedulers.run import Run
-    from ssr_hydra.schedulers.timeline import Timeline
-
     nodes = optimizer_nodes(values["optimizer"]).values()
     initial = max(
         (number for node in nodes for number in _numbers(node).get(name, ()) if _is_weight(node, name)), default=0

@@ -8,6 +8,7 @@ from typing import Any
 
 from ssr_hydra.errors import ConflictError, InputError, MissingRateError, MissingValueError, within
 from ssr_hydra.metrics import mode_of
+from ssr_hydra.schedulers.run import Run
 from ssr_hydra.state import State
 from ssr_hydra.time import check_ssr
 
@@ -30,7 +31,6 @@ def check_torch_schedulers(
 
     The function skips checks that need ``dataloader_len`` if ``dataloader_len`` is unknown.
     """
-    from ssr_hydra.schedulers.run import Run
     from ssr_hydra.torch_schedulers import ReduceLROnPlateau
     from ssr_hydra.torch_schedulers.combined import together
 

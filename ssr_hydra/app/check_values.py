@@ -18,7 +18,6 @@ __all__ = [
     "check_no_iterations",
     "check_node",
     "check_type",
-    "duration",
     "is_result",
     "not_a_scheduler",
 ]
@@ -136,10 +135,3 @@ _SIMPLE: dict[Any, tuple[str, str]] = {
     bool: ("true or false", "write true or false"),
     str: ("a word", "put it in quotes"),
 }
-
-
-def duration(value: Any, field: str) -> Any:
-    """Return :func:`~ssr_hydra.time.as_time` of a value such as ``10ep``."""
-    from ssr_hydra.time import as_time
-
-    return as_time(value, field)

@@ -17,6 +17,7 @@ from typing import Any, NoReturn
 import hydra
 
 from ssr_hydra.errors import ConflictError, FormatError, MissingValueError, PathError, UntrustedError, flag_error
+from ssr_hydra.files import check_length
 from ssr_hydra.settings.resume import AUTO
 
 __all__ = [
@@ -153,8 +154,6 @@ def parse_command_line(argv: Sequence[str]) -> CommandLine:
     if args.resolve and mode not in ("cfg", "help"):
         raise ConflictError("--resolve", True, "works only with --cfg and --help", "leave it out")
     if args.config_name is not None:
-        from ssr_hydra.files import check_length
-
         check_length(args.config_name, "--config-name")
     for override in args.overrides:
         if not key_of(override).strip():
@@ -205,8 +204,6 @@ def _folder(flag: str, value: str | None) -> str | None:
     """Return the absolute path of the folder in the value of a flag; None if there is no value."""
     if value is None:
         return None
-    from ssr_hydra.files import check_length
-
     check_length(value, flag)
     if value.startswith("pkg://"):
         spec = importlib.util.find_spec(value.removeprefix("pkg://").strip("/").replace("/", "."))

@@ -7,6 +7,7 @@ the resolvers listed here.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
@@ -93,12 +94,11 @@ def check_growth(content: Mapping[str, Any]) -> None:
 def _references(text: Any, path: str) -> Iterator[str]:
     """Yield the keys that a value refers to. For ``${table.${name}}``, yield ``table``."""
     starts: list[int] = []
-    position = 0
-    while isinstance(text, str) and (position := _next(text, position)) >= 0:
-        if text[position] == "$":
-            starts.append(position + 2)
+    for mark in re.finditer(r"\$\{|\}", text if isinstance(text, str) else ""):
+        if mark[0] == "${":
+            starts.append(mark.end())
         elif starts:
-            name, colon, arguments = text[starts.pop() : position].partition(":")
+            name, colon, arguments = text[starts.pop() : mark.start()].partition(":")
             key = name if not colon else arguments.partition(",")[0] if name.strip().startswith("oc.") else ""
             known, nested, _ = key.strip(" \t'\"").partition("${")
             if nested and not known.strip("."):
@@ -106,13 +106,6 @@ def _references(text: Any, path: str) -> Iterator[str]:
                 raise FormatError(path.lstrip("."), text, rule, "start the name with a key, as in ${table.${name}}")
             if known:
                 yield known.rpartition(".")[0] if nested else known
-        position += 1
-
-
-def _next(text: str, position: int) -> int:
-    """Return the position of the next start or end of a reference; -1 if no reference starts or ends."""
-    found = [place for place in (text.find("${", position), text.find("}", position)) if place >= 0]
-    return min(found, default=-1)
 
 
 def _node_at(content: Mapping[str, Any], key: str, path: str) -> tuple[Any, str]:

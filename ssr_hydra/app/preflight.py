@@ -18,7 +18,7 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.types import Override, ValueType
 from hydra.types import RunMode
-from omegaconf import MISSING, DictConfig, OmegaConf, open_dict, read_write
+from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from ssr_hydra.app.check import CHECKED, check
 from ssr_hydra.app.command_line import STUDY_NAME, CommandLine, key_of, quoted
@@ -305,15 +305,14 @@ def _check_shared(folder: str | None, job: DictConfig) -> None:
 
     ``folder`` is the value for the whole sweep. It is None if only a job can resolve the value.
     """
+    job = copy.deepcopy(job)
     with read_write(job.hydra):
         job.hydra.job.num, job.hydra.job.id = 0, "0"
-        try:
-            with _hydra_config(job):
-                own: str | None = str(job.hydra.sweep.dir)
-        except Exception:  # the caller reports the error
-            own = None
-    with read_write(job.hydra):
-        job.hydra.job.num = job.hydra.job.id = MISSING
+    try:
+        with _hydra_config(job):
+            own: str | None = str(job.hydra.sweep.dir)
+    except Exception:  # the caller reports the error
+        own = None
     if own is not None and own != folder:
         sweep = "" if folder is None else f" and {folder} for the sweep"
         rule = f"must be the same for all jobs of a sweep (got {own} for a job{sweep})"

@@ -155,7 +155,7 @@ _ARROWS = {
         "trainer versions"
     ),
     "studies": "files metrics metrics_log records settings sweeps time",
-    "report": "drawing files output records schedulers state studies time",
+    "report": "drawing files output records schedulers settings state studies time",
     "app": (
         "callbacks checkpoints configs data files metrics metrics_log optim output records report rules schedulers "
         "settings state sweeps time torch_schedulers trainer versions"

@@ -9,7 +9,7 @@ from process_pairs import Pairs
 from refusals import refused
 from torch import nn
 
-from ssr_hydra.trainer.parallel import class_name, in_step, is_sharded, load_weights, shard, weights, wrapped
+from ssr_hydra.trainer.parallel import shard, wrapped
 from ssr_hydra.trainer.processes import ALONE
 
 CPU = torch.device("cpu")
@@ -21,26 +21,6 @@ def test_one_process_uses_the_model_unwrapped_and_cannot_shard_it() -> None:
     for call in (lambda: wrapped(model, "fsdp", ALONE, CPU), lambda: shard(model, ALONE, CPU)):
         with refused("parallel"):
             call()
-
-
-def test_state_of_an_unsharded_model_is_its_own_state_dict() -> None:
-    model = nn.Linear(2, 2)
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
-    model(torch.ones(1, 2)).sum().backward()
-    optimizer.step()
-    state = weights(model, (optimizer,))
-    other = nn.Linear(2, 2)
-    theirs = torch.optim.SGD(other.parameters(), lr=0.5, momentum=0.9)
-    load_weights(other, (theirs,), *state)
-    assert torch.equal(model.weight, other.weight)
-    assert theirs.param_groups[0]["lr"] == 0.1
-    assert not is_sharded(model)
-    assert class_name(model) == "Linear"
-
-
-def test_one_process_reads_all_batches_of_its_loader() -> None:
-    assert list(in_step([1, 2], ALONE)) == [1, 2]
-    assert list(in_step([], ALONE)) == []
 
 
 def test_sharded_state_is_gathered_and_loaded(pairs: Pairs) -> None:

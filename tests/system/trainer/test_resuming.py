@@ -290,24 +290,19 @@ def test_interrupted_evaluation_is_repeated_at_its_batch(tmp_path: Path) -> None
 # ---- stopping
 
 
-def test_without_a_folder_ctrl_c_interrupts_immediately(tmp_path: Path) -> None:
-    made = trainer(None, LOADERS["seeded"]())
+@pytest.mark.parametrize("has_folder", [True, False])
+def test_without_checkpoints_ctrl_c_interrupts_immediately(tmp_path: Path, has_folder: bool) -> None:
+    made = trainer(tmp_path if has_folder else None, LOADERS["seeded"](), checkpoint={"enabled": not has_folder})
     interrupt_at(made, 4, signal.SIGINT)
     later: list[int] = []
     made.on("batch_end", lambda trainer, loss: later.append(trainer.state.timestamp.batches))
     with pytest.raises(KeyboardInterrupt):
         made.fit()
     assert later == [1, 2, 3]  # no listener after the one that got the signal
-
-
-def test_without_checkpoints_ctrl_c_interrupts_immediately(tmp_path: Path) -> None:
-    made = trainer(tmp_path, LOADERS["seeded"](), checkpoint={"enabled": False})
-    interrupt_at(made, 4, signal.SIGINT)
-    with pytest.raises(KeyboardInterrupt):
-        made.fit()
-    record = RunResult.load(tmp_path)
-    assert (record.status, record.error, record.steps) == ("stopped", "KeyboardInterrupt: interrupted", 4)
     assert not (tmp_path / "checkpoints").exists()
+    if has_folder:
+        record = RunResult.load(tmp_path)
+        assert (record.status, record.error, record.steps) == ("stopped", "KeyboardInterrupt: interrupted", 4)
 
 
 def test_signal_after_the_last_batch_changes_nothing(tmp_path: Path) -> None:

@@ -66,17 +66,6 @@ def test_a_half_life_in_any_unit_is_a_decay(tmp_path: Path, half_life: str, batc
     assert ema.decay == 0.5 ** (2 / batches)
 
 
-def test_half_life_in_dur_is_the_same_fraction_at_every_length(tmp_path: Path) -> None:
-    decays = {}
-    for length in (100, 400):
-        ema = EMA(half_life="0.1dur")
-        ema.fit_start(StubTrainer(tmp_path, max_duration=f"{length}ba"))
-        decays[length] = ema.decay
-    # After a tenth of the run, half of the start weight is left, at both lengths.
-    assert decays[100] ** 10 == pytest.approx(0.5, rel=1e-12)
-    assert decays[400] ** 40 == pytest.approx(0.5, rel=1e-12)
-
-
 def test_statistics_are_averaged_and_counters_copied(tmp_path: Path) -> None:
     model = nn.BatchNorm1d(1)
     ema = EMA(decay=0.5, warmup=False)

@@ -152,15 +152,6 @@ def test_the_unit_of_the_length_may_change(journey: tuple[str, list[int], list[i
     assert len(set(batches.values())) == 1
 
 
-def test_ten_epochs_can_be_rescaled_to_a_thousand_batches() -> None:
-    old = TimeMap.planned(run("10ep"), 1)
-    new = run("1000ba", 5 * LENGTH)
-    time_map = old.rescaled(new)
-    # 5 of 10 epochs are left for 1000 - 375 batches.
-    assert [time_map(at(batch)).batch for batch in (375, 1000)] == [375, 750]
-    assert alpha(LinearScheduler(), time_map, new)(375 + 625 // 5 * 2) == pytest.approx(0.5 * (1 - 2 / 5))
-
-
 # --- learning rates against closed forms ------------------------------------------------------------------------------
 
 
@@ -235,17 +226,6 @@ def test_no_schedule_jumps_if_only_the_length_changes(begin: int, new: str) -> N
         assert after({"6ep": 450, "20ep": 1500, "1000ba": 1000}[new]) == pytest.approx(before(at(750)), abs=1e-12)
 
 
-def test_warmup_in_progress_continues() -> None:
-    """At batch 30 of 50 of the warmup; the rest of the plan is stretched by (1500 - 30) / (750 - 30)."""
-    state = run("20ep", 30)
-    curve = alpha(CosineAnnealingWithWarmupScheduler("50ba"), TimeMap.planned(run("10ep"), 1).rescaled(state), state)
-    peak = 30 + 20 * (1500 - 30) / (750 - 30)  # batch 70.83
-    assert curve(30) == 0.6
-    assert curve(50) == pytest.approx(0.6 + 0.4 * 20 / (peak - 30))
-    assert curve(70) < 1.0
-    assert curve(71) == pytest.approx(1.0, abs=1e-6)
-
-
 def test_extend_discards_an_earlier_rescaling() -> None:
     rescaled = TimeMap.planned(run("10ep"), 1).rescaled(run("20ep", 300))
     assert not rescaled.is_identity
@@ -290,16 +270,6 @@ def test_run_in_batches_counts_batches_of_any_size() -> None:
     assert rescaled(later).sample == 750 * 16  # of the plan, whose batches have 16 samples
 
 
-def test_changed_data_set_size_keeps_the_position_in_epochs() -> None:
-    now = at(5 * LENGTH)
-    new = run("10ep", timestamp=now, dataloader_len=2 * LENGTH)
-    rescaled = TimeMap.planned(run("10ep"), 1).rescaled(new)
-    end = now.copy(epoch=10, batch=375 + 750, sample=(375 + 750) * 16)
-    assert rescaled(end).batch == 750
-    assert rescaled(end).sample == 750 * 16
-    assert rescaled(end).epoch == 10
-
-
 def test_epochs_of_unknown_length_are_counted_whole() -> None:
     now = at(3 * LENGTH)
     old = TimeMap.planned(run("10ep", dataloader_len=None), 1)
@@ -333,12 +303,6 @@ def test_new_length_in_a_unit_without_a_counter_is_refused() -> None:
 def test_a_run_without_a_length_is_refused() -> None:
     with refused("max_duration", MissingValueError):
         TimeMap.planned(State(dataloader_len=10), 1)
-
-
-@pytest.mark.parametrize("ssr", [0, -1, math.nan, "half"])
-def test_ratio_must_be_above_zero(ssr: Any) -> None:
-    with refused("ssr", RangeError):
-        TimeMap.planned(run("10ep"), ssr)
 
 
 GOOD = TimeMap.planned(run("10ep"), 0.5).rescaled(run("20ep", 300)).state_dict()

@@ -128,16 +128,6 @@ def test_several_schedules_multiply_and_may_be_functions() -> None:
     assert optimizer.param_groups[0]["weight_decay"] == 0.4 * 0.75 * 0.5
 
 
-def test_empty_schedules_read_no_state() -> None:
-    class Untouchable:
-        def __getattr__(self, name: str) -> Any:
-            raise AssertionError(name)
-
-    fields = FieldSchedules({}, Untouchable())
-    fields.step()
-    assert (fields.values(), fields.fields) == ({}, ())
-
-
 def test_schedule_is_evaluated_once_per_step() -> None:
     calls = []
 

@@ -1,12 +1,10 @@
 from __future__ import annotations
 
-import platform
-
 import pytest
 import torch
 
 from ssr_hydra.errors import InputError
-from ssr_hydra.trainer.hardware import choose_device, hardware, repeatable_kernels, versions
+from ssr_hydra.trainer.hardware import choose_device, hardware, repeatable_kernels
 
 
 def test_hardware_records_everything_that_affects_the_last_bits() -> None:
@@ -16,14 +14,6 @@ def test_hardware_records_everything_that_affects_the_last_bits() -> None:
     assert found["instruction_set"] == torch.backends.cpu.get_cpu_capability()
     assert found["cpu"]
     assert (found["device"], found["gpu"]) == ("cpu", None)
-
-
-def test_versions_list_the_software_of_the_result() -> None:
-    found = versions()
-    assert list(found) == ["python", "torch", "numpy", "ssr_hydra"]
-    assert found["python"] == platform.python_version()
-    assert found["torch"] == torch.__version__
-    assert all(found.values())
 
 
 def test_auto_chooses_the_best_device() -> None:

@@ -180,7 +180,7 @@ def test_files_of_a_run_started_in_the_meantime_are_not_overwritten(tmp_path: Pa
 
 
 @pytest.mark.parametrize("rate", ["samples_per_batch", "tokens_per_batch"])
-def test_resume_with_a_changed_learning_rate_is_refused(tmp_path: Path, rate: str) -> None:
+def test_resume_with_changed_samples_or_tokens_per_batch_is_refused(tmp_path: Path, rate: str) -> None:
     small(run_dir=tmp_path, counts={rate: 2}).fit()
     with refused("resume", MismatchError, match=f"run.{rate} was '2' and is '3'"):
         small(run_dir=tmp_path, counts={rate: 3})

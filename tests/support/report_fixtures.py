@@ -13,7 +13,7 @@ if TYPE_CHECKING:  # pandas and scipy, which most tests do not need
 
 @pytest.fixture(scope="session")
 def study_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Three recipes, five SSRs, four seeds, a control, and four runs that failed."""
+    """Write a study: three recipes, five SSRs, four seeds, a control, and four runs with problems."""
     from report_study import spoil, write_study
 
     folder = write_study(tmp_path_factory.mktemp("studies") / "digits")

@@ -49,37 +49,20 @@ def record(ssr: float = 1.0, seed: int | None = 0, quality: float | None = 0.9, 
     steps = round(100 * ssr)
     evaluations = [
         {
-            "timestamp": {
-                "epoch": 0,
-                "batch": batch,
-                "sample": 16 * batch,
-                "token": 0,
-                "train_seconds": batch / 10,
-            },
+            "timestamp": {"epoch": 0, "batch": batch, "sample": 16 * batch, "token": 0, "train_seconds": batch / 10},
             "metrics": {METRIC: value, "train/loss": 1.0},
             "seconds": 0.01,
         }
         for batch, value in ((steps // 2, 0.5), (steps, quality))
     ]
     made = RunResult(
-        status="completed",
-        error=None,
-        name="digits",
-        ssr=ssr,
-        max_duration="16ep",
-        seed=seed,
-        steps=steps,
-        samples=16 * steps,
-        tokens=0,
-        train_seconds=steps / 10,
-        total_seconds=steps / 10 + 1,
-        metrics={METRIC: quality, "train/loss": 1.0},
-        evaluations=evaluations,
-        config_hash="0" * 64,
+        status="completed", error=None, name="digits", ssr=ssr, max_duration="16ep", seed=seed, steps=steps,
+        samples=16 * steps, tokens=0, train_seconds=steps / 10, total_seconds=steps / 10 + 1,
+        metrics={METRIC: quality, "train/loss": 1.0}, evaluations=evaluations, config_hash="0" * 64,
         versions={"python": "3.12.1", "torch": "2.10.0"},
         hardware={"cpu": "a cpu", "gpu": None, "device": "cpu", "threads": 1, "processes": 1},
         data={"dataset": {"name": "digits train", "sha256": "0e8e82d85b"}},
-    )
+    )  # fmt: skip
     for name, value in changes.items():
         setattr(made, name, value)
     return made

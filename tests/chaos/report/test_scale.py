@@ -36,7 +36,7 @@ def test_study_of_ten_thousand_records_is_read_in_bounded_time(repo: Path, tmp_p
                 )
                 quality = accuracy(recipe, None, ssr, 1e-4 * ((seed * 37) % 101 - 50))
                 record |= {"seed": seed, "metrics": {"eval/accuracy": quality}}
-                record["evaluations"][-1]["metrics"] = record["metrics"]  # or they would contradict each other
+                record["evaluations"][-1]["metrics"] = record["metrics"]  # the record must not contradict itself
                 (folder / "result.json").write_text(json.dumps(record), encoding="utf-8")
     code = f"""
 import sys
@@ -82,7 +82,7 @@ def _seconds(path: Path) -> float:
 
 def test_cost_is_linear_in_the_number_of_ssrs(tmp_path: Path) -> None:
     small, large = (_seconds(_table(tmp_path / f"{count}.csv", count, 1, 3)) for count in (150, 1200))
-    assert large < 24 * small  # 8 times as many: 64 if the cost were quadratic
+    assert large < 24 * small  # 8 times as many SSRs; a quadratic cost would be 64 times as high
 
 
 def test_table_of_a_million_rows_is_reported_in_bounded_time(repo: Path, tmp_path: Path) -> None:

@@ -28,8 +28,8 @@ def series(rng: np.random.Generator, means: np.ndarray, n: int, sd: float) -> Se
 
 
 @pytest.mark.parametrize("kind", ["power", "quadratic"])
-def test_true_curves_are_seldom_rejected_and_false_ones_mostly(kind: str) -> None:
-    # In 150 studies, a true curve is rejected at 5%, the joint level of its back-tests, give or take 1.8%.
+def test_true_curves_are_seldom_rejected_and_false_curves_mostly_are(kind: str) -> None:
+    # A true curve is rejected in 5% of studies, the joint level of its back-tests. With 150 studies, the error is 1.8%.
     power, quadratic = 0.97 - 0.05 * SSR**-0.5, 0.92 + 0.012 * np.log2(SSR) - 0.006 * np.log2(SSR) ** 2
     true, false = (power, quadratic) if kind == "power" else (quadratic, power)
     for means, low, high in ((true, 0.0, 0.1), (false, 0.9, 1.0)):
@@ -102,11 +102,11 @@ def test_no_report_is_certain_of_the_worse_recipe_under_block_load() -> None:
         choice = build(replace(study, frame=study.frame.assign(seconds=study.frame["seconds"] * pace))).choice
         assert choice is not None
         wrong += choice.recipe == "cosine" and choice.certainty == "sure"
-    assert wrong == 0  # at most 1% in the long run
+    assert wrong == 0  # expected: at most 1%
 
 
 @pytest.mark.parametrize("seeds", [2, 5])
-def test_intervals_have_their_stated_coverage_on_noise_like_that_of_digits(seeds: int) -> None:
+def test_intervals_have_their_stated_coverage_with_noise_like_digits(seeds: int) -> None:
     """The unit tests use three seeds."""
     assert all(0.92 <= share <= 0.98 for share in coverage(seeds, 100).values())
 

@@ -31,7 +31,7 @@ def browser() -> Iterator[Any]:
     if path is None:
         pytest.skip("no Chromium is installed (Debian: apt-get install chromium), and CHROMIUM names none")
     with sync_api.sync_playwright() as play:
-        # Without its sandbox, which containers seldom allow: the page is our own.
+        # Few containers allow Chromium's sandbox, and this package wrote the page.
         arguments = ["--no-sandbox", "--disable-dev-shm-usage"]
         made = play.chromium.launch(executable_path=path, args=arguments, timeout=180_000)
         yield made
@@ -45,7 +45,7 @@ class Opened:
         self.context = browser.new_context(**{"viewport": {"width": 1280, "height": 900}, **context})
         self.context.set_offline(True)
         self.page = self.context.new_page()
-        self.page.set_default_timeout(180_000)  # a slow machine is not a bug
+        self.page.set_default_timeout(180_000)  # a slow machine must not fail the test
         self.requests: list[str] = []
         self.complaints: list[str] = []
         self.failures: list[str] = []
@@ -112,7 +112,7 @@ def test_tooltip_shows_the_run(opened: Opened, content: Content) -> None:
         opened.page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
         title, *lines = opened.tip()
         if "mean of" in " ".join(lines):
-            continue  # the mark is below a mean, which is found first
+            continue  # a mean covers the mark
         row = frame[frame["folder"] == lines[-1]].iloc[0]
         name = f"{row['recipe']} ({row['control']})" if row["control"] else row["recipe"]
         assert title == f"{name}, SSR {row['ssr']:g}"
@@ -142,7 +142,7 @@ def test_tooltip_shows_a_mean_with_its_interval(opened: Opened, content: Content
     assert (low, high) == pytest.approx((row["low"], row["high"]), abs=1e-4)
     assert third.startswith("150 steps, 2400 samples, 0.75 s, cost ")
     assert last == "on the frontier, by steps"
-    opened.button("frontier-bar", "Time").click()  # the mark shows its comparison by steps anyway
+    opened.button("frontier-bar", "Time").click()  # the tooltip still has the comparison by steps
     opened.page.locator("#frontier svg").focus()
     opened.page.keyboard.press("ArrowRight")
     assert any(line.endswith(", by steps") for line in opened.tip())
@@ -187,18 +187,13 @@ def ticks(opened: Opened, chart: str = "frontier") -> list[str]:
 
 
 def test_buttons_change_the_axis(opened: Opened) -> None:
-    labels = {
-        "SSR": "Scale schedule ratio (SSR)",
-        "Steps": "optimizer steps",
-        "Samples": "samples",
-        "Cost": "cost of a run",
-        "Time": "training time (seconds)",
-    }
+    labels = {"SSR": "Scale schedule ratio (SSR)", "Steps": "optimizer steps", "Samples": "samples"}
+    labels |= {"Cost": "cost of a run", "Time": "training time (seconds)"}
     for text, label in labels.items():
         opened.button("frontier-bar", text).click()
         assert label in opened.page.locator("#frontier svg text.title").all_text_contents()
     opened.button("frontier-bar", "SSR").click()
-    # The SSRs are those that were run; a fit that passed its test reaches to twice the largest SSR.
+    # The ticks are the SSRs that were run, although a fit reaches twice the largest SSR.
     assert ticks(opened) == ["0.125", "0.25", "0.5", "1", "2"]
 
 
@@ -260,7 +255,12 @@ def test_names_in_a_chart_do_not_cover_intervals_or_lines(browser: Any, tmp_path
             taken = [box_of(line) for line in lines.all()]
             for name in opened.page.locator(f"#{chart} svg text.over").all():
                 left, top, right, bottom = box_of(name)
-                shown = (left + 1, top + 3, right - 1, bottom - 3)  # the box of the letters, not of their line
+                shown = (
+                    left + 1,
+                    top + 3,
+                    right - 1,
+                    bottom - 3,
+                )  # the box of the letters is smaller than that of the line
                 assert not any(overlap(shown, box) for box in taken), name.text_content()
 
 
@@ -273,9 +273,9 @@ def test_marks_of_recipes_at_the_same_steps_do_not_overlap(opened: Opened) -> No
 
     opened.button("frontier-bar", "Steps").click()
     apart = [b - a for a, b in pairwise(places())]
-    assert all(5 < gap < 15 for gap in apart)  # a twenty-fifth of the octave to the next
+    assert all(5 < gap < 15 for gap in apart)  # pixels: 4% of a doubling
     opened.button("frontier-bar", "Time").click()
-    assert max(places()) - min(places()) < 1  # these took the same time to the digit
+    assert max(places()) - min(places()) < 1  # these runs took exactly the same time
 
 
 def test_a_run_with_one_evaluation_is_a_point(browser: Any, tmp_path: Path) -> None:
@@ -288,7 +288,7 @@ def test_a_run_with_one_evaluation_is_a_point(browser: Any, tmp_path: Path) -> N
         assert box_of(opened.page.locator("#learning svg path.dot"))[2] > 0
 
 
-def test_legend_shows_which_shade_is_which_ssr(opened: Opened) -> None:
+def test_legend_shows_the_ssr_of_each_shade(opened: Opened) -> None:
     shown = opened.page.locator("#curves-bar .shade")
     assert shown.all_text_contents() == ["0.125", "0.25", "0.5", "1", "2"]
     swatches = [float(each.get_attribute("stroke-opacity")) for each in shown.locator("path").all()]
@@ -301,13 +301,15 @@ def test_on_a_phone_tiles_fill_their_rows_and_tables_show_that_they_can_be_scrol
     with Opened(browser, report, viewport={"width": 390, "height": 800}) as opened:
         tiles = opened.page.locator(".facts div")
         right = box_of(opened.page.locator(".facts"))[2]
-        opened.page.evaluate("document.querySelector('.facts div').remove()")  # five: two in a row, and one alone
+        opened.page.evaluate(
+            "document.querySelector('.facts div').remove()"
+        )  # with five tiles, the last one is alone in its row
         assert tiles.count() == 5
         assert box_of(tiles.last)[2] > right - 3
         table = opened.page.locator("#quality ~ .scroll").first
         row = table.locator("tbody tr").first
         assert box_of(row.locator("td").nth(3))[2] < 390  # the quality
-        assert box_of(row.locator("td").nth(4))[0] < 330  # and most of its interval
+        assert box_of(row.locator("td").nth(4))[0] < 330  # most of the interval is visible
         assert "local" in table.evaluate("e => getComputedStyle(e).backgroundAttachment")  # the edge's shadow
         why = opened.page.locator("#fits ~ .scroll").first.locator("tr.below td > div").first
         assert box_of(why)[2] <= 390
@@ -332,7 +334,9 @@ def test_an_untrusted_fit_is_never_drawn_beyond_what_was_measured(opened: Opened
     trusted = [fit for fit in content.fits if fit.verdict == "trusted"]
     others = [fit for fit in content.fits if fit.verdict != "trusted"]
     assert others
-    assert opened.count("#frontier svg path.fit") == 2 * len(trusted)  # where it was fitted, and beyond
+    assert opened.count("#frontier svg path.fit") == 2 * len(
+        trusted
+    )  # one path for the measured range, and one beyond it
     opened.button("frontier-bar", "other fits").click()
     assert opened.count("#frontier svg path.fit") == 2 * len(trusted) + len(others)
     opened.button("frontier-bar", "fits that predict").click() if trusted else None
@@ -382,7 +386,7 @@ def test_security_policy_blocks_an_injected_script_and_every_fetch(browser: Any,
         }""")
         assert opened.page.evaluate("window.ran") is None
         assert opened.page.evaluate("fetch('https://example.com').then(() => 'sent', () => 'refused')") == "refused"
-        assert set(opened.failures) == {"csp"}  # this fetch did not fail for lack of a network
+        assert set(opened.failures) == {"csp"}  # the policy, not the missing network, stopped the fetch
         assert any("Content Security Policy" in complaint for complaint in opened.complaints)
 
 
@@ -429,24 +433,15 @@ def assert_inert(opened: Opened, elements: dict[str, int]) -> None:
     assert [url for url in opened.requests if not url.startswith(("file:", "data:"))] == []
     for tag, count in elements.items():
         assert opened.count(tag) == count, tag
-    # The page places its tooltip by the only style attributes that exist.
+    # Only tooltips have style attributes.
     handlers = """[...document.querySelectorAll("*:not(.tip)")].filter(
         (e) => [...e.attributes].some((a) => /^on|^style$|^srcdoc$/i.test(a.name))).length"""
     assert opened.page.evaluate(handlers) == 0
 
 
-OWN = {
-    "script": 2,
-    "style": 1,
-    "img": 0,
-    "iframe": 0,
-    "form": 0,
-    "base": 0,
-    "meta": 4,
-    "link": 1,
-    "title": 1,
-    "body": 1,
-}
+# The numbers of these elements in a page without hostile names.
+OWN = dict.fromkeys(("img", "iframe", "form", "base"), 0)
+OWN |= {"script": 2, "style": 1, "meta": 4, "link": 1, "title": 1, "body": 1}
 
 
 def test_hostile_names_of_recipes_are_shown_as_text(browser: Any, tmp_path: Path) -> None:
@@ -467,7 +462,7 @@ def test_hostile_names_of_recipes_are_shown_as_text(browser: Any, tmp_path: Path
         shown = [visible(recipe) for recipe in content.study.recipes]
         assert sorted(set(cells)) == sorted(shown)
         assert all(name in text for name in shown)
-        # Each recipe is named by its button, and its tooltip appears over its marks.
+        # Each recipe has a button and tooltips with its name.
         assert opened.page.locator("#frontier-bar .recipes button").all_text_contents() == shown
         opened.page.locator("#frontier svg").focus()
         titles = set()

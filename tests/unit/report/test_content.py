@@ -36,8 +36,8 @@ def built(path: Path, options: Options | None = None, direction: str = "max") ->
 
 
 def test_report_chooses_the_fastest_recipe_within_the_tolerance_of_the_best(tmp_path: Path) -> None:
-    # a is complete at ssr 1 with 0.90, and b at ssr 2 with 0.91. At a tolerance of 0.02 the better one is not worth its
-    # time; at 0.005 it is.
+    # a reaches its best quality, 0.90, at SSR 1; b reaches 0.91 at SSR 2. With a tolerance of 0.02, the doubling from a
+    # to b is not worth its time. With a tolerance of 0.005, it is.
     rows = "".join(
         f"{recipe},{ssr},{seed},{quality + 1e-4 * seed},{100 * ssr}\n"
         for recipe, curve in (("a", {1: 0.9, 2: 0.9, 4: 0.9}), ("b", {1: 0.86, 2: 0.91, 4: 0.91}))
@@ -62,7 +62,8 @@ def test_certainty_of_a_choice_from_single_seeds_is_unknown(resnet50: Path) -> N
     assert content.choice is not None
     # From 1 to 2 it gains 77.07 - 76.82 = 0.25, less than the tolerance; from .5 to 1 it gains 1.16.
     assert (content.choice.ssr, content.choice.certainty) == (1.0, "unknown")
-    # A law that misses by 1 point, where repeating the last value misses by 0.35, has failed at any tolerance.
+    # The power law has an error of 1 point, and repeating the last value has an error of 0.35. So the law fails at any
+    # tolerance.
     for found in (content, build(content.study, Options(tolerance=2.0))):
         assert [fit.verdict for fit in found.fits if fit.kind == "power"] == ["rejected"]
 
@@ -111,17 +112,17 @@ def sweep_of(noise: float, slower: float = 1.0) -> Study:
 
 
 def test_equal_time_is_equal_steps_if_recipes_differ_only_by_clock_noise() -> None:
-    # Compared by seconds, a would be on the frontier wherever its clock ran slightly faster.
+    # By seconds, a would be on the frontier at each SSR at which its clock ran slightly faster.
     found = build(sweep_of(0.05))
     assert (found.axis, found.equal) == ("seconds", "steps")
     assert set(found.pareto[found.pareto["status"] == "frontier"]["recipe"]) == {"b"}
     assert {row.recipe for row in found.equal_time.itertuples() if row.standing == "best"} == {"b"}
-    assert (found.equal_time["status"] == "inside").all()  # also the largest budget, although the clocks differ
+    assert (found.equal_time["status"] == "inside").all()  # also at the largest budget, although the clocks differ
     assert found.choice is not None
     assert [rival.ssr for rival in found.choice.rivals] == [found.choice.ssr]
 
 
-def test_a_recipe_that_takes_longer_per_step_gets_fewer_of_them_in_equal_time() -> None:
+def test_recipe_that_takes_longer_per_step_gets_fewer_steps_in_equal_time() -> None:
     found = build(sweep_of(0.0, slower=2**0.5), Options(tolerance=1e-3))
     assert (found.equal, found.time.pace.slow, found.time.pace.ratio) == ("seconds", "b", pytest.approx(2**0.5))
     # In the 20 s of a at ssr 2, b comes to ssr sqrt(2), halfway from 1 to 2 in log ssr: there the parabola
@@ -152,7 +153,7 @@ def test_no_two_sentences_of_a_report_share_most_of_their_words(resnet50: Path) 
 
 
 def test_times_that_vary_by_a_third_are_not_compared() -> None:
-    # The machine also does other work: b takes a fifth longer on average, which is within the noise.
+    # The machine also does other work. b takes a fifth longer on average, which is within the noise.
     found = build(sweep_of(0.4, slower=1.1))
     assert found.time.pace.ratio > 1.1 > found.time.pace.low
     assert found.equal == "steps"
@@ -162,7 +163,7 @@ def test_times_that_vary_by_a_third_are_not_compared() -> None:
 
 
 def test_recipes_are_compared_by_seconds_if_one_is_slower_beyond_noise() -> None:
-    # By a half, where single runs stray by 5 %: the lower end of the interval over 3 SSRs is far above a tenth.
+    # b takes 50% longer, and single runs differ by 5%. So the lower end of the interval over 3 SSRs is far above 1.1.
     found = build(sweep_of(0.05, slower=1.5))
     assert (found.equal, found.time.pace.slow, found.time.pace.quick) == ("seconds", "b", "a")
     assert found.time.pace.ratio == pytest.approx(1.5, rel=0.05)
@@ -192,7 +193,9 @@ def crowded(measure: str, busy: float, quiet: float) -> Study:
         ("load", 4.25, 1.0, "the machine's load was 4.2 for b and 1.0 for a"),
     ],
 )
-def test_seconds_of_unlike_conditions_are_not_compared(measure: str, busy: float, quiet: float, said: str) -> None:
+def test_seconds_under_different_conditions_are_not_compared(
+    measure: str, busy: float, quiet: float, said: str
+) -> None:
     found = build(crowded(measure, busy, quiet))
     assert (found.equal, found.time.reason) == ("steps", "conditions")
     assert f"Seconds are not compared: {said}." in words.answer(found)
@@ -201,7 +204,7 @@ def test_seconds_of_unlike_conditions_are_not_compared(measure: str, busy: float
         build(found.study, Options(equal="seconds"))
 
 
-def test_seconds_of_like_conditions_are_compared() -> None:
+def test_seconds_under_similar_conditions_are_compared() -> None:
     assert build(crowded("jobs_beside", 1.25, 1.0)).equal == "seconds"
     assert build(crowded("load", 2.5, 2.0)).equal == "seconds"
     unknown = crowded("jobs_beside", 3.0, 0.0)  # the runs of one recipe have no recorded conditions
@@ -209,8 +212,8 @@ def test_seconds_of_like_conditions_are_compared() -> None:
     assert build(replace(unknown, conditions=told)).equal == "seconds"
 
 
-def test_load_during_all_jobs_of_a_recipe_does_not_make_it_slower() -> None:
-    # Each block of recipe and SSR has its own speed: log sd 0.4. By single runs, every such study would be "slower".
+def test_machine_load_during_a_recipe_does_not_make_the_recipe_slower() -> None:
+    # Each recipe and SSR has its own speed (log sd 0.4). If single runs were compared, each study would be "slower".
     rng = np.random.default_rng(5)
     wrong = 0
     for _ in range(30):
@@ -219,12 +222,12 @@ def test_load_during_all_jobs_of_a_recipe_does_not_make_it_slower() -> None:
         pace = np.exp(rng.normal(0, 0.4, blocks.max() + 1))[blocks]
         study = replace(study, frame=study.frame.assign(seconds=study.frame["seconds"] * pace))
         wrong += equal_time(study, ("ssr", "steps", "seconds")).axis == "seconds"
-    assert wrong <= 1  # 1% on either side at 99%, and less for being a tenth away
+    assert wrong <= 1  # at 99%, the expected number is below 1
 
 
 def test_recipes_of_a_table_without_steps_are_compared_at_equal_ssr(tmp_path: Path) -> None:
-    # The clock of one recipe ran 2 % faster: by seconds the worse recipe would be on the frontier, and the ends of the
-    # range would be lost.
+    # The clock of b ran 2% faster. By seconds, the worse recipe would be on the frontier, and the ends of the range
+    # could not be compared.
     rows = "".join(
         f"{name},{ssr},{quality + ssr / 10},{100 * ssr * clock}\n"
         for name, quality, clock in (("a", 0.5, 1.0), ("b", 0.4, 0.98))
@@ -241,14 +244,16 @@ def test_recipes_of_a_table_without_steps_are_compared_at_equal_ssr(tmp_path: Pa
 
 
 def test_option_equal_chooses_steps_or_seconds() -> None:
-    # The clock of b ran at half speed because of the machine, not because of b.
+    # Because of the machine, not because of b, the clock of b ran at half speed.
     study = sweep_of(0.0, slower=2.0)
     steps = build(study, Options(equal="steps"))
     assert (steps.axis, steps.equal) == ("steps", "steps")
     assert set(steps.pareto[steps.pareto["status"] == "frontier"]["recipe"]) == {"b"}
     assert "Equal time means equal steps: you chose it." in method_words.method(steps)
     assert build(study).equal == "seconds"
-    assert build(sweep_of(0.05), Options(equal="seconds")).equal == "seconds"  # and not chosen by the clock's noise
+    assert (
+        build(sweep_of(0.05), Options(equal="seconds")).equal == "seconds"
+    )  # the option is used although the clocks differ only by noise
     with refused("equal", UnknownNameError):
         Options(equal="samples")  # type: ignore[arg-type]
 
@@ -331,13 +336,13 @@ def test_recipe_without_a_completed_run_is_only_in_the_table() -> None:
     ]
     assert rows[-1][0] == "lost"
     assert content.arms == [("a", ""), ("b", "")]
-    assert content.equal == "steps"  # equal times per step; the unknown time of "lost" changes nothing
+    assert content.equal == "steps"  # the unknown time of "lost" does not matter
     table = json.loads(as_json(content))["table"]
     assert [(row["n"], row["failed"], row["mean"]) for row in table if row["recipe"] == "lost"] == [(0, 2, None)] * 2
     assert "lost,,0.5,0,2,,," in table_csv(content)
 
 
-def test_recipe_whose_runs_diverge_is_not_recommended_over_one_whose_runs_do_not(tmp_path: Path) -> None:
+def test_recipe_whose_runs_diverge_ranks_behind_a_recipe_without_divergences(tmp_path: Path) -> None:
     # 8 of 24 runs of "risky" diverge; the others are better by 0.05 at each SSR.
     rng = np.random.default_rng(0)
     rows = []
@@ -355,11 +360,11 @@ def test_recipe_whose_runs_diverge_is_not_recommended_over_one_whose_runs_do_not
     assert "at SSR 2: risky 38%" in " ".join(said)
     assert "safe is worse than risky by +0.0" in said[1]
     assert said[1].endswith(", but 38% of the runs of risky diverged.")
-    # A recipe that loses runs never beats one that does not: risky is on the frontier as well, because of its mean.
+    # safe is on the frontier although its mean is worse, because a recipe whose runs diverge never beats it.
     assert set(found.pareto["status"]) == {"frontier"}
 
 
-def test_report_states_only_what_the_table_can_show(tmp_path: Path) -> None:
+def test_report_of_a_table_says_nothing_about_training(tmp_path: Path) -> None:
     cells = [(name, ssr, value) for name, value in (("a", 0.5), ("b", 0.4)) for ssr in (0.5, 1.0, 2.0)]
     rows = "".join(f"{name},{ssr},{value + ssr / 10},{100 * ssr}\n" for name, ssr, value in cells)
     path = tmp_path / "t.csv"

@@ -1,4 +1,4 @@
-"""Which of many curves are drawn, and which of their points."""
+"""Selection of the curves and points to draw."""
 
 from __future__ import annotations
 
@@ -27,13 +27,11 @@ def test_learning_curve_is_the_mean_of_each_cell_with_its_band(content: Content)
     rate = next(
         each for each in content.rates.drawn if (each.recipe, each.control, each.ssr) == ("wsd", "truncate", 0.5)
     )
-    assert rate.values[-1] == pytest.approx(0.05)  # a cosine from .1, truncated at half
+    assert rate.values[-1] == pytest.approx(0.05)  # half of 0.1, because the cosine is truncated at its half
     assert rate.places["steps"][-1] == 600
 
 
-def test_only_some_of_too_many_cells_are_drawn_and_the_rest_are_counted(
-    content: Content, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_curves_that_are_not_drawn_are_counted(content: Content, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(drawn_curves, "MOST_CURVES", 5)
     made = learning(content.study, content.counted)
     assert (len(made.drawn), made.left_out) == (5, 19)

@@ -17,7 +17,7 @@ from ssr_hydra.report.tables import Cell, Column, Row, Table, main_table
 from ssr_hydra.studies import from_csv
 
 
-def test_the_table_has_every_digit(content: Content) -> None:
+def test_csv_table_has_every_digit(content: Content) -> None:
     rows = list(csv.DictReader(io.StringIO(table_csv(content))))
     assert len(rows) == len(content.summary) == 24
     for row, expected in zip(rows, content.summary.itertuples(), strict=True):

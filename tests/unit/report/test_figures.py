@@ -111,7 +111,7 @@ def marks(axes: Axes) -> list[tuple[float, float, str, str]]:
 
 
 def test_frontier_has_hollow_marks_if_a_better_recipe_is_as_fast() -> None:
-    # The clock of "b" is a twentieth slower, which is equal time: by the clock "a" would be sooner everywhere.
+    # b takes 5% longer, which counts as equal time. By seconds, every point of a would take less time.
     cells = {1.0: [0.80, 0.81, 0.82], 2.0: [0.85, 0.86, 0.87], 4.0: [0.90, 0.91, 0.92]}
     better = {1.0: [0.849, 0.86, 0.871], 2.0: [0.899, 0.91, 0.921], 4.0: [0.949, 0.96, 0.971]}
     made = build(slower(study_of({"a": cells, "b": better}), "b", 1.05))
@@ -141,7 +141,7 @@ def test_marks_of_recipes_at_the_same_steps_do_not_overlap_on_the_frontier() -> 
         places = sorted(x for x, *_ in marks(axes) if abs(math.log2(x / steps)) < 0.25)
         assert len(set(places)) == 3
         assert all(0.03 < b / a - 1 < 0.06 for a, b in pairwise(places))  # a few per cent
-    # If only the clock separates the marks, none is moved.
+    # On an axis of seconds, no mark is moved.
     made = build(slower(study_of({"a": cells, "b": cells}), "b", 2.0))
     places = {round(x, 6) for x, *_ in marks(draw(made, "frontier").axes[0])}
     assert places == {5.0, 10.0, 20.0, 40.0}

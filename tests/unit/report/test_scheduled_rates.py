@@ -34,7 +34,7 @@ def at(curve: Curve, step: float) -> float:
     return float(np.interp(step, curve.places["steps"], curve.values))
 
 
-def test_rate_is_that_of_the_schedule_with_its_warmup(tmp_path: Path) -> None:
+def test_learning_rate_equals_the_schedule_with_its_warmup(tmp_path: Path) -> None:
     (curve,) = curve_of(tmp_path / "0", COSINE, ssr=0.5)
     # At SSR 0.5 there are 600 steps, 30 of them warmup; the cosine is at its half in the middle of the rest.
     assert [at(curve, step) for step in (0, 15, 30, 315, 600)] == pytest.approx([0, 0.05, 0.1, 0.05, 0], abs=5e-5)
@@ -79,14 +79,14 @@ def test_nested_schedulers_are_built(tmp_path: Path) -> None:
         None,
     ],
 )
-def test_unknown_schedule_leaves_dots_of_the_log(tmp_path: Path, scheduler: Any) -> None:
+def test_rates_of_an_unknown_schedule_are_drawn_as_logged_dots(tmp_path: Path, scheduler: Any) -> None:
     (curve,) = curve_of(tmp_path / "0", scheduler, log=True)
     assert curve.dots
     assert len(curve.values) == 61
 
 
 def test_log_that_contradicts_the_config_is_drawn_as_dots(tmp_path: Path) -> None:
-    # The log has a cosine without a warmup, at step n where a run logs the rate of batch n - 1.
+    # A run logs the rate of batch n - 1 at step n. This log has the rate of batch n.
     cosine = {"_target_": "ssr_hydra.schedulers.CosineAnnealingScheduler"}
     (curve,) = curve_of(tmp_path / "0", cosine, log=True)
     assert curve.dots

@@ -92,7 +92,7 @@ def test_omitted_rows_are_counted() -> None:
     assert (len(table.first(9).rows), table.first(9).more) == (5, 0)
 
 
-def test_table_of_the_target_has_ratios(content: Content) -> None:
+def test_table_of_the_target_has_ratios_to_the_fastest_recipe(content: Content) -> None:
     made = tables(content)["target"]
     times = [row.cells[4].text for row in made.rows]
     assert times[0] == "1x"

@@ -16,8 +16,7 @@ from ssr_hydra.studies import Note, Problem
 ESCAPE = "\x1b"
 
 
-@pytest.mark.parametrize("width", [40, 60, 80, 100, 120, 200])
-@pytest.mark.parametrize("colour", [False, True])
+@pytest.mark.parametrize(("width", "colour"), [(40, False), (60, True), (100, False), (200, True)])
 def test_no_line_is_wider_than_the_terminal(content: Content, width: int, colour: bool) -> None:
     lines = [re.sub(r"\x1b\[\d+m", "", line) for line in report_text(content, width, colour).splitlines()]
     # A path without spaces may be longer, because a shortened path is useless.

@@ -20,21 +20,9 @@ from ssr_hydra.studies.intervals import Batch
 from ssr_hydra.studies.notes import Note
 
 
-@pytest.mark.parametrize(
-    ("text", "shown"),
-    [
-        ("plain é 日本", "plain é 日本"),
-        ("\x1b[31m", "\\x1b[31m"),
-        ("a\nb\tc\r", "a\\nb\\tc\\r"),
-        ("\u202egnp", "\\u202egnp"),
-        ("\u2028", "\\u2028"),
-        ("\ud800", "\\ud800"),
-        ("\x00", "\\x00"),
-    ],
-)
-def test_every_character_is_visible(text: str, shown: str) -> None:
-    assert visible(text) == shown
-    shown.encode()  # a lone surrogate could not be written to a file
+def test_every_character_is_visible() -> None:
+    assert visible("plain é 日本") == "plain é 日本"
+    assert visible("\x1b[31ma\nb\u202e\u2028\ud800\x00") == r"\x1b[31ma\nb\u202e\u2028\ud800\x00"
 
 
 def chosen(content: Content, **changes: object) -> Content:
@@ -123,7 +111,7 @@ def test_single_ssr_gives_no_gain_of_a_doubling() -> None:
         ("outside", (BEHIND,), "sure"),
     ],
 )
-def test_certainty_is_that_of_the_least_certain_part(
+def test_choice_is_only_as_certain_as_its_recipe_and_its_ssr(
     content: Content, verdict: str, rivals: tuple[Rival, ...], certainty: str
 ) -> None:
     choice = chosen(content, verdict=verdict, rivals=rivals).choice
@@ -131,7 +119,7 @@ def test_certainty_is_that_of_the_least_certain_part(
     assert choice.certainty == certainty
 
 
-def test_choice_at_the_end_of_the_range_is_open_without_a_rival(content: Content) -> None:
+def test_choice_at_the_end_of_the_range_without_a_rival_is_undecided(content: Content) -> None:
     def told(**changes: object) -> str:
         choice = chosen(content, **changes).choice
         assert choice is not None
@@ -213,7 +201,7 @@ def test_answer_names_the_best_recipe_at_each_ssr(content: Content) -> None:
 
 
 def test_budget_at_different_ssrs_is_named_by_its_steps_or_seconds(content: Content) -> None:
-    # At 50 steps a is at SSR 0.5 and b at 0.6. "at SSR 0.5" would mean both at 0.5, which was not compared.
+    # At 50 steps, a is at SSR 0.5 and b at 0.6. "at SSR 0.5" would be wrong for b.
     standing = ((50, "b", "behind"), (100, "a", "open"))
     assert over(content, *standing, faster=1.2) == (
         "Over the range: b is best at 50 steps; at 100 steps the best recipe is not decided."
@@ -345,8 +333,8 @@ def test_note_is_one_sentence(note: Note, text: str) -> None:
 
 
 def test_cost_of_the_sweep_is_reported(content: Content) -> None:
-    # 6 s a run at ssr 1 in each of three recipes of four seeds: 12 x 6 x (.125 + .25 + .5 + 1 + 2) scaled, and
-    # 12 x 6 x (.125 + .25 + .5) cut, and two failed runs of 12 s: 279 + 63 + 24 s of training, .5 s each beside it.
+    # A run at SSR 1 takes 6 s, and there are three recipes with four seeds. Scaled runs: 12 x 6 x (.125 + .25 + .5 + 1
+    # + 2) = 279 s. Truncated runs: 12 x 6 x (.125 + .25 + .5) = 63 s. Two failed runs: 24 s. Each run has .5 s more.
     assert method_words.cost_of_sweep(content) == (
         "The study took 98 runs, 96 of them completed: 6.1 min of training, 6.92 min with evaluation and checkpoints; "
         "cost 0.231 at 2 per hour."
@@ -354,7 +342,7 @@ def test_cost_of_the_sweep_is_reported(content: Content) -> None:
 
 
 def test_report_states_after_how_many_runs_the_study_has_paid_off(content: Content) -> None:
-    # At ssr 1 a run takes 6 s, at 2 it takes 12 s: 415 s of the study are 70 times the 6 s that are saved.
+    # A run takes 6 s at SSR 1 and 12 s at SSR 2, so it saves 6 s. The study took 415 s, which is 70 times 6 s.
     shorter = chosen(content, ssr=1.0)
     assert method_words.cost_of_sweep(shorter).endswith(
         "Each run of wsd at SSR 1 instead of 2 saves 6 s, so the study has paid for itself after 70 runs at this SSR."
@@ -362,7 +350,7 @@ def test_report_states_after_how_many_runs_the_study_has_paid_off(content: Conte
     assert "paid" not in method_words.cost_of_sweep(content)  # the longest run is recommended
 
 
-def test_missing_tolerance_is_asked_for_with_the_right_command(tmp_path: Path, resnet50: Path) -> None:
+def test_answer_without_a_tolerance_names_the_command_that_sets_one(tmp_path: Path, resnet50: Path) -> None:
     def told(study: Study) -> str:
         return words.answer(build(study))[0]
 

@@ -45,7 +45,7 @@ def test_the_answer_is_a_step_function_of_the_tolerance(resnet: Study) -> None:
     assert [step.below for step in found.steps] == pytest.approx([math.inf, 6.6453, 2.64, 1.16, 0.25], abs=1e-3)
     assert all(math.isnan(step.sure_above) for step in found.steps)  # one seed
     assert (found.tolerance, found.ssr) == (None, 1.25)
-    for step in found.steps:  # a tolerance selects one of these steps
+    for step in found.steps:  # every tolerance selects one of the steps
         assert recommend(resnet, step.above + 0.01)[0].ssr == step.ssr
 
 
@@ -100,7 +100,7 @@ def test_target_beyond_the_range_is_forecast_by_a_fit_that_passed_its_back_test(
     assert dict(far.forecasts)["power"] is None
 
 
-def test_a_clear_case_is_decided() -> None:
+def test_recommendation_with_small_noise_is_decided() -> None:
     rng = np.random.default_rng(0)
     means = {0.5: 0.80, 1.0: 0.88, 2.0: 0.92, 4.0: 0.925}
     (found,) = recommend(study_of({"a": {s: m + rng.permutation(SPREAD) for s, m in means.items()}}), 0.02)
@@ -108,24 +108,24 @@ def test_a_clear_case_is_decided() -> None:
     assert found.low < 0.005 < found.high < 0.02
 
 
-def test_close_call_states_the_seeds_that_would_decide_it() -> None:
+def test_undecided_answer_states_how_many_more_seeds_are_needed() -> None:
     one = np.array([0.80, 0.81, 0.80, 0.81])
     gain = np.array([0.010, 0.030, 0.025, 0.003])
     (found,) = recommend(study_of({"a": {1.0: one, 2.0: one + gain}}, noise="cell"), 0.02)
     low, high = stats.t.interval(0.95, 3, gain.mean(), stats.sem(gain))
     assert (found.ssr, found.verdict) == (1.0, "close")
     assert (found.gain, found.low, found.high) == pytest.approx((gain.mean(), low, high))
-    # Half the interval is t sd / sqrt(n): as wide as the tolerance, 0.02, where n is (t sd / 0.02)^2.
+    # Half the interval is t sd / sqrt(n). It equals the tolerance 0.02 if n is (t sd / 0.02)^2.
     needed = math.ceil((stats.t.ppf(0.975, 3) * gain.std(ddof=1) / 0.02) ** 2)
     assert found.batch is not None
     assert (found.batch.half, found.batch.more) == (0.02, max(needed - 4, 0))
     assert found.batch.least <= found.batch.more <= found.batch.most
-    # The gain itself does not matter: a larger gain needs the same number of seeds for this interval.
+    # The number does not depend on the gain: with a larger gain, it is the same.
     (other,) = recommend(study_of({"a": {1.0: one, 2.0: one + gain + 0.004}}, noise="cell"), 0.02)
     assert other.batch == found.batch
 
 
-def test_an_unclear_gain_at_a_smaller_ssr_makes_the_answer_a_close_call() -> None:
+def test_answer_is_undecided_if_a_gain_at_a_smaller_ssr_is_undecided() -> None:
     rng = np.random.default_rng(0)
     cells = {0.5: 0.80 + np.array([0.02, -0.02, 0.0]), 1.0: 0.83 + SPREAD, 2.0: 0.831 + rng.permutation(SPREAD)}
     (found,) = recommend(study_of({"a": cells}), 0.02)
@@ -185,11 +185,11 @@ def test_interval_that_goes_beyond_the_range_has_no_upper_end() -> None:
     assert (found.target_status, found.target_high) == ("inside", math.inf)
 
 
-def test_a_cell_of_one_seed_has_the_noise_of_the_others() -> None:
+def test_cell_with_one_seed_has_the_noise_of_the_other_cells() -> None:
     one = np.array([0.80, 0.81, 0.80, 0.81])
     gain = np.array([0.010, 0.030, 0.025, 0.003])
     whole = {0.25: [0.5], 0.5: one - 0.1 + np.arange(4) * 1e-3, 1.0: one, 2.0: one + gain}
-    (found,) = recommend(study_of({"a": whole}), 0.02)  # from .25 to .5 it gains .2, ten tolerances
+    (found,) = recommend(study_of({"a": whole}), 0.02)  # the gain from 0.25 to 0.5 is 0.2, ten times the tolerance
     assert (found.ssr, found.verdict) == (1.0, "close")
     assert doublings(study_of({"a": whole}))["low"].notna().all()
     alone = doublings(study_of({"a": whole}, noise="cell"))
@@ -197,7 +197,7 @@ def test_a_cell_of_one_seed_has_the_noise_of_the_others() -> None:
 
 
 @pytest.mark.parametrize("thin", [2.0, 1.0])
-def test_gain_without_an_interval_decides_nothing(thin: float) -> None:
+def test_verdict_is_unreplicated_if_a_gain_has_no_interval(thin: float) -> None:
     cells: dict[float, object] = {0.5: 0.7 + SPREAD, 1.0: 0.8 - SPREAD, 2.0: 0.801 + 2 * SPREAD, 4.0: 0.801 - SPREAD}
     (found,) = recommend(study_of({"a": cells | {thin: [0.8]}}, noise="cell"), 0.02)
     assert (found.ssr, found.verdict, found.batch) == (1.0, "unreplicated", None)

@@ -92,7 +92,7 @@ def test_gains_of_measured_doublings_are_paired() -> None:
 
 def test_gains_between_measured_ssrs_are_linear_in_log_ssr() -> None:
     made = doublings(study_of({"a": {1.0: A, 8.0: B}}))
-    # A third of the way from 1 to 8: the gain of each seed is a third of what it gains in all.
+    # SSR 2 is a third of the way from 1 to 8, so each seed gains a third of its whole gain.
     third = (np.array(B) - A) / 3
     low, high = stats.t.interval(0.95, 3, third.mean(), stats.sem(third))
     (row,) = made.itertuples()
@@ -145,8 +145,8 @@ def test_rivals_are_excluded_by_intervals_that_hold_for_all_of_them() -> None:
     shown, alone = (stats.ttest_rel(one, far).confidence_interval(level) for level in (0.95, 0.99))
     assert (found["far"].low, found["far"].high) == pytest.approx((shown.low, shown.high))
     gap = one - far
-    assert alone.low > 0  # alone it would be excluded at 99%
-    assert gap.mean() / stats.sem(gap) < dunnett(3.0, 2, 0.995)  # but as one of two rivals it is not
+    assert alone.low > 0  # as the only rival, far would be excluded at 99%
+    assert gap.mean() / stats.sem(gap) < dunnett(3.0, 2, 0.995)  # as one of two rivals, far is not excluded
     assert [name for name, rival in found.items() if rival.open] == ["near", "far"]  # the closest first
     # With only far as a rival, no other recipe is open, and the comparison needs no correction.
     (only,) = rivals(place("a", one), [place("far", far)], 0.95)
@@ -154,8 +154,8 @@ def test_rivals_are_excluded_by_intervals_that_hold_for_all_of_them() -> None:
 
 
 @pytest.mark.parametrize(("recipes", "gap"), [(2, 0.0), (6, 0.7)])
-def test_best_recipe_can_be_limited_to_given_names(recipes: int, gap: float) -> None:
-    # The best by a very small gap: in how many of 150 studies is it neither chosen nor open?
+def test_truly_best_recipe_is_chosen_or_open_in_simulation(recipes: int, gap: float) -> None:
+    # Recipe 0 is the best. Count the studies in which it is neither chosen nor open: about 1% of 150.
     rng = np.random.default_rng(5)
     lost = 0
     for _ in range(150):
@@ -173,7 +173,7 @@ def test_each_control_is_compared_with_the_scaled_run() -> None:
             "a": {0.25: A, 0.5: worse, 1.0: A, 2.0: [0.5]},
             ("a", "truncate"): {0.25: worse, 0.5: A, 1.0: A, 2.0: [0.4]},
             ("a", "scale_warmup"): {0.25: [0.89, 0.93, 0.94, 0.92]},
-            ("b", "truncate"): {0.25: worse},  # which was not run with scaling
+            ("b", "truncate"): {0.25: worse},  # b has no scaled run
         },
         noise="cell",
     )
@@ -183,7 +183,7 @@ def test_each_control_is_compared_with_the_scaled_run() -> None:
     assert found["truncate", 0.25] == ("scaling", gain)
     assert found["truncate", 0.5][0] == "control"
     assert found["truncate", 1.0] == ("same", 0.0)
-    assert found["truncate", 2.0] == ("", pytest.approx(0.1))  # nothing is stated for one seed
+    assert found["truncate", 2.0] == ("", pytest.approx(0.1))  # with one seed there is no winner
     assert found["scale_warmup", 0.25] == ("undecided", pytest.approx(0.0))
     assert len(made) == 5
     row = made[made["control"] == "truncate"].iloc[0]
@@ -225,7 +225,7 @@ def test_a_study_without_a_completed_run_has_no_rows(statistic: object) -> None:
 
 
 def test_outlier_run_is_found_by_the_median() -> None:
-    # Five cells with a standard deviation of 0.01, the median of which one far run does not move: (0.5 - 0.9) / 0.01.
+    # Each cell has a standard deviation of 0.01, and one far run does not change their median: 0.395 / 0.01 = 39.5.
     cells = {ssr: [0.89, 0.90, 0.91] for ssr in (0.25, 0.5, 1.0, 2.0, 4.0)}
     cells[1.0] = [0.89, 0.90, 0.91, 0.5]
     found = outliers(study_of({"a": cells}))
@@ -237,8 +237,8 @@ def test_outlier_run_is_found_by_the_median() -> None:
 
 
 def test_larger_noise_of_short_runs_makes_no_run_an_outlier() -> None:
-    # The standard deviation halves with each doubling of the SSR, from 0.16 to 0.01. The median one is 0.04, so without
-    # the trend a run that is 0.4, 2.5 of its own 0.16, from the median would be 10 typical ones from it.
+    # The standard deviation halves with each doubling of the SSR, from 0.16 to 0.01. A run that is 0.4 from the median
+    # is 2.5 standard deviations away at SSR 0.0625. Without the trend, 0.4 would be 10 times the median one, 0.04.
     cells = {ssr: [1 - 0.01 / ssr, 1.0, 1 + 0.01 / ssr] for ssr in (0.0625, 0.125, 0.25, 0.5, 1.0)}
     assert outliers(study_of({"a": cells, "b": {0.0625: [0.6, 0.92, 1.0, 1.08]}})).empty
     far = outliers(study_of({"a": cells | {1.0: [0.99, 1.0, 1.01, 0.8]}}))  # 0.195 from the median: 19.5 times 0.01

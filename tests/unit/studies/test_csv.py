@@ -128,13 +128,13 @@ def test_published_table_is_read() -> None:
     study = from_csv(TABLE, "ssr", "top1", "seconds")
     assert study.frame["ssr"].tolist() == [0.1, 0.25, 0.5, 1.0, 1.25, 1.5, 2.0, 4.0, 5.69]
     assert study.frame["quality"].tolist() == [64.99, 73.02, 75.66, 76.82, 77.07, 77.08, 77.07, 76.67, 76.32]
-    # 6.83 hours at SSR 1, and linear.
+    # A run at SSR 1 takes 6.83 hours, and the time is proportional to the SSR.
     assert (study.frame["seconds"] / study.frame["ssr"]).tolist() == pytest.approx([6.83 * 3600] * 9, rel=1e-3)
     assert (study.recipes, study.problems, study.objective) == (("resnet50_imagenet",), (), "top1")
     assert summary(study)["low"].isna().all()
 
 
-def test_computed_ssr_is_in_the_cell_of_the_simple_ratio(tmp_path: Path) -> None:
+def test_computed_ssr_is_read_as_the_nearest_simple_ratio(tmp_path: Path) -> None:
     text = f"s,q,i\n0.3,0.5,0\n{0.1 + 0.2!r},0.7,1\n{float(np.float32(0.3))!r},0.6,2\n"
     (row,) = summary(from_csv(written(tmp_path, text), "s", "q", seed="i", direction="max")).itertuples()
     assert (row.ssr, row.n) == (0.3, 3)
@@ -162,20 +162,8 @@ def test_rows_of_the_same_cell_are_seeds_that_are_not_paired(tmp_path: Path) -> 
     assert study.recipes == ("table",)
 
 
-def test_rows_that_cannot_be_read_are_named(tmp_path: Path) -> None:
-    rows = [
-        "1,0.5,0",
-        "x,0.5,0",
-        "1,nan,1",
-        "0,0.5,1",
-        "-1,0.5,1",
-        "1,,2",
-        "1,0.6",
-        "1,0.7,1.5",
-        "1,0.7,-1",
-        "1,0.8,0",
-        "2,0.9,",
-    ]
+def test_problems_name_the_rows_that_cannot_be_read(tmp_path: Path) -> None:
+    rows = "1,0.5,0 x,0.5,0 1,nan,1 0,0.5,1 -1,0.5,1 1,,2 1,0.6 1,0.7,1.5 1,0.7,-1 1,0.8,0 2,0.9,".split()
     study = from_csv(written(tmp_path, "ssr,q,seed\n" + "\n".join(rows)), "ssr", "q", seed="seed", direction="max")
     assert study.completed["quality"].tolist() == [0.5, 0.9]
     found = {int(problem.where.rpartition(":")[2]): (problem.kind, problem.reason) for problem in study.problems}
@@ -210,7 +198,7 @@ def test_rows_that_differ_in_unnamed_columns_are_refused(tmp_path: Path) -> None
         "'method', 'host', 'seed'; name each column: in recipe if it distinguishes recipes, in seed if it has seeds, "
         "otherwise in pool"
     )
-    # With the seeds named, the linear runs would be left out as duplicates of the cosine runs.
+    # If only seed is named, the linear runs would count as duplicates of the cosine runs.
     with refused("recipe", ConflictError):
         from_csv(path, "ssr", "acc", seed="seed")
     with refused("recipe", ConflictError, match="no option names: 'host'; "):
@@ -230,7 +218,9 @@ def test_rows_that_differ_in_unnamed_columns_are_refused(tmp_path: Path) -> None
         ("method", ["18", "34", "18", "34"]),  # only numbers
     ],
 )
-def test_column_that_differs_within_a_cell_must_be_named(tmp_path: Path, column: str, values: list[str]) -> None:
+def test_column_that_differs_between_runs_of_one_recipe_and_ssr_must_be_named(
+    tmp_path: Path, column: str, values: list[str]
+) -> None:
     rows = "".join(f"{ssr},0.5,{value}\n" for ssr, value in zip((1, 1, 2, 2), values, strict=True))
     path = written(tmp_path, f"ssr,acc,{column}\n{rows}")
     with refused("recipe", ConflictError, match=f"no option names: '{column}'; "):
@@ -239,13 +229,13 @@ def test_column_that_differs_within_a_cell_must_be_named(tmp_path: Path, column:
     assert len(summary(from_csv(path, "ssr", "acc", recipe=column))) > 2
 
 
-def test_column_that_is_constant_within_each_cell_need_not_be_named(tmp_path: Path) -> None:
+def test_column_that_is_constant_for_each_recipe_and_ssr_need_not_be_named(tmp_path: Path) -> None:
     rows = "1,0.5,r50\n1,0.6,r50\n2,0.7,r101\n2,0.8,r101\n"
     study = from_csv(written(tmp_path, f"ssr,acc,model\n{rows}"), "ssr", "acc")
     assert summary(study)["n"].tolist() == [2, 2]
 
 
-def test_recipes_of_blank_cells_stay_apart() -> None:
+def test_recipes_with_blank_cells_have_different_names() -> None:
     study = from_csv(TABLES / "blank_in_recipe_column.csv", "ssr", "top1", recipe=["lr", "wd"], seed="seed")
     assert study.recipes == ("lr=0.1", "wd=0.1")
     assert (summary(study)["n"].tolist(), study.problems) == ([1] * 6, ())
@@ -255,15 +245,15 @@ def test_recipes_of_blank_cells_stay_apart() -> None:
 @pytest.mark.parametrize(
     "cells",
     [
-        [("a b", "c"), ("a", "b c")],  # the joining character in a cell
+        [("a b", "c"), ("a", "b c")],  # a cell contains the character that joins names
         [("x", ""), ("", "x")],
-        [("1 b=2", ""), ("1", "2")],  # what a name is made of in a cell
+        [("1 b=2", ""), ("1", "2")],  # a cell looks like a part of a name
         [("a\x1b", "c"), ("a\x07", "c")],  # equal after control characters are replaced
         [("", ""), ("table", "")],  # the name of the table itself
         [("x" * 200 + "1", ""), ("x" * 200 + "2", "")],  # equal after they are shortened
     ],
 )
-def test_recipes_never_collide(tmp_path: Path, cells: list[tuple[str, str]]) -> None:
+def test_different_cells_never_give_the_same_recipe_name(tmp_path: Path, cells: list[tuple[str, str]]) -> None:
     rows = "".join(f'{ssr},{ssr / 10},"{a}","{b}"\n' for a, b in cells for ssr in (1, 2))
     study = from_csv(written(tmp_path, f"ssr,acc,a,b\n{rows}"), "ssr", "acc", recipe=["a", "b"])
     assert len(study.recipes) == 2
@@ -282,7 +272,7 @@ def test_seeds_written_as_floats_are_whole_numbers(tmp_path: Path) -> None:
     seeds = ["0.0", "1.0", "", "2e0", "9007199254740993.0", "1.5", "-1.0", "nan", "1e999999999"]
     rows = "".join(f"1,0.{place + 1},{seed}\n" for place, seed in enumerate(seeds))
     study = from_csv(written(tmp_path, f"ssr,acc,seed\n{rows}"), "ssr", "acc", seed="seed")
-    # 2^53 + 1 is no float: exact all the same.
+    # 2^53 + 1 is not a float, but is read exactly.
     assert study.frame["seed"].astype(object).where(study.frame["seed"].notna(), None).tolist() == [
         0, 1, None, 2, 2**53 + 1,
     ]  # fmt: skip
@@ -406,13 +396,13 @@ def test_run_without_a_quality_has_diverged(tmp_path: Path, text: str) -> None:
     # The worst measured quality is 0.8, which three of six runs count as: (0.91 + 0.8) / 2.
     assert table.loc["risky", "mean_all"] == pytest.approx(0.855)
     assert (table.loc["safe", "survived"], table.loc["safe", "mean_all"]) == (1, pytest.approx(0.81))
-    # Chance puts all 3 of 12 lost runs among the 6 of risky in 20 of 220 cases, below a fifth: safe ranks first.
+    # By chance, all 3 diverged runs are runs of risky in 20 of 220 cases. This is less than a fifth: safe ranks first.
     (row,) = winners(study).itertuples()
     assert (row.best, row.second, row.margin) == ("safe", "risky", pytest.approx(-0.1))
 
 
-def test_single_lost_run_does_not_rank_a_recipe_last(tmp_path: Path) -> None:
-    rows = "1,0.8,a\n1,0.81,a\n1,0.82,a\n1,0.9,b\n1,0.91,b\n1,nan,b\n"  # chance does so in half of the cases
+def test_single_diverged_run_does_not_rank_a_recipe_last(tmp_path: Path) -> None:
+    rows = "1,0.8,a\n1,0.81,a\n1,0.82,a\n1,0.9,b\n1,0.91,b\n1,nan,b\n"  # by chance, b has it in half of the cases
     study = from_csv(written(tmp_path, f"ssr,acc,method\n{rows}"), "ssr", "acc", recipe="method")
     (row,) = winners(study).itertuples()
     assert row.best == "b"

@@ -28,7 +28,7 @@ def test_balanced_cells_keep_their_means(seeds: list[list[int]]) -> None:
 
 
 def test_strong_effects_of_seeds_do_not_change_the_difference_of_recipes() -> None:
-    # b is better by 0.1 on every seed. It ran with unlucky seeds, so its plain mean is worse by 1.9.
+    # b is better by 0.1 with every seed. Its seeds have worse effects, so its plain mean is worse by 1.9.
     effect = {0: 4.0, 1: 3.0, 2: 2.0, 3: 1.0, 4: 0.0}
     a = cell([effect[seed] for seed in (0, 1, 2)], [0, 1, 2])
     b = cell([effect[seed] + 0.1 for seed in (2, 3, 4)], [2, 3, 4])
@@ -66,7 +66,7 @@ def test_estimates_equal_those_of_the_mixed_model() -> None:
 
 
 def unbalanced(rng: Any) -> Any:
-    """Three similar recipes at four SSRs, without a third of the runs; the seeds have effects."""
+    """Return a study of three similar recipes at four SSRs, with different seeds that have effects."""
     effect = rng.normal(0, rng.choice([0.0, 0.01, 0.03]), 6)
     values: dict[Any, Any] = {}
     for recipe in "abc":

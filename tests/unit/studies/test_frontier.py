@@ -168,7 +168,7 @@ def test_an_interval_that_leaves_the_measured_range_is_open() -> None:
     assert (row.low, row.high) == (0.0, math.inf)
 
 
-def test_band_that_is_narrow_by_chance_reaches_no_level_with_certainty() -> None:
+def test_level_is_not_certainly_reached_where_a_band_is_narrow_by_chance() -> None:
     # The two seeds stray from 0.5 and 0.6 in opposite ways, so that halfway their noise cancels to the last bit, while
     # at ssr 2 itself the level 0.52 is within it: df = 1, t = 12.7, sd = 0.0283, half the interval 0.25.
     cells = tuple(Cell(mean + shift * np.array([0.02, -0.02]), np.arange(2)) for mean, shift in ((0.5, 1), (0.6, -1)))

@@ -18,23 +18,11 @@ from ssr_hydra.sweeps.job_status import read_identity
 from ssr_hydra.sweeps.jobs_table import show_sweep
 
 CHANGES: list[dict[str, Any]] = [
-    {"steps": "many"},
-    {"ssr": "fast"},
-    {"ssr": [1.0]},
-    {"train_seconds": "3 s"},
-    {"total_seconds": {"a": 1}},
-    {"metrics": [0.9]},
-    {"metrics": {METRIC: [0.9]}},
-    {"metrics": {METRIC: "0.9"}},
-    {"metrics": "none"},
-    {"error": ["a"]},
-    {"name": {"a": "b"}},
-    {"versions": "3"},
-    {"hardware": [1]},
-    {"evaluations": {"a": 1}},
+    {"steps": "many"}, {"ssr": [1.0]}, {"train_seconds": "3 s"}, {"total_seconds": {"a": 1}}, {"metrics": [0.9]},
+    {"metrics": {METRIC: [0.9]}}, {"metrics": {METRIC: "0.9"}}, {"error": ["a"]}, {"name": {"a": "b"}},
+    {"versions": "3"}, {"hardware": [1]}, {"evaluations": {"a": 1}}, {"status": ["completed"]},
     {"evaluations": [{"timestamp": "now", "metrics": {}}]},
-    {"status": ["completed"]},
-]
+]  # fmt: skip
 
 
 def texts() -> list[str]:
@@ -48,7 +36,7 @@ def texts() -> list[str]:
 
 @pytest.fixture
 def study(tmp_path: Path) -> Path:
-    """Two complete runs; files that a test adds must not prevent reading them."""
+    """Return the folder of a study with two complete runs, which must be read in every test."""
     folder = tmp_path / "study"
     for seed in (0, 1):
         write_run(folder / f"whole{seed}", record(seed=seed), config(seed=seed))
@@ -97,7 +85,7 @@ def test_pipe_in_place_of_a_study_or_a_log_does_not_block_reading(study: Path) -
     os.mkfifo(study / "study.json")
     os.mkfifo(study / "whole0/metrics.jsonl")
     shown(study)
-    assert build(load(study)).rates.drawn == []  # read from the log
+    assert build(load(study)).rates.drawn == []  # learning rates are read from the log
 
 
 def test_huge_record_is_not_read(study: Path) -> None:
@@ -109,19 +97,11 @@ def test_huge_record_is_not_read(study: Path) -> None:
     assert "damaged" in shown(study)
 
 
-@pytest.mark.parametrize(
-    "content",
-    [
-        {"machine": "m", "pid": "../1", "started": "1", "attempt": 1},
-        {"machine": "m", "pid": "\x00", "started": "1", "attempt": 1},
-        {"machine": 3, "pid": 1, "started": "1", "attempt": 1},
-        {"machine": "m", "pid": 1, "started": "1", "attempt": "x"},
-        [1],
-    ],
-)
+@pytest.mark.parametrize("content", [{"pid": "../1"}, {"pid": "\x00"}, {"machine": 3}, {"attempt": "x"}, [1]])
 def test_invalid_heartbeat_file_is_ignored(tmp_path: Path, content: Any) -> None:
+    pulse = {"machine": "m", "pid": 1, "started": "1", "attempt": 1}
     path = tmp_path / "heartbeat.json"
-    path.write_text(json.dumps(content), encoding="utf-8")
+    path.write_text(json.dumps(pulse | content if isinstance(content, dict) else content), encoding="utf-8")
     assert Pulse.read(path) is None
 
 

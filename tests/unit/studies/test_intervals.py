@@ -97,7 +97,7 @@ def test_unknown_noise_gives_no_interval(cells: list[Cell]) -> None:
     assert found.method == "none"
 
 
-def test_rounding_is_not_noise() -> None:
+def test_rounding_errors_do_not_count_as_noise() -> None:
     found = combine([numbered([0.1 + 0.2, 0.3, 0.3])], [1.0], 0.95)  # 0.1 + 0.2 is not 0.3
     assert not found.known
 

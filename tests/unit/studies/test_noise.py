@@ -32,13 +32,13 @@ def test_fitted_line_maximizes_the_gamma_likelihood() -> None:
 
 
 def test_recipes_with_one_ssr_each_have_a_level_and_no_trend() -> None:
-    """As in a sweep that zips ssr with another key: the levels of the recipes already are the trend over SSR."""
+    # A sweep that zips ssr with a different key makes such a study.
     ssrs, recipes, df = np.array([0.25, 0.5, 1.0, 2.0]), np.arange(4), np.full(4, 8)
-    on_a_line = pooled_noise(ssrs**-2, df, ssrs, recipes)  # the trend explains all of it, so one level is enough
+    on_a_line = pooled_noise(ssrs**-2, df, ssrs, recipes)  # the trend explains all variances
     assert on_a_line is not None
     assert on_a_line.spreads == pytest.approx(1 / ssrs)
     assert on_a_line.features.shape == (4, 2)
-    unlike = np.array([1.0, 1e4, 1.0, 1e4])  # no trend explains it, so each recipe keeps its own variance
+    unlike = np.array([1.0, 1e4, 1.0, 1e4])  # no trend explains these variances
     apart = pooled_noise(unlike, df, ssrs, recipes)
     assert apart is not None
     assert apart.spreads == pytest.approx(np.sqrt(unlike))
@@ -51,7 +51,7 @@ def test_cells_with_equal_noise_pool_all_degrees_of_freedom() -> None:
     table = summary(study_of_cells(cells, "min"))
     pooled = (np.var(one, ddof=1) + np.var(two, ddof=1)) / 2
     half = stats.t.ppf(0.975, 8) * math.sqrt(pooled / 5)
-    shift = table["mean"] * (1 - table["mean"])  # an accuracy: t on the logit
+    shift = table["mean"] * (1 - table["mean"])  # the interval of an accuracy is Student's t on its logit
     logit = np.log(table["mean"] / (1 - table["mean"]))
     assert table["low"].to_numpy() == pytest.approx(1 / (1 + np.exp(-(logit - half / shift))))
     assert table["high"].to_numpy() == pytest.approx(1 / (1 + np.exp(-(logit + half / shift))))
@@ -95,8 +95,8 @@ def test_outlier_run_widens_mainly_the_interval_of_its_own_cell() -> None:
     assert ratio.max() < 4
 
 
-def test_intervals_have_their_stated_coverage_on_noise_like_that_of_digits() -> None:
-    # 40 studies of 15 means, 12 gains and 15 differences that are correlated; tests/chaos tries more.
+def test_intervals_have_their_stated_coverage_with_noise_like_digits() -> None:
+    # 40 studies, each with 15 means, 12 gains and 15 differences. tests/chaos uses more studies.
     found = coverage(3, 40)
     assert all(0.92 <= share <= 0.99 for share in found.values()), found
 
@@ -148,4 +148,4 @@ def test_noise_that_is_a_parabola_over_log_ssr_is_fitted_by_a_parabola() -> None
     assert noise.spreads**2 == pytest.approx(variances, rel=1e-6)
     further = pooled_noise(np.append(variances, math.nan), np.array([7] * 5 + [0]), (*SSRS, 64.0), np.zeros(6))
     assert further is not None
-    assert further.spreads[5] == pytest.approx(further.spreads[4])  # a parabola says nothing about longer runs
+    assert further.spreads[5] == pytest.approx(further.spreads[4])  # a parabola is not extrapolated

@@ -1,4 +1,4 @@
-"""How runs are grouped into recipes, and the names of recipes."""
+"""Recipes of runs, and their names."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def test_recipes_are_named_by_choices_and_overrides_that_differ(tmp_path: Path) 
         (config(), ["scheduler=wsd", "+seed=3", "trainer.progress=none"], {"scheduler": "wsd", "model": "conv"}),
         (config(optimizer__lr=0.3), ["optimizer.lr=0.3", "ssr=2"], {"scheduler": "cosine", "model": "conv"}),
     )
-    assert labels == ["wsd optimizer.lr=0.1", "cosine optimizer.lr=0.3"]  # 0.1 is what the first one's config says
+    assert labels == ["wsd optimizer.lr=0.1", "cosine optimizer.lr=0.3"]  # lr=0.1 is in the config of the first run
 
 
 def test_recipes_with_equal_command_lines_are_named_by_their_config(tmp_path: Path) -> None:

@@ -53,15 +53,9 @@ def test_interpolation_between_measured_ssrs_has_the_right_weights() -> None:
 
 
 def test_totals_count_failed_runs_too() -> None:
-    found = study_of({"a": {1.0: [0.5, math.nan]}}).totals(36.0)
-    assert found == {
-        "runs": 2,
-        "completed": 1,
-        "failed": 1,
-        "train_seconds": 20.0,
-        "total_seconds": 22.0,
-        "cost": pytest.approx(0.22),
-    }
+    totals = study_of({"a": {1.0: [0.5, math.nan]}}).totals(36.0)
+    assert list(totals) == ["runs", "completed", "failed", "train_seconds", "total_seconds", "cost"]
+    assert list(totals.values()) == pytest.approx([2, 1, 1, 20.0, 22.0, 0.22])
     assert math.isnan(study_of({"a": {1.0: [0.5]}}).totals()["cost"])
 
 

@@ -26,7 +26,9 @@ def study(tmp_path: Path) -> Study:
             for b in range(10, round(100 * ssr) + 1, 10)
         ]
         lines.insert(3, json.dumps({"event": "eval", "batch": 30, METRIC: 0.5}))
-        (folder / "metrics.jsonl").write_text("\n".join(lines) + '\n{"event":"tr')  # killed while it wrote this line
+        (folder / "metrics.jsonl").write_text(
+            "\n".join(lines) + '\n{"event":"tr'
+        )  # the run was killed while it wrote this line
     write_run(tmp_path / "9", record(1.0, 2, 0.9, status="failed", error="no"), config(1.0, 2))
     return load(tmp_path)
 

@@ -123,7 +123,7 @@ class ScheduledLR(AlphaLR):
 
     @property
     def is_done(self) -> bool:
-        """Whether the run has reached ``max_duration * ssr``. False if the length is unknown.
+        """True if the run has reached ``max_duration * ssr``. False if it has not, or if the length is unknown.
 
         Raises:
             InputError: The length is in epochs, samples or tokens, and the run does not count this unit.

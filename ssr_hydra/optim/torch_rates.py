@@ -61,8 +61,8 @@ class TorchRates:
 
     Args:
         entries: The schedulers of the optimizer, in order.
-        runs_as_it_is: Whether a scheduler may run unchanged.
-        is_new: Whether the run starts. False if it resumes.
+        runs_as_it_is: True if a scheduler may run unchanged.
+        is_new: True if the run starts, False if it resumes.
     """
 
     def __init__(
@@ -142,17 +142,17 @@ class TorchRates:
 
     @property
     def needs_evaluation(self) -> bool:
-        """Whether a scheduler is a ReduceLROnPlateau, which needs a metric."""
+        """True if a scheduler is a ReduceLROnPlateau, which needs a metric."""
         return bool(self._plateaus or self._waiting)
 
     @property
     def runs_as_it_is(self) -> bool:
-        """Whether a torch scheduler runs unchanged because it is not a function of time."""
+        """True if a torch scheduler runs unchanged because it is not a function of time."""
         return bool(self._as_they_are or self._waiting)
 
     @property
     def drives_momentum(self) -> bool:
-        """Whether a scheduler also sets the momentum (or the first beta)."""
+        """True if a scheduler also sets the momentum or the first beta."""
         return any(part.course.has_momenta for part in self._parts)
 
     def moves_by(self, pace: str) -> bool:

@@ -86,7 +86,7 @@ class Run:
 
     @property
     def is_native(self) -> bool:
-        """Whether timestamps have this package's type, and not the type of another library."""
+        """True if timestamps have this package's type, False if they have the type of another library."""
         return isinstance(self.state.timestamp, Timestamp)
 
     def resolve(self, time: Time, field: str, *, scale: bool = True) -> Time:

@@ -184,7 +184,7 @@ class Course(ABC):
     """True if a step of torch's class multiplies the current rate; False if it starts from the initial rate."""
 
     has_momenta = False
-    """Whether the scheduler also sets the momentum."""
+    """True if the scheduler also sets the momentum."""
 
     @abstractmethod
     def rates(self, timestamp: Any, bases: Sequence[float]) -> list[float]:

@@ -23,7 +23,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Any
@@ -131,11 +131,12 @@ def parse_selection(value: Any, path: str) -> tuple[Selection, ...]:
             raise MissingValueError(
                 path, value, "must not be an empty list", "add a selection, or write null for every parameter"
             )
-        return tuple(
-            part
-            for place, item in ((f"{path}[{index}]", item) for index, item in enumerate(value))
-            for part in parse_selection(_given(item, place), place)
-        )
+        parts: list[Selection] = []
+        for index, item in enumerate(value):
+            if item is None:
+                raise WrongTypeError(f"{path}[{index}]", item, "must be a name or a mapping of conditions", _EXAMPLE)
+            parts += parse_selection(item, f"{path}[{index}]")
+        return tuple(parts)
     if not isinstance(value, Mapping):
         raise WrongTypeError(
             path, value, "must be a name, a mapping of conditions, or a list of names and mappings", _EXAMPLE
@@ -155,37 +156,27 @@ def parse_selection(value: Any, path: str) -> tuple[Selection, ...]:
     return (Selection(**conditions, unless=unless),)
 
 
-def _given(item: Any, path: str) -> Any:
-    if item is None:
-        raise WrongTypeError(path, item, "must be a name or a mapping of conditions", _EXAMPLE)
-    return item
-
-
 def _words(value: Any, path: str) -> tuple[str, ...]:
-    words = tuple(value) if _is_list(value) else (value,)
-    for word in words:
-        if not isinstance(word, str) or not word.strip():
-            raise WrongTypeError(
-                path, value, "must be a pattern or a list of patterns", "write e.g. '*.bias' or '*Norm*'"
-            )
-    if not words:
-        raise MissingValueError(
-            path, value, "must not be an empty list", "add a pattern or number, or remove the condition"
-        )
-    return words
+    rule, fix = "must be a pattern or a list of patterns", "write e.g. '*.bias' or '*Norm*'"
+    return _listed(value, path, lambda word: isinstance(word, str) and bool(word.strip()), rule, fix)
 
 
 def _counts(value: Any, path: str) -> tuple[int, ...]:
-    numbers = tuple(value) if _is_list(value) else (value,)
     least = -math.inf if path.endswith(".layer") else 0
-    for each in numbers:
-        if isinstance(each, bool) or not isinstance(each, int) or each < least:
-            raise WrongTypeError(path, value, "must be an integer or a list of integers", "write e.g. 2 or [0, 1]")
-    if not numbers:
+    rule, fix = "must be an integer or a list of integers", "write e.g. 2 or [0, 1]"
+    return _listed(value, path, lambda number: type(number) is int and number >= least, rule, fix)
+
+
+def _listed(value: Any, path: str, is_valid: Callable[[Any], bool], rule: str, fix: str) -> tuple[Any, ...]:
+    """Return a value or a list of values as a tuple. Check that it is not empty and that each value is valid."""
+    items = tuple(value) if _is_list(value) else (value,)
+    if not items:
         raise MissingValueError(
-            path, value, "must not be an empty list", "add a pattern or number, or remove the condition"
+            path, value, "must not be an empty list", "add a pattern or a number, or remove the list"
         )
-    return numbers
+    if not all(map(is_valid, items)):
+        raise WrongTypeError(path, value, rule, fix)
+    return items
 
 
 def _is_list(value: Any) -> bool:

@@ -47,7 +47,7 @@ def direction_by_name(metric: str) -> Direction | None:
         ['min', 'max', None, None]
     """
     for part in reversed(metric.split("/")):
-        split = re.sub(r"(?<=[a-z]{2})(?=[A-Z])|(?<=\d)(?=[A-Z][a-z])", "_", part)  # valLoss, F1Score, not mAP
+        split = re.sub(r"(?<=[a-z]{2})(?=[A-Z])|(?<=\d)(?=[A-Z][a-z])", "_", part)  # split valLoss, but not mAP
         name = re.sub(r"[^a-z0-9]+", "_", f"_{split}_".lower())
         kinds = {match.lastgroup for match in _WORD.finditer(name)}
         if kinds:

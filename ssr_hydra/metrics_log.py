@@ -73,7 +73,7 @@ class MetricsLog:
 
     Args:
         folder: The run's folder; created if missing.
-        keep: Number of bytes of the existing file to keep. They end at the end of a line.
+        keep: Number of bytes of the existing file to keep, up to the end of a line.
         check: A function that the log calls after it has locked the folder and before any file changes. If this
             function raises an error, no file changes.
     """

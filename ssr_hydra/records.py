@@ -64,13 +64,13 @@ class RunResult:
         config_hash: SHA-256 of the run's config as canonical JSON; None if the run has no config.
         versions: The versions of python, torch, numpy and ssr_hydra.
         hardware: The CPU, its instruction set and threads, the GPU, and the number of processes.
-        data: The training data: numbers of batches and samples, and the data set's description of itself.
+        data: The training data: numbers of batches and samples, and a description of the data set.
         resumes: How often the run was resumed from a checkpoint.
-        control: ``truncate`` for a control run, which ends before its schedule does. None for other runs.
+        control: ``truncate`` for a control run, which ends before the end of its schedule. None for other runs.
         conditions: The load of the machine during the run: ``jobs_beside``, the mean number of other jobs that ran at
             the same time; ``load``, the load average; ``cpus``, the number of cores. Empty if it was not measured.
-        code: A mapping from package to the digest of the source that the run used. If the run was resumed
-            with other code, the digests are joined by ``+``.
+        code: A mapping from package to the digest of the source that the run used. If the run was resumed with other
+            code, ``+`` separates the digests.
     """
 
     status: str

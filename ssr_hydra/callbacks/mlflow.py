@@ -31,9 +31,9 @@ class MLflowLogger:
     ``train_seconds``. The step of a metric is the number of batches. The values of the config are params.
 
     MLflow cannot delete records. So ``mlflow.json`` in the run's folder stores the id of the MLflow run and the last
-    batch that was sent. With this file, a resumed run continues the same MLflow run and sends no record twice. There
-    are two exceptions: a run whose config has changed returns to an earlier batch, or a run starts from the beginning
-    again. Then the logger starts a new MLflow run, whose tag ``resumed_from`` names the old MLflow run.
+    batch that was sent. With this file, a resumed run continues the same MLflow run and sends no record twice. The
+    logger starts a new MLflow run if a run with a changed config returns to an earlier batch, or if a run starts from
+    the beginning again. The tag ``resumed_from`` of the new MLflow run names the old MLflow run.
 
     Args:
         experiment: The MLflow experiment of the run; created if missing.

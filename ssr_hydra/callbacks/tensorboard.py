@@ -17,9 +17,9 @@ __all__ = ["TensorBoardLogger"]
 class TensorBoardLogger:
     """Write event files into ``tensorboard/`` in the run's folder. ``tensorboard --logdir outputs`` shows all runs.
 
-    Every number of a record is a scalar whose step is the number of batches. The tab *Text* shows the config. After the
-    end of the run, the tab *HParams* shows the config with the final metrics. Each record is flushed, so a kill loses
-    no record.
+    Every number of a record is a scalar, with the number of batches as its step. The tab *Text* shows the config. After
+    the end of the run, the tab *HParams* shows the config with the final metrics. Each record is flushed, so a kill
+    loses no record.
 
     A resumed run uses TensorBoard's ``purge_step`` to hide the records after its checkpoint. They stay in the old event
     file, but TensorBoard skips them.

@@ -30,9 +30,8 @@ class TrackioLogger:
 
     Trackio cannot delete records. So ``trackio.json`` in the run's folder stores the name of the Trackio run and the
     last batch that was sent. With this file, a resumed run continues the same Trackio run and sends no record twice.
-    There are two exceptions: a run whose config has changed returns to an earlier batch, or a run starts from the
-    beginning again. Then the logger starts a new Trackio run, whose config value ``resumed_from`` names the old Trackio
-    run.
+    The logger starts a new Trackio run if a run with a changed config returns to an earlier batch, or if a run starts
+    from the beginning again. The config value ``resumed_from`` of the new Trackio run names the old Trackio run.
 
     Args:
         project: The Trackio project of the run.

@@ -28,9 +28,9 @@ class WandbLogger:
     server come only from the W&B login and the environment (``WANDB_ENTITY``, ``WANDB_BASE_URL``), never from a config.
 
     W&B cannot delete records. So ``wandb.json`` in the run's folder stores the id of the W&B run and the last batch
-    that was sent. With this file, a resumed run continues the same W&B run and sends no record twice. There are two
-    exceptions: a run whose config has changed returns to an earlier batch, or a run starts from the beginning again.
-    Then the logger starts a new W&B run, whose config value ``resumed_from`` names the old W&B run.
+    that was sent. With this file, a resumed run continues the same W&B run and sends no record twice. The logger starts
+    a new W&B run if a run with a changed config returns to an earlier batch, or if a run starts from the beginning
+    again. The config value ``resumed_from`` of the new W&B run names the old W&B run.
 
     Args:
         project: The W&B project of the run.

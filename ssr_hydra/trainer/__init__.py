@@ -1,4 +1,4 @@
-"""The trainer: a plain torch loop whose schedules follow training time, and the records of a run.
+"""The trainer, which is a plain torch loop with schedules of training time, and the records of a run.
 
 Each public name is imported when it is first used, so a report can read records without loading torch.
 """

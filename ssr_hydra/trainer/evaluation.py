@@ -74,7 +74,7 @@ class EvaluationMean:
     """The mean of a loss or metric over the samples of an evaluation.
 
     If a batch has one value (a scalar), the weight of this value is the number of the batch's samples. If a batch has
-    a value per sample or token, the weight of each value is 1. A tensor of shape [1] is ambiguous: it is read as the
+    a value per sample or token, the weight of each value is 1. A tensor of shape [1] is ambiguous: it counts as the
     value of the batch, unless another batch has several values.
     """
 
@@ -140,7 +140,7 @@ def removal(name: str, metric: Any) -> str:
 
 
 def call_metric(name: str, metric: Any, function: Callable[..., Any], *arguments: Any) -> Any:
-    """Call a function of a metric. An error of a built-in type gets a message that names the metric.
+    """Call a function of a metric. If the function raises an error of a built-in type, name the metric in the message.
 
     Raises:
         UserCodeError: The function raised an error of a built-in type.

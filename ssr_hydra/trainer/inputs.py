@@ -53,7 +53,7 @@ def check_control(control: Any, ssr: Fraction) -> str | None:
 
 
 def step_settings(step: StepSettings | Mapping[str, Any] | None, precision: str | None) -> StepSettings:
-    """Return the settings of a step. The precision may be given here or in ``step``."""
+    """Return the settings of a step. ``precision`` replaces the precision in ``step``, if that is the default."""
     settings = setting_of(StepSettings, step, "step")
     if precision is None:
         return settings

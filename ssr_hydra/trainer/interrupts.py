@@ -96,7 +96,7 @@ class StopRequest:
 
     A job launcher may have installed a handler of SIGUSR2, which requeues the job. :meth:`leave` calls that handler
     after the checkpoint is written. If the user has installed a handler of another signal, the block does not replace
-    it. In a thread other than the main thread, where Python does not allow new handlers, the block changes nothing.
+    the handler. In a thread other than the main thread, Python allows no new handlers, and the block changes nothing.
 
     Attributes:
         number: The number of the stored signal, or 0.

@@ -62,7 +62,7 @@ def lost_process(error: BaseException, processes: Processes) -> LostProcessError
 
 @contextmanager
 def _noticing_losses(what: str) -> Iterator[None]:
-    """In this block, an error of torch means that another process has ended."""
+    """In this block, raise a LostProcessError for an error of torch. Such errors mean that a process has ended."""
     try:
         yield
     except RuntimeError as error:

@@ -303,7 +303,7 @@ class Trainer:
         if schedules:
             check_fields_are_free(schedules, self._rates.drives_momentum)
             self._fields = FieldSchedules(schedules, state, time_map.ssr, clock, plan)
-        if resuming.path is None:  # after schedules have found the initial rates
+        if resuming.path is None:  # only now do the param groups have their initial rates
             self._description["optimizers"] = [describe_optimizer(optimizer) for optimizer in state.optimizers]
         if resuming.checkpoint is not None:
             with resuming.checkpoint.part("rates") as held_rates:

@@ -14,9 +14,9 @@ of the selections does::
 ``except``  A selection of parameters to exclude.
 =========== ============================================================================================================
 
-A rule is a mapping with a selection as ``params`` and with hyperparameters. ``weight_decay: 0`` sets a hyperparameter,
-``lr_scale: 0.1`` multiplies lr by 0.1, and ``layer_decay: 0.75`` multiplies lr by 0.75 for each layer between the
-parameter's layer and the output.
+A rule is a mapping. Its key ``params`` is a selection, and the other keys are hyperparameters. ``weight_decay: 0`` sets
+a hyperparameter. ``lr_scale: 0.1`` multiplies lr by 0.1. ``layer_decay: 0.75`` multiplies lr by 0.75 for each layer
+between the parameter's layer and the output.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ __all__ = ["Limited", "limited"]
 
 
 class Limited(Subset[Any]):
-    """Every n-th sample of a data set: sample ``i`` has the index ``i * len(dataset) // samples``.
+    """Samples spread evenly over a data set: sample ``i`` has the index ``i * len(dataset) // samples``.
 
     Data sets are often sorted by class, so the first samples may all have the same class.
 

@@ -134,7 +134,7 @@ class StepClock:
 
     @property
     def told(self) -> tuple[int, int]:
-        """Two numbers of batches: with samples passed to ``step``, and with tokens passed to ``step``."""
+        """The number of batches whose samples, and the number whose tokens, the caller passed to ``step``."""
         return self._samples.told, self._tokens.told
 
     def epochs(self) -> int:

@@ -23,7 +23,7 @@ Description = ours.TorchScheduler | ours.ReduceLROnPlateau
 
 @dataclass(frozen=True)
 class Paced:
-    """A torch scheduler that steps once per batch or once per epoch, whatever ``use_stepwise_scheduler`` is.
+    """A torch scheduler with its own pace, which overrides the trainer's ``use_stepwise_scheduler``.
 
     Args:
         scheduler: A scheduler of ``torch.optim.lr_scheduler``.
@@ -50,7 +50,7 @@ class Paced:
 
 
 def read(scheduler: LRScheduler, pace: str | None = None) -> Description:
-    """Convert a new torch scheduler to a function of time: the class of ``ssr_hydra.torch_schedulers`` with its name.
+    """Convert a new torch scheduler to a function of time: the class of the same name in this package.
 
     Raises:
         InputError: The scheduler is not one of torch's classes, or it has already been stepped.

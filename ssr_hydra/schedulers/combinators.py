@@ -74,7 +74,7 @@ class ProductScheduler(Scheduler):
         >>> scheduler(State(max_duration="8ba", timestamp=Timestamp(batch=4)))
         0.25
 
-    Source: the product of Composer's documentation ("if you have multiple schedulers, their multipliers multiply").
+    Source: Composer's documentation ("if you have multiple schedulers, their multipliers multiply").
     """
 
     factors: Mapping[str, SchedulerLike]

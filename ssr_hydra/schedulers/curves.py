@@ -175,7 +175,7 @@ def _of_floats(shape: Shape) -> Shape:
 
 
 def stepped(run: Run, milestones: Sequence[tuple[Time, str]], alphas: Sequence[float]) -> Curve:
-    """Return the curve alphas[number of milestones reached].
+    """Return the curve ``alphas[k]``, where ``k`` is the number of reached milestones.
 
     A milestone is a pair: the resolved time, and the name of its field for errors. The curve compares each milestone
     with the counter of the milestone's unit.

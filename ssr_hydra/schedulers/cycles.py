@@ -34,7 +34,7 @@ _LARGEST_GROWTH = 1e300
 
 @dataclass(frozen=True)
 class CosineAnnealingWarmRestartsScheduler(Scheduler):
-    """Repeat half a cosine, each cycle ``t_mult`` times as long as the one before.
+    """Repeat half a cosine. Each cycle is ``t_mult`` times as long as the previous cycle.
 
     ::
 
@@ -45,7 +45,7 @@ class CosineAnnealingWarmRestartsScheduler(Scheduler):
 
     Args:
         t_0: Length of the first cycle.
-        t_mult: Length of a cycle divided by the length of the cycle before it, at least 1.
+        t_mult: Length of a cycle divided by the length of the previous cycle, at least 1.
         alpha_f: Multiplier at the end of a cycle, at least 0.
 
     Raises:
@@ -129,7 +129,7 @@ class OneCycleScheduler(Scheduler):
         alpha(t) = 1 + (alpha_f - 1) s((t - t_up) / (t_max - t_up))          until t_max, then alpha_f
         s(tau)   = (1 - cos(pi tau)) / 2 for "cosine", tau for "linear"
 
-    The optimizer's learning rate is the peak. SSR stretches the increase and the decrease:
+    The peak is the optimizer's learning rate. SSR stretches the increase and the decrease:
     ``alpha_ssr(t) = alpha(t / ssr)`` exactly.
 
     Args:

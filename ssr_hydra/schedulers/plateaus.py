@@ -125,8 +125,8 @@ class InverseSquareRootWithWarmupScheduler(Scheduler):
 
     Raises:
         InputError: ``alpha_f`` is negative or not finite, the run never finishes the warmup, or the warmup and the
-            cooldown do not both fit before ``t_max``. Without a warmup, ``t_scale`` is missing. Without a cooldown,
-            ``t_max`` or ``alpha_f`` is set.
+            cooldown do not both fit before ``t_max``. There is no warmup, and
+            ``t_scale`` is missing. There is no cooldown, but ``t_max`` or ``alpha_f`` is set.
 
     Example:
         >>> from ssr_hydra import State, Timestamp
@@ -134,8 +134,8 @@ class InverseSquareRootWithWarmupScheduler(Scheduler):
         >>> [scheduler(State(max_duration="100ba", timestamp=Timestamp(batch=k))) for k in (1, 4, 16, 64)]
         [0.25, 1.0, 0.5, 0.25]
 
-    Source: Vaswani et al. 2017 (arXiv 1706.03762); with a time scale and a cooldown, Zhai et al. 2022
-    (arXiv 2106.04560).
+    Source: Vaswani et al. 2017 (arXiv 1706.03762); Zhai et al. 2022 (arXiv 2106.04560) for the time scale and the
+    cooldown.
     """
 
     t_warmup: TimeLike

@@ -1,7 +1,7 @@
 """The registry of schedulers. A row has a scheduler's name in configs, its class, and presets for the command line.
 
-Other modules create the structured config, the function form, the exports and the picture in the documentation from a
-row.
+Other modules use a row to create the structured config, the function form, the exports and the picture in the
+documentation.
 """
 
 from __future__ import annotations

@@ -168,7 +168,7 @@ class Run:
         return Time(batches * self._per_batch(unit, time, unit, field), unit)
 
     def is_before(self, first: Time, second: Time) -> bool | None:
-        """Return whether one resolved time is before another; None if the rate between their units is unknown."""
+        """Return whether ``first`` is before ``second``. Return None if they cannot be compared."""
         try:
             return self.convert(first, second.unit, "time") < second
         except InputError:

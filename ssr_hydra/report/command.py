@@ -22,21 +22,9 @@ __all__ = ["run"]
 _BAD_INPUT = 2
 _FLAGS = {"study": "STUDY", "reference": "--reference", "price_per_hour": "--price-per-hour"}
 _COLUMNS = (
-    "ssr",
-    "quality",
-    "seconds",
-    "minutes",
-    "hours",
-    "steps",
-    "recipe",
-    "seed",
-    "status",
-    "n",
-    "sd",
-    "se",
-    "pool",
+    "ssr", "quality", "seconds", "minutes", "hours", "steps", "recipe", "seed", "status", "n", "sd", "se", "pool",
     "wide",
-)
+)  # fmt: skip
 
 _DESCRIPTION = """\
 Report on a study: the gain of longer training, which recipe and SSR to run, and how certain that is.
@@ -171,9 +159,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     asked.add_argument("--reference", metavar="RECIPE", help="recipe to compare with (default: the first)")
     asked.add_argument(
-        "--equal",
-        choices=("seconds", "steps", "ssr"),
-        help="compare recipes at equal seconds, steps or SSR",
+        "--equal", choices=("seconds", "steps", "ssr"), help="compare recipes at equal seconds, steps or SSR"
     )
     asked.add_argument(
         "--noise",

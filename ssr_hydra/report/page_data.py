@@ -49,16 +49,7 @@ def payload(content: Content) -> dict[str, Any]:
         "left_out": {"runs": left_out, "learning": content.learning.left_out, "rates": content.rates.left_out},
         "cells": _cells(content, arms),
         "gains": [
-            [
-                arms[row.recipe, row.control],
-                row.ssr,
-                row.next_ssr,
-                row.gain,
-                row.low,
-                row.high,
-                row.n,
-                bool(row.interpolated),
-            ]
+            [arms[row.recipe, row.control], row.ssr, row.next_ssr, row.gain, row.low, row.high, row.n, row.interpolated]
             for row in rows_of(content.doublings)
         ],
         "fits": _fits(content, arms),

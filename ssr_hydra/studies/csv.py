@@ -14,14 +14,7 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
-from ssr_hydra.errors import (
-    ConflictError,
-    FormatError,
-    MismatchError,
-    MissingValueError,
-    PathError,
-    UnknownNameError,
-)
+from ssr_hydra.errors import ConflictError, FormatError, MismatchError, MissingValueError, PathError, UnknownNameError
 from ssr_hydra.settings.base import one_of, positive
 from ssr_hydra.studies.notes import Note, losses
 from ssr_hydra.studies.reading import as_frame, without_duplicates

@@ -225,12 +225,7 @@ def fits_of(series: Series, sign: float, confidence: float, tolerance: float | N
 
 
 def back_test(
-    study: Study,
-    recipe: str,
-    kind: Kind,
-    fitted_to: float,
-    confidence: float = 0.95,
-    tolerance: float | None = None,
+    study: Study, recipe: str, kind: Kind, fitted_to: float, confidence: float = 0.95, tolerance: float | None = None
 ) -> list[BackTest]:
     """Fit a recipe's qualities at SSRs up to ``fitted_to``, and predict them at all larger SSRs. See :func:`fits`.
 

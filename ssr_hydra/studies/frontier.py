@@ -35,10 +35,7 @@ _GRID = 65  # points of a band between two measured SSRs; between these points i
 
 
 def pareto(
-    study: Study,
-    axis: Axis = "seconds",
-    confidence: float = 0.95,
-    price_per_hour: float | None = None,
+    study: Study, axis: Axis = "seconds", confidence: float = 0.95, price_per_hour: float | None = None
 ) -> pd.DataFrame:
     """Return all points, and whether each point is in the Pareto set: better than all points that take no longer.
 
@@ -111,11 +108,7 @@ def _status(loss: Estimate, count: int) -> str:
 
 
 def quality_at(
-    study: Study,
-    at: float,
-    axis: Axis = "seconds",
-    confidence: float = 0.95,
-    price_per_hour: float | None = None,
+    study: Study, at: float, axis: Axis = "seconds", confidence: float = 0.95, price_per_hour: float | None = None
 ) -> pd.DataFrame:
     """Return the quality of each recipe at an equal budget, interpolated in log ssr between measured SSRs.
 

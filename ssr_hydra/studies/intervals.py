@@ -137,19 +137,8 @@ class Band:
     confidence: float = 0.95
 
 
-@dataclass(frozen=True)
-class Estimate:
-    """One weighted sum of cells' means, with its interval. See :class:`Band` for the attributes."""
-
-    value: float
-    error: float
-    low: float
-    high: float
-    df: float
-    n: int
-    sd: float
-    method: Method
-    confidence: float = 0.95
+class Estimate(Band):
+    """One weighted sum of cells' means. The attributes of :class:`Band` are numbers, not arrays."""
 
     @property
     def known(self) -> bool:

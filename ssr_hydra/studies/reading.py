@@ -33,10 +33,7 @@ _TRUNCATE, _WARMUP = "truncate", "scale_warmup"
 
 
 def load(
-    paths: str | Path | Iterable[str | Path],
-    *,
-    objective: str | None = None,
-    direction: Direction | None = None,
+    paths: str | Path | Iterable[str | Path], *, objective: str | None = None, direction: Direction | None = None
 ) -> Study:
     """Read every run in a folder, or in several folders, and their subfolders. The study may still be running.
 

@@ -26,19 +26,10 @@ _VARIED = re.compile(r"^(ssr|seed|control): ([^\n]*)$", re.MULTILINE)
 _CHOICES = re.compile(r"^    choices:\n((?:      [^\n]*\n)+)", re.MULTILINE)
 _WARMUP = "scale_warmup"
 # Settings that do not change a run's results: display, checkpoints, resuming, loggers and how a sweep runs its jobs.
-_OF_THE_APP = (
-    "trust",
-    "study",
-    "study_code",
-    "study_report",
-    "plan",
-    "workers",
-    "launcher",
-    "share",
-    "share_keep",
-    "zip",
-)
-_APART = (*_OF_THE_APP, "name", "ssr", "seed", "control", "logger", "checkpoint", "resume", "debug")
+_APART = (
+    "trust", "study", "study_code", "study_report", "plan", "workers", "launcher", "share", "share_keep", "zip", "name",
+    "ssr", "seed", "control", "logger", "checkpoint", "resume", "debug",
+)  # fmt: skip
 _APART_IN_TRAINER = ("device", "eval_interval", "log_interval", "objective", "progress")
 _MOST_BYTES, _MOST_LEAVES, _MOST_DEPTH = 1_000_000, 20_000, 40
 _LONGEST = 120

@@ -58,10 +58,7 @@ def _x(curves: Any, axis: Axis, steps: Any, price_per_hour: float | None) -> Any
 
 
 def mean_curves(
-    study: Study,
-    axis: Axis = "steps",
-    confidence: float = 0.95,
-    price_per_hour: float | None = None,
+    study: Study, axis: Axis = "steps", confidence: float = 0.95, price_per_hour: float | None = None
 ) -> pd.DataFrame:
     """Return the mean of the objective over seeds, at each step with an evaluation.
 
@@ -92,10 +89,7 @@ def mean_curves(
 
 
 def lr_curves(
-    study: Study,
-    axis: Axis = "steps",
-    price_per_hour: float | None = None,
-    most_points: int = 500,
+    study: Study, axis: Axis = "steps", price_per_hour: float | None = None, most_points: int = 500
 ) -> pd.DataFrame:
     """Return the learning rate of one run per recipe, control and ssr, from its ``metrics.jsonl``.
 

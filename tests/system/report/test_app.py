@@ -135,10 +135,7 @@ def test_report_shows_labels_everywhere(resnet50: Path, capsys: pytest.CaptureFi
         ("s --seed seed", "error: --seed: cannot be used without a table; add --csv FILE"),
         ("t.csv", "error: STUDY='t.csv': must be a folder (got a table); use --csv t.csv --ssr COL --quality COL"),
         ("s --tolerance x", "error: --tolerance='x': must be a number; see ssr-report --help"),
-        (
-            "--csv t.csv --ssr x --quality y --direction max --price-per-hour 3",
-            "--price-per-hour=3.0: some runs",
-        ),
+        ("--csv t.csv --ssr x --quality y --direction max --price-per-hour 3", "--price-per-hour=3.0: some runs"),
         ("--csv t.csv --ssr a", "--csv: needs --ssr COL --quality COL"),
         ("--csv t.csv --ssr a --quality b --objective c", "--objective: cannot be used with --csv"),
         ("nowhere", "error: STUDY='nowhere': folder not found; name the folder of a study"),

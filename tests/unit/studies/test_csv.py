@@ -324,10 +324,7 @@ def test_invalid_table_is_refused(
         from_csv(written(tmp_path, text), **{"ssr": "ssr", "quality": "q", **given})  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize(
-    ("name", "direction"),
-    [("error rate", "min"), ("Test accuracy (%)", "max")],
-)
+@pytest.mark.parametrize(("name", "direction"), [("error rate", "min"), ("Test accuracy (%)", "max")])
 def test_direction_follows_from_the_column_name(tmp_path: Path, name: str, direction: str) -> None:
     path = written(tmp_path, f"ssr,{name}\n1,3\n2,2\n")
     study = from_csv(path, "ssr", name)

@@ -10,15 +10,7 @@ from refusals import refused
 from scipy import stats
 
 from ssr_hydra.errors import InputError, RangeError, WrongTypeError
-from ssr_hydra.studies.intervals import (
-    Cell,
-    band,
-    check_confidence,
-    combine,
-    dunnett,
-    first_at_least,
-    next_batch,
-)
+from ssr_hydra.studies.intervals import Cell, band, check_confidence, combine, dunnett, first_at_least, next_batch
 
 RNG = np.random.default_rng
 

@@ -77,14 +77,10 @@ def positions(values: Iterable[float]) -> list[float]:
 
 
 def nudge(places: Sequence[float], place: int, count: int, each: float, over_all: float) -> float:
-    """Return the factor that moves the positions of one of several recipes, so that their marks are side by side.
+    """Return the factor that moves the marks of the recipe with the index ``place``, so that marks are side by side.
 
-    Args:
-        places: The positions of the marks, ascending.
-        place: The index of the recipe.
-        count: The number of recipes.
-        each: Distance between the marks of two recipes, as a fraction of the smallest distance between two positions.
-        over_all: The maximum distance between the first and the last recipe, as such a fraction.
+    ``each`` is the distance between the marks of two recipes, and ``over_all`` is the maximum distance of all marks,
+    as fractions of the smallest distance between two positions.
     """
     gap = float(np.diff(np.log2(places)).min(initial=1.0))
     return float(2 ** (gap * min(each, over_all / count) * (place - (count - 1) / 2)))

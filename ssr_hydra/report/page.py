@@ -35,12 +35,7 @@ _RECIPES = ("paired", "crossings", "speedup", "equal_time", "target", "ranking")
 
 
 def page(content: Content, picture: bytes | None = None) -> str:
-    """Return the HTML page of a report.
-
-    Args:
-        content: The content of the report.
-        picture: An SVG of the frontier, which the page shows if scripts are disabled; None for no picture.
-    """
+    """Return the HTML page of a report. ``picture`` is an SVG of the frontier for browsers without scripts."""
     style, script = _file("report.css"), _file("chart.js") + _file("report.js")
     data = payload(content)
     shown = {name: table.first(MOST_ROWS) for name, table in tables(content).items()}

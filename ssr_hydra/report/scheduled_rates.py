@@ -37,15 +37,8 @@ _EQUAL = 1e-6  # relative tolerance, because with some precisions the logged rat
 def scheduled_rates(folder: Path, config: Config, logged: Mapping[str, Any]) -> tuple[list[float], list[float]] | None:
     """Return steps and learning rates of a run. A rate belongs to the batch after its step.
 
-    Args:
-        folder: The run's folder.
-        config: The run's config.
-        logged: The logged ``steps`` and ``lr`` of the run. The computed rates must be equal to them.
-
-    Returns:
-        The steps and the rates. None if the config has no schedule of this package, or has several, or if the log
-        contradicts the schedule: for example after a resume with ``resume.on_change=rescale``, or if the schedule
-        steps by epochs.
+    Return None if the config does not have exactly one schedule of this package, or if the ``steps`` and ``lr`` of
+    ``logged`` contradict the schedule. They do, for example, after a resume with ``resume.on_change=rescale``.
     """
     try:
         record = RunResult.load(folder / RESULT)
@@ -142,7 +135,7 @@ def _per_batch(unit: TimeUnit, rates: Mapping[str, Any]) -> Fraction | None:
 
 
 def _equals(alpha: Callable[[int], float], lr: float, logged: Mapping[str, Any]) -> bool:
-    """Whether the logged rates equal those of the schedule. The log of step n has the rate of batch n - 1."""
+    """Return whether the logged rates equal those of the schedule. The log of step n has the rate of batch n - 1."""
     return all(
         abs(lr * alpha(round(logged["steps"][place]) - 1) - logged["lr"][place]) <= _EQUAL * abs(lr)
         for place in spread_out(len(logged["lr"]), _MOST_COMPARED)

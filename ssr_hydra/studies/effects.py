@@ -35,12 +35,8 @@ def with_effects(cells: Sequence[Cell], ssrs: Any, recipes: Any, pooled: bool = 
 
     Every comparison is a weighted sum of these estimates, so comparisons cannot contradict each other.
 
-    Args:
-        cells: All cells of a study.
-        ssrs: The SSR of each cell.
-        recipes: The recipe of each cell, as a number.
-        pooled: Whether the cells get the noise of :func:`ssr_hydra.studies.noise.pooled_noise`. If not, the noise of a
-            cell is the noise of its own runs.
+    ``recipes`` are the recipes of the cells, as numbers. If ``pooled`` is false, the noise of a cell is the noise of
+    its own runs. Otherwise it is that of :func:`ssr_hydra.studies.noise.pooled_noise`.
 
     Source: Henderson, 1975, Best linear unbiased estimation and prediction under a selection model; the standard errors
     are those of Bell and McCaffrey, 2002, with the seeds as clusters.

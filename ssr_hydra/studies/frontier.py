@@ -192,11 +192,6 @@ def reach(series: Series, level: Cell | float, confidence: float) -> tuple[float
     band may be very thin there. So the level counts as certainly reached only if the lower end of the band is also
     above 0 at the next *measured* SSR.
 
-    Args:
-        series: The curve, with a sign such that more is better.
-        level: The level: the mean of a cell, or a number, with the same sign as the curve.
-        confidence: Confidence of the interval.
-
     Returns:
         The first SSR at which the mean reaches the level; the lower and the upper end of its interval. An SSR is NaN if
         the level is not reached in the measured range. Both ends are NaN if there is no band.

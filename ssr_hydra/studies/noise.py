@@ -164,11 +164,7 @@ def moderation(variances: Any, df: Any, parameters: int) -> tuple[float, float]:
     If the log variances scatter only by chance, the degrees of freedom are infinite and the factor is 1. The more they
     scatter beyond chance, the smaller the degrees of freedom are. The factor is then computed from the mean of the log
     variances, in which outliers count less. It is not reduced for the scatter, which few cells often overstate.
-
-    Args:
-        variances: The measured variances, divided by those of the model.
-        df: The degrees of freedom of the measured variances.
-        parameters: Number of parameters of the model.
+    ``variances`` are the measured variances divided by those of the model, which has ``parameters`` parameters.
     """
     if len(df) <= parameters:
         return math.inf, 1.0

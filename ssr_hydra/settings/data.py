@@ -44,7 +44,7 @@ class DataSettings:
     Example:
         >>> DataSettings(batch_size=0)
         Traceback (most recent call last):
-        ssr_hydra.errors.WrongTypeError: batch_size=0: must be a whole number of at least 1; write e.g. 1
+        ssr_hydra.errors.RangeError: batch_size=0: must be a whole number of at least 1; write e.g. 1
     """
 
     batch_size: int = 16

@@ -14,11 +14,12 @@ from types import SimpleNamespace
 import pytest
 from checkout import REPO
 from cli_helpers import Answer
+from refusals import refused
 from warm import warm
 
 from ssr_hydra.app import recording as job
 from ssr_hydra.app.recording import recorded
-from ssr_hydra.errors import InputError
+from ssr_hydra.errors import ConflictError, InputError
 from ssr_hydra.sweeps.heartbeat import HEARTBEAT, Heartbeat, is_alive
 from ssr_hydra.trainer import RunResult
 
@@ -127,7 +128,7 @@ def test_the_job_of_a_folder_cannot_run_twice_at_the_same_time(tmp_path: Path, m
     monkeypatch.setattr(job, "sweep_dir", lambda: tmp_path)
     with (
         Heartbeat(tmp_path / HEARTBEAT),
-        pytest.raises(InputError, match="is in use by another process, which runs this job"),
+        refused("run_dir", ConflictError),
         recorded({}, tmp_path),
     ):
         raise AssertionError

@@ -134,7 +134,8 @@ def _by_tolerance(content: Content, choice: Choice) -> str:
         return gain(content, choice.recommendation)
     if content.is_settled:
         return "This holds for every gain that you may require of a doubling."
-    return f"The table below has a row for each gain that you may require of a doubling. {_command(content)} picks one."
+    rows = "The table below has a row for each gain that you may require of a doubling."
+    return f"{rows} {_command(content)} selects a row."
 
 
 def _command(content: Content) -> str:

@@ -357,10 +357,10 @@ def test_answer_without_a_tolerance_names_the_command_that_sets_one(tmp_path: Pa
     folder = tmp_path / "my study"
     for ssr, quality in ((1.0, 0.8), (2.0, 0.9), (4.0, 0.91)):
         write_run(folder / f"{ssr}", ssr=ssr, quality=quality)
-    assert told(load(folder)).endswith(f"of a doubling. ssr-report '{folder}' --tolerance X picks one.")
+    assert told(load(folder)).endswith(f"of a doubling. ssr-report '{folder}' --tolerance X selects a row.")
     table = from_csv(resnet50, ssr="ssr", quality="top1")
     assert method_words.cost_of_sweep(build(table)) == "The study took 9 runs, 9 of them completed."  # without seconds
-    assert told(table).endswith("of a doubling. --tolerance X picks one.")
+    assert told(table).endswith("of a doubling. --tolerance X selects a row.")
 
 
 def test_outlier_run_is_reported_with_the_median(content: Content) -> None:

@@ -161,10 +161,10 @@ def parse_command_line(argv: Sequence[str]) -> CommandLine:
     if mode in ("schema", "new"):
         _check_alone(args, mode)
     name, path = args.config_name or "config", _folder("--config-path", args.config_path)
-    if path is not None and not Path(path, f"{name.removesuffix('.yaml')}.yaml").is_file():
-        rule = f"has no config {name}"  # without this check, Hydra would compose the app's own config
+    file = f"{name.removesuffix('.yaml')}.yaml"
+    if path is not None and not Path(path, file).is_file():  # Hydra would compose the app's own config
         fix = "to repeat a run, write RUN/.hydra; for a folder of config groups, use --config-dir"
-        raise PathError("--config-path", args.config_path, rule, fix)
+        raise PathError("--config-path", args.config_path, f"has no {file}", fix)
     return CommandLine(
         overrides=tuple(
             re.sub(r"^share\.keep=", "share_keep=", re.sub(r"^resume=(?!\s*\{)", "resume.path=", each))

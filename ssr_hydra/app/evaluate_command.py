@@ -15,6 +15,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from ssr_hydra.app.evaluate import TOLERANCE, evaluate
 from ssr_hydra.app.messages import explain
+from ssr_hydra.app.targets import import_from_here
 from ssr_hydra.errors import FormatError, InputError, MissingValueError, RangeError, RunError, visible_lines
 from ssr_hydra.output import safe_output
 
@@ -76,6 +77,8 @@ def _main(argv: Sequence[str] | None) -> None:
     overrides: list[str] = []
     try:
         own, overrides = _split(given)
+        if any(override.startswith("trust=") for override in overrides):
+            import_from_here()
         tolerance = _tolerance(own.pop("tolerance", None))
         found = evaluate(overrides=overrides, **own)
         print(visible_lines("\n".join([*found.messages, found.table(tolerance)])), flush=True)

@@ -6,8 +6,6 @@ So the user gets an error immediately, in one line.
 from __future__ import annotations
 
 import copy
-import os
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -28,7 +26,7 @@ from ssr_hydra.app.hydra_rules import check_place
 from ssr_hydra.app.messages import explain
 from ssr_hydra.app.resuming import check_folder
 from ssr_hydra.app.sharing import candidate
-from ssr_hydra.app.targets import check_there, trust_of
+from ssr_hydra.app.targets import check_there, import_from_here, trust_of
 from ssr_hydra.configs import APP_KEYS, AppConfig
 from ssr_hydra.configs.experiment import KEEPS, STUDY_CODES
 from ssr_hydra.errors import ConflictError, FormatError, MismatchError, RangeError, UnknownNameError
@@ -116,7 +114,7 @@ def preflight(line: CommandLine, run_id: str, processes: Processes = ALONE) -> C
         fixed = [str(each.input_line) for each in parsed if not each.is_sweep_override()]
         master = composer.compose(fixed)
         if trust := trust_of(master):
-            _import_from_here()
+            import_from_here()
             check_there(trust)
         if line.mode == "multirun" or master.hydra.mode == RunMode.MULTIRUN:
             refuse_sweep(processes, "-m" if line.mode == "multirun" else "hydra.mode=MULTIRUN")
@@ -124,19 +122,6 @@ def preflight(line: CommandLine, run_id: str, processes: Processes = ALONE) -> C
         if len(fixed) < len(parsed):
             composer.compose(composer.overrides)  # Hydra reports that a single run has no sweep
         return _run(composer, master, processes)
-
-
-def _import_from_here() -> None:
-    """Let this process and the processes of jobs import trusted modules from the working directory.
-
-    The folder is the last on the import path, so Python prefers an installed package with the same name.
-    """
-    here = str(Path.cwd())
-    if here not in sys.path:
-        sys.path.append(here)
-    paths = [path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path]
-    if here not in paths:
-        os.environ["PYTHONPATH"] = os.pathsep.join([*paths, here])
 
 
 def refuse_sweep(place: RankAndSize | Processes, flag: str) -> None:

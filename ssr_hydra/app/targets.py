@@ -11,9 +11,11 @@ from __future__ import annotations
 import functools
 import importlib.util
 import inspect
+import os
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -41,6 +43,7 @@ __all__ = [
     "check_targets",
     "check_there",
     "check_trust",
+    "import_from_here",
     "instantiate",
     "is_trusted",
     "locate",
@@ -145,6 +148,19 @@ def trust_of(cfg: Mapping[str, Any] | DictConfig) -> tuple[str, ...]:
     trust = cfg.get("trust", ())
     value: Any = OmegaConf.to_container(trust) if OmegaConf.is_config(trust) else trust
     return () if value is None else check_trust(value if isinstance(value, (list, tuple)) else [value])
+
+
+def import_from_here() -> None:
+    """Let this process and the processes of jobs import trusted modules from the working directory.
+
+    The folder is the last on the import path, so Python prefers an installed package with the same name.
+    """
+    here = str(Path.cwd())
+    if here not in sys.path:
+        sys.path.append(here)
+    paths = [path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path]
+    if here not in paths:
+        os.environ["PYTHONPATH"] = os.pathsep.join([*paths, here])
 
 
 def check_there(trust: Iterable[str]) -> None:

@@ -18,7 +18,7 @@ from ssr_hydra.app.command_line import parse_command_line
 from ssr_hydra.app.compose import composing
 from ssr_hydra.app.messages import explain
 from ssr_hydra.app.preflight import JobComposer, sweep_axes
-from ssr_hydra.app.targets import as_description, instantiate, trust_of
+from ssr_hydra.app.targets import as_description, import_from_here, instantiate, trust_of
 from ssr_hydra.errors import (
     InputError,
     MissingRateError,
@@ -125,7 +125,8 @@ def _curves(args: argparse.Namespace) -> list[PreviewCurve]:
     with composing(parse_command_line([*flags, *args.overrides])) as composer:
         parsed = composer.parse(composer.overrides)
         master = composer.compose([str(each.input_line) for each in parsed if not each.is_sweep_override()])
-        trust = trust_of(master)
+        if trust := trust_of(master):
+            import_from_here()
         is_sweep = args.multirun or master.hydra.mode == RunMode.MULTIRUN
         params = OmegaConf.to_container(master.hydra.sweeper).get("params") if is_sweep else None  # type: ignore[union-attr]
         overrides, zips = sweep_axes(composer, master, parsed, params or {})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -220,6 +221,17 @@ def test_bad_input_is_one_line(run: Path, app: Callable[..., Answer], given: lis
     assert words in said.err
     assert said.err.count("\n") == 1
     assert files(run) == before
+
+
+def test_trusted_module_may_be_in_the_working_directory(
+    app: Callable[..., Answer], in_tmp: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.setenv("PYTHONPATH", "")
+    app("run=nowhere")
+    assert str(in_tmp) not in sys.path
+    app("run=nowhere", "trust=[lab]")
+    assert sys.path[-1] == str(in_tmp)
 
 
 def test_config_of_a_run_folder_is_not_trusted(run: Path, app: Callable[..., Answer]) -> None:

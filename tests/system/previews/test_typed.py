@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 # A process without a font cache may print that it builds one, so this line builds the cache first.
@@ -154,6 +155,17 @@ def test_error_for_invalid_flags_prints_the_usage(in_tmp: Path, capsys: pytest.C
     assert "unrecognized arguments: --bogus" in refused(capsys, "--bogus")
     assert "not allowed with argument" in refused(capsys, "--lr", "--alpha")
     assert "invalid int value" in refused(capsys, "--dataloader-len", "many")
+
+
+def test_trusted_module_may_be_in_the_working_directory(
+    in_tmp: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.setenv("PYTHONPATH", "")
+    (in_tmp / "lab_of_preview.py").write_text("def two_thirds(state, ssr=1.0):\n    return 2 / 3\n")
+    own = ["scheduler=custom", "scheduler._target_=lab_of_preview.two_thirds", "+scheduler._partial_=true"]
+    (curve,) = show(capsys, *own, "trust=[lab_of_preview]").values()
+    assert curve["50 %"][-2] == "0.666667"
 
 
 def test_data_of_unknown_length_needs_the_flag_dataloader_len(in_tmp: Path, capsys: pytest.CaptureFixture[str]) -> None:

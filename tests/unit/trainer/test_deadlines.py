@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from ssr_hydra.errors import InputError, MissingRateError
 from ssr_hydra.state import State
 from ssr_hydra.time import Time, Timestamp
-from ssr_hydra.trainer.deadlines import Deadline
+from ssr_hydra.trainer.deadlines import Deadline, scaled
 
 
 def due(time: str, repeats: bool = False, **state: Any) -> Deadline:
@@ -93,6 +93,10 @@ def test_number_of_steps_is_known_if_the_rates_are() -> None:
 def test_completed_fraction_increases_to_one() -> None:
     deadline = due("8ba")
     assert [deadline.share(Timestamp(batch=k)) for k in (0, 2, 8, 9)] == [0.0, 0.25, 1.0, 1.0]
+
+
+def test_scaling_is_exact() -> None:
+    assert scaled("1ep", Fraction(1, 3)) == Time("1/3ep")
 
 
 @pytest.mark.parametrize(

@@ -107,6 +107,7 @@ def test_run_writes_its_records(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert 0 < result.train_seconds < result.total_seconds
     assert len(result.config_hash or "") == 64
     assert result.hardware["threads"] == torch.get_num_threads()
+    assert list(result.versions) == ["python", "torch", "numpy", "ssr_hydra"]
     assert sorted(file.name for file in (tmp_path / "run").iterdir()) == ["checkpoints", "metrics.jsonl", "result.json"]
     events = [record["event"] for record in log_of(tmp_path / "run")]
     assert events == ["train"] * 6 + ["eval"]

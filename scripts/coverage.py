@@ -96,7 +96,7 @@ def coverage(seeds: int, runs: int, kind: str = "normal", noise: str = "pooled",
 
 
 def smooth(ssrs: Any) -> Any:
-    """Return the values of a saturating curve and of a peaked curve, between which interpolation cannot distinguish."""
+    """Return the values of a saturating curve and of a peaked curve at the SSRs."""
     ssrs = np.asarray(ssrs, dtype=float)
     return np.stack([0.99 - 0.03 * ssrs**-0.7, 0.96 - 0.008 * np.log2(ssrs / 1.3) ** 2])
 
@@ -129,10 +129,10 @@ def between(seeds: int, runs: int, spread: float = 0.002, seed: int = 0) -> dict
 
 
 def looking_again(runs: int, noise: str = "pooled", seed: int = 0) -> dict[str, float]:
-    """Return the fraction of growing studies in which at least one report, with 3, 5, ... seeds, has a wrong verdict.
+    """Return the fraction of growing studies in which at least one of six reports has a wrong verdict.
 
-    The verdicts are those on two recipes and on a doubling. The second recipe is worse by a third of a standard
-    deviation, and the gain of the doubling is below the tolerance by the same amount.
+    One verdict compares two recipes, of which the second is worse by a third of a standard deviation. The other verdict
+    is about a doubling, whose gain is below the tolerance by the same amount.
     """
     generator = np.random.default_rng(seed)
     truth = np.array([DIGITS, np.array(DIGITS) - np.array(SPREADS) / 3])
@@ -155,7 +155,7 @@ def looking_again(runs: int, noise: str = "pooled", seed: int = 0) -> dict[str, 
 
 
 def flat(runs: int, seeds: int = 3, noise: str = "pooled", seed: int = 0) -> float:
-    """Return the fraction of studies in which a point is "dominated", although all 4 recipes and 5 SSRs are equal."""
+    """Return the fraction of studies with a dominated point, although all 4 recipes at all 5 SSRs are equally good."""
     generator = np.random.default_rng(seed)
     truth = np.full((4, 5), 0.9)
     found = (studies.pareto(study_of(draws(generator, truth, 0.01, seeds), noise=noise), "ssr") for _ in range(runs))

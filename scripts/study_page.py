@@ -3,14 +3,13 @@
     python scripts/study_page.py studies/real
     python scripts/study_page.py
 
-The script writes the reports next to the documentation's page: from the records in the study's folder if it is given,
-else from the runs in the repository. Then it writes the tables of the page. A table is between
+The script writes the reports next to the documentation's page, from the records in the given folder. Without a folder,
+it uses the runs in the repository. Then it writes the tables of the page. A table is between
 ``<!-- table: digits quality -->`` and ``<!-- end -->``.
 """
 
 from __future__ import annotations
 
-import csv
 import json
 import re
 import sys
@@ -152,14 +151,8 @@ def publish(out: Path, folder: Path) -> None:
 
 def read_runs(file: Path) -> pd.DataFrame:
     """Return the runs of a CSV file in the repository."""
-    with file.open(encoding="utf-8", newline="") as stream:
-        rows = list(csv.DictReader(stream))
-    numbers = ("ssr", "quality", "steps", "samples", "tokens", "seconds", "total_seconds")
-    columns: dict[str, list[Any]] = {
-        name: [float(row[name]) if name in numbers else row[name] for row in rows] for name in COLUMNS
-    }
-    columns |= {name: [int(value) for value in columns[name]] for name in ("seed", "resumes")}
-    return as_frame(columns)
+    rows = pd.read_csv(file, dtype=str, keep_default_na=False).astype({"seed": int, "resumes": int})
+    return as_frame({name: rows[name].tolist() for name in COLUMNS})
 
 
 def remake(folder: Path) -> None:

@@ -151,9 +151,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("studies", nargs="*", metavar="STUDY", help="folder of a study; several folders make one study")
     parser.add_argument("--out", metavar="DIR", help="folder of the report (default: STUDY/report)")
     asked = parser.add_argument_group("options of the answer")
-    asked.add_argument("--tolerance", type=float, metavar="X", help="a doubling that gains less is not worth its time")
+    asked.add_argument("--tolerance", type=float, metavar="X", help="smallest gain that makes a doubling worthwhile")
     asked.add_argument("--target", type=float, metavar="X", help="a quality to reach")
-    asked.add_argument("--price-per-hour", type=float, metavar="X", help="price of the machine; adds the cost")
+    asked.add_argument("--price-per-hour", type=float, metavar="X", help="price of the machine per hour; adds costs")
     asked.add_argument(
         "--confidence", type=float, default=0.95, metavar="P", help="level of the intervals (%(default)s)"
     )
@@ -171,7 +171,7 @@ def _parser() -> argparse.ArgumentParser:
         "--label", type=_label, action="append", default=[], metavar="NAME=LABEL",
         help="label of the metric or of a recipe in the report, e.g. eval/accuracy=Accuracy; can be repeated",
     )  # fmt: skip
-    asked.add_argument("--objective", metavar="NAME", help="the metric, e.g. eval/loss (default: the runs' own)")
+    asked.add_argument("--objective", metavar="NAME", help="the metric, e.g. eval/loss (default: trainer.objective)")
     asked.add_argument("--direction", choices=("max", "min"), help="whether the highest or the lowest quality is best")
     table = parser.add_argument_group("options of a table with a row for each run")
     table.add_argument("--csv", metavar="FILE", help="the table, instead of studies")
@@ -181,11 +181,11 @@ def _parser() -> argparse.ArgumentParser:
         table.add_argument(f"--{unit}", metavar="COL", help=f"column of training {unit}")
     table.add_argument("--steps", metavar="COL", help="column of training steps")
     table.add_argument("--recipe", metavar="COL", nargs="+", help="columns that distinguish recipes")
-    table.add_argument("--seed", metavar="COL", help="column of seeds; runs of equal seeds are paired")
+    table.add_argument("--seed", metavar="COL", help="column of seeds; runs with the same seed are paired")
     table.add_argument("--status", metavar="COL", help="column of statuses: completed, diverged, failed")
     table.add_argument("--n", metavar="COL", help="column of the number of runs whose mean the row is")
-    table.add_argument("--sd", metavar="COL", help="column of the standard deviations of these runs")
-    table.add_argument("--se", metavar="COL", help="column of the standard errors of their means")
+    table.add_argument("--sd", metavar="COL", help="column of standard deviations of these runs")
+    table.add_argument("--se", metavar="COL", help="column of standard errors of the means")
     table.add_argument("--wide", metavar="COL", nargs="+", help="instead of --ssr: a column of qualities for each SSR")
     table.add_argument("--full", type=float, metavar="X", help="length of the run at SSR 1, in the unit of --ssr COL")
     table.add_argument("--decimal", default=".", metavar="CHAR", help="decimal separator: . or , (%(default)s)")

@@ -33,7 +33,7 @@ _LATEX = {
     "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
     "<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}",
 }  # fmt: skip
-_CHOICE = ("ssr", "certainty", "budget", "runs", "diverged")  # what ``answer`` says of a choice
+_CHOICE = ("ssr", "certainty", "budget", "runs", "diverged")  # attributes of the choice in ``answer``
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]()#+!|~^$-])")
 
@@ -217,14 +217,9 @@ def _plain(value: Any) -> Any:
     if isinstance(value, dict):
         return {str(key): _plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        kinds = set(map(type, value))
-        if kinds <= {int} or (kinds == {float} and np.isfinite(value).all()):
-            return list(value)
         return [_plain(item) for item in value]
     if isinstance(value, np.generic):
         value = value.item()
-    if isinstance(value, float) and not math.isfinite(value):
+    if value is pd.NA or (isinstance(value, float) and not math.isfinite(value)):
         return None
-    return (
-        value if value is None or isinstance(value, (bool, int, float, str)) else None if value is pd.NA else str(value)
-    )
+    return value if value is None or isinstance(value, (bool, int, float, str)) else str(value)

@@ -313,13 +313,7 @@ def _curve_figure(content: Content, curves: Sequence[Curve], label: str, every: 
     """
     recipes = list(dict.fromkeys(curve.recipe for curve in curves))
     if len(recipes) <= _MOST_TOGETHER:
-
-        def draw(axes: Axes, content: Content) -> list[Line2D]:
-            key = _lines(axes, content, curves, curves)
-            _curve_labels(axes, label, every)
-            return key
-
-        return _figure(draw, content)
+        return _figure(lambda axes, content: _lines(axes, content, curves, curves, label, every), content)
     shown = recipes[:_MOST_MULTIPLES]
     rows = math.ceil(len(shown) / _COLUMNS)
     with style():
@@ -327,9 +321,9 @@ def _curve_figure(content: Content, curves: Sequence[Curve], label: str, every: 
         grid = made.subplots(rows, _COLUMNS, sharex=True, sharey=True, squeeze=False)
         key: list[Line2D] = []
         for place, (axes, recipe) in enumerate(zip(grid.flat, shown, strict=False)):
-            key = _lines(axes, content, [curve for curve in curves if curve.recipe == recipe], curves)
+            own = [curve for curve in curves if curve.recipe == recipe]
+            key = _lines(axes, content, own, curves, label if place % _COLUMNS == 0 else "", every)
             axes.set_title(printable(recipe), fontsize=9, loc="left")
-            _curve_labels(axes, label if place % _COLUMNS == 0 else "", every)
             if place + _COLUMNS < len(shown):
                 axes.set_xlabel("")
             else:
@@ -340,14 +334,6 @@ def _curve_figure(content: Content, curves: Sequence[Curve], label: str, every: 
             made.supxlabel(f"{len(recipes) - len(shown)} more recipes are not drawn", fontsize=8)
         _draw_legend(made, [*_control_key(curves), *key])
     return made
-
-
-def _curve_labels(axes: Axes, label: str, every: int | None) -> None:
-    if label == "Learning rate" or every is not None:
-        axes.set_ylim(bottom=0)
-    axes.set_ylabel(label)
-    if every is not None:
-        axes.set_xlabel(f"{axes.get_xlabel()}; dots: logged every {every:,} steps")
 
 
 def _control_key(curves: Sequence[Curve]) -> list[Line2D]:
@@ -362,8 +348,10 @@ def _control_key(curves: Sequence[Curve]) -> list[Line2D]:
     ]
 
 
-def _lines(axes: Axes, content: Content, curves: Sequence[Curve], every_curve: Sequence[Curve]) -> list[Line2D]:
-    """Draw curves with their bands; a curve with a single value is drawn as a point. Shorter runs have paler colours.
+def _lines(
+    axes: Axes, content: Content, curves: Sequence[Curve], every_curve: Sequence[Curve], label: str, every: int | None
+) -> list[Line2D]:
+    """Draw curves with their bands. A curve with a single value is a point, and shorter runs have paler colours.
 
     Return the legend entries that explain the shades.
     """
@@ -388,6 +376,11 @@ def _lines(axes: Axes, content: Content, curves: Sequence[Curve], every_curve: S
             band = _BAND * shades[curve.ssr]
             axes.fill_between(x, curve.low, curve.high, color=look["color"], alpha=band, linewidth=0)
     axes.set_xlim(left=0)
+    axes.set_ylabel(label)
+    if any(curve.dots for curve in curves) or label == "Learning rate":
+        axes.set_ylim(bottom=0)
+    if every is not None:
+        axes.set_xlabel(f"{axes.get_xlabel()}; dots: logged every {every:,} steps")
     if len(ratios) < 2:
         return []
     shown = [ratios[place] for place in spread_out(len(ratios), _MOST_SHADES)]

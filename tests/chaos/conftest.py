@@ -1,4 +1,4 @@
-"""Tests that take long: kills at many points, clusters, large counts."""
+"""Slow tests: kills at many points, clusters, and large counts."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ _HERE = Path(__file__).parent
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark them, so that they can be selected together with the tests of extra packages.
+    """Mark these tests as ``chaos``.
 
-    Tests with Slurm come first. They mostly wait for Slurm, and only one of them can run at a time. If they came last,
-    the other workers would have no tests left to run at the same time.
+    Tests with Slurm come first. They mostly wait, and only one of these tests can run at a time. So other tests can run
+    at the same time.
     """
     for item in items:
         if item.path.is_relative_to(_HERE):

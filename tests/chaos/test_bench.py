@@ -1,4 +1,4 @@
-"""The bench runs. No test checks its times, because they depend on the machine."""
+"""The benches run. No test checks times, because times depend on the machine."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Processes that are killed while they save, many times."""
+"""Kill processes while they save checkpoints."""
 
 from __future__ import annotations
 
@@ -13,4 +13,4 @@ from checkpoint_helpers import kill
 def test_twelve_chains_of_random_kills_never_lose_a_checkpoint_that_was_acknowledged(tmp_path: Path) -> None:
     counts = kill("chains", tmp_path, 12)
     assert counts["kills"] == 96
-    assert counts["in the middle of a save"] >= 5  # otherwise the kills tested nothing
+    assert counts["in the middle of a save"] >= 5  # kills outside of a save test nothing

@@ -15,8 +15,7 @@ from warm import warm
 
 from ssr_hydra.trainer import RunResult
 
-# Standalone: at a port that is free, which an older torchrun does not look for. It looks after its processes once a
-# second: the one that is left has mostly ended by itself when torchrun would end it.
+# --standalone lets torchrun choose a free port. torchrun checks its processes each second.
 TORCHRUN = "-m torch.distributed.run --standalone --nproc-per-node=2 --monitor-interval=1".split()
 
 
@@ -26,7 +25,6 @@ def test_a_run_survives_kills_of_its_processes_bitwise(pairs: Pairs, tmp_path: P
 
 
 def test_torchrun_restarts_killed_processes(pairs: Pairs, tmp_path: Path) -> None:
-    # The real launcher: the variables that it sets for its processes, and its reaction to a dead process.
     arguments = [
         str(REPO / "train.py"),
         "trainer.progress=plain",
@@ -45,10 +43,10 @@ def test_torchrun_restarts_killed_processes(pairs: Pairs, tmp_path: Path) -> Non
     )  # fmt: skip
     assert again.returncode == 0, again.stderr
     assert (tmp_path / "killed").exists()
-    # Either rank 0 notices the loss first, or torchrun looks first and sends it SIGTERM: the log says which.
+    # Either rank 0 notices the dead process, or torchrun notices it first and sends SIGTERM to rank 0.
     assert re.search("LostProcessError: another process|terminated by SIGTERM", (runs[1] / "train.log").read_text())
     assert "resumed from " in again.stdout
-    assert "Traceback" not in again.stderr  # neither our error nor the error of torchrun: the run completed
+    assert "Traceback" not in again.stderr
     assert RunResult.load(runs[1]).resumes == 1
     one, two = (ends.state_of(run) for run in runs)
     assert one[0] == two[0]

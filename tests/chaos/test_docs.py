@@ -1,4 +1,4 @@
-"""Tests that run the code blocks of the pages that ``tests/system/test_docs.py`` leaves out."""
+"""Run the code blocks of the pages that ``tests/system/test_docs.py`` does not run."""
 
 from __future__ import annotations
 

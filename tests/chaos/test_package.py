@@ -1,4 +1,4 @@
-"""Tests of the wheel and the editable install: both are complete and run from any folder."""
+"""The wheel and the editable install are complete, and their commands work in any folder."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def run(command: Path, *arguments: str, cwd: Path) -> str:
 
 @pytest.fixture(scope="session")
 def sources(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A clean copy of what is packaged, so that building leaves nothing in the checkout and finds nothing stale."""
+    """Return a copy of the packaged files, so that the build does not use or write other files of the checkout."""
     copy = tmp_path_factory.mktemp("sources") / "ssr_hydra"  # a clone may have the name of the package
     copy.mkdir()
     for name in ("pyproject.toml", "README.md", "LICENSE"):
@@ -66,10 +66,10 @@ def wheel(sources: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def fresh_venv(folder: Path) -> Path:
-    """An empty environment that borrows this one's dependencies; returns its bin folder.
+    """Create an environment that uses the dependencies of this environment. Return its bin folder.
 
-    A line in a .pth file puts the borrowed folder on the path but does not read the .pth files in it, so an editable
-    install of this very package stays invisible.
+    Python does not read .pth files in the folders of a .pth file. So an editable install of this package in this
+    environment is not found.
     """
     python("-m", "venv", "--without-pip", folder, cwd=folder.parent)
     borrowed = {entry for entry in sys.path if entry.endswith(("site-packages", "dist-packages"))}

@@ -1,4 +1,4 @@
-"""Runs that are killed and stopped at many random points, and started again by the same command."""
+"""Kill and stop runs at many random points, and repeat the same command."""
 
 from __future__ import annotations
 
@@ -10,12 +10,11 @@ from resume_lab import SIGNALS, scenarios
 def test_run_survives_30_kills_at_random_points(tmp_path: Path) -> None:
     kills = scenarios("kills:30", tmp_path)["kills"]
     assert kills["kills"] == 30
-    # In training, in evaluation, while a record is written, and in the operations that make up a checkpoint.
+    # The kills come in training, in evaluation, during a write of a record, and during a write of a checkpoint.
     assert {"train", "eval", "record", "fsync", "os.rename"} <= set(kills["where"])
 
 
 def test_run_survives_signals_at_random_points(tmp_path: Path) -> None:
-    """To the process, or to its group with the loader's workers: exit codes 143, 140, 129 and 130, and a checkpoint."""
     signals = scenarios("signals:20", tmp_path)["signals"]
     assert [signals[name]["stopped"] for name in SIGNALS] == [20, 3, 3, 3]
     assert signals["SIGTERM"]["eval"] > 0

@@ -1,4 +1,4 @@
-"""Sweeps whose jobs share steps, killed at many points and under several launchers: the same bits, each step once."""
+"""Kill sweeps that share steps, under several launchers. Results stay bitwise equal, and each step is trained once."""
 
 from __future__ import annotations
 
@@ -34,20 +34,20 @@ SMALL = (
     "model=custom",
     "model._target_=sharing_lab.Net",
 )
-GRID = ("ssr=0.5,1,2", "seed=0")  # a later seed replaces it
-# The trunk has 48 steps; SSR 0.5 and 1 leave it after steps 10 and 19, at their last step at the peak.
+GRID = ("ssr=0.5,1,2", "seed=0")
+# SSR 2 has 48 steps. SSR 0.5 and 1 share its first 10 and 19 steps, up to their last step at the peak.
 SHARED = 48 + (12 - 10) + (24 - 19)
 
 
 def sweep(folder: Path, study: str, *typed: str, kill: str = "") -> Answer:
-    nested = not any("submitit" in each for each in typed)  # this launcher starts Python itself
+    nested = not any("submitit" in each for each in typed)  # submitit starts Python itself
     environment = {"SHARING_STEPS": str(folder / f"{study}.steps"), "SHARING_KILL": kill}
     done = warm.run(TRAIN, "-m", f"study={study}", *SMALL, *GRID, *typed, cwd=folder, env=environment, nested=nested)
     return Answer(done.returncode, done.stdout, done.stderr)
 
 
 def trained(folder: Path, study: str) -> Counter[str]:
-    """Return how often each step of each job was trained."""
+    """Return a count for each step of each job: the number of times that the step was trained."""
     return Counter((folder / f"{study}.steps").read_text().splitlines())
 
 
@@ -78,14 +78,13 @@ def assert_same_but_resumes(one: Path, other: Path) -> None:
 
 
 def test_sweep_that_is_killed_three_times_trains_each_step_once(tmp_path: Path, alone: Path) -> None:
-    # In the trunk, after it has published a checkpoint (which is lost), and in a branch.
-    # tests/unit/sweeps/test_orders.py ends publishing at each of its operations on files.
+    # SSR 2 is killed before and after it publishes a checkpoint, and SSR 1 is killed after it takes shared steps.
     points = ["2 0 3", "2 0 11", "1 0 23"]
     for point in points:
         killed = sweep(tmp_path, "s", "launcher=basic", "share=true", kill=point)
         assert killed.code != 0
         assert (tmp_path / f"s.steps.{point}.killed").exists(), killed.err
-        if point == "2 0 11":  # as if killed after the checkpoint was written, before it was published
+        if point == "2 0 11":  # as if the kill came just before the checkpoint was published
             (published,) = (tmp_path / "studies/s/shared/points").glob("*-ba10")
             published.rename(published.with_name(f".{published.name}.1.new"))
     done = sweep(tmp_path, "s", "launcher=basic", "share=true")

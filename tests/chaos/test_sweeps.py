@@ -1,4 +1,4 @@
-"""Real sweeps that are killed at many points."""
+"""Kill real sweeps, and run several sweeps of one study."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from ssr_hydra.records import RunResult
 from ssr_hydra.sweeps.job_status import JobState, read_state
 
 TRAIN = str(REPO / "train.py")
-# A study refuses code that is edited while these tests run; other tests cover that.
+# study_code=any allows edits of the code while these tests run.
 SMALL = ("max_duration=4ba", "trainer.progress=none", "trainer.threads=1", "study_report=false", "study_code=any")
 TWELVE = "seed=0,1,2,3,4,5,6,7,8,9,10,11"
 POISON = ("+callbacks.poison._target_=sweep_lab.Poison", "trust=[sweep_lab]")
@@ -30,15 +30,14 @@ Sweep = Callable[..., Process]
 
 @pytest.fixture
 def start(tmp_path: Path) -> Sweep:
-    """Start a sweep into the study ``s``; ``poison`` names a job that ends its process, ``held`` one that waits."""
+    """Return a function that starts a sweep of the study ``s``. See ``sweep_lab`` for ``poison`` and ``held``."""
 
     def run(*arguments: str, poison: str = "", held: str = "", **settings: Any) -> Process:
         environment = {
             "SWEEP_STARTS": str(tmp_path / "starts"),
             "SWEEP_POISON": poison,
             "SWEEP_HELD": held,
-            # If files cannot grow, Python keeps half of the bytecode of a module, and no process can import that module
-            # again.
+            # With a limit on the size of files, Python would write incomplete bytecode, which cannot be imported.
             "PYTHONDONTWRITEBYTECODE": "1",
         }
         return warm.start(TRAIN, "-m", "study=s", *SMALL, *arguments, cwd=tmp_path, env=environment, **settings)
@@ -52,7 +51,7 @@ def ended(process: Process) -> Answer:
 
 
 def records(folder: Path) -> dict[int, RunResult]:
-    """Return the completed jobs by seed; no seed has two."""
+    """Return the record of each job by its seed."""
     found = [RunResult.load(path) for path in (folder / "studies/s").glob("*/result.json")]
     by_seed = {record.seed: record for record in found if record.seed is not None}
     assert len(by_seed) == len(found)
@@ -74,13 +73,12 @@ def completed(folder: Path) -> int:
 def test_sweep_whose_parent_is_killed_three_times_ends_with_twelve_rows(
     start: Sweep, tmp_path: Path, launcher: str
 ) -> None:
-    # Killed after 1, 6 and 9 jobs, two times in the middle of one; the same command goes on each time.
-    # tests/unit/sweeps/test_study_launcher.py ends a sweep at each of its operations on files.
+    # The kills come after 1, 6 and 9 jobs, and two kills come while a job runs.
     arguments = (TWELVE, f"hydra/launcher={launcher}", "checkpoint.interval=1ba", *POISON)
     hold = tmp_path / "hold"
     for point in (1, 6, 9):
         begun, done = len(starts(tmp_path)), completed(tmp_path)
-        # One job more than asked for may end, and never the last: whoever is to kill the sweep may come late.
+        # At most one more job can end before the kill, and the last job cannot end.
         free = min(max(point - done, 0) + 1, 12 - done - 1)
         hold.touch()
         process = start(*arguments, held=f"{begun + free}:{hold}")
@@ -96,7 +94,7 @@ def test_sweep_whose_parent_is_killed_three_times_ends_with_twelve_rows(
         process.communicate()
         assert process.returncode == -signal.SIGKILL
         while any(read_state(path) is JobState.RUNNING for path in (tmp_path / "studies/s").glob("[0-9]*")):
-            time.sleep(0.05)  # a job in a process of its own stops when its parent is gone
+            time.sleep(0.05)  # a job in a separate process stops after its sweep
         before = finished(tmp_path)
         assert completed(tmp_path) >= point
     count = len(starts(tmp_path))
@@ -157,7 +155,7 @@ def test_error_names_the_jobs_that_diverged_and_the_other_jobs_complete(start: S
 
 
 def test_error_names_the_full_disk_and_no_run_is_lost(start: Sweep, tmp_path: Path) -> None:
-    # No file may grow beyond this number of bytes: heartbeats, Hydra's files of a job and checkpoints reach the limit.
+    # Limits on the size of files in bytes, for heartbeats, for Hydra's files of a job, and for checkpoints.
     assert ended(start("seed=0")).code == 0
     before = finished(tmp_path)
     for seed, limit in enumerate([0, 1_000, 4_000, 20_000], start=1):

@@ -1,6 +1,7 @@
-"""A small Hydra app whose jobs do what a test asks for, run by this project's launcher: here, or as a script.
+"""A small Hydra app under ``launcher=processes``. Each job runs the task that its test chooses.
 
-As a script it prints a line of JSON for each start and end of a job, and for its own end.
+Tests use the app in their process, or as a script. The script prints a line of JSON for each start and end of a job,
+and at its end.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Real sweeps under a launcher, in a process of their own: started, disturbed, and looked at when they have ended.
+"""Start real sweeps under a launcher in separate processes, disturb them, and check the results.
 
-The sweep trusts this module and ``sweep_lab`` for callbacks that slow a job down or end its process. What those do is
-said by the environment, which every launcher hands on, and is no part of a job's configuration.
+The sweeps use callbacks of this module and of ``sweep_lab``, which slow a job down or kill its process. Environment
+variables control the callbacks, because they are not part of a job's config.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ _QUIET = ("trainer.progress=none", "study_report=false", "study_code=any")
 
 
 class Slow:
-    """Takes a moment for each batch as long as the file ``LAB_SLOW`` is there, and waits while ``held`` lies beside it.
+    """Slow down each batch while the file ``LAB_SLOW`` exists, and wait while the file ``held`` exists in its folder.
 
-    The later the batch the longer, so that a run does not end before a test has come to what it does to it.
+    Later batches are slower, so that the run does not end before the test disturbs it.
     """
 
     def batch_end(self, trainer: Any, loss: Any) -> None:
@@ -47,11 +47,11 @@ class Slow:
 
 
 class Lab:
-    """Sweeps into the study ``s`` of a folder.
+    """Sweeps of the study ``s``.
 
     Args:
-        folder: Where they are started.
-        nested: Whether the processes that the launcher starts may be warm ones.
+        folder: The working directory of the sweeps.
+        nested: True if the launcher may start its processes from the warm server.
     """
 
     def __init__(self, folder: Path, nested: bool = True) -> None:
@@ -64,7 +64,7 @@ class Lab:
         self._running: list[Process] = []
 
     def start(self, *arguments: str, poison: str = "") -> Process:
-        """Start a sweep. ``poison`` is a seed and how often its process is killed: ``3:always`` or ``3:once``."""
+        """Start a sweep. ``poison`` names the job to kill: ``3:always`` or ``3:once`` for seed 3."""
         trusted = ["+callbacks.poison._target_=sweep_lab.Poison", "trust=[sweep_lab,launcher_lab]"]
         slow = ["+callbacks.slow._target_=launcher_lab.Slow"]
         process = self._popen("-m", "study=s", *_QUIET, *trusted, *slow, *arguments, poison=poison)
@@ -85,7 +85,7 @@ class Lab:
         return ended(self.start(*arguments, poison=poison))
 
     def close(self) -> None:
-        """End what a failed test has left running."""
+        """End the processes of a failed test."""
         for process in self._running:
             if process.poll() is None:
                 process.send_signal(signal.SIGTERM)
@@ -96,7 +96,7 @@ class Lab:
                     process.communicate()
 
     def records(self) -> dict[int, RunResult]:
-        """Return the records of the jobs by seed; no seed has two."""
+        """Return the record of each job by its seed."""
         found = [RunResult.load(path) for path in sorted(self.study.glob("*/result.json"))]
         by_seed = {record.seed: record for record in found if record.seed is not None}
         assert len(by_seed) == len(found)
@@ -107,11 +107,11 @@ class Lab:
         return sorted(seed for seed, record in self.records().items() if record.status == "completed")
 
     def weights(self, job: str = "0", steps: int = 200) -> dict[str, torch.Tensor]:
-        """Those that a job ended with."""
+        """Return the final weights of a job."""
         return final_weights(self.study / job, steps)
 
     def uninterrupted(self, *arguments: str, steps: int = 200) -> dict[str, torch.Tensor]:
-        """Return the weights of the same run without a sweep or interruption."""
+        """Return the final weights of the same run without a sweep and without interruption."""
         slow = ["+callbacks.slow._target_=launcher_lab.Slow", "trust=[launcher_lab]"]
         done = ended(self._popen("hydra.run.dir=alone", "trainer.progress=none", *slow, *arguments))
         assert done.code == 0, done.err
@@ -132,26 +132,26 @@ def final_weights(folder: Path, steps: int) -> dict[str, torch.Tensor]:
 
 
 def assert_same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> None:
-    """Compare bitwise."""
+    """Check that weights are bitwise equal."""
     assert one.keys() == other.keys()
     assert all(torch.equal(one[key], other[key]) for key in one)
 
 
 def assert_resumed_bitwise(lab: Lab, sweep: Process, *arguments: str) -> None:
-    """Job 0 has got SIGUSR2: it stops with a checkpoint, continues by itself and ends as if nothing had happened."""
-    until(lambda: (lab.study / "0" / "result.json").exists(), "the record of the part before", sweep)
+    """After SIGUSR2, check that job 0 stops with a checkpoint, continues automatically, and has the same weights."""
+    until(lambda: (lab.study / "0" / "result.json").exists(), "the record of the stopped job", sweep)
     lab.slow.unlink()
     answer = ended(sweep)
     assert answer.code == 0, answer.err
     assert lab.records()[0].resumes == 1
-    # It stopped at its next batch, with a checkpoint of its own: no step was done twice.
+    # The job wrote a checkpoint when it stopped, so no step is repeated.
     (batch,) = resumes(lab.study / "0")
     assert f"terminated by SIGUSR2, with a checkpoint at batch {batch}" in (lab.study / "0/train.log").read_text()
     assert_same(lab.weights(), lab.uninterrupted(*arguments))
 
 
 def until(condition: Callable[[], Any], what: str, process: Process | None = None) -> Any:
-    """Wait for something that a sweep does."""
+    """Wait until a condition is true. ``what`` names the condition in errors."""
     for _ in range(SECONDS * 5):
         if found := condition():
             return found
@@ -163,7 +163,7 @@ def until(condition: Callable[[], Any], what: str, process: Process | None = Non
 
 
 def process_of(job: Path) -> int:
-    """Return the id of the process that runs a job and has written a checkpoint, else 0."""
+    """Return the process id of a running job that has written a checkpoint; 0 if there is no such process."""
     pulse = Pulse.read(job / HEARTBEAT)
     if pulse is None or not is_alive(job / HEARTBEAT) or not any(job.glob("checkpoints/ba*/state.pt")):
         return 0
@@ -177,10 +177,10 @@ def resumes(job: Path) -> list[int]:
 
 
 def assert_one_failed(answer: Answer, lab: Lab, victim: int, seeds: tuple[int, ...] = TWELVE) -> None:
-    """Check that all jobs but one completed, and that the sweep reports which one failed and why."""
+    """Check that all jobs except one completed, and that the sweep reports the failed job and the reason."""
     assert answer.code == 1, answer.err
     assert lab.completed() == sorted(set(seeds) - {victim}), answer.err
-    # As often as it was started, four times at most: no job is given up too early, none is tried without end.
+    # The first start and three retries.
     counts = {seed: lab.starts.read_text().split().count(str(seed)) for seed in seeds}
     assert counts[victim] == 4, answer.err
     last = [line for line in answer.err.splitlines() if line.startswith("error: ")][-1]

@@ -1,9 +1,8 @@
-"""Runs of the app that are killed, and started again until they are done. Run by resume_lab.scenarios.
+"""Kill runs of the app, and start them again until they complete. ``resume_lab.scenarios`` runs this program.
 
     python resume_killer.py SCENARIO,SCENARIO:COUNT FOLDER
 
-A program of its own with one thread, because it forks a process for every start of a run: importing everything anew
-for each would take a hundred times as long.
+The program imports all modules once, and forks a process for each start of a run. So it must have a single thread.
 """
 
 from __future__ import annotations
@@ -27,6 +26,7 @@ import resume_lab
 import torch
 import torch._dynamo  # optimizers import torch._dynamo when they are created, which takes seconds
 from resume_lab import DIGITS, arguments
+from run_equality import content_of
 
 import ssr_hydra.app.compose
 import ssr_hydra.app.main
@@ -51,7 +51,7 @@ CONFIGS: dict[str, list[str]] = {
 
 
 def start(folder: Path, overrides: list[str], prepare: Callable[[], object] = lambda: None) -> int:
-    """Run the app in a folder in a new process, with its output in ``said.txt``; return the process id."""
+    """Run the app in a new process in a folder, with its output in ``said.txt``. Return the process id."""
     process = os.fork()
     if process == 0:
         run_and_exit(folder, overrides, prepare)
@@ -82,16 +82,16 @@ def run_and_exit(folder: Path, overrides: list[str], prepare: Callable[[], objec
 
 
 def ended(process: int) -> int:
-    """Return the exit code; below 0 it is the signal that killed the process."""
+    """Return the exit code of a process, or the negative number of the signal that killed it."""
     return os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
 
 
 class Killer:
-    """Counts what a run does, and strikes right before the step-th: batches, evaluations, records, file operations.
+    """Count the steps of a run (batches, evaluations, records, file operations), and kill the run before one step.
 
     Args:
-        step: Counted from 0; below 0 it only counts, and leaves the list in ``steps.json``.
-        act: What is done instead of a kill.
+        step: The number of this step, from 0. If negative, the run is not killed, and ``steps.json`` lists its steps.
+        act: A function to call instead of the kill.
     """
 
     def __init__(self, step: int = -1, act: Callable[[], object] | None = None) -> None:
@@ -100,7 +100,6 @@ class Killer:
         self.process = 0
 
     def __call__(self) -> None:
-        """Start counting in this process."""
         self.process = os.getpid()
         forward, fsync, write = resume_lab.Net.forward, os.fsync, metrics_log.MetricsLog.write
 
@@ -113,7 +112,7 @@ class Killer:
             fsync(descriptor)
 
         def counted_write(log: Any, record: Mapping[str, Any]) -> None:
-            if len(self.seen) == self.step and self.act is None:  # a record is cut in the middle
+            if len(self.seen) == self.step and self.act is None:  # write an incomplete record
                 os.write(log._file.fileno(), b'{"event":"train","epo')
             self.count("record")
             write(log, record)
@@ -127,7 +126,7 @@ class Killer:
         sys.addaudithook(hook)
 
     def count(self, what: str) -> None:
-        if os.getpid() != self.process:  # a loader's worker
+        if os.getpid() != self.process:  # a worker of a data loader
             return
         self.seen.append(what)
         if len(self.seen) == self.step + 1:
@@ -140,49 +139,19 @@ class Killer:
 
 
 def outcome(run: Path) -> dict[str, Any]:
-    """Return everything that a run writes except times."""
-    found = load_latest_good(run / "checkpoints")
-    assert found is not None, run
-    checkpoint, refused = found
-    assert not refused, refused
-    state = {key: value for key, value in checkpoint.state.items() if key not in ("log_bytes", "resumes")}
-    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    result = json.loads((run / "result.json").read_text())
-    del result["resumes"], result["conditions"]  # these describe the machine and the interruptions
-    return {
-        "state": without_seconds(state),
-        "description": checkpoint.description,
-        "checkpoints": sorted(path.name for path in (run / "checkpoints").glob("ba*")),
-        "log": [without_seconds(line) for line in lines if line["event"] != "resume"],
-        "result": without_seconds(result),
-    }
-
-
-def without_seconds(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {key: without_seconds(item) for key, item in value.items() if "seconds" not in str(key)}
-    return [without_seconds(item) for item in value] if isinstance(value, (list, tuple)) else value
-
-
-def difference(a: Any, b: Any, place: str = "") -> str | None:
-    """Return where two outcomes differ in a bit, or None."""
-    if isinstance(a, Mapping) and isinstance(b, Mapping):
-        if list(a) != list(b):
-            return f"{place}: {list(a)} | {list(b)}"
-        return next((found for key in a if (found := difference(a[key], b[key], f"{place}.{key}"))), None)
-    if isinstance(a, (list, tuple)) and isinstance(b, (list, tuple)):
-        if len(a) != len(b):
-            return f"{place}: {len(a)} | {len(b)}"
-        pairs = enumerate(zip(a, b, strict=True))
-        return next((found for number, (x, y) in pairs if (found := difference(x, y, f"{place}[{number}]"))), None)
-    if isinstance(a, torch.Tensor) and isinstance(b, torch.Tensor):
-        same = a.dtype == b.dtype and a.shape == b.shape and a.numpy().tobytes() == b.numpy().tobytes()
-        return None if same else f"{place}: tensors differ"
-    return None if repr(a) == repr(b) else f"{place}: {a!r} | {b!r}"  # by repr a NaN is itself, and 1 is not 1.0
+    """Return everything that a run writes, without times, interruptions and leftovers of killed processes."""
+    content = content_of(run)
+    for part in ("files", "config", "overrides"):
+        del content[part]
+    for part in ("state", "result"):
+        content[part].pop("resumes", None)
+    content["records"] = [line for line in content["records"] if line["event"] != "resume"]
+    content["checkpoints"] = sorted(path.name for path in (run / "checkpoints").glob("ba*"))
+    return content
 
 
 class Whole(NamedTuple):
-    """The outcome and the ordered steps of the uninterrupted run."""
+    """The outcome and the steps of the uninterrupted run."""
 
     outcome: dict[str, Any]
     steps: list[str]
@@ -195,7 +164,7 @@ class Whole(NamedTuple):
 
 @functools.cache
 def whole(name: str) -> Whole:
-    """The run of a config, once for all scenarios."""
+    """Run a config without interruption. The scenarios share the result."""
     folder = Path(sys.argv[2]).resolve() / "uninterrupted" / name
     code = ended(start(folder / "whole", CONFIGS[name], Killer()))
     assert code == 0, said(folder / "whole")
@@ -207,12 +176,10 @@ def said(folder: Path) -> str:
 
 
 def check_same(folder: Path, expected: Whole, *, stopped: bool = False) -> None:
-    """Compare a run with the uninterrupted one; a stopped run may have one more checkpoint."""
-    whole, here = expected.outcome, outcome(folder / "run")
-    if stopped:
-        whole, here = ({**item, "checkpoints": []} for item in (whole, here))
-    found = difference(whole, here)
-    assert found is None, (folder, found, said(folder))
+    """Compare a run with the uninterrupted run. A stopped run may have one more checkpoint."""
+    here = outcome(folder / "run")
+    for part in here.keys() - ({"checkpoints"} if stopped else set()):
+        assert here[part] == expected.outcome[part], (folder, part, said(folder))
 
 
 def run_to_the_end(folder: Path, overrides: list[str], expected: Whole, *, stopped: bool = False) -> None:
@@ -223,7 +190,7 @@ def run_to_the_end(folder: Path, overrides: list[str], expected: Whole, *, stopp
 
 
 def kills(folder: Path, wanted: int, most: int = 4) -> dict[str, Any]:
-    """Kill with SIGKILL at random points; repeat the same command until it completes."""
+    """Send SIGKILL at random steps. Repeat the same command until the run completes."""
     draw, places, chains = random.Random(0), [], 0
     for number, (name, overrides) in enumerate(CONFIGS.items(), 1):
         while (missing := wanted * number // len(CONFIGS) - len(places)) > 0:
@@ -232,7 +199,7 @@ def kills(folder: Path, wanted: int, most: int = 4) -> dict[str, Any]:
             for _ in range(min(most, missing)):
                 step, _ = expected.at(draw)
                 code = ended(start(chain, overrides, Killer(step)))
-                if code != -signal.SIGKILL:  # the run was complete before it reached that step
+                if code != -signal.SIGKILL:  # the run completed before this step
                     assert code == 0, (chain, code, said(chain))
                     check_same(chain, expected)
                     break
@@ -247,7 +214,7 @@ def kills(folder: Path, wanted: int, most: int = 4) -> dict[str, Any]:
 
 
 def ends(folder: Path, every: int) -> dict[str, Any]:
-    """Kill with SIGKILL at every few steps of the last checkpoint and of the record."""
+    """Send SIGKILL while the run writes its last checkpoint and its record, at every few steps."""
     overrides, expected = CONFIGS["adamw"], whole("adamw")
     last = max(number for number, step in enumerate(expected.steps) if step == "train")
     steps = range(last + 1, len(expected.steps), every)
@@ -275,7 +242,7 @@ _WORDS = {
 
 
 def signals(folder: Path, terminations: int) -> dict[str, Any]:
-    """Signals at random points, to the process alone or to all of its group, as schedulers send them."""
+    """Send signals at random steps, to the process or to its process group, as job schedulers do."""
     draw, counts = random.Random(1), {}
     plan = [(signal.SIGTERM, terminations)]
     plan += [(other, terminations // 6) for other in (signal.SIGUSR2, signal.SIGHUP, signal.SIGINT)]
@@ -303,7 +270,7 @@ def signals(folder: Path, terminations: int) -> dict[str, Any]:
                 check_same(here, expected)
                 continue
             assert code == 128 + number, (here, what, code, said(here))
-            if step >= expected.steps.index("eval"):  # the trial evaluation at the start of training
+            if step >= expected.steps.index("eval"):  # the first evaluation is a trial before training
                 check_stopped(here, _WORDS[number])
             stopped.append(what)
             run_to_the_end(here, overrides, expected, stopped=True)
@@ -312,7 +279,7 @@ def signals(folder: Path, terminations: int) -> dict[str, Any]:
 
 
 def requeue(folder: Path) -> dict[str, Any]:
-    """The run calls an earlier handler of SIGUSR2, for example of a job launcher, after writing the checkpoint."""
+    """Install a handler of SIGUSR2, as a job launcher does. The run calls it after the checkpoint is written."""
     overrides, expected = CONFIGS["adamw"], whole("adamw")
     codes = []
     for name, leave in (("back", lambda: None), ("exits", lambda: sys.exit(7))):
@@ -349,7 +316,7 @@ def keyboard(folder: Path, count: int) -> dict[str, Any]:
 
         def wait(times: int = times, tell: int = tell) -> None:
             os.write(tell, b"x")
-            until = time.monotonic() + 300  # a second ctrl-C ends the run inside the handler
+            until = time.monotonic() + 300  # the second ctrl-C ends the run in this function
             while time.monotonic() < until and not _stop_number():
                 time.sleep(0.01)
             if times == 2:
@@ -361,7 +328,7 @@ def keyboard(folder: Path, count: int) -> dict[str, Any]:
         if process == 0:
             run_and_exit(here, overrides, Killer(step, wait))
         os.close(tell)
-        for told in (b"x", b"y")[:times]:  # two signals before the first was handled would count as one
+        for told in (b"x", b"y")[:times]:  # one by one, because two pending signals count as one
             assert os.read(ready, 1) == told, said(here)
             os.write(terminal, b"\x03")
         os.close(ready)
@@ -384,7 +351,7 @@ def _stop_number() -> int:
 
 
 def full_disk(folder: Path) -> dict[str, Any]:
-    """Limit the size of files to a few kilobytes, so that the checkpoint cannot be written."""
+    """Limit the size of files, so that the run cannot write the checkpoint."""
     overrides, expected = CONFIGS["adamw"], whole("adamw")
     for number, (at, stop) in enumerate(((12, False), (12, True), (25, False))):
         here = folder / str(number)
@@ -428,7 +395,7 @@ SCENARIOS: dict[str, Callable[..., dict[str, Any]]] = {
 if __name__ == "__main__":
     torch.set_num_threads(1)
     register(GROUPS)
-    ssr_hydra.app.compose.register = lambda: None  # once is enough for all processes
+    ssr_hydra.app.compose.register = lambda: None  # this process has registered the configs already
     where = Path(sys.argv[2]).resolve()
     plans = [plan.partition(":") for plan in sys.argv[1].split(",")]
     print(json.dumps({name: SCENARIOS[name](where / name, *map(int, count.split())) for name, _, count in plans}))

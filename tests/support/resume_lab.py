@@ -1,6 +1,6 @@
-"""What the tests of resuming train, with dropout, random numbers in the data and an uneven last batch; and its kills.
+"""A model and data for tests of resuming: dropout, random numbers in the data, and a smaller last batch.
 
-Trusted by ``trust=[resume_lab]``, as a person's own module is.
+The tests set ``trust=[resume_lab]``, as for a user's module.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ SAMPLES, EVAL_SAMPLES = 53, 20
 
 
 class Net(nn.Module):
-    """Dropout uses random numbers in training, and BatchNorm has buffers."""
+    """A network with dropout, which uses random numbers, and with BatchNorm, which has buffers."""
 
     def __init__(self, features: int = 6, width: int = 8, classes: int = 3) -> None:
         super().__init__()
@@ -35,7 +35,7 @@ class Net(nn.Module):
 
 
 class Noisy(Dataset[tuple[Tensor, int]]):
-    """Samples augmented by torch's, NumPy's and Python's random numbers; evaluation samples are not augmented."""
+    """Training samples with random numbers of torch, NumPy and Python; evaluation samples without random numbers."""
 
     def __init__(self, train: bool = True) -> None:
         self.train = train
@@ -55,7 +55,7 @@ class Noisy(Dataset[tuple[Tensor, int]]):
 
 
 class NoisyStream(IterableDataset[Any]):
-    """Records its epoch and a number from each global generator."""
+    """Yields its epoch and a number from each global random generator."""
 
     epoch = 0
 
@@ -71,17 +71,17 @@ NOISY = {
     "data": "custom", "data.train._target_": "resume_lab.Noisy",
     "data.eval": "{_target_: resume_lab.Noisy, train: false}", "data.batch_size": 6, "data.eval_batch_size": 7,
 }  # fmt: skip
-"""9 batches an epoch, the last of 5 samples; read sample by sample."""
+"""An epoch has 9 batches. The last batch has 5 samples. The loader reads single samples."""
 
 DIGITS = {
     "data": "digits", "data.augment": "{_target_: ssr_hydra.data.RandomShift, pixels: 1}", "data.batch_size": 130,
     "data.limit_eval": 1, "+model.features": 64, "+model.classes": 10,
 }  # fmt: skip
-"""10 batches an epoch, the last of 28 samples; in memory."""
+"""An epoch has 10 batches. The last batch has 28 samples. The data is in memory."""
 
 
 def arguments(*more: str, data: dict[str, Any] = NOISY, **values: Any) -> list[str]:
-    """Return the overrides of a run of this lab; ``__`` in a name is a dot."""
+    """Return the overrides of a run with this model. ``__`` in the name of an argument stands for a dot."""
     settings = {
         "model": "custom", "model._target_": "resume_lab.Net", **data, "max_duration": "3.5ep",
         "scheduler": "cosine_warmup", "scheduler.t_warmup": "5ba", "trainer.eval_interval": "11ba",
@@ -93,7 +93,7 @@ def arguments(*more: str, data: dict[str, Any] = NOISY, **values: Any) -> list[s
 
 
 def scenarios(plan: str, folder: Path) -> dict[str, Any]:
-    """Run scenarios of resume_killer.py, which checks that each resumed run equals an uninterrupted run bitwise."""
+    """Run scenarios of resume_killer.py, which compares each resumed run with an uninterrupted run bitwise."""
     from checkout import SUPPORT
     from warm import warm
 

@@ -1,4 +1,4 @@
-"""Whether two runs are the same, bitwise: weights, optimizers, random numbers, records and config, times aside."""
+"""Compare two runs bitwise: weights, optimizers, random numbers, records and config, but not times."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ import torch
 
 from ssr_hydra.checkpoints.store import load_latest_good
 
-# These contain times, the load of the machine, and names of studies; the size of a log depends on the digits of times.
+# Times, the load of the machine, and names of studies. The size of a log depends on the digits of its times.
 _FREE = re.compile(r"seconds|nanoseconds|conditions|log_bytes|^study$|^share")
 
 _OF_LAUNCHERS = (".metrics.jsonl.tmp", "output.log")
 
 
 def plain(value: Any) -> Any:
-    """Return a value without its times, and tensors as bytes."""
+    """Return a value without times. Tensors become bytes and floats become text, so that NaN equals NaN."""
     if isinstance(value, torch.Tensor):
         return str(value.dtype), tuple(value.shape), value.contiguous().flatten().view(torch.uint8).numpy().tobytes()
     if isinstance(value, dict):
         return {key: plain(item) for key, item in value.items() if not _FREE.search(str(key))}
     if isinstance(value, (list, tuple)):
         return [plain(item) for item in value]
-    return value
+    return repr(value) if isinstance(value, float) else value
 
 
 def content_of(run_dir: Path) -> dict[str, Any]:
@@ -49,7 +49,7 @@ def content_of(run_dir: Path) -> dict[str, Any]:
 
 
 def assert_same(one: Path, other: Path, ignored: tuple[str, ...] = ()) -> None:
-    """Compare two runs part by part, without some keys of the record and the checkpoint."""
+    """Compare two runs part by part, without the ignored keys of the record and of the checkpoint."""
     mine, theirs = content_of(one), content_of(other)
     for content in (mine, theirs):
         for key in ignored:

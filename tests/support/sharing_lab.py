@@ -1,4 +1,4 @@
-"""Settings of sweeps that share steps, and code that they trust: a model with dropout and batch norm, and callbacks."""
+"""Settings, a model and callbacks for sweeps that share steps. The tests set ``trust=[sharing_lab]``."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ RICH = (
 
 
 class Net(nn.Sequential):
-    """A small conv net for digits whose state is more than its weights, and whose steps use random numbers."""
+    """A small conv net for digits with batch norm, which has buffers, and with dropout, which uses random numbers."""
 
     def __init__(self) -> None:
         super().__init__(
@@ -42,7 +42,7 @@ class Net(nn.Sequential):
 
 
 class Nudge:
-    """Changes the weights by the length of the run, so its steps cannot be shared."""
+    """A callback that changes the weights by the length of the run, so jobs cannot share its steps."""
 
     def batch_end(self, trainer: Any, loss: Any) -> None:
         """Called after each step."""
@@ -51,9 +51,9 @@ class Nudge:
 
 
 class Notes:
-    """Notes each trained step in the file ``SHARING_STEPS``, and kills its process at the step ``SHARING_KILL``, once.
+    """A callback that writes each step to the file ``SHARING_STEPS``, and kills its process once.
 
-    It does not depend on the length of the run.
+    ``SHARING_KILL`` names the job and the step of the kill. The callback does not depend on the length of the run.
     """
 
     shareable = True

@@ -1,7 +1,7 @@
-"""What the tests of sweeps trust: a job that notes its start, one that kills its own process, and one that waits.
+"""A callback for tests of sweeps, which records the starts of jobs, kills a job, or lets jobs wait.
 
-Trusted by ``trust=[sweep_lab]``, as a person's own module is. What it does is said by the environment, which is no part
-of a job's configuration.
+The tests set ``trust=[sweep_lab]``, as for a user's module. Environment variables control the callback, because they
+are not part of a job's config.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from typing import Any
 
 
 class Poison:
-    """Notes each start of a job in the file ``SWEEP_STARTS``; ends the process of jobs that ``SWEEP_POISON`` names.
+    """Write the seed of each started job to the file ``SWEEP_STARTS``, and kill the process of some jobs.
 
-    ``SWEEP_POISON`` holds a job's seed and how: ``3:always``, ``3:once``. ``SWEEP_HELD`` says how many starts are free;
-    each one after waits as long as a file is there: ``7:FILE``.
+    With ``SWEEP_POISON=3:always`` the callback kills each process with seed 3, and with ``3:once`` only the first. With
+    ``SWEEP_HELD=7:FILE`` all jobs after the first 7 started jobs wait until the file is removed.
     """
 
     def fit_start(self, trainer: Any) -> None:
-        """Called when training begins."""
+        """Called when training starts."""
         seed = trainer.config["seed"]
         starts = Path(os.environ["SWEEP_STARTS"])
         with starts.open("a") as file:

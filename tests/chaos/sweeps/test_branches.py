@@ -1,4 +1,4 @@
-"""Test that the comparison used by tests of shared steps covers each part of a checkpoint."""
+"""Test that ``run_equality`` compares each part of a checkpoint."""
 
 from __future__ import annotations
 
@@ -20,7 +20,6 @@ from ssr_hydra.checkpoints.store import Checkpoint, load
 def test_branch_without_a_part_of_the_state_differs_from_the_job_trained_alone(
     app: Callable[..., Answer], in_tmp: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The comparison of these tests covers each part of a checkpoint."""
     rich = (*SMALL, *WSD, *RICH, "trainer.precision=fp16")  # so that the state has a GradScaler
     assert app("-m", "study=alone", *rich, "ssr=0.5").code == 0
     shared = (*rich, "ssr=0.5,1", "share=true")
@@ -37,18 +36,18 @@ def test_branch_without_a_part_of_the_state_differs_from_the_job_trained_alone(
 
         monkeypatch.setattr(prefix, "load", damaged)
         shutil.rmtree("studies/s/0")
-        app("-m", "study=s", *shared)  # it begins at the kept checkpoint again
+        app("-m", "study=s", *shared)  # job 0 takes the published checkpoint again
         try:
             (folder,) = [path.parent for path in Path("studies/s").glob("*/job.json") if "ssr=0.5" in path.read_text()]
             same = content_of(folder) == content_of(Path("studies/alone/0"))
             folder.rename("studies/s/0")
-        except (AssertionError, OSError, ValueError):  # this job could not even start
+        except (AssertionError, OSError, ValueError):  # the job could not start
             same = False
         assert not same, part
 
 
 def damage(state: dict[str, Any], part: str) -> None:
-    """Lose a part of the state of a branch."""
+    """Change one part of the state of a checkpoint."""
     if part == "random":
         state["random"][0]["cpu"] = torch.Generator().manual_seed(7).get_state()
     elif part == "optimizers":

@@ -1,4 +1,4 @@
-"""The fixture that the tests of all launchers use."""
+"""The fixture ``lab`` for tests of all launchers."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from launcher_lab import Lab
 
 @pytest.fixture
 def lab(tmp_path: Path) -> Iterator[Lab]:
-    """An empty folder for sweeps."""
+    """Return a lab in an empty folder."""
     lab = Lab(tmp_path, nested=False)  # submitit and Ray start Python by themselves
     yield lab
     lab.close()

@@ -1,4 +1,4 @@
-"""A real sweep under joblib that is killed."""
+"""Kill a real sweep under joblib."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ pytest.importorskip("hydra_plugins.hydra_joblib_launcher", reason="needs hydra-j
 
 
 def test_workers_end_within_seconds_when_the_sweep_is_killed(lab: Lab) -> None:
-    # Three workers for two jobs: the idle one would wait for five minutes.
+    # With three workers for two jobs, one worker is idle. An idle worker of joblib waits for five minutes.
     arguments = ("launcher=joblib", "hydra.launcher.n_jobs=3", "seed=0,1", "max_duration=1h")
     sweep = lab.start(*arguments)
     until(lambda: len(list(lab.study.glob("*/metrics.jsonl"))) == 2, "two jobs that train", sweep)
@@ -18,7 +18,7 @@ def test_workers_end_within_seconds_when_the_sweep_is_killed(lab: Lab) -> None:
     assert len(workers) >= 3
     sweep.kill()
     sweep.communicate()
-    _, left = psutil.wait_procs(workers, timeout=150)  # half of the time after which an idle worker ends by itself
+    _, left = psutil.wait_procs(workers, timeout=150)  # half of these five minutes
     assert left == []
     for record in lab.records().values():
         assert record.status == "stopped"

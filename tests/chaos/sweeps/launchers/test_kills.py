@@ -1,4 +1,4 @@
-"""Real sweeps under joblib, Ray and submitit's local executor; a job kills its own process once or always."""
+"""Kill jobs of real sweeps under joblib, Ray and submitit's local executor."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def sweep(launcher: str) -> tuple[str, ...]:
 
 @pytest.mark.parametrize(
     ("launcher", "victim"),
-    # joblib's pool breaks when a worker dies: workers killed with it are suspects too, until they have run alone.
+    # If a worker dies, joblib ends all workers. Then each of their jobs runs alone.
     [under("joblib", 5), under("ray", 1), under("submitit_local", 1)],
 )
 def test_job_that_always_kills_its_process_is_the_only_one_lost(lab: Lab, launcher: str, victim: int) -> None:
@@ -34,6 +34,6 @@ def test_job_that_is_killed_once_is_run_again(lab: Lab, launcher: str, victim: i
     records = lab.records().values()
     assert {record.steps for record in records} == {4}
     if launcher == "joblib":
-        assert {record.hardware["threads"] for record in records} == {1}  # the pool may have set more
-    if launcher != "joblib":  # restarts the workers that were killed too
+        assert {record.hardware["threads"] for record in records} == {1}  # joblib may set more threads
+    if launcher != "joblib":  # joblib also starts the jobs of the other workers again
         assert sorted(map(int, lab.starts.read_text().split())) == sorted([*SEEDS[launcher], victim])

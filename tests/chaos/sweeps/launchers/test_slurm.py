@@ -1,4 +1,4 @@
-"""Real sweeps under Slurm: the Slurm of the machine, or one that scripts/slurm_one_node.sh starts for a test."""
+"""Real sweeps under Slurm: the Slurm of this machine, or a Slurm that scripts/slurm_one_node.sh starts."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ LONG = ("max_duration=200ba", "checkpoint.interval=20ba")
 
 @pytest.fixture(scope="module")
 def slurm() -> Iterator[Path]:
-    """A Slurm that runs until the tests of all processes have ended; return a file to lock."""
+    """Start Slurm for all test processes if needed. Return a file to lock."""
     missing = [name for name in ("slurmctld", "slurmd", "munged", "squeue") if _where(name) is None]
     if missing:
         pytest.skip(f"not installed: {', '.join(missing)} (Debian's slurm-wlm and munge)")
@@ -48,7 +48,7 @@ def slurm() -> Iterator[Path]:
 
 @pytest.fixture
 def lab(slurm: Path, lab: Lab) -> Iterator[Lab]:
-    """One test at a time uses Slurm."""
+    """Return a lab. Only one test at a time uses Slurm."""
     with slurm.open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield lab
@@ -69,7 +69,7 @@ def _sinfo() -> str | None:
 
 
 def job_id(pid: int) -> str:
-    """Slurm's name for the job of a process."""
+    """Return Slurm's id of the job of a process."""
     parts = Path(f"/proc/{pid}/environ").read_bytes().decode().split("\0")
     variables = dict(part.split("=", 1) for part in parts if "=" in part)
     if "SLURM_ARRAY_TASK_ID" not in variables:
@@ -78,7 +78,7 @@ def job_id(pid: int) -> str:
 
 
 def submitted(lab: Lab) -> int:
-    """Return how many jobs Slurm was given."""
+    """Return the number of jobs that were submitted to Slurm."""
     return len([path for path in lab.study.glob(".submitit/[0-9]*") if list(path.glob("*_log.out"))])
 
 
@@ -112,13 +112,13 @@ def test_job_that_is_killed_once_is_run_again(lab: Lab) -> None:
 
 
 def test_job_that_is_requeued_without_a_signal_continues_from_its_last_checkpoint(lab: Lab) -> None:
-    # Slurm kills the job without a signal before, as when a node fails.
+    # Slurm kills the job without an earlier signal, as if the node failed.
     lab.slow.touch()
     sweep = lab.start("launcher=slurm", *LONG, "seed=0")
     pid = until(lambda: process_of(lab.study / "0"), "a checkpoint", sweep)
     name = job_id(pid)
     lab.held.touch()
-    until(lab.holds.exists, "a batch that does not end, or it might stop by itself", sweep)
+    until(lab.holds.exists, "a batch that waits", sweep)
     subprocess.run(["scontrol", "requeue", name], check=True)
     os.kill(pid, signal.SIGKILL)  # immediately, not after the grace period of 30 seconds
     until(lambda: not Path(f"/proc/{pid}").exists(), "the end of the process", sweep)
@@ -151,8 +151,7 @@ def test_job_continues_after_an_urgent_job_preempted_it(lab: Lab) -> None:
 
 
 def test_sweep_does_not_wait_for_a_cancelled_job(lab: Lab) -> None:
-    # A queued job that is cancelled leaves no trace; the queue tells that it is gone. Without it, and without accounts,
-    # submitit would wait for good.
+    # A cancelled job that has not started leaves no file. Without accounting, only the queue shows that it has ended.
     lab.slow.touch()
     arguments = ("launcher=slurm", *LONG, "seed=0,1", "hydra.launcher.array_parallelism=1")
     sweep = lab.start(*arguments)
@@ -164,7 +163,7 @@ def test_sweep_does_not_wait_for_a_cancelled_job(lab: Lab) -> None:
     answer = ended(sweep)
     assert answer.code == 1
     assert f"1 of 2 jobs did not complete: {cancelled} (seed={cancelled})" in answer.err
-    assert "it was cancelled before it started" in answer.err  # and was not tried again, since somebody meant it
+    assert "it was cancelled before it started" in answer.err  # a user cancelled the job, so it is not retried
     assert lab.completed() == [int(index)]
     answer = lab.sweep(*arguments)
     assert answer.code == 0, answer.err

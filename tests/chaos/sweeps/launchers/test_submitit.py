@@ -1,4 +1,4 @@
-"""A preempted job under submitit's local executor, which runs a job as Slurm would."""
+"""Preempt a job under submitit's local executor, which restarts jobs like Slurm."""
 
 from __future__ import annotations
 

@@ -46,9 +46,7 @@ def candidate(values: Mapping[str, Any], trust: Sequence[str] = ()) -> Candidate
     try:
         sequences = _sequences(values, tuple(trust), length)
     except UnknownCounterError as error:
-        return Candidate(
-            fields, None, f"a schedule or max_duration needs {error.counter}, which is unknown before training"
-        )
+        return Candidate(fields, None, f"a schedule or max_duration needs {error}, which is unknown before training")
     except InputError as error:  # for example, the schedule needs a rate that only the data has
         return Candidate(fields, None, f"{error.field}: {error.rule}")
     fields["the named schedules"] = ", ".join(sorted(sequences.tracks)) or "none"

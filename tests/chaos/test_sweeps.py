@@ -70,9 +70,7 @@ def completed(folder: Path) -> int:
 
 
 @pytest.mark.parametrize("launcher", ["basic", "processes"])
-def test_sweep_whose_parent_is_killed_three_times_ends_with_twelve_rows(
-    start: Sweep, tmp_path: Path, launcher: str
-) -> None:
+def test_sweep_that_is_killed_three_times_ends_with_twelve_records(start: Sweep, tmp_path: Path, launcher: str) -> None:
     # The kills come after 1, 6 and 9 jobs, and two kills come while a job runs.
     arguments = (TWELVE, f"hydra/launcher={launcher}", "checkpoint.interval=1ba", *POISON)
     hold = tmp_path / "hold"

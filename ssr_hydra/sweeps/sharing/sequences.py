@@ -24,11 +24,10 @@ _NAMES = {"nanoseconds": "seconds"}
 
 
 class UnknownCounterError(Exception):
-    """Raised if a schedule, or the length of a run, depends on a counter that is unknown before training."""
+    """Raised if a schedule, or the length of a run, depends on a counter that is unknown before training.
 
-    def __init__(self, counter: str) -> None:
-        self.counter = counter
-        super().__init__(counter)
+    The message is the name of the counter.
+    """
 
 
 @dataclass(frozen=True)

@@ -87,7 +87,7 @@ def test_job_of_a_different_machine_is_dead_once_its_heartbeat_is_too_old(
     assert heartbeat._INTERVAL * 4 < SILENT_SECONDS  # a living process may miss a few heartbeats
 
 
-def test_heartbeat_is_renewed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_heartbeat_file_is_touched_repeatedly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(heartbeat, "_INTERVAL", 0.01)
     path = tmp_path / "a"
     with Heartbeat(path):

@@ -68,7 +68,7 @@ def test_every_job_that_shares_steps_equals_the_job_trained_alone(app: App, in_t
         assert_same(mine[name], folder)
 
 
-def test_larger_study_starts_from_saved_branch_points(app: App, in_tmp: Path) -> None:
+def test_larger_study_starts_from_published_checkpoints(app: App, in_tmp: Path) -> None:
     first = sweep(app, "s", *SMALL, *WSD, "ssr=0.5,1", "share=true")
     assert "cost of the study: 26 steps in" in first.out
     # The decay of SSR 0.5 begins at step 9 of 12; its first step is still at the peak.

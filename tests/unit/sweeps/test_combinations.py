@@ -1,4 +1,4 @@
-"""The axes of a sweep: which values are paired, and which are combined."""
+"""The jobs of a sweep: ``zip`` pairs values, and other values are combined."""
 
 from __future__ import annotations
 

@@ -55,7 +55,7 @@ def test_same_study_is_continued_and_error_for_a_different_study_lists_the_diffe
     assert (tmp_path / STUDY).read_bytes() == before
 
 
-def test_values_that_json_cannot_hold_are_equal_to_themselves(tmp_path: Path) -> None:
+def test_study_with_values_that_json_cannot_store_is_continued(tmp_path: Path) -> None:
     for _ in range(2):
         opened(tmp_path, ["ssr"], milestones={30: 0.1}, kind=Path("a"))
 
@@ -82,7 +82,7 @@ def test_study_with_different_code_is_refused_unless_allowed(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("content", ["{", "[]", '{"base": {}, "code": 1}'])
-def test_a_torn_description_is_not_overwritten(tmp_path: Path, content: str) -> None:
+def test_incomplete_study_json_is_not_overwritten(tmp_path: Path, content: str) -> None:
     (tmp_path / STUDY).write_text(content)
     with refused("hydra.sweep.dir"):
         opened(tmp_path, ["ssr"])
@@ -111,7 +111,7 @@ def test_job_folders_may_have_custom_names(tmp_path: Path) -> None:
         StudyFolder(tmp_path).assign(jobs("b"), ["/x"])
 
 
-def test_jobs_of_a_different_running_sweep_are_left_to_that_sweep(tmp_path: Path) -> None:
+def test_sweep_does_not_run_jobs_of_a_different_running_sweep(tmp_path: Path) -> None:
     one, two = StudyFolder(tmp_path), StudyFolder(tmp_path)
     with Heartbeat(one.sign):
         mine = one.assign(jobs("a", "b")).mine

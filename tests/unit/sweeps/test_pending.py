@@ -10,7 +10,7 @@ from ssr_hydra.sweeps.pending import REFUSED, Pending, holds_a_run, pending_name
 
 
 def used(folder: Path) -> tuple[Pending, Path]:
-    """A folder with a run, and the files that Hydra has set aside for the next run."""
+    """Return the pending description of a job in a folder that has a run, and the pending folder."""
     (folder / ".hydra").mkdir()
     (folder / ".hydra/config.yaml").write_text("ssr: 1\n")
     aside = folder / pending_name(".hydra")
@@ -26,7 +26,7 @@ def test_folder_with_a_record_holds_a_run(tmp_path: Path) -> None:
     assert holds_a_run(tmp_path, ".hydra")
 
 
-def test_description_is_published_once(tmp_path: Path) -> None:
+def test_description_of_a_job_is_written_once(tmp_path: Path) -> None:
     job, aside = used(tmp_path)
     assert job.waits
     job.publish()
@@ -55,7 +55,7 @@ def test_kill_during_publishing_leaves_a_complete_description(tmp_path: Path, mo
     monkeypatch.setattr("ssr_hydra.sweeps.pending.write_atomically", killed)
     with pytest.raises(KeyboardInterrupt):
         job.publish()
-    assert (tmp_path / ".hydra/config.yaml").read_text() == "ssr: 1\n"  # it says what run it is, and comes last
+    assert (tmp_path / ".hydra/config.yaml").read_text() == "ssr: 1\n"  # written last
 
 
 def test_refusal_keeps_the_folder_and_records_its_reason_only_in_a_sweep(tmp_path: Path) -> None:
@@ -104,7 +104,7 @@ def test_killed_start_leaves_no_files_and_removes_earlier_leftovers(tmp_path: Pa
 
 
 @pytest.mark.parametrize("subdir", [None, ".hydra", "mine"])
-def test_files_that_were_not_set_aside_stay(tmp_path: Path, subdir: str | None) -> None:
+def test_folder_without_pending_files_stays_unchanged(tmp_path: Path, subdir: str | None) -> None:
     job = Pending(tmp_path, {"output_subdir": subdir})
     assert not job.waits
     job.publish()

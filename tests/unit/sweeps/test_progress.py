@@ -157,7 +157,7 @@ def test_jobs_that_ended_between_two_checks_are_not_used_for_the_remaining_time(
     assert progress._seconds_left() == 10  # 5 s for one job, and two remain; with the three jobs it would be 2.5 s
 
 
-def test_a_job_that_failed_before_and_is_tried_again_counts_when_it_ends(tmp_path: Path, now: Clock) -> None:
+def test_retried_job_counts_for_the_remaining_time(tmp_path: Path, now: Clock) -> None:
     again, other = jobs(tmp_path, 2)
     end(again, "failed")
     progress = Progress(tmp_path, [again, other], io.StringIO(), "x", COMMAND)

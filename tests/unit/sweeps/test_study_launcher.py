@@ -220,7 +220,7 @@ def test_job_that_killed_a_shared_process_runs_last_in_the_next_sweep(tmp_path: 
     assert inner.launches == [["c", "b"]]
 
 
-def test_deaths_in_earlier_killed_sweeps_count(tmp_path: Path) -> None:
+def test_deaths_in_earlier_sweeps_count_as_attempts(tmp_path: Path) -> None:
     launcher(ProcessLauncher(tmp_path), "a")
     for _ in range(1 + RETRIES):
         die(tmp_path / "0")
@@ -242,7 +242,7 @@ def test_jobs_of_a_broken_pool_are_retried_alone(tmp_path: Path) -> None:
     assert inner.threads == {False}
 
 
-def test_other_jobs_stay_together_after_many_deaths_in_a_pool(tmp_path: Path) -> None:
+def test_jobs_that_did_not_start_are_launched_together_after_deaths_in_a_pool(tmp_path: Path) -> None:
     # Jobs that did not start because another job died are launched with the others, any number of times.
     names = [f"{number}{letter}" for number in range(5) for letter in "xyz"]
     inner = Pool(tmp_path, {f"{number}x": die for number in range(5)})

@@ -219,7 +219,7 @@ def test_launch_returns_if_its_last_job_cannot_be_started(tmp_path: Path, monkey
     assert launch(tmp_path, "number", "number") == [failed] * 2
 
 
-def test_no_job_remains_if_the_caller_fails(tmp_path: Path) -> None:
+def test_all_jobs_end_if_on_start_raises_an_error(tmp_path: Path) -> None:
     made = launcher(tmp_path, workers=2)
     pids: list[int] = []
 
@@ -240,7 +240,9 @@ def test_no_job_remains_if_the_caller_fails(tmp_path: Path) -> None:
 # ---- the environment of a job
 
 
-def test_a_job_has_the_folder_variables_and_path_of_its_sweep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_job_has_the_working_directory_variables_and_import_path_of_its_sweep(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert launch(tmp_path, "number") == [("COMPLETED", 0)]  # the server starts before the changes below
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")

@@ -139,7 +139,7 @@ def test_custom_preset_keeps_its_settings(app: Callable[..., Answer], in_tmp: Pa
     (folder / "cluster.yaml").write_text(CLUSTER)
     node = launcher(app, "--config-dir", "mine", "launcher=cluster")
     assert (node["partition"], node["max_num_timeout"]) == ("gpu", 1000)
-    # Only the typed name is trusted, and of hydra.* only the launcher.
+    # A launcher file that the user names may set hydra.launcher, but no other key of hydra.
     (folder / "cluster.yaml").write_text(CLUSTER + "  callbacks:\n    x:\n      _target_: os.system\n")
     done = app("--config-dir", "mine", "launcher=cluster", "--cfg", "hydra")
     assert done.code == 2
@@ -147,7 +147,7 @@ def test_custom_preset_keeps_its_settings(app: Callable[..., Answer], in_tmp: Pa
 
 
 def test_an_experiment_cannot_choose_a_launcher(app: Callable[..., Answer], in_tmp: Path) -> None:
-    # An experiment of another person defines what runs, but the user decides where.
+    # An experiment may come from another person, but the user chooses the launcher.
     need("slurm")
     for group in ("experiment", "launcher"):
         (in_tmp / "mine" / group).mkdir(parents=True)
@@ -161,7 +161,7 @@ def test_an_experiment_cannot_choose_a_launcher(app: Callable[..., Answer], in_t
 
 
 @pytest.mark.parametrize("group", ["launcher", "hydra/launcher"])
-def test_a_single_run_has_no_launcher(app: Callable[..., Answer], in_tmp: Path, group: str) -> None:
+def test_launcher_is_refused_for_a_single_run(app: Callable[..., Answer], in_tmp: Path, group: str) -> None:
     done = app(f"{group}=basic", "max_duration=2ba")
     rule = "is only for sweeps, but this is a single run; add -m, or leave it out"
     assert (done.code, done.err) == (2, f"error: {group}='basic': {rule}\n")
@@ -185,7 +185,7 @@ def test_error_for_a_missing_plugin_is_one_line(
     plugin: str,
     extra: str,
 ) -> None:
-    # As on a machine without the plugin: Hydra's store has no config of it.
+    # On a machine without the plugin, Hydra's store has no config of the launcher.
     launchers = ConfigStore.instance().repo["hydra"]["launcher"]
     for name in ("joblib", "submitit_local", "submitit_slurm", "ray"):
         monkeypatch.delitem(launchers, f"{name}.yaml", raising=False)

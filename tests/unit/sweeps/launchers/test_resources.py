@@ -1,4 +1,4 @@
-"""Cores and GPUs of each worker, and how many jobs run at a time."""
+"""The cores and GPUs of each worker, and the number of jobs that run at a time."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def seen(places: list[dict[str, str]]) -> list[str | None]:
         (1, 3, {}, ["3"]),
         (3, None, {}, ["2"] * 3),  # 8 // 3
         (16, None, {}, ["1"] * 16),  # never zero
-        (2, None, {"OMP_NUM_THREADS": "6"}, [None] * 2),  # the user's own value, which the jobs have anyway
+        (2, None, {"OMP_NUM_THREADS": "6"}, [None] * 2),  # the jobs inherit the variable
         (2, 3, {"OMP_NUM_THREADS": "6"}, ["3"] * 2),
         (None, None, {}, ["1"] * 8),
         (None, 3, {}, ["3"] * 2),
@@ -65,7 +65,7 @@ def test_each_worker_has_its_gpus() -> None:
     assert seen(assign(None, 1, "auto", environment={"CUDA_VISIBLE_DEVICES": "3,1"})) == ["3", "1"]
     assert seen(assign(2, 1, "none", environment={"CUDA_VISIBLE_DEVICES": "3,1"})) == [None, None]
     assert seen(assign(2, 1, None, environment={"CUDA_VISIBLE_DEVICES": "3,1"})) == [None, None]
-    # As many jobs as GPUs divide the cores.
+    # There is one job for each GPU, and the jobs divide the cores.
     assert [place["OMP_NUM_THREADS"] for place in assign(None, None, [0, 1], environment={})] == ["4", "4"]
 
 
@@ -101,7 +101,7 @@ def test_cuda_variable_sets_the_visible_gpus(said: str, expected: list[str]) -> 
         ({"gpus": [0], "gpus_per_job": 2}, "gpus_per_job=2: there is 1 GPU; use 1"),
     ],
 )
-def test_invalid_values_are_refused(settings: dict[str, Any], said: str) -> None:
+def test_invalid_workers_threads_and_gpus_are_refused(settings: dict[str, Any], said: str) -> None:
     with pytest.raises(InputError) as caught:
         assign(**settings, environment={"PATH": ""})
     assert str(caught.value).startswith(said)

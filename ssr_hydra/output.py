@@ -122,7 +122,7 @@ def text_table(
 
 
 def _opened(stream: TextIO | None, number: int) -> TextIO:
-    """Return the stream. If the descriptor was closed when Python started, the stream is None: return a new stream."""
+    """Return the stream, or a new stream if it is None because its descriptor was closed when Python started."""
     if stream is None:
         return os.fdopen(number, "w", encoding="utf-8", errors="backslashreplace", closefd=False)
     with suppress(AttributeError, OSError, ValueError):  # a stream that was replaced, for example in a notebook

@@ -27,7 +27,7 @@ def is_description(node: Any) -> bool:
 def check_torch_schedulers(
     found: Sequence[tuple[str, Any]], values: Mapping[str, Any], state: State, ssr: Fraction
 ) -> None:
-    """Check each of torch's schedulers in an experiment, and whether they can be combined.
+    """Refuse schedulers of torch that are invalid in this run, or that cannot be combined.
 
     The function skips checks that need ``dataloader_len`` if ``dataloader_len`` is unknown.
     """
@@ -73,7 +73,7 @@ def check_torch_schedulers(
 
 
 def _as_run(values: Mapping[str, Any], state: State) -> State:
-    """Return ``state`` with the real length of a truncated run, and with ``tokens_per_batch`` if the data tells it."""
+    """Return ``state`` with the real length of a truncated run, and with ``tokens_per_batch`` if the data has a fixed rate."""
     data, trainer = values["data"], values["trainer"]
     length, tokens = state.max_duration, state.tokens_per_batch
     if length is not None and values["control"] is not None:

@@ -49,7 +49,7 @@ class CommandLine:
         mode: ``run``, ``multirun``, or the name of a different flag, such as ``cfg``.
         show: The flags to pass to Hydra in modes other than ``run`` and ``multirun``.
         config_name: Name of the main config.
-        config_path: Absolute path of the folder that holds the main config; None if the app's own folder holds it.
+        config_path: Absolute path of the folder that contains the main config; None for this package's main config.
         config_dir: Absolute path of a folder with additional configs; None if there is none.
         target: The value of ``--schema`` or ``--new``.
     """

@@ -53,7 +53,7 @@ def composing(line: CommandLine, run_id: str | None = None, *, keeps_files: bool
 
 
 class Composer:
-    """Composes configs for one command line; see :func:`composing`.
+    """Compose configs for one command line; see :func:`composing`.
 
     Attributes:
         overrides: The overrides on the command line, without ``hydra.searchpath``, which :class:`CheckedFiles` applies.

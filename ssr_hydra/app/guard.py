@@ -94,7 +94,7 @@ class CheckedFiles(metaclass=Singleton):
 
     @property
     def folders(self) -> list[Path]:
-        """The folders of the search path whose files are checked, in the order in which Hydra searches them."""
+        """The folders whose files are checked, in the order in which Hydra searches these folders."""
         entries = (*self.before, *self.after)
         return [Path(entry.removeprefix(_SCHEME)) for entry in entries if entry.startswith(_SCHEME)]
 

@@ -69,7 +69,7 @@ def run_job(cfg: DictConfig) -> float | None:
             from ssr_hydra.trainer.processes import Processes
 
             # Wait until Hydra has created the folder in every process. Otherwise a slow process could create the
-            # folder again after rank 0 has refused the run and removed it.
+            # folder again after rank 0 has refused the run and removed the folder.
             Processes.start().sum([0], "the start")
         return train(cfg, trust_of(cfg))
     except Exception as error:

@@ -107,7 +107,7 @@ def _recorded(cfg: DictConfig | Mapping[str, Any], run_dir: str | Path | None) -
             is_known = is_known and not isinstance(error, UserCodeError)  # log the traceback of custom code
             log(logging.ERROR, f"{status_of(error)}: {reason(error)}", None if is_known else error)
             if run_dir is not None and _leaves_record(error):
-                # Report the first error, even if the disk is too full to record it.
+                # Report the first error, even if the disk is too full to write the record.
                 with suppress(OSError):
                     _record(cfg, Path(run_dir), error)
             pending.drop(failed=True)

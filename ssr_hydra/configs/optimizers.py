@@ -29,7 +29,7 @@ def _type(name: str, default: Any) -> Any:
 
 
 def _config(optimizer: str, keyword_only: str = "", **arguments: Any) -> Any:
-    """Create the config of an optimizer of torch. ``keyword_only`` has names from ``_SWITCHES``, split by spaces."""
+    """Create the config of an optimizer of torch. ``keyword_only`` lists names from ``_SWITCHES``."""
     given: list[tuple[str, Any, Any]] = [("params", Any, None)]
     given += [(name, _type(name, default), field(default=default)) for name, default in arguments.items()]
     given += [

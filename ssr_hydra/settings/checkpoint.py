@@ -69,5 +69,5 @@ class CheckpointSettings:
 
     @property
     def best_mode(self) -> str | None:
-        """The better direction of the metric ``best``: ``max`` or ``min``. None if no best checkpoint is kept."""
+        """``max`` if a higher value of the metric ``best`` is better, otherwise ``min``. None if ``best`` is None."""
         return None if self.best is None else resolve_direction(self.mode, self.best, "mode")

@@ -1,4 +1,4 @@
-"""The app in its own process."""
+"""The app in a separate process."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ WEIGHT_DECAY = "+scheduler@schedules.weight_decay=cosine"
         # Muon has a momentum and AdamW has none: the schedule sets the group that has one.
         "optimizer=muon_adamw +scheduler@schedules.momentum=linear schedules.momentum.alpha_f=0.9",
         "+schedules.momentum=[{_target_:ssr_hydra.schedulers.LinearScheduler}]",
-        # 0 in the optimizer, but not in one of its groups.
+        # The weight decay is 0 in the optimizer, but not in the group no_decay.
         f"param_groups=no_decay param_groups.no_decay.weight_decay=0.1 {WEIGHT_DECAY}",
         "+scheduler@schedules.momentum=linear schedules.momentum.alpha_i=1.1",  # 0.9 * 1.1 = 0.99
         "~scheduler +scheduler@scheduler.default=cosine +scheduler@scheduler.head=linear "

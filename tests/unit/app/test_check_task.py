@@ -76,7 +76,7 @@ def test_two_files_are_used_completely_for_training_and_evaluation(app: Callable
     app(*arguments, f"data.eval.path={TABLES / 'trees_test.csv'}", "model.num_classes=3", "hydra.run.dir=out")
     result = json.loads((in_tmp / "out" / "result.json").read_text())
     assert result["data"]["dataset"]["samples"] == 60
-    assert result["metrics"]["eval/accuracy"] == 1.0  # three clusters, far apart; with shifted classes it was 0
+    assert result["metrics"]["eval/accuracy"] == 1.0  # three clusters, far apart; shifted class numbers would give 0
 
 
 @pytest.mark.parametrize(

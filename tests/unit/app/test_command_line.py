@@ -55,7 +55,7 @@ PYTHON = ("python", "train.py")
     ("typed", "folder", "command"),
     [
         ("-m ssr=0.5,1", "multirun/a", "python train.py -m ssr=0.5,1 study=multirun/a"),
-        ("-m ssr=1 study=a seed=1", "studies/a", "python train.py -m ssr=1 study=a seed=1"),  # passed on unchanged
+        ("-m ssr=1 study=a seed=1", "studies/a", "python train.py -m ssr=1 study=a seed=1"),  # the same command
         ("-m hydra.sweep.dir=a/${now:%S} seed=1", "a/07", "python train.py -m seed=1 study=a/07"),
         ("-m", "a", "python train.py -m study=./a"),
         ("-m", "a b", "python train.py -m 'hydra.sweep.dir=\"a b\"'"),

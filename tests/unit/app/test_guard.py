@@ -1,4 +1,4 @@
-"""What a file from another person may and may not contain."""
+"""Accepted and refused contents of config files from other people."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_experiment_that_could_run_code_is_refused(mine: Write, refused: Refused
 
 
 def test_help_runs_no_code_of_an_experiment(mine: Write, app: App, in_tmp: Path) -> None:
-    """Hydra sets up its logging for --help."""
+    """For --help, Hydra also sets up its logging."""
     mine("experiment/u", f"{GLOBAL}hydra: {FORBIDDEN['hydra_logging']}")
     for flag in ("--help", "--info"):
         assert app("--config-dir", "mine", "experiment=u", flag).code == 2

@@ -191,7 +191,7 @@ def lines_of(composed: Compose, folder: Path, *axes: tuple[str, ...]) -> list[st
 
 def test_plan_prints_trees_with_the_same_steps_once(composed: Compose, tmp_path: Path) -> None:
     lines = lines_of(composed, tmp_path, ("ssr=0.5", "ssr=1"), ("seed=0", "seed=1", "seed=2"))
-    # Of 200 and 400 steps, the last tenth decays; its first step is at the peak. So a seed has 400 + 19 steps.
+    # The last tenth of 200 or 400 steps decays, and its first step is at the peak. So each seed has 400 + 19 steps.
     assert lines == [
         "steps: 1,257 with shared prefixes, 1,800 without: 30.2% saved",
         "the longest path has 400 steps; about 800 in a row with 2 workers",

@@ -85,7 +85,7 @@ def number(value: Any, field: str) -> float:
 
 
 def positive(value: Any, field: str, fix: str = "write e.g. 1.0, or leave it out (null)") -> None:
-    """Raise an InputError if a value is not None and not a finite number above 0."""
+    """Raise an InputError unless a value is None or a finite number above 0."""
     if value is not None and not 0 < number(value, field) < math.inf:
         raise RangeError(field, value, "must be a finite number above 0", fix)
 
@@ -140,13 +140,13 @@ def one_of(value: Any, field: str, choices: Sequence[str]) -> str:
 
 
 def function(value: Any, field: str) -> None:
-    """Raise an InputError if a value is not None and cannot be called."""
+    """Raise an InputError unless a value is None or can be called."""
     if value is not None and not callable(value):
         raise WrongTypeError(field, value, "must be a function", "give a function, or leave it out")
 
 
 def interval(value: Any, field: str) -> None:
-    """Raise an InputError if a value is not None and not a time above 0."""
+    """Raise an InputError unless a value is None or a time above 0."""
     if value is not None and as_time(value, field).value <= 0:
         raise RangeError(field, str(value), "must be above 0", "write e.g. 1ep, 100ba or 10m")
 

@@ -23,8 +23,8 @@ class ResumeSettings:
     The argument and the node also accept only the path.
 
     Args:
-        path: ``auto`` resumes from the newest checkpoint in the run's own folder, if there is one. ``never`` starts
-            from the beginning. Otherwise the folder of a run, or a checkpoint.
+        path: ``auto`` resumes from the newest checkpoint in the folder of the run, if a checkpoint exists. ``never``
+            starts from the beginning. All other values are the folder of a run, or a checkpoint.
         on_change: What to do if the run's config differs from the checkpoint's config. ``refuse`` raises an error.
             ``extend`` continues with the new schedule at the current time. ``rescale`` stretches the rest of the
             schedule over the rest of the run.

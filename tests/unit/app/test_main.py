@@ -110,8 +110,8 @@ def test_error_for_a_typo_in_a_file_names_the_file_and_the_value(app: App, in_tm
     assert (answer.code, answer.err) == (2, f"error: {said}\n")
 
 
-# The check and the trainer bind the schedule once each. For a table, the check can bind a warmup in epochs only after
-# it has read the table.
+# The check and the trainer each bind the schedule once. The check binds a warmup in epochs of a table after the table
+# has been read.
 @pytest.mark.parametrize(
     "typed",
     [

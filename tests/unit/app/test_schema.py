@@ -1,4 +1,4 @@
-"""JSON Schemas of config files: valid files, the mistakes that they find, and how they are written."""
+"""JSON Schemas of config files: valid files, detected mistakes, and the files with the schemas."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every scheduler's landmarks, with names and exact times."""
+"""Names and exact times of the landmarks of every scheduler."""
 
 from __future__ import annotations
 

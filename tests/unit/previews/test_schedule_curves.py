@@ -1,4 +1,4 @@
-"""The numbers of a preview are those of the schedule."""
+"""A preview has the numbers of the schedule."""
 
 from __future__ import annotations
 

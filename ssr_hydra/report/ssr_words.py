@@ -48,7 +48,8 @@ def ssr_details(content: Content, best: Recommendation) -> list[str]:
         later = gains[(gains["ssr"] > best.ssr) & (gains["gain"] > tolerance)]
         if len(later):
             ranges = [f"{number(row.ssr)} to {number(row.next_ssr)}" for row in later.itertuples()]
-            sentences.append(f"A later doubling gains more again: from SSR {listed(ranges)}.")
+            more = "more than the tolerance" if tolerance else "quality"
+            sentences.append(f"A later doubling gains {more} again: from SSR {listed(ranges)}.")
         gains = gains[gains["ssr"] <= best.ssr]
     if best.fall < 0:
         fall = with_ends(content, best.fall, best.fall_low, best.fall_high)

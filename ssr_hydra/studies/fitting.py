@@ -94,7 +94,7 @@ class Fit:
         verdict: ``trusted``, ``rejected``, or ``untested`` (the data does not determine the curve, or there is too
             little data or too much noise to reject the fit).
         reason: The reason of the verdict: the outcome of ``deciding``. If a fit is untested although its predictions
-            held: ``no_noise`` (there are too few SSRs with one seed each to estimate the noise) or ``vague`` (the
+            held: ``no_noise`` (with one seed, there are too few SSRs to estimate the noise) or ``vague`` (the
             prediction interval is too wide).
     """
 

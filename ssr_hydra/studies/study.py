@@ -74,8 +74,8 @@ class Problem:
         where: The run's folder, or the file and the row.
         kind: ``torn`` (the record is truncated), ``invalid`` (the record contradicts itself or its config), ``failed``,
             ``diverged``, ``stopped``, ``running``, ``waiting`` (a sweep has planned the run, but not started it),
-            ``unfinished`` (there is no record: the run was killed, or runs on another machine), ``duplicate`` (another
-            run has the same recipe, control, ssr and seed), ``no_value`` (the record does not have the metric).
+            ``unfinished`` (there is no record: the run was killed, or runs on a different machine), ``duplicate`` (an
+            earlier run has the same recipe, control, ssr and seed), ``no_value`` (the record does not have the metric).
         reason: The reason, as one line of text.
     """
 
@@ -192,14 +192,14 @@ class Study:
         sources: The folders or files that were read.
         hardware: The kinds of machines that trained the runs, as the records describe them.
         versions: A mapping from package to its versions in the runs.
-        conditions: The load of the machine during each run, if its record has it: jobs_beside (mean number of other
-            jobs that ran at the same time), load (load average of the machine). Its index is that of ``frame``.
-        same_work: Whether all recipes differ only in schedules and numeric settings of the optimizer, so that each step
-            is the same work; None if a run has no config.
-        summarized: For each row of a table that is the mean of several runs, by the row's index in ``frame``: the
+        conditions: A row for each run whose record has the load of the machine, with the index of ``frame``:
+            jobs_beside (the mean number of other jobs that ran at the same time), load (the load average).
+        same_work: Whether all recipes differ only in schedules and numeric settings of the optimizer. Then each step is
+            the same work. None if a run has no config.
+        summarized: A mapping for rows of a table that are means of several runs. It maps the index in ``frame`` to the
             number of these runs and their standard deviation (NaN if unknown).
-        length: The unit of a table's lengths, and the length of SSR 1 in it, such as ("epochs", 90.0); None if the
-            table has SSRs, or the study is a sweep.
+        length: The unit of a table's lengths and the length of SSR 1, such as ("epochs", 90.0). None if the table has
+            SSRs, or the study is a sweep.
         noise: ``pooled``: every interval uses the noise of all cells. ``cell``: an interval uses Student's t with the
             noise of the cells that it compares.
     """

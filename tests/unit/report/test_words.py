@@ -236,6 +236,21 @@ def test_answer_names_the_recipe_that_reaches_the_target_first(content: Content)
     assert "No recipe reaches 0.95 within the measured range." in everything(replace(content, soonest=None))
 
 
+def test_details_state_the_doubts_about_an_ssr_and_a_missed_target() -> None:
+    study = study_of({"a": {1.0: [0.5], 2.0: [0.505], 4.0: [0.6], 8.0: [0.59]}})
+    details = dict(words.details(build(study, Options(tolerance=0.01, target=0.9))))
+    assert details["Which SSR"] == [
+        "SSR 1 is the smallest measured SSR. A smaller SSR may be enough.",
+        "A later doubling gains more than the tolerance again: from SSR 2 to 4.",
+        "Quality falls beyond SSR 4: -0.0100 to SSR 8.",
+        "a has one seed at each SSR. Run 3 or more seeds to measure the noise.",
+    ]
+    assert details["Target"] == [
+        "a does not reach 0.9 up to SSR 8.",
+        "No fit of a has passed its back-test, so there is no prediction for longer runs.",
+    ]
+
+
 @pytest.mark.parametrize(
     ("winner", "said"),
     [

@@ -33,7 +33,7 @@ ZIP_EXAMPLE = "e.g. ssr=0.5,1 optimizer.lr=0.1,0.05 zip=ssr,optimizer.lr"
 class PlannedSweep:
     """The facts about a sweep that preflight collects before Hydra's sweeper starts."""
 
-    jobs: list[tuple[tuple[str, ...], JobDescription]] = field(default_factory=list)  # the overrides of each job first
+    jobs: list[tuple[tuple[str, ...], JobDescription]] = field(default_factory=list)  # for each job
     swept: frozenset[str] = frozenset()  # keys that differ between jobs
     product: str = ""  # the number of values of each axis, such as ``2 ssr x 3 seed``
     trust: tuple[str, ...] = ()  # modules whose code the jobs may run

@@ -109,26 +109,26 @@ class StudyFolder:
             return {}
         except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
             rule = f"cannot be read ({error})"
-            raise PathError(_FIELD, str(path), rule, "restore it, or name a new folder") from None
-        raise FormatError(_FIELD, str(path), "does not describe a study", "restore it, or name a new folder")
+            raise PathError(_FIELD, str(path), rule, "restore the file, or choose a new folder") from None
+        raise FormatError(_FIELD, str(path), "does not describe a study", "restore the file, or choose a new folder")
 
     def _check_base(self, old: Mapping[str, Any], new: Mapping[str, Any], swept: set[str]) -> None:
         found = [item for item in differences(old, new) if not is_free(item.field) and not _is_swept(item, swept)]
         if not found:
             return
-        rule = f"is the folder of another study: {joined(found)}"
+        rule = f"holds a different study: {joined(found)}"
         first = found[0]
         key, dot, rest = first.field.partition(".")
         whole = any(item.field.startswith(f"{key}.") and MISSING in (item.old, item.new) for item in found)
         vary = f"{key}=..." if (dot and whole) or rest == "_target_" else f"{first.field}={first.old},{first.new}"
-        fix = f"name a new folder, e.g. study=NAME, or sweep over it within this one: {vary}"
+        fix = f"choose a new study, such as study=NAME, or sweep over the setting in this study: {vary}"
         raise MismatchError(_FIELD, str(self.path), rule, fix)
 
     def _check_code(self, old: Mapping[str, str], new: Mapping[str, str], *, any_code: bool) -> None:
         found = differences(old, new)
         if found and not any_code:
-            rule = f"its runs were made by other code: {joined(found)}"
-            fix = "name a new folder, e.g. study=NAME, or add study_code=any to have both in one study"
+            rule = f"the runs of this study used different code: {joined(found)}"
+            fix = "choose a new study, such as study=NAME, or add study_code=any to allow different code in one study"
             raise MismatchError(_FIELD, str(self.path), rule, fix)
 
     def assign(
@@ -139,7 +139,7 @@ class StudyFolder:
         ``place`` is the folder name of each job. By default the names are the next free numbers.
 
         Raises:
-            InputError: A requested folder belongs to another job.
+            InputError: A requested folder belongs to a different job.
             WriteError: A folder cannot be created.
         """
         with self._locked():
@@ -157,7 +157,7 @@ class StudyFolder:
                         raise PathError("hydra.sweep.subdir", place[index], rule, "remove the / at the beginning")
                     owner = read_identity(folder)
                     if owner is not None and owner[0] != identity:
-                        rule = f"the folder {folder} belongs to another job"
+                        rule = f"the folder {folder} belongs to a different job"
                         fix = "remove this setting, or give each job a different folder"
                         raise ConflictError("hydra.sweep.subdir", place[index], rule, fix)
                 elif identity in folders:
@@ -217,8 +217,8 @@ class StudyFolder:
             until = time.monotonic() + _LOCK_SECONDS
             while not try_lock(file.fileno()):
                 if time.monotonic() > until:
-                    rule = f"another sweep has held {path} for {_LOCK_SECONDS:.0f} s"
-                    raise ConflictError(_FIELD, str(self.path), rule, "end that sweep, or name a new folder")
+                    rule = f"a different sweep has locked {path} for {_LOCK_SECONDS:.0f} s"
+                    raise ConflictError(_FIELD, str(self.path), rule, "stop the other sweep, or choose a new folder")
                 time.sleep(0.02)
             yield
 

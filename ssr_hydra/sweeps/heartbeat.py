@@ -104,7 +104,7 @@ class Heartbeat:
         try:
             if self._thread is not None:
                 self._thread.join()
-        finally:  # also after a second ctrl-C
+        finally:  # remove the file also after a second ctrl-C
             with suppress(OSError):
                 self.path.unlink(missing_ok=True)
 

@@ -63,7 +63,7 @@ def _read(sweep: Path, folder: Path) -> _Row:
         overrides = planned.get("overrides")
     try:
         result = RunResult.load(folder / RESULT)
-    except (OSError, ValueError):  # a job that was killed, or still runs elsewhere, has no record
+    except (OSError, ValueError):  # a killed job and a running job have no record
         result = None
     state: JobState | None = read_state(folder)
     if state is JobState.WAITING and (folder / RESULT).exists():

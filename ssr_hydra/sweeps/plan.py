@@ -46,7 +46,7 @@ class Entry(NamedTuple):
     overrides: tuple[str, ...]
     values: dict[str, Any]  # the checked config
     candidate: Candidate
-    folder: Path | None = None  # None if the job has none yet
+    folder: Path | None = None  # None if the job has no folder yet
 
 
 class SharingPlan:

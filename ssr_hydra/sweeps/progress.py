@@ -98,7 +98,7 @@ class Progress:
     def _show(self) -> None:
         """Print the jobs that have ended since the last call, and draw the bars."""
         ended = [path for path, state in self.states.items() if state.has_ended and path not in self._told]
-        self._told = {path for path, state in self.states.items() if state.has_ended}  # without jobs that are retried
+        self._told = {path for path, state in self.states.items() if state.has_ended}
         for path in ended:
             self.tell(self._end_of(path), crop=True)
         if self._area is not None:

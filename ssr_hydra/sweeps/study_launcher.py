@@ -41,8 +41,8 @@ RETRIES = 3
 """The number of times a job is retried after its process died."""
 
 _POLL_SECONDS = 0.5
-_GRACE_SECONDS = 5.0  # the time a launcher has to return after its jobs ended or died
-_STOP_SECONDS = 30.0  # the time jobs on this machine have to write a checkpoint after ctrl-C
+_GRACE_SECONDS = 5.0  # time limit of a launcher to return after its jobs ended or died
+_STOP_SECONDS = 30.0  # time limit of jobs on this machine for their checkpoints after ctrl-C
 _MOST_NAMED = 8
 
 
@@ -105,7 +105,7 @@ class StudyLauncher:
         self._returns: dict[Path, JobReturn] = {}  # the latest answer of the inner launcher
         self._silent: Counter[Path] = Counter()  # the number of launches of each job that wrote no file in its folder
         self._pulses: dict[Path, Pulse | None] = {}  # the heartbeat in a job's folder before its launch
-        self._starts_jobs = False  # whether the inner launcher has started at least one job
+        self._starts_jobs = False  # the inner launcher has started at least one job
         self._launched: list[StudyJob] = []
 
     def run(self) -> None:

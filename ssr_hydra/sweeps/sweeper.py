@@ -230,4 +230,4 @@ def _plain(node: DictConfig) -> dict[str, Any]:
 def unwritable(field: str, folder: str, error: OSError) -> InputError:
     """Return the error for a folder that cannot be written."""
     rule = f"cannot be written ({error.strerror or error})"
-    return PathError(field, folder, rule, f"choose another place: {field}=...")
+    return PathError(field, folder, rule, f"choose a different folder: {field}=...")

@@ -182,7 +182,7 @@ def test_sweep_in_a_used_folder_runs_only_new_jobs(app: Run, in_tmp: Path) -> No
     assert RunResult.load(in_tmp / "S/1").steps == 3
     said = app(*sweep, "optimizer.lr=0.1,0.2", "data.batch_size=65")
     assert (said.code, said.out) == (2, "")
-    assert said.err.startswith("error: hydra.sweep.dir='S': is the folder of another study: ")
+    assert said.err.startswith("error: hydra.sweep.dir='S': holds a different study: ")
     assert sorted(path.name for path in (in_tmp / "S").iterdir() if path.name.isdigit()) == ["0", "1"]
     assert not list((in_tmp / "S").rglob("*pending*"))
 

@@ -66,7 +66,7 @@ class JobAnswer(NamedTuple):
     """The last message of a job: its result or its error."""
 
     returned: bytes | None  # Hydra's ``JobReturn``, pickled; None if the job was stopped
-    text: str  # the error or the reason
+    text: str  # the error, or the reason why the job was stopped
     trace: str = ""  # the traceback of an error in custom code
 
 

@@ -76,7 +76,7 @@ def _patient_submitit() -> Iterator[None]:
         def _result(self) -> Any:
             try:
                 return self._job.results()[0]
-            except submitit.core.utils.UncompletedJobError:  # replace its text, which is long and lacks the reason
+            except submitit.core.utils.UncompletedJobError:  # the error's text is long and lacks the reason
                 if not self._job.paths.stdout.exists():  # Slurm creates the file when the job starts
                     failed = submitit.core.utils.FailedJobError
                     raise failed("it was cancelled before it started; repeat the command to run it") from None
@@ -220,7 +220,7 @@ def _end_with(sweep: int) -> None:
         time.sleep(_POOL_SECONDS)
     _gone.set()
     for worker in workers:
-        with suppress(psutil.Error):  # it has ended
+        with suppress(psutil.Error):  # the worker has already ended
             if worker.pid != os.getpid():
                 worker.terminate()
     stop_process()

@@ -137,7 +137,7 @@ class _RunningJob:
 
     def send(self, number: int, *, with_helpers: bool = False) -> None:
         """Send a signal to the job's process; with ``with_helpers``, also to the processes that it has started."""
-        with suppress(OSError):  # it has just ended
+        with suppress(OSError):  # the process has already ended
             if with_helpers and hasattr(os, "killpg"):
                 os.killpg(self.pid, number)
             else:
@@ -152,7 +152,7 @@ class _JobQueue:
     ) -> None:
         self._launcher = launcher
         self._free = deque(dict(place) for place in places)
-        # Each process finds the plugins itself.
+        # Each process searches for plugins itself.
         state = {kind: instance for kind, instance in Singleton._instances.items() if kind is not Plugins}
         has_id = OmegaConf.has_resolver("run_id")
         run_id = str(OmegaConf.create({"it": "${run_id:}"}).it) if has_id else None
@@ -213,7 +213,7 @@ class _JobQueue:
             self._finish(number, JobReturn(overrides=overrides, status=JobStatus.FAILED, _return_value=error))
             return
         self._running[number] = _RunningJob(number, overrides, place, pid, connection)
-        with suppress(OSError):  # it was killed immediately
+        with suppress(OSError):  # the process was killed immediately
             connection.send(order)
         if self._launcher.on_start is not None:
             self._launcher.on_start(number, pid)

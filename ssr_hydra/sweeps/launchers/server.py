@@ -32,7 +32,7 @@ __all__ = ["ENDED", "MESSAGE", "PRELOADED", "REFUSED", "STARTED", "serve"]
 PRELOADED = (
     "torch",
     "torch.utils.serialization.config",
-    "torch._dynamo",  # torch's optimizers import it in their first step; the import takes a second
+    "torch._dynamo",  # torch's optimizers import this slow module in their first step
     "ssr_hydra.app.main",
     "ssr_hydra.app.train",
     "ssr_hydra.trainer.trainer",
@@ -64,9 +64,9 @@ def serve(number: int, modules: Iterable[str]) -> None:
     # after CUDA was initialized cannot use CUDA. Jobs do not keep this variable.
     os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "1"
     for module in modules:
-        with suppress(Exception):  # the job that needs the module reports the error
+        with suppress(Exception):  # a job that needs the module reports the error
             importlib.import_module(module)
-    code_version()  # compute it now: all jobs run the code that is imported here, even if files are edited later
+    code_version()  # compute the version now, because all jobs run the code that is imported here
     with suppress(Exception):
         from hydra.core.plugins import Plugins
 
@@ -92,10 +92,10 @@ def serve(number: int, modules: Iterable[str]) -> None:
                 if not request:
                     return
                 (serial,) = struct.unpack("<q", request)
-                signal.pthread_sigmask(signal.SIG_BLOCK, _KEPT)  # until the new process has installed its handlers
+                signal.pthread_sigmask(signal.SIG_BLOCK, _KEPT)  # until the new process has its handlers
                 try:
                     with warnings.catch_warnings():
-                        warnings.simplefilter("ignore")  # Python warns of threads, but numerical libraries handle forks
+                        warnings.simplefilter("ignore")  # numerical libraries handle forks in spite of threads
                         pid = os.fork()
                 except OSError as error:
                     _send(sweep, REFUSED, serial, error.errno or 0)
@@ -110,7 +110,7 @@ def serve(number: int, modules: Iterable[str]) -> None:
 
 
 def _send(sweep: socket.socket, kind: bytes, serial: int, pid: int, code: int = 0, peak: int = 0) -> None:
-    with suppress(OSError):  # the sweep is gone; the next select() notices
+    with suppress(OSError):  # the sweep has ended, and the next select() notices it
         sweep.send(MESSAGE.pack(kind, serial, pid, code, peak))
 
 
@@ -143,7 +143,7 @@ def _become_job(files: list[int], others: tuple[int, ...], before: Mapping[int, 
         os.close(err)
         os.setpgid(0, 0)  # so that the sweep can signal the job together with its child processes
         for stream in (sys.stdout, sys.stderr):
-            # With line buffering, the last lines of a job are written even if it is killed.
+            # With line buffering, the last lines of a killed job are written.
             stream.reconfigure(line_buffering=True, errors="backslashreplace")  # type: ignore[union-attr]
         code = work(Connection(connection), lambda: signal.pthread_sigmask(signal.SIG_UNBLOCK, _KEPT))
     except BaseException:

@@ -156,10 +156,10 @@ class ForkServer:
                 while not select.select([server], [], [], _POLL_SECONDS)[0]:
                     self._check_server()
                     if is_stopped():
-                        raise RunError("it was not started, because the sweep was stopped")
+                        raise RunError("the job was not started, because the sweep was stopped")
                 kind, number, pid = self._next(server)
                 if kind == REFUSED:
-                    raise RunError(f"no process can be started for it: {os.strerror(pid)}")
+                    raise RunError(f"the process of the job cannot be started: {os.strerror(pid)}")
                 if kind == STARTED:
                     assert number == serial
                     self._pids[serial] = pid

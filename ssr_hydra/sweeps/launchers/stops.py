@@ -67,7 +67,7 @@ class Stops:
             self.first = self.first or number
         self.interrupts += number == signal.SIGINT
         self._told.append(number)
-        with suppress(OSError):  # if the pipe is full, a waiting process wakes up anyway
+        with suppress(OSError):  # the pipe is full, so a waiting process wakes up anyway
             os.write(self._write, b"!")
 
     def waitables(self) -> list[int]:

@@ -67,7 +67,7 @@ class _Stage:
     begin: int
     end: int
     jobs: list[int]  # the first job has the longest run
-    children: dict[Hashable, _Stage] = field(default_factory=dict)  # by the scheduled values at their first step
+    children: dict[Hashable, _Stage] = field(default_factory=dict)  # a mapping from the multipliers at the first step
 
 
 @dataclass(frozen=True)

@@ -45,11 +45,11 @@ def test_same_study_is_continued_and_error_for_a_different_study_lists_the_diffe
     with refused("hydra.sweep.dir", MismatchError) as caught:
         opened(tmp_path, ["ssr"], optimizer=sgd)
     assert str(caught.value) == (
-        f"hydra.sweep.dir='{tmp_path}': is the folder of another study: optimizer.lr was 0.1 and is 0.3; "
-        "name a new folder, e.g. study=NAME, or sweep over it within this one: optimizer.lr=0.1,0.3"
+        f"hydra.sweep.dir='{tmp_path}': holds a different study: optimizer.lr was 0.1 and is 0.3; "
+        "choose a new study, such as study=NAME, or sweep over the setting in this study: optimizer.lr=0.1,0.3"
     )
     with pytest.raises(
-        InputError, match=r"scheduler._target_ was 'Cosine' and is 'WSD'.*within this one: scheduler=\.\.\.$"
+        InputError, match=r"scheduler._target_ was 'Cosine' and is 'WSD'.*in this study: scheduler=\.\.\.$"
     ):
         opened(tmp_path, ["ssr"], scheduler={"_target_": "WSD", "t_decay": "0.1dur"})
     assert (tmp_path / STUDY).read_bytes() == before
@@ -73,7 +73,7 @@ def test_study_with_different_code_is_refused_unless_allowed(tmp_path: Path) -> 
     opened(tmp_path, ["ssr"])
     new = {**CODE, "ssr_hydra": "0.1.0 def"}
     with pytest.raises(
-        InputError, match=r"made by other code: ssr_hydra was '0.1.0 abc' and is '0.1.0 def'; .*study_code=any"
+        InputError, match=r"used different code: ssr_hydra was '0.1.0 abc' and is '0.1.0 def'; .*study_code=any"
     ):
         opened(tmp_path, ["ssr"], new)
     opened(tmp_path, ["ssr"], new, any_code=True)
@@ -104,7 +104,9 @@ def test_job_folders_may_have_custom_names(tmp_path: Path) -> None:
     assert (tmp_path / "x/a" / JOB).exists()
     StudyFolder(tmp_path).assign(jobs("a"), ["x/a"])
     with refused(
-        "hydra.sweep.subdir", ConflictError, match=r"^hydra.sweep.subdir='x/a': the folder .* belongs to another job"
+        "hydra.sweep.subdir",
+        ConflictError,
+        match=r"='x/a': the folder .* belongs to a different job",
     ):
         StudyFolder(tmp_path).assign(jobs("b"), ["x/a"])
     with refused("hydra.sweep.subdir", PathError):

@@ -124,7 +124,7 @@ def test_waiting_for_a_process_ends_when_the_sweep_is_stopped() -> None:
     ends(server, 1)
     assert server._process is not None
     server._process.send_signal(signal.SIGSTOP)
-    with pytest.raises(RunError, match="it was not started, because the sweep was stopped"):
+    with pytest.raises(RunError, match="the job was not started, because the sweep was stopped"):
         server.start(1, 1, 2, lambda: True)
     server.close()
 

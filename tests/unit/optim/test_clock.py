@@ -22,12 +22,6 @@ from ssr_hydra.time import Timestamp
 # --- units --------------------------------------------------------------------------------------------------------
 
 
-def test_epochs_are_counted_in_batches() -> None:
-    optimizer = sgd(1.0)
-    scheduler = ScheduledLR(optimizer, StepScheduler("1ep", gamma=0.5), max_duration="2ep", dataloader_len=3)
-    assert trace(optimizer, scheduler.step, 7) == [1, 1, 1, 0.5, 0.5, 0.5, 0.25]
-
-
 def test_samples_that_are_passed_to_step_are_counted() -> None:
     optimizer = sgd(1.0)
     scheduler = ScheduledLR(optimizer, LinearScheduler(), max_duration="100sp")

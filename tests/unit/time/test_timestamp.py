@@ -48,6 +48,8 @@ def test_every_counter_has_its_name_place_and_unit() -> None:
 )
 def test_get_returns_the_total_in_a_unit(unit: str, name: str) -> None:
     assert FULL.get(unit) == FULL.get(TimeUnit(unit)) == getattr(FULL, name)
+    seconds = 10**9 if unit == "sec" else 1  # the reader returns nanoseconds
+    assert Timestamp.reader(TimeUnit(unit))(FULL) == getattr(FULL, name).value * seconds
 
 
 @pytest.mark.parametrize("unit", ["dur", "epochs", None, 5, []])
@@ -225,11 +227,6 @@ def test_raw_counters_are_plain_numbers_and_read_only() -> None:
     for name in COUNTERS:
         with pytest.raises(AttributeError):
             setattr(FULL, name, 1)
-
-
-def test_reader_reads_the_total_in_a_unit() -> None:
-    units = ("iter", "ep", "ba", "sp", "tok", "sec")
-    assert [Timestamp.reader(TimeUnit(unit))(FULL) for unit in units] == [1, 2, 3, 4, 5, 11 * 10**9]
 
 
 def test_derived_counter_is_computed_when_it_is_read() -> None:

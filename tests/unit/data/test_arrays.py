@@ -91,7 +91,7 @@ def test_two_files_share_classes_and_are_read_completely() -> None:
     assert train.classes == evaluation.classes == ["ash", "birch", "cedar"]
     assert evaluation.tensors[1].tolist() == [1, 2] * 20
     make_loaders(train, evaluation)
-    with refused("eval.path", MismatchError, match=r"eval.path=.*for a separate evaluation file, set eval_path="):
+    with refused("eval.path", MismatchError):
         make_loaders(Arrays(paths[0]), Arrays(paths[1], split="eval"))
 
 
@@ -240,9 +240,7 @@ def test_column_without_a_name_is_skipped_if_the_others_have_names() -> None:
 
 def test_ambiguous_header_is_an_error() -> None:
     table = str(TABLES / "no_header.csv")
-    with refused(
-        "header", FormatError, match=r"header=None: .*row 1, column 1 of .* is the number 5.0; set header=false"
-    ):
+    with refused("header", FormatError, match="row 1, column 1 of .* is the number 5.0"):
         Arrays(table)
     lines = (TABLES / "no_header.csv").read_text().splitlines()
     data = Arrays(table, header=False, eval_path="none.csv")

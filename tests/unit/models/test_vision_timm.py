@@ -110,9 +110,7 @@ def test_error_for_weights_that_cannot_be_downloaded_is_one_line(monkeypatch: py
 
 def test_error_without_timm_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "timm", None)
-    with refused(
-        "name", NotInstalledError, match=r'needs timm, which is not installed; pip install "ssr-hydra\[timm\]"'
-    ):
+    with refused("name", NotInstalledError, match=r'pip install "ssr-hydra\[timm\]"'):
         timm_model("resnet18")
 
 
@@ -121,7 +119,7 @@ def test_config_is_checked_without_timm(composed: Callable[..., DictConfig], mon
 
     monkeypatch.setattr(module.importlib.util, "find_spec", lambda name: None)  # type: ignore[attr-defined]
     own = ("model=timm", "model.name=resnet18")
-    with refused("model", NotInstalledError, match=r'^model=.resnet18.: needs timm.*pip install "ssr-hydra\[timm\]"'):
+    with refused("model", NotInstalledError, match=r'pip install "ssr-hydra\[timm\]"'):
         check(composed("data=fake", *own))
     monkeypatch.setattr(module.importlib.util, "find_spec", lambda name: object())  # type: ignore[attr-defined]
     with pytest.raises(

@@ -87,7 +87,6 @@ _COMMON = ("name", "eval_fraction", "split_seed", "shape", "num_classes", "data_
 
 
 def _check_apart(data: Mapping[str, Any]) -> None:
-    """Refuse built-in evaluation data that overlaps the training data."""
     train, evaluation = data["train"], data["eval"]
     if evaluation is None or evaluation["_target_"] != train["_target_"] or not train["_target_"].startswith(_HOME):
         return
@@ -145,7 +144,6 @@ def with_two_sources(data: Any) -> Any:
 
 
 def _is_same_path(one: object, other: object) -> bool:
-    """Return whether two values name the same file, for example by a relative and an absolute path."""
     if not isinstance(one, str) or not isinstance(other, str):
         return one == other
     try:

@@ -94,7 +94,6 @@ def _main(argv: Sequence[str] | None) -> None:
 
 
 def _split(given: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
-    """Return the arguments of this command by name, and the overrides of the run's config."""
     own: dict[str, Any] = {}
     overrides = []
     for argument in given:

@@ -322,7 +322,6 @@ def _print_error(message: str, error: BaseException | None) -> None:
 
 
 def _print_traceback(error: Exception) -> None:
-    """Print the traceback of an error in a job, without the stack frames of this module and of Hydra."""
     trace = error.__traceback__
     while trace is not None and trace.tb_frame.f_code is not run_job.__code__:
         trace = trace.tb_next

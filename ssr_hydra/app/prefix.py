@@ -82,7 +82,6 @@ class Prefix:
         return owner is not None and owner[1] != self._sweep and is_alive(self._study / SWEEPS / f"{owner[1]}.json")
 
     def _is_begun(self) -> bool:
-        """Return whether this job already has a checkpoint, or has completed or diverged."""
         return find(AUTO, self._run_dir) is not None or read_state(self._run_dir).is_final
 
     def _point(self) -> Point | None:

@@ -321,7 +321,6 @@ def _check_study(cfg: DictConfig) -> None:
 
 
 def _workers(cfg: DictConfig) -> int:
-    """Return the number of jobs that run at a time. The default is the number of jobs that fit this machine."""
     traits = traits_of(str(cfg.hydra.launcher._target_))
     if traits.in_main_thread and traits.workers is None:
         return 1

@@ -225,7 +225,6 @@ class _Definitions:
         return [{}]
 
     def _special(self, targets: Iterable[str]) -> dict[str, _Schema]:
-        """Return the schemas of ``_target_`` and of Hydra's other special keys."""
         other = {"type": "string", "pattern": rf"^(?!ssr_hydra\.){NAME.pattern}$"}
         known = {"enum": sorted(targets)}
         return {"_target_": _any_of([known, other]), **_SPECIAL, "_partial_": {"type": "boolean"}, "_args_": {}}
@@ -257,7 +256,6 @@ class _Definitions:
         return node | {"allOf": self._by_target(known), "if": {"required": ["_target_"]}, "else": union}
 
     def _rule(self) -> tuple[_Schema, _Schema]:
-        """Return the schemas of a ``param_groups`` rule and of a parameter selection."""
         words = _any_of(self._options(str | list[str] | None))
         counts = _any_of(self._options(int | list[int] | None))
         conditions = {key: words if key in ("name", "module") else counts for key in CONDITIONS}
@@ -346,12 +344,10 @@ _WITHOUT_TARGET = {"type": "object", "not": {"required": ["_target_"]}}
 
 
 def _in_defaults(entry: _Schema) -> _Schema:
-    """Return the schema of files whose defaults list contains an entry."""
     return {"required": ["defaults"], "properties": {"defaults": {"type": "array", "contains": entry}}}
 
 
 def _hydra() -> _Schema:
-    """Return the schema of the keys below ``hydra`` that a file may set."""
     whole: _Schema = {"properties": {}}
     for key, about in {**SETTINGS, "hydra.sweeper.params": "Values to sweep, as text: `ssr: 0.5,1`."}.items():
         node = whole

@@ -360,7 +360,6 @@ def _check_origin(found: Any, name: str, trust: tuple[str, ...], field: str) -> 
 def _check_arguments(
     target: Callable[..., Any], name: str, args: list[Any], kwargs: Mapping[str, Any], path: str
 ) -> None:
-    """Refuse arguments that do not match the signature of the target."""
     try:
         signature = inspect.signature(target)
     except (TypeError, ValueError):  # some C functions have no signature

@@ -210,7 +210,6 @@ def _test_loader(test: Any, data: Mapping[str, Any], place: Mapping[str, Any]) -
 
 
 def _check_processes(values: Mapping[str, Any], world_size: int) -> None:
-    """Refuse settings that do not fit the number of processes, before data is read."""
     from ssr_hydra.trainer.parallel import check_several
 
     if values["trainer"]["parallel"] == "fsdp":

@@ -124,7 +124,6 @@ def draw(axes: Axes, curves: Sequence[PreviewCurve], *, axis: str = "alpha", nor
 
 
 def _value_axis(curves: Sequence[PreviewCurve], heights: Sequence[float], axis: str) -> tuple[float, str]:
-    """Return the divisor of the values, and the label of the axis. The label shows the divisor as a power of ten."""
     name = "Learning rate" if axis == "lr" else r"Multiplier $\alpha$"
     top = max(max(curve.alphas) * height for curve, height in zip(curves, heights, strict=True))
     exponent = math.floor(math.log10(top)) if top > 0 else 0
@@ -134,7 +133,6 @@ def _value_axis(curves: Sequence[PreviewCurve], heights: Sequence[float], axis: 
 
 
 def _time_axis(curves: Sequence[PreviewCurve]) -> tuple[float, str]:
-    """Return the divisor of the times, and the label of the axis. The label shows the divisor."""
     unit = curves[0].unit
     longest = max(float(curve.max_duration) for curve in curves)
     if unit is TimeUnit.SECOND:
@@ -219,7 +217,6 @@ def _legend(axes: Axes, curves: Sequence[PreviewCurve]) -> None:
 
 
 def _row(axes: Axes, entries: Sequence[tuple[str, str, Any]], room: float) -> Legend:
-    """Draw a legend with as many columns as fit into ``room`` pixels."""
     from matplotlib.legend import Legend
     from matplotlib.lines import Line2D
 

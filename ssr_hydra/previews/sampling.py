@@ -75,7 +75,6 @@ class Trace:
         return abs(a - b) > _EQUAL * (max(abs(a), abs(b)) if self._is_exact else self._scale)
 
     def _refine(self, low: Fraction, a: float, high: Fraction, b: float) -> None:
-        """Insert the vertices that are needed between two vertices."""
         if self._calls >= _MOST_CALLS:
             return
         self._calls += 1

@@ -16,13 +16,13 @@ def bench(*arguments: str) -> list[str]:
     return done.stdout.splitlines()
 
 
-def test_the_bench_prints_its_table() -> None:
+def test_scheduler_bench_compares_with_torch_lambda_lr() -> None:
     printed = "\n".join(bench("schedulers", "--rounds", "2"))
     assert "ScheduledLR.step" in printed
     assert "torch LambdaLR" in printed
 
 
-def test_the_startup_bench_prints_a_ratio_for_each_command_that_only_prints() -> None:
+def test_startup_bench_prints_a_ratio_for_each_command() -> None:
     lines = bench("startup", "--rounds", "1")
     assert [line.split("  ")[0] for line in lines[1:]] == ["--cfg job", "--help", "--shell-completion query=bash"]
     assert all(float(line.split()[-1]) > 0 for line in lines[1:])
@@ -35,7 +35,7 @@ def test_the_startup_bench_prints_a_ratio_for_each_command_that_only_prints() ->
         (["throughput", "--rounds", "1", "--steps", "2", "--batch", "4"], "bf16 + channels_last", 3),
     ],
 )
-def test_a_bench_prints_its_rows(arguments: list[str], row: str, columns: int) -> None:
+def test_bench_prints_a_row_of_positive_numbers(arguments: list[str], row: str, columns: int) -> None:
     (line,) = [line for line in bench(*arguments) if line.startswith(row)]
     assert all(float(number.replace(",", "")) > 0 for number in line.split()[-columns:])
 

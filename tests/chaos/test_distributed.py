@@ -20,7 +20,9 @@ TORCHRUN = "-m torch.distributed.run --standalone --nproc-per-node=2 --monitor-i
 
 
 @pytest.mark.parametrize(("parallel", "kills"), [("ddp", 10), ("fsdp", 4)])
-def test_a_run_survives_kills_of_its_processes_bitwise(pairs: Pairs, tmp_path: Path, parallel: str, kills: int) -> None:
+def test_run_whose_processes_are_killed_has_a_bitwise_equal_result(
+    pairs: Pairs, tmp_path: Path, parallel: str, kills: int
+) -> None:
     ends.check_kills(pairs, tmp_path, parallel, kills)
 
 
@@ -54,6 +56,6 @@ def test_torchrun_restarts_killed_processes(pairs: Pairs, tmp_path: Path) -> Non
     assert all(torch.equal(a, b) for a, b in zip(one[1], two[1], strict=True))
 
 
-def test_a_compiled_copy_trains_like_an_uncompiled_one(pairs: Pairs) -> None:
+def test_compiled_model_trains_like_an_uncompiled_model(pairs: Pairs) -> None:
     runs = [pairs.run(models.compiled, compile=on).values[0] for on in (False, True)]
     assert runs[0] == pytest.approx(runs[1], abs=1e-4)

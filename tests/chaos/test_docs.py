@@ -9,5 +9,5 @@ from doc_blocks import MAIN_PAGES, PAGES, check_page, page_param
 
 
 @pytest.mark.parametrize("page", [page_param(page) for page in PAGES if page not in MAIN_PAGES])
-def test_every_code_block_of_the_other_pages_runs(page: Path, in_tmp: Path, clean_hydra: None) -> None:
+def test_every_code_block_outside_the_main_pages_runs(page: Path, in_tmp: Path, clean_hydra: None) -> None:
     check_page(page, in_tmp)

@@ -113,7 +113,7 @@ def test_installed_commands_find_their_configs(
     assert json.loads((elsewhere / "sweep/0/result.json").read_text(encoding="utf-8"))["steps"] == 5
 
 
-def test_the_wheel_holds_the_package_and_nothing_else(wheel: Path) -> None:
+def test_wheel_contains_only_the_package(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         names = {name for name in archive.namelist() if ".dist-info/" not in name}
         entry_points = archive.read(next(n for n in archive.namelist() if n.endswith("entry_points.txt"))).decode()

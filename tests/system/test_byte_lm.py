@@ -25,7 +25,7 @@ def run(in_tmp: Path, capsys: pytest.CaptureFixture[str], clean_hydra: None) -> 
 
 
 @pytest.mark.parametrize("name", ["byte_lm", "byte_lm_transformer", "byte_lm_ragged"])
-def test_every_experiment_runs_and_records_its_text(run: Callable[..., RunResult], name: str) -> None:
+def test_each_experiment_runs_and_records_its_training_text(run: Callable[..., RunResult], name: str) -> None:
     result = run("run", f"experiment={name}", "max_duration=1500tok", "data.eval.limit=4", "trainer.eval_interval=null")
     assert result.status == "completed"
     assert 1500 <= result.tokens < 1500 + 1024  # a batch holds 1,024 tokens at most
@@ -36,7 +36,7 @@ def test_every_experiment_runs_and_records_its_text(run: Callable[..., RunResult
     }
 
 
-def test_a_longer_run_is_better(run: Callable[..., RunResult]) -> None:
+def test_longer_run_has_fewer_bits_per_byte(run: Callable[..., RunResult]) -> None:
     short, long = (
         run(name, "experiment=byte_lm", f"ssr={ssr}", "trainer.eval_interval=null")
         for name, ssr in (("short", 0.0625), ("long", 0.25))

@@ -71,7 +71,7 @@ def test_override_sets_its_key(show: Show, overrides: list[str], place: str, val
     assert at(show(*overrides), place) == value
 
 
-def test_a_part_of_a_composite_can_be_removed(show: Show) -> None:
+def test_override_can_remove_a_part_of_a_composite_scheduler(show: Show) -> None:
     config = show("scheduler=product", "~scheduler@scheduler.factors.warmup")
     assert list(at(config, "scheduler.factors")) == ["decay"]  # type: ignore[call-overload]
     config = show("scheduler=sequence", "~scheduler.phases.warmup")
@@ -155,7 +155,7 @@ def test_bad_input_is_a_one_line_error_and_writes_no_file(refused: Callable[...,
     assert error.startswith(f"error: {BAD[typed]}=")
 
 
-def test_flags_can_be_anywhere_in_the_command(app: Callable[..., Answer]) -> None:
+def test_flags_can_be_at_any_position_in_the_command(app: Callable[..., Answer]) -> None:
     said = app("ssr=2", "--cfg", "job", "seed=3", "-p", "seed", "name=x")
     assert (said.code, said.out.strip()) == (0, "3")
 
@@ -196,7 +196,7 @@ for arguments, code in (
 """
 
 
-def test_commands_that_print_or_refuse_load_no_torch(tmp_path: Path) -> None:
+def test_help_and_refused_commands_do_not_load_torch(tmp_path: Path) -> None:
     line = "python train.py scheduler="
     said = cold("-c", NO_TORCH, cwd=tmp_path, COMP_LINE=line, COMP_POINT=str(len(line)))
     assert said.code == 0, said.err

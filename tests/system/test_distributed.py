@@ -37,7 +37,7 @@ def counted(when: dict[str, Any]) -> tuple[int, int, int]:
 # ---- 1: counters
 
 
-def test_every_sample_counts_once_even_if_numbers_do_not_divide(pairs: Pairs) -> None:
+def test_every_sample_counts_once_for_any_data_size_and_batch_size(pairs: Pairs) -> None:
     mine, other = pairs.run(cases.count_own, lengths=LENGTHS, sizes=SIZES).values
     assert mine == other
     assert len(mine) == 2 * len(LENGTHS) * len(SIZES) * 2
@@ -49,7 +49,7 @@ def test_every_sample_counts_once_even_if_numbers_do_not_divide(pairs: Pairs) ->
             assert counted(found) == (2, 2 * math.ceil(samples / size), 2 * samples), (length, size, drop)
 
 
-def test_padded_samples_of_torchs_sampler_count_too(pairs: Pairs) -> None:
+def test_samples_that_a_torch_sampler_repeats_as_padding_are_counted(pairs: Pairs) -> None:
     mine, other = pairs.run(cases.count_foreign, lengths=LENGTHS, sizes=SIZES).values
     assert mine == other
     for length, size, drop, found, per_batch in mine:
@@ -61,7 +61,7 @@ def test_padded_samples_of_torchs_sampler_count_too(pairs: Pairs) -> None:
             assert per_batch == 2 * size  # schedules convert samples by this size: a batch of both processes
 
 
-def test_a_stream_gives_each_process_different_samples(pairs: Pairs) -> None:
+def test_each_process_reads_different_samples_of_a_stream(pairs: Pairs) -> None:
     # 17 samples: 9 in batches of 3 and 8 in batches of 2. After three batches the first process has no samples left,
     # and the 2 remaining samples of the other process are not trained on.
     for when, per_batch in pairs.run(cases.stream).values:
@@ -81,7 +81,7 @@ def test_a_stream_gives_each_process_different_samples(pairs: Pairs) -> None:
         ("nothing", "had none in epoch 0"),
     ],
 )
-def test_process_with_fewer_batches_than_declared_ends_both_processes(pairs: Pairs, kind: str, expected: str) -> None:
+def test_both_processes_end_if_one_has_fewer_batches_than_declared(pairs: Pairs, kind: str, expected: str) -> None:
     ended = pairs.run(cases.run_out, kind=kind)
     assert not ended.late
     assert ended.values[0] == ended.values[1]
@@ -110,7 +110,7 @@ def gradients_by_hand(length: int, batch_size: int) -> list[list[np.ndarray]]:
     return found
 
 
-def test_gradients_are_those_of_the_whole_batch_however_the_batch_is_split(pairs: Pairs) -> None:
+def test_gradients_do_not_depend_on_how_the_batch_is_split(pairs: Pairs) -> None:
     # Batches of 5, 5 and 1: neither two processes nor up to four parts can divide them evenly.
     length = 11
     by_hand = gradients_by_hand(length, 5)
@@ -167,7 +167,7 @@ def test_two_processes_train_like_one_process(pairs: Pairs, tmp_path: Path) -> N
     assert (two["is_main"], other["is_main"]) == (True, False)
 
 
-def test_two_processes_differ_from_one_only_by_rounding(pairs: Pairs) -> None:
+def test_two_processes_differ_from_one_process_only_by_rounding(pairs: Pairs) -> None:
     # In float64 the same run of 60 steps differs by a billionth of what it does in float32.
     (one,) = pairs.run(cases.whole_run, world=1, folder=None, duration="60ba", double=True).values
     two, _ = pairs.run(cases.whole_run, folder=None, duration="60ba", double=True).values
@@ -175,7 +175,7 @@ def test_two_processes_differ_from_one_only_by_rounding(pairs: Pairs) -> None:
     assert one["metrics"] == pytest.approx(two["metrics"], abs=1e-12)
 
 
-def test_sharded_model_trains_like_copies(pairs: Pairs, tmp_path: Path) -> None:
+def test_sharded_model_trains_like_a_replicated_model(pairs: Pairs, tmp_path: Path) -> None:
     (one,) = pairs.run(cases.whole_run, world=1, folder=tmp_path / "one").values
     two, other = pairs.run(cases.whole_run, folder=tmp_path / "two", parallel="fsdp").values
     assert one["when"] == two["when"] == other["when"]
@@ -189,7 +189,7 @@ def test_sharded_model_trains_like_copies(pairs: Pairs, tmp_path: Path) -> None:
 
 
 @pytest.mark.extra("safetensors")
-def test_rank_0_exports_the_whole_model(pairs: Pairs, tmp_path: Path) -> None:
+def test_rank_0_exports_the_unsharded_model(pairs: Pairs, tmp_path: Path) -> None:
     from safetensors.torch import load_file
 
     options = {"duration": "3ba", "checkpoint": {"export": "model.safetensors"}}
@@ -248,7 +248,7 @@ def test_sharded_run_resumes_unsharded_and_unsharded_run_resumes_sharded(pairs: 
 # ---- 6: tokens
 
 
-def test_tokens_are_summed_exactly_beyond_what_an_int32_holds(pairs: Pairs) -> None:
+def test_token_counts_above_the_int32_limit_are_summed_exactly(pairs: Pairs) -> None:
     runs = pairs.run(cases.many_tokens, each=2**31).values
     # The last of the batches of 3 from 10 samples has one sample, and the second process has none: 4 + 3 parts.
     total = 7 * 2**31 + 3 * 1000 + 10
@@ -256,7 +256,7 @@ def test_tokens_are_summed_exactly_beyond_what_an_int32_holds(pairs: Pairs) -> N
     assert total > 2**33
 
 
-def test_ragged_tokens_are_the_sum_of_the_masks(pairs: Pairs) -> None:
+def test_tokens_of_ragged_batches_are_the_sum_of_their_masks(pairs: Pairs) -> None:
     data = cases.Ragged()
     total = 2 * sum(len(data[index]["input_ids"]) for index in range(len(data)))
     for when in pairs.run(cases.ragged_tokens).values:
@@ -266,7 +266,7 @@ def test_ragged_tokens_are_the_sum_of_the_masks(pairs: Pairs) -> None:
 # ---- 8: kills
 
 
-def test_a_run_survives_a_kill_of_one_process_bitwise(pairs: Pairs, tmp_path: Path) -> None:
+def test_run_with_one_killed_process_has_a_bitwise_equal_result(pairs: Pairs, tmp_path: Path) -> None:
     ends.check_kills(pairs, tmp_path, "ddp", 1)  # tests/chaos has more kills, also with fsdp
 
 
@@ -485,7 +485,7 @@ def test_two_processes_of_the_app_are_one_run(pairs: Pairs, tmp_path: Path) -> N
     assert len(lines) == len(set(lines))
 
 
-def test_app_shards_by_config_and_refuses_kernels_that_cannot(pairs: Pairs, tmp_path: Path) -> None:
+def test_app_shards_the_model_and_refuses_fused_kernels(pairs: Pairs, tmp_path: Path) -> None:
     arguments = [*QUICK, "ssr=0.02", "trainer.parallel=fsdp"]
     pairs.run(ends.app, arguments=[*arguments, f"hydra.run.dir={tmp_path}/fsdp"])
     assert RunResult.load(tmp_path / "fsdp").status == "completed"

@@ -130,7 +130,7 @@ def test_a_code_block_without_a_language_is_an_error(tmp_path: Path) -> None:
     assert "language ''" in problems(block)[0]
 
 
-def test_a_skip_without_a_reason_is_an_error(tmp_path: Path) -> None:
+def test_marker_that_skips_a_block_must_give_a_reason(tmp_path: Path) -> None:
     (block,) = page_of(tmp_path, "<!-- skip -->\n```bash\nfalse\n```\n")
     assert "says why" in problems(block)[0]
 
@@ -140,7 +140,7 @@ def test_a_code_block_that_is_not_closed_is_an_error(tmp_path: Path) -> None:
         page_of(tmp_path, "```python\nprint(1)\n")
 
 
-def test_a_marker_applies_only_to_the_next_code_block(tmp_path: Path) -> None:
+def test_marker_applies_only_to_the_next_code_block(tmp_path: Path) -> None:
     first, second = page_of(tmp_path, "<!-- skip: it would install -->\n\n```bash\na\n```\n\n```bash\nb\n```\n")
     assert first.markers == {"skip": "it would install"}
     assert second.markers == {}
@@ -171,7 +171,7 @@ def test_python_error_names_the_line_of_the_page(tmp_path: Path) -> None:
     assert caught.traceback[-1].lineno + 1 == 5
 
 
-def test_a_failing_command_is_an_error_unless_announced(tmp_path: Path) -> None:
+def test_failing_command_is_an_error_unless_the_page_announces_it(tmp_path: Path) -> None:
     silent, announced, wrong = page_of(
         tmp_path,
         """

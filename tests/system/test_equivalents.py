@@ -88,12 +88,12 @@ TORCH = {
 
 
 @pytest.mark.parametrize("name", TORCH)
-def test_scheduler_equals_the_one_of_torch(name: str) -> None:
+def test_scheduler_equals_the_scheduler_of_torch(name: str) -> None:
     theirs, mine = TORCH[name]
     assert alphas_of_ours(mine) == pytest.approx(alphas_of_torch(theirs), abs=1e-9)
 
 
-def test_one_cycle_equals_the_one_of_torch_if_the_optimizer_has_max_lr() -> None:
+def test_one_cycle_equals_torch_if_the_optimizer_has_the_rate_max_lr() -> None:
     # torch's run of n steps ends on its last step, at n - 1; a schedule here ends when the run does, at n.
     theirs = alphas_of_torch(lambda o: lr.OneCycleLR(o, max_lr=LR, total_steps=STEPS + 1))
     # torch puts the peak at pct_start * total_steps - 1.
@@ -193,7 +193,7 @@ TIMM: dict[str, tuple[Callable[[Any, Optimizer], Any], Any]] = {
 
 @pytest.mark.extra("timm")
 @pytest.mark.parametrize("name", TIMM)
-def test_scheduler_equals_the_one_of_timm(name: str) -> None:
+def test_scheduler_equals_the_scheduler_of_timm(name: str) -> None:
     import timm.scheduler as timm
 
     theirs, mine = TIMM[name]
@@ -245,7 +245,7 @@ TRANSFORMERS: dict[str, tuple[Callable[[Any, Optimizer], Any], Any]] = {
 
 @pytest.mark.extra("transformers")
 @pytest.mark.parametrize("name", TRANSFORMERS)
-def test_scheduler_equals_the_one_of_transformers(name: str) -> None:
+def test_scheduler_equals_the_scheduler_of_transformers(name: str) -> None:
     import transformers
 
     theirs, mine = TRANSFORMERS[name]
@@ -340,7 +340,7 @@ OPTAX: dict[str, tuple[Callable[[Any], Callable[[int], Any]], Any]] = {
 @pytest.mark.extra("optax")
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("name", OPTAX)
-def test_scheduler_equals_the_one_of_optax(name: str) -> None:
+def test_scheduler_equals_the_schedule_of_optax(name: str) -> None:
     import optax
 
     theirs, mine = OPTAX[name]

@@ -146,7 +146,9 @@ def test_different_batch_size_gives_equal_metrics_within_the_tolerance(run: Path
         ("data.augment=null", ["eval/accuracy", "eval/loss"]),
     ],
 )
-def test_metrics_of_other_data_are_not_compared_with_the_record(run: Path, override: str, compared: list[str]) -> None:
+def test_metrics_on_different_data_are_not_compared_with_the_record(
+    run: Path, override: str, compared: list[str]
+) -> None:
     found = evaluate(run, overrides=[override], trust="resume_lab")
     assert {"eval/accuracy", "eval/loss"} <= set(found.metrics)
     assert sorted(found.differences) == compared
@@ -265,7 +267,9 @@ def test_names_in_a_record_cannot_control_the_terminal() -> None:
     ("now", "before", "off"),
     [(0.5, 0.5, 0.0), (0.5, 0.25, 0.25), (110.0, 100.0, 0.1), (float("nan"), None, 0.0), (0.5, None, float("inf"))],
 )
-def test_difference_is_absolute_up_to_1_and_relative_above(now: float, before: float | None, off: float) -> None:
+def test_difference_to_a_record_is_absolute_up_to_1_and_relative_above_1(
+    now: float, before: float | None, off: float
+) -> None:
     """Absolute up to a record of 1, relative above; a record holds null for what is not finite."""
     found = Evaluation(Path("run"), 1, "raw", {"eval/loss": now}, {"eval/loss": before})
     assert found.differences["eval/loss"] == pytest.approx(off)

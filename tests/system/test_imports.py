@@ -194,7 +194,7 @@ def test_architecture_page_has_every_module_with_its_layer() -> None:
     assert sorted(ARROWS) == sorted(path.stem for path in paths) == sorted(LAYERS)
 
 
-def test_arrows_point_to_lower_layers() -> None:
+def test_arrows_of_the_architecture_page_point_to_lower_layers() -> None:
     upward = [(part, other) for part in ARROWS for other in ARROWS[part] if LAYERS[other] >= LAYERS[part]]
     assert upward == []  # so the graph has no cycle
 
@@ -213,7 +213,7 @@ def test_functions_of_the_architecture_page_exist(hop: str) -> None:
     assert found.__module__ == ".".join(parts[:length])  # the module that defines it, not one that only imports it
 
 
-def test_trace_of_a_run_has_at_most_twelve_steps() -> None:
+def test_architecture_page_traces_a_run_in_at_most_twelve_steps() -> None:
     trace = PAGE.partition("## From the command line")[2]
     assert 2 <= len(re.findall(r"^\d+\. `", trace, re.MULTILINE)) <= 12
 

@@ -28,7 +28,7 @@ def shell(command: str, cwd: Path) -> tuple[int, str, str]:
     [(COLD, "0>&- >&- 2>&-"), (TRAIN, ">&-"), (TRAIN, "> /dev/full"), (TRAIN, "2> /dev/full >&2")],
     ids=["closed", "no stdout", "full stdout", "both full"],
 )
-def test_run_completes_without_an_output(tmp_path: Path, train: str, to: str) -> None:
+def test_run_completes_if_its_output_is_closed_or_cannot_be_written(tmp_path: Path, train: str, to: str) -> None:
     # If a descriptor is closed, the next opened file would get its number, and the output would go into that file.
     assert shell(f"{train} {RUN} {to}", tmp_path) == (0, "", "")
     assert json.loads((tmp_path / "run/result.json").read_text())["status"] == "completed"
@@ -36,7 +36,7 @@ def test_run_completes_without_an_output(tmp_path: Path, train: str, to: str) ->
     assert [json.loads(line)["event"] for line in lines] == ["train", "eval"]
 
 
-def test_sweep_completes_without_an_output(tmp_path: Path) -> None:
+def test_sweep_completes_if_its_output_is_closed(tmp_path: Path) -> None:
     sweep = f"{TRAIN} -m seed=0,1 max_duration=2ba study=s 0>&- >&- 2>&-"
     assert shell(sweep, tmp_path) == (0, "", "")
     records = [json.loads(path.read_text()) for path in (tmp_path / "studies/s").glob("*/result.json")]
@@ -63,11 +63,11 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     "command",
     ["previews import main; main(['scheduler=rex', '--out', 'a.svg'])", "evaluate import main; main(['run=run'])"],
 )
-def test_other_commands_keep_their_exit_codes(finished: Path, command: str, to: str) -> None:
+def test_commands_exit_with_0_if_their_output_cannot_be_written(finished: Path, command: str, to: str) -> None:
     assert shell(f'{warm.python} -c "from ssr_hydra.{command}" {to}', finished) == (0, "", "")
 
 
-def test_command_that_only_prints_reports_that_it_cannot_print(tmp_path: Path) -> None:
+def test_error_is_printed_if_the_config_cannot_be_printed(tmp_path: Path) -> None:
     code, _, err = shell(f"{TRAIN} --cfg job > /dev/full", tmp_path)
     assert (code, err) == (1, "error: cannot print: No space left on device\n")
 

@@ -46,7 +46,7 @@ def table(in_tmp: Path) -> None:
     (in_tmp / "table.csv").write_text(f"a,b,c,d,kind\n{rows}")
 
 
-def test_every_recipe_is_tested_here_or_with_its_data() -> None:
+def test_every_experiment_file_has_a_test() -> None:
     assert set(RECIPES) | OTHERS == {path.stem for path in (REPO / "conf/experiment").glob("*.yaml")}
 
 

@@ -254,7 +254,7 @@ def test_renamed_data_with_the_same_content_is_accepted(app: Run, in_tmp: Path) 
     assert "data.dataset.sha256 was " in said.err
 
 
-def test_resume_never_is_refused_if_the_folder_has_a_run(app: Run, run: Path) -> None:
+def test_setting_resume_to_never_is_refused_if_the_folder_has_a_run(app: Run, run: Path) -> None:
     before = files(run)
     said = app(*lab(), "resume=never")
     assert (said.code, said.err.count("\n")) == (2, 1)
@@ -322,7 +322,7 @@ def test_checkpoint_of_a_different_run_can_be_resumed_in_a_new_folder(app: Run, 
     assert not (in_tmp / "other").exists()
 
 
-def test_path_without_a_checkpoint_is_refused(app: Run, in_tmp: Path) -> None:
+def test_resume_path_without_a_checkpoint_is_refused(app: Run, in_tmp: Path) -> None:
     (in_tmp / "empty").mkdir()
     for path, words in (("nowhere", "not found"), ("empty", "has no checkpoint")):
         said = app(*lab(f"resume={path}"))
@@ -354,7 +354,7 @@ def test_a_finished_run_is_extended_in_its_folder(app: Run, done: Path) -> None:
         assert lr == pytest.approx(peak * cosine(batch / length), rel=1e-12, abs=1e-16), batch
 
 
-def test_run_that_is_killed_after_a_change_can_be_changed_again(app: Run, run: Path) -> None:
+def test_run_killed_after_a_change_of_its_config_can_be_changed_again(app: Run, run: Path) -> None:
     """Rescaled at batch 30 of 40 to 8 epochs, killed after 6 epochs, resumed, and rescaled to 7 epochs."""
     keep = {"checkpoint__keep": 9}
     assert app(*lab(max_duration="8ep", **keep), "resume.on_change=rescale").code == 0

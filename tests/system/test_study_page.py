@@ -118,7 +118,7 @@ def settings(task: str) -> dict[str, dict[str, tuple[float, float, int]]]:
 
 
 @pytest.mark.parametrize(("task", "preset"), [("digits", "optimizer.lr=0.1"), ("byte_lm", "optimizer.lr=0.01")])
-def test_the_settings_are_the_best_of_the_search(task: str, preset: str) -> None:
+def test_script_uses_the_best_settings_of_the_search(task: str, preset: str) -> None:
     sign = 1 if REPORTS[task]["direction"] == "max" else -1
     for schedule, found in settings(task).items():
         best = max(found, key=lambda setting: sign * found[setting][0])
@@ -177,7 +177,7 @@ def repeated(task: str) -> pd.DataFrame:
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_a_run_that_is_repeated_has_the_same_quality(task: str) -> None:
+def test_repeated_run_has_the_same_quality(task: str) -> None:
     found = repeated(task)
     assert set(found["n"]) == {3}
     assert set(found["values"]) == {1}
@@ -331,7 +331,7 @@ def prose() -> str:
     return " ".join(text.split())
 
 
-def test_page_has_each_sentence_and_no_other_numbers() -> None:
+def test_every_number_on_the_page_is_a_setting_or_is_computed_from_the_reports() -> None:
     text = prose()
     for sentence in sentences():
         assert sentence in text, sentence
@@ -396,7 +396,7 @@ def test_the_data_are_those_that_the_page_names() -> None:
     assert data["version"] in PAGE
 
 
-def test_default_report_does_not_compare_by_the_clock() -> None:
+def test_default_report_does_not_compare_by_seconds() -> None:
     """The page warns about the clock: the machine was busy during some schedules."""
     found = study("byte_lm")
     content = report.build(found, report.Options(tolerance=0.05))

@@ -247,7 +247,7 @@ def test_custom_data_model_and_scheduler_train(my_lab: Path, app: Callable[..., 
     assert set(record.metrics) >= {"eval/right", "eval/accuracy", "eval/loss"}
 
 
-def test_custom_parts_can_be_set_on_the_command_line(my_lab: Path, app: Callable[..., Answer]) -> None:
+def test_custom_classes_can_be_set_on_the_command_line(my_lab: Path, app: Callable[..., Answer]) -> None:
     said = app(
         "--config-dir=mine", "data=waves", "model=custom", "model._target_=my_lab.Net", "+model.width=4",
         "scheduler=custom", "scheduler._target_=my_lab.Steep", "+scheduler.power=2", "trust=my_lab", *QUICK,
@@ -256,7 +256,7 @@ def test_custom_parts_can_be_set_on_the_command_line(my_lab: Path, app: Callable
     assert len(results(my_lab)) == 1
 
 
-def test_without_trust_nothing_is_imported(my_lab: Path, app: Callable[..., Answer]) -> None:
+def test_module_is_not_imported_without_trust(my_lab: Path, app: Callable[..., Answer]) -> None:
     said = app("--config-dir", "mine", "experiment=lab", *QUICK)
     assert said.code == 2
     assert "trust=[my_lab]" in said.err
@@ -318,7 +318,7 @@ def test_times_are_checked_with_the_data_before_the_model_is_built(
     assert not results(my_lab)
 
 
-def test_model_as_a_scheduler_is_refused(my_lab: Path, app: Callable[..., Answer]) -> None:
+def test_model_in_place_of_a_scheduler_is_refused(my_lab: Path, app: Callable[..., Answer]) -> None:
     said = app(
         "--config-dir", "mine", "data=waves", "trust=[my_lab]", "scheduler=custom",
         "scheduler._target_=my_lab.Net", "+scheduler.width=4", "model=mlp", "model.in_features=4", *QUICK,
@@ -336,9 +336,7 @@ def test_empty_data_set_is_refused(my_lab: Path, app: Callable[..., Answer]) -> 
 
 
 @pytest.mark.parametrize("typed", ["optimizer=muon", "trainer.device=cuda:99", "data.num_workers=2"])
-def test_error_that_only_torch_or_the_data_can_raise_is_one_line(
-    app: Callable[..., Answer], in_tmp: Path, typed: str
-) -> None:
+def test_error_raised_by_torch_or_by_the_data_is_one_line(app: Callable[..., Answer], in_tmp: Path, typed: str) -> None:
     said = app(typed, *QUICK)
     assert said.code == 2
     assert said.err.startswith(f"error: {typed.partition('=')[0]}")

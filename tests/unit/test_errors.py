@@ -28,7 +28,7 @@ def test_message_has_field_value_rule_and_fix_in_one_line() -> None:
     )  # fmt: skip
 
 
-def test_callers_can_catch_the_built_in_types() -> None:
+def test_errors_can_be_caught_as_built_in_exceptions() -> None:
     # ValueError is Python's usual type for bad values; Composer raises RuntimeError for an unknown rate.
     assert issubclass(InputError, ValueError)
     assert issubclass(MissingRateError, InputError)
@@ -52,7 +52,7 @@ def test_renamed_error_keeps_kind_value_and_rule(kind: type[InputError]) -> None
 
 
 @pytest.mark.parametrize("kind", KINDS.values())
-def test_within_adds_a_prefix_and_keeps_the_type(kind: type[InputError]) -> None:
+def test_method_within_adds_a_prefix_and_keeps_the_error_type(kind: type[InputError]) -> None:
     outer = kind("t_0", 1, "rule", "fix").within("b").within("factors")
     assert type(outer) is kind
     assert str(outer) == "factors.b.t_0=1: rule; fix"

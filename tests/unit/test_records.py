@@ -156,7 +156,7 @@ def test_config_hash_ignores_order_and_depends_on_values() -> None:
 
 
 @pytest.mark.parametrize("config", [{"lr": math.nan}, {"path": Path()}, {"x": {1, 2}}])
-def test_config_has_to_be_plain(config: Any) -> None:
+def test_config_in_a_record_must_be_plain_data(config: Any) -> None:
     with refused("config", WrongTypeError):
         config_hash(config)
 
@@ -199,7 +199,7 @@ def test_resume_does_not_change_a_hard_linked_copy(tmp_path: Path) -> None:
     assert sorted(file.name for file in (tmp_path / "run").iterdir()) == [METRICS]
 
 
-def test_linked_log_is_replaced_and_its_target_kept(tmp_path: Path) -> None:
+def test_log_that_is_a_link_is_replaced_and_the_target_of_the_link_is_kept(tmp_path: Path) -> None:
     first = _two_lines(tmp_path / "elsewhere")
     target = tmp_path / "elsewhere" / METRICS
     before = target.read_bytes()

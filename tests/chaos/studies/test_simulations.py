@@ -28,7 +28,7 @@ def series(rng: np.random.Generator, means: np.ndarray, n: int, sd: float) -> Se
 
 
 @pytest.mark.parametrize("kind", ["power", "quadratic"])
-def test_true_curves_are_seldom_rejected_and_false_curves_mostly_are(kind: str) -> None:
+def test_back_tests_seldom_reject_the_true_curve_and_mostly_reject_a_false_one(kind: str) -> None:
     # A true curve is rejected in 5% of studies, the joint level of its back-tests. With 150 studies, the error is 1.8%.
     power, quadratic = 0.97 - 0.05 * SSR**-0.5, 0.92 + 0.012 * np.log2(SSR) - 0.006 * np.log2(SSR) ** 2
     true, false = (power, quadratic) if kind == "power" else (quadratic, power)
@@ -39,7 +39,7 @@ def test_true_curves_are_seldom_rejected_and_false_curves_mostly_are(kind: str) 
         assert low <= verdicts.count("rejected") / 150 <= high
 
 
-def test_prediction_intervals_contain_the_true_value_as_often_as_they_state() -> None:
+def test_prediction_intervals_have_their_stated_coverage() -> None:
     rng, hits = np.random.default_rng(4), 0
     for _ in range(800):
         made = series(rng, 0.97 - 0.05 * SSR**-0.5, 4, 0.001)
@@ -48,7 +48,7 @@ def test_prediction_intervals_contain_the_true_value_as_often_as_they_state() ->
     assert 0.93 < hits / 800 < 0.97
 
 
-def test_back_test_rejects_peaked_curves_and_seldom_true_power_laws() -> None:
+def test_back_test_rejects_peaked_curves_and_seldom_rejects_true_power_laws() -> None:
     """At most 6 of 30 true power laws at 20 SSRs with one seed are rejected, and nearly all of 20 peaked curves."""
     assert rejected(np.geomspace(0.1, 4, 20), 1, 30, peaked=False) <= 0.2
     assert rejected(SSRS, 3, 40, peaked=False) <= 0.08
@@ -59,7 +59,7 @@ def test_flat_studies_seldom_have_a_dominated_point() -> None:
     assert flat(30) <= 0.1
 
 
-def test_intervals_of_the_ssr_that_reaches_a_level_have_their_stated_coverage() -> None:
+def test_interval_of_the_ssr_at_a_level_has_its_stated_coverage() -> None:
     # The curve is 0.5, 0.6, 0.7, 0.8 at ssr 1, 2, 4, 8, and the level 0.64 is reached at 2 * 2^0.4.
     rng, hits = np.random.default_rng(11), 0
     for _ in range(800):
@@ -85,7 +85,7 @@ def test_intervals_of_speedups_include_the_noise_of_the_clock() -> None:
     assert 0.91 < hits / of <= 1
 
 
-def test_no_report_is_certain_of_the_worse_recipe_under_block_load() -> None:
+def test_load_of_the_machine_does_not_make_a_report_certain_of_the_worse_recipe() -> None:
     # Bits per byte as in the documentation, where linear is better at each SSR; log load of sd 0.4 on each block.
     rng = np.random.default_rng(8)
     ssrs = (0.125, 0.25, 0.5, 1.0, 2.0)
@@ -106,12 +106,12 @@ def test_no_report_is_certain_of_the_worse_recipe_under_block_load() -> None:
 
 
 @pytest.mark.parametrize("seeds", [2, 5])
-def test_intervals_have_their_stated_coverage_with_noise_like_digits(seeds: int) -> None:
+def test_intervals_have_their_stated_coverage_for_digits_like_noise(seeds: int) -> None:
     """The unit tests use three seeds."""
     assert all(0.92 <= share <= 0.98 for share in coverage(seeds, 100).values())
 
 
-def test_intervals_of_unbalanced_cells_have_their_stated_coverage() -> None:
+def test_intervals_of_cells_with_unequal_seeds_have_their_stated_coverage() -> None:
     rng = np.random.default_rng(3)
     seeds = [[0, 1, 2, 3, 4], [1, 2, 3, 4, 5], [0, 2, 4, 5, 6], [0, 1, 2, 3, 4, 5, 6]]
     held = trials = 0

@@ -73,7 +73,7 @@ def test_resumed_run_is_the_same_run_and_sends_no_record_twice(tmp_path: Path) -
     assert exits == [1]
 
 
-def test_run_started_again_is_a_new_run_that_names_the_old_one(tmp_path: Path) -> None:
+def test_restarted_run_is_a_new_run_that_names_the_old_run(tmp_path: Path) -> None:
     first, second = write(tmp_path, train(10)), write(tmp_path, train(10))
     assert started(first).run_id != started(second).run_id
     config = {tuple(item.nested_key) or item.key: item.value_json for item in started(second).config.update}

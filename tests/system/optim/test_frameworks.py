@@ -180,7 +180,7 @@ def test_accelerate_prepares_the_scheduler() -> None:
 # --- Composer -----------------------------------------------------------------------------------------------------
 
 
-def test_trainer_of_composer_accepts_the_schedulers() -> None:
+def test_composer_trainer_accepts_the_schedulers() -> None:
     composer = pytest.importorskip("composer")
 
     class Model(composer.models.ComposerModel):  # type: ignore[misc, name-defined]
@@ -212,7 +212,7 @@ def test_trainer_of_composer_accepts_the_schedulers() -> None:
     assert optimizer.seen == [0.5, *(0.5 * (1 - k / 12) for k in range(11))]
 
 
-def test_schedule_can_be_compiled_for_a_state_of_composer() -> None:
+def test_schedule_can_be_compiled_for_a_composer_state() -> None:
     composer = pytest.importorskip("composer")
     optimizer = Recorder(torch.nn.Linear(3, 1).parameters(), lr=0.5)
     state = composer.State(

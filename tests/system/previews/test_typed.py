@@ -75,7 +75,7 @@ def test_preview_applies_overrides_to_the_schedule(in_tmp: Path, capsys: pytest.
     assert (in_tmp / "preview.png").read_bytes().startswith(b"\x89PNG\r\n")
 
 
-def test_preview_draws_every_job_of_an_experiment_that_is_a_sweep(
+def test_preview_draws_every_job_of_an_experiment_that_defines_a_sweep(
     in_tmp: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = in_tmp / "mine" / "experiment"
@@ -87,7 +87,9 @@ def test_preview_draws_every_job_of_an_experiment_that_is_a_sweep(
     assert list(shown) == ["cosine, ssr 2", "linear, ssr 2"]
 
 
-def test_rates_come_from_the_data_or_from_flags(in_tmp: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_batch_and_sample_rates_come_from_the_data_or_from_flags(
+    in_tmp: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     steps = ["scheduler=step", "scheduler.step_size=150ba"]
     assert show(capsys, *steps)["step, ssr 1"]["step 1"][0] == "2ep"  # 75 batches of digits are an epoch
     assert show(capsys, *steps, "--dataloader-len", "50")["step, ssr 1"]["step 1"][0] == "3ep"

@@ -40,7 +40,7 @@ def test_message_names_the_failed_runs_and_no_report_is_written(tmp_path: Path) 
     assert not (tmp_path / "report").exists()
 
 
-def test_message_names_the_torn_records(tmp_path: Path) -> None:
+def test_message_names_the_truncated_records(tmp_path: Path) -> None:
     for seed in range(2):
         (write_run(tmp_path / f"{seed}", seed=seed) / "result.json").write_text("{", encoding="utf-8")
     text = " ".join(told(tmp_path).split())

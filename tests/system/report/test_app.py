@@ -69,7 +69,7 @@ def test_report_on_a_terminal_has_its_width_and_colours(
     assert max(len(line) for line in plain if not line.startswith("/")) <= 64
 
 
-def test_report_is_written_into_the_study_folder_and_is_the_same_twice(
+def test_report_is_written_into_the_study_folder_and_is_reproducible(
     small: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     found = []
@@ -117,7 +117,7 @@ def test_report_uses_every_option(small: Path, tmp_path: Path) -> None:
     assert (report["direction"], report["objective"]) == ("min", "eval/accuracy")
 
 
-def test_report_shows_labels_everywhere(resnet50: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_labels_replace_names_in_every_file_of_the_report(resnet50: Path, capsys: pytest.CaptureFixture[str]) -> None:
     options = ["--csv", str(resnet50), "--ssr", "ssr", "--quality", "top1", "--label", "resnet50=ResNet-50"]
     main([*options, "--label", "top1=Accuracy (%)"])
     printed = capsys.readouterr().out

@@ -197,7 +197,7 @@ def test_buttons_change_the_axis(opened: Opened) -> None:
     assert ticks(opened) == ["0.125", "0.25", "0.5", "1", "2"]
 
 
-def test_marks_of_gains_are_at_their_ticks(opened: Opened, content: Content) -> None:
+def test_mark_of_each_gain_is_at_its_tick(opened: Opened, content: Content) -> None:
     ticks = [line.bounding_box()["x"] for line in opened.page.locator("#gains svg line.tick").all()]
     assert len(ticks) == content.doublings["ssr"].nunique()
     gap = min(b - a for a, b in pairwise(ticks))
@@ -278,7 +278,7 @@ def test_marks_of_recipes_at_the_same_steps_do_not_overlap(opened: Opened) -> No
     assert max(places()) - min(places()) < 1  # these runs took exactly the same time
 
 
-def test_a_run_with_one_evaluation_is_a_point(browser: Any, tmp_path: Path) -> None:
+def test_run_with_one_evaluation_is_drawn_as_a_point(browser: Any, tmp_path: Path) -> None:
     write_run(tmp_path / "s/0", evaluations=1)
     write_run(tmp_path / "s/1", ssr=2.0, evaluations=4)
     report = write(build(load(tmp_path / "s")), tmp_path / "out")[0]
@@ -346,7 +346,7 @@ def test_an_untrusted_fit_is_never_drawn_beyond_what_was_measured(opened: Opened
         assert box["x"] + box["width"] < right + 12
 
 
-def test_page_can_be_light_or_dark_and_remembers_the_choice(browser: Any, report: Path) -> None:
+def test_page_remembers_whether_the_user_chose_light_or_dark(browser: Any, report: Path) -> None:
     for scheme, bright in (("light", True), ("dark", False)):
         with Opened(browser, report, color_scheme=scheme) as opened:
             assert (sum(opened.background()) > 600) == bright

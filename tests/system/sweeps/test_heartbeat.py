@@ -51,7 +51,7 @@ def test_process_is_alive_until_it_is_killed_and_each_death_counts_as_an_attempt
         assert not path.exists()
 
 
-def test_a_stopped_process_is_not_dead(tmp_path: Path) -> None:
+def test_suspended_process_is_not_dead(tmp_path: Path) -> None:
     process, _ = child(tmp_path / "a")
     os.kill(process.pid, signal.SIGSTOP)
     assert is_alive(tmp_path / "a")

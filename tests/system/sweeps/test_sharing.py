@@ -116,7 +116,7 @@ def test_damaged_checkpoint_is_refused_until_it_is_removed(app: App, in_tmp: Pat
     assert cost_of(Path("studies/s")) is None
 
 
-def test_job_that_ends_while_it_takes_shared_steps_is_completed_by_the_same_command(
+def test_same_command_completes_a_job_that_ended_while_copying_shared_steps(
     app: App, in_tmp: Path, trunk: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The job ends after it has copied the metrics log, and before it has written its first checkpoint."""
@@ -147,7 +147,7 @@ def test_job_that_ends_while_it_takes_shared_steps_is_completed_by_the_same_comm
         shutil.rmtree(job)
 
 
-def test_steps_that_were_trained_with_other_data_or_threads_are_refused(
+def test_shared_steps_from_different_data_or_thread_counts_are_refused(
     app: App, in_tmp: Path, monkeypatch: pytest.MonkeyPatch, keep_threads: None
 ) -> None:
     Path("own_data_of_sharing.py").write_text(
@@ -174,7 +174,7 @@ def test_steps_that_were_trained_with_other_data_or_threads_are_refused(
     sweep(app, "s", *SMALL, *WSD, *own, "ssr=2")
 
 
-def test_launcher_that_cannot_share_is_refused_in_one_line(app: App, in_tmp: Path) -> None:
+def test_launcher_that_cannot_share_steps_is_refused_in_one_line(app: App, in_tmp: Path) -> None:
     pytest.importorskip("hydra_plugins.hydra_submitit_launcher")
     done = app("-m", "ssr=0.5,1", "share=true", "hydra/launcher=submitit_slurm")
     assert done.code == 2

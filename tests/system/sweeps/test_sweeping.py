@@ -71,6 +71,6 @@ def test_name_of_a_job_folder_may_contain_swept_values(app: Callable[..., Answer
     assert sorted(path.parent.name for path in in_tmp.glob("studies/s/*/result.json")) == ["s0_0", "s1_1"]
 
 
-def test_batch_size_below_one_job_is_refused(refused: Callable[..., str]) -> None:
+def test_max_batch_size_below_one_is_refused(refused: Callable[..., str]) -> None:
     said = refused("-m", "seed=0,1", "hydra.sweeper.max_batch_size=0", *SMALL)
     assert said == "error: hydra.sweeper.max_batch_size=0: must be a whole number of at least 1; write e.g. 1\n"

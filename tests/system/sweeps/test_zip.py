@@ -21,7 +21,9 @@ def overrides_of(folder: str) -> list[str]:
     return [each for each in listed if each.partition("=")[0] in ("ssr", "scheduler", "seed", "zip")]
 
 
-def test_study_of_a_zip_can_be_extended_share_steps_and_be_reported(app: Callable[..., Answer], in_tmp: Path) -> None:
+def test_study_with_a_zip_can_be_extended_and_reported_and_can_share_steps(
+    app: Callable[..., Answer], in_tmp: Path
+) -> None:
     first = app("-m", *QUIET, *PAIRS)
     assert first.code == 0, first.err
     assert "4 jobs in studies/pairs: 4 completed" in first.out

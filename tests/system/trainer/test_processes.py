@@ -76,7 +76,7 @@ def test_rank_0_listens_on_the_first_node_of_the_step(nodes: str, first: str) ->
     assert _address({**SRUN, "SLURM_STEP_NODELIST": nodes})["MASTER_ADDR"] == first
 
 
-def test_an_address_that_is_given_is_used() -> None:
+def test_address_in_the_environment_variables_is_used() -> None:
     assert _address(TORCHRUN) == {"MASTER_ADDR": "gpu1", "MASTER_PORT": "29500"}
     assert _address({**SRUN, "MASTER_PORT": "1234"}) == {"MASTER_ADDR": "gpu07", "MASTER_PORT": "1234"}
     assert _address({**SRUN, "SLURM_STEP_NUM_NODES": "1"})["MASTER_ADDR"] == "127.0.0.1"

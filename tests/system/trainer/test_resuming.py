@@ -258,7 +258,7 @@ class _Evaluated:
         self.tried = True
 
 
-def test_interrupted_evaluation_is_repeated_at_its_batch(tmp_path: Path) -> None:
+def test_resumed_run_repeats_an_interrupted_evaluation_at_the_same_batch(tmp_path: Path) -> None:
     """The checkpoint of that evaluation is the best one, as in an uninterrupted run."""
 
     def again(folder: str, times: int = 0) -> Trainer:
@@ -325,7 +325,7 @@ def test_skipped_damaged_checkpoint_is_recorded(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("ours", "other"), [(True, {"eval_interval": "1ba"}), (False, {"objective": "eval/accuracy"})])
-def test_evaluations_that_decide_learning_rates_are_part_of_the_run(
+def test_resume_refuses_changed_evaluations_that_set_learning_rates(
     tmp_path: Path, ours: bool, other: dict[str, Any]
 ) -> None:
     def made(run_dir: Path, plateau: bool = True, **more: Any) -> Trainer:
@@ -430,7 +430,7 @@ def test_error_for_a_different_run_shows_both_values(stopped: Path, change: dict
     assert words in str(caught.value)
 
 
-def test_other_data_and_other_batches_are_refused(tmp_path: Path) -> None:
+def test_resume_with_different_data_or_batches_is_refused(tmp_path: Path) -> None:
     def loader(shift: float = 0.0, size: int = 3, seed: int = 1) -> TensorLoader:
         inputs = torch.randn(26, 4, generator=torch.Generator().manual_seed(0)) + shift
         return TensorLoader(TensorDataset(inputs, torch.arange(26) % 3), size, seed=seed)

@@ -68,7 +68,7 @@ def test_loaders_without_workers_are_not_changed() -> None:
         assert loader.worker_init_fn is None
 
 
-def test_a_worker_that_was_just_forked_survives_a_signal_too() -> None:
+def test_newly_forked_worker_survives_a_signal() -> None:
     # Before its init function runs, a worker has the handlers of this process.
     loader = DataLoader(Pids(), 1, num_workers=1)
     with StopRequest() as stop:

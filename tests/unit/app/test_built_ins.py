@@ -38,7 +38,7 @@ def _elsewhere(in_tmp: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         ["data=arrays", "data.train.path=x.npz", "model=torchvision", "model.name=swin_t", "model.weights=DEFAULT"],
     ],
 )
-def test_matching_model_and_data_are_valid(composed: Composed, overrides: list[str]) -> None:
+def test_model_that_matches_its_data_is_valid(composed: Composed, overrides: list[str]) -> None:
     values = check(composed(*overrides))
     evaluation, train = values["data"]["eval"], values["data"]["train"]
     differ = {key for key in train if train[key] != evaluation[key]}
@@ -154,7 +154,7 @@ TWO_FILES = ["data=arrays", "data.train.path=t.csv"]
 
 
 @pytest.mark.parametrize("key", ["data.eval_path", "data.eval.path", "data.train.eval_path"])
-def test_both_data_sets_get_the_evaluation_file(composed: Composed, key: str) -> None:
+def test_path_of_the_evaluation_file_is_set_in_both_data_sets(composed: Composed, key: str) -> None:
     data = check(composed(*TWO_FILES, f"{key}=e.csv"))["data"]
     assert [data[split][name] for split in ("train", "eval") for name in ("path", "eval_path")] == [
         "t.csv",
@@ -165,7 +165,7 @@ def test_both_data_sets_get_the_evaluation_file(composed: Composed, key: str) ->
     assert again["eval"]["path"] == "t.csv"
 
 
-def test_images_in_a_different_root_have_the_training_classes(composed: Composed, in_tmp: Path) -> None:
+def test_evaluation_images_in_a_different_root_use_the_training_classes(composed: Composed, in_tmp: Path) -> None:
     overrides = ["data=image_folder", "data.train.root=one", "model=resnet18"]
     data = check(composed(*overrides, "data.eval.root=two"))["data"]
     assert data["eval"]["classes_from"] == str(in_tmp / "one" / "train")

@@ -36,7 +36,7 @@ def test_several_choices_of_a_group_can_be_combined(composed: Compose) -> None:
     assert make_callbacks(check(cfg), (), is_main=False)[1] == {}
 
 
-def test_one_choice_needs_no_list(composed: Compose) -> None:
+def test_single_choice_needs_no_list(composed: Compose) -> None:
     assert list(check(composed("logger=csv"))["logger"]) == ["csv"]
 
 

@@ -72,7 +72,7 @@ def test_values_of_the_wrong_kind_are_refused(experiment: dict[str, Any], key: s
             check(experiment)
 
 
-def test_no_decay_preset_needs_a_weight_decay_above_0(composed: Callable[..., DictConfig]) -> None:
+def test_preset_no_decay_needs_a_weight_decay_above_0(composed: Callable[..., DictConfig]) -> None:
     with refused("param_groups.no_decay.weight_decay", ConflictError):
         check(composed("param_groups=no_decay"))
     check(composed("param_groups=no_decay", "optimizer.weight_decay=1e-4"))

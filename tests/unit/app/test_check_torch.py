@@ -28,7 +28,7 @@ def test_every_torch_scheduler_is_valid(composed: Callable[..., DictConfig], nam
 
 
 @pytest.mark.parametrize("name", OF_FUNCTIONS)
-def test_function_arguments_must_be_given_and_trusted(composed: Callable[..., DictConfig], name: str) -> None:
+def test_function_in_a_torch_scheduler_must_be_set_and_trusted(composed: Callable[..., DictConfig], name: str) -> None:
     with refused("scheduler.lr_lambda", MissingValueError):
         check(composed(f"scheduler={name}"))
     function = ["+scheduler.lr_lambda._target_=mine.decay", "+scheduler.lr_lambda._partial_=true"]
@@ -37,7 +37,7 @@ def test_function_arguments_must_be_given_and_trusted(composed: Callable[..., Di
     check(composed(f"scheduler={name}", "scheduler.lr_lambda={}", *function), trust="mine")
 
 
-def test_arguments_may_be_steps_or_times(composed: Callable[..., DictConfig]) -> None:
+def test_argument_of_a_torch_scheduler_may_be_a_number_of_steps_or_a_time(composed: Callable[..., DictConfig]) -> None:
     values = check(composed("scheduler=torch_step", "scheduler.step_size=30", "scheduler.pace=batch"))
     assert make_schedulers(values, (), []) == StepLR(30, 0.1, pace="batch")
     values = check(composed("scheduler=torch_step", "scheduler.step_size=30ba"))
@@ -94,7 +94,7 @@ def test_epoch_of_text_is_known_in_tokens(composed: Callable[..., DictConfig]) -
     check_schedule(values, dataloader_len=1599)
 
 
-def test_torch_schedulers_in_a_list_are_chained_and_multiply_with_ours(
+def test_torch_schedulers_in_a_list_are_chained_and_multiply_other_schedules(
     composed: Callable[..., DictConfig],
 ) -> None:
     def listed(*names: str) -> dict[str, Any]:

@@ -47,12 +47,12 @@ def test_optimizer_without_rules_gets_the_trainable_parameters_in_order(composed
     ("override", "fused"),
     [("optimizer.fused=null", True), ("optimizer.fused=false", False), ("optimizer.foreach=true", None)],
 )
-def test_fused_is_chosen_by_default(composed: Compose, override: str, fused: bool | None) -> None:
+def test_fused_kernel_is_chosen_by_default(composed: Compose, override: str, fused: bool | None) -> None:
     (optimizer,) = make(composed, MLP(), "optimizer=sgd", override)
     assert optimizer.param_groups[0]["fused"] is fused
 
 
-def test_fused_is_chosen_for_each_optimizer(composed: Compose) -> None:
+def test_fused_kernel_is_chosen_separately_for_each_optimizer(composed: Compose) -> None:
     # Muon has no fused kernel; AdamW has one, and keeps it with rules.
     muon, adamw = make(composed, MLP(), "optimizer=muon_adamw", "param_groups=no_decay")
     assert "fused" not in muon.defaults
@@ -63,7 +63,7 @@ def test_fused_is_chosen_for_each_optimizer(composed: Compose) -> None:
     assert optimizer.param_groups[0]["fused"] is None
 
 
-def test_sparse_adam_takes_the_embeddings_that_are_sparse(composed: Compose) -> None:
+def test_sparse_adam_needs_a_model_with_sparse_embeddings(composed: Compose) -> None:
     class Counts(nn.Module):
         def __init__(self, sparse: bool) -> None:
             super().__init__()
@@ -76,7 +76,7 @@ def test_sparse_adam_takes_the_embeddings_that_are_sparse(composed: Compose) -> 
             make(composed, model, "optimizer=sparseadam")
 
 
-def test_muon_takes_hidden_matrices_and_adamw_the_rest(composed: Compose) -> None:
+def test_muon_trains_hidden_matrices_and_adamw_trains_other_parameters(composed: Compose) -> None:
     class Language(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -234,7 +234,7 @@ def test_run_with_every_kind_of_schedule_resumes_bitwise_and_uses_changed_values
     assert beta1 == pytest.approx(0.6 * (1 - 17 / 24))
 
 
-def test_schedulers_may_be_one_a_list_or_a_mapping(composed: Compose) -> None:
+def test_schedulers_may_be_a_single_scheduler_a_list_or_a_mapping(composed: Compose) -> None:
     assert make_schedulers({"scheduler": None}, (), []) is None
     node = {"_target_": "ssr_hydra.schedulers.ConstantScheduler", "alpha": 0.5}
     other = {"_target_": "ssr_hydra.schedulers.CosineAnnealingScheduler"}

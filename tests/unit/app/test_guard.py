@@ -44,7 +44,7 @@ FORBIDDEN = {
 
 
 @pytest.mark.parametrize("text", FORBIDDEN.values(), ids=FORBIDDEN)
-def test_file_cannot_set_these_keys_of_hydra(text: str) -> None:
+def test_file_cannot_set_dangerous_keys_of_hydra(text: str) -> None:
     with pytest.raises(UntrustedError) as caught:
         check_hydra(yaml.safe_load(text), "u.yaml")
     assert caught.value.field.startswith("hydra")
@@ -90,7 +90,7 @@ READING = {
 
 
 @pytest.mark.parametrize("text", READING.values(), ids=READING.keys())
-def test_a_file_reads_no_environment(
+def test_file_cannot_read_environment_variables(
     mine: Write, app: App, in_tmp: Path, monkeypatch: pytest.MonkeyPatch, text: str
 ) -> None:
     monkeypatch.setenv("SECRET", SECRET)
@@ -101,7 +101,9 @@ def test_a_file_reads_no_environment(
     assert not any(SECRET in str(path) for path in in_tmp.rglob("*"))
 
 
-def test_command_line_may_allow_reading_the_environment(mine: Write, app: App, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_command_line_can_let_a_file_read_environment_variables(
+    mine: Write, app: App, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("SECRET", SECRET)
     mine("experiment/u", GLOBAL + READING["value"])
     show = ("--config-dir", "mine", "--cfg", "job", "--resolve")
@@ -173,7 +175,7 @@ def test_file_that_is_not_plain_yaml_is_refused(mine: Write, refused: Refused, t
     refused("--config-dir", "mine", "experiment=u")
 
 
-def test_a_record_is_not_overwritten(refused: Refused, in_tmp: Path) -> None:
+def test_folder_with_a_record_is_refused_as_run_folder(refused: Refused, in_tmp: Path) -> None:
     (in_tmp / "run").mkdir()
     (in_tmp / "run/result.json").write_text("{}")
     assert "hydra.run.dir" in refused("hydra.run.dir=run")

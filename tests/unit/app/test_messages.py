@@ -21,7 +21,7 @@ def raised(make: Any) -> BaseException:
     return caught.value
 
 
-def test_an_input_error_is_found_in_the_chain_of_causes() -> None:
+def test_input_error_is_found_in_the_causes_of_another_error() -> None:
     inner = InputError("a", 1, "b", "c")
     outer = ConfigCompositionException("outside")
     outer.__cause__ = ValueError("between")
@@ -96,7 +96,7 @@ def test_every_other_error_is_one_line(message: str) -> None:
         ("trust=nowhere_to_be_found.a", "trust='nowhere_to_be_found.a': module nowhere_to_be_found not found; "),
     ],
 )
-def test_error_names_the_wrong_value_and_a_right_one(refused: Callable[..., str], typed: str, told: str) -> None:
+def test_error_names_the_wrong_value_and_a_valid_value(refused: Callable[..., str], typed: str, told: str) -> None:
     assert refused(*typed.split()).startswith(f"error: {told}")
 
 

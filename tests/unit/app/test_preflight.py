@@ -122,7 +122,7 @@ SWEEPS = [
 
 
 @pytest.mark.parametrize("typed", SWEEPS, ids=" ".join)
-def test_job_from_a_copied_config_equals_the_composed_job(typed: list[str]) -> None:
+def test_job_made_from_a_copied_config_equals_the_job_composed_by_hydra(typed: list[str]) -> None:
     with composing(parse_command_line(["-m", *typed])) as composer:
         parsed = composer.parse(typed)
         fixed = [str(each.input_line) for each in parsed if not each.is_sweep_override()]
@@ -134,7 +134,7 @@ def test_job_from_a_copied_config_equals_the_composed_job(typed: list[str]) -> N
             assert config == whole
 
 
-def test_a_bad_value_of_one_job_refuses_the_sweep() -> None:
+def test_sweep_is_refused_if_one_job_has_a_bad_value() -> None:
     assert refusal("-m", "ssr=0.5,-1").field == "ssr"
     assert refusal("-m", "ssr=1,half").field == "ssr"
 
@@ -185,7 +185,7 @@ PAIRED = ["ssr=0.5 lr=3 seed=0", "ssr=0.5 lr=3 seed=1", "ssr=1 lr=4 seed=0", "ss
 @pytest.mark.parametrize(
     "typed", ["ssr,lr", "[lr,ssr]", "[[ssr,lr]]", "choice(ssr,lr)", "'ssr',\"lr\"", "['ssr', lr]", "ssr, lr"]
 )
-def test_zip_can_be_written_like_choices_or_a_list(typed: str) -> None:
+def test_zip_keys_can_be_a_list_or_separated_by_commas(typed: str) -> None:
     assert jobs_of(*PAIRS, f"zip={typed}") == PAIRED
     assert jobs_of(f"zip={typed}", *PAIRS) == PAIRED
     assert jobs_of(params={"ssr": "0.5,1", "zip": typed, "lr": "3,4", "seed": "0,1"}) == PAIRED
@@ -235,11 +235,11 @@ def test_zip_that_is_not_a_list_of_swept_keys_is_refused(typed: tuple[str, ...],
         (("ssr,seed=0.5,1",), "to pair values, write e.g. ssr=0.5,1 "),
     ],
 )
-def test_other_ways_to_pair_values_are_refused(typed: tuple[str, ...], words: str) -> None:
+def test_values_can_be_paired_only_with_zip(typed: tuple[str, ...], words: str) -> None:
     assert words in str(refusal("-m", "ssr=0.5,1", "seed=0,1", *typed))
 
 
-def test_job_of_a_zip_is_the_same_job_in_a_product() -> None:
+def test_zip_and_product_give_the_same_jobs_with_the_same_identities() -> None:
     """The same study can grow with or without a zip."""
     paired, product = (
         flight("-m", "ssr=0.5,1", "optimizer.lr=0.1,0.05", "seed=0,1", *more).sweep
@@ -265,7 +265,7 @@ def test_experiment_file_zips_its_sweep(mine: Callable[[str, str], None]) -> Non
     assert [job[:2] for job, _ in sweep.jobs] == [("ssr=0.5", "optimizer.lr=0.1"), ("ssr=1", "optimizer.lr=0.05")]
 
 
-def test_plan_lists_each_job_once_by_its_experiment() -> None:
+def test_plan_lists_a_job_once_even_if_its_values_are_spelled_differently() -> None:
     sweep = flight("-m", "ssr=0.5,.5,0.50,1", "plan=true", "study=first", "study_report=false").sweep
     assert sweep is not None
     printed = io.StringIO()
@@ -309,7 +309,7 @@ def test_settings_of_the_app_are_not_part_of_a_job() -> None:
     assert describe({"seed": 1}).identity != one.sweep.jobs[0][1].identity
 
 
-def test_checked_folder_has_no_interpolations(in_tmp: Path) -> None:
+def test_folder_on_the_checked_command_line_has_no_interpolations(in_tmp: Path) -> None:
     found = flight("hydra.run.dir=runs/${name}-${ssr}", "name=a", "ssr=0.5")
     assert found.argv == ["name=a", "ssr=0.5", "hydra.mode=RUN", "hydra.run.dir=runs/a-0.5"]
     assert found.new_folders == [Path("runs/a-0.5"), Path("runs")]

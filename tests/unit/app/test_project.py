@@ -63,7 +63,7 @@ def test_configs_are_valid_by_the_schemas_of_the_project(new_lab: Path) -> None:
         Draft202012Validator(own[path.parent.name]).validate(content)
 
 
-def test_fixed_arguments_come_before_those_of_the_command(
+def test_command_line_overrides_fixed_arguments(
     capsys: pytest.CaptureFixture[str], in_tmp: Path, clean_hydra: None
 ) -> None:
     main(["ssr=0.5", "--cfg", "job"], fixed=["ssr=2", "seed=3"])

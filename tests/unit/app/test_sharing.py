@@ -78,7 +78,9 @@ def test_fractions_of_runs_of_different_length_are_different_times(
         (("+callbacks.nudge._target_=sharing_lab.Nudge",), "(sharing_lab.Nudge) may depend on the length"),
     ],
 )
-def test_job_that_cannot_share_steps_states_the_reason(composed: Compose, change: tuple[str, ...], reason: str) -> None:
+def test_description_of_a_job_states_why_it_cannot_share_steps(
+    composed: Compose, change: tuple[str, ...], reason: str
+) -> None:
     own = () if any(each.startswith("scheduler=") for each in change) else WSD
     found = job(composed, *own, *change, trust=("sharing_lab",))
     assert found.group is None
@@ -189,7 +191,7 @@ def lines_of(composed: Compose, folder: Path, *axes: tuple[str, ...]) -> list[st
     return "\n".join(SharingPlan(folder, entries, "ends", candidate, None, CODE).lines(2)).splitlines()
 
 
-def test_plan_prints_trees_with_the_same_steps_once(composed: Compose, tmp_path: Path) -> None:
+def test_plan_prints_equal_trees_only_once(composed: Compose, tmp_path: Path) -> None:
     lines = lines_of(composed, tmp_path, ("ssr=0.5", "ssr=1"), ("seed=0", "seed=1", "seed=2"))
     # The last tenth of 200 or 400 steps decays, and its first step is at the peak. So each seed has 400 + 19 steps.
     assert lines == [

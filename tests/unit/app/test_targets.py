@@ -74,7 +74,7 @@ def test_no_module_is_imported_before_its_name_is_checked() -> None:
 
 
 @pytest.mark.parametrize("key", ["_args_", "_partial_", "_recursive_", "_convert_"])
-def test_keys_of_hydra_are_allowed_only_next_to_a_target(key: str) -> None:
+def test_hydra_keys_such_as__partial__are_allowed_only_next_to_a_target(key: str) -> None:
     with pytest.raises(ConflictError) as info:
         check_targets({"a": {key: True}})
     assert info.value.field == f"a.{key}"
@@ -105,7 +105,7 @@ def test_every_registered_name_of_torchmetrics_exists() -> None:
         assert issubclass(found, (torchmetrics.Metric, torchmetrics.MetricCollection))
 
 
-def test_metric_that_returns_no_number_needs_trust() -> None:
+def test_metric_that_does_not_return_a_number_needs_trust() -> None:
     names = {name.rpartition(".")[2] for name in TORCHMETRICS}
     assert not {"ROC", "ConfusionMatrix", "MulticlassConfusionMatrix", "StatScores", "BERTScore", "MeanMetric"} & names
 
@@ -169,7 +169,7 @@ def my_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
         del sys.modules[name]
 
 
-def test_names_that_a_trusted_package_imports_are_refused(my_package: str) -> None:
+def test_target_that_a_trusted_package_imports_from_elsewhere_is_refused(my_package: str) -> None:
     doors = """os.system subprocess.Popen system restore torch.load torch.hub.load shell nets.sys.exit OrderedDict
     nets.sys.modules Net.__init__ Net.__init__.__globals__ nets make.__globals__ table functools.partial Linear"""
     for name in doors.split():
@@ -177,7 +177,7 @@ def test_names_that_a_trusted_package_imports_are_refused(my_package: str) -> No
             locate(f"{my_package}.{name}", [my_package])
 
 
-def test_names_that_a_trusted_package_defines_are_found(my_package: str) -> None:
+def test_target_that_a_trusted_package_defines_is_found(my_package: str) -> None:
     trust = [my_package]
     assert instantiate({"_target_": "my_package.Net", "width": 3}, trust).width == 3
     assert instantiate({"_target_": "my_package.nets.make", "width": 3}, trust).width == 3
@@ -185,7 +185,7 @@ def test_names_that_a_trusted_package_defines_are_found(my_package: str) -> None
     assert locate("my_package.nets.Net.Inner", trust).__name__ == "Inner"
 
 
-def test_trust_in_one_name_covers_no_other_name(my_package: str) -> None:
+def test_trust_in_one_name_does_not_cover_another_name(my_package: str) -> None:
     assert locate("my_package.Net", ["my_package.Net"]).__name__ == "Net"
     with refused("_target_", UntrustedError):
         locate("my_package.make", ["my_package.Net"])
@@ -285,7 +285,7 @@ def test_error_raised_by_torch_is_one_line() -> None:
         instantiate({"_target_": "torch.nn.Conv2d", "in_channels": 3, "out_channels": 4, "kernel_size": 1, "groups": 2})
 
 
-def test_mappings_of_other_kinds_are_checked_too() -> None:
+def test_targets_in_every_mapping_type_are_checked() -> None:
     for node in (OrderedDict(_target_="os.system"), types.MappingProxyType({"_target_": "os.system"})):
         with refused("[0]._target_", UntrustedError):
             check_targets([node])

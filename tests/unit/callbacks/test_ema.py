@@ -32,7 +32,7 @@ def steps(ema: EMA, trainer: StubTrainer, first: int, last: int) -> None:
         ema.batch_end(trainer.at(batch), torch.tensor(0.0))
 
 
-def test_the_average_is_the_sum_of_its_formula(tmp_path: Path) -> None:
+def test_average_equals_the_sum_in_its_formula(tmp_path: Path) -> None:
     ema, trainer = EMA(decay=0.75, warmup=False), StubTrainer(tmp_path, model=scalar(0.0))
     ema.fit_start(trainer)
     steps(ema, trainer, 1, 10)
@@ -60,7 +60,7 @@ def test_interval_k_averages_every_kth_batch(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("half_life", "batches"), [("8ba", 8), ("0.04dur", 4), ("0.5ep", 5), ("80sp", 5), ("0.125dur", 12.5)]
 )
-def test_a_half_life_in_any_unit_is_a_decay(tmp_path: Path, half_life: str, batches: float) -> None:
+def test_half_life_in_any_unit_is_converted_to_a_decay(tmp_path: Path, half_life: str, batches: float) -> None:
     ema = EMA(half_life=half_life, interval=2)
     ema.fit_start(StubTrainer(tmp_path, samples_per_batch=16))
     assert ema.decay == 0.5 ** (2 / batches)
@@ -166,7 +166,7 @@ def test_resumed_average_is_bitwise_equal(tmp_path: Path, stop: int) -> None:
     assert after.updates == whole.updates == 6
 
 
-def test_the_average_can_be_given_to_a_model_to_export() -> None:
+def test_average_can_be_copied_into_a_model_for_export() -> None:
     model, other = filled(0), filled(1)
     ema = EMA()
     ema.attach(model)
@@ -178,7 +178,7 @@ def test_the_average_can_be_given_to_a_model_to_export() -> None:
         ema.copy_to(nn.Sequential(nn.Linear(1, 1)))
 
 
-def test_an_average_of_another_model_is_refused(tmp_path: Path) -> None:
+def test_average_of_a_different_model_is_refused(tmp_path: Path) -> None:
     ema = EMA()
     ema.load_state_dict({"updates": 1, "average": {"weight": torch.zeros(2, 2)}})
     with refused("ema", MismatchError, match=r"\(2, 2\) in the saved average and \(1, 1\) in the model"):

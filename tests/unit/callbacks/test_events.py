@@ -69,7 +69,7 @@ class Gives:
 @pytest.mark.parametrize(
     "value", [3, True, np.float32(0.5), np.int64(3), np.array([2.0]), torch.tensor(0.5), torch.tensor([1])]
 )
-def test_numbers_of_any_type_from_callbacks_become_python_numbers(value: Any) -> None:
+def test_callback_values_of_any_number_type_become_python_numbers(value: Any) -> None:
     events, written = Events([Gives(value)]), []
     metrics: dict[str, Any] = {"eval/loss": 1.0}
     events.fire("eval_end", None, metrics)
@@ -121,7 +121,7 @@ def test_callbacks_complete_a_record_before_it_is_written_and_then_logged() -> N
     assert record == {"more": 1}
 
 
-def test_event_without_callbacks_has_no_listeners() -> None:
+def test_event_that_no_callback_handles_has_no_listeners() -> None:
     events = Events([Heard([], "a")])
     assert {event: len(events.listeners(event)) for event in EVENTS if events.listeners(event)} == {
         "batch_end": 1,
@@ -131,7 +131,7 @@ def test_event_without_callbacks_has_no_listeners() -> None:
     Events().fire("fit_start", None)
 
 
-def test_other_processes_call_no_loggers_and_no_main_only_callbacks() -> None:
+def test_only_rank_0_calls_loggers_and_main_only_callbacks() -> None:
     heard: list[str] = []
     for_main = Heard(heard, "main")
     for_main.main_only = True  # type: ignore[attr-defined]
@@ -196,7 +196,7 @@ def test_end_events_call_every_listener_and_raise_the_first_error(event: str) ->
     assert heard == ["after"]
 
 
-def test_other_events_stop_at_the_first_error() -> None:
+def test_events_during_training_stop_at_the_first_error() -> None:
     heard: list[str] = []
     events = Events()
     events.on("batch_end", lambda trainer, loss: 1 // loss)
@@ -206,7 +206,7 @@ def test_other_events_stop_at_the_first_error() -> None:
     assert heard == []
 
 
-def test_closing_twice_closes_once() -> None:
+def test_second_call_of_close_has_no_effect() -> None:
     heard: list[str] = []
     events = Events([Heard(heard, "a")])
     events.close()
@@ -223,7 +223,7 @@ def test_states_are_saved_by_name() -> None:
     assert {name: item.value for name, item in again.items()} == {"first": 1, "second": 2, "new": 9}
 
 
-def test_objects_of_a_list_are_named_by_their_class() -> None:
+def test_callbacks_in_a_list_are_named_by_their_class() -> None:
     events = Events([Memory(1), Memory(2)], [Logger([], "l")])
     assert events.state_dict() == {"memory": {"value": 1}, "memory-2": {"value": 2}}
 

@@ -45,11 +45,11 @@ def test_profile_can_be_repeated(tmp_path: Path) -> None:
     ]
 
 
-def test_cycle_that_the_end_of_the_run_interrupts_is_written(tmp_path: Path) -> None:
+def test_profiler_writes_a_cycle_that_the_end_of_the_run_interrupts(tmp_path: Path) -> None:
     assert run(tmp_path, 4, wait=1, warmup=1, active=10) == ["table-4.txt", "trace-4.json"]
 
 
-def test_too_short_run_writes_a_note(tmp_path: Path) -> None:
+def test_profiler_writes_a_note_if_the_run_is_too_short(tmp_path: Path) -> None:
     assert run(tmp_path, 2, wait=5) == ["nothing.txt"]
     assert "ended after 2 batches, and wait=5" in (tmp_path / "profile" / "nothing.txt").read_text()
 

@@ -84,7 +84,7 @@ def test_config_and_final_metrics_are_shown_together(tmp_path: Path) -> None:
     assert scalars_of_tensorboard(tmp_path / "tensorboard")["final/eval/accuracy"] == [(20, 0.75)]
 
 
-def test_a_run_that_never_started_closes(tmp_path: Path) -> None:
+def test_logger_can_be_closed_if_the_run_never_started(tmp_path: Path) -> None:
     logger = TensorBoardLogger()
     logger.fit_end(StubTrainer(tmp_path), result("failed"))
     logger.close()

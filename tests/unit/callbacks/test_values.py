@@ -26,7 +26,7 @@ def test_each_of_several_param_groups_has_a_column() -> None:
     }
 
 
-def test_scalars_leave_out_counters_and_text() -> None:
+def test_scalars_do_not_include_counters_and_text() -> None:
     found = scalars(
         {"event": "eval", "batch": 3, "epoch": 1, "a": math.nan, "b": -math.inf, "c": None, "d": "x", "e": True}
     )

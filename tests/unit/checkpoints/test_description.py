@@ -116,7 +116,7 @@ def test_changed_batches_are_allowed_only_at_the_end_of_an_epoch(path: str, valu
 
 @pytest.mark.parametrize("on_change", ["refuse", "extend", "rescale"])
 @pytest.mark.parametrize(("path", "value"), NEVER)
-def test_a_state_that_does_not_fit_is_always_refused(path: str, value: Any, on_change: str) -> None:
+def test_checkpoint_whose_tensors_do_not_fit_is_always_refused(path: str, value: Any, on_change: str) -> None:
     message = refusal(changed(path, value), on_change, AT_END)
     assert message is not None
     assert message.startswith("resume='auto': the state of the checkpoint does not fit this run: ")
@@ -139,7 +139,7 @@ def test_every_field_is_shown_with_both_values() -> None:
     assert "\n" not in message
 
 
-def test_many_differences_and_long_values_are_shortened() -> None:
+def test_long_values_and_long_lists_of_differences_are_shortened() -> None:
     found = differences({"scheduler": {str(k): 0 for k in range(30)}}, {"scheduler": {str(k): 1 for k in range(30)}})
     assert len(found) == 30
     message = refusal(found, "refuse", AT_END)
@@ -166,7 +166,7 @@ def test_different_values_are_reported(old: Any, new: Any, field: str) -> None:
     assert [found.field for found in differences(new, old)] == [field]
 
 
-def test_value_that_only_one_config_has_is_reported() -> None:
+def test_field_that_only_one_config_has_is_reported() -> None:
     assert differences({"a": {}}, {"a": {"b": None}}) == [Difference("a.b", MISSING, None)]
     assert str(Difference("a.b", MISSING, None)) == "a.b was not there and is None"
 

@@ -64,7 +64,7 @@ def truncated(whole: bytes, draw: random.Random) -> bytes:
 
 @pytest.mark.parametrize("damage", [flipped, truncated])
 @pytest.mark.parametrize("name", ["state.pt", "checkpoint.json"])
-def test_each_damaged_file_is_named_and_the_previous_checkpoint_is_used(
+def test_error_names_a_damaged_file_and_the_previous_checkpoint_is_used(
     two: tuple[Path, Path], name: str, damage: Callable[[bytes, random.Random], bytes]
 ) -> None:
     folder, newest = two
@@ -96,7 +96,7 @@ def test_number_in_a_different_notation_is_detected_as_damage(two: tuple[Path, P
 
 
 @pytest.mark.parametrize("name", ["state.pt", "checkpoint.json"])
-def test_a_file_that_is_missing_is_named(two: tuple[Path, Path], name: str) -> None:
+def test_error_names_a_missing_file_of_a_checkpoint(two: tuple[Path, Path], name: str) -> None:
     (two[1] / name).unlink()
     with pytest.raises(CheckpointError, match=rf"{name}: it cannot be read \(No such file"):
         load(two[1])
@@ -214,7 +214,7 @@ def test_very_large_index_is_not_read(two: tuple[Path, Path], monkeypatch: pytes
         load(two[1])
 
 
-def test_a_state_is_a_dict(two: tuple[Path, Path], tmp_path: Path) -> None:
+def test_state_in_a_checkpoint_must_be_a_dict(two: tuple[Path, Path], tmp_path: Path) -> None:
     torch.save([1], tmp_path / "list")
     forge(two[1], (tmp_path / "list").read_bytes())
     with pytest.raises(CheckpointError, match="it must contain a dict, not a list"):
@@ -302,7 +302,7 @@ def test_an_array_within_a_state_is_refused_in_one_line() -> None:
 
 
 @pytest.mark.parametrize("value", [{"lr": float("nan")}, {"path": Path()}, {1: 2}, {"a": {2: 3}}, [1], {"x": {1}}])
-def test_descriptions_are_json(value: Any) -> None:
+def test_description_that_is_not_json_data_is_refused(value: Any) -> None:
     with refused("description", WrongTypeError):
         plain_json(value, "description")
 

@@ -74,7 +74,7 @@ def resumed(
     return rates(trainer(folder, *arguments, resume={"path": path, "on_change": on_change}, **more))
 
 
-def test_extending_a_finished_run_of_10_epochs_to_20(ten_epochs: Path, tmp_path: Path) -> None:
+def test_finished_run_of_10_epochs_can_be_extended_to_20(ten_epochs: Path, tmp_path: Path) -> None:
     seen = resumed(ten_epochs, 10, tmp_path, "20ep", CosineAnnealingScheduler(), on_change="extend")
     assert list(seen) == list(range(50, 100))
     for batch, lr in seen.items():
@@ -82,7 +82,9 @@ def test_extending_a_finished_run_of_10_epochs_to_20(ten_epochs: Path, tmp_path:
 
 
 @pytest.mark.parametrize(("epoch", "epochs"), [(5, 20), (2, 4)])
-def test_rescaling_to_longer_and_shorter(ten_epochs: Path, tmp_path: Path, epoch: int, epochs: int) -> None:
+def test_run_can_be_rescaled_to_a_longer_or_shorter_length(
+    ten_epochs: Path, tmp_path: Path, epoch: int, epochs: int
+) -> None:
     seen = resumed(ten_epochs, epoch, tmp_path, f"{epochs}ep", CosineAnnealingScheduler(), on_change="rescale")
     first, last = epoch * LENGTH, epochs * LENGTH
     assert list(seen) == list(range(first, last))
@@ -117,7 +119,7 @@ def test_batch_size_may_change_at_the_end_of_an_epoch(ten_epochs: Path, tmp_path
         assert lr == pytest.approx(1e-3 * cosine((6 + (batch - 30) / 9) / 10), rel=1e-12)
 
 
-def test_rescaling_twice_and_resuming_between(tmp_path: Path) -> None:
+def test_run_can_resume_between_two_rescalings(tmp_path: Path) -> None:
     """A run of 10 epochs, resumed at 2 with 20, stopped and resumed unchanged, then resumed at 11 with 14."""
     warmup = CosineAnnealingWithWarmupScheduler("15ba")  # the warmup is not complete at batch 10
     run_with_checkpoints(tmp_path / "a", "10ep", warmup, at=[10])

@@ -24,7 +24,7 @@ def opened(resume: str | Path, run_dir: Path | None) -> tuple[str, list[str]]:
     return found[0].path.name, found[1]
 
 
-def test_auto_uses_the_folder_of_the_run(a_run: Path, tmp_path: Path) -> None:
+def test_setting_auto_finds_the_checkpoint_in_the_folder_of_the_run(a_run: Path, tmp_path: Path) -> None:
     assert find("auto", a_run) == a_run / "checkpoints"
     assert opened("auto", a_run) == ("ba20", [])
     assert find("auto", tmp_path / "new") is None
@@ -32,12 +32,12 @@ def test_auto_uses_the_folder_of_the_run(a_run: Path, tmp_path: Path) -> None:
     assert open_checkpoint("auto", tmp_path / "new") is None
 
 
-def test_auto_starts_from_scratch_if_the_first_checkpoint_is_incomplete(tmp_path: Path) -> None:
+def test_setting_auto_starts_from_scratch_if_the_first_checkpoint_is_incomplete(tmp_path: Path) -> None:
     (tmp_path / "checkpoints" / ".ba10.4242.new").mkdir(parents=True)
     assert find("auto", tmp_path) is None
 
 
-def test_never_finds_no_checkpoint(a_run: Path) -> None:
+def test_setting_never_ignores_all_checkpoints(a_run: Path) -> None:
     assert find("never", a_run) is None
     assert open_checkpoint("never", a_run) is None
 
@@ -67,7 +67,7 @@ def test_copied_and_renamed_checkpoint_can_be_resumed(a_run: Path, tmp_path: Pat
     assert opened(tmp_path / "pretrained", None) == ("pretrained", [])
 
 
-def test_tilde_means_the_home_folder(a_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tilde_in_a_resume_path_means_the_home_folder(a_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(a_run.parent))
     assert opened("~/a run", None) == ("ba20", [])
 

@@ -89,7 +89,7 @@ def test_last_k_checkpoints_are_kept(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("mode", "best"), [("max", 20), ("min", 30)])
-def test_best_checkpoint_is_kept_by_the_metrics_on_disk(tmp_path: Path, mode: str, best: int) -> None:
+def test_stored_metrics_decide_which_checkpoint_is_the_best(tmp_path: Path, mode: str, best: int) -> None:
     metrics = {10: 0.5, 20: 0.9, 30: 0.1, 40: 0.9, 50: 0.1, 60: 0.3, 70: 0.3}
     for batch, metric in metrics.items():
         # A new store each time, as after a kill: all state comes from the files.
@@ -186,7 +186,7 @@ def test_no_usable_checkpoint_is_an_error_and_not_a_silent_restart(tmp_path: Pat
     assert isinstance(caught.value, RunError)  # exit code 1: the input was right, but the files were not
 
 
-def test_folder_without_checkpoints_gives_none(tmp_path: Path) -> None:
+def test_folder_without_checkpoints_has_no_latest_checkpoint(tmp_path: Path) -> None:
     assert load_latest_good(tmp_path) is None
     assert load_latest_good(tmp_path / "missing") is None
     assert CheckpointStore(tmp_path / "missing").all() == []

@@ -89,7 +89,9 @@ def virtual(time_map: TimeMap, batch: int, unit: str) -> Fraction:
 
 
 @given(journeys())
-def test_rest_of_the_plan_is_stretched_over_the_rest_of_the_run(journey: tuple[str, list[int], list[int]]) -> None:
+def test_rescale_stretches_the_remaining_schedule_over_the_remaining_run(
+    journey: tuple[str, list[int], list[int]],
+) -> None:
     unit, lengths, times = journey
     # v = v0 + s (t - t0), s = (N - v0) / (M - t0), computed here separately for each change in turn.
     offset, slope = Fraction(0), Fraction(1)
@@ -169,7 +171,7 @@ def test_finished_run_cannot_be_rescaled() -> None:
 
 
 @pytest.mark.parametrize(("begin", "old", "new"), [(4, 10, 20), (8, 20, 12), (1, 10, 2), (7, 10, 10)])
-def test_rescaling_to_longer_and_shorter_runs(begin: int, old: int, new: int) -> None:
+def test_rescale_follows_its_formula_for_longer_and_shorter_runs(begin: int, old: int, new: int) -> None:
     state = run(f"{new}ep", begin * LENGTH)
     time_map = TimeMap.planned(run(f"{old}ep"), 1).rescaled(state)
     of_cosine, of_linear = (alpha(item, time_map, state) for item in (CosineAnnealingScheduler(), LinearScheduler()))
@@ -183,7 +185,7 @@ def test_rescaling_to_longer_and_shorter_runs(begin: int, old: int, new: int) ->
     assert of_cosine(new * LENGTH) == 0.0  # and it ends when the run ends
 
 
-def test_new_ssr_stretches_the_rest() -> None:
+def test_new_ssr_stretches_the_remaining_schedule() -> None:
     """At ssr 0.5 the run of 10 epochs takes 5; resumed at 2, the remaining 8 epochs of the plan take 3."""
     state = run("5ep", 2 * LENGTH)
     old = TimeMap.planned(run("10ep"), 1)
@@ -236,7 +238,7 @@ def test_extend_discards_an_earlier_rescaling() -> None:
 # --- another batch size, another data set ---------------------------------------------------------------------------
 
 
-def test_position_stays_in_epochs_if_their_length_changes() -> None:
+def test_position_in_epochs_is_kept_if_the_epoch_length_changes() -> None:
     """At the end of epoch 5 of 10 the batch size is doubled: 5 epochs of 38 batches are left, not 5 of 75."""
     now = at(5 * LENGTH)
     new = run("10ep", timestamp=now, dataloader_len=38, samples_per_batch=32)
@@ -259,7 +261,7 @@ def test_position_stays_in_epochs_if_their_length_changes() -> None:
     assert rescaled(late).sample == 750 * 16
 
 
-def test_run_in_batches_counts_batches_of_any_size() -> None:
+def test_length_in_batches_ignores_the_batch_size() -> None:
     now = at(500)
     new = run("1000ba", timestamp=now, dataloader_len=38, samples_per_batch=32)
     old = TimeMap.planned(run("1000ba"), 1)
@@ -332,7 +334,7 @@ def test_invalid_state_is_refused(bad: Any) -> None:
     assert TimeMap.from_state_dict(GOOD).ssr == Fraction(1, 2)
 
 
-def test_a_mapped_time_is_a_timestamp() -> None:
+def test_time_map_returns_a_timestamp() -> None:
     time_map = TimeMap.planned(run("10ep"), 1).rescaled(run("20ep", 375))
     mapped = time_map(at(375 + 100))
     assert isinstance(mapped, Timestamp)

@@ -70,7 +70,7 @@ def test_every_choice_is_instantiated(node: DictConfig) -> None:
 
 
 @pytest.mark.parametrize("node", KINDS, indirect=True)
-def test_every_kind_keeps_its_type_in_any_container(node: DictConfig) -> None:
+def test_config_keeps_the_type_of_each_argument_in_any_container(node: DictConfig) -> None:
     holder = {"lr": 0.1, "default": node, "heads": [node], "optim": {"scheduler": node, "name": "${lr}"}}
     for convert in CONVERT:
         check_made(instantiate(OmegaConf.create([node, node]), _convert_=convert)[1], node)

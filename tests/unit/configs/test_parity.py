@@ -63,7 +63,9 @@ def normal(value: Any) -> Any:
 
 
 @pytest.mark.parametrize(("group", "name", "config"), CLASSES, ids=lambda x: x if isinstance(x, str) else "")
-def test_config_has_the_names_order_kinds_and_defaults_of_its_class(group: str, name: str, config: Any) -> None:
+def test_config_has_the_argument_names_order_kinds_and_defaults_of_its_class(
+    group: str, name: str, config: Any
+) -> None:
     expected, found = parameters(located(config)), fields(config)
     assert [p.name for p in expected] == list(found)
     for parameter in expected:

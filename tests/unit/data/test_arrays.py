@@ -83,7 +83,7 @@ def test_eval_path_is_the_file_of_the_evaluation_samples(table: Path) -> None:
         Arrays("t.csv", "e.csv", "eval")
 
 
-def test_two_files_share_classes_and_are_read_completely() -> None:
+def test_training_and_evaluation_files_are_read_completely_and_share_classes() -> None:
     paths = str(TABLES / "trees_train.csv"), str(TABLES / "trees_test.csv")
     train, evaluation = (Arrays(*paths, split=split) for split in ("train", "eval"))
     # 60 and 40 rows; the second file has no ash, whose number is 0: birch stays 1 and cedar 2.

@@ -54,7 +54,7 @@ def test_images_are_decoded_scaled_and_normalised(root: Path) -> None:
     torch.testing.assert_close(plain, expected)
 
 
-def test_images_in_a_different_root_need_the_training_classes(root: Path) -> None:
+def test_evaluation_images_in_a_different_root_need_the_training_classes(root: Path) -> None:
     for name in ("bee", "cat"):
         save(root.parent / f"other/val/{name}/0.png", picture(1))
     train = ImageFolder("root")

@@ -129,7 +129,7 @@ def test_reading_samples_does_not_change_global_random_numbers() -> None:
     assert (random.random(), np.random.random(), float(torch.rand(()))) == expected
 
 
-def test_loader_uses_getitems_of_the_data_set() -> None:
+def test_loader_calls_getitems_of_the_data_set() -> None:
     class Batched(Noisy):
         def __getitems__(self, indices: list[int]) -> list[tuple[Tensor, int]]:
             return [(torch.zeros(1), index) for index in indices]
@@ -138,7 +138,7 @@ def test_loader_uses_getitems_of_the_data_set() -> None:
     assert all(inputs.sum() == 0 for inputs, _ in loader)
 
 
-def test_streams_pass_through() -> None:
+def test_stream_is_loaded_in_its_own_order_and_without_a_length() -> None:
     loader, _ = make_loaders(Stream(), batch_size=3, shuffle=False)
     assert [batch.tolist() for batch in loader] == [[0, 1, 2], [3, 4, 5], [6]]
     assert (known_length(loader), known_length(make_loaders(ten(), batch_size=3)[0])) == (None, 4)
@@ -188,7 +188,7 @@ def test_error_for_an_invalid_argument_names_the_argument(arguments: dict[str, A
         make_loaders(**arguments)
 
 
-def test_workers_prefetch_prefetch_factor_batches() -> None:
+def test_prefetch_factor_applies_only_to_workers() -> None:
     loader, _ = make_loaders(Noisy(), batch_size=4, num_workers=1, prefetch_factor=3)
     assert loader.prefetch_factor == 3
     with refused("prefetch_factor", ConflictError):
@@ -196,7 +196,7 @@ def test_workers_prefetch_prefetch_factor_batches() -> None:
 
 
 @each("size", [0, 0.5, True, None])
-def test_a_batch_has_a_sample_in_every_loader(size: Any) -> None:
+def test_batch_size_must_be_at_least_one_in_every_loader(size: Any) -> None:
     options: dict[str, Any] = {"batch_size": size, "shuffle": False, "drop_last": False, "seed": 0}
     loaders: list[Callable[[], object]] = [
         lambda: TensorLoader(ten(), size),

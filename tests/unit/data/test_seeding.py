@@ -12,7 +12,7 @@ from ssr_hydra.errors import InputError, RangeError, WrongTypeError
 from ssr_hydra.settings.base import seed_number
 
 
-def test_fold_depends_on_every_counter_and_its_position() -> None:
+def test_fold_depends_on_every_counter_and_on_the_order_of_counters() -> None:
     seeds = [fold(seed, a, b) for seed in range(8) for a in range(8) for b in range(8)]
     seeds += [fold(seed, a) for seed in range(8) for a in range(8)]
     assert len(set(seeds)) == len(seeds)

@@ -63,7 +63,7 @@ def test_grey_image_gives_the_outputs_of_the_colour_image() -> None:
     torch.testing.assert_close(weights[2], weights[0][:, [0, 1, 2, 0]] * 0.75)
 
 
-def test_options_reach_torchvision() -> None:
+def test_options_are_passed_to_torchvision() -> None:
     with torch.device("meta"):
         net = torchvision_model("mobilenet_v2", options={"width_mult": 0.25})
     assert net.features[0][0].out_channels == 8  # type: ignore[index, union-attr]  # a quarter of 32

@@ -26,7 +26,7 @@ def test_model_gives_logits_for_any_classes_and_channels(name: str) -> None:
 
 
 @TIMM
-def test_options_reach_timm() -> None:
+def test_options_are_passed_to_timm() -> None:
     net = timm_model("vit_tiny_patch16_224", num_classes=4, options={"img_size": 32, "depth": 2})
     assert net(torch.zeros(2, 3, 32, 32)).shape == (2, 4)
     assert len(net.blocks) == 2  # type: ignore[arg-type]
@@ -108,7 +108,7 @@ def test_error_for_weights_that_cannot_be_downloaded_is_one_line(monkeypatch: py
     )
 
 
-def test_error_without_timm_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_error_for_missing_timm_names_the_extra_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "timm", None)
     with refused("name", NotInstalledError, match=r'pip install "ssr-hydra\[timm\]"'):
         timm_model("resnet18")

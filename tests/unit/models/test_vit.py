@@ -14,7 +14,7 @@ from ssr_hydra.models import ViT
 SMALL = {"image_size": 12, "patch_size": 4, "width": 24, "depth": 3, "num_heads": 2, "mlp_width": 40}
 
 
-def test_matches_torchvision_with_the_same_weights() -> None:
+def test_vit_equals_the_torchvision_model_with_the_same_weights() -> None:
     vision_transformer = pytest.importorskip("torchvision.models.vision_transformer")
     torch.manual_seed(0)
     ours = ViT(num_classes=5, **SMALL)

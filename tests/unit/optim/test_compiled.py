@@ -169,7 +169,7 @@ def test_tensor_rates_are_changed_in_place() -> None:
     assert rates(optimizer)[0] == 0.25  # the last rates are copies
 
 
-def test_a_rate_may_become_a_tensor_or_a_number() -> None:
+def test_user_may_replace_a_rate_by_a_tensor_or_a_number() -> None:
     for first, then in ((1.0, torch.tensor(1.0)), (torch.tensor(1.0), 1)):
         optimizer = sgd(first)
         state, scheduler = compiled(LinearScheduler(), optimizer)
@@ -263,7 +263,7 @@ def test_a_late_group_with_an_unknown_schedule_is_refused() -> None:
     assert rates(optimizer) == [0.0625, 0.0625]
 
 
-def test_only_groups_of_one_schedule_may_share_a_tensor() -> None:
+def test_tensor_lr_can_be_shared_only_by_groups_with_the_same_schedule() -> None:
     groups: list[Any] = [{"params": [parameter()]}, {"params": [parameter()], "schedule": "head"}]
     optimizer = torch.optim.SGD(groups, lr=torch.tensor(1.0))  # both groups get this tensor object
     with refused("param_groups[1].lr", ConflictError):

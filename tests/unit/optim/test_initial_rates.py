@@ -69,7 +69,7 @@ def set_lr(optimizer: Optimizer, *values: float) -> None:
 
 
 @each("first,second,batches,dtype", product([*WAYS, torchs], WAYS, [0, 3], [None, torch.float32]))
-def test_second_schedule_starts_from_the_rate_that_was_set(
+def test_second_schedule_starts_from_the_rate_that_the_user_has_set(
     first: Any, second: Any, batches: int, dtype: torch.dtype | None
 ) -> None:
     number: Any = float if dtype is None else lambda lr: torch.tensor(lr, dtype=dtype)
@@ -103,7 +103,7 @@ def test_only_the_changed_group_gets_a_new_initial_rate(second: Any) -> None:
     assert rates(optimizer) == [0.1, 0.02]
 
 
-def test_late_group_with_its_own_schedule_starts_from_the_rate_that_was_set() -> None:
+def test_late_group_with_its_own_schedule_starts_from_the_rate_that_the_user_has_set() -> None:
     optimizer = sgd(0.1)
     schedules = {"default": LinearScheduler(), "head": ConstantScheduler(0.5)}
     first = ScheduledLR(optimizer, schedules, max_duration="8ba")
@@ -117,7 +117,7 @@ def test_late_group_with_its_own_schedule_starts_from_the_rate_that_was_set() ->
     assert rates(optimizer) == [0.1, 0.01]
 
 
-def test_several_optimizers_start_from_the_rates_that_were_set() -> None:
+def test_several_optimizers_start_from_the_rates_that_the_user_has_set() -> None:
     one, two = sgd(0.1), sgd(0.3)
     compile_composer_scheduler(LinearScheduler(), State("8ba", optimizers=(one, two)))
     set_lr(two, 0.02)
@@ -174,7 +174,7 @@ def test_pickled_schedule_keeps_its_rates() -> None:
     assert trace(other.optimizer, other.step, 4) == pytest.approx([0.02 * alpha for alpha in LINEAR])
 
 
-def test_part_of_torchs_sequence_starts_from_the_initial_rate() -> None:
+def test_part_of_a_torch_sequence_starts_from_the_initial_rate() -> None:
     # Its first part has already set the rate, and the user has not changed it.
     optimizer = sgd(0.1)
     parts = [
@@ -197,7 +197,7 @@ def test_schedule_does_not_keep_its_optimizer_alive() -> None:
 # --- fields --------------------------------------------------------------------------------------------------------
 
 
-def test_second_field_schedule_starts_from_the_value_that_was_set() -> None:
+def test_second_field_schedule_starts_from_the_value_that_the_user_has_set() -> None:
     optimizer = torch.optim.AdamW([parameter()], weight_decay=0.4, betas=(0.8, 0.9))
     group = optimizer.param_groups[0]
     schedules = {"weight_decay": LinearScheduler(), "beta1": LinearScheduler(1.0, 0.5)}

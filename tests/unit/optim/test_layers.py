@@ -63,7 +63,7 @@ def test_vectors_before_the_first_layer_are_in_the_first_layer() -> None:
     assert firsts(model) == ["0.weight", "2.weight"]
 
 
-def test_a_module_with_parameters_and_activations_is_a_layer() -> None:
+def test_module_with_its_own_parameters_and_an_activation_is_a_layer() -> None:
     class Own(nn.Module):
         def __init__(self) -> None:
             super().__init__()

@@ -66,7 +66,7 @@ def test_schedule_that_steps_by_epoch_is_stretched(name: str) -> None:
     assert all(doubled[3 * epoch + k] == doubled[3 * epoch] for epoch in range(42) for k in (1, 2))
 
 
-def test_paced_overrides_the_pace_of_the_trainer() -> None:
+def test_paced_wrapper_overrides_the_pace_of_the_trainer() -> None:
     def step(o: Any) -> Any:
         return theirs.StepLR(o, 2, 0.5)
 
@@ -75,7 +75,7 @@ def test_paced_overrides_the_pace_of_the_trainer() -> None:
         close(by_us(lambda o: Paced(step(o), "epoch"), every=3, stepwise=stepwise), by_torch(step, every=3))
 
 
-def test_paced_refuses_schedulers_without_steps() -> None:
+def test_paced_wrapper_refuses_schedulers_without_steps() -> None:
     with refused("scheduler", WrongTypeError):
         Paced(theirs.ReduceLROnPlateau(optimizer()), "batch")
     with refused("scheduler", WrongTypeError):
@@ -94,7 +94,7 @@ def test_cyclic_schedulers_step_by_batch_by_default() -> None:
         close(by_us(make, stepwise=None), by_torch(make))
 
 
-def test_steps_as_floats_are_read_exactly() -> None:
+def test_float_steps_are_read_exactly() -> None:
     found = read(theirs.CyclicLR(optimizer(), 0.1, 0.5, 3, 4))
     assert isinstance(found, ours.CyclicLR)
     assert (found.step_size_up, found.step_size_down) == (3, 4)
@@ -176,7 +176,7 @@ def test_conversion_does_not_change_the_optimizer() -> None:
         assert [dict(group) for group in own.param_groups] == before
 
 
-def test_single_function_for_all_groups_is_read_as_one() -> None:
+def test_single_function_is_applied_to_all_groups() -> None:
     found = read(theirs.LambdaLR(optimizer(), decay))
     assert isinstance(found, ours.LambdaLR)
     assert found.lr_lambda is decay
@@ -226,7 +226,7 @@ def test_page_lists_every_class() -> None:
 
 
 @pytest.mark.parametrize(("ssr", "evaluation"), [("1", 7), ("0.5", 4), ("0.3", 3)])
-def test_guide_example_of_plateau_reductions_holds(ssr: str, evaluation: int) -> None:
+def test_guide_example_of_plateau_reductions_is_correct(ssr: str, evaluation: int) -> None:
     own = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
     state = State("90ba", optimizers=own)
     rates = LearningRates(theirs.ReduceLROnPlateau(own, patience=5), state, Fraction(ssr))

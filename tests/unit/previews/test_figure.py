@@ -112,7 +112,7 @@ def test_invalid_math_is_refused_before_drawing(name: str) -> None:
         ssr_hydra.preview(linear, max_duration="10ep").figure(title=name)
 
 
-def test_math_and_single_dollars_are_drawn() -> None:
+def test_math_text_and_single_dollar_signs_are_drawn() -> None:
     linear = s.LinearScheduler()
     names = [r"$\eta_0$", "for $5", r"\$5 or \$6"]
     shown = ssr_hydra.preview(dict.fromkeys(names, linear), max_duration="10ep")

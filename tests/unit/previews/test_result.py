@@ -27,7 +27,7 @@ def shown() -> Preview:
 
 @pytest.mark.parametrize("ssr", [0.5, "0.5", "1/2", np.array(0.5), np.array([0.5]), [0.5, "1/2", Fraction(1, 2)],
                                  [0.5, 0.1 * 5, sum([0.1] * 5), np.float32(0.5)]])  # fmt: skip
-def test_ratio_written_in_several_ways_is_drawn_once(ssr: Any) -> None:
+def test_equal_ratios_in_different_spellings_are_drawn_once(ssr: Any) -> None:
     assert [curve.ssr for curve in ssr_hydra.preview(s.LinearScheduler(), max_duration="8ba", ssr=ssr).curves] == [0.5]
 
 

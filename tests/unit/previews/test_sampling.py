@@ -15,7 +15,7 @@ from ssr_hydra.previews.sampling import Trace, _simplest
 END = Fraction(10)
 
 
-def test_unannounced_jump_is_found_at_its_exact_time() -> None:
+def test_jump_is_found_at_its_exact_time_even_if_it_is_not_a_known_break() -> None:
     at = Fraction(10, 3)
     traced = Trace(lambda x: 1.0 if x < at else 0.25, [Fraction(0), END], is_exact=True)
     assert traced.jumps == [at]
@@ -31,14 +31,14 @@ def test_jump_of_a_float_function_is_found() -> None:
     assert traced.alphas[-1] == 29.0
 
 
-def test_value_at_the_end_is_the_last_value_before_the_end() -> None:
+def test_curve_ends_with_the_last_value_before_the_end() -> None:
     traced = Trace(lambda x: 0.5 if x < END else 1.0, [Fraction(0), END], is_exact=True)
     assert traced.jumps == []
     assert traced.times[-1] == 10.0
     assert set(traced.alphas) == {0.5}
 
 
-def test_jump_at_a_break_is_kept_at_any_size() -> None:
+def test_jump_at_a_known_break_is_drawn_even_if_it_is_tiny() -> None:
     breaks = [Fraction(k) for k in range(11)]
     traced = Trace(lambda x: 0.01 ** math.floor(x), breaks, is_exact=True)
     assert traced.jumps == breaks[1:-1]
@@ -56,7 +56,7 @@ def test_error_of_the_polygon_is_below_a_4000th_of_the_height() -> None:
     assert len(traced.times) < 600
 
 
-def test_a_kink_becomes_a_vertex() -> None:
+def test_kink_of_a_curve_becomes_a_vertex_of_the_polygon() -> None:
     top = Fraction(1, 7)
     traced = Trace(lambda x: float(min(x / top, (10 - x) / (10 - top))), [Fraction(0), top, END], is_exact=True)
     assert max(traced.alphas) == 1.0

@@ -44,7 +44,7 @@ def test_epoch_schedules_are_drawn_as_steps() -> None:
     assert sorted(set(half.alphas)) == [0.25, 1.0]
 
 
-def test_preview_in_batches_needs_the_epoch_length_and_in_epochs_does_not() -> None:
+def test_preview_needs_the_epoch_length_only_for_a_schedule_in_batches() -> None:
     shown = drawn(ours.StepLR(1, 0.5), "3ep", stepwise=None, dataloader_len=None)
     assert sorted(set(shown.alphas)) == [0.25, 0.5, 1.0]
     with refused("dataloader_len", MissingRateError):

@@ -57,7 +57,7 @@ def test_report_chooses_the_fastest_recipe_within_the_tolerance_of_the_best(tmp_
     assert [step.above for step in steps] == pytest.approx([0.01, 0.0])
 
 
-def test_certainty_of_a_choice_from_single_seeds_is_unknown(resnet50: Path) -> None:
+def test_choice_from_single_seeds_has_no_certainty(resnet50: Path) -> None:
     content = build(from_csv(resnet50, ssr="ssr", quality="top1", seconds="seconds"), Options(tolerance=0.3))
     assert content.choice is not None
     # From 1 to 2 it gains 77.07 - 76.82 = 0.25, less than the tolerance; from .5 to 1 it gains 1.16.
@@ -170,7 +170,7 @@ def test_recipes_are_compared_by_seconds_if_one_is_slower_beyond_noise() -> None
     assert 1.1 < found.time.pace.low < found.time.pace.ratio < found.time.pace.high
 
 
-def test_recipes_of_the_same_work_are_compared_at_equal_steps() -> None:
+def test_recipes_with_the_same_work_per_step_are_compared_at_equal_steps() -> None:
     study = replace(sweep_of(0.05, slower=2.0), same_work=True)
     found = build(study)
     assert (found.equal, found.time.reason) == ("steps", "same_work")
@@ -266,7 +266,7 @@ def test_option_equal_chooses_steps_or_seconds() -> None:
         ("reference", "nothing", UnknownNameError),
     ],
 )  # fmt: skip
-def test_options_that_do_not_fit_are_refused(resnet50: Path, field: str, value: object, kind: type[InputError]) -> None:
+def test_invalid_report_options_are_refused(resnet50: Path, field: str, value: object, kind: type[InputError]) -> None:
     study = from_csv(resnet50, ssr="ssr", quality="top1")
     with refused(field, kind):
         build(study, Options(**{field: value}))  # type: ignore[arg-type]
@@ -277,7 +277,7 @@ def test_recipes_that_share_no_ssr_are_compared_by_seconds() -> None:
     assert build(study).equal == "seconds"
 
 
-def test_report_finds_the_recipe_that_reaches_a_target_first() -> None:
+def test_report_names_the_recipe_that_reaches_the_target_first() -> None:
     # b is 0.821 + 0.1 x + 0.05 x (1 - x) / 2 at ssr 0.5 * 2^x, a parabola through 0.821, 0.921 and 0.971.
     at = 2 ** min(np.roots([-0.025, 0.125, 0.821 - 0.851]))
     found = build(sweep_of(0.0), Options(tolerance=0.01, target=0.851))
@@ -290,7 +290,7 @@ def test_report_finds_the_recipe_that_reaches_a_target_first() -> None:
     assert build(sweep_of(0.0), Options(target=0.99)).soonest is None
 
 
-def test_axes_are_the_quantities_that_every_run_has(content: Content, tmp_path: Path) -> None:
+def test_axis_can_be_any_quantity_that_every_run_has(content: Content, tmp_path: Path) -> None:
     assert content.axes == ("ssr", "steps", "samples", "seconds", "cost")  # images have no tokens
     assert content.axis == "seconds"
     path = tmp_path / "bare.csv"
@@ -299,7 +299,7 @@ def test_axes_are_the_quantities_that_every_run_has(content: Content, tmp_path: 
     assert (bare.axes, bare.axis) == (("ssr",), "ssr")
 
 
-def test_few_recipes_are_all_compared_and_many_only_with_the_reference(content: Content, tmp_path: Path) -> None:
+def test_many_recipes_are_compared_only_with_the_reference(content: Content, tmp_path: Path) -> None:
     assert [(a, b) for a, b, _ in content.paired] == [
         ("linear_warmup", "cosine_warmup"),
         ("wsd", "cosine_warmup"),
@@ -324,7 +324,7 @@ def test_choice_of_a_recipe_that_sometimes_diverges_is_not_certain() -> None:
     assert (choice.recommendation.verdict, choice.certainty) == ("decided", "close")
 
 
-def test_recipe_without_a_completed_run_is_only_in_the_table() -> None:
+def test_recipe_without_a_completed_run_appears_only_in_the_table() -> None:
     nan = math.nan
     kept = {"a": {0.5: [0.5, 0.51], 1.0: [0.6, 0.62], 2.0: [nan, nan]}, "b": {0.5: [0.4, 0.42], 1.0: [0.5, 0.53]}}
     content = build(study_of({"lost": {0.5: [nan, nan], 1.0: [nan, nan]}, **kept}), Options(tolerance=0.01))
@@ -415,6 +415,6 @@ def test_labels_replace_the_names_of_the_metric_and_of_recipes() -> None:
     ("labels", "kind"),
     [({"c": "C"}, UnknownNameError), ({"a": " "}, MissingValueError), ({"a": "b"}, UnknownNameError)],
 )
-def test_label_that_fits_nothing_is_refused(labels: dict[str, str], kind: type[InputError]) -> None:
+def test_label_for_an_unknown_name_is_refused(labels: dict[str, str], kind: type[InputError]) -> None:
     with refused("label", kind):
         build(study_of({"a": {1.0: [0.8, 0.81]}, "b": {1.0: [0.8, 0.81]}}), Options(labels=labels))

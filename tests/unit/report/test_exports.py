@@ -36,7 +36,7 @@ def test_csv_file_has_every_run_including_failed_runs(content: Content) -> None:
 @pytest.mark.parametrize(
     "text", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", " =1", "\n@x", '=HYPERLINK("http://x")']
 )
-def test_text_that_a_spreadsheet_would_compute_is_neutralised(text: str) -> None:
+def test_text_that_a_spreadsheet_would_compute_as_a_formula_is_escaped(text: str) -> None:
     (_, (cell,)) = csv.reader(io.StringIO(as_csv(pd.DataFrame({"name": [text]}))))
     # A control character is written as its escape; text that begins with a backslash is not a formula.
     assert cell == f"'{text}" if text.isprintable() else cell.startswith("\\")

@@ -28,7 +28,9 @@ def drawn(content: Content) -> dict[str, Figure]:
     return figures(content)
 
 
-def test_the_same_records_give_the_same_bytes(content: Content, drawn: dict[str, Figure], study_folder: Path) -> None:
+def test_same_records_give_bitwise_equal_figures(
+    content: Content, drawn: dict[str, Figure], study_folder: Path
+) -> None:
     again = build(load(study_folder), Options(tolerance=0.005, target=0.95, price_per_hour=2.0))
     assert list(drawn) == ["frontier", "doublings", "tolerances", "learning_curves", "learning_rates"]
     for kind in ("svg", "png"):
@@ -36,7 +38,7 @@ def test_the_same_records_give_the_same_bytes(content: Content, drawn: dict[str,
     assert ET.fromstring(render(drawn["frontier"], "svg")).tag.endswith("svg")
 
 
-def test_any_name_can_be_drawn() -> None:
+def test_figure_can_show_any_name() -> None:
     names = ["$x$", "$\\nothing$", "$", "日本語", "a" * 300, "\x1b[0m", "\ud800", "x\ny", "_{^", "\\frac"]
     made = build(replace(study_of({name: {1.0: [0.5], 2.0: [0.6]} for name in names}), objective=" ".join(names[:3])))
     # Drawing neither fails nor warns about a glyph.
@@ -63,7 +65,7 @@ def test_first_chart_of_the_page_has_the_axis_of_the_answer() -> None:
     assert payload(build(study, Options(equal="seconds")))["axis"] == "seconds"
 
 
-def test_gains_stay_at_their_ssr_and_each_has_a_tick() -> None:
+def test_each_gain_is_drawn_at_its_ssr_with_a_tick() -> None:
     ssrs = [0.5 * 2 ** (place / 4) for place in range(9)]
     recipes = {name: {ssr: [0.8 + 0.01 * ssr, 0.81 + 0.01 * ssr] for ssr in ssrs} for name in "abcd"}
     made = build(study_of(recipes))
@@ -180,14 +182,16 @@ def test_learning_curves_are_means_over_seeds_with_a_band(tmp_path: Path) -> Non
     assert {round(float(y), 6) for y in [*(curves.mean() - half), *(curves.mean() + half)]} <= ends
 
 
-def test_a_run_with_one_evaluation_is_a_point(tmp_path: Path) -> None:
+def test_run_with_one_evaluation_is_drawn_as_a_point(tmp_path: Path) -> None:
     write_run(tmp_path / "s/0", evaluations=1)
     write_run(tmp_path / "s/1", ssr=2.0, evaluations=4)
     axes = draw(build(load(tmp_path / "s")), "learning_curves").axes[0]
     assert [(len(line.get_xdata()), line.get_marker()) for line in axes.lines] == [(1, "o"), (4, "None")]  # type: ignore[arg-type]
 
 
-def test_shades_have_a_legend_and_rates_show_their_log_interval(tmp_path: Path, drawn: dict[str, Figure]) -> None:
+def test_shades_have_a_legend_and_the_axis_of_rates_names_the_log_interval(
+    tmp_path: Path, drawn: dict[str, Figure]
+) -> None:
     for name in ("learning_curves", "learning_rates"):
         shown = [text.get_text() for text in drawn[name].legends[0].get_texts()]
         assert shown[-5:] == ["SSR 0.125", "SSR 0.25", "SSR 0.5", "SSR 1", "SSR 2"]

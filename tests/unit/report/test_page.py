@@ -57,7 +57,7 @@ def shown(content: Content) -> str:
     return page(content, b"<svg/>")
 
 
-def test_policy_allows_only_the_script_and_style_of_the_page(shown: str) -> None:
+def test_content_security_policy_allows_only_the_script_and_style_of_the_page(shown: str) -> None:
     elements = Elements(shown)
     (policy,) = [tag["content"] for name, tag in elements.tags if tag.get("http-equiv") == "Content-Security-Policy"]
     assert policy is not None
@@ -69,7 +69,7 @@ def test_policy_allows_only_the_script_and_style_of_the_page(shown: str) -> None
         assert rules[f"{kind}-src"] == f"'sha256-{digest}'"
 
 
-def test_answer_that_depends_on_the_required_gain_is_the_same_everywhere(content: Content, shown: str) -> None:
+def test_no_part_of_the_page_names_one_ssr_if_the_choice_depends_on_the_tolerance(content: Content, shown: str) -> None:
     """The headline, the tiles, the chart, the tables and report.json name no single SSR."""
     free = build(content.study)
     assert not free.is_settled

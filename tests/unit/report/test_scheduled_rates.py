@@ -79,20 +79,20 @@ def test_nested_schedulers_are_built(tmp_path: Path) -> None:
         None,
     ],
 )
-def test_rates_of_an_unknown_schedule_are_drawn_as_logged_dots(tmp_path: Path, scheduler: Any) -> None:
+def test_logged_rates_of_an_unknown_schedule_are_drawn_as_dots(tmp_path: Path, scheduler: Any) -> None:
     (curve,) = curve_of(tmp_path / "0", scheduler, log=True)
     assert curve.dots
     assert len(curve.values) == 61
 
 
-def test_log_that_contradicts_the_config_is_drawn_as_dots(tmp_path: Path) -> None:
+def test_logged_rates_that_contradict_the_config_are_drawn_as_dots(tmp_path: Path) -> None:
     # A run logs the rate of batch n - 1 at step n. This log has the rate of batch n.
     cosine = {"_target_": "ssr_hydra.schedulers.CosineAnnealingScheduler"}
     (curve,) = curve_of(tmp_path / "0", cosine, log=True)
     assert curve.dots
 
 
-def test_log_that_agrees_confirms_the_computed_rate(tmp_path: Path) -> None:
+def test_logged_rates_that_agree_confirm_the_computed_rates(tmp_path: Path) -> None:
     folder = tmp_path / "0"
     curve_of(folder, COSINE)
     lines = []

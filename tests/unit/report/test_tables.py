@@ -49,7 +49,7 @@ def test_rows_are_ordered_by_recipe_then_control_then_ssr(content: Content) -> N
         (0.002, math.nan, math.nan, "below, noise unknown"),
     ],
 )
-def test_doubling_is_compared_with_the_tolerance(
+def test_gain_of_a_doubling_is_compared_with_the_tolerance(
     content: Content, gain: float, low: float, high: float, text: str
 ) -> None:
     row = content.doublings.iloc[:1].assign(gain=gain, low=low, high=high, sure_low=low, sure_high=high)

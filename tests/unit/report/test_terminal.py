@@ -23,7 +23,7 @@ def test_no_line_is_wider_than_the_terminal(content: Content, width: int, colour
     assert [line for line in lines if len(line) > width and " " in line.strip()] == []
 
 
-def test_only_a_terminal_gets_escapes_and_they_mark_the_recommended_row(content: Content) -> None:
+def test_escapes_are_printed_only_on_a_terminal_and_mark_the_recommended_row(content: Content) -> None:
     assert ESCAPE not in report_text(content, 120)
     (row,) = [
         line for line in report_text(content, 120, colour=True).splitlines() if line.startswith(f"{ESCAPE}[1mwsd")
@@ -31,7 +31,7 @@ def test_only_a_terminal_gets_escapes_and_they_mark_the_recommended_row(content:
     assert row.split()[1] == "2"
 
 
-def test_text_has_the_answer_and_the_problems(content: Content) -> None:
+def test_terminal_text_has_the_answer_and_the_problems(content: Content) -> None:
     text = " ".join(report_text(content, 120).split())
     assert "Run wsd at SSR 2" in text
     assert "failed: " in text
@@ -68,7 +68,7 @@ def test_characters_are_replaced_if_the_encoding_lacks_them(content: Content) ->
     report_text(content, 100, stream=stream).encode("ascii")
 
 
-def test_each_kind_of_many_problems_is_shown() -> None:
+def test_each_kind_of_problem_is_shown_if_there_are_many_problems() -> None:
     torn = [Problem(f"t{place}", "torn", "half") for place in range(200)]
     failed = [Problem("f", "failed", "no memory")]
     assert problem_lines(torn[:10], 80) == [f"torn: t{place}: half" for place in range(10)]

@@ -52,7 +52,7 @@ def test_different_settings_are_listed_for_each_recipe(tmp_path: Path) -> None:
     assert said["model"] == "ConvNet, in_channels 1, widths 8 16"
 
 
-def test_all_of_several_optimizers_are_named(tmp_path: Path) -> None:
+def test_settings_name_every_optimizer(tmp_path: Path) -> None:
     both = {"hidden": {"_target_": "a.Muon", "lr": 0.02}, "rest": {"_target_": "torch.optim.AdamW", "lr": 0.001}}
     said = dict(setup(build(load(write(tmp_path / "s", optimizer=both)))))
     assert said["optimizer"] == "hidden: Muon; rest: AdamW"
@@ -64,7 +64,7 @@ def test_full_length_is_computed_from_the_longest_run(tmp_path: Path) -> None:
     assert dict(setup(build(load(tmp_path / "s"))))["SSR 1"].startswith("16ep, about 1,200 steps, about 19,200 samples")
 
 
-def test_settings_of_a_table_are_its_name_and_columns(resnet50: Path) -> None:
+def test_settings_of_a_csv_study_are_the_file_name_and_the_columns(resnet50: Path) -> None:
     content = build(from_csv(resnet50, ssr="ssr", quality="top1", seconds="seconds"))
     said = dict(setup(content))
     assert said["table"] == "resnet50.csv, columns ssr,top1,seconds"
@@ -98,7 +98,7 @@ def test_names_in_the_settings_are_shown_as_text(tmp_path: Path) -> None:
     assert text.count("&lt;script&gt;window.pwned=1&lt;/script&gt;") >= 3
 
 
-def test_each_study_has_its_own_overrides(tmp_path: Path) -> None:
+def test_overrides_are_listed_for_each_study(tmp_path: Path) -> None:
     write(tmp_path / "one")
     write(tmp_path / "two", model={**MODEL, "widths": [4, 8]})
     for path in (tmp_path / "two").glob("*/.hydra/overrides.yaml"):

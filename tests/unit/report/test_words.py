@@ -20,7 +20,7 @@ from ssr_hydra.studies.intervals import Batch
 from ssr_hydra.studies.notes import Note
 
 
-def test_every_character_is_visible() -> None:
+def test_control_characters_are_shown_as_escapes() -> None:
     assert visible("plain é 日本") == "plain é 日本"
     assert visible("\x1b[31ma\nb\u202e\u2028\ud800\x00") == r"\x1b[31ma\nb\u202e\u2028\ud800\x00"
 
@@ -111,7 +111,7 @@ def test_single_ssr_gives_no_gain_of_a_doubling() -> None:
         ("outside", (BEHIND,), "sure"),
     ],
 )
-def test_choice_is_only_as_certain_as_its_recipe_and_its_ssr(
+def test_choice_is_not_more_certain_than_its_recipe_and_its_ssr(
     content: Content, verdict: str, rivals: tuple[Rival, ...], certainty: str
 ) -> None:
     choice = chosen(content, verdict=verdict, rivals=rivals).choice
@@ -200,7 +200,7 @@ def test_answer_names_the_best_recipe_at_each_ssr(content: Content) -> None:
     assert over(content, (50, "a", "behind")) == ""
 
 
-def test_budget_at_different_ssrs_is_named_by_its_steps_or_seconds(content: Content) -> None:
+def test_budget_is_named_by_steps_or_seconds_if_recipes_have_different_ssrs_there(content: Content) -> None:
     # At 50 steps, a is at SSR 0.5 and b at 0.6. "at SSR 0.5" would be wrong for b.
     standing = ((50, "b", "behind"), (100, "a", "open"))
     assert over(content, *standing, faster=1.2) == (
@@ -262,7 +262,7 @@ def test_details_state_the_doubts_about_an_ssr_and_a_missed_target() -> None:
         ),
     ],
 )
-def test_control_that_wins_is_reported(content: Content, winner: str, said: str) -> None:
+def test_control_that_beats_the_scaled_run_is_reported(content: Content, winner: str, said: str) -> None:
     row = {"recipe": "wsd", "control": "truncate", "ssr": 2.0, "n": 4, "gain": -0.005, "low": -0.009, "high": -0.001}
     frame = pd.DataFrame([row | {"method": "paired", "winner": winner}])
     assert any(line.startswith(said) for line in everything(replace(content, controls=frame)))
@@ -310,7 +310,7 @@ def test_rejected_fits_are_listed(content: Content) -> None:
         ("undetermined", "undetermined", "The SSRs up to 1 do not determine a power law."),
     ],
 )
-def test_reason_of_a_fit_is_one_text(content: Content, outcome: str, reason: str, end: str) -> None:
+def test_verdict_of_a_fit_is_explained_in_one_sentence(content: Content, outcome: str, reason: str, end: str) -> None:
     test = replace(
         content.fits[0].back_tests[-1], fitted_to=1.0, ssr=2.0, predicted=0.96, observed=0.95, low=0.955, high=0.965,
         outcome=outcome,  # type: ignore[arg-type]
@@ -378,7 +378,7 @@ def test_answer_without_a_tolerance_names_the_command_that_sets_one(tmp_path: Pa
     assert told(table).endswith("of a doubling. --tolerance X selects a row.")
 
 
-def test_outlier_run_is_reported_with_the_median(content: Content) -> None:
+def test_outlier_run_is_reported_next_to_the_median(content: Content) -> None:
     assert content.outliers.empty
     row = {"recipe": "wsd", "control": "truncate", "ssr": 1.0, "seed": 3, "value": 0.5, "median": 0.895}
     found = replace(content, outliers=pd.DataFrame([row | {"distance": 39.5}]))

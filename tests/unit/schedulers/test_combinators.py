@@ -54,7 +54,7 @@ def _parts(draw: st.DrawFn, world: World, length: Fraction) -> Any:
 
 
 @given(data=st.data(), world=worlds(), twelfths=st.sets(st.integers(1, 11), min_size=1, max_size=3), share=shares)
-def test_each_phase_equals_its_schedule_on_a_separate_run(
+def test_each_phase_equals_its_schedule_in_a_separate_run(
     data: st.DataObject, world: World, twelfths: set[int], share: Fraction
 ) -> None:
     cuts = [world.on_grain(Fraction(k, 12) * world.length) for k in sorted(twelfths)]
@@ -101,7 +101,7 @@ def test_unscaled_phase_in_the_middle_keeps_its_length() -> None:
     assert alphas(scheduler, (4, 5, 7, 9), 0.5, max_duration="40ba") == [1.0, 1.0, 0.5, 0.25]
 
 
-def test_until_in_dur_is_a_fraction_of_the_run_for_any_scale() -> None:
+def test_phase_end_in_dur_is_a_fraction_of_the_run_for_any_scale() -> None:
     for scale in (True, False):
         scheduler = SequentialScheduler({"a": Phase(HALF, "0.25dur", scale=scale), "b": ConstantScheduler(0.1)})
         assert alphas(scheduler, (9, 10), 2, max_duration="20ba") == [0.5, 0.1]
@@ -124,7 +124,7 @@ def test_times_of_a_nested_sequence_count_from_its_start() -> None:
     assert alphas(scheduler, (3, 4, 7, 8, 10, 12), max_duration="12ba") == [0.1, 0.5, 0.5, 1.0, 0.5, 0.0]
 
 
-def test_phases_may_use_different_clocks() -> None:
+def test_phases_may_use_different_units() -> None:
     rates = {"dataloader_len": 4, "samples_per_batch": 32, "tokens_per_batch": 1024}
     scheduler = SequentialScheduler({
         "a": Phase(ConstantScheduler(0.1), "64sp"), "b": Phase(LinearScheduler(), "6144tok"),

@@ -31,7 +31,7 @@ CASES: list[dict[str, Any]] = json.loads((SUPPORT / "reference" / "composer_alph
 ]
 
 
-def test_reference_file_is_complete() -> None:
+def test_file_of_composer_reference_values_is_complete() -> None:
     assert (len(CASES), sum(len(case["alphas"]) for case in CASES)) == (400, 4656)
     assert len({case["scheduler"] for case in CASES}) == 13
     (case,) = [case for case in CASES if _warmup_outlasts_the_run(case)]
@@ -131,7 +131,7 @@ def test_cycles_of_warm_restarts_are_not_rounded(t_mult: float, ssr: float) -> N
     assert alphas(scheduler, batches, ssr) == pytest.approx(expected, abs=1e-12)
 
 
-def test_cost_of_warm_restarts_does_not_depend_on_the_number_of_cycles() -> None:
+def test_time_to_compute_warm_restarts_does_not_depend_on_the_number_of_cycles() -> None:
     started = time.process_time()
     for scheduler in (
         CosineAnnealingWarmRestartsScheduler("1e-30ba"),

@@ -294,7 +294,7 @@ def test_convert_time_is_exact(time: str, ssr: Any, of_run: Any, expected: str) 
     assert convert_time(time, state, ssr) == convert_time(Time(time), state, ssr) == Time(expected)
 
 
-def test_convert_time_has_the_name_of_composer_too() -> None:
+def test_convert_time_can_be_imported_by_its_name_in_composer() -> None:
     assert ssr_hydra._convert_time is schedulers._convert_time is convert_time
 
 

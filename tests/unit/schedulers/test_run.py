@@ -29,7 +29,7 @@ def test_conversion_by_rates_is_exact_in_both_directions(value: Fraction, unit: 
     st.lists(st.fractions(0, 1000, max_denominator=50), min_size=1, max_size=4),
     st.fractions(0, 1000, max_denominator=50),
 )
-def test_clock_compares_integers(points: list[Fraction], now: Fraction) -> None:
+def test_schedule_times_are_compared_as_integers(points: list[Fraction], now: Fraction) -> None:
     clock = Run.of(State()).clock(TimeUnit.BATCH, "t", *(Time(point, "ba") for point in points))
     assert all(type(point) is int for point in (*clock.points, clock.factor))
     count = clock.read(Timestamp(batch=now)) * clock.factor

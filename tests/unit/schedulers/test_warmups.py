@@ -41,7 +41,7 @@ WARMUPS: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("name", WARMUPS)
-def test_error_for_a_warmup_longer_than_the_run_has_the_ssr(name: str) -> None:
+def test_error_for_a_warmup_longer_than_the_run_shows_the_ssr(name: str) -> None:
     make = WARMUPS[name]
     for warmup in ("20ba", "2ep", "640sp"):
         of_run: dict[str, Any] = {"max_duration": "30ba", "dataloader_len": 10, "samples_per_batch": 32}

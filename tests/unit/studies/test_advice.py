@@ -49,7 +49,7 @@ def test_the_answer_is_a_step_function_of_the_tolerance(resnet: Study) -> None:
         assert recommend(resnet, step.above + 0.01)[0].ssr == step.ssr
 
 
-def test_each_step_states_the_tolerances_at_which_it_is_certain() -> None:
+def test_each_choice_states_the_tolerances_at_which_it_is_certain() -> None:
     one = np.array([0.80, 0.81, 0.80, 0.81])
     gain = np.array([0.10, 0.12, 0.11, 0.13])
     last = np.array([0.010, 0.012, 0.009, 0.011])
@@ -148,7 +148,7 @@ def test_recommendation_supports_metrics_that_are_minimized() -> None:
     assert found.target_ssr == pytest.approx(2**at, rel=1e-4)
 
 
-def test_interval_of_a_target_ends_where_the_t_test_changes() -> None:
+def test_interval_of_a_target_ends_where_the_result_of_the_t_test_changes() -> None:
     rng = np.random.default_rng(1)
     one, two = rng.normal(0.5, 0.02, 5), rng.normal(0.9, 0.02, 5)
     (found,) = recommend(study_of({"a": {1.0: one, 2.0: two}}, noise="cell"), 0.1, target=0.7)
@@ -185,7 +185,7 @@ def test_interval_that_goes_beyond_the_range_has_no_upper_end() -> None:
     assert (found.target_status, found.target_high) == ("inside", math.inf)
 
 
-def test_cell_with_one_seed_has_the_noise_of_the_other_cells() -> None:
+def test_cell_with_one_seed_uses_the_noise_level_of_cells_with_more_seeds() -> None:
     one = np.array([0.80, 0.81, 0.80, 0.81])
     gain = np.array([0.010, 0.030, 0.025, 0.003])
     whole = {0.25: [0.5], 0.5: one - 0.1 + np.arange(4) * 1e-3, 1.0: one, 2.0: one + gain}

@@ -65,7 +65,7 @@ def test_rows_may_be_means_of_several_runs(tmp_path: Path) -> None:
     assert errors.series[0].cells[0].error == pytest.approx(0.01)
 
 
-def test_quality_may_have_a_plus_minus_sign(tmp_path: Path) -> None:
+def test_quality_cell_may_contain_its_standard_deviation_after_a_plus_minus_sign(tmp_path: Path) -> None:
     path = written(tmp_path, "ssr;acc;n\n0.5;80.1 ± 0.2;3\n1;90.5 +- 0.4%;3\n2;91.0;1\n")
     study = from_csv(path, "ssr", "acc", n="n", sd="acc")
     (series,) = study.series
@@ -134,7 +134,7 @@ def test_published_table_is_read() -> None:
     assert summary(study)["low"].isna().all()
 
 
-def test_computed_ssr_is_read_as_the_nearest_simple_ratio(tmp_path: Path) -> None:
+def test_ssr_with_a_rounding_error_is_read_as_the_nearest_simple_ratio(tmp_path: Path) -> None:
     text = f"s,q,i\n0.3,0.5,0\n{0.1 + 0.2!r},0.7,1\n{float(np.float32(0.3))!r},0.6,2\n"
     (row,) = summary(from_csv(written(tmp_path, text), "s", "q", seed="i", direction="max")).itertuples()
     assert (row.ssr, row.n) == (0.3, 3)
@@ -294,7 +294,7 @@ def test_times_may_have_different_units(tmp_path: Path) -> None:
         from_csv(path, "ssr", "acc", "t", hours="wall_hours")
 
 
-def test_names_are_one_line_of_printable_characters(tmp_path: Path) -> None:
+def test_recipe_name_is_one_line_of_printable_characters(tmp_path: Path) -> None:
     study = from_csv(
         written(tmp_path, 'ssr,q,r\n1,0.5,"a\n\x1b[31m"\n1,0.5,\n'), "ssr", "q", recipe="r", direction="max"
     )
@@ -418,7 +418,7 @@ def test_status_says_how_runs_ended(tmp_path: Path) -> None:
     assert torn == [f"status is {state!r}, not one of completed, diverged, failed, stopped" for state in ("odd", "")]
 
 
-def test_table_and_study_treat_diverged_runs_alike(tmp_path: Path) -> None:
+def test_diverged_runs_count_equally_in_a_csv_table_and_a_run_folder(tmp_path: Path) -> None:
     values = {"a": {1.0: [0.8, math.nan, 0.81], 2.0: [0.9, 0.91, 0.92]}, "b": {1.0: [0.7, 0.71, 0.72]}}
     made = study_of(values)  # type: ignore[arg-type]
     rows = "".join(f"{row.recipe},{row.ssr},{row.quality},{row.seed}\n" for row in made.frame.itertuples())
@@ -442,6 +442,6 @@ def test_column_named_after_a_unit_needs_the_length_of_the_full_run(tmp_path: Pa
     assert from_csv(path, None, "top1", wide=["30 epochs", "90 epochs"], full=90).length == ("epochs", 90.0)
 
 
-def test_metric_has_the_name_before_its_noise(tmp_path: Path) -> None:
+def test_metric_name_ends_before_the_plus_minus_sign(tmp_path: Path) -> None:
     path = written(tmp_path, "ssr,top1 ± sd,n\n1,70.1 ± 0.2,3\n2,71.1 ± 0.2,3\n")
     assert from_csv(path, "ssr", "top1 ± sd", n="n", sd="top1 ± sd").objective == "top1"

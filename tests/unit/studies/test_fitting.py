@@ -140,7 +140,7 @@ def test_a_straight_line_in_log_ssr_determines_no_power_law() -> None:
     assert math.isnan(fit.parameters[0])
 
 
-def test_only_recipes_are_fitted_and_they_keep_their_order() -> None:
+def test_recipes_are_fitted_in_their_order_and_controls_are_not_fitted() -> None:
     cells = {float(s): [0.9 - 0.1 * s**-0.7] for s in SSR}
     made = fits(study_of({"b": cells, ("b", "truncate"): cells, "a": cells}))
     assert [(fit.recipe, fit.kind) for fit in made] == [

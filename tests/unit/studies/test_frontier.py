@@ -135,14 +135,14 @@ def test_speedup_equals_the_value_computed_by_hand() -> None:
     assert all(math.isnan(row.low) for row in (below, inside, never))  # one seed
 
 
-def test_target_is_reached_at_the_first_crossing_of_a_curve() -> None:
+def test_target_is_reached_where_the_curve_first_crosses_it() -> None:
     study = study_of({"a": {1.0: [0.7]}, "b": {1.0: [0.5], 2.0: [0.9], 4.0: [0.6]}})
     (row,) = speedup(study, "a").itertuples()
     roots = np.roots(np.polyfit([0.0, 1.0, 2.0], [0.5, 0.9, 0.6], 2) - [0, 0, 0.7])  # over log2(ssr)
     assert row.reached_ssr == pytest.approx(2 ** min(roots), rel=1e-4)
 
 
-def test_interval_of_a_speedup_ends_where_the_paired_t_test_changes() -> None:
+def test_interval_of_a_speedup_ends_where_the_result_of_the_paired_t_test_changes() -> None:
     rng = np.random.default_rng(5)
     level, low, high = rng.normal(0.75, 0.02, 6), rng.normal(0.6, 0.02, 6), rng.normal(0.9, 0.02, 6)
     study = study_of({"a": {4.0: level}, "b": {1.0: low, 4.0: high}}, noise="cell")
@@ -159,7 +159,7 @@ def test_interval_of_a_speedup_ends_where_the_paired_t_test_changes() -> None:
     assert row.low < row.speedup < row.high
 
 
-def test_an_interval_that_leaves_the_measured_range_is_open() -> None:
+def test_interval_that_leaves_the_measured_range_has_an_open_end() -> None:
     rng = np.random.default_rng(5)
     study = study_of(
         {"a": {1.0: rng.normal(0.7, 0.2, 4)}, "b": {1.0: rng.normal(0.69, 0.2, 4), 2.0: rng.normal(0.75, 0.2, 4)}}
@@ -168,7 +168,7 @@ def test_an_interval_that_leaves_the_measured_range_is_open() -> None:
     assert (row.low, row.high) == (0.0, math.inf)
 
 
-def test_level_is_not_certainly_reached_where_a_band_is_narrow_by_chance() -> None:
+def test_narrow_band_between_measured_ssrs_does_not_make_a_crossing_certain() -> None:
     # The two seeds stray from 0.5 and 0.6 in opposite ways, so that halfway their noise cancels to the last bit, while
     # at ssr 2 itself the level 0.52 is within it: df = 1, t = 12.7, sd = 0.0283, half the interval 0.25.
     cells = tuple(Cell(mean + shift * np.array([0.02, -0.02]), np.arange(2)) for mean, shift in ((0.5, 1), (0.6, -1)))

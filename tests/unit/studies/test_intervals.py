@@ -63,7 +63,7 @@ def test_interval_of_independent_cells_equals_the_welch_test_of_scipy(confidence
     assert (found.method, found.df) == ("welch", pytest.approx(true.df))
 
 
-def test_seeds_are_paired_by_number_not_by_place() -> None:
+def test_seeds_are_paired_by_their_numbers_and_not_by_their_positions() -> None:
     found = combine([cell([1.0, 2.0, 3.0], [1, 2, 3]), cell([2.5, 4.0, 9.0], [2, 3, 4])], [1.0, -1.0], 0.95)
     assert (found.method, found.n, found.value) == ("paired", 2, -0.75)  # seed 2: -0.5, seed 3: -1
 
@@ -114,7 +114,7 @@ def test_band_equals_its_single_intervals() -> None:
     ("df", "count", "quantile", "critical"),
     [(10, 2, 0.95, 2.15), (20, 3, 0.95, 2.19), (1e9, 4, 0.95, 2.16), (20, 3, 0.99, 2.97), (20, 1, 0.95, 1.725)],
 )
-def test_critical_values_of_dunnett_equal_the_published_tables(
+def test_critical_value_of_dunnett_equals_the_published_tables(
     df: float, count: int, quantile: float, critical: float
 ) -> None:
     assert dunnett(df, count, quantile) == pytest.approx(critical, abs=0.006)
@@ -149,7 +149,7 @@ def test_unknown_or_very_large_batch_of_seeds_is_not_planned() -> None:
     assert next_batch(found, 0.0) is None
 
 
-def test_verdicts_use_99_percent_intervals() -> None:
+def test_verdicts_use_intervals_of_99_percent() -> None:
     values = np.array([0.1, 0.2, 0.3, 0.25])
     low, high = stats.t.interval(0.99, 3, values.mean(), stats.sem(values))
     found = combine([cell(values)], [1.0], 0.95)

@@ -95,7 +95,7 @@ def test_outlier_run_widens_mainly_the_interval_of_its_own_cell() -> None:
     assert ratio.max() < 4
 
 
-def test_intervals_have_their_stated_coverage_with_noise_like_digits() -> None:
+def test_intervals_have_their_stated_coverage_for_digits_like_noise() -> None:
     # 40 studies, each with 15 means, 12 gains and 15 differences. tests/chaos uses more studies.
     found = coverage(3, 40)
     assert all(0.92 <= share <= 0.99 for share in found.values()), found

@@ -46,7 +46,7 @@ def test_study_has_a_row_for_each_run(tmp_path: Path) -> None:
     assert list(study.totals(3600).values()) == [4, 4, 0, 30.0, 34.0, 34.0]
 
 
-def test_computed_ssr_is_read_as_the_nearest_simple_ratio(tmp_path: Path) -> None:
+def test_ssr_with_a_rounding_error_is_read_as_the_nearest_simple_ratio(tmp_path: Path) -> None:
     write_run(tmp_path / "0", record(0.3, 0), config(0.3, 0))
     write_run(tmp_path / "1", record(0.3, 1), config(0.1 + 0.2, 1))  # Hydra saves the computed value
     write_run(tmp_path / "2", record(0.1 + 0.2, 2), config(0.1 + 0.2, 2))  # as an earlier version wrote the record
@@ -68,7 +68,7 @@ def test_job_ten_comes_after_job_nine(tmp_path: Path) -> None:
     assert study.frame["job"].tolist() == [str(job) for job in range(12)]
 
 
-def test_study_is_read_from_run_folders_records_or_several_studies(tmp_path: Path) -> None:
+def test_path_may_be_a_run_folder_a_record_or_a_folder_of_studies(tmp_path: Path) -> None:
     one, two = sweep(tmp_path / "one", 2), tmp_path / "two"
     for job in range(2):
         write_run(two / "deep/er" / str(job), record(2.0, job, 0.95), config(2.0, job))
@@ -231,11 +231,11 @@ def test_controls_are_distinguished_from_recipes(tmp_path: Path) -> None:
     assert study.problems == ()
 
 
-def test_a_scaled_warmup_without_its_counterpart_is_not_a_control(tmp_path: Path) -> None:
+def test_scaled_warmup_is_a_control_only_next_to_an_unscaled_warmup(tmp_path: Path) -> None:
     assert set(load(sweep(tmp_path, scheduler__scale_warmup=True)).frame["control"]) == {""}
 
 
-def test_repeated_seed_counts_once_by_its_completed_run(tmp_path: Path) -> None:
+def test_repeated_seed_counts_once_with_its_completed_run(tmp_path: Path) -> None:
     sweep(tmp_path / "first", 2)
     write_run(tmp_path / "again/0", record(0.5, 0, 0.7), config(0.5))
     write_run(tmp_path / "again/1", record(1.0, 0, 0.91), config(1.0))
@@ -262,7 +262,7 @@ def test_runs_without_a_seed_are_not_duplicates(tmp_path: Path) -> None:
     assert summary(study)["seeds"].tolist() == [()]
 
 
-def test_study_with_several_objectives_needs_a_choice(tmp_path: Path) -> None:
+def test_study_with_several_objectives_needs_a_chosen_objective(tmp_path: Path) -> None:
     sweep(tmp_path, 2)
     other = record(2.0, metrics={"eval/loss": 0.1}, evaluations=[])
     write_run(tmp_path / "9", other, config(2.0, 0, trainer__objective="eval/loss"))
@@ -279,7 +279,7 @@ def test_missing_objective_is_refused(tmp_path: Path) -> None:
         load(tmp_path)
 
 
-def test_direction_must_be_known(tmp_path: Path) -> None:
+def test_direction_of_the_objective_must_be_known(tmp_path: Path) -> None:
     sweep(tmp_path, 1, trainer__objective="eval/thing")
     with refused("direction", MissingValueError):
         load(tmp_path)

@@ -59,7 +59,7 @@ def test_table_shows_failed_and_killed_jobs(tmp_path: Path) -> None:
     assert len(lines) == 5  # jobs that have not started are only counted
 
 
-def test_jobs_that_never_started_are_counted(tmp_path: Path) -> None:
+def test_table_counts_jobs_that_never_started(tmp_path: Path) -> None:
     for number in range(3):
         (tmp_path / str(number)).mkdir()
         (tmp_path / str(number) / "job.json").write_text(f'{{"overrides": ["seed={number}"]}}')
@@ -73,7 +73,7 @@ def test_jobs_that_never_started_are_counted(tmp_path: Path) -> None:
     assert lines[3].endswith(why)
 
 
-def test_completed_jobs_are_only_counted_if_there_are_many(tmp_path: Path) -> None:
+def test_long_table_counts_completed_jobs_and_does_not_list_them(tmp_path: Path) -> None:
     for number in range(60):
         job(tmp_path / str(number), f"seed={number}")
     assert shown(tmp_path, io.StringIO()) == ["", f"60 jobs in {tmp_path}: 60 completed"]

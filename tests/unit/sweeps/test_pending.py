@@ -58,7 +58,7 @@ def test_kill_during_publishing_leaves_a_complete_description(tmp_path: Path, mo
     assert (tmp_path / ".hydra/config.yaml").read_text() == "ssr: 1\n"  # written last
 
 
-def test_refusal_keeps_the_folder_and_records_its_reason_only_in_a_sweep(tmp_path: Path) -> None:
+def test_refused_job_keeps_its_folder_and_records_the_reason_only_in_a_sweep(tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
     (tmp_path / "job").mkdir()
     job, aside = used(tmp_path / "run")
@@ -90,7 +90,7 @@ def test_log_lines_are_held_back_and_written_on_failure(tmp_path: Path, failed: 
         handler.close()
 
 
-def test_killed_start_leaves_no_files_and_removes_earlier_leftovers(tmp_path: Path) -> None:
+def test_job_killed_at_its_start_leaves_no_files_and_removes_earlier_leftovers(tmp_path: Path) -> None:
     left, note = tmp_path / pending_name(".hydra"), tmp_path / pending_name(".hydra")
     other = tmp_path / ".hydra.pending-mine"  # these files belong to the user
     for folder in (left, note, other):

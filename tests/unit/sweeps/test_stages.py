@@ -54,7 +54,7 @@ def plan_of(schedulers: Sequence[Any], grid: Sequence[float], steps: int = N) ->
     ],
     ids=str,
 )
-def test_each_schedule_and_grid_saves_the_computed_fraction(
+def test_saved_fraction_of_steps_equals_the_computed_fraction(
     scheduler: Any, savings: tuple[float, float, float]
 ) -> None:
     for (name, grid), saving in zip(GRIDS.items(), savings, strict=True):
@@ -63,7 +63,7 @@ def test_each_schedule_and_grid_saves_the_computed_fraction(
         assert 100 * (1 - plan.shared / plan.alone) == pytest.approx(saving, abs=0.06), name
 
 
-def test_decays_of_any_shape_and_length_use_the_same_shared_steps() -> None:
+def test_jobs_that_differ_only_in_the_decay_share_the_steps_before_it() -> None:
     shapes = [WarmupStableDecayScheduler("0ba", decay=decay) for decay in ("1-sqrt", "linear", "cosine")]
     plan = plan_of(shapes, GRIDS["tenths"], 100_000)  # 3 * 5.5 runs; a trunk of 0.9 and 3 * 5.5 decays of a tenth
     assert plan.alone / plan.shared == pytest.approx(6.47, abs=0.005)
@@ -95,7 +95,7 @@ def test_nested_trees_are_planned_in_order() -> None:
     assert all(branch.source is None or starts[branch.source] < starts[job] for job, branch in enumerate(plan.branches))
 
 
-def test_worker_takes_other_jobs_before_it_waits_for_shared_steps() -> None:
+def test_worker_runs_other_jobs_before_it_waits_for_shared_steps() -> None:
     jobs = [Planned(run_of(WarmupStableDecayScheduler("0ba", "0.5dur"), ssr, 1000), "a") for ssr in (1, 0.5)]
     plan = plan_stages([*jobs, Planned(run_of(ConstantScheduler(), 0.2, 1000), "b")])
     # The long decay begins at step 501, the short one at step 251 and ends at 500. The other job has 200 steps.
@@ -105,7 +105,7 @@ def test_worker_takes_other_jobs_before_it_waits_for_shared_steps() -> None:
     assert (plan.took(1), plan.took(2), plan.took(9), plan.longest) == (1449, 1000, 1000, 1000)
 
 
-def test_different_groups_share_no_steps_and_last_steps_are_never_shared() -> None:
+def test_jobs_of_different_groups_and_last_steps_of_runs_share_no_steps() -> None:
     run = run_of(ConstantScheduler(), 1, 100)
     plan = plan_stages([Planned(run, "a"), Planned(run, "b"), Planned(run, None), Planned(run, None)])
     assert plan.shared == plan.alone == 400
@@ -118,7 +118,7 @@ def test_very_short_common_prefix_is_not_shared() -> None:
     assert plan.shared == plan.alone
 
 
-def test_started_jobs_train_only_their_remaining_steps() -> None:
+def test_plan_of_a_started_job_has_only_its_remaining_steps() -> None:
     scheduler = WarmupStableDecayScheduler("0ba", decay="linear")
     trunk, short = run_of(scheduler, 2, 1000), run_of(scheduler, 1, 1000)
     # The trunk has passed the branch point of the short job, so no job trains its prefix.
@@ -133,7 +133,7 @@ def test_started_jobs_train_only_their_remaining_steps() -> None:
     assert [(branch.begin, branch.source) for branch in plan.branches] == [(500, None), (950, None)]
 
 
-def test_only_certainly_equal_steps_are_shared_if_batch_sizes_are_unknown() -> None:
+def test_steps_that_may_differ_are_not_shared_if_batch_sizes_are_unknown() -> None:
     """A batch may have fewer tokens than ``batch_size`` allows, so only equal pieces of the schedules are shared."""
     calendar = Calendar(batch_size=8, tokens=16)  # at most 128 tokens in a batch
 
@@ -175,7 +175,7 @@ def test_steps_after_an_unknown_counter_are_not_shared(unknown: int) -> None:
         lambda: StepScheduler("0.2dur"),
     ],
 )
-def test_pieces_of_a_schedule_agree_with_its_steps(make: Callable[[], Any]) -> None:
+def test_pieces_of_a_schedule_give_the_same_first_difference_as_single_steps(make: Callable[[], Any]) -> None:
     """The first difference is also the first difference of the two lists of multipliers."""
     for ssrs in ((1, 2), (0.3, 0.7), (1, 1.01)):
         one, other = (run_of(make(), ssr, 500) for ssr in ssrs)

@@ -204,7 +204,7 @@ def test_killed_job_is_retried_at_most_three_times(tmp_path: Path) -> None:
     assert again.launches == [["b"]]
 
 
-def test_job_with_two_spellings_is_one_job(tmp_path: Path) -> None:
+def test_job_whose_value_is_spelled_in_two_ways_is_one_job(tmp_path: Path) -> None:
     inner, stream, folder = ProcessLauncher(tmp_path, {"ssr=1": once(die)}), io.StringIO(), StudyFolder(tmp_path)
     plan = folder.assign([((typed,), JobDescription("a", "")) for typed in ("ssr=1", "ssr=1.0")])
     StudyLauncher(inner, folder, plan, stream, command="").run()  # type: ignore[arg-type]
@@ -233,7 +233,7 @@ def test_deaths_in_earlier_sweeps_count_as_attempts(tmp_path: Path) -> None:
         made.check()
 
 
-def test_jobs_of_a_broken_pool_are_retried_alone(tmp_path: Path) -> None:
+def test_jobs_that_were_running_in_a_broken_pool_are_retried_alone(tmp_path: Path) -> None:
     inner = Pool(tmp_path, {"b": die})
     sweep(inner, "abcde")
     assert inner.launches[:2] == [["a", "b", "c", "d", "e"], ["d", "e"]]  # jobs that had not started, together
@@ -270,7 +270,7 @@ def test_error_of_a_launcher_that_starts_no_job_ends_the_sweep(tmp_path: Path) -
         sweep(Scripted(tmp_path, {"a": missing}), "ab")
 
 
-def test_deaths_before_and_after_the_first_heartbeat_are_added(tmp_path: Path) -> None:
+def test_deaths_before_and_after_the_first_heartbeat_are_counted_together(tmp_path: Path) -> None:
     deaths = iter([die_early, die, die_early, die_early])
     acts = {"b": lambda folder: next(deaths)(folder), "c": once(die_early)}
     inner, stream = ProcessLauncher(tmp_path, acts), io.StringIO()
@@ -441,7 +441,7 @@ def ended_at(point: int, error: type[BaseException]) -> Iterator[Counter[str]]:
 
 
 @pytest.mark.parametrize("error", [Killed, KeyboardInterrupt])
-def test_sweep_that_ends_at_any_operation_is_continued_by_the_same_command(
+def test_same_command_continues_a_sweep_that_ended_at_any_file_operation(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: type[BaseException]
 ) -> None:
     """A sweep is killed at each operation. Or ctrl-C stops job b, and a second ctrl-C comes at each later operation."""

@@ -128,7 +128,7 @@ def test_float_is_read_as_the_decimal_that_it_prints() -> None:
      np.array([1, 2]), np.complex128(1j), Decimal("NaN"), Decimal("Infinity"), "9" * 65, {}, b"1", bytearray(b"1")],
     ids=repr,
 )  # fmt: skip
-def test_exact_refuses_non_finite_numbers(value: Any) -> None:
+def test_function_exact_refuses_non_finite_numbers(value: Any) -> None:
     with refused("gamma", RangeError):
         exact(value, "gamma")
 
@@ -142,11 +142,11 @@ def test_exact_refuses_non_finite_numbers(value: Any) -> None:
      torch.tensor(0.3, dtype=torch.bfloat16), sum([0.001] * 300)],
     ids=repr,
 )  # fmt: skip
-def test_computed_ssr_is_read_as_the_simple_number_that_it_approximates(value: Any) -> None:
+def test_ssr_with_a_rounding_error_is_read_as_the_simple_number_that_it_approximates(value: Any) -> None:
     assert check_ssr(value) == Fraction(3, 10)
 
 
-def test_computed_ssr_may_be_a_simple_fraction() -> None:
+def test_ssr_with_a_rounding_error_may_be_a_simple_fraction() -> None:
     # As the decimals that they print, 2/3 of 3 batches and 10/7 of 7 would take a batch more.
     assert check_ssr(1 - 1 / 3) == check_ssr(2 / 3) == check_ssr(np.float32(2) / np.float32(3)) == Fraction(2, 3)
     assert check_ssr(10 / 7) == Fraction(10, 7)
@@ -191,7 +191,7 @@ def test_time_has_a_constructor_for_each_unit(make: Any, unit: str) -> None:
     assert make(3) == Time(3, unit)
 
 
-def test_from_input_reads_times_strings_and_numbers_with_a_default_unit() -> None:
+def test_method_from_input_reads_times_strings_and_numbers_with_a_default_unit() -> None:
     assert Time.from_input("5ep") == Time.from_input(Time("5ep")) == Time(5, "ep")
     assert Time.from_input(5, "ba") == Time.from_input(np.int64(5), TimeUnit.BATCH) == Time("5ba")
     assert Time.from_input("5ep", "ba") == Time("5ep")

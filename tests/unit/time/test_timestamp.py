@@ -46,14 +46,14 @@ def test_every_counter_has_its_name_place_and_unit() -> None:
     ("unit", "name"),
     [("iter", "iteration"), ("ep", "epoch"), ("ba", "batch"), ("sp", "sample"), ("tok", "token"), ("sec", "seconds")],
 )
-def test_get_returns_the_total_in_a_unit(unit: str, name: str) -> None:
+def test_method_get_returns_the_total_in_a_unit(unit: str, name: str) -> None:
     assert FULL.get(unit) == FULL.get(TimeUnit(unit)) == getattr(FULL, name)
     seconds = 10**9 if unit == "sec" else 1  # the reader returns nanoseconds
     assert Timestamp.reader(TimeUnit(unit))(FULL) == getattr(FULL, name).value * seconds
 
 
 @pytest.mark.parametrize("unit", ["dur", "epochs", None, 5, []])
-def test_get_refuses_units_that_are_not_counted(unit: Any) -> None:
+def test_method_get_refuses_units_that_are_not_counted(unit: Any) -> None:
     with refused("unit", UnknownNameError):
         FULL.get(unit)
 
@@ -64,7 +64,7 @@ batches = st.lists(
 
 
 @given(batches)
-def test_totals_are_the_sums_over_batches_and_epochs(steps: list[tuple[int, int, int, bool]]) -> None:
+def test_total_counters_are_sums_over_batches_and_epochs(steps: list[tuple[int, int, int, bool]]) -> None:
     now = Timestamp()
     in_epoch: list[tuple[int, int, int]] = []
     for samples, tokens, milliseconds, ends_epoch in steps:
@@ -138,7 +138,7 @@ def test_error_for_an_invalid_counter_names_the_counter(make: Any, field: str) -
         make()
 
 
-def test_counters_may_be_other_libraries_times_and_fractions() -> None:
+def test_counters_may_be_fractions_or_times_of_other_libraries() -> None:
     assert Timestamp(batch=ForeignTime(3, "ba"), epoch=Time("2ep")) == Timestamp(batch=3, epoch=2)
     assert Timestamp(batch=Fraction(7, 3)).to_next_batch().batch.value == Fraction(10, 3)
 

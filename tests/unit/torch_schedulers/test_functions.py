@@ -37,7 +37,7 @@ def test_function_gets_an_int_at_whole_steps_and_a_float_between_them() -> None:
         assert [type(step) for step in steps] == [int if step == int(step) else float for step in expected]
 
 
-def test_products_call_the_function_once_per_whole_step() -> None:
+def test_multiplicative_lr_calls_its_function_once_per_whole_step() -> None:
     assert asked_at(0.4, 4, MultiplicativeLR) == [1, 2, 3, 4, 5, 6, 7]
     course = MultiplicativeLR(lambda step: TABLE[step], pace="batch").bind(State("60ba"), 2)
     # The k-th factor comes at 2k: 0.5, then 0.5 * 0.25.
@@ -45,12 +45,12 @@ def test_products_call_the_function_once_per_whole_step() -> None:
     assert course.rates(Timestamp(batch=1), [8.0]) == [8.0]  # the clock may go back, because this is a function of time
 
 
-def test_function_that_accepts_only_ints_runs_if_all_steps_are_whole() -> None:
+def test_function_for_ints_is_accepted_if_all_steps_are_whole() -> None:
     course = LambdaLR(lambda step: TABLE[step], pace="batch").bind(State("60ba"), 0.5)
     assert [course.rates(Timestamp(batch=k), [1.0])[0] for k in range(3)] == [1.0, 0.25, 0.0625]
 
 
-def test_function_that_accepts_only_ints_is_refused_if_steps_are_fractional() -> None:
+def test_function_for_ints_is_refused_if_steps_are_fractional() -> None:
     scheduler = LambdaLR(lambda step: TABLE[step], pace="batch")
     with refused(
         "lr_lambda",

@@ -18,7 +18,7 @@ def due(time: str, repeats: bool = False, **state: Any) -> Deadline:
     return Deadline(time, State(**{"max_duration": "10ep", **state}), "eval_interval", repeats=repeats)
 
 
-def test_half_an_epoch_of_seven_batches_is_due_after_the_fourth() -> None:
+def test_interval_of_half_an_epoch_of_seven_batches_is_due_after_the_fourth_batch() -> None:
     deadline = due("0.5ep", dataloader_len=7)
     assert not deadline.reached(Timestamp(batch=3, batch_in_epoch=3))
     assert deadline.reached(Timestamp(batch=4, batch_in_epoch=4))
@@ -36,7 +36,7 @@ def test_half_an_epoch_of_seven_batches_is_due_after_the_fourth() -> None:
         ("2ep", {"epoch": 1, "batch": 99}, {"epoch": 2}),  # no dataloader_len
     ],
 )
-def test_every_unit_is_exact(time: str, before: dict[str, Any], at: dict[str, Any]) -> None:
+def test_interval_in_every_unit_is_exact(time: str, before: dict[str, Any], at: dict[str, Any]) -> None:
     assert not due(time).reached(Timestamp(**before))
     assert due(time).reached(Timestamp(**at))
 
@@ -82,7 +82,7 @@ def test_run_ends_at_the_same_epoch_after_a_change_of_the_batch_size(length: int
     assert end.steps(State(max_duration="10ep", dataloader_len=length)) == 375 + last
 
 
-def test_number_of_steps_is_known_if_the_rates_are() -> None:
+def test_number_of_steps_is_known_if_the_rates_are_known() -> None:
     state = State(max_duration="100sp", samples_per_batch=16, dataloader_len=7)
     assert Deadline("100sp", state, "x").steps(state) == 7
     assert Deadline("2ep", state, "x").steps(state) == 14

@@ -139,7 +139,7 @@ def test_nested_schedulers_are_described_by_their_arguments() -> None:
     assert changes(make(0.1), make(0.2)) == ["it[0].factors.b.gamma was 0.1 and is 0.2"]
 
 
-def test_torch_s_schedulers_are_described_by_their_arguments() -> None:
+def test_torch_schedulers_are_described_by_their_arguments() -> None:
     def make(**arguments: Any) -> Any:
         return plain_data(StepLR(torch.optim.SGD([nn.Parameter(torch.ones(1))], lr=0.1), **arguments))
 

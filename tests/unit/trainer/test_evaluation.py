@@ -163,7 +163,7 @@ def test_perplexity_is_two_to_the_power_of_the_bits_per_token(kind: str, is_mapp
         ({1: 1.0}, "{1: float}"),
     ],
 )
-def test_result_that_is_not_numbers_is_refused_before_the_first_step(result: Any, got: str) -> None:
+def test_metric_result_without_numbers_is_refused_before_the_first_step(result: Any, got: str) -> None:
     trainer = of_digits({"f1": Gives(result)})
     with refused("metrics.f1", WrongTypeError) as caught:
         trainer.fit()
@@ -180,7 +180,7 @@ def test_mapping_of_numbers_becomes_several_metrics() -> None:
 
 
 @pytest.mark.parametrize("setting", [{"objective": "eval/f1/other"}, {"checkpoint": {"best": "eval/f1/other"}}])
-def test_setting_with_an_unknown_key_of_a_metric_is_refused_before_the_first_step(setting: dict[str, Any]) -> None:
+def test_unknown_key_of_a_metric_in_a_setting_is_refused_before_the_first_step(setting: dict[str, Any]) -> None:
     trainer = of_digits({"f1": Gives({"macro": 0.5})}, **setting)
     field = "objective" if "objective" in setting else "checkpoint.best"
     with pytest.raises(UnknownNameError) as caught:
@@ -190,7 +190,7 @@ def test_setting_with_an_unknown_key_of_a_metric_is_refused_before_the_first_ste
     assert trainer.state.timestamp.batches == 0
 
 
-def test_metric_function_has_no_parts() -> None:
+def test_metric_function_returns_a_single_value() -> None:
     with refused("objective", UnknownNameError):
         of_digits({"zero": lambda outputs, targets: 0.0}, objective="eval/zero/a")
 

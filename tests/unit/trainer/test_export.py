@@ -153,7 +153,9 @@ def test_export_must_be_a_file_name(name: Any) -> None:
         CheckpointSettings(export=name)
 
 
-def test_missing_safetensors_is_one_line(monkeypatch: pytest.MonkeyPatch, composed: Callable[..., DictConfig]) -> None:
+def test_error_for_missing_safetensors_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, composed: Callable[..., DictConfig]
+) -> None:
     find_spec = importlib.util.find_spec
     monkeypatch.setattr(
         importlib.util, "find_spec", lambda name, *rest: None if name == "safetensors" else find_spec(name, *rest)

@@ -197,7 +197,7 @@ def test_resume_may_schedule_another_part_of_the_same_tuple() -> None:
     assert both.values() == {"beta1": 0.4, "beta2": 0.48}
 
 
-def test_a_group_that_is_added_later_follows() -> None:
+def test_param_group_that_is_added_later_follows_the_field_schedule() -> None:
     optimizer = AdamW([parameter()], weight_decay=0.4)
     state = run(optimizer, length="4ba")
     fields = FieldSchedules({"weight_decay": LinearScheduler()}, state)

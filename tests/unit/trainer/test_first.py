@@ -58,7 +58,7 @@ def test_targets_of_another_shape_are_not_broadcast_over_the_outputs(loss: Calla
     computed(Task(nn.Linear(4, 1), loss, None, CPU), (X, NUMBERS[:, None]), phase)
 
 
-def test_scalar_target_may_broadcast() -> None:
+def test_target_of_one_number_may_broadcast() -> None:
     # As in adversarial training, whose target is always 1: torch warns, but nothing is refused.
     task = Task(nn.Linear(4, 1), lambda outputs, targets: F.mse_loss(outputs, torch.tensor(1.0)), None, CPU)
     with pytest.warns(UserWarning, match="target size"):
@@ -153,7 +153,7 @@ NAMED = {
 
 
 @pytest.mark.parametrize("kind", NAMED)
-def test_metric_that_fails_is_named_with_its_function(kind: str) -> None:
+def test_error_of_a_metric_names_the_metric_and_its_function(kind: str) -> None:
     metric, name = NAMED[kind]
     task = Task(nn.Linear(4, 3), None, {"ratio": metric}, CPU)
     with pytest.raises(FirstBatchError) as caught:
@@ -170,7 +170,7 @@ def test_metric_that_fails_is_named_with_its_function(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", NAMED)
-def test_loss_that_fails_is_named_with_its_function(kind: str) -> None:
+def test_error_of_a_loss_names_the_loss_and_its_function(kind: str) -> None:
     loss, name = NAMED[kind]
     with pytest.raises(FirstBatchError) as caught:
         Task(nn.Linear(4, 3), loss, None, CPU).loss((X, CLASSES))
@@ -178,7 +178,7 @@ def test_loss_that_fails_is_named_with_its_function(kind: str) -> None:
     assert "ZeroDivisionError: division by zero (test_first.py, line " in str(caught.value)
 
 
-def test_loss_that_fails_in_a_later_batch_is_named() -> None:
+def test_error_of_a_later_batch_names_the_loss() -> None:
     def own(outputs: Tensor, targets: Tensor) -> Tensor:
         return outputs.sum() if len(targets) < 7 else outputs["x"]  # type: ignore[call-overload, no-any-return]
 
@@ -188,7 +188,7 @@ def test_loss_that_fails_in_a_later_batch_is_named() -> None:
         task.loss((X, CLASSES))
 
 
-def test_error_of_the_default_accuracy_states_its_origin() -> None:
+def test_error_of_the_default_metric_says_that_it_is_the_default() -> None:
     """Targets of a different task: the loss accepts them, but the default metric does not."""
     task = Task(nn.Linear(4, 3), None, {"accuracy": accuracy}, CPU)
     task.given_loss = task._loss = lambda outputs, targets: outputs.sum()
@@ -249,7 +249,7 @@ def test_trial_evaluation_does_not_change_the_run() -> None:
         assert torch.equal(tensor, trained(True)[name]), name
 
 
-def test_process_lost_in_the_first_batch_is_reported_as_lost() -> None:
+def test_process_lost_in_the_first_batch_causes_a_lost_process_error() -> None:
     error = FirstBatchError("of the loader")
     error.__cause__ = RuntimeError("Connection closed by peer")  # the words of gloo
     assert isinstance(lost_process(error, Processes(0, world_size=2)), LostProcessError)

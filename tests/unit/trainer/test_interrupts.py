@@ -24,7 +24,7 @@ def _hangup_is_not_ignored() -> Iterator[None]:
     signal.signal(signal.SIGHUP, before)
 
 
-def test_sigterm_raises_once_and_restores_the_previous_handler() -> None:
+def test_sigterm_raises_one_error_and_restores_the_previous_handler() -> None:
     with pytest.raises(TerminatedError) as info, terminable():
         try:
             os.kill(os.getpid(), signal.SIGTERM)
@@ -140,7 +140,7 @@ def test_ctrl_c_that_torchrun_repeats_counts_once(monkeypatch: pytest.MonkeyPatc
             os.kill(os.getpid(), signal.SIGINT)
 
 
-def test_a_launcher_s_handler_is_called_when_the_run_leaves() -> None:
+def test_signal_handler_of_a_launcher_is_called_when_the_run_ends() -> None:
     seen: list[int] = []
     before = signal.signal(signal.SIGUSR2, lambda number, frame: seen.append(number))
     try:
@@ -177,7 +177,7 @@ def test_ignored_signals_stay_ignored(number: int) -> None:
 
 
 @pytest.mark.parametrize("trains", [False, True])
-def test_launcher_that_requeues_the_job_exits_with_the_reason(trains: bool) -> None:
+def test_reason_of_a_requeueing_signal_says_that_the_job_is_queued_again(trains: bool) -> None:
     def put_back(number: int, frame: FrameType | None) -> None:
         sys.exit(144)
 

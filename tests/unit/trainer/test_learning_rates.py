@@ -135,7 +135,7 @@ def test_explicit_pace_is_used_in_a_run_within_one_epoch() -> None:
         assert trace(theirs, optimizer, epochs=1, stepwise=stepwise) == pytest.approx(expected)
 
 
-def test_our_schedulers_step_by_epoch_on_request() -> None:
+def test_schedulers_of_this_package_can_step_by_epoch() -> None:
     assert trace(LinearScheduler(), sgd(), stepwise=False) == [0.8] * 4 + [0.4] * 4
 
 
@@ -155,7 +155,9 @@ def decay(state: State) -> float:
 )
 @pytest.mark.parametrize("stepwise", [None, True])
 @pytest.mark.parametrize("tensor", [False, True])
-def test_our_schedulers_multiply_torch_rates_at_separate_paces(make: Any, stepwise: bool | None, tensor: bool) -> None:
+def test_schedulers_of_this_package_multiply_torch_rates_at_a_separate_pace(
+    make: Any, stepwise: bool | None, tensor: bool
+) -> None:
     def lr() -> Any:
         return torch.tensor(0.8, dtype=torch.float64) if tensor else 0.8
 
@@ -169,7 +171,7 @@ def test_our_schedulers_multiply_torch_rates_at_separate_paces(make: Any, stepwi
         assert optimizer.param_groups[0]["lr"] is held
 
 
-def test_plateau_follows_evaluations() -> None:
+def test_plateau_scheduler_reads_evaluations() -> None:
     optimizer = sgd()
     state = State(max_duration="2ep", dataloader_len=1, optimizers=optimizer)
     rates = LearningRates(
@@ -183,7 +185,7 @@ def test_plateau_follows_evaluations() -> None:
         assert optimizer.param_groups[0]["lr"] == pytest.approx(expected)
 
 
-def test_unexpected_end_of_an_epoch_sets_the_rate_again() -> None:
+def test_rate_is_computed_again_if_an_epoch_ends_unexpectedly() -> None:
     optimizer = sgd()
     state = State(max_duration="2ep", optimizers=optimizer)
     rates = LearningRates(decay, state, Fraction(1))
@@ -393,7 +395,7 @@ def test_epochs_end_with_the_data() -> None:
 # --- groups and optimizers ---
 
 
-def test_groups_that_are_added_later_follow() -> None:
+def test_param_groups_that_are_added_later_follow_the_schedule() -> None:
     for make in (
         lambda o: ExponentialLR(o, 0.5),
         lambda o: [described.ExponentialLR(0.5), ConstantScheduler(1.0)],
@@ -412,7 +414,7 @@ def test_groups_that_are_added_later_follow() -> None:
         assert [group["lr"] for group in optimizer.param_groups] == [0.8 / 8, 0.1 / 8]
 
 
-def test_described_scheduler_sets_all_optimizers_and_torch_instance_sets_its_own() -> None:
+def test_torch_scheduler_instance_sets_only_its_own_optimizer() -> None:
     a, b = sgd(), sgd(0.2)
     state = State(max_duration="2ep", dataloader_len=1, optimizers=(a, b))
     rates = LearningRates([described.ExponentialLR(0.5), StepLR(b, 1, 0.1)], state, Fraction(1))
@@ -421,7 +423,7 @@ def test_described_scheduler_sets_all_optimizers_and_torch_instance_sets_its_own
     assert [a.param_groups[0]["lr"], b.param_groups[0]["lr"]] == pytest.approx([0.4, 0.01])
 
 
-def test_schedule_of_momentum_needs_an_optimizer_with_momentum() -> None:
+def test_scheduled_momentum_needs_an_optimizer_with_momentum() -> None:
     optimizer = torch.optim.Adagrad([torch.nn.Parameter(torch.zeros(1))], lr=0.1)
     state = State(max_duration="8ba", optimizers=optimizer)
     with refused("schedulers[0].cycle_momentum", ConflictError):

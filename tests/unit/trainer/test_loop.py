@@ -157,7 +157,7 @@ class Bag(nn.Module):
         ("2iter", 2, 8),
     ],
 )
-def test_every_unit_ends_a_run(length: str, ssr: float, steps: int) -> None:
+def test_length_in_any_unit_ends_a_run(length: str, ssr: float, steps: int) -> None:
     ids = TensorLoader([torch.arange(30).reshape(6, 5) % 10, torch.arange(6) % 3], 2)  # 3 batches, 10 tokens each
     run = Recorded(ids, LinearScheduler(), length, ssr=ssr, model=Bag(), counts={"iteration_length": "2ba"}).run()
     assert run.result.steps == steps

@@ -64,7 +64,7 @@ class Full(Terminal):
 @pytest.mark.parametrize("kind", ["plain", "bar"])
 @pytest.mark.parametrize("room", [0, 1, 2, 3])
 @pytest.mark.parametrize("error", [BrokenPipeError, OSError, ValueError])
-def test_failing_display_is_ignored(kind: str, room: int, error: type[Exception]) -> None:
+def test_failing_progress_display_is_ignored(kind: str, room: int, error: type[Exception]) -> None:
     stream = Full(room, error)
     progress = choose_progress(kind, stream=stream)
     for _ in range(5):
@@ -100,7 +100,7 @@ def test_no_line_is_truncated_or_longer_than_the_terminal(columns: int, monkeypa
     assert "…" not in shown
 
 
-def test_progress_none_prints_nothing() -> None:
+def test_setting_progress_to_none_prints_nothing() -> None:
     stream = Terminal()
     progress = choose_progress("none", stream=stream)
     progress.update(HALF)
@@ -111,7 +111,7 @@ def test_progress_none_prints_nothing() -> None:
 
 
 @pytest.mark.parametrize("kind", ["BAR", "", None, True, "tqdm"])
-def test_other_kinds_are_refused(kind: object) -> None:
+def test_unknown_kind_of_progress_display_is_refused(kind: object) -> None:
     with refused("progress", UnknownNameError):
         choose_progress(kind)  # type: ignore[arg-type]
 

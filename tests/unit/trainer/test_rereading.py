@@ -145,7 +145,7 @@ def train(run_dir: Path, loader: Any, fails_at: int = -1) -> tuple[list[float], 
 
 
 @pytest.mark.parametrize("make", [Walk, Eager])
-def test_run_continues_by_the_state_of_its_loader(tmp_path: Path, make: Callable[[], Any]) -> None:
+def test_resumed_run_restores_the_state_of_its_loader(tmp_path: Path, make: Callable[[], Any]) -> None:
     whole, weights = train(tmp_path / "whole", make())
     # 3 ** k modulo 31: 3, 9, 27, 81 - 62 = 19 ...
     assert [round(31 * number) for number in whole[:4]] == [3, 9, 27, 19]
@@ -214,7 +214,7 @@ def test_state_of_a_loader_also_used_in_evaluation_is_not_saved() -> None:
 
 @pytest.mark.filterwarnings("ignore")  # torchdata calls deprecated functions of torch
 @pytest.mark.parametrize("stop", [5, 7])
-def test_stateful_loader_of_torchdata_continues(tmp_path: Path, stop: int) -> None:
+def test_stateful_loader_of_torchdata_resumes_at_its_batch(tmp_path: Path, stop: int) -> None:
     stateful = pytest.importorskip("torchdata.stateful_dataloader")
     data = TensorDataset(torch.arange(40.0).reshape(10, 4), torch.arange(10) % 3)
 

@@ -46,7 +46,7 @@ def test_invalid_settings_are_refused(given: Any, field: str) -> None:
         setting_of(CheckpointSettings, given, "checkpoint")
 
 
-def test_settings_may_be_given_in_three_ways() -> None:
+def test_settings_may_be_a_default_a_mapping_or_an_object() -> None:
     default = CheckpointSettings(True, "10m", 2, None, "auto")
     assert setting_of(CheckpointSettings, None, "checkpoint") == CheckpointSettings() == default
     given = {"interval": "1ep", "keep": 3}
@@ -62,7 +62,9 @@ def test_settings_may_be_given_in_three_ways() -> None:
         ("eval/accuracy", "auto", "max"), ("eval/loss", "max", "max"), ("eval/bits_per_byte", "min", "min"),
     ],
 )  # fmt: skip
-def test_direction_of_best_follows_from_the_metric(best: str | None, mode: str, found: str | None) -> None:
+def test_mode_auto_of_the_best_checkpoint_follows_from_its_metric(
+    best: str | None, mode: str, found: str | None
+) -> None:
     assert CheckpointSettings(best=best, mode=mode).best_mode == found
 
 

@@ -159,7 +159,7 @@ def test_part_of_a_batch_without_tokens_does_not_change_the_gradients() -> None:
         torch.testing.assert_close(other, weights[0], rtol=1e-6, atol=1e-7)
 
 
-def test_a_mean_over_tokens_needs_tokens() -> None:
+def test_mean_over_tokens_needs_a_batch_with_tokens() -> None:
     with refused("loss_mean_over", MissingValueError):
         trained(step={"loss_mean_over": "tokens", "accumulate": 2})
 

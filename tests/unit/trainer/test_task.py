@@ -48,7 +48,7 @@ class OwnLoss(nn.Module):
         return {"loss": loss} if self.key else type("Output", (), {"loss": loss})()
 
 
-def test_pair_is_trained_with_cross_entropy() -> None:
+def test_pair_of_inputs_and_targets_is_trained_with_cross_entropy() -> None:
     model = linear()
     for batch in ((X, Y), [X, Y]):
         loss, samples, tokens = Task(model, None, None, CPU).loss(batch)
@@ -66,7 +66,7 @@ def test_several_inputs_are_passed_by_position_or_name() -> None:
     assert task.loss(({"b": b, "a": a}, target))[:2] == (2.0, 5)
 
 
-def test_mapping_is_passed_to_the_model_by_name_and_to_the_loss_whole() -> None:
+def test_model_gets_a_mapping_by_name_and_the_loss_gets_the_whole_mapping() -> None:
     batch = {"a": torch.full((5,), 7.0), "b": torch.ones(5)}
     loss, samples, tokens = Task(Sum(), lambda outputs, given: (outputs + given["b"]).sum(), None, CPU).loss(batch)
     assert (loss.item(), samples, tokens) == (30.0, 5, 0)
@@ -82,7 +82,7 @@ def test_model_may_return_its_own_loss(key: bool) -> None:
     assert Task(OwnLoss(key), None, {}, CPU).loss(masked)[2] == 3
 
 
-def test_tokens_are_whole_numbers_in_two_dimensions() -> None:
+def test_inputs_of_int32_or_int64_in_two_dimensions_count_as_tokens() -> None:
     task = Task(nn.Embedding(10, 3), lambda o, t: o.sum(), None, CPU)
     assert task.count((torch.zeros(4, 5, dtype=torch.int64), None)) == (4, 20)
     assert task.count((torch.zeros(4, 5, dtype=torch.int32), None)) == (4, 20)

@@ -120,7 +120,7 @@ def tables(in_tmp: Path) -> None:
         (in_tmp / f"{name}.csv").write_text("\n".join(["x,kind", *lines, ""]))
 
 
-def test_ssr_evaluate_can_repeat_the_test_of_a_checkpoint(tables: None, composed: Callable[..., DictConfig]) -> None:
+def test_ssr_evaluate_can_evaluate_the_test_data_again(tables: None, composed: Callable[..., DictConfig]) -> None:
     cfg = composed(*TABLE, "data.test=test.csv", "max_duration=2ep", "trainer.progress=none", "trainer.device=cpu")
     train(cfg, run_dir="run")
     (Path("run") / ".hydra").mkdir()

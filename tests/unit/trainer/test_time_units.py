@@ -216,7 +216,9 @@ class SlowEvaluation:
         (1.5, [30, 80, 90, 130, 160, 210, 220, 260, 290, 340]),
     ],
 )
-def test_evaluating_and_saving_stop_the_clock(clock: Any, tmp_path: Path, ssr: float, ends: list[int]) -> None:
+def test_training_clock_stops_during_evaluation_and_saving(
+    clock: Any, tmp_path: Path, ssr: float, ends: list[int]
+) -> None:
     model = Slow(clock, [30, 50, 10, 40])
     loader = TensorLoader([torch.randn(10, 4), torch.zeros(10, dtype=torch.int64)], 2)
     trainer = Trainer(

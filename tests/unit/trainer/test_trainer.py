@@ -57,7 +57,7 @@ def small(**options: Any) -> Trainer:
 # ---- the default task
 
 
-def test_same_seed_is_bitwise_equal(tmp_path: Path) -> None:
+def test_runs_with_the_same_seed_are_bitwise_equal(tmp_path: Path) -> None:
     runs = []
     for name in ("a", "b"):
         torch.rand(7)  # earlier random numbers do not matter
@@ -77,7 +77,7 @@ def test_same_seed_is_bitwise_equal(tmp_path: Path) -> None:
     assert not torch.equal(next(one.model.parameters()), next(other.model.parameters()))
 
 
-def test_computed_ssr_has_as_many_steps_as_the_simple_ratio() -> None:
+def test_ssr_with_a_rounding_error_has_as_many_steps_as_the_exact_ssr() -> None:
     # 0.30000000000000004 of 10 batches would be 4.
     result = small(ssr=0.1 + 0.2, max_duration="10ba").fit()
     assert (result.ssr, result.steps) == (0.3, 3)
@@ -131,7 +131,7 @@ def test_a_finished_run_is_not_overwritten(tmp_path: Path, capsys: pytest.Captur
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
 
 
-def test_a_finished_run_has_its_weights(tmp_path: Path) -> None:
+def test_trainer_of_a_finished_run_loads_its_weights(tmp_path: Path) -> None:
     eval = [(torch.randn(6, 4), torch.arange(6) % 3)]
     first = small(run_dir=tmp_path, eval=eval)
     result = first.fit()
@@ -189,7 +189,7 @@ def test_resume_with_changed_samples_or_tokens_per_batch_is_refused(tmp_path: Pa
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_evaluation_computes_as_training_does(precision: str) -> None:
+def test_evaluation_uses_the_precision_of_training(precision: str) -> None:
     seen: dict[bool, set[torch.dtype]] = {True: set(), False: set()}
     model = nn.Linear(4, 3)
     model.register_forward_hook(lambda module, _, outputs: seen[module.training].add(outputs.dtype))
@@ -304,7 +304,7 @@ def test_models_and_loaders_are_validated(arguments: tuple[Any, ...], field: str
         Trainer(*arguments, device="cpu")
 
 
-def test_torch_scheduler_brings_its_optimizer_and_is_stretched() -> None:
+def test_trainer_uses_the_optimizer_of_a_torch_scheduler() -> None:
     model = nn.Linear(4, 3)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     loader = TensorLoader([torch.randn(4, 4), torch.arange(4) % 3], 2)
@@ -412,7 +412,7 @@ def plateau_rates(plateau: Any, metric: str, values: list[float], **options: Any
     return float(run.state.optimizers[0].param_groups[0]["lr"])
 
 
-def test_plateau_follows_the_better_direction_of_its_metric() -> None:
+def test_plateau_scheduler_knows_whether_higher_or_lower_is_better() -> None:
     """Patience 0 halves the rate after each evaluation that is not better than the best before."""
     auto = {"mode": "auto", "factor": 0.5, "patience": 0}
     rising = [0.1, 0.2, 0.3, 0.4]

@@ -22,7 +22,7 @@ def sweep(launcher: str) -> tuple[str, ...]:
     # If a worker dies, joblib ends all workers. Then each of their jobs runs alone.
     [under("joblib", 5), under("ray", 1), under("submitit_local", 1)],
 )
-def test_job_that_always_kills_its_process_is_the_only_one_lost(lab: Lab, launcher: str, victim: int) -> None:
+def test_only_the_job_that_always_kills_its_process_is_lost(lab: Lab, launcher: str, victim: int) -> None:
     assert_one_failed(lab.sweep(*sweep(launcher), poison=f"{victim}:always"), lab, victim, SEEDS[launcher])
 
 

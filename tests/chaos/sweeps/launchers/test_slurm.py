@@ -82,7 +82,7 @@ def submitted(lab: Lab) -> int:
     return len([path for path in lab.study.glob(".submitit/[0-9]*") if list(path.glob("*_log.out"))])
 
 
-def test_job_that_the_queue_does_not_list_has_ended() -> None:
+def test_job_that_is_missing_in_the_slurm_queue_counts_as_ended() -> None:
     from ssr_hydra.sweeps.launchers.plugins import queue_watcher
 
     watcher = queue_watcher()
@@ -97,7 +97,7 @@ def test_job_that_the_queue_does_not_list_has_ended() -> None:
     assert watcher._make_command() is None  # no command runs if there are no jobs
 
 
-def test_job_that_always_kills_its_process_is_the_only_one_lost(lab: Lab) -> None:
+def test_only_the_job_that_always_kills_its_process_is_lost(lab: Lab) -> None:
     assert_one_failed(lab.sweep(*SWEEP, "seed=0,1,2", poison="1:always"), lab, 1, (0, 1, 2))
 
 

@@ -106,7 +106,7 @@ def test_results_are_in_job_order_and_each_job_has_its_own_process(tmp_path: Pat
 # ---- failures
 
 
-def test_a_job_that_raises_does_not_stop_the_others(tmp_path: Path) -> None:
+def test_job_that_raises_an_error_does_not_stop_other_jobs(tmp_path: Path) -> None:
     done = launcher(tmp_path).launch(jobs("number", "raise", "number"), 0)
     assert [how(returned) for returned in done] == [
         ("COMPLETED", 0),
@@ -154,7 +154,7 @@ def test_sweep_completes_if_the_first_middle_and_last_of_twelve_jobs_are_killed(
             assert (status, answer) == ("COMPLETED", number)
 
 
-def test_a_job_that_cannot_be_composed_or_get_its_folder_does_not_stop_the_others(tmp_path: Path) -> None:
+def test_job_without_a_valid_config_or_folder_does_not_stop_other_jobs(tmp_path: Path) -> None:
     made = launcher(tmp_path)
     (tmp_path / "sweep").mkdir()
     (tmp_path / "sweep/1").write_text("in the way")
@@ -164,7 +164,7 @@ def test_a_job_that_cannot_be_composed_or_get_its_folder_does_not_stop_the_other
     assert "FileExistsError" in done[1][1]
 
 
-def test_a_signal_to_one_job_does_not_stop_the_others(tmp_path: Path) -> None:
+def test_signal_to_one_job_does_not_stop_other_jobs(tmp_path: Path) -> None:
     made = launcher(tmp_path)
 
     def stop(number: int, pid: int) -> None:
@@ -240,7 +240,7 @@ def test_all_jobs_end_if_on_start_raises_an_error(tmp_path: Path) -> None:
 # ---- the environment of a job
 
 
-def test_job_has_the_working_directory_variables_and_import_path_of_its_sweep(
+def test_job_has_the_import_path_and_environment_and_working_directory_of_its_sweep(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert launch(tmp_path, "number") == [("COMPLETED", 0)]  # the server starts before the changes below
@@ -474,7 +474,7 @@ def app(folder: Path, *arguments: str) -> Process:
     return warm.start(str(REPO / "train.py"), "-m", *quick, *arguments, cwd=folder.parent)
 
 
-def test_a_job_has_the_same_result_as_under_hydras_launcher(tmp_path: Path) -> None:
+def test_job_has_the_same_result_under_the_default_launcher_of_hydra(tmp_path: Path) -> None:
     found = []
     for name in ("basic", "processes"):
         with app(tmp_path / name, f"launcher={name}", "ssr=0.5,1", "max_duration=6ba") as process:

@@ -45,7 +45,7 @@ def ends(starter: ForkServer | Spawner, count: int) -> list[ProcessEnd]:
     return found
 
 
-def test_a_process_whose_sweep_ended_before_its_start_exits(starter: ForkServer | Spawner) -> None:
+def test_process_exits_if_its_sweep_has_already_ended(starter: ForkServer | Spawner) -> None:
     pid, connection = starter.start(7, 1, 2, go_on)
     assert pid != os.getpid()
     connection.close()
@@ -138,7 +138,7 @@ def test_a_server_that_cannot_start_is_reported(monkeypatch: pytest.MonkeyPatch)
 
 
 @pytest.mark.skipif(os.name == "nt" or sys.platform == "darwin", reason="only Linux uses the fork server")
-def test_one_server_serves_all_sweeps_with_the_same_variables(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sweeps_with_the_same_environment_variables_share_one_server(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ForkServer, "_shared", None)
     first = make_starter({"OMP_NUM_THREADS": "2"})
     assert make_starter({"OMP_NUM_THREADS": "2"}) is first
@@ -151,7 +151,7 @@ def test_jobs_are_not_forked_on_macos_and_windows(monkeypatch: pytest.MonkeyPatc
     assert isinstance(make_starter({}), Spawner)
 
 
-def test_the_import_path_does_not_depend_on_the_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_import_path_has_only_absolute_paths(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", ["", "lib", "/usr/lib/x"])
     assert import_path() == [str(tmp_path), str(tmp_path / "lib"), "/usr/lib/x"]

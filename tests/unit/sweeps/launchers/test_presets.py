@@ -64,7 +64,7 @@ def test_hydra_finds_the_plugins(node: Any, own: type) -> None:
 
 
 @pytest.mark.usefixtures("clean_hydra")
-def test_default_launcher_is_ours_and_presets_are_not_part_of_a_job() -> None:
+def test_default_launcher_is_processes_and_presets_do_not_change_a_job() -> None:
     register(GROUPS)
     assert NAMES == ["basic", "joblib", "processes", "ray", "slurm", "submitit_local"]
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
@@ -78,7 +78,7 @@ def test_default_launcher_is_ours_and_presets_are_not_part_of_a_job() -> None:
 
 
 @pytest.mark.parametrize("name", TRAITS)
-def test_each_row_of_traits_has_an_existing_launcher(name: str) -> None:
+def test_launcher_of_each_row_of_traits_exists(name: str) -> None:
     found = [each for each in Plugins.instance().discover(Launcher) if each.__name__ == TRAITS[name].launcher]
     if not found and TRAITS[name].library is not None:
         pytest.skip(f"needs hydra-{TRAITS[name].library}-launcher")
@@ -86,7 +86,7 @@ def test_each_row_of_traits_has_an_existing_launcher(name: str) -> None:
     assert traits_of(f"{made.__module__}.{made.__name__}") is TRAITS[name]
 
 
-def test_each_preset_has_a_row_of_traits() -> None:
+def test_each_launcher_preset_has_a_row_of_traits() -> None:
     presets = [path.read_text() for path in (REPO / "conf/launcher").glob("*.yaml")]
     chosen = {
         line.rpartition(" ")[2] for text in presets for line in text.splitlines() if "override /hydra/launcher:" in line
@@ -96,7 +96,7 @@ def test_each_preset_has_a_row_of_traits() -> None:
     assert traits_of("mine.Launcher") == Traits()  # the conservative defaults
 
 
-def test_joblib_uses_all_cores(app: Callable[..., Answer]) -> None:
+def test_joblib_preset_uses_all_cores(app: Callable[..., Answer]) -> None:
     need("joblib")
     node = launcher(app, "launcher=joblib")
     assert node["_target_"].endswith("JoblibLauncher")
@@ -104,7 +104,7 @@ def test_joblib_uses_all_cores(app: Callable[..., Answer]) -> None:
     assert launcher(app, "launcher=joblib", "hydra.launcher.n_jobs=3")["n_jobs"] == 3
 
 
-def test_slurm_requeues_jobs(app: Callable[..., Answer]) -> None:
+def test_slurm_preset_requeues_jobs(app: Callable[..., Answer]) -> None:
     need("slurm")
     node = launcher(app, "launcher=slurm", "hydra.launcher.partition=gpu", "hydra.launcher.gpus_per_node=1")
     assert node["_target_"].endswith("SlurmLauncher")
@@ -115,7 +115,7 @@ def test_slurm_requeues_jobs(app: Callable[..., Answer]) -> None:
     assert node["max_num_timeout"] > 100
 
 
-def test_ray_does_not_retry_jobs_itself(app: Callable[..., Answer]) -> None:
+def test_ray_preset_does_not_retry_jobs(app: Callable[..., Answer]) -> None:
     need("ray")
     node = launcher(app, "launcher=ray")
     assert node["ray"]["remote"]["max_retries"] == 0

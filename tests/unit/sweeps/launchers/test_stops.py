@@ -13,7 +13,7 @@ from ssr_hydra.sweeps.launchers.stops import Stops
 from ssr_hydra.trainer.interrupts import TerminatedError, terminable
 
 
-def test_signals_are_kept_in_order_and_the_handlers_are_put_back() -> None:
+def test_signals_are_kept_in_order_and_the_handlers_are_restored() -> None:
     before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2, signal.SIGTSTP)]
     with Stops() as stops:
         assert (stops.take(), stops.first) == ([], 0)

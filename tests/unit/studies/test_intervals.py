@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -37,30 +38,20 @@ def test_interval_of_a_mean_equals_the_value_computed_by_hand() -> None:
 
 
 @pytest.mark.parametrize("confidence", [0.5, 0.999])
-def test_interval_of_a_mean_equals_that_of_scipy(confidence: float) -> None:
-    found, true = combine([cell(A)], [1.0], confidence), stats.ttest_1samp(A, 0).confidence_interval(confidence)
-    assert (found.low, found.high) == pytest.approx((true.low, true.high))
-
-
-@pytest.mark.parametrize("confidence", [0.5, 0.999])
-def test_interval_of_paired_cells_equals_that_of_scipy(confidence: float) -> None:
-    found, true = combine([numbered(A), numbered(B)], [1.0, -1.0], confidence), stats.ttest_rel(A, B)
-    interval = true.confidence_interval(confidence)
+@pytest.mark.parametrize(
+    ("cells", "true", "method"),
+    [
+        ([cell(A)], stats.ttest_1samp(A, 0), "welch"),
+        ([numbered(A), numbered(B)], stats.ttest_rel(A, B), "paired"),
+        ([cell(A), cell([*B, 9.0])], stats.ttest_ind(A, [*B, 9], equal_var=False), "welch"),
+    ],
+    ids=["mean", "paired", "independent"],
+)
+def test_intervals_equal_those_of_scipy(cells: list[Cell], true: Any, method: str, confidence: float) -> None:
+    found, interval = combine(cells, [1.0, -1.0][: len(cells)], confidence), true.confidence_interval(confidence)
     assert (found.low, found.high) == pytest.approx((interval.low, interval.high))
     assert found.value / found.error == pytest.approx(true.statistic)
-    assert (found.method, found.df) == ("paired", true.df)
-
-
-@pytest.mark.parametrize("confidence", [0.5, 0.999])
-def test_interval_of_independent_cells_equals_the_welch_test_of_scipy(confidence: float) -> None:
-    found, true = (
-        combine([cell(A), cell([*B, 9.0])], [1.0, -1.0], confidence),
-        stats.ttest_ind(A, [*B, 9], equal_var=False),
-    )
-    interval = true.confidence_interval(confidence)
-    assert (found.low, found.high) == pytest.approx((interval.low, interval.high))
-    assert found.value / found.error == pytest.approx(true.statistic)
-    assert (found.method, found.df) == ("welch", pytest.approx(true.df))
+    assert (found.method, found.df) == (method, pytest.approx(true.df))
 
 
 def test_seeds_are_paired_by_their_numbers_and_not_by_their_positions() -> None:

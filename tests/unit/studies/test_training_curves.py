@@ -19,16 +19,12 @@ from ssr_hydra.studies import Study, learning_curves, load, lr_curves, mean_curv
 def study(tmp_path: Path) -> Study:
     for job, (ssr, seed, quality) in enumerate([(1.0, 0, 0.9), (1.0, 1, 0.8), (0.5, 0, 0.7)]):
         folder = write_run(tmp_path / str(job), record(ssr, seed, quality), config(ssr, seed))
-        lines = [
-            json.dumps(
-                {"event": "train", "batch": b, "sample": 16 * b, "token": 0, "train_seconds": b / 10, "lr": 1 / b}
-            )
-            for b in range(10, round(100 * ssr) + 1, 10)
-        ]
+        steps = range(10, round(100 * ssr) + 1, 10)
+        rows = [{"batch": b, "sample": 16 * b, "token": 0, "train_seconds": b / 10, "lr": 1 / b} for b in steps]
+        lines = [json.dumps({"event": "train", **row}) for row in rows]
         lines.insert(3, json.dumps({"event": "eval", "batch": 30, METRIC: 0.5}))
-        (folder / "metrics.jsonl").write_text(
-            "\n".join(lines) + '\n{"event":"tr'
-        )  # the run was killed while it wrote this line
+        # The run was killed while it wrote the last line.
+        (folder / "metrics.jsonl").write_text("\n".join(lines) + '\n{"event":"tr')
     write_run(tmp_path / "9", record(1.0, 2, 0.9, status="failed", error="no"), config(1.0, 2))
     return load(tmp_path)
 

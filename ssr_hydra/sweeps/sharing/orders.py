@@ -82,12 +82,12 @@ class Orders:
     publishes_all: bool = False
 
     def write(self, study: Path, identity: str) -> None:
-        """Write the orders of a job, durably."""
+        """Write the orders of a job."""
         _write(_path(study, _ORDERS, identity), asdict(self))
 
     @classmethod
     def read(cls, study: Path, identity: str) -> Orders | None:
-        """Return the orders of a job; None if it has none."""
+        """Return the orders of a job; None if the job has no orders."""
         return _read(_path(study, _ORDERS, identity), cls)
 
     @staticmethod
@@ -103,7 +103,7 @@ class Taken(NamedTuple):
     train_seconds: float
 
     def write(self, study: Path, identity: str) -> None:
-        """Write the shared steps of a job, durably."""
+        """Write the file of a job."""
         _write(_path(study, _TAKEN, identity), self._asdict())
 
     @staticmethod

@@ -83,7 +83,7 @@ def test_two_files_are_used_completely_for_training_and_evaluation(app: Callable
     ("name", "told"),
     [
         ("missing_label", "is missing (TABLE, row 9, column 'label')"),
-        ("no_header", "row 1, column 1 is the number 5.0; set header=false"),
+        ("no_header", "row 1, column 1 of TABLE is the number 5.0; set header=false"),
     ],
 )
 def test_ambiguous_table_is_refused(refused: Callable[..., str], name: str, told: str) -> None:

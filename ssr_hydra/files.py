@@ -39,7 +39,7 @@ def check_path(path: str | Path, field: str) -> Path:
     """Check that a path is valid on this file system, and return it as a Path. The file need not exist."""
     try:
         os.lstat(path)
-    except ValueError:  # or its subclass UnicodeEncodeError
+    except ValueError:  # ValueError for NUL, and its subclass UnicodeEncodeError for characters
         rule = "must be a path without NUL, in characters that the file system supports"
         raise PathError(field, str(path), rule, "use a different name") from None
     except OSError as error:
@@ -68,7 +68,7 @@ def check_folder_name(
             rule = f"must be below {base}"
             raise PathError(field, folder, rule, f"to allow it, write {field}=... on the command line")
         return
-    # A config file may define the value of a reference on the command line. So the file could choose another folder.
+    # A value on the command line may refer to a config file. So the file could choose a different folder.
     absolute = Path(folder).is_absolute() and not re.match(r"""["']?(/|\$\{(hydra\.|[^{}]*:))""", typed)
     if "${" in typed and (absolute or parts.count("..") > re.split(r"[\\/]", typed).count("..")):
         rule = f"must be below {base}, also after the references of {typed} are resolved"

@@ -33,7 +33,7 @@ _WORDS = {
         """,
 }
 _GROUPS = "|".join(f"(?P<{kind}>{'|'.join(words.split())})" for kind, words in _WORDS.items())
-_WORD = re.compile(rf"(?<=_)(?:{_GROUPS})(?:e?s)?(?:_?\d+k?)*(?=_)")  # losses, top_1, acc@5, mAP50-95
+_WORD = re.compile(rf"(?<=_)(?:{_GROUPS})(?:e?s)?(?:_?\d+k?)*(?=_)")  # matches losses, top_1, acc@5, mAP50-95
 
 
 def direction_by_name(metric: str) -> Direction | None:

@@ -217,7 +217,7 @@ _open_logs: weakref.WeakSet[MetricsLog] = weakref.WeakSet()
 def _close_in_child() -> None:
     """Close the logs in a forked child. Otherwise the child would keep the inherited locks after the run is killed."""
     for log in list(_open_logs):
-        log._file.close()  # but do not release the soft lock, which belongs to the parent
+        log._file.close()  # close only the file: the soft lock belongs to the parent process
         _open_logs.discard(log)
 
 

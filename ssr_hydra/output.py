@@ -67,7 +67,7 @@ def safe_output() -> Iterator[None]:
     get this descriptor, and printed output would go into the file. Also stop ``logging`` from printing a traceback for
     a line that it cannot write.
     """
-    while (number := os.open(os.devnull, os.O_RDWR)) <= 2:  # open() takes the lowest free number
+    while (number := os.open(os.devnull, os.O_RDWR)) <= 2:  # open() uses the lowest free descriptor
         os.set_inheritable(number, True)
     os.close(number)
     before = logging.raiseExceptions, sys.stdout, sys.stderr

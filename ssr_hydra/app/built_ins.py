@@ -283,7 +283,7 @@ def _check_size(model: Mapping[str, Any], shape: tuple[int, ...]) -> None:
     option = next((option for start, option in _FIXED.items() if name.startswith(start)), None)
     options = model.get("options") or {}
     if option is None or model.get("weights") is not None or not isinstance(options, Mapping):
-        return  # pretrained weights have one image size
+        return  # pretrained weights have a fixed image size
     size = options.get(option, _DEFAULT_SIZE)
     if isinstance(size, int) and (height, width) != (size, size):
         rule = f"accepts only images of {size} x {size}, {what}"

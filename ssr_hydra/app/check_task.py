@@ -62,7 +62,7 @@ def check_task(values: Mapping[str, Any]) -> None:
 
 
 def _refuse_functions(trainer: Mapping[str, Any], wrong: Sequence[str], rule: str, fix: str, key: str = "") -> None:
-    nodes = {"trainer.loss": trainer["loss"] or {"_target_": "torch.nn.CrossEntropyLoss"}}  # the default for pairs
+    nodes = {"trainer.loss": trainer["loss"] or {"_target_": "torch.nn.CrossEntropyLoss"}}  # null means this loss
     nodes.update((f"trainer.metrics.{name}", node) for name, node in trainer["metrics"].items())
     for path, node in nodes.items():
         if node["_target_"] in wrong:

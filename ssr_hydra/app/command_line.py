@@ -162,7 +162,7 @@ def parse_command_line(argv: Sequence[str]) -> CommandLine:
         _check_alone(args, mode)
     name, path = args.config_name or "config", _folder("--config-path", args.config_path)
     file = f"{name.removesuffix('.yaml')}.yaml"
-    if path is not None and not Path(path, file).is_file():  # Hydra would compose the app's own config
+    if path is not None and not Path(path, file).is_file():  # Hydra would silently compose the package's config
         fix = "to repeat a run, write RUN/.hydra; for a folder of config groups, use --config-dir"
         raise PathError("--config-path", args.config_path, f"has no {file}", fix)
     return CommandLine(
@@ -236,7 +236,7 @@ class TypedCommand:
         """Return the command that started this process."""
         own = sys.orig_argv[: len(sys.orig_argv) - len(sys.argv) + 1]
         script = Path(sys.argv[0])
-        if script.suffix != ".py":  # a console script, which the shell finds by name or path
+        if script.suffix != ".py":  # the user started a console script by its name or path
             is_found = shutil.which(script.name) == str(script)
             own = [script.name if is_found else str(script)]
         return cls(tuple(sys.argv[1:]), tuple(own))
@@ -273,5 +273,5 @@ def quoted(value: str) -> str:
     """
     if re.fullmatch(r"[\w./+@%-]+", value, re.ASCII):
         return value
-    # Backslashes are literal unless they precede a quote or a reference.
+    # Backslashes are literal, except directly before a quote or before ${. So double only these backslashes.
     return re.sub(r'(\\*)("|\$\{|$)', lambda found: found[1] * 2 + (found[2] and f"\\{found[2]}"), value).join('""')

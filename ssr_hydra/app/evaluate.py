@@ -158,7 +158,7 @@ def evaluate(
     run = check_path(Path(run).expanduser(), "run")
     config = _composed(run, [*overrides, *_as_override(trust)])
     found, messages = _checkpoint(run, checkpoint, config)
-    if OmegaConf.is_dict(config.get("checkpoint")):  # an old config may have a best metric of unknown direction
+    if OmegaConf.is_dict(config.get("checkpoint")):  # in an old config, the direction of checkpoint.best may be unknown
         config["checkpoint"]["best"] = None
     averaging = _averaging(config, found)
     evaluated = _chosen("auto", averaging)
@@ -174,7 +174,7 @@ def evaluate(
     batch = int(found.timestamp["batch"])
     recorded, about = _recorded(run, found, batch, split)
     trusted = [each for each in overrides if key_of(each) == "trust"]
-    if recorded is not None and len(trusted) < len(overrides):  # compare with the config of the run
+    if recorded is not None and len(trusted) < len(overrides):  # other overrides may change the data
         own = _composed(run, [*trusted, *_as_override(trust)])
         recorded, changes = _comparable(recorded, own, config, split)
         about += changes
@@ -199,7 +199,7 @@ def _comparable(
     changed: list[str] = []
     for field in (item.field for item in differences(plain(own), plain(config))):
         is_same = _SAME_DATA.match(field) or (_TRAINING.match(field) and not data.get("eval_on_train"))
-        if field == "data.eval_batch_size" and data.get("limit_eval") is not None:  # which counts batches
+        if field == "data.eval_batch_size" and data.get("limit_eval") is not None:  # limit_eval counts batches
             is_same = None
         if unused.match(field):
             continue
@@ -243,7 +243,7 @@ def _composed(run: Path, overrides: list[str]) -> DictConfig:
             config.pop(key, None)
         config["logger"], config["resume"] = {}, {"path": "never", "on_change": "refuse"}
         if OmegaConf.is_dict(config.get("checkpoint")):
-            config["checkpoint"]["export"] = None  # it names a file in the run's folder
+            config["checkpoint"]["export"] = None  # do not write the exported file of the run again
         # A checkpoint has the same content for any number of processes, so one process can evaluate it.
         if OmegaConf.is_dict(config.get("trainer")) and config["trainer"].get("parallel") == "fsdp":
             config["trainer"]["parallel"] = "ddp"

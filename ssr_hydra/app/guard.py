@@ -134,7 +134,7 @@ class CheckedSource(ConfigSource):
         return (Path(self.path) / config_path).is_dir()
 
     def is_config(self, config_path: str) -> bool:
-        # A config must be a regular file, or one that was read before.
+        # A config must be a regular file, or a file whose text has already been read and checked.
         path = self._file(config_path)
         return str(path) in CheckedFiles.instance().texts or path.is_file()
 

@@ -71,7 +71,7 @@ def check_growth(content: Mapping[str, Any]) -> None:
 
     def size(node: Any, path: str) -> int:
         if path not in sizes:
-            sizes[path] = _OF_A_VALUE  # ends the recursion if a value refers to itself, which OmegaConf refuses
+            sizes[path] = _OF_A_VALUE  # for a value that refers to itself, this ends the recursion
             if isinstance(node, Mapping):
                 inner = sum(size(value, f"{path}.{key}") for key, value in node.items())
             elif isinstance(node, list):
@@ -115,7 +115,7 @@ def _node_at(content: Mapping[str, Any], key: str, path: str) -> tuple[Any, str]
     and an artificial path.
     """
     up = len(key) - len(key.lstrip("."))
-    parts = path.split(".")[1:-up] if up else []  # relative: one dot is a key next to this one
+    parts = path.split(".")[1:-up] if up else []  # a relative reference: one dot means a key in the same mapping
     parts += [part for part in key.replace("[", ".").replace("]", "").split(".") if part]
     node: Any = content
     place = ""

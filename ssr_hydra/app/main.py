@@ -218,7 +218,7 @@ def _run(line: CommandLine, typed: TypedCommand) -> None:
 
 
 def _report_of_sweep(folder: Path, stream: TextIO) -> None:
-    from ssr_hydra.report.after_sweep import report_of_sweep  # imported after the jobs: it is slow to import
+    from ssr_hydra.report.after_sweep import report_of_sweep  # import this slow module only after the jobs have ended
 
     report_of_sweep(folder, stream)
 

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 __all__ = ["Prefix"]
 
 _POLL_SECONDS = 0.2
-_STOP_SECONDS = 5.0  # a signal that has stopped the other job reaches this job within this time
+_STOP_SECONDS = 5.0  # if a signal stops the other job and this job, both get it within this time
 _START_SECONDS = 120.0  # a job that the sweep started earlier has a heartbeat within this time
 
 
@@ -50,7 +50,7 @@ class Prefix:
         orders = None if owner is None else Orders.read(study, owner[0])
         return None if owner is None or orders is None else cls(study, Path(run_dir), *owner, orders)
 
-    # ---- take
+    # ---- take shared steps
 
     def wait(self) -> bool:
         """Wait until a different job has trained the shared steps, and return whether this job can start.
@@ -106,7 +106,7 @@ class Prefix:
         Taken(point.step, checkpoint.timestamp["nanoseconds"] / 1e9).write(self._study, self._identity)
         store.save(state, timestamp=checkpoint.timestamp, description=description)
 
-    # ---- publish
+    # ---- publish shared steps
 
     def follow(self, trainer: Trainer) -> None:
         """Make the trainer publish the checkpoints that other jobs wait for."""

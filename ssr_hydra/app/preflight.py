@@ -120,7 +120,7 @@ def preflight(line: CommandLine, run_id: str, processes: Processes = ALONE) -> C
             refuse_sweep(processes, "-m" if line.mode == "multirun" else "hydra.mode=MULTIRUN")
             return _sweep(composer, master, parsed)
         if len(fixed) < len(parsed):
-            composer.compose(composer.overrides)  # Hydra reports that a single run has no sweep
+            composer.compose(composer.overrides)  # a single run cannot have sweep overrides; Hydra raises this error
         return _run(composer, master, processes)
 
 
@@ -153,7 +153,7 @@ def _run(composer: Composer, cfg: DictConfig, processes: Processes) -> CheckedCo
         if subdir is not None and holds_a_run(Path(folder), str(subdir)):  # keep the old files: the job may be refused
             argv.append(f"hydra.output_subdir={pending_name(str(subdir))}")
         new = _missing(Path(folder))
-    else:  # rank 0 keeps the log and the config
+    else:  # only rank 0 writes the log and the config
         argv += ["hydra.output_subdir=null", "hydra/job_logging=none", "hydra/hydra_logging=none"]
     resume = str(ResumeSettings.of(values["resume"]).path)
     return CheckedCommand([*composer.line.main_config, *argv], Path(folder), new, resume, checked=[(values, trust)])
@@ -166,7 +166,7 @@ def _folder(field: str, cfg: DictConfig, typed: str | None) -> str:
             folder = str(OmegaConf.select(cfg, field, throw_on_missing=True))
     except Exception as error:
         if field == "hydra.sweep.dir":
-            _check_shared(None, cfg)  # gives a better error if the value refers to the number of a job
+            _check_shared(None, cfg)  # if the value refers to the number of a job, this call raises a better error
         raise explain(error) from error
     check_folder_name(folder, field, typed)
     return folder
@@ -238,7 +238,7 @@ def _sweep(composer: Composer, master: DictConfig, parsed: Sequence[Override]) -
     elif line.is_typed(_ZIP) or master.get(_ZIP) is not None:
         fix = "leave out hydra/sweeper, or zip"
         raise ConflictError(_ZIP, line.typed(_ZIP) or master.zip, "works only with hydra/sweeper=study", fix)
-    if master.hydra.output_subdir is not None and Path(folder).is_dir():  # its jobs may have folders that hold runs
+    if master.hydra.output_subdir is not None and Path(folder).is_dir():  # the folders of jobs may already contain runs
         sweep.pending = pending_name(str(master.hydra.output_subdir))
     argv = [*_overrides(composer, "hydra.sweep.dir"), "hydra.mode=MULTIRUN", f"hydra.sweep.dir={quoted(folder)}"]
     place = Path(folder)

@@ -47,7 +47,7 @@ class PresetSource(ConfigSource):
         return not group or any(path.startswith(f"{group}/") for path in _presets())
 
     def is_config(self, config_path: str) -> bool:
-        # Hydra reads a config that ssr_hydra.configs.register has stored from its store.
+        # If ssr_hydra.configs.register has stored a config in the ConfigStore, Hydra must read it there.
         path = config_path.removesuffix(".yaml")
         return is_preset(path) and ConfigStore.instance().get_type(f"{path}.yaml") is ObjectType.NOT_FOUND
 

@@ -33,7 +33,7 @@ _FREE = re.compile(
 )
 # Settings for reading built-in data. They may change too, because a checkpoint identifies data by its content.
 _SOURCE = re.compile(r"data\.(train\.(path|eval_path|root|download|header|delimiter|decimal|na_values)|eval_path)$")
-# Settings that may not change with any resume.on_change, because the tensors of the checkpoint would not fit.
+# No value of resume.on_change allows a change of these settings, because the tensors of the checkpoint would not fit.
 _NEVER = re.compile(r"(model|optimizer\._target_|optimizer\.\w+\._target_|trainer\.precision)(\.|$)")
 
 

@@ -160,7 +160,7 @@ class _Definitions:
     def _class(self, kind: Any) -> str:
         """Add the definition of a config class, and return its name."""
         if kind.__name__ not in self._defs:
-            self._defs[kind.__name__] = {}  # a class that contains itself needs only the name
+            self._defs[kind.__name__] = {}  # now a field of this class can refer to the class by its name
             self._defs[kind.__name__] = self._fields(kind)
         return str(kind.__name__)
 
@@ -195,7 +195,7 @@ class _Definitions:
         if origin in (Union, UnionType):
             if Time in arguments:
                 arguments = tuple(each for each in arguments if each is not str)
-            for kind in (Phase, ComposerScheduler):  # skip functions and mappings, which are objects by _target_
+            for kind in (Phase, ComposerScheduler):  # a config creates functions and mappings by _target_
                 if kind in arguments:
                     arguments = (kind,)
             return [option for each in arguments for option in self._options(each)]

@@ -27,8 +27,8 @@ __all__ = ["candidate"]
 # Jobs may share steps although they differ in these fields. The values of their schedules are compared step by step
 # instead, and the names of the scheduled fields must be equal.
 _FUTURE = re.compile(r"ssr|max_duration|control|scheduler([.\[].*)?|schedules\..*")
-_SHAREABLE = frozenset({"ssr_hydra.callbacks.EMA"})  # depends only on batches, and checkpoints contain its state
-_LOGGERS = frozenset({"ssr_hydra.callbacks.CSVLogger"})  # writes a file that can be copied
+_SHAREABLE = frozenset({"ssr_hydra.callbacks.EMA"})  # EMA depends only on batches, and checkpoints have its state
+_LOGGERS = frozenset({"ssr_hydra.callbacks.CSVLogger"})  # CSVLogger writes a file that a different job can copy
 _PROBES = 16
 _CLOCKED = ("max_duration", "trainer.eval_interval", "trainer.log_interval", "trainer.iteration_length")
 
@@ -47,7 +47,7 @@ def candidate(values: Mapping[str, Any], trust: Sequence[str] = ()) -> Candidate
         sequences = _sequences(values, tuple(trust), length)
     except UnknownCounterError as error:
         return Candidate(fields, None, f"a schedule or max_duration needs {error}, which is unknown before training")
-    except InputError as error:  # for example, the schedule needs a rate that only the data has
+    except InputError as error:  # for example, the schedule needs a rate that is known only when the data is read
         return Candidate(fields, None, f"{error.field}: {error.rule}")
     fields["the named schedules"] = ", ".join(sorted(sequences.tracks)) or "none"
     return Candidate(fields, sequences, hint=_hint(values))

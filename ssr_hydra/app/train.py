@@ -145,7 +145,7 @@ def _build(values: Mapping[str, Any], trust: tuple[str, ...], run_dir: str | Pat
         check_schedule(values, dataloader_len=length)
     seed_everything(values["seed"])
     model = instantiate(values["model"], trust, "model").to(device)
-    if settings["parallel"] == "fsdp":  # shard before the optimizer is created, because it must hold the shards
+    if settings["parallel"] == "fsdp":  # shard the model first, because the optimizer must hold the shards
         with within("trainer"):
             shard(model, processes, device)
     optimizers = make_optimizers(values, trust, model, device)

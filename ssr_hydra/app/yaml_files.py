@@ -330,7 +330,7 @@ class _Entry:
         if key is None:
             path, _, package = str(value).partition("@")
             return cls(None, (path,), package or None)
-        group, _, package = str(key).split(" ")[-1].partition("@")  # after "optional" and "override"
+        group, _, package = str(key).split(" ")[-1].partition("@")  # the key may start with "optional" and "override"
         names = tuple(str(name) for name in values if name is not None)
         return cls(group, names, package or None, "override" in str(key).split(" ")[:-1])
 
@@ -348,7 +348,7 @@ class _Entry:
             if "${" not in place:
                 yield place.removesuffix(".yaml")
                 continue
-            outer = place[: place.index("${")].rpartition("/")[0]  # any file in that folder
+            outer = place[: place.index("${")].rpartition("/")[0]  # the reference can name any file in this folder
             for folder in folders:
                 yield from (f"{outer}/{file.stem}" for file in (folder / outer).glob("*.yaml"))
 

@@ -52,7 +52,7 @@ class MLflowLogger:
         require_extra("mlflow")
         self._client: Any = None
         self._sent: Sent | None = None
-        self._status = "FAILED"  # MLflow's status of the run unless fit_end sets another
+        self._status = "FAILED"  # the status in MLflow, unless fit_end sets a different status
 
     def fit_start(self, trainer: Any) -> None:
         """Start a new MLflow run, or continue the MLflow run of the resumed run."""

@@ -61,7 +61,7 @@ class WandbLogger:
         require_extra("wandb")
         self._run: Any = None
         self._sent: Sent | None = None
-        self._exit_code = 1  # fit_end sets it to 0 if the run completes
+        self._exit_code = 1  # fit_end sets the exit code to 0 if the run completes
 
     def fit_start(self, trainer: Any) -> None:
         """Start a new W&B run, or continue the W&B run of the resumed run."""
@@ -78,7 +78,7 @@ class WandbLogger:
             project=self.project,
             name=trainer.name,
             id=known or secrets.token_hex(8),
-            resume="allow" if online else None,  # offline, "allow" would print a warning
+            resume="allow" if online else None,  # W&B prints a warning for resume="allow" if it is offline
             dir=str(folder),
             mode=self.mode,
             tags=tuple(self.tags) or None,

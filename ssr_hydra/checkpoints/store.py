@@ -263,7 +263,7 @@ def load_latest_good(folder: Path | str) -> tuple[Checkpoint, list[str]] | None:
             except CheckpointError as error:  # noqa: PERF203 - try the next checkpoint
                 if path.exists():
                     refused.append(f"refused {error.path}: {error.what}")
-                else:  # another process that saves into this folder has removed it
+                else:  # a different process that saves into this folder has removed the checkpoint
                     has_vanished = True
         if not has_vanished:
             break

@@ -77,7 +77,7 @@ def _read() -> tuple[NDArray[Any], NDArray[Any]]:
             with gzip.open(file, "rt", encoding="ascii") as lines:
                 table = np.loadtxt(lines, delimiter=",", dtype=np.int64)
             return table[:, :-1], table[:, -1]
-    from sklearn.datasets import load_digits  # if the file is in a different folder
+    from sklearn.datasets import load_digits  # this release of scikit-learn keeps the file in a different folder
 
     digits = load_digits()
     return digits.data, digits.target

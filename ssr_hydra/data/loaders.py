@@ -108,7 +108,7 @@ class TensorLoader:
         self.epoch, self._start = epoch + 1, 0
 
     def _share_of(self, batch: tuple[Tensor, ...]) -> Any:
-        # The whole batch was augmented before, so random numbers do not depend on the number of processes.
+        # The whole batch was augmented first, so random numbers do not depend on the number of processes.
         begin, end = share(len(batch[0]), self.rank, self.world_size)
         if begin == end:
             return Padding(tuple([tensor[:1] for tensor in batch]))

@@ -156,7 +156,7 @@ def _replace_stem(model: nn.Module) -> None:
     convolution.stride = (1, 1)
     if convolution.kernel_size == (7, 7):
         small = nn.Conv2d(convolution.in_channels, convolution.out_channels, 3, padding=1, bias=False)
-        # torchvision initializes a first 7x7 convolution in this way.
+        # torchvision uses the same initialization for its first 7x7 convolution.
         nn.init.kaiming_normal_(small.weight, mode="fan_out", nonlinearity="relu")
         model.set_submodule(place, small)
     for pool in ("maxpool", "features.pool0"):
@@ -185,7 +185,7 @@ def _adapt_channels(model: nn.Module, channels: int) -> None:
             new.bias.copy_(old.bias)
     model.set_submodule(place, new)
     if hasattr(model, "transform_input"):
-        setattr(model, "transform_input", False)  # transform_input splits the three channels  # noqa: B010
+        setattr(model, "transform_input", False)  # transform_input works only with three channels  # noqa: B010
 
 
 def _replace_head(model: nn.Module, num_classes: int) -> None:

@@ -88,7 +88,7 @@ def draw_out(
             rule = "is needed, because a custom function may read batches and the run is measured in epochs"
             raise MissingRateError("dataloader_len", None, rule, "give dataloader_len")
         if needs_only_epochs(scheduler):
-            known["dataloader_len"] = 1  # the curve does not depend on the number
+            known["dataloader_len"] = 1  # any number gives the same curve
     state = State(max_duration=length, **known)  # type: ignore[arg-type]
     try:
         return _follow(scheduler, name, Run.of(state, sigma), lr)

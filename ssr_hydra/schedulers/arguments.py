@@ -162,7 +162,7 @@ def finish(run: Run, warmup: Time, field: str, stated: TimeLike) -> None:
     """
     limits = [("run" if run.whole is None else "phase", warmup, run.length())]
     if run.whole is not None:  # the last phase of a sequence may be longer than the rest of the run
-        with suppress(InputError):  # no rate connects the start of the phase with the warmup
+        with suppress(InputError):  # without a rate, the start of the phase and the warmup cannot be compared
             limits.append(("run", run.convert(run.start, warmup.unit, field) + warmup, run.whole.length()))
     for name, end, length in limits:
         if length is not None and run.is_before(length, end):

@@ -27,7 +27,7 @@ from ssr_hydra.time import Time, TimeLike, exact
 __all__ = ["CosineAnnealingWarmRestartsScheduler", "OneCycleScheduler", "PiecewiseLinearScheduler"]
 
 _SHAPES: dict[str, Callable[[float, float], Shape]] = {"cosine": cosine, "linear": linear}
-# A t_mult such as 1.0001 gives long exact bounds. Floats replace bounds with more bits than this.
+# With a t_mult such as 1.0001, exact bounds need very many bits. If a bound needs more bits than this, use floats.
 _MOST_BITS = 1 << 14
 _LARGEST_GROWTH = 1e300
 

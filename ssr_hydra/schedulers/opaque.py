@@ -27,7 +27,7 @@ class Opaque(ABCMeta):
 
     def __getattribute__(cls, name: str) -> Any:
         if name == "__dataclass_fields__":
-            asker = sys._getframe(1)  # dataclasses.is_dataclass, called by OmegaConf
+            asker = sys._getframe(1)  # OmegaConf has called dataclasses.is_dataclass, which asks for the attribute
             if asker.f_back is not None and str(asker.f_back.f_globals.get("__name__")).startswith("omegaconf."):
                 raise AttributeError(name)
         return super().__getattribute__(name)

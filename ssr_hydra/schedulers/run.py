@@ -128,7 +128,7 @@ class Run:
             return share
         try:
             return self.convert(share, TimeUnit.BATCH, field)
-        except MissingRateError as error:  # the error names a time that the user did not write
+        except MissingRateError as error:  # the error shows a computed time
             rule = f"is a fraction of max_duration, which is {max_duration}, and {error.rule}"
             fix = error.fix.replace("the time", "max_duration")
             raise MissingRateError(field, str(time), rule, fix) from None

@@ -18,8 +18,8 @@ from ssr_hydra.studies.study import Series, Study, find_series, uncontrolled
 __all__ = ["crossings"]
 
 _GRID = 65  # points of a band between two SSRs
-_WIDEST = 4.0  # larger factor between two measured SSRs: curves are not compared there
-_MOST_PAIRED = 20  # recipes that are compared in all pairs
+_WIDEST = 4.0  # curves are not compared between neighbouring SSRs whose ratio is larger
+_MOST_PAIRED = 20  # the maximum number of recipes of which all pairs are compared
 
 
 def crossings(study: Study, confidence: float = 0.95, recipes: Sequence[str] | None = None) -> pd.DataFrame:
@@ -133,7 +133,7 @@ def _around(stretch: Any, nodes: Any, at: float) -> tuple[float, float]:
     """Return the SSRs around a crossing between which the interval of the difference contains 0."""
     grid, contains = stretch
     middle = int(np.argmin(np.abs(grid - at)))
-    if not contains[middle]:  # there is no interval
+    if not contains[middle]:  # the interval does not contain 0 at the crossing
         return math.nan, math.nan
     before, after = ~contains[:middle][::-1], ~contains[middle + 1 :]
     left = math.exp(grid[middle - int(np.argmax(before))]) if before.any() else nodes[0]

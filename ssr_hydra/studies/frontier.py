@@ -85,7 +85,7 @@ def pareto(
         best = max(better, key=lambda item: item[3].mean, default=None)
         if series.fragile not in bests or own.value > bests[series.fragile][3].mean:
             bests[series.fragile] = point
-        if best is None or (own.value == best[3].mean and x == best[0]):  # as good, at the same time
+        if best is None or (own.value == best[3].mean and x == best[0]):  # as good, and it takes the same time
             rows.append([*row, "frontier", "", "", math.nan, math.nan, math.nan, math.nan])
             continue
         loss = combine([best[3], cell], [1.0, -1.0], confidence)

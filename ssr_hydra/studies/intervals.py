@@ -44,7 +44,7 @@ _ROUNDING = 1e-12
 VERDICT = 0.99
 """Confidence of verdicts. If a user looks six times at a growing study, at most 5% of verdicts are wrong."""
 _MOST_SEEDS = 10_000
-_RANGE = 0.8  # confidence of the interval of a number of seeds
+_RANGE = 0.8  # confidence of the interval for a planned number of seeds
 
 
 @dataclass(frozen=True)
@@ -185,7 +185,7 @@ def combine(cells: Sequence[Cell], weights: Sequence[float], confidence: float) 
     Example:
         >>> import numpy as np
         >>> new, old = Cell(np.array([3.0, 5.0, 4.0]), np.arange(3)), Cell(np.array([1.0, 2.0, 3.0]), np.arange(3))
-        >>> gain = combine([new, old], [1, -1], 0.95)  # of the seeds 2, 3, 1
+        >>> gain = combine([new, old], [1, -1], 0.95)  # the seeds are 2, 3, 1
         >>> gain.method, gain.value, round(gain.low, 3), round(gain.high, 3)
         ('paired', 2.0, -0.484, 4.484)
     """
@@ -386,7 +386,7 @@ def next_batch(found: Estimate, half: float) -> Batch | None:
     """
     if not found.known or not half > 0:
         return None
-    quantile = float(special.stdtrit(found.df, 0.5 + found.confidence / 2))  # with more seeds it can only be smaller
+    quantile = float(special.stdtrit(found.df, 0.5 + found.confidence / 2))  # more seeds cannot increase this quantile
     scales = [1.0, *(math.sqrt(found.df / special.chdtri(found.df, 0.5 + side * _RANGE / 2)) for side in (-1, 1))]
     counts = [math.ceil((quantile * found.sd * scale / half) ** 2 - 1e-9) for scale in scales]
     if counts[0] > _MOST_SEEDS:

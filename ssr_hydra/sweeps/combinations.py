@@ -33,13 +33,13 @@ ZIP_EXAMPLE = "e.g. ssr=0.5,1 optimizer.lr=0.1,0.05 zip=ssr,optimizer.lr"
 class PlannedSweep:
     """The facts about a sweep that preflight collects before Hydra's sweeper starts."""
 
-    jobs: list[tuple[tuple[str, ...], JobDescription]] = field(default_factory=list)  # for each job
+    jobs: list[tuple[tuple[str, ...], JobDescription]] = field(default_factory=list)  # one pair for each job
     swept: frozenset[str] = frozenset()  # keys that differ between jobs
     product: str = ""  # the number of values of each axis, such as ``2 ssr x 3 seed``
     trust: tuple[str, ...] = ()  # modules whose code the jobs may run
     # The config of each job, and the steps that it can share with other jobs. Empty if jobs do not share steps.
     candidates: list[tuple[dict[str, Any], Candidate]] = field(default_factory=list)
-    describe: Callable[[Mapping[str, Any]], Candidate] | None = None  # returns the candidate of a config
+    describe: Callable[[Mapping[str, Any]], Candidate] | None = None  # how a job with this config can share steps
     keep: str | None = None  # the value of ``share_keep``; None if jobs do not share steps
     workers: int = 1  # the number of jobs that run at a time
     command: str = "the same command"  # the command that continues the sweep

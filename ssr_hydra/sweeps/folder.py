@@ -80,7 +80,7 @@ class StudyFolder:
             WriteError: The folder cannot be written.
         """
         swept = {_path_of(key) for key in swept}
-        base = json.loads(json.dumps(base, default=str))  # in study.json, numeric keys and enums are text
+        base = json.loads(json.dumps(base, default=str))  # study.json stores numeric keys and enums as text
         with self._locked():
             before = self._read()
             known = set(before.get("swept", ()))

@@ -120,7 +120,7 @@ def _table(folder: Path, jobs: list[_Row], stream: TextIO) -> str:
     if columns.shared:
         lines.append(visible(f"all with {' '.join(columns.shared)}"))
     if shown:
-        first = 2 + len(columns.keys)  # the number of the column with the steps
+        first = 2 + len(columns.keys)  # the index of the column with the steps
         terminal = stream.isatty()
         lines += text_table(
             [[visible(cell) for cell in (row if errors else row[:-1])] for row in rows],

@@ -63,7 +63,7 @@ class Pending:
         self.waits = True
         # Keep the files in memory, so that a job leaves no files behind if it is killed before training.
         self._files = {path.name: path.read_bytes() for path in self._aside.iterdir()}
-        for path in Path(folder).glob(pending_pattern(self._aside.name)):  # including those of killed jobs
+        for path in Path(folder).glob(pending_pattern(self._aside.name)):  # this also finds the files of killed jobs
             if not (path / REFUSED).exists():  # keep a reason for the table of a different sweep
                 shutil.rmtree(path, ignore_errors=True)
         if not holds_a_run(Path(folder), match[1]):

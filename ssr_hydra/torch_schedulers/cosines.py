@@ -92,7 +92,8 @@ class CosineAnnealingLR(TorchScheduler):
     def course(self, steps: Steps, again: int = 0) -> Course:
         end = steps.time(self.T_max, "T_max")
         length = float(steps.whole(end, "T_max")) if again else 1.0
-        # torch computes the extra step 0 like an ordinary step. For a T_max of 1, torch doubles the height.
+        # torch computes the extra step 0 like an ordinary step, which changes the height of the curve: for a T_max of
+        # 1, the height doubles.
         extra = 2.0 / (1.0 + math.cos(math.pi / length)) if length != 1.0 else 2.0
         return Cosine(steps.share(end, "T_max"), self.eta_min, chains=True, extra=extra if again else 1.0)
 

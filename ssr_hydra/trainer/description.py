@@ -77,7 +77,7 @@ def describe_run(
         "run": {
             **run,
             "control": control,
-            # None if the user did not pass them: "data" has the loader's batch size.
+            # These two values are None if the user did not pass them. The loader's batch size is in "data".
             "samples_per_batch": None if counts.samples_per_batch is None else str(state.samples_per_batch),
             "tokens_per_batch": None if counts.tokens_per_batch is None else str(state.tokens_per_batch),
         },

@@ -272,7 +272,7 @@ def _bind(
         return {}
     try:
         return bind_all(schedules, state, ssr)
-    except InputError as error:  # bind_all calls this argument "schedulers" in its errors
+    except InputError as error:  # errors of bind_all name the argument "schedulers"
         name = re.sub(r"^schedulers\b", "schedules", error.field)
         raise error.renamed(name) from None
 

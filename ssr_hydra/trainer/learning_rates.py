@@ -168,7 +168,7 @@ class LearningRates:
         if not isinstance(state, Mapping) or set(state) != set(own):
             raise wrong_state(state)
         if self._compiled is not None:
-            self._compiled.load_state_dict(self._compiled.state_dict())  # this computes the rates
+            self._compiled.load_state_dict(self._compiled.state_dict())  # loading the state computes the rates
             return
         states = state.get("optimizers", [{} for _ in self._torch])
         if len(states) != len(self._torch):

@@ -142,7 +142,7 @@ class Loop:
         return {
             "watch": self.watch.state_dict(),
             "metrics": dict(self.metrics),
-            "evaluations": len(self.evaluations),  # the log stores them, once
+            "evaluations": len(self.evaluations),  # the number is enough, because metrics.jsonl stores the evaluations
             "evaluated_at": self._evaluated_at,
             "pending": self._pending,
         }

@@ -29,8 +29,8 @@ __all__ = [
 
 def is_sharded(model: nn.Module) -> bool:
     """Return whether :func:`shard` has sharded a model's parameters over the processes."""
-    # The check uses the class name that fully_shard gives to modules, which needs no import. The parameters cannot be
-    # checked: after a forward pass without backward they are whole.
+    # Check the class name that fully_shard gives to modules, because this needs no import. The parameters show nothing:
+    # they stay unsharded after a forward pass without a backward pass.
     return any(_is_fsdp(type(module)) for module in model.modules())
 
 

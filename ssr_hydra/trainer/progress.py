@@ -119,7 +119,7 @@ class _Bar:
         from rich.table import Column
 
         class OurConsole(Console):
-            def on_broken_pipe(self) -> None:  # the method of rich ends the process
+            def on_broken_pipe(self) -> None:  # rich's own method would end the process
                 raise BrokenPipeError
 
         self._console = OurConsole(file=stream)

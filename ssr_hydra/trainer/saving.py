@@ -165,7 +165,8 @@ def restore_optimizers(
 
 
 _COUNTERS = ("step", "eta", "mu", "mu_product")
-# Optimizers of torch whose state for a parameter has only tensors with the parameter's shape, and the numbers above.
+# For each parameter, the state of these torch optimizers has only tensors of the parameter's shape and the counters
+# above.
 _OF_SHAPES = frozenset(name for name in torch.optim.__all__ if name not in ("Adafactor", "LBFGS", "Optimizer"))
 
 

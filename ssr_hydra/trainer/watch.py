@@ -51,7 +51,7 @@ class LossWatch:
         precise = torch.float32 if device.type == "mps" else torch.float64
         self._pending = torch.zeros((), device=device, dtype=precise)
         self._checked = 0
-        self.sum, self.count = 0.0, 0  # since the last evaluation
+        self.sum, self.count = 0.0, 0  # the sum and the number of losses since the last evaluation
         self._logged_sum, self._logged_count = 0.0, 0
         self.last = math.nan
 

@@ -141,7 +141,7 @@ def _become_job(files: list[int], others: tuple[int, ...], before: Mapping[int, 
         os.dup2(err, 2)
         os.close(out)
         os.close(err)
-        os.setpgid(0, 0)  # so that the sweep can signal the job together with its child processes
+        os.setpgid(0, 0)  # a new process group: the sweep can signal the job together with its child processes
         for stream in (sys.stdout, sys.stderr):
             # With line buffering, the last lines of a killed job are written.
             stream.reconfigure(line_buffering=True, errors="backslashreplace")  # type: ignore[union-attr]

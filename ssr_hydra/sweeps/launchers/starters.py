@@ -236,7 +236,7 @@ class ForkServer:
 
 def _lives(pid: int) -> bool:
     with suppress(OSError):
-        if os.waitpid(pid, os.WNOHANG)[0]:  # works if this process is the first process of a container
+        if os.waitpid(pid, os.WNOHANG)[0]:  # in a container, orphans may become children of this process
             return False
     return _status(pid) not in (None, psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD)  # an unreaped zombie has ended
 

@@ -224,7 +224,7 @@ class Sequences:
                 for track in self.tracks.values()
             )
         except UnknownCounterError:
-            return (object(),)  # equal to no other key
+            return (object(),)  # a new key that equals no other key
 
 
 @dataclass(frozen=True)

@@ -41,13 +41,16 @@ def begins(state: Any) -> bool:
 class InitialRates:
     """The initial learning rate of every param group, including groups that are added or loaded later.
 
-    The initial rate of a group is its ``initial_lr``, or its ``lr`` if it has no ``initial_lr``. If the user has set a
-    different ``lr`` after an earlier schedule, a new schedule uses this ``lr``, as in torch. :meth:`settle` stores this
-    ``lr`` as the group's ``initial_lr``. If the schedule resumes, :meth:`forget` drops this ``lr``.
+    The initial rate of a group is its ``initial_lr``, or its ``lr`` if it has no ``initial_lr``. If an earlier schedule
+    set the ``lr`` and the user then changed it, a new schedule starts from the user's ``lr``. torch keeps the old
+    ``initial_lr``: torch's StepLR multiplies the current ``lr``, so it also starts from the user's ``lr``, but LambdaLR
+    starts from the old ``initial_lr``. :meth:`settle` stores the user's ``lr`` as the group's ``initial_lr``. If the
+    new schedule resumes a run, :meth:`forget` drops the user's ``lr``.
 
     Args:
         optimizers: The optimizers, in order.
-        begins: True if the schedule starts and may use an ``lr`` that the user has set; False if it resumes.
+        begins: True if a run starts, so that an ``lr`` that the user has set is the initial rate. False if a run
+            resumes.
     """
 
     def __init__(self, optimizers: Sequence[Optimizer], *, begins: bool) -> None:

@@ -186,7 +186,7 @@ class ScheduledLR(AlphaLR):
         self._set_lrs(now)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the time as plain numbers. The optimizer stores the initial learning rates."""
+        """Return the time as plain numbers. The optimizer's ``state_dict()`` has the initial learning rates."""
         return {
             "timestamp": self.timestamp.state_dict(),
             "told": list(self._clock.told),
@@ -197,8 +197,9 @@ class ScheduledLR(AlphaLR):
         """Load the time, and compute the learning rates from it. Load the optimizer's state before this call.
 
         Raises:
-            InputError: ``state_dict`` is damaged or from a different scheduler class, and nothing changes. Or a
-                schedule needs samples or tokens that the saved run did not count.
+            InputError: ``state_dict`` is damaged or from a different scheduler class, or a schedule needs samples or
+                tokens that the saved run did not count. If ``state_dict`` is damaged or from a different class, the
+                scheduler does not change.
         """
         if not isinstance(state_dict, Mapping) or set(state_dict) != {"timestamp", "told", "_step_count"}:
             fix = "for the state of a different class, set scheduler.timestamp = Timestamp(batch=...)"

@@ -55,9 +55,10 @@ class _Part:
 class TorchRates:
     """The learning rates that torch's schedulers set for one optimizer.
 
-    Most schedulers are converted to functions of time. Several functions of time form a chain, as in torch.
-    ReduceLROnPlateau reads a metric. A user's own class runs unchanged, at ssr 1. A chain in which schedulers overwrite
-    each other's rates also runs unchanged. Checkpoints save the state of ReduceLROnPlateau and of unchanged schedulers.
+    Most schedulers are converted to functions of time. Several functions of time form a chain: each function changes
+    the rate that the function before it has set, as torch's schedulers do if all of them step. ReduceLROnPlateau reads
+    a metric. A user's own class runs unchanged, at ssr 1. A chain in which schedulers overwrite each other's rates also
+    runs unchanged. Checkpoints save the state of ReduceLROnPlateau and of unchanged schedulers.
 
     Args:
         entries: The schedulers of the optimizer, in order.
@@ -101,8 +102,8 @@ class TorchRates:
     def _begin_where_torch_does(self) -> None:
         """Correct the initial rates if the user has set an ``lr`` after another schedule used the optimizer.
 
-        Most torch schedulers multiply the current rate, so they start from the ``lr`` of the user. LambdaLR and
-        sequences compute the rate from ``initial_lr``, so they ignore this ``lr``.
+        Most torch schedulers multiply the current rate, so they start from the ``lr`` of the user. LambdaLR,
+        CosineAnnealingWarmRestarts and SequentialLR compute the rate from ``initial_lr``, so they ignore this ``lr``.
         """
         courses = [part.course for part in self._parts]
         if self.runs_as_it_is or not all(course.chains and not holds_phases(course) for course in courses):
@@ -188,7 +189,10 @@ class TorchRates:
             part.rates = [*part.rates, *([1.0] * (len(groups) - len(part.rates)))]
 
     def step(self, pace: str) -> None:
-        """Step the unchanged schedulers of a pace, starting from the rates of their previous step without alpha."""
+        """Step the unchanged schedulers of a pace.
+
+        They continue from the rates of their previous step, not from these rates multiplied by alpha.
+        """
         steps: list[Callable[[], object]] = [item.step for item, own in self._as_they_are if own == pace]
         if steps:
             self._on_own_rates(steps)
@@ -210,7 +214,7 @@ class TorchRates:
             plateau.evaluated(metric, timestamp, self.rates())
 
     def rates(self) -> list[float]:
-        """Return the learning rate that torch's schedulers set for each group, without alpha."""
+        """Return the learning rate that torch's schedulers set for each group, before alpha multiplies it."""
         if self._initial.is_stale():
             self._follow()
         if self._as_they_are or self._waiting:

@@ -79,7 +79,7 @@ def read(scheduler: LRScheduler, pace: str | None = None) -> Description:
 
 
 def _is_of_torch(scheduler: Any) -> bool:
-    """Return whether the scheduler and all schedulers inside it have classes of torch, not subclasses."""
+    """Return whether the scheduler and all schedulers inside it are of torch's own classes, not of subclasses."""
     kind = type(scheduler)
     if kind.__module__ != "torch.optim.lr_scheduler" or kind.__name__ not in (*_READERS, *_WHOLES, "ReduceLROnPlateau"):
         return False

@@ -17,7 +17,7 @@ __all__ = ["Choice", "Content", "Options", "build", "fit_reason", "main", "note_
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """The command ``ssr-report``; see ``--help``.
+    """Run the command ``ssr-report``; see ``--help``.
 
     Args:
         argv: The command-line arguments; None for the arguments of this process.

@@ -15,7 +15,7 @@ MEASURES = {"ssr": "SSR", "steps": "steps", "samples": "samples", "tokens": "tok
 
 
 def frontier_caption(content: Content, data: Mapping[str, Any]) -> str:
-    """Return the caption of the frontier."""
+    """Return the caption of the figure of quality against time."""
     runs, left_out = len(data["runs"]["arm"]), data["left_out"]["runs"]
     by, status = MEASURES[content.equal], set(content.pareto["status"])
     parts = ["Each mark is one run."]
@@ -41,7 +41,7 @@ def frontier_caption(content: Content, data: Mapping[str, Any]) -> str:
 
 
 def curve_captions(content: Content, data: Mapping[str, Any]) -> dict[str, Any]:
-    """Return which curves the page has, and their captions."""
+    """Return which figures of curves the page has, and the captions of these figures."""
     values = "one run of each recipe and SSR"
     if any(curve.low for curve in content.learning.drawn):
         values = f"the mean over seeds with its {percent(content.options.confidence)} interval"

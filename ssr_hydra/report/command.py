@@ -130,7 +130,7 @@ def _exit(message: str) -> NoReturn:
 
 
 class _Parser(argparse.ArgumentParser):
-    """A parser that reports an error in one line, like the whole project."""
+    """A parser that reports an error in one line, as all commands of this project do."""
 
     def error(self, message: str) -> NoReturn:
         error = flag_error(message, f"see {self.prog} --help")

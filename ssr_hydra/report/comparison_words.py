@@ -34,7 +34,7 @@ _SIDES = {"truncate": ("scaling", "truncation"), "scale_warmup": ("the fixed war
 
 
 def open_names(choice: Choice) -> str:
-    """Return the name of the recipe that may be as good as the choice; the number of recipes if there are several."""
+    """Return the name of the recipe that may be as good as the choice. For several recipes, return their number."""
     count = len(choice.open)
     return choice.open[0].recipe if count == 1 else f"{count} other recipes"
 
@@ -84,9 +84,9 @@ def rival_details(content: Content, choice: Choice) -> list[str]:
 
 
 def diverged(content: Content, choice: Choice) -> list[str]:
-    """Return a sentence with the recipes of which runs diverged at the chosen SSR.
+    """Return a sentence that names the recipes with diverged runs at the chosen SSR.
 
-    A second sentence has the means if each diverged run counts as the worst measured quality.
+    A second sentence gives the means for the case that each diverged run counts as the worst measured quality.
     """
     rows = content.summary
     rows = rows[(rows["control"] == "") & (rows["ssr"] == choice.ssr)]
@@ -122,9 +122,9 @@ def _budget(content: Content, choice: Choice) -> str:
 
 
 def equal_time_text(content: Content) -> list[str]:
-    """Return why the report compares at equal steps or seconds, if this affects the answer and the user did not choose.
+    """Return a sentence that says why the report compares at equal steps or at equal seconds.
 
-    The list is empty otherwise.
+    Return an empty list if the user chose the axis, or if the choice does not affect the answer.
     """
     time, pace = content.time, content.time.pace
     if len(content.recommendations) < 2:
@@ -242,7 +242,7 @@ def controls(content: Content, choice: Choice) -> list[str]:
 
 
 def control_counts(content: Content) -> list[str]:
-    """Return the mean gain of scaling over each control, and how many comparisons each side wins."""
+    """Return sentences with the mean gain of scaling over each control, and the numbers of won comparisons."""
     sentences = []
     for control, frame in content.controls.groupby("control", sort=False):
         scaled, other = _sides(control)

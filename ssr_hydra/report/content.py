@@ -31,7 +31,7 @@ from ssr_hydra.studies.study import AXES, CONTROLS, Axis, Series, Study, find_se
 __all__ = ["Choice", "Content", "Options", "ToleranceChoice", "build", "rows_of"]
 
 MOST_BUDGETS = 40
-"""Maximum number of budgets at which recipes are compared. From more SSRs, an evenly spaced selection is used."""
+"""Maximum number of budgets at which recipes are compared. If there are more SSRs, evenly spaced SSRs are used."""
 
 MOST_PAIRED = 6
 """If there are more recipes than this, each recipe is compared only with the reference recipe."""
@@ -42,8 +42,8 @@ class Options:
     """Options of a report.
 
     Args:
-        tolerance: The smallest gain in quality for which a doubling of the training is worth its time. None: the report
-            gives the answer for every tolerance.
+        tolerance: The smallest gain in quality for which a doubling of the training is worth its time. If it is None,
+            the report gives the answer for every tolerance.
         target: A quality to reach; None for no target.
         price_per_hour: Price of the machine, in any currency. With a price, the report also shows costs.
         confidence: The confidence of every interval.
@@ -91,7 +91,7 @@ class Choice:
         budget: The budget of one run of the recipe at this SSR, on the axis of equal budgets.
         recommendation: The recommendation for the recipe, with its reasons.
         rivals: Every other recipe that was measured at this budget. The recipe with the closest quality is first.
-        runs: The number of runs of the recipe at this SSR, with any result.
+        runs: The number of runs of the recipe at this SSR, including diverged and failed runs.
         diverged: The number of these runs that diverged. The quality is the mean of the other runs.
     """
 
@@ -110,7 +110,11 @@ class Choice:
 
     @property
     def certainty(self) -> Literal["sure", "close", "unknown"]:
-        """How certain the choice is: ``close`` if intervals or diverged runs leave the SSR or recipe open."""
+        """How certain the choice is.
+
+        ``unknown``: the gain of a doubling or the difference to a recipe has no interval. ``close``: a different SSR or
+        recipe may be as good, or runs of the choice diverged. ``sure``: all other choices.
+        """
         if self.recommendation.verdict == "unreplicated" or any(math.isnan(rival.low) for rival in self.open):
             return "unknown"
         return "close" if self.recommendation.verdict == "close" or self.open or self.diverged else "sure"
@@ -190,7 +194,7 @@ class Content:
 
     @cached_property
     def status(self) -> dict[tuple[str, str, float], str]:
-        """The status of each recipe, control and SSR in the Pareto set."""
+        """A mapping from (recipe, control, SSR) to its status: on the frontier, dominated or undecided."""
         return {(row.recipe, row.control, row.ssr): row.status for row in rows_of(self.pareto)}
 
     @property
@@ -389,7 +393,10 @@ def _steps(study: Study, axis: Axis, confidence: float) -> list[ToleranceChoice]
 
 
 def _place(series: Series, gains: list[tuple[float, bool, Estimate]], tolerance: float) -> int:
-    """Return the index of the smallest SSR whose doubling gains at most ``tolerance``; else that of the largest SSR."""
+    """Return the index of the smallest SSR whose doubling gains at most ``tolerance``.
+
+    Return the index of the largest SSR if every doubling gains more.
+    """
     found = next((ssr for ssr, _, gain in gains if gain.value <= tolerance), None)
     return len(series.ssr) - 1 if found is None else int(np.searchsorted(series.ssr, found))
 

@@ -189,7 +189,7 @@ def as_json(content: Content) -> str:
 
 
 def _fit(fit: Fit) -> dict[str, Any]:
-    """Return a fit as plain data; the reasons for or against it are sentences."""
+    """Return a fit as plain data, with sentences for the reasons of its verdict and of its back-tests."""
     tests = [
         {**asdict(test), "passed": test.passed, "reason": method_words.back_test_text(test, fit.kind)}
         for test in fit.back_tests
@@ -198,7 +198,7 @@ def _fit(fit: Fit) -> dict[str, Any]:
 
 
 def _block(value: Any) -> str:
-    """Return a value as JSON, with each item of a list, or each key of a mapping, in a separate line."""
+    """Return a value as JSON, with each item of a list, or each key of a mapping, on a separate line."""
     if isinstance(value, dict) and value:
         items = [f"    {json.dumps(key)}: {json.dumps(item, allow_nan=False)}" for key, item in value.items()]
         return "{\n" + ",\n".join(items) + "\n  }"

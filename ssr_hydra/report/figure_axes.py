@@ -77,10 +77,10 @@ def positions(values: Iterable[float]) -> list[float]:
 
 
 def nudge(places: Sequence[float], place: int, count: int, each: float, over_all: float) -> float:
-    """Return the factor that moves the marks of the recipe with the index ``place``, so that marks are side by side.
+    """Return the factor that moves the marks of one recipe, so that the marks of all recipes are side by side.
 
-    ``each`` is the distance between the marks of two recipes, and ``over_all`` is the maximum distance of all marks,
-    as fractions of the smallest distance between two positions.
+    ``place`` is the index of the recipe. ``each`` is the distance between the marks of two recipes, and ``over_all``
+    limits the width of all marks together. Both are fractions of the smallest distance between two positions.
     """
     gap = float(np.diff(np.log2(places)).min(initial=1.0))
     return float(2 ** (gap * min(each, over_all / count) * (place - (count - 1) / 2)))
@@ -141,7 +141,7 @@ def _tick(value: float) -> str:
 
 
 def separate_ticks(places: Sequence[float], text: Callable[[float], str] = _tick) -> list[float]:
-    """Return the positions whose numbers do not overlap on a logarithmic axis. Both ends are preferred.
+    """Return the positions whose numbers do not overlap on a logarithmic axis, always with the first and the last.
 
     The positions must be in ascending order.
     """

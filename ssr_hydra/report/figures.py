@@ -152,7 +152,7 @@ def _draw_legend(made: Figure, handles: Sequence[Line2D]) -> None:
 
 
 def _frontier(axes: Axes, content: Content) -> list[Line2D]:
-    """Draw the frontier on the axis of equal budgets, so that a better point is left of each dominated point."""
+    """Draw the frontier on the axis of equal budgets. A point is never dominated by a point on its right."""
     table, axis = content.summary[content.summary["n"] > 0], content.equal
     divisor = time_axis(axes, axis, table[axis])
     runs = _beside_means(content, table)
@@ -192,9 +192,9 @@ def _intervals(axes: Axes, x: Any, y: Any, rows: pd.DataFrame, colour: str, **op
 
 
 def _state(status: str) -> int:
-    """Return 0 for a point on the frontier, 2 for a dominated point, 1 for a point in between.
+    """Return 0 for a point on the frontier, 2 for a dominated point, and 1 for every other point.
 
-    A point that loses in only one seed counts as 1, because the loss may be noise.
+    A point that is worse than another point gets 1 if their difference may be noise or has no interval.
     """
     return {"frontier": 0, "dominated": 2}.get(status, 1)
 
@@ -221,7 +221,7 @@ def _state_key(found: set[str]) -> list[Line2D]:
 
 
 def _beside_means(content: Content, table: pd.DataFrame) -> pd.DataFrame:
-    """Return the runs of each cell that has several runs, each row with the mean of its cell."""
+    """Return the runs of each recipe, control and SSR with several runs. Each row also has the mean of these runs."""
     keys, axis = ["recipe", "control", "ssr"], content.equal
     runs = content.study.completed
     runs = runs[~runs.index.isin(content.study.summarized)]
@@ -266,7 +266,7 @@ def _doublings(axes: Axes, content: Content) -> list[Line2D]:
 
 
 def _tolerances(axes: Axes, content: Content) -> list[Line2D]:
-    """Draw which SSR to run, against the gain that a doubling must have. The line is solid where the SSR is certain."""
+    """Draw the recommended SSR against the tolerance. The line is solid where the SSR is certain."""
     from matplotlib.lines import Line2D
     from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 

@@ -96,7 +96,10 @@ def back_test_text(test: BackTest, kind: str) -> str:
 
 
 def fit_warnings(content: Content) -> list[str]:
-    """Return warnings about fits that their back-tests reject. If there are many, the warning has no reasons."""
+    """Return a warning with the reason for each fit that its back-tests reject.
+
+    If there are more than ``_MOST_FITS`` of these fits, return one warning that lists them without reasons.
+    """
     rejected = [fit for fit in content.fits if fit.verdict == "rejected"]
     if len(rejected) <= _MOST_FITS:
         return [
@@ -130,7 +133,7 @@ def cost_of_sweep(content: Content) -> str:
 
 
 def _break_even(content: Content) -> str:
-    """Return a sentence with the number of runs at the recommended SSR after which the study has paid for itself."""
+    """Return a sentence with the number of runs at the recommended SSR that save as much time as the study took."""
     choice = content.choice
     whole = content.totals.get("total_seconds", math.nan)
     if choice is None or "seconds" not in content.axes or not whole > 0:

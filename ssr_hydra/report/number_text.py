@@ -53,7 +53,8 @@ def exact(value: float) -> str:
 def fixed(value: float, decimals: int) -> str:
     """Format a number with ``decimals`` decimals; a dash if it is not finite.
 
-    A number of 1e7 or more gets four significant digits instead, and so does any number if ``decimals`` is above 9.
+    A number of 1e7 or more gets four significant digits instead. If ``decimals`` is above 9, every number gets four
+    significant digits.
 
     Example:
         >>> fixed(0.96321, 3), fixed(-0.0, 2)
@@ -111,7 +112,7 @@ def percent(share: float) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Format seconds in the largest unit that gives two or more.
+    """Format seconds in the largest unit in which the number is at least 2.
 
     Example:
         >>> duration(3.14159), duration(600), duration(24588)

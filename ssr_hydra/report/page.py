@@ -70,8 +70,8 @@ def page(content: Content, picture: bytes | None = None) -> str:
 def policy(style: str, script: str) -> str:
     """Return the Content-Security-Policy of the page.
 
-    With this policy, a browser fetches nothing and uses only these two style and script elements. If a hostile name got
-    into the page as markup, the browser would neither run nor style it.
+    With this policy, a browser fetches nothing, and uses no styles and scripts other than ``style`` and ``script``. If
+    a hostile name got into the page as markup, the browser would neither run nor style it.
     """
     sources = {"script-src": script, "style-src": style}
     hashed = [
@@ -137,7 +137,7 @@ def _parts(text: str) -> list[str]:
 
 
 def _facts(content: Content) -> list[tuple[str, str, str]]:
-    """Return the few numbers next to the answer: name, value, and a note."""
+    """Return the numbers that the page shows next to the answer, each with a name and a note."""
     choice, decimals = content.choice, content.decimals
     if choice is None:
         return []

@@ -99,7 +99,7 @@ def _cells(content: Content, arms: dict[tuple[str, str], int]) -> list[dict[str,
 
 
 def _fits(content: Content, arms: dict[tuple[str, str], int]) -> list[dict[str, Any]]:
-    """Return the curve of each fit over the measured range. For a trusted fit, add a prediction up to twice as far."""
+    """Return the curve of each fit over the measured SSRs; for a trusted fit, also up to twice the largest SSR."""
     found = []
     for fit in content.fits:
         low, high = fit.measured

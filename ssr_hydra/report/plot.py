@@ -31,7 +31,7 @@ def doublings(study: Study, **options: Any) -> Figure:
 
 
 def tolerances(study: Study, **options: Any) -> Figure:
-    """Draw which SSR to run, against the gain that a doubling must have; see :func:`frontier` for the arguments."""
+    """Draw the recommended SSR against the tolerance; see :func:`frontier` for the arguments."""
     return _figure("tolerances", study, options)
 
 

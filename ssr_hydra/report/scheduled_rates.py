@@ -38,7 +38,8 @@ def scheduled_rates(folder: Path, config: Config, logged: Mapping[str, Any]) -> 
     """Return steps and learning rates of a run. A rate belongs to the batch after its step.
 
     Return None if the config does not have exactly one schedule of this package, or if the ``steps`` and ``lr`` of
-    ``logged`` contradict the schedule. They do, for example, after a resume with ``resume.on_change=rescale``.
+    ``logged`` contradict the schedule. They contradict it, for example, after a resume with
+    ``resume.on_change=rescale``.
     """
     try:
         record = RunResult.load(folder / RESULT)

@@ -41,7 +41,7 @@ class Cell:
 class Column:
     """The head of a column. ``kind`` is ``number``, ``name``, ``text`` or ``wide``.
 
-    If a table is too wide, columns with ``extra`` are dropped first.
+    If a table is too wide, the columns whose ``extra`` is true are dropped first.
     """
 
     head: str

@@ -77,7 +77,7 @@ def encodable(text: str, stream: TextIO | None) -> str:
 
 
 def terminal(stream: TextIO) -> tuple[int, bool]:
-    """Return the width of the output, and whether to use colours. Files and pipes have a fixed width and none."""
+    """Return the width of the output, and whether to use colours. Files and pipes have a fixed width and no colours."""
     if not stream.isatty():
         return int(os.environ["COLUMNS"]) if os.environ.get("COLUMNS", "").isdigit() else _PLAIN_WIDTH, False
     return shutil.get_terminal_size().columns, "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb"
@@ -86,8 +86,9 @@ def terminal(stream: TextIO) -> tuple[int, bool]:
 def as_text(table: Table, width: int = 80, colour: bool = False) -> str:
     """Return a table as text with aligned columns, no wider than ``width``.
 
-    If the table is too wide, less important columns are dropped first. Then names are cut, but not the name of a
-    control, which distinguishes two rows. If this is not enough, columns at the end are dropped until cut names fit.
+    If the table is too wide, less important columns are dropped first. Then names of recipes are cut, but not names of
+    controls, because they distinguish rows of the same recipe. If the table is still too wide, columns at the end are
+    dropped.
     """
     shown = table.first(_MOST_ROWS)
     places = list(range(len(table.columns)))

@@ -139,7 +139,7 @@ def _by_tolerance(content: Content, choice: Choice) -> str:
 
 
 def _command(content: Content) -> str:
-    """Return the command that sets a tolerance; only its option if the report is not from folders of studies."""
+    """Return the command that sets a tolerance; only its option if the report was not read from study folders."""
     option = "--tolerance X"
     sources = content.study.sources
     if not sources or not all(Path(source).is_dir() for source in sources):

@@ -37,8 +37,8 @@ class ToleranceStep:
         below: The upper end of the range: the smallest gain of doubling any smaller SSR; infinity if no smaller SSR was
             measured.
         sure_above: The lower end of the range of tolerances for which the SSR is certain at 99%.
-        sure_below: The upper end of this second range. If it is below ``sure_above``, the SSR is certain for no
-            tolerance. Both ends are NaN if the gains have no intervals.
+        sure_below: The upper end of the range of tolerances for which the SSR is certain. If it is below
+            ``sure_above``, the SSR is not certain for any tolerance. Both ends are NaN if the gains have no intervals.
     """
 
     ssr: float | None
@@ -67,9 +67,9 @@ class Recommendation:
             tolerance. ``close``: the interval of one of these gains includes the tolerance. ``unreplicated``: ``gain``
             has no interval. ``outside``: every measured doubling gains more than the tolerance, or no doubling was
             measured. If the gain of a smaller SSR has no interval, only its mean is compared with the tolerance.
-        batch: If the verdict is ``close``: the number of additional seeds that makes the widest interval narrower. Its
-            half-width becomes the tolerance. If the half-width is already smaller than the tolerance, the number halves
-            it. None for other verdicts, or if the number is unknown.
+        batch: If the verdict is ``close``: the number of additional seeds that reduces the half-width of the widest
+            interval to the tolerance. If this half-width is already smaller than the tolerance, the number of
+            additional seeds that halves it. None for other verdicts, or if the number is unknown.
         target: The requested quality; None if no quality was requested.
         target_ssr: The smallest SSR that reaches ``target``, interpolated; None if no SSR in the measured range reaches
             it.
@@ -146,7 +146,7 @@ def recommend_by_gains(
     target: float | None,
     confidence: float,
 ) -> Recommendation:
-    """Return the recommendation for one recipe, from its :func:`ssr_hydra.studies.compare.gains` (``steps``)."""
+    """Return the recommendation for one recipe. ``steps`` is the result of :func:`ssr_hydra.studies.compare.gains`."""
     level = 0.0 if tolerance is None else tolerance
     chosen = next((i for i, (_, _, gain) in enumerate(steps) if gain.value < level or gain.value == level == 0), None)
     shown = steps[chosen if chosen is not None else -1][2] if steps else None
@@ -227,7 +227,7 @@ def _target(series: Series, level: float, confidence: float) -> tuple[float | No
 def _forecast(fit: Fit, target: float, sign: float) -> tuple[str, float | None]:
     """Return the fit's kind, and the SSR at which the fit reaches a target.
 
-    The SSR is None if the fit does not reach the target up to twice the longest measured SSR.
+    The SSR is None if it is above twice the largest measured SSR.
     """
     longest = fit.measured[1]
     grid = np.geomspace(longest, 2 * longest, 200).clip(max=2 * longest)

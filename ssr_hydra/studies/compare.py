@@ -228,8 +228,8 @@ class Rival:
         low: Lower end of the interval of ``margin``, not adjusted for multiple comparisons; NaN if there is none.
         high: Upper end of the interval of ``margin``.
         open: Whether the rival may be as good as the best recipe. The confidence is 99% for all rivals together.
-        batch: The number of additional seeds that would halve the interval; None if ``open`` is False, or the number is
-            unknown.
+        batch: The number of additional seeds that would halve the interval of ``margin``; None if ``open`` is False, or
+            if the number is unknown.
         n: The smaller number of seeds of the two recipes.
         survived: The fraction of the rival's runs that did not diverge. ``margin`` uses only these runs.
     """
@@ -391,8 +391,8 @@ def decision_accuracy(study: Study) -> pd.DataFrame:
 
     Returns:
         A row per smaller ssr that all recipes have run: ssr, reference_ssr, pairs (the number of pairs of recipes),
-        agree (the fraction of pairs that have the same order at both SSRs; a tie counts as one half; random orders give
-        0.5). The frame is empty if there are fewer than two recipes.
+        agree (the fraction of pairs that have the same order at both SSRs; a tie counts as one half; a random order
+        gives 0.5 on average). The frame is empty if there are fewer than two recipes.
     """
     columns = ["ssr", "reference_ssr", "pairs", "agree"]
     found = list(uncontrolled(study))
@@ -412,10 +412,12 @@ def decision_accuracy(study: Study) -> pd.DataFrame:
 
 
 def pooled_control(study: Study, control: str, confidence: float = 0.95) -> Estimate | None:
-    """Return the mean gain of scaled runs over a control, over all recipes and SSRs at which their qualities differ.
+    """Return the mean gain of scaled runs over a control.
+
+    The mean is over all pairs (recipe, SSR) for which the scaled runs and the control runs have different qualities.
 
     Returns:
-        The mean gain with its interval; None if there is no such recipe and SSR.
+        The mean gain with its interval; None if there are no such pairs.
     """
     scaled = {series.recipe: series for series in uncontrolled(study)}
     pairs = [

@@ -60,8 +60,8 @@ def from_csv(
     percentages: an SSR of ``25%`` is read as 0.25, and a quality of ``93.1%`` as 93.1.
 
     A row may be the mean of several runs. Then ``n`` names the column of the number of runs, and ``sd`` or ``se`` the
-    column of their noise. If the qualities look like ``93.1 ± 0.2``, name the column of qualities also in ``sd`` or
-    ``se``, depending on the meaning of the number after ±.
+    column of their noise. If the qualities look like ``93.1 ± 0.2``, pass the name of this column also as ``sd`` if the
+    number after ± is a standard deviation, or as ``se`` if it is a standard error.
 
     Rows with the same recipe and ssr are runs with different seeds. Runs of different recipes or SSRs are paired only
     if ``seed`` names a column. If the quality of a run is empty, not finite or ``diverged``, the run counts as
@@ -92,13 +92,13 @@ def from_csv(
             ``["0.25", "0.5", "1"]``, or ``["30 epochs", "90 epochs"]`` with ``full=90``. Then ``quality`` is the name
             of the metric. An empty cell means that there was no run.
         full: The length of the run with SSR 1, in the unit of the ``ssr`` column, such as epochs, tokens or FLOPs.
-        decimal: The decimal point. Use ``,`` for numbers like ``0,25``, if commas do not separate the cells.
+        decimal: The decimal separator. Use ``,`` for numbers like ``0,25``, if commas do not separate the cells.
         direction: Whether ``max`` or ``min`` is better; None decides by the metric's name.
 
     Raises:
         InputError: A column does not exist or has no unique name, no row can be read, the direction is unknown, the
-            name of the column of times contradicts their unit, ``full`` is missing, or rows with the same recipe and
-            ssr differ in a column that no argument names.
+            name of the time column contradicts its unit, ``full`` is missing, or rows with the same recipe and ssr
+            differ in a column that no argument names.
         OSError: The file cannot be read.
 
     Example:
@@ -228,7 +228,7 @@ def _check_summary(n: str | None, sd: str | None, se: str | None, seed: str | No
 
 
 def _check_one_row(frame: pd.DataFrame, summarized: Mapping[int, Any]) -> None:
-    """Refuse a row that is the mean of several runs if a different row has the same recipe and SSR.
+    """Raise an InputError if a mean of several runs has the same recipe and SSR as a different row.
 
     The noise of a mean cannot be combined with the noise of other rows.
     """
@@ -240,7 +240,7 @@ def _check_one_row(frame: pd.DataFrame, summarized: Mapping[int, Any]) -> None:
 
 
 def _without_time(frame: pd.DataFrame, unit: str | None) -> list[Note]:
-    """Return a note if some rows with a quality have no time. Then the report cannot compare times."""
+    """Return a note if the table has times, but some rows with a quality have no time."""
     rows = frame[frame["quality"].notna() & ~(frame["seconds"] > 0)]
     if unit is None or rows.empty:
         return []
@@ -343,7 +343,7 @@ def _recipe_names(keys: Iterable[tuple[str, ...]], columns: list[str], stem: str
 
 
 def _check_named(frame: pd.DataFrame, rest: Mapping[str, Sequence[str]], recipes: list[str]) -> None:
-    """Refuse a table in which rows with the same recipe and SSR differ in a column that no option names.
+    """Raise an InputError if rows with the same recipe and SSR differ in a column that no option names.
 
     These rows would count as seeds of one recipe, but the column may distinguish recipes.
     """

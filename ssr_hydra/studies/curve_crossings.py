@@ -62,7 +62,7 @@ def crossings(study: Study, confidence: float = 0.95, recipes: Sequence[str] | N
 
 
 def _read(series: Series, nodes: Any) -> Any:
-    """Return for each node whether the curve has a value there: its measured SSRs must not be far apart."""
+    """Return for each node whether it is a measured SSR, or between measured SSRs at most ``_WIDEST`` apart."""
     after = np.clip(np.searchsorted(series.ssr, nodes), 1, len(series.ssr) - 1)
     near = series.ssr[after] <= _WIDEST * series.ssr[after - 1] * (1 + 1e-9)
     return near | np.isin(nodes, series.ssr)
@@ -74,7 +74,7 @@ def _gap(one: Series, other: Series, log: float) -> float:
 
 
 def _changes(one: Series, other: Series, nodes: Any) -> bool:
-    """Return whether the sign of the difference of two curves changes: a quick check, which is False for most pairs."""
+    """Return whether the sign of the difference of two curves changes. This quick check excludes most pairs."""
     signs = _signs(one.curve(np.log(nodes)) - other.curve(np.log(nodes)), one, other)
     return len(set(signs[signs != 0])) > 1
 

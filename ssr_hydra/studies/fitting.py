@@ -110,7 +110,7 @@ class Fit:
 
     @property
     def deciding(self) -> BackTest:
-        """The back-test that decides the verdict: the last failed one, or that of the largest SSR if none failed."""
+        """The back-test that decides the verdict: the last failed back-test. If none failed, the last back-test."""
         return next((test for test in reversed(self.back_tests) if _failed(test)), self.back_tests[-1])
 
     def predict(self, ssr: float) -> float:
@@ -179,8 +179,8 @@ def fits(study: Study, confidence: float = 0.95, tolerance: float | None = None)
     """Fit and back-test a saturating power law and a quadratic in log ssr, for each recipe with 4 SSRs or more.
 
     A back-test fits the smallest SSRs, at least 4 (or 3 if there are only 4 SSRs), and predicts the quality at the next
-    SSR. There is a back-test for each SSR that is at most twice the SSR before it, and for the largest SSR. If there
-    are more than 24, 24 evenly spread back-tests are used.
+    SSR. There is a back-test for each SSR that is at most twice the SSR before it, and for the largest SSR. If more
+    than 24 back-tests are possible, 24 of them are used, spread evenly.
 
     A prediction holds if two conditions are met. First, the measurement is within the prediction interval. Second, the
     error is at most ``E`` plus 2.5 times the noise of the measurement, where ``E`` is the error of repeating the last

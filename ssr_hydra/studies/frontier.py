@@ -56,8 +56,9 @@ def pareto(
         points that take no longer), ``dominated`` (certainly worse than one of them), ``within_noise`` (undecided), or
         ``unreplicated`` (worse than one of them by the mean, but there is no interval). by_recipe, by_control and
         by_ssr name the best point that takes no longer. loss is the mean of this best point minus the mean of the row's
-        point (> 0 if the row's point is worse). For a point on the frontier, they are ``""`` and NaN. If there is no
-        interval, a point with a better mean than all points that take no longer is on the frontier.
+        point (> 0 if the row's point is worse). For a point on the frontier, by_recipe and by_control are ``""``, and
+        the other columns are NaN. If there is no interval, a point with a better mean than all points that take no
+        longer is on the frontier.
 
     Raises:
         InputError: The study has no numbers for the axis.
@@ -253,12 +254,12 @@ def speedup(
     price_per_hour: float | None = None,
     ssrs: Collection[float] | None = None,
 ) -> pd.DataFrame:
-    """Return how much sooner other recipes reach the quality of a reference: its time divided by their time.
+    """Return the time of a reference divided by the time in which each other recipe reaches the reference's quality.
 
     The interval contains the noise of the quality: its ends are where the band around the difference of both curves
-    reaches 0. If the axis is ``seconds`` or ``cost``, it also contains the noise of the clock: the scatter of log
-    seconds over the seeds, pooled over the study. The two are combined in logarithms by the MOVER rule: on each side,
-    the squares of the distances from the estimate are added.
+    reaches 0. If the axis is ``seconds`` or ``cost``, the interval also contains the noise of the clock: the scatter of
+    log seconds over the seeds, pooled over the study. Both kinds of noise are combined in logarithms by the MOVER rule:
+    on each side, the squares of the distances from the estimate are added.
 
     Args:
         study: The study.
@@ -330,7 +331,7 @@ def _clock(study: Study, confidence: float) -> float:
 
 
 def _widened(value: float, low: float, high: float, half: float) -> tuple[float, float]:
-    """Combine the interval of a ratio with a second, independent error of its logarithm. Ends of 0 or inf are kept."""
+    """Combine the interval of a ratio with an independent error of its logarithm. Ends of 0 or inf do not change."""
     if math.isnan(value):  # the quality is never reached, so only the upper end of the speed-up is known
         return low, high * math.exp(half)
     down = math.hypot(math.log(value / low), half) if low > 0 else math.inf

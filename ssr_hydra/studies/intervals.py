@@ -118,8 +118,8 @@ class Band:
         low: Lower ends of the intervals of the sums; NaN if the noise is unknown.
         high: Upper ends of the intervals.
         df: Degrees of freedom of each error.
-        n: The number of seeds that are common to all cells if the runs are paired; else the number of runs of the
-            smallest cell.
+        n: If the runs are paired, the number of seeds that all cells have; otherwise the number of runs of the smallest
+            cell.
         sd: Standard deviation of a weighted sum of single runs, one run of each cell.
         method: The source of the errors. ``paired``: runs with the same seed. ``welch``: independent cells. ``pooled``:
             only the noise of other cells. ``none``: there are no intervals.
@@ -364,7 +364,7 @@ class Batch:
     Attributes:
         half: The requested half-width of the interval.
         more: The number of additional seeds for each cell.
-        least: Lower end of the 80% interval of ``more``, because the noise is only estimated.
+        least: Lower end of the 80% interval of ``more``, which is uncertain because the noise is estimated.
         most: Upper end of the interval of ``more``.
     """
 
@@ -377,8 +377,8 @@ class Batch:
 def next_batch(found: Estimate, half: float) -> Batch | None:
     """Return the number of additional seeds that reduces the half-width of an interval to ``half``.
 
-    The number depends only on the noise, not on the estimate. If a user added seeds until a gain is decided, intervals
-    would often be wrong. Return None if the interval is unknown, or if more than 10,000 seeds are necessary.
+    The number depends on the noise and not on the estimated value. If a user added seeds until a gain is decided,
+    intervals would often be wrong. Return None if the interval is unknown, or if more than 10,000 seeds are necessary.
 
     Example:
         >>> next_batch(Estimate(0.3, 0.5, -0.7, 1.3, 20.0, 4, 1.0, "paired"), 0.5)

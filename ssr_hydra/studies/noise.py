@@ -70,7 +70,7 @@ class Noise:
         return np.minimum(prior, _MOST_PRIOR), np.where(sums, self.scale, 1.0)
 
     def expected(self, places: Sequence[int], weights: Any) -> tuple[Any, Any]:
-        """Return the variances of weighted sums of cells' means by the model, and their degrees of freedom."""
+        """Return the variances that the model predicts for weighted sums of means, and their degrees of freedom."""
         chosen = list(places)
         diagonal = self.own.ndim == 1
         parts = weights**2 * (self.own if diagonal else np.diagonal(self.own))[chosen, None]
@@ -163,8 +163,9 @@ def moderation(variances: Any, df: Any, parameters: int) -> tuple[float, float]:
 
     If the log variances scatter only by chance, the degrees of freedom are infinite and the factor is 1. The more they
     scatter beyond chance, the smaller the degrees of freedom are. The factor is then computed from the mean of the log
-    variances, in which outliers count less. It is not reduced for the scatter, which few cells often overstate.
-    ``variances`` are the measured variances divided by those of the model, which has ``parameters`` parameters.
+    variances, in which outliers count less. The scatter does not reduce the factor, because few cells often overstate
+    the scatter. ``variances`` are the measured variances divided by those of the model, which has ``parameters``
+    parameters.
     """
     if len(df) <= parameters:
         return math.inf, 1.0

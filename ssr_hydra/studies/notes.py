@@ -80,7 +80,7 @@ class Notes:
 
     @property
     def hardware(self) -> tuple[dict[str, Any], ...]:
-        """The hardware of each kind of machine, once."""
+        """The hardware of each kind of machine, without duplicates."""
         return tuple(self._hardware.values())
 
     @property

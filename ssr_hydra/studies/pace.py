@@ -25,7 +25,7 @@ Reason = Literal["asked", "single", "no_clock", "same_work", "conditions", "alik
 
 @dataclass(frozen=True)
 class Pace:
-    """The ratio of the seconds per step of the slowest and the fastest recipe. Without steps, the seconds per SSR.
+    """The seconds per step of the slowest recipe, relative to the fastest. Without steps, seconds per SSR are compared.
 
     Attributes:
         slow: The slowest recipe; ``""`` if there is one recipe, or no SSR has runs of all recipes.
@@ -44,7 +44,7 @@ class Pace:
 
     @property
     def alike(self) -> bool:
-        """Whether the ratio may be at most 1.1, within the noise of the clock."""
+        """Whether ``ratio`` is at most 1.1. If it has an interval, only the lower end must be at most 1.1."""
         return (self.ratio if math.isnan(self.low) else self.low) <= ALIKE
 
 
@@ -76,8 +76,8 @@ class EqualTime:
         reason: ``asked`` (the user's choice); ``single`` (there is one recipe); ``no_clock`` (a run has no seconds);
             ``same_work`` (the recipes differ only in schedules and numeric settings of the optimizer, so each step is
             the same work); ``conditions`` (the seconds were measured under different conditions); ``alike`` (the
-            seconds per step may differ by at most a tenth, within the noise of the clock); ``slower`` (they differ by
-            more); ``apart`` (no SSR has runs of all recipes).
+            seconds per step may differ by at most a tenth, within the noise of the clock); ``slower`` (the seconds per
+            step differ by more); ``apart`` (no SSR has runs of all recipes).
         pace: The seconds per step of the slowest recipe relative to the fastest.
         crowd: The different conditions; None if the conditions were similar, or are not recorded.
     """
@@ -119,7 +119,7 @@ def equal_time(study: Study, axes: Collection[Axis], asked: Axis | None = None) 
 
 
 def _pace(study: Study, length: Axis) -> Pace:
-    """Return the pace, from the mean of each recipe at each SSR and control that all recipes have."""
+    """Return the pace, computed from each recipe's mean at each SSR and control that all recipes have."""
     runs = study.completed
     seconds = np.log(runs["seconds"] / runs[length])
     cells = seconds.groupby([runs["ssr"], runs["control"], runs["recipe"]]).mean().unstack()

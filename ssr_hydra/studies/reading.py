@@ -38,9 +38,9 @@ def load(
     """Read every run in a folder, or in several folders, and their subfolders. The study may still be running.
 
     The folder of a run contains a ``result.json``, or was created when a run was started or a sweep planned its job. A
-    record is ignored and listed as a :class:`Problem` if it is truncated, impossible, or contradicts its own config. A
-    run without a record and a failed run are also listed. If several runs have the same recipe, control, ssr and seed,
-    the first completed run counts, and the others are listed.
+    record is ignored and listed as a :class:`Problem` if it is truncated, has impossible values, or contradicts its own
+    config. A run without a record and a failed run are also problems. If several runs have the same recipe, control,
+    ssr and seed, only the first completed run counts, and every other run is a problem.
 
     Runs of one recipe have the same config except for ssr, seed, control, and settings that do not change results
     (loggers, checkpoints, display). If a recipe has runs with a fixed and with a scaled warmup, the runs with a scaled

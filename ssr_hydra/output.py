@@ -1,4 +1,4 @@
-"""Output to the terminal: text tables, and a replacement for streams that cannot be written, as with ``| head``."""
+"""Output to the terminal: text tables, and a stream that ignores failed writes, such as writes to a closed pipe."""
 
 from __future__ import annotations
 
@@ -122,7 +122,7 @@ def text_table(
 
 
 def _opened(stream: TextIO | None, number: int) -> TextIO:
-    """Return the stream, or a new stream if it is None because its descriptor was closed when Python started."""
+    """Return the stream. If it is None because its descriptor was closed when Python started, return a new stream."""
     if stream is None:
         return os.fdopen(number, "w", encoding="utf-8", errors="backslashreplace", closefd=False)
     with suppress(AttributeError, OSError, ValueError):  # a stream that was replaced, for example in a notebook

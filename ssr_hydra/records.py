@@ -199,7 +199,7 @@ def is_number(value: Any) -> bool:
 
 
 def is_count(value: Any) -> bool:
-    """Return whether a value from JSON is an integer >= 0 that a column of a table can hold."""
+    """Return whether a value from JSON is an integer >= 0 that fits into 64 bits, as columns of data frames require."""
     return type(value) is int and 0 <= value <= _LARGEST
 
 

@@ -7,7 +7,7 @@ of the selections does::
 
 =========== ============================================================================================================
 ``name``    A pattern for the parameter's dotted name, or a list of patterns. ``*`` matches any text, dots included. A
-            string instead of a selection is a name.
+            string instead of a mapping is a pattern for the name.
 ``module``  The class of the module that contains the parameter, or a base class: ``Embedding``, ``BatchNorm*``.
 ``ndim``    The number of dimensions, or a list of numbers: biases and scales have 1, matrices 2.
 ``layer``   The parameter's layer, or a list of layers. The input has layer 0, and the output has layer -1.
@@ -111,7 +111,7 @@ _EXAMPLE = "write e.g. {ndim: [0, 1]} or {name: '*.bias'}"
 
 
 def parse_selection(value: Any, path: str) -> tuple[Selection, ...]:
-    """Read a selection that a user wrote as a tuple of :class:`Selection`, of which at least one must be true.
+    """Convert a user's selection to a tuple of :class:`Selection`. A parameter must match at least one of them.
 
     Args:
         value: A mapping of conditions, a pattern for names, or a list of both. None selects every parameter.
@@ -295,7 +295,7 @@ _NUMBERS = (*_NOT_NEGATIVE, *BELOW_ONE)
 
 
 def check_schedules(schedules: Any) -> None:
-    """Refuse ``schedules`` that are not a mapping from field to scheduler, or that contain ``lr``."""
+    """Raise an InputError if ``schedules`` is not a mapping from field to scheduler, or contains ``lr``."""
     if not isinstance(schedules, Mapping):
         rule = "must be a mapping from hyperparameter to scheduler"
         raise WrongTypeError("schedules", schedules, rule, "write {weight_decay: ...}")

@@ -77,7 +77,7 @@ def _exit(error: InputError) -> NoReturn:
 
 
 def _as_flag(error: InputError) -> InputError:
-    """Return an error with the flags of the command line as its field and fix."""
+    """Return an error whose field and fix name command-line flags instead of arguments of Python."""
     if error.field in _FLAGS:
         return error.renamed(_FLAGS[error.field])
     missing = [rate for rate in RATES.values() if rate in (error.field, *error.rule.replace(",", " ").split())]

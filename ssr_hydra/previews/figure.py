@@ -151,7 +151,7 @@ def _names_and_ratios(curves: Sequence[PreviewCurve]) -> tuple[list[str], list[f
 
 
 def _looks(curves: Sequence[PreviewCurve]) -> list[tuple[str, Any]]:
-    """Return the colour and the dashes of each curve. Schedules differ in hue, and ratios in lightness."""
+    """Return the colour and the dashes of each curve. Each schedule has a hue, and each SSR has a lightness."""
     names, ratios = _names_and_ratios(curves)
     if len(names) == 1:
         return [(_ramp(ratios.index(curve.ssr), len(ratios)), "-") for curve in curves]
@@ -167,7 +167,7 @@ def _look_of_schedule(place: int) -> tuple[str, Any]:
 
 
 def _paleness(rank: int, count: int) -> float:
-    """Return the fraction of white for the ratio with this rank: from 0 for the longest run to ``_PALEST``."""
+    """Return the fraction of white in the colour of an SSR, by its rank: from 0 for the longest run to ``_PALEST``."""
     return 0.0 if count == 1 else _PALEST * (count - 1 - rank) / (count - 1)
 
 
@@ -178,7 +178,7 @@ def _mixed(one: str, other: str, share: float) -> str:
 
 
 def _ramp(rank: int, count: int) -> str:
-    """Return the colour of the ratio with this rank if there is one schedule. The longest run is the darkest."""
+    """Return the colour of an SSR, by its rank, if there is one schedule. The longest run is the darkest."""
     if count == 1:
         return HUES[0]
     place = (count - 1 - rank) / (count - 1) * (len(_RAMP) - 1)
@@ -187,9 +187,9 @@ def _ramp(rank: int, count: int) -> str:
 
 
 def _legend(axes: Axes, curves: Sequence[PreviewCurve]) -> None:
-    """Draw the legend above the axes: schedules on the left, ratios on the right.
+    """Draw the legend above the axes: schedules on the left, SSRs on the right.
 
-    If schedules and ratios do not fit on one line, the ratios get a separate line, and the figure becomes higher.
+    If schedules and SSRs do not fit on one line, the SSRs get a separate line, and the figure becomes higher.
     """
     names, ratios = _names_and_ratios(curves)
     schedules = [(name, *_look_of_schedule(place)) for place, name in enumerate(names)] if len(names) > 1 else []

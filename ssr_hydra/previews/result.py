@@ -208,7 +208,7 @@ def preview(
 
 
 def check_lr(lr: Any) -> float | None:
-    """Return a learning rate as a float, or None. Refuse an invalid learning rate."""
+    """Return a learning rate as a float, or None if it is None. Raise an InputError if it is invalid."""
     return None if lr is None else multiplier(lr, "lr")
 
 
@@ -223,7 +223,7 @@ def _ratios(ssr: Any) -> tuple[Fraction, ...]:
 
 
 def check_count(count: int) -> None:
-    """Refuse too many curves for one figure."""
+    """Raise an InputError if there are too many curves for one figure."""
     if count > _MOST_CURVES:
         rule = f"a figure shows at most {_MOST_CURVES} curves"
         raise RangeError("curves", count, rule, "draw fewer schedules or ratios")

@@ -31,7 +31,7 @@ class Trace:
     Args:
         alpha: Function from time to alpha.
         breaks: Times in ascending order, such as landmarks. The first and the last are the start and the end.
-        is_exact: Whether alpha distinguishes times with any distance, as this package's schedulers do.
+        is_exact: Whether alpha distinguishes two times, however close they are. This package's schedulers do.
 
     Attributes:
         times: Times of the vertices in ascending order. A time at which alpha jumps appears twice.
@@ -70,7 +70,8 @@ class Trace:
     def _differ(self, a: float, b: float) -> bool:
         """Return whether alpha jumps from ``a`` to ``b``.
 
-        The difference is relative to the values, so that small late steps of a step schedule are jumps too.
+        The difference is relative to the values, so the late steps of a step schedule are jumps although they are
+        small.
         """
         return abs(a - b) > _EQUAL * (max(abs(a), abs(b)) if self._is_exact else self._scale)
 

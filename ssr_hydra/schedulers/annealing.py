@@ -39,7 +39,7 @@ def warmup_and_end(scheduler: Any, run: Run) -> tuple[Time, Time]:
     """Return the end of the warmup and the end of the schedule, both in the unit of the resolved ``t_max``.
 
     Raises:
-        InputError: The warmup ends after ``t_max``, or the run never finishes it.
+        InputError: The warmup ends after ``t_max``, or the run ends during the warmup.
     """
     end = time_of(scheduler, run, "t_max")
     warmup = run.convert(time_of(scheduler, run, "t_warmup", scale=scheduler.scale_warmup), end.unit, "t_warmup")
@@ -105,8 +105,8 @@ class LinearWithWarmupScheduler(Scheduler):
         scale_warmup: Whether SSR stretches the warmup.
 
     Raises:
-        InputError: A multiplier is negative or not finite, or ``t_max`` is before the end of the run. The warmup does
-            not end before ``t_max`` and within the run.
+        InputError: A multiplier is negative or not finite; ``t_max`` is before the end of the run; the warmup does not
+            end before ``t_max``; or the run ends during the warmup.
 
     Example:
         >>> from ssr_hydra import State, Timestamp
@@ -183,8 +183,8 @@ class CosineAnnealingWithWarmupScheduler(Scheduler):
         scale_warmup: Whether SSR stretches the warmup.
 
     Raises:
-        InputError: ``alpha_f`` is negative or not finite, or ``t_max`` is before the end of the run. The warmup does
-            not end before ``t_max`` and within the run.
+        InputError: ``alpha_f`` is negative or not finite; ``t_max`` is before the end of the run; the warmup does not
+            end before ``t_max``; or the run ends during the warmup.
 
     Example:
         >>> from ssr_hydra import State, Timestamp
@@ -263,8 +263,8 @@ class PolynomialWithWarmupScheduler(Scheduler):
         scale_warmup: Whether SSR stretches the warmup.
 
     Raises:
-        InputError: ``power`` is not above 0, ``alpha_f`` is negative or not finite, or ``t_max`` is before the end of
-            the run. The warmup does not end before ``t_max`` and within the run.
+        InputError: ``power`` is not above 0; ``alpha_f`` is negative or not finite; ``t_max`` is before the end of the
+            run; the warmup does not end before ``t_max``; or the run ends during the warmup.
 
     Example:
         >>> from ssr_hydra import State, Timestamp

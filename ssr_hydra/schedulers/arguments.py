@@ -34,7 +34,7 @@ __all__ = [
 
 
 def put(scheduler: object, **values: object) -> None:
-    """Store checked values in a frozen dataclass. Call it from ``__post_init__``."""
+    """Store checked values in a frozen dataclass. Call this function from ``__post_init__``."""
     for name, value in values.items():
         object.__setattr__(scheduler, name, value)
 
@@ -157,8 +157,8 @@ def ends_after_t_max(run: Run, warmup: Time, end: Time, field: str, stated: Time
 def finish(run: Run, warmup: Time, field: str, stated: TimeLike) -> None:
     """Raise an InputError if the run, or the phase of a sequence, ends before the warmup ends.
 
-    Do nothing if the length is unknown, or if the warmup and the length cannot be compared.
-    ``field`` is the argument that sets the warmup, and ``stated`` is its value as the user wrote it.
+    Do nothing if the length is unknown, or if the warmup and the length cannot be compared. ``field`` is the argument
+    that sets the warmup, and ``stated`` is its value as the user wrote it.
     """
     limits = [("run" if run.whole is None else "phase", warmup, run.length())]
     if run.whole is not None:  # the last phase of a sequence may be longer than the rest of the run

@@ -157,9 +157,10 @@ class SequentialScheduler(Scheduler):
             and the last phase may be a scheduler alone.
 
     Raises:
-        InputError: There are no phases, or a phase other than the last has no ``until``. The ends do not increase, or
-            the run never reaches a phase. An unscaled phase with its end in a unit other than ``dur`` follows a phase
-            with its end in ``dur``. Ends in different units are compared when the schedule is bound to a run.
+        InputError: There are no phases; a phase other than the last has no ``until``; the ends do not increase; the run
+            never reaches a phase; or a phase with ``scale=False`` and an ``until`` in a unit other than ``dur`` follows
+            a phase with an ``until`` in ``dur``. Ends in different units are compared when the schedule is bound to a
+            run.
 
     Example:
         >>> from ssr_hydra import ConstantScheduler, LinearScheduler, State, Timestamp
@@ -226,7 +227,7 @@ class SequentialScheduler(Scheduler):
 def phase_ends(run: Run, phases: Mapping[str, Phase]) -> list[Time | None]:
     """Return the end of each phase, counted from the start of the run; None for a last phase without an end.
 
-    Check that the ends increase and are within the run. Ends that cannot be compared are not checked.
+    Raise an InputError if the ends do not increase or are not within the run. Skip ends that cannot be compared.
     """
     ends: list[Time | None] = []
     start, stated_start = Time(0, TimeUnit.BATCH), Time(0, TimeUnit.BATCH)

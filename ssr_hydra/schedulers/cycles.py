@@ -86,7 +86,7 @@ class Cycles:
         self._bounds = (1, 0, width)  # cache: factor, and the begin and end of the last cycle in units of 1/factor
 
     def tau(self, count: int) -> float:
-        """Return the elapsed fraction of the current cycle, ``count`` counts after the start of the first cycle."""
+        """Return the elapsed fraction of the current cycle. ``count`` is the time since the first cycle started."""
         if self._ratio == 1:
             return float(count % self._width / self._width)
         factor, begin, end = self._bounds
@@ -140,8 +140,8 @@ class OneCycleScheduler(Scheduler):
         anneal: ``"cosine"`` or ``"linear"``.
 
     Raises:
-        InputError: A multiplier is negative or not finite, ``anneal`` is unknown, or the increase does not end before
-            ``t_max`` and within the run.
+        InputError: A multiplier is negative or not finite, ``anneal`` is unknown, the increase does not end before
+            ``t_max``, or the run ends during the increase.
 
     Example:
         >>> from ssr_hydra import State, Timestamp

@@ -60,8 +60,8 @@ class WarmupStableDecayScheduler(Scheduler):
         scale_warmup: Whether SSR stretches the warmup.
 
     Raises:
-        InputError: ``alpha_f`` is negative or not finite, or ``decay`` is unknown. The warmup and the decay do not both
-            fit before ``t_max``, or the run never finishes the warmup.
+        InputError: ``alpha_f`` is negative or not finite; ``decay`` is unknown; the warmup and the decay do not both
+            fit before ``t_max``; or the run ends during the warmup.
 
     Example:
         >>> from ssr_hydra import State, Timestamp
@@ -124,9 +124,9 @@ class InverseSquareRootWithWarmupScheduler(Scheduler):
         scale_warmup: Whether SSR stretches the warmup.
 
     Raises:
-        InputError: ``alpha_f`` is negative or not finite, the run never finishes the warmup, or the warmup and the
-            cooldown do not both fit before ``t_max``. There is no warmup, and
-            ``t_scale`` is missing. There is no cooldown, but ``t_max`` or ``alpha_f`` is set.
+        InputError: ``alpha_f`` is negative or not finite; the run ends during the warmup; the warmup and the cooldown
+            do not both fit before ``t_max``; there is no warmup and no ``t_scale``; or there is no cooldown, but
+            ``t_max`` or ``alpha_f`` is set.
 
     Example:
         >>> from ssr_hydra import State, Timestamp

@@ -75,7 +75,7 @@ class Moment(Protocol):
     def __call__(self, name: str, time: TimeLike | None = None, *, scale: bool = True) -> Fraction:
         """Return the value of the argument ``name`` as a time on the axis. SSR stretches it if ``scale`` is true.
 
-        If the argument is a list of times, such as milestones, ``time`` selects the time.
+        If the argument is a list of times, such as milestones, ``time`` is the item of the list to return.
         """
         ...
 

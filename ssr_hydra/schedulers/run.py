@@ -140,7 +140,7 @@ class Run:
         return MissingRateError(field, str(time), rule, "set max_duration, or write the time in another unit")
 
     def _per_batch(self, unit: TimeUnit, time: Time, other: TimeUnit, field: str) -> Fraction:
-        """Return how much of ``unit`` one batch contains. ``time``, ``other`` and ``field`` are for the error."""
+        """Return the length of one batch in ``unit``. ``time``, ``other`` and ``field`` are for the error."""
         if unit is TimeUnit.BATCH:
             return Fraction(1)
         if unit not in RATES:
@@ -192,7 +192,7 @@ class Run:
         return Counter(self._reader_from(unit, absolute[0]), factor, tuple(int(point * factor) for point in absolute))
 
     def _reader_from(self, unit: TimeUnit, start: Fraction) -> Callable[[Any], int]:
-        """Return a :meth:`reader` that returns at least ``start``.
+        """Return a :meth:`reader` whose values are never below ``start``.
 
         ``start`` may be the result of a conversion with a rate. A rate is an average, because the last batch of an
         epoch is often smaller. So in the first batches of a phase, the counter may be below ``start``.

@@ -48,7 +48,7 @@ _MOST_STAIRS = 1000
 
 
 def _stairs(run: Run, gamma: float, period: Time) -> Pieces | None:
-    """Return the pieces of gamma ** floor(t / period) in the run. Return None for unknown or too many pieces."""
+    """Return the pieces of gamma ** floor(t / period) in the run; None if they are unknown or too many."""
     length = run.length()
     if length is None or run.start.value != 0 or length.unit is not period.unit:
         return None
@@ -67,7 +67,8 @@ class StepScheduler(Scheduler):
 
         alpha(t) = gamma ** floor(t / step_size)
 
-    SSR stretches ``step_size``: ``alpha_ssr(t) = alpha(t / ssr)`` exactly, also if a step is then between two batches.
+    SSR stretches ``step_size``: ``alpha_ssr(t) = alpha(t / ssr)`` exactly, even if a stretched step ends between two
+    batches.
 
     Args:
         step_size: Time between decays.

@@ -71,7 +71,7 @@ def keys_of(setting: type, node: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def flag(value: Any, field: str) -> bool:
-    """Return a value if it is True or False; otherwise raise an InputError. 0 and 1 are errors."""
+    """Return a value if it is True or False; otherwise raise an InputError, also for 0 and 1."""
     if not isinstance(value, bool):
         raise WrongTypeError(field, value, "must be true or false", "write true or false")
     return value
@@ -98,7 +98,7 @@ def not_negative(value: Any, field: str) -> float:
 
 
 def fraction(value: Any, field: str, *, zero: bool = False) -> float:
-    """Return a value if it is above 0 and below 1; otherwise raise an InputError. ``zero`` also allows 0."""
+    """Return a value if it is above 0 (or 0, if ``zero`` is true) and below 1; otherwise raise an InputError."""
     if not (number(value, field) > 0 or (zero and value == 0)) or value >= 1:
         rule = f"must be {'at least' if zero else 'above'} 0 and below 1"
         raise RangeError(field, value, rule, "write e.g. 0.2")

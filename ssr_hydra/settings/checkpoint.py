@@ -31,11 +31,12 @@ class CheckpointSettings:
         mode: Whether the best value is the ``max`` or the ``min``. ``auto`` derives it from the metric's name
             (:func:`ssr_hydra.metrics.direction_by_name`). A value that is not finite is never the best.
         export: Name of a file in the run's folder, such as ``model.safetensors``, for the weights at the end of a
-            completed run. If an EMA evaluates, the file contains the averaged weights. None writes no file.
+            completed run. If the run evaluates the averaged weights of an EMA, the file contains these weights. None
+            writes no file.
 
     Raises:
-        InputError: A value is out of range, the name of ``best`` does not show the direction and ``mode`` is ``auto``,
-            or ``export`` needs safetensors, which is not installed.
+        InputError: A value is out of range; ``mode`` is ``auto``, but the name of the metric ``best`` does not show
+            whether ``max`` or ``min`` is better; or ``export`` needs safetensors, which is not installed.
 
     Example:
         >>> CheckpointSettings(best="eval/bits_per_byte").best_mode

@@ -20,7 +20,7 @@ ON_CHANGE = ("refuse", "extend", "rescale")
 class ResumeSettings:
     """From which checkpoint a run starts: ``Trainer(resume=...)`` and the config node ``resume``.
 
-    The argument and the node also accept only the path.
+    The value of the argument or node may also be a single path, such as ``resume=outputs/run``.
 
     Args:
         path: ``auto`` resumes from the newest checkpoint in the folder of the run, if a checkpoint exists. ``never``
@@ -47,7 +47,7 @@ class ResumeSettings:
 
     @classmethod
     def of(cls, given: ResumeSettings | Mapping[str, Any] | str | Path | None) -> ResumeSettings:
-        """Create the setting from an argument or a config node. The value may be only the path."""
+        """Create the setting from an argument or a config node. A string or ``Path`` sets ``path``."""
         if isinstance(given, (str, Path)):
             return setting_of(cls, {"path": given}, "resume")
         return setting_of(cls, given, "resume")

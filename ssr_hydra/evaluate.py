@@ -1,4 +1,4 @@
-"""``python -m ssr_hydra.evaluate``: the same as ``ssr-evaluate``; and the function :func:`evaluate`."""
+"""The function :func:`evaluate`. ``python -m ssr_hydra.evaluate`` does the same as the command ``ssr-evaluate``."""
 
 from ssr_hydra.app.evaluate import Evaluation, evaluate
 from ssr_hydra.app.evaluate_command import main

@@ -76,7 +76,7 @@ def check_folder_name(
 
 
 def check_length(path: str, field: str) -> None:
-    """Check that file systems accept a path."""
+    """Check that a path has no NUL character, and that the path and the names in it are not too long."""
     if "\0" in path:
         raise PathError(field, path, "must not contain a NUL character", "remove the NUL character")
     if len(os.fsencode(path)) > _LONGEST_PATH:

@@ -33,7 +33,7 @@ def conditions(jobs_beside: float = 0.0) -> dict[str, Any]:
 
     Returns:
         A mapping with ``jobs_beside``, ``cpus`` (see :func:`cores`), and ``load``. The load is the system's average
-        over the last minute. On Windows, it is missing.
+        over the last minute. On Windows, ``load`` is missing.
 
     Example:
         >>> sorted(conditions(1.5))

@@ -1,4 +1,4 @@
-"""The better direction of a metric (higher or lower), from the metric's name. Imports neither torch nor Hydra."""
+"""The better direction of a metric, ``max`` or ``min``, from the metric's name. Neither torch nor Hydra is imported."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def direction_by_name(metric: str) -> Direction | None:
 
 
 def resolve_direction(given: str | None, metric: str, field: str) -> Direction:
-    """Return ``given``. If ``given`` is None or ``auto``, return the better direction from the metric's name.
+    """Return the better direction: ``given``, or the direction from the metric's name if ``given`` is None or ``auto``.
 
     Raises:
         InputError: ``given`` is unknown, or a direction is needed but does not follow from the metric's name.
@@ -76,7 +76,7 @@ def resolve_direction(given: str | None, metric: str, field: str) -> Direction:
 
 
 def mode_of(given: str, metric: str, field: str) -> Direction:
-    """Return the mode of a scheduler that follows a metric: ``max`` or ``min``. It must agree with the metric's name.
+    """Return the mode of a scheduler that follows a metric: ``max`` or ``min``. The mode must fit the metric's name.
 
     For example, torch's default ``min`` is refused for an accuracy.
     """

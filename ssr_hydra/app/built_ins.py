@@ -102,11 +102,11 @@ def _check_apart(data: Mapping[str, Any]) -> None:
 
 
 def with_two_sources(data: Any) -> Any:
-    """Return ``data`` in a standard form for a separate evaluation file or folder.
+    """Return ``data`` in a standard form, if the evaluation data is in a separate file or folder.
 
     For tables, ``data.eval_path``, ``data.eval.path`` and ``data.train.eval_path`` all name a second file for
     evaluation. In the standard form, both data sets have this file as ``eval_path``. For images, if ``data.eval.root``
-    differs from ``data.train.root``, the evaluation data numbers its classes like the training folder.
+    differs from ``data.train.root``, the evaluation data uses the class numbers of the training folder.
     """
     train = data.get("train") if isinstance(data, Mapping) else None
     if not isinstance(train, Mapping) or train.get("_target_") not in (_ARRAYS, _FOLDERS):
@@ -206,7 +206,7 @@ def data_name(data: Any) -> str | None:
 
 
 def _images(node: Mapping[str, Any]) -> ImageSet | None:
-    """Return shape, classes and number of built-in images, without loading them; None for other data."""
+    """Return shape, number of classes and number of images of built-in data without loading it; None for other data."""
     target = node["_target_"]
     if target == "ssr_hydra.data.Digits":
         held_out = round(float(node.get("eval_fraction", 1 / 3)) * DIGITS)

@@ -224,7 +224,7 @@ def scheduler_parts(node: Any, path: str = "scheduler") -> list[tuple[str, Any]]
 
 
 def are_named(node: Any) -> bool:
-    """Return whether a node is a mapping from name to scheduler. Each param group chooses a scheduler by name."""
+    """Return whether a node maps names to schedulers, so that each param group chooses its scheduler by name."""
     return (
         isinstance(node, Mapping) and "_target_" not in node and bool(node) and all(map(_are_schedulers, node.values()))
     )
@@ -237,7 +237,7 @@ def _are_schedulers(node: Any) -> bool:
 
 
 def _stand_in(state: object, ssr: float = 1.0) -> float:  # noqa: ARG001  # the shape of a scheduler
-    """Stand for a custom scheduler, because importing its module may import torch."""
+    """Replace a custom scheduler in this check, because importing its module may import torch."""
     return 1.0
 
 

@@ -35,7 +35,10 @@ _EXAMPLE = "optimizer=adamw, or a mapping of names to such nodes"
 
 
 def optimizer_nodes(node: Any) -> dict[str, Mapping[str, Any]]:
-    """Return a mapping from path to optimizer: ``optimizer`` for a single one, otherwise ``optimizer.adamw`` ..."""
+    """Return a mapping from path to optimizer.
+
+    The path of a single optimizer is ``optimizer``. The path of one of several is, for example, ``optimizer.adamw``.
+    """
     if isinstance(node, Mapping) and "_target_" not in node and node and all(map(_is_node, node.values())):
         for name in node:
             if not isinstance(name, str) or _NAME.fullmatch(name) is None:
@@ -104,7 +107,7 @@ def _check_rule(rule: Rule, nodes: Mapping[str, Mapping[str, Any]], scheduler: A
 
 
 def _check_decay(rules: Sequence[Rule], nodes: Mapping[str, Mapping[str, Any]]) -> None:
-    """Refuse rules that only set ``weight_decay`` if every weight decay is 0."""
+    """Refuse a rule that sets nothing except ``weight_decay`` if every weight decay is 0."""
     decays = [node.get("weight_decay") if node["_target_"] in _OPTIMIZERS else None for node in nodes.values()]
     decays += [rule.values["weight_decay"] for rule in rules if "weight_decay" in rule.values]
     if any(decay != 0 for decay in decays):

@@ -73,7 +73,7 @@ def check_torch_schedulers(
 
 
 def _as_run(values: Mapping[str, Any], state: State) -> State:
-    """Return ``state`` with the real length of a truncated run, and with ``tokens_per_batch`` if it is constant."""
+    """Return ``state`` with the real length of a truncated run, and with the tokens per batch if they are constant."""
     data, trainer = values["data"], values["trainer"]
     length, tokens = state.max_duration, state.tokens_per_batch
     if length is not None and values["control"] is not None:

@@ -79,7 +79,10 @@ _BASES = {"trainer": "default", "data": "custom"}
 
 
 def check_base(group: str, node: Any) -> None:
-    """Refuse a ``trainer`` or ``data`` node with missing fields, because its file does not extend the base preset."""
+    """Refuse a ``trainer`` or ``data`` node in which fields are missing.
+
+    Fields are missing if the file of the node does not extend the base preset.
+    """
     if group not in _BASES or not isinstance(node, Mapping):
         return
     missing = [field.name for field in fields(GROUPS[group][_BASES[group]]) if field.name not in node]
@@ -122,9 +125,10 @@ def check_type(value: Any, expected: Any, field: str) -> None:
 
 
 def is_result(metric: Any, results: Sequence[str], metrics: Mapping[str, Any]) -> bool:
-    """Return whether a run computes a metric, such as ``eval/f1``, or ``eval/scores/macro`` for a part of a result.
+    """Return whether a run computes a metric such as ``eval/f1`` or ``eval/scores/macro``.
 
-    A metric object may return a mapping. Its keys are unknown before the first evaluation, so every key is accepted.
+    The object of a metric ``scores`` may return a mapping, for example with the key ``macro``. The keys are unknown
+    before the first evaluation, so every key is accepted.
     """
     objects = [f"eval/{name}" for name, node in metrics.items() if not node.get("_partial_", False)]
     return metric in results or any(name in results and str(metric).startswith(f"{name}/") for name in objects)

@@ -32,7 +32,7 @@ __all__ = [
 ]
 
 VERSION_BASE: dict[str, Any] = {} if hydra.__version__.split(".")[:2] >= ["1", "4"] else {"version_base": "1.3"}
-"""Keyword arguments for Hydra: ``version_base`` for Hydra 1.3, none for Hydra 1.4, which deprecates it."""
+"""Keyword arguments for Hydra: ``version_base`` for Hydra 1.3, none for Hydra 1.4, which deprecates this argument."""
 
 _MODES = ("run", "cfg", "multirun", "shell_completion", "info", "help", "hydra_help", "schema", "new")
 _INFO = ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath")

@@ -395,7 +395,7 @@ def _recorded(run: Path, found: Checkpoint, batch: int, split: str) -> tuple[dic
 
 
 def _elsewhere(result: RunResult) -> list[str]:
-    """Return a message about other versions and hardware, which may change the last bits of the metrics."""
+    """Return a message if versions or hardware differ from the run's, because metrics may differ in their last bits."""
     import torch
 
     from ssr_hydra.trainer.hardware import hardware, versions

@@ -38,7 +38,10 @@ def is_below_hydra(package: str | None) -> bool:
 
 
 def check_place(path: str, package: str | None) -> None:
-    """Refuse to put a config below ``hydra`` unless its group is one of Hydra's, because Hydra calls targets there."""
+    """Refuse to put a config below ``hydra`` if its group is not a group of Hydra.
+
+    Hydra calls the targets below ``hydra``.
+    """
     if is_below_hydra(package) and path.partition("/")[0] != "hydra":
         raise ConflictError("defaults", f"{path}@{package}", "cannot be put below hydra", "remove it")
 
@@ -98,7 +101,7 @@ def _check_params(params: Any, file: str) -> None:
 
 
 def leaves(node: Any, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Any]]:
-    """Yield the path and the value of each node in plain data, except mappings that contain nodes."""
+    """Yield the path and the value of each node in plain data, except mappings that are not empty."""
     if isinstance(node, Mapping) and node:
         for key, value in node.items():
             yield from leaves(value, (*path, str(key)))

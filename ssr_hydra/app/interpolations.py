@@ -2,7 +2,7 @@
 
 ``${oc.env:AWS_SECRET_ACCESS_KEY}`` would put a secret of the user's machine into a run's name, folder and records.
 ``${oc.decode:...}`` can hide the call of any resolver in a text. So a file may use only references to other values and
-the resolvers listed here.
+the resolvers listed in this module.
 """
 
 from __future__ import annotations

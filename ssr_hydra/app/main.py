@@ -98,7 +98,7 @@ def main(argv: Sequence[str] | None = None, fixed: Sequence[str] = ()) -> None:
 
     Raises:
         SystemExit: 2 for invalid input, 1 for a failed run, 130 for ctrl-C, and 128 plus the signal's number if a
-            different signal ended the run.
+            signal other than ctrl-C ended the run.
     """
     with safe_output():
         _main(TypedCommand.here() if argv is None else TypedCommand(tuple(argv)), fixed)
@@ -247,7 +247,7 @@ def _run_checked(command: CheckedCommand) -> None:
 
 
 def _continued(error: BaseException, typed: TypedCommand) -> str:
-    """Return the end of the message for a stopped run: how to continue. Empty for a sweep, or if no run has started."""
+    """Return the end of a stopped run's message: how to continue. Return an empty text if no single run has started."""
     from ssr_hydra.checkpoints.resume import find
     from ssr_hydra.settings.resume import AUTO
 

@@ -71,7 +71,7 @@ def explain(
 
 
 def overlay_error(place: str) -> InputError:
-    """Return the error of an experiment file without a package."""
+    """Return the error of an experiment file that does not begin with ``# @package _global_``."""
     rule = "must apply to the whole experiment"
     return ConflictError("experiment", place, rule, "begin its file with # @package _global_")
 
@@ -132,7 +132,7 @@ def _several(overrides: Sequence[str]) -> InputError | None:
 
 
 def _mappings(overrides: Sequence[str]) -> InputError | None:
-    """Return the error for an override that is a list of mappings; None if no override is.
+    """Return the error for an override that is a list of mappings; None if there is no such override.
 
     Hydra cannot read a list of mappings on the command line.
     """
@@ -172,7 +172,7 @@ def _of_key(error: OmegaConfBaseException, field: str, value: str | None, overri
 
 
 def _places(node: Any, name: str, path: str = "") -> list[str]:
-    """Return the paths of the nested keys with that name, except keys whose value is an interpolation."""
+    """Return the paths of all nested keys named ``name``, except keys whose value is an interpolation."""
     found = []
     for key in node if isinstance(node, Mapping) else ():
         below = node._get_node(key)
@@ -203,7 +203,7 @@ def _to_add(field: str, given: str) -> str:
 
 
 def _as_list(error: OmegaConfBaseException, field: str, value: str | None) -> str:
-    """Return the items of the list to suggest: the value, and for a tuple also the other items of its default."""
+    """Return the items of the list that the error suggests: the value; for a tuple, then the rest of its default."""
     try:
         default = error.parent_node._get_node(field.rpartition(".")[2])
         is_pair = get_origin(default._metadata.ref_type) is tuple

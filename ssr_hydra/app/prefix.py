@@ -88,7 +88,7 @@ class Prefix:
         return None if self._orders.point is None else Point.read(self._study, self._orders.point)
 
     def take(self, values: Mapping[str, Any], trust: Sequence[str]) -> None:
-        """Write a checkpoint after the shared steps into the job's folder, unless the job already has a checkpoint."""
+        """Write the checkpoint of the last shared step into the job's folder, unless the job already has one."""
         point = self._point()
         if point is None or self._is_begun():
             return

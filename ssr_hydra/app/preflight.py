@@ -331,7 +331,7 @@ def _workers(cfg: DictConfig) -> int:
 
 
 def _check_share(cfg: DictConfig) -> bool:
-    """Return whether the jobs share steps. Refuse ``share=true`` if jobs cannot share, and a wrong ``share_keep``."""
+    """Return whether the jobs share steps. Refuse ``share=true`` if they cannot, and an invalid ``share_keep``."""
     if cfg.get("share_keep", ENDS) not in KEEPS:
         raise UnknownNameError("share_keep", cfg.share_keep, "unknown value", did_you_mean(cfg.share_keep, KEEPS))
     if not cfg.get("share"):

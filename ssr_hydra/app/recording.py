@@ -39,7 +39,7 @@ def hydra_run_dir() -> str | None:
 
 
 class RecordedJob(NamedTuple):
-    """A job of which the app creates the trainer and then trains it."""
+    """A job of the app: its description and its heartbeat."""
 
     pending: Pending  # holds back the job's description until training starts
     heartbeat: Heartbeat | None  # None outside of a sweep
@@ -58,12 +58,12 @@ class RecordedJob(NamedTuple):
 def recorded(cfg: DictConfig | Mapping[str, Any], run_dir: str | Path | None) -> Iterator[RecordedJob]:
     """Write a ``result.json`` in ``run_dir`` if the job fails in this block before its training starts.
 
-    The trainer itself records errors during training. A single run with invalid input leaves no record. A job of a
-    sweep with invalid input leaves a record, because the other jobs continue. If the app runs the job, this function
+    The trainer itself records errors during training. A single run with invalid input leaves no record. In a sweep, a
+    job with invalid input leaves a record, because the other jobs continue. If the app runs the job, this function
     handles SIGTERM like ctrl-C.
 
     If the folder already has a run, the job writes nothing before training starts. So a job with invalid input does not
-    change the folder. A finished run only gets a new line in its log.
+    change the folder. If the run in the folder is finished, the job only adds a line to the log.
     """
     with _alive(run_dir) as heartbeat, _recorded(cfg, run_dir) as pending:
         yield RecordedJob(pending, heartbeat)

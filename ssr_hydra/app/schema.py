@@ -232,7 +232,7 @@ class _Definitions:
     # ---- groups
 
     def _by_target(self, targets: Mapping[str, str]) -> list[_Schema]:
-        """Return the rules that a node with the target of a definition must match that definition."""
+        """Return one rule for each definition: a node with the target of this definition must match this definition."""
         return [
             {"if": {"required": ["_target_"], "properties": {"_target_": {"const": target}}}, "then": _ref(name)}
             for name, target in targets.items()

@@ -153,7 +153,7 @@ def trust_of(cfg: Mapping[str, Any] | DictConfig) -> tuple[str, ...]:
 def import_from_here() -> None:
     """Let this process and the processes of jobs import trusted modules from the working directory.
 
-    The folder is the last on the import path, so Python prefers an installed package with the same name.
+    The working directory is last on the import path, so Python prefers an installed package with the same name.
     """
     here = str(Path.cwd())
     if here not in sys.path:

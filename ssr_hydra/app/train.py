@@ -186,7 +186,7 @@ def _build(values: Mapping[str, Any], trust: tuple[str, ...], run_dir: str | Pat
 
 
 def _test_loader(test: Any, data: Mapping[str, Any], place: Mapping[str, Any]) -> Any:
-    """Return the loader of the test data, a data set or the name of a file. It has the settings of evaluation."""
+    """Return the loader of ``test``, a data set or the name of a file, with the settings of the evaluation loader."""
     from torch.utils.data import TensorDataset
 
     from ssr_hydra.data import make_loaders

@@ -53,7 +53,7 @@ def shown_path(path: str | Path) -> str:
 
 @dataclass(frozen=True)
 class _Amount:
-    """How many values, levels of nesting and ``${...}`` a YAML node has after expansion of its aliases."""
+    """The numbers of values, levels of nesting and ``${...}`` in a YAML node after expansion of the node's aliases."""
 
     values: int = 1
     levels: int = 1

@@ -98,7 +98,7 @@ class CSVLogger:
 
 
 def _read(path: Path, until: int | None = None) -> tuple[list[str], list[list[str]]]:
-    """Return the column names and the rows of a table. If ``until`` is given, leave out rows of later batches."""
+    """Return the column names and the rows of a table, without rows of batches after ``until`` if it is given."""
     names = list(_FIRST)
     try:
         # Read bytes and let the csv module split the lines, so that a line break within a cell is kept.

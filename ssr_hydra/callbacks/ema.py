@@ -38,7 +38,8 @@ class EMA:
     :meth:`swapped` give access to the average.
 
     Args:
-        decay: Decay of one update, from 0 to below 1; None is 0.999, or the value that ``half_life`` implies.
+        decay: Decay of one update, from 0 to below 1; None means 0.999, or the value computed from ``half_life`` if
+            ``half_life`` is set.
         half_life: Time after which an old value contributes half as much to the average:
             ``decay = 0.5 ** (interval / half_life)``, with both times in batches.
         interval: Batches between two updates.
@@ -145,7 +146,7 @@ class EMA:
         """Start to average a model. The first average is the model's weights.
 
         Raises:
-            InputError: The model's parameters are shards, or the average from a checkpoint does not fit the model.
+            InputError: The model's parameters are sharded, or the average from a checkpoint does not fit the model.
         """
         import torch
 

@@ -155,8 +155,9 @@ class Events:
     def record(self, trainer: Any, record: dict[str, Any], write: Callable[[dict[str, Any]], object] | None) -> None:
         """Pass a record to the ``log`` listeners, and to the function ``write``, which writes ``metrics.jsonl``.
 
-        First the callbacks get the record, and may add values to it. Then the record is written to the file. Then the
-        loggers get it. So the file contains the values that callbacks add, and also a record for which a logger fails.
+        First the callbacks get the record, and may add values to it. Then ``write`` writes the record to the file. Then
+        the loggers get the record. So the file contains the values that callbacks add. If a logger fails, the file
+        already contains the record.
 
         Raises:
             InputError: A callback added a value that is not plain data.

@@ -27,8 +27,8 @@ class MLflowLogger:
     The logger sends to the server in ``MLFLOW_TRACKING_URI``. Without this variable, it writes to ``mlflow/mlflow.db``
     in the run's folder. The server comes only from the environment, never from a config.
 
-    Every number of a record is a metric, and so are the counters ``epoch``, ``sample``, ``token`` and
-    ``train_seconds``. The step of a metric is the number of batches. The values of the config are params.
+    Every number of a record is logged as a metric. The counters ``epoch``, ``sample``, ``token`` and ``train_seconds``
+    are logged as metrics too. The step of a metric is the number of batches. The values of the config are params.
 
     MLflow cannot delete records. So ``mlflow.json`` in the run's folder stores the id of the MLflow run and the last
     batch that was sent. With this file, a resumed run continues the same MLflow run and sends no record twice. The

@@ -1,7 +1,7 @@
 """The description of a run in its checkpoints, and the rules that say which fields may differ when the run resumes.
 
-A description is nested dicts and lists, such as ``{"run": {"ssr": 1.0, "seed": 0}, "optimizers": [{"lr": 0.1}]}``.
-The table below has a rule for every field.
+A description is nested dicts and lists, such as ``{"run": {"ssr": 1.0, "seed": 0}, "optimizers": [{"lr": 0.1}]}``. The
+table ``_RULES`` has a rule for every field.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _LONGEST_SHOWN = 60
 
 
 class Change(Enum):
-    """When the value of a field may differ from its value in the checkpoint."""
+    """The rule of a field: when its value may differ from its value in the checkpoint."""
 
     ANYTIME = "with on_change, at any batch"
     EPOCH = "with on_change, at the end of an epoch"
@@ -63,7 +63,7 @@ class _Missing:
 
 
 MISSING: Final = _Missing()
-"""The value of a field in the description that does not have this field."""
+"""Stands for the value of a field that one of two compared descriptions does not have."""
 
 
 @dataclass(frozen=True)
@@ -152,8 +152,8 @@ def check_change(found: Sequence[Difference], on_change: str, timestamp: Timesta
         resume: The value of ``resume``, for the message.
 
     Raises:
-        InputError: ``on_change``, or the position of the checkpoint, does not allow a difference. The message contains
-            both values of every field that must not differ.
+        InputError: A difference is never allowed, is not allowed at the batch of the checkpoint, or needs a different
+            ``on_change``. The message contains both values of every field that must not differ.
     """
     if on_change not in ON_CHANGE:
         raise UnknownNameError(

@@ -146,7 +146,7 @@ def plain_json(value: Mapping[str, Any], field: str) -> dict[str, Any]:
     """Convert a mapping to JSON and back, and return the result.
 
     Raises:
-        InputError: JSON cannot represent a value: an object of another type, a key that is not a string, or NaN.
+        InputError: JSON cannot represent the mapping, for example a key that is not a string, a NaN or a tensor.
     """
     try:
         read = json.loads(json.dumps(value, allow_nan=False))

@@ -21,8 +21,8 @@ def find(resume: str | Path, run_dir: Path | None) -> Path | None:
     Args:
         resume: ``auto`` means the run's own folder, if it has checkpoints. ``never`` means no checkpoint. Any other
             value is the path of a run, of its ``checkpoints`` folder, of one checkpoint, or of a checkpoint's
-            ``state.pt``. If this path is outside of the run's own folder, the run uses the path only until it has
-            written a checkpoint. So a requeued job does not lose its progress.
+            ``state.pt``. If this path is outside of the run's own folder, the run uses the path only until the run has
+            written its own first checkpoint. So a requeued job does not lose its progress.
         run_dir: The run's own folder; None if it writes no files.
 
     Returns:

@@ -190,7 +190,7 @@ class CheckpointStore:
                     _remove(path)
 
     def _best(self, whole: list[tuple[Path, Index]]) -> Path | None:
-        """Return the checkpoint with the best metric; if metrics are equal, the first one. None if there is none."""
+        """Return the checkpoint with the best metric; if metrics are equal, the first one. None without a metric."""
         scored = [(index.metric, path) for path, index in whole if index.metric is not None]
         if self._best_mode is None or not scored:
             return None
@@ -241,7 +241,7 @@ def load(path: Path | str) -> Checkpoint:
 
 
 def load_latest_good(folder: Path | str) -> tuple[Checkpoint, list[str]] | None:
-    """Read the newest checkpoint of a folder that can be read.
+    """Read the newest readable checkpoint of a folder.
 
     Args:
         folder: The folder of checkpoints.
@@ -306,7 +306,7 @@ def _size(path: Path) -> int | None:
 
 
 def _newest_first(folder: Path) -> list[Path]:
-    """Return the folders of checkpoints, the newest first. Checkpoints without a readable index come before these."""
+    """Return the folders of checkpoints: first those without a readable index, then the others, the newest first."""
     indexed = [path for path, _ in _indexed(folder)]
     return [path for path in reversed(_checkpoint_folders(folder)) if path not in indexed] + indexed[::-1]
 
@@ -340,7 +340,10 @@ def _remove(path: Path) -> None:
 
 
 def _remove_leftovers(folder: Path) -> None:
-    """Remove the temporary folders of killed processes. The caller must hold the lock, so that no process uses them."""
+    """Remove temporary folders of killed processes.
+
+    The caller must hold the lock, so that no running process uses these folders.
+    """
     for path in folder.iterdir():
         if _LEFTOVER.fullmatch(path.name):
             if path.is_symlink():

@@ -1,4 +1,4 @@
-"""The time map of a run that resumes with a changed plan. It computes the time at which the run reads its schedules.
+"""The time map of a run that resumes with a changed plan. The map computes the time at which schedules are read.
 
 A plan is the length of a run, its SSR, and its rates (batches per epoch, samples and tokens per batch). A schedule is a
 function of time. After a change of the plan, there are two choices for the time at which the run reads its schedules.
@@ -118,9 +118,9 @@ class TimeMap:
     with which a run resumes. A checkpoint contains the map of its run, so a run can be rescaled several times.
 
     Each counter of the plan's time is a linear function of a counter of the run's time, in exact fractions. The counter
-    that measures the plan's length reaches the end of the plan exactly when the run ends, even if the unit of the
-    run's length has changed. The other counters have the same relative speed if the batch size is unchanged. Otherwise
-    the rates determine their speed.
+    that measures the plan's length reaches the end of the plan exactly when the run ends, even if the unit of the run's
+    length has changed. If the batch size is unchanged, the linear functions of all other counters have the same slope.
+    If it has changed, their slopes depend on the old and new rates.
 
     Attributes:
         max_duration: Length of the plan, already multiplied by ssr.
@@ -216,7 +216,7 @@ class TimeMap:
         """Return a state for resolving schedules, with the plan's length and rates, at the plan's time.
 
         Args:
-            state: The state of the run. It is returned itself if the plan has not changed.
+            state: The state of the run. If the plan has not changed, the result is this object.
         """
         if self.is_identity and _PlannedRun.of(state, self.ssr) == self._plan:
             return state
@@ -319,7 +319,7 @@ def _quotient(old: int | Fraction | None, new: int | Fraction | None) -> Fractio
 
 
 def _mean_rate(plan: _PlannedRun, now: Timestamp, of: str, per: str) -> Fraction:
-    """Return the ratio of two counters of the run so far. So no fixed rate between their units is needed."""
+    """Return the ratio of two counters of the run so far, to convert between units without a fixed rate."""
     counts = [_READ[name](now) for name in (of, per)]
     if not all(counts):
         missing = (of, per)[counts.index(0)]

@@ -27,7 +27,9 @@ Object = Annotated[Any, Callable[..., Any] | None]
 
 
 class Choices(Mapping[str, Any]):
-    """The choices of a config group: a mapping from name to config. A config is derived from its class when it is used.
+    """The choices of a config group: a mapping from name to config.
+
+    A config is derived from its class when the config is used.
 
     Args:
         home: The module in which pickle finds the config classes, by :meth:`attribute`.

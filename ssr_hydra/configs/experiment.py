@@ -45,7 +45,8 @@ class _TrainerConfig:
 
     Attributes:
         use_stepwise_scheduler: Whether schedulers step before every batch (true) or every epoch (false). Null means
-            every batch for this package's schedulers, and torch's usual pace for torch's schedulers.
+            every batch for this package's schedulers and torch's OneCycleLR and CyclicLR, and every epoch for other
+            schedulers of torch.
         loss: A callable of (outputs, targets), by ``_target_``; a function needs ``_partial_: true``. Null means the
             model's own loss if a batch is a mapping, and otherwise cross entropy.
         metrics: A mapping from name to a callable of (outputs, targets) that returns one value per sample, or to an
@@ -100,7 +101,7 @@ class ExperimentConfig:
         logger: Any number of choices of the group ``logger``.
         callbacks: Any number of choices of the group ``callbacks``.
         checkpoint: See :class:`~ssr_hydra.settings.CheckpointSettings`.
-        resume: See :class:`~ssr_hydra.settings.ResumeSettings`. The value may also be only the path.
+        resume: See :class:`~ssr_hydra.settings.ResumeSettings`. ``resume=PATH`` is short for ``resume.path=PATH``.
         debug: A preset of the group ``debug``, which shortens the run to a trial run; null for a normal run.
     """
 
@@ -137,7 +138,7 @@ class AppConfig(ExperimentConfig):
         study_report: Whether a sweep ends with a report.
         plan: Whether a sweep only prints which of its jobs are done, missing or failed, and runs no job.
         workers: Number of jobs of a sweep that run at a time; null for the launcher's default.
-        share: Whether a sweep trains steps that several jobs have in common only once.
+        share: Whether a sweep trains the first steps only once for jobs whose first steps are equal.
         share_keep: The checkpoints of shared steps that a study keeps for later jobs. ``ends`` keeps each job's last
             checkpoint of shared steps. ``all`` also keeps the earlier checkpoints. ``none`` keeps no checkpoints. The
             command line also accepts ``share.keep``.

@@ -48,18 +48,18 @@ class Arrays(TensorDataset):
     classes are computed from the training samples in float64.
 
     Args:
-        path: The file.
+        path: The file, or the folder of .npy files.
         eval_path: The file of the evaluation samples; None holds out samples of ``path``.
         split: ``"train"`` or ``"eval"``.
         inputs: Names of the input columns. Without a header, the names are ``"0"``, ``"1"`` and so on. None means all
-            columns except the targets. In a file of arrays: the name of the inputs array. None means inputs, x, X,
-            images, features or data.
+            columns except the targets. In a file of arrays: the name of the inputs array. None means the array with the
+            name inputs, x, X, images, features or data.
         targets: Names of the target columns. None means the last column. In a file of arrays: the name of the targets
-            array. None means targets, y, Y or labels.
+            array. None means the array with the name targets, y, Y or labels.
         task: ``"classification"`` for one target per sample, a class number from 0 or a word. Words are numbered in
             alphabetical order. ``"regression"`` for targets [N, T] in float32, or in float64 if ``dtype`` is float64.
-        header: Whether the first row of a table has the names of the columns. None means yes, but the first row must
-            not look like data.
+        header: Whether the first row of a table has the names of the columns. None means yes, and a first row that
+            looks like data is an error.
         delimiter: The delimiter of a table; None detects commas, semicolons, tabs or bars.
         decimal: The decimal point of a table, ``"."`` or ``","``.
         na_values: Words for a missing target, in upper or lower case. None means common words, such as NA, NaN, null
@@ -251,7 +251,10 @@ class _Scale(NamedTuple):
 def _cast(
     table: SampleTable, values: NDArray[Any], dtype: str, scale: _Scale, field: str, columns: list[str] | None
 ) -> NDArray[Any]:
-    """Compute ``(values - mean) / std`` in ``dtype``. Refuse values that ``dtype`` cannot hold or distinguish."""
+    """Compute ``(values - mean) / std`` in ``dtype``.
+
+    Refuse values that are too large for ``dtype``, or so close together that ``dtype`` cannot distinguish them.
+    """
     cast = np.empty(values.shape, dtype)
     with np.errstate(over="ignore"):  # checked below
         for begin in range(0, len(values), _CHUNK):
@@ -376,7 +379,7 @@ def _check_alike(table: SampleTable, other: SampleTable, x: NDArray[Any], other_
 def _check_apart(table: SampleTable, other: SampleTable, field: str) -> None:
     """Refuse an evaluation file or test file that has samples of an earlier file.
 
-    A few common samples are accepted. More are accepted if the earlier file itself repeats many samples.
+    The files may share a few samples, and more samples if the earlier file itself repeats many samples.
     """
     train, evaluation = _hashes(table), _hashes(other)
     counts = Counter(train)
@@ -405,7 +408,7 @@ def _hashes(table: SampleTable) -> list[int]:
 
 
 def _statistics(x: NDArray[Any], layout: str | None) -> _Scale:
-    """Return the mean and standard deviation of each feature or channel. Replace the deviation of a constant by 1."""
+    """Return the mean and standard deviation of each feature or channel. For constant values, the deviation is 1."""
     axes = (0,) if layout is None else (0, 2, 3)
     parts = [slice(begin, begin + _CHUNK) for begin in range(0, len(x), _CHUNK)]  # parts need less memory
     count = x.size / np.prod([size for axis, size in enumerate(x.shape) if axis not in axes])

@@ -13,7 +13,7 @@ __all__ = ["describe_tensors", "digest"]
 
 
 def digest(parts: Iterable[bytes | memoryview]) -> str:
-    """Return the SHA-256 of all parts in order."""
+    """Return the SHA-256 of the concatenated parts."""
     found = hashlib.sha256()
     for part in parts:
         found.update(part)

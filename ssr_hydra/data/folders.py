@@ -33,8 +33,8 @@ _MOST_SIZES = 10_000
 class ImageFolder(Dataset[tuple[Tensor, int]]):
     """Images in ``root/folder/<class>/...``, the layout of ImageNet. The workers of a DataLoader read the images.
 
-    The classes are numbered by the sorted folders in ``root/classes_from``, so every split has the same numbers. A
-    validation folder may have fewer classes, but no additional classes.
+    The number of a class is its position among the sorted folders in ``root/classes_from``, so every split has the same
+    numbers. A validation folder may have fewer classes, but no additional classes.
 
     The data set decodes an image to RGB and applies the ``transforms`` in order. It converts the result to float32 in
     [0, 1], unless it is already a float tensor, and normalizes it by ``mean`` and ``std``. Random transforms depend

@@ -82,7 +82,7 @@ class TensorLoader:
 
     @property
     def global_batch_size(self) -> int:
-        """The number of samples in a batch of all processes."""
+        """The number of samples per batch, summed over all processes."""
         return self.batch_size
 
     def set_epoch(self, epoch: int) -> None:

@@ -32,7 +32,7 @@ __all__ = [
 
 
 class Padding(NamedTuple):
-    """A batch for a process whose part of a batch is empty. The results ignore it.
+    """A dummy batch for a process that gets no samples of a batch. The results ignore the dummy batch.
 
     All processes compute every batch together, so a process cannot skip a batch.
     """
@@ -104,7 +104,7 @@ class SeededSampler(Sampler[list[_Key]]):
         return num_batches(self.length, self.batch_size, self.drop_last)
 
     def size(self, batch: int) -> int:
-        """Return the number of samples in a batch of all processes."""
+        """Return the number of samples in a batch, summed over all processes."""
         return min(self.batch_size, self.length - batch * self.batch_size)
 
     def __iter__(self) -> Iterator[list[_Key]]:

@@ -35,12 +35,12 @@ def fold(seed: int, *counters: int) -> int:
 
     The function applies the finalizer of splitmix64 (Steele, Lea, Flood 2014) to each number. So ``fold(0, 1)`` and
     ``fold(1, 0)`` differ, and the random streams of neighbouring seeds, epochs and batches do not overlap. The order of
-    samples and the augmentation of a batch use only seeds of this function. So a resumed run needs no random state for
-    the order and the augmentation.
+    samples and the augmentation of a batch use only seeds that this function computes. So a resumed run needs no random
+    state for the order and the augmentation.
 
     Args:
         seed: The run's seed.
-        counters: The numbers of a random stream, an epoch, a batch or a sample.
+        counters: Numbers that identify the use of the new seed, such as a random stream, an epoch, a batch or a sample.
 
     Returns:
         An int in [0, 2**63), which the generators of Python and torch accept as a seed.

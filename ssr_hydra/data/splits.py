@@ -58,7 +58,7 @@ def check_apart(train: Any, evaluation: Any, field: str = "eval", of: str = "tra
 
     The check needs the attributes ``partition`` and ``part`` of built-in data sets. ``partition`` describes how the
     source is split, and ``part`` is the name of the split. ``field`` (``eval`` or ``test``) and ``of`` (the name of
-    ``train``) are for errors.
+    ``train``) are texts for error messages.
     """
     if type(train) is not type(evaluation) or not hasattr(train, "partition"):
         return

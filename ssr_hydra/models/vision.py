@@ -43,8 +43,8 @@ def torchvision_model(
             new.
         in_channels: Channels of the images. If it is not 3, the first convolution is changed as in timm. For 1 channel,
             its weights are summed over the three channels. For other numbers, the weights of the three channels are
-            repeated in turn and multiplied by ``3 / in_channels``. So a grey image with any number of channels gives
-            the same output.
+            repeated in turn and multiplied by ``3 / in_channels``. So a grey image gives the same output with any
+            number of equal channels.
         small_images: Whether to change the stem for images of about 32x32 pixels. The first convolution then has stride
             1 and 3x3 instead of 7x7 weights, and no pooling follows. Available for ResNets and related models,
             DenseNets, MobileNets, EfficientNets, RegNets and ShuffleNets.

@@ -74,7 +74,7 @@ def is_count(value: object) -> bool:
 
 
 def bind_all(schedulers: Schedulers, state: Any, ssr: Any) -> dict[str, Curve]:
-    """Return a mapping from the name of each schedule to its curve. A schedule without a name is ``"default"``."""
+    """Return a mapping from the name of each schedule to its function of time. An unnamed schedule is ``"default"``."""
     if not isinstance(schedulers, Mapping):
         return {DEFAULT: _bind_product(schedulers, state, ssr, "schedulers")}
     if not schedulers:

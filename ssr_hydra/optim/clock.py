@@ -20,7 +20,8 @@ class _Amount:
     """The total number of samples or tokens of a run.
 
     The total is ``rate * batches + extra``, where ``rate`` is the number per batch. The caller may pass the actual
-    number of a batch to ``step``. ``extra`` sums the differences from the rate, and ``told`` counts these batches.
+    number of a batch to ``step``. ``extra`` is the sum of the differences between the passed numbers and the rate.
+    ``told`` is the number of batches for which the caller passed a number.
     """
 
     __slots__ = ("_mark", "_mark_epoch", "extra", "name", "rate", "told")
@@ -34,9 +35,9 @@ class _Amount:
         self._mark_epoch = -1
 
     def reset(self, total: int | Fraction, batch: int, told: int | None = None) -> None:
-        """Set the total after ``batch`` batches. If the total is 0, use the rate.
+        """Set the total after ``batch`` batches. A total of 0 means that the total follows from the rate.
 
-        If ``told`` is None, it becomes the number of batches if ``total`` is above 0, else 0.
+        If ``told`` is None, it is set to 0 for a total of 0, and otherwise to ``batch``.
         """
         self.extra = total - batch * (self.rate or 0) if total else 0
         self.told = (batch if total else 0) if told is None else told
@@ -116,8 +117,8 @@ class StepClock:
         Args:
             timestamp: The new time.
             told: Two numbers of batches: batches whose samples the caller passed to ``step``, and batches whose tokens
-                the caller passed. If ``told`` is None, the rate replaces a total of 0 in ``timestamp``. Any other total
-                counts as passed by the caller.
+                the caller passed. If ``told`` is None, a total of 0 in ``timestamp`` means that the total follows from
+                the rate, and any other total that the caller passed the number of every batch.
         """
         self.now.batches = batches = timestamp.batches
         of_samples, of_tokens = (None, None) if told is None else told
@@ -134,7 +135,7 @@ class StepClock:
 
     @property
     def told(self) -> tuple[int, int]:
-        """The number of batches whose samples, and the number whose tokens, the caller passed to ``step``."""
+        """Two numbers of batches: those whose samples and those whose tokens the caller passed to ``step``."""
         return self._samples.told, self._tokens.told
 
     def epochs(self) -> int:

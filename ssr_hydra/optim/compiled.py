@@ -92,7 +92,7 @@ def compile_composer_scheduler(
     timestamp. ``step()`` sets them for later timestamps: call it after each change of ``state.timestamp``. alpha is
     computed once per step and schedule.
 
-    A param group that is added later gets its learning rate from the next step on. Learning rates that are tensors are
+    A param group that is added later gets its learning rate at the next step. Learning rates that are tensors are
     changed in place. If ``schedulers`` is a mapping, the key ``"schedule"`` of a param group names its schedule. A
     group without this key uses the schedule ``"default"``.
 

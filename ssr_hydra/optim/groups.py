@@ -170,7 +170,10 @@ class Grouping:
         return "param_groups" if rule is None else rule.field_of(key)
 
     def _contributors(self, described: Described) -> tuple[Rule, ...]:
-        """Return the rules that change a parameter: they multiply a value or set a value that is not yet set."""
+        """Return the rules that change a parameter.
+
+        A rule changes a parameter if it multiplies a value, or sets a value that no earlier rule sets.
+        """
         decided: set[str] = set()
         members = []
         for rule in self._rules:

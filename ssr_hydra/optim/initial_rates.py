@@ -34,7 +34,7 @@ def rate(lr: Any, base: float, alpha: float) -> float:
 
 
 def begins(state: Any) -> bool:
-    """Return whether a run starts. Return False if it resumes."""
+    """Return True if the run starts from the beginning, and False if it resumes."""
     return all(state.timestamp.get(unit).value == 0 for unit in ("ba", "sp", "tok"))
 
 
@@ -64,7 +64,7 @@ class InitialRates:
         self._set: list[tuple[_Group, float]] = []
 
     def remember(self, optimizer: Optimizer, left: _Left) -> None:
-        """Register the mapping in which this schedule records its values for the next schedule."""
+        """Register the mapping in which this schedule stores the values that it sets. The next schedule reads them."""
         _left[optimizer] = left
 
     def is_stale(self) -> bool:
@@ -107,7 +107,7 @@ class InitialRates:
         return not self._was_left(k, i, group, initial)
 
     def _was_left(self, k: int, i: int, group: _Group, initial: float) -> bool:
-        """Return whether this package's last schedule wrote the group's lr."""
+        """Return whether the most recent schedule of this package wrote the group's lr."""
         lr, left = group["lr"], self._before[k] or {}
         alpha = left.get(str(group.get("schedule", DEFAULT)))
         written = left.get(i) if alpha is None else rate(lr, initial, alpha)
@@ -116,7 +116,7 @@ class InitialRates:
         return float(lr) == (float(torch.full_like(lr, written)) if isinstance(lr, Tensor) else written)
 
     def correct(self, values: Sequence[float]) -> None:
-        """Replace the initial rate of each group whose lr this package's last schedule did not write."""
+        """Replace the initial rate of each group whose lr the most recent schedule of this package did not write."""
         position = 0
         for k, optimizer in enumerate(self._optimizers):
             for i, group in enumerate(optimizer.param_groups):

@@ -44,6 +44,12 @@ _KINDS = {"int": "a whole number", "float": "a number", "bool": "true or false",
 _KINDS |= {"Integer": _KINDS["int"], "Float": _KINDS["float"], "Boolean": _KINDS["bool"]}
 _OF_HINT = {"int": "10", "float": "0.5", "bool": "true", "str": "0.5dur"}
 _EXAMPLES = {"max_duration": "20ep", "ssr": "0.5", "seed": "0", "name": "my_run"}
+# Keys of other training libraries, and what to write here.
+_NAMES_ELSEWHERE = {
+    **dict.fromkeys(("epochs", "max_epochs", "n_epochs", "num_epochs", "num_train_epochs"), "max_duration={}ep"),
+    **dict.fromkeys(("steps", "max_steps", "num_steps", "max_iters"), "max_duration={}ba"),
+    "learning_rate": "optimizer.lr={}",
+}
 _MOST_PLACES = 3
 
 
@@ -157,6 +163,8 @@ def _of_key(error: OmegaConfBaseException, field: str, value: str | None, overri
     is_close = fix.startswith("did you mean")
     if "." not in field and 0 < len(places := _places(parent, name)) <= _MOST_PLACES:
         fix = f"did you mean {' or '.join(places)}?"
+    elif field in _NAMES_ELSEWHERE:
+        fix = f"did you mean {_NAMES_ELSEWHERE[field].format(value or '...')}?"
     typed = next((o for o in reversed(overrides) if o.startswith(f"{field}.")), None) if value is None else None
     if "." in str(error.key) and typed is None and value is None:
         outer, rest = str(error.key).split(".", 1)

@@ -55,6 +55,9 @@ def test_every_other_error_is_one_line(message: str) -> None:
     ("typed", "told"),
     [
         ("lr=0.1", "lr='0.1': unknown key; did you mean optimizer.lr?"),
+        ("epochs=5", "epochs='5': unknown key; did you mean max_duration=5ep?"),  # as in other training libraries
+        ("max_steps=100", "max_steps='100': unknown key; did you mean max_duration=100ba?"),
+        ("learning_rate=0.1", "learning_rate='0.1': unknown key; did you mean optimizer.lr=0.1?"),
         (
             "optimizer=muon_adamw lr=0.1",
             "lr='0.1': unknown key; did you mean optimizer.muon.lr or optimizer.adamw.lr?",

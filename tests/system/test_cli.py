@@ -164,7 +164,9 @@ def test_flags_can_be_at_any_position_in_the_command(app: Callable[..., Answer])
 
 
 @pytest.mark.parametrize(("python", "start"), [(cold, (TRAIN,)), (command, ("-m", "ssr_hydra"))])
-def test_script_and_module_start_a_run(tmp_path: Path, python: Callable[..., Answer], start: tuple[str, ...]) -> None:
+def test_script_and_module_can_start_a_run(
+    tmp_path: Path, python: Callable[..., Answer], start: tuple[str, ...]
+) -> None:
     said = python(*start, *QUICK, "hydra.run.dir=run", cwd=tmp_path)
     assert said.code == 0, said.err
     record = json.loads((tmp_path / "run/result.json").read_text())

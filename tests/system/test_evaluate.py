@@ -63,7 +63,7 @@ def files(run: Path) -> dict[str, int]:
     return {str(path): path.stat().st_mtime_ns for path in run.rglob("*")}
 
 
-def test_final_metrics_equal_the_record_bitwise(run: Path, app: Callable[..., Answer]) -> None:
+def test_final_metrics_are_bitwise_equal_to_the_record(run: Path, app: Callable[..., Answer]) -> None:
     before = files(run)
     said = app(f"run={run}", TRUST)
     assert (said.code, said.err) == (0, "")

@@ -152,7 +152,7 @@ LATE = [("max_duration=2ep", "the checkpoint is at"), ("optimizer=adamw", "does 
 
 
 @pytest.mark.parametrize(("change", "said"), LATE, ids=[change for change, _ in LATE])
-def test_a_late_refusal_does_not_change_the_folder(app: Run, run: Path, change: str, said: str) -> None:
+def test_run_that_is_refused_late_does_not_change_its_folder(app: Run, run: Path, change: str, said: str) -> None:
     before = files(run)
     on_change = "rescale" if change.startswith("control") else "extend"  # the trainer refuses this
     refused = app(*lab(), change, f"resume.on_change={on_change}")

@@ -113,7 +113,7 @@ def test_the_learning_rate_of_batch_k_is_alpha_at_k(composed: Callable[..., Dict
     assert rates(tmp_path) == [1.0, 0.75, 0.5, 0.25]
 
 
-def test_several_schedulers_multiply(composed: Callable[..., DictConfig], tmp_path: Path) -> None:
+def test_several_schedulers_multiply_the_learning_rate(composed: Callable[..., DictConfig], tmp_path: Path) -> None:
     cfg = composed(
         "trainer.log_interval=1ba", "optimizer=sgd", "optimizer.lr=1", "scheduler=constant", "scheduler.alpha=0.5"
     )

@@ -37,7 +37,7 @@ def test_pytest_collects_folders_of_its_default_ignore_list(request: pytest.Fixt
     assert not ignored(request.config, folder)
 
 
-def test_every_test_file_is_in_a_tier() -> None:
+def test_every_test_file_belongs_to_unit_or_system_or_chaos() -> None:
     outside = [path.relative_to(TESTS).parts for path in FILES if path.relative_to(TESTS).parts[0] not in TIERS]
     assert outside == []
 
@@ -76,7 +76,7 @@ def test_tests_named_in_the_docs_and_in_ci_exist() -> None:
     assert [name for name in named if not (REPO / name).exists()] == []
 
 
-def test_failing_case_of_a_table_is_in_the_error() -> None:
+def test_error_of_a_table_of_cases_has_the_failing_case() -> None:
     tried = []
 
     @each("one,other", [(1, 1), (2, 3), (4, 4)])

@@ -146,7 +146,7 @@ def test_full_disk_is_reported_with_path_and_size(tmp_path: Path) -> None:
     assert caught.value.filename == str(tmp_path / "metrics.jsonl")
 
 
-def test_config_hash_ignores_order_and_depends_on_values() -> None:
+def test_config_hash_depends_on_values_and_not_on_the_order_of_keys() -> None:
     assert config_hash(None) is None
     a = config_hash({"ssr": 1.0, "model": {"widths": [8, 16]}})
     assert a == config_hash({"model": {"widths": [8, 16]}, "ssr": 1.0})

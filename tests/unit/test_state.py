@@ -97,7 +97,7 @@ def test_a_misspelt_attribute_is_an_error() -> None:
 
 
 @pytest.mark.parametrize("again", [copy.copy, copy.deepcopy, lambda state: pickle.loads(pickle.dumps(state))])
-def test_copy_is_independent(again: Any) -> None:
+def test_changing_a_copy_does_not_change_the_state(again: Any) -> None:
     state = State("4ep", 10, 16, 512, Timestamp(batch=3))
     other = again(state)
     assert repr(other) == repr(state)

@@ -55,7 +55,7 @@ def test_back_test_rejects_peaked_curves_and_seldom_rejects_true_power_laws() ->
     assert rejected((0.25, 0.5, 1, 2, 4), 3, 20, peaked=True) >= 0.95
 
 
-def test_flat_studies_seldom_have_a_dominated_point() -> None:
+def test_studies_with_flat_curves_seldom_have_a_dominated_point() -> None:
     assert flat(30) <= 0.1
 
 

@@ -330,7 +330,7 @@ def test_axis_can_be_linear_or_logarithmic(opened: Opened) -> None:
     assert gaps[3] / gaps[0] == pytest.approx(8, rel=0.05)  # (2400 - 1200) / (300 - 150)
 
 
-def test_an_untrusted_fit_is_never_drawn_beyond_what_was_measured(opened: Opened, content: Content) -> None:
+def test_untrusted_fit_is_not_drawn_beyond_the_measured_range(opened: Opened, content: Content) -> None:
     trusted = [fit for fit in content.fits if fit.verdict == "trusted"]
     others = [fit for fit in content.fits if fit.verdict != "trusted"]
     assert others

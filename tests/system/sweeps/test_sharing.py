@@ -89,7 +89,7 @@ def test_larger_study_starts_from_published_checkpoints(app: App, in_tmp: Path) 
     assert max(each["train_seconds"] for each in taken) < record["train_seconds"]
 
 
-def test_jobs_with_a_callback_that_may_use_the_length_share_no_steps(app: App, in_tmp: Path) -> None:
+def test_jobs_share_no_steps_if_a_callback_may_depend_on_the_run_length(app: App, in_tmp: Path) -> None:
     nudge = ("trust=[sharing_lab]", "+callbacks.nudge._target_=sharing_lab.Nudge")
     refused = sweep(app, "s", *SMALL, *WSD, *nudge, "ssr=0.5,1", "share=true", "plan=true")
     assert "2 jobs share no steps: callbacks.nudge (sharing_lab.Nudge) may depend on the length" in refused.out

@@ -21,7 +21,7 @@ SMALL = ("max_duration=1ba", "trainer.progress=none", "study_report=false", "lau
 @pytest.mark.parametrize(
     ("name", "setting"), [("processes", "workers"), ("joblib", "n_jobs"), ("submitit_slurm", "array_parallelism")]
 )
-def test_workers_sets_the_option_of_each_launcher(name: str, setting: str) -> None:
+def test_key_workers_sets_the_matching_option_of_each_launcher(name: str, setting: str) -> None:
     cfg = OmegaConf.create({"hydra": {"launcher": {setting: 7}}})
     _set_workers(cfg, TRAITS[name], None)
     assert cfg.hydra.launcher == {setting: 7}
@@ -30,14 +30,14 @@ def test_workers_sets_the_option_of_each_launcher(name: str, setting: str) -> No
 
 
 @pytest.mark.parametrize(("name", "workers"), [("ray", 2), ("ray", 1), ("basic", 2)])
-def test_workers_is_refused_for_a_launcher_without_such_an_option(name: str, workers: int) -> None:
+def test_key_workers_is_refused_for_a_launcher_without_a_matching_option(name: str, workers: int) -> None:
     cfg = OmegaConf.create({"hydra": {"launcher": {}, "runtime": {"choices": {"hydra/launcher": name}}}})
     with refuses("workers", ConflictError):
         _set_workers(cfg, TRAITS[name], workers)
     _set_workers(cfg, TRAITS["basic"], 1)  # this launcher always has one worker
 
 
-def test_workers_is_refused_for_a_single_run(refused: Callable[..., str]) -> None:
+def test_key_workers_is_refused_for_a_single_run(refused: Callable[..., str]) -> None:
     assert refused("workers=2") == "error: workers='2': is only for sweeps, but this is a single run; add -m\n"
 
 

@@ -62,7 +62,9 @@ def test_overrides_can_change_the_parts_of_a_sequence(composed: Callable[..., Di
     assert isinstance(make_schedulers(values, (), []).schedulers["decay"], StepLR)
 
 
-def test_names_of_torch_classes_give_the_same_schedulers(composed: Callable[..., DictConfig]) -> None:
+def test_name_of_a_torch_class_gives_the_matching_scheduler_of_this_package(
+    composed: Callable[..., DictConfig],
+) -> None:
     target = "scheduler._target_=torch.optim.lr_scheduler.StepLR"
     values = check(composed("scheduler=custom", target, "+scheduler.step_size=3ep", "ssr=0.5"))
     assert make_schedulers(values, (), []) == StepLR("3ep")

@@ -29,7 +29,7 @@ def test_input_error_is_found_in_the_causes_of_another_error() -> None:
     assert explain(outer) is inner
 
 
-def test_error_for_a_misspelt_key_suggests_the_closest() -> None:
+def test_error_for_a_misspelt_key_suggests_the_closest_key() -> None:
     node = OmegaConf.create({"warmup": 1, "decay": 2})
     OmegaConf.set_struct(node, True)
     error = explain(raised(lambda: node.warmpu))
@@ -47,7 +47,7 @@ def test_error_for_a_missing_value_says_how_to_set_it() -> None:
 
 
 @pytest.mark.parametrize("message", ["", "\n\n", "several\nlines\n"])
-def test_every_other_error_is_one_line(message: str) -> None:
+def test_error_of_any_other_kind_is_one_line(message: str) -> None:
     assert "\n" not in str(explain(HydraException(message)))
 
 

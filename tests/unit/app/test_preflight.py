@@ -257,7 +257,7 @@ def test_zip_and_product_give_the_same_jobs_with_the_same_identities() -> None:
     assert dict(paired.jobs).items() < dict(product.jobs).items()
 
 
-def test_experiment_file_zips_its_sweep(mine: Callable[[str, str], None]) -> None:
+def test_experiment_file_can_define_the_zip_of_its_sweep(mine: Callable[[str, str], None]) -> None:
     params = "hydra: {sweeper: {params: {ssr: '0.5,1', optimizer.lr: '0.1,0.05'}}}"
     mine("experiment/u", f"# @package _global_\nzip: [ssr, optimizer.lr]\n{params}")
     sweep = flight("--config-dir", "mine", "-m", "experiment=u").sweep

@@ -94,7 +94,9 @@ def test_bad_name_is_refused(refused: Callable[..., str], in_tmp: Path, name: st
 
 
 @pytest.mark.parametrize("argument", ["ssr=0.5", "--config-dir=full", "-m"])
-def test_new_project_with_other_arguments_is_refused(refused: Callable[..., str], in_tmp: Path, argument: str) -> None:
+def test_command_for_a_new_project_refuses_other_arguments(
+    refused: Callable[..., str], in_tmp: Path, argument: str
+) -> None:
     (in_tmp / "full").mkdir()
     assert "cannot be used" in refused("--new", "new_lab", argument)
 

@@ -169,7 +169,7 @@ def test_pattern_matches_exactly_the_durations(text: str) -> None:
         assert re.search(PATTERN, text)
 
 
-def test_files_of_the_user_are_valid_choices_with_any_keys(tmp_path: Path) -> None:
+def test_files_of_the_user_are_valid_choices_and_may_have_any_keys(tmp_path: Path) -> None:
     for name in ("model/net", "lab/fast", "base"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / f"{name}.yaml").write_text("a: 1\n")

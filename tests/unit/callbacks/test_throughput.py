@@ -9,7 +9,7 @@ def record(batch: int, seconds: float, token: int = 0, **values: Any) -> dict[st
     return {"event": "train", "batch": batch, "sample": 16 * batch, "token": token, "train_seconds": seconds, **values}
 
 
-def test_rates_are_those_between_two_records() -> None:
+def test_throughput_is_the_mean_between_two_records() -> None:
     throughput, first, second = Throughput(), record(10, 1.0), record(30, 1.5)
     throughput.log(None, first)
     assert first == record(10, 1.0)

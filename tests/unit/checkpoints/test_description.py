@@ -124,7 +124,7 @@ def test_checkpoint_whose_tensors_do_not_fit_is_always_refused(path: str, value:
     assert "on_change" not in message  # it would not help
 
 
-def test_every_field_is_shown_with_both_values() -> None:
+def test_every_changed_field_is_shown_with_both_values() -> None:
     new = copy.deepcopy(DESCRIPTION)
     new["run"].update(ssr=0.5, max_duration="20ep", seed=3)
     new["optimizers"][0]["groups"][0]["lr"] = 0.2
@@ -171,7 +171,7 @@ def test_field_that_only_one_config_has_is_reported() -> None:
     assert str(Difference("a.b", MISSING, None)) == "a.b was not there and is None"
 
 
-def test_data_sets_with_equal_content_do_not_differ_by_their_names() -> None:
+def test_name_of_a_data_set_does_not_matter_if_the_content_is_equal() -> None:
     def described(name: str, sha256: str | None) -> dict[str, Any]:
         return {"data": {"dataset": {"name": name, "samples": 3, **({"sha256": sha256} if sha256 else {})}}}
 

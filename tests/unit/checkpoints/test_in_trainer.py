@@ -94,13 +94,15 @@ def test_run_can_be_rescaled_to_a_longer_or_shorter_length(
 
 
 @pytest.mark.parametrize("on_change", ["extend", "rescale"])
-def test_learning_rate_and_schedule_may_change(ten_epochs: Path, tmp_path: Path, on_change: str) -> None:
+def test_resumed_run_may_change_the_learning_rate_and_the_schedule(
+    ten_epochs: Path, tmp_path: Path, on_change: str
+) -> None:
     seen = resumed(ten_epochs, 4, tmp_path, "10ep", LinearScheduler(), lr=5e-3, on_change=on_change)
     for batch, lr in seen.items():
         assert lr == pytest.approx(5e-3 * (1 - batch / 50), rel=1e-12)
 
 
-def test_ssr_may_change(ten_epochs: Path, tmp_path: Path) -> None:
+def test_resumed_run_may_change_ssr(ten_epochs: Path, tmp_path: Path) -> None:
     for on_change in ("extend", "rescale"):
         folder = tmp_path / on_change
         seen = resumed(ten_epochs, 4, folder, "10ep", CosineAnnealingScheduler(), ssr=0.6, on_change=on_change)
@@ -111,7 +113,9 @@ def test_ssr_may_change(ten_epochs: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("on_change", ["extend", "rescale"])
-def test_batch_size_may_change_at_the_end_of_an_epoch(ten_epochs: Path, tmp_path: Path, on_change: str) -> None:
+def test_resumed_run_may_change_the_batch_size_at_the_end_of_an_epoch(
+    ten_epochs: Path, tmp_path: Path, on_change: str
+) -> None:
     """18 samples are 5 batches of 4, or 9 of 2: after epoch 6, 4 epochs of 9 batches are left."""
     seen = resumed(ten_epochs, 6, tmp_path, "10ep", CosineAnnealingScheduler(), batch_size=2, on_change=on_change)
     assert list(seen) == list(range(30, 30 + 36))

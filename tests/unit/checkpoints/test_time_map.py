@@ -129,7 +129,7 @@ def test_resuming_without_a_change_changes_nothing(journey: tuple[str, list[int]
 
 
 @given(journeys())
-def test_a_map_survives_a_checkpoint(journey: tuple[str, list[int], list[int]]) -> None:
+def test_time_map_can_be_saved_and_restored(journey: tuple[str, list[int], list[int]]) -> None:
     time_map = travel(*journey)
     stored = json.loads(json.dumps(time_map.state_dict()))
     again = TimeMap.from_state_dict(stored)
@@ -140,7 +140,7 @@ def test_a_map_survives_a_checkpoint(journey: tuple[str, list[int], list[int]]) 
 
 
 @given(journeys(), units)
-def test_the_unit_of_the_length_may_change(journey: tuple[str, list[int], list[int]], other: str) -> None:
+def test_unit_of_the_run_length_may_change_at_a_resume(journey: tuple[str, list[int], list[int]], other: str) -> None:
     unit, lengths, times = journey
     if times[-1] == 0 and COUNTERS[unit] != COUNTERS[other]:
         return  # no batch is counted yet, so the two units cannot be compared: refused, see below
@@ -272,7 +272,7 @@ def test_length_in_batches_ignores_the_batch_size() -> None:
     assert rescaled(later).sample == 750 * 16  # of the plan, whose batches have 16 samples
 
 
-def test_epochs_of_unknown_length_are_counted_whole() -> None:
+def test_only_complete_epochs_are_counted_if_their_length_is_unknown() -> None:
     now = at(3 * LENGTH)
     old = TimeMap.planned(run("10ep", dataloader_len=None), 1)
     rescaled = old.rescaled(run("17ep", timestamp=now, dataloader_len=None))

@@ -184,7 +184,7 @@ def test_trainer_config_has_the_trainers_arguments() -> None:
 @pytest.mark.parametrize(
     ("config", "setting"), [(CheckpointConfig, CheckpointSettings), (ResumeConfig, ResumeSettings)]
 )
-def test_config_of_a_setting_has_its_arguments_and_defaults(config: Any, setting: Any) -> None:
+def test_config_of_a_settings_class_has_the_arguments_and_defaults_of_the_class(config: Any, setting: Any) -> None:
     assert vars(config()) == vars(setting())
     node = OmegaConf.structured(config)
     for name, value in vars(setting()).items():  # the setting is frozen, but its config is not

@@ -52,7 +52,7 @@ def test_cifar_is_downloaded_once_decoded_and_normalised(cifar: Path) -> None:
     assert (len(train), len(evaluation)) == (3, 1)
 
 
-def test_splits_and_normalisation_have_different_descriptions(cifar: Path) -> None:
+def test_different_splits_and_normalisations_have_different_descriptions(cifar: Path) -> None:
     root = str(cifar / "root")
     train = SmallImages("cifar10", root=root).describe()
     assert train == SmallImages("cifar10", root=root).describe()
@@ -204,7 +204,7 @@ def test_fake_images_are_reproducible_and_of_any_size() -> None:
     assert all(other.describe()["sha256"] != data.describe()["sha256"] for other in others)
 
 
-def test_fake_images_are_pattern_plus_noise_with_the_same_patterns_in_both_splits() -> None:
+def test_fake_images_of_both_splits_have_the_same_patterns_and_different_noise() -> None:
     def patterns(split: str, noise: float = 0.0) -> Any:
         return FakeData(40, [3, 32, 32], 10, split, noise).tensors[0]
 

@@ -56,7 +56,7 @@ def test_output_of_the_perceptron_depends_only_on_its_context() -> None:
     torch.testing.assert_close(byte_mlp(torch.tensor([[7, 9]]))[0], expected)
 
 
-def test_positions_depend_only_on_distance() -> None:
+def test_attention_depends_only_on_relative_positions() -> None:
     """Rotary: with one block, what a token computes from the k before it does not depend on where the window begins."""
     net, inputs = model(ByteTransformer, depth=1), tokens(1, 12)
     masked = torch.ones(1, 15, dtype=torch.int64)
@@ -136,6 +136,6 @@ def test_dropout_applies_only_in_training() -> None:
         (lambda: ByteMLP()(torch.zeros(3, dtype=torch.int64)), "input_ids"),
     ],
 )
-def test_invalid_arguments_are_named(build: Any, field: str) -> None:
+def test_error_for_an_invalid_argument_names_the_argument(build: Any, field: str) -> None:
     with refused(field):
         build()

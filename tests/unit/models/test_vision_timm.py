@@ -20,7 +20,7 @@ TIMM = pytest.mark.extra("timm")
 
 @TIMM
 @pytest.mark.parametrize("name", ["resnet18", "convnext_atto"])
-def test_model_gives_logits_for_any_classes_and_channels(name: str) -> None:
+def test_model_gives_logits_for_any_number_of_classes_and_channels(name: str) -> None:
     net = timm_model(name, num_classes=7, in_channels=5)
     assert net(torch.zeros(2, 5, 32, 32)).shape == (2, 7)
 

@@ -147,7 +147,7 @@ def test_first_scheduler_in_sequential_lr_starts_at_zero() -> None:
     assert trace(optimizer, sequence.step, 6) == [0.0, 0.25, 0.5, 0.75, 0.5, 0.5]
 
 
-def test_a_sequential_lr_resumes() -> None:
+def test_sequential_lr_of_torch_can_be_resumed() -> None:
     def begin() -> tuple[torch.optim.Optimizer, SequentialLR]:
         optimizer = sgd(1.0)
         first = LinearLR(optimizer, start_factor=0.5, total_iters=2)

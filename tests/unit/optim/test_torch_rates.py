@@ -47,7 +47,7 @@ def test_momentum_is_the_first_beta_if_the_optimizer_has_betas() -> None:
     assert float(beta) == 0.9
 
 
-def test_error_for_a_list_shorter_than_the_groups_names_the_list() -> None:
+def test_error_for_a_list_with_fewer_values_than_param_groups_names_the_list() -> None:
     optimizer = torch.optim.SGD([parameter()], lr=0.8)
     found = rates(optimizer, described.LambdaLR([lambda step: 1.0]))
     optimizer.add_param_group({"params": [parameter()], "lr": 0.1})

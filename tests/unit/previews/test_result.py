@@ -32,7 +32,7 @@ def test_equal_ratios_in_different_spellings_are_drawn_once(ssr: Any) -> None:
 
 
 @pytest.mark.parametrize("suffix", ["png", "svg", "pdf"])
-def test_files_are_valid_and_the_same_every_time(shown: Preview, suffix: str, tmp_path: Path) -> None:
+def test_picture_files_are_valid_and_reproducible(shown: Preview, suffix: str, tmp_path: Path) -> None:
     import matplotlib as mpl
 
     (first,) = shown.save(tmp_path / f"a.{suffix}")

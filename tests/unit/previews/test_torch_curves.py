@@ -51,7 +51,7 @@ def test_preview_needs_the_epoch_length_only_for_a_schedule_in_batches() -> None
         drawn(ours.StepLR(1, 0.5), "3ep", dataloader_len=None)
 
 
-def test_several_schedulers_multiply() -> None:
+def test_several_schedulers_multiply_the_learning_rate() -> None:
     both = [("scheduler[0]", ours.StepLR(2, 0.5)), ("scheduler[1]", ours.ConstantLR(0.5, 100, pace="batch"))]
     curve = bind(TorchCurve.of(both, 0.1, None), State("64ba", dataloader_len=8))
     assert curve(Timestamp(batch=20, epoch=2, batch_in_epoch=4)) == pytest.approx(0.25)

@@ -193,7 +193,7 @@ def crowded(measure: str, busy: float, quiet: float) -> Study:
         ("load", 4.25, 1.0, "the machine's load was 4.2 for b and 1.0 for a"),
     ],
 )
-def test_seconds_under_different_conditions_are_not_compared(
+def test_recipes_are_not_compared_by_seconds_under_different_conditions(
     measure: str, busy: float, quiet: float, said: str
 ) -> None:
     found = build(crowded(measure, busy, quiet))
@@ -204,7 +204,7 @@ def test_seconds_under_different_conditions_are_not_compared(
         build(found.study, Options(equal="seconds"))
 
 
-def test_seconds_under_similar_conditions_are_compared() -> None:
+def test_recipes_are_compared_by_seconds_under_similar_conditions() -> None:
     assert build(crowded("jobs_beside", 1.25, 1.0)).equal == "seconds"
     assert build(crowded("load", 2.5, 2.0)).equal == "seconds"
     unknown = crowded("jobs_beside", 3.0, 0.0)  # the runs of one recipe have no recorded conditions

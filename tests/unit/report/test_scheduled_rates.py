@@ -54,7 +54,7 @@ def test_truncated_run_has_the_rate_of_the_full_schedule_up_to_its_end(tmp_path:
     assert curve.values[-1] == pytest.approx(0.05 * (1 + math.cos(math.pi * 539 / 1140)), abs=1e-4)
 
 
-def test_several_schedulers_multiply(tmp_path: Path) -> None:
+def test_several_schedulers_multiply_the_learning_rate(tmp_path: Path) -> None:
     step = {"_target_": "ssr_hydra.schedulers.StepScheduler", "step_size": "0.5dur", "gamma": 0.1}
     (curve,) = curve_of(tmp_path / "0", [COSINE, step])
     assert at(curve, 599) == pytest.approx(0.05 * (1 + math.cos(math.pi * 539 / 1140)), abs=1e-4)

@@ -84,7 +84,7 @@ def test_invalid_overrides_are_left_out(tmp_path: Path, text: str) -> None:
     assert "overrides" not in dict(setup(build(load(tmp_path / "s"))))
 
 
-def test_names_in_the_settings_are_shown_as_text(tmp_path: Path) -> None:
+def test_html_in_the_settings_is_shown_as_text(tmp_path: Path) -> None:
     evil = "<script>window.pwned=1</script>"
     folder = write(tmp_path / "s", model={"_target_": f"m.{evil}", "kind": evil})
     for path in folder.glob("*/.hydra/overrides.yaml"):

@@ -38,7 +38,7 @@ HALF = ConstantScheduler(0.5)
 
 
 @given(data=st.data(), world=worlds(), share=shares)
-def test_a_product_is_the_product_of_its_factors(data: st.DataObject, world: World, share: Fraction) -> None:
+def test_product_scheduler_multiplies_its_factors(data: st.DataObject, world: World, share: Fraction) -> None:
     factors = {f"f{k}": data.draw(_parts(world, world.length)) for k in range(3)}
     time = world.on_grain(share * world.length)
     expected = math.prod(world.alpha(factor, time) for factor in factors.values())
@@ -180,7 +180,7 @@ def test_sequences_and_functions_work_with_timestamps_of_other_libraries() -> No
 
 
 @pytest.mark.parametrize("part", [None, LinearScheduler, [LinearScheduler()]])
-def test_part_must_be_a_scheduler(part: Any) -> None:
+def test_part_of_a_combinator_must_be_a_scheduler(part: Any) -> None:
     with refused("factors.a", WrongTypeError):
         ProductScheduler({"a": part})
     with refused("phases.a.scheduler", WrongTypeError):
@@ -234,7 +234,7 @@ def test_errors_of_bound_sequences_name_the_path(phases: Any, of_run: Any, field
         alphas(SequentialScheduler(phases), [0], **of_run)
 
 
-def test_sequence_does_not_change_with_its_arguments() -> None:
+def test_later_changes_of_its_arguments_do_not_change_a_sequence() -> None:
     phases: dict[str, Any] = {"a": HALF}
     factors: dict[str, Any] = {"a": HALF}
     sequence, product = SequentialScheduler(phases), ProductScheduler(factors)

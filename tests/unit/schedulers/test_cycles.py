@@ -94,7 +94,7 @@ def test_piecewise_is_linear_between_points() -> None:
     assert alphas(scheduler, (4, 6, 8, 12), 2, max_duration="8ba") == [0.5, 0.75, 1.0, 0.5]
 
 
-def test_piecewise_reads_mappings_lists_and_one_point() -> None:
+def test_piecewise_accepts_a_mapping_or_a_list_or_one_point() -> None:
     lists = PiecewiseLinearScheduler([["0ba", 0], ["4ba", 1]])  # type: ignore[list-item]  # as YAML gives them
     assert lists == PiecewiseLinearScheduler({"0ba": 0.0, "4ba": 1.0})
     assert alphas(lists, [1]) == [0.25]

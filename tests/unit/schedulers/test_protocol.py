@@ -70,7 +70,7 @@ def test_schedulers_are_hashable_values(scheduler: Scheduler) -> None:
 
 
 @every_scheduler
-def test_no_argument_is_accepted_and_ignored(scheduler: Scheduler) -> None:
+def test_every_argument_of_a_scheduler_has_an_effect(scheduler: Scheduler) -> None:
     # Every argument of every example differs from its default, so resetting one must change the values.
     stretched = functools.partial(alphas, ssr=0.8, max_duration="12ba", dataloader_len=5)
     before = stretched(scheduler, [Fraction(k, 2) for k in range(30)])
@@ -170,7 +170,7 @@ class VariableEpochDecayScheduler(ComposerScheduler):
         lambda state, epochs=10: 1.0 if state.time.epoch < epochs else 0.5,
     ],
 )  # fmt: skip
-def test_a_function_or_callable_of_the_state_is_a_scheduler(scheduler: Any) -> None:
+def test_function_or_callable_object_of_the_state_can_be_a_scheduler(scheduler: Any) -> None:
     of_run: Any = {"max_duration": "20ep", "dataloader_len": 3}
     assert alphas(scheduler, (0, 29, 30, 59), **of_run) == [1.0, 1.0, 0.5, 0.5]
     # In a product, and in a phase that begins at epoch 5, where epochs count from there.
@@ -267,7 +267,7 @@ def test_error_for_an_invalid_multiplier_names_the_function(function: Any, name:
         alphas(function, [0], max_duration="4ba")
 
 
-def test_binding_reads_the_run_once() -> None:
+def test_bind_reads_the_state_of_the_run_only_once() -> None:
     state = run(max_duration="10ba")
     curve = bind(LinearScheduler(), state)
     state.max_duration = "100ba"

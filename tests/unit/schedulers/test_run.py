@@ -36,14 +36,14 @@ def test_schedule_times_are_compared_as_integers(points: list[Fraction], now: Fr
     assert [count >= point for point in clock.points] == [True, *(now >= point for point in points)]
 
 
-def test_the_second_clock_counts_nanoseconds() -> None:
+def test_clock_of_seconds_counts_nanoseconds() -> None:
     clock = Run.of(State()).clock(TimeUnit.SECOND, "t", Time("1/3sec"))
     # A third of a second is not a whole number of nanoseconds, so the clock ticks in thirds of nanoseconds.
     assert (clock.factor, clock.points) == (3, (0, 10**9))
     assert clock.read(Timestamp(seconds=0.5)) == 5 * 10**8
 
 
-def test_foreign_timestamps_are_read_through_get() -> None:
+def test_timestamps_of_other_libraries_are_read_with_get() -> None:
     foreign: Any = ForeignState("3ep", ForeignTimestamp(7, 4, 32, 1024), 4)
     run = Run.of(foreign)
     assert (run.is_native, run.dataloader_len, run.samples_per_batch) == (False, 4, None)
@@ -63,7 +63,7 @@ def test_phase_is_a_run_that_starts_later() -> None:
     assert clock.points == (17_000, 20_000)
 
 
-def test_clock_of_a_phase_returns_at_least_the_start() -> None:
+def test_clock_of_a_phase_never_returns_a_time_before_the_start() -> None:
     clock = RUN.phase(Time("10ba"), None, scale=True).clock(TimeUnit.SAMPLE, "t", Time("33sp"))
     assert clock.points == (165, 198)
     assert [clock.read(Timestamp(sample=n)) * clock.factor for n in (0, 164, 165, 166)] == [165, 165, 165, 166]

@@ -37,7 +37,7 @@ def test_multiplier_is_zero_after_the_first_step_if_gamma_is_zero() -> None:
     assert alphas(ExponentialScheduler(0, "2ba"), range(2)) == [1, 0]
 
 
-def test_error_names_an_overflow() -> None:
+def test_overflow_of_a_multiplier_is_an_error() -> None:
     for scheduler in (StepScheduler("1ba", 1e300), ExponentialScheduler(1e300, "1ba"), ExponentialScheduler(10, "1ba")):
         with refused("gamma", RangeError):
             alphas(scheduler, [400])
@@ -85,7 +85,7 @@ def test_multistep_warmup_needs_no_rate_between_its_milestones_and_the_warmup() 
     assert found == [0, 0.25, 0.5, 0.75, 0.25, 0.25, 0.125]
 
 
-def test_multistep_reads_counted_samples_and_not_the_rate() -> None:
+def test_multistep_uses_counted_samples_and_not_samples_per_batch() -> None:
     # The rate says 32 samples a batch; the batches hold 48. At the milestone of 120 samples the warmup is not over.
     scheduler = MultiStepWithWarmupScheduler("4ba", ["120sp"], 0.1)
     curve = bind(scheduler, run(max_duration="10ba", samples_per_batch=32))

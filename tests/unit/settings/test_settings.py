@@ -41,7 +41,7 @@ def test_error_for_an_invalid_resume_names_the_field(given: Any, field: str) -> 
         ResumeSettings.of(given)
 
 
-def test_unknown_key_of_a_mapping_suggests_the_closest() -> None:
+def test_error_for_an_unknown_key_of_a_mapping_suggests_the_closest_key() -> None:
     with refused(
         "step.acumulate", UnknownNameError, match=r"^step\.acumulate=2: is unknown; did you mean accumulate\?$"
     ):

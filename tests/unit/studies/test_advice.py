@@ -204,7 +204,7 @@ def test_verdict_is_unreplicated_if_a_gain_has_no_interval(thin: float) -> None:
     assert math.isnan(found.low)
 
 
-def test_no_ssr_is_recommended_if_every_doubling_gains_more() -> None:
+def test_no_ssr_is_recommended_if_each_doubling_gains_more_than_the_tolerance() -> None:
     (found,) = recommend(study_of({"a": {1.0: 0.5 + SPREAD, 2.0: 0.6 + 2 * SPREAD, 4.0: 0.7 - SPREAD}}), 0.02)
     assert (found.ssr, found.verdict) == (None, "outside")
     assert found.gain == pytest.approx(0.1)

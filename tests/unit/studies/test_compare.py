@@ -138,7 +138,7 @@ def place(name: str, values: object) -> Place:
     return Place(name, 1.0, (Cell(values, np.arange(len(values))),), (1.0,))
 
 
-def test_rivals_are_excluded_by_intervals_that_hold_for_all_of_them() -> None:
+def test_rivals_are_excluded_by_simultaneous_intervals() -> None:
     one, near = np.array([0.5, 0.6, 0.9, 0.4]), np.array([0.51, 0.55, 0.88, 0.42])
     far = one - np.array([0.013, 0.021, 0.024, 0.029])
     found = {rival.recipe: rival for rival in rivals(place("a", one), [place("far", far), place("near", near)], 0.95)}
@@ -191,7 +191,7 @@ def test_each_control_is_compared_with_the_scaled_run() -> None:
     assert (row["low"], row["high"]) == pytest.approx((true.low, true.high))
 
 
-def test_ranking_of_short_runs_is_compared_with_the_longest() -> None:
+def test_ranking_of_short_runs_is_compared_with_the_ranking_of_the_longest_runs() -> None:
     # At SSR 2, a > b > c. At 0.5, c > b > a, which no pair agrees with. At 1, a > c > b: two of three pairs agree. A
     # tie counts half.
     cells = {
@@ -236,7 +236,7 @@ def test_outlier_run_is_found_by_the_median() -> None:
     assert outliers(study_of({"a": {1.0: [0.9], 2.0: [0.1]}})).empty
 
 
-def test_larger_noise_of_short_runs_makes_no_run_an_outlier() -> None:
+def test_short_runs_with_larger_noise_are_not_outliers() -> None:
     # The standard deviation halves with each doubling of the SSR, from 0.16 to 0.01. A run that is 0.4 from the median
     # is 2.5 standard deviations away at SSR 0.0625. Without the trend, 0.4 would be 10 times the median one, 0.04.
     cells = {ssr: [1 - 0.01 / ssr, 1.0, 1 + 0.01 / ssr] for ssr in (0.0625, 0.125, 0.25, 0.5, 1.0)}

@@ -155,7 +155,7 @@ def test_recipes_and_seeds_are_read_from_columns(tmp_path: Path) -> None:
         pareto(study)
 
 
-def test_rows_of_the_same_cell_are_seeds_that_are_not_paired(tmp_path: Path) -> None:
+def test_rows_of_a_cell_without_a_seed_column_are_not_paired(tmp_path: Path) -> None:
     study = from_csv(written(tmp_path, "s,q\n1,0.5\n1,0.6\n2,0.7\n2,0.9\n"), "s", "q", direction="min")
     (row,) = doublings(study).itertuples()
     assert (row.method, row.gain) == ("welch", pytest.approx(-0.25))
@@ -347,7 +347,7 @@ def test_delimiters_and_comments_are_supported(tmp_path: Path, delimiter: str, h
     assert [problem.where for problem in study.problems] == [f"{path}:{line}"]
 
 
-def test_header_may_begin_as_a_comment(tmp_path: Path) -> None:
+def test_header_line_may_begin_with_a_comment_sign(tmp_path: Path) -> None:
     study = from_csv(written(tmp_path, "# numbers\n# ssr\tloss\n1\t3\n2\t2\n"), "ssr", "loss")
     assert study.frame["quality"].tolist() == [3.0, 2.0]
 
@@ -361,7 +361,7 @@ def test_percentages_are_read(tmp_path: Path) -> None:
     ]  # fmt: skip
 
 
-def test_lengths_are_divided_by_the_full_run(tmp_path: Path) -> None:
+def test_ssr_is_the_length_divided_by_the_length_of_the_full_run(tmp_path: Path) -> None:
     path = written(tmp_path, "epochs,top1\n9,70\n30,75\n90,77\n")
     assert from_csv(path, "epochs", "top1", full=90).frame["ssr"].tolist() == [0.1, 30 / 90, 1.0]
     for full, kind in ((0, RangeError), (math.inf, RangeError), ("90", WrongTypeError)):

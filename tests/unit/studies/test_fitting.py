@@ -132,7 +132,7 @@ def test_four_ssrs_with_one_seed_cannot_test_a_fit() -> None:
     assert found["power"].reason == "no_noise"
 
 
-def test_a_straight_line_in_log_ssr_determines_no_power_law() -> None:
+def test_straight_line_in_log_ssr_does_not_determine_a_power_law() -> None:
     study = study_of({"a": {float(s): [0.5 + 0.05 * math.log2(s)] for s in SSR}})
     fit = by_kind(fits(study))["power"]
     assert fit.verdict == "untested"

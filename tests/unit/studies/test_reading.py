@@ -198,7 +198,7 @@ def test_record_with_an_invalid_config_is_reported(tmp_path: Path, text: str) ->
         (["a", "b", "c", "c"], ("optimizer.lr=0.1", "optimizer.lr=0.2")),  # lr=0.1 has two names
     ],
 )
-def test_recipes_have_their_own_names_only_if_each_recipe_has_one_name(
+def test_config_name_becomes_the_recipe_name_only_if_each_recipe_has_one_name(
     tmp_path: Path, names: list[str], recipes: tuple[str, ...]
 ) -> None:
     for seed, (lr, name) in enumerate(zip((0.1, 0.1, 0.2, 0.2), names, strict=True)):

@@ -71,7 +71,7 @@ def test_long_curves_get_fewer_points_and_keep_their_ends(study: Study) -> None:
     assert made[made["run"] == 0]["x"].tolist() == [10, 50, 100]
 
 
-def test_a_run_without_its_file_has_no_learning_rates(study: Study) -> None:
+def test_run_without_its_metrics_file_has_no_learning_rates(study: Study) -> None:
     for path in study.sources[0].glob("*/metrics.jsonl"):
         path.unlink()
     made = lr_curves(study)

@@ -57,7 +57,7 @@ def test_only_keys_that_affect_the_result_change_the_job_identity() -> None:
         assert describe(changed(path, 2)).identity != before.identity, path
 
 
-def test_folder_of_a_job_shows_its_state(tmp_path: Path) -> None:
+def test_state_of_a_job_is_read_from_its_folder(tmp_path: Path) -> None:
     assert read_state(tmp_path / "missing") is JobState.WAITING
     assert read_state(tmp_path) is JobState.WAITING
     with Heartbeat(tmp_path / HEARTBEAT):

@@ -47,7 +47,7 @@ def end(job: StudyJob, status: str = "completed", error: str | None = "E") -> No
     record(job.folder, status, error, seconds=2.5, metrics={"eval/loss": 0.123456})
 
 
-def test_progress_line_has_the_counts() -> None:
+def test_progress_line_shows_the_number_of_jobs_in_each_state() -> None:
     assert line({JobState.WAITING: 1}) == "0 of 1 job done"
     counts = {
         JobState.COMPLETED: 3,

@@ -48,7 +48,7 @@ times = st.builds(Time, fractions, st.sampled_from(UNITS))
         ("1h30m", 5400, "sec"), ("1d2h3m4.5s", 86400 + 7200 + 180 + Fraction(9, 2), "sec"), ("0.5h", 1800, "sec"),
     ],
 )  # fmt: skip
-def test_reads_every_notation_of_a_duration(text: str, value: Any, unit: str) -> None:
+def test_every_notation_of_a_duration_is_read(text: str, value: Any, unit: str) -> None:
     time = Time(text)
     assert (time.value, time.unit) == (value, TimeUnit(unit))
     assert type(time.value) is (int if value == int(value) else Fraction)
@@ -92,7 +92,7 @@ def test_invalid_durations_are_refused_with_field_rule_and_fix(text: str, advice
         (np.arange(3), "must be a duration"),
     ],
 )  # fmt: skip
-def test_refuses_numbers_without_a_unit(value: Any, advice: str) -> None:
+def test_number_without_a_unit_is_refused(value: Any, advice: str) -> None:
     for read in (lambda: Time(value, field="t_0"), lambda: as_time(value, "t_0")):
         with refused("t_0", FormatError) as caught:
             read()
@@ -102,13 +102,13 @@ def test_refuses_numbers_without_a_unit(value: Any, advice: str) -> None:
 @pytest.mark.parametrize(
     ("value", "unit"), [(float("nan"), "ep"), ("5ep", "ep"), (True, "ba"), (1j, "ba"), (5, "epochs"), (5, [])]
 )
-def test_refuses_bad_amounts_and_units(value: Any, unit: Any) -> None:
+def test_bad_amount_or_unit_is_refused(value: Any, unit: Any) -> None:
     with refused("time"):
         Time(value, unit)
 
 
 @pytest.mark.parametrize("value", [5, 5.0, "5", Fraction(5), Decimal(5), np.int64(5), np.float32(5), np.array(5)])
-def test_reads_every_kind_of_number_as_the_same_int(value: Any) -> None:
+def test_every_kind_of_number_is_read_as_the_same_int(value: Any) -> None:
     time = Time(value, "ep")
     assert time.value == 5
     assert type(time.value) is int
@@ -177,7 +177,7 @@ def test_invalid_ssr_is_refused(value: Any) -> None:
 
 
 @pytest.mark.parametrize("name", ["ep", "EPOCH", "epoch", TimeUnit.EPOCH, SimpleNamespace(value="ep")])
-def test_unit_is_found_by_value_name_or_enum_of_another_library(name: Any) -> None:
+def test_unit_may_be_a_value_a_name_or_an_enum_of_another_library(name: Any) -> None:
     assert TimeUnit(name) is TimeUnit.EPOCH
     assert f"{TimeUnit(name)}" == "ep"
 
@@ -305,7 +305,7 @@ def test_arithmetic_with_two_units_is_refused(act: Any) -> None:
 
 
 @pytest.mark.parametrize("other", [None, object(), [1], True, 1j])
-def test_operation_with_a_foreign_type_is_a_type_error(other: Any) -> None:
+def test_operation_with_an_unknown_type_is_a_type_error(other: Any) -> None:
     for act in (lambda t: t + other, lambda t: t < other, lambda t: t * other, lambda t: t / other):
         with pytest.raises(TypeError):
             act(Time("1ep"))

@@ -137,7 +137,7 @@ def test_chain_of_cosine_and_exponential_equals_torch_after_7000_steps() -> None
     assert rates(chain, [7150], length="8000ba") == pytest.approx([0.00258], rel=2e-3)
 
 
-def test_factors_of_different_paces_multiply_and_recursive_schedulers_are_refused() -> None:
+def test_recursive_schedulers_of_different_paces_cannot_be_chained() -> None:
     run = Run.of(State("20ba", dataloader_len=4))
     found = together([("a", ours.StepLR(1, 0.5), "epoch"), ("b", ours.ExponentialLR(0.9), "batch")], run)
     assert [(place, pace) for place, _, pace in found] == [("a", "epoch"), ("b", "batch")]

@@ -118,7 +118,7 @@ def test_any_argument_is_described_as_plain_data(value: Any, plain: Any) -> None
     json.dumps(found, allow_nan=False)
 
 
-def test_functions_are_named_and_partials_show_their_arguments() -> None:
+def test_description_names_functions_and_shows_arguments_of_partials() -> None:
     assert plain_data(half) == f"{half.__module__}.half"
     made = plain_data(functools.partial(half, alpha=0.25))
     assert made == {"class": f"{half.__module__}.half", "args": [], "alpha": 0.25}

@@ -115,7 +115,7 @@ def test_run_that_fails_exports_nothing(tmp_path: Path) -> None:
 
 
 @NEEDS_SAFETENSORS
-def test_export_that_cannot_be_written_fails_the_run(tmp_path: Path) -> None:
+def test_run_fails_if_its_export_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / NAME).mkdir()
     with pytest.raises(OSError, match="cannot write"):
         small(tmp_path).fit()
@@ -167,7 +167,7 @@ def test_error_for_missing_safetensors_is_one_line(
 
 
 @NEEDS_SAFETENSORS
-def test_app_and_evaluation_export_the_same(composed: Callable[..., DictConfig], in_tmp: Path) -> None:
+def test_app_and_evaluation_export_the_same_file(composed: Callable[..., DictConfig], in_tmp: Path) -> None:
     overrides = ("max_duration=5ba", "callbacks=[ema]", "trainer.progress=none", f"checkpoint.export={NAME}", "ssr=2")
     cfg = composed(*overrides)
     (in_tmp / "run/.hydra").mkdir(parents=True)

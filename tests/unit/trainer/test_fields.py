@@ -39,7 +39,7 @@ def advance(fields: FieldSchedules, state: State, batches: int = 1) -> None:
         fields.step()
 
 
-def test_the_value_of_batch_k_is_initial_times_alpha_of_k() -> None:
+def test_value_at_batch_k_is_the_initial_value_times_alpha_at_k() -> None:
     optimizer = AdamW([parameter()], weight_decay=0.4)
     state = run(optimizer)
     fields = FieldSchedules({"weight_decay": CosineAnnealingScheduler(alpha_f=0.1)}, state)

@@ -65,7 +65,7 @@ def test_target_of_one_number_may_broadcast() -> None:
         task.loss((X, NUMBERS))
 
 
-def test_a_metric_does_not_compare_samples_with_each_other() -> None:
+def test_metric_that_would_compare_different_samples_is_refused() -> None:
     task = Task(nn.Linear(4, 1), lambda o, t: o.mean(), {"error": lambda o, t: F.l1_loss(o, t)}, CPU)
     with refused("eval_dataloader", MismatchError):
         task.evaluate([(X, NUMBERS)])
@@ -73,7 +73,7 @@ def test_a_metric_does_not_compare_samples_with_each_other() -> None:
         accuracy(torch.zeros(7, 3), CLASSES[:, None])
 
 
-def test_trainer_raises_the_same_error_and_the_run_is_failed(tmp_path: Any) -> None:
+def test_run_with_targets_of_a_wrong_shape_fails_before_its_first_step(tmp_path: Any) -> None:
     trainer = Trainer(nn.Linear(4, 1), [(X, NUMBERS)], loss=nn.MSELoss(), progress="none", run_dir=tmp_path)
     with refused("train_dataloader", MismatchError):
         trainer.fit()
@@ -111,7 +111,7 @@ def test_trainer_raises_the_same_error_and_the_run_is_failed(tmp_path: Any) -> N
         (Named(), lambda outputs, batch: batch["target"], {"ids": X}, ("KeyError: 'target' (test_first.py, line ",)),
     ],
 )
-def test_batches_that_do_not_fit_are_a_one_line_error(
+def test_error_for_a_batch_that_does_not_fit_is_one_line(
     model: nn.Module, loss: Any, batch: Any, words: tuple[str, ...], phase: str
 ) -> None:
     with pytest.raises(FirstBatchError) as caught:

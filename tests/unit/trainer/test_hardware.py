@@ -16,7 +16,7 @@ def test_hardware_records_everything_that_affects_the_last_bits() -> None:
     assert (found["device"], found["gpu"]) == ("cpu", None)
 
 
-def test_auto_chooses_the_best_device() -> None:
+def test_device_auto_is_the_best_available_device() -> None:
     best = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     assert choose_device("auto").type == best
     assert choose_device(torch.device("cpu")) == choose_device("cpu")

@@ -252,7 +252,7 @@ def test_evaluation_does_not_change_training() -> None:
         assert torch.equal(a, b)
 
 
-def test_the_training_loss_of_an_evaluation_is_the_mean_since_the_last() -> None:
+def test_training_loss_of_an_evaluation_is_the_mean_since_the_last_evaluation() -> None:
     def loss(outputs: Tensor, targets: Tensor) -> Tensor:
         return outputs.sum() * 0 + float(next(values))
 

@@ -206,7 +206,7 @@ def test_wrapper_of_a_loader_without_state_skips_batches() -> None:
     assert "loader" not in loader.state_dict(within=True)
 
 
-def test_state_of_a_loader_also_used_in_evaluation_is_not_saved() -> None:
+def test_state_of_a_loader_that_is_also_used_for_evaluation_is_not_saved() -> None:
     loader = Rereading(Walk(), is_shared=True)
     next(loader.batches(0, 0))
     assert "loader" not in loader.state_dict(within=True)

@@ -80,7 +80,7 @@ def test_test_data_is_evaluated_with_the_averaged_weights() -> None:
     assert trainer.evaluate("test")["test/loss"] == result.metrics["test/loss"]
 
 
-def test_run_that_failed_during_the_test_resumes_at_the_test(tmp_path: Path) -> None:
+def test_run_that_failed_while_evaluating_test_data_repeats_only_this_evaluation(tmp_path: Path) -> None:
     data = Batches(fails=1)
     with pytest.raises(LookupError):
         small(data, run_dir=tmp_path).fit()
@@ -101,7 +101,7 @@ def test_options_cannot_use_test_metrics(options: dict[str, Any], field: str) ->
         small(Batches(), **options)
 
 
-def test_trainer_without_test_data_cannot_test() -> None:
+def test_evaluation_of_test_data_needs_test_data() -> None:
     with refused("test_dataloader", MissingValueError):
         small(None).evaluate("test")
     with refused("split", UnknownNameError):

@@ -134,7 +134,7 @@ def test_ragged_batches_train_with_a_model_that_computes_its_own_loss() -> None:
         {"max_duration": "2ba", "log_interval": "10tok"},
     ],
 )
-def test_a_run_in_tokens_without_tokens_ends_before_its_first_step(settings: dict[str, Any]) -> None:
+def test_run_in_tokens_without_tokens_is_refused_before_its_first_step(settings: dict[str, Any]) -> None:
     loader = TensorLoader([torch.randn(8, 4), torch.zeros(8, dtype=torch.int64)], 2)
     model = nn.Linear(4, 2)
     weights = model.weight.detach().clone()

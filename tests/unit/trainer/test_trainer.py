@@ -200,14 +200,14 @@ def test_evaluation_uses_the_precision_of_training(precision: str) -> None:
     assert model.weight.dtype is torch.float32
 
 
-def test_a_second_fit_is_refused() -> None:
+def test_second_call_of_fit_is_refused() -> None:
     trainer = small()
     trainer.fit()
     with pytest.raises(RuntimeError, match="create a new Trainer"):
         trainer.fit()
 
 
-def test_diverged_run_has_its_status_and_error(tmp_path: Path) -> None:
+def test_record_of_a_diverged_run_has_the_status_and_the_error(tmp_path: Path) -> None:
     model = nn.Linear(4, 3)
     optimizer = torch.optim.SGD(model.parameters(), lr=1e38)
     loader = TensorLoader([torch.randn(12, 4), torch.arange(12) % 3], 2)
@@ -341,7 +341,7 @@ def halves_by_zero(state: Any, ssr: float = 1.0, *, batch: int = 2) -> float:
     return 1 / (batch - state.timestamp.batch.value)
 
 
-def test_scheduler_that_fails_is_named_in_the_record(tmp_path: Path) -> None:
+def test_record_names_a_scheduler_that_fails(tmp_path: Path) -> None:
     scheduler = functools.partial(halves_by_zero, batch=3)
     with pytest.raises(ZeroDivisionError):
         small(schedulers=scheduler, run_dir=tmp_path).fit()

@@ -219,7 +219,7 @@ def test_launch_returns_if_its_last_job_cannot_be_started(tmp_path: Path, monkey
     assert launch(tmp_path, "number", "number") == [failed] * 2
 
 
-def test_all_jobs_end_if_on_start_raises_an_error(tmp_path: Path) -> None:
+def test_all_jobs_end_if_the_callback_on_start_raises_an_error(tmp_path: Path) -> None:
     made = launcher(tmp_path, workers=2)
     pids: list[int] = []
 

@@ -118,7 +118,7 @@ def test_suspended_server_is_killed_and_started_again() -> None:
     server.close()
 
 
-def test_waiting_for_a_process_ends_when_the_sweep_is_stopped() -> None:
+def test_stopped_sweep_does_not_wait_for_the_start_of_a_process() -> None:
     server = ForkServer({}, (), patience=3600)
     server.start(0, 1, 2, go_on)[1].close()
     ends(server, 1)

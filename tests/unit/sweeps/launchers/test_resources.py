@@ -78,7 +78,7 @@ def test_each_worker_has_its_gpus() -> None:
         ("GPU-8932f937-d72c,MIG-1a/2/3", ["GPU-8932f937-d72c", "MIG-1a/2/3"]),
     ],
 )
-def test_cuda_variable_sets_the_visible_gpus(said: str, expected: list[str]) -> None:
+def test_cuda_visible_devices_sets_the_visible_gpus(said: str, expected: list[str]) -> None:
     assert visible_gpus({"CUDA_VISIBLE_DEVICES": said, "PATH": ""}) == expected
 
 

@@ -40,7 +40,6 @@ class _Output:
         return len(text)
 
     def flush(self) -> None:
-        """Flush the stream."""
         self._try(self._stream.flush)
 
     def _try(self, act: Callable[[], object]) -> None:

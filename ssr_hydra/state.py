@@ -16,7 +16,7 @@ __all__ = ["State"]
 
 
 def _rate(value: Any, field: str) -> int | Fraction | None:
-    """Return a rate above 0 as an exact number; None if ``value`` is None. ``value`` may be a time of Composer."""
+    """Return a rate above 0 as an exact number; None if ``value`` is None. ``value`` may be Composer's ``Time``."""
     if value is None:
         return None
     number = exact(getattr(value, "value", value), field)

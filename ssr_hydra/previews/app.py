@@ -116,7 +116,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _curves(args: argparse.Namespace) -> list[PreviewCurve]:
-    """Compose and check every job that the overrides describe, and return its curve."""
+    """Compose and check every job that the overrides describe. Return a curve for each job."""
     flags = [
         f"--{name.replace('_', '-')}={value}"
         for name in ("config_path", "config_name", "config_dir")
@@ -147,7 +147,7 @@ def _curves(args: argparse.Namespace) -> list[PreviewCurve]:
 
 
 def _name(choice: str | None, job: Sequence[str], varied: Collection[str]) -> str:
-    """Return the name of a curve: the choice of the scheduler, and the overrides that differ between the curves."""
+    """Return the name of a curve: the chosen scheduler, and the overrides that differ between curves."""
     parts = [] if choice is None else [choice]
     for override in job:
         key, _, value = override.partition("=")

@@ -86,7 +86,7 @@ def _check(curves: Sequence[PreviewCurve], axis: str, normalize: bool) -> None:
 
 
 def _height(curve: PreviewCurve, axis: str) -> float:
-    """Return the value on the axis for alpha 1."""
+    """Return the value that the vertical axis shows where alpha is 1."""
     return 1.0 if axis == "alpha" or curve.lr is None else curve.lr
 
 

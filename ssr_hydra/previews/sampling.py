@@ -26,7 +26,8 @@ class Trace:
     The class computes alpha just before each break and at the break, so a jump at a break has its exact time. Between
     two breaks, it halves intervals until the curve is straight in each interval. If a jump remains in a tiny interval,
     let f be the fraction with the smallest denominator in this interval. The jump is at f if alpha has one value before
-    f and the other value from f on. A run has no batch at its end, so the last vertex has alpha just before the end.
+    f and the other value from f on; otherwise the jump is at the end of the interval. A run has no batch at its end, so
+    the last vertex has alpha just before the end.
 
     Args:
         alpha: Function from time to alpha.

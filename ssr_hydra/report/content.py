@@ -359,7 +359,8 @@ def _steps(study: Study, axis: Axis, confidence: float) -> list[ToleranceChoice]
     """Return the choice for every tolerance: the fastest recipe whose quality is within the tolerance of the best one.
 
     Fragile recipes are excluded. The chosen SSR changes only where the tolerance equals the gain of a doubling. The
-    chosen recipe changes only there, or where the tolerance equals the distance between a recipe and the best recipe.
+    chosen recipe changes only at these tolerances, and where the tolerance equals the distance between a recipe and the
+    best recipe.
     """
     candidates = [series for series in uncontrolled(study) if not series.fragile]
     if not candidates:

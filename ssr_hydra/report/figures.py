@@ -125,7 +125,7 @@ def _looks(content: Content) -> dict[tuple[str, str], dict[str, Any]]:
 
 
 def _legend(made: Figure, content: Content, others: Sequence[Line2D]) -> None:
-    """Draw a legend of the recipes, if there are several, and of the ``others``."""
+    """Draw a legend with the recipes, if there are several, and with the entries ``others``."""
     from matplotlib.lines import Line2D
 
     looks = _looks(content)

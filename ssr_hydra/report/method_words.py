@@ -115,7 +115,7 @@ def fit_warnings(content: Content) -> list[str]:
 
 
 def cost_of_sweep(content: Content) -> str:
-    """Return the cost of the study itself, and the number of runs after which its answer has saved that cost."""
+    """Return a sentence with the cost of the study, and the number of recommended runs that save this cost."""
     totals = content.totals
     text = f"The study took {totals['runs']:,.0f} runs, {totals['completed']:,.0f} of them completed"
     if totals["runs"] == 1:
@@ -133,7 +133,7 @@ def cost_of_sweep(content: Content) -> str:
 
 
 def _break_even(content: Content) -> str:
-    """Return a sentence with the number of runs at the recommended SSR that save as much time as the study took."""
+    """Return a sentence with the number of runs at the recommended SSR that save the time of the study."""
     choice = content.choice
     whole = content.totals.get("total_seconds", math.nan)
     if choice is None or "seconds" not in content.axes or not whole > 0:

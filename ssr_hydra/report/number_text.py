@@ -39,7 +39,7 @@ def number(value: float, digits: int = 4) -> str:
 def exact(value: float) -> str:
     """Format a number with as few digits as possible without losing precision; NaN becomes an empty text.
 
-    Used in files that programs read.
+    Files that programs read use this format.
 
     Example:
         >>> exact(0.1), exact(4.0), exact(float("nan"))

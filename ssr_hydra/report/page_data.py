@@ -24,7 +24,7 @@ _FIT_POINTS = 61
 
 
 def payload(content: Content) -> dict[str, Any]:
-    """Return the data of the page: columns of points, and curves, by name. Numbers that are not finite are None."""
+    """Return the data of the page: points as columns, and curves. None replaces numbers that are not finite."""
     study = content.study
     arms = {pair: place for place, pair in enumerate(content.arms)}
     hues = {recipe: place for place, recipe in enumerate(study.recipes)}

@@ -79,7 +79,7 @@ def _by_batch(scheduler: Any, max_duration: str, ssr: Any, rates: Mapping[str, A
 
 
 def _bends(alpha: Callable[[int], float], steps: int) -> list[int]:
-    """Return batches between which the multiplier is almost a straight line. They are dense where it bends or jumps."""
+    """Return batches between which the multiplier is almost linear. They are dense at bends and jumps."""
     places = [round(place) for place in np.linspace(0, steps - 1, min(steps, _PIECES))]
     waiting = list(pairwise(places))
     exact = set(places)

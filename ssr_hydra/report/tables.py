@@ -285,7 +285,7 @@ def _ranking(content: Content) -> Table:
 
 
 def _target(content: Content) -> Table:
-    """Return a table of the time that each recipe needs to reach the target, and its ratio to the fastest recipe."""
+    """Return a table with the time in which each recipe reaches the target, and its ratio to the shortest time."""
     reached = []
     for best in content.recommendations:
         if best.target_ssr is not None:

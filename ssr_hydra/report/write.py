@@ -20,9 +20,9 @@ _MOST_BYTES = 256 << 20
 
 
 def looks_at(study: Study, folder: str | Path) -> int:
-    """Return how often a growing study was reported into a folder, including the report that will be written now.
+    """Return the number of reports that a folder has had while the study grew, including the next report.
 
-    A report of the same runs as an earlier report does not count again.
+    The next report does not count if the report in the folder has the same number of completed runs.
     """
     try:
         earlier = json.loads(read_bounded(Path(folder) / "report.json", _MOST_BYTES))

@@ -190,10 +190,9 @@ class MultiStepWithWarmupScheduler(Scheduler):
         alpha(t) = gamma ** (number of milestones <= t)     after the warmup
 
     A milestone inside the warmup takes effect when the warmup ends. Each time is compared with the counter of its unit,
-    so times may have different units. SSR stretches the milestones.
-    It stretches the warmup only if ``scale_warmup`` is true or ``t_warmup`` is in ``dur``. In these two cases,
-    ``alpha_ssr(t) = alpha(t / ssr)`` exactly. If SSR does not stretch the warmup, the equation holds from ``max(1, ssr)
-    * t_warmup`` on.
+    so times may have different units. SSR stretches the milestones. It stretches the warmup only if ``scale_warmup`` is
+    true or ``t_warmup`` is in ``dur``. In these two cases, ``alpha_ssr(t) = alpha(t / ssr)`` exactly. If SSR does not
+    stretch the warmup, the equation holds from ``max(1, ssr) * t_warmup`` on.
 
     Args:
         t_warmup: Length of the warmup; ``0ba`` for no warmup.
@@ -202,7 +201,7 @@ class MultiStepWithWarmupScheduler(Scheduler):
         scale_warmup: Whether SSR stretches the warmup.
 
     Raises:
-        InputError: The run never finishes the warmup, or :class:`MultiStepScheduler` refuses an argument.
+        InputError: The run ends during the warmup, or :class:`MultiStepScheduler` refuses an argument.
 
     Example:
         >>> from ssr_hydra import State, Timestamp
@@ -281,8 +280,8 @@ class ConstantWithWarmupScheduler(Scheduler):
         alpha(t) = alpha * min(1, t / t_warmup)
 
     SSR stretches the warmup only if ``scale_warmup`` is true or ``t_warmup`` is in ``dur``. In these two cases,
-    ``alpha_ssr(t) = alpha(t / ssr)`` exactly. If SSR does not stretch the warmup, the equation holds from ``max(1, ssr)
-    * t_warmup`` on.
+    ``alpha_ssr(t) = alpha(t / ssr)`` exactly. If SSR does not stretch the warmup, the equation holds from
+    ``max(1, ssr) * t_warmup`` on.
 
     Args:
         t_warmup: Length of the warmup; ``0ba`` for no warmup.
@@ -291,8 +290,8 @@ class ConstantWithWarmupScheduler(Scheduler):
         scale_warmup: Whether SSR stretches the warmup.
 
     Raises:
-        InputError: ``alpha`` is negative or not finite, the run never finishes the warmup, or ``t_max`` is before the
-            end of the run.
+        InputError: ``alpha`` is negative or not finite, the run ends during the warmup, or ``t_max`` is before the end
+            of the run.
 
     Example:
         >>> from ssr_hydra import State, Timestamp

@@ -25,7 +25,7 @@ class CheckpointSettings:
     Args:
         enabled: Whether to write checkpoints. If false, a signal ends the run immediately.
         interval: Time between two checkpoints, in any unit. SSR does not scale the interval. The run also writes a
-            checkpoint at its end, and when a signal stops it. None means only these checkpoints.
+            checkpoint at its end, and when a signal stops it. None means that the run writes no other checkpoints.
         keep: Number of the newest checkpoints to keep, at least 2, in case the newest checkpoint is damaged.
         best: A metric, such as ``"eval/accuracy"``. The run also keeps the checkpoint with the best value.
         mode: Whether the best value is the ``max`` or the ``min``. ``auto`` derives it from the metric's name

@@ -384,7 +384,9 @@ def controls(study: Study, confidence: float = 0.95) -> pd.DataFrame:
 
 
 def decision_accuracy(study: Study) -> pd.DataFrame:
-    """Return how well short runs rank the recipes. The reference is the largest SSR that all recipes have run.
+    """Return how well short runs rank the recipes.
+
+    The reference is the ranking at the largest SSR that all recipes have run.
 
     Args:
         study: The study. Controls are excluded.

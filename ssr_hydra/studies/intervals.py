@@ -147,7 +147,7 @@ class Estimate(Band):
 
     @property
     def surely(self) -> tuple[float, float]:
-        """The interval that decides verdicts, at 99%, or at ``confidence`` if it is higher. NaN if it is unknown."""
+        """The interval for verdicts, at 99% or at a higher ``confidence``. Its ends are NaN if it is unknown."""
         half = float(special.stdtrit(self.df, 0.5 + max(VERDICT, self.confidence) / 2)) * self.error
         return (self.value - half, self.value + half) if self.known else (math.nan, math.nan)
 

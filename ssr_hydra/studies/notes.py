@@ -57,7 +57,7 @@ class Notes:
     _without_code: int = 0  # the number of runs of earlier releases, whose records have no code version
 
     def add_codes(self, folder: Path) -> None:
-        """Add the code versions of all sweeps that wrote to a folder. Do nothing if it is not the folder of a study."""
+        """Add the code versions of all sweeps that wrote to a folder. Do nothing if no sweep wrote to the folder."""
         try:
             listed = json.loads(read_bounded(folder / STUDY, _MOST_BYTES))["codes"]
             codes = [{str(name): str(version) for name, version in code.items()} for code in listed]

@@ -91,9 +91,9 @@ class EqualTime:
 def equal_time(study: Study, axes: Collection[Axis], asked: Axis | None = None) -> EqualTime:
     """Choose the axis of equal time.
 
-    A load on the machine may last for all jobs of a recipe, so runs with the same recipe and SSR do not show its
-    effect. Therefore the noise of the clock is estimated from means over recipe and SSR. If each step of every recipe
-    is the same work, a difference of seconds shows only the state of the machine, so seconds are not used.
+    A load on the machine may last for all jobs of a recipe, so runs with the same recipe and SSR do not show the effect
+    of the load. Therefore the noise of the clock is estimated from means over recipe and SSR. If each step of every
+    recipe is the same work, a difference of seconds shows only the state of the machine, so seconds are not used.
 
     Args:
         study: The study.

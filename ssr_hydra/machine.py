@@ -29,7 +29,7 @@ def conditions(jobs_beside: float = 0.0) -> dict[str, Any]:
     """Return the load of the machine during a run, for the key ``conditions`` of ``result.json``.
 
     Args:
-        jobs_beside: The mean number of other jobs of the same sweep that ran on this machine.
+        jobs_beside: The mean number of other jobs of the same sweep that ran on this machine at the same time.
 
     Returns:
         A mapping with ``jobs_beside``, ``cpus`` (see :func:`cores`), and ``load``. The load is the system's average

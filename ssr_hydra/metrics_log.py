@@ -65,7 +65,9 @@ def read_evaluations(path: Path, size: int) -> list[dict[str, Any]]:
 
 
 class MetricsLog:
-    """The file ``metrics.jsonl``: one JSON object per line. Each line is one write, so a kill truncates only that line.
+    """The file ``metrics.jsonl``: one JSON object per line.
+
+    The log writes each line in one call, so a kill truncates at most one line.
 
     While the log is open, it locks the run's folder, so a second run cannot use the folder. A run that resumes keeps
     the records up to its checkpoint and writes the later records again. The log copies the kept records to a new file,

@@ -63,7 +63,9 @@ _OF_A_VALUE = 50  # number of characters that are counted for each value in addi
 
 
 def check_growth(content: Mapping[str, Any]) -> None:
-    """Refuse a config whose references expand to too much text. 40 values that each double the text need a terabyte.
+    """Refuse a config whose references expand to too much text.
+
+    For example, 40 values that each contain the previous value twice expand to a terabyte.
 
     Also refuse a reference whose name starts with a reference. Its target is unknown before resolving.
     """
@@ -109,10 +111,10 @@ def _references(text: Any, path: str) -> Iterator[str]:
 
 
 def _node_at(content: Mapping[str, Any], key: str, path: str) -> tuple[Any, str]:
-    """Return the value of a key and the absolute path of the value.
+    """Return the value of a key and the absolute dotted path of the value.
 
     If a node above the key is text, return this text, which may be a reference. If the key does not exist, return None
-    and an artificial path.
+    and ``?`` with the key.
     """
     up = len(key) - len(key.lstrip("."))
     parts = path.split(".")[1:-up] if up else []  # a relative reference: one dot means a key in the same mapping

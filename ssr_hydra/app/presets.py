@@ -33,7 +33,7 @@ def is_preset(path: str) -> bool:
 
 
 class PresetSource(ConfigSource):
-    """The structured configs of this package: ``presets://``."""
+    """Config source ``presets://`` with the structured configs of this package."""
 
     @staticmethod
     def scheme() -> str:

@@ -17,7 +17,7 @@ from ssr_hydra.files import check_length, write_error
 __all__ = ["TEMPLATE", "TEMPLATE_NAME", "new_project"]
 
 TEMPLATE = Path(__file__).with_name("template")
-"""The files of the project. Python files have the suffix ``.txt``, so that tools do not count them as this package."""
+"""The files of the project. Python files end in ``.txt``, so that tools do not count them as code of this package."""
 
 TEMPLATE_NAME = "my_lab"
 """The name of the package in the template. The name of the project replaces it in paths and texts."""

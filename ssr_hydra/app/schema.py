@@ -1,4 +1,4 @@
-"""JSON Schemas of config files: ``ssr-train --schema DIR``. An editor uses them to complete and check YAML files.
+"""JSON Schemas of config files: ``ssr-train --schema DIR``. With them, an editor completes and checks YAML files.
 
 The schemas come from the structured configs, their docstrings, and the names of config files. A schema accepts
 ``${...}`` and ``???`` for every value, and any argument of a ``_target_`` outside of this package.

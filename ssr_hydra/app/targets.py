@@ -1,9 +1,9 @@
 """Check which classes and functions a config may name by ``_target_``, and create the objects that a config describes.
 
 A ``_target_`` runs code, and configs may come from other people. A list of dangerous names would never be complete:
-``torch.load``, ``site.addsitedir`` and ``numpy.load`` can run code like ``os.system``. So a config may use only names
-that this package has registered, and members of modules that the command line trusts. The functions check each name
-before they import a module.
+``torch.load``, ``site.addsitedir`` and ``numpy.load`` can run code, as ``os.system`` can. So a config may use only
+names that this package has registered, and members of modules that the command line trusts. The functions check each
+name before they import a module.
 """
 
 from __future__ import annotations

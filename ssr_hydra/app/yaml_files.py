@@ -308,7 +308,7 @@ def _check_entry(entry: _Entry, file: str, chosen: str | None) -> None:
 
 
 class _DefaultsLoader(_Loader):  # type: ignore[misc]
-    """Read values with unknown YAML tags as None. Composing the file later refuses these tags."""
+    """Read values with unknown YAML tags as None. The later composition of the file refuses these tags."""
 
 
 _DefaultsLoader.add_constructor(None, lambda *_: None)

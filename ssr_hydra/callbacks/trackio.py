@@ -19,7 +19,7 @@ __all__ = ["TrackioLogger"]
 
 @dataclass(eq=False)
 class TrackioLogger:
-    """Log to Trackio, whose dashboard is ``trackio show``.
+    """Log to Trackio. The command ``trackio show`` opens Trackio's dashboard.
 
     The logger writes to Trackio's own store on this machine (``TRACKIO_DIR``), or to the Hugging Face Space or the
     server in ``TRACKIO_SPACE_ID`` or ``TRACKIO_SERVER_URL``. The place comes only from the environment, never from a

@@ -96,7 +96,8 @@ class CheckpointStore:
     Args:
         folder: The folder of the checkpoints, created with the first checkpoint.
         keep: Number of the newest checkpoints to keep, at least 2, so that a damaged checkpoint is not the only one.
-        best_mode: ``max`` or ``min``: also keep the checkpoint with the best metric. None: do not keep it.
+        best_mode: ``max`` or ``min``: also keep the checkpoint with the best metric. None: keep only the newest
+            checkpoints.
 
     Raises:
         InputError: ``keep`` or ``best_mode`` is invalid.

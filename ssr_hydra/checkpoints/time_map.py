@@ -167,8 +167,8 @@ class TimeMap:
     def extended(self, state: State, ssr: Number) -> TimeMap:
         """Return the map for ``extend``: the new plan at the true time, as in a run that had this plan from the start.
 
-        This discards an earlier rescaling. If the number of batches per epoch has changed in a run of epochs, schedules
-        count every finished epoch with the new number.
+        The new map discards an earlier rescaling. If the number of batches per epoch has changed in a run of epochs,
+        schedules count every finished epoch with the new number.
 
         Args:
             state: The state of the run with its new length and rates, at the timestamp of the checkpoint.

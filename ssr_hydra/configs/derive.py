@@ -82,7 +82,7 @@ def config_of(
 ) -> Any:
     """Create a config class: a dataclass whose fields are the arguments of ``source``.
 
-    ``source`` itself cannot be the config. It is frozen, so OmegaConf would make its config read-only.
+    ``source`` itself cannot be the config. Because ``source`` is frozen, OmegaConf would make the config read-only.
 
     Args:
         source: A dataclass.

@@ -114,7 +114,7 @@ class _DataConfig:
     ``data=custom`` has no data set: set ``data.train._target_=my_package.MyDataset`` and the arguments of the class.
     The node also has the keys of :class:`~ssr_hydra.settings.DataSettings`: ``batch_size``, ``num_workers`` ...
 
-    The run evaluates ``test`` once, at its end. The value is a file for ``data=arrays``, a folder for
+    The run evaluates ``test`` once, at the end of the run. The value is a file for ``data=arrays``, a folder for
     ``data=image_folder``, or a data set by its ``_target_``.
     """
 

@@ -44,8 +44,8 @@ class Arrays(TensorDataset):
 
     With ``eval_path``, the run trains on all samples of ``path`` and evaluates on all samples of ``eval_path``. Without
     ``eval_path``, the run evaluates on a fraction of the samples of ``path``. This split is stratified by class, and
-    depends only on ``eval_fraction`` and ``split_seed``. The statistics of ``standardize`` and the numbers of named
-    classes are computed from the training samples in float64.
+    depends only on ``eval_fraction`` and ``split_seed``. The mean and standard deviation for ``standardize``, in
+    float64, and the class numbers of class names are computed from the training samples.
 
     Args:
         path: The file, or the folder of .npy files.

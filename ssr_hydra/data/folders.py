@@ -36,9 +36,9 @@ class ImageFolder(Dataset[tuple[Tensor, int]]):
     The number of a class is its position among the sorted folders in ``root/classes_from``, so every split has the same
     numbers. A validation folder may have fewer classes, but no additional classes.
 
-    The data set decodes an image to RGB and applies the ``transforms`` in order. It converts the result to float32 in
-    [0, 1], unless it is already a float tensor, and normalizes it by ``mean`` and ``std``. Random transforms depend
-    only on (seed, epoch, sample).
+    The data set decodes an image to RGB and applies the ``transforms`` in order. If the result is not a float tensor,
+    the data set converts the result to float32 in [0, 1]. Then it normalizes the result by ``mean`` and ``std``. Random
+    transforms depend only on (seed, epoch, sample).
 
     Args:
         root: The folder of the data set.

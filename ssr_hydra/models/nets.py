@@ -56,7 +56,7 @@ class ConvNet(nn.Module):
 
 
 class MLP(nn.Module):
-    """Multilayer perceptron: linear layers with ReLU between two layers. It flattens inputs of any shape.
+    """Multilayer perceptron: linear layers with ReLU between two layers. The model flattens inputs of any shape.
 
     Args:
         in_features: Number of values in one sample.

@@ -83,7 +83,7 @@ class _Amount:
 
 
 class StepClock:
-    """The clock of a run that counts only its steps.
+    """A clock that counts only the steps of a run.
 
     A step adds 1 to ``now.batches``. Every other counter is computed from the batches when a schedule reads it. Reading
     an unknown counter raises an error.

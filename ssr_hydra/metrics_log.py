@@ -108,7 +108,7 @@ class MetricsLog:
             except FileNotFoundError:
                 try:
                     file = os.fdopen(create(self.path), "rb")
-                except FileExistsError:  # another process was faster
+                except FileExistsError:  # a different process has created the file first
                     continue
             except ValueError:
                 rule = "must be a regular file"

@@ -90,7 +90,7 @@ def _of_omegaconf(error: OmegaConfBaseException, outer: BaseException, overrides
         return MissingValueError(field, "???", "must be set, because it has no default", f"set {field}=...")
     if isinstance(error, InterpolationResolutionError):
         return WrongTypeError(field, _value_in(error, field), message, "correct the ${...}")
-    if field.startswith("value[0]") and (listed := _mappings(overrides)) is not None:  # Hydra 1.4
+    if field.startswith("value[0]") and (listed := _mappings(overrides)) is not None:  # as in errors of Hydra 1.4
         return listed
     if isinstance(error, (ConfigKeyError, AttributeError)):
         return _of_key(error, field, value, overrides)

@@ -137,7 +137,7 @@ class FileBounds:
 
     def _size(self, path: str, folders: Sequence[Path]) -> float:
         if path not in self._unfolded:
-            self._unfolded[path] = math.inf  # stays infinite if the config contains itself
+            self._unfolded[path] = math.inf  # the size stays infinite if the config contains itself
             size, file = 1.0, next((file for folder in folders if (file := folder / f"{path}.yaml").is_file()), None)
             if file is not None:
                 text = self.read(file)

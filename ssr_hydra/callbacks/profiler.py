@@ -79,7 +79,7 @@ class Profiler:
             activities=activities,
             schedule=schedule(wait=self.wait, warmup=self.warmup, active=self.active, repeat=self.repeat),
             on_trace_ready=self._write,
-            acc_events=True,  # suppresses torch's message that events are cleared after each cycle
+            acc_events=True,  # torch then prints no message that it clears events after each cycle
             **{name: getattr(self, name) for name in _SWITCHES},
         )
         self._profile.start()

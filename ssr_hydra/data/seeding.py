@@ -81,7 +81,7 @@ def seed_global_rng(seed: int) -> None:
     random.seed(seed)
     torch.default_generator.manual_seed(seed)
     numpy = sys.modules.get("numpy")
-    if numpy is not None:  # no code uses NumPy's generator before this import
+    if numpy is not None:  # if NumPy is not imported, no code has used its generator
         numpy.random.seed(seed & 0xFFFFFFFF)
 
 

@@ -24,7 +24,7 @@ from ssr_hydra.torch_schedulers.plateau import Plateau
 
 __all__ = ["Entry", "TorchRates"]
 
-_ROUNDING = 1e-6  # for rates that are float32 tensors
+_ROUNDING = 1e-6  # the tolerance for rates in float32 tensors
 
 
 @dataclass(frozen=True)

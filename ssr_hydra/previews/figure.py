@@ -200,7 +200,7 @@ def _legend(axes: Axes, curves: Sequence[PreviewCurve]) -> None:
             colour = _ramp(rank, len(ratios)) if len(names) == 1 else grey
             shades.append((f"SSR {ratio:g}", colour, "-"))
     figure: Any = axes.figure
-    figure.draw_without_rendering()  # computes the width of the axes
+    figure.draw_without_rendering()  # this call computes the width of the axes
     room = axes.bbox.width
     left, right = (_row(axes, entries, room) if entries else None for entries in (schedules, shades))
     (width, grown), (right_width, right_height) = _size(left), _size(right)

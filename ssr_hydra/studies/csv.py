@@ -264,7 +264,7 @@ def _read(path: Path, wanted: Sequence[str]) -> tuple[list[str], list[int], _Col
     problems: list[Problem] = []
     with path.open(encoding="utf-8-sig", newline="") as stream:
         try:
-            first, before = "", 0  # the lines before the header
+            first, before = "", 0  # the current line, and the number of lines before it
             while not first.strip(" ,;|\t\r\n") or _is_comment(first, wanted):
                 before += bool(first)
                 if not (first := stream.readline()):

@@ -60,7 +60,7 @@ def with_effects(cells: Sequence[Cell], ssrs: Any, recipes: Any, pooled: bool = 
         values = np.zeros_like(there)
         values[rows, columns] = np.concatenate([cells[place].values for place in places])
         scale = spreads[places]
-        centre = values.sum() / there.sum()  # sums of deviations from the mean lose fewer digits
+        centre = values.sum() / there.sum()  # sums of deviations from the mean keep more digits than sums of values
         values = (values - centre) * there / scale
         n = counts[places]
         means = values.sum(axis=0) / n

@@ -301,7 +301,7 @@ def dunnett(df: float, count: int, quantile: float) -> float:
         return float(u_weights / 2 @ below @ (z_weights / math.sqrt(2 * math.pi))) - quantile
 
     single = float(special.stdtrit(df, quantile))
-    most = float(special.stdtrit(df, 1 - (1 - quantile) / count))  # Bonferroni's
+    most = float(special.stdtrit(df, 1 - (1 - quantile) / count))  # the critical value of Bonferroni is an upper bound
     if excess(most) <= 0:
         return most
     return float(optimize.brentq(excess, single, most, xtol=1e-6))

@@ -13,7 +13,7 @@ from scipy import optimize, special
 __all__ = ["Noise", "pooled_noise"]
 
 _ROUNDS, _CLOSE = 50, 1e-9
-_LEAST = 1e-5  # the minimum variance, as a fraction of the median one: seeds that agree by chance still have noise
+_LEAST = 1e-5  # the minimum variance, as a fraction of the median variance: seeds that agree by chance still have noise
 _FEWEST_SSRS = 3  # the minimum number of SSRs for a trend of the noise over SSR
 _FEWEST_FOR_BEND = 4  # the minimum number of SSRs for a parabola
 _BENT = 0.2  # the trend is a parabola if the p-value of the better fit is below this

@@ -247,7 +247,7 @@ def _origins(
     jobs: dict[str, Candidate] = {}
     found = []
     for point in points_of(study):
-        with suppress(InputError, AttributeError, LookupError, TypeError, ValueError):  # written by another release
+        with suppress(InputError, AttributeError, LookupError, TypeError, ValueError):  # from a different release
             if not point.is_by(code):
                 continue
             if point.identity not in jobs:

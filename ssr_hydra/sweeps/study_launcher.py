@@ -119,8 +119,8 @@ class StudyLauncher:
         # An earlier sweep that was killed may have left running jobs. Wait for them.
         others = [*plan.others, *(job for job, state in states.items() if state is JobState.RUNNING)]
         pending = run_order([job for job, state in states.items() if not (state.is_final or state is JobState.RUNNING)])
-        # Run jobs whose process died last. If they die again, they cannot end other jobs in the same process.
-        # Jobs that share steps come after the job that trains these steps.
+        # Jobs whose process died come last: if they die again, they cannot end other jobs in the same process. Jobs
+        # that share steps come after the job that trains these steps.
         pending.sort(key=lambda job: self._places.get(job.description.identity, states[job] is JobState.DIED))
         pending = [job for job in pending if not self._is_given_up(job)]
         for job in pending:

@@ -263,7 +263,7 @@ class Time(Generic[_Value]):
     def __eq__(self, other: object) -> bool:
         try:
             amount = self._amount(other)
-        except InputError:  # other has a different unit, or is not a time
+        except InputError:  # the other value has a different unit, or is not a time
             return False
         return NotImplemented if amount is None else self._value == amount
 

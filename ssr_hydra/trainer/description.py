@@ -216,7 +216,7 @@ def plain_data(value: Any, around: tuple[int, ...] = ()) -> Any:
         return plain(value.item())
     if isinstance(value, (Enum, Path, bytes, complex)):
         return str(value)
-    if isinstance(value, (bool, int, float, str)):  # a subclass of these types
+    if isinstance(value, (bool, int, float, str)):  # the value may be an instance of a subclass
         return next(kind(value) for kind in (bool, int, float, str) if isinstance(value, kind))
     if isinstance(value, (torch.dtype, torch.device)):
         return str(value)

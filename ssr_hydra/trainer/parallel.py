@@ -131,7 +131,7 @@ def _arrange(copied: nn.parallel.DistributedDataParallel) -> None:
     model = copied.module
     if any(getattr(module, "sparse", False) for module in model.modules()):  # _Touch gives only dense gradients
         return
-    broadcasts, copied.broadcast_buffers = copied.broadcast_buffers, False  # the replacement has no buffers
+    broadcasts, copied.broadcast_buffers = copied.broadcast_buffers, False  # _Touch has no buffers
     copied.module = _Touch([parameter for parameter in model.parameters() if parameter.requires_grad])
     try:
         copied().backward()

@@ -207,7 +207,7 @@ class Trainer:
         self.is_main = processes.is_main
         self.device = choose_device(device, processes)
         self.model = model.to(self.device)
-        if settings.channels_last and not is_sharded(model):  # shards are flat
+        if settings.channels_last and not is_sharded(model):  # the storage of shards is flat
             model.to(memory_format=torch.channels_last)
         self._train = check_loader(train_dataloader, "train_dataloader")
         self._eval = None if eval_dataloader is None else check_loader(eval_dataloader, "eval_dataloader")

@@ -46,13 +46,19 @@ def summary(study: Study, confidence: float = 0.95, price_per_hour: float | None
         price_per_hour: Price of the machine, in any currency.
 
     Returns:
-        A row per recipe x control x ssr, with these columns: recipe, control, ssr, n (the number of runs with a
-        quality), mean (of these runs; if the rows have different seeds, all means are estimated together), low and high
-        (the ends of the mean's interval; NaN if the noise is unknown), sd, values and seeds (tuples in the same order),
-        failed (the number of runs without a quality), steps, samples, tokens, seconds, total_seconds (means), cost (of
-        the mean seconds; NaN without a price), survived (the fraction of runs that did not diverge; runs that failed
-        for other reasons do not count), mean_all (the mean if each diverged run has the worst quality in the study). If
-        no run of a row has a quality, n is 0 and every mean is NaN. Recipes without any quality come last.
+        A row per recipe x control x ssr, with these columns. Recipes without any quality come last.
+
+        - recipe, control, ssr
+        - n: the number of runs with a quality; if it is 0, every mean is NaN
+        - mean: the mean of these runs; if the rows have different seeds, all means are estimated together
+        - low, high: the ends of the mean's interval; NaN if the noise is unknown
+        - sd: the standard deviation of the runs; NaN for one run
+        - values, seeds: the qualities and the seeds of the runs, as tuples in the same order
+        - failed: the number of runs without a quality
+        - steps, samples, tokens, seconds, total_seconds: means over the runs
+        - cost: the cost of the mean seconds; NaN without a price
+        - survived: the fraction of runs that did not diverge; runs that failed for other reasons do not count
+        - mean_all: the mean if each diverged run has the worst quality in the study
 
     Raises:
         InputError: The confidence or the price is invalid.
@@ -174,11 +180,17 @@ def doublings(study: Study, confidence: float = 0.95) -> pd.DataFrame:
         confidence: Confidence of the intervals.
 
     Returns:
-        A row per recipe x control x measured ssr whose double is in the measured range: recipe, control, ssr,
-        next_ssr (2 ssr), n, gain (> 0 if the longer run is better, for both directions), low, high, sure_low and
-        sure_high (the 99% interval, which decides verdicts), sd (of the gain of one seed), method (``paired``,
-        ``welch``, ``pooled`` or ``none``; see :class:`ssr_hydra.studies.intervals.Band`), interpolated (whether the
-        quality at 2 ssr is interpolated).
+        A row per recipe x control x measured ssr whose double is in the measured range, with these columns:
+
+        - recipe, control, ssr
+        - next_ssr: 2 ssr
+        - n: the number of seeds, as in :class:`ssr_hydra.studies.intervals.Band`
+        - gain: > 0 if the longer run is better, whether ``max`` or ``min`` is better
+        - low, high: the ends of the interval of the gain
+        - sure_low, sure_high: the ends of the 99% interval, which decides verdicts
+        - sd: the standard deviation of the gain of one seed
+        - method: ``paired``, ``welch``, ``pooled`` or ``none``; see :class:`ssr_hydra.studies.intervals.Band`
+        - interpolated: whether the quality at 2 ssr is interpolated
     """
     check_confidence(confidence)
     rows: list[Any] = []
@@ -287,9 +299,14 @@ def outliers(study: Study) -> pd.DataFrame:
         study: The study.
 
     Returns:
-        A row per run, the farthest first: recipe, control, ssr, seed (None if unknown), value, median (of the runs with
-        the same recipe, control and ssr), distance (from this median, in typical standard deviations). If a recipe,
-        control and ssr have one or two runs, these are not checked, because two runs cannot show which one is far off.
+        A row per run, the farthest first, with these columns. If a recipe, control and ssr have one or two runs, these
+        runs are not checked, because two runs cannot show which one is far off.
+
+        - recipe, control, ssr
+        - seed: None if it is unknown
+        - value: the quality of the run
+        - median: the median of the runs with the same recipe, control and ssr
+        - distance: the distance from this median, in typical standard deviations
     """
     pairs = [(ssr, cell) for series in study.series for ssr, cell in zip(series.ssr, series.cells, strict=True)]
     measured = [(math.log(ssr), math.log(cell.variance)) for ssr, cell in pairs if cell.n > 1 and cell.variance > 0]
@@ -329,9 +346,14 @@ def winners(study: Study, confidence: float = 0.95) -> pd.DataFrame:
         confidence: Confidence of the margin's interval.
 
     Returns:
-        A row per ssr: ssr, best and second (recipes), n, margin (best minus second; > 0, unless the second recipe is
-        fragile), low, high, method, open (a tuple of the recipes that may be as good as the best recipe), decided
-        (whether ``open`` is empty).
+        A row per ssr, with these columns:
+
+        - ssr
+        - best, second: the best and the second-best recipe
+        - margin: how much better the mean of the best recipe is; > 0, unless the second-best recipe is fragile
+        - n, low, high, method: as in :func:`doublings`, for the margin
+        - open: a tuple of the recipes that may be as good as the best recipe
+        - decided: whether ``open`` is empty
 
     Example:
         >>> winners(load("studies/digits"))[["ssr", "best", "open", "decided"]]  # doctest: +SKIP
@@ -363,9 +385,13 @@ def controls(study: Study, confidence: float = 0.95) -> pd.DataFrame:
         confidence: Confidence of the intervals.
 
     Returns:
-        A row per recipe x control x ssr: recipe, control, ssr, n, gain (scaled run minus control; > 0 means that
-        scaling is better), low, high, method, winner (``scaling``; ``control``; ``undecided``; ``same`` if every seed
-        has the same quality in both; ``""`` if there is no interval).
+        A row per recipe x control x ssr, with these columns:
+
+        - recipe, control, ssr
+        - gain: how much better the scaled runs are than the control; > 0 means that scaling is better
+        - n, low, high, method: as in :func:`doublings`
+        - winner: ``scaling``, ``control`` or ``undecided``; ``same`` if every seed has the same quality in both; ``""``
+          if there is no interval
     """
     check_confidence(confidence)
     scaled = {series.recipe: series for series in uncontrolled(study)}

@@ -36,10 +36,14 @@ def crossings(study: Study, confidence: float = 0.95, recipes: Sequence[str] | N
             the recipes that are best at some ssr.
 
     Returns:
-        A row per crossing: a and b (recipes), ssr (at which both are equal, interpolated in log ssr; if they are equal
-        at several SSRs, the middle), low and high (the interval of the difference contains 0 between these SSRs; NaN if
-        there is no interval), better_below and better_above (recipes), certain (whether each side of the crossing, up
-        to the next crossing, has a measured ssr at which the recipe of that side is better at 99%).
+        A row per crossing, with these columns:
+
+        - a, b: the recipes
+        - ssr: the SSR at which both are equal, interpolated in log ssr; if they are equal at several SSRs, the middle
+        - low, high: the SSRs between which the interval of the difference contains 0; NaN if there is no interval
+        - better_below, better_above: the better recipe on each side of the crossing
+        - certain: whether each side of the crossing, up to the next crossing, has a measured ssr at which the recipe of
+          that side is better at 99%
     """
     check_confidence(confidence)
     if recipes is not None:

@@ -51,14 +51,19 @@ def pareto(
         price_per_hour: The price of an hour, for the axis ``cost``.
 
     Returns:
-        A row per recipe x control x ssr, by ascending x: recipe, control, ssr, n, x, mean, low, high, status,
-        by_recipe, by_control, by_ssr, loss, loss_low, loss_high. The status is ``frontier`` (certainly better than all
-        points that take no longer), ``dominated`` (certainly worse than one of them), ``within_noise`` (undecided), or
-        ``unreplicated`` (worse than one of them by the mean, but there is no interval). by_recipe, by_control and
-        by_ssr name the best point that takes no longer. loss is the mean of this best point minus the mean of the row's
-        point (> 0 if the row's point is worse). For a point on the frontier, by_recipe and by_control are ``""``, and
-        the other columns are NaN. If there is no interval, a point with a better mean than all points that take no
-        longer is on the frontier.
+        A row per recipe x control x ssr, by ascending x, with these columns:
+
+        - recipe, control, ssr, n
+        - x: the position on the axis
+        - mean, low, high: the mean quality and the ends of its interval
+        - status: ``frontier`` (certainly better than all points that take no longer), ``dominated`` (certainly worse
+          than one of them), ``within_noise`` (undecided), or ``unreplicated`` (worse than one of them by the mean, but
+          there is no interval). Without an interval, a point with a better mean than all points that take no longer is
+          on the frontier.
+        - by_recipe, by_control, by_ssr: the best point that takes no longer; ``""`` and NaN for a point on the frontier
+        - loss: how much better the mean of this best point is than the mean of the row's point (< 0 if the row's point
+          is better); NaN for a point on the frontier
+        - loss_low, loss_high: the ends of the interval of the loss
 
     Raises:
         InputError: The study has no numbers for the axis.
@@ -121,11 +126,17 @@ def quality_at(
         price_per_hour: The price of an hour, for the axis ``cost``.
 
     Returns:
-        A row per recipe x control: recipe, control, at, ssr (the SSR that takes this budget), quality, low, high, n,
-        status (``inside``; ``below`` or ``above`` if the budget is outside of the measured range, and then ssr and
-        quality are NaN), standing, loss, loss_low, loss_high. The standing compares recipes without controls: ``best``
-        (as ``best`` of :func:`ssr_hydra.studies.winners`), ``open`` (it may be as good as the best recipe), ``behind``,
-        or ``""`` if there is nothing to compare. The loss is the best mean minus the mean of the row.
+        A row per recipe x control, with these columns:
+
+        - recipe, control
+        - at: the budget
+        - ssr: the SSR that takes this budget
+        - quality, low, high, n: the quality at this SSR, the ends of its interval, and the number of runs
+        - status: ``inside``; or ``below`` or ``above`` if the budget is outside of the measured range, so that ssr and
+          quality are NaN
+        - standing: for recipes without controls: ``best`` (as ``best`` of :func:`ssr_hydra.studies.winners`), ``open``
+          (it may be as good as the best recipe), or ``behind``; ``""`` if there is nothing to compare
+        - loss, loss_low, loss_high: how much better the best mean is than the row's mean, and the ends of the interval
 
     Raises:
         InputError: The study has no numbers for the axis, or the budget is not above 0.
@@ -270,12 +281,16 @@ def speedup(
         ssrs: The SSRs of the reference; None means all its measured SSRs.
 
     Returns:
-        A row per other recipe x control and ssr of the reference: recipe, control, ssr, quality (of the reference at
-        this ssr), reference_x (its time), reached_ssr (the first ssr at which the other recipe has this quality), x
-        (the other recipe's time), speedup (``reference_x / x``), low and high (0 or infinity if the interval leaves the
-        measured range; NaN if there is no interval), status. The status is ``inside``; ``at_least`` (the smallest ssr
-        of the other recipe already has this quality, so the speed-up is at least this number); or ``never`` (the other
-        recipe does not reach this quality in its measured range, and x and speedup are NaN).
+        A row per other recipe x control and ssr of the reference, with these columns:
+
+        - recipe, control
+        - ssr, quality, reference_x: an ssr of the reference, and the quality and the time of the reference at this ssr
+        - reached_ssr, x: the first ssr at which the other recipe has this quality, and the time of the other recipe
+        - speedup: ``reference_x / x``
+        - low, high: the ends of the interval; 0 or infinity if it leaves the measured range; NaN if there is none
+        - status: ``inside``; ``at_least`` (the smallest ssr of the other recipe already has this quality, so the
+          speed-up is at least this number); or ``never`` (the other recipe does not reach this quality in its measured
+          range, and x and speedup are NaN)
 
     Raises:
         InputError: The reference does not exist, or the study has no numbers for the axis.

@@ -29,7 +29,7 @@ def versions() -> dict[str, str | None]:
 
 
 def software(code: Mapping[str, str]) -> dict[str, str]:
-    """Return :func:`versions` and the digests of ``code``. Runs with equal results used the same software.
+    """Return :func:`versions` and the digests of ``code``. If two runs have equal values, they used the same software.
 
     Args:
         code: The result of :func:`code_version`.

@@ -123,7 +123,7 @@ def _allowed(name: str) -> str:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """In this block, suppress MLflow's messages about the tables of a new database."""
+    """In the ``with`` block, suppress MLflow's messages about the tables of a new database."""
     loggers = [logging.getLogger(name) for name in ("mlflow", "alembic")]
     levels = [logger.level for logger in loggers]
     for logger in loggers:

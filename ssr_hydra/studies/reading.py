@@ -79,7 +79,7 @@ class _Run:
 
     @property
     def key(self) -> Hashable:
-        """A key that is equal for runs of the same recipe, from the config, or from the record without a config."""
+        """A key that is equal for runs of the same recipe: from the config or, if there is none, from the record."""
         return self.config.key if self.config is not None else (self.record.name, self.record.max_duration)
 
     @property
@@ -215,7 +215,7 @@ class _Reading:
         return next(iter(found))
 
     def _modes(self, metric: str) -> set[str]:
-        """Return each ``checkpoint.mode`` of configs that keep the best checkpoint by this metric, except ``auto``."""
+        """Return the ``checkpoint.mode`` of all configs whose ``checkpoint.best`` is this metric, without ``auto``."""
         found = set()
         for run in self.runs:
             if run.config is not None and run.config.get("checkpoint.best") == metric:
@@ -245,7 +245,7 @@ class _Reading:
 
 
 def _without_quality(run: _Run, metric: str) -> Iterator[Problem]:
-    """Yield the problem of a run that has no quality; nothing for other runs."""
+    """Yield the problem of a run, if the run has no quality."""
     record, where = run.record, str(run.folder)
     if record.status != "completed":
         yield Problem(where, record.status, _line(record.error or "the record has no reason"))
@@ -280,7 +280,7 @@ def _row(run: _Run, label: str, control: str, metric: str) -> dict[str, Any]:
 
 
 def as_frame(rows: dict[str, list[Any]]) -> pd.DataFrame:
-    """Return rows as a frame with the columns and types of a study."""
+    """Return rows as a data frame with the columns and types of ``Study.frame``."""
     numbers = {"ssr", "quality", "steps", "samples", "tokens", "seconds", "total_seconds"}
     made: dict[str, Any] = {}
     for name in COLUMNS:
@@ -299,7 +299,7 @@ def without_duplicates(frame: pd.DataFrame, curves: pd.DataFrame) -> tuple[pd.Da
     A second run with the same seed is not an independent run. If both counted, intervals would be too narrow.
 
     Returns:
-        The frame and the evaluations of the runs that are kept, and a problem for each dropped run with a quality.
+        The frame and the evaluations of the kept runs, and a problem for each dropped run that has a quality.
     """
     keys = ["recipe", "control", "ssr", "seed"]
     if not (frame.duplicated(keys) & frame["seed"].notna()).any():
@@ -332,7 +332,7 @@ def without_duplicates(frame: pd.DataFrame, curves: pd.DataFrame) -> tuple[pd.Da
 
 
 def _run_folders(root: str) -> Iterator[str]:
-    """Yield the folders of runs, also of runs that were only started or planned. Skip the folders in a run's folder."""
+    """Yield the folders of runs, also of unfinished and planned runs. Skip the subfolders of a run's folder."""
     waiting = [root]
     while waiting:
         folder = waiting.pop()
@@ -361,7 +361,7 @@ def _natural(path: str) -> list[tuple[int, int, str]]:
 
 
 def _locked_inodes() -> frozenset[int]:
-    """Return the inodes of files that processes on this machine have locked. To take such a lock could stop a run."""
+    """Return the inodes of all locked files on this machine. Do not try the locks, because this could stop a run."""
     try:
         lines = Path("/proc/locks").read_text(encoding="ascii").splitlines()
     except (OSError, ValueError):

@@ -1,6 +1,6 @@
 """Find the recipes that a study compares, and give each a short name.
 
-A recipe is a run's config without ssr, seed, control, and settings that do not change results.
+A recipe is a run's config without ssr, seed and control, and without settings that do not change results.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class Config:
     scaled: bool | None
 
     def get(self, dotted: str) -> Any:
-        """Return the value of ``rest`` at a dotted path; None if there is no such path."""
+        """Return the value of ``rest`` at a dotted path; None if the path does not exist."""
         value: Any = self.rest
         for part in dotted.split("."):
             if not isinstance(value, Mapping) or part not in value:
@@ -160,7 +160,7 @@ def _is_apart(place: tuple[str, ...]) -> bool:
 def work_of(config: Config) -> str:
     """Return a text that is equal for configs that differ only in schedules and numeric settings of the optimizer.
 
-    The steps of such configs are the same work.
+    A step is the same work in all runs with equal texts.
     """
     kept = {
         ".".join(place): value
@@ -202,7 +202,7 @@ class Recipe:
 
     @classmethod
     def of(cls, folder: Path, config: Config | None, name: str | None) -> Recipe:
-        """Read Hydra's files in a run's folder. If a file cannot be read, the recipe only has a longer name."""
+        """Read Hydra's files in a run's folder. Ignore an unreadable file: its only effect is a longer recipe name."""
         recipe = cls(config, name)
         if config is None:
             return recipe
@@ -230,7 +230,7 @@ class Recipe:
 def label_recipes(recipes: Mapping[Hashable, Recipe]) -> dict[Hashable, str]:
     """Return a unique short name for each recipe, made of its differences from the other recipes.
 
-    If all recipes have different titles, the titles are the names. Otherwise a name consists of the choices of groups
+    If all recipes have different titles, the titles are the names. Otherwise a name consists of the group choices
     (``wsd``) and the overrides (``optimizer.lr=0.1``) that differ between recipes. If two names are equal, other
     differences of the configs are added. If two names are still equal, a number is added.
 

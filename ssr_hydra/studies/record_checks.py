@@ -1,4 +1,4 @@
-"""Check that a record is consistent, and find the better direction of its objective."""
+"""Check that a record is consistent, and decide whether a higher or a lower metric is better."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ _CONTROLS = (None, "truncate")
 
 
 def direction_of(metric: str, given: str | None, modes: set[str]) -> Direction:
-    """Return whether ``max`` or ``min`` is better for a metric.
+    """Return ``max`` if a higher value of a metric is better, ``min`` if a lower value is better.
 
     Args:
         metric: The name of the metric, such as ``eval/accuracy``, ``val_ppl`` or ``error rate``.
-        given: The user's choice; None decides by the configs, and if they do not decide, by the metric's name.
+        given: The user's choice. With None, ``modes`` decides; if ``modes`` is empty, the metric's name decides.
         modes: The ``checkpoint.mode`` of the runs that keep their best checkpoint by this metric.
 
     Raises:

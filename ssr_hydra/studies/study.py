@@ -43,10 +43,10 @@ __all__ = [
 
 Axis = Literal["ssr", "steps", "samples", "tokens", "seconds", "cost"]
 AXES: tuple[Axis, ...] = ("ssr", "steps", "samples", "tokens", "seconds", "cost")
-"""Names of the axes of time or cost."""
+"""Names of the axes for the time or the cost of a run."""
 
 CONTROLS = ("", "truncate", "scale_warmup", "truncate+scale_warmup")
-"""``truncate``: the schedule of ssr 1, stopped at the same step. ``scale_warmup``: the warmup is scaled too."""
+"""``truncate``: a shorter run with the schedule of SSR 1. ``scale_warmup``: SSR also scales the warmup."""
 
 COLUMNS = (
     "study", "job", "recipe", "control", "ssr", "seed", "status", "error", "quality", "steps", "samples", "tokens",
@@ -55,7 +55,7 @@ COLUMNS = (
 """Columns of ``Study.frame``."""
 
 CLOCKS = {"steps": "batch", "samples": "sample", "tokens": "token", "seconds": "train_seconds"}
-"""Columns of time of ``Study.curves``, and the names of these times in a record."""
+"""A mapping from each column of ``Study.curves`` that is a time to the name of this time in a record."""
 
 CONDITIONS = ("jobs_beside", "load")
 """Columns of ``Study.conditions``."""
@@ -94,8 +94,8 @@ class Series:
         ssr: The measured SSRs, ascending.
         cells: The runs of each SSR. Their values have a sign such that a larger value is better.
         means: A mapping from axis (such as ``seconds``) to the mean over the runs of each SSR.
-        fragile: Whether the runs of this recipe diverge more often than those of the recipe with the fewest diverged
-            runs, by more than chance. A fragile recipe ranks behind all others.
+        fragile: Whether significantly more runs diverge than in the recipe with the smallest fraction of diverged runs.
+            A fragile recipe ranks behind all others.
     """
 
     recipe: str
@@ -124,7 +124,7 @@ class Series:
         return self.means[name]
 
     def around(self, ssr: float) -> list[int]:
-        """Return the index of the cell at an SSR, or the indices of the two neighbouring cells if it was not measured.
+        """Return the index of the cell at an SSR; for an SSR that was not measured, the indices of both neighbours.
 
         The SSR must be within the measured range.
         """
@@ -135,9 +135,10 @@ class Series:
         """Return cells and weights that give the value at an SSR within the measured range.
 
         Between two measured SSRs, the value is the mean of two parabolas over log SSR. One goes through both SSRs and
-        the next SSR below, the other through both SSRs and the next SSR above. At an end of the range, one of these
-        SSRs does not exist. There the value is the cubic through the nearest four SSRs, because a single parabola bends
-        less than quality does. With three SSRs there is one parabola, and with two SSRs a straight line.
+        the next SSR below, the other through both SSRs and the next SSR above. At an end of the measured range, the
+        next SSR below or above does not exist. There the value is the cubic through the nearest four SSRs, because a
+        single parabola bends less than quality does. With three SSRs there is one parabola, and with two SSRs a
+        straight line.
         """
         places = self.around(ssr)
         if len(places) == 1:
@@ -233,7 +234,7 @@ class Study:
 
     @cached_property
     def bounds(self) -> tuple[float, float] | None:
-        """The range of the metric's possible values; None if its name is not that of a fraction, percentage or loss."""
+        """The range of the metric's possible values; None if its name shows no fraction, percentage or loss."""
         words = set(re.split(r"[^a-z0-9]+", self.objective.rpartition("/")[2].lower()))
         values = self.completed["quality"]
         if values.empty or values.min() < 0:
@@ -245,7 +246,7 @@ class Study:
     def interval(self, mean: Estimate) -> tuple[float, float]:
         """Return the interval of a mean in units of quality. For a bounded metric, the interval is within the bounds.
 
-        This interval is Student's t on the logit of the mean (for a loss, on its logarithm), by the delta rule.
+        This interval is Student's t on the logit of the mean (for a loss, on its logarithm), by the delta method.
         """
         low, high = sorted((self.sign * mean.low, self.sign * mean.high))
         if self.bounds is None or not mean.known:
@@ -318,8 +319,8 @@ class Study:
     def totals(self, price_per_hour: float | None = None) -> dict[str, float]:
         """Return totals of all runs: runs, completed, failed, train_seconds, total_seconds, cost (NaN without a price).
 
-        ``trained_seconds`` is the training time with shared steps counted once, if runs of the study share steps. Runs
-        without a record are not included, because their time is unknown.
+        If runs of the study share steps, the totals also have ``trained_seconds``: the training time with each shared
+        step counted once. Runs without a record are not included, because their time is unknown.
         """
         if price_per_hour is not None:
             not_negative(price_per_hour, "price_per_hour")
@@ -343,7 +344,7 @@ class Study:
 def _with_fragile(found: list[Series], lost: dict[Any, int]) -> tuple[Series, ...]:
     """Return the series, with ``fragile`` set by a one-sided Fisher's exact test over all SSRs.
 
-    A divergence costs more than a worse mean, so the test requires less than the usual certainty.
+    A diverged run costs more than a worse mean. So the significance level is 0.2, higher than usual.
     """
     if not lost:
         return tuple(found)
@@ -358,7 +359,7 @@ def _with_fragile(found: list[Series], lost: dict[Any, int]) -> tuple[Series, ..
 
 
 def _chance(lost: int, kept: int, best_lost: int, best_kept: int) -> float:
-    """Return the probability that by chance ``lost`` or more of all lost runs are runs of the first recipe."""
+    """Return the probability that chance alone assigns ``lost`` or more of all lost runs to the first recipe."""
     from scipy import stats
 
     return float(stats.hypergeom.sf(lost - 1, lost + kept + best_lost + best_kept, lost + best_lost, lost + kept))
@@ -387,7 +388,7 @@ def check_axis(study: Study, axis: str, price_per_hour: float | None = None) -> 
 
 
 def find_series(study: Study, name: str | tuple[str, str], field: str) -> Series:
-    """Return the series of a recipe without control, or of (recipe, control)."""
+    """Return the series of a recipe name (a series without control), or of a pair (recipe, control)."""
     recipe, control = (name, "") if isinstance(name, str) else name
     for series in study.series:
         if (series.recipe, series.control) == (recipe, control):
@@ -398,7 +399,7 @@ def find_series(study: Study, name: str | tuple[str, str], field: str) -> Series
 
 
 def no_curves() -> pd.DataFrame:
-    """Return the ``curves`` of a study without evaluations."""
+    """Return an empty frame: the ``curves`` of a study without evaluations."""
     return pd.DataFrame({name: [] for name in ("run", *CLOCKS, "value")}, dtype=float).astype({"run": int})
 
 

@@ -110,7 +110,7 @@ def _number(text: str) -> float:
 
 
 def _seed(text: str) -> int:
-    """Return a text as a seed; -1 if it is not a seed.
+    """Convert a text to a seed; return -1 if the text is not a seed.
 
     The text may also be ``0.0``: pandas writes a seed in this form if the column has gaps.
     """

@@ -101,8 +101,8 @@ def lr_curves(
             the first and the last.
 
     Returns:
-        A row per point: recipe, control, ssr, run (index in ``study.frame``), x, lr. A run whose file is missing has no
-        points. Truncated lines are skipped.
+        A row per point: recipe, control, ssr, run (index in ``study.frame``), x, lr. A run without ``metrics.jsonl``
+        has no points. Truncated lines are skipped.
 
     Raises:
         InputError: The axis is unknown, a run has no number for it, ``cost`` has no price, or fewer than 2 points are

@@ -61,7 +61,7 @@ def zips_of(value: object, overrides: Sequence[Override], text: object) -> tuple
 
     Args:
         value: The value of ``zip``: a list of keys, a list of such lists for several zips, or None.
-        overrides: The overrides of the sweep. The keys must be among them, and each key only once.
+        overrides: The overrides of the sweep. They must set each key of ``zip`` exactly once.
         text: The value as the user wrote it, for messages.
 
     Returns:
@@ -146,7 +146,7 @@ def product_of(overrides: Sequence[Override], zips: Sequence[tuple[str, ...]] = 
 
 
 def _axes(keys: Iterable[str], zips: Sequence[tuple[str, ...]]) -> list[tuple[str, ...]]:
-    """Return the axes of the sweep: each zip, at the position of its first key, and each key outside of a zip."""
+    """Return the axes of the sweep: each key outside of zips, and each zip (at the position of its first key)."""
     axis_of = {key: axis for axis in zips for key in axis}
     return list(dict.fromkeys(axis_of.get(key, (key,)) for key in keys))
 
@@ -167,7 +167,7 @@ def _count(override: Override) -> float:
 
 
 def combinations(overrides: Sequence[Override], zips: Sequence[tuple[str, ...]] = ()) -> Iterator[tuple[str, ...]]:
-    """Yield the overrides of each job. The last key varies fastest. If a key is repeated, its last values count.
+    """Yield the overrides of each job. The last key varies fastest. If a key is repeated, its last override counts.
 
     Example:
         >>> from hydra.core.override_parser.overrides_parser import OverridesParser

@@ -67,10 +67,10 @@ class Pulse:
 
 
 class Heartbeat:
-    """In this block, a heartbeat file shows that this process is alive.
+    """In the ``with`` block, a heartbeat file shows that this process is alive.
 
     Args:
-        path: The heartbeat file. If a killed process has left this file, the new number of attempts is one higher.
+        path: The heartbeat file. If a killed process has left this file, ``attempt`` is the attempt in the file plus 1.
         count_others: A function that counts the other jobs on this machine. A thread calls it every few seconds.
 
     Attributes:
@@ -109,7 +109,7 @@ class Heartbeat:
                 self.path.unlink(missing_ok=True)
 
     def begin(self) -> None:
-        """Restart the mean of :meth:`jobs_beside`. Only jobs that run during training matter."""
+        """Restart the mean of :meth:`jobs_beside`. Call this when training starts, so that only training counts."""
         self._others.begin()
 
     def jobs_beside(self) -> float:
@@ -144,7 +144,7 @@ class Heartbeat:
 
 
 class _Mean:
-    """The mean over time of a number that is sampled at irregular times. It changes linearly between two samples."""
+    """The mean over time of a number that is sampled at irregular times and interpolated linearly in between."""
 
     def __init__(self, look: Callable[[], float]) -> None:
         self._look, self._lock = look, threading.Lock()
@@ -171,8 +171,8 @@ def is_alive(path: Path, now: float | None = None) -> bool:
     """Return whether the process that wrote a heartbeat file is alive.
 
     On this machine, the function looks for the id of the process. For a process on a different machine, the file must
-    be younger than ``SILENT_SECONDS``. A file with a time in the future counts as too old, because a living process
-    would have touched the file since. ``now`` is the current time from :func:`clock_of`; None to read the clock here.
+    be younger than ``SILENT_SECONDS``. A file whose time is far in the future means a dead process, because a living
+    process would have reset this time. ``now`` is the current time from :func:`clock_of`; None to read the clock here.
     """
     pulse = Pulse.read(path)
     if pulse is None:
@@ -186,7 +186,7 @@ def is_alive(path: Path, now: float | None = None) -> bool:
 
 
 def count_living(folder: Path, depth: int, own: Path) -> int:
-    """Count the jobs of a study that run on this machine, without the job with the heartbeat file ``own``.
+    """Count the jobs of a study that run on this machine, except the job whose heartbeat file is ``own``.
 
     The folders of the jobs are ``depth`` levels below the study's folder.
     """

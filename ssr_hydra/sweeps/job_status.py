@@ -125,7 +125,7 @@ class OverrideColumns(NamedTuple):
     rows: tuple[tuple[str, ...], ...]
 
     def words(self, row: int) -> str:
-        """Return the overrides of one job as text, without the overrides that all jobs share."""
+        """Return the overrides of one job as text. Omit the overrides that all jobs share."""
         pairs = zip(self.keys, self.rows[row], strict=True)
         return " ".join(key if value == key else f"{key}={value}" for key, value in pairs if value) or "no overrides"
 
@@ -142,7 +142,7 @@ def columns_of(overrides: Sequence[Sequence[str]]) -> OverrideColumns:
 
 
 def _pair(override: str) -> tuple[str, str]:
-    """Return the key and the value of an override. An override ``~key`` is its own value."""
+    """Return the key and the value of an override as texts. For ``~key``, both are the text ``~key``."""
     key, equals, value = override.partition("=")
     return key, (value or "''") if equals else key
 
@@ -178,9 +178,9 @@ def _without_free(node: Mapping[str, Any], path: str) -> dict[str, Any]:
 def read_state(folder: Path, now: float | None = None) -> JobState:
     """Return the status of the job in a folder.
 
-    If the record is final (completed or diverged), the record decides. Otherwise a heartbeat file decides, even if its
-    process has died: a failed job that is retried still has its old record. ``now`` is the current time from
-    :func:`~ssr_hydra.sweeps.heartbeat.clock_of`.
+    If the record is final (completed or diverged), the record decides. Otherwise the heartbeat file decides if it
+    exists, because the folder of a retried job may still have the record of the failed attempt. ``now`` is the current
+    time from :func:`~ssr_hydra.sweeps.heartbeat.clock_of`.
     """
     record = None
     with suppress(OSError, ValueError):
@@ -202,7 +202,7 @@ def read_identity(folder: Path) -> tuple[str, str] | None:
 
 
 def record_lost(job: StudyJob, error: str) -> None:
-    """Write the ``result.json`` of a job with a lost process. The job's metrics log has the number of steps.
+    """Write the ``result.json`` of a job whose process was lost. Read the number of steps from the job's metrics log.
 
     Raises:
         WriteError: The record cannot be written.

@@ -1,4 +1,4 @@
-"""Print the table of jobs at the end of a sweep, from their records. Needs no torch."""
+"""Print the table of jobs at the end of a sweep, from their records. This module does not import torch."""
 
 from __future__ import annotations
 
@@ -39,9 +39,9 @@ class _Row(NamedTuple):
 def show_sweep(folder: Path, stream: TextIO, pending: str | None = None) -> None:
     """Print a line for each job of a sweep: its folder, its swept values, and how it ended.
 
-    On a terminal the table fits the width. In other outputs no line is wrapped. A folder without jobs prints nothing.
-    With more than fifty jobs, completed jobs are counted but not listed. A refused job has stored the reason in the
-    subfolder ``pending`` of its folder.
+    On a terminal the table fits the width. In other outputs no line is wrapped. If the folder has no jobs, the function
+    prints nothing. With more than fifty jobs, completed jobs are counted but not listed. ``pending`` is the name of the
+    subfolder in which a refused job has stored the reason.
     """
     found = {path.parent.parent for path in folder.glob("**/.hydra/overrides.yaml")}
     found |= {path.parent for path in folder.glob(f"**/{JOB}")}  # a job that has not started has no files of Hydra

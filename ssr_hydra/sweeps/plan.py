@@ -56,7 +56,7 @@ class SharingPlan:
         study: The folder of the study.
         entries: All jobs of the sweep, in order.
         keep: The value of ``share_keep``: ``all``, ``ends`` or ``none``.
-        describe: A function that returns the candidate of a job's config.
+        describe: A function from a job's config to its :class:`~ssr_hydra.sweeps.sharing.sequences.Candidate`.
         mine: The identities of the jobs that this sweep runs; None for all jobs.
         code: The software of the jobs; see :func:`~ssr_hydra.versions.software`.
     """
@@ -145,7 +145,7 @@ class SharingPlan:
         yield from self._reasons()
 
     def _lonely(self) -> Iterator[str]:
-        """Yield the step at which jobs differ from other jobs, for jobs that could share steps but do not."""
+        """Yield a line for each step at which jobs differ from other jobs too early to share steps."""
         known, branches = [each.candidate for each, _, _ in self._known], self.stages.branches
         groups: dict[Hashable, list[int]] = {}
         for index in sorted(range(len(known)), key=lambda index: -branches[index].steps):
@@ -163,7 +163,7 @@ class SharingPlan:
             yield f"  {count} {'job differs' if count == 1 else 'jobs differ'} from the others at step {step:,}{hint}"
 
     def hint(self) -> Iterator[str]:
-        """Yield a line with the number of steps. Add the number with ``share=true`` if it is smaller."""
+        """Yield a line with the number of steps. If ``share=true`` reduces this number, add the reduced number."""
         if self.stages.branches:
             less = f"; {self.stages.shared:,} with share=true" if self.stages.shared < self.stages.alone else ""
             yield f"steps: {self.stages.alone:,}{less}"
@@ -230,7 +230,7 @@ def _is_unfinished(entry: Entry) -> bool:
 
 
 def _note(field: str, entries: Sequence[Entry]) -> str:
-    """Return why a field with equal values in the config differs between jobs. Otherwise return an empty text."""
+    """Return why a field differs between jobs although it is equal in their configs; "" if it is not equal there."""
     node: Any = [each.values for each in entries]
     for key in field.split("."):
         node = [each.get(key) if isinstance(each, dict) else None for each in node]
@@ -243,7 +243,7 @@ def _note(field: str, entries: Sequence[Entry]) -> str:
 def _origins(
     study: Path, describe: Callable[[Mapping[str, Any]], Candidate], code: Mapping[str, str]
 ) -> list[tuple[Point, Candidate]]:
-    """Return the published checkpoints of this software. Each checkpoint has the candidate of its job."""
+    """Return the checkpoints that jobs with the same software have published, each with its job's candidate."""
     jobs: dict[str, Candidate] = {}
     found = []
     for point in points_of(study):

@@ -29,7 +29,7 @@ _SHARE = 0.05  # the largest fraction of the time that this process may spend on
 
 
 class Progress:
-    """In this block, read the folders of a sweep's jobs and print a line for each job that ends.
+    """In the ``with`` block, read the folders of a sweep's jobs and print a line for each job that ends.
 
     On a terminal, this class draws progress bars below these lines: one for each running job, and one for all jobs.
     ``live`` must be False if the jobs print to the same terminal. ``states`` is the latest known status of each job.
@@ -146,7 +146,7 @@ class Progress:
             self._stream.flush()
 
     def _seconds_left(self) -> float | None:
-        """Return the estimated seconds until the sweep ends; None without ended or without unfinished jobs."""
+        """Return the estimated seconds until the sweep ends; None if no job has ended, or if all jobs have ended."""
         ended = {path for path, state in self.states.items() if state.has_ended}
         done = sum(self._weights[path] for path in ended - self._untimed)
         left = sum(self._weights[path] for path, state in self.states.items() if not state.has_ended)

@@ -149,7 +149,7 @@ class StudyLauncher:
                 raise
 
     def _free(self, others: list[StudyJob]) -> tuple[list[StudyJob], list[StudyJob]]:
-        """Return the unfinished jobs of dead sweeps, which this sweep must run, and those of living sweeps."""
+        """Return the unfinished jobs of dead sweeps (to run in this sweep) and the unfinished jobs of living sweeps."""
 
         def state_of(job: StudyJob) -> JobState:
             state = read_state(job.folder)
@@ -227,7 +227,7 @@ class StudyLauncher:
     def _run_beside(self, launch: Callable[[], None], batch: list[StudyJob]) -> None:
         """Launch the jobs in a thread. Abandon the thread if the launcher waits for jobs that have died.
 
-        A launcher of submitit notices dead jobs itself. So this method always waits for that launcher.
+        This method never abandons a launcher of submitit, because such a launcher notices dead jobs itself.
         """
         if self._traits.library == "ray":
             start_cluster(self._inner)
@@ -287,7 +287,7 @@ class StudyLauncher:
     def _never_starts(self, job: StudyJob, error: BaseException | None, *, counts: bool) -> bool:
         """Return whether to give up a job that wrote no file. If so, write a record of its failure.
 
-        The sweep gives up the job if the launcher reports an error for this job, or after too many launches. With
+        The sweep gives up the job after an error of the launcher for this job, or after too many launches. With
         ``counts=False``, the latest launch does not count, because the death of a different job ended the launch.
         """
         self._silent[job.folder] += counts

@@ -1,8 +1,8 @@
 """Exact durations with a unit, read from strings such as ``"10ep"`` or ``"0.29dur"``.
 
 Amounts are rational numbers, so a time in a YAML file loses no digit: ``0.29dur`` of 100 batches is batch 29, not
-28.999999999999996. A float is read as its shortest decimal, the one that Python prints. The classes and methods have
-the same names as in MosaicML Composer's ``composer.core.time``.
+28.999999999999996. A float is read as the shortest decimal that Python prints for it. The classes and methods have the
+same names as in MosaicML Composer's ``composer.core.time``.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Base classes of the torch schedulers in this package.
 
-A pace is the length of a scheduler's step: a batch or an epoch. A course is a scheduler that is resolved against a run.
-The course computes the learning rates of all param groups at any time.
+A pace is the length of a scheduler's step: a batch or an epoch. A course is a scheduler whose times are resolved for
+one run. The course computes the learning rates of all param groups at any time.
 """
 
 import math
@@ -101,7 +101,7 @@ def _show(value: Any) -> Any:
 def ends_in_first_epoch(state: Any) -> bool:
     """Return whether a run ends within its first epoch. Return False if this is unknown.
 
-    In this case, a scheduler that steps once per epoch never changes the learning rate.
+    In a run that ends within its first epoch, a scheduler that steps once per epoch never changes the learning rate.
 
     Args:
         state: The state of the run. Its ``max_duration`` is already multiplied by ssr.
@@ -135,7 +135,7 @@ class Steps:
 
     @classmethod
     def at(cls, run: Run, pace: str) -> "Steps":
-        """Return the steps of a run at a pace (``"batch"`` or ``"epoch"``)."""
+        """Return the :class:`Steps` of a run at a pace (``"batch"`` or ``"epoch"``)."""
         return cls(run, TimeUnit.BATCH) if pace == BATCH else cls(EpochRun.of_run(run), TimeUnit.EPOCH)
 
     def time(self, amount: Any, name: str) -> Time:
@@ -170,7 +170,7 @@ class Steps:
         return lambda timestamp: float((read(timestamp) * factor - start) / width)
 
     def phase(self, start: Time, end: Time | None) -> "Steps":
-        """Return the steps of a phase from ``start`` to ``end``."""
+        """Return the :class:`Steps` of a phase from ``start`` to ``end``."""
         return Steps(self.run.phase(start, end, scale=True), self.unit)
 
 
@@ -181,7 +181,7 @@ class Course(ABC):
     """
 
     chains = False
-    """True if a step of torch's class multiplies the current rate; False if it starts from the initial rate."""
+    """True if torch's class computes a new rate from the current rate, False if from the initial rate."""
 
     has_momenta = False
     """True if the scheduler also sets the momentum."""
@@ -202,7 +202,7 @@ class Course(ABC):
         return [second / first if first != 0.0 else 1.0 for first, second in pairs]
 
     def momenta(self, timestamp: Any, count: int) -> list[float]:
-        """Return the momentum or first beta of each of ``count`` groups. Only courses with :attr:`has_momenta` do."""
+        """Return the momentum or first beta of each of ``count`` groups. Requires :attr:`has_momenta`."""
         raise NotImplementedError
 
 

@@ -16,7 +16,7 @@ __all__ = ["Link", "Product", "UnchainableError", "all_courses", "chain", "is_fa
 
 
 class UnchainableError(ConflictError):
-    """The combination of schedulers is not a function of time. torch can step these schedulers."""
+    """The combination of schedulers is not a function of time. Only torch's own step-by-step schedulers can run it."""
 
 
 class Link(NamedTuple):

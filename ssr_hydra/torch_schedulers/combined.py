@@ -151,9 +151,10 @@ class SequentialLR(TorchScheduler):
     the current rate. ``dur`` in a scheduler is a fraction of the scheduler's phase. SSR stretches the milestones and
     the schedulers.
 
-    A scheduler of the sequence may be a sequence or a chain. If the first scheduler is one, torch takes the first step
-    of its inner schedulers twice. So an inner ExponentialLR is one step ahead. This class does the same. torch cannot
-    start a later scheduler that is a sequence or a chain. In this class, it starts as if it were alone.
+    A scheduler of the sequence may be a sequence or a chain. If the first scheduler is a sequence or a chain, torch
+    takes the first step of its inner schedulers twice. So an inner ExponentialLR is one step ahead. This class does the
+    same. In torch, a later scheduler cannot be a sequence or a chain. In this class, a later sequence or chain starts
+    as if it were alone.
 
     Args:
         schedulers: A list of schedulers, or a mapping from name to scheduler, in order. All step at the ``pace`` of the

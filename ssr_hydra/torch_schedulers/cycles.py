@@ -246,8 +246,8 @@ class OneCycleLR(TorchScheduler):
         pace: See :class:`~ssr_hydra.torch_schedulers.TorchScheduler`.
 
     Raises:
-        InputError: A length is not above 0 or ends before the run. A fraction is not between 0 and 1, a number is
-            negative or not finite, or the strategy is unknown.
+        InputError: A length is not above 0, or the cycle ends before the run. A fraction is not between 0 and 1, a
+            number is negative or not finite, or the strategy is unknown.
 
     Example:
         >>> from ssr_hydra.state import State

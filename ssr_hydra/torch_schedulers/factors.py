@@ -39,7 +39,7 @@ class StepLR(TorchScheduler):
 
         lr(t) = lr_0 gamma ** floor(t / step_size)
 
-    SSR stretches ``step_size``. The next step of the scheduler applies a decay that is between two steps.
+    SSR stretches ``step_size``. If a decay falls between two steps of the scheduler, it takes effect at the next step.
 
     Args:
         step_size: Time between two decays: a number of steps, or a time.

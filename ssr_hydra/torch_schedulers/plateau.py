@@ -25,9 +25,10 @@ _THRESHOLD_MODES = ("rel", "abs")
 class ReduceLROnPlateau(metaclass=Opaque):
     """Multiply the learning rate by ``factor`` when a metric has not improved for longer than ``patience``.
 
-    After each evaluation, the trainer passes the metric of its objective, or ``eval/loss`` if there is no objective.
-    SSR multiplies ``patience`` and ``cooldown`` without rounding. For example, 5 evaluations at ssr 0.5 become 2.5, so
-    the third evaluation exceeds them. If they are times, the interval between evaluations does not matter.
+    After each evaluation, the trainer passes its objective to this scheduler, or ``eval/loss`` if there is no
+    objective. SSR multiplies ``patience`` and ``cooldown`` without rounding. For example, a patience of 5 evaluations
+    becomes 2.5 at ssr 0.5, so the third evaluation without improvement reduces the rate. If ``patience`` and
+    ``cooldown`` are times, the interval between evaluations does not matter.
 
     Args:
         mode: ``"min"`` if lower is better, ``"max"`` if higher is better. ``"auto"`` derives the direction from the
@@ -37,7 +38,8 @@ class ReduceLROnPlateau(metaclass=Opaque):
         patience: Number of evaluations, or time, that the metric may go without improvement.
         threshold: The minimum improvement.
         threshold_mode: Whether ``threshold`` is relative to the best value (``"rel"``) or absolute (``"abs"``).
-        cooldown: Number of evaluations, or time, after a reduction during which ``patience`` does not count.
+        cooldown: Number of evaluations, or time, after a reduction. Missing improvement during the cooldown does not
+            count.
         min_lr: The lowest rate, absolute: one number, or a list with one number per param group.
         eps: A reduction of at most this size is not applied.
 

@@ -91,7 +91,7 @@ class Deadline:
         self.count = math.ceil(self._interval * (done + 1))
 
     def share(self, timestamp: Timestamp) -> float:
-        """Return the fraction of the time before the event that is over at this timestamp, from 0 to 1."""
+        """Return how much of the time before the event has passed at this timestamp, as a fraction from 0 to 1."""
         return min(1.0, self._now(timestamp) / self.count)
 
     def steps(self, state: State) -> int | None:

@@ -185,7 +185,7 @@ def describe_data(dataset: Any) -> dict[str, Any]:
 def _tensor(tensor: Tensor) -> str:
     """Return type and shape of a tensor, and a digest that shows whether the data has changed.
 
-    For a long tensor, the digest is that of 256 rows at equal distances.
+    If the tensor has more than 256 rows, the digest covers 256 evenly spaced rows.
     """
     rows = tensor.detach().reshape(len(tensor) if tensor.ndim else 1, -1)
     if len(rows) > _MOST_ROWS:

@@ -185,7 +185,7 @@ def accumulates(metric: Any) -> bool:
 
 
 def check_metric_name(metric: str | None, field: str, metrics: Mapping[str, Any], *, evaluates: bool) -> None:
-    """Refuse a setting with the name of a metric that the run does not compute."""
+    """Refuse a setting whose value is the name of a metric that the run does not compute."""
     known = ["train/loss"]
     if evaluates:
         known = [*(f"eval/{name}" for name in metrics), "eval/loss", *known]

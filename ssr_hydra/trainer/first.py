@@ -54,10 +54,10 @@ _REGRESSION = "choose trainer=regression (in Python loss=F.mse_loss)"
 def first_batch(
     field: str, batch: Any, model: nn.Module, loss: Callable[..., Any], *, is_own: bool = False
 ) -> Iterator[None]:
-    """Explain errors of the first batch. Compute the batch's outputs, loss and metrics in this block.
+    """Explain errors of the first batch: compute the batch's outputs, loss and metrics in this ``with`` block.
 
-    ``is_own`` says that the model computes its own loss if the batch is a mapping. Errors of unusual types, such as an
-    exception class of the user, are raised unchanged.
+    ``is_own`` is True if the model computes its own loss for a batch that is a mapping. Errors of unusual types, such
+    as an exception class of the user, are raised unchanged.
 
     Raises:
         InputError: Outputs and targets have different shapes, and torch would broadcast them.

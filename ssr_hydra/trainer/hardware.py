@@ -53,7 +53,7 @@ def _own_gpu(processes: Processes) -> torch.device:
 
 @contextmanager
 def repeatable_kernels() -> Iterator[None]:
-    """In this block, cuDNN uses deterministic kernels."""
+    """In the ``with`` block, cuDNN uses deterministic kernels."""
     # Do not use torch.backends.cudnn.flags: it raises an error if the user has set `fp32_precision`.
     cudnn = torch.backends.cudnn
     before = cudnn.benchmark, cudnn.deterministic

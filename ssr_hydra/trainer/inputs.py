@@ -53,7 +53,7 @@ def check_control(control: Any, ssr: Fraction) -> str | None:
 
 
 def step_settings(step: StepSettings | Mapping[str, Any] | None, precision: str | None) -> StepSettings:
-    """Return the settings of a step. ``precision`` replaces the precision in ``step``, if that is the default."""
+    """Return the settings of a step. ``precision`` replaces ``step.precision`` if ``step`` has the default."""
     settings = setting_of(StepSettings, step, "step")
     if precision is None:
         return settings
@@ -87,7 +87,7 @@ def check_loader(loader: Any, field: str) -> Iterable[Any]:
 
 
 def check_same_length(loader: Any, field: str, processes: Processes) -> None:
-    """Refuse a loader whose length differs between processes. The schedules would differ too."""
+    """Refuse a loader whose length differs between processes, because the schedules would differ too."""
     lengths = processes.gather(known_length(loader), "the start")
     for rank, length in enumerate(lengths):
         if length != lengths[0]:

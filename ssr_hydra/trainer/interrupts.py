@@ -43,7 +43,7 @@ class TerminatedError(BaseException):
 
 @contextmanager
 def terminable() -> Iterator[None]:
-    """In this block, raise :class:`TerminatedError` at the first signal of :data:`TERMINATIONS`.
+    """In the ``with`` block, raise :class:`TerminatedError` at the first signal of :data:`TERMINATIONS`.
 
     At the end, the block restores the previous handlers. A signal for which another library has installed a handler
     calls this handler, and does not raise the error. In a thread other than the main thread, Python does not allow new
@@ -88,7 +88,7 @@ def terminable() -> Iterator[None]:
 
 
 class StopRequest:
-    """In this block, store a stop signal, so that the run can finish its step and write a checkpoint first.
+    """In the ``with`` block, store a stop signal, so that the run can finish its step and write a checkpoint first.
 
     Each signal of :data:`TERMINATIONS` and the first ctrl-C set :attr:`number`. A second ctrl-C raises
     ``KeyboardInterrupt`` immediately. Under torchrun, one ctrl-C arrives twice: from the terminal and from torchrun. So
@@ -184,7 +184,7 @@ class StopRequest:
 
 @contextmanager
 def _explained_exit(number: int, after: str = "") -> Iterator[None]:
-    """In this block, add the reason to a ``SystemExit`` that a launcher's handler raises after requeuing the job."""
+    """In the ``with`` block, add the reason to a ``SystemExit`` of a launcher's handler that has requeued the job."""
     try:
         yield
     except SystemExit as leaving:

@@ -49,8 +49,8 @@ class LearningRates:
 
         lr_g(t) = torch_g(t) * product of alpha(t)        for every param group g
 
-    ``torch_g`` is the learning rate of the group by torch's schedulers; without torch schedulers it is the group's
-    initial learning rate. ``alpha`` is the multiplier of a scheduler of this package.
+    ``torch_g`` is the learning rate that torch's schedulers set for the group. Without torch schedulers, it is the
+    group's initial learning rate. ``alpha`` is the multiplier of a scheduler of this package.
 
     - A scheduler of this package (an object, or a function of (state) or (state, ssr)) returns alpha at the state's
       timestamp, before every batch.
@@ -128,8 +128,8 @@ class LearningRates:
     def epoch_ended(self, *, again: bool = False) -> None:
         """Step the schedulers that change by epoch.
 
-        ``again`` says that the learning rates of the next batch were set before the loop knew that the epoch had ended.
-        If so, set them again.
+        ``again`` is True if the loop set the learning rates of the next batch before it knew that the epoch had ended.
+        Then this method sets them again.
         """
         if self._compiled is not None:
             if again or not self._ours_by_batch:
@@ -218,7 +218,7 @@ class LearningRates:
 
 
 def torch_schedulers(schedulers: Any) -> list[LRScheduler]:
-    """Return the schedulers that are instances of torch's ``LRScheduler``, also from ``Paced``."""
+    """Return the schedulers that are instances of torch's ``LRScheduler``, including instances inside ``Paced``."""
     items = schedulers if isinstance(schedulers, (list, tuple)) else [schedulers]
     unpacked = [item.scheduler if isinstance(item, Paced) else item for item in items]
     return [item for item in unpacked if isinstance(item, LRScheduler)]

@@ -257,7 +257,7 @@ class Loop:
         return set_all
 
     def _is_over(self, timestamp: Timestamp) -> bool:
-        """Evaluate and save if the stopped run has not yet done so. Return whether the run is at its end."""
+        """If the stopped run missed an evaluation or a checkpoint, do it now. Return whether the run is at its end."""
         over = self.plan.end.reached(timestamp)
         self._saving = self._ended = over and timestamp.batches > 0
         if self._pending or (over and self._evaluated_at != timestamp.batches):
@@ -373,7 +373,7 @@ class Loop:
         return self.state.timestamp, now
 
     def _check_weights(self, timestamp: Timestamp) -> None:
-        """Raise an error if the last step of the run has made a weight NaN or infinite. No loss would show it."""
+        """Raise an error if the last step has made a weight NaN or infinite, because no later loss shows it."""
         if (name := self.step.not_finite()) is not None:
             raise DivergedError(f"the weight {name}", math.nan, timestamp.batches)
 
@@ -460,7 +460,7 @@ class Loop:
         return time.perf_counter_ns()
 
     def _stop_evaluation(self) -> None:
-        """Raise an exception at a stop signal, except in a run with several processes, which compute together."""
+        """End an evaluation at a stop signal. With several processes, do nothing, because they evaluate together."""
         if self.request.number and self.processes.world_size == 1 and self.save is not None:
             raise _Stopped
 

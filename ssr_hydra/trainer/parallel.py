@@ -63,7 +63,7 @@ def shard(model: nn.Module, processes: Processes, device: torch.device) -> nn.Mo
     """Shard a model's parameters over the processes with torch's ``fully_shard``. Create optimizers afterwards.
 
     The function shards each child of a ``ModuleList`` or ``Sequential`` separately, such as a block of a transformer.
-    So only one of these children is whole at a time. It shards all other parameters with the model itself.
+    So only one of these children is unsharded at a time. The function shards all other parameters together.
     """
     check_several(processes.world_size)
     from torch.distributed.device_mesh import init_device_mesh
@@ -200,7 +200,7 @@ def load_weights(
 
 
 def _reshard(model: nn.Module) -> None:
-    """Shard again the parameters that a forward pass without backward has left whole. Optimizers need the shards."""
+    """Shard the parameters that a forward pass without backward has left unsharded. Optimizers need the shards."""
     for module in model.modules():
         if _is_fsdp(type(module)):
             module.reshard()  # type: ignore[operator]

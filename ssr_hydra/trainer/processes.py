@@ -62,7 +62,7 @@ def lost_process(error: BaseException, processes: Processes) -> LostProcessError
 
 @contextmanager
 def _noticing_losses(what: str) -> Iterator[None]:
-    """In this block, raise a LostProcessError for an error of torch. Such errors mean that a process has ended."""
+    """In the ``with`` block, replace a RuntimeError of torch, which means a lost process, by a LostProcessError."""
     try:
         yield
     except RuntimeError as error:
@@ -219,8 +219,8 @@ class Processes:
     def check_same(self, described: Mapping[str, Any], free: str = r"(?!)") -> None:
         """Raise the same InputError in every process if the processes have different settings.
 
-        The error names the first field that differs, and lists several others. A field whose name matches the regular
-        expression ``free`` may differ.
+        The error names the first field that differs, and lists more fields that differ. A field whose name matches the
+        regular expression ``free`` may differ.
         """
         from ssr_hydra.checkpoints.description import differences
 
@@ -271,7 +271,7 @@ class Processes:
                 dist.destroy_process_group()
 
     def fail(self, message: str, seconds: float | None = None) -> bool:
-        """Disconnect because of an error. Return whether rank 0 reports the same error, so this process need not.
+        """Disconnect because of an error. Return True if rank 0 reports this error, so this process need not report it.
 
         In rank 0 the result is always False. The message ``""`` is equal to any error of rank 0. ``seconds`` is how
         long to wait for the error of rank 0, which may fail later; None means 5 seconds.
@@ -300,7 +300,7 @@ def _linger(store: Any, world_size: int) -> None:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """In this block, discard standard error, to which torch's store writes long messages about closed connections."""
+    """In the ``with`` block, discard stderr, to which torch's store writes long messages about closed connections."""
     with suppress(OSError, ValueError):
         sys.stderr.flush()
     kept = os.dup(2)

@@ -18,10 +18,10 @@ __all__ = ["Rereading"]
 class Rereading:
     """Reads the epochs of a loader that has no ``seek``, such as torch's ``DataLoader``.
 
-    When an epoch starts, a loader without ``seek`` draws the order of its batches from a random state: the global one,
-    or that of its own generator. This class stores the random state. A resumed epoch starts from the stored random
-    state. The class reads the batches before the interruption again, and skips them. If the loader uses no other
-    random numbers, the later batches are the same as without the interruption.
+    When an epoch starts, a loader without ``seek`` draws the order of its batches from a random state: the global
+    state, or the state of the loader's generator. This class stores the random state. A resumed epoch starts from the
+    stored random state. The class reads the batches before the interruption again, and skips them. If the loader uses
+    no other random numbers, the later batches are the same as without the interruption.
 
     If the loader has ``state_dict`` and ``load_state_dict``, such as torchdata's ``StatefulDataLoader``, the class also
     stores the loader's state. Then a resumed epoch continues from this state, and no batch is skipped.
@@ -73,8 +73,8 @@ class Rereading:
     def _next_epoch(self, epoch: int, batches: Iterator[Any], saved: Mapping[str, Any]) -> Iterator[Any]:
         """Return an iterator over the epoch after the saved state, which is from the end of an epoch.
 
-        If the loader saved the state before it ended its iterator, ``batches`` is empty, and the next iterator is the
-        epoch.
+        If the loader saved the state before it ended its iterator, ``batches`` is empty. Then the loader's next
+        iterator reads the epoch.
         """
         first = list(itertools.islice(batches, 1))
         if first:
@@ -107,8 +107,8 @@ class Rereading:
     def state_dict(self, *, within: bool) -> dict[str, Any]:
         """Return the random state from which the loader can start the epoch again, and the state of a stateful loader.
 
-        ``within`` says that the run is within an epoch. If so, the random state is that of the epoch's start, else the
-        current one.
+        If ``within`` is True, the run is within an epoch, and the random state is that of the epoch's start. Otherwise
+        it is the current random state.
         """
         if self._saved is not None:  # the run stops again before it reads a batch
             return dict(self._saved)

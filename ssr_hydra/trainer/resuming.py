@@ -247,9 +247,10 @@ class Resuming:
 
 
 def evaluations_of(checkpoint: Checkpoint) -> tuple[list[dict[str, Any]], str | None]:
-    """Return the evaluations of a run up to a checkpoint, and a message if some of them are lost, else None.
+    """Return the evaluations of a run up to a checkpoint, and a message if some evaluations are lost (else None).
 
-    They are in the run's ``metrics.jsonl``; a checkpoint of an earlier release contains them.
+    The run's ``metrics.jsonl`` contains the evaluations. A checkpoint that an earlier release wrote contains them
+    itself.
 
     Raises:
         CheckpointError: The checkpoint does not have the number of evaluations.

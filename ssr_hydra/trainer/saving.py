@@ -135,7 +135,7 @@ def restore_optimizers(
     old: Sequence[Mapping[str, Any]],
     new: Sequence[Mapping[str, Any]],
 ) -> None:
-    """Load the state of newly created optimizers, and the weights of the model if ``state`` has the key ``model``.
+    """Load the saved state into new optimizers. If ``state`` has the key ``model``, also load the weights of the model.
 
     ``old`` and ``new`` describe the optimizers of the checkpoint and of this run. A hyperparameter that differs between
     them keeps its new value.

@@ -70,7 +70,7 @@ class TrainStep:
         return self._step
 
     def _plain(self) -> _Step:
-        """Return a faster function for steps in one process without precision, accumulation, clipping or listeners."""
+        """Return a faster step for one process without mixed precision, accumulation, clipping and listeners."""
         loss_of, add, optimizers = self._task.loss, self._watch.add, self._optimizers
 
         def step(batch: Any, number: int) -> tuple[int, int]:
@@ -187,7 +187,7 @@ class TrainStep:
 
     @contextmanager
     def _not_synchronized(self) -> Iterator[None]:
-        """In this block, processes do not exchange gradients. They exchange them once, with the last part."""
+        """Disable the exchange of gradients in the ``with`` block, for all parts of a batch except the last."""
         model: Any = self._task.train_model
         if hasattr(model, "no_sync"):  # DDP
             with model.no_sync():

@@ -190,7 +190,7 @@ class Task:
         self._updates += 1
 
     def _computed(self, processes: Processes, *, is_trial: bool) -> dict[str, dict[str, float]]:
-        """Return the results of the metric objects. In a trial, leave out objects that cannot compute one batch."""
+        """Return the results of the metric objects. In a trial, omit objects that fail on one batch."""
         results = {}
         for name, metric in self._objects.items():
             whole = reduced(name, metric, processes, self.device, self._updates)

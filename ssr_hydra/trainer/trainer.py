@@ -84,8 +84,8 @@ class Trainer:
         metrics: A mapping from name to metric. A metric is a function of (outputs, targets) that returns one value per
             sample, or an object with ``update``, ``compute`` and ``reset``, as in torchmetrics. None means accuracy
             with the default loss, and no metrics with any other loss.
-        eval_interval: Time between evaluations, not scaled by ssr; None evaluates only at the end. In addition, the
-            trainer always evaluates at the end of the run.
+        eval_interval: Time between evaluations, not scaled by ssr. The trainer also evaluates at the end of the run;
+            with None, it evaluates only then.
         device: ``auto`` (CUDA, else MPS, else CPU), or a device.
         seed: Seed of Python, NumPy and torch when training starts; None does not seed them. The seed sets neither the
             order of the data, which the loader determines (:func:`ssr_hydra.data.make_loaders`), nor the initial
@@ -112,7 +112,7 @@ class Trainer:
             :class:`~ssr_hydra.settings.CheckpointSettings`, or a mapping of its arguments. Checkpoints need a
             ``run_dir``.
         resume: The checkpoint from which the run starts, and how a run with a changed config continues. A
-            :class:`~ssr_hydra.settings.ResumeSettings`, a mapping of its arguments, or only the path.
+            :class:`~ssr_hydra.settings.ResumeSettings`, a mapping of its arguments, or the path of the checkpoint.
         control: ``truncate`` ends the run at ``max_duration * ssr``, but keeps the schedule of the full
             ``max_duration``. A comparison with this run shows the effect of stretching the schedule. None stretches the
             schedule.

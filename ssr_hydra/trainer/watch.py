@@ -19,7 +19,8 @@ class DivergedError(RunError, RuntimeError):
 
     Args:
         what: The name of the loss, such as ``"train/loss"``, or of the weight.
-        value: The value of the loss or weight, or of a sum that contains the loss.
+        value: The value of the loss or weight. For a loss that was checked late, the sum of the losses since the last
+            evaluation.
         batch: The number of trained batches when the check found the value.
         since: The number of trained batches at the previous check; equal to ``batch`` if every step is checked.
     """
@@ -112,7 +113,7 @@ class LossWatch:
         return mean
 
     def state_dict(self) -> dict[str, float]:
-        """Return sum and number of the losses since the last evaluation, of all losses and of the logged ones.
+        """Return the sum and number of all losses and of the logged losses, since the last evaluation.
 
         Call :meth:`settle` first, so that no loss is missing.
         """

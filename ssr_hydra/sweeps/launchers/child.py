@@ -111,7 +111,7 @@ def _ignore_stops() -> None:
 
 
 def _leave(code: int) -> None:
-    """Run the interpreter's exit handlers. The caller then ends the process with ``os._exit``, which skips them."""
+    """Run the interpreter's exit handlers, because the caller then calls ``os._exit``, which does not run them."""
 
     def leave() -> None:
         time.sleep(_EXIT_SECONDS)
@@ -148,7 +148,7 @@ def _answer(connection: Connection) -> JobAnswer:
 
 
 def _watch(connection: Connection) -> None:
-    """Wait until the sweep has ended. Then stop the job with a checkpoint."""
+    """Wait until the sweep has ended. Then make the job write a checkpoint and stop."""
     with suppress(OSError, EOFError):
         connection.recv_bytes()  # the sweep sends nothing, so this call ends when the connection is closed
     stop_process()

@@ -37,7 +37,7 @@ _watch: threading.Thread | None = None
 
 @contextmanager
 def patient(launcher: Launcher) -> Iterator[None]:
-    """In this block, a launcher for submitit or Ray returns a failed result for a lost job. It raises no error."""
+    """In the ``with`` block, a launcher for submitit or Ray returns a failed result for a lost job, and no error."""
     library = traits_of(type(launcher).__name__).library
     if library == "submitit":
         with _patient_submitit():
@@ -52,7 +52,7 @@ def patient(launcher: Launcher) -> Iterator[None]:
 def _kept(get: Callable[[], Any], failures: type[Exception] | tuple[()]) -> Any:
     """Return the result of a job, or a failed result if ``get`` raises an exception.
 
-    An exception that is not in ``failures`` means that the job has died.
+    An exception in ``failures`` means that the job raised an error. Any other exception means that the job has died.
     """
     try:
         return get()
@@ -171,7 +171,7 @@ def start_cluster(launcher: Launcher) -> None:
 
 @dataclass(frozen=True)
 class PoolTask:
-    """A task function for joblib's workers. If the sweep's process dies, the job stops with a checkpoint.
+    """A task function for joblib's workers. If the sweep's process dies, the job writes a checkpoint and stops.
 
     Then all workers end. Without this class, joblib's workers do not notice the death of the sweep's process.
     """
@@ -194,7 +194,7 @@ class PoolTask:
 
 @contextmanager
 def _printed() -> Iterator[None]:
-    """In this block, the output of the job goes to a file in the job's folder."""
+    """In the ``with`` block, the output of the job goes to a file in the job's folder."""
     path = Path(str(HydraConfig.get().runtime.output_dir)) / OUTPUT
     before = [os.dup(number) for number in (1, 2)]
     print_to(path)
@@ -212,7 +212,7 @@ def _printed() -> Iterator[None]:
 
 
 def _end_with(sweep: int) -> None:
-    """Wait until the sweep's process has ended. Then end the other workers, and stop this process with a checkpoint."""
+    """Wait until the sweep's process has ended. Then end the other workers, write a checkpoint, and stop."""
     workers: list[psutil.Process] = []
     while os.getppid() == sweep:
         with suppress(psutil.Error):

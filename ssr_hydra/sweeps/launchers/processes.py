@@ -46,11 +46,11 @@ class ProcessLauncher(Launcher):
     """The launcher ``hydra/launcher=processes``: it runs each job in a separate process, ``workers`` jobs at a time.
 
     Args:
-        workers: Number of jobs at a time. With null, the launcher runs one job per ``gpus_per_job`` GPUs. Without GPUs,
-            the launcher runs as many jobs as the cores allow if each job has ``trainer.threads`` threads.
+        workers: Number of jobs at a time. With null and GPUs, the launcher runs one job per ``gpus_per_job`` GPUs. With
+            null and no GPUs, it runs as many jobs as the cores allow if each job has ``trainer.threads`` threads.
         threads: Number of threads that numerical libraries use in each job. ``trainer.threads`` takes precedence. With
-            null, each job gets ``OMP_NUM_THREADS`` threads or, if the variable is not set, an equal part of the cores.
-            With null, a single worker gets no limit.
+            null, each job gets ``OMP_NUM_THREADS`` threads. If this variable is not set, several workers get equal
+            parts of the cores, and a single worker gets no limit.
         gpus: ``auto`` assigns the visible GPUs to the running jobs, by ``CUDA_VISIBLE_DEVICES``. A list selects the
             GPUs to assign. ``none`` assigns no GPUs.
         gpus_per_job: Number of GPUs of each job.
@@ -326,7 +326,7 @@ def _death(ended: ProcessEnd, output: Path | None) -> str:
 
 @contextmanager
 def _streams() -> Iterator[tuple[int, int]]:
-    """In this block, the returned file descriptors are open copies of this process's stdout and stderr."""
+    """In the ``with`` block, the returned file descriptors are open copies of this process's stdout and stderr."""
     opened = [_descriptor(sys.stdout, 1), _descriptor(sys.stderr, 2)]
     try:
         yield opened[0], opened[1]

@@ -56,8 +56,8 @@ def assign(
     Args:
         workers: Number of workers. None means as many workers as the GPUs allow. Without GPUs, None means as many
             workers as the cores allow.
-        threads: Number of threads of each job. None means ``OMP_NUM_THREADS`` or, if the variable is not set, an equal
-            part of the cores. With None, a single worker gets no limit.
+        threads: Number of threads of each job. None means ``OMP_NUM_THREADS``. If this variable is not set, several
+            workers get equal parts of the cores, and a single worker gets no limit.
         gpus: ``auto`` for all visible GPUs, ``none`` to assign no GPUs, or a list of numbers or ids as in
             ``CUDA_VISIBLE_DEVICES``.
         gpus_per_job: Number of GPUs of each job.

@@ -67,7 +67,8 @@ class ForkServer:
         patience: Seconds before a server that SIGSTOP has stopped is killed and started again.
 
     Attributes:
-        polls: True if the caller must call :meth:`ended` often: while processes of a killed server run.
+        polls: True while processes of a killed server run. Their end wakes no waiting caller, so the caller must call
+            :meth:`ended` often.
     """
 
     _shared: ForkServer | None = None
@@ -171,7 +172,7 @@ class ForkServer:
             raise self._lose() from None
 
     def _next(self, server: socket.socket) -> tuple[bytes, int, int]:
-        """Read the next message. Return its kind, serial number, and pid or errno. Store the end of a process."""
+        """Read the next message. Return its kind, serial number, and pid or errno. Store how a process ended."""
         try:
             data = server.recv(MESSAGE.size)
         except ConnectionError:
@@ -202,7 +203,7 @@ class ForkServer:
             raise self._lose()
 
     def _lose(self) -> LostServerError:
-        """Discard a server that has ended, but keep the pids of its jobs. Return the error."""
+        """Discard a server that has ended, but keep the pids of its jobs. Return the error that says how it ended."""
         assert self._process is not None
         if self._socket is not None:
             self._socket.close()
@@ -250,7 +251,7 @@ def _status(pid: int) -> str | None:
 
 
 class Spawner:
-    """Start each job in a new Python interpreter, which must import torch again. The methods are as in ForkServer."""
+    """Start each job in a new Python interpreter, which must import torch again. It has the methods of ForkServer."""
 
     polls = False
 

@@ -17,7 +17,7 @@ _PAUSE: int | None = getattr(signal, "SIGTSTP", None)
 
 
 class Stops:
-    """In this block, stop signals and ctrl-Z have no effect. This class stores them, and :meth:`take` returns them.
+    """In the ``with`` block, stop signals and ctrl-Z have no effect: this class stores them until :meth:`take`.
 
     Signal handlers of other libraries stay in place. Outside of the main thread, Python does not allow signal handlers,
     so this class stores no signals.

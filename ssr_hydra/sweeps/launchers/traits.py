@@ -21,8 +21,8 @@ class Traits(NamedTuple):
         starts_all: True if the launcher starts all jobs immediately, even if there are many jobs.
         is_quiet: True if the jobs print into files, so that the sweep can redraw the terminal.
         workers: The key below ``hydra.launcher`` for the number of jobs at a time; None if there is no key.
-        shares: True if a job can wait for steps that a different job trains. Then jobs start in order, on one file
-            system, and a waiting job does not block a device.
+        shares: True if a job can wait for steps that a different job trains. This requires that the jobs start in order
+            and use one file system, and that a waiting job does not block a device.
     """
 
     launcher: str = ""
@@ -63,7 +63,7 @@ TRAITS = {
 def traits_of(launcher: str) -> Traits:
     """Return the traits of a launcher. ``launcher`` is the name of its class, with or without the module.
 
-    The function does not compare classes, because Hydra imports plugins again.
+    The function does not compare classes, because Hydra imports a plugin a second time, as a different class.
     """
     name = launcher.rpartition(".")[2]
     return next((traits for traits in TRAITS.values() if traits.launcher == name), Traits())

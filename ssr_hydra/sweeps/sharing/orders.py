@@ -6,7 +6,7 @@
     shared/points/<job>-ba<step>/    a published checkpoint, and the records up to this step
     shared/taken/<job>.json          the number of steps that the job did not train itself, and their training time
 
-``<job>`` is the start of the job's identity. This module imports neither torch nor Hydra.
+``<job>`` stands for the first characters of the job's identity. This module imports neither torch nor Hydra.
 """
 
 from __future__ import annotations
@@ -108,7 +108,7 @@ class Taken(NamedTuple):
 
     @staticmethod
     def remove(study: Path, identity: str) -> None:
-        """Remove the file of a job."""
+        """Remove the file with the shared steps of a job."""
         _path(study, _TAKEN, identity).unlink(missing_ok=True)
 
 
@@ -146,7 +146,7 @@ class Point:
         return sum(path.stat().st_size for path in self.folder.rglob("*") if path.is_file())
 
     def copy_records(self, run_dir: Path, log_bytes: int) -> None:
-        """Copy the metrics up to the checkpoint to a job's folder. They are the first bytes of the metrics log."""
+        """Copy the metrics up to the checkpoint to a job's folder: the first ``log_bytes`` bytes of the metrics log."""
         with (self.folder / _RECORDS).open("rb") as file:
             write_atomically(run_dir / METRICS, file.read(log_bytes))
         table = self.folder / _TABLE
@@ -155,9 +155,9 @@ class Point:
 
 
 def taken_in(run_dirs: Iterable[str | Path]) -> Taken:
-    """Return the total of the steps, and of their training time, that different jobs trained for these jobs.
+    """Return the number of steps that other jobs trained for these jobs, and the training time of these steps.
 
-    A table may have a million jobs in few studies, so the function searches for the study once per parent folder.
+    A table may have a million jobs in few studies. So the function looks for a study only once per parent folder.
     """
     studies: dict[str, Path | None] = {}
     total = Taken(0, 0.0)

@@ -41,8 +41,8 @@ class Calendar:
         tokens: Tokens per sample; None if unknown.
         is_counted: True if a batch of size n has n samples. False if a user's function counts the samples.
 
-    A batch has at most ``batch_size`` samples. So the first possible step for a number of samples is known even if the
-    size of the data set is unknown.
+    A batch has at most ``batch_size`` samples. So the earliest step that can reach a number of samples is known even if
+    the size of the data set is unknown.
 
     Example:
         >>> calendar = Calendar(batch_size=16, batches=75, samples=1198)
@@ -186,7 +186,7 @@ class Track:
             self._keys = [key for _, key in parts]
 
     def piece(self, step: int) -> tuple[Hashable, int | float]:
-        """Return the key of the piece to which a step belongs, and the step at which the piece ends.
+        """Return a key for the piece (such as warmup) to which a step belongs, and the step at which the piece ends.
 
         Pieces with equal keys have the same multiplier at the same time. If the pieces are unknown, the key is None.
         """

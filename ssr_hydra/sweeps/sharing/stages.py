@@ -88,11 +88,11 @@ class StagePlan:
 
     @property
     def longest(self) -> int:
-        """The number of steps in a row that the sweep takes if all jobs can run at the same time."""
+        """The number of sequential steps of the sweep if all jobs can run at the same time."""
         return self.took(len(self.branches) or 1)
 
     def took(self, workers: int) -> int:
-        """Return the number of steps in a row that the sweep takes with this number of workers."""
+        """Return the number of sequential steps of the sweep with this number of workers."""
         ends = (start + self.branches[job].steps - self.branches[job].begin for start, job in self.starts(workers))
         return max(ends, default=0)
 
@@ -129,7 +129,7 @@ class StagePlan:
 
 
 def plan_stages(jobs: Sequence[Planned]) -> StagePlan:
-    """Find the latest step at which each job can begin, because a different job trains the same earlier steps.
+    """Find the latest step at which each job can begin. A different job trains the same steps before it.
 
     Every job trains at least its last step itself, because a longer run does not end at that step.
     """

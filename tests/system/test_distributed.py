@@ -431,7 +431,7 @@ def test_every_process_raises_the_same_error(pairs: Pairs, kind: str, expected: 
         assert said.startswith(expected)
 
 
-def test_every_process_names_the_settings_that_differ(pairs: Pairs) -> None:
+def test_error_of_every_process_names_the_settings_that_differ(pairs: Pairs) -> None:
     first, second = pairs.run(cases.apart).values
     assert first == second  # so one of them can print the error
     assert first.pop("") is None
@@ -470,7 +470,7 @@ def test_configs_that_differ_between_processes_are_reported_once(pairs: Pairs, t
 QUICK = ["trainer.progress=plain", "trainer.device=cpu", "trainer.threads=1"]
 
 
-def test_two_processes_of_the_app_are_one_run(pairs: Pairs, tmp_path: Path) -> None:
+def test_two_processes_of_the_app_make_one_run_folder_with_one_record(pairs: Pairs, tmp_path: Path) -> None:
     arguments = [*QUICK, "ssr=0.05", f"hydra.run.dir={tmp_path}/runs/${{now:%S%f}}-${{run_id:}}"]
     ended = pairs.run(ends.app, arguments=arguments)
     (folder,) = (tmp_path / "runs").iterdir()  # named by time and random numbers, but the same in both

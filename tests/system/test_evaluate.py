@@ -182,7 +182,9 @@ def test_export_writes_only_the_weights(run: Path, weights: str, exported: str) 
         evaluate(run, export="model.pt", trust="resume_lab")
 
 
-def test_torn_checkpoint_is_reported_and_the_previous_one_is_evaluated(run: Path, app: Callable[..., Answer]) -> None:
+def test_damaged_checkpoint_is_reported_and_the_previous_checkpoint_is_evaluated(
+    run: Path, app: Callable[..., Answer]
+) -> None:
     state = run / "checkpoints/ba35/state.pt"
     state.write_bytes(state.read_bytes()[:-1])
     said = app(f"run={run}", TRUST)
@@ -258,7 +260,7 @@ def test_config_of_a_run_folder_is_not_trusted(run: Path, app: Callable[..., Ans
     assert "must be part of this package, or trusted" in said.err
 
 
-def test_names_in_a_record_cannot_control_the_terminal() -> None:
+def test_control_characters_in_a_record_are_escaped() -> None:
     shown = Evaluation(Path("run"), 1, "a\x1b[2J", {"eval/\x1b]0;x": 1.0}, {"eval/\x1b]0;x": 2.0})
     assert "\x1b" not in shown.table()
 

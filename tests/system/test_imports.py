@@ -85,7 +85,7 @@ PROCESSES: list[list[tuple[str, str]]] = [
 
 
 @pytest.mark.parametrize("parts", PROCESSES)
-def test_modules_that_need_no_torch_do_not_load_it(tmp_path: Path, parts: list[tuple[str, str]]) -> None:
+def test_modules_that_do_not_need_torch_do_not_load_torch(tmp_path: Path, parts: list[tuple[str, str]]) -> None:
     code = "import sys\n" + "".join(
         f"{part}\nif loaded := set({heavy.split()}) & set(sys.modules): sys.exit(f'part {number}: {{loaded}}')\n"
         for number, (part, heavy) in enumerate(parts)
@@ -219,7 +219,7 @@ def test_architecture_page_traces_a_run_in_at_most_twelve_steps() -> None:
 
 
 @pytest.mark.parametrize("part", ARROWS)
-def test_modules_import_only_lower_modules(part: str) -> None:
+def test_modules_import_only_modules_of_lower_layers(part: str) -> None:
     home = REPO / "ssr_hydra" / part
     files = home.rglob("*.py") if home.is_dir() else [home.with_suffix(".py")]
     names = {name for file in files for name in imported(ast.parse(file.read_text(encoding="utf-8")))}

@@ -262,7 +262,9 @@ def test_setting_resume_to_never_is_refused_if_the_folder_has_a_run(app: Run, ru
     assert files(run) == before
 
 
-def test_torn_checkpoint_is_reported_and_the_previous_one_is_used(app: Run, run: Path, finished: Path) -> None:
+def test_damaged_checkpoint_is_reported_and_the_previous_checkpoint_is_used(
+    app: Run, run: Path, finished: Path
+) -> None:
     torn = run / "checkpoints/ba30/state.pt"
     torn.write_bytes(torn.read_bytes()[:-100])
     said = app(*lab(trainer__progress="plain"))

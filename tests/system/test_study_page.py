@@ -128,7 +128,7 @@ def test_script_uses_the_best_settings_of_the_search(task: str, preset: str) -> 
         assert chosen == " ".join(script.TUNED[task][schedule]), schedule
 
 
-def test_the_tables_are_equal_to_those_of_the_reports() -> None:
+def test_tables_of_the_page_equal_the_tables_of_the_reports() -> None:
     assert study_page.filled(PAGE, REPORTS) == PAGE
     assert PAGE.count("<!-- table: ") == PAGE.count("<!-- end -->") > 4
 
@@ -389,7 +389,7 @@ def test_the_page_names_the_settings() -> None:
             assert "likewise" in told or all(share in told for share in shares)
 
 
-def test_the_data_are_those_that_the_page_names() -> None:
+def test_page_names_the_hashes_and_the_version_of_the_data() -> None:
     for task in TASKS:
         data = json.loads((FOLDER / task / "data.json").read_text(encoding="utf-8"))
         assert f"`{data['sha256'][:16]}`" in PAGE

@@ -36,7 +36,7 @@ def test_table_has_a_row_for_each_choice(page: str) -> None:
     assert "digits_wsd" in rows["experiment"]
 
 
-def test_rows_of_rex_have_default_type_and_meaning(page: str) -> None:
+def test_table_rows_of_rex_have_the_type_and_the_default_and_the_meaning(page: str) -> None:
     lines = page.splitlines()
     (rex,) = (line for line in lines if line.startswith("| `rex` "))
     assert rex.startswith(

@@ -80,7 +80,7 @@ def _seconds(path: Path) -> float:
     return time.process_time() - before
 
 
-def test_cost_is_linear_in_the_number_of_ssrs(tmp_path: Path) -> None:
+def test_cost_of_a_report_is_linear_in_the_number_of_ssrs(tmp_path: Path) -> None:
     small, large = (_seconds(_table(tmp_path / f"{count}.csv", count, 1, 3)) for count in (150, 1200))
     assert large < 24 * small  # 8 times as many SSRs; a quadratic cost would be 64 times as high
 

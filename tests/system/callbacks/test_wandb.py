@@ -64,7 +64,7 @@ def test_numbers_are_logged_at_the_right_batch_with_the_counters(tmp_path: Path)
     assert exits == [0]
 
 
-def test_resumed_run_is_the_same_run_and_sends_no_record_twice(tmp_path: Path) -> None:
+def test_resumed_run_continues_the_same_wandb_run_and_sends_no_record_twice(tmp_path: Path) -> None:
     first = write(tmp_path, train(10), train(20), status="failed")
     second = write(tmp_path, train(20), train(30), batch=10)
     assert started(first).run_id == started(second).run_id == json.loads((tmp_path / "wandb.json").read_text())["id"]

@@ -44,7 +44,7 @@ def test_a_process_without_a_batch_computes_a_padding_batch(pairs: Pairs) -> Non
         assert said == ["eval_dataloader"]
 
 
-def test_resume_with_three_processes_is_bitwise(pairs: Pairs, tmp_path: Path) -> None:
+def test_run_with_three_processes_resumes_with_bitwise_equal_weights(pairs: Pairs, tmp_path: Path) -> None:
     # Parameters of more than a bucket (DDP's first holds 1 MiB); from three processes on their order matters.
     options = {"world": 3, "parallel": "ddp"}
     whole = pairs.run(models.wide, folder=tmp_path / "whole", **options).values

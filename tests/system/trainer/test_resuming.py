@@ -112,7 +112,7 @@ def log(folder: Path, event: str = "train") -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize("batch", [9, 14])
 @pytest.mark.parametrize("name", LOADERS)
-def test_run_with_any_loader_resumes_bitwise(tmp_path: Path, name: str, batch: int) -> None:
+def test_run_with_any_loader_resumes_with_bitwise_equal_results(tmp_path: Path, name: str, batch: int) -> None:
     """A run that stops at the end of the first epoch or within the second epoch resumes bitwise."""
     make = LOADERS[name]
     duration = "25ba" if name in ("stream", "no length") else "3ep"  # a schedule of epochs needs their length

@@ -36,7 +36,7 @@ def test_metric_of_a_preset_is_removed_by_null(composed: Composed) -> None:
         check(composed("trainer.metrics.accuracy=null"))
 
 
-def test_matching_data_and_trainer_are_valid(composed: Composed) -> None:
+def test_trainer_that_matches_the_data_is_valid(composed: Composed) -> None:
     check(composed(*TABLE, *LENGTHS, "trainer=regression"))
     check(composed(*TABLE))
     # The targets of a custom data set are unknown.

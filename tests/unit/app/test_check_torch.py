@@ -88,7 +88,7 @@ def test_short_run_is_accepted_if_a_pace_is_chosen_or_the_rate_changes(
     check(composed(f"scheduler={overrides[0]}", *overrides[1:]))
 
 
-def test_epoch_of_text_is_known_in_tokens(composed: Callable[..., DictConfig]) -> None:
+def test_epoch_length_of_text_is_known_in_tokens(composed: Callable[..., DictConfig]) -> None:
     values = check(composed("experiment=byte_lm", "scheduler=torch_cosine"))  # the text has not been read
     # A batch is 8 windows of 16 bytes, so 204,800 tokens are 1,600 batches.
     with refused("scheduler.pace", RangeError):

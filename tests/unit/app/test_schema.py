@@ -160,7 +160,7 @@ DURATIONS = "10ep 0ba 1/3dur 0.5dur .5dur 1e3ba 2.ep 90s 1h30m 1d2h3m4s 10sec 10
 
 
 @pytest.mark.parametrize("text", [*DURATIONS.split(), "", "10 ep", "1_0ep", "10EP", "10ep\n"])
-def test_pattern_matches_exactly_the_durations(text: str) -> None:
+def test_pattern_in_the_schema_matches_all_valid_durations_and_no_other_text(text: str) -> None:
     try:
         Time(text)
     except InputError:

@@ -40,7 +40,7 @@ def test_average_equals_the_sum_in_its_formula(tmp_path: Path) -> None:
     assert average(ema) == pytest.approx(sum(0.25 * 0.75 ** (10 - k) * k for k in range(1, 11)), rel=1e-6)
 
 
-def test_with_warmup_the_first_decays_are_those_of_the_formula(tmp_path: Path) -> None:
+def test_with_warmup_the_first_decays_equal_the_formula(tmp_path: Path) -> None:
     ema, trainer = EMA(decay=0.2), StubTrainer(tmp_path, model=scalar(0.0))
     ema.fit_start(trainer)
     expected = 0.0

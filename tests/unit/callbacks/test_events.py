@@ -99,7 +99,7 @@ def test_lists_and_dicts_of_numbers_in_a_record_become_plain_data() -> None:
     assert record == {"own": {"a": [0.5, None, "x"], "1": [2.0]}}
 
 
-def test_callbacks_complete_a_record_before_it_is_written_and_then_logged() -> None:
+def test_callbacks_can_add_values_to_a_record_before_it_is_written_and_logged() -> None:
     heard: list[str] = []
 
     class Adds:
@@ -214,7 +214,7 @@ def test_second_call_of_close_has_no_effect() -> None:
     assert heard == ["a close"]
 
 
-def test_states_are_saved_by_name() -> None:
+def test_callback_states_are_saved_by_name() -> None:
     events = Events({"first": Memory(1), "second": Memory(2), "none": Heard([], "a")})
     saved = events.state_dict()
     assert saved == {"first": {"value": 1}, "second": {"value": 2}}

@@ -46,7 +46,7 @@ def history(store: Any, run: Any, name: str) -> list[tuple[int, float]]:
     return sorted((item.step, item.value) for item in store.get_metric_history(run.info.run_id, name))
 
 
-def test_resumed_run_continues_and_new_starts_are_new_runs(
+def test_resume_continues_the_mlflow_run_and_a_new_start_creates_a_new_run(
     tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # One store for all runs, because MLflow needs more than a second to create its tables.

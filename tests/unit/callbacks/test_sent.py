@@ -55,6 +55,6 @@ def test_run_id_changes_only_for_a_new_run(
 @pytest.mark.parametrize(
     "content", ["", "{", "[]", '{"id": "x"}', '{"id":"x","place":"here","config":null,"batch":"?"}']
 )
-def test_truncated_file_has_no_id(tmp_path: Path, content: str) -> None:
+def test_truncated_file_contains_no_run_id(tmp_path: Path, content: str) -> None:
     (tmp_path / "x.json").write_text(content)
     assert run(tmp_path, 10).id is None

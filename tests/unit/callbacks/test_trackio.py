@@ -41,7 +41,7 @@ def stored(project: str) -> list[tuple[str, dict[str, Any], list[dict[str, Any]]
     return [(run.name, run.config or {}, SQLiteStorage.get_logs(project, run.name)) for run in runs]
 
 
-def test_resumed_run_continues_and_new_start_is_a_new_run(
+def test_resume_continues_the_trackio_run_and_a_new_start_creates_a_new_run(
     tmp_path: Path, project: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
     config = {"ssr": 0.5, "data": {"eval": None}}

@@ -142,7 +142,7 @@ def test_run_can_resume_between_two_rescalings(tmp_path: Path) -> None:
     assert list(last) == list(range(55, 70))
 
 
-def test_change_without_on_change_is_refused(ten_epochs: Path, tmp_path: Path) -> None:
+def test_changed_run_without_the_option_on_change_is_refused(ten_epochs: Path, tmp_path: Path) -> None:
     for more, told in (
         ({"lr": 0.5}, r"optimizers\[0\]\.groups\[0\]\.lr was 0\.001 and is 0\.5"),
         ({"ssr": 0.5}, r"run\.ssr was 1\.0 and is 0\.5"),

@@ -121,7 +121,7 @@ def test_newest_checkpoint_is_the_one_saved_last(tmp_path: Path) -> None:
     assert [batch for batch, _ in store.all()] == [120, 140]
 
 
-def test_damaged_checkpoint_does_not_count_as_kept(tmp_path: Path) -> None:
+def test_damaged_checkpoint_does_not_count_as_one_of_the_kept_checkpoints(tmp_path: Path) -> None:
     store = CheckpointStore(tmp_path)
     for batch in (10, 20):
         save(store, batch)

@@ -50,7 +50,7 @@ def test_resnet18_for_small_images_has_the_known_architecture() -> None:
     assert sum(p.numel() for p in net.parameters()) == 11_173_962  # as published for CIFAR-10
 
 
-def test_grey_image_gives_the_outputs_of_the_colour_image() -> None:
+def test_grey_image_has_the_same_outputs_with_any_number_of_channels() -> None:
     results, weights = [], []
     for channels in (3, 1, 4):
         torch.manual_seed(0)

@@ -90,7 +90,7 @@ def test_layer_decay_uses_layers_with_matching_names() -> None:
     assert [len(group["params"]) for group in groups] == [12, 12, 12, 2]
 
 
-def test_tied_parameters_are_in_one_group_and_frozen_ones_in_none() -> None:
+def test_tied_parameters_are_in_one_group_and_frozen_parameters_are_in_no_group() -> None:
     model = nn.Sequential(nn.Embedding(6, 4), nn.Linear(4, 4), nn.Linear(4, 6))
     model[2].weight = model[0].weight
     model[1].weight.requires_grad_(False)

@@ -48,7 +48,7 @@ class Language(nn.Module):
         return y
 
 
-def test_embeddings_are_one_layer_and_a_block_is_one() -> None:
+def test_all_embeddings_are_one_layer_and_each_block_is_one_layer() -> None:
     layers = named(Language())
     assert (layers["scale"], layers["wte.weight"], layers["wpe.weight"]) == (0, 0, 0)
     assert {layer for name, layer in layers.items() if name.startswith("blocks.0.")} == {1}

@@ -111,7 +111,7 @@ def sweep_of(noise: float, slower: float = 1.0) -> Study:
     return replace(study, frame=study.frame.assign(seconds=study.frame["seconds"] * jitter))
 
 
-def test_equal_time_is_equal_steps_if_recipes_differ_only_by_clock_noise() -> None:
+def test_recipes_that_differ_only_by_clock_noise_are_compared_at_equal_steps() -> None:
     # By seconds, a would be on the frontier at each SSR at which its clock ran slightly faster.
     found = build(sweep_of(0.05))
     assert (found.axis, found.equal) == ("seconds", "steps")

@@ -39,7 +39,7 @@ def test_terminal_text_has_the_answer_and_the_problems(content: Content) -> None
     assert "The study took 98 runs, 96 of them completed" in text
 
 
-def test_names_cannot_control_the_terminal(content: Content) -> None:
+def test_control_characters_in_names_are_escaped(content: Content) -> None:
     hostile = f"{ESCAPE}]0;title\x07{ESCAPE}[2J\r\n\x9b1m\u202e"
     problem = Problem(hostile, "failed", hostile)
     study = replace(content.study, problems=(problem,), notes=(Note("lost", hostile, ((hostile, 1),)),))

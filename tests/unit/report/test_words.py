@@ -268,7 +268,7 @@ def test_control_that_beats_the_scaled_run_is_reported(content: Content, winner:
     assert any(line.startswith(said) for line in everything(replace(content, controls=frame)))
 
 
-def test_comparisons_with_controls_are_counted(content: Content) -> None:
+def test_report_counts_the_comparisons_with_controls(content: Content) -> None:
     row = {"recipe": "wsd", "control": "truncate", "n": 4, "gain": 0.0, "low": -0.1, "high": 0.1, "method": "paired"}
     won = ["scaling", "scaling", "control", "undecided", "same", ""]
     frame = pd.DataFrame([row | {"ssr": 0.1 * place, "winner": winner} for place, winner in enumerate(won)])

@@ -98,7 +98,7 @@ def test_unscaled_warmup_keeps_its_length_at_every_ssr(make: Any) -> None:
 
 
 @pytest.mark.parametrize("make", WITH_WARMUP)
-def test_warmup_as_long_as_the_run_ends_at_the_peak(make: Any) -> None:
+def test_alpha_ends_at_the_peak_if_the_warmup_is_as_long_as_the_run(make: Any) -> None:
     assert alphas(make("10ba"), (5, 10, 11), 0.5, max_duration="20ba") == [0.5, 1.0, 1.0]
 
 

@@ -58,7 +58,7 @@ def test_every_argument_refuses_invalid_values_at_construction(name: str) -> Non
 
 
 @pytest.mark.parametrize("bad", DURATION[:16])
-def test_error_for_an_invalid_time_in_a_list_has_its_index(bad: Any) -> None:
+def test_error_for_an_invalid_time_in_a_list_shows_its_index(bad: Any) -> None:
     with refused("milestones[1]"):
         MultiStepScheduler(["1ba", bad])
 

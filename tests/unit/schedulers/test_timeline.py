@@ -12,7 +12,7 @@ from ssr_hydra.schedulers.timeline import Timeline
 from ssr_hydra.time import Time, TimeUnit
 
 
-def test_counters_are_computed_from_the_axis_by_the_rates() -> None:
+def test_counters_are_computed_from_the_time_axis_with_the_rates() -> None:
     moment = Timeline(TimeUnit.TOKEN, Fraction(10), Fraction(16), Fraction(512)).at(Fraction(512 * 25 + 256))
     assert moment.token == Time("13056tok")
     assert moment.batch == Time("25.5ba")

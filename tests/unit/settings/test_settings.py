@@ -17,7 +17,7 @@ from ssr_hydra.trainer import Trainer
 @pytest.mark.parametrize(
     "given", ["run", Path("run"), {"path": "run"}, {"path": Path("run")}, ResumeSettings("run")], ids=repr
 )
-def test_resume_may_be_a_path_a_mapping_or_the_setting(given: Any) -> None:
+def test_resume_may_be_a_path_or_a_mapping_or_a_settings_object(given: Any) -> None:
     resume = ResumeSettings.of(given)
     assert (str(resume.path), resume.on_change) == ("run", "refuse")
 

@@ -268,7 +268,7 @@ def test_header_names_every_column_once(tmp_path: Path, header: str, said: str) 
         from_csv(written(tmp_path, f"{header}\n1,0.5,,\n1,0.6,,\n"), "ssr", "acc")
 
 
-def test_seeds_written_as_floats_are_whole_numbers(tmp_path: Path) -> None:
+def test_seeds_written_as_floats_are_read_as_whole_numbers(tmp_path: Path) -> None:
     seeds = ["0.0", "1.0", "", "2e0", "9007199254740993.0", "1.5", "-1.0", "nan", "1e999999999"]
     rows = "".join(f"1,0.{place + 1},{seed}\n" for place, seed in enumerate(seeds))
     study = from_csv(written(tmp_path, f"ssr,acc,seed\n{rows}"), "ssr", "acc", seed="seed")
@@ -369,7 +369,7 @@ def test_ssr_is_the_length_divided_by_the_length_of_the_full_run(tmp_path: Path)
             from_csv(path, "epochs", "top1", full=full)  # type: ignore[arg-type]
 
 
-def test_decimal_commas_are_read_as_points(tmp_path: Path) -> None:
+def test_decimal_commas_are_read_as_decimal_points(tmp_path: Path) -> None:
     path = written(tmp_path, "ssr;top1;hours\n0,25;73,02;1,71\n1;76,82;6,83\n")
     frame = from_csv(path, "ssr", "top1", hours="hours", decimal=",").frame
     assert (frame["ssr"].tolist(), frame["quality"].tolist()) == ([0.25, 1.0], [73.02, 76.82])

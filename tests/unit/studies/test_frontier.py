@@ -55,7 +55,7 @@ def test_pareto_set_equals_a_comparison_of_all_pairs() -> None:
     assert len(made) == len(points)
 
 
-def test_point_is_compared_jointly_with_all_points_that_take_no_longer() -> None:
+def test_point_is_compared_jointly_with_all_points_that_do_not_take_longer() -> None:
     # Five recipes at one SSR, the last behind the best by t = 3.9 standard errors: with 8 degrees of freedom that is
     # beyond the 99% interval of one difference (3.36), and within that of four at once (Dunnett: about 4).
     rng = np.random.default_rng(1)
@@ -90,7 +90,7 @@ def test_unknown_axis_is_refused(axis: str, price: float | None, field: str, kin
         pareto(study_of({"a": {2.0: [0.5]}}), axis, price_per_hour=price)  # type: ignore[arg-type]
 
 
-def test_quality_at_an_equal_budget_is_interpolated_seed_by_seed() -> None:
+def test_quality_at_an_equal_budget_is_interpolated_separately_for_each_seed() -> None:
     one, two = np.array([0.5, 0.54, 0.55]), np.array([0.7, 0.71, 0.78])
     cells = {"a": {1.0: one, 4.0: two}, "b": {4.0: one}, "c": {0.5: one}}
     made = quality_at(replace(study_of(cells, noise="cell"), objective="eval/score"), 20.0)

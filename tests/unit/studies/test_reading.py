@@ -207,7 +207,7 @@ def test_config_name_becomes_the_recipe_name_only_if_each_recipe_has_one_name(
     assert load(tmp_path).recipes == recipes
 
 
-def test_settings_without_effect_on_results_do_not_make_a_recipe(tmp_path: Path) -> None:
+def test_settings_without_effect_on_results_do_not_make_a_new_recipe(tmp_path: Path) -> None:
     write_run(tmp_path / "0", record(), config())
     changed = config(
         1.0, 1, trainer__progress="none", checkpoint__mode="max", name="other", debug="x", logger={"csv": {}}

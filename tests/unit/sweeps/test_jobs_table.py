@@ -36,7 +36,7 @@ def test_table_has_a_line_for_each_job_with_its_swept_values(tmp_path: Path) -> 
     ]
 
 
-def test_keys_of_the_sweep_are_not_listed(tmp_path: Path) -> None:
+def test_table_does_not_list_keys_of_the_sweep_such_as_workers(tmp_path: Path) -> None:
     # Two commands of one study: the first sets workers and trust, the second the launcher.
     job(tmp_path / "0", "ssr=1 study=digits ++workers=2 trust=[mine] study_report=false")
     job(tmp_path / "1", "ssr=2 study=digits launcher=basic plan=false")

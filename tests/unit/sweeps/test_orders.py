@@ -112,7 +112,7 @@ def test_shared_steps_count_once_in_the_cost(tmp_path: Path) -> None:
     assert cost_of(tmp_path) is None
 
 
-def test_ending_sweep_keeps_the_orders_of_other_sweeps(tmp_path: Path) -> None:
+def test_sweep_that_ends_keeps_the_orders_of_other_sweeps(tmp_path: Path) -> None:
     study = StudyFolder(tmp_path, sweep="one")
     job(tmp_path, "a", 9, 9.0, sweep="one")
     job(tmp_path, "b", 9, 9.0, sweep="other")

@@ -141,7 +141,7 @@ def test_remaining_time_is_estimated_from_the_length_of_the_runs(tmp_path: Path,
     assert progress._seconds_left() is None
 
 
-def test_jobs_that_ended_between_two_checks_are_not_used_for_the_remaining_time(tmp_path: Path, now: Clock) -> None:
+def test_remaining_time_ignores_jobs_that_started_and_ended_between_two_checks(tmp_path: Path, now: Clock) -> None:
     # Between two checks, three jobs started and ended, and a fourth started. The three must not count as work in no
     # time.
     one, two, three, four, five, six = jobs(tmp_path, 6)
@@ -157,7 +157,7 @@ def test_jobs_that_ended_between_two_checks_are_not_used_for_the_remaining_time(
     assert progress._seconds_left() == 10  # 5 s for one job, and two remain; with the three jobs it would be 2.5 s
 
 
-def test_retried_job_counts_for_the_remaining_time(tmp_path: Path, now: Clock) -> None:
+def test_retried_job_is_included_in_the_remaining_time(tmp_path: Path, now: Clock) -> None:
     again, other = jobs(tmp_path, 2)
     end(again, "failed")
     progress = Progress(tmp_path, [again, other], io.StringIO(), "x", COMMAND)

@@ -288,7 +288,7 @@ def test_sums_and_differences_equal_those_of_fractions(a: Fraction, b: Fraction,
 
 
 @given(fractions, st.fractions(min_value=Fraction(1, 100), max_value=100), st.sampled_from(UNITS))
-def test_product_and_quotient_are_those_of_fractions(a: Fraction, k: Fraction, unit: str) -> None:
+def test_product_and_quotient_equal_those_of_fractions(a: Fraction, k: Fraction, unit: str) -> None:
     x = Time(a, unit)
     assert x * k == k * x == Time(a * k, unit)
     assert (type((x / k * k).value), float(x), int(x)) == (type(x.value), float(a), int(a))

@@ -143,7 +143,7 @@ def test_counters_may_be_fractions_or_times_of_other_libraries() -> None:
     assert Timestamp(batch=Fraction(7, 3)).to_next_batch().batch.value == Fraction(10, 3)
 
 
-def test_copy_changes_the_named_counters_only() -> None:
+def test_method_copy_changes_only_the_given_counters() -> None:
     changed = FULL.copy(batch=99, seconds=timedelta(minutes=1))
     assert (changed.batch, changed.seconds) == (99, 60)
     assert changed.copy(batch=3, seconds=11) == FULL
@@ -241,7 +241,7 @@ def test_derived_counter_is_computed_when_it_is_read() -> None:
     assert type(doubled.copy(batch=1)) is Timestamp
 
 
-def test_counter_without_a_function_is_an_attribute_error() -> None:
+def test_reading_a_counter_without_a_function_is_an_attribute_error() -> None:
     derived = DerivedTimestamp(3, {"batches": operator.pos})
     assert copy.deepcopy(derived).batch == pickle.loads(pickle.dumps(derived)).batch == 3
     with pytest.raises(AttributeError, match="tokens"):

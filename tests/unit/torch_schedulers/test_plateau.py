@@ -97,7 +97,7 @@ def test_patience_as_a_time_does_not_depend_on_the_evaluation_interval() -> None
     assert reductions({"patience": "0.5dur"}, 0.5, every=10, max_duration="100ba")[0] == 7
 
 
-def test_state_is_plain_data_and_resumes() -> None:
+def test_state_is_plain_data_and_can_be_restored() -> None:
     for options in ({"patience": 3, "cooldown": 2}, {"patience": "35ba", "cooldown": "15ba"}):
         values = metrics(1)
         whole = follow(ReduceLROnPlateau(**options).bind(Run.of(State(), 0.7)), values, 10)

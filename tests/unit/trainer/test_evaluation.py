@@ -209,20 +209,20 @@ def test_metric_object_that_needs_more_than_one_batch_is_accepted() -> None:
 
 
 @pytest.mark.parametrize("error", [AttributeError("no such thing"), TypeError("not that"), KeyError("x")])
-def test_broken_compute_is_refused_before_the_first_step(error: Exception) -> None:
+def test_metric_with_a_broken_compute_is_refused_before_the_first_step(error: Exception) -> None:
     trainer = of_digits({"r2": Gives(error)})
     with pytest.raises(UserCodeError, match=r"^metrics\.r2 \(Gives\): .*; remove it by trainer\.metrics\.r2=null"):
         trainer.fit()
     assert trainer.state.timestamp.batches == 0
 
 
-def test_compute_that_always_fails_is_reported_by_the_first_evaluation() -> None:
+def test_metric_whose_compute_always_fails_is_reported_by_the_first_evaluation() -> None:
     trainer = of_digits({"r2": Gives(ValueError("never"))})
     with pytest.raises(UserCodeError, match=r"^metrics\.r2 \(Gives\): ValueError: never"):
         trainer.fit()
 
 
-def test_error_of_update_names_metric_and_batch() -> None:
+def test_error_in_update_of_a_metric_names_the_metric_and_the_batch() -> None:
     class Wrong(MacroF1):
         def update(self, outputs: Tensor, targets: Tensor) -> None:
             raise ValueError("wrong shapes")

@@ -59,7 +59,7 @@ def read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 
 
 @NEEDS_SAFETENSORS
-def test_tied_weights_are_stored_once_and_load(tmp_path: Path) -> None:
+def test_tied_weights_are_stored_once_and_can_be_loaded(tmp_path: Path) -> None:
     from safetensors.torch import load_model
 
     model = Tied()

@@ -98,7 +98,7 @@ def test_each_part_of_other_tuples_can_be_scheduled() -> None:
     assert adafactor.param_groups[0]["eps"] == (None, 5e-4)
 
 
-def test_values_are_named_by_their_groups() -> None:
+def test_scheduled_values_are_named_by_their_param_groups() -> None:
     weight, bias = parameter(), parameter()
     named = [{"params": [weight], "name": "body"}, {"params": [bias], "name": "head", "weight_decay": 0.0}]
     others = [{"params": [parameter()], "name": "head"}, {"params": [parameter()]}]
@@ -120,7 +120,7 @@ def test_only_groups_with_the_field_are_scheduled() -> None:
     assert not {key for key in adamw.param_groups[0] if key.startswith("initial_")} - {"initial_weight_decay"}
 
 
-def test_several_schedules_multiply_and_may_be_functions() -> None:
+def test_several_schedules_of_a_field_multiply_and_may_be_functions() -> None:
     optimizer = AdamW([parameter()], weight_decay=0.4)
     state = run(optimizer, length="4ba")
     fields = FieldSchedules({"weight_decay": [LinearScheduler(), lambda state: 0.5]}, state)

@@ -97,7 +97,7 @@ def test_signal_is_stored_until_it_is_checked(number: int, error: type[BaseExcep
     assert signal.getsignal(number) is before
 
 
-def test_the_first_signal_is_the_reason() -> None:
+def test_first_of_several_signals_is_the_reason_of_the_stop() -> None:
     with StopRequest() as stop:
         for number in (signal.SIGUSR2, signal.SIGTERM):
             os.kill(os.getpid(), number)

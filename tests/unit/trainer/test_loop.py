@@ -230,7 +230,7 @@ def test_loader_and_sampler_get_the_number_of_every_epoch() -> None:
         ("99ep", [10]),
     ],
 )
-def test_evaluations_come_at_their_interval_and_once_at_the_end(interval: str | None, at: list[int]) -> None:
+def test_evaluations_run_at_their_interval_and_once_at_the_end(interval: str | None, at: list[int]) -> None:
     run = Recorded(loader(4), None, "10ba", eval=loader(2), eval_interval=interval).run()
     assert [e["timestamp"]["batch"] for e in run.result.evaluations] == at
     assert run.result.metrics == run.result.evaluations[-1]["metrics"]

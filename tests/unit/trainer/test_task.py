@@ -164,7 +164,7 @@ def test_single_metric_value_is_weighted_by_the_number_of_samples(kind: str) -> 
 
 
 @pytest.mark.parametrize("number", [3, True, np.int64(3), np.bool_(True), 0.35])  # float32 has 0.3499999940
-def test_numbers_of_any_type_keep_their_digits(number: Any) -> None:
+def test_metric_values_of_any_number_type_keep_their_digits(number: Any) -> None:
     found = Task(linear(), None, {"m": lambda o, t: number, "each": lambda o, t: [number] * 7}, CPU).evaluate([(X, Y)])
     assert [found["eval/m"], found["eval/each"]] == pytest.approx([float(number)] * 2, rel=1e-15)
 

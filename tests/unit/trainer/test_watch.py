@@ -35,7 +35,7 @@ def test_loss_that_is_not_finite_is_detected_in_its_step_on_the_cpu(value: float
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
-def test_loss_that_is_not_finite_is_detected_at_the_next_flush_on_other_devices(value: float) -> None:
+def test_loss_that_is_not_finite_is_detected_at_the_next_flush_on_a_device_other_than_cpu(value: float) -> None:
     watch = LossWatch(CPU)
     watch._on_cpu = False  # as on a GPU, but with a tensor that the test can read
     watch.add(torch.tensor(1.0), 0)
@@ -46,7 +46,7 @@ def test_loss_that_is_not_finite_is_detected_at_the_next_flush_on_other_devices(
         watch.flush(3)
 
 
-def test_step_does_not_read_the_loss_from_other_devices() -> None:
+def test_step_does_not_read_the_loss_from_a_device_other_than_cpu() -> None:
     watch = LossWatch(ELSEWHERE)
     watch.add(torch.empty((), device=ELSEWHERE), 0)  # reading a meta tensor raises
     with pytest.raises(RuntimeError, match="meta"):

@@ -40,7 +40,7 @@ def test_error_is_received_with_its_traceback() -> None:
     assert str(JobTraceback(trace)) == f"\n{trace}"
 
 
-def test_error_for_the_user_has_no_traceback() -> None:
+def test_input_error_is_received_without_its_traceback() -> None:
     error = RangeError("ssr", -1, "must be positive", "try 1")
     returned, trace = failed(error)
     assert type(returned._return_value) is type(error)

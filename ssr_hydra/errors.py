@@ -1,6 +1,6 @@
 """The error types of the package: :class:`InputError` for invalid input and :class:`RunError` for a run that failed.
 
-The message of both is one line, which the command line prints instead of a traceback.
+The message of each error is one line, which the command line prints instead of a traceback.
 """
 
 from __future__ import annotations

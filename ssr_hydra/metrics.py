@@ -1,4 +1,4 @@
-"""The better direction of a metric, ``max`` or ``min``, from the metric's name. Neither torch nor Hydra is imported."""
+"""The better direction of a metric (``max`` or ``min``) from its name. This module imports neither torch nor Hydra."""
 
 from __future__ import annotations
 

@@ -82,7 +82,7 @@ def _refuse_tokens(values: Mapping[str, Any]) -> None:
 
 
 def check_built(values: Mapping[str, Any], train: Any, evaluation: Any = None) -> None:
-    """Refuse a built-in model that does not fit the table or the folder of images, after the data has been read."""
+    """After the data has been read, refuse a built-in model that does not fit the table or the folder of images."""
     model, target = values["model"], values["data"]["train"]["_target_"]
     takes = TAKES.get(str(model["_target_"]))
     if takes is None or target not in (_ARRAYS, _FOLDERS) or len(train) == 0:

@@ -64,7 +64,7 @@ class CommandLine:
 
     @property
     def main_config(self) -> list[str]:
-        """Hydra's arguments for the name of the main config; none for the default name."""
+        """The arguments that pass the name of the main config to Hydra; empty for the default name."""
         return [] if self.config_name == "config" else ["--config-name", self.config_name]
 
     def is_typed(self, *keys: str) -> bool:

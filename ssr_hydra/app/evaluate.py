@@ -1,7 +1,7 @@
 """Evaluate a checkpoint of a run again, and compare the metrics with the metrics that the run recorded.
 
-The evaluation creates the experiment from the run's ``.hydra/config.yaml``. It applies the same checks as to any
-config, so a target must be registered or trusted. The evaluation writes nothing into the run's folder.
+The evaluation creates the experiment from the run's ``.hydra/config.yaml``. The evaluation applies the same checks as
+to any config, so a target must be registered or trusted. The evaluation writes nothing into the run's folder.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ class Evaluation:
 
     @property
     def differences(self) -> dict[str, float]:
-        """The difference between each metric and its recorded value; relative if the recorded value is above 1."""
+        """The absolute difference between each metric and its recorded value; the relative one for values above 1."""
         recorded = self.recorded or {}
         return {name: _off(value, recorded[name]) for name, value in self.metrics.items() if name in recorded}
 

@@ -150,7 +150,7 @@ def _fused(
 def make_schedulers(
     values: Mapping[str, Any], trust: tuple[str, ...], optimizers: Sequence[torch.optim.Optimizer]
 ) -> Any:
-    """Create the schedulers with the structure of the config: None, one scheduler, a list, or a mapping from name.
+    """Create the schedulers. The result has the structure of the config: None, a scheduler, a list or a mapping.
 
     For torch's own schedulers, the function creates descriptions, which need no optimizer. A custom subclass of
     torch's ``LRScheduler`` gets the optimizer.

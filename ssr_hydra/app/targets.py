@@ -244,7 +244,7 @@ def _is_name(target: object) -> bool:
 
 
 def _package_of(name: str) -> str:
-    """Return what to trust for a name: the package of the name; for packages such as torch, the module or the name."""
+    """Return what to trust so that a name is allowed: its package; for packages such as torch, its module or itself."""
     package = name.partition(".")[0]
     if package not in _TOO_WIDE:
         return package

@@ -89,6 +89,6 @@ def open_checkpoint(resume: str | Path, run_dir: Path | None) -> tuple[Checkpoin
 
 
 def _is_elsewhere(resume: str | Path, found: Path, run_dir: Path | None) -> bool:
-    """Return whether the run's own checkpoints are used instead of those at the path ``resume``."""
+    """Return whether the run uses its own checkpoints instead of the checkpoints at the path ``resume``."""
     own = None if run_dir is None else Path(run_dir) / CHECKPOINTS
     return found == own and own is not None and str(resume) != AUTO and not _names_own(resume, own)

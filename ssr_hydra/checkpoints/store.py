@@ -191,7 +191,7 @@ class CheckpointStore:
                     _remove(path)
 
     def _best(self, whole: list[tuple[Path, Index]]) -> Path | None:
-        """Return the checkpoint with the best metric; if metrics are equal, the first one. None without a metric."""
+        """Return the checkpoint with the best metric, the first of equal ones; None if no checkpoint has a metric."""
         scored = [(index.metric, path) for path, index in whole if index.metric is not None]
         if self._best_mode is None or not scored:
             return None

@@ -20,7 +20,7 @@ __all__ = [
 
 @dataclass
 class ByteMLPConfig:
-    """``model=byte_mlp``."""
+    """Config of ``model=byte_mlp``."""
 
     vocab_size: int = 256
     context: int = 6
@@ -31,7 +31,7 @@ class ByteMLPConfig:
 
 @dataclass
 class ByteTransformerConfig:
-    """``model=byte_transformer``."""
+    """Config of ``model=byte_transformer``."""
 
     vocab_size: int = 256
     width: int = 64

@@ -31,7 +31,7 @@ __all__ = [
 
 @dataclass
 class ConvNetConfig:
-    """``model=conv``."""
+    """Config of ``model=conv``."""
 
     in_channels: int = 1
     num_classes: int = 10
@@ -41,7 +41,7 @@ class ConvNetConfig:
 
 @dataclass
 class MLPConfig:
-    """``model=mlp``."""
+    """Config of ``model=mlp``."""
 
     in_features: int = 64
     hidden: list[int] = field(default_factory=lambda: [128])
@@ -51,7 +51,7 @@ class MLPConfig:
 
 @dataclass
 class ViTConfig:
-    """``model=vit``."""
+    """Config of ``model=vit``."""
 
     image_size: int = 32
     patch_size: int = 4

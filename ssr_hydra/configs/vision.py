@@ -59,7 +59,7 @@ TRANSFORMS = tuple(
 
 @dataclass
 class TorchvisionModelConfig:
-    """``model=torchvision`` with the setting ``name``, or a choice for one model, such as ``model=resnet50``."""
+    """Config of ``model=torchvision``, which needs ``name``, and of choices for one model such as ``resnet50``."""
 
     name: Annotated[str, TORCHVISION_MODELS] = MISSING
     num_classes: int = 1000
@@ -72,7 +72,7 @@ class TorchvisionModelConfig:
 
 @dataclass
 class TimmModelConfig:
-    """``model=timm`` with the setting ``name``."""
+    """Config of ``model=timm``, which needs ``name``."""
 
     name: str = MISSING
     num_classes: int = 1000

@@ -165,7 +165,7 @@ class StdlibDocuments(Dataset[Mapping[str, Tensor]]):
         return {"input_ids": self._text[begin:end].to(torch.int64)}
 
     def __getitems__(self, indices: Sequence[int]) -> list[dict[str, Tensor]]:
-        """Return several documents. Documents use no random numbers, so a loader seeds them together."""
+        """Return several documents. Documents use no random numbers, so a loader does not seed each document."""
         return [self[index] for index in indices]
 
     @staticmethod

@@ -119,7 +119,7 @@ def set_lr(group: _Group, base: float, alpha: float) -> None:
 class AlphaLR(LRScheduler, ABC):
     """Scheduler that sets ``lr = initial_lr * alpha`` in every param group of one or several optimizers.
 
-    A subclass stores the current time. Alpha is computed once per step and schedule.
+    A subclass stores the current time. Alpha is computed once per step for each schedule.
     """
 
     base_lrs: list[float]  # type: ignore[assignment] # numbers, even if groups have tensors

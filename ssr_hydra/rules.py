@@ -289,7 +289,7 @@ def _parse_rule(name: Any, rule: Any, path: str) -> Rule:
 
 _NOT_NEGATIVE = ("lr", "weight_decay", "momentum", "eps", "lr_decay", "initial_accumulator_value", "lambd", "t0")
 BELOW_ONE = ("betas", "rho", "alpha", "momentum")
-"""Hyperparameters of moving averages: the weight of past values, which must be below 1."""
+"""Hyperparameters that are the weight of past values in a moving average. The weight must be below 1."""
 
 _NUMBERS = (*_NOT_NEGATIVE, *BELOW_ONE)
 

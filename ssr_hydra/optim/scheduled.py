@@ -138,7 +138,7 @@ class ScheduledLR(AlphaLR):
 
     @property
     def total_steps(self) -> int:
-        """Number of steps of the whole run, which ends at the first batch at or after ``max_duration * ssr``.
+        """Number of steps of the whole run. The run ends at the first batch at or after ``max_duration * ssr``.
 
         The number is computed from ``dataloader_len``, ``samples_per_batch`` or ``tokens_per_batch``. Arguments of
         ``step()`` do not change it.

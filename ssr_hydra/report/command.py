@@ -83,7 +83,7 @@ def _folder(args: argparse.Namespace) -> Path:
 
 
 def _check_source(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
-    """Check that the command names a study or a CSV file, and has no options that belong to the other kind."""
+    """Raise an InputError if the command names no study or CSV file, or if an option does not apply to it."""
     if args.csv is None and not args.studies:
         parser.error("STUDY: must be given; name one or more folders of studies, or a table as --csv FILE")
     if args.csv is not None and args.studies:

@@ -139,7 +139,7 @@ def _legend(made: Figure, content: Content, others: Sequence[Line2D]) -> None:
 
 
 def _draw_legend(made: Figure, handles: Sequence[Line2D]) -> None:
-    """Draw the legend above the axes, where it covers no marks, and increase the figure's height by its height."""
+    """Draw the legend above the axes, where it covers no marks, and make the figure higher by the legend's height."""
     if not handles:
         return
     names = [str(each.get_label()) for each in handles]

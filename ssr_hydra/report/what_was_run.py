@@ -87,7 +87,7 @@ def _config(reader: ConfigReader, folder: Path) -> Config | None:
 
 
 def _by_recipe(texts: Mapping[str, str]) -> str:
-    """Return one text for the values of all recipes; a value that is the same for all recipes appears only once."""
+    """Return one text for the values of all recipes. If all recipes have the same value, the text is this value."""
     if len(set(texts.values())) == 1:
         return next(iter(texts.values()))
     shown = [f"{recipe}: {text or 'none'}" for recipe, text in texts.items()]

@@ -68,7 +68,7 @@ def _number(value: Any, field: str, rule: str) -> float:
 
 
 def multiplier(value: Any, field: str) -> float:
-    """Check that a value is a finite number >= 0, for alpha or a factor of alpha. Return it as a float."""
+    """Return an alpha, or a factor of alpha, as a float. Raise an InputError unless it is a finite number >= 0."""
     rule = "must be a finite number >= 0"
     number = _number(value, field, rule)
     if number < 0:

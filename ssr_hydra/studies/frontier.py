@@ -106,7 +106,7 @@ def pareto(
 
 
 def _status(loss: Estimate, count: int) -> str:
-    """Return the status of a point whose quality is lower by ``loss`` than that of the best of ``count`` points."""
+    """Return the status of a point. Its quality is lower by ``loss`` than that of the best of ``count`` points."""
     if not loss.known:
         return "frontier" if loss.value < 0 else "unreplicated"
     half = dunnett(round(loss.df, 1), count, 0.5 + max(VERDICT, loss.confidence) / 2) * loss.error

@@ -256,7 +256,7 @@ def _cast(
     Refuse values that are too large for ``dtype``, or so close together that ``dtype`` cannot distinguish them.
     """
     cast = np.empty(values.shape, dtype)
-    with np.errstate(over="ignore"):  # checked below
+    with np.errstate(over="ignore"):  # overflow is checked below
         for begin in range(0, len(values), _CHUNK):
             part = values[begin : begin + _CHUNK]
             part = part if scale.is_identity else (part.astype(np.float64) - scale.mean) / scale.std

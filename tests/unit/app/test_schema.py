@@ -196,7 +196,7 @@ def test_documentation_and_defaults_come_from_the_classes(made: dict[str, Any]) 
     assert trainer["accumulate"]["description"].startswith("Number of parts into which a batch is split.")
 
 
-def test_files_are_replaced_and_other_files_stay(app: Callable[..., Answer], in_tmp: Path) -> None:
+def test_schema_files_are_replaced_and_other_files_stay(app: Callable[..., Answer], in_tmp: Path) -> None:
     folder = in_tmp / "a" / ".schema"
     folder.mkdir(parents=True)
     (folder / "experiment.json").write_text("old")

@@ -259,7 +259,7 @@ def test_ambiguous_header_is_an_error() -> None:
         ("x,kind\n,b\n2.5,a\n", False),
     ],
 )
-def test_header_is_detected_by_a_name_above_numbers(in_tmp: Path, text: str, asks: bool) -> None:
+def test_header_is_detected_if_a_name_is_above_a_column_of_numbers(in_tmp: Path, text: str, asks: bool) -> None:
     (in_tmp / "t.csv").write_text(text)
     try:
         Arrays("t.csv", eval_path="none.csv")

@@ -278,7 +278,7 @@ def test_tensor_lr_can_be_shared_only_by_groups_with_the_same_schedule() -> None
 
 
 @pytest.mark.parametrize("make", [float, torch.tensor])
-def test_a_resumed_run_continues_bitwise(make: Any) -> None:
+def test_resumed_run_continues_with_bitwise_equal_rates(make: Any) -> None:
     schedule = CosineAnnealingWithWarmupScheduler("3ba", alpha_f=0.1)
 
     def begin() -> tuple[Optimizer, State, LRScheduler]:

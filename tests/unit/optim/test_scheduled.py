@@ -174,7 +174,9 @@ def test_sequential_lr_of_torch_can_be_resumed() -> None:
     ssr=st.sampled_from([0.35, 1.0, 1.3]),
     load_optimizer_first=st.booleans(),
 )
-def test_a_resumed_run_continues_bitwise(stop: int, told: bool, ssr: float, load_optimizer_first: bool) -> None:
+def test_resumed_run_continues_with_bitwise_equal_rates(
+    stop: int, told: bool, ssr: float, load_optimizer_first: bool
+) -> None:
     def begin() -> tuple[torch.optim.Optimizer, ScheduledLR]:
         optimizer = sgd(0.3, torch.tensor(0.7))
         schedule = CosineAnnealingWithWarmupScheduler("0.1dur")

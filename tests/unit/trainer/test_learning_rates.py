@@ -301,7 +301,7 @@ RESUMED: dict[str, Any] = {
 
 @each("stepwise,cut", product([None, True, False], [1, 4, 6, 11]))
 @pytest.mark.parametrize("name", RESUMED)
-def test_interrupted_run_resumes_bitwise(name: str, stepwise: bool | None, cut: int) -> None:
+def test_interrupted_run_resumes_with_bitwise_equal_param_groups(name: str, stepwise: bool | None, cut: int) -> None:
     def start(optimizer: torch.optim.Optimizer) -> tuple[State, LearningRates]:
         state = State(max_duration="16ba", dataloader_len=BATCHES, optimizers=optimizer)
         return state, LearningRates(RESUMED[name](optimizer), state, Fraction(1), stepwise)

@@ -38,7 +38,7 @@ def direction_of(metric: str, given: str | None, modes: set[str]) -> Direction:
 
 
 def check_record(record: RunResult, config: Mapping[str, Any]) -> None:
-    """Refuse a record that contradicts itself or the config next to it.
+    """Refuse a record that contradicts itself, or the config of its run.
 
     Args:
         record: The record from a ``result.json``, whose fields are already checked.

@@ -86,7 +86,7 @@ class Problem:
 
 @dataclass(frozen=True)
 class Series:
-    """The runs of one recipe and one control, as one cell for each SSR.
+    """The runs of one recipe and one control, with the runs of each SSR in one cell.
 
     Attributes:
         recipe: Name of the recipe.
@@ -158,7 +158,7 @@ class Series:
         return made
 
     def matrix(self, logs: Any, after: int) -> Any:
-        """Return the weights of all cells (rows) at each log SSR (columns) between cell ``after`` and the next."""
+        """Return the weights of all cells (rows) at each log SSR (columns) between cell ``after`` and the next cell."""
         x = np.log(self.ssr)
         made = np.zeros((len(x), len(logs)))
         groups = [[after - 1, after, after + 1], [after, after + 1, after + 2]]

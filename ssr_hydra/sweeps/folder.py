@@ -44,9 +44,9 @@ class AssignedJobs:
     """The jobs of a sweep, divided between this sweep and other sweeps that are running.
 
     Args:
-        jobs: All jobs of this sweep, in the order of their overrides. A job may occur several times.
-        mine: The jobs that this sweep runs, each once.
-        others: The jobs that a different, running sweep has claimed, each once.
+        jobs: All jobs of this sweep, in the order of their overrides. The same job may occur several times.
+        mine: The jobs that this sweep runs, without duplicates.
+        others: The jobs that other running sweeps have claimed, without duplicates.
     """
 
     jobs: tuple[StudyJob, ...]
@@ -223,7 +223,7 @@ class StudyFolder:
             yield
 
     def clear_signs(self) -> bool:
-        """Remove the heartbeat files of killed sweeps. Return whether no other sweep of the study is alive."""
+        """Remove the heartbeat files of killed sweeps. Return True if no other sweep of the study is alive."""
         alone = True
         with suppress(OSError):
             for path in (self.path / SWEEPS).glob("*.json"):

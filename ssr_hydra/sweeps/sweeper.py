@@ -205,7 +205,7 @@ def _places(cfg: DictConfig, planned: PlannedSweep, loader: ConfigLoader) -> lis
 
 
 def _arrange(study: StudyFolder, planned: PlannedSweep, plan: AssignedJobs) -> Mapping[str, int]:
-    """Write the orders of each job. Return the position of each job in the order of starts; empty for any order.
+    """Write the orders of each job. Return the position of each job in the order of starts; empty if any order works.
 
     This function also removes the orders of an earlier sweep that was killed, and the files of removed runs.
     """

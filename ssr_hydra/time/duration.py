@@ -50,7 +50,7 @@ class TimeUnit(str, Enum):
 
     @classmethod
     def _missing_(cls, value: object) -> TimeUnit | None:
-        """Find a unit by its value or name in any case, or by a unit of another library."""
+        """Find a unit by its value or name in upper or lower case, or by a unit of another library."""
         inner = getattr(value, "value", value)
         if isinstance(inner, str):
             for unit in cls:

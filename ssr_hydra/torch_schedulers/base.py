@@ -276,7 +276,7 @@ class TorchScheduler(metaclass=Opaque):
         return BATCH if use_stepwise_scheduler else EPOCH
 
     def check_moves(self, state: Any, use_stepwise_scheduler: bool | None, fix: str) -> None:
-        """Refuse a scheduler with the default pace that never steps, because the run ends within its first epoch.
+        """Refuse a scheduler that never steps: its default pace is an epoch, and the run ends within its first epoch.
 
         Args:
             state: The state of the run. Its ``max_duration`` is already multiplied by ssr.

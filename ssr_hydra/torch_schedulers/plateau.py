@@ -88,7 +88,7 @@ class ReduceLROnPlateau(metaclass=Opaque):
 
 
 class _Wait:
-    """The length of ``patience`` or ``cooldown``, in evaluations or in counts of a clock of the run."""
+    """The length of ``patience`` or ``cooldown``, as a number of evaluations or as a training time."""
 
     def __init__(self, run: Run, amount: Any, name: str) -> None:
         self._read: Any = None
@@ -101,7 +101,7 @@ class _Wait:
         self._length = Fraction(clock.points[1] - clock.points[0])
 
     def now(self, evaluations: int, timestamp: Any) -> Fraction:
-        """Return the number of evaluations, or the count of the clock."""
+        """Return the number of evaluations so far, or the training time so far."""
         return Fraction(evaluations if self._read is None else self._read(timestamp))
 
     def is_over(self, since: Fraction, now: Fraction) -> bool:

@@ -18,8 +18,8 @@ class Deadline:
 
     The event is due at the first batch boundary at or after its time. If the loader's length is known, epochs are
     counted in batches. For example, half of an epoch of seven batches is over after the fourth batch. If the length is
-    unknown, only whole epochs can be used. After a resume with a different batch size, the run still ends at the end of
-    an epoch: past epochs count with the new number of batches per epoch.
+    unknown, only whole epochs can be used. After a resume with a different batch size, each finished epoch counts as
+    the new number of batches per epoch. So the run still ends at the end of an epoch.
 
     Args:
         time: The time or the interval, which ssr does not scale. ``dur`` is a fraction of ``state.max_duration``.

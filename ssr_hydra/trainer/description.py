@@ -116,7 +116,7 @@ def shared_description(description: Mapping[str, Any], loader: Iterable[Any], **
 
 
 def merged_code(before: Mapping[str, str], now: Mapping[str, str]) -> dict[str, str]:
-    """Return the digests of a run's code. If the code of a package has changed at a resume, ``+`` separates them."""
+    """Return the digests of a run's code. If a package has changed at a resume, ``+`` joins its digests."""
     both = {name: f"{before.get(name, '')}+{digest}" for name, digest in now.items()}
     return {name: "+".join(dict.fromkeys(filter(None, text.split("+")))) for name, text in both.items()}
 

@@ -110,7 +110,7 @@ def check_exportable(model: nn.Module, field: str, path: object) -> None:
 
 
 def as_safetensors(model: nn.Module, state: Mapping[str, Any], name: str | None, ssr: float, steps: int) -> bytes:
-    """Return weights in the format of safetensors, with tied tensors once, as ``safetensors.torch.save_model`` does.
+    """Return weights in the format of safetensors. Store tied tensors once, as ``safetensors.torch.save_model`` does.
 
     ``state`` is the full state of the model, which differs from ``model.state_dict()`` if the model is sharded.
     """

@@ -51,7 +51,8 @@ class Task:
         given_loss: The ``loss`` argument.
         train_model: The model for training, possibly wrapped for several processes.
         evaluates_under: A context for the forward passes of evaluation: autocast, if training uses it.
-        needed: A mapping from setting to the name of the metric that the setting uses. An evaluation must compute it.
+        needed: A mapping from setting to the name of the metric that the setting uses. An evaluation must compute this
+            metric.
     """
 
     def __init__(

@@ -46,7 +46,7 @@ def is_of(state: dict[str, Any], batch: int) -> bool:
 
 @contextmanager
 def largest_file(size: int) -> Iterator[None]:
-    """In this block, a write beyond ``size`` bytes of a file fails, as on a full disk."""
+    """In the ``with`` block, a write beyond ``size`` bytes of a file fails, as on a full disk."""
     before, handler = resource.getrlimit(resource.RLIMIT_FSIZE), signal.getsignal(signal.SIGXFSZ)
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     bytecode, sys.dont_write_bytecode = sys.dont_write_bytecode, True  # Python could write a partial bytecode file

@@ -87,7 +87,7 @@ def test_intervals_of_means_stay_within_the_bounds_of_the_metric(
     mean = combine(study.series[0].cells[:1], [1.0], 0.95)
     low, high = study.interval(mean)
     assert least < low < float(np.mean(values)) < high < most
-    if objective == "eval/accuracy":  # by the delta rule: logit(0.945) = 2.844, and 12.706 * 0.045 / (0.945 * 0.055)
+    if objective == "eval/accuracy":  # by the delta method: logit(0.945) = 2.844, and 12.706 * 0.045 / (0.945 * 0.055)
         logit, half = math.log(0.945 / 0.055), 12.7062 * 0.045 / (0.945 * 0.055)
         assert (low, high) == pytest.approx([1 / (1 + math.exp(-logit - side * half)) for side in (-1, 1)], rel=1e-4)
     if most == -least:

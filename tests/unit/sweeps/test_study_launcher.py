@@ -340,7 +340,7 @@ def test_sweep_waits_for_running_jobs(tmp_path: Path, interrupts: bool) -> None:
 
 @contextmanager
 def running(made: StudyLauncher) -> Iterator[threading.Thread]:
-    """In this block, a sweep runs in a thread and has done its job 2; the block ends when the sweep does."""
+    """In the ``with`` block, a sweep runs in a thread and has finished its job 2. The block ends with the sweep."""
     thread = threading.Thread(target=made.run)
     thread.start()
     while not (made._folder.path / "2/result.json").exists():
@@ -415,7 +415,7 @@ class Killed(BaseException):
 
 @contextmanager
 def ended_at(point: int, error: type[BaseException]) -> Iterator[Counter[str]]:
-    """In this block, an operation on files or threads raises an error: the operation with this number.
+    """In the ``with`` block, an operation on files or threads raises an error: the operation with this number.
 
     A killed process has no later operations.
     """

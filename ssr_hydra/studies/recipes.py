@@ -188,7 +188,7 @@ class Recipe:
 
     Attributes:
         config: The config of the recipe's first run; None if this run has no config.
-        name: The name of the first run in its record.
+        name: The ``name`` in the record of the recipe's first run.
         choices: A mapping from config group to choice, as Hydra composed it.
         overrides: A mapping from dotted path to value, from the command line.
         title: The ``name`` in the configs of the runs; None if they have no name, or different names.

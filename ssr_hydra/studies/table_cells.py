@@ -124,7 +124,7 @@ def _seed(text: str) -> int:
 
 
 def summarized_cells(texts: dict[str, list[str]], noise: str, reasons: dict[int, str]) -> dict[int, tuple[int, float]]:
-    """Return the number of runs and their standard deviation for each row that is the mean of several runs.
+    """Return the number of runs and the standard deviation of their quality, for each row that averages several runs.
 
     The standard deviation is NaN if the table does not have it. ``reasons`` gets an entry for each invalid row.
     """

@@ -50,7 +50,7 @@ _FREE = re.compile(
 
 
 class LostJobError(RunError):
-    """The process of a job ended before the job did. The job is retried."""
+    """The process of a job ended before the job was done. The job is retried."""
 
 
 class JobState(Enum):

@@ -78,7 +78,7 @@ def _read(sweep: Path, folder: Path) -> _Row:
 
 
 def _read_refused(sweep: Path, folder: Path, pending: str) -> _Row:
-    """Return the row of a refused job, without a result: the record in the folder is from a different run."""
+    """Return the row of a refused job. The row has no result, because the record in the folder is of another run."""
     aside = folder / pending
     job = _read(sweep, folder)
     overrides = _yaml(aside / "overrides.yaml")

@@ -273,7 +273,7 @@ def _own_steps(folder: Path | None) -> list[int]:
 
 
 def differing(candidates: Sequence[Candidate]) -> list[str]:
-    """Return the fields with different values, among jobs that can share steps."""
+    """Return the fields whose values differ between jobs that can share steps."""
     able = [each.fields for each in candidates if each.sequences is not None]
     names = dict.fromkeys(name for fields in able for name in fields)
     return [name for name in names if len({fields.get(name) for fields in able}) > 1]

@@ -175,7 +175,7 @@ class Steps:
 
 
 class Course(ABC):
-    """A torch scheduler resolved against a run.
+    """A torch scheduler whose times are resolved for one run.
 
     A course computes the learning rate of every param group at any timestamp. Some courses also compute the momentum.
     """
@@ -293,7 +293,7 @@ class TorchScheduler(metaclass=Opaque):
 
     @abstractmethod
     def course(self, steps: Steps, again: int = 0) -> Course:
-        """Return the scheduler resolved against a run.
+        """Return the course of this scheduler in a run.
 
         Args:
             steps: The run, counted in the steps of the scheduler.
@@ -302,7 +302,7 @@ class TorchScheduler(metaclass=Opaque):
         """
 
     def course_in(self, run: Run, pace: str) -> Course:
-        """Return the scheduler resolved against a run. Its timestamps must be at the end of a step of this pace."""
+        """Return the course of this scheduler in a run, for timestamps at the end of a step of this pace."""
         return self.course(Steps.at(run, pace))
 
     def bind(self, state: Any, ssr: Number = 1.0, use_stepwise_scheduler: bool | None = None) -> Course:

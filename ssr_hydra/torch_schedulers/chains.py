@@ -25,7 +25,7 @@ class Link(NamedTuple):
     Attributes:
         place: Path of the scheduler in the config or arguments, for errors.
         name: Name of the scheduler's class.
-        course: The scheduler resolved against the run, as if it were alone.
+        course: The course of the scheduler in the run, without the effects of the other schedulers.
         resets: The times at which the scheduler replaces the current rate.
     """
 

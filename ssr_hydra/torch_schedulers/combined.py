@@ -29,7 +29,7 @@ Parts = Sequence[TorchScheduler] | Mapping[str, TorchScheduler]
 
 
 def _named(parts: Any) -> list[tuple[str, Any]]:
-    """Return a pair (path, scheduler) for each part."""
+    """Return a pair (path, scheduler) for each inner scheduler."""
     if isinstance(parts, Mapping):
         return [(f"schedulers.{name}", part) for name, part in parts.items()]
     return [(f"schedulers[{i}]", part) for i, part in enumerate(parts)]

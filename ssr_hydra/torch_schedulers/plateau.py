@@ -83,7 +83,7 @@ class ReduceLROnPlateau(metaclass=Opaque):
         )
 
     def bind(self, run: Run) -> Plateau:
-        """Resolve the scheduler against a run."""
+        """Return the state of the scheduler at the start of a run."""
         return Plateau(self, run)
 
 

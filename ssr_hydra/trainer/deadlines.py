@@ -128,7 +128,7 @@ class Deadlines:
         return [due for due in dues if due is not None]
 
     def next_batch(self) -> float:
-        """Return the number of batches after which the next event is due. Leave out events in seconds.
+        """Return the number of batches after which the next event is due. Ignore events in seconds.
 
         Return 0 if the number is unknown for an event, and infinity if there is no event.
         """

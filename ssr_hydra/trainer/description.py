@@ -1,4 +1,4 @@
-"""The description of a run in its checkpoints: the settings that may change at a resume only if the user allows it."""
+"""The description of a run in its checkpoints: the settings whose change at a resume needs the user's permission."""
 
 from __future__ import annotations
 
@@ -198,7 +198,7 @@ def _tensor(tensor: Tensor) -> str:
 def plain_data(value: Any, around: tuple[int, ...] = ()) -> Any:
     """Return a value as plain JSON data. Equal values give equal data in every process.
 
-    For an object, such as a scheduler, this is its class and its arguments. ``around`` has the ids of the values that
+    An object, such as a scheduler, becomes its class and its arguments. ``around`` has the ids of the values that
     contain this value.
     """
     if isinstance(value, float) and not math.isfinite(value):

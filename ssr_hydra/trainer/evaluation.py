@@ -222,8 +222,8 @@ def _syncs(metric: Any) -> bool | None:
 def reduced(name: str, metric: Any, processes: Processes, device: torch.device, batches: int) -> Any:
     """Return a metric object that has the batches of all processes.
 
-    This is ``metric`` itself if there is one process, or if the metric exchanges its state. Else every process gets the
-    objects of all processes on the CPU, and ``merge_state`` adds them in the order of their ranks.
+    The result is ``metric`` itself if there is one process, or if the metric exchanges its state. Otherwise every
+    process gets the objects of all processes on the CPU, and ``merge_state`` merges them in the order of their ranks.
     """
     if processes.world_size == 1:
         return metric

@@ -54,7 +54,7 @@ _REGRESSION = "choose trainer=regression (in Python loss=F.mse_loss)"
 def first_batch(
     field: str, batch: Any, model: nn.Module, loss: Callable[..., Any], *, is_own: bool = False
 ) -> Iterator[None]:
-    """Explain errors of the first batch: compute the batch's outputs, loss and metrics in this ``with`` block.
+    """Explain errors in the ``with`` block, which computes the outputs, loss and metrics of the first batch.
 
     ``is_own`` is True if the model computes its own loss for a batch that is a mapping. Errors of unusual types, such
     as an exception class of the user, are raised unchanged.

@@ -57,7 +57,7 @@ class Progress(Protocol):
     interval: float
 
     def update(self, snapshot: Snapshot, *, evaluated: bool = False) -> None:
-        """Show the position of the run. ``evaluated`` says that the metrics are those of a new evaluation."""
+        """Show the position of the run. ``evaluated`` is True if the metrics are from a new evaluation."""
 
     def close(self) -> None:
         """Restore the terminal."""

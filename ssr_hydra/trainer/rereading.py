@@ -124,7 +124,7 @@ class Rereading:
         return GlobalRng.now(), [generator.get_state() for generator in self._generators()]
 
     def _parts(self) -> list[Any]:
-        """Return the loader, its sampler, its batch sampler and the batch sampler's sampler; None if one is missing."""
+        """Return the loader, its sampler, its batch sampler and the batch sampler's sampler; None for missing parts."""
         loader = self._loader
         sampler, batch_sampler = getattr(loader, "sampler", None), getattr(loader, "batch_sampler", None)
         return [loader, sampler, batch_sampler, getattr(batch_sampler, "sampler", None)]

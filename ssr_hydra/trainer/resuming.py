@@ -181,7 +181,7 @@ class Resuming:
         return time_map
 
     def evaluations(self) -> list[dict[str, Any]]:
-        """Return the evaluations before the checkpoint. If ``metrics.jsonl`` lacks some, add a message."""
+        """Return the evaluations before the checkpoint. Add a message if ``metrics.jsonl`` lacks evaluations."""
         assert self.checkpoint is not None
         evaluations, lost = evaluations_of(self.checkpoint)
         if lost is not None:

@@ -140,7 +140,7 @@ class TrainStep:
         return [(part, size) for part, size in split if size]
 
     def _backward(self, part: Any, weight: float) -> Tensor:
-        """Compute the gradients of a part's loss times ``weight``. Return that product, which is a part of the loss."""
+        """Compute the gradients of a part's loss times ``weight``. Return the product, a summand of the loss."""
         with self._autocast:
             loss = self._task.training_loss(part)
         if loss.ndim:
@@ -234,7 +234,7 @@ class _CompileClock:
 
 @contextmanager
 def compile_clock() -> Iterator[Callable[[], int]]:
-    """Measure the time of compilation in this block.
+    """Measure the time of compilation in the ``with`` block.
 
     The context manager returns a function, which returns the nanoseconds of compilation since its last call.
     """

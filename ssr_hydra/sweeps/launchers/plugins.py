@@ -1,7 +1,7 @@
 """Make Hydra's launcher plugins for joblib, submitit, Slurm and Ray wait for all jobs, and end when the sweep ends.
 
-The plugins for submitit and Ray raise the first error of a job. Other jobs would then still run, or wait in a queue,
-although the sweep has ended. :func:`patient` prevents this.
+The plugins for submitit and Ray raise the error of the first job that fails. Other jobs would then still run, or wait
+in a queue, although the sweep has ended. :func:`patient` prevents this.
 """
 
 from __future__ import annotations

@@ -186,7 +186,7 @@ def jobs_at_once(threads: int | None = 1, device: str | None = "auto") -> int:
 
 
 def study_folder(study: str | None, default: str) -> str:
-    """Return the folder of a sweep: the folder of a study with a name or a path. Without a study, return the default.
+    """Return the folder of a sweep: the folder of the study with this name or path, or ``default`` without a study.
 
     Example:
         >>> study_folder("first", "multirun/x"), study_folder("results/first", "multirun/x")

@@ -86,7 +86,7 @@ class ForkServer:
 
     @classmethod
     def shared(cls, variables: Mapping[str, str]) -> ForkServer:
-        """Return the fork server of this process. If its variables differ, start a new fork server."""
+        """Return the fork server of this process. If it has other environment variables, start a new one."""
         if cls._shared is None or cls._shared.variables != variables or cls._shared._owner != os.getpid():
             if cls._shared is not None:
                 cls._shared.close()

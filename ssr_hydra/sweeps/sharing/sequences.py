@@ -32,7 +32,7 @@ class UnknownCounterError(Exception):
 
 @dataclass(frozen=True)
 class Calendar:
-    """The counters of a run (batches, samples, tokens, epochs) after each step, if they are known without the data.
+    """The counters of a run (batches, samples, tokens, epochs) after each step, computed without reading the data.
 
     Args:
         batch_size: Samples per batch.

@@ -57,7 +57,7 @@ def check_folder_name(
     command line, or None. ``base`` is the description of the base folder, for messages.
     """
     if not folder.strip():
-        rule = "must be a folder, because the run's files must not mix with files of the working directory"
+        rule = "must not be empty, because the run's files must not mix with files of the working directory"
         raise PathError(field, folder, rule, f"remove {field}, or set it to a folder")
     check_length(folder, field)
     if "${" in folder:

@@ -255,14 +255,16 @@ def _parse_rule(name: Any, rule: Any, path: str) -> Rule:
         place = f"{path}.{key}"
         if not isinstance(key, str) or key in _RESERVED or key in _OF_THE_OPTIMIZER:
             if key in _OF_THE_OPTIMIZER:
-                raise ConflictError(place, value, "must be set in the optimizer", "move it there")
-            raise UnknownNameError(place, value, "is not a hyperparameter", "remove it")
+                raise ConflictError(
+                    place, value, "must be set in the optimizer", f"move {key} from the rule to the optimizer"
+                )
+            raise UnknownNameError(place, value, "is not a hyperparameter", f"remove {key} from the rule")
         if key in ("name", "module", "ndim", "layer", "except"):
             raise ConflictError(
                 place, value, "must be inside params, because it is a condition", f"move it into {path}.params"
             )
         if value is None:
-            raise MissingValueError(place, value, "must have a value", "set a value, or remove it")
+            raise MissingValueError(place, value, "must have a value", f"set a value, or remove {key} from the rule")
         if key.endswith(_SCALE):
             scales[key.removesuffix(_SCALE)] = not_negative(value, place)
         else:
@@ -300,7 +302,9 @@ def check_schedules(schedules: Any) -> None:
         rule = "must be a mapping from hyperparameter to scheduler"
         raise WrongTypeError("schedules", schedules, rule, "write {weight_decay: ...}")
     if "lr" in schedules:
-        raise ConflictError("schedules.lr", "lr", "cannot be the learning rate", "set scheduler")
+        raise ConflictError(
+            "schedules.lr", "lr", "cannot be used, because scheduler sets the learning rate", "set scheduler instead"
+        )
 
 
 def no_effect(field: str) -> InputError:

@@ -21,7 +21,7 @@ def _rate(value: Any, field: str) -> int | Fraction | None:
         return None
     number = exact(getattr(value, "value", value), field)
     if number <= 0:
-        raise RangeError(field, value, "must be above 0", "remove it if it is unknown")
+        raise RangeError(field, value, "must be above 0", f"leave out {field} if it is unknown")
     return number.numerator if number.denominator == 1 else number
 
 

@@ -58,7 +58,7 @@ def check_known(values: Mapping[str, Any]) -> None:
                     count(node[key], f"{path}.{key}", least)
         if target == "ssr_hydra.data.Digits" and known_samples(node) in (0, DIGITS):
             rule = "must leave images for both training and evaluation"
-            raise RangeError(f"{path}.eval_fraction", node["eval_fraction"], rule, "try 0.2")
+            raise RangeError(f"{path}.eval_fraction", node["eval_fraction"], rule, f"set {path}.eval_fraction=0.2")
         if target == "ssr_hydra.data.SmallImages":
             _check_small_images(node, path)
         elif target == "ssr_hydra.models.torchvision_model":
@@ -75,10 +75,15 @@ def _check_loading(data: Mapping[str, Any]) -> None:
     targets = [data[split]["_target_"] for split in ("train", "eval") if data[split] is not None]
     if data["num_workers"] and all(target in _IN_MEMORY for target in targets):
         rule = "must be 0, because this data is in memory and needs no workers"
-        raise ConflictError("data.num_workers", data["num_workers"], rule, "set it to 0")
+        raise ConflictError("data.num_workers", data["num_workers"], rule, "set data.num_workers=0")
     if data["augment"] is not None and targets[0] == "ssr_hydra.data.ImageFolder":
-        rule = "works only with data in memory, and this data is read from folders"
-        raise ConflictError("data.augment", data["augment"]["_target_"], rule, "set it to null, and use transforms")
+        rule = "works only with data in memory, but this data is read from folders"
+        raise ConflictError(
+            "data.augment",
+            data["augment"]["_target_"],
+            rule,
+            "set data.augment=null, and augment with data.train.transforms",
+        )
 
 
 # Arguments that must be equal in data.train and data.eval if both have the same built-in class. Otherwise the two data
@@ -93,12 +98,16 @@ def _check_apart(data: Mapping[str, Any]) -> None:
     for key in _COMMON if train.get("eval_path") is None else ():
         if key in train and train[key] != evaluation.get(key, train[key]):
             rule = f"must be equal to data.train.{key} ({train[key]!r}), to get separate splits of the same classes"
-            raise MismatchError(f"data.eval.{key}", evaluation[key], rule, "remove it, so that it follows data.train")
+            raise MismatchError(
+                f"data.eval.{key}", evaluation[key], rule, f"remove data.eval.{key} to use data.train.{key}"
+            )
     part = "folder" if train["_target_"] == _FOLDERS else "split"
     same_root = part == "split" or os.path.realpath(train["root"]) == os.path.realpath(evaluation["root"])
     if same_root and part in train and train[part] == evaluation.get(part):
         rule = "must not be the training data"
-        raise ConflictError(f"data.eval.{part}", evaluation[part], rule, "leave it out, or set data.eval_on_train=true")
+        raise ConflictError(
+            f"data.eval.{part}", evaluation[part], rule, f"remove data.eval.{part}, or set data.eval_on_train=true"
+        )
 
 
 def with_two_sources(data: Any) -> Any:
@@ -136,7 +145,9 @@ def with_two_sources(data: Any) -> Any:
         )
     for field, other in others:
         if not _is_same_path(other, path):
-            raise MismatchError(field, other, f"must be the same file as {first} ({path!r})", "set only one of them")
+            raise MismatchError(
+                field, other, f"must be the same file as {first} ({path!r})", f"set only one of {first} and {field}"
+            )
     data["train"] = {**train, "eval_path": path}
     if evaluates:
         data["eval"] = {**evaluation, "path": train.get("path"), "eval_path": path}
@@ -278,7 +289,7 @@ def _check_size(model: Mapping[str, Any], shape: tuple[int, ...]) -> None:
     what = f"but the images of the data are {' x '.join(map(str, shape))}"
     least = next((size for start, size in LEAST.items() if name.startswith(start)), 1)
     if min(height, width) < least and model.get("small_images") is not True:
-        rule = f"accepts only images of at least {least} x {least}, {what}"
+        rule = f"needs images of at least {least} x {least}, {what}"
         raise MismatchError("model.name", name, rule, "choose a different model, e.g. model=resnet18")
     option = next((option for start, option in _FIXED.items() if name.startswith(start)), None)
     options = model.get("options") or {}
@@ -286,7 +297,7 @@ def _check_size(model: Mapping[str, Any], shape: tuple[int, ...]) -> None:
         return  # pretrained weights have a fixed image size
     size = options.get(option, _DEFAULT_SIZE)
     if isinstance(size, int) and (height, width) != (size, size):
-        rule = f"accepts only images of {size} x {size}, {what}"
+        rule = f"needs images of {size} x {size}, {what}"
         patch = int(match[1]) if (match := re.fullmatch(r"vit_\w_(\d+)", name)) else 0
         fits = patch and height == width and height % patch == 0
         wanted = f"{'' if option in options else '+'}model.options.image_size={height}"

@@ -21,7 +21,7 @@ def check_callbacks(values: Mapping[str, Any]) -> None:
     for group, example in (("logger", "logger=[csv]"), ("callbacks", "callbacks=[ema]")):
         node = values[group]
         if not isinstance(node, Mapping):
-            raise WrongTypeError(group, node, "must be a mapping of names", f"e.g. {example}")
+            raise WrongTypeError(group, node, "must be a mapping from name to config", f"e.g. {example}")
         for name, part in node.items():
             path = f"{group}.{name}"
             check_node(part, path, example)
@@ -37,7 +37,7 @@ def check_callbacks(values: Mapping[str, Any]) -> None:
                     with within(path):
                         _check_ema(item, values)
             if group == "callbacks" and name in values["logger"]:
-                raise ConflictError(path, name, "must differ from the names of the loggers", "rename it")
+                raise ConflictError(path, name, "must differ from the names of the loggers", "rename this callback")
 
 
 def _check_ema(ema: Any, values: Mapping[str, Any]) -> None:

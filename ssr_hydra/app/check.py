@@ -161,7 +161,7 @@ def _check_control(control: Any, ssr: Any) -> None:
     if control not in (None, *CONTROLS):
         raise UnknownNameError("control", control, "must be truncate or null", "write control=truncate")
     if control is not None and ssr > 1:
-        rule = f"needs ssr of at most 1 (got ssr={float(ssr):g}), because a truncated run cannot be longer"
+        rule = f"needs ssr of at most 1 (got ssr={float(ssr):g}), because truncation can only shorten a run"
         raise ConflictError("control", control, rule, "use ssr values up to 1")
 
 

@@ -85,7 +85,9 @@ def _check_optimizer(node: Mapping[str, Any], path: str) -> None:
         rule = "needs momentum above 0 and dampening=0"
         raise ConflictError(f"{path}.nesterov", True, rule, f"set {path}.momentum=0.9")
     if node.get("fused") and node.get("foreach"):
-        raise ConflictError(f"{path}.fused", True, "cannot be used with foreach=true", "set one of them to null")
+        raise ConflictError(
+            f"{path}.fused", True, "cannot be used with foreach=true", f"set {path}.fused=null or {path}.foreach=null"
+        )
 
 
 def _check_shards(node: Mapping[str, Any], path: str, trainer: Any) -> None:

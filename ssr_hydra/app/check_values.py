@@ -27,7 +27,7 @@ def check_node(node: Any, path: str, example: str) -> None:
     """Check that a node has a ``_target_``."""
     if isinstance(node, Mapping) and "_target_" not in node and path in GROUPS:
         base = example.partition("=")[2].partition(",")[0]
-        fix = f"begin its file with defaults: [{base}, _self_], or with the preset of {path} that it changes"
+        fix = f"begin the YAML file of {path} with defaults: [{base}, _self_], or with the preset that the file changes"
         raise MissingValueError(path, node, "must have a _target_", fix)
     if not isinstance(node, Mapping) or "_target_" not in node:
         raise WrongTypeError(path, node, "must be a mapping with a _target_", f"e.g. {example}")
@@ -72,7 +72,7 @@ def check_fields(node: Mapping[str, Any], config: Any, path: str, *, is_complete
         if key in node:
             check_type(node[key], types[key], f"{path}.{key}")
         elif is_complete and key != "_target_":
-            raise MissingValueError(f"{path}.{key}", None, "is missing", "set it")
+            raise MissingValueError(f"{path}.{key}", None, "is missing", f"set {path}.{key}")
 
 
 _BASES = {"trainer": "default", "data": "custom"}
@@ -86,9 +86,9 @@ def check_base(group: str, node: Any) -> None:
     if group not in _BASES or not isinstance(node, Mapping):
         return
     missing = [field.name for field in fields(GROUPS[group][_BASES[group]]) if field.name not in node]
-    fix = f"begin its file with defaults: [{_BASES[group]}, _self_]"
+    fix = f"begin the YAML file of {group} with defaults: [{_BASES[group]}, _self_]"
     if len(missing) == 1:
-        raise MissingValueError(f"{group}.{missing[0]}", None, "is missing", f"set it, or {fix}")
+        raise MissingValueError(f"{group}.{missing[0]}", None, "is missing", f"set {group}.{missing[0]}, or {fix}")
     if missing:
         rule = f"must have all fields of {group}={_BASES[group]} (missing: {', '.join(missing[:3])} ...)"
         raise MissingValueError(group, list(node), rule, fix)
@@ -116,7 +116,7 @@ def check_type(value: Any, expected: Any, field: str) -> None:
             check_type(part, get_args(expected)[0], f"{field}[{index}]")
     elif origin is dict:
         if not isinstance(value, Mapping):
-            raise WrongTypeError(field, value, "must be a mapping of names", "write {name: ...}")
+            raise WrongTypeError(field, value, "must be a mapping from name to value", "write {name: value}")
     elif expected is float:
         number(value, field)
     elif expected in _SIMPLE and type(value) is not expected:

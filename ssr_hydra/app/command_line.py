@@ -152,7 +152,7 @@ def parse_command_line(argv: Sequence[str]) -> CommandLine:
         raise ConflictError("flags", flags, "cannot be used together", "use only one of these flags")
     mode = modes[0] if modes else "run"
     if args.resolve and mode not in ("cfg", "help"):
-        raise ConflictError("--resolve", True, "works only with --cfg and --help", "leave it out")
+        raise ConflictError("--resolve", True, "works only with --cfg and --help", "remove --resolve, or add --cfg job")
     if args.config_name is not None:
         check_length(args.config_name, "--config-name")
     for override in args.overrides:

@@ -151,7 +151,7 @@ def evaluate(
     place = launched()
     if place is not None and place.world_size > 1:
         rule = f"must be evaluated by one process, but {place.world_size} processes were started"
-        raise UnsupportedError("run", str(run), rule, "start it without torchrun")
+        raise UnsupportedError("run", str(run), rule, "start the evaluation without torchrun")
     one_of(split, "split", EVALUATED)
     target = None if export is None else _new_file(Path(export))
     check_path(checkpoint, "checkpoint")
@@ -233,7 +233,7 @@ def _composed(run: Path, overrides: list[str]) -> DictConfig:
     for override in overrides:
         key, value = split_override(override)
         if key.split(".")[0].split("/")[0] == "hydra":
-            raise ConflictError(key, value, "has no effect here, because Hydra runs no job", "leave it out")
+            raise ConflictError(key, value, "has no effect, because an evaluation is not a Hydra job", f"remove {key}")
     line = CommandLine(tuple(overrides), config_path=str(folder.absolute()))
     with composing(line) as composer:
         config = composer.compose(composer.overrides)

@@ -117,8 +117,13 @@ def _check_known(
     for name, keys in given:
         for key in keys:
             if key not in optimizer.defaults and key not in _OURS:
-                rule = f"unknown hyperparameter of {target}, which has parameters that this rule selects"
-                raise UnknownNameError(grouping.field_of(key, name), key, rule, "narrow the rule's params")
+                rule = f"is not a hyperparameter of {target}, but this rule selects parameters of {target}"
+                raise UnknownNameError(
+                    grouping.field_of(key, name),
+                    key,
+                    rule,
+                    f"exclude the parameters of {target} from the rule's params",
+                )
 
 
 # Devices on which an optimizer has a fused kernel, which is several times faster for small tensors.
@@ -171,7 +176,7 @@ def _make(node: Any, trust: tuple[str, ...], optimizers: Sequence[torch.optim.Op
     extra = {}
     if inspect.isclass(target) and issubclass(target, torch.optim.lr_scheduler.LRScheduler):
         if len(optimizers) > 1:
-            rule = f"can schedule only one optimizer, but there are {len(optimizers)}"
+            rule = f"can schedule only one optimizer, but the run has {len(optimizers)}"
             raise ConflictError(f"{path}._target_", node["_target_"], rule, "choose one of this package's schedulers")
         extra = {"optimizer": optimizers[0]}
     scheduler = instantiate(node, trust, path, **extra)

@@ -164,7 +164,9 @@ class CheckedSource(ConfigSource):
         try:
             config = OmegaConf.load(io.StringIO(text))
         except RecursionError:
-            raise RangeError("config", shown_path(path), "is nested too deeply", "flatten it") from None
+            raise RangeError(
+                "config", shown_path(path), "is nested too deeply", "use fewer levels of nesting"
+            ) from None
         except (yaml.YAMLError, ValueError, OSError) as error:
             raise FormatError("config", shown_path(path), problem_of(error), "correct the YAML") from None
         content: Any = OmegaConf.to_container(config, resolve=False)
@@ -259,7 +261,7 @@ def check_hydra_node(
     recorded = [*typed["hydra"], *typed["task"]]
     if sorted(map(str, recorded)) != sorted(overrides):
         rule = "cannot be set in a file"
-        raise UntrustedError("hydra.overrides", " ".join(map(str, recorded)), rule, "remove it")
+        raise UntrustedError("hydra.overrides", " ".join(map(str, recorded)), rule, "remove hydra.overrides")
     own, content = (dict(leaves(_plain(each.hydra), ())) for each in (reference, cfg))
     changed: dict[str, Any] = {}
     for path in sorted(own.keys() | content.keys(), key=str):
@@ -294,7 +296,7 @@ def check_parameters(keys: Mapping[str, object]) -> None:
                 name,
                 value,
                 "cannot be swept, because it is not part of an experiment",
-                "set it once, outside of the sweep",
+                f"set {name} to one value",
             )
 
 

@@ -43,7 +43,7 @@ def check_place(path: str, package: str | None) -> None:
     Hydra calls the targets below ``hydra``.
     """
     if is_below_hydra(package) and path.partition("/")[0] != "hydra":
-        raise ConflictError("defaults", f"{path}@{package}", "cannot be put below hydra", "remove it")
+        raise ConflictError("defaults", f"{path}@{package}", "cannot be put below hydra", f"remove @{package}")
 
 
 SETTINGS = {
@@ -94,7 +94,7 @@ def _check_params(params: Any, file: str) -> None:
         depth = max(accumulate((char in "[{(") - (char in "]})") for char in str(value)), default=0)
         if depth > _DEEPEST_SWEEP:
             rule = f"must have at most {_DEEPEST_SWEEP} levels of brackets in a file ({file})"
-            raise RangeError(key, value, rule, "flatten it")
+            raise RangeError(key, value, rule, "use fewer levels of brackets")
     if (length := sum(len(f"{name}={value}") for name, value in params.items())) > _LONGEST_SWEEP:
         rule = f"must have at most {_LONGEST_SWEEP:,} characters in a file ({file}), but has {length:,}"
         raise RangeError("hydra.sweeper.params", f"{len(params)} keys", rule, "write range(start,stop,step)")

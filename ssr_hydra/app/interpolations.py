@@ -90,7 +90,9 @@ def check_growth(content: Mapping[str, Any]) -> None:
     try:
         size(content, "")
     except RecursionError:
-        raise RangeError("config", "${...}", "has too many levels of references", "look for a cycle") from None
+        raise RangeError(
+            "config", "${...}", "has too many levels of references", "remove the cycle, or use fewer levels"
+        ) from None
 
 
 def _references(text: Any, path: str) -> Iterator[str]:

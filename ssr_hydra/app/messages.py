@@ -69,7 +69,12 @@ def explain(
         if isinstance(cause, InputError):
             return cause
         if isinstance(cause, RecursionError):
-            return RangeError("config", "...", "is nested too deeply, or refers to itself", "remove the cycle")
+            return RangeError(
+                "config",
+                "...",
+                "is nested too deeply, or refers to itself",
+                "use fewer levels of nesting, or remove the reference to itself",
+            )
         if isinstance(cause, OmegaConfBaseException):
             return _of_omegaconf(cause, error, overrides)
         cause = cause.__cause__ or cause.__context__
@@ -78,8 +83,8 @@ def explain(
 
 def overlay_error(place: str) -> InputError:
     """Return the error of an experiment file that does not begin with ``# @package _global_``."""
-    rule = "must apply to the whole experiment"
-    return ConflictError("experiment", place, rule, "begin its file with # @package _global_")
+    rule = "must have the package _global_, because an experiment changes the whole config"
+    return ConflictError("experiment", place, rule, "begin the YAML file with # @package _global_")
 
 
 def _of_omegaconf(error: OmegaConfBaseException, outer: BaseException, overrides: Sequence[str]) -> InputError:
@@ -89,7 +94,7 @@ def _of_omegaconf(error: OmegaConfBaseException, outer: BaseException, overrides
     if isinstance(error, MissingMandatoryValue):
         return MissingValueError(field, "???", "must be set, because it has no default", f"set {field}=...")
     if isinstance(error, InterpolationResolutionError):
-        return WrongTypeError(field, _value_in(error, field), message, "correct the ${...}")
+        return WrongTypeError(field, _value_in(error, field), message, "correct the reference ${...}")
     if field.startswith("value[0]") and (listed := _mappings(overrides)) is not None:  # as in errors of Hydra 1.4
         return listed
     if isinstance(error, (ConfigKeyError, AttributeError)):
@@ -118,7 +123,9 @@ def _of_omegaconf(error: OmegaConfBaseException, outer: BaseException, overrides
                 field, value, rule, f"e.g. {' or '.join(f'{field}={_OF_HINT[kind]}' for kind in kinds)}"
             )
     if re.search(r"is not a subclass of \w+Config|Cannot assign \w+ to Dict", message):
-        return WrongTypeError(field, value, "must be a mapping", f"set its keys; see --cfg job --package {field}")
+        return WrongTypeError(
+            field, value, "must be a mapping", f"set keys of {field} (--cfg job --package {field} prints them)"
+        )
     return FormatError(field, value, message.rstrip("."), "print the default with --cfg job")
 
 
@@ -130,7 +137,7 @@ def _several(overrides: Sequence[str]) -> InputError | None:
             continue
         names = [name.strip() for name in value.strip("[]").split(",")]
         if set(names) <= set(GROUPS[group]):
-            fix = f"to sweep over them, write -m {group}={','.join(names)}"
+            fix = f"to sweep over these choices, write -m {group}={','.join(names)}"
             if group == "scheduler":
                 fix += "; to multiply them, scheduler=product with a factor for each"
             return WrongTypeError(group, value, "must be one choice", fix)
@@ -145,7 +152,7 @@ def _mappings(overrides: Sequence[str]) -> InputError | None:
     for override in overrides:
         if "=[{" in override:
             key, value = split_override(override)
-            fix = "write it in an experiment file"
+            fix = "write the list in an experiment file"
             return FormatError(key, value, "a list of mappings must be in a YAML file", fix)
     return None
 
@@ -275,10 +282,10 @@ def _of_hydra(error: BaseException, overrides: Sequence[str], choices: Callable[
         value = _value_of(key, overrides)
         return ConflictError(key, value, "already exists", f"to change it, drop the +: {key}={value}")
     if match := re.search(r"Could not delete from config\. '([^']+)' does not exist", text):
-        return UnknownNameError(match[1], f"~{match[1]}", "not found in the config", "leave it out")
+        return UnknownNameError(match[1], f"~{match[1]}", "not found in the config", f"remove ~{match[1]}")
     if match := re.search(r"Could not delete from config\. The value of '([^']+)' is (.*) and not (.*)\.", text):
         key, value, typed = match.groups()
-        return MismatchError(key, typed, f"must be the value in the config (got {value})", f"write ~{key}")
+        return MismatchError(key, typed, f"must be the value of {key} in the config, which is {value}", f"write ~{key}")
     if "can only concatenate str" in text and (listed := _mappings(overrides)) is not None:
         return listed
     key = _override_key(error) or "config"

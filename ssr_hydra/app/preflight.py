@@ -103,7 +103,7 @@ def preflight(line: CommandLine, run_id: str, processes: Processes = ALONE) -> C
         check_place(group, package)
         if override.startswith("~") and group in APP_KEYS and group != "trust":
             default = AppConfig.__dataclass_fields__[group].default
-            fix = f"leave it out, or write {group}={'null' if default is None else str(default).lower()}"
+            fix = f"remove ~{group}, or write {group}={'null' if default is None else str(default).lower()}"
             raise ConflictError(group, override, "cannot be deleted", fix)
     with composing(line, run_id, keeps_files=True) as composer:
         if line.mode not in ("run", "multirun"):
@@ -135,11 +135,13 @@ def _run(composer: Composer, cfg: DictConfig, processes: Processes) -> CheckedCo
     line = composer.line
     for group in ("launcher", "hydra/launcher"):
         if line.is_typed(group):
-            rule = "is only for sweeps, but this is a single run"
-            raise ConflictError(group, cfg.hydra.runtime.choices.get(group), rule, "add -m, or leave it out")
+            rule = "works only in a sweep, but this is a single run"
+            raise ConflictError(group, cfg.hydra.runtime.choices.get(group), rule, f"add -m, or remove {group}")
     for key in APP_KEYS:
         if key != "trust" and line.is_typed(key):
-            raise ConflictError(key, line.typed(key), "is only for sweeps, but this is a single run", "add -m")
+            raise ConflictError(
+                key, line.typed(key), "works only in a sweep, but this is a single run", f"add -m, or remove {key}"
+            )
     _check_lengths(cfg)
     folder = _folder("hydra.run.dir", cfg, line.typed("hydra.run.dir"))
     trust = trust_of(cfg)
@@ -342,10 +344,10 @@ def _check_share(cfg: DictConfig) -> bool:
         fix = f"choose launcher={known[0]} (or {', '.join(known[1:])}), or leave out share"
         raise ConflictError("share", True, f"cannot be used with launcher={launcher}", fix)
     if str(OmegaConf.select(cfg, "hydra.sweeper._target_")) != _SWEEPER:
-        rule = "cannot be used with this sweeper, which chooses its jobs one after another"
+        rule = "cannot be used with this sweeper, because share needs all jobs before the first job starts"
         raise ConflictError("share", True, rule, "leave out hydra/sweeper, or share")
     if cfg.hydra.sweeper.get("max_batch_size") is not None:
-        rule = "cannot be used with hydra.sweeper.max_batch_size, because all jobs are planned together"
+        rule = "cannot be used with hydra.sweeper.max_batch_size, because share plans all jobs together"
         raise ConflictError("share", True, rule, "leave out share, or hydra.sweeper.max_batch_size")
     return True
 

@@ -56,7 +56,7 @@ def check_checkpoint(values: Mapping[str, Any], results: Sequence[str]) -> None:
         best = node.get("best")
         if isinstance(best, str) and not is_result(best, results, values["trainer"]["metrics"]):
             rule = f"must be one of {', '.join(results)}"
-            raise UnknownNameError("checkpoint.best", best, rule, "or set checkpoint.best=null")
+            raise UnknownNameError("checkpoint.best", best, rule, "choose one of these, or set checkpoint.best=null")
     checkpoint = setting_of(CheckpointSettings, node, "checkpoint")
     if checkpoint.interval is not None and values["trainer"]["iteration_length"] is None:
         check_no_iterations(as_time(checkpoint.interval, "checkpoint.interval"), "checkpoint.interval")

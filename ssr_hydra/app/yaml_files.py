@@ -113,7 +113,7 @@ class FileBounds:
             raise _refused(name, rule, "shorten the file")
         if text.startswith("\ufeff"):
             rule = "must not start with a byte order mark, which hides the # @package line"
-            raise _refused(name, rule, "save it as UTF-8 without BOM")
+            raise _refused(name, rule, "save the file as UTF-8 without BOM")
         try:
             self._walk(name, yaml.parse(text, Loader=_Loader))
         except yaml.YAMLError as error:
@@ -184,7 +184,7 @@ class FileBounds:
 
     def _check_amount(self, name: str, amount: _Amount) -> None:
         if amount.levels > _MOST_LEVELS:
-            raise _refused(name, f"must have at most {_MOST_LEVELS} levels of nesting", "flatten it")
+            raise _refused(name, f"must have at most {_MOST_LEVELS} levels of nesting", "use fewer levels of nesting")
         for count, most, what in (
             (self._amount.values + amount.values, _MOST_VALUES, "values after expansion of aliases"),
             (self._amount.references + amount.references, _MOST_REFERENCES, "references ${...}"),
@@ -199,10 +199,10 @@ def _text_of(path: Path, name: str) -> str:
         with path.open("rb") as file:
             return file.read(_MOST_BYTES + 1).decode("utf-8")
     except OSError as error:
-        raise _refused(name, f"cannot be read ({error.strerror or error})", "check the file") from None
+        raise _refused(name, f"cannot be read ({error.strerror or error})", "make the file readable") from None
     except UnicodeDecodeError as error:
         rule = f"must be UTF-8 text (byte {error.start:,} is not)"
-        raise _refused(name, rule, "save it as UTF-8") from None
+        raise _refused(name, rule, "save the file as UTF-8") from None
 
 
 def _refused(name: str, rule: str, fix: str) -> InputError:

@@ -156,7 +156,7 @@ class EMA:
             if not torch.is_tensor(tensor) or id(tensor) in seen:  # tied weights occur twice, but are averaged once
                 continue
             if hasattr(tensor, "placements"):
-                rule = "must not be sharded, because the average of shards cannot be saved"
+                rule = "cannot average this tensor, because it is sharded and the average of shards cannot be saved"
                 raise ConflictError("callbacks.ema", name, rule, "train with trainer.parallel=ddp, or without ema")
             seen.add(id(tensor))
             tensors[name] = tensor.detach()

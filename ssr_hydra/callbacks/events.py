@@ -224,13 +224,15 @@ def _methods(item: object, field: str, is_logger: bool) -> dict[str, Listener]:
         raise WrongTypeError(field, item.__name__, "must be an object, not a class", f"write {item.__name__}()")
     methods = {event: getattr(item, event) for event in EVENTS if callable(getattr(item, event, None))}
     if is_logger and "log" not in methods:
-        raise WrongTypeError(field, type(item).__name__, "must have a method log(trainer, record)", "define it")
+        raise WrongTypeError(
+            field, type(item).__name__, "must have a method log(trainer, record)", "define this method"
+        )
     if not methods:
         wrong = next((name for name in dir(item) if not name.startswith("_") and _near(name)), None)
         rule = "has no method for any event of a run"
         fix = f"define one of {', '.join(EVENTS)}"
         if wrong is not None:
-            fix = f"{wrong}? {did_you_mean(wrong.removeprefix('on_'), EVENTS)}"
+            fix = f"for {wrong}, {did_you_mean(wrong.removeprefix('on_'), EVENTS)}"
         raise UnknownNameError(field, type(item).__name__, rule, fix)
     for event, method in methods.items():
         _check_takes(method, event, f"{field}.{event}")

@@ -20,7 +20,7 @@ from ssr_hydra.time import Timestamp
 __all__ = ["CHANGE_FIX", "MISSING", "Change", "Difference", "change_of", "check_change", "differences", "joined"]
 
 CHANGE_FIX = (
-    "set resume.on_change=extend (the new schedule from here on) or "
+    "set resume.on_change=extend (from the checkpoint on, the new schedule) or "
     "resume.on_change=rescale (the rest of the old schedule, stretched over the rest of the run)"
 )
 _MOST_SHOWN = 12

@@ -43,7 +43,7 @@ _COUNTER_OF = {
 _COUNTERS = tuple(_COUNTER_OF.values())  # checkpoints use these names
 _READ = {name: Timestamp.reader(unit) for unit, name in _COUNTER_OF.items()}
 _NANOSECONDS = 10**9
-_STRETCH_FIX = "use resume.on_change=extend, which follows the new schedule from here on"
+_STRETCH_FIX = "use resume.on_change=extend, which follows the new schedule from the checkpoint on"
 
 
 @dataclass(frozen=True)
@@ -323,7 +323,7 @@ def _mean_rate(plan: _PlannedRun, now: Timestamp, of: str, per: str) -> Fraction
     counts = [_READ[name](now) for name in (of, per)]
     if not all(counts):
         missing = (of, per)[counts.index(0)]
-        rule = f"cannot have a new unit, because the run has no {missing} counter for the conversion"
+        rule = f"cannot have a new unit, because the run did not count {missing}, which the conversion needs"
         raise MismatchError("max_duration", str(plan.max_duration), rule, f"keep the unit, or {_STRETCH_FIX}")
     return Fraction(*counts)
 

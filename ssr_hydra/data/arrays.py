@@ -85,7 +85,7 @@ class Arrays(TensorDataset):
         Arrays('flowers.csv', split='train': 6 samples of [2], 2 classes)
         >>> Arrays("flowers.csv", "eval", split="eval")
         Traceback (most recent call last):
-        ssr_hydra.errors.PathError: eval_path='eval': not found; looked for ...
+        ssr_hydra.errors.PathError: eval_path='eval': not found; correct the path (looked for ...
     """
 
     _test_path: str | None = None
@@ -218,7 +218,9 @@ def _inputs(table: SampleTable, shape: Sequence[int] | None, layout: str | None,
     """Check and reshape the inputs. The values keep the type of the file."""
     raw = table.inputs
     if raw.dtype.kind not in "buif":
-        raise WrongTypeError("inputs", str(raw.dtype), f"must be numbers in {table.path}", "choose other inputs")
+        raise WrongTypeError(
+            "inputs", str(raw.dtype), f"must be numbers in {table.path}", "choose inputs that are numbers"
+        )
     if dtype == "int64" and raw.dtype.kind == "f":
         _refuse(table, raw, raw != np.floor(raw), "must be an integer", "use dtype=float32")
     elif raw.dtype.kind == "f":
@@ -272,7 +274,11 @@ def _cast(
             place = np.argwhere(lost)[0].tolist()
             where = f"column {columns[place[0]]!r}" if columns is not None else f"{field}{place}"
             rule = f"cannot distinguish the values of {where} of {table.path}"
-            fix = "set standardize=true or dtype=float64" if field == "inputs" else "subtract a constant first"
+            fix = (
+                "set standardize=true or dtype=float64"
+                if field == "inputs"
+                else "subtract a constant from the targets in the file"
+            )
             raise MismatchError("dtype", dtype, rule, fix)
     return cast
 
@@ -333,7 +339,10 @@ def _targets(table: SampleTable, classes: list[str] | None, task: str) -> NDArra
     raw = table.targets
     if raw.dtype.kind not in "buifU":
         raise WrongTypeError(
-            "targets", str(raw.dtype), f"must be numbers or words in {table.path}", "choose other targets"
+            "targets",
+            str(raw.dtype),
+            f"must be numbers or words in {table.path}",
+            "choose targets that are numbers or words",
         )
     if classes is not None:
         number = {name: index for index, name in enumerate(classes)}
@@ -386,9 +395,9 @@ def _check_apart(table: SampleTable, other: SampleTable, field: str) -> None:
     shared = sum(sample in counts for sample in evaluation)
     twins = sum(counts[sample] > 1 for sample in train) / len(train)
     if counts == Counter(evaluation) or shared / len(evaluation) > max(0.5, 2 * twins):
-        kind, fix = ("training", "use other data, or set eval_on_train")
+        kind, fix = ("training", f"use samples that are not in {table.path}, or set eval_on_train")
         if field == "test":
-            kind, fix = "training or evaluation", "use other data"
+            kind, fix = "training or evaluation", f"use samples that are not in {table.path}"
         rule = f"must not have {kind} samples, but {shared} of its {len(evaluation)} samples are in {table.path}"
         raise ConflictError(field, other.path, rule, fix)
 

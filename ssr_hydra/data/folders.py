@@ -171,7 +171,7 @@ def _folders(base: Path, folder: str, root: str) -> list[str]:
     try:
         names = sorted(entry.name for entry in os.scandir(base / folder) if entry.is_dir())
     except OSError:
-        fix = f"looked for {(base / folder).absolute()}"
+        fix = f"create {(base / folder).absolute()}, or correct root"
         raise PathError("root", root, f"has no folder {folder}", fix) from None
     if not names:
         raise MissingValueError("root", root, f"has no classes in {base / folder}", "create one folder per class")

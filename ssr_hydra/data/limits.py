@@ -45,6 +45,6 @@ def limited(dataset: Any, batches: int | None, batch_size: int, field: str) -> A
         return dataset
     samples = check_count(batches, field) * check_count(batch_size, "batch_size")
     if isinstance(dataset, IterableDataset) or not hasattr(dataset, "__len__"):
-        rule = "cannot be used with a stream"
+        rule = "needs a data set with a length, but this data set is a stream"
         raise ConflictError(field, batches, rule, f"set {field} to null, and max_duration to a few batches")
     return Limited(dataset, samples) if samples < len(dataset) else dataset

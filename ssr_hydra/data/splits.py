@@ -65,10 +65,10 @@ def check_apart(train: Any, evaluation: Any, field: str = "eval", of: str = "tra
     for key, value in train.partition.items():
         other = evaluation.partition[key]
         if other != value:
-            rule = f"must be {key} of the {of} ({reprlib.repr(value)}), so that the two do not overlap"
+            rule = f"must be equal to {key} of the {of} ({reprlib.repr(value)}), so that their samples do not overlap"
             fix = f"set {field}.{key} to this value"
             if key == "path":
-                fix = f"for a separate evaluation file, set eval_path={other!r} for both"
+                fix = f"for a separate evaluation file, set eval_path={other!r} for both data sets"
             if field == "test" and key in ("path", "eval_path"):
                 fix = "set only the file: data.test=test.csv (in Python, use Arrays.other)"
             raise MismatchError(f"{field}.{key}", other, rule, fix)

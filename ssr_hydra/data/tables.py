@@ -82,7 +82,7 @@ def read_table(
     suffix = file.suffix.lower()
     try:
         if not file.exists():
-            raise PathError(field, path, "not found", f"looked for {file.absolute()}")
+            raise PathError(field, path, "not found", f"correct the path (looked for {file.absolute()})")
         if file.is_dir():
             found = {part.stem: part for part in sorted(file.glob("*.npy"))}
             return _from_arrays(path, field, found, inputs, targets)
@@ -104,7 +104,9 @@ def read_table(
         if any(words in reason for words in ("pickle", "Object arrays", "Python objects")):
             rule = "must not be damaged or contain Python objects, which could run code"
             raise UntrustedError(field, path, rule, "save arrays of numbers: numpy.savez(path, x=..., y=...)") from None
-        raise PathError(field, path, f"cannot be read: {reason or type(error).__name__}", "save it again") from None
+        raise PathError(
+            field, path, f"cannot be read: {reason or type(error).__name__}", "save the file again"
+        ) from None
     raise FormatError(field, path, f"must be {_FORMATS}", "rename or convert the file")
 
 
@@ -132,7 +134,7 @@ def _from_arrays(
     if x.ndim == 0 or y.ndim == 0 or len(x) != len(y):
         sizes = f"{_shape(x)} inputs and {_shape(y)} targets"
         raise MismatchError(
-            field, path, f"must have equally many inputs and targets, but has {sizes}", "correct the file"
+            field, path, f"must have equally many inputs and targets, but has {sizes}", "save one target for each input"
         )
     if y.ndim > 2:
         raise MismatchError(
@@ -275,11 +277,16 @@ def _choose(
     ins = [k for k in range(len(names)) if k not in outs] if inputs is None else places(inputs, "inputs")
     if not ins or not outs:
         raise FormatError(
-            "inputs" if not ins else "targets", [], f"must have at least one column of {path}", "choose other columns"
+            "inputs" if not ins else "targets",
+            [],
+            f"must have at least one column of {path}",
+            "choose columns with inputs=[...] targets=[...]",
         )
     if both := set(ins) & set(outs):
         name = names[min(both)]
-        raise ConflictError("inputs", name, "cannot be both an input and a target", "remove it from inputs or targets")
+        raise ConflictError(
+            "inputs", name, "cannot be both an input and a target", "remove the column from inputs or targets"
+        )
     return ins, outs
 
 

@@ -90,8 +90,8 @@ def _aligned(outputs: Any, targets: Any) -> tuple[Tensor, Tensor]:
     shifted = not isinstance(targets, Tensor)
     wanted = _part(targets, "labels") if shifted else targets
     if not isinstance(wanted, Tensor):
-        rule = "must be targets [N, L], or a mapping with labels [N, L]"
-        raise WrongTypeError("targets", type(targets).__name__, rule, "pass labels")
+        rule = "must be a tensor of shape [N, L], or a mapping with the key labels"
+        raise WrongTypeError("targets", type(targets).__name__, rule, "pass a tensor or {'labels': tensor}")
     if not isinstance(logits, Tensor) or logits.ndim != 3 or logits.shape[:2] != wanted.shape:
         found = tuple(logits.shape) if isinstance(logits, Tensor) else type(outputs).__name__
         rule = f"must be logits [N, L, C] for targets of shape {list(wanted.shape)}"

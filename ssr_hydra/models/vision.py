@@ -77,7 +77,12 @@ def torchvision_model(
         check_stem(name, weights)
     settings = dict(options)
     if owned := settings.keys() & {"weights", "progress", "num_classes", "aux_logits", "transform_input"}:
-        raise ConflictError(f"options.{min(owned)}", settings[min(owned)], "cannot be set here", "remove it")
+        raise ConflictError(
+            f"options.{min(owned)}",
+            settings[min(owned)],
+            "cannot be set in options, because torchvision_model sets it",
+            "remove it from options",
+        )
     if name in ("googlenet", "inception_v3"):
         # Pretrained weights contain the auxiliary classifiers, which are removed below.
         settings["aux_logits"] = weights is not None
@@ -106,7 +111,7 @@ def _verified(choices: Any, name: str, wanted: str) -> Any:
     known = choices.__members__  # this also accepts the name DEFAULT
     if wanted not in known:
         raise UnknownNameError(
-            "weights", wanted, f"is not the name of weights of {name}", f"choose {' or '.join(known)}"
+            "weights", wanted, f"is not a name of pretrained weights of {name}", f"choose {' or '.join(known)}"
         )
     url = known[wanted].url
     file = Path(torch.hub.get_dir()) / "checkpoints" / Path(urlparse(url).path).name

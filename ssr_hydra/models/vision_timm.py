@@ -71,7 +71,12 @@ def timm_model(
     count(num_classes, "num_classes")
     count(in_channels, "in_channels")
     if owned := options.keys() & _OWNED:
-        raise ConflictError(f"options.{min(owned)}", options[min(owned)], "cannot be set here", "remove it")
+        raise ConflictError(
+            f"options.{min(owned)}",
+            options[min(owned)],
+            "cannot be set in options, because timm_model sets it",
+            "remove it from options",
+        )
     settings: dict[str, Any] = {"num_classes": num_classes, "in_chans": in_channels, **options}
     if weights is not None:
         config = _config_of(timm, name, weights)
@@ -90,7 +95,7 @@ def _config_of(timm: Any, name: str, weights: str) -> Any:
     tags = [tag.partition(".")[2] for tag in timm.list_pretrained(f"{name}.*")]
     if weights != "DEFAULT" and weights not in tags:
         fix = f"choose {' or '.join(['DEFAULT', *tags])}" if tags else "set weights=null"
-        raise UnknownNameError("weights", weights, f"is not the name of weights of {name}", fix)
+        raise UnknownNameError("weights", weights, f"is not a name of pretrained weights of {name}", fix)
     config = timm.get_pretrained_cfg(name if weights == "DEFAULT" else f"{name}.{weights}")
     if config is None or not config.hf_hub_id:
         raise UnsupportedError(

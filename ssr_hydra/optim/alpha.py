@@ -89,7 +89,7 @@ def _bind_product(part: SchedulerLike | Sequence[SchedulerLike], state: Any, ssr
     for torchs in part if isinstance(part, (list, tuple)) else [part]:
         if isinstance(torchs, (LRScheduler, TorchScheduler, ReduceLROnPlateau)):
             rule = "must be a scheduler of this package or a function, not a torch scheduler"
-            fix = "pass it to Trainer(schedulers=...), or step it yourself"
+            fix = "pass the torch scheduler to Trainer(schedulers=...), or call its step() yourself"
             raise WrongTypeError(field, type(torchs).__name__, rule, fix)
     if not isinstance(part, Sequence) or isinstance(part, (str, bytes)):
         # An error of a single schedule does not need the name of the schedule.

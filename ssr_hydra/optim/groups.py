@@ -109,13 +109,15 @@ def split_params(model: nn.Module, takers: Mapping[str, Any]) -> dict[str, list[
             raise ConflictError(f"{taken[1]}.params", takers[taken[1]], rule, f"exclude {shown} with except: ...")
         if not taken:
             last = list(takers)[-1]
-            fix = "remove params of one optimizer, which then gets all remaining parameters, or set requires_grad=False"
+            fix = (
+                "remove params of one optimizer, so that it takes all remaining parameters, or set requires_grad=False"
+            )
             raise MissingValueError(
                 f"{last}.params", takers[last], f"must select every parameter, but no optimizer selects {shown}", fix
             )
         parts[taken[0]].append(parameter)
     if rests and not parts[rests[0]]:
-        rule = "has no parameters, because other optimizers select all of them"
+        rule = "has no parameters left, because other optimizers select all parameters"
         raise ConflictError(f"{rests[0]}.params", None, rule, f"remove {rests[0]}")
     return parts
 
@@ -211,7 +213,9 @@ class Grouping:
 
 def check_module(model: object) -> None:
     if not isinstance(model, nn.Module):
-        raise WrongTypeError("model", type(model).__name__, "must be a torch.nn.Module", "wrap it in one")
+        raise WrongTypeError(
+            "model", type(model).__name__, "must be a torch.nn.Module", "wrap the model in a torch.nn.Module"
+        )
 
 
 def trained_parameters(model: nn.Module) -> list[nn.Parameter]:

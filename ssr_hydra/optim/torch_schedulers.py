@@ -44,7 +44,7 @@ class Paced:
 
     def __post_init__(self) -> None:
         if not isinstance(self.scheduler, LRScheduler) or isinstance(self.scheduler, lr_scheduler.ReduceLROnPlateau):
-            rule = "must be a scheduler of torch.optim.lr_scheduler with a pace"
+            rule = "must be a scheduler of torch.optim.lr_scheduler, but not ReduceLROnPlateau"
             raise WrongTypeError("scheduler", type(self.scheduler).__name__, rule, "pass e.g. StepLR(optimizer, 30)")
         choice(self.pace, "pace", ("batch", "epoch"))
 

@@ -61,7 +61,8 @@ def rivals(content: Content, choice: Choice) -> list[str]:
     more = f" {further} more {'recipe' if further == 1 else 'recipes'} may be as good." if further else ""
     if closest.low > 0:
         sure = percent(max(VERDICT, content.options.confidence))
-        return [f"{start} is better than {closest.recipe} by {margin}, but this is not certain at {sure}.{more}"]
+        doubt = f"but this is not certain at a confidence of {sure}"
+        return [f"{start} is better than {closest.recipe} by {margin}, {doubt}.{more}"]
     equal = fixed(max(abs(closest.low), abs(closest.high)), content.decimals)
     return [f"{start} and {closest.recipe} are equal to within {equal}: the difference is {margin}.{more}"]
 
@@ -151,7 +152,7 @@ def _crowd(crowd: Crowd) -> str:
     if crowd.measure == "load":
         return f"the machine's load was {crowd.most:.1f} for {crowd.busy} and {crowd.least:.1f} for {crowd.quiet}"
     most, least = (_jobs(count) for count in (crowd.most, crowd.least))
-    return f"{crowd.busy} ran next to {most}, {crowd.quiet} next to {least}"
+    return f"{crowd.busy} ran next to {most}, and {crowd.quiet} ran next to {least}"
 
 
 def _jobs(count: float) -> str:
@@ -263,7 +264,8 @@ def control_counts(content: Content) -> list[str]:
             )
         sure = percent(max(VERDICT, content.options.confidence))
         sentences.append(
-            f"{_capital(scaled)} and {other} have {len(frame)} comparisons, each at {sure}: {', '.join(wins)}."
+            f"{_capital(scaled)} and {other} have {len(frame)} comparisons, each at a confidence of {sure}: "
+            f"{', '.join(wins)}."
         )
     return sentences
 

@@ -70,7 +70,7 @@ def fit_reason(fit: Fit) -> str:
         return f"The measured SSRs do not determine a {FIT_NAMES[fit.kind]}."
     text = back_test_text(fit.deciding, fit.kind)
     if fit.reason == "no_noise":
-        return f"{text} There are too few SSRs with one seed each to measure the noise."
+        return f"{text} The noise cannot be measured, because each SSR has one seed and there are too few SSRs."
     if fit.reason == "vague":
         return f"{text} Any value within {fit.deciding.half:.3g} of the prediction would have passed."
     return text
@@ -81,14 +81,14 @@ def back_test_text(test: BackTest, kind: str) -> str:
     if test.outcome == "undetermined":
         return f"The SSRs up to {number(test.fitted_to)} do not determine a {FIT_NAMES[kind]}."
     text = (
-        f"Fitted up to SSR {number(test.fitted_to)}, it predicts {test.predicted:.4g} at SSR {number(test.ssr)}; "
+        f"The fit to SSRs up to {number(test.fitted_to)} predicts {test.predicted:.4g} at SSR {number(test.ssr)}; "
         f"the measured value is {test.observed:.4g}."
     )
     error = abs(test.observed - test.predicted)
     if test.outcome == "tolerated":
         return f"{text} The error is within the tolerance."
     if test.outcome == "outside":
-        return f"{text} The error is {error:.3g}, and its interval allows {test.half:.3g}."
+        return f"{text} The error is {error:.3g}, but the interval of the prediction allows at most {test.half:.3g}."
     if test.outcome == "no_better":
         carried = f"repeating the value at SSR {number(test.fitted_to)} has an error of {abs(test.carried):.3g}"
         return f"{text} The error is {error:.3g}; {carried}."
@@ -145,7 +145,7 @@ def _break_even(content: Content) -> str:
         return ""
     return (
         f" Each run of {choice.recipe} at SSR {number(choice.ssr)} instead of {number(series.ssr[-1])} saves "
-        f"{duration(saved)}, so the study has paid for itself after {math.ceil(whole / saved):,} runs at this SSR."
+        f"{duration(saved)}, so {math.ceil(whole / saved):,} runs at this SSR save the time that the study took."
     )
 
 
@@ -166,9 +166,10 @@ def method(content: Content) -> list[str]:
         "With --noise cell, each recipe and SSR has its own noise."
     )
     sentences += [
-        f"Intervals are at {percent(options.confidence)}. {noise} Differences of runs with the same seeds are paired.",
-        f"Verdicts (decided, best, dominated) are at {percent(max(VERDICT, options.confidence))}. If you look at a "
-        "growing study six times, at most one verdict in twenty is wrong."
+        f"Intervals have a confidence of {percent(options.confidence)}. {noise} "
+        "Differences of runs with the same seeds are paired.",
+        f"Verdicts (decided, best, dominated) have a confidence of {percent(max(VERDICT, options.confidence))}. "
+        "If you look at a growing study six times, at most one verdict in twenty is wrong."
         + (f" This is report {content.looks} of this study." if content.looks > 1 else ""),
         "Verdicts about several recipes or points are adjusted for multiple comparisons (Dunnett). Intervals are not.",
     ]
@@ -203,10 +204,13 @@ def _equal_time(content: Content) -> list[str]:
     why = {
         "asked": "you chose it",
         "same_work": "the recipes differ only in schedules and numbers of the optimizer, so a step is the same work",
-        "alike": f"no recipe certainly takes more than a tenth longer per {per} than another",
+        "alike": f"no recipe certainly takes over 10% longer per {per} than another",
         "apart": "no SSR has runs of all recipes",
     }.get(time.reason)
     sentences = [] if why is None or equal_time_text(content) else [f"Equal time means equal {equal}: {why}."]
     if time.reason in ("alike", "slower"):
-        sentences.append(f"A ratio of times has an interval at {percent(VERDICT)}, over the mean times at all SSRs.")
+        sentences.append(
+            f"The interval of a ratio of times has a confidence of {percent(VERDICT)}. "
+            "It uses the mean times at all SSRs."
+        )
     return sentences

@@ -54,5 +54,7 @@ def _figure(name: str, study: Study, options: dict[str, Any]) -> Figure:
             "learning_curves": "evaluations",
         }.get(name, "learning rates")
         source = ", ".join(map(str, study.sources)) or None
-        raise MissingValueError("study", source, f"must have {missing} to draw {name}", f"draw {', '.join(names)}")
+        raise MissingValueError(
+            "study", source, f"must have {missing} to draw {name}", f"choose from {', '.join(names)}"
+        )
     return draw(content, name)

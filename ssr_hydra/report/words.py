@@ -38,7 +38,7 @@ def headline(content: Content) -> str:
     if not content.is_settled:
         last = _at_ssr(choice)
         if len({step.choice.recipe for step in content.steps}) > 1:
-            return f"If any gain counts: {choice.recipe} at {last}; the table has cheaper choices."
+            return f"Run {choice.recipe} at {last} if any gain counts; cheaper choices are below."
         lowest = min(step.choice.ssr for step in content.steps)
         return f"Run {choice.recipe} at SSR {number(lowest)} to {last[4:]}, depending on the gain you require."
     return f"Run {choice.recipe} at {_at_ssr(choice)}{_doubt(choice)}."

@@ -174,7 +174,7 @@ def _function_curve(function: Callable[..., float], run: Run) -> Curve:
     name = callable_name(function)
     how = _how_to_pass_ssr(function, name)
     if how is None and run.ssr != 1:
-        rule = "cannot be scaled, because it has no argument ssr"
+        rule = f"cannot stretch {name}, because {name} has no argument ssr"
         raise UnsupportedError("ssr", float(run.ssr), rule, f"add a second argument ssr to {name}, or run at ssr 1")
     ssr = float(run.ssr)
 

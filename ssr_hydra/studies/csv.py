@@ -112,8 +112,10 @@ def from_csv(
         raise ConflictError("ssr", ssr, rule, "set ssr to the column of SSRs, or wide to the columns of qualities")
     unit_of_length = _unit_of_length(ssr, wide)
     if full is None and unit_of_length.lower() in _LENGTH_UNITS:
-        rule = f"must be a column of SSRs, but its name is the unit {unit_of_length}"
-        raise MismatchError("ssr" if ssr else "wide", ssr or wide[0], rule, "set full to the length of the full run")
+        rule = f"must be a column of SSRs, but its name {unit_of_length} is a unit of length"
+        raise MismatchError(
+            "ssr" if ssr else "wide", ssr or wide[0], rule, "set full to the length of the run at SSR 1"
+        )
     ssr = _WIDE_SSR if ssr is None else ssr
     wanted = {"ssr": ssr, "quality": quality, unit: time, "steps": steps, "seed": seed, "status": status}
     noise = "sd" if se is None else "se"
@@ -221,7 +223,9 @@ def _check_summary(n: str | None, sd: str | None, se: str | None, seed: str | No
         raise ConflictError("se", se, "cannot be used with sd", "set either sd or se")
     if n is None and (sd is not None or se is not None):
         field, value = ("sd", sd) if se is None else ("se", se)
-        raise MissingValueError(field, value, "needs the column of the numbers of runs", "set n to this column")
+        raise MissingValueError(
+            field, value, "needs n, the column with the number of runs", "set n to the name of this column"
+        )
     if n is not None and seed is not None:
         rule = "cannot be used with seed, because the mean of several runs has no seed"
         raise ConflictError("n", n, rule, "remove n or seed")
@@ -305,12 +309,17 @@ def _time(given: dict[str, str | None]) -> tuple[str, str | None]:
         return "seconds", None
     if len(times) > 1:
         (unit, name), (first, _) = times[1], times[0]
-        raise ConflictError(unit, name, f"cannot be used with {first}", "name one column of times")
+        raise ConflictError(unit, name, f"cannot be used with {first}", "name only one column of times")
     (unit, name) = times[0]
     says = {_UNIT_NAMES[word] for word in re.split(r"[^a-z]+", name.lower()) if word in _UNIT_NAMES}
     if len(says) == 1 and unit not in says:
         (other,) = says
-        raise MismatchError(unit, name, f"the column's name says {other}", f"pass the column as {other}, or rename it")
+        raise MismatchError(
+            unit,
+            name,
+            f"must be a column of {unit}, but its name says {other}",
+            f"pass the column as {other}, or rename the column",
+        )
     return unit, name
 
 

@@ -249,9 +249,9 @@ def back_test(
     series = find_series(study, recipe, "recipe")
     count = int(np.searchsorted(series.ssr, fitted_to * (1 + 1e-9)))
     if count < _PARAMETERS or count == len(series.cells):
-        rule = "must have at least 3 measured SSRs up to it and 1 above it"
+        rule = "needs at least 3 measured SSRs that are not above this value, and 1 measured SSR above this value"
         measured = ", ".join(f"{ssr:g}" for ssr in series.ssr)
-        raise RangeError("fitted_to", fitted_to, rule, f"the measured SSRs are {measured}")
+        raise RangeError("fitted_to", fitted_to, rule, f"choose from the measured SSRs {measured}")
     held = range(count, len(series.cells))
     return [_predicted(series, kind, count, at, study.sign, 1 - confidence, tolerance) for at in held]
 

@@ -209,7 +209,7 @@ class _Reading:
                 "objective", None, rule, "name a metric that all runs have, or load the runs separately"
             )
         if not found:
-            fix = f"name one of {', '.join(known)}" if known else "no run has a metric"
+            fix = f"name one of {', '.join(known)}" if known else "load runs that have a metric"
             rule = "must be given, because the configs of the runs have no objective"
             raise MissingValueError("objective", None, rule, fix)
         return next(iter(found))

@@ -288,7 +288,7 @@ class TorchScheduler(metaclass=Opaque):
         """
         chosen = self.pace is not None or use_stepwise_scheduler is not None
         if not chosen and self.natural_pace == EPOCH and ends_in_first_epoch(state):
-            rule = "would be an epoch, but the run ends within its first epoch, so the learning rate would never change"
+            rule = "must be set, because the default is one step per epoch, and the run ends within its first epoch"
             raise RangeError("pace", None, rule, fix)
 
     @abstractmethod

@@ -51,8 +51,9 @@ def chain(links: list[Link], steps: Steps) -> Course:
     cosines = [link for link in links if isinstance(link.course, Cosine)]
     resetting = [link for link in links if link.resets]
     if cosines and resetting:
-        rule = f"cannot be in a chain with {cosines[0].name}, because it sets the rate at its milestones"
-        raise UnchainableError(resetting[0].place, resetting[0].name, rule, "move the cosine into the sequence")
+        first = resetting[0]
+        rule = f"cannot be in a chain with {cosines[0].name}, because {first.name} replaces the rate at its milestones"
+        raise UnchainableError(first.place, first.name, rule, "move the cosine into the sequence")
     for link in links:
         if getattr(link.course, "courses", None) and any(isinstance(c, Cosine) for c in all_courses(link.course)):
             rule = "cannot change the rate of other schedulers, because it contains a CosineAnnealingLR"

@@ -27,7 +27,10 @@ def pair_of(batch: Any) -> tuple[Any, Any]:
         pass
     kind = f"{type(batch).__name__} of {len(batch)}" if isinstance(batch, (tuple, list)) else type(batch).__name__
     raise WrongTypeError(
-        "train_dataloader", kind, "must be a pair (inputs, targets) or a mapping", "change its collate_fn"
+        "train_dataloader",
+        kind,
+        "must return batches that are pairs (inputs, targets) or mappings",
+        "change its collate_fn",
     )
 
 
@@ -56,7 +59,7 @@ def num_samples(inputs: Any) -> int:
     """Return the number of samples: the size of the first dimension of the first tensor in the inputs."""
     tensor = inputs if type(inputs) is Tensor else _first_tensor(inputs)
     if tensor is None or tensor.ndim == 0:
-        rule = "must have a tensor with at least one dimension, because the first dimension counts the samples"
+        rule = "must return inputs with at least one dimension, because the first dimension counts the samples"
         raise WrongTypeError("train_dataloader", type(inputs).__name__, rule, "give get_num_samples_in_batch")
     return tensor.size(0)
 
@@ -84,7 +87,7 @@ def counted(returned: Any, field: str, function: Callable[..., Any]) -> int:
     number = as_number(returned)
     if number is None or not number.is_integer() or number < 0:
         rule = f"must return an integer >= 0 (got {describe_value(returned)})"
-        raise RangeError(field, callable_name(function), rule, "change its result")
+        raise RangeError(field, callable_name(function), rule, "change what the function returns")
     return int(number)
 
 

@@ -42,7 +42,7 @@ class Deadline:
         if moment.unit is TimeUnit.DURATION:
             if state.max_duration is None:
                 rule = "is a fraction of the run, so max_duration must be given"
-                raise MissingValueError(field, str(moment), rule, "use another unit")
+                raise MissingValueError(field, str(moment), rule, "give max_duration, or use another unit")
             moment = state.max_duration * moment.value
         unit, value = moment.unit, Fraction(moment.value)
         self._epoch_length = state.dataloader_len if unit is TimeUnit.EPOCH else None
@@ -54,7 +54,9 @@ class Deadline:
         if unit in (TimeUnit.EPOCH, TimeUnit.ITERATION) and value.denominator != 1:
             if unit is TimeUnit.EPOCH:
                 rule = "is a fraction of an epoch, but len(train_dataloader) is not known"
-                raise MissingRateError(field, str(moment), rule, "give whole epochs after scaling, or batches")
+                raise MissingRateError(
+                    field, str(moment), rule, "use a whole number of epochs after scaling by ssr, or use batches"
+                )
             raise WrongTypeError(field, str(moment), "must be a whole number of iterations", "use another unit")
         if unit is TimeUnit.SECOND:
             value *= 10**9

@@ -129,7 +129,7 @@ def metric_values(name: str, metric: Callable[..., Any], returned: Any) -> Tenso
                 values = torch.as_tensor(returned if number is None else number, dtype=torch.float64)
     if not isinstance(values, Tensor) or values.is_complex():
         rule = f"must return one number for the batch, or one per sample (got {describe_value(returned)})"
-        raise WrongTypeError(f"metrics.{name}", callable_name(metric), rule, "change its result")
+        raise WrongTypeError(f"metrics.{name}", callable_name(metric), rule, "change what the metric returns")
     return values.detach()
 
 
@@ -171,7 +171,7 @@ def check_metrics(metrics: Any) -> dict[str, Any]:
             raise WrongTypeError(f"metrics.{name}", callable_name(made), rule, fix)
         if accumulates(metric):
             if (other := objects.setdefault(id(metric), name)) != name:
-                rule = f"must be a separate object, because metrics.{other} accumulates in this one"
+                rule = f"must be a separate object, because metrics.{other} already uses this object"
                 raise ConflictError(f"metrics.{name}", callable_name(metric), rule, "create a second object")
         elif not callable(metric):
             rule = "must be a function of (outputs, targets), or an object with update, compute and reset"

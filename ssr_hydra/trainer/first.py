@@ -103,7 +103,7 @@ def one_number(loss: Any, function: Callable[..., Any]) -> Tensor:
     number = as_number(loss)
     if number is None:
         what = (
-            f"is shaped {list(loss.shape)}"
+            f"has the shape {list(loss.shape)}"
             if isinstance(loss, Tensor)
             else f"is not a tensor (got {type(loss).__name__})"
         )

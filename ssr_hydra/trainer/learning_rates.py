@@ -313,7 +313,10 @@ def _entry(
     name = type(item).__name__
     if type(item).__module__.startswith("ssr_hydra."):
         raise ConflictError(
-            field, name, "must not step by itself", f"give the schedulers from which this {name} was created"
+            field,
+            name,
+            "must not be a scheduler that you step yourself, because the trainer steps schedulers",
+            f"give the schedulers from which this {name} was created",
         )
     if all(item.optimizer is not optimizer for optimizer in optimizers):
         rule = "must be created for an optimizer of this trainer"

@@ -100,14 +100,18 @@ def launched(environment: Mapping[str, str] | None = None) -> RankAndSize | None
     rank, world_size = _number(environment, names[0]), _number(environment, names[1])
     local_rank = _number(environment, names[2]) if names[2] in environment else rank
     if not rank < world_size:
-        raise RangeError(names[0], rank, f"must be below {names[1]}, {world_size}", "start it with torchrun or srun")
+        raise RangeError(
+            names[0], rank, f"must be below {names[1]}, {world_size}", "start the run with torchrun or srun"
+        )
     return RankAndSize(rank, world_size, local_rank) if world_size > 1 else None
 
 
 def _number(environment: Mapping[str, str], name: str) -> int:
     value = environment[name]
     if not value.isdecimal():
-        raise WrongTypeError(name, value, "must be a whole number", "start it with torchrun or srun")
+        raise WrongTypeError(
+            name, value, "must be a whole number", f"start the run with torchrun or srun, which set {name}"
+        )
     return int(value)
 
 

@@ -361,9 +361,9 @@ _VALUES = {
     "param_groups: no_decay": "- override /param_groups: [no_decay]",
 }
 _BASELESS = {
-    "trainer": ("eval_interval: 2ep", "begin its file with defaults: [default, _self_]"),
-    "data": ("batch_size: 32", "begin its file with defaults: [custom, _self_]"),
-    "scheduler": ("t_max: 1ep", "begin its file with defaults: [cosine_warmup, _self_]"),
+    "trainer": ("eval_interval: 2ep", "begin the YAML file of trainer with defaults: [default, _self_]"),
+    "data": ("batch_size: 32", "begin the YAML file of data with defaults: [custom, _self_]"),
+    "scheduler": ("t_max: 1ep", "begin the YAML file of scheduler with defaults: [cosine_warmup, _self_]"),
 }
 _QUOTED = {
     "name=größe": """write 'name="größe"'""",
@@ -409,7 +409,7 @@ SLIPS = {
     "trainer without its base, and an override": Refused(
         "--config-dir mine trainer=mine trainer.progress=none",
         "trainer",
-        "begin its file with defaults: [default, _self_]",
+        "begin the YAML file of trainer with defaults: [default, _self_]",
         {"mine/trainer/mine.yaml": "eval_interval: 2ep"},
     ),
     **{typed: Refused((typed,), typed.partition("=")[0], fix) for typed, fix in _QUOTED.items()},

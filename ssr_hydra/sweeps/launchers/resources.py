@@ -79,12 +79,19 @@ def assign(
         f"there {'is' if len(identities) == 1 else 'are'} {len(identities) or 'no'} GPU{'s' * (len(identities) != 1)}"
     )
     if gpus_per_job > max(1, len(identities)):
-        raise RangeError("gpus_per_job", gpus_per_job, there, f"use {max(1, len(identities))}")
+        raise RangeError(
+            "gpus_per_job",
+            gpus_per_job,
+            f"must be at most the number of GPUs, but {there}",
+            f"set gpus_per_job={max(1, len(identities))}",
+        )
     if workers is None:
         workers = len(identities) // gpus_per_job if identities else max(1, cores() // (threads or 1))
     if identities and workers * gpus_per_job > len(identities):
-        fix = f"use workers={len(identities) // gpus_per_job}, or gpus=none for jobs that share GPUs or need none"
-        raise RangeError("workers", workers, f"{there}, and each running job needs {gpus_per_job}", fix)
+        fix = f"set workers={len(identities) // gpus_per_job}, or gpus=none for jobs that share GPUs or need none"
+        raise RangeError(
+            "workers", workers, f"needs too many GPUs: {there}, and each running job needs {gpus_per_job}", fix
+        )
     variables = {}
     if threads is not None:
         variables = _threads(threads)

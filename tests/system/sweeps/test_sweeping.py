@@ -38,7 +38,8 @@ def test_key_workers_is_refused_for_a_launcher_without_a_matching_option(name: s
 
 
 def test_key_workers_is_refused_for_a_single_run(refused: Callable[..., str]) -> None:
-    assert refused("workers=2") == "error: workers='2': is only for sweeps, but this is a single run; add -m\n"
+    rule = "works only in a sweep, but this is a single run"
+    assert refused("workers=2") == f"error: workers='2': {rule}; add -m, or remove workers\n"
 
 
 @pytest.mark.parametrize(

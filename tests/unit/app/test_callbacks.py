@@ -50,7 +50,7 @@ def test_arguments_of_a_handwritten_config_are_checked_too(experiment: dict[str,
     experiment["callbacks"] = {"ema": {"_target_": "ssr_hydra.callbacks.EMA"}}
     assert "callbacks.ema.decay=None: is missing" in message(experiment)
     experiment["callbacks"] = ["ema"]
-    assert "callbacks=['ema']: must be a mapping of names" in message(experiment)
+    assert "callbacks=['ema']: must be a mapping from name to config" in message(experiment)
 
 
 @pytest.mark.parametrize("extra", ["tensorboard", "wandb", "mlflow", "trackio"])

@@ -120,7 +120,7 @@ def test_a_file_may_refer_to_other_values(mine: Write, app: App) -> None:
 @pytest.mark.parametrize("text", ["", "[1, 2]"])
 def test_an_experiment_file_must_have_the_global_package_line(mine: Write, refused: Refused, text: str) -> None:
     mine("experiment/u", text)
-    assert "begin its file with # @package _global_" in refused("--config-dir", "mine", "experiment=u")
+    assert "begin the YAML file with # @package _global_" in refused("--config-dir", "mine", "experiment=u")
 
 
 def test_command_line_may_set_every_key_of_hydra(mine: Write, app: App, in_tmp: Path) -> None:

@@ -57,8 +57,10 @@ FIXES = {
         "checkpoint.mode='auto': the name eval/wer_accuracy does not show whether higher is better; write max or min"
     ),
     "checkpoint.best=eval/acuracy": "'eval/acuracy': must be one of train/loss, eval/loss, eval/accuracy;",
-    "checkpoint=off": "checkpoint='off': must be a mapping; set its keys; see --cfg job --package checkpoint",
-    "scheduler=sequence scheduler.phases=1": "must be a mapping; set its keys; see --cfg job",
+    "checkpoint=off": (
+        "checkpoint='off': must be a mapping; set keys of checkpoint (--cfg job --package checkpoint prints them)"
+    ),
+    "scheduler=sequence scheduler.phases=1": "must be a mapping; set keys of scheduler.phases (--cfg job",
     "--config-name foo": "--config-name='foo': config not found; correct the name, or add the folder",
     "--cfg jobs": "--cfg='jobs': must be one of job, hydra, all; see --help",
     "--multirn ssr=1,2": "unrecognized arguments: --multirn; did you mean --multirun?",

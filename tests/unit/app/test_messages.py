@@ -63,9 +63,9 @@ def test_error_of_any_other_kind_is_one_line(message: str) -> None:
             "lr='0.1': unknown key; did you mean optimizer.muon.lr or optimizer.adamw.lr?",
         ),
         ("lrr=0.1", "lrr='0.1': unknown key; there are name, ssr, "),
-        ("~lrr", "lrr='~lrr': not found in the config; leave it out"),
-        ("~optimizer.betas=3", "optimizer.betas='~optimizer.betas': not found in the config; leave it out"),
-        ("~ssr=2", "ssr='2': must be the value in the config (got 1.0); write ~ssr"),
+        ("~lrr", "lrr='~lrr': not found in the config; remove ~lrr"),
+        ("~optimizer.betas=3", "optimizer.betas='~optimizer.betas': not found in the config; remove ~optimizer.betas"),
+        ("~ssr=2", "ssr='2': must be the value of ssr in the config, which is 1.0; write ~ssr"),
         ("callbacks=[emma]", "callbacks='emma': unknown choice; did you mean ema?"),
         ("param_groups=[no_decy]", "param_groups='no_decy': unknown choice; did you mean no_decay?"),
         ("callbacks.ema.decay=.5", "callbacks.ema.decay='.5': unknown key callbacks.ema; choose it: callbacks=[ema]"),
@@ -93,8 +93,8 @@ def test_error_of_any_other_kind_is_one_line(message: str) -> None:
         ),
         (
             "~scheduler +scheduler=[{_target_:a},{_target_:b}]",
-            "scheduler='[{_target_:a},{_target_:b}]': a list of mappings must be in a YAML file; write it in an "
-            "experiment file",
+            "scheduler='[{_target_:a},{_target_:b}]': a list of mappings must be in a YAML file; write the list in "
+            "an experiment file",
         ),
         ("trust=nowhere_to_be_found.a", "trust='nowhere_to_be_found.a': module nowhere_to_be_found not found; "),
     ],

@@ -85,7 +85,7 @@ def test_the_working_folder_is_importable_only_if_a_module_is_trusted(
 
 @pytest.mark.parametrize("typed", ["study=a", "zip=[a,b]"])
 def test_sweep_settings_are_refused_for_a_single_run(typed: str) -> None:
-    assert "is only for sweeps, but this is a single run; add -m" in str(refusal(typed))
+    assert "works only in a sweep, but this is a single run; add -m" in str(refusal(typed))
 
 
 @each(
@@ -98,7 +98,7 @@ def test_sweep_settings_are_refused_for_a_single_run(typed: str) -> None:
 def test_settings_of_the_app_cannot_be_deleted(typed: str, fix: str) -> None:
     key, _, _ = typed[1:].partition("=")
     for sweep in ([], ["-m", "ssr=0.5,1", "seed=0,1"]):
-        assert str(refusal(*sweep, typed)) == f"{key}={typed!r}: cannot be deleted; leave it out, or write {fix}"
+        assert str(refusal(*sweep, typed)) == f"{key}={typed!r}: cannot be deleted; remove ~{key}, or write {fix}"
 
 
 def test_two_folders_for_one_sweep_are_refused() -> None:

@@ -256,7 +256,7 @@ def test_error_for_a_method_of_another_library_suggests_the_event() -> None:
     class Lightning:
         def on_batch_end(self) -> None: ...
 
-    with refused("callbacks.x", match=r"on_batch_end\? did you mean batch_end\?"):
+    with refused("callbacks.x", match=r"for on_batch_end, did you mean batch_end\?"):
         Events({"x": Lightning()})
 
 

@@ -166,7 +166,7 @@ def test_finished_run_cannot_be_rescaled() -> None:
         TimeMap.planned(run("10ep"), 1).rescaled(run("20ep", 10 * LENGTH))
     assert str(caught.value) == (
         "resume.on_change='rescale': has nothing left to rescale, because the schedule is at its end (10ep); "
-        "use resume.on_change=extend, which follows the new schedule from here on"
+        "use resume.on_change=extend, which follows the new schedule from the checkpoint on"
     )
 
 

@@ -82,7 +82,7 @@ def test_options_are_passed_to_torchvision() -> None:
         ({"name": "resnet18", "weights": "IMAGENET1K_V7"}, "weights", "IMAGENET1K_V1"),
         ({"name": "resnet18", "options": {"depth": 3}}, "options", "depth"),
         ({"name": "resnet18", "options": {"block": 3}}, "options", "block"),
-        ({"name": "resnet18", "options": {"weights": "DEFAULT"}}, "options.weights", "cannot be set here"),
+        ({"name": "resnet18", "options": {"weights": "DEFAULT"}}, "options.weights", "cannot be set in options"),
     ],
 )
 def test_error_for_an_invalid_argument_is_one_line(arguments: dict[str, Any], field: str, said: str) -> None:

@@ -41,10 +41,13 @@ def test_options_are_passed_to_timm() -> None:
         ({"name": "resnet18.a1_in1k"}, "name='resnet18.a1_in1k': is not a model of timm; write name=resnet18 weights="),
         ({"name": "resnet18", "num_classes": 0}, "num_classes=0: must be"),
         ({"name": "resnet18", "options": {"foo": 1}}, "options={'foo': 1}: "),
-        ({"name": "resnet18", "options": {"checkpoint_path": "x"}}, "options.checkpoint_path='x': cannot be set here"),
+        (
+            {"name": "resnet18", "options": {"checkpoint_path": "x"}},
+            "options.checkpoint_path='x': cannot be set in options",
+        ),
         (
             {"name": "resnet18", "weights": "A1"},
-            "weights='A1': is not the name of weights of resnet18; choose DEFAULT or",
+            "weights='A1': is not a name of pretrained weights of resnet18; choose DEFAULT or",
         ),
         ({"name": "resnet10t_dw", "weights": "DEFAULT"}, "name='resnet10t_dw': is not a model"),
     ],

@@ -389,7 +389,7 @@ def test_error_for_an_invalid_state_or_ssr_names_the_field() -> None:
     with refused("optimizers[1]", WrongTypeError):
         compiled(LinearScheduler(), sgd(), "adam")  # type: ignore[arg-type]
     with refused("ssr", UnsupportedError):
-        compiled(lambda state: 1.0, sgd(), ssr=0.5)  # cannot be scaled, because it has no argument ssr
+        compiled(lambda state: 1.0, sgd(), ssr=0.5)  # cannot stretch a function that has no argument ssr
     with refused("ssr", RangeError):
         compiled(LinearScheduler(), sgd(), ssr=0)
     with refused("t_max", MissingRateError, match="dataloader_len"):

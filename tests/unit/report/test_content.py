@@ -188,8 +188,8 @@ def crowded(measure: str, busy: float, quiet: float) -> Study:
 @pytest.mark.parametrize(
     ("measure", "busy", "quiet", "said"),
     [
-        ("jobs_beside", 3.0, 0.0, "b ran next to 3 other jobs, a next to no other jobs"),
-        ("jobs_beside", 1.6, 1.0, "b ran next to 1.6 other jobs, a next to 1 other job"),
+        ("jobs_beside", 3.0, 0.0, "b ran next to 3 other jobs, and a ran next to no other jobs"),
+        ("jobs_beside", 1.6, 1.0, "b ran next to 1.6 other jobs, and a ran next to 1 other job"),
         ("load", 4.25, 1.0, "the machine's load was 4.2 for b and 1.0 for a"),
     ],
 )
@@ -238,7 +238,7 @@ def test_recipes_of_a_table_without_steps_are_compared_at_equal_ssr(tmp_path: Pa
     assert (content.axis, content.equal) == ("seconds", "ssr")
     assert set(content.pareto[content.pareto["status"] == "frontier"]["recipe"]) == {"a"}
     assert (content.equal_time["status"] == "inside").all()
-    said = "Equal time means equal SSR: no recipe certainly takes more than a tenth longer per SSR than another."
+    said = "Equal time means equal SSR: no recipe certainly takes over 10% longer per SSR than another."
     assert said in method_words.method(content)
     assert build(content.study, Options(equal="seconds")).equal == "seconds"
 

@@ -77,7 +77,7 @@ def test_headline_without_a_tolerance_states_the_range(content: Content) -> None
     ]
     assert said[:2] == [
         "Run wsd at SSR 0.5 to 2 or longer, depending on the gain you require.",
-        "If any gain counts: wsd at SSR 2 or longer; the table has cheaper choices.",
+        "Run wsd at SSR 2 or longer if any gain counts; cheaper choices are below.",
     ]
     assert said[2].startswith("Run wsd at SSR 2 or longer")
     assert all(len(text.split()) <= 15 and "wsd" in text for text in said)
@@ -144,7 +144,7 @@ AT = "At equal time (SSR 2, 2,400 steps, 12 s), wsd"
          f"{AT} and b are equal to within 0.0030: the difference is +0.0010 [-0.0010, 0.0030]. 1 more "
          "recipe may be as good."),
         ((rival("b", 0.001, 0.009),),
-         f"{AT} is better than b by +0.0050 [0.0010, 0.0090], but this is not certain at 99 %."),
+         f"{AT} is better than b by +0.0050 [0.0010, 0.0090], but this is not certain at a confidence of 99 %."),
         ((UNKNOWN,), f"{AT} is +0.0050 better than b. There are too few seeds to measure the noise."),
         ((rival("b", -0.02, -0.01),), f"{AT} is worse than b by +0.0150 [0.0100, 0.0200]."),
         ((), "No other recipe was measured at equal time (SSR 2, 2,400 steps, 12 s)."),
@@ -274,7 +274,7 @@ def test_report_counts_the_comparisons_with_controls(content: Content) -> None:
     frame = pd.DataFrame([row | {"ssr": 0.1 * place, "winner": winner} for place, winner in enumerate(won)])
     (said,) = [line for line in everything(replace(content, controls=frame)) if "have 6" in line]
     counts = "scaling wins 2, truncation wins 1, 2 are undecided, 1 is the same run"
-    assert said == f"Scaling and truncation have 6 comparisons, each at 99 %: {counts}."
+    assert said == f"Scaling and truncation have 6 comparisons, each at a confidence of 99 %: {counts}."
 
 
 def test_rejected_fits_are_listed(content: Content) -> None:
@@ -286,9 +286,9 @@ def test_rejected_fits_are_listed(content: Content) -> None:
         for fit, test in zip(content.fits[:2], (outside, no_better), strict=True)
     ]
     assert method_words.fit_warnings(replace(content, fits=rejected)) == [
-        "The power law of cosine_warmup fails its back-test. Fitted up to SSR 1, it predicts 0.96 at SSR 2; the "
-        "measured value is 0.95. The error is 0.01, and its interval allows 0.005.",
-        "The quadratic of cosine_warmup fails its back-test. Fitted up to SSR 1, it predicts 0.96 at SSR 2; the "
+        "The power law of cosine_warmup fails its back-test. The fit to SSRs up to 1 predicts 0.96 at SSR 2; the "
+        "measured value is 0.95. The error is 0.01, but the interval of the prediction allows at most 0.005.",
+        "The quadratic of cosine_warmup fails its back-test. The fit to SSRs up to 1 predicts 0.96 at SSR 2; the "
         "measured value is 0.95. The error is 0.01; repeating the value at SSR 1 has an error of 0.004.",
     ]
     many = [replace(fit, verdict="rejected") for fit in content.fits]
@@ -305,7 +305,11 @@ def test_rejected_fits_are_listed(content: Content) -> None:
     [
         ("held", "held", "the measured value is 0.95."),
         ("tolerated", "tolerated", "0.95. The error is within the tolerance."),
-        ("held", "no_noise", "0.95. There are too few SSRs with one seed each to measure the noise."),
+        (
+            "held",
+            "no_noise",
+            "0.95. The noise cannot be measured, because each SSR has one seed and there are too few SSRs.",
+        ),
         ("held", "vague", "0.95. Any value within 0.005 of the prediction would have passed."),
         ("undetermined", "undetermined", "The SSRs up to 1 do not determine a power law."),
     ],
@@ -360,7 +364,7 @@ def test_report_states_after_how_many_runs_the_study_has_paid_off(content: Conte
     # A run takes 6 s at SSR 1 and 12 s at SSR 2, so it saves 6 s. The study took 415 s, which is 70 times 6 s.
     shorter = chosen(content, ssr=1.0)
     assert method_words.cost_of_sweep(shorter).endswith(
-        "Each run of wsd at SSR 1 instead of 2 saves 6 s, so the study has paid for itself after 70 runs at this SSR."
+        "Each run of wsd at SSR 1 instead of 2 saves 6 s, so 70 runs at this SSR save the time that the study took."
     )
     assert "paid" not in method_words.cost_of_sweep(content)  # the longest run is recommended
 

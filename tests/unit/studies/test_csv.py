@@ -287,7 +287,8 @@ def test_times_may_have_different_units(tmp_path: Path) -> None:
     for unit, column in (("hours", "wall_hours"), ("minutes", "t")):
         assert from_csv(path, "ssr", "acc", **{unit: column}).frame["seconds"].tolist() == [5400.0, 10800.0]  # type: ignore[arg-type]
     with pytest.raises(
-        InputError, match=r"^seconds='wall_hours': the column's name says hours; pass the column as hours"
+        InputError,
+        match=r"^seconds='wall_hours': must be a column of seconds, but its name says hours; pass the column as hours",
     ):
         from_csv(path, "ssr", "acc", "wall_hours")
     with refused("hours", ConflictError):

@@ -163,7 +163,7 @@ def test_an_experiment_cannot_choose_a_launcher(app: Callable[..., Answer], in_t
 @pytest.mark.parametrize("group", ["launcher", "hydra/launcher"])
 def test_launcher_is_refused_for_a_single_run(app: Callable[..., Answer], in_tmp: Path, group: str) -> None:
     done = app(f"{group}=basic", "max_duration=2ba")
-    rule = "is only for sweeps, but this is a single run; add -m, or leave it out"
+    rule = f"works only in a sweep, but this is a single run; add -m, or remove {group}"
     assert (done.code, done.err) == (2, f"error: {group}='basic': {rule}\n")
     assert list(in_tmp.iterdir()) == []
 

@@ -88,7 +88,10 @@ def test_cuda_visible_devices_sets_the_visible_gpus(said: str, expected: list[st
         ({"workers": 0}, "workers=0: must be a whole number of at least 1; write e.g. 1"),
         ({"threads": -1}, "threads=-1: must be a whole number"),
         ({"gpus_per_job": None}, "gpus_per_job=None: must be a whole number"),
-        ({"gpus_per_job": 2, "gpus": "none"}, "gpus_per_job=2: there are no GPUs; use 1"),
+        (
+            {"gpus_per_job": 2, "gpus": "none"},
+            "gpus_per_job=2: must be at most the number of GPUs, but there are no GPUs; set gpus_per_job=1",
+        ),
         ({"gpus": "all"}, "gpus='all': must be auto, none or a list"),
         ({"gpus": []}, "gpus=[]: must be auto, none or a list"),
         ({"gpus": [0, -1]}, "gpus=-1: must be the number or the id of a GPU"),
@@ -96,9 +99,12 @@ def test_cuda_visible_devices_sets_the_visible_gpus(said: str, expected: list[st
         ({"gpus": [1, "1"]}, "gpus='1,1': must name each GPU once"),
         (
             {"gpus": [0, 1], "workers": 3},
-            "workers=3: there are 2 GPUs, and each running job needs 1; use workers=2, or gpus=",
+            "workers=3: needs too many GPUs: there are 2 GPUs, and each running job needs 1; set workers=2, or gpus=",
         ),
-        ({"gpus": [0], "gpus_per_job": 2}, "gpus_per_job=2: there is 1 GPU; use 1"),
+        (
+            {"gpus": [0], "gpus_per_job": 2},
+            "gpus_per_job=2: must be at most the number of GPUs, but there is 1 GPU; set gpus_per_job=1",
+        ),
     ],
 )
 def test_invalid_workers_threads_and_gpus_are_refused(settings: dict[str, Any], said: str) -> None:

@@ -217,7 +217,7 @@ class SeededDataLoader(DataLoader[Any]):
 
 
 def _with_own_rng(batches: Iterator[Any], seed: int) -> Iterator[Any]:
-    """Read the batches with a separate global random state."""
+    """Read the batches with their own random state. After each batch, restore the global random state."""
     with preserved_rng():
         seed_global_rng(seed)
         own = GlobalRng.now()

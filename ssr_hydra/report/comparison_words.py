@@ -1,4 +1,4 @@
-"""Sentences that compare the chosen recipe with other recipes, at equal budgets, and with its controls."""
+"""Sentences that compare the chosen recipe with its controls, and with other recipes at equal budgets."""
 
 from __future__ import annotations
 

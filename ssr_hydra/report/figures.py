@@ -46,7 +46,8 @@ _UNDECIDED: Any = (0, (1.6, 1.0))  # dashes of a choice that is not decided
 _MOST_NAMES = 16
 _PALEST = 0.35
 _BAND = 0.15  # opacity of the band around a mean
-_BESIDE, _AS_LONG = 0.075, 0.004  # inches to shift a run's mark if it is closer to the mean than this fraction
+# If a run takes as long as the mean run, up to this fraction, its mark moves by so many inches beside the mean's mark.
+_AS_LONG, _BESIDE = 0.004, 0.075
 # For :func:`nudge`. With lines the distances may be larger, because lines show which marks belong together.
 _DODGE = {"each": 0.03, "over_all": 0.1}
 _LINE_DODGE = {"each": 0.06, "over_all": 0.24}

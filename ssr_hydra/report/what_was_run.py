@@ -52,7 +52,7 @@ def setup(content: Content) -> list[tuple[str, str]]:
 
 def _table(path: Path) -> str:
     try:
-        with path.open("rb") as file:  # it was checked before that the path is a regular file
+        with path.open("rb") as file:  # the caller checked that the path is a regular file
             head = file.readline(_MOST_BYTES).decode("utf-8-sig")
     except (OSError, ValueError):
         return path.name

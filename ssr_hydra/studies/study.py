@@ -244,7 +244,7 @@ class Study:
         return (0.0, math.inf) if words & _LOSSES else None
 
     def interval(self, mean: Estimate) -> tuple[float, float]:
-        """Return the interval of a mean in units of quality. For a bounded metric, the interval is within the bounds.
+        """Return the confidence interval of a mean, on the scale of the metric and within its bounds.
 
         This interval is Student's t on the logit of the mean (for a loss, on its logarithm), by the delta method.
         """

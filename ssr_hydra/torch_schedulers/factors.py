@@ -23,7 +23,7 @@ def _power(gamma: float, exponent: float) -> float:
 
 
 def _power_of(gamma: float, count: Callable[[Any], float], extra: float = 1.0) -> Factor:
-    """Return the course with the factor gamma ** count(t)."""
+    """Return the course of a learning rate that is the initial rate times gamma ** count(t)."""
 
     def growth(before: Any, after: Any) -> float:
         return _power(gamma, count(after) - count(before))

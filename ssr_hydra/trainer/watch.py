@@ -60,7 +60,7 @@ class LossWatch:
         """Add the loss of a step.
 
         Raises:
-            DivergedError: On the CPU, the loss is not finite.
+            DivergedError: The loss is not finite. Only a run on the CPU is checked here.
         """
         self.count += 1
         if self._on_cpu:

@@ -97,7 +97,7 @@ def test_finished_run_is_not_mixed_with_a_different_run(tmp_path: Path) -> None:
     assert (tmp_path / "result.json").read_bytes() == before
 
 
-def test_run_that_failed_before_its_first_batch_or_was_stopped_may_start_again(tmp_path: Path) -> None:
+def test_stopped_run_may_start_again_and_so_may_one_that_failed_before_its_first_batch(tmp_path: Path) -> None:
     result(status="failed", error="OSError: no network", steps=0).save(tmp_path)
     refuse_finished(tmp_path)
     result(status="failed", error="OSError: no network", steps=1).save(tmp_path)

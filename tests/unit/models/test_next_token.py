@@ -55,7 +55,7 @@ def test_loss_of_half_precision_logits_is_computed_in_float32() -> None:
         (LOGITS, torch.tensor([[1, 0]]), "outputs"),
     ],
 )
-def test_error_for_inputs_with_wrong_shapes_names_the_input(outputs: Any, targets: Any, field: str) -> None:
+def test_input_of_the_wrong_shape_gives_an_error_that_names_the_input(outputs: Any, targets: Any, field: str) -> None:
     for function in (next_token_loss, bits_per_byte):
         with refused(field):
             function(outputs, targets)

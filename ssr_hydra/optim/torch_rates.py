@@ -172,7 +172,7 @@ class TorchRates:
                     raise error.within(part.field) from None
 
     def _compute(self, part: _Part, timestamp: Any) -> None:
-        # One scheduler starts from the initial rates. Several schedulers start from 1, and their results are multiplied.
+        # A single scheduler starts from the initial rates. Several start from 1, and their results are multiplied.
         bases = self._bases if len(self._parts) == 1 else [1.0] * len(self._bases)
         part.rates = part.course.rates(timestamp, bases)
         if part.course.has_momenta:

@@ -257,12 +257,12 @@ def check_hydra_node(
             ``hydra/launcher=mine`` chooses a file for ``hydra.launcher.``.
     """
     _check_trust(cfg, reference)
-    typed: Any = _plain(cfg.hydra.overrides)
+    typed: Any = _unresolved(cfg.hydra.overrides)
     recorded = [*typed["hydra"], *typed["task"]]
     if sorted(map(str, recorded)) != sorted(overrides):
         rule = "cannot be set in a file"
         raise UntrustedError("hydra.overrides", " ".join(map(str, recorded)), rule, "remove hydra.overrides")
-    own, content = (dict(leaves(_plain(each.hydra), ())) for each in (reference, cfg))
+    own, content = (dict(leaves(_unresolved(each.hydra), ())) for each in (reference, cfg))
     changed: dict[str, Any] = {}
     for path in sorted(own.keys() | content.keys(), key=str):
         field = ".".join(("hydra", *path))
@@ -281,7 +281,7 @@ def check_hydra_node(
 
 
 def _check_trust(cfg: DictConfig, reference: DictConfig) -> None:
-    value, own = (_plain(each).get("trust", []) for each in (cfg, reference))
+    value, own = (_unresolved(each).get("trust", []) for each in (cfg, reference))
     if value != own:
         fix = how_to_trust(map(str, value) if isinstance(value, list) and value else ["..."])
         raise UntrustedError("trust", value, "can be set only on the command line, not in a file", fix)
@@ -300,6 +300,6 @@ def check_parameters(keys: Mapping[str, object]) -> None:
             )
 
 
-def _plain(node: Any) -> dict[str, Any]:
+def _unresolved(node: Any) -> dict[str, Any]:
     content: Any = OmegaConf.to_container(node, resolve=False)
     return dict(content)

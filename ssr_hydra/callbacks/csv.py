@@ -58,7 +58,7 @@ class CSVLogger:
     def fit_start(self, trainer: Any) -> None:
         """Open the table, and drop the rows after the run's current position."""
         self._path = run_folder(trainer, "csv") / "metrics.csv"
-        self._names, rows = _read(self._path, trainer.state.timestamp.batches)
+        self._names, rows = _read_log(self._path, trainer.state.timestamp.batches)
         self._rewrite(rows)
 
     def log(self, trainer: Any, record: Mapping[str, Any]) -> None:
@@ -68,7 +68,7 @@ class CSVLogger:
         new = [name for name in values if name not in self._names]
         if new:
             assert self._path is not None
-            rows = _read(self._path)[1]
+            rows = _read_log(self._path)[1]
             self._names = [*self._names, *new]
             self._rewrite(rows)
         assert self._file is not None
@@ -97,7 +97,7 @@ class CSVLogger:
         self._file = self._path.open("ab", buffering=0)
 
 
-def _read(path: Path, until: int | None = None) -> tuple[list[str], list[list[str]]]:
+def _read_log(path: Path, until: int | None = None) -> tuple[list[str], list[list[str]]]:
     """Return the column names and the rows of a table, without rows of batches after ``until`` if it is given."""
     names = list(_FIRST)
     try:

@@ -166,7 +166,7 @@ class Events:
         for listener in listeners[: self._completing]:
             listener(trainer, record)
             for name, value in record.items():
-                record[name] = _plain(value, name, listener)
+                record[name] = _plain_value(value, name, listener)
         if write is not None:
             write(record)
         for listener in listeners[self._completing :]:
@@ -289,13 +289,13 @@ def _take_numbers(metrics: dict[str, Any], listener: Listener) -> None:
             metrics[name] = number
 
 
-def _plain(value: Any, name: str, listener: Listener) -> Any:
+def _plain_value(value: Any, name: str, listener: Listener) -> Any:
     if value is None or type(value) in (bool, int, float, str):
         return value
     if isinstance(value, Mapping):
-        return {str(key): _plain(item, f"{name}.{key}", listener) for key, item in value.items()}
+        return {str(key): _plain_value(item, f"{name}.{key}", listener) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_plain(item, f"{name}[{index}]", listener) for index, item in enumerate(value)]
+        return [_plain_value(item, f"{name}[{index}]", listener) for index, item in enumerate(value)]
     if isinstance(value, str):
         return str(value)
     number = as_number(value)

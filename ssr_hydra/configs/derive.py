@@ -101,7 +101,7 @@ def config_of(
         kw_only = argument.kind is argument.KEYWORD_ONLY
         is_mutable = isinstance(default, (list, dict))
         value: Any = {"default_factory": partial(copy.deepcopy, default)} if is_mutable else {"default": default}
-        made.append((argument.name, _plain(hints[argument.name]), field(**value, kw_only=kw_only)))
+        made.append((argument.name, _field_type(hints[argument.name]), field(**value, kw_only=kw_only)))
     if target is not None:
         made.append(("_target_", str, field(default=target, init=False)))
     doc = bases[0].__doc__ if bases else f"Config of ``{target or source.__name__}``."
@@ -119,18 +119,18 @@ def config_class(
     return made
 
 
-def _plain(hint: Any) -> Any:
+def _field_type(hint: Any) -> Any:
     """Return the type of a config field for an argument of type ``hint``; ``Any`` if OmegaConf has no such type."""
     if hint is Time:
         return str
     origin, arguments = get_origin(hint), get_args(hint)
     if origin in (Union, types.UnionType):
-        plain = dict.fromkeys(map(_plain, arguments))
+        plain = dict.fromkeys(map(_field_type, arguments))
         return Any if any(kind not in _SCALARS for kind in plain) else Union[tuple(plain)]  # noqa: UP007  # the union of a list of types
     if origin is Sequence:
-        return list[_plain(arguments[0])]  # type: ignore[misc]
+        return list[_field_type(arguments[0])]  # type: ignore[misc]
     if origin is tuple and Time not in arguments:
-        return tuple[tuple(map(_plain, arguments))]  # type: ignore[misc]
+        return tuple[tuple(map(_field_type, arguments))]  # type: ignore[misc]
     if origin is Mapping:
         return dict.__class_getitem__((str, PhaseConfig if Phase in get_args(arguments[1]) else Any))
     return hint if hint in _SCALARS else Any

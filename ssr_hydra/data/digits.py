@@ -45,7 +45,7 @@ class Digits(TensorDataset):
 
     def __init__(self, split: str = "train", eval_fraction: float = 1 / 3, split_seed: int = 0) -> None:
         check_split(split, eval_fraction, split_seed)
-        images, labels = _read()
+        images, labels = _read_digits()
         held_out = hold_out(labels, eval_fraction, split_seed)
         self.split, self.total = split, len(labels)
         self.part, self.partition = split, {"eval_fraction": eval_fraction, "split_seed": split_seed}
@@ -65,7 +65,7 @@ class Digits(TensorDataset):
         return f"Digits(split={self.split!r}: {size} of {self.total} images, {self.total - size} {rest})"
 
 
-def _read() -> tuple[NDArray[Any], NDArray[Any]]:
+def _read_digits() -> tuple[NDArray[Any], NDArray[Any]]:
     """Return pixels [1797, 64] from 0 to 16 and labels [1797]."""
     # Importing sklearn.datasets takes a second. Reading the file takes only 20 ms.
     package = importlib.util.find_spec("sklearn")

@@ -190,13 +190,13 @@ def _from_text(
             if decimal == "." and "_" not in "".join(cells):
                 numbers.extend(map(float, cells))
             else:
-                numbers.extend([_number(cell, decimal) for cell in cells])
+                numbers.extend([_cell_number(cell, decimal) for cell in cells])
         except ValueError:
             bad = next(k for k in ins if not is_number(row[k], decimal))
             what = "is empty" if not row[bad].strip() else f"must be a number (is {row[bad]!r})"
             where = f"row {line}, column {names[bad]!r} {what}"
             raise FormatError(field, path, where, _fix(row[bad], delimiter, decimal)) from None
-        words.append([_plain(row[k].strip(), decimal) for k in outs])
+        words.append([_with_point(row[k].strip(), decimal) for k in outs])
         lines.append(line)
     if not lines:
         raise FormatError(field, path, "has no rows", "write rows of numbers")
@@ -240,14 +240,14 @@ def _check_names(
             raise FormatError(field, path, rule, "delete the column, or choose columns with inputs=[...] targets=[...]")
 
 
-def _number(cell: str, decimal: str) -> float:
+def _cell_number(cell: str, decimal: str) -> float:
     """Return a cell as a number. Raise ValueError for other cells, and for ``1_000``, which float() accepts."""
     if "_" in cell or (decimal == "," and "." in cell):
         raise ValueError(cell)
     return float(cell.replace(",", ".") if decimal == "," else cell)
 
 
-def _plain(cell: str, decimal: str) -> str:
+def _with_point(cell: str, decimal: str) -> str:
     """Replace the decimal comma of a number by a point. Return a word unchanged."""
     return cell.replace(",", ".") if decimal == "," and is_number(cell, decimal) else cell
 
@@ -293,7 +293,7 @@ def _choose(
 def is_number(cell: str, decimal: str = ".") -> bool:
     """Return whether a cell is a number."""
     try:
-        _number(cell, decimal)
+        _cell_number(cell, decimal)
     except ValueError:
         return False
     return True

@@ -194,13 +194,13 @@ _File = tuple[str, bytes]
 def _files(split: str, fraction: float, seed: int) -> list[_File]:
     """Return the name and text of each file of one split, sorted by name."""
     check_split(split, fraction, seed)
-    files = _read(sysconfig.get_path("stdlib"))
+    files = _read_sources(sysconfig.get_path("stdlib"))
     held_out = hold_out(np.zeros(len(files), dtype=np.int64), fraction, seed)
     return [file for file, held in zip(files, held_out, strict=True) if held == (split == "eval")]
 
 
 @functools.cache
-def _read(folder: str) -> tuple[_File, ...]:
+def _read_sources(folder: str) -> tuple[_File, ...]:
     """Return the name of every top-level module and its text with Unix line ends, sorted by name."""
     paths = {name: Path(folder) / f"{name}.py" for name in sorted(sys.stdlib_module_names)}
     # A module without this file is a package, is built in, or belongs to a different operating system.

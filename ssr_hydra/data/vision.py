@@ -70,7 +70,7 @@ class SmallImages(TensorDataset):
         self.name, self.split = name, check_split(split)
         self.part, self.partition = split, {"name": name}
         known = IMAGE_SETS[name]
-        images, labels = _read(known, name, split, _root(root), root, download)
+        images, labels = _read_images(known, name, split, _root(root), root, download)
         # The original bytes do not depend on ``normalize``.
         self._description = describe_tensors(f"{name} {split}", (images, labels)) | {"normalize": normalize}
         self.num_classes = known.num_classes
@@ -99,7 +99,7 @@ def _root(root: object) -> Path:
     return Path(root).expanduser()
 
 
-def _read(
+def _read_images(
     known: ImageSet, name: str, split: str, root: Path, given: str | None, download: bool
 ) -> tuple[Tensor, Tensor]:
     """Return pixels [N, C, H, W] as bytes, and classes [N]."""

@@ -22,13 +22,13 @@ from ssr_hydra.torch_schedulers.chains import UnchainableError
 from ssr_hydra.torch_schedulers.combined import holds_phases, together
 from ssr_hydra.torch_schedulers.plateau import Plateau
 
-__all__ = ["Entry", "TorchRates"]
+__all__ = ["SchedulerEntry", "TorchRates"]
 
 _ROUNDING = 1e-6  # the tolerance for rates in float32 tensors
 
 
 @dataclass(frozen=True)
-class Entry:
+class SchedulerEntry:
     """A torch scheduler of the user, and the length of its steps.
 
     Attributes:
@@ -67,7 +67,7 @@ class TorchRates:
     """
 
     def __init__(
-        self, optimizer: Optimizer, entries: Sequence[Entry], run: Run, *, runs_as_it_is: bool, is_new: bool
+        self, optimizer: Optimizer, entries: Sequence[SchedulerEntry], run: Run, *, runs_as_it_is: bool, is_new: bool
     ) -> None:
         self.optimizer = optimizer
         is_driven = any(entry.instance is not None for entry in entries)  # torch's constructors set rates
@@ -120,7 +120,7 @@ class TorchRates:
     def _bases(self) -> list[float]:
         return self._initial.values
 
-    def _sort(self, entries: Sequence[Entry], run: Run) -> list[Entry]:
+    def _sort(self, entries: Sequence[SchedulerEntry], run: Run) -> list[SchedulerEntry]:
         """Return the entries that are functions of time. Store the schedulers that need a metric."""
         for entry in entries:
             if isinstance(entry.description, ours.ReduceLROnPlateau):
@@ -132,7 +132,7 @@ class TorchRates:
                 self._waiting.append(entry.instance)
         return [entry for entry in entries if entry.description is not None and not _waits(entry)]
 
-    def _run_as_they_are(self, entries: Sequence[Entry]) -> None:
+    def _run_as_they_are(self, entries: Sequence[SchedulerEntry]) -> None:
         for entry in entries:
             if entry.instance is None:
                 rule = "cannot be combined with a torch scheduler that is not a function of time"
@@ -264,11 +264,11 @@ class TorchRates:
         return [*(item for item, _ in self._as_they_are), *self._waiting] if self.runs_as_it_is else []
 
 
-def _described(entries: Sequence[Entry]) -> list[tuple[str, ours.TorchScheduler, str]]:
+def _described(entries: Sequence[SchedulerEntry]) -> list[tuple[str, ours.TorchScheduler, str]]:
     return [(entry.field, entry.description, entry.pace) for entry in entries]  # type: ignore[misc]
 
 
-def _waits(entry: Entry) -> bool:
+def _waits(entry: SchedulerEntry) -> bool:
     """Return whether an entry is a ReduceLROnPlateau, which waits for a metric."""
     return isinstance(entry.description, ours.ReduceLROnPlateau) or isinstance(entry.instance, ReduceLROnPlateau)
 

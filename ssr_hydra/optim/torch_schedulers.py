@@ -122,7 +122,7 @@ def _one_or_all(values: Sequence[Any]) -> Any:
     return plain[0] if all(value is plain[0] or value == plain[0] for value in plain) else plain
 
 
-def _count(value: Any) -> Any:
+def _step_count(value: Any) -> Any:
     return Fraction(value) if isinstance(value, (int, float)) else value
 
 
@@ -174,15 +174,15 @@ def _one_cycle(scheduler: Any) -> dict[str, Any]:
 
 
 _READERS: dict[str, Callable[[Any], dict[str, Any]]] = {
-    "StepLR": lambda s: {"step_size": _count(s.step_size), "gamma": s.gamma},
+    "StepLR": lambda s: {"step_size": _step_count(s.step_size), "gamma": s.gamma},
     "MultiStepLR": lambda s: {"milestones": sorted(s.milestones.elements()), "gamma": s.gamma},
-    "ConstantLR": lambda s: {"factor": s.factor, "total_iters": _count(s.total_iters)},
+    "ConstantLR": lambda s: {"factor": s.factor, "total_iters": _step_count(s.total_iters)},
     "LinearLR": lambda s: {
-        "start_factor": s.start_factor, "end_factor": s.end_factor, "total_iters": _count(s.total_iters)
+        "start_factor": s.start_factor, "end_factor": s.end_factor, "total_iters": _step_count(s.total_iters)
     },
     "ExponentialLR": lambda s: {"gamma": s.gamma},
-    "PolynomialLR": lambda s: {"total_iters": _count(s.total_iters), "power": s.power},
-    "CosineAnnealingLR": lambda s: {"T_max": _count(s.T_max), "eta_min": s.eta_min},
+    "PolynomialLR": lambda s: {"total_iters": _step_count(s.total_iters), "power": s.power},
+    "CosineAnnealingLR": lambda s: {"T_max": _step_count(s.T_max), "eta_min": s.eta_min},
     "CosineAnnealingWarmRestarts": lambda s: {"T_0": s.T_0, "T_mult": s.T_mult, "eta_min": s.eta_min},
     "LambdaLR": lambda s: {"lr_lambda": _one_or_all(s.lr_lambdas)},
     "MultiplicativeLR": lambda s: {"lr_lambda": _one_or_all(s.lr_lambdas)},
@@ -214,7 +214,7 @@ def _plateau(scheduler: Any) -> ours.ReduceLROnPlateau:
     names = ("mode", "factor", "threshold", "threshold_mode", "eps")
     return ours.ReduceLROnPlateau(
         **{name: getattr(scheduler, name) for name in names},
-        patience=_count(scheduler.patience),
-        cooldown=_count(scheduler.cooldown),
+        patience=_step_count(scheduler.patience),
+        cooldown=_step_count(scheduler.cooldown),
         min_lr=_one_or_all(scheduler.min_lrs),
     )

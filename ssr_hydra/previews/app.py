@@ -141,12 +141,12 @@ def _curves(args: argparse.Namespace) -> list[PreviewCurve]:
         }
         checked = [(job, check(composed.compose(job), trust)) for job in jobs]
         return [
-            _curve(values, trust, _name(composed.choice(job, "scheduler"), job, varied), args)
+            _curve(values, trust, _curve_name(composed.choice(job, "scheduler"), job, varied), args)
             for job, values in checked
         ]
 
 
-def _name(choice: str | None, job: Sequence[str], varied: Collection[str]) -> str:
+def _curve_name(choice: str | None, job: Sequence[str], varied: Collection[str]) -> str:
     """Return the name of a curve: the chosen scheduler, and the overrides that differ between curves."""
     parts = [] if choice is None else [choice]
     for override in job:

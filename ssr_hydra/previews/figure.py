@@ -202,7 +202,7 @@ def _legend(axes: Axes, curves: Sequence[PreviewCurve]) -> None:
     figure: Any = axes.figure
     figure.draw_without_rendering()  # this call computes the width of the axes
     room = axes.bbox.width
-    left, right = (_row(axes, entries, room) if entries else None for entries in (schedules, shades))
+    left, right = (_legend_row(axes, entries, room) if entries else None for entries in (schedules, shades))
     (width, grown), (right_width, right_height) = _size(left), _size(right)
     between = _BETWEEN * figure.dpi
     if left is not None and right is not None and width + right_width + between > room:
@@ -216,7 +216,7 @@ def _legend(axes: Axes, curves: Sequence[PreviewCurve]) -> None:
     figure.set_figheight(HEIGHT + max(0.0, grown / figure.dpi - _ONE_LINE))
 
 
-def _row(axes: Axes, entries: Sequence[tuple[str, str, Any]], room: float) -> Legend:
+def _legend_row(axes: Axes, entries: Sequence[tuple[str, str, Any]], room: float) -> Legend:
     from matplotlib.legend import Legend
     from matplotlib.lines import Line2D
 

@@ -19,7 +19,7 @@ def table(curves: Sequence[PreviewCurve]) -> str:
     """Return a text table: time, fraction of the run, alpha and learning rate at the landmarks of each curve."""
     with_lr = any(curve.lr is not None for curve in curves)
     blocks = [
-        (f"{curve.name}, ssr {curve.ssr:g}", [_row(curve, landmark) for landmark in _elided(curve.landmarks)])
+        (f"{curve.name}, ssr {curve.ssr:g}", [_landmark_row(curve, landmark) for landmark in _elided(curve.landmarks)])
         for curve in curves
     ]
     columns = len(_HEADER) if with_lr else len(_HEADER) - 1
@@ -34,7 +34,7 @@ def table(curves: Sequence[PreviewCurve]) -> str:
     return "\n".join(text)
 
 
-def _row(curve: PreviewCurve, landmark: Landmark | str) -> tuple[str, ...]:
+def _landmark_row(curve: PreviewCurve, landmark: Landmark | str) -> tuple[str, ...]:
     if isinstance(landmark, str):
         return (landmark, "", "", "", "")
     share = float(landmark.time.value / curve.max_duration.value)

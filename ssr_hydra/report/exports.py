@@ -184,7 +184,7 @@ def as_json(content: Content) -> str:
         "hardware": list(study.hardware),
         "versions": study.versions,
     }
-    lines = [f"  {json.dumps(key)}: {_block(_plain(value))}" for key, value in report.items()]
+    lines = [f"  {json.dumps(key)}: {_block(_json_value(value))}" for key, value in report.items()]
     return "{\n" + ",\n".join(lines) + "\n}\n"
 
 
@@ -213,11 +213,11 @@ def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:
     return [dict(zip(names, row, strict=True)) for row in rows]
 
 
-def _plain(value: Any) -> Any:
+def _json_value(value: Any) -> Any:
     if isinstance(value, dict):
-        return {str(key): _plain(item) for key, item in value.items()}
+        return {str(key): _json_value(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
+        return [_json_value(item) for item in value]
     if isinstance(value, np.generic):
         value = value.item()
     if value is pd.NA or (isinstance(value, float) and not math.isfinite(value)):

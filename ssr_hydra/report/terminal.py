@@ -34,7 +34,7 @@ def report_text(content: Content, width: int = 80, colour: bool = False, stream:
         colour: Whether to use the terminal's colours.
         stream: The output; characters that its encoding does not have are replaced by ASCII. None keeps all characters.
     """
-    paint = _paint if colour else _plain
+    paint = _paint if colour else _without_colour
     lines = [as_text(main_table(content), width, colour), ""]
     lines += [paint(line, _BOLD) for line in wrapped(words.headline(content), width)]
     for sentence in words.answer(content):
@@ -152,5 +152,5 @@ def _paint(text: str, code: str) -> str:
     return f"{code}{text}{_END}"
 
 
-def _plain(text: str, code: str) -> str:  # noqa: ARG001
+def _without_colour(text: str, code: str) -> str:  # noqa: ARG001
     return text

@@ -69,7 +69,7 @@ def _configured(firsts: pd.DataFrame) -> list[tuple[str, str]]:
         texts = {
             "model": _component(config.get("model")),
             "data": _data(config, Path(str(row.folder))),
-            "batch size": _plain(config.get("data.batch_size")),
+            "batch size": _value_text(config.get("data.batch_size")),
             "optimizer": _component(config.get("optimizer"), without=("params", "lr")),
             "learning rate": _rates(config.get("optimizer")),
             "schedule": _component(config.get("scheduler")),
@@ -109,17 +109,17 @@ def _component(node: Any, without: Sequence[str] = ()) -> str:
     for name, value in node.items():
         if str(name).startswith("_") or name in without or value is None or value is False or value == 0:
             continue
-        text = str(name) if value is True else f"{name} {_component(value) or _plain(value)}"
+        text = str(name) if value is True else f"{name} {_component(value) or _value_text(value)}"
         if not text.endswith(" "):
             words.append(text)
     return ", ".join(words)
 
 
-def _plain(value: Any) -> str:
+def _value_text(value: Any) -> str:
     if isinstance(value, bool) or value is None or isinstance(value, Mapping):
         return ""
     if isinstance(value, (list, tuple)):
-        return " ".join(filter(None, map(_plain, value[:_MOST_NAMED])))
+        return " ".join(filter(None, map(_value_text, value[:_MOST_NAMED])))
     if isinstance(value, float):
         return number(value, 6)
     text = str(value)
@@ -172,13 +172,13 @@ def _length(content: Content, runs: pd.DataFrame) -> str:
             continue
         each = whole[name] if len(whole) else longest[name] / longest["ssr"]
         low, high = float(each.min()), float(each.max())
-        show, unit = (duration, "of training") if name == "seconds" else (_count, name)
+        show, unit = (duration, "of training") if name == "seconds" else (_count_text, name)
         shown = show(low) if high <= 1.005 * low else f"{show(low)} to {show(high)}"
         parts.append(f"{'' if len(whole) else 'about '}{shown} {unit}")
     return ", ".join(parts)
 
 
-def _count(value: float) -> str:
+def _count_text(value: float) -> str:
     return f"{value:,.0f}"
 
 

@@ -71,7 +71,7 @@ class Timeline:
         return MissingRateError(missing, None, rule, f"set {missing}")
 
 
-def _count(name: str, source: tuple[Timeline, dict[str, Fraction]]) -> int:
+def _counter(name: str, source: tuple[Timeline, dict[str, Fraction]]) -> int:
     timeline, counts = source
     if name not in counts:
         raise timeline.unknown(name)
@@ -80,4 +80,4 @@ def _count(name: str, source: tuple[Timeline, dict[str, Fraction]]) -> int:
     return count.numerator if count.denominator == 1 else count  # type: ignore[return-value]
 
 
-_FUNCTIONS = {name: partial(_count, name) for name in COUNTERS}
+_FUNCTIONS = {name: partial(_counter, name) for name in COUNTERS}

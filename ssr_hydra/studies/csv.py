@@ -126,7 +126,7 @@ def from_csv(
     columns = [(field, name) for field, name in wanted.items() if name is not None]
     named = [*columns, *(("recipe", name) for name in recipes), *(("pool", name) for name in pool)]
     own = [name for _, name in named if not wide or name not in (ssr, quality)]
-    header, lines, cells, problems = _read(path, [*own, *wide])
+    header, lines, cells, problems = _read_table(path, [*own, *wide])
     if wide:
         header, lines, cells = _melted(path, header, lines, cells, wide, quality)
     places = _places(path, header, named)
@@ -257,7 +257,7 @@ def _split(line: str, wanted: Sequence[str]) -> tuple[str, list[str]]:
     return max(split, key=lambda item: (sum(name in item[1] for name in wanted), len(item[1]) if not wanted else 0))
 
 
-def _read(path: Path, wanted: Sequence[str]) -> tuple[list[str], list[int], _Columns, list[Problem]]:
+def _read_table(path: Path, wanted: Sequence[str]) -> tuple[list[str], list[int], _Columns, list[Problem]]:
     """Read a table.
 
     Returns:

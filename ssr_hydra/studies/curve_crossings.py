@@ -57,7 +57,7 @@ def crossings(study: Study, confidence: float = 0.95, recipes: Sequence[str] | N
     for one, other in combinations(chosen, 2):
         low, high = max(one.ssr[0], other.ssr[0]), min(one.ssr[-1], other.ssr[-1])
         nodes = np.union1d(one.ssr, other.ssr)
-        nodes = nodes[(nodes >= low) & (nodes <= high) & _read(one, nodes) & _read(other, nodes)]
+        nodes = nodes[(nodes >= low) & (nodes <= high) & _read_series(one, nodes) & _read_series(other, nodes)]
         if len(nodes) < 2 or not _changes(one, other, nodes):
             continue
         rows += _crossings(one, other, nodes, confidence)
@@ -65,7 +65,7 @@ def crossings(study: Study, confidence: float = 0.95, recipes: Sequence[str] | N
     return pd.DataFrame(rows, columns=columns).astype({"certain": bool})
 
 
-def _read(series: Series, nodes: Any) -> Any:
+def _read_series(series: Series, nodes: Any) -> Any:
     """Return for each node whether it is a measured SSR, or between measured SSRs at most ``_WIDEST`` apart."""
     after = np.clip(np.searchsorted(series.ssr, nodes), 1, len(series.ssr) - 1)
     near = series.ssr[after] <= _WIDEST * series.ssr[after - 1] * (1 + 1e-9)

@@ -159,7 +159,7 @@ class _Reading:
         curves: dict[str, list[Any]] = {name: [] for name in ("run", *CLOCKS, "value")}
         for run, control in zip(self.runs, controls, strict=True):
             number = len(rows["study"])
-            for name, value in _row(run, labels[run.key], control, metric).items():
+            for name, value in _run_row(run, labels[run.key], control, metric).items():
                 rows[name].append(value)
             for evaluation in run.record.evaluations:
                 if metric in evaluation["metrics"]:
@@ -254,7 +254,7 @@ def _without_quality(run: _Run, metric: str) -> Iterator[Problem]:
         yield Problem(where, "no_value", f"{metric} {has}")
 
 
-def _row(run: _Run, label: str, control: str, metric: str) -> dict[str, Any]:
+def _run_row(run: _Run, label: str, control: str, metric: str) -> dict[str, Any]:
     record = run.record
     value = record.metrics.get(metric) if record.status == "completed" else None
     return {

@@ -130,13 +130,13 @@ def flatten(value: Any) -> dict[tuple[str, ...], Any]:
             for key, item in node.items():
                 walk(item, (*place, str(key)))
         else:
-            found[place] = _plain(node, [_MOST_LEAVES])
+            found[place] = _limited(node, [_MOST_LEAVES])
 
     walk(value, ())
     return found
 
 
-def _plain(value: Any, left: list[int]) -> Any:
+def _limited(value: Any, left: list[int]) -> Any:
     """Return the value unchanged, or raise a ValueError if it has more than ``left[0]`` parts.
 
     A few lines of YAML with aliases may describe a list of billions of items.
@@ -146,10 +146,10 @@ def _plain(value: Any, left: list[int]) -> Any:
         raise ValueError("config.yaml is too large for a configuration")
     if isinstance(value, Sequence) and not isinstance(value, (str, bytes)):
         for item in value:
-            _plain(item, left)
+            _limited(item, left)
     elif isinstance(value, Mapping):
         for item in value.values():
-            _plain(item, left)
+            _limited(item, left)
     return value
 
 

@@ -85,12 +85,12 @@ def zips_of(value: object, overrides: Sequence[Override], text: object) -> tuple
     zips: list[list[Any]] = items if all(isinstance(each, list) for each in items) else [items]
     by_name: dict[str, list[Override]] = {}
     for override in overrides:
-        by_name.setdefault(_name(override.get_key_element()), []).append(override)
+        by_name.setdefault(_key_name(override.get_key_element()), []).append(override)
     names = list(itertools.chain(*zips))
     for name in names:
         if not isinstance(name, str):
             raise WrongTypeError("zip", text, f"must list keys (got {name})", ZIP_EXAMPLE)
-    for name, times in Counter(map(_name, names)).items():
+    for name, times in Counter(map(_key_name, names)).items():
         if name not in by_name:
             close = difflib.get_close_matches(name, by_name, n=1)
             fix = f"did you mean {close[0]}?" if close else f"{ZIP_EXAMPLE}; zip=null pairs no values"
@@ -98,9 +98,9 @@ def zips_of(value: object, overrides: Sequence[Override], text: object) -> tuple
         if times > 1 or len(by_name[name]) > 1:
             rule = "must list a key once" if times > 1 else "must list keys that are set once"
             raise ConflictError("zip", text, f"{rule} (got {name} twice)", "leave out one of the two")
-    paired = [[override for name in zipped for override in by_name[_name(name)]] for zipped in zips]
+    paired = [[override for name in zipped for override in by_name[_key_name(name)]] for zipped in zips]
     for zipped in paired:
-        counts = {each.get_key_element(): _count(each) for each in zipped}
+        counts = {each.get_key_element(): _n_values(each) for each in zipped}
         if len(counts) < 2:
             raise RangeError("zip", text, f"must list at least two keys (got {', '.join(counts)})", ZIP_EXAMPLE)
         if len(set(counts.values())) > 1:
@@ -114,7 +114,7 @@ def zips_of(value: object, overrides: Sequence[Override], text: object) -> tuple
     return tuple(tuple(each.get_key_element() for each in zipped) for zipped in paired)
 
 
-def _name(key: str) -> str:
+def _key_name(key: str) -> str:
     return key.lstrip("+~")
 
 
@@ -127,7 +127,9 @@ def check_job_count(overrides: Sequence[Override], zips: Sequence[tuple[str, ...
         Traceback (most recent call last):
         ssr_hydra.errors.RangeError: seed='range(0,100000)': makes a sweep of 200,000 jobs, and the limit is 10,000; ...
     """
-    counts = {item.get_key_element(): (item, _count(item)) for item in overrides}  # the last override of a key counts
+    counts = {
+        item.get_key_element(): (item, _n_values(item)) for item in overrides
+    }  # the last override of a key counts
     jobs = math.prod(counts[axis[0]][1] for axis in _axes(counts, zips))
     if jobs <= _MOST_JOBS:
         return int(jobs)
@@ -140,7 +142,7 @@ def check_job_count(overrides: Sequence[Override], zips: Sequence[tuple[str, ...
 
 def product_of(overrides: Sequence[Override], zips: Sequence[tuple[str, ...]] = ()) -> str:
     """Return the number of values of each axis, such as ``2 ssr,optimizer.lr x 3 seed``. Omit axes with one value."""
-    counts = {item.get_key_element(): _count(item) for item in overrides}
+    counts = {item.get_key_element(): _n_values(item) for item in overrides}
     axes = [axis for axis in _axes(counts, zips) if counts[axis[0]] > 1]
     return " x ".join(f"{counts[axis[0]]} {','.join(axis)}" for axis in axes)
 
@@ -151,7 +153,7 @@ def _axes(keys: Iterable[str], zips: Sequence[tuple[str, ...]]) -> list[tuple[st
     return list(dict.fromkeys(axis_of.get(key, (key,)) for key in keys))
 
 
-def _count(override: Override) -> float:
+def _n_values(override: Override) -> float:
     if not override.is_sweep_override():
         return 1
     if not override.is_discrete_sweep():

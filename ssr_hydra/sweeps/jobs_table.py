@@ -46,7 +46,7 @@ def show_sweep(folder: Path, stream: TextIO, pending: str | None = None) -> None
     found = {path.parent.parent for path in folder.glob("**/.hydra/overrides.yaml")}
     found |= {path.parent for path in folder.glob(f"**/{JOB}")}  # a job that has not started has no files of Hydra
     refused = {path.parent.parent for path in folder.glob(f"**/{pending}/overrides.yaml")} if pending else set()
-    jobs = [_read(folder, path) for path in found - refused]
+    jobs = [_read_job(folder, path) for path in found - refused]
     jobs += [_read_refused(folder, path, str(pending)) for path in refused]
     if jobs:
         jobs.sort(key=lambda job: [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", job.folder)])
@@ -54,7 +54,7 @@ def show_sweep(folder: Path, stream: TextIO, pending: str | None = None) -> None
         stream.flush()
 
 
-def _read(sweep: Path, folder: Path) -> _Row:
+def _read_job(sweep: Path, folder: Path) -> _Row:
     config = _yaml(folder / ".hydra/config.yaml")
     trainer = config.get("trainer") if isinstance(config, dict) else None
     objective = trainer.get("objective") if isinstance(trainer, dict) else None
@@ -80,7 +80,7 @@ def _read(sweep: Path, folder: Path) -> _Row:
 def _read_refused(sweep: Path, folder: Path, pending: str) -> _Row:
     """Return the row of a refused job. The row has no result, because the record in the folder is of another run."""
     aside = folder / pending
-    job = _read(sweep, folder)
+    job = _read_job(sweep, folder)
     overrides = _yaml(aside / "overrides.yaml")
     try:
         why = read_bounded(aside / REFUSED, _MOST_BYTES).decode("utf-8", "replace")

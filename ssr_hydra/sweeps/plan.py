@@ -21,7 +21,7 @@ from ssr_hydra.sweeps.sharing.stages import Planned, StagePlan, is_worth, plan_s
 from ssr_hydra.time import check_ssr
 from ssr_hydra.versions import code_version, software
 
-__all__ = ["ALL", "ENDS", "NONE", "Entry", "SharingPlan", "cost_text", "differing", "plan_of", "show_plan"]
+__all__ = ["ALL", "ENDS", "NONE", "PlannedJob", "SharingPlan", "cost_text", "differing", "plan_of", "show_plan"]
 
 ALL, ENDS, NONE = KEEPS
 """The values of ``share_keep``."""
@@ -39,7 +39,7 @@ _STATUSES = {
 }
 
 
-class Entry(NamedTuple):
+class PlannedJob(NamedTuple):
     """A job to plan."""
 
     identity: str
@@ -64,14 +64,14 @@ class SharingPlan:
     def __init__(
         self,
         study: Path,
-        entries: Sequence[Entry],
+        entries: Sequence[PlannedJob],
         keep: str,
         describe: Callable[[Mapping[str, Any]], Candidate],
         mine: Collection[str] | None,
         code: Mapping[str, str],
     ) -> None:
         self._study, self._keep, self._all, self._describe = study, keep, entries, describe
-        unique: dict[str, Entry] = {}
+        unique: dict[str, PlannedJob] = {}
         for each in entries:
             if mine is None or each.identity in mine:
                 unique.setdefault(each.identity, each)
@@ -80,7 +80,7 @@ class SharingPlan:
         # The jobs with known scheduled values. With each job: the step at which it would start if no other job trained
         # shared steps now, and the published checkpoint of this step. The checkpoint is None if the job has its own
         # checkpoint or starts at step 0.
-        self._known: list[tuple[Entry, int, Point | None]] = []
+        self._known: list[tuple[PlannedJob, int, Point | None]] = []
         planned = []
         for each in self.entries:
             if each.candidate.sequences is not None:
@@ -116,7 +116,7 @@ class SharingPlan:
             if orders != Orders():
                 orders.write(self._study, each.identity)
 
-    def _end(self, each: Entry, begin: int) -> Iterator[int]:
+    def _end(self, each: PlannedJob, begin: int) -> Iterator[int]:
         """Yield the last step that a longer run could share with this job, if the job trains that step itself."""
         sequences = each.candidate.sequences
         if self._keep == NONE or sequences is None:
@@ -224,12 +224,12 @@ def cost_text(cost: Cost) -> str:
     )
 
 
-def _is_unfinished(entry: Entry) -> bool:
+def _is_unfinished(entry: PlannedJob) -> bool:
     state = JobState.WAITING if entry.folder is None else read_state(entry.folder)
     return not state.is_final and state is not JobState.RUNNING
 
 
-def _note(field: str, entries: Sequence[Entry]) -> str:
+def _note(field: str, entries: Sequence[PlannedJob]) -> str:
     """Return why a field differs between jobs although it is equal in their configs; "" if it is not equal there."""
     node: Any = [each.values for each in entries]
     for key in field.split("."):
@@ -315,7 +315,7 @@ def plan_of(
     identities of the jobs that this sweep runs; None for all jobs.
     """
     entries = [
-        Entry(description.identity, of_experiment(overrides), values, candidate, folders.get(description.identity))
+        PlannedJob(description.identity, of_experiment(overrides), values, candidate, folders.get(description.identity))
         for (overrides, description), (values, candidate) in zip(sweep.jobs, sweep.candidates, strict=True)
     ]
     assert sweep.describe is not None

@@ -21,14 +21,14 @@ from ssr_hydra.sweeps.job_status import JobState, StudyJob, columns_of, read_sta
 from ssr_hydra.time import as_time
 from ssr_hydra.trainer.progress import duration
 
-__all__ = ["Progress", "line"]
+__all__ = ["SweepProgress", "line"]
 
 _SECONDS = 1.0
 _BAR_WIDTH = 20
 _SHARE = 0.05  # the largest fraction of the time that this process may spend on reading the status of jobs
 
 
-class Progress:
+class SweepProgress:
     """In the ``with`` block, read the folders of a sweep's jobs and print a line for each job that ends.
 
     On a terminal, this class draws progress bars below these lines: one for each running job, and one for all jobs.
@@ -53,7 +53,7 @@ class Progress:
         self._untimed: set[Path] = set()  # jobs that ended before the time measurement began
         self.look()
 
-    def __enter__(self) -> Progress:
+    def __enter__(self) -> SweepProgress:
         self._told = {path for path, state in self.states.items() if state.has_ended}
         self._summarize()
         if self._area is not None:

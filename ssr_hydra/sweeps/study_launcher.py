@@ -33,7 +33,7 @@ from ssr_hydra.sweeps.job_status import (
 )
 from ssr_hydra.sweeps.launchers.plugins import patient, start_cluster
 from ssr_hydra.sweeps.launchers.traits import traits_of
-from ssr_hydra.sweeps.progress import Progress
+from ssr_hydra.sweeps.progress import SweepProgress
 
 __all__ = ["RETRIES", "StudyLauncher", "SweepError", "run_order"]
 
@@ -128,7 +128,9 @@ class StudyLauncher:
             self._forget_failure(job)
         suspects = list[StudyJob]()
         folder, live = self._folder.path, self._traits.is_quiet
-        with Progress(folder, self._jobs.values(), self._stream, folder.name, self._command, live=live) as progress:
+        with SweepProgress(
+            folder, self._jobs.values(), self._stream, folder.name, self._command, live=live
+        ) as progress:
             try:
                 while pending or suspects or others:
                     if pending and not (suspects and self._places):
@@ -170,7 +172,7 @@ class StudyLauncher:
                 free.append(job)
         return [job for job in free if not self._is_given_up(job)], list(left)
 
-    def _run(self, batch: list[StudyJob], progress: Progress) -> list[StudyJob]:
+    def _run(self, batch: list[StudyJob], progress: SweepProgress) -> list[StudyJob]:
         """Launch a batch of jobs once. Return the jobs that must be launched again."""
         for job in batch:
             self._returns.pop(job.folder, None)

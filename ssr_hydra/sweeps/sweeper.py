@@ -113,7 +113,7 @@ def run_sweep(
     except OSError as error:
         raise unwritable("hydra.sweep.dir", str(folder), error) from error
     study = StudyFolder(folder)
-    base = {key: value for key, value in _plain(cfg).items() if key in ExperimentConfig.__dataclass_fields__}
+    base = {key: value for key, value in _unresolved(cfg).items() if key in ExperimentConfig.__dataclass_fields__}
     code = software(code_version(planned.trust))
     study.open(base, planned.swept, code, any_code=cfg.get("study_code") == "any")
     at_a_time = cfg.get("workers") or jobs_at_once(cfg.trainer.threads, cfg.trainer.device)
@@ -192,7 +192,7 @@ def _show_sharing(folder: Path, planned: PlannedSweep) -> None:
 
 def _places(cfg: DictConfig, planned: PlannedSweep, loader: ConfigLoader) -> list[str] | None:
     """Return the folder name of each job; None if the folders are numbered."""
-    if _plain(cfg.hydra.sweep).get("subdir") == _NUMBERED:
+    if _unresolved(cfg.hydra.sweep).get("subdir") == _NUMBERED:
         return None
     places = []
     for number, (overrides, _) in enumerate(planned.jobs):
@@ -222,7 +222,7 @@ def _arrange(study: StudyFolder, planned: PlannedSweep, plan: AssignedJobs) -> M
     return sharing.order(planned.workers)
 
 
-def _plain(node: DictConfig) -> dict[str, Any]:
+def _unresolved(node: DictConfig) -> dict[str, Any]:
     content: Any = OmegaConf.to_container(node, resolve=False)
     return dict(content)
 

@@ -235,7 +235,7 @@ def plain_data(value: Any, around: tuple[int, ...] = ()) -> Any:
         fields = {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
         return {"class": type(value).__qualname__, **fields}
     if isinstance(value, functools.partial):
-        return {"class": _name(value.func), "args": plain(value.args), **plain(value.keywords)}
+        return {"class": _function_name(value.func), "args": plain(value.args), **plain(value.keywords)}
     if isinstance(value, Fraction):
         return str(value)
     if isinstance(value, Paced):
@@ -246,7 +246,7 @@ def plain_data(value: Any, around: tuple[int, ...] = ()) -> Any:
         except InputError:
             pass
     if isinstance(value, (Callable, type)) and hasattr(value, "__qualname__"):  # type: ignore[arg-type]
-        return _name(value)
+        return _function_name(value)
     described = {"class": type(value).__qualname__}
     if hasattr(value, "__dict__"):
         described.update({key: plain(item) for key, item in vars(value).items() if _is_setting(key, item)})
@@ -255,7 +255,7 @@ def plain_data(value: Any, around: tuple[int, ...] = ()) -> Any:
     return described
 
 
-def _name(function: Any) -> str:
+def _function_name(function: Any) -> str:
     return f"{getattr(function, '__module__', '')}.{getattr(function, '__qualname__', type(function).__qualname__)}"
 
 

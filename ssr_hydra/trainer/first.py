@@ -132,7 +132,7 @@ def _described(batch: Any) -> str:
 def describe_value(value: Any) -> str:
     """Return a text with the type and shape of each tensor in a nested value, and the type of each other object."""
     if isinstance(value, Tensor):
-        return f"{_name(value.dtype)} {list(value.shape)}"
+        return f"{_dtype_name(value.dtype)} {list(value.shape)}"
     if isinstance(value, Mapping):
         return f"{{{', '.join(f'{key}: {describe_value(item)}' for key, item in value.items())}}}"
     if isinstance(value, (tuple, list)):
@@ -140,7 +140,7 @@ def describe_value(value: Any) -> str:
     return type(value).__name__
 
 
-def _name(dtype: torch.dtype) -> str:
+def _dtype_name(dtype: torch.dtype) -> str:
     return str(dtype).removeprefix("torch.")
 
 
@@ -172,7 +172,7 @@ def _hint(error: BaseException, batch: Any, model: nn.Module, loss: Callable[...
     weights = next((parameter.dtype for parameter in model.parameters() if parameter.is_floating_point()), None)
     given = inputs.dtype if isinstance(inputs, Tensor) and inputs.is_floating_point() else weights
     if weights is not None and given != weights and "dtype" in str(error):
-        return f"inputs must have the type of the weights, {_name(weights)}: inputs.to({weights})"
+        return f"inputs must have the type of the weights, {_dtype_name(weights)}: inputs.to({weights})"
     return "if the batch is wrong, change the data set or its collate_fn"
 
 

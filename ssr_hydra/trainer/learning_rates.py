@@ -26,7 +26,7 @@ from ssr_hydra.metrics import mode_of
 from ssr_hydra.optim import compile_composer_scheduler
 from ssr_hydra.optim.alpha import wrong_state
 from ssr_hydra.optim.initial_rates import begins
-from ssr_hydra.optim.torch_rates import Entry, TorchRates
+from ssr_hydra.optim.torch_rates import SchedulerEntry, TorchRates
 from ssr_hydra.optim.torch_schedulers import Paced, read
 from ssr_hydra.schedulers import Curve, bind
 from ssr_hydra.schedulers.combinators import product
@@ -229,7 +229,11 @@ def _do_nothing() -> None:
 
 
 def _by_optimizer(
-    entries: Sequence[tuple[Optimizer | None, Entry]], state: State, run: Run, all_of_them: bool, as_it_is: bool
+    entries: Sequence[tuple[Optimizer | None, SchedulerEntry]],
+    state: State,
+    run: Run,
+    all_of_them: bool,
+    as_it_is: bool,
 ) -> list[TorchRates]:
     found = []
     for optimizer in state.optimizers:
@@ -241,7 +245,7 @@ def _by_optimizer(
 
 def _sort(
     schedulers: Any, optimizers: Sequence[Optimizer], use_stepwise_scheduler: bool | None
-) -> tuple[list[tuple[Optimizer | None, Entry]], list[tuple[str, Any]]]:
+) -> tuple[list[tuple[Optimizer | None, SchedulerEntry]], list[tuple[str, Any]]]:
     """Return torch's schedulers, with their optimizers, and this package's schedulers, with their field names.
 
     None instead of an optimizer means all optimizers.
@@ -255,7 +259,7 @@ def _sort(
                 raise ConflictError(f"schedulers.{name}", type(item).__name__, rule, "give it in a list")
         return [], [(f"schedulers.{name}", item) for name, item in schedulers.items()]
     is_list = isinstance(schedulers, (list, tuple))
-    entries: list[tuple[Optimizer | None, Entry]] = []
+    entries: list[tuple[Optimizer | None, SchedulerEntry]] = []
     ours: list[tuple[str, Any]] = []
     for number, item in enumerate(schedulers if is_list else [schedulers]):
         field = f"schedulers[{number}]" if is_list else "schedulers"
@@ -264,9 +268,9 @@ def _sort(
                 field, item.__name__, "must be a scheduler, not a class", f"write {item.__name__}(...)"
             )
         if isinstance(item, TorchScheduler):
-            entries.append((None, Entry(field, item, None, item.pace_in(use_stepwise_scheduler))))
+            entries.append((None, SchedulerEntry(field, item, None, item.pace_in(use_stepwise_scheduler))))
         elif isinstance(item, ReduceLROnPlateau):
-            entries.append((None, Entry(field, item, None, EPOCH)))
+            entries.append((None, SchedulerEntry(field, item, None, EPOCH)))
         elif isinstance(item, (LRScheduler, Paced)):
             instance, pace = (item.scheduler, item.pace) if isinstance(item, Paced) else (item, None)
             entries.append((instance.optimizer, _entry(instance, field, optimizers, use_stepwise_scheduler, pace)))
@@ -309,7 +313,7 @@ def with_modes(schedulers: Any, metric: str, *, evaluates: bool) -> Any:
 
 def _entry(
     item: LRScheduler, field: str, optimizers: Sequence[Optimizer], stepwise: bool | None, pace: str | None
-) -> Entry:
+) -> SchedulerEntry:
     name = type(item).__name__
     if type(item).__module__.startswith("ssr_hydra."):
         raise ConflictError(
@@ -324,13 +328,13 @@ def _entry(
     try:
         description = read(item, pace)
     except InputError:
-        return Entry(field, None, item, pace or (BATCH if stepwise else EPOCH))
+        return SchedulerEntry(field, None, item, pace or (BATCH if stepwise else EPOCH))
     if isinstance(description, ReduceLROnPlateau):
-        return Entry(field, description, item, EPOCH)
-    return Entry(field, description, item, description.pace_in(stepwise))
+        return SchedulerEntry(field, description, item, EPOCH)
+    return SchedulerEntry(field, description, item, description.pace_in(stepwise))
 
 
-def _check_moves(entry: Entry, state: State, stepwise: bool | None) -> None:
+def _check_moves(entry: SchedulerEntry, state: State, stepwise: bool | None) -> None:
     """Refuse a scheduler without an explicit pace if the run ends before the scheduler's first step."""
     if entry.instance is None:
         fix = "set pace='batch', or pace='epoch' on purpose"
@@ -341,7 +345,7 @@ def _check_moves(entry: Entry, state: State, stepwise: bool | None) -> None:
             entry.description.check_moves(state, stepwise, fix)
 
 
-def _cannot_stretch(entry: Entry, ssr: Fraction) -> InputError:
+def _cannot_stretch(entry: SchedulerEntry, ssr: Fraction) -> InputError:
     """Return the error for a torch scheduler that cannot be a function of time, as this run needs."""
     assert entry.instance is not None
     wanted = f"be stretched to ssr {float(ssr):g}" if ssr != 1 else "follow the time map of a changed run"

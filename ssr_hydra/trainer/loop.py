@@ -25,7 +25,7 @@ from ssr_hydra.trainer.fields import FieldSchedules, by_group
 from ssr_hydra.trainer.interrupts import STOP_SIGNALS, StopRequest
 from ssr_hydra.trainer.learning_rates import LearningRates
 from ssr_hydra.trainer.processes import Processes
-from ssr_hydra.trainer.progress import Progress, Snapshot
+from ssr_hydra.trainer.progress import ProgressDisplay, Snapshot
 from ssr_hydra.trainer.rereading import Rereading
 from ssr_hydra.trainer.step import TrainStep
 from ssr_hydra.trainer.task import Task
@@ -104,7 +104,7 @@ class Loop:
     train: Iterable[Any]
     evaluation: Iterable[Any] | None
     plan: Deadlines
-    progress: Progress
+    progress: ProgressDisplay
     record: Callable[[_Record], None]  # gets each record of metrics.jsonl
     objective: str  # the metric for ReduceLROnPlateau
     events: Events

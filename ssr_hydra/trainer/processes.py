@@ -97,8 +97,8 @@ def launched(environment: Mapping[str, str] | None = None) -> RankAndSize | None
         names = ("SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "SLURM_LOCALID")
         if not all(name in environment for name in names):
             return None
-    rank, world_size = _number(environment, names[0]), _number(environment, names[1])
-    local_rank = _number(environment, names[2]) if names[2] in environment else rank
+    rank, world_size = _environment_number(environment, names[0]), _environment_number(environment, names[1])
+    local_rank = _environment_number(environment, names[2]) if names[2] in environment else rank
     if not rank < world_size:
         raise RangeError(
             names[0], rank, f"must be below {names[1]}, {world_size}", "start the run with torchrun or srun"
@@ -106,7 +106,7 @@ def launched(environment: Mapping[str, str] | None = None) -> RankAndSize | None
     return RankAndSize(rank, world_size, local_rank) if world_size > 1 else None
 
 
-def _number(environment: Mapping[str, str], name: str) -> int:
+def _environment_number(environment: Mapping[str, str], name: str) -> int:
     value = environment[name]
     if not value.isdecimal():
         raise WrongTypeError(

@@ -17,7 +17,7 @@ from ssr_hydra.records import RunResult
 from ssr_hydra.settings.base import PROGRESS, one_of
 from ssr_hydra.time import as_time, check_ssr
 
-__all__ = ["Progress", "Snapshot", "announce", "choose_progress", "summary"]
+__all__ = ["ProgressDisplay", "Snapshot", "announce", "choose_progress", "summary"]
 
 _BAR_WIDTH, _LONGEST_NAME = 14, 24
 
@@ -48,10 +48,10 @@ class Snapshot:
     @property
     def scores(self) -> list[str]:
         """Name and value of each metric, as text."""
-        return [f"{name} {_number(value)}" for name, value in self.metrics.items()]
+        return [f"{name} {_number_text(value)}" for name, value in self.metrics.items()]
 
 
-class Progress(Protocol):
+class ProgressDisplay(Protocol):
     """Shows a run in progress. ``interval`` is the minimum number of seconds between two updates."""
 
     interval: float
@@ -88,8 +88,8 @@ class _Plain:
         words = [
             f"step {snapshot.counted}",
             f"epoch {snapshot.epoch}",
-            f"lr {_number(snapshot.lr)}",
-            f"loss {_number(snapshot.loss)}",
+            f"lr {_number_text(snapshot.lr)}",
+            f"loss {_number_text(snapshot.loss)}",
             *(snapshot.scores if evaluated else ()),
             f"{duration(snapshot.train_seconds)}",
         ]
@@ -138,7 +138,7 @@ class _Bar:
         self._progress.start()
 
     def update(self, snapshot: Snapshot, *, evaluated: bool = False) -> None:  # noqa: ARG002  # always shows metrics
-        words = [snapshot.counted, f"lr {_number(snapshot.lr)}", f"loss {_number(snapshot.loss)}"]
+        words = [snapshot.counted, f"lr {_number_text(snapshot.lr)}", f"loss {_number_text(snapshot.loss)}"]
         if snapshot.eta is not None:
             words.append(f"ETA {duration(snapshot.eta)}")
         words += snapshot.scores[:1]
@@ -159,8 +159,8 @@ class _Unbreakable:
     So an error of the display never ends a run.
     """
 
-    def __init__(self, make: Callable[[], Progress]) -> None:
-        self._shown: Progress = _Silent()
+    def __init__(self, make: Callable[[], ProgressDisplay]) -> None:
+        self._shown: ProgressDisplay = _Silent()
         self._try(lambda: setattr(self, "_shown", make()))
         self.interval = self._shown.interval
 
@@ -180,7 +180,7 @@ class _Unbreakable:
             self._shown = _Silent()
 
 
-def choose_progress(kind: str, name: str = "training", stream: TextIO | None = None) -> Progress:
+def choose_progress(kind: str, name: str = "training", stream: TextIO | None = None) -> ProgressDisplay:
     """Return the progress display of a run. If ``stream`` cannot be written, the display stops.
 
     ``kind`` is ``auto`` (a bar if the stream is a terminal that can move its cursor, else plain lines), ``bar``,
@@ -209,7 +209,7 @@ def summary(result: RunResult, run_dir: Path | None, objective: str | None = Non
     total = f"{duration(result.total_seconds)} with evaluation and checkpoints"
     rows.append(("training", f"{duration(result.train_seconds)}  ({total})"))
     for name, value in result.metrics.items():
-        rows.append((name, _number(value) + ("  (objective)" if name == objective else "")))
+        rows.append((name, _number_text(value) + ("  (objective)" if name == objective else "")))
     if run_dir is not None:
         rows.append(("files", str(run_dir)))
     head = f"{result.name or 'run'}: {result.status}"
@@ -250,7 +250,7 @@ def duration(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{rest:02} h" if hours else f"{minutes}:{rest:02} min"
 
 
-def _number(value: Any) -> str:
+def _number_text(value: Any) -> str:
     if value is None:
         return "n/a"
     return f"{value:.3g}" if abs(value) < 1e-3 or abs(value) >= 1e4 else f"{value:.4f}"

@@ -79,9 +79,9 @@ class Resuming:
             )
         self.is_planned = checkpoint.state.get("planned") is True
         with checkpoint.part("resumes") as resumes:
-            self.count = _count(resumes) + (not self.is_planned)
+            self.count = _saved_count(resumes) + (not self.is_planned)
         with checkpoint.part("log_bytes") as log_bytes:
-            self._log_bytes = _count(log_bytes)
+            self._log_bytes = _saved_count(log_bytes)
         with checkpoint.part("total_seconds") as seconds:
             self.seconds_before = float(seconds)
 
@@ -256,13 +256,13 @@ def evaluations_of(checkpoint: Checkpoint) -> tuple[list[dict[str, Any]], str | 
         CheckpointError: The checkpoint does not have the number of evaluations.
     """
     with checkpoint.part("log_bytes") as log_bytes:
-        size = _count(log_bytes)
+        size = _saved_count(log_bytes)
     with checkpoint.part("loop") as loop:
         saved = loop["evaluations"]
         if isinstance(saved, list):
             check_evaluations(evaluations := finite(saved))
             return evaluations, None
-        count = _count(saved)
+        count = _saved_count(saved)
     path = checkpoint.path.resolve().parents[1] / METRICS
     evaluations = read_evaluations(path, size)
     if len(evaluations) < count:
@@ -270,7 +270,7 @@ def evaluations_of(checkpoint: Checkpoint) -> tuple[list[dict[str, Any]], str | 
     return evaluations, None
 
 
-def _count(value: Any) -> int:
+def _saved_count(value: Any) -> int:
     if not is_count(value):
         raise TypeError(f"{value!r} is not an integer >= 0")
     return int(value)

@@ -28,7 +28,7 @@ from ssr_hydra.trainer.deadlines import make_deadlines, scaled
 from ssr_hydra.trainer.description import describe_optimizer, describe_run, shared_description
 from ssr_hydra.trainer.evaluation import check_metric_name, check_reducible
 from ssr_hydra.trainer.fields import FieldSchedules
-from ssr_hydra.trainer.fitting import Fit
+from ssr_hydra.trainer.fit_run import FitRun
 from ssr_hydra.trainer.hardware import choose_device
 from ssr_hydra.trainer.inputs import (
     check_control,
@@ -347,7 +347,7 @@ class Trainer:
                 print(f"nothing to train: {self.run_dir} holds this run, finished")
             self._export(self._resuming.finished.metrics)
             return self._resuming.finished
-        return Fit(self).run()
+        return FitRun(self).run()
 
     @property
     def frac_done(self) -> float:

@@ -88,7 +88,7 @@ class Orders:
     @classmethod
     def read(cls, study: Path, identity: str) -> Orders | None:
         """Return the orders of a job; None if the job has no orders."""
-        return _read(_path(study, _ORDERS, identity), cls)
+        return _read_record(_path(study, _ORDERS, identity), cls)
 
     @staticmethod
     def remove(study: Path, identity: str) -> None:
@@ -135,7 +135,7 @@ class Point:
         def point(step: Any, identity: Any, values: Any, code: Any) -> Point:
             return cls(folder, int(step), str(identity), dict(values), dict(code))
 
-        return _read(folder / _ORIGIN, point)
+        return _read_record(folder / _ORIGIN, point)
 
     def is_by(self, code: Mapping[str, str]) -> bool:
         """Return whether a job with this software would train the same steps."""
@@ -180,7 +180,7 @@ def _taken_by(run_dir: Path, study: Path) -> Taken:
     def taken(steps: Any, train_seconds: Any) -> Taken:
         return Taken(int(steps), float(train_seconds))
 
-    found = _read(_path(study, _TAKEN, owner[0]), taken) or none
+    found = _read_record(_path(study, _TAKEN, owner[0]), taken) or none
     with suppress(OSError, ValueError):
         if RunResult.load(run_dir).steps < found.steps:  # the job failed before it continued from these steps
             return none
@@ -269,7 +269,7 @@ def _write(path: Path, content: Mapping[str, Any]) -> None:
     write_atomically(path, json.dumps(content) + "\n")
 
 
-def _read(path: Path, make: Callable[..., T]) -> T | None:
+def _read_record(path: Path, make: Callable[..., T]) -> T | None:
     """Return an object with the fields in a file; None if the file is missing, damaged, or of a different release."""
     try:
         return make(**json.loads(read_bounded(path, _MOST_BYTES)))

@@ -14,7 +14,7 @@ from omegaconf import DictConfig
 
 from ssr_hydra.app.check import check
 from ssr_hydra.app.sharing import candidate
-from ssr_hydra.sweeps.plan import Entry, SharingPlan, differing
+from ssr_hydra.sweeps.plan import PlannedJob, SharingPlan, differing
 from ssr_hydra.sweeps.sharing.orders import Orders, publish
 from ssr_hydra.sweeps.sharing.sequences import Candidate, first_difference
 
@@ -153,7 +153,7 @@ def test_fraction_in_a_list_is_a_different_time_in_a_run_of_different_length(com
 def kept(composed: Compose, folder: Path, *overrides: str) -> list[int]:
     """Return the steps of the checkpoints that a job of a sweep keeps for later jobs."""
     values = check(composed(*WSD, *overrides), ())
-    entry = Entry("a" * 20, overrides, values, candidate(values))
+    entry = PlannedJob("a" * 20, overrides, values, candidate(values))
     SharingPlan(folder, [entry], "ends", candidate, None, CODE).write_orders({entry.identity: folder / "0"})
     orders = Orders.read(folder, entry.identity)
     return [] if orders is None else orders.publish
@@ -173,7 +173,7 @@ def test_plan_ignores_checkpoints_of_different_software(composed: Compose, tmp_p
     values = check(composed(*WSD), ())
     publish(tmp_path, checkpoint, "a" * 20, 300, values, {**CODE, "ssr_hydra": "0.1.0 abc"})
     longer = check(composed(*WSD, "ssr=2"), ())
-    entry = Entry("b" * 20, ("ssr=2",), longer, candidate(longer))
+    entry = PlannedJob("b" * 20, ("ssr=2",), longer, candidate(longer))
     begins = [
         SharingPlan(tmp_path, [entry], "ends", candidate, None, {**CODE, "ssr_hydra": version}).stages.branches[0].begin
         for version in ("0.1.0 abc", "0.1.0 abd", "0.2.0 abc")
@@ -187,7 +187,7 @@ def lines_of(composed: Compose, folder: Path, *axes: tuple[str, ...]) -> list[st
     base = check(composed(*WSD), ())
     for number, overrides in enumerate(itertools.product(*axes)):
         values = base | {key: json.loads(value) for key, _, value in (each.partition("=") for each in overrides)}
-        entries.append(Entry(f"{number:016}", overrides, values, candidate(values)))
+        entries.append(PlannedJob(f"{number:016}", overrides, values, candidate(values)))
     return "\n".join(SharingPlan(folder, entries, "ends", candidate, None, CODE).lines(2)).splitlines()
 
 

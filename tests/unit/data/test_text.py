@@ -95,7 +95,7 @@ def test_line_ends_are_converted_to_unix(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr(text, "_FEWEST", 1)
     (tmp_path / "os.py").write_bytes(b"import abc\r\nx = 1\r\n")
     (tmp_path / "mine.py").write_bytes(b"no part of the library\n")
-    assert text._read(str(tmp_path)) == (("os", b"import abc\nx = 1\n"),)
+    assert text._read_sources(str(tmp_path)) == (("os", b"import abc\nx = 1\n"),)
 
 
 @pytest.mark.parametrize("place", ["python311.zip", "Lib"])

@@ -10,14 +10,14 @@ from refusals import refused
 
 from ssr_hydra import torch_schedulers as described
 from ssr_hydra.errors import MismatchError
-from ssr_hydra.optim.torch_rates import Entry, TorchRates
+from ssr_hydra.optim.torch_rates import SchedulerEntry, TorchRates
 from ssr_hydra.schedulers.run import Run
 from ssr_hydra.state import State
 from ssr_hydra.time import Timestamp
 
 
 def rates(optimizer: torch.optim.Optimizer, *schedulers: Any, pace: str = "batch") -> TorchRates:
-    entries = [Entry(f"schedulers[{i}]", item, None, pace) for i, item in enumerate(schedulers)]
+    entries = [SchedulerEntry(f"schedulers[{i}]", item, None, pace) for i, item in enumerate(schedulers)]
     found = TorchRates(optimizer, entries, Run.of(State("8ba", dataloader_len=2)), runs_as_it_is=True, is_new=True)
     found.refresh(pace, Timestamp())
     return found

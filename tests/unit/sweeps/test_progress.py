@@ -14,7 +14,7 @@ from sweep_records import Terminal, record
 from ssr_hydra.sweeps import progress as progress_module
 from ssr_hydra.sweeps.heartbeat import HEARTBEAT, Heartbeat
 from ssr_hydra.sweeps.job_status import JobDescription, JobState, StudyJob
-from ssr_hydra.sweeps.progress import Progress, line
+from ssr_hydra.sweeps.progress import SweepProgress, line
 
 COMMAND = "ssr-train -m study=first"
 
@@ -66,7 +66,7 @@ def test_progress_prints_a_line_for_each_job_that_ends(tmp_path: Path, monkeypat
     stream = io.StringIO()
     before, one, two, three = found = jobs(tmp_path, 4)
     end(before)
-    with Progress(tmp_path, found, stream, "first", COMMAND) as progress:
+    with SweepProgress(tmp_path, found, stream, "first", COMMAND) as progress:
         with Heartbeat(one.folder / HEARTBEAT):
             progress.look()
             progress._show()
@@ -101,7 +101,7 @@ def test_bars_and_lines_fit_the_width_of_the_terminal(
         )
         for n in range(3)
     ]
-    with ExitStack() as stack, Progress(tmp_path, found, stream, "first", COMMAND, live=True) as progress:
+    with ExitStack() as stack, SweepProgress(tmp_path, found, stream, "first", COMMAND, live=True) as progress:
         for job in found[:2]:
             job.folder.mkdir()
             beat = stack.enter_context(Heartbeat(job.folder / HEARTBEAT))
@@ -125,7 +125,7 @@ def test_remaining_time_is_estimated_from_the_length_of_the_runs(tmp_path: Path,
     # ssr 0.5 took 10 s; 1 and 2 remain, six times as long: 60 s. Jobs completed earlier do not count.
     before, short, long, longer = jobs(tmp_path, ssrs=(8, 0.5, 1, 2))
     end(before)
-    progress = Progress(tmp_path, [before, short, long, longer], io.StringIO(), "x", COMMAND)
+    progress = SweepProgress(tmp_path, [before, short, long, longer], io.StringIO(), "x", COMMAND)
     assert progress._seconds_left() is None
     with Heartbeat(short.folder / HEARTBEAT):
         progress.look()
@@ -145,7 +145,7 @@ def test_remaining_time_ignores_jobs_that_started_and_ended_between_two_checks(t
     # Between two checks, three jobs started and ended, and a fourth started. The three must not count as work in no
     # time.
     one, two, three, four, five, six = jobs(tmp_path, 6)
-    progress = Progress(tmp_path, [one, two, three, four, five, six], io.StringIO(), "x", COMMAND)
+    progress = SweepProgress(tmp_path, [one, two, three, four, five, six], io.StringIO(), "x", COMMAND)
     for job in (one, two, three):
         end(job)
     with Heartbeat(four.folder / HEARTBEAT):
@@ -160,7 +160,7 @@ def test_remaining_time_ignores_jobs_that_started_and_ended_between_two_checks(t
 def test_retried_job_is_included_in_the_remaining_time(tmp_path: Path, now: Clock) -> None:
     again, other = jobs(tmp_path, 2)
     end(again, "failed")
-    progress = Progress(tmp_path, [again, other], io.StringIO(), "x", COMMAND)
+    progress = SweepProgress(tmp_path, [again, other], io.StringIO(), "x", COMMAND)
     progress.look()
     assert not progress._has_begun  # nothing has happened yet
     with Heartbeat(again.folder / HEARTBEAT):
@@ -184,7 +184,7 @@ def test_length_of_a_job_is_read_from_max_duration(
     tmp_path: Path, now: Clock, lengths: tuple[str, str], left: float
 ) -> None:
     found = jobs(tmp_path, lengths=lengths)
-    progress = Progress(tmp_path, found, io.StringIO(), "x", COMMAND)
+    progress = SweepProgress(tmp_path, found, io.StringIO(), "x", COMMAND)
     with Heartbeat(found[0].folder / HEARTBEAT):
         progress.look()
     now.seconds += 10
@@ -196,7 +196,7 @@ def test_length_of_a_job_is_read_from_max_duration(
 def test_closed_stream_does_not_end_a_sweep(tmp_path: Path) -> None:
     stream = io.StringIO()
     stream.close()
-    with Progress(tmp_path, jobs(tmp_path, 1), stream, "x", COMMAND):
+    with SweepProgress(tmp_path, jobs(tmp_path, 1), stream, "x", COMMAND):
         pass
 
 
@@ -204,7 +204,7 @@ def test_message_of_a_stopped_sweep_says_how_to_continue(tmp_path: Path) -> None
     stream = io.StringIO()
     one, two = jobs(tmp_path, 2)
     end(one)
-    with pytest.raises(KeyboardInterrupt), Progress(tmp_path, [one, two], stream, "first", COMMAND):
+    with pytest.raises(KeyboardInterrupt), SweepProgress(tmp_path, [one, two], stream, "first", COMMAND):
         end(two, "stopped")
         raise KeyboardInterrupt
     last = stream.getvalue().splitlines()[-2:]

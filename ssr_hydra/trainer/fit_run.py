@@ -27,10 +27,10 @@ from ssr_hydra.trainer.workers import shielded
 if TYPE_CHECKING:
     from ssr_hydra.trainer.trainer import Trainer
 
-__all__ = ["Fit"]
+__all__ = ["FitRun"]
 
 
-class Fit:
+class FitRun:
     """Trains a trainer's model, and writes the log, the checkpoints and the record of the run."""
 
     def __init__(self, trainer: Trainer) -> None:

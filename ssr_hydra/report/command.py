@@ -53,7 +53,11 @@ def run(argv: Sequence[str] | None = None) -> None:
         )  # fmt: skip
         study, folder = _study(args), _folder(args)
         content = build(study, options, looks_at(study, folder))
-        written = write(content, folder)
+        try:
+            written = write(content, folder)
+        except OSError as error:
+            rule = f"cannot be written ({error.strerror or error})"
+            raise PathError("--out", str(folder), rule, "choose a different folder as --out DIR") from None
     except InputError as error:
         _exit(str(_as_flag(error, args)))
     except OSError as error:

@@ -179,7 +179,7 @@ def evaluate(
         recorded, changes = _comparable(recorded, own, config, split)
         about += changes
     if chosen != evaluated:
-        recorded, about = None, [f"the run evaluated with {_words_for(evaluated)}"]
+        recorded, about = None, [f"the run evaluated {_words_for(evaluated)}"]
     return Evaluation(found.path, batch, chosen, metrics, recorded, (*messages, *about))
 
 
@@ -216,7 +216,8 @@ def _comparable(
     if not other:
         return recorded, []
     kept = {name: value for name, value in recorded.items() if name not in other}
-    return kept, [f"not compared with the record, because {', '.join(changed)} differs from the run"]
+    differ = "differs" if len(changed) == 1 else "differ"
+    return kept, [f"not compared with the record, because {', '.join(changed)} {differ} from the run"]
 
 
 def _as_override(trust: Iterable[str] | str) -> list[str]:

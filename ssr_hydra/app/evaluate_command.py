@@ -33,13 +33,13 @@ arguments, as name=value:
   weights     auto (the default: the weights that the run evaluated), raw, or a callback that averages weights
   export      a file for these weights, such as model.pt or model.safetensors
   split       eval (the default) for the evaluation data, test for data.test
-  tolerance   the largest difference that counts as equal; relative for values above 1 (1e-06)
-  device      a device instead of the run's, e.g. cpu
-  trust       modules that the run's config may use, as for train.py: trust=[my_package]
-All other arguments are overrides of the run's config, such as data.eval_batch_size=512. The command does not compare
-metrics on other data, such as data.eval.path=new.csv.
+  tolerance   the largest difference that counts as equal; relative for values above 1 (default: 1e-06)
+  device      device to use instead of the run's device, e.g. cpu
+  trust       modules that the run's config may use, e.g. trust=[my_package]
+All other arguments are overrides of the run's config, such as data.eval_batch_size=512. If an
+override changes the data, such as data.eval.path=new.csv, the command does not compare the metrics.
 
-exit code: 0 if all compared metrics are as recorded, 1 if not, 2 for invalid input
+exit code: 0 if all compared metrics equal the recorded metrics, 1 if not, 2 for invalid input
 """
 _EXAMPLES = """\
 examples:

@@ -45,7 +45,7 @@ _FLAGS = {"path": "--out", "axis": "--lr", "title": "--title"}
 _DESCRIPTION = """\
 Draw learning-rate schedules without training. The command writes a figure (PNG and SVG), and prints a table.
 
-Overrides are the same as for train.py. The figure shows all combinations of values that are separated by commas or
+Overrides are those of train.py. The figure shows all combinations of values that are separated by commas or
 written as range(...), choice(...) or glob(...), like the jobs of a sweep.
 """
 _EXAMPLES = """\
@@ -96,22 +96,31 @@ def _parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=version_line(), help="show the versions")
-    parser.add_argument("overrides", nargs="*", metavar="override", help="as for train.py, e.g. ssr=0.5,1")
+    parser.add_argument("overrides", nargs="*", metavar="override", help="an override, e.g. ssr=0.5,1")
     parser.add_argument(
-        "--out", default="preview", metavar="PATH", help="a .png, .svg or .pdf; no suffix: PNG and SVG (%(default)s)"
+        "--out",
+        default="preview",
+        metavar="PATH",
+        help="a .png, .svg or .pdf; without a suffix, PNG and SVG (default: %(default)s)",
     )
     axis = parser.add_mutually_exclusive_group()
     axis.add_argument("--lr", dest="axis", action="store_const", const="lr", help="draw the absolute learning rate")
     axis.add_argument("--alpha", dest="axis", action="store_const", const="alpha", help="draw the multiplier alpha")
-    parser.add_argument("--normalize", action="store_true", help="draw time as the fraction of each run")
-    parser.add_argument("--title", help="a title above the figure")
-    parser.add_argument("--dataloader-len", type=int, metavar="N", help="replaces the number of batches per epoch")
-    parser.add_argument("--samples-per-batch", type=float, metavar="N", help="replaces data.batch_size")
-    parser.add_argument("--tokens-per-batch", type=float, metavar="N", help="for schedules and runs that use tokens")
-    parser.add_argument("--config-dir", "-cd", metavar="DIR", help="a folder with additional configs")
-    parser.add_argument("--config-path", "-cp", metavar="DIR", help="the folder of a different main config")
-    parser.add_argument("--config-name", "-cn", metavar="NAME", help="name of the main config")
-    parser.add_argument("--multirun", "-m", action="store_true", help="also draw the sweep in hydra.sweeper.params")
+    parser.add_argument("--normalize", action="store_true", help="draw time as a fraction of the length of each run")
+    parser.add_argument("--title", help="set a title above the figure")
+    parser.add_argument("--dataloader-len", type=int, metavar="N", help="set the number of batches per epoch")
+    parser.add_argument(
+        "--samples-per-batch", type=float, metavar="N", help="set the samples per batch (default: data.batch_size)"
+    )
+    parser.add_argument(
+        "--tokens-per-batch", type=float, metavar="N", help="set the tokens per batch, for times in tokens"
+    )
+    parser.add_argument("--config-dir", "-cd", metavar="DIR", help="add a folder of configs")
+    parser.add_argument("--config-path", "-cp", metavar="DIR", help="set the folder of the main config")
+    parser.add_argument("--config-name", "-cn", metavar="NAME", help="set the name of the main config")
+    parser.add_argument(
+        "--multirun", "-m", action="store_true", help="also sweep over the values in hydra.sweeper.params"
+    )
     return parser
 
 

@@ -12,7 +12,7 @@ from ssr_hydra.time import Time
 __all__ = ["table"]
 
 _MOST_OF_A_KIND = 8
-_HEADER = ("", "time", "share", "alpha", "lr")
+_HEADER = ("", "time", "fraction", "alpha", "lr")
 
 
 def table(curves: Sequence[PreviewCurve]) -> str:

@@ -27,10 +27,10 @@ _COLUMNS = (
 )  # fmt: skip
 
 _DESCRIPTION = """\
-Report on a study: the gain of longer training, which recipe and SSR to run, and how certain that is.
+Report on a study: the gain of longer training, which recipe and SSR to run, and how certain this answer is.
 
-Writes report.html (one file that needs no network), figures as PNG and SVG, table.csv, table.md, table.tex, runs.csv
-and report.json, and prints the table and the answer.
+The command writes report.html (one file that needs no network), figures as PNG and SVG, table.csv, table.md, table.tex,
+runs.csv and report.json, and prints the table and the answer.
 """
 _EXAMPLES = """\
 examples:
@@ -156,10 +156,14 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--out", metavar="DIR", help="folder of the report (default: STUDY/report)")
     asked = parser.add_argument_group("options of the answer")
     asked.add_argument("--tolerance", type=float, metavar="X", help="smallest gain that makes a doubling worthwhile")
-    asked.add_argument("--target", type=float, metavar="X", help="a quality to reach")
+    asked.add_argument("--target", type=float, metavar="X", help="quality that the runs must reach")
     asked.add_argument("--price-per-hour", type=float, metavar="X", help="price of the machine per hour; adds costs")
     asked.add_argument(
-        "--confidence", type=float, default=0.95, metavar="P", help="level of the intervals (%(default)s)"
+        "--confidence",
+        type=float,
+        default=0.95,
+        metavar="P",
+        help="confidence level of the intervals (default: %(default)s)",
     )
     asked.add_argument("--reference", metavar="RECIPE", help="recipe to compare with (default: the first)")
     asked.add_argument(
@@ -169,7 +173,7 @@ def _parser() -> argparse.ArgumentParser:
         "--noise",
         choices=("pooled", "cell"),
         default="pooled",
-        help="noise of intervals: of all runs together, or of each recipe and SSR alone (%(default)s)",
+        help="estimate the noise from all runs, or from each recipe and SSR alone (default: %(default)s)",
     )
     asked.add_argument(
         "--label", type=_label, action="append", default=[], metavar="NAME=LABEL",
@@ -187,11 +191,15 @@ def _parser() -> argparse.ArgumentParser:
     table.add_argument("--recipe", metavar="COL", nargs="+", help="columns that distinguish recipes")
     table.add_argument("--seed", metavar="COL", help="column of seeds; runs with the same seed are paired")
     table.add_argument("--status", metavar="COL", help="column of statuses: completed, diverged, failed")
-    table.add_argument("--n", metavar="COL", help="column of the number of runs whose mean the row is")
-    table.add_argument("--sd", metavar="COL", help="column of standard deviations of these runs")
-    table.add_argument("--se", metavar="COL", help="column of standard errors of the means")
-    table.add_argument("--wide", metavar="COL", nargs="+", help="instead of --ssr: a column of qualities for each SSR")
+    table.add_argument("--n", metavar="COL", help="column of run counts, if a row is the mean of several runs")
+    table.add_argument("--sd", metavar="COL", help="column of standard deviations over the runs of a row")
+    table.add_argument("--se", metavar="COL", help="column of standard errors of the mean over the runs of a row")
+    table.add_argument(
+        "--wide", metavar="COL", nargs="+", help="columns of qualities, one for each SSR, instead of --ssr"
+    )
     table.add_argument("--full", type=float, metavar="X", help="length of the run at SSR 1, in the unit of --ssr COL")
-    table.add_argument("--decimal", default=".", metavar="CHAR", help="decimal separator: . or , (%(default)s)")
+    table.add_argument(
+        "--decimal", default=".", metavar="CHAR", help="decimal separator, a point or a comma (default: %(default)s)"
+    )
     table.add_argument("--pool", metavar="COL", nargs="+", help="columns that do not distinguish recipes")
     return parser

@@ -136,10 +136,11 @@ class SharingPlan:
         stages = self.stages
         if self._known:
             saved = Fraction(stages.alone - stages.shared, max(1, stages.alone))
+            need = "1 worker needs" if workers == 1 else f"{workers} workers need"
             yield (
                 f"steps: {stages.shared:,} with shared prefixes, {stages.alone:,} without: {float(saved):.1%} saved\n"
-                f"the longest path has {stages.longest:,} steps; about {stages.took(workers):,} in a row with "
-                f"{workers} {'worker' if workers == 1 else 'workers'}"
+                f"the longest path has {stages.longest:,} steps; {need} the time of about "
+                f"{stages.took(workers):,} steps"
             )
             yield from self._tree()
         yield from self._reasons()
@@ -160,7 +161,8 @@ class SharingPlan:
                     step = first_difference(own, rest, 0, min(own.steps, rest.steps) - 1)
                     steps[step, known[index].hint] += 1
         for (step, hint), count in steps.items():
-            yield f"  {count} {'job differs' if count == 1 else 'jobs differ'} from the others at step {step:,}{hint}"
+            jobs = "job differs" if count == 1 else "jobs differ"
+            yield f"  {count} {jobs} from the other jobs at step {step:,}{hint}"
 
     def hint(self) -> Iterator[str]:
         """Yield a line with the number of steps. If ``share=true`` reduces this number, add the reduced number."""
@@ -207,7 +209,7 @@ class SharingPlan:
             yield f"  {count} {'job shares' if count == 1 else 'jobs share'} no steps: {reason}"
         yield from self._lonely()
         for field in differing([each.candidate for each in self.entries]):
-            yield f"  jobs with a different {field} share no steps{_note(field, self.entries)}"
+            yield f"  jobs with different values of {field} share no steps{_note(field, self.entries)}"
 
 
 def cost_text(cost: Cost) -> str:
@@ -236,7 +238,7 @@ def _note(field: str, entries: Sequence[PlannedJob]) -> str:
         node = [each.get(key) if isinstance(each, dict) else None for each in node]
     stated = {repr(value) for value in node}
     if len(stated) == 1 and node[0] is not None:
-        return f": {node[0]} is a fraction of the run, so it is a different step in a run of a different length"
+        return f": {node[0]} is a fraction of the run, so runs of different lengths reach it at different steps"
     return ""
 
 

@@ -186,7 +186,7 @@ def _show_sharing(folder: Path, planned: PlannedSweep) -> None:
         kept = "1 checkpoint" if len(sizes) == 1 else f"{len(sizes)} checkpoints"
         print(
             f"kept in {folder / SHARED}: {kept} of shared steps, {sum(sizes) / 1e6:,.1f} MB, "
-            "so that later jobs can start from them (share_keep=none keeps none)"
+            "so that later jobs can start from them (share_keep=none keeps no checkpoint)"
         )
 
 

@@ -344,7 +344,7 @@ class Trainer:
         self._started = True
         if self._resuming.finished is not None:
             if self.is_main:
-                print(f"nothing to train: {self.run_dir} holds this run, finished")
+                print(f"nothing to train: the run in {self.run_dir} is complete")
             self._export(self._resuming.finished.metrics)
             return self._resuming.finished
         return FitRun(self).run()

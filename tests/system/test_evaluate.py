@@ -165,7 +165,7 @@ def test_raw_weights_of_a_run_with_averaged_weights_can_be_evaluated(run: Path) 
     found = evaluate(run, weights="raw", trust="resume_lab")
     assert found.recorded is None
     assert found.metrics != recorded(run)["metrics"]
-    assert found.messages == ("the run evaluated with the average of ema",)
+    assert found.messages == ("the run evaluated the average of ema",)
     assert evaluate(run, weights="ema", trust="resume_lab").is_as_recorded(0)
 
 

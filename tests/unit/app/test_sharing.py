@@ -196,11 +196,11 @@ def test_plan_prints_equal_trees_only_once(composed: Compose, tmp_path: Path) ->
     # The last tenth of 200 or 400 steps decays, and its first step is at the peak. So each seed has 400 + 19 steps.
     assert lines == [
         "steps: 1,257 with shared prefixes, 1,800 without: 30.2% saved",
-        "the longest path has 400 steps; about 800 in a row with 2 workers",
+        "the longest path has 400 steps; 2 workers need the time of about 800 steps",
         "  steps   0 to 400  ssr=1 seed=0",
         "    steps 181 to 200  ssr=0.5 seed=0",
         "  2 more trees have the same steps: ssr=1 seed=1 ...",
-        "  jobs with a different seed share no steps",
+        "  jobs with different values of seed share no steps",
     ]
 
 

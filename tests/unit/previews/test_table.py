@@ -15,28 +15,28 @@ def test_table_has_the_rate_at_each_landmark() -> None:
     )
     assert shown.table() == (
         """\
-                     time     share   alpha     lr
+                     time   fraction   alpha     lr
 
 linear, ssr 0.5
-  start               0ep       0 %       1    0.2
-  25 %             1.25ep      25 %    0.75   0.15
-  50 %              2.5ep      50 %     0.5    0.1
-  75 %             3.75ep      75 %    0.25   0.05
-  end                 5ep     100 %       0      0
+  start               0ep        0 %       1    0.2
+  25 %             1.25ep       25 %    0.75   0.15
+  50 %              2.5ep       50 %     0.5    0.1
+  75 %             3.75ep       75 %    0.25   0.05
+  end                 5ep      100 %       0      0
 
 steps, ssr 0.5
-  start               0ep       0 %       1    0.2
-  25 %             1.25ep      25 %       1    0.2
-  milestone 1   1.66667ep   33.33 %     0.1   0.02
-  50 %              2.5ep      50 %     0.1   0.02
-  75 %             3.75ep      75 %     0.1   0.02
-  end                 5ep     100 %     0.1   0.02"""
+  start               0ep        0 %       1    0.2
+  25 %             1.25ep       25 %       1    0.2
+  milestone 1   1.66667ep    33.33 %     0.1   0.02
+  50 %              2.5ep       50 %     0.1   0.02
+  75 %             3.75ep       75 %     0.1   0.02
+  end                 5ep      100 %     0.1   0.02"""
     )
 
 
 def test_table_without_a_learning_rate_has_no_column_for_it() -> None:
     lines = ssr_hydra.preview(s.LinearScheduler(), max_duration="10ep").table().splitlines()
-    assert lines[0].split() == ["time", "share", "alpha"]
+    assert lines[0].split() == ["time", "fraction", "alpha"]
     assert lines[3].split() == ["start", "0ep", "0", "%", "1"]
 
 

@@ -58,8 +58,8 @@ class StepSettings:
         positive(self.clip_grad_norm, "clip_grad_norm")
         positive(self.clip_grad_value, "clip_grad_value")
         if self.clip_grad_norm is not None and self.clip_grad_value is not None:
-            rule = "cannot be used with clip_grad_norm"
-            raise ConflictError("clip_grad_value", self.clip_grad_value, rule, "set one of them to null")
+            rule, fix = "cannot be used with clip_grad_norm", "set clip_grad_value=null or clip_grad_norm=null"
+            raise ConflictError("clip_grad_value", self.clip_grad_value, rule, fix)
         flag(self.compile, "compile")
         flag(self.channels_last, "channels_last")
         one_of(self.parallel, "parallel", PARALLEL)

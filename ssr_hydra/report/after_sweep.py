@@ -17,8 +17,8 @@ __all__ = ["report_of_sweep"]
 def report_of_sweep(folder: Path, stream: TextIO) -> None:
     """Write a report into ``folder/report``, and print its table and its answer.
 
-    If runs have failed, are missing or are too few for a comparison, print one line that says so. This function raises
-    only errors of the stream, because the result of a sweep must not depend on its report.
+    If runs have failed, are missing or are too few for a comparison, print one line that says so. A failed
+    report must not fail the sweep, so this function prints errors. It raises only errors of writing to ``stream``.
     """
     width, colour = terminal(stream)
     try:

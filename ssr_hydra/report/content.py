@@ -133,11 +133,11 @@ class ToleranceChoice:
 class Content:
     """Everything that a report shows. Data frames are those that the functions of :mod:`ssr_hydra.studies` return.
 
-    ``axis`` is the axis on which time is shown; ``equal`` is the axis of equal budgets. ``choice`` is the fastest
-    recommended recipe whose quality is within the tolerance of the best recipe's quality. If no tolerance is set,
-    ``choice`` is the choice for the smallest tolerance. ``steps`` holds the choices for all tolerances, from the
-    largest to the smallest. ``soonest`` is the recipe that reaches the target first. ``looks`` is the number of reports
-    of a growing study, including this report.
+    ``axis`` is the axis on which time is shown. ``equal`` is the axis on which recipes are compared at equal budgets.
+    ``choice`` is the fastest recommended recipe whose quality is within the user's tolerance of the best quality.
+    ``steps`` holds the choice for each possible tolerance, from the largest to the smallest. If the user sets no
+    tolerance, ``choice`` is the last one in ``steps``. ``soonest`` is the recipe that reaches the target first.
+    ``looks`` is the number of reports that were made while the study grew, including this report.
     """
 
     study: Study

@@ -167,7 +167,7 @@ class InverseSquareRootWithWarmupScheduler(Scheduler):
     def curve(self, run: Run) -> Curve:
         cooldown = time_of(self, run, "t_cooldown")
         if cooldown.value == 0:
-            # The schedule has no end, so no rate is needed to convert times to the unit of the end.
+            # Without a cooldown, the schedule has no end, so its times need not be converted to the unit of the end.
             warmup = time_of(self, run, "t_warmup", scale=self.scale_warmup)
             finish(run, warmup, "t_warmup", self.t_warmup)
         else:

@@ -77,9 +77,9 @@ class SharingPlan:
                 unique.setdefault(each.identity, each)
         self.entries = [each for each in unique.values() if _is_unfinished(each)]
         origins = _origins(study, describe, code)
-        # The jobs with known scheduled values. With each job: the step at which it would start if no other job trained
-        # shared steps now, and the published checkpoint of this step. The checkpoint is None if the job has its own
-        # checkpoint or starts at step 0.
+        # The jobs with known scheduled values, each with a step and a published checkpoint of that step. The job can
+        # start at that step without waiting for other jobs. The checkpoint is None if the job has its own checkpoint or
+        # starts at step 0.
         self._known: list[tuple[PlannedJob, int, Point | None]] = []
         planned = []
         for each in self.entries:

@@ -166,7 +166,7 @@ class FieldSchedules:
         return tuple(self._curves)
 
     def step(self) -> None:
-        """Set the fields for ``state.timestamp``.
+        """Set the fields to their values at ``state.timestamp``.
 
         Call this method after the timestamp has moved, and after the state of an optimizer was loaded.
         """

@@ -83,7 +83,7 @@ class StagePlan:
 
     @property
     def shared(self) -> int:
-        """The total number of steps with sharing."""
+        """The total number of steps that the sweep trains if jobs share steps."""
         return sum(branch.steps - branch.begin for branch in self.branches)
 
     @property

@@ -51,7 +51,7 @@ class Column:
 
 @dataclass(frozen=True)
 class Row:
-    """The cells of a row, its pair (recipe, control), and whether it is a choice of the report."""
+    """A row: its cells, its pair ``of`` (recipe, control), and whether the report chose this row."""
 
     cells: tuple[Cell, ...]
     of: tuple[str, str] | None = None

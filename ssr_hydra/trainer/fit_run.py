@@ -89,7 +89,7 @@ class FitRun:
                     if self._log is not None:
                         self._log.check()  # a run that has lost its records is not completed
             except BaseException as error:
-                # Write a record also after a signal, because a stopped run is no longer in progress.
+                # Write a record after a signal too. Otherwise the run would look as if it were still in progress.
                 status = "diverged" if isinstance(error, DivergedError) else status_of(error)
                 lost = lost_process(error, self._processes)
                 self._finish(self._result(status, lost or error), failed=True)

@@ -117,7 +117,7 @@ class LearningRates:
     def batch_ended(self) -> Callable[[], object]:
         """Return the function that sets the learning rates of the next batch.
 
-        Call it after every batch, when ``state.timestamp`` is the timestamp of the next batch.
+        Call this function after every batch, once ``state.timestamp`` has moved to the next batch.
         """
         if self._compiled is not None:
             step: Callable[[], object] = self._compiled.step if self._ours_by_batch else _do_nothing

@@ -37,7 +37,7 @@ _watch: threading.Thread | None = None
 
 @contextmanager
 def patient(launcher: Launcher) -> Iterator[None]:
-    """In the ``with`` block, a launcher for submitit or Ray returns a failed result for a lost job, and no error."""
+    """In the ``with`` block, a submitit or Ray launcher returns a failed result for a lost job instead of raising."""
     library = traits_of(type(launcher).__name__).library
     if library == "submitit":
         with _patient_submitit():

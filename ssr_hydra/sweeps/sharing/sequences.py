@@ -39,7 +39,7 @@ class Calendar:
         batches: Batches per epoch; None if unknown.
         samples: Samples per epoch; None if unknown.
         tokens: Tokens per sample; None if unknown.
-        is_counted: True if a batch of size n has n samples. False if a user's function counts the samples.
+        is_counted: True if the number of samples is the size of the batch. False if a user's function returns it.
 
     A batch has at most ``batch_size`` samples. So the earliest step that can reach a number of samples is known even if
     the size of the data set is unknown.

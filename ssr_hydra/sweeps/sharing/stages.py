@@ -88,7 +88,7 @@ class StagePlan:
 
     @property
     def longest(self) -> int:
-        """The number of sequential steps of the sweep if all jobs can run at the same time."""
+        """The number of steps that the sweep takes one after another, even if there is a worker for every job."""
         return self.took(len(self.branches) or 1)
 
     def took(self, workers: int) -> int:

@@ -39,7 +39,7 @@ def check_path(path: str | Path, field: str) -> Path:
     """Check that a path is valid on this file system, and return it as a Path. The file need not exist."""
     try:
         os.lstat(path)
-    except ValueError:  # ValueError for NUL, and its subclass UnicodeEncodeError for characters
+    except ValueError:  # NUL raises a ValueError; a character that cannot be encoded raises its subclass
         rule = "must be a path without NUL, in characters that the file system supports"
         raise PathError(field, str(path), rule, "use a different name") from None
     except OSError as error:

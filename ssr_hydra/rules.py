@@ -59,7 +59,7 @@ UNFUSED = ("SGD", "Adagrad")
 
 @dataclass(frozen=True)
 class Described:
-    """The properties of a parameter that selections use.
+    """The properties of a parameter. A :class:`Selection` has conditions on these properties.
 
     Attributes:
         aliases: Pairs (dotted name, classes). The classes are the class of the module that contains the parameter, and

@@ -41,7 +41,7 @@ def check_callbacks(values: Mapping[str, Any]) -> None:
 
 
 def _check_ema(ema: Any, values: Mapping[str, Any]) -> None:
-    # Check that the half-life can be converted to batches. The result does not depend on the values of the rates.
+    # Check that the half-life can be converted to batches. The values of the rates do not matter, so all rates are 1.
     ema.decay_in(State(max_duration=values["max_duration"], dataloader_len=1, samples_per_batch=1, tokens_per_batch=1))
     if values["trainer"]["parallel"] == "fsdp":
         rule = "cannot be used with trainer.parallel=fsdp, because EMA cannot save sharded weights"

@@ -1,6 +1,6 @@
 """Preflight: compose and check every job of a command before Hydra runs the first job.
 
-So the user gets an error immediately, in one line.
+If a job is invalid, the user gets an error immediately, in one line.
 """
 
 from __future__ import annotations
@@ -290,7 +290,7 @@ def _typed_sweep_dir(cfg: DictConfig) -> str:
 def _check_shared(folder: str | None, job: DictConfig) -> None:
     """Refuse a value of ``hydra.sweep.dir`` that differs between jobs, because all jobs must be in one study.
 
-    ``folder`` is the value for the whole sweep. It is None if only a job can resolve the value.
+    ``folder`` is the value of ``hydra.sweep.dir`` for the whole sweep; None if the value depends on a job.
     """
     job = copy.deepcopy(job)
     with read_write(job.hydra):

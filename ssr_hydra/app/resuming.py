@@ -82,7 +82,7 @@ def check_folder(folder: Path, config: Any, values: Mapping[str, Any], field: st
     try:
         before: Any = OmegaConf.to_container(OmegaConf.load(folder / ".hydra" / "config.yaml"), resolve=False)
     except (OSError, ValueError, OmegaConfBaseException):
-        return  # the run was not started by this app; the trainer compares it with its checkpoint
+        return  # the folder has no readable config; the trainer compares the run with the checkpoint instead
     now: Any = OmegaConf.to_container(config, resolve=False)
     before, now = (
         {key: value for key, value in each.items() if key != "hydra" and key not in APP_KEYS}

@@ -80,7 +80,7 @@ class _Open:
 class FileBounds:
     """Measure the config files of one composition, and refuse files that are too large or invalid.
 
-    The limits apply to the sum over all files of the composition.
+    The size limits apply to all files of the composition together.
 
     Args:
         typed: The keys of the overrides on the command line.

@@ -105,7 +105,7 @@ def _read_log(path: Path, until: int | None = None) -> tuple[list[str], list[lis
         text = path.read_bytes().decode("utf-8", errors="replace")
     except FileNotFoundError:
         return names, []
-    if not text.endswith("\n"):  # a kill truncated the last row; the run writes this record again
+    if not text.endswith("\n"):  # a kill truncated the last row; the resumed run writes this row again
         text = text[: text.rfind("\n") + 1]
     table = list(csv.reader(io.StringIO(text, newline="")))
     if not table or table[0][: len(_FIRST)] != names:

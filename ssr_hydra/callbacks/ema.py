@@ -196,7 +196,7 @@ class EMA:
             self._swap()
 
     def copy_to(self, model: nn.Module) -> None:
-        """Copy the average to another model of the same architecture, for example to export it.
+        """Copy the average to a different model of the same architecture, for example to export it.
 
         Raises:
             InputError: The architecture of ``model`` is different.

@@ -57,7 +57,7 @@ class TrackioLogger:
         """Start a new Trackio run, or continue the Trackio run of the resumed run."""
         import trackio
 
-        server = os.environ.get("TRACKIO_SERVER_URL", "").partition("?")[0]  # after the ? is a write token
+        server = os.environ.get("TRACKIO_SERVER_URL", "").partition("?")[0]  # the text after the ? is a write token
         place = os.environ.get("TRACKIO_SPACE_ID") or server or "local"
         sent = Sent(run_folder(trainer, "trackio") / "trackio.json", f"{place} {self.project}", trainer.config)
         known = sent.resume(trainer.state.timestamp.batches)

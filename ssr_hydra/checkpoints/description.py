@@ -179,7 +179,7 @@ def check_change(found: Sequence[Difference], on_change: str, timestamp: Timesta
 
 
 def joined(found: Sequence[Difference]) -> str:
-    """Return the first differences as text, and how many more there are."""
+    """Return a text with the first differences and the number of further differences."""
     shown = [str(item) for item in found[:_MOST_SHOWN]]
     if len(found) > _MOST_SHOWN:
         shown.append(f"and {len(found) - _MOST_SHOWN} more")

@@ -386,9 +386,9 @@ def _check_alike(table: SampleTable, other: SampleTable, x: NDArray[Any], other_
 
 
 def _check_apart(table: SampleTable, other: SampleTable, field: str) -> None:
-    """Refuse an evaluation file or test file that has samples of an earlier file.
+    """Refuse an evaluation file or test file, ``other``, that has too many samples of the file ``table``.
 
-    The files may share a few samples, and more samples if the earlier file itself repeats many samples.
+    At most half of the samples of ``other`` may be in ``table``, or more if ``table`` repeats many samples.
     """
     train, evaluation = _hashes(table), _hashes(other)
     counts = Counter(train)

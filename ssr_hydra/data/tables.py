@@ -147,7 +147,7 @@ def _from_arrays(
 def _from_matrix(
     path: str, field: str, matrix: NDArray[Any], inputs: Sequence[str] | None, targets: Sequence[str] | None
 ) -> SampleTable:
-    """Read the columns of one matrix."""
+    """Choose the inputs and the targets from the columns of one matrix."""
     if matrix.ndim != 2:
         rule = f"must be a matrix of samples and columns in a single .npy (has shape {_shape(matrix)})"
         raise MismatchError(field, path, rule, "save inputs and targets in an .npz")

@@ -108,7 +108,7 @@ def torchvision_model(
 
 def _verified(choices: Any, name: str, wanted: str) -> Any:
     """Download and verify the file of the named weights, which torchvision loads later."""
-    known = choices.__members__  # this also accepts the name DEFAULT
+    known = choices.__members__  # __members__ also contains the alias DEFAULT
     if wanted not in known:
         raise UnknownNameError(
             "weights", wanted, f"is not a name of pretrained weights of {name}", f"choose {' or '.join(known)}"

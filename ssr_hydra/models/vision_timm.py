@@ -110,7 +110,7 @@ def _verified(repository: str, name: str, weights: str) -> Path:
 
     try:
         file = Path(hf_hub_download(repository, "model.safetensors"))
-    except Exception as error:  # each of several libraries has its own error types
+    except Exception as error:  # the libraries that download have their own error types
         reason = " ".join(str(error).split()) or type(error).__name__
         raise RunError(
             f"cannot download the weights {weights} of {name} from the Hugging Face Hub ({reason[:300]}); "

@@ -290,7 +290,7 @@ def build(study: Study, options: Options | None = None, looks: int = 1) -> Conte
         equal_time=pd.concat(at_equal_time, ignore_index=True) if at_equal_time else pd.DataFrame(),
         crossings=crossings(study, sure),
         ranking=compare.decision_accuracy(study),
-        fits=fits(study, sure),  # do not pass the tolerance: it would accept wrong predictions
+        fits=fits(study, sure),  # without the tolerance, with which fits() would accept wrong predictions
         totals=study.totals(price),
         outliers=compare.outliers(study),
         looks=looks,
@@ -396,7 +396,7 @@ def _steps(study: Study, axis: Axis, confidence: float) -> list[ToleranceChoice]
 def _place(series: Series, gains: list[tuple[float, bool, Estimate]], tolerance: float) -> int:
     """Return the index of the smallest SSR whose doubling gains at most ``tolerance``.
 
-    Return the index of the largest SSR if every doubling gains more.
+    Return the index of the largest SSR if every doubling gains more than ``tolerance``.
     """
     found = next((ssr for ssr, _, gain in gains if gain.value <= tolerance), None)
     return len(series.ssr) - 1 if found is None else int(np.searchsorted(series.ssr, found))

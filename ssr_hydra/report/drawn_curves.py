@@ -111,7 +111,7 @@ def rates(study: Study, axes: Sequence[Axis]) -> Curves:
 def _scheduled(reader: ConfigReader, row: Any, logged: dict[str, Any]) -> dict[str, Any] | None:
     """Return the scheduled learning rates with their positions on every axis; None if they cannot be computed.
 
-    The positions in samples, tokens and seconds assume that all steps of the run are equal.
+    The positions in samples, tokens and seconds assume that all steps of the run have the same size and duration.
     """
     folder = Path(row["folder"])
     try:

@@ -25,7 +25,7 @@ from ssr_hydra.time import TimeUnit
 
 __all__ = ["build_scheduler", "scheduled_rates"]
 
-# A config names its scheduler by the path of a class. No other class is created, because a config must not run code.
+# The classes that a config may name. The report creates no other class, because a config must not run code.
 _KINDS: list[Any] = [*(row.scheduler for row in ROWS), Phase]
 _CLASSES = {f"ssr_hydra.schedulers.{kind.__name__}": kind for kind in _KINDS}
 _MOST_COMPARED = 50

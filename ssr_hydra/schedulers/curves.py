@@ -154,7 +154,7 @@ def annealed(
     if not is_endless:
         pieces.append((_NEVER, final))
     if is_endless:
-        shape = _of_floats(shape)  # endless shapes compare tau with floats
+        shape = _of_floats(shape)  # an endless shape compares tau with floats, so tau must be a float
 
     def curve(timestamp: Any) -> float:
         # The most frequent case comes first.

@@ -77,7 +77,10 @@ class CosineAnnealingWarmRestartsScheduler(Scheduler):
 
 
 class Cycles:
-    """Cycles of growing length. ``width`` is the length of the first cycle in counts of the clock."""
+    """Cycles, each ``ratio`` times as long as the previous cycle.
+
+    ``width`` is the length of the first cycle, as an integer on the clock of the run.
+    """
 
     def __init__(self, width: int, ratio: Fraction) -> None:
         self._width, self._ratio = width, ratio

@@ -231,7 +231,7 @@ class Place:
 
 @dataclass(frozen=True)
 class Rival:
-    """A recipe that is compared with the best one at the same budget.
+    """A recipe that is compared with the best recipe at the same budget.
 
     Attributes:
         recipe: The name of the rival.
@@ -293,7 +293,7 @@ def outliers(study: Study) -> pd.DataFrame:
     """Return runs whose quality is far from the other qualities of the same recipe, control and ssr.
 
     "Far" means more than 8 typical standard deviations. The typical standard deviation is the median over the study. If
-    there are three or more SSRs, it has a trend over log SSR (Theil-Sen), because shorter runs often have more noise.
+    there are three or more SSRs, it follows a trend over log SSR (Theil-Sen): shorter runs often have more noise.
 
     Args:
         study: The study.

@@ -33,7 +33,7 @@ def with_effects(cells: Sequence[Cell], ssrs: Any, recipes: Any, pooled: bool = 
     uses the correlation of runs with the same seed in the study. If the runs of two cells are strongly correlated, the
     difference of the two means is the difference over the common seeds.
 
-    Every comparison is a weighted sum of these estimates, so comparisons cannot contradict each other.
+    Every comparison of cells is a weighted sum of the estimated means, so comparisons cannot contradict each other.
 
     ``recipes`` are the recipes of the cells, as numbers. If ``pooled`` is false, the noise of a cell is the noise of
     its own runs. Otherwise it is that of :func:`ssr_hydra.studies.noise.pooled_noise`.
@@ -95,9 +95,9 @@ def with_effects(cells: Sequence[Cell], ssrs: Any, recipes: Any, pooled: bool = 
 
 
 def _with_differences(noise: Noise, cells: list[Cell], ssrs: Any, recipes: Any) -> Noise:
-    """Return the noise with ``differences`` and ``scale``, from differences of cells that share seeds.
+    """Return the noise with values for ``differences`` and ``scale``, estimated from pairs of cells that share seeds.
 
-    These are the differences of recipes at equal SSR, and of each recipe from one SSR to the next.
+    A pair is two recipes at the same SSR, or one recipe at two neighbouring SSRs.
     """
     order = np.argsort(ssrs, kind="stable")
     same = [(int(a), int(b)) for at, a in enumerate(order) for b in order[at + 1 :] if ssrs[a] == ssrs[b]]

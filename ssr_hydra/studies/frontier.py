@@ -320,7 +320,7 @@ def speedup(
             if not math.isnan(first):
                 high = math.inf if first <= series.ssr[0] else paid / taken(first)
                 low = 0.0 if math.isnan(last) else paid / taken(last)
-                # A mean between two measured cells counts as many runs as the smaller of these cells.
+                # A mean that is interpolated between two cells counts as many runs as the cell with fewer runs.
                 runs = [cell.n, *(each.n for each in series.weights(reached)[0])] if status != "never" else [cell.n]
                 low, high = _widened(paid / spent, low, high, clock * math.sqrt(1 / cell.n + 1 / min(runs)))
             quality = study.sign * cell.mean

@@ -276,7 +276,7 @@ def band(cells: Sequence[Cell], weights: _Array, confidence: float) -> Band:
 def dunnett(df: float, count: int, quantile: float) -> float:
     """Return the one-sided critical value for a comparison of one value with ``count`` other values together.
 
-    All values have equal standard errors.
+    The critical value assumes that all values have equal standard errors.
 
     Args:
         df: Degrees of freedom of the errors.
@@ -308,10 +308,10 @@ def dunnett(df: float, count: int, quantile: float) -> float:
 
 
 def _freedom(cells: Sequence[Cell], weights: _Array) -> tuple[_Array, Method]:
-    """Return the degrees of freedom of sums whose errors are computed seed by seed, and the method.
+    """Return the degrees of freedom of weighted sums, and the method (``paired`` or ``welch``).
 
-    These are Satterthwaite's degrees of freedom, with the seeds as clusters: n - 1 for cells with the same n seeds, and
-    2 n - 2 for two cells with n seeds each and no common seed.
+    The errors of the sums are computed seed by seed. So these are Satterthwaite's degrees of freedom, with the seeds as
+    clusters: n - 1 for cells with the same n seeds, and 2 n - 2 for two cells with n seeds each and no common seed.
     """
     every, rows = np.unique(np.concatenate([cell.seeds for cell in cells]), return_inverse=True)
     counts = [cell.n for cell in cells]
@@ -327,7 +327,7 @@ def _freedom(cells: Sequence[Cell], weights: _Array) -> tuple[_Array, Method]:
 
 
 def _common(cells: Sequence[Cell]) -> _Array | None:
-    if len(cells) == 1:  # no pairs: the t interval of a mean, whether the runs have seeds or not
+    if len(cells) == 1:  # one cell has no pairs, so the seeds do not matter: its interval is a t interval
         return None
     seeds = [cell.seeds for cell in cells]
     if any(item is None for item in seeds):

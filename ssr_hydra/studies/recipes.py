@@ -160,7 +160,7 @@ def _is_apart(place: tuple[str, ...]) -> bool:
 def work_of(config: Config) -> str:
     """Return a text that is equal for configs that differ only in schedules and numeric settings of the optimizer.
 
-    A step is the same work in all runs with equal texts.
+    If two runs have equal texts, a step of one run does the same work as a step of the other run.
     """
     kept = {
         ".".join(place): value

@@ -78,7 +78,7 @@ def _read_job(sweep: Path, folder: Path) -> _Row:
 
 
 def _read_refused(sweep: Path, folder: Path, pending: str) -> _Row:
-    """Return the row of a refused job. The row has no result, because the record in the folder is of another run."""
+    """Return the row of a refused job. The row has no result, because the folder has the record of a different run."""
     aside = folder / pending
     job = _read_job(sweep, folder)
     overrides = _yaml(aside / "overrides.yaml")

@@ -353,7 +353,7 @@ class Timestamp:
             raise MismatchError(
                 "timestamp", odd, "must have exactly the counters of state_dict()", "load the result of state_dict()"
             )
-        # The values of seconds are already in nanoseconds, so read them as plain numbers.
+        # In a state, seconds are already in nanoseconds. So read all counters as plain numbers.
         values = {f"_{name}": _count(exact(state[name], name), name, TimeUnit.BATCH) for name in names}
         for slot, value in values.items():
             setattr(self, slot, value)

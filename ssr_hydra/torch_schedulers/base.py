@@ -149,7 +149,7 @@ class Steps:
     def count(self) -> Callable[[Any], int | float]:
         """Return a function from a timestamp to the number of steps since the start.
 
-        The number is an int if it is whole, otherwise the nearest float.
+        The number of steps is an int if it is whole, otherwise the nearest float.
         """
         clock = self.run.clock(self.one.unit, "pace", self.one)
         read, factor, (start, end) = clock.read, clock.factor, clock.points
@@ -193,8 +193,8 @@ class Course(ABC):
     def growth(self, before: Any, after: Any, count: int) -> list[float]:
         """Return the factor by which the rate of each of ``count`` groups changes between two timestamps.
 
-        Only courses with :attr:`chains` need this method. By default, it returns the quotient of the two rates. A
-        subclass overrides it if its rate may be 0 or underflow.
+        Only courses with :attr:`chains` need this method. By default, it returns the quotient of the rates at the
+        two timestamps. A subclass overrides this method if its rate may be 0 or underflow.
         """
         ones = [1.0] * count
         pairs = zip(self.rates(before, ones), self.rates(after, ones), strict=True)

@@ -102,7 +102,7 @@ class FitRun:
             return result
 
     def _begin(self) -> None:
-        """Seed a new run, or restore a resumed one, and notify callbacks."""
+        """Seed a new run or restore a resumed run, and notify callbacks."""
         trainer, loop, resuming = self._trainer, self._loop, self._resuming
         checkpoint, seed, rank = resuming.checkpoint, trainer._seed, self._processes.rank
         evaluations = [] if checkpoint is None else resuming.evaluations()

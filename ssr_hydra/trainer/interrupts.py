@@ -88,15 +88,15 @@ def terminable() -> Iterator[None]:
 
 
 class StopRequest:
-    """In the ``with`` block, store a stop signal, so that the run can finish its step and write a checkpoint first.
+    """In the ``with`` block, store a stop signal, so that the run can finish its step, write a checkpoint and stop.
 
     Each signal of :data:`TERMINATIONS` and the first ctrl-C set :attr:`number`. A second ctrl-C raises
     ``KeyboardInterrupt`` immediately. Under torchrun, one ctrl-C arrives twice: from the terminal and from torchrun. So
     the block ignores a second ctrl-C within two seconds.
 
     A job launcher may have installed a handler of SIGUSR2, which requeues the job. :meth:`leave` calls that handler
-    after the checkpoint is written. If the user has installed a handler of another signal, the block does not replace
-    the handler. In a thread other than the main thread, Python allows no new handlers, and the block changes nothing.
+    after the checkpoint is written. If the user has installed a handler of a different signal, the block keeps this
+    handler. In a thread other than the main thread, Python allows no new handlers, and the block changes nothing.
 
     Attributes:
         number: The number of the stored signal, or 0.
@@ -141,7 +141,8 @@ class StopRequest:
             return handler is signal.default_int_handler
         if number not in _PREEMPTS:  # `nohup` ignores SIGHUP on purpose
             return handler is signal.SIG_DFL or getattr(handler, "_stops_a_job", False)
-        # A handler that was not installed by Python could not be restored. An ignored signal is ignored on purpose.
+        # Keep a handler that Python did not install, because Python could not restore it later. Keep an ignored signal
+        # ignored, because it is ignored on purpose.
         return handler is signal.SIG_DFL or callable(handler)
 
     def _asked(self, number: int, frame: FrameType | None) -> None:

@@ -271,7 +271,7 @@ class Loop:
         return over
 
     def _batches(self, epoch: int, start: int) -> Iterator[Any]:
-        """Return an iterator over the batches of an epoch, in that epoch's order, without the first ``start`` ones."""
+        """Return an iterator over an epoch's batches, in the epoch's order, without the first ``start`` batches."""
         if self._rereading is None:
             self.train.seek(epoch, start)  # type: ignore[attr-defined]
             batches = iter(self.train)

@@ -107,7 +107,7 @@ def wrapped(model: nn.Module, parallel: str, processes: Processes, device: torch
 
 
 class _Touch(nn.Module):
-    """A temporary replacement for a model, which gives a gradient of zero to all parameters, in reversed order."""
+    """A temporary replacement for a model, which gives all parameters zero gradients, from the last to the first."""
 
     def __init__(self, parameters: Sequence[nn.Parameter]) -> None:
         super().__init__()

@@ -277,7 +277,7 @@ class Processes:
     def fail(self, message: str, seconds: float | None = None) -> bool:
         """Disconnect because of an error. Return True if rank 0 reports this error, so this process need not report it.
 
-        In rank 0 the result is always False. The message ``""`` is equal to any error of rank 0. ``seconds`` is the
+        In rank 0 the result is always False. A ``message`` of ``""`` matches any error of rank 0. ``seconds`` is the
         maximum time to wait for an error of rank 0, which may fail later; None means 5 seconds.
         """
         store = self._store

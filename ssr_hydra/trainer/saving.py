@@ -42,7 +42,7 @@ def random_numbers(now: GlobalRng) -> dict[str, Any]:
 def restore_random_numbers(state: Mapping[str, Any]) -> None:
     """Restore this process's random generators from the result of :func:`random_numbers`.
 
-    The function ignores the state of a device that this machine does not have, so a run can resume on another machine.
+    A run can resume on a different machine, because the function ignores the states of devices that do not exist.
     """
     version, numbers, gauss = state["python"]
     numpy = state["numpy"]
@@ -148,7 +148,7 @@ def restore_optimizers(
     made = [[dict(group) for group in optimizer.param_groups] for optimizer in optimizers]
     load_weights(model, tuple(optimizers), state.get("model"), state["optimizers"])
     for optimizer in optimizers:
-        # Otherwise torch warns that lr_scheduler.step() was called before optimizer.step().
+        # If this flag is not set, torch warns that lr_scheduler.step() was called before optimizer.step().
         optimizer._opt_called = True  # type: ignore[attr-defined]
     for optimizer, groups, was, is_now in zip(optimizers, made, old, new, strict=True):
         for group, given, before, after in zip(

@@ -88,7 +88,7 @@ class Task:
         self._move = device.type != "cpu" or channels_last
         self._channels_last = channels_last
         self._can_be_plain = not self._move and count_samples is None and count_tokens is None
-        self._plain = False  # True after the first batch was validated, if batches need no move and no count function
+        self._plain = False  # whether loss() may use its fast path; False until the first batch was validated
         self._is_new = True
         self._evaluation_error: Exception | None = None
 

@@ -182,7 +182,7 @@ class Trainer:
         control: str | None = None,
         test_dataloader: Iterable[Any] | None = None,
     ) -> None:
-        # This method makes all checks that can refuse an argument, and begins with the cheap ones.
+        # This method makes all checks that can refuse an argument, and begins with the cheap checks.
         ratio = check_ssr(ssr)
         self._ssr, self._max_duration = float(ratio), as_time(max_duration, "max_duration")
         self._seed = None if seed is None else check_seed(seed)
@@ -384,7 +384,7 @@ class Trainer:
                 self._events.load_state_dict(callbacks)
 
     def _export(self, metrics: Mapping[str, Any]) -> None:
-        """Write the weights that evaluations use to the file ``checkpoint.export``, if it is set."""
+        """Export the weights that evaluations use, if ``checkpoint.export`` names a file."""
         if self._checkpointing.export is None or self.run_dir is None:
             return
         if self._resuming.finished is not None:

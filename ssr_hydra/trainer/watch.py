@@ -90,7 +90,7 @@ class LossWatch:
     def flush(self, batch: int) -> float:
         """Return the mean loss of the steps since the last call.
 
-        If there was no such step, return the previous mean, or NaN at the start.
+        If there were no steps since the last call, return the previous mean, or NaN if there is none.
 
         Raises:
             DivergedError: A loss since the last call was not finite.

@@ -40,7 +40,7 @@ __all__ = [
 OUTPUT = "output.log"
 """Name of the file in a job's folder that holds what the job printed."""
 
-_LAST_SECONDS = 600.0  # time limit of a job for its checkpoint after its sweep has ended
+_LAST_SECONDS = 600.0  # after the sweep has ended, a job has this time to write a checkpoint
 _EXIT_SECONDS = 60.0  # time limit of a job for its exit handlers
 
 
@@ -81,7 +81,7 @@ def work(connection: Connection, ready: Callable[[], object] = lambda: None) -> 
     """Receive an order on the connection, run the job, and send its answer. Return the exit code of the process.
 
     Args:
-        connection: The connection to the sweep. When the sweep closes its end, the job stops.
+        connection: The connection to the sweep. When the sweep closes the connection, the job stops.
         ready: A function to call after the signal handlers are installed.
     """
     code = 0

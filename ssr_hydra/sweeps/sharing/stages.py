@@ -18,7 +18,7 @@ _PROBED = 2  # the smallest number of shared steps that is worth a checkpoint
 
 
 def is_worth(prefix: int, steps: int) -> bool:
-    """Return whether the first ``prefix`` steps of a run with ``steps`` steps are long enough to share.
+    """Return whether it is worth sharing the first ``prefix`` steps of a run with ``steps`` steps.
 
     Example:
         >>> is_worth(1, 100), is_worth(2, 100), is_worth(9, 10_000)
@@ -211,6 +211,7 @@ def _remaining(branches: Sequence[Branch]) -> list[int]:
     for index in sorted(range(len(branches)), key=lambda index: -branches[index].begin):
         source = branches[index].source
         if source is not None:
-            steps = max(1, branches[index].begin - branches[source].begin)  # a job always starts after its source
+            # A job starts at least one step after its source.
+            steps = max(1, branches[index].begin - branches[source].begin)
             left[source] = max(left[source], steps + left[index])
     return left

@@ -80,7 +80,7 @@ class CommandLine:
 def split_override(override: str) -> tuple[str, str | None]:
     """Return the key and the value of an override.
 
-    The key does not start with ``+``, ``++`` or ``~``. The value is None if the override has no ``=``.
+    The returned key has no leading ``+``, ``++`` or ``~``. The returned value is None if the override has no ``=``.
 
     Example:
         >>> split_override("++trainer.threads=2"), split_override("~optimizer")

@@ -218,7 +218,7 @@ def _to_add(field: str, given: str) -> str:
 
 
 def _as_list(error: OmegaConfBaseException, field: str, value: str | None) -> str:
-    """Return the items of the list that the error suggests: the value; for a tuple, then the rest of its default."""
+    """Return the list that the error suggests: ``value``, and for a tuple also the other items of the default."""
     try:
         default = error.parent_node._get_node(field.rpartition(".")[2])
         is_pair = get_origin(default._metadata.ref_type) is tuple

@@ -22,7 +22,7 @@ _MOST_BYTES = 256 << 20
 def looks_at(study: Study, folder: str | Path) -> int:
     """Return the number of reports that a folder has had while the study grew, including the next report.
 
-    The next report does not count if the report in the folder has the same number of completed runs.
+    If the study has as many completed runs as the report in the folder, do not count the next report.
     """
     try:
         earlier = json.loads(read_bounded(Path(folder) / "report.json", _MOST_BYTES))

@@ -105,7 +105,7 @@ class Cycles:
         return float((count * factor - begin) / (end - begin))
 
     def _index(self, count: int) -> int:
-        # The limit avoids an infinite product for a huge ratio. tau() corrects the index.
+        # Without the limit, the product for a huge ratio would be infinite. If the index is wrong, tau() corrects it.
         growth = min(float(count / self._width) * float(self._ratio - 1), _LARGEST_GROWTH)
         return max(0, math.floor(math.log1p(growth) / self._log_ratio))
 

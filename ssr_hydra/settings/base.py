@@ -108,7 +108,7 @@ def fraction(value: Any, field: str, *, zero: bool = False) -> float:
 def count(value: Any, field: str, least: int = 1, most: int | None = None, multiple: int = 1) -> int:
     """Return a value if it is a whole number from ``least`` to ``most`` and a multiple of ``multiple``.
 
-    Otherwise raise an InputError. If ``most`` is None, there is no upper bound.
+    For any other value, raise an InputError. If ``most`` is None, there is no upper bound.
     """
     if not (is_whole := _is_whole(value)) or value < least or (most is not None and value > most):
         rule = f"must be a whole number {f'of at least {least}' if most is None else f'from {least} to {most}'}"

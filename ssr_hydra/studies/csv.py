@@ -354,7 +354,7 @@ def _recipe_names(keys: Iterable[tuple[str, ...]], columns: list[str], stem: str
 def _check_named(frame: pd.DataFrame, rest: Mapping[str, Sequence[str]], recipes: list[str]) -> None:
     """Raise an InputError if rows with the same recipe and SSR differ in a column that no option names.
 
-    These rows would count as seeds of one recipe, but the column may distinguish recipes.
+    Rows with the same recipe and SSR count as seeds of one recipe, but the column may distinguish recipes.
     """
     cell = frame.groupby(["recipe", "ssr"], sort=False).ngroup().to_numpy()
     first = np.unique(cell, return_index=True)[1][cell]

@@ -246,7 +246,7 @@ class Study:
     def interval(self, mean: Estimate) -> tuple[float, float]:
         """Return the confidence interval of a mean, on the scale of the metric and within its bounds.
 
-        This interval is Student's t on the logit of the mean (for a loss, on its logarithm), by the delta method.
+        It is a Student's t interval of the logit of the mean (or of the logarithm, for a loss), by the delta method.
         """
         low, high = sorted((self.sign * mean.low, self.sign * mean.high))
         if self.bounds is None or not mean.known:

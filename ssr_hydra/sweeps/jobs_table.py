@@ -84,7 +84,7 @@ def _read_refused(sweep: Path, folder: Path, pending: str) -> _Row:
     overrides = _yaml(aside / "overrides.yaml")
     try:
         why = read_bounded(aside / REFUSED, _MOST_BYTES).decode("utf-8", "replace")
-    except (OSError, ValueError):  # the job was killed, or is still starting on another machine
+    except (OSError, ValueError):  # the job was killed, or is still starting on a different machine
         why = ""
     return job._replace(overrides=of_experiment(overrides), result=None, refused=why)
 

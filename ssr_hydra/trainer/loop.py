@@ -400,7 +400,7 @@ class Loop:
         self._saving = self._after = False
         if leaving:
             stop.leave(after)
-        # The time since ``waited`` is not training time; the time before it is.
+        # The time since ``waited`` does not count as training. The time before ``waited`` counts.
         return then + time.perf_counter_ns() - waited
 
     def _log(self, timestamp: Timestamp) -> int:

@@ -343,7 +343,7 @@ def _address(environment: Mapping[str, str]) -> dict[str, str]:
         nodes = environment.get("SLURM_STEP_NODELIST", "")
         address["MASTER_ADDR"] = "127.0.0.1" if alone else _first_host(nodes) or socket.gethostname()
     if "MASTER_PORT" not in address:
-        # Steps that run on one node at the same time need different ports.
+        # Slurm steps that run on one node at the same time need different ports.
         job, step = (environment.get(name, "") for name in ("SLURM_JOB_ID", "SLURM_STEP_ID"))
         number = (int(job) if job.isdecimal() else 0) * 16 + (int(step) if step.isdecimal() else 0)
         address["MASTER_PORT"] = str(_FIRST_PORT + number % _PORTS)

@@ -71,7 +71,7 @@ class Rereading:
         return batches
 
     def _next_epoch(self, epoch: int, batches: Iterator[Any], saved: Mapping[str, Any]) -> Iterator[Any]:
-        """Return an iterator over the epoch after the saved state, which is from the end of an epoch.
+        """Return an iterator over the next epoch, from a state that was saved at the end of the epoch before it.
 
         If the loader saved the state before it ended its iterator, ``batches`` is empty. Then the loader's next
         iterator reads the epoch.

@@ -129,7 +129,7 @@ class Task:
     def count(self, batch: Any) -> tuple[int, int]:
         """Return the number of samples and of tokens in a batch, which must not be on the device yet.
 
-        Otherwise counting would wait for the device.
+        If the batch were on the device, counting would wait for the device.
         """
         inputs = batch if isinstance(batch, Mapping) else pair_of(batch)[0]
         count, count_tokens = self._count_samples, self._count_tokens

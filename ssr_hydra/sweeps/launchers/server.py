@@ -58,7 +58,7 @@ MESSAGE = struct.Struct("<cqqqq")
 
 
 def serve(number: int, modules: Iterable[str]) -> None:
-    """Import the modules. Then fork a process for each request on a socket, until its other end is closed."""
+    """Import the modules. Then fork a process for each request on a socket, until the sweep closes the socket."""
     before = {each: signal.signal(each, signal.SIG_IGN) for each in _KEPT}
     # If a module looks for GPUs when it is imported, torch must ask NVML instead of CUDA: a process that is forked
     # after CUDA was initialized cannot use CUDA. Jobs do not keep this variable.
@@ -95,7 +95,7 @@ def serve(number: int, modules: Iterable[str]) -> None:
                 signal.pthread_sigmask(signal.SIG_BLOCK, _KEPT)  # until the new process has its handlers
                 try:
                     with warnings.catch_warnings():
-                        warnings.simplefilter("ignore")  # numerical libraries handle forks in spite of threads
+                        warnings.simplefilter("ignore")  # Python warns of threads, but numerical libraries allow a fork
                         pid = os.fork()
                 except OSError as error:
                     _send(sweep, REFUSED, serial, error.errno or 0)

@@ -74,7 +74,7 @@ class Calendar:
         """Return the value of a counter after ``step`` batches.
 
         Raises:
-            UnknownCounterError: The value is unknown.
+            UnknownCounterError: The value of the counter is unknown.
         """
         if unit is TimeUnit.BATCH:
             return step

@@ -32,7 +32,7 @@ _FARTHEST = 2.0  # a fit predicts up to this factor times the measured range
 _VAGUE = 0.1
 _MOST_TESTS = 24  # the maximum number of back-tests of a fit, evenly spread over the SSRs
 _FEWEST_ROUGH = 7  # the fewest SSRs from which the noise can be estimated with one seed per SSR
-_BEYOND = 2.5  # a fit fails if its error exceeds that of repeating the last value by so many standard errors
+_BEYOND = 2.5  # standard errors by which a fit may be worse than repeating the last value
 _EXPONENTS = np.geomspace(0.02, 8.0, 80)
 
 

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 __all__ = ["Prefix"]
 
 _POLL_SECONDS = 0.2
-_STOP_SECONDS = 5.0  # if a signal stops the other job and this job, both get it within this time
+_STOP_SECONDS = 5.0  # a signal to both jobs reaches the second job within this time
 _START_SECONDS = 120.0  # a job that the sweep started earlier has a heartbeat within this time
 
 

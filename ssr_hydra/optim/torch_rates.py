@@ -189,9 +189,9 @@ class TorchRates:
             part.rates = [*part.rates, *([1.0] * (len(groups) - len(part.rates)))]
 
     def step(self, pace: str) -> None:
-        """Step the unchanged schedulers of a pace.
+        """Step the torch schedulers of a pace (batch or epoch) that run without a change by SSR.
 
-        They continue from the rates of their previous step, not from these rates multiplied by alpha.
+        These schedulers continue from the rates of their previous step, not from these rates multiplied by alpha.
         """
         steps: list[Callable[[], object]] = [item.step for item, own in self._as_they_are if own == pace]
         if steps:

@@ -59,7 +59,7 @@ _TORCHS = ("ssr_hydra.torch_schedulers.", "torch.optim.lr_scheduler")
 
 
 def check_scheduler(part: object, field: str = "scheduler") -> None:
-    """Raise an InputError if a value, such as a class or a torch scheduler, is not a scheduler or a function."""
+    """Raise an InputError if a value is neither a function nor a scheduler of this package."""
     if type(part).__module__.startswith(_TORCHS):
         rule = "must be a scheduler of this package or a function of (state, ssr), not a torch scheduler"
         fix = "to multiply both, write scheduler: [{...}, {...}] in a YAML file, or Trainer(schedulers=[...])"

@@ -333,7 +333,7 @@ class Timestamp:
         return new
 
     def state_dict(self) -> dict[str, int | str]:
-        """Return the counters for a checkpoint. A fraction is a string ``"a/b"``. Seconds are in nanoseconds."""
+        """Return the counters for a checkpoint. A fraction is a string ``"a/b"``. Times are in nanoseconds."""
         values = zip(_SLOTS, _slots_of(self), strict=True)
         return {slot[1:]: value if isinstance(value, int) else str(value) for slot, value in values}
 

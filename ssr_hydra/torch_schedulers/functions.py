@@ -29,7 +29,7 @@ def _check_functions(value: Any, name: str) -> Any:
     if isinstance(value, (list, tuple)):
         if not value:
             raise MismatchError(
-                name, list(value), "must have one function per param group", "write one function for all groups"
+                name, list(value), "a list must have one function per param group", "pass one function without a list"
             )
         return tuple(check_function(part, f"{name}[{i}]") for i, part in enumerate(value))
     return check_function(value, name)

@@ -60,10 +60,11 @@ def check_several(world_size: int) -> None:
 
 
 def shard(model: nn.Module, processes: Processes, device: torch.device) -> nn.Module:
-    """Shard a model's parameters over the processes with torch's ``fully_shard``. Create optimizers afterwards.
+    """Shard a model's parameters over the processes with torch's ``fully_shard``.
 
-    The function shards each child of a ``ModuleList`` or ``Sequential`` separately, such as a block of a transformer.
-    So only one of these children is unsharded at a time. The function shards all other parameters together.
+    The caller must create the optimizers after this call. The function shards each child of a ``ModuleList`` or
+    ``Sequential`` separately, such as a block of a transformer. So only one of these children is unsharded at a time.
+    The function shards all other parameters together.
     """
     check_several(processes.world_size)
     from torch.distributed.device_mesh import init_device_mesh

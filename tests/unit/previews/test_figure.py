@@ -23,7 +23,7 @@ def shown() -> Preview:
     return ssr_hydra.preview(named, max_duration="16ep", ssr=(0.25, 0.5, 1), lr=0.1)
 
 
-def test_svg_contains_each_curve_exactly(shown: Preview) -> None:
+def test_svg_draws_each_curve_with_its_exact_values(shown: Preview) -> None:
     axes = shown.figure().axes[0]
     lines = [line for line in axes.lines if len(line.get_xdata()) > 1]  # type: ignore[arg-type]
     assert len(lines) == 6

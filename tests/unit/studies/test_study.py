@@ -15,7 +15,7 @@ from ssr_hydra.studies.intervals import combine
 from ssr_hydra.studies.study import Direction, check_axis, find_series
 
 
-def test_values_of_cells_are_sorted_by_seed_and_signed_so_that_more_is_better() -> None:
+def test_values_of_a_cell_are_sorted_by_seed_and_negated_if_lower_is_better() -> None:
     study = study_of(
         {"b": {2.0: {3: 0.3, 1: 0.1}, 0.5: [0.7]}, "a": {1.0: [0.9]}, ("b", "truncate"): {1.0: [0.2]}}, "min"
     )

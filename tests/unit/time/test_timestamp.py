@@ -241,7 +241,7 @@ def test_derived_counter_is_computed_when_it_is_read() -> None:
     assert type(doubled.copy(batch=1)) is Timestamp
 
 
-def test_reading_a_counter_without_a_function_is_an_attribute_error() -> None:
+def test_derived_timestamp_has_only_the_counters_that_it_has_functions_for() -> None:
     derived = DerivedTimestamp(3, {"batches": operator.pos})
     assert copy.deepcopy(derived).batch == pickle.loads(pickle.dumps(derived)).batch == 3
     with pytest.raises(AttributeError, match="tokens"):

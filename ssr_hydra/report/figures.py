@@ -46,8 +46,8 @@ _UNDECIDED: Any = (0, (1.6, 1.0))  # dashes of a choice that is not decided
 _MOST_NAMES = 16
 _PALEST = 0.35
 _BAND = 0.15  # opacity of the band around a mean
-# If a run takes as long as the mean run, up to this fraction, its mark moves by so many inches beside the mean's mark.
-_AS_LONG, _BESIDE = 0.004, 0.075
+# If a run takes as long as the mean run, up to this fraction, its mark moves to the right by so many inches.
+_AS_LONG, _SHIFT = 0.004, 0.075
 # For :func:`nudge`. With lines the distances may be larger, because lines show which marks belong together.
 _DODGE = {"each": 0.03, "over_all": 0.1}
 _LINE_DODGE = {"each": 0.06, "over_all": 0.24}
@@ -238,7 +238,7 @@ def _dots(axes: Axes, runs: pd.DataFrame, axis: str, divisor: float, colour: str
 
     beside = (runs[axis] / runs["mean"] - 1).abs() < _AS_LONG
     look: dict[str, Any] = {"color": colour, "alpha": 0.45, "markersize": 4, "markeredgewidth": 0, "zorder": 2}
-    moved = axes.transData + ScaledTranslation(_BESIDE, 0, axes.figure.dpi_scale_trans)
+    moved = axes.transData + ScaledTranslation(_SHIFT, 0, axes.figure.dpi_scale_trans)
     axes.plot(runs[~beside][axis] / divisor, runs[~beside]["quality"], ".", **look)
     axes.plot(runs[beside][axis] / divisor, runs[beside]["quality"], ".", transform=moved, **look)
 

@@ -3,7 +3,7 @@
   const data = JSON.parse(document.getElementById("data").textContent);
   const NAMES = { ssr: "SSR", steps: "Steps", samples: "Samples", tokens: "Tokens", seconds: "Time", cost: "Cost" };
   const LABELS = { ssr: data.ssr_label, steps: "optimizer steps", samples: "samples", tokens: "tokens", cost: "cost of a run" };
-  const BESIDE = 10; // pixels between a mean and a run at the same position
+  const SHIFT = 10; // pixels between a mean and a run at the same position
   const state = { axis: data.axis, curveAxis: "", rateAxis: "", xlog: true, ylog: false, raw: true, intervals: true, controls: true,
     fits: true, untrusted: false, hidden: new Set(), curveLog: false, rateLog: false };
   const arms = data.arms.map((each) => ({ ...each, hue: each.recipe % 8, shape: each.recipe % 7 }));
@@ -94,7 +94,7 @@
           lines: [`${data.objective} ${number(runs.quality[i], 6)}`, runs.seed[i] === null ? "no seed" : `seed ${runs.seed[i]}`,
             took({ steps: runs.steps && runs.steps[i], samples: runs.samples && runs.samples[i], tokens: runs.tokens && runs.tokens[i], seconds: runs.seconds && runs.seconds[i] })],
           path: runs.folder[i],
-        }), "", counts.get(`${arm} ${runs.ssr[i]}`) > 1 && Math.abs(x / mean - 1) < 0.004 ? BESIDE : 0]);
+        }), "", counts.get(`${arm} ${runs.ssr[i]}`) > 1 && Math.abs(x / mean - 1) < 0.004 ? SHIFT : 0]);
       });
       for (const [arm, points] of groups) marks.push({ kind: "dots", points, shape: 0, size: 2.6, css: css(arm, "raw") });
     }

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import os
 import pickle
 import re
 import traceback
@@ -36,15 +37,20 @@ __all__ = [
     "described_error",
     "flag_error",
     "missing_package",
+    "own_message",
     "user_code_error",
     "visible",
     "visible_lines",
     "within",
 ]
 
+SCHEDULER_NOTE = "raised by the scheduler "
 _LONGEST_VALUE = 80
+_STANDARD_LIBRARY = rf"{re.escape(str(Path(os.__file__).parent))}[\\/](?!(site|dist)-packages)"
 # Frames in these files are not the user's code.
-_NOT_THE_USERS = re.compile(rf"^<|^{re.escape(str(Path(__file__).parent))}\b|[\\/](torch|numpy)[\\/]")
+_NOT_THE_USERS = re.compile(
+    rf"^<|^{re.escape(str(Path(__file__).parent))}\b|^{_STANDARD_LIBRARY}|[\\/](torch|numpy)[\\/]"
+)
 
 
 class _Shown(str):
@@ -239,6 +245,14 @@ def user_code_error(what: str, function: Any, error: Exception) -> UserCodeError
     if type(error).__module__ != "builtins" or isinstance(error, (MemoryError, OSError, Warning)):
         return None
     return UserCodeError(f"{what} ({callable_name(function)}): {described_error(error)}")
+
+
+def own_message(error: Exception) -> str | None:
+    """Return the one-line message of a RunError, or of an error of a user's scheduler. Return None for other errors."""
+    if isinstance(error, RunError):
+        return str(error)
+    notes = [note for note in getattr(error, "__notes__", ()) if note.startswith(SCHEDULER_NOTE)]
+    return f"{described_error(error)} ({notes[0]})" if notes else None
 
 
 def described_error(error: BaseException) -> str:

@@ -24,10 +24,10 @@ from omegaconf.errors import OmegaConfBaseException
 from ssr_hydra.app.command_line import VERSION_BASE, CommandLine, TypedCommand, parse_command_line
 from ssr_hydra.app.presets import register_source
 from ssr_hydra.configs import conf_dir
-from ssr_hydra.errors import InputError, RunError, UserCodeError, visible_lines
+from ssr_hydra.errors import InputError, RunError, UserCodeError, own_message, visible_lines
 from ssr_hydra.output import safe_output
 from ssr_hydra.sweeps.launchers.resources import register_resolver, register_resolvers
-from ssr_hydra.trainer.interrupts import TerminatedError, reason
+from ssr_hydra.trainer.interrupts import TerminatedError
 
 if TYPE_CHECKING:
     from ssr_hydra.app.preflight import CheckedCommand
@@ -132,11 +132,12 @@ def _main(typed: TypedCommand, fixed: Sequence[str]) -> None:
             from ssr_hydra.app.messages import explain
 
             _exit(f"error: {explain(error, typed.arguments)}", _BAD_INPUT, error)
-        if isinstance(error, RunError):
-            where = " (train.log has its traceback)" if isinstance(error, UserCodeError) else ""
-            _exit(f"error: {error}{where}", _FAILED, error)
-        if any(note.startswith("raised by the scheduler ") for note in getattr(error, "__notes__", ())):
-            _exit(f"error: {reason(error)} (train.log has its traceback)", _FAILED, error)
+        message = own_message(error)
+        if message is not None:
+            if isinstance(error, UserCodeError) or not isinstance(error, RunError):
+                log = getattr(error, "_log", None)
+                message += f" ({log} has its traceback)" if log else " (HYDRA_FULL_ERROR=1 prints its traceback)"
+            _exit(f"error: {message}", _FAILED, error)
         _print_traceback(error)
         sys.exit(_FAILED)
 

@@ -130,6 +130,8 @@ def log(level: int, text: str, error: BaseException | None = None) -> None:
     for handler in logging.getLogger().handlers:
         if isinstance(handler, logging.FileHandler) and level >= handler.level:
             handler.handle(record)
+            if error is not None:
+                error._log = Path(handler.baseFilename).name  # type: ignore[attr-defined]
 
 
 def sweep_dir() -> Path | None:

@@ -27,9 +27,12 @@ from ssr_hydra.errors import (
     ConflictError,
     FormatError,
     InputError,
+    RunError,
     UnknownNameError,
     UntrustedError,
+    UserCodeError,
     WrongTypeError,
+    described_error,
     missing_package,
 )
 
@@ -291,10 +294,18 @@ def _make(node: Any, trust: tuple[str, ...], path: str, extra: Mapping[str, Any]
         return target(*args, **kwargs)
     except InputError as error:
         raise (error.within(path) if path else error) from None
-    except (TypeError, ValueError, RuntimeError) as error:
+    except RunError:
+        raise
+    except Exception as error:
         if name not in REGISTERED:
-            raise  # an error in custom code: keep the traceback
+            raise _failed(path, name, error) from error
+        if not isinstance(error, (TypeError, ValueError, RuntimeError)):
+            raise
         raise WrongTypeError(path or name, name, _one_line(error), "print its arguments with --cfg job") from error
+
+
+def _failed(field: str, name: str, error: Exception) -> UserCodeError:
+    return UserCodeError(f"{field or '_target_'} ({name}): {described_error(error)}")
 
 
 def locate(name: str, trust: Iterable[str] = (), field: str = "_target_") -> Callable[..., Any]:
@@ -311,24 +322,14 @@ def locate(name: str, trust: Iterable[str] = (), field: str = "_target_") -> Cal
     node = {"_target_": name}
     _check_target(node, trust, field.removesuffix("_target_").removesuffix("."), node)
     module_name, *rest = name.split(".")
-    try:
-        module = importlib.import_module(module_name)
-    except ModuleNotFoundError as error:
-        if error.name != module_name:
-            raise
+    module = _import(module_name, name, field)
+    if module is None:
         if module_name in EXTRAS:
-            raise missing_package(field, name, module_name, EXTRAS[module_name]) from None
+            raise missing_package(field, name, module_name, EXTRAS[module_name])
         fix = "install it, or put its folder on PYTHONPATH"
-        raise UnknownNameError(field, name, f"module {module_name} not found", fix) from None
-    while len(rest) > 1:
-        inner = f"{module_name}.{rest[0]}"
-        try:
-            module = importlib.import_module(inner)
-        except ModuleNotFoundError as error:
-            if error.name != inner:
-                raise
-            break
-        module_name, rest = inner, rest[1:]
+        raise UnknownNameError(field, name, f"module {module_name} not found", fix)
+    while len(rest) > 1 and (inner := _import(f"{module_name}.{rest[0]}", name, field)) is not None:
+        module, module_name, rest = inner, f"{module_name}.{rest[0]}", rest[1:]
     found: Any = module
     for attribute in rest:
         if (isinstance(found, ModuleType) and found is not module) or not hasattr(found, attribute):
@@ -343,6 +344,16 @@ def locate(name: str, trust: Iterable[str] = (), field: str = "_target_") -> Cal
     if name not in REGISTERED and name not in trust:
         _check_origin(found, name, trust, field)
     return found  # type: ignore[no-any-return]
+
+
+def _import(module: str, name: str, field: str) -> ModuleType | None:
+    """Import a module for the target ``name``, and return the module; None if it does not exist."""
+    try:
+        return importlib.import_module(module)
+    except Exception as error:
+        if isinstance(error, ModuleNotFoundError) and error.name == module:
+            return None
+        raise _failed(field, name, error) from error
 
 
 def _check_origin(found: Any, name: str, trust: tuple[str, ...], field: str) -> None:

@@ -24,6 +24,7 @@ from ssr_hydra.errors import (
     MissingRateError,
     MissingValueError,
     UnsupportedError,
+    own_message,
     visible,
     visible_lines,
     within,
@@ -39,7 +40,7 @@ from ssr_hydra.versions import version_line
 
 __all__ = ["run"]
 
-_BAD_INPUT = 2
+_BAD_INPUT, _FAILED = 2, 1
 _FLAGS = {"path": "--out", "axis": "--lr", "title": "--title"}
 
 _DESCRIPTION = """\
@@ -68,12 +69,17 @@ def run(argv: Sequence[str] | None = None) -> None:
         _exit(_as_flag(error))
     except (HydraException, OmegaConfBaseException) as error:
         _exit(explain(error, args.overrides))
+    except Exception as error:
+        message = own_message(error)
+        if message is None:
+            raise
+        _exit(message, _FAILED)
     print(visible_lines("\n".join([shown.table(), "", *map(str, written)])), flush=True)
 
 
-def _exit(error: InputError) -> NoReturn:
+def _exit(error: InputError | str, code: int = _BAD_INPUT) -> NoReturn:
     print(f"error: {visible(str(error))}", file=sys.stderr)
-    sys.exit(_BAD_INPUT)
+    sys.exit(code)
 
 
 def _as_flag(error: InputError) -> InputError:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator
 from fractions import Fraction
 from typing import Any, Protocol, runtime_checkable
 
-from ssr_hydra.errors import RangeError, UnsupportedError, WrongTypeError, callable_name
+from ssr_hydra.errors import SCHEDULER_NOTE, RangeError, UnsupportedError, WrongTypeError, callable_name
 from ssr_hydra.schedulers.arguments import check_arguments
 from ssr_hydra.schedulers.curves import Curve
 from ssr_hydra.schedulers.opaque import Opaque
@@ -186,7 +186,7 @@ def _function_curve(function: Callable[..., float], run: Run) -> Curve:
             else:
                 returned = function(state, ssr=ssr) if how == "keyword" else function(state, ssr)
         except Exception as error:  # add a note that names the scheduler, and raise the user's error
-            note = f"raised by the scheduler {name}"
+            note = f"{SCHEDULER_NOTE}{name}"
             notes: list[str] = getattr(error, "__notes__", [])
             if note not in notes:
                 error.__dict__["__notes__"] = [*notes, note]  # like add_note of Python 3.11

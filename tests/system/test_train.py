@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -264,11 +265,17 @@ def test_module_is_not_imported_without_trust(my_lab: Path, app: Callable[..., A
     assert not (my_lab / "outputs").exists()
 
 
-def test_error_in_user_code_keeps_its_traceback(my_lab: Path, app: Callable[..., Answer]) -> None:
-    said = app("--config-dir", "mine", "experiment=lab", "trust=[my_lab]", "model.width=wide", *QUICK)
+def test_error_of_a_custom_class_is_one_line_and_its_traceback_is_in_the_log(
+    my_lab: Path, app: Callable[..., Answer]
+) -> None:
+    said = app(
+        "--config-dir", "mine", "experiment=lab", "trust=[my_lab]", "model.width=wide", "hydra.run.dir=run", *QUICK
+    )
     assert said.code == 1
-    assert 'my_lab.py", line' in said.err
-    assert "hydra/_internal" not in said.err
+    assert said.err.startswith("error: model (my_lab.Net): TypeError: ")
+    assert re.search(r" \(my_lab\.py, line \d+\) \(train\.log has its traceback\)\n$", said.err)
+    assert said.err.count("\n") == 1
+    assert 'my_lab.py", line' in (my_lab / "run/train.log").read_text()
 
 
 def test_error_of_a_wrong_batch_is_one_line_and_its_traceback_is_in_the_log(

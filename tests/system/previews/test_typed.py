@@ -115,6 +115,14 @@ def test_custom_scheduler_can_be_previewed(
     shown = show(capsys, *arguments, "ssr=0.5", "trust=[my_schedules]")
     assert shown["custom, ssr 0.5"]["75 %"][2] == "0.125"
     assert "trust=[my_schedules]" in refused(capsys, *arguments)
+    for every, what in (("0", "ZeroDivisionError"), ("ten", "TypeError")):  # 0 * ssr, "ten" * ssr
+        with pytest.raises(SystemExit) as caught:
+            main([*arguments, f"scheduler.every={every}", "trust=[my_schedules]"])
+        error = capsys.readouterr().err
+        assert caught.value.code == 1
+        assert error.startswith(f"error: {what}: ")
+        assert "(my_schedules.py, line 2) (raised by the scheduler " in error
+        assert error.count("\n") == 1
 
 
 def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:

@@ -42,6 +42,20 @@ def test_message_of_a_run_stopped_before_its_first_checkpoint_says_how_to_contin
     assert answer.err == "interrupted; no checkpoint exists, so the same command starts the run again\n"
 
 
+def test_error_of_user_code_before_a_run_says_how_to_see_its_traceback(
+    app: App, in_tmp: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (in_tmp / "halved_lab.py").write_text("1 / 0\n")
+    monkeypatch.syspath_prepend(in_tmp)
+    # To decide whether the jobs can share steps, the command imports the class of each callback.
+    answer = app("-m", "seed=0,1", "share=true", "trust=[halved_lab]", "+callbacks.a._target_=halved_lab.A", *QUICK)
+    assert answer.code == 1
+    assert one_line(answer) == (
+        "error: callbacks.a._target_ (halved_lab.A): ZeroDivisionError: division by zero (halved_lab.py, line 1) "
+        "(HYDRA_FULL_ERROR=1 prints its traceback)\n"
+    )
+
+
 FIXES = {
     "scheduler=multistep scheduler.milestones=0.5dur": "write scheduler.milestones=[0.5dur]",
     "model.widths=8": "write model.widths=[8]",

@@ -4,6 +4,7 @@ import functools
 import sys
 import types
 from collections import OrderedDict
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,15 @@ from refusals import refused
 
 from ssr_hydra.app.targets import REGISTERED, TORCH_SCHEDULERS, check_targets, check_trust, instantiate, locate
 from ssr_hydra.configs import TORCHMETRICS
-from ssr_hydra.errors import ConflictError, FormatError, InputError, UnknownNameError, UntrustedError, WrongTypeError
+from ssr_hydra.errors import (
+    ConflictError,
+    FormatError,
+    InputError,
+    UnknownNameError,
+    UntrustedError,
+    UserCodeError,
+    WrongTypeError,
+)
 from ssr_hydra.schedulers import LinearScheduler, ProductScheduler, StepScheduler
 
 HOSTILE = """
@@ -161,8 +170,10 @@ def my_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
         "    class Inner:\n        pass\n"
         "def make(width):\n    return Net(width)\n"
         "def broken():\n    raise TypeError('mine')\n"
+        "import json\ndef unread():\n    json.loads('{')\n"
     )
     (folder / "unready.py").write_text("import not_installed_anywhere\n")
+    (folder / "invalid.py").write_text("def x(:\n")
     monkeypatch.syspath_prepend(str(tmp_path))
     yield "my_package"
     for name in [name for name in sys.modules if name.split(".")[0] == "my_package"]:
@@ -217,11 +228,33 @@ def test_error_says_that_the_trusted_folder_is_not_the_package(tmp_path: Path, m
         locate("outer_lab.Net", ["outer_lab"])
 
 
-def test_errors_inside_user_code_are_unchanged(my_package: str) -> None:
-    with pytest.raises(TypeError, match="mine"):
-        instantiate({"_target_": "my_package.nets.broken"}, [my_package])
-    with pytest.raises(ModuleNotFoundError, match="not_installed_anywhere"):
-        locate("my_package.unready.Net", [my_package])
+@pytest.mark.parametrize(
+    ("target", "message", "cause"),
+    [
+        ("nets.broken", "model.parts (my_package.nets.broken): TypeError: mine (nets.py, line 13)", TypeError),
+        ("nets.unread", "model.parts (my_package.nets.unread): JSONDecodeError: * (nets.py, line 16)", ValueError),
+        (
+            "unready.Net",
+            "model.parts._target_ (my_package.unready.Net): ModuleNotFoundError: No module named "
+            "'not_installed_anywhere' (unready.py, line 1)",
+            ModuleNotFoundError,
+        ),
+        (
+            "invalid.Net",
+            "model.parts._target_ (my_package.invalid.Net): SyntaxError: * (invalid.py, line 1)",
+            SyntaxError,
+        ),
+    ],
+)
+def test_error_of_user_code_names_the_config_key_the_target_and_the_line(
+    my_package: str, target: str, message: str, cause: type[Exception]
+) -> None:
+    # A line of the standard library, here of json and importlib, would not help the user.
+    node = {"_target_": "my_package.Net", "parts": {"_target_": f"my_package.{target}"}}
+    with pytest.raises(UserCodeError) as caught:
+        instantiate(node, [my_package], "model")
+    assert fnmatchcase(str(caught.value), message)
+    assert isinstance(caught.value.__cause__, cause)
 
 
 # -- making

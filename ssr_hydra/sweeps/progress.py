@@ -97,16 +97,17 @@ class SweepProgress:
 
     def _show(self) -> None:
         """Print the jobs that have ended since the last call, and draw the bars."""
-        ended = [path for path, state in self.states.items() if state.has_ended and path not in self._told]
-        self._told = {path for path, state in self.states.items() if state.has_ended}
-        for path in ended:
-            self.tell(self._end_of(path), crop=True)
+        self._told = {path for path in self._told if self.states[path].has_ended}  # without jobs that are being retried
+        for path, state in self.states.items():
+            if state.has_ended and path not in self._told:
+                self._told.add(path)
+                self.tell(self._end_of(path), crop=True)
         if self._area is not None:
             self._area.draw(self._name, self._bars(), self.states.values(), self._left())
 
     def _end_of(self, path: Path) -> str:
         """Return the line for a job that has ended: its status, metric, training time, overrides and error."""
-        done = sum(state.has_ended and state is not JobState.STOPPED for state in self.states.values())
+        done = sum(self.states[each] is not JobState.STOPPED for each in self._told)
         words = [f"{done}/{len(self.states)}", path.name]
         error = None
         with suppress(OSError, ValueError):

@@ -64,7 +64,7 @@ def test_progress_line_shows_the_number_of_jobs_in_each_state() -> None:
 def test_progress_prints_a_line_for_each_job_that_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(progress_module, "_SECONDS", 3600)  # only this test reads and prints the status, not the thread
     stream = io.StringIO()
-    before, one, two, three = found = jobs(tmp_path, 4)
+    before, one, two, three, four = found = jobs(tmp_path, 5)
     end(before)
     with SweepProgress(tmp_path, found, stream, "first", COMMAND) as progress:
         with Heartbeat(one.folder / HEARTBEAT):
@@ -76,13 +76,15 @@ def test_progress_prints_a_line_for_each_job_that_ends(tmp_path: Path, monkeypat
         progress._show()
         end(two, "failed", "ValueError: over\ntwo lines")
         end(three, "stopped", "terminated by SIGTERM")
+        end(four)  # three jobs end between two checks, and each line has its own count
     lines = [re.sub("  about .*", "", each) for each in stream.getvalue().splitlines()]
     assert lines == [
-        "first: 1 of 4 jobs done",
-        "first: 2/4  1  eval/loss 0.1235  2.50 s  seed=1",
-        "first: 3/4  2  failed  2.50 s  seed=2: ValueError: over two lines",
-        "first: 3/4  3  stopped  2.50 s  seed=3: terminated by SIGTERM",
-        "first: 3 of 4 jobs done (1 failed), 1 stopped",
+        "first: 1 of 5 jobs done",
+        "first: 2/5  1  eval/loss 0.1235  2.50 s  seed=1",
+        "first: 3/5  2  failed  2.50 s  seed=2: ValueError: over two lines",
+        "first: 3/5  3  stopped  2.50 s  seed=3: terminated by SIGTERM",
+        "first: 4/5  4  eval/loss 0.1235  2.50 s  seed=4",
+        "first: 4 of 5 jobs done (1 failed), 1 stopped",
     ]
 
 

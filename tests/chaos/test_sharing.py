@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
 from collections import Counter
 from pathlib import Path
 
@@ -14,6 +15,12 @@ from run_equality import assert_same
 from warm import warm
 
 TRAIN = str(REPO / "train.py")
+KILLED = """
+import os, signal
+from ssr_hydra.app import main, prefix
+prefix.{place} = lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL)
+main.main()
+"""
 SMALL = (
     "scheduler=wsd",
     "scheduler.t_warmup=4ba",
@@ -39,10 +46,12 @@ GRID = ("ssr=0.5,1,2", "seed=0")
 SHARED = 48 + (12 - 10) + (24 - 19)
 
 
-def sweep(folder: Path, study: str, *typed: str, kill: str = "") -> Answer:
+def sweep(folder: Path, study: str, *typed: str, kill: str = "", code: str = "") -> Answer:
     nested = not any("submitit" in each for each in typed)  # submitit starts Python itself
     environment = {"SHARING_STEPS": str(folder / f"{study}.steps"), "SHARING_KILL": kill}
-    done = warm.run(TRAIN, "-m", f"study={study}", *SMALL, *GRID, *typed, cwd=folder, env=environment, nested=nested)
+    program = ("-c", code) if code else (TRAIN,)
+    typed = (*program, "-m", f"study={study}", *SMALL, *GRID, *typed)
+    done = warm.run(*typed, cwd=folder, env=environment, nested=nested)
     return Answer(done.returncode, done.stdout, done.stderr)
 
 
@@ -92,6 +101,22 @@ def test_sweep_that_is_killed_three_times_trains_each_step_once(tmp_path: Path, 
     steps = trained(tmp_path, "s")
     assert len(steps) == SHARED
     assert sum(steps.values()) - len(steps) <= 4 * len(points)  # only the steps since the last checkpoint
+    assert_all_same(tmp_path / "studies" / "s", alone)
+
+
+def test_job_that_is_killed_while_it_takes_shared_steps_equals_the_job_trained_alone(
+    tmp_path: Path, alone: Path
+) -> None:
+    # The kills come after the job has copied the metrics log, and before it has written its first checkpoint.
+    for place in ("Taken.write", "CheckpointStore.save"):
+        killed = sweep(tmp_path, "s", "launcher=basic", "share=true", code=KILLED.format(place=place))
+        assert killed.code == -signal.SIGKILL, killed.err
+        job = tmp_path / "studies/s/1"
+        assert (job / "metrics.jsonl").exists()
+        assert not list(job.glob("checkpoints/*"))
+    done = sweep(tmp_path, "s", "launcher=basic", "share=true")
+    assert done.code == 0, done.err
+    assert set(trained(tmp_path, "s").values()) == {1}
     assert_all_same(tmp_path / "studies" / "s", alone)
 
 

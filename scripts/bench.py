@@ -6,8 +6,6 @@ import importlib
 import sys
 from collections.abc import Sequence
 
-__all__ = ["main"]
-
 _BENCHES = {
     "schedulers": "the cost of a learning-rate scheduler's step",
     "loop": "the cost of a training loop per step",

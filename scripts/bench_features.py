@@ -27,8 +27,6 @@ from ssr_hydra.optim import param_groups
 from ssr_hydra.schedulers import CosineAnnealingScheduler, LinearScheduler
 from ssr_hydra.trainer import Trainer
 
-__all__ = ["main"]
-
 
 class _Listener:
     def batch_end(self, trainer: Any, loss: Any) -> None:

@@ -29,8 +29,6 @@ from ssr_hydra.models import MLP
 from ssr_hydra.schedulers import CosineAnnealingScheduler
 from ssr_hydra.trainer import Trainer
 
-__all__ = ["main"]
-
 _SAMPLES, _BATCH = 32_768, 64
 _STEPS = _SAMPLES // _BATCH
 

@@ -27,8 +27,6 @@ from ssr_hydra.optim import ScheduledLR, compile_composer_scheduler
 from ssr_hydra.schedulers import CosineAnnealingWithWarmupScheduler
 from ssr_hydra.state import State
 
-__all__ = ["main"]
-
 _WARMUP, _BATCHES, _LR = 100, 1_000_000, 0.1
 _SCHEDULE = CosineAnnealingWithWarmupScheduler(f"{_WARMUP}ba")
 

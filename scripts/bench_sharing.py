@@ -24,8 +24,6 @@ from ssr_hydra.state import State
 from ssr_hydra.sweeps.sharing.sequences import Calendar, Sequences, Track
 from ssr_hydra.sweeps.sharing.stages import Planned, plan_stages
 
-__all__ = ["main"]
-
 TRAIN = Path(__file__).resolve().parent.parent / "train.py"
 SWEEP = (
     "experiment=byte_lm",

@@ -11,8 +11,6 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-__all__ = ["main"]
-
 TRAIN = Path(__file__).resolve().parent.parent / "train.py"
 GROUPS = ("scheduler", "optimizer", "model", "data", "trainer")
 BARE = """

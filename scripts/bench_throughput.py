@@ -25,8 +25,6 @@ from ssr_hydra.models import ConvNet
 from ssr_hydra.schedulers import CosineAnnealingScheduler
 from ssr_hydra.trainer import Trainer
 
-__all__ = ["main"]
-
 
 class Variant(NamedTuple):
     """The options of a variant."""

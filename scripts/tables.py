@@ -18,8 +18,6 @@ sys.path.insert(0, str(REPO))
 
 from ssr_hydra import configs, settings  # noqa: E402
 
-__all__ = ["PAGE", "page"]
-
 PAGE = REPO / "docs" / "reference" / "tables.md"
 _HEAD = """\
 # Tables

@@ -12,8 +12,6 @@ from ssr_hydra.errors import FormatError
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["FORMATS", "HUES", "LINE_WIDTH", "check_math", "render", "style"]
-
 FORMATS = ("png", "svg", "pdf")
 """File formats that :func:`render` can write."""
 

@@ -12,21 +12,6 @@ from typing import BinaryIO
 
 from ssr_hydra.errors import PathError, RunError
 
-__all__ = [
-    "WriteError",
-    "check_folder_name",
-    "check_length",
-    "check_path",
-    "create",
-    "flock",
-    "open_regular",
-    "read_bounded",
-    "sync_folder",
-    "try_lock",
-    "write_atomically",
-    "write_error",
-]
-
 _LONGEST_NAME = 255  # bytes in the name of a folder or file on common file systems
 _LONGEST_PATH = 3_500  # bytes of a folder's path; Linux allows 4,095, and the run's files inside need the rest
 

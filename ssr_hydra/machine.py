@@ -6,8 +6,6 @@ import os
 from pathlib import Path
 from typing import Any
 
-__all__ = ["conditions", "cores"]
-
 
 def cores(root: Path = Path("/sys/fs/cgroup")) -> int:
     """Return the number of cores that this process may use: its CPU affinity, or a lower CPU limit of its container.

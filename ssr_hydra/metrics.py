@@ -7,8 +7,6 @@ from typing import Literal, get_args
 
 from ssr_hydra.errors import ConflictError, MissingValueError, UnknownNameError
 
-__all__ = ["DIRECTIONS", "Direction", "direction_by_name", "mode_of", "resolve_direction"]
-
 Direction = Literal["max", "min"]
 DIRECTIONS: tuple[Direction, ...] = get_args(Direction)
 

@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 
     from filelock import SoftFileLock
 
-__all__ = ["METRICS", "MetricsLog", "evaluation_record", "has_log", "read_evaluations"]
-
 METRICS = "metrics.jsonl"
 
 

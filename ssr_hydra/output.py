@@ -11,8 +11,6 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any, TextIO
 
-__all__ = ["safe_output", "text_table"]
-
 
 class _Output:
     """A stream that discards its output after a write has failed.

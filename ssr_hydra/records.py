@@ -18,18 +18,6 @@ from typing import Any
 from ssr_hydra.errors import ConflictError, FormatError, InputError, UnknownNameError, WrongTypeError
 from ssr_hydra.files import check_path, read_bounded, write_atomically
 
-__all__ = [
-    "RESULT",
-    "STATUSES",
-    "RunResult",
-    "as_number",
-    "check_evaluations",
-    "config_hash",
-    "finite",
-    "is_count",
-    "is_number",
-]
-
 RESULT = "result.json"
 CLOCKS = ("epoch", "batch", "sample", "token", "train_seconds")
 # Keys that are missing in records of earlier releases.

@@ -39,20 +39,6 @@ from ssr_hydra.errors import (
 )
 from ssr_hydra.settings.base import did_you_mean, not_negative, number
 
-__all__ = [
-    "BELOW_ONE",
-    "CONDITIONS",
-    "UNFUSED",
-    "Described",
-    "Rule",
-    "Selection",
-    "check_hyperparameter",
-    "parse_rules",
-    "parse_selection",
-    "selects",
-]
-
-
 UNFUSED = ("SGD", "Adagrad")
 """Optimizers of torch whose fused kernels cannot update sharded models."""
 

@@ -13,8 +13,6 @@ from pathlib import Path
 
 import ssr_hydra
 
-__all__ = ["code_version", "software", "version_line", "versions"]
-
 _SHOWN = 12
 
 

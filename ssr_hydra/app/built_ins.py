@@ -27,18 +27,6 @@ from ssr_hydra.settings.base import count, did_you_mean, fraction, one_of
 from ssr_hydra.settings.data import SPLITS
 from ssr_hydra.settings.images import DIGITS, IMAGE_SETS, ImageSet, check_stem, unknown_model
 
-__all__ = [
-    "LEAST",
-    "TAKES",
-    "check_classes",
-    "check_fit",
-    "check_known",
-    "check_sizes",
-    "data_name",
-    "known_samples",
-    "with_two_sources",
-]
-
 # The smallest values of whole numbers.
 _LEAST_COUNTS = {"length": 1, "max_length": 2, "limit": 1, "split_seed": 0}
 

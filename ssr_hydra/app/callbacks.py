@@ -13,8 +13,6 @@ from ssr_hydra.configs import GROUPS
 from ssr_hydra.errors import ConflictError, WrongTypeError, missing_package, within
 from ssr_hydra.state import State
 
-__all__ = ["check_callbacks"]
-
 
 def check_callbacks(values: Mapping[str, Any]) -> None:
     """Refuse loggers and callbacks that are invalid or need a missing package. The check imports neither of them."""

@@ -43,8 +43,6 @@ from ssr_hydra.settings.base import PROGRESS, count, did_you_mean, interval, num
 from ssr_hydra.state import State
 from ssr_hydra.time import as_time, check_ssr, simplest
 
-__all__ = ["CHECKED", "are_named", "check", "check_schedule", "known_dataloader_len", "plain", "scheduler_parts"]
-
 CHECKED: list[tuple[dict[str, Any], tuple[str, ...]]] = []
 """The experiment that preflight has checked in this process, and its ``trust``. :func:`check` skips this experiment."""
 

@@ -25,8 +25,6 @@ from ssr_hydra.schedulers.run import Run
 from ssr_hydra.schedulers.timeline import Timeline
 from ssr_hydra.settings.base import did_you_mean
 
-__all__ = ["check_optimizers", "check_reach", "check_scheduled_fields", "optimizer_nodes"]
-
 _OPTIMIZERS = {config._target_: config for name, config in GROUPS["optimizer"].items() if name != "custom"}
 _NAME = re.compile(r"[A-Za-z_]\w*", re.ASCII)
 # Arguments that are not hyperparameters: they can be neither scheduled nor set per param group.

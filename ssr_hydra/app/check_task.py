@@ -10,8 +10,6 @@ from ssr_hydra.app.built_ins import TAKES, check_classes, check_sizes
 from ssr_hydra.errors import MismatchError
 from ssr_hydra.time import as_time
 
-__all__ = ["check_built", "check_task"]
-
 _ARRAYS, _FOLDERS = "ssr_hydra.data.Arrays", "ssr_hydra.data.ImageFolder"
 _TEXTS = ("ssr_hydra.data.StdlibBytes", "ssr_hydra.data.StdlibDocuments")
 _IMAGES = (_FOLDERS, *(f"ssr_hydra.data.{name}" for name in ("Digits", "FakeData", "SmallImages")))

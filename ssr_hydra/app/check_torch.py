@@ -12,8 +12,6 @@ from ssr_hydra.schedulers.run import Run
 from ssr_hydra.state import State
 from ssr_hydra.time import check_ssr
 
-__all__ = ["WINDOWS", "check_torch_schedulers", "is_description"]
-
 _HOME = "ssr_hydra.torch_schedulers."
 WINDOWS = "ssr_hydra.data.StdlibBytes"
 """The built-in data set whose samples all have the same number of tokens."""

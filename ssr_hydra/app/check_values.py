@@ -11,17 +11,6 @@ from ssr_hydra.configs import GROUPS
 from ssr_hydra.errors import InputError, MissingValueError, UnknownNameError, WrongTypeError
 from ssr_hydra.settings.base import did_you_mean, number
 
-__all__ = [
-    "check_against_choices",
-    "check_base",
-    "check_fields",
-    "check_no_iterations",
-    "check_node",
-    "check_type",
-    "is_result",
-    "not_a_scheduler",
-]
-
 
 def check_node(node: Any, path: str, example: str) -> None:
     """Check that a node has a ``_target_``."""

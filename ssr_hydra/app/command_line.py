@@ -20,17 +20,6 @@ from ssr_hydra.errors import ConflictError, FormatError, MissingValueError, Path
 from ssr_hydra.files import check_length
 from ssr_hydra.settings.resume import AUTO
 
-__all__ = [
-    "STUDY_NAME",
-    "VERSION_BASE",
-    "CommandLine",
-    "TypedCommand",
-    "key_of",
-    "parse_command_line",
-    "quoted",
-    "split_override",
-]
-
 VERSION_BASE: dict[str, Any] = {} if hydra.__version__.split(".")[:2] >= ["1", "4"] else {"version_base": "1.3"}
 """Keyword arguments for Hydra: ``version_base`` for Hydra 1.3, none for Hydra 1.4, which deprecates this argument."""
 

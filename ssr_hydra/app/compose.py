@@ -25,8 +25,6 @@ from ssr_hydra.configs import APP_KEYS, conf_dir
 from ssr_hydra.errors import InputError, WrongTypeError
 from ssr_hydra.sweeps.launchers.resources import register_resolver, register_resolvers
 
-__all__ = ["Composer", "composing"]
-
 _FOR_HYDRA = (*APP_KEYS, "launcher")  # keys that affect the hydra node, in addition to hydra.*
 _SEARCH_PATH = "hydra.searchpath"
 

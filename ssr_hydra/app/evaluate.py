@@ -46,8 +46,6 @@ from ssr_hydra.trainer.processes import launched
 if TYPE_CHECKING:
     from ssr_hydra.trainer import Trainer
 
-__all__ = ["TOLERANCE", "Evaluation", "evaluate"]
-
 TOLERANCE = 1e-6
 _EMA = "ssr_hydra.callbacks.EMA"
 _SAFETENSORS = ".safetensors"

@@ -19,8 +19,6 @@ from ssr_hydra.app.targets import import_from_here
 from ssr_hydra.errors import FormatError, InputError, MissingValueError, RangeError, RunError, visible_lines
 from ssr_hydra.output import safe_output
 
-__all__ = ["main"]
-
 _FAILED, _BAD_INPUT, _INTERRUPTED = 1, 2, 130
 _OWN = ("run", "checkpoint", "weights", "export", "split", "tolerance", "device")
 

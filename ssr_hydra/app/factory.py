@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 
     from ssr_hydra.optim.groups import Grouping
 
-__all__ = ["make_callbacks", "make_fields", "make_optimizers", "make_schedulers"]
-
 # Keys that this package adds to a param group, next to the hyperparameters of its optimizer.
 _OURS = ("params", "name", "schedule")
 

@@ -45,16 +45,6 @@ from ssr_hydra.configs import APP_KEYS
 from ssr_hydra.configs.registry import PROVIDER
 from ssr_hydra.errors import ConflictError, FormatError, RangeError, UntrustedError, WrongTypeError
 
-__all__ = [
-    "CheckedFiles",
-    "CheckedSearchPath",
-    "CheckedSource",
-    "check_hydra_node",
-    "check_parameters",
-    "is_apps_own",
-    "register_source",
-]
-
 _SCHEME = "checked://"
 
 

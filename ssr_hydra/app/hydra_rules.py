@@ -9,8 +9,6 @@ from typing import Any
 
 from ssr_hydra.errors import ConflictError, RangeError, UntrustedError, WrongTypeError
 
-__all__ = ["SETTINGS", "check_hydra", "check_place", "chosen_nodes", "is_below_hydra", "leaves"]
-
 _LONGEST_SWEEP = 2_000
 _DEEPEST_SWEEP = 10
 

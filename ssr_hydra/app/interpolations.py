@@ -18,8 +18,6 @@ from omegaconf.grammar_parser import parse
 from ssr_hydra.app.targets import walk
 from ssr_hydra.errors import FormatError, RangeError, UntrustedError
 
-__all__ = ["check_growth", "check_interpolations"]
-
 # These resolvers read only the config, the clock, Python's version and Hydra's description of the run.
 _HARMLESS = frozenset({"hydra", "now", "oc.dict.keys", "oc.dict.values", "oc.select", "python_version", "run_id"})
 

@@ -36,9 +36,6 @@ from ssr_hydra.settings.base import did_you_mean
 from ssr_hydra.sweeps.combinations import ZIP_EXAMPLE
 from ssr_hydra.sweeps.launchers.traits import TRAITS
 
-__all__ = ["explain", "overlay_error"]
-
-
 _OF_KIND = {"Float": "0.5", "Integer": "1", "Boolean": "true"}
 _KINDS = {"int": "a whole number", "float": "a number", "bool": "true or false", "str": "a word, such as a time"}
 _KINDS |= {"Integer": _KINDS["int"], "Float": _KINDS["float"], "Boolean": _KINDS["bool"]}

@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ssr_hydra.app.factory import make_fields, make_schedulers
+from ssr_hydra.checkpoints.format import CheckpointError
 from ssr_hydra.checkpoints.resume import find
-from ssr_hydra.checkpoints.store import CHECKPOINTS, CheckpointError, CheckpointStore, load
+from ssr_hydra.checkpoints.store import CHECKPOINTS, CheckpointStore, load
 from ssr_hydra.errors import RunError
 from ssr_hydra.settings.resume import AUTO
 from ssr_hydra.sweeps.folder import SWEEPS
@@ -26,8 +27,6 @@ from ssr_hydra.versions import code_version, software
 
 if TYPE_CHECKING:
     from ssr_hydra.trainer import Trainer
-
-__all__ = ["Prefix"]
 
 _POLL_SECONDS = 0.2
 _STOP_SECONDS = 5.0  # a signal to both jobs reaches the second job within this time

@@ -19,8 +19,6 @@ from omegaconf import OmegaConf
 
 from ssr_hydra.configs.registry import PROVIDER, Preset, presets
 
-__all__ = ["is_preset", "register_source"]
-
 
 @cache
 def _presets() -> dict[str, Preset]:

@@ -14,8 +14,6 @@ from ssr_hydra.app.schema import write_schemas
 from ssr_hydra.errors import ConflictError, FormatError, PathError
 from ssr_hydra.files import check_length, write_error
 
-__all__ = ["TEMPLATE", "TEMPLATE_NAME", "new_project"]
-
 TEMPLATE = Path(__file__).with_name("template")
 """The files of the project. Python files end in ``.txt``, so that tools do not count them as code of this package."""
 

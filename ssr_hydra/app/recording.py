@@ -28,8 +28,6 @@ from ssr_hydra.versions import versions
 if TYPE_CHECKING:
     from ssr_hydra.trainer import Trainer
 
-__all__ = ["RecordedJob", "hydra_run_dir", "log", "recorded", "sweep_dir"]
-
 
 def hydra_run_dir() -> str | None:
     """Return the output folder of Hydra's job; None if Hydra runs no job."""

@@ -23,8 +23,6 @@ from ssr_hydra.settings import CheckpointSettings, ResumeSettings, setting_of
 from ssr_hydra.settings.resume import AUTO, NEVER
 from ssr_hydra.time import as_time
 
-__all__ = ["check_checkpoint", "check_folder", "check_resume"]
-
 # Settings that may change when a run is resumed: logging, checkpoints, evaluation, and how data is loaded.
 _FREE = re.compile(
     r"(name|debug|logger|callbacks|checkpoint|resume)(\.|$)"

@@ -27,8 +27,6 @@ from ssr_hydra.time import Time
 from ssr_hydra.time.duration import PATTERN
 from ssr_hydra.torch_schedulers import TorchScheduler
 
-__all__ = ["schemas", "write_schemas"]
-
 _Schema = dict[str, Any]
 _OVERLAYS = ("config", "experiment", "debug", "launcher")  # groups of files that set values in all groups
 _SEVERAL = ("logger", "callbacks")

@@ -22,8 +22,6 @@ from ssr_hydra.sweeps.job_status import is_free
 from ssr_hydra.sweeps.sharing.sequences import Calendar, Candidate, Sequences, Track, UnknownCounterError
 from ssr_hydra.time import Time, TimeUnit, as_time, check_ssr
 
-__all__ = ["candidate"]
-
 # Jobs may share steps although they differ in these fields. The values of their schedules are compared step by step
 # instead, and the names of the scheduled fields must be equal.
 _FUTURE = re.compile(r"ssr|max_duration|control|scheduler([.\[].*)?|schedules\..*")

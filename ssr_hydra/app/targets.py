@@ -36,24 +36,6 @@ from ssr_hydra.errors import (
     missing_package,
 )
 
-__all__ = [
-    "DATA_CONFIGS",
-    "EXTRAS",
-    "KEYS",
-    "NAME",
-    "REGISTERED",
-    "as_description",
-    "check_targets",
-    "check_there",
-    "check_trust",
-    "import_from_here",
-    "instantiate",
-    "is_trusted",
-    "locate",
-    "trust_of",
-    "walk",
-]
-
 _LOSSES = (
     "BCELoss BCEWithLogitsLoss CosineEmbeddingLoss CrossEntropyLoss GaussianNLLLoss HingeEmbeddingLoss HuberLoss "
     "KLDivLoss L1Loss MSELoss MarginRankingLoss MultiLabelMarginLoss MultiLabelSoftMarginLoss MultiMarginLoss NLLLoss "

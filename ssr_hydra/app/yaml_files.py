@@ -30,8 +30,6 @@ from ssr_hydra.errors import (
     WrongTypeError,
 )
 
-__all__ = ["OWN_CHOICES", "FileBounds", "check_name", "problem_of", "shown_path"]
-
 _MOST_BYTES = 2**20
 _MOST_VALUES = 5_000
 _MOST_LEVELS = 100

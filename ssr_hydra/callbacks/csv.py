@@ -15,8 +15,6 @@ from ssr_hydra.callbacks.values import columns, run_folder
 from ssr_hydra.files import write_atomically, write_error
 from ssr_hydra.records import CLOCKS
 
-__all__ = ["CSVLogger"]
-
 _FIRST = ("event", *CLOCKS)
 # If a cell begins with one of these, spreadsheets read it as a formula, and formulas can start programs.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")

@@ -16,8 +16,6 @@ from ssr_hydra.time import TimeLike, TimeUnit, as_time
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-__all__ = ["EMA"]
-
 _DEFAULT = 0.999
 
 

@@ -19,8 +19,6 @@ from ssr_hydra.errors import (
 from ssr_hydra.records import as_number
 from ssr_hydra.settings.base import did_you_mean
 
-__all__ = ["EVENTS", "Events", "Listener"]
-
 Listener = Callable[..., object]
 
 EVENTS: dict[str, tuple[str, ...]] = {

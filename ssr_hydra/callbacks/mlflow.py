@@ -14,8 +14,6 @@ from ssr_hydra.callbacks.sent import Sent
 from ssr_hydra.callbacks.values import flat, require_extra, run_folder
 from ssr_hydra.records import RunResult
 
-__all__ = ["MLflowLogger"]
-
 _LONGEST_PARAM = 6000
 _PARAMS_AT_ONCE = 100
 

@@ -10,8 +10,6 @@ from ssr_hydra.callbacks.values import run_folder
 from ssr_hydra.files import write_atomically
 from ssr_hydra.settings.base import count, flag
 
-__all__ = ["Profiler"]
-
 _MOST_PROFILED = 1000  # the data of each profiled batch stays in memory until it is written
 _SWITCHES = ("record_shapes", "profile_memory", "with_stack")
 

@@ -11,8 +11,6 @@ from ssr_hydra.callbacks.values import scalars
 from ssr_hydra.files import write_atomically
 from ssr_hydra.records import CLOCKS, config_hash
 
-__all__ = ["Sent"]
-
 # Nodes of a config that do not change the results of a run.
 _NO_MATTER = ("name", "resume", "checkpoint", "logger")
 

@@ -10,8 +10,6 @@ from typing import Any
 from ssr_hydra.callbacks.values import flat, require_extra, run_folder, scalars
 from ssr_hydra.records import RunResult
 
-__all__ = ["TensorBoardLogger"]
-
 
 @dataclass(eq=False)
 class TensorBoardLogger:

@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-__all__ = ["Throughput"]
-
 _RATES = {"sample": "samples_per_second", "token": "tokens_per_second", "batch": "batches_per_second"}
 
 

@@ -14,8 +14,6 @@ from ssr_hydra.callbacks.sent import Sent
 from ssr_hydra.callbacks.values import require_extra, run_folder
 from ssr_hydra.errors import WrongTypeError
 
-__all__ = ["TrackioLogger"]
-
 
 @dataclass(eq=False)
 class TrackioLogger:

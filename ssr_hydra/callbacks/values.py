@@ -10,8 +10,6 @@ from typing import Any
 from ssr_hydra.errors import MissingValueError, missing_package
 from ssr_hydra.records import CLOCKS
 
-__all__ = ["PACKAGES", "columns", "flat", "require_extra", "run_folder", "scalars"]
-
 PACKAGES = {
     "tensorboard": ("tensorboard",),
     "wandb": ("wandb",),

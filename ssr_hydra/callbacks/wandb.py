@@ -14,8 +14,6 @@ from ssr_hydra.errors import WrongTypeError
 from ssr_hydra.records import RunResult
 from ssr_hydra.settings.base import one_of
 
-__all__ = ["WandbLogger"]
-
 _MODES = ("online", "offline")
 
 

@@ -5,8 +5,9 @@ check the setting ``resume``.
 """
 
 from ssr_hydra.checkpoints.description import MISSING, Difference, check_change, differences
+from ssr_hydra.checkpoints.format import CheckpointError
 from ssr_hydra.checkpoints.resume import find, open_checkpoint
-from ssr_hydra.checkpoints.store import Checkpoint, CheckpointError, CheckpointStore, load, load_latest_good
+from ssr_hydra.checkpoints.store import Checkpoint, CheckpointStore, load, load_latest_good
 from ssr_hydra.checkpoints.time_map import TimeMap
 
 __all__ = [

@@ -17,8 +17,6 @@ from ssr_hydra.errors import MismatchError, UnknownNameError
 from ssr_hydra.settings.resume import ON_CHANGE
 from ssr_hydra.time import Timestamp
 
-__all__ = ["CHANGE_FIX", "MISSING", "Change", "Difference", "change_of", "check_change", "differences", "joined"]
-
 CHANGE_FIX = (
     "set resume.on_change=extend (from the checkpoint on, the new schedule) or "
     "resume.on_change=rescale (the rest of the old schedule, stretched over the rest of the run)"

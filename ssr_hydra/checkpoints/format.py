@@ -23,8 +23,6 @@ from typing import Any, BinaryIO
 from ssr_hydra.errors import RunError, WrongTypeError
 from ssr_hydra.files import create, open_regular, read_bounded, write_error
 
-__all__ = ["INDEX", "STATE", "CheckpointError", "Index", "check_state", "plain_json", "read_state", "write_state"]
-
 STATE, INDEX = "state.pt", "checkpoint.json"
 _FORMAT = 1
 _CHUNK = 2**20

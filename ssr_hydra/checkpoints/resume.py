@@ -10,8 +10,6 @@ from ssr_hydra.errors import MissingValueError, PathError
 from ssr_hydra.files import check_path
 from ssr_hydra.settings.resume import AUTO, NEVER
 
-__all__ = ["find", "open_checkpoint"]
-
 _FIX = "give the folder of a run, of its checkpoints, or of one checkpoint; or resume=auto, resume=never"
 
 

@@ -27,17 +27,6 @@ from ssr_hydra.checkpoints.format import STATE, CheckpointError, Index, check_st
 from ssr_hydra.errors import PathError, RangeError, RunError, UnknownNameError, WrongTypeError
 from ssr_hydra.files import check_path, sync_folder, try_lock, write_error
 
-__all__ = [
-    "CHECKPOINTS",
-    "Checkpoint",
-    "CheckpointError",
-    "CheckpointStore",
-    "is_store",
-    "load",
-    "load_latest_good",
-    "refuse_links",
-]
-
 CHECKPOINTS = "checkpoints"
 """The folder of checkpoints inside a run's folder."""
 

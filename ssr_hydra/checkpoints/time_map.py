@@ -30,8 +30,6 @@ from ssr_hydra.time import Number, Time, Timestamp, TimeUnit, check_ssr
 from ssr_hydra.time.derived import DerivedTimestamp
 from ssr_hydra.time.timestamp import COUNTERS, TOTALS
 
-__all__ = ["TimeMap"]
-
 _COUNTER_OF = {
     TimeUnit.ITERATION: "iteration",
     TimeUnit.EPOCH: "epoch",

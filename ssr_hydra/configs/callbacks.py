@@ -6,8 +6,6 @@ from typing import Any
 
 from ssr_hydra.configs.derive import Choices
 
-__all__ = ["CALLBACKS", "LOGGERS"]
-
 _LOGGERS = {
     "csv": "CSVLogger",
     "tensorboard": "TensorBoardLogger",

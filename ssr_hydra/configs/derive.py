@@ -19,8 +19,6 @@ from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 from ssr_hydra.schedulers.combinators import Phase
 from ssr_hydra.time import Time
 
-__all__ = ["Choices", "Duration", "Object", "config_class", "config_of"]
-
 Duration = Annotated[str, Time]
 Object = Annotated[Any, Callable[..., Any] | None]
 """The type of a field whose value is an object with a ``_target_``."""

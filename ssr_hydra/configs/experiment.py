@@ -12,21 +12,6 @@ from ssr_hydra.schedulers.protocol import SchedulerLike
 from ssr_hydra.settings import CheckpointSettings, CountSettings, ResumeSettings, StepSettings
 from ssr_hydra.settings.base import PROGRESS
 
-__all__ = [
-    "APP_KEYS",
-    "CONTROLS",
-    "DEVICE",
-    "KEEPS",
-    "STUDY_CODES",
-    "TORCHMETRICS",
-    "TRAINERS",
-    "AppConfig",
-    "CheckpointConfig",
-    "ExperimentConfig",
-    "ResumeConfig",
-    "TrainerConfig",
-]
-
 DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d{1,3})?", re.ASCII)
 CONTROLS = ("truncate",)
 STUDY_CODES = ("same", "any")

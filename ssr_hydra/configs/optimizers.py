@@ -9,8 +9,6 @@ from typing import Any
 
 from ssr_hydra.configs.derive import config_class
 
-__all__ = ["OPTIMIZERS"]
-
 # Keyword-only arguments that several optimizers have, with their defaults. None lets torch choose.
 _SWITCHES = {
     "capturable": False,

@@ -12,16 +12,15 @@ from hydra.plugins.config_source import ConfigLoadError
 from omegaconf import DictConfig, OmegaConf
 
 from ssr_hydra.configs.callbacks import CALLBACKS, LOGGERS
+from ssr_hydra.configs.derive import PhaseConfig
 from ssr_hydra.configs.experiment import TRAINERS, AppConfig
 from ssr_hydra.configs.language import LANGUAGE_DATA, LANGUAGE_MODELS
 from ssr_hydra.configs.launchers import LAUNCHERS, SWEEPERS
 from ssr_hydra.configs.optimizers import OPTIMIZERS
-from ssr_hydra.configs.schedulers import SCHEDULERS, PhaseConfig
+from ssr_hydra.configs.schedulers import SCHEDULERS
 from ssr_hydra.configs.tasks import CUSTOM, DATA, MODELS
 from ssr_hydra.configs.vision import VISION_DATA, VISION_MODELS
 from ssr_hydra.errors import ConflictError, UnknownNameError
-
-__all__ = ["GROUPS", "conf_dir", "register"]
 
 PROVIDER = "ssr_hydra"
 

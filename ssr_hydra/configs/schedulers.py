@@ -23,10 +23,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from ssr_hydra.configs.derive import Choices, PhaseConfig
+from ssr_hydra.configs.derive import Choices
 from ssr_hydra.schedulers.registry import ROWS
-
-__all__ = ["SCHEDULERS", "PhaseConfig"]
 
 # torch's schedulers: the class of each choice, and presets for its arguments. mode=auto of torch_plateau uses the name
 # of trainer.objective to decide whether lower or higher is better. torch's own default is min.

@@ -29,8 +29,6 @@ from ssr_hydra.settings.base import count as check_count
 from ssr_hydra.settings.base import flag, number, one_of, positive
 from ssr_hydra.settings.data import DECIMALS, DTYPES, LAYOUTS, TASKS
 
-__all__ = ["Arrays"]
-
 _CHUNK = 1024  # number of samples that are processed in float64 together
 _FEWEST_STEPS = 100  # a column needs at least so many float32 numbers between its minimum and maximum
 _NOISE = 1e-12  # a column with a smaller relative range is constant

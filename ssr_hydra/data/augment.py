@@ -11,8 +11,6 @@ from torch import Tensor
 from ssr_hydra.errors import MismatchError
 from ssr_hydra.settings.base import count as check_count
 
-__all__ = ["Augment", "RandomCropFlip", "RandomShift"]
-
 
 class Augment(Protocol):
     """Protocol of a batch augmentation: a function of the inputs and a random generator."""

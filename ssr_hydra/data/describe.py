@@ -9,8 +9,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-__all__ = ["describe_tensors", "digest"]
-
 
 def digest(parts: Iterable[bytes | memoryview]) -> str:
     """Return the SHA-256 of the concatenated parts."""

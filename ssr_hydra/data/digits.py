@@ -15,8 +15,6 @@ from torch.utils.data import TensorDataset
 from ssr_hydra.data.describe import describe_tensors
 from ssr_hydra.data.splits import check_split, hold_out
 
-__all__ = ["Digits"]
-
 
 class Digits(TensorDataset):
     """Handwritten digits, 8x8 pixels in 17 shades of grey, ten classes (UCI, Alpaydin and Kaynak 1998).

@@ -25,8 +25,6 @@ from ssr_hydra.errors import (
     missing_package,
 )
 
-__all__ = ["ImageFolder"]
-
 _MOST_SIZES = 10_000
 
 

@@ -9,8 +9,6 @@ from torch.utils.data import IterableDataset, Subset
 from ssr_hydra.errors import ConflictError
 from ssr_hydra.settings.base import count as check_count
 
-__all__ = ["Limited", "limited"]
-
 
 class Limited(Subset[Any]):
     """Samples spread evenly over a data set: sample ``i`` has the index ``i * len(dataset) // samples``.

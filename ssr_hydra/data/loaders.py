@@ -19,8 +19,6 @@ from ssr_hydra.settings import DataSettings
 from ssr_hydra.settings.base import count as check_count
 from ssr_hydra.settings.base import seed_number as check_seed
 
-__all__ = ["TensorLoader", "known_length", "make_loaders"]
-
 
 class TensorLoader:
     """A fast loader of tensors in memory, which does not collate samples.

@@ -20,16 +20,6 @@ from ssr_hydra.data.seeding import (
 )
 from ssr_hydra.settings.base import count as check_count
 
-__all__ = [
-    "Padding",
-    "SeededDataLoader",
-    "SeededDataset",
-    "SeededSampler",
-    "epoch_order",
-    "num_batches",
-    "share",
-]
-
 
 class Padding(NamedTuple):
     """A dummy batch for a process that gets no samples of a batch. The results ignore the dummy batch.

@@ -12,18 +12,6 @@ import torch
 
 from ssr_hydra.settings.base import seed_number
 
-__all__ = [
-    "AUGMENT_STREAM",
-    "ORDER_STREAM",
-    "SAMPLE_STREAM",
-    "WORKERS_STREAM",
-    "GlobalRng",
-    "fold",
-    "preserved_rng",
-    "seed_everything",
-    "seed_global_rng",
-]
-
 # The random streams of one seed
 ORDER_STREAM, AUGMENT_STREAM, SAMPLE_STREAM, WORKERS_STREAM = range(4)
 

@@ -13,8 +13,6 @@ from ssr_hydra.errors import ConflictError, MismatchError, RangeError
 from ssr_hydra.settings.base import fraction, one_of, seed_number
 from ssr_hydra.settings.data import SPLITS
 
-__all__ = ["check_apart", "check_split", "hold_out"]
-
 
 def check_split(split: object, eval_fraction: object = 0.5, split_seed: object = 0) -> str:
     """Return the name of a split after checking the name, the fraction and the seed."""

@@ -24,8 +24,6 @@ from ssr_hydra.errors import (
     UntrustedError,
 )
 
-__all__ = ["MISSING", "SampleTable", "is_number", "read_table"]
-
 MISSING = frozenset(
     ("", "#n/a", "#n/a n/a", "#na", "-nan", "<na>", "n/a", "na", "nan", "none", "null", "missing", "?", "-", "--", ".")
 )

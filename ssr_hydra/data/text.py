@@ -21,8 +21,6 @@ from ssr_hydra.data.splits import check_split, hold_out
 from ssr_hydra.errors import PathError, RangeError
 from ssr_hydra.settings.base import count as check_count
 
-__all__ = ["IGNORED", "ByteWindows", "StdlibBytes", "StdlibDocuments"]
-
 IGNORED = -100
 """The label of bytes that the loss ignores. It is the default ``ignore_index`` of torch's losses."""
 

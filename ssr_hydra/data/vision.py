@@ -24,8 +24,6 @@ from ssr_hydra.settings.base import not_negative, one_of
 from ssr_hydra.settings.base import seed_number as check_seed
 from ssr_hydra.settings.images import IMAGE_SETS, ImageSet
 
-__all__ = ["FakeData", "SmallImages"]
-
 _TIMEOUT = 30.0  # seconds that a download waits for an answer
 
 

@@ -12,8 +12,6 @@ from ssr_hydra.errors import RangeError, WrongTypeError
 from ssr_hydra.models.next_token import next_token_loss
 from ssr_hydra.settings.base import count, fraction, number
 
-__all__ = ["ByteMLP", "ByteTransformer"]
-
 
 class ByteMLP(nn.Module):
     """Multilayer perceptron that predicts the next byte from the embeddings of the last ``context`` bytes.

@@ -10,8 +10,6 @@ from torch import Tensor, nn
 from ssr_hydra.errors import WrongTypeError
 from ssr_hydra.settings.base import count
 
-__all__ = ["MLP", "ConvNet"]
-
 _GROUPS = 4
 
 

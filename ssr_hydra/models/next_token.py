@@ -12,8 +12,6 @@ from torch import Tensor
 from ssr_hydra.data.text import IGNORED
 from ssr_hydra.errors import MismatchError, WrongTypeError
 
-__all__ = ["bits_per_byte", "next_token_loss"]
-
 
 def next_token_loss(outputs: Any, targets: Any) -> Tensor:
     """Return the mean cross entropy, in nats, of the predicted tokens.

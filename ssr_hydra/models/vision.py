@@ -20,8 +20,6 @@ from ssr_hydra.errors import ConflictError, RunError, UnknownNameError, WrongTyp
 from ssr_hydra.settings.base import count, did_you_mean
 from ssr_hydra.settings.images import check_stem, unknown_model
 
-__all__ = ["check_hash", "torchvision_model"]
-
 _CLASSES_OF_WEIGHTS = 1000
 
 

@@ -20,8 +20,6 @@ from ssr_hydra.errors import (
 from ssr_hydra.models.vision import check_hash
 from ssr_hydra.settings.base import count, did_you_mean
 
-__all__ = ["timm_model"]
-
 _OWNED = frozenset(
     "cache_dir checkpoint_path exportable in_chans no_jit num_classes pretrained pretrained_cfg pretrained_cfg_overlay "
     "scriptable".split()

@@ -11,8 +11,6 @@ from torch import Tensor, nn
 from ssr_hydra.errors import MismatchError
 from ssr_hydra.settings.base import count, fraction
 
-__all__ = ["ViT"]
-
 
 class ViT(nn.Module):
     """Vision transformer with a class token and pre-norm blocks.

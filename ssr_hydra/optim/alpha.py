@@ -25,17 +25,6 @@ from ssr_hydra.schedulers import Curve, SchedulerLike, bind
 from ssr_hydra.schedulers.combinators import product
 from ssr_hydra.torch_schedulers import ReduceLROnPlateau, TorchScheduler
 
-__all__ = [
-    "AlphaLR",
-    "Schedulers",
-    "bind_all",
-    "check_optimizer",
-    "is_count",
-    "optimizers_of",
-    "set_lr",
-    "wrong_state",
-]
-
 Schedulers = SchedulerLike | Sequence[SchedulerLike] | Mapping[str, SchedulerLike | Sequence[SchedulerLike]]
 """A scheduler, a sequence of schedulers whose alphas are multiplied, or a mapping from name to schedulers.
 

@@ -13,8 +13,6 @@ from ssr_hydra.time import Timestamp, exact
 from ssr_hydra.time.derived import SteppedTimestamp
 from ssr_hydra.time.timestamp import NANOSECONDS
 
-__all__ = ["StepClock"]
-
 
 class _Amount:
     """The total number of samples or tokens of a run.

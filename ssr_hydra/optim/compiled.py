@@ -12,8 +12,6 @@ from ssr_hydra.optim.alpha import AlphaLR, Schedulers, bind_all, is_count, optim
 from ssr_hydra.optim.initial_rates import begins
 from ssr_hydra.time import Number
 
-__all__ = ["CompiledScheduler", "compile_composer_scheduler"]
-
 
 class CompiledScheduler(AlphaLR):
     """The scheduler that :func:`compile_composer_scheduler` returns."""

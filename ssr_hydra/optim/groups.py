@@ -11,8 +11,6 @@ from ssr_hydra.errors import ConflictError, MissingValueError, UnknownNameError,
 from ssr_hydra.optim.layers import layers_of, shortened
 from ssr_hydra.rules import Described, Rule, Selection, check_hyperparameter, parse_rules, parse_selection, selects
 
-__all__ = ["DEFAULT_GROUP", "Grouping", "param_groups", "split_params"]
-
 DEFAULT_GROUP = "default"
 """The name of the param group for parameters without rules."""
 
@@ -212,6 +210,7 @@ class Grouping:
 
 
 def check_module(model: object) -> None:
+    """Refuse a model that is not a module of torch."""
     if not isinstance(model, nn.Module):
         raise WrongTypeError(
             "model", type(model).__name__, "must be a torch.nn.Module", "wrap the model in a torch.nn.Module"

@@ -11,8 +11,6 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-__all__ = ["DEFAULT", "InitialRates", "begins", "rate"]
-
 DEFAULT = "default"
 """Name of the schedule of a param group that does not name a schedule."""
 

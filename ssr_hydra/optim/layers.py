@@ -9,8 +9,6 @@ from torch import nn
 
 from ssr_hydra.errors import UnknownNameError
 
-__all__ = ["layers_of", "shortened"]
-
 _CONTAINERS = (nn.Sequential, nn.ModuleList)
 _EMBEDDINGS = (nn.Embedding, nn.EmbeddingBag)
 

@@ -16,8 +16,6 @@ from ssr_hydra.schedulers.run import Counter, Run
 from ssr_hydra.state import State
 from ssr_hydra.time import Number, Time, TimeLike, Timestamp, TimeUnit, check_ssr
 
-__all__ = ["ScheduledLR"]
-
 
 class ScheduledLR(AlphaLR):
     """A torch ``LRScheduler`` for schedules in any unit of time, with its own clock.

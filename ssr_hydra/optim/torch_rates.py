@@ -22,8 +22,6 @@ from ssr_hydra.torch_schedulers.chains import UnchainableError
 from ssr_hydra.torch_schedulers.combined import holds_phases, together
 from ssr_hydra.torch_schedulers.plateau import Plateau
 
-__all__ = ["SchedulerEntry", "TorchRates"]
-
 _ROUNDING = 1e-6  # the tolerance for rates in float32 tensors
 
 

@@ -13,9 +13,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from ssr_hydra import torch_schedulers as ours
 from ssr_hydra.errors import ConflictError, MismatchError, UnsupportedError, WrongTypeError
-from ssr_hydra.schedulers.arguments import choice
-
-__all__ = ["Description", "Paced", "read"]
+from ssr_hydra.settings.base import one_of
 
 Description = ours.TorchScheduler | ours.ReduceLROnPlateau
 """A torch scheduler as a function of time, described by its arguments without the optimizer."""
@@ -46,7 +44,7 @@ class Paced:
         if not isinstance(self.scheduler, LRScheduler) or isinstance(self.scheduler, lr_scheduler.ReduceLROnPlateau):
             rule = "must be a scheduler of torch.optim.lr_scheduler, but not ReduceLROnPlateau"
             raise WrongTypeError("scheduler", type(self.scheduler).__name__, rule, "pass e.g. StepLR(optimizer, 30)")
-        choice(self.pace, "pace", ("batch", "epoch"))
+        one_of(self.pace, "pace", ("batch", "epoch"))
 
 
 def read(scheduler: LRScheduler, pace: str | None = None) -> Description:

@@ -38,8 +38,6 @@ from ssr_hydra.state import State
 from ssr_hydra.sweeps.combinations import check_job_count, combinations
 from ssr_hydra.versions import version_line
 
-__all__ = ["run"]
-
 _BAD_INPUT, _FAILED = 2, 1
 _FLAGS = {"path": "--out", "axis": "--lr", "title": "--title"}
 

@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from matplotlib.legend import Legend
 
-__all__ = ["AXES", "draw", "figure"]
-
 AXES = ("alpha", "lr")
 """The quantities that the vertical axis can show."""
 

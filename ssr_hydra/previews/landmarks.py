@@ -12,8 +12,6 @@ from ssr_hydra.schedulers.combinators import phase_ends
 from ssr_hydra.schedulers.run import Run
 from ssr_hydra.time import Time, TimeUnit, as_time
 
-__all__ = ["find", "holds_functions", "needs_only_epochs"]
-
 
 def find(scheduler: Any, run: Run, unit: TimeUnit, end: Fraction, prefix: str = "") -> Iterator[tuple[str, Fraction]]:
     """Yield the label and the time of every landmark between the start of the run and ``end``, in no fixed order.

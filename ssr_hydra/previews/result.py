@@ -36,8 +36,6 @@ from ssr_hydra.time import Number, TimeLike, check_ssr
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["Preview", "preview"]
-
 _DEFAULT_FORMATS = ("png", "svg")
 _MOST_CURVES = 64
 

@@ -7,8 +7,6 @@ from collections.abc import Callable, Sequence
 from fractions import Fraction
 from itertools import pairwise
 
-__all__ = ["Trace"]
-
 Alpha = Callable[[Fraction], float]
 
 _PIECES = 256  # the minimum number of intervals of a run

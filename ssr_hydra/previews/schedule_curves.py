@@ -16,8 +16,6 @@ from ssr_hydra.schedulers.timeline import Timeline
 from ssr_hydra.state import State
 from ssr_hydra.time import Number, Time, TimeUnit, check_ssr
 
-__all__ = ["Landmark", "PreviewCurve", "draw_out"]
-
 _SHARES = {"25 %": Fraction(1, 4), "50 %": Fraction(1, 2), "75 %": Fraction(3, 4)}
 
 

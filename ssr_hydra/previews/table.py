@@ -9,8 +9,6 @@ from ssr_hydra.output import text_table
 from ssr_hydra.previews.schedule_curves import Landmark, PreviewCurve
 from ssr_hydra.time import Time
 
-__all__ = ["table"]
-
 _MOST_OF_A_KIND = 8
 _HEADER = ("", "time", "fraction", "alpha", "lr")
 

@@ -15,8 +15,6 @@ from ssr_hydra.torch_schedulers.base import BATCH
 from ssr_hydra.torch_schedulers.combined import together
 from ssr_hydra.torch_schedulers.moments import epoch_start
 
-__all__ = ["TorchCurve"]
-
 _COUNTS = ("step_size", "milestones", "total_iters", "T_max", "T_0", "step_size_up", "step_size_down", "total_steps")
 
 

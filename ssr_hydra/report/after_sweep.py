@@ -11,8 +11,6 @@ from ssr_hydra.report.terminal import encodable, problem_lines, report_text, ter
 from ssr_hydra.report.write import looks_at, write
 from ssr_hydra.studies.reading import load
 
-__all__ = ["report_of_sweep"]
-
 
 def report_of_sweep(folder: Path, stream: TextIO) -> None:
     """Write a report into ``folder/report``, and print its table and its answer.

@@ -8,8 +8,6 @@ from typing import Any
 from ssr_hydra.report.content import Content
 from ssr_hydra.report.number_text import percent
 
-__all__ = ["MEASURES", "curve_captions", "frontier_caption"]
-
 MEASURES = {"ssr": "SSR", "steps": "steps", "samples": "samples", "tokens": "tokens", "seconds": "time", "cost": "cost"}
 """A mapping from axis to its name in the page."""
 

@@ -17,8 +17,6 @@ from ssr_hydra.studies.csv import from_csv
 from ssr_hydra.studies.reading import load
 from ssr_hydra.studies.study import Study
 
-__all__ = ["run"]
-
 _BAD_INPUT = 2
 _FLAGS = {"study": "STUDY", "reference": "--reference", "price_per_hour": "--price-per-hour"}
 _COLUMNS = (

@@ -14,19 +14,6 @@ from ssr_hydra.studies.intervals import VERDICT
 from ssr_hydra.studies.pace import ALIKE, Crowd, Pace
 from ssr_hydra.studies.study import find_series
 
-__all__ = [
-    "control_counts",
-    "controls",
-    "crossings",
-    "diverged",
-    "equal_time_text",
-    "first_at_target",
-    "open_names",
-    "over_budgets",
-    "rival_details",
-    "rivals",
-]
-
 _MOST_CROSSINGS = 3
 _MOST_NAMED = 8
 # For each control: the words for a scaled run, and the words for a run with that control.

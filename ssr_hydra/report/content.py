@@ -28,8 +28,6 @@ from ssr_hydra.studies.notes import Note, arm
 from ssr_hydra.studies.pace import EqualTime, equal_time
 from ssr_hydra.studies.study import AXES, CONTROLS, Axis, Series, Study, find_series, spread_out, uncontrolled
 
-__all__ = ["Choice", "Content", "Options", "ToleranceChoice", "build", "rows_of"]
-
 MOST_BUDGETS = 40
 """Maximum number of budgets at which recipes are compared. If there are more SSRs, evenly spaced SSRs are used."""
 

@@ -15,8 +15,6 @@ from ssr_hydra.studies.recipes import ConfigReader
 from ssr_hydra.studies.study import Axis, Study, spread_out
 from ssr_hydra.studies.training_curves import logged_rates, mean_curves
 
-__all__ = ["MOST_CURVES", "MOST_POINTS", "Curve", "Curves", "learning", "rates"]
-
 MOST_CURVES = 160
 """Maximum number of learning curves, and maximum number of learning-rate curves."""
 

@@ -23,8 +23,6 @@ from ssr_hydra.report.tables import Table
 from ssr_hydra.studies.fitting import Fit
 from ssr_hydra.studies.notes import arm
 
-__all__ = ["SCHEMA", "VERSION", "as_csv", "as_json", "as_latex", "as_markdown", "runs_csv", "table_csv"]
-
 SCHEMA, VERSION = "ssr-hydra/report", 2
 """The format name and version in ``report.json``. The version grows if a key is removed or changes its meaning."""
 

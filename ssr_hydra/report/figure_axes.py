@@ -16,19 +16,6 @@ from ssr_hydra.studies.study import Axis
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = [
-    "GREY",
-    "SHARED",
-    "draw_level",
-    "log_axis",
-    "nudge",
-    "positions",
-    "printable",
-    "separate_ticks",
-    "set_limits",
-    "time_axis",
-]
-
 GREY = "#555555"
 SHARED: tuple[Axis, ...] = ("ssr", "steps")
 """Axes on which all recipes have the same positions."""

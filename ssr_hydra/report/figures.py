@@ -34,8 +34,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
 
-__all__ = ["NAMES", "draw", "drawable", "figures"]
-
 NAMES = ("frontier", "doublings", "tolerances", "learning_curves", "learning_rates")
 """The names of all figures that a report can have."""
 

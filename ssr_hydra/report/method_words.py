@@ -13,8 +13,6 @@ from ssr_hydra.studies.intervals import VERDICT
 from ssr_hydra.studies.notes import Note, arm
 from ssr_hydra.studies.study import find_series
 
-__all__ = ["back_test_text", "cost_of_sweep", "fit_reason", "fit_warnings", "method", "note_text"]
-
 _MOST_FITS = 2
 _MOST_NAMED = 8
 _MOST_IN_NOTE = 3

@@ -5,11 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 
-__all__ = [
-    "FIT_NAMES", "NAMES_OF_EQUAL", "decimals_for", "duration", "exact", "fixed", "interval", "listed", "number",
-    "percent", "signed",
-]  # fmt: skip
-
 NONE = "\N{EN DASH}"
 """The text for a missing number."""
 

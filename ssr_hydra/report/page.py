@@ -26,8 +26,6 @@ from ssr_hydra.report.what_was_run import setup
 from ssr_hydra.studies.intervals import VERDICT
 from ssr_hydra.studies.notes import arm
 
-__all__ = ["embedded", "page", "policy"]
-
 MOST_ROWS = 300
 """Maximum number of rows of a table in the page. The CSV and Markdown files have all rows."""
 

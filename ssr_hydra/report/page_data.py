@@ -15,8 +15,6 @@ from ssr_hydra.report.drawn_curves import Curve
 from ssr_hydra.studies.notes import arm
 from ssr_hydra.studies.study import CONTROLS, Axis, spread_out
 
-__all__ = ["MOST_RUNS", "payload"]
-
 MOST_RUNS = 3000
 """Maximum number of runs drawn as points in the page."""
 

@@ -23,8 +23,6 @@ from ssr_hydra.studies.recipes import Config
 from ssr_hydra.studies.study import spread_out
 from ssr_hydra.time import TimeUnit
 
-__all__ = ["build_scheduler", "scheduled_rates"]
-
 # The classes that a config may name. The report creates no other class, because a config must not run code.
 _KINDS: list[Any] = [*(row.scheduler for row in ROWS), Phase]
 _CLASSES = {f"ssr_hydra.schedulers.{kind.__name__}": kind for kind in _KINDS}

@@ -10,8 +10,6 @@ from ssr_hydra.studies.advice import Recommendation
 from ssr_hydra.studies.intervals import Batch
 from ssr_hydra.studies.study import find_series
 
-__all__ = ["additional_seeds", "gain", "half_width", "ssr_details", "target", "target_ends", "with_ends"]
-
 
 def gain(content: Content, best: Recommendation) -> str:
     """Return a sentence with the gain of the doubling that decides the SSR of a recipe."""

@@ -18,8 +18,6 @@ from ssr_hydra.studies.intervals import VERDICT
 from ssr_hydra.studies.notes import arm
 from ssr_hydra.studies.study import find_series
 
-__all__ = ["Cell", "Column", "Table", "main_table", "steps_table", "tables"]
-
 _STATUS = {
     "frontier": ("frontier", "good", ""),
     "within_noise": ("within noise", "", "within noise, no better than a point that takes no longer"),

@@ -15,8 +15,6 @@ from ssr_hydra.report.content import Content
 from ssr_hydra.report.tables import Table, main_table, steps_table
 from ssr_hydra.studies.study import Problem
 
-__all__ = ["as_text", "encodable", "problem_lines", "report_text", "terminal", "wrapped"]
-
 _BOLD, _GREEN, _RED, _END = "\x1b[1m", "\x1b[32m", "\x1b[31m", "\x1b[0m"
 _NARROWEST_NAME = 10
 _MOST_ROWS = 60

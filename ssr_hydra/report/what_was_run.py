@@ -16,8 +16,6 @@ from ssr_hydra.report.number_text import duration, number
 from ssr_hydra.studies.notes import arm
 from ssr_hydra.studies.recipes import Config, ConfigReader
 
-__all__ = ["setup"]
-
 _LONGEST = 400
 _MOST_BYTES = 100_000
 _MOST_READ = 64  # maximum number of folders to read: one for each study, recipe and control

@@ -23,8 +23,6 @@ from ssr_hydra.report.number_text import fixed, number
 from ssr_hydra.report.ssr_words import gain, ssr_details, target
 from ssr_hydra.studies.notes import arm
 
-__all__ = ["answer", "certainty", "details", "headline", "others", "tolerances"]
-
 _MOST_OTHERS = 8
 _MOST_SENTENCES = 5
 _MOST_OUTLIERS = 3

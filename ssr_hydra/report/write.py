@@ -14,8 +14,6 @@ from ssr_hydra.report.page import page
 from ssr_hydra.report.tables import main_table
 from ssr_hydra.studies.study import Study
 
-__all__ = ["looks_at", "write"]
-
 _MOST_BYTES = 256 << 20
 
 

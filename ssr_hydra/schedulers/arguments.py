@@ -12,25 +12,7 @@ from typing import Any
 from ssr_hydra.errors import InputError, MissingRateError, RangeError, WrongTypeError
 from ssr_hydra.schedulers.run import Run
 from ssr_hydra.settings.base import flag
-from ssr_hydra.settings.base import one_of as choice
 from ssr_hydra.time import Time, TimeLike, TimeUnit, as_time, exact
-
-__all__ = [
-    "check_arguments",
-    "check_fit",
-    "choice",
-    "duration",
-    "durations",
-    "ends_after_t_max",
-    "finish",
-    "flag",
-    "multiplier",
-    "positive",
-    "put",
-    "reach",
-    "time_of",
-    "too_large",
-]  # fmt: skip
 
 
 def put(scheduler: object, **values: object) -> None:

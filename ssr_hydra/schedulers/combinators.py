@@ -10,11 +10,12 @@ from itertools import pairwise
 from typing import Any
 
 from ssr_hydra.errors import MismatchError, MissingValueError, RangeError, WrongTypeError, within
-from ssr_hydra.schedulers.arguments import duration, flag, put
+from ssr_hydra.schedulers.arguments import duration, put
 from ssr_hydra.schedulers.curves import Curve, joined, multiplied, pieces_of, with_pieces
 from ssr_hydra.schedulers.opaque import Opaque
 from ssr_hydra.schedulers.protocol import Scheduler, SchedulerLike, bind_to, check_scheduler
 from ssr_hydra.schedulers.run import Run
+from ssr_hydra.settings.base import flag
 from ssr_hydra.time import Time, TimeLike, TimeUnit, as_time
 
 __all__ = ["Phase", "ProductScheduler", "SequentialScheduler"]

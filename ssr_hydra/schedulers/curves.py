@@ -16,23 +16,6 @@ from ssr_hydra.errors import RangeError
 from ssr_hydra.schedulers.run import Run
 from ssr_hydra.time import Time, TimeUnit
 
-__all__ = [
-    "Curve",
-    "Pieces",
-    "Shape",
-    "annealed",
-    "cosine",
-    "joined",
-    "linear",
-    "multiplied",
-    "pieces_of",
-    "piecewise",
-    "polynomial",
-    "rex",
-    "stepped",
-    "with_pieces",
-]
-
 Curve = Callable[[Any], float]
 """A schedule resolved against a run: a function from a timestamp to alpha.
 

@@ -9,19 +9,11 @@ from fractions import Fraction
 from typing import Annotated, Any
 
 from ssr_hydra.errors import RangeError, WrongTypeError
-from ssr_hydra.schedulers.arguments import (
-    check_fit,
-    choice,
-    duration,
-    ends_after_t_max,
-    finish,
-    multiplier,
-    put,
-    time_of,
-)
+from ssr_hydra.schedulers.arguments import check_fit, duration, ends_after_t_max, finish, multiplier, put, time_of
 from ssr_hydra.schedulers.curves import Curve, Shape, cosine, linear, piecewise
 from ssr_hydra.schedulers.protocol import Moment, Scheduler, numbered, repeats
 from ssr_hydra.schedulers.run import Run
+from ssr_hydra.settings.base import one_of
 from ssr_hydra.time import Time, TimeLike, exact
 
 __all__ = ["CosineAnnealingWarmRestartsScheduler", "OneCycleScheduler", "PiecewiseLinearScheduler"]
@@ -165,7 +157,7 @@ class OneCycleScheduler(Scheduler):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_fit(self, "t_up")
-        choice(self.anneal, "anneal", tuple(_SHAPES))
+        one_of(self.anneal, "anneal", tuple(_SHAPES))
 
     def landmarks(self, at: Moment, length: Fraction) -> Iterator[tuple[str, Fraction]]:
         yield from super().landmarks(at, length)

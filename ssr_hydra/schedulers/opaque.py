@@ -6,8 +6,6 @@ import sys
 from abc import ABCMeta
 from typing import Any
 
-__all__ = ["Opaque"]
-
 
 class Opaque(ABCMeta):
     """Metaclass of dataclasses that OmegaConf does not convert into configs.

@@ -10,10 +10,11 @@ from typing import Annotated
 
 from ssr_hydra.errors import ConflictError, MissingValueError, RangeError
 from ssr_hydra.schedulers.annealing import warmup_and_end
-from ssr_hydra.schedulers.arguments import check_fit, choice, finish, time_of
+from ssr_hydra.schedulers.arguments import check_fit, finish, time_of
 from ssr_hydra.schedulers.curves import Curve, Shape, annealed, cosine, linear
 from ssr_hydra.schedulers.protocol import Moment, Scheduler
 from ssr_hydra.schedulers.run import Run
+from ssr_hydra.settings.base import one_of
 from ssr_hydra.time import Time, TimeLike, as_time
 
 __all__ = ["InverseSquareRootWithWarmupScheduler", "WarmupStableDecayScheduler"]
@@ -82,7 +83,7 @@ class WarmupStableDecayScheduler(Scheduler):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_fit(self, "t_warmup")
-        choice(self.decay, "decay", tuple(_DECAYS))
+        one_of(self.decay, "decay", tuple(_DECAYS))
         t_decay, t_max = as_time(self.t_decay, "t_decay"), as_time(self.t_max, "t_max")
         if t_decay.unit is t_max.unit and t_decay > t_max:
             rule = f"must be at most t_max ({t_max})"

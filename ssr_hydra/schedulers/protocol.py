@@ -23,19 +23,6 @@ from ssr_hydra.schedulers.view import view
 from ssr_hydra.state import State
 from ssr_hydra.time import Number, Time, TimeLike, as_time
 
-__all__ = [
-    "ComposerScheduler",
-    "Moment",
-    "Scheduler",
-    "SchedulerLike",
-    "bind",
-    "bind_to",
-    "check_scheduler",
-    "convert_time",
-    "numbered",
-    "repeats",
-]
-
 
 @runtime_checkable
 class ComposerScheduler(Protocol):

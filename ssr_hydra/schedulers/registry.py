@@ -16,8 +16,6 @@ from ssr_hydra.schedulers import annealing, combinators, cycles, plateaus, steps
 from ssr_hydra.schedulers.protocol import Scheduler
 from ssr_hydra.time import Number
 
-__all__ = ["ROWS", "Row", "SchedulerFunction"]
-
 _WARMUP = {"t_warmup": "0.05dur"}
 _DECAYS = {"milestones": ["0.5dur", "0.75dur"]}
 _POINTS = [["0dur", 0.0], ["0.1dur", 1.0], ["1dur", 0.0]]

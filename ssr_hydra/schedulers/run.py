@@ -18,8 +18,6 @@ from ssr_hydra.state import State
 from ssr_hydra.time import Time, Timestamp, TimeUnit, check_ssr
 from ssr_hydra.time.timestamp import NANOSECONDS
 
-__all__ = ["RATES", "Counter", "Run"]
-
 RATES = {
     TimeUnit.EPOCH: "dataloader_len",
     TimeUnit.SAMPLE: "samples_per_batch",

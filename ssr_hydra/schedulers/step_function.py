@@ -14,8 +14,6 @@ from ssr_hydra.schedulers.timeline import Timeline
 from ssr_hydra.state import State
 from ssr_hydra.time import Number, TimeLike, TimeUnit, check_ssr
 
-__all__ = ["as_function"]
-
 
 def as_function(
     scheduler: SchedulerLike,

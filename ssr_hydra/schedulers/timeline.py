@@ -11,8 +11,6 @@ from ssr_hydra.time import Timestamp, TimeUnit
 from ssr_hydra.time.derived import DerivedTimestamp
 from ssr_hydra.time.timestamp import COUNTERS, NANOSECONDS, TOTALS
 
-__all__ = ["Timeline"]
-
 
 class Timeline:
     """The timeline of one run. Its times have the unit ``unit``, which is the unit of the run's length.

@@ -16,8 +16,6 @@ from ssr_hydra.time.timestamp import NANOSECONDS, TOTALS
 if TYPE_CHECKING:
     from ssr_hydra.schedulers.run import Run
 
-__all__ = ["view"]
-
 
 def _total(unit: TimeUnit, source: tuple[Run, Any]) -> Any:
     """Return the time since the start of the phase in ``unit``. Return seconds as nanoseconds.

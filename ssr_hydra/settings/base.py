@@ -11,23 +11,6 @@ from typing import Any, TypeVar
 from ssr_hydra.errors import RangeError, UnknownNameError, WrongTypeError, within
 from ssr_hydra.time import as_time
 
-__all__ = [
-    "PROGRESS",
-    "count",
-    "did_you_mean",
-    "flag",
-    "fraction",
-    "function",
-    "interval",
-    "keys_of",
-    "not_negative",
-    "number",
-    "one_of",
-    "positive",
-    "seed_number",
-    "setting_of",
-]
-
 SettingT = TypeVar("SettingT")
 
 PROGRESS = ("auto", "bar", "plain", "none")

@@ -12,8 +12,6 @@ from ssr_hydra.metrics import resolve_direction
 from ssr_hydra.settings.base import flag, interval, one_of
 from ssr_hydra.time import TimeLike
 
-__all__ = ["CheckpointSettings"]
-
 _MODES = ("auto", "max", "min")
 _EXPORT = re.compile(r"[^/\\:\x00-\x1f\x7f]{1,200}\.safetensors")
 

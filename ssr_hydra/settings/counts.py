@@ -10,8 +10,6 @@ from ssr_hydra.errors import RangeError, UnsupportedError
 from ssr_hydra.settings.base import function, interval
 from ssr_hydra.time import TimeLike, TimeUnit, as_time, exact
 
-__all__ = ["CountSettings"]
-
 
 @dataclass(frozen=True)
 class CountSettings:

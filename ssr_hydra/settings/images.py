@@ -7,8 +7,6 @@ from typing import NamedTuple
 
 from ssr_hydra.errors import ConflictError, InputError, UnknownNameError
 
-__all__ = ["DIGITS", "IMAGE_SETS", "ImageSet", "check_stem", "unknown_model"]
-
 
 class ImageSet(NamedTuple):
     """A data set of images.

@@ -10,8 +10,6 @@ from typing import Annotated, Any
 from ssr_hydra.errors import PathError
 from ssr_hydra.settings.base import one_of, setting_of
 
-__all__ = ["AUTO", "NEVER", "ON_CHANGE", "ResumeSettings"]
-
 AUTO, NEVER = "auto", "never"
 ON_CHANGE = ("refuse", "extend", "rescale")
 

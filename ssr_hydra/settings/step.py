@@ -8,8 +8,6 @@ from typing import Annotated
 from ssr_hydra.errors import ConflictError
 from ssr_hydra.settings.base import count, flag, one_of, positive
 
-__all__ = ["MEANS", "PARALLEL", "PRECISIONS", "StepSettings"]
-
 PRECISIONS = ("fp32", "bf16", "fp16")
 PARALLEL = ("ddp", "fsdp")
 MEANS = ("samples", "tokens")

@@ -22,8 +22,6 @@ from ssr_hydra.studies.intervals import (
 )
 from ssr_hydra.studies.study import Series, Study, uncontrolled
 
-__all__ = ["Recommendation", "ToleranceStep", "recommend", "recommend_by_gains"]
-
 Verdict = Literal["decided", "close", "unreplicated", "outside"]
 
 

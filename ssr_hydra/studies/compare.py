@@ -18,22 +18,6 @@ import pandas as pd
 from ssr_hydra.studies.intervals import VERDICT, Batch, Cell, Estimate, check_confidence, combine, dunnett, next_batch
 from ssr_hydra.studies.study import Series, Study, check_axis, find_series, uncontrolled
 
-__all__ = [
-    "Place",
-    "Rival",
-    "controls",
-    "decision_accuracy",
-    "difference",
-    "doublings",
-    "gains",
-    "outliers",
-    "paired",
-    "pooled_control",
-    "rivals",
-    "summary",
-    "winners",
-]
-
 _FAR, _FEWEST_TO_JUDGE, _FEWEST_FOR_TREND = 8.0, 3, 3
 
 

@@ -15,15 +15,14 @@ import numpy as np
 import pandas as pd
 
 from ssr_hydra.errors import ConflictError, FormatError, MismatchError, MissingValueError, PathError, UnknownNameError
+from ssr_hydra.metrics import Direction
 from ssr_hydra.settings.base import one_of, positive
 from ssr_hydra.studies.notes import Note, losses
 from ssr_hydra.studies.reading import as_frame, without_duplicates
 from ssr_hydra.studies.recipes import unique_labels
 from ssr_hydra.studies.record_checks import direction_of
-from ssr_hydra.studies.study import Direction, Problem, Study, no_curves
+from ssr_hydra.studies.study import Problem, Study, no_curves
 from ssr_hydra.studies.table_cells import measured_cells, summarized_cells
-
-__all__ = ["from_csv"]
 
 _WIDE_SSR = "SSR by the name of the column"
 _LENGTH = re.compile(r"\d[\d.]*(e[+-]?\d+)?\s*%?")

@@ -15,8 +15,6 @@ from ssr_hydra.studies.compare import difference, winners
 from ssr_hydra.studies.intervals import Estimate, band, check_confidence
 from ssr_hydra.studies.study import Series, Study, find_series, uncontrolled
 
-__all__ = ["crossings"]
-
 _GRID = 65  # points of a band between two SSRs
 _WIDEST = 4.0  # curves are not compared between neighbouring SSRs whose ratio is larger
 _MOST_PAIRED = 20  # the maximum number of recipes of which all pairs are compared

@@ -15,8 +15,6 @@ import numpy as np
 from ssr_hydra.studies.intervals import Cell, band
 from ssr_hydra.studies.noise import Noise, moderation, pooled_noise
 
-__all__ = ["with_effects"]
-
 _MOST_CELLS, _MOST_NUMBERS = 500, 5_000_000  # larger studies keep plain means and the noise of each cell
 _FIXED, _ONE = 0.9, 1 - 1e-7  # from a correlation of 0.9 on, effects are fixed (correlation 1): two-way least squares
 _ROUNDS, _CLOSE = 30, 1e-6

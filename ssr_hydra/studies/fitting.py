@@ -20,8 +20,6 @@ from ssr_hydra.settings.base import one_of
 from ssr_hydra.studies.intervals import check_confidence, check_tolerance, combine
 from ssr_hydra.studies.study import Series, Study, find_series, spread_out, uncontrolled
 
-__all__ = ["BackTest", "Fit", "Kind", "back_test", "fits", "fits_of"]
-
 Kind = Literal["power", "quadratic"]
 Outcome = Literal["held", "tolerated", "outside", "no_better", "undetermined"]
 _PARAMETERS = 3

@@ -29,8 +29,6 @@ from ssr_hydra.studies.intervals import (
 )
 from ssr_hydra.studies.study import Axis, Series, Study, check_axis, find_series
 
-__all__ = ["pareto", "places_at", "quality_at", "reach", "speedup"]
-
 _GRID = 65  # points of a band between two measured SSRs; between these points its ends are interpolated
 
 

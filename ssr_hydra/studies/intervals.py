@@ -20,22 +20,6 @@ from ssr_hydra.errors import RangeError
 from ssr_hydra.settings.base import number, positive
 from ssr_hydra.studies.noise import Noise
 
-__all__ = [
-    "VERDICT",
-    "Band",
-    "Batch",
-    "Cell",
-    "Estimate",
-    "Method",
-    "check_confidence",
-    "check_target",
-    "check_tolerance",
-    "combine",
-    "dunnett",
-    "first_at_least",
-    "next_batch",
-]
-
 Method = Literal["paired", "welch", "pooled", "none"]
 _Array = Any  # numpy.ndarray, whose type parameters give no information here
 

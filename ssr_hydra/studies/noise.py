@@ -10,8 +10,6 @@ from typing import Any
 import numpy as np
 from scipy import optimize, special
 
-__all__ = ["Noise", "pooled_noise"]
-
 _ROUNDS, _CLOSE = 50, 1e-9
 _LEAST = 1e-5  # the minimum variance, as a fraction of the median variance: seeds that agree by chance still have noise
 _FEWEST_SSRS = 3  # the minimum number of SSRs for a trend of the noise over SSR

@@ -14,8 +14,6 @@ from ssr_hydra.files import read_bounded
 from ssr_hydra.records import RunResult
 from ssr_hydra.sweeps.folder import STUDY
 
-__all__ = ["Note", "Notes", "arm", "losses"]
-
 # Only the data set is compared. The loader's seed is the run's seed, and its batch size is part of the recipe.
 _MOST_BYTES = 64 << 20
 _DATA = ("dataset",)

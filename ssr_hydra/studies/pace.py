@@ -12,8 +12,6 @@ import numpy as np
 from ssr_hydra.studies.intervals import VERDICT, Cell, combine
 from ssr_hydra.studies.study import Axis, Study
 
-__all__ = ["ALIKE", "Crowd", "EqualTime", "Pace", "equal_time"]
-
 ALIKE = 1.1
 """The largest ratio of two recipes' seconds per step for which "equal time" means equal steps."""
 

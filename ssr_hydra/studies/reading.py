@@ -16,17 +16,16 @@ import numpy as np
 import pandas as pd
 
 from ssr_hydra.errors import InputError, MismatchError, MissingValueError, PathError, UnknownNameError
+from ssr_hydra.metrics import Direction
 from ssr_hydra.metrics_log import METRICS
 from ssr_hydra.records import RESULT, RunResult
 from ssr_hydra.studies.notes import Notes
 from ssr_hydra.studies.recipes import Config, ConfigReader, Recipe, label_recipes, work_of
 from ssr_hydra.studies.record_checks import check_record, direction_of
-from ssr_hydra.studies.study import CLOCKS, COLUMNS, CONDITIONS, Direction, Problem, Study
+from ssr_hydra.studies.study import CLOCKS, COLUMNS, CONDITIONS, Problem, Study
 from ssr_hydra.sweeps.heartbeat import HEARTBEAT, Pulse, is_alive
 from ssr_hydra.sweeps.job_status import JOB, KILLED, JobState
 from ssr_hydra.time import simplest
-
-__all__ = ["as_frame", "load", "without_duplicates"]
 
 _HYDRA = ".hydra"
 _TRUNCATE, _WARMUP = "truncate", "scale_warmup"

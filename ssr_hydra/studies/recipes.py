@@ -17,8 +17,6 @@ import yaml
 
 from ssr_hydra.files import read_bounded
 
-__all__ = ["Config", "ConfigReader", "Recipe", "label_recipes", "unique_labels", "work_of"]
-
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the C version, if available, is ten times faster
 
 # The lines that differ between the runs of a recipe. The other lines are parsed once for all runs.

@@ -10,8 +10,6 @@ from ssr_hydra.metrics import DIRECTIONS, Direction, resolve_direction
 from ssr_hydra.records import RunResult, check_evaluations, is_count, is_number
 from ssr_hydra.time import simplest
 
-__all__ = ["check_record", "direction_of"]
-
 _CONTROLS = (None, "truncate")
 
 

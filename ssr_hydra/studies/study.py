@@ -24,23 +24,6 @@ from ssr_hydra.studies.intervals import Cell, Estimate
 from ssr_hydra.studies.notes import Note, arm
 from ssr_hydra.sweeps.sharing.orders import taken_in
 
-__all__ = [
-    "AXES",
-    "CLOCKS",
-    "COLUMNS",
-    "CONDITIONS",
-    "CONTROLS",
-    "Axis",
-    "Direction",
-    "Problem",
-    "Series",
-    "Study",
-    "check_axis",
-    "find_series",
-    "no_curves",
-    "spread_out",
-]
-
 Axis = Literal["ssr", "steps", "samples", "tokens", "seconds", "cost"]
 AXES: tuple[Axis, ...] = ("ssr", "steps", "samples", "tokens", "seconds", "cost")
 """Names of the axes for the time or the cost of a run."""

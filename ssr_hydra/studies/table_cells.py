@@ -11,8 +11,6 @@ import numpy as np
 
 from ssr_hydra.time import simplest
 
-__all__ = ["measured_cells", "summarized_cells"]
-
 _MOST_RUNS = 1e9  # the maximum number of runs whose mean a row may be
 _MOST_SEED = 2**63 - 1
 _DIVERGED = re.compile(r"|[+-]?(nan|inf|infinity)|n/?a|none|null|-+|diverged", re.IGNORECASE)

@@ -17,8 +17,6 @@ from ssr_hydra.settings.base import count
 from ssr_hydra.studies.intervals import check_confidence
 from ssr_hydra.studies.study import CLOCKS, Axis, Study, check_axis
 
-__all__ = ["learning_curves", "lr_curves", "mean_curves"]
-
 _MOST_BYTES = 256 << 20  # the maximum size of a metrics.jsonl from which learning rates are read
 _CELL = ["recipe", "control", "ssr"]
 

@@ -21,8 +21,6 @@ from ssr_hydra.errors import ConflictError, MismatchError, RangeError, UnknownNa
 from ssr_hydra.sweeps.job_status import JobDescription
 from ssr_hydra.sweeps.sharing.sequences import Candidate
 
-__all__ = ["PLANNED", "ZIP_EXAMPLE", "PlannedSweep", "check_job_count", "combinations", "product_of", "zips_of"]
-
 _MOST_JOBS = 10_000
 
 ZIP_EXAMPLE = "e.g. ssr=0.5,1 optimizer.lr=0.1,0.05 zip=ssr,optimizer.lr"

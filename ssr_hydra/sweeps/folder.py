@@ -21,8 +21,6 @@ from ssr_hydra.files import read_bounded, try_lock, write_atomically, write_erro
 from ssr_hydra.sweeps.heartbeat import is_alive
 from ssr_hydra.sweeps.job_status import JOB, JobDescription, StudyJob, is_free, read_identity, read_state
 
-__all__ = ["LOCK", "STUDY", "SWEEPS", "AssignedJobs", "StudyFolder"]
-
 _MOST_BYTES = 64 << 20
 STUDY = "study.json"
 """Name of the file with the settings that all jobs of a study share."""

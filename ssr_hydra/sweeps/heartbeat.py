@@ -20,8 +20,6 @@ from types import TracebackType
 
 from ssr_hydra.files import read_bounded, write_atomically
 
-__all__ = ["HEARTBEAT", "SILENT_SECONDS", "Heartbeat", "Pulse", "clock_of", "count_living", "is_alive", "is_elsewhere"]
-
 HEARTBEAT = "heartbeat.json"
 """Name of the heartbeat file in a job's folder."""
 

@@ -20,22 +20,6 @@ from ssr_hydra.metrics_log import METRICS
 from ssr_hydra.records import RESULT, RunResult, config_hash
 from ssr_hydra.sweeps.heartbeat import HEARTBEAT, Pulse, is_alive
 
-__all__ = [
-    "JOB",
-    "KILLED",
-    "JobDescription",
-    "JobState",
-    "LostJobError",
-    "OverrideColumns",
-    "StudyJob",
-    "columns_of",
-    "describe",
-    "is_free",
-    "read_identity",
-    "read_state",
-    "record_lost",
-]
-
 _MOST_BYTES, _TAIL_BYTES = 10_000_000, 65_536
 JOB = "job.json"
 """Name of the file in a job's folder that identifies the job."""

@@ -18,8 +18,6 @@ from ssr_hydra.records import RESULT, RunResult
 from ssr_hydra.sweeps.job_status import JOB, JobState, columns_of, read_state
 from ssr_hydra.sweeps.pending import REFUSED
 
-__all__ = ["of_experiment", "show_sweep"]
-
 _MOST_BYTES = 10_000_000  # the largest config file that is read
 _MOST_SHOWN = 50
 _OF_THE_SWEEP = (*APP_KEYS, "launcher")

@@ -21,8 +21,6 @@ from ssr_hydra.files import write_atomically
 from ssr_hydra.records import RESULT
 from ssr_hydra.settings.resume import AUTO
 
-__all__ = ["REFUSED", "Pending", "holds_a_run", "pending_name", "pending_pattern"]
-
 REFUSED = "refused.txt"
 """Name of the file in the pending folder of a refused job. The file holds the reason, for the table of the sweep."""
 

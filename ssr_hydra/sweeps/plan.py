@@ -21,8 +21,6 @@ from ssr_hydra.sweeps.sharing.stages import Planned, StagePlan, is_worth, plan_s
 from ssr_hydra.time import check_ssr
 from ssr_hydra.versions import code_version, software
 
-__all__ = ["ALL", "ENDS", "NONE", "PlannedJob", "SharingPlan", "cost_text", "differing", "plan_of", "show_plan"]
-
 ALL, ENDS, NONE = KEEPS
 """The values of ``share_keep``."""
 

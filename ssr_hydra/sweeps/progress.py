@@ -21,8 +21,6 @@ from ssr_hydra.sweeps.job_status import JobState, StudyJob, columns_of, read_sta
 from ssr_hydra.time import as_time
 from ssr_hydra.trainer.progress import duration
 
-__all__ = ["SweepProgress", "line"]
-
 _SECONDS = 1.0
 _BAR_WIDTH = 20
 _SHARE = 0.05  # the largest fraction of the time that this process may spend on reading the status of jobs

@@ -35,8 +35,6 @@ from ssr_hydra.sweeps.launchers.plugins import patient, start_cluster
 from ssr_hydra.sweeps.launchers.traits import traits_of
 from ssr_hydra.sweeps.progress import SweepProgress
 
-__all__ = ["RETRIES", "StudyLauncher", "SweepError", "run_order"]
-
 RETRIES = 3
 """The number of times a job is retried after its process died."""
 

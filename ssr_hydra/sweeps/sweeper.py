@@ -39,8 +39,6 @@ from ssr_hydra.sweeps.study_launcher import StudyLauncher
 from ssr_hydra.trainer.interrupts import TerminatedError
 from ssr_hydra.versions import code_version, software
 
-__all__ = ["StudySweeper", "run_sweep", "unwritable"]
-
 _FULL = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
 _NUMBERED = "${hydra.job.num}"
 

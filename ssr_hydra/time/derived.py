@@ -7,8 +7,6 @@ from typing import Any, Generic, TypeVar
 
 from ssr_hydra.time.timestamp import SLOT_OF, Timestamp
 
-__all__ = ["DerivedTimestamp", "SteppedTimestamp"]
-
 SourceT = TypeVar("SourceT")
 
 

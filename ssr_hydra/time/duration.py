@@ -16,8 +16,6 @@ from typing import TYPE_CHECKING, Any, Generic
 from ssr_hydra.errors import FormatError, InputError, MismatchError, RangeError, UnknownNameError, WrongTypeError
 from ssr_hydra.time.numbers import DECIMAL, LONGEST_STRING, RATIO, Number, exact
 
-__all__ = ["PATTERN", "Time", "TimeLike", "TimeUnit", "as_time"]
-
 if TYPE_CHECKING:
     from typing_extensions import TypeVar
 

@@ -10,8 +10,6 @@ from typing import Any
 
 from ssr_hydra.errors import RangeError
 
-__all__ = ["DECIMAL", "LONGEST_STRING", "RATIO", "Number", "check_ssr", "exact", "simplest"]
-
 Number = int | float | Fraction
 """A number that is read exactly. A float is read as the decimal that it prints."""
 

@@ -13,8 +13,6 @@ from ssr_hydra.errors import InputError, MismatchError, RangeError, UnknownNameE
 from ssr_hydra.time.duration import Time, TimeUnit, as_time
 from ssr_hydra.time.numbers import Number, exact
 
-__all__ = ["COUNTERS", "NANOSECONDS", "SLOT_OF", "TOTALS", "Timestamp"]
-
 NANOSECONDS = 10**9
 """Nanoseconds in a second."""
 

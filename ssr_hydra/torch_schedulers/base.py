@@ -12,17 +12,13 @@ from fractions import Fraction
 from typing import Annotated, Any
 
 from ssr_hydra.errors import InputError, MismatchError, RangeError, WrongTypeError
-from ssr_hydra.schedulers.arguments import choice, put
+from ssr_hydra.schedulers.arguments import put
 from ssr_hydra.schedulers.curves import Curve
 from ssr_hydra.schedulers.opaque import Opaque
 from ssr_hydra.schedulers.run import Run
+from ssr_hydra.settings.base import one_of
 from ssr_hydra.time import Number, Time, TimeLike, TimeUnit, as_time, exact
 from ssr_hydra.torch_schedulers.moments import EpochRun, epoch_start
-
-__all__ = [
-    "BATCH", "EPOCH", "Course", "Duration", "Factor", "PerGroup", "Steps", "TorchScheduler", "amounts",
-    "ends_in_first_epoch", "finite", "listed", "per_group", "steps",
-]  # fmt: skip
 
 BATCH, EPOCH = "batch", "epoch"
 
@@ -260,7 +256,7 @@ class TorchScheduler(metaclass=Opaque):
 
     def __post_init__(self) -> None:
         if self.pace is not None:
-            put(self, pace=choice(self.pace, "pace", (EPOCH, BATCH)))
+            put(self, pace=one_of(self.pace, "pace", (EPOCH, BATCH)))
 
     @property
     def natural_pace(self) -> str:

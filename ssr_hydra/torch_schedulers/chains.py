@@ -12,8 +12,6 @@ from ssr_hydra.torch_schedulers.base import Course, Steps
 from ssr_hydra.torch_schedulers.cosines import Cosine
 from ssr_hydra.torch_schedulers.moments import moment
 
-__all__ = ["Link", "Product", "UnchainableError", "all_courses", "chain", "is_factor"]
-
 
 class UnchainableError(ConflictError):
     """The combination of schedulers is not a function of time. Only torch's own step-by-step schedulers can run it."""

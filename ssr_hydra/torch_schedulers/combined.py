@@ -23,8 +23,6 @@ from ssr_hydra.torch_schedulers.chains import Link, UnchainableError, all_course
 from ssr_hydra.torch_schedulers.functions import Products
 from ssr_hydra.torch_schedulers.moments import moment
 
-__all__ = ["ChainedScheduler", "Phases", "SequentialLR", "holds_phases", "links", "together"]
-
 Parts = Sequence[TorchScheduler] | Mapping[str, TorchScheduler]
 
 

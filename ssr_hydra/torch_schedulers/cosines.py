@@ -14,8 +14,6 @@ from ssr_hydra.settings.base import count
 from ssr_hydra.time import exact
 from ssr_hydra.torch_schedulers.base import Course, Duration, Steps, TorchScheduler, finite, steps
 
-__all__ = ["Cosine", "CosineAnnealingLR", "CosineAnnealingWarmRestarts"]
-
 
 class Cosine(Course):
     """The course ``lr = eta_min + (base - eta_min) (1 + cos(pi tau)) / 2``.

@@ -9,8 +9,8 @@ from itertools import pairwise
 from typing import Annotated, Any
 
 from ssr_hydra.errors import ConflictError, RangeError
-from ssr_hydra.schedulers.arguments import choice, flag, put
-from ssr_hydra.settings.base import count
+from ssr_hydra.schedulers.arguments import put
+from ssr_hydra.settings.base import count, flag, one_of
 from ssr_hydra.time import Time, exact
 from ssr_hydra.torch_schedulers.base import (
     BATCH,
@@ -25,8 +25,6 @@ from ssr_hydra.torch_schedulers.base import (
     steps,
 )
 from ssr_hydra.torch_schedulers.functions import asked, check_function
-
-__all__ = ["CyclicLR", "OneCycleLR"]
 
 _MODES = ("triangular", "triangular2", "exp_range")
 _SCALE_MODES = ("cycle", "iterations")
@@ -137,10 +135,10 @@ class CyclicLR(TorchScheduler):
             max_lr=amounts(self.max_lr, "max_lr"),
             step_size_up=steps(self.step_size_up, "step_size_up"),
             step_size_down=None if down is None else steps(down, "step_size_down"),
-            mode=choice(self.mode, "mode", _MODES),
+            mode=one_of(self.mode, "mode", _MODES),
             gamma=finite(self.gamma, "gamma"),
             scale_fn=None if self.scale_fn is None else check_function(self.scale_fn, "scale_fn"),
-            scale_mode=choice(self.scale_mode, "scale_mode", _SCALE_MODES),
+            scale_mode=one_of(self.scale_mode, "scale_mode", _SCALE_MODES),
             cycle_momentum=flag(self.cycle_momentum, "cycle_momentum"),
             base_momentum=amounts(self.base_momentum, "base_momentum"),
             max_momentum=amounts(self.max_momentum, "max_momentum"),
@@ -280,7 +278,7 @@ class OneCycleLR(TorchScheduler):
             max_lr=amounts(self.max_lr, "max_lr"),
             total_steps=None if total is None else steps(total, "total_steps"),
             pct_start=finite(self.pct_start, "pct_start", most=1.0),
-            anneal_strategy=choice(self.anneal_strategy, "anneal_strategy", _ANNEAL),
+            anneal_strategy=one_of(self.anneal_strategy, "anneal_strategy", _ANNEAL),
             cycle_momentum=flag(self.cycle_momentum, "cycle_momentum"),
             base_momentum=amounts(self.base_momentum, "base_momentum"),
             max_momentum=amounts(self.max_momentum, "max_momentum"),

@@ -11,8 +11,6 @@ from ssr_hydra.schedulers.arguments import put, too_large
 from ssr_hydra.schedulers.curves import stepped
 from ssr_hydra.torch_schedulers.base import Course, Duration, Factor, Steps, TorchScheduler, finite, listed, steps
 
-__all__ = ["ConstantLR", "ExponentialLR", "LinearLR", "MultiStepLR", "PolynomialLR", "StepLR"]
-
 
 def _power(gamma: float, exponent: float) -> float:
     try:

@@ -11,8 +11,6 @@ from ssr_hydra.errors import MismatchError, RangeError, UnsupportedError, WrongT
 from ssr_hydra.schedulers.arguments import put
 from ssr_hydra.torch_schedulers.base import Course, Steps, TorchScheduler, per_group
 
-__all__ = ["LambdaLR", "MultiplicativeLR", "asked", "check_function"]
-
 Function = Callable[[int], float]
 Functions = Function | Sequence[Function]
 

@@ -13,8 +13,6 @@ from ssr_hydra.time import Time, Timestamp, TimeUnit
 from ssr_hydra.time.derived import DerivedTimestamp
 from ssr_hydra.time.timestamp import COUNTERS, TOTALS
 
-__all__ = ["EpochRun", "epoch_start", "moment"]
-
 _NANOSECONDS = 10**9
 
 

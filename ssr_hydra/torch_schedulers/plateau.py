@@ -9,13 +9,12 @@ from fractions import Fraction
 from typing import Annotated, Any
 
 from ssr_hydra.errors import RangeError, WrongTypeError
-from ssr_hydra.schedulers.arguments import choice, put
+from ssr_hydra.schedulers.arguments import put
 from ssr_hydra.schedulers.opaque import Opaque
 from ssr_hydra.schedulers.run import Run
+from ssr_hydra.settings.base import one_of
 from ssr_hydra.time import Time, exact
 from ssr_hydra.torch_schedulers.base import Duration, PerGroup, amounts, finite, per_group, steps
-
-__all__ = ["Plateau", "ReduceLROnPlateau"]
 
 _MODES = ("auto", "min", "max")
 _THRESHOLD_MODES = ("rel", "abs")
@@ -72,11 +71,11 @@ class ReduceLROnPlateau(metaclass=Opaque):
             raise RangeError("factor", self.factor, "must be below 1", "write e.g. 0.1")
         put(
             self,
-            mode=choice(self.mode, "mode", _MODES),
+            mode=one_of(self.mode, "mode", _MODES),
             factor=factor,
             patience=steps(self.patience, "patience", above_zero=False),
             threshold=finite(self.threshold, "threshold"),
-            threshold_mode=choice(self.threshold_mode, "threshold_mode", _THRESHOLD_MODES),
+            threshold_mode=one_of(self.threshold_mode, "threshold_mode", _THRESHOLD_MODES),
             cooldown=steps(self.cooldown, "cooldown", above_zero=False),
             min_lr=amounts(self.min_lr, "min_lr"),
             eps=finite(self.eps, "eps"),

@@ -12,8 +12,6 @@ from ssr_hydra.errors import MissingValueError, RangeError, WrongTypeError, call
 from ssr_hydra.records import as_number
 from ssr_hydra.trainer.first import describe_value
 
-__all__ = ["counted", "map_parts", "num_samples", "num_tokens", "pair_of", "returned_loss"]
-
 _TOKEN_TYPES = (torch.int64, torch.int32)
 
 

@@ -10,8 +10,6 @@ from ssr_hydra.errors import MissingRateError, MissingValueError, RangeError, Wr
 from ssr_hydra.state import State
 from ssr_hydra.time import Time, TimeLike, Timestamp, TimeUnit, as_time
 
-__all__ = ["Deadline", "Deadlines", "make_deadlines", "scaled"]
-
 
 class Deadline:
     """The next time of an event that happens once, or at every multiple of an interval.

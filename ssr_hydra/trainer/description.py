@@ -30,17 +30,6 @@ from ssr_hydra.trainer.inputs import batch_size
 from ssr_hydra.trainer.learning_rates import follows_metric
 from ssr_hydra.trainer.parallel import class_name, is_sharded
 
-__all__ = [
-    "describe_data",
-    "describe_loader",
-    "describe_model",
-    "describe_optimizer",
-    "describe_run",
-    "merged_code",
-    "plain_data",
-    "shared_description",
-]
-
 _MOST_SHOWN, _MOST_ROWS = 64, 256
 # The step settings in the "step" part of a description. Precision and channels_last are separate parts.
 _OF_STEP = ("accumulate", "clip_grad_norm", "clip_grad_value", "loss_mean_over")

@@ -27,21 +27,6 @@ from ssr_hydra.records import as_number
 from ssr_hydra.trainer.first import describe_value
 from ssr_hydra.trainer.processes import Processes
 
-__all__ = [
-    "EvaluationMean",
-    "accumulates",
-    "accuracy",
-    "add_up",
-    "call_metric",
-    "check_metric_name",
-    "check_metrics",
-    "check_reducible",
-    "computed",
-    "metric_values",
-    "move_metric",
-    "reduced",
-]
-
 
 def accuracy(outputs: Tensor, targets: Tensor) -> Tensor:
     """Return for each sample whether the class with the largest logit is the target's class.

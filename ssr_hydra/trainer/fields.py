@@ -19,8 +19,6 @@ from ssr_hydra.rules import BELOW_ONE, check_schedules, no_effect
 from ssr_hydra.schedulers import Curve, SchedulerLike
 from ssr_hydra.time import Number
 
-__all__ = ["FieldSchedules", "by_group"]
-
 _Group = dict[str, Any]
 _PART = re.compile(r"(\w*[a-z])([1-9])")
 

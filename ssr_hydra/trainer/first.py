@@ -30,8 +30,6 @@ from ssr_hydra.errors import (
 )
 from ssr_hydra.records import as_number
 
-__all__ = ["check_loss", "describe_value", "first_batch", "one_number"]
-
 # The warning of torch's pointwise losses about different shapes. The pattern does not match a target of one number,
 # because broadcasting one number cannot pair values of different samples.
 _SPREAD = r"Using a target size \(torch\.Size\(\[(?!(?:1(?:, )?)*\]\))"

@@ -27,8 +27,6 @@ from ssr_hydra.trainer.workers import shielded
 if TYPE_CHECKING:
     from ssr_hydra.trainer.trainer import Trainer
 
-__all__ = ["FitRun"]
-
 
 class FitRun:
     """Trains a trainer's model, and writes the log, the checkpoints and the record of the run."""

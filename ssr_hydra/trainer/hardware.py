@@ -19,8 +19,6 @@ import ssr_hydra
 from ssr_hydra.errors import UnknownNameError, UnsupportedError
 from ssr_hydra.trainer.processes import ALONE, Processes
 
-__all__ = ["choose_device", "hardware", "repeatable_kernels", "versions"]
-
 
 def choose_device(device: str | torch.device, processes: Processes = ALONE) -> torch.device:
     """Return the device of a run: ``auto`` is CUDA if available, else Apple's MPS, else the CPU.

@@ -28,17 +28,6 @@ from ssr_hydra.trainer.learning_rates import torch_schedulers
 from ssr_hydra.trainer.parallel import check_sharded, is_sharded
 from ssr_hydra.trainer.processes import Processes
 
-__all__ = [
-    "batch_size",
-    "check_control",
-    "check_fields_are_free",
-    "check_loader",
-    "check_optimizers",
-    "check_same_length",
-    "samples_per_batch",
-    "step_settings",
-]
-
 
 def check_control(control: Any, ssr: Fraction) -> str | None:
     """Return the control. Refuse an unknown control, and ``truncate`` for an ssr above 1."""

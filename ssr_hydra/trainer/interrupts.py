@@ -11,8 +11,6 @@ from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any, ClassVar, NoReturn
 
-__all__ = ["STOP_SIGNALS", "TERMINATIONS", "StopRequest", "TerminatedError", "reason", "status_of", "terminable"]
-
 TERMINATIONS = tuple(getattr(signal, name) for name in ("SIGUSR2", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 """Signals that end a run after a step: SIGUSR2 (preemption), SIGTERM (``docker stop``), SIGHUP (closed terminal)."""
 

@@ -37,8 +37,6 @@ from ssr_hydra.torch_schedulers import ReduceLROnPlateau, TorchScheduler
 from ssr_hydra.torch_schedulers.base import BATCH, EPOCH
 from ssr_hydra.torch_schedulers.moments import epoch_start
 
-__all__ = ["LearningRates", "follows_metric", "torch_schedulers", "with_modes"]
-
 _Clock = Callable[[Timestamp], Timestamp]
 
 

@@ -31,8 +31,6 @@ from ssr_hydra.trainer.step import TrainStep
 from ssr_hydra.trainer.task import Task
 from ssr_hydra.trainer.watch import DivergedError, LossWatch
 
-__all__ = ["Loop", "evaluate"]
-
 _Record = dict[str, Any]
 
 

@@ -14,18 +14,6 @@ from ssr_hydra.errors import ConflictError, MismatchError, MissingValueError
 from ssr_hydra.rules import UNFUSED
 from ssr_hydra.trainer.processes import Processes
 
-__all__ = [
-    "check_several",
-    "check_sharded",
-    "class_name",
-    "in_step",
-    "is_sharded",
-    "load_weights",
-    "shard",
-    "weights",
-    "wrapped",
-]
-
 
 def is_sharded(model: nn.Module) -> bool:
     """Return whether :func:`shard` has sharded a model's parameters over the processes."""

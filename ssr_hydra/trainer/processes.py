@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
-__all__ = ["ALONE", "LostProcessError", "Processes", "RankAndSize", "launched", "lost_process"]
-
 # The range 15000-31999. Operating systems use ports from 32768 on for outgoing connections.
 _FIRST_PORT, _PORTS = 15000, 17000
 # _START is the timeout for connecting and for gradients. _SILENCE is the timeout for messages. It is longer, because a

@@ -17,8 +17,6 @@ from ssr_hydra.records import RunResult
 from ssr_hydra.settings.base import PROGRESS, one_of
 from ssr_hydra.time import as_time, check_ssr
 
-__all__ = ["ProgressDisplay", "Snapshot", "announce", "choose_progress", "summary"]
-
 _BAR_WIDTH, _LONGEST_NAME = 14, 24
 
 

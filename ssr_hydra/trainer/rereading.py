@@ -12,8 +12,6 @@ from ssr_hydra.checkpoints.format import check_state
 from ssr_hydra.data.seeding import GlobalRng
 from ssr_hydra.trainer.saving import random_numbers, restore_random_numbers
 
-__all__ = ["Rereading"]
-
 
 class Rereading:
     """Reads the epochs of a loader that has no ``seek``, such as torch's ``DataLoader``.

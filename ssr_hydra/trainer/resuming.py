@@ -23,8 +23,6 @@ from ssr_hydra.time import Timestamp
 from ssr_hydra.trainer.processes import Processes
 from ssr_hydra.trainer.saving import restore_optimizers, restore_random_numbers, restore_weights
 
-__all__ = ["Resuming", "evaluations_of"]
-
 # The fields of a description that determine the learning rate at each time.
 _PLAN = re.compile(
     r"run\.(ssr|max_duration|control|samples_per_batch|tokens_per_batch)|scheduler|schedules|use_stepwise_scheduler"

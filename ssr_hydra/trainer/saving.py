@@ -17,17 +17,6 @@ from ssr_hydra.settings import CheckpointSettings
 from ssr_hydra.trainer.parallel import load_weights, weights
 from ssr_hydra.trainer.processes import Processes
 
-__all__ = [
-    "BestSoFar",
-    "as_safetensors",
-    "check_exportable",
-    "random_numbers",
-    "restore_optimizers",
-    "restore_random_numbers",
-    "restore_weights",
-    "saved_weights",
-]
-
 
 def random_numbers(now: GlobalRng) -> dict[str, Any]:
     """Return the state of random generators as plain data: numbers, strings, lists and tensors."""

@@ -19,8 +19,6 @@ from ssr_hydra.trainer.processes import ALONE, Processes
 from ssr_hydra.trainer.task import Task
 from ssr_hydra.trainer.watch import LossWatch
 
-__all__ = ["TrainStep", "autocast", "compile_clock"]
-
 _DTYPES = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 _Step = Callable[[Any, int], tuple[int, int]]

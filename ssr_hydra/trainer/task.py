@@ -32,8 +32,6 @@ from ssr_hydra.trainer.first import check_loss, first_batch, one_number
 from ssr_hydra.trainer.parallel import in_step, is_sharded
 from ssr_hydra.trainer.processes import ALONE, Processes
 
-__all__ = ["Task"]
-
 
 class Task:
     """Model, loss and metrics, and the calls that compute them from a batch.

@@ -49,8 +49,6 @@ from ssr_hydra.trainer.step import TrainStep, autocast
 from ssr_hydra.trainer.task import Task
 from ssr_hydra.trainer.watch import LossWatch
 
-__all__ = ["Trainer"]
-
 
 class Trainer:
     """Trains a model for ``max_duration * ssr``, with learning rates that follow schedules of training time.

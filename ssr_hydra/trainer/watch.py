@@ -11,8 +11,6 @@ from torch import Tensor
 from ssr_hydra.errors import RunError
 from ssr_hydra.trainer.processes import ALONE, Processes
 
-__all__ = ["DivergedError", "LossWatch"]
-
 
 class DivergedError(RunError, RuntimeError):
     """A loss, or at the end of the run a weight, was NaN or infinite, so the run cannot continue.

@@ -15,8 +15,6 @@ from torch.utils.data import DataLoader
 
 from ssr_hydra.trainer.interrupts import STOP_SIGNALS, StopRequest
 
-__all__ = ["shielded"]
-
 
 class _Shield:
     """A ``worker_init_fn`` that makes a worker ignore stop signals until training is over.

@@ -9,8 +9,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
-__all__ = ["ALL", "Refused"]
-
 
 class Refused(NamedTuple):
     """An input and its error.

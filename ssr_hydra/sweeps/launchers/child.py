@@ -26,17 +26,6 @@ from typing import Any, NamedTuple
 from ssr_hydra.errors import InputError, RunError
 from ssr_hydra.trainer.interrupts import STOP_SIGNALS, TerminatedError, terminable
 
-__all__ = [
-    "OUTPUT",
-    "JobAnswer",
-    "JobOrder",
-    "JobTraceback",
-    "print_to",
-    "spawned",
-    "stop_process",
-    "work",
-]
-
 OUTPUT = "output.log"
 """Name of the file in a job's folder that holds what the job printed."""
 

@@ -27,8 +27,6 @@ from ssr_hydra.sweeps.job_status import KILLED, LostJobError
 from ssr_hydra.sweeps.launchers.child import OUTPUT, print_to, stop_process
 from ssr_hydra.sweeps.launchers.traits import traits_of
 
-__all__ = ["PoolTask", "patient", "queue_watcher", "start_cluster"]
-
 _POOL_SECONDS = 1.0  # seconds between two checks by a joblib worker that its sweep is alive
 _QUEUE_SECONDS = 15  # seconds between two queries of Slurm's queue
 _gone = threading.Event()

@@ -35,8 +35,6 @@ from ssr_hydra.sweeps.launchers.resources import THREADS, VISIBLE, assign, uses_
 from ssr_hydra.sweeps.launchers.starters import ProcessEnd, import_path, make_starter, signal_name
 from ssr_hydra.sweeps.launchers.stops import Stops
 
-__all__ = ["ProcessLauncher"]
-
 _POLL_SECONDS, _LOOK_SECONDS = 0.2, 1.0
 
 _log = logging.getLogger(__name__)

@@ -15,19 +15,6 @@ from ssr_hydra.errors import ConflictError, RangeError, UnknownNameError
 from ssr_hydra.machine import cores
 from ssr_hydra.settings.base import count
 
-__all__ = [
-    "THREADS",
-    "VISIBLE",
-    "assign",
-    "gpus_per_job",
-    "jobs_at_once",
-    "register_resolver",
-    "register_resolvers",
-    "study_folder",
-    "uses_gpu",
-    "visible_gpus",
-]
-
 THREADS = (
     "OMP_NUM_THREADS",
     "MKL_NUM_THREADS",

@@ -27,8 +27,6 @@ from ssr_hydra.sweeps.launchers.child import work
 from ssr_hydra.trainer.interrupts import STOP_SIGNALS
 from ssr_hydra.versions import code_version
 
-__all__ = ["ENDED", "MESSAGE", "PRELOADED", "REFUSED", "STARTED", "serve"]
-
 PRELOADED = (
     "torch",
     "torch.utils.serialization.config",

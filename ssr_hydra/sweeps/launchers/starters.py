@@ -24,8 +24,6 @@ from ssr_hydra.errors import RunError
 from ssr_hydra.sweeps.launchers.child import spawned
 from ssr_hydra.sweeps.launchers.server import ENDED, MESSAGE, PRELOADED, REFUSED, STARTED, serve
 
-__all__ = ["ForkServer", "ProcessEnd", "Spawner", "import_path", "make_starter", "signal_name"]
-
 _POLL_SECONDS = 0.2
 
 

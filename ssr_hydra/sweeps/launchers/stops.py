@@ -11,8 +11,6 @@ from typing import Any
 
 from ssr_hydra.trainer.interrupts import STOP_SIGNALS, TerminatedError
 
-__all__ = ["Stops"]
-
 _PAUSE: int | None = getattr(signal, "SIGTSTP", None)
 
 

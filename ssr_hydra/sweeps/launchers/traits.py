@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-__all__ = ["TRAITS", "Traits", "traits_of"]
-
 
 class Traits(NamedTuple):
     """The properties of a launcher. The defaults are safe for an unknown launcher.

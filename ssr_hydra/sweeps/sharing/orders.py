@@ -26,20 +26,6 @@ from ssr_hydra.metrics_log import METRICS
 from ssr_hydra.records import RunResult
 from ssr_hydra.sweeps.job_status import JOB, read_identity
 
-__all__ = [
-    "SHARED",
-    "Cost",
-    "Orders",
-    "Point",
-    "Taken",
-    "clear_points",
-    "cost_of",
-    "point_name",
-    "points_of",
-    "publish",
-    "taken_in",
-]
-
 SHARED = "shared"
 """Name of the folder, in a study's folder, that holds the files of shared steps."""
 

@@ -17,8 +17,6 @@ from ssr_hydra.time.derived import SteppedTimestamp
 from ssr_hydra.time.timestamp import COUNTERS
 from ssr_hydra.torch_schedulers.moments import epoch_start
 
-__all__ = ["Calendar", "Candidate", "Sequences", "Track", "UnknownCounterError", "first_difference"]
-
 _FIRST_BLOCK, _LARGEST_BLOCK = 8, 4096
 _NAMES = {"nanoseconds": "seconds"}
 

@@ -11,8 +11,6 @@ from typing import NamedTuple
 
 from ssr_hydra.sweeps.sharing.sequences import Sequences, first_difference
 
-__all__ = ["Branch", "Planned", "StagePlan", "is_worth", "plan_stages"]
-
 _LEAST = Fraction(1, 1000)  # the smallest number of shared steps that is worth a checkpoint, as a fraction of the run
 _PROBED = 2  # the smallest number of shared steps that is worth a checkpoint
 

@@ -136,7 +136,7 @@ _ARROWS = {
     "state": "time",
     "schedulers": "settings state time",
     "torch_schedulers": "schedulers settings time",
-    "optim": "rules schedulers state time torch_schedulers",
+    "optim": "rules schedulers settings state time torch_schedulers",
     "settings": "metrics time",
     "configs": "schedulers settings time",
     "data": "settings",

@@ -35,7 +35,6 @@ __all__ = [
     "WrongTypeError",
     "callable_name",
     "described_error",
-    "flag_error",
     "missing_package",
     "own_message",
     "user_code_error",
@@ -261,26 +260,6 @@ def described_error(error: BaseException) -> str:
     frames = [f for f in traceback.extract_tb(error.__traceback__) if not _NOT_THE_USERS.search(f.filename)]
     place = f" ({Path(frames[-1].filename).name}, line {frames[-1].lineno})" if frames else ""
     return f"{type(error).__name__}: {text}{place}"
-
-
-def flag_error(message: str, fix: str) -> InputError | None:
-    """Return the error for argparse's message about the value of a flag. None if the message is about something else.
-
-    Example:
-        >>> print(flag_error("argument --lr: invalid float value: 'x'", "see --help"))
-        --lr='x': must be a number; see --help
-    """
-    match = re.fullmatch(r"argument ([^:/]+)[^:]*: (.*)", message)
-    if match is None:
-        return None
-    flag, problem = match.groups()
-    if value := re.fullmatch(r"invalid (int|float) value: '(.*)'", problem):
-        return WrongTypeError(flag, value[2], f"must be a {'whole ' * (value[1] == 'int')}number", fix)
-    if value := re.fullmatch(r"invalid choice: '(.*)' \(choose from (.*)\)", problem):
-        return UnknownNameError(flag, value[1], f"must be one of {value[2].replace(chr(39), '')}", fix)
-    if problem.startswith("expected"):
-        return MissingValueError(flag, "", "needs a value", fix)
-    return None
 
 
 def missing_package(field: str, value: object, package: str, extra: str) -> InputError:

@@ -1,15 +1,68 @@
-"""Output to the terminal: text tables, and a stream that ignores failed writes, such as writes to a closed pipe."""
+"""What all commands share: a parser of flags, text tables, and a stream that ignores failed writes."""
 
 from __future__ import annotations
 
+import argparse
+import difflib
 import errno
 import io
 import logging
 import os
+import re
 import sys
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from typing import Any, TextIO
+from typing import Any, NoReturn, TextIO
+
+from ssr_hydra.errors import ConflictError, FormatError, MissingValueError, UnknownNameError, WrongTypeError
+
+_SEE = "see --help"
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser of flags that raises an :class:`~ssr_hydra.errors.InputError` instead of printing the usage and exiting.
+
+    Args:
+        unknown: The fix for an unknown flag that is not similar to a known flag.
+        options: The options of :class:`argparse.ArgumentParser`.
+
+    Example:
+        >>> parser = Parser()
+        >>> _ = parser.add_argument("--lr", type=float)
+        >>> parser.parse(["--lr", "x"])
+        Traceback (most recent call last):
+        ssr_hydra.errors.WrongTypeError: --lr='x': must be a number; see --help
+    """
+
+    def __init__(self, *, unknown: str = _SEE, **options: Any) -> None:
+        super().__init__(formatter_class=argparse.RawDescriptionHelpFormatter, **options)
+        self._unknown = unknown
+        self._typed: Sequence[str] = ()
+
+    def parse(self, argv: Sequence[str] | None) -> argparse.Namespace:
+        """Parse arguments, or the command line if ``argv`` is None. Flags may stand between other arguments."""
+        self._typed = sys.argv[1:] if argv is None else argv
+        return self.parse_intermixed_args(self._typed)
+
+    def error(self, message: str) -> NoReturn:
+        if match := re.match("unrecognized arguments: -+([^ =]+)", message):
+            names = [flag.lstrip("-") for action in self._actions for flag in action.option_strings]
+            close = difflib.get_close_matches(match[1], names, n=1)
+            fix = f"did you mean --{close[0]}?" if close else self._unknown
+            raise FormatError("flags", " ".join(self._typed), message, fix)
+        if match := re.fullmatch(r"argument ([^:/]+)[^:]*: (.*)", message):
+            flag, problem = match.groups()
+            if value := re.fullmatch(r"invalid (int|float) value: '(.*)'", problem):
+                raise WrongTypeError(flag, value[2], f"must be a {'whole ' * (value[1] == 'int')}number", _SEE)
+            if value := re.fullmatch(r"invalid choice: '(.*)' \(choose from (.*)\)", problem):
+                raise UnknownNameError(flag, value[1], f"must be one of {value[2].replace(chr(39), '')}", _SEE)
+            if value := re.fullmatch(r"ignored explicit argument '(.*)'", problem):
+                raise FormatError(flag, value[1], "must be without a value", f"write {flag}")
+            if value := re.fullmatch(r"not allowed with argument (.*)", problem):
+                raise ConflictError(flag, True, f"cannot be used with {value[1]}", f"remove {flag} or {value[1]}")
+            if problem.startswith("expected"):
+                raise MissingValueError(flag, "", "needs a value", _SEE)
+        raise FormatError("flags", " ".join(self._typed), message, _SEE)
 
 
 class _Output:

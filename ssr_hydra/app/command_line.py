@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import difflib
 import importlib.util
 import re
 import shlex
@@ -16,8 +15,9 @@ from typing import Any, NoReturn
 
 import hydra
 
-from ssr_hydra.errors import ConflictError, FormatError, MissingValueError, PathError, UntrustedError, flag_error
+from ssr_hydra.errors import ConflictError, FormatError, MissingValueError, PathError, UntrustedError
 from ssr_hydra.files import check_length
+from ssr_hydra.output import Parser
 from ssr_hydra.settings.resume import AUTO
 
 VERSION_BASE: dict[str, Any] = {} if hydra.__version__.split(".")[:2] >= ["1", "4"] else {"version_base": "1.3"}
@@ -25,6 +25,7 @@ VERSION_BASE: dict[str, Any] = {} if hydra.__version__.split(".")[:2] >= ["1", "
 
 _MODES = ("run", "cfg", "multirun", "shell_completion", "info", "help", "hydra_help", "schema", "new")
 _INFO = ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath")
+NO_DASHES = "write overrides without dashes, for example ssr=0.5"
 _REPLAY = "--config-path RUN/.hydra --config-name config"
 
 
@@ -56,6 +57,11 @@ class CommandLine:
         """The arguments that pass the name of the main config to Hydra; empty for the default name."""
         return [] if self.config_name == "config" else ["--config-name", self.config_name]
 
+    @property
+    def package(self) -> str | None:
+        """The value of ``--package``; None if there is none."""
+        return self.show[self.show.index("--package") + 1] if "--package" in self.show else None
+
     def is_typed(self, *keys: str) -> bool:
         """Return whether an override sets one of the keys."""
         return self.typed(*keys) is not None
@@ -84,20 +90,6 @@ def key_of(override: str) -> str:
     return split_override(override)[0]
 
 
-class _Parser(argparse.ArgumentParser):
-    typed: Sequence[str] = ()
-
-    def error(self, message: str) -> NoReturn:
-        fix = "see --help"
-        if (error := flag_error(message, fix)) is not None:
-            raise error
-        if match := re.match("unrecognized arguments: -+([^ =]+)", message):
-            names = [flag.lstrip("-") for action in self._actions for flag in action.option_strings]
-            close = difflib.get_close_matches(match[1], names, n=1)
-            fix = f"did you mean --{close[0]}?" if close else "write overrides without dashes, for example ssr=0.5"
-        raise FormatError("flags", " ".join(self.typed), message, fix)
-
-
 class _Version(argparse.Action):
     def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> NoReturn:
         from ssr_hydra.versions import version_line
@@ -106,9 +98,9 @@ class _Version(argparse.Action):
         parser.exit()
 
 
-def _parser() -> _Parser:
+def _parser() -> Parser:
     """Return a parser that accepts Hydra's documented flags at any position, as Hydra's own parser does since 1.4."""
-    parser = _Parser(add_help=False)
+    parser = Parser(add_help=False, unknown=NO_DASHES)
     for flags in ("--help -h", "--hydra-help", "--run -r", "--multirun -m", "--shell-completion -sc", "--resolve"):
         parser.add_argument(*flags.split(), action="store_true")
     parser.add_argument("--cfg", "-c", choices=["job", "hydra", "all"])
@@ -129,9 +121,7 @@ def parse_command_line(argv: Sequence[str]) -> CommandLine:
         >>> parse_command_line(["ssr=0.5", "--cfg", "job", "resume=auto"])
         CommandLine(overrides=('ssr=0.5', 'resume.path=auto'), mode='cfg', show=('--cfg', 'job'), ...)
     """
-    parser = _parser()
-    parser.typed = argv
-    args = parser.parse_intermixed_args(argv)
+    args = _parser().parse(argv)
     if args.experimental_rerun is not None:
         rule = "is not supported, because a pickle can run code"
         raise UntrustedError("--experimental-rerun", args.experimental_rerun, rule, f"use {_REPLAY}")
@@ -142,13 +132,23 @@ def parse_command_line(argv: Sequence[str]) -> CommandLine:
     mode = modes[0] if modes else "run"
     if args.resolve and mode not in ("cfg", "help"):
         raise ConflictError("--resolve", True, "works only with --cfg and --help", "remove --resolve, or add --cfg job")
-    if args.config_name is not None:
-        check_length(args.config_name, "--config-name")
+    for flag in ("--package", "--config-path", "--config-name", "--config-dir"):
+        if (value := getattr(args, flag[2:].replace("-", "_"))) is not None:
+            if not value:
+                raise MissingValueError(flag, value, "needs a value", f"leave out {flag}, or write a value")
+            check_length(value, flag)
+    if args.package is not None and mode not in ("cfg", "schema", "new"):
+        raise ConflictError("--package", args.package, "works only with --cfg", "remove --package, or add --cfg job")
     for override in args.overrides:
         if not key_of(override).strip():
             raise MissingValueError("overrides", override, "has no key", "write key=value")
     if mode in ("schema", "new"):
         _check_alone(args, mode)
+    if mode == "shell_completion":
+        typed = " ".join(each for each in args.overrides if key_of(each) != "trust")
+        if not re.fullmatch(r"(install|uninstall|query)=(bash|fish|zsh)", typed):
+            rule = "must be followed by install, uninstall or query, and by bash, fish or zsh"
+            raise FormatError("--shell-completion", typed, rule, "e.g. --shell-completion install=bash")
     name, path = args.config_name or "config", _folder("--config-path", args.config_path)
     file = f"{name.removesuffix('.yaml')}.yaml"
     if path is not None and not Path(path, file).is_file():  # Hydra would silently compose the package's config
@@ -193,7 +193,6 @@ def _folder(flag: str, value: str | None) -> str | None:
     """Return the absolute path of the folder in the value of a flag; None if there is no value."""
     if value is None:
         return None
-    check_length(value, flag)
     if value.startswith("pkg://"):
         spec = importlib.util.find_spec(value.removeprefix("pkg://").strip("/").replace("/", "."))
         value = next(iter((spec and spec.submodule_search_locations) or ()), value)

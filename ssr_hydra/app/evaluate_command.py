@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import math
 import os
 import sys
@@ -17,7 +16,7 @@ from ssr_hydra.app.evaluate import TOLERANCE, evaluate
 from ssr_hydra.app.messages import explain
 from ssr_hydra.app.targets import import_from_here
 from ssr_hydra.errors import FormatError, InputError, MissingValueError, RangeError, RunError, visible_lines
-from ssr_hydra.output import safe_output
+from ssr_hydra.output import Parser, safe_output
 
 _FAILED, _BAD_INPUT, _INTERRUPTED = 1, 2, 130
 _OWN = ("run", "checkpoint", "weights", "export", "split", "tolerance", "device")
@@ -62,19 +61,18 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def _main(argv: Sequence[str] | None) -> None:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="ssr-evaluate",
         description=_DESCRIPTION,
         epilog=_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
+        unknown="write arguments without dashes, for example run=FOLDER",
     )
     parser.add_argument("arguments", nargs="*", metavar="name=value", help="see above")
-    given = parser.parse_args(argv).arguments
     full = os.environ.get("HYDRA_FULL_ERROR") == "1"
     overrides: list[str] = []
     try:
-        own, overrides = _split(given)
+        own, overrides = _split(parser.parse(argv).arguments)
         if any(override.startswith("trust=") for override in overrides):
             import_from_here()
         tolerance = _tolerance(own.pop("tolerance", None))

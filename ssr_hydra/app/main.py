@@ -174,11 +174,14 @@ def _show(line: CommandLine) -> None:
     """Print the output of a flag such as ``--cfg`` or ``--help``. Run no job."""
     is_guarded = line.config_dir is not None or line.config_path is not None or line.is_typed("hydra.searchpath")
     try:
-        if is_guarded:
+        if is_guarded or line.package is not None:
             from ssr_hydra.app.preflight import checked
 
             with checked(line, secrets.token_hex(4)) as command:
-                _call_hydra(command.argv)
+                if command.is_null:
+                    print("null")
+                else:
+                    _call_hydra(command.argv)
         else:
             register_source()
             register_resolvers()

@@ -58,6 +58,7 @@ class CheckedCommand:
         new_folders: Folders that do not exist yet and that Hydra will create: ``folder``, then its parents.
         sweep: The jobs of a sweep; None for a single run.
         is_plan: Whether to list the jobs without running them (``plan=true``).
+        is_null: Whether the value of ``--package`` is null, which Hydra cannot print.
         checked: The experiment of a single run and its ``trust``, for :data:`~ssr_hydra.app.check.CHECKED`.
     """
 
@@ -67,6 +68,7 @@ class CheckedCommand:
     resume: str = AUTO
     sweep: PlannedSweep | None = None
     is_plan: bool = False
+    is_null: bool = False
     checked: list[tuple[dict[str, Any], tuple[str, ...]]] = field(default_factory=list)
 
 
@@ -107,9 +109,11 @@ def preflight(line: CommandLine, run_id: str, processes: Processes = ALONE) -> C
             raise ConflictError(group, override, "cannot be deleted", fix)
     with composing(line, run_id, keeps_files=True) as composer:
         if line.mode not in ("run", "multirun"):
-            if composer.is_guarded:  # Hydra sets up logging for --help, too
-                composer.compose(composer.overrides)
-            return CheckedCommand([*line.show, *line.main_config, *composer.overrides])
+            command = CheckedCommand([*line.show, *line.main_config, *composer.overrides])
+            if composer.is_guarded or line.package:  # Hydra sets up logging for --help, too
+                cfg = composer.compose(composer.overrides)
+                command.is_null = line.mode == "cfg" and line.package is not None and _package(cfg, line) is None
+            return command
         parsed = composer.parse(composer.overrides)
         fixed = [str(each.input_line) for each in parsed if not each.is_sweep_override()]
         master = composer.compose(fixed)
@@ -122,6 +126,27 @@ def preflight(line: CommandLine, run_id: str, processes: Processes = ALONE) -> C
         if len(fixed) < len(parsed):
             composer.compose(composer.overrides)  # a single run cannot have sweep overrides; Hydra raises this error
         return _run(composer, master, processes)
+
+
+def _package(cfg: DictConfig, line: CommandLine) -> Any:
+    """Return the value that ``--cfg`` prints with ``--package``. Refuse a package that the config does not have."""
+    kind, package, absent = line.show[1], str(line.package), object()
+    keys = [str(key) for key in cfg if kind == "all" or (key == "hydra") == (kind == "hydra")]
+    if package == "_global_":
+        return keys
+    try:
+        with _hydra_config(cfg):
+            node, whole = (
+                OmegaConf.select(part, package, default=absent, throw_on_missing=True)
+                for part in (OmegaConf.masked_copy(cfg, keys), cfg)
+            )
+    except Exception as error:
+        raise explain(error, line.overrides) from error
+    if node is absent:
+        other = "job" if kind == "hydra" else "hydra"
+        fix = did_you_mean(package, keys) if whole is absent else f"write --cfg {other}"
+        raise UnknownNameError("--package", package, f"not found in the output of --cfg {kind}", fix)
+    return node
 
 
 def refuse_sweep(place: RankAndSize | Processes, flag: str) -> None:

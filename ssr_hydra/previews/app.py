@@ -14,7 +14,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from ssr_hydra.app.check import are_named, check, known_dataloader_len, scheduler_parts
 from ssr_hydra.app.check_torch import is_description
-from ssr_hydra.app.command_line import parse_command_line
+from ssr_hydra.app.command_line import NO_DASHES, parse_command_line
 from ssr_hydra.app.compose import composing
 from ssr_hydra.app.messages import explain
 from ssr_hydra.app.preflight import JobComposer, sweep_axes
@@ -29,6 +29,7 @@ from ssr_hydra.errors import (
     visible_lines,
     within,
 )
+from ssr_hydra.output import Parser
 from ssr_hydra.previews.result import Preview, check_count, check_lr
 from ssr_hydra.previews.schedule_curves import PreviewCurve, draw_out
 from ssr_hydra.previews.torch_curves import TorchCurve
@@ -40,6 +41,7 @@ from ssr_hydra.versions import version_line
 
 _BAD_INPUT, _FAILED = 2, 1
 _FLAGS = {"path": "--out", "axis": "--lr", "title": "--title"}
+_FLAGS |= {rate: f"--{rate.replace('_', '-')}" for rate in RATES.values()}
 
 _DESCRIPTION = """\
 Draw learning-rate schedules without training. The command writes a figure (PNG and SVG), and prints a table.
@@ -59,14 +61,16 @@ examples:
 
 def run(argv: Sequence[str] | None = None) -> None:
     """Run the command ``ssr-preview``; see ``--help``."""
-    args = _parser().parse_intermixed_args(argv)
+    overrides: list[str] = []
     try:
+        args = _parser().parse(argv)
+        overrides = args.overrides
         shown = Preview(tuple(_curves(args)))
         written = shown.save(args.out, axis=args.axis, normalize=args.normalize, title=args.title)
     except InputError as error:
         _exit(_as_flag(error))
     except (HydraException, OmegaConfBaseException) as error:
-        _exit(explain(error, args.overrides))
+        _exit(explain(error, overrides))
     except Exception as error:
         message = own_message(error)
         if message is None:
@@ -82,22 +86,16 @@ def _exit(error: InputError | str, code: int = _BAD_INPUT) -> NoReturn:
 
 def _as_flag(error: InputError) -> InputError:
     """Return an error whose field and fix name command-line flags instead of arguments of Python."""
-    if error.field in _FLAGS:
-        return error.renamed(_FLAGS[error.field])
     missing = [rate for rate in RATES.values() if rate in (error.field, *error.rule.replace(",", " ").split())]
-    if not isinstance(error, MissingRateError) or not missing:
-        return error
-    flags = " or ".join(f"--{rate.replace('_', '-')} N" for rate in missing)
-    return error.renamed(error.field, f"give {flags}")
+    if isinstance(error, MissingRateError) and missing:
+        return error.renamed(error.field, f"give {' or '.join(f'{_FLAGS[rate]} N' for rate in missing)}")
+    flag = _FLAGS.get(error.field, error.field)
+    return error.renamed(flag, error.fix.replace(f"leave out {error.field}", f"leave out {flag}"))
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="ssr-preview",
-        description=_DESCRIPTION,
-        epilog=_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
+def _parser() -> Parser:
+    parser = Parser(
+        prog="ssr-preview", description=_DESCRIPTION, epilog=_EXAMPLES, allow_abbrev=False, unknown=NO_DASHES
     )
     parser.add_argument("--version", action="version", version=version_line(), help="show the versions")
     parser.add_argument("overrides", nargs="*", metavar="override", help="an override, e.g. ssr=0.5,1")

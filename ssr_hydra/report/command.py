@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
 import ssr_hydra
-from ssr_hydra.errors import InputError, PathError, flag_error, visible
-from ssr_hydra.report.content import Options, build
+from ssr_hydra.errors import ConflictError, FormatError, InputError, MissingValueError, PathError, visible
+from ssr_hydra.output import Parser
+from ssr_hydra.report.content import Content, Options, build
 from ssr_hydra.report.terminal import report_text, terminal
 from ssr_hydra.report.write import looks_at, write
 from ssr_hydra.studies.csv import from_csv
@@ -41,26 +43,33 @@ examples:
 
 def run(argv: Sequence[str] | None = None) -> None:
     """Run the command ``ssr-report``; see :func:`ssr_hydra.report.main`."""
-    parser = _parser()
-    args = parser.parse_args(argv)
-    _check_source(parser, args)
     try:
-        options = Options(
-            args.tolerance, args.target, args.price_per_hour, args.confidence, args.reference, args.equal, args.noise,
-            dict(args.label),
-        )  # fmt: skip
-        study, folder = _study(args), _folder(args)
-        content = build(study, options, looks_at(study, folder))
+        args = _parser().parse(argv)
         try:
-            written = write(content, folder)
-        except OSError as error:
-            rule = f"cannot be written ({error.strerror or error})"
-            raise PathError("--out", str(folder), rule, "choose a different folder as --out DIR") from None
+            content, page = _report(args)
+        except InputError as error:
+            raise _as_flag(error, args) from None
     except InputError as error:
-        _exit(str(_as_flag(error, args)))
+        _exit(str(error))
     except OSError as error:
         _exit(f"{error.filename or ''}: {error.strerror or error}".removeprefix(": "))
-    print(report_text(content, *terminal(sys.stdout), sys.stdout), "", visible(str(written[0])), sep="\n", flush=True)
+    print(report_text(content, *terminal(sys.stdout), sys.stdout), "", visible(str(page)), sep="\n", flush=True)
+
+
+def _report(args: argparse.Namespace) -> tuple[Content, Path]:
+    """Write the report. Return its content and the path of its page."""
+    _check_source(args)
+    options = Options(
+        args.tolerance, args.target, args.price_per_hour, args.confidence, args.reference, args.equal, args.noise,
+        dict(map(_label, args.label)),
+    )  # fmt: skip
+    study, folder = _study(args), _folder(args)
+    content = build(study, options, looks_at(study, folder))
+    try:
+        return content, write(content, folder)[0]
+    except OSError as error:
+        rule = f"cannot be written ({error.strerror or error})"
+        raise PathError("--out", str(folder), rule, "choose a different folder as --out DIR") from None
 
 
 def _study(args: argparse.Namespace) -> Study:
@@ -84,27 +93,30 @@ def _folder(args: argparse.Namespace) -> Path:
     return Path("report")
 
 
-def _check_source(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
+def _check_source(args: argparse.Namespace) -> None:
     """Raise an InputError if the command names no study or CSV file, or if an option does not apply to it."""
     if args.csv is None and not args.studies:
-        parser.error("STUDY: must be given; name one or more folders of studies, or a table as --csv FILE")
+        fix = "name one or more folders of studies, or a table as --csv FILE"
+        raise MissingValueError("STUDY", None, "must be given", fix)
     if args.csv is not None and args.studies:
-        parser.error(f"STUDY={args.studies[0]!r}: cannot be used with --csv; make one report for each")
+        raise ConflictError("STUDY", args.studies[0], "cannot be used with --csv", "make one report for each")
     table = next((path for path in args.studies if Path(path).suffix.lower() in (".csv", ".tsv")), None)
     if table is not None and Path(table).is_file():
-        parser.error(f"STUDY={table!r}: must be a folder (got a table); use --csv {table} --ssr COL --quality COL")
+        rule = "must be a folder (got a table)"
+        raise PathError("STUDY", table, rule, f"use --csv {shlex.quote(table)} --ssr COL --quality COL")
     if args.csv is None:
-        given = [f"--{name}" for name in _COLUMNS if getattr(args, name) is not None]
-        if given:
-            parser.error(f"{', '.join(given)}: cannot be used without a table; add --csv FILE")
-        if args.full is not None or args.decimal != ".":
-            parser.error(
-                f"--{'decimal' if args.full is None else 'full'}: cannot be used without a table; add --csv FILE"
-            )
+        given = {name: getattr(args, name) for name in (*_COLUMNS, "full")}
+        given["decimal"] = None if args.decimal == "." else args.decimal
+        for name, value in given.items():
+            if value is not None:
+                raise ConflictError(f"--{name}", value, "cannot be used without a table", "add --csv FILE")
     elif (args.ssr is None) == (args.wide is None) or args.quality is None:
-        parser.error("--csv: needs --ssr COL --quality COL, or --wide COL COL ... --quality NAME")
+        rule = "needs --ssr COL --quality COL, or --wide COL COL ... --quality NAME"
+        raise MissingValueError("--csv", args.csv, rule, "e.g. --ssr ssr --quality accuracy")
     elif args.objective is not None:
-        parser.error("--objective: cannot be used with --csv; name the column as --quality COL")
+        raise ConflictError(
+            "--objective", args.objective, "cannot be used with --csv", "name the column as --quality COL"
+        )
 
 
 def _as_flag(error: InputError, args: argparse.Namespace) -> InputError:
@@ -122,7 +134,7 @@ def _label(text: str) -> tuple[str, str]:
     """Split ``NAME=LABEL`` into the name and the label. The name of a recipe may contain ``=``."""
     name, equals, label = text.rpartition("=")
     if not equals:
-        raise argparse.ArgumentTypeError(f"{text!r} must be NAME=LABEL, e.g. eval/accuracy=Accuracy")
+        raise FormatError("--label", text, "must be NAME=LABEL", "e.g. --label eval/accuracy=Accuracy")
     return name, label
 
 
@@ -131,22 +143,8 @@ def _exit(message: str) -> NoReturn:
     sys.exit(_BAD_INPUT)
 
 
-class _Parser(argparse.ArgumentParser):
-    """A parser that reports an error in one line, as all commands of this project do."""
-
-    def error(self, message: str) -> NoReturn:
-        error = flag_error(message, f"see {self.prog} --help")
-        _exit(f"{message} (see {self.prog} --help)" if error is None else str(error))
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
-        prog="ssr-report",
-        description=_DESCRIPTION,
-        epilog=_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+def _parser() -> Parser:
+    parser = Parser(prog="ssr-report", description=_DESCRIPTION, epilog=_EXAMPLES, allow_abbrev=False)
     parser.add_argument(
         "--version", action="version", version=f"ssr_hydra {ssr_hydra.__version__}", help="show the version"
     )
@@ -174,7 +172,7 @@ def _parser() -> argparse.ArgumentParser:
         help="estimate the noise from all runs, or from each recipe and SSR alone (default: %(default)s)",
     )
     asked.add_argument(
-        "--label", type=_label, action="append", default=[], metavar="NAME=LABEL",
+        "--label", action="append", default=[], metavar="NAME=LABEL",
         help="label of the metric or of a recipe in the report, e.g. eval/accuracy=Accuracy; can be repeated",
     )  # fmt: skip
     asked.add_argument("--objective", metavar="NAME", help="the metric, e.g. eval/loss (default: trainer.objective)")

@@ -79,6 +79,19 @@ FIXES = {
     "--cfg jobs": "--cfg='jobs': must be one of job, hydra, all; see --help",
     "--multirn ssr=1,2": "unrecognized arguments: --multirn; did you mean --multirun?",
     "--ssr=0.5": "unrecognized arguments: --ssr=0.5; write overrides without dashes, for example ssr=0.5",
+    "--cfg job --package optimizr": (
+        "--package='optimizr': not found in the output of --cfg job; did you mean optimizer?"
+    ),
+    "--cfg job --package hydra.run": "--package='hydra.run': not found in the output of --cfg job; write --cfg hydra",
+    "--cfg hydra --package ssr": "write --cfg job",
+    "--cfg job data=arrays --package data.train.path": "data.train.path='???': must be set",
+    "--package optimizer": "--package='optimizer': works only with --cfg; remove --package, or add --cfg job",
+    "--help --package optimizer": "works only with --cfg",
+    "--config-dir= ssr=0.5": "--config-dir='': needs a value; leave out --config-dir, or write a value",
+    "--config-name= ssr=0.5": "--config-name='': needs a value",
+    "--cfg job --package=": "--package='': needs a value",
+    "--shell-completion": "must be followed by install, uninstall or query, and by bash, fish or zsh;",
+    "--shell-completion install=tcsh": "--shell-completion='install=tcsh ",
     "-m ssr=1,2 share=true share_keep=al": "share_keep='al': unknown value; did you mean all?",
     "resume.on_change=extand": "did you mean extend?",
     "resume=": "resume.path='': must be auto, never or a path; write resume=auto",
@@ -89,6 +102,21 @@ FIXES = {
 @pytest.mark.parametrize("typed", FIXES)
 def test_error_says_how_to_fix_the_value(refused: Callable[..., str], typed: str) -> None:
     assert FIXES[typed] in refused(*typed.split(), *(() if "max_duration" in typed else QUICK))
+
+
+@pytest.mark.parametrize(
+    ("typed", "printed"),
+    [
+        ("--cfg job --package name", "null\n"),  # Hydra refuses a package whose value is null
+        ("--cfg job --package optimizer.lr optimizer.lr=0.3", "0.3\n"),
+        ("--cfg hydra --package hydra.job.chdir", "null\n"),
+        ("--cfg all --package=_global_ ssr=2", "ssr: 2.0\n"),
+    ],
+)
+def test_package_of_cfg_prints_a_part_of_the_config(app: App, typed: str, printed: str) -> None:
+    answer = app(*typed.split())
+    assert (answer.code, answer.err) == (0, "")
+    assert printed in answer.out if "_global_" in typed else printed == answer.out
 
 
 def test_error_names_a_record_that_cannot_be_written(app: App, in_tmp: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,6 @@ from fractions import Fraction
 from itertools import pairwise
 from typing import Any
 
-from ssr_hydra.errors import RangeError
 from ssr_hydra.schedulers.run import Run
 from ssr_hydra.time import Time, TimeUnit
 
@@ -190,10 +189,6 @@ def piecewise(run: Run, points: Sequence[tuple[Time, float]], make: Callable[[fl
     unit = points[-1][0].unit
     clock = run.clock(unit, "points", *(time for time, _ in points))
     read, factor, times = clock.read, clock.factor, clock.points[1:]
-    for earlier, later, (time, _) in zip(times, times[1:], points[1:], strict=False):
-        if later <= earlier:
-            rule = "times must increase, also after scaling by ssr"
-            raise RangeError("points", str(time), rule, "reorder the points")
     shapes = [make(points[i][1], points[i + 1][1]) for i in range(len(points) - 1)]
     first, last = points[0][1], points[-1][1]
 

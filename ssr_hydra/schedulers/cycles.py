@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import pairwise
 from typing import Annotated, Any
 
 from ssr_hydra.errors import RangeError, WrongTypeError
@@ -223,4 +224,10 @@ class PiecewiseLinearScheduler(Scheduler):
 
     def curve(self, run: Run) -> Curve:
         pairs: Any = self.points
-        return piecewise(run, [(run.resolve(time, f"points[{i}]"), alpha) for i, (time, alpha) in enumerate(pairs)])
+        points = [(run.resolve(time, f"points[{i}]"), alpha) for i, (time, alpha) in enumerate(pairs)]
+        for i, ((earlier, _), (later, _)) in enumerate(pairwise(points), 1):
+            if run.is_before(earlier, later) is False:
+                previous = run.convert(earlier, later.unit, "points")
+                rule = f"must be after the previous point (the points are at {previous} and {later}{run.at_ssr})"
+                raise RangeError(f"points[{i}]", str(pairs[i][0]), rule, "reorder the points, or correct their times")
+        return piecewise(run, points)

@@ -69,6 +69,7 @@ def check_optimizers(values: Mapping[str, Any]) -> None:
     rules = parse_rules(values["param_groups"])
     for each in rules:
         _check_rule(each, nodes, values["scheduler"])
+    _check_schedules_are_used(rules, values["scheduler"])
     _check_decay(rules, nodes)
 
 
@@ -119,10 +120,21 @@ def _check_decay(rules: Sequence[Rule], nodes: Mapping[str, Mapping[str, Any]]) 
             raise ConflictError(rule.field_of("weight_decay"), 0.0, what, fix)
 
 
+def _is_named(scheduler: Any) -> bool:
+    return isinstance(scheduler, Mapping) and "_target_" not in scheduler
+
+
+def _check_schedules_are_used(rules: Sequence[Rule], scheduler: Any) -> None:
+    used = {"default", *(rule.values.get("schedule") for rule in rules)}
+    for name in scheduler if _is_named(scheduler) else ():
+        if name not in used:
+            fix = f"write schedule: {name} in a rule, or remove scheduler.{name}"
+            raise ConflictError(f"scheduler.{name}", name, "no rule of param_groups uses this schedule", fix)
+
+
 def _check_schedule_name(rule: Rule, scheduler: Any) -> None:
     name, place = rule.values["schedule"], f"{rule.path}.schedule"
-    named = isinstance(scheduler, Mapping) and "_target_" not in scheduler
-    if not named:
+    if not _is_named(scheduler):
         fix = "e.g. ~scheduler +scheduler@scheduler.default=cosine +scheduler@scheduler.head=linear"
         raise ConflictError(place, name, "needs named schedules, but all param groups have one schedule", fix)
     if name not in scheduler:
@@ -158,7 +170,7 @@ def check_scheduled_fields(values: Mapping[str, Any]) -> None:
         found = [number for node in nodes.values() for number in _numbers(node).get(str(name), ())]
         names = list(dict.fromkeys(key for node in nodes.values() for key in _numbers(node)))
         if not found:
-            rule = f"{_names(nodes)} has no numeric field of this name in its param groups"
+            rule = f"{_names(nodes)} has no field of this name that a schedule can multiply"
             raise UnknownNameError(place, name, rule, did_you_mean(str(name), names))
         rules = parse_rules(values["param_groups"])
         if not any(found) and not any(rule.values.get(str(name)) for rule in rules):
@@ -170,7 +182,11 @@ _PIECES = 256  # number of points at which alpha is sampled to find its maximum
 
 def check_reach(values: Mapping[str, Any], name: str, curve: Callable[[Any], float], state: Any) -> None:
     """Refuse a schedule that would raise momentum, ``beta2`` or a similar field to 1 or more during the run."""
-    nodes = optimizer_nodes(values["optimizer"]).values()
+    nodes = list(optimizer_nodes(values["optimizer"]).values())
+    rules = parse_rules(values["param_groups"])
+    if len(nodes) == 1 and not any(name in rule.values for rule in rules):
+        nodes += [{name: nodes[0].get(name, 0.0) * rule.scales[name]} for rule in rules if name in rule.scales]
+    nodes += [rule.values for rule in rules]
     initial = max(
         (number for node in nodes for number in _numbers(node).get(name, ()) if _is_weight(node, name)), default=0
     )
@@ -184,7 +200,7 @@ def check_reach(values: Mapping[str, Any], name: str, curve: Callable[[Any], flo
         return  # the schedule needs a rate that is unknown until the data is read
     if initial * alpha >= 1:
         rule = f"{name} must stay below 1, but alpha reaches {alpha:.4g}, so {name} reaches {initial * alpha:.4g}"
-        fix = f"lower the schedule's peak or the optimizer's {name} ({initial:g})"
+        fix = f"lower the schedule's peak or the initial {name} ({initial:g})"
         raise RangeError(f"schedules.{name}", name, rule, fix)
 
 
@@ -193,13 +209,16 @@ def _is_weight(node: Mapping[str, Any], name: str) -> bool:
 
 
 def _numbers(node: Mapping[str, Any]) -> dict[str, list[float]]:
-    """Return the numeric hyperparameters that ``schedules`` can name; ``betas`` becomes ``beta1`` and ``beta2``."""
+    """Return the numeric hyperparameters that ``schedules`` can name; ``betas`` becomes ``beta1`` and ``beta2``.
+
+    Integers, such as ``ns_steps`` of Muon, are numbers of steps, which a schedule cannot multiply.
+    """
     return {
         name: [number]
         for key, value in node.items()
         if key not in (*_SWITCHES, "lr", "initial_accumulator_value")
         for name, number in _parts(key, value)
-        if isinstance(number, (int, float)) and not isinstance(number, bool)
+        if isinstance(number, float)
     }
 
 

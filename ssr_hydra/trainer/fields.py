@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -202,6 +203,10 @@ class FieldSchedules:
     def _follow(self) -> None:
         """Find the scheduled fields in every param group, and their initial values."""
         optimizers = self._state.optimizers
+        for field in self._curves:
+            if any(_is_count(field, optimizer) for optimizer in optimizers):
+                rule = "must not be a whole number, such as a number of steps, because alpha is a fraction"
+                raise WrongTypeError(f"schedules.{field}", field, rule, "schedule another field")
         groups = [
             (f"optimizers[{k}].param_groups[{i}]" if len(optimizers) > 1 else f"param_groups[{i}]", group)
             for k, optimizer in enumerate(optimizers)
@@ -287,6 +292,12 @@ def _place(field: str, group: _Group) -> _Place | None:
             if isinstance(group.get(key), (tuple, list)) and key != "params" and index < len(group[key]):
                 return _Place(key, index)
     return None
+
+
+def _is_count(field: str, optimizer: Optimizer) -> bool:
+    """Return whether an optimizer declares an argument as an int, such as ``ns_steps`` of Muon."""
+    parameter = inspect.signature(type(optimizer)).parameters.get(field)
+    return parameter is not None and parameter.annotation in (int, "int", int | None, "int | None")
 
 
 def _kept(value: Any, known: Mapping[int, float]) -> Any:

@@ -197,6 +197,7 @@ REFUSED = {
         +param_groups.a={schedule:head,lr:1} -> param_groups.a.schedule
         +scheduler@schedules.lr=cosine -> schedules.lr
         +scheduler@schedules.weight_decay=cosine -> schedules.weight_decay
+        ~scheduler +scheduler@scheduler.default=cosine +scheduler@scheduler.head=linear -> scheduler.head
         +schedules.momentum={_target_:torch.optim.lr_scheduler.StepLR,step_size:3}
         trainer.metrics.accuracy=null -> trainer.objective
         scheduler=torch_onecycle optimizer=adagrad -> scheduler.cycle_momentum
@@ -266,6 +267,7 @@ REFUSED = {
         optimizer=adam +param_groups.a={momentum_scale:0.5} -> param_groups.a.momentum_scale
         ~scheduler +scheduler@scheduler.default=cosine +param_groups.a={schedule:head} -> param_groups.a.schedule
         optimizer=adamw +scheduler@schedules.amsgrad=cosine -> schedules.amsgrad
+        optimizer=muon_adamw +scheduler@schedules.ns_steps=cosine -> schedules.ns_steps
     """,
     UntrustedError: """
         +schedules.momentum={_target_:os.system} -> schedules.momentum._target_

@@ -38,6 +38,23 @@ def test_valid_options_are_accepted(composed: Callable[..., DictConfig], overrid
     check(composed(*overrides.split()))
 
 
+@pytest.mark.parametrize(
+    ("optimizer", "field", "rule"),
+    [
+        ("sgd_nesterov", "momentum", "momentum:0.95"),  # 0.95 * 1.1 = 1.045; the optimizer's 0.9 * 1.1 = 0.99 is valid
+        ("sgd_nesterov", "momentum", "momentum_scale:1.05"),
+        ("adamw", "beta1", "betas:[0.95,0.9]"),
+    ],
+)
+def test_schedule_that_raises_the_momentum_of_a_rule_to_one_is_refused(
+    composed: Callable[..., DictConfig], optimizer: str, field: str, rule: str
+) -> None:
+    overrides = [f"optimizer={optimizer}", f"+scheduler@schedules.{field}=linear", f"schedules.{field}.alpha_i=1.1"]
+    check(composed(*overrides))
+    with refused(f"schedules.{field}", RangeError):
+        check(composed(*overrides, f"+param_groups.a={{params:x,{rule}}}"))
+
+
 def test_parameters_of_a_custom_optimizer_are_checked_when_it_is_created(experiment: dict[str, Any]) -> None:
     experiment["optimizer"] = {"_target_": "not_installed.Own", "lr": 1}
     experiment["param_groups"] = {"a": {"anything": 3}}

@@ -10,7 +10,7 @@ import pytest
 import torch
 from refusals import refused
 from torch import Tensor, nn
-from torch.optim import SGD, Adafactor, AdamW, Optimizer
+from torch.optim import LBFGS, SGD, Adafactor, AdamW, Muon, Optimizer
 
 from ssr_hydra.errors import MissingValueError, RangeError, WrongTypeError
 from ssr_hydra.schedulers import (
@@ -260,6 +260,13 @@ def test_fields_that_cannot_be_scheduled_are_refused(schedules: Any, field: str,
     with refused(field) as caught:
         FieldSchedules(schedules, run(adamw()))
     assert says in str(caught.value)
+
+
+@pytest.mark.parametrize(("optimizer", "field"), [(Muon, "ns_steps"), (LBFGS, "max_iter"), (LBFGS, "max_eval")])
+def test_number_of_steps_cannot_be_scheduled(optimizer: Any, field: str) -> None:
+    state = run(optimizer([nn.Parameter(torch.ones(2, 2))], **{field: 5}))
+    with refused(f"schedules.{field}", WrongTypeError):
+        FieldSchedules({field: LinearScheduler()}, state)
 
 
 def test_missing_optimizer_and_field_without_a_single_number_are_refused() -> None:

@@ -21,9 +21,9 @@ from process_pairs import Pairs
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("MKL_NUM_THREADS", "1")
 os.environ["MPLBACKEND"] = "Agg"
-os.environ["PYTHONPATH"] = os.pathsep.join([str(REPO), str(SUPPORT)])  # every process that a test starts
+os.environ["PYTHONPATH"] = os.pathsep.join([str(REPO), str(SUPPORT)])  # for all processes that tests start
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # otherwise each process would compile the package again
-os.environ["WANDB__SERVICE_WAIT"] = os.environ["WANDB_INIT_TIMEOUT"] = "600"  # seconds for its own process to start
+os.environ["WANDB__SERVICE_WAIT"] = os.environ["WANDB_INIT_TIMEOUT"] = "600"  # seconds for W&B's process to start
 
 # Trackio reads its folder once, when it is imported. By default the folder is in the user's home.
 _trackio = tempfile.TemporaryDirectory(prefix="trackio-")
@@ -51,14 +51,14 @@ pytest_plugins = ["app_fixtures", "fake_clock", "report_fixtures"]
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Skip a test of the extra packages ``ci`` by the name of the one that is not installed."""
+    """Skip a test if a package that it needs is not installed. The reason names the package."""
     for mark in item.iter_markers("extra"):
         for package in mark.args:
             pytest.importorskip(package)
 
 
 def pytest_collection_finish() -> None:
-    """Keep the garbage collector from visiting the imported objects again and again."""
+    """Exclude the imported objects from garbage collection, because each visit takes time."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(20_000, 20, 20)

@@ -1,4 +1,4 @@
-"""Checkpoints small enough to be damaged a thousand times in a second, and a full disk."""
+"""Small checkpoints, so that a test can damage them a thousand times in a second, and a full disk."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ DESCRIPTION = {"run": {"ssr": 0.5, "max_duration": "10ep"}, "optimizers": [{"cla
 
 
 def make_state(batch: int, numbers: int = 8) -> dict[str, Any]:
-    """Return a state whose values all follow from the batch, so that a mixture of two states is detected."""
+    """Return a state whose values all depend on the batch, so that a test detects a mixture of two states."""
     return {
         "model": {"weight": torch.full((numbers,), float(batch)), "steps": torch.tensor(batch)},
         "rng": {"python": [3, tuple(range(batch, batch + 5)), None], "torch": torch.get_rng_state()[:16]},

@@ -83,7 +83,7 @@ def check(folder: Path, allowed: tuple[int, ...], best: int) -> int:
 
 
 def steps(folder: Path) -> dict[str, int]:
-    """Kill one save before each of its operations in turn. Then one more save removes the temporary files."""
+    """Kill a save before its first operation, a save before its second, and so on. Then save once without a kill."""
     points = {}
     for name, batch in (("next", 40), ("same", 30), ("earlier", 15)):
         for step in itertools.count():
@@ -111,7 +111,7 @@ def steps(folder: Path) -> dict[str, int]:
 
 
 def chains(folder: Path, number: int, kills: int = 8) -> dict[str, int]:
-    """Kill processes that save without a pause at random moments; each continues from the files of the previous one."""
+    """Kill processes that save without a pause. Each process continues from the files of the previous process."""
     draw, between, total = random.Random(0), 0, 0
     for chain in range(number):
         here, done = folder / str(chain), 0
@@ -152,7 +152,7 @@ def writers(folder: Path, wanted: int = 50) -> dict[str, int]:
             # Longer than the interval at which the other process tries the lock. Otherwise that process might never
             # get the lock.
             time.sleep(0.03)
-            if batch >= 60 and select.select([enough], [], [], 0)[0]:  # the capacity of a pipe is limited
+            if batch >= 60 and select.select([enough], [], [], 0)[0]:  # more batches would fill the pipe
                 break
 
     running, reads = {fork(lambda: work(1)), fork(lambda: work(2))}, 0

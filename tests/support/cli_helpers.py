@@ -1,4 +1,4 @@
-"""The app as a user runs it: in this process, in an empty folder, or in its own process."""
+"""Run the app like a user: in this process in an empty folder, or in a separate process."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Answer(NamedTuple):
 
 @contextmanager
 def like_a_process() -> Iterator[None]:
-    """Undo at the end all changes of the app to this process."""
+    """Undo all changes that the app makes to this process, at the end of the block."""
     root = logging.getLogger()
     handlers, level = list(root.handlers), root.level
     try:
@@ -43,7 +43,7 @@ def like_a_process() -> Iterator[None]:
 
 
 def run_in(folder: Path, *arguments: str) -> None:
-    """Run the app in this process, in a folder, for a fixture of a module."""
+    """Run the app in this process, in a folder. Fixtures with the scope of a module need this function."""
     threads, here = torch.get_num_threads(), Path.cwd()
     os.chdir(folder)
     try:
@@ -74,7 +74,7 @@ def command(*arguments: str, cwd: Path, **env: str) -> Answer:
 
 
 def cold(*arguments: str, cwd: Path, **env: str) -> Answer:
-    """Run Python with these arguments in a cold process, which imports torch and everything else itself."""
+    """Run Python with these arguments in a new interpreter, which imports torch and all other modules itself."""
     done = subprocess.run(
         [sys.executable, *arguments], cwd=cwd, env={**os.environ, **env}, capture_output=True, text=True, timeout=600
     )

@@ -1,6 +1,6 @@
 """Functions that process_pairs.py calls by name in the processes of tests/system/test_distributed.py.
 
-Each makes the same trainer in every process, as a script of a user would, and returns plain data.
+Each function creates the same trainer in every process, like a user's script, and returns plain data.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ class Slow:
 
 
 def ticking(trainer: Trainer, milliseconds: int) -> None:
-    """Gives this process its own clock, on which only training steps take time."""
+    """Replace the clock of this process. On the new clock, only training steps take time."""
     now = 0
 
     def tick(model: nn.Module, _: Any) -> None:
@@ -144,7 +144,7 @@ def count_own(lengths: list[int], sizes: list[int]) -> list[Any]:
 
 
 def count_foreign(lengths: list[int], sizes: list[int]) -> list[Any]:
-    """Return the same for torch's loader and sampler, which repeats or drops samples to divide them evenly."""
+    """Return these counts for torch's loader and sampler, which repeats or drops samples to divide them evenly."""
     found = []
     rank, world = rank_of()
     for length in lengths:
@@ -259,7 +259,7 @@ class Ragged(Dataset[Mapping[str, Tensor]]):
 
 
 class Bigram(nn.Module):
-    """Predicts a token from the one before."""
+    """Predicts a token from the previous token."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -447,7 +447,7 @@ def ragged_tokens() -> Any:
 
 
 class Stream(IterableDataset[tuple[Tensor, int]]):
-    """A stream that gives each process its own samples; they do not divide evenly."""
+    """A stream with separate samples for each process. The processes have different numbers of samples."""
 
     def __iter__(self) -> Any:
         rank, world = rank_of()

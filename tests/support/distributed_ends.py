@@ -1,4 +1,4 @@
-"""Kills, stops and losses of the processes of one run, and the messages about them, called by process_pairs.py."""
+"""Functions that end processes of a run, and check the messages. process_pairs.py calls them."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def check_kills(pairs: Any, folder: Path, parallel: str, kills: int) -> None:
         victim = number % 2
         kill = (victim, draw.randint(1, 18), draw.uniform(0.0, 0.02))
         ended = pairs.run(killable, folder=folder / "run", kill=kill, fails=True, **options)
-        assert not ended.late  # the other process has ended too, by itself
+        assert not ended.late  # the other process has also ended, without a timeout
         assert ended.codes[victim] == -signal.SIGKILL
         assert ended.codes[1 - victim] == 1
         assert "LostProcessError: another process of this run has ended" in ended.errs[1 - victim]
@@ -130,7 +130,7 @@ def ends(
 
 
 def patient() -> None:
-    """Let failing processes wait for each other for any time, so that a slow machine changes nothing."""
+    """Remove the time limit for which failing processes wait for each other, so that a slow machine changes nothing."""
     from ssr_hydra.trainer import processes
 
     processes._HEAR_SECONDS = processes._LINGER_SECONDS = 200
@@ -168,7 +168,7 @@ def basics() -> Any:
 
 
 def app(arguments: list[str], all_fail: bool = False) -> Any:
-    """Run the app; if all processes fail, each waits for the others."""
+    """Run the app. If all processes fail, each process waits for the others."""
     from ssr_hydra.app.main import main
 
     if all_fail:

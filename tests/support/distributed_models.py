@@ -1,4 +1,4 @@
-"""Sharded, normalised, clipped and compiled models in several processes, called by process_pairs.py."""
+"""Functions that train sharded, clipped or compiled models in several processes. process_pairs.py calls them."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def sharded_state() -> Any:
         model(torch.ones(2, 4)).square().sum().backward()
         optimizer.step()
         with torch.no_grad():
-            model(torch.ones(2, 4))  # leaves parameters unsharded
+            model(torch.ones(2, 4))  # the forward pass leaves parameters unsharded
         return model, optimizer
 
     def flat(model_state: Any, optimizer_states: Any) -> dict[str, Any]:

@@ -1,20 +1,22 @@
-"""Reading the documentation's code blocks and running them.
+"""Run the code blocks of the documentation, and compare their output with the pages.
 
-A page is run from its first block to its last in one empty folder:
+A test runs all blocks of a page, from the first to the last, in one empty folder:
 
-- ``python`` blocks share a namespace; one that begins with a path (``# mylib.py``) is written there as well.
-- ``bash`` blocks run as they stand; ``train.py``, ``scripts/`` and the console scripts are those of this checkout. A
-  line ``cd folder`` holds for the blocks after it, too.
-- ``yaml`` blocks that begin with a path (``# mine/experiment/short.yaml``) are written there and composed by the app,
-  or by the command of ``<!-- compose: python my_app.py --cfg job -->``;
-  one without a path is output of the block before it.
-- ``text`` blocks are output of the block before them, with ``...`` for what is left out.
+- ``python`` blocks share a namespace. If a block begins with a path (``# mylib.py``), it is also written to this file.
+- ``bash`` blocks run unchanged. ``train.py``, ``scripts/`` and the console scripts are those of this checkout. A line
+  ``cd folder`` also applies to all later blocks.
+- A ``yaml`` block that begins with a path (``# mine/experiment/short.yaml``) is written to this file. The app then
+  composes it, or the command of ``<!-- compose: python my_app.py --cfg job -->`` does.
+- A ``yaml`` block without a path, and a ``text`` block, is the expected output of the block before it. ``...`` stands
+  for any text.
 - ``json`` blocks are parsed.
 
-Any other block is an error. A comment right above a block changes what is done with it:
-``<!-- skip: reason -->`` does not run it, ``<!-- fails -->`` expects its command to fail,
-``<!-- overrides: a=b -->`` adds overrides to the composition of a yaml block, ``<!-- needs: a, b -->`` skips the test
-where those packages are not installed.
+A block in any other language is an error. A comment directly above a block changes how the test treats the block:
+
+- ``<!-- skip: reason -->``: the test does not run the block.
+- ``<!-- fails -->``: the command of the block must fail.
+- ``<!-- overrides: a=b -->``: the composition of a yaml block gets these overrides.
+- ``<!-- needs: a, b -->``: the test is skipped if one of these packages is not installed.
 """
 
 from __future__ import annotations
@@ -84,7 +86,7 @@ class Block:
 
 
 def blocks(page: Path) -> list[Block]:
-    """The fenced blocks of a Markdown page, in order."""
+    """Return the fenced blocks of a Markdown page, in order."""
     found: list[Block] = []
     markers: dict[str, str] = {}
     lines = iter(enumerate(page.read_text(encoding="utf-8").splitlines(), start=1))
@@ -136,7 +138,7 @@ class Runner:
         self.environ = self._environ()
 
     def _environ(self) -> dict[str, str]:
-        """The checkout's own commands first in the PATH, so that what runs is what is documented here."""
+        """Return an environment whose PATH starts with the commands of this checkout."""
         bin_folder = self.folder / ".bin"
         bin_folder.mkdir()
         commands = {
@@ -161,7 +163,12 @@ class Runner:
         return environ
 
     def run(self, block: Block) -> None:
-        """Run one block; AssertionError or the block's own exception when it does not do what the page says."""
+        """Run one block.
+
+        Raises:
+            AssertionError: The output or the exit code differs from the page.
+            Exception: The exception of a python block.
+        """
         if "skip" in block.markers:
             self.output = None
             return
@@ -179,10 +186,10 @@ class Runner:
         target.write_text(block.text, encoding="utf-8")
 
     def _run_python(self, block: Block) -> None:
-        # Empty lines in front make the numbers in a traceback those of the page.
+        # With empty lines in front, the line numbers in a traceback are the line numbers of the page.
         code = compile("\n" * block.line + block.text, str(block.page), "exec", dont_inherit=True)
         printed = io.StringIO()
-        sys.modules[self.module.__name__] = self.module  # dataclasses and pickle look their module up
+        sys.modules[self.module.__name__] = self.module  # dataclasses and pickle look up the module by its name
         try:
             with contextlib.redirect_stdout(printed):
                 exec(code, self.module.__dict__)
@@ -226,13 +233,13 @@ class Runner:
             text=True,
             timeout=_COMMAND_SECONDS,
         )
-        for folder in re.findall(r"^cd ([\w/]+)$", text, re.MULTILINE):  # the blocks after it are run there
+        for folder in re.findall(r"^cd ([\w/]+)$", text, re.MULTILINE):  # the later blocks run there
             self.cwd /= folder
         return done
 
 
 def console_scripts(repo: Path) -> dict[str, str]:
-    """Name and target of each console script in pyproject.toml."""
+    """Return the name and target of each console script in pyproject.toml."""
     text = (repo / "pyproject.toml").read_text(encoding="utf-8")
     table = text.split("[project.scripts]", 1)[1].split("\n[", 1)[0]
     return dict(re.findall(r'^([\w-]+) = "([\w.]+:\w+)"', table, re.MULTILINE))

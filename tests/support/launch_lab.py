@@ -32,7 +32,7 @@ from ssr_hydra.trainer.interrupts import TerminatedError
 LIGHT = ("hydra.core.utils", "ssr_hydra.sweeps.launchers.resources", "launch_lab")
 """The modules of jobs that do not train."""
 
-_PATIENCE = 300.0  # limits a job that gets no message
+_PATIENCE = 300.0  # seconds after which a job without a message ends
 
 
 class OddError(Exception):
@@ -165,7 +165,7 @@ def launcher(folder: Path, task: Callable[[DictConfig], Any] | None = None, **se
     with initialize_config_dir(str(conf), job_name="lab", **VERSION_BASE):
         loader = GlobalHydra.instance().config_loader()
         cfg = compose("config", ["hydra.mode=MULTIRUN", *quiet], return_hydra_config=True)
-    # These settings have the same effect on all machines.
+    # These settings have the same effect on every machine.
     made = ProcessLauncher(**{"workers": 1, "gpus": "none", **settings})
     context = HydraContext(config_loader=loader, callbacks=NoCallbacks())  # type: ignore[arg-type]
     made.setup(hydra_context=context, task_function=task or functools.partial(do, told="once"), config=cfg)

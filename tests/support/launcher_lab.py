@@ -1,4 +1,4 @@
-"""Start real sweeps under a launcher in separate processes, disturb them, and check the results.
+"""Start real sweeps with a launcher in separate processes, kill or stop their jobs, and check the results.
 
 The sweeps use callbacks of this module and of ``sweep_lab``, which slow a job down or kill its process. Environment
 variables control the callbacks, because they are not part of a job's config.

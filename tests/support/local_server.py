@@ -26,7 +26,7 @@ class _Handler(SimpleHTTPRequestHandler):
 
 @contextmanager
 def served(folder: Path) -> Iterator[str]:
-    """Serve the files of a folder; return the address."""
+    """Serve the files of a folder. Yield the address."""
     with ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(_Handler, directory=str(folder))) as server:
         thread = threading.Thread(target=server.serve_forever, daemon=True)
         thread.start()
@@ -47,7 +47,7 @@ def images_of(count: int, *shape: int) -> Any:
 
 @contextmanager
 def small_cifar(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """An archive in CIFAR-10's own format, 10 images a batch, and its hashes in the place of its own, served."""
+    """Serve an archive in the format of CIFAR-10 with 10 images per batch, and let torchvision expect its hashes."""
     datasets = pytest.importorskip("torchvision.datasets")
     inner = folder / "cifar-10-batches-py"
     inner.mkdir(parents=True)

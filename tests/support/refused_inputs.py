@@ -1,7 +1,7 @@
-"""Inputs that the app refuses, as one table: what is typed, the files that it reads, and the error that it ends in.
+"""A table of inputs that the app refuses: the arguments, the files that the app reads, and the error.
 
-Each row holds for any ``main(argv)`` of this app: exit code 2, nothing on stdout, one line ``error: field=value: rule;
-fix`` on stderr, nothing new on disk, no code run, and less than five seconds of CPU.
+For each row, ``main(argv)`` must end with exit code 2 and one line ``error: field=value: rule; fix`` on stderr. It must
+print nothing on stdout, change nothing on disk, run no code of the input, and take less than five seconds of CPU.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ class Refused(NamedTuple):
     """An input and its error.
 
     Args:
-        argv: What is typed.
+        argv: The arguments of the command.
         field: The field that the error names.
-        rule: A part of what the error says after the value.
+        rule: A part of the error after the value.
         files: Path below the working directory -> content.
     """
 
@@ -39,23 +39,23 @@ EVIL = "{_target_: os.mkdir, path: PWNED}"
 
 
 def overlay(text: str, **others: str) -> dict[str, str | bytes]:
-    """The experiment ``u`` of the folder ``mine``, and other files there (``__`` for ``/``)."""
+    """Return the file of the experiment ``u`` in ``mine``, and other files (``__`` in a name stands for ``/``)."""
     files: dict[str, str | bytes] = {f"mine/{name.replace('__', '/')}.yaml": body for name, body in others.items()}
     return {"mine/experiment/u.yaml": GLOBAL + text, **files}
 
 
 def replayed(text: str) -> dict[str, str | bytes]:
-    """The config of a run that is replayed."""
+    """Return the config file of a run that the command repeats."""
     return {"RUN/.hydra/config.yaml": text}
 
 
 def raw(text: str | bytes) -> dict[str, str | bytes]:
-    """The experiment ``u`` without the line of its package."""
+    """Return the file of the experiment ``u`` without the line ``# @package``."""
     return {"mine/experiment/u.yaml": text}
 
 
 def of_u(rows: Mapping[str, tuple[str, str, str]]) -> dict[str, Refused]:
-    """Rows of the experiment ``u``: the field, a part of the rule, and the text of the file."""
+    """Return rows for the experiment ``u``. Each value has the field, a part of the rule, and the text of the file."""
     return {name: Refused(U, field, rule, overlay(text)) for name, (field, rule, text) in rows.items()}
 
 
@@ -65,7 +65,7 @@ def sweep(params: str) -> str:
 
 
 def chain(text: str, count: int, first: str = "{a: 1, b: aaaaaaaaaaaaaaaa}") -> str:
-    """Values ``x1`` to ``x<count>`` below ``schedules``, each of which refers to the one before."""
+    """Return the values ``x1`` to ``x<count>`` of ``schedules``. Each value refers to the previous value."""
     lines = [f"  x{i}: {text.replace('@', f'schedules.x{i - 1}')}\n" for i in range(1, count)]
     return f"schedules:\n  x0: {first}\n" + "".join(lines)
 

@@ -112,7 +112,7 @@ class Killer:
             fsync(descriptor)
 
         def counted_write(log: Any, record: Mapping[str, Any]) -> None:
-            if len(self.seen) == self.step and self.act is None:  # write an incomplete record
+            if len(self.seen) == self.step and self.act is None:  # the kill leaves an incomplete record
                 os.write(log._file.fileno(), b'{"event":"train","epo')
             self.count("record")
             write(log, record)
@@ -270,7 +270,7 @@ def signals(folder: Path, terminations: int) -> dict[str, Any]:
                 check_same(here, expected)
                 continue
             assert code == 128 + number, (here, what, code, said(here))
-            if step >= expected.steps.index("eval"):  # the first evaluation is a trial before training
+            if step >= expected.steps.index("eval"):  # the first evaluation runs before training, as a check
                 check_stopped(here, _WORDS[number])
             stopped.append(what)
             run_to_the_end(here, overrides, expected, stopped=True)

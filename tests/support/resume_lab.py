@@ -97,7 +97,7 @@ def scenarios(plan: str, folder: Path) -> dict[str, Any]:
     from checkout import SUPPORT
     from warm import warm
 
-    # This takes many minutes on a slow disk.
+    # The scenarios take many minutes on a slow disk.
     done = warm.run(str(SUPPORT / "resume_killer.py"), plan, str(folder), cwd=folder, timeout=3000)
     assert done.returncode == 0, done.stderr[-3000:]
     counts: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])

@@ -18,7 +18,7 @@ def timestamp(
     batch: Any, *, dataloader_len: int | None = None, samples_per_batch: Any = 0, tokens_per_batch: Any = 0,
     seconds_per_batch: Any = 0,
 ) -> Timestamp:  # fmt: skip
-    """The counters after ``batch`` batches of even size."""
+    """Return the counters after ``batch`` batches of equal size."""
     return Timestamp(
         epoch=0 if dataloader_len is None else math.floor(Fraction(batch) / dataloader_len),
         batch=batch,
@@ -41,7 +41,7 @@ def alphas(scheduler: Any, batches: Iterable[Any], ssr: Any = 1, **of_run: Any) 
     return [curve(run(batch, ssr, **of_run).timestamp) for batch in batches]
 
 
-# One example of each class, with no argument at its default, for tests of "every scheduler".
+# One example of each class, for tests of all schedulers. No argument has its default value.
 EXAMPLES: dict[str, s.Scheduler] = {
     type(scheduler).__name__: scheduler
     for scheduler in (
@@ -70,7 +70,7 @@ EXAMPLES: dict[str, s.Scheduler] = {
 
 
 class ForeignUnit(Enum):
-    """Composer's TimeUnit: an enum of the same strings that is not a string itself."""
+    """Like Composer's TimeUnit: an enum with the same strings, whose members are not strings."""
 
     ITERATION = "iter"
     EPOCH = "ep"
@@ -82,7 +82,7 @@ class ForeignUnit(Enum):
 
 
 class ForeignTime:
-    """Composer's Time, as far as schedules use it; like Composer's, it cannot be compared with other types."""
+    """Like Composer's Time, with the parts that schedules use. It cannot be compared with other types."""
 
     def __init__(self, value: Any, unit: str) -> None:
         self.value, self.unit = value, ForeignUnit(unit)
@@ -115,7 +115,7 @@ class ForeignTimestamp:
 
 
 class ForeignState:
-    """Composer's State with the attributes that its schedulers read; reading any other attribute fails the test."""
+    """Like Composer's State, with the attributes that its schedulers read. Reading any other one fails the test."""
 
     def __init__(
         self, max_duration: Time | str | None, timestamp: ForeignTimestamp, dataloader_len: int | None
@@ -126,7 +126,7 @@ class ForeignState:
         self.dataloader_len = None if dataloader_len is None else ForeignTime(dataloader_len, "ba")
 
     def __getattr__(self, name: str) -> Any:
-        # Schedules read rates that Composer's state lacks with a default.
+        # Composer's state lacks these attributes, so schedules read them with a default.
         if name in ("samples_per_batch", "tokens_per_batch", "optimizers"):
             raise AttributeError(name)
         raise AssertionError(f"a schedule read state.{name}")

@@ -1,7 +1,7 @@
-"""Hypothesis strategies: runs of every unit, and valid schedules of every class for them, nested too.
+"""Hypothesis strategies for runs in every unit, and for valid schedules of every class, also nested ones.
 
-Every moment is drawn as an exact number of batches and then written in a random unit by the run's rates, so that what
-is drawn fits together (a warmup ends before its schedule does) whatever units its times are in.
+A strategy draws each time as an exact number of batches. Then it writes the time in a random unit, with the rates of
+the run. So the times fit together in any units: for example, a warmup ends before its schedule ends.
 """
 
 from __future__ import annotations
@@ -32,15 +32,15 @@ multipliers = st.one_of(st.sampled_from([0.0, 0.1, 1.0]), st.floats(0, 2))
 
 @dataclass(frozen=True)
 class World:
-    """The rates of a run (how many of each unit one batch holds) and its length in batches."""
+    """The rates of a run (for each unit, the number per batch) and its length in batches."""
 
     per_batch: dict[str, Fraction]
     dataloader_len: int | None
     length: Fraction
-    unit: str  # that max_duration is written in
+    unit: str  # the unit of max_duration
 
     def state(self, batches: Fraction, ssr: Any = 1, length: Fraction | None = None) -> State:
-        """Return the state of the run at a time; its length is scaled by ssr."""
+        """Return the state of the run at a time. The length of the run is scaled by ssr."""
         sigma = check_ssr(ssr)
         length = self.length if length is None else length
         counters = {_COUNTERS[unit]: batches * rate for unit, rate in self.per_batch.items() if unit in _COUNTERS}
@@ -57,7 +57,7 @@ class World:
         return s.bind(scheduler, state, ssr)(state.timestamp)
 
     def on_grain(self, batches: Fraction, ssr: Any = 1) -> Fraction:
-        """Return the time nearest to ``batches`` that a clock can show, also after multiplication by ssr."""
+        """Return the time nearest to ``batches`` that a clock can show, both as it is and multiplied by ssr."""
         if self.unit != "sec":
             return batches
         grain = _GRAIN * check_ssr(ssr).denominator
@@ -116,7 +116,7 @@ class Drawn:
         return [self.time(share) for share in sorted(found)]
 
     def scaled(self, share: Fraction) -> dict[str, Any]:
-        """Draw a warmup that SSR stretches: by its flag, or because it is a fraction of the run."""
+        """Draw a warmup that SSR stretches, either by its flag or because it is a fraction of the run."""
         if self.draw(st.booleans()):
             return {"t_warmup": Time(share, "dur"), "scale_warmup": self.draw(st.booleans())}
         return {"t_warmup": self.time(share), "scale_warmup": True}
@@ -185,7 +185,7 @@ SIMPLE: dict[str, Callable[[Drawn], Any]] = {
 
 
 def make(draw: st.DrawFn, world: World, length: Fraction, depth: int = 0, kind: str | None = None) -> Any:
-    """Draw a valid schedule for an interval of a run; SSR stretches all of it."""
+    """Draw a valid schedule for an interval of a run. SSR stretches the whole schedule."""
     if kind is None:
         kind = draw(st.sampled_from([*SIMPLE, *(["product", "sequence"] * 6 if depth > 0 else [])]))
     drawn = Drawn(draw, world, length)

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 QUIET = ("launcher=basic", "trainer.progress=none", "study_report=false", "study_code=any", "trainer.eval_interval=2ep")
-# Six batches per epoch, the last of 198 samples.
+# Six batches per epoch. The last batch has 198 samples.
 SMALL = (*QUIET, "max_duration=24ba", "data.batch_size=200", "trainer.log_interval=5ba")
 WSD = ("scheduler=wsd", "scheduler.t_warmup=4ba", "scheduler.t_decay=0.25dur", "scheduler.decay=linear")
 RICH = (

@@ -97,7 +97,7 @@ def write_run(
     overrides: list[str] | None = None,
     choices: Mapping[str, Any] | None = None,
 ) -> Path:
-    """Write a job's folder; a run that Hydra did not start has no config."""
+    """Write the folder of a job. Without ``configured``, the folder has no config, like that of a run in Python."""
     folder.mkdir(parents=True)
     if configured is not None:
         (folder / ".hydra").mkdir()

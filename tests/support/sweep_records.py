@@ -9,7 +9,7 @@ from ssr_hydra.records import RunResult
 
 
 class Terminal(io.StringIO):
-    """A stream that says it is a terminal."""
+    """A stream whose ``isatty`` returns True."""
 
     def isatty(self) -> bool:
         return True

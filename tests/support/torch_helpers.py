@@ -37,7 +37,7 @@ def squash(step: float) -> float:
 def build(spec: tuple[Any, ...], own: torch.optim.Optimizer | None = None) -> Any:
     """Return the scheduler of a spec: its class, its arguments, and a mapping of keywords. A list holds specs.
 
-    With an optimizer it is torch's scheduler, without one it is this package's description.
+    With an optimizer, the function returns torch's scheduler. Without one, it returns this package's description.
     """
     name, *arguments = spec
     keywords = arguments.pop() if arguments and isinstance(arguments[-1], dict) else {}
@@ -128,7 +128,7 @@ SPECS: dict[str, tuple[Any, ...]] = {
         "ChainedScheduler", [("ChainedScheduler", [("ConstantLR", 0.2), ("StepLR", 3)]), ("ExponentialLR", 0.9)]
     ),
 }  # fmt: skip
-# Name -> function that creates the torch scheduler for an optimizer, and its description without one.
+# Name -> a function that creates torch's scheduler for an optimizer, and a function that creates the description.
 CASES: dict[str, tuple[Callable[[Any], Any], Callable[[], Any]]] = {
     name: (partial(build, spec), partial(build, spec)) for name, spec in SPECS.items()
 }
@@ -143,7 +143,7 @@ def seen(optimizer: torch.optim.Optimizer) -> list[tuple[float, float]]:
 
 
 def made(make: Callable[[Any], Any], own: torch.optim.Optimizer) -> Any:
-    """Ignore torch's warning about its own steps when a sequence is created inside a sequence."""
+    """Create a scheduler. Ignore the warning that torch causes itself when a sequence is in a sequence."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
         return make(own)

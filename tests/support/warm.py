@@ -1,10 +1,10 @@
-"""Commands in processes that start at once: a server has imported torch, Hydra and the package, and forks each.
+"""Start Python processes without the imports: a server imports torch, Hydra and the package once, and forks processes.
 
-``warm.run("train.py", "ssr=0.5", cwd=folder)`` does what ``python train.py ssr=0.5`` does; ``warm.start`` returns while
-it runs; the script ``warm.python`` is a ``python`` for shells and for programs that start one. The process has its own
-working directory, environment, descriptors, signals and import path, runs its program as ``__main__``, and ends as an
-interpreter does. What Python reads only when it starts is the server's; a command with another value needs a
-process of its own.
+``warm.run("train.py", "ssr=0.5", cwd=folder)`` does the same as ``python train.py ssr=0.5``. ``warm.start`` returns
+while the process runs. The script ``warm.python`` replaces ``python`` in shells and in programs that start Python. A
+warm process has its own working directory, environment, file descriptors, signals and import path. It runs its program
+as ``__main__``, and exits as an interpreter does. It shares with the server only the settings that Python reads when
+the interpreter starts. A command that needs a different value of such a setting must run in a cold process.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class Process:
         assert self.pid, f"one of {', '.join(warm_server.AT_START)} is not the server's"
 
     def _given(self, given: contextlib.ExitStack, name: str, what: Any) -> int:
-        """Return the descriptor that the process gets."""
+        """Return the file descriptor for one standard stream of the process."""
         if what == PIPE:
             reading, writing = os.pipe()
             ours, theirs = (writing, reading) if name == "stdin" else (reading, writing)
@@ -74,7 +74,7 @@ class Process:
         return self.returncode
 
     def wait(self, timeout: float | None = None) -> int:
-        """Wait for the end of the process; return the exit code."""
+        """Wait until the process ends. Return its exit code."""
         if self.returncode is None:
             if not select.select([self._connection], [], [], timeout)[0]:
                 assert timeout is not None
@@ -85,7 +85,7 @@ class Process:
         return self.returncode
 
     def communicate(self, input: str | None = None, timeout: float | None = None) -> tuple[str, str]:
-        """Write the input, read both outputs to their ends, and wait."""
+        """Write the input, read stdout and stderr to their ends, and wait until the process ends."""
         texts = {"stdout": "", "stderr": ""}
 
         def read(name: str, stream: IO[str]) -> None:
@@ -110,7 +110,7 @@ class Process:
         return texts["stdout"], texts["stderr"]
 
     def send_signal(self, number: int) -> None:
-        """Send a signal unless the process has ended."""
+        """Send a signal, unless the process has ended."""
         if self.poll() is None:
             warm_server.send_signal(self.pid, number)
 
@@ -133,14 +133,14 @@ class Process:
 
 
 class Warm:
-    """Owns a server, and starts it when it is first needed."""
+    """A server for warm processes. It starts with the first process."""
 
     def __init__(self) -> None:
         self._server: subprocess.Popen[bytes] | None = None
 
     @cached_property
     def _folder(self) -> Path:
-        """Return a folder for the socket, whose address may have at most 108 bytes."""
+        """Return a folder with a short path for the socket: the address of a socket has at most 108 bytes."""
         return Path(tempfile.mkdtemp(prefix="warm"))
 
     @cached_property
@@ -172,12 +172,12 @@ class Warm:
             argv: ``-c code``, ``-m module`` or a script, and its arguments.
             cwd: The working directory.
             env: Variables besides those of this process.
-            stdin: As for ``subprocess.Popen``; so are ``stdout``, ``stderr`` and ``start_new_session``.
-            stdout: See there.
-            stderr: See there.
-            start_new_session: See there.
-            limits: Soft limits by their names in the module ``resource``.
-            nested: Whether a Python that the process starts by ``sys.executable`` is warm too.
+            stdin: As in ``subprocess.Popen``.
+            stdout: As in ``subprocess.Popen``.
+            stderr: As in ``subprocess.Popen``.
+            start_new_session: As in ``subprocess.Popen``.
+            limits: A mapping from the name of a limit in the module ``resource`` to its soft limit.
+            nested: If true, a Python process that this process starts by ``sys.executable`` is warm too.
         """
         order = {
             "argv": list(argv),
@@ -192,14 +192,14 @@ class Warm:
     def run(
         self, *argv: str, cwd: Path, timeout: float = 600, input: str | None = None, **settings: Any
     ) -> subprocess.CompletedProcess[str]:
-        """Run ``python`` with these arguments to its end, as ``subprocess.run`` does.
+        """Run ``python`` with these arguments until it ends, like ``subprocess.run``.
 
         Args:
             argv: As for :meth:`start`.
             cwd: As for :meth:`start`.
-            timeout: Seconds; it bounds one that hangs.
-            input: What it reads.
-            settings: More for :meth:`start`.
+            timeout: Seconds after which the process is killed.
+            input: Text for the standard input.
+            settings: Other arguments of :meth:`start`.
         """
         process = self.start(*argv, cwd=cwd, stdin=DEVNULL if input is None else PIPE, **settings)
         try:
@@ -211,7 +211,7 @@ class Warm:
 
     @cached_property
     def python(self) -> Path:
-        """A script that takes the arguments of ``python``; what it cannot start warm it starts as usual."""
+        """A script with the arguments of ``python``. If it cannot start a warm process, it starts the interpreter."""
         script = self._folder / "python"
         real, client = shlex.quote(sys.executable), shlex.quote(warm_server.__file__)
         script.write_text(

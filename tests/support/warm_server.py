@@ -1,10 +1,10 @@
-"""The server that forks warm processes, and the ``python`` of shells that asks it for one; warm.py is for tests.
+"""The server that forks warm processes, and the script that replaces ``python``. Tests use warm.py.
 
-    python warm_server.py serve SOCKET              the server; it ends when its standard input does
-    python -I -S warm_server.py python SOCKET ...   a client with the arguments of ``python``
+    python warm_server.py serve SOCKET              start the server; it ends when its standard input is closed
+    python -I -S warm_server.py python SOCKET ...   start a warm process with the arguments of ``python``
 
-A connection to the socket is a process: its order and descriptors come in, its pid and its exit code go out. When the
-client closes the connection, or is killed, the server kills the process.
+Each connection to the socket is one process. The client sends the order and file descriptors, and the server sends the
+process id and later the exit code. If the client closes the connection or is killed, the server kills the process.
 """
 
 from __future__ import annotations
@@ -46,14 +46,14 @@ _FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, sign
 
 
 def send_order(connection: socket.socket, order: dict[str, Any], descriptors: Sequence[int]) -> None:
-    """Ask for a process that has copies of these descriptors, numbered as ``order["targets"]`` says."""
+    """Request a process with copies of these file descriptors, numbered ``order["targets"]``."""
     body = json.dumps(order).encode()
     socket.send_fds(connection, [len(body).to_bytes(4, "big")], descriptors)
     connection.sendall(body)
 
 
 def send_signal(pid: int, number: int) -> None:
-    """Send a signal to a process of the server, which may have reaped it a moment ago."""
+    """Send a signal to a process of the server. The process may not exist any more."""
     with suppress(ProcessLookupError):
         os.kill(pid, number)
 
@@ -70,17 +70,17 @@ def _receive_order(connection: socket.socket) -> tuple[dict[str, Any], list[int]
 
 
 def serve(address: str) -> Callable[[], None]:
-    """Fork a process for each connection. Return the work in a child, and None at the end."""
+    """Fork a process for each connection. Return the function to run in a child, and None when the server ends."""
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(f"{address}.new")
-    listener.listen(64)  # clients wait while it imports
-    os.rename(f"{address}.new", address)  # only now: before listen, a client would be refused  # noqa: PTH104
+    listener.listen(64)  # clients wait until the imports are done
+    os.rename(f"{address}.new", address)  # rename it after listen, because an earlier client would be refused  # noqa: PTH104
     _preload()
     wakes, woken = socket.socketpair()
     wakes.setblocking(False)
     signal.signal(signal.SIGCHLD, lambda *_: None)
     signal.set_wakeup_fd(wakes.fileno(), warn_on_full_buffer=False)
-    clients: dict[int, socket.socket | None] = {}  # pid -> connection; None once the client has closed it
+    clients: dict[int, socket.socket | None] = {}  # pid -> connection; None after the client closed it
     with selectors.DefaultSelector() as selector:
         for waits in (listener, woken, sys.stdin):
             selector.register(waits, selectors.EVENT_READ)
@@ -144,17 +144,17 @@ def _preload() -> None:
             importlib.import_module(module.name)
     for name in PRELOADED:
         importlib.import_module(name)
-    ssr_hydra.configs.register(ssr_hydra.configs.GROUPS)  # once or many times, the result is the same
+    ssr_hydra.configs.register(ssr_hydra.configs.GROUPS)  # a second registration in a child changes nothing
     with initialize_config_dir(f"{ssr_hydra.__path__[0]}/conf", version_base="1.3"):
-        compose("config", ["ssr=0.5", "scheduler=wsd"])  # the first one fills the parser's caches
+        compose("config", ["ssr=0.5", "scheduler=wsd"])  # the first composition fills the caches of the parser
     GlobalHydra.instance().clear()
     assert threading.active_count() == 1, threading.enumerate()
     gc.collect()
-    gc.freeze()  # a collection in a child would copy every page
+    gc.freeze()  # otherwise a garbage collection in a child would copy all memory pages
 
 
 def _tell(client: socket.socket, **what: int) -> None:
-    with suppress(OSError):  # the client closed, which the loop notices next
+    with suppress(OSError):  # the client has closed the connection, and the loop handles this next
         client.sendall(json.dumps(what).encode() + b"\n")
 
 
@@ -173,7 +173,7 @@ def _ended() -> Iterator[tuple[int, int]]:
 
 
 def _become(order: dict[str, Any], descriptors: list[int]) -> None:
-    """Be the process that ``python`` with these arguments would have started."""
+    """Make this process equal to a new process of ``python`` with these arguments."""
     for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGHUP, signal.SIGPIPE):
         signal.signal(number, signal.SIG_IGN if number == signal.SIGPIPE else signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -213,7 +213,7 @@ def _become(order: dict[str, Any], descriptors: list[int]) -> None:
 
 
 def _end(code: int) -> None:
-    """End like an interpreter, but without the slow cleanup of all imports."""
+    """Exit like an interpreter, but without the slow cleanup of all modules."""
     import atexit
     import threading
 
@@ -222,7 +222,7 @@ def _end(code: int) -> None:
     try:
         for stream in filter(None, (sys.stdout, sys.stderr)):
             stream.flush()
-    except (OSError, ValueError):  # the output has no reader, or is closed
+    except (OSError, ValueError):  # nobody reads the output, or it is closed
         code = code or 120
     if code < 0:
         signal.signal(-code, signal.SIG_DFL)
@@ -231,7 +231,7 @@ def _end(code: int) -> None:
 
 
 def _number(descriptors: list[int], targets: list[int]) -> None:
-    """Give the descriptors their numbers."""
+    """Move the file descriptors to their target numbers."""
     import fcntl
 
     above = max([2, *targets, *descriptors]) + 1
@@ -246,7 +246,7 @@ def _number(descriptors: list[int], targets: list[int]) -> None:
 
 
 def _open_standard_streams(encoding: str, unbuffered: bool) -> None:
-    """Replace the streams of the server, which may hold text and use other descriptors."""
+    """Replace the server's standard streams, which may have buffered text and use other file descriptors."""
     import io
 
     encoding, _, asked = encoding.partition(":")
@@ -269,7 +269,7 @@ def _open_standard_streams(encoding: str, unbuffered: bool) -> None:
 
 
 def _forget() -> None:
-    """Reset what an interpreter draws or looks up once."""
+    """Reset values that an interpreter chooses at random or caches at its start."""
     import random
     import tempfile
 
@@ -293,7 +293,7 @@ def _execute(first: str, *arguments: str) -> None:
     import runpy
     import types
 
-    sys.modules["warm_server"] = sys.modules["__main__"]  # its functions are still needed
+    sys.modules["warm_server"] = sys.modules["__main__"]  # the child still calls functions of this module
     if first == "-m":
         name, *rest = arguments
         sys.path.insert(0, os.getcwd())  # noqa: PTH109
@@ -319,7 +319,7 @@ def _execute(first: str, *arguments: str) -> None:
 
 
 def _own(trace: Any) -> Any:
-    """Print a traceback without the frames that an interpreter would not have."""
+    """Print a traceback without the frames of this module."""
     while trace is not None and trace.tb_next is not None:
         if os.path.basename(trace.tb_frame.f_code.co_filename) not in (os.path.basename(__file__), "<frozen runpy>"):  # noqa: PTH119
             return trace
@@ -353,7 +353,7 @@ def python(address: str, arguments: list[str]) -> int:
     if not pid:
         os.execv(real, [real, *arguments])
     for number in numbers:
-        if number > 2:  # the end of a pipe must be visible when the process has ended
+        if number > 2:  # otherwise a reader of the pipe would not see its end when the process ends
             os.close(number)
     for number in _FORWARDED:
         signal.signal(number, lambda number, _: send_signal(pid, number))

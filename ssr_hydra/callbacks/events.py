@@ -131,7 +131,8 @@ class Events:
         a float.
 
         Raises:
-            InputError: A listener added a metric that is not a number. The error names the listener and the metric.
+            InputError: A listener removed a metric, or added a metric that is not a number. The error names the
+                listener and the metric.
             Exception: The first exception that a listener raised. At ``eval_end``, ``fit_end`` and ``close``, the other
                 listeners are called before this exception is raised.
         """
@@ -141,11 +142,12 @@ class Events:
             return
         first: BaseException | None = None
         for listener in self._listeners[event]:
+            names = list(args[1]) if event == "eval_end" else ()
             try:
                 listener(*args)
                 if event == "eval_end":
-                    _take_numbers(args[1], listener)
-            except BaseException as error:  # noqa: PERF203  # after an interrupt too, other listeners must close files
+                    _take_numbers(args[1], listener, names)
+            except BaseException as error:  # after an interrupt too, other listeners must close files
                 first = error if first is None else first
         if first is not None:
             raise first
@@ -225,12 +227,14 @@ def _methods(item: object, field: str, is_logger: bool) -> dict[str, Listener]:
         raise WrongTypeError(
             field, type(item).__name__, "must have a method log(trainer, record)", "define this method"
         )
-    if not methods:
-        wrong = next((name for name in dir(item) if not name.startswith("_") and _near(name)), None)
-        rule = "has no method for any event of a run"
-        fix = f"define one of {', '.join(EVENTS)}"
-        if wrong is not None:
-            fix = f"for {wrong}, {did_you_mean(wrong.removeprefix('on_'), EVENTS)}"
+    rule, fix = "has no method for any event of a run", f"define one of {', '.join(EVENTS)}"
+    slip = next((name for name in dir(item) if _is_slip(item, name)), None)
+    if slip is not None:
+        fix = f"for {slip}, {did_you_mean(slip.removeprefix('on_'), EVENTS)}"
+        if methods:
+            rule = f"has a method {slip}, which is not the name of an event"
+            fix += f" If {slip} is not for an event, rename it to _{slip}"
+    if slip is not None or not methods:
         raise UnknownNameError(field, type(item).__name__, rule, fix)
     for event, method in methods.items():
         _check_takes(method, event, f"{field}.{event}")
@@ -277,7 +281,12 @@ def _guarded(method: Listener, name: str, event: str) -> Listener:
     return call
 
 
-def _take_numbers(metrics: dict[str, Any], listener: Listener) -> None:
+def _take_numbers(metrics: dict[str, Any], listener: Listener, names: Iterable[str]) -> None:
+    """Convert the metrics that a listener added, and refuse the listener if it removed one of ``names``."""
+    for name in names:
+        if name not in metrics:
+            rule = f"must not be removed from the metrics (removed by {callable_name(listener)})"
+            raise MissingValueError(f"metrics.{name}", None, rule, "change the callback to keep this metric")
     for name, value in metrics.items():
         if type(value) is not float:
             number = as_number(value)
@@ -303,5 +312,8 @@ def _plain_value(value: Any, name: str, listener: Listener) -> Any:
     return int(number) if isinstance(value, int) else number
 
 
-def _near(name: str) -> list[str]:
-    return difflib.get_close_matches(name.removeprefix("on_"), EVENTS, n=1, cutoff=0.75)
+def _is_slip(item: object, name: str) -> bool:
+    """Return whether the name of a public method is similar to the name of an event. Read no property of ``item``."""
+    if name.startswith("_") or name in EVENTS or not callable(inspect.getattr_static(item, name, None)):
+        return False
+    return bool(difflib.get_close_matches(name.removeprefix("on_"), EVENTS, n=1, cutoff=0.75))

@@ -141,4 +141,9 @@ def _that_train(optimizers: tuple[Optimizer, ...], model: nn.Module, loss: Any) 
         if not any(id(parameter) in own for group in optimizer.param_groups for parameter in group["params"]):
             rule = "must have a parameter of the model"
             raise MismatchError("optimizers", type(optimizer).__name__, rule, "build it with model.parameters()")
+    parameters = [parameter for each in optimizers for group in each.param_groups for parameter in group["params"]]
+    if not any(parameter.requires_grad for parameter in parameters):
+        names = ", ".join(type(optimizer).__name__ for optimizer in optimizers)
+        rule = "must have a parameter that requires gradients"
+        raise MismatchError("optimizers", names, rule, "check requires_grad of the model's parameters")
     return optimizers

@@ -93,6 +93,15 @@ def test_error_names_a_callback_that_adds_an_invalid_value(value: Any) -> None:
         events.record(None, {}, None)
 
 
+def test_error_names_a_callback_that_removes_a_metric() -> None:
+    class Clears:
+        def eval_end(self, trainer: Any, metrics: dict[str, Any]) -> None:
+            metrics.clear()
+
+    with refused("metrics.eval/loss", MissingValueError, match=r"removed by .*Clears\.eval_end\)"):
+        Events([Clears()]).fire("eval_end", None, {"eval/loss": 1.0})
+
+
 def test_lists_and_dicts_of_numbers_in_a_record_become_plain_data() -> None:
     record: dict[str, Any] = {}
     Events([Gives({"a": [np.float32(0.5), None, "x"], 1: (torch.tensor(2.0),)})]).record(None, record, None)
@@ -256,8 +265,27 @@ def test_error_for_a_method_of_another_library_suggests_the_event() -> None:
     class Lightning:
         def on_batch_end(self) -> None: ...
 
-    with refused("callbacks.x", match=r"for on_batch_end, did you mean batch_end\?"):
-        Events({"x": Lightning()})
+    class Both(Lightning):
+        def epoch_end(self, trainer: Any) -> None: ...
+
+    for callback in (Lightning(), Both()):
+        with refused("callbacks.x", UnknownNameError, match=r"for on_batch_end, did you mean batch_end\?"):
+            Events({"x": callback})
+
+
+def test_only_methods_are_compared_with_the_names_of_events() -> None:
+    class Own:
+        batch_ends = 3  # a number, not a method
+
+        def epoch_end(self, trainer: Any) -> None: ...
+        def _batch_ended(self) -> None: ...
+        def count(self) -> None: ...
+
+        @property
+        def epoch_ends(self) -> int:
+            raise AssertionError("a check must not read a property")
+
+    assert len(Events([Own()]).listeners("epoch_end")) == 1
 
 
 def test_functions_can_be_added_only_to_existing_events() -> None:

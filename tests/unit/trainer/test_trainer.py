@@ -447,6 +447,18 @@ def test_optimizer_without_a_parameter_of_the_model_is_refused(kind: str) -> Non
         small(model=model, **given)
 
 
+def test_optimizers_without_a_parameter_that_requires_gradients_are_refused() -> None:
+    model = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 3))
+    model[0].requires_grad_(False)
+    body, head = (torch.optim.SGD(part.parameters(), lr=0.1) for part in model)
+    with refused("optimizers", MismatchError):  # the run would change no weight
+        small(model=model, optimizers=body)
+    small(model=model, optimizers=[body, head])  # a callback may unfreeze the body later
+    model.requires_grad_(False)
+    with refused("optimizers", MismatchError, match="requires_grad"):
+        small(model=model, optimizers=[body, head])
+
+
 def test_optimizer_may_train_parameters_of_the_loss() -> None:
     class Centres(nn.Module):
         def __init__(self) -> None:

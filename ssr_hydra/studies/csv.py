@@ -22,10 +22,10 @@ from ssr_hydra.studies.reading import as_frame, without_duplicates
 from ssr_hydra.studies.recipes import unique_labels
 from ssr_hydra.studies.record_checks import direction_of
 from ssr_hydra.studies.study import Problem, Study, no_curves
-from ssr_hydra.studies.table_cells import measured_cells, summarized_cells
+from ssr_hydra.studies.table_cells import cell_number, measured_cells, summarized_cells
 
 _WIDE_SSR = "SSR by the name of the column"
-_LENGTH = re.compile(r"\d[\d.]*(e[+-]?\d+)?\s*%?")
+_LENGTH = re.compile(r"(?:^-)?[.,]?\d[\d.,]*(?:[eE][+-]?\d+)?\s*%?")
 _MOST_NAMED = 8  # the maximum number of columns in one error message
 _UNIT_NAMES = {"h": "hours", "hr": "hours", "hrs": "hours", "hour": "hours", "hours": "hours",
                "min": "minutes", "mins": "minutes", "minute": "minutes", "minutes": "minutes"}  # fmt: skip
@@ -47,8 +47,8 @@ def from_csv(
     n: str | None = None,
     sd: str | None = None,
     se: str | None = None,
-    pool: Sequence[str] = (),
-    wide: Sequence[str] = (),
+    pool: str | Sequence[str] = (),
+    wide: str | Sequence[str] = (),
     full: float | None = None,
     decimal: Literal[".", ","] = ".",
     direction: Direction | None = None,
@@ -88,28 +88,31 @@ def from_csv(
         se: Name of the column of the standard errors of the means, instead of ``sd``.
         pool: Names of columns that do not distinguish recipes: the machine of a run, or another measurement.
         wide: For a table that has a column of qualities for each SSR: the names of these columns, such as
-            ``["0.25", "0.5", "1"]``, or ``["30 epochs", "90 epochs"]`` with ``full=90``. Then ``quality`` is the name
-            of the metric. An empty cell means that there was no run.
+            ``["0.25", "0.5", "1"]``, or ``["30 epochs", "90 epochs"]`` with ``full=90``. Each name must have one
+            number. Then ``quality`` is the name of the metric. An empty cell means that there was no run.
         full: The length of the run with SSR 1, in the unit of the ``ssr`` column, such as epochs, tokens or FLOPs.
         decimal: The decimal separator. Use ``,`` for numbers like ``0,25``, if commas do not separate the cells.
         direction: Whether ``max`` or ``min`` is better; None decides by the metric's name.
 
     Raises:
-        InputError: A column does not exist or has no unique name, no row can be read, the direction is unknown, the
-            name of the time column contradicts its unit, ``full`` is missing, or rows with the same recipe and ssr
-            differ in a column that no argument names.
+        InputError: A column does not exist, has no unique name or is named by two arguments; no row can be read; the
+            direction is unknown; the name of the time column contradicts its unit; a name in ``wide`` does not have
+            one number; ``full`` is missing; or rows with the same recipe and ssr differ in a column that no argument
+            names.
         OSError: The file cannot be read.
 
     Example:
         >>> study = from_csv("resnet50.csv", ssr="ssr", quality="top1", seconds="seconds")  # doctest: +SKIP
     """
     path = Path(file)
-    recipes = [recipe] if isinstance(recipe, str) else list(recipe or ())
+    recipes, pool, wide = ([names] if isinstance(names, str) else list(names or ()) for names in (recipe, pool, wide))
     unit, time = _time({"seconds": seconds, "minutes": minutes, "hours": hours})
     if (ssr is None) != bool(wide):
         rule = "must be set unless wide is set" if ssr is None else "cannot be used with wide"
         raise ConflictError("ssr", ssr, rule, "set ssr to the column of SSRs, or wide to the columns of qualities")
-    unit_of_length = _unit_of_length(ssr, wide)
+    positive(full, "full", "write the length of the full run, e.g. 90")
+    one_of(decimal, "decimal", (".", ","))
+    unit_of_length = _unit_of_length(wide) if ssr is None else ssr
     if full is None and unit_of_length.lower() in _LENGTH_UNITS:
         rule = f"must be a column of SSRs, but its name {unit_of_length} is a unit of length"
         raise MismatchError(
@@ -120,14 +123,14 @@ def from_csv(
     noise = "sd" if se is None else "se"
     wanted |= {"n": n, noise: se if sd is None else sd}
     _check_summary(n, sd, se, seed)
-    positive(full, "full", "write the length of the full run, e.g. 90")
-    one_of(decimal, "decimal", (".", ","))
     columns = [(field, name) for field, name in wanted.items() if name is not None]
     named = [*columns, *(("recipe", name) for name in recipes), *(("pool", name) for name in pool)]
+    _check_distinct(named)
     own = [name for _, name in named if not wide or name not in (ssr, quality)]
     header, lines, cells, problems = _read_table(path, [*own, *wide])
     if wide:
-        header, lines, cells = _melted(path, header, lines, cells, wide, quality)
+        places = _places(path, header, [("wide", name) for name in wide])
+        header, lines, cells = _melted(header, lines, cells, places, _lengths(wide, full, decimal), quality)
     places = _places(path, header, named)
     texts = {field: cells[places[name]] for field, name in columns}
     for field in ("ssr", "quality", unit, "steps", noise):
@@ -152,7 +155,9 @@ def from_csv(
     if not kept:
         first = min(problems, key=lambda problem: int(problem.where.rpartition(":")[2]), default=None)
         why = f": {first.where}: {first.reason}" if first is not None else ""
-        raise FormatError("csv", str(path), f"has no row that can be read{why}", "write ssr and quality as numbers")
+        has_commas = decimal == "." and re.search(r"\d,\d", why)
+        fix = "set decimal to a comma" if has_commas else "correct the cells, or name a different column"
+        raise FormatError("csv", str(path), f"has no row that can be read{why}", fix)
     keys = list(zip(*(cells[places[name]] for name in recipes), strict=True)) if recipes else [()] * len(lines)
     labels = _recipe_names(dict.fromkeys(of_kept(keys)), recipes, path.stem)
     rows: dict[str, Any] = {name: [value] * len(kept) for name, value in _CONSTANT.items()}
@@ -183,37 +188,52 @@ _CONSTANT = {
     "max_duration": "", "config_hash": None,
 }  # fmt: skip
 _Columns = list[list[str]]
+_TIMES, _NOISE = ("seconds", "minutes", "hours", "steps"), ("sd", "se")
 _LENGTH_UNITS = {"epoch", "epochs", "step", "steps", "iteration", "iterations", "token", "tokens", "sample", "samples",
                  "flop", "flops", "hour", "hours", "gpu hours", "days"}  # fmt: skip
 
 
-def _unit_of_length(ssr: str | None, wide: Sequence[str]) -> str:
-    """Return the unit of lengths: the name of the column, or ``epochs`` for wide columns like ``30 epochs``.
+def _unit_of_length(wide: Sequence[str]) -> str:
+    """Return the unit of wide columns: ``epochs`` for ``1 epoch`` and ``30 epochs``; an empty text if they differ."""
+    units = sorted((_LENGTH.sub("", name).strip() for name in wide), key=len)
+    same = {unit.lower().removesuffix("s") for unit in units}
+    if len(same) > 1 and any(unit.lower() in _LENGTH_UNITS for unit in units):
+        rule = f"must all have the same unit (got {' and '.join(repr(unit) for unit in dict.fromkeys(units))})"
+        raise MismatchError("wide", ", ".join(wide), rule, "rename the columns")
+    return units[-1] if len(same) == 1 else ""
 
-    Return an empty text if the wide columns have different units.
-    """
-    if ssr is not None:
-        return ssr
-    units = {_LENGTH.sub("", name).strip() for name in wide}
-    return units.pop() if len(units) == 1 else ""
+
+def _lengths(wide: Sequence[str], full: float | None, decimal: str) -> dict[str, str]:
+    """Return the SSR or length in the name of each wide column, as the text of a number: ``30`` for ``30 epochs``."""
+    lengths: dict[str, str] = {}
+    columns: dict[float, str] = {}
+    for name in wide:
+        texts = [text.replace(" ", "") for text in _LENGTH.findall(name)]
+        texts = [text.replace(",", ".") for text in texts] if decimal == "," else texts
+        value = cell_number(texts[0].removesuffix("%")) if len(texts) == 1 else math.nan
+        if not 0 < value < math.inf:
+            rule = f"must have one number above 0 in its name, the SSR or the length (decimal separator {decimal})"
+            raise FormatError("wide", name, rule, "name it e.g. 0.25 or 30 epochs")
+        lengths[name] = texts[0]
+        other = columns.setdefault(value / (100 if texts[0].endswith("%") else full or 1), name)
+        if other != name:
+            raise ConflictError("wide", name, f"has the same SSR as {other}", "write each seed as a row")
+    return lengths
 
 
 def _melted(
-    path: Path, header: list[str], lines: list[int], cells: _Columns, wide: Sequence[str], quality: str
+    header: list[str],
+    lines: list[int],
+    cells: _Columns,
+    places: Mapping[str, int],
+    lengths: Mapping[str, str],
+    quality: str,
 ) -> tuple[list[str], list[int], _Columns]:
     """Convert a table that has a column of qualities for each SSR to a table that has a row for each SSR."""
-    places = _places(path, header, [("wide", name) for name in wide])
-    lengths = {name: _LENGTH.search(name) for name in wide}
-    for name, length in lengths.items():
-        if length is None:
-            raise FormatError("wide", name, "must be named by an SSR or a length", "name it e.g. 0.25 or 30 epochs")
-    kept = [place for place, name in enumerate(header) if name not in wide]
-    rows = [(row, name) for row in range(len(lines)) for name in wide if cells[places[name]][row]]
+    kept = [place for place, name in enumerate(header) if name not in lengths]
+    rows = [(row, name) for row in range(len(lines)) for name in lengths if cells[places[name]][row]]
     columns = [[cells[place][row] for row, _ in rows] for place in kept]
-    columns += [
-        [length[0].replace(" ", "") for _, name in rows if (length := lengths[name]) is not None],
-        [cells[places[name]][row] for row, name in rows],
-    ]
+    columns += [[lengths[name] for _, name in rows], [cells[places[name]][row] for row, name in rows]]
     return [*(header[place] for place in kept), _WIDE_SSR, quality], [lines[row] for row, _ in rows], columns
 
 
@@ -228,6 +248,15 @@ def _check_summary(n: str | None, sd: str | None, se: str | None, seed: str | No
     if n is not None and seed is not None:
         rule = "cannot be used with seed, because the mean of several runs has no seed"
         raise ConflictError("n", n, rule, "remove n or seed")
+
+
+def _check_distinct(named: Sequence[tuple[str, str]]) -> None:
+    """Raise an InputError if a column has two meanings, except a length that is also a time, and ``93.1 ± 0.2``."""
+    fields: dict[str, str] = {}
+    for field, name in named:
+        other = fields.setdefault(name, field)
+        if other != field and not (other == "ssr" and field in _TIMES) and not (other == "quality" and field in _NOISE):
+            raise ConflictError(field, name, f"cannot also be the column of {other}", "name each column once")
 
 
 def _check_one_row(frame: pd.DataFrame, summarized: Mapping[int, Any]) -> None:
@@ -286,7 +315,7 @@ def _read_table(path: Path, wanted: Sequence[str]) -> tuple[list[str], list[int]
                     for column, text in zip(columns, cells, strict=True):
                         column.append(text.strip())
                 elif cells:
-                    reason = f"{len(cells)} cells, but the header has {len(header)}"
+                    reason = f"{len(cells)} cell{'s' * (len(cells) > 1)}, but the header has {len(header)}"
                     problems.append(Problem(f"{path}:{line}", "torn", reason))
         except (csv.Error, UnicodeDecodeError) as error:
             raise PathError("csv", str(path), f"must be a CSV in UTF-8 ({error})", "save it in this format") from None

@@ -49,7 +49,7 @@ def measured_cells(
     made["ssr"] = [value / unit for value, unit in zip(made["ssr"], units, strict=True)]
     if any(text.endswith("%") for text in texts["quality"]):
         for row, text in enumerate(texts["quality"]):
-            if not math.isnan(_cell_number(text)):
+            if not math.isnan(cell_number(text)):
                 reasons.setdefault(row, f"quality is {text!r}, but other rows have percentages")
         texts = texts | {"quality": [text.removesuffix("%").strip() for text in texts["quality"]]}
     for row, value in enumerate(made["ssr"]):
@@ -96,11 +96,12 @@ def _numbers(texts: list[str]) -> Any:
     try:
         values = np.array(texts, dtype=float)
     except ValueError:
-        values = np.array([_cell_number(text) for text in texts])
+        values = np.array([cell_number(text) for text in texts])
     return np.where(np.isfinite(values), values, math.nan)
 
 
-def _cell_number(text: str) -> float:
+def cell_number(text: str) -> float:
+    """Return the number in a cell; NaN if the text is not a number."""
     try:
         return float(text)
     except ValueError:
@@ -128,8 +129,8 @@ def summarized_cells(texts: dict[str, list[str]], noise: str, reasons: dict[int,
     """
     found: dict[int, tuple[int, float]] = {}
     for row, text in enumerate(texts.get("n", ())):
-        count = _cell_number(text)
-        spread = _cell_number(texts[noise][row]) if noise in texts and texts[noise][row] else math.nan
+        count = cell_number(text)
+        spread = cell_number(texts[noise][row]) if noise in texts and texts[noise][row] else math.nan
         if not (1 <= count < _MOST_RUNS and count == int(count)):
             reasons.setdefault(row, f"n is {text!r}, and must be a whole number of at least 1")
         elif spread < 0 or (noise in texts and texts[noise][row] and math.isnan(spread)):

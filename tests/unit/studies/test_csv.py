@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -95,9 +96,49 @@ def test_wide_tables_have_a_column_for_each_ssr(tmp_path: Path) -> None:
         from_csv(path, None, "top1", recipe="method", wide=["nine"])
     with refused("wide", FormatError):
         from_csv(path, None, "top1", wide=["method"])
+    for header, wide, kind in (
+        ("top1_0.5,top1_1", ["top1_0.5", "top1_1"], FormatError),  # two numbers
+        ("-1,0.5", ["-1", "0.5"], FormatError),
+        ('"10,000 its",2', ["10,000 its"], FormatError),
+        ("0.5,50%", ["0.5", "50%"], ConflictError),  # the same SSR
+        ("1 epoch,90", ["1 epoch", "90"], MismatchError),  # a length and an SSR
+    ):
+        with refused("wide", kind):
+            from_csv(written(tmp_path, f"{header}\n0.1,0.2\n"), None, "top1", wide=wide)
     for ssr, wide in ((None, []), ("1", ["25%"])):
         with refused("ssr", ConflictError):
             from_csv(path, ssr, "top1", wide=wide)
+
+
+@pytest.mark.parametrize(
+    ("header", "options", "ssrs"),
+    [
+        (".5;1", {}, [0.5, 1.0]),
+        ("0,5;1", {"decimal": ","}, [0.5, 1.0]),
+        ("ep30;ep90", {"full": 90}, [1 / 3, 1.0]),
+        ("1 epoch;2 epochs", {"full": 4}, [0.25, 0.5]),
+        ("1E9 tokens;2e9 tokens", {"full": 2e9}, [0.5, 1.0]),
+    ],
+)
+def test_names_of_wide_columns_are_read_as_numbers(
+    tmp_path: Path, header: str, options: dict[str, Any], ssrs: list[float]
+) -> None:
+    study = from_csv(written(tmp_path, f"{header}\n7;8\n"), None, "top1", wide=header.split(";"), **options)
+    assert study.frame["ssr"].tolist() == pytest.approx(ssrs)
+    assert study.frame["quality"].tolist() == [7.0, 8.0]
+
+
+def test_column_has_one_meaning(tmp_path: Path) -> None:
+    path = written(tmp_path, "m,steps,acc\na,50,0.5\nb,100,0.6\n")
+    for field, options in (
+        ("pool", {"recipe": "m", "pool": "m"}),
+        ("recipe", {"recipe": ["m"], "seed": "m"}),
+        ("steps", {"recipe": "m", "steps": "acc"}),
+    ):
+        with refused(field, ConflictError):
+            from_csv(path, "steps", "acc", full=100, **options)  # type: ignore[arg-type]
+    study = from_csv(path, "steps", "acc", steps="steps", full=100, pool="m")  # a length may also be the steps
+    assert study.frame[["ssr", "steps"]].to_numpy().tolist() == [[0.5, 50.0], [1.0, 100.0]]
 
 
 @pytest.mark.parametrize(

@@ -33,17 +33,22 @@ _WORDS = {
 _GROUPS = "|".join(f"(?P<{kind}>{'|'.join(words.split())})" for kind, words in _WORDS.items())
 _WORD = re.compile(rf"(?<=_)(?:{_GROUPS})(?:e?s)?(?:_?\d+k?)*(?=_)")  # matches losses, top_1, acc@5, mAP50-95
 
+_REVERSED = re.compile(r"\s*(?:[-\N{MINUS SIGN}]|1\s*/)")  # matches -loss and 1/loss
+
 
 def direction_by_name(metric: str) -> Direction | None:
     """Return the better direction of a metric from its name: ``max`` or ``min``.
 
     If the name has slashes, the last part with a known word decides: ``loss`` in ``eval/loss``, ``accuracy`` in
-    ``accuracy/clean``. Return None if no part has a known word, or if the deciding part has words of both directions.
+    ``accuracy/clean``. Return None if no part has a known word, if the deciding part has words of both directions, or
+    if the name begins with a minus sign or ``1/``.
 
     Example:
         >>> [direction_by_name(name) for name in ("eval/bits_per_byte", "val-top1", "wer_accuracy", "eval/x")]
         ['min', 'max', None, None]
     """
+    if _REVERSED.match(metric):
+        return None
     for part in reversed(metric.split("/")):
         split = re.sub(r"(?<=[a-z]{2})(?=[A-Z])|(?<=\d)(?=[A-Z][a-z])", "_", part)  # split valLoss, but not mAP
         name = re.sub(r"[^a-z0-9]+", "_", f"_{split}_".lower())

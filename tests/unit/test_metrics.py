@@ -25,7 +25,7 @@ UNKNOWN = """
 wer_accuracy loss_improvement accuracy_loss f1_loss r2_error eval/accuracy_error eval/x thing eval/flossy scorecard
 maximum neg_rmse neg_mean_squared_error negative_loss one_minus_accuracy accuracy_drop loss_gap loss_reduction
 not_accuracy lossless accurate mapping eval/ loss_gain inverse_error
-1-accuracy
+1-accuracy -loss -eval/loss −val_loss 1/ppl
 """.split()
 
 

@@ -20,7 +20,10 @@ def frontier_caption(content: Content, data: Mapping[str, Any]) -> str:
     if content.summary["n"].max() > 1:
         parts = [
             f"Each mark is the mean over seeds, with its {percent(content.options.confidence)} interval.",
-            "Each faint dot is one run. A dot that its mean would hide is drawn to the right of the mean.",
+            *(
+                ["Each faint dot is one run. A dot that its mean would hide is drawn to the right of the mean."]
+                * (runs > 0)
+            ),
         ]
     parts.append(f"Filled marks are on the frontier by {by}.")
     if status & {"within_noise", "unreplicated"}:

@@ -31,16 +31,19 @@ def rivals(content: Content, choice: Choice) -> list[str]:
     where = f"at equal {_time(content)} ({_budget(content, choice)})"
     if not choice.rivals:
         return [f"No other recipe was measured {where}."] if len(content.recommendations) > 1 else []
-    closest = choice.rivals[0]
+    closest = (choice.open or choice.rivals)[0]
     start = f"A{where[1:]}, {choice.recipe}"
     margin = with_ends(content, closest.margin, closest.low, closest.high)
     rest = len(choice.rivals) - 1
     if math.isnan(closest.low):
-        return [f"{start} is {margin} better than {closest.recipe}. There are too few seeds to measure the noise."]
+        if closest.margin == 0:
+            return [f"{start} and {closest.recipe} have the same quality; the noise was not measured."]
+        side, apart = "better" if closest.margin > 0 else "worse", fixed(abs(closest.margin), content.decimals)
+        return [f"{start} is {side} than {closest.recipe} by {apart}; the noise was not measured."]
     if not choice.open:
         more = "" if not rest else f", and the other {'recipe' if rest == 1 else f'{rest} recipes'} by more"
         return [f"{start} beats {closest.recipe}, the next best recipe, by {margin}{more}."]
-    if not closest.open or closest.high < 0:
+    if closest.high < 0:
         lost = f", but {1 - closest.survived:.0%} of the runs of {closest.recipe} diverged"
         behind = with_ends(content, -closest.margin, -closest.high, -closest.low)
         return [f"{start} is worse than {closest.recipe} by {behind}{lost if closest.survived < 1 else ''}."]
@@ -56,7 +59,7 @@ def rivals(content: Content, choice: Choice) -> list[str]:
 
 def rival_details(content: Content, choice: Choice) -> list[str]:
     """Return sentences about the recipes that may be as good as the choice."""
-    if not choice.open or math.isnan(choice.rivals[0].low):
+    if not choice.open or any(math.isnan(rival.low) for rival in choice.open):
         return []
     sentences = []
     behind = len(choice.rivals) - len(choice.open)

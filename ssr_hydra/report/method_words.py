@@ -7,7 +7,7 @@ import math
 from ssr_hydra.records import RESULT
 from ssr_hydra.report.comparison_words import equal_time_text
 from ssr_hydra.report.content import Content
-from ssr_hydra.report.number_text import FIT_NAMES, NAMES_OF_EQUAL, duration, number, percent
+from ssr_hydra.report.number_text import FIT_NAMES, NAMES_OF_EQUAL, duration, listed, number, percent
 from ssr_hydra.studies.fitting import BackTest, Fit
 from ssr_hydra.studies.intervals import VERDICT
 from ssr_hydra.studies.notes import Note, arm
@@ -59,7 +59,7 @@ def _runs(count: int) -> str:
 
 def _few(names: list[str], most: int = _MOST_IN_NOTE) -> str:
     more = len(names) - most
-    return ", ".join(names[:most]) + (f" and {more} more" if more > 0 else "")
+    return listed([*names[:most], *([f"{more} more"] if more > 0 else [])])
 
 
 def fit_reason(fit: Fit) -> str:
@@ -183,7 +183,7 @@ def method(content: Content) -> list[str]:
         "Between measured SSRs, quality is the mean of two parabolas in log SSR, each through three SSRs. At an end of "
         "the range, quality is the cubic through the nearest four SSRs. Beyond the range there are no values.",
     ]
-    if not content.speedup.empty:
+    if not content.speedup.empty and content.equal == "seconds":
         sentences.append("Intervals of speed-ups include the noise of the clock.")
     if content.fits:
         sentences.append(

@@ -60,8 +60,13 @@ def ssr_details(content: Content, best: Recommendation) -> list[str]:
             seeds = additional_seeds(best.batch)
             sentences.append(f"{seeds} at each SSR would narrow {widest} to {half_width(content, best.batch)}.")
     if gains["low"].isna().any():
-        single = [number(ssr) for ssr, cell in zip(series.ssr, series.cells, strict=True) if cell.n == 1]
-        if single:
+        cells = list(zip(series.ssr, series.cells, strict=True))
+        unknown = [number(ssr) for ssr, cell in cells if cell.n > 1 and math.isnan(cell.variance)]
+        single = [number(ssr) for ssr, cell in cells if cell.n == 1]
+        if unknown:
+            where = f"{best.recipe} at SSR {listed(unknown)}"
+            sentences.append(f"The table has no standard deviations of {where}, so the noise is unknown.")
+        elif single:
             where = "each SSR" if len(single) == len(series.cells) else f"SSR {listed(single)}"
             sentences.append(f"{best.recipe} has one seed at {where}. Run 3 or more seeds to measure the noise.")
         else:

@@ -184,7 +184,7 @@ def _paired(content: Content) -> Table:
     made = []
     for a, b, frame in content.paired:
         words = {"a": Cell(a, "good"), "b": Cell(b, "good"), "undecided": Cell("undecided")}
-        for row in rows_of(frame):
+        for row in rows_of(frame[frame["n"] > 0]):  # the other rows have no common seeds
             better = words.get(row.better, Cell("unknown", "", "the noise is unknown"))
             ends = interval(row.low, row.high, content.decimals)
             made.append(_row(a, b, number(row.ssr), f"{row.n}", signed(row.difference, content.decimals), ends, better))

@@ -27,7 +27,8 @@ def looks_at(study: Study, folder: str | Path) -> int:
         looks, completed = int(earlier.get("looks", 1)), int(earlier["totals"]["completed"])
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return 1
-    return max(looks, 1) + (completed != len(study.completed))
+    runs = sum(study.summarized.get(index, (1,))[0] for index in study.completed.index)
+    return max(looks, 1) + (completed != runs)
 
 
 def write(content: Content, folder: str | Path) -> list[Path]:

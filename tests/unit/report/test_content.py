@@ -324,6 +324,13 @@ def test_choice_of_a_recipe_that_sometimes_diverges_is_not_certain() -> None:
     assert (choice.recommendation.verdict, choice.certainty) == ("decided", "close")
 
 
+def test_certainty_does_not_depend_on_the_unit_of_the_metric() -> None:
+    for unit in (0.01, 1.0, 100.0):  # the longer runs are worse, but within the noise
+        content = build(study_of({"a": {1.0: [0.5 * unit, 0.6 * unit], 2.0: [0.48 * unit, 0.6 * unit]}}))
+        assert content.choice is not None
+        assert (content.choice.certainty, [step.choice.certainty for step in content.steps]) == ("close", ["close"])
+
+
 def test_recipe_without_a_completed_run_appears_only_in_the_table() -> None:
     nan = math.nan
     kept = {"a": {0.5: [0.5, 0.51], 1.0: [0.6, 0.62], 2.0: [nan, nan]}, "b": {0.5: [0.4, 0.42], 1.0: [0.5, 0.53]}}

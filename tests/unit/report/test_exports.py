@@ -14,6 +14,7 @@ from study_runs import study_of
 from ssr_hydra.report import Content, build
 from ssr_hydra.report.exports import as_csv, as_json, as_latex, as_markdown, runs_csv, table_csv
 from ssr_hydra.report.tables import Cell, Column, Row, Table, main_table
+from ssr_hydra.report.write import looks_at
 from ssr_hydra.studies import from_csv
 
 
@@ -24,6 +25,15 @@ def test_csv_table_has_every_digit(content: Content) -> None:
         assert (row["recipe"], row["control"]) == (expected.recipe, expected.control)
         assert (float(row["mean"]), float(row["low"])) == (expected.mean, expected.low)
     assert {row["frontier"] for row in rows} <= {"frontier", "dominated", "within_noise"}
+
+
+def test_report_of_an_unchanged_table_of_means_is_not_a_new_look(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("ssr,acc,n,sd\n0.5,0.8,3,0.01\n1,0.9,4,0.01\n", encoding="utf-8")
+    study = from_csv(tmp_path / "t.csv", "ssr", "acc", n="n", sd="sd")
+    (tmp_path / "report.json").write_text(as_json(build(study)), encoding="utf-8")
+    assert looks_at(study, tmp_path) == 1
+    (tmp_path / "t.csv").write_text("ssr,acc,n,sd\n0.5,0.8,3,0.01\n1,0.9,5,0.01\n", encoding="utf-8")
+    assert looks_at(from_csv(tmp_path / "t.csv", "ssr", "acc", n="n", sd="sd"), tmp_path) == 2
 
 
 def test_csv_file_has_every_run_including_failed_runs(content: Content) -> None:

@@ -6,6 +6,7 @@ import base64
 import hashlib
 import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -132,3 +133,12 @@ def test_the_caption_of_learning_rates_says_how_often_they_were_logged(tmp_path:
     assert "Dots are rates that were logged every 10 steps." in page(build(load(tmp_path / "s")))
     write_run(tmp_path / "s/1", ssr=1.0)  # one run logs every 20 steps: no single number is true of both
     assert "Dots are rates that were logged." in page(build(load(tmp_path / "s")))
+
+
+def test_page_mentions_dots_and_the_clock_only_if_it_uses_them(content: Content, tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("ssr,acc,n,sd\n0.5,0.8,3,0.01\n1,0.9,4,0.01\n", encoding="utf-8")
+    means = page(build(from_csv(tmp_path / "t.csv", "ssr", "acc", n="n", sd="sd")))
+    dots, clock = "Each faint dot is one run.", "Intervals of speed-ups include the noise of the clock."
+    assert dots in page(content)
+    assert dots not in means
+    assert (clock in page(replace(content, equal="seconds")), clock in page(content)) == (True, False)

@@ -75,6 +75,8 @@ def test_every_statistic_has_its_table(content: Content) -> None:
     assert rows["controls"] == 3 * 3  # truncation only below ssr 1
     assert rows["fits"] == 3 * 2
     assert rows["problems"] == 4
+    unpaired = {name: {1.0: {None: 0.5}, 2.0: {None: 0.6}} for name in "ab"}
+    assert not tables(build(study_of(unpaired)))["paired"]
     hardware = {row.cells[0].text: row.cells[1].text for row in made["hardware"].rows}
     assert (hardware["cpu"], hardware["torch"]) == ("a cpu", "2.10.0")
     assert rows["speedup"] == len(content.speedup)

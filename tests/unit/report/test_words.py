@@ -145,7 +145,12 @@ AT = "At equal time (SSR 2, 2,400 steps, 12 s), wsd"
          "recipe may be as good."),
         ((rival("b", 0.001, 0.009),),
          f"{AT} is better than b by +0.0050 [0.0010, 0.0090], but this is not certain at a confidence of 99 %."),
-        ((UNKNOWN,), f"{AT} is +0.0050 better than b. There are too few seeds to measure the noise."),
+        ((UNKNOWN,), f"{AT} is better than b by 0.0050; the noise was not measured."),
+        ((replace(UNKNOWN, margin=-0.005),), f"{AT} is worse than b by 0.0050; the noise was not measured."),
+        ((replace(UNKNOWN, margin=0.0),), f"{AT} and b have the same quality; the noise was not measured."),
+        # b is closer and certainly worse, but c has more noise and may be as good.
+        ((BEHIND, rival("c", -0.002, 0.022)),
+         f"{AT} and c are equal to within 0.0220: the difference is +0.0100 [-0.0020, 0.0220]."),
         ((rival("b", -0.02, -0.01),), f"{AT} is worse than b by +0.0150 [0.0100, 0.0200]."),
         ((), "No other recipe was measured at equal time (SSR 2, 2,400 steps, 12 s)."),
     ],
@@ -165,6 +170,7 @@ def test_answer_lists_the_rivals(content: Content, rivals: tuple[Rival, ...], sa
         ((rival("b", -0.001, 0.003), rival("d", 0.1, 0.2, held=False)),
          ["1 other recipe is worse by more than noise.",
           "The recipes that may be as good are within the tolerance: run any of them."]),
+        ((rival("b", -0.001, 0.003), replace(UNKNOWN, recipe="c")), []),  # c may be worse by any amount
     ],
 )  # fmt: skip
 def test_details_state_how_many_seeds_would_separate_rivals(
@@ -172,6 +178,14 @@ def test_details_state_how_many_seeds_would_separate_rivals(
 ) -> None:
     found = dict(words.details(chosen(content, rivals=rivals))).get("Which recipe", [])
     assert [line for line in found if not line.startswith(("Over the range", "Curves"))] == said
+
+
+def test_means_without_a_standard_deviation_are_named_as_the_reason(tmp_path: Path) -> None:
+    table = tmp_path / "t.csv"
+    table.write_text("ssr,acc,n\n0.5,0.8,3\n1,0.9,3\n", encoding="utf-8")
+    assert dict(words.details(build(from_csv(table, "ssr", "acc", n="n"))))["Which SSR"] == [
+        "The table has no standard deviations of t at SSR 0.5 and 1, so the noise is unknown."
+    ]
 
 
 def everything(content: Content) -> list[str]:
@@ -293,8 +307,8 @@ def test_rejected_fits_are_listed(content: Content) -> None:
     ]
     many = [replace(fit, verdict="rejected") for fit in content.fits]
     assert method_words.fit_warnings(replace(content, fits=many)) == [
-        "These fits fail their back-tests: the power law of cosine_warmup, linear_warmup, "
-        "wsd; the quadratic of cosine_warmup, linear_warmup, wsd."
+        "These fits fail their back-tests: the power law of cosine_warmup, linear_warmup "
+        "and wsd; the quadratic of cosine_warmup, linear_warmup and wsd."
     ]
     held = [replace(fit, verdict="trusted") for fit in content.fits]
     assert method_words.fit_warnings(replace(content, fits=held)) == []

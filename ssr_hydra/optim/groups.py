@@ -88,6 +88,9 @@ def split_params(model: nn.Module, takers: Mapping[str, Any]) -> dict[str, list[
         >>> {name: len(parameters) for name, parameters in parts.items()}
         {'muon': 2, 'adamw': 4}
     """
+    if not isinstance(takers, Mapping) or not takers:
+        rule = "must be a mapping from the name of an optimizer to its selection"
+        raise WrongTypeError("takers", takers, rule, "write e.g. {'muon': {'ndim': 2}, 'adamw': None}")
     survey = _survey(model)
     rests = [name for name, given in takers.items() if given is None]
     if len(rests) > 1:

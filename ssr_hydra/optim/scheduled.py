@@ -9,7 +9,7 @@ from typing import Any
 
 from torch.optim import Optimizer
 
-from ssr_hydra.errors import InputError, WrongTypeError
+from ssr_hydra.errors import InputError, MissingValueError, WrongTypeError
 from ssr_hydra.optim.alpha import AlphaLR, Schedulers, bind_all, check_optimizer, is_count
 from ssr_hydra.optim.clock import StepClock
 from ssr_hydra.schedulers.run import Counter, Run
@@ -107,7 +107,7 @@ class ScheduledLR(AlphaLR):
         computed from the number per batch.
 
         Raises:
-            InputError: The assigned value is not a timestamp.
+            InputError: The assigned value is not a timestamp, or it has epochs but no batches.
         """
         return self._clock.snapshot()
 
@@ -115,6 +115,9 @@ class ScheduledLR(AlphaLR):
     def timestamp(self, value: Timestamp) -> None:
         if not isinstance(value, Timestamp):
             raise WrongTypeError("timestamp", value, "must be a Timestamp", "write e.g. Timestamp(batch=100)")
+        if value.batches == 0 and value.epochs > 0:
+            fix = "write e.g. Timestamp(batch=100)"
+            raise MissingValueError("timestamp", str(value), "must have batches, from which epochs are counted", fix)
         self._resume()
         self._clock.set(value)
         self._set_lrs(self._clock.now)

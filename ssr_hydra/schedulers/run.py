@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any
 
-from ssr_hydra.errors import InputError, MismatchError, MissingRateError
+from ssr_hydra.errors import InputError, MismatchError, MissingRateError, WrongTypeError
 from ssr_hydra.state import State
 from ssr_hydra.time import Time, Timestamp, TimeUnit, check_ssr
 from ssr_hydra.time.timestamp import NANOSECONDS
@@ -69,6 +69,10 @@ class Run:
     def of(cls, state: Any, ssr: Any = 1.0) -> Run:
         """Create a run from a state of this package, or from another library's state with the same attributes."""
         known = state
+        timestamp = getattr(state, "timestamp", None)
+        if not hasattr(timestamp, "get"):
+            fix = "pass a state, e.g. State('1000ba', timestamp=Timestamp(batch=100))"
+            raise WrongTypeError("state.timestamp", timestamp, "must be a Timestamp", fix)
         if not isinstance(state, State):
             # A State of this package checks its length and rates. Another library's state may not check them.
             known = State(*(getattr(state, name, None) for name in ("max_duration", *RATES.values())))

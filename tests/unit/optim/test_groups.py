@@ -181,6 +181,8 @@ def test_object_that_is_not_a_model_or_has_nothing_to_train_is_refused() -> None
         ({"a": {"except": "nothing"}, "b": None}, "b.params", "has no parameters"),
         ({"a": {"ndim": 3}, "b": None}, "a.params", "selects no parameter"),
         ({"a": {"ndim": "x"}, "b": None}, "a.params.ndim", "an integer"),
+        ({}, "takers", "must be a mapping"),
+        (None, "takers", "must be a mapping"),
     ],
 )
 def test_every_parameter_is_in_exactly_one_optimizer(takers: Mapping[str, Any], field: str, says: str) -> None:

@@ -15,7 +15,7 @@ from optim_helpers import rates, sgd, through_a_file, trace
 from refusals import refused
 from torch.optim.lr_scheduler import ConstantLR, LambdaLR, LinearLR, SequentialLR
 
-from ssr_hydra.errors import MissingRateError, WrongTypeError
+from ssr_hydra.errors import MissingRateError, MissingValueError, WrongTypeError
 from ssr_hydra.optim import ScheduledLR
 from ssr_hydra.schedulers import (
     ConstantScheduler,
@@ -244,6 +244,9 @@ def test_timestamp_can_be_assigned() -> None:
     assert rates(optimizer) == [0.125]
     with refused("timestamp", WrongTypeError):
         scheduler.timestamp = "5ba"  # type: ignore[assignment]
+    with refused("timestamp", MissingValueError):  # the learning rate follows from batches, which would be 0
+        scheduler.timestamp = Timestamp(epoch=2)
+    assert (rates(optimizer), scheduler.last_epoch) == ([0.125], 5)
 
 
 @pytest.mark.parametrize("clone", [copy.deepcopy, lambda scheduler: pickle.loads(pickle.dumps(scheduler))])

@@ -33,6 +33,14 @@ from ssr_hydra.time import Time, Timestamp
 every_scheduler = pytest.mark.parametrize("scheduler", EXAMPLES.values(), ids=EXAMPLES)
 
 
+@pytest.mark.parametrize("state", [State("10ba", timestamp=5), State("10ba", timestamp="5ba"), "10ba", None])  # type: ignore[arg-type]
+def test_state_without_a_timestamp_is_refused(state: Any) -> None:
+    with refused("state.timestamp", WrongTypeError):
+        LinearScheduler()(state)
+    with refused("state.timestamp", WrongTypeError):
+        bind(LinearScheduler(), state)
+
+
 def test_test_cases_have_an_example_of_every_class() -> None:
     classes = {name for name in schedulers.__all__ if type(getattr(schedulers, name)) is type(Scheduler)}
     assert {n for n in classes if issubclass(getattr(schedulers, n), Scheduler)} - {"Scheduler"} == set(EXAMPLES)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from ssr_hydra.app.built_ins import known_samples
@@ -38,15 +39,20 @@ def candidate(values: Mapping[str, Any], trust: Sequence[str] = ()) -> Candidate
     fields = {path: text for path, value in leaves if (text := _compared(path, value, length)) is not None}
     fields["logger.csv"] = str(any(node["_target_"] in _LOGGERS for node in values["logger"].values()))
     fields["the scheduled fields"] = ", ".join(sorted(values["schedules"])) or "none"
+    calendar = _calendar(values)
+    sequences = None
+    with suppress(UnknownCounterError):
+        sequences = Sequences(calendar.steps(length))
     refused = next(_refusals(values, tuple(trust)), None)
     if refused is not None:
-        return Candidate(fields, None, refused)
+        return Candidate(fields, sequences, refused)
     try:
-        sequences = _sequences(values, tuple(trust), length)
+        sequences = _sequences(values, tuple(trust), calendar, calendar.steps(length))
     except UnknownCounterError as error:
-        return Candidate(fields, None, f"a schedule or max_duration needs {error}, which is unknown before training")
+        reason = f"a schedule or max_duration needs {error}, which is unknown before training"
+        return Candidate(fields, sequences, reason)
     except InputError as error:  # for example, the schedule needs a rate that is known only when the data is read
-        return Candidate(fields, None, f"{error.field}: {error.rule}")
+        return Candidate(fields, sequences, f"{error.field}: {error.rule}")
     fields["the named schedules"] = ", ".join(sorted(sequences.tracks)) or "none"
     return Candidate(fields, sequences, hint=_hint(values))
 
@@ -111,8 +117,7 @@ def _refusals(values: Mapping[str, Any], trust: tuple[str, ...]) -> Iterator[str
         yield "trainer.device=mps: mps kernels are not deterministic"
 
 
-def _sequences(values: Mapping[str, Any], trust: tuple[str, ...], length: Time) -> Sequences:
-    ssr = check_ssr(values["ssr"] if values["control"] is None else 1)
+def _calendar(values: Mapping[str, Any]) -> Calendar:
     data, trainer = values["data"], values["trainer"]
     batches = known_dataloader_len(data)
     samples = known_samples(data["train"])
@@ -122,15 +127,18 @@ def _sequences(values: Mapping[str, Any], trust: tuple[str, ...], length: Time) 
     if data["train"]["_target_"] == WINDOWS and trainer["get_num_tokens_in_batch"] is None:
         tokens = data["train"].get("length", 64)
     is_counted = trainer["get_num_samples_in_batch"] is None
-    calendar = Calendar(data["batch_size"], batches, samples, tokens, is_counted)
+    return Calendar(data["batch_size"], batches, samples, tokens, is_counted)
+
+
+def _sequences(values: Mapping[str, Any], trust: tuple[str, ...], calendar: Calendar, steps: int) -> Sequences:
+    ssr = check_ssr(values["ssr"] if values["control"] is None else 1)
+    data, trainer = values["data"], values["trainer"]
     state = State(
         max_duration=as_time(values["max_duration"], "max_duration") * ssr,
-        dataloader_len=batches,
+        dataloader_len=calendar.batches,
         samples_per_batch=trainer["samples_per_batch"] or data["batch_size"],
         tokens_per_batch=trainer["tokens_per_batch"],
     )
-
-    steps = calendar.steps(length)
 
     def bound(node: Any, path: str, *, by_epoch: bool = False) -> Track:
         parts = node if isinstance(node, list) else [node]

@@ -75,7 +75,7 @@ class SharingPlan:
                 unique.setdefault(each.identity, each)
         self.entries = [each for each in unique.values() if _is_unfinished(each)]
         origins = _origins(study, describe, code)
-        # The jobs with known scheduled values, each with a step and a published checkpoint of that step. The job can
+        # The jobs with a known number of steps, each with a step and a published checkpoint of that step. The job can
         # start at that step without waiting for other jobs. The checkpoint is None if the job has its own checkpoint or
         # starts at step 0.
         self._known: list[tuple[PlannedJob, int, Point | None]] = []
@@ -117,7 +117,7 @@ class SharingPlan:
     def _end(self, each: PlannedJob, begin: int) -> Iterator[int]:
         """Yield the last step that a longer run could share with this job, if the job trains that step itself."""
         sequences = each.candidate.sequences
-        if self._keep == NONE or sequences is None:
+        if self._keep == NONE or sequences is None or each.candidate.group is None:
             return
         longer = {**each.values, "control": None, "ssr": float(check_ssr(each.values["ssr"]) * _LONGER)}
         with suppress(InputError):
@@ -141,6 +141,7 @@ class SharingPlan:
                 f"{stages.took(workers):,} steps"
             )
             yield from self._tree()
+        yield from self._uncounted()
         yield from self._reasons()
 
     def _lonely(self) -> Iterator[str]:
@@ -148,7 +149,8 @@ class SharingPlan:
         known, branches = [each.candidate for each, _, _ in self._known], self.stages.branches
         groups: dict[Hashable, list[int]] = {}
         for index in sorted(range(len(known)), key=lambda index: -branches[index].steps):
-            groups.setdefault(known[index].group, []).append(index)
+            if known[index].group is not None:
+                groups.setdefault(known[index].group, []).append(index)
         steps: dict[tuple[int, str], int] = Counter()
         for group in groups.values():
             for index in group:
@@ -164,9 +166,16 @@ class SharingPlan:
 
     def hint(self) -> Iterator[str]:
         """Yield a line with the number of steps. If ``share=true`` reduces this number, add the reduced number."""
-        if self.stages.branches:
+        if self._known:
             less = f"; {self.stages.shared:,} with share=true" if self.stages.shared < self.stages.alone else ""
             yield f"steps: {self.stages.alone:,}{less}"
+        yield from self._uncounted()
+
+    def _uncounted(self) -> Iterator[str]:
+        """Yield a line with the number of jobs whose steps are not counted, if there are such jobs."""
+        count = len(self.entries) - len(self._known)
+        if count:
+            yield f"  {count} {'job has' if count == 1 else 'jobs have'} an unknown number of steps"
 
     def _tree(self) -> Iterator[str]:
         columns = columns_of([each.overrides for each in self._all])
@@ -260,7 +269,7 @@ def _latest_point(candidate: Candidate, origins: Sequence[tuple[Point, Candidate
     """Return the latest published checkpoint from which a job can begin (None if there is none), and its step."""
     sequences, best, found = candidate.sequences, 0, None
     for point, origin in origins:
-        if sequences is None or origin.sequences is None or origin.group != candidate.group:
+        if sequences is None or origin.sequences is None or candidate.group is None or origin.group != candidate.group:
             continue
         is_later = best < point.step < sequences.steps
         if is_later and first_difference(origin.sequences, sequences, 0, point.step) == point.step:
@@ -274,7 +283,7 @@ def _own_steps(folder: Path | None) -> list[int]:
 
 def differing(candidates: Sequence[Candidate]) -> list[str]:
     """Return the fields whose values differ between jobs that can share steps."""
-    able = [each.fields for each in candidates if each.sequences is not None]
+    able = [each.fields for each in candidates if each.refused is None]
     names = dict.fromkeys(name for fields in able for name in fields)
     return [name for name in names if len({fields.get(name) for fields in able}) > 1]
 

@@ -231,7 +231,8 @@ class Candidate:
 
     Args:
         fields: A mapping from field to value as text. Jobs that share steps must have equal fields.
-        sequences: The multipliers at each step; None if they are unknown, or if the job cannot share steps.
+        sequences: The number of steps, and the multipliers at each step if the job can share steps. None if the number
+            of steps is unknown.
         refused: The reason why the job cannot share steps; None if the job can share steps.
         hint: A text about a setting that prevents sharing; empty if there is no such setting.
     """
@@ -244,7 +245,7 @@ class Candidate:
     @property
     def group(self) -> str | None:
         """A key. Only jobs with equal keys can share steps. None if the job shares no steps."""
-        return None if self.sequences is None else json.dumps(sorted(self.fields.items()))
+        return None if self.refused is not None else json.dumps(sorted(self.fields.items()))
 
 
 def first_difference(one: Sequences, other: Sequences, begin: int, end: int) -> int:

@@ -50,12 +50,14 @@ class Branch:
         begin: The first step that the job trains itself.
         source: The index of the job that trains the steps before ``begin``; None if these steps are trained already.
         children: The indices of the jobs that take their first steps from this job, in the order of their ``begin``.
+        held: The latest step with a checkpoint in the job's own folder.
     """
 
     steps: int
     begin: int
     source: int | None = None
     children: tuple[int, ...] = ()
+    held: int = 0
 
 
 @dataclass
@@ -76,8 +78,8 @@ class StagePlan:
 
     @property
     def alone(self) -> int:
-        """The total number of steps without sharing."""
-        return sum(branch.steps for branch in self.branches)
+        """The total number of steps that the sweep trains without sharing."""
+        return sum(branch.steps - branch.held for branch in self.branches)
 
     @property
     def shared(self) -> int:
@@ -162,6 +164,7 @@ def plan_stages(jobs: Sequence[Planned]) -> StagePlan:
             begins[index],
             sources[index],
             tuple(sorted(children.get(index, ()), key=lambda child: begins[child])),
+            max(job.held, default=0),
         )
         for index, job in enumerate(jobs)
     )

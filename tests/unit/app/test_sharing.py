@@ -10,10 +10,12 @@ from typing import Any
 
 import pytest
 from cases import each
+from checkpoint_helpers import save
 from omegaconf import DictConfig
 
 from ssr_hydra.app.check import check
 from ssr_hydra.app.sharing import candidate
+from ssr_hydra.checkpoints import CheckpointStore
 from ssr_hydra.sweeps.plan import PlannedJob, SharingPlan, differing
 from ssr_hydra.sweeps.sharing.orders import Orders, publish
 from ssr_hydra.sweeps.sharing.sequences import Candidate, first_difference
@@ -179,6 +181,21 @@ def test_plan_ignores_checkpoints_of_different_software(composed: Compose, tmp_p
         for version in ("0.1.0 abc", "0.1.0 abd", "0.2.0 abc")
     ]
     assert begins == [300, 0, 0]
+
+
+def test_plan_counts_the_steps_of_all_unfinished_jobs(composed: Compose, tmp_path: Path) -> None:
+    """A stopped job has 100 of 400 steps left, and another job cannot share its 400 steps."""
+    save(CheckpointStore(tmp_path / "0/checkpoints"), 300)
+    entries = []
+    for change in ((), ("callbacks=[throughput]",), ("scheduler.t_warmup=0ba", "max_duration=10m")):
+        values, number = check(composed(*WSD, *change), ()), len(entries)
+        entries.append(PlannedJob(f"{number:016}", change, values, candidate(values), tmp_path / str(number)))
+    plan = SharingPlan(tmp_path, entries, "ends", candidate, None, CODE)
+    assert [*plan.hint()] == ["steps: 500", "  1 job has an unknown number of steps"]
+    assert "\n".join(plan.lines(1)).splitlines()[:2] == [
+        "steps: 500 with shared prefixes, 500 without: 0.0% saved",
+        "the longest path has 400 steps; 1 worker needs the time of about 500 steps",
+    ]
 
 
 def lines_of(composed: Compose, folder: Path, *axes: tuple[str, ...]) -> list[str]:

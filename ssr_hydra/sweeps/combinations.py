@@ -117,7 +117,7 @@ def _key_name(key: str) -> str:
 
 
 def check_job_count(overrides: Sequence[Override], zips: Sequence[tuple[str, ...]] = ()) -> int:
-    """Return the number of jobs of a sweep. The number of jobs is limited to 10,000.
+    """Return the number of jobs of a sweep. The limit is 10,000 jobs, and each key must have at least one value.
 
     Example:
         >>> from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -128,6 +128,10 @@ def check_job_count(overrides: Sequence[Override], zips: Sequence[tuple[str, ...
     counts = {
         item.get_key_element(): (item, _n_values(item)) for item in overrides
     }  # the last override of a key counts
+    for key, (item, count) in counts.items():
+        if not count:
+            rule, fix = "must have at least one value (got none)", "change the pattern or the range, or write the values"
+            raise RangeError(key, item.get_value_string(), rule, fix)
     jobs = math.prod(counts[axis[0]][1] for axis in _axes(counts, zips))
     if jobs <= _MOST_JOBS:
         return int(jobs)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
@@ -80,6 +82,14 @@ def test_paired_ranges_are_counted_without_listing_them() -> None:
     endless = parsed("a=range(0,1,0) b=range(0,1,0)")
     with refused("a", RangeError):
         check_job_count(endless, zips_of(["a", "b"], endless, None))
+
+
+@pytest.mark.parametrize("value", ["range(0)", "range(3,0)", "range(0,3,-1)", "shuffle(range(0))", "glob(zz*)"])
+def test_key_without_values_is_refused(value: str) -> None:
+    loader = SimpleNamespace(get_group_options=lambda *_, **__: ["cosine", "rex"])
+    overrides = OverridesParser.create(loader).parse_overrides(["ssr=0.5,1", f"scheduler={value}"])  # type: ignore[arg-type]
+    with refused("scheduler", RangeError, match="must have at least one value"):
+        check_job_count(overrides)
 
 
 def test_product_counts_the_values_of_each_axis() -> None:

@@ -275,9 +275,15 @@ def _of_hydra(error: BaseException, overrides: Sequence[str], choices: Callable[
         return FormatError(key, value, rule, "write key=value, and quote characters that the shell would change")
     if match := re.search(r"In '(experiment/[^']+)': Could not override '[^'@]+@experiment\.", text):
         return overlay_error(match[1])
-    if "Could not append to config. An item is already at" in text and (key := _override_key(error)):
-        value = _value_of(key, overrides)
-        return ConflictError(key, value, "already exists", f"to change it, drop the +: {key}={value}")
+    twice = re.match(r"Multiple values for (\S+)\.|(\S+) appears more than once in the final defaults list", text)
+    if twice or "Could not append to config. An item is already at" in text:
+        key = twice[1] or twice[2] if twice else _override_key(error)
+        if key is not None and (value := _value_of(key, overrides)) is not None:
+            return ConflictError(key, value, "already exists", f"to change it, drop the +: {key}={value}")
+    if match := re.match(r"force-add of config groups is not supported: '\+\+([^=]+)=(.*)'", text):
+        key, value = match.groups()
+        fix = f"write {key}={value} to change it, or +{key}={value} to add it"
+        return ConflictError(key, value, "cannot be set with ++, because it is a group", fix)
     if match := re.search(r"Could not delete from config\. '([^']+)' does not exist", text):
         return UnknownNameError(match[1], f"~{match[1]}", "not found in the config", f"remove ~{match[1]}")
     if match := re.search(r"Could not delete from config\. The value of '([^']+)' is (.*) and not (.*)\.", text):

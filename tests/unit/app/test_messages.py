@@ -66,6 +66,13 @@ def test_error_of_any_other_kind_is_one_line(message: str) -> None:
         ("~lrr", "lrr='~lrr': not found in the config; remove ~lrr"),
         ("~optimizer.betas=3", "optimizer.betas='~optimizer.betas': not found in the config; remove ~optimizer.betas"),
         ("~ssr=2", "ssr='2': must be the value of ssr in the config, which is 1.0; write ~ssr"),
+        ("+experiment=digits_wsd", "experiment='digits_wsd': already exists; to change it, drop the +: experiment=digits"),
+        ("+model=conv model=mlp", "model='mlp': already exists; to change it, drop the +: model=mlp"),
+        (
+            "++scheduler=wsd",
+            "scheduler='wsd': cannot be set with ++, because it is a group; write scheduler=wsd to change it, or "
+            "+scheduler=wsd to add it",
+        ),
         ("callbacks=[emma]", "callbacks='emma': unknown choice; did you mean ema?"),
         ("param_groups=[no_decy]", "param_groups='no_decy': unknown choice; did you mean no_decay?"),
         ("callbacks.ema.decay=.5", "callbacks.ema.decay='.5': unknown key callbacks.ema; choose it: callbacks=[ema]"),

@@ -130,7 +130,7 @@ def check_job_count(overrides: Sequence[Override], zips: Sequence[tuple[str, ...
     }  # the last override of a key counts
     for key, (item, count) in counts.items():
         if not count:
-            rule, fix = "must have at least one value (got none)", "change the pattern or the range, or write the values"
+            rule, fix = "must have at least one value (got none)", "change the pattern or range, or write the values"
             raise RangeError(key, item.get_value_string(), rule, fix)
     jobs = math.prod(counts[axis[0]][1] for axis in _axes(counts, zips))
     if jobs <= _MOST_JOBS:

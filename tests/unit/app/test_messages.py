@@ -66,7 +66,7 @@ def test_error_of_any_other_kind_is_one_line(message: str) -> None:
         ("~lrr", "lrr='~lrr': not found in the config; remove ~lrr"),
         ("~optimizer.betas=3", "optimizer.betas='~optimizer.betas': not found in the config; remove ~optimizer.betas"),
         ("~ssr=2", "ssr='2': must be the value of ssr in the config, which is 1.0; write ~ssr"),
-        ("+experiment=digits_wsd", "experiment='digits_wsd': already exists; to change it, drop the +: experiment=digits"),
+        ("+experiment=digits_wsd", "experiment='digits_wsd': already exists; to change it, drop the +: exp"),
         ("+model=conv model=mlp", "model='mlp': already exists; to change it, drop the +: model=mlp"),
         (
             "++scheduler=wsd",

@@ -149,7 +149,7 @@ def parse_command_line(argv: Sequence[str]) -> CommandLine:
         if not re.fullmatch(r"(install|uninstall|query)=(bash|fish|zsh)", typed):
             rule = "must be followed by install, uninstall or query, and by bash, fish or zsh"
             raise FormatError("--shell-completion", typed, rule, "e.g. --shell-completion install=bash")
-    name, path = args.config_name or "config", _folder("--config-path", args.config_path)
+    name, path = args.config_name or "config", folder_of("--config-path", args.config_path)
     file = f"{name.removesuffix('.yaml')}.yaml"
     if path is not None and not Path(path, file).is_file():  # Hydra would silently compose the package's config
         fix = "to repeat a run, write RUN/.hydra; for a folder of config groups, use --config-dir"
@@ -163,7 +163,7 @@ def parse_command_line(argv: Sequence[str]) -> CommandLine:
         show=_show_flags(args, mode),
         config_name=name,
         config_path=path,
-        config_dir=_folder("--config-dir", args.config_dir),
+        config_dir=folder_of("--config-dir", args.config_dir),
         target=args.schema or args.new or "",
     )
 
@@ -189,14 +189,17 @@ def _show_flags(args: argparse.Namespace, mode: str) -> tuple[str, ...]:
     return (*flags, "--resolve") if args.resolve else tuple(flags)
 
 
-def _folder(flag: str, value: str | None) -> str | None:
+def folder_of(flag: str, value: str | None) -> str | None:
     """Return the absolute path of the folder in the value of a flag; None if there is no value."""
     if value is None:
         return None
     if value.startswith("pkg://"):
-        spec = importlib.util.find_spec(value.removeprefix("pkg://").strip("/").replace("/", "."))
+        try:
+            spec = importlib.util.find_spec(value.removeprefix("pkg://").strip("/").replace("/", "."))
+        except ImportError:  # a package that should contain it does not exist
+            spec = None
         value = next(iter((spec and spec.submodule_search_locations) or ()), value)
-    if not Path(value).is_dir():
+    if not value or not Path(value).is_dir():
         raise PathError(flag, value, "folder not found", "check the path")
     return str(Path(value).absolute())
 

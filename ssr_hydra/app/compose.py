@@ -13,7 +13,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf
 
-from ssr_hydra.app.command_line import VERSION_BASE, CommandLine, key_of, split_override
+from ssr_hydra.app.command_line import VERSION_BASE, CommandLine, folder_of, key_of, split_override
 from ssr_hydra.app.guard import CheckedFiles, check_hydra_node, check_parameters, register_source
 from ssr_hydra.app.hydra_rules import chosen_nodes
 from ssr_hydra.app.interpolations import check_growth
@@ -212,6 +212,5 @@ class Composer:
 def _checked(entry: Any) -> str:
     if not isinstance(entry, str):
         raise WrongTypeError(_SEARCH_PATH, entry, "must be a list of folders", "e.g. hydra.searchpath=[mine]")
-    if entry.startswith("pkg://"):
-        return entry
-    return f"checked://{Path(entry.removeprefix('file://')).absolute()}"
+    folder = folder_of(_SEARCH_PATH, entry.removeprefix("file://"))
+    return entry if entry.startswith("pkg://") else f"checked://{folder}"

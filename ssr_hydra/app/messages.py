@@ -89,7 +89,8 @@ def _of_omegaconf(error: OmegaConfBaseException, outer: BaseException, overrides
     field = error.full_key or _override_key(outer) or "config"
     value = _value_of(field, overrides)
     if isinstance(error, MissingMandatoryValue):
-        return MissingValueError(field, "???", "must be set, because it has no default", f"set {field}=...")
+        fix = f"choose one, e.g. {_choice_of(field)}" if field in GROUPS else f"set {field}=..."
+        return MissingValueError(field, "???", "must be set, because it has no default", fix)
     if isinstance(error, InterpolationResolutionError):
         return WrongTypeError(field, _value_in(error, field), message, "correct the reference ${...}")
     if field.startswith("value[0]") and (listed := _mappings(overrides)) is not None:  # as in errors of Hydra 1.4
@@ -101,7 +102,11 @@ def _of_omegaconf(error: OmegaConfBaseException, outer: BaseException, overrides
     if isinstance(error, ValidationError) and re.search(r"is not a (List|Tuple)Config", message):
         return WrongTypeError(field, value, "must be a list", f"write {field}=[{_as_list(error, field, value)}]")
     if isinstance(error, ValidationError) and "is not Optional" in message:
-        return MissingValueError(field, value, "must not be null", f"e.g. {field}={_EXAMPLES.get(field, '...')}")
+        return MissingValueError(field, None, "must not be null", _default(error, field))
+    if isinstance(error, ValidationError) and re.match("Cannot convert '.*' to string", message):
+        return WrongTypeError(field, value, "must be one value, not a list or a mapping", _default(error, field))
+    if "does not support deletion" in message:
+        return ConflictError(field, f"~{field}", "cannot be deleted", f"remove ~{field}")
     if isinstance(error, ValidationError) and (match := re.search(r"could not be converted to (\w+)", message)):
         kind = _KINDS.get(match[1], match[1])
         shown = re.match(r"Value '(.*)' of type", message)
@@ -124,6 +129,22 @@ def _of_omegaconf(error: OmegaConfBaseException, outer: BaseException, overrides
             field, value, "must be a mapping", f"set keys of {field} (--cfg job --package {field} prints them)"
         )
     return FormatError(field, value, message.rstrip("."), "print the default with --cfg job")
+
+
+def _choice_of(group: str) -> str:
+    return f"{group}={next(iter(GROUPS.get(group, TRAITS)))}"
+
+
+def _default(error: OmegaConfBaseException, field: str) -> str:
+    """Suggest an example, the value that the field has without the override, or how to print the keys of the field."""
+    node = error.parent_node
+    current = None if node is None else node._get_node(field.rpartition(".")[2])
+    if isinstance(current, Mapping):
+        return f"set keys of {field} (--cfg job --package {field} prints them)"
+    if isinstance(current, Sequence):
+        return f"e.g. {field}=[{','.join(map(str, current))}]"
+    value = _EXAMPLES.get(field, "..." if current is None else current._value())
+    return f"e.g. {field}={str(value).lower() if isinstance(value, bool) else value}"
 
 
 def _several(overrides: Sequence[str]) -> InputError | None:
@@ -236,7 +257,10 @@ def _of_hydra(error: BaseException, overrides: Sequence[str], choices: Callable[
             field, value = ("launcher", preset) if _value_of("launcher", overrides) == preset else (group, name)
             return missing_package(field, value, f"hydra-{library}-launcher", library)
         options = re.findall(r"^\t([\w.-]+)$", text, re.MULTILINE)
-        fix = did_you_mean(name, options) if options else "see --help"
+        fix = did_you_mean(name.removesuffix(".yaml"), options) if options else "see --help"
+        for override in overrides:
+            if override.replace("=", "/", 1) == match[1]:  # the choice may contain a slash
+                group, _, name = override.partition("=")
         return UnknownNameError(group or "config", name, "unknown choice", fix)
     if match := re.match(r"Cannot find primary config '([^']+)'", text):
         fix = "correct the name, or add the folder of the config with --config-dir"
@@ -254,13 +278,26 @@ def _of_hydra(error: BaseException, overrides: Sequence[str], choices: Callable[
         return WrongTypeError(key, value, "must be one value, because this is a single run", fix)
     if "Config group override must be" in text:
         names = [override.partition("=")[0] for override in overrides if override.endswith("=null")]
-        key = names[0] if names else "config"
-        return UnknownNameError(key, None, "must be the name of a choice", f"to remove the group, write ~{key}")
+        key = next((name for name in names if choices(name)), names[0] if names else "config")
+        fix = f"to remove the group, write ~{key}"
+        if key in ("logger", "callbacks", "param_groups"):
+            fix = f"for none, write {key}=[]"
+        elif key in (*GROUPS, "launcher"):
+            fix = f"remove {key}=null, or choose one, e.g. {_choice_of(key)}"
+        return UnknownNameError(key, None, "must be the name of a choice", fix)
     if isinstance(error, OverrideParseException):
         key, equals, value = error.override.partition("=")
         if "," in key or "zip(" in error.override:
             return FormatError("overrides", error.override, "cannot be read", f"to pair values, write {ZIP_EXAMPLE}")
         is_text = value and value[0] not in "[{('\"" and value.count("${") == value.count("$")
+        if key != (bare := re.sub(r"\s", "", key)):
+            fix = f"write {shlex.quote(f'{bare}={value.strip()}')}"
+            return FormatError(bare.lstrip("+~"), value, "must have no spaces before the =", fix)
+        if value.startswith("~/"):
+            rule = "must not start with ~, which the shell does not replace here"
+            return FormatError(key, value, rule, f"write {key}=$HOME{value[1:]}")
+        if match := re.fullmatch(r"\((.*,.*)\)", value):
+            return FormatError(key, value, "cannot be read", f"write a list: {key}=[{match[1]}]")
         if equals and key.strip("+~") and is_text and "," not in value:
             rule = "contains characters that need quotes"
             fix = f"write {shlex.quote(f'{key}={quoted(value)}')}, with both pairs of quotes"
@@ -284,7 +321,7 @@ def _of_hydra(error: BaseException, overrides: Sequence[str], choices: Callable[
         key, value = match.groups()
         fix = f"write {key}={value} to change it, or +{key}={value} to add it"
         return ConflictError(key, value, "cannot be set with ++, because it is a group", fix)
-    if match := re.search(r"Could not delete from config\. '([^']+)' does not exist", text):
+    if match := re.search(r"Could not delete (?:from config\. )?'([^'=]+)[^']*'(?: does not|\. No match)", text):
         return UnknownNameError(match[1], f"~{match[1]}", "not found in the config", f"remove ~{match[1]}")
     if match := re.search(r"Could not delete from config\. The value of '([^']+)' is (.*) and not (.*)\.", text):
         key, value, typed = match.groups()

@@ -8,7 +8,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,7 @@ from ssr_hydra.app.messages import explain
 from ssr_hydra.app.resuming import check_folder
 from ssr_hydra.app.sharing import candidate
 from ssr_hydra.app.targets import check_there, import_from_here, trust_of
-from ssr_hydra.configs import APP_KEYS, AppConfig
+from ssr_hydra.configs import APP_KEYS, GROUPS, AppConfig, ExperimentConfig
 from ssr_hydra.configs.experiment import KEEPS, STUDY_CODES
 from ssr_hydra.errors import ConflictError, FormatError, MismatchError, RangeError, UnknownNameError
 from ssr_hydra.files import check_folder_name, check_length
@@ -44,6 +44,8 @@ from ssr_hydra.trainer.processes import ALONE, Processes, RankAndSize
 __all__ = ["CheckedCommand", "JobComposer", "checked", "preflight", "refuse_sweep", "sweep_axes"]
 
 _ZIP = "zip"
+_KEYS = {key.name for key in fields(ExperimentConfig)} - {*GROUPS, "param_groups", "debug"}
+_NO_GROUPS = (_KEYS | {*APP_KEYS}) - {"trust"}
 _SWEEPER = "hydra_plugins.ssr_hydra.StudySweeper"
 
 
@@ -103,9 +105,11 @@ def preflight(line: CommandLine, run_id: str, processes: Processes = ALONE) -> C
     for override in line.overrides:
         group, _, package = key_of(override).partition("@")
         check_place(group, package)
-        if override.startswith("~") and group in APP_KEYS and group != "trust":
-            default = AppConfig.__dataclass_fields__[group].default
-            fix = f"remove ~{group}, or write {group}={'null' if default is None else str(default).lower()}"
+        if override.startswith("~") and group in _NO_GROUPS:
+            fix = f"remove ~{group}"
+            if group in APP_KEYS:
+                default = AppConfig.__dataclass_fields__[group].default
+                fix += f", or write {group}={'null' if default is None else str(default).lower()}"
             raise ConflictError(group, override, "cannot be deleted", fix)
     with composing(line, run_id, keeps_files=True) as composer:
         if line.mode not in ("run", "multirun"):

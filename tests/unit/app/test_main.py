@@ -95,6 +95,26 @@ FIXES = {
     "-m ssr=1,2 share=true share_keep=al": "share_keep='al': unknown value; did you mean all?",
     "resume.on_change=extand": "did you mean extend?",
     "resume=": "resume.path='': must be auto, never or a path; write resume=auto",
+    "name=null scheduler=null": "scheduler=None: must be the name of a choice; remove scheduler=null, or choose one",
+    "trainer.threads=null logger=null": "logger=None: must be the name of a choice; for none, write logger=[]",
+    "debug=null": "to remove the group, write ~debug",
+    "~scheduler": "scheduler='???': must be set, because it has no default; choose one, e.g. scheduler=constant",
+    "~logger": "logger='~logger': not found in the config; remove ~logger",
+    "~ssr": "ssr='~ssr': cannot be deleted; remove ~ssr",
+    "~scheduler.t_warmup": "'~scheduler.t_warmup': cannot be deleted; remove ~scheduler.t_warmup",
+    "experiment=conf/experiment/digits_wsd.yaml": (
+        "experiment='conf/experiment/digits_wsd.yaml': unknown choice; did you mean digits_wsd?"
+    ),
+    "optimizer.lr=null": "optimizer.lr=None: must not be null; e.g. optimizer.lr=0.1",
+    "checkpoint.enabled=null": "e.g. checkpoint.enabled=true",
+    "checkpoint=null": "must not be null; set keys of checkpoint (--cfg job --package checkpoint prints them)",
+    "scheduler=multistep scheduler.milestones=null": "e.g. scheduler.milestones=[0.5dur,0.75dur]",
+    "name=[a]": "name='[a]': must be one value, not a list or a mapping; e.g. name=my_run",
+    "optimizer=adam optimizer.betas=(0.9,0.99)": "cannot be read; write a list: optimizer.betas=[0.9,0.99]",
+    "hydra.run.dir=~/runs": "must not start with ~, which the shell does not replace here; write hydra.run.dir=$HOME/r",
+    "hydra.searchpath=[nowhere]": "hydra.searchpath='nowhere': folder not found; check the path",
+    "hydra.searchpath=[pkg://nowhere.conf]": "hydra.searchpath='pkg://nowhere.conf': folder not found",
+    "--config-dir pkg://nowhere.conf": "--config-dir='pkg://nowhere.conf': folder not found",
     "hydra.run.dir=": "remove hydra.run.dir, or set it to a folder",
 }
 
@@ -102,6 +122,13 @@ FIXES = {
 @pytest.mark.parametrize("typed", FIXES)
 def test_error_says_how_to_fix_the_value(refused: Callable[..., str], typed: str) -> None:
     assert FIXES[typed] in refused(*typed.split(), *(() if "max_duration" in typed else QUICK))
+
+
+@pytest.mark.parametrize("typed", ["ssr = 0.5", "ssr =0.5", " ssr=0.5"])
+def test_error_for_spaces_around_the_equals_sign_shows_the_override_without_spaces(
+    refused: Callable[..., str], typed: str
+) -> None:
+    assert "must have no spaces before the =; write ssr=0.5\n" in refused(typed, *QUICK)
 
 
 @pytest.mark.parametrize(

@@ -65,7 +65,7 @@ def test_error_of_any_other_kind_is_one_line(message: str) -> None:
         ("lrr=0.1", "lrr='0.1': unknown key; there are name, ssr, "),
         ("~lrr", "lrr='~lrr': not found in the config; remove ~lrr"),
         ("~optimizer.betas=3", "optimizer.betas='~optimizer.betas': not found in the config; remove ~optimizer.betas"),
-        ("~ssr=2", "ssr='2': must be the value of ssr in the config, which is 1.0; write ~ssr"),
+        ("+foo=1 ~foo=2", "foo='2': must be the value of foo in the config, which is 1; write ~foo"),
         ("+experiment=digits_wsd", "experiment='digits_wsd': already exists; to change it, drop the +: exp"),
         ("+model=conv model=mlp", "model='mlp': already exists; to change it, drop the +: model=mlp"),
         (

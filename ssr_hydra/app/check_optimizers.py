@@ -126,8 +126,8 @@ def _is_named(scheduler: Any) -> bool:
 
 def _check_schedules_are_used(rules: Sequence[Rule], scheduler: Any) -> None:
     used = {"default", *(rule.values.get("schedule") for rule in rules)}
-    for name in scheduler if _is_named(scheduler) else ():
-        if name not in used:
+    for name, node in scheduler.items() if _is_named(scheduler) else ():
+        if name not in used and isinstance(node, (Mapping, list)):  # other values get a better error later
             fix = f"write schedule: {name} in a rule, or remove scheduler.{name}"
             raise ConflictError(f"scheduler.{name}", name, "no rule of param_groups uses this schedule", fix)
 

@@ -201,7 +201,10 @@ class Composer:
         except Exception as error:  # Hydra also raises ValueError, AssertionError and errors of the YAML parser
             refusal = explain(error, overrides, *(() if choices is None else (choices,)))
             is_typed = refusal.field in map(key_of, overrides)
-            found = None if is_typed else CheckedFiles.instance().locate(refusal.field)
+            for folder in self._folders:
+                if Path(folder, refusal.field, f"{refusal.value}.yml").is_file():
+                    refusal = refusal.renamed(refusal.field, f"rename {refusal.value}.yml to {refusal.value}.yaml")
+            found = None if is_typed else CheckedFiles.instance().locate(refusal.field, refusal.value)
             if found is not None:
                 path, value = found
                 rule = f"{refusal.rule} (in {shown_path(Path(path))})"

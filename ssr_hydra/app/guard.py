@@ -88,8 +88,11 @@ class CheckedFiles(metaclass=Singleton):
         entries = (*self.before, *self.after)
         return [Path(entry.removeprefix(_SCHEME)) for entry in entries if entry.startswith(_SCHEME)]
 
-    def locate(self, field: str) -> tuple[str, Any] | None:
-        """Return the path of the checked file that sets a field, and its value; None if no checked file sets it."""
+    def locate(self, field: str, choice: object = None) -> tuple[str, Any] | None:
+        """Return the path of the checked file that sets a field, and its value; None if no checked file sets it.
+
+        A file also sets a field if its defaults list has ``choice`` for the group ``field``.
+        """
         for path, text in reversed(self.texts.items()):
             folder, _, _ = path.rpartition("/")
             try:
@@ -97,6 +100,11 @@ class CheckedFiles(metaclass=Singleton):
                 header = CheckedSource._get_header_dict(text[:512])
             except (OmegaConfBaseException, yaml.YAMLError, ValueError, OSError):
                 continue
+            defaults: Any = node.get("defaults") if OmegaConf.is_dict(node) else None
+            for entry in defaults or ():
+                for key, value in entry.items() if OmegaConf.is_dict(entry) else ():
+                    if value == choice and re.sub(r"^(override )?/?|@.*", "", str(key)) == field:
+                        return path, value
             keys = field.split(".")
             if header.get("package") != "_global_" and keys[0] == folder.rpartition("/")[2]:
                 keys = keys[1:]

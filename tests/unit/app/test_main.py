@@ -167,6 +167,10 @@ def test_error_names_a_record_that_cannot_be_written(app: App, in_tmp: Path, mon
             "optimizer: {lrr: 0.3}",
             "optimizer.lrr=0.3: unknown key (in mine/experiment/u.yaml); did you mean lr?",
         ),
+        (
+            "defaults: [{override /scheduler@scheduler: wsdd}]",
+            "scheduler='wsdd': unknown choice (in mine/experiment/u.yaml); did you mean wsd?",
+        ),
         ("sheduler: wsd", "sheduler='wsd': unknown key (in mine/experiment/u.yaml); did you mean scheduler?"),
         (
             "optimizer: {lr: fast}",
@@ -179,6 +183,23 @@ def test_error_for_a_typo_in_a_file_names_the_file_and_the_value(app: App, in_tm
     (in_tmp / "mine/experiment/u.yaml").write_text(f"# @package _global_\n{text}\n")
     answer = app("--config-dir", "mine", "experiment=u", *QUICK)
     assert (answer.code, answer.err) == (2, f"error: {said}\n")
+
+
+def test_error_for_a_config_whose_name_ends_in_yml_says_how_to_rename_it(
+    refused: Callable[..., str], mine: Callable[[str, str], None], in_tmp: Path
+) -> None:
+    mine("experiment/u", "# @package _global_")
+    (in_tmp / "mine/experiment/u.yaml").rename(in_tmp / "mine/experiment/u.yml")
+    said = refused("--config-dir", "mine", "experiment=u", *QUICK)
+    assert "experiment='u': unknown choice; rename u.yml to u.yaml" in said
+
+
+def test_error_for_a_scheduler_without_target_says_how_to_begin_its_file(
+    refused: Callable[..., str], mine: Callable[[str, str], None]
+) -> None:
+    mine("scheduler/own", "t_warmup: 30ba")
+    said = refused("--config-dir", "mine", "scheduler=own", *QUICK)
+    assert "must have a _target_; begin the YAML file of scheduler with defaults: [cosine_warmup, _self_]" in said
 
 
 # The check and the trainer each bind the schedule once. The check binds a warmup in epochs of a table after the table

@@ -155,8 +155,9 @@ def from_csv(
     if not kept:
         first = min(problems, key=lambda problem: int(problem.where.rpartition(":")[2]), default=None)
         why = f": {first.where}: {first.reason}" if first is not None else ""
-        has_commas = decimal == "." and re.search(r"\d,\d", why)
-        fix = "set decimal to a comma" if has_commas else "correct the cells, or name a different column"
+        fix = "correct the cells, or name a different column" if lines else "write a row for each run"
+        if decimal == "." and re.search(r"'[-+]?\d*,\d+ ?%?'", why):
+            fix = "set decimal to a comma"
         raise FormatError("csv", str(path), f"has no row that can be read{why}", fix)
     keys = list(zip(*(cells[places[name]] for name in recipes), strict=True)) if recipes else [()] * len(lines)
     labels = _recipe_names(dict.fromkeys(of_kept(keys)), recipes, path.stem)

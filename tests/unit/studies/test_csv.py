@@ -128,6 +128,17 @@ def test_names_of_wide_columns_are_read_as_numbers(
     assert study.frame["quality"].tolist() == [7.0, 8.0]
 
 
+@pytest.mark.parametrize(
+    ("text", "fix"),
+    [("ssr;acc\n0,5;0.8\n", "set decimal to a comma"), ("ssr,acc\n", "write a row for each run"),
+     ("ssr,acc\nx,0.8\n", "correct the cells, or name a different column")],
+)  # fmt: skip
+def test_error_for_a_table_without_a_run_names_a_fix(tmp_path: Path, text: str, fix: str) -> None:
+    with refused("csv", FormatError) as caught:
+        from_csv(written(tmp_path, text), "ssr", "acc")
+    assert caught.value.fix == fix
+
+
 def test_column_has_one_meaning(tmp_path: Path) -> None:
     path = written(tmp_path, "m,steps,acc\na,50,0.5\nb,100,0.6\n")
     for field, options in (

@@ -26,6 +26,7 @@ from ssr_hydra.report.figure_axes import (
     time_axis,
 )
 from ssr_hydra.report.page_data import MOST_RUNS
+from ssr_hydra.report.words import certainty
 from ssr_hydra.studies.notes import arm
 from ssr_hydra.studies.study import CONTROLS, spread_out
 
@@ -279,7 +280,7 @@ def _tolerances(axes: Axes, content: Content) -> list[Line2D]:
         x = [max(step.above, least), min(step.below, most)]
         axes.plot(
             x, [choice.ssr] * 2, color=look["color"], linewidth=2.4, solid_capstyle="butt", dash_capstyle="butt",
-            linestyle=styles[choice.certainty == "sure"][0],
+            linestyle=styles[certainty(choice) == "decided"][0],
         )  # fmt: skip
         axes.plot(math.sqrt(x[0] * x[1]), choice.ssr, look["marker"], color=look["color"], markersize=4.6)
         if choice.recommendation.ssr is None:
@@ -298,7 +299,7 @@ def _tolerances(axes: Axes, content: Content) -> list[Line2D]:
     axes.xaxis.set_major_locator(FixedLocator(ticks))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.3g}"))
-    certain = {step.choice.certainty == "sure" for step in content.steps}
+    certain = {certainty(step.choice) == "decided" for step in content.steps}
     return [
         Line2D([], [], color=GREY, linewidth=2.4, linestyle=styles[sure][0], label=styles[sure][1])
         for sure in sorted(certain, reverse=True)

@@ -142,8 +142,9 @@ def steps_table(content: Content) -> Table:
     for step in content.steps:
         choice = step.choice
         longer = " or longer" if choice.recommendation.ssr is None else ""
-        sure = Cell(certainty(choice), "good" if choice.certainty == "sure" else "", "at the middle of the tolerances")
-        cells = tolerances(step.above, step.below), choice.recipe, f"{number(choice.ssr)}{longer}", sure
+        sure = certainty(choice)
+        verdict = Cell(sure, "good" if sure == "decided" else "", "at the middle of the tolerances")
+        cells = tolerances(step.above, step.below), choice.recipe, f"{number(choice.ssr)}{longer}", verdict
         chosen = content.tolerance is not None and step.above < content.tolerance <= step.below
         made.append(_row(*cells, of=(choice.recipe, ""), chosen=chosen))
     return Table(columns, tuple(made))

@@ -20,6 +20,7 @@ from ssr_hydra.report import Content, Options, build
 from ssr_hydra.report.figure_axes import printable
 from ssr_hydra.report.figures import draw, drawable, figures
 from ssr_hydra.report.page_data import payload
+from ssr_hydra.report.tables import steps_table
 from ssr_hydra.studies import Study, from_csv, load
 
 
@@ -227,3 +228,13 @@ def test_tolerances_are_drawn_as_steps_in_descending_order() -> None:
     assert ends[1][0] == pytest.approx((0.05, 0.2))
     assert axes.get_xlim() == pytest.approx((0.025, 0.4))
     assert drawable(build(study_of({"a": {1.0: [0.8, 0.81]}}))) == ["frontier"]
+
+
+def test_choice_that_the_table_calls_undecided_is_not_drawn_as_decided() -> None:
+    content = build(study_of({"a": {0.5: [0.6, 0.61, 0.6], 1.0: [0.8, 0.812, 0.801]}}))
+    assert [(row.cells[-1].text, row.cells[-1].tone) for row in steps_table(content).rows] == [
+        ("decided", "good"),
+        ("undecided: longer runs are missing", ""),
+    ]
+    first, last = (line for line in draw(content, "tolerances").axes[0].lines if len(line.get_xdata()) == 2)  # type: ignore[arg-type]
+    assert (first.get_linestyle(), last.get_linestyle()) == ("-", "--")

@@ -22,10 +22,11 @@ PAGE = REPO / "docs" / "reference" / "tables.md"
 _HEAD = """\
 # Tables
 
-Every choice of the config groups, and every key with its type, default and meaning. `scripts/tables.py` writes this
-page from the typed configs and their docstrings. In Python, the keys are the arguments of the class that the second
-column names. This class is in `ssr_hydra` or in torch. `???` is a value that you must set. A value of type `any` may
-have several types, which the class checks. torch documents the keys of its optimizers.
+This page lists every choice of the config groups, and every key with its type, default and meaning.
+`scripts/tables.py` writes the page from the typed configs and their docstrings. In Python, the keys are the arguments
+of the class in the second column, which is in `ssr_hydra` or in torch. The default `???` means that you must set the
+value. A key of type `any` accepts values of several types, which its class checks. For the keys of torch's
+optimizers, see the documentation of torch.
 """
 _NODES = {
     "Top level": (configs.AppConfig, ()),

@@ -263,10 +263,10 @@ def sentences() -> list[str]:
     return [
         f"in percent: the mean of {script.TASKS[digits].seeds} seeds",
         f"bits per byte: the mean of {script.TASKS[lm].seeds} seeds",
-        f"On digits, a doubling of the training gains {doubled[digits][0]} points of accuracy from SSR 0.125, "
-        f"{doubled[digits][1]} from 0.25, "
-        f"{doubled[digits][2]} from 0.5 and {doubled[digits][3]} from 1.",
-        f"On the byte language model, a doubling from these SSRs gains {doubled[lm][0]}, {doubled[lm][1]}, "
+        f"On digits, a doubling from SSR 0.125 gains {doubled[digits][0]} points of accuracy, "
+        f"a doubling from 0.25 gains {doubled[digits][1]}, a doubling from 0.5 gains {doubled[digits][2]}, "
+        f"and a doubling from 1 gains {doubled[digits][3]}.",
+        f"On the byte language model, doublings from the same SSRs gain {doubled[lm][0]}, {doubled[lm][1]}, "
         f"{doubled[lm][2]} and {doubled[lm][3]} bits per byte.",
         f"from SSR 1 to 2, `cosine_warmup` gains {doubling(digits, 'cosine_warmup', 1.0)} points",
         f"With {advice['batch']['more']} more seeds, this interval would be half as wide",
@@ -309,9 +309,8 @@ def sentences() -> list[str]:
         f"The prediction of the power law is wrong by {span(errors(digits, 'power'), 1)} points",
         f"the prediction of the power law is wrong by {span(errors(lm, 'power'), 3)} bits per byte, and "
         f"the prediction of the quadratic is wrong by {span(errors(lm, 'quadratic'), 3)}",
-        f"On digits, the longest time is {spread(digits)[0]} times the shortest time in the median, and "
-        f"{spread(digits)[1]} times in the worst case.",
-        f"it is {spread(lm)[0]} times in the median, and {spread(lm)[1]} times in the worst case.",
+        f"On digits, the median of this ratio is {spread(digits)[0]}, and its maximum is {spread(digits)[1]}.",
+        f"On the byte language model, the median is {spread(lm)[0]}, and the maximum is {spread(lm)[1]}.",
         f"On digits, a run at SSR 1 takes {cell(digits, 'cosine_warmup', 1)['seconds']:.1f} seconds",
         f"`cosine_warmup` takes {cell(lm, 'cosine_warmup', 1)['seconds']:.1f} seconds and `wsd` takes "
         f"{cell(lm, 'wsd', 1)['seconds']:.1f} seconds",

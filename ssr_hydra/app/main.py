@@ -233,13 +233,14 @@ def _run_checked(command: CheckedCommand) -> None:
     except InputError:
         _remove_refused(command)
         raise
-    except OSError as error:
-        if command.sweep is not None:
+    except (OSError, ValueError) as error:
+        cause = error if isinstance(error, OSError) else error.__cause__  # logging hides the OSError of a log file
+        if command.sweep is not None or not isinstance(cause, OSError):
             raise
         from ssr_hydra.sweeps.sweeper import unwritable
 
         # Hydra could not write a file. Errors of the job itself arrive as _JobError.
-        raise unwritable("hydra.run.dir", str(command.folder), error) from error
+        raise unwritable("hydra.run.dir", str(command.folder), cause) from error
     except _JobError as failed:
         if isinstance(failed.error, InputError):
             _remove_refused(command)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -9,11 +10,13 @@ from typing import Any
 
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from ssr_hydra.app.check_values import check_fields, check_no_iterations, is_result
+from ssr_hydra.app.yaml_files import FileBounds
 from ssr_hydra.checkpoints.description import CHANGE_FIX, MISSING, Difference, differences, joined
 from ssr_hydra.checkpoints.resume import find
-from ssr_hydra.checkpoints.store import CHECKPOINTS, refuse_links
+from ssr_hydra.checkpoints.store import OF_A_RUN, refuse_links
 from ssr_hydra.configs import APP_KEYS, GROUPS, CheckpointConfig, ExperimentConfig, ResumeConfig
 from ssr_hydra.errors import ConflictError, MismatchError, UnknownNameError
 from ssr_hydra.files import check_length
@@ -66,7 +69,7 @@ def check_folder(folder: Path, config: Any, values: Mapping[str, Any], field: st
     The function compares ``config`` with the config in the folder, without resolving interpolations. ``values`` are the
     plain values of ``config``. ``field`` is the key of the config that sets the folder.
     """
-    refuse_links(folder, (".hydra", "train.log", CHECKPOINTS), field)
+    refuse_links(folder, OF_A_RUN, field)
     resume = ResumeSettings.of(values["resume"])
     path, on_change = str(resume.path), resume.on_change
     own = find(AUTO, folder)
@@ -78,13 +81,15 @@ def check_folder(folder: Path, config: Any, values: Mapping[str, Any], field: st
     if own is None or on_change != "refuse":
         return
     try:
-        before: Any = OmegaConf.to_container(OmegaConf.load(folder / ".hydra" / "config.yaml"), resolve=False)
-    except (OSError, ValueError, OmegaConfBaseException):
+        text = FileBounds().read(folder / ".hydra/config.yaml")
+        before: Any = OmegaConf.to_container(OmegaConf.load(io.StringIO(text)), resolve=False)
+    except (OSError, ValueError, OmegaConfBaseException, YAMLError):
         return  # the folder has no readable config; the trainer compares the run with the checkpoint instead
+    if not isinstance(before, dict):
+        return
     now: Any = OmegaConf.to_container(config, resolve=False)
     before, now = (
-        {key: value for key, value in each.items() if key != "hydra" and key not in APP_KEYS}
-        for each in (before or {}, now)
+        {key: value for key, value in each.items() if key != "hydra" and key not in APP_KEYS} for each in (before, now)
     )
     found = [item for item in differences(before, now) if not _is_free(item, now)]
     if found:

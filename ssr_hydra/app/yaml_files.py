@@ -29,6 +29,7 @@ from ssr_hydra.errors import (
     UntrustedError,
     WrongTypeError,
 )
+from ssr_hydra.files import open_regular
 
 _MOST_BYTES = 2**20
 _MOST_VALUES = 5_000
@@ -194,13 +195,14 @@ class FileBounds:
 
 def _text_of(path: Path, name: str) -> str:
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             return file.read(_MOST_BYTES + 1).decode("utf-8")
-    except OSError as error:
-        raise _refused(name, f"cannot be read ({error.strerror or error})", "make the file readable") from None
     except UnicodeDecodeError as error:
         rule = f"must be UTF-8 text (byte {error.start:,} is not)"
         raise _refused(name, rule, "save the file as UTF-8") from None
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or error
+        raise _refused(name, f"cannot be read ({why})", "make the file readable") from None
 
 
 def _refused(name: str, rule: str, fix: str) -> InputError:

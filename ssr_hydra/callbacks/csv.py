@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ssr_hydra.callbacks.values import columns, run_folder
-from ssr_hydra.files import write_atomically, write_error
+from ssr_hydra.files import open_regular, write_atomically, write_error
 from ssr_hydra.records import CLOCKS
 
 _FIRST = ("event", *CLOCKS)
@@ -100,8 +100,9 @@ def _read_log(path: Path, until: int | None = None) -> tuple[list[str], list[lis
     names = list(_FIRST)
     try:
         # Read bytes and let the csv module split the lines, so that a line break within a cell is kept.
-        text = path.read_bytes().decode("utf-8", errors="replace")
-    except FileNotFoundError:
+        with open_regular(path) as file:
+            text = file.read().decode("utf-8", errors="replace")
+    except (FileNotFoundError, ValueError):  # a pipe in place of the table is replaced by a new table
         return names, []
     if not text.endswith("\n"):  # a kill truncated the last row; the resumed run writes this row again
         text = text[: text.rfind("\n") + 1]

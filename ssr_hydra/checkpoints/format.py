@@ -12,6 +12,7 @@ import json
 import math
 import os
 import pickle
+import pickletools
 import zipfile
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
@@ -276,6 +277,9 @@ def read_state(folder: Path, index: Index) -> dict[str, Any]:
     return state
 
 
+_ZIP = b"PK\x03\x04"
+
+
 class _Outline(pickle.Unpickler):
     """An unpickler that reads a checkpoint's pickle without its tensors. It imports, calls and allocates nothing."""
 
@@ -301,13 +305,15 @@ def _no_tensor(*_: Any) -> None:
 
 def _check_archive(file: BinaryIO, size: int) -> None:
     """Raise an error if reading a file would take more memory than its size. Call this before torch reads the file."""
+    if file.read(len(_ZIP)) != _ZIP:  # torch would read the file in an older format
+        raise ValueError("it is not a zip archive")
     with zipfile.ZipFile(file) as archive:
         members = archive.infolist()
         total = sum(member.file_size for member in members)
         if total > size or any(member.compress_type != zipfile.ZIP_STORED for member in members):
             raise ValueError(f"its {size:,} bytes would unpack to {total:,}")
         pickles = [member for member in members if member.filename.endswith("data.pkl")]
-        outline = [_Outline(io.BytesIO(archive.read(member))).load() for member in pickles]
+        outline = [_outline(archive.read(member)) for member in pickles]
     # A pickle stores a repeated object only once. So a small file could contain a structure that is too large to visit.
     left, seen = [(value, 0) for value in outline], 0
     while left:
@@ -317,6 +323,14 @@ def _check_archive(file: BinaryIO, size: int) -> None:
         if seen > size or level > _MOST_LEVELS:
             raise ValueError("it is nested too deeply")
         left += [(item, level + 1) for item in items]
+
+
+def _outline(data: bytes) -> Any:
+    """Read a pickle without its tensors. The pickle module allocates all memory that a pickle asks for, so check it."""
+    for count, (opcode, argument, _) in enumerate(pickletools.genops(data)):  # this checks the lengths of all texts
+        if opcode.name.endswith("PUT") and int(argument or 0) > count:  # a pickler numbers its objects in their order
+            raise ValueError(f"its object {count:,} has the number {argument:,}")
+    return _Outline(io.BytesIO(data)).load()
 
 
 def _items(value: Any) -> Sequence[Any]:

@@ -34,6 +34,8 @@ CHECKPOINTS = "checkpoints"
 _NAME = re.compile(r"ba\d+(\.replaced)?")
 _LEFTOVER = re.compile(r"\.ba\d+\.(\d+)\.(new|gone)")
 _LOCK = ".lock"
+OF_A_RUN = (".hydra", "train.log", "output.log", CHECKPOINTS, f"{CHECKPOINTS}/{_LOCK}")
+"""Entries of a run's folder that the run, or its sweep, opens to write."""
 _LOCK_SECONDS = 60.0
 _TRIES = 3
 _LONGEST_REASON = 300
@@ -203,12 +205,19 @@ class CheckpointStore:
         return self._best(_whole(self._folder))
 
 
-def refuse_links(folder: Path, names: Iterable[str] = (CHECKPOINTS,), field: str = "run_dir") -> None:
-    """Check that no entry of a run's folder is a symbolic link. Through a link, the run could change other files."""
+def refuse_links(folder: Path, names: Iterable[str] = OF_A_RUN[3:], field: str = "run_dir") -> None:
+    """Check that no entry of a run's folder is a symbolic link or a pipe.
+
+    Through a link, the run could change other files. A pipe would block the run.
+    """
     for name in names:
-        if (folder / name).is_symlink():
+        path = folder / name
+        if path.is_symlink():
             rule = f"must not contain a link ({name}), because a run writes only into its own folder"
             raise PathError(field, str(folder), rule, "replace the link by its target")
+        if path.exists() and not (path.is_file() or path.is_dir()):
+            rule = f"must contain only files and folders, but {name} is a pipe, a socket or a device"
+            raise PathError(field, str(folder), rule, f"remove {name}")
 
 
 def is_store(folder: Path) -> bool:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from ssr_hydra.checkpoints.description import MISSING, Difference, differences, joined
+from ssr_hydra.checkpoints.store import OF_A_RUN, refuse_links
 from ssr_hydra.errors import ConflictError, FormatError, MismatchError, PathError
 from ssr_hydra.files import read_bounded, try_lock, write_atomically, write_error
 from ssr_hydra.sweeps.heartbeat import is_alive
@@ -101,11 +102,13 @@ class StudyFolder:
         path = self.path / STUDY
         try:
             content = json.loads(read_bounded(path, _MOST_BYTES))
-            if isinstance(content["base"], dict) and isinstance(content["code"], dict):
+            swept, codes = content.get("swept", []), content.get("codes", [])
+            has_types = all(isinstance(content[key], dict) for key in ("base", "code"))
+            if has_types and isinstance(codes, list) and isinstance(swept, list) and all(map(_is_text, swept)):
                 return dict(content)
         except FileNotFoundError:
             return {}
-        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        except (AttributeError, OSError, ValueError, KeyError, TypeError, RecursionError) as error:
             rule = f"cannot be read ({error})"
             raise PathError(_FIELD, str(path), rule, "restore the file, or choose a new folder") from None
         raise FormatError(_FIELD, str(path), "does not describe a study", "restore the file, or choose a new folder")
@@ -116,9 +119,9 @@ class StudyFolder:
             return
         rule = f"holds a different study: {joined(found)}"
         first = found[0]
-        key, dot, rest = first.field.partition(".")
-        whole = any(item.field.startswith(f"{key}.") and MISSING in (item.old, item.new) for item in found)
-        vary = f"{key}=..." if (dot and whole) or rest == "_target_" else f"{first.field}={first.old},{first.new}"
+        key, _, rest = first.field.partition(".")
+        whole = any(f"{item.field}.".startswith(f"{key}.") and MISSING in (item.old, item.new) for item in found)
+        vary = f"{key}=..." if whole or rest == "_target_" else f"{first.field}={first.old},{first.new}"
         fix = f"choose a new study, such as study=NAME, or sweep over the setting in this study: {vary}"
         raise MismatchError(_FIELD, str(self.path), rule, fix)
 
@@ -185,8 +188,11 @@ class StudyFolder:
             job.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise write_error(error, job.folder, 0) from error
-        owner = read_identity(job.folder)
-        if owner is None or not (owner[1] == self.sweep or read_state(job.folder).is_final):
+        owner, is_final = read_identity(job.folder), read_state(job.folder).is_final
+        if not is_final:
+            refuse_links(self.path, [job.folder.relative_to(self.path).as_posix()], _FIELD)
+            refuse_links(job.folder, OF_A_RUN, _FIELD)
+        if owner is None or not (owner[1] == self.sweep or is_final):
             write_atomically(job.folder / JOB, json.dumps(content, indent=2) + "\n")
 
     def take_over(self, jobs: Iterable[StudyJob]) -> list[StudyJob]:
@@ -210,6 +216,7 @@ class StudyFolder:
     @contextmanager
     def _locked(self) -> Iterator[None]:
         self.path.mkdir(parents=True, exist_ok=True)
+        refuse_links(self.path, (LOCK, SWEEPS), _FIELD)
         path = self.path / LOCK
         with path.open("ab") as file:
             until = time.monotonic() + _LOCK_SECONDS
@@ -233,6 +240,10 @@ class StudyFolder:
                     path.unlink(missing_ok=True)
             # Keep the folder of these files, because a new sweep may be about to write its heartbeat there.
         return alone
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str)
 
 
 def _path_of(key: str) -> str:

@@ -6,6 +6,7 @@ This module imports neither torch nor Hydra.
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -15,11 +16,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ssr_hydra.errors import RunError
-from ssr_hydra.files import read_bounded
+from ssr_hydra.files import open_regular, read_bounded
 from ssr_hydra.metrics_log import METRICS
 from ssr_hydra.records import RESULT, RunResult, config_hash
 from ssr_hydra.sweeps.heartbeat import HEARTBEAT, Pulse, is_alive
 
+_COUNTS = ("batch", "sample", "token", "train_seconds")
 _MOST_BYTES, _TAIL_BYTES = 10_000_000, 65_536
 JOB = "job.json"
 """Name of the file in a job's folder that identifies the job."""
@@ -192,6 +194,7 @@ def record_lost(job: StudyJob, error: str) -> None:
         WriteError: The record cannot be written.
     """
     last = _last_line(job.folder / METRICS)
+    steps, samples, tokens = (int(last.get(key, 0)) for key in _COUNTS[:3])
     seconds = float(last.get("train_seconds", 0.0))
     description = job.description
     RunResult(
@@ -201,9 +204,9 @@ def record_lost(job: StudyJob, error: str) -> None:
         ssr=description.ssr,
         max_duration=description.max_duration,
         seed=description.seed,
-        steps=int(last.get("batch", 0)),
-        samples=int(last.get("sample", 0)),
-        tokens=int(last.get("token", 0)),
+        steps=steps,
+        samples=samples,
+        tokens=tokens,
         train_seconds=seconds,
         total_seconds=seconds,
         config_hash=description.config_hash,
@@ -211,19 +214,23 @@ def record_lost(job: StudyJob, error: str) -> None:
     ).save(job.folder)
 
 
+def _is_count(value: object) -> bool:
+    return type(value) in (int, float) and 0 <= value < math.inf  # type: ignore[operator]
+
+
 def _last_line(path: Path) -> dict[str, Any]:
     """Return the last complete line of a metrics log; an empty mapping if the log has no complete line."""
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             file.seek(max(0, path.stat().st_size - _TAIL_BYTES))
             lines = file.read().split(b"\n")
-    except OSError:
+    except (OSError, ValueError):
         return {}
     for line in reversed(lines):
         try:
             content = json.loads(line)
         except ValueError:
             continue
-        if isinstance(content, dict) and "batch" in content:
+        if isinstance(content, dict) and "batch" in content and all(_is_count(content.get(key, 0)) for key in _COUNTS):
             return content
     return {}

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from ssr_hydra.checkpoints.store import CHECKPOINTS
-from ssr_hydra.files import read_bounded, write_atomically
+from ssr_hydra.files import open_regular, read_bounded, write_atomically
 from ssr_hydra.metrics_log import METRICS
 from ssr_hydra.records import RunResult
 from ssr_hydra.sweeps.job_status import JOB, read_identity
@@ -133,7 +133,7 @@ class Point:
 
     def copy_records(self, run_dir: Path, log_bytes: int) -> None:
         """Copy the metrics up to the checkpoint to a job's folder: the first ``log_bytes`` bytes of the metrics log."""
-        with (self.folder / _RECORDS).open("rb") as file:
+        with open_regular(self.folder / _RECORDS) as file:
             write_atomically(run_dir / METRICS, file.read(log_bytes))
         table = self.folder / _TABLE
         if table.exists():

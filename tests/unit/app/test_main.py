@@ -30,6 +30,13 @@ def test_error_names_a_folder_that_cannot_be_created(app: App, in_tmp: Path, typ
     assert [path.name for path in in_tmp.iterdir()] == ["file"]
 
 
+def test_error_names_a_run_folder_whose_log_cannot_be_written(app: App, in_tmp: Path) -> None:
+    (in_tmp / "run/train.log").mkdir(parents=True)
+    answer = app("hydra.run.dir=run", *QUICK)
+    assert answer.code == 2
+    assert one_line(answer).startswith("error: hydra.run.dir='run': cannot be written (")
+
+
 def test_message_of_a_run_stopped_before_its_first_checkpoint_says_how_to_continue(
     app: App, in_tmp: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

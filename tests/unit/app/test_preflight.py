@@ -5,12 +5,14 @@ from __future__ import annotations
 import io
 import os
 import sys
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 from cases import each
+from checkpoint_helpers import save
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from omegaconf import OmegaConf
@@ -19,7 +21,8 @@ from refusals import refused
 from ssr_hydra.app.command_line import parse_command_line
 from ssr_hydra.app.compose import Composer, composing
 from ssr_hydra.app.preflight import CheckedCommand, JobComposer, checked, sweep_axes
-from ssr_hydra.errors import InputError, MismatchError
+from ssr_hydra.checkpoints import CheckpointStore
+from ssr_hydra.errors import InputError, MismatchError, PathError
 from ssr_hydra.sweeps.combinations import combinations
 from ssr_hydra.sweeps.job_status import describe
 from ssr_hydra.sweeps.plan import show_plan
@@ -41,6 +44,39 @@ def refusal(*typed: str) -> InputError:
 @pytest.mark.parametrize("typed", ["trust=[a", "trust=3", "trust=[os]", "trust=[no_such_module]"])
 def test_trust_must_be_a_list_of_existing_modules(typed: str) -> None:
     assert refusal(typed).field == "trust"
+
+
+OF_A_RUN = {
+    "a number": "5",
+    "a list": "[1]",
+    "invalid YAML": "a: [",
+    "aliases": "a: &a [x]\nb: &b [*a, *a]\n" + "".join(f"c{n}: &b [{'*b, ' * 50}]\n" for n in range(6)),
+    "levels": f"x: {'[' * 20_000}{']' * 20_000}",
+    "a long number": "seed: 1" + ":59" * 60_000,
+    "a pipe": None,
+}
+
+
+@pytest.mark.parametrize("text", OF_A_RUN.values(), ids=OF_A_RUN)
+def test_unreadable_config_of_a_run_folder_is_not_read(in_tmp: Path, text: str | None) -> None:
+    """The checkpoint of a run decides whether the command may continue the run. The config is read within limits."""
+    save(CheckpointStore(in_tmp / "r/checkpoints"), 2)
+    config = in_tmp / "r/.hydra/config.yaml"
+    config.parent.mkdir()
+    if text is None:
+        os.mkfifo(config)
+    else:
+        config.write_text(text)
+    began = time.process_time()
+    assert flight("hydra.run.dir=r").folder == Path("r")
+    assert time.process_time() - began < 5
+
+
+def test_run_folder_must_not_contain_a_pipe(in_tmp: Path) -> None:
+    (in_tmp / "r").mkdir()
+    os.mkfifo(in_tmp / "r/train.log")
+    with refused("hydra.run.dir", PathError, match="train.log is a pipe"):
+        flight("hydra.run.dir=r")
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import csv
 import math
+import os
 import sys
 from contextlib import closing
 from pathlib import Path
@@ -107,7 +108,11 @@ def test_run_started_again_replaces_the_table(tmp_path: Path) -> None:
     assert [row["batch"] for row in table(tmp_path)] == ["20"]
 
 
-def test_unreadable_file_is_replaced(tmp_path: Path) -> None:
-    (tmp_path / "metrics.csv").write_bytes(b"\xff\xfea;b\n1;2\n")
+@pytest.mark.parametrize("content", [b"\xff\xfea;b\n1;2\n", None])
+def test_unreadable_file_is_replaced(tmp_path: Path, content: bytes | None) -> None:
+    if content is None:
+        os.mkfifo(tmp_path / "metrics.csv")
+    else:
+        (tmp_path / "metrics.csv").write_bytes(content)
     write(tmp_path, train(20), batch=10)
     assert [row["batch"] for row in table(tmp_path)] == ["20"]

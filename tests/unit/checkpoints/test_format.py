@@ -149,15 +149,23 @@ class Calls:
 
 
 def archive(content: Any, compressed: bool = False) -> bytes:
-    """Return a file around a pickle, as torch writes it, or compressed, as torch does not."""
+    """Return a file around a pickle, as torch writes it, or compressed, as torch does not. Bytes are a whole pickle."""
     file = io.BytesIO()
     kind = zipfile.ZIP_DEFLATED if compressed else zipfile.ZIP_STORED
     with zipfile.ZipFile(file, "w", kind) as members:
-        members.writestr("archive/data.pkl", pickle.dumps(content, protocol=2))
+        members.writestr(
+            "archive/data.pkl", content if isinstance(content, bytes) else pickle.dumps(content, protocol=2)
+        )
         members.writestr("archive/byteorder", "little")
         members.writestr("archive/version", "3")
         if compressed:
             members.writestr("archive/data/0", bytes(2**25))
+    return file.getvalue()
+
+
+def in_old_format() -> bytes:
+    file = io.BytesIO()
+    torch.save({}, file, _use_new_zipfile_serialization=False)
     return file.getvalue()
 
 
@@ -176,6 +184,10 @@ def endless() -> list[Any]:
         (lambda: archive({"x": Calls(bytearray, 2**40)}), "it refers to __builtin__.bytearray"),
         (lambda: archive({"x": Calls(torch.UntypedStorage, 2**40)}), "not callable"),
         (lambda: archive({"x": endless()}), "nested too deeply"),
+        # A dict with the number 2**25 in the memo, for which the pickle module allocates 2**26 pointers.
+        (lambda: archive(b"\x80\x02}r" + (2**25).to_bytes(4, "little") + b"."), "has the number 33,554,432"),
+        (lambda: archive(b"\x80\x04\x8e" + (2**25).to_bytes(8, "little") + b"."), "expected 33554432 bytes"),
+        (lambda: in_old_format() + archive({}), "not a zip archive"),
         (lambda: archive({"x": functools.reduce(lambda inner, _: [inner], range(200), [])}), "nested too deeply"),
     ],
 )

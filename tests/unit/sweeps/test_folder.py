@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import itertools
 import json
+import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -81,7 +84,12 @@ def test_study_with_different_code_is_refused_unless_allowed(tmp_path: Path) -> 
     assert json.loads((tmp_path / STUDY).read_text())["codes"] == [CODE, new]
 
 
-@pytest.mark.parametrize("content", ["{", "[]", '{"base": {}, "code": 1}'])
+ODD = ('"swept": 5', '"swept": null', '"swept": [[1]]', '"swept": ["a", 1]', '"codes": 5')
+
+
+@pytest.mark.parametrize(
+    "content", ["{", "[]", '{"base": {}, "code": 1}', *(f'{{"base": {{}}, "code": {{}}, {each}}}' for each in ODD)]
+)
 def test_incomplete_study_json_is_not_overwritten(tmp_path: Path, content: str) -> None:
     (tmp_path / STUDY).write_text(content)
     with refused("hydra.sweep.dir"):
@@ -97,6 +105,36 @@ def test_jobs_keep_their_numbers_in_any_order(tmp_path: Path) -> None:
     assert [job.folder.name for job in again.jobs] == ["2", "1", "0"]
     (tmp_path / "7").mkdir()  # an existing folder is not assigned
     assert [job.folder.name for job in StudyFolder(tmp_path).assign(jobs("d", "e")).jobs] == ["8", "9"]
+
+
+OPENED = (".lock", ".sweeps", "0/train.log", "0/output.log", "0/.hydra", "0/checkpoints")
+
+
+@pytest.mark.parametrize(("name", "kind"), [("0", "link"), *itertools.product(OPENED, ("link", "pipe"))])
+def test_study_does_not_write_through_links_and_pipes(tmp_path: Path, name: str, kind: str) -> None:
+    # Through a link in a study from someone else, a job would write into other files. A pipe would block the sweep.
+    study, outside = tmp_path / "study", tmp_path / "outside"
+    StudyFolder(study).assign(jobs("a"))
+    shutil.copytree(study / "0", outside)
+    if (study / name).is_dir():
+        shutil.rmtree(study / name)
+    (study / name).unlink(missing_ok=True)
+    if kind == "link":
+        (study / name).symlink_to(outside, target_is_directory=True)
+    else:
+        os.mkfifo(study / name)
+    with refused("hydra.sweep.dir", PathError, match=Path(name).name):
+        StudyFolder(study).assign(jobs("a"))
+    assert [path.name for path in outside.iterdir()] == [JOB]
+
+
+def test_completed_job_may_be_moved_and_linked(tmp_path: Path) -> None:
+    study = tmp_path / "study"
+    StudyFolder(study).assign(jobs("a"))
+    record(study / "0")
+    (study / "0").rename(tmp_path / "elsewhere")
+    (study / "0").symlink_to(tmp_path / "elsewhere")
+    assert StudyFolder(study).assign(jobs("a")).jobs[0].folder == study / "0"
 
 
 def test_job_folders_may_have_custom_names(tmp_path: Path) -> None:

@@ -101,9 +101,11 @@ def test_steps_of_a_lost_job_are_read_from_its_log(tmp_path: Path) -> None:
     assert (record.config_hash, record.control) == ("h", "truncate")
 
 
-@pytest.mark.parametrize("content", [None, "{", "[1]\n", '{"event": "resume"}\n'])
+@pytest.mark.parametrize("content", [None, "{", "[1]\n", '{"event": "resume"}\n', '{"batch": "x"}\n', "pipe"])
 def test_lost_job_that_never_started_has_no_steps(tmp_path: Path, content: str | None) -> None:
-    if content is not None:
+    if content == "pipe":
+        os.mkfifo(tmp_path / "metrics.jsonl")
+    elif content is not None:
         (tmp_path / "metrics.jsonl").write_text(content)
     record_lost(StudyJob(*LOST, tmp_path), "killed")
     assert RunResult.load(tmp_path).steps == 0

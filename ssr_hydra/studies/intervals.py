@@ -375,5 +375,5 @@ def next_batch(found: Estimate, half: float) -> Batch | None:
     counts = [math.ceil((quantile * found.sd * scale / half) ** 2 - 1e-9) for scale in scales]
     if counts[0] > _MOST_SEEDS:
         return None
-    more = [max(0, min(count, _MOST_SEEDS) - found.n) for count in counts]
+    more = [max(0, count - found.n) for count in counts]
     return Batch(half, more[0], min(more), max(more))

@@ -133,6 +133,14 @@ def test_planned_batch_of_seeds_makes_the_interval_narrow_enough(more: int) -> N
     )  # fmt: skip
 
 
+def test_range_of_a_batch_is_not_cut_off() -> None:
+    found = combine([cell([1.0, 2.0])], [1.0], 0.95)  # one degree of freedom
+    batch = next_batch(found, found.error * 12.706 * (2 / 9_000) ** 0.5)
+    assert batch is not None
+    assert batch.more == pytest.approx(9_000, rel=0.01)
+    assert batch.most == pytest.approx(9_000 / stats.chi2.ppf(0.1, 1), rel=0.01)  # 570,000
+
+
 def test_unknown_or_very_large_batch_of_seeds_is_not_planned() -> None:
     found = combine([numbered(A)], [1.0], 0.95)
     assert next_batch(found, found.error / 1e4) is None

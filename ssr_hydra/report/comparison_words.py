@@ -207,8 +207,9 @@ def first_at_target(content: Content) -> list[str]:
     equal = f"at equal {_time(content)}"
     if not choice.rivals:
         return [f"{text}; no other recipe was measured {equal}."]
-    if any(math.isnan(rival.low) for rival in choice.rivals):
-        return [f"{text}; the noise was not measured."]
+    if unknown := [rival.recipe for rival in choice.rivals if math.isnan(rival.low)]:
+        whose = "" if math.isnan(best.target_low) else f" of {listed(unknown)}"  # otherwise the text has an interval
+        return [f"{text}; the noise{whose} was not measured."]
     if choice.open:
         return [f"{text}; {open_names(choice)} may be as good {equal}."]
     return [f"{text}; every other recipe is worse {equal}, by more than noise."]

@@ -76,7 +76,8 @@ def learning(study: Study, axes: Sequence[Axis], confidence: float = 0.95) -> Cu
         curve = _curve(row, points, "mean", {axis: points[axis] for axis in axes})
         if counts[curve.recipe, curve.control, curve.ssr] > 1:
             kept = spread_out(len(points), MOST_POINTS)
-            low, high = (points[end].to_numpy(dtype=float)[kept].tolist() for end in ("low", "high"))
+            bounds = study.bounds or (None, None)  # the band of an accuracy ends at 0 and 1
+            low, high = (points[end].clip(*bounds).to_numpy(dtype=float)[kept].tolist() for end in ("low", "high"))
             curve = replace(curve, seed=None, folder="", low=low, high=high)
         drawn.append(curve)
     return Curves(drawn, len(groups) - len(drawn))

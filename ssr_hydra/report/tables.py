@@ -304,7 +304,8 @@ def _target(content: Content) -> Table:
         shown = [_amount(content.equal, end) if math.isfinite(end) else "∞" for end in (low, high)]
         interval_text = NONE if math.isnan(low) else f"[{shown[0]}, {shown[1]}]"
         at = f"{'≤ ' if best.target_status == 'below' else ''}{number(best.target_ssr or math.nan, 3)}"
-        cells = best.recipe, at, _amount(content.equal, amount), interval_text, f"{number(amount / first, 3)}x"
+        after = f"{_amount(content.equal, amount)}{' steps' if content.equal == 'steps' else ''}"
+        cells = best.recipe, at, after, interval_text, f"{number(amount / first, 3)}x"
         made.append(_row(*cells, of=(best.recipe, "")))
     return Table(columns, tuple(made))
 

@@ -38,6 +38,13 @@ def test_curves_that_are_not_drawn_are_counted(content: Content, monkeypatch: py
     assert (len(rates(content.study, content.counted).drawn), rates(content.study, content.counted).left_out) == (5, 19)
 
 
+def test_band_of_an_accuracy_stays_between_0_and_1(tmp_path: Path) -> None:
+    for seed, quality in enumerate((0.5, 0.99)):  # half of the t interval is 3.1
+        write_run(tmp_path / f"s/{seed}", seed=seed, quality=quality)
+    (curve,) = learning(load(tmp_path / "s"), ["steps"]).drawn
+    assert (curve.low[-1], curve.high[-1]) == (0.0, 1.0)
+
+
 def test_step_that_some_seeds_skipped_is_not_in_the_mean(tmp_path: Path) -> None:
     write_run(tmp_path / "s/0", seed=0, evaluations=8)
     write_run(tmp_path / "s/1", seed=1, evaluations=4)

@@ -100,6 +100,7 @@ def test_table_of_the_target_has_ratios_to_the_fastest_recipe(content: Content) 
     assert times[0] == "1x"
     assert [float(text[:-1]) for text in times] == sorted(float(text[:-1]) for text in times)
     assert made.rows[0].cells[0].text == "wsd"
+    assert all(row.cells[2].text.endswith(" steps") for row in made.rows)
     assert not tables(build(content.study))["target"]
     assert [row.cells[1].text for row in tables(content)["ranking"].rows] == ["3"] * 4  # three pairs of recipes
 

@@ -246,6 +246,7 @@ def test_answer_names_the_recipe_that_reaches_the_target_first(content: Content)
     said = f"wsd reaches 0.95 first, at SSR 0.5, 600 steps, 3 s (SSR [{best.target_low:.3g}, {best.target_high:.3g}]); "
     assert first(rivals=(BEHIND,)) == f"{said}every other recipe is worse at equal time, by more than noise."
     assert first(rivals=(OPEN,)) == f"{said}b may be as good at equal time."
+    assert first(rivals=(BEHIND, UNKNOWN)) == f"{said}the noise of b was not measured."
     assert first(rivals=()) == f"{said}no other recipe was measured at equal time."
     assert "No recipe reaches 0.95 within the measured range." in everything(replace(content, soonest=None))
 

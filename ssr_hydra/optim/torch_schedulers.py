@@ -121,7 +121,7 @@ def _one_or_all(values: Sequence[Any]) -> Any:
 
 
 def _step_count(value: Any) -> Any:
-    return Fraction(value) if isinstance(value, (int, float)) else value
+    return Fraction(value) if isinstance(value, float) else value
 
 
 def _cyclic(scheduler: Any) -> dict[str, Any]:

@@ -153,6 +153,7 @@ def of_a_part_of_ones_own() -> Any:
         ),
         (lambda: MyStep(optimizer(), 3), "must be a class of torch"),
         (of_a_part_of_ones_own, "must be a class of torch"),
+        (lambda: theirs.ConstantLR(optimizer(), 0.5, 0), "^total_iters=0: must be above 0"),
     ],
 )
 def test_error_says_why_a_scheduler_is_not_a_function_of_time(make: Any, words: str) -> None:

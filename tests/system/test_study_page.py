@@ -267,7 +267,7 @@ def sentences() -> list[str]:
         f"a doubling from 0.25 gains {doubled[digits][1]}, a doubling from 0.5 gains {doubled[digits][2]}, "
         f"and a doubling from 1 gains {doubled[digits][3]}.",
         f"On the byte language model, doublings from the same SSRs gain {doubled[lm][0]}, {doubled[lm][1]}, "
-        f"{doubled[lm][2]} and {doubled[lm][3]} bits per byte.",
+        f"{doubled[lm][2]} and {doubled[lm][3]} bits per byte, in this order.",
         f"from SSR 1 to 2, `cosine_warmup` gains {doubling(digits, 'cosine_warmup', 1.0)} points",
         f"With {advice['batch']['more']} more seeds, this interval would be half as wide",
         f"With `linear_warmup`, the last doubling gains {doubling(lm, 'linear_warmup', 1.0)} bits per byte",

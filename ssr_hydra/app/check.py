@@ -21,6 +21,7 @@ from ssr_hydra.app.check_values import (
     check_fields,
     check_no_iterations,
     check_node,
+    check_whole,
     is_result,
     not_a_scheduler,
 )
@@ -246,6 +247,8 @@ def _with_stand_ins(node: Any, path: str) -> Any:
             if target in REGISTERED:
                 raise not_a_scheduler(path, target)
             return _stand_in
+        if target is not None:
+            check_whole(node, path)
         return {key: _with_stand_ins(value, f"{path}.{key}") for key, value in node.items()}
     if not isinstance(node, list):
         if isinstance(node, str) and node in _SCHEDULERS and _PART.search(path):

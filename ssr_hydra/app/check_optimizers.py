@@ -8,7 +8,7 @@ from dataclasses import fields
 from fractions import Fraction
 from typing import Any
 
-from ssr_hydra.app.check_values import check_fields, check_node
+from ssr_hydra.app.check_values import check_fields, check_node, check_whole
 from ssr_hydra.configs import GROUPS
 from ssr_hydra.errors import ConflictError, InputError, MissingValueError, RangeError, UnknownNameError
 from ssr_hydra.rules import (
@@ -43,6 +43,7 @@ def optimizer_nodes(node: Any) -> dict[str, Mapping[str, Any]]:
                 raise UnknownNameError(
                     f"optimizer.{name}", name, "is not a valid optimizer name", "e.g. optimizer.adamw"
                 )
+            check_whole(node[name], f"optimizer.{name}")
         return {f"optimizer.{name}": part for name, part in node.items()}
     check_node(node, "optimizer", _EXAMPLE)
     return {"optimizer": node}

@@ -2,24 +2,37 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from typing import Any, get_args, get_origin, get_type_hints
 
 from ssr_hydra.app.targets import KEYS
 from ssr_hydra.configs import GROUPS
-from ssr_hydra.errors import InputError, MissingValueError, UnknownNameError, WrongTypeError
+from ssr_hydra.errors import ConflictError, InputError, MissingValueError, UnknownNameError, WrongTypeError
 from ssr_hydra.settings.base import did_you_mean, number
+
+# The run needs the object at these paths. At other paths, such as trainer.loss, a partial function is valid.
+_OBJECT = re.compile(r"model|data\.(train|eval|test)|optimizer|(callbacks|logger)\.[^.]+")
 
 
 def check_node(node: Any, path: str, example: str) -> None:
-    """Check that a node has a ``_target_``."""
+    """Check that a node has a ``_target_``, and no ``_partial_`` if the run needs the object itself."""
     if isinstance(node, Mapping) and "_target_" not in node and path in GROUPS:
         base = example.partition("=")[2].partition(",")[0]
         fix = f"begin the YAML file of {path} with defaults: [{base}, _self_], or with the preset that the file changes"
         raise MissingValueError(path, node, "must have a _target_", fix)
     if not isinstance(node, Mapping) or "_target_" not in node:
         raise WrongTypeError(path, node, "must be a mapping with a _target_", f"e.g. {example}")
+    if _OBJECT.fullmatch(path):
+        check_whole(node, path)
+
+
+def check_whole(node: Mapping[str, Any], path: str) -> None:
+    """Refuse ``_partial_: true``, with which the run would get a function instead of the object."""
+    if node.get("_partial_", False) is True:
+        rule = "cannot be used here, because the run needs the object and not a function that creates it"
+        raise ConflictError(f"{path}._partial_", True, rule, "remove _partial_")
 
 
 def not_a_scheduler(path: str, target: object) -> InputError:
@@ -61,7 +74,13 @@ def check_fields(node: Mapping[str, Any], config: Any, path: str, *, is_complete
         if key in node:
             check_type(node[key], types[key], f"{path}.{key}")
         elif is_complete and key != "_target_":
-            raise MissingValueError(f"{path}.{key}", None, "is missing", f"set {path}.{key}")
+            fix = f"set {path}.{key}"
+            group = path.partition(".")[0]
+            for choice, each in GROUPS.get(group, {}).items():
+                if config in (each, type(each)) and choice != _BASES.get(group):
+                    chosen = f"[{choice}]" if group in ("callbacks", "logger") else choice
+                    fix += f", or choose the preset: {group}={chosen}, in a YAML file defaults: [{choice}, _self_]"
+            raise MissingValueError(f"{path}.{key}", None, "is missing", fix)
 
 
 _BASES = {"trainer": "default", "data": "custom"}

@@ -48,6 +48,7 @@ _NAMES_ELSEWHERE = {
     "learning_rate": "optimizer.lr={}",
 }
 _MOST_PLACES = 3
+_LISTS = ("logger", "callbacks", "param_groups")  # groups whose default is an empty list of choices
 
 
 def _no_choices(group: str) -> Sequence[str]:
@@ -200,8 +201,16 @@ def _of_key(error: OmegaConfBaseException, field: str, value: str | None, overri
     place, _, value = given.partition("=") if typed is not None else (field, "", value)
     if not is_close and error.object_type in (None, dict):  # the node has no schema, so any key can be added
         inner = [f"{field.rpartition('.')[0]}.{key}.{name}" for key in names if _has(parent, key, name)]
-        fix = f"write {' or '.join(inner)}" if inner else _to_add(field, given)
+        fix = f"write {' or '.join(inner)}" if inner else _to_add(field, _mapping_with(field, overrides) or given)
     return UnknownNameError(place, value, rule, fix)
+
+
+def _mapping_with(field: str, overrides: Sequence[str]) -> str | None:
+    """Return the override with a mapping that contains ``field``, such as ``trainer.loss={_partial_: true}``."""
+    for override in reversed(overrides):
+        if "={" in override and field.startswith(f"{override.partition('=')[0]}."):
+            return override
+    return None
 
 
 def _places(node: Any, name: str, path: str = "") -> list[str]:
@@ -232,7 +241,7 @@ def _to_add(field: str, given: str) -> str:
         close = difflib.get_close_matches(name, [key for key in GROUPS[group] if key != "custom"], n=1)
         if close:
             return f"choose it: {group}=[{close[0]}]"
-    return f"to add it, write +{given}"
+    return f"to add it, write {shlex.quote(f'+{given}') if '={' in given else f'+{given}'}"
 
 
 def _as_list(error: OmegaConfBaseException, field: str, value: str | None) -> str:
@@ -280,11 +289,14 @@ def _of_hydra(error: BaseException, overrides: Sequence[str], choices: Callable[
         names = [override.partition("=")[0] for override in overrides if override.endswith("=null")]
         key = next((name for name in names if choices(name)), names[0] if names else "config")
         fix = f"to remove the group, write ~{key}"
-        if key in ("logger", "callbacks", "param_groups"):
+        if key in _LISTS:
             fix = f"for none, write {key}=[]"
         elif key in (*GROUPS, "launcher"):
             fix = f"remove {key}=null, or choose one, e.g. {_choice_of(key)}"
         return UnknownNameError(key, None, "must be the name of a choice", fix)
+    if (match := re.search(r"Could not delete '([^']+)'\. No match in the defaults list", text)) and match[1] in _LISTS:
+        rule, fix = "has no choice to remove", f"for none, write {match[1]}=[]"
+        return UnknownNameError(match[1], f"~{match[1]}", rule, fix)
     if isinstance(error, OverrideParseException):
         key, equals, value = error.override.partition("=")
         if "," in key or "zip(" in error.override:

@@ -206,6 +206,17 @@ REFUSED = {
         scheduler=torch_plateau trainer.objective=null scheduler.mode=max
         scheduler=torch_sequential scheduler.schedulers.decay.pace=batch
         scheduler=torch_chained scheduler@scheduler.schedulers.decay=torch_cosine_restarts -> scheduler.schedulers.decay
+        +model._partial_=true
+        +data.train._partial_=true
+        +data.eval._partial_=true
+        +optimizer._partial_=true
+        optimizer=muon_adamw +optimizer.adamw._partial_=true
+        callbacks=[ema] +callbacks.ema._partial_=true
+        +logger.mine={_target_:ssr_hydra.callbacks.CSVLogger,_partial_:true} -> logger.mine._partial_
+        +scheduler._partial_=true
+        scheduler=torch_step +scheduler._partial_=true
+        scheduler=custom scheduler._target_=torch.optim.lr_scheduler.StepLR +scheduler._partial_=true
+        scheduler=product +scheduler.factors.decay._partial_=true
     """,
     FormatError: """
         optimizer=adamw +scheduler@schedules.weight_decay=cosine schedules.weight_decay.t_max=3

@@ -88,6 +88,20 @@ def test_error_of_any_other_kind_is_one_line(message: str) -> None:
             "callbacks.mine.x=1",
             "callbacks.mine.x='1': unknown key callbacks.mine; to add it, write +callbacks.mine.x=1",
         ),
+        (
+            "trainer.loss={_target_:a.b,_partial_:true}",
+            "trainer.loss._partial_=None: unknown key; to add it, write '+trainer.loss={_target_:a.b,_partial_:true}'",
+        ),
+        ("~callbacks", "callbacks='~callbacks': has no choice to remove; for none, write callbacks=[]"),
+        (
+            "optimizer=custom optimizer._target_=torch.optim.SGD",
+            "optimizer.lr=None: is missing; set optimizer.lr, or choose the preset: optimizer=sgd, in a YAML file "
+            "defaults: [sgd, _self_]",
+        ),
+        (
+            "+callbacks.e._target_=ssr_hydra.callbacks.EMA",
+            "callbacks.e.decay=None: is missing; set callbacks.e.decay, or choose the preset: callbacks=[ema], ",
+        ),
         ("checkpoint.enabled=maybe", "checkpoint.enabled='maybe': must be true or false; e.g. checkpoint.enabled=true"),
         (
             "scheduler=torch_cosine scheduler.T_max=10.5",
@@ -116,6 +130,9 @@ def test_error_names_the_wrong_value_and_a_valid_value(refused: Callable[..., st
         "optimizer=adamw +scheduler@schedules.weight_decay=cosine",
         "optimizer=adam optimizer.betas=[0.9,0.999]",
         "scheduler=torch_cosine scheduler.T_max=0.5dur",
+        "+trainer.loss={_target_:torch.nn.CrossEntropyLoss,label_smoothing:0.2}",
+        "logger=[] callbacks=[] param_groups=[]",
+        "~experiment",
     ],
 )
 def test_values_that_messages_suggest_are_valid(composed: Callable[..., DictConfig], typed: str) -> None:

@@ -82,7 +82,7 @@ def open_checkpoint(resume: str | Path, run_dir: Path | None) -> tuple[Checkpoin
         return None
     opened = load_latest_good(found) if is_store(found) else (load(found), [])
     if opened is not None and _is_elsewhere(resume, found, run_dir):
-        opened[1].insert(0, f"this run started at {resume} and continues from its own checkpoints in {found}")
+        opened[1].insert(0, f"resume={resume} is not used, because the run has its own checkpoints in {found}")
     return opened
 
 

@@ -79,7 +79,7 @@ def test_requeued_job_continues_from_its_own_checkpoints(a_run: Path, tmp_path: 
     for name in (str(a_run), str(a_run / "checkpoints" / "ba10")):
         checkpoint, told = opened(name, new)
         assert checkpoint == "ba35"
-        assert told == [f"this run started at {name} and continues from its own checkpoints in {new}/checkpoints"]
+        assert told == [f"resume={name} is not used, because the run has its own checkpoints in {new}/checkpoints"]
     shutil.rmtree(a_run)  # the run folder is no longer needed
     assert opened(str(a_run), new)[0] == "ba35"
 

@@ -28,7 +28,9 @@ _WIDE_SSR = "SSR by the name of the column"
 _LENGTH = re.compile(r"(?:^-)?[.,]?\d[\d.,]*(?:[eE][+-]?\d+)?\s*%?")
 _MOST_NAMED = 8  # the maximum number of columns in one error message
 _UNIT_NAMES = {"h": "hours", "hr": "hours", "hrs": "hours", "hour": "hours", "hours": "hours",
-               "min": "minutes", "mins": "minutes", "minute": "minutes", "minutes": "minutes"}  # fmt: skip
+               "min": "minutes", "mins": "minutes", "minute": "minutes", "minutes": "minutes",
+               "s": "seconds", "sec": "seconds", "secs": "seconds", "second": "seconds", "seconds": "seconds",
+               "ms": "milliseconds", "milliseconds": "milliseconds", "day": "days", "days": "days"}  # fmt: skip
 _DELIMITERS = (",", ";", "\t", "|")
 
 
@@ -343,12 +345,9 @@ def _time(given: dict[str, str | None]) -> tuple[str, str | None]:
     says = {_UNIT_NAMES[word] for word in re.split(r"[^a-z]+", name.lower()) if word in _UNIT_NAMES}
     if len(says) == 1 and unit not in says:
         (other,) = says
-        raise MismatchError(
-            unit,
-            name,
-            f"must be a column of {unit}, but its name says {other}",
-            f"pass the column as {other}, or rename the column",
-        )
+        fix = f"pass the column as {other}" if other in given else f"convert the column to {unit}"
+        rule = f"must be a column of {unit}, but its name says {other}"
+        raise MismatchError(unit, name, rule, f"{fix}, or rename the column")
     return unit, name
 
 

@@ -345,6 +345,13 @@ def test_times_may_have_different_units(tmp_path: Path) -> None:
         from_csv(path, "ssr", "acc", "wall_hours")
     with refused("hours", ConflictError):
         from_csv(path, "ssr", "acc", "t", hours="wall_hours")
+    for unit, column, fix in (
+        ("hours", "train_s", "pass the column as seconds, or rename the column"),
+        ("seconds", "time (ms)", "convert the column to seconds, or rename the column"),
+    ):
+        with refused(unit, MismatchError) as caught:
+            from_csv(written(tmp_path, f"ssr,acc,{column}\n1,0.5,90\n"), "ssr", "acc", **{unit: column})  # type: ignore[arg-type]
+        assert caught.value.fix == fix
 
 
 def test_recipe_name_is_one_line_of_printable_characters(tmp_path: Path) -> None:

@@ -95,8 +95,9 @@ def diverged(content: Content, choice: Choice) -> list[str]:
 
 
 def _time(content: Content) -> str:
-    """Return the name of the axis of equal budgets. A report without times must not say "equal time"."""
-    return "time" if "seconds" in content.axes else NAMES_OF_EQUAL[content.equal]
+    """Return the name of the axis of equal budgets. Without times, or if the user chose the axis, it is not "time"."""
+    is_time = "seconds" in content.axes and content.options.equal in (None, "seconds")
+    return "time" if is_time else NAMES_OF_EQUAL[content.equal]
 
 
 def _budget(content: Content, choice: Choice) -> str:

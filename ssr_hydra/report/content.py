@@ -28,6 +28,9 @@ from ssr_hydra.studies.notes import Note, arm
 from ssr_hydra.studies.pace import EqualTime, equal_time
 from ssr_hydra.studies.study import AXES, CONTROLS, Axis, Series, Study, find_series, spread_out, uncontrolled
 
+EQUAL = ("seconds", "steps", "ssr")
+"""The axes on which budgets can be equal."""
+
 MOST_BUDGETS = 40
 """Maximum number of budgets at which recipes are compared. If there are more SSRs, evenly spaced SSRs are used."""
 
@@ -75,7 +78,7 @@ class Options:
         if self.price_per_hour is not None:
             not_negative(self.price_per_hour, "price_per_hour")
         if self.equal is not None:
-            one_of(self.equal, "equal", ("seconds", "steps", "ssr"))
+            one_of(self.equal, "equal", EQUAL)
         one_of(self.noise, "noise", ("pooled", "cell"))
 
 
@@ -240,7 +243,8 @@ def build(study: Study, options: Options | None = None, looks: int = 1) -> Conte
     axes = _axes(study, price)
     if options.equal is not None and options.equal not in axes:
         rule = f"some runs have no {options.equal}"
-        raise MissingValueError("equal", options.equal, rule, "leave equal out")
+        fix = f"choose from {', '.join(axis for axis in axes if axis in EQUAL)}"
+        raise MissingValueError("equal", options.equal, rule, fix)
     if price is not None and "seconds" not in axes:
         raise MissingValueError("price_per_hour", price, "some runs have no seconds", "leave the price out")
     known: Axis = next(axis for axis in ("seconds", "steps", "ssr") if axis in axes)

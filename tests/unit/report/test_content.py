@@ -250,6 +250,7 @@ def test_option_equal_chooses_steps_or_seconds() -> None:
     assert (steps.axis, steps.equal) == ("steps", "steps")
     assert set(steps.pareto[steps.pareto["status"] == "frontier"]["recipe"]) == {"b"}
     assert "Equal time means equal steps: you chose it." in method_words.method(steps)
+    assert any(said.startswith("At equal steps (SSR") for said in words.answer(steps))
     assert build(study).equal == "seconds"
     assert (
         build(sweep_of(0.05), Options(equal="seconds")).equal == "seconds"
@@ -297,6 +298,9 @@ def test_axis_can_be_any_quantity_that_every_run_has(content: Content, tmp_path:
     path.write_text("ssr,q\n1,2\n2,3\n", encoding="utf-8")
     bare = build(from_csv(path, ssr="ssr", quality="q", direction="max"))
     assert (bare.axes, bare.axis) == (("ssr",), "ssr")
+    with refused("equal", MissingValueError) as caught:
+        build(bare.study, Options(equal="steps"))
+    assert caught.value.fix == "choose from ssr"
 
 
 def test_many_recipes_are_compared_only_with_the_reference(content: Content, tmp_path: Path) -> None:

@@ -129,6 +129,8 @@ def _of_omegaconf(error: OmegaConfBaseException, outer: BaseException, overrides
         return WrongTypeError(
             field, value, "must be a mapping", f"set keys of {field} (--cfg job --package {field} prints them)"
         )
+    if message.startswith("Cannot merge"):
+        message = "a mapping cannot replace a list, and a list cannot replace a mapping"
     return FormatError(field, value, message.rstrip("."), "print the default with --cfg job")
 
 

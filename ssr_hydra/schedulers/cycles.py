@@ -185,7 +185,7 @@ class PiecewiseLinearScheduler(Scheduler):
     SSR stretches every time: ``alpha_ssr(t) = alpha(t / ssr)`` exactly.
 
     Args:
-        points: A list of at least one pair (time, alpha), in order of time, or a mapping from time to alpha.
+        points: A list of at least one pair (time, alpha), in order of time. Python code may pass a mapping.
 
     Raises:
         InputError: There are no points, an item is not a pair, an alpha is negative or not finite, or times do not

@@ -145,9 +145,10 @@ class SweepProgress:
             self._stream.flush()
 
     def _seconds_left(self) -> float | None:
-        """Return the estimated seconds until the sweep ends; None if no job has ended, or if all jobs have ended."""
-        ended = {path for path, state in self.states.items() if state.has_ended}
-        done = sum(self._weights[path] for path in ended - self._untimed)
+        """Return the estimated seconds until the sweep ends; None if no job has completed or all jobs have ended."""
+        # A job that failed or was stopped may have trained only a small part of its steps.
+        completed = {path for path, state in self.states.items() if state is JobState.COMPLETED}
+        done = sum(self._weights[path] for path in completed - self._untimed)
         left = sum(self._weights[path] for path, state in self.states.items() if not state.has_ended)
         if not done or not left:
             return None

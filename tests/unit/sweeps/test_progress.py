@@ -173,6 +173,22 @@ def test_retried_job_is_included_in_the_remaining_time(tmp_path: Path, now: Cloc
     assert progress._seconds_left() == 5
 
 
+@pytest.mark.parametrize("status", ["failed", "stopped", "diverged"])
+def test_remaining_time_ignores_jobs_that_ended_early(tmp_path: Path, now: Clock, status: str) -> None:
+    # One job ended early and one completed in 10 s, so each of the two remaining jobs takes about 10 s.
+    early, completed, *_ = found = jobs(tmp_path, 4)
+    progress = SweepProgress(tmp_path, found, io.StringIO(), "x", COMMAND)
+    with Heartbeat(early.folder / HEARTBEAT):
+        progress.look()
+    end(early, status)
+    progress.look()
+    assert progress._seconds_left() is None
+    now.seconds += 10
+    end(completed)
+    progress.look()
+    assert progress._seconds_left() == 20
+
+
 @pytest.mark.parametrize(
     ("lengths", "left"),
     [

@@ -241,7 +241,9 @@ def _sweep(composer: Composer, master: DictConfig, parsed: Sequence[Override]) -
     most = master.hydra.sweeper.get("max_batch_size")
     if most is not None:
         count(most, "hydra.sweeper.max_batch_size", 1)
-    sweep = PlannedSweep(trust=trust_of(master))
+    content: Any = OmegaConf.to_container(master, resolve=False)
+    sweep = PlannedSweep(trust=trust_of(master), any_code=master.get("study_code") == "any")
+    sweep.base = {key: value for key, value in content.items() if key in ExperimentConfig.__dataclass_fields__}
     shares = _check_share(master)
     if str(OmegaConf.select(master, "hydra.sweeper._target_")) == _SWEEPER:
         params = OmegaConf.to_container(master.hydra.sweeper, resolve=False).get("params") or {}  # type: ignore[union-attr]

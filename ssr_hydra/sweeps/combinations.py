@@ -32,7 +32,9 @@ class PlannedSweep:
     """The facts about a sweep that preflight collects before Hydra's sweeper starts."""
 
     jobs: list[tuple[tuple[str, ...], JobDescription]] = field(default_factory=list)  # one pair for each job
+    base: dict[str, Any] = field(default_factory=dict)  # the config that all jobs share, without the swept values
     swept: frozenset[str] = frozenset()  # keys that differ between jobs
+    any_code: bool = False  # True if the jobs of the study may have different code
     product: str = ""  # the number of values of each axis, such as ``2 ssr x 3 seed``
     trust: tuple[str, ...] = ()  # modules whose code the jobs may run
     # The config of each job, and the steps that it can share with other jobs. Empty if jobs do not share steps.

@@ -78,25 +78,33 @@ class StudyFolder:
             InputError: The folder holds a different study; the error shows both values of each field that differs.
             WriteError: The folder cannot be written.
         """
-        swept = {_path_of(key) for key in swept}
-        base = json.loads(json.dumps(base, default=str))  # study.json stores numeric keys and enums as text
         with self._locked():
-            before = self._read()
-            known = set(before.get("swept", ()))
-            if before:
-                self._check_base(before["base"], base, swept | known)
-                self._check_code(before["code"], code, any_code=any_code)
+            before = self.check(base, swept, code, any_code=any_code)
             codes = [*before.get("codes", [])]
             if dict(code) not in codes:
                 codes.append(dict(code))
             content = {
-                "base": before.get("base", base),
-                "swept": sorted(swept | known),
+                "base": before.get("base", _as_stored(base)),
+                "swept": sorted({*map(_path_of, swept), *before.get("swept", ())}),
                 "code": dict(code),
                 "codes": codes,
             }
             if content != before:
                 write_atomically(self.path / STUDY, json.dumps(content, indent=2) + "\n")
+
+    def check(
+        self, base: Mapping[str, Any], swept: Iterable[str], code: Mapping[str, str], *, any_code: bool
+    ) -> dict[str, Any]:
+        """Check that the folder holds no different study. Return the content of ``study.json``; empty if there is none.
+
+        The arguments and errors are those of :meth:`open`. This method writes no file.
+        """
+        before = self._read()
+        if before:
+            known = {*map(_path_of, swept), *before.get("swept", ())}
+            self._check_base(before["base"], _as_stored(base), known)
+            self._check_code(before["code"], code, any_code=any_code)
+        return before
 
     def _read(self) -> dict[str, Any]:
         path = self.path / STUDY
@@ -244,6 +252,10 @@ class StudyFolder:
 
 def _is_text(value: object) -> bool:
     return isinstance(value, str)
+
+
+def _as_stored(base: Mapping[str, Any]) -> Any:
+    return json.loads(json.dumps(base, default=str))  # study.json stores numeric keys and enums as text
 
 
 def _path_of(key: str) -> str:

@@ -13,6 +13,7 @@ from ssr_hydra.checkpoints.store import CHECKPOINTS, CheckpointStore
 from ssr_hydra.configs.experiment import KEEPS
 from ssr_hydra.errors import InputError
 from ssr_hydra.sweeps.combinations import PlannedSweep
+from ssr_hydra.sweeps.folder import StudyFolder
 from ssr_hydra.sweeps.job_status import JOB, JobState, columns_of, read_identity, read_state
 from ssr_hydra.sweeps.jobs_table import of_experiment
 from ssr_hydra.sweeps.sharing.orders import Cost, Orders, Point, point_name, points_of
@@ -289,7 +290,13 @@ def differing(candidates: Sequence[Candidate]) -> list[str]:
 
 
 def show_plan(folder: Path, sweep: PlannedSweep, stream: TextIO) -> None:
-    """Print the status, the folder and the swept values of each job of a sweep. Then print the steps to train."""
+    """Print the status, the folder and the swept values of each job of a sweep. Then print the steps to train.
+
+    Raises:
+        InputError: The folder holds a different study.
+    """
+    code = software(code_version(sweep.trust))
+    StudyFolder(folder).check(sweep.base, sweep.swept, code, any_code=sweep.any_code)
     owners = {found[0]: path.parent for path in folder.glob(f"**/{JOB}") if (found := read_identity(path.parent))}
     jobs: dict[str, tuple[str, ...]] = {}
     for overrides, description in sweep.jobs:

@@ -20,7 +20,6 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from ssr_hydra.checkpoints.resume import find
-from ssr_hydra.configs import ExperimentConfig
 from ssr_hydra.errors import ConflictError, InputError, PathError
 from ssr_hydra.files import WriteError, check_folder_name, write_atomically
 from ssr_hydra.settings.resume import AUTO
@@ -111,9 +110,7 @@ def run_sweep(
     except OSError as error:
         raise unwritable("hydra.sweep.dir", str(folder), error) from error
     study = StudyFolder(folder)
-    base = {key: value for key, value in _unresolved(cfg).items() if key in ExperimentConfig.__dataclass_fields__}
-    code = software(code_version(planned.trust))
-    study.open(base, planned.swept, code, any_code=cfg.get("study_code") == "any")
+    study.open(planned.base, planned.swept, software(code_version(planned.trust)), any_code=planned.any_code)
     at_a_time = cfg.get("workers") or jobs_at_once(cfg.trainer.threads, cfg.trainer.device)
     plan: AssignedJobs | None = None
     report = planned.report if cfg.get("study_report", True) else None
@@ -190,7 +187,8 @@ def _show_sharing(folder: Path, planned: PlannedSweep) -> None:
 
 def _places(cfg: DictConfig, planned: PlannedSweep, loader: ConfigLoader) -> list[str] | None:
     """Return the folder name of each job; None if the folders are numbered."""
-    if _unresolved(cfg.hydra.sweep).get("subdir") == _NUMBERED:
+    sweep: Any = OmegaConf.to_container(cfg.hydra.sweep, resolve=False)
+    if sweep.get("subdir") == _NUMBERED:
         return None
     places = []
     for number, (overrides, _) in enumerate(planned.jobs):
@@ -218,11 +216,6 @@ def _arrange(study: StudyFolder, planned: PlannedSweep, plan: AssignedJobs) -> M
     print(*sharing.lines(planned.workers), sep="\n", flush=True)
     sharing.write_orders(folders)
     return sharing.order(planned.workers)
-
-
-def _unresolved(node: DictConfig) -> dict[str, Any]:
-    content: Any = OmegaConf.to_container(node, resolve=False)
-    return dict(content)
 
 
 def unwritable(field: str, folder: str, error: OSError) -> InputError:

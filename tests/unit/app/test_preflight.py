@@ -7,6 +7,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +25,10 @@ from ssr_hydra.app.preflight import CheckedCommand, JobComposer, checked, sweep_
 from ssr_hydra.checkpoints import CheckpointStore
 from ssr_hydra.errors import InputError, MismatchError, PathError
 from ssr_hydra.sweeps.combinations import combinations
+from ssr_hydra.sweeps.folder import StudyFolder
 from ssr_hydra.sweeps.job_status import describe
 from ssr_hydra.sweeps.plan import show_plan
+from ssr_hydra.versions import code_version, software
 
 Show = Callable[..., CheckedCommand]
 
@@ -313,6 +316,22 @@ def test_plan_lists_a_job_once_even_if_its_values_are_spelled_differently() -> N
         "  missing   -     ssr=1",
         "steps: 1,800",
     ]
+
+
+def test_plan_of_a_different_study_is_refused_as_its_sweep_is(tmp_path: Path) -> None:
+    first, other = (flight("-m", "ssr=0.5,1", *typed).sweep for typed in ((), ("optimizer.lr=0.3", "plan=true")))
+    assert first is not None
+    assert other is not None
+    code = software(code_version(()))
+    StudyFolder(tmp_path).open(first.base, first.swept, code, any_code=False)
+    with refused("hydra.sweep.dir", MismatchError, match=r"optimizer\.lr was 0\.1 and is 0\.3"):
+        show_plan(tmp_path, other, io.StringIO())
+    StudyFolder(tmp_path).open(first.base, first.swept, {**code, "torch": "0.1"}, any_code=True)
+    sweep = flight("-m", "ssr=0.5,1", "plan=true").sweep
+    assert sweep is not None
+    with refused("hydra.sweep.dir", MismatchError, match="torch was '0.1'"):
+        show_plan(tmp_path, sweep, io.StringIO())
+    show_plan(tmp_path, replace(sweep, any_code=True), io.StringIO())
 
 
 @pytest.fixture

@@ -70,7 +70,7 @@ def _check_loading(data: Mapping[str, Any]) -> None:
             "data.augment",
             data["augment"]["_target_"],
             rule,
-            "set data.augment=null, and augment with data.train.transforms",
+            "set data.augment=null, and add the augmentation to data.train.transforms",
         )
 
 
@@ -85,7 +85,10 @@ def _check_apart(data: Mapping[str, Any]) -> None:
         return
     for key in _COMMON if train.get("eval_path") is None else ():
         if key in train and train[key] != evaluation.get(key, train[key]):
-            rule = f"must be equal to data.train.{key} ({train[key]!r}), to get separate splits of the same classes"
+            rule = (
+                f"must be equal to data.train.{key} ({train[key]!r}), so that the two data sets have the same class "
+                "numbers and no common samples"
+            )
             raise MismatchError(
                 f"data.eval.{key}", evaluation[key], rule, f"remove data.eval.{key} to use data.train.{key}"
             )
@@ -128,9 +131,8 @@ def with_two_sources(data: Any) -> Any:
         return data
     (first, path), *others = given.items()
     if not evaluates and first == "data.eval_path":
-        raise MissingValueError(
-            first, path, "needs data.eval, which reads this file", "remove data.eval_path, or remove data.eval=null"
-        )
+        rule = "has no effect without data.eval, which reads this file"
+        raise MissingValueError(first, path, rule, "remove data.eval_path or data.eval=null")
     for field, other in others:
         if not _is_same_path(other, path):
             raise MismatchError(
@@ -173,7 +175,7 @@ def _check_small_images(node: Mapping[str, Any], path: str) -> None:
     # A config may come from someone else. It must not choose where files are written.
     if not any(folder.is_relative_to(os.path.realpath(place)) for place in (Path.cwd(), own)):
         rule = "must be below the working directory or $SSR_HYDRA_DATA, because files are downloaded there"
-        fix = f"set SSR_HYDRA_DATA={root} in the environment, or download=false to read only"
+        fix = f"set SSR_HYDRA_DATA={root} in the environment, or {path}.download=false if the files are already there"
         raise PathError(f"{path}.root", root, rule, fix)
 
 

@@ -63,7 +63,7 @@ def check_optimizers(values: Mapping[str, Any]) -> None:
         if node.get("params") is None:
             if rest is not None:
                 rule = f"must be set, because {rest} already takes all remaining parameters"
-                fix = f"choose its parameters, e.g. +{path}.params='{{ndim: 2}}'"
+                fix = f"select the parameters of {path}, e.g. +{path}.params='{{ndim: 2}}'"
                 raise MissingValueError(f"{path}.params", None, rule, fix)
             rest = path
         _check_shards(node, path, values["trainer"])
@@ -136,7 +136,7 @@ def _check_schedules_are_used(rules: Sequence[Rule], scheduler: Any) -> None:
 def _check_schedule_name(rule: Rule, scheduler: Any) -> None:
     name, place = rule.values["schedule"], f"{rule.path}.schedule"
     if not _is_named(scheduler):
-        fix = "e.g. ~scheduler +scheduler@scheduler.default=cosine +scheduler@scheduler.head=linear"
+        fix = "write e.g. ~scheduler +scheduler@scheduler.default=cosine +scheduler@scheduler.head=linear"
         raise ConflictError(place, name, "needs named schedules, but all param groups have one schedule", fix)
     if name not in scheduler:
         fix = did_you_mean(str(name), [str(key) for key in scheduler])

@@ -95,7 +95,7 @@ def check_built(values: Mapping[str, Any], train: Any, evaluation: Any = None) -
     if train.num_classes is None:
         outputs = int(train.tensors[1].shape[1])
         if model.get("num_classes") != outputs:
-            rule = f"must be {outputs}, the number of targets of a sample"
+            rule = f"must be {outputs}, the number of targets in a sample"
             raise MismatchError("model.num_classes", model.get("num_classes"), rule, f"set model.num_classes={outputs}")
         return
     check_classes(model, max(train.num_classes, getattr(evaluation, "num_classes", 0)))
@@ -105,7 +105,7 @@ def _check_shape(model: Mapping[str, Any], takes: tuple[str, ...], shape: list[i
     numbers = math.prod(shape)
     if "in_features" in takes:
         if model["in_features"] != numbers:
-            rule = f"must be {numbers}, the number of values of a sample"
+            rule = f"must be {numbers}, the number of values in a sample"
             raise MismatchError("model.in_features", model["in_features"], rule, f"set model.in_features={numbers}")
         return
     if len(shape) != 3:

@@ -38,8 +38,8 @@ def check_torch_schedulers(
     entries = []
     for path, scheduler in found:
         if path.startswith(("schedules.", "scheduler.")):
-            rule = "must not be a scheduler of torch, which would change the rate of a whole optimizer"
-            raise ConflictError(path, type(scheduler).__name__, rule, "use one of this package's, e.g. cosine")
+            rule = "must not be a torch scheduler, because it would change the learning rates of a whole optimizer"
+            raise ConflictError(path, type(scheduler).__name__, rule, "use a scheduler of this package, e.g. cosine")
         if not isinstance(scheduler, ReduceLROnPlateau):
             entries.append((path, scheduler, scheduler.pace_in(stepwise)))
             with within(path):

@@ -20,7 +20,7 @@ def check_node(node: Any, path: str, example: str) -> None:
     """Check that a node has a ``_target_``, and no ``_partial_`` if the run needs the object itself."""
     if isinstance(node, Mapping) and "_target_" not in node and path in GROUPS:
         base = example.partition("=")[2].partition(",")[0]
-        fix = f"begin the YAML file of {path} with defaults: [{base}, _self_], or with the preset that the file changes"
+        fix = f"begin the YAML file of the group {path} with defaults: [{base}, _self_] ({base} or a different preset)"
         raise MissingValueError(path, node, "must have a _target_", fix)
     if not isinstance(node, Mapping) or "_target_" not in node:
         raise WrongTypeError(path, node, "must be a mapping with a _target_", f"e.g. {example}")
@@ -94,7 +94,7 @@ def check_base(group: str, node: Any) -> None:
     if group not in _BASES or not isinstance(node, Mapping):
         return
     missing = [field.name for field in fields(GROUPS[group][_BASES[group]]) if field.name not in node]
-    fix = f"begin the YAML file of {group} with defaults: [{_BASES[group]}, _self_]"
+    fix = f"begin the YAML file of the group {group} with defaults: [{_BASES[group]}, _self_]"
     if len(missing) == 1:
         raise MissingValueError(f"{group}.{missing[0]}", None, "is missing", f"set {group}.{missing[0]}, or {fix}")
     if missing:

@@ -152,7 +152,7 @@ def parse_command_line(argv: Sequence[str]) -> CommandLine:
     name, path = args.config_name or "config", folder_of("--config-path", args.config_path)
     file = f"{name.removesuffix('.yaml')}.yaml"
     if path is not None and not Path(path, file).is_file():  # Hydra would silently compose the package's config
-        fix = "to repeat a run, write RUN/.hydra; for a folder of config groups, use --config-dir"
+        fix = "use the folder RUN/.hydra to repeat a run, or use --config-dir for a folder of config groups"
         raise PathError("--config-path", args.config_path, f"has no {file}", fix)
     return CommandLine(
         overrides=tuple(

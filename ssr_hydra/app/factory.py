@@ -115,12 +115,12 @@ def _check_known(
     for name, keys in given:
         for key in keys:
             if key not in optimizer.defaults and key not in _OURS:
-                rule = f"is not a hyperparameter of {target}, but this rule selects parameters of {target}"
+                rule = f"is not a hyperparameter of {target}, which trains parameters that this rule selects"
                 raise UnknownNameError(
                     grouping.field_of(key, name),
                     key,
                     rule,
-                    f"exclude the parameters of {target} from the rule's params",
+                    "correct the name, or exclude these parameters from the rule",
                 )
 
 

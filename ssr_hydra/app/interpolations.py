@@ -29,13 +29,13 @@ def check_interpolations(node: Any, trust: Collection[str], path: str = "") -> N
         >>> check_interpolations({"name": "${optimizer.lr}"}, ())
         >>> check_interpolations({"name": "${oc.env:HOME}"}, ())
         Traceback (most recent call last):
-        ssr_hydra.errors.UntrustedError: name='${oc.env:HOME}': a file may not call the resolver oc.env; ...
+        ssr_hydra.errors.UntrustedError: name='${oc.env:HOME}': a file must not call the resolver oc.env; ...
     """
     for place, text in walk(node, path):
         for name in _resolvers(text):
             if name not in _HARMLESS and name not in trust:
                 fix = f"write the value on the command line, or add trust=[{name}] if you know what the resolver reads"
-                raise UntrustedError(place, text, f"a file may not call the resolver {name}", fix)
+                raise UntrustedError(place, text, f"a file must not call the resolver {name}", fix)
 
 
 def _resolvers(text: Any) -> list[str]:

@@ -37,7 +37,7 @@ from ssr_hydra.sweeps.combinations import ZIP_EXAMPLE
 from ssr_hydra.sweeps.launchers.traits import TRAITS
 
 _OF_KIND = {"Float": "0.5", "Integer": "1", "Boolean": "true"}
-_KINDS = {"int": "a whole number", "float": "a number", "bool": "true or false", "str": "a word, such as a time"}
+_KINDS = {"int": "a whole number", "float": "a number", "bool": "true or false", "str": "text such as a time"}
 _KINDS |= {"Integer": _KINDS["int"], "Float": _KINDS["float"], "Boolean": _KINDS["bool"]}
 _OF_HINT = {"int": "10", "float": "0.5", "bool": "true", "str": "0.5dur"}
 _EXAMPLES = {"max_duration": "20ep", "ssr": "0.5", "seed": "0", "name": "my_run"}
@@ -112,7 +112,7 @@ def _of_omegaconf(error: OmegaConfBaseException, outer: BaseException, overrides
         kind = _KINDS.get(match[1], match[1])
         shown = re.match(r"Value '(.*)' of type", message)
         if value is not None and re.fullmatch(r"\[[^][]+\]", value):
-            fix = f"to sweep over several, write -m {field}={value[1:-1].replace(' ', '')}"
+            fix = f"to sweep over several values, write -m {field}={value[1:-1].replace(' ', '')}"
             return WrongTypeError(field, value, f"must be {kind}", fix)
         fix = f"e.g. {field}={_OF_KIND.get(match[1], '...')}"
         return WrongTypeError(field, shown[1] if shown else value, f"must be {kind}", fix)
@@ -127,7 +127,7 @@ def _of_omegaconf(error: OmegaConfBaseException, outer: BaseException, overrides
             )
     if re.search(r"is not a subclass of \w+Config|Cannot assign \w+ to Dict", message):
         return WrongTypeError(
-            field, value, "must be a mapping", f"set keys of {field} (--cfg job --package {field} prints them)"
+            field, value, "must be a mapping", f"set a key below {field} (--cfg job --package {field} prints the keys)"
         )
     if message.startswith("Cannot merge"):
         message = "a mapping cannot replace a list, and a list cannot replace a mapping"
@@ -173,8 +173,8 @@ def _mappings(overrides: Sequence[str]) -> InputError | None:
     for override in overrides:
         if "=[{" in override:
             key, value = split_override(override)
-            fix = "write the list in an experiment file"
-            return FormatError(key, value, "a list of mappings must be in a YAML file", fix)
+            fix = "write the list in the YAML file of an experiment"
+            return FormatError(key, value, "the command line cannot contain a list of mappings", fix)
     return None
 
 
@@ -320,7 +320,7 @@ def _of_hydra(error: BaseException, overrides: Sequence[str], choices: Callable[
             return FormatError("overrides", error.override, "cannot be read", "write key=value, with matching quotes")
         rule = "cannot be read"
         if re.search(r"(^|,)\s*(,|$)", value):
-            return FormatError(key, value, rule, "remove the comma without a value")
+            return FormatError(key, value, rule, "remove the extra comma")
         if any(value.count(opening) != value.count(closing) for opening, closing in ("[]", "()", "{}")):
             return FormatError(key, value, rule, "close each bracket")
         return FormatError(key, value, rule, "write key=value, and quote characters that the shell would change")
@@ -339,7 +339,8 @@ def _of_hydra(error: BaseException, overrides: Sequence[str], choices: Callable[
         return UnknownNameError(match[1], f"~{match[1]}", "not found in the config", f"remove ~{match[1]}")
     if match := re.search(r"Could not delete from config\. The value of '([^']+)' is (.*) and not (.*)\.", text):
         key, value, typed = match.groups()
-        return MismatchError(key, typed, f"must be the value of {key} in the config, which is {value}", f"write ~{key}")
+        rule = f"is not the value of {key} in the config ({value})"
+        return MismatchError(key, typed, rule, f"to delete {key}, write ~{key}")
     if "can only concatenate str" in text and (listed := _mappings(overrides)) is not None:
         return listed
     key = _override_key(error) or "config"

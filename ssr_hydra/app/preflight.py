@@ -269,7 +269,7 @@ def _sweep(composer: Composer, master: DictConfig, parsed: Sequence[Override]) -
                 OmegaConf.copy_cache(from_config=master, to_config=job)  # of ${now:...}
                 _check_shared(folder, job)
     elif line.is_typed(_ZIP) or master.get(_ZIP) is not None:
-        fix = "leave out hydra/sweeper, or zip"
+        fix = "remove hydra/sweeper or zip"
         raise ConflictError(_ZIP, line.typed(_ZIP) or master.zip, "works only with hydra/sweeper=study", fix)
     if master.hydra.output_subdir is not None and Path(folder).is_dir():  # the folders of jobs may already contain runs
         sweep.pending = pending_name(str(master.hydra.output_subdir))
@@ -334,7 +334,7 @@ def _check_shared(folder: str | None, job: DictConfig) -> None:
     if own is not None and own != folder:
         sweep = "" if folder is None else f" and {folder} for the sweep"
         rule = f"must be the same for all jobs of a sweep (got {own} for a job{sweep})"
-        fix = "remove references to the job; to name the jobs' folders, set hydra.sweep.subdir"
+        fix = "remove references to the job, or move them to hydra.sweep.subdir, which names the jobs' folders"
         raise MismatchError("hydra.sweep.dir", _typed_sweep_dir(job), rule, fix)
 
 
@@ -345,12 +345,10 @@ def _check_study(cfg: DictConfig) -> None:
         raise FormatError("study", study, rule, "e.g. study=first, or study=results/first")
     workers = cfg.get("workers")
     if workers is not None and workers < 1:
-        rule = "must be a whole number of at least 1, or null for the number of jobs that fit the machine"
+        rule = "must be a whole number of at least 1, or null for as many jobs as fit the machine"
         raise RangeError("workers", workers, rule, "e.g. workers=2")
     if cfg.get("study_code", "same") not in STUDY_CODES:
-        raise UnknownNameError(
-            "study_code", cfg.study_code, "must be same or any", did_you_mean(cfg.study_code, STUDY_CODES)
-        )
+        raise UnknownNameError("study_code", cfg.study_code, "unknown value", did_you_mean(cfg.study_code, STUDY_CODES))
 
 
 def _workers(cfg: DictConfig) -> int:
@@ -376,7 +374,7 @@ def _check_share(cfg: DictConfig) -> bool:
         raise ConflictError("share", True, f"cannot be used with launcher={launcher}", fix)
     if str(OmegaConf.select(cfg, "hydra.sweeper._target_")) != _SWEEPER:
         rule = "cannot be used with this sweeper, because share needs all jobs before the first job starts"
-        raise ConflictError("share", True, rule, "leave out hydra/sweeper, or share")
+        raise ConflictError("share", True, rule, "remove hydra/sweeper or share")
     if cfg.hydra.sweeper.get("max_batch_size") is not None:
         rule = "cannot be used with hydra.sweeper.max_batch_size, because share plans all jobs together"
         raise ConflictError("share", True, rule, "leave out share, or hydra.sweeper.max_batch_size")

@@ -221,7 +221,7 @@ def _how_to_trust_all(name: str, trust: tuple[str, ...], whole: Any) -> str:
 
 def how_to_trust(names: Iterable[str]) -> str:
     """Return the fix that adds names to ``trust``."""
-    return f"if you know what it does, write trust=[{','.join(names)}] on the command line"
+    return f"if you know what this code does, write trust=[{','.join(names)}] on the command line"
 
 
 def _is_name(target: object) -> bool:
@@ -283,7 +283,9 @@ def _make(node: Any, trust: tuple[str, ...], path: str, extra: Mapping[str, Any]
             raise _failed(path, name, error) from error
         if not isinstance(error, (TypeError, ValueError, RuntimeError)):
             raise
-        raise WrongTypeError(path or name, name, _one_line(error), "print its arguments with --cfg job") from error
+        raise WrongTypeError(
+            path or name, name, _one_line(error), "correct the arguments (--cfg job prints them)"
+        ) from error
 
 
 def _failed(field: str, name: str, error: Exception) -> UserCodeError:
@@ -341,7 +343,8 @@ def _import(module: str, name: str, field: str) -> ModuleType | None:
 def _check_origin(found: Any, name: str, trust: tuple[str, ...], field: str) -> None:
     origin = getattr(found, "__module__", None) if inspect.isclass(found) or inspect.isroutine(found) else None
     if not isinstance(origin, str):
-        raise WrongTypeError(field, name, "is not a class or function", "write a function that returns it")
+        rule = "is an object, not a class or function"
+        raise WrongTypeError(field, name, rule, "write a function that returns this object")
     qualified = f"{origin}.{getattr(found, '__qualname__', '')}"
     if not is_trusted(qualified, trust):
         package = qualified.partition(".")[0]

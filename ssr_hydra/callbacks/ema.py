@@ -108,7 +108,7 @@ class EMA:
             batches = run.convert(run.resolve(half_life, "", scale=False), TimeUnit.BATCH, "half_life").value
         except InputError as error:
             rule = f"cannot be converted to batches of this run: {error.rule}"
-            raise type(error)("half_life", str(half_life), rule, "use the unit ba, or set decay") from None
+            raise type(error)("half_life", str(half_life), rule, "write the time in ba, or set decay") from None
         return float(0.5 ** (self.interval / Fraction(batches)))
 
     def batch_end(self, trainer: Any, loss: Tensor) -> None:
@@ -249,4 +249,4 @@ def _check_same(given: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> None:
         shapes = [tuple(tensors[name].shape) if name in tensors else None for tensors in (given, own)]
         if shapes[0] != shapes[1]:
             rule = f"{name} has the shape {shapes[0]} in the saved average and {shapes[1]} in the model"
-            raise MismatchError("ema", name, rule, "use the model of the saved average")
+            raise MismatchError("ema", name, rule, "use the model from which the average was saved")

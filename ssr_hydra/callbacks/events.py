@@ -227,7 +227,7 @@ def _methods(item: object, field: str, is_logger: bool) -> dict[str, Listener]:
         raise WrongTypeError(
             field, type(item).__name__, "must have a method log(trainer, record)", "define this method"
         )
-    rule, fix = "has no method for any event of a run", f"define one of {', '.join(EVENTS)}"
+    rule, fix = "has no method for any event of a run", f"define one of the methods {', '.join(EVENTS)}"
     slip = next((name for name in dir(item) if _is_slip(item, name)), None)
     if slip is not None:
         fix = f"for {slip}, {did_you_mean(slip.removeprefix('on_'), EVENTS)}"

@@ -18,8 +18,8 @@ from ssr_hydra.settings.resume import ON_CHANGE
 from ssr_hydra.time import Timestamp
 
 CHANGE_FIX = (
-    "set resume.on_change=extend (from the checkpoint on, the new schedule) or "
-    "resume.on_change=rescale (the rest of the old schedule, stretched over the rest of the run)"
+    "set resume.on_change=extend to follow the new schedule from the checkpoint on, or "
+    "resume.on_change=rescale to stretch the rest of the old schedule over the rest of the run"
 )
 _MOST_SHOWN = 12
 _LONGEST_SHOWN = 60

@@ -10,7 +10,7 @@ from ssr_hydra.errors import MissingValueError, PathError
 from ssr_hydra.files import check_path
 from ssr_hydra.settings.resume import AUTO, NEVER
 
-_FIX = "give the folder of a run, of its checkpoints, or of one checkpoint; or resume=auto, resume=never"
+_FIX = "write auto, never, or the path of a run folder, a checkpoints folder or one checkpoint"
 
 
 def find(resume: str | Path, run_dir: Path | None) -> Path | None:

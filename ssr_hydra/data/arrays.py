@@ -217,7 +217,7 @@ def _inputs(table: SampleTable, shape: Sequence[int] | None, layout: str | None,
     raw = table.inputs
     if raw.dtype.kind not in "buif":
         raise WrongTypeError(
-            "inputs", str(raw.dtype), f"must be numbers in {table.path}", "choose inputs that are numbers"
+            "inputs", str(raw.dtype), f"must be real numbers (in {table.path})", "choose inputs that are real numbers"
         )
     if dtype == "int64" and raw.dtype.kind == "f":
         _refuse(table, raw, raw != np.floor(raw), "must be an integer", "use dtype=float32")
@@ -228,7 +228,7 @@ def _inputs(table: SampleTable, shape: Sequence[int] | None, layout: str | None,
     if shape is not None:
         numbers = int(np.prod(raw.shape[1:]))
         if int(np.prod(shape)) != numbers:
-            rule = f"must have {numbers} values, like a sample of {table.path}"
+            rule = f"must be the shape of a sample of {table.path} (number of values: {numbers})"
             raise MismatchError("shape", list(shape), rule, "correct the shape")
         raw = raw.reshape(-1, *shape)
     if layout is not None and raw.ndim != LAYOUTS[layout]:
@@ -339,8 +339,8 @@ def _targets(table: SampleTable, classes: list[str] | None, task: str) -> NDArra
         raise WrongTypeError(
             "targets",
             str(raw.dtype),
-            f"must be numbers or words in {table.path}",
-            "choose targets that are numbers or words",
+            f"must be real numbers or words (in {table.path})",
+            "choose targets that are real numbers or words",
         )
     if classes is not None:
         number = {name: index for index, name in enumerate(classes)}

@@ -35,7 +35,7 @@ def hold_out(labels: NDArray[Any], share: float, seed: int) -> NDArray[np.bool_]
     total = round(fraction(share, "eval_fraction") * len(labels))
     if not 0 < total < len(labels):
         rule = f"must leave some of the {len(labels)} samples for both training and evaluation"
-        raise RangeError("eval_fraction", share, rule, "try 0.2")
+        raise RangeError("eval_fraction", share, rule, "try 0.2, or use more samples")
     classes, counts = np.unique(labels, return_counts=True)
     exact = share * counts
     taken = np.floor(exact).astype(int)
@@ -63,8 +63,8 @@ def check_apart(train: Any, evaluation: Any, field: str = "eval", of: str = "tra
     for key, value in train.partition.items():
         other = evaluation.partition[key]
         if other != value:
-            rule = f"must be equal to {key} of the {of} ({reprlib.repr(value)}), so that their samples do not overlap"
-            fix = f"set {field}.{key} to this value"
+            rule = f"must be equal to {key} of the {of} ({reprlib.repr(value)}), so that no sample is in both"
+            fix = f"set {field}.{key} to the value of the {of}"
             if key == "path":
                 fix = f"for a separate evaluation file, set eval_path={other!r} for both data sets"
             if field == "test" and key in ("path", "eval_path"):

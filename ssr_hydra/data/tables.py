@@ -130,10 +130,8 @@ def _from_arrays(
     _, x = get(inputs, _INPUTS, "inputs")
     name, y = get(targets, _TARGETS, "targets")
     if x.ndim == 0 or y.ndim == 0 or len(x) != len(y):
-        sizes = f"{_shape(x)} inputs and {_shape(y)} targets"
-        raise MismatchError(
-            field, path, f"must have equally many inputs and targets, but has {sizes}", "save one target for each input"
-        )
+        rule = f"must have a target for each input (inputs have the shape {_shape(x)}, and targets {_shape(y)})"
+        raise MismatchError(field, path, rule, "save one target for each input")
     if y.ndim > 2:
         raise MismatchError(
             "targets", name, f"must have the shape [N] or [N, T] (has {_shape(y)})", "reshape the targets"

@@ -205,7 +205,7 @@ def _read_sources(folder: str) -> tuple[_File, ...]:
     found = [(name, path.read_bytes().replace(b"\r\n", b"\n")) for name, path in paths.items() if path.is_file()]
     if len(found) < _FEWEST:
         rule = f"must have Python's source files, but only {len(found)} can be read"
-        raise PathError("stdlib", folder, rule, "use a Python with its sources, or your own data")
+        raise PathError("stdlib", folder, rule, "use a Python that has its source files, or use your own data")
     return tuple(found)
 
 

@@ -197,7 +197,7 @@ class AlphaLR(LRScheduler, ABC):
         for i, group in enumerate(self._every_group()):
             name = self._name_of(group, i)
             if isinstance(group["lr"], Tensor) and names.setdefault(id(group["lr"]), name) != name:
-                rule = "must not be a tensor that param groups with different schedules share"
+                rule = "param groups with different schedules must not share one tensor"
                 raise ConflictError(f"param_groups[{i}].lr", group["lr"], rule, "use a separate tensor for each group")
 
     def get_lr(self) -> list[float | Tensor]:

@@ -139,7 +139,7 @@ class StepClock:
     def epochs(self) -> int:
         if self._dataloader_len is None:
             rule = "is needed, because the schedule or the run is measured in epochs"
-            raise MissingValueError("dataloader_len", None, rule, "give the batches per epoch")
+            raise MissingValueError("dataloader_len", None, rule, "give the number of batches per epoch")
         return self.now.batches // self._dataloader_len
 
     def batches_in_epoch(self) -> int:

@@ -95,7 +95,7 @@ def split_params(model: nn.Module, takers: Mapping[str, Any]) -> dict[str, list[
     rests = [name for name, given in takers.items() if given is None]
     if len(rests) > 1:
         rule = f"must be set, because {rests[0]} already has all remaining parameters"
-        raise ConflictError(f"{rests[1]}.params", None, rule, "select its parameters, e.g. {ndim: 2}")
+        raise ConflictError(f"{rests[1]}.params", None, rule, f"select the parameters of {rests[1]}, e.g. {{ndim: 2}}")
     parts: dict[str, list[nn.Parameter]] = {name: [] for name in takers}
     chosen = {name: parse_selection(given, f"{name}.params") for name, given in takers.items() if given is not None}
     for name, selections in chosen.items():
@@ -259,12 +259,13 @@ def _check_some(
     trainable = [described for parameter, described in survey.items() if parameter.requires_grad]
     there = []
     if any(part.name for part in selections):
-        there.append(f"parameters are {shortened([part.aliases[0][0] for part in trainable])}")
+        there.append(f"the parameters are {shortened([part.aliases[0][0] for part in trainable])}")
     if any(part.module for part in selections):
         classes = dict.fromkeys(classes[0] for part in trainable for _, classes in part.aliases)
-        there.append(f"modules are {shortened(list(classes))}")
+        there.append(f"the modules are {shortened(list(classes))}")
     if any(part.ndim for part in selections):
-        there.append(f"dimensions are {', '.join(map(str, sorted({part.ndim for part in trainable})))}")
+        there.append(f"the values of ndim are {', '.join(map(str, sorted({part.ndim for part in trainable})))}")
     if any(part.layer for part in selections):
-        there.append(f"layers are 0 to {trainable[0].layers - 1}")
-    raise UnknownNameError(path, given, "selects no parameter", "; ".join(there) or "except excludes all parameters")
+        there.append(f"the layers are 0 to {trainable[0].layers - 1}")
+    fix = "; ".join(there) or "the list except excludes all parameters"
+    raise UnknownNameError(path, given, "selects no parameter", fix)

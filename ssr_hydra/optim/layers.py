@@ -95,7 +95,7 @@ def _depths_by_pattern(model: nn.Module, patterns: tuple[str, ...], path: str) -
             chosen.append(name)
     for pattern in patterns:
         if not any(fnmatchcase(name, pattern) for name in names):
-            raise UnknownNameError(path, pattern, "matches no module", f"modules are {shortened(names)}")
+            raise UnknownNameError(path, pattern, "matches no module", f"the modules are {shortened(names)}")
     found: dict[nn.Parameter, int] = {}
     layer, before = -1, ""
     for name, parameter in model.named_parameters():

@@ -207,7 +207,7 @@ class ScheduledLR(AlphaLR):
             raise WrongTypeError("state_dict", state_dict, "must be the state of a ScheduledLR", fix)
         told, steps = state_dict["told"], state_dict["_step_count"]
         if not isinstance(told, (list, tuple)) or len(told) != 2 or not all(map(is_count, (*told, steps))):
-            rule = "must have two numbers of batches in told, and a number of steps in _step_count"
+            rule = "told must be two numbers of batches, and _step_count must be a number of steps"
             raise WrongTypeError(
                 "state_dict", {"told": told, "_step_count": steps}, rule, "load a result of state_dict()"
             )

@@ -110,7 +110,7 @@ def _check_bases(scheduler: Any) -> None:
     initial = [float(group["initial_lr"]) for group in scheduler.optimizer.param_groups]
     if bases != initial:
         rule = f"was created for the initial learning rates {bases}, but the optimizer now has {initial}"
-        fix = "create OneCycleLR before other schedulers, and add param groups before schedulers"
+        fix = "create OneCycleLR before other schedulers, and add param groups before you create schedulers"
         raise MismatchError("scheduler", type(scheduler).__name__, rule, fix)
 
 

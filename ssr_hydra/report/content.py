@@ -242,11 +242,12 @@ def build(study: Study, options: Options | None = None, looks: int = 1) -> Conte
     table = compare.summary(study, sure, price)
     axes = _axes(study, price)
     if options.equal is not None and options.equal not in axes:
-        rule = f"some runs have no {options.equal}"
+        rule = f"some runs have no record of their {options.equal}"
         fix = f"choose from {', '.join(axis for axis in axes if axis in EQUAL)}"
         raise MissingValueError("equal", options.equal, rule, fix)
     if price is not None and "seconds" not in axes:
-        raise MissingValueError("price_per_hour", price, "some runs have no seconds", "leave the price out")
+        rule = "some runs have no record of their seconds"
+        raise MissingValueError("price_per_hour", price, rule, "remove this option")
     known: Axis = next(axis for axis in ("seconds", "steps", "ssr") if axis in axes)
     axis: Axis = known if options.equal is None else options.equal
     time = equal_time(study, axes, options.equal)

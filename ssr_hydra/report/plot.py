@@ -55,6 +55,6 @@ def _figure(name: str, study: Study, options: dict[str, Any]) -> Figure:
         }.get(name, "learning rates")
         source = ", ".join(map(str, study.sources)) or None
         raise MissingValueError(
-            "study", source, f"must have {missing} to draw {name}", f"choose from {', '.join(names)}"
+            "study", source, f"must have {missing} to draw {name}", f"draw {' or '.join(names)} instead"
         )
     return draw(content, name)

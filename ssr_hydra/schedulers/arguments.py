@@ -96,7 +96,7 @@ def time_of(scheduler: Any, run: Run, name: str, *, scale: bool = True) -> Time:
 
 def too_large(gamma: float) -> InputError:
     """Return the error for a power of ``gamma`` that is larger than any float."""
-    rule = "makes the multiplier larger than any float at this time"
+    rule = "makes the multiplier of this run larger than any float"
     return RangeError("gamma", gamma, rule, "choose a gamma of at most 1, or a longer period")
 
 
@@ -148,5 +148,5 @@ def finish(run: Run, warmup: Time, field: str, stated: TimeLike) -> None:
             limits.append(("run", run.convert(run.start, warmup.unit, field) + warmup, run.whole.length()))
     for name, end, length in limits:
         if length is not None and run.is_before(length, end):
-            rule = f"must end within the {name} (ends at {end}, the {name} at {length}{run.at_ssr})"
+            rule = f"must end within the {name} (ends at {end}, but the {name} ends at {length}{run.at_ssr})"
             raise RangeError(field, str(stated), rule, _shorten(field))

@@ -161,8 +161,8 @@ def _function_curve(function: Callable[..., float], run: Run) -> Curve:
     name = callable_name(function)
     how = _how_to_pass_ssr(function, name)
     if how is None and run.ssr != 1:
-        rule = f"cannot stretch {name}, because {name} has no argument ssr"
-        raise UnsupportedError("ssr", float(run.ssr), rule, f"add a second argument ssr to {name}, or run at ssr 1")
+        rule = f"cannot stretch {name}, which has no argument ssr"
+        raise UnsupportedError("ssr", float(run.ssr), rule, "add a second argument ssr to the function, or run at ssr 1")
     ssr = float(run.ssr)
 
     def curve(timestamp: Any) -> float:

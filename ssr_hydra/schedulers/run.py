@@ -131,7 +131,7 @@ class Run:
         try:
             return self.convert(share, TimeUnit.BATCH, field)
         except MissingRateError as error:  # the error shows a computed time
-            rule = f"is a fraction of max_duration, which is {max_duration}, and {error.rule}"
+            rule = f"is a fraction of max_duration ({max_duration}), and {error.rule}"
             fix = error.fix.replace("the time", "max_duration")
             raise MissingRateError(field, str(time), rule, fix) from None
 
@@ -148,7 +148,7 @@ class Run:
         if unit not in RATES:
             rule = f"{time.unit.value} cannot be converted to {other.value}"
             raise MismatchError(
-                field, str(time), rule, "write both times in one unit, or use fractions of the run (dur)"
+                field, str(time), rule, "write all times in one unit, or use fractions of the run (dur)"
             )
         rate: Fraction | None = getattr(self, RATES[unit])
         if rate is None:

@@ -39,7 +39,7 @@ def setting_of(setting: type[SettingT], given: SettingT | Mapping[str, Any] | No
         return given
     names = [item.name for item in fields(setting)]  # type: ignore[arg-type]
     if not isinstance(given, Mapping):
-        rule = f"must be a {setting.__name__}, or a mapping of {', '.join(names)}"
+        rule = f"must be a {setting.__name__}, or a mapping with any of the keys {', '.join(names)}"
         raise WrongTypeError(field, given, rule, f"write {{{names[0]!r}: ...}}")
     for key in given:
         if key not in names:
@@ -141,4 +141,6 @@ def did_you_mean(key: str, names: Iterable[str]) -> str:
     """Return the suggestion for an unknown name: the closest known name. If none is close, list all known names."""
     names = [name for name in names if name != "_target_"]
     close = difflib.get_close_matches(key, names, n=1)
-    return f"did you mean {close[0]}?" if close else f"there are {', '.join(names)}"
+    if close:
+        return f"did you mean {close[0]}?"
+    return f"write {names[0]}" if len(names) == 1 else f"choose from {', '.join(names)}"

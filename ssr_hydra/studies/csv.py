@@ -215,8 +215,8 @@ def _lengths(wide: Sequence[str], full: float | None, decimal: str) -> dict[str,
         texts = [text.replace(",", ".") for text in texts] if decimal == "," else texts
         value = cell_number(texts[0].removesuffix("%")) if len(texts) == 1 else math.nan
         if not 0 < value < math.inf:
-            rule = f"must have one number above 0 in its name, the SSR or the length (decimal separator {decimal})"
-            raise FormatError("wide", name, rule, "name it e.g. 0.25 or 30 epochs")
+            rule = f"the column name must contain one number above 0: the SSR or the length (decimal separator {decimal})"
+            raise FormatError("wide", name, rule, "rename the column, e.g. to 0.25 or 30 epochs")
         lengths[name] = texts[0]
         other = columns.setdefault(value / (100 if texts[0].endswith("%") else full or 1), name)
         if other != name:
@@ -400,7 +400,7 @@ def _check_named(frame: pd.DataFrame, rest: Mapping[str, Sequence[str]], recipes
         f"lines {lines} have the same recipe and ssr {frame['ssr'].iloc[row]:g}, but differ in columns that no option "
         f"names: {_listed(list(unlike))}"
     )
-    fix = "name each column: in recipe if it distinguishes recipes, in seed if it has seeds, otherwise in pool"
+    fix = "pass each column to an option: recipe if it distinguishes recipes, seed if it has seeds, otherwise pool"
     raise ConflictError("recipe", ", ".join(recipes) or None, rule, fix)
 
 

@@ -130,7 +130,7 @@ class StudyFolder:
         key, _, rest = first.field.partition(".")
         whole = any(f"{item.field}.".startswith(f"{key}.") and MISSING in (item.old, item.new) for item in found)
         vary = f"{key}=..." if whole or rest == "_target_" else f"{first.field}={first.old},{first.new}"
-        fix = f"choose a new study, such as study=NAME, or sweep over the setting in this study: {vary}"
+        fix = f"choose a new study, such as study=NAME, or sweep over both values in this study: {vary}"
         raise MismatchError(_FIELD, str(self.path), rule, fix)
 
     def _check_code(self, old: Mapping[str, str], new: Mapping[str, str], *, any_code: bool) -> None:

@@ -92,7 +92,7 @@ def _parse(text: str, field: str) -> tuple[int | Fraction, TimeUnit]:
     else:
         raise FormatError(field, text, *_explain(text))
     if amount > _LARGEST:
-        raise RangeError(field, text, "a duration must be below 2**63", "write a number that a run can reach")
+        raise RangeError(field, text, "a duration must be below 2**63", "write a smaller number")
     if amount.denominator > _FINEST:
         raise FormatError(field, text, f"a duration has at most {_MOST_DECIMALS} decimals", "write fewer digits")
     return _shrink(amount), unit
@@ -248,7 +248,7 @@ class Time(Generic[_Value]):
             other = Time(other)
         if isinstance(other, Time):
             if other._unit is not self._unit:
-                rule = f"arithmetic and comparison with {self} need the unit {self._unit}"
+                rule = f"cannot be combined or compared with {self}, because the units differ"
                 raise MismatchError("time", str(other), rule, "convert one of the two times with convert_time")
             return other._value
         if isinstance(other, (int, float, Fraction)) and not isinstance(other, bool):
@@ -299,7 +299,7 @@ class Time(Generic[_Value]):
                 return self._make(self._value * other._value)
             if self._unit is TimeUnit.DURATION:
                 return other * self
-            rule = f"must be a number or a time in dur to multiply {self}"
+            rule = f"cannot be multiplied by {self}, because one factor must be a number or a time in dur"
             raise WrongTypeError("time", str(other), rule, "use a plain number as one factor")
         amount = self._amount(other)
         return NotImplemented if amount is None else self._make(self._value * amount)

@@ -119,7 +119,8 @@ def check_ssr(ssr: Number | str) -> Fraction:
         sigma = simplest(ratio)
     if sigma <= 0:
         rule = "the scale schedule ratio must be above 0"
-        raise RangeError("ssr", ssr, rule, "write e.g. 0.5 to run half as long, 1 as configured, 2 twice as long")
+        fix = "write e.g. 0.5 for half the length, 1 for the configured length, 2 for twice the length"
+        raise RangeError("ssr", ssr, rule, fix)
     if sigma > _LARGEST_SSR:
         raise RangeError("ssr", ssr, f"the scale schedule ratio must be at most {_LARGEST_SSR}", "write e.g. 2")
     return sigma

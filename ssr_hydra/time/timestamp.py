@@ -236,9 +236,8 @@ class Timestamp:
             unit = TimeUnit(unit)
             name = TOTALS[unit]
         except (ValueError, KeyError):
-            known = " ".join(unit.value for unit in TOTALS)
-            rule = f"a timestamp counts {known}"
-            raise UnknownNameError("unit", str(unit), rule, "for dur use State.get_elapsed_duration()") from None
+            rule = f"must be one of {', '.join(unit.value for unit in TOTALS)}"
+            raise UnknownNameError("unit", str(unit), rule, "for dur, use State.get_elapsed_duration()") from None
         return _as_time(getattr(self, name), unit)
 
     def to_next_batch(

@@ -45,7 +45,7 @@ def chain(links: list[Link], steps: Steps) -> Course:
     for link in links:
         if not link.course.chains:
             rule = "cannot be in a chain, because it overwrites the rate of the other schedulers at every step"
-            raise UnchainableError(link.place, link.name, rule, "use scheduler=product of this package's schedulers")
+            raise UnchainableError(link.place, link.name, rule, "use scheduler=product with schedulers of this package")
     cosines = [link for link in links if isinstance(link.course, Cosine)]
     resetting = [link for link in links if link.resets]
     if cosines and resetting:

@@ -43,10 +43,10 @@ def _check_parts(value: Any) -> Any:
         name = type(part).__name__
         if name == "ReduceLROnPlateau":
             rule = "cannot be part of a sequence or chain, because it needs a metric"
-            raise WrongTypeError(place, name, rule, "write a list: scheduler: [{...}, {...}] in a YAML file")
+            raise WrongTypeError(place, name, rule, "write a list in a YAML file: scheduler: [{...}, {...}]")
         if not isinstance(part, TorchScheduler):
             rule = "must be a class of ssr_hydra.torch_schedulers"
-            fix = "choose a torch_* scheduler, or multiply by scheduler: [{...}, {...}] in a YAML file"
+            fix = "choose a torch_* scheduler; to multiply schedulers, write scheduler: [{...}, {...}] in a YAML file"
             raise WrongTypeError(place, name, rule, fix)
         if part.pace is not None:
             rule = "cannot be set for a part, because all parts step together"
@@ -184,8 +184,8 @@ class SequentialLR(TorchScheduler):
         parts = _check_parts(self.schedulers)
         stated = listed(self.milestones, "milestones", "milestones", "[5] or ['0.05dur']")
         if len(stated) != len(parts) - 1:
-            rule = f"must be one less than the number of schedulers ({len(parts)})"
-            raise MismatchError("milestones", stated, rule, "set the start of each scheduler except the first")
+            rule = f"must have one milestone for each scheduler except the first (there are {len(parts)} schedulers)"
+            raise MismatchError("milestones", stated, rule, "write the start of each of these schedulers")
         milestones = tuple(steps(value, f"milestones[{i}]", above_zero=False) for i, value in enumerate(stated))
         put(self, schedulers=parts, milestones=milestones)
 

@@ -45,8 +45,8 @@ def asked(function: Callable[[Any], Any], step: float, name: str) -> float:
         try:
             value = function(step)
         except (TypeError, ValueError, LookupError) as error:
-            rule = f"does not accept a fraction of a step ({step:g}), which this ssr needs: {error}"
-            fix = "wrap the function to keep each value until the next whole step: lambda step: f(int(step))"
+            rule = f"does not accept a fraction of a step ({step:g}), but this ssr needs fractions ({error})"
+            fix = "write lambda step: f(int(step)), which keeps each value until the next whole step"
             raise UnsupportedError(name, getattr(function, "__name__", function), rule, fix) from error
     try:
         number = float(value)

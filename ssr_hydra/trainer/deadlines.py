@@ -53,7 +53,7 @@ class Deadline:
             if unit is TimeUnit.EPOCH:
                 rule = "is a fraction of an epoch, but len(train_dataloader) is not known"
                 raise MissingRateError(
-                    field, str(moment), rule, "use a whole number of epochs after scaling by ssr, or use batches"
+                    field, str(moment), rule, "use batches, or a time that is a whole number of epochs at this ssr"
                 )
             raise WrongTypeError(field, str(moment), "must be a whole number of iterations", "use another unit")
         if unit is TimeUnit.SECOND:

@@ -120,8 +120,8 @@ def metric_values(name: str, metric: Callable[..., Any], returned: Any) -> Tenso
 
 def removal(name: str, metric: Any) -> str:
     """Return a hint for an error, which says how to remove a metric and where the default metric comes from."""
-    origin = f"{name} comes from trainer=default: " if metric is accuracy else ""
-    return f"{origin}remove it by trainer.metrics.{name}=null (in Python by metrics={{...}} without it)"
+    origin = " of trainer=default" if metric is accuracy else ""
+    return f"remove the metric {name}{origin} with trainer.metrics.{name}=null (in Python, pass metrics without it)"
 
 
 def call_metric(name: str, metric: Any, function: Callable[..., Any], *arguments: Any) -> Any:

@@ -67,7 +67,7 @@ class _Target:
         now = self.place.get(self.group)
         value = rate(now, self.initial, alpha)
         if value >= 1 and self.place.key in BELOW_ONE:
-            rule = f"must be below 1 (is alpha {alpha:g} times the initial {self.initial:g})"
+            rule = f"must be below 1, but is alpha ({alpha:g}) times the initial value ({self.initial:g})"
             raise RangeError(f"schedules.{self.field}", value, rule, "lower the schedule's peak")
         if isinstance(now, Tensor):  # changed in place, because captured graphs and compiled steps read it
             now.fill_(value)

@@ -86,8 +86,8 @@ def check_loss(loss: Any, function: Callable[..., Any], outputs: Any) -> None:
     one_number(loss, function)
     if not isinstance(loss, Tensor) or (torch.is_grad_enabled() and not loss.requires_grad):
         what = "has no gradient" if isinstance(loss, Tensor) else f"is not a tensor (got {type(loss).__name__})"
-        fix = "compute it from the model's outputs, without item() or detach()"
-        raise WrongTypeError("loss", callable_name(function), f"must be one number, and {what}", fix)
+        fix = "compute the loss from the model's outputs, without item() or detach()"
+        raise WrongTypeError("loss", callable_name(function), f"must be a tensor with a gradient, but {what}", fix)
     if _is_cross_entropy(function) and isinstance(outputs, Tensor) and outputs.ndim > 1 and outputs.size(1) == 1:
         rule = "must have several outputs: cross entropy over one class is always 0"
         fix = f"give the model one output per class, or {_REGRESSION}"
@@ -106,14 +106,14 @@ def one_number(loss: Any, function: Callable[..., Any]) -> Tensor:
             else f"is not a tensor (got {type(loss).__name__})"
         )
         fix = "give a loss that averages over the batch"
-        raise WrongTypeError("loss", callable_name(function), f"must be one number, and {what}", fix)
+        raise WrongTypeError("loss", callable_name(function), f"must be one number, but {what}", fix)
     return torch.tensor(number, dtype=torch.float64)
 
 
 def _spread(field: str, warning: str) -> InputError:
     targets, outputs = (f"[{shape}]" for shape in re.findall(r"torch\.Size\(\[([\d, ]*)\]\)", warning)[:2])
-    rule = "must have equal shapes for the loss or a metric, because torch would broadcast them"
-    example = ", by targets[:, None] in the data set" if outputs == f"{targets[:-1]}, 1]" else ""
+    rule = "targets and outputs of a loss or metric must have equal shapes, because torch broadcasts unequal shapes"
+    example = " (targets[:, None] in the data set)" if outputs == f"{targets[:-1]}, 1]" else ""
     fix = f"give targets of shape {outputs}{example}, or outputs of shape {targets}"
     return MismatchError(field, f"targets {targets}, outputs {outputs}", rule, fix)
 

@@ -253,8 +253,8 @@ def _sort(
     if isinstance(schedulers, Mapping):
         for name, item in schedulers.items():
             if isinstance(item, (LRScheduler, Paced, TorchScheduler, ReduceLROnPlateau)):
-                rule = "cannot be in a mapping for param groups, because a torch scheduler sets its whole optimizer"
-                raise ConflictError(f"schedulers.{name}", type(item).__name__, rule, "give it in a list")
+                rule = "cannot be in a mapping for param groups, because a torch scheduler changes all groups"
+                raise ConflictError(f"schedulers.{name}", type(item).__name__, rule, "pass the scheduler in a list")
         return [], [(f"schedulers.{name}", item) for name, item in schedulers.items()]
     is_list = isinstance(schedulers, (list, tuple))
     entries: list[tuple[Optimizer | None, SchedulerEntry]] = []

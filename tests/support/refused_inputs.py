@@ -211,7 +211,7 @@ FOLDERS = {
         f"{kind} {folder}": Refused(
             typed,
             f"hydra.{kind}.dir",
-            "may not call" if "oc.env" in folder and folder[:2] != "\\$" else "must be plain text",
+            "must not call" if "oc.env" in folder and folder[:2] != "\\$" else "must be plain text",
             overlay(f"hydra: {{{kind}: {{dir: '{folder}'}}}}\n"),
         )
         for kind, typed, folders in (("run", U, _DIRS), ("sweep", f"-m {U} ssr=0.5,1", _DIRS[:2]))
@@ -359,9 +359,9 @@ _VALUES = {
     "param_groups: no_decay": "- override /param_groups: [no_decay]",
 }
 _BASELESS = {
-    "trainer": ("eval_interval: 2ep", "begin the YAML file of trainer with defaults: [default, _self_]"),
-    "data": ("batch_size: 32", "begin the YAML file of data with defaults: [custom, _self_]"),
-    "scheduler": ("t_max: 1ep", "begin the YAML file of scheduler with defaults: [cosine_warmup, _self_]"),
+    "trainer": ("eval_interval: 2ep", "begin the YAML file of the group trainer with defaults: [default, _self_]"),
+    "data": ("batch_size: 32", "begin the YAML file of the group data with defaults: [custom, _self_]"),
+    "scheduler": ("t_max: 1ep", "begin the YAML file of the group scheduler with defaults: [cosine_warmup, _self_]"),
 }
 _QUOTED = {
     "name=größe": """write 'name="größe"'""",
@@ -407,7 +407,7 @@ SLIPS = {
     "trainer without its base, and an override": Refused(
         "--config-dir mine trainer=mine trainer.progress=none",
         "trainer",
-        "begin the YAML file of trainer with defaults: [default, _self_]",
+        "begin the YAML file of the group trainer with defaults: [default, _self_]",
         {"mine/trainer/mine.yaml": "eval_interval: 2ep"},
     ),
     **{typed: Refused((typed,), typed.partition("=")[0], fix) for typed, fix in _QUOTED.items()},

@@ -332,7 +332,7 @@ SUGGESTIONS = {
     "+param_groups.a={momentun:0.5}": "did you mean momentum?",
     "param_groups=no_decay": "param_groups.no_decay.weight_decay=0.0: has no effect",
     "optimizer=adamw +scheduler@schedules.weight_dceay=cosine": "did you mean weight_decay?",
-    "optimizer=adamw +scheduler@schedules.momentum=cosine": "there are beta1, beta2, eps, weight_decay",
+    "optimizer=adamw +scheduler@schedules.momentum=cosine": "choose from beta1, beta2, eps, weight_decay",
     "+scheduler@schedules.weight_decay=cosine": "schedules.weight_decay=0.0: is 0 in every param group",
     "+scheduler@schedules.momentum=linear schedules.momentum.alpha_f=1.2": "1.2, so momentum reaches 1.08",  # 0.9 * 1.2
     "scheduler=torch_step scheduler.step_size='3'": "did you mean '3ba' or '3ep'?",

@@ -79,7 +79,7 @@ def test_node_must_be_a_mapping_with_a_target() -> None:
     with refused(
         "model",
         MissingValueError,
-        match=r"must have a _target_; begin the YAML file of model with defaults: \[conv, _self_\]",
+        match=r"must have a _target_; begin the YAML file of the group model with defaults: \[conv, _self_\]",
     ):
         check_node({"widths": [8]}, "model", "model=conv")
     with refused("data.train", WrongTypeError):

@@ -67,7 +67,7 @@ FIXES = {
     "scheduler=multistep scheduler.milestones=0.5dur": "write scheduler.milestones=[0.5dur]",
     "model.widths=8": "write model.widths=[8]",
     "scheduler=product scheduler.factors.decay=polynomial": "scheduler@scheduler.factors.decay=polynomial",
-    "scheduler.factors.decay=polynomial": "unknown key scheduler.factors; there are t_warmup",  # of cosine_warmup
+    "scheduler.factors.decay=polynomial": "unknown key scheduler.factors; choose from t_warmup",  # of cosine_warmup
     "ssr=50%": "must be a number; e.g. ssr=0.5",
     "max_duration=null": "e.g. max_duration=20ep",
     "+ssr=0.5": "drop the +: ssr=0.5",
@@ -79,9 +79,10 @@ FIXES = {
     ),
     "checkpoint.best=eval/acuracy": "'eval/acuracy': must be one of train/loss, eval/loss, eval/accuracy;",
     "checkpoint=off": (
-        "checkpoint='off': must be a mapping; set keys of checkpoint (--cfg job --package checkpoint prints them)"
+        "checkpoint='off': must be a mapping; set a key below checkpoint (--cfg job --package checkpoint prints the "
+        "keys)"
     ),
-    "scheduler=sequence scheduler.phases=1": "must be a mapping; set keys of scheduler.phases (--cfg job",
+    "scheduler=sequence scheduler.phases=1": "must be a mapping; set a key below scheduler.phases (--cfg job",
     "--config-name foo": "--config-name='foo': config not found; correct the name, or add the folder",
     "--cfg jobs": "--cfg='jobs': must be one of job, hydra, all; see --help",
     "--multirn ssr=1,2": "unrecognized arguments: --multirn; did you mean --multirun?",

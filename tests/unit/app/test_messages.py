@@ -67,10 +67,10 @@ def test_error_of_any_other_kind_is_one_line(message: str) -> None:
             "optimizer=muon_adamw lr=0.1",
             "lr='0.1': unknown key; did you mean optimizer.muon.lr or optimizer.adamw.lr?",
         ),
-        ("lrr=0.1", "lrr='0.1': unknown key; there are name, ssr, "),
+        ("lrr=0.1", "lrr='0.1': unknown key; choose from name, ssr, "),
         ("~lrr", "lrr='~lrr': not found in the config; remove ~lrr"),
         ("~optimizer.betas=3", "optimizer.betas='~optimizer.betas': not found in the config; remove ~optimizer.betas"),
-        ("+foo=1 ~foo=2", "foo='2': must be the value of foo in the config, which is 1; write ~foo"),
+        ("+foo=1 ~foo=2", "foo='2': is not the value of foo in the config (1); to delete foo, write ~foo"),
         ("+experiment=digits_wsd", "experiment='digits_wsd': already exists; to change it, drop the +: exp"),
         ("+model=conv model=mlp", "model='mlp': already exists; to change it, drop the +: model=mlp"),
         (
@@ -110,7 +110,7 @@ def test_error_of_any_other_kind_is_one_line(message: str) -> None:
         ("checkpoint.enabled=maybe", "checkpoint.enabled='maybe': must be true or false; e.g. checkpoint.enabled=true"),
         (
             "scheduler=torch_cosine scheduler.T_max=10.5",
-            "scheduler.T_max='10.5': must be a whole number or a word, such as a time; "
+            "scheduler.T_max='10.5': must be a whole number or text such as a time; "
             "e.g. scheduler.T_max=10 or scheduler.T_max=0.5dur",
         ),
         (
@@ -119,8 +119,8 @@ def test_error_of_any_other_kind_is_one_line(message: str) -> None:
         ),
         (
             "~scheduler +scheduler=[{_target_:a},{_target_:b}]",
-            "scheduler='[{_target_:a},{_target_:b}]': a list of mappings must be in a YAML file; write the list in "
-            "an experiment file",
+            "scheduler='[{_target_:a},{_target_:b}]': the command line cannot contain a list of mappings; write the "
+            "list in the YAML file of an experiment",
         ),
         ("trust=nowhere_to_be_found.a", "trust='nowhere_to_be_found.a': module nowhere_to_be_found not found; "),
     ],

@@ -181,10 +181,10 @@ def test_sweep_is_refused_if_one_job_has_a_bad_value() -> None:
 @pytest.mark.parametrize(
     ("typed", "error"),
     [
-        ("ssr=0.5,", "ssr='0.5,': cannot be read; remove the comma without a value"),
-        ("ssr=0.5,,1", "ssr='0.5,,1': cannot be read; remove the comma without a value"),
+        ("ssr=0.5,", "ssr='0.5,': cannot be read; remove the extra comma"),
+        ("ssr=0.5,,1", "ssr='0.5,,1': cannot be read; remove the extra comma"),
         ("seed=range(0,3", "seed='range(0,3': cannot be read; close each bracket"),
-        ("seed=[0,1]", "seed='[0,1]': must be a whole number; to sweep over several, write -m seed=0,1"),
+        ("seed=[0,1]", "seed='[0,1]': must be a whole number; to sweep over several values, write -m seed=0,1"),
     ],
 )
 def test_misspelt_values_of_a_sweep_are_refused_with_a_fix(typed: str, error: str) -> None:

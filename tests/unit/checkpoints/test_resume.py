@@ -106,7 +106,7 @@ def test_run_with_only_damaged_checkpoints_does_not_start_from_scratch(a_run: Pa
 def test_a_path_without_a_checkpoint_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "empty" / "checkpoints").mkdir(parents=True)
     (tmp_path / "weights.pt").write_bytes(b"")
-    fix = "give the folder of a run, of its checkpoints, or of one checkpoint; or resume=auto, resume=never"
+    fix = "write auto, never, or the path of a run folder, a checkpoints folder or one checkpoint"
     for name, rule in (
         ("missing", "not found"),
         ("empty", "has no checkpoint"),

@@ -140,7 +140,7 @@ def test_torch_accepts_the_groups_and_keeps_their_names() -> None:
     [
         ({"a": {"params": "x.*", "lr": 1}}, "param_groups.a.params", "parameters are features.0.weight"),
         ({"a": {"params": {"module": "BatchNorm*"}, "lr": 1}}, "param_groups.a.params", "Conv2d, GroupNorm, Linear"),
-        ({"a": {"params": {"ndim": 3}, "lr": 1}}, "param_groups.a.params", "dimensions are 1, 2, 4"),
+        ({"a": {"params": {"ndim": 3}, "lr": 1}}, "param_groups.a.params", "the values of ndim are 1, 2, 4"),
         ({"a": {"params": {"layer": 3}, "lr": 1}}, "param_groups.a.params", "layers are 0 to 2"),
         ({"a": {"lr": 1}, "b": {"params": "*.bias", "lr": 2}}, "param_groups.b", "put the rule first"),
         ({"a": {"momentum_scale": 2}}, "param_groups.a.momentum_scale", "needs a value of momentum"),

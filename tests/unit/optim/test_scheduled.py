@@ -93,7 +93,7 @@ def test_error_for_torch_schedulers_names_the_trainer() -> None:
 
 
 def test_error_for_epochs_of_unknown_length_names_max_duration_and_the_fix() -> None:
-    with refused("t_max", MissingRateError, match="which is 5ep, .*dataloader_len="):
+    with refused("t_max", MissingRateError, match=r"max_duration \(5ep\), .*dataloader_len="):
         ScheduledLR(sgd(1.0), CosineAnnealingWithWarmupScheduler("10ba"), max_duration="5ep")
     with refused("max_duration", MissingRateError, match="dataloader_len="):
         _ = ScheduledLR(sgd(1.0), StepScheduler("4ba"), max_duration="5ep").is_done

@@ -213,11 +213,12 @@ def test_sequences_refuse_invalid_arguments_at_construction(phases: Any, field: 
     [
         # 0.5dur of 8 batches is 4, before batch 6, where the first phase ends
         ({"a": Phase(HALF, "6ba"), "b": Phase(HALF, "0.5dur"), "c": HALF}, {"max_duration": "8ba"},
-         "phases.b.until", "starts at 6ba, ends at 4ba"),
-        ({"a": Phase(HALF, "8ba"), "b": HALF}, {"max_duration": "8ba"}, "phases.a.until", "ends at 8ba of 8ba"),
+         "phases.b.until", "starts at 6ba and ends at 4ba"),
+        ({"a": Phase(HALF, "8ba"), "b": HALF}, {"max_duration": "8ba"},
+         "phases.a.until", "ends at 8ba, and the run ends at 8ba"),
         # unscaled, 6 batches fill a run of 12 that ssr halves
         ({"a": Phase(HALF, "6ba", scale=False), "b": HALF}, {"max_duration": "12ba", "ssr": 0.5},
-         "phases.a.until", "ends at 6ba of 6ba at ssr 0.5"),
+         "phases.a.until", "ends at 6ba, and the run ends at 6ba at ssr 0.5"),
         ({"a": Phase(HALF, "0.5dur"), "b": HALF}, {}, "phases.a.until", "max_duration is unknown"),
         ({"a": Phase(HALF, "1ep"), "b": HALF}, {"max_duration": "8ba"}, "phases.a.until", "dataloader_len"),
         ({"a": Phase(HALF, "1ba"), "b": LinearScheduler()}, {"max_duration": "90m"},

@@ -54,25 +54,25 @@ def test_error_for_a_warmup_longer_than_the_run_shows_the_ssr(name: str) -> None
 
 
 def test_one_cycle_with_an_increase_longer_than_the_run_is_refused() -> None:
-    with refused("t_up", RangeError, match=r"\(ends at 40ba, the run at 20ba at ssr 2\)"):
+    with refused("t_up", RangeError, match=r"\(ends at 40ba, but the run ends at 20ba at ssr 2\)"):
         alphas(OneCycleScheduler("20ba", "100ba"), [0], 2, max_duration="10ba")
 
 
 def test_combinators_refuse_a_warmup_that_its_phase_or_the_run_never_finishes() -> None:
     warmup = ConstantWithWarmupScheduler("20ba")
-    with refused("factors.a.t_warmup", RangeError, match="the run at 15ba at ssr 0.5"):
+    with refused("factors.a.t_warmup", RangeError, match="the run ends at 15ba at ssr 0.5"):
         alphas(ProductScheduler({"a": warmup}), [0], 0.5, max_duration="30ba")
     # The phase ends at 10, before its warmup.
-    with refused("phases.a.scheduler.t_warmup", RangeError, match=r"\(ends at 20ba, the phase at 10ba\)"):
+    with refused("phases.a.scheduler.t_warmup", RangeError, match=r"\(ends at 20ba, but the phase ends at 10ba\)"):
         alphas(SequentialScheduler({"a": Phase(warmup, "10ba"), "b": LinearScheduler()}), [0], max_duration="30ba")
     # The last phase has 30 batches at ssr 1, and 10 at ssr 0.5, as the first keeps its 5.
     last = {"a": Phase(LinearScheduler(), "5ba", scale=False), "b": Phase(warmup, scale=False)}
     assert alphas(SequentialScheduler(last), [15], max_duration="30ba") == [0.5]
-    with refused("phases.b.scheduler.t_warmup", RangeError, match=r"\(ends at 20ba, the phase at 10ba at ssr 0\.5\)"):
+    with refused("phases.b.scheduler.t_warmup", RangeError, match=r"but the phase ends at 10ba at ssr 0\.5\)"):
         alphas(SequentialScheduler(last), [0], 0.5, max_duration="30ba")
     # A phase that is longer than the rest of the run.
     long = {"a": Phase(LinearScheduler(), "5ba"), "b": Phase(warmup, "40ba")}
-    with refused("phases.b.scheduler.t_warmup", RangeError, match=r"\(ends at 25ba, the run at 24ba\)"):
+    with refused("phases.b.scheduler.t_warmup", RangeError, match=r"\(ends at 25ba, but the run ends at 24ba\)"):
         alphas(SequentialScheduler(long), [0], max_duration="24ba")
 
 

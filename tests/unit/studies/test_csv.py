@@ -247,8 +247,8 @@ def test_rows_that_differ_in_unnamed_columns_are_refused(tmp_path: Path) -> None
         from_csv(path, "ssr", "acc")
     assert str(caught.value) == (
         "recipe=None: lines 2 and 4 have the same recipe and ssr 1, but differ in columns that no option names: "
-        "'method', 'host', 'seed'; name each column: in recipe if it distinguishes recipes, in seed if it has seeds, "
-        "otherwise in pool"
+        "'method', 'host', 'seed'; pass each column to an option: recipe if it distinguishes recipes, seed if it has "
+        "seeds, otherwise pool"
     )
     # If only seed is named, the linear runs would count as duplicates of the cosine runs.
     with refused("recipe", ConflictError):

@@ -49,7 +49,7 @@ def test_same_study_is_continued_and_error_for_a_different_study_lists_the_diffe
         opened(tmp_path, ["ssr"], optimizer=sgd)
     assert str(caught.value) == (
         f"hydra.sweep.dir='{tmp_path}': holds a different study: optimizer.lr was 0.1 and is 0.3; "
-        "choose a new study, such as study=NAME, or sweep over the setting in this study: optimizer.lr=0.1,0.3"
+        "choose a new study, such as study=NAME, or sweep over both values in this study: optimizer.lr=0.1,0.3"
     )
     with pytest.raises(
         InputError, match=r"scheduler._target_ was 'Cosine' and is 'WSD'.*in this study: scheduler=\.\.\.$"

@@ -55,7 +55,7 @@ def test_function_for_ints_is_refused_if_steps_are_fractional() -> None:
     with refused(
         "lr_lambda",
         UnsupportedError,
-        match=r"\(0.5\).*: lambda step: f\(int\(step\)\)",
+        match=r"\(0.5\).*write lambda step: f\(int\(step\)\)",
     ):
         scheduler.bind(State("60ba"), 2)
     wrapped = LambdaLR(lambda step: TABLE[int(step)], pace="batch").bind(State("60ba"), 2)

@@ -161,7 +161,7 @@ def test_error_of_a_metric_names_the_metric_and_its_function(kind: str) -> None:
     said = str(caught.value)
     assert said.startswith(f"metrics.ratio ({name}")
     assert "ZeroDivisionError: division by zero (test_first.py, line " in said
-    assert "remove it by trainer.metrics.ratio=null" in said
+    assert "remove the metric ratio with trainer.metrics.ratio=null" in said
     assert said.endswith("the first batch of eval_dataloader has inputs float32 [7, 4], targets int64 [7]")
     assert isinstance(caught.value.__cause__, ZeroDivisionError)
     if kind != "lambda":  # also in a later batch
@@ -195,7 +195,7 @@ def test_error_of_the_default_metric_says_that_it_is_the_default() -> None:
     for targets in (CLASSES[:, None], "texts"):
         with pytest.raises((InputError, FirstBatchError), match=r"^metrics\.accuracy") as caught:
             task.evaluate([(X, targets)])
-        assert "accuracy comes from trainer=default: remove it by trainer.metrics.accuracy=null" in str(caught.value)
+        assert "remove the metric accuracy of trainer=default with trainer.metrics.accuracy=null" in str(caught.value)
 
 
 class Empty:

@@ -162,7 +162,8 @@ def _function_curve(function: Callable[..., float], run: Run) -> Curve:
     how = _how_to_pass_ssr(function, name)
     if how is None and run.ssr != 1:
         rule = f"cannot stretch {name}, which has no argument ssr"
-        raise UnsupportedError("ssr", float(run.ssr), rule, "add a second argument ssr to the function, or run at ssr 1")
+        fix = "add a second argument ssr to the function, or run at ssr 1"
+        raise UnsupportedError("ssr", float(run.ssr), rule, fix)
     ssr = float(run.ssr)
 
     def curve(timestamp: Any) -> float:

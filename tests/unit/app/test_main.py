@@ -207,7 +207,10 @@ def test_error_for_a_scheduler_without_target_says_how_to_begin_its_file(
 ) -> None:
     mine("scheduler/own", "t_warmup: 30ba")
     said = refused("--config-dir", "mine", "scheduler=own", *QUICK)
-    assert "must have a _target_; begin the YAML file of scheduler with defaults: [cosine_warmup, _self_]" in said
+    assert (
+        "must have a _target_; begin the YAML file of the group scheduler with defaults: [cosine_warmup, _self_]"
+        in said
+    )
 
 
 # The check and the trainer each bind the schedule once. The check binds a warmup in epochs of a table after the table

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import copy
 import pickle
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ def test_message_has_field_value_rule_and_fix_in_one_line() -> None:
     assert (error.field, error.value, error.rule, error.fix) == (
         "t_max", "10", "a duration needs a unit", "did you mean '10ba'?"
     )  # fmt: skip
+    assert str(InputError("batch", Fraction(-5, 2), "rule", "fix")) == "batch=-5/2: rule; fix"
 
 
 def test_errors_can_be_caught_as_built_in_exceptions() -> None:

@@ -114,11 +114,13 @@ def _explain(text: str) -> tuple[str, str]:
     amount, word = number[0], squeezed[number.end() :]
     if not word:
         return "a duration needs a unit", f"did you mean '{amount}ba' or '{amount}ep'?"
-    unit = _WORDS.get(word, word)
-    guess = amount + unit
-    if _WITH_UNIT.fullmatch(guess) or _CLOCK.fullmatch(guess):
-        return "a duration is a number and a unit without spaces, signs or underscores", f"did you mean '{guess}'?"
-    return f"a unit is one of {_UNITS.replace('|', ' ')} (or d h m s)", example
+    rule = f"a unit is one of {_UNITS.replace('|', ' ')} (or d h m s)"
+    guess = amount + _WORDS.get(word, word)
+    if not (_WITH_UNIT.fullmatch(guess) or _CLOCK.fullmatch(guess)):
+        return rule, example
+    if len(squeezed) < len(text):
+        rule = "a duration is a number and a unit without spaces or underscores"
+    return rule, f"did you mean '{guess}'?"
 
 
 @total_ordering

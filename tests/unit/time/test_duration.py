@@ -68,7 +68,9 @@ BAD = {
     "below 2**63": ["1e400ba", f"{LARGEST + 1}tok"],
     "a unit is one of": [
         "5foo", "5epba", "1/0ep", "1.2.3ep", "1h30", "30m1h", "0x10ba", "1,5ep", "5ep\0", "1e9999ba", "5ep5ep",
+        "5EP", "2hours",
     ],
+    "without spaces": ["5 EP", "1_0ba"],
     "64 characters": ["1" * 70 + "ba"],
     "36 decimals": ["0." + "0" * 36 + "1dur", "1e-99dur"],
 }  # fmt: skip

@@ -205,7 +205,7 @@ def refuse_finished(folder: Path, field: str = "run_dir", hashed: str | None = N
         record = None
     same = record is not None and hashed is not None and record.config_hash == hashed
     if record is None or record.status not in ("failed", "stopped") or not (record.steps == 0 or same):
-        rule = f"must not be the folder of another run: it has a {RESULT}, but no checkpoint to resume from"
+        rule = f"must not be the folder of a run that has ended: it has a {RESULT}, but no checkpoint to resume from"
         raise ConflictError(field, str(folder), rule, "choose a different folder, or move this folder away")
 
 

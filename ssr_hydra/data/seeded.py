@@ -18,6 +18,7 @@ from ssr_hydra.data.seeding import (
     preserved_rng,
     seed_global_rng,
 )
+from ssr_hydra.errors import RunError
 from ssr_hydra.settings.base import count as check_count
 
 
@@ -191,6 +192,8 @@ class SeededDataLoader(DataLoader[Any]):
         if isinstance(sampler, SeededSampler):
             sampler.epoch, sampler.start = self.epoch, start
             whole: Iterator[Any] = super().__iter__()
+            if self.num_workers > 0:
+                whole = _without_worker_traceback(whole)
             return whole if self.world_size == 1 else self._with_padding(whole, sampler, start)
         if hasattr(self.dataset, "set_epoch"):
             self.dataset.set_epoch(self.epoch)
@@ -204,6 +207,15 @@ class SeededDataLoader(DataLoader[Any]):
         for number, batch in enumerate(batches, start):
             begin, end = share(sampler.size(number), self.rank, self.world_size)
             yield batch if end > begin else Padding(batch)
+
+
+def _without_worker_traceback(batches: Iterator[Any]) -> Iterator[Any]:
+    """Yield the batches. Raise a RunError of a worker again without the worker's traceback, which torch adds to it."""
+    try:
+        yield from batches
+    except RunError as error:
+        last = str(error).rstrip().splitlines()[-1]
+        raise RunError(last.partition(f"{RunError.__name__}: ")[2] or last) from None
 
 
 def _with_own_rng(batches: Iterator[Any], seed: int) -> Iterator[Any]:

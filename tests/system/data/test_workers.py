@@ -13,6 +13,7 @@ from resume_lab import Noisy, NoisyStream
 from torch.utils.data import Dataset
 
 from ssr_hydra.data import ImageFolder, StdlibDocuments, make_loaders
+from ssr_hydra.errors import RunError
 
 
 def epochs(data: Any, workers: int, numbers: tuple[int, ...] = (0, 1), **settings: Any) -> dict[int, list[Any]]:
@@ -34,6 +35,22 @@ def images(folder: Path) -> Dataset[Any]:
             pixels = np.random.default_rng(number).integers(0, 256, (9, 9, 3), dtype=np.uint8)
             image.fromarray(pixels).save(folder / "train" / name / f"{number}.png")
     return ImageFolder(str(folder), transforms={"crop": transforms.RandomResizedCrop([4, 4], antialias=True)})
+
+
+class Broken(Dataset[Any]):
+    """Data with a file that cannot be read."""
+
+    def __len__(self) -> int:
+        return 4
+
+    def __getitem__(self, index: int) -> Any:
+        raise RunError("a/b.png cannot be read: truncated")
+
+
+def test_error_of_a_file_in_a_worker_is_one_line() -> None:
+    with pytest.raises(RunError) as caught:
+        epochs(Broken(), workers=1)
+    assert str(caught.value) == "a/b.png cannot be read: truncated"
 
 
 @pytest.mark.parametrize("name", ["numbers", "images", "text"])

@@ -45,7 +45,7 @@ _HOMES = {
 if not TYPE_CHECKING:  # hidden from type checkers, because with __getattr__ they would accept any name
 
     def _schedulers() -> list[str]:
-        """Return the names that ``ssr_hydra.schedulers`` exports, without ``Scheduler`` and without functions."""
+        """Return the names that ``ssr_hydra.schedulers`` exports, except ``Scheduler`` and the functions."""
         home = importlib.import_module(f"{__name__}.schedulers")
         functions = importlib.import_module(f"{__name__}.schedulers.functions").__all__
         return [name for name in home.__all__ if name not in functions and name != "Scheduler"]

@@ -102,11 +102,12 @@ def _check_apart(data: Mapping[str, Any]) -> None:
 
 
 def with_two_sources(data: Any) -> Any:
-    """Return ``data`` in a standard form, if the evaluation data is in a separate file or folder.
+    """Return ``data``, changed to a standard form if the evaluation data is in a separate file or folder.
 
     For tables, ``data.eval_path``, ``data.eval.path`` and ``data.train.eval_path`` all name a second file for
-    evaluation. In the standard form, both data sets have this file as ``eval_path``. For images, if ``data.eval.root``
-    differs from ``data.train.root``, the evaluation data uses the class numbers of the training folder.
+    evaluation. In the standard form, ``data.train`` and ``data.eval`` both have this file as ``eval_path``. For images,
+    if ``data.eval.root`` differs from ``data.train.root``, the evaluation data uses the class numbers of the training
+    folder.
     """
     train = data.get("train") if isinstance(data, Mapping) else None
     if not isinstance(train, Mapping) or train.get("_target_") not in (_ARRAYS, _FOLDERS):
@@ -191,7 +192,7 @@ def _check_torchvision_model(node: Mapping[str, Any], path: str) -> None:
 
 
 def data_name(data: Any) -> str | None:
-    """Return the default name of a run, which follows from its data; None if the data is invalid.
+    """Return the default name of a run, which is the name of its data; None if the data is invalid.
 
     Example:
         >>> data_name({"train": {"_target_": "my_package.NightSky"}})
@@ -207,7 +208,10 @@ def data_name(data: Any) -> str | None:
 
 
 def _images(node: Mapping[str, Any]) -> ImageSet | None:
-    """Return shape, number of classes and number of images of built-in data without loading it; None for other data."""
+    """Return the shape, the number of classes and the numbers of images of built-in data; None for other data.
+
+    The function does not load the data.
+    """
     target = node["_target_"]
     if target == "ssr_hydra.data.Digits":
         held_out = round(float(node.get("eval_fraction", 1 / 3)) * DIGITS)
@@ -274,7 +278,7 @@ _DEFAULT_SIZE = 224
 
 
 def _check_size(model: Mapping[str, Any], shape: tuple[int, ...]) -> None:
-    """Refuse images that are too small for a torchvision model, or a size that differs from the model's fixed size."""
+    """Refuse images that are too small for a torchvision model, or that do not have the model's fixed image size."""
     name, (_, height, width) = str(model["name"]), shape
     what = f"but the images of the data are {' x '.join(map(str, shape))}"
     least = next((size for start, size in LEAST.items() if name.startswith(start)), 1)

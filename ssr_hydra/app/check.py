@@ -92,7 +92,7 @@ def check(cfg: DictConfig | Mapping[str, Any], trust: Iterable[str] | str = ()) 
 
     Args:
         cfg: The composed experiment, as Hydra passes it to ``train.py``.
-        trust: Modules whose classes and functions the config may name by ``_target_``, in addition to this package's.
+        trust: Modules, in addition to this package, whose classes and functions the config may name by ``_target_``.
 
     Returns:
         The experiment as plain Python values.
@@ -171,7 +171,7 @@ def _run_length(value: Any) -> Any:
 def check_schedule(values: Mapping[str, Any], dataloader_len: int | None = None) -> None:
     """Create the schedulers of a checked experiment and bind them to the run, to find errors in their arguments.
 
-    ``dataloader_len`` is the number of batches per epoch. If it is None, schedulers that need it are not bound.
+    If ``dataloader_len``, the number of batches per epoch, is None, schedulers that need this number are not bound.
     """
     from ssr_hydra.schedulers import bind
 
@@ -223,7 +223,7 @@ def scheduler_parts(node: Any, path: str = "scheduler") -> list[tuple[str, Any]]
 
 
 def are_named(node: Any) -> bool:
-    """Return whether a node maps names to schedulers, so that each param group chooses its scheduler by name."""
+    """Return whether a node maps names to schedulers. In this case, each param group chooses its scheduler by name."""
     return (
         isinstance(node, Mapping) and "_target_" not in node and bool(node) and all(map(_are_schedulers, node.values()))
     )
@@ -236,7 +236,7 @@ def _are_schedulers(node: Any) -> bool:
 
 
 def _stand_in(state: object, ssr: float = 1.0) -> float:  # noqa: ARG001  # the shape of a scheduler
-    """Replace a custom scheduler in this check, because importing its module may import torch."""
+    """Return 1.0 in place of a custom scheduler, because importing the scheduler's module may import torch."""
     return 1.0
 
 
@@ -289,7 +289,7 @@ def _check_test(data: Mapping[str, Any]) -> None:
 
 
 def known_dataloader_len(data: Mapping[str, Any]) -> int | None:
-    """Return the number of batches per epoch; None if it is 0, or unknown before the data is loaded."""
+    """Return the number of batches per epoch; None if the number is 0, or is unknown before the data is loaded."""
     samples = known_samples(data["train"])
     if samples is None:
         return None

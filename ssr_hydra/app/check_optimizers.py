@@ -109,7 +109,7 @@ def _check_rule(rule: Rule, nodes: Mapping[str, Mapping[str, Any]], scheduler: A
 
 
 def _check_decay(rules: Sequence[Rule], nodes: Mapping[str, Mapping[str, Any]]) -> None:
-    """Refuse a rule that sets nothing except ``weight_decay`` if every weight decay is 0."""
+    """If every weight decay is 0, refuse a rule that sets nothing except ``weight_decay``."""
     decays = [node.get("weight_decay") if node["_target_"] in _OPTIMIZERS else None for node in nodes.values()]
     decays += [rule.values["weight_decay"] for rule in rules if "weight_decay" in rule.values]
     if any(decay != 0 for decay in decays):
@@ -159,7 +159,7 @@ def _names(nodes: Mapping[str, Mapping[str, Any]]) -> str:
 
 
 def check_scheduled_fields(values: Mapping[str, Any]) -> None:
-    """Refuse a name in ``schedules`` that is not a numeric hyperparameter, or whose value is 0 in all param groups."""
+    """Refuse a schedule of a field that is not a numeric hyperparameter, or that is 0 in all param groups."""
     schedules = values["schedules"]
     check_schedules(schedules)
     nodes = optimizer_nodes(values["optimizer"])

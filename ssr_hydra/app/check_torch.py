@@ -18,16 +18,16 @@ WINDOWS = "ssr_hydra.data.StdlibBytes"
 
 
 def is_description(node: Any) -> bool:
-    """Return whether a config node is this package's description of a scheduler of torch."""
+    """Return whether a config node is this package's description of a torch scheduler."""
     return isinstance(node, Mapping) and str(node.get("_target_", "")).startswith(_HOME)
 
 
 def check_torch_schedulers(
     found: Sequence[tuple[str, Any]], values: Mapping[str, Any], state: State, ssr: Fraction
 ) -> None:
-    """Refuse schedulers of torch that are invalid in this run, or that cannot be combined.
+    """Refuse torch schedulers that are invalid in this run, or that cannot be combined.
 
-    The function skips checks that need ``dataloader_len`` if ``dataloader_len`` is unknown.
+    If ``dataloader_len`` is unknown, the function skips the checks that need it.
     """
     from ssr_hydra.torch_schedulers import ReduceLROnPlateau
     from ssr_hydra.torch_schedulers.combined import together

@@ -135,8 +135,8 @@ def check_type(value: Any, expected: Any, field: str) -> None:
 def is_result(metric: Any, results: Sequence[str], metrics: Mapping[str, Any]) -> bool:
     """Return whether a run computes a metric such as ``eval/f1`` or ``eval/scores/macro``.
 
-    The object of a metric ``scores`` may return a mapping, for example with the key ``macro``. The keys are unknown
-    before the first evaluation, so every key is accepted.
+    A metric object, such as one with the name ``scores``, may return a mapping, for example with the key ``macro``. The
+    keys are unknown before the first evaluation, so every key is accepted.
     """
     objects = [f"eval/{name}" for name, node in metrics.items() if not node.get("_partial_", False)]
     return metric in results or any(name in results and str(metric).startswith(f"{name}/") for name in objects)

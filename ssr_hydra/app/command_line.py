@@ -34,9 +34,9 @@ class CommandLine:
     """A parsed command line.
 
     Args:
-        overrides: The overrides, with ``resume.path`` instead of ``resume`` and ``share_keep`` instead of
-            ``share.keep``.
-        mode: ``run``, ``multirun``, or the name of a different flag, such as ``cfg``.
+        overrides: The overrides. The key ``resume`` is replaced by ``resume.path``, and ``share.keep`` by
+            ``share_keep``.
+        mode: ``run``, ``multirun``, or the name of the flag that selects a different mode, such as ``cfg``.
         show: The flags to pass to Hydra in modes other than ``run`` and ``multirun``.
         config_name: Name of the main config.
         config_path: Absolute path of the folder that contains the main config; None for this package's main config.
@@ -59,7 +59,7 @@ class CommandLine:
 
     @property
     def package(self) -> str | None:
-        """The value of ``--package``; None if there is none."""
+        """The value of ``--package``; None if this flag is not used."""
         return self.show[self.show.index("--package") + 1] if "--package" in self.show else None
 
     def is_typed(self, *keys: str) -> bool:
@@ -99,7 +99,7 @@ class _Version(argparse.Action):
 
 
 def _parser() -> Parser:
-    """Return a parser that accepts Hydra's documented flags at any position, as Hydra's own parser does since 1.4."""
+    """Return a parser that accepts Hydra's documented flags at any position, as Hydra's parser does since Hydra 1.4."""
     parser = Parser(add_help=False, unknown=NO_DASHES)
     for flags in ("--help -h", "--hydra-help", "--run -r", "--multirun -m", "--shell-completion -sc", "--resolve"):
         parser.add_argument(*flags.split(), action="store_true")
@@ -190,7 +190,7 @@ def _show_flags(args: argparse.Namespace, mode: str) -> tuple[str, ...]:
 
 
 def folder_of(flag: str, value: str | None) -> str | None:
-    """Return the absolute path of the folder in the value of a flag; None if there is no value."""
+    """Return the folder that a flag sets, as an absolute path; None if the flag is not used."""
     if value is None:
         return None
     if value.startswith("pkg://"):
@@ -210,7 +210,7 @@ STUDY_NAME = re.compile(r"[\w./+-]+")
 
 @dataclass(frozen=True)
 class TypedCommand:
-    r"""A command as the user typed it, to build the command that continues the run or sweep.
+    r"""A command as the user typed it. It builds the command that continues the run or sweep.
 
     Example:
         >>> TypedCommand(("-m", "ssr=0.5,1")).in_study(Path("multirun/a"))
@@ -242,7 +242,7 @@ class TypedCommand:
         return self._with(keys - {key_of(item) for item in fixed}, [] if fixed else [study])
 
     def in_run(self, folder: Path, resume: str) -> str:
-        """Return the command that continues a run from the newest checkpoint of the run."""
+        """Return the command that continues a run from the run's newest checkpoint."""
         place = f"hydra.run.dir={quoted(str(folder))}"
         added = [] if place in self.arguments else [place]
         changed = {"hydra.run.dir"} if added else set()

@@ -34,7 +34,8 @@ def composing(line: CommandLine, run_id: str | None = None, *, keeps_files: bool
     """Yield a :class:`Composer` for a command line. The composer works only in the ``with`` block.
 
     ``run_id`` is the value of ``${run_id:}``, which gives different folders to runs that start in the same second.
-    ``keeps_files`` keeps the checked files in memory after the block, for the composition by Hydra itself.
+    If ``keeps_files`` is true, the checked files stay in memory after the block, so that Hydra's own composition can
+    use them.
     """
     register_presets()
     register_resolvers()
@@ -84,7 +85,7 @@ class Composer:
 
     @contextmanager
     def _own_alone(self) -> Iterator[None]:
-        """Let Hydra find only the configs of this package, of Hydra and of installed plugins in the ``with`` block."""
+        """In the ``with`` block, let Hydra find only the configs of this package, of Hydra and of installed plugins."""
         if not self.is_guarded:
             yield
             return

@@ -1,7 +1,7 @@
 """Evaluate a checkpoint of a run again, and compare the metrics with the metrics that the run recorded.
 
-The evaluation creates the experiment from the run's ``.hydra/config.yaml``. The evaluation applies the same checks as
-to any config, so a target must be registered or trusted. The evaluation writes nothing into the run's folder.
+The evaluation creates the experiment from the run's ``.hydra/config.yaml``. It checks this file like any other config,
+so every ``_target_`` must be registered or trusted. The evaluation writes nothing into the run's folder.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ _SAFETENSORS = ".safetensors"
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The metrics of a checkpoint that were computed now, and the metrics that the run recorded.
+    """The metrics of a checkpoint: the values computed now, and the values that the run recorded.
 
     Args:
         checkpoint: The folder of the checkpoint.
@@ -74,7 +74,10 @@ class Evaluation:
 
     @property
     def differences(self) -> dict[str, float]:
-        """The absolute difference between each metric and its recorded value; the relative one for values above 1."""
+        """The difference between each metric and its recorded value.
+
+        If the absolute recorded value is above 1, the difference is relative; otherwise it is absolute.
+        """
         recorded = self.recorded or {}
         return {name: _off(value, recorded[name]) for name, value in self.metrics.items() if name in recorded}
 
@@ -127,7 +130,7 @@ def evaluate(
         checkpoint: ``latest`` for the newest intact checkpoint, ``best``, or the name or path of a checkpoint.
         overrides: Overrides of the run's config, such as ``data.eval_batch_size=512``. If they change the evaluation
             data, the loss or a metric, the affected metrics are not compared with the recorded values.
-        trust: Modules whose classes and functions the config may name, in addition to this package's.
+        trust: Modules, in addition to this package, whose classes and functions the config may name.
         weights: ``raw`` for the trained weights, or the name of a callback that averages weights. ``auto`` means the
             weights that the run evaluated.
         export: File to save the evaluated weights in. A file name that ends in ``.safetensors`` selects the format of
@@ -224,7 +227,7 @@ def _as_override(trust: Iterable[str] | str) -> list[str]:
 
 
 def _composed(run: Path, overrides: list[str]) -> DictConfig:
-    """Return the checked config of the run with ``overrides``, without loggers, resuming and export."""
+    """Return the checked config of the run with ``overrides``, changed so that it logs, resumes and exports nothing."""
     folder = run / ".hydra"
     if not (folder / "config.yaml").is_file():
         rule = "folder not found" if not run.is_dir() else "must be the folder of a run, but has no .hydra/config.yaml"
@@ -275,7 +278,7 @@ def _checkpoint(run: Path, checkpoint: str | Path, config: DictConfig) -> tuple[
 
 
 def _averaging(config: DictConfig, found: Checkpoint) -> dict[str, bool]:
-    """Map the name of each callback that averages weights to whether the run evaluated the averaged weights."""
+    """Return, for each callback that averages weights, whether the run evaluated the averaged weights."""
     nodes = config.get("callbacks") or {}
     return {
         str(name): bool(node.get("evaluate", True))
@@ -368,7 +371,10 @@ def _new_file(path: Path) -> Path:
 
 
 def _recorded(run: Path, found: Checkpoint, batch: int, split: str) -> tuple[dict[str, float | None] | None, list[str]]:
-    """Return the metrics that the run recorded at ``batch`` (None for no record), and messages about the record."""
+    """Return the metrics that the run recorded at ``batch``, and messages about the record.
+
+    The metrics are None if the run recorded none at ``batch``.
+    """
     from ssr_hydra.trainer.resuming import evaluations_of
 
     evaluations, lost = evaluations_of(found)
@@ -394,7 +400,10 @@ def _recorded(run: Path, found: Checkpoint, batch: int, split: str) -> tuple[dic
 
 
 def _elsewhere(result: RunResult) -> list[str]:
-    """Return a message if versions or hardware differ from the run's, because metrics may differ in their last bits."""
+    """Return a message if the versions or the hardware have changed since the run.
+
+    Such a change may change the last bits of the metrics.
+    """
     import torch
 
     from ssr_hydra.trainer.hardware import hardware, versions

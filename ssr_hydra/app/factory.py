@@ -61,7 +61,7 @@ def make_fields(values: Mapping[str, Any], trust: tuple[str, ...]) -> dict[str, 
 def make_callbacks(
     values: Mapping[str, Any], trust: tuple[str, ...], is_main: bool = True
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Create the callbacks and the loggers by name. Only rank 0 (``is_main``) has loggers."""
+    """Return two mappings from name to object: the callbacks and the loggers. Only rank 0 (``is_main``) has loggers."""
 
     def make(group: str) -> dict[str, Any]:
         return {name: instantiate(node, trust, f"{group}.{name}") for name, node in values[group].items()}
@@ -91,7 +91,7 @@ def _check_matrices(
 def _check_sparse(
     model: torch.nn.Module, path: str, node: Mapping[str, Any], parameters: Sequence[torch.nn.Parameter]
 ) -> None:
-    """Refuse SparseAdam for parameters with dense gradients: parameters of torch's layers without ``sparse=True``.
+    """Refuse SparseAdam for parameters of torch's layers without ``sparse=True``, because their gradients are dense.
 
     The parameters of custom layers are not checked, because their gradients are unknown before the first step.
     """

@@ -10,7 +10,7 @@ All other files must follow four rules:
    the ``hydra`` node with the node that the same command line gives without the file.
 3. The file stays within the limits of :class:`~ssr_hydra.app.yaml_files.FileBounds`. It uses no resolver that reads
    the machine, such as ``oc.env`` (:mod:`ssr_hydra.app.interpolations`).
-4. The folders that the file names are below the working directory (:func:`~ssr_hydra.files.check_folder_name`).
+4. Each folder that is set in the file is below the working directory (:func:`~ssr_hydra.files.check_folder_name`).
 
 :class:`CheckedSource` reads these files, each of them only once. Later compositions use the checked text, also in the
 processes that run the jobs of a sweep.
@@ -89,7 +89,7 @@ class CheckedFiles(metaclass=Singleton):
         return [Path(entry.removeprefix(_SCHEME)) for entry in entries if entry.startswith(_SCHEME)]
 
     def locate(self, field: str, choice: object = None) -> tuple[str, Any] | None:
-        """Return the path of the checked file that sets a field, and its value; None if no checked file sets it.
+        """Return the path of the checked file that sets a field, and the field's value; None without such a file.
 
         A file also sets a field if its defaults list has ``choice`` for the group ``field``.
         """
@@ -116,7 +116,7 @@ class CheckedFiles(metaclass=Singleton):
 
 
 class CheckedSource(ConfigSource):
-    """A folder of configs from outside the package, whose files are checked: ``checked:///absolute/path``."""
+    """A folder with configs from outside the package, as ``checked:///absolute/path``. Each config is checked."""
 
     @staticmethod
     def scheme() -> str:
@@ -216,7 +216,7 @@ def is_apps_own(config_path: str, own: str) -> bool:
 
 
 def _with_own_choices(defaults: Any) -> list[Any]:
-    """Return the defaults list of a user's main config. Add this package's choices for groups that are missing."""
+    """Return the defaults list of a user's main config, with this package's choices for groups that the list omits."""
     own: list[Any] = list(defaults) if isinstance(defaults, list) else ["base_config", "_self_"]
     groups = {str(key).replace("/hydra", "hydra") for item in own if isinstance(item, Mapping) for key in item}
     choices = {group if group == "launcher" else f"override {group}": name for group, name in OWN_CHOICES.items()}
@@ -286,7 +286,7 @@ def _check_trust(cfg: DictConfig, reference: DictConfig) -> None:
 
 
 def check_parameters(keys: Mapping[str, object]) -> None:
-    """Refuse to sweep over keys of ``hydra`` and over settings of the app, such as ``study``."""
+    """Refuse a sweep over a key of ``hydra`` or over a setting of the app, such as ``study``."""
     for key, value in keys.items():
         name = key.lstrip("+~")
         if re.match(r"hydra([./@]|$)", name) or name in APP_KEYS:

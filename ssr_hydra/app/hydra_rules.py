@@ -36,9 +36,9 @@ def is_below_hydra(package: str | None) -> bool:
 
 
 def check_place(path: str, package: str | None) -> None:
-    """Refuse to put a config below ``hydra`` if its group is not a group of Hydra.
+    """Refuse to put a config below ``hydra`` if the config's group is not a group of Hydra.
 
-    Hydra calls the targets below ``hydra``.
+    Hydra calls every ``_target_`` below ``hydra``, so such a config could run code.
     """
     if is_below_hydra(package) and path.partition("/")[0] != "hydra":
         raise ConflictError("defaults", f"{path}@{package}", "cannot be put below hydra", f"remove @{package}")
@@ -99,7 +99,7 @@ def _check_params(params: Any, file: str) -> None:
 
 
 def leaves(node: Any, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Any]]:
-    """Yield the path and the value of each node in plain data, except mappings that are not empty."""
+    """Yield the path and the value of each leaf in plain data. Lists and empty mappings are leaves too."""
     if isinstance(node, Mapping) and node:
         for key, value in node.items():
             yield from leaves(value, (*path, str(key)))

@@ -1,8 +1,8 @@
 """The resolvers that interpolations in someone else's file may call.
 
 ``${oc.env:AWS_SECRET_ACCESS_KEY}`` would put a secret of the user's machine into a run's name, folder and records.
-``${oc.decode:...}`` can hide the call of any resolver in a text. So a file may use only references to other values and
-the resolvers listed in this module.
+``${oc.decode:...}`` evaluates a text, and this text can call any resolver. So a file may use only references to other
+values and the resolvers listed in this module.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _HARMLESS = frozenset({"hydra", "now", "oc.dict.keys", "oc.dict.values", "oc.sel
 
 
 def check_interpolations(node: Any, trust: Collection[str], path: str = "") -> None:
-    """Refuse a config, as plain data, that calls a resolver that is neither harmless nor trusted.
+    """Refuse a config (plain data) if it calls a resolver that is neither harmless nor trusted.
 
     Example:
         >>> check_interpolations({"name": "${optimizer.lr}"}, ())
@@ -65,7 +65,7 @@ def check_growth(content: Mapping[str, Any]) -> None:
 
     For example, 40 values that each contain the previous value twice expand to a terabyte.
 
-    Also refuse a reference whose name starts with a reference. Its target is unknown before resolving.
+    Also refuse a reference whose name starts with a reference, because its target is unknown before resolving.
     """
     sizes: dict[str, int] = {}
 

@@ -1,6 +1,6 @@
 """The command ``ssr-train``. It checks the command line and all configs, and then runs an ordinary Hydra app.
 
-The module does not import torch at the top, so ``--cfg``, ``--help`` and tab completion are fast.
+Importing this module does not import torch, so ``--cfg``, ``--help`` and tab completion are fast.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def run_job(cfg: DictConfig) -> float | None:
         cfg: The composed config.
 
     Returns:
-        The final value of ``trainer.objective``; None if it is not set.
+        The final value of ``trainer.objective``; None if the objective is null.
     """
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
@@ -252,7 +252,7 @@ def _run_checked(command: CheckedCommand) -> None:
 
 
 def _continued(error: BaseException, typed: TypedCommand) -> str:
-    """Return the end of a stopped run's message: how to continue. Return an empty text if no single run has started."""
+    """Return the end of an error message: how to continue the stopped run. It is empty if no single run has started."""
     from ssr_hydra.checkpoints.resume import find
     from ssr_hydra.settings.resume import AUTO
 
@@ -315,7 +315,7 @@ def _exit(message: str, code: int, error: BaseException | None = None) -> NoRetu
 
 
 def _print_error(message: str, error: BaseException | None) -> None:
-    """Print an error, unless a different rank reports it. A rank other than 0 starts the message with its number."""
+    """Print an error, unless a different rank reports it. Messages of ranks other than 0 start with the rank."""
     with suppress(OSError):  # the output cannot be written
         sys.stdout.flush()
     if getattr(error, "_is_told", False):

@@ -151,7 +151,7 @@ def _default(error: OmegaConfBaseException, field: str) -> str:
 
 
 def _several(overrides: Sequence[str]) -> InputError | None:
-    """Return the error for a list of choices in a group that allows one choice; None for other overrides."""
+    """Return the error for a list of choices in a group that allows only one choice; None for other overrides."""
     for override in overrides:
         group, value = split_override(override)
         if value is None or group not in GROUPS or not value.startswith("["):
@@ -247,7 +247,10 @@ def _to_add(field: str, given: str) -> str:
 
 
 def _as_list(error: OmegaConfBaseException, field: str, value: str | None) -> str:
-    """Return the list that the error suggests: ``value``, and for a tuple also the other items of the default."""
+    """Return the items of the list that the error message suggests. The first item is ``value``.
+
+    If the field is a tuple, the other items are those of its default.
+    """
     try:
         default = error.parent_node._get_node(field.rpartition(".")[2])
         is_pair = get_origin(default._metadata.ref_type) is tuple

@@ -87,7 +87,7 @@ class Prefix:
         return None if self._orders.point is None else Point.read(self._study, self._orders.point)
 
     def take(self, values: Mapping[str, Any], trust: Sequence[str]) -> None:
-        """Write the checkpoint of the last shared step into the job's folder, unless the job already has one."""
+        """Write the checkpoint of the last shared step into the job's folder, unless the job has already begun."""
         point = self._point()
         if point is None or self._is_begun():
             return

@@ -60,7 +60,7 @@ class CheckedCommand:
         new_folders: Folders that do not exist yet and that Hydra will create: ``folder``, then its parents.
         sweep: The jobs of a sweep; None for a single run.
         is_plan: Whether to list the jobs without running them (``plan=true``).
-        is_null: Whether the value of ``--package`` is null, which Hydra cannot print.
+        is_null: Whether the value of ``--package`` is null. Hydra cannot print null.
         checked: The experiment of a single run and its ``trust``, for :data:`~ssr_hydra.app.check.CHECKED`.
     """
 
@@ -283,7 +283,7 @@ def _sweep(composer: Composer, master: DictConfig, parsed: Sequence[Override]) -
 def sweep_axes(
     composer: Composer, master: DictConfig, parsed: Sequence[Override], params: Mapping[str, Any]
 ) -> tuple[list[Override], tuple[tuple[str, ...], ...]]:
-    """Return the overrides of a sweep without ``zip``, and the keys of each zip.
+    """Return the overrides of a sweep except the override ``zip``, and the keys of each zip.
 
     The overrides come from ``parsed``, the overrides on the command line, and from ``params``, the
     ``hydra.sweeper.params`` of the config. ``master`` is the config that was composed without the sweeps.
@@ -305,7 +305,7 @@ def sweep_axes(
 
 
 def _value_of(composer: Composer, override: Override) -> Any:
-    """Return the value of an override. For choices such as ``zip=ssr,optimizer.lr``, the value is a list."""
+    """Return the value of an override. If it lists several values, as ``zip=ssr,optimizer.lr`` does, return a list."""
     if override.value_type in (ValueType.SIMPLE_CHOICE_SWEEP, ValueType.CHOICE_SWEEP):
         return [
             each.value() for each in composer.parse([f"{_ZIP}={text}" for text in override.sweep_string_iterator()])
@@ -362,7 +362,10 @@ def _workers(cfg: DictConfig) -> int:
 
 
 def _check_share(cfg: DictConfig) -> bool:
-    """Return whether the jobs share steps. Refuse ``share=true`` if they cannot, and an invalid ``share_keep``."""
+    """Return whether the jobs share steps.
+
+    Refuse ``share=true`` if the jobs cannot share steps. Also refuse an invalid ``share_keep``.
+    """
     if cfg.get("share_keep", ENDS) not in KEEPS:
         raise UnknownNameError("share_keep", cfg.share_keep, "unknown value", did_you_mean(cfg.share_keep, KEEPS))
     if not cfg.get("share"):
@@ -391,7 +394,8 @@ class JobComposer:
         composer: The composer of the command line.
         hydra_overrides: The overrides of ``hydra.*`` on the command line.
         overrides: All other overrides, including the sweeps.
-        master: The config that was composed without the sweeps, to copy it for jobs; None if a file adds sweeps.
+        master: The config that was composed without the sweeps. Jobs use copies of this config. None if a file adds
+            sweeps.
     """
 
     def __init__(

@@ -57,8 +57,8 @@ def recorded(cfg: DictConfig | Mapping[str, Any], run_dir: str | Path | None) ->
     """Write a ``result.json`` in ``run_dir`` if the job fails in this block before its training starts.
 
     The trainer itself records errors during training. A single run with invalid input leaves no record. In a sweep, a
-    job with invalid input leaves a record, because the other jobs continue. If the app runs the job, this function
-    handles SIGTERM like ctrl-C.
+    job with invalid input leaves a record, because the other jobs continue. If Hydra runs the job, SIGTERM stops the
+    job as ctrl-C does.
 
     If the folder already has a run, the job writes nothing before training starts. So a job with invalid input does not
     change the folder. If the run in the folder is finished, the job only adds a line to the log.
@@ -69,7 +69,7 @@ def recorded(cfg: DictConfig | Mapping[str, Any], run_dir: str | Path | None) ->
 
 @contextmanager
 def _alive(run_dir: str | Path | None) -> Iterator[Heartbeat | None]:
-    """Keep a heartbeat file in the folder of a sweep's job during this block, to show that the job runs."""
+    """In the ``with`` block, keep a heartbeat file in the folder of a sweep's job. The file shows that the job runs."""
     study = sweep_dir()
     if run_dir is None or study is None:
         yield None

@@ -84,7 +84,7 @@ def _ref(name: str) -> _Schema:
 
 
 def _any_of(options: Iterable[_Schema]) -> _Schema:
-    """Return the schema of values that match one of several schemas, or that are references.
+    """Return the schema of values that are references or match one of several schemas.
 
     If only one schema is for mappings, the result checks every mapping against this schema alone. Then an error names
     the invalid key. The same applies to lists.
@@ -316,7 +316,7 @@ class _Definitions:
     def _defaults(self, group: str, key: str) -> _Schema:
         """Return the schema of a defaults list in the files of a group.
 
-        ``key`` is the form of a key that names a different group, such as ``override /{}``.
+        ``key`` is the form in which the list names a group other than ``group``, such as ``override /{}``.
         """
         groups = [each for each in self._names if each != "config"]
         choice = {}

@@ -58,7 +58,7 @@ def candidate(values: Mapping[str, Any], trust: Sequence[str] = ()) -> Candidate
 
 
 def _hint(values: Mapping[str, Any]) -> str:
-    """Return a hint if the warmup depends on the run's length, so jobs cannot share the warmup; else an empty text."""
+    """Return a hint if jobs cannot share the warmup because it depends on the run's length; otherwise an empty text."""
     for field, part in scheduler_parts(values["scheduler"]) if values["scheduler"] is not None else []:
         warmup = part.get("t_warmup") if isinstance(part, Mapping) else None
         if isinstance(warmup, str) and warmup.endswith("dur"):

@@ -57,7 +57,7 @@ TORCH_SCHEDULERS = frozenset(f"torch.optim.lr_scheduler.{name}" for name in _TOR
 
 
 def as_description(node: Any) -> Any:
-    """Return a config node with torch's schedulers replaced by this package's descriptions of them.
+    """Return a copy of a config node that has this package's descriptions in place of torch's schedulers.
 
     A description, unlike the scheduler itself, can be created without an optimizer.
     """
@@ -129,7 +129,7 @@ def check_trust(trust: Iterable[str] | str) -> tuple[str, ...]:
 
 
 def trust_of(cfg: Mapping[str, Any] | DictConfig) -> tuple[str, ...]:
-    """Return the names in ``trust`` of a config, after :func:`check_trust`."""
+    """Return the names in ``trust`` of a config. :func:`check_trust` checks the names."""
     trust = cfg.get("trust", ())
     value: Any = OmegaConf.to_container(trust) if OmegaConf.is_config(trust) else trust
     return () if value is None else check_trust(value if isinstance(value, (list, tuple)) else [value])
@@ -165,7 +165,7 @@ def is_trusted(name: str, trust: Iterable[str]) -> bool:
 
 
 def walk(node: Any, path: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield the dotted path and the value of a node of plain data, and then of all nodes in the node."""
+    """Yield a node of plain data, and then all nodes inside it. Each is yielded as its dotted path and its value."""
     yield path, node
     if isinstance(node, Mapping):
         for key, value in node.items():
@@ -207,7 +207,7 @@ def _check_target(node: Mapping[Any, Any], trust: tuple[str, ...], path: str, wh
 
 
 def _how_to_trust_all(name: str, trust: tuple[str, ...], whole: Any) -> str:
-    """Return the fix for a name that is not trusted. The fix trusts all names of the config."""
+    """Return the fix in the error about a name that is not trusted. The fix trusts all names in the config."""
     if name.split(".")[0] in sys.stdlib_module_names:
         return "a config cannot use the standard library; write a function in your own module, and trust the module"
     names = [*trust]
@@ -229,7 +229,11 @@ def _is_name(target: object) -> bool:
 
 
 def _package_of(name: str) -> str:
-    """Return what to trust so that a name is allowed: its package; for packages such as torch, its module or itself."""
+    """Return the entry of ``trust`` that allows a name. This is the package of the name.
+
+    A package such as torch must not be trusted as a whole. In such a package, the entry is the module of the name, or
+    the name itself if it is directly in the package.
+    """
     package = name.partition(".")[0]
     if package not in _TOO_WIDE:
         return package
@@ -331,7 +335,7 @@ def locate(name: str, trust: Iterable[str] = (), field: str = "_target_") -> Cal
 
 
 def _import(module: str, name: str, field: str) -> ModuleType | None:
-    """Import a module for the target ``name``, and return the module; None if it does not exist."""
+    """Import a module for the target ``name``, and return the module; None if the module does not exist."""
     try:
         return importlib.import_module(module)
     except Exception as error:

@@ -40,7 +40,7 @@ def train(
 
     Args:
         cfg: The composed experiment.
-        trust: Modules whose classes and functions the config may name, in addition to this package's.
+        trust: Modules, in addition to this package, whose classes and functions the config may name.
         run_dir: The folder for records. None means Hydra's output folder, or no records if Hydra does not run the job.
 
     Returns:
@@ -93,7 +93,7 @@ def build(
 
     Args:
         cfg: The composed experiment.
-        trust: Modules whose classes and functions the config may name, in addition to this package's.
+        trust: Modules, in addition to this package, whose classes and functions the config may name.
         run_dir: The folder for records; None to write no records.
 
     Raises:
@@ -186,7 +186,10 @@ def _build(values: Mapping[str, Any], trust: tuple[str, ...], run_dir: str | Pat
 
 
 def _test_loader(test: Any, data: Mapping[str, Any], place: Mapping[str, Any]) -> Any:
-    """Return the loader of ``test``, a data set or the name of a file, with the settings of the evaluation loader."""
+    """Return the loader of the test data, with the settings of the evaluation loader.
+
+    ``test`` is a data set or the name of a file.
+    """
     from torch.utils.data import TensorDataset
 
     from ssr_hydra.data import make_loaders
@@ -222,7 +225,7 @@ def _check_processes(values: Mapping[str, Any], world_size: int) -> None:
 
 
 def _as_configured(error: InputError, settings: Mapping[str, Any]) -> InputError:
-    """Return an error of ``Trainer`` with the path in the config as its field."""
+    """Replace the field in an error of ``Trainer`` by its path in the config."""
     first, dot, rest = error.field.partition(".")
     if first in settings or first in ("step", "counts"):
         field = f"trainer.{rest if first in ('step', 'counts') else error.field}"

@@ -52,7 +52,7 @@ def shown_path(path: str | Path) -> str:
 
 @dataclass(frozen=True)
 class _Amount:
-    """The numbers of values, levels of nesting and ``${...}`` in a YAML node after expansion of the node's aliases."""
+    """Counts of values, levels of nesting and ``${...}`` in a YAML node whose aliases are expanded."""
 
     values: int = 1
     levels: int = 1
@@ -258,7 +258,7 @@ def _check_word(name: str, key: str, text: str, line: int) -> None:
 
 @cache
 def _words() -> frozenset[str]:
-    """Return the names of the fields that every built-in config declares as text (``str``)."""
+    """Return the names of text fields (``str``), without names that have a different type in some built-in config."""
     words: set[str] = set()
     others: set[str] = set()
     for config in (ExperimentConfig, *(config for group in GROUPS.values() for config in group.values())):
@@ -316,7 +316,7 @@ _DefaultsLoader.add_constructor(None, lambda *_: None)
 
 @dataclass(frozen=True)
 class _Entry:
-    """An entry of a defaults list. Without a group, ``names`` contains the path of a config."""
+    """An entry of a defaults list. If the entry has no group, ``names`` contains the path of a config."""
 
     group: str | None
     names: tuple[str, ...]

@@ -96,7 +96,7 @@ class CSVLogger:
 
 
 def _read_log(path: Path, until: int | None = None) -> tuple[list[str], list[list[str]]]:
-    """Return the column names and the rows of a table, without rows of batches after ``until`` if it is given."""
+    """Return the column names and the rows of a table. If ``until`` is set, leave out the rows of later batches."""
     names = list(_FIRST)
     try:
         # Read bytes and let the csv module split the lines, so that a line break within a cell is kept.

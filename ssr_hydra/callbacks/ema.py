@@ -28,8 +28,8 @@ class EMA:
     average soon forgets the initial weights. Floating-point buffers, such as BatchNorm's statistics, are averaged too;
     other buffers are copied.
 
-    SSR stretches a ``half_life`` in ``dur`` (``0.05dur``) with the run. So the average covers the same part of the
-    schedule at every SSR. SSR does not change a ``decay``, or a ``half_life`` in other units.
+    If ``half_life`` is in ``dur``, such as ``0.05dur``, SSR stretches it with the run. So the average covers the same
+    part of the schedule at every SSR. SSR changes neither a ``half_life`` in other units nor ``decay``.
 
     Checkpoints contain the average and the number of updates, so a resumed run is bitwise equal to an uninterrupted
     run. Outside of evaluations, the model has the trained weights, also after the run. :meth:`copy_to` and
@@ -60,7 +60,7 @@ class EMA:
         >>> average, model.weight.item()
         (2.0, 3.0)
 
-    Source: Polyak and Juditsky, 1992; the warmup is the one of TensorFlow's ``ExponentialMovingAverage``.
+    Sources: Polyak and Juditsky, 1992; for the warmup, TensorFlow's ``ExponentialMovingAverage``.
     """
 
     decay: float | None = None
@@ -99,7 +99,7 @@ class EMA:
         """Return the decay of one update in a run with this state.
 
         Raises:
-            InputError: The run does not know the rate that converts the half-life to batches.
+            InputError: The half-life cannot be converted to batches, because the run does not know the rate.
         """
         if self.half_life is None:
             return _DEFAULT if self.decay is None else self.decay

@@ -179,14 +179,14 @@ class Events:
             self.fire("close")
 
     def state_dict(self) -> dict[str, Any]:
-        """Return a mapping from the name of each callback with state to its state."""
+        """Return a mapping from the names of callbacks to their states, without callbacks that have no state."""
         return {name: item.state_dict() for name, item in self._stateful.items()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Load the state of each callback by its name.
 
-        A state without a callback is ignored, and a callback without a state starts with its initial state. The check
-        of which settings may change at a resume is in :mod:`ssr_hydra.checkpoints.description`.
+        A state without a callback is ignored, and a callback without a state starts with its initial state. The
+        module :mod:`ssr_hydra.checkpoints.description` checks which settings may change at a resume.
         """
         if not isinstance(state, Mapping):
             raise TypeError("the state of the callbacks must be a mapping from name to state")

@@ -22,8 +22,8 @@ _PARAMS_AT_ONCE = 100
 class MLflowLogger:
     """Log to MLflow.
 
-    The logger sends to the server in ``MLFLOW_TRACKING_URI``. Without this variable, it writes to ``mlflow/mlflow.db``
-    in the run's folder. The server comes only from the environment, never from a config.
+    The logger sends records to the server in ``MLFLOW_TRACKING_URI``. Without this variable, it writes to
+    ``mlflow/mlflow.db`` in the run's folder. The server comes only from the environment, never from a config.
 
     Every number of a record is logged as a metric. The counters ``epoch``, ``sample``, ``token`` and ``train_seconds``
     are logged as metrics too. The step of a metric is the number of batches. The values of the config are params.

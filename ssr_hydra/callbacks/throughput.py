@@ -10,7 +10,7 @@ _RATES = {"sample": "samples_per_second", "token": "tokens_per_second", "batch":
 
 @dataclass(eq=False)
 class Throughput:
-    """Add the training speed since the previous training record to each training record.
+    """Add the training speed to each training record. The speed covers the time since the previous training record.
 
     ``throughput/samples_per_second = (samples now - samples then) / (train_seconds now - train_seconds then)``, where
     "then" is the previous training record. The formula is the same for batches and for tokens. Data without tokens has

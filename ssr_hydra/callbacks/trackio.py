@@ -19,9 +19,9 @@ from ssr_hydra.errors import WrongTypeError
 class TrackioLogger:
     """Log to Trackio. The command ``trackio show`` opens Trackio's dashboard.
 
-    The logger writes to Trackio's own store on this machine (``TRACKIO_DIR``), or to the Hugging Face Space or the
-    server in ``TRACKIO_SPACE_ID`` or ``TRACKIO_SERVER_URL``. The place comes only from the environment, never from a
-    config.
+    The logger writes to Trackio's own store on this machine (``TRACKIO_DIR``). ``TRACKIO_SPACE_ID`` selects a Hugging
+    Face Space instead. ``TRACKIO_SERVER_URL`` selects a server. These settings come only from the environment, never
+    from a config.
 
     Every number of a record is logged with the number of batches as its step. The counters ``epoch``, ``sample``,
     ``token`` and ``train_seconds`` are logged too.

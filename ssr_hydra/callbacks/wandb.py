@@ -19,7 +19,7 @@ _MODES = ("online", "offline")
 
 @dataclass(eq=False)
 class WandbLogger:
-    """Log to Weights & Biases. Its files are in ``wandb/`` in the run's folder.
+    """Log to Weights & Biases. The logger's files are in ``wandb/`` in the run's folder.
 
     Every number of a record is logged with the number of batches as its step. The counters ``epoch``, ``sample``,
     ``token`` and ``train_seconds`` are logged too, and can be the x axis of a chart. The owner of the run and the

@@ -1,7 +1,7 @@
 """Checkpoints: how to write and read them, which settings may change at a resume, and the time map of a changed run.
 
-The package imports torch only when it writes or reads a checkpoint. So commands that must not load torch can use it to
-check the setting ``resume``.
+The package imports torch only when it writes or reads a checkpoint. So commands that must not load torch can use this
+package to check the setting ``resume``.
 """
 
 from ssr_hydra.checkpoints.description import MISSING, Difference, check_change, differences

@@ -26,7 +26,7 @@ _LONGEST_SHOWN = 60
 
 
 class Change(Enum):
-    """The rule of a field: when its value may differ from its value in the checkpoint."""
+    """The rule for a field. It says when the field's value may differ from the value in the checkpoint."""
 
     ANYTIME = "with on_change, at any batch"
     EPOCH = "with on_change, at the end of an epoch"
@@ -141,7 +141,7 @@ def _short_repr(value: Any) -> str:
 
 
 def check_change(found: Sequence[Difference], on_change: str, timestamp: Timestamp, resume: str = "auto") -> None:
-    """Raise an InputError if a run must not resume because its config has changed.
+    """Raise an InputError if a change of the config does not allow the run to resume.
 
     Args:
         found: The :func:`differences` between the checkpoint's description and the run's description.

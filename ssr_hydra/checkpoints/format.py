@@ -59,7 +59,8 @@ class Index:
         sha256: SHA-256 of ``state.pt``.
         timestamp: The counters of the run.
         description: The description of the run.
-        metric: The value of the metric that decides which checkpoint is best; None if it is unknown or not finite.
+        metric: The value of the metric that decides which checkpoint is best; None if the value is unknown or not
+            finite.
     """
 
     number: int
@@ -145,7 +146,8 @@ def plain_json(value: Mapping[str, Any], field: str) -> dict[str, Any]:
     """Convert a mapping to JSON and back, and return the result.
 
     Raises:
-        InputError: JSON cannot represent the mapping, for example a key that is not a string, a NaN or a tensor.
+        InputError: JSON cannot represent the mapping. For example, it contains a NaN, a tensor or a key that is not a
+            string.
     """
     try:
         read = json.loads(json.dumps(value, allow_nan=False))

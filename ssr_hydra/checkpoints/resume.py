@@ -27,7 +27,7 @@ def find(resume: str | Path, run_dir: Path | None) -> Path | None:
         A folder of checkpoints, the folder of one checkpoint, or None if the run must start from the beginning.
 
     Raises:
-        InputError: The path does not exist, or it neither is nor contains a checkpoint.
+        InputError: The path does not exist or has no checkpoint.
     """
     check_path(resume, "resume")
     if run_dir is not None:
@@ -71,7 +71,8 @@ def open_checkpoint(resume: str | Path, run_dir: Path | None) -> tuple[Checkpoin
 
     Returns:
         The checkpoint and a list of messages: one line for each newer checkpoint that cannot be used, and one line if
-        the run's own checkpoints replace those at ``resume``. None if the run must start from the beginning.
+        the run uses its own checkpoints instead of the checkpoints at ``resume``. None if the run must start from the
+        beginning.
 
     Raises:
         InputError: See :func:`find`.

@@ -1,13 +1,13 @@
-"""The store of a run's checkpoints. It writes them atomically, and keeps the newest ones and the best one.
+"""Store of a run's checkpoints. It writes them atomically, and keeps the newest checkpoints and the best checkpoint.
 
 ::
 
     checkpoints/ba1200/state.pt          tensors and plain values
     checkpoints/ba1200/checkpoint.json   counters, description, metric, SHA-256 of state.pt, and its own digest
 
-The store writes a checkpoint into a folder with a temporary name, syncs it, and renames it. To remove a checkpoint, the
-store renames the folder and then deletes it. So a folder with a checkpoint's name is always complete, even if the
-process is killed at any moment.
+The store writes a checkpoint into a folder with a temporary name, syncs the folder, and renames it. To remove a
+checkpoint, the store renames the folder and then deletes it. So a folder with a checkpoint's name is always complete,
+even if the process is killed at any moment.
 """
 
 from __future__ import annotations
@@ -50,7 +50,8 @@ class Checkpoint:
         state: Tensors and plain values, on the CPU.
         timestamp: The counters of the run.
         description: The description of the run.
-        metric: The value of the metric that decides which checkpoint is best; None if it is unknown or not finite.
+        metric: The value of the metric that decides which checkpoint is best; None if the value is unknown or not
+            finite.
     """
 
     path: Path
@@ -79,16 +80,17 @@ class Checkpoint:
 
 
 class CheckpointStore:
-    """Stores checkpoints as ``folder/ba<batch>/``, and keeps the newest ``keep`` checkpoints and the best one.
+    """Store checkpoints as ``folder/ba<batch>/``, and keep the newest ``keep`` checkpoints and the best checkpoint.
 
-    The newest checkpoint is the most recently saved one. Another checkpoint may have more batches, if a run resumes
-    from an earlier checkpoint. In a run with several processes, only one process saves.
+    The newest checkpoint is the checkpoint that was saved last. If a run resumed from an earlier checkpoint, an older
+    checkpoint may have more batches. In a run with several processes, only one process saves.
 
     Args:
         folder: The folder of the checkpoints, created with the first checkpoint.
-        keep: Number of the newest checkpoints to keep, at least 2, so that a damaged checkpoint is not the only one.
-        best_mode: ``max`` or ``min``: also keep the checkpoint with the best metric. None: keep only the newest
-            checkpoints.
+        keep: Number of the newest checkpoints to keep. It must be at least 2, so that a damaged checkpoint is not the
+            only checkpoint.
+        best_mode: With ``max`` or ``min``, the store also keeps the checkpoint with the best metric. With None, the
+            store keeps only the newest checkpoints.
 
     Raises:
         InputError: ``keep`` or ``best_mode`` is invalid.
@@ -250,7 +252,7 @@ def load_latest_good(folder: Path | str) -> tuple[Checkpoint, list[str]] | None:
         contains no checkpoints.
 
     Raises:
-        CheckpointError: The folder contains checkpoints, but none can be read.
+        CheckpointError: The folder contains checkpoints, but none of them can be read.
     """
     folder = check_path(folder, "folder")
     for _ in range(_TRIES):

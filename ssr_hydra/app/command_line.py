@@ -149,11 +149,10 @@ def parse_command_line(argv: Sequence[str]) -> CommandLine:
         if not re.fullmatch(r"(install|uninstall|query)=(bash|fish|zsh)", typed):
             rule = "must be followed by install, uninstall or query, and by bash, fish or zsh"
             raise FormatError("--shell-completion", typed, rule, "e.g. --shell-completion install=bash")
-    name, path = args.config_name or "config", folder_of("--config-path", args.config_path)
-    file = f"{name.removesuffix('.yaml')}.yaml"
-    if path is not None and not Path(path, file).is_file():  # Hydra would silently compose the package's config
+    name, path = (args.config_name or "config").removesuffix(".yaml"), folder_of("--config-path", args.config_path)
+    if path is not None and not Path(path, f"{name}.yaml").is_file():  # Hydra would silently use the package's config
         fix = "use the folder RUN/.hydra to repeat a run, or use --config-dir for a folder of config groups"
-        raise PathError("--config-path", args.config_path, f"has no {file}", fix)
+        raise PathError("--config-path", args.config_path, f"has no {name}.yaml", fix)
     return CommandLine(
         overrides=tuple(
             re.sub(r"^share\.keep=", "share_keep=", re.sub(r"^resume=(?!\s*\{)", "resume.path=", each))
@@ -200,7 +199,8 @@ def folder_of(flag: str, value: str | None) -> str | None:
             spec = None
         value = next(iter((spec and spec.submodule_search_locations) or ()), value)
     if not value or not Path(value).is_dir():
-        raise PathError(flag, value, "folder not found", "check the path")
+        rule = "must be a folder, not a file" if Path(value).is_file() else "folder not found"
+        raise PathError(flag, value, rule, "check the path")
     return str(Path(value).absolute())
 
 

@@ -22,7 +22,7 @@ from ssr_hydra.app.presets import register_source as register_presets
 from ssr_hydra.app.targets import trust_of
 from ssr_hydra.app.yaml_files import check_name, shown_path
 from ssr_hydra.configs import APP_KEYS, conf_dir
-from ssr_hydra.errors import InputError, WrongTypeError
+from ssr_hydra.errors import ConflictError, InputError, WrongTypeError
 from ssr_hydra.sweeps.launchers.resources import register_resolver, register_resolvers
 
 _FOR_HYDRA = (*APP_KEYS, "launcher")  # keys that affect the hydra node, in addition to hydra.*
@@ -205,8 +205,12 @@ class Composer:
             for folder in self._folders:
                 if Path(folder, refusal.field, f"{refusal.value}.yml").is_file():
                     refusal = refusal.renamed(refusal.field, f"rename {refusal.value}.yml to {refusal.value}.yaml")
-            found = None if is_typed else CheckedFiles.instance().locate(refusal.field, refusal.value)
-            if found is not None:
+            found = CheckedFiles.instance().locate(refusal.field, refusal.value)
+            if "No match in the defaults list" in refusal.rule and found and OmegaConf.is_config(found[1]) and found[1]:
+                rule = f"cannot be chosen, because {shown_path(Path(found[0]))} sets its values"
+                fix = f"set single values of {refusal.field}, or repeat the command of the run with a different choice"
+                raise ConflictError(refusal.field, refusal.value, rule, fix) from error
+            if found is not None and not is_typed:
                 path, value = found
                 rule = f"{refusal.rule} (in {shown_path(Path(path))})"
                 refusal = type(refusal)(refusal.field, value, rule, refusal.fix)

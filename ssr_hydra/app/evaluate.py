@@ -24,6 +24,7 @@ from ssr_hydra.app.targets import trust_of
 from ssr_hydra.app.train import build
 from ssr_hydra.checkpoints import Checkpoint, CheckpointStore, differences, load, open_checkpoint
 from ssr_hydra.checkpoints.store import CHECKPOINTS
+from ssr_hydra.configs import APP_KEYS
 from ssr_hydra.errors import (
     ConflictError,
     InputError,
@@ -234,8 +235,10 @@ def _composed(run: Path, overrides: list[str]) -> DictConfig:
         raise PathError("run", str(run), rule, "use the output folder of a run")
     for override in overrides:
         key, value = split_override(override)
-        if key.split(".")[0].split("/")[0] == "hydra":
+        if re.match(r"hydra\b", key):
             raise ConflictError(key, value, "has no effect, because an evaluation is not a Hydra job", f"remove {key}")
+        if key in APP_KEYS and key != "trust":
+            raise ConflictError(key, value, "has no effect, because an evaluation is not a sweep", f"remove {key}")
     line = CommandLine(tuple(overrides), config_path=str(folder.absolute()))
     with composing(line) as composer:
         config = composer.compose(composer.overrides)

@@ -214,6 +214,7 @@ def test_damaged_checkpoint_is_reported_and_the_previous_checkpoint_is_evaluated
         (["run=run", TRUST, "export=no/where.pt"], "must be in an existing folder"),
         (["run=run", TRUST, "device=abacus"], "trainer.device='abacus'"),
         (["run=run", TRUST, "hydra.run.dir=x"], "hydra.run.dir='x': has no effect, because"),
+        (["run=run", TRUST, "study=x"], "study='x': has no effect, because an evaluation is not a sweep; remove study"),
         (["run=run", TRUST, "+model.width=9"], "belongs to a different model: model.state.layers.1.weight was"),
     ],
 )

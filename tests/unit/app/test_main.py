@@ -202,6 +202,24 @@ def test_error_for_a_config_whose_name_ends_in_yml_says_how_to_rename_it(
     assert "experiment='u': unknown choice; rename u.yml to u.yaml" in said
 
 
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    [
+        (
+            "--config-path mine --config-name config.yaml optimizer=adam",
+            "optimizer='adam': cannot be chosen, because mine/config.yaml sets its values; set single values of op",
+        ),
+        ("--config-path mine debug=limit", "to add it, write +debug=limit"),
+        ("--config-path mine/config.yaml", "--config-path='mine/config.yaml': must be a folder, not a file; check the"),
+    ],
+)
+def test_error_names_the_file_that_is_the_main_config(
+    refused: Callable[..., str], mine: Callable[[str, str], None], typed: str, said: str
+) -> None:
+    mine("config", "defaults: [base_config, _self_]\noptimizer: {_target_: torch.optim.SGD, lr: 0.1}\ndebug: null")
+    assert said in refused(*typed.split(), *QUICK)
+
+
 def test_error_for_a_scheduler_without_target_says_how_to_begin_its_file(
     refused: Callable[..., str], mine: Callable[[str, str], None]
 ) -> None:

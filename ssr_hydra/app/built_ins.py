@@ -252,7 +252,7 @@ def check_fit(data: Mapping[str, Any], model: Mapping[str, Any]) -> None:
 
 
 def check_sizes(model: Mapping[str, Any], sizes: Mapping[str, int], shape: Sequence[int]) -> None:
-    """Refuse arguments of the model that differ from ``sizes``, the values that fit the shape of the images."""
+    """Refuse model arguments that differ from ``sizes``, the values that fit the shape of the images."""
     for key, size in sizes.items():
         if model.get(key, size) != size:
             rule = f"must match the data, whose images are {' x '.join(map(str, shape))}"

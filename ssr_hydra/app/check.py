@@ -214,7 +214,7 @@ def check_schedule(values: Mapping[str, Any], dataloader_len: int | None = None)
 
 
 def scheduler_parts(node: Any, path: str = "scheduler") -> list[tuple[str, Any]]:
-    """Return the path and the node of each scheduler. ``node`` is one scheduler, a list or a mapping of schedulers."""
+    """Return the path and the node of each scheduler. ``node`` is one scheduler, or a list or mapping of schedulers."""
     if isinstance(node, list):
         return [(f"{path}[{index}]", part) for index, part in enumerate(node)]
     if are_named(node):

@@ -62,7 +62,7 @@ class Evaluation:
         weights: ``raw`` for the trained weights; otherwise the name of the callback that averaged the weights.
         metrics: The metrics computed now.
         recorded: The metrics that the run recorded at that batch, without metrics that the overrides change. None if
-            the run recorded no metrics at that batch, or if the run evaluated other weights.
+            the run recorded no metrics at that batch, or if the run evaluated weights other than ``weights``.
         messages: Additional messages for the user.
     """
 

@@ -114,7 +114,7 @@ def _node_at(content: Mapping[str, Any], key: str, path: str) -> tuple[Any, str]
     """Return the value of a key and the absolute dotted path of the value.
 
     If a node above the key is text, return this text, which may be a reference. If the key does not exist, return None
-    and ``?`` with the key.
+    and the key with a ``?`` in front.
     """
     up = len(key) - len(key.lstrip("."))
     parts = path.split(".")[1:-up] if up else []  # a relative reference: one dot means a key in the same mapping

@@ -1,6 +1,6 @@
 """Determine whether a job can share its first steps with other jobs of a sweep.
 
-Jobs can share steps if their configs differ only in fields such as ``ssr``, which change only later steps.
+Jobs can share steps if their configs differ only in fields that change only later steps, such as ``ssr``.
 """
 
 from __future__ import annotations

@@ -141,7 +141,7 @@ class EMA:
             self._swap()
 
     def attach(self, model: nn.Module) -> None:
-        """Start to average a model. The first average is the model's weights.
+        """Start to average the weights of a model. The first average is the current weights.
 
         Raises:
             InputError: The model's parameters are sharded, or the average from a checkpoint does not fit the model.

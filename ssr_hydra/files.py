@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from ssr_hydra.errors import PathError, RunError
+from ssr_hydra.errors import PathError, RunError, WrongTypeError
 
 _LONGEST_NAME = 255  # bytes in the name of a folder or file on common file systems
 _LONGEST_PATH = 3_500  # bytes of a folder's path; Linux allows 4,095, and the run's files inside need the rest
@@ -22,6 +22,10 @@ class WriteError(RunError, OSError):
 
 def check_path(path: str | Path, field: str) -> Path:
     """Check that a path is valid on this file system, and return it as a Path. The file need not exist."""
+    if not isinstance(path, (str, os.PathLike)):
+        raise WrongTypeError(field, path, "must be a string or a Path", "write e.g. 'outputs/run'")
+    if path == "":
+        raise PathError(field, path, "must not be empty", "write . for the current folder")
     try:
         os.lstat(path)
     except ValueError:  # NUL raises a ValueError; a character that cannot be encoded raises its subclass

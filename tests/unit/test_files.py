@@ -4,11 +4,12 @@ import errno
 import os
 import stat
 from pathlib import Path
+from typing import Any
 
 import pytest
 from refusals import refused
 
-from ssr_hydra.errors import PathError
+from ssr_hydra.errors import PathError, WrongTypeError
 from ssr_hydra.files import check_path, write_atomically
 
 
@@ -47,9 +48,15 @@ def test_a_temporary_file_that_is_a_link_is_not_followed(tmp_path: Path) -> None
     assert len(list(tmp_path.iterdir())) == 2
 
 
-@pytest.mark.parametrize("path", ["a\0b", "x" * 256, "\ud800", "/".join(["a" * 200] * 30)])
+@pytest.mark.parametrize("path", ["", "a\0b", "x" * 256, "\ud800", "/".join(["a" * 200] * 30)])
 def test_invalid_path_is_a_one_line_error(path: str) -> None:
     with refused("run_dir", PathError) as caught:
         check_path(path, "run_dir")
     assert "\n" not in str(caught.value)
     assert check_path("x" * 255, "run_dir") == Path("x" * 255)
+
+
+@pytest.mark.parametrize("path", [3, True, b"a", ["a"]])
+def test_path_of_a_wrong_type_is_refused(path: Any) -> None:
+    with refused("run_dir", WrongTypeError):
+        check_path(path, "run_dir")

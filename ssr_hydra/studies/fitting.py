@@ -248,8 +248,8 @@ def back_test(
     count = int(np.searchsorted(series.ssr, fitted_to * (1 + 1e-9)))
     if count < _PARAMETERS or count == len(series.cells):
         rule = "needs at least 3 measured SSRs that are not above this value, and 1 measured SSR above this value"
-        measured = ", ".join(f"{ssr:g}" for ssr in series.ssr)
-        raise RangeError("fitted_to", fitted_to, rule, f"choose from the measured SSRs {measured}")
+        valid = ", ".join(f"{ssr:g}" for ssr in series.ssr[_PARAMETERS - 1 : -1])
+        raise RangeError("fitted_to", fitted_to, rule, f"choose from {valid}" if valid else "measure at least 4 SSRs")
     held = range(count, len(series.cells))
     return [_predicted(series, kind, count, at, study.sign, 1 - confidence, tolerance) for at in held]
 

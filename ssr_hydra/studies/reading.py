@@ -100,7 +100,8 @@ class _Reading:
         """Read every run in a folder and its subfolders. A run that was already read is skipped."""
         root = source.parent if source.name == RESULT and source.is_file() else source
         if not root.is_dir():
-            raise PathError("study", str(source), "folder not found", "name the folder of a study")
+            rule = "must be a folder (got a file)" if source.exists() else "folder not found"
+            raise PathError("study", str(source), rule, "name the folder of a study")
         resolved = root.resolve()  # _run_folders follows no links in the folder
         jobs = sorted((os.path.relpath(folder, root) for folder in _run_folders(str(root))), key=_natural)
         # The folder of a study may be the root, or any folder between the root and a run.

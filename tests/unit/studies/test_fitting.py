@@ -159,5 +159,9 @@ def test_recipes_are_fitted_in_their_order_and_controls_are_not_fitted() -> None
     ],
 )  # fmt: skip
 def test_invalid_back_test_is_refused(resnet: Study, field: str, value: object, kind: type[InputError]) -> None:
-    with refused(field, kind):
+    with refused(field, kind) as caught:
         back_test(resnet, **{"recipe": TABLE.stem, "kind": "power", "fitted_to": 1.0, field: value})  # type: ignore[arg-type]
+    if field == "fitted_to":  # three SSRs are necessary for a fit, and one to predict
+        assert caught.value.fix == "choose from 0.5, 1, 1.25, 1.5, 2, 4"
+        with refused(field, kind, match="measure at least 4 SSRs"):
+            back_test(study_of({"a": {1.0: [1.0], 2.0: [2.0], 4.0: [3.0]}}), "a", "power", fitted_to=2.0)

@@ -82,10 +82,18 @@ def test_path_may_be_a_run_folder_a_record_or_a_folder_of_studies(tmp_path: Path
     assert len(load([link, one]).frame) == 2
 
 
-@pytest.mark.parametrize("make", [lambda path: None, Path.mkdir, Path.touch], ids=["missing", "empty", "a file"])
-def test_folder_without_runs_is_refused(tmp_path: Path, make: Callable[[Path], None]) -> None:
+@pytest.mark.parametrize(
+    ("make", "rule"),
+    [
+        (lambda path: None, "folder not found"),
+        (Path.mkdir, "no runs"),
+        (Path.touch, r"must be a folder \(got a file\)"),
+    ],
+    ids=["missing", "empty", "a file"],
+)
+def test_folder_without_runs_is_refused(tmp_path: Path, make: Callable[[Path], None], rule: str) -> None:
     make(tmp_path / "study")
-    with refused("study", PathError):
+    with refused("study", PathError, match=rule):
         load(tmp_path / "study")
 
 

@@ -9,6 +9,7 @@ import math
 import re
 import sys
 from functools import cache
+from html import unescape
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from checkout import REPO
 
 from ssr_hydra import report, studies
 from ssr_hydra.report.exports import as_json, table_csv
+from ssr_hydra.report.page import policy
 from ssr_hydra.studies.compare import pooled_control
 from ssr_hydra.studies.study import no_curves
 
@@ -386,6 +388,17 @@ def test_the_page_names_the_settings() -> None:
             assert told.startswith(f"lr {lr}")
             shares = [share.strip("[]").removesuffix("dur") for share in ",".join(rest).split(",") if share]
             assert "likewise" in told or all(share in told for share in shares)
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_stored_report_runs_its_script(task: str) -> None:
+    template = REPO / "ssr_hydra/report/template"
+    script = "".join((template / name).read_text(encoding="utf-8") for name in ("chart.js", "report.js"))
+    style = (template / "report.css").read_text(encoding="utf-8")
+    stored = (FOLDER / task / "report.html").read_text(encoding="utf-8")
+    assert script in stored
+    assert style in stored
+    assert policy(style, script) in unescape(stored)  # a browser runs only a script with the hash in the policy
 
 
 def test_page_names_the_hashes_and_the_version_of_the_data() -> None:

@@ -14,6 +14,7 @@ FIT_NAMES = {"power": "power law", "quadratic": "quadratic"}
 NAMES_OF_EQUAL = {"steps": "steps", "ssr": "SSR", "seconds": "seconds"}
 """Names of the axes on which budgets can be equal."""
 
+_SMALL = 1e-4  # smaller qualities may need significant digits instead of decimals
 _CLOCK = ((2 * 86400.0, 86400.0, "d"), (2 * 3600.0, 3600.0, "h"), (120.0, 60.0, "min"))
 
 
@@ -57,7 +58,7 @@ def fixed(value: float, decimals: int) -> str:
     """
     if not math.isfinite(value):
         return NONE
-    if abs(value) >= 1e7 or (value != 0 and decimals > 9):
+    if abs(value) >= 1e7 or decimals > 9:
         return number(value)
     return f"{round(value, decimals) + 0.0:,.{decimals}f}"
 
@@ -135,9 +136,10 @@ def decimals_for(values: Iterable[float], spreads: Iterable[float]) -> int:
         (4, 2)
     """
     known = sorted(spread for spread in spreads if math.isfinite(spread) and spread > 0)
+    largest = max((abs(value) for value in values if math.isfinite(value)), default=0.0)
     if known:
         place = 1 - math.floor(math.log10(known[len(known) // 2]))
     else:
-        largest = max((abs(value) for value in values if math.isfinite(value)), default=0.0)
         place = 3 - math.floor(math.log10(largest)) if largest > 0 else 4
-    return min(max(place, 0), 9)
+    most = 10 if largest < _SMALL else 9  # with 10 decimals, fixed() uses significant digits
+    return min(max(place, 0), most)

@@ -13,7 +13,7 @@
 
   const css = (arm, kind) => `${kind} hue${arms[arm].hue}${arms[arm].control ? ` control control${arms[arm].control}` : ""}`;
   const shown = (arm) => !state.hidden.has(arms[arm].recipe) && (state.controls || !arms[arm].control);
-  const quality = (value) => (Number.isFinite(value) ? (Math.abs(value) < 1e7 ? value.toFixed(data.decimals) : number(value)) : "–");
+  const quality = (value) => (Number.isFinite(value) ? (Math.abs(value) < 1e7 && data.decimals < 10 ? value.toFixed(data.decimals) : number(value)) : "–");
   const sign = (value) => (value > 0 ? "+" : "") + quality(value);
   const range = (low, high) => (low === null || high === null ? "no interval" : `${data.confidence * 100} % interval ${quality(low)} to ${quality(high)}`);
   const better = data.direction === "max" ? "higher is better" : "lower is better";

@@ -49,6 +49,8 @@ def test_decimals_show_two_digits_of_the_spread() -> None:
     assert decimals_for([0.9], [0.0042]) == 4  # 0.0042 has its second digit in the fourth place
     assert decimals_for([77.0], [0.35, NAN, 0.0]) == 2
     assert decimals_for([1e6], [250.0]) == 0
+    assert fixed(4.0012e-08, decimals_for([4e-08], [3e-10])) == "4.001e-08"
+    assert decimals_for([0.5], [3e-12]) == 9
 
 
 def test_decimals_without_a_spread_show_four_digits() -> None:

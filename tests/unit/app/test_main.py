@@ -107,7 +107,7 @@ FIXES = {
     "trainer.threads=null logger=null": "logger=None: must be the name of a choice; for none, write logger=[]",
     "debug=null": "to remove the group, write ~debug",
     "~scheduler": "scheduler='???': must be set, because it has no default; choose one, e.g. scheduler=constant",
-    "~logger": "logger='~logger': not found in the config; remove ~logger",
+    "~optimizer=adam": "optimizer='~optimizer': not found in the config; remove ~optimizer",
     "~ssr": "ssr='~ssr': cannot be deleted; remove ~ssr",
     "~scheduler.t_warmup": "'~scheduler.t_warmup': cannot be deleted; remove ~scheduler.t_warmup",
     "experiment=conf/experiment/digits_wsd.yaml": (

@@ -70,7 +70,6 @@ def check_optimizers(values: Mapping[str, Any]) -> None:
     rules = parse_rules(values["param_groups"])
     for each in rules:
         _check_rule(each, nodes, values["scheduler"])
-    _check_schedules_are_used(rules, values["scheduler"])
     _check_decay(rules, nodes)
 
 
@@ -125,10 +124,12 @@ def _is_named(scheduler: Any) -> bool:
     return isinstance(scheduler, Mapping) and "_target_" not in scheduler
 
 
-def _check_schedules_are_used(rules: Sequence[Rule], scheduler: Any) -> None:
-    used = {"default", *(rule.values.get("schedule") for rule in rules)}
-    for name, node in scheduler.items() if _is_named(scheduler) else ():
-        if name not in used and isinstance(node, (Mapping, list)):  # other values get a better error later
+def check_schedules_are_used(values: Mapping[str, Any]) -> None:
+    """Refuse a named scheduler that no rule of param groups uses. Preflight checks this; an old run may have one."""
+    scheduler = values["scheduler"]
+    used = {"default", *(rule.values.get("schedule") for rule in parse_rules(values["param_groups"]))}
+    for name in scheduler if _is_named(scheduler) else ():
+        if name not in used:
             fix = f"write schedule: {name} in a rule, or remove scheduler.{name}"
             raise ConflictError(f"scheduler.{name}", name, "no rule of param_groups uses this schedule", fix)
 

@@ -19,6 +19,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from ssr_hydra.app.check import CHECKED, check
+from ssr_hydra.app.check_optimizers import check_schedules_are_used
 from ssr_hydra.app.command_line import STUDY_NAME, CommandLine, key_of, quoted
 from ssr_hydra.app.compose import Composer, composing
 from ssr_hydra.app.guard import CheckedFiles, check_parameters
@@ -175,6 +176,7 @@ def _run(composer: Composer, cfg: DictConfig, processes: Processes) -> CheckedCo
     folder = _folder("hydra.run.dir", cfg, line.typed("hydra.run.dir"))
     trust = trust_of(cfg)
     values = check(cfg, trust)
+    check_schedules_are_used(values)
     folder = processes.from_main(folder)
     argv = [*_overrides(composer, "hydra.run.dir"), "hydra.mode=RUN", f"hydra.run.dir={quoted(folder)}"]
     new = []
@@ -260,6 +262,7 @@ def _sweep(composer: Composer, master: DictConfig, parsed: Sequence[Override]) -
         sweep.describe = partial(candidate, trust=sweep.trust)
         for overrides in combinations(given, zips):
             values = check(jobs.compose(overrides), sweep.trust)
+            check_schedules_are_used(values)
             sweep.jobs.append((overrides, describe(values)))
             if shares or master.get("plan"):
                 sweep.candidates.append((values, sweep.describe(values)))

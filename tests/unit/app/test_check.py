@@ -197,7 +197,6 @@ REFUSED = {
         +param_groups.a={schedule:head,lr:1} -> param_groups.a.schedule
         +scheduler@schedules.lr=cosine -> schedules.lr
         +scheduler@schedules.weight_decay=cosine -> schedules.weight_decay
-        ~scheduler +scheduler@scheduler.default=cosine +scheduler@scheduler.head=linear -> scheduler.head
         +schedules.momentum={_target_:torch.optim.lr_scheduler.StepLR,step_size:3}
         trainer.metrics.accuracy=null -> trainer.objective
         scheduler=torch_onecycle optimizer=adagrad -> scheduler.cycle_momentum

@@ -173,6 +173,13 @@ def test_job_made_from_a_copied_config_equals_the_job_composed_by_hydra(typed: l
             assert config == whole
 
 
+@pytest.mark.parametrize("sweep", [[], ["-m"]])
+def test_named_scheduler_without_a_param_group_is_refused(sweep: list[str]) -> None:
+    schedulers = ["~scheduler", "+scheduler@scheduler.default=cosine", "+scheduler@scheduler.head=linear"]
+    assert refusal(*sweep, *schedulers).field == "scheduler.head"
+    flight(*sweep, *schedulers, "+param_groups.head={params:x,schedule:head}")
+
+
 def test_sweep_is_refused_if_one_job_has_a_bad_value() -> None:
     assert refusal("-m", "ssr=0.5,-1").field == "ssr"
     assert refusal("-m", "ssr=1,half").field == "ssr"

@@ -167,8 +167,12 @@ def evaluate(
     chosen = _chosen(weights, averaging)
     trainer = build(config, trust_of(config))
     _take(trainer, found, None if weights == "auto" else chosen)
-    if split == "test" and plain(config)["data"].get("test") is None:
+    data = plain(config)["data"]
+    if split == "test" and data.get("test") is None:
         raise MissingValueError("split", split, "needs test data, but the run has none", "set data.test=...")
+    if split == "eval" and data.get("eval") is None and not data.get("eval_on_train"):
+        fix = "write split=test, or set data.eval" if data.get("test") else "set data.eval"
+        raise MissingValueError("data.eval", None, "is needed to evaluate, but the run has none", fix)
     metrics = trainer.evaluate(split)
     if target is not None:
         _export(trainer, found, chosen, target)

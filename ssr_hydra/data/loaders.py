@@ -7,14 +7,22 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.data import IterableDataset, Subset, TensorDataset
+from torch.utils.data import IterableDataset, Subset, TensorDataset, default_collate
 
 from ssr_hydra.data.augment import Augment
 from ssr_hydra.data.limits import limited
 from ssr_hydra.data.seeded import Padding, SeededDataLoader, epoch_order, num_batches, share
 from ssr_hydra.data.seeding import AUGMENT_STREAM, fold
 from ssr_hydra.data.splits import check_apart
-from ssr_hydra.errors import ConflictError, InputError, MismatchError, MissingValueError, RangeError, WrongTypeError
+from ssr_hydra.errors import (
+    ConflictError,
+    InputError,
+    MismatchError,
+    MissingValueError,
+    RangeError,
+    RunError,
+    WrongTypeError,
+)
 from ssr_hydra.settings import DataSettings
 from ssr_hydra.settings.base import count as check_count
 from ssr_hydra.settings.base import seed_number as check_seed
@@ -126,6 +134,16 @@ def known_length(loader: Any) -> int | None:
         return None
 
 
+def _stacked(samples: list[Any]) -> Any:
+    """Make a batch as torch's DataLoader does by default."""
+    try:
+        return default_collate(samples)
+    except (KeyError, RuntimeError, TypeError) as error:
+        text = " ".join(f"{type(error).__name__}: {error}".split())
+        fix = "return tensors of equal shape, or give the data set a method collate_fn that makes a batch"
+        raise RunError(f"{len(samples)} samples of the data set do not fit into one batch: {text}; {fix}") from None
+
+
 def make_loaders(
     train: Any,
     eval: Any = None,
@@ -205,7 +223,7 @@ def make_loaders(
                 world_size=world_size,
                 num_workers=workers,
                 prefetch_factor=chosen.prefetch_factor,
-                collate_fn=getattr(dataset, "collate_fn", None),
+                collate_fn=getattr(dataset, "collate_fn", _stacked),
                 pin_memory=torch.device(device).type == "cuda",
                 # Workers of a stream must start again in each epoch to get the epoch and the seed.
                 persistent_workers=workers > 0 and not isinstance(dataset, IterableDataset),

@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset, Subset, Tenso
 from ssr_hydra.data import Digits, RandomShift, SeededSampler, TensorLoader, known_length, make_loaders
 from ssr_hydra.data.limits import limited
 from ssr_hydra.data.seeded import SeededDataLoader
-from ssr_hydra.errors import ConflictError, MismatchError, RangeError, WrongTypeError
+from ssr_hydra.errors import ConflictError, MismatchError, RangeError, RunError, WrongTypeError
 
 
 def ten() -> TensorDataset:
@@ -186,6 +186,21 @@ EMPTY = TensorDataset(torch.zeros(0, 1), torch.zeros(0))
 def test_error_for_an_invalid_argument_names_the_argument(arguments: dict[str, Any], field: str) -> None:
     with refused(field):
         make_loaders(**arguments)
+
+
+@each("samples", [[torch.zeros(2), torch.zeros(3)], [(0, None), (1, None)], [{"x": 1}, {"y": 1}]])
+def test_samples_that_do_not_fit_into_one_batch_are_a_one_line_error(samples: Any) -> None:
+    class Samples(Dataset[Any]):
+        def __len__(self) -> int:
+            return len(samples)
+
+        def __getitem__(self, index: int) -> Any:
+            return samples[index]
+
+    loader, _ = make_loaders(Samples(), batch_size=2)
+    with pytest.raises(RunError, match="^2 samples of the data set do not fit into one batch: .*collate_fn") as caught:
+        list(loader)
+    assert "\n" not in str(caught.value)
 
 
 def test_prefetch_factor_applies_only_to_workers() -> None:

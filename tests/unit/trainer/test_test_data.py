@@ -140,6 +140,8 @@ def test_ssr_evaluate_can_evaluate_the_test_data_again(tables: None, composed: C
         "split", MissingValueError, match=r"^split='test': needs test data, but the run has none; set data\.test="
     ):
         evaluate("run", split="test", overrides=["data.test=null"])
+    with refused("data.eval", MissingValueError, match=r"; write split=test, or set data\.eval$"):
+        evaluate("run", overrides=["data.eval=null", "trainer.objective=null"])
 
 
 @pytest.mark.parametrize(

@@ -270,7 +270,7 @@ def missing_package(field: str, value: object, package: str, extra: str) -> Inpu
         field: The setting that needs the package.
         value: The value of the setting.
         package: The missing package.
-        extra: The extra of this package that installs it.
+        extra: The extra of ``ssr_hydra`` that installs the missing package.
 
     Example:
         >>> print(missing_package("model", "resnet18", "torchvision", "vision"))

@@ -147,7 +147,7 @@ def sync_folder(folder: Path) -> None:
 
 
 def flock(descriptor: int) -> bool | None:
-    """Lock a file until it is closed or its process dies. Return whether this call locked the file.
+    """Lock a file until it is closed or this process dies. Return whether this call locked the file.
 
     Return False if another process holds the lock, and None if the operating system or the file system has no locks.
     """
@@ -165,5 +165,5 @@ def flock(descriptor: int) -> bool | None:
 
 
 def try_lock(descriptor: int) -> bool:
-    """Lock a file until it is closed or its process dies. Return False only if another process holds the lock."""
+    """Lock a file as :func:`flock` does. Return False if another process holds the lock, and otherwise True."""
     return flock(descriptor) is not False

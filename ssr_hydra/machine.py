@@ -8,7 +8,9 @@ from typing import Any
 
 
 def cores(root: Path = Path("/sys/fs/cgroup")) -> int:
-    """Return the number of cores that this process may use: its CPU affinity, or a lower CPU limit of its container.
+    """Return the number of cores that this process may use.
+
+    This is the number of cores in its CPU affinity, or the CPU limit of its container if the limit is lower.
 
     Example:
         >>> cores() >= 1

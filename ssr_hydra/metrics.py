@@ -1,4 +1,4 @@
-"""The better direction of a metric (``max`` or ``min``) from its name. This module imports neither torch nor Hydra."""
+"""Whether a higher or a lower metric is better, from the metric's name. This module imports neither torch nor Hydra."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _REVERSED = re.compile(r"\s*(?:[-\N{MINUS SIGN}]|1\s*/)")  # matches -loss and 1
 
 
 def direction_by_name(metric: str) -> Direction | None:
-    """Return the better direction of a metric from its name: ``max`` or ``min``.
+    """Return ``max`` if the name of a metric shows that higher is better, and ``min`` if lower is better.
 
     If the name has slashes, the last part with a known word decides: ``loss`` in ``eval/loss``, ``accuracy`` in
     ``accuracy/clean``. Return None if no part has a known word, if the deciding part has words of both directions, or
@@ -60,7 +60,7 @@ def direction_by_name(metric: str) -> Direction | None:
 
 
 def resolve_direction(given: str | None, metric: str, field: str) -> Direction:
-    """Return the better direction: ``given``, or the direction from the metric's name if ``given`` is None or ``auto``.
+    """Return ``given``, or the result of :func:`direction_by_name` if ``given`` is None or ``auto``.
 
     Raises:
         InputError: ``given`` is unknown, or a direction is needed but does not follow from the metric's name.

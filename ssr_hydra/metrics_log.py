@@ -166,7 +166,7 @@ class MetricsLog:
         return file, len(kept)
 
     def check(self) -> None:
-        """Raise a RunError if the file at the path is not the file that this run writes, or was truncated."""
+        """Raise a RunError if another program has moved, removed, replaced or changed the file of this run."""
         if not self._is_at_path(self._file.fileno()):
             raise RunError(f"{self.path}: was moved or removed while the run wrote to it; the records are incomplete")
         size = os.fstat(self._file.fileno()).st_size
@@ -222,7 +222,7 @@ def _close_in_child() -> None:
 
 
 def has_log(folder: Path) -> bool:
-    """Return whether a run has written records in a folder. A run that was refused leaves an empty file."""
+    """Return whether a run has written records in a folder. An empty log does not count: a refused run leaves one."""
     try:
         return (folder / METRICS).stat().st_size > 0
     except OSError:

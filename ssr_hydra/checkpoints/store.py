@@ -125,7 +125,7 @@ class CheckpointStore:
         description: Mapping[str, Any],
         metric: float | None = None,
     ) -> Path:
-        """Write a checkpoint and sync it to the disk. Then remove the checkpoints that are not kept.
+        """Write a checkpoint and sync it. Then remove all checkpoints except the newest ``keep`` and the best.
 
         The new checkpoint replaces a checkpoint of the same batch. Incomplete folders of killed processes are removed.
 
@@ -141,8 +141,8 @@ class CheckpointStore:
 
         Raises:
             InputError: A value in the state or the description is not plain data. In this case, nothing is written.
-            WriteError: The files cannot be written, for example because the disk is full. The message contains path and
-                size. Older checkpoints stay intact.
+            WriteError: The files cannot be written, for example because the disk is full. The message contains the
+                path and the size of the file. Older checkpoints stay intact.
             RunError: Another process has been saving into this folder for more than a minute.
         """
         counters, described = plain_json(timestamp, "timestamp"), plain_json(description, "description")
@@ -174,7 +174,7 @@ class CheckpointStore:
         return target
 
     def _rotate(self) -> None:
-        """Remove checkpoints that are not kept. An incomplete checkpoint does not count as one of the newest."""
+        """Remove all checkpoints except the newest complete checkpoints and the best checkpoint."""
         whole = _whole(self._folder)
         kept = {path for path, _ in whole[-self._keep :]}
         best = self._best(whole)
@@ -184,7 +184,10 @@ class CheckpointStore:
                     _remove(path)
 
     def _best(self, whole: list[tuple[Path, Index]]) -> Path | None:
-        """Return the checkpoint with the best metric, the first of equal ones; None if no checkpoint has a metric."""
+        """Return the checkpoint with the best metric, or None if no checkpoint has a metric.
+
+        If several checkpoints are equally good, return the first.
+        """
         scored = [(index.metric, path) for path, index in whole if index.metric is not None]
         if self._best_mode is None or not scored:
             return None
@@ -307,7 +310,7 @@ def _size(path: Path) -> int | None:
 
 
 def _newest_first(folder: Path) -> list[Path]:
-    """Return the folders of checkpoints: first those without a readable index, then the others, the newest first."""
+    """Return checkpoint folders, the newest first. Folders without a readable index come before all other folders."""
     indexed = [path for path, _ in _indexed(folder)]
     return [path for path in reversed(_checkpoint_folders(folder)) if path not in indexed] + indexed[::-1]
 
@@ -354,7 +357,7 @@ def _remove_leftovers(folder: Path) -> None:
 
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
-    """Return a context manager in which only one process at a time saves. A kill releases the lock."""
+    """Return a context manager that locks a folder for saves. If the process is killed, the lock is released."""
     with (folder / _LOCK).open("ab") as file:
         until = time.monotonic() + _LOCK_SECONDS
         while not try_lock(file.fileno()):

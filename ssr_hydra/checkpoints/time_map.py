@@ -2,7 +2,7 @@
 
 A plan is the length of a run, its SSR, and its rates (batches per epoch, samples and tokens per batch). A schedule is a
 function of time. After a change of the plan, there are two choices for the time at which the run reads its schedules.
-Both compute this time from the true time t of the run, where t0 is the time of the checkpoint:
+t0 is the time of the checkpoint. Both choices compute the time for the schedules from t, the true time of the run:
 
     extend    lr(t) = lr_new * alpha_new(t)
     rescale   lr(t) = lr_new * alpha_new(v(t)),    v(t) = v0 + s (t - t0),    s = (N - v0) / (M - t0)
@@ -46,7 +46,7 @@ _STRETCH_FIX = "use resume.on_change=extend, which follows the new schedule from
 
 @dataclass(frozen=True)
 class _PlannedRun:
-    """A plan: a run's length, which is already multiplied by ssr; the SSR; and the rates."""
+    """A plan: the length of a run (already multiplied by the SSR), the SSR, and the rates."""
 
     max_duration: Time
     ssr: Fraction
@@ -117,8 +117,8 @@ class TimeMap:
 
     Each counter of the plan's time is a linear function of a counter of the run's time, in exact fractions. The counter
     that measures the plan's length reaches the end of the plan exactly when the run ends, even if the unit of the run's
-    length has changed. If the batch size is unchanged, the linear functions of all other counters have the same slope.
-    If it has changed, their slopes depend on the old and new rates.
+    length has changed. All other counters share one slope if the batch size is unchanged. Otherwise each slope also
+    depends on the old and new rates.
 
     Attributes:
         max_duration: Length of the plan, already multiplied by ssr.
@@ -163,10 +163,11 @@ class TimeMap:
         return self._plan.ssr
 
     def extended(self, state: State, ssr: Number) -> TimeMap:
-        """Return the map for ``extend``: the new plan at the true time, as in a run that had this plan from the start.
+        """Return the map for ``extend``: schedules read the new plan at the true time.
 
-        The new map discards an earlier rescaling. If the number of batches per epoch has changed in a run of epochs,
-        schedules count every finished epoch with the new number.
+        The learning rate equals that of a run that had the new plan from the start. The new map discards an earlier
+        rescaling. If the length is in epochs and the number of batches per epoch has changed, schedules count every
+        finished epoch with the new number.
 
         Args:
             state: The state of the run with its new length and rates, at the timestamp of the checkpoint.
@@ -192,7 +193,7 @@ class TimeMap:
             state: The state of the run with its new length and rates, at the timestamp of the checkpoint.
 
         Raises:
-            InputError: The run is already at or after its new end. Or the plan has no time left. Or the length has a
+            InputError: The run is already at or after its new end, the old plan has no time left, or the length has a
                 new unit that the run has not counted.
         """
         plan, now = _PlannedRun.of(state, self.ssr), state.timestamp
@@ -211,7 +212,7 @@ class TimeMap:
         return TimeMap(self._plan, lines)
 
     def plan(self, state: State) -> State:
-        """Return a state for resolving schedules, with the plan's length and rates, at the plan's time.
+        """Return the state that schedules read: it has the length, the rates and the time of the plan.
 
         Args:
             state: The state of the run. If the plan has not changed, the result is this object.
@@ -231,7 +232,8 @@ class TimeMap:
     def __call__(self, timestamp: Timestamp) -> Timestamp:
         """Return the plan's time for a timestamp of the run. In an unchanged run, return the timestamp itself.
 
-        Counters within the current epoch are the run's counters, except the counter of batches.
+        ``batches_in_epoch`` follows the plan if its number of batches per epoch is known. Other counters within the
+        current epoch are the run's counters.
         """
         return timestamp if self.is_identity else DerivedTimestamp(timestamp, self._functions)
 
@@ -288,7 +290,7 @@ _RATES = ("samples_per_batch", "tokens_per_batch")
 
 
 def _check_rest(plan: _PlannedRun, now: Timestamp) -> Fraction:
-    """Return the position of the run on the plan's counter. Raise an InputError if the run is at or after its end."""
+    """Return the run's position on the counter of ``plan``. Raise an InputError if the plan has already ended."""
     position = plan.position(now)
     if position >= plan.end:
         rule = f"must be longer than the run so far: the checkpoint is at {plan.time(position)}"
@@ -300,9 +302,9 @@ def _check_rest(plan: _PlannedRun, now: Timestamp) -> Fraction:
 def _relative_slopes(old: _PlannedRun, new: _PlannedRun) -> dict[str, Fraction]:
     """Return the relative speed of each counter of the plan.
 
-    The speed of a counter is the increase of the plan's counter for an increase of 1 of the run's counter. The relative
-    speed is the speed of the counter divided by the speed of batches. All relative speeds are 1 if the batch size is
-    unchanged. If the new batches have twice the samples, the relative speed of samples is 1/2.
+    The speed of a counter is the increase of the plan's counter while the run's counter increases by 1. The relative
+    speed is this speed divided by the speed of the counter of batches. If the batch size is unchanged, all relative
+    speeds are 1. If a new batch has twice as many samples as an old batch, the relative speed of samples is 1/2.
     """
     by_rate = [_quotient(getattr(old, name), getattr(new, name)) for name in _RATES]
     sample, token = by_rate
@@ -317,7 +319,7 @@ def _quotient(old: int | Fraction | None, new: int | Fraction | None) -> Fractio
 
 
 def _mean_rate(plan: _PlannedRun, now: Timestamp, of: str, per: str) -> Fraction:
-    """Return the ratio of two counters of the run so far, to convert between units without a fixed rate."""
+    """Return the counter ``of`` divided by the counter ``per``. This mean rate of the run so far converts units."""
     counts = [_READ[name](now) for name in (of, per)]
     if not all(counts):
         missing = (of, per)[counts.index(0)]

@@ -1,8 +1,8 @@
 """Structured configs for schedulers, optimizers, models, data sets and trainers, and their registration with Hydra.
 
-This package imports omegaconf, Hydra's ConfigStore and the scheduler classes, but neither torch nor data sets. The
-configs of schedulers, optimizers, loggers and callbacks are named after their classes: ``RexSchedulerConfig``,
-``AdamWConfig``.
+This package imports omegaconf, Hydra's ConfigStore and the scheduler classes. It imports neither torch nor data sets.
+The configs of schedulers, optimizers, loggers and callbacks are named after their classes, such as
+``RexSchedulerConfig`` and ``AdamWConfig``.
 """
 
 from typing import Any

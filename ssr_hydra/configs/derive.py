@@ -30,7 +30,7 @@ class Choices(Mapping[str, Any]):
     A config is derived from its class when the config is used.
 
     Args:
-        home: The module in which pickle finds the config classes, by :meth:`attribute`.
+        home: The module in which pickle finds the config classes. Its ``__getattr__`` calls :meth:`attribute`.
         sources: A mapping from name to a pair: the dotted path of a class, and presets for the class's arguments.
         own: A mapping from name to a function that returns the config, for configs that are not derived from a class.
     """
@@ -63,7 +63,7 @@ class Choices(Mapping[str, Any]):
         return len(self._sources) + len(self._own)
 
     def attribute(self, name: str) -> Any:
-        """Return the config with this class name, for the ``__getattr__`` of the module ``home``."""
+        """Return the config whose class has this name. The ``__getattr__`` of the module ``home`` calls this method."""
         for choice, (path, _) in self._sources.items():
             if name == f"{path.rpartition('.')[2]}Config":
                 return self[choice]

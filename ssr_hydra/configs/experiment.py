@@ -30,22 +30,24 @@ class _TrainerConfig:
 
     Attributes:
         use_stepwise_scheduler: Whether schedulers step before every batch (true) or every epoch (false). Null means
-            every batch for this package's schedulers and torch's OneCycleLR and CyclicLR, and every epoch for other
-            schedulers of torch.
-        loss: A callable of (outputs, targets), by ``_target_``; a function needs ``_partial_: true``. Null means the
-            model's own loss if a batch is a mapping, and otherwise cross entropy.
-        metrics: A mapping from name to a callable of (outputs, targets) that returns one value per sample, or to an
-            object with ``update``, ``compute`` and ``reset``, such as ``torchmetrics.F1Score``.
+            that torch's schedulers except OneCycleLR and CyclicLR step every epoch, and all other schedulers step every
+            batch.
+        loss: The ``_target_`` of a callable of (outputs, targets). A function also needs ``_partial_: true``. Null
+            means the model's own loss if a batch is a mapping, and otherwise cross entropy.
+        metrics: A mapping from name to metric. A metric is a callable of (outputs, targets) that returns one value per
+            sample, or an object with ``update``, ``compute`` and ``reset``, such as ``torchmetrics.F1Score``.
         eval_interval: Time between two evaluations. The run is always evaluated at its end. Null means only at its end.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:1``, ``mps``.
         progress: ``auto`` (a bar on a terminal, otherwise plain lines), ``bar``, ``plain``, ``none``.
-        objective: The metric whose final value the app returns. A sweeper can optimize this value. Null for no metric.
+        objective: The metric whose final value the app returns. A sweeper can optimize this value. Null means that the
+            app returns no metric.
         log_interval: Time between two lines of ``metrics.jsonl``.
-        threads: Number of torch's CPU threads. It changes the last bits of the results. Null means torch's default,
-            which is the number of cores.
+        threads: Number of torch's CPU threads. A different number changes the last bits of the results. Null means
+            torch's default, which is the number of cores.
 
-    The node also has the keys of :class:`~ssr_hydra.settings.CountSettings` (with functions by ``_target_``) and of
-    :class:`~ssr_hydra.settings.StepSettings`: ``samples_per_batch``, ``precision``, ``accumulate`` ...
+    The node also has the keys of :class:`~ssr_hydra.settings.CountSettings` and
+    :class:`~ssr_hydra.settings.StepSettings`, such as ``samples_per_batch``, ``precision`` and ``accumulate``. A key
+    whose value is a function takes the ``_target_`` of the function.
     """
 
     use_stepwise_scheduler: bool | None = None
@@ -81,7 +83,7 @@ class ExperimentConfig:
         model: A choice of the group ``model``.
         data: A choice of the group ``data``.
         trainer: A choice of the group ``trainer``.
-        param_groups: A mapping from name to rule: a selection of parameters, and their hyperparameters.
+        param_groups: A mapping from name to rule. A rule selects parameters and sets their hyperparameters.
         schedules: A mapping from a hyperparameter other than lr (``weight_decay``, ``momentum``) to its scheduler.
         logger: Any number of choices of the group ``logger``.
         callbacks: Any number of choices of the group ``callbacks``.

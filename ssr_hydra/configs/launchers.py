@@ -26,8 +26,8 @@ class StudySweeperConfig:
 
     Attributes:
         max_batch_size: Maximum number of jobs that the launcher gets at a time; null for all jobs.
-        params: A mapping from key to values, for a sweep that a config file describes. Values of the command line
-            replace these values.
+        params: A sweep in a config file, as a mapping from each swept key to its values. Values on the command line
+            replace values in ``params``.
     """
 
     _target_: str = field(default="hydra_plugins.ssr_hydra.StudySweeper", init=False)

@@ -1,4 +1,4 @@
-"""One config for each first-order optimizer of ``torch.optim``, with the same arguments, order and defaults.
+"""One config for each first-order optimizer of ``torch.optim``, with torch's arguments in torch's order and defaults.
 
 This module does not import torch. The configs accept numbers, but no tensors. ``params`` is a selection of the model's
 parameters (:mod:`ssr_hydra.rules`). Null selects all parameters that no other optimizer selects.

@@ -61,8 +61,8 @@ def register(groups: Iterable[str] = ("scheduler",), prefix: str = "") -> None:
     Args:
         groups: Names from :data:`GROUPS`; by default only the schedulers. ``register(GROUPS)`` registers the whole app:
             all groups, the top level ``base_config``, the launchers and the sweepers.
-        prefix: A folder for the groups, for an app that has other groups with the same names. With ``prefix="ssr"``,
-            ``ssr/scheduler@scheduler=wsd`` chooses a scheduler.
+        prefix: The folder of the groups. An app that already has groups with these names needs a prefix. With
+            ``prefix="ssr"``, ``ssr/scheduler@scheduler=wsd`` chooses a scheduler.
 
     Raises:
         InputError: A group is unknown, or another config already has the name of a choice.
@@ -87,7 +87,7 @@ class Preset(NamedTuple):
     Args:
         path: Group and name, such as ``scheduler/wsd``.
         make: Function that returns the config.
-        package: The node of the composed config that contains this config; None for the node named like the group.
+        package: The node of the composed config into which this config goes; None for the node with the group's name.
     """
 
     path: str

@@ -7,10 +7,10 @@ The name of a config is ``<class>Config``: ``RexSchedulerConfig``.
 Some choices need more than one value on the command line:
 
 - ``scheduler=piecewise_linear scheduler.points=[[0dur,0],[0.2dur,1],[1dur,0.1]]``.
-- ``scheduler=product``: named factors, each a choice of the same group. The preset is ``warmup`` times ``decay``.
-  ``scheduler@scheduler.factors.decay=polynomial`` replaces a factor, ``+scheduler@scheduler.factors.third=step`` adds
-  one, ``~scheduler@scheduler.factors.warmup`` removes one.
-- ``scheduler=sequence``: named phases, one after another. The preset is ``warmup``, then ``decay``.
+- ``scheduler=product``: named factors. Each factor is a choice of the group ``scheduler``. The preset is ``warmup``
+  times ``decay``. ``scheduler@scheduler.factors.decay=polynomial`` replaces a factor,
+  ``+scheduler@scheduler.factors.third=step`` adds a factor, ``~scheduler@scheduler.factors.warmup`` removes a factor.
+- ``scheduler=sequence``: named phases, which follow one another. The preset is ``warmup``, then ``decay``.
   ``scheduler@scheduler.phases.decay.scheduler=rex`` replaces the scheduler of a phase,
   ``scheduler.phases.warmup.until`` sets the end of a phase (the last phase needs no end),
   ``+scheduler@scheduler.phases.<name>.scheduler=<choice>`` adds a phase.

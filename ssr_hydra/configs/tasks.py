@@ -112,10 +112,10 @@ class _DataConfig:
     """The group ``data``: the data sets, and the settings of their batches (see ``ssr_hydra.data.make_loaders``).
 
     ``data=custom`` has no data set: set ``data.train._target_=my_package.MyDataset`` and the arguments of the class.
-    The node also has the keys of :class:`~ssr_hydra.settings.DataSettings`: ``batch_size``, ``num_workers`` ...
+    The node also has the keys of :class:`~ssr_hydra.settings.DataSettings`, such as ``batch_size`` and ``num_workers``.
 
-    The run evaluates ``test`` once, at the end of the run. The value is a file for ``data=arrays``, a folder for
-    ``data=image_folder``, or a data set by its ``_target_``.
+    The key ``test`` is the data set that the run evaluates once, at its end. Its value is a file for ``data=arrays``, a
+    folder for ``data=image_folder``, or the ``_target_`` of any data set.
     """
 
     train: Object = field(default_factory=lambda: {"_target_": MISSING})
@@ -136,8 +136,8 @@ def data_config(name: str, doc: str, train: Any, evaluation: Any, module: str = 
         train: The config of the training data.
         evaluation: The config of the evaluation data.
         module: The name of the module that has the config class as an attribute.
-        defaults: Defaults of other fields: an int such as ``batch_size``, a config, or a type for a field that is null
-            by default.
+        defaults: Values for other fields. An int or a config is the default of the field. A type is the type of a field
+            whose default is null.
     """
     given: list[tuple[str, Any, Any]] = [
         ("train", type(train), field(default_factory=partial(copy.deepcopy, train))),
@@ -154,7 +154,7 @@ def data_config(name: str, doc: str, train: Any, evaluation: Any, module: str = 
 
 
 def as_train(config: type, **own: Any) -> Any:
-    """Return a config of evaluation data. Values that are not in ``own`` refer to the config of the training data."""
+    """Return a config of evaluation data. Fields that are not in ``own`` refer to the training data's config."""
     assert is_dataclass(config)
     same = {item.name: f"${{..train.{item.name}}}" for item in fields(config) if item.init}
     return config(**same | own)

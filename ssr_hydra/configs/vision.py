@@ -59,7 +59,7 @@ TRANSFORMS = tuple(
 
 @dataclass
 class TorchvisionModelConfig:
-    """Config of ``model=torchvision``, which needs ``name``, and of choices for one model such as ``resnet50``."""
+    """Config of ``model=torchvision``, which requires ``name``, and of choices that set it, such as ``resnet50``."""
 
     name: Annotated[str, TORCHVISION_MODELS] = MISSING
     num_classes: int = 1000
@@ -72,7 +72,7 @@ class TorchvisionModelConfig:
 
 @dataclass
 class TimmModelConfig:
-    """Config of ``model=timm``, which needs ``name``."""
+    """Config of ``model=timm``, which requires ``name``."""
 
     name: str = MISSING
     num_classes: int = 1000

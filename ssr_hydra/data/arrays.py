@@ -42,8 +42,8 @@ class Arrays(TensorDataset):
 
     With ``eval_path``, the run trains on all samples of ``path`` and evaluates on all samples of ``eval_path``. Without
     ``eval_path``, the run evaluates on a fraction of the samples of ``path``. This split is stratified by class, and
-    depends only on ``eval_fraction`` and ``split_seed``. The mean and standard deviation for ``standardize``, in
-    float64, and the class numbers of class names are computed from the training samples.
+    depends only on ``eval_fraction`` and ``split_seed``. The training samples alone determine the number of each class
+    name, and the mean and standard deviation for ``standardize``, which are computed in float64.
 
     Args:
         path: The file, or the folder of .npy files.
@@ -54,10 +54,11 @@ class Arrays(TensorDataset):
             name inputs, x, X, images, features or data.
         targets: Names of the target columns. None means the last column. In a file of arrays: the name of the targets
             array. None means the array with the name targets, y, Y or labels.
-        task: ``"classification"`` for one target per sample, a class number from 0 or a word. Words are numbered in
-            alphabetical order. ``"regression"`` for targets [N, T] in float32, or in float64 if ``dtype`` is float64.
-        header: Whether the first row of a table has the names of the columns. None means yes, and a first row that
-            looks like data is an error.
+        task: ``"classification"`` for one target per sample. The target is a class number, 0 or above, or a word. Words
+            are numbered in alphabetical order. ``"regression"`` for targets [N, T] in float32, or in float64 if
+            ``dtype`` is float64.
+        header: Whether the first row of a table has the names of the columns. None means yes, but then a first
+            row that looks like data is an error.
         delimiter: The delimiter of a table; None detects commas, semicolons, tabs or bars.
         decimal: The decimal point of a table, ``"."`` or ``","``.
         na_values: Words for a missing target, in upper or lower case. None means common words, such as NA, NaN, null
@@ -67,14 +68,14 @@ class Arrays(TensorDataset):
             [C, H, W]. None keeps the axes.
         dtype: Type of the inputs: ``"float32"``, ``"float64"``, or ``"int64"`` for tokens.
         divide_by: The divisor of the inputs. For example, 255 scales bytes to [0, 1].
-        standardize: Whether to subtract the mean and divide by the standard deviation of the training samples. They are
-            computed for each feature, or for each channel if ``layout`` is set. A constant feature becomes 0.
+        standardize: Whether to subtract the mean and divide by the standard deviation of the training samples. Both
+            statistics are per feature, or per channel if ``layout`` is set. A constant feature becomes 0.
         eval_fraction: Fraction of the samples to hold out if there is no ``eval_path``, between 0 and 1.
         split_seed: Seed of the split.
 
     Raises:
-        InputError: A file is missing or cannot be read. A value is missing, not finite or not a class. The evaluation
-            file has samples of the training file.
+        InputError: A file is missing or cannot be read. A value is missing, not finite or not a class. Too many
+            samples of the evaluation file are also in the training file.
 
     Example:
         >>> import pathlib
@@ -177,7 +178,7 @@ class _OtherFile(Arrays):
 
 
 def _place(path: object) -> object:
-    """Return the absolute path with links resolved. Return a value that cannot be a path unchanged."""
+    """Return the absolute path with links resolved. If the value cannot be a path, return it unchanged."""
     with suppress(ValueError):  # a path with a null byte, which the reader refuses later
         return os.path.realpath(Path(path).expanduser()) if isinstance(path, str) else path
     return path
@@ -384,9 +385,10 @@ def _check_alike(table: SampleTable, other: SampleTable, x: NDArray[Any], other_
 
 
 def _check_apart(table: SampleTable, other: SampleTable, field: str) -> None:
-    """Refuse an evaluation file or test file, ``other``, that has too many samples of the file ``table``.
+    """Refuse an evaluation or test file ``other`` if too many of its samples are also in the file ``table``.
 
-    At most half of the samples of ``other`` may be in ``table``, or more if ``table`` repeats many samples.
+    The limit is a fraction of the samples of ``other``: 1/2, or twice the fraction of repeated samples in ``table`` if
+    this is larger. A copy of ``table``, in any order, is always refused.
     """
     train, evaluation = _hashes(table), _hashes(other)
     counts = Counter(train)

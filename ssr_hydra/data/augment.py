@@ -56,7 +56,7 @@ class RandomCropFlip:
     The crop has the size of the image. All (2 padding + 1)^2 positions have equal probability.
 
     Args:
-        padding: Pixels of padding on each side, 0 or more; 0 does not crop.
+        padding: Pixels of padding on each side, 0 or more. With 0, images are not cropped.
         flip: Whether to mirror each image horizontally with probability 1/2.
 
     Raises:

@@ -31,8 +31,8 @@ _MOST_SIZES = 10_000
 class ImageFolder(Dataset[tuple[Tensor, int]]):
     """Images in ``root/folder/<class>/...``, the layout of ImageNet. The workers of a DataLoader read the images.
 
-    The number of a class is its position among the sorted folders in ``root/classes_from``, so every split has the same
-    numbers. A validation folder may have fewer classes, but no additional classes.
+    The number of a class is its position among the sorted folders in ``root/classes_from``, so a class has the same
+    number in every split. A validation folder may have fewer classes, but no additional classes.
 
     The data set decodes an image to RGB and applies the ``transforms`` in order. If the result is not a float tensor,
     the data set converts the result to float32 in [0, 1]. Then it normalizes the result by ``mean`` and ``std``. Random

@@ -11,9 +11,9 @@ from ssr_hydra.settings.base import count as check_count
 
 
 class Limited(Subset[Any]):
-    """Samples spread evenly over a data set: sample ``i`` has the index ``i * len(dataset) // samples``.
+    """A selection of samples at equal distances: sample ``i`` has the index ``i * len(dataset) // samples``.
 
-    Data sets are often sorted by class, so the first samples may all have the same class.
+    ``Limited`` does not simply select the first samples, because data sets are often sorted by class.
 
     Args:
         dataset: A map-style data set with at least ``samples`` samples.

@@ -34,10 +34,11 @@ class TensorLoader:
     The order of the samples in an epoch is a function of (seed, epoch). The augmentation of a batch is a function of
     (seed, epoch, batch). Every batch is a copy, so a model may change it in place.
 
-    Several processes split each batch by :func:`share`. The whole batch does not depend on the number of processes.
+    If there are several processes, :func:`share` splits each batch among them. The whole batch does not depend on the
+    number of processes.
 
     Args:
-        dataset: A ``TensorDataset``, a ``Subset`` of one, or a sequence of tensors of equal length.
+        dataset: A ``TensorDataset``, a ``Subset`` of a ``TensorDataset``, or a sequence of tensors of equal length.
         batch_size: Samples per batch; the last batch of an epoch may have fewer.
         shuffle: Whether each epoch has a new order. If false, every epoch has the order of the data set.
         drop_last: Whether to drop the last batch of an epoch if it is not full.
@@ -165,7 +166,8 @@ def make_loaders(
         train: The data set to train on.
         eval: The data set to evaluate on, in its own order and without augmentation; None for no evaluation.
         augment: Augmentation of whole batches, only for data in memory. All other data sets must augment their own
-            samples. The global random generators of Python, NumPy and torch are seeded for each sample.
+            samples. For this, the loader seeds the global random generators of Python, NumPy and torch before each
+            sample.
         seed: The run's seed.
         device: The device of training. Data in memory is moved to the device once.
         rank: Rank of this process.
@@ -239,7 +241,7 @@ def make_loaders(
 
 
 def _tensors_of(dataset: Any) -> tuple[Tensor, ...] | None:
-    """Return the tensors of a TensorDataset or of a Subset of one. Return None for other data sets."""
+    """Return the tensors of a TensorDataset, or of a Subset of a TensorDataset. Return None for other data sets."""
     if isinstance(dataset, Subset):
         tensors = _tensors_of(dataset.dataset)
         index = torch.as_tensor(dataset.indices, dtype=torch.int64)

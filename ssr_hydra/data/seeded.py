@@ -147,8 +147,8 @@ class SeededDataset(Dataset[Any]):
 class SeededDataLoader(DataLoader[Any]):
     """torch's DataLoader with :meth:`seek`. Order and random numbers are functions of (seed, epoch).
 
-    A map-style data set can start at any batch. A stream reads and discards the earlier batches. If there are several
-    processes, the stream itself must give each process different samples.
+    With a map-style data set, an epoch can start at any batch. With a stream, the loader reads and discards the earlier
+    batches. If there are several processes, the stream itself must give each process different samples.
     """
 
     def __init__(

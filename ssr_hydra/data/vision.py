@@ -159,7 +159,7 @@ class FakeData(TensorDataset):
         size: Number of images.
         shape: Shape of one image, [C, H, W].
         num_classes: Number of classes.
-        split: ``"train"`` or ``"eval"``. Both have the same patterns, with different noise.
+        split: ``"train"`` or ``"eval"``. The two splits have the same patterns, but different noise.
         noise: Standard deviation of the noise. The standard deviation of the patterns is 1.
         data_seed: Seed of patterns and noise. The run's seed has no effect on the images.
 

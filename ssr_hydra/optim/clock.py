@@ -17,9 +17,9 @@ from ssr_hydra.time.timestamp import NANOSECONDS
 class _Amount:
     """The total number of samples or tokens of a run.
 
-    The total is ``rate * batches + extra``, where ``rate`` is the number per batch. The caller may pass the actual
-    number of a batch to ``step``. ``extra`` is the sum of the differences between the passed numbers and the rate.
-    ``told`` is the number of batches for which the caller passed a number.
+    The total is ``rate * batches + extra``, where ``rate`` is the expected number of samples or tokens per batch. The
+    caller may pass the actual number for a batch to ``step``. ``extra`` is the sum of the differences between the
+    passed numbers and the rate. ``told`` counts the batches for which the caller passed a number.
     """
 
     __slots__ = ("_mark", "_mark_epoch", "extra", "name", "rate", "told")
@@ -33,16 +33,16 @@ class _Amount:
         self._mark_epoch = -1
 
     def reset(self, total: int | Fraction, batch: int, told: int | None = None) -> None:
-        """Set the total after ``batch`` batches. A total of 0 means that the total follows from the rate.
+        """Set the total of the first ``batch`` batches. A total of 0 means that the total follows from the rate.
 
-        If ``told`` is None, it is set to 0 for a total of 0, and otherwise to ``batch``.
+        ``told=None`` means 0 if the total is 0, and ``batch`` otherwise.
         """
         self.extra = total - batch * (self.rate or 0) if total else 0
         self.told = (batch if total else 0) if told is None else told
         self._mark, self._mark_epoch = self.extra, -1
 
     def set_epoch(self, epoch: int, total: int | Fraction, batch: int) -> None:
-        """Set the total of the current epoch, after the first ``batch`` batches of the epoch."""
+        """Set the total of the first ``batch`` batches of the current epoch."""
         if self.told == 0:
             return
         self._mark = self.extra - (total - batch * (self.rate or 0))
@@ -102,7 +102,7 @@ class StepClock:
         state.timestamp = self.now
 
     def tell(self, samples: Any, tokens: Any) -> None:
-        """Set the number of samples and tokens of the next batch. None means the rate of the state."""
+        """Set the number of samples and tokens of the next batch. None means the rate in the state."""
         epoch = 0 if self._dataloader_len is None else self.now.batches // self._dataloader_len
         counted = [(self._samples, samples), (self._tokens, tokens)]
         checked = [(amount, amount.check(number)) for amount, number in counted if number is not None]
@@ -114,9 +114,9 @@ class StepClock:
 
         Args:
             timestamp: The new time.
-            told: Two numbers of batches: batches whose samples the caller passed to ``step``, and batches whose tokens
-                the caller passed. If ``told`` is None, a total of 0 in ``timestamp`` means that the total follows from
-                the rate, and any other total that the caller passed the number of every batch.
+            told: The value of :attr:`told`. If it is None, a total of 0 in ``timestamp`` means that the caller passed
+                no numbers, so the total follows from the rate. Any other total means that the caller passed the number
+                for every batch.
         """
         self.now.batches = batches = timestamp.batches
         of_samples, of_tokens = (None, None) if told is None else told
@@ -133,7 +133,7 @@ class StepClock:
 
     @property
     def told(self) -> tuple[int, int]:
-        """Two numbers of batches: those whose samples and those whose tokens the caller passed to ``step``."""
+        """The number of batches for which the caller passed ``samples`` to ``step``, and the same for ``tokens``."""
         return self._samples.told, self._tokens.told
 
     def epochs(self) -> int:

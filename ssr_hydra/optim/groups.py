@@ -30,10 +30,10 @@ def param_groups(
 
         x = (x of the first rule that sets x, or else the default) * product of x_scale over the parameter's rules
 
-    A rule with ``layer_decay`` also multiplies lr by ``layer_decay ** (layers - 1 - layer)``. Parameters with the same
-    rules form one group with the names of the rules (``"no_decay+head"``). Parameters without rules form the group
-    ``"default"``, which comes first. A tied parameter is in one group. A parameter that does not require gradients is
-    in no group.
+    A rule with ``layer_decay`` also multiplies lr by ``layer_decay ** (layers - 1 - layer)``. All parameters with the
+    same rules form one group, whose name joins the names of the rules (``"no_decay+head"``). Parameters without rules
+    form the group ``"default"``, which comes first. A tied parameter is in one group. A parameter that does not require
+    gradients is in no group.
 
     Args:
         model: Any module.

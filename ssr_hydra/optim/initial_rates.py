@@ -39,16 +39,17 @@ def begins(state: Any) -> bool:
 class InitialRates:
     """The initial learning rate of every param group, including groups that are added or loaded later.
 
-    The initial rate of a group is its ``initial_lr``, or its ``lr`` if it has no ``initial_lr``. If an earlier schedule
-    set the ``lr`` and the user then changed it, a new schedule starts from the user's ``lr``. torch keeps the old
-    ``initial_lr``: torch's StepLR multiplies the current ``lr``, so it also starts from the user's ``lr``, but LambdaLR
-    starts from the old ``initial_lr``. :meth:`settle` stores the user's ``lr`` as the group's ``initial_lr``. If the
-    new schedule resumes a run, :meth:`forget` drops the user's ``lr``.
+    The initial rate of a group is its ``initial_lr``, or its ``lr`` if it has no ``initial_lr``. But if the user has
+    changed the ``lr`` after an earlier schedule set it, a new schedule starts from the user's ``lr``. :meth:`settle`
+    stores this ``lr`` as the group's ``initial_lr``. If the new schedule resumes a run, :meth:`forget` drops the user's
+    ``lr``.
+
+    torch does not change the ``initial_lr`` of a group. Its LambdaLR multiplies the ``initial_lr``, so LambdaLR ignores
+    the user's ``lr``. Its StepLR multiplies the current ``lr``, so StepLR starts from the user's ``lr``.
 
     Args:
         optimizers: The optimizers, in order.
-        begins: True if a run starts, so that an ``lr`` that the user has set is the initial rate. False if a run
-            resumes.
+        begins: True if a run starts: then the user's ``lr`` becomes the initial rate. False if a run resumes.
     """
 
     def __init__(self, optimizers: Sequence[Optimizer], *, begins: bool) -> None:
@@ -62,7 +63,7 @@ class InitialRates:
         self._set: list[tuple[_Group, float]] = []
 
     def remember(self, optimizer: Optimizer, left: _Left) -> None:
-        """Register the mapping in which this schedule stores the values that it sets. The next schedule reads them."""
+        """Register ``left``. This schedule stores in it the values that it sets. The next schedule reads them."""
         _left[optimizer] = left
 
     def is_stale(self) -> bool:

@@ -174,7 +174,7 @@ def _show(line: CommandLine) -> None:
     """Print the output of a flag such as ``--cfg`` or ``--help``. Run no job."""
     is_guarded = line.config_dir is not None or line.config_path is not None or line.is_typed("hydra.searchpath")
     try:
-        if is_guarded or line.package is not None:
+        if (is_guarded or line.package is not None) and line.mode != "shell_completion":
             from ssr_hydra.app.preflight import checked
 
             with checked(line, secrets.token_hex(4)) as command:

@@ -20,7 +20,7 @@ from ssr_hydra.configs.optimizers import OPTIMIZERS
 from ssr_hydra.configs.schedulers import SCHEDULERS
 from ssr_hydra.configs.tasks import CUSTOM, DATA, MODELS
 from ssr_hydra.configs.vision import VISION_DATA, VISION_MODELS
-from ssr_hydra.errors import ConflictError, UnknownNameError
+from ssr_hydra.errors import ConflictError, UnknownNameError, WrongTypeError
 
 PROVIDER = "ssr_hydra"
 
@@ -73,6 +73,8 @@ def register(groups: Iterable[str] = ("scheduler",), prefix: str = "") -> None:
         >>> "wsd.yaml" in ConfigStore.instance().list("scheduler")
         True
     """
+    if isinstance(groups, str):
+        raise WrongTypeError("groups", groups, "must be a list of names", f"write [{groups!r}]")
     chosen = list(groups)
     for group in chosen:
         if group not in GROUPS:

@@ -220,6 +220,13 @@ def test_error_names_the_file_that_is_the_main_config(
     assert said in refused(*typed.split(), *QUICK)
 
 
+def test_completion_is_installed_with_a_config_folder(app: App, mine: Callable[[str, str], None]) -> None:
+    mine("experiment/u", "# @package _global_")
+    answer = app("--config-dir", "mine", "--shell-completion", "install=bash")  # as the script of a project does
+    assert (answer.code, answer.err) == (0, "")
+    assert "complete -o nospace" in answer.out
+
+
 def test_error_for_a_scheduler_without_target_says_how_to_begin_its_file(
     refused: Callable[..., str], mine: Callable[[str, str], None]
 ) -> None:

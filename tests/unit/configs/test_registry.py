@@ -12,7 +12,7 @@ from refusals import refused
 
 from ssr_hydra.app.presets import PresetSource
 from ssr_hydra.configs import GROUPS, register
-from ssr_hydra.errors import ConflictError, UnknownNameError
+from ssr_hydra.errors import ConflictError, UnknownNameError, WrongTypeError
 
 
 @pytest.fixture
@@ -56,6 +56,8 @@ def test_register_accepts_a_list_of_groups(empty_store: ConfigStore) -> None:
 def test_unknown_group_is_refused(empty_store: ConfigStore) -> None:
     with refused("groups", UnknownNameError):
         register(["schedulers"])
+    with refused("groups", WrongTypeError, match=r"write \['scheduler'\]"):
+        register("scheduler")
 
 
 def test_register_does_not_replace_configs_of_a_different_app(empty_store: ConfigStore) -> None:

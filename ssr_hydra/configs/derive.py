@@ -74,8 +74,9 @@ def config_of(
     source: type,
     presets: Mapping[str, Any] | None = None,
     target: str | None = None,
+    *,
+    module: str,
     name: str | None = None,
-    module: str = "ssr_hydra.configs.schedulers",
     bases: tuple[type, ...] = (),
 ) -> Any:
     """Create a config class: a dataclass whose fields are the arguments of ``source``.
@@ -87,8 +88,8 @@ def config_of(
         presets: Values that replace the defaults of arguments. An argument with neither a preset nor a default is
             mandatory (``???``).
         target: The ``_target_`` of the config; None for a config without a target.
-        name: The name of the config class; by default the name of ``source`` followed by ``Config``.
         module: The name of the module that has the config class as an attribute.
+        name: The name of the config class; by default the name of ``source`` followed by ``Config``.
         bases: Dataclasses whose fields come before the fields of ``source``.
     """
     hints = get_type_hints(source)
@@ -136,5 +137,5 @@ def _field_type(hint: Any) -> Any:
 
 _SCALARS = (float, int, bool, str, type(None))
 
-PhaseConfig: Any = config_of(Phase, {"scheduler": None})
+PhaseConfig: Any = config_of(Phase, {"scheduler": None}, module=__name__)
 """One phase of ``scheduler=sequence``: a scheduler, the end of the phase, and whether SSR stretches it."""

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pickle
+import sys
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from hydra.core.object_type import ObjectType
 from omegaconf import OmegaConf
 from refusals import refused
 
+from ssr_hydra import configs
 from ssr_hydra.app.presets import PresetSource
 from ssr_hydra.configs import GROUPS, register
 from ssr_hydra.errors import ConflictError, UnknownNameError, WrongTypeError
@@ -39,6 +41,14 @@ def test_config_of_each_class_can_be_pickled(group: str, name: str) -> None:
     config = GROUPS[group][name]
     made = config() if isinstance(config, type) else config
     assert pickle.loads(pickle.dumps(made)) == made
+
+
+def test_every_config_class_is_an_attribute_of_its_module() -> None:
+    """Pickle finds a class by its module and name. This includes classes of nested nodes, such as a phase."""
+    classes = [getattr(configs, name) for name in configs.__all__ if name.endswith("Config")]
+    assert configs.PhaseConfig in classes
+    for kind in classes:
+        assert getattr(sys.modules[kind.__module__], kind.__name__) is kind
 
 
 def test_registering_twice_changes_nothing(empty_store: ConfigStore) -> None:

@@ -197,7 +197,7 @@ class CheckpointStore:
     def all(self) -> list[tuple[int, Path]]:
         """Return the batch number and the folder of each checkpoint whose files have the recorded sizes, oldest first.
 
-        This reads no tensors, so a damaged checkpoint may be in the list.
+        This method reads no tensors, so the list may contain a damaged checkpoint.
         """
         return [(index.batch, path) for path, index in _whole(self._folder)]
 

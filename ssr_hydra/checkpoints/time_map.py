@@ -7,11 +7,11 @@ t0 is the time of the checkpoint. Both choices compute the time for the schedule
     extend    lr(t) = lr_new * alpha_new(t)
     rescale   lr(t) = lr_new * alpha_new(v(t)),    v(t) = v0 + s (t - t0),    s = (N - v0) / (M - t0)
 
-``alpha_new`` is the scheduler of the new config. With ``extend``, a fraction of the run such as ``0.5dur`` is a
-fraction of the new length M. With ``rescale``, it is a fraction of the length N with which the run started, and alpha
-is read at a virtual time v. At the checkpoint, v is v0, which is t0 if the run was not rescaled before. The rest of the
-plan, from v0 to N, is stretched over the rest of the run, from t0 to M. So if only the length changes, the learning
-rate is continuous at the checkpoint. A finished warmup stays finished.
+``alpha_new`` is the scheduler of the new config. With ``extend``, ``0.5dur`` is half of the new length M. With
+``rescale``, ``0.5dur`` is half of N, the length with which the run started, and alpha is read at a virtual time v. At
+the checkpoint, v is v0, which is t0 if the run was not rescaled before. The rest of the plan, from v0 to N, is
+stretched over the rest of the run, from t0 to M. So if only the length changes, the learning rate is continuous at the
+checkpoint. A finished warmup stays finished.
 """
 
 from __future__ import annotations
@@ -186,8 +186,8 @@ class TimeMap:
     def rescaled(self, state: State) -> TimeMap:
         """Return the map for ``rescale``: the rest of the old plan, stretched over the rest of the run.
 
-        The plan keeps its ssr. A new ssr of the run changes only the run's length: the end to which the rest of the
-        plan is stretched.
+        The plan keeps its ssr. If the run has a new ssr, only the run's length changes: the rest of the plan is
+        stretched to the new end of the run.
 
         Args:
             state: The state of the run with its new length and rates, at the timestamp of the checkpoint.
@@ -215,7 +215,7 @@ class TimeMap:
         """Return the state that schedules read: it has the length, the rates and the time of the plan.
 
         Args:
-            state: The state of the run. If the plan has not changed, the result is this object.
+            state: The state of the run. If the plan has not changed, the method returns this object itself.
         """
         if self.is_identity and _PlannedRun.of(state, self.ssr) == self._plan:
             return state

@@ -38,7 +38,7 @@ class Arrays(TensorDataset):
     r"""Inputs and targets from an .npz, .npy, .csv or .tsv file, or a folder of .npy files, held in memory.
 
     An .npz file or a folder has two named arrays, inputs [N, ...] and targets [N] or [N, T]. A .csv, .tsv or .npy file
-    has one sample per row. The last column is the target, unless ``targets`` names other columns.
+    has one sample per row. The last column is the target, unless ``targets`` lists other columns.
 
     With ``eval_path``, the run trains on all samples of ``path`` and evaluates on all samples of ``eval_path``. Without
     ``eval_path``, the run evaluates on a fraction of the samples of ``path``. This split is stratified by class, and
@@ -214,7 +214,7 @@ def _check_settings(
 
 
 def _inputs(table: SampleTable, shape: Sequence[int] | None, layout: str | None, dtype: str) -> NDArray[Any]:
-    """Check and reshape the inputs. The values keep the type of the file."""
+    """Check and reshape the inputs. The values keep the data type that they have in the file."""
     raw = table.inputs
     if raw.dtype.kind not in "buif":
         raise WrongTypeError(

@@ -15,7 +15,7 @@ from ssr_hydra.settings.data import SPLITS
 
 
 def check_split(split: object, eval_fraction: object = 0.5, split_seed: object = 0) -> str:
-    """Return the name of a split after checking the name, the fraction and the seed."""
+    """Check the name, the fraction and the seed of a split, and return the name."""
     fraction(eval_fraction, "eval_fraction")
     seed_number(split_seed, "split_seed")
     return one_of(split, "split", SPLITS)

@@ -51,8 +51,8 @@ class ByteMLP(nn.Module):
         Args:
             input_ids: Tokens.
             attention_mask: [N, L], 0 for padding. The model treats padding like the positions before the window.
-            labels: The same tokens, with -100 for positions without a loss. The model predicts each token from the
-                tokens before it.
+            labels: The tokens of ``input_ids``, with -100 for positions without a loss. The model predicts each token
+                from the tokens before it.
         """
         _check_tokens(input_ids)
         if attention_mask is not None:
@@ -137,8 +137,8 @@ class ByteTransformer(nn.Module):
         Args:
             input_ids: Tokens.
             attention_mask: [N, L], 0 for padding. No token attends to padding.
-            labels: The same tokens, with -100 for positions without a loss. The model predicts each token from the
-                tokens before it.
+            labels: The tokens of ``input_ids``, with -100 for positions without a loss. The model predicts each token
+                from the tokens before it.
         """
         _check_tokens(input_ids)
         length = input_ids.shape[1]

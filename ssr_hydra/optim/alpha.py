@@ -144,7 +144,7 @@ class AlphaLR(LRScheduler, ABC):
         self._set_lrs(self._now())
 
     def _resume(self) -> None:
-        """Read the ``initial_lr`` of the groups again after another scheduler or a checkpoint has set the time."""
+        """Read the ``initial_lr`` of the groups again, after a different scheduler or a checkpoint has set the time."""
         self._initial.forget()
         self._groups = None
 

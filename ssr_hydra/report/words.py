@@ -72,13 +72,12 @@ def details(content: Content) -> list[tuple[str, list[str]]]:
     choice = content.choice
     if choice is None:
         return []
-    rest = [sentence for sentence in _about_choice(content, choice) if sentence not in answer(content)]
     sections = [
         ("Which SSR", ssr_details(content, choice.recommendation)),
         ("Which recipe", [*rival_details(content, choice), *over_budgets(content), *crossings(content, choice)]),
         ("Target", target(content, choice.recommendation)),
         ("Controls", control_counts(content)),
-        ("Also", rest),
+        ("Also", _about_choice(content, choice)[_MOST_SENTENCES - 1 :]),
     ]
     return [(heading, sentences) for heading, sentences in sections if sentences]
 

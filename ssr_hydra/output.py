@@ -1,4 +1,4 @@
-"""What all commands share: a parser of flags, text tables, and a stream that ignores failed writes."""
+"""What all commands share: an argument parser, text tables, and a stream that ignores failed writes."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ _SEE = "see --help"
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser of flags that raises an :class:`~ssr_hydra.errors.InputError` instead of printing the usage and exiting.
+    """An argument parser that raises an :class:`~ssr_hydra.errors.InputError` instead of exiting with the usage.
 
     Args:
-        unknown: The fix for an unknown flag that is not similar to a known flag.
+        unknown: The fix in the error for an unknown flag, if the flag is not similar to a known flag.
         options: The options of :class:`argparse.ArgumentParser`.
 
     Example:
@@ -111,7 +111,7 @@ class _Output:
 
 @contextmanager
 def safe_output() -> Iterator[None]:
-    """Discard output that cannot be written, inside the ``with`` block and when Python exits.
+    """Inside the ``with`` block and when Python exits, discard output that cannot be written.
 
     If a standard descriptor is closed (``>&-``, cron), open it on the null device. Otherwise the next opened file would
     get this descriptor, and printed output would go into the file. Also stop ``logging`` from printing a traceback for

@@ -1,7 +1,8 @@
 """The records of a run. The run writes ``metrics.jsonl`` while it trains, and ``result.json`` atomically at its end.
 
-Studies, which read the records, import this module without torch. JSON has no NaN or infinity, so a number that is not
-finite is written as ``null``. If a number that is not finite ended the run, the field ``error`` contains the number.
+This module does not import torch, so studies can read the records without torch. JSON has no NaN or infinity, so a
+number that is not finite is written as ``null``. If the run failed or diverged because of such a number, the field
+``error`` contains the number.
 """
 
 from __future__ import annotations
@@ -129,7 +130,7 @@ class RunResult:
         return record
 
     def check(self) -> None:
-        """Check the types and ranges of the values. A damaged file may still be valid JSON."""
+        """Check the types and ranges of the values, because a damaged file may still be valid JSON."""
         _require(is_number(self.ssr) and self.ssr > 0, "ssr", self.ssr)
         _require(self.seed is None or is_count(self.seed), "seed", self.seed)
         for name in ("steps", "samples", "tokens", "resumes"):
@@ -194,8 +195,8 @@ def is_count(value: Any) -> bool:
 def refuse_finished(folder: Path, field: str = "run_dir", hashed: str | None = None) -> None:
     """Raise an InputError if a folder has the ``result.json`` of another run, so that the files of two runs never mix.
 
-    Call this function only if the folder has no checkpoint to resume from. A failed or stopped run may start again in
-    its folder if it trained no batch, or if its config is the same.
+    Call this function only if the folder has no checkpoint to resume from. After a failed or stopped run, a new run may
+    start in the same folder if the old run trained no batch, or if both runs have the same config.
     """
     if not (folder / RESULT).exists():
         return

@@ -154,7 +154,7 @@ def _counts(value: Any, path: str) -> tuple[int, ...]:
 
 
 def _listed(value: Any, path: str, is_valid: Callable[[Any], bool], rule: str, fix: str) -> tuple[Any, ...]:
-    """Return a value or a list of values as a tuple. Check that it is not empty and that each value is valid."""
+    """Return a value or a list of values as a tuple. Check that the tuple is not empty and each value is valid."""
     items = tuple(value) if _is_list(value) else (value,)
     if not items:
         raise MissingValueError(

@@ -106,7 +106,7 @@ class InitialRates:
         return not self._was_left(k, i, group, initial)
 
     def _was_left(self, k: int, i: int, group: _Group, initial: float) -> bool:
-        """Return whether the most recent schedule of this package wrote the group's lr."""
+        """Return whether the group's lr is the rate that this package's most recent schedule wrote."""
         lr, left = group["lr"], self._before[k] or {}
         alpha = left.get(str(group.get("schedule", DEFAULT)))
         written = left.get(i) if alpha is None else rate(lr, initial, alpha)
@@ -115,7 +115,7 @@ class InitialRates:
         return float(lr) == (float(torch.full_like(lr, written)) if isinstance(lr, Tensor) else written)
 
     def correct(self, values: Sequence[float]) -> None:
-        """Replace the initial rate of each group whose lr the most recent schedule of this package did not write."""
+        """Replace the initial rate of each group, unless this package's most recent schedule wrote the group's lr."""
         position = 0
         for k, optimizer in enumerate(self._optimizers):
             for i, group in enumerate(optimizer.param_groups):
@@ -126,7 +126,7 @@ class InitialRates:
         self.settle()
 
     def settle(self) -> None:
-        """Store the rates that the user has set as ``initial_lr``, because the optimizer saves ``initial_lr``."""
+        """Copy the user's rates to ``initial_lr``, because the optimizer saves ``initial_lr``."""
         for group, value in self._set:
             lr = group["lr"]
             group["initial_lr"] = torch.full_like(lr, value) if isinstance(lr, Tensor) else value

@@ -17,12 +17,13 @@ def layers_of(model: nn.Module, layers: Iterable[str] = (), path: str = "layers"
     """Return the layer of every parameter, counted from 0 in the order of the model's modules.
 
     By default, the model's structure decides. Each element of an ``nn.Sequential`` or ``nn.ModuleList`` is one layer.
-    Outside of these containers, each module without children is one layer. All embeddings are one layer. A module with
-    only vectors, such as a norm, belongs to the layer before it, or to the first layer. For example, the layers of a
-    vision transformer are the stem, each block and the head.
+    Outside of these containers, each module without children is one layer. Consecutive embeddings are one layer. If all
+    parameters of a module are vectors, as in a norm, the module belongs to the layer before it. If no layer is before
+    it, it belongs to the first layer. For example, the layers of a vision transformer are the stem, each block and the
+    head.
 
-    If ``layers`` has patterns, the modules with matching names are layers. Parameters before the first, between two,
-    and after the last of these modules form additional layers.
+    If ``layers`` has patterns, each module whose name matches a pattern is a layer. Parameters outside of these modules
+    form additional layers: one before the first module, one between two modules, and one after the last module.
 
     Args:
         model: Any module.
@@ -39,7 +40,7 @@ def layers_of(model: nn.Module, layers: Iterable[str] = (), path: str = "layers"
 
 
 def shortened(names: list[str], most: int = 8) -> str:
-    """Join the first ``most`` names and the number of the other names for a message."""
+    """Return a text with the first ``most`` names and the number of the remaining names."""
     return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
@@ -70,8 +71,8 @@ def _kind(module: nn.Module | None, parameters: list[nn.Parameter]) -> str:
 def _units(module: nn.Module) -> Iterator[tuple[nn.Module | None, list[nn.Parameter]]]:
     """Yield each candidate for a layer as a pair (module, parameters).
 
-    Candidates are elements of containers and modules without children. The module is None for parameters of a module
-    that also has children.
+    Candidates are elements of containers and modules without children. If a module with children also has its own
+    parameters, the pair of these parameters has None instead of the module.
     """
     children = [child for child in module.children() if next(child.parameters(), None) is not None]
     if not children:

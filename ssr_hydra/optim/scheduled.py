@@ -24,7 +24,7 @@ class ScheduledLR(AlphaLR):
 
         lr_g(t) = initial_lr_g * product of alpha_ssr(t) over the schedulers
 
-    ``initial_lr_g`` is the ``lr`` of group g when you create the first scheduler for its optimizer. If you later set a
+    ``initial_lr_g`` is the ``lr`` of group g when you create the optimizer's first scheduler. If you later set a
     different ``lr`` and create a new scheduler, ``initial_lr_g`` is the new ``lr``.
 
     Call ``step()`` after each optimizer step. SSR stretches the schedule and the run. The run ends after
@@ -43,10 +43,10 @@ class ScheduledLR(AlphaLR):
     Raises:
         InputError: A time cannot be resolved, or a group names an unknown schedule.
 
-    Seconds count from the creation of this object, plus the seconds of the run that is resumed. Seconds include
-    evaluation and everything else between steps. Each process of a run measures slightly different seconds. If all
-    processes need equal seconds, use :func:`~ssr_hydra.optim.compile_composer_scheduler`, which reads the seconds of a
-    ``State``.
+    The clock counts seconds from the creation of this object. If a run is resumed, the clock adds the seconds of the
+    run before the checkpoint. The seconds include evaluation and everything else between steps. Each process of a run
+    measures slightly different seconds. If all processes need equal seconds, use
+    :func:`~ssr_hydra.optim.compile_composer_scheduler`, which reads the seconds of a ``State``.
 
     Example:
         >>> import torch
@@ -103,8 +103,8 @@ class ScheduledLR(AlphaLR):
     def timestamp(self) -> Timestamp:
         """The current time. Unknown counters are 0.
 
-        Assigning a timestamp sets the time and the learning rates. If the timestamp has 0 samples or tokens, they are
-        computed from the number per batch.
+        To set the time and the learning rates, assign a timestamp. If its number of samples or tokens is 0, this number
+        is computed from the number per batch.
 
         Raises:
             InputError: The assigned value is not a timestamp, or it has epochs but no batches.
@@ -139,14 +139,14 @@ class ScheduledLR(AlphaLR):
 
     @property
     def total_steps(self) -> int:
-        """Number of steps of the whole run. The run ends at the first batch at or after ``max_duration * ssr``.
+        """Number of steps of the whole run: ``max_duration * ssr`` in steps, rounded up.
 
         The number is computed from ``dataloader_len``, ``samples_per_batch`` or ``tokens_per_batch``. Arguments of
         ``step()`` do not change it.
 
         Raises:
             AttributeError: The length is unknown, in seconds, or in a unit with an unknown rate. Frameworks call
-                ``hasattr`` to ask whether a scheduler has an end.
+                ``hasattr`` to ask whether a scheduler has an end. Because of this error, ``hasattr`` returns False.
         """
         run = Run.of(self._bound[1])
         end = run.length()
@@ -187,7 +187,7 @@ class ScheduledLR(AlphaLR):
         self._set_lrs(now)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the time as plain numbers. The optimizer's ``state_dict()`` has the initial learning rates."""
+        """Return the time as plain numbers. Save the optimizer's ``state_dict()`` too: it has the initial rates."""
         return {
             "timestamp": self.timestamp.state_dict(),
             "told": list(self._clock.told),

@@ -54,13 +54,13 @@ class TorchRates:
     """The learning rates that torch's schedulers set for one optimizer.
 
     Most schedulers are converted to functions of time. Several functions of time form a chain: each function changes
-    the rate that the function before it has set, as torch's schedulers do if all of them step. ReduceLROnPlateau reads
-    a metric. A user's own class runs unchanged, at ssr 1. A chain in which schedulers overwrite each other's rates also
-    runs unchanged. Checkpoints save the state of ReduceLROnPlateau and of unchanged schedulers.
+    the rate that the previous function has set. torch's schedulers do the same if all of them step. ReduceLROnPlateau
+    reads a metric. A user's own class runs unchanged, at ssr 1. A chain in which schedulers overwrite each other's
+    rates also runs unchanged. Checkpoints save the state of ReduceLROnPlateau and of unchanged schedulers.
 
     Args:
         entries: The schedulers of the optimizer, in order.
-        runs_as_it_is: True if a scheduler may run unchanged.
+        runs_as_it_is: Whether a chain that cannot be converted may run unchanged. If false, such a chain is an error.
         is_new: True if the run starts, False if it resumes.
     """
 
@@ -98,7 +98,7 @@ class TorchRates:
         self._initial.remember(optimizer, self._written)
 
     def _begin_where_torch_does(self) -> None:
-        """Correct the initial rates if the user has set an ``lr`` after another schedule used the optimizer.
+        """Correct the initial rates if the user has set an ``lr`` after an earlier schedule used the optimizer.
 
         Most torch schedulers multiply the current rate, so they start from the ``lr`` of the user. LambdaLR,
         CosineAnnealingWarmRestarts and SequentialLR compute the rate from ``initial_lr``, so they ignore this ``lr``.
@@ -179,7 +179,7 @@ class TorchRates:
                 _set_momentum(group, momentum)
 
     def _follow(self) -> None:
-        """Read the initial rate of every group again after groups were added or loaded."""
+        """Update the initial rates and the lists of rates after groups were added or loaded."""
         self._initial.follow()
         groups = self.optimizer.param_groups
         self._found = [*self._found[: len(groups)], *(_copy(group["lr"]) for group in groups[len(self._found) :])]
@@ -187,9 +187,10 @@ class TorchRates:
             part.rates = [*part.rates, *([1.0] * (len(groups) - len(part.rates)))]
 
     def step(self, pace: str) -> None:
-        """Step the torch schedulers of a pace (batch or epoch) that run without a change by SSR.
+        """Step the schedulers that run unchanged and step once per ``pace`` (batch or epoch).
 
-        These schedulers continue from the rates of their previous step, not from these rates multiplied by alpha.
+        These schedulers continue from the rates that they set in their previous step, before alpha multiplied the
+        rates.
         """
         steps: list[Callable[[], object]] = [item.step for item, own in self._as_they_are if own == pace]
         if steps:

@@ -48,7 +48,7 @@ class Paced:
 
 
 def read(scheduler: LRScheduler, pace: str | None = None) -> Description:
-    """Convert a new torch scheduler to a function of time: the class of the same name in this package.
+    """Convert a new torch scheduler to this package's class with the same name, which is a function of time.
 
     Raises:
         InputError: The scheduler is not one of torch's classes, or it has already been stepped.
@@ -77,7 +77,7 @@ def read(scheduler: LRScheduler, pace: str | None = None) -> Description:
 
 
 def _is_of_torch(scheduler: Any) -> bool:
-    """Return whether the scheduler and all schedulers inside it are of torch's own classes, not of subclasses."""
+    """Return whether the scheduler and its inner schedulers have torch's own classes, not custom subclasses."""
     kind = type(scheduler)
     if kind.__module__ != "torch.optim.lr_scheduler" or kind.__name__ not in (*_READERS, *_WHOLES, "ReduceLROnPlateau"):
         return False
@@ -85,7 +85,7 @@ def _is_of_torch(scheduler: Any) -> bool:
 
 
 def _check_fresh(scheduler: Any, expected: int) -> None:
-    """Raise an InputError if a scheduler is not new. The function of time computes rates from step 0."""
+    """Raise an InputError if a scheduler is not new, because the function of time starts at step 0."""
     parts = getattr(scheduler, "_schedulers", None)
     if isinstance(scheduler, lr_scheduler.SequentialLR):
         for number, part in enumerate(scheduler._schedulers):

@@ -165,7 +165,7 @@ def _look_of_schedule(place: int) -> tuple[str, Any]:
 
 
 def _paleness(rank: int, count: int) -> float:
-    """Return the fraction of white in the colour of an SSR, by its rank: from 0 for the longest run to ``_PALEST``."""
+    """Return the fraction of white in an SSR's colour: 0 for the longest run, ``_PALEST`` for the shortest run."""
     return 0.0 if count == 1 else _PALEST * (count - 1 - rank) / (count - 1)
 
 
@@ -176,7 +176,7 @@ def _mixed(one: str, other: str, share: float) -> str:
 
 
 def _ramp(rank: int, count: int) -> str:
-    """Return the colour of an SSR, by its rank, if there is one schedule. The longest run is the darkest."""
+    """Return the colour of the SSR with this rank, in a figure of one schedule. The longest run is the darkest."""
     if count == 1:
         return HUES[0]
     place = (count - 1 - rank) / (count - 1) * (len(_RAMP) - 1)
@@ -245,7 +245,7 @@ def _legend_row(axes: Axes, entries: Sequence[tuple[str, str, Any]], room: float
 
 
 def _above(axes: Axes, height: float) -> Any:
-    """Return a transform for axes coordinates that moves a legend up by a gap and by ``height`` pixels."""
+    """Return the transform of axes coordinates, plus a shift up by a gap and by ``height`` pixels."""
     from matplotlib.transforms import ScaledTranslation
 
     figure: Any = axes.figure

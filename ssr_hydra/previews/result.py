@@ -206,7 +206,7 @@ def preview(
 
 
 def check_lr(lr: Any) -> float | None:
-    """Return a learning rate as a float, or None if it is None. Raise an InputError if it is invalid."""
+    """Return a learning rate as a float; None stays None. Raise an InputError if the rate is invalid."""
     return None if lr is None else multiplier(lr, "lr")
 
 

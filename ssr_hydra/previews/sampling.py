@@ -21,7 +21,7 @@ _JUST_EXACT, _JUST_FLOAT = Fraction(1, 2**200), Fraction(1, 2**40)
 class Trace:
     """A schedule as the vertices of a polygonal line, sampled from the first to the last time in ``breaks``.
 
-    The class computes alpha just before each break and at the break, so a jump at a break has its exact time. Between
+    The class computes alpha just before each break and at the break, so the time of a jump at a break is exact. Between
     two breaks, it halves intervals until the curve is straight in each interval. If a jump remains in a tiny interval,
     let f be the fraction with the smallest denominator in this interval. The jump is at f if alpha has one value before
     f and the other value from f on; otherwise the jump is at the end of the interval. A run has no batch at its end, so
@@ -30,7 +30,8 @@ class Trace:
     Args:
         alpha: Function from time to alpha.
         breaks: Times in ascending order, such as landmarks. The first and the last are the start and the end.
-        is_exact: Whether alpha distinguishes two times, however close they are. This package's schedulers do.
+        is_exact: Whether alpha distinguishes any two times, however close. True for this package's schedulers, False
+            for functions that compute with floats.
 
     Attributes:
         times: Times of the vertices in ascending order. A time at which alpha jumps appears twice.

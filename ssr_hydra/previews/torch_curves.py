@@ -23,9 +23,9 @@ class TorchCurve(Scheduler):
     """The learning rate that torch schedulers set in one param group, divided by the optimizer's learning rate.
 
     Args:
-        schedulers: The path, the scheduler and the pace (``"batch"`` or ``"epoch"``) of each scheduler.
+        schedulers: For each scheduler: its path, the scheduler itself, and its pace (``"batch"`` or ``"epoch"``).
         lr: The optimizer's learning rate. alpha is the scheduled learning rate divided by ``lr``.
-        times: Every time in the schedulers. A number of steps is a time in batches or epochs.
+        times: Every time in the schedulers. Numbers of steps are converted to times in batches or epochs.
         functions: Every function in the schedulers.
 
     Raises:

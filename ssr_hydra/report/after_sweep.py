@@ -1,4 +1,4 @@
-"""The report at the end of a sweep. An error in the report, for example for missing runs, does not stop the sweep."""
+"""The report at the end of a sweep. A report that fails, for example for missing runs, does not fail the sweep."""
 
 from __future__ import annotations
 
@@ -15,8 +15,9 @@ from ssr_hydra.studies.reading import load
 def report_of_sweep(folder: Path, stream: TextIO) -> None:
     """Write a report into ``folder/report``, and print its table and its answer.
 
-    If runs have failed, are missing or are too few for a comparison, print one line that says so. A failed
-    report must not fail the sweep, so this function prints errors. It raises only errors of writing to ``stream``.
+    If runs have failed, are missing or are too few for a comparison, print one line that says so. A failed report must
+    not fail the sweep, so this function prints errors instead of raising them. Only an error of writing to ``stream``
+    is raised.
     """
     width, colour = terminal(stream)
     try:

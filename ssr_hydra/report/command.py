@@ -83,7 +83,7 @@ def _study(args: argparse.Namespace) -> Study:
 
 
 def _folder(args: argparse.Namespace) -> Path:
-    """Return the output folder: ``report`` in the folder of the study or CSV, or in the parent of several studies."""
+    """Return the output folder: ``--out``, or a default that depends on the studies or the CSV file."""
     if args.out is not None:
         return Path(args.out)
     if args.csv is not None:
@@ -94,7 +94,7 @@ def _folder(args: argparse.Namespace) -> Path:
 
 
 def _check_source(args: argparse.Namespace) -> None:
-    """Raise an InputError if the command names no study or CSV file, or if an option does not apply to it."""
+    """Raise an InputError unless the command names either studies or a CSV file, and the options fit this input."""
     if args.csv is None and not args.studies:
         fix = "name one or more folders of studies, or a table as --csv FILE"
         raise MissingValueError("STUDY", None, "must be given", fix)
@@ -120,7 +120,7 @@ def _check_source(args: argparse.Namespace) -> None:
 
 
 def _as_flag(error: InputError, args: argparse.Namespace) -> InputError:
-    """Return an error of the library with the command-line option instead of the name of the argument."""
+    """Return the library's error with the command-line option instead of the Python argument."""
     if args.csv is not None and error.field == "study":
         return type(error)("--csv", args.csv, error.rule, error.fix)
     if error.field == "direction":

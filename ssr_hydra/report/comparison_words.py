@@ -77,7 +77,7 @@ def rival_details(content: Content, choice: Choice) -> list[str]:
 def diverged(content: Content, choice: Choice) -> list[str]:
     """Return a sentence that names the recipes with diverged runs at the chosen SSR.
 
-    A second sentence gives the means for the case that each diverged run counts as the worst measured quality.
+    A second sentence gives the mean qualities that result if each diverged run counts as the worst measured quality.
     """
     rows = content.summary
     rows = rows[(rows["control"] == "") & (rows["ssr"] == choice.ssr)]
@@ -95,7 +95,7 @@ def diverged(content: Content, choice: Choice) -> list[str]:
 
 
 def _time(content: Content) -> str:
-    """Return the name of the axis of equal budgets. Without times, or if the user chose the axis, it is not "time"."""
+    """Return "time" if runs have times and the user chose no axis except seconds, otherwise the name of the axis."""
     is_time = "seconds" in content.axes and content.options.equal in (None, "seconds")
     return "time" if is_time else NAMES_OF_EQUAL[content.equal]
 
@@ -116,7 +116,7 @@ def _budget(content: Content, choice: Choice) -> str:
 def equal_time_text(content: Content) -> list[str]:
     """Return a sentence that says why the report compares at equal steps or at equal seconds.
 
-    Return an empty list if the user chose the axis, or if the choice does not affect the answer.
+    Return an empty list if the user chose the axis, or if the choice of the axis does not affect the answer.
     """
     time, pace = content.time, content.time.pace
     if len(content.recommendations) < 2:
@@ -157,7 +157,7 @@ def _longer(pace: Pace) -> str:
 
 
 def over_budgets(content: Content) -> list[str]:
-    """Return which recipe is best at each budget; an empty list if there is only one budget."""
+    """Return a sentence with the best recipe at each budget; an empty list if there is only one budget."""
     frame = content.equal_time
     if frame.empty or content.reference is None or len(content.recommendations) < 2:
         return []
@@ -235,7 +235,7 @@ def controls(content: Content, choice: Choice) -> list[str]:
 
 
 def control_counts(content: Content) -> list[str]:
-    """Return sentences with the mean gain of scaling over each control, and the numbers of won comparisons."""
+    """For each control, return sentences with the mean gain of scaling and the number of wins of each side."""
     sentences = []
     for control, frame in content.controls.groupby("control", sort=False):
         scaled, other = _sides(control)

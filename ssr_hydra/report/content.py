@@ -43,8 +43,8 @@ class Options:
     """Options of a report.
 
     Args:
-        tolerance: The smallest gain in quality for which a doubling of the training is worth its time. If it is None,
-            the report gives the answer for every tolerance.
+        tolerance: The smallest gain in quality that is worth a doubling of the training. If ``tolerance`` is None, the
+            report gives the answer for every tolerance.
         target: A quality to reach; None for no target.
         price_per_hour: Price of the machine, in any currency. With a price, the report also shows costs.
         confidence: The confidence of every interval.
@@ -89,7 +89,7 @@ class Choice:
     Attributes:
         recipe: The name of the recipe.
         ssr: The SSR.
-        budget: The budget of one run of the recipe at this SSR, on the axis of equal budgets.
+        budget: The budget of one run of the recipe at this SSR, on the axis ``Content.equal``.
         recommendation: The recommendation for the recipe, with its reasons.
         rivals: Every other recipe that was measured at this budget. The recipe with the closest quality is first.
         runs: The number of runs of the recipe at this SSR, including diverged and failed runs.
@@ -132,7 +132,7 @@ class ToleranceChoice:
 
 @dataclass(frozen=True)
 class Content:
-    """Everything that a report shows. Data frames are those that the functions of :mod:`ssr_hydra.studies` return.
+    """Everything that a report shows. Each data frame is the result of a function in :mod:`ssr_hydra.studies`.
 
     ``axis`` is the axis on which time is shown. ``equal`` is the axis on which recipes are compared at equal budgets.
     ``choice`` is the fastest recommended recipe whose quality is within the user's tolerance of the best quality.
@@ -176,7 +176,7 @@ class Content:
 
     @property
     def ssr_label(self) -> str:
-        """The name of the SSR axis; for a CSV with lengths instead of SSRs, with the unit of the lengths."""
+        """The name of the SSR axis. For a CSV with lengths instead of SSRs, the name includes the length of SSR 1."""
         name = "Scale schedule ratio (SSR)"
         return f"{name}; 1 is {number(self.study.length[1])} {self.study.length[0]}" if self.study.length else name
 
@@ -187,7 +187,7 @@ class Content:
 
     @cached_property
     def arms(self) -> list[tuple[str, str]]:
-        """The pairs (recipe, control) with a completed run, in the study's order, a recipe before its controls."""
+        """The pairs (recipe, control) with a completed run, in the study's order: a recipe, then its controls."""
         table = self.summary[self.summary["n"] > 0]
         found = dict.fromkeys(zip(table["recipe"], table["control"], strict=True))
         order = {recipe: place for place, recipe in enumerate(self.study.recipes)}
@@ -397,7 +397,7 @@ def _steps(study: Study, axis: Axis, confidence: float) -> list[ToleranceChoice]
 
 
 def _place(series: Series, gains: list[tuple[float, bool, Estimate]], tolerance: float) -> int:
-    """Return the index of the smallest SSR whose doubling gains at most ``tolerance``.
+    """Return the index of the smallest SSR at which a doubling gains at most ``tolerance``.
 
     Return the index of the largest SSR if every doubling gains more than ``tolerance``.
     """

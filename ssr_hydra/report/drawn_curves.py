@@ -58,7 +58,7 @@ class Curves:
 
 
 def learning(study: Study, axes: Sequence[Axis], confidence: float = 0.95) -> Curves:
-    """Return the mean learning curve of each recipe, control and SSR, with the band of its interval over seeds."""
+    """Return the mean learning curve of each recipe, control and SSR, with a band: the interval over seeds."""
     runs = study.completed
     runs = runs[runs.index.isin(study.curves["run"].unique())]
     if not axes or runs.empty:

@@ -187,7 +187,7 @@ def as_json(content: Content) -> str:
 
 
 def _fit(fit: Fit) -> dict[str, Any]:
-    """Return a fit as plain data, with sentences for the reasons of its verdict and of its back-tests."""
+    """Return a fit as plain data. Sentences give the reasons for its verdict, and for each back-test's result."""
     tests = [
         {**asdict(test), "passed": test.passed, "reason": method_words.back_test_text(test, fit.kind)}
         for test in fit.back_tests

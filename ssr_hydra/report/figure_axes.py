@@ -64,7 +64,7 @@ def positions(values: Iterable[float]) -> list[float]:
 
 
 def nudge(places: Sequence[float], place: int, count: int, each: float, over_all: float) -> float:
-    """Return the factor that moves the marks of one recipe, so that the marks of all recipes are side by side.
+    """Return the factor for the positions of one recipe's marks that puts the marks of all recipes side by side.
 
     ``place`` is the index of the recipe. ``each`` is the distance between the marks of two recipes, and ``over_all``
     limits the width of all marks together. Both are fractions of the smallest distance between two positions.
@@ -128,7 +128,7 @@ def _tick(value: float) -> str:
 
 
 def separate_ticks(places: Sequence[float], text: Callable[[float], str] = _tick) -> list[float]:
-    """Return the positions whose numbers do not overlap on a logarithmic axis, always with the first and the last.
+    """Return positions whose numbers do not overlap on a logarithmic axis, including the first and the last.
 
     The positions must be in ascending order.
     """

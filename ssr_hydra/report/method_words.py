@@ -113,7 +113,7 @@ def fit_warnings(content: Content) -> list[str]:
 
 
 def cost_of_sweep(content: Content) -> str:
-    """Return a sentence with the cost of the study, and the number of recommended runs that save this cost."""
+    """Return sentences that say what the study cost, and how many runs at the recommended SSR save its time."""
     totals = content.totals
     text = f"The study took {totals['runs']:,.0f} runs, {totals['completed']:,.0f} of them completed"
     if totals["runs"] == 1:
@@ -131,7 +131,7 @@ def cost_of_sweep(content: Content) -> str:
 
 
 def _break_even(content: Content) -> str:
-    """Return a sentence with the number of runs at the recommended SSR that save the time of the study."""
+    """Return a sentence that says how many runs at the recommended SSR save as much time as the study took."""
     choice = content.choice
     whole = content.totals.get("total_seconds", math.nan)
     if choice is None or "seconds" not in content.axes or not whole > 0:
@@ -194,7 +194,7 @@ def method(content: Content) -> list[str]:
 
 
 def _equal_time(content: Content) -> list[str]:
-    """Return why the report compares at equal steps or equal seconds; an empty list if the answer already says this."""
+    """Return sentences about the axis of equal budgets. Omit the reason for this axis if the answer gives it."""
     time, equal = content.time, NAMES_OF_EQUAL[content.equal]
     if len(content.recommendations) < 2:
         return []

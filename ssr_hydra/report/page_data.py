@@ -97,7 +97,7 @@ def _cells(content: Content, arms: dict[tuple[str, str], int]) -> list[dict[str,
 
 
 def _fits(content: Content, arms: dict[tuple[str, str], int]) -> list[dict[str, Any]]:
-    """Return the curve of each fit over the measured SSRs; for a trusted fit, also up to twice the largest SSR."""
+    """Return the curve of each fit over the measured SSRs. A trusted fit continues to twice the largest SSR."""
     found = []
     for fit in content.fits:
         low, high = fit.measured

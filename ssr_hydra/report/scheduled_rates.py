@@ -33,7 +33,7 @@ _EQUAL = 1e-6  # relative tolerance, because with some precisions the logged rat
 
 
 def scheduled_rates(folder: Path, config: Config, logged: Mapping[str, Any]) -> tuple[list[float], list[float]] | None:
-    """Return steps and learning rates of a run. A rate belongs to the batch after its step.
+    """Return steps of a run, and the learning rate of the batch that follows each step.
 
     Return None if the config does not have exactly one schedule of this package, or if the ``steps`` and ``lr`` of
     ``logged`` contradict the schedule. They contradict it, for example, after a resume with
@@ -77,7 +77,7 @@ def _by_batch(scheduler: Any, max_duration: str, ssr: Any, rates: Mapping[str, A
 
 
 def _bends(alpha: Callable[[int], float], steps: int) -> list[int]:
-    """Return batches between which the multiplier is almost linear. They are dense at bends and jumps."""
+    """Return batches between which the multiplier is almost linear. These batches are dense at bends and jumps."""
     places = [round(place) for place in np.linspace(0, steps - 1, min(steps, _PIECES))]
     waiting = list(pairwise(places))
     exact = set(places)

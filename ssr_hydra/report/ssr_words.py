@@ -118,7 +118,7 @@ def target(content: Content, best: Recommendation) -> list[str]:
 
 
 def target_ends(best: Recommendation) -> str:
-    """Return the interval of the target's SSR after a space; an empty text if there is no interval."""
+    """Return a space and the interval of the SSR that reaches the target; an empty text if there is no interval."""
     if math.isnan(best.target_low):
         return ""
     return f" [{number(best.target_low, 3)}, {'∞' if math.isinf(best.target_high) else number(best.target_high, 3)}]"

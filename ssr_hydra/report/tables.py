@@ -28,7 +28,7 @@ _STATUS = {
 
 @dataclass(frozen=True)
 class Cell:
-    """The text of a cell. ``tone`` is ``good``, ``bad`` or empty; the page shows ``note`` when the mouse is over it."""
+    """The text of a cell. ``tone`` is ``good``, ``bad`` or empty; the page shows ``note`` as a tooltip."""
 
     text: str
     tone: str = ""
@@ -49,7 +49,7 @@ class Column:
 
 @dataclass(frozen=True)
 class Row:
-    """A row: its cells, its pair ``of`` (recipe, control), and whether the report chose this row."""
+    """A row: its cells, and whether the report chose this row. ``of`` is the pair (recipe, control)."""
 
     cells: tuple[Cell, ...]
     of: tuple[str, str] | None = None

@@ -51,7 +51,7 @@ def report_text(content: Content, width: int = 80, colour: bool = False, stream:
 
 
 def problem_lines(problems: Sequence[Problem], width: int) -> list[str]:
-    """Return a line for each problem of a run. If there are many, return the first few of each kind and a count."""
+    """Return a line for each problem of a run; if there are too many, the first few of each kind and a count."""
     kinds = list(dict.fromkeys(problem.kind for problem in problems))
     most = _MOST_PROBLEMS if len(problems) <= _MOST_PROBLEMS else max(1, _MOST_PROBLEMS // len(kinds))
     lines = []
@@ -84,9 +84,9 @@ def terminal(stream: TextIO) -> tuple[int, bool]:
 def as_text(table: Table, width: int = 80, colour: bool = False) -> str:
     """Return a table as text with aligned columns, no wider than ``width``.
 
-    If the table is too wide, less important columns are dropped first. Then names of recipes are cut, but not names of
-    controls, because they distinguish rows of the same recipe. If the table is still too wide, columns at the end are
-    dropped.
+    If the table is too wide, less important columns are dropped first. Then names of recipes are cut. Names of controls
+    are not cut, because they distinguish rows of the same recipe. If the table is still too wide, columns at the end
+    are dropped.
     """
     shown = table.first(_MOST_ROWS)
     places = list(range(len(table.columns)))

@@ -136,7 +136,7 @@ def _by_tolerance(content: Content, choice: Choice) -> str:
 
 
 def _command(content: Content) -> str:
-    """Return the command that sets a tolerance; only its option if the report was not read from study folders."""
+    """Return the command that sets a tolerance. If the sources are not study folders, return only the option."""
     option = "--tolerance X"
     sources = content.study.sources
     if not sources or not all(Path(source).is_dir() for source in sources):

@@ -18,9 +18,9 @@ _MOST_BYTES = 256 << 20
 
 
 def looks_at(study: Study, folder: str | Path) -> int:
-    """Return the number of reports that a folder has had while the study grew, including the next report.
+    """Return how many reports a folder has had, including the next report.
 
-    If the study has as many completed runs as the report in the folder, do not count the next report.
+    Successive reports with the same number of completed runs count as one report.
     """
     try:
         earlier = json.loads(read_bounded(Path(folder) / "report.json", _MOST_BYTES))

@@ -201,11 +201,15 @@ class Composer:
             raise
         except Exception as error:  # Hydra also raises ValueError, AssertionError and errors of the YAML parser
             refusal = explain(error, overrides, *(() if choices is None else (choices,)))
+            files = CheckedFiles.instance()
+            if refusal.field == "config" and refusal.value is None and files.texts:
+                names = ", ".join(map(shown_path, files.texts))
+                refusal = type(refusal)("config", names, refusal.rule, refusal.fix)
             is_typed = refusal.field in map(key_of, overrides)
             for folder in self._folders:
                 if Path(folder, refusal.field, f"{refusal.value}.yml").is_file():
                     refusal = refusal.renamed(refusal.field, f"rename {refusal.value}.yml to {refusal.value}.yaml")
-            found = CheckedFiles.instance().locate(refusal.field, refusal.value)
+            found = files.locate(refusal.field, refusal.value)
             if "No match in the defaults list" in refusal.rule and found and OmegaConf.is_config(found[1]) and found[1]:
                 rule = f"cannot be chosen, because {shown_path(Path(found[0]))} sets its values"
                 fix = f"set single values of {refusal.field}, or repeat the command of the run with a different choice"

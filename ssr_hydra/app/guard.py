@@ -175,7 +175,7 @@ class CheckedSource(ConfigSource):
             rule = f"cannot be set in a file ({name}), because it can import code"
             fix = "write hydra.searchpath=[...] on the command line"
             raise UntrustedError("hydra.searchpath", content["hydra"]["searchpath"], rule, fix)
-        if content.get("hydra"):
+        if content.get("hydra", {}) != {}:
             chosen = chosen_nodes(group, files.typed)
             check_hydra(content["hydra"], name, () if chosen is None else chosen[1])
         if is_primary and isinstance(config, DictConfig):
@@ -289,7 +289,7 @@ def check_parameters(keys: Mapping[str, object]) -> None:
     """Refuse a sweep over a key of ``hydra`` or over a setting of the app, such as ``study``."""
     for key, value in keys.items():
         name = key.lstrip("+~")
-        if re.match(r"hydra([./@]|$)", name) or name in APP_KEYS:
+        if re.match(r"(hydra|launcher)([./@]|$)", name) or name in APP_KEYS:
             raise ConflictError(
                 name,
                 value,

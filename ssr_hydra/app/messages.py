@@ -49,6 +49,7 @@ _NAMES_ELSEWHERE = {
 }
 _MOST_PLACES = 3
 _LISTS = ("logger", "callbacks", "param_groups")  # groups whose default is an empty list of choices
+_NO_NAME = re.compile(r"null|true|false|[-+]?[\d.]+|\{.*", re.IGNORECASE)  # values that cannot be a choice
 
 
 def _no_choices(group: str) -> Sequence[str]:
@@ -114,7 +115,8 @@ def _of_omegaconf(error: OmegaConfBaseException, outer: BaseException, overrides
         if value is not None and re.fullmatch(r"\[[^][]+\]", value):
             fix = f"to sweep over several values, write -m {field}={value[1:-1].replace(' ', '')}"
             return WrongTypeError(field, value, f"must be {kind}", fix)
-        fix = f"e.g. {field}={_OF_KIND.get(match[1], '...')}"
+        example = _OF_KIND.get(match[1], "...")
+        fix = f"write e.g. {example}" if field.endswith("]") else f"e.g. {field}={example}"  # Hydra cannot set a[0]=1
         return WrongTypeError(field, shown[1] if shown else value, f"must be {kind}", fix)
     if isinstance(error, ValidationError) and "is not a valid bool" in message:
         return WrongTypeError(field, value, "must be true or false", f"e.g. {field}=true")
@@ -198,6 +200,8 @@ def _of_key(error: OmegaConfBaseException, field: str, value: str | None, overri
         outer, rest = str(error.key).split(".", 1)
         nested = f"{outer}: {{{rest.replace('.', ': {')}: ...{'}' * str(error.key).count('.')}"
         return FormatError(field, None, "must be nested, because a YAML key cannot contain a dot", f"write {nested}")
+    if field == "launcher" and typed is not None:
+        fix, is_close = f"did you mean hydra.{typed}?", True
     rule = "unknown key" if typed is None else f"unknown key {field}"
     given = f"{field}={value}" if typed is None else typed
     place, _, value = given.partition("=") if typed is not None else (field, "", value)
@@ -291,8 +295,11 @@ def _of_hydra(error: BaseException, overrides: Sequence[str], choices: Callable[
         fix = "add -m to sweep over the values, or write [a,b] for a list"
         return WrongTypeError(key, value, "must be one value, because this is a single run", fix)
     if "Config group override must be" in text:
-        names = [override.partition("=")[0] for override in overrides if override.endswith("=null")]
-        key = next((name for name in names if choices(name)), names[0] if names else "config")
+        settings = dict(map(split_override, overrides))
+        values = {key: value for key, value in settings.items() if value is not None and _NO_NAME.fullmatch(value)}
+        key = next(filter(choices, values), next(iter(values), "config"))
+        if (value := values.get(key, "null")) != "null":
+            return UnknownNameError(key, value, "must be the name of a choice", did_you_mean(value, choices(key)))
         fix = f"to remove the group, write ~{key}"
         if key in _LISTS:
             fix = f"for none, write {key}=[]"
@@ -306,6 +313,8 @@ def _of_hydra(error: BaseException, overrides: Sequence[str], choices: Callable[
         key, equals, value = error.override.partition("=")
         if "," in key or "zip(" in error.override:
             return FormatError("overrides", error.override, "cannot be read", f"to pair values, write {ZIP_EXAMPLE}")
+        if value.startswith("=") and value.strip("= "):
+            return FormatError(key, value, "must follow one =", f"write {key}={value.lstrip('= ')}")
         is_text = value and value[0] not in "[{('\"" and value.count("${") == value.count("$")
         if key != (bare := re.sub(r"\s", "", key)):
             fix = f"write {shlex.quote(f'{bare}={value.strip()}')}"

@@ -30,7 +30,15 @@ from ssr_hydra.app.sharing import candidate
 from ssr_hydra.app.targets import check_there, import_from_here, trust_of
 from ssr_hydra.configs import APP_KEYS, GROUPS, AppConfig, ExperimentConfig
 from ssr_hydra.configs.experiment import KEEPS, STUDY_CODES
-from ssr_hydra.errors import ConflictError, FormatError, MismatchError, RangeError, UnknownNameError
+from ssr_hydra.errors import (
+    ConflictError,
+    FormatError,
+    MismatchError,
+    PathError,
+    RangeError,
+    UnknownNameError,
+    WrongTypeError,
+)
 from ssr_hydra.files import check_folder_name, check_length
 from ssr_hydra.settings.base import count, did_you_mean
 from ssr_hydra.settings.resume import AUTO, ResumeSettings
@@ -172,7 +180,7 @@ def _run(composer: Composer, cfg: DictConfig, processes: Processes) -> CheckedCo
             raise ConflictError(
                 key, line.typed(key), "works only in a sweep, but this is a single run", f"add -m, or remove {key}"
             )
-    _check_lengths(cfg)
+    _check_hydra(cfg)
     folder = _folder("hydra.run.dir", cfg, line.typed("hydra.run.dir"))
     trust = trust_of(cfg)
     values = check(cfg, trust)
@@ -205,9 +213,16 @@ def _folder(field: str, cfg: DictConfig, typed: str | None) -> str:
     return folder
 
 
-def _check_lengths(cfg: DictConfig) -> None:
+def _check_hydra(cfg: DictConfig) -> None:
     for key in ("hydra.output_subdir", "hydra.job.name"):
         check_length(str(OmegaConf.select(cfg, key)), key)
+    name, verbose = str(cfg.hydra.job.name), cfg.hydra.verbose
+    if "/" in name:
+        rule = "must not contain /, because it names the log file"
+        raise PathError("hydra.job.name", name, rule, f"e.g. hydra.job.name={name.replace('/', '-')}")
+    if not (isinstance(verbose, (bool, str)) or OmegaConf.is_list(verbose)):
+        rule = "must be true, false or names of loggers"
+        raise WrongTypeError("hydra.verbose", verbose, rule, "e.g. hydra.verbose=true")
 
 
 def _overrides(composer: Composer, *without: str) -> list[str]:
@@ -235,7 +250,7 @@ def _hydra_config(cfg: DictConfig) -> Iterator[None]:
 def _sweep(composer: Composer, master: DictConfig, parsed: Sequence[Override]) -> CheckedCommand:
     line = composer.line
     _check_study(master)
-    _check_lengths(master)
+    _check_hydra(master)
     folder = _folder("hydra.sweep.dir", master, line.typed("hydra.sweep.dir", "study"))
     if line.is_typed("study") and line.is_typed("hydra.sweep.dir"):
         rule = "cannot be used with hydra.sweep.dir"

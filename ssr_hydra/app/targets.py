@@ -8,6 +8,7 @@ name before they import a module.
 
 from __future__ import annotations
 
+import difflib
 import functools
 import importlib.util
 import inspect
@@ -210,6 +211,10 @@ def _how_to_trust_all(name: str, trust: tuple[str, ...], whole: Any) -> str:
     """Return the fix in the error about a name that is not trusted. The fix trusts all names in the config."""
     if name.split(".")[0] in sys.stdlib_module_names:
         return "a config cannot use the standard library; write a function in your own module, and trust the module"
+    if name.startswith(("torch.", "ssr_hydra.")) and (
+        close := difflib.get_close_matches(name, REGISTERED, n=1, cutoff=0.93)
+    ):
+        return f"did you mean {close[0]}?"
     names = [*trust]
     targets = [node["_target_"] for _, node in walk(whole) if isinstance(node, Mapping) and "_target_" in node]
     for target in (name, *(each for each in targets if _is_name(each))):

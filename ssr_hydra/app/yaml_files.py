@@ -300,9 +300,9 @@ def _check_entry(entry: _Entry, file: str, chosen: str | None) -> None:
     is_hydras = root == "launcher" or root.partition("/")[0] == "hydra" or is_below_hydra(entry.package)
     if not is_hydras or (chosen is not None and f"{root}/".startswith(f"{chosen}/")):
         return
-    if any(name != OWN_CHOICES.get(root) for name in entry.names):
+    if entry.package is not None or any(name != OWN_CHOICES.get(root) for name in entry.names):
         short = "launcher" if root == "hydra/launcher" else root
-        is_group = entry.group is not None and not is_below_hydra(entry.package)
+        is_group = entry.group is not None and entry.package is None
         fix = f"write {short}={','.join(entry.names)} on the command line" if is_group else "remove it"
         raise UntrustedError(root, ",".join(entry.names), f"cannot be chosen in a file ({file})", fix)
 

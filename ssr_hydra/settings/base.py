@@ -138,9 +138,15 @@ def interval(value: Any, field: str) -> None:
 
 
 def did_you_mean(key: str, names: Iterable[str]) -> str:
-    """Return the suggestion for an unknown name: the closest known name. If none is close, list all known names."""
-    names = [name for name in names if name != "_target_"]
-    close = difflib.get_close_matches(key, names, n=1)
+    """Return the suggestion for an unknown name: the closest known name. If none is close, list all known names.
+
+    Upper case and lower case do not matter: the suggestion for ``SGD`` is ``sgd``.
+    """
+    known = {name.lower(): name for name in names if name != "_target_"}
+    close = difflib.get_close_matches(key.lower(), known, n=1)
     if close:
-        return f"did you mean {close[0]}?"
+        return f"did you mean {known[close[0]]}?"
+    names = list(known.values())
+    if not names:
+        return "remove it, because there are no keys to set"
     return f"write {names[0]}" if len(names) == 1 else f"choose from {', '.join(names)}"

@@ -164,9 +164,29 @@ def test_an_experiment_cannot_choose_a_launcher(mine: Write, refused: Refused) -
 
 
 def test_only_keys_of_the_experiment_can_be_swept() -> None:
-    for key in ("hydra.callbacks.x._target_", "+hydra.callbacks.x._target_", "hydra/job_logging", "trust", "++trust"):
+    for key in (
+        "hydra.callbacks.x._target_", "+hydra.callbacks.x._target_", "hydra/job_logging", "trust", "++trust", "launcher"
+    ):  # fmt: skip
         with refused_by(key.lstrip("+"), ConflictError):
             check_parameters({key: "os.system"})
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("hydra: null", "hydra=None: cannot be set in a file (experiment/u.yaml)"),
+        ("hydra: []", "hydra=[]: cannot be set in a file (experiment/u.yaml)"),
+        ("hydra: {verbose: null}", "hydra.verbose=None: must be true, false or names of loggers"),
+        ("defaults: [{/hydra/sweeper@model: study}]", "hydra/sweeper='study': cannot be chosen in a file"),
+        ("defaults: [1]", "config='mine/experiment/u.yaml': Unsupported type in defaults : int"),
+        ("trust: {a: b}", "config='mine/experiment/u.yaml': a mapping cannot replace a list"),
+    ],
+)
+def test_error_for_an_unusual_value_names_the_file_or_the_key(
+    mine: Write, refused: Refused, text: str, said: str
+) -> None:
+    mine("experiment/u", GLOBAL + text)
+    assert said in refused("--config-dir", "mine", "experiment=u")
 
 
 @pytest.mark.parametrize("text", ["a: [1", "\tx: 1", "a: !!python/name:os.system x"], ids=["open", "tab", "tag"])

@@ -68,9 +68,6 @@ class Parser(argparse.ArgumentParser):
 class _Output:
     """A stream that discards its output after a write has failed.
 
-    Args:
-        stream: The stream.
-
     Attributes:
         failure: The error of the write that failed. None if no write failed, or if the reader closed the pipe, as
             ``head`` does.
@@ -113,9 +110,9 @@ class _Output:
 def safe_output() -> Iterator[None]:
     """Inside the ``with`` block and when Python exits, discard output that cannot be written.
 
-    If a standard descriptor is closed (``>&-``, cron), open it on the null device. Otherwise the next opened file would
-    get this descriptor, and printed output would go into the file. Also stop ``logging`` from printing a traceback for
-    a line that it cannot write.
+    If a standard descriptor is closed (``>&-``, cron), open it on the null device. If it stayed closed, the next opened
+    file would get this descriptor, and printed output would go into the file. Also stop ``logging`` from printing a
+    traceback for a line that it cannot write.
     """
     while (number := os.open(os.devnull, os.O_RDWR)) <= 2:  # open() uses the lowest free descriptor
         os.set_inheritable(number, True)

@@ -49,7 +49,7 @@ class Described:
 
     Attributes:
         aliases: Pairs (dotted name, classes). The classes are the class of the module that contains the parameter, and
-            its base classes. A tied parameter has several pairs.
+            the base classes of this class. A tied parameter has several pairs.
         ndim: Number of dimensions.
         layer: Number of the parameter's layer, from 0 at the input.
         layers: Number of layers in the model.

@@ -42,7 +42,7 @@ _MOST_CURVES = 64
 
 @dataclass(frozen=True)
 class Preview:
-    """Curves of schedules, each over its run.
+    """The curves of schedules. Each curve covers one run.
 
     Attributes:
         curves: A :class:`PreviewCurve` for each schedule and scale schedule ratio.

@@ -23,9 +23,9 @@ class Trace:
 
     The class computes alpha just before each break and at the break, so the time of a jump at a break is exact. Between
     two breaks, it halves intervals until the curve is straight in each interval. If a jump remains in a tiny interval,
-    let f be the fraction with the smallest denominator in this interval. The jump is at f if alpha has one value before
-    f and the other value from f on; otherwise the jump is at the end of the interval. A run has no batch at its end, so
-    the last vertex has alpha just before the end.
+    let f be the fraction with the smallest denominator in this interval. If alpha changes exactly at f, the jump is at
+    f. Otherwise the jump is at the end of the interval. A run has no batch at its end, so the last vertex has alpha
+    just before the end.
 
     Args:
         alpha: Function from time to alpha.
@@ -70,8 +70,8 @@ class Trace:
     def _differ(self, a: float, b: float) -> bool:
         """Return whether alpha jumps from ``a`` to ``b``.
 
-        The difference is relative to the values, so the late steps of a step schedule are jumps although they are
-        small.
+        If alpha is exact, the difference is relative to the values. So the small late steps of a step schedule are
+        jumps too.
         """
         return abs(a - b) > _EQUAL * (max(abs(a), abs(b)) if self._is_exact else self._scale)
 

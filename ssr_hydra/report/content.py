@@ -113,8 +113,8 @@ class Choice:
     def certainty(self) -> Literal["sure", "close", "unknown"]:
         """How certain the choice is.
 
-        ``unknown``: the gain of a doubling or the difference to a recipe has no interval. ``close``: a different SSR or
-        recipe may be as good, or runs of the choice diverged. ``sure``: all other choices.
+        ``unknown``: the gain of a doubling, or the difference from another recipe, has no interval. ``close``: a
+        different SSR or recipe may be as good, or runs of the choice diverged. ``sure``: all other choices.
         """
         if self.recommendation.verdict == "unreplicated" or any(math.isnan(rival.low) for rival in self.open):
             return "unknown"

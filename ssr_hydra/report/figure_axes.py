@@ -107,7 +107,8 @@ def set_limits(axes: Axes, values: Iterable[float], ends: Iterable[float]) -> No
 def log_axis(axes: Axes, axis: str, places: Sequence[float], vertical: bool = False) -> None:
     """Set a logarithmic axis with plain numbers.
 
-    The ticks are at the positions of the runs if all recipes share them. Otherwise they are at round numbers.
+    If the axis is in ``SHARED`` and has few positions, the ticks are at these positions. Otherwise they are at round
+    numbers.
     """
     from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter
 

@@ -63,7 +63,7 @@ def payload(content: Content) -> dict[str, Any]:
 def _runs(content: Content, arms: dict[tuple[str, str], int]) -> tuple[dict[str, list[Any]], int]:
     """Return the points of the completed runs, as columns, and the number of runs that are left out.
 
-    If there are too many runs, the points are spread evenly over the range of each cell, including both ends.
+    If there are too many runs, the kept points are spread evenly over the range of each cell, including both ends.
     """
     frame = content.study.completed
     frame = frame[~frame.index.isin(content.study.summarized)]  # remove rows that are means rather than runs

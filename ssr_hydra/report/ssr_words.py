@@ -81,7 +81,7 @@ def additional_seeds(batch: Batch) -> str:
 
 
 def half_width(content: Content, batch: Batch) -> str:
-    """Return the half-width that an interval would have with the additional seeds, after a plus-minus sign."""
+    """Return a plus-minus sign and the half-width that an interval would have with the additional seeds."""
     return f"\N{PLUS-MINUS SIGN}{fixed(batch.half, content.decimals)}"
 
 

@@ -90,7 +90,7 @@ def check_arguments(scheduler: Any) -> None:
 
 
 def time_of(scheduler: Any, run: Run, name: str, *, scale: bool = True) -> Time:
-    """Return the argument ``name`` of a scheduler as a time of the run."""
+    """Return the scheduler's argument whose name is ``name``, as a time of the run."""
     return run.resolve(as_time(getattr(scheduler, name), name), name, scale=scale)
 
 
@@ -101,7 +101,7 @@ def too_large(gamma: float) -> InputError:
 
 
 def check_fit(scheduler: Any, first: str) -> None:
-    """Raise an InputError if the argument ``first`` is not below ``t_max``, because no ssr leaves time for the decay.
+    """Raise an InputError if the argument that ``first`` names is not below ``t_max``: no ssr leaves time to decay.
 
     This function compares only times in the same unit. Other times are compared when the schedule is bound to a run.
     """

@@ -97,8 +97,8 @@ class Phase(metaclass=Opaque):
     Args:
         scheduler: The schedule of the phase. For this schedule, the phase is a separate run: time starts at 0, and
             ``dur`` is a fraction of the phase.
-        until: The end of the phase, counted from the start of the sequence. Only the last phase may omit ``until``; it
-            then ends when the run ends.
+        until: The end of the phase, counted from the start of the sequence. Only the last phase may omit ``until``.
+            Without ``until``, the phase ends when the run ends.
         scale: Whether SSR stretches the phase. If false, the phase keeps its length and its schedule runs at ssr 1.
             Warmups usually keep their length.
 

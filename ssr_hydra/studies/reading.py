@@ -24,10 +24,10 @@ from ssr_hydra.studies.recipes import Config, ConfigReader, Recipe, label_recipe
 from ssr_hydra.studies.record_checks import check_record, direction_of
 from ssr_hydra.studies.study import CLOCKS, COLUMNS, CONDITIONS, Problem, Study
 from ssr_hydra.sweeps.heartbeat import HEARTBEAT, Pulse, is_alive
-from ssr_hydra.sweeps.job_status import JOB, KILLED, JobState
+from ssr_hydra.sweeps.job_status import JOB, KILLED, JobState, run_folders
 from ssr_hydra.time import simplest
 
-_HYDRA = ".hydra"
+_OF_A_RUN = (RESULT, METRICS, JOB, ".hydra")
 _TRUNCATE, _WARMUP = "truncate", "scale_warmup"
 
 
@@ -102,13 +102,12 @@ class _Reading:
         if not root.is_dir():
             rule = "must be a folder (got a file)" if source.exists() else "folder not found"
             raise PathError("study", str(source), rule, "name the folder of a study")
-        resolved = root.resolve()  # _run_folders follows no links in the folder
-        jobs = sorted((os.path.relpath(folder, root) for folder in _run_folders(str(root))), key=_natural)
+        jobs = sorted((os.path.relpath(folder, root) for folder in run_folders(root, _OF_A_RUN)), key=_natural)
         # The folder of a study may be the root, or any folder between the root and a run.
         for place in sorted({root, *(root / above for job in jobs for above in PurePath(job).parents)}):
             self.notes.add_codes(place)
         for job in jobs:
-            true = os.path.normpath(resolved / job)
+            true = os.path.realpath(root / job)
             if true not in self._seen:
                 self._seen.add(true)
                 self._read(root, job)
@@ -145,7 +144,7 @@ class _Reading:
             return Problem(str(folder), "running", "the run is being trained now")
         if Pulse.read(folder / HEARTBEAT) is not None:
             return Problem(str(folder), "unfinished", KILLED)
-        if (folder / JOB).exists() and not ((folder / METRICS).exists() or (folder / _HYDRA).exists()):
+        if (folder / JOB).exists() and not ((folder / METRICS).exists() or (folder / ".hydra").exists()):
             return Problem(str(folder), "waiting", "a sweep has planned the run, but has not started it")
         return Problem(str(folder), "unfinished", f"there is no {RESULT}: the run was killed, or runs elsewhere")
 
@@ -329,24 +328,6 @@ def without_duplicates(frame: pd.DataFrame, curves: pd.DataFrame) -> tuple[pd.Da
         curves.assign(run=numbers[curves["run"]]).reset_index(drop=True),
         problems,
     )
-
-
-def _run_folders(root: str) -> Iterator[str]:
-    """Yield the folders of runs, also of unfinished and planned runs. Skip the subfolders of a run's folder."""
-    waiting = [root]
-    while waiting:
-        folder = waiting.pop()
-        try:
-            with os.scandir(folder) as found:
-                entries = list(found)
-        except OSError:  # the folder was removed, or cannot be read
-            continue
-        if any(entry.name in (RESULT, METRICS, JOB, _HYDRA) for entry in entries):
-            yield folder
-            continue
-        waiting += [
-            entry.path for entry in entries if not entry.name.startswith(".") and entry.is_dir(follow_symlinks=False)
-        ]
 
 
 def _is_alive(folder: Path) -> bool:

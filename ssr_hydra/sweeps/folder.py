@@ -20,7 +20,7 @@ from ssr_hydra.checkpoints.store import OF_A_RUN, refuse_links
 from ssr_hydra.errors import ConflictError, FormatError, MismatchError, PathError
 from ssr_hydra.files import read_bounded, try_lock, write_atomically, write_error
 from ssr_hydra.sweeps.heartbeat import is_alive
-from ssr_hydra.sweeps.job_status import JOB, JobDescription, StudyJob, is_free, read_identity, read_state
+from ssr_hydra.sweeps.job_status import JOB, JobDescription, StudyJob, is_free, job_folders, read_identity, read_state
 
 _MOST_BYTES = 64 << 20
 STUDY = "study.json"
@@ -145,7 +145,8 @@ class StudyFolder:
     ) -> AssignedJobs:
         """Assign a folder to each job, and claim the jobs that no other sweep runs.
 
-        ``place`` is the folder name of each job. By default the names are the next free numbers.
+        A job of the study keeps its folder. ``place`` is the folder name of each new job. By default, the names are the
+        next free numbers.
 
         Raises:
             InputError: A requested folder belongs to a different job.
@@ -159,6 +160,7 @@ class StudyFolder:
             alive: dict[str, bool] = {self.sweep: True}
             for index, (overrides, description) in enumerate(jobs):
                 identity = description.identity
+                folder, owner = self.path / str(number), None
                 if place is not None:
                     folder = self.path / place[index]
                     if Path(place[index]).is_absolute():
@@ -169,11 +171,10 @@ class StudyFolder:
                         rule = f"the folder {folder} belongs to a different job"
                         fix = "remove this setting, or give each job a different folder"
                         raise ConflictError("hydra.sweep.subdir", place[index], rule, fix)
-                elif identity in folders:
+                if identity in folders:
                     folder = folders[identity]
                     owner = owners.get(folder)
-                else:
-                    folder, owner = self.path / str(number), None
+                elif place is None:
                     number += 1
                 job = StudyJob(overrides, description, folder)
                 planned.append(job)
@@ -218,7 +219,7 @@ class StudyFolder:
             return taken
 
     def _owners(self) -> dict[Path, tuple[str, str]]:
-        found = {path.parent: read_identity(path.parent) for path in self.path.glob(f"*/{JOB}")}
+        found = {path: read_identity(path) for path in job_folders(self.path)}
         return {path: owner for path, owner in found.items() if owner is not None}
 
     @contextmanager

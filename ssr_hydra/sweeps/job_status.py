@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum
@@ -176,6 +177,41 @@ def read_state(folder: Path, now: float | None = None) -> JobState:
     if Pulse.read(folder / HEARTBEAT) is not None:
         return JobState.RUNNING if is_alive(folder / HEARTBEAT, now) else JobState.DIED
     return JobState.WAITING if record is None else JobState(record.status)
+
+
+def run_folders(root: Path, names: Collection[str], *, below: bool = False) -> list[Path]:
+    """Return ``root`` or the folders below it that contain one of these names, without their subfolders.
+
+    A link to such a folder counts unless its target is in the list. Other links are not followed, because they may form
+    a circle. With ``below``, ``root`` itself does not count.
+    """
+    found, links, waiting = list[str](), list[str](), [str(root)]
+    while waiting:
+        folder = waiting.pop()
+        try:
+            with os.scandir(folder) as listed:
+                entries = list(listed)
+        except OSError:  # the folder was removed, or cannot be read
+            continue
+        if any(entry.name in names for entry in entries) and not (below and folder == str(root)):
+            found.append(folder)
+            continue
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                waiting += [] if entry.name.startswith(".") else [entry.path]
+            elif entry.is_symlink() and any(Path(entry.path, name).exists() for name in names):
+                links.append(entry.path)
+    targets = set(map(os.path.realpath, found)) if links else set()
+    for link in sorted(links):
+        if os.path.realpath(link) not in targets:
+            targets.add(os.path.realpath(link))
+            found.append(link)
+    return [Path(folder) for folder in found]
+
+
+def job_folders(study: Path) -> list[Path]:
+    """Return the folders of a study's jobs, at any depth."""
+    return run_folders(study, (JOB,), below=True)
 
 
 def read_identity(folder: Path) -> tuple[str, str] | None:

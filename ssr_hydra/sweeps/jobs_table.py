@@ -15,7 +15,7 @@ from ssr_hydra.errors import visible
 from ssr_hydra.files import read_bounded
 from ssr_hydra.output import text_table
 from ssr_hydra.records import RESULT, RunResult
-from ssr_hydra.sweeps.job_status import JOB, JobState, columns_of, read_state
+from ssr_hydra.sweeps.job_status import JOB, JobState, columns_of, job_folders, read_state
 from ssr_hydra.sweeps.pending import REFUSED
 
 _MOST_BYTES = 10_000_000  # the largest config file that is read
@@ -42,7 +42,7 @@ def show_sweep(folder: Path, stream: TextIO, pending: str | None = None) -> None
     subfolder in which a refused job has stored the reason.
     """
     found = {path.parent.parent for path in folder.glob("**/.hydra/overrides.yaml")}
-    found |= {path.parent for path in folder.glob(f"**/{JOB}")}  # a job that has not started has no files of Hydra
+    found |= {*job_folders(folder)}  # a job that has not started has no files of Hydra
     refused = {path.parent.parent for path in folder.glob(f"**/{pending}/overrides.yaml")} if pending else set()
     jobs = [_read_job(folder, path) for path in found - refused]
     jobs += [_read_refused(folder, path, str(pending)) for path in refused]

@@ -26,7 +26,7 @@ from ssr_hydra.settings.resume import AUTO
 from ssr_hydra.sweeps.combinations import PLANNED, PlannedSweep
 from ssr_hydra.sweeps.folder import AssignedJobs, StudyFolder
 from ssr_hydra.sweeps.heartbeat import Heartbeat
-from ssr_hydra.sweeps.job_status import JOB, read_identity, read_state
+from ssr_hydra.sweeps.job_status import job_folders, read_identity, read_state
 from ssr_hydra.sweeps.jobs_table import show_sweep
 from ssr_hydra.sweeps.launchers.plugins import PoolTask
 from ssr_hydra.sweeps.launchers.resources import jobs_at_once
@@ -160,7 +160,7 @@ def _close_sharing(study: StudyFolder, planned: PlannedSweep, *, alone: bool) ->
     """Remove the files in the study's ``shared`` folder that no job needs."""
     if planned.keep is None:
         return
-    jobs = [path.parent for path in study.path.glob(f"**/{JOB}")]
+    jobs = job_folders(study.path)
     owners = [owner for job in jobs if (owner := read_identity(job)) is not None]
     for identity, sweep in owners:
         if sweep == study.sweep:

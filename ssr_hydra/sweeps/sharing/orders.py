@@ -24,7 +24,7 @@ from ssr_hydra.checkpoints.store import CHECKPOINTS
 from ssr_hydra.files import open_regular, read_bounded, write_atomically
 from ssr_hydra.metrics_log import METRICS
 from ssr_hydra.records import RunResult
-from ssr_hydra.sweeps.job_status import JOB, read_identity
+from ssr_hydra.sweeps.job_status import job_folders, read_identity
 
 SHARED = "shared"
 """Name of the folder, in a study's folder, that holds the files of shared steps."""
@@ -193,9 +193,9 @@ def cost_of(study: Path) -> Cost | None:
     if not (study / SHARED / _TAKEN).is_dir():
         return None
     records: dict[Path, RunResult] = {}
-    for path in study.glob(f"**/{JOB}"):
+    for folder in job_folders(study):
         with suppress(OSError, ValueError):
-            records[path.parent] = RunResult.load(path.parent)
+            records[folder] = RunResult.load(folder)
     taken = taken_in(records)
     steps = sum(record.steps for record in records.values())
     seconds = sum(record.train_seconds for record in records.values())

@@ -80,6 +80,11 @@ def test_path_may_be_a_run_folder_a_record_or_a_folder_of_studies(tmp_path: Path
     link = tmp_path / "link"
     link.symlink_to(one)
     assert len(load([link, one]).frame) == 2
+    (one / "0").rename(tmp_path / "moved")  # the folder of a job may be a link
+    (one / "0").symlink_to(tmp_path / "moved")
+    (one / "latest").symlink_to(one / "1")
+    (one / "circle").symlink_to(one)
+    assert load([one, tmp_path / "moved"]).frame["job"].tolist() == ["0", "1"]
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 import itertools
 import json
 import os
@@ -14,7 +15,8 @@ from sweep_records import record
 from ssr_hydra.errors import ConflictError, InputError, MismatchError, PathError
 from ssr_hydra.sweeps.folder import STUDY, StudyFolder
 from ssr_hydra.sweeps.heartbeat import Heartbeat
-from ssr_hydra.sweeps.job_status import JOB, JobDescription
+from ssr_hydra.sweeps.job_status import JOB, JobDescription, job_folders
+from ssr_hydra.sweeps.jobs_table import show_sweep
 
 BASE: dict[str, Any] = {
     "ssr": 1.0,
@@ -134,7 +136,12 @@ def test_completed_job_may_be_moved_and_linked(tmp_path: Path) -> None:
     record(study / "0")
     (study / "0").rename(tmp_path / "elsewhere")
     (study / "0").symlink_to(tmp_path / "elsewhere")
+    (study / "latest").symlink_to("0")
     assert StudyFolder(study).assign(jobs("a")).jobs[0].folder == study / "0"
+    assert job_folders(study) == [study / "0"]
+    shown = io.StringIO()
+    show_sweep(study, shown)
+    assert "1 job in" in shown.getvalue()
 
 
 def test_job_folders_may_have_custom_names(tmp_path: Path) -> None:
@@ -149,6 +156,14 @@ def test_job_folders_may_have_custom_names(tmp_path: Path) -> None:
         StudyFolder(tmp_path).assign(jobs("b"), ["x/a"])
     with refused("hydra.sweep.subdir", PathError):
         StudyFolder(tmp_path).assign(jobs("b"), ["/x"])
+
+
+def test_job_keeps_its_folder_if_the_names_of_folders_change(tmp_path: Path) -> None:
+    StudyFolder(tmp_path).assign(jobs("a", "b"), ["x/a", "x/b"])
+    numbered = StudyFolder(tmp_path).assign(jobs("a", "b", "c"))
+    assert [job.folder for job in numbered.jobs] == [tmp_path / "x/a", tmp_path / "x/b", tmp_path / "0"]
+    named = StudyFolder(tmp_path).assign(jobs("a", "c", "d"), ["y/a", "y/c", "y/d"])
+    assert [job.folder for job in named.jobs] == [tmp_path / "x/a", tmp_path / "0", tmp_path / "y/d"]
 
 
 def test_sweep_does_not_run_jobs_of_a_different_running_sweep(tmp_path: Path) -> None:

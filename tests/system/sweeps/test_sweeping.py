@@ -56,7 +56,7 @@ def test_sweep_folder_that_would_differ_between_jobs_is_refused(
 ) -> None:
     said = refused("-m", "scheduler=linear,rex", "seed=1,2", f"hydra.sweep.dir={folder}")
     assert said.startswith(f"error: hydra.sweep.dir='{folder}': must be the same for all jobs of a sweep (got {own}")
-    assert said.endswith("; remove references to the job; to name the jobs' folders, set hydra.sweep.subdir\n")
+    assert said.endswith(", or move them to hydra.sweep.subdir, which names the jobs' folders\n")
 
 
 def test_folder_with_an_escaped_reference_is_refused(refused: Callable[..., str]) -> None:

@@ -228,7 +228,7 @@ def _methods(item: object, field: str, is_logger: bool) -> dict[str, Listener]:
             field, type(item).__name__, "must have a method log(trainer, record)", "define this method"
         )
     rule, fix = "has no method for any event of a run", f"define one of the methods {', '.join(EVENTS)}"
-    slip = next((name for name in dir(item) if _is_slip(item, name)), None)
+    slip = next((name for name in dir(item) if _is_slip(item, name, 0.92 if methods else 0.75)), None)
     if slip is not None:
         fix = f"for {slip}, {did_you_mean(slip.removeprefix('on_'), EVENTS)}"
         if methods:
@@ -312,8 +312,12 @@ def _plain_value(value: Any, name: str, listener: Listener) -> Any:
     return int(number) if isinstance(value, int) else number
 
 
-def _is_slip(item: object, name: str) -> bool:
-    """Return whether the name of a public method is similar to the name of an event. Read no property of ``item``."""
+def _is_slip(item: object, name: str, similarity: float) -> bool:
+    """Return whether a public method has almost the name of an event. Read no property of ``item``.
+
+    A name that starts with ``on_`` is certainly meant as an event, so it may be less similar.
+    """
     if name.startswith("_") or name in EVENTS or not callable(inspect.getattr_static(item, name, None)):
         return False
-    return bool(difflib.get_close_matches(name.removeprefix("on_"), EVENTS, n=1, cutoff=0.75))
+    cutoff = 0.75 if name.startswith("on_") else similarity
+    return bool(difflib.get_close_matches(name.removeprefix("on_"), EVENTS, n=1, cutoff=cutoff))

@@ -273,13 +273,14 @@ def test_error_for_a_method_of_another_library_suggests_the_event() -> None:
             Events({"x": callback})
 
 
-def test_only_methods_are_compared_with_the_names_of_events() -> None:
+def test_helper_methods_and_attributes_are_not_taken_for_misspelt_events() -> None:
     class Own:
         batch_ends = 3  # a number, not a method
 
         def epoch_end(self, trainer: Any) -> None: ...
         def _batch_ended(self) -> None: ...
         def count(self) -> None: ...
+        def eval_stats(self) -> None: ...  # 0.9 similar to eval_start
 
         @property
         def epoch_ends(self) -> int:

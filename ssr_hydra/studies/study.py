@@ -90,16 +90,16 @@ class Series:
 
     @cached_property
     def values(self) -> Any:
-        """The mean of each cell, with a sign such that a larger value is better."""
+        """The mean of each cell, negated if a lower quality is better. So a larger value is always better."""
         return np.array([cell.mean for cell in self.cells])
 
     @cached_property
     def single(self) -> bool:
-        """Whether every cell has one run."""
+        """Whether no cell has more than one run."""
         return all(cell.n == 1 for cell in self.cells)
 
     def axis(self, name: Axis, price_per_hour: float | None) -> Any:
-        """Return the mean time or cost of the runs at each SSR, on an axis such as ``seconds``."""
+        """Return the x values on an axis such as ``seconds``: the mean time or cost of the runs at each SSR."""
         if name == "ssr":
             return self.ssr
         if name == "cost":
@@ -115,12 +115,15 @@ class Series:
         return [at] if at < len(self.ssr) and abs(self.ssr[at] - ssr) <= 1e-9 * ssr else [at - 1, at]
 
     def weights(self, ssr: float) -> tuple[list[Cell], list[float]]:
-        """Return cells and weights that give the value at an SSR within the measured range.
+        """Return cells and their weights. The value at ``ssr`` is the weighted sum of the cells' means.
 
-        Between two measured SSRs, the value is the mean of two parabolas over log SSR. One goes through both SSRs and
-        the next SSR below, the other through both SSRs and the next SSR above. At an end of the measured range, the
-        next SSR below or above does not exist. There the value is the cubic through the nearest four SSRs, because a
-        single parabola bends less than quality does. With three SSRs there is one parabola, and with two SSRs a
+        The SSR must be within the measured range.
+
+        Between two measured SSRs, the value is the mean of two parabolas over log SSR: one parabola through both SSRs
+        and the next SSR below, and one parabola through both SSRs and the next SSR above. Between the lowest two SSRs
+        and between the highest two SSRs, only one of these parabolas exists. There the value is on the cubic through
+        the nearest four SSRs instead, because a single parabola bends less than the curve of the quality. If only three
+        SSRs were measured, the value is on the parabola through all three. If only two were measured, the value is on a
         straight line.
         """
         places = self.around(ssr)
@@ -131,7 +134,7 @@ class Series:
         return [self.cells[place] for place in used], made[used].tolist()
 
     def curve(self, logs: Any) -> Any:
-        """Return the interpolated values at log SSRs within the measured range."""
+        """Return the interpolated values at SSRs in the measured range. ``logs`` are the logarithms of these SSRs."""
         if len(self.cells) == 1:
             return np.full(len(logs), self.values[0])
         after = np.clip(np.searchsorted(np.log(self.ssr), logs) - 1, 0, len(self.cells) - 2)
@@ -141,7 +144,10 @@ class Series:
         return made
 
     def matrix(self, logs: Any, after: int) -> Any:
-        """Return the weights of all cells (rows) at each log SSR (columns) between cell ``after`` and the next cell."""
+        """Return the weight of each cell (row) at each log SSR (column).
+
+        All ``logs`` must be between the cell with index ``after`` and the next cell.
+        """
         x = np.log(self.ssr)
         made = np.zeros((len(x), len(logs)))
         groups = [[after - 1, after, after + 1], [after, after + 1, after + 2]]
@@ -212,12 +218,15 @@ class Study:
 
     @cached_property
     def completed(self) -> pd.DataFrame:
-        """The rows of ``frame`` that have a quality, on which all statistics are based."""
+        """The rows of ``frame`` that have a quality. All statistics use only these rows."""
         return self.frame[self.frame["quality"].notna()]
 
     @cached_property
     def bounds(self) -> tuple[float, float] | None:
-        """The range of the metric's possible values; None if its name shows no fraction, percentage or loss."""
+        """The range of the metric's possible values; None if the metric's name does not show this range.
+
+        The name of a fraction, a percentage or a loss shows the range.
+        """
         words = set(re.split(r"[^a-z0-9]+", self.objective.rpartition("/")[2].lower()))
         values = self.completed["quality"]
         if values.empty or values.min() < 0:
@@ -229,7 +238,8 @@ class Study:
     def interval(self, mean: Estimate) -> tuple[float, float]:
         """Return the confidence interval of a mean, on the scale of the metric and within its bounds.
 
-        It is a Student's t interval of the logit of the mean (or of the logarithm, for a loss), by the delta method.
+        If the metric has bounds, the method computes a Student's t interval of the logit of the mean (for a loss: of
+        the logarithm of the mean) by the delta method, and transforms the interval back.
         """
         low, high = sorted((self.sign * mean.low, self.sign * mean.high))
         if self.bounds is None or not mean.known:
@@ -303,7 +313,7 @@ class Study:
         """Return totals of all runs: runs, completed, failed, train_seconds, total_seconds, cost (NaN without a price).
 
         If runs of the study share steps, the totals also have ``trained_seconds``: the training time with each shared
-        step counted once. Runs without a record are not included, because their time is unknown.
+        step counted once. The times do not include runs without a record, because the time of these runs is unknown.
         """
         if price_per_hour is not None:
             not_negative(price_per_hour, "price_per_hour")

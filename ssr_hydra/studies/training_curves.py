@@ -35,7 +35,7 @@ def learning_curves(study: Study, axis: Axis = "steps", price_per_hour: float | 
         finite).
 
     Raises:
-        InputError: The axis is unknown, a run has no number for it, or ``cost`` has no price.
+        InputError: The axis is unknown, a run has no value on this axis, or ``cost`` has no price.
     """
     check_axis(study, axis, price_per_hour)
     curves = study.curves[study.curves["run"].isin(study.completed.index)]
@@ -67,10 +67,11 @@ def mean_curves(
         price_per_hour: The price of an hour, for the axis ``cost``.
 
     Returns:
-        A row per recipe x control x ssr x step: recipe, control, ssr, x, n, mean, low, high (NaN if there is one run).
+        A row per recipe x control x ssr x step: recipe, control, ssr, x, n, mean, low, high. If there is only one run,
+        low and high are NaN.
 
     Raises:
-        InputError: The axis is unknown, a run has no number for it, ``cost`` has no price, or the confidence is
+        InputError: The axis is unknown, a run has no value on this axis, ``cost`` has no price, or the confidence is
             invalid.
     """
     check_confidence(confidence)
@@ -89,7 +90,7 @@ def mean_curves(
 def lr_curves(
     study: Study, axis: Axis = "steps", price_per_hour: float | None = None, most_points: int = 500
 ) -> pd.DataFrame:
-    """Return the learning rate of one run per recipe, control and ssr, from its ``metrics.jsonl``.
+    """Return the learning-rate curve of one run for each recipe, control and ssr, from the run's ``metrics.jsonl``.
 
     Args:
         study: The study.
@@ -103,8 +104,8 @@ def lr_curves(
         has no points. Truncated lines are skipped.
 
     Raises:
-        InputError: The axis is unknown, a run has no number for it, ``cost`` has no price, or fewer than 2 points are
-            requested.
+        InputError: The axis is unknown, a run has no value on this axis, ``cost`` has no price, or fewer than 2 points
+            are requested.
     """
     check_axis(study, axis, price_per_hour)
     count(most_points, "most_points", 2)
@@ -124,9 +125,9 @@ def lr_curves(
 
 
 def logged_rates(folder: Path) -> dict[str, Any]:
-    """Return the steps, samples, tokens, seconds and learning rates in a run's ``metrics.jsonl``, as arrays by name.
+    """Return a mapping from name to array: the steps, samples, tokens, seconds and learning rates of a run.
 
-    The arrays are empty if the file is missing.
+    The function reads ``metrics.jsonl`` in the run's folder. If the file is missing, the arrays are empty.
     """
     path = folder / METRICS
     points: dict[str, list[float]] = {name: [] for name in (*CLOCKS, "lr")}

@@ -1,6 +1,6 @@
 """List the jobs of a sweep: one for every combination of the values in its overrides.
 
-The keys in ``zip`` form one axis: the first job uses the first value of each of these keys, and so on.
+The keys in ``zip`` form one axis: a job uses the first value of each of these keys, or the second of each, and so on.
 """
 
 from __future__ import annotations
@@ -145,14 +145,20 @@ def check_job_count(overrides: Sequence[Override], zips: Sequence[tuple[str, ...
 
 
 def product_of(overrides: Sequence[Override], zips: Sequence[tuple[str, ...]] = ()) -> str:
-    """Return the number of values of each axis, such as ``2 ssr,optimizer.lr x 3 seed``. Omit axes with one value."""
+    """Return a text with the number of values of each axis, such as ``2 ssr,optimizer.lr x 3 seed``.
+
+    The text omits axes with one value.
+    """
     counts = {item.get_key_element(): _n_values(item) for item in overrides}
     axes = [axis for axis in _axes(counts, zips) if counts[axis[0]] > 1]
     return " x ".join(f"{counts[axis[0]]} {','.join(axis)}" for axis in axes)
 
 
 def _axes(keys: Iterable[str], zips: Sequence[tuple[str, ...]]) -> list[tuple[str, ...]]:
-    """Return the axes of the sweep: each key outside of zips, and each zip (at the position of its first key)."""
+    """Return the axes of the sweep: one axis for each zip, and one axis for each key that is in no zip.
+
+    A zip has the position of its first key.
+    """
     axis_of = {key: axis for axis in zips for key in axis}
     return list(dict.fromkeys(axis_of.get(key, (key,)) for key in keys))
 

@@ -40,7 +40,7 @@ _FIELD = "hydra.sweep.dir"
 
 @dataclass(frozen=True)
 class AssignedJobs:
-    """The jobs of a sweep, divided between this sweep and other sweeps that are running.
+    """The jobs of a sweep: the jobs that this sweep runs, and the jobs that other running sweeps have claimed.
 
     Args:
         jobs: All jobs of this sweep, in the order of their overrides. The same job may occur several times.
@@ -69,7 +69,7 @@ class StudyFolder:
         return self.path / SWEEPS / f"{sweep}.json"
 
     def open(self, base: Mapping[str, Any], swept: Iterable[str], code: Mapping[str, str], *, any_code: bool) -> None:
-        """Create the study in the folder, or check that the folder holds the same study.
+        """Create the study in the folder, or check that the study in the folder matches the arguments.
 
         ``base`` is the config that all jobs share. ``swept`` are the keys whose values differ between jobs. ``code`` is
         the version of each part of the code. With ``any_code``, the jobs of a study may have different code.
@@ -260,7 +260,7 @@ def _as_stored(base: Mapping[str, Any]) -> Any:
 
 
 def _path_of(key: str) -> str:
-    """Return the config key that an override sets: ``schedules.momentum`` for ``+scheduler@schedules.momentum``."""
+    """Return the config key of an override, such as ``schedules.momentum`` for ``+scheduler@schedules.momentum``."""
     key = key.lstrip("+~")
     return (key.partition("@")[2] or key).replace("/", ".")
 

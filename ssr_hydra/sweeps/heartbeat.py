@@ -40,8 +40,8 @@ class Pulse:
     Args:
         machine: Host name, boot id, and the namespace of process ids.
         pid: The process id.
-        started: The start time of the process, because the system reuses process ids.
-        attempt: 1 for the first start of the job, plus 1 for each start that was killed.
+        started: The start time of the process. It distinguishes the process from a later process with the same id.
+        attempt: 1 plus the number of earlier starts of the job that were killed.
         frac_done: The completed fraction of the run, from 0 to 1; None if unknown.
     """
 
@@ -142,7 +142,10 @@ class Heartbeat:
 
 
 class _Mean:
-    """The mean over time of a number that is sampled at irregular times and interpolated linearly in between."""
+    """The mean over time of a number that is sampled at irregular times.
+
+    Between two samples, the number is interpolated linearly.
+    """
 
     def __init__(self, look: Callable[[], float]) -> None:
         self._look, self._lock = look, threading.Lock()
@@ -169,8 +172,9 @@ def is_alive(path: Path, now: float | None = None) -> bool:
     """Return whether the process that wrote a heartbeat file is alive.
 
     On this machine, the function looks for the id of the process. For a process on a different machine, the file must
-    be younger than ``SILENT_SECONDS``. A file whose time is far in the future means a dead process, because a living
-    process would have reset this time. ``now`` is the current time from :func:`clock_of`; None to read the clock here.
+    be younger than ``SILENT_SECONDS``. If the time of the file is far in the future, the process is dead: a living
+    process would have reset this time. ``now`` is the current time from :func:`clock_of`. If it is None, this function
+    calls :func:`clock_of`.
     """
     pulse = Pulse.read(path)
     if pulse is None:

@@ -58,7 +58,7 @@ class JobState(Enum):
 
     @property
     def is_final(self) -> bool:
-        """True if the job has completed or diverged. A second run would have the same result."""
+        """True if the job has completed or diverged. A second run would have the same result as the first."""
         return self in (JobState.COMPLETED, JobState.DIVERGED)
 
     @property
@@ -140,7 +140,7 @@ def is_free(field: str) -> bool:
 
 
 def describe(values: Mapping[str, Any]) -> JobDescription:
-    """Return the description of a job. ``values`` is its checked config as plain data."""
+    """Return the description of a job. ``values`` is the checked config of the job, as plain data."""
     trainer = values.get("trainer")
     return JobDescription(
         identity=str(config_hash(_without_free(values, ""))),
@@ -165,9 +165,9 @@ def _without_free(node: Mapping[str, Any], path: str) -> dict[str, Any]:
 def read_state(folder: Path, now: float | None = None) -> JobState:
     """Return the status of the job in a folder.
 
-    If the record is final (completed or diverged), the record decides. Otherwise the heartbeat file decides if it
-    exists, because the folder of a retried job may still have the record of the failed attempt. ``now`` is the current
-    time from :func:`~ssr_hydra.sweeps.heartbeat.clock_of`.
+    If the record says completed or diverged, the function returns this status. Otherwise, if the folder has a heartbeat
+    file, the function returns RUNNING or DIED and ignores the record, because the record may come from an earlier
+    attempt that failed. ``now`` is the current time from :func:`~ssr_hydra.sweeps.heartbeat.clock_of`.
     """
     record = None
     with suppress(OSError, ValueError):

@@ -38,8 +38,8 @@ def show_sweep(folder: Path, stream: TextIO, pending: str | None = None) -> None
     """Print a line for each job of a sweep: its folder, its swept values, and how it ended.
 
     On a terminal the table fits the width. In other outputs no line is wrapped. If the folder has no jobs, the function
-    prints nothing. With more than fifty jobs, completed jobs are counted but not listed. ``pending`` is the name of the
-    subfolder in which a refused job has stored the reason.
+    prints nothing. With more than fifty jobs, completed jobs are counted but not listed. If a job was refused, the
+    subfolder ``pending`` of its folder holds the reason.
     """
     found = {path.parent.parent for path in folder.glob("**/.hydra/overrides.yaml")}
     found |= {*job_folders(folder)}  # a job that has not started has no files of Hydra

@@ -80,7 +80,7 @@ class Pending:
         self._holds.append((handler, hold))
 
     def publish(self, _: object = None) -> None:
-        """Write the files of the description and the log lines that were held back. Each file is written atomically."""
+        """Write the description and the log lines that were held back. Each file is written atomically."""
         if not self.waits:
             return
         self._place.mkdir(exist_ok=True)
@@ -98,7 +98,7 @@ class Pending:
         """Discard the description. The files of the earlier run stay unchanged.
 
         ``refused`` is the reason why the job was refused. This method stores the reason for the table of the sweep. If
-        the job has ``failed``, this method writes the log lines that were held back.
+        ``failed`` is true (the job failed), this method writes the log lines that were held back.
         """
         if not self.waits:
             return

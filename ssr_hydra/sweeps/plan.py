@@ -116,7 +116,7 @@ class SharingPlan:
                 orders.write(self._study, each.identity)
 
     def _end(self, each: PlannedJob, begin: int) -> Iterator[int]:
-        """Yield the last step that a longer run could share with this job, if the job trains that step itself."""
+        """Yield the last step that this job could share with a longer run, if this job trains that step itself."""
         sequences = each.candidate.sequences
         if self._keep == NONE or sequences is None or each.candidate.group is None:
             return
@@ -146,7 +146,7 @@ class SharingPlan:
         yield from self._reasons()
 
     def _lonely(self) -> Iterator[str]:
-        """Yield a line for each step at which jobs differ from other jobs too early to share steps."""
+        """Yield a line for each step at which jobs differ from the other jobs so early that they share no steps."""
         known, branches = [each.candidate for each, _, _ in self._known], self.stages.branches
         groups: dict[Hashable, list[int]] = {}
         for index in sorted(range(len(known)), key=lambda index: -branches[index].steps):
@@ -240,7 +240,10 @@ def _is_unfinished(entry: PlannedJob) -> bool:
 
 
 def _note(field: str, entries: Sequence[PlannedJob]) -> str:
-    """Return why a field differs between jobs although it is equal in their configs; "" if it is not equal there."""
+    """Return the reason why a field differs between jobs although their configs have equal values of this field.
+
+    Return "" if the configs have different values.
+    """
     node: Any = [each.values for each in entries]
     for key in field.split("."):
         node = [each.get(key) if isinstance(each, dict) else None for each in node]
@@ -253,7 +256,7 @@ def _note(field: str, entries: Sequence[PlannedJob]) -> str:
 def _origins(
     study: Path, describe: Callable[[Mapping[str, Any]], Candidate], code: Mapping[str, str]
 ) -> list[tuple[Point, Candidate]]:
-    """Return the checkpoints that jobs with the same software have published, each with its job's candidate."""
+    """Return a pair (checkpoint, candidate of its job) for each checkpoint that was published with this software."""
     jobs: dict[str, Candidate] = {}
     found = []
     for point in points_of(study):
@@ -267,7 +270,10 @@ def _origins(
 
 
 def _latest_point(candidate: Candidate, origins: Sequence[tuple[Point, Candidate]]) -> tuple[int, Point | None]:
-    """Return the latest published checkpoint from which a job can begin (None if there is none), and its step."""
+    """Return the step of the latest published checkpoint from which a job can begin, and the checkpoint.
+
+    If there is no such checkpoint, return 0 and None.
+    """
     sequences, best, found = candidate.sequences, 0, None
     for point, origin in origins:
         if sequences is None or origin.sequences is None or candidate.group is None or origin.group != candidate.group:

@@ -250,7 +250,10 @@ def line(counts: Mapping[JobState, int]) -> str:
 
 
 def _weights(jobs: Iterable[StudyJob]) -> dict[Path, float]:
-    """Return the relative length of each job: ssr times max_duration, or only ssr if the durations differ in unit."""
+    """Return the relative length of each job: ssr times max_duration.
+
+    If the durations have different units or a job has no duration, the relative length is ssr.
+    """
     described = {job.folder: job.description for job in jobs}
     times = {path: as_time(each.max_duration, "max_duration") for path, each in described.items() if each.max_duration}
     if len(times) < len(described) or len({time.unit for time in times.values()}) > 1:

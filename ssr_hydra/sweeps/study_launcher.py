@@ -150,7 +150,7 @@ class StudyLauncher:
                 raise
 
     def _free(self, others: list[StudyJob]) -> tuple[list[StudyJob], list[StudyJob]]:
-        """Return the unfinished jobs of dead sweeps (to run in this sweep) and the unfinished jobs of living sweeps."""
+        """Return two lists: the unfinished jobs of dead sweeps, to run in this sweep, and those of living sweeps."""
 
         def state_of(job: StudyJob) -> JobState:
             state = read_state(job.folder)
@@ -281,14 +281,14 @@ class StudyLauncher:
         return True
 
     def _attempts(self, job: StudyJob) -> int:
-        """Return the number of starts of a job that died, including starts that left no heartbeat file."""
+        """Return how many times a job was started and died, including the starts that left no heartbeat file."""
         pulse = Pulse.read(job.folder / HEARTBEAT)
         return self._silent[job.folder] + (0 if pulse is None else pulse.attempt)
 
     def _never_starts(self, job: StudyJob, error: BaseException | None, *, counts: bool) -> bool:
         """Return whether to give up a job that wrote no file. If so, write a record of its failure.
 
-        The sweep gives up the job after an error of the launcher for this job, or after too many launches. With
+        The sweep gives up the job if the launcher returned an error for this job, or after too many launches. With
         ``counts=False``, the latest launch does not count, because the death of a different job ended the launch.
         """
         self._silent[job.folder] += counts

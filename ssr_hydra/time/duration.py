@@ -48,7 +48,7 @@ class TimeUnit(str, Enum):
 
     @classmethod
     def _missing_(cls, value: object) -> TimeUnit | None:
-        """Find a unit by its value or name in upper or lower case, or by a unit of another library."""
+        """Find the unit for a unit of another library, or for a text: the value or the name of a unit, in any case."""
         inner = getattr(value, "value", value)
         if isinstance(inner, str):
             for unit in cls:
@@ -245,7 +245,7 @@ class Time(Generic[_Value]):
         return f"Time({self.to_timestring()!r})"
 
     def _amount(self, other: object) -> int | Fraction | None:
-        """Return the amount of ``other``, a time in the same unit or a number; None for other types."""
+        """Return the amount of ``other``: a number, or a time in the unit of this time. Return None for other types."""
         if isinstance(other, str):
             other = Time(other)
         if isinstance(other, Time):

@@ -102,7 +102,7 @@ def _wall_clock(slot: str, doc: str) -> datetime.timedelta:
 
 
 def _raw(slot: str, doc: str) -> int:
-    """Return a read-only attribute for a slot. ``attrgetter`` is fast, because it calls no Python function."""
+    """Return a read-only attribute for a slot. It is fast, because ``attrgetter`` calls no Python function."""
     return property(attrgetter(slot), doc=doc)  # type: ignore[return-value]
 
 
@@ -222,7 +222,10 @@ class Timestamp:
 
     @staticmethod
     def reader(unit: TimeUnit) -> Callable[[Timestamp], int]:
-        """Return a fast function that reads the total in ``unit`` as a number; seconds are read in nanoseconds."""
+        """Return a fast function that reads the time since the start of the run in ``unit``, as a number.
+
+        For seconds, the number is in nanoseconds.
+        """
         return attrgetter(SLOT_OF[TOTALS[unit]])
 
     def get(self, unit: TimeUnit | str) -> Time:
@@ -280,7 +283,7 @@ class Timestamp:
         return new
 
     def to_next_epoch(self, duration: datetime.timedelta | Number | None = 0) -> Timestamp:
-        """Return the timestamp at the start of the next epoch. ``duration`` adds seconds spent between batches."""
+        """Return the timestamp at the start of the next epoch, after ``duration`` more seconds between batches."""
         nanoseconds = 0 if duration is None else _count(duration, "duration", TimeUnit.SECOND)
         return self._replace(
             _epoch=self._epoch + 1,
@@ -295,7 +298,7 @@ class Timestamp:
         )
 
     def to_next_iteration(self, duration: datetime.timedelta | Number | None = 0) -> Timestamp:
-        """Return the timestamp at the start of the next iteration. ``duration`` adds seconds spent between batches."""
+        """Return the timestamp at the start of the next iteration, after ``duration`` more seconds between batches."""
         nanoseconds = 0 if duration is None else _count(duration, "duration", TimeUnit.SECOND)
         return self._replace(
             _iteration=self._iteration + 1,
@@ -308,7 +311,7 @@ class Timestamp:
         )
 
     def copy(self, **changes: Time | Number | datetime.timedelta) -> Timestamp:
-        """Return a copy with new values for some counters, given by their public names.
+        """Return a copy with new values for some counters. The argument names are the public names of these counters.
 
         Raises:
             InputError: A name is not a counter, or the constructor refuses a value.
@@ -357,7 +360,7 @@ class Timestamp:
 
     @classmethod
     def from_state_dict(cls, state: Mapping[str, int | str]) -> Timestamp:
-        """Create a timestamp from the result of :meth:`state_dict`. The errors are those of :meth:`load_state_dict`."""
+        """Create a timestamp from the result of :meth:`state_dict`. Raise the errors of :meth:`load_state_dict`."""
         new = cls()
         new.load_state_dict(state)
         return new

@@ -118,7 +118,7 @@ def ends_in_first_epoch(state: Any) -> bool:
 
 
 class Steps:
-    """A run, or a phase of a run, whose time is counted in steps of one scheduler. SSR stretches a step.
+    """A run, or a phase of a run, that counts time in the steps of one scheduler. SSR stretches each of these steps.
 
     Args:
         run: The run, or a phase of the run.
@@ -159,7 +159,7 @@ class Steps:
         return count
 
     def share(self, time: Time, name: str) -> Curve:
-        """Return a function from a timestamp to the elapsed fraction of ``time``, which may be above 1."""
+        """Return a function from a timestamp to the elapsed fraction of ``time``. The fraction may be above 1."""
         clock = self.run.clock(time.unit, name, time)
         read, factor, (start, end) = clock.read, clock.factor, clock.points
         width = end - start
@@ -187,10 +187,10 @@ class Course(ABC):
         """Return the learning rate of each param group at a timestamp. ``bases`` are the groups' initial rates."""
 
     def growth(self, before: Any, after: Any, count: int) -> list[float]:
-        """Return the factor by which the rate of each of ``count`` groups changes between two timestamps.
+        """Return a factor for each of ``count`` groups: how much the rate changes between two timestamps.
 
-        Only courses with :attr:`chains` need this method. By default, it returns the quotient of the rates at the
-        two timestamps. A subclass overrides this method if its rate may be 0 or underflow.
+        Only courses whose :attr:`chains` is True need this method. By default, the method returns the quotient of the
+        rates at the two timestamps. A subclass overrides this method if the rate may be 0 or underflow.
         """
         ones = [1.0] * count
         pairs = zip(self.rates(before, ones), self.rates(after, ones), strict=True)
@@ -198,7 +198,7 @@ class Course(ABC):
         return [second / first if first != 0.0 else 1.0 for first, second in pairs]
 
     def momenta(self, timestamp: Any, count: int) -> list[float]:
-        """Return the momentum or first beta of each of ``count`` groups. Requires :attr:`has_momenta`."""
+        """Return the momentum (or the first beta) of each of ``count`` groups. Requires :attr:`has_momenta`."""
         raise NotImplementedError
 
 
@@ -207,7 +207,7 @@ class Factor(Course):
 
     Args:
         factor: The factor at a timestamp.
-        extra: A constant factor for the extra steps of :meth:`TorchScheduler.course`.
+        extra: A constant factor: the effect of the extra first steps, see ``again`` in :meth:`TorchScheduler.course`.
         growth: A function that returns the change of the factor between two timestamps. None means the quotient of the
             two factors.
     """
@@ -277,7 +277,7 @@ class TorchScheduler(metaclass=Opaque):
         Args:
             state: The state of the run. Its ``max_duration`` is already multiplied by ssr.
             use_stepwise_scheduler: The trainer's setting.
-            fix: The fix in the error message, which sets a pace.
+            fix: The last part of the error message, which tells the user how to set a pace.
 
         Raises:
             InputError: The pace is an epoch by default, and the run ends within its first epoch.
@@ -293,16 +293,19 @@ class TorchScheduler(metaclass=Opaque):
 
         Args:
             steps: The run, counted in the steps of the scheduler.
-            again: Number of extra first steps. torch takes one extra step for each SequentialLR that has this scheduler
-                inside its first scheduler.
+            again: Number of extra first steps. torch takes one extra step for each SequentialLR whose first scheduler
+                is a sequence or a chain that contains this scheduler.
         """
 
     def course_in(self, run: Run, pace: str) -> Course:
-        """Return the course of this scheduler in a run, for timestamps at the end of a step of this pace."""
+        """Return the course of this scheduler in a run, valid only at timestamps where a step of this pace ends."""
         return self.course(Steps.at(run, pace))
 
     def bind(self, state: Any, ssr: Number = 1.0, use_stepwise_scheduler: bool | None = None) -> Course:
-        """Resolve the scheduler with the ``max_duration`` and rates of ``state``. The course accepts any timestamp.
+        """Return the course of this scheduler in the run of ``state``. The course accepts any timestamp.
+
+        The method resolves the times of the scheduler with ``state.max_duration`` and the rates of the run, such as the
+        number of batches per epoch.
 
         Raises:
             InputError: A time cannot be resolved, or ssr is not above 0.

@@ -37,8 +37,8 @@ def chain(links: list[Link], steps: Steps) -> Course:
     """Return the course of a chain.
 
     Raises:
-        UnchainableError: A scheduler overwrites the rates of other schedulers, or the chain is not defined between two
-            steps.
+        UnchainableError: A scheduler overwrites the rates of other schedulers, or the chain has no defined rate between
+            two steps.
     """
     if len(links) == 1:
         return links[0].course
@@ -97,9 +97,10 @@ class Product(Course):
 
 
 class _Recursion(Course):
-    """A chain of factors and cosines. It uses torch's recursion for all whole steps, then for a fraction of a step.
+    """A chain of factors and cosines, computed by torch's recursion.
 
-    The object caches the rates at the last whole step.
+    The recursion runs through all whole steps, and then once more for the remaining fraction of a step. The object
+    caches the rates at the last whole step.
     """
 
     chains = True

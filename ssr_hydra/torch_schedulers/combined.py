@@ -149,10 +149,10 @@ class SequentialLR(TorchScheduler):
     the current rate. ``dur`` in a scheduler is a fraction of the scheduler's phase. SSR stretches the milestones and
     the schedulers.
 
-    A scheduler of the sequence may be a sequence or a chain. If the first scheduler is a sequence or a chain, torch
-    takes the first step of its inner schedulers twice. So an inner ExponentialLR is one step ahead. This class does the
-    same. In torch, a later scheduler cannot be a sequence or a chain. In this class, a later sequence or chain starts
-    as if it were alone.
+    A scheduler of the sequence may itself be a sequence or a chain. If the first scheduler is a sequence or a chain,
+    torch takes the first step of its inner schedulers twice, so an inner ExponentialLR is one step ahead. This class
+    copies torch here. In torch, only the first scheduler can be a sequence or a chain. In this class, a later scheduler
+    can be one too, and it starts as if it were alone.
 
     Args:
         schedulers: A list of schedulers, or a mapping from name to scheduler, in order. All step at the ``pace`` of the
@@ -249,7 +249,8 @@ class ChainedScheduler(TorchScheduler):
     milestones. After a milestone, the other schedulers multiply this rate. SSR stretches all schedulers.
 
     LambdaLR, CosineAnnealingWarmRestarts, CyclicLR and OneCycleLR set the rate at every step, so they cannot be in a
-    chain. Use a list of schedulers to multiply one of these four by schedulers of this package.
+    chain. To multiply one of these four with other schedulers of this package, write a list of schedulers instead of a
+    chain.
 
     Args:
         schedulers: A list of schedulers, or a mapping from name to scheduler, in order. All step at the ``pace`` of the

@@ -2,7 +2,7 @@
 
 The process receives a :class:`JobOrder` over a connection. Then the process sends the path of its output file and, at
 the end, a :class:`JobAnswer`. The process inherits nothing from the sweep's process except the content of the order. If
-the sweep ends first, the job writes a checkpoint and stops.
+the sweep ends before the job, the job writes a checkpoint and stops.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class JobAnswer(NamedTuple):
 
 
 class JobTraceback(Exception):
-    """The traceback of a job's process, as the cause of the error in the sweep's process."""
+    """The traceback of an error in a job's process. The error that the sweep raises has this exception as its cause."""
 
     def __str__(self) -> str:
         return f"\n{self.args[0]}"
@@ -100,7 +100,7 @@ def _ignore_stops() -> None:
 
 
 def _leave(code: int) -> None:
-    """Run the interpreter's exit handlers, because the caller then calls ``os._exit``, which does not run them."""
+    """Run the interpreter's exit handlers. The caller then calls ``os._exit``, which does not run these handlers."""
 
     def leave() -> None:
         time.sleep(_EXIT_SECONDS)
@@ -151,7 +151,7 @@ def stop_process() -> None:
 
 
 def _run(order: JobOrder, connection: Connection) -> Any:
-    """Set up Hydra as Hydra's launchers do in a worker process, and run the job."""
+    """Set up Hydra in the same way as Hydra's launchers do in a worker process. Then run the job."""
     from hydra.core.hydra_config import HydraConfig
     from hydra.core.plugins import Plugins
     from hydra.core.singleton import Singleton
@@ -187,7 +187,7 @@ def _run(order: JobOrder, connection: Connection) -> Any:
 
 
 def print_to(path: Path) -> None:
-    """Redirect the output of this process and of its child processes to the end of a file."""
+    """Append the output of this process and of its child processes to a file."""
     path.parent.mkdir(parents=True, exist_ok=True)
     file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
     for stream, number in ((sys.stdout, 1), (sys.stderr, 2)):

@@ -1,4 +1,4 @@
-"""Make Hydra's launcher plugins for joblib, submitit, Slurm and Ray wait for all jobs, and end when the sweep ends.
+"""Make Hydra's launcher plugins for joblib, submitit, Slurm and Ray wait for all jobs and end together with the sweep.
 
 The plugins for submitit and Ray raise the error of the first job that fails. Other jobs would then still run, or wait
 in a queue, although the sweep has ended. :func:`patient` prevents this.
@@ -150,10 +150,10 @@ def queue_watcher() -> Any:
 def start_cluster(launcher: Launcher) -> None:
     """Start or join the cluster for Ray's launcher. Call this function in the main thread.
 
-    When the *thread* that has started a local cluster ends, the system ends the processes of the cluster. The main
-    thread lives as long as the sweep. In the main thread, Ray also replaces the handler of SIGTERM, so this function
-    restores the sweep's handler. If ``RAY_USAGE_STATS_ENABLED`` is not set, this function sets it to 0. Otherwise Ray
-    would send usage statistics.
+    When the *thread* that has started a local cluster ends, the system ends the processes of the cluster. So the main
+    thread must start it, because the main thread lives as long as the sweep. Ray replaces the handler of SIGTERM if it
+    is started in the main thread. This function restores the sweep's handler. If ``RAY_USAGE_STATS_ENABLED`` is not
+    set, this function sets it to 0, so that Ray sends no usage statistics.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     from hydra_plugins.hydra_ray_launcher._launcher_util import start_ray
@@ -171,7 +171,8 @@ def start_cluster(launcher: Launcher) -> None:
 class PoolTask:
     """A task function for joblib's workers. If the sweep's process dies, the job writes a checkpoint and stops.
 
-    Then all workers end. Without this class, joblib's workers do not notice the death of the sweep's process.
+    In this case, all workers of the sweep end. Without this class, joblib's workers would not notice that the sweep's
+    process is dead.
     """
 
     task: Any

@@ -44,9 +44,10 @@ class ProcessLauncher(Launcher):
     """The launcher ``hydra/launcher=processes``: it runs each job in a separate process, ``workers`` jobs at a time.
 
     Args:
-        workers: Number of jobs at a time. With null and GPUs, the launcher runs one job per ``gpus_per_job`` GPUs. With
-            null and no GPUs, it runs as many jobs as the cores allow if each job has ``trainer.threads`` threads.
-        threads: Number of threads that numerical libraries use in each job. ``trainer.threads`` takes precedence. With
+        workers: Number of jobs at a time. If null and there are GPUs to assign, the launcher runs one job per
+            ``gpus_per_job`` GPUs. If null and there are no GPUs to assign, it runs as many jobs as the cores allow when
+            each job has ``trainer.threads`` threads.
+        threads: Number of threads that numerical libraries use in each job. ``trainer.threads`` takes precedence. If
             null, each job gets ``OMP_NUM_THREADS`` threads. If this variable is not set, several workers get equal
             parts of the cores, and a single worker gets no limit.
         gpus: ``auto`` assigns the visible GPUs to the running jobs, by ``CUDA_VISIBLE_DEVICES``. A list selects the
@@ -89,8 +90,8 @@ class ProcessLauncher(Launcher):
         """Run the jobs. Return their results in the order of the jobs.
 
         Raises:
-            KeyboardInterrupt: After ctrl-C, when the running jobs have stopped.
-            TerminatedError: After another stop signal, when the running jobs have stopped.
+            KeyboardInterrupt: The user pressed ctrl-C, and the running jobs have stopped.
+            TerminatedError: A stop signal other than ctrl-C arrived, and the running jobs have stopped.
         """
         assert self._setup is not None
         hydra: Any = self._setup[-1].hydra
@@ -239,7 +240,7 @@ class _JobQueue:
     # ---- all jobs
 
     def _wait(self, stops: Stops) -> None:
-        """Wait until a job sends a message or ends, or a signal arrives, and handle it."""
+        """Wait for a message of a job, for the end of a job, or for a signal. Then handle this event."""
         heard = {job.connection: job for job in self._running.values() if not job.is_deaf}
         polls = self._starter.polls or not stops.waitables()
         seconds = _POLL_SECONDS if polls else _LOOK_SECONDS

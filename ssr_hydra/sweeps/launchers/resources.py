@@ -1,6 +1,6 @@
 """Divide the cores and GPUs of a machine between jobs, and register the resolvers of the launcher presets.
 
-This module does not import torch or initialize CUDA.
+This module neither imports torch nor initializes CUDA.
 """
 
 from __future__ import annotations
@@ -113,8 +113,9 @@ def _identities(gpus: Any, environment: Mapping[str, str]) -> list[str]:
 def visible_gpus(environment: Mapping[str, str] | None = None) -> list[str]:
     """Return the ids of the GPUs that a program with these environment variables could use.
 
-    If ``CUDA_VISIBLE_DEVICES`` is set, it lists the GPUs. Otherwise the function calls ``nvidia-smi -L``, because a
-    call of CUDA would keep a context on each GPU. For a partitioned GPU (MIG), the result has the id of each instance.
+    If ``CUDA_VISIBLE_DEVICES`` is set, the function returns the GPUs in this variable. Otherwise the function calls
+    ``nvidia-smi -L``. It does not call CUDA, because this process would then keep a context on each GPU. For a
+    partitioned GPU (MIG), the result has the id of each instance.
 
     Args:
         environment: The environment variables to read; None for those of this process.
@@ -163,7 +164,7 @@ def gpus_per_job(device: str | None = "auto") -> int:
 
 
 def uses_gpu(device: str | None) -> bool:
-    """Return whether a job uses a GPU if there is one."""
+    """Return whether a job uses a GPU on a machine that has GPUs."""
     return device is None or re.match(r"(auto|cuda)(:\d+)?$", device) is not None
 
 
@@ -180,7 +181,7 @@ def jobs_at_once(threads: int | None = 1, device: str | None = "auto") -> int:
 
 
 def study_folder(study: str | None, default: str) -> str:
-    """Return the folder of a sweep: the folder of the study with this name or path, or ``default`` without a study.
+    """Return the folder of the study with this name or path; ``default`` if ``study`` is None.
 
     Example:
         >>> study_folder("first", "multirun/x"), study_folder("results/first", "multirun/x")
@@ -199,7 +200,7 @@ def register_resolvers() -> None:
 
 
 def register_resolver(name: str, function: Callable[..., Any]) -> None:
-    """Register a resolver with OmegaConf 2.3 or 2.4. The resolver replaces a resolver with the same name."""
+    """Register a resolver with OmegaConf 2.3 or 2.4. It replaces an earlier resolver with this name."""
     import omegaconf
 
     is_new = [int(part) for part in omegaconf.__version__.split(".")[:2]] >= [2, 4]

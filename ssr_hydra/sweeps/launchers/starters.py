@@ -1,4 +1,4 @@
-"""Two ways to start the process of a job: fork a server that has imported torch, or start a new Python interpreter."""
+"""Two ways to start the process of a job: as a fork of a server that has imported torch, or as a new Python process."""
 
 from __future__ import annotations
 
@@ -57,16 +57,16 @@ def import_path() -> list[str]:
 
 
 class ForkServer:
-    """Start and use a fork server. The server starts with the first job, and again if it was killed.
+    """Start a fork server at the first job, and use this server for all jobs. Restart the server if it was killed.
 
     Args:
         variables: Environment variables of the server, in addition to the variables of this process.
         modules: Names of the modules that the server imports before the first job.
-        patience: Seconds before a server that SIGSTOP has stopped is killed and started again.
+        patience: If SIGSTOP has stopped the server for this number of seconds, the server is killed and started again.
 
     Attributes:
-        polls: True while processes of a killed server run. Their end wakes no waiting caller, so the caller must call
-            :meth:`ended` often.
+        polls: True while processes of a killed server run. The end of such a process does not wake a caller that waits
+            on the objects of :meth:`waitables`, so the caller must call :meth:`ended` often.
     """
 
     _shared: ForkServer | None = None
@@ -84,7 +84,7 @@ class ForkServer:
 
     @classmethod
     def shared(cls, variables: Mapping[str, str]) -> ForkServer:
-        """Return the fork server of this process. If it has other environment variables, start a new one."""
+        """Return the fork server of this process. If ``variables`` differ from the server's, start a new server."""
         if cls._shared is None or cls._shared.variables != variables or cls._shared._owner != os.getpid():
             if cls._shared is not None:
                 cls._shared.close()
@@ -131,7 +131,8 @@ class ForkServer:
             serial: Number of the job.
             out: File descriptor for the standard output of the process.
             err: File descriptor for the standard error of the process.
-            is_stopped: A function that returns True after the sweep was stopped. Then this method raises an error.
+            is_stopped: A function that returns True after the sweep was stopped. If it returns True, this method raises
+                an error.
 
         Returns:
             The process id, and the connection for the job's order and answer.
@@ -170,7 +171,10 @@ class ForkServer:
             raise self._lose() from None
 
     def _next(self, server: socket.socket) -> tuple[bytes, int, int]:
-        """Read the next message. Return its kind, serial number, and pid or errno. Store how a process ended."""
+        """Read the next message. Return its kind, serial number, and pid or errno.
+
+        If the message reports the end of a process, store how the process ended.
+        """
         try:
             data = server.recv(MESSAGE.size)
         except ConnectionError:
@@ -201,7 +205,7 @@ class ForkServer:
             raise self._lose()
 
     def _lose(self) -> LostServerError:
-        """Discard a server that has ended, but keep the pids of its jobs. Return the error that says how it ended."""
+        """Discard a dead server, but keep the pids of its jobs. Return an error that says how the server ended."""
         assert self._process is not None
         if self._socket is not None:
             self._socket.close()
@@ -214,7 +218,7 @@ class ForkServer:
         return LostServerError(f"the process that starts the jobs {how}")
 
     def waitables(self) -> list[Any]:
-        """Return objects for ``multiprocessing.connection.wait``. One becomes readable when a process has ended."""
+        """Return objects for ``multiprocessing.connection.wait``. One of them becomes readable when a process ends."""
         return [] if self._socket is None else [self._socket]
 
     def ended(self) -> list[ProcessEnd]:
@@ -249,7 +253,7 @@ def _status(pid: int) -> str | None:
 
 
 class Spawner:
-    """Start each job in a new Python interpreter, which must import torch again. It has the methods of ForkServer."""
+    """Start each job in a new Python interpreter, which must import torch again. The methods are as in ForkServer."""
 
     polls = False
 

@@ -69,7 +69,7 @@ class Stops:
             os.write(self._write, b"!")
 
     def waitables(self) -> list[int]:
-        """Return a list with a file descriptor that is readable after a signal; empty on Windows."""
+        """Return a list with a file descriptor that is readable after a signal. On Windows the list is empty."""
         return [] if self._read < 0 else [self._read]
 
     def take(self) -> list[int]:
@@ -80,7 +80,7 @@ class Stops:
         return arrived
 
     def pause(self) -> None:
-        """Stop this process like ctrl-Z does. Return when the user continues it."""
+        """Stop this process as ctrl-Z does. Return when the user continues it."""
         assert _PAUSE is not None
         signal.signal(_PAUSE, signal.SIG_DFL)
         try:

@@ -1,4 +1,4 @@
-"""Find the jobs of a sweep with the same first steps (a shared prefix), and train these steps only once.
+"""Find jobs of a sweep that start with the same steps (a shared prefix), and train these steps only once.
 
 The modules of this package do not import torch.
 """

@@ -115,7 +115,7 @@ class Point:
 
     @classmethod
     def read(cls, study: Path, name: str) -> Point | None:
-        """Return the published checkpoint with a name; None if it is not published yet."""
+        """Return the published checkpoint that has this name; None if it is not published yet."""
         folder = study / SHARED / _POINTS / name
 
         def point(step: Any, identity: Any, values: Any, code: Any) -> Point:
@@ -124,7 +124,7 @@ class Point:
         return _read_record(folder / _ORIGIN, point)
 
     def is_by(self, code: Mapping[str, str]) -> bool:
-        """Return whether a job with this software would train the same steps."""
+        """Return whether a job with this software would train the same steps as the job of this checkpoint."""
         return all(code.get(name, version) == version for name, version in self.code.items())
 
     def size(self) -> int:
@@ -132,7 +132,7 @@ class Point:
         return sum(path.stat().st_size for path in self.folder.rglob("*") if path.is_file())
 
     def copy_records(self, run_dir: Path, log_bytes: int) -> None:
-        """Copy the metrics up to the checkpoint to a job's folder: the first ``log_bytes`` bytes of the metrics log."""
+        """Copy the metrics until this checkpoint into a job's folder: the first ``log_bytes`` bytes of the log."""
         with open_regular(self.folder / _RECORDS) as file:
             write_atomically(run_dir / METRICS, file.read(log_bytes))
         table = self.folder / _TABLE
@@ -143,7 +143,7 @@ class Point:
 def taken_in(run_dirs: Iterable[str | Path]) -> Taken:
     """Return the number of steps that other jobs trained for these jobs, and the training time of these steps.
 
-    A table may have a million jobs in few studies. So the function looks for a study only once per parent folder.
+    The function looks for a study only once per parent folder, because a table may have a million jobs in few studies.
     """
     studies: dict[str, Path | None] = {}
     total = Taken(0, 0.0)

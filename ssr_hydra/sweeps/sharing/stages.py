@@ -88,7 +88,7 @@ class StagePlan:
 
     @property
     def longest(self) -> int:
-        """The number of steps that the sweep takes one after another, even if there is a worker for every job."""
+        """The number of sequential steps of the sweep if there is a worker for every job."""
         return self.took(len(self.branches) or 1)
 
     def took(self, workers: int) -> int:
@@ -129,9 +129,9 @@ class StagePlan:
 
 
 def plan_stages(jobs: Sequence[Planned]) -> StagePlan:
-    """Find the latest step at which each job can begin. A different job trains the same steps before it.
+    """Find the latest step at which each job can begin. A different job trains the steps before this step.
 
-    Every job trains at least its last step itself, because a longer run does not end at that step.
+    Every job trains at least its last step itself, because the run ends with this step and a longer run does not.
     """
     begins = [job.start for job in jobs]
     sources: list[int | None] = [None] * len(jobs)
@@ -172,7 +172,7 @@ def plan_stages(jobs: Sequence[Planned]) -> StagePlan:
 
 
 def _insert(root: _Stage, index: int, jobs: Sequence[Planned], begins: Sequence[int]) -> tuple[int, int | None] | None:
-    """Add a job to the tree of a root. No job in the tree may have a shorter run.
+    """Add a job to the tree of a root. The jobs that are already in the tree must have equally long or longer runs.
 
     Returns:
         The first step that the job must train itself, and the index of the job that trains the steps before it (None
@@ -207,7 +207,7 @@ def _insert(root: _Stage, index: int, jobs: Sequence[Planned], begins: Sequence[
 
 
 def _remaining(branches: Sequence[Branch]) -> list[int]:
-    """Return for each job the number of steps from its start to the end of its last dependent job."""
+    """Return for each job the number of steps from its start until the last job that depends on it has ended."""
     left = [branch.steps - branch.begin for branch in branches]
     for index in sorted(range(len(branches)), key=lambda index: -branches[index].begin):
         source = branches[index].source

@@ -81,7 +81,7 @@ class _Continued(Course):
         return self._own.growth(before, after, count)
 
     def since_start(self, timestamp: Any, count: int) -> list[float]:
-        """Return the factor of each group's rate since the last step of the previous phase."""
+        """Return the factor by which each group's rate has changed since the last step of the previous phase."""
         return self._own.rates(timestamp, self._own.at_zero(count))
 
 
@@ -227,7 +227,7 @@ class SequentialLR(TorchScheduler):
         return courses[0] if len(courses) == 1 else Phases(courses, readers, lasts, moment(run, zero))
 
     def resets(self, steps: Steps) -> list[Time]:
-        """Return the milestones at which torch replaces the rate. A MultiplicativeLR does not replace the rate."""
+        """Return the milestones at which torch replaces the rate: all but those at which a MultiplicativeLR starts."""
         later = [part for _, part in _named(self.schedulers)][1:]
         return [
             steps.time(value, f"milestones[{i}]")

@@ -22,7 +22,7 @@ class Cosine(Course):
         tau: A function from a timestamp to the elapsed fraction.
         eta_min: The lowest learning rate.
         chains: Whether torch computes the rate step by step from the current rate.
-        extra: A factor of ``1 + cos(pi tau)`` while tau is below 1.
+        extra: A number that multiplies ``1 + cos(pi tau)`` while tau is below 1.
     """
 
     def __init__(self, tau: Curve, eta_min: float, *, chains: bool, extra: float = 1.0) -> None:

@@ -83,7 +83,7 @@ class CyclicLR(TorchScheduler):
         s(t) = 1 (triangular), 2 ** (1 - cycle) (triangular2), gamma ** t (exp_range), or scale_fn(cycle or t)
         momentum(t) = max_momentum - (max_momentum - base_momentum) h(t) s(t)
 
-    SSR stretches both parts of a cycle, and the steps of ``exp_range``.
+    SSR stretches both parts of a cycle. In the mode ``exp_range``, SSR also stretches the time t in ``gamma ** t``.
 
     Args:
         base_lr: The lowest learning rate, absolute: one number, or a list with one number per param group.
@@ -171,7 +171,7 @@ class _OneCycle(Course):
         self.has_momenta = own.cycle_momentum
 
     def _where(self, timestamp: Any) -> tuple[int, float]:
-        """Return the index and the elapsed fraction of the phase. After the end, return the last index and 1."""
+        """Return the index and elapsed fraction of the current phase. After the end, return the last index and 1."""
         count = self._read(timestamp) * self._factor
         start, last = self._start, len(self._ends) - 1
         for index, end in enumerate(self._ends):
@@ -205,7 +205,7 @@ class _OneCycle(Course):
 
 
 def _check_length(steps: Steps, total: Time, stated: Any) -> None:
-    """Raise an InputError if the schedule ends before the run. torch raises this error during training."""
+    """Raise an InputError if the schedule ends before the end of the run. torch raises an error only in training."""
     length = steps.run.length() if steps.run.max_duration is not None else None
     if length is not None and steps.run.is_before(total, length):
         rule = f"must not end before the run (ends at {total}, the run at {length})"
@@ -223,13 +223,14 @@ class OneCycleLR(TorchScheduler):
         lr(pct_start * total - 1) = max_lr
         lr(total - 1)             = max_lr / div_factor / final_div_factor
 
-    ``total`` is the length of the cycle in steps. Between these times, lr(t) is half a cosine or a straight line. SSR
-    stretches the increase and the decrease. After ``total - 1``, the learning rate keeps its last value.
+    ``total`` is the length of the cycle in steps. Between the three times above, lr(t) follows half a cosine or a
+    straight line. SSR stretches the increase and the decrease. After ``total - 1``, the learning rate keeps its last
+    value.
 
     Args:
         max_lr: The peak, absolute: one number, or a list with one number per param group.
-        total_steps: Length of the cycle: a number of steps, or a time. None means ``epochs * steps_per_epoch``. If
-            these two are None, it means the whole run.
+        total_steps: Length of the cycle: a number of steps, or a time. None means ``epochs * steps_per_epoch``, or the
+            whole run if ``epochs`` and ``steps_per_epoch`` are None too.
         epochs: Together with ``steps_per_epoch``, an alternative to ``total_steps``.
         steps_per_epoch: See ``epochs``.
         pct_start: The fraction of the cycle in which the learning rate increases.
@@ -244,8 +245,8 @@ class OneCycleLR(TorchScheduler):
         pace: See :class:`~ssr_hydra.torch_schedulers.TorchScheduler`.
 
     Raises:
-        InputError: A length is not above 0, or the cycle ends before the run. A fraction is not between 0 and 1, a
-            number is negative or not finite, or the strategy is unknown.
+        InputError: A length is not above 0, or the cycle ends before the end of the run. A fraction is not between 0
+            and 1, a number is negative or not finite, or the strategy is unknown.
 
     Example:
         >>> from ssr_hydra.state import State

@@ -34,7 +34,7 @@ def _check_functions(value: Any, name: str) -> Any:
 
 
 def asked(function: Callable[[Any], Any], step: float, name: str) -> float:
-    """Call a user's function with a step, which is an int or a float between two steps. Return a float.
+    """Call a user's function with a step: an int, or a float for a time between two steps. Return a float.
 
     Raises:
         InputError: The function does not accept a fraction of a step, or does not return a finite number.
@@ -79,16 +79,17 @@ class LambdaLR(TorchScheduler):
 
         lr(t) = lr_0 lr_lambda(t)
 
-    SSR stretches the time of the function: its argument is ``t / ssr``, an int if it is whole, else a float. Some
-    functions need whole steps, because they compare steps (``step == 5``) or read a table. Wrap such a function:
-    ``lambda step: f(int(step))`` keeps each value until the next whole step.
+    SSR stretches the time of the function. The argument of the function is ``t / ssr``: an int if this number is whole,
+    else a float. Some functions need whole steps, because they compare steps (``step == 5``) or read a table. Wrap such
+    a function: ``lambda step: f(int(step))`` keeps each value until the next whole step.
 
     Args:
         lr_lambda: A function of the step, or a list with one function for each param group.
         pace: See :class:`~ssr_hydra.torch_schedulers.TorchScheduler`.
 
     Raises:
-        InputError: ``lr_lambda`` is not a function, or the ssr needs fractions and the function does not accept them.
+        InputError: ``lr_lambda`` is not a function, or the function does not accept the fractions of a step that this
+            ssr needs.
 
     Example:
         >>> from ssr_hydra.state import State
@@ -162,7 +163,7 @@ class Products(Course):
 
 @dataclass(frozen=True)
 class MultiplicativeLR(TorchScheduler):
-    """Multiply the learning rate by a function of the step at every step.
+    """At every step, multiply the learning rate by a function of the step.
 
     ::
 

@@ -59,12 +59,15 @@ _BY_RATES: dict[str, Callable[[tuple[Run, Time]], int]] = {
 
 
 def moment(run: Run, time: Time) -> Timestamp:
-    """Return the timestamp of a run at the resolved time ``time``. Its counters are computed from the run's rates."""
+    """Return a run's timestamp at the resolved time ``time``.
+
+    The counters are computed from the run's rates, such as the number of batches per epoch.
+    """
     return DerivedTimestamp((run, time), _BY_RATES)
 
 
 class EpochRun(Run):
-    """A run for schedulers that step by epoch. It counts epochs, because ``dataloader_len`` is unknown."""
+    """A run for schedulers that step by epoch. The run counts in epochs, because ``dataloader_len`` is unknown."""
 
     @classmethod
     def of_run(cls, run: Run) -> Run:

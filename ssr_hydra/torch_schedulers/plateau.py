@@ -24,21 +24,22 @@ _THRESHOLD_MODES = ("rel", "abs")
 class ReduceLROnPlateau(metaclass=Opaque):
     """Multiply the learning rate by ``factor`` when a metric has not improved for longer than ``patience``.
 
-    After each evaluation, the trainer passes its objective to this scheduler, or ``eval/loss`` if there is no
-    objective. SSR multiplies ``patience`` and ``cooldown`` without rounding. For example, a patience of 5 evaluations
-    becomes 2.5 at ssr 0.5, so the third evaluation without improvement reduces the rate. If ``patience`` and
-    ``cooldown`` are times, the interval between evaluations does not matter.
+    After each evaluation, the trainer passes the value of its objective to this scheduler. A trainer without an
+    objective passes ``eval/loss``. SSR multiplies ``patience`` and ``cooldown`` without rounding. For example, a
+    patience of 5 evaluations becomes 2.5 at ssr 0.5, so the third evaluation without improvement reduces the rate. If
+    ``patience`` and ``cooldown`` are times, they do not depend on the interval between evaluations.
 
     Args:
         mode: ``"min"`` if lower is better, ``"max"`` if higher is better. ``"auto"`` derives the direction from the
             name of the trainer's objective (:func:`ssr_hydra.metrics.direction_by_name`). Without a trainer, ``"auto"``
             means ``"min"``.
         factor: Factor of a reduction, at least 0 and below 1.
-        patience: Number of evaluations, or time, that the metric may go without improvement.
+        patience: Number of evaluations, or a time. The rate is reduced if the metric does not improve for longer than
+            this.
         threshold: The minimum improvement.
         threshold_mode: Whether ``threshold`` is relative to the best value (``"rel"``) or absolute (``"abs"``).
-        cooldown: Number of evaluations, or time, after a reduction. Missing improvement during the cooldown does not
-            count.
+        cooldown: Number of evaluations, or a time, after a reduction. ``patience`` does not count the evaluations in
+            this period.
         min_lr: The lowest rate, absolute: one number, or a list with one number per param group.
         eps: A reduction of at most this size is not applied.
 
@@ -104,7 +105,7 @@ class _Wait:
         return Fraction(evaluations if self._read is None else self._read(timestamp))
 
     def is_over(self, since: Fraction, now: Fraction) -> bool:
-        """Return whether more than the length has passed between two results of :meth:`now`."""
+        """Return whether ``now`` is more than the length after ``since``. Both are results of :meth:`now`."""
         return bool((now - since) * self._factor > self._length)
 
 
@@ -123,7 +124,7 @@ class Plateau:
         self._factors: list[float] = []
 
     def factors(self, count: int) -> list[float]:
-        """Return the product of the past reductions for each group. It is 1 for a new group."""
+        """Return the product of the past reductions of each group. The product is 1 for a new group."""
         return [*self._factors[:count], *([1.0] * (count - len(self._factors)))]
 
     def evaluated(self, metric: float, timestamp: Any, rates: Sequence[float]) -> list[float]:

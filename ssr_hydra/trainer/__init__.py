@@ -1,4 +1,4 @@
-"""The trainer, which is a plain torch loop with schedules of training time, and the records of a run.
+"""The trainer and the records of a run. The trainer is a plain torch loop with schedules of training time.
 
 Each public name is imported when it is first used, so a report can read records without loading torch.
 """

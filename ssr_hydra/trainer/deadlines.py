@@ -16,8 +16,8 @@ class Deadline:
 
     The event is due at the first batch boundary at or after its time. If the loader's length is known, epochs are
     counted in batches. For example, half of an epoch of seven batches is over after the fourth batch. If the length is
-    unknown, only whole epochs can be used. After a resume with a different batch size, each finished epoch counts as
-    the new number of batches per epoch. So the run still ends at the end of an epoch.
+    unknown, only whole epochs can be used. If the number of batches per epoch changes at a resume, the new number
+    applies to finished epochs too. So the run still ends at the end of an epoch.
 
     Args:
         time: The time or the interval, which ssr does not scale. ``dur`` is a fraction of ``state.max_duration``.
@@ -91,7 +91,7 @@ class Deadline:
         self.count = math.ceil(self._interval * (done + 1))
 
     def share(self, timestamp: Timestamp) -> float:
-        """Return how much of the time before the event has passed at this timestamp, as a fraction from 0 to 1."""
+        """Return the fraction of the time before the event that has passed at this timestamp, from 0 to 1."""
         return min(1.0, self._now(timestamp) / self.count)
 
     def steps(self, state: State) -> int | None:
@@ -111,8 +111,9 @@ def scaled(max_duration: TimeLike, ssr: Fraction) -> Time:
 class Deadlines:
     """The deadlines of the events of a run. An event whose deadline is None is never due.
 
-    In addition, the loop evaluates at the end of the run if there is evaluation data. The loop also writes a checkpoint
-    after each number of batches in ``saves``, which is sorted in ascending order.
+    The loop does two more things, which have no deadline. At the end of the run, the loop evaluates if there is
+    evaluation data. After each number of batches in ``saves``, the loop writes a checkpoint. ``saves`` is sorted in
+    ascending order.
     """
 
     end: Deadline
@@ -128,14 +129,14 @@ class Deadlines:
         return [due for due in dues if due is not None]
 
     def next_batch(self) -> float:
-        """Return the number of batches after which the next event is due. Ignore events in seconds.
+        """Return the number of batches after which the next event is due. Ignore events whose time is in seconds.
 
         Return 0 if the number is unknown for an event, and infinity if there is no event.
         """
         return min((*(due.batch for due in self.all() if due.nanoseconds is None), *self.saves[:1]), default=math.inf)
 
     def saves_at(self, batch: int) -> bool:
-        """Return whether ``saves`` contains this number of batches. Remove this and all smaller numbers from it."""
+        """Return whether ``saves`` contains this number of batches. Remove this and smaller numbers from ``saves``."""
         is_due = batch in self.saves
         self.saves = [later for later in self.saves if later > batch]
         return is_due
@@ -145,7 +146,7 @@ class Deadlines:
         return min((due.nanoseconds for due in self.all() if due.nanoseconds is not None), default=math.inf)
 
     def continued(self, timestamp: Timestamp) -> None:
-        """Move each repeated deadline to its first time after the timestamp from which a run resumes."""
+        """Move each repeated deadline to its first due time after the timestamp from which the run resumes."""
         for due in (self.evaluation, self.log, self.iteration, self.checkpoint):
             if due is not None:
                 due.renew(timestamp)

@@ -1,4 +1,4 @@
-"""The description of a run in its checkpoints: the settings whose change at a resume needs the user's permission."""
+"""The description of a run in its checkpoints: settings that may change at a resume only with the user's permission."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def shared_description(description: Mapping[str, Any], loader: Iterable[Any], **
 
 
 def merged_code(before: Mapping[str, str], now: Mapping[str, str]) -> dict[str, str]:
-    """Return the digests of a run's code. If a package has changed at a resume, ``+`` joins its digests."""
+    """Return the digests of a run's code. If a package changed at a resume, ``+`` joins its old and new digests."""
     both = {name: f"{before.get(name, '')}+{digest}" for name, digest in now.items()}
     return {name: "+".join(dict.fromkeys(filter(None, text.split("+")))) for name, text in both.items()}
 
@@ -172,7 +172,7 @@ def describe_data(dataset: Any) -> dict[str, Any]:
 
 
 def _tensor(tensor: Tensor) -> str:
-    """Return type and shape of a tensor, and a digest that shows whether the data has changed.
+    """Return the type and shape of a tensor, and a digest that shows whether the data has changed.
 
     If the tensor has more than 256 rows, the digest covers 256 evenly spaced rows.
     """

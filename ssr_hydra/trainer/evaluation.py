@@ -1,4 +1,4 @@
-"""The metrics of an evaluation: functions with values to average, and objects that accumulate batches."""
+"""The metrics of an evaluation: functions whose values are averaged, and objects that accumulate batches."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ def metric_values(name: str, metric: Callable[..., Any], returned: Any) -> Tenso
 
 
 def removal(name: str, metric: Any) -> str:
-    """Return a hint for an error, which says how to remove a metric and where the default metric comes from."""
+    """Return a hint for an error message: how to remove a metric, and where the default metric comes from."""
     origin = " of trainer=default" if metric is accuracy else ""
     return f"remove the metric {name}{origin} with trainer.metrics.{name}=null (in Python, pass metrics without it)"
 
@@ -207,8 +207,9 @@ def _syncs(metric: Any) -> bool | None:
 def reduced(name: str, metric: Any, processes: Processes, device: torch.device, batches: int) -> Any:
     """Return a metric object that has the batches of all processes.
 
-    The result is ``metric`` itself if there is one process, or if the metric exchanges its state. Otherwise every
-    process gets the objects of all processes on the CPU, and ``merge_state`` merges them in the order of their ranks.
+    The result is ``metric`` itself if there is one process, or if the metric exchanges its state. Otherwise each
+    process moves its object to the CPU and sends a copy to all processes. Then ``merge_state`` merges the objects in
+    the order of the ranks.
     """
     if processes.world_size == 1:
         return metric

@@ -1,4 +1,4 @@
-"""Schedules of hyperparameters other than the learning rate: weight decay, momentum, any number in a param group."""
+"""Schedules of hyperparameters other than the learning rate: weight decay, momentum, or other numbers of a group."""
 
 from __future__ import annotations
 
@@ -80,8 +80,8 @@ def by_group(
 ) -> list[float] | dict[str, float]:
     """Return the numbers of param groups as a dict by the group's name, or as a list if no group has a name.
 
-    A group without a name gets its index as its name. If several groups have the same name, the second one is
-    ``NAME-2``.
+    A group without a name gets its index as its name. If several groups have the same name, the second group becomes
+    ``NAME-2``, the third ``NAME-3``.
     """
     every = [group for optimizer in optimizers for group in optimizer.param_groups]
     if not any(group.get("name") for group in every):
@@ -117,7 +117,8 @@ class FieldSchedules:
     from 1: ``beta1`` and ``beta2`` of ``betas``, ``eta1`` of ``etas``.
 
     Args:
-        schedules: A mapping from field to a scheduler, or to several schedulers that multiply. It may be empty.
+        schedules: A mapping from field to a scheduler, or to several schedulers whose multipliers are multiplied. The
+            mapping may be empty.
         state: The run: ``timestamp``, ``max_duration`` (already scaled by ssr), ``optimizers``, and the numbers of
             batches per epoch and of samples and tokens per batch.
         ssr: The scale schedule ratio.
@@ -126,7 +127,7 @@ class FieldSchedules:
 
     Raises:
         InputError: A field is ``lr``, exists in no group, is not a number, or is 0 in all groups; or a schedule does
-            not fit the run. :meth:`step` raises it if alpha moves a field out of its valid range.
+            not fit the run. :meth:`step` raises this error if alpha moves a field out of its valid range.
 
     Example:
         >>> from ssr_hydra.schedulers import LinearScheduler
@@ -182,7 +183,7 @@ class FieldSchedules:
                 target.set(alpha)
 
     def values(self) -> dict[str, float | list[float] | dict[str, float]]:
-        """Return the current value of every field; if it differs between groups, the result of :func:`by_group`."""
+        """Return the value of every field: one number if the groups agree, else the result of :func:`by_group`."""
         shown: dict[str, float | list[float] | dict[str, float]] = {}
         for field, targets in self._targets.items():
             numbers = [float(target.place.get(target.group)) for target in targets]
@@ -193,7 +194,7 @@ class FieldSchedules:
         return shown
 
     def _is_stale(self) -> bool:
-        """Return whether a param group was added, or an optimizer's state was loaded, which replaces the groups."""
+        """Return whether a param group was added, or the groups were replaced when an optimizer's state was loaded."""
         optimizers = self._state.optimizers
         return len(optimizers) != len(self._seen) or any(
             optimizer.param_groups is not groups or len(groups) != size
@@ -310,7 +311,7 @@ def _kept(value: Any, known: Mapping[int, float]) -> Any:
 
 
 def _fields(group: _Group) -> Iterator[str]:
-    """Yield the names of the fields in a param group that can be scheduled."""
+    """Yield the names of a param group's fields that can be scheduled."""
     for key, value in group.items():
         if key in ("params", "lr", "param_names") or key.startswith("initial_"):
             continue

@@ -119,7 +119,7 @@ def _spread(field: str, warning: str) -> InputError:
 
 
 def _described(batch: Any) -> str:
-    """Return keys, shapes and types of a batch as text, shortened if it is long."""
+    """Return the keys, shapes and types of a batch as text, shortened if it is long."""
     if isinstance(batch, (tuple, list)) and len(batch) == 2:
         text = f"inputs {describe_value(batch[0])}, targets {describe_value(batch[1])}"
     else:
@@ -128,7 +128,7 @@ def _described(batch: Any) -> str:
 
 
 def describe_value(value: Any) -> str:
-    """Return a text with the type and shape of each tensor in a nested value, and the type of each other object."""
+    """Return a text with the type and shape of each tensor in a nested value, and the type of every other object."""
     if isinstance(value, Tensor):
         return f"{_dtype_name(value.dtype)} {list(value.shape)}"
     if isinstance(value, Mapping):

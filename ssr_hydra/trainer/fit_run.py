@@ -39,7 +39,7 @@ class FitRun:
         self._log: MetricsLog | None = None
 
     def run(self) -> RunResult:
-        """Train to the end, test, and export. Write the record of the run, also after an error."""
+        """Train to the end, test, and export. Write the record of the run, even after an error."""
         trainer, resuming = self._trainer, self._resuming
         self._began = time.perf_counter() - resuming.seconds_before
         saves = self._checkpointing.enabled and trainer.run_dir is not None

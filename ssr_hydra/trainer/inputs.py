@@ -30,7 +30,7 @@ from ssr_hydra.trainer.processes import Processes
 
 
 def check_control(control: Any, ssr: Fraction) -> str | None:
-    """Return the control. Refuse an unknown control, and ``truncate`` for an ssr above 1."""
+    """Return the argument ``control``. Refuse an unknown value, and refuse ``truncate`` for an ssr above 1."""
     if control is None:
         return None
     if control != "truncate":
@@ -42,7 +42,7 @@ def check_control(control: Any, ssr: Fraction) -> str | None:
 
 
 def step_settings(step: StepSettings | Mapping[str, Any] | None, precision: str | None) -> StepSettings:
-    """Return the settings of a step. ``precision`` replaces ``step.precision`` if ``step`` has the default."""
+    """Return the settings of a step. ``precision`` replaces ``step.precision`` if the latter is the default."""
     settings = setting_of(StepSettings, step, "step")
     if precision is None:
         return settings
@@ -107,7 +107,7 @@ def batch_size(loader: Any) -> int | None:
 
 
 def check_optimizers(optimizers: Any, schedulers: Any, model: nn.Module, loss: Any = None) -> tuple[Optimizer, ...]:
-    """Return checked optimizers of a run. None means those of the torch schedulers, or SGD if there are none."""
+    """Return the checked optimizers of a run. The default is the torch schedulers' optimizers, or SGD."""
     if optimizers is None:
         found = {id(item.optimizer): item.optimizer for item in torch_schedulers(schedulers)}
         if found:

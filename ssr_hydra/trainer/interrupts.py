@@ -43,9 +43,9 @@ class TerminatedError(BaseException):
 def terminable() -> Iterator[None]:
     """In the ``with`` block, raise :class:`TerminatedError` at the first signal of :data:`TERMINATIONS`.
 
-    At the end, the block restores the previous handlers. A signal for which another library has installed a handler
-    calls this handler, and does not raise the error. In a thread other than the main thread, Python does not allow new
-    handlers, and the block changes nothing.
+    At the end, the block restores the previous handlers. If another library has installed a handler for a signal, this
+    signal calls that handler and does not raise the error. In a thread other than the main thread, the block changes
+    nothing, because Python does not allow new handlers there.
     """
     process = os.getpid()
     ours: list[int] = []
@@ -89,12 +89,13 @@ class StopRequest:
     """In the ``with`` block, store a stop signal, so that the run can finish its step, write a checkpoint and stop.
 
     Each signal of :data:`TERMINATIONS` and the first ctrl-C set :attr:`number`. A second ctrl-C raises
-    ``KeyboardInterrupt`` immediately. Under torchrun, one ctrl-C arrives twice: from the terminal and from torchrun. So
-    the block ignores a second ctrl-C within two seconds.
+    ``KeyboardInterrupt`` immediately. Under torchrun, one ctrl-C arrives twice, from the terminal and from torchrun. So
+    under torchrun, the block ignores a second ctrl-C within two seconds.
 
-    A job launcher may have installed a handler of SIGUSR2, which requeues the job. :meth:`leave` calls that handler
-    after the checkpoint is written. If the user has installed a handler of a different signal, the block keeps this
-    handler. In a thread other than the main thread, Python allows no new handlers, and the block changes nothing.
+    A job launcher may have installed a handler for SIGUSR2 that requeues the job. :meth:`leave` calls this handler
+    after the run has written the checkpoint. If the user has installed a handler for a different signal, the block does
+    not replace this handler. In a thread other than the main thread, the block changes nothing, because Python does not
+    allow new handlers there.
 
     Attributes:
         number: The number of the stored signal, or 0.
@@ -183,7 +184,7 @@ class StopRequest:
 
 @contextmanager
 def _explained_exit(number: int, after: str = "") -> Iterator[None]:
-    """In the ``with`` block, add the reason to a ``SystemExit`` of a launcher's handler that has requeued the job."""
+    """If the ``with`` block raises ``SystemExit`` because a launcher has requeued the job, store the reason in it."""
     try:
         yield
     except SystemExit as leaving:

@@ -1,6 +1,6 @@
 """The learning rates of a run, from schedulers of this package and of torch.
 
-The pace of a scheduler is ``batch`` or ``epoch``: it changes its learning rate at every batch or at every epoch.
+A scheduler's pace is ``batch`` or ``epoch``: the scheduler changes its learning rate at every batch or at every epoch.
 """
 
 from __future__ import annotations
@@ -52,17 +52,18 @@ class LearningRates:
 
     - A scheduler of this package (an object, or a function of (state) or (state, ssr)) returns alpha at the state's
       timestamp, before every batch.
-    - A torch scheduler is read once (:func:`ssr_hydra.optim.torch_schedulers.read`), and is then a function of time
-      too. Its value changes at the end of every epoch; for CyclicLR and OneCycleLR it changes before every batch.
-      Several torch schedulers of one optimizer are chained, as in torch.
+    - The class reads the arguments of a torch scheduler once (:func:`ssr_hydra.optim.torch_schedulers.read`). From then
+      on, the scheduler is a function of time too. Its value changes at the end of every epoch. The value of a CyclicLR
+      or OneCycleLR changes before every batch. Several torch schedulers of one optimizer are chained, as in torch.
     - ``ReduceLROnPlateau`` changes its value after an evaluation.
     - A torch scheduler that cannot be read (a user's class) runs unchanged. It can be used only with ssr 1.
 
-    ``use_stepwise_scheduler=True`` steps all schedulers by batch, and False steps all by epoch. A scheduler with an
-    explicit pace keeps this pace. A torch scheduler is an instance, or a
-    :class:`~ssr_hydra.optim.torch_schedulers.Paced` with an instance, or an object of
-    :mod:`ssr_hydra.torch_schedulers`, which sets the learning rates of all optimizers. ``clock`` is a function from the
-    state's timestamp to the time for schedules. ``plan`` is the run whose length and rates the schedules use.
+    With ``use_stepwise_scheduler=True``, all schedulers step by batch. With False, all schedulers step by epoch. A
+    scheduler with an explicit pace keeps this pace. A torch scheduler is an instance of torch's class, a
+    :class:`~ssr_hydra.optim.torch_schedulers.Paced` with such an instance, or an object of
+    :mod:`ssr_hydra.torch_schedulers`. The objects of this module set the learning rates of all optimizers. ``clock`` is
+    a function from the state's timestamp to the time for schedules. ``plan`` is the run whose length and rates the
+    schedules use.
 
     Raises:
         InputError: A scheduler does not fit the run, its optimizers, or another scheduler.
@@ -127,7 +128,7 @@ class LearningRates:
         """Step the schedulers that change by epoch.
 
         ``again`` is True if the loop set the learning rates of the next batch before it knew that the epoch had ended.
-        Then this method sets them again.
+        In this case, this method sets these rates again.
         """
         if self._compiled is not None:
             if again or not self._ours_by_batch:
@@ -150,7 +151,7 @@ class LearningRates:
             self._write()
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the state of ReduceLROnPlateau and of schedulers that run unchanged; empty without such schedulers.
+        """Return the state of ReduceLROnPlateau and of schedulers that run unchanged, or {} if there are none of them.
 
         The state has only numbers, strings, lists and dicts, except if a user's scheduler has other values.
         """
@@ -199,7 +200,7 @@ class LearningRates:
         self._write()
 
     def _set_all(self) -> None:
-        """Set all learning rates from the timestamp, also within an epoch. No scheduler is stepped."""
+        """Set all learning rates from the timestamp, even in the middle of an epoch, without stepping a scheduler."""
         for rates in self._torch:
             rates.refresh(EPOCH, self._epoch_start())
             rates.refresh(BATCH, self._now())
@@ -285,7 +286,7 @@ def follows_metric(schedulers: Any) -> bool:
 
 
 def with_modes(schedulers: Any, metric: str, *, evaluates: bool) -> Any:
-    """Return the schedulers. In each ``ReduceLROnPlateau``, ``min`` or ``max`` replaces ``mode=auto``.
+    """Return the schedulers, with ``min`` or ``max`` instead of ``mode=auto`` in each ``ReduceLROnPlateau``.
 
     Raises:
         InputError: The run has a ``ReduceLROnPlateau`` but no evaluations. Or a mode contradicts the metric (such as
@@ -344,7 +345,7 @@ def _check_moves(entry: SchedulerEntry, state: State, stepwise: bool | None) -> 
 
 
 def _cannot_stretch(entry: SchedulerEntry, ssr: Fraction) -> InputError:
-    """Return the error for a torch scheduler that cannot be a function of time, as this run needs."""
+    """Return the error for a torch scheduler that cannot be a function of time, although this run needs a function."""
     assert entry.instance is not None
     wanted = f"be stretched to ssr {float(ssr):g}" if ssr != 1 else "follow the time map of a changed run"
     try:

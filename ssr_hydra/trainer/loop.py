@@ -66,7 +66,7 @@ class AgreedStop:
         self._request, self._processes = request, processes
 
     def agree(self, nanoseconds: int) -> int:
-        """Share a stop signal of any process with all processes. Return rank 0's ``nanoseconds`` for equal clocks."""
+        """Share a stop signal of any process with all. Return rank 0's ``nanoseconds``, so that all clocks agree."""
         asked = self._request.number
         mine = (nanoseconds if self._processes.is_main else 0, *(asked == number for number in STOP_SIGNALS))
         nanoseconds, *counts = self._processes.sum(mine)
@@ -83,10 +83,10 @@ class AgreedStop:
 class Loop:
     """Trains to the end of the run, and keeps timestamp, learning rates, training clock and records consistent.
 
-    For each batch, the loop runs forward, backward and the optimizer step. Then it moves the timestamp, runs the events
-    that are due, and sets the learning rate of the next batch from the new timestamp. So the learning rate of batch k
-    is ``initial_lr * alpha(timestamp k)``. After that, the state is complete for the next batch, and the loop writes a
-    checkpoint if one is due.
+    For each batch, the loop runs the forward pass, the backward pass and the optimizer step. Then the loop moves the
+    timestamp, runs the events that are due, and sets the learning rate of the next batch from the new timestamp. So the
+    learning rate of batch k is ``initial_lr * alpha(timestamp k)``. After that, the state is complete for the next
+    batch, and the loop writes a checkpoint if one is due.
 
     Attributes:
         metrics: The metrics of the latest evaluation, with ``train/loss``.
@@ -371,7 +371,7 @@ class Loop:
         return self.state.timestamp, now
 
     def _check_weights(self, timestamp: Timestamp) -> None:
-        """Raise an error if the last step has made a weight NaN or infinite, because no later loss shows it."""
+        """Raise an error if the last step has made a weight NaN or infinite. No later loss would show this."""
         if (name := self.step.not_finite()) is not None:
             raise DivergedError(f"the weight {name}", math.nan, timestamp.batches)
 

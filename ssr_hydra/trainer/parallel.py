@@ -50,9 +50,9 @@ def check_several(world_size: int) -> None:
 def shard(model: nn.Module, processes: Processes, device: torch.device) -> nn.Module:
     """Shard a model's parameters over the processes with torch's ``fully_shard``.
 
-    The caller must create the optimizers after this call. The function shards each child of a ``ModuleList`` or
-    ``Sequential`` separately, such as a block of a transformer. So only one of these children is unsharded at a time.
-    The function shards all other parameters together.
+    The caller must create the optimizers after this call. Each child of a ``ModuleList`` or ``Sequential`` that has
+    submodules and parameters, such as a transformer block, is sharded separately. So only one of these children is
+    unsharded at a time. The function shards all other parameters together.
     """
     check_several(processes.world_size)
     from torch.distributed.device_mesh import init_device_mesh
@@ -73,8 +73,8 @@ def wrapped(model: nn.Module, parallel: str, processes: Processes, device: torch
     """Return the module for the forward pass of training: the model, or a DDP wrapper of the model.
 
     Raises:
-        InputError: ``parallel`` is ``fsdp``, but there is only one process, or the model was not sharded before its
-            optimizer was created. Or ``parallel`` is ``ddp``, but the model is sharded.
+        InputError: ``parallel`` is ``fsdp`` with only one process, or with a model that was not sharded before its
+            optimizer was created. Or ``parallel`` is ``ddp`` with a sharded model.
     """
     if processes.world_size == 1:
         if parallel == "fsdp":
@@ -132,8 +132,8 @@ def _arrange(copied: nn.parallel.DistributedDataParallel) -> None:
 def in_step(loader: Iterable[Any], processes: Processes) -> Iterator[Any]:
     """Yield a loader's batches, the same number in every process.
 
-    All processes compute a sharded model together. So a process without more batches yields its last batch again, as
-    :class:`~ssr_hydra.data.seeded.Padding`.
+    All processes compute a sharded model together. So a process that has no more batches yields its last batch again,
+    wrapped in a :class:`~ssr_hydra.data.seeded.Padding`.
     """
     batches, batch, end = iter(loader), None, object()
     while True:
@@ -155,8 +155,8 @@ def weights(model: nn.Module, optimizers: tuple[Optimizer, ...]) -> tuple[dict[s
     """Return the states of a model and its optimizers. If the model is sharded, every process must call this function.
 
     The function gathers the states of a sharded model on the CPU of rank 0; the other processes get None instead of
-    each tensor. The gathered states are those of the same model in one process. So a run can resume with a different
-    number of processes.
+    each tensor. The gathered states are equal to the states that the model would have in a single process. So a run can
+    resume with a different number of processes.
     """
     if not is_sharded(model):
         return dict(model.state_dict()), [optimizer.state_dict() for optimizer in optimizers]
@@ -208,7 +208,7 @@ def _whole(value: Any) -> Any:
 
 
 def _shards_of(state: dict[str, Any], optimizer: Optimizer) -> dict[str, Any]:
-    """Return an optimizer's state in which each tensor with its parameter's shape is sharded like the parameter."""
+    """Return an optimizer's state in which each tensor is sharded like its parameter if the two have equal shapes."""
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     numbers = [number for group in state["param_groups"] for number in group["params"]]
     like = dict(zip(numbers, parameters, strict=True))

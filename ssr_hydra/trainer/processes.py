@@ -60,7 +60,7 @@ def lost_process(error: BaseException, processes: Processes) -> LostProcessError
 
 @contextmanager
 def _noticing_losses(what: str) -> Iterator[None]:
-    """In the ``with`` block, replace a RuntimeError of torch, which means a lost process, by a LostProcessError."""
+    """In the ``with`` block, take a RuntimeError of torch as a lost process, and raise a LostProcessError instead."""
     try:
         yield
     except RuntimeError as error:
@@ -117,8 +117,9 @@ class Processes:
     """This process in a group of processes that train a model together, and the communication in this group.
 
     If there is only one process, each method returns immediately, without communication. Messages use gloo on the CPU,
-    even if gradients use NCCL, so messages never wait for a GPU. The argument ``what`` of a method is the part of the
-    run, such as ``"a batch"``, for errors. If another process has ended, a method raises a :class:`LostProcessError`.
+    even if gradients use NCCL, so messages never wait for a GPU. The argument ``what`` of a method is for error
+    messages: it names the part of the run, such as ``"a batch"``. If another process has ended, a method raises a
+    :class:`LostProcessError`.
     """
 
     def __init__(self, rank: int = 0, world_size: int = 1, local_rank: int = 0) -> None:
@@ -273,10 +274,11 @@ class Processes:
                 dist.destroy_process_group()
 
     def fail(self, message: str, seconds: float | None = None) -> bool:
-        """Disconnect because of an error. Return True if rank 0 reports this error, so this process need not report it.
+        """Disconnect because of an error. Return whether rank 0 reports this error.
 
-        In rank 0 the result is always False. A ``message`` of ``""`` matches any error of rank 0. ``seconds`` is the
-        maximum time to wait for an error of rank 0, which may fail later; None means 5 seconds.
+        If the result is True, this process need not report the error. In rank 0 the result is always False. A
+        ``message`` of ``""`` matches any error of rank 0. ``seconds`` is the maximum time to wait for an error of rank
+        0, which may fail later; None means 5 seconds.
         """
         store = self._store
         self.stop()

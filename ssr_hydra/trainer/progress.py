@@ -102,9 +102,9 @@ class _Plain:
 
 
 class _Bar:
-    """A progress bar of rich. The training thread draws it at most four times per second.
+    """A progress bar of the package ``rich``. The training thread draws the bar at most four times per second.
 
-    rich could draw the bar in a separate thread, but that thread would slow down training.
+    ``rich`` could draw the bar in a separate thread, but that thread would slow down training.
     """
 
     interval = 0.25
@@ -230,7 +230,7 @@ def _length(result: RunResult) -> str:
 
 
 def announce(kind: str, stream: TextIO | None = None) -> None:
-    """On a terminal, print a line at the start of a run. The import of torch may take seconds."""
+    """On a terminal, print a line at the start of a run, because the import of torch may take seconds."""
     target = sys.stdout if stream is None else stream
     with suppress(OSError, ValueError):  # a stream that cannot be written shows nothing
         if kind != "none" and target.isatty():

@@ -27,8 +27,8 @@ class Rereading:
     Args:
         loader: Any iterable of batches.
         saves: Whether the run writes checkpoints. If so, the class checks the loader's state before training.
-        is_shared: Whether evaluations read the same loader. If so, the loader's state is not the position in training,
-            and the class skips batches.
+        is_shared: Whether evaluations also read this loader. If so, the loader's state does not show the position in
+            training, so the class reads and skips batches instead.
     """
 
     def __init__(self, loader: Iterable[Any], *, saves: bool = False, is_shared: bool = False) -> None:
@@ -69,10 +69,10 @@ class Rereading:
         return batches
 
     def _next_epoch(self, epoch: int, batches: Iterator[Any], saved: Mapping[str, Any]) -> Iterator[Any]:
-        """Return an iterator over the next epoch, from a state that was saved at the end of the epoch before it.
+        """Return an iterator over the next epoch, from a state that was saved at the end of the previous epoch.
 
-        If the loader saved the state before it ended its iterator, ``batches`` is empty. Then the loader's next
-        iterator reads the epoch.
+        ``batches`` is empty if the state was saved before the loader's iterator had ended. In this case, the loader's
+        next iterator reads the epoch.
         """
         first = list(itertools.islice(batches, 1))
         if first:

@@ -132,8 +132,8 @@ class Resuming:
     ) -> TimeMap:
         """Load model, optimizers and timestamp from the checkpoint, if there is one. Return the time map of the run.
 
-        ``plan`` has the length that the schedules follow: it is ``state``, or for ``control=truncate`` the run of full
-        length. ``ssr`` is the SSR of ``plan``.
+        ``plan`` is the run whose length the schedules follow: ``state``, or the run of full length if ``control`` is
+        ``truncate``. ``ssr`` is the SSR of ``plan``.
         """
         checkpoint = self.checkpoint
         if checkpoint is None:
@@ -204,7 +204,7 @@ class Resuming:
         return record if record.status == "completed" and record.steps == timestamp.batches else None
 
     def _record_now(self) -> tuple[int, int] | None:
-        """Return inode and modification time of ``result.json`` in the folder; None if there is no such file."""
+        """Return the inode and modification time of ``result.json`` in the folder; None if there is no such file."""
         if self._run_dir is None:
             return None
         try:
@@ -251,7 +251,7 @@ def evaluations_of(checkpoint: Checkpoint) -> tuple[list[dict[str, Any]], str | 
     itself.
 
     Raises:
-        CheckpointError: The checkpoint does not have the number of evaluations.
+        CheckpointError: The checkpoint does not say how many evaluations the run had.
     """
     with checkpoint.part("log_bytes") as log_bytes:
         size = _saved_count(log_bytes)

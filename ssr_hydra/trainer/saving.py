@@ -73,7 +73,7 @@ def restore_weights(model: nn.Module, state: Mapping[str, Any]) -> None:
 
 
 class BestSoFar:
-    """Decide whether the metric ``checkpoint.best`` of an evaluation is the best finite value so far."""
+    """Decide whether an evaluation has the best finite value so far of the metric that ``checkpoint.best`` names."""
 
     def __init__(self, settings: CheckpointSettings) -> None:
         self._name, self._mode = settings.best, settings.best_mode
@@ -127,7 +127,7 @@ def restore_optimizers(
     """Load the saved state into new optimizers. If ``state`` has the key ``model``, also load the weights of the model.
 
     ``old`` and ``new`` describe the optimizers of the checkpoint and of this run. A hyperparameter that differs between
-    them keeps its new value.
+    ``old`` and ``new`` keeps its new value.
 
     Raises:
         TypeError, ValueError: The state of an optimizer does not fit the parameters.

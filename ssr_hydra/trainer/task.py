@@ -1,4 +1,4 @@
-"""Compute the training loss of a batch, and loss and metrics of an evaluation."""
+"""Compute the training loss of a batch, and the loss and metrics of an evaluation."""
 
 from __future__ import annotations
 
@@ -150,7 +150,7 @@ class Task:
         return samples, tokens, tokens if self._num_averaged is None else int(self._num_averaged(batch))
 
     def _compute(self, batch: Any, model: nn.Module) -> tuple[Tensor, Any, Any]:
-        """Return loss, outputs and targets of a batch. For a mapping, the targets are the batch itself."""
+        """Return the loss, outputs and targets of a batch. For a mapping, the targets are the batch itself."""
         if isinstance(batch, Mapping):
             batch = self._to_device(batch)
             outputs = model(**batch)
@@ -189,7 +189,7 @@ class Task:
         self._updates += 1
 
     def _computed(self, processes: Processes, *, is_trial: bool) -> dict[str, dict[str, float]]:
-        """Return the results of the metric objects. In a trial, omit objects that fail on one batch."""
+        """Return the results of the metric objects. In a trial, which has one batch, omit objects that fail."""
         results = {}
         for name, metric in self._objects.items():
             whole = reduced(name, metric, processes, self.device, self._updates)
@@ -214,9 +214,9 @@ class Task:
     def try_evaluation(self, loader: Iterable[Any], processes: Processes = ALONE) -> None:
         """Compute loss and metrics of the first evaluation batch before training, to find errors early.
 
-        The method stores an error, and restores all random states. :meth:`training_loss` raises the error before the
-        first step, after it has validated the first training batch. An iterator is not read, because it can be read
-        only once.
+        The method stores an error instead of raising it, and restores all random states. :meth:`training_loss` raises
+        the error before the first step, after it has validated the first training batch. An iterator is not read,
+        because it can be read only once.
         """
         if isinstance(loader, Iterator):
             return
@@ -253,10 +253,10 @@ class Task:
         """Return ``eval/loss`` and ``eval/<metric>``, the means over all batches of a loader.
 
         The batch size does not change the means. The loss of each batch is weighted by the batch's number of samples or
-        tokens. A metric's value of a batch is weighted by the batch's number of samples. If a metric returns values per
-        sample or token, each value has weight 1. For a metric object, the method calls ``reset``, then ``update`` with
-        every batch, then ``compute``. A loss may have an attribute ``aligned``, as
-        :func:`~ssr_hydra.models.next_token_loss` has. If so, ``update`` gets the results of
+        tokens. If a metric returns one value per batch, this value is weighted by the batch's number of samples. If a
+        metric returns values per sample or token, each value has weight 1. For a metric object, the method calls
+        ``reset``, then ``update`` with every batch, then ``compute``. A loss may have an attribute ``aligned``, as
+        :func:`~ssr_hydra.models.next_token_loss` has. Then ``update`` gets the results of
         ``loss.aligned(outputs, targets)``.
 
         The model is in evaluation mode during the call. At the end, the method restores the modes of all modules and
@@ -322,7 +322,7 @@ class Task:
         return {f"{split}/{name.removeprefix('eval/')}": value for name, value in evaluated.items()}
 
     def _evaluated(self, batch: Any, *, is_padding: bool) -> dict[str, Tensor]:
-        """Return metrics and loss of a batch, by name. Return an empty dict for a padding batch."""
+        """Return the metrics and the loss of a batch, by name. Return an empty dict for a padding batch."""
         with self.evaluates_under:
             loss, outputs, targets = self._compute(batch, self.model)
         if is_padding:

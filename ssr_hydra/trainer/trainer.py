@@ -54,8 +54,8 @@ class Trainer:
     """Trains a model for ``max_duration * ssr``, with learning rates that follow schedules of training time.
 
     The learning rate of batch k is ``lr_initial * alpha_ssr(timestamp k)``. The trainer sets it before that batch. If
-    there are several schedulers, their multipliers alpha are multiplied. The run ends at the first batch boundary at or
-    after ``max_duration * ssr``, also within an epoch.
+    there are several schedulers, alpha is the product of their multipliers. The run ends at the first batch boundary at
+    or after ``max_duration * ssr``, even in the middle of an epoch.
 
     Args:
         model: Any module. The trainer moves the module to the device in place.
@@ -64,36 +64,38 @@ class Trainer:
             loss of a mapping is ``loss(model(**batch), batch)``; see :class:`~ssr_hydra.trainer.task.Task`. If the
             loader has a method ``set_epoch``, the trainer calls this method before every epoch. If the loader has no
             length, no time of the run can be a fraction of an epoch.
-        eval_dataloader: An iterable of batches that the trainer reads at every evaluation; None does not evaluate.
+        eval_dataloader: An iterable of batches that the trainer reads at every evaluation. With None, the trainer does
+            not evaluate.
         test_dataloader: An iterable of batches that the trainer reads once, after training. The names of the metrics
-            start with ``test/``. None does not test.
+            start with ``test/``. With None, the trainer does not test.
         optimizers: One optimizer or several. All of them step after each batch. None means the optimizers of the torch
             schedulers; without torch schedulers it means SGD (lr 0.1, Nesterov momentum 0.9, fused).
         schedulers: A scheduler of :mod:`ssr_hydra.schedulers`, a function of ``(state)`` or ``(state, ssr)``, a torch
-            scheduler, or a list of these. Or a mapping from name to scheduler of this package: the key ``schedule`` of
-            each param group names one of them. None keeps the learning rates constant.
+            scheduler, or a list of these. Or a mapping from names to schedulers of this package. The key ``schedule``
+            of each param group is then one of these names. None keeps the learning rates constant.
         max_duration: Length of the run before scaling, such as ``"20ep"``, ``"2000ba"``, ``"1e6sp"`` or ``"10m"``.
         ssr: The scale schedule ratio. It stretches the schedules and the length of the run.
-        use_stepwise_scheduler: True steps all schedulers by batch, False steps all by epoch. None steps this package's
-            schedulers by batch, and torch's schedulers at their usual pace: OneCycleLR and CyclicLR by batch, others
-            by epoch.
+        use_stepwise_scheduler: With True, all schedulers step by batch. With False, all schedulers step by epoch. With
+            None, this package's schedulers step by batch, and torch's schedulers step at their usual pace: OneCycleLR
+            and CyclicLR by batch, all others by epoch.
         loss: A function of (outputs, targets) that returns a scalar. None means cross entropy if a batch is a pair, and
             the model's own loss if a batch is a mapping.
         metrics: A mapping from name to metric. A metric is a function of (outputs, targets) that returns one value per
             sample, or an object with ``update``, ``compute`` and ``reset``, as in torchmetrics. None means accuracy
             with the default loss, and no metrics with any other loss.
-        eval_interval: Time between evaluations, not scaled by ssr. The trainer also evaluates at the end of the run;
-            with None, it evaluates only then.
+        eval_interval: Time between evaluations, not scaled by ssr. The trainer also evaluates at the end of the run.
+            With None, it evaluates only at the end.
         device: ``auto`` (CUDA, else MPS, else CPU), or a device.
-        seed: Seed of Python, NumPy and torch when training starts; None does not seed them. The seed sets neither the
-            order of the data, which the loader determines (:func:`ssr_hydra.data.make_loaders`), nor the initial
-            weights of the model.
+        seed: Seed for Python, NumPy and torch at the start of training. With None, the trainer does not seed them. The
+            seed sets neither the order of the data, which the loader determines (:func:`ssr_hydra.data.make_loaders`),
+            nor the initial weights of the model.
         progress: ``auto`` (a bar on a terminal, else plain lines), ``bar``, ``plain`` or ``none``.
-        run_dir: Folder for ``metrics.jsonl``, ``result.json`` and ``checkpoints/``; None writes nothing.
+        run_dir: Folder for ``metrics.jsonl``, ``result.json`` and ``checkpoints/``; with None, the trainer writes
+            nothing.
         name: Name of the run, for records and progress.
-        config: The config of the run, as plain data. The record contains a hash of it.
-        objective: The most important final metric, such as ``"eval/accuracy"``. ``ReduceLROnPlateau`` depends on it, or
-            on ``"eval/loss"`` if the objective is None.
+        config: The config of the run, as plain data. The record contains a hash of this config.
+        objective: The most important final metric, such as ``"eval/accuracy"``. ``ReduceLROnPlateau`` depends on this
+            metric, or on ``"eval/loss"`` if the objective is None.
         log_interval: Time between records of loss and learning rate in ``metrics.jsonl``. On devices other than the
             CPU, the trainer checks only at these times that the loss is finite.
         counts: How to count samples, tokens and iterations. A :class:`~ssr_hydra.settings.CountSettings`, or a mapping
@@ -112,8 +114,8 @@ class Trainer:
         resume: The checkpoint from which the run starts, and how a run with a changed config continues. A
             :class:`~ssr_hydra.settings.ResumeSettings`, a mapping of its arguments, or the path of the checkpoint.
         control: ``truncate`` ends the run at ``max_duration * ssr``, but keeps the schedule of the full
-            ``max_duration``. A comparison with this run shows the effect of stretching the schedule. None stretches the
-            schedule.
+            ``max_duration``. A comparison with this run shows the effect of stretching the schedule. With None, ssr
+            stretches the schedule too.
 
     If there are several processes (started by torchrun or srun), every process must create the same trainer. "Batch"
     means the batches of all processes together. Rank 0 shows the progress of the run and writes its records.
@@ -357,13 +359,13 @@ class Trainer:
 
         The method also calls the callbacks of an evaluation. For example, if a callback makes the run evaluate an
         average of its weights, this method evaluates that average too. If the trainer has resumed from a checkpoint,
-        the method first loads the state of the callbacks from it.
+        the method first loads the state of the callbacks from this checkpoint.
 
         Args:
             split: ``eval``, or ``test`` for ``test/loss`` and the metrics over ``test_dataloader``.
 
         Raises:
-            InputError: There is no such loader.
+            InputError: The trainer has no loader for ``split``.
         """
         loader = {"eval": self._eval, "test": self._test}[one_of(split, "split", EVALUATED)]
         if loader is None:
@@ -376,7 +378,7 @@ class Trainer:
         return evaluate(self._task, loader, self._events, self, self._processes, split=split)
 
     def _load_callbacks(self) -> None:
-        """Load the state of the callbacks from the checkpoint from which the trainer has resumed."""
+        """If the trainer has resumed from a checkpoint, load the state of the callbacks from this checkpoint."""
         if self._resuming.checkpoint is not None:
             with self._resuming.checkpoint.part("callbacks") as callbacks:
                 self._events.load_state_dict(callbacks)

@@ -17,8 +17,8 @@ class DivergedError(RunError, RuntimeError):
 
     Args:
         what: The name of the loss, such as ``"train/loss"``, or of the weight.
-        value: The value of the loss or weight. For a loss that was checked late, the sum of the losses since the last
-            evaluation.
+        value: The value of the loss or weight. If several losses are checked together, it is the sum of the losses
+            since the last evaluation.
         batch: The number of trained batches when the check found the value.
         since: The number of trained batches at the previous check; equal to ``batch`` if every step is checked.
     """
@@ -36,11 +36,11 @@ class DivergedError(RunError, RuntimeError):
 class LossWatch:
     """Sums the losses of training, and raises an error for a loss that is not finite.
 
-    On the CPU the class reads every loss before the optimizer uses the gradients. On another device this would make
-    Python wait for the device in every step. So the sum stays on that device, and only :meth:`settle` and :meth:`flush`
-    read it. A sum with a NaN or infinite term is not finite, so the class detects every loss that is not finite. If
-    there are several processes, each process adds its part of every loss, and the class sums the parts over all
-    processes.
+    In one process on the CPU, the class reads every loss before the optimizer uses the gradients. On another device,
+    such a read would make Python wait for the device in every step. So the sum of the losses stays on that device, and
+    only :meth:`settle` and :meth:`flush` read it. A sum with a NaN or infinite term is not finite, so the class detects
+    every loss that is not finite. If there are several processes, each process adds its part of every loss, and the
+    class sums the parts over all processes.
     """
 
     def __init__(self, device: torch.device, processes: Processes = ALONE) -> None:
@@ -58,7 +58,8 @@ class LossWatch:
         """Add the loss of a step.
 
         Raises:
-            DivergedError: The loss is not finite. Only a run on the CPU is checked here.
+            DivergedError: The loss is not finite. This method checks the loss only in a run with one process on the
+                CPU.
         """
         self.count += 1
         if self._on_cpu:
@@ -111,7 +112,9 @@ class LossWatch:
         return mean
 
     def state_dict(self) -> dict[str, float]:
-        """Return the sum and number of all losses and of the logged losses, since the last evaluation.
+        """Return sums and numbers of losses since the last evaluation, and the last logged mean.
+
+        One sum is of all losses, and the other sum is of the losses that are already logged.
 
         Call :meth:`settle` first, so that no loss is missing.
         """

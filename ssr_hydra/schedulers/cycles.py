@@ -70,7 +70,7 @@ class CosineAnnealingWarmRestartsScheduler(Scheduler):
 
 
 class Cycles:
-    """Cycles, each ``ratio`` times as long as the previous cycle.
+    """A sequence of cycles. Each cycle is ``ratio`` times as long as the previous cycle.
 
     ``width`` is the length of the first cycle, as an integer on the clock of the run.
     """

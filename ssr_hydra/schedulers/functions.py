@@ -1,4 +1,4 @@
-"""Function forms of the schedulers: functions of the state that take the scheduler's arguments as keywords.
+"""Function forms of the schedulers: each is a function of the state, with the scheduler's arguments as keywords.
 
 They are convenient in a lambda: ``lambda state: step_scheduler(state, step_size="5ep")``. A function checks its
 arguments and converts its durations in each call. A scheduler object does so once. Type checkers read the signatures

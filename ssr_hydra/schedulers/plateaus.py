@@ -50,7 +50,7 @@ class WarmupStableDecayScheduler(Scheduler):
     Until the decay begins, the learning rates do not depend on the length of the run. So several short runs can start
     from checkpoints of one long run. SSR stretches ``t_max`` and ``t_decay``. It stretches the warmup only if
     ``scale_warmup`` is true or ``t_warmup`` is in ``dur``. In these two cases, ``alpha_ssr(t) = alpha(t / ssr)``
-    exactly. If SSR does not stretch the warmup, the equation holds from ``max(1, ssr) * t_warmup`` on.
+    exactly. If SSR does not stretch the warmup, the equation holds only for ``t >= max(1, ssr) * t_warmup``.
 
     Args:
         t_warmup: Length of the warmup; ``0ba`` for no warmup.
@@ -194,7 +194,7 @@ def _inverse_sqrt(tau: float) -> float:
 
 
 def _cooled(begin: float, end: float, alpha_f: float) -> Shape:
-    """Return the inverse square root until ``begin``, followed by a straight line to ``alpha_f`` at ``end``."""
+    """Return a shape: the inverse square root until ``begin``, then a straight line to ``alpha_f`` at ``end``."""
     fall = linear(_inverse_sqrt(begin), alpha_f)
 
     def shape(tau: float) -> float:

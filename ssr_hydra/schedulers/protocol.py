@@ -1,8 +1,8 @@
 """The scheduler protocol, and :func:`bind`, which resolves any scheduler against a run.
 
-To bind a scheduler means: convert its times into exact numbers on counters of the run, by the length, the rates and the
-SSR of the run. The result is a curve: a fast function from a timestamp to alpha. The rates of a run are
-``dataloader_len``, ``samples_per_batch`` and ``tokens_per_batch``.
+Binding a scheduler to a run converts the scheduler's times into exact numbers on the run's counters. The conversion
+uses the length, the SSR and the rates of the run: ``dataloader_len``, ``samples_per_batch`` and ``tokens_per_batch``.
+The result is a curve: a fast function from a timestamp to alpha.
 """
 
 from __future__ import annotations
@@ -57,12 +57,12 @@ def check_scheduler(part: object, field: str = "scheduler") -> None:
 
 
 class Moment(Protocol):
-    """A function that returns a time argument of a scheduler as an exact time on the time axis of a preview."""
+    """The type of a function that converts a time argument of a scheduler to an exact time on the axis of a preview."""
 
     def __call__(self, name: str, time: TimeLike | None = None, *, scale: bool = True) -> Fraction:
-        """Return the value of the argument ``name`` as a time on the axis. SSR stretches it if ``scale`` is true.
+        """Return the argument called ``name`` as a time on the axis. SSR stretches this time if ``scale`` is true.
 
-        If the argument is a list of times, such as milestones, ``time`` is the item of the list to return.
+        If the argument is a list of times, such as milestones, ``time`` is the item to convert.
         """
         ...
 
@@ -151,7 +151,7 @@ def bind(scheduler: SchedulerLike, state: Any, ssr: Number = 1.0) -> Curve:
 
 
 def bind_to(scheduler: SchedulerLike, run: Run) -> Curve:
-    """Resolve any scheduler against a :class:`Run`, for example a factor of a product against the phase of a run."""
+    """Resolve any scheduler against a :class:`Run`. The run may be a phase, for example for a factor of a product."""
     if isinstance(scheduler, Scheduler):
         return scheduler.curve(run)
     return _function_curve(scheduler, run)

@@ -65,7 +65,7 @@ class Row:
         return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", self.scheduler.__name__).lower()
 
     def function(self) -> SchedulerFunction:
-        """Return the scheduler as a function of the state that takes the scheduler's arguments as keywords."""
+        """Return the scheduler as a function of the state. The function has the scheduler's arguments as keywords."""
         scheduler = self.scheduler
 
         def evaluate(state: Any, ssr: Number = 1.0, **arguments: Any) -> float:

@@ -1,4 +1,4 @@
-"""The run that resolves the times of a schedule: each time becomes an exact number on a clock of the run.
+"""Resolve the times of a schedule against a run: each time becomes an exact number on a clock of the run.
 
 A clock is a counter of the run: batches, samples, tokens, seconds or iterations. Times in epochs are converted to
 batches, because whole epochs are too coarse for a stretched schedule. Times in ``dur`` are converted to the unit of
@@ -111,7 +111,7 @@ class Run:
         return self.convert(time, TimeUnit.BATCH, field) if time.unit is TimeUnit.EPOCH else time
 
     def length(self) -> Time | None:
-        """Return the run's length. Return None if it is unknown, or in epochs with an unknown ``dataloader_len``."""
+        """Return the run's length; None if it is unknown, or if it is in epochs and ``dataloader_len`` is unknown."""
         try:
             return None if self.max_duration is None else self.resolve(self.max_duration, "max_duration", scale=False)
         except InputError:
@@ -142,7 +142,7 @@ class Run:
         return MissingRateError(field, str(time), rule, "set max_duration, or write the time in another unit")
 
     def _per_batch(self, unit: TimeUnit, time: Time, other: TimeUnit, field: str) -> Fraction:
-        """Return the length of one batch in ``unit``. ``time``, ``other`` and ``field`` are for the error."""
+        """Return the length of one batch in ``unit``. The other arguments are only for the error message."""
         if unit is TimeUnit.BATCH:
             return Fraction(1)
         if unit not in RATES:
@@ -177,7 +177,7 @@ class Run:
             return None
 
     def clock(self, unit: TimeUnit, field: str, *points: Time) -> Counter:
-        """Return the counter of ``unit``. Its points are the start of this run, followed by the given times.
+        """Return the counter that counts in ``unit``. Its points are the start of this run and then the given times.
 
         Raises:
             InputError: A point cannot be converted to ``unit``.
@@ -217,8 +217,9 @@ class Run:
     def phase(self, start: Time, end: Time | None, *, scale: bool) -> Run:
         """Return the phase of the run from ``start`` to ``end``, as a separate run whose time starts at 0.
 
-        In this run, ``dur`` is a fraction of the phase. ``start`` and ``end`` are resolved. An ``end`` of None is the
-        end of this run. If ``scale`` is false, SSR does not stretch the phase: its ssr is 1.
+        In the returned run, ``dur`` is a fraction of the phase. The arguments ``start`` and ``end`` must be resolved
+        times. If ``end`` is None, the phase ends when this run ends. If ``scale`` is false, the returned run has the
+        SSR 1, so SSR does not stretch the times within the phase.
         """
         # A start of 0 needs no rate.
         begin = self.convert(self.start, start.unit, "until") + start if start.value != 0 else self.start

@@ -30,7 +30,7 @@ _pow: Callable[[float, float], float] = operator.pow
 
 
 def _powers(run: Run, gamma: float, period: Time, field: str, exponent: Callable[[int, int], float]) -> Curve:
-    """Return the curve gamma ** exponent(time, period). Both arguments are counts of the same clock."""
+    """Return the curve gamma ** exponent(time, period). The time and the period are integers on the same clock."""
     clock = run.clock(period.unit, field, period)
     read, factor, (start, end) = clock.read, clock.factor, clock.points
     width = end - start
@@ -48,7 +48,7 @@ _MOST_STAIRS = 1000
 
 
 def _stairs(run: Run, gamma: float, period: Time) -> Pieces | None:
-    """Return the pieces of gamma ** floor(t / period) in the run; None if they are unknown or too many."""
+    """Return the pieces of gamma ** floor(t / period) in the run; None if the pieces are unknown or too many."""
     length = run.length()
     if length is None or run.start.value != 0 or length.unit is not period.unit:
         return None
@@ -189,10 +189,11 @@ class MultiStepWithWarmupScheduler(Scheduler):
         alpha(t) = t / t_warmup                             for t < t_warmup
         alpha(t) = gamma ** (number of milestones <= t)     after the warmup
 
-    A milestone inside the warmup takes effect when the warmup ends. Each time is compared with the counter of its unit,
-    so times may have different units. SSR stretches the milestones. It stretches the warmup only if ``scale_warmup`` is
-    true or ``t_warmup`` is in ``dur``. In these two cases, ``alpha_ssr(t) = alpha(t / ssr)`` exactly. If SSR does not
-    stretch the warmup, the equation holds from ``max(1, ssr) * t_warmup`` on.
+    A milestone inside the warmup takes effect when the warmup ends. The warmup and the milestones may have different
+    units: each time is compared with the counter of its own unit. SSR stretches the milestones. It stretches the warmup
+    only if ``scale_warmup`` is true or ``t_warmup`` is in ``dur``. In these two cases,
+    ``alpha_ssr(t) = alpha(t / ssr)`` exactly. If SSR does not stretch the warmup, the equation holds only for
+    ``t >= max(1, ssr) * t_warmup``.
 
     Args:
         t_warmup: Length of the warmup; ``0ba`` for no warmup.
@@ -280,8 +281,8 @@ class ConstantWithWarmupScheduler(Scheduler):
         alpha(t) = alpha * min(1, t / t_warmup)
 
     SSR stretches the warmup only if ``scale_warmup`` is true or ``t_warmup`` is in ``dur``. In these two cases,
-    ``alpha_ssr(t) = alpha(t / ssr)`` exactly. If SSR does not stretch the warmup, the equation holds from
-    ``max(1, ssr) * t_warmup`` on.
+    ``alpha_ssr(t) = alpha(t / ssr)`` exactly. If SSR does not stretch the warmup, the equation holds only for
+    ``t >= max(1, ssr) * t_warmup``.
 
     Args:
         t_warmup: Length of the warmup; ``0ba`` for no warmup.

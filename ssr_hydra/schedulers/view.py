@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def _total(unit: TimeUnit, source: tuple[Run, Any]) -> Any:
-    """Return the time since the start of the phase in ``unit``. Return seconds as nanoseconds.
+    """Return the time since the start of the phase, in ``unit``, but in nanoseconds if ``unit`` is seconds.
 
     If a rate for ``unit`` is unknown, only a user's function that reads this counter gets an error.
     """
@@ -64,7 +64,7 @@ _IN_PHASE: dict[str, Callable[[tuple[Run, Any]], int]] = {
 
 
 def view(run: Run, timestamp: Any) -> Any:
-    """Return the state of the run at ``timestamp``. For a phase, return a state in which the phase is a whole run."""
+    """Return the state of the run at ``timestamp``. For a phase, the state shows the phase as a whole run."""
     state = run.state
     length = getattr(state, "max_duration", None)
     # Another library's time cannot be compared with this package's times.

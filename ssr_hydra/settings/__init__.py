@@ -1,6 +1,6 @@
 """Settings of a run as dataclasses. This package imports neither torch nor Hydra.
 
-Each class is the type of an argument in Python and the schema of a config node, and checks the values.
+Each class is the type of an argument in Python and the schema of a config node. The class also checks the values.
 """
 
 from ssr_hydra.settings.base import keys_of, setting_of

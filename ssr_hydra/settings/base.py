@@ -18,7 +18,7 @@ PROGRESS = ("auto", "bar", "plain", "none")
 
 
 def setting_of(setting: type[SettingT], given: SettingT | Mapping[str, Any] | None, field: str) -> SettingT:
-    """Return an argument as a setting.
+    """Convert an argument to an object of a setting class.
 
     Args:
         setting: The class of the setting.
@@ -54,7 +54,7 @@ def keys_of(setting: type, node: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def flag(value: Any, field: str) -> bool:
-    """Return a value if it is True or False; otherwise raise an InputError, also for 0 and 1."""
+    """Return a value if it is True or False. Raise an InputError for every other value, even for 0 and 1."""
     if not isinstance(value, bool):
         raise WrongTypeError(field, value, "must be true or false", "write true or false")
     return value
@@ -81,7 +81,10 @@ def not_negative(value: Any, field: str) -> float:
 
 
 def fraction(value: Any, field: str, *, zero: bool = False) -> float:
-    """Return a value if it is above 0 (or 0, if ``zero`` is true) and below 1; otherwise raise an InputError."""
+    """Return a value if it is above 0 and below 1; otherwise raise an InputError.
+
+    If ``zero`` is true, 0 is also valid.
+    """
     if not (number(value, field) > 0 or (zero and value == 0)) or value >= 1:
         rule = f"must be {'at least' if zero else 'above'} 0 and below 1"
         raise RangeError(field, value, rule, "write e.g. 0.2")
@@ -138,7 +141,7 @@ def interval(value: Any, field: str) -> None:
 
 
 def did_you_mean(key: str, names: Iterable[str]) -> str:
-    """Return the suggestion for an unknown name: the closest known name. If none is close, list all known names.
+    """Return a fix for an unknown name: suggest the closest known name, or list all known names if none is close.
 
     Upper case and lower case do not matter: the suggestion for ``SGD`` is ``sgd``.
     """

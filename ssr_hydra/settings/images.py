@@ -59,7 +59,7 @@ def unknown_model(name: object, fix: str) -> InputError:
 def check_stem(name: str, weights: object) -> None:
     """Raise an InputError if ``small_images=True`` cannot be used.
 
-    It needs a model that has a stem for small images, and cannot be used with pretrained weights.
+    The model must have a stem for small images, and must not use pretrained weights.
     """
     if not name.startswith(_WITH_STEM):
         rule = f"cannot be used with {name}, which has no stem for small images"

@@ -1,4 +1,4 @@
-"""Analyze the records of runs: how quality depends on time, which schedule and SSR to run, and how certain that is."""
+"""Analyze the records of runs: how quality depends on time, which schedule and SSR to run, and how certain this is."""
 
 from ssr_hydra.studies.advice import Recommendation, ToleranceStep, recommend
 from ssr_hydra.studies.compare import controls, decision_accuracy, doublings, outliers, paired, summary, winners

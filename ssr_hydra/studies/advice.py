@@ -34,9 +34,9 @@ class ToleranceStep:
         above: The lower end of the range: the gain of doubling this SSR, or 0 if this gain is below 0.
         below: The upper end of the range: the smallest gain of doubling any smaller SSR; infinity if no smaller SSR was
             measured.
-        sure_above: The lower end of the range of tolerances for which the SSR is certain at 99%.
-        sure_below: The upper end of the range of tolerances for which the SSR is certain. If it is below
-            ``sure_above``, the SSR is not certain for any tolerance. Both ends are NaN if the gains have no intervals.
+        sure_above: The lower end of the range of tolerances for which the recommendation of this SSR is certain at 99%.
+        sure_below: The upper end of that range. If it is below ``sure_above``, the recommendation is not certain for
+            any tolerance. Both ends are NaN if the gains have no intervals.
     """
 
     ssr: float | None
@@ -65,9 +65,9 @@ class Recommendation:
             tolerance. ``close``: the interval of one of these gains includes the tolerance. ``unreplicated``: ``gain``
             has no interval. ``outside``: every measured doubling gains more than the tolerance, or no doubling was
             measured. If the gain of a smaller SSR has no interval, only its mean is compared with the tolerance.
-        batch: If the verdict is ``close``: the number of additional seeds that reduces the half-width of the widest
-            interval to the tolerance. If this half-width is already smaller than the tolerance, the number of
-            additional seeds that halves it. None for other verdicts, or if the number is unknown.
+        batch: For the verdict ``close``: the number of additional seeds that reduces the half-width of the widest
+            interval to the tolerance. If the half-width is already smaller than the tolerance, this is the number of
+            additional seeds that halves the half-width. None for other verdicts, or if the number is unknown.
         target: The requested quality; None if no quality was requested.
         target_ssr: The smallest SSR that reaches ``target``, interpolated; None if no SSR in the measured range reaches
             it.
@@ -108,12 +108,12 @@ class Recommendation:
 def recommend(
     study: Study, tolerance: float | None = None, target: float | None = None, confidence: float = 0.95
 ) -> list[Recommendation]:
-    """Return for each recipe the smallest SSR whose doubling gains less than a tolerance, and the SSR for a target.
+    """For each recipe, return the smallest SSR whose doubling gains less than a tolerance, and the SSR for a target.
 
     Args:
         study: The study. Controls are excluded.
         tolerance: The smallest gain that is worth a doubling, in units of quality, such as 0.005 for an accuracy. If it
-            is None, ``steps`` of the result has the SSR for each tolerance.
+            is None, the attribute ``steps`` of each recommendation has the SSR for each tolerance.
         target: A quality to reach; None for no target.
         confidence: Confidence of the intervals.
 
@@ -199,7 +199,7 @@ def _peak(series: Series, confidence: float) -> dict[str, float]:
 
 
 def _tolerance_steps(steps: list[tuple[float, bool, Estimate]]) -> tuple[ToleranceStep, ...]:
-    """Return a step for each doubling whose gain is smaller than the gains of all doublings of smaller SSRs."""
+    """Return a :class:`ToleranceStep` for each SSR whose doubling gains less than the doubling of any smaller SSR."""
     made = []
     below = sure_below = math.inf
     for ssr, _, gain in steps:

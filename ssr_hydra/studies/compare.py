@@ -30,7 +30,7 @@ def summary(study: Study, confidence: float = 0.95, price_per_hour: float | None
         price_per_hour: Price of the machine, in any currency.
 
     Returns:
-        A row per recipe x control x ssr, with these columns. Recipes without any quality come last.
+        A row per recipe x control x ssr. Recipes without any quality come last. The columns are:
 
         - recipe, control, ssr
         - n: the number of runs with a quality; if it is 0, every mean is NaN
@@ -42,7 +42,7 @@ def summary(study: Study, confidence: float = 0.95, price_per_hour: float | None
         - steps, samples, tokens, seconds, total_seconds: means over the runs
         - cost: the cost of the mean seconds; NaN without a price
         - survived: the fraction of runs that did not diverge; runs that failed for other reasons do not count
-        - mean_all: the mean if each diverged run has the worst quality in the study
+        - mean_all: the mean in which each diverged run counts with the worst quality of the study
 
     Raises:
         InputError: The confidence or the price is invalid.
@@ -86,7 +86,7 @@ def summary(study: Study, confidence: float = 0.95, price_per_hour: float | None
 
 
 def _with_lost(rows: list[dict[str, Any]], failed: dict[Any, int]) -> list[dict[str, Any]]:
-    """Return the rows and a row for each recipe, control and ssr without any quality, sorted."""
+    """Add a row for each recipe, control and ssr without any quality. Return all rows, sorted."""
     for (recipe, control, ssr), count in failed.items():
         row = {"recipe": recipe, "control": control, "ssr": ssr, "n": 0, "values": (), "seeds": (), "failed": count}
         rows = [*rows, row]
@@ -169,7 +169,7 @@ def doublings(study: Study, confidence: float = 0.95) -> pd.DataFrame:
         - recipe, control, ssr
         - next_ssr: 2 ssr
         - n: the number of seeds, as in :class:`ssr_hydra.studies.intervals.Band`
-        - gain: > 0 if the longer run is better, whether ``max`` or ``min`` is better
+        - gain: > 0 if the longer run is better, also if a lower quality is better
         - low, high: the ends of the interval of the gain
         - sure_low, sure_high: the ends of the 99% interval, which decides verdicts
         - sd: the standard deviation of the gain of one seed
@@ -199,7 +199,7 @@ class Place:
 
     @property
     def survived(self) -> float:
-        """The smallest fraction, over the cells, of runs that did not diverge."""
+        """The fraction of runs that did not diverge, in the cell in which this fraction is smallest."""
         return min(cell.survived for cell in self.cells)
 
     @property
@@ -221,7 +221,8 @@ class Rival:
         recipe: The name of the rival.
         ssr: The SSR at which the rival has this budget.
         margin: The quality of the best recipe minus that of the rival; < 0 if the rival is better.
-        low: Lower end of the interval of ``margin``, not adjusted for multiple comparisons; NaN if there is none.
+        low: Lower end of the interval of ``margin``, not adjusted for multiple comparisons; NaN if there is no
+            interval.
         high: Upper end of the interval of ``margin``.
         open: Whether the rival may be as good as the best recipe. The confidence is 99% for all rivals together.
         batch: The number of additional seeds that would halve the interval of ``margin``; None if ``open`` is False, or
@@ -247,16 +248,16 @@ def rivals(chosen: Place, others: Sequence[Place], confidence: float) -> tuple[R
     If the chosen recipe is certainly better than each rival, no rival is open. This result needs no correction for
     multiple comparisons, because every comparison is certain by itself.
 
-    Otherwise a rival is open unless it is worse than the chosen recipe at 99% for all rivals together. So at 99%, the
-    truly best recipe is the chosen recipe or an open rival. This holds although the chosen recipe was selected by its
-    mean.
+    Otherwise a rival is open unless it is certainly worse than the chosen recipe. The confidence is 99% for all rivals
+    together. So at 99%, the truly best recipe is the chosen recipe or an open rival. This holds although the chosen
+    recipe was selected by its mean.
 
     Returns:
         The rivals, the closest first.
 
-    Source: Berger, 1982, Multiparameter hypothesis testing and acceptance sampling, for the first result; Hsu, 1984,
-    Constrained simultaneous confidence intervals for multiple comparisons with the best, with Dunnett's critical value,
-    for the second result.
+    Source: For the first result: Berger, 1982, Multiparameter hypothesis testing and acceptance sampling. For the
+    second result: Hsu, 1984, Constrained simultaneous confidence intervals for multiple comparisons with the best; the
+    critical value is Dunnett's.
     """
     found = [
         (other, difference(chosen.cells, chosen.weights, other.cells, other.weights, confidence)) for other in others
@@ -283,8 +284,8 @@ def outliers(study: Study) -> pd.DataFrame:
         study: The study.
 
     Returns:
-        A row per run, the farthest first, with these columns. If a recipe, control and ssr have one or two runs, these
-        runs are not checked, because two runs cannot show which one is far off.
+        A row per run, the farthest first, with the columns below. If a recipe, control and ssr have only one or two
+        runs, these runs are not checked, because two runs cannot show which of them is far off.
 
         - recipe, control, ssr
         - seed: None if it is unknown
@@ -321,9 +322,9 @@ def outliers(study: Study) -> pd.DataFrame:
 def winners(study: Study, confidence: float = 0.95) -> pd.DataFrame:
     """Return the best recipe at each ssr that two or more recipes have run.
 
-    Recipes are ranked by their means, but a fragile recipe ranks behind all other recipes. A recipe is fragile if its
-    runs diverge more often, beyond chance, than the runs of the recipe with the fewest divergences. Controls are
-    excluded.
+    Recipes are sorted by their means, but fragile recipes come after all recipes that are not fragile. A recipe is
+    fragile if its fraction of diverged runs is significantly larger than the smallest such fraction of any recipe.
+    Controls are excluded.
 
     Args:
         study: The study.

@@ -61,14 +61,15 @@ def from_csv(
     percentages: an SSR of ``25%`` is read as 0.25, and a quality of ``93.1%`` as 93.1.
 
     A row may be the mean of several runs. Then ``n`` names the column of the number of runs, and ``sd`` or ``se`` the
-    column of their noise. If the qualities look like ``93.1 ± 0.2``, pass the name of this column also as ``sd`` if the
-    number after ± is a standard deviation, or as ``se`` if it is a standard error.
+    column of their noise. If the qualities look like ``93.1 ± 0.2``, pass the name of their column twice: as
+    ``quality``, and as ``sd`` or ``se``. Use ``sd`` if the number after ± is a standard deviation, and ``se`` if it is
+    a standard error.
 
     Rows with the same recipe and ssr are runs with different seeds. Runs of different recipes or SSRs are paired only
     if ``seed`` names a column. If the quality of a run is empty, not finite or ``diverged``, the run counts as
-    diverged, without a quality. A row that cannot be read is a :class:`Problem` of the study, and so is a second run
-    with the same seed. If rows with the same recipe and ssr differ in any other column, name this column in ``recipe``,
-    ``seed`` or ``pool``, because it may distinguish recipes.
+    diverged, without a quality. A row that cannot be read is a :class:`Problem` of the study. A second run with the
+    same seed is also a problem. If rows with the same recipe and ssr differ in any other column, this column may
+    distinguish recipes, so you must name it in ``recipe``, ``seed`` or ``pool``.
 
     Args:
         file: Path of the table, in UTF-8.
@@ -88,7 +89,7 @@ def from_csv(
             run.
         sd: Name of the column of the standard deviations of the runs of each row.
         se: Name of the column of the standard errors of the means, instead of ``sd``.
-        pool: Names of columns that do not distinguish recipes: the machine of a run, or another measurement.
+        pool: Names of columns that do not distinguish recipes, such as the machine of a run or a different measurement.
         wide: For a table that has a column of qualities for each SSR: the names of these columns, such as
             ``["0.25", "0.5", "1"]``, or ``["30 epochs", "90 epochs"]`` with ``full=90``. Each name must have one
             number. Then ``quality`` is the name of the metric. An empty cell means that there was no run.
@@ -283,7 +284,7 @@ def _without_time(frame: pd.DataFrame, unit: str | None) -> list[Note]:
 
 
 def _split(line: str, wanted: Sequence[str]) -> tuple[str, list[str]]:
-    """Return the delimiter that gives the header the most ``wanted`` columns, and the names of these columns."""
+    """Return the delimiter with which the header has the most ``wanted`` columns, and all columns of the header."""
     split = [(mark, [name.strip() for name in next(csv.reader([line], delimiter=mark), [])]) for mark in _DELIMITERS]
     return max(split, key=lambda item: (sum(name in item[1] for name in wanted), len(item[1]) if not wanted else 0))
 

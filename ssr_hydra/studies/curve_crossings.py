@@ -1,4 +1,4 @@
-"""Where the curves of two recipes cross, so that the better recipe depends on the budget."""
+"""Find the SSRs at which the curves of two recipes cross, so that the better recipe changes."""
 
 from __future__ import annotations
 
@@ -37,11 +37,13 @@ def crossings(study: Study, confidence: float = 0.95, recipes: Sequence[str] | N
         A row per crossing, with these columns:
 
         - a, b: the recipes
-        - ssr: the SSR at which both are equal, interpolated in log ssr; if they are equal at several SSRs, the middle
-        - low, high: the SSRs between which the interval of the difference contains 0; NaN if there is no interval
+        - ssr: the SSR at which both recipes are equal, interpolated in log ssr; the middle if they are equal at several
+          SSRs
+        - low, high: the ends of the range of SSRs in which the interval of the difference contains 0; NaN if there is
+          no interval
         - better_below, better_above: the better recipe on each side of the crossing
-        - certain: whether each side of the crossing, up to the next crossing, has a measured ssr at which the recipe of
-          that side is better at 99%
+        - certain: whether both sides of the crossing are certain. A side is certain if its better recipe is better at
+          99% at a measured ssr between this crossing and the next crossing.
     """
     check_confidence(confidence)
     if recipes is not None:
@@ -64,7 +66,7 @@ def crossings(study: Study, confidence: float = 0.95, recipes: Sequence[str] | N
 
 
 def _read_series(series: Series, nodes: Any) -> Any:
-    """Return for each node whether it is a measured SSR, or between measured SSRs at most ``_WIDEST`` apart."""
+    """Return whether each node is a measured SSR, or is between measured SSRs whose ratio is at most ``_WIDEST``."""
     after = np.clip(np.searchsorted(series.ssr, nodes), 1, len(series.ssr) - 1)
     near = series.ssr[after] <= _WIDEST * series.ssr[after - 1] * (1 + 1e-9)
     return near | np.isin(nodes, series.ssr)
@@ -116,7 +118,7 @@ def _difference(one: Series, other: Series, ssr: float, confidence: float) -> Es
 
 
 def _undecided(one: Series, other: Series, nodes: Any, confidence: float) -> tuple[Any, Any]:
-    """Return a grid of log SSRs, and for each of its points whether the interval of the difference contains 0."""
+    """Return a grid of log SSRs, and whether the interval of the difference contains 0 at each SSR of the grid."""
     xs, inside = [], []
     cells = [*one.cells, *other.cells]
     for low, high in pairwise(np.log(nodes)):
@@ -132,7 +134,7 @@ def _undecided(one: Series, other: Series, nodes: Any, confidence: float) -> tup
 
 
 def _around(stretch: Any, nodes: Any, at: float) -> tuple[float, float]:
-    """Return the SSRs around a crossing between which the interval of the difference contains 0."""
+    """Return the ends of the range of SSRs around a crossing in which the interval of the difference contains 0."""
     grid, contains = stretch
     middle = int(np.argmin(np.abs(grid - at)))
     if not contains[middle]:  # the interval does not contain 0 at the crossing

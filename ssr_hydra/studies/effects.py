@@ -26,15 +26,15 @@ def with_effects(cells: Sequence[Cell], ssrs: Any, recipes: Any, pooled: bool = 
 
     A seed fixes the initial weights and the order of the data, so runs with the same seed are correlated. If all cells
     have the same seeds, or no two cells share a seed, the estimates are the plain means. Otherwise, the plain mean of a
-    cell would depend on which seeds it has. So the function solves the model
-    ``y = mean(cell) + effect(seed) + noise``, in units of the cell's noise, by generalized least squares. The model
-    uses the correlation of runs with the same seed in the study. If the runs of two cells are strongly correlated, the
-    difference of the two means is the difference over the common seeds.
+    cell would depend on which seeds it has. So the function solves the model ``y = mean(cell) + effect(seed) + noise``,
+    in units of the cell's noise, by generalized least squares. The model uses the correlation that the study's runs
+    with the same seed have. If the runs of two cells are strongly correlated, the difference of the two means is the
+    difference over the common seeds.
 
     Every comparison of cells is a weighted sum of the estimated means, so comparisons cannot contradict each other.
 
     ``recipes`` are the recipes of the cells, as numbers. If ``pooled`` is false, the noise of a cell is the noise of
-    its own runs. Otherwise it is that of :func:`ssr_hydra.studies.noise.pooled_noise`.
+    its own runs. Otherwise the noise is the result of :func:`ssr_hydra.studies.noise.pooled_noise`.
 
     Source: Henderson, 1975, Best linear unbiased estimation and prediction under a selection model; the standard errors
     are those of Bell and McCaffrey, 2002, with the seeds as clusters.
@@ -93,7 +93,7 @@ def with_effects(cells: Sequence[Cell], ssrs: Any, recipes: Any, pooled: bool = 
 
 
 def _with_differences(noise: Noise, cells: list[Cell], ssrs: Any, recipes: Any) -> Noise:
-    """Return the noise with values for ``differences`` and ``scale``, estimated from pairs of cells that share seeds.
+    """Estimate ``differences`` and ``scale`` from pairs of cells that share seeds. Return the noise with these values.
 
     A pair is two recipes at the same SSR, or one recipe at two neighbouring SSRs.
     """
@@ -118,7 +118,7 @@ def _with_differences(noise: Noise, cells: list[Cell], ssrs: Any, recipes: Any) 
 
 
 def _covariance(own: Any, places: list[int], solved: tuple[Any, Any, Any, Any], shared: float) -> tuple[Any, Any]:
-    """Return the covariance of the means without effects of seeds, and the weight of each effect in each mean."""
+    """Return the covariance of the means if seeds had no effects, and the weight of each seed's effect in each mean."""
     there, shrunk, inverse, scale = solved
     runs = there.sum(axis=1, keepdims=True)
     inner = np.diag(there.sum(axis=0)) - there.T @ ((2 * shrunk - shrunk**2 * runs) * there)
@@ -128,7 +128,7 @@ def _covariance(own: Any, places: list[int], solved: tuple[Any, Any, Any, Any], 
 
 
 def _solved(there: Any, counts: Any, share: float) -> tuple[Any, Any]:
-    """Return the inverse matrix of the normal equations, and the shrinkage factor of the sum of each seed's runs."""
+    """Return the inverse matrix of the normal equations, and the factor that shrinks the sum of each seed's runs."""
     ratio = share / (1 - share)
     shrunk = (ratio / (1 + ratio * there.sum(axis=1)))[:, None]
     return np.linalg.inv(np.diag(counts) - there.T @ (shrunk * there)), shrunk

@@ -73,7 +73,7 @@ class BackTest:
 
     @property
     def half(self) -> float:
-        """Half of the width of the prediction interval; NaN if there is none."""
+        """Half of the width of the prediction interval; NaN if there is no interval."""
         return (self.high - self.low) / 2
 
 
@@ -85,15 +85,15 @@ class Fit:
         recipe: The recipe.
         control: The control.
         kind: ``power``: c - a ssr^-b; ``quadratic``: c + a log2(ssr) + b log2(ssr)^2.
-        parameters: c, a, b. They are not predictions: c of a power law is a limit far from all measurements.
+        parameters: c, a, b. Do not use c of a power law as a prediction: it is a limit far from all measurements.
         rmse: Root mean square of the residuals.
         measured: Smallest and largest fitted SSR.
         back_tests: The back-tests, by ascending SSR. The last one predicts the quality at the largest SSR.
         verdict: ``trusted``, ``rejected``, or ``untested`` (the data does not determine the curve, or there is too
             little data or too much noise to reject the fit).
-        reason: The reason of the verdict: the outcome of ``deciding``. If a fit is untested although its predictions
-            held: ``no_noise`` (with one seed, there are too few SSRs to estimate the noise) or ``vague`` (the
-            prediction interval is too wide).
+        reason: The reason of the verdict: the outcome of the back-test ``deciding``. If a fit is untested although its
+            predictions held: ``no_noise`` (with one seed, there are too few SSRs to estimate the noise) or ``vague``
+            (the prediction interval is too wide).
     """
 
     recipe: str
@@ -186,20 +186,21 @@ def fits(study: Study, confidence: float = 0.95, tolerance: float | None = None)
     distance of each value from the line between its neighbours. If there is one seed at fewer than 7 SSRs, the noise is
     unknown, and the fit is untested.
 
-    The prediction interval is computed from the error ``y_held - h . y_fitted`` of each seed, where ``h`` is the effect
-    of a change of each fitted mean on the prediction. If there is one seed, the interval is computed from the
-    residuals, ``s sqrt(1 + h . h)``. This is correct if the noise is equal at all SSRs. The confidence holds for all
-    predictions of a fit together (Bonferroni).
+    The prediction interval is computed from the error ``y_held - h . y_fitted`` of each seed, where ``h`` has the
+    derivatives of the prediction with respect to the fitted means. If there is one seed, the interval is computed from
+    the residuals, ``s sqrt(1 + h . h)``. This is correct if the noise is equal at all SSRs. The confidence holds for
+    all predictions of a fit together (Bonferroni).
 
     Args:
         study: The study. Controls are excluded.
-        confidence: Confidence of the prediction intervals of a fit together.
+        confidence: Confidence that all prediction intervals of a fit hold together.
         tolerance: An error that does not matter, in units of quality. A prediction with at most this error holds. A
-            prediction interval is too wide for a test if its half-width is larger than the tolerance. None tolerates no
-            error, and the largest half-width is then a tenth of the range of the measured qualities.
+            prediction interval is too wide for a test if its half-width is larger than the tolerance. If the tolerance
+            is None, no error is tolerated, and the largest half-width is a tenth of the range of the measured
+            qualities.
 
     Returns:
-        Power law and quadratic of each recipe, in the order of ``study.recipes``.
+        The power-law fit and the quadratic fit of each recipe, in the order of ``study.recipes``.
 
     Raises:
         InputError: The confidence or the tolerance is invalid.
@@ -225,7 +226,7 @@ def fits_of(series: Series, sign: float, confidence: float, tolerance: float | N
 def back_test(
     study: Study, recipe: str, kind: Kind, fitted_to: float, confidence: float = 0.95, tolerance: float | None = None
 ) -> list[BackTest]:
-    """Fit a recipe's qualities at SSRs up to ``fitted_to``, and predict them at all larger SSRs. See :func:`fits`.
+    """Fit a recipe at the SSRs up to ``fitted_to``, and predict its quality at all larger SSRs. See :func:`fits`.
 
     Args:
         study: The study.
@@ -239,7 +240,7 @@ def back_test(
         One back-test for each larger SSR.
 
     Raises:
-        InputError: The recipe or kind is unknown, there are fewer than 3 SSRs to fit, or no SSR to predict.
+        InputError: The recipe or kind is unknown, there are fewer than 3 SSRs to fit, or there is no SSR to predict.
     """
     check_confidence(confidence)
     check_tolerance(tolerance)

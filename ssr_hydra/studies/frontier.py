@@ -35,12 +35,13 @@ _GRID = 65  # points of a band between two measured SSRs; between these points i
 def pareto(
     study: Study, axis: Axis = "seconds", confidence: float = 0.95, price_per_hour: float | None = None
 ) -> pd.DataFrame:
-    """Return all points, and whether each point is in the Pareto set: better than all points that take no longer.
+    """Return all points, and whether each point is in the Pareto set, so that it is better than all its rivals.
 
-    A point is a recipe and control at an SSR. Each point is compared with the best point that takes no longer. Some
-    point always looks best by chance, so the confidence is 99% for all compared points together. A recipe is fragile if
-    its runs diverge more often, beyond chance, than the runs of the recipe with the fewest divergences. A fragile
-    recipe never beats a recipe that is not fragile.
+    A point is a recipe and control at an SSR. The rivals of a point are the other points that take the same or less
+    time. Each point is compared with its best rival. The more rivals there are, the better the best one looks by
+    chance, so the confidence is 99% for all rivals together. A recipe is fragile if its fraction of diverged runs is
+    significantly larger than the smallest such fraction of any recipe. A point of a fragile recipe is not a rival of a
+    point whose recipe is not fragile.
 
     Args:
         study: The study.
@@ -54,12 +55,12 @@ def pareto(
         - recipe, control, ssr, n
         - x: the position on the axis
         - mean, low, high: the mean quality and the ends of its interval
-        - status: ``frontier`` (certainly better than all points that take no longer), ``dominated`` (certainly worse
-          than one of them), ``within_noise`` (undecided), or ``unreplicated`` (worse than one of them by the mean, but
-          there is no interval). Without an interval, a point with a better mean than all points that take no longer is
-          on the frontier.
-        - by_recipe, by_control, by_ssr: the best point that takes no longer; ``""`` and NaN for a point on the frontier
-        - loss: how much better the mean of this best point is than the mean of the row's point (< 0 if the row's point
+        - status: ``frontier`` (certainly better than all rivals), ``dominated`` (certainly worse than the best rival),
+          ``within_noise`` (undecided), or ``unreplicated`` (the mean is not better than that of the best rival, and
+          there is no interval). If there is no interval, a point is on the frontier if its mean is better than the
+          means of all rivals.
+        - by_recipe, by_control, by_ssr: the best rival; ``""`` and NaN for a point on the frontier
+        - loss: how much better the mean of the best rival is than the mean of the row's point (< 0 if the row's point
           is better); NaN for a point on the frontier
         - loss_low, loss_high: the ends of the interval of the loss
 
@@ -104,7 +105,7 @@ def pareto(
 
 
 def _status(loss: Estimate, count: int) -> str:
-    """Return the status of a point. Its quality is lower by ``loss`` than that of the best of ``count`` points."""
+    """Return the status of a point. ``loss`` is how much better the best of the point's ``count`` rivals is."""
     if not loss.known:
         return "frontier" if loss.value < 0 else "unreplicated"
     half = dunnett(round(loss.df, 1), count, 0.5 + max(VERDICT, loss.confidence) / 2) * loss.error
@@ -130,9 +131,9 @@ def quality_at(
         - at: the budget
         - ssr: the SSR that takes this budget
         - quality, low, high, n: the quality at this SSR, the ends of its interval, and the number of runs
-        - status: ``inside``; or ``below`` or ``above`` if the budget is outside of the measured range, so that ssr and
-          quality are NaN
-        - standing: for recipes without controls: ``best`` (as ``best`` of :func:`ssr_hydra.studies.winners`), ``open``
+        - status: ``inside``; ``below`` or ``above`` if the budget is outside of the measured range (then ssr and
+          quality are NaN)
+        - standing: for recipes without controls: ``best`` (chosen as in :func:`ssr_hydra.studies.winners`), ``open``
           (it may be as good as the best recipe), or ``behind``; ``""`` if there is nothing to compare
         - loss, loss_low, loss_high: how much better the best mean is than the row's mean, and the ends of the interval
 
@@ -175,7 +176,7 @@ def _standing(found: list[Place | str], confidence: float) -> dict[str, tuple[st
 def places_at(
     found: Iterable[Series], at: float, axis: Axis, price_per_hour: float | None = None
 ) -> list[Place | Literal["below", "above"]]:
-    """Return for each series the SSR whose runs take a budget, with the quality at this SSR.
+    """For each series, return the SSR at which a run uses the whole budget, with the quality at this SSR.
 
     If the budget is outside the measured range of a series, the result for this series is ``below`` or ``above``.
     """
@@ -197,10 +198,10 @@ def reach(series: Series, level: Cell | float, confidence: float) -> tuple[float
     """Return the first ssr at which a curve reaches a level, and the interval of this ssr.
 
     The ends of the interval are the SSRs at which the upper and the lower end of a band around ``curve(ssr) - level``
-    reach 0. The band contains the noise of curve and level, and the correlation of equal seeds. This inverts a t test,
-    like Fieller's interval of a ratio. Between two measured SSRs, the noise of their seeds may cancel by chance, so the
-    band may be very thin there. So the level counts as certainly reached only if the lower end of the band is also
-    above 0 at the next *measured* SSR.
+    reach 0. The band contains the noise of the curve and of the level, and the correlation of runs with equal seeds.
+    This method inverts a t test, as Fieller's interval of a ratio does. Between two measured SSRs, the noise of their
+    seeds may cancel by chance, so the band may be very thin there. So the level counts as certainly reached only if the
+    lower end of the band is also above 0 at the next *measured* SSR.
 
     Returns:
         The first SSR at which the mean reaches the level; the lower and the upper end of its interval. An SSR is NaN if
@@ -217,7 +218,7 @@ def reach(series: Series, level: Cell | float, confidence: float) -> tuple[float
 
 
 def _surely(x: Any, low: Any) -> float:
-    """Return the x from which ``low`` stays above 0 up to the first measured SSR at which ``low`` is above 0.
+    """Find the first measured SSR at which ``low`` is above 0. Return the x from which ``low`` stays above 0 up to it.
 
     Return NaN if ``low`` is above 0 at no measured SSR.
     """
@@ -239,7 +240,7 @@ def _ssr(series: Series, log: float) -> float:
 
 
 def _band(series: Series, minus: Cell | float, confidence: float) -> Any:
-    """Return a grid of log SSRs, a curve minus a level on this grid, and the lower and upper ends of its intervals."""
+    """Return a grid of log SSRs; on this grid, a curve minus a level; and the ends of the difference's interval."""
     shift = 0.0 if isinstance(minus, Cell) else minus
     parts = []
     logs = np.log(series.ssr)
@@ -265,10 +266,10 @@ def speedup(
 ) -> pd.DataFrame:
     """Return the time of a reference divided by the time in which each other recipe reaches the reference's quality.
 
-    The interval contains the noise of the quality: its ends are where the band around the difference of both curves
-    reaches 0. If the axis is ``seconds`` or ``cost``, the interval also contains the noise of the clock: the scatter of
-    log seconds over the seeds, pooled over the study. Both kinds of noise are combined in logarithms by the MOVER rule:
-    on each side, the squares of the distances from the estimate are added.
+    The interval contains the noise of the quality: its ends are computed from the SSRs at which the band around the
+    difference of both curves reaches 0. If the axis is ``seconds`` or ``cost``, the interval also contains the noise of
+    the clock: the scatter of log seconds over the seeds, pooled over the study. Both kinds of noise are combined in
+    logarithms by the MOVER rule: on each side, the squares of the distances from the estimate are added.
 
     Args:
         study: The study.
@@ -279,13 +280,14 @@ def speedup(
         ssrs: The SSRs of the reference; None means all its measured SSRs.
 
     Returns:
-        A row per other recipe x control and ssr of the reference, with these columns:
+        A row for each pair of a different recipe x control and an ssr of the reference, with these columns:
 
         - recipe, control
         - ssr, quality, reference_x: an ssr of the reference, and the quality and the time of the reference at this ssr
         - reached_ssr, x: the first ssr at which the other recipe has this quality, and the time of the other recipe
         - speedup: ``reference_x / x``
-        - low, high: the ends of the interval; 0 or infinity if it leaves the measured range; NaN if there is none
+        - low, high: the ends of the interval; 0 or infinity for an end outside of the measured range; NaN if there is
+          no interval
         - status: ``inside``; ``at_least`` (the smallest ssr of the other recipe already has this quality, so the
           speed-up is at least this number); or ``never`` (the other recipe does not reach this quality in its measured
           range, and x and speedup are NaN)
@@ -329,7 +331,7 @@ def speedup(
 
 
 def _clock(study: Study, confidence: float) -> float:
-    """Return the half-width of the interval of one run's log seconds: t times their scatter within cells, pooled.
+    """Return the half-width of the t interval of one run's log seconds. It uses the scatter within all cells, pooled.
 
     Return 0 if every cell has one run.
     """

@@ -122,7 +122,7 @@ class Band:
 
 
 class Estimate(Band):
-    """One weighted sum of cells' means. The attributes of :class:`Band` are numbers, not arrays."""
+    """One weighted sum of cells' means. It has the attributes of :class:`Band`, as numbers instead of arrays."""
 
     @property
     def known(self) -> bool:
@@ -131,7 +131,7 @@ class Estimate(Band):
 
     @property
     def surely(self) -> tuple[float, float]:
-        """The interval for verdicts, at 99% or at a higher ``confidence``. Its ends are NaN if it is unknown."""
+        """The interval for verdicts, at 99% or at a higher ``confidence``. The ends are NaN if it is unknown."""
         half = float(special.stdtrit(self.df, 0.5 + max(VERDICT, self.confidence) / 2)) * self.error
         return (self.value - half, self.value + half) if self.known else (math.nan, math.nan)
 
@@ -153,12 +153,12 @@ def check_confidence(confidence: float) -> None:
 
 
 def check_tolerance(tolerance: float | None) -> None:
-    """Raise an InputError if a tolerance is not None and not a finite number above 0."""
+    """Raise an InputError unless a tolerance is None or a finite number above 0."""
     positive(tolerance, "tolerance", "write e.g. 0.005 for an accuracy")
 
 
 def check_target(target: float | None) -> None:
-    """Raise an InputError if a quality to reach is not None and not a finite number."""
+    """Raise an InputError unless a quality to reach is None or a finite number."""
     if target is not None and not math.isfinite(number(target, "target")):
         raise RangeError("target", target, "must be a finite number", "write e.g. 0.95")
 
@@ -185,15 +185,16 @@ def band(cells: Sequence[Cell], weights: _Array, confidence: float) -> Band:
 
     The variance of a sum is computed from the cells' own runs, in one of three ways:
 
-    - If the cells have ``influence``, their estimates of the mean are added, and the error is computed seed by seed.
+    - If the cells have ``influence``, the sum uses their estimated means, and its error is computed from the
+      contribution of each seed.
     - If all cells have at least two seeds in common, and these are at least half of each cell's seeds, runs with the
       same seed are paired. The sum is computed for each common seed, and the result is the mean of these sums.
     - Otherwise the cells are independent. The error is Welch's standard error ``sqrt(sum_i w_i^2 s_i^2 / n_i)``, with
       the degrees of freedom of Satterthwaite.
 
-    If the cells have the noise of the whole study (:class:`ssr_hydra.studies.noise.Noise`), it moderates this variance.
-    So a cell with one run has an interval if other cells of the study have several runs. If the noise is unknown, there
-    is no interval.
+    If the cells have the noise of the whole study (:class:`ssr_hydra.studies.noise.Noise`), the variance from the
+    cells' own runs is averaged with the variance of that noise. So a cell with one run has an interval if other cells
+    of the study have several runs. If the noise is unknown, there is no interval.
 
     Args:
         cells: The cells to add up.
@@ -258,7 +259,7 @@ def band(cells: Sequence[Cell], weights: _Array, confidence: float) -> Band:
 
 @lru_cache(maxsize=4096)
 def dunnett(df: float, count: int, quantile: float) -> float:
-    """Return the one-sided critical value for a comparison of one value with ``count`` other values together.
+    """Return the one-sided critical value to compare one value with ``count`` other values at the same time.
 
     The critical value assumes that all values have equal standard errors.
 
@@ -294,8 +295,8 @@ def dunnett(df: float, count: int, quantile: float) -> float:
 def _freedom(cells: Sequence[Cell], weights: _Array) -> tuple[_Array, Method]:
     """Return the degrees of freedom of weighted sums, and the method (``paired`` or ``welch``).
 
-    The errors of the sums are computed seed by seed. So these are Satterthwaite's degrees of freedom, with the seeds as
-    clusters: n - 1 for cells with the same n seeds, and 2 n - 2 for two cells with n seeds each and no common seed.
+    The errors of the sums are computed seed by seed. So Satterthwaite's method applies, with the seeds as clusters. It
+    gives n - 1 for cells with the same n seeds, and 2 n - 2 for two cells with n seeds each and no common seed.
     """
     every, rows = np.unique(np.concatenate([cell.seeds for cell in cells]), return_inverse=True)
     counts = [cell.n for cell in cells]
@@ -348,7 +349,8 @@ class Batch:
     Attributes:
         half: The requested half-width of the interval.
         more: The number of additional seeds for each cell.
-        least: Lower end of the 80% interval of ``more``, which is uncertain because the noise is estimated.
+        least: Lower end of the 80% interval of ``more``. The number ``more`` is uncertain because the noise is an
+            estimate.
         most: Upper end of the interval of ``more``.
     """
 
@@ -361,8 +363,9 @@ class Batch:
 def next_batch(found: Estimate, half: float) -> Batch | None:
     """Return the number of additional seeds that reduces the half-width of an interval to ``half``.
 
-    The number depends on the noise and not on the estimated value. If a user added seeds until a gain is decided,
-    intervals would often be wrong. Return None if the interval is unknown, or if more than 10,000 seeds are necessary.
+    The number depends on the noise and not on the estimated value. Do not add seeds one by one until a gain is decided:
+    intervals would then be wrong too often. Return None if the interval is unknown, or if more than 10,000 seeds are
+    necessary.
 
     Example:
         >>> next_batch(Estimate(0.3, 0.5, -0.7, 1.3, 20.0, 4, 1.0, "paired"), 0.5)

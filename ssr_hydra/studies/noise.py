@@ -23,13 +23,13 @@ _MOST_PRIOR = 1e6  # the number that represents infinitely many degrees of freed
 
 @dataclass(frozen=True)
 class Noise:
-    """A model of the variance of one run: its logarithm is a straight line or a parabola over log SSR.
+    """A model of the variance of one run. The log variance is a straight line or a parabola over log SSR.
 
-    The model is a parabola if a line fits worse than expected by chance (at 20%). All recipes have the same curve,
-    unless the variances of recipes differ by more than chance (at 1%). In this case, the curve of each recipe has its
-    own level. The variance from a cell's own few seeds is averaged with the variance of the model. The weights are the
-    cell's degrees of freedom, and ``prior`` for the model. If the model fits badly, ``prior`` is small, and the
-    intervals are almost the plain t intervals of each cell.
+    The model is a parabola if a line fits worse than expected by chance (at 20%). All recipes have the same curve. But
+    if the variances of recipes differ by more than chance (at 1%), the curve of each recipe has its own level. The
+    variance from a cell's own few seeds is averaged with the variance of the model. The weight of the cell's variance
+    is the cell's degrees of freedom, and the weight of the model's variance is ``prior``. If the model fits badly,
+    ``prior`` is small, and the intervals are almost the plain t intervals of each cell.
 
     Attributes:
         spreads: The standard deviation of one run of each cell.
@@ -42,7 +42,7 @@ class Noise:
         together: The weight of each seed's effect in each cell's mean; None if cells share no seeds.
         shared: The correlation of runs with the same seed: the fraction of the variance that the seed causes.
         per_seed: The mean number of runs with the same seed.
-        differences: Like ``prior``, for differences of cells that share seeds. The model may fit these differences
+        differences: Like ``prior``, but for differences of cells that share seeds. The model may fit these differences
             worse, because similar recipes have more noise in common than other recipes.
         scale: The ratio of the variances of differences in the study to those of the model.
     """
@@ -161,9 +161,9 @@ def moderation(variances: Any, df: Any, parameters: int) -> tuple[float, float]:
 
     If the log variances scatter only by chance, the degrees of freedom are infinite and the factor is 1. The more they
     scatter beyond chance, the smaller the degrees of freedom are. The factor is then computed from the mean of the log
-    variances, in which outliers count less. The scatter does not reduce the factor, because few cells often overstate
-    the scatter. ``variances`` are the measured variances divided by those of the model, which has ``parameters``
-    parameters.
+    variances, in which outliers count less. A large scatter does not reduce the factor, because the scatter of a few
+    cells is often too large by chance. ``variances`` are the measured variances divided by the variances of the model.
+    ``parameters`` is the number of the model's parameters.
     """
     if len(df) <= parameters:
         return math.inf, 1.0

@@ -30,7 +30,8 @@ class Note:
             kinds of machines), ``resumed`` (some runs continued from a checkpoint), ``diverged`` (of the runs with one
             recipe and SSR, only some seeds diverged), ``lost`` (a recipe has no quality at some SSRs), ``no_times``
             (some rows of a table have no time).
-        subject: The package, the recipe with its control, the number of code versions, or the unit of the times.
+        subject: Depending on the kind: the package, the recipe with its control, the number of code versions, or the
+            unit of the times.
         counts: Pairs of a name and a number: the number of runs by data set, version, machine, recipe or status. For
             ``codes``: the number of versions of each package. For ``no_times``: the first line of the table without a
             time, and the number of lines without a time.

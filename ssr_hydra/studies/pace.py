@@ -23,7 +23,7 @@ Reason = Literal["asked", "single", "no_clock", "same_work", "conditions", "alik
 
 @dataclass(frozen=True)
 class Pace:
-    """The seconds per step of the slowest recipe, relative to the fastest. Without steps, seconds per SSR are compared.
+    """The seconds per step of the slowest recipe, relative to the fastest. If runs have no steps: the seconds per SSR.
 
     Attributes:
         slow: The slowest recipe; ``""`` if there is one recipe, or no SSR has runs of all recipes.
@@ -42,13 +42,13 @@ class Pace:
 
     @property
     def alike(self) -> bool:
-        """Whether ``ratio`` is at most 1.1. If it has an interval, only the lower end must be at most 1.1."""
+        """Whether ``ratio``, or the lower end of its interval, is at most 1.1."""
         return (self.ratio if math.isnan(self.low) else self.low) <= ALIKE
 
 
 @dataclass(frozen=True)
 class Crowd:
-    """The two recipes whose runs had the most different conditions: numbers of other jobs, or loads of the machine.
+    """The two recipes whose runs differ most in their conditions: the number of other jobs, or the load of the machine.
 
     Attributes:
         busy: The recipe whose runs had more other jobs, or more load.
@@ -67,15 +67,15 @@ class Crowd:
 
 @dataclass(frozen=True)
 class EqualTime:
-    """The axis on which "equal time" means equal numbers, and the reason for this choice.
+    """The axis on which recipes are compared at "equal time", and the reason for this choice.
 
     Attributes:
         axis: ``steps``, ``ssr`` or ``seconds``.
         reason: ``asked`` (the user's choice); ``single`` (there is one recipe); ``no_clock`` (a run has no seconds);
             ``same_work`` (the recipes differ only in schedules and numeric settings of the optimizer, so each step is
             the same work); ``conditions`` (the seconds were measured under different conditions); ``alike`` (the
-            seconds per step may differ by at most a tenth, within the noise of the clock); ``slower`` (the seconds per
-            step differ by more); ``apart`` (no SSR has runs of all recipes).
+            seconds per step differ by at most a tenth, or the noise of the clock allows this); ``slower`` (the seconds
+            per step differ by more than a tenth); ``apart`` (no SSR has runs of all recipes).
         pace: The seconds per step of the slowest recipe relative to the fastest.
         crowd: The different conditions; None if the conditions were similar, or are not recorded.
     """
@@ -89,9 +89,10 @@ class EqualTime:
 def equal_time(study: Study, axes: Collection[Axis], asked: Axis | None = None) -> EqualTime:
     """Choose the axis of equal time.
 
-    A load on the machine may last for all jobs of a recipe, so runs with the same recipe and SSR do not show the effect
-    of the load. Therefore the noise of the clock is estimated from means over recipe and SSR. If each step of every
-    recipe is the same work, a difference of seconds shows only the state of the machine, so seconds are not used.
+    A load on the machine may slow down all jobs of a recipe. Then the scatter of runs with the same recipe and SSR does
+    not show the effect of the load. Therefore the noise of the clock is estimated from the means of each recipe and
+    SSR. If each step of every recipe is the same work, a difference of seconds shows only the state of the machine, so
+    seconds are not used.
 
     Args:
         study: The study.
@@ -139,7 +140,7 @@ def _pace(study: Study, length: Axis) -> Pace:
 
 
 def _crowd(study: Study) -> Crowd | None:
-    """Return the two recipes whose runs had the most different conditions.
+    """Return the two recipes whose runs differ most in their conditions.
 
     Return None if the conditions were similar or are not recorded.
     """

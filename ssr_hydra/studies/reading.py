@@ -36,10 +36,11 @@ def load(
 ) -> Study:
     """Read every run in a folder, or in several folders, and their subfolders. The study may still be running.
 
-    The folder of a run contains a ``result.json``, or was created when a run was started or a sweep planned its job. A
-    record is ignored and listed as a :class:`Problem` if it is truncated, has impossible values, or contradicts its own
-    config. A run without a record and a failed run are also problems. If several runs have the same recipe, control,
-    ssr and seed, only the first completed run counts, and every other run is a problem.
+    A folder counts as the folder of a run if it contains a ``result.json``, or if a run or a sweep created the folder
+    for a started or planned run. A record is ignored and listed as a :class:`Problem` if it is truncated, has
+    impossible values, or contradicts its own config. A run without a record and a failed run are also problems. If
+    several runs have the same recipe, control, ssr and seed, only the first completed run counts, and every other run
+    is a problem.
 
     Runs of one recipe have the same config except for ssr, seed, control, and settings that do not change results
     (loggers, checkpoints, display). If a recipe has runs with a fixed and with a scaled warmup, the runs with a scaled
@@ -214,7 +215,7 @@ class _Reading:
         return next(iter(found))
 
     def _modes(self, metric: str) -> set[str]:
-        """Return the ``checkpoint.mode`` of all configs whose ``checkpoint.best`` is this metric, without ``auto``."""
+        """Return the modes, except ``auto``, of all configs whose ``checkpoint.best`` is this metric."""
         found = set()
         for run in self.runs:
             if run.config is not None and run.config.get("checkpoint.best") == metric:
@@ -342,7 +343,7 @@ def _natural(path: str) -> list[tuple[int, int, str]]:
 
 
 def _locked_inodes() -> frozenset[int]:
-    """Return the inodes of all locked files on this machine. Do not try the locks, because this could stop a run."""
+    """Return the inodes of all locked files on this machine. Do not test a lock by acquiring it."""
     try:
         lines = Path("/proc/locks").read_text(encoding="ascii").splitlines()
     except (OSError, ValueError):

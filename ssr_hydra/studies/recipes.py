@@ -1,4 +1,4 @@
-"""Find the recipes that a study compares, and give each a short name.
+"""Find the recipes that a study compares, and give each recipe a short name.
 
 A recipe is a run's config without ssr, seed and control, and without settings that do not change results.
 """
@@ -114,7 +114,7 @@ def _parse(text: str) -> Any:
 
 
 def flatten(value: Any) -> dict[tuple[str, ...], Any]:
-    """Return the leaves of a config by their paths. A list is a leaf.
+    """Return a mapping from each path in a config to the leaf at this path. A list is a leaf.
 
     Raises:
         ValueError: The config is too deep or too large.

@@ -43,7 +43,7 @@ CLOCKS = {"steps": "batch", "samples": "sample", "tokens": "token", "seconds": "
 CONDITIONS = ("jobs_beside", "load")
 """Columns of ``Study.conditions``."""
 
-_FRAGILE = 0.2  # a recipe ranks behind the others if the p-value of its number of diverged runs is below this
+_FRAGILE = 0.2  # a recipe is fragile if the p-value of its number of diverged runs is below this
 _LOSSES = {"loss", "nll", "error", "err", "perplexity", "ppl", "mse", "rmse", "mae", "bits"}
 _FRACTIONS = {"accuracy", "acc", "top1", "top5", "precision", "recall", "f1", "auc", "iou", "map"}
 _MEASURED = ("steps", "samples", "tokens", "seconds", "total_seconds")
@@ -77,8 +77,8 @@ class Series:
         ssr: The measured SSRs, ascending.
         cells: The runs of each SSR. Their values have a sign such that a larger value is better.
         means: A mapping from axis (such as ``seconds``) to the mean over the runs of each SSR.
-        fragile: Whether significantly more runs diverge than in the recipe with the smallest fraction of diverged runs.
-            A fragile recipe ranks behind all others.
+        fragile: Whether the fraction of diverged runs is significantly larger than the smallest such fraction of any
+            recipe. Fragile recipes come after all recipes that are not fragile.
     """
 
     recipe: str
@@ -335,7 +335,7 @@ class Study:
 
 
 def _with_fragile(found: list[Series], lost: dict[Any, int]) -> tuple[Series, ...]:
-    """Return the series, with ``fragile`` set by a one-sided Fisher's exact test over all SSRs.
+    """Set ``fragile`` of each series by a one-sided Fisher's exact test over the runs at all SSRs. Return the series.
 
     A diverged run costs more than a worse mean. So the significance level is 0.2, higher than usual.
     """
@@ -352,7 +352,7 @@ def _with_fragile(found: list[Series], lost: dict[Any, int]) -> tuple[Series, ..
 
 
 def _chance(lost: int, kept: int, best_lost: int, best_kept: int) -> float:
-    """Return the probability that chance alone assigns ``lost`` or more of all lost runs to the first recipe."""
+    """Return the probability that by chance the first recipe has ``lost`` or more of all diverged runs."""
     from scipy import stats
 
     return float(stats.hypergeom.sf(lost - 1, lost + kept + best_lost + best_kept, lost + best_lost, lost + kept))

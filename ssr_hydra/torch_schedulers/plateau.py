@@ -128,7 +128,7 @@ class Plateau:
         return [*self._factors[:count], *([1.0] * (count - len(self._factors)))]
 
     def evaluated(self, metric: float, timestamp: Any, rates: Sequence[float]) -> list[float]:
-        """Process the metric of an evaluation, and reduce the rates if the patience is over.
+        """Process the metric of an evaluation, and reduce the rates if ``patience`` is exceeded.
 
         Args:
             metric: The value of the metric.

@@ -65,8 +65,8 @@ def num_samples(inputs: Any) -> int:
 def num_tokens(inputs: Any) -> int:
     """Return the number of tokens in the inputs.
 
-    For a mapping, this is the number of ones in ``attention_mask``. Without this key, it is the size of ``input_ids``.
-    For a tensor [N, L] of int64 or int32, it is N * L. For all other inputs, it is 0.
+    For a mapping, this is the number of ones in ``attention_mask``. Without such a mask, it is the number of elements
+    of ``input_ids``. For a tensor [N, L] of int64 or int32, it is N * L. For all other inputs, it is 0.
     """
     if isinstance(inputs, Tensor):
         return inputs.numel() if inputs.dtype in _TOKEN_TYPES and inputs.ndim == 2 else 0

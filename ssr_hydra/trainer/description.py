@@ -60,7 +60,7 @@ def describe_run(
 ) -> dict[str, Any]:
     """Return the description of a run for its checkpoints.
 
-    The arguments are the trainer's arguments of the same names, and the ``state`` that the trainer has created.
+    ``state`` is the state that the trainer has created. The other arguments have the names of the trainer's arguments.
     """
     described = {
         "run": {

@@ -123,7 +123,7 @@ class FieldSchedules:
             batches per epoch and of samples and tokens per batch.
         ssr: The scale schedule ratio.
         clock: A function from the state's timestamp to the time for schedules; None uses the timestamp itself.
-        plan: The run whose length and rates the schedules use; None means ``state``.
+        plan: The run whose length and rates (such as batches per epoch) the schedules use; None means ``state``.
 
     Raises:
         InputError: A field is ``lr``, exists in no group, is not a number, or is 0 in all groups; or a schedule does

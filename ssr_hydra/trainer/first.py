@@ -52,7 +52,7 @@ _REGRESSION = "choose trainer=regression (in Python loss=F.mse_loss)"
 def first_batch(
     field: str, batch: Any, model: nn.Module, loss: Callable[..., Any], *, is_own: bool = False
 ) -> Iterator[None]:
-    """Explain errors in the ``with`` block, which computes the outputs, loss and metrics of the first batch.
+    """Add an explanation to errors of the ``with`` block, which computes outputs, loss and metrics of the first batch.
 
     ``is_own`` is True if the model computes its own loss for a batch that is a mapping. Errors of unusual types, such
     as an exception class of the user, are raised unchanged.

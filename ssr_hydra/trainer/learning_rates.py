@@ -62,8 +62,8 @@ class LearningRates:
     scheduler with an explicit pace keeps this pace. A torch scheduler is an instance of torch's class, a
     :class:`~ssr_hydra.optim.torch_schedulers.Paced` with such an instance, or an object of
     :mod:`ssr_hydra.torch_schedulers`. The objects of this module set the learning rates of all optimizers. ``clock`` is
-    a function from the state's timestamp to the time for schedules. ``plan`` is the run whose length and rates the
-    schedules use.
+    a function from the state's timestamp to the time for schedules. ``plan`` is the run whose length and rates (such as
+    batches per epoch) the schedules use.
 
     Raises:
         InputError: A scheduler does not fit the run, its optimizers, or another scheduler.

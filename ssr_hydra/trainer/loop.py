@@ -47,7 +47,7 @@ def evaluate(
     each_batch: Callable[[], object] | None = None,
     split: str = "eval",
 ) -> dict[str, float]:
-    """Fire ``eval_start``, evaluate, and fire ``eval_end``. Return the metrics, including those of listeners."""
+    """Fire ``eval_start``, evaluate, and fire ``eval_end``. Return the metrics, with those that listeners add."""
     events.fire("eval_start", owner)
     metrics: dict[str, float] = {}
     try:
@@ -66,7 +66,7 @@ class AgreedStop:
         self._request, self._processes = request, processes
 
     def agree(self, nanoseconds: int) -> int:
-        """Share a stop signal of any process with all. Return rank 0's ``nanoseconds``, so that all clocks agree."""
+        """Share a stop signal of one process with the others. Return rank 0's ``nanoseconds``, so clocks agree."""
         asked = self._request.number
         mine = (nanoseconds if self._processes.is_main else 0, *(asked == number for number in STOP_SIGNALS))
         nanoseconds, *counts = self._processes.sum(mine)
@@ -255,7 +255,7 @@ class Loop:
         return set_all
 
     def _is_over(self, timestamp: Timestamp) -> bool:
-        """If the stopped run missed an evaluation or a checkpoint, do it now. Return whether the run is at its end."""
+        """Do the evaluation or checkpoint that the stopped run missed, if any. Return whether the run is at its end."""
         over = self.plan.end.reached(timestamp)
         self._saving = self._ended = over and timestamp.batches > 0
         if self._pending or (over and self._evaluated_at != timestamp.batches):
@@ -376,7 +376,7 @@ class Loop:
             raise DivergedError(f"the weight {name}", math.nan, timestamp.batches)
 
     def _save_and_leave(self, then: int) -> int:
-        """Write a checkpoint, and end the run if a signal asks for it.
+        """Write a checkpoint if one is due or the run must stop. End the run if a stop signal has arrived.
 
         The training clock has counted the time up to ``then``. Return the new start time of the training clock.
         """

@@ -130,7 +130,7 @@ def _arrange(copied: nn.parallel.DistributedDataParallel) -> None:
 
 
 def in_step(loader: Iterable[Any], processes: Processes) -> Iterator[Any]:
-    """Yield a loader's batches, the same number in every process.
+    """Yield a loader's batches, so that every process gets the same number of batches.
 
     All processes compute a sharded model together. So a process that has no more batches yields its last batch again,
     wrapped in a :class:`~ssr_hydra.data.seeded.Padding`.

@@ -222,8 +222,8 @@ class Processes:
     def check_same(self, described: Mapping[str, Any], free: str = r"(?!)") -> None:
         """Raise the same InputError in every process if the processes have different settings.
 
-        The error names the first field that differs, and lists more fields that differ. A field whose name matches the
-        regular expression ``free`` may differ.
+        The error names the first field that differs, and lists several such fields with their values. A field whose
+        name matches the regular expression ``free`` may differ.
         """
         from ssr_hydra.checkpoints.description import differences
 

@@ -45,7 +45,7 @@ class Snapshot:
 
     @property
     def scores(self) -> list[str]:
-        """Name and value of each metric, as text."""
+        """The name and value of each metric, as text."""
         return [f"{name} {_number_text(value)}" for name, value in self.metrics.items()]
 
 

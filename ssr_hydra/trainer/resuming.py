@@ -130,7 +130,7 @@ class Resuming:
     def restore(
         self, model: nn.Module, state: State, plan: State, ssr: Fraction, description: Mapping[str, Any]
     ) -> TimeMap:
-        """Load model, optimizers and timestamp from the checkpoint, if there is one. Return the time map of the run.
+        """Load the model, optimizers and timestamp from the checkpoint, if any. Return the time map of the run.
 
         ``plan`` is the run whose length the schedules follow: ``state``, or the run of full length if ``control`` is
         ``truncate``. ``ssr`` is the SSR of ``plan``.

@@ -151,7 +151,7 @@ class TrainStep:
         return weighted.detach() if weight else torch.zeros_like(weighted)
 
     def not_finite(self) -> str | None:
-        """Return the name of the first trained weight that is NaN or infinite; None if there is none.
+        """Return the name of the first trained weight that is NaN or infinite; None if all are finite.
 
         All processes return the same name.
         """
@@ -234,7 +234,8 @@ class _CompileClock:
 def compile_clock() -> Iterator[Callable[[], int]]:
     """Measure the time of compilation in the ``with`` block.
 
-    The context manager returns a function, which returns the nanoseconds of compilation since its last call.
+    The context manager returns a function. Each call of the function returns the nanoseconds of compilation since its
+    previous call.
     """
     # torch._dynamo.on_compile_start is public but cannot be removed again.
     from torch._dynamo.callback import callback_handler

@@ -13,7 +13,7 @@ from ssr_hydra.trainer.processes import ALONE, Processes
 
 
 class DivergedError(RunError, RuntimeError):
-    """A loss, or at the end of the run a weight, was NaN or infinite, so the run cannot continue.
+    """A loss was NaN or infinite, or a weight was NaN or infinite at the end of the run.
 
     Args:
         what: The name of the loss, such as ``"train/loss"``, or of the weight.

@@ -96,8 +96,8 @@ def lr_curves(
         study: The study.
         axis: The axis, as for :func:`learning_curves`.
         price_per_hour: The price of an hour, for the axis ``cost``.
-        most_points: The maximum number of points of each curve. If there are more, evenly spaced points are kept, with
-            the first and the last.
+        most_points: The maximum number of points of each curve. If there are more, the function keeps evenly spaced
+            points, including the first and the last.
 
     Returns:
         A row per point: recipe, control, ssr, run (index in ``study.frame``), x, lr. A run without ``metrics.jsonl``

@@ -29,7 +29,7 @@ ZIP_EXAMPLE = "e.g. ssr=0.5,1 optimizer.lr=0.1,0.05 zip=ssr,optimizer.lr"
 
 @dataclass
 class PlannedSweep:
-    """The facts about a sweep that preflight collects before Hydra's sweeper starts."""
+    """The facts that preflight collects about a sweep before Hydra's sweeper starts."""
 
     jobs: list[tuple[tuple[str, ...], JobDescription]] = field(default_factory=list)  # one pair for each job
     base: dict[str, Any] = field(default_factory=dict)  # the config that all jobs share, without the swept values

@@ -98,7 +98,7 @@ class StudyJob:
 
 
 class OverrideColumns(NamedTuple):
-    """The overrides of several jobs: the overrides that all jobs share, and a column for each key that differs.
+    """The overrides of several jobs: the overrides that all jobs share, and a column for each other key.
 
     If a job does not set a key, the value in the job's row is empty.
 

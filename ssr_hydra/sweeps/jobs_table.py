@@ -1,4 +1,4 @@
-"""Print the table of jobs at the end of a sweep, from their records. This module does not import torch."""
+"""Print the table of jobs when a sweep ends, from the records of the jobs. This module does not import torch."""
 
 from __future__ import annotations
 

@@ -90,13 +90,13 @@ class SharingPlan:
         self.stages: StagePlan = plan_stages(planned)
 
     def order(self, workers: int) -> dict[str, int]:
-        """Return a mapping from the identity of each job to its position in the order of starts."""
+        """Return a mapping from the identity of each job to its position in the order in which the jobs start."""
         planned = [self._known[index][0].identity for index in self.stages.order(workers)]
         others = [each.identity for each in self.entries if each.candidate.sequences is None]
         return {identity: place for place, identity in enumerate([*planned, *others])}
 
     def write_orders(self, folders: dict[str, Path]) -> None:
-        """Write the orders of each job: its first step, and the checkpoints that it publishes.
+        """Write the instructions (orders) for each job: its first step, and the checkpoints that it publishes.
 
         Raises:
             WriteError: The study's folder cannot be written.

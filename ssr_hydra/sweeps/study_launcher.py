@@ -75,8 +75,8 @@ class StudyLauncher:
         stream: The stream for progress.
         command: The command that continues the sweep.
         extra: Overrides to add to every job.
-        places: A mapping from the identity of each job to its position in the order of starts; None if any order is
-            allowed.
+        places: A mapping from the identity of each job to its position in the order in which the jobs start; None if
+            any order is allowed.
         at_a_time: The number of jobs to pass at a time to a launcher that starts all jobs immediately. None: all.
         batch: The number of jobs to pass at a time to any launcher. None: all.
     """

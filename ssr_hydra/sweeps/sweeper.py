@@ -201,9 +201,10 @@ def _places(cfg: DictConfig, planned: PlannedSweep, loader: ConfigLoader) -> lis
 
 
 def _arrange(study: StudyFolder, planned: PlannedSweep, plan: AssignedJobs) -> Mapping[str, int]:
-    """Write the orders of each job. Return the position of each job in the order of starts; empty if any order works.
+    """Write the instructions (orders) for each job. Return the position of each job in the order in which they start.
 
-    This function also removes the orders of an earlier sweep that was killed, and the files of removed runs.
+    The result is empty if the jobs may start in any order. This function also removes the orders of an earlier sweep
+    that was killed, and the files of removed runs.
     """
     for job in plan.mine:
         Orders.remove(study.path, job.description.identity)

@@ -137,8 +137,8 @@ class Time(Generic[_Value]):
         field: Name of the argument for error messages.
 
     Raises:
-        InputError: A string is not a duration, a number is not finite, a unit is unknown, or units in arithmetic
-            differ.
+        InputError: A string is not a duration, a number is not finite, a unit is unknown, or two operands have
+            different units.
 
     Example:
         >>> Time("0.29dur") * 100

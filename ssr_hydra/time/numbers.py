@@ -72,7 +72,7 @@ def _is_plain_number(text: str) -> bool:
 
 
 def simplest(ratio: float) -> Fraction:
-    """Return the simple number that a computed ratio approximates within rounding error.
+    """Return the simple number, such as 1/3, that a computed ratio equals within rounding error.
 
     A float that prints more than 12 digits is probably the result of arithmetic. For such a float, the function first
     tries fractions with a denominator of at most 100, and then the decimal with 12 digits. It returns the first number
@@ -104,7 +104,7 @@ def check_ssr(ssr: Number | str) -> Fraction:
 
     Args:
         ssr: A positive number of at most 1e6. A float is read as the decimal that it prints, or as the simple number
-            that it approximates within rounding error.
+            that it equals within rounding error.
 
     Raises:
         InputError: ``ssr`` is not a number, is not above 0, or is above 1e6.

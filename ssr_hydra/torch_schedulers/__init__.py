@@ -1,8 +1,8 @@
 """torch's schedulers as functions of training time that SSR can stretch.
 
-Each class has the name, the arguments and the values of a class in ``torch.optim.lr_scheduler``, without the optimizer.
-A duration may be a time or a number of steps. ``pace`` sets whether a step is a batch or an epoch. This package imports
-neither torch nor Hydra.
+Each class has the name, the arguments (without the optimizer) and the learning rates of a class in
+``torch.optim.lr_scheduler``. A duration may be a time or a number of steps. ``pace`` sets whether a step is a batch or
+an epoch. This package imports neither torch nor Hydra.
 """
 
 from ssr_hydra.torch_schedulers.base import Course, TorchScheduler

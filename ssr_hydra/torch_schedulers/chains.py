@@ -14,7 +14,7 @@ from ssr_hydra.torch_schedulers.moments import moment
 
 
 class UnchainableError(ConflictError):
-    """The combination of schedulers is not a function of time. Only torch's own step-by-step schedulers can run it."""
+    """The combination of schedulers is not a function of time. Only torch's own schedulers can run it, step by step."""
 
 
 class Link(NamedTuple):

@@ -146,7 +146,7 @@ class SequentialLR(TorchScheduler):
         lr(t) = lr_k(t - m_k)    for m_k <= t < m_{k+1},    m_0 = 0
 
     Each scheduler starts at its milestone, with step 0 and the initial learning rate. A MultiplicativeLR starts with
-    the current rate. ``dur`` in a scheduler is a fraction of the scheduler's phase. SSR stretches the milestones and
+    the current rate. A time in ``dur`` is a fraction of the phase of its scheduler. SSR stretches the milestones and
     the schedulers.
 
     A scheduler of the sequence may itself be a sequence or a chain. If the first scheduler is a sequence or a chain,
@@ -155,8 +155,8 @@ class SequentialLR(TorchScheduler):
     can be one too, and it starts as if it were alone.
 
     Args:
-        schedulers: A list of schedulers, or a mapping from name to scheduler, in order. All step at the ``pace`` of the
-            sequence.
+        schedulers: A list of schedulers, or a mapping from name to scheduler, in order. All schedulers step at the
+            ``pace`` of the sequence.
         milestones: The start of each scheduler except the first: numbers of steps, or times.
         pace: See :class:`~ssr_hydra.torch_schedulers.TorchScheduler`.
 
@@ -253,8 +253,8 @@ class ChainedScheduler(TorchScheduler):
     chain.
 
     Args:
-        schedulers: A list of schedulers, or a mapping from name to scheduler, in order. All step at the ``pace`` of the
-            chain.
+        schedulers: A list of schedulers, or a mapping from name to scheduler, in order. All schedulers step at the
+            ``pace`` of the chain.
         pace: See :class:`~ssr_hydra.torch_schedulers.TorchScheduler`.
 
     Raises:

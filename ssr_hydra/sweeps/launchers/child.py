@@ -35,7 +35,7 @@ _EXIT_SECONDS = 60.0  # time limit of a job for its exit handlers
 
 @dataclass
 class JobOrder:
-    """The data that a new process needs to run a job. Unpickling an order imports no module of the job.
+    """The data that a new process needs to run a job. Python can unpickle it without importing modules of the job.
 
     ``shared`` is a pickled tuple: Hydra's context, the task function, the config of the sweep, the instances of Hydra's
     singletons, and the value of ``${run_id:}``.

@@ -120,11 +120,11 @@ def _replaced(module: Any, name: str, value: object) -> Iterator[None]:
 
 
 def queue_watcher() -> Any:
-    """Return a replacement for submitit's watcher of job states, which calls ``sacct``.
+    """Return a replacement for the watcher with which submitit reads the states of Slurm jobs.
 
-    On a cluster without accounting, ``sacct`` returns nothing, so submitit's watcher would wait for a killed job
-    forever. The replacement calls ``squeue``, which lists jobs that wait, run, or were requeued. All other jobs have
-    ended.
+    submitit's watcher calls ``sacct``. On a cluster without accounting, ``sacct`` returns nothing, so submitit would
+    wait for a killed job forever. The replacement calls ``squeue``, which lists jobs that wait, run, or were requeued.
+    All other jobs have ended.
     """
     from submitit.slurm.slurm import SlurmInfoWatcher
 

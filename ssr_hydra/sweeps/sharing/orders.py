@@ -256,7 +256,7 @@ def _write(path: Path, content: Mapping[str, Any]) -> None:
 
 
 def _read_record(path: Path, make: Callable[..., T]) -> T | None:
-    """Return an object with the fields in a file; None if the file is missing, damaged, or of a different release."""
+    """Return an object with the fields in a file; None if the file is missing, damaged, or from a different release."""
     try:
         return make(**json.loads(read_bounded(path, _MOST_BYTES)))
     except (OSError, ValueError, TypeError, RecursionError):

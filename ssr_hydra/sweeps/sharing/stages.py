@@ -1,4 +1,4 @@
-"""Decide for each job of a sweep which other job trains its first steps. Count the steps that sharing saves."""
+"""Decide which jobs of a sweep train the first steps of other jobs. Count the steps that sharing saves."""
 
 from __future__ import annotations
 
@@ -103,8 +103,8 @@ class StagePlan:
     def starts(self, workers: int) -> Iterator[tuple[int, int]]:
         """Yield the step at which each job starts, counted from the start of the sweep, and the job's index.
 
-        A free worker takes the job with the longest remaining path: the steps of the job and of dependent jobs. If the
-        first steps of a job are not trained yet, a worker takes the job only if no other job is left.
+        A free worker takes the job with the longest remaining path: the steps of the job and of the jobs that depend on
+        it. If the first steps of a job are not trained yet, a worker takes the job only if no other job is left.
         """
         left = _remaining(self.branches)
         free = [0] * min(workers, len(self.branches) or 1)

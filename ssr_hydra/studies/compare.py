@@ -104,9 +104,13 @@ def paired(study: Study, a: str | tuple[str, str], b: str | tuple[str, str], con
         confidence: Confidence of the intervals.
 
     Returns:
-        A row per ssr that both recipes have: ssr, n (the number of common seeds), difference (a - b in units of
-        quality), low, high, better (``a``; ``b``; ``undecided`` if the 99% interval includes 0; ``""`` if there is no
-        interval). If there are no common seeds, n is 0 and the difference is NaN.
+        A row per ssr that both recipes have, with these columns:
+
+        - ssr
+        - n: the number of common seeds
+        - difference: a - b, in units of quality; NaN if there are no common seeds
+        - low, high: the ends of the interval of the difference
+        - better: ``a`` or ``b``; ``undecided`` if the 99% interval includes 0; ``""`` if there is no interval
 
     Raises:
         InputError: A recipe does not exist.
@@ -375,8 +379,8 @@ def controls(study: Study, confidence: float = 0.95) -> pd.DataFrame:
         - recipe, control, ssr
         - gain: how much better the scaled runs are than the control; > 0 means that scaling is better
         - n, low, high, method: as in :func:`doublings`
-        - winner: ``scaling``, ``control`` or ``undecided``; ``same`` if every seed has the same quality in both; ``""``
-          if there is no interval
+        - winner: ``scaling``, ``control`` or ``undecided``; ``same`` if every seed has the same quality with scaling
+          and in the control; ``""`` if there is no interval
     """
     check_confidence(confidence)
     scaled = {series.recipe: series for series in uncontrolled(study)}
@@ -403,9 +407,13 @@ def decision_accuracy(study: Study) -> pd.DataFrame:
         study: The study. Controls are excluded.
 
     Returns:
-        A row per smaller ssr that all recipes have run: ssr, reference_ssr, pairs (the number of pairs of recipes),
-        agree (the fraction of pairs that have the same order at both SSRs; a tie counts as one half; a random order
-        gives 0.5 on average). The frame is empty if there are fewer than two recipes.
+        A row per smaller ssr that all recipes have run. There are no rows if there are fewer than two recipes. The
+        columns are:
+
+        - ssr, reference_ssr
+        - pairs: the number of pairs of recipes
+        - agree: the fraction of pairs that have the same order at both SSRs. A tie counts as one half. A random order
+          gives 0.5 on average.
     """
     columns = ["ssr", "reference_ssr", "pairs", "agree"]
     found = list(uncontrolled(study))

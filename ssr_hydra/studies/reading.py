@@ -79,7 +79,7 @@ class _Run:
 
     @property
     def key(self) -> Hashable:
-        """A key that is equal for runs of the same recipe: from the config or, if there is none, from the record."""
+        """A key that is equal for runs of the same recipe. It is from the config; without a config, from the record."""
         return self.config.key if self.config is not None else (self.record.name, self.record.max_duration)
 
     @property

@@ -137,7 +137,7 @@ def flatten(value: Any) -> dict[tuple[str, ...], Any]:
 def _limited(value: Any, left: list[int]) -> Any:
     """Return the value unchanged, or raise a ValueError if it has more than ``left[0]`` parts.
 
-    A few lines of YAML with aliases may describe a list of billions of items.
+    Without this limit, a few lines of YAML with aliases could describe a list of billions of items.
     """
     left[0] -= 1
     if left[0] < 0:
@@ -200,7 +200,7 @@ class Recipe:
 
     @classmethod
     def of(cls, folder: Path, config: Config | None, name: str | None) -> Recipe:
-        """Read Hydra's files in a run's folder. Ignore an unreadable file: its only effect is a longer recipe name."""
+        """Read Hydra's files in a run's folder. Ignore an unreadable file: the only effect is a longer recipe name."""
         recipe = cls(config, name)
         if config is None:
             return recipe

@@ -18,7 +18,7 @@ def direction_of(metric: str, given: str | None, modes: set[str]) -> Direction:
 
     Args:
         metric: The name of the metric, such as ``eval/accuracy``, ``val_ppl`` or ``error rate``.
-        given: The user's choice. With None, ``modes`` decides; if ``modes`` is empty, the metric's name decides.
+        given: The user's choice. If None, ``modes`` decides. If ``modes`` is empty too, the metric's name decides.
         modes: The ``checkpoint.mode`` of the runs that keep their best checkpoint by this metric.
 
     Raises:

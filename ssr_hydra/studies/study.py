@@ -397,7 +397,7 @@ def no_curves() -> pd.DataFrame:
 
 
 def spread_out(count: int, most: int) -> list[int]:
-    """Return at most ``most`` of the indices 0 to ``count - 1``, evenly spaced, with the first and the last.
+    """Return at most ``most`` of the indices 0 to ``count - 1``, evenly spaced, including the first and the last.
 
     Example:
         >>> spread_out(5, 3), spread_out(2, 3)

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 __version__ = "0.2.0"
 
-# The modules of the exported names, except the schedulers. The imports above are only for type checkers.
+# The module of each exported name, except for the schedulers. The imports above are only for type checkers.
 _HOMES = {
     "InputError": "errors",
     "MissingRateError": "errors",

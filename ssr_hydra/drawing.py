@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 FORMATS = ("png", "svg", "pdf")
 """File formats that :func:`render` can write."""
 
-# Metadata that the files do not contain. By default, matplotlib writes the date and its version.
+# Metadata to leave out of the files. By default, matplotlib writes the date and its version.
 _STAMPS = {"png": ("Software",), "svg": ("Date", "Creator"), "pdf": ("CreationDate", "Creator", "Producer")}
 
 # The first colours differ the most.

@@ -12,8 +12,8 @@ from typing import BinaryIO
 
 from ssr_hydra.errors import PathError, RunError, WrongTypeError
 
-_LONGEST_NAME = 255  # bytes in the name of a folder or file on common file systems
-_LONGEST_PATH = 3_500  # bytes of a folder's path; Linux allows 4,095, and the run's files inside need the rest
+_LONGEST_NAME = 255  # maximum bytes in the name of a folder or file on common file systems
+_LONGEST_PATH = 3_500  # maximum bytes of a folder's path; Linux allows 4,095, and the run's files inside need the rest
 
 
 class WriteError(RunError, OSError):
@@ -57,7 +57,7 @@ def check_folder_name(
             rule = f"must be below {base}"
             raise PathError(field, folder, rule, f"to allow it, write {field}=... on the command line")
         return
-    # A value on the command line may refer to a config file. So the file could choose a different folder.
+    # A value on the command line may refer to a value of a config file. Such a file must not choose a different folder.
     absolute = Path(folder).is_absolute() and not re.match(r"""["']?(/|\$\{(hydra\.|[^{}]*:))""", typed)
     if "${" in typed and (absolute or parts.count("..") > re.split(r"[\\/]", typed).count("..")):
         rule = f"must be below {base}, also after the references of {typed} are resolved"

@@ -120,7 +120,7 @@ class MetricsLog:
             except BaseException:
                 file.close()
                 raise
-            file.close()  # another run replaced the file between the two calls
+            file.close()  # a different run replaced the file after it was opened, so try again
 
     def _is_locked(self, descriptor: int) -> bool:
         locked = flock(descriptor)

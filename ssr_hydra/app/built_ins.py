@@ -27,7 +27,7 @@ from ssr_hydra.settings.base import count, did_you_mean, fraction, one_of
 from ssr_hydra.settings.data import SPLITS
 from ssr_hydra.settings.images import DIGITS, IMAGE_SETS, ImageSet, check_stem, unknown_model
 
-# The smallest values of whole numbers.
+# The smallest allowed values of integer arguments.
 _LEAST_COUNTS = {"length": 1, "max_length": 2, "limit": 1, "split_seed": 0}
 
 
@@ -170,7 +170,7 @@ def _check_small_images(node: Mapping[str, Any], path: str) -> None:
     if name not in IMAGE_SETS:
         raise UnknownNameError(f"{path}.name", name, "is not a known data set", did_you_mean(str(name), IMAGE_SETS))
     if root is None or not node.get("download", True):
-        return  # the files are only read, or their folder is SSR_HYDRA_DATA or the default
+        return  # no file is written, or the folder is $SSR_HYDRA_DATA or the default
     own = Path(os.environ.get("SSR_HYDRA_DATA") or "~/.cache/ssr_hydra").expanduser()
     folder = Path(os.path.realpath(Path(root).expanduser()))
     # A config may come from someone else. It must not choose where files are written.
@@ -272,7 +272,7 @@ LEAST = {
     "squeezenet1_1": 17, "vgg": 32,
 }  # fmt: skip
 """A mapping from the start of a torchvision model's name to the smallest image size that the model accepts."""
-# Models that accept only one image size: the start of their name, and the option that sets the size.
+# For models that accept only one image size: the start of the model's name, and the option that sets the size.
 _FIXED = {"vit_": "image_size", "maxvit_": "input_size"}
 _DEFAULT_SIZE = 224
 

@@ -15,7 +15,7 @@ _TEXTS = ("ssr_hydra.data.StdlibBytes", "ssr_hydra.data.StdlibDocuments")
 _IMAGES = (_FOLDERS, *(f"ssr_hydra.data.{name}" for name in ("Digits", "FakeData", "SmallImages")))
 _TEXT_MODELS = ("ssr_hydra.models.ByteMLP", "ssr_hydra.models.ByteTransformer")
 _BYTES = 256
-# Losses and metrics for one kind of targets.
+# Losses and metrics that fit only one kind of target: text, classes or numbers.
 _OF_TEXT = ("ssr_hydra.models.next_token_loss", "ssr_hydra.models.bits_per_byte")
 _OF_CLASSES = (
     *(f"torch.nn.{name}" for name in ("CrossEntropyLoss", "NLLLoss", "MultiMarginLoss")),

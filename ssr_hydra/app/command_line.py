@@ -264,5 +264,6 @@ def quoted(value: str) -> str:
     """
     if re.fullmatch(r"[\w./+@%-]+", value, re.ASCII):
         return value
-    # Backslashes are literal, except directly before a quote or before ${. So double only these backslashes.
+    # A backslash is literal, except directly before a quote or before ${. So double only the backslashes at these
+    # places.
     return re.sub(r'(\\*)("|\$\{|$)', lambda found: found[1] * 2 + (found[2] and f"\\{found[2]}"), value).join('""')

@@ -180,7 +180,7 @@ def evaluate(
     batch = int(found.timestamp["batch"])
     recorded, about = _recorded(run, found, batch, split)
     trusted = [each for each in overrides if key_of(each) == "trust"]
-    if recorded is not None and len(trusted) < len(overrides):  # other overrides may change the data
+    if recorded is not None and len(trusted) < len(overrides):  # overrides other than trust may change the data
         own = _composed(run, [*trusted, *_as_override(trust)])
         recorded, changes = _comparable(recorded, own, config, split)
         about += changes
@@ -205,7 +205,8 @@ def _comparable(
     changed: list[str] = []
     for field in (item.field for item in differences(plain(own), plain(config))):
         is_same = _SAME_DATA.match(field) or (_TRAINING.match(field) and not data.get("eval_on_train"))
-        if field == "data.eval_batch_size" and data.get("limit_eval") is not None:  # limit_eval counts batches
+        if field == "data.eval_batch_size" and data.get("limit_eval") is not None:
+            # limit_eval counts batches, so a different batch size evaluates different samples.
             is_same = None
         if unused.match(field):
             continue

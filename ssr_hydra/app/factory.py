@@ -42,7 +42,8 @@ def make_optimizers(
             made.append(instantiate(arguments, trust, path, params=taken[path]))
             continue
         groups = grouping.groups(taken[path], {**_defaults(arguments, trust, path), **arguments})
-        given = [(group["name"], list(group)) for group in groups]  # before the optimizer adds the missing keys
+        # Copy the keys now, because the optimizer adds the missing keys.
+        given = [(group["name"], list(group)) for group in groups]
         if not is_alone:
             prefix = path.removeprefix("optimizer.")
             for group in groups:

@@ -95,7 +95,8 @@ def _of_omegaconf(error: OmegaConfBaseException, outer: BaseException, overrides
         return MissingValueError(field, "???", "must be set, because it has no default", fix)
     if isinstance(error, InterpolationResolutionError):
         return WrongTypeError(field, _value_in(error, field), message, "correct the reference ${...}")
-    if field.startswith("value[0]") and (listed := _mappings(overrides)) is not None:  # as in errors of Hydra 1.4
+    if field.startswith("value[0]") and (listed := _mappings(overrides)) is not None:
+        # In errors of Hydra 1.4, the field starts with value[0].
         return listed
     if isinstance(error, (ConfigKeyError, AttributeError)):
         return _of_key(error, field, value, overrides)

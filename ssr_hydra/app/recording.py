@@ -118,7 +118,8 @@ def _recorded(cfg: DictConfig | Mapping[str, Any], run_dir: str | Path | None) -
 def _leaves_record(error: BaseException) -> bool:
     if isinstance(error, InputError):
         return sweep_dir() is not None and error.field != "run_dir"
-    return not isinstance(error, WriteError)  # the job has trained, and this record would have 0 steps
+    # After a WriteError the job has trained, but a new record would have 0 steps.
+    return not isinstance(error, WriteError)
 
 
 def log(level: int, text: str, error: BaseException | None = None) -> None:

@@ -28,7 +28,7 @@ from ssr_hydra.time.duration import PATTERN
 from ssr_hydra.torch_schedulers import TorchScheduler
 
 _Schema = dict[str, Any]
-_OVERLAYS = ("config", "experiment", "debug", "launcher")  # groups of files that set values in all groups
+_OVERLAYS = ("config", "experiment", "debug", "launcher")  # groups whose files may set values of all groups
 _SEVERAL = ("logger", "callbacks")
 _NAMED = ("scheduler", "optimizer", *_SEVERAL)  # a node of these groups may be a mapping from name to node
 _SIMPLE = {float: "number", int: "integer", bool: "boolean", str: ["string", "number"], type(None): "null"}
@@ -116,7 +116,7 @@ class _Definitions:
         self._own = own
         self._names = {g: [*GROUPS.get(g, ()), *shipped.get(g, ()), *own.get(g, ())] for g in groups if g != "."}
         self._names["config"] = [*shipped["."], *own.get(".", ()), "base_config"]
-        self._nested: dict[str, str] = {}  # the definitions of objects that are not the choices of a group, by target
+        self._nested: dict[str, str] = {}  # the targets of definitions that are not choices of a group
         self._defs: dict[str, _Schema] = {
             "reference": {"type": "string", "pattern": r"\$\{|^\?\?\?$"},
             "duration": {
@@ -193,7 +193,8 @@ class _Definitions:
         if origin in (Union, UnionType):
             if Time in arguments:
                 arguments = tuple(each for each in arguments if each is not str)
-            for kind in (Phase, ComposerScheduler):  # a config creates functions and mappings by _target_
+            for kind in (Phase, ComposerScheduler):
+                # Ignore the other types: a config creates functions and mappings by _target_.
                 if kind in arguments:
                     arguments = (kind,)
             return [option for each in arguments for option in self._options(each)]

@@ -196,7 +196,8 @@ def _test_loader(test: Any, data: Mapping[str, Any], place: Mapping[str, Any]) -
     from ssr_hydra.data.splits import check_apart
 
     if isinstance(test, str):
-        # Images need the transforms of the evaluation data. A table has no evaluation data if data.eval is null.
+        # Test images need the transforms of the evaluation data. If a table has no evaluation data (data.eval=null),
+        # use its training data.
         test = (data["train"] if data["eval"] is None else data["eval"]).other(test)
     check_apart(data["train"], test, "test")
     if data["eval"] is not None:

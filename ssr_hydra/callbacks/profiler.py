@@ -10,7 +10,7 @@ from ssr_hydra.callbacks.values import run_folder
 from ssr_hydra.files import write_atomically
 from ssr_hydra.settings.base import count, flag
 
-_MOST_PROFILED = 1000  # the data of each profiled batch stays in memory until it is written
+_MOST_PROFILED = 1000  # the data of each profiled batch stays in memory until the profile is written
 _SWITCHES = ("record_shapes", "profile_memory", "with_stack")
 
 
@@ -77,7 +77,7 @@ class Profiler:
             activities=activities,
             schedule=schedule(wait=self.wait, warmup=self.warmup, active=self.active, repeat=self.repeat),
             on_trace_ready=self._write,
-            acc_events=True,  # torch then prints no message that it clears events after each cycle
+            acc_events=True,  # without this, torch prints a message that the profiler clears events after each cycle
             **{name: getattr(self, name) for name in _SWITCHES},
         )
         self._profile.start()

@@ -63,7 +63,7 @@ class TensorBoardLogger:
         del trainer
         if self._config is None or self._writer is None:
             return
-        # The prefix is needed, because a scalar name has only one value at each step.
+        # TensorBoard has only one value of a name at each step, so these values need a prefix.
         final = {f"final/{name}": value for name, value in result.metrics.items() if value is not None}
         for summary in hparams({**flat(self._config), "status": result.status}, final):  # type: ignore[no-untyped-call]
             self._writer.file_writer.add_summary(summary)

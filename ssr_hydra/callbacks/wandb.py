@@ -76,7 +76,7 @@ class WandbLogger:
             project=self.project,
             name=trainer.name,
             id=known or secrets.token_hex(8),
-            resume="allow" if online else None,  # W&B prints a warning for resume="allow" if it is offline
+            resume="allow" if online else None,  # offline, W&B would print a warning for "allow"
             dir=str(folder),
             mode=self.mode,
             tags=tuple(self.tags) or None,

@@ -42,8 +42,8 @@ _RULES: tuple[tuple[str, Change], ...] = (
     ("optimizers", Change.NEVER),
     ("optimizers.class", Change.NEVER),
     ("optimizers.*parameters*", Change.NEVER),
-    ("optimizers.*amsgrad", Change.NEVER),  # one more tensor per parameter, which the checkpoint does not have
-    ("optimizers.*centered", Change.NEVER),  # one more tensor per parameter, which the checkpoint does not have
+    ("optimizers.*amsgrad", Change.NEVER),  # adds one tensor per parameter; the checkpoint lacks these tensors
+    ("optimizers.*centered", Change.NEVER),  # adds one tensor per parameter; the checkpoint lacks these tensors
     # These fields determine the batches of an epoch. A change within an epoch would repeat or skip samples.
     ("data", Change.EPOCH),
     ("data.*", Change.EPOCH),

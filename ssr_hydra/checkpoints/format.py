@@ -261,7 +261,8 @@ def read_state(folder: Path, index: Index) -> dict[str, Any]:
                 raise CheckpointError(path, f"it is truncated: {size} bytes of {index.size}")
             if _sha256(file) != index.sha256:
                 raise CheckpointError(path, "it was altered or damaged: its SHA-256 is not the recorded one")
-            file.seek(0)  # read the open file, which was hashed; another file may have been renamed to its path
+            # Read the open file again, because this file was hashed; a different file may now be at its path.
+            file.seek(0)
             try:
                 _check_archive(file, size)
                 file.seek(0)

@@ -292,7 +292,7 @@ def _indexed(folder: Path) -> list[tuple[Path, Index]]:
     """Return checkpoints whose index is complete, in the order of saving."""
     found = []
     for path in _checkpoint_folders(folder):
-        with suppress(CheckpointError):  # load() raises this error if the checkpoint is used
+        with suppress(CheckpointError):  # load() raises the error if the user loads this checkpoint
             found.append((path, Index.read(path)))
     return sorted(found, key=lambda item: item[1].number)
 

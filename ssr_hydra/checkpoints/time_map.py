@@ -308,7 +308,7 @@ def _relative_slopes(old: _PlannedRun, new: _PlannedRun) -> dict[str, Fraction]:
     """
     by_rate = [_quotient(getattr(old, name), getattr(new, name)) for name in _RATES]
     sample, token = by_rate
-    # Seconds, epochs and iterations have the relative speed of samples or, if it is unknown, that of tokens.
+    # For seconds, epochs and iterations, use the quotient for samples or, if it is unknown, the quotient for tokens.
     other = next((rate for rate in by_rate if rate is not None), Fraction(1))
     of_rate = {"sample": other if sample is None else sample, "token": other if token is None else token}
     return {name: Fraction(1) if name == "batch" else of_rate.get(name, other) for name in _COUNTERS}
@@ -364,7 +364,8 @@ def _functions(lines: Mapping[str, _Line], dataloader_len: int | None) -> dict[s
     batches, nanoseconds = counts["batches"], counts["nanoseconds"]
     functions: dict[str, _Count] = {name: attrgetter(name) for name in COUNTERS} | counts
     functions["nanoseconds"] = lambda true: math.floor(nanoseconds(true))
-    if dataloader_len is not None:  # finished epochs follow from the plan's batches, as in a run with this plan
+    if dataloader_len is not None:
+        # Compute finished epochs from the plan's batches, as a run with this plan counts them.
         functions["epochs"] = lambda true: batches(true) // dataloader_len
         functions["batches_in_epoch"] = lambda true: batches(true) % dataloader_len
     return functions

@@ -26,8 +26,8 @@ from typing import Any
 from ssr_hydra.configs.derive import Choices
 from ssr_hydra.schedulers.registry import ROWS
 
-# torch's schedulers: the class of each choice, and presets for its arguments. mode=auto of torch_plateau uses the name
-# of trainer.objective to decide whether lower or higher is better. torch's own default is min.
+# The class and the preset arguments of each torch scheduler. mode=auto of torch_plateau uses the name of
+# trainer.objective to decide whether lower or higher is better. The default of torch's own mode is min.
 _TORCH: dict[str, tuple[str, dict[str, Any]]] = {
     "torch_step": ("StepLR", {"step_size": "0.3dur"}),
     "torch_multistep": ("MultiStepLR", {"milestones": ["0.5dur", "0.75dur"]}),

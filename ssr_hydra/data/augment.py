@@ -98,7 +98,7 @@ def _shifted(images: Tensor, pixels: int, generator: torch.Generator) -> Tensor:
         return images
     p, n = pixels, images.shape[0]
     height, width = images.shape[2:]
-    # All windows of the padded images are views. Selecting one window per image copies data.
+    # unfold() returns views of all windows. Only the selection of one window per image copies data.
     windows = F.pad(images, (p, p, p, p)).unfold(2, height, 1).unfold(3, width, 1)
     down, right = torch.randint(2 * p + 1, (2, n), generator=generator, device=generator.device).to(images.device)
     return windows[torch.arange(n, device=images.device), :, down, right]

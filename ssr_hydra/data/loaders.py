@@ -246,7 +246,7 @@ def _tensors_of(dataset: Any) -> tuple[Tensor, ...] | None:
         tensors = _tensors_of(dataset.dataset)
         index = torch.as_tensor(dataset.indices, dtype=torch.int64)
         return None if tensors is None else tuple(tensor[index] for tensor in tensors)
-    # A __getitem__ of a subclass may transform samples.
+    # A subclass with a custom __getitem__ may transform the samples, so do not read its tensors.
     if isinstance(dataset, TensorDataset) and type(dataset).__getitem__ is TensorDataset.__getitem__:
         return dataset.tensors
     return None

@@ -185,7 +185,7 @@ class SeededDataLoader(DataLoader[Any]):
         self.epoch, self._start = epoch, batch
 
     def __iter__(self) -> Any:
-        # This generator sets the base seed of workers, which is the only seed of an IterableDataset.
+        # This generator draws the base seed of the workers. An IterableDataset gets no other seed.
         self.generator.manual_seed(fold(self.seed, WORKERS_STREAM, self.epoch))
         start, self._start = self._start, 0
         sampler = self.batch_sampler
@@ -198,7 +198,7 @@ class SeededDataLoader(DataLoader[Any]):
         if hasattr(self.dataset, "set_epoch"):
             self.dataset.set_epoch(self.epoch)
         batches: Iterator[Any] = super().__iter__()
-        # Without workers, a stream would change the random state of training.
+        # Without workers, a stream would change the random state of training. So it gets a separate state.
         if self.num_workers == 0:
             batches = _with_own_rng(batches, fold(self.seed, WORKERS_STREAM, self.epoch))
         return itertools.islice(batches, start, None) if start else batches

@@ -46,7 +46,7 @@ class SampleTable(NamedTuple):
     targets: NDArray[Any]
     columns: list[str] | None  # names of the input columns; None if the file has arrays
     target_columns: list[str]
-    rows: array[int] | None  # the last line number of each sample; None if the file is not a text
+    rows: array[int] | None  # the last line number of each sample; None if the file is not a text file
 
     def row(self, index: int) -> str:
         """Return the file and the row of a sample for error messages."""
@@ -85,7 +85,7 @@ def read_table(
             found = {part.stem: part for part in sorted(file.glob("*.npy"))}
             return _from_arrays(path, field, found, inputs, targets)
         if suffix == ".npz":
-            # NumPy does not close a file with a truncated archive.
+            # NumPy leaves a file with a truncated archive open. So open the file here, which closes it too.
             with file.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
                 return _from_arrays(path, field, archive, inputs, targets)
         if suffix == ".npy":

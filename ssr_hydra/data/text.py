@@ -201,7 +201,7 @@ def _files(split: str, fraction: float, seed: int) -> list[_File]:
 def _read_sources(folder: str) -> tuple[_File, ...]:
     """Return the name of every top-level module and its text with Unix line ends, sorted by name."""
     paths = {name: Path(folder) / f"{name}.py" for name in sorted(sys.stdlib_module_names)}
-    # A module without this file is a package, is built in, or belongs to a different operating system.
+    # A module without a .py file is a package, is built in, or belongs to a different operating system.
     found = [(name, path.read_bytes().replace(b"\r\n", b"\n")) for name, path in paths.items() if path.is_file()]
     if len(found) < _FEWEST:
         rule = f"must have Python's source files, but only {len(found)} can be read"

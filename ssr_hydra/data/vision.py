@@ -69,7 +69,7 @@ class SmallImages(TensorDataset):
         self.part, self.partition = split, {"name": name}
         known = IMAGE_SETS[name]
         images, labels = _read_images(known, name, split, _root(root), root, download)
-        # The original bytes do not depend on ``normalize``.
+        # Describe the original bytes, because they do not depend on ``normalize``.
         self._description = describe_tensors(f"{name} {split}", (images, labels)) | {"normalize": normalize}
         self.num_classes = known.num_classes
         pixels = images.to(torch.float32)
@@ -200,7 +200,7 @@ class FakeData(TensorDataset):
         coarse = draw(0, num_classes, channels, min(height, 8), min(width, 8))
         images = draw(1 if split == "train" else 2, size, channels, height, width).mul_(noise)
         for pixels, classes in zip(torch.split(images, 256), torch.split(labels, 256), strict=True):
-            # pixels is a view of images.
+            # pixels is a view of images, so this line changes images.
             pixels += F.interpolate(coarse[classes], size=(height, width))
         super().__init__(images, labels)
 

@@ -169,7 +169,7 @@ class AlphaLR(LRScheduler, ABC):
 
     def _set_lrs_of_all(self, timestamp: Any) -> None:
         if self._initial.is_stale():
-            self._check_names()  # before _initial changes, so that the next step raises the same error
+            self._check_names()  # check before _initial changes, so that the next step raises the same error
             self._initial.values = self.base_lrs
             self.base_lrs = self._initial.follow()
         if self._is_plain:

@@ -17,9 +17,9 @@ DEFAULT = "default"
 _Group = dict[str, Any]
 _Left = Mapping[str | int, float]
 
-# The values that this package's most recent scheduler wrote for each optimizer.
-# A value is the alpha of a named schedule, or the learning rate of the group with this index.
-# If the learning rate of a group differs, the user has set it.
+# The values that this package's most recent scheduler wrote for each optimizer: the alpha of each named schedule by its
+# name, and the learning rate of each param group by its index. If the learning rate of a group is now different, the
+# user has set it.
 _left: WeakKeyDictionary[Optimizer, _Left] = WeakKeyDictionary()
 
 
@@ -58,7 +58,8 @@ class InitialRates:
         self._seen: list[tuple[list[_Group], int]] = []
         self._begins = begins
         self._before = [_left.get(optimizer) for optimizer in optimizers]
-        # torch marks the step method of an optimizer that has a torch scheduler, whose rates are unknown.
+        # torch marks the step method of an optimizer that has a torch scheduler. The rates of this scheduler are
+        # unknown.
         self._is_driven = [hasattr(optimizer.step, "_wrapped_by_lr_sched") for optimizer in optimizers]
         self._set: list[tuple[_Group, float]] = []
 
@@ -144,6 +145,7 @@ class InitialRates:
 def _initial_lr(group: _Group, known: Mapping[int, float]) -> float:
     lr = group["lr"]
     if "initial_lr" not in group:
-        # A new group may share a tensor lr with other groups. The schedule has changed this tensor.
+        # A new group may share a tensor lr with other groups. The schedule has changed this tensor, so use its initial
+        # value.
         group["initial_lr"] = torch.full_like(lr, known.get(id(lr), float(lr))) if isinstance(lr, Tensor) else lr
     return float(group["initial_lr"])

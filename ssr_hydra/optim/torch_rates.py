@@ -68,7 +68,8 @@ class TorchRates:
         self, optimizer: Optimizer, entries: Sequence[SchedulerEntry], run: Run, *, runs_as_it_is: bool, is_new: bool
     ) -> None:
         self.optimizer = optimizer
-        is_driven = any(entry.instance is not None for entry in entries)  # torch's constructors set rates
+        # The constructor of such a torch scheduler has already set rates.
+        is_driven = any(entry.instance is not None for entry in entries)
         self._initial = InitialRates((optimizer,), begins=is_new and not is_driven)
         self._written: dict[str | int, float] = {}
         self._parts: list[_Part] = []
@@ -170,7 +171,8 @@ class TorchRates:
                     raise error.within(part.field) from None
 
     def _compute(self, part: _Part, timestamp: Any) -> None:
-        # A single scheduler starts from the initial rates. Several start from 1, and their results are multiplied.
+        # A single scheduler starts from the initial rates. Several schedulers start from 1, and their rates are
+        # multiplied.
         bases = self._bases if len(self._parts) == 1 else [1.0] * len(self._bases)
         part.rates = part.course.rates(timestamp, bases)
         if part.course.has_momenta:

@@ -96,7 +96,8 @@ def _check_fresh(scheduler: Any, expected: int) -> None:
             _check_fresh(part, expected)
         return
     found = scheduler.last_epoch
-    # A sequence of torch reverts the first step of each scheduler, and more steps of nested schedulers.
+    # torch's SequentialLR reverts the first step of each scheduler, and more steps of nested schedulers, so a new
+    # scheduler may have fewer steps than expected.
     if (found != expected) if expected == 0 else (found > expected):
         rule = f"must be new, but has been stepped ({found} steps)"
         raise ConflictError("scheduler", type(scheduler).__name__, rule, "create a new scheduler")

@@ -236,7 +236,7 @@ def _legend_row(axes: Axes, entries: Sequence[tuple[str, str, Any]], room: float
             columnspacing=1.4,
         )
         axes.add_artist(legend)
-        legend.set_clip_on(False)  # the layout reserves no room outside of the axes for clipped artists
+        legend.set_clip_on(False)  # the layout reserves room outside of the axes only for artists that are not clipped
         if _size(legend)[0] <= room:
             break
         if columns > 1:

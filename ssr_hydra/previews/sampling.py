@@ -11,7 +11,7 @@ Alpha = Callable[[Fraction], float]
 
 _PIECES = 256  # the minimum number of intervals of a run
 _TOLERANCE = 1 / 4000  # largest error relative to the highest alpha: a third of a pixel in a large picture
-_EQUAL = 1e-9  # two values whose relative difference is smaller differ only by rounding
+_EQUAL = 1e-9  # two values differ only by rounding if their relative difference is below this
 _MOST_CALLS = 20_000
 # Distance of a point "just before" a time, as a fraction of the run. This package's schedulers compare exact numbers,
 # so the distance can be tiny. A user's function computes with floats, so the distance must exceed the rounding errors.

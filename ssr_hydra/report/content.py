@@ -293,7 +293,7 @@ def build(study: Study, options: Options | None = None, looks: int = 1) -> Conte
         equal_time=pd.concat(at_equal_time, ignore_index=True) if at_equal_time else pd.DataFrame(),
         crossings=crossings(study, sure),
         ranking=compare.decision_accuracy(study),
-        fits=fits(study, sure),  # without the tolerance, with which fits() would accept wrong predictions
+        fits=fits(study, sure),  # do not pass the tolerance: with it, fits() would accept wrong predictions
         totals=study.totals(price),
         outliers=compare.outliers(study),
         looks=looks,

@@ -31,7 +31,7 @@ _LATEX = {
     "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
     "<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}",
 }  # fmt: skip
-_CHOICE = ("ssr", "certainty", "budget", "runs", "diverged")  # attributes of the choice in ``answer``
+_CHOICE = ("ssr", "certainty", "budget", "runs", "diverged")  # attributes of a choice that the JSON contains
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]()#+!|~^$-])")
 

@@ -45,16 +45,17 @@ _UNDECIDED: Any = (0, (1.6, 1.0))  # dashes of a choice that is not decided
 _MOST_NAMES = 16
 _PALEST = 0.35
 _BAND = 0.15  # opacity of the band around a mean
-# If a run takes as long as the mean run, up to this fraction, its mark moves to the right by so many inches.
+# If the position of a run differs from the mean by less than the fraction _AS_LONG, the mark of the mean would hide the
+# run. So the mark of the run moves to the right by _SHIFT inches.
 _AS_LONG, _SHIFT = 0.004, 0.075
-# For :func:`nudge`. With lines the distances may be larger, because lines show which marks belong together.
+# Distances for :func:`nudge`. They may be larger with lines, because lines show which marks belong together.
 _DODGE = {"each": 0.03, "over_all": 0.1}
 _LINE_DODGE = {"each": 0.06, "over_all": 0.24}
 _AIR = 1.35  # ratio between the ends of a vertical SSR axis and the outermost SSRs
 _MOST_SHADES = 6
 _MOST_TOGETHER = 4  # maximum number of recipes whose curves are drawn in the same axes
 _MOST_MULTIPLES, _COLUMNS, _MULTIPLE = 12, 3, 1.7  # small multiples: maximum number, columns, row height in inches
-_TINT = 0.6  # fraction of white in a mark that may be dominated only by noise
+_TINT = 0.6  # fraction of white in the mark of a point that is worse, but perhaps only by noise
 
 
 def figures(content: Content) -> dict[str, Figure]:

@@ -143,7 +143,7 @@ def _facts(content: Content) -> list[tuple[str, str, str]]:
     row = keys.loc[choice.recipe, "", choice.ssr]
     recipe = choice.recipe if len(content.study.recipes) > 1 else ""
     longer = " or longer" if choice.recommendation.ssr is None else ""
-    # If the choice depends on the tolerance, the numbers are those of the last row of the table of choices.
+    # If the choice depends on the tolerance, show the numbers of the last row of the table of choices.
     at = "" if content.is_settled else f" at SSR {number(choice.ssr)}"
     name = "recommended" if content.is_settled else "if any gain counts"
     facts = [(name, f"SSR {number(choice.ssr)}{longer}", recipe)]

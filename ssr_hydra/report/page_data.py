@@ -124,7 +124,7 @@ def _fit_points(fit: Any, ssrs: Any, rows: pd.DataFrame, axes: Iterable[Axis]) -
         if axis == "ssr":
             points[axis] = [float(ssr) for ssr in ssrs]
             continue
-        # Time divided by SSR is almost constant. Beyond the largest measured SSR, use the quotient at the largest one.
+        # Time divided by SSR is almost constant. Beyond the largest measured SSR, use the quotient at that SSR.
         rate = np.log(rows[axis].to_numpy(dtype=float)) - known
         points[axis] = [float(ssr * math.exp(np.interp(math.log(ssr), known, rate))) for ssr in ssrs]
     return points

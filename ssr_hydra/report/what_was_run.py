@@ -164,7 +164,7 @@ def _length(content: Content, runs: pd.DataFrame) -> str:
     lengths = [str(text) for text in runs["max_duration"].unique() if isinstance(text, str) and text]
     parts = [_listed(lengths)] if lengths else []
     whole = runs[runs["ssr"] == 1.0]
-    longest = runs[runs["ssr"] == runs["ssr"].max()]  # the rounding error of steps / ssr is smallest here
+    longest = runs[runs["ssr"] == runs["ssr"].max()]  # these runs have the smallest rounding error of steps / ssr
     for name in ("steps", "samples", "tokens", "seconds"):
         if name not in content.axes:
             continue

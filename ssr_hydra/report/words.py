@@ -109,7 +109,7 @@ def others(content: Content) -> list[str]:
 def certainty(choice: Choice) -> str:
     """Return how certain a choice is, in a few words."""
     if choice.certainty == "sure" and not choice.rivals and choice.recommendation.ssr is None:
-        return "undecided: longer runs are missing"  # the choice has no rival, and the range ends at its SSR
+        return "undecided: longer runs are missing"  # the choice has no rival, but the range ends at its SSR
     return {"sure": "decided", "close": "undecided", "unknown": "noise not measured"}[choice.certainty]
 
 

@@ -143,7 +143,8 @@ def finish(run: Run, warmup: Time, field: str, stated: TimeLike) -> None:
     that sets the warmup, and ``stated`` is its value as the user wrote it.
     """
     limits = [("run" if run.whole is None else "phase", warmup, run.length())]
-    if run.whole is not None:  # the last phase of a sequence may be longer than the rest of the run
+    if run.whole is not None:
+        # The last phase of a sequence may be longer than the rest of the run, so check the run too.
         with suppress(InputError):  # without a rate, the start of the phase and the warmup cannot be compared
             limits.append(("run", run.convert(run.start, warmup.unit, field) + warmup, run.whole.length()))
     for name, end, length in limits:

@@ -130,7 +130,8 @@ class Run:
             return share
         try:
             return self.convert(share, TimeUnit.BATCH, field)
-        except MissingRateError as error:  # the error shows a computed time
+        except MissingRateError as error:
+            # This error shows a computed time, so raise an error that shows the user's time.
             rule = f"is a fraction of max_duration ({max_duration}), and {error.rule}"
             fix = error.fix.replace("the time", "max_duration")
             raise MissingRateError(field, str(time), rule, fix) from None

@@ -65,5 +65,5 @@ def as_function(
             raise RangeError("step", step, "must be >= 0", "pass the number of steps so far")
         return curve(timeline.at(Fraction(count)))
 
-    alpha(0)  # raises an error now, and not in the first step, if the schedule needs an unknown rate
+    alpha(0)  # if the schedule needs an unknown rate, raise the error now, and not in the first step
     return alpha

@@ -67,7 +67,7 @@ def view(run: Run, timestamp: Any) -> Any:
     """Return the state of the run at ``timestamp``. For a phase, the state shows the phase as a whole run."""
     state = run.state
     length = getattr(state, "max_duration", None)
-    # Another library's time cannot be compared with this package's times.
+    # The time of a different library cannot be compared with this package's times, so convert it.
     is_whole = run.max_duration == (None if length is None else as_time(length, "max_duration"))
     if run.start.value == 0 and is_whole:
         if timestamp is state.timestamp:

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from ssr_hydra.errors import ConflictError
 from ssr_hydra.settings.base import count, flag
 
-# The values of text arguments of the built-in data sets. EVALUATED lists the splits that `ssr-evaluate` can read.
-# LAYOUTS maps each layout to its number of dimensions.
+# The allowed values of text arguments of the built-in data sets. EVALUATED lists the splits that `ssr-evaluate` can
+# read. LAYOUTS maps each layout to its number of dimensions.
 SPLITS = ("train", "eval")
 EVALUATED = ("eval", "test")
 TASKS = ("classification", "regression")

@@ -15,9 +15,9 @@ from ssr_hydra.studies.compare import difference, winners
 from ssr_hydra.studies.intervals import Estimate, band, check_confidence
 from ssr_hydra.studies.study import Series, Study, find_series, uncontrolled
 
-_GRID = 65  # points of a band between two SSRs
-_WIDEST = 4.0  # curves are not compared between neighbouring SSRs whose ratio is larger
-_MOST_PAIRED = 20  # the maximum number of recipes of which all pairs are compared
+_GRID = 65  # number of points of a band between two SSRs
+_WIDEST = 4.0  # maximum ratio of neighbouring SSRs between which curves are compared
+_MOST_PAIRED = 20  # maximum number of recipes; if there are more, only recipes that are best at an SSR are compared
 
 
 def crossings(study: Study, confidence: float = 0.95, recipes: Sequence[str] | None = None) -> pd.DataFrame:

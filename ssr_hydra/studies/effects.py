@@ -15,8 +15,9 @@ import numpy as np
 from ssr_hydra.studies.intervals import Cell, band
 from ssr_hydra.studies.noise import Noise, moderation, pooled_noise
 
-_MOST_CELLS, _MOST_NUMBERS = 500, 5_000_000  # larger studies keep plain means and the noise of each cell
-_FIXED, _ONE = 0.9, 1 - 1e-7  # from a correlation of 0.9 on, effects are fixed (correlation 1): two-way least squares
+_MOST_CELLS, _MOST_NUMBERS = 500, 5_000_000  # in a larger study, each cell keeps its plain mean and its own noise
+# If the correlation is at least 0.9, the effects are fixed (correlation 1): two-way least squares.
+_FIXED, _ONE = 0.9, 1 - 1e-7
 _ROUNDS, _CLOSE = 30, 1e-6
 _MOST_PAIRS = 400
 
@@ -77,7 +78,8 @@ def with_effects(cells: Sequence[Cell], ssrs: Any, recipes: Any, pooled: bool = 
                     break
             rest = (values - means * there) * np.sqrt(n / np.maximum(n - 1, 1))
             influence = (rest - shrunk * there * rest.sum(axis=1, keepdims=True)) @ inverse * scale
-            # Round, so that cells with equal runs get equal estimates although their sums have a different order.
+            # Round, so that cells with equal runs get equal estimates although the numbers are added in a different
+            # order.
             digits = 8 - math.ceil(math.log10(max(cell.largest for cell in cells) or 1.0))
             for column, place in enumerate(places):
                 mean = round(float(means[column] * scale[column] + centre), digits)

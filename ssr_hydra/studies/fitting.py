@@ -30,7 +30,7 @@ _FARTHEST = 2.0  # a fit predicts up to this factor times the measured range
 _VAGUE = 0.1
 _MOST_TESTS = 24  # the maximum number of back-tests of a fit, evenly spread over the SSRs
 _FEWEST_ROUGH = 7  # the fewest SSRs from which the noise can be estimated with one seed per SSR
-_BEYOND = 2.5  # standard errors by which a fit may be worse than repeating the last value
+_BEYOND = 2.5  # maximum standard errors by which a prediction may be worse than repeating the last value
 _EXPONENTS = np.geomspace(0.02, 8.0, 80)
 
 
@@ -164,7 +164,8 @@ def _fitted(kind: Kind, ssr: Any, y: Any) -> Any:
         with warnings.catch_warnings(), np.errstate(all="ignore"):
             warnings.simplefilter("ignore", optimize.OptimizeWarning)  # the covariance is not used
             start = _start(kind, ssr, y)
-            if kind == "power" and start[2] in (_EXPONENTS[0], _EXPONENTS[-1]):  # a straight line, or a step
+            if kind == "power" and start[2] in (_EXPONENTS[0], _EXPONENTS[-1]):
+                # The values look like a straight line or a step.
                 return None
             found, _ = optimize.curve_fit(_MODELS[kind], ssr, y, p0=start, jac=_SLOPES[kind], maxfev=300)
     except RuntimeError:  # no convergence, for example a power law through a straight line in log ssr

@@ -29,7 +29,8 @@ from ssr_hydra.studies.intervals import (
 )
 from ssr_hydra.studies.study import Axis, Series, Study, check_axis, find_series
 
-_GRID = 65  # points of a band between two measured SSRs; between these points its ends are interpolated
+# Number of points of a band between two measured SSRs; the ends of the band are interpolated between these points.
+_GRID = 65
 
 
 def pareto(
@@ -90,7 +91,8 @@ def pareto(
         best = max(better, key=lambda item: item[3].mean, default=None)
         if series.fragile not in bests or own.value > bests[series.fragile][3].mean:
             bests[series.fragile] = point
-        if best is None or (own.value == best[3].mean and x == best[0]):  # as good, and it takes the same time
+        if best is None or (own.value == best[3].mean and x == best[0]):
+            # The quality and the time of both points are equal.
             rows.append([*row, "frontier", "", "", math.nan, math.nan, math.nan, math.nan])
             continue
         loss = combine([best[3], cell], [1.0, -1.0], confidence)
@@ -320,7 +322,7 @@ def speedup(
             if not math.isnan(first):
                 high = math.inf if first <= series.ssr[0] else paid / taken(first)
                 low = 0.0 if math.isnan(last) else paid / taken(last)
-                # A mean that is interpolated between two cells counts as many runs as the cell with fewer runs.
+                # For a mean that is interpolated between two cells, use the number of runs of the cell with fewer runs.
                 runs = [cell.n, *(each.n for each in series.weights(reached)[0])] if status != "never" else [cell.n]
                 low, high = _widened(paid / spent, low, high, clock * math.sqrt(1 / cell.n + 1 / min(runs)))
             quality = study.sign * cell.mean

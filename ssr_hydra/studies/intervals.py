@@ -221,7 +221,8 @@ def band(cells: Sequence[Cell], weights: _Array, confidence: float) -> Band:
             n = values.shape[1]
             means = values.mean(axis=1)
             value = (weights.T @ values).mean(axis=1)
-            # R of a QR decomposition gives the norm of each sum's deviations, fast also for 10,000 seeds.
+            # The matrix R of a QR decomposition gives the norm of the deviations of each sum. This is fast even for
+            # 10,000 seeds.
             factor = np.linalg.qr((values - means[:, None]).T, mode="r")
             sd = np.linalg.norm(factor @ weights, axis=0) / math.sqrt(n - 1)
             error, df = sd / math.sqrt(n), np.full(len(value), n - 1.0)

@@ -77,8 +77,8 @@ class Noise:
         free = 1 / np.maximum((x * (self.covariance @ x)).sum(axis=0), _TINY)
         if self.together is None:
             return own, free
-        # As in a two-way analysis of variance: the effects of the seeds use degrees of freedom. Their variance is
-        # computed from the mean square of the seeds, which also contains the noise of the runs.
+        # As in a two-way analysis of variance, the effects of the seeds use degrees of freedom. The variance of these
+        # effects is computed from the mean square of the seeds, which also contains the noise of the runs.
         cells = len(self.spreads)
         level = 1 / max(self.df * (cells - 1) / cells, 1.0)
         effects = ((self.together[chosen].T @ weights) ** 2).sum(axis=0)
@@ -86,7 +86,7 @@ class Noise:
         runs = (1 - self.shared) / self.per_seed * effects
         seeds = (self.shared * effects + runs) / whole
         rest = np.maximum(own - runs, 0.0) / whole
-        shape = np.maximum(1 / free - 1 / self.df, 0.0)  # the error of the trend is common to runs and effects
+        shape = np.maximum(1 / free - 1 / self.df, 0.0)  # runs and effects share the error of the trend, so add it once
         return whole, 1 / (rest**2 * level + seeds**2 / max(self.together.shape[1] - 1, 1) + shape)
 
 
@@ -131,7 +131,8 @@ def pooled_noise(variances: Any, df: Any, ssrs: Any, recipes: Any) -> Noise | No
         levels = (recipes[:, None] == names).astype(float)
         levels[~levels.any(axis=1)] = 1 / len(names)  # a recipe that has only cells of one run gets the mean level
         apart = np.hstack([levels, trend])
-        if np.linalg.matrix_rank(apart[measured]) < apart.shape[1]:  # each recipe has one SSR: its level is the trend
+        if np.linalg.matrix_rank(apart[measured]) < apart.shape[1]:
+            # Each recipe has one SSR, so its level already contains the trend.
             apart = levels
         own, own_deviance = _fitted(apart[measured], variances, df)
         if special.chdtrc(apart.shape[1] - features.shape[1], max(deviance - own_deviance, 0.0)) < _UNLIKE:

@@ -124,7 +124,8 @@ class _Reading:
             return
         except (OSError, ValueError, RecursionError) as error:
             torn = isinstance(error, OSError) or (isinstance(error, InputError) and error.field == "result")
-            why = error.rule if isinstance(error, InputError) else error  # the problem already has the path
+            # The problem already names the path, so use the rule alone.
+            why = error.rule if isinstance(error, InputError) else error
             self.problems.append(Problem(str(folder), "torn" if torn else "invalid", _line(why)))
             return
         if not JobState(record.status).is_final and _is_alive(folder):

@@ -11,7 +11,7 @@ import numpy as np
 
 from ssr_hydra.time import simplest
 
-_MOST_RUNS = 1e9  # the maximum number of runs whose mean a row may be
+_MOST_RUNS = 1e9  # maximum number of runs in the mean of one row
 _MOST_SEED = 2**63 - 1
 _DIVERGED = re.compile(r"|[+-]?(nan|inf|infinity)|n/?a|none|null|-+|diverged", re.IGNORECASE)
 _STATUSES = {

@@ -26,7 +26,7 @@ ALL, ENDS, NONE = KEEPS
 """The values of ``share_keep``."""
 
 _MOST_SHOWN = 60
-_LONGER = 2  # a checkpoint is kept for a later job with an ssr that is this many times larger
+_LONGER = 2  # a job keeps a checkpoint for a later job whose ssr is this many times larger
 _STATUSES = {
     JobState.COMPLETED: "done",
     JobState.DIVERGED: "diverged",
@@ -76,9 +76,9 @@ class SharingPlan:
                 unique.setdefault(each.identity, each)
         self.entries = [each for each in unique.values() if _is_unfinished(each)]
         origins = _origins(study, describe, code)
-        # The jobs with a known number of steps, each with a step and a published checkpoint of that step. The job can
-        # start at that step without waiting for other jobs. The checkpoint is None if the job has its own checkpoint or
-        # starts at step 0.
+        # Each job with a known number of steps, the step at which it can start without waiting for other jobs, and a
+        # published checkpoint of that step. The checkpoint is None if the job starts at step 0 or has its own
+        # checkpoint.
         self._known: list[tuple[PlannedJob, int, Point | None]] = []
         planned = []
         for each in self.entries:
@@ -196,7 +196,8 @@ class SharingPlan:
         def shape(index: int) -> tuple[Any, ...]:
             return branches[index].begin, branches[index].steps, *map(shape, branches[index].children)
 
-        alike: dict[tuple[Any, ...], list[int]] = {}  # trees with equal steps, for example of several seeds
+        # Trees with equal steps (such as those of several seeds), by their shape.
+        alike: dict[tuple[Any, ...], list[int]] = {}
         for index in self.stages.order(1):
             if branches[index].source is None:
                 alike.setdefault(shape(index), []).append(index)

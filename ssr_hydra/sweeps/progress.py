@@ -140,7 +140,7 @@ class SweepProgress:
             if self._area is not None and self._area.is_drawn:
                 self._area.tell(text)
                 return
-            clear = "\r\x1b[2K" if is_terminal else ""  # erase the progress bar of a job in this line
+            clear = "\r\x1b[2K" if is_terminal else ""  # if this line shows the progress bar of a job, erase the bar
             self._stream.write(f"{clear}{text}\n")
             self._stream.flush()
 

@@ -39,8 +39,8 @@ RETRIES = 3
 """The number of times a job is retried after its process died."""
 
 _POLL_SECONDS = 0.5
-_GRACE_SECONDS = 5.0  # time limit of a launcher to return after its jobs ended or died
-_STOP_SECONDS = 30.0  # time limit of jobs on this machine for their checkpoints after ctrl-C
+_GRACE_SECONDS = 5.0  # a launcher must return within this time after its jobs ended or died
+_STOP_SECONDS = 30.0  # after ctrl-C, jobs on this machine must write their checkpoints within this time
 _MOST_NAMED = 8
 
 
@@ -102,8 +102,9 @@ class StudyLauncher:
         self._jobs = {job.folder: job for job in plan.jobs}
         self._varied = columns_of([job.overrides for job in self._jobs.values()])
         self._returns: dict[Path, JobReturn] = {}  # the latest answer of the inner launcher
-        self._silent: Counter[Path] = Counter()  # the number of launches of each job that wrote no file in its folder
-        self._pulses: dict[Path, Pulse | None] = {}  # the heartbeat in a job's folder before its launch
+        # For each job, the number of launches that wrote no file in the job's folder.
+        self._silent: Counter[Path] = Counter()
+        self._pulses: dict[Path, Pulse | None] = {}  # the heartbeat in a job's folder before the job is launched
         self._starts_jobs = False  # the inner launcher has started at least one job
         self._launched: list[StudyJob] = []
 
@@ -305,7 +306,7 @@ class StudyLauncher:
 
     def _give_up(self, job: StudyJob, error: str) -> None:
         record_lost(job, error)
-        (job.folder / HEARTBEAT).unlink(missing_ok=True)  # the next command counts the attempts from zero
+        (job.folder / HEARTBEAT).unlink(missing_ok=True)  # so that the next command counts the attempts from zero
 
     def check(self) -> None:
         """Raise an error if some jobs did not complete.

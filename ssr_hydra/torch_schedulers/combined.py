@@ -122,8 +122,8 @@ class Phases(Course):
         return super().growth(before, after, count)  # this phase starts from the initial rate
 
     def momenta(self, timestamp: Any, count: int) -> list[float]:
-        # A phase without momentum keeps the momentum of the previous phase.
-        # Before the first phase with momentum, the scheduler that torch constructed last has set the momentum.
+        # A phase without momentum keeps the momentum of the previous phase. Before the first phase with momentum, the
+        # momentum is that of the scheduler that torch constructed last.
         index = self.index(timestamp) % len(self.courses)
         driven = [i for i in self._driving if i <= index]
         if not driven:

@@ -31,7 +31,7 @@ from ssr_hydra.trainer.learning_rates import follows_metric
 from ssr_hydra.trainer.parallel import class_name, is_sharded
 
 _MOST_SHOWN, _MOST_ROWS = 64, 256
-# The step settings in the "step" part of a description. Precision and channels_last are separate parts.
+# The settings of a step that are in the "step" part of a description. Precision and channels_last are separate parts.
 _OF_STEP = ("accumulate", "clip_grad_norm", "clip_grad_value", "loss_mean_over")
 _SHARED = (
     *("precision", "scheduler", "schedules", "optimizers", "model", "loss"),

@@ -67,7 +67,8 @@ class EvaluationMean:
         # The weighted sum of the values, and the sum of their weights. Each tensor of shape [1] has weight 1.
         self.total: Tensor | float = 0.0
         self.count = 0
-        # The amounts to add to `total` and `count` if tensors of shape [1] are values of batches.
+        # If no batch has several values, a tensor of shape [1] is the value of its batch. Then these amounts are added
+        # to `total` and `count`.
         self.more: Tensor | float = 0.0
         self.more_count = 0
         self.each = 0  # the number of batches that have several values
@@ -174,7 +175,8 @@ def check_metric_name(metric: str | None, field: str, metrics: Mapping[str, Any]
     known = ["train/loss"]
     if evaluates:
         known = [*(f"eval/{name}" for name in metrics), "eval/loss", *known]
-        # The keys of a result that is a mapping are known only after the first evaluation, which checks them.
+        # A metric object may return a mapping. Its keys are known only after the first evaluation, which checks this
+        # name.
         if metric is not None and any(
             metric.startswith(f"eval/{name}/") for name, each in metrics.items() if accumulates(each)
         ):

@@ -276,7 +276,7 @@ def _bind(
         return {}
     try:
         return bind_all(schedules, state, ssr)
-    except InputError as error:  # errors of bind_all name the argument "schedulers"
+    except InputError as error:  # bind_all calls the argument "schedulers" in its errors, but here it is "schedules"
         name = re.sub(r"^schedulers\b", "schedules", error.field)
         raise error.renamed(name) from None
 

@@ -85,7 +85,7 @@ class FitRun:
                         self._record({"event": "test", **loop.when(), **tested})
                     trainer._export(loop.metrics)
                     if self._log is not None:
-                        self._log.check()  # a run that has lost its records is not completed
+                        self._log.check()  # a run that has lost its records must not count as completed
             except BaseException as error:
                 # Write a record after a signal too. Otherwise the run would look as if it were still in progress.
                 status = "diverged" if isinstance(error, DivergedError) else status_of(error)
@@ -170,7 +170,7 @@ class FitRun:
     def _finish(self, result: RunResult, *, failed: bool = False) -> None:
         trainer = self._trainer
         self._progress.close()
-        # If the run has failed, ignore an error while its record is written: the error of the run is more important.
+        # If the run has failed, ignore an error while writing the record: the error of the run is more important.
         try:
             if trainer.run_dir is not None and trainer.is_main:
                 with suppress(WriteError) if failed else nullcontext():

@@ -95,7 +95,7 @@ class Loop:
 
     step: TrainStep
     task: Task
-    state: State  # the loop replaces its timestamp after every batch
+    state: State  # the loop replaces the timestamp of the state after every batch
     rates: LearningRates
     fields: FieldSchedules | None
     watch: LossWatch
@@ -441,7 +441,8 @@ class Loop:
                 self._pending = True
                 return time.perf_counter_ns()
         if self.compile_time is not None:
-            self.compile_time()  # discard it: compilation during evaluation was not in the training time
+            # Discard the result, because the training time does not include compilation during evaluation.
+            self.compile_time()
         self._evaluated_at, self._pending = timestamp.batches, False
         metrics["train/loss"] = self.watch.since_evaluation()
         if self.evaluation is not None:

@@ -118,7 +118,8 @@ def _arrange(copied: nn.parallel.DistributedDataParallel) -> None:
     uninterrupted run.
     """
     model = copied.module
-    if any(getattr(module, "sparse", False) for module in model.modules()):  # _Touch gives only dense gradients
+    if any(getattr(module, "sparse", False) for module in model.modules()):
+        # _Touch gives only dense gradients, so it cannot replace this model.
         return
     broadcasts, copied.broadcast_buffers = copied.broadcast_buffers, False  # _Touch has no buffers
     copied.module = _Touch([parameter for parameter in model.parameters() if parameter.requires_grad])

@@ -287,7 +287,8 @@ class Processes:
         with _quiet(), suppress(RuntimeError):  # rank 0 has no error, or has ended
             if self.is_main:
                 store.set(_TOLD, message)
-                # Rank 0 may host the store. So at its exit it waits until the other processes have read its error.
+                # Rank 0 may host the store. So before rank 0 exits, it waits until the other processes have read its
+                # error.
                 atexit.register(_linger, store, self.world_size)
                 return False
             store.wait([_TOLD], datetime.timedelta(seconds=_HEAR_SECONDS if seconds is None else seconds))

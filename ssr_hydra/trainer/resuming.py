@@ -166,7 +166,8 @@ class Resuming:
             states = {"optimizers": checkpoint.state["optimizers"]}
             restore_optimizers(model, state.optimizers, states, before, now)
         record = self._finished(timestamp)
-        # Refuse to change a finished run that is not extended: the change would be recorded, but have no effect.
+        # Refuse to change a finished run unless the change extends the run: other changes would be recorded without
+        # effect.
         if record is not None and found:
             TimeMap.planned(state, ssr).extended(state, ssr)
         elif record is not None:  # the weights of the finished run are loaded, to evaluate or export them

@@ -154,8 +154,8 @@ def restore_optimizers(
 
 
 _COUNTERS = ("step", "eta", "mu", "mu_product")
-# For each parameter, the state of these torch optimizers has only tensors of the parameter's shape and the counters
-# above.
+# In these torch optimizers, the state of each parameter has only the counters above and tensors of the parameter's
+# shape.
 _OF_SHAPES = frozenset(name for name in torch.optim.__all__ if name not in ("Adafactor", "LBFGS", "Optimizer"))
 
 

@@ -134,7 +134,7 @@ class TrainStep:
             # Every process must have the same number of parts, because the processes compute together. Parts of weight
             # 0 come first, because gradients are exchanged with the last part.
             return [(split[0][0], 0)] * (parts - made) + split
-        # Leave out a part of weight 0: if the loss divides by the number of tokens, its gradient would be NaN.
+        # Leave out a part of weight 0: if the loss divides by the number of tokens, the part's gradient would be NaN.
         return [(part, size) for part, size in split if size]
 
     def _backward(self, part: Any, weight: float) -> Tensor:
@@ -158,7 +158,7 @@ class TrainStep:
         with torch.no_grad():
             parts = [p.to_local() if hasattr(p, "to_local") else p for p in self._parameters]
             flags = [part.isfinite().all().to(self._task.device) for part in parts]
-            bad = self._processes.sum((~torch.stack(flags)).tolist(), "the end")  # a single wait for the device
+            bad = self._processes.sum((~torch.stack(flags)).tolist(), "the end")  # wait for the device only once
         index = next((index for index, count in enumerate(bad) if count), None)
         if index is None:
             return None

@@ -74,7 +74,8 @@ class Task:
         self._objects = {name: metric for name, metric in self.metrics.items() if accumulates(metric)}
         for metric in self._objects.values():
             move_metric(metric, device)
-        self._updates = 0  # the number of batches that the objects have got since the start of the evaluation
+        # The number of batches that the metric objects have received since the start of the evaluation.
+        self._updates = 0
         self.needed: Mapping[str, str | None] = {}
         self._count_samples, self._count_tokens = count_samples, count_tokens
         self._by_tokens = loss_mean_over == "tokens"
@@ -199,7 +200,8 @@ class Task:
                         warnings.simplefilter("ignore")
                     returned = call_metric(name, metric, whole.compute)
             except Exception as error:
-                # A metric may need more than one batch, or both classes. The first evaluation reports other causes.
+                # A metric may need several batches, or samples of both classes. The first evaluation reports other
+                # causes.
                 if is_trial and isinstance(error.__cause__, (ArithmeticError, RuntimeError, ValueError)):
                     continue
                 raise

@@ -207,7 +207,8 @@ class Trainer:
         self.is_main = processes.is_main
         self.device = choose_device(device, processes)
         self.model = model.to(self.device)
-        if settings.channels_last and not is_sharded(model):  # the storage of shards is flat
+        # The storage of shards is flat, so channels_last does not apply to them.
+        if settings.channels_last and not is_sharded(model):
             model.to(memory_format=torch.channels_last)
         self._train = check_loader(train_dataloader, "train_dataloader")
         self._eval = None if eval_dataloader is None else check_loader(eval_dataloader, "eval_dataloader")
@@ -303,7 +304,7 @@ class Trainer:
         if schedules:
             check_fields_are_free(schedules, self._rates.drives_momentum)
             self._fields = FieldSchedules(schedules, state, time_map.ssr, clock, plan)
-        if resuming.path is None:  # only now do the param groups have their initial rates
+        if resuming.path is None:  # the param groups have their initial rates only from here on
             self._description["optimizers"] = [describe_optimizer(optimizer) for optimizer in state.optimizers]
         if resuming.checkpoint is not None:
             with resuming.checkpoint.part("rates") as held_rates:

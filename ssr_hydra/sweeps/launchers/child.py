@@ -30,7 +30,7 @@ OUTPUT = "output.log"
 """Name of the file in a job's folder that holds what the job printed."""
 
 _LAST_SECONDS = 600.0  # after the sweep has ended, a job has this time to write a checkpoint
-_EXIT_SECONDS = 60.0  # time limit of a job for its exit handlers
+_EXIT_SECONDS = 60.0  # a job ends after this time even if its exit handlers are still running
 
 
 @dataclass
@@ -160,7 +160,7 @@ def _run(order: JobOrder, connection: Connection) -> Any:
 
     from ssr_hydra.sweeps.launchers.resources import register_resolver, register_resolvers
 
-    plugins = Plugins.instance()  # before unpickling, because this call imports the modules of the plugins again
+    plugins = Plugins.instance()  # call this before unpickling, because it imports the modules of the plugins again
     context, task, sweep, state, run_id = pickle.loads(order.shared)
     # Like Singleton.set_state, but without searching for plugins again. Resolvers cannot be pickled, so they are
     # registered again below.

@@ -27,7 +27,7 @@ from ssr_hydra.sweeps.job_status import KILLED, LostJobError
 from ssr_hydra.sweeps.launchers.child import OUTPUT, print_to, stop_process
 from ssr_hydra.sweeps.launchers.traits import traits_of
 
-_POOL_SECONDS = 1.0  # seconds between two checks by a joblib worker that its sweep is alive
+_POOL_SECONDS = 1.0  # seconds after which a joblib worker checks again that its sweep is alive
 _QUEUE_SECONDS = 15  # seconds between two queries of Slurm's queue
 _gone = threading.Event()
 _watch: threading.Thread | None = None

@@ -90,10 +90,12 @@ def serve(number: int, modules: Iterable[str]) -> None:
                 if not request:
                     return
                 (serial,) = struct.unpack("<q", request)
-                signal.pthread_sigmask(signal.SIG_BLOCK, _KEPT)  # until the new process has its handlers
+                # Block these signals until the new process has its handlers.
+                signal.pthread_sigmask(signal.SIG_BLOCK, _KEPT)
                 try:
                     with warnings.catch_warnings():
-                        warnings.simplefilter("ignore")  # Python warns of threads, but numerical libraries allow a fork
+                        # Python warns if a process with threads forks, but numerical libraries allow it.
+                        warnings.simplefilter("ignore")
                         pid = os.fork()
                 except OSError as error:
                     _send(sweep, REFUSED, serial, error.errno or 0)
@@ -141,7 +143,7 @@ def _become_job(files: list[int], others: tuple[int, ...], before: Mapping[int, 
         os.close(err)
         os.setpgid(0, 0)  # a new process group: the sweep can signal the job together with its child processes
         for stream in (sys.stdout, sys.stderr):
-            # With line buffering, the last lines of a killed job are written.
+            # With line buffering, even the last lines of a killed job are written.
             stream.reconfigure(line_buffering=True, errors="backslashreplace")  # type: ignore[union-attr]
         code = work(Connection(connection), lambda: signal.pthread_sigmask(signal.SIG_UNBLOCK, _KEPT))
     except BaseException:

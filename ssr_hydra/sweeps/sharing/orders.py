@@ -229,7 +229,7 @@ def publish(
         for file in checkpoint.iterdir():
             copy = new / CHECKPOINTS / checkpoint.name / file.name
             try:
-                os.link(file, copy)  # files of checkpoints never change
+                os.link(file, copy)  # a link is enough, because files of checkpoints never change
             except OSError:  # a different file system, or a file system without links
                 shutil.copyfile(file, copy)
         for name, copied in ((METRICS, _RECORDS), (_TABLE, _TABLE)):

@@ -67,7 +67,8 @@ class _Stage:
     begin: int
     end: int
     jobs: list[int]  # the first job has the longest run
-    children: dict[Hashable, _Stage] = field(default_factory=dict)  # a mapping from the multipliers at the first step
+    # The keys are the multipliers at the first step of each child.
+    children: dict[Hashable, _Stage] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -142,7 +142,7 @@ class Deadlines:
         return is_due
 
     def next_time(self) -> float:
-        """Return the earliest deadline in seconds, as training time in nanoseconds; infinity if there is none."""
+        """Return the earliest deadline that is in seconds, converted to nanoseconds; infinity if there is none."""
         return min((due.nanoseconds for due in self.all() if due.nanoseconds is not None), default=math.inf)
 
     def continued(self, timestamp: Timestamp) -> None:

@@ -200,7 +200,7 @@ def check_reducible(metrics: Mapping[str, Any], world_size: int) -> None:
 
 
 def _syncs(metric: Any) -> bool | None:
-    """Return whether ``compute`` of a torchmetrics metric exchanges its state; None for other classes of metrics."""
+    """Return whether a torchmetrics metric exchanges its state in ``compute``; None for other classes of metrics."""
     parts = list(metric.values()) if isinstance(metric, nn.ModuleDict) else [metric]
     flags = [getattr(part, "sync_on_compute", None) for part in parts]
     return None if not flags or None in flags else all(flags)
@@ -236,7 +236,7 @@ def move_metric(metric: Any, device: torch.device) -> None:
 
 
 def computed(name: str, metric: Any, returned: Any) -> dict[str, float]:
-    """Return the result of a metric object as numbers: ``eval/<name>``, or ``eval/<name>/<key>`` for a mapping.
+    """Return a metric object's result as numbers by name: ``eval/<name>``, or ``eval/<name>/<key>`` for a mapping.
 
     Example:
         >>> computed("f1", None, torch.tensor(0.5)), computed("f1", None, {"macro": 0.5, "micro": 0.25})

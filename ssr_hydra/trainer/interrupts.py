@@ -184,7 +184,7 @@ class StopRequest:
 
 @contextmanager
 def _explained_exit(number: int, after: str = "") -> Iterator[None]:
-    """If the ``with`` block raises ``SystemExit`` because a launcher has requeued the job, store the reason in it."""
+    """Add the reason to a ``SystemExit`` that the ``with`` block raises because a launcher has requeued the job."""
     try:
         yield
     except SystemExit as leaving:

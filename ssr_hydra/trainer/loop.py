@@ -151,7 +151,7 @@ class Loop:
         return None if self._rereading is None else self._rereading.state_dict(within=within)
 
     def load_reading(self, state: Mapping[str, Any] | None) -> None:
-        """Resume the loader from the state of :meth:`reading`."""
+        """Resume the loader from the result of :meth:`reading`."""
         if self._rereading is not None and state is not None:
             self._rereading.load_state_dict(state)
 

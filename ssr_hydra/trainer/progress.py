@@ -221,7 +221,7 @@ def summary(result: RunResult, run_dir: Path | None, objective: str | None = Non
 
 
 def _length(result: RunResult) -> str:
-    """Return the length of the run, and the length before scaling if it is different, as text."""
+    """Return the length of the run as text. If SSR has changed the length, add the length before scaling."""
     if result.ssr == 1:
         return result.max_duration
     length = as_time(result.max_duration, "max_duration") * check_ssr(result.ssr)

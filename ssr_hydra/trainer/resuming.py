@@ -229,7 +229,7 @@ class Resuming:
             (self._run_dir / RESULT).unlink(missing_ok=True)
 
     def restore_random_numbers(self, seed: int | None) -> Mapping[str, Any] | None:
-        """Restore this process's random generators from the checkpoint. Return the state of its loader, or None.
+        """Restore this process's random generators from the checkpoint. Return the saved loader state, or None.
 
         If the run now has more processes, the checkpoint has no state for this process. In this case, seed the
         generators from ``seed``, the rank and the batch; if ``seed`` is None, do not change them.

@@ -185,7 +185,7 @@ class TrainStep:
 
     @contextmanager
     def _not_synchronized(self) -> Iterator[None]:
-        """Disable the exchange of gradients in the ``with`` block, for all parts of a batch except the last."""
+        """In the ``with`` block, disable the exchange of gradients, which only the last part of a batch needs."""
         model: Any = self._task.train_model
         if hasattr(model, "no_sync"):  # DDP
             with model.no_sync():

@@ -16,8 +16,8 @@ from checkout import REPO, SUPPORT
 from hypothesis import HealthCheck, settings
 from process_pairs import Pairs
 
-# Before torch is imported anywhere. Two pytest workers with two threads each on two cores are slower than one thread
-# each, and subprocesses inherit the same; results depend on the thread count, so it is the same in every test.
+# Set these variables before torch is imported anywhere. On two cores, two pytest workers are slower with two threads
+# each than with one. Results depend on the number of threads, so all tests and their subprocesses use the same number.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("MKL_NUM_THREADS", "1")
 os.environ["MPLBACKEND"] = "Agg"
@@ -40,8 +40,9 @@ settings.load_profile("quick")
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
-# When logging is configured again, absl's handler closes the stderr of its import, unless it is Python's own. That is a
-# file of pytest, so a sweep in a test would close it. optax imports absl.
+# When logging is configured again, absl's handler closes the stream that was sys.stderr when absl was imported, unless
+# that stream is Python's own stderr. In a test, the stream is a file of pytest, and a sweep would close it.
+# optax imports absl.
 with suppress(ImportError):
     from absl import logging as absl_logging
 

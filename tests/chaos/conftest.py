@@ -12,8 +12,8 @@ _HERE = Path(__file__).parent
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark these tests as ``chaos``.
 
-    Tests with Slurm come first. They mostly wait, and only one of these tests can run at a time. So other tests can run
-    at the same time.
+    Tests with Slurm come first, because only one of them can run at a time. They mostly wait, so other tests can run at
+    the same time.
     """
     for item in items:
         if item.path.is_relative_to(_HERE):

@@ -47,7 +47,7 @@ def run(command: Path, *arguments: str, cwd: Path) -> str:
 @pytest.fixture(scope="session")
 def sources(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a copy of the packaged files, so that the build does not use or write other files of the checkout."""
-    copy = tmp_path_factory.mktemp("sources") / "ssr_hydra"  # a clone may have the name of the package
+    copy = tmp_path_factory.mktemp("sources") / "ssr_hydra"  # the folder of a clone may have this name too
     copy.mkdir()
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(REPO / name, copy / name)
@@ -68,8 +68,8 @@ def wheel(sources: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def fresh_venv(folder: Path) -> Path:
     """Create an environment that uses the dependencies of this environment. Return its bin folder.
 
-    Python does not read .pth files in the folders of a .pth file. So an editable install of this package in this
-    environment is not found.
+    Python ignores .pth files in the folders that a .pth file adds. So the new environment does not find an editable
+    install of this package in the current environment.
     """
     python("-m", "venv", "--without-pip", folder, cwd=folder.parent)
     borrowed = {entry for entry in sys.path if entry.endswith(("site-packages", "dist-packages"))}

@@ -75,7 +75,7 @@ def assert_all_same(study: Path, alone: Path) -> None:
 
 
 def assert_same_but_resumes(one: Path, other: Path) -> None:
-    """Compare records without the note of a killed job that it was resumed."""
+    """Compare two jobs, but ignore the records that a killed job was resumed."""
     copy = one.with_name(f"{one.name}.copy")
     shutil.copytree(one, copy)
     records = [line for line in (copy / "metrics.jsonl").read_text().splitlines() if '"event":"resume"' not in line]
@@ -100,7 +100,7 @@ def test_sweep_that_is_killed_three_times_trains_each_step_once(tmp_path: Path, 
     assert done.code == 0, done.err
     steps = trained(tmp_path, "s")
     assert len(steps) == SHARED
-    assert sum(steps.values()) - len(steps) <= 4 * len(points)  # only the steps since the last checkpoint
+    assert sum(steps.values()) - len(steps) <= 4 * len(points)  # each kill repeats only the steps since a checkpoint
     assert_all_same(tmp_path / "studies" / "s", alone)
 
 
@@ -138,5 +138,5 @@ def test_jobs_share_steps_under_every_launcher(
     assert done.code == 0, done.err
     steps = trained(tmp_path, "s")
     assert len(steps) == SHARED
-    assert sum(steps.values()) <= SHARED + 4 * bool(kill)  # the steps since the last checkpoint
+    assert sum(steps.values()) <= SHARED + 4 * bool(kill)  # a kill repeats the steps since the last checkpoint
     assert_all_same(tmp_path / "studies" / "s", alone)

@@ -92,7 +92,7 @@ def test_sweep_that_is_killed_three_times_ends_with_twelve_records(start: Sweep,
         process.communicate()
         assert process.returncode == -signal.SIGKILL
         while any(read_state(path) is JobState.RUNNING for path in (tmp_path / "studies/s").glob("[0-9]*")):
-            time.sleep(0.05)  # a job in a separate process stops after its sweep
+            time.sleep(0.05)  # a job in a separate process stops later than its killed sweep
         before = finished(tmp_path)
         assert completed(tmp_path) >= point
     count = len(starts(tmp_path))

@@ -19,7 +19,7 @@ def test_type_checkers_know_the_names_and_arguments_of_schedulers(tmp_path: Path
         "rex_scheduler(None, alpha_f='x')\n"
         "rex_scheduler(None, 0.5, alpha_f=0.1)\n"
     )
-    # mypy skips other packages, which would take a minute.
+    # These options make mypy skip other packages. To read them would take a minute.
     options = ["--config-file=", "--no-site-packages", "--ignore-missing-imports", f"--cache-dir={tmp_path}"]
     told, _, _ = api.run([*options, str(file)])
     errors = re.findall(rf"^{re.escape(str(file))}:(\d+): error: .*\[([a-z-]+)\]$", told, re.MULTILINE)

@@ -44,7 +44,7 @@ def test_every_sample_counts_once_for_any_data_size_and_batch_size(pairs: Pairs)
     for length, size, drop, _, found in mine:
         samples = length - length % size if drop else length
         if size < 2 or samples == 0:
-            assert found == "batch_size"  # one process would never have a sample, or no batch exists
+            assert found == "batch_size"  # one process would have no samples, or there is no batch
         else:
             assert counted(found) == (2, 2 * math.ceil(samples / size), 2 * samples), (length, size, drop)
 
@@ -168,7 +168,7 @@ def test_two_processes_train_like_one_process(pairs: Pairs, tmp_path: Path) -> N
 
 
 def test_two_processes_differ_from_one_process_only_by_rounding(pairs: Pairs) -> None:
-    # In float64 the same run of 60 steps differs by a billionth of what it does in float32.
+    # The difference after 60 steps in float64 is a billionth of the difference in float32.
     (one,) = pairs.run(cases.whole_run, world=1, folder=None, duration="60ba", double=True).values
     two, _ = pairs.run(cases.whole_run, folder=None, duration="60ba", double=True).values
     assert apart(one["weights"], two["weights"]) < 1e-13
@@ -221,8 +221,8 @@ def test_an_epoch_continues_with_a_different_number_of_processes(
     for runs in (first, second):
         for shares in zip(*(run["held"] for run in runs), strict=True):
             held += [[sample for share in shares for sample in share]]
-    # A process without samples of the last batch computes a sample with weight 0; batches of 4, 4, 4, 4, 4 and 3 need
-    # no such sample. So every sample of every epoch was used once, in the order of the uninterrupted run.
+    # A process that has no sample of a batch would compute a sample with weight 0. The batches of 4, 4, 4, 4, 4 and 3
+    # samples need no such sample. So each epoch uses every sample once, in the order of the uninterrupted run.
     assert held == whole["held"]
     for epoch in range(3):
         assert sorted(itertools.chain(*held[6 * epoch : 6 * epoch + 6])) == list(range(23))
@@ -250,7 +250,7 @@ def test_sharded_run_resumes_unsharded_and_unsharded_run_resumes_sharded(pairs: 
 
 def test_token_counts_above_the_int32_limit_are_summed_exactly(pairs: Pairs) -> None:
     runs = pairs.run(cases.many_tokens, each=2**31).values
-    # The last of the batches of 3 from 10 samples has one sample, and the second process has none: 4 + 3 parts.
+    # 10 samples in batches of 3: the last batch has one sample, so the second process has no part of it: 4 + 3 parts.
     total = 7 * 2**31 + 3 * 1000 + 10
     assert [run["when"]["token"] for run in runs] == [total, total]
     assert total > 2**33
@@ -288,15 +288,15 @@ def test_a_lost_process_ends_the_run_with_a_one_line_error_and_a_record(pairs: P
 @pytest.mark.parametrize(
     ("duration", "expected"),
     [
-        ("1.7ep", (20 + 1, 1198 + 9 * 100)),  # 20.4 of 12 batches an epoch
-        ("1250sp", (13, 1198 + 100)),  # the first boundary at or after
+        ("1.7ep", (20 + 1, 1198 + 9 * 100)),  # 1.7 x 12 batches = 20.4
+        ("1250sp", (13, 1198 + 100)),  # the first end of a batch at or after
     ],
 )
 def test_both_processes_end_at_the_same_batch_within_an_epoch(
     pairs: Pairs, duration: str, expected: tuple[int, int]
 ) -> None:
     mine, other = pairs.run(ends.ends, duration=duration).values
-    assert mine == other  # the clock too: it is that of rank 0
+    assert mine == other  # also their clocks: both use the clock of rank 0
     assert (mine["when"]["batch"], mine["when"]["sample"]) == expected
 
 
@@ -343,7 +343,7 @@ TORCHMETRICS = pytest.mark.extra("torchmetrics")
 
 @pytest.mark.parametrize("kind", ["merges", pytest.param("torchmetrics", marks=TORCHMETRICS)])
 def test_metric_object_combines_the_batches_of_all_processes(pairs: Pairs, kind: str) -> None:
-    lengths = [2, 5, 16] if kind == "torchmetrics" else [1, 2, 5, 16]  # of one sample, one process would have none
+    lengths = [2, 5, 16] if kind == "torchmetrics" else [1, 2, 5, 16]  # for 1, a process would have no sample
     (one,) = pairs.run(cases.metric_objects, world=1, kind=kind, lengths=lengths).values
     two, other = pairs.run(cases.metric_objects, kind=kind, lengths=lengths).values
     assert two == other
@@ -396,7 +396,7 @@ def test_batch_norm_normalizes_per_process_and_keeps_the_statistics_of_rank_0(pa
     assert apart(weights, other[2]) == 0.0
     assert metrics == other[3]  # both evaluate the same model
     (alone,) = pairs.run(models.batch_norm, world=1, length=length).values
-    assert apart(weights, alone[2]) > 1e-5  # and it differs from that of one process
+    assert apart(weights, alone[2]) > 1e-5  # one process alone gets different weights
 
 
 @pytest.mark.parametrize("parallel", ["ddp", "fsdp"])
@@ -450,7 +450,7 @@ def test_error_of_every_process_names_the_settings_that_differ(pairs: Pairs) -> 
 
 
 def test_configs_that_differ_between_processes_are_reported_once(pairs: Pairs, tmp_path: Path) -> None:
-    """Compose each process's own config, whose values may come from its environment."""
+    """Each process composes its own config, because values may come from its environment."""
     key = "trainer.accumulate"
     arguments = [f"{key}=1${{oc.env:RANK}}", *QUICK, f"hydra.run.dir={tmp_path}/{key}"]
     ended = pairs.run(ends.app, arguments=arguments, all_fail=True, fails=True)
@@ -564,7 +564,7 @@ def test_sigterm_to_all_processes_is_reported_in_one_line(pairs: Pairs, tmp_path
         arguments=arguments,
         all_fail=True,
         signalled=(1, signal.SIGTERM),
-        when=lambda: any(tmp_path.glob("checkpoints/ba*")),  # both train, and keep a signal for the end of a batch
+        when=lambda: any(tmp_path.glob("checkpoints/ba*")),  # both train; a signal waits for the end of a batch
         fails=True,
     )
     assert ended.codes == [143, 143]

@@ -19,7 +19,7 @@ from ssr_hydra.schedulers import Phase, bind
 
 LR = 0.2
 STEPS = 24
-EPOCH = 1  # torch and timm count calls; a call per batch, and an epoch of one batch, makes both clocks the same
+EPOCH = 1  # batches per epoch: torch and timm count calls, so batches, epochs and calls are equal
 
 
 def alphas_of_torch(make: Callable[[Optimizer], Any]) -> list[float]:
@@ -94,7 +94,7 @@ def test_scheduler_equals_the_scheduler_of_torch(name: str) -> None:
 
 
 def test_one_cycle_equals_torch_if_the_optimizer_has_the_rate_max_lr() -> None:
-    # torch's run of n steps ends on its last step, at n - 1; a schedule here ends when the run does, at n.
+    # In torch, a schedule of n steps ends at its last step, n - 1. Here a schedule ends when the run ends, at n.
     theirs = alphas_of_torch(lambda o: lr.OneCycleLR(o, max_lr=LR, total_steps=STEPS + 1))
     # torch puts the peak at pct_start * total_steps - 1.
     peak = 0.3 * (STEPS + 1) - 1
@@ -112,7 +112,7 @@ TIMM: dict[str, tuple[Callable[[Any, Optimizer], Any], Any]] = {
         ours.CosineAnnealingWarmRestartsScheduler("3ep", t_mult=2),
     ),
     "cycles with a limit": (
-        # Cycles of 3 and 6 epochs; from epoch 9 on the floor.
+        # Cycles of 3 and 6 epochs, and the floor from epoch 9 on.
         lambda timm, o: timm.CosineLRScheduler(o, t_initial=3, lr_min=0.02, cycle_mul=2, cycle_limit=2),
         ours.SequentialScheduler(
             {
@@ -170,7 +170,7 @@ TIMM: dict[str, tuple[Callable[[Any, Optimizer], Any], Any]] = {
     ),
     "multistep": (
         lambda timm, o: timm.MultiStepLRScheduler(o, decay_t=[6, 13], decay_rate=0.1),
-        # timm decays one update early: the milestone of 6 is seen at 5.
+        # timm decays one update early: milestone 6 takes effect at 5.
         ours.MultiStepScheduler(["5ep", "12ep"], gamma=0.1),
     ),
     "polynomial": (
@@ -201,9 +201,9 @@ def test_scheduler_equals_the_scheduler_of_timm(name: str) -> None:
 
 
 def _warmup_steps(transformers: Any, share: float) -> int:
-    """The steps that transformers' own Trainer warms up for."""
+    """Return the number of warmup steps of the Trainer of transformers."""
     arguments = inspect.signature(transformers.TrainingArguments).parameters
-    name = "warmup_ratio" if "warmup_ratio" in arguments else "warmup_steps"  # of release 4 and of release 5
+    name = "warmup_ratio" if "warmup_ratio" in arguments else "warmup_steps"  # in releases 4 and 5
     steps: int = transformers.TrainingArguments("out", **{name: share}).get_warmup_steps(STEPS)
     return steps
 
@@ -252,8 +252,8 @@ def test_scheduler_equals_the_scheduler_of_transformers(name: str) -> None:
     assert alphas_of_ours(mine) == pytest.approx(alphas_of_torch(lambda o: theirs(transformers, o)), abs=1e-9)
 
 
-# The formulas of codebases that are not libraries, or are too large to install for one function. They give the rate of
-# step k relative to the peak, for w warmup steps and d decay steps.
+# Formulas of codebases that are not libraries or that are too large to install for one function. Each function returns
+# the rate of step k relative to the peak, for w warmup steps and d decay steps.
 
 
 def nanogpt(k: int, w: int, floor: float) -> float:

@@ -132,7 +132,7 @@ def test_checkpoint_of_a_different_run_is_detected(run: Path, app: Callable[...,
 
 
 def test_different_batch_size_gives_equal_metrics_within_the_tolerance(run: Path) -> None:
-    """Sums of float32 in another order: the accuracy is a count and stays, the loss moves in its last digits."""
+    """A different order of float32 sums changes the last digits of the loss. The accuracy, a count, stays equal."""
     found = evaluate(run, overrides=["data.eval_batch_size=7"], trust="resume_lab")
     assert found.differences["eval/accuracy"] == 0
     assert found.is_as_recorded(TOLERANCE)
@@ -273,7 +273,7 @@ def test_control_characters_in_a_record_are_escaped() -> None:
 def test_difference_to_a_record_is_absolute_up_to_1_and_relative_above_1(
     now: float, before: float | None, off: float
 ) -> None:
-    """Absolute up to a record of 1, relative above; a record holds null for what is not finite."""
+    """A record has null for a value that is not finite."""
     found = Evaluation(Path("run"), 1, "raw", {"eval/loss": now}, {"eval/loss": before})
     assert found.differences["eval/loss"] == pytest.approx(off)
 

@@ -1,6 +1,6 @@
 """Every recipe in conf/experiment: composed as it is, and built with its model and run for a step.
 
-Where its data is not on this machine, images that are made stand in, of the same shape and number of classes.
+If a data set is not on every machine, generated images with the same shape and number of classes replace it.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ FAKE_32 = ["data=fake", "data.train.size=8", "data.eval.size=8"]
 FAKE_28 = [*FAKE_32, "data.train.shape=[1,28,28]"]
 FAKE_64 = [*FAKE_32, "data.train.shape=[3,64,64]", "data.train.num_classes=1000"]
 TABLE = ["data.train.path=table.csv", "model.in_features=4", "model.num_classes=3"]
-# Name: the overrides that it needs, the data that stands in, its length in epochs, its number of weights.
+# Name: overrides that the recipe needs, overrides that replace its data, length in epochs, number of weights.
 RECIPES: dict[str, tuple[list[str], list[str], str, int]] = {
     # The published sizes of the two ResNets.
     "resnet50_imagenet": (["data.train.root=images"], FAKE_64, "90ep", 25_557_032),
@@ -70,7 +70,7 @@ SPARED: dict[str, Callable[[str, Any], bool]] = {
 @pytest.mark.parametrize("name", RECIPES)
 def test_recipe_is_built_and_trains(table: None, composed: Callable[..., DictConfig], name: str) -> None:
     _, stand_in, length, weights = RECIPES[name]
-    # Half an epoch, where an epoch is one batch: the run ends at the first batch boundary at or after that.
+    # Half an epoch, and an epoch is one batch. A run ends at the first end of a batch at or after its length.
     quick = [f"ssr={0.5 / float(length.removesuffix('ep'))}", "trainer.device=cpu", "trainer.progress=none"]
     trainer = build(composed(f"experiment={name}", *stand_in, *quick))
     named = dict(trainer.model.named_parameters())
@@ -82,7 +82,7 @@ def test_recipe_is_built_and_trains(table: None, composed: Callable[..., DictCon
         assert spared == {id(p) for key, p in named.items() if SPARED[name](key, p)}
     record = trainer.fit()
     assert record.status == "completed"
-    assert (record.steps, record.samples) == (1, 24 if name == "arrays_mlp" else 8)  # four fifths of 30 rows; stand-ins
+    assert (record.steps, record.samples) == (1, 24 if name == "arrays_mlp" else 8)  # 4/5 of 30 rows; 8 images
     assert set(record.metrics) == {"train/loss", "eval/loss", "eval/accuracy"}
 
 

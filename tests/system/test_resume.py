@@ -337,7 +337,7 @@ def test_resume_path_without_a_checkpoint_is_refused(app: Run, in_tmp: Path) -> 
 
 
 def test_a_finished_run_is_extended_in_its_folder(app: Run, done: Path) -> None:
-    """From 4 epochs to 8, and to 10 with a larger learning rate: from batch 40 on, the new plan at the true time."""
+    """Extend 4 epochs to 8, then to 10 with a larger learning rate. From batch 40 on, the new plan sets the rates."""
     said = app(*lab(max_duration="8ep", trainer__progress="plain"), "resume.on_change=extend")
     assert said.code == 0, said.err
     assert "changed: run.max_duration was '4ep' and is '8ep'" in said.out
@@ -364,7 +364,7 @@ def test_run_killed_after_a_change_of_its_config_can_be_changed_again(app: Run, 
         shutil.rmtree(run / f"checkpoints/ba{number}")
     (run / "result.json").unlink()
     before = rates(run)
-    assert app(*lab(max_duration="8ep", **keep)).code == 0  # what was said once is in the checkpoint
+    assert app(*lab(max_duration="8ep", **keep)).code == 0  # the checkpoint has the change
     assert rates(run) == before
     for number in (70, 80):
         shutil.rmtree(run / f"checkpoints/ba{number}")
@@ -372,13 +372,13 @@ def test_run_killed_after_a_change_of_its_config_can_be_changed_again(app: Run, 
     seen = rates(run)
     assert list(seen) == list(range(70))
     for batch, lr in seen.items():
-        # At 60 the virtual time was 36; its last 4 batches go over 10 of the run.
+        # At batch 60 the virtual time is 36. Its last 4 batches take the last 10 batches of the run.
         virtual = batch if batch < 30 else 30 + (batch - 30) / 5 if batch < 60 else 36 + (batch - 60) * 4 / 10
         assert lr == pytest.approx(0.1 * cosine(virtual / 40), rel=1e-12), batch
 
 
 def test_param_groups_and_scheduled_fields_take_their_changed_values(app: Run, in_tmp: Path) -> None:
-    """Two param groups with different learning rates and a scheduled weight decay: each gets its new value."""
+    """The learning rates of two param groups and the scheduled weight decay get their new values."""
     groups = ["param_groups=[no_decay]", "+scheduler@schedules.weight_decay=linear"]
     first = lab(*groups, max_duration="2ep", optimizer="adamw", optimizer__lr="0.01", optimizer__weight_decay="0.2")
     assert app(*first).code == 0

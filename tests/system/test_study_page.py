@@ -170,7 +170,7 @@ def fits(task: str, kind: str) -> dict[str, int]:
 
 
 def repeated(task: str) -> pd.DataFrame:
-    """At SSR 1 each seed of each schedule was trained three times: nothing to scale, and nothing to cut off."""
+    """Compare the three runs of each schedule and seed at SSR 1, where there is nothing to scale or cut off."""
     frame = runs(task)
     groups = frame[frame["ssr"] == 1].groupby(["recipe", "seed"])
     return groups.agg(
@@ -186,7 +186,7 @@ def test_repeated_run_has_the_same_quality(task: str) -> None:
 
 
 def decided(task: str) -> dict[float, str]:
-    """Return the best schedule at each SSR if it beats every other one."""
+    """Return the best schedule of each SSR at which it beats every other schedule."""
     return {row["ssr"]: row["best"] for row in REPORTS[task]["winners"] if row["decided"]}
 
 
@@ -237,7 +237,7 @@ def spread(task: str) -> tuple[str, str]:
 
 
 def pooled_effect(task: str, control: str) -> tuple[str, str]:
-    """Over all schedules and SSRs, in the page's form, and its p-value."""
+    """Return the effect of a control over all schedules and SSRs, in the format of the page, and its p-value."""
     found = pooled_control(again(task).study, control)
     assert found is not None
     shown = study_page.number(task, found.value, sign=True)
@@ -372,7 +372,7 @@ def test_statements_of_the_page_agree_with_the_reports() -> None:
     assert fits("byte_lm", "quadratic") == {"trusted": 4, "rejected": 0, "untested": 0}
     assert fits("byte_lm", "power") == {"trusted": 4, "rejected": 0, "untested": 0}
     power = [fit["back_tests"][-1] for fit in REPORTS["byte_lm"]["fits"] if fit["kind"] == "power"]
-    assert all(test["predicted"] < test["observed"] for test in power)  # fewer bits than there were
+    assert all(test["predicted"] < test["observed"] for test in power)  # power laws predict too few bits
     assert REPORTS["digits"]["answer"]["ssr"] == 1
     assert REPORTS["byte_lm"]["answer"]["ssr"] == 2
     assert all(min(gains("byte_lm", ssr)) > 0.05 for ssr in (0.125, 0.25, 0.5, 1.0))

@@ -1,4 +1,4 @@
-"""A unit test starts no process: tests that do belong to tests/system."""
+"""A unit test starts no process. Tests that start processes belong to tests/system."""
 
 from __future__ import annotations
 
@@ -38,7 +38,10 @@ _real_spawn, multiprocessing.util.spawnv_passfds = multiprocessing.util.spawnv_p
 
 
 def pytest_collection_modifyitems() -> None:
-    """Import torch before the first test, as that may start /sbin/ldconfig; but not in the controller of xdist."""
+    """Import torch before the first test, because the import may start /sbin/ldconfig.
+
+    The controller of xdist collects no tests, so it does not import torch.
+    """
     import torch  # noqa: F401
 
 

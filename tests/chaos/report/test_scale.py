@@ -19,7 +19,7 @@ RECIPES, SSRS, SEEDS = 20, (0.25, 0.5, 1.0, 2.0, 4.0), 100
 
 
 def test_study_of_ten_thousand_records_is_read_in_bounded_time(repo: Path, tmp_path: Path) -> None:
-    # One run of each recipe and SSR is written; its seeds are copies in which few numbers differ.
+    # The test writes one run of each recipe and SSR. The other seeds are copies of it in which a few numbers differ.
     study = tmp_path / "large"
     for recipe in range(RECIPES):
         for ssr in SSRS:
@@ -61,7 +61,7 @@ print(Path("/proc/self/status").read_text() if sys.platform == "linux" else "", 
 
 
 def _table(path: Path, ratios: int, seeds: int, recipes: int) -> Path:
-    """A table of noisy rows, a third of whose recipes cross."""
+    """A table of noisy rows. The curves of a third of its recipes cross."""
     with path.open("w", encoding="utf-8") as file:
         file.write("ssr,top1,seconds,method,seed\n")
         for recipe in range(recipes):
@@ -74,7 +74,7 @@ def _table(path: Path, ratios: int, seeds: int, recipes: int) -> Path:
 
 
 def _seconds(path: Path) -> float:
-    """Return the CPU seconds of this process, which other processes do not affect."""
+    """Return the CPU seconds that this process needs for a report. Other processes do not affect them."""
     before = time.process_time()
     build(from_csv(path, "ssr", "top1", "seconds", recipe="method", seed="seed"))
     return time.process_time() - before

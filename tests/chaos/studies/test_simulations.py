@@ -29,7 +29,8 @@ def series(rng: np.random.Generator, means: np.ndarray, n: int, sd: float) -> Se
 
 @pytest.mark.parametrize("kind", ["power", "quadratic"])
 def test_back_tests_seldom_reject_the_true_curve_and_mostly_reject_a_false_one(kind: str) -> None:
-    # A true curve is rejected in 5% of studies, the joint level of its back-tests. With 150 studies, the error is 1.8%.
+    # The joint level of all back-tests of a curve is 5%, so they reject a true curve in 5% of studies. With 150
+    # studies, the standard error of this rate is 1.8%.
     power, quadratic = 0.97 - 0.05 * SSR**-0.5, 0.92 + 0.012 * np.log2(SSR) - 0.006 * np.log2(SSR) ** 2
     true, false = (power, quadratic) if kind == "power" else (quadratic, power)
     for means, low, high in ((true, 0.0, 0.1), (false, 0.9, 1.0)):
@@ -49,7 +50,7 @@ def test_prediction_intervals_have_their_stated_coverage() -> None:
 
 
 def test_back_test_rejects_peaked_curves_and_seldom_rejects_true_power_laws() -> None:
-    """At most 6 of 30 true power laws at 20 SSRs with one seed are rejected, and nearly all of 20 peaked curves."""
+    """At most 6 of 30 true power laws (20 SSRs, one seed) are rejected. Nearly all of 20 peaked curves are rejected."""
     assert rejected(np.geomspace(0.1, 4, 20), 1, 30, peaked=False) <= 0.2
     assert rejected(SSRS, 3, 40, peaked=False) <= 0.08
     assert rejected((0.25, 0.5, 1, 2, 4), 3, 20, peaked=True) >= 0.95
@@ -73,7 +74,7 @@ def test_interval_of_the_ssr_at_a_level_has_its_stated_coverage() -> None:
 
 def test_intervals_of_speedups_include_the_noise_of_the_clock() -> None:
     # The true speedup is 1: both recipes have the curve 0.5 + 0.1 log2(ssr) and take 100 s per SSR, on a clock with an
-    # error of 5 % (sd). Intervals from the noise of quality alone would contain 1 in only two of three cases.
+    # error of 5 % (sd). If intervals included only the noise of quality, two thirds of them would contain 1.
     rng, hits, of = np.random.default_rng(3), 0, 0
     for _ in range(60):
         noise = {recipe: rng.normal(0, 0.002, (3, 4)) for recipe in "ab"}
@@ -86,7 +87,8 @@ def test_intervals_of_speedups_include_the_noise_of_the_clock() -> None:
 
 
 def test_load_of_the_machine_does_not_make_a_report_certain_of_the_worse_recipe() -> None:
-    # Bits per byte as in the documentation, where linear is better at each SSR; log load of sd 0.4 on each block.
+    # The means are bits per byte from the documentation, where linear is better at each SSR. The load of the machine
+    # multiplies the seconds of each recipe and SSR by a log-normal factor (sd 0.4).
     rng = np.random.default_rng(8)
     ssrs = (0.125, 0.25, 0.5, 1.0, 2.0)
     means = {"cosine": (3.215, 2.966, 2.754, 2.593, 2.471), "linear": (3.186, 2.940, 2.735, 2.578, 2.461)}
@@ -107,7 +109,7 @@ def test_load_of_the_machine_does_not_make_a_report_certain_of_the_worse_recipe(
 
 @pytest.mark.parametrize("seeds", [2, 5])
 def test_intervals_have_their_stated_coverage_for_digits_like_noise(seeds: int) -> None:
-    """The unit tests use three seeds."""
+    """The unit tests check the coverage for three seeds."""
     assert all(0.92 <= share <= 0.98 for share in coverage(seeds, 100).values())
 
 
@@ -127,8 +129,8 @@ def test_intervals_of_cells_with_unequal_seeds_have_their_stated_coverage() -> N
 
 
 def test_intervals_between_measured_ssrs_have_their_stated_coverage() -> None:
-    """Of 4,000 studies, 94% hold the SSR of a target. With straight lines between the SSRs it is 43%.
+    """In 94% of 4,000 studies, the interval contains the true SSR of a target. With straight lines, in 43% of them.
 
-    Of 100 studies: give or take 7 points.
+    This test has 100 studies, so the 94% vary by 7 percentage points.
     """
     assert all(share >= 0.87 for share in between(8, 100).values())

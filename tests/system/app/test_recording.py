@@ -84,7 +84,7 @@ def test_refused_input_writes_no_record_and_a_record_of_a_different_run_is_kept(
 def test_stopped_run_is_recorded_and_prints_the_command_that_continues_it(
     tmp_path: Path, number: int, code: int, error: str
 ) -> None:
-    place = "hydra.run.dir=runs/${seed}"  # resolved in the command that continues it
+    place = "hydra.run.dir=runs/${seed}"  # the printed command has the value of seed
     arguments = (TRAIN, "max_duration=1h", "trainer.progress=none", place, "resume=never")
     with warm.start(*arguments, cwd=tmp_path, stdout=None) as process:
         log = tmp_path / "runs/0/metrics.jsonl"
@@ -150,7 +150,8 @@ def test_requeued_job_waits_for_the_heartbeat_of_the_previous_machine_to_expire(
         if len(waited) == 3:  # so old that the heartbeat has expired
             os.utime(sign, (1, 1))
 
-    # Only its own sleeps count: other threads sleep too, and a slow machine must not change the result.
+    # Count only the sleeps of this module, because other threads sleep too. Stop its clock, so that a slow machine does
+    # not change the result.
     monkeypatch.setattr(job, "time", SimpleNamespace(sleep=sleep, monotonic=lambda: 0.0))
     with recorded({}, tmp_path):
         assert len(waited) == 3

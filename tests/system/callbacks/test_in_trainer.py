@@ -88,7 +88,7 @@ def test_interrupted_run_has_every_record_once_and_the_right_rates(tmp_path: Pat
     for name in ("eval/accuracy", "train/loss_since_eval"):
         assert [step for step, _ in found[name]] == [16, 32, 48], name
     for number, batch in enumerate(range(4, 49, 4)):
-        # After k batches the rate is that of the last of them, whose timestamp was k - 1.
+        # A record after k batches has the rate of the last of these batches, whose timestamp was k - 1.
         alpha = (1 + math.cos(math.pi * (batch - 1) / 48)) / 2
         assert float(trained[batch]["lr"]) == pytest.approx(0.1 * alpha, rel=1e-12)
         assert float(trained[batch]["lr/1"]) == pytest.approx(2 * float(trained[batch]["lr/0"]), rel=1e-12)

@@ -58,7 +58,7 @@ def test_batches_are_the_same_for_any_number_of_workers(tmp_path: Path, name: st
     data: Any = {
         "numbers": Noisy,  # draws from every global generator
         "images": lambda: images(tmp_path),
-        "text": lambda: StdlibDocuments("eval", max_length=100, limit=10),  # batches by its own collate_fn
+        "text": lambda: StdlibDocuments("eval", max_length=100, limit=10),  # has its own collate_fn
     }[name]()
     alone = epochs(data, 0)
     assert epochs(data, 2) == alone

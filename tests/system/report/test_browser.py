@@ -212,7 +212,7 @@ def test_very_large_intervals_do_not_stretch_the_axis(browser: Any, tmp_path: Pa
     path = tmp_path / "t.csv"
     path.write_text("ssr,q,seed\n1,0.80,0\n1,0.82,1\n2,0.84,0\n2,0.90,1\n4,0.90,0\n4,0.92,1\n", encoding="utf-8")
     content = build(from_csv(path, ssr="ssr", quality="q", seed="seed", direction="max"), Options(noise="cell"))
-    assert content.summary["high"].max() > 1.2  # two seeds: 12.7 standard errors, and no accuracy is above 1
+    assert content.summary["high"].max() > 1.2  # +-12.7 standard errors with two seeds; an accuracy is at most 1
     with Opened(browser, write(content, tmp_path / "out")[0]) as opened:
         numbers = opened.page.locator("#frontier svg text[text-anchor=end]:not(.title)").all_text_contents()
         assert max(float(text) for text in numbers if text != "recommended") < 1
@@ -260,7 +260,7 @@ def test_names_in_a_chart_do_not_cover_intervals_or_lines(browser: Any, tmp_path
                     top + 3,
                     right - 1,
                     bottom - 3,
-                )  # the box of the letters is smaller than that of the line
+                )  # letters are smaller than the box of their line
                 assert not any(overlap(shown, box) for box in taken), name.text_content()
 
 
@@ -429,7 +429,7 @@ PAYLOADS = [
 
 
 def assert_inert(opened: Opened, elements: dict[str, int]) -> None:
-    """Check: no dialog, no script that ran, no element that is not the page's own, no fetch."""
+    """Check that the page opens no dialog, runs no foreign script, has only its own elements and fetches nothing."""
     opened.page.wait_for_timeout(100)
     assert opened.page.evaluate("window.pwned") is None
     assert opened.complaints == []

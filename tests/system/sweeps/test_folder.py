@@ -30,7 +30,7 @@ with Heartbeat(folder.sign):
 
 
 def test_two_simultaneous_sweeps_get_different_folders(tmp_path: Path) -> None:
-    # Two times, two processes claim fifty jobs each, in batches of ten.
+    # Twice, two processes claim fifty jobs each, in batches of ten.
     for time in range(2):
         study = tmp_path / str(time)
         names = [[f"{side}{number}" for number in range(50)] for side in "ab"]

@@ -136,7 +136,8 @@ def test_other_jobs_of_this_machine_are_counted(tmp_path: Path) -> None:
 
 
 def test_number_of_other_jobs_is_averaged_over_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    # Two jobs for 10 s, and none at the check 10 s later: (2 * 10 + 1 * 10) / 20 = 1.5. Earlier times do not count.
+    # There are two jobs for 10 s. At the check 10 s later there is none, so these 10 s count with one job:
+    # (2 * 10 + 1 * 10) / 20 = 1.5. Earlier times do not count.
     looks = iter([(0.0, 9), (100.0, 2), (110.0, 2), (120.0, 0)])
     now = [0.0]
 

@@ -54,7 +54,7 @@ def trunk(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_every_job_that_shares_steps_equals_the_job_trained_alone(app: App, in_tmp: Path) -> None:
-    """Batch norm, dropout, augmentation, an uneven last batch, EMA, a schedule of weight decay, three schedulers."""
+    """The jobs have batch norm, dropout, augmentation, a smaller last batch, EMA and a scheduled weight decay."""
     grid = ("scheduler=wsd,multistep_warmup,cosine_warmup", "ssr=0.5,1", "scheduler.t_warmup=4ba")
     shared = sweep(app, "shared", *SMALL, *RICH, *grid, "seed=0,1", "share=true")
     sweep(app, "alone", *SMALL, *RICH, *grid, "seed=1")
@@ -75,7 +75,7 @@ def test_larger_study_starts_from_published_checkpoints(app: App, in_tmp: Path) 
     assert steps_of(first) == (24 + 12 - 10, 36)
     planned = sweep(app, "s", *SMALL, *WSD, "ssr=0.5,1,2", "share=true", "plan=true")
     grown = sweep(app, "s", *SMALL, *WSD, "ssr=0.5,1,2", "share=true", "share.keep=none")
-    # A longer run leaves SSR 1 where its decay begins, at step 18.
+    # A longer run differs from SSR 1 after step 18, at which the decay of SSR 1 begins.
     assert steps_of(planned) == steps_of(grown) == (48 - 19, 48)
     sweep(app, "alone", *SMALL, *WSD, "ssr=2")
     assert_same(Path("studies/s/2"), Path("studies/alone/0"))
@@ -106,7 +106,7 @@ def test_damaged_checkpoint_is_refused_until_it_is_removed(app: App, in_tmp: Pat
     assert "checkpoints/ba19/state.pt: it is truncated: 100 bytes of" in failed.err
     assert f"; remove {damaged.resolve()}; then this job trains all of its steps" in failed.err
     shutil.rmtree(damaged)
-    # SSR 0.5 left the same path at step 10.
+    # SSR 2 shares 10 steps with SSR 0.5.
     assert steps_of(sweep(app, "s", *SMALL, *WSD, "ssr=2", "share=true")) == (48 - 10, 48)
     # A job that trains all of its steps again counts as a job without shared steps.
     shutil.rmtree("studies/s/0")
@@ -123,7 +123,7 @@ def test_same_command_completes_a_job_that_ended_while_copying_shared_steps(
     shutil.copytree(trunk, "studies")
     job, save = Path("studies/s/2"), CheckpointStore.save
     place: Any
-    # The first completed job publishes its last step at the peak: the decay of SSR 2 begins at step 36.
+    # The decay of SSR 2 begins at step 36, so the first job that completes publishes 37 steps: its last is at the peak.
     for place, name, error, code, share, steps in (
         (Point, "copy_records", OSError("the disk is gone"), 1, "share=true", 19),
         (Taken, "write", KeyboardInterrupt(), 130, "share=true", 37),
@@ -132,7 +132,7 @@ def test_same_command_completes_a_job_that_ended_while_copying_shared_steps(
         act = getattr(place, name)
 
         def end(*arguments: Any, act: Any = act, error: BaseException = error, **_: Any) -> None:
-            if act is not save:  # a checkpoint is written as a whole or not at all
+            if act is not save:  # the job ends before it saves: a checkpoint is never incomplete
                 act(*arguments)
             raise error
 

@@ -16,9 +16,9 @@ ready, tell = os.pipe()
 with terminable():
     child = os.fork()
     if child == 0:
-        os.write(tell, b"x")  # a signal during the fork itself is lost on Python
+        os.write(tell, b"x")  # Python loses a signal that comes during the fork
         for _ in range(6000):
-            time.sleep(0.05)  # Python runs a handler between two calls, so one long sleep may hold it back
+            time.sleep(0.05)  # Python runs a handler between two calls, so one long sleep may delay it
         os._exit(1)
     os.read(ready, 1)
     os.kill(child, signal.SIGTERM)

@@ -45,7 +45,8 @@ def test_a_process_without_a_batch_computes_a_padding_batch(pairs: Pairs) -> Non
 
 
 def test_run_with_three_processes_resumes_with_bitwise_equal_weights(pairs: Pairs, tmp_path: Path) -> None:
-    # Parameters of more than a bucket (DDP's first holds 1 MiB); from three processes on their order matters.
+    # The parameters need several buckets (DDP's first bucket holds 1 MiB). With three or more processes, the order of a
+    # sum depends on the position of the gradient in its bucket.
     options = {"world": 3, "parallel": "ddp"}
     whole = pairs.run(models.wide, folder=tmp_path / "whole", **options).values
     pairs.run(models.wide, folder=tmp_path / "run", stop=6, **options)

@@ -34,9 +34,9 @@ SBATCH = {"SLURM_JOB_ID": "4711", "SLURM_PROCID": "0", "SLURM_LOCALID": "0", "SL
         ({"RANK": "1", "WORLD_SIZE": "2"}, RankAndSize(1, 2, 1)),
         ({"RANK": "0", "WORLD_SIZE": "1", "LOCAL_RANK": "0"}, None),
         (SRUN, RankAndSize(5, 8, 1)),
-        ({**SRUN, "SLURM_STEP_NUM_TASKS": "1", "SLURM_PROCID": "0"}, None),  # submitit starts each job so
+        ({**SRUN, "SLURM_STEP_NUM_TASKS": "1", "SLURM_PROCID": "0"}, None),  # submitit starts each job like this
         (SBATCH, None),
-        ({**SRUN, **TORCHRUN}, RankAndSize(3, 4, 1)),  # srun starts one torchrun a node
+        ({**SRUN, **TORCHRUN}, RankAndSize(3, 4, 1)),  # srun starts one torchrun on each node
         ({"RANK": "1"}, None),
     ],
 )
@@ -90,7 +90,7 @@ def test_concurrent_slurm_steps_use_different_ports() -> None:
     }
     assert len(ports) == 1000
     assert all(15000 <= port < 32000 for port in ports)  # below the ports that systems assign
-    # Without a number, as in a batch step, the result is still a port.
+    # The step number of a batch script is very large. The result is still a valid port.
     assert 15000 <= int(_address({**SRUN, "SLURM_STEP_ID": "4294967291"})["MASTER_PORT"]) < 32000
 
 

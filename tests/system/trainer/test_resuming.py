@@ -49,7 +49,7 @@ class Stream(IterableDataset[tuple[Tensor, int]]):
 
 
 class NoLength:
-    """Ready batches, and no ``len()``."""
+    """A loader of ready batches without ``len()``."""
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         generator = torch.Generator().manual_seed(5)
@@ -298,7 +298,7 @@ def test_without_checkpoints_ctrl_c_interrupts_immediately(tmp_path: Path, has_f
     made.on("batch_end", lambda trainer, loss: later.append(trainer.state.timestamp.batches))
     with pytest.raises(KeyboardInterrupt):
         made.fit()
-    assert later == [1, 2, 3]  # no listener after the one that got the signal
+    assert later == [1, 2, 3]  # at batch 4 the signal ended the run before this listener
     assert not (tmp_path / "checkpoints").exists()
     if has_folder:
         record = RunResult.load(tmp_path)

@@ -58,7 +58,7 @@ def test_types_of_handwritten_nodes_are_checked(composed: Composed, field: str, 
         check(values)
 
 
-# Where a config may write downloads: below the folder in which the run starts, or the user's own data folder.
+# A config may write downloads only below the folder in which the run starts, or below the user's own data folder.
 
 
 @pytest.mark.parametrize("root", ["/etc", "~/.ssh", "../here", "data/../../x", "link/x", "/"])

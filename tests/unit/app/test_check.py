@@ -365,7 +365,7 @@ def test_evaluation_metric_as_objective_needs_evaluation_data(experiment: dict[s
 
 @pytest.mark.parametrize("field", ["objective", "best"])
 def test_one_value_of_a_metric_can_be_the_objective(experiment: dict[str, Any], field: str) -> None:
-    """Only the first evaluation shows the keys of a mapping. A function returns no mapping."""
+    """Only the first evaluation shows the keys of a metric object, so any key passes here. A function has no keys."""
     node = experiment["trainer" if field == "objective" else "checkpoint"]
     experiment["trainer"]["metrics"]["scores"] = {"_target_": "my_lab.Scores"}
     node[field] = "eval/scores/f1"
@@ -393,7 +393,7 @@ def test_times_in_different_units_are_compared_if_the_data_is_known(experiment: 
     check(experiment)
     experiment["scheduler"]["t_warmup"] = "1201ba"
     refusal(experiment)
-    experiment["ssr"] = 1.1  # the warmup is not scaled, but the run is
+    experiment["ssr"] = 1.1  # this lengthens the run, but not the warmup
     check(experiment)
     experiment["ssr"], experiment["scheduler"]["t_warmup"] = 1.0, "19300sp"
     refusal(experiment)

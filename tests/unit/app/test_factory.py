@@ -53,7 +53,7 @@ def test_fused_kernel_is_chosen_by_default(composed: Compose, override: str, fus
 
 
 def test_fused_kernel_is_chosen_separately_for_each_optimizer(composed: Compose) -> None:
-    # Muon has no fused kernel; AdamW has one, and keeps it with rules.
+    # Muon has no fused kernel. AdamW has one, and uses it also in groups that rules select.
     muon, adamw = make(composed, MLP(), "optimizer=muon_adamw", "param_groups=no_decay")
     assert "fused" not in muon.defaults
     assert all(group["fused"] is True for group in adamw.param_groups)

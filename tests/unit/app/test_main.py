@@ -251,8 +251,8 @@ def test_error_for_a_scheduler_without_target_says_how_to_begin_its_file(
     )
 
 
-# The check and the trainer each bind the schedule once. The check binds a warmup in epochs of a table after the table
-# has been read.
+# The check and the trainer each bind the schedule once. If the data is a table and the warmup is in epochs, the check
+# binds the schedule after it has read the table.
 @pytest.mark.parametrize(
     "typed",
     [

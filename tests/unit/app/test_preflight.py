@@ -210,7 +210,7 @@ def test_preflight_lists_the_jobs_of_the_sweep() -> None:
 
 
 class Parser:
-    """Return the part of a composer that parses."""
+    """The parser of a composer, without its other parts."""
 
     @staticmethod
     def parse(overrides: Sequence[str]) -> list[Override]:
@@ -286,7 +286,7 @@ def test_values_can_be_paired_only_with_zip(typed: tuple[str, ...], words: str) 
 
 
 def test_zip_and_product_give_the_same_jobs_with_the_same_identities() -> None:
-    """The same study can grow with or without a zip."""
+    """So a sweep without a zip can extend a study with a zip, and the reverse."""
     paired, product = (
         flight("-m", "ssr=0.5,1", "optimizer.lr=0.1,0.05", "seed=0,1", *more).sweep
         for more in (["++zip=ssr,optimizer.lr"], [])
@@ -358,7 +358,7 @@ def test_sweep_is_composed_once_per_choice_of_groups(compositions: list[object])
     assert len(compositions) == 1 + 2  # the sweep itself, and a job for each pair
     compositions.clear()
     flight("-m", "scheduler=wsd", "ssr=0.25,0.5", "seed=0,1")
-    assert len(compositions) == 1  # the jobs are copies of it
+    assert len(compositions) == 1  # all jobs are copies of this composition
 
 
 def test_settings_of_the_app_are_not_part_of_a_job() -> None:

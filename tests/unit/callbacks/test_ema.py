@@ -36,7 +36,8 @@ def test_average_equals_the_sum_in_its_formula(tmp_path: Path) -> None:
     ema, trainer = EMA(decay=0.75, warmup=False), StubTrainer(tmp_path, model=scalar(0.0))
     ema.fit_start(trainer)
     steps(ema, trainer, 1, 10)
-    # Unrolled: the weight of batch k counts 0.25 * 0.75 ** (10 - k), the first weight (0) 0.75 ** 10.
+    # Unrolled: the average is the sum of 0.25 * 0.75 ** (10 - k) times the weight after batch k, which is k, plus
+    # 0.75 ** 10 times the first weight, which is 0.
     assert average(ema) == pytest.approx(sum(0.25 * 0.75 ** (10 - k) * k for k in range(1, 11)), rel=1e-6)
 
 
@@ -111,7 +112,7 @@ def test_evaluation_uses_the_average_and_restores_the_weights_bitwise(tmp_path: 
     assert not same(weights, averaged)
     ema.eval_start(trainer)
     assert same(trainer.model.state_dict(), averaged)
-    assert same(ema.state_dict()["average"], averaged)  # a checkpoint in the middle holds the average as the average
+    assert same(ema.state_dict()["average"], averaged)  # also in a checkpoint during an evaluation
     ema.eval_end(trainer, {})
     assert same(trainer.model.state_dict(), weights)
     assert same(ema.state_dict()["average"], averaged)

@@ -13,7 +13,7 @@ from ssr_hydra.errors import ConflictError, InputError, MissingValueError, RunEr
 
 
 class Heard:
-    """Gets two events and records the order of the calls."""
+    """Records the calls of two event methods, in order."""
 
     def __init__(self, into: list[str], name: str) -> None:
         self.into, self.name = into, name

@@ -75,7 +75,7 @@ def test_error_names_a_damaged_file_and_the_previous_checkpoint_is_used(
     for _ in range(3):
         damage_is_seen(folder, newest, file, damage(whole, draw))
     file.write_bytes(whole)
-    assert is_of(load(newest).state, 20)  # only the damage was refused
+    assert is_of(load(newest).state, 20)  # without the damage, the file is accepted
 
 
 @pytest.mark.parametrize("name", ["state.pt", "checkpoint.json"])
@@ -149,7 +149,10 @@ class Calls:
 
 
 def archive(content: Any, compressed: bool = False) -> bytes:
-    """Return a file around a pickle, as torch writes it, or compressed, as torch does not. Bytes are a whole pickle."""
+    """Return a file of torch's format that contains a pickle of ``content``. ``bytes`` already are a pickle.
+
+    torch never compresses its files.
+    """
     file = io.BytesIO()
     kind = zipfile.ZIP_DEFLATED if compressed else zipfile.ZIP_STORED
     with zipfile.ZipFile(file, "w", kind) as members:
@@ -170,7 +173,7 @@ def in_old_format() -> bytes:
 
 
 def endless() -> list[Any]:
-    """Forty lists, each of which contains the previous one ten times."""
+    """Return the last of forty lists, each of which contains the previous list ten times."""
     nested: list[Any] = []
     for _ in range(40):
         nested = [nested] * 10
@@ -199,7 +202,7 @@ def test_file_that_needs_more_memory_than_its_size_is_refused(
     with pytest.raises(CheckpointError, match="has more than plain data") as caught:
         load(two[1])
     assert said in str(caught.value)
-    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 2**14  # kB, half of the first limit
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 2**14  # kB: half of the first limit on size
 
 
 @pytest.mark.parametrize("name", ["state.pt", "checkpoint.json"])

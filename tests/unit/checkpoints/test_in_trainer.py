@@ -33,7 +33,7 @@ def trainer(
 
 
 def run_with_checkpoints(*arguments: Any, at: list[int], **more: Any) -> None:
-    """A finished run with checkpoints at these batches and at the end."""
+    """Train a run to its end, with checkpoints at these batches and at the end."""
     made = trainer(*arguments, checkpoint={"interval": None, "keep": 9}, **more)
     made.checkpoints_at = at
     made.fit()
@@ -124,7 +124,7 @@ def test_resumed_run_may_change_the_batch_size_at_the_end_of_an_epoch(
 
 
 def test_run_can_resume_between_two_rescalings(tmp_path: Path) -> None:
-    """A run of 10 epochs, resumed at 2 with 20, stopped and resumed unchanged, then resumed at 11 with 14."""
+    """10 epochs are planned. After epoch 2 the run resumes with 20, after epoch 6 unchanged, after epoch 11 with 14."""
     warmup = CosineAnnealingWithWarmupScheduler("15ba")  # the warmup is not complete at batch 10
     run_with_checkpoints(tmp_path / "a", "10ep", warmup, at=[10])
     resume = rescaled(tmp_path / "a/checkpoints/ba10")

@@ -143,12 +143,12 @@ def test_time_map_can_be_saved_and_restored(journey: tuple[str, list[int], list[
 def test_unit_of_the_run_length_may_change_at_a_resume(journey: tuple[str, list[int], list[int]], other: str) -> None:
     unit, lengths, times = journey
     if times[-1] == 0 and COUNTERS[unit] != COUNTERS[other]:
-        return  # no batch is counted yet, so the two units cannot be compared: refused, see below
+        return  # before the first batch, the two units cannot be compared: an error, see below
     before = travel(unit, lengths[:-1], times[:-1])
     after = before.rescaled(run(length(lengths[-1], other), times[-1]))
     assert virtual(after, times[-1], unit) == virtual(before, times[-1], unit)
     assert virtual(after, lengths[-1], unit) == lengths[0]
-    # The other counters of the plan follow; all batches have the same size here, so the counters must agree.
+    # The time map also changes the other counters. All batches have the same size here, so the counters must agree.
     middle = at((times[-1] + lengths[-1]) // 2)
     batches = {name: after(middle).get(name).value / Fraction(PER_BATCH[name]) for name in ("ba", "sp", "tok")}
     assert len(set(batches.values())) == 1
@@ -252,11 +252,11 @@ def test_position_in_epochs_is_kept_if_the_epoch_length_changes() -> None:
         milestones = bind(StepScheduler("7ep", 0.1), time_map.plan(new), time_map.ssr)
         moments = [now.copy(epoch=6, batch=375 + 75, batch_in_epoch=37), now.copy(epoch=7, batch=375 + 76)]
         assert [milestones(time_map(time)) for time in moments] == [1.0, 0.1]
-    # extend: as in a run that always had such batches. rescale: two batches of the plan for each batch.
+    # extend: as if all batches of the run had the new size. rescale: each new batch counts as two batches of the plan.
     assert [str(time_map(now).batch) for time_map in (extended, rescaled)] == ["190ba", "375ba"]
     assert extended(half).epoch == rescaled(half).epoch == 7
     assert extended(half).batch_in_epoch == 19
-    # Samples are converted by the rates: 190 * 32 of them for 375 * 16.
+    # Samples are converted by the batch sizes: 190 * 32 samples of the run are 375 * 16 samples of the plan.
     late = now.copy(batch=375 + 190, sample=now.sample.value + 190 * 32)
     assert rescaled(late).sample == 750 * 16
 
@@ -269,7 +269,7 @@ def test_length_in_batches_ignores_the_batch_size() -> None:
     rescaled = old.rescaled(new)
     later = now.copy(batch=750, sample=500 * 16 + 250 * 32)
     assert rescaled(later).batch == 750
-    assert rescaled(later).sample == 750 * 16  # of the plan, whose batches have 16 samples
+    assert rescaled(later).sample == 750 * 16  # in the plan, each batch has 16 samples
 
 
 def test_only_complete_epochs_are_counted_if_their_length_is_unknown() -> None:

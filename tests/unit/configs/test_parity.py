@@ -20,7 +20,7 @@ from ssr_hydra.settings import CheckpointSettings, CountSettings, DataSettings, 
 from ssr_hydra.time import Time
 from ssr_hydra.trainer import Trainer
 
-# Arguments whose config differs from the class: torch's default of mode is wrong for the default objective.
+# Arguments whose default in the config is not that of the class: torch's default of mode is wrong for our objective.
 OWN_DEFAULTS = {("torch_plateau", "mode"): "auto"}
 # Arguments without a default in the class and without a preset.
 MANDATORY = {
@@ -47,7 +47,7 @@ def parameters(target: Any) -> list[inspect.Parameter]:
 
 
 def fields(config: Any) -> dict[str, dataclasses.Field[Any]]:
-    # The params of an optimizer are a selection in its config, and the parameters themselves in its signature.
+    # In the config of an optimizer, params selects parameters. In the signature of the class, params is the parameters.
     return {field.name: field for field in dataclasses.fields(config) if field.name not in ("_target_", "params")}
 
 
@@ -77,8 +77,8 @@ def test_config_has_the_argument_names_order_kinds_and_defaults_of_its_class(
             assert normal(default_of(field)) == normal(OWN_DEFAULTS.get(key, parameter.default)), parameter.name
 
 
-# One argument of each kind, and the type that OmegaConf has for it. OmegaConf supports neither Time nor Sequence; a
-# function, or a choice between a list or mapping and something else, can have any type.
+# One argument of each kind, with its type in the config. OmegaConf supports neither Time nor Sequence. The type is Any
+# for a function, and for a choice between a list or mapping and something else.
 TYPES: list[tuple[str, str, str, Any]] = [
     ("scheduler", "cosine_warmup", "t_warmup", str),
     ("scheduler", "cosine_warmup", "scale_warmup", bool),
@@ -162,7 +162,7 @@ def test_data_config_has_the_arguments_of_make_loaders() -> None:
 
 
 def test_trainer_config_has_the_trainers_arguments() -> None:
-    # Values that the app itself sets or creates; precision is short for that of the step.
+    # Values that the app itself sets or creates. The argument precision is a shortcut for step.precision.
     built = (
         "model train_dataloader eval_dataloader test_dataloader optimizers schedulers schedules max_duration ssr seed "
         "run_dir name config callbacks loggers checkpoint resume control precision step counts"
@@ -173,7 +173,7 @@ def test_trainer_config_has_the_trainers_arguments() -> None:
     found = {name: default_of(field) for name, field in fields(TrainerConfig).items()}
     assert found.pop("threads") == 1
     assert list(found) == list(expected)
-    # Listed explicitly, so that the command line can override them; equal to the trainer's own defaults.
+    # The config states these values, so that the command line can override them. They equal the trainer's defaults.
     assert found.pop("loss") == {"_target_": "torch.nn.CrossEntropyLoss"}
     assert found.pop("metrics") == {"accuracy": {"_target_": "ssr_hydra.trainer.accuracy", "_partial_": True}}
     assert found.pop("objective") == "eval/accuracy"

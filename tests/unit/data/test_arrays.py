@@ -86,7 +86,7 @@ def test_eval_path_is_the_file_of_the_evaluation_samples(table: Path) -> None:
 def test_training_and_evaluation_files_are_read_completely_and_share_classes() -> None:
     paths = str(TABLES / "trees_train.csv"), str(TABLES / "trees_test.csv")
     train, evaluation = (Arrays(*paths, split=split) for split in ("train", "eval"))
-    # 60 and 40 rows; the second file has no ash, whose number is 0: birch stays 1 and cedar 2.
+    # 60 and 40 rows. The second file has no ash (class 0), and yet birch is 1 and cedar is 2.
     assert (len(train), len(evaluation)) == (60, 40)
     assert train.classes == evaluation.classes == ["ash", "birch", "cedar"]
     assert evaluation.tensors[1].tolist() == [1, 2] * 20
@@ -145,7 +145,7 @@ def test_a_constant_feature_becomes_zero(in_tmp: Path, value: float) -> None:
 
 
 def test_scaling_is_computed_in_float64(in_tmp: Path) -> None:
-    seconds = 1.7e9 + np.arange(10.0)  # 128 of them are one value of float32
+    seconds = 1.7e9 + np.arange(10.0)  # float32 rounds to multiples of 128 here
     np.savez("a.npz", x=seconds[:, None], y=np.arange(10) % 2)
     # The numbers 0 ... 9 have mean 4.5 and variance 8.25.
     expected = (np.arange(10) - 4.5) / 8.25**0.5

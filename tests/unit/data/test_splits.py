@@ -10,7 +10,7 @@ from ssr_hydra.data.splits import hold_out
 def test_split_is_stratified_and_the_total_is_exact() -> None:
     labels = np.repeat([0, 1, 2], [10, 15, 26])
     held_out = hold_out(labels, 0.3, seed=0)
-    # 30% are 3, 4.5 and 7.8; of 51 samples 15.3, so 15: the 7.8 is rounded up first.
+    # 30% of the classes are 3, 4.5 and 7.8 samples; 30% of all 51 samples are 15.3, so 15. Only the 7.8 is rounded up.
     assert held_out.sum() == 15
     assert np.bincount(labels[held_out]).tolist() == [3, 4, 8]
 

@@ -39,7 +39,7 @@ def test_every_byte_except_the_first_is_a_target_once(size: int) -> None:
 def test_inputs_and_targets_share_memory() -> None:
     inputs, targets = ByteWindows(bytes(1000), length=10).tensors
     assert targets.data_ptr() == inputs.data_ptr() + inputs.element_size()
-    assert inputs.dtype == torch.int64  # the type that embeddings and losses need, and that counts as tokens
+    assert inputs.dtype == torch.int64  # embeddings and losses need this type, and only it counts as tokens
 
 
 def test_a_limit_selects_windows_from_the_whole_text() -> None:
@@ -68,7 +68,7 @@ def test_splits_are_disjoint_sets_of_files_that_cover_all_files() -> None:
     assert len(files["eval"]) == round(0.1 * len(together))
     assert together["os"] == (STDLIB / "os.py").read_bytes()
     assert all((STDLIB / f"{name}.py").read_bytes().replace(b"\r\n", b"\n") == text for name, text in together.items())
-    # A module that exists but is left out belongs to one build of Python, not to its version.
+    # A module that is in the library but not in the text belongs to one build of Python, not to its version.
     left_out = {path.stem for path in STDLIB.glob("*.py")} - together.keys()
     assert all(name.startswith("_") or "custom" in name or name == "antigravity" for name in left_out), left_out
 

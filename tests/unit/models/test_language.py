@@ -57,7 +57,10 @@ def test_output_of_the_perceptron_depends_only_on_its_context() -> None:
 
 
 def test_attention_depends_only_on_relative_positions() -> None:
-    """Rotary: with one block, what a token computes from the k before it does not depend on where the window begins."""
+    """What a token computes from the k tokens before it does not depend on where the window begins.
+
+    The embeddings are rotary, and the model has one block.
+    """
     net, inputs = model(ByteTransformer, depth=1), tokens(1, 12)
     masked = torch.ones(1, 15, dtype=torch.int64)
     masked[:, :3] = 0  # three tokens of padding in front shift everything by three positions

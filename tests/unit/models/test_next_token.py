@@ -22,7 +22,7 @@ def test_targets_of_a_pair_are_not_shifted() -> None:
 
 @pytest.mark.parametrize("wrap", [dict, lambda **parts: SimpleNamespace(**parts)])
 def test_labels_of_a_mapping_are_shifted(wrap: Any) -> None:
-    batch = {"labels": torch.tensor([[0, 1, 0]])}  # the first is not predicted, the last logits predict nothing
+    batch = {"labels": torch.tensor([[0, 1, 0]])}  # no logits predict the first label; the last logits predict no label
     torch.testing.assert_close(bits_per_byte(wrap(logits=LOGITS), batch), torch.tensor([math.log2(4 / 3), 1.0]))
     assert float(next_token_loss(wrap(logits=LOGITS), batch)) == pytest.approx(math.log(2) * 1.4150375 / 2, rel=1e-6)
 
@@ -37,7 +37,7 @@ def test_ignored_tokens_do_not_change_the_loss_and_the_metric() -> None:
 def test_a_loss_that_the_model_has_computed_is_not_computed_again() -> None:
     own = torch.tensor(7.0)
     assert next_token_loss({"loss": own, "logits": LOGITS}, {"labels": torch.tensor([[0, 1, 0]])}) is own
-    # A pair has targets, and only they are counted.
+    # The targets of a pair are a tensor. Then only they count, and the model's own loss is not used.
     assert next_token_loss({"loss": own, "logits": LOGITS}, torch.tensor([[1, 0, 1]])) is not own
 
 

@@ -37,7 +37,7 @@ def test_stem_for_small_images_keeps_their_size(name: str) -> None:
         net = torchvision_model(name, num_classes=7, in_channels=5, small_images=small)
         convolutions = [module for module in net.modules() if isinstance(module, torch.nn.Conv2d)]
         sizes: list[Any] = []
-        for second in convolutions[1:2]:  # transformers have one convolution
+        for second in convolutions[1:2]:  # a transformer has only one convolution
             second.register_forward_pre_hook(lambda _, inputs: sizes.append(tuple(inputs[0].shape[2:])))
         assert net(torch.zeros(2, 5, size, size)).shape == (2, 7)  # in training: one output, no auxiliary ones
     if small:
@@ -59,7 +59,7 @@ def test_grey_image_has_the_same_outputs_with_any_number_of_channels() -> None:
         torch.manual_seed(1)
         results.append(net(torch.rand(2, 1, 64, 64).expand(-1, channels, -1, -1)))
     torch.testing.assert_close(results[1], results[0])
-    # Four channels are the first three and the first once more, at 3/4 of the weight.
+    # The weights of four channels are those of the first three and again of the first, times 3/4.
     torch.testing.assert_close(weights[2], weights[0][:, [0, 1, 2, 0]] * 0.75)
 
 

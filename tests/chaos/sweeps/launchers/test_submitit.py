@@ -1,4 +1,4 @@
-"""Preempt a job under submitit's local executor, which restarts jobs like Slurm."""
+"""Preempt a job under submitit's local executor, which restarts jobs as Slurm does."""
 
 from __future__ import annotations
 

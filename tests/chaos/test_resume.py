@@ -26,8 +26,8 @@ def test_run_survives_kills_at_its_end_and_ctrl_c_and_a_requeue_and_a_full_disk(
     assert found["ends"]["kills"] >= 8
     # ctrl-C in a terminal, once and twice: in training, and in an evaluation.
     assert found["keyboard"]["codes"] == [130] * 4
-    # After the checkpoint, the trainer calls the handler of SIGUSR2 that a job launcher has installed. The first handler
-    # returns, and the second handler exits with code 7.
+    # After the checkpoint, the trainer calls the handler of SIGUSR2 that a job launcher has installed. The first run's
+    # handler returns, and the second run's handler exits with code 7.
     assert found["requeue"]["codes"] == [140, 7]
     # The error names path and bytes, and the previous checkpoint is intact.
     assert found["full_disk"]["full"] == 3

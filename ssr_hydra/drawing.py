@@ -41,7 +41,7 @@ _RC: dict[str, Any] = {
     "xtick.major.size": 3,
     "ytick.major.size": 3,
     "lines.linewidth": LINE_WIDTH,
-    "lines.solid_joinstyle": "round",  # mitres would overshoot a sharp peak
+    "lines.solid_joinstyle": "round",  # a miter join would extend beyond a sharp peak
     "lines.dash_joinstyle": "round",
     "axes.formatter.limits": (-6, 9),
     "axes.spines.top": False,

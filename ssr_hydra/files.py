@@ -28,7 +28,7 @@ def check_path(path: str | Path, field: str) -> Path:
         raise PathError(field, path, "must not be empty", "write . for the current folder")
     try:
         os.lstat(path)
-    except ValueError:  # NUL raises a ValueError; a character that cannot be encoded raises its subclass
+    except ValueError:  # NUL raises a ValueError; a character that cannot be encoded raises a subclass of ValueError
         rule = "must be a path without NUL, in characters that the file system supports"
         raise PathError(field, str(path), rule, "use a different name") from None
     except OSError as error:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from ssr_hydra.trainer import Trainer
 
 _POLL_SECONDS = 0.2
-_STOP_SECONDS = 5.0  # a signal to both jobs reaches the second job within this time
+_STOP_SECONDS = 5.0  # if both jobs get a signal, the second job gets it within this time
 _START_SECONDS = 120.0  # a job that the sweep started earlier has a heartbeat within this time
 
 

@@ -123,7 +123,7 @@ def preflight(line: CommandLine, run_id: str, processes: Processes = ALONE) -> C
     with composing(line, run_id, keeps_files=True) as composer:
         if line.mode not in ("run", "multirun"):
             command = CheckedCommand([*line.show, *line.main_config, *composer.overrides])
-            if composer.is_guarded or line.package:  # Hydra sets up logging for --help, too
+            if composer.is_guarded or line.package:  # Hydra sets up logging even for --help, so check the config
                 cfg = composer.compose(composer.overrides)
                 command.is_null = line.mode == "cfg" and line.package is not None and _package(cfg, line) is None
             return command
@@ -451,7 +451,7 @@ class JobComposer:
         plain = [each for each in overrides if each.partition("=")[0] in self._plain]
         shared = self._shared(overrides)
         if shared not in self._bases:
-            # Keep the config with the first job's values: every other job overwrites the same keys.
+            # The stored config may keep the first job's values, because every other job overwrites the same keys.
             self._keep(shared, self._composer.compose([*self.hydra_overrides, *shared, *plain]))
             return copy.deepcopy(self._bases[shared][0])
         cfg = copy.deepcopy(self._bases[shared][0])

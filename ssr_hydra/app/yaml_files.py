@@ -168,7 +168,7 @@ class FileBounds:
                     rule = f"uses *{event.anchor} in line {_line(event)} before the end of &{event.anchor}"
                     raise _refused(name, rule, "replace the alias by its value")
                 amount, anchor = closed[event.anchor], None
-            else:  # the start or the end of a document
+            else:  # an event that starts or ends a document contains no value
                 continue
             if anchor is not None:
                 closed[anchor] = amount
@@ -348,7 +348,7 @@ class _Entry:
             if "${" not in place:
                 yield place.removesuffix(".yaml")
                 continue
-            outer = place[: place.index("${")].rpartition("/")[0]  # the reference can name any file in this folder
+            outer = place[: place.index("${")].rpartition("/")[0]  # the reference may stand for any file in this folder
             for folder in folders:
                 yield from (f"{outer}/{file.stem}" for file in (folder / outer).glob("*.yaml"))
 

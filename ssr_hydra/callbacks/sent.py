@@ -47,7 +47,7 @@ class Sent:
             content = json.loads(self._path.read_text(encoding="utf-8"))
             place, known, config = content["place"], str(content["id"]), content["config"]
             last, events = int(content["batch"]), [str(event) for event in content["events"]]
-        except (FileNotFoundError, ValueError, KeyError, TypeError):  # no file, or a damaged one
+        except (FileNotFoundError, ValueError, KeyError, TypeError):  # there is no file, or the file is damaged
             return None
         if place != self._place or (last > batch and config != self._config) or (batch == 0 and last > 0):
             self.previous = known if place == self._place else None

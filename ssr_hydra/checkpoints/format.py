@@ -292,7 +292,7 @@ class _Outline(pickle.Unpickler):
         if (module == "torch._utils" and name.startswith("_rebuild_")) or (module, name) in _OF_SPARSE:
             return _no_tensor
         if module in ("torch", "torch.storage"):
-            return name  # a numeric type; return a string, which cannot be called
+            return name  # a numeric type; return a string, because a string cannot be called
         raise pickle.UnpicklingError(f"it refers to {module}.{name}")
 
     def persistent_load(self, _: Any) -> None:

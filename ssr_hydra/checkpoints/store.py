@@ -169,7 +169,8 @@ class CheckpointStore:
                 self._rotate()
         except RunError:
             raise
-        except OSError as error:  # an error of the folder itself; errors of its files are already RunErrors
+        except OSError as error:
+            # This is an error of the folder itself. An error of a file in the folder is already a RunError.
             raise write_error(error, Path(error.filename or target), 0) from error
         return target
 
@@ -340,7 +341,7 @@ def _remove(path: Path) -> None:
         shutil.rmtree(gone, ignore_errors=True)
         path.rename(gone)
         sync_folder(path.parent)
-        shutil.rmtree(gone, ignore_errors=True)  # the next save removes the rest
+        shutil.rmtree(gone, ignore_errors=True)  # if files remain, the next save removes them
 
 
 def _remove_leftovers(folder: Path) -> None:

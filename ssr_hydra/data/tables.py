@@ -212,7 +212,8 @@ def _delimiter(stream: TextIO) -> str:
 
 def _check_header(path: str, first: list[str], body: list[list[str]], decimal: str) -> None:
     """Refuse a first row that has a number in every column of numbers. Such a row may be data."""
-    above: list[tuple[int, bool]] = []  # index of each numeric column, and whether its first cell is a number
+    # The index of each numeric column, and whether the column's first cell is a number.
+    above: list[tuple[int, bool]] = []
     for place, cell in enumerate(first):
         below = [row[place] for row in body if len(row) > place and row[place].strip().lower() not in MISSING]
         if cell.lower() not in MISSING and below and all(is_number(other, decimal) for other in below):

@@ -112,7 +112,7 @@ class ByteTransformer(nn.Module):
         for field, value in (("vocab_size", vocab_size), ("depth", depth), ("num_heads", num_heads)):
             count(value, field)
         count(mlp_width, "mlp_width")
-        count(width, "width", multiple=2 * num_heads)  # a head rotates pairs of values
+        count(width, "width", multiple=2 * num_heads)  # each head rotates pairs of values, so its width must be even
         fraction(dropout, "dropout", zero=True)
         if not 1 < number(rope_base, "rope_base") < float("inf"):
             raise RangeError("rope_base", rope_base, "must be a finite number above 1", "write e.g. 100")
@@ -177,7 +177,8 @@ class _DecoderBlock(nn.Module):
 def _rotated(heads: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     """Rotate pairs of values by an angle that is proportional to the position."""
     a, b = heads.chunk(2, -1)
-    return torch.cat((a * cos - b * sin, b * cos + a * sin), -1).to(heads.dtype)  # bf16 or fp16 under autocast
+    # The heads are bf16 or fp16 under autocast.
+    return torch.cat((a * cos - b * sin, b * cos + a * sin), -1).to(heads.dtype)
 
 
 def _seen(mask: Tensor) -> Tensor:

@@ -114,6 +114,6 @@ def _verified(repository: str, name: str, weights: str) -> Path:
             f"cannot download the weights {weights} of {name} from the Hugging Face Hub ({reason[:300]}); "
             f"without a network copy the Hub's cache (HF_HOME), or set weights=null"
         ) from error
-    target = file.resolve()  # the path is a link to a file that is named by its SHA-256
+    target = file.resolve()  # the path is a link to a file whose name is the SHA-256 of its content
     check_hash(target, target.name)
     return file

@@ -91,7 +91,8 @@ class TorchRates:
             if part.course.has_momenta and not {"momentum", "betas"} & optimizer.defaults.keys():
                 rule = f"must be False, because {type(optimizer).__name__} has no momentum"
                 raise ConflictError(f"{part.field}.cycle_momentum", True, rule, "set cycle_momentum to False")
-        self._found = [_copy(group["lr"]) for group in optimizer.param_groups]  # rates set by unconverted schedulers
+        # The rates that unconverted schedulers have set.
+        self._found = [_copy(group["lr"]) for group in optimizer.param_groups]
         self._follow()
         self._initial.settle()
         if is_driven and is_new:

@@ -120,7 +120,7 @@ def _latex(text: str) -> str:
 def _escaped(text: str) -> str:
     text = visible(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     if re.fullmatch(r"[\w\s.,:%/-]*", text) and not re.search(r"\b_|_\b|://", text):
-        return text  # text without markup stays readable
+        return text  # do not escape text without markup, so that it stays readable
     return _MARKDOWN.sub(r"\\\1", text).replace("://", ":\\//")
 
 

@@ -116,7 +116,8 @@ def log_axis(axes: Axes, axis: str, places: Sequence[float], vertical: bool = Fa
     scale = axes.yaxis if vertical else axes.xaxis
     if axis in SHARED and len(places) <= _MOST_PLACES:
         scale.set_major_locator(FixedLocator(separate_ticks(places)))
-        scale.set_minor_locator(FixedLocator(places))  # a tick at each position, and a number where it fits
+        # Each position gets a tick; a position with enough space also gets a number.
+        scale.set_minor_locator(FixedLocator(places))
     else:
         narrow = len(places) > 1 and places[-1] < 10 * places[0]
         scale.set_major_locator(LogLocator(subs=(1.0, 1.5, 2.0, 3.0, 5.0, 7.0) if narrow else (1.0, 2.0, 5.0)))

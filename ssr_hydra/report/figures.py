@@ -41,7 +41,7 @@ NAMES = ("frontier", "doublings", "tolerances", "learning_curves", "learning_rat
 _WIDTH, _HEIGHT = 6.3, 3.6  # inches: the text width of an article
 _MARKERS = ("o", "s", "D", "^", "v", "P", "h")
 _DASHES: dict[str, Any] = dict(zip(CONTROLS, ("-", (0, (4, 2)), (0, (6, 1.5, 1, 1.5)), (0, (1.5, 1.5))), strict=True))
-_UNDECIDED: Any = (0, (1.6, 1.0))  # dashes of a choice that is not decided
+_UNDECIDED: Any = (0, (1.6, 1.0))  # dash pattern for a choice that is not decided
 _MOST_NAMES = 16
 _PALEST = 0.35
 _BAND = 0.15  # opacity of the band around a mean

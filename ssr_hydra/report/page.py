@@ -89,7 +89,8 @@ def embedded(value: Any) -> str:
         >>> print(embedded({"name": "</script>"}))
         {"name":"\u003c/script\u003e"}
     """
-    text = json.dumps(value, separators=(",", ":"), allow_nan=False)  # only ASCII, so U+2028 is escaped too
+    # json.dumps writes only ASCII, so U+2028 is escaped too.
+    text = json.dumps(value, separators=(",", ":"), allow_nan=False)
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 

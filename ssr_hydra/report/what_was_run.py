@@ -121,7 +121,7 @@ def _value_text(value: Any) -> str:
     if isinstance(value, float):
         return number(value, 6)
     text = str(value)
-    return "" if "${" in text else text  # the value that the interpolation refers to is shown elsewhere
+    return "" if "${" in text else text  # the report shows the value of a reference elsewhere
 
 
 def _rates(node: Any) -> str:

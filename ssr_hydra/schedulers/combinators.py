@@ -218,7 +218,7 @@ class SequentialScheduler(Scheduler):
             return last(timestamp)
 
         units = {time.unit for time in ends if time is not None}
-        if len(units) > 1:  # a phase starts in one unit and ends in a different unit
+        if len(units) > 1:  # a phase starts in one unit and ends in a different unit, so the pieces are unknown
             return curve
         stops = [(Fraction(stop, factor), pieces_of(part)) for _, factor, stop, part in segments]
         return with_pieces(curve, joined([*stops, (math.inf, pieces_of(last))]))

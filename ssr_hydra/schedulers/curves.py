@@ -30,7 +30,7 @@ Pieces = tuple[TimeUnit, tuple[tuple[Fraction | float, Hashable], ...]]
 Two curves are equal where their keys are equal. So this package can compare two curves without evaluating them.
 """
 
-_NEVER = math.inf  # the end of a schedule without an end
+_NEVER = math.inf  # the end of a schedule that never ends
 
 
 def with_pieces(curve: Curve, pieces: Pieces | None) -> Curve:

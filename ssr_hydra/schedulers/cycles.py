@@ -79,7 +79,8 @@ class Cycles:
         self._width, self._ratio = width, ratio
         self._bits = max(ratio.numerator.bit_length(), ratio.denominator.bit_length())
         self._log_ratio = math.log1p(float(ratio - 1))  # log1p keeps the digits of a ratio such as 1.000001
-        self._bounds = (1, 0, width)  # cache: factor, and the begin and end of the last cycle in units of 1/factor
+        # Cache: the factor, and the start and end of the latest cycle in units of 1/factor.
+        self._bounds = (1, 0, width)
 
     def tau(self, count: int) -> float:
         """Return the elapsed fraction of the current cycle. ``count`` is the time since the first cycle started."""

@@ -222,7 +222,7 @@ class Run:
         times. If ``end`` is None, the phase ends when this run ends. If ``scale`` is false, the returned run has the
         SSR 1, so SSR does not stretch the times within the phase.
         """
-        # A start of 0 needs no rate.
+        # A start of 0 needs no conversion, and so no rate.
         begin = self.convert(self.start, start.unit, "until") + start if start.value != 0 else self.start
         length, why = None, None
         try:

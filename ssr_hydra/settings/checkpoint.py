@@ -64,7 +64,7 @@ class CheckpointSettings:
                 raise FormatError("export", self.export, rule, "write e.g. model.safetensors")
             if importlib.util.find_spec("safetensors") is None:
                 raise missing_package("export", self.export, "safetensors", "export")
-        _ = self.best_mode  # raises an error if the direction of the metric is unknown
+        _ = self.best_mode  # this property raises an error if the direction of the metric is unknown
 
     @property
     def best_mode(self) -> str | None:

@@ -46,8 +46,8 @@ IMAGE_SETS = {
 DIGITS = 1797
 """Number of images in ``Digits``."""
 
-# Models whose name starts with one of these words can have a stem for small images. The usual stem is a strided first
-# convolution, and in some models also a pooling.
+# A model can have a stem for small images if its name starts with one of these words. The usual stem is a strided first
+# convolution. In some models, a pooling follows.
 _WITH_STEM = ("resnet", "resnext", "wide_resnet", "densenet", "mobilenet", "efficientnet", "regnet", "shufflenet")
 
 

@@ -137,7 +137,7 @@ def _around(stretch: Any, nodes: Any, at: float) -> tuple[float, float]:
     """Return the ends of the range of SSRs around a crossing in which the interval of the difference contains 0."""
     grid, contains = stretch
     middle = int(np.argmin(np.abs(grid - at)))
-    if not contains[middle]:  # the interval does not contain 0 at the crossing
+    if not contains[middle]:
         return math.nan, math.nan
     before, after = ~contains[:middle][::-1], ~contains[middle + 1 :]
     left = math.exp(grid[middle - int(np.argmax(before))]) if before.any() else nodes[0]

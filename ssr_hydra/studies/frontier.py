@@ -79,7 +79,7 @@ def pareto(
     ]
     points.sort(key=lambda point: (point[0], -point[3].mean))
     rows = []
-    bests: dict[bool, tuple[float, Series, float, Cell]] = {}  # the key: whether the recipe's runs diverge more often
+    bests: dict[bool, tuple[float, Series, float, Cell]] = {}  # the key: whether the recipe is fragile
     counts = {False: 0, True: 0}
     for point in points:
         x, series, ssr, cell = point
@@ -185,7 +185,7 @@ def places_at(
     made: list[Place | Literal["below", "above"]] = []
     for series in found:
         x = np.log(series.axis(axis, price_per_hour))
-        # A mean of equal numbers may differ from them by rounding.
+        # A mean of equal numbers may differ from these numbers by rounding, so allow a difference of 1e-12.
         log = first_at_least(np.log(series.ssr), x, math.log(at) - 1e-12)
         if math.log(at) < x[0] - 1e-12 or math.isnan(log):
             made.append("below" if math.log(at) < x[0] else "above")

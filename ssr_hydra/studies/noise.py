@@ -11,7 +11,7 @@ import numpy as np
 from scipy import optimize, special
 
 _ROUNDS, _CLOSE = 50, 1e-9
-_LEAST = 1e-5  # the minimum variance, as a fraction of the median variance: seeds that agree by chance still have noise
+_LEAST = 1e-5  # the minimum variance, as a fraction of the median variance, because several seeds may agree by chance
 _FEWEST_SSRS = 3  # the minimum number of SSRs for a trend of the noise over SSR
 _FEWEST_FOR_BEND = 4  # the minimum number of SSRs for a parabola
 _BENT = 0.2  # the trend is a parabola if the p-value of the better fit is below this

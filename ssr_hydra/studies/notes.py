@@ -61,7 +61,7 @@ class Notes:
             listed = json.loads(read_bounded(folder / STUDY, _MOST_BYTES))["codes"]
             codes = [{str(name): str(version) for name, version in code.items()} for code in listed]
         except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
-            return  # not the folder of a study, or a file that cannot be read
+            return  # the folder is not a study, or the file cannot be read
         self._codes += [code for code in codes if code not in self._codes]
 
     def add(self, record: RunResult) -> None:

@@ -129,7 +129,7 @@ def check_job_count(overrides: Sequence[Override], zips: Sequence[tuple[str, ...
     """
     counts = {
         item.get_key_element(): (item, _n_values(item)) for item in overrides
-    }  # the last override of a key counts
+    }  # if a key has several overrides, the last override counts
     for key, (item, count) in counts.items():
         if not count:
             rule, fix = "must have at least one value (got none)", "change the pattern or range, or write the values"

@@ -42,7 +42,7 @@ def show_sweep(folder: Path, stream: TextIO, pending: str | None = None) -> None
     subfolder ``pending`` of its folder holds the reason.
     """
     found = {path.parent.parent for path in folder.glob("**/.hydra/overrides.yaml")}
-    found |= {*job_folders(folder)}  # a job that has not started has no files of Hydra
+    found |= {*job_folders(folder)}  # this also finds jobs that have not started, which have no files of Hydra
     refused = {path.parent.parent for path in folder.glob(f"**/{pending}/overrides.yaml")} if pending else set()
     jobs = [_read_job(folder, path) for path in found - refused]
     jobs += [_read_refused(folder, path, str(pending)) for path in refused]
@@ -82,7 +82,7 @@ def _read_refused(sweep: Path, folder: Path, pending: str) -> _Row:
     overrides = _yaml(aside / "overrides.yaml")
     try:
         why = read_bounded(aside / REFUSED, _MOST_BYTES).decode("utf-8", "replace")
-    except (OSError, ValueError):  # the job was killed, or is still starting on a different machine
+    except (OSError, ValueError):  # there is no reason: the job was killed, or is still starting on a different machine
         why = ""
     return job._replace(overrides=of_experiment(overrides), result=None, refused=why)
 
@@ -133,7 +133,8 @@ def _table(folder: Path, jobs: list[_Row], stream: TextIO) -> str:
 def _status(job: _Row) -> str:
     if job.refused:
         return "refused"
-    if job.state in (JobState.RUNNING, JobState.DIED, JobState.WAITING):  # an older record may be in the folder
+    if job.state in (JobState.RUNNING, JobState.DIED, JobState.WAITING):
+        # Ignore the record, because it may be from an earlier run.
         return _WORDS[job.state]
     if job.result is None:
         return ""

@@ -155,7 +155,7 @@ class StudyLauncher:
 
         def state_of(job: StudyJob) -> JobState:
             state = read_state(job.folder)
-            return JobState.WAITING if state is JobState.STOPPED else state  # a stopped job is unfinished
+            return JobState.WAITING if state is JobState.STOPPED else state  # count a stopped job as unfinished
 
         states = {job: state_of(job) for job in others}
         left = {job: None for job, state in states.items() if not state.has_ended}
@@ -249,7 +249,8 @@ class StudyLauncher:
         """Return whether the inner launcher may still start or finish this job."""
         state = read_state(job.folder)
         if state is JobState.DIED:
-            return self._is_old_sign(job)  # the heartbeat is from an earlier launch, so the job is still starting
+            # An unchanged heartbeat is from an earlier launch, so the job is still starting.
+            return self._is_old_sign(job)
         if state is JobState.STOPPED:  # Slurm starts a preempted job again
             return "SIGUSR2" in _why(job, state)
         return not state.has_ended

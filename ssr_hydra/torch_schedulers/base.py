@@ -113,7 +113,7 @@ def ends_in_first_epoch(state: Any) -> bool:
         return False
     try:
         return bool(run.convert(end, TimeUnit.BATCH, "max_duration").value <= run.dataloader_len)
-    except InputError:  # the end cannot be converted to batches
+    except InputError:
         return False
 
 

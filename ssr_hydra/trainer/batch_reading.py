@@ -41,7 +41,8 @@ def map_parts(value: Any, function: Callable[[Any], Any]) -> Any:
     if isinstance(value, Mapping):
         return {key: map_parts(item, function) for key, item in value.items()}
     if isinstance(value, (tuple, list)) and not hasattr(value, "to"):
-        make = getattr(type(value), "_make", type(value))  # the constructor of a named tuple takes separate fields
+        # _make of a named tuple takes a list; the constructor takes separate fields.
+        make = getattr(type(value), "_make", type(value))
         return make([map_parts(item, function) for item in value])
     return function(value)
 

@@ -205,7 +205,7 @@ def plain_data(value: Any, around: tuple[int, ...] = ()) -> Any:
         return plain(value.item())
     if isinstance(value, (Enum, Path, bytes, complex)):
         return str(value)
-    if isinstance(value, (bool, int, float, str)):  # the value may be an instance of a subclass
+    if isinstance(value, (bool, int, float, str)):  # convert an instance of a subclass to the plain type
         return next(kind(value) for kind in (bool, int, float, str) if isinstance(value, kind))
     if isinstance(value, (torch.dtype, torch.device)):
         return str(value)

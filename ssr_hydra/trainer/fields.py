@@ -69,7 +69,7 @@ class _Target:
         if value >= 1 and self.place.key in BELOW_ONE:
             rule = f"must be below 1, but is alpha ({alpha:g}) times the initial value ({self.initial:g})"
             raise RangeError(f"schedules.{self.field}", value, rule, "lower the schedule's peak")
-        if isinstance(now, Tensor):  # changed in place, because captured graphs and compiled steps read it
+        if isinstance(now, Tensor):  # change the tensor in place, because captured graphs and compiled steps read it
             now.fill_(value)
         else:
             self.place.set(self.group, value)
@@ -283,7 +283,7 @@ def _bind(
 
 def _place(field: str, group: _Group) -> _Place | None:
     """Return the place of a field in a param group; None if the group does not have the field."""
-    if field.startswith("initial_"):  # an initial value that this package has stored in the group
+    if field.startswith("initial_"):  # not a setting: this package has stored the initial value in the group
         return None
     if field in group and not isinstance(group[field], (tuple, list)):
         return _Place(field)

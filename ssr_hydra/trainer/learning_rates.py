@@ -167,7 +167,8 @@ class LearningRates:
         if not isinstance(state, Mapping) or set(state) != set(own):
             raise wrong_state(state)
         if self._compiled is not None:
-            self._compiled.load_state_dict(self._compiled.state_dict())  # loading the state computes the rates
+            # Loading a state makes the scheduler compute the rates.
+            self._compiled.load_state_dict(self._compiled.state_dict())
             return
         states = state.get("optimizers", [{} for _ in self._torch])
         if len(states) != len(self._torch):

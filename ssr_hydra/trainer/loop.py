@@ -311,7 +311,7 @@ class Loop:
             step.total = (samples, tokens, weight)
             yield batch
 
-    # --- what is due --------------------------------------------------------------------------------------------------
+    # --- deadlines ----------------------------------------------------------------------------------------------------
 
     def _end_epoch(self, *, again: bool = False) -> None:
         self.rates.epoch_ended(again=again)
@@ -394,7 +394,8 @@ class Loop:
             except WriteError as error:
                 if not leaving:
                     raise
-                after = f", without a checkpoint: {error}"  # the run can still resume from the previous checkpoint
+                # Stop anyway, because the run can still resume from the previous checkpoint.
+                after = f", without a checkpoint: {error}"
         self._saving = self._after = False
         if leaving:
             stop.leave(after)
@@ -419,7 +420,8 @@ class Loop:
 
     def _evaluate(self, timestamp: Timestamp, now: int) -> int:
         """Evaluate, outside of training time. Return the new start time of the training clock."""
-        if timestamp.batches == self._evaluated_at:  # the end of the run, directly after an evaluation
+        if timestamp.batches == self._evaluated_at:
+            # The run has ended directly after an evaluation, so do not evaluate again.
             return now
         self._synchronize()
         waited = time.perf_counter_ns() - now  # the wait until the device has finished training is training time

@@ -108,7 +108,7 @@ class Rereading:
         If ``within`` is True, the run is within an epoch, and the random state is that of the epoch's start. Otherwise
         it is the current random state.
         """
-        if self._saved is not None:  # the run stops again before it reads a batch
+        if self._saved is not None:  # the run stops again before it has read a batch, so the saved state is still valid
             return dict(self._saved)
         rng, generators = self._began if within and self._began is not None else self._now()
         state = {"random": random_numbers(rng), "generators": generators}

@@ -160,7 +160,7 @@ _OF_SHAPES = frozenset(name for name in torch.optim.__all__ if name not in ("Ada
 
 
 def _check_fits(optimizer: Optimizer, saved: Any) -> None:
-    # torch compares only the number of parameters. It would load a wrong state, which breaks the first step.
+    # torch compares only the number of parameters. So torch would load a wrong state, which breaks the first step.
     parameters: dict[Any, torch.Tensor] = {}
     for number, (group, own) in enumerate(zip(saved["param_groups"], optimizer.param_groups, strict=True)):
         for key, value in group.items():

@@ -147,7 +147,7 @@ class TrainStep:
         weighted = loss if weight == 1 else loss * weight
         scaled = weighted if self.scaler is None else self.scaler.scale(weighted)
         scaled.backward()  # type: ignore[no-untyped-call]
-        # The loss of a part of weight 0 may be NaN.
+        # The loss of a part of weight 0 may be NaN, so return 0 for this part.
         return weighted.detach() if weight else torch.zeros_like(weighted)
 
     def not_finite(self) -> str | None:

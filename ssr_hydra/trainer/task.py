@@ -112,7 +112,8 @@ class Task:
             loss, outputs, _ = self._compute(batch, self.train_model)
             check_loss(loss, self._loss, outputs)
         error, self._evaluation_error = self._evaluation_error, None
-        if error is not None:  # the error of try_evaluation; an error of training is reported first
+        if error is not None:
+            # Raise the error of try_evaluation only here, so that an error of training is reported first.
             raise error
         self._is_new, self._plain = False, self._can_be_plain and loss.ndim == 0
         return loss.reshape(())

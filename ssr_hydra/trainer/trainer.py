@@ -291,7 +291,7 @@ class Trainer:
         held = None if resuming.checkpoint is None else resuming.checkpoint.state.get("code")
         self.code_before: Mapping[str, str] = held if isinstance(held, dict) else {}
         plan = state
-        if control is not None:  # the schedules are those of the full run
+        if control is not None:  # a run with a control has the schedules of the full run
             rates = state.dataloader_len, state.samples_per_batch, state.tokens_per_batch
             plan, ratio = State(self._max_duration, *rates), Fraction(1)
         self._time_map = time_map = resuming.restore(model, state, plan, ratio, self._description)

@@ -130,7 +130,7 @@ def visible_gpus(environment: Mapping[str, str] | None = None) -> list[str]:
         return _visible_ids(environment)
     found = []
     for part in value.split(","):
-        if not _IDENTITY.fullmatch(part.strip()):  # like CUDA, ignore all GPUs from the first invalid id on
+        if not _IDENTITY.fullmatch(part.strip()):  # like CUDA, ignore the first invalid id and all ids after it
             break
         found.append(part.strip())
     return found

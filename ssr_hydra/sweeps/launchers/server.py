@@ -110,7 +110,7 @@ def serve(number: int, modules: Iterable[str]) -> None:
 
 
 def _send(sweep: socket.socket, kind: bytes, serial: int, pid: int, code: int = 0, peak: int = 0) -> None:
-    with suppress(OSError):  # the sweep has ended, and the next select() notices it
+    with suppress(OSError):  # the sweep has ended; the next select() notices this
         sweep.send(MESSAGE.pack(kind, serial, pid, code, peak))
 
 

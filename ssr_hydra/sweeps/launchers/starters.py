@@ -148,7 +148,8 @@ class ForkServer:
     def _start(self, serial: int, out: int, err: int, is_stopped: Callable[[], bool]) -> tuple[int, Connection]:
         server = self._begin()
         ours, theirs = socket.socketpair()
-        connection = Connection(ours.detach())  # closing the connection ends a process whose start was not reported
+        # Closing the connection also ends a process whose start was not reported.
+        connection = Connection(ours.detach())
         try:
             with theirs:
                 socket.send_fds(server, [struct.pack("<q", serial)], [theirs.fileno(), out, err])

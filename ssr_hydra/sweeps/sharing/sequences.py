@@ -223,7 +223,7 @@ class Sequences:
                 for track in self.tracks.values()
             )
         except UnknownCounterError:
-            return (object(),)  # a new key that equals no other key
+            return (object(),)  # a unique key, which equals no other key
 
 
 @dataclass(frozen=True)
@@ -265,7 +265,7 @@ def _first_of(one: Track, other: Track, begin: int, end: int) -> int:
             step = int(until)
             continue
         if not (one.is_exact and other.is_exact):
-            return step  # the pieces differ, so their values may differ
+            return step  # without equal keys, the values of the pieces may differ
         until = int(min(until, step + size))
         try:
             mine, theirs = one.values(step, until), other.values(step, until)

@@ -85,7 +85,7 @@ def read_table(
             found = {part.stem: part for part in sorted(file.glob("*.npy"))}
             return _from_arrays(path, field, found, inputs, targets)
         if suffix == ".npz":
-            # NumPy leaves a file with a truncated archive open. So open the file here, which closes it too.
+            # NumPy leaves a file with a truncated archive open. So open the file here: `with` closes it.
             with file.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
                 return _from_arrays(path, field, archive, inputs, targets)
         if suffix == ".npy":

@@ -224,8 +224,8 @@ def parse_rules(rules: Any, path: str = "param_groups") -> tuple[Rule, ...]:
 
 
 def _parse_rule(name: Any, rule: Any, path: str) -> Rule:
-    # The names of param groups are joined with + and [, as in "no_decay+layer_decay[3]", so a rule's name must not
-    # contain these characters.
+    # The name of a param group joins the names of its rules with + and adds the layer in brackets, as in
+    # "no_decay+layer_decay[3]". So a rule's name must not contain these characters.
     if not isinstance(name, str) or _NAME.fullmatch(name) is None or name == "default":
         what = "must be a name of letters, digits, _ and -"
         if name == "default":

@@ -47,7 +47,7 @@ def test_the_command_of_the_readme_runs_unit_and_system_tests(request: pytest.Fi
 
 
 def test_ci_runs_every_test() -> None:
-    """After the command of the README, run the tests outside its folders and those skipped for missing packages."""
+    """CI runs the command of the README, then the tests in other folders and those that missing packages skipped."""
     script = (REPO / ".ci" / "run").read_text(encoding="utf-8")
     assert 'options=(tests -m "chaos or extra or hypothesis" --hypothesis-profile=thorough)' in script
     assert 'python -m pytest "${options[@]}" -n 3 || alone "${options[@]}"' in script
@@ -56,12 +56,12 @@ def test_ci_runs_every_test() -> None:
     assert {"loggers", "launchers", "metrics", "export", "docs", "peers"} <= set(names.split(","))
 
 
-# By import name. The other packages of the extra ci need no separate test, or are in the extra dev as well.
+# Import names of packages. The other packages of the extra ci need no separate test, or are also in the extra dev.
 EXTRA = "accelerate|lightning|mlflow|ray|safetensors|timm|torchmetrics|trackio|transformers|wandb"
 
 
 def test_tests_that_need_the_extra_ci_are_marked() -> None:
-    # The marker skips the test by name; CI never runs a test with a plain importorskip once the package is installed.
+    # After CI has installed the packages, it selects tests by the marker. A plain importorskip would never run there.
     plain = re.compile(rf"importorskip\(\"(?:{EXTRA})\b")
     assert [path for path in FILES if plain.search(path.read_text(encoding="utf-8"))] == []
 

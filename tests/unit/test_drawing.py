@@ -88,7 +88,7 @@ def test_eight_colours_can_be_distinguished(palette: Sequence[str], paper: str) 
     assert np.diff(lightness).min() > 6
     luminance, background = rgb @ XYZ[1], float((linear([paper]) @ XYZ[1])[0])
     contrast = (np.maximum(luminance, background) + 0.05) / (np.minimum(luminance, background) + 0.05)
-    assert contrast.min() > 3  # of graphics, by the Web Content Accessibility Guidelines
+    assert contrast.min() > 3  # for graphics, by the Web Content Accessibility Guidelines
 
 
 def test_page_and_figures_have_the_same_light_colours() -> None:

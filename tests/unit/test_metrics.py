@@ -8,7 +8,7 @@ from refusals import refused
 from ssr_hydra.errors import MissingValueError, UnknownNameError
 from ssr_hydra.metrics import direction_by_name, resolve_direction
 
-# The meaning of each word in its field: an error, a divergence or a negative likelihood is lower for better models.
+# Each of these metrics is an error, a divergence or a negative likelihood, which is lower for better models.
 LESS = """
 eval/loss train/loss eval/bits_per_byte eval/bits_per_character bpb bpc eval/perplexity ppl val_ppl_2 eval/error err
 err_rate wer cer eval/wer test/CER mse mae rmse eval/mse_loss val-loss valLoss eval/loss/total losses top1_error

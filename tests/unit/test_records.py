@@ -269,7 +269,7 @@ def test_soft_lock_of_a_dead_process_does_not_block_a_resume(tmp_path: Path, mon
         (lock,) = set(tmp_path.iterdir()) - {tmp_path / METRICS}
         text = lock.read_text()
     assert str(os.getpid()) in text
-    dead = 2**22 - 3  # above the kernel's largest process number by default
+    dead = 2**22 - 3  # larger than all process numbers by default
     lock.write_text(text.replace(str(os.getpid()), str(dead)))
     with MetricsLog(tmp_path) as log:
         log.write({"batch": 1})

@@ -96,7 +96,7 @@ NAME, WEIGHTS = "shufflenet_v2_x0_5", models.ShuffleNet_V2_X0_5_Weights.IMAGENET
 
 @pytest.fixture
 def pretrained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Any]]:
-    """Serve our weights instead of torchvision's, from this machine, with an empty cache."""
+    """Serve weights from this machine instead of torchvision's weights. The cache is empty."""
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "home"))
     source = tmp_path / "served"
     source.mkdir()

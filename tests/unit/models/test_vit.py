@@ -21,7 +21,7 @@ def test_vit_equals_the_torchvision_model_with_the_same_weights() -> None:
     theirs = vision_transformer.VisionTransformer(
         image_size=12, patch_size=4, num_layers=3, num_heads=2, hidden_dim=24, mlp_dim=40, num_classes=5
     )
-    torch.nn.init.normal_(ours.classifier.weight)  # zero at first, and zeros would hide everything
+    torch.nn.init.normal_(ours.classifier.weight)  # initially zero, which would hide all differences
     names = {
         "class_token": "class_token",
         "embed": "conv_proj",
@@ -55,7 +55,7 @@ def test_initial_loss_is_the_log_of_the_number_of_classes() -> None:
 
 
 def test_number_of_weights_is_as_documented() -> None:
-    # 48 x 192 + 192 to embed, 64 + 1 positions and a class token, 6 blocks of 12 x 192^2 + 13 x 192, a norm, a layer.
+    # Embedding: 48 x 192 + 192. 64 + 1 positions, a class token, 6 blocks of 12 x 192^2 + 13 x 192, a norm, a layer.
     expected = 48 * 192 + 192 + 66 * 192 + 6 * (12 * 192**2 + 13 * 192) + 2 * 192 + 1930
     assert sum(p.numel() for p in ViT().parameters()) == expected == 2_693_578
 

@@ -125,7 +125,7 @@ def test_torch_warns_if_the_scheduler_steps_before_the_optimizer() -> None:
     state, scheduler = compiled(LinearScheduler(), sgd())
     with pytest.warns(UserWarning, match=r"before `optimizer.step\(\)`"):
         tick(state, scheduler)
-    tick(state, scheduler)  # one computation per step is enough
+    tick(state, scheduler)  # torch warns only at the first step
 
 
 def test_initial_rate_is_kept_and_may_be_an_integer() -> None:
@@ -166,7 +166,7 @@ def test_tensor_rates_are_changed_in_place() -> None:
     last = scheduler.get_last_lr()
     assert rates(optimizer) == [float(rate) for rate in last] == [0.25, 0.125, 0.5]
     last[0].zero_()  # type: ignore[union-attr]
-    assert rates(optimizer)[0] == 0.25  # the last rates are copies
+    assert rates(optimizer)[0] == 0.25  # get_last_lr returned copies
 
 
 def test_user_may_replace_a_rate_by_a_tensor_or_a_number() -> None:
@@ -203,7 +203,7 @@ def test_groups_that_are_added_later_follow_the_schedule(make: Any) -> None:
     tick(state, scheduler)
     tick(state, scheduler)
     first.add_param_group({"params": [parameter()], "lr": 0.25})
-    second.add_param_group({"params": [parameter()]})  # the default, which as a tensor has been scheduled meanwhile
+    second.add_param_group({"params": [parameter()]})  # gets the default, a tensor that the schedule has changed
     tick(state, scheduler)
     tick(state, scheduler)
     assert rates(first, second) == [0.5, 0.125, 0.25, 0.25]
@@ -309,7 +309,7 @@ def test_resumed_schedule_uses_the_fast_path(monkeypatch: pytest.MonkeyPatch) ->
     by_clock = ScheduledLR(own, LinearScheduler(), max_duration="8ba")
     by_clock.timestamp = Timestamp(batch=4)
     late_state, by_late = compiled(LinearScheduler(), late)
-    late_state.timestamp = Timestamp(batch=4)  # moved after the scheduler was created
+    late_state.timestamp = Timestamp(batch=4)  # set after the scheduler was created
     steps = [
         (loaded, lambda: tick(state, by_state)),
         (own, by_clock.step),
@@ -389,7 +389,7 @@ def test_error_for_an_invalid_state_or_ssr_names_the_field() -> None:
     with refused("optimizers[1]", WrongTypeError):
         compiled(LinearScheduler(), sgd(), "adam")  # type: ignore[arg-type]
     with refused("ssr", UnsupportedError):
-        compiled(lambda state: 1.0, sgd(), ssr=0.5)  # cannot stretch a function that has no argument ssr
+        compiled(lambda state: 1.0, sgd(), ssr=0.5)  # a function without the argument ssr cannot be stretched
     with refused("ssr", RangeError):
         compiled(LinearScheduler(), sgd(), ssr=0)
     with refused("t_max", MissingRateError, match="dataloader_len"):

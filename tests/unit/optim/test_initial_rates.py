@@ -48,7 +48,7 @@ def trained(schedule: Any, optimizer: Optimizer) -> Callable[[], Any]:
 
 
 def trained_with_torchs(schedule: Any, optimizer: Optimizer) -> Callable[[], Any]:
-    """In a list with a torch scheduler, that scheduler sets the rates."""
+    """Put the schedule into a list with a torch scheduler, which then sets the rates."""
     return trained([schedule, ExponentialLR(1.0, pace="batch")], optimizer)
 
 
@@ -158,13 +158,13 @@ def test_schedule_resumes_if_the_timestamp_is_after_the_start() -> None:
     set_lr(other, 0.02)
     late = State("8ba", optimizers=other)
     scheduler = compile_composer_scheduler(LinearScheduler(), late)
-    late.timestamp = Timestamp(batch=4)  # moved after the scheduler was created
+    late.timestamp = Timestamp(batch=4)  # set after the scheduler was created
     other.step()
     scheduler.step()
     assert rates(other) == [0.05]
 
 
-@pytest.mark.filterwarnings("ignore:Seems like `optimizer.step:UserWarning")  # torch's, of any pickled scheduler
+@pytest.mark.filterwarnings("ignore:Seems like `optimizer.step:UserWarning")  # any pickled scheduler
 def test_pickled_schedule_keeps_its_rates() -> None:
     optimizer = sgd(0.1)
     ScheduledLR(optimizer, LinearScheduler(), max_duration="8ba")
@@ -175,7 +175,7 @@ def test_pickled_schedule_keeps_its_rates() -> None:
 
 
 def test_part_of_a_torch_sequence_starts_from_the_initial_rate() -> None:
-    # Its first part has already set the rate, and the user has not changed it.
+    # The first part of the sequence has already set the rate, and the user has not changed that rate.
     optimizer = sgd(0.1)
     parts = [
         LinearLR(optimizer, 0.5, total_iters=2),

@@ -29,7 +29,7 @@ def test_alpha_multiplies_written_rates_but_not_stored_rates() -> None:
     found.refresh("batch", Timestamp(batch=5))
     found.write(0.5)
     assert (found.rates(), optimizer.param_groups[0]["lr"]) == ([0.2], 0.1)
-    found.refresh("epoch", Timestamp(batch=7))  # no rate changes by epochs
+    found.refresh("epoch", Timestamp(batch=7))  # the schedule steps by batches, not by epochs
     assert (found.rates(), found.moves_by("epoch"), found.moves_by("batch")) == ([0.2], False, True)
 
 

@@ -22,7 +22,7 @@ from ssr_hydra.trainer.learning_rates import LearningRates
 
 
 def close(values: Values, expected: Values) -> None:
-    """Compare twelve digits: torch's recursions round at every step, functions of time only once."""
+    """Compare twelve digits, because torch's recursions round at every step. Functions of time round only once."""
     assert len(values) == len(expected)
     for batch, (found, wanted) in enumerate(zip(values, expected, strict=True)):
         for group, (a, b) in enumerate(zip(found, wanted, strict=True)):
@@ -48,7 +48,7 @@ def test_every_class_stepped_by_epoch_has_the_values_and_momenta_of_torch(name: 
 
 @pytest.mark.parametrize("name", CASES)
 def test_scaled_schedule_equals_torch_at_scaled_time(name: str) -> None:
-    # Compared with torch: at ssr 2 the even batches are torch's, at ssr 1/2 every second value of torch remains.
+    # At ssr 2, the even batches have torch's values. At ssr 1/2, the batches have every second value of torch.
     make = CASES[name][0]
     expected = by_torch(make)
     close(by_us(make, ssr=2, batches=128)[::2], expected)
@@ -60,7 +60,7 @@ def test_schedule_that_steps_by_epoch_is_stretched(name: str) -> None:
     make = CASES[name][0]
     expected = by_torch(make, every=3)
     doubled = by_us(make, every=3, stepwise=False, ssr=2, batches=128)
-    # Epoch 2k of the longer run is epoch k of the other.
+    # Epoch 2k of our run has the values of epoch k of torch's run.
     close([doubled[6 * epoch] for epoch in range(21)], [expected[3 * epoch] for epoch in range(21)])
     # The value changes between epochs, but not within one.
     assert all(doubled[3 * epoch + k] == doubled[3 * epoch] for epoch in range(42) for k in (1, 2))

@@ -82,7 +82,7 @@ def test_jumps_are_exact() -> None:
     assert [str(t) for t in restarts.jumps] == ["2ep", "4ep", "6ep"]
     place = restarts.times.index(2.0)
     assert restarts.alphas[place : place + 2] == (0.1, 1.0)
-    assert restarts.alphas[-1] == 0.1  # no batch is trained with the restart at the end
+    assert restarts.alphas[-1] == 0.1  # no batch uses the restart at the end
     assert curve(s.ConstantScheduler(0.5)).alphas[-1] == 0.5
 
 

@@ -60,7 +60,7 @@ def test_report_chooses_the_fastest_recipe_within_the_tolerance_of_the_best(tmp_
 def test_choice_from_single_seeds_has_no_certainty(resnet50: Path) -> None:
     content = build(from_csv(resnet50, ssr="ssr", quality="top1", seconds="seconds"), Options(tolerance=0.3))
     assert content.choice is not None
-    # From 1 to 2 it gains 77.07 - 76.82 = 0.25, less than the tolerance; from .5 to 1 it gains 1.16.
+    # From SSR 1 to 2 the quality gains 77.07 - 76.82 = 0.25, less than the tolerance. From 0.5 to 1 it gains 1.16.
     assert (content.choice.ssr, content.choice.certainty) == (1.0, "unknown")
     # The power law has an error of 1 point, and repeating the last value has an error of 0.35. So the law fails at any
     # tolerance.
@@ -73,7 +73,8 @@ def test_answer_without_a_tolerance_is_a_step_function_of_the_tolerance(resnet50
     content = build(study)
     assert content.tolerance is None
     assert [step.choice.ssr for step in content.steps] == [0.1, 0.25, 0.5, 1.0, 1.25]
-    # 75.66 - 73.02, 76.82 - 75.66 and 77.07 - 76.82; the first by the cubic through 0.1, 0.25, 0.5 and 1.
+    # The first gain is that of the cubic through 0.1, 0.25, 0.5 and 1. The next gains are 75.66 - 73.02, 76.82 - 75.66
+    # and 77.07 - 76.82.
     assert [step.above for step in content.steps] == pytest.approx([6.6453, 2.64, 1.16, 0.25, 0.0], abs=1e-3)
     assert [step.below for step in content.steps][1:] == [step.above for step in content.steps][:-1]
     assert content.choice is not None
@@ -244,7 +245,7 @@ def test_recipes_of_a_table_without_steps_are_compared_at_equal_ssr(tmp_path: Pa
 
 
 def test_option_equal_chooses_steps_or_seconds() -> None:
-    # Because of the machine, not because of b, the clock of b ran at half speed.
+    # The clock of b ran at half speed because of the machine, not because of b.
     study = sweep_of(0.0, slower=2.0)
     steps = build(study, Options(equal="steps"))
     assert (steps.axis, steps.equal) == ("steps", "steps")

@@ -61,7 +61,7 @@ def test_first_chart_of_the_page_has_the_axis_of_the_answer() -> None:
     cells = {0.5: [0.8, 0.81, 0.83], 1.0: [0.9, 0.91, 0.93]}
     study = study_of({"a": cells, "b": cells})
     made = build(study)
-    assert (made.equal, made.axis) == ("steps", "seconds")  # both take as long per step
+    assert (made.equal, made.axis) == ("steps", "seconds")  # a step of a takes as long as one of b
     assert payload(made)["axis"] == "steps"
     assert payload(build(study, Options(equal="seconds")))["axis"] == "seconds"
 
@@ -77,23 +77,23 @@ def test_each_gain_is_drawn_at_its_ssr_with_a_tick() -> None:
         if line.get_marker() in ("o", "s", "D", "^", "v", "P", "h"):
             for place in line.get_xdata():  # type: ignore[union-attr]
                 near = min(measured, key=lambda ssr: abs(math.log2(place / ssr)))
-                assert abs(math.log2(place / near)) < 0.05 * 0.25  # of a quarter of an octave to the next
+                assert abs(math.log2(place / near)) < 0.05 * 0.25  # 5% of the distance to the next SSR
                 places[near].add(float(place))
     assert {len(found) for found in places.values()} == {4}  # no mark covers another
     assert set(measured) <= {*axes.xaxis.get_majorticklocs(), *axes.xaxis.get_minorticklocs()}
 
 
 def test_very_large_intervals_are_clipped_at_the_plot() -> None:
-    # Two seeds: half an interval is 12.7 standard errors, here 0.38 about 0.87.
+    # With two seeds, half an interval is 12.7 standard errors: here 0.87 +- 0.38.
     study = study_of({"a": {0.5: [0.80, 0.82], 1.0: [0.84, 0.90], 2.0: [0.90, 0.92]}})
     made = build(replace(study, objective="eval/score"), Options(noise="cell"))
     assert made.summary["high"].max() > 1.2
     low, high = draw(made, "frontier").axes[0].get_ylim()
-    assert 0.75 < low < 0.8  # a quarter and a margin of the range from 0.80 to 0.92
+    assert 0.75 < low < 0.8  # the axis adds a quarter of 0.80 .. 0.92 and a margin
     assert 0.92 < high < 0.97
     made = build(study_of({"a": {0.5: [0.80, 0.801], 1.0: [0.84, 0.841], 2.0: [0.90, 0.901]}}))
     low, high = draw(made, "frontier").axes[0].get_ylim()
-    assert low < made.summary["low"].min()  # the others are visible completely
+    assert low < made.summary["low"].min()  # these intervals are completely visible
     assert high > made.summary["high"].max()
 
 
@@ -125,7 +125,7 @@ def test_frontier_has_hollow_marks_if_a_better_recipe_is_as_fast() -> None:
     hollow = [mark for mark in found if mark[3] == "#ffffff"]
     assert len(hollow) == 3
     for x, y, *_ in hollow:
-        # A recipe is moved by an eighth of the distance to the next SSR at most.
+        # A mark is moved by at most an eighth of the distance to the next SSR.
         assert any(other[0] < x * 2**0.25 and other[1] > y for other in found)
 
 
@@ -165,7 +165,7 @@ def test_target_and_tolerance_are_labelled_at_the_axes(drawn: dict[str, Figure])
         made = drawn[name]
         made.canvas.draw()
         (label,) = [each for each in made.axes[0].texts if each.get_text() == text]
-        assert label.get_window_extent().x0 > made.axes[0].get_window_extent().x1  # no interval crosses it there
+        assert label.get_window_extent().x0 > made.axes[0].get_window_extent().x1  # no interval is there
         assert label.get_window_extent().x1 <= made.get_window_extent().x1
 
 
@@ -222,7 +222,8 @@ def test_tolerances_are_drawn_as_steps_in_descending_order() -> None:
     content = build(study)
     axes = draw(content, "tolerances").axes[0]
     lines = [line for line in axes.lines if len(line.get_xdata()) == 2]  # type: ignore[arg-type]
-    # The first doubling gains 0.2, the second 0.05: SSR 0.5 above 0.2, SSR 1 from 0.05 to 0.2, SSR 2 below.
+    # The first doubling gains 0.2 and the second gains 0.05. So the line of SSR 0.5 is above a tolerance of 0.2, that
+    # of SSR 1 is from 0.05 to 0.2, and that of SSR 2 is below 0.05.
     ends = [(tuple(map(float, line.get_xdata())), float(line.get_ydata()[0])) for line in lines]  # type: ignore[arg-type,index]
     assert [at for _, at in ends] == [0.5, 1.0, 2.0]
     assert ends[1][0] == pytest.approx((0.05, 0.2))

@@ -131,7 +131,7 @@ def test_caption_of_the_frontier_explains_its_marks(shown: str, resnet50: Path) 
 def test_the_caption_of_learning_rates_says_how_often_they_were_logged(tmp_path: Path) -> None:
     write_run(tmp_path / "s/0", ssr=0.5)  # 60 times in 600 steps
     assert "Dots are rates that were logged every 10 steps." in page(build(load(tmp_path / "s")))
-    write_run(tmp_path / "s/1", ssr=1.0)  # one run logs every 20 steps: no single number is true of both
+    write_run(tmp_path / "s/1", ssr=1.0)  # this run logs every 20 steps, so the runs have no common number
     assert "Dots are rates that were logged." in page(build(load(tmp_path / "s")))
 
 

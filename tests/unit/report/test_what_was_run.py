@@ -40,7 +40,7 @@ def test_settings_are_read_from_the_run_folders(tmp_path: Path) -> None:
     assert said["SSR 1"] == "16ep, 100 steps, 1,600 samples, 10 s of training"
     assert (said["SSRs"], said["seeds"]) == ("0.5, 1", "2: 0, 1")
     assert said["measured by"] == "eval/accuracy, higher is better"
-    assert said["overrides"] == "ssr=0.5,1 optimizer.lr=0.1 seed=0,1"  # and keys of loggers are left out
+    assert said["overrides"] == "ssr=0.5,1 optimizer.lr=0.1 seed=0,1"  # without the keys of loggers
 
 
 def test_different_settings_are_listed_for_each_recipe(tmp_path: Path) -> None:

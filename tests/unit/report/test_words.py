@@ -193,7 +193,7 @@ def everything(content: Content) -> list[str]:
 
 
 def over(content: Content, *standing: tuple[float, str, str], faster: float = 1.0) -> str:
-    """Return the sentence about budgets at which one recipe is best; b reaches them at an SSR larger by a factor."""
+    """Return the sentence about the best recipe at each budget. There, the SSR of b is ``faster`` times that of a."""
     rows = [
         {"recipe": name, "control": "", "at": at, "ssr": at / 100 * (faster if name == "b" else 1), "standing": kind}
         for at, best, other in standing

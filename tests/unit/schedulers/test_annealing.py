@@ -90,7 +90,7 @@ def test_warmup_in_dur_is_a_fraction_of_the_run_for_any_scale_warmup(make: Any) 
 
 @pytest.mark.parametrize("make", WITH_WARMUP)
 def test_unscaled_warmup_keeps_its_length_at_every_ssr(make: Any) -> None:
-    # 4 batches at any ssr; the end is the run's.
+    # The warmup takes 4 batches at any ssr. The schedule ends when the run ends.
     for ssr in (0.5, 1, 3):
         middle, end = 2 + 10 * ssr, 20 * ssr
         found = alphas(make("4ba"), (2, 4, Fraction(middle), Fraction(end)), ssr, max_duration="20ba")

@@ -96,7 +96,7 @@ def test_unscaled_phase_in_the_middle_keeps_its_length() -> None:
         "a": Phase(ConstantScheduler(1.0), "10ba"), "b": Phase(LinearScheduler(1.0, 0.0), "14ba", scale=False),
         "c": Phase(ConstantScheduler(0.25)),
     })  # fmt: skip
-    # ssr 2: a until 20, b for 4 until 24; ssr .5: until 5, until 9.
+    # At ssr 2, a ends at 20, and b takes 4 batches until 24. At ssr 0.5, a ends at 5 and b ends at 9.
     assert alphas(scheduler, (19, 20, 22, 24), 2, max_duration="40ba") == [1.0, 1.0, 0.5, 0.25]
     assert alphas(scheduler, (4, 5, 7, 9), 0.5, max_duration="40ba") == [1.0, 1.0, 0.5, 0.25]
 
@@ -120,7 +120,7 @@ def test_unscaled_phase_runs_nested_parts_at_ssr_one() -> None:
 def test_times_of_a_nested_sequence_count_from_its_start() -> None:
     inner = SequentialScheduler({"a": Phase(HALF, "0.5dur"), "b": Phase(LinearScheduler())})
     scheduler = SequentialScheduler({"first": Phase(ConstantScheduler(0.1), "4ba"), "then": Phase(inner)})
-    # Outer 0..4, inner 4..12: half until 8, then down to 12.
+    # The first phase has batches 0..4, and the inner sequence 4..12: half until 8, then down until 12.
     assert alphas(scheduler, (3, 4, 7, 8, 10, 12), max_duration="12ba") == [0.1, 0.5, 0.5, 1.0, 0.5, 0.0]
 
 
@@ -130,7 +130,7 @@ def test_phases_may_use_different_units() -> None:
         "a": Phase(ConstantScheduler(0.1), "64sp"), "b": Phase(LinearScheduler(), "6144tok"),
         "c": StepScheduler("1ep", 0.5),
     })  # fmt: skip
-    # Batches 0..2, 2..6 and on; the epochs of c begin at batch 6.
+    # Phase a has batches 0..2, b has 2..6, and c has the rest. The epochs of c begin at batch 6.
     found = alphas(scheduler, (1, 2, 4, 6, 9, 10), max_duration="5ep", **rates)
     assert found == [0.1, 1.0, 0.5, 1.0, 1.0, 0.5]
 
@@ -139,7 +139,7 @@ def test_only_rates_that_a_phase_needs_must_be_known() -> None:
     # A run of unknown epochs: phases in batches need no dataloader_len.
     scheduler = SequentialScheduler({"a": Phase(HALF, "5ba"), "b": ExponentialScheduler(0.5, "1ba")})
     assert alphas(scheduler, (4, 5, 6), max_duration="3ep") == [0.5, 1.0, 0.5]
-    assert alphas(scheduler, (4, 5, 6)) == [0.5, 1.0, 0.5]  # nor the length of the run is needed
+    assert alphas(scheduler, (4, 5, 6)) == [0.5, 1.0, 0.5]  # nor the length of the run
     # Phases may use a clock other than the run's.
     mixed = SequentialScheduler({"a": Phase(HALF, "64sp"), "b": ConstantScheduler(0.1, "999sp")})
     assert alphas(mixed, (1, 2), max_duration="90m", samples_per_batch=32) == [0.5, 0.1]
@@ -161,8 +161,8 @@ UNEVEN = State(
     ],
 )  # fmt: skip
 def test_phase_never_gets_a_time_before_its_start(scheduler: Any, start: float) -> None:
-    # The phase begins with epoch 1, which by the rates is sample 320; the run is at 310. Time before a start would give
-    # negative multipliers, or steps backwards.
+    # The phase begins with epoch 1. By the rates this is sample 320, but the run is at sample 310. A time before the
+    # start of a phase would give negative multipliers, or steps backwards.
     sequence = SequentialScheduler({"a": Phase(HALF, "1ep"), "b": scheduler})
     assert bind(sequence, UNEVEN)(UNEVEN.timestamp) == start
 
@@ -199,7 +199,7 @@ def test_part_of_a_combinator_must_be_a_scheduler(part: Any) -> None:
         ({"a": {"scheduler": HALF, "scale": "no"}}, "phases.a.scale"),
         ({"a": {"until": "5ba"}}, "phases.a.keys"),
         ({"a": {"scheduler": HALF, "untill": "5ba"}}, "phases.a.keys"),
-        # from half of a run of any length to batch 600: at another ssr the phase would have no defined length
+        # The phase begins at half of the run and ends at batch 600: at another ssr, its length is undefined.
         ({"a": Phase(HALF, "0.5dur"), "b": Phase(HALF, "600ba", scale=False), "c": HALF}, "phases.b.until"),
     ],
 )  # fmt: skip
@@ -216,7 +216,7 @@ def test_sequences_refuse_invalid_arguments_at_construction(phases: Any, field: 
          "phases.b.until", "starts at 6ba and ends at 4ba"),
         ({"a": Phase(HALF, "8ba"), "b": HALF}, {"max_duration": "8ba"},
          "phases.a.until", "ends at 8ba, and the run ends at 8ba"),
-        # unscaled, 6 batches fill a run of 12 that ssr halves
+        # ssr halves the run to 6 batches, and the unscaled phase takes all of them
         ({"a": Phase(HALF, "6ba", scale=False), "b": HALF}, {"max_duration": "12ba", "ssr": 0.5},
          "phases.a.until", "ends at 6ba, and the run ends at 6ba at ssr 0.5"),
         ({"a": Phase(HALF, "0.5dur"), "b": HALF}, {}, "phases.a.until", "max_duration is unknown"),
@@ -244,7 +244,7 @@ def test_later_changes_of_its_arguments_do_not_change_a_sequence() -> None:
 
 
 def test_random_cases_include_nested_schedules() -> None:
-    # The laws above would show little if the cases were all constant.
+    # The tests above would show little if all random schedules were constant.
     seen: set[str] = set()
 
     @settings(max_examples=25, database=None)

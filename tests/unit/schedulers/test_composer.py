@@ -83,14 +83,14 @@ def test_scale_warmup_scales_the_end_of_the_warmup(make: Any) -> None:
     scheduler = make(t_warmup="10ba", scale_warmup=True)
     # ssr 2: the ramp takes 20 batches. There alpha(9) = .45 and alpha(10) = 1.
     assert alphas(scheduler, (9, 10, 19, 20), 2, max_duration="100ba") == pytest.approx([0.45, 0.5, 0.95, 1.0])
-    # ssr .5: it takes 5, and the decay begins there. There it is flat at 1 over 5..10.
+    # ssr .5: the ramp takes 5 batches, and then the decay begins. There the multiplier stays 1 from 5 to 10.
     (half, full, after) = alphas(scheduler, (2.5, 5, 10), 0.5, max_duration="100ba")
     assert (half, full) == (0.5, 1.0)
     assert after == alphas(scheduler, [20], max_duration="100ba")[0]  # the law, at t / ssr = 20
 
 
 def test_t_max_is_compared_with_the_end_of_the_run_after_exact_scaling() -> None:
-    # 15 epochs of 3 batches, times 1.4, are 63 batches for both; there it is said that t_max < max_duration.
+    # 15 epochs of 3 batches, times 1.4, are 63 batches for both. There the error is that t_max < max_duration.
     of_run = {"ssr": 1.4, "max_duration": "15ep", "dataloader_len": 3}
     for t_max in ("15ep", "45ba", "1dur", "15.01ep"):
         assert alphas(LinearWithWarmupScheduler("1ba", t_max=t_max), [63], **of_run)[0] == pytest.approx(0, abs=1e-3)
@@ -144,17 +144,17 @@ def test_time_to_compute_warm_restarts_does_not_depend_on_the_number_of_cycles()
 
 
 def test_a_shorter_run_ends_where_its_schedule_ends() -> None:
-    # 5ep * .5 is 2.5 epochs of 10 batches; there the run stops at 2, its learning rate still up.
+    # 5ep * .5 is 2.5 epochs of 10 batches. There the run stops at epoch 2, with a learning rate above 0.
     for scheduler in (LinearScheduler(), LinearScheduler(t_max="5ep"), LinearScheduler(t_max="50ba")):
         found = alphas(scheduler, (0, 20, 24, 25), 0.5, max_duration="5ep", dataloader_len=10)
         assert found == pytest.approx([1.0, 0.2, 0.04, 0.0])
         assert found[-1] == 0.0
-    # 1ep * .5 is half an epoch; there an error.
+    # 1ep * .5 is half an epoch. There it is an error.
     assert alphas(LinearScheduler(), (0, 4, 5), 0.5, max_duration="1ep", dataloader_len=10)[2] == 0.0
 
 
 def test_warmup_in_another_unit_is_converted_or_the_missing_rate_is_named() -> None:
-    scheduler = LinearWithWarmupScheduler("500ba", t_max="1dur")  # there an error in any case
+    scheduler = LinearWithWarmupScheduler("500ba", t_max="1dur")  # there this is always an error
     of_run = {"max_duration": "2048000tok", "tokens_per_batch": 1024}  # 2000 batches
     assert alphas(scheduler, (250, 500, 1250, 2000), **of_run) == [0.5, 1.0, 0.5, 0.0]
     with refused("t_warmup", MissingRateError, match="tokens_per_batch"):

@@ -27,7 +27,7 @@ def values(curve: Curve, *batches: float | Fraction) -> list[float]:
 
 @given(alpha_i=floats, alpha_f=floats, power=st.floats(0.01, 9))
 def test_shapes_reach_both_ends_exactly(alpha_i: float, alpha_f: float, power: float) -> None:
-    # The end is exact. The start is exact if it is 1, else bitwise a + (1 - a) in binary floats.
+    # The end is exact. The start is exact if it is 1; otherwise it is bitwise the float a + (1 - a).
     for shape, start in (
         (linear(alpha_i, alpha_f), alpha_i), (cosine(alpha_i, alpha_f), alpha_i), (cosine(1.0, alpha_f), 1.0),
         (polynomial(power, alpha_f), 1.0), (rex(alpha_f), 1.0),
@@ -47,7 +47,7 @@ def test_endless_shape_continues_beyond_tau_one() -> None:
     share=st.fractions(0, 1),
 )  # fmt: skip
 def test_tau_is_the_correctly_rounded_ratio(begin: Fraction, width: Fraction, share: Fraction) -> None:
-    # This makes the equation of SSR exact: the float nearest to the rational, not the result of float arithmetic.
+    # tau is the float nearest to the exact ratio, not the result of float arithmetic. So the equation of SSR is exact.
     seen: list[float] = []
 
     def shape(tau: float) -> float:

@@ -40,7 +40,7 @@ def test_every_cycle_starts_at_one_exactly_and_ends_at_alpha_f(cycle: int, t_mul
     begin = sum((t_0 * ratio**k for k in range(cycle)), Fraction(0))
     curve = bind(CosineAnnealingWarmRestartsScheduler(Time(t_0, "ba"), t_mult, 0.25), State())
     width = t_0 * ratio**cycle
-    # In this order: bounds cached for one time must not change the next.
+    # The order of these lines matters: bounds that are cached for one time must not change the next value.
     assert curve(Timestamp(batch=begin)) == 1.0
     assert curve(Timestamp(batch=begin + width / 2)) == pytest.approx(0.625, abs=1e-15)
     assert curve(Timestamp(batch=begin + width * (1 - Fraction(1, 10**9)))) == pytest.approx(0.25, abs=1e-12)
@@ -49,7 +49,7 @@ def test_every_cycle_starts_at_one_exactly_and_ends_at_alpha_f(cycle: int, t_mul
 
 
 def test_cycles_may_grow_very_slowly_or_very_fast() -> None:
-    # t_mult = 1 + 1e-6 over 2000 cycles against sums in exact numbers; past some 2**14 bits floats take over.
+    # Compare 2000 cycles with t_mult = 1 + 1e-6 with exact sums. Above about 2**14 bits, the schedule uses floats.
     ratio, t = Fraction("1.000001"), 2000
     begins = (ratio**t - 1) / (ratio - 1)
     curve = bind(CosineAnnealingWarmRestartsScheduler("1ba", 1.000001), State())

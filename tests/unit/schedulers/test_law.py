@@ -97,7 +97,7 @@ def test_inverse_square_root_with_an_unscaled_warmup_does_not_depend_on_ssr(
 @given(world=worlds(), data=st.data(), alpha_f=multipliers, peak=multipliers)
 def test_schedule_equals_alpha_f_after_its_end(world: World, data: st.DataObject, alpha_f: float, peak: float) -> None:
     drawn = world.on_grain(world.length * data.draw(st.fractions(1, Fraction(6, 5), max_denominator=60)))
-    end = max(world.length, drawn)  # the resolution of a clock may be just before the end, where warmups are refused
+    end = max(world.length, drawn)  # a rounded time may be before the end, where warmups are refused
     unit = data.draw(st.sampled_from(sorted(world.per_batch)))
     t_max = Time(end * world.per_batch[unit], unit)
     for scheduler in (

@@ -96,10 +96,10 @@ def test_inverse_square_root_has_a_linear_cooldown(alpha_f: float) -> None:
 
 
 def test_inverse_square_root_scales_its_warmup_only_with_scale_warmup() -> None:
-    # ssr 2, w = 4, s = 10: at t = 4 + 3 * 20, s stretched to 20 gives sqrt(1/4).
+    # ssr 2, w = 4, s = 10: s is stretched to 20, so at t = 4 + 3 * 20 the multiplier is sqrt(1/4).
     assert alphas(InverseSquareRootWithWarmupScheduler("4ba", "10ba"), (2, 64), 2) == [0.5, 0.5]
     assert alphas(InverseSquareRootWithWarmupScheduler("4ba", "10ba", scale_warmup=True), (4, 68), 2) == [0.5, 0.5]
-    # The warmup as the scale: fixed, one curve for all; scaled, the law.
+    # Here the warmup is also the scale. If it is fixed, every ssr has the same curve; if it is scaled, the law holds.
     assert alphas(InverseSquareRootWithWarmupScheduler("4ba"), (2, 16), 2) == [0.5, 0.5]
     assert alphas(InverseSquareRootWithWarmupScheduler("4ba", scale_warmup=True), (4, 32), 2) == [0.5, 0.5]
 

@@ -87,7 +87,7 @@ def test_every_argument_of_a_scheduler_has_an_effect(scheduler: Scheduler) -> No
             default: Any = "18ba" if field.default in ("1dur", "0ba") else field.default
             if field.default != "0ba":
                 changed = replace(scheduler, **{field.name: default})  # type: ignore[type-var]
-            else:  # without a cooldown, its shape cannot be given either
+            else:  # these arguments need a cooldown
                 changed = replace(scheduler, t_cooldown="0ba", t_max="1dur", alpha_f=0.0)  # type: ignore[type-var]
             if type(scheduler).__name__ == "ConstantWithWarmupScheduler" and field.name == "t_max":
                 continue  # this argument affects only a check, not the multiplier
@@ -114,8 +114,8 @@ def test_ssr_may_be_any_kind_of_positive_number() -> None:
 
 @every_scheduler
 def test_only_documented_attributes_of_a_composer_state_are_read(scheduler: Scheduler) -> None:
-    # ForeignState fails on any attribute but timestamp, max_duration, dataloader_len (and the optional rates), and
-    # ForeignTimestamp on anything but get(unit).
+    # ForeignState has only timestamp, max_duration, dataloader_len and the optional rates. ForeignTimestamp has only
+    # get(unit). Any other attribute is an error.
     for batch in (0, 1, 5, 11, 13):
         foreign = ForeignState("12ba", ForeignTimestamp(batch, 4, 32, 1024), 4)
         assert scheduler(foreign) == scheduler(run(batch, max_duration="12ba", dataloader_len=4))
@@ -181,7 +181,7 @@ class VariableEpochDecayScheduler(ComposerScheduler):
 def test_function_or_callable_object_of_the_state_can_be_a_scheduler(scheduler: Any) -> None:
     of_run: Any = {"max_duration": "20ep", "dataloader_len": 3}
     assert alphas(scheduler, (0, 29, 30, 59), **of_run) == [1.0, 1.0, 0.5, 0.5]
-    # In a product, and in a phase that begins at epoch 5, where epochs count from there.
+    # Test it in a product, and in a phase that begins at epoch 5 and counts epochs from there.
     assert alphas(ProductScheduler({"a": scheduler, "b": scheduler}), (29, 30), **of_run) == [1.0, 0.25]
     phases = SequentialScheduler({"a": Phase(LinearScheduler(), "5ep"), "b": scheduler})
     assert alphas(phases, (15, 44, 45), **of_run) == [1.0, 1.0, 0.5]

@@ -1,4 +1,4 @@
-"""The state that a user's function gets: the run's own, or in a phase a run that began with the phase."""
+"""The state that a custom function gets: that of the run or, in a phase, that of a run that began with the phase."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_counters_of_a_phase_start_at_zero() -> None:
     alphas(second_phase(look), [11], max_duration="6ep", seconds_per_batch=2, **RATES)
     (state,) = look.states
     now = state.timestamp
-    # 5 batches into a phase of 24 - 6; one whole epoch of 4 batches since its start.
+    # This is batch 5 of a phase of 24 - 6 batches. One epoch of 4 batches has ended since the phase began.
     assert (now.batch, now.sample, now.token, now.epoch) == (5, 160, 5120, 1)
     assert [now.get(unit) for unit in ("ba", "sp", "tok", "ep")] == [now.batch, now.sample, now.token, now.epoch]
     assert (state.max_duration, state.get_elapsed_duration()) == (Time("18ba"), Time(Fraction(5, 18), "dur"))

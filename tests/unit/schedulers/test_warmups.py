@@ -87,6 +87,6 @@ def test_t_max_in_dur_is_refused_like_the_same_time_in_batches(name: str) -> Non
         for ssr in (0.5, 1, 2):
             with refused("t_max", RangeError):
                 alphas(WARMUPS[name]("5ba", t_max=t_max), [0], ssr, max_duration="100ba")
-    with refused("t_max", RangeError):  # if the rates of the run are unknown
+    with refused("t_max", RangeError):  # also if the rates of the run are unknown
         alphas(WARMUPS[name]("0ba", t_max="0.75dur"), [0], max_duration="5sec")
     assert alphas(WARMUPS[name]("5ba", t_max="1.25dur"), [1], max_duration="100ba") == [0.2]

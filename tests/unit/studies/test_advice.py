@@ -72,7 +72,7 @@ def test_fall_of_quality_beyond_its_peak_is_reported(resnet: Study) -> None:
 
 
 def test_target_of_the_resnet_table_is_reached_at_the_computed_ssr(resnet: Study) -> None:
-    # Where the mean of the parabolas through (.5, 1, 1.25) and (1, 1.25, 1.5) is 77.
+    # At this SSR, the mean of the parabolas through (.5, 1, 1.25) and (1, 1.25, 1.5) is 77.
     table = dict(zip(resnet.frame["ssr"], resnet.frame["quality"], strict=True))
     fits = [np.polyfit(np.log(ssrs), [table[ssr] for ssr in ssrs], 2) for ssrs in ((0.5, 1.0, 1.25), (1.0, 1.25, 1.5))]
     at = optimize.brentq(lambda log: np.mean([np.polyval(fit, log) for fit in fits]) - 77, 0, math.log(1.25))

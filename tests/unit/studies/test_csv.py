@@ -58,7 +58,7 @@ def test_rows_may_be_means_of_several_runs(tmp_path: Path) -> None:
     assert table["low"].notna().all()  # b has the noise of a
     plain = summary(replace(study, noise="cell"))
     assert plain["low"].isna().tolist() == [False, False, True, True]
-    half = stats.t.ppf(0.975, 4) * 0.01 / 5**0.5  # on the logit, by the delta method
+    half = stats.t.ppf(0.975, 4) * 0.01 / 5**0.5  # of the logit, by the delta method
     logit = math.log(0.8 / 0.2) - half / 0.16
     assert plain["low"][0] == pytest.approx(1 / (1 + math.exp(-logit)))
     assert study.totals()["runs"] == 16
@@ -450,7 +450,7 @@ def test_run_without_a_quality_has_diverged(tmp_path: Path, text: str) -> None:
     assert len(study.notes) == 1
     table = summary(study).set_index("recipe")
     assert table.loc["risky", "survived"] == pytest.approx(0.5)
-    # The worst measured quality is 0.8, which three of six runs count as: (0.91 + 0.8) / 2.
+    # Three of six runs diverged. They count as the worst measured quality, 0.8: (0.91 + 0.8) / 2.
     assert table.loc["risky", "mean_all"] == pytest.approx(0.855)
     assert (table.loc["safe", "survived"], table.loc["safe", "mean_all"]) == (1, pytest.approx(0.81))
     # By chance, all 3 diverged runs are runs of risky in 20 of 220 cases. This is less than a fifth: safe ranks first.
@@ -459,7 +459,7 @@ def test_run_without_a_quality_has_diverged(tmp_path: Path, text: str) -> None:
 
 
 def test_single_diverged_run_does_not_rank_a_recipe_last(tmp_path: Path) -> None:
-    rows = "1,0.8,a\n1,0.81,a\n1,0.82,a\n1,0.9,b\n1,0.91,b\n1,nan,b\n"  # by chance, b has it in half of the cases
+    rows = "1,0.8,a\n1,0.81,a\n1,0.82,a\n1,0.9,b\n1,0.91,b\n1,nan,b\n"  # the nan is in b by chance in half of all cases
     study = from_csv(written(tmp_path, f"ssr,acc,method\n{rows}"), "ssr", "acc", recipe="method")
     (row,) = winners(study).itertuples()
     assert row.best == "b"

@@ -28,7 +28,7 @@ def by_kind(found: list[Fit]) -> dict[str, Fit]:
 
 
 def power_law(ssr: np.ndarray, y: np.ndarray) -> tuple[float, float, float]:
-    """Least squares without curve_fit: c and a are linear for a given b, and b is searched for."""
+    """Fit by least squares without curve_fit: search for b, and solve the linear problem for c and a."""
 
     def solved(b: float) -> tuple[np.ndarray, float]:
         design = np.stack([np.ones_like(ssr), -(ssr**-b)], axis=1)

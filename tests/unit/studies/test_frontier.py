@@ -56,8 +56,8 @@ def test_pareto_set_equals_a_comparison_of_all_pairs() -> None:
 
 
 def test_point_is_compared_jointly_with_all_points_that_do_not_take_longer() -> None:
-    # Five recipes at one SSR, the last behind the best by t = 3.9 standard errors: with 8 degrees of freedom that is
-    # beyond the 99% interval of one difference (3.36), and within that of four at once (Dunnett: about 4).
+    # Five recipes at one SSR: the last is behind the best by t = 3.9 standard errors. With 8 degrees of freedom, this
+    # is outside the 99% interval of one difference (3.36), but inside that of four at once (Dunnett: about 4).
     rng = np.random.default_rng(1)
     seeds = np.array([-1.0, 0.0, 1.0]) * 0.01
     cells = {f"r{i}": {1.0: 0.9 - 0.001 * i + rng.permutation(seeds)} for i in range(4)}
@@ -130,7 +130,7 @@ def test_speedup_equals_the_value_computed_by_hand() -> None:
     assert (inside.ssr, inside.quality, inside.reached_ssr) == pytest.approx((4.0, 0.75, 2.0))
     assert (inside.reference_x, inside.x, inside.speedup) == pytest.approx((40.0, 20.0, 2.0))
     assert (inside.status, below.status, never.status) == ("inside", "at_least", "never")
-    assert below.speedup == pytest.approx(0.5)  # b's smallest takes twice as long as a's
+    assert below.speedup == pytest.approx(0.5)  # the shortest run of b takes twice as long as that of a
     assert math.isnan(never.speedup)
     assert all(math.isnan(row.low) for row in (below, inside, never))  # one seed
 
@@ -169,8 +169,8 @@ def test_interval_that_leaves_the_measured_range_has_an_open_end() -> None:
 
 
 def test_narrow_band_between_measured_ssrs_does_not_make_a_crossing_certain() -> None:
-    # The two seeds stray from 0.5 and 0.6 in opposite ways, so that halfway their noise cancels to the last bit, while
-    # at ssr 2 itself the level 0.52 is within it: df = 1, t = 12.7, sd = 0.0283, half the interval 0.25.
+    # The two seeds deviate from 0.5 and 0.6 in opposite directions, so halfway between the SSRs their noise cancels to
+    # the last bit. At ssr 2, the level 0.52 is within the noise: df = 1, t = 12.7, sd = 0.0283, half an interval 0.25.
     cells = tuple(Cell(mean + shift * np.array([0.02, -0.02]), np.arange(2)) for mean, shift in ((0.5, 1), (0.6, -1)))
     series = Series("b", "", np.array([1.0, 2.0]), cells, {})
     reached, _, last = reach(series, 0.52, 0.95)
@@ -187,7 +187,7 @@ def test_a_speed_up_of_single_seeds_has_no_interval() -> None:
 
 
 def test_crossing_of_mixup_and_baseline_is_where_they_are_equal() -> None:
-    # Published of MixUp: below the baseline at 0.355 (by how much is not said; here 0.3), equal at 0.5, 1.6 above at 3.
+    # Published for MixUp: below the baseline at 0.355 (the amount is unknown; here 0.3), equal at 0.5, 1.6 above at 3.
     base = from_csv(TABLE, "ssr", "top1", "seconds")
     at = lambda s: float(np.interp(math.log(s), np.log(base.frame["ssr"]), base.frame["quality"]))  # noqa: E731
     values = dict(zip(base.frame["ssr"], base.frame["quality"], strict=True))
@@ -205,7 +205,7 @@ def test_crossing_has_an_interval() -> None:
     assert row.ssr == pytest.approx(4.0)
     assert (row.better_below, row.better_above, row.certain) == ("a", "b", False)  # 95% exclude 0, 99% do not
     assert 1 < row.low < 4 < row.high <= 8
-    # At the ends of the interval the t test of the interpolated differences turns, up to a step of the grid.
+    # At each end of the interval, the t test of the interpolated differences changes its result, up to a grid step.
     for end in (row.low, row.high):
         share = math.log(end) / math.log(8)
         difference = (1 - share) * (one[1.0] - other[1.0]) + share * (one[8.0] - other[8.0])

@@ -126,7 +126,7 @@ def test_planned_batch_of_seeds_makes_the_interval_narrow_enough(more: int) -> N
     batch = next_batch(found, half)
     assert batch is not None
     assert batch.more == more
-    # The standard deviation of 4 degrees of freedom is known to within these factors at 80%.
+    # With 4 degrees of freedom, these factors are the 80% interval of the standard deviation.
     low, high = (math.sqrt(4 / stats.chi2.ppf(share, 4)) for share in (0.9, 0.1))
     assert (batch.least, batch.most) == (
         max(0, math.ceil((5 + more) * low**2) - 5), math.ceil((5 + more) * high**2) - 5,

@@ -45,7 +45,7 @@ def test_recipes_with_one_ssr_each_have_a_level_and_no_trend() -> None:
 
 
 def test_cells_with_equal_noise_pool_all_degrees_of_freedom() -> None:
-    """At one SSR, without common seeds, the pooled variance is the mean of the variances, with 4 + 4 of them."""
+    """At one SSR without common seeds, the pooled variance is the mean of both, with 4 + 4 degrees of freedom."""
     one, two = [0.10, 0.12, 0.15, 0.11, 0.13], [0.20, 0.23, 0.21, 0.24, 0.20]
     cells = {"a": {1.0: dict(enumerate(one))}, "b": {1.0: dict(enumerate(two, start=5))}}
     table = summary(study_of_cells(cells, "min"))
@@ -102,9 +102,9 @@ def test_intervals_have_their_stated_coverage_for_digits_like_noise() -> None:
 
 
 def test_five_pooled_seeds_decide_as_much_as_eight_unpooled_seeds() -> None:
-    """With the plain t of each cell, 8 seeds decide 14 of 46 differences; all 56 subsets of 5 seeds: 14.2 on average.
+    """8 seeds with the plain t of each cell decide 14 of 46 differences. 5 pooled seeds decide 14.2 on average.
 
-    Of these subsets, a sample suffices here. No subset decides the opposite of all 8 seeds.
+    There are 56 subsets of 5 seeds; this test uses a sample of them. No subset decides the opposite of all 8 seeds.
     """
     rows = digits_rows()
     assert rows.shape == (4, 5, 8)

@@ -41,7 +41,8 @@ def test_interpolation_between_measured_ssrs_has_the_right_weights() -> None:
     # Lagrange's weights at log2 = 1 for the nodes 0, 2, 3, 4: 6/24, 6/4, -3/3, 2/8.
     assert (cells, weights) == (list(series.cells), pytest.approx([1 / 4, 3 / 2, -1, 1 / 4]))
     cells, weights = series.weights(2**2.5)
-    # At 2.5 those of the nodes 0, 2, 3 are -1/24, 5/8, 5/12, those of 2, 3, 4 3/8, 3/4, -1/8; here is their mean.
+    # At 2.5, the weights for the nodes 0, 2, 3 are -1/24, 5/8, 5/12, and those for the nodes 2, 3, 4 are 3/8, 3/4,
+    # -1/8. The result is their mean.
     assert weights == pytest.approx([-1 / 48, 1 / 2, 7 / 12, -1 / 16])
     (two,) = study_of({"a": {1.0: [0.5], 4.0: [0.6]}}).series
     assert two.weights(2.0)[1] == pytest.approx([0.5, 0.5])

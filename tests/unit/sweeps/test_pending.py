@@ -95,7 +95,7 @@ def test_job_killed_at_its_start_leaves_no_files_and_removes_earlier_leftovers(t
     other = tmp_path / ".hydra.pending-mine"  # these files belong to the user
     for folder in (left, note, other):
         folder.mkdir()
-    (note / REFUSED).write_text("why")  # for the table of the running sweep
+    (note / REFUSED).write_text("why")  # the table of the running sweep shows it
     job, aside = used(tmp_path)
     assert job.waits
     assert [path for path in (aside, left, note, other) if path.exists()] == [note, other]

@@ -65,10 +65,10 @@ def test_saved_fraction_of_steps_equals_the_computed_fraction(
 
 def test_jobs_that_differ_only_in_the_decay_share_the_steps_before_it() -> None:
     shapes = [WarmupStableDecayScheduler("0ba", decay=decay) for decay in ("1-sqrt", "linear", "cosine")]
-    plan = plan_of(shapes, GRIDS["tenths"], 100_000)  # 3 * 5.5 runs; a trunk of 0.9 and 3 * 5.5 decays of a tenth
+    plan = plan_of(shapes, GRIDS["tenths"], 100_000)  # 3 * 5.5 runs alone; shared: 0.9 + 3 * 5.5 / 10
     assert plan.alone / plan.shared == pytest.approx(6.47, abs=0.005)
     lengths = [WarmupStableDecayScheduler("0ba", t_decay) for t_decay in ("0.05dur", "0.1dur", "0.2dur")]
-    plan = plan_of(lengths, GRIDS["tenths"], 100_000)  # a trunk of 0.95 and 0.35 * 5.5 of decays
+    plan = plan_of(lengths, GRIDS["tenths"], 100_000)  # shared: a trunk of 0.95, decays of 0.35 * 5.5
     assert plan.alone / plan.shared == pytest.approx(5.74, abs=0.005)
 
 
@@ -101,7 +101,7 @@ def test_worker_runs_other_jobs_before_it_waits_for_shared_steps() -> None:
     # The long decay begins at step 501, the short one at step 251 and ends at 500. The other job has 200 steps.
     assert [(branch.begin, branch.steps) for branch in plan.branches] == [(0, 1000), (251, 500), (0, 200)]
     assert list(plan.starts(1)) == [(0, 0), (1000, 1), (1249, 2)]
-    assert list(plan.starts(2)) == [(0, 0), (0, 2), (251, 1)]  # it waits from 200 to 251, not from 0 to 251
+    assert list(plan.starts(2)) == [(0, 0), (0, 2), (251, 1)]  # a worker waits only from 200 to 251
     assert (plan.took(1), plan.took(2), plan.took(9), plan.longest) == (1449, 1000, 1000, 1000)
 
 

@@ -236,7 +236,7 @@ def test_deaths_in_earlier_sweeps_count_as_attempts(tmp_path: Path) -> None:
 def test_jobs_that_were_running_in_a_broken_pool_are_retried_alone(tmp_path: Path) -> None:
     inner = Pool(tmp_path, {"b": die})
     sweep(inner, "abcde")
-    assert inner.launches[:2] == [["a", "b", "c", "d", "e"], ["d", "e"]]  # jobs that had not started, together
+    assert inner.launches[:2] == [["a", "b", "c", "d", "e"], ["d", "e"]]  # the jobs that had not started
     assert sorted(inner.launches[2:], key=lambda names: names != ["b"]) == [["b"]] * 3 + [["a"], ["c"]]
     assert statuses(tmp_path) == {name: "failed" if name == "b" else "completed" for name in "abcde"}
     assert inner.threads == {False}
@@ -319,7 +319,7 @@ def test_sweep_waits_for_running_jobs(tmp_path: Path, interrupts: bool) -> None:
             begun.set()
             left.wait(300)
             time.sleep(0.05)
-            ended.set()  # first, because the sweep may leave before another line runs
+            ended.set()  # first, because the sweep may end before the next line
             record(tmp_path / "0", "completed")
 
     def leave(folder: Path) -> JobReturn:
@@ -376,7 +376,7 @@ def test_job_that_failed_in_a_different_sweep_stays_failed_and_a_stopped_job_run
 def test_job_that_a_different_sweep_completes_late_is_not_run_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # The other sweep completes its jobs and ends between this sweep's check of the jobs and its check of that sweep.
+    # This sweep checks the jobs, then the other sweep completes them and ends, then this sweep checks the other sweep.
     inner, other = ProcessLauncher(tmp_path), StudyFolder(tmp_path)
     sign, take_over = Heartbeat(other.sign), StudyFolder.take_over
 
@@ -395,8 +395,8 @@ def test_job_that_a_different_sweep_completes_late_is_not_run_again(
 
 
 def test_sweep_waits_for_running_jobs_of_a_killed_sweep(tmp_path: Path) -> None:
-    # Jobs of a dead sweep stop by themselves and record that. A job that is launched earlier would find its folder in
-    # use.
+    # Jobs of a dead sweep stop by themselves and record their end. If this sweep launched such a job before, the folder
+    # of the job would be in use.
     launcher(ProcessLauncher(tmp_path), "abc")
     inner = ProcessLauncher(tmp_path)
     signs = [Heartbeat(tmp_path / job / HEARTBEAT) for job in "01"]

@@ -135,7 +135,7 @@ def test_function_exact_refuses_non_finite_numbers(value: Any) -> None:
         exact(value, "gamma")
 
 
-# What NumPy prints for a float32 0.3 is 0.3; as a float64 it is 0.30000001192092896.
+# NumPy prints the float32 0.3 as 0.3. The same number as a float64 is 0.30000001192092896.
 @pytest.mark.parametrize(
     "value",
     ["0.3", Decimal("0.3"), "3/10", 0.1 + 0.2, 1 - 0.7, np.arange(0.1, 0.41, 0.1)[2], np.float64(3) / 10,
@@ -149,7 +149,7 @@ def test_ssr_with_a_rounding_error_is_read_as_the_simple_number_that_it_approxim
 
 
 def test_ssr_with_a_rounding_error_may_be_a_simple_fraction() -> None:
-    # As the decimals that they print, 2/3 of 3 batches and 10/7 of 7 would take a batch more.
+    # If each ssr were the decimal that Python prints, 2/3 of 3 batches and 10/7 of 7 would take a batch more.
     assert check_ssr(1 - 1 / 3) == check_ssr(2 / 3) == check_ssr(np.float32(2) / np.float32(3)) == Fraction(2, 3)
     assert check_ssr(10 / 7) == Fraction(10, 7)
 

@@ -91,7 +91,7 @@ def test_new_iteration_resets_only_counters_of_the_iteration() -> None:
 
 
 def test_time_between_batches_counts_only_in_the_total() -> None:
-    assert Timestamp().to_next_batch(3, 4, None) == Timestamp().to_next_batch(3, 4)  # not measured, as in Composer
+    assert Timestamp().to_next_batch(3, 4, None) == Timestamp().to_next_batch(3, 4)  # not measured, like Composer
     assert Timestamp().to_next_epoch(None).to_next_iteration(None) == Timestamp().to_next_epoch().to_next_iteration()
     now = Timestamp().to_next_batch(duration=2).to_next_epoch(duration=timedelta(seconds=1))
     assert (now.seconds, now.iteration_seconds, now.epoch_seconds, now.batch_seconds) == (3, 3, 0, 0)

@@ -73,7 +73,7 @@ def test_default_pace_depends_on_the_class() -> None:
 
 
 def test_scheduler_that_steps_by_epoch_changes_only_between_epochs() -> None:
-    # Six tenths of thirty batches of ten: time 1.8 epochs, which the epoch that begins at 2 is the first to see.
+    # The run has 3 epochs of 10 batches. The first epoch that begins after 1.8 epochs is epoch 2, at batch 20.
     course = ours.StepLR("1.8ep", 0.5).bind(State("30ba", dataloader_len=10), 1)
     assert [course.rates(at(k, 10), [1.0])[0] for k in (0, 18, 19, 20, 29)] == [1.0, 1.0, 1.0, 0.5, 0.5]
     batches = ours.StepLR("1.8ep", 0.5, pace="batch").bind(State("30ba", dataloader_len=10), 1)

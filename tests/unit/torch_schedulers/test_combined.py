@@ -27,9 +27,9 @@ def rates(scheduler: Any, batches: list[int], ssr: Any = 1, length: str = "20ba"
 
 def test_dur_in_a_phase_is_a_fraction_of_the_phase() -> None:
     both = ours.SequentialLR([ours.LinearLR(0.5, total_iters="1dur"), ours.PolynomialLR("0.5dur")], ["0.2dur"])
-    # Phases of 4 and 16 batches: half way up at 2, and at 0 after a half of the second, 4 + 8.
+    # The phases have 4 and 16 batches. The rate is half way up at 2, and 0 after half of the second phase, at 4 + 8.
     assert rates(both, [0, 2, 4, 8, 12, 16]) == [0.5, 0.75, 1.0, 0.5, 0.0, 0.0]
-    # dur follows the run's length, which carries ssr.
+    # dur is a fraction of the length of the run, which is already scaled by ssr.
     assert rates(both, [0, 2, 4, 8, 12, 16], ssr=0.5) == [0.5, 0.75, 1.0, 0.5, 0.0, 0.0]
 
 
@@ -127,7 +127,7 @@ def test_chain_matches_torch_after_a_factor_became_zero(pair: tuple[str, str], i
         optimizer.step()
         scheduler.step()
     found = rates(build(spec), list(range(400)), length="400ba")
-    rounding = 1e-15 if "floor" in pair[1] else 1e-290  # a rate of 0 is the floor less the floor
+    rounding = 1e-15 if "floor" in pair[1] else 1e-290  # a rate of 0 is floor - floor
     assert found == pytest.approx(expected, rel=1e-9, abs=rounding)
 
 
@@ -152,7 +152,7 @@ def test_one_cycle_that_ends_before_the_run_is_refused() -> None:
     for scheduler in (ours.OneCycleLR(1.0, 19), ours.OneCycleLR(1.0, "0.9dur")):
         with refused("total_steps", RangeError):
             rates(scheduler, [0])
-    # Stretched with the run: ten steps at ssr 2 are its twenty batches.
+    # The schedule is stretched with the run: at ssr 2, ten steps are the twenty batches of the run.
     assert rates(ours.OneCycleLR(1.0, 10), [0, 19], ssr=2) == pytest.approx([0.04, 0.04 / 1e4])
     with refused("total_steps", RangeError):
         rates(ours.OneCycleLR(1.0, 19), [0], ssr=0.5)

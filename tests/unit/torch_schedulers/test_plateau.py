@@ -73,7 +73,7 @@ def reductions(options: dict[str, Any], ssr: Any, every: int = 10, **state: Any)
 
 
 def test_ssr_multiplies_patience_without_rounding() -> None:
-    # The first evaluation improves on nothing at all, then patience counts: more than 5, 10, 2.5 and 1 of them.
+    # The first evaluation is always the best. Then the rate falls after more than 5, 10, 2.5 and 1 evaluations.
     assert reductions({"patience": 5}, 1)[0] == 7
     assert reductions({"patience": 5}, 2)[0] == 12
     assert reductions({"patience": 5}, 0.5)[0] == 4
@@ -81,14 +81,15 @@ def test_ssr_multiplies_patience_without_rounding() -> None:
 
 
 def test_ssr_multiplies_cooldown() -> None:
-    # In a cooldown of two evaluations patience restarts: 1 + 1 for patience, 2 of cooldown, then 1 + 1 again.
+    # Patience restarts after a cooldown of two evaluations: 1 + 1 for patience, 2 for the cooldown, then 1 + 1 again.
     assert reductions({"patience": 1, "cooldown": 2}, 1)[:3] == [3, 7, 11]
     assert reductions({"patience": 0, "cooldown": 4}, 0.5)[:3] == [2, 5, 8]
     assert reductions({"patience": 0, "cooldown": 2}, 2)[:3] == [2, 7, 12]
 
 
 def test_patience_as_a_time_does_not_depend_on_the_evaluation_interval() -> None:
-    # More than 50 batches after the best, which was evaluated at the first: 7th evaluation by tens, 4th by twenties.
+    # The first evaluation is the best. The rate falls more than 50 batches later: at the 7th evaluation if there is one
+    # every 10 batches, and at the 4th if there is one every 20.
     assert reductions({"patience": "50ba"}, 1, every=10)[0] == 7
     assert reductions({"patience": "50ba"}, 1, every=20)[0] == 4
     assert reductions({"patience": "50ba"}, 0.5, every=10)[0] == 4

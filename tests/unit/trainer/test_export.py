@@ -28,7 +28,7 @@ NAME = "model.safetensors"
 
 
 class Tied(nn.Module):
-    """Its first and last layer share a weight; its state dict has the name ``a.weight`` twice more."""
+    """A model in which ``a`` and ``b`` share a weight. The weight of the head is not contiguous."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -69,7 +69,7 @@ def test_metric_that_would_compare_different_samples_is_refused() -> None:
     task = Task(nn.Linear(4, 1), lambda o, t: o.mean(), {"error": lambda o, t: F.l1_loss(o, t)}, CPU)
     with refused("eval_dataloader", MismatchError):
         task.evaluate([(X, NUMBERS)])
-    with refused("metrics.accuracy", MismatchError):  # 49 comparisons of 7 samples
+    with refused("metrics.accuracy", MismatchError):  # 7 samples would give 49 comparisons
         accuracy(torch.zeros(7, 3), CLASSES[:, None])
 
 
@@ -214,7 +214,7 @@ def test_evaluation_is_tried_before_the_first_step(tmp_path: Any) -> None:
         Trainer(model, batches, batches, metrics={"ratio": divides}, run_dir=tmp_path, **options).fit()
     assert torch.equal(model.weight, before)
     assert RunResult.load(tmp_path).steps == 0
-    # An error of training comes first.
+    # The first batch of training is checked before the evaluation.
     with pytest.raises(FirstBatchError, match="^train_dataloader"):
         Trainer(model, [(X, NUMBERS)], [(X, NUMBERS)], **options).fit()
     with refused("eval_dataloader", MissingValueError):  # not after training

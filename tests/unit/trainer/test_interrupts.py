@@ -30,7 +30,7 @@ def test_sigterm_raises_one_error_and_restores_the_previous_handler() -> None:
             os.kill(os.getpid(), signal.SIGTERM)
             signal.sigtimedwait([], 1)
         finally:
-            os.kill(os.getpid(), signal.SIGTERM)  # while the record is written
+            os.kill(os.getpid(), signal.SIGTERM)  # as if it came while the record is written
     assert reason(info.value) == "terminated by SIGTERM"
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
 
@@ -126,7 +126,7 @@ def test_signal_during_a_print_is_not_lost() -> None:
 
 
 def test_ctrl_c_that_torchrun_repeats_counts_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One ctrl-C comes from the terminal, and torchrun sends one right after it; a later one is a second ctrl-C."""
+    """A signal of the terminal and, right after it, one of torchrun count as one ctrl-C. A later one counts again."""
     monkeypatch.setenv("TORCHELASTIC_RUN_ID", "1")
     now = [100.0]
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
@@ -165,7 +165,7 @@ def test_handlers_of_the_job_are_replaced_temporarily() -> None:
             assert {number: signal.getsignal(number) for number in ours} == ours
 
 
-@pytest.mark.parametrize("number", STOP_SIGNALS)  # SIGHUP: `nohup` ignores it
+@pytest.mark.parametrize("number", STOP_SIGNALS)  # e.g. `nohup` ignores SIGHUP
 def test_ignored_signals_stay_ignored(number: int) -> None:
     before = signal.signal(number, signal.SIG_IGN)
     try:

@@ -77,7 +77,7 @@ class Lying(Unsized):
 def test_linear_schedule_has_the_right_rates_over_eight_batches() -> None:
     run = Recorded(loader(8), LinearScheduler()).run()
     assert run.lrs == [LR * alpha for alpha in (1, 0.875, 0.75, 0.625, 0.5, 0.375, 0.25, 0.125)]
-    assert run.optimizer.param_groups[0]["lr"] == 0.0  # the rate of a ninth batch
+    assert run.optimizer.param_groups[0]["lr"] == 0.0  # the rate that a ninth batch would have
 
 
 @pytest.mark.parametrize(("ssr", "steps"), [(1.3, 10), (1 / 7, 1), (0.3, 3), ("3/7", 3)])
@@ -109,7 +109,7 @@ def test_documented_examples_of_functions_and_classes_train() -> None:
     expected = [LR] * 20 + [LR / 2] * 4
     assert Recorded(loader(2), [ten_epoch_decay_scheduler], "12ep").run().lrs == expected
     assert Recorded(loader(2), VariableEpochDecayScheduler(10), "12ep").run().lrs == expected
-    # The loader without a length counts its epochs whole, too.
+    # For a loader without a length, complete epochs are counted too.
     assert Recorded(Unsized(2), [ten_epoch_decay_scheduler], "12ep").run().lrs == expected
 
     steps: Callable[[State], float] = lambda state: step_scheduler(state, step_size=["5ep", "25ep"])  # noqa: E731

@@ -127,7 +127,7 @@ def test_changed_hyperparameter_is_used_and_the_moments_are_restored() -> None:
     fresh, other = trained(steps=0, weight_decay=0.1, betas=(0.8, 0.99), weight={"weight_decay": 0.5})
     restore_optimizers(fresh, [other], state, old, [describe_optimizer(other)])
     first, second = other.param_groups
-    # New values replace the saved ones, unchanged ones keep their state: schedules set lr from the time.
+    # New values replace the saved ones. Unchanged values keep their saved state: a schedule has set lr.
     assert (first["weight_decay"], second["weight_decay"]) == (0.5, 0.1)
     assert tuple(first["betas"]) == tuple(second["betas"]) == (0.8, 0.99)
     assert (first["lr"], first["initial_lr"]) == (0.0375, 0.1)

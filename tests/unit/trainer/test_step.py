@@ -102,7 +102,7 @@ def test_batches_of_any_structure_are_split_along_their_samples() -> None:
             return self.linear(inputs) * scale
 
     def batches(make: Any) -> list[Any]:
-        scale = torch.tensor(0.5)  # of the whole batch, not of a sample
+        scale = torch.tensor(0.5)  # one value for the batch, not for each sample
         return [make(INPUTS[i : i + 6], scale, TARGETS[i : i + 6]) for i in range(0, 24, 6)]
 
     kinds = {

@@ -308,7 +308,7 @@ def test_trainer_uses_the_optimizer_of_a_torch_scheduler() -> None:
     model = nn.Linear(4, 3)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     loader = TensorLoader([torch.randn(4, 4), torch.arange(4) % 3], 2)
-    # The run has two decays in half of two epochs.
+    # Half of two epochs has both decays.
     schedulers = Paced(StepLR(optimizer, 1), "epoch")
     result = Trainer(model, loader, None, None, schedulers, "2ep", ssr=0.5, device="cpu", progress="none").fit()
     assert result.steps == 2
@@ -486,7 +486,7 @@ def test_nan_gradient_of_the_last_batch_makes_the_run_diverged(tmp_path: Path, e
         return outputs.square().mean() + rest
 
     trainer = small(loss=loss, metrics={}, run_dir=tmp_path, eval_interval=None, precision=precision)
-    if evaluates:  # with other weights in the model, like those of an average
+    if evaluates:  # with other weights, as if they were averaged
         trainer._eval = [(torch.ones(2, 4), torch.tensor([0, 1]))]
         trainer.on("eval_start", lambda trainer: trainer.model.weight.data.nan_to_num_())
         trainer.on("eval_start", lambda trainer: trainer.model.bias.data.nan_to_num_())
@@ -546,5 +546,5 @@ def test_run_whose_folder_is_removed_fails_and_its_error_names_the_records(tmp_p
     trainer.on("batch_end", lambda t, loss: shutil.rmtree(t.run_dir) if t.state.timestamp.batch == when else None)
     with pytest.raises(RunError, match=r"run/metrics.jsonl: was moved or removed"):
         trainer.fit()
-    assert trainer.state.timestamp.batch <= when + 1  # at its next record at the latest
+    assert trainer.state.timestamp.batch <= when + 1  # the run fails at its next record at the latest
     assert not (tmp_path / "run").exists()

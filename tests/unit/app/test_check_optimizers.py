@@ -94,5 +94,5 @@ def test_preset_no_decay_needs_a_weight_decay_above_0(composed: Callable[..., Di
         check(composed("param_groups=no_decay"))
     check(composed("param_groups=no_decay", "optimizer.weight_decay=1e-4"))
     check(composed("param_groups=no_decay", "optimizer=muon_adamw", "optimizer.muon.weight_decay=0"))
-    check(composed("param_groups=no_decay", "+param_groups.no_decay.lr_scale=2"))  # this name means something else
+    check(composed("param_groups=no_decay", "+param_groups.no_decay.lr_scale=2"))  # lr_scale has an effect
     check(composed("param_groups=no_decay", "+param_groups.head={params: {layer: -1}, weight_decay: 0.1}"))

@@ -112,7 +112,7 @@ def test_newest_checkpoint_is_the_one_saved_last(tmp_path: Path) -> None:
     store = CheckpointStore(tmp_path)
     for batch in (100, 200):
         save(store, batch)
-    save(store, 120)  # a run that has resumed from an earlier checkpoint
+    save(store, 120)  # as after a resume from an earlier checkpoint
     assert [batch for batch, _ in store.all()] == [200, 120]
     found = load_latest_good(tmp_path)
     assert found is not None
@@ -230,7 +230,7 @@ def test_full_disk_is_reported_with_path_and_size_and_old_checkpoints_stay(tmp_p
     save(store, 10, numbers=NUMBERS)
     old = save(store, 20, numbers=NUMBERS)
     before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
-    for batch in (20, 30):  # once when a checkpoint is replaced, and once when one is added
+    for batch in (20, 30):  # 20 replaces a checkpoint, and 30 adds one
         with largest_file(size), pytest.raises(WriteError) as caught:
             save(store, batch, numbers=NUMBERS)
         assert caught.value.errno == errno.EFBIG

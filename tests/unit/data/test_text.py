@@ -100,7 +100,7 @@ def test_line_ends_are_converted_to_unix(tmp_path: Path, monkeypatch: pytest.Mon
 
 @pytest.mark.parametrize("place", ["python311.zip", "Lib"])
 def test_missing_python_sources_are_an_error(place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An embedded Python has its library in a zip file; a stripped one has only compiled files."""
+    """An embedded Python has its library in a zip file. A stripped Python has only compiled files."""
     folder = tmp_path / place
     if place == "Lib":
         folder.mkdir()

@@ -65,7 +65,7 @@ def test_combinators_refuse_a_warmup_that_its_phase_or_the_run_never_finishes() 
     # The phase ends at 10, before its warmup.
     with refused("phases.a.scheduler.t_warmup", RangeError, match=r"\(ends at 20ba, but the phase ends at 10ba\)"):
         alphas(SequentialScheduler({"a": Phase(warmup, "10ba"), "b": LinearScheduler()}), [0], max_duration="30ba")
-    # The last phase has 30 batches at ssr 1, and 10 at ssr 0.5, as the first keeps its 5.
+    # The last phase has 25 batches at ssr 1 and 10 at ssr 0.5, because the first phase keeps its 5 batches.
     last = {"a": Phase(LinearScheduler(), "5ba", scale=False), "b": Phase(warmup, scale=False)}
     assert alphas(SequentialScheduler(last), [15], max_duration="30ba") == [0.5]
     with refused("phases.b.scheduler.t_warmup", RangeError, match=r"but the phase ends at 10ba at ssr 0\.5\)"):

@@ -225,7 +225,7 @@ def test_a_study_without_a_completed_run_has_no_rows(statistic: object) -> None:
 
 
 def test_outlier_run_is_found_by_the_median() -> None:
-    # Each cell has a standard deviation of 0.01, and one far run does not change their median: 0.395 / 0.01 = 39.5.
+    # The median of the cells' standard deviations is 0.01, which one outlier does not change: 0.395 / 0.01 = 39.5.
     cells = {ssr: [0.89, 0.90, 0.91] for ssr in (0.25, 0.5, 1.0, 2.0, 4.0)}
     cells[1.0] = [0.89, 0.90, 0.91, 0.5]
     found = outliers(study_of({"a": cells}))

@@ -243,7 +243,7 @@ def test_jobs_that_were_running_in_a_broken_pool_are_retried_alone(tmp_path: Pat
 
 
 def test_jobs_that_did_not_start_are_launched_together_after_deaths_in_a_pool(tmp_path: Path) -> None:
-    # Jobs that did not start because another job died are launched with the others, any number of times.
+    # A job may fail to start any number of times because another job died. It is always launched with the others.
     names = [f"{number}{letter}" for number in range(5) for letter in "xyz"]
     inner = Pool(tmp_path, {f"{number}x": die for number in range(5)})
     sweep(inner, [*names, "last"])

@@ -31,7 +31,7 @@ def test_missing_device_is_refused(device: object) -> None:
 def test_deterministic_kernels_change_no_other_switch() -> None:
     cudnn = torch.backends.cudnn
     before = cudnn.benchmark, cudnn.deterministic, cudnn.conv.fp32_precision
-    cudnn.benchmark, cudnn.conv.fp32_precision = True, "ieee"  # as a user sets it; reading allow_tf32 raises now
+    cudnn.benchmark, cudnn.conv.fp32_precision = True, "ieee"  # after this, reading allow_tf32 raises an error
     try:
         with repeatable_kernels():
             assert (cudnn.benchmark, cudnn.deterministic, cudnn.conv.fp32_precision) == (False, True, "ieee")

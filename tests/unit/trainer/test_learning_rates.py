@@ -389,7 +389,7 @@ def test_epochs_end_with_the_data() -> None:
     rates = LearningRates(described.ExponentialLR(0.5), state, Fraction(1), clock=twice)
     state.timestamp = Timestamp(epoch=1, batch=6, batch_in_epoch=2)
     rates.load_state_dict({})
-    assert optimizer.param_groups[0]["lr"] == 0.8 * 0.25  # two epochs of the plan, not three
+    assert optimizer.param_groups[0]["lr"] == 0.8 * 0.25  # two epochs of the plan have ended, not three
 
 
 # --- groups and optimizers ---

@@ -39,7 +39,7 @@ def test_every_byte_except_the_first_is_a_target_once(size: int) -> None:
 def test_inputs_and_targets_share_memory() -> None:
     inputs, targets = ByteWindows(bytes(1000), length=10).tensors
     assert targets.data_ptr() == inputs.data_ptr() + inputs.element_size()
-    assert inputs.dtype == torch.int64  # embeddings and losses need this type, and only it counts as tokens
+    assert inputs.dtype == torch.int64  # the type for embeddings and losses, and for counting tokens
 
 
 def test_a_limit_selects_windows_from_the_whole_text() -> None:

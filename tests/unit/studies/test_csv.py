@@ -58,7 +58,7 @@ def test_rows_may_be_means_of_several_runs(tmp_path: Path) -> None:
     assert table["low"].notna().all()  # b has the noise of a
     plain = summary(replace(study, noise="cell"))
     assert plain["low"].isna().tolist() == [False, False, True, True]
-    half = stats.t.ppf(0.975, 4) * 0.01 / 5**0.5  # of the logit, by the delta method
+    half = stats.t.ppf(0.975, 4) * 0.01 / 5**0.5  # of the accuracy; the logit uses the delta method
     logit = math.log(0.8 / 0.2) - half / 0.16
     assert plain["low"][0] == pytest.approx(1 / (1 + math.exp(-logit)))
     assert study.totals()["runs"] == 16

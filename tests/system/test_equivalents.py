@@ -1,4 +1,4 @@
-"""The tables of docs/guide/moving.md: each row gives the same multipliers as what it replaces, batch for batch."""
+"""The tables of docs/guide/moving.md: each scheduler has the multipliers of the one that it replaces."""
 
 from __future__ import annotations
 

@@ -87,7 +87,7 @@ def test_evaluate_works_from_python(run: Path) -> None:
 
 
 def test_best_checkpoint_has_the_metrics_of_its_batch(run: Path) -> None:
-    """The best is chosen by the largest loss here: the first evaluation, at batch 11."""
+    """Here the best checkpoint has the largest loss: that of the first evaluation, at batch 11."""
     found = evaluate(run, "best", trust="resume_lab")
     worst = max(recorded(run)["evaluations"], key=lambda item: item["metrics"]["eval/loss"])
     assert found.batch == worst["timestamp"]["batch"] == 11

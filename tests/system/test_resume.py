@@ -228,7 +228,7 @@ def test_renamed_data_with_the_same_content_is_accepted(app: Run, in_tmp: Path) 
         ]
 
     assert app(*given("t.csv")).code == 0
-    # The config as an earlier release described it, with other defaults and fewer options.
+    # Write the config as an earlier release did, with different defaults and fewer options.
     config = in_tmp / "run/.hydra/config.yaml"
     described = OmegaConf.load(config)
     assert isinstance(described, DictConfig)

@@ -1,4 +1,4 @@
-"""A new project runs at once: its test, which trains, and a sweep of its experiment."""
+"""A new project works immediately: its test trains a model, and a sweep of its experiment completes."""
 
 from __future__ import annotations
 

@@ -218,7 +218,7 @@ def test_the_scale_of_an_fp16_loss_is_restored(tmp_path: Path) -> None:
 
 
 def test_resumed_run_restores_the_best_value_of_the_metric(tmp_path: Path) -> None:
-    """The metric is given: 0.9 at batch 2 stays the best, before and after the interruption."""
+    """The test sets the metric: 0.9 at batch 2 stays the best value, before and after the interruption."""
     told = {2: 0.9, 4: 0.5, 6: 0.6, 8: 0.7, 10: 0.8, 12: 0.1}
 
     class Teller:

@@ -106,7 +106,7 @@ def test_without_torchvision_the_data_is_refused_at_composition(
     check(composed("data=fake", "model=vit"))
 
 
-# The sizes, shapes and numbers of classes that preflight uses without loading the data.
+# Preflight uses sizes, shapes and numbers of classes without loading the data.
 
 
 @pytest.mark.parametrize(

@@ -164,7 +164,7 @@ def kept(composed: Compose, folder: Path, *overrides: str) -> list[int]:
 def test_checkpoint_is_kept_only_if_a_longer_run_could_start_there(composed: Compose, tmp_path: Path) -> None:
     linear = ("scheduler.decay=linear", "scheduler.t_decay=0.2dur")
     assert kept(composed, tmp_path, *linear) == [321]  # of 400 steps; the first step of the decay is at the peak
-    # In a longer run, these fractions are different steps.
+    # In a longer run, these fractions are different steps, so the job keeps no checkpoint.
     assert kept(composed, tmp_path, *linear, "trainer.eval_interval=0.25dur") == []
     assert kept(composed, tmp_path, *linear, "callbacks=[ema]", "callbacks.ema.half_life=0.1dur") == []
 

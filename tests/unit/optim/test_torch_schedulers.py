@@ -1,4 +1,4 @@
-"""torch's own schedulers, converted from the instance: torch's values, stretched."""
+"""torch's schedulers, converted from their instances: they have torch's values, stretched by SSR."""
 
 from __future__ import annotations
 

@@ -148,4 +148,4 @@ def test_noise_that_is_a_parabola_over_log_ssr_is_fitted_by_a_parabola() -> None
     assert noise.spreads**2 == pytest.approx(variances, rel=1e-6)
     further = pooled_noise(np.append(variances, math.nan), np.array([7] * 5 + [0]), (*SSRS, 64.0), np.zeros(6))
     assert further is not None
-    assert further.spreads[5] == pytest.approx(further.spreads[4])  # a parabola is not extrapolated
+    assert further.spreads[5] == pytest.approx(further.spreads[4])  # the fitted parabola is not extrapolated

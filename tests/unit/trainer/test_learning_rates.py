@@ -123,7 +123,7 @@ def test_run_within_one_epoch_needs_a_pace(make: Any, field: str, fix: str) -> N
 
 
 def test_explicit_pace_is_used_in_a_run_within_one_epoch() -> None:
-    cosine = [0.4 * (1 + math.cos(math.pi * k / BATCHES)) for k in range(BATCHES)]  # torch's closed form, to 0
+    cosine = [0.4 * (1 + math.cos(math.pi * k / BATCHES)) for k in range(BATCHES)]  # torch's closed form; it ends at 0
     constant = [0.8] * BATCHES
     for pace, expected in (("batch", cosine), ("epoch", constant)):
         assert trace(described.CosineAnnealingLR("1dur", pace=pace), sgd(), epochs=1) == pytest.approx(expected)

@@ -42,6 +42,6 @@ def test_longer_run_has_fewer_bits_per_byte(run: Callable[..., RunResult]) -> No
         for name, ssr in (("short", 0.0625), ("long", 0.25))
     )
     assert (short.steps, long.steps) == (100, 400)
-    # Measured: 3.6 and 3.0 bits, +-0.01 between seeds. Other Python versions have a different text, so other numbers.
+    # Measured: 3.6 and 3.0 bits, +-0.01 between seeds. The text of other Python versions gives other numbers.
     assert long.metrics["eval/bits_per_byte"] < 3.25  # type: ignore[operator]
     assert short.metrics["eval/bits_per_byte"] > long.metrics["eval/bits_per_byte"] + 0.3  # type: ignore[operator]

@@ -250,7 +250,7 @@ def test_sharded_run_resumes_unsharded_and_unsharded_run_resumes_sharded(pairs: 
 
 def test_token_counts_above_the_int32_limit_are_summed_exactly(pairs: Pairs) -> None:
     runs = pairs.run(cases.many_tokens, each=2**31).values
-    # 10 samples in batches of 3: the last batch has one sample, so the second process has no part of it: 4 + 3 parts.
+    # With 10 samples in batches of 3, the last batch has one sample. So the first process has 4 parts, and the other 3.
     total = 7 * 2**31 + 3 * 1000 + 10
     assert [run["when"]["token"] for run in runs] == [total, total]
     assert total > 2**33
@@ -343,7 +343,7 @@ TORCHMETRICS = pytest.mark.extra("torchmetrics")
 
 @pytest.mark.parametrize("kind", ["merges", pytest.param("torchmetrics", marks=TORCHMETRICS)])
 def test_metric_object_combines_the_batches_of_all_processes(pairs: Pairs, kind: str) -> None:
-    lengths = [2, 5, 16] if kind == "torchmetrics" else [1, 2, 5, 16]  # for 1, a process would have no sample
+    lengths = [2, 5, 16] if kind == "torchmetrics" else [1, 2, 5, 16]  # length 1 would leave a process empty
     (one,) = pairs.run(cases.metric_objects, world=1, kind=kind, lengths=lengths).values
     two, other = pairs.run(cases.metric_objects, kind=kind, lengths=lengths).values
     assert two == other

@@ -1,4 +1,4 @@
-"""The tables of docs/guide/moving.md: each scheduler has the multipliers of the one that it replaces."""
+"""The tables of docs/guide/moving.md: in each batch, a scheduler has the multiplier of the one it replaces."""
 
 from __future__ import annotations
 

@@ -364,7 +364,7 @@ def test_run_killed_after_a_change_of_its_config_can_be_changed_again(app: Run, 
         shutil.rmtree(run / f"checkpoints/ba{number}")
     (run / "result.json").unlink()
     before = rates(run)
-    assert app(*lab(max_duration="8ep", **keep)).code == 0  # the checkpoint has the change
+    assert app(*lab(max_duration="8ep", **keep)).code == 0  # the checkpoint already has the change
     assert rates(run) == before
     for number in (70, 80):
         shutil.rmtree(run / f"checkpoints/ba{number}")

@@ -47,7 +47,10 @@ def test_the_command_of_the_readme_runs_unit_and_system_tests(request: pytest.Fi
 
 
 def test_ci_runs_every_test() -> None:
-    """CI runs the command of the README, then the tests in other folders and those that missing packages skipped."""
+    """CI runs the command of the README, and then the tests that this command leaves out.
+
+    These are tests in other folders, and tests that were skipped because a package was not installed.
+    """
     script = (REPO / ".ci" / "run").read_text(encoding="utf-8")
     assert 'options=(tests -m "chaos or extra or hypothesis" --hypothesis-profile=thorough)' in script
     assert 'python -m pytest "${options[@]}" -n 3 || alone "${options[@]}"' in script

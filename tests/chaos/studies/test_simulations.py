@@ -129,8 +129,9 @@ def test_intervals_of_cells_with_unequal_seeds_have_their_stated_coverage() -> N
 
 
 def test_intervals_between_measured_ssrs_have_their_stated_coverage() -> None:
-    """In 94% of 4,000 studies, the interval contains the true SSR of a target. With straight lines, in 43% of them.
+    """In 94% of 4,000 studies, the interval contains the true SSR of a target.
 
-    This test has 100 studies, so the 94% vary by 7 percentage points.
+    With straight lines between the SSRs, the rate is 43%. This test has only 100 studies, so its rate may differ by
+    7 percentage points.
     """
     assert all(share >= 0.87 for share in between(8, 100).values())

@@ -12,8 +12,8 @@ from checkpoint_helpers import kill
 @pytest.mark.skipif(sys.platform != "linux", reason="forks and kills")
 def test_save_killed_before_any_file_operation_leaves_an_intact_checkpoint(tmp_path: Path) -> None:
     points = kill("steps", tmp_path)
-    # One save was killed before each of its file operations: writes of at least two files, their syncs, the rename and
-    # a removal.
+    # For each file operation of a save, one save was killed before it: writes of at least two files, their syncs, the
+    # rename and a removal.
     assert points.keys() == {"next", "same", "earlier"}
     assert min(points.values()) >= 12
     assert points["same"] > points["next"]  # an old checkpoint of the same batch is moved aside before it is replaced

@@ -123,7 +123,7 @@ def test_same_command_completes_a_job_that_ended_while_copying_shared_steps(
     shutil.copytree(trunk, "studies")
     job, save = Path("studies/s/2"), CheckpointStore.save
     place: Any
-    # The decay of SSR 2 begins at step 36, so the first job that completes publishes 37 steps: its last is at the peak.
+    # The decay of SSR 2 begins at step 36, so the first job that completes publishes 37 steps. The last is at the peak.
     for place, name, error, code, share, steps in (
         (Point, "copy_records", OSError("the disk is gone"), 1, "share=true", 19),
         (Taken, "write", KeyboardInterrupt(), 130, "share=true", 37),

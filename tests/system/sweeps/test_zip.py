@@ -45,7 +45,7 @@ def test_study_with_a_zip_can_be_extended_and_reported_and_can_share_steps(
     assert again.code == 0, again.err
     assert overrides_of("5") == ["ssr=2", "scheduler=linear", "seed=1"]
 
-    alone = app(*QUIET[1:], *overrides_of("3"), "hydra.run.dir=alone")  # its overrides reproduce a job
+    alone = app(*QUIET[1:], *overrides_of("3"), "hydra.run.dir=alone")  # the overrides of a job reproduce it
     assert alone.code == 0, alone.err
     assert (
         RunResult.load(Path("alone/result.json")).metrics == RunResult.load(Path("studies/pairs/3/result.json")).metrics

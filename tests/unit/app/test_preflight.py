@@ -286,7 +286,7 @@ def test_values_can_be_paired_only_with_zip(typed: tuple[str, ...], words: str) 
 
 
 def test_zip_and_product_give_the_same_jobs_with_the_same_identities() -> None:
-    """So a sweep without a zip can extend a study with a zip, and the reverse."""
+    """A sweep without a zip can extend a study with a zip, and the reverse."""
     paired, product = (
         flight("-m", "ssr=0.5,1", "optimizer.lr=0.1,0.05", "seed=0,1", *more).sweep
         for more in (["++zip=ssr,optimizer.lr"], [])

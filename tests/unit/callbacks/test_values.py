@@ -18,7 +18,7 @@ def test_each_of_several_param_groups_has_a_column() -> None:
         "lr": 0.1,
         "lr/0": 0.1,
         "lr/1": 0.2,
-        "weight_decays/0": 1,  # the record has no key weight_decay, so the s stays
+        "weight_decays/0": 1,  # the record has no key weight_decay, so this name keeps its s
         "weight_decays/1": 2,
         "betas/0/0": 0.9,
         "betas/0/1": 0.99,

@@ -129,7 +129,7 @@ def test_damaged_checkpoint_does_not_count_as_one_of_the_kept_checkpoints(tmp_pa
     save(store, 30)
     assert names(tmp_path) == ["ba10", "ba30"]
     (tmp_path / "ba30" / "checkpoint.json").write_bytes(b"{")
-    save(store, 30)  # replaces the damaged one; it moves only a good one aside
+    save(store, 30)  # replaces the damaged checkpoint without moving it aside
     assert names(tmp_path) == ["ba10", "ba30"]
     assert is_of(load(tmp_path / "ba30").state, 30)
 

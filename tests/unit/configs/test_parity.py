@@ -47,7 +47,7 @@ def parameters(target: Any) -> list[inspect.Parameter]:
 
 
 def fields(config: Any) -> dict[str, dataclasses.Field[Any]]:
-    # In the config of an optimizer, params selects parameters. In the signature of the class, params is the parameters.
+    # In the config of an optimizer, params selects parameters. In the signature of the class, params are parameters.
     return {field.name: field for field in dataclasses.fields(config) if field.name not in ("_target_", "params")}
 
 

@@ -37,7 +37,8 @@ def test_ignored_tokens_do_not_change_the_loss_and_the_metric() -> None:
 def test_a_loss_that_the_model_has_computed_is_not_computed_again() -> None:
     own = torch.tensor(7.0)
     assert next_token_loss({"loss": own, "logits": LOGITS}, {"labels": torch.tensor([[0, 1, 0]])}) is own
-    # The targets of a pair are a tensor. Then only they count, and the model's own loss is not used.
+    # If the batch is a pair, its targets are a tensor. Then the loss is computed from them, and the model's own loss is
+    # not used.
     assert next_token_loss({"loss": own, "logits": LOGITS}, torch.tensor([[1, 0, 1]])) is not own
 
 

@@ -164,7 +164,7 @@ def test_schedule_resumes_if_the_timestamp_is_after_the_start() -> None:
     assert rates(other) == [0.05]
 
 
-@pytest.mark.filterwarnings("ignore:Seems like `optimizer.step:UserWarning")  # torch warns after a pickle
+@pytest.mark.filterwarnings("ignore:Seems like `optimizer.step:UserWarning")  # torch warns about pickles
 def test_pickled_schedule_keeps_its_rates() -> None:
     optimizer = sgd(0.1)
     ScheduledLR(optimizer, LinearScheduler(), max_duration="8ba")

@@ -77,7 +77,7 @@ def test_each_gain_is_drawn_at_its_ssr_with_a_tick() -> None:
         if line.get_marker() in ("o", "s", "D", "^", "v", "P", "h"):
             for place in line.get_xdata():  # type: ignore[union-attr]
                 near = min(measured, key=lambda ssr: abs(math.log2(place / ssr)))
-                assert abs(math.log2(place / near)) < 0.05 * 0.25  # 5% of the distance to the next SSR
+                assert abs(math.log2(place / near)) < 0.05 * 0.25  # below 5% of the distance to the next SSR
                 places[near].add(float(place))
     assert {len(found) for found in places.values()} == {4}  # no mark covers another
     assert set(measured) <= {*axes.xaxis.get_majorticklocs(), *axes.xaxis.get_minorticklocs()}
@@ -89,7 +89,7 @@ def test_very_large_intervals_are_clipped_at_the_plot() -> None:
     made = build(replace(study, objective="eval/score"), Options(noise="cell"))
     assert made.summary["high"].max() > 1.2
     low, high = draw(made, "frontier").axes[0].get_ylim()
-    assert 0.75 < low < 0.8  # the axis adds a quarter of 0.80 .. 0.92 and a margin
+    assert 0.75 < low < 0.8  # the axis extends 0.80 .. 0.92 by a quarter of this range and a margin
     assert 0.92 < high < 0.97
     made = build(study_of({"a": {0.5: [0.80, 0.801], 1.0: [0.84, 0.841], 2.0: [0.90, 0.901]}}))
     low, high = draw(made, "frontier").axes[0].get_ylim()

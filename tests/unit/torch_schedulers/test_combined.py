@@ -127,7 +127,7 @@ def test_chain_matches_torch_after_a_factor_became_zero(pair: tuple[str, str], i
         optimizer.step()
         scheduler.step()
     found = rates(build(spec), list(range(400)), length="400ba")
-    rounding = 1e-15 if "floor" in pair[1] else 1e-290  # a rate of 0 is floor - floor
+    rounding = 1e-15 if "floor" in pair[1] else 1e-290  # a rate of 0 is computed as floor - floor
     assert found == pytest.approx(expected, rel=1e-9, abs=rounding)
 
 

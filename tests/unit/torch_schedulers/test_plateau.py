@@ -73,7 +73,7 @@ def reductions(options: dict[str, Any], ssr: Any, every: int = 10, **state: Any)
 
 
 def test_ssr_multiplies_patience_without_rounding() -> None:
-    # The first evaluation is always the best. Then the rate falls after more than 5, 10, 2.5 and 1 evaluations.
+    # The first evaluation is always the best. The rate falls when more than 5, 10, 2.5 and 1 evaluations have followed.
     assert reductions({"patience": 5}, 1)[0] == 7
     assert reductions({"patience": 5}, 2)[0] == 12
     assert reductions({"patience": 5}, 0.5)[0] == 4

@@ -126,7 +126,7 @@ def test_signal_during_a_print_is_not_lost() -> None:
 
 
 def test_ctrl_c_that_torchrun_repeats_counts_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A signal of the terminal and, right after it, one of torchrun count as one ctrl-C. A later one counts again."""
+    """A signal of the terminal and, right after it, one of torchrun are one ctrl-C. A later signal counts again."""
     monkeypatch.setenv("TORCHELASTIC_RUN_ID", "1")
     now = [100.0]
     monkeypatch.setattr(time, "monotonic", lambda: now[0])

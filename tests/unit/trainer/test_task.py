@@ -170,7 +170,10 @@ def test_metric_values_of_any_number_type_keep_their_digits(number: Any) -> None
 
 
 def test_single_value_counts_for_one_token_if_other_batches_have_several_values() -> None:
-    """Batches of 3 samples have 3 values and 1 value: (1 + 2 + 3 + 8) / 4 = 3.5. If 8 counted three times: 5."""
+    """Batches of 3 samples have 3 values and 1 value: (1 + 2 + 3 + 8) / 4 = 3.5.
+
+    If the 8 counted for its 3 samples, the result would be 5.
+    """
     flat = iter((torch.tensor([1.0, 2.0, 3.0]), torch.tensor([8.0]), torch.tensor([])))
     task = Task(linear(), None, {"m": lambda outputs, targets: next(flat)}, CPU)
     assert task.evaluate([(X[:3], Y[:3])] * 3)["eval/m"] == 3.5

@@ -308,7 +308,7 @@ def test_trainer_uses_the_optimizer_of_a_torch_scheduler() -> None:
     model = nn.Linear(4, 3)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     loader = TensorLoader([torch.randn(4, 4), torch.arange(4) % 3], 2)
-    # Half of two epochs has both decays.
+    # The rate decays twice in half of two epochs.
     schedulers = Paced(StepLR(optimizer, 1), "epoch")
     result = Trainer(model, loader, None, None, schedulers, "2ep", ssr=0.5, device="cpu", progress="none").fit()
     assert result.steps == 2

@@ -53,7 +53,7 @@ def test_samples_that_a_torch_sampler_repeats_as_padding_are_counted(pairs: Pair
     mine, other = pairs.run(cases.count_foreign, lengths=LENGTHS, sizes=SIZES).values
     assert mine == other
     for length, size, drop, found, per_batch in mine:
-        each = length // 2 if drop else math.ceil(length / 2)  # the sampler's own arithmetic
+        each = length // 2 if drop else math.ceil(length / 2)  # as torch's sampler computes it
         if each == 0:
             assert found == "train_dataloader"
         else:
@@ -433,7 +433,7 @@ def test_every_process_raises_the_same_error(pairs: Pairs, kind: str, expected: 
 
 def test_error_of_every_process_names_the_settings_that_differ(pairs: Pairs) -> None:
     first, second = pairs.run(cases.apart).values
-    assert first == second  # so one of them can print the error
+    assert first == second  # equal errors, so one process can print it
     assert first.pop("") is None
     assert set(first) == set(cases.APART)
     for name, said in first.items():

@@ -84,7 +84,7 @@ def test_eight_colours_can_be_distinguished(palette: Sequence[str], paper: str) 
     for name, matrix in VISION.items():
         seen = lab(np.clip(rgb @ np.array(matrix).T, 0, 1))
         assert min(pdist(seen)) > 20, name
-    lightness = np.sort(lab(rgb)[:, 0])  # a print in grey keeps this
+    lightness = np.sort(lab(rgb)[:, 0])  # a grey print keeps only this
     assert np.diff(lightness).min() > 6
     luminance, background = rgb @ XYZ[1], float((linear([paper]) @ XYZ[1])[0])
     contrast = (np.maximum(luminance, background) + 0.05) / (np.minimum(luminance, background) + 0.05)

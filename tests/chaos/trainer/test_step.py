@@ -66,5 +66,5 @@ def test_compile_time_does_not_count_as_training_time(tmp_path: Path, clock: Clo
     assert results[False].metrics["eval/loss"] == pytest.approx(compiled.metrics["eval/loss"], abs=1e-4)
     found = load_latest_good(tmp_path / "True" / "checkpoints")
     assert found is not None
-    # The names of the model's own weights, which any other code can load.
+    # The names are those of the model's own weights, so any other code can load them.
     assert list(found[0].state["model"]) == list(ConvNet().state_dict())

@@ -45,7 +45,7 @@ def test_a_compiled_optimizer_step_uses_the_new_rate() -> None:
         optimizer.step()
 
     assert moved(optimizer, lambda: step) == [1.0, 0.75, 0.5, 0.25]
-    assert graphs <= 2  # the optimizer's first step may differ; a rate that is a number is a new graph each time
+    assert graphs <= 2  # the first step may need its own graph; if rates were numbers, each would need one
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")

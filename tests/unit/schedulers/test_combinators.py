@@ -136,7 +136,7 @@ def test_phases_may_use_different_units() -> None:
 
 
 def test_only_rates_that_a_phase_needs_must_be_known() -> None:
-    # A run of unknown epochs: phases in batches need no dataloader_len.
+    # The length of an epoch is unknown, but phases in batches need no dataloader_len.
     scheduler = SequentialScheduler({"a": Phase(HALF, "5ba"), "b": ExponentialScheduler(0.5, "1ba")})
     assert alphas(scheduler, (4, 5, 6), max_duration="3ep") == [0.5, 1.0, 0.5]
     assert alphas(scheduler, (4, 5, 6)) == [0.5, 1.0, 0.5]  # nor the length of the run

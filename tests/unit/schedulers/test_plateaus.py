@@ -29,7 +29,7 @@ def test_wsd_matches_its_formula(decay: str, alpha_f: float) -> None:
 
 
 def test_wsd_by_default_decays_over_the_last_tenth() -> None:
-    # From batch 90 to 100; at 92.5 a quarter of it: 1 - sqrt(1/4).
+    # The decay takes batches 90 to 100. At 92.5, a quarter of it is over: 1 - sqrt(1/4).
     assert alphas(WarmupStableDecayScheduler("4ba"), (90, 92.5, 100), max_duration="100ba") == [1.0, 0.5, 0.0]
 
 

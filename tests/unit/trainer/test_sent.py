@@ -170,7 +170,7 @@ def test_number_of_earlier_evaluations_does_not_change_the_size_of_a_checkpoint(
     run = trainer(tmp_path / "run", "20ba", eval_interval="1ba", checkpoint={"interval": "1ba"})
     run.on("checkpoint_saved", lambda _, path: sizes.append((path / "state.pt").stat().st_size))
     assert len(run.fit().evaluations) == 20
-    assert max(sizes[1:]) - min(sizes[1:]) < 200  # less than one evaluation needs; only counters get longer
+    assert max(sizes[1:]) - min(sizes[1:]) < 200  # less than the size of an evaluation: only counters get longer
 
 
 def test_earlier_evaluations_are_read_from_the_log(run: Path, whole: RunResult) -> None:

@@ -118,7 +118,7 @@ def test_ragged_batches_train_with_a_model_that_computes_its_own_loss() -> None:
     result = Trainer(
         model, loader, loader, optimizer, LinearScheduler(), "100tok", metrics=metrics, device="cpu", progress="none"
     ).fit()
-    assert (result.tokens, result.samples, result.steps) == (105, 13, 7)  # 57 + 10 + 4 + 34 is the first past 100
+    assert (result.tokens, result.samples, result.steps) == (105, 13, 7)  # 57 + 10 + 4 + 34 is the first sum above 100
     assert rates == exact([1 - tokens / 100 for tokens in (0, 10, 14, 48, 57, 67, 71)])
     with torch.no_grad():
         each = torch.cat([bits_per_byte(model(**batch), batch) for batch in loader])

@@ -31,7 +31,7 @@ Run = Callable[..., Answer]
 
 
 def test_run_survives_kills_and_sigterm_at_random_points(tmp_path: Path) -> None:
-    found = scenarios("kills:2,signals:1", tmp_path)  # tests/chaos has 30 kills, and 20 and 3 of each signal
+    found = scenarios("kills:2,signals:1", tmp_path)  # tests/chaos: 30 kills, 20 SIGTERMs, 3 of each other signal
     assert found["kills"]["kills"] == 2
     assert [found["signals"][name]["stopped"] for name in SIGNALS] == [1, 0, 0, 0]
 

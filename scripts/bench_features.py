@@ -55,19 +55,19 @@ def variants() -> dict[str, Mapping[str, Any]]:
 
 def one(data: TensorDataset, options: Mapping[str, Any], folder: Path) -> float:
     """Train one epoch. Return the seconds per step."""
-    given = dict(options)
+    arguments = dict(options)
     model = MLP()
-    groups = given.pop("groups", None)
+    groups = arguments.pop("groups", None)
     optimizer = _sgd(model, fused=True)
-    if groups is not None or "schedules" in given:
+    if groups is not None or "schedules" in arguments:
         params: Any = model.parameters() if groups is None else param_groups(model, groups, weight_decay=1e-4)
         optimizer = torch.optim.SGD(params, lr=0.05, momentum=0.9, weight_decay=1e-4, fused=True)
     for kind in ("callbacks", "loggers"):
-        if kind in given:
-            given[kind] = [given[kind]()]
-    if given.pop("run", False):
-        given["run_dir"] = folder / str(time.perf_counter_ns())
-    given = {"log_interval": "10ba", **given}
+        if kind in arguments:
+            arguments[kind] = [arguments[kind]()]
+    if arguments.pop("run", False):
+        arguments["run_dir"] = folder / str(time.perf_counter_ns())
+    arguments = {"log_interval": "10ba", **arguments}
     trainer = Trainer(
         model,
         TensorLoader(data, _BATCH),
@@ -77,7 +77,7 @@ def one(data: TensorDataset, options: Mapping[str, Any], folder: Path) -> float:
         "1ep",
         device="cpu",
         progress="none",
-        **given,
+        **arguments,
     )
     start = time.perf_counter()
     trainer.fit()

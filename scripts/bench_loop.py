@@ -193,13 +193,13 @@ _PEERS = {"lightning.fabric": fabric, "lightning": lightning, "accelerate": acce
 
 
 def _installed(module: str) -> bool:
-    found = importlib.util.find_spec(module.partition(".")[0])
-    return found is not None and found.origin is not None  # a folder with that name is not a package
+    spec = importlib.util.find_spec(module.partition(".")[0])
+    return spec is not None and spec.origin is not None  # a folder with that name is not a package
 
 
 def loops() -> dict[str, tuple[Runner, str, bool]]:
     """Return a mapping from the name of a loop to its runner, its kind of loader, and whether its SGD is fused."""
-    found: dict[str, tuple[Runner, str, bool]] = {
+    runners: dict[str, tuple[Runner, str, bool]] = {
         "plain, DataLoader": (plain, "DataLoader", False),
         "plain, in memory": (plain, "memory", False),
         "plain, in memory, no schedule": (partial(plain, schedule=False), "memory", False),
@@ -211,10 +211,10 @@ def loops() -> dict[str, tuple[Runner, str, bool]]:
     for module, runner in _PEERS.items():
         if _installed(module):
             name = runner.__name__.capitalize()
-            found[f"{name}, DataLoader"] = (runner, "DataLoader", False)
+            runners[f"{name}, DataLoader"] = (runner, "DataLoader", False)
             if module != "composer":  # Composer accepts no other loader
-                found[f"{name}, in memory"] = (runner, "memory", False)
-    return found
+                runners[f"{name}, in memory"] = (runner, "memory", False)
+    return runners
 
 
 def measure(rounds: int) -> dict[str, list[float]]:

@@ -196,27 +196,29 @@ def measure(benches: list[_Bench], groups: int, rounds: int, *, tensors: bool = 
         sizes.append(max(5, int(2e-3 * 20 / (time.thread_time() - begin))))
     times: list[list[float]] = [[] for _ in steps]
     for _ in range(rounds):
-        for step, size, seen in zip(steps, sizes, times, strict=True):
+        for step, size, microseconds in zip(steps, sizes, times, strict=True):
             begin = time.thread_time()
             for _ in range(size):
                 step()
-            seen.append((time.thread_time() - begin) / size * 1e6)
+            microseconds.append((time.thread_time() - begin) / size * 1e6)
     return times
 
 
 def table(benches: list[_Bench], one: list[list[float]], fifty: list[list[float]]) -> str:
     """Return a table of microseconds, ratios to the floor, and ratios to ScheduledLR, for one and for fifty groups."""
 
-    def ratio(seen: list[float], base: list[float]) -> float:
-        return statistics.median(a / b for a, b in zip(seen, base, strict=True))
+    def ratio(times: list[float], base: list[float]) -> float:
+        return statistics.median(a / b for a, b in zip(times, base, strict=True))
 
     ours = next(i for i, bench in enumerate(benches) if bench[0] is scheduled_lr)
     head = f"{'':<30}{'1 param group':^30}{'50 param groups':^30}"
     lines = [head, f"{'one step':<30}" + f"{'us':>10}{'x floor':>10}{'x ours':>10}" * 2]
     for (_, _, label), *columns in zip(benches, one, fifty, strict=True):
         cells = ""
-        for seen, every in zip(columns, (one, fifty), strict=True):
-            cells += f"{statistics.median(seen):>10.2f}{ratio(seen, every[0]):>10.2f}{ratio(seen, every[ours]):>10.2f}"
+        for times, every in zip(columns, (one, fifty), strict=True):
+            cells += (
+                f"{statistics.median(times):>10.2f}{ratio(times, every[0]):>10.2f}{ratio(times, every[ours]):>10.2f}"
+            )
         lines.append(f"{label:<30}{cells}")
     return "\n".join(lines)
 

@@ -78,11 +78,11 @@ def _train() -> None:
             ratios = ",".join(map(str, RATIOS))
             arguments = ["-m", *SWEEP, f"ssr={ratios}", f"study={name}", share]
             began = time.perf_counter()
-            done = subprocess.run(
+            process = subprocess.run(
                 [sys.executable, str(TRAIN), *arguments], cwd=folder, check=True, capture_output=True, text=True
             )
             seconds[name] = time.perf_counter() - began
-        steps = re.search(r"cost of the study: ([\d,]+) steps in .* instead of ([\d,]+) steps", done.stdout)
+        steps = re.search(r"cost of the study: ([\d,]+) steps in .* instead of ([\d,]+) steps", process.stdout)
         assert steps is not None
         shared, alone = (int(each.replace(",", "")) for each in steps.groups())
         print(f"\nbyte LM, WSD, SSR {', '.join(map(str, RATIOS))}, one worker")

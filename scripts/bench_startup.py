@@ -65,8 +65,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         for arguments in (["--cfg", "job"], ["--help"], ["--shell-completion", "query=bash"]):
             times: dict[Path, list[float]] = {bare: [], TRAIN: []}
             for _ in range(rounds):
-                for script, seen in times.items():
-                    seen.append(_start(script, arguments, Path(folder)))
+                for script, seconds in times.items():
+                    seconds.append(_start(script, arguments, Path(folder)))
             ours, least = statistics.median(times[TRAIN]), statistics.median(times[bare])
             print(f"{' '.join(arguments):<30}{least:>14.3f}{ours:>14.3f}{ours / least:>8.2f}")
     return 0

@@ -76,11 +76,11 @@ def coverage(seeds: int, runs: int, kind: str = "normal", noise: str = "pooled",
     """Return for each kind of interval how often it contains the true value, in studies of three recipes."""
     generator = np.random.default_rng(seed)
     truth = np.array([DIGITS, np.array(DIGITS) - 0.004, np.array(DIGITS) + np.linspace(-0.02, 0.004, 5)])
-    held: Counter[str] = Counter()
+    hits: Counter[str] = Counter()
     total: Counter[str] = Counter()
 
     def count(name: str, low: Any, high: Any, value: Any) -> None:
-        held[name] += int(np.sum((np.asarray(low) <= value) & (value <= np.asarray(high))))
+        hits[name] += int(np.sum((np.asarray(low) <= value) & (value <= np.asarray(high))))
         total[name] += int(np.size(value))
 
     for _ in range(runs):
@@ -92,7 +92,7 @@ def coverage(seeds: int, runs: int, kind: str = "normal", noise: str = "pooled",
         for a, b in ((0, 1), (0, 2), (1, 2)):
             pairs = studies.paired(study, f"r{a}", f"r{b}")
             count("difference of recipes", pairs["low"], pairs["high"], truth[a] - truth[b])
-    return {name: held[name] / total[name] for name in total}
+    return {name: hits[name] / total[name] for name in total}
 
 
 def smooth(ssrs: Any) -> Any:
@@ -109,23 +109,23 @@ def between(seeds: int, runs: int, spread: float = 0.002, seed: int = 0) -> dict
     generator = np.random.default_rng(seed)
     truth = smooth(SSRS)[:1]
     truth = np.concatenate([truth, 0.99 - 0.03 * (np.array(SSRS)[None] * 0.8) ** -0.7])
-    held: Counter[str] = Counter()
+    hits: Counter[str] = Counter()
     total: Counter[str] = Counter()
     for _ in range(runs):
         study = study_of(draws(generator, truth, spread, seeds))
         for at in (0.125 * 2**0.5, 0.5 * 2**0.5, 2**0.5):
-            found = studies.quality_at(study, at, "ssr").iloc[0]
-            held["value halfway"] += found["low"] <= smooth([at])[0, 0] <= found["high"]
+            estimate = studies.quality_at(study, at, "ssr").iloc[0]
+            hits["value halfway"] += estimate["low"] <= smooth([at])[0, 0] <= estimate["high"]
             total["value halfway"] += 1
         target = float(smooth([0.7])[0, 0])
-        found = studies.recommend(study, target=target)[0]
-        held["SSR of a target"] += found.target_low <= 0.7 <= found.target_high
+        estimate = studies.recommend(study, target=target)[0]
+        hits["SSR of a target"] += estimate.target_low <= 0.7 <= estimate.target_high
         total["SSR of a target"] += 1
         speed = studies.speedup(study, "r1", "ssr")
         inside = speed[(speed["ssr"] > 0.2) & (speed["recipe"] == "r0")]
-        held["speed-up"] += int(((inside["low"] <= 1.25) & (inside["high"] >= 1.25)).sum())
+        hits["speed-up"] += int(((inside["low"] <= 1.25) & (inside["high"] >= 1.25)).sum())
         total["speed-up"] += len(inside)
-    return {name: held[name] / total[name] for name in total}
+    return {name: hits[name] / total[name] for name in total}
 
 
 def looking_again(runs: int, noise: str = "pooled", seed: int = 0) -> dict[str, float]:
@@ -140,16 +140,16 @@ def looking_again(runs: int, noise: str = "pooled", seed: int = 0) -> dict[str, 
     wrong: Counter[str] = Counter()
     for _ in range(runs):
         values = draws(generator, truth, SPREADS, LOOKS[-1])
-        found: set[str] = set()
+        errors: set[str] = set()
         for look in LOOKS:
             study = study_of(values[:, :, :look], noise=noise)
             table = studies.winners(study)
             if ((table["best"] == "r1") & table["decided"]).any():
-                found.add("the worse recipe is best, decided")
+                errors.add("the worse recipe is best, decided")
             advice = studies.recommend(study, tolerance)[0]
             if advice.verdict == "outside":
-                found.add("a doubling below the tolerance is above it, decided")
-        wrong.update(found)
+                errors.add("a doubling below the tolerance is above it, decided")
+        wrong.update(errors)
     names = ["the worse recipe is best, decided", "a doubling below the tolerance is above it, decided"]
     return {name: wrong[name] / runs for name in names}
 
@@ -158,8 +158,8 @@ def flat(runs: int, seeds: int = 3, noise: str = "pooled", seed: int = 0) -> flo
     """Return the fraction of studies with a dominated point, although all 4 recipes at all 5 SSRs are equally good."""
     generator = np.random.default_rng(seed)
     truth = np.full((4, 5), 0.9)
-    found = (studies.pareto(study_of(draws(generator, truth, 0.01, seeds), noise=noise), "ssr") for _ in range(runs))
-    return sum(bool((table["status"] == "dominated").any()) for table in found) / runs
+    tables = (studies.pareto(study_of(draws(generator, truth, 0.01, seeds), noise=noise), "ssr") for _ in range(runs))
+    return sum(bool((table["status"] == "dominated").any()) for table in tables) / runs
 
 
 def rejected(ssrs: Any, seeds: int, runs: int, peaked: bool, spread: float = 0.002, seed: int = 0) -> float:
@@ -186,13 +186,13 @@ def decisions(values: Any, noise: str) -> dict[Any, int]:
     The differences are those of each pair of recipes at each SSR, and the gain of each doubling of each recipe.
     """
     study = study_of(values, noise=noise)
-    made: dict[Any, int] = {}
+    verdicts: dict[Any, int] = {}
     for a, b in combinations(study.recipes, 2):
         rows = studies.paired(study, a, b)
-        made |= {(a, b, ssr): {"a": 1, "b": -1}.get(name, 0) for ssr, name in rows[["ssr", "better"]].to_numpy()}
+        verdicts |= {(a, b, ssr): {"a": 1, "b": -1}.get(name, 0) for ssr, name in rows[["ssr", "better"]].to_numpy()}
     for row in studies.doublings(study).itertuples():
-        made[row.recipe, row.ssr] = int(row.sure_low > 0) - int(row.sure_high < 0)
-    return made
+        verdicts[row.recipe, row.ssr] = int(row.sure_low > 0) - int(row.sure_high < 0)
+    return verdicts
 
 
 def resampled(values: Any, seeds: int, noise: str, most: int | None = None) -> list[dict[Any, int]]:
@@ -210,9 +210,9 @@ def lines(runs: int) -> Iterator[str]:
     for noise in ("pooled", "cell"):
         for kind in ("normal", "unlike", "t3"):
             for seeds in (2, 3, 5, 8):
-                found = coverage(seeds, runs, kind, noise)
+                outcome = coverage(seeds, runs, kind, noise)
                 yield f"{noise:6} {kind:6} n={seeds}  " + "  ".join(
-                    f"{name} {share:.1%}" for name, share in found.items()
+                    f"{name} {share:.1%}" for name, share in outcome.items()
                 )
     for seeds in (3, 5, 8):
         yield f"between, n={seeds}  " + "  ".join(f"{name} {share:.1%}" for name, share in between(seeds, runs).items())
@@ -222,9 +222,9 @@ def lines(runs: int) -> Iterator[str]:
     rows = digits_rows()
     for noise in ("cell", "pooled"):
         for seeds in (3, 5, 8):
-            made = resampled(rows, seeds, noise)
-            counts = [sum(map(abs, found.values())) for found in made]
-            yield f"digits rows, {noise}, {seeds} seeds: {np.mean(counts):.1f} of {len(made[0])} differences decided"
+            results = resampled(rows, seeds, noise)
+            counts = [sum(map(abs, outcome.values())) for outcome in results]
+            yield f"digits rows, {noise}, {seeds} seeds: {np.mean(counts):.1f} of {len(results[0])} differences decided"
     many = np.geomspace(0.1, 4, 20)
     tests: list[tuple[str, Callable[[], float]]] = [
         ("a true power law, 20 SSRs, 1 seed", lambda: rejected(many, 1, runs, False)),

@@ -93,8 +93,8 @@ def main(folder: Path = FOLDER) -> None:
     for path in preview(cosine, max_duration="20ep", ssr=(0.25, 0.5, 1, 2)).save(folder / "ssr"):
         print(path)
     with style():
-        for name, drawn in (("resuming", resumed), ("sharing", shared)):
-            (folder / f"{name}.svg").write_bytes(render(drawn(), "svg"))
+        for name, make_figure in (("resuming", resumed), ("sharing", shared)):
+            (folder / f"{name}.svg").write_bytes(render(make_figure(), "svg"))
             print(folder / f"{name}.svg")
 
 

@@ -42,10 +42,10 @@ def file_stem(class_name: str) -> str:
 
 def picture(scheduler: schedulers.ComposerScheduler, title: str) -> Figure:
     """Draw alpha over epochs with a curve for each ratio. The picture is a small preview without a legend."""
-    shown = previews.preview(scheduler, max_duration="20ep", ssr=(0.5, 1, 2), dataloader_len=20)
+    preview = previews.preview(scheduler, max_duration="20ep", ssr=(0.5, 1, 2), dataloader_len=20)
     figure = Figure(figsize=(3.2, 2.0), layout="constrained")
     axes = figure.add_subplot()
-    draw(axes, shown.curves)
+    draw(axes, preview.curves)
     axes.set_title(title, pad=9)
     return figure
 

@@ -24,14 +24,14 @@ def stub() -> str:
     """Return the text of the stub file."""
     lines = [_HEAD, f"__all__ = {functions.__all__!r}".replace("'", '"'), ""]
     for name in functions.__all__:
-        given = []
+        arguments = []
         for argument in inspect.signature(getattr(functions, name)).parameters.values():
-            if argument.kind is argument.KEYWORD_ONLY and "*" not in given:
-                given.append("*")
+            if argument.kind is argument.KEYWORD_ONLY and "*" not in arguments:
+                arguments.append("*")
             default = "" if argument.default is argument.empty else f" = {argument.default!r}".replace("'", '"')
             hint = re.sub(r"^Annotated\[(\w+), .*\]$", r"\1", str(argument.annotation))  # choices are for the config
-            given.append(f"{argument.name}: {hint}{default}")
-        lines.append(f"def {name}({', '.join(given)}) -> float: ...")
+            arguments.append(f"{argument.name}: {hint}{default}")
+        lines.append(f"def {name}({', '.join(arguments)}) -> float: ...")
     return "\n".join(lines) + "\n"
 
 

@@ -142,9 +142,9 @@ def run(sweep: Sweep) -> int:
 def tell(out: Path, name: str, quick: bool) -> int:
     """Write the report of a task, and print its table and its answer. Return the exit code."""
     folders = [str(out / name / schedule) for schedule in schedules(name, quick)]
-    asked = ["--equal", "steps", "--tolerance", f"{TASKS[name].tolerance:g}", "--out", str(out / name / "report")]
+    options = ["--equal", "steps", "--tolerance", f"{TASKS[name].tolerance:g}", "--out", str(out / name / "report")]
     return subprocess.run(
-        [sys.executable, str(CHECKOUT / "scripts/report.py"), *folders, *asked], check=False
+        [sys.executable, str(CHECKOUT / "scripts/report.py"), *folders, *options], check=False
     ).returncode
 
 

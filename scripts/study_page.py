@@ -47,8 +47,8 @@ def scaled(task: str, value: float) -> float:
 
 def number(task: str, value: float, sign: bool = False) -> str:
     """Format a quality; with ``sign``, a difference of two qualities with its sign."""
-    shown = f"{scaled(task, value):{'+' if sign else ''}.{DECIMALS[task]}f}"
-    return shown.replace("-", "\N{MINUS SIGN}")
+    text = f"{scaled(task, value):{'+' if sign else ''}.{DECIMALS[task]}f}"
+    return text.replace("-", "\N{MINUS SIGN}")
 
 
 def interval(task: str, low: float, high: float, space: str = " ") -> str:
@@ -96,8 +96,8 @@ def _by_ssr(rows: Iterable[dict[str, Any]], cell: Callable[[dict[str, Any]], str
     ssrs = sorted({row["ssr"] for row in rows})
     lines = [["at SSR", *(f"{ssr:g}" for ssr in ssrs)], ["---", *("---:" for _ in ssrs)]]
     for recipe in dict.fromkeys(row["recipe"] for row in rows):
-        found = {row["ssr"]: cell(row) for row in rows if row["recipe"] == recipe}
-        lines.append([f"`{recipe}`", *(found.get(ssr, "") for ssr in ssrs)])
+        cells = {row["ssr"]: cell(row) for row in rows if row["recipe"] == recipe}
+        lines.append([f"`{recipe}`", *(cells.get(ssr, "") for ssr in ssrs)])
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
@@ -108,7 +108,7 @@ TABLES: dict[str, Callable[[str, dict[str, Any]], str]] = {
 
 def filled(text: str, reports: dict[str, dict[str, Any]]) -> str:
     """Return the text of the page with new tables."""
-    return _TABLE.sub(lambda found: f"{found[1]}{TABLES[found[3]](found[2], reports[found[2]])}{found[4]}", text)
+    return _TABLE.sub(lambda match: f"{match[1]}{TABLES[match[3]](match[2], reports[match[2]])}{match[4]}", text)
 
 
 def read_reports(page: Path) -> dict[str, dict[str, Any]]:
@@ -118,11 +118,11 @@ def read_reports(page: Path) -> dict[str, dict[str, Any]]:
 
 def _draw(study: studies.Study, options: report.Options, folder: Path) -> None:
     """Draw the pictures of the page, without controls, because a picture of all runs would be unreadable."""
-    kept = study.frame[study.frame["control"] == ""]
-    numbers = {old: new for new, old in enumerate(kept.index)}
+    frame = study.frame[study.frame["control"] == ""]
+    numbers = {old: new for new, old in enumerate(frame.index)}
     curves = study.curves[study.curves["run"].isin(numbers)]
     curves = curves.assign(run=curves["run"].map(numbers)).reset_index(drop=True)
-    content = report.build(replace(study, frame=kept.reset_index(drop=True), curves=curves), options)
+    content = report.build(replace(study, frame=frame.reset_index(drop=True), curves=curves), options)
     for kind in DRAWN:
         (folder / f"{kind}.svg").write_bytes(render(draw(content, kind), "svg"))
 
@@ -158,15 +158,15 @@ def read_runs(file: Path) -> pd.DataFrame:
 def remake(folder: Path) -> None:
     """Write the reports again from the runs in the repository. Curves and machines are copied from the old reports."""
     for name, task in TASKS.items():
-        told = read_reports(folder / "index.md")[name]
+        old_report = read_reports(folder / "index.md")[name]
         study = studies.Study(
             read_runs(folder / name / "runs.csv"),
             no_curves(),
-            told["objective"],
-            told["direction"],
-            sources=tuple(map(Path, told["sources"])),
-            hardware=tuple(told["hardware"]),
-            versions={key: tuple(found) for key, found in told["versions"].items()},
+            old_report["objective"],
+            old_report["direction"],
+            sources=tuple(map(Path, old_report["sources"])),
+            hardware=tuple(old_report["hardware"]),
+            versions={key: tuple(values) for key, values in old_report["versions"].items()},
             same_work=True,
         )
         options = report.Options(tolerance=task.tolerance, equal="steps")
@@ -183,11 +183,11 @@ def remake(folder: Path) -> None:
 
 def _drawn(html: str) -> dict[str, Curves]:
     """Return the learning curves and the learning-rate curves that an HTML page of a report draws."""
-    found = re.search(r'id="data">(.*?)</script>', html, re.DOTALL)
-    assert found is not None
-    data = json.loads(found[1])
+    match = re.search(r'id="data">(.*?)</script>', html, re.DOTALL)
+    assert match is not None
+    data = json.loads(match[1])
     arms = [(arm["name"].partition(" (")[0], CONTROLS[arm["control"]]) for arm in data["arms"]]
-    made = {}
+    curves_by_kind = {}
     for kind, field in (("learning", "value"), ("rates", "lr")):
         curves = [
             Curve(
@@ -204,8 +204,8 @@ def _drawn(html: str) -> dict[str, Curves]:
             )
             for each in data[kind]
         ]
-        made[kind] = Curves(curves, data["left_out"][kind])
-    return made
+        curves_by_kind[kind] = Curves(curves, data["left_out"][kind])
+    return curves_by_kind
 
 
 def main(out: Path | None = None) -> None:

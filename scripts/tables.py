@@ -44,12 +44,12 @@ _ARGUMENT = re.compile(r"^ {4}(\w+): ((?:.*\n)(?: {5,}.*\n)*)", re.MULTILINE)
 
 def meanings(*documented: Any) -> dict[str, str]:
     """Return a mapping from argument to description, from the docstrings of classes and their base classes."""
-    found: dict[str, str] = {}
+    descriptions: dict[str, str] = {}
     for item in (base for source in documented for base in getattr(source, "__mro__", (source,))):
         for section in _SECTION.findall((inspect.getdoc(item) or "") + "\n"):
             for name, text in _ARGUMENT.findall(section):
-                found.setdefault(name, text)
-    return found
+                descriptions.setdefault(name, text)
+    return descriptions
 
 
 def cell(text: str) -> str:
@@ -129,9 +129,9 @@ def group(name: str, choices: Mapping[str, Any]) -> Iterator[str]:
         for key, hint, _, meaning in rows:
             if meaning:
                 described.setdefault((key, hint, meaning), []).append(choice)
-        shown = " ".join(f"{key}={default[1:-1]}" for key, _, default, _ in rows)
+        defaults = " ".join(f"{key}={default[1:-1]}" for key, _, default, _ in rows)
         target = target_of(config).replace("???", "").removeprefix("ssr_hydra.")
-        filled = (f"`{text}`" if text else "" for text in (target, shown))
+        filled = (f"`{text}`" if text else "" for text in (target, defaults))
         yield f"| `{choice}` | {' | '.join(filled)} | {summary(config)} |"
     yield from presets(name)
     if described:

@@ -66,12 +66,12 @@ def style() -> Iterator[None]:
         yield
 
 
-def render(drawn: Figure, file_format: str) -> bytes:
+def render(figure: Figure, file_format: str) -> bytes:
     """Return the content of a figure's file, which depends only on the figure and on matplotlib's version."""
     buffer = io.BytesIO()
     with style():
         metadata = dict.fromkeys(_STAMPS[file_format])
-        drawn.savefig(buffer, format=file_format, metadata=metadata, facecolor="white")
+        figure.savefig(buffer, format=file_format, metadata=metadata, facecolor="white")
     return buffer.getvalue()
 
 

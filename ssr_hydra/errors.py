@@ -62,7 +62,7 @@ class _Shown(str):
         return str(self)
 
 
-def _show(value: object) -> str:
+def _value_text(value: object) -> str:
     try:
         text = str(value) if isinstance(value, Fraction) else repr(value)
     except Exception:  # for example, 10**5000 has no repr
@@ -90,7 +90,7 @@ class InputError(ValueError):
     def __init__(self, field: str, value: object, rule: str, fix: str) -> None:
         self.field, self.value, self.rule, self.fix = field, value, rule, fix
         # The repr of an array or a tensor may have several lines.
-        message = f"{field}={_show(value)}: {rule}; {fix}"
+        message = f"{field}={_value_text(value)}: {rule}; {fix}"
         super().__init__(" ".join(line.strip() for line in message.splitlines()))
 
     def renamed(self, field: str, fix: str | None = None) -> InputError:
@@ -107,7 +107,7 @@ class InputError(ValueError):
         try:
             pickle.dumps(value)
         except Exception:  # for example, a lambda or an open file
-            value = _Shown(_show(value))
+            value = _Shown(_value_text(value))
         return type(self), (self.field, value, self.rule, self.fix)
 
 

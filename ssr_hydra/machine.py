@@ -39,7 +39,7 @@ def conditions(jobs_beside: float = 0.0) -> dict[str, Any]:
         >>> sorted(conditions(1.5))
         ['cpus', 'jobs_beside', 'load']
     """
-    found: dict[str, Any] = {"jobs_beside": jobs_beside, "cpus": cores()}
+    record: dict[str, Any] = {"jobs_beside": jobs_beside, "cpus": cores()}
     if hasattr(os, "getloadavg"):  # not on Windows
-        found["load"] = os.getloadavg()[0]
-    return found
+        record["load"] = os.getloadavg()[0]
+    return record

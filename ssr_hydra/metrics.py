@@ -59,32 +59,32 @@ def direction_by_name(metric: str) -> Direction | None:
     return None
 
 
-def resolve_direction(given: str | None, metric: str, field: str) -> Direction:
-    """Return ``given``, or the result of :func:`direction_by_name` if ``given`` is None or ``auto``.
+def resolve_direction(choice: str | None, metric: str, field: str) -> Direction:
+    """Return ``choice``, or the result of :func:`direction_by_name` if ``choice`` is None or ``auto``.
 
     Raises:
-        InputError: ``given`` is unknown, or a direction is needed but does not follow from the metric's name.
+        InputError: ``choice`` is unknown, or a direction is needed but does not follow from the metric's name.
 
     Example:
         >>> resolve_direction("auto", "eval/perplexity", "checkpoint.mode")
         'min'
     """
-    if given not in (None, "auto", *DIRECTIONS):
-        raise UnknownNameError(field, given, "must be max or min", "write max if higher is better")
-    found = next((item for item in DIRECTIONS if item == given), None) or direction_by_name(metric)
-    if found is None:
+    if choice not in (None, "auto", *DIRECTIONS):
+        raise UnknownNameError(field, choice, "must be max or min", "write max if higher is better")
+    direction = next((item for item in DIRECTIONS if item == choice), None) or direction_by_name(metric)
+    if direction is None:
         rule = f"the name {metric} does not show whether higher is better"
-        raise MissingValueError(field, given, rule, "write max or min")
-    return found
+        raise MissingValueError(field, choice, rule, "write max or min")
+    return direction
 
 
-def mode_of(given: str, metric: str, field: str) -> Direction:
+def mode_of(choice: str, metric: str, field: str) -> Direction:
     """Return the mode of a scheduler that follows a metric: ``max`` or ``min``. The mode must fit the metric's name.
 
     For example, torch's default ``min`` is refused for an accuracy.
     """
-    mode, better = resolve_direction(given, metric, field), direction_by_name(metric)
+    mode, better = resolve_direction(choice, metric, field), direction_by_name(metric)
     if better not in (None, mode):
         rule = f"must be {better}, because a {'higher' if better == 'max' else 'lower'} {metric} is better"
-        raise ConflictError(field, given, rule, f"write {better}, or auto")
+        raise ConflictError(field, choice, rule, f"write {better}, or auto")
     return mode

@@ -39,11 +39,11 @@ def read_evaluations(path: Path, size: int) -> list[dict[str, Any]]:
 
     Leave out truncated and invalid lines. If the file cannot be read, return an empty list.
     """
-    found: list[dict[str, Any]] = []
+    evaluations: list[dict[str, Any]] = []
     try:
         file = open_regular(path)
     except (OSError, ValueError):
-        return found
+        return evaluations
     with file:
         while size > 0 and (line := file.readline(min(size, MOST_BYTES))):
             size -= len(line)
@@ -58,8 +58,8 @@ def read_evaluations(path: Path, size: int) -> list[dict[str, Any]]:
                 }
                 evaluation["metrics"] = record
                 check_evaluations([evaluation])
-                found.append({name: evaluation[name] for name in ("timestamp", "metrics", "seconds")})
-    return found
+                evaluations.append({name: evaluation[name] for name in ("timestamp", "metrics", "seconds")})
+    return evaluations
 
 
 class MetricsLog:
@@ -143,27 +143,27 @@ class MetricsLog:
 
     def _replace(self, old: BinaryIO, keep: int) -> tuple[FileIO, int]:
         """Replace the file by a new one with the first ``keep`` bytes of ``old``. Return the new file and its size."""
-        kept = old.read(max(keep, 0))
-        kept = kept[: kept.rfind(b"\n") + 1]  # after a crash of the machine, the file may end within a line
+        content = old.read(max(keep, 0))
+        content = content[: content.rfind(b"\n") + 1]  # after a crash of the machine, the file may end within a line
         temporary = self.path.with_name(f".{METRICS}.tmp")
         file: FileIO = os.fdopen(create(temporary), "ab", buffering=0)
         try:
-            rest = memoryview(kept)
+            rest = memoryview(content)
             while rest:
                 rest = rest[file.write(rest) :]
             flock(file.fileno())
-            if kept:
+            if content:
                 os.fsync(file.fileno())
             temporary.replace(self.path)
-            if kept:
+            if content:
                 sync_folder(self.path.parent)
         except BaseException as error:
             file.close()
             temporary.unlink(missing_ok=True)
             if isinstance(error, OSError):
-                raise write_error(error, self.path, len(kept)) from error
+                raise write_error(error, self.path, len(content)) from error
             raise
-        return file, len(kept)
+        return file, len(content)
 
     def check(self) -> None:
         """Raise a RunError if another program has moved, removed, replaced or changed the file of this run."""

@@ -83,8 +83,8 @@ class _Output:
         try:
             self._try(lambda: self._stream.write(text))
         except UnicodeEncodeError as error:
-            shown = text.encode(error.encoding, "backslashreplace").decode(error.encoding)
-            self._try(lambda: self._stream.write(shown))
+            escaped = text.encode(error.encoding, "backslashreplace").decode(error.encoding)
+            self._try(lambda: self._stream.write(escaped))
         return len(text)
 
     def flush(self) -> None:

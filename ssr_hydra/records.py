@@ -119,8 +119,8 @@ class RunResult:
         names = [item.name for item in fields(cls)]
         needed = {item.name for item in fields(cls) if item.name not in _ADDED}
         if not isinstance(content, dict) or not needed <= set(content) <= set(names):
-            found = sorted(content) if isinstance(content, dict) else type(content).__name__
-            raise FormatError("result", str(path), f"must have the keys {', '.join(names)} (got {found})", fix)
+            actual = sorted(content) if isinstance(content, dict) else type(content).__name__
+            raise FormatError("result", str(path), f"must have the keys {', '.join(names)} (got {actual})", fix)
         if content["status"] not in STATUSES:
             raise UnknownNameError("result.status", content["status"], f"must be one of {', '.join(STATUSES)}", fix)
         if content["status"] == "failed" and str(content["error"]).startswith(_STOPS):
@@ -170,9 +170,9 @@ def _check_metrics(field: str, metrics: Any) -> None:
 
 def _require(holds: bool, field: str, value: Any) -> None:
     if not holds:
-        shown = repr(value)
-        shown = shown if len(shown) <= 80 else f"{shown[:77]}..."
-        raise WrongTypeError(f"result.{field}", value, f"{field} cannot be {shown}", "run the experiment again")
+        text = repr(value)
+        text = text if len(text) <= 80 else f"{text[:77]}..."
+        raise WrongTypeError(f"result.{field}", value, f"{field} cannot be {text}", "run the experiment again")
 
 
 def is_number(value: Any) -> bool:

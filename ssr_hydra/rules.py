@@ -76,12 +76,15 @@ class Selection:
         return (
             (not self.ndim or parameter.ndim in self.ndim)
             and (not self.layer or not {parameter.layer, parameter.layer - parameter.layers}.isdisjoint(self.layer))
-            and any(_fits((name,), self.name) and _fits(classes, self.module) for name, classes in parameter.aliases)
+            and any(
+                _matches_any((name,), self.name) and _matches_any(classes, self.module)
+                for name, classes in parameter.aliases
+            )
             and not any(part(parameter) for part in self.unless)
         )
 
 
-def _fits(words: Iterable[str], patterns: tuple[str, ...]) -> bool:
+def _matches_any(words: Iterable[str], patterns: tuple[str, ...]) -> bool:
     return not patterns or any(fnmatchcase(word, pattern) for word in words for pattern in patterns)
 
 
@@ -144,16 +147,16 @@ def parse_selection(value: Any, path: str) -> tuple[Selection, ...]:
 
 def _words(value: Any, path: str) -> tuple[str, ...]:
     rule, fix = "must be a pattern or a list of patterns", "write e.g. '*.bias' or '*Norm*'"
-    return _listed(value, path, lambda word: isinstance(word, str) and bool(word.strip()), rule, fix)
+    return _checked_items(value, path, lambda word: isinstance(word, str) and bool(word.strip()), rule, fix)
 
 
 def _counts(value: Any, path: str) -> tuple[int, ...]:
     least = -math.inf if path.endswith(".layer") else 0
     rule, fix = "must be an integer or a list of integers", "write e.g. 2 or [0, 1]"
-    return _listed(value, path, lambda number: type(number) is int and number >= least, rule, fix)
+    return _checked_items(value, path, lambda number: type(number) is int and number >= least, rule, fix)
 
 
-def _listed(value: Any, path: str, is_valid: Callable[[Any], bool], rule: str, fix: str) -> tuple[Any, ...]:
+def _checked_items(value: Any, path: str, is_valid: Callable[[Any], bool], rule: str, fix: str) -> tuple[Any, ...]:
     """Return a value or a list of values as a tuple. Check that the tuple is not empty and each value is valid."""
     items = tuple(value) if _is_list(value) else (value,)
     if not items:
@@ -272,8 +275,8 @@ def _parse_rule(name: Any, rule: Any, path: str) -> Rule:
             fix = f"keep one of {key} and {key}_scale"
             raise ConflictError(f"{path}.{key}_scale", scales[key], f"cannot be used with {key}", fix)
     patterns: tuple[str, ...] = () if layers is None else _words(layers, f"{path}.layers")
-    given = rule.get("params")
-    return Rule(name, path, parse_selection(given, f"{path}.params"), given, values, scales, layer_decay, patterns)
+    params = rule.get("params")
+    return Rule(name, path, parse_selection(params, f"{path}.params"), params, values, scales, layer_decay, patterns)
 
 
 _NOT_NEGATIVE = ("lr", "weight_decay", "momentum", "eps", "lr_decay", "initial_accumulator_value", "lambd", "t0")

@@ -145,5 +145,5 @@ class State:
 
     def __repr__(self) -> str:
         names = ("max_duration", "dataloader_len", "samples_per_batch", "tokens_per_batch")
-        known = (f"{name}={value}" for name in names if (value := getattr(self, name)) is not None)
-        return f"State({', '.join((*known, f'timestamp={self.timestamp!r}'))})"
+        parts = (f"{name}={value}" for name in names if (value := getattr(self, name)) is not None)
+        return f"State({', '.join((*parts, f'timestamp={self.timestamp!r}'))})"

@@ -32,8 +32,14 @@ def software(code: Mapping[str, str]) -> dict[str, str]:
     Args:
         code: The result of :func:`code_version`.
     """
-    found = {name: str(version) for name, version in versions().items()}
-    return {**found, **{name: f"{found[name]} {digest}" if name in found else digest for name, digest in code.items()}}
+    package_versions = {name: str(version) for name, version in versions().items()}
+    return {
+        **package_versions,
+        **{
+            name: f"{package_versions[name]} {digest}" if name in package_versions else digest
+            for name, digest in code.items()
+        },
+    }
 
 
 def version_line() -> str:

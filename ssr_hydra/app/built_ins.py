@@ -127,10 +127,10 @@ def with_two_sources(data: Any) -> Any:
             data["eval"] = evaluation = {**evaluation, "path": train.get("path")}
         else:
             named["data.eval.path"] = evaluation.get("path")
-    given = {field: path for field, path in named.items() if path is not None}
-    if not given:
+    paths = {field: path for field, path in named.items() if path is not None}
+    if not paths:
         return data
-    (first, path), *others = given.items()
+    (first, path), *others = paths.items()
     if not evaluates and first == "data.eval_path":
         rule = "has no effect without data.eval, which reads this file"
         raise MissingValueError(first, path, rule, "remove data.eval_path or data.eval=null")
@@ -245,9 +245,9 @@ def check_fit(data: Mapping[str, Any], model: Mapping[str, Any]) -> None:
     if model["_target_"] == "ssr_hydra.models.torchvision_model" and not may_resize:
         _check_size(model, images.shape)
     size = {"in_features": channels * height * width, "image_size": height, "in_channels": channels}
-    wanted = {key: size[key] for key in TAKES.get(str(model["_target_"]), ())}
-    check_sizes(model, wanted, images.shape)
-    if wanted:
+    sizes = {key: size[key] for key in TAKES.get(str(model["_target_"]), ())}
+    check_sizes(model, sizes, images.shape)
+    if sizes:
         check_classes(model, images.num_classes)
 
 
@@ -261,10 +261,10 @@ def check_sizes(model: Mapping[str, Any], sizes: Mapping[str, int], shape: Seque
 
 def check_classes(model: Mapping[str, Any], classes: int) -> None:
     """Refuse a model with fewer outputs than the data has classes."""
-    given = model.get("num_classes")
-    if isinstance(given, int) and given < classes:
+    outputs = model.get("num_classes")
+    if isinstance(outputs, int) and outputs < classes:
         rule = f"must be at least {classes}, the number of classes of the data"
-        raise MismatchError("model.num_classes", given, rule, f"set model.num_classes={classes}")
+        raise MismatchError("model.num_classes", outputs, rule, f"set model.num_classes={classes}")
 
 
 LEAST = {
@@ -294,8 +294,8 @@ def _check_size(model: Mapping[str, Any], shape: tuple[int, ...]) -> None:
         rule = f"needs images of {size} x {size}, {what}"
         patch = int(match[1]) if (match := re.fullmatch(r"vit_\w_(\d+)", name)) else 0
         fits = patch and height == width and height % patch == 0
-        wanted = f"{'' if option in options else '+'}model.options.image_size={height}"
-        fix = f"set {wanted}, or choose model=vit" if fits else "choose a different model, e.g. model=vit"
+        override = f"{'' if option in options else '+'}model.options.image_size={height}"
+        fix = f"set {override}, or choose model=vit" if fits else "choose a different model, e.g. model=vit"
         raise MismatchError("model.name", name, rule, fix)
 
 

@@ -114,11 +114,11 @@ def check(cfg: DictConfig | Mapping[str, Any], trust: Iterable[str] | str = ()) 
     values = plain(cfg)
     if (values, trust) in CHECKED:
         return values
-    known = [field.name for field in fields(ExperimentConfig)]
+    config_keys = [field.name for field in fields(ExperimentConfig)]
     for key in values:
-        if key not in known:
-            raise UnknownNameError(key, values[key], "unknown config key", did_you_mean(key, known))
-    for key in known:
+        if key not in config_keys:
+            raise UnknownNameError(key, values[key], "unknown config key", did_you_mean(key, config_keys))
+    for key in config_keys:
         if key not in values:
             raise MissingValueError(key, None, "is missing", f"write +{key}=..." if key in GROUPS else "set it")
     # Check targets first, so that no other value is read from a config with a target that is not allowed.
@@ -191,8 +191,8 @@ def check_schedule(values: Mapping[str, Any], dataloader_len: int | None = None)
         tokens_per_batch=values["trainer"]["tokens_per_batch"],
     )
     torchs = []
-    for path, given in parts:
-        part = as_description(given)
+    for path, scheduler_node in parts:
+        part = as_description(scheduler_node)
         if not isinstance(part, Mapping) or "_target_" not in part:
             check_node(part, path, "scheduler=cosine_warmup")
         scheduler = instantiate(_with_stand_ins(part, path), path=path)
@@ -219,7 +219,7 @@ def scheduler_parts(node: Any, path: str = "scheduler") -> list[tuple[str, Any]]
     if isinstance(node, list):
         return [(f"{path}[{index}]", part) for index, part in enumerate(node)]
     if are_named(node):
-        return [found for name, part in node.items() for found in scheduler_parts(part, f"{path}.{name}")]
+        return [pair for name, part in node.items() for pair in scheduler_parts(part, f"{path}.{name}")]
     return [(path, node)]
 
 

@@ -98,12 +98,12 @@ def _check_shards(node: Mapping[str, Any], path: str, trainer: Any) -> None:
 
 
 def _check_rule(rule: Rule, nodes: Mapping[str, Mapping[str, Any]], scheduler: Any) -> None:
-    known = _hyperparameters(nodes)
+    hyperparameters = _hyperparameters(nodes)
     for key in (*rule.values, *rule.scales, *(("lr",) if rule.layer_decay is not None else ())):
         if key == "schedule":
             _check_schedule_name(rule, scheduler)
-        elif known is not None and key not in known:
-            fix = did_you_mean(key, known)
+        elif hyperparameters is not None and key not in hyperparameters:
+            fix = did_you_mean(key, hyperparameters)
             raise UnknownNameError(rule.field_of(key), key, f"{_names(nodes)} does not have this hyperparameter", fix)
 
 
@@ -146,13 +146,13 @@ def _check_schedule_name(rule: Rule, scheduler: Any) -> None:
 
 def _hyperparameters(nodes: Mapping[str, Mapping[str, Any]]) -> list[str] | None:
     """Return the hyperparameters of all optimizers; None if at least one optimizer is a custom class."""
-    known: dict[str, None] = {}
+    hyperparameters: dict[str, None] = {}
     for node in nodes.values():
         config = _OPTIMIZERS.get(node["_target_"])
         if config is None:
             return None
-        known.update((field.name, None) for field in fields(config) if field.name not in _SWITCHES)
-    return list(known)
+        hyperparameters.update((field.name, None) for field in fields(config) if field.name not in _SWITCHES)
+    return list(hyperparameters)
 
 
 def _names(nodes: Mapping[str, Mapping[str, Any]]) -> str:
@@ -164,18 +164,18 @@ def check_scheduled_fields(values: Mapping[str, Any]) -> None:
     schedules = values["schedules"]
     check_schedules(schedules)
     nodes = optimizer_nodes(values["optimizer"])
-    known = _hyperparameters(nodes)
+    hyperparameters = _hyperparameters(nodes)
     for name in schedules:
         place = f"schedules.{name}"
-        if known is None:
+        if hyperparameters is None:
             continue  # the fields of a custom optimizer are checked when it is created
-        found = [number for node in nodes.values() for number in _numbers(node).get(str(name), ())]
-        names = list(dict.fromkeys(key for node in nodes.values() for key in _numbers(node)))
-        if not found:
+        numbers = [number for node in nodes.values() for number in _numeric_hyperparameters(node).get(str(name), ())]
+        names = list(dict.fromkeys(key for node in nodes.values() for key in _numeric_hyperparameters(node)))
+        if not numbers:
             rule = f"{_names(nodes)} has no field of this name that a schedule can multiply"
             raise UnknownNameError(place, name, rule, did_you_mean(str(name), names))
         rules = parse_rules(values["param_groups"])
-        if not any(found) and not any(rule.values.get(str(name)) for rule in rules):
+        if not any(numbers) and not any(rule.values.get(str(name)) for rule in rules):
             raise no_effect(str(name))
 
 
@@ -190,7 +190,8 @@ def check_reach(values: Mapping[str, Any], name: str, curve: Callable[[Any], flo
         nodes += [{name: nodes[0].get(name, 0.0) * rule.scales[name]} for rule in rules if name in rule.scales]
     nodes += [rule.values for rule in rules]
     initial = max(
-        (number for node in nodes for number in _numbers(node).get(name, ()) if _is_weight(node, name)), default=0
+        (number for node in nodes for number in _numeric_hyperparameters(node).get(name, ()) if _is_weight(node, name)),
+        default=0,
     )
     if not initial:
         return
@@ -207,10 +208,10 @@ def check_reach(values: Mapping[str, Any], name: str, curve: Callable[[Any], flo
 
 
 def _is_weight(node: Mapping[str, Any], name: str) -> bool:
-    return any(key in BELOW_ONE and name in dict(_parts(key, value)) for key, value in node.items())
+    return any(key in BELOW_ONE and name in dict(_elements(key, value)) for key, value in node.items())
 
 
-def _numbers(node: Mapping[str, Any]) -> dict[str, list[float]]:
+def _numeric_hyperparameters(node: Mapping[str, Any]) -> dict[str, list[float]]:
     """Return the numeric hyperparameters that ``schedules`` can name; ``betas`` becomes ``beta1`` and ``beta2``.
 
     Integers, such as ``ns_steps`` of Muon, are numbers of steps, which a schedule cannot multiply.
@@ -219,12 +220,12 @@ def _numbers(node: Mapping[str, Any]) -> dict[str, list[float]]:
         name: [number]
         for key, value in node.items()
         if key not in (*_SWITCHES, "lr", "initial_accumulator_value")
-        for name, number in _parts(key, value)
+        for name, number in _elements(key, value)
         if isinstance(number, float)
     }
 
 
-def _parts(key: str, value: Any) -> Iterator[tuple[str, Any]]:
+def _elements(key: str, value: Any) -> Iterator[tuple[str, Any]]:
     if not isinstance(value, (list, tuple)):
         yield key, value
         return

@@ -23,7 +23,7 @@ def is_description(node: Any) -> bool:
 
 
 def check_torch_schedulers(
-    found: Sequence[tuple[str, Any]], values: Mapping[str, Any], state: State, ssr: Fraction
+    schedulers: Sequence[tuple[str, Any]], values: Mapping[str, Any], state: State, ssr: Fraction
 ) -> None:
     """Refuse torch schedulers that are invalid in this run, or that cannot be combined.
 
@@ -36,7 +36,7 @@ def check_torch_schedulers(
     run = Run.of(state, ssr)
     as_run = _as_run(values, state)
     entries = []
-    for path, scheduler in found:
+    for path, scheduler in schedulers:
         if path.startswith(("schedules.", "scheduler.")):
             rule = "must not be a torch scheduler, because it would change the learning rates of a whole optimizer"
             raise ConflictError(path, type(scheduler).__name__, rule, "use a scheduler of this package, e.g. cosine")

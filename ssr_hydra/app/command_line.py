@@ -251,8 +251,8 @@ class TypedCommand:
         return self._with(changed, added)
 
     def _with(self, without: Collection[str], added: Sequence[str]) -> str:
-        kept = [item for item in self.arguments if key_of(item) not in without]
-        return shlex.join([*self.program, *kept, *added])
+        remaining = [item for item in self.arguments if key_of(item) not in without]
+        return shlex.join([*self.program, *remaining, *added])
 
 
 def quoted(value: str) -> str:
@@ -266,4 +266,4 @@ def quoted(value: str) -> str:
         return value
     # A backslash is literal, except directly before a quote or before ${. So double only the backslashes at these
     # places.
-    return re.sub(r'(\\*)("|\$\{|$)', lambda found: found[1] * 2 + (found[2] and f"\\{found[2]}"), value).join('""')
+    return re.sub(r'(\\*)("|\$\{|$)', lambda match: match[1] * 2 + (match[2] and f"\\{match[2]}"), value).join('""')

@@ -209,13 +209,18 @@ class Composer:
             for folder in self._folders:
                 if Path(folder, refusal.field, f"{refusal.value}.yml").is_file():
                     refusal = refusal.renamed(refusal.field, f"rename {refusal.value}.yml to {refusal.value}.yaml")
-            found = files.locate(refusal.field, refusal.value)
-            if "No match in the defaults list" in refusal.rule and found and OmegaConf.is_config(found[1]) and found[1]:
-                rule = f"cannot be chosen, because {shown_path(Path(found[0]))} sets its values"
+            location = files.locate(refusal.field, refusal.value)
+            if (
+                "No match in the defaults list" in refusal.rule
+                and location
+                and OmegaConf.is_config(location[1])
+                and location[1]
+            ):
+                rule = f"cannot be chosen, because {shown_path(Path(location[0]))} sets its values"
                 fix = f"set single values of {refusal.field}, or repeat the command of the run with a different choice"
                 raise ConflictError(refusal.field, refusal.value, rule, fix) from error
-            if found is not None and not is_typed:
-                path, value = found
+            if location is not None and not is_typed:
+                path, value = location
                 rule = f"{refusal.rule} (in {shown_path(Path(path))})"
                 refusal = type(refusal)(refusal.field, value, rule, refusal.fix)
             raise refusal from error

@@ -146,8 +146,8 @@ def evaluate(
         WriteError: The weights cannot be saved.
 
     Example:
-        >>> found = evaluate("outputs/run")  # doctest: +SKIP
-        >>> found.metrics["eval/accuracy"], found.is_as_recorded()  # doctest: +SKIP
+        >>> evaluation = evaluate("outputs/run")  # doctest: +SKIP
+        >>> evaluation.metrics["eval/accuracy"], evaluation.is_as_recorded()  # doctest: +SKIP
         (0.9632721202003339, True)
     """
     place = launched()
@@ -159,14 +159,14 @@ def evaluate(
     check_path(checkpoint, "checkpoint")
     run = check_path(Path(run).expanduser(), "run")
     config = _composed(run, [*overrides, *_as_override(trust)])
-    found, messages = _checkpoint(run, checkpoint, config)
+    loaded_checkpoint, messages = _checkpoint(run, checkpoint, config)
     if OmegaConf.is_dict(config.get("checkpoint")):  # in an old config, the direction of checkpoint.best may be unknown
         config["checkpoint"]["best"] = None
-    averaging = _averaging(config, found)
+    averaging = _averaging(config, loaded_checkpoint)
     evaluated = _chosen("auto", averaging)
     chosen = _chosen(weights, averaging)
     trainer = build(config, trust_of(config))
-    _take(trainer, found, None if weights == "auto" else chosen)
+    _take(trainer, loaded_checkpoint, None if weights == "auto" else chosen)
     data = plain(config)["data"]
     if split == "test" and data.get("test") is None:
         raise MissingValueError("split", split, "needs test data, but the run has none", "set data.test=...")
@@ -175,10 +175,10 @@ def evaluate(
         raise MissingValueError("data.eval", None, "is needed to evaluate, but the run has none", fix)
     metrics = trainer.evaluate(split)
     if target is not None:
-        _export(trainer, found, chosen, target)
+        _export(trainer, loaded_checkpoint, chosen, target)
         messages.append(f"saved {_words_for(chosen)} as {target}")
-    batch = int(found.timestamp["batch"])
-    recorded, about = _recorded(run, found, batch, split)
+    batch = int(loaded_checkpoint.timestamp["batch"])
+    recorded, about = _recorded(run, loaded_checkpoint, batch, split)
     trusted = [each for each in overrides if key_of(each) == "trust"]
     if recorded is not None and len(trusted) < len(overrides):  # overrides other than trust may change the data
         own = _composed(run, [*trusted, *_as_override(trust)])
@@ -186,7 +186,7 @@ def evaluate(
         about += changes
     if chosen != evaluated:
         recorded, about = None, [f"the run evaluated {_words_for(evaluated)}"]
-    return Evaluation(found.path, batch, chosen, metrics, recorded, (*messages, *about))
+    return Evaluation(loaded_checkpoint.path, batch, chosen, metrics, recorded, (*messages, *about))
 
 
 # Settings of the data that never change the evaluated samples.
@@ -222,9 +222,9 @@ def _comparable(
         changed.append(field)
     if not other:
         return recorded, []
-    kept = {name: value for name, value in recorded.items() if name not in other}
+    remaining = {name: value for name, value in recorded.items() if name not in other}
     differ = "differs" if len(changed) == 1 else "differ"
-    return kept, [f"not compared with the record, because {', '.join(changed)} {differ} from the run"]
+    return remaining, [f"not compared with the record, because {', '.join(changed)} {differ} from the run"]
 
 
 def _as_override(trust: Iterable[str] | str) -> list[str]:
@@ -269,9 +269,9 @@ def _checkpoint(run: Path, checkpoint: str | Path, config: DictConfig) -> tuple[
             raise PathError("run", str(run), "contains no checkpoint", "set checkpoint=<path>, or train the run again")
         return opened[0], list(opened[1])
     if name == "best":
-        kept = config.get("checkpoint") or {}
-        kept = OmegaConf.to_container(kept) if OmegaConf.is_config(kept) else kept
-        mode = setting_of(CheckpointSettings, kept, "checkpoint").best_mode
+        settings = config.get("checkpoint") or {}
+        settings = OmegaConf.to_container(settings) if OmegaConf.is_config(settings) else settings
+        mode = setting_of(CheckpointSettings, settings, "checkpoint").best_mode
         path = CheckpointStore(run / CHECKPOINTS, best_mode=mode).best()
         if path is None:
             missing = "needs checkpoint.best in the run's config"
@@ -285,13 +285,13 @@ def _checkpoint(run: Path, checkpoint: str | Path, config: DictConfig) -> tuple[
     return load(path if path.is_dir() else path.parent), []
 
 
-def _averaging(config: DictConfig, found: Checkpoint) -> dict[str, bool]:
+def _averaging(config: DictConfig, checkpoint: Checkpoint) -> dict[str, bool]:
     """Return, for each callback that averages weights, whether the run evaluated the averaged weights."""
     nodes = config.get("callbacks") or {}
     return {
         str(name): bool(node.get("evaluate", True))
         for name, node in nodes.items()
-        if OmegaConf.is_dict(node) and node.get("_target_") == _EMA and name in found.state.get("callbacks", ())
+        if OmegaConf.is_dict(node) and node.get("_target_") == _EMA and name in checkpoint.state.get("callbacks", ())
     }
 
 
@@ -306,7 +306,7 @@ def _chosen(weights: str, averaging: Mapping[str, bool]) -> str:
     return weights
 
 
-def _take(trainer: Trainer, found: Checkpoint, weights: str | None) -> None:
+def _take(trainer: Trainer, source: Checkpoint, weights: str | None) -> None:
     """Load a checkpoint into the trainer.
 
     If ``weights`` is None, load the model and the callbacks. ``raw`` loads only the model. The name of a callback loads
@@ -315,43 +315,43 @@ def _take(trainer: Trainer, found: Checkpoint, weights: str | None) -> None:
     from ssr_hydra.trainer.description import describe_model
 
     model = describe_model(trainer.model)
-    changed = differences({"model": found.description.get("model")}, {"model": model})
+    changed = differences({"model": source.description.get("model")}, {"model": model})
     if changed:
         rule = (
-            f"the checkpoint {found.path} belongs to a different model: {'; '.join(str(item) for item in changed[:3])}"
+            f"the checkpoint {source.path} belongs to a different model: {'; '.join(str(item) for item in changed[:3])}"
         )
-        raise MismatchError("checkpoint", found.path.name, rule, "use a checkpoint of this run")
-    trainer.load(found, callbacks=weights is None)
+        raise MismatchError("checkpoint", source.path.name, rule, "use a checkpoint of this run")
+    trainer.load(source, callbacks=weights is None)
     if weights is not None and weights != "raw":
-        with found.part("callbacks"):
-            _average(trainer, found, weights)
+        with source.part("callbacks"):
+            _average(trainer, source, weights)
 
 
-def _average(trainer: Trainer, found: Checkpoint, name: str) -> None:
+def _average(trainer: Trainer, checkpoint: Checkpoint, name: str) -> None:
     import torch
 
     own = trainer.model.state_dict(keep_vars=True)
     with torch.no_grad():
-        for key, tensor in found.state["callbacks"][name]["average"].items():
+        for key, tensor in checkpoint.state["callbacks"][name]["average"].items():
             if tensor.shape != own[key].shape:
                 raise ValueError(f"{key} has the shape {list(tensor.shape)}, and the model's {list(own[key].shape)}")
             own[key].copy_(tensor)
 
 
-def _export(trainer: Trainer, found: Checkpoint, weights: str, target: Path) -> None:
+def _export(trainer: Trainer, checkpoint: Checkpoint, weights: str, target: Path) -> None:
     import torch
 
     from ssr_hydra.trainer.saving import as_safetensors, check_exportable, restore_weights
 
-    with found.part("model"):
-        restore_weights(trainer.model, found.state)
+    with checkpoint.part("model"):
+        restore_weights(trainer.model, checkpoint.state)
     if weights != "raw":
-        with found.part("callbacks"):
-            _average(trainer, found, weights)
+        with checkpoint.part("callbacks"):
+            _average(trainer, checkpoint, weights)
     if target.suffix == _SAFETENSORS:
         assert trainer.config is not None
         check_exportable(trainer.model, "export", target)
-        about = trainer.name, trainer.config["ssr"], int(found.timestamp["batch"])
+        about = trainer.name, trainer.config["ssr"], int(checkpoint.timestamp["batch"])
         write_atomically(target, as_safetensors(trainer.model, trainer.model.state_dict(), *about))
         return
     state = {
@@ -378,14 +378,16 @@ def _new_file(path: Path) -> Path:
     return path
 
 
-def _recorded(run: Path, found: Checkpoint, batch: int, split: str) -> tuple[dict[str, float | None] | None, list[str]]:
+def _recorded(
+    run: Path, checkpoint: Checkpoint, batch: int, split: str
+) -> tuple[dict[str, float | None] | None, list[str]]:
     """Return the metrics that the run recorded at ``batch``, and messages about the record.
 
     The metrics are None if the run recorded none at ``batch``.
     """
     from ssr_hydra.trainer.resuming import evaluations_of
 
-    evaluations, lost = evaluations_of(found)
+    evaluations, lost = evaluations_of(checkpoint)
     about = [] if lost is None else [lost]
     if (run / RESULT).exists():
         try:

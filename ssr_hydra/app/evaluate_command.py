@@ -76,9 +76,9 @@ def _main(argv: Sequence[str] | None) -> None:
         if any(override.startswith("trust=") for override in overrides):
             import_from_here()
         tolerance = _tolerance(own.pop("tolerance", None))
-        found = evaluate(overrides=overrides, **own)
-        print(visible_lines("\n".join([*found.messages, found.table(tolerance)])), flush=True)
-        sys.exit(0 if found.is_as_recorded(tolerance) else _FAILED)
+        evaluation = evaluate(overrides=overrides, **own)
+        print(visible_lines("\n".join([*evaluation.messages, evaluation.table(tolerance)])), flush=True)
+        sys.exit(0 if evaluation.is_as_recorded(tolerance) else _FAILED)
     except InputError as error:
         _exit(f"error: {error}", _BAD_INPUT, full)
     except (HydraException, OmegaConfBaseException) as error:
@@ -89,10 +89,10 @@ def _main(argv: Sequence[str] | None) -> None:
         _exit("interrupted", _INTERRUPTED, False)
 
 
-def _split(given: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
+def _split(arguments: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
     own: dict[str, Any] = {}
     overrides = []
-    for argument in given:
+    for argument in arguments:
         key, equals, value = argument.partition("=")
         if not equals and key not in _OWN and not key.startswith("~"):
             raise FormatError("arguments", argument, "must be name=value", "for a run's folder, write run=FOLDER")
@@ -109,15 +109,15 @@ def _split(given: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
     return own, overrides
 
 
-def _tolerance(given: str | None) -> float:
-    if given is None:
+def _tolerance(text: str | None) -> float:
+    if text is None:
         return TOLERANCE
     try:
-        value = float(given)
+        value = float(text)
     except ValueError:
         value = math.nan
     if not 0 <= value < math.inf:
-        raise RangeError("tolerance", given, "must be a finite number >= 0", "e.g. tolerance=1e-6")
+        raise RangeError("tolerance", text, "must be a finite number >= 0", "e.g. tolerance=1e-6")
     return value
 
 

@@ -30,28 +30,28 @@ def make_optimizers(
     nodes = optimizer_nodes(values["optimizer"])
     rules = parse_rules(values["param_groups"])
     is_alone = "optimizer" in nodes
-    taken = split_params(model, {path: node.get("params") for path, node in nodes.items()})
+    parameters = split_params(model, {path: node.get("params") for path, node in nodes.items()})
     grouping = Grouping(model, rules)
-    made = []
+    optimizers = []
     for path, node in nodes.items():
         arguments: Mapping[str, Any] = {key: value for key, value in node.items() if key != "params"}
-        _check_matrices(model, path, arguments, taken[path])
-        _check_sparse(model, path, arguments, taken[path])
-        arguments = _fused(arguments, taken[path], device)
+        _check_matrices(model, path, arguments, parameters[path])
+        _check_sparse(model, path, arguments, parameters[path])
+        arguments = _fused(arguments, parameters[path], device)
         if is_alone and not rules:
-            made.append(instantiate(arguments, trust, path, params=taken[path]))
+            optimizers.append(instantiate(arguments, trust, path, params=parameters[path]))
             continue
-        groups = grouping.groups(taken[path], {**_defaults(arguments, trust, path), **arguments})
+        groups = grouping.groups(parameters[path], {**_defaults(arguments, trust, path), **arguments})
         # Copy the keys now, because the optimizer adds the missing keys.
-        given = [(group["name"], list(group)) for group in groups]
+        group_keys = [(group["name"], list(group)) for group in groups]
         if not is_alone:
             prefix = path.removeprefix("optimizer.")
             for group in groups:
                 group["name"] = prefix if group["name"] == DEFAULT_GROUP else f"{prefix}.{group['name']}"
         optimizer = instantiate(arguments, trust, path, params=groups)
-        _check_known(optimizer, given, grouping, str(arguments["_target_"]))
-        made.append(optimizer)
-    return made
+        _check_known(optimizer, group_keys, grouping, str(arguments["_target_"]))
+        optimizers.append(optimizer)
+    return optimizers
 
 
 def make_fields(values: Mapping[str, Any], trust: tuple[str, ...]) -> dict[str, Any]:
@@ -110,10 +110,10 @@ def _check_sparse(
 
 
 def _check_known(
-    optimizer: torch.optim.Optimizer, given: Sequence[tuple[str, list[str]]], grouping: Grouping, target: str
+    optimizer: torch.optim.Optimizer, group_keys: Sequence[tuple[str, list[str]]], grouping: Grouping, target: str
 ) -> None:
     """Refuse unknown keys of a param group, because torch would accept a misspelt key without using it."""
-    for name, keys in given:
+    for name, keys in group_keys:
         for key in keys:
             if key not in optimizer.defaults and key not in _OURS:
                 rule = f"is not a hyperparameter of {target}, which trains parameters that this rule selects"

@@ -137,10 +137,10 @@ class CheckedSource(ConfigSource):
         return str(path) in CheckedFiles.instance().texts or path.is_file()
 
     def list(self, config_path: str, results_filter: ObjectType | None) -> list[str]:
-        found: list[str] = []
+        names: list[str] = []
         for path in (Path(self.path) / config_path).iterdir():
-            self._list_add_result(found, f"{config_path}/{path.name}".lstrip("/"), path.name, results_filter)
-        return sorted(set(found))
+            self._list_add_result(names, f"{config_path}/{path.name}".lstrip("/"), path.name, results_filter)
+        return sorted(set(names))
 
     def load_config(self, config_path: str) -> ConfigResult:
         """Read a config file, and run the checks that need only this file."""
@@ -264,7 +264,7 @@ def check_hydra_node(
     changed: dict[str, Any] = {}
     for path in sorted(own.keys() | content.keys(), key=str):
         field = ".".join(("hydra", *path))
-        is_by_hydra = any(path[: len(known)] == known for known in _BY_HYDRA)
+        is_by_hydra = any(path[: len(prefix)] == prefix for prefix in _BY_HYDRA)
         if is_by_hydra or field.startswith(tuple(chosen)) or (path == _PARAMS and path not in content):
             continue
         one, other = own.get(path, _ABSENT), content.get(path, _ABSENT)

@@ -102,12 +102,12 @@ def _references(text: Any, path: str) -> Iterator[str]:
         elif starts:
             name, colon, arguments = text[starts.pop() : mark.start()].partition(":")
             key = name if not colon else arguments.partition(",")[0] if name.strip().startswith("oc.") else ""
-            known, nested, _ = key.strip(" \t'\"").partition("${")
-            if nested and not known.strip("."):
+            prefix, nested, _ = key.strip(" \t'\"").partition("${")
+            if nested and not prefix.strip("."):
                 rule = "must not have a reference whose name starts with a reference"
                 raise FormatError(path.lstrip("."), text, rule, "start the name with a key, as in ${table.${name}}")
-            if known:
-                yield known.rpartition(".")[0] if nested else known
+            if prefix:
+                yield prefix.rpartition(".")[0] if nested else prefix
 
 
 def _node_at(content: Mapping[str, Any], key: str, path: str) -> tuple[Any, str]:

@@ -118,7 +118,7 @@ def _main(typed: TypedCommand, fixed: Sequence[str]) -> None:
 
             print(new_project(line.target))
         else:
-            _show(line)
+            _print_output(line)
     except KeyboardInterrupt as error:
         _exit(f"{str(error) or 'interrupted'}{_continued(error, typed)}", _INTERRUPTED, error)
     except TerminatedError as error:
@@ -170,7 +170,7 @@ def run(*fixed: str) -> None:
     os._exit(code if isinstance(code, int) else code is not None)
 
 
-def _show(line: CommandLine) -> None:
+def _print_output(line: CommandLine) -> None:
     """Print the output of a flag such as ``--cfg`` or ``--help``. Run no job."""
     is_guarded = line.config_dir is not None or line.config_path is not None or line.is_typed("hydra.searchpath")
     try:

@@ -89,7 +89,7 @@ def overlay_error(place: str) -> InputError:
 def _of_omegaconf(error: OmegaConfBaseException, outer: BaseException, overrides: Sequence[str]) -> InputError:
     message = _first_line(error)
     field = error.full_key or _override_key(outer) or "config"
-    value = _value_of(field, overrides)
+    value = _override_value(field, overrides)
     if isinstance(error, MissingMandatoryValue):
         fix = f"choose one, e.g. {_choice_of(field)}" if field in GROUPS else f"set {field}=..."
         return MissingValueError(field, "???", "must be set, because it has no default", fix)
@@ -112,13 +112,13 @@ def _of_omegaconf(error: OmegaConfBaseException, outer: BaseException, overrides
         return ConflictError(field, f"~{field}", "cannot be deleted", f"remove ~{field}")
     if isinstance(error, ValidationError) and (match := re.search(r"could not be converted to (\w+)", message)):
         kind = _KINDS.get(match[1], match[1])
-        shown = re.match(r"Value '(.*)' of type", message)
+        value_match = re.match(r"Value '(.*)' of type", message)
         if value is not None and re.fullmatch(r"\[[^][]+\]", value):
             fix = f"to sweep over several values, write -m {field}={value[1:-1].replace(' ', '')}"
             return WrongTypeError(field, value, f"must be {kind}", fix)
         example = _OF_KIND.get(match[1], "...")
         fix = f"write e.g. {example}" if field.endswith("]") else f"e.g. {field}={example}"  # Hydra cannot set a[0]=1
-        return WrongTypeError(field, shown[1] if shown else value, f"must be {kind}", fix)
+        return WrongTypeError(field, value_match[1] if value_match else value, f"must be {kind}", fix)
     if isinstance(error, ValidationError) and "is not a valid bool" in message:
         return WrongTypeError(field, value, "must be true or false", f"e.g. {field}=true")
     if isinstance(error, ValidationError) and (match := re.search(r"type hint '(?:Optional|Union)\[(.*)\]'$", message)):
@@ -192,7 +192,7 @@ def _of_key(error: OmegaConfBaseException, field: str, value: str | None, overri
     names = [str(key) for key in getattr(parent, "keys", list)() or () if key not in ("hydra", "_target_")]
     fix = did_you_mean(name, names)
     is_close = fix.startswith("did you mean")
-    if "." not in field and 0 < len(places := _places(parent, name)) <= _MOST_PLACES:
+    if "." not in field and 0 < len(places := _nested_keys(parent, name)) <= _MOST_PLACES:
         fix = f"did you mean {' or '.join(places)}?"
     elif field in _NAMES_ELSEWHERE:
         fix = f"did you mean {_NAMES_ELSEWHERE[field].format(value or '...')}?"
@@ -204,11 +204,11 @@ def _of_key(error: OmegaConfBaseException, field: str, value: str | None, overri
     if field == "launcher" and typed is not None:
         fix, is_close = f"did you mean hydra.{typed}?", True
     rule = "unknown key" if typed is None else f"unknown key {field}"
-    given = f"{field}={value}" if typed is None else typed
-    place, _, value = given.partition("=") if typed is not None else (field, "", value)
+    override = f"{field}={value}" if typed is None else typed
+    place, _, value = override.partition("=") if typed is not None else (field, "", value)
     if not is_close and error.object_type in (None, dict):  # the node has no schema, so any key can be added
         inner = [f"{field.rpartition('.')[0]}.{key}.{name}" for key in names if _has(parent, key, name)]
-        fix = f"write {' or '.join(inner)}" if inner else _to_add(field, _mapping_with(field, overrides) or given)
+        fix = f"write {' or '.join(inner)}" if inner else _to_add(field, _mapping_with(field, overrides) or override)
     return UnknownNameError(place, value, rule, fix)
 
 
@@ -220,16 +220,16 @@ def _mapping_with(field: str, overrides: Sequence[str]) -> str | None:
     return None
 
 
-def _places(node: Any, name: str, path: str = "") -> list[str]:
+def _nested_keys(node: Any, name: str, path: str = "") -> list[str]:
     """Return the paths of all nested keys named ``name``, except keys whose value is an interpolation."""
-    found = []
+    paths = []
     for key in node if isinstance(node, Mapping) else ():
         below = node._get_node(key)
         if key == name and path and not below._is_interpolation():
-            found.append(f"{path}{key}")
+            paths.append(f"{path}{key}")
         if key != "hydra" and not below._is_interpolation():
-            found += _places(below, name, f"{path}{key}.")
-    return found
+            paths += _nested_keys(below, name, f"{path}{key}.")
+    return paths
 
 
 def _has(parent: Any, key: str, name: str) -> bool:
@@ -237,18 +237,18 @@ def _has(parent: Any, key: str, name: str) -> bool:
     return isinstance(node, Mapping) and name in node
 
 
-def _to_add(field: str, given: str) -> str:
+def _to_add(field: str, override: str) -> str:
     """Suggest how to add a missing key: group choices as ``group=choice``, other keys as ``+key=value``."""
     group, _, name = field.partition(".")
     if group == "schedules" and name and "." not in name:
-        chosen = given.partition("=")[2] if given.startswith(f"{field}=") else "cosine"
+        chosen = override.partition("=")[2] if override.startswith(f"{field}=") else "cosine"
         if chosen in GROUPS["scheduler"]:
             return f"choose it: +scheduler@{field}={chosen}"
     if group in ("callbacks", "logger") and name:
         close = difflib.get_close_matches(name, [key for key in GROUPS[group] if key != "custom"], n=1)
         if close:
             return f"choose it: {group}=[{close[0]}]"
-    return f"to add it, write {shlex.quote(f'+{given}') if '={' in given else f'+{given}'}"
+    return f"to add it, write {shlex.quote(f'+{override}') if '={' in override else f'+{override}'}"
 
 
 def _as_list(error: OmegaConfBaseException, field: str, value: str | None) -> str:
@@ -273,7 +273,7 @@ def _of_hydra(error: BaseException, overrides: Sequence[str], choices: Callable[
         library = TRAITS[name].library if group == "hydra/launcher" and name in TRAITS else None
         if library is not None:
             preset = "slurm" if name == "submitit_slurm" else name
-            field, value = ("launcher", preset) if _value_of("launcher", overrides) == preset else (group, name)
+            field, value = ("launcher", preset) if _override_value("launcher", overrides) == preset else (group, name)
             return missing_package(field, value, f"hydra-{library}-launcher", library)
         options = re.findall(r"^\t([\w.-]+)$", text, re.MULTILINE)
         fix = did_you_mean(name.removesuffix(".yaml"), options) if options else "see --help"
@@ -342,7 +342,7 @@ def _of_hydra(error: BaseException, overrides: Sequence[str], choices: Callable[
     twice = re.match(r"Multiple values for (\S+)\.|(\S+) appears more than once in the final defaults list", text)
     if twice or "Could not append to config. An item is already at" in text:
         key = twice[1] or twice[2] if twice else _override_key(error)
-        if key is not None and (value := _value_of(key, overrides)) is not None:
+        if key is not None and (value := _override_value(key, overrides)) is not None:
             return ConflictError(key, value, "already exists", f"to change it, drop the +: {key}={value}")
     if match := re.match(r"force-add of config groups is not supported: '\+\+([^=]+)=(.*)'", text):
         key, value = match.groups()
@@ -357,7 +357,7 @@ def _of_hydra(error: BaseException, overrides: Sequence[str], choices: Callable[
     if "can only concatenate str" in text and (listed := _mappings(overrides)) is not None:
         return listed
     key = _override_key(error) or "config"
-    return FormatError(key, _value_of(key, overrides), message.rstrip("."), "see --help and --cfg job")
+    return FormatError(key, _override_value(key, overrides), message.rstrip("."), "see --help and --cfg job")
 
 
 def _first_line(error: BaseException) -> str:
@@ -370,7 +370,7 @@ def _override_key(error: BaseException) -> str | None:
     return match[1].lstrip("+~").rstrip(".") if match else None
 
 
-def _value_of(field: str, overrides: Sequence[str]) -> str | None:
+def _override_value(field: str, overrides: Sequence[str]) -> str | None:
     for override in reversed(overrides):
         key, value = split_override(override)
         if value is not None and key == field:

@@ -138,7 +138,7 @@ def preflight(line: CommandLine, run_id: str, processes: Processes = ALONE) -> C
             return _sweep(composer, master, parsed)
         if len(fixed) < len(parsed):
             composer.compose(composer.overrides)  # a single run cannot have sweep overrides; Hydra raises this error
-        return _run(composer, master, processes)
+        return _checked_run(composer, master, processes)
 
 
 def _package(cfg: DictConfig, line: CommandLine) -> Any:
@@ -169,7 +169,7 @@ def refuse_sweep(place: RankAndSize | Processes, flag: str) -> None:
         raise ConflictError("flags", flag, rule, "start the sweep without torchrun, or start each run with torchrun")
 
 
-def _run(composer: Composer, cfg: DictConfig, processes: Processes) -> CheckedCommand:
+def _checked_run(composer: Composer, cfg: DictConfig, processes: Processes) -> CheckedCommand:
     line = composer.line
     for group in ("launcher", "hydra/launcher"):
         if line.is_typed(group):
@@ -181,7 +181,7 @@ def _run(composer: Composer, cfg: DictConfig, processes: Processes) -> CheckedCo
                 key, line.typed(key), "works only in a sweep, but this is a single run", f"add -m, or remove {key}"
             )
     _check_hydra(cfg)
-    folder = _folder("hydra.run.dir", cfg, line.typed("hydra.run.dir"))
+    folder = _output_folder("hydra.run.dir", cfg, line.typed("hydra.run.dir"))
     trust = trust_of(cfg)
     values = check(cfg, trust)
     check_schedules_are_used(values)
@@ -200,7 +200,7 @@ def _run(composer: Composer, cfg: DictConfig, processes: Processes) -> CheckedCo
     return CheckedCommand([*composer.line.main_config, *argv], Path(folder), new, resume, checked=[(values, trust)])
 
 
-def _folder(field: str, cfg: DictConfig, typed: str | None) -> str:
+def _output_folder(field: str, cfg: DictConfig, typed: str | None) -> str:
     """Return the folder of a run or of a sweep: the checked value of ``field``, with interpolations resolved."""
     try:
         with _hydra_config(cfg):
@@ -251,7 +251,7 @@ def _sweep(composer: Composer, master: DictConfig, parsed: Sequence[Override]) -
     line = composer.line
     _check_study(master)
     _check_hydra(master)
-    folder = _folder("hydra.sweep.dir", master, line.typed("hydra.sweep.dir", "study"))
+    folder = _output_folder("hydra.sweep.dir", master, line.typed("hydra.sweep.dir", "study"))
     if line.is_typed("study") and line.is_typed("hydra.sweep.dir"):
         rule = "cannot be used with hydra.sweep.dir"
         raise ConflictError("study", master.study, rule, "remove study or hydra.sweep.dir")
@@ -268,14 +268,14 @@ def _sweep(composer: Composer, master: DictConfig, parsed: Sequence[Override]) -
         swept = {key: value for key, value in {**params, **swept}.items() if key_of(key) != _ZIP}
         check_parameters(swept)
         sweep.swept = frozenset(map(str, swept))
-        given, zips = sweep_axes(composer, master, parsed, params)
-        check_job_count(given, zips)
-        sweep.product = product_of(given, zips)
+        axes, zips = sweep_axes(composer, master, parsed, params)
+        check_job_count(axes, zips)
+        sweep.product = product_of(axes, zips)
         hydra_overrides = [each for each in parsed if each.is_hydra_override()]
-        jobs = JobComposer(composer, hydra_overrides, given, None if params else master)
+        jobs = JobComposer(composer, hydra_overrides, axes, None if params else master)
         sweep.keep, sweep.workers = str(master.share_keep) if shares else None, _workers(master)
         sweep.describe = partial(candidate, trust=sweep.trust)
-        for overrides in combinations(given, zips):
+        for overrides in combinations(axes, zips):
             values = check(jobs.compose(overrides), sweep.trust)
             check_schedules_are_used(values)
             sweep.jobs.append((overrides, describe(values)))
@@ -312,7 +312,7 @@ def sweep_axes(
     stated = [each for each in (*in_file, *typed) if each.key_or_group == _ZIP and not each.is_delete()]
     text = value = OmegaConf.to_container(master, resolve=False).get(_ZIP)  # type: ignore[union-attr]
     if stated:
-        text, value = stated[-1].get_value_string(), _value_of(composer, stated[-1])
+        text, value = stated[-1].get_value_string(), _override_values(composer, stated[-1])
         if sum(each.key_or_group == _ZIP for each in typed) > 1:
             raise ConflictError(_ZIP, text, "must be set only once", "for several zips, write 'zip=[a,b],[c,d]'")
     elif isinstance(value, str):
@@ -322,7 +322,7 @@ def sweep_axes(
     return axes, zips_of(value, [each for each in effective if each.key_or_group not in APP_KEYS], text)
 
 
-def _value_of(composer: Composer, override: Override) -> Any:
+def _override_values(composer: Composer, override: Override) -> Any:
     """Return the value of an override. If it lists several values, as ``zip=ssr,optimizer.lr`` does, return a list."""
     if override.value_type in (ValueType.SIMPLE_CHOICE_SWEEP, ValueType.CHOICE_SWEEP):
         return [
@@ -390,8 +390,8 @@ def _check_share(cfg: DictConfig) -> bool:
         return False
     launcher = str(cfg.hydra.runtime.choices.get("hydra/launcher"))
     if not traits_of(str(cfg.hydra.launcher._target_)).shares:
-        known = [name for name, traits in TRAITS.items() if traits.shares]
-        fix = f"choose launcher={known[0]} (or {', '.join(known[1:])}), or leave out share"
+        launchers = [name for name, traits in TRAITS.items() if traits.shares]
+        fix = f"choose launcher={launchers[0]} (or {', '.join(launchers[1:])}), or leave out share"
         raise ConflictError("share", True, f"cannot be used with launcher={launcher}", fix)
     if str(OmegaConf.select(cfg, "hydra.sweeper._target_")) != _SWEEPER:
         rule = "cannot be used with this sweeper, because share needs all jobs before the first job starts"

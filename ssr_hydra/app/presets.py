@@ -54,8 +54,8 @@ class PresetSource(ConfigSource):
         below = [path.removeprefix(start) for path in _presets() if path.startswith(start)]
         groups = {path.partition("/")[0] for path in below if "/" in path}
         names = {path for path in below if "/" not in path}
-        wanted = {ObjectType.GROUP: groups, ObjectType.CONFIG: names}
-        return sorted(groups | names if results_filter is None else wanted.get(results_filter, set()))
+        by_type = {ObjectType.GROUP: groups, ObjectType.CONFIG: names}
+        return sorted(groups | names if results_filter is None else by_type.get(results_filter, set()))
 
     def load_config(self, config_path: str) -> ConfigResult:
         """Create the structured config of a preset, as a Hydra config."""

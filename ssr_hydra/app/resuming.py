@@ -91,11 +91,11 @@ def check_folder(folder: Path, config: Any, values: Mapping[str, Any], field: st
     before, now = (
         {key: value for key, value in each.items() if key != "hydra" and key not in APP_KEYS} for each in (before, now)
     )
-    found = [item for item in differences(before, now) if not _is_free(item, now)]
-    if found:
-        rule = f"{folder} contains a different run: {joined(found)}"
+    changes = [item for item in differences(before, now) if not _is_free(item, now)]
+    if changes:
+        rule = f"{folder} contains a different run: {joined(changes)}"
         fix = "use a new folder"
-        if not any(_NEVER.match(item.field) for item in found):
+        if not any(_NEVER.match(item.field) for item in changes):
             fix += f", or {CHANGE_FIX}"
         raise MismatchError("resume", path, rule, fix)
 
@@ -120,5 +120,5 @@ def _is_default(item: Difference, now: Mapping[str, Any]) -> bool:
         target = node.get("_target_") if isinstance(node, Mapping) else None
         choices = [config for group in GROUPS.values() for config in group.values()]
         schemas = [config for config in choices if target is not None and getattr(config, "_target_", None) == target]
-    made = [schema() if isinstance(schema, type) else schema for schema in schemas]
-    return any(hasattr(schema, name) and getattr(schema, name) == item.new for schema in made)
+    configs = [schema() if isinstance(schema, type) else schema for schema in schemas]
+    return any(hasattr(schema, name) and getattr(schema, name) == item.new for schema in configs)

@@ -45,28 +45,28 @@ def write_schemas(folder: str, config_dir: str | None = None) -> str:
     place = Path(folder)
     if not folder.strip() or (place.exists() and not place.is_dir()):
         raise PathError("--schema", folder, "must be a folder", "write e.g. --schema .schema")
-    made = {f"{name}.json": json.dumps(schema, indent=1) + "\n" for name, schema in schemas(config_dir).items()}
+    files = {f"{name}.json": json.dumps(schema, indent=1) + "\n" for name, schema in schemas(config_dir).items()}
     try:
         place.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise write_error(error, place, 0) from error
-    for name, text in made.items():
+    for name, text in files.items():
         write_atomically(place / name, text)
     line = f"# yaml-language-server: $schema=../../{visible(place.name)}/experiment.json"
-    return f"wrote {len(made)} JSON Schemas to {visible(folder)}; begin a file in conf/experiment with\n  {line}"
+    return f"wrote {len(files)} JSON Schemas to {visible(folder)}; begin a file in conf/experiment with\n  {line}"
 
 
 def schemas(config_dir: str | None = None) -> dict[str, _Schema]:
     """Return a mapping from group to the schema of the group's files. The key ``config`` is for main configs."""
-    made = _Definitions(_yaml_names(conf_dir()), _yaml_names(Path(config_dir)) if config_dir else {})
-    whole = {group: made.overlay(group) for group in _OVERLAYS}
-    whole |= {group: made.file(group) for group in (*GROUPS, "param_groups")}
+    definitions = _Definitions(_yaml_names(conf_dir()), _yaml_names(Path(config_dir)) if config_dir else {})
+    whole = {group: definitions.overlay(group) for group in _OVERLAYS}
+    whole |= {group: definitions.file(group) for group in (*GROUPS, "param_groups")}
     return {
         group: {
             "$schema": "https://json-schema.org/draft/2020-12/schema",
             "title": f"ssr_hydra: {group}",
             **schema,
-            "$defs": made.needed_by(schema),
+            "$defs": definitions.needed_by(schema),
         }
         for group, schema in whole.items()
     }
@@ -93,11 +93,11 @@ def _any_of(options: Iterable[_Schema]) -> _Schema:
     if {} in rest:
         return {}
     inside = [each for each in rest if "$ref" in each and each not in (_ref("duration"), _ref("selection"))]
-    found = {
+    by_type = {
         "object": [*inside, *(each for each in rest if each.get("type") == "object")],
         "array": [each for each in rest if each.get("type") == "array"],
     }
-    branches = {kind: only[0] for kind, only in found.items() if len(only) == 1}
+    branches = {kind: only[0] for kind, only in by_type.items() if len(only) == 1}
     schema: _Schema = {"anyOf": [*(each for each in rest if each not in branches.values()), _ref("reference")]}
     for kind, branch in branches.items():
         schema = {"if": {"type": kind}, "then": branch, "else": schema}
@@ -135,14 +135,14 @@ class _Definitions:
 
     def needed_by(self, schema: _Schema) -> dict[str, _Schema]:
         """Return the definitions to which a schema refers, directly or through other definitions."""
-        found: dict[str, _Schema] = {}
+        definitions: dict[str, _Schema] = {}
         waiting: list[Any] = [schema]
         while waiting:
             for name in re.findall(r'"#/\$defs/([^"]+)"', json.dumps(waiting.pop())):
-                if name not in found:
-                    found[name] = self._defs[name]
-                    waiting.append(found[name])
-        return dict(sorted(found.items()))
+                if name not in definitions:
+                    definitions[name] = self._defs[name]
+                    waiting.append(definitions[name])
+        return dict(sorted(definitions.items()))
 
     # ---- config classes
 
@@ -225,8 +225,13 @@ class _Definitions:
 
     def _special(self, targets: Iterable[str]) -> dict[str, _Schema]:
         other = {"type": "string", "pattern": rf"^(?!ssr_hydra\.){NAME.pattern}$"}
-        known = {"enum": sorted(targets)}
-        return {"_target_": _any_of([known, other]), **_SPECIAL, "_partial_": {"type": "boolean"}, "_args_": {}}
+        package_targets = {"enum": sorted(targets)}
+        return {
+            "_target_": _any_of([package_targets, other]),
+            **_SPECIAL,
+            "_partial_": {"type": "boolean"},
+            "_args_": {},
+        }
 
     # ---- groups
 
@@ -250,9 +255,9 @@ class _Definitions:
         union = {"properties": properties, "additionalProperties": True if group in self._own else rest}
         if not any(targets.values()):
             return {"type": "object", **union}
-        known = {name: target["anyOf"][0]["enum"][0] for name, target in targets.items() if target}
-        node: _Schema = {"type": "object", "properties": self._special(known.values())}
-        return node | {"allOf": self._by_target(known), "if": {"required": ["_target_"]}, "else": union}
+        target_names = {name: target["anyOf"][0]["enum"][0] for name, target in targets.items() if target}
+        node: _Schema = {"type": "object", "properties": self._special(target_names.values())}
+        return node | {"allOf": self._by_target(target_names), "if": {"required": ["_target_"]}, "else": union}
 
     def _rule(self) -> tuple[_Schema, _Schema]:
         words = _any_of(self._options(str | list[str] | None))

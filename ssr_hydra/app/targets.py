@@ -323,20 +323,20 @@ def locate(name: str, trust: Iterable[str] = (), field: str = "_target_") -> Cal
         raise UnknownNameError(field, name, f"module {module_name} not found", fix)
     while len(rest) > 1 and (inner := _import(f"{module_name}.{rest[0]}", name, field)) is not None:
         module, module_name, rest = inner, f"{module_name}.{rest[0]}", rest[1:]
-    found: Any = module
+    target: Any = module
     for attribute in rest:
-        if (isinstance(found, ModuleType) and found is not module) or not hasattr(found, attribute):
+        if (isinstance(target, ModuleType) and target is not module) or not hasattr(target, attribute):
             fix = "check the spelling"
             if getattr(module, "__file__", None) is None:  # the module is probably the folder that contains the package
                 folder = next(iter(module.__path__))
                 fix += f", or start in the folder with the package, because {folder} has no __init__.py"
             raise UnknownNameError(field, name, f"{module_name} does not define {'.'.join(rest)}", fix)
-        found = getattr(found, attribute)
-    if isinstance(found, ModuleType) or not callable(found):
+        target = getattr(target, attribute)
+    if isinstance(target, ModuleType) or not callable(target):
         raise WrongTypeError(field, name, "is not a class or function", "use the name of a class or function")
     if name not in REGISTERED and name not in trust:
-        _check_origin(found, name, trust, field)
-    return found  # type: ignore[no-any-return]
+        _check_origin(target, name, trust, field)
+    return target  # type: ignore[no-any-return]
 
 
 def _import(module: str, name: str, field: str) -> ModuleType | None:
@@ -349,12 +349,12 @@ def _import(module: str, name: str, field: str) -> ModuleType | None:
         raise _failed(field, name, error) from error
 
 
-def _check_origin(found: Any, name: str, trust: tuple[str, ...], field: str) -> None:
-    origin = getattr(found, "__module__", None) if inspect.isclass(found) or inspect.isroutine(found) else None
+def _check_origin(target: Any, name: str, trust: tuple[str, ...], field: str) -> None:
+    origin = getattr(target, "__module__", None) if inspect.isclass(target) or inspect.isroutine(target) else None
     if not isinstance(origin, str):
         rule = "is an object, not a class or function"
         raise WrongTypeError(field, name, rule, "write a function that returns this object")
-    qualified = f"{origin}.{getattr(found, '__qualname__', '')}"
+    qualified = f"{origin}.{getattr(target, '__qualname__', '')}"
     if not is_trusted(qualified, trust):
         package = qualified.partition(".")[0]
         entry = qualified if package in _TOO_WIDE or package in sys.stdlib_module_names else package

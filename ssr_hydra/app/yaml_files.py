@@ -51,15 +51,15 @@ def shown_path(path: str | Path) -> str:
 
 
 @dataclass(frozen=True)
-class _Amount:
+class _NodeSize:
     """Counts of values, levels of nesting and ``${...}`` in a YAML node whose aliases are expanded."""
 
     values: int = 1
     levels: int = 1
     references: int = 0
 
-    def holding(self, other: _Amount) -> _Amount:
-        return _Amount(
+    def holding(self, other: _NodeSize) -> _NodeSize:
+        return _NodeSize(
             self.values + other.values, max(self.levels, other.levels + 1), self.references + other.references
         )
 
@@ -70,7 +70,7 @@ class _Open:
 
     anchor: str | None
     is_mapping: bool
-    amount: _Amount = field(default_factory=_Amount)
+    amount: _NodeSize = field(default_factory=_NodeSize)
     lines: dict[str, int] = field(default_factory=dict)  # the line of each key
     key: str | None = None
     expects_key: bool = True
@@ -89,7 +89,7 @@ class FileBounds:
     def __init__(self, typed: Collection[str] = (), texts: dict[str, str] | None = None) -> None:
         self._typed, self._texts = typed, {} if texts is None else texts
         self._bytes = 0
-        self._amount = _Amount()
+        self._amount = _NodeSize()
         self._checked: set[Path] = set()
         self._unfolded: dict[str, float] = {}
 
@@ -151,17 +151,17 @@ class FileBounds:
 
     def _walk(self, name: str, events: Iterable[Any]) -> None:
         open_ = [_Open(None, False)]
-        closed: dict[str, _Amount] = {}
+        closed: dict[str, _NodeSize] = {}
         for event in events:
             if isinstance(event, yaml.CollectionStartEvent):
                 open_.append(_Open(event.anchor, isinstance(event, yaml.MappingStartEvent)))
-                self._check_amount(name, _Amount(levels=len(open_) - 1))
+                self._check_amount(name, _NodeSize(levels=len(open_) - 1))
                 continue
             if isinstance(event, yaml.CollectionEndEvent):
                 ended = open_.pop()
                 amount, anchor = ended.amount, ended.anchor
             elif isinstance(event, yaml.ScalarEvent):
-                amount, anchor = _Amount(references=event.value.count("${")), event.anchor
+                amount, anchor = _NodeSize(references=event.value.count("${")), event.anchor
                 _check_scalar(name, event, open_[-1], is_top=len(open_) == 2)
             elif isinstance(event, yaml.AliasEvent):
                 if event.anchor not in closed:
@@ -181,7 +181,7 @@ class FileBounds:
                 parent.expects_key = not parent.expects_key
         self._amount = self._amount.holding(open_[0].amount)
 
-    def _check_amount(self, name: str, amount: _Amount) -> None:
+    def _check_amount(self, name: str, amount: _NodeSize) -> None:
         if amount.levels > _MOST_LEVELS:
             raise _refused(name, f"must have at most {_MOST_LEVELS} levels of nesting", "use fewer levels of nesting")
         for count, most, what in (
@@ -393,5 +393,5 @@ def _check_choices(path: str, content: Mapping[Any, Any], folders: Sequence[Path
 
 
 def _line_of(group: str, names: Sequence[str], here: str) -> str:
-    shown = f"[{', '.join(names)}]" if group in ("logger", "callbacks", "param_groups") else ", ".join(names)
-    return f"override /{group}: {shown}" if here else f"{group}: {shown}"
+    choices = f"[{', '.join(names)}]" if group in ("logger", "callbacks", "param_groups") else ", ".join(names)
+    return f"override /{group}: {choices}" if here else f"{group}: {choices}"

@@ -149,14 +149,14 @@ class EMA:
         import torch
 
         tensors: dict[str, Tensor] = {}
-        seen: set[int] = set()
+        ids: set[int] = set()
         for name, tensor in model.state_dict(keep_vars=True).items():
-            if not torch.is_tensor(tensor) or id(tensor) in seen:  # tied weights occur twice, but are averaged once
+            if not torch.is_tensor(tensor) or id(tensor) in ids:  # tied weights occur twice, but are averaged once
                 continue
             if hasattr(tensor, "placements"):
                 rule = "cannot average this tensor, because it is sharded and the average of shards cannot be saved"
                 raise ConflictError("callbacks.ema", name, rule, "train with trainer.parallel=ddp, or without ema")
-            seen.add(id(tensor))
+            ids.add(id(tensor))
             tensors[name] = tensor.detach()
         self._model = tensors
         self._average = {name: tensor.clone() for name, tensor in tensors.items()}
@@ -244,9 +244,9 @@ class EMA:
         self._swapped = not self._swapped
 
 
-def _check_same(given: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> None:
-    for name in (*own, *given):
-        shapes = [tuple(tensors[name].shape) if name in tensors else None for tensors in (given, own)]
+def _check_same(saved: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> None:
+    for name in (*own, *saved):
+        shapes = [tuple(tensors[name].shape) if name in tensors else None for tensors in (saved, own)]
         if shapes[0] != shapes[1]:
             rule = f"{name} has the shape {shapes[0]} in the saved average and {shapes[1]} in the model"
             raise MismatchError("ema", name, rule, "use the model from which the average was saved")

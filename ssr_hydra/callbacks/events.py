@@ -250,9 +250,9 @@ def _check_takes(function: Listener, event: str, field: str) -> None:
     try:
         signature.bind(*names)
     except TypeError:
-        shown = getattr(function, "__qualname__", type(function).__name__)
+        name = getattr(function, "__qualname__", type(function).__name__)
         rule = f"is called as {event}({', '.join(names)}), but its arguments are {signature}"
-        raise WrongTypeError(field, shown, rule, f"change its arguments to ({', '.join(names)})") from None
+        raise WrongTypeError(field, name, rule, f"change its arguments to ({', '.join(names)})") from None
 
 
 def _is_stateful(item: object, field: str) -> bool:

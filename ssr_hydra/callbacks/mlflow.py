@@ -63,17 +63,17 @@ class MLflowLogger:
             (folder / "mlflow").mkdir(exist_ok=True)
             uri = f"sqlite:///{(folder / 'mlflow' / 'mlflow.db').resolve().as_posix()}"
         sent = Sent(folder / "mlflow.json", f"{place} {self.experiment}", trainer.config)
-        known = sent.resume(trainer.state.timestamp.batches)
+        run_id = sent.resume(trainer.state.timestamp.batches)
         with _quiet():
             client = MlflowClient(tracking_uri=uri)
-            if known is None:
+            if run_id is None:
                 experiment = client.get_experiment_by_name(self.experiment)
                 identity = client.create_experiment(self.experiment) if experiment is None else experiment.experiment_id
-                known = client.create_run(identity, run_name=trainer.name).info.run_id
-                self._describe(client, known, trainer.config, sent.previous)
+                run_id = client.create_run(identity, run_name=trainer.name).info.run_id
+                self._describe(client, run_id, trainer.config, sent.previous)
             else:
-                client.update_run(known, status="RUNNING")
-        sent.start(known)
+                client.update_run(run_id, status="RUNNING")
+        sent.start(run_id)
         self._client, self._sent = client, sent
 
     def log(self, trainer: Any, record: Mapping[str, Any]) -> None:

@@ -107,11 +107,11 @@ class Profiler:
 
     def _stop(self) -> None:
         if self._profile is not None:
-            done, self._profile = self._profile, None
-            done.stop()
+            profile, self._profile = self._profile, None
+            profile.stop()
 
-    def _write(self, done: Any) -> None:
-        done.export_chrome_trace(str(self._folder / f"trace-{self._batch}.json"))
-        by = "self_cuda_time_total" if done.use_device == "cuda" else "self_cpu_time_total"
-        table = done.key_averages().table(sort_by=by, row_limit=self.rows)
+    def _write(self, profile: Any) -> None:
+        profile.export_chrome_trace(str(self._folder / f"trace-{self._batch}.json"))
+        by = "self_cuda_time_total" if profile.use_device == "cuda" else "self_cpu_time_total"
+        table = profile.key_averages().table(sort_by=by, row_limit=self.rows)
         write_atomically(self._folder / f"table-{self._batch}.txt", f"{table}\n")

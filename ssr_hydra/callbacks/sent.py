@@ -31,8 +31,8 @@ class Sent:
 
     def __init__(self, path: Path, place: str, config: Mapping[str, Any] | None) -> None:
         self._path, self._place = path, place
-        kept = None if config is None else {key: value for key, value in config.items() if key not in _NO_MATTER}
-        self._config = config_hash(kept)
+        relevant = None if config is None else {key: value for key, value in config.items() if key not in _NO_MATTER}
+        self._config = config_hash(relevant)
         self.id: str | None = None
         self.previous: str | None = None
         self._batch, self._events = -1, [""]
@@ -45,16 +45,16 @@ class Sent:
         """
         try:
             content = json.loads(self._path.read_text(encoding="utf-8"))
-            place, known, config = content["place"], str(content["id"]), content["config"]
+            place, run_id, config = content["place"], str(content["id"]), content["config"]
             last, events = int(content["batch"]), [str(event) for event in content["events"]]
         except (FileNotFoundError, ValueError, KeyError, TypeError):  # there is no file, or the file is damaged
             return None
         if place != self._place or (last > batch and config != self._config) or (batch == 0 and last > 0):
-            self.previous = known if place == self._place else None
+            self.previous = run_id if place == self._place else None
             return None
-        self.id, self._before = known, (last, events)
+        self.id, self._before = run_id, (last, events)
         self._batch, self._events = last, events
-        return known
+        return run_id
 
     def start(self, identity: str) -> None:
         """Save the id that the store assigned to the run."""

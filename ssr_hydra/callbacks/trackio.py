@@ -58,7 +58,7 @@ class TrackioLogger:
         server = os.environ.get("TRACKIO_SERVER_URL", "").partition("?")[0]  # the text after the ? is a write token
         place = os.environ.get("TRACKIO_SPACE_ID") or server or "local"
         sent = Sent(run_folder(trainer, "trackio") / "trackio.json", f"{place} {self.project}", trainer.config)
-        known = sent.resume(trainer.state.timestamp.batches)
+        run_name = sent.resume(trainer.state.timestamp.batches)
         config = dict(trainer.config or {})
         if sent.previous is not None:
             config["resumed_from"] = sent.previous
@@ -66,7 +66,7 @@ class TrackioLogger:
             self._run = trackio.init(
                 project=self.project,
                 # Trackio finds a run by its name, so the name must be unique.
-                name=known or f"{trainer.name}-{secrets.token_hex(4)}",
+                name=run_name or f"{trainer.name}-{secrets.token_hex(4)}",
                 resume="allow",
                 config=config,
                 embed=False,

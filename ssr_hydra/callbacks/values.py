@@ -55,8 +55,8 @@ def scalars(record: Mapping[str, Any]) -> dict[str, float]:
         >>> scalars({"event": "eval", "batch": 10, "eval/accuracy": 0.5, "note": "x", "eval/loss": None})
         {'eval/accuracy': 0.5}
     """
-    found = columns(record).items()
-    values = {name: float(value) for name, value in found if name not in CLOCKS and isinstance(value, (int, float))}
+    items = columns(record).items()
+    values = {name: float(value) for name, value in items if name not in CLOCKS and isinstance(value, (int, float))}
     if record.get("event") == "eval" and "train/loss" in values:
         values["train/loss_since_eval"] = values.pop("train/loss")
     return values

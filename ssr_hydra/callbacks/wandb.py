@@ -67,7 +67,7 @@ class WandbLogger:
 
         folder = run_folder(trainer, "wandb")
         sent = Sent(folder / "wandb.json", self.project, trainer.config)
-        known = sent.resume(trainer.state.timestamp.batches)
+        run_id = sent.resume(trainer.state.timestamp.batches)
         config = dict(trainer.config or {})
         if sent.previous is not None:
             config["resumed_from"] = sent.previous
@@ -75,7 +75,7 @@ class WandbLogger:
         self._run = wandb.init(
             project=self.project,
             name=trainer.name,
-            id=known or secrets.token_hex(8),
+            id=run_id or secrets.token_hex(8),
             resume="allow" if online else None,  # offline, W&B would print a warning for "allow"
             dir=str(folder),
             mode=self.mode,

@@ -105,7 +105,7 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[Differen
     Example:
         >>> old = {"run": {"ssr": 1.0, "seed": 0}, "optimizers": [{"lr": 0.1}]}
         >>> new = {"run": {"ssr": 0.5, "seed": 0}, "optimizers": [{"lr": 0.2}]}
-        >>> [str(found) for found in differences(old, new)]
+        >>> [str(item) for item in differences(old, new)]
         ['run.ssr was 1.0 and is 0.5', 'optimizers[0].lr was 0.1 and is 0.2']
     """
     return list(_compare(old, new, ""))
@@ -140,11 +140,11 @@ def _short_repr(value: Any) -> str:
     return text if len(text) <= _LONGEST_SHOWN else f"{text[: _LONGEST_SHOWN - 3]}..."
 
 
-def check_change(found: Sequence[Difference], on_change: str, timestamp: Timestamp, resume: str = "auto") -> None:
+def check_change(changes: Sequence[Difference], on_change: str, timestamp: Timestamp, resume: str = "auto") -> None:
     """Raise an InputError if a change of the config does not allow the run to resume.
 
     Args:
-        found: The :func:`differences` between the checkpoint's description and the run's description.
+        changes: The :func:`differences` between the checkpoint's description and the run's description.
         on_change: ``refuse``, ``extend`` or ``rescale``.
         timestamp: The checkpoint's timestamp.
         resume: The value of ``resume``, for the message.
@@ -157,7 +157,7 @@ def check_change(found: Sequence[Difference], on_change: str, timestamp: Timesta
         raise UnknownNameError(
             "resume.on_change", on_change, f"must be one of {', '.join(ON_CHANGE)}", "set resume.on_change=refuse"
         )
-    of_change = {change: [item for item in found if change_of(item.field) is change] for change in Change}
+    of_change = {change: [item for item in changes if change_of(item.field) is change] for change in Change}
     if never := of_change[Change.NEVER]:
         rule = f"the state of the checkpoint does not fit this run: {joined(never)}"
         raise MismatchError(
@@ -165,7 +165,7 @@ def check_change(found: Sequence[Difference], on_change: str, timestamp: Timesta
         )
     changed = of_change[Change.EPOCH] + of_change[Change.ANYTIME]
     if changed and on_change == "refuse":
-        rule = f"the run differs from the checkpoint: {joined([item for item in found if item in changed])}"
+        rule = f"the run differs from the checkpoint: {joined([item for item in changes if item in changed])}"
         raise MismatchError("resume", resume, rule, f"{CHANGE_FIX}, or start in another folder")
     if of_change[Change.EPOCH] and timestamp.batches_in_epoch != 0:
         rule = (
@@ -176,9 +176,9 @@ def check_change(found: Sequence[Difference], on_change: str, timestamp: Timesta
         raise MismatchError("resume", resume, rule, fix)
 
 
-def joined(found: Sequence[Difference]) -> str:
+def joined(changes: Sequence[Difference]) -> str:
     """Return a text with the first differences and the number of further differences."""
-    shown = [str(item) for item in found[:_MOST_SHOWN]]
-    if len(found) > _MOST_SHOWN:
-        shown.append(f"and {len(found) - _MOST_SHOWN} more")
-    return ", ".join(shown)
+    parts = [str(item) for item in changes[:_MOST_SHOWN]]
+    if len(changes) > _MOST_SHOWN:
+        parts.append(f"and {len(changes) - _MOST_SHOWN} more")
+    return ", ".join(parts)

@@ -318,12 +318,12 @@ def _check_archive(file: BinaryIO, size: int) -> None:
         pickles = [member for member in members if member.filename.endswith("data.pkl")]
         outline = [_outline(archive.read(member)) for member in pickles]
     # A pickle stores a repeated object only once. So a small file could contain a structure that is too large to visit.
-    left, seen = [(value, 0) for value in outline], 0
+    left, n_items = [(value, 0) for value in outline], 0
     while left:
         value, level = left.pop()
         items = _items(value)
-        seen += len(items)
-        if seen > size or level > _MOST_LEVELS:
+        n_items += len(items)
+        if n_items > size or level > _MOST_LEVELS:
             raise ValueError("it is nested too deeply")
         left += [(item, level + 1) for item in items]
 

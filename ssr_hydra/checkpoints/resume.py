@@ -78,16 +78,16 @@ def open_checkpoint(resume: str | Path, run_dir: Path | None) -> tuple[Checkpoin
         InputError: See :func:`find`.
         CheckpointError: The checkpoint at the path, or every checkpoint in the folder, cannot be used.
     """
-    found = find(resume, run_dir)
-    if found is None:
+    path = find(resume, run_dir)
+    if path is None:
         return None
-    opened = load_latest_good(found) if is_store(found) else (load(found), [])
-    if opened is not None and _is_elsewhere(resume, found, run_dir):
-        opened[1].insert(0, f"resume={resume} is not used, because the run has its own checkpoints in {found}")
+    opened = load_latest_good(path) if is_store(path) else (load(path), [])
+    if opened is not None and _is_elsewhere(resume, path, run_dir):
+        opened[1].insert(0, f"resume={resume} is not used, because the run has its own checkpoints in {path}")
     return opened
 
 
-def _is_elsewhere(resume: str | Path, found: Path, run_dir: Path | None) -> bool:
+def _is_elsewhere(resume: str | Path, path: Path, run_dir: Path | None) -> bool:
     """Return whether the run uses its own checkpoints instead of the checkpoints at the path ``resume``."""
     own = None if run_dir is None else Path(run_dir) / CHECKPOINTS
-    return found == own and own is not None and str(resume) != AUTO and not _names_own(resume, own)
+    return path == own and own is not None and str(resume) != AUTO and not _names_own(resume, own)

@@ -177,11 +177,11 @@ class CheckpointStore:
     def _rotate(self) -> None:
         """Remove all checkpoints except the newest complete checkpoints and the best checkpoint."""
         whole = _whole(self._folder)
-        kept = {path for path, _ in whole[-self._keep :]}
+        newest = {path for path, _ in whole[-self._keep :]}
         best = self._best(whole)
         if len(whole) >= self._keep:
             for path in _checkpoint_folders(self._folder):
-                if path not in kept and path != best:
+                if path not in newest and path != best:
                     _remove(path)
 
     def _best(self, whole: list[tuple[Path, Index]]) -> Path | None:
@@ -283,19 +283,19 @@ def load_latest_good(folder: Path | str) -> tuple[Checkpoint, list[str]] | None:
 def _checkpoint_folders(folder: Path) -> list[Path]:
     """Return the folders that have the name of a checkpoint, in order of their batches."""
     try:
-        found = [path for path in folder.iterdir() if _NAME.fullmatch(path.name) and path.is_dir()]
+        folders = [path for path in folder.iterdir() if _NAME.fullmatch(path.name) and path.is_dir()]
     except (FileNotFoundError, NotADirectoryError):
         return []
-    return sorted(found, key=lambda path: (len(path.name), path.name))  # ba9, ba10
+    return sorted(folders, key=lambda path: (len(path.name), path.name))  # ba9, ba10
 
 
 def _indexed(folder: Path) -> list[tuple[Path, Index]]:
     """Return checkpoints whose index is complete, in the order of saving."""
-    found = []
+    checkpoints = []
     for path in _checkpoint_folders(folder):
         with suppress(CheckpointError):  # load() raises the error if the user loads this checkpoint
-            found.append((path, Index.read(path)))
-    return sorted(found, key=lambda item: item[1].number)
+            checkpoints.append((path, Index.read(path)))
+    return sorted(checkpoints, key=lambda item: item[1].number)
 
 
 def _whole(folder: Path) -> list[tuple[Path, Index]]:

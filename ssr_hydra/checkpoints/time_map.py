@@ -259,12 +259,12 @@ class TimeMap:
         try:
             value, unit = state["max_duration"]
             samples, tokens = (None if state[name] is None else _fraction(state[name]) for name in _RATES)
-            known = State(Time(_fraction(value), unit), state["dataloader_len"], samples, tokens)
+            run_state = State(Time(_fraction(value), unit), state["dataloader_len"], samples, tokens)
             lines = {
                 name: _Line(_known_counter(source), _fraction(offset), _fraction(slope))
                 for name, (source, offset, slope) in state["counters"].items()
             }
-            return cls(_PlannedRun.of(known, check_ssr(_fraction(state["ssr"]))), lines)
+            return cls(_PlannedRun.of(run_state, check_ssr(_fraction(state["ssr"]))), lines)
         except (ArithmeticError, AttributeError, KeyError, TypeError, ValueError) as error:
             rule = f"must be the state of a time map ({type(error).__name__}: {error})"
             raise WrongTypeError("time_map", state, rule, "load the result of state_dict()") from None

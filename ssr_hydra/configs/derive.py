@@ -93,18 +93,18 @@ def config_of(
         bases: Dataclasses whose fields come before the fields of ``source``.
     """
     hints = get_type_hints(source)
-    made: list[tuple[str, Any, Any]] = []
+    config_fields: list[tuple[str, Any, Any]] = []
     for argument in inspect.signature(source).parameters.values():
         default = (presets or {}).get(argument.name, argument.default)
         default = "???" if default is argument.empty else list(default) if default == () else default
         kw_only = argument.kind is argument.KEYWORD_ONLY
         is_mutable = isinstance(default, (list, dict))
         value: Any = {"default_factory": partial(copy.deepcopy, default)} if is_mutable else {"default": default}
-        made.append((argument.name, _field_type(hints[argument.name]), field(**value, kw_only=kw_only)))
+        config_fields.append((argument.name, _field_type(hints[argument.name]), field(**value, kw_only=kw_only)))
     if target is not None:
-        made.append(("_target_", str, field(default=target, init=False)))
+        config_fields.append(("_target_", str, field(default=target, init=False)))
     doc = bases[0].__doc__ if bases else f"Config of ``{target or source.__name__}``."
-    config = config_class(name or f"{source.__name__}Config", made, module, doc, bases)
+    config = config_class(name or f"{source.__name__}Config", config_fields, module, doc, bases)
     config.__source__ = source  # the schema reads the docstring and the types of the arguments here
     return config
 
@@ -113,9 +113,9 @@ def config_class(
     name: str, items: Sequence[tuple[str, Any, Any]], module: str, doc: str | None, bases: tuple[type, ...] = ()
 ) -> Any:
     """Create a dataclass that pickle finds in ``module``."""
-    made = make_dataclass(name, items, bases=bases, namespace={"__doc__": doc})
-    made.__module__ = module  # from Python 3.12 on, make_dataclass ignores the __module__ of its namespace
-    return made
+    config = make_dataclass(name, items, bases=bases, namespace={"__doc__": doc})
+    config.__module__ = module  # from Python 3.12 on, make_dataclass ignores the __module__ of its namespace
+    return config
 
 
 def _field_type(hint: Any) -> Any:

@@ -28,15 +28,15 @@ def _type(name: str, default: Any) -> Any:
 
 def _config(optimizer: str, keyword_only: str = "", **arguments: Any) -> Any:
     """Create the config of an optimizer of torch. ``keyword_only`` lists names from ``_SWITCHES``."""
-    given: list[tuple[str, Any, Any]] = [("params", Any, None)]
-    given += [(name, _type(name, default), field(default=default)) for name, default in arguments.items()]
-    given += [
+    config_fields: list[tuple[str, Any, Any]] = [("params", Any, None)]
+    config_fields += [(name, _type(name, default), field(default=default)) for name, default in arguments.items()]
+    config_fields += [
         (name, _type(name, _SWITCHES[name]), field(default=_SWITCHES[name], kw_only=True))
         for name in keyword_only.split()
     ]
-    given.append(("_target_", str, field(default=f"torch.optim.{optimizer}", init=False)))
+    config_fields.append(("_target_", str, field(default=f"torch.optim.{optimizer}", init=False)))
     doc = f"``optimizer={optimizer.lower()}``: ``torch.optim.{optimizer}``."
-    return config_class(f"{optimizer}Config", given, __name__, doc)
+    return config_class(f"{optimizer}Config", config_fields, __name__, doc)
 
 
 _BETAS = (0.9, 0.999)

@@ -139,18 +139,18 @@ def data_config(name: str, doc: str, train: Any, evaluation: Any, module: str = 
         defaults: Values for other fields. An int or a config is the default of the field. A type is the type of a field
             whose default is null.
     """
-    given: list[tuple[str, Any, Any]] = [
+    config_fields: list[tuple[str, Any, Any]] = [
         ("train", type(train), field(default_factory=partial(copy.deepcopy, train))),
         ("eval", type(evaluation) | None, field(default_factory=partial(copy.deepcopy, evaluation))),
     ]
     for key, value in defaults.items():
         if isinstance(value, int):
-            given.append((key, int, field(default=value)))
+            config_fields.append((key, int, field(default=value)))
         elif isinstance(value, type):
-            given.append((key, value | None, field(default=None)))
+            config_fields.append((key, value | None, field(default=None)))
         else:
-            given.append((key, type(value) | None, field(default_factory=partial(copy.deepcopy, value))))
-    return config_class(name, given, module, doc, (DataConfig,))
+            config_fields.append((key, type(value) | None, field(default_factory=partial(copy.deepcopy, value))))
+    return config_class(name, config_fields, module, doc, (DataConfig,))
 
 
 def as_train(config: type, **own: Any) -> Any:

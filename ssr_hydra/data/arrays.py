@@ -112,7 +112,7 @@ class Arrays(TensorDataset):
         self._arguments = {key: value for key, value in locals().items() if key not in ("self", "__class__")}
         self.path, self.split = path, check_split(split, eval_fraction, split_seed)
         self.part = split
-        self.partition = {"path": _place(path), "eval_path": _place(eval_path)}
+        self.partition = {"path": _absolute_path(path), "eval_path": _absolute_path(eval_path)}
         if eval_path is None:
             self.partition |= {"eval_fraction": eval_fraction, "split_seed": split_seed}
         _check_settings(task, header, delimiter, decimal, shape, layout, dtype, divide_by, standardize)
@@ -177,7 +177,7 @@ class _OtherFile(Arrays):
         self.path, self.split, self.part = path, "test", "test"
 
 
-def _place(path: object) -> object:
+def _absolute_path(path: object) -> object:
     """Return the absolute path with links resolved. If the value cannot be a path, return it unchanged."""
     with suppress(ValueError):  # a path with a null byte, which the reader refuses later
         return os.path.realpath(Path(path).expanduser()) if isinstance(path, str) else path
@@ -351,7 +351,7 @@ def _targets(table: SampleTable, classes: list[str] | None, task: str) -> NDArra
                 rule = f"is not a class of the training samples ({table.row(row)})"
                 raise UnknownNameError("targets", word, rule, f"the classes are {', '.join(classes[:10])}")
         return np.array([number[word] for word in words], dtype=np.int64)
-    values = _numbers(table, raw)
+    values = _finite_targets(table, raw)
     if task == "regression":
         return values
     wrong = (values != np.floor(values)) | (values < 0)
@@ -362,7 +362,7 @@ def _targets(table: SampleTable, classes: list[str] | None, task: str) -> NDArra
     return values[:, 0].astype(np.int64)
 
 
-def _numbers(table: SampleTable, raw: NDArray[Any]) -> NDArray[np.float64]:
+def _finite_targets(table: SampleTable, raw: NDArray[Any]) -> NDArray[np.float64]:
     """Return the targets in float64. Refuse a target that is not a finite number."""
     try:
         values = raw.astype(np.float64)
@@ -379,8 +379,8 @@ def _numbers(table: SampleTable, raw: NDArray[Any]) -> NDArray[np.float64]:
 
 def _check_alike(table: SampleTable, other: SampleTable, x: NDArray[Any], other_x: NDArray[Any], field: str) -> None:
     if table.columns != other.columns or x.shape[1:] != other_x.shape[1:]:
-        has, wanted = (other.columns, table.columns) if table.columns else (other_x.shape[1:], x.shape[1:])
-        rule = f"must have the inputs {list(wanted or ())} of {table.path} (got {list(has or ())})"
+        has, expected = (other.columns, table.columns) if table.columns else (other_x.shape[1:], x.shape[1:])
+        rule = f"must have the inputs {list(expected or ())} of {table.path} (got {list(has or ())})"
         raise MismatchError(field, other.path, rule, "name the columns with inputs=[...]")
 
 

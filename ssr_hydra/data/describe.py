@@ -12,10 +12,10 @@ from torch import Tensor
 
 def digest(parts: Iterable[bytes | memoryview]) -> str:
     """Return the SHA-256 of the concatenated parts."""
-    found = hashlib.sha256()
+    hasher = hashlib.sha256()
     for part in parts:
-        found.update(part)
-    return found.hexdigest()
+        hasher.update(part)
+    return hasher.hexdigest()
 
 
 def describe_tensors(name: str, tensors: Iterable[Tensor]) -> dict[str, Any]:

@@ -99,16 +99,16 @@ class ImageFolder(Dataset[tuple[Tensor, int]]):
                 rule = f"must not have the class {name!r}, because {base / classes_from} does not have this class"
                 raise MismatchError("folder", folder, rule, "remove the class, or set classes_from")
         try:
-            found = make_dataset(os.fspath(base / folder), number, extensions=IMG_EXTENSIONS, allow_empty=True)
+            samples = make_dataset(os.fspath(base / folder), number, extensions=IMG_EXTENSIONS, allow_empty=True)
         except OSError as error:
             raise PathError("root", root, f"cannot be read: {error}", "check its permissions") from None
-        if not found:
+        if not samples:
             fix = f"add images ({' '.join(IMG_EXTENSIONS)})"
             raise MissingValueError("root", root, f"contains no images in {base / folder}", fix)
         # In workers, reference counting would copy the memory of a list, so store two arrays.
         prefix = len(os.fsencode(base / folder)) + 1
-        self._names = np.array([os.fsencode(path)[prefix:] for path, _ in found])
-        self._labels = np.array([label for _, label in found])
+        self._names = np.array([os.fsencode(path)[prefix:] for path, _ in samples])
+        self._labels = np.array([label for _, label in samples])
         self._base = base / folder
         self.part, self.partition = os.path.realpath(self._base), {"classes_from": self.classes}
 

@@ -38,14 +38,14 @@ def hold_out(labels: NDArray[Any], share: float, seed: int) -> NDArray[np.bool_]
         raise RangeError("eval_fraction", share, rule, "try 0.2, or use more samples")
     classes, counts = np.unique(labels, return_counts=True)
     exact = share * counts
-    taken = np.floor(exact).astype(int)
+    n_held_out = np.floor(exact).astype(int)
     # Classes with the largest remainders hold out one more sample, until the total is reached.
-    for index in np.argsort(-(exact - taken), kind="stable")[: max(0, total - int(taken.sum()))]:
-        taken[index] += 1
+    for index in np.argsort(-(exact - n_held_out), kind="stable")[: max(0, total - int(n_held_out.sum()))]:
+        n_held_out[index] += 1
     rng = random.Random(seed)  # random() returns the same numbers in every release of Python
     keys = np.array([rng.random() for _ in labels])
     held_out = np.zeros(len(labels), dtype=bool)
-    for label, count in zip(classes, taken, strict=True):
+    for label, count in zip(classes, n_held_out, strict=True):
         members = np.flatnonzero(labels == label)
         held_out[members[np.argsort(keys[members], kind="stable")[:count]]] = True
     return held_out

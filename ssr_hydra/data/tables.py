@@ -82,8 +82,8 @@ def read_table(
         if not file.exists():
             raise PathError(field, path, "not found", f"correct the path (looked for {file.absolute()})")
         if file.is_dir():
-            found = {part.stem: part for part in sorted(file.glob("*.npy"))}
-            return _from_arrays(path, field, found, inputs, targets)
+            arrays = {part.stem: part for part in sorted(file.glob("*.npy"))}
+            return _from_arrays(path, field, arrays, inputs, targets)
         if suffix == ".npz":
             # NumPy leaves a file with a truncated archive open. So open the file here: `with` closes it.
             with file.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
@@ -113,17 +113,17 @@ def _from_arrays(
 ) -> SampleTable:
     """Read the arrays of an .npz file, or of a folder of .npy files."""
 
-    def get(wanted: Sequence[str] | None, usual: Sequence[str], what: str) -> tuple[str, NDArray[Any]]:
+    def get(selection: Sequence[str] | None, usual: Sequence[str], what: str) -> tuple[str, NDArray[Any]]:
         names = list(arrays)
-        if wanted is not None and len(wanted) != 1:
+        if selection is not None and len(selection) != 1:
             raise UnknownNameError(
-                what, list(wanted), "must be the name of one array", f"choose one of {', '.join(names)}"
+                what, list(selection), "must be the name of one array", f"choose one of {', '.join(names)}"
             )
-        chosen = [name for name in (usual if wanted is None else wanted) if name in names]
+        chosen = [name for name in (usual if selection is None else selection) if name in names]
         if len(chosen) != 1:
             rule = f"must be the name of an array in {path}, which has {', '.join(names) or 'no arrays'}"
             fix = f"write e.g. {what}=[{names[0] if names else '...'}]"
-            raise UnknownNameError(what, None if wanted is None else wanted[0], rule, fix)
+            raise UnknownNameError(what, None if selection is None else selection[0], rule, fix)
         member = arrays[chosen[0]]
         return chosen[0], np.load(member, allow_pickle=False) if isinstance(member, Path) else member
 
@@ -263,12 +263,12 @@ def _choose(
 ) -> tuple[list[int], list[int]]:
     """Return the indices of the input columns and of the target columns."""
 
-    def places(wanted: Sequence[str], what: str) -> list[int]:
-        for name in wanted:
+    def places(columns: Sequence[str], what: str) -> list[int]:
+        for name in columns:
             if name not in names:
-                shown = ", ".join(names[:20]) + (" ..." if len(names) > 20 else "")
-                raise UnknownNameError(what, name, f"is not a column of {path}", f"the columns are {shown}")
-        return [names.index(name) for name in wanted]
+                listing = ", ".join(names[:20]) + (" ..." if len(names) > 20 else "")
+                raise UnknownNameError(what, name, f"is not a column of {path}", f"the columns are {listing}")
+        return [names.index(name) for name in columns]
 
     outs = [len(names) - 1] if targets is None else places(targets, "targets")
     ins = [k for k in range(len(names)) if k not in outs] if inputs is None else places(inputs, "inputs")

@@ -194,7 +194,7 @@ def _files(split: str, fraction: float, seed: int) -> list[_File]:
     check_split(split, fraction, seed)
     files = _read_sources(sysconfig.get_path("stdlib"))
     held_out = hold_out(np.zeros(len(files), dtype=np.int64), fraction, seed)
-    return [file for file, held in zip(files, held_out, strict=True) if held == (split == "eval")]
+    return [file for file, is_held_out in zip(files, held_out, strict=True) if is_held_out == (split == "eval")]
 
 
 @functools.cache
@@ -202,11 +202,11 @@ def _read_sources(folder: str) -> tuple[_File, ...]:
     """Return the name of every top-level module and its text with Unix line ends, sorted by name."""
     paths = {name: Path(folder) / f"{name}.py" for name in sorted(sys.stdlib_module_names)}
     # A module without a .py file is a package, is built in, or belongs to a different operating system.
-    found = [(name, path.read_bytes().replace(b"\r\n", b"\n")) for name, path in paths.items() if path.is_file()]
-    if len(found) < _FEWEST:
-        rule = f"must have Python's source files, but only {len(found)} can be read"
+    sources = [(name, path.read_bytes().replace(b"\r\n", b"\n")) for name, path in paths.items() if path.is_file()]
+    if len(sources) < _FEWEST:
+        rule = f"must have Python's source files, but only {len(sources)} can be read"
         raise PathError("stdlib", folder, rule, "use a Python that has its source files, or use your own data")
-    return tuple(found)
+    return tuple(sources)
 
 
 _FEWEST = 100

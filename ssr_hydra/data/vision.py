@@ -67,14 +67,14 @@ class SmallImages(TensorDataset):
         one_of(name, "name", tuple(IMAGE_SETS))
         self.name, self.split = name, check_split(split)
         self.part, self.partition = split, {"name": name}
-        known = IMAGE_SETS[name]
-        images, labels = _read_images(known, name, split, _root(root), root, download)
+        image_set = IMAGE_SETS[name]
+        images, labels = _read_images(image_set, name, split, _root(root), root, download)
         # Describe the original bytes, because they do not depend on ``normalize``.
         self._description = describe_tensors(f"{name} {split}", (images, labels)) | {"normalize": normalize}
-        self.num_classes = known.num_classes
+        self.num_classes = image_set.num_classes
         pixels = images.to(torch.float32)
         if normalize:
-            mean, std = (torch.tensor(values).view(1, -1, 1, 1) * 255 for values in (known.mean, known.std))
+            mean, std = (torch.tensor(values).view(1, -1, 1, 1) * 255 for values in (image_set.mean, image_set.std))
             pixels.sub_(mean).div_(std)
         else:
             pixels.div_(255)
@@ -98,28 +98,28 @@ def _root(root: object) -> Path:
 
 
 def _read_images(
-    known: ImageSet, name: str, split: str, root: Path, given: str | None, download: bool
+    image_set: ImageSet, name: str, split: str, root: Path, root_option: str | None, download: bool
 ) -> tuple[Tensor, Tensor]:
     """Return pixels [N, C, H, W] as bytes, and classes [N]."""
     try:
         from torchvision import datasets
     except ModuleNotFoundError as error:
         raise missing_package("name", name, "torchvision", "vision") from error
-    cls = getattr(datasets, known.cls)
-    folder = root / known.folder
+    cls = getattr(datasets, image_set.cls)
+    folder = root / image_set.folder
     if not folder.exists():
         if not download:
             rule = f"does not have {name} (looked for {folder})"
-            raise PathError("root", given, rule, "set download=true, or set root to the folder that has it")
+            raise PathError("root", root_option, rule, "set download=true, or set root to the folder that has it")
         _download(cls, name, root, folder)
     try:
-        found = cls(os.fspath(root), train=split == "train", download=False)
-        images, labels = torch.as_tensor(found.data), torch.as_tensor(found.targets, dtype=torch.int64)
+        dataset = cls(os.fspath(root), train=split == "train", download=False)
+        images, labels = torch.as_tensor(dataset.data), torch.as_tensor(dataset.targets, dtype=torch.int64)
     except Exception as error:  # a truncated file can cause any error
         reason = " ".join(str(error).split()[:12]) or type(error).__name__
         what = f"{folder} is damaged and cannot be read as {name} ({reason})"
         raise RunError(f"{what}; delete it to download it again") from error
-    expected = known.samples[split]
+    expected = image_set.samples[split]
     if len(images) != expected or len(labels) != expected or not 0 <= int(labels.min()) <= int(labels.max()) < 100:
         raise RunError(f"{folder} has {len(images)} images instead of {expected}; delete it to download it again")
     return images.unsqueeze(1) if images.ndim == 3 else images.permute(0, 3, 1, 2).contiguous(), labels

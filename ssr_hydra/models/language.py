@@ -144,10 +144,10 @@ class ByteTransformer(nn.Module):
         length = input_ids.shape[1]
         angles = torch.outer(torch.arange(length, device=input_ids.device, dtype=torch.float32), self.speeds)
         rotation = (angles.cos(), angles.sin())
-        seen = None if attention_mask is None else _seen(attention_mask)
+        mask = None if attention_mask is None else _seen(attention_mask)
         tokens = self.dropout(self.embed(input_ids))
         for block in self.blocks:
-            tokens = block(tokens, rotation, seen)
+            tokens = block(tokens, rotation, mask)
         return _answer(self.unembed(self.norm(tokens)), labels)
 
 
@@ -163,12 +163,12 @@ class _DecoderBlock(nn.Module):
         for linear in (self.project, self.narrow):  # so that the block is the identity at initialization
             nn.init.zeros_(linear.weight)
 
-    def forward(self, tokens: Tensor, rotation: tuple[Tensor, Tensor], seen: Tensor | None) -> Tensor:
+    def forward(self, tokens: Tensor, rotation: tuple[Tensor, Tensor], mask: Tensor | None) -> Tensor:
         samples, length, width = tokens.shape
         qkv = self.qkv(self.norm_1(tokens)).view(samples, length, 3, self.num_heads, width // self.num_heads)
         query, key, value = qkv.permute(2, 0, 3, 1, 4)
         query, key = _rotated(query, *rotation), _rotated(key, *rotation)
-        mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=seen, is_causal=seen is None)
+        mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=mask, is_causal=mask is None)
         mixed = self.project(mixed.transpose(1, 2).reshape(samples, length, width))
         tokens = tokens + F.dropout(mixed, self.dropout, self.training)
         return tokens + F.dropout(self.narrow(F.gelu(self.widen(self.norm_2(tokens)))), self.dropout, self.training)

@@ -37,8 +37,8 @@ def next_token_loss(outputs: Any, targets: Any) -> Tensor:
         own = _part(outputs, "loss")
         if isinstance(own, Tensor):
             return own
-    logits, wanted = _aligned(outputs, targets)
-    return F.cross_entropy(logits.flatten(0, 1), wanted.flatten(), ignore_index=IGNORED)
+    logits, labels = _aligned(outputs, targets)
+    return F.cross_entropy(logits.flatten(0, 1), labels.flatten(), ignore_index=IGNORED)
 
 
 def _num_averaged(batch: Any) -> int:
@@ -76,25 +76,25 @@ def bits_per_byte(outputs: Any, targets: Any) -> Tensor:
         >>> bits_per_byte(torch.zeros(1, 3, 256), torch.tensor([[7, 8, -100]]))
         tensor([8., 8.])
     """
-    logits, wanted = _aligned(outputs, targets)
-    logits, wanted = logits.flatten(0, 1), wanted.flatten()
-    nats = F.cross_entropy(logits.float(), wanted, ignore_index=IGNORED, reduction="none")
-    return nats[wanted != IGNORED] / math.log(2)
+    logits, labels = _aligned(outputs, targets)
+    logits, labels = logits.flatten(0, 1), labels.flatten()
+    nats = F.cross_entropy(logits.float(), labels, ignore_index=IGNORED, reduction="none")
+    return nats[labels != IGNORED] / math.log(2)
 
 
 def _aligned(outputs: Any, targets: Any) -> tuple[Tensor, Tensor]:
     """Return logits [N, L, C] and targets [N, L]. The target of a position is the token that follows it."""
     logits = outputs if isinstance(outputs, Tensor) else _part(outputs, "logits")
     shifted = not isinstance(targets, Tensor)
-    wanted = _part(targets, "labels") if shifted else targets
-    if not isinstance(wanted, Tensor):
+    labels = _part(targets, "labels") if shifted else targets
+    if not isinstance(labels, Tensor):
         rule = "must be a tensor of shape [N, L], or a mapping with the key labels"
         raise WrongTypeError("targets", type(targets).__name__, rule, "pass a tensor or {'labels': tensor}")
-    if not isinstance(logits, Tensor) or logits.ndim != 3 or logits.shape[:2] != wanted.shape:
-        found = tuple(logits.shape) if isinstance(logits, Tensor) else type(outputs).__name__
-        rule = f"must be logits [N, L, C] for targets of shape {list(wanted.shape)}"
-        raise MismatchError("outputs", found, rule, "choose a language model for this data")
-    return (logits[:, :-1], wanted[:, 1:]) if shifted else (logits, wanted)
+    if not isinstance(logits, Tensor) or logits.ndim != 3 or logits.shape[:2] != labels.shape:
+        actual = tuple(logits.shape) if isinstance(logits, Tensor) else type(outputs).__name__
+        rule = f"must be logits [N, L, C] for targets of shape {list(labels.shape)}"
+        raise MismatchError("outputs", actual, rule, "choose a language model for this data")
+    return (logits[:, :-1], labels[:, 1:]) if shifted else (logits, labels)
 
 
 def _part(outputs: Any, name: str) -> Any:

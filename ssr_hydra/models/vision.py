@@ -66,9 +66,9 @@ def torchvision_model(
         from torchvision import models
     except ModuleNotFoundError as error:
         raise missing_package("name", name, "torchvision", "vision") from error
-    known = models.list_models(module=models)
-    if name not in known:
-        raise unknown_model(name, did_you_mean(str(name), known))
+    names = models.list_models(module=models)
+    if name not in names:
+        raise unknown_model(name, did_you_mean(str(name), names))
     count(num_classes, "num_classes")
     count(in_channels, "in_channels")
     if small_images:
@@ -104,18 +104,18 @@ def torchvision_model(
     return model
 
 
-def _verified(choices: Any, name: str, wanted: str) -> Any:
+def _verified(choices: Any, name: str, weights: str) -> Any:
     """Download and verify the file of the named weights. torchvision loads this file later."""
-    known = choices.__members__  # __members__ also contains the alias DEFAULT
-    if wanted not in known:
+    members = choices.__members__  # __members__ also contains the alias DEFAULT
+    if weights not in members:
         raise UnknownNameError(
-            "weights", wanted, f"is not a name of pretrained weights of {name}", f"choose {' or '.join(known)}"
+            "weights", weights, f"is not a name of pretrained weights of {name}", f"choose {' or '.join(members)}"
         )
-    url = known[wanted].url
+    url = members[weights].url
     file = Path(torch.hub.get_dir()) / "checkpoints" / Path(urlparse(url).path).name
     promised = re.search(r"-([0-9a-f]{8,})\.", file.name)
     if promised is None:
-        raise RunError(f"the weights {wanted} of {name} have no hash in {url}, so they cannot be verified")
+        raise RunError(f"the weights {weights} of {name} have no hash in {url}, so they cannot be verified")
     digest = promised[1]
     if not file.exists():
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -125,11 +125,11 @@ def _verified(choices: Any, name: str, wanted: str) -> Any:
         except (OSError, HTTPException, RuntimeError) as error:
             reason = " ".join(str(error).split()) or type(error).__name__
             raise RunError(
-                f"cannot download the weights {wanted} of {name} from {url} ({reason}); "
+                f"cannot download the weights {weights} of {name} from {url} ({reason}); "
                 f"without a network put the file at {file}, or set weights=null"
             ) from error
     check_hash(file, digest)
-    return known[wanted]
+    return members[weights]
 
 
 def check_hash(file: Path, expected: str) -> None:
@@ -138,9 +138,11 @@ def check_hash(file: Path, expected: str) -> None:
     with file.open("rb") as stream:
         while chunk := stream.read(2**20):
             digest.update(chunk)
-    found = digest.hexdigest()
-    if not found.startswith(expected):
-        raise RunError(f"{file} does not match the hash in its name: its SHA-256 starts with {found[:8]}; delete it")
+    hexdigest = digest.hexdigest()
+    if not hexdigest.startswith(expected):
+        raise RunError(
+            f"{file} does not match the hash in its name: its SHA-256 starts with {hexdigest[:8]}; delete it"
+        )
 
 
 def _without_auxiliaries(model: Any) -> None:

@@ -59,11 +59,11 @@ def timm_model(
         import timm
     except ModuleNotFoundError as error:
         raise missing_package("name", name, "timm", "timm") from error
-    known = timm.list_models()
-    if name not in known:
-        fix = did_you_mean(str(name), known)
+    names = timm.list_models()
+    if name not in names:
+        fix = did_you_mean(str(name), names)
         stem, _, tag = str(name).partition(".")
-        if tag and stem in known:
+        if tag and stem in names:
             fix = f"write name={stem} weights={tag}"
         raise UnknownNameError("name", name, "is not a model of timm", fix)
     count(num_classes, "num_classes")

@@ -42,10 +42,10 @@ def check_optimizer(optimizer: object, field: str) -> None:
 
 def optimizers_of(state: Any) -> tuple[Optimizer, ...]:
     """Return the optimizers of a run. Raise an InputError if the run has no optimizer."""
-    given = getattr(state, "optimizers", None)
-    optimizers = () if given is None else tuple(given) if isinstance(given, Sequence) else (given,)
+    value = getattr(state, "optimizers", None)
+    optimizers = () if value is None else tuple(value) if isinstance(value, Sequence) else (value,)
     if not optimizers:
-        raise MissingValueError("optimizers", given, "must have at least one optimizer", "set state.optimizers")
+        raise MissingValueError("optimizers", value, "must have at least one optimizer", "set state.optimizers")
     for i, optimizer in enumerate(optimizers):
         check_optimizer(optimizer, f"optimizers[{i}]")
     return optimizers

@@ -14,7 +14,7 @@ from ssr_hydra.time.derived import SteppedTimestamp
 from ssr_hydra.time.timestamp import NANOSECONDS
 
 
-class _Amount:
+class _Total:
     """The total number of samples or tokens of a run.
 
     The total is ``rate * batches + extra``, where ``rate`` is the expected number of samples or tokens per batch. The
@@ -32,13 +32,13 @@ class _Amount:
         self._mark: int | Fraction = 0
         self._mark_epoch = -1
 
-    def reset(self, total: int | Fraction, batch: int, told: int | None = None) -> None:
+    def reset(self, total: int | Fraction, batch: int, n_passed: int | None = None) -> None:
         """Set the total of the first ``batch`` batches. A total of 0 means that the total follows from the rate.
 
-        ``told=None`` means 0 if the total is 0, and ``batch`` otherwise.
+        ``n_passed=None`` means 0 if the total is 0, and ``batch`` otherwise.
         """
         self.extra = total - batch * (self.rate or 0) if total else 0
-        self.told = (batch if total else 0) if told is None else told
+        self.told = (batch if total else 0) if n_passed is None else n_passed
         self._mark, self._mark_epoch = self.extra, -1
 
     def set_epoch(self, epoch: int, total: int | Fraction, batch: int) -> None:
@@ -94,8 +94,8 @@ class StepClock:
     """
 
     def __init__(self, state: State) -> None:
-        self._samples = _Amount("samples", state.samples_per_batch)
-        self._tokens = _Amount("tokens", state.tokens_per_batch)
+        self._samples = _Total("samples", state.samples_per_batch)
+        self._tokens = _Total("tokens", state.tokens_per_batch)
         self._dataloader_len = state.dataloader_len
         self.now = SteppedTimestamp(self, _FUNCTIONS)
         self.set(Timestamp())
@@ -109,17 +109,17 @@ class StepClock:
         for amount, number in checked:  # an error above leaves both totals unchanged
             amount.add(number, epoch)
 
-    def set(self, timestamp: Timestamp, told: tuple[int, int] | None = None) -> None:
+    def set(self, timestamp: Timestamp, n_passed: tuple[int, int] | None = None) -> None:
         """Set the current time.
 
         Args:
             timestamp: The new time.
-            told: The value of :attr:`told`. If it is None, a total of 0 in ``timestamp`` means that the caller passed
-                no numbers, so the total follows from the rate. Any other total means that the caller passed the number
-                for every batch.
+            n_passed: The value of :attr:`told`. If it is None, a total of 0 in ``timestamp`` means that the caller
+                passed no numbers, so the total follows from the rate. Any other total means that the caller passed the
+                number for every batch.
         """
         self.now.batches = batches = timestamp.batches
-        of_samples, of_tokens = (None, None) if told is None else told
+        of_samples, of_tokens = (None, None) if n_passed is None else n_passed
         self._samples.reset(timestamp.samples, batches, of_samples)
         self._tokens.reset(timestamp.tokens, batches, of_tokens)
         if self._dataloader_len is not None:

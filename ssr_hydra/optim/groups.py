@@ -92,31 +92,40 @@ def split_params(model: nn.Module, takers: Mapping[str, Any]) -> dict[str, list[
         rule = "must be a mapping from the name of an optimizer to its selection"
         raise WrongTypeError("takers", takers, rule, "write e.g. {'muon': {'ndim': 2}, 'adamw': None}")
     survey = _survey(model)
-    rests = [name for name, given in takers.items() if given is None]
+    rests = [name for name, selection in takers.items() if selection is None]
     if len(rests) > 1:
         rule = f"must be set, because {rests[0]} already has all remaining parameters"
         raise ConflictError(f"{rests[1]}.params", None, rule, f"select the parameters of {rests[1]}, e.g. {{ndim: 2}}")
     parts: dict[str, list[nn.Parameter]] = {name: [] for name in takers}
-    chosen = {name: parse_selection(given, f"{name}.params") for name, given in takers.items() if given is not None}
+    chosen = {
+        name: parse_selection(selection, f"{name}.params")
+        for name, selection in takers.items()
+        if selection is not None
+    }
     for name, selections in chosen.items():
         _check_some(survey, selections, takers[name], f"{name}.params")
     for parameter, described in survey.items():
         if not parameter.requires_grad:
             continue
-        taken = [name for name, selections in chosen.items() if selects(selections, described)] or rests
-        shown = described.aliases[0][0]
-        if len(taken) > 1:
-            rule = f"must not select {shown}, which {taken[0]} also selects"
-            raise ConflictError(f"{taken[1]}.params", takers[taken[1]], rule, f"exclude {shown} with except: ...")
-        if not taken:
+        owners = [name for name, selections in chosen.items() if selects(selections, described)] or rests
+        parameter_name = described.aliases[0][0]
+        if len(owners) > 1:
+            rule = f"must not select {parameter_name}, which {owners[0]} also selects"
+            raise ConflictError(
+                f"{owners[1]}.params", takers[owners[1]], rule, f"exclude {parameter_name} with except: ..."
+            )
+        if not owners:
             last = list(takers)[-1]
             fix = (
                 "remove params of one optimizer, so that it takes all remaining parameters, or set requires_grad=False"
             )
             raise MissingValueError(
-                f"{last}.params", takers[last], f"must select every parameter, but no optimizer selects {shown}", fix
+                f"{last}.params",
+                takers[last],
+                f"must select every parameter, but no optimizer selects {parameter_name}",
+                fix,
             )
-        parts[taken[0]].append(parameter)
+        parts[owners[0]].append(parameter)
     if rests and not parts[rests[0]]:
         rule = "has no parameters left, because other optimizers select all parameters"
         raise ConflictError(f"{rests[0]}.params", None, rule, f"remove {rests[0]}")
@@ -152,18 +161,18 @@ class Grouping:
 
         ``base`` has the values that rules may multiply. A group has only the hyperparameters that rules change.
         """
-        wanted = list(self._members) if among is None else [p for p in dict.fromkeys(among) if p.requires_grad]
-        found: dict[str, dict[str, Any]] = {DEFAULT_GROUP: {"params": [], "name": DEFAULT_GROUP}}
-        for parameter in wanted:
+        parameters = list(self._members) if among is None else [p for p in dict.fromkeys(among) if p.requires_grad]
+        by_name: dict[str, dict[str, Any]] = {DEFAULT_GROUP: {"params": [], "name": DEFAULT_GROUP}}
+        for parameter in parameters:
             if parameter not in self._members:
                 rule = "must be a parameter of the model"
                 raise WrongTypeError("among", tuple(parameter.shape), rule, "pass parameters of the model")
             members = self._members[parameter]
             name = "+".join(self._part(rule, parameter) for rule in members) or DEFAULT_GROUP
-            if name not in found:
-                found[name] = {"params": [], "name": name, **self._values(members, parameter, base)}
-            found[name]["params"].append(parameter)
-        return [group for group in found.values() if group["params"]]
+            if name not in by_name:
+                by_name[name] = {"params": [], "name": name, **self._values(members, parameter, base)}
+            by_name[name]["params"].append(parameter)
+        return [group for group in by_name.values() if group["params"]]
 
     def field_of(self, key: str, group_name: str) -> str:
         """Return the config path of the rule that sets a group's hyperparameter, or ``"param_groups"``."""
@@ -247,7 +256,7 @@ def _survey(model: nn.Module) -> dict[nn.Parameter, Described]:
 
 
 def _check_some(
-    survey: Mapping[nn.Parameter, Described], selections: tuple[Selection, ...], given: Any, path: str
+    survey: Mapping[nn.Parameter, Described], selections: tuple[Selection, ...], value: Any, path: str
 ) -> None:
     """Raise an InputError if the selections select no trainable parameter."""
     matched = [parameter for parameter, described in survey.items() if selects(selections, described)]
@@ -255,7 +264,7 @@ def _check_some(
         return
     if matched:
         rule = "selects only parameters that do not require gradients"
-        raise ConflictError(path, given, rule, "change the selection, or set requires_grad=True")
+        raise ConflictError(path, value, rule, "change the selection, or set requires_grad=True")
     trainable = [described for parameter, described in survey.items() if parameter.requires_grad]
     there = []
     if any(part.name for part in selections):
@@ -268,4 +277,4 @@ def _check_some(
     if any(part.layer for part in selections):
         there.append(f"the layers are 0 to {trainable[0].layers - 1}")
     fix = "; ".join(there) or "the list except excludes all parameters"
-    raise UnknownNameError(path, given, "selects no parameter", fix)
+    raise UnknownNameError(path, value, "selects no parameter", fix)

@@ -69,32 +69,32 @@ class InitialRates:
 
     def is_stale(self) -> bool:
         """Return whether a group was added, or a loaded state replaced the list of groups."""
-        seen = [(optimizer.param_groups, len(optimizer.param_groups)) for optimizer in self._optimizers]
-        return len(seen) != len(self._seen) or any(
-            groups is not known or size != known_size
-            for (groups, size), (known, known_size) in zip(seen, self._seen, strict=True)
+        current = [(optimizer.param_groups, len(optimizer.param_groups)) for optimizer in self._optimizers]
+        return len(current) != len(self._seen) or any(
+            groups is not old_groups or size != old_size
+            for (groups, size), (old_groups, old_size) in zip(current, self._seen, strict=True)
         )
 
     def follow(self) -> list[float]:
         """Read the initial rates of new groups, and return the initial rates of all groups."""
         values: list[float] = []
-        known: dict[int, float] = {}  # keys are the ids of tensors used as lr
-        seen = []
+        rates_by_id: dict[int, float] = {}  # keys are the ids of tensors used as lr
+        current = []
         position = 0
         for k, optimizer in enumerate(self._optimizers):
             groups = optimizer.param_groups
             old_groups, old_size = self._seen[k] if self._seen else (None, 0)
-            kept = old_size if groups is old_groups and old_size <= len(groups) else 0
+            n_old = old_size if groups is old_groups and old_size <= len(groups) else 0
             for i, group in enumerate(groups):
-                value = self.values[position + i] if i < kept else _initial_lr(group, known)
+                value = self.values[position + i] if i < n_old else _initial_lr(group, rates_by_id)
                 if self._begins and not self._seen and self._was_set(k, i, group, value):
                     value = float(group["lr"])
                     self._set.append((group, value))
                 values.append(value)
-                known[id(group["lr"])] = value
+                rates_by_id[id(group["lr"])] = value
             position += old_size
-            seen.append((groups, len(groups)))
-        self._seen, self.values = seen, values
+            current.append((groups, len(groups)))
+        self._seen, self.values = current, values
         return values
 
     def _was_set(self, k: int, i: int, group: _Group, initial: float) -> bool:
@@ -142,10 +142,10 @@ class InitialRates:
             self._set, self._seen, self._begins = [], [], False
 
 
-def _initial_lr(group: _Group, known: Mapping[int, float]) -> float:
+def _initial_lr(group: _Group, rates_by_id: Mapping[int, float]) -> float:
     lr = group["lr"]
     if "initial_lr" not in group:
         # A new group may share a tensor lr with other groups. The schedule has changed this tensor, so use its initial
         # value.
-        group["initial_lr"] = torch.full_like(lr, known.get(id(lr), float(lr))) if isinstance(lr, Tensor) else lr
+        group["initial_lr"] = torch.full_like(lr, rates_by_id.get(id(lr), float(lr))) if isinstance(lr, Tensor) else lr
     return float(group["initial_lr"])

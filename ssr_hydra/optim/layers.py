@@ -45,11 +45,11 @@ def shortened(names: list[str], most: int = 8) -> str:
 
 
 def _structural(model: nn.Module) -> dict[nn.Parameter, int]:
-    found: dict[nn.Parameter, int] = {}
+    depths: dict[nn.Parameter, int] = {}
     layer, so_far = 0, "vectors"
     for module, parameters in _units(model):
         # A tied parameter belongs to its first layer.
-        new = [parameter for parameter in parameters if parameter not in found]
+        new = [parameter for parameter in parameters if parameter not in depths]
         if not new:
             continue
         kind = _kind(module, new)
@@ -57,8 +57,8 @@ def _structural(model: nn.Module) -> dict[nn.Parameter, int]:
             layer += 1
         if kind != "vectors":
             so_far = kind
-        found.update(dict.fromkeys(new, layer))
-    return found
+        depths.update(dict.fromkeys(new, layer))
+    return depths
 
 
 def _kind(module: nn.Module | None, parameters: list[nn.Parameter]) -> str:
@@ -97,11 +97,11 @@ def _depths_by_pattern(model: nn.Module, patterns: tuple[str, ...], path: str) -
     for pattern in patterns:
         if not any(fnmatchcase(name, pattern) for name in names):
             raise UnknownNameError(path, pattern, "matches no module", f"the modules are {shortened(names)}")
-    found: dict[nn.Parameter, int] = {}
+    depths: dict[nn.Parameter, int] = {}
     layer, before = -1, ""
     for name, parameter in model.named_parameters():
         unit = next((part for part in chosen if name.startswith(f"{part}.")), "(outside)")
         layer += unit != before
         before = unit
-        found[parameter] = layer
-    return found
+        depths[parameter] = layer
+    return depths

@@ -205,13 +205,13 @@ class ScheduledLR(AlphaLR):
         if not isinstance(state_dict, Mapping) or set(state_dict) != {"timestamp", "told", "_step_count"}:
             fix = "for the state of a different class, set scheduler.timestamp = Timestamp(batch=...)"
             raise WrongTypeError("state_dict", state_dict, "must be the state of a ScheduledLR", fix)
-        told, steps = state_dict["told"], state_dict["_step_count"]
-        if not isinstance(told, (list, tuple)) or len(told) != 2 or not all(map(is_count, (*told, steps))):
+        n_passed, steps = state_dict["told"], state_dict["_step_count"]
+        if not isinstance(n_passed, (list, tuple)) or len(n_passed) != 2 or not all(map(is_count, (*n_passed, steps))):
             rule = "told must be two numbers of batches, and _step_count must be a number of steps"
             raise WrongTypeError(
-                "state_dict", {"told": told, "_step_count": steps}, rule, "load a result of state_dict()"
+                "state_dict", {"told": n_passed, "_step_count": steps}, rule, "load a result of state_dict()"
             )
-        self._clock.set(Timestamp.from_state_dict(state_dict["timestamp"]), (told[0], told[1]))
+        self._clock.set(Timestamp.from_state_dict(state_dict["timestamp"]), (n_passed[0], n_passed[1]))
         self._step_count = steps
         self._resume()
         self._set_lrs(self._clock.now)
@@ -224,16 +224,16 @@ class ScheduledLR(AlphaLR):
 
     def __getstate__(self) -> dict[str, Any]:
         skipped = ("_curves", "_curve", "_groups", "_clock", "_bound", "_end")
-        kept = {name: value for name, value in self.__dict__.items() if name not in skipped}
+        attributes = {name: value for name, value in self.__dict__.items() if name not in skipped}
         schedulers, state, ssr = self._bound
         run = (state.max_duration, state.dataloader_len, state.samples_per_batch, state.tokens_per_batch)
-        return {**kept, "run": (schedulers, ssr, run), "clock": (self.timestamp, self._clock.told)}
+        return {**attributes, "run": (schedulers, ssr, run), "clock": (self.timestamp, self._clock.told)}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        kept = dict(state)
-        schedulers, ssr, run = kept.pop("run")
-        clock = kept.pop("clock")
-        self.__dict__.update(kept)
+        attributes = dict(state)
+        schedulers, ssr, run = attributes.pop("run")
+        clock = attributes.pop("clock")
+        self.__dict__.update(attributes)
         bound = State(*run)
         bound.optimizers = self._optimizers
         self._clock = StepClock(bound)

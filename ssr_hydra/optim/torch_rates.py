@@ -111,8 +111,8 @@ class TorchRates:
         expected = list(self._bases)
         for course in courses:
             expected = course.rates(Timestamp(), expected)
-        found = [float(group["lr"]) for group in self.optimizer.param_groups]
-        factors = [lr / first if first else 1.0 for lr, first in zip(found, expected, strict=True)]
+        actual = [float(group["lr"]) for group in self.optimizer.param_groups]
+        factors = [lr / first if first else 1.0 for lr, first in zip(actual, expected, strict=True)]
         if any(abs(factor - 1.0) > _ROUNDING for factor in factors):
             self._initial.correct([base * factor for base, factor in zip(self._bases, factors, strict=True)])
 
@@ -202,8 +202,8 @@ class TorchRates:
     def _on_own_rates(self, steps: Sequence[Callable[[], object]]) -> None:
         if self._initial.is_stale():
             self._follow()
-        for group, found in zip(self.optimizer.param_groups, self._found, strict=True):
-            _put(group, found)
+        for group, rate in zip(self.optimizer.param_groups, self._found, strict=True):
+            _put(group, rate)
         for step in steps:
             step()
         self._found = [_copy(group["lr"]) for group in self.optimizer.param_groups]
@@ -220,7 +220,7 @@ class TorchRates:
         if self._initial.is_stale():
             self._follow()
         if self._as_they_are or self._waiting:
-            rates = [float(found) for found in self._found]
+            rates = [float(rate) for rate in self._found]
         elif len(self._parts) == 1:
             rates = list(self._parts[0].rates)
         else:
@@ -245,7 +245,7 @@ class TorchRates:
             state["plateaus"] = [plateau.state_dict() for plateau in self._plateaus]
         if self.runs_as_it_is:
             state["schedulers"] = [item.state_dict() for item in self._stateful()]
-            state["rates"] = [float(found) for found in self._found]
+            state["rates"] = [float(rate) for rate in self._found]
         return state
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -259,8 +259,8 @@ class TorchRates:
         for item, memory in zip(self._stateful(), state.get("schedulers", []), strict=True):
             item.load_state_dict(dict(memory))
         self._follow()
-        for i, (found, value) in enumerate(zip(self._found, state.get("rates", []), strict=False)):
-            self._found[i] = found.fill_(value) if isinstance(found, Tensor) else value
+        for i, (rate, value) in enumerate(zip(self._found, state.get("rates", []), strict=False)):
+            self._found[i] = rate.fill_(value) if isinstance(rate, Tensor) else value
 
     def _stateful(self) -> list[LRScheduler]:
         return [*(item for item, _ in self._as_they_are), *self._waiting] if self.runs_as_it_is else []

@@ -95,11 +95,11 @@ def _check_fresh(scheduler: Any, expected: int) -> None:
         for part in parts:
             _check_fresh(part, expected)
         return
-    found = scheduler.last_epoch
+    steps = scheduler.last_epoch
     # torch's SequentialLR reverts the first step of each scheduler, and more steps of nested schedulers, so a new
     # scheduler may have fewer steps than expected.
-    if (found != expected) if expected == 0 else (found > expected):
-        rule = f"must be new, but has been stepped ({found} steps)"
+    if (steps != expected) if expected == 0 else (steps > expected):
+        rule = f"must be new, but has been stepped ({steps} steps)"
         raise ConflictError("scheduler", type(scheduler).__name__, rule, "create a new scheduler")
     _check_bases(scheduler)
 

@@ -65,8 +65,8 @@ def run(argv: Sequence[str] | None = None) -> None:
     try:
         args = _parser().parse(argv)
         overrides = args.overrides
-        shown = Preview(tuple(_curves(args)))
-        written = shown.save(args.out, axis=args.axis, normalize=args.normalize, title=args.title)
+        preview = Preview(tuple(_curves(args)))
+        written = preview.save(args.out, axis=args.axis, normalize=args.normalize, title=args.title)
     except InputError as error:
         _exit(_as_flag(error))
     except (HydraException, OmegaConfBaseException) as error:
@@ -76,7 +76,7 @@ def run(argv: Sequence[str] | None = None) -> None:
         if message is None:
             raise
         _exit(message, _FAILED)
-    print(visible_lines("\n".join([shown.table(), "", *map(str, written)])), flush=True)
+    print(visible_lines("\n".join([preview.table(), "", *map(str, written)])), flush=True)
 
 
 def _exit(error: InputError | str, code: int = _BAD_INPUT) -> NoReturn:
@@ -152,7 +152,7 @@ def _curves(args: argparse.Namespace) -> list[PreviewCurve]:
         }
         checked = [(job, check(composed.compose(job), trust)) for job in jobs]
         return [
-            _curve(values, trust, _curve_name(composed.choice(job, "scheduler"), job, varied), args)
+            _preview_curve(values, trust, _curve_name(composed.choice(job, "scheduler"), job, varied), args)
             for job, values in checked
         ]
 
@@ -173,15 +173,17 @@ def _short(key: str) -> str:
     return ".".join(name for name in names if name not in ("scheduler", "factors", "phases")) or key
 
 
-def _curve(values: Mapping[str, Any], trust: tuple[str, ...], name: str, args: argparse.Namespace) -> PreviewCurve:
+def _preview_curve(
+    values: Mapping[str, Any], trust: tuple[str, ...], name: str, args: argparse.Namespace
+) -> PreviewCurve:
     rates = {
         "dataloader_len": known_dataloader_len(values["data"]),
         "samples_per_batch": values["data"]["batch_size"],
         "tokens_per_batch": None,
     }
     for rate in RATES.values():
-        if (given := getattr(args, rate)) is not None:
-            rates[rate] = given
+        if (value := getattr(args, rate)) is not None:
+            rates[rate] = value
     length = State(max_duration=values["max_duration"]).max_duration
     assert length is not None
     with within("optimizer"):
@@ -199,15 +201,19 @@ def _scheduler(values: Mapping[str, Any], trust: tuple[str, ...], lr: float | No
     if are_named(node):
         rule = "has several schedules for param groups, but a figure shows one"
         raise UnsupportedError("scheduler", list(node), rule, "choose one, e.g. scheduler=cosine")
-    made: list[Any] = []
+    schedulers: list[Any] = []
     torchs = []
-    for path, given in scheduler_parts(node):
-        part = as_description(given)
+    for path, scheduler_node in scheduler_parts(node):
+        part = as_description(scheduler_node)
         scheduler = instantiate(part, trust, path)
         if is_description(part):
             torchs.append((path, scheduler))
         else:
-            made.append(scheduler)
+            schedulers.append(scheduler)
     if torchs:
-        made.append(TorchCurve.of(torchs, lr, values["trainer"]["use_stepwise_scheduler"]))
-    return made[0] if len(made) == 1 else ProductScheduler({str(index): part for index, part in enumerate(made)})
+        schedulers.append(TorchCurve.of(torchs, lr, values["trainer"]["use_stepwise_scheduler"]))
+    return (
+        schedulers[0]
+        if len(schedulers) == 1
+        else ProductScheduler({str(index): part for index, part in enumerate(schedulers)})
+    )

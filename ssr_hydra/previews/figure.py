@@ -53,17 +53,17 @@ def figure(curves: Sequence[PreviewCurve], *, axis: str, normalize: bool = False
     from matplotlib.figure import Figure
 
     with style():
-        made = Figure(figsize=(WIDTH, HEIGHT), layout="constrained")
-        FigureCanvasAgg(made)
-        axes = made.add_subplot()
+        fig = Figure(figsize=(WIDTH, HEIGHT), layout="constrained")
+        FigureCanvasAgg(fig)
+        axes = fig.add_subplot()
         draw(axes, curves, axis=axis, normalize=normalize)
         if title is not None:
-            made.suptitle(title)
+            fig.suptitle(title)
         if len(curves) > 1:
             _legend(axes, curves)
         if title is not None:
-            made.set_figheight(made.get_figheight() + _TITLE)
-    return made
+            fig.set_figheight(fig.get_figheight() + _TITLE)
+    return fig
 
 
 def _check(curves: Sequence[PreviewCurve], axis: str, normalize: bool) -> None:

@@ -101,8 +101,8 @@ class Preview:
             InputError: See :meth:`figure`; or the suffix is unknown, or a file cannot be written.
         """
         targets = _targets(path)
-        drawn = self.figure(axis=axis, normalize=normalize, title=title)
-        _write({target: render(drawn, target.suffix[1:].lower()) for target in targets})
+        fig = self.figure(axis=axis, normalize=normalize, title=title)
+        _write({target: render(fig, target.suffix[1:].lower()) for target in targets})
         return targets
 
 
@@ -199,10 +199,10 @@ def preview(
         for name, each in named.items()
         for ratio in ratios
     ]
-    shown = Preview(tuple(curves))
+    result = Preview(tuple(curves))
     if path is not None:
-        shown.save(path)
-    return shown
+        result.save(path)
+    return result
 
 
 def check_lr(lr: Any) -> float | None:
@@ -212,12 +212,12 @@ def check_lr(lr: Any) -> float | None:
 
 def _ratios(ssr: Any) -> tuple[Fraction, ...]:
     try:
-        given = (ssr,) if isinstance(ssr, str) else tuple(ssr)
+        ratios = (ssr,) if isinstance(ssr, str) else tuple(ssr)
     except TypeError:  # one number, or a 0-d array, which has __iter__ but cannot be iterated
-        given = (ssr,)
-    if not given:
+        ratios = (ssr,)
+    if not ratios:
         raise MissingValueError("ssr", [], "must name at least one ratio", "write e.g. (0.5, 1)")
-    return tuple(dict.fromkeys(map(check_ssr, given)))
+    return tuple(dict.fromkeys(map(check_ssr, ratios)))
 
 
 def check_count(count: int) -> None:

@@ -80,14 +80,14 @@ def draw_out(
     """
     sigma = check_ssr(ssr)
     length = max_duration * sigma
-    known = dict(rates)
-    if length.unit is TimeUnit.EPOCH and known["dataloader_len"] is None:
+    run_rates = dict(rates)
+    if length.unit is TimeUnit.EPOCH and run_rates["dataloader_len"] is None:
         if holds_functions(scheduler):
             rule = "is needed, because the run is measured in epochs and a custom function may read timestamp.batch"
             raise MissingRateError("dataloader_len", None, rule, "give dataloader_len")
         if needs_only_epochs(scheduler):
-            known["dataloader_len"] = 1  # any number gives the same curve
-    state = State(max_duration=length, **known)  # type: ignore[arg-type]
+            run_rates["dataloader_len"] = 1  # any number gives the same curve
+    state = State(max_duration=length, **run_rates)  # type: ignore[arg-type]
     try:
         return _follow(scheduler, name, Run.of(state, sigma), lr)
     except InputError as error:

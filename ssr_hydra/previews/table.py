@@ -37,7 +37,7 @@ def _landmark_row(curve: PreviewCurve, landmark: Landmark | str) -> tuple[str, .
         return (landmark, "", "", "", "")
     share = float(landmark.time.value / curve.max_duration.value)
     lr = "" if curve.lr is None else f"{curve.lr * landmark.alpha:.6g}"
-    return (landmark.label, _time(landmark.time), f"{100 * share:.4g} %", f"{landmark.alpha:.6g}", lr)
+    return (landmark.label, _short_time(landmark.time), f"{100 * share:.4g} %", f"{landmark.alpha:.6g}", lr)
 
 
 def _elided(landmarks: Sequence[Landmark]) -> list[Landmark | str]:
@@ -48,19 +48,19 @@ def _elided(landmarks: Sequence[Landmark]) -> list[Landmark | str]:
             kinds.setdefault(match[1], []).append(place)
     many = [places for places in kinds.values() if len(places) > _MOST_OF_A_KIND]
     hidden = {place for places in many for place in places[_MOST_OF_A_KIND // 2 : -1]}
-    shown: list[Landmark | str] = []
+    entries: list[Landmark | str] = []
     waiting = 0
     for place, landmark in enumerate(landmarks):
         if place in hidden:
             waiting += 1
             continue
         if waiting:
-            shown.append(f"... {waiting} more")
+            entries.append(f"... {waiting} more")
             waiting = 0
-        shown.append(landmark)
-    return shown
+        entries.append(landmark)
+    return entries
 
 
-def _time(time: Time) -> str:
+def _short_time(time: Time) -> str:
     exactly = str(time)
     return exactly if len(exactly) <= 12 and "/" not in exactly else f"{float(time):.6g}{time.unit}"

@@ -46,9 +46,9 @@ class TorchCurve(Scheduler):
     functions: tuple[Callable[..., Any], ...]
 
     @classmethod
-    def of(cls, found: list[tuple[str, Any]], lr: float | None, use_stepwise_scheduler: bool | None) -> TorchCurve:
+    def of(cls, schedulers: list[tuple[str, Any]], lr: float | None, use_stepwise_scheduler: bool | None) -> TorchCurve:
         """Create the curve from pairs of a path and a scheduler."""
-        for path, scheduler in found:
+        for path, scheduler in schedulers:
             if isinstance(scheduler, ReduceLROnPlateau):
                 rule = "has no curve without a run, because it depends on a metric"
                 raise UnsupportedError(
@@ -57,7 +57,7 @@ class TorchCurve(Scheduler):
         if lr is None:
             rule = "is needed, because alpha is the learning rate of the torch scheduler divided by optimizer.lr"
             raise MissingValueError("optimizer.lr", None, rule, "set optimizer.lr")
-        entries = tuple((path, item, item.pace_in(use_stepwise_scheduler)) for path, item in found)
+        entries = tuple((path, item, item.pace_in(use_stepwise_scheduler)) for path, item in schedulers)
         walked = [part for _, item, pace in entries for part in _walk(item, pace)]
         return cls(
             entries,

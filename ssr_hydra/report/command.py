@@ -63,7 +63,7 @@ def _report(args: argparse.Namespace) -> tuple[Content, Path]:
         args.tolerance, args.target, args.price_per_hour, args.confidence, args.reference, args.equal, args.noise,
         dict(map(_label, args.label)),
     )  # fmt: skip
-    study, folder = _study(args), _folder(args)
+    study, folder = _study(args), _report_folder(args)
     content = build(study, options, looks_at(study, folder))
     try:
         return content, write(content, folder)[0]
@@ -82,7 +82,7 @@ def _study(args: argparse.Namespace) -> Study:
     return from_csv(args.csv, **columns, full=args.full, decimal=args.decimal, direction=args.direction)
 
 
-def _folder(args: argparse.Namespace) -> Path:
+def _report_folder(args: argparse.Namespace) -> Path:
     """Return the output folder: ``--out``, or a default that depends on the studies or the CSV file."""
     if args.out is not None:
         return Path(args.out)
@@ -105,9 +105,9 @@ def _check_source(args: argparse.Namespace) -> None:
         rule = "must be a folder (got a table)"
         raise PathError("STUDY", table, rule, f"use --csv {shlex.quote(table)} --ssr COL --quality COL")
     if args.csv is None:
-        given = {name: getattr(args, name) for name in (*_COLUMNS, "full")}
-        given["decimal"] = None if args.decimal == "." else args.decimal
-        for name, value in given.items():
+        flags = {name: getattr(args, name) for name in (*_COLUMNS, "full")}
+        flags["decimal"] = None if args.decimal == "." else args.decimal
+        for name, value in flags.items():
             if value is not None:
                 raise ConflictError(f"--{name}", value, "cannot be used without a table", "add --csv FILE")
     elif (args.ssr is None) == (args.wide is None) or args.quality is None:
@@ -150,33 +150,33 @@ def _parser() -> Parser:
     )
     parser.add_argument("studies", nargs="*", metavar="STUDY", help="folder of a study; several folders make one study")
     parser.add_argument("--out", metavar="DIR", help="folder of the report (default: STUDY/report)")
-    asked = parser.add_argument_group("options of the answer")
-    asked.add_argument("--tolerance", type=float, metavar="X", help="smallest gain that makes a doubling worthwhile")
-    asked.add_argument("--target", type=float, metavar="X", help="quality that the runs must reach")
-    asked.add_argument("--price-per-hour", type=float, metavar="X", help="price of the machine per hour; adds costs")
-    asked.add_argument(
+    answer = parser.add_argument_group("options of the answer")
+    answer.add_argument("--tolerance", type=float, metavar="X", help="smallest gain that makes a doubling worthwhile")
+    answer.add_argument("--target", type=float, metavar="X", help="quality that the runs must reach")
+    answer.add_argument("--price-per-hour", type=float, metavar="X", help="price of the machine per hour; adds costs")
+    answer.add_argument(
         "--confidence",
         type=float,
         default=0.95,
         metavar="P",
         help="confidence level of the intervals (default: %(default)s)",
     )
-    asked.add_argument("--reference", metavar="RECIPE", help="recipe to compare with (default: the first)")
-    asked.add_argument(
+    answer.add_argument("--reference", metavar="RECIPE", help="recipe to compare with (default: the first)")
+    answer.add_argument(
         "--equal", choices=("seconds", "steps", "ssr"), help="compare recipes at equal seconds, steps or SSR"
     )
-    asked.add_argument(
+    answer.add_argument(
         "--noise",
         choices=("pooled", "cell"),
         default="pooled",
         help="estimate the noise from all runs, or from each recipe and SSR alone (default: %(default)s)",
     )
-    asked.add_argument(
+    answer.add_argument(
         "--label", action="append", default=[], metavar="NAME=LABEL",
         help="label of the metric or of a recipe in the report, e.g. eval/accuracy=Accuracy; can be repeated",
     )  # fmt: skip
-    asked.add_argument("--objective", metavar="NAME", help="the metric, e.g. eval/loss (default: trainer.objective)")
-    asked.add_argument("--direction", choices=("max", "min"), help="whether the highest or the lowest quality is best")
+    answer.add_argument("--objective", metavar="NAME", help="the metric, e.g. eval/loss (default: trainer.objective)")
+    answer.add_argument("--direction", choices=("max", "min"), help="whether the highest or the lowest quality is best")
     table = parser.add_argument_group("options of a table with a row for each run")
     table.add_argument("--csv", metavar="FILE", help="the table, instead of studies")
     table.add_argument("--ssr", metavar="COL", help="column of scale schedule ratios")

@@ -28,7 +28,7 @@ def open_names(choice: Choice) -> str:
 
 def rivals(content: Content, choice: Choice) -> list[str]:
     """Return the sentence that compares the choice with the recipe whose quality is closest at the same budget."""
-    where = f"at equal {_time(content)} ({_budget(content, choice)})"
+    where = f"at equal {_budget_name(content)} ({_budget(content, choice)})"
     if not choice.rivals:
         return [f"No other recipe was measured {where}."] if len(content.recommendations) > 1 else []
     closest = (choice.open or choice.rivals)[0]
@@ -94,7 +94,7 @@ def diverged(content: Content, choice: Choice) -> list[str]:
     ]
 
 
-def _time(content: Content) -> str:
+def _budget_name(content: Content) -> str:
     """Return "time" if runs have times and the user chose no axis except seconds, otherwise the name of the axis."""
     is_time = "seconds" in content.axes and content.options.equal in (None, "seconds")
     return "time" if is_time else NAMES_OF_EQUAL[content.equal]
@@ -205,7 +205,7 @@ def first_at_target(content: Content) -> list[str]:
     text = f"{choice.recipe} reaches {number(target)} first, {at} {_budget(content, choice)}"
     if best.target_status != "below" and (ends := target_ends(best)):
         text += f" (SSR{ends})"
-    equal = f"at equal {_time(content)}"
+    equal = f"at equal {_budget_name(content)}"
     if not choice.rivals:
         return [f"{text}; no other recipe was measured {equal}."]
     if unknown := [rival.recipe for rival in choice.rivals if math.isnan(rival.low)]:

@@ -189,9 +189,9 @@ class Content:
     def arms(self) -> list[tuple[str, str]]:
         """The pairs (recipe, control) with a completed run, in the study's order: a recipe, then its controls."""
         table = self.summary[self.summary["n"] > 0]
-        found = dict.fromkeys(zip(table["recipe"], table["control"], strict=True))
+        pairs = dict.fromkeys(zip(table["recipe"], table["control"], strict=True))
         order = {recipe: place for place, recipe in enumerate(self.study.recipes)}
-        return sorted(found, key=lambda pair: (order[pair[0]], pair[1]))
+        return sorted(pairs, key=lambda pair: (order[pair[0]], pair[1]))
 
     @cached_property
     def status(self) -> dict[tuple[str, str, float], str]:
@@ -248,8 +248,8 @@ def build(study: Study, options: Options | None = None, looks: int = 1) -> Conte
     if price is not None and "seconds" not in axes:
         rule = "some runs have no record of their seconds"
         raise MissingValueError("price_per_hour", price, rule, "remove this option")
-    known: Axis = next(axis for axis in ("seconds", "steps", "ssr") if axis in axes)
-    axis: Axis = known if options.equal is None else options.equal
+    default_axis: Axis = next(axis for axis in ("seconds", "steps", "ssr") if axis in axes)
+    axis: Axis = default_axis if options.equal is None else options.equal
     time = equal_time(study, axes, options.equal)
     equal = time.axis
     if equal == "seconds" and time.crowd is not None and len(_scaled(study)) > 1:
@@ -328,23 +328,25 @@ def _labelled(study: Study, labels: Mapping[str, str]) -> Study:
 
 
 def _reference(study: Study, options: Options) -> str | None:
-    known = _scaled(study)
+    recipes = _scaled(study)
     if options.reference is None:
-        return known[0] if known else None
+        return recipes[0] if recipes else None
     reference = options.labels.get(options.reference, options.reference)
-    if reference not in known:
-        shown = ", ".join(known[:8]) + (" ..." if len(known) > 8 else "")
-        raise UnknownNameError("reference", options.reference, "must be a recipe of the study", f"choose from {shown}")
+    if reference not in recipes:
+        choices = ", ".join(recipes[:8]) + (" ..." if len(recipes) > 8 else "")
+        raise UnknownNameError(
+            "reference", options.reference, "must be a recipe of the study", f"choose from {choices}"
+        )
     return reference
 
 
 def _axes(study: Study, price: float | None) -> tuple[Axis, ...]:
     """Return the axes on which every run has a value. For example, runs on images have no value in tokens."""
     runs = study.completed
-    held = {"ssr", *(axis for axis in AXES if axis in runs and bool((runs[axis] > 0).all()))}
-    if "seconds" in held and price:
-        held.add("cost")
-    return tuple(axis for axis in AXES if axis in held)
+    available = {"ssr", *(axis for axis in AXES if axis in runs and bool((runs[axis] > 0).all()))}
+    if "seconds" in available and price:
+        available.add("cost")
+    return tuple(axis for axis in AXES if axis in available)
 
 
 def _scaled(study: Study) -> list[str]:
@@ -370,7 +372,7 @@ def _steps(study: Study, axis: Axis, confidence: float) -> list[ToleranceChoice]
         return []
     gains = {series.recipe: compare.gains(series, confidence) for series in candidates}
     edges = [0.0, *sorted({gain.value for each in gains.values() for _, _, gain in each if gain.value > 0}), math.inf]
-    found: list[tuple[float, float, Series, int]] = []
+    ranges: list[tuple[float, float, Series, int]] = []
     for low, high in reversed(list(pairwise(edges))):
         places = [_place(series, gains[series.recipe], low) for series in candidates]
         means = [series.values[place] for series, place in zip(candidates, places, strict=True)]
@@ -382,9 +384,9 @@ def _steps(study: Study, axis: Axis, confidence: float) -> list[ToleranceChoice]
                 for index, (series, place) in enumerate(zip(candidates, places, strict=True))
                 if behind[index] <= above
             )
-            found.append((above, below, candidates[which], places[which]))
-    made = []
-    for (_, _), group in groupby(found, key=lambda item: (item[2].recipe, item[3])):
+            ranges.append((above, below, candidates[which], places[which]))
+    choices = []
+    for (_, _), group in groupby(ranges, key=lambda item: (item[2].recipe, item[3])):
         same = list(group)
         (above, _, series, place), below = same[-1], same[0][1]
         middle = math.sqrt(above * below) if above > 0 and below < math.inf else below / 2 if not above else 2 * above
@@ -392,8 +394,8 @@ def _steps(study: Study, axis: Axis, confidence: float) -> list[ToleranceChoice]
         own = recommend_by_gains(study, series, gains[series.recipe], tolerance, None, confidence)
         budget = float(series.axis(axis, None)[place])
         choice = _against_all(study, own, float(series.ssr[place]), budget, axis, confidence)
-        made.append(ToleranceChoice(above, below, choice))
-    return made
+        choices.append(ToleranceChoice(above, below, choice))
+    return choices
 
 
 def _place(series: Series, gains: list[tuple[float, bool, Estimate]], tolerance: float) -> int:
@@ -401,8 +403,8 @@ def _place(series: Series, gains: list[tuple[float, bool, Estimate]], tolerance:
 
     Return the index of the largest SSR if every doubling gains more than ``tolerance``.
     """
-    found = next((ssr for ssr, _, gain in gains if gain.value <= tolerance), None)
-    return len(series.ssr) - 1 if found is None else int(np.searchsorted(series.ssr, found))
+    smallest = next((ssr for ssr, _, gain in gains if gain.value <= tolerance), None)
+    return len(series.ssr) - 1 if smallest is None else int(np.searchsorted(series.ssr, smallest))
 
 
 def _at(steps: list[ToleranceChoice], tolerance: float) -> Choice:
@@ -411,15 +413,15 @@ def _at(steps: list[ToleranceChoice], tolerance: float) -> Choice:
 
 def _soonest(study: Study, advice: list[Recommendation], axis: Axis, confidence: float) -> Choice | None:
     """Return the recipe that reaches the target first; None if there is no target, or no recipe reaches it."""
-    found = []
+    candidates = []
     for each in advice:
         if each.target_ssr is not None:
             series = find_series(study, each.recipe, "recipe")
             log = np.interp(math.log(each.target_ssr), np.log(series.ssr), np.log(series.axis(axis, None)))
-            found.append((math.exp(log), each.target_ssr, each))
-    if not found:
+            candidates.append((math.exp(log), each.target_ssr, each))
+    if not candidates:
         return None
-    budget, ssr, first = min(found, key=lambda item: item[0])
+    budget, ssr, first = min(candidates, key=lambda item: item[0])
     return _against_all(study, first, ssr, budget, axis, confidence)
 
 
@@ -427,11 +429,11 @@ def _against_all(
     study: Study, chosen: Recommendation, ssr: float, budget: float, axis: Axis, confidence: float
 ) -> Choice:
     places = frontier.places_at(uncontrolled(study), budget, axis)
-    known = [place for place in places if isinstance(place, Place) and place.recipe != chosen.recipe]
+    others = [place for place in places if isinstance(place, Place) and place.recipe != chosen.recipe]
     series = find_series(study, chosen.recipe, "recipe")
     cells, weights = series.weights(ssr)
     here = Place(chosen.recipe, ssr, tuple(cells), tuple(weights), series.fragile)
     frame = study.frame
     runs = frame[(frame["recipe"] == chosen.recipe) & (frame["control"] == "") & (frame["ssr"] == ssr)]
     diverged = int((runs["status"] == "diverged").sum())
-    return Choice(chosen.recipe, ssr, budget, chosen, compare.rivals(here, known, confidence), len(runs), diverged)
+    return Choice(chosen.recipe, ssr, budget, chosen, compare.rivals(here, others, confidence), len(runs), diverged)

@@ -71,16 +71,16 @@ def learning(study: Study, axes: Sequence[Axis], confidence: float = 0.95) -> Cu
     firsts = {tuple(row[name] for name in _CELL): row for _, row in runs.drop_duplicates(_CELL).iterrows()}
     counts = runs.groupby(_CELL).size()
     groups = [(firsts[cell], points) for cell, points in table.groupby(_CELL, sort=False)]
-    drawn = []
+    curves = []
     for row, points in (groups[place] for place in spread_out(len(groups), MOST_CURVES)):
-        curve = _curve(row, points, "mean", {axis: points[axis] for axis in axes})
+        curve = _sampled_curve(row, points, "mean", {axis: points[axis] for axis in axes})
         if counts[curve.recipe, curve.control, curve.ssr] > 1:
-            kept = spread_out(len(points), MOST_POINTS)
+            indices = spread_out(len(points), MOST_POINTS)
             bounds = study.bounds or (None, None)  # the band of an accuracy ends at 0 and 1
-            low, high = (points[end].clip(*bounds).to_numpy(dtype=float)[kept].tolist() for end in ("low", "high"))
+            low, high = (points[end].clip(*bounds).to_numpy(dtype=float)[indices].tolist() for end in ("low", "high"))
             curve = replace(curve, seed=None, folder="", low=low, high=high)
-        drawn.append(curve)
-    return Curves(drawn, len(groups) - len(drawn))
+        curves.append(curve)
+    return Curves(curves, len(groups) - len(curves))
 
 
 def rates(study: Study, axes: Sequence[Axis]) -> Curves:
@@ -93,18 +93,18 @@ def rates(study: Study, axes: Sequence[Axis]) -> Curves:
     chosen = runs.iloc[spread_out(len(runs), MOST_CURVES)]
     if not axes or chosen.empty:
         return Curves([])
-    drawn = []
+    curves = []
     apart: set[int] = set()
     reader = ConfigReader()
     for _, row in chosen.iterrows():
         logged = logged_rates(Path(row["folder"]))
         if (points := _scheduled(reader, row, logged)) is not None:
-            drawn.append(_curve(row, points, "lr", {axis: points[axis] for axis in axes}))
+            curves.append(_sampled_curve(row, points, "lr", {axis: points[axis] for axis in axes}))
         elif len(logged["lr"]):
-            drawn.append(replace(_curve(row, logged, "lr", {axis: logged[axis] for axis in axes}), dots=True))
+            curves.append(replace(_sampled_curve(row, logged, "lr", {axis: logged[axis] for axis in axes}), dots=True))
             if len(logged["lr"]) > 1:
                 apart.add(round(float(np.median(np.diff(logged["steps"])))))
-    return Curves(drawn, len(runs) - len(chosen), min(apart) if len(apart) == 1 and min(apart) > 1 else None)
+    return Curves(curves, len(runs) - len(chosen), min(apart) if len(apart) == 1 and min(apart) > 1 else None)
 
 
 def _scheduled(reader: ConfigReader, row: Any, logged: dict[str, Any]) -> dict[str, Any] | None:
@@ -124,14 +124,14 @@ def _scheduled(reader: ConfigReader, row: Any, logged: dict[str, Any]) -> dict[s
     return {"lr": values} | {axis: steps * (row[axis] / row["steps"]) for axis in _COUNTED}
 
 
-def _curve(row: Any, points: Any, field: str, xs: dict[Axis, Any]) -> Curve:
-    kept = spread_out(len(points[field]), MOST_POINTS)
+def _sampled_curve(row: Any, points: Any, field: str, xs: dict[Axis, Any]) -> Curve:
+    indices = spread_out(len(points[field]), MOST_POINTS)
     return Curve(
         recipe=row["recipe"],
         control=row["control"],
         ssr=float(row["ssr"]),
         seed=None if pd.isna(row["seed"]) else int(row["seed"]),
         folder=str(row["folder"]),
-        values=np.asarray(points[field], dtype=float)[kept].tolist(),
-        places={axis: np.asarray(column, dtype=float)[kept].tolist() for axis, column in xs.items()},
+        values=np.asarray(points[field], dtype=float)[indices].tolist(),
+        places={axis: np.asarray(column, dtype=float)[indices].tolist() for axis, column in xs.items()},
     )

@@ -102,14 +102,14 @@ def as_latex(content: Content) -> str:
     lines.append(" & ".join(["SSR", *(number(ssr) for ssr in ssrs)]) + r" \\")
     lines.append(r"\midrule")
     for recipe, control in content.arms:
-        shown = [_latex(arm(recipe, control))]
+        texts = [_latex(arm(recipe, control))]
         for ssr in ssrs:
             row: Any = cells.get((recipe, control, ssr))
             text = "" if row is None else fixed(row.mean, content.decimals)
             if row is not None and not math.isnan(row.low):
                 text += rf" $\pm$ {fixed((row.high - row.low) / 2, content.decimals)}"
-            shown.append(text)
-        lines.append(" & ".join(shown) + r" \\")
+            texts.append(text)
+        lines.append(" & ".join(texts) + r" \\")
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", ""])
 
 

@@ -56,11 +56,11 @@ def printable(text: str) -> str:
 
 def positions(values: Iterable[float]) -> list[float]:
     """Return the positions in ascending order. Positions that differ by less than one percent count as one."""
-    found: list[float] = []
+    distinct: list[float] = []
     for value in sorted(value for value in values if math.isfinite(value) and value > 0):
-        if not found or value > 1.01 * found[-1]:
-            found.append(float(value))
-    return found
+        if not distinct or value > 1.01 * distinct[-1]:
+            distinct.append(float(value))
+    return distinct
 
 
 def nudge(places: Sequence[float], place: int, count: int, each: float, over_all: float) -> float:
@@ -98,8 +98,8 @@ def set_limits(axes: Axes, values: Iterable[float], ends: Iterable[float]) -> No
     points = [value for value in values if math.isfinite(value)]
     low, high = min(points), max(points)
     room = _STRETCH * (high - low) if high > low else math.inf
-    shown = [min(high + room, max(low - room, end)) for end in ends if math.isfinite(end)]
-    low, high = min([low, *shown]), max([high, *shown])
+    limits = [min(high + room, max(low - room, end)) for end in ends if math.isfinite(end)]
+    low, high = min([low, *limits]), max([high, *limits])
     if high > low:
         axes.set_ylim(low - _MARGIN * (high - low), high + _MARGIN * (high - low))
 
@@ -142,8 +142,8 @@ def separate_ticks(places: Sequence[float], text: Callable[[float], str] = _tick
         room = math.log(b / a) / span * _TICK_WIDTH
         return room >= (len(text(a)) + len(text(b))) / 2 * _CHAR_WIDTH + _TICK_GAP
 
-    kept = [places[0]]
+    ticks = [places[0]]
     for place in places[1:-1]:
-        if clear(kept[-1], place) and clear(place, places[-1]):
-            kept.append(place)
-    return [*kept, places[-1]]
+        if clear(ticks[-1], place) and clear(place, places[-1]):
+            ticks.append(place)
+    return [*ticks, places[-1]]

@@ -65,14 +65,14 @@ def figures(content: Content) -> dict[str, Figure]:
 
 def drawable(content: Content) -> list[str]:
     """Return the names of the figures that have something to show."""
-    shown = {
+    has_content = {
         "frontier": True,
         "doublings": not content.doublings.empty,
         "tolerances": len(content.steps) > 1,
         "learning_curves": bool(content.learning.drawn),
         "learning_rates": bool(content.rates.drawn),
     }
-    return [name for name in NAMES if shown[name]]
+    return [name for name in NAMES if has_content[name]]
 
 
 def draw(content: Content, name: str) -> Figure:
@@ -98,19 +98,19 @@ def _load_fonts() -> None:
 
 def _figure(draw: Callable[[Axes, Content], list[Line2D]], content: Content) -> Figure:
     with style():
-        made = _empty(_HEIGHT)
-        axes = made.add_subplot()
-        _legend(made, content, draw(axes, content))
-    return made
+        figure = _empty(_HEIGHT)
+        axes = figure.add_subplot()
+        _legend(figure, content, draw(axes, content))
+    return figure
 
 
 def _empty(height: float) -> Figure:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    made = Figure(figsize=(_WIDTH, height), layout="constrained")
-    FigureCanvasAgg(made)
-    return made
+    figure = Figure(figsize=(_WIDTH, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
 
 
 def _looks(content: Content) -> dict[tuple[str, str], dict[str, Any]]:
@@ -125,31 +125,31 @@ def _looks(content: Content) -> dict[tuple[str, str], dict[str, Any]]:
     }
 
 
-def _legend(made: Figure, content: Content, others: Sequence[Line2D]) -> None:
+def _legend(figure: Figure, content: Content, others: Sequence[Line2D]) -> None:
     """Draw a legend with the recipes, if there are several, and with the entries ``others``."""
     from matplotlib.lines import Line2D
 
     looks = _looks(content)
-    shown = list(looks)[:_MOST_NAMES] if len(looks) > 1 else []
+    pairs = list(looks)[:_MOST_NAMES] if len(looks) > 1 else []
     handles = [
-        Line2D([], [], **looks[pair], markersize=4, linewidth=1.4, label=printable(arm(*pair))) for pair in shown
+        Line2D([], [], **looks[pair], markersize=4, linewidth=1.4, label=printable(arm(*pair))) for pair in pairs
     ]
-    if shown and len(looks) > len(shown):
-        handles.append(Line2D([], [], linestyle="none", label=f"and {len(looks) - len(shown)} more"))
-    _draw_legend(made, [*handles, *others])
+    if pairs and len(looks) > len(pairs):
+        handles.append(Line2D([], [], linestyle="none", label=f"and {len(looks) - len(pairs)} more"))
+    _draw_legend(figure, [*handles, *others])
 
 
-def _draw_legend(made: Figure, handles: Sequence[Line2D]) -> None:
+def _draw_legend(figure: Figure, handles: Sequence[Line2D]) -> None:
     """Draw the legend above the axes, where it covers no marks, and make the figure higher by the legend's height."""
     if not handles:
         return
     names = [str(each.get_label()) for each in handles]
     longest = max(map(len, names))
     columns = max(1, min(4, len(names), int(88 / (longest + 8))))
-    legend = made.legend(handles, names, loc="outside upper left", ncols=columns, frameon=False, borderpad=0.2)
-    canvas: Any = made.canvas
-    grown = legend.get_window_extent(canvas.get_renderer()).height / made.dpi
-    made.set_figheight(made.get_figheight() + grown - 0.2)
+    legend = figure.legend(handles, names, loc="outside upper left", ncols=columns, frameon=False, borderpad=0.2)
+    canvas: Any = figure.canvas
+    grown = legend.get_window_extent(canvas.get_renderer()).height / figure.dpi
+    figure.set_figheight(figure.get_figheight() + grown - 0.2)
 
 
 def _frontier(axes: Axes, content: Content) -> list[Line2D]:
@@ -187,9 +187,19 @@ def _frontier(axes: Axes, content: Content) -> list[Line2D]:
 
 
 def _intervals(axes: Axes, x: Any, y: Any, rows: pd.DataFrame, colour: str, **options: Any) -> None:
-    known = rows["low"].notna().to_numpy()
-    ends = np.array([y - rows["low"].to_numpy(), rows["high"].to_numpy() - y])[:, known]
-    axes.errorbar(x[known], y[known], ends, fmt="none", ecolor=colour, elinewidth=1, capsize=2, capthick=1, **options)
+    has_interval = rows["low"].notna().to_numpy()
+    ends = np.array([y - rows["low"].to_numpy(), rows["high"].to_numpy() - y])[:, has_interval]
+    axes.errorbar(
+        x[has_interval],
+        y[has_interval],
+        ends,
+        fmt="none",
+        ecolor=colour,
+        elinewidth=1,
+        capsize=2,
+        capthick=1,
+        **options,
+    )
 
 
 def _state(status: str) -> int:
@@ -207,17 +217,17 @@ def _face(colour: str, state: int) -> Any:
     return tuple(part + (1 - part) * share for part in to_rgb(colour))
 
 
-def _state_key(found: set[str]) -> list[Line2D]:
+def _state_key(states: set[str]) -> list[Line2D]:
     from matplotlib.lines import Line2D
 
-    middle = "no better within noise" if "within_noise" in found else "dominated by the mean"
+    middle = "no better within noise" if "within_noise" in states else "dominated by the mean"
     names = ["on the frontier", middle, "dominated"]
     return [
         Line2D(
             [], [], color=GREY, marker="o", markersize=4.6, linestyle="none", label=names[state],
             markerfacecolor=_face(GREY, state), markeredgewidth=1.1,
         )
-        for state in sorted(set(map(_state, found)))
+        for state in sorted(set(map(_state, states)))
     ]  # fmt: skip
 
 
@@ -246,11 +256,11 @@ def _dots(axes: Axes, runs: pd.DataFrame, axis: str, divisor: float, colour: str
 def _doublings(axes: Axes, content: Content) -> list[Line2D]:
     looks, frame = _looks(content), content.doublings
     rows_of_arm = dict(iter(frame.groupby(["recipe", "control"], sort=False)))
-    drawn = [pair for pair in looks if pair in rows_of_arm]
+    pairs = [pair for pair in looks if pair in rows_of_arm]
     ratios = sorted(frame["ssr"].unique().tolist())
-    for place, pair in enumerate(drawn):
+    for place, pair in enumerate(pairs):
         rows, look = rows_of_arm[pair], looks[pair]
-        x = rows["ssr"].to_numpy() * nudge(ratios, place, len(drawn), **_DODGE)
+        x = rows["ssr"].to_numpy() * nudge(ratios, place, len(pairs), **_DODGE)
         y = rows["gain"].to_numpy()
         face = "white" if pair[1] else look["color"]
         _intervals(axes, x, y, rows, look["color"])
@@ -315,26 +325,26 @@ def _curve_figure(content: Content, curves: Sequence[Curve], label: str, every: 
     recipes = list(dict.fromkeys(curve.recipe for curve in curves))
     if len(recipes) <= _MOST_TOGETHER:
         return _figure(lambda axes, content: _lines(axes, content, curves, curves, label, every), content)
-    shown = recipes[:_MOST_MULTIPLES]
-    rows = math.ceil(len(shown) / _COLUMNS)
+    first_recipes = recipes[:_MOST_MULTIPLES]
+    rows = math.ceil(len(first_recipes) / _COLUMNS)
     with style():
-        made = _empty(_MULTIPLE * rows + 0.6)
-        grid = made.subplots(rows, _COLUMNS, sharex=True, sharey=True, squeeze=False)
+        figure = _empty(_MULTIPLE * rows + 0.6)
+        grid = figure.subplots(rows, _COLUMNS, sharex=True, sharey=True, squeeze=False)
         key: list[Line2D] = []
-        for place, (axes, recipe) in enumerate(zip(grid.flat, shown, strict=False)):
+        for place, (axes, recipe) in enumerate(zip(grid.flat, first_recipes, strict=False)):
             own = [curve for curve in curves if curve.recipe == recipe]
             key = _lines(axes, content, own, curves, label if place % _COLUMNS == 0 else "", every)
             axes.set_title(printable(recipe), fontsize=9, loc="left")
-            if place + _COLUMNS < len(shown):
+            if place + _COLUMNS < len(first_recipes):
                 axes.set_xlabel("")
             else:
                 axes.tick_params(labelbottom=True)
-        for axes in list(grid.flat)[len(shown) :]:
+        for axes in list(grid.flat)[len(first_recipes) :]:
             axes.set_axis_off()
-        if len(recipes) > len(shown):
-            made.supxlabel(f"{len(recipes) - len(shown)} more recipes are not drawn", fontsize=8)
-        _draw_legend(made, [*_control_key(curves), *key])
-    return made
+        if len(recipes) > len(first_recipes):
+            figure.supxlabel(f"{len(recipes) - len(first_recipes)} more recipes are not drawn", fontsize=8)
+        _draw_legend(figure, [*_control_key(curves), *key])
+    return figure
 
 
 def _control_key(curves: Sequence[Curve]) -> list[Line2D]:
@@ -384,5 +394,5 @@ def _lines(
         axes.set_xlabel(f"{axes.get_xlabel()}; dots: logged every {every:,} steps")
     if len(ratios) < 2:
         return []
-    shown = [ratios[place] for place in spread_out(len(ratios), _MOST_SHADES)]
-    return [Line2D([], [], color="black", alpha=shades[ssr], linewidth=2, label=f"SSR {ssr:g}") for ssr in shown]
+    legend_ssrs = [ratios[place] for place in spread_out(len(ratios), _MOST_SHADES)]
+    return [Line2D([], [], color="black", alpha=shades[ssr], linewidth=2, label=f"SSR {ssr:g}") for ssr in legend_ssrs]

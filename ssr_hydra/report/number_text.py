@@ -135,10 +135,10 @@ def decimals_for(values: Iterable[float], spreads: Iterable[float]) -> int:
         >>> decimals_for([0.961, 0.972], [0.0042, 0.0051]), decimals_for([77.07, 64.99], [])
         (4, 2)
     """
-    known = sorted(spread for spread in spreads if math.isfinite(spread) and spread > 0)
+    positive_spreads = sorted(spread for spread in spreads if math.isfinite(spread) and spread > 0)
     largest = max((abs(value) for value in values if math.isfinite(value)), default=0.0)
-    if known:
-        place = 1 - math.floor(math.log10(known[len(known) // 2]))
+    if positive_spreads:
+        place = 1 - math.floor(math.log10(positive_spreads[len(positive_spreads) // 2]))
     else:
         place = 3 - math.floor(math.log10(largest)) if largest > 0 else 4
     most = 10 if largest < _SMALL else 9  # with 10 decimals, fixed() uses significant digits

@@ -36,7 +36,7 @@ def page(content: Content, picture: bytes | None = None) -> str:
     """Return the HTML page of a report. ``picture`` is an SVG of the frontier for browsers without scripts."""
     style, script = _file("report.css"), _file("chart.js") + _file("report.js")
     data = payload(content)
-    shown = {name: table.first(MOST_ROWS) for name, table in tables(content).items()}
+    short_tables = {name: table.first(MOST_ROWS) for name, table in tables(content).items()}
     what_was_run = setup(content)
     return (
         _environment()
@@ -49,13 +49,13 @@ def page(content: Content, picture: bytes | None = None) -> str:
             picture=None if picture is None else base64.b64encode(picture).decode(),
             title=words.headline(content),
             content=content,
-            tables=shown,
+            tables=short_tables,
             facts=_facts(content),
             words=words,
             method=method_words,
             looks={pair: place for place, pair in enumerate(content.arms)},
             setup=what_was_run,
-            sections=_sections(shown, data, bool(what_was_run), bool(words.details(content))),
+            sections=_sections(short_tables, data, bool(what_was_run), bool(words.details(content))),
             frontier_caption=frontier_caption(content, data),
             curves=curve_captions(content, data),
             measure=MEASURES[content.equal],
@@ -110,7 +110,7 @@ def _file(name: str) -> str:
 
 @cache
 def _environment() -> jinja2.Environment:
-    made = jinja2.Environment(
+    environment = jinja2.Environment(
         loader=jinja2.FunctionLoader(_file),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
@@ -118,11 +118,11 @@ def _environment() -> jinja2.Environment:
         lstrip_blocks=True,
         finalize=_shown,
     )
-    made.filters["parts"] = _parts
-    made.globals.update(
+    environment.filters["parts"] = _wrappable_parts
+    environment.globals.update(
         arm=arm, number=number, fixed=fixed, interval=interval, percent=percent, duration=duration, signed=signed
     )
-    return made
+    return environment
 
 
 def _shown(value: Any) -> Any:
@@ -130,7 +130,7 @@ def _shown(value: Any) -> Any:
     return visible(value) if type(value) is str else value
 
 
-def _parts(text: str) -> list[str]:
+def _wrappable_parts(text: str) -> list[str]:
     """Split a name after ``_`` and ``/``, where a browser may wrap it in a narrow window."""
     return re.split(r"(?<=[_/])(?=.)", visible(text))
 
@@ -167,19 +167,19 @@ def _facts(content: Content) -> list[tuple[str, str, str]]:
 
 
 def _sections(
-    shown: Mapping[str, Table], data: Mapping[str, Any], has_setup: bool, has_details: bool
+    short_tables: Mapping[str, Table], data: Mapping[str, Any], has_setup: bool, has_details: bool
 ) -> list[tuple[str, str]]:
     """Return the id and the name of each section of the page that is not empty."""
-    found = [
+    sections = [
         ("details", "About the answer", has_details),
         ("setup", "What was run", has_setup),
         ("quality", "Quality against time", True),
-        ("doubling", "The next doubling", bool(shown["doublings"])),
-        ("recipes", "Recipes", any(shown[name] for name in _RECIPES)),
-        ("controls", "Controls", bool(shown["controls"])),
-        ("fits", "Fits", bool(shown["fits"])),
+        ("doubling", "The next doubling", bool(short_tables["doublings"])),
+        ("recipes", "Recipes", any(short_tables[name] for name in _RECIPES)),
+        ("controls", "Controls", bool(short_tables["controls"])),
+        ("fits", "Fits", bool(short_tables["fits"])),
         ("curves", "Curves", bool(data["learning"] or data["rates"])),
-        ("problems", f"Problems ({len(shown['problems'].rows) + shown['problems'].more})", True),
+        ("problems", f"Problems ({len(short_tables['problems'].rows) + short_tables['problems'].more})", True),
         ("method", "Cost and method", True),
     ]
-    return [(name, text) for name, text, there in found if there]
+    return [(name, text) for name, text, there in sections if there]

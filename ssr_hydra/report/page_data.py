@@ -51,13 +51,15 @@ def payload(content: Content) -> dict[str, Any]:
             for row in rows_of(content.doublings)
         ],
         "fits": _fits(content, arms),
-        "learning": [_curve(each, "value", arms) for each in content.learning.drawn],
-        "rates": [_curve(each, "lr", arms) | ({"dots": True} if each.dots else {}) for each in content.rates.drawn],
+        "learning": [_curve_data(each, "value", arms) for each in content.learning.drawn],
+        "rates": [
+            _curve_data(each, "lr", arms) | ({"dots": True} if each.dots else {}) for each in content.rates.drawn
+        ],
         "choice": None if choice is None or not content.is_settled else [arms[choice.recipe, ""], choice.ssr],
     }
-    found = _finite(data)
-    assert isinstance(found, dict)
-    return found
+    finite_data = _finite(data)
+    assert isinstance(finite_data, dict)
+    return finite_data
 
 
 def _runs(content: Content, arms: dict[tuple[str, str], int]) -> tuple[dict[str, list[Any]], int]:
@@ -67,22 +69,22 @@ def _runs(content: Content, arms: dict[tuple[str, str], int]) -> tuple[dict[str,
     """
     frame = content.study.completed
     frame = frame[~frame.index.isin(content.study.summarized)]  # remove rows that are means rather than runs
-    kept = frame
+    runs = frame
     if len(frame) > MOST_RUNS:
         share = MOST_RUNS / len(frame)
         groups = frame.sort_values("quality", kind="stable").groupby(["recipe", "control", "ssr"], sort=False)
-        kept = pd.concat([group.iloc[spread_out(len(group), max(1, int(len(group) * share)))] for _, group in groups])
-        kept = kept.sort_index().iloc[spread_out(len(kept), MOST_RUNS)]
+        runs = pd.concat([group.iloc[spread_out(len(group), max(1, int(len(group) * share)))] for _, group in groups])
+        runs = runs.sort_index().iloc[spread_out(len(runs), MOST_RUNS)]
     columns: dict[str, list[Any]] = {
-        "arm": [arms[pair] for pair in zip(kept["recipe"], kept["control"], strict=True)],
-        "ssr": kept["ssr"].tolist(),
-        "seed": [None if pd.isna(seed) else int(seed) for seed in kept["seed"]],
-        "quality": kept["quality"].tolist(),
-        "folder": [visible(str(folder)) for folder in kept["folder"]],
+        "arm": [arms[pair] for pair in zip(runs["recipe"], runs["control"], strict=True)],
+        "ssr": runs["ssr"].tolist(),
+        "seed": [None if pd.isna(seed) else int(seed) for seed in runs["seed"]],
+        "quality": runs["quality"].tolist(),
+        "folder": [visible(str(folder)) for folder in runs["folder"]],
     }
     for axis in content.counted:
-        columns[axis] = kept[axis].astype(float).tolist()
-    return columns, len(frame) - len(kept)
+        columns[axis] = runs[axis].astype(float).tolist()
+    return columns, len(frame) - len(runs)
 
 
 def _cells(content: Content, arms: dict[tuple[str, str], int]) -> list[dict[str, Any]]:
@@ -98,14 +100,14 @@ def _cells(content: Content, arms: dict[tuple[str, str], int]) -> list[dict[str,
 
 def _fits(content: Content, arms: dict[tuple[str, str], int]) -> list[dict[str, Any]]:
     """Return the curve of each fit over the measured SSRs. A trusted fit continues to twice the largest SSR."""
-    found = []
+    curves = []
     for fit in content.fits:
         low, high = fit.measured
         inside = np.geomspace(low, high, _FIT_POINTS)
         beyond = np.geomspace(high, 2 * high, 13) if fit.verdict == "trusted" else np.array([])
         rows = content.summary
         rows = rows[(rows["recipe"] == fit.recipe) & (rows["control"] == fit.control) & (rows["n"] > 0)]
-        found.append(
+        curves.append(
             {
                 "arm": arms[fit.recipe, fit.control],
                 "kind": fit.kind,
@@ -114,23 +116,23 @@ def _fits(content: Content, arms: dict[tuple[str, str], int]) -> list[dict[str, 
                 "beyond": _fit_points(fit, beyond, rows, content.axes),
             }
         )
-    return found
+    return curves
 
 
 def _fit_points(fit: Any, ssrs: Any, rows: pd.DataFrame, axes: Iterable[Axis]) -> dict[str, list[float]]:
     points: dict[str, list[float]] = {"quality": [fit.predict(float(ssr)) for ssr in ssrs]}
-    known = np.log(rows["ssr"].to_numpy(dtype=float))
+    log_ssrs = np.log(rows["ssr"].to_numpy(dtype=float))
     for axis in axes:
         if axis == "ssr":
             points[axis] = [float(ssr) for ssr in ssrs]
             continue
         # Time divided by SSR is almost constant. Beyond the largest measured SSR, use the quotient at that SSR.
-        rate = np.log(rows[axis].to_numpy(dtype=float)) - known
-        points[axis] = [float(ssr * math.exp(np.interp(math.log(ssr), known, rate))) for ssr in ssrs]
+        rate = np.log(rows[axis].to_numpy(dtype=float)) - log_ssrs
+        points[axis] = [float(ssr * math.exp(np.interp(math.log(ssr), log_ssrs, rate))) for ssr in ssrs]
     return points
 
 
-def _curve(curve: Curve, field: str, arms: dict[tuple[str, str], int]) -> dict[str, Any]:
+def _curve_data(curve: Curve, field: str, arms: dict[tuple[str, str], int]) -> dict[str, Any]:
     named = {"arm": arms[curve.recipe, curve.control], "ssr": curve.ssr, "seed": curve.seed}
     band = {"low": curve.low, "high": curve.high} if curve.low else {}
     return named | {"folder": visible(curve.folder), field: curve.values} | band | dict(curve.places)

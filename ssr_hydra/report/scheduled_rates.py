@@ -88,15 +88,15 @@ def _bends(alpha: Callable[[int], float], steps: int) -> list[int]:
         if start < middle and abs(alpha(middle) - chord) > _STRAIGHT:
             exact.add(middle)
             waiting += [(start, middle), (middle, end)]
-    kept = [0]
+    indices = [0]
     every = sorted(exact)
     for place in range(1, len(every) - 1):
-        start, inner, end = kept[-1], range(kept[-1] + 1, place + 1), place + 1
+        start, inner, end = indices[-1], range(indices[-1] + 1, place + 1), place + 1
         slope = (alpha(every[end]) - alpha(every[start])) / (every[end] - every[start])
         line = [alpha(every[start]) + slope * (every[each] - every[start]) for each in inner]
         if any(abs(alpha(every[each]) - value) > _STRAIGHT for each, value in zip(inner, line, strict=True)):
-            kept.append(place)
-    return [every[place] for place in dict.fromkeys([*kept, len(every) - 1])]
+            indices.append(place)
+    return [every[place] for place in dict.fromkeys([*indices, len(every) - 1])]
 
 
 def build_scheduler(node: Any) -> Any:

@@ -27,7 +27,7 @@ _STATUS = {
 
 
 @dataclass(frozen=True)
-class Cell:
+class TableCell:
     """The text of a cell. ``tone`` is ``good``, ``bad`` or empty; the page shows ``note`` as a tooltip."""
 
     text: str
@@ -48,10 +48,10 @@ class Column:
 
 
 @dataclass(frozen=True)
-class Row:
+class TableRow:
     """A row: its cells, and whether the report chose this row. ``of`` is the pair (recipe, control)."""
 
-    cells: tuple[Cell, ...]
+    cells: tuple[TableCell, ...]
     of: tuple[str, str] | None = None
     chosen: bool = False
 
@@ -61,7 +61,7 @@ class Table:
     """A table: its columns and rows. ``more`` is the number of rows that are omitted."""
 
     columns: tuple[Column, ...]
-    rows: tuple[Row, ...] = field(default=())
+    rows: tuple[TableRow, ...] = field(default=())
     more: int = 0
 
     def __bool__(self) -> bool:
@@ -72,8 +72,8 @@ class Table:
         return Table(self.columns, self.rows[:most], self.more + max(0, len(self.rows) - most))
 
 
-def _row(*cells: str | Cell, of: tuple[str, str] | None = None, chosen: bool = False) -> Row:
-    return Row(tuple(cell if isinstance(cell, Cell) else Cell(cell) for cell in cells), of, chosen)
+def _row(*cells: str | TableCell, of: tuple[str, str] | None = None, chosen: bool = False) -> TableRow:
+    return TableRow(tuple(cell if isinstance(cell, TableCell) else TableCell(cell) for cell in cells), of, chosen)
 
 
 def tables(content: Content) -> dict[str, Table]:
@@ -98,10 +98,10 @@ def tables(content: Content) -> dict[str, Table]:
 def main_table(content: Content) -> Table:
     """Return a table with a row for each recipe and SSR: quality with interval, time, and frontier status."""
     axes, length = content.axes, content.study.length
-    shown = [axis for axis in ("steps", "samples", "tokens", "seconds", "cost") if axis in axes]
+    time_axes = [axis for axis in ("steps", "samples", "tokens", "seconds", "cost") if axis in axes]
     heads = {"seconds": "training"}
     # The seconds are more important than the numbers that explain them.
-    extra = ("samples", "tokens", "steps") if "seconds" in shown else ("samples", "tokens")
+    extra = ("samples", "tokens", "steps") if "seconds" in time_axes else ("samples", "tokens")
     columns = (
         Column("recipe", "name"),
         Column("SSR"),
@@ -109,26 +109,26 @@ def main_table(content: Content) -> Table:
         Column("seeds"),
         Column(content.objective),
         Column(f"{percent(content.options.confidence)} interval"),
-        *(Column(heads.get(axis, axis), extra=axis in extra) for axis in shown),
+        *(Column(heads.get(axis, axis), extra=axis in extra) for axis in time_axes),
         Column("frontier", "text"),
     )
     choice = content.choice
     choices = [choice] if content.is_settled else [step.choice for step in content.steps]
     chosen = {(each.recipe, "", each.ssr) for each in choices if each is not None}
-    made = []
+    rows = []
     for row in _ordered(content, content.summary):
         key = row.recipe, row.control, row.ssr
-        cells: list[str | Cell] = [arm(row.recipe, row.control), number(row.ssr)]
+        cells: list[str | TableCell] = [arm(row.recipe, row.control), number(row.ssr)]
         cells += [number(row.ssr * length[1])] if length else []
-        cells.append(Cell(f"{row.n} of {row.n + row.failed}", "bad") if row.failed else f"{row.n}")
+        cells.append(TableCell(f"{row.n} of {row.n + row.failed}", "bad") if row.failed else f"{row.n}")
         if row.n == 0:
-            cells += [Cell(NONE, "bad", "every run failed"), NONE]
+            cells += [TableCell(NONE, "bad", "every run failed"), NONE]
         else:
             cells += [fixed(row.mean, content.decimals), interval(row.low, row.high, content.decimals)]
-        cells += [_amount(axis, getattr(row, axis)) for axis in shown]
-        cells.append(Cell(*_STATUS[content.status[key]]) if key in content.status else NONE)
-        made.append(_row(*cells, of=key[:2], chosen=key in chosen))
-    return Table(columns, tuple(made))
+        cells += [_amount(axis, getattr(row, axis)) for axis in time_axes]
+        cells.append(TableCell(*_STATUS[content.status[key]]) if key in content.status else NONE)
+        rows.append(_row(*cells, of=key[:2], chosen=key in chosen))
+    return Table(columns, tuple(rows))
 
 
 def steps_table(content: Content) -> Table:
@@ -138,16 +138,16 @@ def steps_table(content: Content) -> Table:
     columns = (
         Column("a doubling must gain", "text"), Column("recipe", "name"), Column("SSR"), Column("how sure", "text"),
     )  # fmt: skip
-    made = []
+    rows = []
     for step in content.steps:
         choice = step.choice
         longer = " or longer" if choice.recommendation.ssr is None else ""
         sure = certainty(choice)
-        verdict = Cell(sure, "good" if sure == "decided" else "", "at the middle of the tolerances")
+        verdict = TableCell(sure, "good" if sure == "decided" else "", "at the middle of the tolerances")
         cells = tolerances(step.above, step.below), choice.recipe, f"{number(choice.ssr)}{longer}", verdict
         chosen = content.tolerance is not None and step.above < content.tolerance <= step.below
-        made.append(_row(*cells, of=(choice.recipe, ""), chosen=chosen))
-    return Table(columns, tuple(made))
+        rows.append(_row(*cells, of=(choice.recipe, ""), chosen=chosen))
+    return Table(columns, tuple(rows))
 
 
 def _doublings(content: Content) -> Table:
@@ -156,25 +156,25 @@ def _doublings(content: Content) -> Table:
         *(() if content.tolerance is None else (Column("against the tolerance", "text"),)),
     )  # fmt: skip
     sure = max(VERDICT, content.options.confidence)
-    made = []
+    rows = []
     for row in _ordered(content, content.doublings):
         to = f"{number(row.next_ssr)}{' (interpolated)' if row.interpolated else ''}"
         gain = signed(row.gain, content.decimals), interval(row.low, row.high, content.decimals), f"{row.n}"
         against = () if content.tolerance is None else (_against(row, content.tolerance, sure),)
         cells = arm(row.recipe, row.control), number(row.ssr), to, *gain, *against
-        made.append(_row(*cells, of=(row.recipe, row.control)))
-    return Table(columns, tuple(made))
+        rows.append(_row(*cells, of=(row.recipe, row.control)))
+    return Table(columns, tuple(rows))
 
 
-def _against(row: Any, tolerance: float, sure: float) -> Cell:
+def _against(row: Any, tolerance: float, sure: float) -> TableCell:
     """Return a cell that says whether a doubling is worth its time, and whether that is certain."""
     if math.isnan(row.low):
-        return Cell(f"{'above' if row.gain >= tolerance else 'below'}, noise unknown")
+        return TableCell(f"{'above' if row.gain >= tolerance else 'below'}, noise unknown")
     if row.sure_low > tolerance:
-        return Cell("above", "good")
+        return TableCell("above", "good")
     if row.sure_high < tolerance:
-        return Cell("below", "bad")
-    return Cell("open", "", f"the {percent(sure)} interval contains the tolerance")
+        return TableCell("below", "bad")
+    return TableCell("open", "", f"the {percent(sure)} interval contains the tolerance")
 
 
 def _paired(content: Content) -> Table:
@@ -182,14 +182,14 @@ def _paired(content: Content) -> Table:
         Column("A", "name"), Column("B", "name"), Column("SSR"), Column("common seeds"), Column("A - B"),
         Column("interval"), Column("better", "text"),
     )  # fmt: skip
-    made = []
+    rows = []
     for a, b, frame in content.paired:
-        words = {"a": Cell(a, "good"), "b": Cell(b, "good"), "undecided": Cell("undecided")}
+        words = {"a": TableCell(a, "good"), "b": TableCell(b, "good"), "undecided": TableCell("undecided")}
         for row in rows_of(frame[frame["n"] > 0]):  # the other rows have no common seeds
-            better = words.get(row.better, Cell("unknown", "", "the noise is unknown"))
+            better = words.get(row.better, TableCell("unknown", "", "the noise is unknown"))
             ends = interval(row.low, row.high, content.decimals)
-            made.append(_row(a, b, number(row.ssr), f"{row.n}", signed(row.difference, content.decimals), ends, better))
-    return Table(columns, tuple(made))
+            rows.append(_row(a, b, number(row.ssr), f"{row.n}", signed(row.difference, content.decimals), ends, better))
+    return Table(columns, tuple(rows))
 
 
 def _speedup(content: Content) -> Table:
@@ -197,17 +197,19 @@ def _speedup(content: Content) -> Table:
         Column("recipe", "name"), Column("reaches", "number"), Column(f"as {content.reference} at SSR"),
         Column("at SSR"), Column("speed-up"), Column("interval"),
     )  # fmt: skip
-    made = []
+    rows = []
     for row in _ordered(content, content.speedup):
         if row.status == "never":
-            speed, at = Cell("not reached", "bad", "within the measured range"), NONE
+            speed, at = TableCell("not reached", "bad", "within the measured range"), NONE
         else:
             least, most = ("≥ ", "≤ ") if row.status == "at_least" else ("", "")
             at = f"{most}{number(row.reached_ssr)}"
-            speed = Cell(f"{least}{number(row.speedup, 3)}x", "good" if row.low > 1 else "bad" if row.high < 1 else "")
+            speed = TableCell(
+                f"{least}{number(row.speedup, 3)}x", "good" if row.low > 1 else "bad" if row.high < 1 else ""
+            )
         cells = arm(row.recipe, row.control), fixed(row.quality, content.decimals), number(row.ssr), at, speed
-        made.append(_row(*cells, interval(row.low, row.high, 2), of=(row.recipe, row.control)))
-    return Table(columns, tuple(made))
+        rows.append(_row(*cells, interval(row.low, row.high, 2), of=(row.recipe, row.control)))
+    return Table(columns, tuple(rows))
 
 
 def _equal_time(content: Content) -> Table:
@@ -218,23 +220,23 @@ def _equal_time(content: Content) -> Table:
     budgets = list(dict.fromkeys(frame["at"]))
     unit = " steps" if content.equal == "steps" else ""
     columns = (Column("recipe", "name"), *(Column(_amount(content.equal, at) + unit) for at in budgets))
-    found = {(row.recipe, row.control, row.at): row for row in rows_of(frame)}
+    rows_by_budget = {(row.recipe, row.control, row.at): row for row in rows_of(frame)}
     undecided = set(frame[frame["standing"] == "open"]["at"])
     notes = {"best": ", the best by its mean", "open": ", may be as good", "behind": ", behind"}
-    made = []
+    rows = []
     for recipe, control in content.arms:
-        cells: list[str | Cell] = [arm(recipe, control)]
+        cells: list[str | TableCell] = [arm(recipe, control)]
         for at in budgets:
-            row = found.get((recipe, control, at))
+            row = rows_by_budget.get((recipe, control, at))
             if row is None or row.status != "inside":
                 where = "" if row is None else f"the budget is {row.status} the measured range"
-                cells.append(Cell(NONE, "", where))
+                cells.append(TableCell(NONE, "", where))
                 continue
             note = f"SSR {number(row.ssr)}, {interval(row.low, row.high, content.decimals)}"
             tone = {"best": "" if at in undecided else "good", "behind": "bad"}.get(row.standing, "")
-            cells.append(Cell(fixed(row.quality, content.decimals), tone, note + notes.get(row.standing, "")))
-        made.append(_row(*cells, of=(recipe, control)))
-    return Table(columns, tuple(made))
+            cells.append(TableCell(fixed(row.quality, content.decimals), tone, note + notes.get(row.standing, "")))
+        rows.append(_row(*cells, of=(recipe, control)))
+    return Table(columns, tuple(rows))
 
 
 def _fits(content: Content) -> Table:
@@ -242,8 +244,12 @@ def _fits(content: Content) -> Table:
         Column("recipe", "name"), Column("fit", "text"), Column("back-test"), Column("predicted"), Column("measured"),
         Column("verdict", "text"), Column("why", "wide"),
     )  # fmt: skip
-    verdicts = {"trusted": Cell("passed", "good"), "rejected": Cell("failed", "bad"), "untested": Cell("not tested")}
-    made = []
+    verdicts = {
+        "trusted": TableCell("passed", "good"),
+        "rejected": TableCell("failed", "bad"),
+        "untested": TableCell("not tested"),
+    }
+    rows = []
     for fit in content.fits:
         last = fit.back_tests[-1]
         expected = fixed(last.predicted, content.decimals)
@@ -255,8 +261,8 @@ def _fits(content: Content) -> Table:
             fixed(last.observed, content.decimals),
         )
         cells = arm(fit.recipe, fit.control), FIT_NAMES[fit.kind], *test, verdicts[fit.verdict], fit_reason(fit)
-        made.append(_row(*cells, of=(fit.recipe, fit.control)))
-    return Table(columns, tuple(made))
+        rows.append(_row(*cells, of=(fit.recipe, fit.control)))
+    return Table(columns, tuple(rows))
 
 
 def _crossings(content: Content) -> Table:
@@ -264,23 +270,25 @@ def _crossings(content: Content) -> Table:
         Column("curves", "name"), Column("cross at SSR"), Column("interval"), Column("better below", "text"),
         Column("better above", "text"), Column("certain", "text"),
     )  # fmt: skip
-    made = []
+    rows = []
     for row in rows_of(content.crossings):
-        certain = Cell("yes", "good") if row.certain else Cell("no", "", "the difference on one side may be noise")
+        certain = (
+            TableCell("yes", "good") if row.certain else TableCell("no", "", "the difference on one side may be noise")
+        )
         cells = f"{row.a}, {row.b}", number(row.ssr), interval(row.low, row.high, 3), row.better_below, row.better_above
-        made.append(_row(*cells, certain))
-    return Table(columns, tuple(made))
+        rows.append(_row(*cells, certain))
+    return Table(columns, tuple(rows))
 
 
 def _ranking(content: Content) -> Table:
     """Return a table that shows how well short runs rank the recipes; empty for fewer than three recipes."""
     columns = (Column("at SSR"), Column("pairs of recipes"), Column("in the order of the longest runs"))
-    made = [
-        _row(number(row.ssr), f"{row.pairs}", Cell(f"{row.agree:.0%}", "bad" if row.agree <= 0.5 else ""))
+    rows = [
+        _row(number(row.ssr), f"{row.pairs}", TableCell(f"{row.agree:.0%}", "bad" if row.agree <= 0.5 else ""))
         for row in rows_of(content.ranking)
         if row.pairs > 1
     ]
-    return Table(columns, tuple(made))
+    return Table(columns, tuple(rows))
 
 
 def _target(content: Content) -> Table:
@@ -299,15 +307,15 @@ def _target(content: Content) -> Table:
     columns = (
         Column("recipe", "name"), Column("at SSR"), Column("after"), Column("interval"), Column("times the first"),
     )  # fmt: skip
-    made = []
+    rows = []
     for (amount, low, high), best in sorted(reached, key=lambda item: item[0][0]):
-        shown = [_amount(content.equal, end) if math.isfinite(end) else "∞" for end in (low, high)]
-        interval_text = NONE if math.isnan(low) else f"[{shown[0]}, {shown[1]}]"
+        texts = [_amount(content.equal, end) if math.isfinite(end) else "∞" for end in (low, high)]
+        interval_text = NONE if math.isnan(low) else f"[{texts[0]}, {texts[1]}]"
         at = f"{'≤ ' if best.target_status == 'below' else ''}{number(best.target_ssr or math.nan, 3)}"
         after = f"{_amount(content.equal, amount)}{' steps' if content.equal == 'steps' else ''}"
         cells = best.recipe, at, after, interval_text, f"{number(amount / first, 3)}x"
-        made.append(_row(*cells, of=(best.recipe, "")))
-    return Table(columns, tuple(made))
+        rows.append(_row(*cells, of=(best.recipe, "")))
+    return Table(columns, tuple(rows))
 
 
 def _controls(content: Content) -> Table:
@@ -316,33 +324,33 @@ def _controls(content: Content) -> Table:
         Column("gain of scaling"), Column("interval"), Column("winner", "text"),
     )  # fmt: skip
     words = {"scaling": ("scaling", "good"), "control": ("control", "bad"), "same": ("the same run", "")}
-    made = []
+    rows = []
     for row in rows_of(content.controls):
-        winner = Cell(*words.get(row.winner, ("undecided" if row.winner else "unknown",)))
+        winner = TableCell(*words.get(row.winner, ("undecided" if row.winner else "unknown",)))
         gain = signed(row.gain, content.decimals), interval(row.low, row.high, content.decimals)
         cells = row.recipe, row.control, number(row.ssr), f"{row.n}", *gain, winner
-        made.append(_row(*cells, of=(row.recipe, row.control)))
-    return Table(columns, tuple(made))
+        rows.append(_row(*cells, of=(row.recipe, row.control)))
+    return Table(columns, tuple(rows))
 
 
 def _problems(content: Content) -> Table:
     columns = (Column("run", "name"), Column("what", "text"), Column("why", "wide"))
     return Table(
-        columns, tuple(_row(each.where, Cell(each.kind, "bad"), each.reason) for each in content.study.problems)
+        columns, tuple(_row(each.where, TableCell(each.kind, "bad"), each.reason) for each in content.study.problems)
     )
 
 
 def _hardware(content: Content) -> Table:
     columns = (Column("what", "text"), Column("value", "wide"))
     several = len(content.study.hardware) > 1
-    made = [
+    rows = [
         _row((f"{key} ({place})" if several else key).replace("_", " "), _flat(value))
         for place, each in enumerate(content.study.hardware, start=1)
         for key, value in each.items()
         if value not in (None, "", {}, [])
     ]
-    made += [_row(name, ", ".join(found)) for name, found in content.study.versions.items()]
-    return Table(columns, tuple(made))
+    rows += [_row(name, ", ".join(versions)) for name, versions in content.study.versions.items()]
+    return Table(columns, tuple(rows))
 
 
 def _flat(value: Any) -> str:

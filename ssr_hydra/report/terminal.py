@@ -56,11 +56,11 @@ def problem_lines(problems: Sequence[Problem], width: int) -> list[str]:
     most = _MOST_PROBLEMS if len(problems) <= _MOST_PROBLEMS else max(1, _MOST_PROBLEMS // len(kinds))
     lines = []
     for kind in kinds:
-        found = [problem for problem in problems if problem.kind == kind]
-        for problem in found[:most]:
+        of_kind = [problem for problem in problems if problem.kind == kind]
+        for problem in of_kind[:most]:
             lines += wrapped(f"{kind}: {problem.where}: {problem.reason}", width)
-        if len(found) > most:
-            lines.append(f"{kind}: ... and {len(found) - most} more")
+        if len(of_kind) > most:
+            lines.append(f"{kind}: ... and {len(of_kind) - most} more")
     return lines
 
 
@@ -88,9 +88,9 @@ def as_text(table: Table, width: int = 80, colour: bool = False) -> str:
     are not cut, because they distinguish rows of the same recipe. If the table is still too wide, columns at the end
     are dropped.
     """
-    shown = table.first(_MOST_ROWS)
+    short_table = table.first(_MOST_ROWS)
     places = list(range(len(table.columns)))
-    texts = [[visible(cell.text) for cell in row.cells] for row in shown.rows]
+    texts = [[visible(cell.text) for cell in row.cells] for row in short_table.rows]
     heads = [visible(column.head) for column in table.columns]
 
     def widths() -> list[int]:
@@ -115,12 +115,12 @@ def as_text(table: Table, width: int = 80, colour: bool = False) -> str:
     right = [k for k, i in enumerate(places) if table.columns[i].kind == "number"]
     header, *rest = text_table([[cells[i] for i in places] for cells in (heads, *texts)], right=right)
     painted = (
-        _paint(line, _BOLD) if colour and row.chosen else line for row, line in zip(shown.rows, rest, strict=True)
+        _paint(line, _BOLD) if colour and row.chosen else line for row, line in zip(short_table.rows, rest, strict=True)
     )
     lines = [header, *painted]
     lines = [line if len(line) <= width or "\x1b" in line else line[:width] for line in lines]
-    if shown.more:
-        lines.append(f"... and {shown.more} more rows, in table.csv")
+    if short_table.more:
+        lines.append(f"... and {short_table.more} more rows, in table.csv")
     return "\n".join(lines)
 
 
@@ -136,9 +136,9 @@ def _cut(texts: list[list[str]], heads: list[str], table: Table, over: int) -> N
                 name, _, control = row[place].rpartition(" (")
                 end = f" ({control}" if name and control.endswith(")") and len(control) < room - 5 else ""
                 left = room - 2 - len(end)
-                kept = row[place].removesuffix(end)
+                stem = row[place].removesuffix(end)
                 half = left // 2
-                row[place] = f"{kept[: left - half]}..{kept[len(kept) - half :]}{end}"
+                row[place] = f"{stem[: left - half]}..{stem[len(stem) - half :]}{end}"
 
 
 def wrapped(text: str, width: int) -> list[str]:

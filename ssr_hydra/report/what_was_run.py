@@ -34,18 +34,18 @@ def setup(content: Content) -> list[tuple[str, str]]:
     runs = content.study.completed
     firsts = runs.drop_duplicates(["study", "recipe", "control"]).iloc[:_MOST_READ]
     tables = [path for path in content.study.sources if path.name != RESULT and path.is_file()]
-    found = [("table", _table(path)) for path in tables]
+    facts = [("table", _table(path)) for path in tables]
     if not tables:
-        found += _configured(firsts)
-    found.append(("SSR 1", _length(content, runs)))
-    found.append(("SSRs", _listed(number(ssr) for ssr in sorted(runs["ssr"].unique()))))
+        facts += _configured(firsts)
+    facts.append(("SSR 1", _length(content, runs)))
+    facts.append(("SSRs", _shortened_list(number(ssr) for ssr in sorted(runs["ssr"].unique()))))
     seeds = sorted(int(seed) for seed in runs["seed"].dropna().unique())
-    found.append(("seeds", f"{len(seeds)}: {_listed(map(str, seeds))}" if seeds else ""))
+    facts.append(("seeds", f"{len(seeds)}: {_shortened_list(map(str, seeds))}" if seeds else ""))
     way = "higher is better" if content.study.direction == "max" else "lower is better"
-    found.append(("measured by", f"{content.objective}, {way}"))
+    facts.append(("measured by", f"{content.objective}, {way}"))
     if not tables:
-        found += _overrides(content, firsts)
-    return [(name, _cut(text)) for name, text in found if text]
+        facts += _overrides(content, firsts)
+    return [(name, _cut(text)) for name, text in facts if text]
 
 
 def _table(path: Path) -> str:
@@ -88,9 +88,9 @@ def _by_recipe(texts: Mapping[str, str]) -> str:
     """Return one text for the values of all recipes. If all recipes have the same value, the text is this value."""
     if len(set(texts.values())) == 1:
         return next(iter(texts.values()))
-    shown = [f"{recipe}: {text or 'none'}" for recipe, text in texts.items()]
-    return "; ".join(shown[:_MOST_NAMED]) + (
-        f"; and {len(shown) - _MOST_NAMED} more" if len(shown) > _MOST_NAMED else ""
+    parts = [f"{recipe}: {text or 'none'}" for recipe, text in texts.items()]
+    return "; ".join(parts[:_MOST_NAMED]) + (
+        f"; and {len(parts) - _MOST_NAMED} more" if len(parts) > _MOST_NAMED else ""
     )
 
 
@@ -125,12 +125,12 @@ def _value_text(value: Any) -> str:
 
 
 def _rates(node: Any) -> str:
-    found: dict[str, None] = {}
+    rates: dict[str, None] = {}
 
     def walk(node: Any) -> None:
         if isinstance(node, Mapping):
             if isinstance(rate := node.get("lr"), (int, float)) and not isinstance(rate, bool):
-                found[f"{rate:.6g}"] = None
+                rates[f"{rate:.6g}"] = None
             for item in node.values():
                 walk(item)
         elif isinstance(node, list):
@@ -138,22 +138,22 @@ def _rates(node: Any) -> str:
                 walk(item)
 
     walk(node)
-    return ", ".join(found)
+    return ", ".join(rates)
 
 
 def _data(config: Config, folder: Path) -> str:
     """Return the class of the data set, and the description of the read data from the run's record."""
-    said = _component(config.get("data.train"))
+    class_name = _component(config.get("data.train"))
     try:
         read = (RunResult.load(folder / RESULT).data or {}).get("dataset")
     except (OSError, ValueError, RecursionError):
         read = None
     if not isinstance(read, Mapping):
-        return said
+        return class_name
     parts = [str(read["name"])] if isinstance(read.get("name"), str) else []
     if isinstance(samples := read.get("samples"), int) and not isinstance(samples, bool):
         parts.append(f"{samples:,} samples")
-    return "; ".join(filter(None, [", ".join(parts), said]))
+    return "; ".join(filter(None, [", ".join(parts), class_name]))
 
 
 def _length(content: Content, runs: pd.DataFrame) -> str:
@@ -162,7 +162,7 @@ def _length(content: Content, runs: pd.DataFrame) -> str:
     If the study has no such run, compute the numbers from the runs with the largest SSR.
     """
     lengths = [str(text) for text in runs["max_duration"].unique() if isinstance(text, str) and text]
-    parts = [_listed(lengths)] if lengths else []
+    parts = [_shortened_list(lengths)] if lengths else []
     whole = runs[runs["ssr"] == 1.0]
     longest = runs[runs["ssr"] == runs["ssr"].max()]  # these runs have the smallest rounding error of steps / ssr
     for name in ("steps", "samples", "tokens", "seconds"):
@@ -171,8 +171,8 @@ def _length(content: Content, runs: pd.DataFrame) -> str:
         each = whole[name] if len(whole) else longest[name] / longest["ssr"]
         low, high = float(each.min()), float(each.max())
         show, unit = (duration, "of training") if name == "seconds" else (_count_text, name)
-        shown = show(low) if high <= 1.005 * low else f"{show(low)} to {show(high)}"
-        parts.append(f"{'' if len(whole) else 'about '}{shown} {unit}")
+        amount = show(low) if high <= 1.005 * low else f"{show(low)} to {show(high)}"
+        parts.append(f"{'' if len(whole) else 'about '}{amount} {unit}")
     return ", ".join(parts)
 
 
@@ -184,17 +184,17 @@ def _overrides(content: Content, firsts: pd.DataFrame) -> list[tuple[str, str]]:
     """Return the overrides of each study in the form of a sweep: each key with all of its values."""
     texts: dict[str, list[str]] = {}
     for study, rows in content.study.completed.groupby("study", sort=False):
-        given: dict[str, dict[str, None]] = {}
+        sweep: dict[str, dict[str, None]] = {}
         for folder in firsts[firsts["study"] == study]["folder"]:
             for text in _read_overrides(Path(str(folder))):
                 key, equals, value = text.partition("=")
                 if equals and not any(key.lstrip("+~").startswith(name) for name in _APART):
-                    given.setdefault(key, {})[value] = None
+                    sweep.setdefault(key, {})[value] = None
         for key in ("ssr", "seed"):
-            if key in given:
-                given[key] = {f"{value:g}": None for value in sorted(rows[key].dropna().unique().tolist())}
-        if given:
-            line = " ".join(f"{key}={','.join(values)}" for key, values in given.items())
+            if key in sweep:
+                sweep[key] = {f"{value:g}": None for value in sorted(rows[key].dropna().unique().tolist())}
+        if sweep:
+            line = " ".join(f"{key}={','.join(values)}" for key, values in sweep.items())
             texts.setdefault(line, []).append(str(study))
     if len(texts) == 1:
         return [("overrides", next(iter(texts)))]
@@ -203,17 +203,17 @@ def _overrides(content: Content, firsts: pd.DataFrame) -> list[tuple[str, str]]:
 
 def _read_overrides(folder: Path) -> list[str]:
     try:
-        found = yaml.safe_load(read_bounded(folder / ".hydra/overrides.yaml", _MOST_BYTES))
+        content = yaml.safe_load(read_bounded(folder / ".hydra/overrides.yaml", _MOST_BYTES))
     except (OSError, ValueError, RecursionError, yaml.YAMLError):
         return []
-    return [item for item in found if isinstance(item, str)] if isinstance(found, list) else []
+    return [item for item in content if isinstance(item, str)] if isinstance(content, list) else []
 
 
-def _listed(values: Iterable[str]) -> str:
-    shown = list(values)
-    if len(shown) <= 2 * _MOST_NAMED:
-        return ", ".join(shown)
-    return f"{', '.join(shown[:_MOST_NAMED])} ... {shown[-1]}"
+def _shortened_list(values: Iterable[str]) -> str:
+    texts = list(values)
+    if len(texts) <= 2 * _MOST_NAMED:
+        return ", ".join(texts)
+    return f"{', '.join(texts[:_MOST_NAMED])} ... {texts[-1]}"
 
 
 def _cut(text: str) -> str:

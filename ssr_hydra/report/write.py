@@ -50,9 +50,11 @@ def write(content: Content, folder: str | Path) -> list[Path]:
         >>> write(build(load("studies/digits")), "studies/digits/report")  # doctest: +SKIP
     """
     target = Path(folder)
-    drawn = {name: {kind: render(made, kind) for kind in ("png", "svg")} for name, made in figures(content).items()}
+    images = {
+        name: {kind: render(figure, kind) for kind in ("png", "svg")} for name, figure in figures(content).items()
+    }
     texts = {
-        "report.html": page(content, drawn["frontier"]["svg"]),
+        "report.html": page(content, images["frontier"]["svg"]),
         "table.md": as_markdown(main_table(content)),
         "table.csv": table_csv(content),
         "table.tex": as_latex(content),
@@ -61,14 +63,14 @@ def write(content: Content, folder: str | Path) -> list[Path]:
     }
     (target / "figures").mkdir(parents=True, exist_ok=True)
     for name in NAMES:
-        if name not in drawn:  # this report does not have the figure, but an earlier report may
+        if name not in images:  # this report does not have the figure, but an earlier report may
             for kind in ("png", "svg"):
                 (target / "figures" / f"{name}.{kind}").unlink(missing_ok=True)
     written = []
     for name, text in texts.items():
         write_atomically(target / name, text)
         written.append(target / name)
-    for name, kinds in drawn.items():
+    for name, kinds in images.items():
         for kind, bytes_ in kinds.items():
             write_atomically(target / "figures" / f"{name}.{kind}", bytes_)
             written.append(target / "figures" / f"{name}.{kind}")

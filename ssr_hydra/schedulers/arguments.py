@@ -21,7 +21,7 @@ def put(scheduler: object, **values: object) -> None:
         object.__setattr__(scheduler, name, value)
 
 
-def duration(value: Any, field: str, *, above_zero: bool = True) -> Time:
+def as_duration(value: Any, field: str, *, above_zero: bool = True) -> Time:
     """Read a duration and check that it is above 0. If ``above_zero`` is false, 0 is allowed too."""
     time = as_time(value, field)
     if time.value < 0 or (above_zero and time.value == 0):
@@ -35,7 +35,7 @@ def durations(values: Any, field: str) -> tuple[Time, ...]:
     fix = "write a list such as ['5ep', '10ep']"
     if isinstance(values, (str, bytes, Time)) or not isinstance(values, Sequence):
         raise WrongTypeError(field, values, "must be a list of durations", fix)
-    return tuple(duration(value, f"{field}[{i}]", above_zero=False) for i, value in enumerate(values))
+    return tuple(as_duration(value, f"{field}[{i}]", above_zero=False) for i, value in enumerate(values))
 
 
 def _number(value: Any, field: str, rule: str) -> float:
@@ -71,8 +71,8 @@ _CHECKS: dict[str, Callable[[Any, str], object]] = {
     **dict.fromkeys(("alpha", "alpha_i", "alpha_f", "gamma"), multiplier),
     "power": positive,
     "t_mult": partial(positive, least=1.0),
-    **dict.fromkeys(("t_max", "t_decay", "t_up", "t_0", "t_scale", "step_size", "decay_period"), duration),
-    **dict.fromkeys(("t_warmup", "t_cooldown"), partial(duration, above_zero=False)),
+    **dict.fromkeys(("t_max", "t_decay", "t_up", "t_0", "t_scale", "step_size", "decay_period"), as_duration),
+    **dict.fromkeys(("t_warmup", "t_cooldown"), partial(as_duration, above_zero=False)),
     "milestones": durations,
     "scale_warmup": flag,
 }

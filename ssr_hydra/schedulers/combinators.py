@@ -10,7 +10,7 @@ from itertools import pairwise
 from typing import Any
 
 from ssr_hydra.errors import MismatchError, MissingValueError, RangeError, WrongTypeError, within
-from ssr_hydra.schedulers.arguments import duration, put
+from ssr_hydra.schedulers.arguments import as_duration, put
 from ssr_hydra.schedulers.curves import Curve, joined, multiplied, pieces_of, with_pieces
 from ssr_hydra.schedulers.opaque import Opaque
 from ssr_hydra.schedulers.protocol import Scheduler, SchedulerLike, bind_to, check_scheduler
@@ -35,7 +35,7 @@ def product(curves: list[Curve]) -> Curve:
     return with_pieces(curve, multiplied([pieces_of(factor) for factor in curves]))
 
 
-def _parts(value: Any, field: str) -> dict[str, Any]:
+def _checked_parts(value: Any, field: str) -> dict[str, Any]:
     """Return a mapping from name to factor or phase as a dict. Check that it is not empty."""
     fix = f"write {field}: {{name: ...}}"
     if not isinstance(value, Mapping):
@@ -81,7 +81,7 @@ class ProductScheduler(Scheduler):
     factors: Mapping[str, SchedulerLike]
 
     def __post_init__(self) -> None:
-        factors = _parts(self.factors, "factors")
+        factors = _checked_parts(self.factors, "factors")
         for name, factor in factors.items():
             check_scheduler(factor, f"factors.{name}")
         put(self, factors=factors)
@@ -120,7 +120,7 @@ class Phase(metaclass=Opaque):
     def __post_init__(self) -> None:
         check_scheduler(self.scheduler)
         flag(self.scale, "scale")
-        put(self, until=None if self.until is None else duration(self.until, "until"))
+        put(self, until=None if self.until is None else as_duration(self.until, "until"))
 
 
 def _phase(value: Any, field: str) -> Phase:
@@ -178,7 +178,7 @@ class SequentialScheduler(Scheduler):
     phases: Mapping[str, Phase | SchedulerLike | Mapping[str, Any]]
 
     def __post_init__(self) -> None:
-        phases = {name: _phase(part, f"phases.{name}") for name, part in _parts(self.phases, "phases").items()}
+        phases = {name: _phase(part, f"phases.{name}") for name, part in _checked_parts(self.phases, "phases").items()}
         for name, phase in list(phases.items())[:-1]:
             if phase.until is None:
                 rule = "must be set in every phase except the last"
@@ -240,8 +240,8 @@ def phase_ends(run: Run, phases: Mapping[str, Phase]) -> list[Time | None]:
         if not phase.scale and stated.unit is not TimeUnit.DURATION:
             # The phase keeps its length, counted from the actual end of the previous phase.
             begin = run.resolve(stated_start, field, scale=False)
-            kept = run.resolve(stated, field, scale=False)
-            end = run.convert(start, kept.unit, field) + kept - run.convert(begin, kept.unit, field)
+            unscaled = run.resolve(stated, field, scale=False)
+            end = run.convert(start, unscaled.unit, field) + unscaled - run.convert(begin, unscaled.unit, field)
         if run.is_before(start, end) is False:
             rule = f"must be after the start of the phase (the phase starts at {start} and ends at {end})"
             raise RangeError(field, str(stated), rule, "raise until or ssr, or use fractions of the run (dur)")

@@ -54,15 +54,15 @@ def joined(parts: Sequence[tuple[Fraction | float, Pieces | None]]) -> Pieces | 
     units = {None if pieces is None else pieces[0] for _, pieces in parts}
     if len(units) != 1 or None in units:
         return None
-    found: list[tuple[Fraction | float, Hashable]] = []
+    all_pieces: list[tuple[Fraction | float, Hashable]] = []
     begin: Fraction | float = -math.inf
     for end, pieces in parts:
         assert pieces is not None
-        found += [(min(until, end), key) for until, key in pieces[1] if until > begin]
+        all_pieces += [(min(until, end), key) for until, key in pieces[1] if until > begin]
         begin = end
-        while len(found) > 1 and found[-2][0] >= end:
-            found.pop()
-    return parts[0][1][0], tuple(found)  # type: ignore[index]
+        while len(all_pieces) > 1 and all_pieces[-2][0] >= end:
+            all_pieces.pop()
+    return parts[0][1][0], tuple(all_pieces)  # type: ignore[index]
 
 
 def multiplied(factors: Sequence[Pieces | None]) -> Pieces | None:

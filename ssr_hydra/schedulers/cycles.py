@@ -10,7 +10,7 @@ from itertools import pairwise
 from typing import Annotated, Any
 
 from ssr_hydra.errors import RangeError, WrongTypeError
-from ssr_hydra.schedulers.arguments import check_fit, duration, ends_after_t_max, finish, multiplier, put, time_of
+from ssr_hydra.schedulers.arguments import as_duration, check_fit, ends_after_t_max, finish, multiplier, put, time_of
 from ssr_hydra.schedulers.curves import Curve, Shape, cosine, linear, piecewise
 from ssr_hydra.schedulers.protocol import Moment, Scheduler, numbered, repeats
 from ssr_hydra.schedulers.run import Run
@@ -214,7 +214,7 @@ class PiecewiseLinearScheduler(Scheduler):
             field = f"points[{i}]"
             if isinstance(pair, str) or not isinstance(pair, Sequence) or len(pair) != 2:
                 raise WrongTypeError(field, pair, "must be a pair of time and alpha", fix)
-            time = duration(pair[0], field, above_zero=False)
+            time = as_duration(pair[0], field, above_zero=False)
             if checked and checked[-1][0].unit is time.unit and time <= checked[-1][0]:
                 raise RangeError(field, str(time), f"must be after the previous time, {checked[-1][0]}", fix)
             checked.append((time, multiplier(pair[1], field)))

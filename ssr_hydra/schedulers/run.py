@@ -68,18 +68,20 @@ class Run:
     @classmethod
     def of(cls, state: Any, ssr: Any = 1.0) -> Run:
         """Create a run from a state of this package, or from another library's state with the same attributes."""
-        known = state
+        own_state = state
         timestamp = getattr(state, "timestamp", None)
         if not hasattr(timestamp, "get"):
             fix = "pass a state, e.g. State('1000ba', timestamp=Timestamp(batch=100))"
             raise WrongTypeError("state.timestamp", timestamp, "must be a Timestamp", fix)
         if not isinstance(state, State):
             # A State of this package checks its length and rates. Another library's state may not check them.
-            known = State(*(getattr(state, name, None) for name in ("max_duration", *RATES.values())))
-        rates = {name: None if (rate := getattr(known, name)) is None else Fraction(rate) for name in RATES.values()}
+            own_state = State(*(getattr(state, name, None) for name in ("max_duration", *RATES.values())))
+        rates = {
+            name: None if (rate := getattr(own_state, name)) is None else Fraction(rate) for name in RATES.values()
+        }
         return cls(
             ssr=check_ssr(ssr),
-            max_duration=known.max_duration,
+            max_duration=own_state.max_duration,
             dataloader_len=rates["dataloader_len"],
             samples_per_batch=rates["samples_per_batch"],
             tokens_per_batch=rates["tokens_per_batch"],

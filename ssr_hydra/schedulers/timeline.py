@@ -60,8 +60,8 @@ class Timeline:
         """Return the error that explains why the counter ``name`` is unknown."""
         unit = next((unit for unit, total in TOTALS.items() if name.startswith(total)), None)
         rates = [RATES[unit] for unit in (unit, self.unit) if unit in RATES]
-        known = {"dataloader_len": self._epoch, "samples_per_batch": self._sample, "tokens_per_batch": self._token}
-        missing = next((rate for rate in rates if known[rate] is None), None)
+        values = {"dataloader_len": self._epoch, "samples_per_batch": self._sample, "tokens_per_batch": self._token}
+        missing = next((rate for rate in rates if values[rate] is None), None)
         if missing is None:
             rule = f"cannot be computed for a run that is measured in {self.unit}"
             raise UnsupportedError(f"timestamp.{name}", None, rule, "write the schedule's times in a different unit")

@@ -72,9 +72,9 @@ def view(run: Run, timestamp: Any) -> Any:
     if run.start.value == 0 and is_whole:
         if timestamp is state.timestamp:
             return state
-        seen = copy.copy(state)
-        seen.timestamp = timestamp
-        return seen
+        snapshot = copy.copy(state)
+        snapshot.timestamp = timestamp
+        return snapshot
     return State(
         max_duration=run.max_duration,
         dataloader_len=None if run.dataloader_len is None else int(run.dataloader_len),

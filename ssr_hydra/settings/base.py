@@ -17,35 +17,35 @@ PROGRESS = ("auto", "bar", "plain", "none")
 """Ways to show the progress of a run."""
 
 
-def setting_of(setting: type[SettingT], given: SettingT | Mapping[str, Any] | None, field: str) -> SettingT:
+def setting_of(setting: type[SettingT], argument: SettingT | Mapping[str, Any] | None, field: str) -> SettingT:
     """Convert an argument to an object of a setting class.
 
     Args:
         setting: The class of the setting.
-        given: A setting, which is returned unchanged; a mapping with the setting's values; or None for the default.
+        argument: A setting, which is returned unchanged; a mapping with the setting's values; or None for the default.
         field: The name of the argument, for errors.
 
     Raises:
-        InputError: The mapping has an unknown key or an invalid value, or ``given`` has a different type.
+        InputError: The mapping has an unknown key or an invalid value, or ``argument`` has a different type.
 
     Example:
         >>> from ssr_hydra.settings import CheckpointSettings
         >>> setting_of(CheckpointSettings, {"keep": 3}, "checkpoint").keep
         3
     """
-    if given is None:
+    if argument is None:
         return setting()
-    if isinstance(given, setting):
-        return given
+    if isinstance(argument, setting):
+        return argument
     names = [item.name for item in fields(setting)]  # type: ignore[arg-type]
-    if not isinstance(given, Mapping):
+    if not isinstance(argument, Mapping):
         rule = f"must be a {setting.__name__}, or a mapping with any of the keys {', '.join(names)}"
-        raise WrongTypeError(field, given, rule, f"write {{{names[0]!r}: ...}}")
-    for key in given:
+        raise WrongTypeError(field, argument, rule, f"write {{{names[0]!r}: ...}}")
+    for key in argument:
         if key not in names:
-            raise UnknownNameError(f"{field}.{key}", given[key], "is unknown", did_you_mean(str(key), names))
+            raise UnknownNameError(f"{field}.{key}", argument[key], "is unknown", did_you_mean(str(key), names))
     with within(field):
-        return setting(**given)
+        return setting(**argument)
 
 
 def keys_of(setting: type, node: Mapping[str, Any]) -> dict[str, Any]:
@@ -145,11 +145,11 @@ def did_you_mean(key: str, names: Iterable[str]) -> str:
 
     Upper case and lower case do not matter: the suggestion for ``SGD`` is ``sgd``.
     """
-    known = {name.lower(): name for name in names if name != "_target_"}
-    close = difflib.get_close_matches(key.lower(), known, n=1)
+    by_lower = {name.lower(): name for name in names if name != "_target_"}
+    close = difflib.get_close_matches(key.lower(), by_lower, n=1)
     if close:
-        return f"did you mean {known[close[0]]}?"
-    names = list(known.values())
+        return f"did you mean {by_lower[close[0]]}?"
+    names = list(by_lower.values())
     if not names:
         return "remove it, because there are no keys to set"
     return f"write {names[0]}" if len(names) == 1 else f"choose from {', '.join(names)}"

@@ -44,8 +44,8 @@ class ResumeSettings:
         one_of(self.on_change, "on_change", ON_CHANGE)
 
     @classmethod
-    def of(cls, given: ResumeSettings | Mapping[str, Any] | str | Path | None) -> ResumeSettings:
+    def of(cls, argument: ResumeSettings | Mapping[str, Any] | str | Path | None) -> ResumeSettings:
         """Create the setting from an argument or a config node. A string or ``Path`` sets ``path``."""
-        if isinstance(given, (str, Path)):
-            return setting_of(cls, {"path": given}, "resume")
-        return setting_of(cls, given, "resume")
+        if isinstance(argument, (str, Path)):
+            return setting_of(cls, {"path": argument}, "resume")
+        return setting_of(cls, argument, "resume")

@@ -147,7 +147,7 @@ def recommend_by_gains(
     """Return the recommendation for one recipe. ``steps`` is the result of :func:`ssr_hydra.studies.compare.gains`."""
     level = 0.0 if tolerance is None else tolerance
     chosen = next((i for i, (_, _, gain) in enumerate(steps) if gain.value < level or gain.value == level == 0), None)
-    shown = steps[chosen if chosen is not None else -1][2] if steps else None
+    estimate = steps[chosen if chosen is not None else -1][2] if steps else None
     upto = steps[: chosen + 1] if chosen is not None else steps
     wide = [gain for _, _, gain in upto if gain.known and not gain.beyond(level)]
     verdict: Verdict
@@ -168,15 +168,15 @@ def recommend_by_gains(
     forecasts: tuple[tuple[str, float | None], ...] = ()
     if target is not None:
         target_ssr, low, high, status = _target(series, study.sign * target, confidence)
-        made = fits_of(series, study.sign, confidence, None) if status == "above" else []
-        forecasts = tuple(_forecast(fit, target, study.sign) for fit in made if fit.verdict == "trusted")
+        fits = fits_of(series, study.sign, confidence, None) if status == "above" else []
+        forecasts = tuple(_forecast(fit, target, study.sign) for fit in fits if fit.verdict == "trusted")
     return Recommendation(
         recipe=series.recipe,
         tolerance=tolerance,
         ssr=steps[chosen][0] if chosen is not None else None,
-        gain=shown.value if shown is not None else math.nan,
-        low=shown.low if shown is not None else math.nan,
-        high=shown.high if shown is not None else math.nan,
+        gain=estimate.value if estimate is not None else math.nan,
+        low=estimate.low if estimate is not None else math.nan,
+        high=estimate.high if estimate is not None else math.nan,
         verdict=verdict,
         batch=batch,
         target=target,
@@ -200,26 +200,26 @@ def _peak(series: Series, confidence: float) -> dict[str, float]:
 
 def _tolerance_steps(steps: list[tuple[float, bool, Estimate]]) -> tuple[ToleranceStep, ...]:
     """Return a :class:`ToleranceStep` for each SSR whose doubling gains less than the doubling of any smaller SSR."""
-    made = []
+    tolerance_steps = []
     below = sure_below = math.inf
     for ssr, _, gain in steps:
         low, high = gain.surely
         if gain.value < below:
-            made.append(ToleranceStep(ssr, max(gain.value, 0.0), below, max(high, 0.0), sure_below))
+            tolerance_steps.append(ToleranceStep(ssr, max(gain.value, 0.0), below, max(high, 0.0), sure_below))
             below = gain.value
         sure_below = min(sure_below, low) if not math.isnan(low) else math.nan
         if below <= 0:
-            return tuple(made)
-    return (*made, ToleranceStep(None, 0.0, below, 0.0, sure_below))
+            return tuple(tolerance_steps)
+    return (*tolerance_steps, ToleranceStep(None, 0.0, below, 0.0, sure_below))
 
 
 def _target(series: Series, level: float, confidence: float) -> tuple[float | None, float, float, str]:
-    found, low, high = reach(series, level, confidence)
+    ssr, low, high = reach(series, level, confidence)
     if not math.isnan(low) and math.isnan(high):
         high = math.inf
-    if math.isnan(found):
+    if math.isnan(ssr):
         return None, low, high, "above"
-    return found, low, high, "below" if found <= series.ssr[0] else "inside"
+    return ssr, low, high, "below" if ssr <= series.ssr[0] else "inside"
 
 
 def _forecast(fit: Fit, target: float, sign: float) -> tuple[str, float | None]:

@@ -121,14 +121,14 @@ def paired(study: Study, a: str | tuple[str, str], b: str | tuple[str, str], con
     first, second = find_series(study, a, "a"), find_series(study, b, "b")
     rows = []
     for ssr, one, other in _shared(first, second):
-        known = one.seeds is not None and other.seeds is not None
-        n = len(np.intersect1d(one.seeds, other.seeds, assume_unique=True)) if known else 0
+        have_seeds = one.seeds is not None and other.seeds is not None
+        n = len(np.intersect1d(one.seeds, other.seeds, assume_unique=True)) if have_seeds else 0
         if not n:
             rows.append((ssr, 0, math.nan, math.nan, math.nan, ""))
             continue
-        found = combine([one, other], [1.0, -1.0], confidence)
-        low, high = sorted((study.sign * found.low, study.sign * found.high))
-        rows.append((ssr, n, study.sign * found.value, low, high, _winner(found, "a", "b")))
+        estimate = combine([one, other], [1.0, -1.0], confidence)
+        low, high = sorted((study.sign * estimate.low, study.sign * estimate.high))
+        rows.append((ssr, n, study.sign * estimate.value, low, high, _winner(estimate, "a", "b")))
     return pd.DataFrame(rows, columns=["ssr", "n", "difference", "low", "high", "better"])
 
 
@@ -149,15 +149,15 @@ def gains(series: Series, confidence: float) -> list[tuple[float, bool, Estimate
     Returns:
         The ssr, whether the quality at its double is interpolated, and the gain (> 0 if the longer run is better).
     """
-    made = []
+    rows = []
     for ssr in series.ssr:
         if 2 * ssr > series.ssr[-1] * (1 + 1e-9):
             break
         cells, weights = series.weights(2 * ssr)
         start = series.cells[int(np.searchsorted(series.ssr, ssr))]
-        found = difference(cells, weights, [start], [1.0], confidence)
-        made.append((float(ssr), len(cells) > 1, found))
-    return made
+        estimate = difference(cells, weights, [start], [1.0], confidence)
+        rows.append((float(ssr), len(cells) > 1, estimate))
+    return rows
 
 
 def doublings(study: Study, confidence: float = 0.95) -> pd.DataFrame:
@@ -183,9 +183,9 @@ def doublings(study: Study, confidence: float = 0.95) -> pd.DataFrame:
     check_confidence(confidence)
     rows: list[Any] = []
     for series in study.series:
-        for ssr, between, found in gains(series, confidence):
-            row = (series.recipe, series.control, ssr, 2 * ssr, *_told(found), *found.surely)
-            rows.append((*row, found.sd, found.method, between))
+        for ssr, between, gain in gains(series, confidence):
+            row = (series.recipe, series.control, ssr, 2 * ssr, *_told(gain), *gain.surely)
+            rows.append((*row, gain.sd, gain.method, between))
     columns = ["recipe", "control", "ssr", "next_ssr", "n", "gain", "low", "high"]
     columns += ["sure_low", "sure_high", "sd", "method", "interpolated"]
     return pd.DataFrame(rows, columns=columns)
@@ -263,19 +263,19 @@ def rivals(chosen: Place, others: Sequence[Place], confidence: float) -> tuple[R
     second result: Hsu, 1984, Constrained simultaneous confidence intervals for multiple comparisons with the best; the
     critical value is Dunnett's.
     """
-    found = [
+    margins = [
         (other, difference(chosen.cells, chosen.weights, other.cells, other.weights, confidence)) for other in others
     ]
-    sole = all(margin.beyond() > 0 for _, margin in found)
+    sole = all(margin.beyond() > 0 for _, margin in margins)
     quantile = 0.5 + max(VERDICT, confidence) / 2
-    made = []
-    for other, margin in found:
-        together = dunnett(round(margin.df, 1), len(found), quantile) if margin.known else math.nan
-        held = not sole and not margin.value > together * margin.error
-        batch = next_batch(margin, (margin.high - margin.low) / 4) if held else None
+    all_rivals = []
+    for other, margin in margins:
+        together = dunnett(round(margin.df, 1), len(margins), quantile) if margin.known else math.nan
+        is_open = not sole and not margin.value > together * margin.error
+        batch = next_batch(margin, (margin.high - margin.low) / 4) if is_open else None
         ends = margin.low, margin.high
-        made.append(Rival(other.recipe, other.ssr, margin.value, *ends, held, batch, margin.n, other.survived))
-    return tuple(sorted(made, key=lambda rival: rival.margin))
+        all_rivals.append(Rival(other.recipe, other.ssr, margin.value, *ends, is_open, batch, margin.n, other.survived))
+    return tuple(sorted(all_rivals, key=lambda rival: rival.margin))
 
 
 def outliers(study: Study) -> pd.DataFrame:
@@ -356,9 +356,11 @@ def winners(study: Study, confidence: float = 0.95) -> pd.DataFrame:
     for ssr in sorted(at):
         best, *others = sorted(at[ssr], key=lambda place: place.rank)
         if others:
-            found = combine([*best.cells, *others[0].cells], [1.0, -1.0], confidence)
-            held = tuple(rival.recipe for rival in rivals(best, others, confidence) if rival.open)
-            rows.append((ssr, best.recipe, others[0].recipe, *_told(found), found.method, held, not held))
+            margin = combine([*best.cells, *others[0].cells], [1.0, -1.0], confidence)
+            open_recipes = tuple(rival.recipe for rival in rivals(best, others, confidence) if rival.open)
+            rows.append(
+                (ssr, best.recipe, others[0].recipe, *_told(margin), margin.method, open_recipes, not open_recipes)
+            )
     columns = ["ssr", "best", "second", "n", "margin", "low", "high", "method", "open", "decided"]
     return pd.DataFrame(rows, columns=columns).astype({"decided": bool})
 
@@ -389,11 +391,11 @@ def controls(study: Study, confidence: float = 0.95) -> pd.DataFrame:
         if not series.control or series.recipe not in scaled:
             continue
         for ssr, one, other in _shared(scaled[series.recipe], series):
-            found = combine([one, other], [1.0, -1.0], confidence)
+            estimate = combine([one, other], [1.0, -1.0], confidence)
             same = one.seeds is not None and np.array_equal(one.seeds, other.seeds if other.seeds is not None else [])
             same = bool(same and np.array_equal(one.values, other.values))
-            winner = "same" if same else _winner(found, "scaling", "control")
-            rows.append((series.recipe, series.control, ssr, *_told(found), found.method, winner))
+            winner = "same" if same else _winner(estimate, "scaling", "control")
+            rows.append((series.recipe, series.control, ssr, *_told(estimate), estimate.method, winner))
     columns = ["recipe", "control", "ssr", "n", "gain", "low", "high", "method", "winner"]
     return pd.DataFrame(rows, columns=columns)
 
@@ -416,12 +418,12 @@ def decision_accuracy(study: Study) -> pd.DataFrame:
           gives 0.5 on average.
     """
     columns = ["ssr", "reference_ssr", "pairs", "agree"]
-    found = list(uncontrolled(study))
-    if len(found) < 2:
+    all_series = list(uncontrolled(study))
+    if len(all_series) < 2:
         return pd.DataFrame([], columns=columns)
-    common = [float(ssr) for ssr in found[0].ssr if all((series.ssr == ssr).any() for series in found)]
-    means = np.array([[series.values[series.ssr == ssr][0] for ssr in common] for series in found])
-    one, other = np.triu_indices(len(found), 1)
+    common = [float(ssr) for ssr in all_series[0].ssr if all((series.ssr == ssr).any() for series in all_series)]
+    means = np.array([[series.values[series.ssr == ssr][0] for ssr in common] for series in all_series])
+    one, other = np.triu_indices(len(all_series), 1)
     signs = np.sign(means[one] - means[other])
     return pd.DataFrame(
         [
@@ -455,14 +457,14 @@ def pooled_control(study: Study, control: str, confidence: float = 0.95) -> Esti
     return difference(scaled_cells, [share] * len(pairs), controlled, [share] * len(pairs), confidence)
 
 
-def _told(found: Estimate) -> Sequence[float]:
-    return found.n, found.value, found.low, found.high
+def _told(estimate: Estimate) -> Sequence[float]:
+    return estimate.n, estimate.value, estimate.low, estimate.high
 
 
-def _winner(found: Estimate, first: str, second: str) -> str:
-    if not found.known:
+def _winner(estimate: Estimate, first: str, second: str) -> str:
+    if not estimate.known:
         return ""
-    return {1: first, -1: second, 0: "undecided"}[found.beyond()]
+    return {1: first, -1: second, 0: "undecided"}[estimate.beyond()]
 
 
 def _shared(one: Series, other: Series) -> list[tuple[float, Cell, Cell]]:

@@ -109,7 +109,7 @@ def from_csv(
     """
     path = Path(file)
     recipes, pool, wide = ([names] if isinstance(names, str) else list(names or ()) for names in (recipe, pool, wide))
-    unit, time = _time({"seconds": seconds, "minutes": minutes, "hours": hours})
+    unit, time = _time_column({"seconds": seconds, "minutes": minutes, "hours": hours})
     if (ssr is None) != bool(wide):
         rule = "must be set unless wide is set" if ssr is None else "cannot be used with wide"
         raise ConflictError("ssr", ssr, rule, "set ssr to the column of SSRs, or wide to the columns of qualities")
@@ -122,19 +122,19 @@ def from_csv(
             "ssr" if ssr else "wide", ssr or wide[0], rule, "set full to the length of the run at SSR 1"
         )
     ssr = _WIDE_SSR if ssr is None else ssr
-    wanted = {"ssr": ssr, "quality": quality, unit: time, "steps": steps, "seed": seed, "status": status}
+    names_by_field = {"ssr": ssr, "quality": quality, unit: time, "steps": steps, "seed": seed, "status": status}
     noise = "sd" if se is None else "se"
-    wanted |= {"n": n, noise: se if sd is None else sd}
+    names_by_field |= {"n": n, noise: se if sd is None else sd}
     _check_summary(n, sd, se, seed)
-    columns = [(field, name) for field, name in wanted.items() if name is not None]
+    columns = [(field, name) for field, name in names_by_field.items() if name is not None]
     named = [*columns, *(("recipe", name) for name in recipes), *(("pool", name) for name in pool)]
     _check_distinct(named)
     own = [name for _, name in named if not wide or name not in (ssr, quality)]
     header, lines, cells, problems = _read_table(path, [*own, *wide])
     if wide:
-        places = _places(path, header, [("wide", name) for name in wide])
+        places = _column_indices(path, header, [("wide", name) for name in wide])
         header, lines, cells = _melted(header, lines, cells, places, _lengths(wide, full, decimal), quality)
-    places = _places(path, header, named)
+    places = _column_indices(path, header, named)
     texts = {field: cells[places[name]] for field, name in columns}
     for field in ("ssr", "quality", unit, "steps", noise):
         if decimal == "," and field in texts:
@@ -150,12 +150,12 @@ def from_csv(
         for row, error in enumerate(measured["error"])
         if error and row not in reasons
     ]
-    kept = [row for row in range(len(lines)) if row not in reasons]
+    valid_rows = [row for row in range(len(lines)) if row not in reasons]
 
     def of_kept(values: Sequence[Any]) -> Sequence[Any]:
-        return [values[row] for row in kept] if reasons else values
+        return [values[row] for row in valid_rows] if reasons else values
 
-    if not kept:
+    if not valid_rows:
         first = min(problems, key=lambda problem: int(problem.where.rpartition(":")[2]), default=None)
         why = f": {first.where}: {first.reason}" if first is not None else ""
         fix = "correct the cells, or name a different column" if lines else "write a row for each run"
@@ -164,19 +164,19 @@ def from_csv(
         raise FormatError("csv", str(path), f"has no row that can be read{why}", fix)
     keys = list(zip(*(cells[places[name]] for name in recipes), strict=True)) if recipes else [()] * len(lines)
     labels = _recipe_names(dict.fromkeys(of_kept(keys)), recipes, path.stem)
-    rows: dict[str, Any] = {name: [value] * len(kept) for name, value in _CONSTANT.items()}
+    rows: dict[str, Any] = {name: [value] * len(valid_rows) for name, value in _CONSTANT.items()}
     rows |= {name: of_kept(values) for name, values in measured.items()}
     rows |= {"recipe": [labels[key] for key in of_kept(keys)], "total_seconds": rows["seconds"]}
-    rows |= {"study": [path.stem] * len(kept), "job": [str(line) for line in of_kept(lines)]}
+    rows |= {"study": [path.stem] * len(valid_rows), "job": [str(line) for line in of_kept(lines)]}
     rows["folder"] = [f"{path}:{job}" for job in rows["job"]]
     frame = as_frame(rows)
-    taken = {places[name] for _, name in named}
-    rest = {name: cells[place] for place, name in enumerate(header) if place not in taken}
+    used_columns = {places[name] for _, name in named}
+    rest = {name: cells[place] for place, name in enumerate(header) if place not in used_columns}
     _check_named(frame, {name: of_kept(values) for name, values in rest.items()}, recipes)
-    kept_summaries = {row: summarized[line] for row, line in enumerate(kept) if line in summarized}
+    kept_summaries = {row: summarized[line] for row, line in enumerate(valid_rows) if line in summarized}
     _check_one_row(frame, kept_summaries)
     way = direction_of(quality, direction, set())
-    lines_of = {str(lines[row]): found for row, found in summarized.items()}
+    lines_of = {str(lines[row]): summary for row, summary in summarized.items()}
     frame, curves, twice = without_duplicates(frame, no_curves())
     summaries = {index: lines_of[job] for index, job in frame["job"].items() if job in lines_of}
     notes = [*losses(frame), *_without_time(frame, unit if time is not None else None)]
@@ -234,11 +234,11 @@ def _melted(
     quality: str,
 ) -> tuple[list[str], list[int], _Columns]:
     """Convert a table that has a column of qualities for each SSR to a table that has a row for each SSR."""
-    kept = [place for place, name in enumerate(header) if name not in lengths]
+    other_columns = [place for place, name in enumerate(header) if name not in lengths]
     rows = [(row, name) for row in range(len(lines)) for name in lengths if cells[places[name]][row]]
-    columns = [[cells[place][row] for row, _ in rows] for place in kept]
+    columns = [[cells[place][row] for row, _ in rows] for place in other_columns]
     columns += [[lengths[name] for _, name in rows], [cells[places[name]][row] for row, name in rows]]
-    return [*(header[place] for place in kept), _WIDE_SSR, quality], [lines[row] for row, _ in rows], columns
+    return [*(header[place] for place in other_columns), _WIDE_SSR, quality], [lines[row] for row, _ in rows], columns
 
 
 def _check_summary(n: str | None, sd: str | None, se: str | None, seed: str | None) -> None:
@@ -283,13 +283,13 @@ def _without_time(frame: pd.DataFrame, unit: str | None) -> list[Note]:
     return [Note("no_times", unit, ((str(rows["job"].iloc[0]), len(rows)),))]
 
 
-def _split(line: str, wanted: Sequence[str]) -> tuple[str, list[str]]:
-    """Return the delimiter with which the header has the most ``wanted`` columns, and all columns of the header."""
+def _split(line: str, columns: Sequence[str]) -> tuple[str, list[str]]:
+    """Return the delimiter with which the header has the most names in ``columns``, and all names in the header."""
     split = [(mark, [name.strip() for name in next(csv.reader([line], delimiter=mark), [])]) for mark in _DELIMITERS]
-    return max(split, key=lambda item: (sum(name in item[1] for name in wanted), len(item[1]) if not wanted else 0))
+    return max(split, key=lambda item: (sum(name in item[1] for name in columns), len(item[1]) if not columns else 0))
 
 
-def _read_table(path: Path, wanted: Sequence[str]) -> tuple[list[str], list[int], _Columns, list[Problem]]:
+def _read_table(path: Path, column_names: Sequence[str]) -> tuple[list[str], list[int], _Columns, list[Problem]]:
     """Read a table.
 
     Returns:
@@ -301,12 +301,12 @@ def _read_table(path: Path, wanted: Sequence[str]) -> tuple[list[str], list[int]
     with path.open(encoding="utf-8-sig", newline="") as stream:
         try:
             first, before = "", 0  # the current line, and the number of lines before it
-            while not first.strip(" ,;|\t\r\n") or _is_comment(first, wanted):
+            while not first.strip(" ,;|\t\r\n") or _is_comment(first, column_names):
                 before += bool(first)
                 if not (first := stream.readline()):
                     raise FormatError("csv", str(path), "is empty", "write a header, and a row for each run")
             first = first.lstrip().removeprefix("#") if first.lstrip().startswith("#") else first
-            delimiter, _ = _split(first, wanted)
+            delimiter, _ = _split(first, column_names)
             # Replace a comment by an empty line, so that line numbers stay those of the file.
             rest = ("\n" if line.startswith("#") else line for line in chain([first], stream))
             reader = csv.reader(rest, delimiter=delimiter)
@@ -326,17 +326,17 @@ def _read_table(path: Path, wanted: Sequence[str]) -> tuple[list[str], list[int]
     return [name.strip() for name in header], lines, columns, problems
 
 
-def _is_comment(line: str, wanted: Sequence[str]) -> bool:
-    """Return whether a line before the table is a comment. A line with all ``wanted`` columns is the header."""
+def _is_comment(line: str, columns: Sequence[str]) -> bool:
+    """Return whether a line before the table is a comment. A line with all ``columns`` is the header."""
     if not line.lstrip().startswith("#"):
         return False
-    _, names = _split(line.lstrip().removeprefix("#"), wanted)
-    return not set(wanted) <= set(names)
+    _, names = _split(line.lstrip().removeprefix("#"), columns)
+    return not set(columns) <= set(names)
 
 
-def _time(given: dict[str, str | None]) -> tuple[str, str | None]:
+def _time_column(columns: dict[str, str | None]) -> tuple[str, str | None]:
     """Return the unit of times and the name of their column; "seconds" and None if the table has no times."""
-    times = [(unit, name) for unit, name in given.items() if name is not None]
+    times = [(unit, name) for unit, name in columns.items() if name is not None]
     if not times:
         return "seconds", None
     if len(times) > 1:
@@ -346,13 +346,13 @@ def _time(given: dict[str, str | None]) -> tuple[str, str | None]:
     says = {_UNIT_NAMES[word] for word in re.split(r"[^a-z]+", name.lower()) if word in _UNIT_NAMES}
     if len(says) == 1 and unit not in says:
         (other,) = says
-        fix = f"pass the column as {other}" if other in given else f"convert the column to {unit}"
+        fix = f"pass the column as {other}" if other in columns else f"convert the column to {unit}"
         rule = f"must be a column of {unit}, but its name says {other}"
         raise MismatchError(unit, name, rule, f"{fix}, or rename the column")
     return unit, name
 
 
-def _places(path: Path, names: list[str], columns: list[tuple[str, str]]) -> dict[str, int]:
+def _column_indices(path: Path, names: list[str], columns: list[tuple[str, str]]) -> dict[str, int]:
     counts = Counter(names)
     for field, name in columns:
         if counts[name] != 1:
@@ -371,13 +371,14 @@ def _places(path: Path, names: list[str], columns: list[tuple[str, str]]) -> dic
 
 def _recipe_names(keys: Iterable[tuple[str, ...]], columns: list[str], stem: str) -> dict[tuple[str, ...], str]:
     """Return a recipe name for each combination of cells: the cells, or ``column=cell`` if two names would be equal."""
-    found = list(keys)
-    names = [" ".join(filter(None, key)) for key in found]
+    combinations = list(keys)
+    names = [" ".join(filter(None, key)) for key in combinations]
     if len(set(names)) < len(names):
         names = [
-            " ".join(f"{column}={cell}" for column, cell in zip(columns, key, strict=True) if cell) for key in found
+            " ".join(f"{column}={cell}" for column, cell in zip(columns, key, strict=True) if cell)
+            for key in combinations
         ]
-    return dict(zip(found, unique_labels([name or stem for name in names]), strict=True))
+    return dict(zip(combinations, unique_labels([name or stem for name in names]), strict=True))
 
 
 def _check_named(frame: pd.DataFrame, rest: Mapping[str, Sequence[str]], recipes: list[str]) -> None:
@@ -399,12 +400,12 @@ def _check_named(frame: pd.DataFrame, rest: Mapping[str, Sequence[str]], recipes
     lines = " and ".join(frame["job"].iloc[[first[row], row]])
     rule = (
         f"lines {lines} have the same recipe and ssr {frame['ssr'].iloc[row]:g}, but differ in columns that no option "
-        f"names: {_listed(list(unlike))}"
+        f"names: {_column_names(list(unlike))}"
     )
     fix = "pass each column to an option: recipe if it distinguishes recipes, seed if it has seeds, otherwise pool"
     raise ConflictError("recipe", ", ".join(recipes) or None, rule, fix)
 
 
-def _listed(names: list[str]) -> str:
-    shown = ", ".join(map(repr, names[:_MOST_NAMED]))
-    return shown + (f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else "")
+def _column_names(names: list[str]) -> str:
+    text = ", ".join(map(repr, names[:_MOST_NAMED]))
+    return text + (f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else "")

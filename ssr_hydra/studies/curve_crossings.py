@@ -91,11 +91,11 @@ def _signs(differences: Any, one: Series, other: Series) -> Any:
 
 def _crossings(one: Series, other: Series, nodes: Any, confidence: float) -> list[Any]:
     logs = np.log(nodes)
-    found = [_difference(one, other, float(node), confidence) for node in nodes]
-    values = np.array([item.value for item in found])
+    differences = [_difference(one, other, float(node), confidence) for node in nodes]
+    values = np.array([item.value for item in differences])
     signs = _signs(values, one, other)
-    kept = np.flatnonzero(signs)  # the nodes at which the curves differ
-    changes = [(a, b) for a, b in pairwise(kept) if signs[a] != signs[b]]
+    nonzero = np.flatnonzero(signs)  # the nodes at which the curves differ
+    changes = [(a, b) for a, b in pairwise(nonzero) if signs[a] != signs[b]]
     rows = []
     stretch = _undecided(one, other, nodes, confidence) if changes else None
     for index, (a, b) in enumerate(changes):
@@ -105,8 +105,8 @@ def _crossings(one: Series, other: Series, nodes: Any, confidence: float) -> lis
             at = float(optimize.brentq(lambda log: _gap(one, other, log), logs[a], logs[b], xtol=1e-9))
         start = changes[index - 1][1] if index else 0
         stop = changes[index + 1][0] if index + 1 < len(changes) else len(nodes) - 1
-        below = any(item.beyond() == signs[a] for item in found[start : a + 1])
-        above = any(item.beyond() == signs[b] for item in found[b : stop + 1])
+        below = any(item.beyond() == signs[a] for item in differences[start : a + 1])
+        above = any(item.beyond() == signs[b] for item in differences[b : stop + 1])
         low, high = _around(stretch, nodes, at)
         better = (one.recipe, other.recipe) if signs[a] > 0 else (other.recipe, one.recipe)
         rows.append((one.recipe, other.recipe, math.exp(at), low, high, *better, below and above))
@@ -127,9 +127,9 @@ def _undecided(one: Series, other: Series, nodes: Any, confidence: float) -> tup
         after = [int(np.searchsorted(np.log(series.ssr), middle)) - 1 for series in (one, other)]
         weights = np.vstack([one.matrix(grid, after[0]), -other.matrix(grid, after[1])])
         used = np.flatnonzero(weights.any(axis=1))
-        found = band([cells[place] for place in used], weights[used], confidence)
+        differences = band([cells[place] for place in used], weights[used], confidence)
         xs.append(grid)
-        inside.append((found.low <= 0) & (found.high >= 0))
+        inside.append((differences.low <= 0) & (differences.high >= 0))
     return np.concatenate(xs), np.concatenate(inside)
 
 

@@ -48,7 +48,7 @@ def with_effects(cells: Sequence[Cell], ssrs: Any, recipes: Any, pooled: bool = 
     spreads = np.ones(len(cells)) if noise is None else noise.spreads
     own: Any = spreads**2 / counts
     together = None
-    made = list(cells)
+    new_cells = list(cells)
     places = [place for place, cell in enumerate(cells) if cell.seeds is not None]
     seeds = [cells[place].seeds for place in places]
     every, rows = np.unique(np.concatenate(seeds), return_inverse=True) if seeds else (np.zeros(0), np.zeros(0))
@@ -83,15 +83,15 @@ def with_effects(cells: Sequence[Cell], ssrs: Any, recipes: Any, pooled: bool = 
             digits = 8 - math.ceil(math.log10(max(cell.largest for cell in cells) or 1.0))
             for column, place in enumerate(places):
                 mean = round(float(means[column] * scale[column] + centre), digits)
-                made[place] = replace(cells[place], adjusted=mean, influence=influence[:, column])
+                new_cells[place] = replace(cells[place], adjusted=mean, influence=influence[:, column])
             own, together[places] = _covariance(own, places, (there, shrunk, inverse, scale), shared)
     if noise is None or not pooled:
-        return made
+        return new_cells
     noise = replace(noise, own=own, together=together)
     if together is not None:
         noise = replace(noise, shared=shared, per_seed=len(rows) / len(every))
-        noise = _with_differences(noise, made, ssrs, recipes)
-    return [replace(cell, noise=noise, place=place) for place, cell in enumerate(made)]
+        noise = _with_differences(noise, new_cells, ssrs, recipes)
+    return [replace(cell, noise=noise, place=place) for place, cell in enumerate(new_cells)]
 
 
 def _with_differences(noise: Noise, cells: list[Cell], ssrs: Any, recipes: Any) -> Noise:
@@ -104,17 +104,17 @@ def _with_differences(noise: Noise, cells: list[Cell], ssrs: Any, recipes: Any) 
     next_ones = [(at, at + 1) for at in range(len(cells) - 1) if recipes[at] == recipes[at + 1]]
     pairs = [*same, *next_ones]
     weights = np.array([[1.0], [-1.0]])
-    found = []
+    ratios = []
     for a, b in pairs[:: 1 + len(pairs) // _MOST_PAIRS]:
         both = [cells[a], cells[b]]
         if cells[a].seeds is None or cells[b].seeds is None or min(cells[a].n, cells[b].n) < 2:
             continue
         own = band(both, weights, 0.95)
         if own.method == "paired" and own.error[0] > 0:
-            found.append((own.error[0] ** 2 / noise.expected([a, b], weights)[0][0], own.df[0]))
-    if not found:
+            ratios.append((own.error[0] ** 2 / noise.expected([a, b], weights)[0][0], own.df[0]))
+    if not ratios:
         return noise
-    variances, df = np.array(found).T
+    variances, df = np.array(ratios).T
     prior, scale = moderation(variances, df, 1)
     return replace(noise, differences=prior, scale=scale)
 

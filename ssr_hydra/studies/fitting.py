@@ -167,11 +167,11 @@ def _fitted(kind: Kind, ssr: Any, y: Any) -> Any:
             if kind == "power" and start[2] in (_EXPONENTS[0], _EXPONENTS[-1]):
                 # The values look like a straight line or a step.
                 return None
-            found, _ = optimize.curve_fit(_MODELS[kind], ssr, y, p0=start, jac=_SLOPES[kind], maxfev=300)
+            parameters, _ = optimize.curve_fit(_MODELS[kind], ssr, y, p0=start, jac=_SLOPES[kind], maxfev=300)
     except RuntimeError:  # no convergence, for example a power law through a straight line in log ssr
         return None
-    inside = kind == "quadratic" or _EXPONENTS[0] < found[2] < _EXPONENTS[-1]
-    return found if inside and np.isfinite(found).all() else None
+    inside = kind == "quadratic" or _EXPONENTS[0] < parameters[2] < _EXPONENTS[-1]
+    return parameters if inside and np.isfinite(parameters).all() else None
 
 
 def fits(study: Study, confidence: float = 0.95, tolerance: float | None = None) -> list[Fit]:
@@ -252,33 +252,33 @@ def back_test(
         rule = "needs at least 3 measured SSRs that are not above this value, and 1 measured SSR above this value"
         valid = ", ".join(f"{ssr:g}" for ssr in series.ssr[_PARAMETERS - 1 : -1])
         raise RangeError("fitted_to", fitted_to, rule, f"choose from {valid}" if valid else "measure at least 4 SSRs")
-    held = range(count, len(series.cells))
-    return [_predicted(series, kind, count, at, study.sign, 1 - confidence, tolerance) for at in held]
+    indices = range(count, len(series.cells))
+    return [_predicted(series, kind, count, at, study.sign, 1 - confidence, tolerance) for at in indices]
 
 
 def _fit(series: Series, kind: Kind, sign: float, confidence: float, tolerance: float | None) -> Fit:
     count = len(series.cells)
     last = count - 1
     tests = [
-        held
-        for held in range(min(_FEWEST, last), count)
-        if held == last or series.ssr[held] <= _FARTHEST * series.ssr[held - 1] * (1 + 1e-9)
+        index
+        for index in range(min(_FEWEST, last), count)
+        if index == last or series.ssr[index] <= _FARTHEST * series.ssr[index - 1] * (1 + 1e-9)
     ]
     tests = [tests[place] for place in spread_out(len(tests), _MOST_TESTS)]
     level = (1 - confidence) / len(tests)
-    made = tuple(_predicted(series, kind, held, held, sign, level, tolerance) for held in tests)
+    back_tests = tuple(_predicted(series, kind, index, index, sign, level, tolerance) for index in tests)
     means = sign * series.values
-    found = _fitted(kind, series.ssr, means)
-    if found is None:
+    estimate = _fitted(kind, series.ssr, means)
+    if estimate is None:
         parameters, rmse = (math.nan, math.nan, math.nan), math.nan
         verdict: Any = "untested"
         reason: Any = "undetermined"
     else:
-        parameters = (float(found[0]), float(found[1]), float(found[2]))
-        rmse = float(np.sqrt(np.mean((means - _MODELS[kind](series.ssr, *found)) ** 2)))
-        verdict, reason = _verdict(made, np.ptp(means) * _VAGUE if tolerance is None else tolerance)
+        parameters = (float(estimate[0]), float(estimate[1]), float(estimate[2]))
+        rmse = float(np.sqrt(np.mean((means - _MODELS[kind](series.ssr, *estimate)) ** 2)))
+        verdict, reason = _verdict(back_tests, np.ptp(means) * _VAGUE if tolerance is None else tolerance)
     measured = (float(series.ssr[0]), float(series.ssr[-1]))
-    return Fit(series.recipe, series.control, kind, parameters, rmse, measured, made, verdict, reason)
+    return Fit(series.recipe, series.control, kind, parameters, rmse, measured, back_tests, verdict, reason)
 
 
 def _failed(test: BackTest) -> bool:
@@ -297,31 +297,31 @@ def _verdict(tests: tuple[BackTest, ...], vague: float) -> tuple[str, str]:
 
 
 def _predicted(
-    series: Series, kind: Kind, count: int, held: int, sign: float, level: float, tolerance: float | None
+    series: Series, kind: Kind, count: int, index: int, sign: float, level: float, tolerance: float | None
 ) -> BackTest:
-    """Fit the first ``count`` SSRs, and predict the quality at the SSR with the index ``held``."""
+    """Fit the first ``count`` SSRs, and predict the quality at the SSR with the index ``index``."""
     means = sign * series.values
     ssr, y = series.ssr[:count], means[:count]
-    at, observed = float(series.ssr[held]), float(means[held])
+    at, observed = float(series.ssr[index]), float(means[index])
     carried = float(observed - y[-1])
-    found = _fitted(kind, ssr, y)
-    if found is None:
+    parameters = _fitted(kind, ssr, y)
+    if parameters is None:
         nan = math.nan
         return BackTest(float(ssr[-1]), at, nan, observed, nan, nan, nan, nan, "none", carried, "undetermined")
-    point = series.ssr[held : held + 1]
-    predicted = float(_MODELS[kind](point, *found)[0])
+    point = series.ssr[index : index + 1]
+    predicted = float(_MODELS[kind](point, *parameters)[0])
     # The derivative of the prediction with respect to each fitted mean.
-    influence = (_SLOPES[kind](point, *found) @ np.linalg.pinv(_SLOPES[kind](ssr, *found)))[0]
+    influence = (_SLOPES[kind](point, *parameters) @ np.linalg.pinv(_SLOPES[kind](ssr, *parameters)))[0]
     error = observed - predicted
-    seeds = combine([series.cells[held], *series.cells[:count]], [1.0, *(-influence)], 1 - level)
+    seeds = combine([series.cells[index], *series.cells[:count]], [1.0, *(-influence)], 1 - level)
     scale: Literal["seeds", "residuals", "none"] = "none"
     deviation, df = math.nan, math.nan
-    noise = combine([series.cells[held]], [1.0], 1 - level).error
+    noise = combine([series.cells[index]], [1.0], 1 - level).error
     noise = _roughness(series) if math.isnan(noise) else noise
     if seeds.known:
         scale, deviation, df = "seeds", seeds.error, seeds.df
     elif count > _PARAMETERS and series.single and not math.isnan(noise):
-        residuals = y - _MODELS[kind](ssr, *found)
+        residuals = y - _MODELS[kind](ssr, *parameters)
         df = float(count - _PARAMETERS)
         deviation = math.sqrt(float(residuals @ residuals) / df * (1 + float(influence @ influence)))
         scale = "residuals" if deviation > 0 else "none"

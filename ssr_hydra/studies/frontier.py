@@ -96,7 +96,7 @@ def pareto(
             rows.append([*row, "frontier", "", "", math.nan, math.nan, math.nan, math.nan])
             continue
         loss = combine([best[3], cell], [1.0, -1.0], confidence)
-        status = _status(loss, rivals_before)
+        status = _frontier_status(loss, rivals_before)
         if status == "frontier":
             rows.append([*row, status, "", "", math.nan, math.nan, math.nan, math.nan])
         else:
@@ -106,7 +106,7 @@ def pareto(
     return pd.DataFrame(rows, columns=columns)
 
 
-def _status(loss: Estimate, count: int) -> str:
+def _frontier_status(loss: Estimate, count: int) -> str:
     """Return the status of a point. ``loss`` is how much better the best of the point's ``count`` rivals is."""
     if not loss.known:
         return "frontier" if loss.value < 0 else "unreplicated"
@@ -146,11 +146,11 @@ def quality_at(
     check_axis(study, axis, price_per_hour)
     positive(at, "at", f"write a number of {axis}")
     rows: list[Any] = []
-    found = places_at(study.series, at, axis, price_per_hour)
+    places = places_at(study.series, at, axis, price_per_hour)
     standing = _standing(
-        [place for place, series in zip(found, study.series, strict=True) if not series.control], confidence
+        [place for place, series in zip(places, study.series, strict=True) if not series.control], confidence
     )
-    for place, series in zip(found, study.series, strict=True):
+    for place, series in zip(places, study.series, strict=True):
         if isinstance(place, str):
             rows.append((series.recipe, series.control, at, *[math.nan] * 4, 0, place, *_NOTHING))
             continue
@@ -165,35 +165,35 @@ def quality_at(
 _NOTHING = ("", math.nan, math.nan, math.nan)
 
 
-def _standing(found: list[Place | str], confidence: float) -> dict[str, tuple[str, float, float, float]]:
-    places = sorted((place for place in found if isinstance(place, Place)), key=lambda place: place.rank)
+def _standing(outcomes: list[Place | str], confidence: float) -> dict[str, tuple[str, float, float, float]]:
+    places = sorted((place for place in outcomes if isinstance(place, Place)), key=lambda place: place.rank)
     if len(places) < 2:
         return {}
-    made = {places[0].recipe: ("best", math.nan, math.nan, math.nan)}
+    standings = {places[0].recipe: ("best", math.nan, math.nan, math.nan)}
     for rival in rivals(places[0], places[1:], confidence):
-        made[rival.recipe] = ("open" if rival.open else "behind", rival.margin, rival.low, rival.high)
-    return made
+        standings[rival.recipe] = ("open" if rival.open else "behind", rival.margin, rival.low, rival.high)
+    return standings
 
 
 def places_at(
-    found: Iterable[Series], at: float, axis: Axis, price_per_hour: float | None = None
+    all_series: Iterable[Series], at: float, axis: Axis, price_per_hour: float | None = None
 ) -> list[Place | Literal["below", "above"]]:
     """For each series, return the SSR at which a run uses the whole budget, with the quality at this SSR.
 
     If the budget is outside the measured range of a series, the result for this series is ``below`` or ``above``.
     """
-    made: list[Place | Literal["below", "above"]] = []
-    for series in found:
+    places: list[Place | Literal["below", "above"]] = []
+    for series in all_series:
         x = np.log(series.axis(axis, price_per_hour))
         # A mean of equal numbers may differ from these numbers by rounding, so allow a difference of 1e-12.
         log = first_at_least(np.log(series.ssr), x, math.log(at) - 1e-12)
         if math.log(at) < x[0] - 1e-12 or math.isnan(log):
-            made.append("below" if math.log(at) < x[0] else "above")
+            places.append("below" if math.log(at) < x[0] else "above")
             continue
         ssr = min(max(_ssr(series, log), float(series.ssr[0])), float(series.ssr[-1]))
         cells, weights = series.weights(ssr)
-        made.append(Place(series.recipe, ssr, tuple(cells), tuple(weights), series.fragile))
-    return made
+        places.append(Place(series.recipe, ssr, tuple(cells), tuple(weights), series.fragile))
+    return places
 
 
 def reach(series: Series, level: Cell | float, confidence: float) -> tuple[float, float, float]:
@@ -253,8 +253,8 @@ def _band(series: Series, minus: Cell | float, confidence: float) -> Any:
         cells, weights = [series.cells[place] for place in used], weights[used]
         if isinstance(minus, Cell):
             cells, weights = [*cells, minus], np.vstack([weights, np.full(len(grid), -1.0)])
-        found = band(cells, weights, confidence)
-        parts.append([grid, found.value - shift, found.low - shift, found.high - shift])
+        estimate = band(cells, weights, confidence)
+        parts.append([grid, estimate.value - shift, estimate.low - shift, estimate.high - shift])
     return np.concatenate(parts, axis=1)
 
 

@@ -173,11 +173,11 @@ def combine(cells: Sequence[Cell], weights: Sequence[float], confidence: float) 
         >>> gain.method, gain.value, round(gain.low, 3), round(gain.high, 3)
         ('paired', 2.0, -0.484, 4.484)
     """
-    made = band(cells, np.array(weights, dtype=float)[:, None], confidence)
+    sums = band(cells, np.array(weights, dtype=float)[:, None], confidence)
     value, error, low, high, df, sd = (
-        float(item[0]) for item in (made.value, made.error, made.low, made.high, made.df, made.sd)
+        float(item[0]) for item in (sums.value, sums.error, sums.low, sums.high, sums.df, sums.sd)
     )
-    return Estimate(value, error, low, high, df, made.n, sd, made.method, confidence)
+    return Estimate(value, error, low, high, df, sums.n, sd, sums.method, confidence)
 
 
 def band(cells: Sequence[Cell], weights: _Array, confidence: float) -> Band:
@@ -250,10 +250,10 @@ def band(cells: Sequence[Cell], weights: _Array, confidence: float) -> Band:
             error = np.sqrt((np.where(is_measured, own * error**2, 0.0) + prior * scale * expected) / (own + prior))
             df = np.maximum(np.minimum(own + prior, free), own)
             sd = error * math.sqrt(n)
-        known = sd > _ROUNDING * max(cell.largest for cell in cells)
-        error = np.where(known, error, math.nan)
+        has_noise = sd > _ROUNDING * max(cell.largest for cell in cells)
+        error = np.where(has_noise, error, math.nan)
         half = special.stdtrit(df, quantile) * error
-    if not known.any():
+    if not has_noise.any():
         method = "none"
     return Band(value, error, value - half, value + half, df, n, sd, method, confidence)
 
@@ -361,7 +361,7 @@ class Batch:
     most: int
 
 
-def next_batch(found: Estimate, half: float) -> Batch | None:
+def next_batch(estimate: Estimate, half: float) -> Batch | None:
     """Return the number of additional seeds that reduces the half-width of an interval to ``half``.
 
     The number depends on the noise and not on the estimated value. Do not add seeds one by one until a gain is decided:
@@ -372,12 +372,14 @@ def next_batch(found: Estimate, half: float) -> Batch | None:
         >>> next_batch(Estimate(0.3, 0.5, -0.7, 1.3, 20.0, 4, 1.0, "paired"), 0.5)
         Batch(half=0.5, more=14, least=9, most=24)
     """
-    if not found.known or not half > 0:
+    if not estimate.known or not half > 0:
         return None
-    quantile = float(special.stdtrit(found.df, 0.5 + found.confidence / 2))  # more seeds cannot increase this quantile
-    scales = [1.0, *(math.sqrt(found.df / special.chdtri(found.df, 0.5 + side * _RANGE / 2)) for side in (-1, 1))]
-    counts = [math.ceil((quantile * found.sd * scale / half) ** 2 - 1e-9) for scale in scales]
+    quantile = float(
+        special.stdtrit(estimate.df, 0.5 + estimate.confidence / 2)
+    )  # more seeds cannot increase this quantile
+    scales = [1.0, *(math.sqrt(estimate.df / special.chdtri(estimate.df, 0.5 + side * _RANGE / 2)) for side in (-1, 1))]
+    counts = [math.ceil((quantile * estimate.sd * scale / half) ** 2 - 1e-9) for scale in scales]
     if counts[0] > _MOST_SEEDS:
         return None
-    more = [max(0, count - found.n) for count in counts]
+    more = [max(0, count - estimate.n) for count in counts]
     return Batch(half, more[0], min(more), max(more))

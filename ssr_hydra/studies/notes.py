@@ -148,11 +148,11 @@ def _data_name(text: str) -> str:
     if not isinstance(data, dict):
         return "unknown data"
     digest = data.get("sha256")
-    shown = str(data.get("name", "data"))
-    return f"{shown} {digest[:8]}" if isinstance(digest, str) else shown
+    name = str(data.get("name", "data"))
+    return f"{name} {digest[:8]}" if isinstance(digest, str) else name
 
 
 def _machine_name(machine: dict[str, Any]) -> str:
-    shown = str(machine.get("gpu") or machine.get("cpu"))
+    name = str(machine.get("gpu") or machine.get("cpu"))
     processes, threads = machine.get("processes"), machine.get("threads")
-    return f"{shown}, {processes} x {threads} threads"
+    return f"{name}, {processes} x {threads} threads"

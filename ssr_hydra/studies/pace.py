@@ -86,7 +86,7 @@ class EqualTime:
     crowd: Crowd | None = None
 
 
-def equal_time(study: Study, axes: Collection[Axis], asked: Axis | None = None) -> EqualTime:
+def equal_time(study: Study, axes: Collection[Axis], axis: Axis | None = None) -> EqualTime:
     """Choose the axis of equal time.
 
     A load on the machine may slow down all jobs of a recipe. Then the scatter of runs with the same recipe and SSR does
@@ -97,12 +97,12 @@ def equal_time(study: Study, axes: Collection[Axis], asked: Axis | None = None) 
     Args:
         study: The study.
         axes: The axes on which every run has a number.
-        asked: The axis that the user has requested; None to choose the axis.
+        axis: The axis that the user has requested; None to choose the axis.
     """
     length: Axis = "steps" if "steps" in axes else "ssr"
     crowd = _crowd(study)
-    if asked is not None:
-        return EqualTime(asked, "asked", crowd=crowd)
+    if axis is not None:
+        return EqualTime(axis, "asked", crowd=crowd)
     if "seconds" not in axes:
         return EqualTime(length, "no_clock")
     pace = _pace(study, length)
@@ -135,8 +135,8 @@ def _pace(study: Study, length: Axis) -> Pace:
     apart = cells[slow] - cells[quick]
     # A control is a separate sweep, and all its SSRs had the same load of the machine.
     blocks = apart.groupby("control").mean()
-    found = combine([Cell((blocks if len(blocks) > 1 else apart).to_numpy(), None)], [1.0], level)
-    return Pace(slow, quick, math.exp(found.value), math.exp(found.low), math.exp(found.high))
+    estimate = combine([Cell((blocks if len(blocks) > 1 else apart).to_numpy(), None)], [1.0], level)
+    return Pace(slow, quick, math.exp(estimate.value), math.exp(estimate.low), math.exp(estimate.high))
 
 
 def _crowd(study: Study) -> Crowd | None:

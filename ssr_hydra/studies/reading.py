@@ -84,8 +84,8 @@ class _Run:
 
     @property
     def objective(self) -> str | None:
-        found = self.config.get("trainer.objective") if self.config is not None else None
-        return found if isinstance(found, str) else None
+        metric = self.config.get("trainer.objective") if self.config is not None else None
+        return metric if isinstance(metric, str) else None
 
 
 @dataclass
@@ -191,37 +191,39 @@ class _Reading:
 
     def _same_work(self) -> bool | None:
         configs = {run.key: run.config for run in self.runs}
-        found = [work_of(config) for config in configs.values() if config is not None]
-        return len(set(found)) == 1 if len(found) == len(configs) else None
+        work_texts = [work_of(config) for config in configs.values() if config is not None]
+        return len(set(work_texts)) == 1 if len(work_texts) == len(configs) else None
 
     def _objective(self, objective: str | None) -> str:
-        known = sorted({name for run in self.runs for name in run.record.metrics})
+        metric_names = sorted({name for run in self.runs for name in run.record.metrics})
         if objective is not None:
             measured = {name for run in self.runs for each in run.record.evaluations for name in each["metrics"]}
-            if known and objective not in {*known, *measured}:
-                fix = f"the metrics are {', '.join(sorted({*known, *measured}))}"
+            if metric_names and objective not in {*metric_names, *measured}:
+                fix = f"the metrics are {', '.join(sorted({*metric_names, *measured}))}"
                 raise UnknownNameError("objective", objective, "no run has this metric", fix)
             return objective
-        found = Counter(run.objective for run in self.runs if run.objective is not None)
-        if len(found) > 1:
+        objectives = Counter(run.objective for run in self.runs if run.objective is not None)
+        if len(objectives) > 1:
             rule = "must be given, because the runs have different objectives: "
-            rule += ", ".join(f"{name} ({count} {'run' if count == 1 else 'runs'})" for name, count in found.items())
+            rule += ", ".join(
+                f"{name} ({count} {'run' if count == 1 else 'runs'})" for name, count in objectives.items()
+            )
             raise MismatchError(
                 "objective", None, rule, "name a metric that all runs have, or load the runs separately"
             )
-        if not found:
-            fix = f"name one of {', '.join(known)}" if known else "load runs that have a metric"
+        if not objectives:
+            fix = f"name one of {', '.join(metric_names)}" if metric_names else "load runs that have a metric"
             rule = "must be given, because the configs of the runs have no objective"
             raise MissingValueError("objective", None, rule, fix)
-        return next(iter(found))
+        return next(iter(objectives))
 
     def _modes(self, metric: str) -> set[str]:
         """Return the modes, except ``auto``, of all configs whose ``checkpoint.best`` is this metric."""
-        found = set()
+        modes = set()
         for run in self.runs:
             if run.config is not None and run.config.get("checkpoint.best") == metric:
-                found.add(str(run.config.get("checkpoint.mode")))
-        return found - {"auto"}
+                modes.add(str(run.config.get("checkpoint.mode")))
+        return modes - {"auto"}
 
     def _names(self) -> tuple[dict[Hashable, str], list[str]]:
         recipes: dict[Hashable, Recipe] = {}
@@ -232,13 +234,13 @@ class _Reading:
                 recipes[run.key] = Recipe.of(run.folder, run.config, run.record.name)
             warmups.setdefault(run.key, set()).add(None if run.config is None else run.config.scaled)
             titles.setdefault(run.key, set()).add(None if run.config is None else run.config.get("name"))
-        for key, found in titles.items():
-            if len(found) == 1 and isinstance(title := next(iter(found)), str):
+        for key, names in titles.items():
+            if len(names) == 1 and isinstance(title := next(iter(names)), str):
                 recipes[key].title = title
         controls = []
         for run in self.runs:
-            given = run.record.control
-            parts = [given] if given is not None else []
+            control = run.record.control
+            parts = [control] if control is not None else []
             if run.config is not None and run.config.scaled and False in warmups[run.key]:
                 parts.append(_WARMUP)
             controls.append("+".join(parts))
@@ -283,15 +285,15 @@ def _run_row(run: _Run, label: str, control: str, metric: str) -> dict[str, Any]
 def as_frame(rows: dict[str, list[Any]]) -> pd.DataFrame:
     """Return rows as a data frame with the columns and types of ``Study.frame``."""
     numbers = {"ssr", "quality", "steps", "samples", "tokens", "seconds", "total_seconds"}
-    made: dict[str, Any] = {}
+    columns: dict[str, Any] = {}
     for name in COLUMNS:
         if name in numbers:
-            made[name] = np.array(rows[name], dtype=float)
+            columns[name] = np.array(rows[name], dtype=float)
         elif name == "seed":
-            made[name] = pd.array(rows[name], dtype="Int64")
+            columns[name] = pd.array(rows[name], dtype="Int64")
         else:
-            made[name] = np.array(rows[name], dtype=int if name == "resumes" else object)
-    return pd.DataFrame(made)
+            columns[name] = np.array(rows[name], dtype=int if name == "resumes" else object)
+    return pd.DataFrame(columns)
 
 
 def without_duplicates(frame: pd.DataFrame, curves: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame, list[Problem]]:
@@ -310,9 +312,9 @@ def without_duplicates(frame: pd.DataFrame, curves: pd.DataFrame) -> tuple[pd.Da
     dropped = sorted(twice.index[twice])
     if not dropped:
         return frame, curves, []
-    kept = order[~order.duplicated(keys) & order["seed"].notna()]
-    names = kept[keys].itertuples(index=False, name=None)
-    first = dict(zip(names, zip(kept["folder"], kept["quality"], strict=True), strict=True))
+    originals = order[~order.duplicated(keys) & order["seed"].notna()]
+    names = originals[keys].itertuples(index=False, name=None)
+    first = dict(zip(names, zip(originals["folder"], originals["quality"], strict=True), strict=True))
     problems = []
     for row in frame.loc[dropped].itertuples():
         folder, quality = first[row.recipe, row.control, row.ssr, row.seed]
@@ -349,8 +351,8 @@ def _locked_inodes() -> frozenset[int]:
         lines = Path("/proc/locks").read_text(encoding="ascii").splitlines()
     except (OSError, ValueError):
         return frozenset()
-    found = re.findall(r"FLOCK .* [0-9a-f]+:[0-9a-f]+:(\d+) ", "\n".join(lines))
-    return frozenset(map(int, found))
+    inodes = re.findall(r"FLOCK .* [0-9a-f]+:[0-9a-f]+:(\d+) ", "\n".join(lines))
+    return frozenset(map(int, inodes))
 
 
 def _line(error: object) -> str:

@@ -76,24 +76,24 @@ class ConfigReader:
         if text is None:
             return None
         varied = {}
-        for name, shown in _VARIED.findall(text):
-            if shown not in self._scalars:
-                self._scalars[shown] = _parse(shown)
-            varied[name] = self._scalars[shown]
+        for name, scalar in _VARIED.findall(text):
+            if scalar not in self._scalars:
+                self._scalars[scalar] = _parse(scalar)
+            varied[name] = self._scalars[scalar]
         rest = _VARIED.sub("", text)
         if rest not in self._parsed:
             content = _parse(rest)
             if not isinstance(content, dict) or not content:
                 raise ValueError("config.yaml is not a mapping")
             leaves = flatten(content)  # this also refuses a config that is too large
-            kept = {key: value for key, value in leaves.items() if not _is_apart(key)}
-            warmups = {key: value for key, value in kept.items() if _is_warmup(key)}
+            settings = {key: value for key, value in leaves.items() if not _is_apart(key)}
+            warmups = {key: value for key, value in settings.items() if _is_warmup(key)}
             values = set(map(repr, warmups.values()))
             scaled = None
             if values in ({"True"}, {"False"}):
-                kept = {key: value for key, value in kept.items() if key not in warmups}
+                settings = {key: value for key, value in settings.items() if key not in warmups}
                 scaled = values == {"True"}
-            key = json.dumps(sorted((".".join(key), value) for key, value in kept.items()), default=repr)
+            key = json.dumps(sorted((".".join(key), value) for key, value in settings.items()), default=repr)
             self._parsed[rest] = (content, key, scaled)
         content, key, scaled = self._parsed[rest]
         return Config(varied, content, key, scaled)
@@ -119,19 +119,19 @@ def flatten(value: Any) -> dict[tuple[str, ...], Any]:
     Raises:
         ValueError: The config is too deep or too large.
     """
-    found: dict[tuple[str, ...], Any] = {}
+    leaves: dict[tuple[str, ...], Any] = {}
 
     def walk(node: Any, place: tuple[str, ...]) -> None:
-        if len(place) > _MOST_DEPTH or len(found) > _MOST_LEAVES:
+        if len(place) > _MOST_DEPTH or len(leaves) > _MOST_LEAVES:
             raise ValueError("config.yaml is too large for a configuration")
         if isinstance(node, Mapping) and node:
             for key, item in node.items():
                 walk(item, (*place, str(key)))
         else:
-            found[place] = _limited(node, [_MOST_LEAVES])
+            leaves[place] = _limited(node, [_MOST_LEAVES])
 
     walk(value, ())
-    return found
+    return leaves
 
 
 def _limited(value: Any, left: list[int]) -> Any:
@@ -160,14 +160,14 @@ def work_of(config: Config) -> str:
 
     If two runs have equal texts, a step of one run does the same work as a step of the other run.
     """
-    kept = {
+    settings = {
         ".".join(place): value
         for place, value in flatten(config.rest).items()
         if not _is_apart(place)
         and place[0] not in ("scheduler", "schedules")
         and not (place[0] in ("optimizer", "param_groups") and _is_numeric(value))
     }
-    return json.dumps(sorted(kept.items()), default=repr)
+    return json.dumps(sorted(settings.items()), default=repr)
 
 
 def _is_numeric(value: Any) -> bool:
@@ -236,23 +236,23 @@ def label_recipes(recipes: Mapping[Hashable, Recipe]) -> dict[Hashable, str]:
         >>> label_recipes({0: Recipe(None, "digits"), 1: Recipe(None, "cifar")})
         {0: 'digits', 1: 'cifar'}
     """
-    made = list(recipes.values())
-    titles = [recipe.title for recipe in made]
-    if len(made) > 1 and None not in titles and len(set(titles)) == len(made):
+    entries = list(recipes.values())
+    titles = [recipe.title for recipe in entries]
+    if len(entries) > 1 and None not in titles and len(set(titles)) == len(entries):
         return dict(zip(recipes, unique_labels(map(str, titles)), strict=True))
-    groups = _differing([recipe.choices for recipe in made])
-    given = dict.fromkeys(key for recipe in made for key in recipe.overrides)
-    shown = [{key: _value_of(recipe, key) for key in given} for recipe in made]
-    places = _differing(shown)
+    groups = _differing([recipe.choices for recipe in entries])
+    override_keys = dict.fromkeys(key for recipe in entries for key in recipe.overrides)
+    override_values = [{key: _recipe_value(recipe, key) for key in override_keys} for recipe in entries]
+    places = _differing(override_values)
     labels = []
-    for recipe, values in zip(made, shown, strict=True):
+    for recipe, values in zip(entries, override_values, strict=True):
         words = [recipe.choices[key] for key in groups if recipe.choices.get(key, "None") != "None"]
         words += [f"{key}={values[key]}" for key in places if values[key] is not None]
         labels.append(_clean(" ".join(words)) or _clean(_own_name(recipe)))
     for label in {label for label in labels if labels.count(label) > 1} if len(labels) < 2000 else set(labels):
         same = [index for index, other in enumerate(labels) if other == label]
         if len(same) > 1:
-            for index, more in zip(same, _differences([made[index] for index in same]), strict=True):
+            for index, more in zip(same, _differences([entries[index] for index in same]), strict=True):
                 labels[index] = _clean(f"{label} {more}")
     return dict(zip(recipes, unique_labels(labels), strict=True))
 
@@ -262,7 +262,7 @@ def _differing(rows: list[dict[str, Any]]) -> list[str]:
     return [key for key in keys if len({repr(row.get(key)) for row in rows}) > 1]
 
 
-def _value_of(recipe: Recipe, key: str) -> str | None:
+def _recipe_value(recipe: Recipe, key: str) -> str | None:
     if key in recipe.overrides:
         return recipe.overrides[key]
     value = recipe.config.get(key) if recipe.config is not None else None
@@ -300,14 +300,14 @@ def unique_labels(labels: Iterable[str]) -> list[str]:
         >>> unique_labels(["wsd", "wsd", "a\nb"])
         ['wsd', 'wsd (2)', 'a\ufffdb']
     """
-    taken: set[str] = set()
+    used_names: set[str] = set()
     counts: Counter[str] = Counter()
-    made = []
+    names = []
     for text in labels:
         label = name = _clean(text)
-        while name in taken:
+        while name in used_names:
             counts[label] += 1
             name = f"{label} ({counts[label] + 1})"
-        taken.add(name)
-        made.append(name)
-    return made
+        used_names.add(name)
+        names.append(name)
+    return names

@@ -13,12 +13,12 @@ from ssr_hydra.time import simplest
 _CONTROLS = (None, "truncate")
 
 
-def direction_of(metric: str, given: str | None, modes: set[str]) -> Direction:
+def direction_of(metric: str, direction: str | None, modes: set[str]) -> Direction:
     """Return ``max`` if a higher value of a metric is better, ``min`` if a lower value is better.
 
     Args:
         metric: The name of the metric, such as ``eval/accuracy``, ``val_ppl`` or ``error rate``.
-        given: The user's choice. If None, ``modes`` decides. If ``modes`` is empty too, the metric's name decides.
+        direction: The user's choice. If None, ``modes`` decides. If ``modes`` is empty too, the metric's name decides.
         modes: The ``checkpoint.mode`` of the runs that keep their best checkpoint by this metric.
 
     Raises:
@@ -28,11 +28,11 @@ def direction_of(metric: str, given: str | None, modes: set[str]) -> Direction:
         >>> direction_of("eval/bits_per_byte", None, set())
         'min'
     """
-    if given is None and len(modes) > 1:
+    if direction is None and len(modes) > 1:
         rule = "must be given, because some runs have checkpoint.mode=max and other runs checkpoint.mode=min"
         raise MissingValueError("direction", None, rule, "choose max or min, or load the runs separately")
     configured = next((mode for mode in DIRECTIONS if modes == {mode}), None)
-    return resolve_direction(given or configured, metric, "direction")
+    return resolve_direction(direction or configured, metric, "direction")
 
 
 def check_record(record: RunResult, config: Mapping[str, Any]) -> None:

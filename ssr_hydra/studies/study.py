@@ -129,19 +129,19 @@ class Series:
         places = self.around(ssr)
         if len(places) == 1:
             return [self.cells[places[0]]], [1.0]
-        made = self.matrix(np.array([math.log(ssr)]), places[0])[:, 0]
-        used = np.flatnonzero(made)
-        return [self.cells[place] for place in used], made[used].tolist()
+        cell_weights = self.matrix(np.array([math.log(ssr)]), places[0])[:, 0]
+        used = np.flatnonzero(cell_weights)
+        return [self.cells[place] for place in used], cell_weights[used].tolist()
 
     def curve(self, logs: Any) -> Any:
         """Return the interpolated values at SSRs in the measured range. ``logs`` are the logarithms of these SSRs."""
         if len(self.cells) == 1:
             return np.full(len(logs), self.values[0])
         after = np.clip(np.searchsorted(np.log(self.ssr), logs) - 1, 0, len(self.cells) - 2)
-        made = np.empty(len(logs))
+        values = np.empty(len(logs))
         for place in np.unique(after):
-            made[after == place] = self.values @ self.matrix(logs[after == place], int(place))
-        return made
+            values[after == place] = self.values @ self.matrix(logs[after == place], int(place))
+        return values
 
     def matrix(self, logs: Any, after: int) -> Any:
         """Return the weight of each cell (row) at each log SSR (column).
@@ -149,7 +149,7 @@ class Series:
         All ``logs`` must be between the cell with index ``after`` and the next cell.
         """
         x = np.log(self.ssr)
-        made = np.zeros((len(x), len(logs)))
+        weights = np.zeros((len(x), len(logs)))
         groups = [[after - 1, after, after + 1], [after, after + 1, after + 2]]
         groups = [group for group in groups if group[0] >= 0 and group[-1] < len(x)] or [[after, after + 1]]
         if len(groups) == 1 and len(x) > 3:
@@ -158,8 +158,8 @@ class Series:
         for group in groups:
             for place in group:
                 others = [other for other in group if other != place]
-                made[place] += np.prod([(logs - x[other]) / (x[place] - x[other]) for other in others], axis=0)
-        return made / len(groups)
+                weights[place] += np.prod([(logs - x[other]) / (x[place] - x[other]) for other in others], axis=0)
+        return weights / len(groups)
 
 
 @dataclass(frozen=True)
@@ -292,22 +292,22 @@ class Study:
         counts = ends - starts
         means = {name: np.add.reduceat(item, starts) / counts for name, item in measured.items()}
         first = _starts([item[starts] for item in columns[:2]])
-        made = []
+        all_series = []
         for a, b in zip(first, np.append(first[1:], len(starts)), strict=True):
             row = rows[starts[a]]
             own_means = {key: item[a:b] for key, item in means.items()}
             control = CONTROLS[controls[row]]
-            made.append(Series(recipes[row], control, columns[2][starts[a:b]], tuple(cells[a:b]), own_means))
-        return _with_fragile(made, lost)
+            all_series.append(Series(recipes[row], control, columns[2][starts[a:b]], tuple(cells[a:b]), own_means))
+        return _with_fragile(all_series, lost)
 
     def _repr_html_(self) -> str:
         """Return a table of the mean quality of each recipe and SSR, as HTML for a notebook."""
         frame = self.completed
         frame = frame.assign(recipe=list(map(arm, frame["recipe"], frame["control"])))
         table = frame.pivot_table(index="recipe", columns="ssr", values="quality", aggfunc="mean", sort=False)
-        shown: str = table.sort_index(axis=1).to_html(float_format="{:.4g}".format, na_rep="")
+        html: str = table.sort_index(axis=1).to_html(float_format="{:.4g}".format, na_rep="")
         runs, problems = len(self.frame), len(self.problems)
-        return f"<p>{escape(self.objective)}: {runs} runs, {problems} problems; means by SSR</p>{shown}"
+        return f"<p>{escape(self.objective)}: {runs} runs, {problems} problems; means by SSR</p>{html}"
 
     def totals(self, price_per_hour: float | None = None) -> dict[str, float]:
         """Return totals of all runs: runs, completed, failed, train_seconds, total_seconds, cost (NaN without a price).
@@ -321,41 +321,43 @@ class Study:
         runs = pd.Series({index: self.summarized.get(index, (1,))[0] for index in frame.index}, dtype=int)
         total = float((frame["total_seconds"] * runs).sum())
         completed = int(runs[self.completed.index].sum())
-        taken = taken_in(folder for folder in frame["folder"].unique() if folder).train_seconds
+        shared_seconds = taken_in(folder for folder in frame["folder"].unique() if folder).train_seconds
         seconds = float((frame["seconds"] * runs).sum())
         return {
             "runs": int(runs.sum()),
             "completed": completed,
             "failed": int(runs.sum()) - completed,
             "train_seconds": seconds,
-            **({"trained_seconds": seconds - taken} if taken else {}),
+            **({"trained_seconds": seconds - shared_seconds} if shared_seconds else {}),
             "total_seconds": total,
             "cost": math.nan if price_per_hour is None else total / 3600 * price_per_hour,
         }
 
 
-def _with_fragile(found: list[Series], lost: dict[Any, int]) -> tuple[Series, ...]:
+def _with_fragile(all_series: list[Series], lost: dict[Any, int]) -> tuple[Series, ...]:
     """Set ``fragile`` of each series by a one-sided Fisher's exact test over the runs at all SSRs. Return the series.
 
     A diverged run costs more than a worse mean. So the significance level is 0.2, higher than usual.
     """
     if not lost:
-        return tuple(found)
+        return tuple(all_series)
     diverged: Counter[tuple[str, str]] = Counter()
     for (recipe, control, _), count in lost.items():
         diverged[recipe, control] += count
-    runs = {(item.recipe, item.control): sum(cell.n for cell in item.cells) for item in found}
+    runs = {(item.recipe, item.control): sum(cell.n for cell in item.cells) for item in all_series}
     names = [name for name in runs if not name[1]] or list(runs)
     best = min(names, key=lambda name: (diverged[name] / (diverged[name] + runs[name]), -runs[name]))
     chances = {name: _chance(diverged[name], runs[name], diverged[best], runs[best]) for name in runs}
-    return tuple(replace(item, fragile=chances[item.recipe, item.control] < _FRAGILE) for item in found)
+    return tuple(replace(item, fragile=chances[item.recipe, item.control] < _FRAGILE) for item in all_series)
 
 
-def _chance(lost: int, kept: int, best_lost: int, best_kept: int) -> float:
+def _chance(lost: int, completed: int, best_lost: int, best_completed: int) -> float:
     """Return the probability that by chance the first recipe has ``lost`` or more of all diverged runs."""
     from scipy import stats
 
-    return float(stats.hypergeom.sf(lost - 1, lost + kept + best_lost + best_kept, lost + best_lost, lost + kept))
+    return float(
+        stats.hypergeom.sf(lost - 1, lost + completed + best_lost + best_completed, lost + best_lost, lost + completed)
+    )
 
 
 def _starts(columns: list[Any]) -> Any:
@@ -386,9 +388,9 @@ def find_series(study: Study, name: str | tuple[str, str], field: str) -> Series
     for series in study.series:
         if (series.recipe, series.control) == (recipe, control):
             return series
-    known = [repr((each.recipe, each.control) if each.control else each.recipe) for each in study.series]
+    choices = [repr((each.recipe, each.control) if each.control else each.recipe) for each in study.series]
     rule = "must be a recipe, or (recipe, control), that has completed runs"
-    raise UnknownNameError(field, name, rule, f"choose from {', '.join(known)}")
+    raise UnknownNameError(field, name, rule, f"choose from {', '.join(choices)}")
 
 
 def no_curves() -> pd.DataFrame:

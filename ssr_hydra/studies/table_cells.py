@@ -32,7 +32,7 @@ def measured_cells(
         cells = texts.get(field)
         if cells is None:
             return [math.nan] * count
-        values = _numbers(cells)
+        values = _parsed_numbers(cells)
         for row in np.flatnonzero(~(values >= least)).tolist():  # also true for NaN
             if math.isnan(values[row]):
                 if cells[row] or not optional:
@@ -44,41 +44,41 @@ def measured_cells(
     shares = [text.endswith("%") for text in texts["ssr"]]
     if any(shares):
         texts = texts | {"ssr": [text.removesuffix("%").strip() for text in texts["ssr"]]}
-    made: dict[str, list[Any]] = {"ssr": numbers("ssr", -math.inf, False)}
+    columns: dict[str, list[Any]] = {"ssr": numbers("ssr", -math.inf, False)}
     units = [100 if share else full or 1 for share in shares]
-    made["ssr"] = [value / unit for value, unit in zip(made["ssr"], units, strict=True)]
+    columns["ssr"] = [value / unit for value, unit in zip(columns["ssr"], units, strict=True)]
     if any(text.endswith("%") for text in texts["quality"]):
         for row, text in enumerate(texts["quality"]):
             if not math.isnan(cell_number(text)):
                 reasons.setdefault(row, f"quality is {text!r}, but other rows have percentages")
         texts = texts | {"quality": [text.removesuffix("%").strip() for text in texts["quality"]]}
-    for row, value in enumerate(made["ssr"]):
+    for row, value in enumerate(columns["ssr"]):
         if value <= 0:
             reasons.setdefault(row, f"ssr is {texts['ssr'][row]!r}, and must be above 0")
-    simple = {value: float(simplest(value)) for value in set(made["ssr"]) if value > 0}
-    made["ssr"] = [simple.get(value, value) for value in made["ssr"]]
-    made["quality"], made["status"], made["error"] = _outcomes(texts, reasons)
-    made["seconds"] = [value * _UNITS[unit] for value in numbers(unit, 0, True)]
-    made["steps"] = numbers("steps", 0, True)
+    simple = {value: float(simplest(value)) for value in set(columns["ssr"]) if value > 0}
+    columns["ssr"] = [simple.get(value, value) for value in columns["ssr"]]
+    columns["quality"], columns["status"], columns["error"] = _outcomes(texts, reasons)
+    columns["seconds"] = [value * _UNITS[unit] for value in numbers(unit, 0, True)]
+    columns["steps"] = numbers("steps", 0, True)
     seeds = texts.get("seed", [""] * count)
-    known = {text: _seed(text) if text else None for text in set(seeds)}
-    made["seed"] = [known[text] for text in seeds]
-    for row, seed in enumerate(made["seed"]):
+    seeds_by_text = {text: _seed(text) if text else None for text in set(seeds)}
+    columns["seed"] = [seeds_by_text[text] for text in seeds]
+    for row, seed in enumerate(columns["seed"]):
         if seed == -1:
             reasons.setdefault(row, f"seed is {texts['seed'][row]!r}, and must be a whole number of at least 0")
-    return made, reasons
+    return columns, reasons
 
 
 def _outcomes(texts: dict[str, list[str]], reasons: dict[int, str]) -> tuple[list[float], list[str], list[str]]:
     """Return the quality, the status and the error of each row. ``reasons`` gets an entry for each invalid row."""
     cells = texts["quality"]
-    values = _numbers(cells).tolist()
+    values = _parsed_numbers(cells).tolist()
     states = ["completed"] * len(cells)
     errors = [""] * len(cells)
     ends = texts.get("status")
-    known = {} if ends is None else {text: _STATUSES.get(text.lower()) for text in set(ends)}
+    statuses = {} if ends is None else {text: _STATUSES.get(text.lower()) for text in set(ends)}
     for row in range(len(cells)) if ends is not None else np.flatnonzero(np.isnan(values)).tolist():
-        state = known[ends[row]] if ends is not None else None
+        state = statuses[ends[row]] if ends is not None else None
         if ends is not None and state is None:
             reasons.setdefault(
                 row, f"status is {ends[row]!r}, not one of {', '.join(dict.fromkeys(_STATUSES.values()))}"
@@ -92,7 +92,7 @@ def _outcomes(texts: dict[str, list[str]], reasons: dict[int, str]) -> tuple[lis
     return values, states, errors
 
 
-def _numbers(texts: list[str]) -> Any:
+def _parsed_numbers(texts: list[str]) -> Any:
     try:
         values = np.array(texts, dtype=float)
     except ValueError:
@@ -127,7 +127,7 @@ def summarized_cells(texts: dict[str, list[str]], noise: str, reasons: dict[int,
 
     The standard deviation is NaN if the table does not have it. ``reasons`` gets an entry for each invalid row.
     """
-    found: dict[int, tuple[int, float]] = {}
+    summaries: dict[int, tuple[int, float]] = {}
     for row, text in enumerate(texts.get("n", ())):
         count = cell_number(text)
         spread = cell_number(texts[noise][row]) if noise in texts and texts[noise][row] else math.nan
@@ -136,5 +136,5 @@ def summarized_cells(texts: dict[str, list[str]], noise: str, reasons: dict[int,
         elif spread < 0 or (noise in texts and texts[noise][row] and math.isnan(spread)):
             reasons.setdefault(row, f"{noise} is {texts[noise][row]!r}, and must be a number of at least 0")
         elif count > 1:
-            found[row] = int(count), spread * (math.sqrt(count) if noise == "se" else 1.0)
-    return found
+            summaries[row] = int(count), spread * (math.sqrt(count) if noise == "se" else 1.0)
+    return summaries

@@ -40,11 +40,11 @@ def learning_curves(study: Study, axis: Axis = "steps", price_per_hour: float | 
     check_axis(study, axis, price_per_hour)
     curves = study.curves[study.curves["run"].isin(study.completed.index)]
     runs = study.frame.loc[curves["run"]]
-    made = runs[[*_CELL, "seed"]].reset_index(drop=True)
-    made["run"] = curves["run"].to_numpy()
-    made["x"] = _x(curves, axis, runs["steps"].to_numpy(), price_per_hour)
-    made["value"] = curves["value"].to_numpy()
-    return made
+    table = runs[[*_CELL, "seed"]].reset_index(drop=True)
+    table["run"] = curves["run"].to_numpy()
+    table["x"] = _x(curves, axis, runs["steps"].to_numpy(), price_per_hour)
+    table["value"] = curves["value"].to_numpy()
+    return table
 
 
 def _x(curves: Any, axis: Axis, steps: Any, price_per_hour: float | None) -> Any:
@@ -75,16 +75,16 @@ def mean_curves(
             invalid.
     """
     check_confidence(confidence)
-    made = learning_curves(study, axis, price_per_hour)
-    made["step"] = study.curves["steps"].to_numpy()[study.curves["run"].isin(study.completed.index).to_numpy()]
-    grouped = made.groupby([*_CELL, "step"], sort=False)
-    found = grouped.agg(x=("x", "mean"), n=("value", "count"), mean=("value", "mean"), sd=("value", "std"))
-    found = found.reset_index()
-    n, sd = found["n"].to_numpy(dtype=float), found["sd"].to_numpy(dtype=float)
+    evaluations = learning_curves(study, axis, price_per_hour)
+    evaluations["step"] = study.curves["steps"].to_numpy()[study.curves["run"].isin(study.completed.index).to_numpy()]
+    grouped = evaluations.groupby([*_CELL, "step"], sort=False)
+    means = grouped.agg(x=("x", "mean"), n=("value", "count"), mean=("value", "mean"), sd=("value", "std"))
+    means = means.reset_index()
+    n, sd = means["n"].to_numpy(dtype=float), means["sd"].to_numpy(dtype=float)
     half = special.stdtrit(np.maximum(n - 1, 1), 0.5 + confidence / 2) * sd / np.sqrt(np.maximum(n, 1))
     half = np.where(sd > 0, half, math.nan)
-    found["low"], found["high"] = found["mean"] - half, found["mean"] + half
-    return found[[*_CELL, "x", "n", "mean", "low", "high"]]
+    means["low"], means["high"] = means["mean"] - half, means["mean"] + half
+    return means[[*_CELL, "x", "n", "mean", "low", "high"]]
 
 
 def lr_curves(
@@ -114,8 +114,8 @@ def lr_curves(
         points = logged_rates(Path(row.folder))
         if not len(points["lr"]):
             continue
-        kept = np.unique(np.linspace(0, len(points["lr"]) - 1, most_points).round().astype(int))
-        part = pd.DataFrame({"x": _x(points, axis, row.steps, price_per_hour)[kept], "lr": points["lr"][kept]})
+        indices = np.unique(np.linspace(0, len(points["lr"]) - 1, most_points).round().astype(int))
+        part = pd.DataFrame({"x": _x(points, axis, row.steps, price_per_hour)[indices], "lr": points["lr"][indices]})
         part.insert(0, "run", row.Index)
         for place, name in enumerate(_CELL):
             part.insert(place, name, getattr(row, name))

@@ -101,8 +101,8 @@ class StudyFolder:
         """
         before = self._read()
         if before:
-            known = {*map(_path_of, swept), *before.get("swept", ())}
-            self._check_base(before["base"], _as_stored(base), known)
+            swept_keys = {*map(_path_of, swept), *before.get("swept", ())}
+            self._check_base(before["base"], _as_stored(base), swept_keys)
             self._check_code(before["code"], code, any_code=any_code)
         return before
 
@@ -122,21 +122,21 @@ class StudyFolder:
         raise FormatError(_FIELD, str(path), "does not describe a study", "restore the file, or choose a new folder")
 
     def _check_base(self, old: Mapping[str, Any], new: Mapping[str, Any], swept: set[str]) -> None:
-        found = [item for item in differences(old, new) if not is_free(item.field) and not _is_swept(item, swept)]
-        if not found:
+        changes = [item for item in differences(old, new) if not is_free(item.field) and not _is_swept(item, swept)]
+        if not changes:
             return
-        rule = f"holds a different study: {joined(found)}"
-        first = found[0]
+        rule = f"holds a different study: {joined(changes)}"
+        first = changes[0]
         key, _, rest = first.field.partition(".")
-        whole = any(f"{item.field}.".startswith(f"{key}.") and MISSING in (item.old, item.new) for item in found)
+        whole = any(f"{item.field}.".startswith(f"{key}.") and MISSING in (item.old, item.new) for item in changes)
         vary = f"{key}=..." if whole or rest == "_target_" else f"{first.field}={first.old},{first.new}"
         fix = f"choose a new study, such as study=NAME, or sweep over both values in this study: {vary}"
         raise MismatchError(_FIELD, str(self.path), rule, fix)
 
     def _check_code(self, old: Mapping[str, str], new: Mapping[str, str], *, any_code: bool) -> None:
-        found = differences(old, new)
-        if found and not any_code:
-            rule = f"the runs of this study used different code: {joined(found)}"
+        changes = differences(old, new)
+        if changes and not any_code:
+            rule = f"the runs of this study used different code: {joined(changes)}"
             fix = "choose a new study, such as study=NAME, or add study_code=any to allow different code in one study"
             raise MismatchError(_FIELD, str(self.path), rule, fix)
 
@@ -207,7 +207,7 @@ class StudyFolder:
     def take_over(self, jobs: Iterable[StudyJob]) -> list[StudyJob]:
         """Claim each job whose sweep has died, and each job without a sweep. Return these jobs."""
         with self._locked():
-            taken = []
+            orphans = []
             alive = {self.sweep: False}
             for job in jobs:
                 owner = read_identity(job.folder)
@@ -215,12 +215,12 @@ class StudyFolder:
                     alive[owner[1]] = is_alive(self._sign_of(owner[1]))
                 if owner is None or not alive[owner[1]]:
                     self._take(job)
-                    taken.append(job)
-            return taken
+                    orphans.append(job)
+            return orphans
 
     def _owners(self) -> dict[Path, tuple[str, str]]:
-        found = {path: read_identity(path) for path in job_folders(self.path)}
-        return {path: owner for path, owner in found.items() if owner is not None}
+        owners = {path: read_identity(path) for path in job_folders(self.path)}
+        return {path: owner for path, owner in owners.items() if owner is not None}
 
     @contextmanager
     def _locked(self) -> Iterator[None]:

@@ -55,13 +55,13 @@ class Pulse:
     def read(cls, path: Path) -> Pulse | None:
         """Return the content of a heartbeat file; None if the file does not exist or is incomplete."""
         try:
-            found = cls(**json.loads(read_bounded(path, _MOST_BYTES)))
+            pulse = cls(**json.loads(read_bounded(path, _MOST_BYTES)))
         except (OSError, ValueError, TypeError, RecursionError):
             return None
-        kinds = [isinstance(item, str) for item in (found.machine, found.started)]
-        kinds += [type(item) is int for item in (found.pid, found.attempt)]
-        kinds += [found.frac_done is None or type(found.frac_done) in (int, float)]
-        return found if all(kinds) else None
+        kinds = [isinstance(item, str) for item in (pulse.machine, pulse.started)]
+        kinds += [type(item) is int for item in (pulse.pid, pulse.attempt)]
+        kinds += [pulse.frac_done is None or type(pulse.frac_done) in (int, float)]
+        return pulse if all(kinds) else None
 
 
 class Heartbeat:
@@ -134,10 +134,10 @@ class Heartbeat:
     def _has_advanced(self) -> bool:
         if self.frac_done is None:
             return False
-        done = self.frac_done()
-        if abs(done - (self._pulse.frac_done or 0.0)) < _STEP:
+        frac = self.frac_done()
+        if abs(frac - (self._pulse.frac_done or 0.0)) < _STEP:
             return False
-        self._pulse = replace(self._pulse, frac_done=done)
+        self._pulse = replace(self._pulse, frac_done=frac)
         return True
 
 

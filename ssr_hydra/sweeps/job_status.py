@@ -185,7 +185,7 @@ def run_folders(root: Path, names: Collection[str], *, below: bool = False) -> l
     A link to such a folder counts unless its target is in the list. Other links are not followed, because they may form
     a circle. With ``below``, ``root`` itself does not count.
     """
-    found, links, waiting = list[str](), list[str](), [str(root)]
+    folders, links, waiting = list[str](), list[str](), [str(root)]
     while waiting:
         folder = waiting.pop()
         try:
@@ -194,19 +194,19 @@ def run_folders(root: Path, names: Collection[str], *, below: bool = False) -> l
         except OSError:  # the folder was removed, or cannot be read
             continue
         if any(entry.name in names for entry in entries) and not (below and folder == str(root)):
-            found.append(folder)
+            folders.append(folder)
             continue
         for entry in entries:
             if entry.is_dir(follow_symlinks=False):
                 waiting += [] if entry.name.startswith(".") else [entry.path]
             elif entry.is_symlink() and any(Path(entry.path, name).exists() for name in names):
                 links.append(entry.path)
-    targets = set(map(os.path.realpath, found)) if links else set()
+    targets = set(map(os.path.realpath, folders)) if links else set()
     for link in sorted(links):
         if os.path.realpath(link) not in targets:
             targets.add(os.path.realpath(link))
-            found.append(link)
-    return [Path(folder) for folder in found]
+            folders.append(link)
+    return [Path(folder) for folder in folders]
 
 
 def job_folders(study: Path) -> list[Path]:

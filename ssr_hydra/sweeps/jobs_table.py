@@ -41,10 +41,10 @@ def show_sweep(folder: Path, stream: TextIO, pending: str | None = None) -> None
     prints nothing. With more than fifty jobs, completed jobs are counted but not listed. If a job was refused, the
     subfolder ``pending`` of its folder holds the reason.
     """
-    found = {path.parent.parent for path in folder.glob("**/.hydra/overrides.yaml")}
-    found |= {*job_folders(folder)}  # this also finds jobs that have not started, which have no files of Hydra
+    folders = {path.parent.parent for path in folder.glob("**/.hydra/overrides.yaml")}
+    folders |= {*job_folders(folder)}  # this also finds jobs that have not started, which have no files of Hydra
     refused = {path.parent.parent for path in folder.glob(f"**/{pending}/overrides.yaml")} if pending else set()
-    jobs = [_read_job(folder, path) for path in found - refused]
+    jobs = [_read_job(folder, path) for path in folders - refused]
     jobs += [_read_refused(folder, path, str(pending)) for path in refused]
     if jobs:
         jobs.sort(key=lambda job: [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", job.folder)])
@@ -109,15 +109,17 @@ def _table(folder: Path, jobs: list[_Row], stream: TextIO) -> str:
     # The first line counts all jobs. The table does not list jobs that have not started. A long table does not list
     # completed jobs.
     hidden = {JobState.WAITING, *((JobState.COMPLETED,) if len(jobs) > _MOST_SHOWN else ())}
-    shown = [(job, row) for job, row in zip(jobs, columns.rows, strict=True) if job.state not in hidden or job.refused]
-    rows += [(job.folder, *row, *_outcome(job)) for job, row in shown]
-    counts = Counter(_status(job) or "without a record" for job in jobs)
+    entries = [
+        (job, row) for job, row in zip(jobs, columns.rows, strict=True) if job.state not in hidden or job.refused
+    ]
+    rows += [(job.folder, *row, *_outcome(job)) for job, row in entries]
+    counts = Counter(_status_text(job) or "without a record" for job in jobs)
     head = f"{len(jobs)} {'job' if len(jobs) == 1 else 'jobs'} in {folder}: "
     head += ", ".join(f"{count} {status}" for status, count in counts.items())
     lines = [visible(head)]
     if columns.shared:
         lines.append(visible(f"all with {' '.join(columns.shared)}"))
-    if shown:
+    if entries:
         first = 2 + len(columns.keys)  # the index of the column with the steps
         terminal = stream.isatty()
         lines += text_table(
@@ -130,7 +132,7 @@ def _table(folder: Path, jobs: list[_Row], stream: TextIO) -> str:
     return "\n" + "\n".join(lines) + "\n"
 
 
-def _status(job: _Row) -> str:
+def _status_text(job: _Row) -> str:
     if job.refused:
         return "refused"
     if job.state in (JobState.RUNNING, JobState.DIED, JobState.WAITING):
@@ -142,14 +144,14 @@ def _status(job: _Row) -> str:
 
 
 def _outcome(job: _Row) -> tuple[str, str, str, str, str]:
-    from ssr_hydra.trainer.progress import duration
+    from ssr_hydra.trainer.progress import clock_text
 
     result = job.result
     if job.refused:
         return "refused", "", "", "", job.refused
     if result is None or job.state in _WORDS:
         why = "its process died; it was probably killed" if job.state is JobState.DIED else ""
-        return _status(job), "", "", "", why or f"{RESULT} is incomplete" * (job.state is None)
+        return _status_text(job), "", "", "", why or f"{RESULT} is incomplete" * (job.state is None)
     value = result.metrics.get(job.objective) if job.objective is not None else None
-    shown = "" if value is None else f"{value:.4g}"
-    return _status(job), f"{result.steps:,}", duration(result.train_seconds), shown, result.error or ""
+    text = "" if value is None else f"{value:.4g}"
+    return _status_text(job), f"{result.steps:,}", clock_text(result.train_seconds), text, result.error or ""

@@ -147,20 +147,20 @@ class SharingPlan:
 
     def _lonely(self) -> Iterator[str]:
         """Yield a line for each step at which jobs differ from the other jobs so early that they share no steps."""
-        known, branches = [each.candidate for each, _, _ in self._known], self.stages.branches
+        candidates, branches = [each.candidate for each, _, _ in self._known], self.stages.branches
         groups: dict[Hashable, list[int]] = {}
-        for index in sorted(range(len(known)), key=lambda index: -branches[index].steps):
-            if known[index].group is not None:
-                groups.setdefault(known[index].group, []).append(index)
+        for index in sorted(range(len(candidates)), key=lambda index: -branches[index].steps):
+            if candidates[index].group is not None:
+                groups.setdefault(candidates[index].group, []).append(index)
         steps: dict[tuple[int, str], int] = Counter()
         for group in groups.values():
             for index in group:
-                branch, own = branches[index], known[index].sequences
-                rest = known[group[0] if index != group[0] else group[-1]].sequences
+                branch, own = branches[index], candidates[index].sequences
+                rest = candidates[group[0] if index != group[0] else group[-1]].sequences
                 is_alone = branch.source is None and not branch.children and not branch.begin
                 if len(group) > 1 and is_alone and own and rest:
                     step = first_difference(own, rest, 0, min(own.steps, rest.steps) - 1)
-                    steps[step, known[index].hint] += 1
+                    steps[step, candidates[index].hint] += 1
         for (step, hint), count in steps.items():
             jobs = "job differs" if count == 1 else "jobs differ"
             yield f"  {count} {jobs} from the other jobs at step {step:,}{hint}"
@@ -259,15 +259,15 @@ def _origins(
 ) -> list[tuple[Point, Candidate]]:
     """Return a pair (checkpoint, candidate of its job) for each checkpoint that was published with this software."""
     jobs: dict[str, Candidate] = {}
-    found = []
+    origins = []
     for point in points_of(study):
         with suppress(InputError, AttributeError, LookupError, TypeError, ValueError):  # from a different release
             if not point.is_by(code):
                 continue
             if point.identity not in jobs:
                 jobs[point.identity] = describe(point.values)
-            found.append((point, jobs[point.identity]))
-    return found
+            origins.append((point, jobs[point.identity]))
+    return origins
 
 
 def _latest_point(candidate: Candidate, origins: Sequence[tuple[Point, Candidate]]) -> tuple[int, Point | None]:
@@ -275,14 +275,14 @@ def _latest_point(candidate: Candidate, origins: Sequence[tuple[Point, Candidate
 
     If there is no such checkpoint, return 0 and None.
     """
-    sequences, best, found = candidate.sequences, 0, None
+    sequences, best, latest = candidate.sequences, 0, None
     for point, origin in origins:
         if sequences is None or origin.sequences is None or candidate.group is None or origin.group != candidate.group:
             continue
         is_later = best < point.step < sequences.steps
         if is_later and first_difference(origin.sequences, sequences, 0, point.step) == point.step:
-            best, found = point.step, point
-    return best, found
+            best, latest = point.step, point
+    return best, latest
 
 
 def _own_steps(folder: Path | None) -> list[int]:
@@ -304,7 +304,7 @@ def show_plan(folder: Path, sweep: PlannedSweep, stream: TextIO) -> None:
     """
     code = software(code_version(sweep.trust))
     StudyFolder(folder).check(sweep.base, sweep.swept, code, any_code=sweep.any_code)
-    owners = {found[0]: path for path in job_folders(folder) if (found := read_identity(path))}
+    owners = {owner[0]: path for path in job_folders(folder) if (owner := read_identity(path))}
     jobs: dict[str, tuple[str, ...]] = {}
     for overrides, description in sweep.jobs:
         jobs.setdefault(description.identity, of_experiment(overrides))

@@ -19,7 +19,7 @@ from ssr_hydra.records import RunResult
 from ssr_hydra.sweeps.heartbeat import HEARTBEAT, Pulse, clock_of
 from ssr_hydra.sweeps.job_status import JobState, StudyJob, columns_of, read_state
 from ssr_hydra.time import as_time
-from ssr_hydra.trainer.progress import duration
+from ssr_hydra.trainer.progress import clock_text
 
 _SECONDS = 1.0
 _BAR_WIDTH = 20
@@ -72,8 +72,8 @@ class SweepProgress:
         if kind is None or issubclass(kind, Exception):
             self._summarize()
         else:  # ctrl-C or a signal has stopped the sweep
-            done = sum(state.is_final for state in self.states.values())
-            self.tell(f"stopped with {done} of {len(self.states)} jobs done; continue with\n  {self._command}")
+            n_final = sum(state.is_final for state in self.states.values())
+            self.tell(f"stopped with {n_final} of {len(self.states)} jobs done; continue with\n  {self._command}")
 
     def _summarize(self) -> None:
         self.tell(line(Counter(self.states.values())))
@@ -105,8 +105,8 @@ class SweepProgress:
 
     def _end_of(self, path: Path) -> str:
         """Return the line for a job that has ended: its status, metric, training time, overrides and error."""
-        done = sum(self.states[each] is not JobState.STOPPED for each in self._told)
-        words = [f"{done}/{len(self.states)}", path.name]
+        n_ended = sum(self.states[each] is not JobState.STOPPED for each in self._told)
+        words = [f"{n_ended}/{len(self.states)}", path.name]
         error = None
         with suppress(OSError, ValueError):
             record = RunResult.load(path)
@@ -114,7 +114,7 @@ class SweepProgress:
             value = record.metrics.get(name or "")
             words += [record.status] if record.status != "completed" else []
             words += [f"{name} {value:.4g}"] if value is not None else []
-            words += [duration(record.train_seconds)] if record.steps else []
+            words += [clock_text(record.train_seconds)] if record.steps else []
         words.append(self._words[path] if error is None else f"{self._words[path]}: {' '.join(error.split())}")
         words += [self._left()] if self._area is None else []
         return "  ".join(filter(None, words))
@@ -148,11 +148,11 @@ class SweepProgress:
         """Return the estimated seconds until the sweep ends; None if no job has completed or all jobs have ended."""
         # A job that failed or was stopped may have trained only a small part of its steps.
         completed = {path for path, state in self.states.items() if state is JobState.COMPLETED}
-        done = sum(self._weights[path] for path in completed - self._untimed)
+        ended_weight = sum(self._weights[path] for path in completed - self._untimed)
         left = sum(self._weights[path] for path, state in self.states.items() if not state.has_ended)
-        if not done or not left:
+        if not ended_weight or not left:
             return None
-        return (time.monotonic() - self._began) / done * left
+        return (time.monotonic() - self._began) / ended_weight * left
 
     def _watch(self) -> None:
         wait = _SECONDS
@@ -216,14 +216,14 @@ class _Area:
         grid.add_column(no_wrap=True, justify="right", width=5)
         grid.expand = True
         most = max(1, self._console.height - 4)
-        for label, done in bars[:most]:
-            shown = "" if done is None else f"{done:.0%}"
-            grid.add_row(Text(visible(f"  {label}")), ProgressBar(1.0, done or 0.0, _BAR_WIDTH), Text(shown))
+        for label, frac in bars[:most]:
+            percent = "" if frac is None else f"{frac:.0%}"
+            grid.add_row(Text(visible(f"  {label}")), ProgressBar(1.0, frac or 0.0, _BAR_WIDTH), Text(percent))
         if len(bars) > most:
             grid.add_row(Text(f"  and {len(bars) - most} more"), "", "")
-        done = (ended + sum(part or 0.0 for _, part in bars)) / total if total else 1.0
+        frac = (ended + sum(part or 0.0 for _, part in bars)) / total if total else 1.0
         head = ", ".join(filter(None, [f"{name}: {line(counts)}", left]))
-        grid.add_row(Text(visible(head)), ProgressBar(1.0, done, _BAR_WIDTH), Text(f"{done:.0%}"))
+        grid.add_row(Text(visible(head)), ProgressBar(1.0, frac, _BAR_WIDTH), Text(f"{frac:.0%}"))
         self._try(lambda: self._live.update(grid, refresh=True))
 
     @staticmethod
@@ -252,7 +252,7 @@ def line(counts: Mapping[JobState, int]) -> str:
 def _weights(jobs: Iterable[StudyJob]) -> dict[Path, float]:
     """Return the relative length of each job: ssr times max_duration.
 
-    If the durations have different units or a job has no duration, the relative length is ssr.
+    If the durations have different units or a job has no clock_text, the relative length is ssr.
     """
     described = {job.folder: job.description for job in jobs}
     times = {path: as_time(each.max_duration, "max_duration") for path, each in described.items() if each.max_duration}

@@ -118,7 +118,7 @@ def run_sweep(
         with Heartbeat(study.sign):
             # If the disk is full, the error names the file.
             write_atomically(folder / "multirun.yaml", OmegaConf.to_yaml(cfg))
-            plan = study.assign(planned.jobs, _places(cfg, planned, loader))
+            plan = study.assign(planned.jobs, _folder_names(cfg, planned, loader))
             launcher = StudyLauncher(
                 inner,
                 study,
@@ -178,14 +178,14 @@ def _show_sharing(folder: Path, planned: PlannedSweep) -> None:
         print(cost_text(cost))
     sizes = [point.size() for point in points_of(folder)] if planned.keep in (ALL, ENDS) else []
     if sizes:
-        kept = "1 checkpoint" if len(sizes) == 1 else f"{len(sizes)} checkpoints"
+        amount = "1 checkpoint" if len(sizes) == 1 else f"{len(sizes)} checkpoints"
         print(
-            f"kept in {folder / SHARED}: {kept} of shared steps, {sum(sizes) / 1e6:,.1f} MB, "
+            f"kept in {folder / SHARED}: {amount} of shared steps, {sum(sizes) / 1e6:,.1f} MB, "
             "so that later jobs can start from them (share_keep=none keeps no checkpoint)"
         )
 
 
-def _places(cfg: DictConfig, planned: PlannedSweep, loader: ConfigLoader) -> list[str] | None:
+def _folder_names(cfg: DictConfig, planned: PlannedSweep, loader: ConfigLoader) -> list[str] | None:
     """Return the folder name of each job; None if the folders are numbered."""
     sweep: Any = OmegaConf.to_container(cfg.hydra.sweep, resolve=False)
     if sweep.get("subdir") == _NUMBERED:

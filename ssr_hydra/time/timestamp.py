@@ -177,9 +177,9 @@ class Timestamp:
         epoch_seconds: Time | Number | datetime.timedelta = 0,
         batch_seconds: Time | Number | datetime.timedelta = 0,
     ) -> None:
-        given = locals()
+        arguments = locals()
         for name, (slot, _, unit) in _COUNTERS.items():
-            setattr(self, slot, _count(given[name], name, unit))
+            setattr(self, slot, _count(arguments[name], name, unit))
 
     iteration: Final = _counter("_iteration", TimeUnit.ITERATION, "Iterations finished.")
     epoch: Final = _counter("_epoch", TimeUnit.EPOCH, "Epochs finished.")
@@ -383,5 +383,5 @@ class Timestamp:
         return NotImplemented if time is None else self.get(time.unit) < time
 
     def __repr__(self) -> str:
-        shown = (f"{name}={value}" for name in _COUNTERS if (value := getattr(self, name)._value))
-        return f"Timestamp({', '.join(shown)})"
+        parts = (f"{name}={value}" for name in _COUNTERS if (value := getattr(self, name)._value))
+        return f"Timestamp({', '.join(parts)})"

@@ -85,12 +85,12 @@ def per_group(value: Any, count: int, name: str) -> list[Any]:
     if len(value) != count:
         rule = f"must have one value per param group ({count}), but has {len(value)}"
         raise MismatchError(
-            name, [_show(part) for part in value], rule, "write one value per group, or one for all groups"
+            name, [_name_or_value(part) for part in value], rule, "write one value per group, or one for all groups"
         )
     return list(value)
 
 
-def _show(value: Any) -> Any:
+def _name_or_value(value: Any) -> Any:
     return getattr(value, "__name__", value)
 
 

@@ -90,10 +90,10 @@ class Product(Course):
         return rates
 
     def growth(self, before: Any, after: Any, count: int) -> list[float]:
-        found = [1.0] * count
+        factors = [1.0] * count
         for course in self.courses:
-            found = _times(found, course.growth(before, after, count))
-        return found
+            factors = _times(factors, course.growth(before, after, count))
+        return factors
 
 
 class _Recursion(Course):
@@ -140,13 +140,13 @@ class _Recursion(Course):
         return rates
 
     def _advance(self, rates: Sequence[float], bases: Sequence[float], before: Any, after: Any) -> list[float]:
-        found = list(rates)
+        new_rates = list(rates)
         for course in self.courses:
             if isinstance(course, Cosine):
-                found = course.stepped(found, bases, before, after)
+                new_rates = course.stepped(new_rates, bases, before, after)
             else:
-                found = _times(found, course.growth(before, after, len(bases)))
-        return found
+                new_rates = _times(new_rates, course.growth(before, after, len(bases)))
+        return new_rates
 
 
 class _Resetting(Course):

@@ -74,8 +74,8 @@ class _Continued(Course):
         self._before, self._last, self._own = before, last, own
 
     def rates(self, timestamp: Any, bases: Sequence[float]) -> list[float]:
-        found = self._before.rates(self._last, bases)
-        return [rate * factor for rate, factor in zip(found, self.since_start(timestamp, len(bases)), strict=True)]
+        last_rates = self._before.rates(self._last, bases)
+        return [rate * factor for rate, factor in zip(last_rates, self.since_start(timestamp, len(bases)), strict=True)]
 
     def growth(self, before: Any, after: Any, count: int) -> list[float]:
         return self._own.growth(before, after, count)
@@ -117,8 +117,8 @@ class Phases(Course):
         if index == self.index(before) % len(self.courses):
             return course.growth(before, after, count)
         if isinstance(course, _Continued):
-            found = self.growth(before, self._lasts[index - 1], count)
-            return [rate * factor for rate, factor in zip(found, course.since_start(after, count), strict=True)]
+            factors = self.growth(before, self._lasts[index - 1], count)
+            return [rate * factor for rate, factor in zip(factors, course.since_start(after, count), strict=True)]
         return super().growth(before, after, count)  # this phase starts from the initial rate
 
     def momenta(self, timestamp: Any, count: int) -> list[float]:
@@ -288,7 +288,7 @@ class ChainedScheduler(TorchScheduler):
 
 def links(named: list[tuple[str, TorchScheduler]], steps: Steps, again: int = 0) -> list[Link]:
     """Convert pairs (path, scheduler) to the links of a chain."""
-    found = []
+    all_links = []
     for place, part in named:
         with within(place):
             course = part.course(steps, again)
@@ -296,8 +296,8 @@ def links(named: list[tuple[str, TorchScheduler]], steps: Steps, again: int = 0)
         if isinstance(part, SequentialLR) and isinstance(course, Phases):
             one = steps.one * Fraction(again)
             resets = [time - steps.run.convert(one, time.unit, "milestones") for time in part.resets(steps)]
-        found.append(Link(place, type(part).__name__, course, resets))
-    return found
+        all_links.append(Link(place, type(part).__name__, course, resets))
+    return all_links
 
 
 def together(entries: Sequence[tuple[str, TorchScheduler, str]], run: Run) -> list[tuple[str, Course, str]]:
@@ -315,15 +315,15 @@ def together(entries: Sequence[tuple[str, TorchScheduler, str]], run: Run) -> li
             depend on each other's rates.
         InputError: A time cannot be resolved.
     """
-    found = [(links([(place, part)], Steps.at(run, pace))[0], pace) for place, part, pace in entries]
-    if len(found) < 2 or all(is_factor(link) for link, _ in found):
-        return [(link.place, link.course, pace) for link, pace in found]
-    paces = {pace for _, pace in found}
-    for link, _ in found:
+    pairs = [(links([(place, part)], Steps.at(run, pace))[0], pace) for place, part, pace in entries]
+    if len(pairs) < 2 or all(is_factor(link) for link, _ in pairs):
+        return [(link.place, link.course, pace) for link, pace in pairs]
+    paces = {pace for _, pace in pairs}
+    for link, _ in pairs:
         if not link.course.chains:
-            chain([other for other, _ in found], Steps.at(run, EPOCH))  # raises the error
+            chain([other for other, _ in pairs], Steps.at(run, EPOCH))  # raises the error
         if len(paces) > 1 and not is_factor(link):
             rule = "must have the same pace as the other schedulers, because it changes their rates at each step"
             raise UnchainableError(link.place, link.name, rule, f"set pace={BATCH} or pace={EPOCH} for all schedulers")
     pace = paces.pop()
-    return [(found[0][0].place, chain([link for link, _ in found], Steps.at(run, pace)), pace)]
+    return [(pairs[0][0].place, chain([link for link, _ in pairs], Steps.at(run, pace)), pace)]

@@ -209,8 +209,8 @@ def _check_length(steps: Steps, total: Time, stated: Any) -> None:
     length = steps.run.length() if steps.run.max_duration is not None else None
     if length is not None and steps.run.is_before(total, length):
         rule = f"must not end before the run (ends at {total}, the run at {length})"
-        shown = str(stated) if isinstance(stated, Time) else stated
-        raise RangeError("total_steps", shown, rule, "write '1dur' for the whole run")
+        value = str(stated) if isinstance(stated, Time) else stated
+        raise RangeError("total_steps", value, rule, "write '1dur' for the whole run")
 
 
 @dataclass(frozen=True)

@@ -134,10 +134,10 @@ class Products(Course):
         return rates
 
     def _product(self, function: Function, step: int) -> float:
-        known = self._known.setdefault(id(function), [1.0])
-        while len(known) <= step:
-            known.append(known[-1] * asked(function, len(known), "lr_lambda"))
-        return known[step]
+        products = self._known.setdefault(id(function), [1.0])
+        while len(products) <= step:
+            products.append(products[-1] * asked(function, len(products), "lr_lambda"))
+        return products[step]
 
     def growth(self, before: Any, after: Any, count: int) -> list[float]:
         first, last = math.floor(self._count(before)), math.floor(self._count(after))

@@ -151,15 +151,15 @@ class Plateau:
         return self._reduce(rates)
 
     def _reduce(self, rates: Sequence[float]) -> list[float]:
-        own, known = self._own, self.factors(len(rates))
+        own, factors = self._own, self.factors(len(rates))
         lowest = per_group(own.min_lr, len(rates), "min_lr")
         new = [max(rate * own.factor, least) for rate, least in zip(rates, lowest, strict=True)]
-        kept = [low if rate - low > own.eps else rate for rate, low in zip(rates, new, strict=True)]
+        new_rates = [low if rate - low > own.eps else rate for rate, low in zip(rates, new, strict=True)]
         self._factors = [
             factor * (low / rate) if low != rate else factor
-            for factor, low, rate in zip(known, kept, rates, strict=True)
+            for factor, low, rate in zip(factors, new_rates, rates, strict=True)
         ]
-        return kept
+        return new_rates
 
     def _is_better(self, metric: float) -> bool:
         own, sign = self._own, self._sign

@@ -51,7 +51,7 @@ def _first_tensor(inputs: Any) -> Tensor | None:
     if isinstance(inputs, Tensor):
         return inputs
     parts = inputs.values() if isinstance(inputs, Mapping) else inputs if isinstance(inputs, (tuple, list)) else ()
-    return next((found for part in parts if (found := _first_tensor(part)) is not None), None)
+    return next((tensor for part in parts if (tensor := _first_tensor(part)) is not None), None)
 
 
 def num_samples(inputs: Any) -> int:

@@ -87,8 +87,8 @@ class Deadline:
     def renew(self, timestamp: Timestamp) -> None:
         """Set the due time to the first multiple of the interval after this timestamp."""
         assert self._interval is not None
-        done = math.floor(self._now(timestamp) / self._interval)
-        self.count = math.ceil(self._interval * (done + 1))
+        n_intervals = math.floor(self._now(timestamp) / self._interval)
+        self.count = math.ceil(self._interval * (n_intervals + 1))
 
     def share(self, timestamp: Timestamp) -> float:
         """Return the fraction of the time before the event that has passed at this timestamp, from 0 to 1."""

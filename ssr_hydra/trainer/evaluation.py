@@ -149,12 +149,12 @@ def check_metrics(metrics: Any) -> dict[str, Any]:
     for name, metric in metrics.items():
         if not isinstance(name, str) or not name or name == "loss":
             raise ConflictError("metrics", name, "must be a string other than 'loss'", "rename it")
-        made = metric
-        while isinstance(made, functools.partial):
-            made = made.func
-        if inspect.isclass(made) and accumulates(made):
+        inner = metric
+        while isinstance(inner, functools.partial):
+            inner = inner.func
+        if inspect.isclass(inner) and accumulates(inner):
             rule, fix = "must be an object, not its class", "create the object (in a config, remove _partial_)"
-            raise WrongTypeError(f"metrics.{name}", callable_name(made), rule, fix)
+            raise WrongTypeError(f"metrics.{name}", callable_name(inner), rule, fix)
         if accumulates(metric):
             if (other := objects.setdefault(id(metric), name)) != name:
                 rule = f"must be a separate object, because metrics.{other} already uses this object"
@@ -172,17 +172,17 @@ def accumulates(metric: Any) -> bool:
 
 def check_metric_name(metric: str | None, field: str, metrics: Mapping[str, Any], *, evaluates: bool) -> None:
     """Refuse a setting whose value is the name of a metric that the run does not compute."""
-    known = ["train/loss"]
+    names = ["train/loss"]
     if evaluates:
-        known = [*(f"eval/{name}" for name in metrics), "eval/loss", *known]
+        names = [*(f"eval/{name}" for name in metrics), "eval/loss", *names]
         # A metric object may return a mapping. Its keys are known only after the first evaluation, which checks this
         # name.
         if metric is not None and any(
             metric.startswith(f"eval/{name}/") for name, each in metrics.items() if accumulates(each)
         ):
             return
-    if metric is not None and metric not in known:
-        raise UnknownNameError(field, metric, "must be a metric of the run", f"use {' or '.join(known)}")
+    if metric is not None and metric not in names:
+        raise UnknownNameError(field, metric, "must be a metric of the run", f"use {' or '.join(names)}")
 
 
 def check_reducible(metrics: Mapping[str, Any], world_size: int) -> None:

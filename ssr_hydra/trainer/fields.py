@@ -184,14 +184,14 @@ class FieldSchedules:
 
     def values(self) -> dict[str, float | list[float] | dict[str, float]]:
         """Return the value of every field: one number if the groups agree, else the result of :func:`by_group`."""
-        shown: dict[str, float | list[float] | dict[str, float]] = {}
+        by_field: dict[str, float | list[float] | dict[str, float]] = {}
         for field, targets in self._targets.items():
             numbers = [float(target.place.get(target.group)) for target in targets]
             alike = len(set(numbers)) == 1
-            shown[field] = (
+            by_field[field] = (
                 numbers[0] if alike else by_group(numbers, [each.group for each in targets], self._state.optimizers)
             )
-        return shown
+        return by_field
 
     def _is_stale(self) -> bool:
         """Return whether a param group was added, or the groups were replaced when an optimizer's state was loaded."""
@@ -233,21 +233,23 @@ class FieldSchedules:
                     memory.set(target.group, now.clone() if isinstance(now, Tensor) else now)
 
     def _targets_of(self, field: str, groups: Sequence[tuple[str, _Group]]) -> Iterator[_Target]:
-        found = [(path, group, place) for path, group in groups if (place := _place(field, group)) is not None]
-        if not found:
+        entries = [
+            (path, group, place) for path, group in groups if (place := _place_in_group(field, group)) is not None
+        ]
+        if not entries:
             names = sorted({name for _, group in groups for name in _fields(group)})
             raise UnknownNameError(
                 f"schedules.{field}", field, "no param group has this field", f"use one of {', '.join(names)}"
             )
         # Param groups may share a tensor, for example the optimizer's default value. If a schedule has already changed
         # this tensor, the first value of the tensor is the initial value.
-        known = {
+        initial_by_id = {
             id(value): target.initial
             for target in self._targets.get(field, ())
             if isinstance(value := target.place.get(target.group), Tensor)
         }
         targets = []
-        for path, group, place in found:
+        for path, group, place in entries:
             value = place.get(group)
             if isinstance(value, bool) or not isinstance(value, (int, float, Tensor)):
                 rule = f"must be a number, but {path} has {value!r}"
@@ -257,7 +259,7 @@ class FieldSchedules:
                 raise WrongTypeError(f"schedules.{field}", field, rule, "schedule another field")
             memory = replace(place, key=f"initial_{place.key}")
             if memory.key not in group:
-                group[memory.key] = _kept(group[place.key], known)
+                group[memory.key] = _kept(group[place.key], initial_by_id)
             targets.append(_Target(group, place, float(memory.get(group)), field))
         if not any(target.initial for target in targets):
             raise no_effect(field)
@@ -269,9 +271,9 @@ def _bind(
 ) -> dict[str, Curve]:
     for field, part in schedules.items():
         if (not callable(part) and not isinstance(part, (list, tuple))) or isinstance(part, type):
-            shown = part.__name__ if isinstance(part, type) else type(part).__name__
+            type_name = part.__name__ if isinstance(part, type) else type(part).__name__
             rule = "must be a scheduler of this package, or a function of (state) or (state, ssr)"
-            raise WrongTypeError(f"schedules.{field}", shown, rule, "use a scheduler such as LinearScheduler()")
+            raise WrongTypeError(f"schedules.{field}", type_name, rule, "use a scheduler such as LinearScheduler()")
     if not schedules:
         return {}
     try:
@@ -281,7 +283,7 @@ def _bind(
         raise error.renamed(name) from None
 
 
-def _place(field: str, group: _Group) -> _Place | None:
+def _place_in_group(field: str, group: _Group) -> _Place | None:
     """Return the place of a field in a param group; None if the group does not have the field."""
     if field.startswith("initial_"):  # not a setting: this package has stored the initial value in the group
         return None
@@ -301,13 +303,13 @@ def _is_count(field: str, optimizer: Optimizer) -> bool:
     return parameter is not None and parameter.annotation in (int, "int", int | None, "int | None")
 
 
-def _kept(value: Any, known: Mapping[int, float]) -> Any:
+def _kept(value: Any, initial_by_id: Mapping[int, float]) -> Any:
     """Return a copy of a field's value, to store it as the initial value."""
     if isinstance(value, (tuple, list)):
-        return tuple(_kept(part, known) for part in value)
+        return tuple(_kept(part, initial_by_id) for part in value)
     if not isinstance(value, Tensor):
         return value
-    return torch.full_like(value, known[id(value)]) if id(value) in known else value.clone()
+    return torch.full_like(value, initial_by_id[id(value)]) if id(value) in initial_by_id else value.clone()
 
 
 def _fields(group: _Group) -> Iterator[str]:

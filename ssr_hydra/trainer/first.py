@@ -72,13 +72,13 @@ def first_batch(
         except (*_MISFITS, UserCodeError) as error:
             if type(error) not in (*_MISFITS, UserCodeError):
                 raise
-            given, cause = described_error(error), cast(BaseException, error)
+            message, cause = described_error(error), cast(BaseException, error)
             if isinstance(error, UserCodeError) and error.__cause__ is not None:
-                given, cause = str(error), error.__cause__
-            if given.startswith("metrics."):
-                raise FirstBatchError(f"{given}; the first batch of {field} has {_described(batch)}") from cause
+                message, cause = str(error), error.__cause__
+            if message.startswith("metrics."):
+                raise FirstBatchError(f"{message}; the first batch of {field} has {_described(batch)}") from cause
             hint = _hint(cause, batch, model, loss, is_own=is_own)
-            raise FirstBatchError(f"{field}, first batch ({_described(batch)}): {given}; {hint}") from cause
+            raise FirstBatchError(f"{field}, first batch ({_described(batch)}): {message}; {hint}") from cause
 
 
 def check_loss(loss: Any, function: Callable[..., Any], outputs: Any) -> None:
@@ -168,8 +168,8 @@ def _hint(error: BaseException, batch: Any, model: nn.Module, loss: Callable[...
             return f"{rule}; for numeric targets, {_REGRESSION}"
         return "cross entropy needs outputs [N, C] and classes from 0 to C - 1, int64 of shape [N]"
     weights = next((parameter.dtype for parameter in model.parameters() if parameter.is_floating_point()), None)
-    given = inputs.dtype if isinstance(inputs, Tensor) and inputs.is_floating_point() else weights
-    if weights is not None and given != weights and "dtype" in str(error):
+    dtype = inputs.dtype if isinstance(inputs, Tensor) and inputs.is_floating_point() else weights
+    if weights is not None and dtype != weights and "dtype" in str(error):
         return f"inputs must have the type of the weights, {_dtype_name(weights)}: inputs.to({weights})"
     return "if the batch is wrong, change the data set or its collate_fn"
 

@@ -90,8 +90,8 @@ def samples_per_batch(loader: Any, processes: Processes) -> int | None:
     size = batch_size(loader)
     if getattr(loader, "global_batch_size", None) is not None:
         return size
-    total, known = processes.sum((size or 0, size is not None), "the start")
-    return total if known == processes.world_size else None
+    total, n_sized = processes.sum((size or 0, size is not None), "the start")
+    return total if n_sized == processes.world_size else None
 
 
 def batch_size(loader: Any) -> int | None:
@@ -109,27 +109,27 @@ def batch_size(loader: Any) -> int | None:
 def check_optimizers(optimizers: Any, schedulers: Any, model: nn.Module, loss: Any = None) -> tuple[Optimizer, ...]:
     """Return the checked optimizers of a run. The default is the torch schedulers' optimizers, or SGD."""
     if optimizers is None:
-        found = {id(item.optimizer): item.optimizer for item in torch_schedulers(schedulers)}
-        if found:
-            return _that_train(tuple(found.values()), model, loss)
+        of_schedulers = {id(item.optimizer): item.optimizer for item in torch_schedulers(schedulers)}
+        if of_schedulers:
+            return _that_train(tuple(of_schedulers.values()), model, loss)
         parameters = trained_parameters(model)
         fused = parameters[0].device.type in ("cpu", "cuda", "mps") and not is_sharded(model)
         return (torch.optim.SGD(parameters, lr=0.1, momentum=0.9, nesterov=True, fused=fused),)
-    given = tuple(optimizers) if isinstance(optimizers, (list, tuple)) else (optimizers,)
-    for optimizer in given:
+    all_optimizers = tuple(optimizers) if isinstance(optimizers, (list, tuple)) else (optimizers,)
+    for optimizer in all_optimizers:
         if not isinstance(optimizer, Optimizer):
             rule = "must be a torch.optim.Optimizer, or a list of them"
             raise WrongTypeError("optimizers", type(optimizer).__name__, rule, "build it with model.parameters()")
         if isinstance(optimizer, torch.optim.LBFGS):
             rule = "cannot be used, because it evaluates the loss several times per step"
             raise UnsupportedError("optimizers", "LBFGS", rule, "use a first-order optimizer")
-    if not given:
+    if not all_optimizers:
         raise MissingValueError(
             "optimizers", optimizers, "must have at least one optimizer", "use None for the default"
         )
     if is_sharded(model):
-        check_sharded(given)
-    return _that_train(given, model, loss)
+        check_sharded(all_optimizers)
+    return _that_train(all_optimizers, model, loss)
 
 
 def _that_train(optimizers: tuple[Optimizer, ...], model: nn.Module, loss: Any) -> tuple[Optimizer, ...]:

@@ -235,12 +235,12 @@ def _by_optimizer(
     all_of_them: bool,
     as_it_is: bool,
 ) -> list[TorchRates]:
-    found = []
+    all_rates = []
     for optimizer in state.optimizers:
         own = [entry for of, entry in entries if of is None or of is optimizer]
         if own or all_of_them:
-            found.append(TorchRates(optimizer, own, run, runs_as_it_is=as_it_is, is_new=begins(state)))
-    return found
+            all_rates.append(TorchRates(optimizer, own, run, runs_as_it_is=as_it_is, is_new=begins(state)))
+    return all_rates
 
 
 def _sort(
@@ -348,12 +348,12 @@ def _check_moves(entry: SchedulerEntry, state: State, stepwise: bool | None) -> 
 def _cannot_stretch(entry: SchedulerEntry, ssr: Fraction) -> InputError:
     """Return the error for a torch scheduler that cannot be a function of time, although this run needs a function."""
     assert entry.instance is not None
-    wanted = f"be stretched to ssr {float(ssr):g}" if ssr != 1 else "follow the time map of a changed run"
+    action = f"be stretched to ssr {float(ssr):g}" if ssr != 1 else "follow the time map of a changed run"
     try:
         read(entry.instance)
     except InputError as error:
         inner = error if error.field == "scheduler" else error.within(type(entry.instance).__name__)
-        rule = f"cannot {wanted}: it {error.rule}" if error.field == "scheduler" else f"cannot {wanted}: {inner}"
+        rule = f"cannot {action}: it {error.rule}" if error.field == "scheduler" else f"cannot {action}: {inner}"
         return UnsupportedError(entry.field, type(entry.instance).__name__, rule, error.fix)
     raise AssertionError
 

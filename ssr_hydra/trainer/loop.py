@@ -67,8 +67,8 @@ class AgreedStop:
 
     def agree(self, nanoseconds: int) -> int:
         """Share a stop signal of one process with the others. Return rank 0's ``nanoseconds``, so clocks agree."""
-        asked = self._request.number
-        mine = (nanoseconds if self._processes.is_main else 0, *(asked == number for number in STOP_SIGNALS))
+        own_signal = self._request.number
+        mine = (nanoseconds if self._processes.is_main else 0, *(own_signal == number for number in STOP_SIGNALS))
         nanoseconds, *counts = self._processes.sum(mine)
         self.number = next((number for number, count in zip(STOP_SIGNALS, counts, strict=True) if count), 0)
         return nanoseconds
@@ -502,7 +502,7 @@ class Loop:
             torch.mps.synchronize()
 
     def _wrong_length(self, timestamp: Timestamp, how: str) -> InputError:
-        given = "" if how == "more" else f" ({timestamp.batches_in_epoch})"
-        rule = f"has a length of {self.state.dataloader_len} batches, but returned {how}{given}"
+        actual = "" if how == "more" else f" ({timestamp.batches_in_epoch})"
+        rule = f"has a length of {self.state.dataloader_len} batches, but returned {how}{actual}"
         fix = "correct len(train_dataloader), on which schedules and the end of the run depend"
         return MismatchError("train_dataloader", type(self.train).__name__, rule, fix)

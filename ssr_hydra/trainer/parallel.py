@@ -138,18 +138,18 @@ def in_step(loader: Iterable[Any], processes: Processes) -> Iterator[Any]:
     """
     batches, batch, end = iter(loader), None, object()
     while True:
-        found = next(batches, end)
-        (having,) = processes.sum([found is not end], "an evaluation")
+        item = next(batches, end)
+        (having,) = processes.sum([item is not end], "an evaluation")
         if having == 0:
             return
-        if found is not end:
-            batch = found
+        if item is not end:
+            batch = item
         elif batch is None:
             rule = "must have a batch in every process, because the model is sharded"
             raise MissingValueError("eval_dataloader", type(loader).__name__, rule, "distribute the batches evenly")
         else:
-            found = batch if isinstance(batch, Padding) else Padding(batch)
-        yield found
+            item = batch if isinstance(batch, Padding) else Padding(batch)
+        yield item
 
 
 def weights(model: nn.Module, optimizers: tuple[Optimizer, ...]) -> tuple[dict[str, Any], list[dict[str, Any]]]:

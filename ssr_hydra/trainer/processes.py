@@ -231,11 +231,13 @@ class Processes:
             return
         first, *others = self.gather(described, "the start")
         for rank, other in enumerate(others, 1):
-            if found := [item for item in differences(first, other) if not re.match(free, item.field)]:
-                listed = ", ".join(f"{item.field}: {item.old!r} and {item.new!r}" for item in found[:_MOST_SHOWN])
-                more = f", and {len(found) - _MOST_SHOWN} more" if len(found) > _MOST_SHOWN else ""
+            if mismatches := [item for item in differences(first, other) if not re.match(free, item.field)]:
+                listed = ", ".join(f"{item.field}: {item.old!r} and {item.new!r}" for item in mismatches[:_MOST_SHOWN])
+                more = f", and {len(mismatches) - _MOST_SHOWN} more" if len(mismatches) > _MOST_SHOWN else ""
                 rule = f"must be the same in all processes of a run (process 0 and process {rank} have {listed}{more})"
-                raise MismatchError(found[0].field, found[0].old, rule, "start all processes with the same settings")
+                raise MismatchError(
+                    mismatches[0].field, mismatches[0].old, rule, "start all processes with the same settings"
+                )
 
     def from_main(self, value: Any, what: str = "the start") -> Any:
         """Return rank 0's value in every process."""
@@ -308,14 +310,14 @@ def _quiet() -> Iterator[None]:
     """In the ``with`` block, discard stderr, to which torch's store writes long messages about closed connections."""
     with suppress(OSError, ValueError):
         sys.stderr.flush()
-    kept = os.dup(2)
+    stderr_copy = os.dup(2)
     nowhere = os.open(os.devnull, os.O_WRONLY)
     try:
         os.dup2(nowhere, 2)
         yield
     finally:
-        os.dup2(kept, 2)
-        os.close(kept)
+        os.dup2(stderr_copy, 2)
+        os.close(stderr_copy)
         os.close(nowhere)
 
 

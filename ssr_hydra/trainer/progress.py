@@ -89,10 +89,10 @@ class _Plain:
             f"lr {_number_text(snapshot.lr)}",
             f"loss {_number_text(snapshot.loss)}",
             *(snapshot.scores if evaluated else ()),
-            f"{duration(snapshot.train_seconds)}",
+            f"{clock_text(snapshot.train_seconds)}",
         ]
         if snapshot.eta is not None:
-            words.append(f"ETA {duration(snapshot.eta)}")
+            words.append(f"ETA {clock_text(snapshot.eta)}")
         self.tell(visible("  ".join(words)))
 
     def close(self) -> None: ...
@@ -138,7 +138,7 @@ class _Bar:
     def update(self, snapshot: Snapshot, *, evaluated: bool = False) -> None:  # noqa: ARG002  # always shows metrics
         words = [snapshot.counted, f"lr {_number_text(snapshot.lr)}", f"loss {_number_text(snapshot.loss)}"]
         if snapshot.eta is not None:
-            words.append(f"ETA {duration(snapshot.eta)}")
+            words.append(f"ETA {clock_text(snapshot.eta)}")
         words += snapshot.scores[:1]
         while len("  ".join(words)) > self._room and len(words) > 1:
             words.pop()
@@ -204,8 +204,8 @@ def summary(result: RunResult, run_dir: Path | None, objective: str | None = Non
     ]
     if result.tokens:
         rows.append(("tokens", f"{result.tokens:,}"))
-    total = f"{duration(result.total_seconds)} with evaluation and checkpoints"
-    rows.append(("training", f"{duration(result.train_seconds)}  ({total})"))
+    total = f"{clock_text(result.total_seconds)} with evaluation and checkpoints"
+    rows.append(("training", f"{clock_text(result.train_seconds)}  ({total})"))
     for name, value in result.metrics.items():
         rows.append((name, _number_text(value) + ("  (objective)" if name == objective else "")))
     if run_dir is not None:
@@ -237,7 +237,7 @@ def announce(kind: str, stream: TextIO | None = None) -> None:
             print("starting: torch, data, model ...", file=target, flush=True)
 
 
-def duration(seconds: float) -> str:
+def clock_text(seconds: float) -> str:
     """Return a number of seconds as text, such as 0.42 s, 12.3 s, 4:05 min or 1:02:03 h."""
     if seconds < 9.995:
         return f"{seconds:.2f} s"

@@ -129,9 +129,9 @@ class Rereading:
 
     def _generators(self) -> list[torch.Generator]:
         """Return the torch generators of the loader and its samplers, without duplicates."""
-        found: dict[int, torch.Generator] = {}
+        generators: dict[int, torch.Generator] = {}
         for part in self._parts():
             generator = getattr(part, "generator", None)
             if isinstance(generator, torch.Generator):
-                found[id(generator)] = generator
-        return list(found.values())
+                generators[id(generator)] = generator
+        return list(generators.values())

@@ -85,18 +85,18 @@ class Resuming:
 
     def _agreed(self, saves: bool) -> Checkpoint | None:
         """Return the checkpoint that rank 0 has chosen, or None. An error of rank 0 is raised in all processes."""
-        found: Checkpoint | None = None
+        checkpoint: Checkpoint | None = None
         error: Exception | None = None
         if self._processes.is_main:
             try:
-                found = self._choose(saves)
+                checkpoint = self._choose(saves)
             except (InputError, RunError, OSError) as raised:
                 error = raised
-        path, error = self._processes.from_main((None if found is None else found.path, error))
+        path, error = self._processes.from_main((None if checkpoint is None else checkpoint.path, error))
         if error is not None:
             raise error
         if path is None or self._processes.is_main:
-            return found
+            return checkpoint
         return load(Path(path))
 
     def _choose(self, saves: bool) -> Checkpoint | None:
@@ -140,19 +140,19 @@ class Resuming:
             return TimeMap.planned(plan, ssr)
         with checkpoint.part("timestamp") as counters:
             timestamp = Timestamp.from_state_dict(counters)
-        found = differences(checkpoint.description, description)
-        if self.is_planned and found:
-            rule = f"cannot be used, because the shared steps were trained with {'; '.join(map(str, found))}"
+        changes = differences(checkpoint.description, description)
+        if self.is_planned and changes:
+            rule = f"cannot be used, because the shared steps were trained with {'; '.join(map(str, changes))}"
             raise MismatchError("share", True, rule, f"delete {checkpoint.path} and remove share, or name a new study")
-        check_change(found, self._on_change, timestamp, self._resume)
-        self.changes = [str(item) for item in found]
+        check_change(changes, self._on_change, timestamp, self._resume)
+        self.changes = [str(item) for item in changes]
         with checkpoint.part("time_map") as state_of_map:
             saved_map = TimeMap.from_state_dict(state_of_map)
         state.timestamp = plan.timestamp = timestamp
         # Only a changed plan needs a new time map. After a change of the learning rate or of the number of processes,
         # the schedule continues.
         time_map = saved_map
-        if any(_PLAN.match(item.field) for item in found):
+        if any(_PLAN.match(item.field) for item in changes):
             if self._on_change == "rescale" and plan is not state:
                 rule = "cannot be used with control=truncate, whose runs do not complete their schedule"
                 raise ConflictError(
@@ -168,7 +168,7 @@ class Resuming:
         record = self._finished(timestamp)
         # Refuse to change a finished run unless the change extends the run: other changes would be recorded without
         # effect.
-        if record is not None and found:
+        if record is not None and changes:
             TimeMap.planned(state, ssr).extended(state, ssr)
         elif record is not None:  # the weights of the finished run are loaded, to evaluate or export them
             self.finished = record

@@ -106,13 +106,13 @@ def as_safetensors(model: nn.Module, state: Mapping[str, Any], name: str | None,
     from safetensors.torch import save
 
     first: dict[int, str] = {}
-    kept = {key: first.setdefault(id(own), key) for key, own in sorted(model.state_dict(keep_vars=True).items())}
+    stored_keys = {key: first.setdefault(id(own), key) for key, own in sorted(model.state_dict(keep_vars=True).items())}
     tensors = {
         key: state[key].detach().cpu().clone(memory_format=torch.contiguous_format)
-        for key, other in kept.items()
+        for key, other in stored_keys.items()
         if key == other
     }
-    metadata = {key: other for key, other in kept.items() if key != other}
+    metadata = {key: other for key, other in stored_keys.items() if key != other}
     metadata |= {"format": "pt", "ssr": str(ssr), "steps": str(steps)} | ({} if name is None else {"name": name})
     return bytes(save(tensors, metadata))
 
@@ -134,23 +134,23 @@ def restore_optimizers(
     """
     for optimizer, saved in zip(optimizers, state["optimizers"], strict=True):
         _check_fits(optimizer, saved)
-    made = [[dict(group) for group in optimizer.param_groups] for optimizer in optimizers]
+    fresh_groups = [[dict(group) for group in optimizer.param_groups] for optimizer in optimizers]
     load_weights(model, tuple(optimizers), state.get("model"), state["optimizers"])
     for optimizer in optimizers:
         # If this flag is not set, torch warns that lr_scheduler.step() was called before optimizer.step().
         optimizer._opt_called = True  # type: ignore[attr-defined]
-    for optimizer, groups, was, is_now in zip(optimizers, made, old, new, strict=True):
-        for group, given, before, after in zip(
+    for optimizer, groups, was, is_now in zip(optimizers, fresh_groups, old, new, strict=True):
+        for group, fresh_group, before, after in zip(
             optimizer.param_groups, groups, was["groups"], is_now["groups"], strict=True
         ):
-            for key in given:
+            for key in fresh_group:
                 name = key.removeprefix("initial_")
                 if key == "params" or (key in group and name in before and before[name] == after.get(name)):
                     continue
-                group[key] = given[key]
+                group[key] = fresh_group[key]
                 group.pop(f"initial_{key}", None)
-                if f"initial_{key}" in given:
-                    group[f"initial_{key}"] = given[f"initial_{key}"]
+                if f"initial_{key}" in fresh_group:
+                    group[f"initial_{key}"] = fresh_group[f"initial_{key}"]
 
 
 _COUNTERS = ("step", "eta", "mu", "mu_product")

@@ -124,8 +124,10 @@ class TrainStep:
         if parts == 1:
             return [(batch, weight)]
         length = self._task.length(batch)
-        made = min(parts, length)
-        split = [(part, self.count(part)[2]) for part in (_piece(batch, made, index, length) for index in range(made))]
+        n_parts = min(parts, length)
+        split = [
+            (part, self.count(part)[2]) for part in (_piece(batch, n_parts, index, length) for index in range(n_parts))
+        ]
         if sum(size for _, size in split) != weight:
             rule = f"splits this batch into parts with {sum(size for _, size in split)} {self._settings.loss_mean_over}"
             fix = "give batches that can be split along the first dimension of their tensors, or accumulate=1"
@@ -133,7 +135,7 @@ class TrainStep:
         if self._processes.world_size > 1:
             # Every process must have the same number of parts, because the processes compute together. Parts of weight
             # 0 come first, because gradients are exchanged with the last part.
-            return [(split[0][0], 0)] * (parts - made) + split
+            return [(split[0][0], 0)] * (parts - n_parts) + split
         # Leave out a part of weight 0: if the loss divides by the number of tokens, the part's gradient would be NaN.
         return [(part, size) for part, size in split if size]
 

@@ -284,15 +284,15 @@ class Task:
         try:
             with preserved_rng():
                 together = processes.world_size > 1 and is_sharded(self.model)
-                for number, given in enumerate(in_step(loader, processes) if together else loader, 1):
+                for number, item in enumerate(in_step(loader, processes) if together else loader, 1):
                     if each_batch is not None:
                         each_batch()
-                    batch = given.batch if isinstance(given, Padding) else given
+                    batch = item.batch if isinstance(item, Padding) else item
                     samples, _, weight = self.weigh(batch)
                     with self._looking_after(batch, f"{split}_dataloader") if is_new else nullcontext():
-                        found = self._evaluated(batch, is_padding=isinstance(given, Padding))
+                        batch_metrics = self._evaluated(batch, is_padding=isinstance(item, Padding))
                     is_new = False
-                    for name, values in found.items():
+                    for name, values in batch_metrics.items():
                         count = weight if name == "eval/loss" else samples
                         if count:  # the loss of a batch without samples or tokens is NaN
                             means[name].add(values, count)
@@ -315,8 +315,10 @@ class Task:
         for name in self.metrics:
             if name not in self._objects:
                 evaluated[f"eval/{name}"] = means[f"eval/{name}"].value()
-            elif taken := evaluated.keys() & results.get(name, {}):
-                raise ConflictError(f"metrics.{name}", min(taken), "is also the name of another metric", "rename it")
+            elif duplicates := evaluated.keys() & results.get(name, {}):
+                raise ConflictError(
+                    f"metrics.{name}", min(duplicates), "is also the name of another metric", "rename it"
+                )
             else:
                 evaluated.update(results.get(name, {}))
         evaluated["eval/loss"] = means["eval/loss"].value()
@@ -332,5 +334,5 @@ class Task:
             return {}
         self._update(outputs, targets)
         functions = [name for name in self.metrics if name not in self._objects]
-        found = {f"eval/{name}": self._metric_of(name, outputs, targets) for name in functions}
-        return {**found, "eval/loss": one_number(loss, self._loss)}
+        values = {f"eval/{name}": self._metric_of(name, outputs, targets) for name in functions}
+        return {**values, "eval/loss": one_number(loss, self._loss)}

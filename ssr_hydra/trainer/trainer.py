@@ -288,8 +288,8 @@ class Trainer:
         self.resumed_from = resuming.path
         self.code: Mapping[str, str] = {}
         self.checkpoints_at: Collection[int] = ()
-        held = None if resuming.checkpoint is None else resuming.checkpoint.state.get("code")
-        self.code_before: Mapping[str, str] = held if isinstance(held, dict) else {}
+        saved_code = None if resuming.checkpoint is None else resuming.checkpoint.state.get("code")
+        self.code_before: Mapping[str, str] = saved_code if isinstance(saved_code, dict) else {}
         plan = state
         if control is not None:  # a run with a control has the schedules of the full run
             rates = state.dataloader_len, state.samples_per_batch, state.tokens_per_batch

@@ -11,9 +11,9 @@ SCRIPTS = REPO / "scripts"
 
 def bench(*arguments: str) -> list[str]:
     """Return the lines that the script prints."""
-    done = warm.run(str(SCRIPTS / "bench.py"), *arguments, cwd=REPO)
-    assert done.returncode == 0, done.stderr
-    return done.stdout.splitlines()
+    process = warm.run(str(SCRIPTS / "bench.py"), *arguments, cwd=REPO)
+    assert process.returncode == 0, process.stderr
+    return process.stdout.splitlines()
 
 
 def test_scheduler_bench_compares_with_torch_lambda_lr() -> None:

@@ -16,7 +16,7 @@ from doc_blocks import console_scripts
 
 
 def python(*arguments: str | Path, cwd: Path, **environ: str) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, *map(str, arguments)],
         cwd=cwd,
         env={**os.environ, **environ},
@@ -25,13 +25,13 @@ def python(*arguments: str | Path, cwd: Path, **environ: str) -> subprocess.Comp
         text=True,
         timeout=300,
     )
-    assert done.returncode == 0, f"{arguments}\n{done.stdout}\n{done.stderr}"
-    return done
+    assert process.returncode == 0, f"{arguments}\n{process.stdout}\n{process.stderr}"
+    return process
 
 
 def run(command: Path, *arguments: str, cwd: Path) -> str:
     environ = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "PYTHONHOME")}
-    done = subprocess.run(
+    process = subprocess.run(
         [str(command), *arguments],
         cwd=cwd,
         env=environ,
@@ -40,8 +40,8 @@ def run(command: Path, *arguments: str, cwd: Path) -> str:
         text=True,
         timeout=300,
     )
-    assert done.returncode == 0, f"{command} {arguments}\n{done.stdout}\n{done.stderr}"
-    return done.stdout
+    assert process.returncode == 0, f"{command} {arguments}\n{process.stdout}\n{process.stderr}"
+    return process.stdout
 
 
 @pytest.fixture(scope="session")

@@ -21,13 +21,13 @@ def test_run_survives_signals_at_random_points(tmp_path: Path) -> None:
 
 
 def test_run_survives_kills_at_its_end_and_ctrl_c_and_a_requeue_and_a_full_disk(tmp_path: Path) -> None:
-    found = scenarios("ends:3,keyboard:4,requeue,full_disk", tmp_path)
+    counts = scenarios("ends:3,keyboard:4,requeue,full_disk", tmp_path)
     # The kills come while the last checkpoint and the record are written.
-    assert found["ends"]["kills"] >= 8
+    assert counts["ends"]["kills"] >= 8
     # ctrl-C in a terminal, once and twice: in training, and in an evaluation.
-    assert found["keyboard"]["codes"] == [130] * 4
+    assert counts["keyboard"]["codes"] == [130] * 4
     # After the checkpoint, the trainer calls the handler of SIGUSR2 that a job launcher has installed. The first run's
     # handler returns, and the second run's handler exits with code 7.
-    assert found["requeue"]["codes"] == [140, 7]
+    assert counts["requeue"]["codes"] == [140, 7]
     # The error names path and bytes, and the previous checkpoint is intact.
-    assert found["full_disk"]["full"] == 3
+    assert counts["full_disk"]["full"] == 3

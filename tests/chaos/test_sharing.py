@@ -51,8 +51,8 @@ def sweep(folder: Path, study: str, *typed: str, kill: str = "", code: str = "")
     environment = {"SHARING_STEPS": str(folder / f"{study}.steps"), "SHARING_KILL": kill}
     program = ("-c", code) if code else (TRAIN,)
     typed = (*program, "-m", f"study={study}", *SMALL, *GRID, *typed)
-    done = warm.run(*typed, cwd=folder, env=environment, nested=nested)
-    return Answer(done.returncode, done.stdout, done.stderr)
+    process = warm.run(*typed, cwd=folder, env=environment, nested=nested)
+    return Answer(process.returncode, process.stdout, process.stderr)
 
 
 def trained(folder: Path, study: str) -> Counter[str]:
@@ -63,8 +63,8 @@ def trained(folder: Path, study: str) -> Counter[str]:
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("alone")
-    done = sweep(folder, "alone", "launcher=basic")
-    assert done.code == 0, done.err
+    answer = sweep(folder, "alone", "launcher=basic")
+    assert answer.code == 0, answer.err
     return folder / "studies" / "alone"
 
 
@@ -96,8 +96,8 @@ def test_sweep_that_is_killed_three_times_trains_each_step_once(tmp_path: Path, 
         if point == "2 0 11":  # as if the kill came just before the checkpoint was published
             (published,) = (tmp_path / "studies/s/shared/points").glob("*-ba10")
             published.rename(published.with_name(f".{published.name}.1.new"))
-    done = sweep(tmp_path, "s", "launcher=basic", "share=true")
-    assert done.code == 0, done.err
+    answer = sweep(tmp_path, "s", "launcher=basic", "share=true")
+    assert answer.code == 0, answer.err
     steps = trained(tmp_path, "s")
     assert len(steps) == SHARED
     assert sum(steps.values()) - len(steps) <= 4 * len(points)  # each kill repeats only the steps since a checkpoint
@@ -114,8 +114,8 @@ def test_job_that_is_killed_while_it_takes_shared_steps_equals_the_job_trained_a
         job = tmp_path / "studies/s/1"
         assert (job / "metrics.jsonl").exists()
         assert not list(job.glob("checkpoints/*"))
-    done = sweep(tmp_path, "s", "launcher=basic", "share=true")
-    assert done.code == 0, done.err
+    answer = sweep(tmp_path, "s", "launcher=basic", "share=true")
+    assert answer.code == 0, answer.err
     assert set(trained(tmp_path, "s").values()) == {1}
     assert_all_same(tmp_path / "studies" / "s", alone)
 
@@ -134,8 +134,8 @@ def test_jobs_share_steps_under_every_launcher(
     tmp_path: Path, alone: Path, launcher: str, workers: int, kill: str
 ) -> None:
     """The job that trains the shared steps may be killed while others wait for it."""
-    done = sweep(tmp_path, "s", f"launcher={launcher}", f"workers={workers}", "share=true", kill=kill)
-    assert done.code == 0, done.err
+    answer = sweep(tmp_path, "s", f"launcher={launcher}", f"workers={workers}", "share=true", kill=kill)
+    assert answer.code == 0, answer.err
     steps = trained(tmp_path, "s")
     assert len(steps) == SHARED
     assert sum(steps.values()) <= SHARED + 4 * bool(kill)  # a kill repeats the steps since the last checkpoint

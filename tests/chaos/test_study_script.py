@@ -22,6 +22,6 @@ def test_the_script_trains_the_missing_runs_and_no_run_twice(tmp_path: Path) -> 
     now = {path: path.stat().st_mtime_ns for path in tmp_path.glob("s/digits/*/*/*/result.json")}
     assert now.keys() == records.keys()
     assert [path for path in now if now[path] != records[path]] == [lost]
-    made = json.loads((tmp_path / "s/digits/report/report.json").read_text(encoding="utf-8"))
-    assert {row["recipe"] for row in made["table"]} == {"multistep_warmup"}
-    assert made["problems"] == []
+    report = json.loads((tmp_path / "s/digits/report/report.json").read_text(encoding="utf-8"))
+    assert {row["recipe"] for row in report["table"]} == {"multistep_warmup"}
+    assert report["problems"] == []

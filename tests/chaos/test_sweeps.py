@@ -52,9 +52,9 @@ def ended(process: Process) -> Answer:
 
 def records(folder: Path) -> dict[int, RunResult]:
     """Return the record of each job by its seed."""
-    found = [RunResult.load(path) for path in (folder / "studies/s").glob("*/result.json")]
-    by_seed = {record.seed: record for record in found if record.seed is not None}
-    assert len(by_seed) == len(found)
+    results = [RunResult.load(path) for path in (folder / "studies/s").glob("*/result.json")]
+    by_seed = {record.seed: record for record in results if record.seed is not None}
+    assert len(by_seed) == len(results)
     return by_seed
 
 
@@ -75,15 +75,15 @@ def test_sweep_that_is_killed_three_times_ends_with_twelve_records(start: Sweep,
     arguments = (TWELVE, f"hydra/launcher={launcher}", "checkpoint.interval=1ba", *POISON)
     hold = tmp_path / "hold"
     for point in (1, 6, 9):
-        begun, done = len(starts(tmp_path)), completed(tmp_path)
+        begun, n_completed = len(starts(tmp_path)), completed(tmp_path)
         # At most one more job can end before the kill, and the last job cannot end.
-        free = min(max(point - done, 0) + 1, 12 - done - 1)
+        free = min(max(point - n_completed, 0) + 1, 12 - n_completed - 1)
         hold.touch()
         process = start(*arguments, held=f"{begun + free}:{hold}")
         while process.poll() is None:
             began = len(starts(tmp_path)) - begun
             now = completed(tmp_path)
-            if now >= point and (point % 2 == 0 or began > now - done):
+            if now >= point and (point % 2 == 0 or began > now - n_completed):
                 break
             time.sleep(0.002)
         process.kill()
@@ -97,8 +97,8 @@ def test_sweep_that_is_killed_three_times_ends_with_twelve_records(start: Sweep,
         assert completed(tmp_path) >= point
     count = len(starts(tmp_path))
     missing = 12 - sum(path.name == "result.json" for path in before)
-    said = ended(start(*arguments))
-    assert said.code == 0, said.err
+    answer = ended(start(*arguments))
+    assert answer.code == 0, answer.err
     after = finished(tmp_path)
     assert {path: after[path] for path in before} == before  # completed jobs are unchanged
     assert len(starts(tmp_path)) == count + missing  # only the missing jobs start
@@ -131,25 +131,25 @@ def test_a_thousand_jobs_are_checked_in_twenty_seconds_of_cpu(clean_hydra: None)
             "ssr=0.25,0.5,1,2", "seed=range(5)",
         ]
     )  # fmt: skip
-    with checked(line, "id") as found:
-        assert found.sweep is not None
-        assert len(found.sweep.jobs) == 1000
+    with checked(line, "id") as preflight:
+        assert preflight.sweep is not None
+        assert len(preflight.sweep.jobs) == 1000
     assert time.process_time() - began < 20
 
 
 def test_error_names_the_jobs_that_diverged_and_the_other_jobs_complete(start: Sweep, tmp_path: Path) -> None:
     arguments = ("optimizer=sgd", "optimizer.lr=0.1,1e30", "scheduler=constant", "seed=0,1")
-    said = ended(start(*arguments))
-    assert said.code == 1
-    (line,) = [each for each in said.err.splitlines() if each.startswith("error: ")]
+    answer = ended(start(*arguments))
+    assert answer.code == 1
+    (line,) = [each for each in answer.err.splitlines() if each.startswith("error: ")]
     assert (
         "2 of 4 jobs did not complete: 2 (optimizer.lr=1e+30 seed=0), 3 (optimizer.lr=1e+30 seed=1): Diverged" in line
     )
-    assert "2 of 4 jobs" not in said.out
-    assert "diverged" in said.out
-    said = ended(start(*arguments))  # a diverged job would diverge again, so it does not run and is still reported
-    assert said.code == 1
-    assert "[HYDRA]" not in said.out
+    assert "2 of 4 jobs" not in answer.out
+    assert "diverged" in answer.out
+    answer = ended(start(*arguments))  # a diverged job would diverge again, so it does not run and is still reported
+    assert answer.code == 1
+    assert "[HYDRA]" not in answer.out
 
 
 def test_error_names_the_full_disk_and_no_run_is_lost(start: Sweep, tmp_path: Path) -> None:
@@ -157,11 +157,11 @@ def test_error_names_the_full_disk_and_no_run_is_lost(start: Sweep, tmp_path: Pa
     assert ended(start("seed=0")).code == 0
     before = finished(tmp_path)
     for seed, limit in enumerate([0, 1_000, 4_000, 20_000], start=1):
-        said = ended(start(f"seed=0,{seed}", "hydra/launcher=basic", limits={"RLIMIT_FSIZE": limit}))
+        answer = ended(start(f"seed=0,{seed}", "hydra/launcher=basic", limits={"RLIMIT_FSIZE": limit}))
         after = finished(tmp_path)
         assert {path: after[path] for path in before} == before
-        assert said.code != 0, limit
-        assert re.search(r"error: .*(File too large|cannot be written)", said.err), said.err
-        assert "Traceback" not in said.err
+        assert answer.code != 0, limit
+        assert re.search(r"error: .*(File too large|cannot be written)", answer.err), answer.err
+        assert "Traceback" not in answer.err
     assert ended(start("seed=0,1,2,3,4")).code == 0
     assert set(records(tmp_path)) == set(range(5))

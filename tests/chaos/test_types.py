@@ -21,6 +21,6 @@ def test_type_checkers_know_the_names_and_arguments_of_schedulers(tmp_path: Path
     )
     # These options make mypy skip other packages. To read them would take a minute.
     options = ["--config-file=", "--no-site-packages", "--ignore-missing-imports", f"--cache-dir={tmp_path}"]
-    told, _, _ = api.run([*options, str(file)])
-    errors = re.findall(rf"^{re.escape(str(file))}:(\d+): error: .*\[([a-z-]+)\]$", told, re.MULTILINE)
-    assert errors == [("3", "attr-defined"), ("4", "attr-defined"), ("5", "arg-type")], told
+    output, _, _ = api.run([*options, str(file)])
+    errors = re.findall(rf"^{re.escape(str(file))}:(\d+): error: .*\[([a-z-]+)\]$", output, re.MULTILINE)
+    assert errors == [("3", "attr-defined"), ("4", "attr-defined"), ("5", "arg-type")], output

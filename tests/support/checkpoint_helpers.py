@@ -65,7 +65,7 @@ def kill(scenario: str, folder: Path, *count: int) -> dict[str, int]:
     from warm import warm
 
     arguments = (scenario, str(folder), *map(str, count))
-    done = warm.run(str(SUPPORT / "checkpoint_killer.py"), *arguments, cwd=folder, timeout=1200)
-    assert done.returncode == 0, done.stderr
-    counts: dict[str, int] = json.loads(done.stdout)
+    process = warm.run(str(SUPPORT / "checkpoint_killer.py"), *arguments, cwd=folder, timeout=1200)
+    assert process.returncode == 0, process.stderr
+    counts: dict[str, int] = json.loads(process.stdout)
     return counts

@@ -69,16 +69,16 @@ def names(folder: Path) -> list[str]:
 
 def check(folder: Path, allowed: tuple[int, ...], best: int) -> int:
     """Check that the newest checkpoint is complete and allowed, none is refused, and the best one exists."""
-    found = load_latest_good(folder)
-    assert found is not None, names(folder)
-    checkpoint, refused = found
+    latest = load_latest_good(folder)
+    assert latest is not None, names(folder)
+    checkpoint, refused = latest
     assert not refused, refused
     batch = checkpoint.timestamp["batch"]
     assert batch in allowed, (batch, allowed, names(folder))
     assert is_of(checkpoint.state, batch)
-    kept = CheckpointStore(folder, best_mode="max").best()
-    assert kept is not None
-    assert load(kept).timestamp["batch"] == best, (kept, best)
+    best_path = CheckpointStore(folder, best_mode="max").best()
+    assert best_path is not None
+    assert load(best_path).timestamp["batch"] == best, (best_path, best)
     return batch
 
 
@@ -114,13 +114,13 @@ def chains(folder: Path, number: int, kills: int = 8) -> dict[str, int]:
     """Kill processes that save without a pause. Each process continues from the files of the previous process."""
     draw, between, total = random.Random(0), 0, 0
     for chain in range(number):
-        here, done = folder / str(chain), 0
+        here, last_batch = folder / str(chain), 0
         for _ in range(kills):
             receive, send = os.pipe()
 
-            def work(here: Path = here, done: int = done, send: int = send) -> None:
+            def work(here: Path = here, last_batch: int = last_batch, send: int = send) -> None:
                 store = CheckpointStore(here, best_mode="max")
-                for batch in itertools.count(done + 1):
+                for batch in itertools.count(last_batch + 1):
                     save(store, batch, 1.0 / batch)  # the first stays the best
                     os.write(send, batch.to_bytes(4, "little"))
 
@@ -130,22 +130,22 @@ def chains(folder: Path, number: int, kills: int = 8) -> dict[str, int]:
             time.sleep(draw.uniform(0, 0.03))
             os.kill(process, signal.SIGKILL)
             assert status_of(process) == -signal.SIGKILL
-            told = b"".join(iter(lambda receive=receive: os.read(receive, 4096), b""))
+            messages = b"".join(iter(lambda receive=receive: os.read(receive, 4096), b""))
             os.close(receive)
-            acknowledged = int.from_bytes(told[-4:], "little")
+            acknowledged = int.from_bytes(messages[-4:], "little")
             # The checkpoint of the last completed save(), or the next one, if the kill came before save() returned.
-            done = check(here, (acknowledged, acknowledged + 1), 1)
+            last_batch = check(here, (acknowledged, acknowledged + 1), 1)
             between += any(name.startswith(".") or "." in name for name in names(here))
             total += 1
     return {"kills": total, "in the middle of a save": between}
 
 
-def writers(folder: Path, wanted: int = 50) -> dict[str, int]:
+def writers(folder: Path, min_reads: int = 50) -> dict[str, int]:
     """Let two processes save into one folder, at least 30 times each, while this process reads the folder."""
-    enough, told = os.pipe()
+    enough, write_end = os.pipe()
 
     def work(offset: int) -> None:
-        os.close(told)
+        os.close(write_end)
         store = CheckpointStore(folder)
         for batch in itertools.count(offset, 2):
             save(store, batch)
@@ -162,13 +162,13 @@ def writers(folder: Path, wanted: int = 50) -> dict[str, int]:
             if finished:
                 assert os.waitstatus_to_exitcode(status) == 0, status
                 running.remove(process)
-        found = load_latest_good(folder)
-        if found is not None:
-            assert not found[1], found[1]
-            assert is_of(found[0].state, found[0].timestamp["batch"])
+        latest = load_latest_good(folder)
+        if latest is not None:
+            assert not latest[1], latest[1]
+            assert is_of(latest[0].state, latest[0].timestamp["batch"])
             reads += 1
-            if reads == wanted:
-                os.close(told)
+            if reads == min_reads:
+                os.close(write_end)
     assert len(names(folder)) == 2, names(folder)
     return {"reads": reads}
 

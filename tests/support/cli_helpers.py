@@ -69,13 +69,13 @@ def answer(capsys: pytest.CaptureFixture[str], *arguments: str) -> Answer:
 
 def command(*arguments: str, cwd: Path, **env: str) -> Answer:
     """Run Python with these arguments in a new warm process."""
-    done = warm.run(*arguments, cwd=cwd, env=env)
-    return Answer(done.returncode, done.stdout, done.stderr)
+    process = warm.run(*arguments, cwd=cwd, env=env)
+    return Answer(process.returncode, process.stdout, process.stderr)
 
 
 def cold(*arguments: str, cwd: Path, **env: str) -> Answer:
     """Run Python with these arguments in a new interpreter, which imports torch and all other modules itself."""
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, *arguments], cwd=cwd, env={**os.environ, **env}, capture_output=True, text=True, timeout=600
     )
-    return Answer(done.returncode, done.stdout, done.stderr)
+    return Answer(process.returncode, process.stdout, process.stderr)

@@ -124,7 +124,7 @@ class Numbers(Dataset[tuple[Tensor, int]]):
 
 def count_own(lengths: list[int], sizes: list[int]) -> list[Any]:
     """Return the counters and the size of every batch of all processes, for two epochs of our loaders."""
-    found = []
+    rows = []
     for length in lengths:
         for size in sizes:
             for drop in (False, True):
@@ -137,15 +137,15 @@ def count_own(lengths: list[int], sizes: list[int]) -> list[Any]:
                         trainer = plain(nn.Linear(4, 3), loader, max_duration="2ep")
                         trainer.fit()
                     except InputError as error:
-                        found.append([length, size, drop, kind, error.field])
+                        rows.append([length, size, drop, kind, error.field])
                         continue
-                    found.append([length, size, drop, kind, when(trainer)])
-    return found
+                    rows.append([length, size, drop, kind, when(trainer)])
+    return rows
 
 
 def count_foreign(lengths: list[int], sizes: list[int]) -> list[Any]:
     """Return these counts for torch's loader and sampler, which repeats or drops samples to divide them evenly."""
-    found = []
+    rows = []
     rank, world = rank_of()
     for length in lengths:
         for size in sizes:
@@ -156,10 +156,10 @@ def count_foreign(lengths: list[int], sizes: list[int]) -> list[Any]:
                     trainer = plain(nn.Linear(4, 3), loader, max_duration="2ep")
                     trainer.fit()
                 except InputError as error:
-                    found.append([length, size, drop, error.field, None])
+                    rows.append([length, size, drop, error.field, None])
                     continue
-                found.append([length, size, drop, when(trainer), trainer.state.samples_per_batch])
-    return found
+                rows.append([length, size, drop, when(trainer), trainer.state.samples_per_batch])
+    return rows
 
 
 def plain(model: nn.Module, loader: Any, evaluation: Any = None, **options: Any) -> Trainer:
@@ -216,21 +216,21 @@ def gradients(accumulate: int, length: int = 13, batch_size: int = 5, **options:
     torch.manual_seed(3)
     model = nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 3))
     loader, _ = make_loaders(Numbers(length), batch_size=batch_size, seed=1, **shares())
-    seen = Seen(gradients=True)
+    recorder = Seen(gradients=True)
     schedule = LinearScheduler(alpha_i=1e-30, alpha_f=0.0)
     trainer = plain(
         model,
         loader,
         max_duration="1ep",
         schedule=schedule,
-        callbacks=[seen],
+        callbacks=[recorder],
         lr=1.0,
         step={"accumulate": accumulate},
         **options,
     )
     trainer.fit()
-    tensors = [[gradient.numpy() for gradient in batch] for batch in seen.gradients]
-    return {"when": when(trainer), "lrs": seen.lrs, "losses": seen.losses, "gradients": tensors}
+    tensors = [[gradient.numpy() for gradient in batch] for batch in recorder.gradients]
+    return {"when": when(trainer), "lrs": recorder.lrs, "losses": recorder.losses, "gradients": tensors}
 
 
 class Ragged(Dataset[Mapping[str, Tensor]]):
@@ -274,20 +274,20 @@ def ragged_gradients(accumulate: int, batch_size: int = 4) -> Any:
     torch.manual_seed(3)
     model = Bigram()
     loader, _ = make_loaders(Ragged(), batch_size=batch_size, seed=1, **shares())
-    seen = Seen(gradients=True)
+    recorder = Seen(gradients=True)
     trainer = plain(
         model,
         loader,
         max_duration="1ep",
         schedule=LinearScheduler(alpha_i=1e-30, alpha_f=0.0),
         loss=next_token_loss,
-        callbacks=[seen],
+        callbacks=[recorder],
         step={"accumulate": accumulate, "loss_mean_over": "tokens"},
         lr=1.0,
     )
     trainer.fit()
-    tensors = [[gradient.numpy() for gradient in batch] for batch in seen.gradients]
-    return {"when": when(trainer), "losses": seen.losses, "gradients": tensors}
+    tensors = [[gradient.numpy() for gradient in batch] for batch in recorder.gradients]
+    return {"when": when(trainer), "losses": recorder.losses, "gradients": tensors}
 
 
 # ---- 4: the same run on one process and on two
@@ -332,20 +332,20 @@ def digits(
     if double:
         data = [torch.utils.data.TensorDataset(part.tensors[0].double(), part.tensors[1]) for part in data]
     loaders = make_loaders(*data, batch_size=100, eval_batch_size=101, augment=RandomShift(1), seed=7, **shares())
-    made: nn.Module = ConvNet() if model == "conv" else MLP()
+    network: nn.Module = ConvNet() if model == "conv" else MLP()
     if model == "dropout":
-        made = nn.Sequential(MLP(), nn.Dropout(0.3), nn.Linear(10, 10))
-    made = made.double() if double else made
+        network = nn.Sequential(MLP(), nn.Dropout(0.3), nn.Linear(10, 10))
+    network = network.double() if double else network
     if parallel == "fsdp":
-        shard(made, Processes.start(), torch.device("cpu"))
+        shard(network, Processes.start(), torch.device("cpu"))
     makers: dict[str, Any] = {
         "sgd": lambda p: torch.optim.SGD(p, lr=0.05, momentum=0.9, weight_decay=1e-4),
         "adamw": lambda p: torch.optim.AdamW(p, lr=1e-3),
     }
     return plain(
-        made,
+        network,
         *loaders,
-        optimizer=makers[optimizer](made.parameters()),
+        optimizer=makers[optimizer](network.parameters()),
         schedule=CosineAnnealingWithWarmupScheduler(warmup),
         max_duration=duration,
         eval_interval="1ep",
@@ -383,10 +383,10 @@ def identities(
     model = nn.Linear(6, 3)
     if parallel == "fsdp":
         shard(model, Processes.start(), torch.device("cpu"))
-    held: list[list[int]] = []
+    samples: list[list[int]] = []
 
     def loss(outputs: Tensor, targets: Tensor) -> Tensor:
-        held.append(targets.tolist())
+        samples.append(targets.tolist())
         return nn.functional.cross_entropy(outputs, targets % 3)
 
     callbacks: list[Any] = [Seen()] if stop is None else [Seen(), StopAt(stop)]
@@ -413,9 +413,9 @@ def identities(
         trainer.fit()
     except TerminatedError as error:
         assert stop is not None
-        return {"held": held, "began": began, "when": when(trainer), "lrs": callbacks[0].lrs, "said": str(error)}
+        return {"held": samples, "began": began, "when": when(trainer), "lrs": callbacks[0].lrs, "said": str(error)}
     whole = None if parallel == "fsdp" else weights(trainer)
-    return {"held": held, "began": began, "when": when(trainer), "lrs": callbacks[0].lrs, "weights": whole}
+    return {"held": samples, "began": began, "when": when(trainer), "lrs": callbacks[0].lrs, "weights": whole}
 
 
 # ---- 6: tokens
@@ -467,14 +467,14 @@ def evaluations(sizes: list[int], double: bool) -> Any:
     torch.manual_seed(0)
     dtype = torch.float64 if double else torch.float32
     model = nn.Linear(4, 3, dtype=dtype)
-    found = []
+    rows = []
     for length in sizes:
         inputs = torch.randn(length, 4, generator=torch.Generator().manual_seed(length), dtype=dtype)
         data = torch.utils.data.TensorDataset(inputs, torch.arange(length) % 3)
         for batch_size in (2, 3, 7, 64):
             loaders = make_loaders(data, data, batch_size=2, eval_batch_size=batch_size, **shares())
-            found.append([length, batch_size, plain(model, *loaders).evaluate()])
-    return found
+            rows.append([length, batch_size, plain(model, *loaders).evaluate()])
+    return rows
 
 
 class SumOfSquares:
@@ -509,17 +509,17 @@ def metric_objects(kind: str, lengths: list[int]) -> Any:
         metric = torchmetrics.MetricCollection({"f1": f1, "auc": torchmetrics.AUROC(**options)})
     torch.manual_seed(0)
     model = nn.Linear(4, 3)
-    found = []
+    rows = []
     for length in lengths:
         inputs = torch.randn(length, 4, generator=torch.Generator().manual_seed(length))
         data = torch.utils.data.TensorDataset(inputs, torch.arange(length) % 3)
         loaders = make_loaders(data, data, batch_size=2, eval_batch_size=3, **shares())
         try:
             trainer = plain(model, *loaders, metrics={"m": metric})
-            found.append([trainer.evaluate(), trainer.evaluate()])
+            rows.append([trainer.evaluate(), trainer.evaluate()])
         except InputError as error:
             return str(error)
-    return found
+    return rows
 
 
 def refused(kind: str) -> Any:
@@ -569,7 +569,7 @@ APART: dict[str, tuple[Any, Any]] = {
 def apart() -> Any:
     """Return the errors of trainers with different settings in each process, and of trainers with equal settings."""
     rank, _ = rank_of()
-    said: dict[str, Any] = {}
+    errors: dict[str, Any] = {}
     for name, values in {**APART, "": (None, None)}.items():
         torch.manual_seed(0)
         model = nn.Linear(4, 3)
@@ -582,7 +582,7 @@ def apart() -> Any:
             options = {name: values[rank](model.parameters(), lr=0.1)}
         try:
             plain(model, loader, loader, **{"max_duration": "4ba", **options}).fit()
-            said[name] = None
+            errors[name] = None
         except InputError as error:
-            said[name] = str(error)
-    return said
+            errors[name] = str(error)
+    return errors

@@ -54,9 +54,9 @@ def killable(folder: Path, parallel: str, length: int, kill: tuple[int, int, flo
 
 
 def state_of(folder: Path) -> tuple[Any, list[Any], list[Any]]:
-    found = load_latest_good(folder / "checkpoints")
-    assert found is not None
-    state = found[0].state
+    latest = load_latest_good(folder / "checkpoints")
+    assert latest is not None
+    state = latest[0].state
     counters = {key: value for key, value in state["timestamp"].items() if "nanoseconds" not in key}
     tensors = [*state["model"].values()]
     for optimizer in state["optimizers"]:
@@ -79,8 +79,8 @@ def check_kills(pairs: Any, folder: Path, parallel: str, kills: int) -> None:
         assert ended.codes[victim] == -signal.SIGKILL
         assert ended.codes[1 - victim] == 1
         assert "LostProcessError: another process of this run has ended" in ended.errs[1 - victim]
-        found = load_latest_good(folder / "run" / "checkpoints")
-        batches.append(0 if found is None else found[0].timestamp["batch"])
+        latest = load_latest_good(folder / "run" / "checkpoints")
+        batches.append(0 if latest is None else latest[0].timestamp["batch"])
     assert batches == sorted(batches)
     assert 0 < batches[-1] < length  # the run continued from checkpoints and had steps left
     pairs.run(killable, folder=folder / "run", **options)
@@ -113,20 +113,20 @@ def ends(
     ticks: int = 0,
 ) -> Any:
     rank, _ = rank_of()
-    seen = Seen()
-    callbacks: list[Any] = [seen] if ticks else [seen, Slow(0.002 * (1 + rank))]
+    recorder = Seen()
+    callbacks: list[Any] = [recorder] if ticks else [recorder, Slow(0.002 * (1 + rank))]
     if stop_rank == rank:
         callbacks.append(StopAt(5, number))
     trainer = digits(folder, duration=duration, callbacks=callbacks, warmup="0.1dur")
     if ticks:
         ticking(trainer, ticks * (1 + rank))
-    said = ""
+    message = ""
     try:
         trainer.fit()
     except (TerminatedError, KeyboardInterrupt) as error:
-        said = f"{type(error).__name__}: {error}"
+        message = f"{type(error).__name__}: {error}"
     when = trainer.state.timestamp.state_dict()
-    return {"when": when, "lrs": seen.lrs, "losses": seen.losses, "times": seen.times, "said": said}
+    return {"when": when, "lrs": recorder.lrs, "losses": recorder.losses, "times": recorder.times, "said": message}
 
 
 def patient() -> None:
@@ -154,7 +154,7 @@ def basics() -> Any:
     rank, _ = rank_of()
     processes, again = Processes.start(), Processes.start()
     mean = processes.mean(torch.tensor([1.0 + rank, 4.0]))
-    found = {
+    values = {
         "sum": processes.sum([2**62 - rank, rank, -1]),
         "floats": processes.sum_floats([0.1, float(rank)]),
         "gather": processes.gather({"rank": rank}),
@@ -164,7 +164,7 @@ def basics() -> Any:
         "is_main": processes.is_main,
     }
     processes.stop()
-    return {**found, "stopped": not torch.distributed.is_initialized()}
+    return {**values, "stopped": not torch.distributed.is_initialized()}
 
 
 def app(arguments: list[str], all_fail: bool = False) -> Any:

@@ -69,8 +69,8 @@ class Blocks(nn.Module):
         outputs = self.stem(inputs)
         for block in self.blocks:
             outputs = block(outputs)
-        made: Tensor = self.head(outputs)
-        return made
+        logits: Tensor = self.head(outputs)
+        return logits
 
 
 def sharded_state() -> Any:

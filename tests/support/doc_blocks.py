@@ -87,7 +87,7 @@ class Block:
 
 def blocks(page: Path) -> list[Block]:
     """Return the fenced blocks of a Markdown page, in order."""
-    found: list[Block] = []
+    page_blocks: list[Block] = []
     markers: dict[str, str] = {}
     lines = iter(enumerate(page.read_text(encoding="utf-8").splitlines(), start=1))
     for number, line in lines:
@@ -101,9 +101,9 @@ def blocks(page: Path) -> list[Block]:
             continue
         body = list(_until(opening["fence"], lines, f"{page.name}:{number}"))
         language = (opening["info"].split() or [""])[0].strip("{.}")
-        found.append(Block(page, number, language, textwrap.dedent("\n".join(body)) + "\n", markers))
+        page_blocks.append(Block(page, number, language, textwrap.dedent("\n".join(body)) + "\n", markers))
         markers = {}
-    return found
+    return page_blocks
 
 
 def _until(fence: str, lines: Iterator[tuple[int, str]], where: str) -> Iterator[str]:
@@ -116,14 +116,14 @@ def _until(fence: str, lines: Iterator[tuple[int, str]], where: str) -> Iterator
 
 def problems(block: Block) -> list[str]:
     """Return an error if a block is malformed before it runs."""
-    found = []
+    reasons = []
     if block.language not in LANGUAGES:
-        found.append(f"language {block.language!r} is not one of {', '.join(LANGUAGES)}")
+        reasons.append(f"language {block.language!r} is not one of {', '.join(LANGUAGES)}")
     if "skip" in block.markers and len(block.markers["skip"]) < 10:
-        found.append("a skipped block says why: <!-- skip: reason -->")
+        reasons.append("a skipped block says why: <!-- skip: reason -->")
     if "fails" in block.markers and block.language != "bash":
-        found.append("only a command can be expected to fail; in Python, catch the error and print it")
-    return [f"{block.where}: {problem}" for problem in found]
+        reasons.append("only a command can be expected to fail; in Python, catch the error and print it")
+    return [f"{block.where}: {problem}" for problem in reasons]
 
 
 class Runner:
@@ -198,20 +198,20 @@ class Runner:
         self.output = printed.getvalue()
 
     def _run_bash(self, block: Block) -> None:
-        done = self._shell(block.text)
-        failed = done.returncode != 0
+        process = self._shell(block.text)
+        failed = process.returncode != 0
         assert failed == ("fails" in block.markers), (
-            f"{block.where}: exit status {done.returncode}\n{block.text}\n{done.stdout}\n{done.stderr}"
+            f"{block.where}: exit status {process.returncode}\n{block.text}\n{process.stdout}\n{process.stderr}"
         )
-        self.output = done.stdout + done.stderr if failed else done.stdout
+        self.output = process.stdout + process.stderr if failed else process.stdout
 
     def _run_yaml(self, block: Block) -> None:
         if block.path is None:
             assert self.output is not None, f"{block.where}: neither a path in its first line nor a command before it"
             assert_contained(yaml.safe_load(block.text), yaml.safe_load(self.output), block.where)
             return
-        done = self._shell(" ".join(compose_command(block)))
-        assert done.returncode == 0, f"{block.where}: does not compose\n{done.stdout}\n{done.stderr}"
+        process = self._shell(" ".join(compose_command(block)))
+        assert process.returncode == 0, f"{block.where}: does not compose\n{process.stdout}\n{process.stderr}"
         self.output = None
 
     def _run_text(self, block: Block) -> None:
@@ -224,7 +224,7 @@ class Runner:
         json.loads(block.text)
 
     def _shell(self, text: str) -> subprocess.CompletedProcess[str]:
-        done = subprocess.run(
+        process = subprocess.run(
             ["bash", "-euo", "pipefail", "-c", text],
             cwd=self.cwd,
             env=self.environ,
@@ -235,7 +235,7 @@ class Runner:
         )
         for folder in re.findall(r"^cd ([\w/]+)$", text, re.MULTILINE):  # the later blocks run there
             self.cwd /= folder
-        return done
+        return process
 
 
 def console_scripts(repo: Path) -> dict[str, str]:
@@ -257,9 +257,9 @@ def compose_command(block: Block) -> list[str]:
     return ["ssr-train", "--config-dir", folder, *choice, block.markers.get("overrides", ""), "--cfg", "job"]
 
 
-def matches(shown: str, printed: str) -> bool:
+def matches(page_output: str, printed: str) -> bool:
     """Return whether a page shows what was printed, apart from white space and ``...`` for omitted text."""
-    parts = [re.escape(" ".join(part.split())) for part in shown.split("...")]
+    parts = [re.escape(" ".join(part.split())) for part in page_output.split("...")]
     pattern = r"\s?.*?\s?".join(part.replace(r"\ ", r"\s+") for part in parts)
     return re.fullmatch(pattern, " ".join(printed.split()), re.DOTALL) is not None
 

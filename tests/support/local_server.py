@@ -67,8 +67,8 @@ def small_cifar(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]
     monkeypatch.setattr(cls, "train_list", [[f"data_batch_{k}", hashes[f"data_batch_{k}"]] for k in range(1, 6)])
     monkeypatch.setattr(cls, "test_list", [["test_batch", hashes["test_batch"]]])
     monkeypatch.setattr(cls, "meta", cls.meta | {"md5": hashes["batches.meta"]})
-    known = module.IMAGE_SETS["cifar10"]
-    monkeypatch.setitem(module.IMAGE_SETS, "cifar10", known._replace(samples={"train": 50, "eval": 10}))
+    image_set = module.IMAGE_SETS["cifar10"]
+    monkeypatch.setitem(module.IMAGE_SETS, "cifar10", image_set._replace(samples={"train": 50, "eval": 10}))
     with served(folder) as address:
         monkeypatch.setattr(cls, "url", f"{address}/cifar-10-python.tar.gz")
         yield

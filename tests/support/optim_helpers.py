@@ -29,12 +29,12 @@ def rates(*optimizers: Optimizer) -> list[float]:
 
 def trace(optimizer: Optimizer, step: Callable[[], Any], batches: int, group: int = 0) -> list[float]:
     """Return the learning rate of each batch."""
-    seen = []
+    lrs = []
     for _ in range(batches):
-        seen.append(float(optimizer.param_groups[group]["lr"]))
+        lrs.append(float(optimizer.param_groups[group]["lr"]))
         optimizer.step()
         step()
-    return seen
+    return lrs
 
 
 def tick(state: State, scheduler: torch.optim.lr_scheduler.LRScheduler, samples: int = 0, tokens: int = 0) -> None:

@@ -73,8 +73,8 @@ class Pairs:
         (folder / "arguments").write_bytes(pickle.dumps(arguments))
         # Keep the port bound until all processes have ended, so that no other program gets this port. With
         # SO_REUSEADDR, rank 0 may still listen on it.
-        with ExitStack() as held:
-            port = held.enter_context(socket.socket())
+        with ExitStack() as stack:
+            port = stack.enter_context(socket.socket())
             port.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             port.bind(("127.0.0.1", 0))
             began = time.monotonic()
@@ -84,7 +84,7 @@ class Pairs:
                     "RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(world),
                     "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port.getsockname()[1]),
                 }  # fmt: skip
-                outputs = [held.enter_context((folder / f"{name}{rank}").open("w")) for name in ("out", "err")]
+                outputs = [stack.enter_context((folder / f"{name}{rank}").open("w")) for name in ("out", "err")]
                 call = ("-c", "import process_pairs; process_pairs.call()", function, str(folder), str(rank))
                 settings = {"cwd": Path.cwd(), "env": {**(place if world > 1 else {}), **(env or {})}, "nested": False}
                 processes.append(warm.start(*call, stdout=outputs[0], stderr=outputs[1], **settings))

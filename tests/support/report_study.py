@@ -45,25 +45,25 @@ def write_run(
     def stamp(step: int) -> dict[str, float | int]:
         return {"epoch": step // 75, "batch": step, "sample": 16 * step, "token": 0, "train_seconds": 6 * step / STEPS}
 
-    done = []
+    evals = []
     lines = []
     for place in range(1, evaluations + 1 if quality is not None else 1):
         step = round(steps * place / evaluations)
         value = quality * (1 - 0.5 * math.exp(-4 * place / evaluations) * (place < evaluations))  # type: ignore[operator]
-        done.append({"timestamp": stamp(step), "metrics": {metric: value}, "seconds": 0.01})
+        evals.append({"timestamp": stamp(step), "metrics": {metric: value}, "seconds": 0.01})
         lines.append({"event": "eval", **stamp(step), metric: value})
     length = STEPS if control == "truncate" else steps
     for place in range(61 if rates else 0):
         step = max(1, round(steps * place / 60))
         lr = 0.05 * (1 + math.cos(math.pi * step / length))
         lines.append({"event": "train", **stamp(step), "train/loss": 1.0, "lr": lr})
-    made = record(
-        ssr, seed, quality, name="made up", status=status, error=error, control=control, evaluations=done, steps=steps,
+    run_record = record(
+        ssr, seed, quality, name="made up", status=status, error=error, control=control, evaluations=evals, steps=steps,
         samples=16 * steps, train_seconds=6 * ssr, total_seconds=6 * ssr + 0.5,
         metrics={metric: quality} if quality is not None else {},
     )  # fmt: skip
     overrides = [f"scheduler={recipe}", f"ssr={ssr}", f"seed={seed}"]
-    study_runs.write_run(folder, made, config, overrides, {"scheduler": recipe})
+    study_runs.write_run(folder, run_record, config, overrides, {"scheduler": recipe})
     (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
     return folder
 
@@ -76,7 +76,7 @@ def write_study(
     controls: Sequence[str] = ("", "truncate"),
 ) -> Path:
     """Write a run for every recipe, SSR, seed and control."""
-    drawn = random.Random(7)
+    rng = random.Random(7)
     job = 0
     for place, recipe in enumerate(recipes):
         for control in controls:
@@ -84,7 +84,7 @@ def write_study(
                 for seed in seeds:
                     if control == "truncate" and ssr >= 1:
                         continue
-                    value = accuracy(place, control, ssr, drawn.gauss(0, 0.0025))
+                    value = accuracy(place, control, ssr, rng.gauss(0, 0.0025))
                     write_run(folder / str(job), recipe, ssr, seed, value, control=control or None)
                     job += 1
     return folder

@@ -117,9 +117,9 @@ class Killer:
             self.count("record")
             write(log, record)
 
-        def hook(event: str, given: tuple[object, ...]) -> None:
-            reads = event == "open" and isinstance(given[2], int) and not given[2] & (os.O_WRONLY | os.O_RDWR)
-            if event in _FILE_EVENTS and not reads and _RECORDS.search(str(given[0])):
+        def hook(event: str, event_args: tuple[object, ...]) -> None:
+            reads = event == "open" and isinstance(event_args[2], int) and not event_args[2] & (os.O_WRONLY | os.O_RDWR)
+            if event in _FILE_EVENTS and not reads and _RECORDS.search(str(event_args[0])):
                 self.count(event)
 
         resume_lab.Net.forward, metrics_log.MetricsLog.write, os.fsync = counted_forward, counted_write, counted_fsync
@@ -189,11 +189,11 @@ def run_to_the_end(folder: Path, overrides: list[str], expected: Whole, *, stopp
     check_same(folder, expected, stopped=stopped)
 
 
-def kills(folder: Path, wanted: int, most: int = 4) -> dict[str, Any]:
+def kills(folder: Path, n_kills: int, most: int = 4) -> dict[str, Any]:
     """Send SIGKILL at random steps. Repeat the same command until the run completes."""
     draw, places, chains = random.Random(0), [], 0
     for number, (name, overrides) in enumerate(CONFIGS.items(), 1):
-        while (missing := wanted * number // len(CONFIGS) - len(places)) > 0:
+        while (missing := n_kills * number // len(CONFIGS) - len(places)) > 0:
             expected = whole(name)
             chain, chains = folder / name / f"chain{chains}", chains + 1
             for _ in range(min(most, missing)):
@@ -247,10 +247,10 @@ def signals(folder: Path, terminations: int) -> dict[str, Any]:
     plan = [(signal.SIGTERM, terminations)]
     plan += [(other, terminations // 6) for other in (signal.SIGUSR2, signal.SIGHUP, signal.SIGINT)]
     names = ("sgd_workers", "adamw_ema", "digits")[:terminations]
-    for number, wanted in plan:
+    for number, n_runs in plan:
         stopped: list[str] = []
         tries = 0
-        while len(stopped) < wanted:
+        while len(stopped) < n_runs:
             name = draw.choice(names)
             overrides, expected = CONFIGS[name], whole(name)
             here = folder / name / f"{number.name}{tries}"
@@ -328,8 +328,8 @@ def keyboard(folder: Path, count: int) -> dict[str, Any]:
         if process == 0:
             run_and_exit(here, overrides, Killer(step, wait))
         os.close(tell)
-        for told in (b"x", b"y")[:times]:  # one by one, because two pending signals count as one
-            assert os.read(ready, 1) == told, said(here)
+        for byte in (b"x", b"y")[:times]:  # one by one, because two pending signals count as one
+            assert os.read(ready, 1) == byte, said(here)
             os.write(terminal, b"\x03")
         os.close(ready)
         codes.append(ended(process))
@@ -366,23 +366,23 @@ def full_disk(folder: Path) -> dict[str, Any]:
         code = ended(start(here, overrides, Killer(step, act)))
         before = (at // 7) * 7
         result = json.loads((here / "run/result.json").read_text())
-        told = said(here).strip().splitlines()
-        assert len(told) == 1 + stop, told  # a stopped run also prints the command that continues it
+        lines = said(here).strip().splitlines()
+        assert len(lines) == 1 + stop, lines  # a stopped run also prints the command that continues it
         path = here / f"run/checkpoints/.ba{at + 1 if stop else before + 7}."
         assert re.search(
-            rf"cannot write \d+ bytes: File too large: '{re.escape(str(path))}\d+.new/state.pt'", told[0]
-        ), told
+            rf"cannot write \d+ bytes: File too large: '{re.escape(str(path))}\d+.new/state.pt'", lines[0]
+        ), lines
         if stop:
             assert code == 143, code
-            assert told[0].startswith("terminated by SIGTERM, without a checkpoint: "), told
-            assert told[0].endswith("; continue with"), told
+            assert lines[0].startswith("terminated by SIGTERM, without a checkpoint: "), lines
+            assert lines[0].endswith("; continue with"), lines
         else:
             assert code == 1, code
         assert result["status"] == ("stopped" if stop else "failed")
         assert "without a checkpoint" in result["error"] or result["error"].startswith("WriteError: "), result["error"]
-        found = load_latest_good(here / "run/checkpoints")
-        assert found is not None
-        assert (found[0].path.name, found[1]) == (f"ba{before}", [])
+        latest = load_latest_good(here / "run/checkpoints")
+        assert latest is not None
+        assert (latest[0].path.name, latest[1]) == (f"ba{before}", [])
         assert not list((here / "run/checkpoints").glob(".ba*"))
         run_to_the_end(here, overrides, expected, stopped=True)
     return {"full": 3}

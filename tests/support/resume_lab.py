@@ -98,7 +98,7 @@ def scenarios(plan: str, folder: Path) -> dict[str, Any]:
     from warm import warm
 
     # The scenarios take many minutes on a slow disk.
-    done = warm.run(str(SUPPORT / "resume_killer.py"), plan, str(folder), cwd=folder, timeout=3000)
-    assert done.returncode == 0, done.stderr[-3000:]
-    counts: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    process = warm.run(str(SUPPORT / "resume_killer.py"), plan, str(folder), cwd=folder, timeout=3000)
+    assert process.returncode == 0, process.stderr[-3000:]
+    counts: dict[str, Any] = json.loads(process.stdout.splitlines()[-1])
     return counts

@@ -112,8 +112,8 @@ class Drawn:
 
     def times(self, low: Any, high: Any, least: int) -> list[Time]:
         share = st.fractions(Fraction(str(low)), Fraction(str(high)), max_denominator=60)
-        found = self.draw(st.lists(share, min_size=least, max_size=4, unique=True))
-        return [self.time(share) for share in sorted(found)]
+        fractions = self.draw(st.lists(share, min_size=least, max_size=4, unique=True))
+        return [self.time(share) for share in sorted(fractions)]
 
     def scaled(self, share: Fraction) -> dict[str, Any]:
         """Draw a warmup that SSR stretches, either by its flag or because it is a fraction of the run."""
@@ -188,12 +188,12 @@ def make(draw: st.DrawFn, world: World, length: Fraction, depth: int = 0, kind: 
     """Draw a valid schedule for an interval of a run. SSR stretches the whole schedule."""
     if kind is None:
         kind = draw(st.sampled_from([*SIMPLE, *(["product", "sequence"] * 6 if depth > 0 else [])]))
-    drawn = Drawn(draw, world, length)
+    builder = Drawn(draw, world, length)
     if kind == "product":
-        return drawn.factors(depth)
+        return builder.factors(depth)
     if kind == "sequence":
-        return drawn.phases(depth)
-    return SIMPLE[kind](drawn)
+        return builder.phases(depth)
+    return SIMPLE[kind](builder)
 
 
 @st.composite

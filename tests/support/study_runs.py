@@ -30,8 +30,8 @@ def study_of(
     rows: dict[str, list[Any]] = {name: [] for name in COLUMNS}
     for name, cells in values.items():
         recipe, control = (name, "") if isinstance(name, str) else name
-        for ssr, found in cells.items():
-            runs = found.items() if isinstance(found, Mapping) else enumerate(np.atleast_1d(found).tolist())
+        for ssr, qualities in cells.items():
+            runs = qualities.items() if isinstance(qualities, Mapping) else enumerate(np.atleast_1d(qualities).tolist())
             for seed, quality in runs:
                 row: dict[str, Any] = dict.fromkeys(COLUMNS, "")
                 row |= {"recipe": recipe, "control": control, "ssr": ssr, "seed": seed, "quality": quality}
@@ -55,7 +55,7 @@ def record(ssr: float = 1.0, seed: int | None = 0, quality: float | None = 0.9, 
         }
         for batch, value in ((steps // 2, 0.5), (steps, quality))
     ]
-    made = RunResult(
+    result = RunResult(
         status="completed", error=None, name="digits", ssr=ssr, max_duration="16ep", seed=seed, steps=steps,
         samples=16 * steps, tokens=0, train_seconds=steps / 10, total_seconds=steps / 10 + 1,
         metrics={METRIC: quality, "train/loss": 1.0}, evaluations=evaluations, config_hash="0" * 64,
@@ -64,13 +64,13 @@ def record(ssr: float = 1.0, seed: int | None = 0, quality: float | None = 0.9, 
         data={"dataset": {"name": "digits train", "sha256": "0e8e82d85b"}},
     )  # fmt: skip
     for name, value in changes.items():
-        setattr(made, name, value)
-    return made
+        setattr(result, name, value)
+    return result
 
 
 def config(ssr: float = 1.0, seed: int = 0, **changes: Any) -> dict[str, Any]:
     """Return the part of a job's config that a study reads."""
-    made: dict[str, Any] = {
+    settings: dict[str, Any] = {
         "name": "digits",
         "ssr": ssr,
         "max_duration": "16ep",
@@ -82,12 +82,12 @@ def config(ssr: float = 1.0, seed: int = 0, **changes: Any) -> dict[str, Any]:
         "control": None,
     }
     for key, value in changes.items():
-        node = made
+        node = settings
         *parents, last = key.split("__")
         for parent in parents:
             node = node[parent]
         node[last] = value
-    return made
+    return settings
 
 
 def write_run(

@@ -26,11 +26,11 @@ class Poison:
         starts = Path(os.environ["SWEEP_STARTS"])
         with starts.open("a") as file:
             file.write(f"{seed}\n")
-        before, _, held = os.environ.get("SWEEP_HELD", "").partition(":")
+        before, _, hold_path = os.environ.get("SWEEP_HELD", "").partition(":")
         until = time.monotonic() + 600  # limits the wait if the test has ended
-        while held and len(starts.read_text().split()) > int(before) and Path(held).exists():
+        while hold_path and len(starts.read_text().split()) > int(before) and Path(hold_path).exists():
             if time.monotonic() > until:
-                raise TimeoutError(held)
+                raise TimeoutError(hold_path)
             time.sleep(0.01)
         which, _, how = os.environ.get("SWEEP_POISON", ":").partition(":")
         if which != str(seed):

@@ -44,15 +44,15 @@ class Process:
         self.stderr: IO[str] | None = None
         self._connection = socket.socket(socket.AF_UNIX)
         self._connection.connect(address)
-        with contextlib.ExitStack() as given:
-            numbers = [self._given(given, name, what) for name, what in (("stdin", stdin), ("stdout", stdout))]
-            numbers.append(numbers[1] if stderr == STDOUT else self._given(given, "stderr", stderr))
+        with contextlib.ExitStack() as stack:
+            numbers = [self._given(stack, name, what) for name, what in (("stdin", stdin), ("stdout", stdout))]
+            numbers.append(numbers[1] if stderr == STDOUT else self._given(stack, "stderr", stderr))
             warm_server.send_order(self._connection, {**order, "targets": [0, 1, 2]}, numbers)
         self._answers = self._connection.makefile("r")
         self.pid = int(json.loads(self._answers.readline())["pid"])
         assert self.pid, f"one of {', '.join(warm_server.AT_START)} is not the server's"
 
-    def _given(self, given: contextlib.ExitStack, name: str, what: Any) -> int:
+    def _given(self, stack: contextlib.ExitStack, name: str, what: Any) -> int:
         """Return the file descriptor for one standard stream of the process."""
         if what == PIPE:
             reading, writing = os.pipe()
@@ -64,7 +64,7 @@ class Process:
             return ("stdin", "stdout", "stderr").index(name)
         else:
             return what if isinstance(what, int) else int(what.fileno())
-        given.callback(os.close, theirs)
+        stack.callback(os.close, theirs)
         return theirs
 
     def poll(self) -> int | None:

@@ -92,10 +92,10 @@ def serve(address: str) -> Callable[[], None]:
                     return lambda: None
                 if key.fileobj is listener:
                     client, _ = listener.accept()
-                    if (asked := _receive_order(client)) is None:
+                    if (order := _receive_order(client)) is None:
                         client.close()
                         continue
-                    if any(asked[0]["env"].get(name) != os.environ.get(name) for name in AT_START):
+                    if any(order[0]["env"].get(name) != os.environ.get(name) for name in AT_START):
                         _tell(client, pid=0)
                         client.close()
                         continue
@@ -105,8 +105,8 @@ def serve(address: str) -> Callable[[], None]:
                         for each in (listener, wakes, woken, client, *clients.values()):
                             if each is not None:
                                 each.close()
-                        return lambda: _become(*asked)  # the loop has ended
-                    for descriptor in asked[1]:
+                        return lambda: _become(*order)  # the loop has ended
+                    for descriptor in order[1]:
                         os.close(descriptor)
                     clients[pid] = client
                     selector.register(client, selectors.EVENT_READ, data=pid)
@@ -249,7 +249,7 @@ def _open_standard_streams(encoding: str, unbuffered: bool) -> None:
     """Replace the server's standard streams, which may have buffered text and use other file descriptors."""
     import io
 
-    encoding, _, asked = encoding.partition(":")
+    encoding, _, handler = encoding.partition(":")
 
     for name, descriptor, mode in (("stdin", 0, "r"), ("stdout", 1, "w"), ("stderr", 2, "w")):
         if not _is_open(descriptor):
@@ -259,7 +259,7 @@ def _open_standard_streams(encoding: str, unbuffered: bool) -> None:
         raw = open(descriptor, f"{mode}b", 0, closefd=False)  # noqa: SIM115
         binary = io.BufferedReader(raw) if mode == "r" else raw if unbuffered else io.BufferedWriter(raw)
         lines = name == "stderr" or os.isatty(descriptor)
-        errors = "backslashreplace" if name == "stderr" else asked or "strict"
+        errors = "backslashreplace" if name == "stderr" else handler or "strict"
         stream = io.TextIOWrapper(
             binary, encoding or "utf-8", errors, line_buffering=lines and mode == "w", write_through=unbuffered
         )
@@ -345,8 +345,8 @@ def python(address: str, arguments: list[str]) -> int:
         "limits": {}, "executable": executable,
     }  # fmt: skip
     pid = 0
-    known = bool(arguments) and (arguments[0] in ("-c", "-m") or not arguments[0].startswith("-"))
-    if known and not any(each.startswith(_CHILDREN) for each in arguments[1:2]):
+    is_supported = bool(arguments) and (arguments[0] in ("-c", "-m") or not arguments[0].startswith("-"))
+    if is_supported and not any(each.startswith(_CHILDREN) for each in arguments[1:2]):
         send_order(connection, order, numbers)
         lines = connection.makefile("r")
         pid = json.loads(lines.readline())["pid"]

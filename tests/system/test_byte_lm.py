@@ -17,8 +17,8 @@ pytestmark = pytest.mark.usefixtures("keep_threads")
 @pytest.fixture
 def run(in_tmp: Path, capsys: pytest.CaptureFixture[str], clean_hydra: None) -> Callable[..., RunResult]:
     def train(name: str, *arguments: str) -> RunResult:
-        found: Answer = answer(capsys, *arguments, "trainer.progress=none", f"hydra.run.dir={name}")
-        assert found.code == 0, found.err
+        completed: Answer = answer(capsys, *arguments, "trainer.progress=none", f"hydra.run.dir={name}")
+        assert completed.code == 0, completed.err
         return RunResult.load(name)
 
     return train

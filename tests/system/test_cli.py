@@ -24,9 +24,9 @@ def show(app: Callable[..., Answer]) -> Show:
     """Return the config that the app would run."""
 
     def run(*arguments: str) -> dict[str, object]:
-        said = app(*arguments, "--cfg", "job", "--resolve")
-        assert said.code == 0, said.err
-        return yaml.safe_load(said.out)  # type: ignore[no-any-return]
+        answer = app(*arguments, "--cfg", "job", "--resolve")
+        assert answer.code == 0, answer.err
+        return yaml.safe_load(answer.out)  # type: ignore[no-any-return]
 
     return run
 
@@ -94,9 +94,9 @@ def test_config_dir_adds_choices_of_the_user(show: Show, app: Callable[..., Answ
     assert (at(config, "ssr"), at(config, "optimizer.lr"), at(config, "optimizer.nesterov")) == (0.5, 0.3, True)
     # The schema checks the file, so an unknown key is an error.
     (in_tmp / "mine/scheduler/slow.yaml").write_text("defaults: [cosine_warmup, _self_]\nt_wramup: 0.2dur\n")
-    said = app("--config-dir", "mine", "experiment=u")
-    assert (said.code, said.err.count("\n")) == (2, 1)
-    assert "t_warmup" in said.err
+    answer = app("--config-dir", "mine", "experiment=u")
+    assert (answer.code, answer.err.count("\n")) == (2, 1)
+    assert "t_warmup" in answer.err
 
 
 def test_help_lists_groups_and_commands(app: Callable[..., Answer]) -> None:
@@ -156,8 +156,8 @@ def test_bad_input_is_a_one_line_error_and_writes_no_file(refused: Callable[...,
 
 
 def test_flags_can_be_at_any_position_in_the_command(app: Callable[..., Answer]) -> None:
-    said = app("ssr=2", "--cfg", "job", "seed=3", "-p", "seed", "name=x")
-    assert (said.code, said.out.strip()) == (0, "3")
+    answer = app("ssr=2", "--cfg", "job", "seed=3", "-p", "seed", "name=x")
+    assert (answer.code, answer.out.strip()) == (0, "3")
 
 
 # -- in new processes
@@ -167,18 +167,18 @@ def test_flags_can_be_at_any_position_in_the_command(app: Callable[..., Answer])
 def test_script_and_module_can_start_a_run(
     tmp_path: Path, python: Callable[..., Answer], start: tuple[str, ...]
 ) -> None:
-    said = python(*start, *QUICK, "hydra.run.dir=run", cwd=tmp_path)
-    assert said.code == 0, said.err
+    answer = python(*start, *QUICK, "hydra.run.dir=run", cwd=tmp_path)
+    assert answer.code == 0, answer.err
     record = json.loads((tmp_path / "run/result.json").read_text())
     assert (record["status"], record["steps"]) == ("completed", 4)
     assert (tmp_path / "run/.hydra/config.yaml").is_file()
 
 
 def test_refused_command_exits_with_2_and_writes_no_file(tmp_path: Path) -> None:
-    said = command(TRAIN, "scheduler.t_warmup=10", cwd=tmp_path)
-    assert said.code == 2
-    assert said.out == ""
-    assert said.err == ("error: scheduler.t_warmup='10': a duration needs a unit; did you mean '10ba' or '10ep'?\n")
+    answer = command(TRAIN, "scheduler.t_warmup=10", cwd=tmp_path)
+    assert answer.code == 2
+    assert answer.out == ""
+    assert answer.err == ("error: scheduler.t_warmup='10': a duration needs a unit; did you mean '10ba' or '10ep'?\n")
     assert not list(tmp_path.iterdir())
     assert "Traceback" in command(TRAIN, "ssr=-1", cwd=tmp_path, HYDRA_FULL_ERROR="1").err
 
@@ -200,11 +200,11 @@ for arguments, code in (
 
 def test_help_and_refused_commands_do_not_load_torch(tmp_path: Path) -> None:
     line = "python train.py scheduler="
-    said = cold("-c", NO_TORCH, cwd=tmp_path, COMP_LINE=line, COMP_POINT=str(len(line)))
-    assert said.code == 0, said.err
-    assert said.out.startswith("ssr_hydra ")
-    assert "(hydra 1." in said.out
-    assert "scheduler=wsd" in said.out
+    answer = cold("-c", NO_TORCH, cwd=tmp_path, COMP_LINE=line, COMP_POINT=str(len(line)))
+    assert answer.code == 0, answer.err
+    assert answer.out.startswith("ssr_hydra ")
+    assert "(hydra 1." in answer.out
+    assert "scheduler=wsd" in answer.out
 
 
 def test_completion_suggests_choices_and_keys(tmp_path: Path) -> None:
@@ -214,8 +214,8 @@ def test_completion_suggests_choices_and_keys(tmp_path: Path) -> None:
         ("exp", {"experiment="}),
     ):
         line = f"python train.py {typed}"
-        said = command(TRAIN, "-sc", "query=bash", cwd=tmp_path, COMP_LINE=line, COMP_POINT=str(len(line)))
-        assert expected <= set(said.out.split()), said
+        answer = command(TRAIN, "-sc", "query=bash", cwd=tmp_path, COMP_LINE=line, COMP_POINT=str(len(line)))
+        assert expected <= set(answer.out.split()), answer
 
 
 def test_runs_started_in_the_same_second_have_different_folders(tmp_path: Path) -> None:
@@ -230,8 +230,8 @@ def test_runs_started_in_the_same_second_have_different_folders(tmp_path: Path) 
 
 def test_replayed_run_has_the_same_metrics_and_hash(tmp_path: Path) -> None:
     assert command(TRAIN, *QUICK, "scheduler=product", "hydra.run.dir=a", "seed=3", cwd=tmp_path).code == 0
-    said = command(TRAIN, "--config-path", "a/.hydra", "--config-name", "config", cwd=tmp_path)
-    assert said.code == 0, said.err
+    answer = command(TRAIN, "--config-path", "a/.hydra", "--config-name", "config", cwd=tmp_path)
+    assert answer.code == 0, answer.err
     (replayed,) = tmp_path.glob("outputs/*/*/result.json")
     first, second = json.loads((tmp_path / "a/result.json").read_text()), json.loads(replayed.read_text())
     assert first["metrics"] == second["metrics"]

@@ -41,23 +41,23 @@ def test_every_sample_counts_once_for_any_data_size_and_batch_size(pairs: Pairs)
     mine, other = pairs.run(cases.count_own, lengths=LENGTHS, sizes=SIZES).values
     assert mine == other
     assert len(mine) == 2 * len(LENGTHS) * len(SIZES) * 2
-    for length, size, drop, _, found in mine:
+    for length, size, drop, _, outcome in mine:
         samples = length - length % size if drop else length
         if size < 2 or samples == 0:
-            assert found == "batch_size"  # one process would have no samples, or there is no batch
+            assert outcome == "batch_size"  # one process would have no samples, or there is no batch
         else:
-            assert counted(found) == (2, 2 * math.ceil(samples / size), 2 * samples), (length, size, drop)
+            assert counted(outcome) == (2, 2 * math.ceil(samples / size), 2 * samples), (length, size, drop)
 
 
 def test_samples_that_a_torch_sampler_repeats_as_padding_are_counted(pairs: Pairs) -> None:
     mine, other = pairs.run(cases.count_foreign, lengths=LENGTHS, sizes=SIZES).values
     assert mine == other
-    for length, size, drop, found, per_batch in mine:
+    for length, size, drop, outcome, per_batch in mine:
         each = length // 2 if drop else math.ceil(length / 2)  # as torch's sampler computes it
         if each == 0:
-            assert found == "train_dataloader"
+            assert outcome == "train_dataloader"
         else:
-            assert counted(found) == (2, 2 * math.ceil(each / size), 2 * 2 * each), (length, size, drop)
+            assert counted(outcome) == (2, 2 * math.ceil(each / size), 2 * 2 * each), (length, size, drop)
             assert per_batch == 2 * size  # schedules convert samples by this size: a batch of both processes
 
 
@@ -102,12 +102,12 @@ def gradients_by_hand(length: int, batch_size: int) -> list[list[np.ndarray]]:
     torch.manual_seed(3)
     model = nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 3))
     loader, _ = make_loaders(cases.Numbers(length), batch_size=batch_size, seed=1)
-    found = []
+    gradients = []
     for inputs, targets in loader:
         model.zero_grad()
         nn.functional.cross_entropy(model(inputs), targets).backward()
-        found.append([parameter.grad.clone().numpy() for parameter in model.parameters()])
-    return found
+        gradients.append([parameter.grad.clone().numpy() for parameter in model.parameters()])
+    return gradients
 
 
 def test_gradients_do_not_depend_on_how_the_batch_is_split(pairs: Pairs) -> None:
@@ -143,8 +143,8 @@ def test_gradients_are_means_over_tokens_if_the_loss_is_a_mean_over_tokens(pairs
     for accumulate in (1, 3):
         for run in pairs.run(cases.ragged_gradients, accumulate=accumulate).values:
             assert (run["when"]["token"], run["when"]["sample"]) == (tokens, 11)
-            for found, expected in zip(run["gradients"], by_hand, strict=True):
-                assert apart(found, expected) < 1e-6
+            for gradients, expected in zip(run["gradients"], by_hand, strict=True):
+                assert apart(gradients, expected) < 1e-6
 
 
 # ---- 4: one process and two
@@ -182,9 +182,9 @@ def test_sharded_model_trains_like_a_replicated_model(pairs: Pairs, tmp_path: Pa
     assert one["rates"] == two["rates"]
     assert two["metrics"] == other["metrics"]
     assert one["metrics"] == pytest.approx(two["metrics"], abs=1e-6)
-    found = load_latest_good(tmp_path / "two" / "checkpoints")
-    assert found is not None
-    saved = list(found[0].state["model"].values())
+    latest = load_latest_good(tmp_path / "two" / "checkpoints")
+    assert latest is not None
+    saved = list(latest[0].state["model"].values())
     assert apart(one["weights"], saved) < 1e-6  # complete, with the same names in the same order
 
 
@@ -194,9 +194,9 @@ def test_rank_0_exports_the_unsharded_model(pairs: Pairs, tmp_path: Path) -> Non
 
     options = {"duration": "3ba", "checkpoint": {"export": "model.safetensors"}}
     pairs.run(cases.whole_run, folder=tmp_path, parallel="fsdp", **options)
-    found = load_latest_good(tmp_path / "checkpoints")
-    assert found is not None
-    exported, saved = load_file(tmp_path / "model.safetensors"), found[0].state["model"]
+    latest = load_latest_good(tmp_path / "checkpoints")
+    assert latest is not None
+    exported, saved = load_file(tmp_path / "model.safetensors"), latest[0].state["model"]
     assert exported.keys() == saved.keys()
     assert all(torch.equal(exported[name], saved[name]) for name in saved)
 
@@ -213,19 +213,19 @@ def test_an_epoch_continues_with_a_different_number_of_processes(
     first = pairs.run(cases.identities, world=before, stop=7, **options).values
     stopped = first[0]["when"]["batch"]
     assert stopped in (7, 8)  # within the second epoch of six batches
-    for said in pairs.run(cases.identities, world=after, **options).values:
-        assert f"processes was {before} and is {after}" in said
-        assert "resume.on_change=extend" in said
+    for message in pairs.run(cases.identities, world=after, **options).values:
+        assert f"processes was {before} and is {after}" in message
+        assert "resume.on_change=extend" in message
     second = pairs.run(cases.identities, world=after, on_change="extend", **options).values
-    held = []
+    batches = []
     for runs in (first, second):
         for shares in zip(*(run["held"] for run in runs), strict=True):
-            held += [[sample for share in shares for sample in share]]
+            batches += [[sample for share in shares for sample in share]]
     # A process that has no sample of a batch would compute a sample with weight 0. The batches of 4, 4, 4, 4, 4 and 3
     # samples need no such sample. So each epoch uses every sample once, in the order of the uninterrupted run.
-    assert held == whole["held"]
+    assert batches == whole["held"]
     for epoch in range(3):
-        assert sorted(itertools.chain(*held[6 * epoch : 6 * epoch + 6])) == list(range(23))
+        assert sorted(itertools.chain(*batches[6 * epoch : 6 * epoch + 6])) == list(range(23))
     assert first[0]["lrs"] + second[0]["lrs"] == whole["lrs"]
     assert second[0]["when"] == whole["when"]
     assert apart(second[0]["weights"], whole["weights"]) < 1e-6
@@ -234,15 +234,15 @@ def test_an_epoch_continues_with_a_different_number_of_processes(
 def test_sharded_run_resumes_unsharded_and_unsharded_run_resumes_sharded(pairs: Pairs, tmp_path: Path) -> None:
     (whole,) = pairs.run(cases.identities, world=1, folder=tmp_path / "whole").values
     pairs.run(cases.identities, stop=7, folder=tmp_path / "run", parallel="fsdp")
-    (said,) = pairs.run(cases.identities, world=1, folder=tmp_path / "run").values
-    assert "processes was 2 and is 1, sharded was True and is False" in said
+    (message,) = pairs.run(cases.identities, world=1, folder=tmp_path / "run").values
+    assert "processes was 2 and is 1, sharded was True and is False" in message
     (end,) = pairs.run(cases.identities, world=1, folder=tmp_path / "run", on_change="extend").values
     assert apart(end["weights"], whole["weights"]) < 1e-6
     pairs.run(cases.identities, world=1, stop=7, folder=tmp_path / "back")
     pairs.run(cases.identities, folder=tmp_path / "back", parallel="fsdp", on_change="extend")
-    found = load_latest_good(tmp_path / "back" / "checkpoints")
-    assert found is not None
-    assert apart(found[0].state["model"].values(), whole["weights"]) < 1e-6
+    latest = load_latest_good(tmp_path / "back" / "checkpoints")
+    assert latest is not None
+    assert apart(latest[0].state["model"].values(), whole["weights"]) < 1e-6
 
 
 # ---- 6: tokens
@@ -273,13 +273,13 @@ def test_run_with_one_killed_process_has_a_bitwise_equal_result(pairs: Pairs, tm
 def test_a_lost_process_ends_the_run_with_a_one_line_error_and_a_record(pairs: Pairs, tmp_path: Path) -> None:
     ended = pairs.run(ends.lose_peer, folder=tmp_path, fails=True)
     assert ended.codes == [0, -signal.SIGKILL]
-    said = ended.values[0]
-    assert said.startswith("another process of this run has ended or cannot be reached, seen at ")
-    assert len(said) < 300
-    assert "\n" not in said
+    message = ended.values[0]
+    assert message.startswith("another process of this run has ended or cannot be reached, seen at ")
+    assert len(message) < 300
+    assert "\n" not in message
     record = RunResult.load(tmp_path)
     assert (record.status, record.steps) == ("failed", 5)
-    assert record.error == f"LostProcessError: {said}"
+    assert record.error == f"LostProcessError: {message}"
 
 
 # ---- 9: the end
@@ -373,8 +373,8 @@ def test_metric_object_combines_the_batches_of_all_processes(pairs: Pairs, kind:
     ],
 )
 def test_metric_object_that_cannot_be_combined_is_refused(pairs: Pairs, kind: str, message: str) -> None:
-    for found in pairs.run(cases.metric_objects, kind=kind, lengths=[1]).values:
-        assert found.startswith(message)
+    for error in pairs.run(cases.metric_objects, kind=kind, lengths=[1]).values:
+        assert error.startswith(message)
 
 
 def test_evaluation_of_a_sharded_model_ends_if_one_process_has_no_batch(pairs: Pairs) -> None:
@@ -427,8 +427,8 @@ def test_gradients_are_clipped_as_in_one_process(pairs: Pairs, parallel: str) ->
     ],
 )
 def test_every_process_raises_the_same_error(pairs: Pairs, kind: str, expected: str) -> None:
-    for said in pairs.run(cases.refused, kind=kind).values:
-        assert said.startswith(expected)
+    for message in pairs.run(cases.refused, kind=kind).values:
+        assert message.startswith(expected)
 
 
 def test_error_of_every_process_names_the_settings_that_differ(pairs: Pairs) -> None:
@@ -436,14 +436,14 @@ def test_error_of_every_process_names_the_settings_that_differ(pairs: Pairs) -> 
     assert first == second  # equal errors, so one process can print it
     assert first.pop("") is None
     assert set(first) == set(cases.APART)
-    for name, said in first.items():
+    for name, message in first.items():
         field = {
             "lr": "optimizers[0].groups[0].lr",
             "schedule": "scheduler.alpha_f",
             "optimizer": "optimizers[0].class",
         }
-        assert said.startswith(field.get(name, name).split("[")[0]), (name, said)
-        assert "must be the same in all processes of a run (process 0 and process 1 have " in said
+        assert message.startswith(field.get(name, name).split("[")[0]), (name, message)
+        assert "must be the same in all processes of a run (process 0 and process 1 have " in message
     assert "optimizers[0].groups[0].lr: 0.1 and 0.2)" in first["lr"]
     assert first["ssr"].startswith("ssr=1.0: ")
     assert "max_duration: '4ba' and '6ba')" in first["max_duration"]

@@ -155,11 +155,11 @@ def test_indented_code_blocks_are_found(tmp_path: Path) -> None:
 
 def test_python_code_blocks_use_one_namespace_and_their_output_is_compared(tmp_path: Path) -> None:
     runner = Runner(tmp_path, REPO)
-    shared, shown, wrong = page_of(
+    shared, printing, wrong = page_of(
         tmp_path, "```python\nx = 3\n```\n```python\nprint('x is', x)\n```\n```text\nx is 4\n```\n"
     )
     runner.run(shared)
-    runner.run(shown)
+    runner.run(printing)
     with pytest.raises(AssertionError, match="x is 3"):
         runner.run(wrong)
 
@@ -198,7 +198,7 @@ def test_failing_command_is_an_error_unless_the_page_announces_it(tmp_path: Path
 
 
 @pytest.mark.parametrize(
-    ("shown", "printed", "same"),
+    ("page_output", "printed", "same"),
     [
         ("a b", "a  b\n", True),
         ("a b", "a b c", False),
@@ -209,5 +209,5 @@ def test_failing_command_is_an_error_unless_the_page_announces_it(tmp_path: Path
         ("... lr 0.1", "step 3 lr 0.1", True),
     ],
 )
-def test_printed_output_matches_the_output_on_the_page(shown: str, printed: str, same: bool) -> None:
-    assert matches(shown, printed) is same
+def test_printed_output_matches_the_output_on_the_page(page_output: str, printed: str, same: bool) -> None:
+    assert matches(page_output, printed) is same

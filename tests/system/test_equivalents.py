@@ -25,24 +25,24 @@ EPOCH = 1  # batches per epoch: torch and timm count calls, so batches, epochs a
 def alphas_of_torch(make: Callable[[Optimizer], Any]) -> list[float]:
     optimizer = SGD([torch.nn.Parameter(torch.zeros(1))], lr=LR)
     schedule = make(optimizer)
-    seen = []
+    alphas = []
     for _ in range(STEPS):
-        seen.append(optimizer.param_groups[0]["lr"] / LR)
+        alphas.append(optimizer.param_groups[0]["lr"] / LR)
         optimizer.step()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # SequentialLR passes an epoch, which torch itself warns about
             schedule.step()
-    return seen
+    return alphas
 
 
 def alphas_of_timm(make: Callable[[Optimizer], Any]) -> list[float]:
     optimizer = SGD([torch.nn.Parameter(torch.zeros(1))], lr=LR)
     schedule = make(optimizer)
-    seen = []
+    alphas = []
     for k in range(STEPS):
         schedule.step(k)
-        seen.append(optimizer.param_groups[0]["lr"] / LR)
-    return seen
+        alphas.append(optimizer.param_groups[0]["lr"] / LR)
+    return alphas
 
 
 def alphas_of_ours(scheduler: Any) -> list[float]:
@@ -277,8 +277,8 @@ def torchtitan(k: int, w: int, d: int, decay: str, floor: float) -> float:
     stable = STEPS + 1 - d  # a virtual last step, so that the last rate is not zero
     if k < stable:
         return 1.0
-    done = (k + 1 - stable) / d
-    shape = {"linear": 1 - done, "sqrt": 1 - math.sqrt(done), "cosine": 0.5 * (1 + math.cos(math.pi * done))}[decay]
+    frac = (k + 1 - stable) / d
+    shape = {"linear": 1 - frac, "sqrt": 1 - math.sqrt(frac), "cosine": 0.5 * (1 + math.cos(math.pi * frac))}[decay]
     return floor + (1 - floor) * shape
 
 

@@ -43,10 +43,10 @@ def run(finished: Path, in_tmp: Path, clean_hydra: None) -> Iterator[Path]:
 
 @pytest.fixture
 def app(capsys: pytest.CaptureFixture[str]) -> Callable[..., Answer]:
-    def call(*given: str) -> Answer:
+    def call(*typed: str) -> Answer:
         capsys.readouterr()
         with pytest.raises(SystemExit) as caught:
-            main(given)
+            main(typed)
         out, err = capsys.readouterr()
         code = caught.value.code
         return Answer(code if isinstance(code, int) else 1, out, err)
@@ -55,8 +55,8 @@ def app(capsys: pytest.CaptureFixture[str]) -> Callable[..., Answer]:
 
 
 def recorded(run: Path) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((run / "result.json").read_text())
-    return found
+    record: dict[str, Any] = json.loads((run / "result.json").read_text())
+    return record
 
 
 def files(run: Path) -> dict[str, int]:
@@ -65,10 +65,10 @@ def files(run: Path) -> dict[str, int]:
 
 def test_final_metrics_are_bitwise_equal_to_the_record(run: Path, app: Callable[..., Answer]) -> None:
     before = files(run)
-    said = app(f"run={run}", TRUST)
-    assert (said.code, said.err) == (0, "")
+    answer = app(f"run={run}", TRUST)
+    assert (answer.code, answer.err) == (0, "")
     metrics = recorded(run)["metrics"]
-    lines = said.out.splitlines()
+    lines = answer.out.splitlines()
     assert lines[0] == "run/checkpoints/ba35: batch 35, the average of ema"
     for name in ("eval/accuracy", "eval/loss"):
         assert f"  {name} {metrics[name]!r} {metrics[name]!r} equal".split() in [line.split() for line in lines]
@@ -78,41 +78,41 @@ def test_final_metrics_are_bitwise_equal_to_the_record(run: Path, app: Callable[
 
 
 def test_evaluate_works_from_python(run: Path) -> None:
-    found = evaluate(run, trust="resume_lab")
+    evaluation = evaluate(run, trust="resume_lab")
     result = recorded(run)
-    assert found.metrics == {name: value for name, value in result["metrics"].items() if name != "train/loss"}
-    assert found.differences == {"eval/accuracy": 0.0, "eval/loss": 0.0}
-    assert (found.batch, found.weights, found.is_as_recorded(0)) == (35, "ema", True)
-    assert found.checkpoint == run / "checkpoints/ba35"
+    assert evaluation.metrics == {name: value for name, value in result["metrics"].items() if name != "train/loss"}
+    assert evaluation.differences == {"eval/accuracy": 0.0, "eval/loss": 0.0}
+    assert (evaluation.batch, evaluation.weights, evaluation.is_as_recorded(0)) == (35, "ema", True)
+    assert evaluation.checkpoint == run / "checkpoints/ba35"
 
 
 def test_best_checkpoint_has_the_metrics_of_its_batch(run: Path) -> None:
     """Here the best checkpoint has the largest loss: that of the first evaluation, at batch 11."""
-    found = evaluate(run, "best", trust="resume_lab")
+    evaluation = evaluate(run, "best", trust="resume_lab")
     worst = max(recorded(run)["evaluations"], key=lambda item: item["metrics"]["eval/loss"])
-    assert found.batch == worst["timestamp"]["batch"] == 11
-    assert found.metrics["eval/loss"] == worst["metrics"]["eval/loss"]
-    assert found.is_as_recorded(0)
+    assert evaluation.batch == worst["timestamp"]["batch"] == 11
+    assert evaluation.metrics["eval/loss"] == worst["metrics"]["eval/loss"]
+    assert evaluation.is_as_recorded(0)
 
 
 @pytest.mark.parametrize("name", ["ba28", "run/checkpoints/ba28/state.pt"])
 def test_a_checkpoint_between_two_evaluations_has_no_record(run: Path, app: Callable[..., Answer], name: str) -> None:
-    said = app(f"run={run}", TRUST, f"checkpoint={name}")
-    assert said.code == 0
-    assert "not recorded" in said.out
-    assert said.out.splitlines()[-1].startswith("not compared: the run recorded no metrics of these weights")
+    answer = app(f"run={run}", TRUST, f"checkpoint={name}")
+    assert answer.code == 0
+    assert "not recorded" in answer.out
+    assert answer.out.splitlines()[-1].startswith("not compared: the run recorded no metrics of these weights")
 
 
 def test_wrong_record_is_detected(run: Path, app: Callable[..., Answer]) -> None:
     result = recorded(run)
     result["evaluations"][-1]["metrics"]["eval/accuracy"] += 0.001
     (run / "result.json").write_text(json.dumps(result))
-    said = app(f"run={run}", TRUST)
-    assert said.code == 1
-    assert said.out.splitlines()[-1] == "eval/accuracy is off by 0.001, more than 1e-06"
-    said = app(f"run={run}", TRUST, "tolerance=0.01")
-    assert said.code == 0
-    assert said.out.splitlines()[-1] == "equal to the record within 0.01"
+    answer = app(f"run={run}", TRUST)
+    assert answer.code == 1
+    assert answer.out.splitlines()[-1] == "eval/accuracy is off by 0.001, more than 1e-06"
+    answer = app(f"run={run}", TRUST, "tolerance=0.01")
+    assert answer.code == 0
+    assert answer.out.splitlines()[-1] == "equal to the record within 0.01"
 
 
 def test_checkpoint_of_a_different_run_is_detected(run: Path, app: Callable[..., Answer]) -> None:
@@ -126,16 +126,16 @@ def test_checkpoint_of_a_different_run_is_detected(run: Path, app: Callable[...,
     CheckpointStore(run / "checkpoints").save(
         checkpoint.state, timestamp=checkpoint.timestamp, description=checkpoint.description
     )
-    said = app(f"run={run}", TRUST)
-    assert said.code == 1
-    assert "more than 1e-06" in said.out
+    answer = app(f"run={run}", TRUST)
+    assert answer.code == 1
+    assert "more than 1e-06" in answer.out
 
 
 def test_different_batch_size_gives_equal_metrics_within_the_tolerance(run: Path) -> None:
     """A different order of float32 sums changes the last digits of the loss. The accuracy, a count, stays equal."""
-    found = evaluate(run, overrides=["data.eval_batch_size=7"], trust="resume_lab")
-    assert found.differences["eval/accuracy"] == 0
-    assert found.is_as_recorded(TOLERANCE)
+    evaluation = evaluate(run, overrides=["data.eval_batch_size=7"], trust="resume_lab")
+    assert evaluation.differences["eval/accuracy"] == 0
+    assert evaluation.is_as_recorded(TOLERANCE)
 
 
 @pytest.mark.parametrize(
@@ -149,23 +149,23 @@ def test_different_batch_size_gives_equal_metrics_within_the_tolerance(run: Path
 def test_metrics_on_different_data_are_not_compared_with_the_record(
     run: Path, override: str, compared: list[str]
 ) -> None:
-    found = evaluate(run, overrides=[override], trust="resume_lab")
-    assert {"eval/accuracy", "eval/loss"} <= set(found.metrics)
-    assert sorted(found.differences) == compared
-    (*about,) = (line for line in found.messages if line.startswith("not compared with the record, because "))
+    evaluation = evaluate(run, overrides=[override], trust="resume_lab")
+    assert {"eval/accuracy", "eval/loss"} <= set(evaluation.metrics)
+    assert sorted(evaluation.differences) == compared
+    (*about,) = (line for line in evaluation.messages if line.startswith("not compared with the record, because "))
     assert len(about) == (len(compared) < 2)
     assert all(override.partition("=")[0].lstrip("+") in line for line in about)
     if not compared:
-        assert found.metrics["eval/loss"] != recorded(run)["metrics"]["eval/loss"]
-        assert found.table().endswith("not compared: no metric has a comparable record")
-        assert found.is_as_recorded(0)  # so the exit code is 0
+        assert evaluation.metrics["eval/loss"] != recorded(run)["metrics"]["eval/loss"]
+        assert evaluation.table().endswith("not compared: no metric has a comparable record")
+        assert evaluation.is_as_recorded(0)  # so the exit code is 0
 
 
 def test_raw_weights_of_a_run_with_averaged_weights_can_be_evaluated(run: Path) -> None:
-    found = evaluate(run, weights="raw", trust="resume_lab")
-    assert found.recorded is None
-    assert found.metrics != recorded(run)["metrics"]
-    assert found.messages == ("the run evaluated the average of ema",)
+    evaluation = evaluate(run, weights="raw", trust="resume_lab")
+    assert evaluation.recorded is None
+    assert evaluation.metrics != recorded(run)["metrics"]
+    assert evaluation.messages == ("the run evaluated the average of ema",)
     assert evaluate(run, weights="ema", trust="resume_lab").is_as_recorded(0)
 
 
@@ -187,17 +187,17 @@ def test_damaged_checkpoint_is_reported_and_the_previous_checkpoint_is_evaluated
 ) -> None:
     state = run / "checkpoints/ba35/state.pt"
     state.write_bytes(state.read_bytes()[:-1])
-    said = app(f"run={run}", TRUST)
-    assert said.code == 0
-    assert said.out.startswith("refused run/checkpoints/ba35/state.pt: it is truncated")
-    assert "ba28" in said.out
-    said = app(f"run={run}", TRUST, "checkpoint=ba35")
-    assert (said.code, said.err.count("\n")) == (1, 1)
-    assert "it is truncated" in said.err
+    answer = app(f"run={run}", TRUST)
+    assert answer.code == 0
+    assert answer.out.startswith("refused run/checkpoints/ba35/state.pt: it is truncated")
+    assert "ba28" in answer.out
+    answer = app(f"run={run}", TRUST, "checkpoint=ba35")
+    assert (answer.code, answer.err.count("\n")) == (1, 1)
+    assert "it is truncated" in answer.err
 
 
 @pytest.mark.parametrize(
-    ("given", "words"),
+    ("typed", "words"),
     [
         ([], "run=None: must be set"),
         (["run"], "run='': needs a value; write run=..."),
@@ -218,13 +218,13 @@ def test_damaged_checkpoint_is_reported_and_the_previous_checkpoint_is_evaluated
         (["run=run", TRUST, "+model.width=9"], "belongs to a different model: model.state.layers.1.weight was"),
     ],
 )
-def test_bad_input_is_one_line(run: Path, app: Callable[..., Answer], given: list[str], words: str) -> None:
+def test_bad_input_is_one_line(run: Path, app: Callable[..., Answer], typed: list[str], words: str) -> None:
     Path("empty").mkdir()
     before = files(run)
-    said = app(*given)
-    assert (said.code, said.out) == (2, "")
-    assert words in said.err
-    assert said.err.count("\n") == 1
+    answer = app(*typed)
+    assert (answer.code, answer.out) == (2, "")
+    assert words in answer.err
+    assert answer.err.count("\n") == 1
     assert files(run) == before
 
 
@@ -252,18 +252,18 @@ def test_config_of_a_run_folder_is_not_trusted(run: Path, app: Callable[..., Ans
         (text + "hydra: {callbacks: {x: {_target_: evil.Run}}}\n", (TRUST,), "can run code or write anywhere"),
     ):
         config.write_text(changed)
-        said = app(f"run={run}", *typed)
-        assert said.code == 2
-        assert words in said.err
+        answer = app(f"run={run}", *typed)
+        assert answer.code == 2
+        assert words in answer.err
     config.write_text(text.replace("resume_lab.Net", "evil.Net"))
-    said = app(f"run={run}", TRUST)
-    assert said.code == 2
-    assert "must be part of this package, or trusted" in said.err
+    answer = app(f"run={run}", TRUST)
+    assert answer.code == 2
+    assert "must be part of this package, or trusted" in answer.err
 
 
 def test_control_characters_in_a_record_are_escaped() -> None:
-    shown = Evaluation(Path("run"), 1, "a\x1b[2J", {"eval/\x1b]0;x": 1.0}, {"eval/\x1b]0;x": 2.0})
-    assert "\x1b" not in shown.table()
+    evaluation = Evaluation(Path("run"), 1, "a\x1b[2J", {"eval/\x1b]0;x": 1.0}, {"eval/\x1b]0;x": 2.0})
+    assert "\x1b" not in evaluation.table()
 
 
 @pytest.mark.parametrize(
@@ -274,11 +274,11 @@ def test_difference_to_a_record_is_absolute_up_to_1_and_relative_above_1(
     now: float, before: float | None, off: float
 ) -> None:
     """A record has null for a value that is not finite."""
-    found = Evaluation(Path("run"), 1, "raw", {"eval/loss": now}, {"eval/loss": before})
-    assert found.differences["eval/loss"] == pytest.approx(off)
+    evaluation = Evaluation(Path("run"), 1, "raw", {"eval/loss": now}, {"eval/loss": before})
+    assert evaluation.differences["eval/loss"] == pytest.approx(off)
 
 
 def test_command_prints_that_metrics_equal_the_record(finished: Path, tmp_path: Path) -> None:
-    done = warm.run("-m", "ssr_hydra.evaluate", f"run={finished}", TRUST, cwd=tmp_path)
-    assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.endswith("bitwise equal to the record\n")
+    process = warm.run("-m", "ssr_hydra.evaluate", f"run={finished}", TRUST, cwd=tmp_path)
+    assert (process.returncode, process.stderr) == (0, "")
+    assert process.stdout.endswith("bitwise equal to the record\n")

@@ -7,6 +7,7 @@ import importlib
 import re
 import subprocess
 import sys
+from collections import Counter
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -90,8 +91,8 @@ def test_modules_that_do_not_need_torch_do_not_load_torch(tmp_path: Path, parts:
         f"{part}\nif loaded := set({heavy.split()}) & set(sys.modules): sys.exit(f'part {number}: {{loaded}}')\n"
         for number, (part, heavy) in enumerate(parts)
     )
-    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=300)
-    assert (done.returncode, done.stderr) == (0, "")
+    process = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    assert (process.returncode, process.stderr) == (0, "")
 
 
 def test_package_loads_its_names_on_first_use() -> None:
@@ -117,6 +118,35 @@ def problems(name: str) -> list[str]:
 
 def test_each_list_of_public_names_is_sorted_and_correct() -> None:
     assert [problem for name in MODULES for problem in problems(name)] == []
+
+
+TREES = {
+    path.relative_to(REPO).as_posix(): ast.parse(path.read_text(encoding="utf-8"))
+    for path in sorted((REPO / "ssr_hydra").rglob("*.py"))
+}
+
+
+def test_names_of_classes_and_functions_tell_them_apart() -> None:
+    classes = [node.name for tree in TREES.values() for node in tree.body if isinstance(node, ast.ClassDef)]
+    assert [name for name, count in Counter(classes).items() if count > 1] == []
+    functions = [node.name for tree in TREES.values() for node in tree.body if isinstance(node, ast.FunctionDef)]
+    # Every command has these functions, with the same purpose.
+    of_commands = {"main", "run", "_parser", "_exit", "__getattr__"}
+    assert {name for name, count in Counter(functions).items() if count > 2} <= of_commands
+
+
+def test_local_variables_are_named_by_their_values_and_not_by_an_act() -> None:
+    acts = set("found made given told shown known kept taken said asked wanted seen held drawn heard done".split())
+    functions = [
+        (path, node) for path, tree in TREES.items() for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)
+    ]
+    stored = {
+        (path, function.name, node.id)
+        for path, function in functions
+        for node in ast.walk(function)
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)
+    }
+    assert [place for place in stored if place[2] in acts] == []
 
 
 # What each part of the package may import, apart from itself and errors.
@@ -176,14 +206,14 @@ HOPS = re.findall(r"^\d+\. `([\w.]+)`", PAGE, re.MULTILINE)
 
 def imported(tree: ast.AST) -> set[str]:
     """Return every module that a file imports, also inside functions."""
-    found = set()
+    modules = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom):
             assert node.level == 0  # only absolute imports, because this test would miss relative ones
-            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+            modules |= {f"{node.module}.{alias.name}" for alias in node.names}
         elif isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
-    return found
+            modules |= {alias.name for alias in node.names}
+    return modules
 
 
 def test_architecture_page_has_every_module_with_its_layer() -> None:
@@ -199,15 +229,15 @@ def test_arrows_of_the_architecture_page_point_to_lower_layers() -> None:
 @pytest.mark.parametrize("hop", HOPS)
 def test_functions_of_the_architecture_page_exist(hop: str) -> None:
     parts = ["ssr_hydra", *hop.split(".")]
-    found: Any = None
+    target: Any = None
     for length in range(len(parts), 0, -1):
         with suppress(ModuleNotFoundError):
-            found = importlib.import_module(".".join(parts[:length]))
+            target = importlib.import_module(".".join(parts[:length]))
             break
     for name in parts[length:]:
-        found = getattr(found, name)
-    assert callable(found)
-    assert found.__module__ == ".".join(parts[:length])  # the module that defines it, not one that only imports it
+        target = getattr(target, name)
+    assert callable(target)
+    assert target.__module__ == ".".join(parts[:length])  # the module that defines it, not one that only imports it
 
 
 def test_architecture_page_traces_a_run_in_at_most_twelve_steps() -> None:

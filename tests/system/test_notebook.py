@@ -19,14 +19,14 @@ NOTEBOOK = REPO / "docs" / "notebooks" / "a_study_in_three_minutes.ipynb"
 
 def outputs(notebook: Path) -> dict[str, dict[str, Any]]:
     """Return the outputs of each code cell by its first line, joined by type."""
-    found: dict[str, dict[str, Any]] = {}
+    by_title: dict[str, dict[str, Any]] = {}
     for cell in json.loads(notebook.read_text(encoding="utf-8"))["cells"]:
         if cell["cell_type"] == "code":
-            own = found.setdefault("".join(cell["source"]).splitlines()[0], {})
+            own = by_title.setdefault("".join(cell["source"]).splitlines()[0], {})
             for output in cell["outputs"]:
                 own.update(output.get("data", {}))
                 own["printed"] = own.get("printed", "") + "".join(output.get("text", ""))
-    return found
+    return by_title
 
 
 @pytest.mark.extra("nbclient", "ipykernel")
@@ -34,7 +34,7 @@ def test_notebook_runs_a_study_and_shows_its_table_figure_and_advice(tmp_path: P
     shutil.copy(NOTEBOOK, tmp_path)
     tools = Path(sys.executable).parent
     places = {name: str(tmp_path / name) for name in ("IPYTHONDIR", "JUPYTER_CONFIG_DIR", "JUPYTER_RUNTIME_DIR")}
-    done = subprocess.run(
+    process = subprocess.run(
         [str(tools / "jupyter-execute"), "--output=done.ipynb", NOTEBOOK.name],
         cwd=tmp_path,
         env={**os.environ, **places, "PATH": f"{tools}{os.pathsep}{os.environ['PATH']}"},
@@ -43,7 +43,7 @@ def test_notebook_runs_a_study_and_shows_its_table_figure_and_advice(tmp_path: P
         text=True,
         timeout=900,
     )
-    assert done.returncode == 0, done.stderr
+    assert process.returncode == 0, process.stderr
     ran = outputs(tmp_path / "done.ipynb")
     (sweep,) = (cell["printed"] for source, cell in ran.items() if source.startswith("!ssr-train"))
     assert "12 jobs in studies/digits: 12 completed" in sweep  # 2 schedules x 3 SSRs x 2 seeds

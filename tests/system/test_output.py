@@ -17,10 +17,10 @@ RUN = "max_duration=2ba hydra.run.dir=run"
 
 
 def shell(command: str, cwd: Path) -> tuple[int, str, str]:
-    done = subprocess.run(
+    process = subprocess.run(
         ["bash", "-o", "pipefail", "-c", command], cwd=cwd, capture_output=True, text=True, timeout=300, check=False
     )
-    return done.returncode, done.stdout, done.stderr
+    return process.returncode, process.stdout, process.stderr
 
 
 @pytest.mark.parametrize(

@@ -97,7 +97,7 @@ def test_folders_in_the_layout_of_imagenet_can_be_trained_on(
             for k in range(count):
                 pixels = rng.integers(0, 256, (40, 50, 3), dtype=np.uint8)
                 image.fromarray(pixels).save(in_tmp / f"images/{split}/{label}/{k}.jpeg")
-    said = answer(
+    completed = answer(
         capsys,
         "experiment=resnet50_imagenet",
         "data.train.root=images",
@@ -116,7 +116,7 @@ def test_folders_in_the_layout_of_imagenet_can_be_trained_on(
         "trainer.progress=none",
         "hydra.run.dir=run",
     )
-    assert said.code == 0, said.err
+    assert completed.code == 0, completed.err
     # 1.8 epochs of 6 images in batches of 4 and 2: the run ends at the first batch boundary at or after that.
     record = RunResult.load(in_tmp / "run")
     assert (record.steps, record.samples) == (4, 12)

@@ -31,9 +31,9 @@ Run = Callable[..., Answer]
 
 
 def test_run_survives_kills_and_sigterm_at_random_points(tmp_path: Path) -> None:
-    found = scenarios("kills:2,signals:1", tmp_path)  # tests/chaos: 30 kills, 20 SIGTERMs, 3 of each other signal
-    assert found["kills"]["kills"] == 2
-    assert [found["signals"][name]["stopped"] for name in SIGNALS] == [1, 0, 0, 0]
+    counts = scenarios("kills:2,signals:1", tmp_path)  # tests/chaos: 30 kills, 20 SIGTERMs, 3 of each other signal
+    assert counts["kills"]["kills"] == 2
+    assert [counts["signals"][name]["stopped"] for name in SIGNALS] == [1, 0, 0, 0]
 
 
 def test_killed_command_resumes_if_repeated(tmp_path: Path) -> None:
@@ -73,8 +73,8 @@ def state(run: Path, number: int = -1) -> dict[str, Any]:
     """Return the content of the last checkpoint, or of the checkpoint of a batch."""
     folders = sorted(run.glob("checkpoints/ba*"), key=lambda path: int(path.name[2:]))
     folder = folders[-1] if number < 0 else run / f"checkpoints/ba{number}"
-    found: dict[str, Any] = torch.load(folder / "state.pt", weights_only=True)
-    return found
+    content: dict[str, Any] = torch.load(folder / "state.pt", weights_only=True)
+    return content
 
 
 def weights(run: Path) -> list[bytes]:
@@ -83,8 +83,8 @@ def weights(run: Path) -> list[bytes]:
 
 def records(run: Path, event: str | None = None) -> list[dict[str, Any]]:
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    wanted = [line for line in lines if line["event"] == event or (event is None and line["event"] != "resume")]
-    return [{key: value for key, value in line.items() if "seconds" not in key} for line in wanted]
+    rows = [line for line in lines if line["event"] == event or (event is None and line["event"] != "resume")]
+    return [{key: value for key, value in line.items() if "seconds" not in key} for line in rows]
 
 
 def rates(run: Path, name: str = "lr") -> dict[int, Any]:
@@ -105,9 +105,9 @@ LAB = {"data": DIGITS, "scheduler": "cosine", "max_duration": "4ep", "checkpoint
 
 
 def lab(*more: str, **values: Any) -> list[str]:
-    given: dict[str, Any] = {**LAB, **values}
-    made = arguments(*more, **given)
-    return [item for item in made if "t_warmup" not in item]
+    settings: dict[str, Any] = {**LAB, **values}
+    overrides = arguments(*more, **settings)
+    return [item for item in overrides if "t_warmup" not in item]
 
 
 def cosine(tau: float) -> float:
@@ -123,25 +123,25 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def done(finished: Path, in_tmp: Path) -> Path:
+def finished_run(finished: Path, in_tmp: Path) -> Path:
     """A copy of the finished run."""
     return Path(shutil.copytree(finished, in_tmp / "run"))
 
 
 @pytest.fixture
-def run(done: Path) -> Path:
+def run(finished_run: Path) -> Path:
     """A copy of the run after 3 of its 4 epochs: it lacks its last checkpoint and its record."""
-    shutil.rmtree(done / "checkpoints/ba40")
-    (done / "result.json").unlink()
-    return done
+    shutil.rmtree(finished_run / "checkpoints/ba40")
+    (finished_run / "result.json").unlink()
+    return finished_run
 
 
-def test_a_finished_run_is_not_trained_again(app: Run, done: Path) -> None:
-    before = files(done)
-    said = app(*lab())
-    assert (said.code, said.err) == (0, "")
-    assert "nothing to train" in said.out
-    after = files(done)
+def test_a_finished_run_is_not_trained_again(app: Run, finished_run: Path) -> None:
+    before = files(finished_run)
+    completed = app(*lab())
+    assert (completed.code, completed.err) == (0, "")
+    assert "nothing to train" in completed.out
+    after = files(finished_run)
     added = after.pop("train.log")[1].removeprefix(before.pop("train.log")[1]).decode()
     assert added.count("\n") == 1  # one line about this command
     assert added.endswith("nothing to train\n")
@@ -151,13 +151,13 @@ def test_a_finished_run_is_not_trained_again(app: Run, done: Path) -> None:
 LATE = [("max_duration=2ep", "the checkpoint is at"), ("optimizer=adamw", "does not fit"), ("control=truncate", "")]
 
 
-@pytest.mark.parametrize(("change", "said"), LATE, ids=[change for change, _ in LATE])
-def test_run_that_is_refused_late_does_not_change_its_folder(app: Run, run: Path, change: str, said: str) -> None:
+@pytest.mark.parametrize(("change", "message"), LATE, ids=[change for change, _ in LATE])
+def test_run_that_is_refused_late_does_not_change_its_folder(app: Run, run: Path, change: str, message: str) -> None:
     before = files(run)
     on_change = "rescale" if change.startswith("control") else "extend"  # the trainer refuses this
     refused = app(*lab(), change, f"resume.on_change={on_change}")
     assert (refused.code, refused.err.count("\n")) == (2, 1)
-    assert said in refused.err
+    assert message in refused.err
     assert "never" not in refused.err
     assert files(run) == before
 
@@ -171,18 +171,18 @@ def test_extended_run_updates_its_config_and_continues_its_log(app: Run, run: Pa
 
 
 def test_sweep_in_a_used_folder_runs_only_new_jobs(app: Run, in_tmp: Path) -> None:
-    given = [item for item in lab(max_duration="3ba") if not item.startswith("hydra.run.dir")]
-    sweep = ("-m", "launcher=basic", "study_report=false", "hydra.sweep.dir=S", *given)
+    overrides = [item for item in lab(max_duration="3ba") if not item.startswith("hydra.run.dir")]
+    sweep = ("-m", "launcher=basic", "study_report=false", "hydra.sweep.dir=S", *overrides)
     assert app(*sweep, "optimizer.lr=0.1").code == 0
     before = files(in_tmp / "S/0")
-    said = app(*sweep, "optimizer.lr=0.3,0.1")  # only the new job runs
-    assert said.code == 0
-    assert "Launching 1 jobs locally\n" in said.out
+    completed = app(*sweep, "optimizer.lr=0.3,0.1")  # only the new job runs
+    assert completed.code == 0
+    assert "Launching 1 jobs locally\n" in completed.out
     assert files(in_tmp / "S/0") == before
     assert RunResult.load(in_tmp / "S/1").steps == 3
-    said = app(*sweep, "optimizer.lr=0.1,0.2", "data.batch_size=65")
-    assert (said.code, said.out) == (2, "")
-    assert said.err.startswith("error: hydra.sweep.dir='S': holds a different study: ")
+    completed = app(*sweep, "optimizer.lr=0.1,0.2", "data.batch_size=65")
+    assert (completed.code, completed.out) == (2, "")
+    assert completed.err.startswith("error: hydra.sweep.dir='S': holds a different study: ")
     assert sorted(path.name for path in (in_tmp / "S").iterdir() if path.name.isdigit()) == ["0", "1"]
     assert not list((in_tmp / "S").rglob("*pending*"))
 
@@ -202,11 +202,11 @@ def test_different_run_is_refused_with_both_values_before_any_file_is_written(
     app: Run, run: Path, change: str, words: str
 ) -> None:
     before = files(run)
-    said = app(*lab(), change)
-    assert said.code == 2
-    assert said.err.startswith("error: resume='auto': run contains a different run: ")
-    assert words in said.err
-    assert said.err.count("\n") == 1
+    completed = app(*lab(), change)
+    assert completed.code == 2
+    assert completed.err.startswith("error: resume='auto': run contains a different run: ")
+    assert words in completed.err
+    assert completed.err.count("\n") == 1
     assert files(run) == before
 
 
@@ -241,24 +241,24 @@ def test_renamed_data_with_the_same_content_is_accepted(app: Run, in_tmp: Path) 
     for path in (str(in_tmp / "t.csv"), "moved/trees.csv"):
         if path.startswith("moved"):
             (in_tmp / "t.csv").rename(path)
-        said = app(*given(path))
-        assert (said.code, said.err) == (0, ""), path
-        assert "nothing to train" in said.out
+        completed = app(*given(path))
+        assert (completed.code, completed.err) == (0, ""), path
+        assert "nothing to train" in completed.out
     # A stopped run resumes as well.
     shutil.rmtree(in_tmp / "run/checkpoints/ba8")
     (in_tmp / "run/result.json").unlink()
     assert app(*given("./moved/trees.csv")).code == 0
     (in_tmp / "moved/trees.csv").write_text("x,y,kind\n" + "".join(rows).replace("\n0.", "\n1."))
-    said = app(*given("moved/trees.csv"))
-    assert said.code == 2
-    assert "data.dataset.sha256 was " in said.err
+    completed = app(*given("moved/trees.csv"))
+    assert completed.code == 2
+    assert "data.dataset.sha256 was " in completed.err
 
 
 def test_setting_resume_to_never_is_refused_if_the_folder_has_a_run(app: Run, run: Path) -> None:
     before = files(run)
-    said = app(*lab(), "resume=never")
-    assert (said.code, said.err.count("\n")) == (2, 1)
-    assert "resume=never starts a new run" in said.err
+    completed = app(*lab(), "resume=never")
+    assert (completed.code, completed.err.count("\n")) == (2, 1)
+    assert "resume=never starts a new run" in completed.err
     assert files(run) == before
 
 
@@ -267,10 +267,10 @@ def test_damaged_checkpoint_is_reported_and_the_previous_checkpoint_is_used(
 ) -> None:
     torn = run / "checkpoints/ba30/state.pt"
     torn.write_bytes(torn.read_bytes()[:-100])
-    said = app(*lab(trainer__progress="plain"))
-    assert said.code == 0, said.err
-    assert f"refused {torn}: it is truncated" in said.out
-    assert f"resumed from {run}/checkpoints/ba20 at batch 20" in said.out
+    completed = app(*lab(trainer__progress="plain"))
+    assert completed.code == 0, completed.err
+    assert f"refused {torn}: it is truncated" in completed.out
+    assert f"resumed from {run}/checkpoints/ba20 at batch 20" in completed.out
     assert weights(run) == weights(finished)
     assert records(run) == records(finished)
 
@@ -279,10 +279,10 @@ def test_a_run_without_a_good_checkpoint_is_an_error(app: Run, run: Path) -> Non
     for path in run.glob("checkpoints/*/state.pt"):
         path.write_bytes(b"")
     before = files(run)
-    said = app(*lab())
-    assert said.code == 1
-    assert said.err.startswith(f"error: {run}/checkpoints: none of its checkpoints can be used: ")
-    assert said.err.count("\n") == 1
+    completed = app(*lab())
+    assert completed.code == 1
+    assert completed.err.startswith(f"error: {run}/checkpoints: none of its checkpoints can be used: ")
+    assert completed.err.count("\n") == 1
     after = files(run)
     for name in before:
         if name.startswith("checkpoints") or name == "metrics.jsonl":
@@ -292,9 +292,9 @@ def test_a_run_without_a_good_checkpoint_is_an_error(app: Run, run: Path) -> Non
 
 def test_a_run_that_was_killed_before_its_first_checkpoint_starts_again(app: Run, run: Path) -> None:
     shutil.rmtree(run / "checkpoints")
-    said = app(*lab(trainer__progress="plain"))
-    assert said.code == 0, said.err
-    assert "was stopped before its first checkpoint; this run starts from scratch" in said.out
+    completed = app(*lab(trainer__progress="plain"))
+    assert completed.code == 0, completed.err
+    assert "was stopped before its first checkpoint; this run starts from scratch" in completed.out
     assert [record["batch"] for record in records(run, "train")] == list(range(1, 41))
 
 
@@ -302,56 +302,56 @@ def test_log_has_complete_lines_after_a_power_loss(app: Run, run: Path, in_tmp: 
     """The end of the log may be lost, so that it has fewer bytes than ``log_bytes`` of the checkpoint."""
     log = run / "metrics.jsonl"
     log.write_bytes(log.read_bytes()[:700])
-    kept = log.read_bytes().count(b"\n")
+    n_lines = log.read_bytes().count(b"\n")
     assert app(*lab()).code == 0
     batches = [record["batch"] for record in records(run, "train")]
-    assert batches == [*range(1, kept + 1), *range(31, 41)]
+    assert batches == [*range(1, n_lines + 1), *range(31, 41)]
 
 
 def test_checkpoint_of_a_different_run_can_be_resumed_in_a_new_folder(app: Run, run: Path, in_tmp: Path) -> None:
     before = files(run)
-    said = app(*lab("hydra.run.dir=new", "resume=run"))
-    assert said.code == 0, said.err
+    completed = app(*lab("hydra.run.dir=new", "resume=run"))
+    assert completed.code == 0, completed.err
     assert files(run) == before
     assert [record["batch"] for record in records(in_tmp / "new", "train")] == list(range(31, 41))
     # The same command again, like a requeued job: the run's own checkpoints have priority.
-    said = app(*lab("hydra.run.dir=new", "resume=run"))
-    assert "nothing to train" in said.out
+    completed = app(*lab("hydra.run.dir=new", "resume=run"))
+    assert "nothing to train" in completed.out
     # A different run in that folder is refused, and the error lists the differences to its checkpoint.
-    said = app(*lab("hydra.run.dir=other", "resume=run", "optimizer.lr=0.3"))
-    assert said.code == 2
-    assert "optimizers[0].groups[0].lr was 0.1 and is 0.3" in said.err
+    completed = app(*lab("hydra.run.dir=other", "resume=run", "optimizer.lr=0.3"))
+    assert completed.code == 2
+    assert "optimizers[0].groups[0].lr was 0.1 and is 0.3" in completed.err
     assert not (in_tmp / "other").exists()
 
 
 def test_resume_path_without_a_checkpoint_is_refused(app: Run, in_tmp: Path) -> None:
     (in_tmp / "empty").mkdir()
     for path, words in (("nowhere", "not found"), ("empty", "has no checkpoint")):
-        said = app(*lab(f"resume={path}"))
-        assert (said.code, said.err.count("\n")) == (2, 1)
-        assert words in said.err
+        completed = app(*lab(f"resume={path}"))
+        assert (completed.code, completed.err.count("\n")) == (2, 1)
+        assert words in completed.err
     assert not (in_tmp / "run").exists()
 
 
 # ---- a requested change: the learning rates equal closed forms
 
 
-def test_a_finished_run_is_extended_in_its_folder(app: Run, done: Path) -> None:
+def test_a_finished_run_is_extended_in_its_folder(app: Run, finished_run: Path) -> None:
     """Extend 4 epochs to 8, then to 10 with a larger learning rate. From batch 40 on, the new plan sets the rates."""
-    said = app(*lab(max_duration="8ep", trainer__progress="plain"), "resume.on_change=extend")
-    assert said.code == 0, said.err
-    assert "changed: run.max_duration was '4ep' and is '8ep'" in said.out
-    assert list(rates(done)) == list(range(80))
-    (resumed,) = records(done, "resume")
+    completed = app(*lab(max_duration="8ep", trainer__progress="plain"), "resume.on_change=extend")
+    assert completed.code == 0, completed.err
+    assert "changed: run.max_duration was '4ep' and is '8ep'" in completed.out
+    assert list(rates(finished_run)) == list(range(80))
+    (resumed,) = records(finished_run, "resume")
     assert (resumed["batch"], resumed["changes"]) == (40, ["run.max_duration was '4ep' and is '8ep'"])
     # The same command again has no work left, with and without on_change.
     for more in ([], ["resume.on_change=extend"]):
         assert "nothing to train" in app(*lab(max_duration="8ep"), *more).out
-    result = RunResult.load(done)  # evaluated every 11 batches: 3 times and at 40, then 4 times and at 80
+    result = RunResult.load(finished_run)  # evaluated every 11 batches: 3 times and at 40, then 4 times and at 80
     assert (result.steps, result.max_duration, len(result.evaluations)) == (80, "8ep", 9)
     assert app(*lab(max_duration="8ep", optimizer__lr="0.2", ssr=1.25), "resume.on_change=extend").code == 0
-    assert list(rates(done)) == list(range(100))
-    for batch, lr in rates(done).items():
+    assert list(rates(finished_run)) == list(range(100))
+    for batch, lr in rates(finished_run).items():
         peak, length = (0.1, 40) if batch < 40 else (0.1, 80) if batch < 80 else (0.2, 100)
         assert lr == pytest.approx(peak * cosine(batch / length), rel=1e-12, abs=1e-16), batch
 
@@ -369,9 +369,9 @@ def test_run_killed_after_a_change_of_its_config_can_be_changed_again(app: Run, 
     for number in (70, 80):
         shutil.rmtree(run / f"checkpoints/ba{number}")
     assert app(*lab(max_duration="7ep", **keep), "resume.on_change=rescale").code == 0
-    seen = rates(run)
-    assert list(seen) == list(range(70))
-    for batch, lr in seen.items():
+    lrs = rates(run)
+    assert list(lrs) == list(range(70))
+    for batch, lr in lrs.items():
         # At batch 60 the virtual time is 36. Its last 4 batches take the last 10 batches of the run.
         virtual = batch if batch < 30 else 30 + (batch - 30) / 5 if batch < 60 else 36 + (batch - 60) * 4 / 10
         assert lr == pytest.approx(0.1 * cosine(virtual / 40), rel=1e-12), batch
@@ -383,8 +383,8 @@ def test_param_groups_and_scheduled_fields_take_their_changed_values(app: Run, i
     first = lab(*groups, max_duration="2ep", optimizer="adamw", optimizer__lr="0.01", optimizer__weight_decay="0.2")
     assert app(*first).code == 0
     second = lab(*groups, max_duration="4ep", optimizer="adamw", optimizer__lr="0.04", optimizer__weight_decay="0.1")
-    said = app(*second, "resume.on_change=extend")
-    assert said.code == 0, said.err
+    completed = app(*second, "resume.on_change=extend")
+    assert completed.code == 0, completed.err
     run = in_tmp / "run"
     assert list(rates(run)) == list(range(40))
     for batch, lrs in rates(run, "lrs").items():
@@ -407,8 +407,8 @@ def test_a_run_is_replayed_from_its_folder(app: Run, in_tmp: Path) -> None:
     refused = app(*replay)
     assert refused.code == 2
     assert refused.err.startswith("error: trust=['resume_lab']: can be set only on the command line")
-    said = app(*replay, "trust=[resume_lab]")
-    assert said.code == 0, said.err
+    completed = app(*replay, "trust=[resume_lab]")
+    assert completed.code == 0, completed.err
     assert weights(in_tmp / "again") == weights(in_tmp / "run")
     assert records(in_tmp / "again") == records(in_tmp / "run")
     first, second = (RunResult.load(in_tmp / name) for name in ("run", "again"))

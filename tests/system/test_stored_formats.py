@@ -42,8 +42,8 @@ def test_stored_run_evaluates_to_its_recorded_metrics() -> None:
 def test_stopped_run_of_the_stored_format_continues_from_its_checkpoint(
     app: Callable[..., Answer], in_tmp: Path
 ) -> None:
-    done = app("hydra.run.dir=stopped", "ssr=0.5", "scheduler=wsd", "checkpoint.interval=50ba")
-    assert (done.code, done.err) == (0, "")
+    completed = app("hydra.run.dir=stopped", "ssr=0.5", "scheduler=wsd", "checkpoint.interval=50ba")
+    assert (completed.code, completed.err) == (0, "")
     result = json.loads(Path("stopped/result.json").read_text())
     assert (result["status"], result["steps"], result["resumes"]) == ("completed", 600, 1)
     records = [json.loads(line) for line in Path("stopped/metrics.jsonl").read_text().splitlines()]

@@ -53,8 +53,8 @@ def runs(task: str) -> pd.DataFrame:
 
 
 def study(task: str) -> studies.Study:
-    told = REPORTS[task]
-    return studies.Study(runs(task), no_curves(), told["objective"], told["direction"])
+    stored = REPORTS[task]
+    return studies.Study(runs(task), no_curves(), stored["objective"], stored["direction"])
 
 
 @cache
@@ -80,14 +80,14 @@ def close(one: Any, other: Any) -> bool:
 @pytest.mark.parametrize("task", TASKS)
 def test_every_statistic_can_be_computed_from_the_runs(task: str) -> None:
     content = again(task)
-    made = json.loads(as_json(content))
+    computed = json.loads(as_json(content))
     for name in STATISTICS:
-        assert close(made[name], REPORTS[task][name]), name
-    assert made["options"]["tolerance"] == REPORTS[task]["options"]["tolerance"]
-    told = list(csv.DictReader(io.StringIO((FOLDER / task / "table.csv").read_text(encoding="utf-8"))))
+        assert close(computed[name], REPORTS[task][name]), name
+    assert computed["options"]["tolerance"] == REPORTS[task]["options"]["tolerance"]
+    stored = list(csv.DictReader(io.StringIO((FOLDER / task / "table.csv").read_text(encoding="utf-8"))))
     rows = list(csv.DictReader(io.StringIO(table_csv(content))))
-    assert len(told) == len(rows) == 4 * (5 + 5 + 4)
-    for one, other in zip(told, rows, strict=True):
+    assert len(stored) == len(rows) == 4 * (5 + 5 + 4)
+    for one, other in zip(stored, rows, strict=True):
         assert {key: one[key] for key in ("recipe", "control", "ssr", "n")} == {
             key: other[key] for key in ("recipe", "control", "ssr", "n")
         }
@@ -98,35 +98,35 @@ def test_every_statistic_can_be_computed_from_the_runs(task: str) -> None:
 def test_the_stored_runs_are_those_that_the_script_plans(task: str) -> None:
     frame = runs(task)
     assert set(frame["status"]) == {"completed"}
-    made = set(zip(frame["recipe"], frame["control"], frame["ssr"], frame["seed"].astype(int), strict=True))
-    assert len(made) == len(frame)
+    stored = set(zip(frame["recipe"], frame["control"], frame["ssr"], frame["seed"].astype(int), strict=True))
+    assert len(stored) == len(frame)
     planned = set()
     for sweep in script.sweeps(Path("s"), task, quick=False):
-        given = dict(override.split("=", 1) for override in sweep.overrides)
-        scalings = given.get("scheduler.scale_warmup", "false").split(",")
-        for ssr, seed, scaled in product(given["ssr"].split(","), given["seed"].split(","), scalings):
-            control = given.get("control", "scale_warmup" if scaled == "true" else "")
-            planned.add((given["name"], control, float(ssr), int(seed)))
-    assert made == planned
+        overrides = dict(override.split("=", 1) for override in sweep.overrides)
+        scalings = overrides.get("scheduler.scale_warmup", "false").split(",")
+        for ssr, seed, scaled in product(overrides["ssr"].split(","), overrides["seed"].split(","), scalings):
+            control = overrides.get("control", "scale_warmup" if scaled == "true" else "")
+            planned.add((overrides["name"], control, float(ssr), int(seed)))
+    assert stored == planned
 
 
 def settings(task: str) -> dict[str, dict[str, tuple[float, float, int]]]:
     """Return mean, sd and count of the searched settings of each schedule."""
-    found: dict[str, dict[str, tuple[float, float, int]]] = {}
+    by_schedule: dict[str, dict[str, tuple[float, float, int]]] = {}
     for row in csv.DictReader(io.StringIO((FOLDER / f"tuning/{task}.csv").read_text(encoding="utf-8"))):
         schedule, _, setting = row["recipe"].partition(" ")
-        found.setdefault(schedule, {})[setting] = (float(row["mean"]), float(row["sd"]), int(row["n"]))
-    return found
+        by_schedule.setdefault(schedule, {})[setting] = (float(row["mean"]), float(row["sd"]), int(row["n"]))
+    return by_schedule
 
 
 @pytest.mark.parametrize(("task", "preset"), [("digits", "optimizer.lr=0.1"), ("byte_lm", "optimizer.lr=0.01")])
 def test_script_uses_the_best_settings_of_the_search(task: str, preset: str) -> None:
     sign = 1 if REPORTS[task]["direction"] == "max" else -1
-    for schedule, found in settings(task).items():
-        best = max(found, key=lambda setting: sign * found[setting][0])
-        usual = max((item for item in found if item.split()[0] == preset), key=lambda item: sign * found[item][0])
-        mean, sd, n = found[best]
-        chosen = best if sign * (mean - found[usual][0]) > sd / math.sqrt(n) else usual
+    for schedule, results in settings(task).items():
+        best = max(results, key=lambda setting: sign * results[setting][0])
+        usual = max((item for item in results if item.split()[0] == preset), key=lambda item: sign * results[item][0])
+        mean, sd, n = results[best]
+        chosen = best if sign * (mean - results[usual][0]) > sd / math.sqrt(n) else usual
         assert chosen == " ".join(script.TUNED[task][schedule]), schedule
 
 
@@ -139,10 +139,10 @@ def test_tables_of_the_page_equal_the_tables_of_the_reports() -> None:
 
 
 def cell(task: str, recipe: str, ssr: float, control: str = "") -> dict[str, Any]:
-    (found,) = (
+    (table_row,) = (
         row for row in REPORTS[task]["table"] if (row["recipe"], row["control"], row["ssr"]) == (recipe, control, ssr)
     )
-    return dict(found)
+    return dict(table_row)
 
 
 def span(values: list[float], decimals: int, unit: str = "") -> str:
@@ -151,22 +151,22 @@ def span(values: list[float], decimals: int, unit: str = "") -> str:
 
 def gains(task: str, ssr: float) -> list[float]:
     scale = 100 if task == "digits" else 1
-    found = [row for row in REPORTS[task]["doublings"] if not row["control"] and row["ssr"] == ssr]
-    assert len(found) == 4
-    return [scale * row["gain"] for row in found]
+    rows = [row for row in REPORTS[task]["doublings"] if not row["control"] and row["ssr"] == ssr]
+    assert len(rows) == 4
+    return [scale * row["gain"] for row in rows]
 
 
 def verdicts(task: str, control: str, ssr: float | None = None) -> dict[str, int]:
-    found = [row for row in REPORTS[task]["controls"] if row["control"] == control and row["winner"] != "same"]
-    found = [row for row in found if ssr is None or row["ssr"] == ssr]
-    return {name: sum(row["winner"] == name for row in found) for name in ("scaling", "control", "undecided")} | {
-        "all": len(found)
+    rows = [row for row in REPORTS[task]["controls"] if row["control"] == control and row["winner"] != "same"]
+    rows = [row for row in rows if ssr is None or row["ssr"] == ssr]
+    return {name: sum(row["winner"] == name for row in rows) for name in ("scaling", "control", "undecided")} | {
+        "all": len(rows)
     }
 
 
 def fits(task: str, kind: str) -> dict[str, int]:
-    found = [fit["verdict"] for fit in REPORTS[task]["fits"] if fit["kind"] == kind and not fit["control"]]
-    return {name: found.count(name) for name in ("trusted", "rejected", "untested")}
+    outcomes = [fit["verdict"] for fit in REPORTS[task]["fits"] if fit["kind"] == kind and not fit["control"]]
+    return {name: outcomes.count(name) for name in ("trusted", "rejected", "untested")}
 
 
 def repeated(task: str) -> pd.DataFrame:
@@ -180,9 +180,9 @@ def repeated(task: str) -> pd.DataFrame:
 
 @pytest.mark.parametrize("task", TASKS)
 def test_repeated_run_has_the_same_quality(task: str) -> None:
-    found = repeated(task)
-    assert set(found["n"]) == {3}
-    assert set(found["values"]) == {1}
+    frame = repeated(task)
+    assert set(frame["n"]) == {3}
+    assert set(frame["values"]) == {1}
 
 
 def decided(task: str) -> dict[float, str]:
@@ -219,29 +219,29 @@ def gain(task: str, control: str, recipe: str, ssr: float) -> str:
         for row in REPORTS[task]["controls"]
         if (row["recipe"], row["control"], row["ssr"]) == (recipe, control, ssr)
     )
-    shown = study_page.number(task, row["gain"], sign=True)
-    return f"{shown} {study_page.interval(task, row['low'], row['high'])}"
+    text = study_page.number(task, row["gain"], sign=True)
+    return f"{text} {study_page.interval(task, row['low'], row['high'])}"
 
 
 def errors(task: str, kind: str) -> list[float]:
     """Return the error of each back-test at the largest SSR."""
     scale = 100 if task == "digits" else 1
-    found = [fit["back_tests"][-1] for fit in REPORTS[task]["fits"] if fit["kind"] == kind and not fit["control"]]
-    assert {test["ssr"] for test in found} == {2.0}
-    return [scale * abs(test["predicted"] - test["observed"]) for test in found]
+    last_tests = [fit["back_tests"][-1] for fit in REPORTS[task]["fits"] if fit["kind"] == kind and not fit["control"]]
+    assert {test["ssr"] for test in last_tests} == {2.0}
+    return [scale * abs(test["predicted"] - test["observed"]) for test in last_tests]
 
 
 def spread(task: str) -> tuple[str, str]:
-    found = repeated(task)["high"] / repeated(task)["low"]
-    return f"{found.median():.2f}", f"{found.max():.2f}"
+    ratios = repeated(task)["high"] / repeated(task)["low"]
+    return f"{ratios.median():.2f}", f"{ratios.max():.2f}"
 
 
 def pooled_effect(task: str, control: str) -> tuple[str, str]:
     """Return the effect of a control over all schedules and SSRs, in the format of the page, and its p-value."""
-    found = pooled_control(again(task).study, control)
-    assert found is not None
-    shown = study_page.number(task, found.value, sign=True)
-    return f"{shown} {study_page.interval(task, found.low, found.high)}", f"{found.p:.1g}"
+    estimate = pooled_control(again(task).study, control)
+    assert estimate is not None
+    text = study_page.number(task, estimate.value, sign=True)
+    return f"{text} {study_page.interval(task, estimate.low, estimate.high)}", f"{estimate.p:.1g}"
 
 
 def sentences() -> list[str]:
@@ -300,8 +300,8 @@ def sentences() -> list[str]:
         "`linear_warmup` at SSR 0.5 "
         f"({gain(digits, 'truncate', 'linear_warmup', 0.5)}) and `multistep_warmup` at SSR 0.125 "
         f"({gain(digits, 'truncate', 'multistep_warmup', 0.125)})",
-        f"{sum(found['undecided'] for found in warm.values())} of "
-        f"{sum(found['all'] for found in warm.values())} comparisons are "
+        f"{sum(counts['undecided'] for counts in warm.values())} of "
+        f"{sum(counts['all'] for counts in warm.values())} comparisons are "
         "undecided",
         f"The gain is {gain(digits, 'scale_warmup', 'cosine_warmup', 0.125)} points for `cosine_warmup` and "
         f"{gain(digits, 'scale_warmup', 'linear_warmup', 0.125)} for `linear_warmup`",
@@ -337,8 +337,8 @@ def test_every_number_on_the_page_is_a_setting_or_is_computed_from_the_reports()
     for sentence in sentences():
         assert sentence in text, sentence
         text = text.replace(sentence, "")
-    told = text[: text.index("## What was run")] + text[text.index("## The gain of longer training") :]
-    assert set(re.findall(r"\d[\d,.]*\d|\d", told)) <= SETTINGS
+    remaining = text[: text.index("## What was run")] + text[text.index("## The gain of longer training") :]
+    assert set(re.findall(r"\d[\d,.]*\d|\d", remaining)) <= SETTINGS
 
 
 def test_statements_of_the_page_agree_with_the_reports() -> None:
@@ -383,11 +383,11 @@ def test_statements_of_the_page_agree_with_the_reports() -> None:
 def test_the_page_names_the_settings() -> None:
     for schedule in script.SEARCHED:
         (row,) = re.findall(rf"^\| `{schedule}` \| (lr .*) \| (lr .*) \|$", PAGE, re.MULTILINE)
-        for task, told in zip(TASKS, row, strict=True):
+        for task, entry in zip(TASKS, row, strict=True):
             lr, *rest = (setting.split("=")[1] for setting in script.TUNED[task][schedule])
-            assert told.startswith(f"lr {lr}")
+            assert entry.startswith(f"lr {lr}")
             shares = [share.strip("[]").removesuffix("dur") for share in ",".join(rest).split(",") if share]
-            assert "likewise" in told or all(share in told for share in shares)
+            assert "likewise" in entry or all(share in entry for share in shares)
 
 
 @pytest.mark.parametrize("task", TASKS)
@@ -410,20 +410,20 @@ def test_page_names_the_hashes_and_the_version_of_the_data() -> None:
 
 def test_default_report_does_not_compare_by_seconds() -> None:
     """The page warns about the clock: the machine was busy during some schedules."""
-    found = study("byte_lm")
-    content = report.build(found, report.Options(tolerance=0.05))
+    stored = study("byte_lm")
+    content = report.build(stored, report.Options(tolerance=0.05))
     assert content.equal == "steps"
     assert content.choice is not None
     assert content.choice.recipe == "linear_warmup"
     assert "cosine_warmup" not in {rival.recipe for rival in content.choice.open}
-    by_clock = report.build(found, report.Options(tolerance=0.05, equal="seconds"))
+    by_clock = report.build(stored, report.Options(tolerance=0.05, equal="seconds"))
     assert by_clock.choice is not None
     assert by_clock.choice.recipe == "cosine_warmup"
 
 
 def test_readme_states_the_results_of_the_study() -> None:
     won = [verdicts(task, "truncate") for task in TASKS]
-    scaling, control, undecided, every = (sum(found[name] for found in won) for name in won[0])
+    scaling, control, undecided, every = (sum(counts[name] for counts in won) for name in won[0])
     assert (control, undecided) == (0, 9)
     readme = " ".join((REPO / "README.md").read_text(encoding="utf-8").split())
     assert f"In {scaling} of {every} comparisons, a scaled schedule is better" in readme

@@ -46,8 +46,8 @@ def test_train_returns_the_objective(composed: Callable[..., DictConfig], tmp_pa
 def test_initial_weights_depend_on_the_seed(composed: Callable[..., DictConfig]) -> None:
     torch.manual_seed(5)
     expected = ConvNet().state_dict()
-    found = build(composed("seed=5")).model.state_dict()
-    assert all(torch.equal(expected[key], found[key].cpu()) for key in expected)
+    weights = build(composed("seed=5")).model.state_dict()
+    assert all(torch.equal(expected[key], weights[key].cpu()) for key in expected)
 
 
 def test_ssr_stretches_the_run(composed: Callable[..., DictConfig], tmp_path: Path) -> None:
@@ -241,26 +241,26 @@ def results(folder: Path) -> list[RunResult]:
 
 
 def test_custom_data_model_and_scheduler_train(my_lab: Path, app: Callable[..., Answer]) -> None:
-    said = app("--config-dir", "mine", "experiment=lab", "trust=[my_lab]", "ssr=0.5", *QUICK)
-    assert said.code == 0, said.err
+    answer = app("--config-dir", "mine", "experiment=lab", "trust=[my_lab]", "ssr=0.5", *QUICK)
+    assert answer.code == 0, answer.err
     (record,) = results(my_lab)
     assert record.name == "lab"
     assert set(record.metrics) >= {"eval/right", "eval/accuracy", "eval/loss"}
 
 
 def test_custom_classes_can_be_set_on_the_command_line(my_lab: Path, app: Callable[..., Answer]) -> None:
-    said = app(
+    answer = app(
         "--config-dir=mine", "data=waves", "model=custom", "model._target_=my_lab.Net", "+model.width=4",
         "scheduler=custom", "scheduler._target_=my_lab.Steep", "+scheduler.power=2", "trust=my_lab", *QUICK,
     )  # fmt: skip
-    assert said.code == 0, said.err
+    assert answer.code == 0, answer.err
     assert len(results(my_lab)) == 1
 
 
 def test_module_is_not_imported_without_trust(my_lab: Path, app: Callable[..., Answer]) -> None:
-    said = app("--config-dir", "mine", "experiment=lab", *QUICK)
-    assert said.code == 2
-    assert "trust=[my_lab]" in said.err
+    answer = app("--config-dir", "mine", "experiment=lab", *QUICK)
+    assert answer.code == 2
+    assert "trust=[my_lab]" in answer.err
     assert "my_lab" not in sys.modules
     assert not (my_lab / "outputs").exists()
 
@@ -268,26 +268,26 @@ def test_module_is_not_imported_without_trust(my_lab: Path, app: Callable[..., A
 def test_error_of_a_custom_class_is_one_line_and_its_traceback_is_in_the_log(
     my_lab: Path, app: Callable[..., Answer]
 ) -> None:
-    said = app(
+    answer = app(
         "--config-dir", "mine", "experiment=lab", "trust=[my_lab]", "model.width=wide", "hydra.run.dir=run", *QUICK
     )
-    assert said.code == 1
-    assert said.err.startswith("error: model (my_lab.Net): TypeError: ")
-    assert re.search(r" \(my_lab\.py, line \d+\) \(train\.log has its traceback\)\n$", said.err)
-    assert said.err.count("\n") == 1
+    assert answer.code == 1
+    assert answer.err.startswith("error: model (my_lab.Net): TypeError: ")
+    assert re.search(r" \(my_lab\.py, line \d+\) \(train\.log has its traceback\)\n$", answer.err)
+    assert answer.err.count("\n") == 1
     assert 'my_lab.py", line' in (my_lab / "run/train.log").read_text()
 
 
 def test_error_of_a_wrong_batch_is_one_line_and_its_traceback_is_in_the_log(
     my_lab: Path, app: Callable[..., Answer]
 ) -> None:
-    said = app(
+    answer = app(
         "--config-dir", "mine", "experiment=lab", "trust=[my_lab]", "model=mlp", "model.in_features=5",
         "hydra.run.dir=run", *QUICK,
     )  # fmt: skip
-    assert said.code == 1
-    assert said.err.startswith("error: train_dataloader, first batch (inputs float32 [10, 4], targets int64 [10]): ")
-    assert said.err.count("\n") == 1
+    assert answer.code == 1
+    assert answer.err.startswith("error: train_dataloader, first batch (inputs float32 [10, 4], targets int64 [10]): ")
+    assert answer.err.count("\n") == 1
     logged = (my_lab / "run/train.log").read_text()
     assert "Traceback" in logged
     assert "in forward" in logged
@@ -302,11 +302,11 @@ def test_custom_model_can_compute_its_loss(my_lab: Path, app: Callable[..., Answ
             "class Named(Waves):\n    def __getitem__(self, index):\n"
             "        return {'x': self.x[index], 'y': self.y[index]}\n"
         )
-    said = app(
+    answer = app(
         "--config-dir", "mine", "data=waves", "data.train._target_=my_lab.Named", "data.eval._target_=my_lab.Named",
         "model=net", "model._target_=my_lab.Own", "trainer=regression", "trainer.loss=null", "trust=[my_lab]", *QUICK,
     )  # fmt: skip
-    assert said.code == 0, said.err
+    assert answer.code == 0, answer.err
     (record,) = results(my_lab)
     assert set(record.metrics) == {"eval/loss", "train/loss"}
 
@@ -315,39 +315,39 @@ def test_times_are_checked_with_the_data_before_the_model_is_built(
     my_lab: Path, app: Callable[..., Answer], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # 6 batches an epoch: only with the data is it known that 100 batches of warmup are longer than 2 epochs.
-    said = app(
+    answer = app(
         "--config-dir", "mine", "experiment=lab", "trust=[my_lab]",
         "scheduler@scheduler.factors.warmup=cosine_warmup", "scheduler.factors.warmup.t_warmup=100ba",
         "max_duration=2ep", "model.width=wide",
     )  # fmt: skip
-    assert said.code == 2
-    assert "scheduler.factors.warmup.t_warmup" in said.err
+    assert answer.code == 2
+    assert "scheduler.factors.warmup.t_warmup" in answer.err
     assert not results(my_lab)
 
 
 def test_model_in_place_of_a_scheduler_is_refused(my_lab: Path, app: Callable[..., Answer]) -> None:
-    said = app(
+    answer = app(
         "--config-dir", "mine", "data=waves", "trust=[my_lab]", "scheduler=custom",
         "scheduler._target_=my_lab.Net", "+scheduler.width=4", "model=mlp", "model.in_features=4", *QUICK,
     )  # fmt: skip
-    assert said.code == 2
-    assert said.err == "error: scheduler._target_='my_lab.Net': is not a scheduler; e.g. scheduler=cosine_warmup\n"
+    assert answer.code == 2
+    assert answer.err == "error: scheduler._target_='my_lab.Net': is not a scheduler; e.g. scheduler=cosine_warmup\n"
 
 
 def test_empty_data_set_is_refused(my_lab: Path, app: Callable[..., Answer]) -> None:
-    said = app("--config-dir", "mine", "experiment=lab", "trust=[my_lab]", "data.train.size=0", *QUICK)
-    assert said.code == 2
-    assert said.err.startswith("error: data.train=0: ")
-    assert said.err.count("\n") == 1
+    answer = app("--config-dir", "mine", "experiment=lab", "trust=[my_lab]", "data.train.size=0", *QUICK)
+    assert answer.code == 2
+    assert answer.err.startswith("error: data.train=0: ")
+    assert answer.err.count("\n") == 1
     assert not (my_lab / "outputs").exists()
 
 
 @pytest.mark.parametrize("typed", ["optimizer=muon", "trainer.device=cuda:99", "data.num_workers=2"])
 def test_error_raised_by_torch_or_by_the_data_is_one_line(app: Callable[..., Answer], in_tmp: Path, typed: str) -> None:
-    said = app(typed, *QUICK)
-    assert said.code == 2
-    assert said.err.startswith(f"error: {typed.partition('=')[0]}")
-    assert said.err.count("\n") == 1
+    answer = app(typed, *QUICK)
+    assert answer.code == 2
+    assert answer.err.startswith(f"error: {typed.partition('=')[0]}")
+    assert answer.err.count("\n") == 1
     assert not list(in_tmp.iterdir())
 
 
@@ -362,18 +362,18 @@ def test_refused_run_deletes_no_file_of_the_user(app: Callable[..., Answer], in_
 
 
 def test_divergence_is_a_one_line_error_and_is_recorded(app: Callable[..., Answer], in_tmp: Path) -> None:
-    said = app("optimizer=sgd", "optimizer.lr=1e12", "scheduler=constant", *QUICK)
-    assert said.code == 1
-    assert said.err.startswith("error: train/loss")
-    assert said.err.count("\n") == 1
+    answer = app("optimizer=sgd", "optimizer.lr=1e12", "scheduler=constant", *QUICK)
+    assert answer.code == 1
+    assert answer.err.startswith("error: train/loss")
+    assert answer.err.count("\n") == 1
     (record,) = results(in_tmp)
     assert record.status == "diverged"
 
 
 def test_a_sweep_with_an_invalid_job_runs_no_job(app: Callable[..., Answer], in_tmp: Path) -> None:
-    said = app("-m", "ssr=0.5,-1", *QUICK)
-    assert said.code == 2
-    assert said.err.startswith("error: ssr=-1.0")
+    answer = app("-m", "ssr=0.5,-1", *QUICK)
+    assert answer.code == 2
+    assert answer.err.startswith("error: ssr=-1.0")
     assert not list(in_tmp.iterdir())
 
 
@@ -382,6 +382,6 @@ def test_experiment_can_define_a_sweep(app: Callable[..., Answer], in_tmp: Path)
     (in_tmp / "mine/experiment/s.yaml").write_text(
         "# @package _global_\nhydra: {mode: MULTIRUN, sweeper: {params: {ssr: '0.5,1'}}}\n"
     )
-    said = app("--config-dir", "mine", "experiment=s", "launcher=basic", "study_report=false", *QUICK)
-    assert said.code == 0, said.err
+    answer = app("--config-dir", "mine", "experiment=s", "launcher=basic", "study_report=false", *QUICK)
+    assert answer.code == 0, answer.err
     assert [record.steps for record in results(in_tmp)] == [3, 6]

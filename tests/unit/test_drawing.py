@@ -20,9 +20,9 @@ from ssr_hydra.errors import FormatError
 
 def drawn() -> Figure:
     with style():
-        made = Figure(figsize=(2, 1))
-        made.add_subplot().plot([0, 1], [1, 0], color=HUES[0], label="a")
-    return made
+        figure = Figure(figsize=(2, 1))
+        figure.add_subplot().plot([0, 1], [1, 0], color=HUES[0], label="a")
+    return figure
 
 
 @pytest.mark.parametrize("file_format", FORMATS)
@@ -82,8 +82,8 @@ def test_eight_colours_can_be_distinguished(palette: Sequence[str], paper: str) 
     rgb = linear(palette)
     assert len(rgb) == 8
     for name, matrix in VISION.items():
-        seen = lab(np.clip(rgb @ np.array(matrix).T, 0, 1))
-        assert min(pdist(seen)) > 20, name
+        colours = lab(np.clip(rgb @ np.array(matrix).T, 0, 1))
+        assert min(pdist(colours)) > 20, name
     lightness = np.sort(lab(rgb)[:, 0])  # a grey print keeps only this
     assert np.diff(lightness).min() > 6
     luminance, background = rgb @ XYZ[1], float((linear([paper]) @ XYZ[1])[0])

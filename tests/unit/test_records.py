@@ -125,13 +125,13 @@ def test_stopped_run_of_an_earlier_release_is_read_as_stopped(tmp_path: Path, er
 def test_resumed_run_keeps_its_lines_up_to_the_checkpoint(tmp_path: Path) -> None:
     with MetricsLog(tmp_path) as log:
         log.write({"batch": 1})
-        kept = log.sync()
+        size = log.sync()
         log.write({"batch": 2})
-    with MetricsLog(tmp_path, kept) as log:
+    with MetricsLog(tmp_path, size) as log:
         log.write({"batch": 3})
     assert lines(tmp_path) == [{"batch": 1}, {"batch": 3}]
     # The end of the file may be lost if the machine crashed: complete lines are kept, a truncated one is not.
-    with MetricsLog(tmp_path, kept + 5) as log:
+    with MetricsLog(tmp_path, size + 5) as log:
         log.write({"batch": 4})
     assert lines(tmp_path) == [{"batch": 1}, {"batch": 4}]
 

@@ -19,7 +19,7 @@ ALL = {"tied": TIED, "norm": NORM, "bias": BIAS, "matrix": MATRIX, "last": LAST}
 
 
 @pytest.mark.parametrize(
-    ("given", "taken"),
+    ("setting", "expected"),
     [
         (None, "tied norm bias matrix last"),
         ("*.bias", "bias"),
@@ -42,13 +42,13 @@ ALL = {"tied": TIED, "norm": NORM, "bias": BIAS, "matrix": MATRIX, "last": LAST}
         ({"ndim": 1, "name": None}, "norm bias"),  # null removes a condition
     ],
 )
-def test_selection_matches_the_expected_parameters(given: Any, taken: str) -> None:
-    selections = parse_selection(given, "params")
-    assert [name for name, parameter in ALL.items() if selects(selections, parameter)] == taken.split()
+def test_selection_matches_the_expected_parameters(setting: Any, expected: str) -> None:
+    selections = parse_selection(setting, "params")
+    assert [name for name, parameter in ALL.items() if selects(selections, parameter)] == expected.split()
 
 
 @pytest.mark.parametrize(
-    ("given", "field"),
+    ("setting", "field"),
     [
         ({}, "params"),
         ([], "params"),
@@ -67,9 +67,9 @@ def test_selection_matches_the_expected_parameters(given: Any, taken: str) -> No
         ([{"ndim": 1}, {"ndim": "x"}], "params[1].ndim"),
     ],
 )
-def test_invalid_selections_are_refused(given: Any, field: str) -> None:
+def test_invalid_selections_are_refused(setting: Any, field: str) -> None:
     with refused(field):
-        parse_selection(given, "params")
+        parse_selection(setting, "params")
 
 
 def test_rule_is_parsed() -> None:

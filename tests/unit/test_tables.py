@@ -59,5 +59,5 @@ def test_meaning_of_an_argument_may_span_lines(script: dict[str, Any]) -> None:
             three: Not an argument.
         """
 
-    found = {name: script["cell"](text) for name, text in script["meanings"](Documented).items()}
-    assert found == {"one": "First line and second \\| line of `Name`.", "two": "Another."}
+    cells = {name: script["cell"](text) for name, text in script["meanings"](Documented).items()}
+    assert cells == {"one": "First line and second \\| line of `Name`.", "two": "Another."}

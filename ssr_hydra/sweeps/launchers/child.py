@@ -128,7 +128,7 @@ def _answer(connection: Connection) -> JobAnswer:
         os.chdir(order.folder)
         if order.main:
             multiprocessing.spawn.prepare(dict(order.main))
-        returned = _run(order, connection)
+        returned = _run_order(order, connection)
     except Exception as error:  # an error before the job starts, such as a folder that cannot be created
         from hydra.core.utils import JobReturn, JobStatus
 
@@ -150,7 +150,7 @@ def stop_process() -> None:
     os.kill(os.getpid(), getattr(signal, "SIGKILL", signal.SIGTERM))
 
 
-def _run(order: JobOrder, connection: Connection) -> Any:
+def _run_order(order: JobOrder, connection: Connection) -> Any:
     """Set up Hydra in the same way as Hydra's launchers do in a worker process. Then run the job."""
     from hydra.core.hydra_config import HydraConfig
     from hydra.core.plugins import Plugins

@@ -157,8 +157,8 @@ class _JobQueue:
         run_id = str(OmegaConf.create({"it": "${run_id:}"}).it) if has_id else None
         self._shared = pickle.dumps((*setup, state, run_id))
         # The data with which another process can import the ``__main__`` module of this process.
-        known = multiprocessing.spawn.get_preparation_data("job") if b"__main__" in self._shared else {}
-        self._main = {key: value for key, value in known.items() if key.startswith("init_main_")}
+        preparation = multiprocessing.spawn.get_preparation_data("job") if b"__main__" in self._shared else {}
+        self._main = {key: value for key, value in preparation.items() if key.startswith("init_main_")}
         self._starter = make_starter({key: value for key, value in places[0].items() if key != VISIBLE})
         self._running: dict[int, _RunningJob] = {}
         self._returns: dict[int, JobReturn] = {}
@@ -241,11 +241,11 @@ class _JobQueue:
 
     def _wait(self, stops: Stops) -> None:
         """Wait for a message of a job, for the end of a job, or for a signal. Then handle this event."""
-        heard = {job.connection: job for job in self._running.values() if not job.is_deaf}
+        jobs_by_connection = {job.connection: job for job in self._running.values() if not job.is_deaf}
         polls = self._starter.polls or not stops.waitables()
         seconds = _POLL_SECONDS if polls else _LOOK_SECONDS
-        wait([*stops.waitables(), *self._starter.waitables(), *heard], seconds)
-        for job in heard.values():
+        wait([*stops.waitables(), *self._starter.waitables(), *jobs_by_connection], seconds)
+        for job in jobs_by_connection.values():
             job.listen()
         for number in stops.take():
             self._pass_on(number, stops)
@@ -280,8 +280,8 @@ class _JobQueue:
 
 
 def _threads_of(environment: Mapping[str, str]) -> int:
-    said = environment.get(THREADS[0], "")
-    return int(said) if said.isdecimal() and int(said) > 0 else cores()
+    value = environment.get(THREADS[0], "")
+    return int(value) if value.isdecimal() and int(value) > 0 else cores()
 
 
 def _result(job: _RunningJob, ended: ProcessEnd) -> JobReturn:
@@ -316,8 +316,8 @@ def _death(ended: ProcessEnd, output: Path | None) -> str:
         name = signal_name(-ended.code)
         text = f"killed by {name}"
         if name == "SIGKILL":
-            held = f"; the job held {ended.peak / 2**30:.1f} GiB at its peak" if ended.peak else ""
-            text += f": by a user, or by the kernel's OOM killer because memory ran out{held}"
+            memory = f"; the job held {ended.peak / 2**30:.1f} GiB at its peak" if ended.peak else ""
+            text += f": by a user, or by the kernel's OOM killer because memory ran out{memory}"
         elif name in _CAUSES:
             text += f": {_CAUSES[name]}"
     return text if output is None else f"{text}; what it printed is in {output}"

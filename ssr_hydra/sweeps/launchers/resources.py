@@ -101,13 +101,13 @@ def _identities(gpus: Any, environment: Mapping[str, str]) -> list[str]:
     fix = "use auto, none, or a list such as [0,1]"
     if isinstance(gpus, str) or not isinstance(gpus, Sequence) or not gpus:
         raise UnknownNameError("gpus", gpus, "must be auto, none or a list", fix)
-    found = [str(gpu) for gpu in gpus]
-    for gpu, text in zip(gpus, found, strict=True):
+    identities = [str(gpu) for gpu in gpus]
+    for gpu, text in zip(gpus, identities, strict=True):
         if isinstance(gpu, bool) or not isinstance(gpu, (int, str)) or not _IDENTITY.fullmatch(text):
             raise UnknownNameError("gpus", gpu, "must be the number or the id of a GPU", fix)
-    if len(set(found)) < len(found):
-        raise ConflictError("gpus", ",".join(found), "must name each GPU once", "remove the repeated GPU")
-    return found
+    if len(set(identities)) < len(identities):
+        raise ConflictError("gpus", ",".join(identities), "must name each GPU once", "remove the repeated GPU")
+    return identities
 
 
 def visible_gpus(environment: Mapping[str, str] | None = None) -> list[str]:
@@ -128,17 +128,17 @@ def visible_gpus(environment: Mapping[str, str] | None = None) -> list[str]:
     value = environment.get(VISIBLE)
     if value is None:
         return _visible_ids(environment)
-    found = []
+    ids = []
     for part in value.split(","):
         if not _IDENTITY.fullmatch(part.strip()):  # like CUDA, ignore the first invalid id and all ids after it
             break
-        found.append(part.strip())
-    return found
+        ids.append(part.strip())
+    return ids
 
 
 def _visible_ids(environment: Mapping[str, str]) -> list[str]:
     try:
-        done = subprocess.run(
+        process = subprocess.run(
             ["nvidia-smi", "-L"],
             env=dict(environment),
             stdin=subprocess.DEVNULL,
@@ -149,13 +149,13 @@ def _visible_ids(environment: Mapping[str, str]) -> list[str]:
         )
     except (OSError, subprocess.TimeoutExpired):
         return []
-    found: dict[str, list[str]] = {}
-    for line in done.stdout.splitlines() if done.returncode == 0 else ():
+    parts_by_gpu: dict[str, list[str]] = {}
+    for line in process.stdout.splitlines() if process.returncode == 0 else ():
         if match := re.match(r"GPU (\d+):", line):
-            found[match[1]] = []
-        elif (match := re.search(r"\(UUID: (MIG-[\w/-]+)\)", line)) and found:
-            found[list(found)[-1]].append(match[1])
-    return [identity for gpu, parts in found.items() for identity in parts or [gpu]]
+            parts_by_gpu[match[1]] = []
+        elif (match := re.search(r"\(UUID: (MIG-[\w/-]+)\)", line)) and parts_by_gpu:
+            parts_by_gpu[list(parts_by_gpu)[-1]].append(match[1])
+    return [identity for gpu, parts in parts_by_gpu.items() for identity in parts or [gpu]]
 
 
 def gpus_per_job(device: str | None = "auto") -> int:

@@ -197,7 +197,7 @@ class ForkServer:
         now = time.monotonic()
         # Count at most one second per call, because this process may have been stopped too.
         spent, self._looked = min(now - self._looked, 1.0), now
-        if self._process is None or _status(self._process.pid) != psutil.STATUS_STOPPED:
+        if self._process is None or _process_status(self._process.pid) != psutil.STATUS_STOPPED:
             self._stopped_for = 0.0
             return
         self._stopped_for += spent
@@ -242,10 +242,10 @@ def _lives(pid: int) -> bool:
     with suppress(OSError):
         if os.waitpid(pid, os.WNOHANG)[0]:  # in a container, orphans may become children of this process
             return False
-    return _status(pid) not in (None, psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD)  # an unreaped zombie has ended
+    return _process_status(pid) not in (None, psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD)  # an unreaped zombie has ended
 
 
-def _status(pid: int) -> str | None:
+def _process_status(pid: int) -> str | None:
     """Return the status of a process as psutil names it; None if the process does not exist."""
     try:
         return str(psutil.Process(pid).status())
@@ -278,12 +278,12 @@ class Spawner:
     def ended(self) -> list[ProcessEnd]:
         """See :class:`ForkServer`."""
         over = [serial for serial, process in self._processes.items() if process.exitcode is not None]
-        found = []
+        ends = []
         for serial in over:
             process = self._processes.pop(serial)
-            found.append(ProcessEnd(serial, process.exitcode))
+            ends.append(ProcessEnd(serial, process.exitcode))
             process.close()
-        return found
+        return ends
 
 
 def signal_name(number: int) -> str:

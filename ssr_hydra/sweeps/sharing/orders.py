@@ -152,8 +152,8 @@ def taken_in(run_dirs: Iterable[str | Path]) -> Taken:
         if home not in studies:
             studies[home] = _study_of(Path(home))
         if (study := studies[home]) is not None:
-            taken = _taken_by(Path(run_dir), study)
-            total = Taken(total.steps + taken.steps, total.train_seconds + taken.train_seconds)
+            shared = _taken_by(Path(run_dir), study)
+            total = Taken(total.steps + shared.steps, total.train_seconds + shared.train_seconds)
     return total
 
 
@@ -166,11 +166,11 @@ def _taken_by(run_dir: Path, study: Path) -> Taken:
     def taken(steps: Any, train_seconds: Any) -> Taken:
         return Taken(int(steps), float(train_seconds))
 
-    found = _read_record(_path(study, _TAKEN, owner[0]), taken) or none
+    record = _read_record(_path(study, _TAKEN, owner[0]), taken) or none
     with suppress(OSError, ValueError):
-        if RunResult.load(run_dir).steps < found.steps:  # the job failed before it continued from these steps
+        if RunResult.load(run_dir).steps < record.steps:  # the job failed before it continued from these steps
             return none
-    return found
+    return record
 
 
 def _study_of(folder: Path) -> Path | None:
@@ -196,10 +196,10 @@ def cost_of(study: Path) -> Cost | None:
     for folder in job_folders(study):
         with suppress(OSError, ValueError):
             records[folder] = RunResult.load(folder)
-    taken = taken_in(records)
+    shared = taken_in(records)
     steps = sum(record.steps for record in records.values())
     seconds = sum(record.train_seconds for record in records.values())
-    return Cost(steps, seconds, steps - taken.steps, seconds - taken.train_seconds) if taken.steps else None
+    return Cost(steps, seconds, steps - shared.steps, seconds - shared.train_seconds) if shared.steps else None
 
 
 def clear_points(study: Path) -> None:

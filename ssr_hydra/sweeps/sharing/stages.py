@@ -145,9 +145,9 @@ def plan_stages(jobs: Sequence[Planned]) -> StagePlan:
             continue
         probe = 1 << (max(_PROBED, math.ceil(steps * _LEAST)) - 1).bit_length() - 1
         for root in roots.get((job.group, probe, job.sequences.at(probe, probe + 1)), ()):
-            found = _insert(root, index, jobs, begins)
-            if found is not None:
-                begin, source = found
+            branch_point = _insert(root, index, jobs, begins)
+            if branch_point is not None:
+                begin, source = branch_point
                 if source is not None and begin > job.start:
                     begins[index], sources[index] = begin, source
                 break

@@ -46,9 +46,9 @@ main([{str(study)!r}, "--out", {str(tmp_path / "report")!r}])
 from pathlib import Path
 print(Path("/proc/self/status").read_text() if sys.platform == "linux" else "", file=sys.stderr)
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    for peak in re.findall(r"VmHWM:\s+(\d+) kB", done.stderr):
+    process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert process.returncode == 0, process.stderr
+    for peak in re.findall(r"VmHWM:\s+(\d+) kB", process.stderr):
         assert int(peak) < 1_000_000
     report = json.loads((tmp_path / "report/report.json").read_text(encoding="utf-8"))
     assert (report["totals"]["runs"], report["totals"]["completed"], report["problems"]) == (10_000, 10_000, [])

@@ -35,16 +35,16 @@ def test_back_tests_seldom_reject_the_true_curve_and_mostly_reject_a_false_one(k
     true, false = (power, quadratic) if kind == "power" else (quadratic, power)
     for means, low, high in ((true, 0.0, 0.1), (false, 0.9, 1.0)):
         rng = np.random.default_rng(1)
-        found = [_fit(series(rng, means, 5, 0.001), kind, 1.0, 0.95, None) for _ in range(150)]  # type: ignore[arg-type]
-        verdicts = [fit.verdict for fit in found]
+        fits = [_fit(series(rng, means, 5, 0.001), kind, 1.0, 0.95, None) for _ in range(150)]  # type: ignore[arg-type]
+        verdicts = [fit.verdict for fit in fits]
         assert low <= verdicts.count("rejected") / 150 <= high
 
 
 def test_prediction_intervals_have_their_stated_coverage() -> None:
     rng, hits = np.random.default_rng(4), 0
     for _ in range(800):
-        made = series(rng, 0.97 - 0.05 * SSR**-0.5, 4, 0.001)
-        test = _predicted(made, "power", 5, 5, 1.0, 0.05, None)
+        points = series(rng, 0.97 - 0.05 * SSR**-0.5, 4, 0.001)
+        test = _predicted(points, "power", 5, 5, 1.0, 0.05, None)
         hits += test.low <= test.observed <= test.high
     assert 0.93 < hits / 800 < 0.97
 
@@ -80,8 +80,8 @@ def test_intervals_of_speedups_include_the_noise_of_the_clock() -> None:
         noise = {recipe: rng.normal(0, 0.002, (3, 4)) for recipe in "ab"}
         study = study_of({name: {2.0**k: 0.5 + 0.1 * k + rows[k] for k in range(3)} for name, rows in noise.items()})
         clock = 100 * study.frame["ssr"] * np.exp(rng.normal(0, 0.05, len(study.frame)))
-        found = speedup(replace(study, frame=study.frame.assign(seconds=clock)), "a")
-        middle = found[found["ssr"] == 2.0].iloc[0]
+        table = speedup(replace(study, frame=study.frame.assign(seconds=clock)), "a")
+        middle = table[table["ssr"] == 2.0].iloc[0]
         hits, of = hits + (middle["low"] <= 1 <= middle["high"]), of + 1
     assert 0.91 < hits / of <= 1
 
@@ -116,16 +116,16 @@ def test_intervals_have_their_stated_coverage_for_digits_like_noise(seeds: int) 
 def test_intervals_of_cells_with_unequal_seeds_have_their_stated_coverage() -> None:
     rng = np.random.default_rng(3)
     seeds = [[0, 1, 2, 3, 4], [1, 2, 3, 4, 5], [0, 2, 4, 5, 6], [0, 1, 2, 3, 4, 5, 6]]
-    held = trials = 0
+    n_covered = trials = 0
     for _ in range(600):
         effect = rng.normal(0, 1, 7)
         cells = [Cell(effect[own] + rng.normal(0, 1, len(own)), np.array(own)) for own in seeds]
-        found = with_effects(cells, np.ones(4), np.arange(4))
-        for one, other in combinations(found, 2):
+        estimates = with_effects(cells, np.ones(4), np.arange(4))
+        for one, other in combinations(estimates, 2):
             estimate = combine([one, other], [1.0, -1.0], 0.95)
-            held += estimate.low <= 0 <= estimate.high
+            n_covered += estimate.low <= 0 <= estimate.high
             trials += 1
-    assert 0.92 <= held / trials <= 0.98
+    assert 0.92 <= n_covered / trials <= 0.98
 
 
 def test_intervals_between_measured_ssrs_have_their_stated_coverage() -> None:

@@ -21,15 +21,15 @@ from ssr_hydra.trainer import Trainer
 @pytest.fixture
 def compilations(clock: Clock) -> Iterator[list[int]]:
     """Return the list of compilations, each of which takes a minute on the test's clock."""
-    done: list[int] = []
+    calls: list[int] = []
 
     def end(_: object) -> None:
-        done.append(len(done))
+        calls.append(len(calls))
         clock.sleep(60_000)
 
     torch.compiler.reset()  # the reset also drops callbacks
     callback_handler.register_end_callback(end)
-    yield done
+    yield calls
     callback_handler.remove_end_callback(end)
 
 
@@ -64,7 +64,7 @@ def test_compile_time_does_not_count_as_training_time(tmp_path: Path, clock: Clo
     compiled = results[True]
     assert results[False].metrics["train/loss"] == pytest.approx(compiled.metrics["train/loss"], abs=1e-4)
     assert results[False].metrics["eval/loss"] == pytest.approx(compiled.metrics["eval/loss"], abs=1e-4)
-    found = load_latest_good(tmp_path / "True" / "checkpoints")
-    assert found is not None
+    latest = load_latest_good(tmp_path / "True" / "checkpoints")
+    assert latest is not None
     # The names are those of the model's own weights, so any other code can load them.
-    assert list(found[0].state["model"]) == list(ConvNet().state_dict())
+    assert list(latest[0].state["model"]) == list(ConvNet().state_dict())

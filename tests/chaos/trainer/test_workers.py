@@ -20,5 +20,5 @@ print(trainer.fit().status)
 
 def test_a_run_with_workers_prints_no_traceback_at_its_end(tmp_path: Path) -> None:
     # The workers are alive when the interpreter exits: the loader keeps them for the next epoch.
-    done = subprocess.run([sys.executable, "-c", _RUN], cwd=tmp_path, capture_output=True, text=True, timeout=300)
-    assert (done.returncode, done.stdout, done.stderr) == (0, "completed\n", "")
+    process = subprocess.run([sys.executable, "-c", _RUN], cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    assert (process.returncode, process.stdout, process.stderr) == (0, "completed\n", "")

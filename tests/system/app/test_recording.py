@@ -42,10 +42,12 @@ def broken(in_tmp: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_a_failure_before_training_is_recorded(broken: Path, app: App) -> None:
-    said = app(*MINE, *QUICK, "trust=broken_lab", "ssr=0.5", "seed=3", "hydra.run.dir=run")
-    assert said.code == 1
+    answer = app(*MINE, *QUICK, "trust=broken_lab", "ssr=0.5", "seed=3", "hydra.run.dir=run")
+    assert answer.code == 1
     record = RunResult.load(broken / "run")
-    assert (record.status, record.error) == ("failed", "FileNotFoundError: no data of 5")
+    assert record.status == "failed"
+    cause = "data.train (broken_lab.Broken): FileNotFoundError: no data of 5 (broken_lab.py, line 4)"
+    assert record.error == f"UserCodeError: {cause}"
     assert (record.ssr, record.seed, record.max_duration, record.steps) == (0.5, 3, "4ba", 0)
     assert record.config_hash is not None
     log = (broken / "run/train.log").read_text()
@@ -55,12 +57,12 @@ def test_a_failure_before_training_is_recorded(broken: Path, app: App) -> None:
 
 
 def test_a_sweep_prints_a_table_that_includes_refused_jobs(app: App, in_tmp: Path) -> None:
-    said = app("-m", "optimizer=muon,adamw", "launcher=basic", "study_report=false", *QUICK, "hydra.sweep.dir=sweep")
-    assert said.code == 1
-    assert "1 of 2 jobs did not complete: 0 (optimizer=muon" in said.err
+    answer = app("-m", "optimizer=muon,adamw", "launcher=basic", "study_report=false", *QUICK, "hydra.sweep.dir=sweep")
+    assert answer.code == 1
+    assert "1 of 2 jobs did not complete: 0 (optimizer=muon" in answer.err
     assert [RunResult.load(in_tmp / f"sweep/{number}").status for number in (0, 1)] == ["failed", "completed"]
-    assert "2 jobs in sweep: 1 failed, 1 completed" in said.out
-    assert "optimizer=muon" in said.out
+    assert "2 jobs in sweep: 1 failed, 1 completed" in answer.out
+    assert "optimizer=muon" in answer.out
 
 
 def test_refused_input_writes_no_record_and_a_record_of_a_different_run_is_kept(tmp_path: Path) -> None:
@@ -91,20 +93,22 @@ def test_stopped_run_is_recorded_and_prints_the_command_that_continues_it(
         while process.poll() is None and not (log.exists() and log.stat().st_size):
             time.sleep(0.1)
         process.send_signal(number)
-        _, said = process.communicate(timeout=300)
+        _, output = process.communicate(timeout=300)
     record = RunResult.load(tmp_path / "runs/0")
     assert "started: max_duration=1h" in (tmp_path / "runs/0/train.log").read_text()
-    kept = f", with a checkpoint at batch {record.steps}"
-    assert (process.returncode, record.status, record.error) == (code, "stopped", error + kept)
+    suffix = f", with a checkpoint at batch {record.steps}"
+    assert (process.returncode, record.status, record.error) == (code, "stopped", error + suffix)
     assert record.steps > 0
     assert (tmp_path / f"runs/0/checkpoints/ba{record.steps}").is_dir()
-    assert said == (
-        f"{error.removeprefix('KeyboardInterrupt: ')}{kept}; continue with\n"
+    assert output == (
+        f"{error.removeprefix('KeyboardInterrupt: ')}{suffix}; continue with\n"
         f"  {warm.python} {TRAIN} max_duration=1h trainer.progress=none hydra.run.dir=runs/0 resume=auto\n"
     )
     more = f"max_duration={record.steps + 1}ba resume.on_change=extend checkpoint.best=null"
-    done = subprocess.run(f"{said.splitlines()[1]} {more}", shell=True, cwd=tmp_path, capture_output=True, text=True)
-    assert (done.returncode, done.stderr) == (0, "")
+    completed = subprocess.run(
+        f"{output.splitlines()[1]} {more}", shell=True, cwd=tmp_path, capture_output=True, text=True
+    )
+    assert (completed.returncode, completed.stderr) == (0, "")
     again = RunResult.load(tmp_path / "runs/0")
     assert (again.status, again.steps, again.resumes) == ("completed", record.steps + 1, 1)
 
@@ -113,15 +117,15 @@ def test_stopped_run_is_recorded_and_prints_the_command_that_continues_it(
 def test_a_progress_display_that_fails_does_not_end_a_run(tmp_path: Path, to: str) -> None:
     typed = "max_duration=20ba trainer.eval_interval=1ba hydra.run.dir=run"
     shell = f'set -o pipefail; "{warm.python}" "{TRAIN}" {typed} {to}'
-    done = subprocess.run(["bash", "-c", shell], cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stderr) == (0, "")
+    process = subprocess.run(["bash", "-c", shell], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (process.returncode, process.stderr) == (0, "")
     assert RunResult.load(tmp_path / "run").steps == 20
 
 
 def test_help_can_be_written_to_a_pipe_that_closes(tmp_path: Path) -> None:
     shell = f'set -o pipefail; "{warm.python}" "{TRAIN}" --help | head -3'
-    done = subprocess.run(["bash", "-c", shell], cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stderr) == (0, "")
+    process = subprocess.run(["bash", "-c", shell], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (process.returncode, process.stderr) == (0, "")
 
 
 def test_the_job_of_a_folder_cannot_run_twice_at_the_same_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

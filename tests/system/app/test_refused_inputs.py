@@ -34,10 +34,10 @@ def test_refused_input_is_a_one_line_error_and_changes_no_file(
     assert time.process_time() - start < SECONDS
     assert answer.code == 2, answer
     assert answer.out == ""
-    found = re.fullmatch(r"error: ([^\s=]+)=(.+?)\n", answer.err)
-    assert found is not None, answer.err
-    assert found[1] == row.field, answer.err
-    assert row.rule in found[2], answer.err
+    match = re.fullmatch(r"error: ([^\s=]+)=(.+?)\n", answer.err)
+    assert match is not None, answer.err
+    assert match[1] == row.field, answer.err
+    assert row.rule in match[2], answer.err
     assert sorted(in_tmp.rglob("*")) == files
     assert not Path("/tmp/PWNED").exists()
     assert (dict(os.environ), set(sys.path)) == (environment, modules)

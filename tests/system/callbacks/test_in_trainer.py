@@ -82,18 +82,18 @@ def test_interrupted_run_has_every_record_once_and_the_right_rates(tmp_path: Pat
     assert [int(row["batch"]) for row in rows if row["event"] == "eval"] == [16, 32, 48]
     assert len([row for row in rows if row["event"] == "resume"]) == 1
     assert len(rows) == len(records(tmp_path))
-    found = scalars_of_tensorboard(tmp_path / "tensorboard")
+    scalars = scalars_of_tensorboard(tmp_path / "tensorboard")
     for name in ("train/loss", "lr", "lr/0", "lr/1", "weight_decay"):
-        assert [step for step, _ in found[name]] == list(range(4, 49, 4)), name
+        assert [step for step, _ in scalars[name]] == list(range(4, 49, 4)), name
     for name in ("eval/accuracy", "train/loss_since_eval"):
-        assert [step for step, _ in found[name]] == [16, 32, 48], name
+        assert [step for step, _ in scalars[name]] == [16, 32, 48], name
     for number, batch in enumerate(range(4, 49, 4)):
         # A record after k batches has the rate of the last of these batches, whose timestamp was k - 1.
         alpha = (1 + math.cos(math.pi * (batch - 1) / 48)) / 2
         assert float(trained[batch]["lr"]) == pytest.approx(0.1 * alpha, rel=1e-12)
         assert float(trained[batch]["lr/1"]) == pytest.approx(2 * float(trained[batch]["lr/0"]), rel=1e-12)
         for name in ("lr", "lr/1", "train/loss", "weight_decay"):
-            assert found[name][number][1] == pytest.approx(float(trained[batch][name]), rel=1e-6)
+            assert scalars[name][number][1] == pytest.approx(float(trained[batch][name]), rel=1e-6)
 
 
 def test_resumed_run_evaluates_the_saved_average_and_trains_the_saved_weights(tmp_path: Path) -> None:
@@ -166,16 +166,16 @@ def test_callbacks_do_not_change_the_run(tmp_path: Path) -> None:
 
 
 def test_callback_needs_no_base_class_and_gets_all_events_in_order(tmp_path: Path) -> None:
-    heard: list[str] = []
+    calls: list[str] = []
     run = trainer(tmp_path, max_duration="20ba", eval_interval="10ba", log_interval="10ba")
     for event in ("fit_start", "epoch_end", "eval_start", "eval_end", "checkpoint_saved", "fit_end", "close"):
-        run.on(event, lambda *arguments, event=event: heard.append(event))
-    run.on("log", lambda run, record: heard.append(f"log {record['event']} {record['batch']}"))
+        run.on(event, lambda *arguments, event=event: calls.append(event))
+    run.on("log", lambda run, record: calls.append(f"log {record['event']} {record['batch']}"))
     run.on("eval_end", lambda run, metrics: metrics.update({"eval/mine": 7.0}))
     result = run.fit()
     at_ten = ["log train 10", "eval_start", "eval_end", "log eval 10", "checkpoint_saved"]
     # An epoch has 38 batches, so no epoch ends.
     at_twenty = [part.replace("10", "20") for part in at_ten]
-    assert heard == ["fit_start", *at_ten, *at_twenty, "fit_end", "close"]
+    assert calls == ["fit_start", *at_ten, *at_twenty, "fit_end", "close"]
     assert result.metrics["eval/mine"] == 7.0
     assert records(tmp_path)[-1]["eval/mine"] == 7.0

@@ -26,14 +26,14 @@ def _alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 def write(folder: Path, *records: dict[str, Any], batch: int = 0, status: str = "completed", **changes: Any) -> Path:
     logger, trainer = WandbLogger(project="p", mode="offline", tags=["a", "b"]), StubTrainer(folder, batch, **changes)
-    known = set(folder.glob("wandb/offline-run-*"))
+    earlier = set(folder.glob("wandb/offline-run-*"))
     logger.fit_start(trainer)
     for record in records:
         logger.log(trainer, record)
     logger.fit_end(trainer, result(status))
     logger.close()
-    (made,) = set(folder.glob("wandb/offline-run-*")) - known
-    return made
+    (run_folder,) = set(folder.glob("wandb/offline-run-*")) - earlier
+    return run_folder
 
 
 def started(folder: Path) -> Any:
@@ -42,8 +42,8 @@ def started(folder: Path) -> Any:
 
 def test_numbers_are_logged_at_the_right_batch_with_the_counters(tmp_path: Path) -> None:
     evaluation = {"event": "eval", "batch": 20, "eval/accuracy": 0.5, "eval/loss": math.nan}
-    made = write(tmp_path, train(10), train(20, lrs=[0.5, 0.25]), evaluation, config={"ssr": 0.5})
-    first, second = history_of_wandb(made)
+    run_folder = write(tmp_path, train(10), train(20, lrs=[0.5, 0.25]), evaluation, config={"ssr": 0.5})
+    first, second = history_of_wandb(run_folder)
     assert first == {
         "_step": 10,
         "epoch": 1,
@@ -57,10 +57,12 @@ def test_numbers_are_logged_at_the_right_batch_with_the_counters(tmp_path: Path)
     # Training and evaluation at one batch are one row.
     assert (second["_step"], second["lr/0"], second["lr/1"], second["eval/accuracy"]) == (20, 0.5, 0.25, 0.5)
     assert second["eval/loss"] in ("NaN", None) or math.isnan(second["eval/loss"])
-    run = started(made)
+    run = started(run_folder)
     assert (run.display_name, run.project, list(run.tags)) == ("été <b>", "p", ["a", "b"])
     assert {tuple(item.nested_key) or item.key: item.value_json for item in run.config.update}["ssr"] == "0.5"
-    exits = [record.exit.exit_code for record in records_of_wandb(made) if record.WhichOneof("record_type") == "exit"]
+    exits = [
+        record.exit.exit_code for record in records_of_wandb(run_folder) if record.WhichOneof("record_type") == "exit"
+    ]
     assert exits == [0]
 
 

@@ -31,8 +31,8 @@ def test_processes_that_download_simultaneously_get_the_same_data(
     with small_cifar(tmp_path / "served", monkeypatch):
         for process in processes:
             process.start()
-        found = {results.get(timeout=300) for _ in processes}
+        contents = {results.get(timeout=300) for _ in processes}
         for process in processes:
             process.join(300)
-    assert len(found) == 1
+    assert len(contents) == 1
     assert sorted(path.name for path in root.iterdir()) == [".lock", "cifar-10-batches-py"]

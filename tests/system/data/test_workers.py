@@ -70,6 +70,6 @@ def test_stream_in_workers_is_a_function_of_seed_and_epoch() -> None:
     first = epochs(NoisyStream(), 1, (0, 1, 2), shuffle=False)
     assert random.getstate() == before
     assert epochs(NoisyStream(), 1, (2, 1), shuffle=False) == {number: first[number] for number in (1, 2)}
-    (drawn,) = zip(*(first[number] for number in (0, 1, 2)), strict=True)
-    assert [batch[0] for batch in drawn] == [[0] * 4, [1] * 4, [2] * 4]
-    assert len({number for batch in drawn for part in batch[1:] for number in part}) == 3 * 4 * 3
+    (batches,) = zip(*(first[number] for number in (0, 1, 2)), strict=True)
+    assert [batch[0] for batch in batches] == [[0] * 4, [1] * 4, [2] * 4]
+    assert len({number for batch in batches for part in batch[1:] for number in part}) == 3 * 4 * 3

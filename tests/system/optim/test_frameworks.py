@@ -82,28 +82,30 @@ def _lightning_trainer(folder: Path, **options: Any) -> Any:
 @pytest.mark.extra("lightning")
 def test_lightning_steps_the_scheduler_every_batch_and_resumes(tmp_path: Path) -> None:
     loader = DataLoader(_data(), batch_size=4)
-    made: list[Any] = []
-    _lightning_trainer(tmp_path, max_epochs=2, enable_checkpointing=False).fit(_lightning_module("12ba", made), loader)
-    assert made[0].seen == _expected(12)
-    assert made[1].timestamp.batch == 12
+    objects: list[Any] = []
+    _lightning_trainer(tmp_path, max_epochs=2, enable_checkpointing=False).fit(
+        _lightning_module("12ba", objects), loader
+    )
+    assert objects[0].seen == _expected(12)
+    assert objects[1].timestamp.batch == 12
 
-    module = _lightning_module("12ba", made)
+    module = _lightning_module("12ba", objects)
     trainer = _lightning_trainer(tmp_path, max_epochs=1, enable_checkpointing=False)
     trainer.fit(module, loader)
     trainer.save_checkpoint(tmp_path / "half.ckpt")
-    seen = made[0].seen
+    lrs = objects[0].seen
     _lightning_trainer(tmp_path, max_epochs=2, enable_checkpointing=False).fit(
-        _lightning_module("12ba", made), loader, ckpt_path=tmp_path / "half.ckpt"
+        _lightning_module("12ba", objects), loader, ckpt_path=tmp_path / "half.ckpt"
     )
-    assert seen + made[0].seen == _expected(12)
+    assert lrs + objects[0].seen == _expected(12)
 
 
 @pytest.mark.extra("lightning")
 def test_lightning_steps_the_scheduler_once_per_accumulated_batch(tmp_path: Path) -> None:
-    made: list[Any] = []
+    objects: list[Any] = []
     trainer = _lightning_trainer(tmp_path, max_epochs=2, accumulate_grad_batches=2, enable_checkpointing=False)
-    trainer.fit(_lightning_module("6ba", made), DataLoader(_data(), batch_size=4))
-    assert made[0].seen == _expected(6)
+    trainer.fit(_lightning_module("6ba", objects), DataLoader(_data(), batch_size=4))
+    assert objects[0].seen == _expected(6)
 
 
 # --- transformers and Accelerate --------------------------------------------------------------------------------

@@ -16,16 +16,16 @@ pytestmark = pytest.mark.usefixtures("clean_hydra")
 
 def rows(output: str) -> dict[str, dict[str, list[str]]]:
     """Return curve -> landmark -> the cells after it."""
-    found: dict[str, dict[str, list[str]]] = {}
+    curves: dict[str, dict[str, list[str]]] = {}
     name = ""
     for line in output.splitlines()[1:]:
         if line.startswith("  "):
             label, *cells = [cell.strip() for cell in line.strip().split("   ") if cell.strip()]
-            found[name][label] = cells
+            curves[name][label] = cells
         elif line:
             name = line
-            found[name] = {}
-    return found
+            curves[name] = {}
+    return curves
 
 
 def show(capsys: pytest.CaptureFixture[str], *arguments: str) -> dict[str, dict[str, list[str]]]:
@@ -60,8 +60,8 @@ def show(capsys: pytest.CaptureFixture[str], *arguments: str) -> dict[str, dict[
 def test_preview_splits_sweeps_as_hydra_does(
     arguments: str, names: list[str], in_tmp: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    given = arguments.split(" name=")
-    split = given[0].split() + [f"name={part}" for part in given[1:]]
+    parts = arguments.split(" name=")
+    split = parts[0].split() + [f"name={part}" for part in parts[1:]]
     assert list(show(capsys, *split)) == names
 
 
@@ -83,8 +83,8 @@ def test_preview_draws_every_job_of_an_experiment_that_defines_a_sweep(
     params = "scheduler: cosine,linear\n      ssr: 0.5,1"
     text = f"# @package _global_\nhydra:\n  mode: MULTIRUN\n  sweeper:\n    params:\n      {params}\n"
     (folder / "sweep.yaml").write_text(text, encoding="utf-8")
-    shown = show(capsys, "--config-dir", "mine", "experiment=sweep", "ssr=2")
-    assert list(shown) == ["cosine, ssr 2", "linear, ssr 2"]
+    curves = show(capsys, "--config-dir", "mine", "experiment=sweep", "ssr=2")
+    assert list(curves) == ["cosine, ssr 2", "linear, ssr 2"]
 
 
 def test_batch_and_sample_rates_come_from_the_data_or_from_flags(
@@ -112,8 +112,8 @@ def test_custom_scheduler_can_be_previewed(
         "+scheduler.every=20",
         "max_duration=100ba",
     ]
-    shown = show(capsys, *arguments, "ssr=0.5", "trust=[my_schedules]")
-    assert shown["custom, ssr 0.5"]["75 %"][2] == "0.125"
+    curves = show(capsys, *arguments, "ssr=0.5", "trust=[my_schedules]")
+    assert curves["custom, ssr 0.5"]["75 %"][2] == "0.125"
     assert "trust=[my_schedules]" in refused(capsys, *arguments)
     for every, what in (("0", "ZeroDivisionError"), ("ten", "TypeError")):  # 0 * ssr, "ten" * ssr
         with pytest.raises(SystemExit) as caught:
@@ -179,6 +179,6 @@ def test_trusted_module_may_be_in_the_working_directory(
 def test_data_of_unknown_length_needs_the_flag_dataloader_len(in_tmp: Path, capsys: pytest.CaptureFixture[str]) -> None:
     data = ["data=custom", "data.train._target_=mine.Data", "trust=[mine]", "trainer.objective=null", "scheduler=step"]
     assert "--dataloader-len N" in refused(capsys, *data, "scheduler.step_size=100ba")
-    shown = show(capsys, *data, "scheduler.step_size=100ba", "--dataloader-len", "50")
-    assert shown["step, ssr 1"]["step 1"][0] == "2ep"
+    curves = show(capsys, *data, "scheduler.step_size=100ba", "--dataloader-len", "50")
+    assert curves["step, ssr 1"]["step 1"][0] == "2ep"
     assert show(capsys, *data, "scheduler.step_size=2ep")["step, ssr 1"]["step 1"][0] == "2ep"

@@ -30,12 +30,12 @@ FILES = ["figures", "report.html", "report.json", "runs.csv", "table.csv", "tabl
 
 def test_command_prints_the_table_and_writes_the_report(repo: Path, study_folder: Path, tmp_path: Path) -> None:
     command = (str(repo / "scripts/report.py"), str(study_folder), "--out", "made", "--price-per-hour", "2")
-    done = warm.run(*command, cwd=tmp_path, env={"COLUMNS": "100"})
-    assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.startswith("recipe  ")
-    assert done.stdout.splitlines()[-1] == str(Path("made/report.html"))
-    assert max(map(len, done.stdout.splitlines())) <= 100
-    assert "\x1b" not in done.stdout
+    process = warm.run(*command, cwd=tmp_path, env={"COLUMNS": "100"})
+    assert (process.returncode, process.stderr) == (0, "")
+    assert process.stdout.startswith("recipe  ")
+    assert process.stdout.splitlines()[-1] == str(Path("made/report.html"))
+    assert max(map(len, process.stdout.splitlines())) <= 100
+    assert "\x1b" not in process.stdout
     assert sorted(path.name for path in (tmp_path / "made").iterdir()) == FILES
     assert sorted(path.name for path in (tmp_path / "made/figures").iterdir()) == [
         f"{name}.{kind}"
@@ -55,15 +55,15 @@ def test_report_on_a_terminal_has_its_width_and_colours(
         env={"COLUMNS": "64", "TERM": "xterm"}, stdin=child, stdout=child, stderr=child,
     )  # fmt: skip
     os.close(child)
-    shown = b""
+    output = b""
     try:
         while part := os.read(parent, 65536):
-            shown += part
+            output += part
     except OSError:  # Linux reports this if the other end is closed
         pass
     os.close(parent)
     assert process.wait() == 0
-    text = shown.decode().replace("\r\n", "\n")
+    text = output.decode().replace("\r\n", "\n")
     assert "\x1b[1m" in text
     plain = re.sub(r"\x1b\[\d+m", "", text).splitlines()
     assert max(len(line) for line in plain if not line.startswith("/")) <= 64
@@ -72,12 +72,12 @@ def test_report_on_a_terminal_has_its_width_and_colours(
 def test_report_is_written_into_the_study_folder_and_is_reproducible(
     small: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    found = []
+    outputs = []
     for _ in range(2):  # a report in the study's folder is not a run
         main([str(small), "--tolerance", "0.01"])
         files = {path: path.read_bytes() for path in (small / "report").rglob("*") if path.is_file()}
-        found.append((files, capsys.readouterr().out))
-    assert found[0] == found[1]
+        outputs.append((files, capsys.readouterr().out))
+    assert outputs[0] == outputs[1]
 
 
 def test_several_studies_make_one_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -156,9 +156,9 @@ def test_invalid_values_are_a_one_line_error(
     with pytest.raises(SystemExit) as ended:
         main(arguments.split())
     assert ended.value.code == 2
-    said = capsys.readouterr().err
-    assert message in said
-    assert "Traceback" not in said
+    stderr = capsys.readouterr().err
+    assert message in stderr
+    assert "Traceback" not in stderr
 
 
 def test_error_names_a_folder_that_cannot_be_written(
@@ -168,9 +168,9 @@ def test_error_names_a_folder_that_cannot_be_written(
     with pytest.raises(SystemExit) as ended:
         main([str(small), "--out", str(tmp_path / "file")])
     assert ended.value.code == 2
-    said = capsys.readouterr().err
-    assert said.startswith(f"error: --out='{tmp_path}/file': cannot be written (")
-    assert said.count("\n") == 1
+    stderr = capsys.readouterr().err
+    assert stderr.startswith(f"error: --out='{tmp_path}/file': cannot be written (")
+    assert stderr.count("\n") == 1
 
 
 def test_report_loads_neither_torch_nor_hydra_and_prints_no_font_warnings(small: Path, tmp_path: Path) -> None:
@@ -184,6 +184,6 @@ logging.getLogger("matplotlib.font_manager").info("still logs")
 sys.exit(", ".join(sorted(heavy)) or 0)
 """
     fresh = {**os.environ, "MPLCONFIGDIR": str(tmp_path / "fresh")}
-    done = subprocess.run([sys.executable, "-c", code], env=fresh, capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stderr) == (0, "INFO:matplotlib.font_manager:still logs\n")
+    process = subprocess.run([sys.executable, "-c", code], env=fresh, capture_output=True, text=True, check=False)
+    assert (process.returncode, process.stderr) == (0, "INFO:matplotlib.font_manager:still logs\n")
     assert list((tmp_path / "fresh").glob("fontlist*"))  # matplotlib has searched for fonts

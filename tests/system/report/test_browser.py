@@ -33,9 +33,9 @@ def browser() -> Iterator[Any]:
     with sync_api.sync_playwright() as play:
         # Few containers allow Chromium's sandbox, and this package wrote the page.
         arguments = ["--no-sandbox", "--disable-dev-shm-usage"]
-        made = play.chromium.launch(executable_path=path, args=arguments, timeout=180_000)
-        yield made
-        made.close()
+        chromium = play.chromium.launch(executable_path=path, args=arguments, timeout=180_000)
+        yield chromium
+        chromium.close()
 
 
 class Opened:
@@ -70,8 +70,8 @@ class Opened:
         return self.page.locator(f"#{bar} button", has_text=re.compile(f"^{re.escape(text)}$"))
 
     def count(self, selector: str) -> int:
-        found: int = self.page.locator(selector).count()
-        return found
+        number: int = self.page.locator(selector).count()
+        return number
 
     def tip(self, chart: str = "frontier") -> list[str]:
         """Return the lines of the tooltip, or an empty list without a tooltip."""
@@ -90,10 +90,10 @@ def report(content: Content, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def opened(browser: Any, report: Path) -> Iterator[Opened]:
-    with Opened(browser, report) as made:
-        yield made
-        assert made.complaints == []
-        assert [url for url in made.requests if not url.startswith(("file:", "data:"))] == []
+    with Opened(browser, report) as report_page:
+        yield report_page
+        assert report_page.complaints == []
+        assert [url for url in report_page.requests if not url.startswith(("file:", "data:"))] == []
 
 
 def test_page_opens_from_disk_without_a_network(opened: Opened) -> None:
@@ -103,12 +103,12 @@ def test_page_opens_from_disk_without_a_network(opened: Opened) -> None:
 
 
 def test_tooltip_shows_the_run(opened: Opened, content: Content) -> None:
-    shown = opened.page.locator("#frontier svg path.raw")
-    assert shown.count() == len(content.study.completed)
-    shown.first.scroll_into_view_if_needed()
+    marks = opened.page.locator("#frontier svg path.raw")
+    assert marks.count() == len(content.study.completed)
+    marks.first.scroll_into_view_if_needed()
     frame = content.study.completed
     for place in (0, 5, 40):
-        box = shown.nth(place).bounding_box()
+        box = marks.nth(place).bounding_box()
         opened.page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
         title, *lines = opened.tip()
         if "mean of" in " ".join(lines):
@@ -150,11 +150,11 @@ def test_tooltip_shows_a_mean_with_its_interval(opened: Opened, content: Content
 
 def test_arrow_keys_move_through_the_marks(opened: Opened) -> None:
     opened.page.locator("#gains svg").focus()
-    seen = []
+    tips = []
     for _ in range(3):
         opened.page.keyboard.press("ArrowRight")
-        seen.append(opened.tip("gains")[0])
-    assert len(set(seen)) == 3
+        tips.append(opened.tip("gains")[0])
+    assert len(set(tips)) == 3
     opened.page.keyboard.press("Escape")
     assert opened.tip("gains") == []
 
@@ -182,8 +182,8 @@ def test_a_recipe_can_be_hidden_in_every_chart(opened: Opened) -> None:
 
 
 def ticks(opened: Opened, chart: str = "frontier") -> list[str]:
-    found: list[str] = opened.page.locator(f"#{chart} svg text[text-anchor=middle]").all_text_contents()
-    return found
+    labels: list[str] = opened.page.locator(f"#{chart} svg text[text-anchor=middle]").all_text_contents()
+    return labels
 
 
 def test_buttons_change_the_axis(opened: Opened) -> None:
@@ -218,9 +218,9 @@ def test_very_large_intervals_do_not_stretch_the_axis(browser: Any, tmp_path: Pa
         assert max(float(text) for text in numbers if text != "recommended") < 1
         box = opened.page.locator("#frontier svg").bounding_box()
         for whisker in opened.page.locator("#frontier svg path.whisker").all():
-            shown = whisker.bounding_box()
-            assert box["y"] < shown["y"]
-            assert shown["y"] + shown["height"] < box["y"] + box["height"] - 40
+            interval = whisker.bounding_box()
+            assert box["y"] < interval["y"]
+            assert interval["y"] + interval["height"] < box["y"] + box["height"] - 40
 
 
 def box_of(locator: Any) -> tuple[float, float, float, float]:
@@ -252,23 +252,23 @@ def test_names_in_a_chart_do_not_cover_intervals_or_lines(browser: Any, tmp_path
         for chart, names in (("frontier", ["recommended", "target 0.935"]), ("gains", ["tolerance 0.045"])):
             assert opened.page.locator(f"#{chart} svg text.over").all_text_contents() == names
             lines = opened.page.locator(f"#{chart} svg").locator("path.whisker, line.level, path.dot")
-            taken = [box_of(line) for line in lines.all()]
+            obstacles = [box_of(line) for line in lines.all()]
             for name in opened.page.locator(f"#{chart} svg text.over").all():
                 left, top, right, bottom = box_of(name)
-                shown = (
+                letters = (
                     left + 1,
                     top + 3,
                     right - 1,
                     bottom - 3,
                 )  # letters are smaller than the box of their line
-                assert not any(overlap(shown, box) for box in taken), name.text_content()
+                assert not any(overlap(letters, box) for box in obstacles), name.text_content()
 
 
 def test_marks_of_recipes_at_the_same_steps_do_not_overlap(opened: Opened) -> None:
     def places() -> list[float]:
         """Return the positions of the first marks of the three recipes and their controls."""
-        found = opened.page.locator("#frontier svg path.dot")
-        boxes = [box_of(found.nth(place)) for place in (0, 5, 8, 13, 16, 21)]
+        marks = opened.page.locator("#frontier svg path.dot")
+        boxes = [box_of(marks.nth(place)) for place in (0, 5, 8, 13, 16, 21)]
         return [(box[0] + box[2]) / 2 for box in boxes]
 
     opened.button("frontier-bar", "Steps").click()
@@ -289,9 +289,9 @@ def test_run_with_one_evaluation_is_drawn_as_a_point(browser: Any, tmp_path: Pat
 
 
 def test_legend_shows_the_ssr_of_each_shade(opened: Opened) -> None:
-    shown = opened.page.locator("#curves-bar .shade")
-    assert shown.all_text_contents() == ["0.125", "0.25", "0.5", "1", "2"]
-    swatches = [float(each.get_attribute("stroke-opacity")) for each in shown.locator("path").all()]
+    shades = opened.page.locator("#curves-bar .shade")
+    assert shades.all_text_contents() == ["0.125", "0.25", "0.5", "1", "2"]
+    swatches = [float(each.get_attribute("stroke-opacity")) for each in shades.locator("path").all()]
     assert swatches == sorted(swatches)
     lines = opened.page.locator("#learning svg path.thin").all()
     assert {float(line.get_attribute("stroke-opacity")) for line in lines} == set(swatches)
@@ -462,17 +462,17 @@ def test_hostile_names_of_recipes_are_shown_as_text(browser: Any, tmp_path: Path
         assert_inert(opened, OWN)
         text = opened.page.evaluate("document.querySelector('main').textContent")
         cells = opened.page.locator("#quality ~ .scroll").first.locator("td.name bdi").all_text_contents()
-        shown = [visible(recipe) for recipe in content.study.recipes]
-        assert sorted(set(cells)) == sorted(shown)
-        assert all(name in text for name in shown)
+        names = [visible(recipe) for recipe in content.study.recipes]
+        assert sorted(set(cells)) == sorted(names)
+        assert all(name in text for name in names)
         # Each recipe has a button and tooltips with its name.
-        assert opened.page.locator("#frontier-bar .recipes button").all_text_contents() == shown
+        assert opened.page.locator("#frontier-bar .recipes button").all_text_contents() == names
         opened.page.locator("#frontier svg").focus()
         titles = set()
         for _ in range(6 * len(PAYLOADS)):
             opened.page.keyboard.press("ArrowRight")
             titles.add(opened.tip()[0])
-        assert titles == {f"{name}, SSR {ssr}" for name in shown for ssr in (1, 2)}
+        assert titles == {f"{name}, SSR {ssr}" for name in names for ssr in (1, 2)}
         assert_inert(opened, OWN)
 
 

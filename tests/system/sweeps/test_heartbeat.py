@@ -35,8 +35,8 @@ def child(path: Path) -> tuple[subprocess.Popen[str], int]:
 def test_process_is_alive_until_it_is_killed_and_each_death_counts_as_an_attempt(tmp_path: Path) -> None:
     path = tmp_path / "heartbeat.json"
     for attempt in (1, 2):
-        process, seen = child(path)
-        assert seen == attempt
+        process, reported = child(path)
+        assert reported == attempt
         assert is_alive(path)
         process.kill()
         while Path(f"/proc/{process.pid}/stat").exists() and is_alive(path):  # until the kernel has ended the process
@@ -45,8 +45,8 @@ def test_process_is_alive_until_it_is_killed_and_each_death_counts_as_an_attempt
         process.communicate()
         assert not is_alive(path)
     for attempt in (3, 1):  # after a process that ends normally, the next process is a first attempt again
-        process, seen = child(path)
-        assert seen == attempt
+        process, reported = child(path)
+        assert reported == attempt
         process.communicate("\n")
         assert not path.exists()
 
@@ -75,14 +75,14 @@ def test_job_of_a_different_machine_is_dead_once_its_heartbeat_is_too_old(
     path = tmp_path / "a"
     path.write_text(json.dumps({"machine": "elsewhere", "pid": os.getpid(), "started": "1", "attempt": 1}))
     now = clock_of(tmp_path)
-    asked: list[Path] = []
-    monkeypatch.setattr(heartbeat, "clock_of", lambda folder: asked.append(folder) or now)
+    folders: list[Path] = []
+    monkeypatch.setattr(heartbeat, "clock_of", lambda folder: folders.append(folder) or now)
     ages = ((0, True), (SILENT_SECONDS - 1, True), (SILENT_SECONDS + 1, False), (-1, True), (-3600, False))
     for age, alive in ages:  # a negative age is a time in the future
         os.utime(path, (now - age, now - age))
         assert is_alive(path) is alive
         assert is_alive(path, now) is alive
-    assert asked == [tmp_path] * 5
+    assert folders == [tmp_path] * 5
     assert SILENT_SECONDS < 60  # a dead machine is detected within a minute
     assert heartbeat._INTERVAL * 4 < SILENT_SECONDS  # a living process may miss a few heartbeats
 
@@ -112,9 +112,9 @@ def test_progress_of_the_run_is_written_as_it_advances(tmp_path: Path, monkeypat
         first = Pulse.read(path)
         assert first is not None
         assert first.frac_done is None
-        for done in (0.25, 1.0):
-            beat.frac_done = lambda done=done: done  # type: ignore[misc]
-            until_it_says(done)
+        for frac in (0.25, 1.0):
+            beat.frac_done = lambda frac=frac: frac  # type: ignore[misc]
+            until_it_says(frac)
         assert Pulse.read(path) == first  # it is still the same heartbeat
         assert is_alive(path)
 

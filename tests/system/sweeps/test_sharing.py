@@ -23,25 +23,25 @@ App = Callable[..., Answer]
 
 
 def sweep(app: App, study: str, *typed: str, code: int = 0) -> Answer:
-    done = app("-m", f"study={study}", *typed)
-    assert done.code == code, done.err
-    return done
+    answer = app("-m", f"study={study}", *typed)
+    assert answer.code == code, answer.err
+    return answer
 
 
-def steps_of(done: Answer) -> tuple[int, int]:
+def steps_of(answer: Answer) -> tuple[int, int]:
     """Return the steps of a plan with and without sharing."""
-    found = re.search(r"steps: ([\d,]+) with shared prefixes, ([\d,]+) without", done.out)
-    assert found is not None, done.out
-    return int(found[1].replace(",", "")), int(found[2].replace(",", ""))
+    match = re.search(r"steps: ([\d,]+) with shared prefixes, ([\d,]+) without", answer.out)
+    assert match is not None, answer.out
+    return int(match[1].replace(",", "")), int(match[2].replace(",", ""))
 
 
 def jobs_of(study: str) -> dict[str, Path]:
     """Return the folders of a study's jobs by their overrides, without overrides about studies."""
-    found = {}
+    folders = {}
     for path in Path("studies", study).glob("*/job.json"):
         overrides = json.loads(path.read_text())["overrides"]
-        found[" ".join(each for each in overrides if re.match(r"ssr=|seed=|scheduler=", each))] = path.parent
-    return found
+        folders[" ".join(each for each in overrides if re.match(r"ssr=|seed=|scheduler=", each))] = path.parent
+    return folders
 
 
 @pytest.fixture(scope="module")
@@ -85,8 +85,8 @@ def test_larger_study_starts_from_published_checkpoints(app: App, in_tmp: Path) 
     assert study.totals()["train_seconds"] > study.totals()["trained_seconds"] > 0
     assert not list(Path("studies/s/shared").glob("points/*"))
     record = json.loads(Path("studies/s/2/result.json").read_text())
-    taken = [json.loads(path.read_text()) for path in Path("studies/s/shared/taken").iterdir()]
-    assert max(each["train_seconds"] for each in taken) < record["train_seconds"]
+    records = [json.loads(path.read_text()) for path in Path("studies/s/shared/taken").iterdir()]
+    assert max(each["train_seconds"] for each in records) < record["train_seconds"]
 
 
 def test_jobs_share_no_steps_if_a_callback_may_depend_on_the_run_length(app: App, in_tmp: Path) -> None:
@@ -176,6 +176,6 @@ def test_shared_steps_from_different_data_or_thread_counts_are_refused(
 
 def test_launcher_that_cannot_share_steps_is_refused_in_one_line(app: App, in_tmp: Path) -> None:
     pytest.importorskip("hydra_plugins.hydra_submitit_launcher")
-    done = app("-m", "ssr=0.5,1", "share=true", "hydra/launcher=submitit_slurm")
-    assert done.code == 2
-    assert done.err.startswith("error: share=True: cannot be used with launcher=submitit_slurm; choose launcher=")
+    answer = app("-m", "ssr=0.5,1", "share=true", "hydra/launcher=submitit_slurm")
+    assert answer.code == 2
+    assert answer.err.startswith("error: share=True: cannot be used with launcher=submitit_slurm; choose launcher=")

@@ -54,24 +54,24 @@ def test_key_workers_is_refused_for_a_single_run(refused: Callable[..., str]) ->
 def test_sweep_folder_that_would_differ_between_jobs_is_refused(
     refused: Callable[..., str], folder: str, own: str
 ) -> None:
-    said = refused("-m", "scheduler=linear,rex", "seed=1,2", f"hydra.sweep.dir={folder}")
-    assert said.startswith(f"error: hydra.sweep.dir='{folder}': must be the same for all jobs of a sweep (got {own}")
-    assert said.endswith(", or move them to hydra.sweep.subdir, which names the jobs' folders\n")
+    message = refused("-m", "scheduler=linear,rex", "seed=1,2", f"hydra.sweep.dir={folder}")
+    assert message.startswith(f"error: hydra.sweep.dir='{folder}': must be the same for all jobs of a sweep (got {own}")
+    assert message.endswith(", or move them to hydra.sweep.subdir, which names the jobs' folders\n")
 
 
 def test_folder_with_an_escaped_reference_is_refused(refused: Callable[..., str]) -> None:
     for kind, more in (("sweep", ["-m"]), ("run", [])):
-        said = refused(*more, f"hydra.{kind}.dir=runs/\\${{hydra.job.num}}")
-        assert said.startswith(f"error: hydra.{kind}.dir='runs/${{hydra.job.num}}': must not contain ${{ after its")
+        message = refused(*more, f"hydra.{kind}.dir=runs/\\${{hydra.job.num}}")
+        assert message.startswith(f"error: hydra.{kind}.dir='runs/${{hydra.job.num}}': must not contain ${{ after its")
 
 
 def test_name_of_a_job_folder_may_contain_swept_values(app: Callable[..., Answer], in_tmp: Path) -> None:
     # References to the job are resolved in each job, not once for the sweep.
-    said = app("-m", "seed=0,1", "hydra.sweep.subdir=s${seed}_${hydra.job.num}", *SMALL)
-    assert said.code == 0, said.err
+    answer = app("-m", "seed=0,1", "hydra.sweep.subdir=s${seed}_${hydra.job.num}", *SMALL)
+    assert answer.code == 0, answer.err
     assert sorted(path.parent.name for path in in_tmp.glob("studies/s/*/result.json")) == ["s0_0", "s1_1"]
 
 
 def test_max_batch_size_below_one_is_refused(refused: Callable[..., str]) -> None:
-    said = refused("-m", "seed=0,1", "hydra.sweeper.max_batch_size=0", *SMALL)
-    assert said == "error: hydra.sweeper.max_batch_size=0: must be a whole number of at least 1; write e.g. 1\n"
+    message = refused("-m", "seed=0,1", "hydra.sweeper.max_batch_size=0", *SMALL)
+    assert message == "error: hydra.sweeper.max_batch_size=0: must be a whole number of at least 1; write e.g. 1\n"

@@ -24,5 +24,5 @@ with terminable():
     os.kill(child, signal.SIGTERM)
     print(os.waitpid(child, 0)[1])
 """
-    done = warm.run("-c", code, cwd=tmp_path)
-    assert (done.stdout.strip(), done.stderr) == (str(int(signal.SIGTERM)), "")
+    process = warm.run("-c", code, cwd=tmp_path)
+    assert (process.stdout.strip(), process.stderr) == (str(int(signal.SIGTERM)), "")

@@ -29,19 +29,19 @@ def test_sharded_state_is_gathered_and_loaded(pairs: Pairs) -> None:
     (alone,) = pairs.run(models.sharded_state, world=1).values
     assert other["names"] == mine["names"] == alone["names"]
     assert other["tensors"] == [None] * len(mine["tensors"])
-    for found, expected in zip(mine["tensors"], alone["tensors"], strict=True):
-        assert found == pytest.approx(expected, abs=1e-7)
-    for found in (mine, other):
-        assert (found["class"], found["sharded"], found["blocks"]) == ("Blocks", True, 3)
-        assert found["again"]  # loaded into other shards, it is bitwise equal
+    for actual, expected in zip(mine["tensors"], alone["tensors"], strict=True):
+        assert actual == pytest.approx(expected, abs=1e-7)
+    for actual in (mine, other):
+        assert (actual["class"], actual["sharded"], actual["blocks"]) == ("Blocks", True, 3)
+        assert actual["again"]  # loaded into other shards, it is bitwise equal
 
 
 def test_a_process_without_a_batch_computes_a_padding_batch(pairs: Pairs) -> None:
     mine, other = pairs.run(models.steps_of, batches=[3, 1]).values
     assert mine == ["0", "1", "2"]
     assert other == ["0", "padding 0", "padding 0"]
-    for said in pairs.run(models.steps_of, batches=[2, 0], fails=True).values[1:]:
-        assert said == ["eval_dataloader"]
+    for error_fields in pairs.run(models.steps_of, batches=[2, 0], fails=True).values[1:]:
+        assert error_fields == ["eval_dataloader"]
 
 
 def test_run_with_three_processes_resumes_with_bitwise_equal_weights(pairs: Pairs, tmp_path: Path) -> None:

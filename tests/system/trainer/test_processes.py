@@ -125,9 +125,9 @@ def test_processes_exchange_values(pairs: Pairs) -> None:
 def test_dead_process_is_detected(pairs: Pairs, rank: int) -> None:
     ended = pairs.run(ends.lost, rank_that_ends=rank, fails=True)
     assert ended.codes[rank] == 7
-    said = ended.values[1 - rank]
-    assert said.startswith("another process of this run has ended or cannot be reached, seen at a batch (")
-    assert "gloo" not in said  # the location inside gloo would not help the user
+    message = ended.values[1 - rank]
+    assert message.startswith("another process of this run has ended or cannot be reached, seen at a batch (")
+    assert "gloo" not in message  # the location inside gloo would not help the user
 
 
 def test_process_that_never_connects_causes_a_timeout(pairs: Pairs) -> None:

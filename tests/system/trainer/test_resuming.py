@@ -88,21 +88,21 @@ def trainer(run_dir: Path | None, loader: Iterable[Any], max_duration: str = "3e
     return Trainer(model, loader, arguments.pop("evaluation", None), optimizer, scheduler, max_duration, **arguments)
 
 
-def cut(made: Trainer, batch: int, *earlier: int) -> None:
+def cut(run: Trainer, batch: int, *earlier: int) -> None:
     """Train until the checkpoint at a batch, and then fail. Write checkpoints at earlier batches too."""
-    made.checkpoints_at = [*earlier, batch]
+    run.checkpoints_at = [*earlier, batch]
 
     def fall(trainer: Trainer, path: Path) -> None:
         if trainer.state.timestamp.batches == batch:
             raise Cut
 
-    made.on("checkpoint_saved", fall)
+    run.on("checkpoint_saved", fall)
     with pytest.raises(Cut):
-        made.fit()
+        run.fit()
 
 
-def bits(made: Trainer) -> list[bytes]:
-    return [tensor.numpy().tobytes() for tensor in made.model.state_dict().values()]
+def bits(run: Trainer) -> list[bytes]:
+    return [tensor.numpy().tobytes() for tensor in run.model.state_dict().values()]
 
 
 def log(folder: Path, event: str = "train") -> list[dict[str, Any]]:
@@ -172,23 +172,23 @@ def test_run_in_any_unit_resumes(tmp_path: Path, length: str, batch: int) -> Non
     assert saved == {path.name for path in (tmp_path / "whole/checkpoints").glob("ba*")} | {f"ba{batch}"}
 
 
-def interrupt_at(made: Trainer, batch: int, number: int = signal.SIGTERM) -> None:
+def interrupt_at(run: Trainer, batch: int, number: int = signal.SIGTERM) -> None:
     def send(trainer: Trainer, loss: Tensor) -> None:
         if trainer.state.timestamp.batches == batch:
             os.kill(os.getpid(), number)
 
-    made.on("batch_end", send)
+    run.on("batch_end", send)
 
 
 def test_resumed_run_has_the_remaining_time_budget(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, clock: Any) -> None:
     """2 seconds in steps of 100 ms: interrupted after 0.7 s, 1.3 s remain, and the hour between does not count."""
 
     def again() -> Trainer:
-        made = trainer(
+        run = trainer(
             tmp_path, [(torch.zeros(1, 4), torch.zeros(1, dtype=torch.int64))] * 5, "2sec", schedulers=LinearScheduler()
         )
-        made.model.register_forward_hook(lambda *_: clock.sleep(100))
-        return made
+        run.model.register_forward_hook(lambda *_: clock.sleep(100))
+        return run
 
     cut(again(), 7)
     clock.sleep(3_600_000)
@@ -202,10 +202,10 @@ def test_the_scale_of_an_fp16_loss_is_restored(tmp_path: Path) -> None:
     """A gradient that overflows in batch 3 halves the scale; a resumed run with the first scale would differ."""
 
     def again(folder: str) -> Trainer:
-        made = trainer(tmp_path / folder, LOADERS["seeded"](), "12ba", precision="fp16")
-        weight = next(made.model.parameters())
-        weight.register_hook(lambda grad: grad * math.inf if made.state.timestamp.batches == 3 else grad)
-        return made
+        run = trainer(tmp_path / folder, LOADERS["seeded"](), "12ba", precision="fp16")
+        weight = next(run.model.parameters())
+        weight.register_hook(lambda grad: grad * math.inf if run.state.timestamp.batches == 3 else grad)
+        return run
 
     whole = again("whole")
     whole.fit()
@@ -219,11 +219,11 @@ def test_the_scale_of_an_fp16_loss_is_restored(tmp_path: Path) -> None:
 
 def test_resumed_run_restores_the_best_value_of_the_metric(tmp_path: Path) -> None:
     """The test sets the metric: 0.9 at batch 2 stays the best value, before and after the interruption."""
-    told = {2: 0.9, 4: 0.5, 6: 0.6, 8: 0.7, 10: 0.8, 12: 0.1}
+    accuracies = {2: 0.9, 4: 0.5, 6: 0.6, 8: 0.7, 10: 0.8, 12: 0.1}
 
     class Teller:
         def eval_end(self, trainer: Trainer, metrics: dict[str, float]) -> None:
-            metrics["eval/accuracy"] = told[trainer.state.timestamp.batches]
+            metrics["eval/accuracy"] = accuracies[trainer.state.timestamp.batches]
 
     def again(folder: str) -> Trainer:
         return trainer(
@@ -263,12 +263,12 @@ def test_resumed_run_repeats_an_interrupted_evaluation_at_the_same_batch(tmp_pat
 
     def again(folder: str, times: int = 0) -> Trainer:
         seed_everything(7)
-        made = trainer(
+        run = trainer(
             tmp_path / folder, LOADERS["seeded"](), "12ba", evaluation=LOADERS["list"](), eval_interval="5ba",
             checkpoint={"interval": None, "best": "eval/loss", "mode": "max", "keep": 2},
         )  # fmt: skip
-        made.model.register_forward_hook(_Evaluated(times))
-        return made
+        run.model.register_forward_hook(_Evaluated(times))
+        return run
 
     whole = again("whole")
     whole.fit()
@@ -292,12 +292,12 @@ def test_resumed_run_repeats_an_interrupted_evaluation_at_the_same_batch(tmp_pat
 
 @pytest.mark.parametrize("has_folder", [True, False])
 def test_without_checkpoints_ctrl_c_interrupts_immediately(tmp_path: Path, has_folder: bool) -> None:
-    made = trainer(tmp_path if has_folder else None, LOADERS["seeded"](), checkpoint={"enabled": not has_folder})
-    interrupt_at(made, 4, signal.SIGINT)
+    run = trainer(tmp_path if has_folder else None, LOADERS["seeded"](), checkpoint={"enabled": not has_folder})
+    interrupt_at(run, 4, signal.SIGINT)
     later: list[int] = []
-    made.on("batch_end", lambda trainer, loss: later.append(trainer.state.timestamp.batches))
+    run.on("batch_end", lambda trainer, loss: later.append(trainer.state.timestamp.batches))
     with pytest.raises(KeyboardInterrupt):
-        made.fit()
+        run.fit()
     assert later == [1, 2, 3]  # at batch 4 the signal ended the run before this listener
     assert not (tmp_path / "checkpoints").exists()
     if has_folder:
@@ -306,9 +306,9 @@ def test_without_checkpoints_ctrl_c_interrupts_immediately(tmp_path: Path, has_f
 
 
 def test_signal_after_the_last_batch_changes_nothing(tmp_path: Path) -> None:
-    made = trainer(tmp_path, LOADERS["seeded"](), "9ba")
-    interrupt_at(made, 9)
-    assert made.fit().status == "completed"
+    run = trainer(tmp_path, LOADERS["seeded"](), "9ba")
+    interrupt_at(run, 9)
+    assert run.fit().status == "completed"
 
 
 # ---- where a run begins
@@ -336,8 +336,8 @@ def test_resume_refuses_changed_evaluations_that_set_learning_rates(
         schedule = (
             (ReduceLROnPlateau(mode, patience=0) if ours else instance) if plateau else CosineAnnealingScheduler()
         )
-        given = {"objective": "eval/loss", "eval_interval": "1ep", "evaluation": LOADERS["seeded"](), **more}
-        return trainer(run_dir, LOADERS["seeded"](), model=model, optimizer=optimizer, schedulers=schedule, **given)
+        options = {"objective": "eval/loss", "eval_interval": "1ep", "evaluation": LOADERS["seeded"](), **more}
+        return trainer(run_dir, LOADERS["seeded"](), model=model, optimizer=optimizer, schedulers=schedule, **options)
 
     cut(made(tmp_path), 5)
     (name, value) = next(iter(other.items()))
@@ -395,9 +395,9 @@ def test_one_of_many_checkpoints_can_be_resumed(tmp_path: Path) -> None:
     """The checkpoint is named by its folder, in a different run or in an earlier part of the same run."""
     whole = trainer(tmp_path / "a", LOADERS["seeded"](), checkpoint={"interval": "20ba"})
     whole.fit()
-    made = trainer(tmp_path / "b", LOADERS["seeded"](), resume=tmp_path / "a/checkpoints/ba20")
-    made.fit()
-    assert bits(made) == bits(whole)
+    run = trainer(tmp_path / "b", LOADERS["seeded"](), resume=tmp_path / "a/checkpoints/ba20")
+    run.fit()
+    assert bits(run) == bits(whole)
     assert [record["batch"] for record in log(tmp_path / "b")] == list(range(21, 28))
     (record,) = log(tmp_path / "b", "resume")
     assert record["from"] == str(tmp_path / "a/checkpoints/ba20")

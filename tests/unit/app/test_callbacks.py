@@ -62,8 +62,8 @@ def test_a_missing_package_is_reported_before_any_object_is_created(
     # The other packages count as installed on every machine.
     spec = importlib.machinery.ModuleSpec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == missing else spec(name, None))
-    told = f'needs {missing}, which is not installed; pip install "ssr-hydra[{extra}]"'
-    assert message(cfg) == f"logger.{extra}='{extra}': {told}"
+    reason = f'needs {missing}, which is not installed; pip install "ssr-hydra[{extra}]"'
+    assert message(cfg) == f"logger.{extra}='{extra}': {reason}"
 
 
 def test_a_trusted_callback_is_accepted(composed: Compose) -> None:
@@ -74,9 +74,9 @@ def test_a_trusted_callback_is_accepted(composed: Compose) -> None:
 
 @pytest.mark.parametrize("preset", ["one_batch", "overfit", "limit"])
 def test_debug_presets_work_with_every_experiment(composed: Compose, preset: str) -> None:
-    found = check(composed("data=stdlib_bytes", "model=byte_mlp", "trainer=language", f"debug={preset}"))
-    assert found["debug"] == preset
-    assert found["data"]["limit_train"] in (1, 4, 8)
+    config = check(composed("data=stdlib_bytes", "model=byte_mlp", "trainer=language", f"debug={preset}"))
+    assert config["debug"] == preset
+    assert config["data"]["limit_train"] in (1, 4, 8)
 
 
 def run(composed: Compose, folder: Path, *overrides: str) -> RunResult:
@@ -108,11 +108,11 @@ def test_loggers_and_callbacks_of_the_config_are_used(composed: Compose, tmp_pat
     result = run(composed, tmp_path, *overrides)
     records = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     assert len((tmp_path / "metrics.csv").read_text().splitlines()) == 1 + len(records)
-    found = scalars_of_tensorboard(tmp_path / "tensorboard")
-    assert [step for step, _ in found["lr"]] == [record["batch"] for record in records if "lr" in record]
-    for (_, logged), record in zip(found["lr"], (record for record in records if "lr" in record), strict=True):
+    scalars = scalars_of_tensorboard(tmp_path / "tensorboard")
+    assert [step for step, _ in scalars["lr"]] == [record["batch"] for record in records if "lr" in record]
+    for (_, logged), record in zip(scalars["lr"], (record for record in records if "lr" in record), strict=True):
         assert logged == pytest.approx(record["lr"], rel=1e-6)
-    assert found["eval/accuracy"][-1][1] == pytest.approx(result.metrics["eval/accuracy"], rel=1e-6)
+    assert scalars["eval/accuracy"][-1][1] == pytest.approx(result.metrics["eval/accuracy"], rel=1e-6)
     plain = run(composed, tmp_path / "plain", "ssr=0.1")
     assert plain.metrics["train/loss"] == result.metrics["train/loss"]
     assert plain.metrics["eval/loss"] != result.metrics["eval/loss"]

@@ -46,7 +46,7 @@ def test_trainer_that_matches_the_data_is_valid(composed: Composed) -> None:
 
 
 @pytest.mark.parametrize(
-    ("overrides", "told"),
+    ("overrides", "message"),
     [
         (KINDS, "model.in_features=64: must be 2, "),
         ((*KINDS, "model.in_features=2", "model.num_classes=2"), "model.num_classes=2: must be at least 3, "),
@@ -56,16 +56,16 @@ def test_trainer_that_matches_the_data_is_valid(composed: Composed) -> None:
     ],
 )
 def test_a_model_that_does_not_fit_a_table_is_refused_when_the_table_is_read(
-    table: None, refused: Callable[..., str], overrides: tuple[str, ...], told: str
+    table: None, refused: Callable[..., str], overrides: tuple[str, ...], message: str
 ) -> None:
-    assert refused(*TABLE, *overrides).startswith(f"error: {told}")
+    assert refused(*TABLE, *overrides).startswith(f"error: {message}")
 
 
 def test_classes_that_occur_only_in_evaluation_data_are_counted(refused: Callable[..., str], in_tmp: Path) -> None:
     for name, classes in (("t.csv", 2), ("other.csv", 4)):
         (in_tmp / name).write_text("x,y\n" + "".join(f"{k}.5,{k % classes}\n" for k in range(20)))
-    told = refused(*TABLE, "data.train.eval_path=other.csv", "model.in_features=1", "model.num_classes=2")
-    assert told.startswith("error: model.num_classes=2: must be at least 4, the number of classes")
+    message = refused(*TABLE, "data.train.eval_path=other.csv", "model.in_features=1", "model.num_classes=2")
+    assert message.startswith("error: model.num_classes=2: must be at least 4, the number of classes")
 
 
 TABLES = Path(__file__).parents[1] / "data" / "tables"
@@ -80,15 +80,15 @@ def test_two_files_are_used_completely_for_training_and_evaluation(app: Callable
 
 
 @pytest.mark.parametrize(
-    ("name", "told"),
+    ("name", "message"),
     [
         ("missing_label", "is missing (TABLE, row 9, column 'label')"),
         ("no_header", "row 1, column 1 of TABLE is the number 5.0; set header=false"),
     ],
 )
-def test_ambiguous_table_is_refused(refused: Callable[..., str], name: str, told: str) -> None:
+def test_ambiguous_table_is_refused(refused: Callable[..., str], name: str, message: str) -> None:
     table = str(TABLES / f"{name}.csv")
-    assert told.replace("TABLE", table) in refused("data=arrays", f"data.train.path={table}", "model=mlp")
+    assert message.replace("TABLE", table) in refused("data=arrays", f"data.train.path={table}", "model=mlp")
 
 
 def test_trainer_for_regression_trains_on_a_table_of_numbers(

@@ -22,9 +22,9 @@ OF_FUNCTIONS = ("torch_lambda", "torch_multiplicative")
 @pytest.mark.parametrize("name", [name for name in NAMES if name not in OF_FUNCTIONS])
 def test_every_torch_scheduler_is_valid(composed: Callable[..., DictConfig], name: str) -> None:
     values = check(composed(f"scheduler={name}", "ssr=0.3"))
-    made = make_schedulers(values, (), [])
-    assert type(made).__module__.startswith("ssr_hydra.torch_schedulers.")
-    assert f"ssr_hydra.torch_schedulers.{type(made).__name__}" == values["scheduler"]["_target_"]
+    scheduler = make_schedulers(values, (), [])
+    assert type(scheduler).__module__.startswith("ssr_hydra.torch_schedulers.")
+    assert f"ssr_hydra.torch_schedulers.{type(scheduler).__name__}" == values["scheduler"]["_target_"]
 
 
 @pytest.mark.parametrize("name", OF_FUNCTIONS)

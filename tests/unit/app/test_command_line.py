@@ -63,9 +63,9 @@ PYTHON = ("python", "train.py")
     ],
 )
 def test_printed_command_continues_a_sweep(typed: str, folder: str, command: str) -> None:
-    found = TypedCommand(tuple(typed.split()), PYTHON).in_study(Path(folder))
-    assert found == command
-    with checked(parse_command_line(shlex.split(found)[2:]), "id") as flight:
+    printed = TypedCommand(tuple(typed.split()), PYTHON).in_study(Path(folder))
+    assert printed == command
+    with checked(parse_command_line(shlex.split(printed)[2:]), "id") as flight:
         assert flight.folder == Path(folder)
 
 

@@ -11,6 +11,6 @@ F1 = "+trainer.metrics.f1={_target_: torchmetrics.F1Score, task: multiclass, num
 
 def test_changed_metric_is_not_compared_with_its_record(composed: Callable[..., DictConfig]) -> None:
     recorded = dict.fromkeys(["eval/accuracy", "eval/f1", "eval/f1/macro", "eval/f1_micro", "eval/loss"], 0.5)
-    kept, messages = _comparable(recorded, composed(F1), composed(F1, "trainer.metrics.f1.num_classes=5"))
-    assert list(kept) == ["eval/accuracy", "eval/f1_micro", "eval/loss"]
+    comparable, messages = _comparable(recorded, composed(F1), composed(F1, "trainer.metrics.f1.num_classes=5"))
+    assert list(comparable) == ["eval/accuracy", "eval/f1_micro", "eval/loss"]
     assert messages == ["not compared with the record, because trainer.metrics.f1.num_classes differs from the run"]

@@ -266,8 +266,8 @@ def test_a_custom_scheduler_class_gets_its_optimizer(
     trust = ("my_schedulers_for_a_test",)
     values = check(composed("scheduler=custom", target, "+scheduler.rate=0.25"), trust)
     optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.1)
-    made = make_schedulers(values, trust, [optimizer])
-    assert made.optimizer is optimizer
+    scheduler = make_schedulers(values, trust, [optimizer])
+    assert scheduler.optimizer is optimizer
     assert optimizer.param_groups[0]["lr"] == 0.25
     with refused("scheduler._target_", ConflictError):
         make_schedulers(values, trust, [optimizer, optimizer])

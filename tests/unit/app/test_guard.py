@@ -158,9 +158,9 @@ def test_a_copy_of_the_main_config_is_valid(mine: Write, app: App) -> None:
 def test_an_experiment_cannot_choose_a_launcher(mine: Write, refused: Refused) -> None:
     # Otherwise the main config would override the file without a message.
     mine("experiment/u", "# @package _global_\ndefaults:\n  - override /hydra/launcher: joblib\n")
-    said = refused("-m", "--config-dir", "mine", "experiment=u", "ssr=0.5,1")
-    assert "hydra/launcher='joblib': cannot be chosen in a file (experiment/u.yaml)" in said
-    assert "write launcher=joblib on the command line" in said
+    message = refused("-m", "--config-dir", "mine", "experiment=u", "ssr=0.5,1")
+    assert "hydra/launcher='joblib': cannot be chosen in a file (experiment/u.yaml)" in message
+    assert "write launcher=joblib on the command line" in message
 
 
 def test_only_keys_of_the_experiment_can_be_swept() -> None:
@@ -172,7 +172,7 @@ def test_only_keys_of_the_experiment_can_be_swept() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("hydra: null", "hydra=None: cannot be set in a file (experiment/u.yaml)"),
         ("hydra: []", "hydra=[]: cannot be set in a file (experiment/u.yaml)"),
@@ -183,10 +183,10 @@ def test_only_keys_of_the_experiment_can_be_swept() -> None:
     ],
 )
 def test_error_for_an_unusual_value_names_the_file_or_the_key(
-    mine: Write, refused: Refused, text: str, said: str
+    mine: Write, refused: Refused, text: str, message: str
 ) -> None:
     mine("experiment/u", GLOBAL + text)
-    assert said in refused("--config-dir", "mine", "experiment=u")
+    assert message in refused("--config-dir", "mine", "experiment=u")
 
 
 @pytest.mark.parametrize("text", ["a: [1", "\tx: 1", "a: !!python/name:os.system x"], ids=["open", "tab", "tag"])

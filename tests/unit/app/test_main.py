@@ -182,7 +182,7 @@ def test_error_names_a_record_that_cannot_be_written(app: App, in_tmp: Path, mon
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         (
             "optimizer: {lrr: 0.3}",
@@ -199,11 +199,13 @@ def test_error_names_a_record_that_cannot_be_written(app: App, in_tmp: Path, mon
         ),
     ],
 )
-def test_error_for_a_typo_in_a_file_names_the_file_and_the_value(app: App, in_tmp: Path, text: str, said: str) -> None:
+def test_error_for_a_typo_in_a_file_names_the_file_and_the_value(
+    app: App, in_tmp: Path, text: str, message: str
+) -> None:
     (in_tmp / "mine/experiment").mkdir(parents=True)
     (in_tmp / "mine/experiment/u.yaml").write_text(f"# @package _global_\n{text}\n")
     answer = app("--config-dir", "mine", "experiment=u", *QUICK)
-    assert (answer.code, answer.err) == (2, f"error: {said}\n")
+    assert (answer.code, answer.err) == (2, f"error: {message}\n")
 
 
 def test_error_for_a_config_whose_name_ends_in_yml_says_how_to_rename_it(
@@ -211,12 +213,12 @@ def test_error_for_a_config_whose_name_ends_in_yml_says_how_to_rename_it(
 ) -> None:
     mine("experiment/u", "# @package _global_")
     (in_tmp / "mine/experiment/u.yaml").rename(in_tmp / "mine/experiment/u.yml")
-    said = refused("--config-dir", "mine", "experiment=u", *QUICK)
-    assert "experiment='u': unknown choice; rename u.yml to u.yaml" in said
+    message = refused("--config-dir", "mine", "experiment=u", *QUICK)
+    assert "experiment='u': unknown choice; rename u.yml to u.yaml" in message
 
 
 @pytest.mark.parametrize(
-    ("typed", "said"),
+    ("typed", "message"),
     [
         (
             "--config-path mine --config-name config.yaml optimizer=adam",
@@ -227,10 +229,10 @@ def test_error_for_a_config_whose_name_ends_in_yml_says_how_to_rename_it(
     ],
 )
 def test_error_names_the_file_that_is_the_main_config(
-    refused: Callable[..., str], mine: Callable[[str, str], None], typed: str, said: str
+    refused: Callable[..., str], mine: Callable[[str, str], None], typed: str, message: str
 ) -> None:
     mine("config", "defaults: [base_config, _self_]\noptimizer: {_target_: torch.optim.SGD, lr: 0.1}\ndebug: null")
-    assert said in refused(*typed.split(), *QUICK)
+    assert message in refused(*typed.split(), *QUICK)
 
 
 def test_completion_is_installed_with_a_config_folder(app: App, mine: Callable[[str, str], None]) -> None:
@@ -244,10 +246,10 @@ def test_error_for_a_scheduler_without_target_says_how_to_begin_its_file(
     refused: Callable[..., str], mine: Callable[[str, str], None]
 ) -> None:
     mine("scheduler/own", "t_warmup: 30ba")
-    said = refused("--config-dir", "mine", "scheduler=own", *QUICK)
+    message = refused("--config-dir", "mine", "scheduler=own", *QUICK)
     assert (
         "must have a _target_; begin the YAML file of the group scheduler with defaults: [cosine_warmup, _self_]"
-        in said
+        in message
     )
 
 

@@ -57,7 +57,7 @@ def test_error_of_any_other_kind_is_one_line(message: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("typed", "told"),
+    ("typed", "message"),
     [
         ("lr=0.1", "lr='0.1': unknown key; did you mean optimizer.lr?"),
         ("epochs=5", "epochs='5': unknown key; did you mean max_duration=5ep?"),  # as in other training libraries
@@ -125,8 +125,8 @@ def test_error_of_any_other_kind_is_one_line(message: str) -> None:
         ("trust=nowhere_to_be_found.a", "trust='nowhere_to_be_found.a': module nowhere_to_be_found not found; "),
     ],
 )
-def test_error_names_the_wrong_value_and_a_valid_value(refused: Callable[..., str], typed: str, told: str) -> None:
-    assert refused(*typed.split()).startswith(f"error: {told}")
+def test_error_names_the_wrong_value_and_a_valid_value(refused: Callable[..., str], typed: str, message: str) -> None:
+    assert refused(*typed.split()).startswith(f"error: {message}")
 
 
 @pytest.mark.parametrize(

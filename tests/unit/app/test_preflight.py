@@ -34,8 +34,8 @@ Show = Callable[..., CheckedCommand]
 
 
 def flight(*typed: str) -> CheckedCommand:
-    with checked(parse_command_line(list(typed)), "id") as found:
-        return found
+    with checked(parse_command_line(list(typed)), "id") as preflight:
+        return preflight
 
 
 def refusal(*typed: str) -> InputError:
@@ -91,10 +91,10 @@ def test_run_folder_must_not_contain_a_pipe(in_tmp: Path) -> None:
     ],
 )
 def test_a_sweep_is_written_to_the_folder_of_its_study(typed: list[str], folder: str) -> None:
-    found = flight("-m", *typed)
-    assert str(found.folder) == folder
-    assert found.argv[-1] == f"hydra.sweep.dir={folder}"
-    assert "hydra.mode=MULTIRUN" in found.argv
+    preflight = flight("-m", *typed)
+    assert str(preflight.folder) == folder
+    assert preflight.argv[-1] == f"hydra.sweep.dir={folder}"
+    assert "hydra.mode=MULTIRUN" in preflight.argv
 
 
 @pytest.mark.parametrize("value", ["''", "..", "'a b'", "'~/a'"])
@@ -166,8 +166,8 @@ def test_job_made_from_a_copied_config_equals_the_job_composed_by_hydra(typed: l
         parsed = composer.parse(typed)
         fixed = [str(each.input_line) for each in parsed if not each.is_sweep_override()]
         jobs = JobComposer(composer, [], parsed, composer.compose(fixed))
-        made = [(job, OmegaConf.to_container(jobs.compose(job))) for job in combinations(parsed)]
-        for job, config in (made[1], made[-1]):
+        job_configs = [(job, OmegaConf.to_container(jobs.compose(job))) for job in combinations(parsed)]
+        for job, config in (job_configs[1], job_configs[-1]):
             whole: Any = OmegaConf.to_container(composer.compose(job))
             del whole["hydra"]
             assert config == whole
@@ -199,14 +199,14 @@ def test_misspelt_values_of_a_sweep_are_refused_with_a_fix(typed: str, error: st
 
 
 def test_preflight_lists_the_jobs_of_the_sweep() -> None:
-    found = flight("-m", "ssr=0.5,1", "seed=3,4", "trust=[pytest]")
-    assert found.sweep is not None
-    assert [job for job, _ in found.sweep.jobs] == [
+    preflight = flight("-m", "ssr=0.5,1", "seed=3,4", "trust=[pytest]")
+    assert preflight.sweep is not None
+    assert [job for job, _ in preflight.sweep.jobs] == [
         (f"ssr={ssr}", f"seed={seed}", "trust=[pytest]") for ssr in ("0.5", "1") for seed in (3, 4)
     ]
-    assert found.sweep.swept == {"ssr", "seed"}
-    assert len({description.identity for _, description in found.sweep.jobs}) == 4
-    assert all("trust" not in description.config_hash for _, description in found.sweep.jobs)
+    assert preflight.sweep.swept == {"ssr", "seed"}
+    assert len({description.identity for _, description in preflight.sweep.jobs}) == 4
+    assert all("trust" not in description.config_hash for _, description in preflight.sweep.jobs)
 
 
 class Parser:
@@ -344,17 +344,19 @@ def test_plan_of_a_different_study_is_refused_as_its_sweep_is(tmp_path: Path) ->
 @pytest.fixture
 def compositions(monkeypatch: pytest.MonkeyPatch) -> list[object]:
     """Return the overrides of each composition by Hydra."""
-    made: list[object] = []
+    calls: list[object] = []
     compose = Composer.compose
-    monkeypatch.setattr(Composer, "compose", lambda self, overrides: made.append(overrides) or compose(self, overrides))
-    return made
+    monkeypatch.setattr(
+        Composer, "compose", lambda self, overrides: calls.append(overrides) or compose(self, overrides)
+    )
+    return calls
 
 
 def test_sweep_is_composed_once_per_choice_of_groups(compositions: list[object]) -> None:
     # tests/chaos measures the time of 1,000 jobs.
-    found = flight("-m", "scheduler=rex,linear", "optimizer=sgd,adamw", "seed=range(3)", "zip=scheduler,optimizer")
-    assert found.sweep is not None
-    assert len(found.sweep.jobs) == 2 * 3
+    preflight = flight("-m", "scheduler=rex,linear", "optimizer=sgd,adamw", "seed=range(3)", "zip=scheduler,optimizer")
+    assert preflight.sweep is not None
+    assert len(preflight.sweep.jobs) == 2 * 3
     assert len(compositions) == 1 + 2  # the sweep itself, and a job for each pair
     compositions.clear()
     flight("-m", "scheduler=wsd", "ssr=0.25,0.5", "seed=0,1")
@@ -372,6 +374,6 @@ def test_settings_of_the_app_are_not_part_of_a_job() -> None:
 
 
 def test_folder_on_the_checked_command_line_has_no_interpolations(in_tmp: Path) -> None:
-    found = flight("hydra.run.dir=runs/${name}-${ssr}", "name=a", "ssr=0.5")
-    assert found.argv == ["name=a", "ssr=0.5", "hydra.mode=RUN", "hydra.run.dir=runs/a-0.5"]
-    assert found.new_folders == [Path("runs/a-0.5"), Path("runs")]
+    preflight = flight("hydra.run.dir=runs/${name}-${ssr}", "name=a", "ssr=0.5")
+    assert preflight.argv == ["name=a", "ssr=0.5", "hydra.mode=RUN", "hydra.run.dir=runs/a-0.5"]
+    assert preflight.new_folders == [Path("runs/a-0.5"), Path("runs")]

@@ -34,19 +34,19 @@ def new_lab(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_guide_shows_the_files_of_the_project(new_lab: Path) -> None:
-    shown = {str(block.path): block.text for block in blocks(REPO / "docs/guide/bring-your-own.md") if block.path}
+    texts = {str(block.path): block.text for block in blocks(REPO / "docs/guide/bring-your-own.md") if block.path}
     explained = {name for name in FILES if name.startswith(("conf", "my_lab", "train"))} - {"my_lab/__init__.py"}
-    assert explained <= set(shown)
+    assert explained <= set(texts)
     for name in explained:
         text = (new_lab / name.replace("my_lab", "new_lab")).read_text().replace("new_lab", "my_lab")
         written = re.sub(r"^# yaml-language-server.*\n", "", text, flags=re.MULTILINE)
-        assert re.sub(rf"^# {name}\n", "", shown[name], flags=re.MULTILINE) == written
+        assert re.sub(rf"^# {name}\n", "", texts[name], flags=re.MULTILINE) == written
 
 
 def test_new_name_replaces_the_template_name_everywhere(new_lab: Path) -> None:
     files = [path for path in new_lab.rglob("*.*") if path.is_file()]
-    made = {path.relative_to(new_lab).as_posix() for path in files}
-    assert made - {f".schema/{name}.json" for name in schemas()} == {
+    paths = {path.relative_to(new_lab).as_posix() for path in files}
+    assert paths - {f".schema/{name}.json" for name in schemas()} == {
         name.replace("my_lab", "new_lab") for name in FILES
     }
     assert not any("my_lab" in path.read_text() for path in files)
@@ -109,7 +109,7 @@ def test_failed_project_leaves_no_file(
         raise error
 
     monkeypatch.setattr(project, "write_schemas", fails)
-    said = app("--new", "new_lab")
-    assert said.code in (1, 130)
-    assert said.err.count("\n") == 1
+    answer = app("--new", "new_lab")
+    assert answer.code in (1, 130)
+    assert answer.err.count("\n") == 1
     assert list(in_tmp.iterdir()) == []

@@ -27,7 +27,7 @@ SHIPPED = sorted(path for path in (REPO / "conf").rglob("*.yaml") if path.parts[
 
 
 @pytest.fixture(scope="module")
-def made() -> dict[str, Any]:
+def json_schemas() -> dict[str, Any]:
     return schemas()
 
 
@@ -37,12 +37,12 @@ def places(schema: Any, text: str) -> list[str]:
     return sorted({error.json_path for error in Draft202012Validator(schema).iter_errors(content)})
 
 
-def test_each_file_is_a_json_schema(made: dict[str, Any]) -> None:
-    assert set(made) == {*GROUPS, "param_groups", "config", "experiment", "debug", "launcher"}
-    Draft202012Validator.check_schema(made["param_groups"])
+def test_each_file_is_a_json_schema(json_schemas: dict[str, Any]) -> None:
+    assert set(json_schemas) == {*GROUPS, "param_groups", "config", "experiment", "debug", "launcher"}
+    Draft202012Validator.check_schema(json_schemas["param_groups"])
     # Draft 7 has the same keywords, except for prefixItems, and its check is a hundred times faster.
     definitions: dict[str, Any] = {}
-    for schema in made.values():
+    for schema in json_schemas.values():
         assert schema["$schema"] == Draft202012Validator.META_SCHEMA["$id"]
         assert all(definitions.setdefault(name, value) == value for name, value in schema["$defs"].items())
         Draft7Validator.check_schema({**schema, "$defs": {}})
@@ -50,20 +50,20 @@ def test_each_file_is_a_json_schema(made: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.relative_to(REPO).as_posix())
-def test_shipped_file_names_its_schema_and_is_valid(made: dict[str, Any], path: Path) -> None:
+def test_shipped_file_names_its_schema_and_is_valid(json_schemas: dict[str, Any], path: Path) -> None:
     text = path.read_text(encoding="utf-8")
     (line,) = re.findall(r"^# yaml-language-server: \$schema=(.*)$", text, re.MULTILINE)
     schema = (path.parent / line).resolve()
     assert schema.parent == REPO / ".schema"  # next to conf, as the guide tells users to do it
     assert schema.stem == (path.parent.name if path.parent.name != "conf" else "config")
-    assert places(made[schema.stem], text) == []
+    assert places(json_schemas[schema.stem], text) == []
 
 
 @pytest.mark.parametrize("group", GROUPS)
-def test_every_choice_is_valid(made: dict[str, Any], group: str) -> None:
+def test_every_choice_is_valid(json_schemas: dict[str, Any], group: str) -> None:
     for preset in presets([group], is_app=False):
         node = OmegaConf.structured(preset.make())
-        assert places(made[group], OmegaConf.to_yaml(node)) == [], preset.path
+        assert places(json_schemas[group], OmegaConf.to_yaml(node)) == [], preset.path
 
 
 def test_yaml_files_of_the_guides_are_valid(tmp_path: Path) -> None:
@@ -104,8 +104,8 @@ VALID = {
 
 
 @pytest.mark.parametrize(("group", "text"), VALID.values(), ids=VALID)
-def test_valid_file_has_no_errors(made: dict[str, Any], group: str, text: str) -> None:
-    assert places(made[group], text) == []
+def test_valid_file_has_no_errors(json_schemas: dict[str, Any], group: str, text: str) -> None:
+    assert places(json_schemas[group], text) == []
 
 
 TYPOS = {
@@ -150,10 +150,10 @@ TYPOS = {
 
 
 @pytest.mark.parametrize(("group", "text", "place"), TYPOS.values(), ids=TYPOS)
-def test_typo_is_reported_at_its_key(made: dict[str, Any], group: str, text: str, place: str) -> None:
-    found = places(made[group], text)
-    assert found
-    assert all(each.startswith(place) for each in found)
+def test_typo_is_reported_at_its_key(json_schemas: dict[str, Any], group: str, text: str, place: str) -> None:
+    errors = places(json_schemas[group], text)
+    assert errors
+    assert all(each.startswith(place) for each in errors)
 
 
 DURATIONS = "10ep 0ba 1/3dur 0.5dur .5dur 1e3ba 2.ep 90s 1h30m 1d2h3m4s 10sec 10 ep -1ep 1e1000ba s m 1/0ep 1m1h 10e"
@@ -182,17 +182,17 @@ def test_files_of_the_user_are_valid_choices_and_may_have_any_keys(tmp_path: Pat
     assert places(schemas()["experiment"], text) != []
 
 
-def test_documentation_and_defaults_come_from_the_classes(made: dict[str, Any]) -> None:
-    ssr = made["experiment"]["properties"]["ssr"]
+def test_documentation_and_defaults_come_from_the_classes(json_schemas: dict[str, Any]) -> None:
+    ssr = json_schemas["experiment"]["properties"]["ssr"]
     assert ssr["description"] == "Scale schedule ratio. It stretches the schedule and the length of the run."
     assert ssr["default"] == 1.0
     for row in ROWS:
-        schema = made["scheduler"]["$defs"][f"{row.scheduler.__name__}Config"]
+        schema = json_schemas["scheduler"]["$defs"][f"{row.scheduler.__name__}Config"]
         undocumented = [key for key, value in schema["properties"].items() if "description" not in value]
         assert set(undocumented) <= {"defaults", "_target_", "_partial_", "_args_", "_recursive_", "_convert_"}
-    wsd = made["scheduler"]["$defs"]["WarmupStableDecaySchedulerConfig"]["properties"]
+    wsd = json_schemas["scheduler"]["$defs"]["WarmupStableDecaySchedulerConfig"]["properties"]
     assert wsd["t_warmup"]["default"] == "0.05dur"  # the value of the preset, not the default of the class
-    trainer = made["trainer"]["$defs"]["TrainerConfig"]["properties"]
+    trainer = json_schemas["trainer"]["$defs"]["TrainerConfig"]["properties"]
     assert trainer["accumulate"]["description"].startswith("Number of parts into which a batch is split.")
 
 
@@ -201,9 +201,9 @@ def test_schema_files_are_replaced_and_other_files_stay(app: Callable[..., Answe
     folder.mkdir(parents=True)
     (folder / "experiment.json").write_text("old")
     (folder / "other.json").write_text("{}")
-    said = app("--schema", "a/.schema")
-    assert (said.code, said.err) == (0, "")
-    assert "# yaml-language-server: $schema=../../.schema/experiment.json" in said.out
+    answer = app("--schema", "a/.schema")
+    assert (answer.code, answer.err) == (0, "")
+    assert "# yaml-language-server: $schema=../../.schema/experiment.json" in answer.out
     assert {path.stem for path in folder.iterdir()} == {*schemas(), "other"}
     assert json.loads((folder / "experiment.json").read_text()) == schemas()["experiment"]
 

@@ -84,9 +84,9 @@ def test_description_of_a_job_states_why_it_cannot_share_steps(
     composed: Compose, change: tuple[str, ...], reason: str
 ) -> None:
     own = () if any(each.startswith("scheduler=") for each in change) else WSD
-    found = job(composed, *own, *change, trust=("sharing_lab",))
-    assert found.group is None
-    assert reason in str(found.refused)
+    description = job(composed, *own, *change, trust=("sharing_lab",))
+    assert description.group is None
+    assert reason in str(description.refused)
 
 
 def test_callback_that_declares_itself_shareable_is_accepted(composed: Compose) -> None:
@@ -113,9 +113,9 @@ def test_steps_are_counted_exactly_with_an_uneven_last_batch(composed: Compose) 
     """The digits have 1,198 samples: 75 batches of 16, the last of 14."""
     steps: dict[str, Any] = {}
     for length in ("2ep", "1199sp", "151ba"):
-        found = job(composed, "scheduler=constant", f"max_duration={length}")
-        assert found.sequences is not None
-        steps[length] = found.sequences.steps
+        description = job(composed, "scheduler=constant", f"max_duration={length}")
+        assert description.sequences is not None
+        steps[length] = description.sequences.steps
     assert steps == {"2ep": 150, "1199sp": 76, "151ba": 151}
 
 

@@ -109,9 +109,9 @@ def test_every_registered_name_of_torchmetrics_exists() -> None:
     import torchmetrics
 
     for name in sorted(TORCHMETRICS):
-        found = locate(name)
-        assert isinstance(found, type)
-        assert issubclass(found, (torchmetrics.Metric, torchmetrics.MetricCollection))
+        metric_class = locate(name)
+        assert isinstance(metric_class, type)
+        assert issubclass(metric_class, (torchmetrics.Metric, torchmetrics.MetricCollection))
 
 
 def test_metric_that_does_not_return_a_number_needs_trust() -> None:
@@ -130,8 +130,8 @@ def test_torchs_schedulers_without_function_arguments_are_registered() -> None:
         "LRScheduler",
         "_LRScheduler",
     }
-    found = {name for name in module.__all__ if name not in taking_functions}
-    assert {name.rpartition(".")[2] for name in TORCH_SCHEDULERS} == found
+    names = {name for name in module.__all__ if name not in taking_functions}
+    assert {name.rpartition(".")[2] for name in TORCH_SCHEDULERS} == names
 
 
 # -- trust
@@ -261,7 +261,7 @@ def test_error_of_user_code_names_the_config_key_the_target_and_the_line(
 
 
 def test_nested_targets_lists_and_mappings_are_instantiated() -> None:
-    made = instantiate(
+    scheduler = instantiate(
         {
             "_target_": "ssr_hydra.schedulers.ProductScheduler",
             "factors": {
@@ -270,7 +270,7 @@ def test_nested_targets_lists_and_mappings_are_instantiated() -> None:
             },
         }
     )
-    assert made == ProductScheduler({"a": LinearScheduler(), "b": StepScheduler("2ep")})
+    assert scheduler == ProductScheduler({"a": LinearScheduler(), "b": StepScheduler("2ep")})
     plain = instantiate({"a": [1, {"b": (2, 3)}], 4: None})
     assert plain == {"a": [1, {"b": [2, 3]}], 4: None}
     assert type(plain["a"]) is list
@@ -287,10 +287,10 @@ def test_positional_arguments_and_partial_are_supported() -> None:
 
 
 def test_target_gets_lists_as_python_lists(my_package: str) -> None:
-    made = instantiate({"_target_": "my_package.Net", "parts": [1, {"a": [2]}]}, [my_package])
-    assert made.parts == [1, {"a": [2]}]
-    assert type(made.parts) is list
-    assert type(made.parts[1]) is dict
+    net = instantiate({"_target_": "my_package.Net", "parts": [1, {"a": [2]}]}, [my_package])
+    assert net.parts == [1, {"a": [2]}]
+    assert type(net.parts) is list
+    assert type(net.parts[1]) is dict
 
 
 def test_errors_name_the_config_key() -> None:

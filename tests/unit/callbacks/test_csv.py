@@ -54,9 +54,9 @@ def test_every_record_is_a_row_and_every_name_is_a_column(tmp_path: Path) -> Non
 def test_numbers_keep_all_digits_and_non_finite_values_round_trip(tmp_path: Path) -> None:
     values = [1 / 3, 1e-300, -5e-324, math.nan, math.inf, -math.inf]
     write(tmp_path, *(train(10 * n + 10, x=value) for n, value in enumerate(values)))
-    found = [float(row["x"]) for row in table(tmp_path)]
-    assert found[:3] == values[:3]
-    np.testing.assert_array_equal(found, values)
+    numbers = [float(row["x"]) for row in table(tmp_path)]
+    assert numbers[:3] == values[:3]
+    np.testing.assert_array_equal(numbers, values)
     by_numpy = np.genfromtxt(tmp_path / "metrics.csv", delimiter=",", names=True, usecols=("batch", "x"))
     np.testing.assert_array_equal(by_numpy["x"], values)
 

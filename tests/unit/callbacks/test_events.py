@@ -45,12 +45,12 @@ class Memory:
 
 
 def test_callbacks_are_called_before_loggers_and_in_order() -> None:
-    heard: list[str] = []
-    events = Events({"a": Heard(heard, "a"), "b": Heard(heard, "b")}, {"l": Logger(heard, "l")})
-    events.on("batch_end", lambda trainer, loss: heard.append(f"function {loss}"))
+    calls: list[str] = []
+    events = Events({"a": Heard(calls, "a"), "b": Heard(calls, "b")}, {"l": Logger(calls, "l")})
+    events.on("batch_end", lambda trainer, loss: calls.append(f"function {loss}"))
     events.fire("batch_end", None, 7)
     events.fire("log", None, {"batch": 3})
-    assert heard == ["a batch 7", "b batch 7", "l batch 7", "function 7", "l log 3"]
+    assert calls == ["a batch 7", "b batch 7", "l batch 7", "function 7", "l log 3"]
 
 
 class Gives:
@@ -109,7 +109,7 @@ def test_lists_and_dicts_of_numbers_in_a_record_become_plain_data() -> None:
 
 
 def test_callbacks_can_add_values_to_a_record_before_it_is_written_and_logged() -> None:
-    heard: list[str] = []
+    calls: list[str] = []
 
     class Adds:
         def log(self, trainer: Any, record: dict[str, Any]) -> None:
@@ -117,14 +117,14 @@ def test_callbacks_can_add_values_to_a_record_before_it_is_written_and_logged() 
 
     class Fails:
         def log(self, trainer: Any, record: dict[str, Any]) -> None:
-            heard.append(f"logged {record}")
+            calls.append(f"logged {record}")
             raise OSError
 
     events = Events([Heard([], "other"), Adds()], [Fails()])
-    events.on("log", lambda trainer, record: heard.append("never"))
+    events.on("log", lambda trainer, record: calls.append("never"))
     with pytest.raises(RunError, match="logger fails failed at log: OSError: no message"):
-        events.record(None, {"batch": 1}, lambda record: heard.append(f"written {record}"))
-    assert heard == ["written {'batch': 1, 'more': 1}", "logged {'batch': 1, 'more': 1}"]
+        events.record(None, {"batch": 1}, lambda record: calls.append(f"written {record}"))
+    assert calls == ["written {'batch': 1, 'more': 1}", "logged {'batch': 1, 'more': 1}"]
     record: dict[str, Any] = {}
     Events([Adds()]).record(None, record, None)
     assert record == {"more": 1}
@@ -141,13 +141,13 @@ def test_event_that_no_callback_handles_has_no_listeners() -> None:
 
 
 def test_only_rank_0_calls_loggers_and_main_only_callbacks() -> None:
-    heard: list[str] = []
-    for_main = Heard(heard, "main")
+    calls: list[str] = []
+    for_main = Heard(calls, "main")
     for_main.main_only = True  # type: ignore[attr-defined]
-    events = Events({"all": Heard(heard, "all"), "main": for_main}, {"l": Logger(heard, "l")}, is_main=False)
+    events = Events({"all": Heard(calls, "all"), "main": for_main}, {"l": Logger(calls, "l")}, is_main=False)
     events.fire("batch_end", None, 1)
     events.fire("log", None, {"batch": 1})
-    assert heard == ["all batch 1"]
+    assert calls == ["all batch 1"]
 
 
 def test_error_of_a_logger_names_the_logger_and_its_event() -> None:
@@ -157,8 +157,8 @@ def test_error_of_a_logger_names_the_logger_and_its_event() -> None:
 
     with pytest.raises(RunError) as caught:
         Events(loggers={"far": Broken()}).fire("log", None, {})
-    told = "logger far failed at log: OSError: no route to host"
-    assert str(caught.value) == f"{told}; metrics.jsonl has every record, and the run can be resumed"
+    reason = "logger far failed at log: OSError: no route to host"
+    assert str(caught.value) == f"{reason}; metrics.jsonl has every record, and the run can be resumed"
     assert isinstance(caught.value.__cause__, OSError)
 
 
@@ -188,7 +188,7 @@ def test_error_of_a_callback_is_not_wrapped() -> None:
 
 @pytest.mark.parametrize("event", ["eval_end", "fit_end", "close"])
 def test_end_events_call_every_listener_and_raise_the_first_error(event: str) -> None:
-    heard: list[str] = []
+    calls: list[str] = []
     events = Events()
 
     def fail(message: str) -> Any:
@@ -199,28 +199,28 @@ def test_end_events_call_every_listener_and_raise_the_first_error(event: str) ->
 
     events.on(event, fail("first"))
     events.on(event, fail("second"))
-    events.on(event, lambda *args: heard.append("after"))
+    events.on(event, lambda *args: calls.append("after"))
     with pytest.raises(ValueError, match="first"):
         events.fire(event, *EVENTS[event])
-    assert heard == ["after"]
+    assert calls == ["after"]
 
 
 def test_events_during_training_stop_at_the_first_error() -> None:
-    heard: list[str] = []
+    calls: list[str] = []
     events = Events()
     events.on("batch_end", lambda trainer, loss: 1 // loss)
-    events.on("batch_end", lambda trainer, loss: heard.append("after"))
+    events.on("batch_end", lambda trainer, loss: calls.append("after"))
     with pytest.raises(ZeroDivisionError):
         events.fire("batch_end", None, 0)
-    assert heard == []
+    assert calls == []
 
 
 def test_second_call_of_close_has_no_effect() -> None:
-    heard: list[str] = []
-    events = Events([Heard(heard, "a")])
+    calls: list[str] = []
+    events = Events([Heard(calls, "a")])
     events.close()
     events.close()
-    assert heard == ["a close"]
+    assert calls == ["a close"]
 
 
 def test_callback_states_are_saved_by_name() -> None:

@@ -38,8 +38,8 @@ def local(folder: Path) -> Any:
 
 
 def runs(store: Any) -> list[Any]:
-    found = store.search_runs([store.get_experiment_by_name("été").experiment_id])
-    return sorted(found, key=lambda run: run.info.start_time)
+    mlflow_runs = store.search_runs([store.get_experiment_by_name("été").experiment_id])
+    return sorted(mlflow_runs, key=lambda run: run.info.start_time)
 
 
 def history(store: Any, run: Any, name: str) -> list[tuple[int, float]]:

@@ -26,8 +26,8 @@ def run(folder: Path, batches: int, **arguments: Any) -> list[str]:
 
 
 def test_trace_has_only_the_active_batches(tmp_path: Path) -> None:
-    made = run(tmp_path, 9, wait=2, warmup=1, active=3, record_shapes=True)
-    assert made == ["table-6.txt", "trace-6.json"]
+    names = run(tmp_path, 9, wait=2, warmup=1, active=3, record_shapes=True)
+    assert names == ["table-6.txt", "trace-6.json"]
     events = json.loads((tmp_path / "profile" / "trace-6.json").read_text())["traceEvents"]
     shapes = [event["args"]["Input Dims"][0] for event in events if event.get("name") == "aten::mm"]
     assert shapes == [[4, 4], [5, 5], [6, 6]]

@@ -26,13 +26,16 @@ def write(folder: Path, *records: dict[str, Any], batch: int = 0, ends: bool = F
 def test_every_number_is_a_scalar_at_its_batch(tmp_path: Path) -> None:
     evaluation = {"event": "eval", "batch": 20, "eval/accuracy": 0.5, "eval/loss": math.nan}
     write(tmp_path, train(10, weight_decay=0.25), train(20, lrs=[0.5, 0.125]), evaluation)
-    found = scalars_of_tensorboard(tmp_path / "tensorboard")
-    assert found.pop("train/loss") == [(10, pytest.approx(0.1)), (20, pytest.approx(0.05))]  # TensorBoard keeps float32
-    assert found.pop("lr") == [(10, pytest.approx(0.1)), (20, pytest.approx(0.1))]
-    ((step, loss),) = found.pop("eval/loss")
+    scalars = scalars_of_tensorboard(tmp_path / "tensorboard")
+    assert scalars.pop("train/loss") == [
+        (10, pytest.approx(0.1)),
+        (20, pytest.approx(0.05)),
+    ]  # TensorBoard keeps float32
+    assert scalars.pop("lr") == [(10, pytest.approx(0.1)), (20, pytest.approx(0.1))]
+    ((step, loss),) = scalars.pop("eval/loss")
     assert step == 20
     assert math.isnan(loss)
-    assert found == {
+    assert scalars == {
         "weight_decay": [(10, 0.25)],
         "lr/0": [(20, 0.5)],
         "lr/1": [(20, 0.125)],
@@ -43,9 +46,9 @@ def test_every_number_is_a_scalar_at_its_batch(tmp_path: Path) -> None:
 def test_steps_repeated_after_a_resume_are_read_once(tmp_path: Path) -> None:
     write(tmp_path, train(10), train(20), train(30, gone=1.0))
     write(tmp_path, train(20), train(30), batch=10)
-    found = scalars_of_tensorboard(tmp_path / "tensorboard")
-    assert [step for step, _ in found["train/loss"]] == [10, 20, 30]
-    assert found.get("gone", []) == []
+    scalars = scalars_of_tensorboard(tmp_path / "tensorboard")
+    assert [step for step, _ in scalars["train/loss"]] == [10, 20, 30]
+    assert scalars.get("gone", []) == []
     write(tmp_path, train(10))  # the run starts again
     assert [step for step, _ in scalars_of_tensorboard(tmp_path / "tensorboard")["train/loss"]] == [10]
 

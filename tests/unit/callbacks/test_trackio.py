@@ -47,9 +47,9 @@ def test_resume_continues_the_trackio_run_and_a_new_start_creates_a_new_run(
     config = {"ssr": 0.5, "data": {"eval": None}}
     evaluation = {"event": "eval", "batch": 20, "eval/accuracy": 0.5, "eval/loss": math.nan, "eval/top": math.inf}
     write(tmp_path, project, train(10), train(20, lrs=[0.5, 0.25]), evaluation, config=config)
-    ((name, kept, records),) = stored(project)
+    ((name, logged_config, records),) = stored(project)
     assert name.startswith("été <b>-")
-    assert (kept["ssr"], kept["data"]) == (0.5, {"eval": None})
+    assert (logged_config["ssr"], logged_config["data"]) == (0.5, {"eval": None})
     assert [record["step"] for record in records] == [10, 20, 20]
     clocks = {"epoch": 1, "batch": 10, "sample": 160, "token": 0, "train_seconds": 1.25}
     assert {**clocks, "train/loss": 0.1, "lr": 0.1}.items() <= records[0].items()
@@ -63,9 +63,9 @@ def test_resume_continues_the_trackio_run_and_a_new_start_creates_a_new_run(
     assert [record["step"] for record in records] == [10, 20, 20, 30]
 
     write(tmp_path, project, train(10), config=config)
-    _, (new, kept, records) = stored(project)
+    _, (new, logged_config, records) = stored(project)
     assert new != name
-    assert kept["resumed_from"] == name
+    assert logged_config["resumed_from"] == name
     assert [record["step"] for record in records] == [10]
     assert capfd.readouterr() == ("", "")
 

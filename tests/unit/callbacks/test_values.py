@@ -27,12 +27,12 @@ def test_each_of_several_param_groups_has_a_column() -> None:
 
 
 def test_scalars_do_not_include_counters_and_text() -> None:
-    found = scalars(
+    numbers = scalars(
         {"event": "eval", "batch": 3, "epoch": 1, "a": math.nan, "b": -math.inf, "c": None, "d": "x", "e": True}
     )
-    assert list(found) == ["a", "b", "e"]
-    assert math.isnan(found["a"])
-    assert (found["b"], found["e"]) == (-math.inf, 1.0)
+    assert list(numbers) == ["a", "b", "e"]
+    assert math.isnan(numbers["a"])
+    assert (numbers["b"], numbers["e"]) == (-math.inf, 1.0)
 
 
 def test_the_two_losses_of_training_have_different_names() -> None:
@@ -58,5 +58,5 @@ def test_error_for_a_missing_package_is_one_line(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setitem(values.PACKAGES, "wandb", ("json", "no_such_package"))
     with refused("logger", NotInstalledError) as caught:
         values.require_extra("wandb")
-    told = "logger='wandb': needs no_such_package, which is not installed; pip install \"ssr-hydra[wandb]\""
-    assert str(caught.value) == told
+    message = "logger='wandb': needs no_such_package, which is not installed; pip install \"ssr-hydra[wandb]\""
+    assert str(caught.value) == message

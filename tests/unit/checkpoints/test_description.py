@@ -38,9 +38,9 @@ def changed(path: str, value: Any) -> list[Difference]:
     return differences(DESCRIPTION, new)
 
 
-def refusal(found: list[Difference], on_change: str, timestamp: Timestamp) -> str | None:
+def refusal(changes: list[Difference], on_change: str, timestamp: Timestamp) -> str | None:
     try:
-        check_change(found, on_change, timestamp)
+        check_change(changes, on_change, timestamp)
     except InputError as error:
         return str(error)
     return None
@@ -86,31 +86,31 @@ NEVER = [
 @pytest.mark.parametrize("timestamp", [WITHIN, AT_END])
 @pytest.mark.parametrize(("path", "value"), ANYTIME)
 def test_error_for_a_changed_setting_shows_both_values(path: str, value: Any, timestamp: Timestamp) -> None:
-    found = changed(path, value)
-    assert len(found) == 1
-    message = refusal(found, "refuse", timestamp)
+    changes = changed(path, value)
+    assert len(changes) == 1
+    message = refusal(changes, "refuse", timestamp)
     assert message is not None
     assert message.startswith("resume='auto': the run differs from the checkpoint: ")
-    assert str(found[0]) in message
-    assert f"was {found[0].old!r} and is {value!r}" in message
+    assert str(changes[0]) in message
+    assert f"was {changes[0].old!r} and is {value!r}" in message
     for fix in ("resume.on_change=extend", "resume.on_change=rescale", "another folder"):
         assert fix in message
-    assert refusal(found, "extend", timestamp) is None
-    assert refusal(found, "rescale", timestamp) is None
+    assert refusal(changes, "extend", timestamp) is None
+    assert refusal(changes, "rescale", timestamp) is None
 
 
 @pytest.mark.parametrize(("path", "value"), EPOCH)
 def test_changed_batches_are_allowed_only_at_the_end_of_an_epoch(path: str, value: Any) -> None:
-    found = changed(path, value)
-    assert len(found) == 1
-    assert "the run differs from the checkpoint" in (refusal(found, "refuse", AT_END) or "")
+    changes = changed(path, value)
+    assert len(changes) == 1
+    assert "the run differs from the checkpoint" in (refusal(changes, "refuse", AT_END) or "")
     for on_change in ("extend", "rescale"):
-        assert refusal(found, on_change, AT_END) is None
-        message = refusal(found, on_change, WITHIN)
+        assert refusal(changes, on_change, AT_END) is None
+        message = refusal(changes, on_change, WITHIN)
         assert message == (
             "resume='auto': the checkpoint is after batch 30 of epoch 0, and these fields "
             "cannot change within an epoch: "
-            f"{found[0]}; resume from a checkpoint at the end of an epoch (checkpoint.interval=1ep writes them)"
+            f"{changes[0]}; resume from a checkpoint at the end of an epoch (checkpoint.interval=1ep writes them)"
         )
 
 
@@ -140,9 +140,9 @@ def test_every_changed_field_is_shown_with_both_values() -> None:
 
 
 def test_long_values_and_long_lists_of_differences_are_shortened() -> None:
-    found = differences({"scheduler": {str(k): 0 for k in range(30)}}, {"scheduler": {str(k): 1 for k in range(30)}})
-    assert len(found) == 30
-    message = refusal(found, "refuse", AT_END)
+    changes = differences({"scheduler": {str(k): 0 for k in range(30)}}, {"scheduler": {str(k): 1 for k in range(30)}})
+    assert len(changes) == 30
+    message = refusal(changes, "refuse", AT_END)
     assert message is not None
     assert len(re.findall("was 0 and is 1", message)) == 12
     assert "and 18 more;" in message
@@ -162,8 +162,8 @@ def test_long_values_and_long_lists_of_differences_are_shortened() -> None:
     ],
 )
 def test_different_values_are_reported(old: Any, new: Any, field: str) -> None:
-    assert [found.field for found in differences(old, new)] == [field]
-    assert [found.field for found in differences(new, old)] == [field]
+    assert [difference.field for difference in differences(old, new)] == [field]
+    assert [difference.field for difference in differences(new, old)] == [field]
 
 
 def test_field_that_only_one_config_has_is_reported() -> None:

@@ -43,9 +43,9 @@ def refused_by_name(newest: Path, file: Path, content: bytes) -> None:
 
 def damage_is_seen(folder: Path, newest: Path, file: Path, content: bytes) -> None:
     refused_by_name(newest, file, content)
-    found = load_latest_good(folder)
-    assert found is not None
-    checkpoint, refused = found
+    latest = load_latest_good(folder)
+    assert latest is not None
+    checkpoint, refused = latest
     assert checkpoint.path.name == "ba10"  # the previous good one is used
     assert is_of(checkpoint.state, 10)
     assert len(refused) == 1
@@ -181,7 +181,7 @@ def endless() -> list[Any]:
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "message"),
     [
         (lambda: archive({}, compressed=True), "would unpack to 33,5"),
         (lambda: archive({"x": Calls(bytearray, 2**40)}), "it refers to __builtin__.bytearray"),
@@ -195,13 +195,13 @@ def endless() -> list[Any]:
     ],
 )
 def test_file_that_needs_more_memory_than_its_size_is_refused(
-    two: tuple[Path, Path], content: Callable[[], bytes], said: str
+    two: tuple[Path, Path], content: Callable[[], bytes], message: str
 ) -> None:
     forge(two[1], content())
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     with pytest.raises(CheckpointError, match="has more than plain data") as caught:
         load(two[1])
-    assert said in str(caught.value)
+    assert message in str(caught.value)
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 2**14  # kB: half of the first limit on size
 
 
@@ -218,9 +218,9 @@ def test_files_that_are_not_regular_are_not_opened(two: tuple[Path, Path], name:
         file.symlink_to("/dev/zero")  # reading it never ends
     with pytest.raises(CheckpointError, match=f"{name}: it cannot be read"):
         load(two[1])
-    found = load_latest_good(two[0])
-    assert found is not None
-    assert found[0].path.name == "ba10"
+    latest = load_latest_good(two[0])
+    assert latest is not None
+    assert latest[0].path.name == "ba10"
 
 
 def test_very_large_index_is_not_read(two: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:

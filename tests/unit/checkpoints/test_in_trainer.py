@@ -34,21 +34,21 @@ def trainer(
 
 def run_with_checkpoints(*arguments: Any, at: list[int], **more: Any) -> None:
     """Train a run to its end, with checkpoints at these batches and at the end."""
-    made = trainer(*arguments, checkpoint={"interval": None, "keep": 9}, **more)
-    made.checkpoints_at = at
-    made.fit()
+    run = trainer(*arguments, checkpoint={"interval": None, "keep": 9}, **more)
+    run.checkpoints_at = at
+    run.fit()
 
 
-def rates(made: Trainer) -> dict[int, float]:
+def rates(run: Trainer) -> dict[int, float]:
     """Return the learning rate of each batch."""
-    seen: dict[int, float] = {}
+    lrs: dict[int, float] = {}
 
     def note(trainer: Trainer, loss: torch.Tensor) -> None:
-        seen[trainer.state.timestamp.batches - 1] = trainer.state.optimizers[0].param_groups[0]["lr"]
+        lrs[trainer.state.timestamp.batches - 1] = trainer.state.optimizers[0].param_groups[0]["lr"]
 
-    made.on("batch_end", note)
-    made.fit()
-    return seen
+    run.on("batch_end", note)
+    run.fit()
+    return lrs
 
 
 def cosine(tau: float) -> float:
@@ -75,9 +75,9 @@ def resumed(
 
 
 def test_finished_run_of_10_epochs_can_be_extended_to_20(ten_epochs: Path, tmp_path: Path) -> None:
-    seen = resumed(ten_epochs, 10, tmp_path, "20ep", CosineAnnealingScheduler(), on_change="extend")
-    assert list(seen) == list(range(50, 100))
-    for batch, lr in seen.items():
+    lrs = resumed(ten_epochs, 10, tmp_path, "20ep", CosineAnnealingScheduler(), on_change="extend")
+    assert list(lrs) == list(range(50, 100))
+    for batch, lr in lrs.items():
         assert lr == pytest.approx(1e-3 * cosine(batch / 100), rel=1e-12, abs=1e-18)
 
 
@@ -85,10 +85,10 @@ def test_finished_run_of_10_epochs_can_be_extended_to_20(ten_epochs: Path, tmp_p
 def test_run_can_be_rescaled_to_a_longer_or_shorter_length(
     ten_epochs: Path, tmp_path: Path, epoch: int, epochs: int
 ) -> None:
-    seen = resumed(ten_epochs, epoch, tmp_path, f"{epochs}ep", CosineAnnealingScheduler(), on_change="rescale")
+    lrs = resumed(ten_epochs, epoch, tmp_path, f"{epochs}ep", CosineAnnealingScheduler(), on_change="rescale")
     first, last = epoch * LENGTH, epochs * LENGTH
-    assert list(seen) == list(range(first, last))
-    for batch, lr in seen.items():
+    assert list(lrs) == list(range(first, last))
+    for batch, lr in lrs.items():
         on_plan = first + (50 - first) * (batch - first) / (last - first)
         assert lr == pytest.approx(1e-3 * cosine(on_plan / 50), rel=1e-12)
 
@@ -97,17 +97,17 @@ def test_run_can_be_rescaled_to_a_longer_or_shorter_length(
 def test_resumed_run_may_change_the_learning_rate_and_the_schedule(
     ten_epochs: Path, tmp_path: Path, on_change: str
 ) -> None:
-    seen = resumed(ten_epochs, 4, tmp_path, "10ep", LinearScheduler(), lr=5e-3, on_change=on_change)
-    for batch, lr in seen.items():
+    lrs = resumed(ten_epochs, 4, tmp_path, "10ep", LinearScheduler(), lr=5e-3, on_change=on_change)
+    for batch, lr in lrs.items():
         assert lr == pytest.approx(5e-3 * (1 - batch / 50), rel=1e-12)
 
 
 def test_resumed_run_may_change_ssr(ten_epochs: Path, tmp_path: Path) -> None:
     for on_change in ("extend", "rescale"):
         folder = tmp_path / on_change
-        seen = resumed(ten_epochs, 4, folder, "10ep", CosineAnnealingScheduler(), ssr=0.6, on_change=on_change)
-        assert list(seen) == list(range(20, 30))
-        for batch, lr in seen.items():
+        lrs = resumed(ten_epochs, 4, folder, "10ep", CosineAnnealingScheduler(), ssr=0.6, on_change=on_change)
+        assert list(lrs) == list(range(20, 30))
+        for batch, lr in lrs.items():
             tau = batch / 30 if on_change == "extend" else (20 + 30 * (batch - 20) / 10) / 50
             assert lr == pytest.approx(1e-3 * cosine(tau), rel=1e-12)
 
@@ -117,9 +117,9 @@ def test_resumed_run_may_change_the_batch_size_at_the_end_of_an_epoch(
     ten_epochs: Path, tmp_path: Path, on_change: str
 ) -> None:
     """18 samples are 5 batches of 4, or 9 of 2: after epoch 6, 4 epochs of 9 batches are left."""
-    seen = resumed(ten_epochs, 6, tmp_path, "10ep", CosineAnnealingScheduler(), batch_size=2, on_change=on_change)
-    assert list(seen) == list(range(30, 30 + 36))
-    for batch, lr in seen.items():
+    lrs = resumed(ten_epochs, 6, tmp_path, "10ep", CosineAnnealingScheduler(), batch_size=2, on_change=on_change)
+    assert list(lrs) == list(range(30, 30 + 36))
+    for batch, lr in lrs.items():
         assert lr == pytest.approx(1e-3 * cosine((6 + (batch - 30) / 9) / 10), rel=1e-12)
 
 
@@ -143,12 +143,12 @@ def test_run_can_resume_between_two_rescalings(tmp_path: Path) -> None:
 
 
 def test_changed_run_without_the_option_on_change_is_refused(ten_epochs: Path, tmp_path: Path) -> None:
-    for more, told in (
+    for more, pattern in (
         ({"lr": 0.5}, r"optimizers\[0\]\.groups\[0\]\.lr was 0\.001 and is 0\.5"),
         ({"ssr": 0.5}, r"run\.ssr was 1\.0 and is 0\.5"),
         ({"batch_size": 2}, r"data\.batch_size was 4 and is 2"),
     ):
-        with refused("resume", MismatchError, match=told):
+        with refused("resume", MismatchError, match=pattern):
             resumed(ten_epochs, 4, tmp_path, "10ep", CosineAnnealingScheduler(), **more)
     with refused("max_duration", RangeError, match="the checkpoint is at 4ep"):
         resumed(ten_epochs, 4, tmp_path, "3ep", CosineAnnealingScheduler(), on_change="extend")

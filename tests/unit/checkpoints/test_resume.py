@@ -19,9 +19,9 @@ def a_run(tmp_path: Path) -> Path:
 
 
 def opened(resume: str | Path, run_dir: Path | None) -> tuple[str, list[str]]:
-    found = open_checkpoint(resume, run_dir)
-    assert found is not None
-    return found[0].path.name, found[1]
+    latest = open_checkpoint(resume, run_dir)
+    assert latest is not None
+    return latest[0].path.name, latest[1]
 
 
 def test_setting_auto_finds_the_checkpoint_in_the_folder_of_the_run(a_run: Path, tmp_path: Path) -> None:
@@ -77,19 +77,19 @@ def test_requeued_job_continues_from_its_own_checkpoints(a_run: Path, tmp_path: 
     assert opened(a_run, new) == ("ba20", [])
     save(CheckpointStore(new / "checkpoints"), 35)
     for name in (str(a_run), str(a_run / "checkpoints" / "ba10")):
-        checkpoint, told = opened(name, new)
+        checkpoint, messages = opened(name, new)
         assert checkpoint == "ba35"
-        assert told == [f"resume={name} is not used, because the run has its own checkpoints in {new}/checkpoints"]
+        assert messages == [f"resume={name} is not used, because the run has its own checkpoints in {new}/checkpoints"]
     shutil.rmtree(a_run)  # the run folder is no longer needed
     assert opened(str(a_run), new)[0] == "ba35"
 
 
 def test_refused_checkpoints_are_reported(a_run: Path) -> None:
     (a_run / "checkpoints" / "ba20" / "state.pt").write_bytes(b"")
-    checkpoint, told = opened("auto", a_run)
+    checkpoint, messages = opened("auto", a_run)
     assert checkpoint == "ba10"
-    assert len(told) == 1
-    assert "ba20/state.pt: it is truncated: 0 bytes of" in told[0]
+    assert len(messages) == 1
+    assert "ba20/state.pt: it is truncated: 0 bytes of" in messages[0]
     # A checkpoint that the user names is not replaced.
     with pytest.raises(CheckpointError, match="ba20/state.pt: it is truncated"):
         open_checkpoint(a_run / "checkpoints" / "ba20", None)

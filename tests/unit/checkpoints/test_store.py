@@ -66,10 +66,10 @@ def test_leftovers_of_a_killed_process_are_ignored_and_removed_by_the_next_save(
 def test_replaced_checkpoint_is_used_until_the_new_one_is_complete(tmp_path: Path) -> None:
     store = CheckpointStore(tmp_path)
     save(store, 10).rename(tmp_path / "ba10.replaced")  # the process was killed between the two renames
-    found = load_latest_good(tmp_path)
-    assert found is not None
-    assert is_of(found[0].state, 10)
-    assert found[1] == []
+    latest = load_latest_good(tmp_path)
+    assert latest is not None
+    assert is_of(latest[0].state, 10)
+    assert latest[1] == []
     save(store, 10)
     assert names(tmp_path) == ["ba10"]
 
@@ -114,9 +114,9 @@ def test_newest_checkpoint_is_the_one_saved_last(tmp_path: Path) -> None:
         save(store, batch)
     save(store, 120)  # as after a resume from an earlier checkpoint
     assert [batch for batch, _ in store.all()] == [200, 120]
-    found = load_latest_good(tmp_path)
-    assert found is not None
-    assert found[0].timestamp["batch"] == 120
+    latest = load_latest_good(tmp_path)
+    assert latest is not None
+    assert latest[0].timestamp["batch"] == 120
     save(store, 140)
     assert [batch for batch, _ in store.all()] == [120, 140]
 
@@ -161,9 +161,9 @@ def test_refused_checkpoints_are_listed_newest_first(tmp_path: Path) -> None:
             file.seek(300)
             file.write(b"\xff\x00\xff")
     (tmp_path / "ba40" / "state.pt").unlink()
-    found = load_latest_good(tmp_path)
-    assert found is not None
-    checkpoint, refused = found
+    latest = load_latest_good(tmp_path)
+    assert latest is not None
+    checkpoint, refused = latest
     assert checkpoint.path == tmp_path / "ba10"
     altered = "it was altered or damaged: its SHA-256 is not the recorded one"
     assert refused == [
@@ -210,10 +210,10 @@ def test_checkpoint_removed_during_reading_is_not_reported_as_damaged(
         return load(path)
 
     monkeypatch.setattr("ssr_hydra.checkpoints.store.load", load_after_rotation)
-    found = load_latest_good(tmp_path)
-    assert found is not None
-    assert found[0].timestamp["batch"] == 40
-    assert found[1] == []
+    latest = load_latest_good(tmp_path)
+    assert latest is not None
+    assert latest[0].timestamp["batch"] == 40
+    assert latest[1] == []
 
 
 # --- a full disk --------------------------------------------------------------------------------------------------
@@ -268,9 +268,9 @@ def test_disk_that_is_full_at_sync_is_reported(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(WriteError, match="No space left on device"):
         save(store, 20)
-    found = load_latest_good(tmp_path)
-    assert found is not None
-    assert found[1] == []
+    latest = load_latest_good(tmp_path)
+    assert latest is not None
+    assert latest[1] == []
     assert not [name for name in names(tmp_path) if name.startswith(".")]
 
 

@@ -115,9 +115,9 @@ def test_time_never_jumps_or_decreases(journey: tuple[str, list[int], list[int]]
     before = travel(unit, lengths[:-1], times[:-1])
     after = travel(unit, lengths, times)
     assert virtual(after, times[-1], unit) == virtual(before, times[-1], unit)
-    shown = [virtual(after, times[-1] + k, unit) for k in range(5)]
-    assert shown == sorted(shown)
-    assert len(set(shown)) == 5
+    virtual_times = [virtual(after, times[-1] + k, unit) for k in range(5)]
+    assert virtual_times == sorted(virtual_times)
+    assert len(set(virtual_times)) == 5
 
 
 @given(journeys(), st.floats(0, 1))

@@ -48,25 +48,27 @@ def node(request: pytest.FixtureRequest, clean_hydra: None) -> DictConfig:
     return node
 
 
-def check_made(made: Any, node: DictConfig) -> None:
+def check_made(instance: Any, node: DictConfig) -> None:
     """Check that the result is the scheduler itself, with plain parts, and can be bound to a run."""
-    assert type(made).__name__ == node._target_.rpartition(".")[2]
-    assert "omegaconf" not in repr([(item.name, type(getattr(made, item.name))) for item in dataclasses.fields(made)])
+    assert type(instance).__name__ == node._target_.rpartition(".")[2]
+    assert "omegaconf" not in repr(
+        [(item.name, type(getattr(instance, item.name))) for item in dataclasses.fields(instance)]
+    )
     state = State("8ep", dataloader_len=4)
-    if isinstance(made, Scheduler):
-        assert 0 <= made(state, 0.5) <= 1
-    elif isinstance(made, TorchScheduler):
-        assert made.bind(state, 0.5).rates(state.timestamp, [0.1])[0] >= 0
+    if isinstance(instance, Scheduler):
+        assert 0 <= instance(state, 0.5) <= 1
+    elif isinstance(instance, TorchScheduler):
+        assert instance.bind(state, 0.5).rates(state.timestamp, [0.1])[0] >= 0
     else:
-        assert isinstance(made, ReduceLROnPlateau)
+        assert isinstance(instance, ReduceLROnPlateau)
 
 
 @pytest.mark.parametrize("node", CHOICES, indirect=True)
 def test_every_choice_is_instantiated(node: DictConfig) -> None:
-    made = instantiate(node)
-    check_made(made, node)
+    instance = instantiate(node)
+    check_made(instance, node)
     if "lr_lambda" not in node:  # functions are created again, so they are never equal
-        assert made == instantiate(node, _convert_="all")
+        assert instance == instantiate(node, _convert_="all")
 
 
 @pytest.mark.parametrize("node", KINDS, indirect=True)
@@ -75,8 +77,8 @@ def test_config_keeps_the_type_of_each_argument_in_any_container(node: DictConfi
     for convert in CONVERT:
         check_made(instantiate(OmegaConf.create([node, node]), _convert_=convert)[1], node)
         whole = instantiate(OmegaConf.create(holder), _convert_=convert)
-        for made in (whole["default"], whole["heads"][0], whole["optim"]["scheduler"]):
-            check_made(made, node)
+        for instance in (whole["default"], whole["heads"][0], whole["optim"]["scheduler"]):
+            check_made(instance, node)
         assert whole["optim"]["name"] == 0.1
 
 
@@ -85,10 +87,10 @@ def test_experiment_is_instantiated_as_a_whole(clean_hydra: None) -> None:
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
         overrides = ["scheduler=product", "+scheduler@schedules.weight_decay=sequence", "+optimizer._partial_=true"]
         cfg = compose("config", overrides)
-    made = instantiate(cfg)
-    assert isinstance(made.model, torch.nn.Module)
-    check_made(made.scheduler, cfg.scheduler)
-    check_made(made.schedules.weight_decay, cfg.schedules.weight_decay)
+    experiment = instantiate(cfg)
+    assert isinstance(experiment.model, torch.nn.Module)
+    check_made(experiment.scheduler, cfg.scheduler)
+    check_made(experiment.schedules.weight_decay, cfg.schedules.weight_decay)
 
 
 @pytest.mark.parametrize(

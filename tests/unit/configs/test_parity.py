@@ -66,10 +66,10 @@ def normal(value: Any) -> Any:
 def test_config_has_the_argument_names_order_kinds_and_defaults_of_its_class(
     group: str, name: str, config: Any
 ) -> None:
-    expected, found = parameters(located(config)), fields(config)
-    assert [p.name for p in expected] == list(found)
+    expected, config_fields = parameters(located(config)), fields(config)
+    assert [p.name for p in expected] == list(config_fields)
     for parameter in expected:
-        field, key = found[parameter.name], (name, parameter.name)
+        field, key = config_fields[parameter.name], (name, parameter.name)
         assert field.kw_only == (parameter.kind is parameter.KEYWORD_ONLY), parameter.name
         if parameter.default is parameter.empty:
             assert (default_of(field) == "???") == (key in MANDATORY), parameter.name
@@ -146,19 +146,25 @@ def test_config_of_a_part_has_the_arguments_of_its_class(config: Any, target: An
     own: Mapping[str, Any] = OF_PARTS.get(config.__name__, {})
     # Values that the run sets are not fields of the data: its seed, device and processes.
     expected = [p for p in parameters(target) if p.name not in ("seed", "device", "rank", "world_size")]
-    found = fields(config)
-    assert [p.name for p in expected] == list(found)
+    config_fields = fields(config)
+    assert [p.name for p in expected] == list(config_fields)
     for parameter in expected:
-        wanted = own.get(parameter.name, parameter.default)
-        assert default_of(found[parameter.name]) == wanted, parameter.name
+        default = own.get(parameter.name, parameter.default)
+        assert default_of(config_fields[parameter.name]) == default, parameter.name
 
 
 def test_data_config_has_the_arguments_of_make_loaders() -> None:
     own = [p.name for p in parameters(make_loaders)]
     assert own == ["train", "eval", "augment", "seed", "device", "rank", "world_size", "settings"]
     # Values that the run sets are not fields of the data: its seed, device and processes.
-    found = {name: default_of(field) for name, field in fields(GROUPS["data"]["custom"]).items()}
-    assert found == {"train": {"_target_": "???"}, "eval": None, "test": None, "augment": None, **vars(DataSettings())}
+    defaults = {name: default_of(field) for name, field in fields(GROUPS["data"]["custom"]).items()}
+    assert defaults == {
+        "train": {"_target_": "???"},
+        "eval": None,
+        "test": None,
+        "augment": None,
+        **vars(DataSettings()),
+    }
 
 
 def test_trainer_config_has_the_trainers_arguments() -> None:
@@ -170,14 +176,14 @@ def test_trainer_config_has_the_trainers_arguments() -> None:
     expected = {p.name: p.default for p in parameters(Trainer) if p.name not in built}
     for setting in (CountSettings, StepSettings):
         expected |= {p.name: p.default for p in parameters(setting)}
-    found = {name: default_of(field) for name, field in fields(TrainerConfig).items()}
-    assert found.pop("threads") == 1
-    assert list(found) == list(expected)
+    defaults = {name: default_of(field) for name, field in fields(TrainerConfig).items()}
+    assert defaults.pop("threads") == 1
+    assert list(defaults) == list(expected)
     # The config states these values, so that the command line can override them. They equal the trainer's defaults.
-    assert found.pop("loss") == {"_target_": "torch.nn.CrossEntropyLoss"}
-    assert found.pop("metrics") == {"accuracy": {"_target_": "ssr_hydra.trainer.accuracy", "_partial_": True}}
-    assert found.pop("objective") == "eval/accuracy"
-    for name, default in found.items():
+    assert defaults.pop("loss") == {"_target_": "torch.nn.CrossEntropyLoss"}
+    assert defaults.pop("metrics") == {"accuracy": {"_target_": "ssr_hydra.trainer.accuracy", "_partial_": True}}
+    assert defaults.pop("objective") == "eval/accuracy"
+    for name, default in defaults.items():
         assert default == expected[name], name
 
 

@@ -39,8 +39,8 @@ def test_register_adds_every_choice_of_every_group(empty_store: ConfigStore) -> 
 def test_config_of_each_class_can_be_pickled(group: str, name: str) -> None:
     """Launchers send configs to other processes."""
     config = GROUPS[group][name]
-    made = config() if isinstance(config, type) else config
-    assert pickle.loads(pickle.dumps(made)) == made
+    instance = config() if isinstance(config, type) else config
+    assert pickle.loads(pickle.dumps(instance)) == instance
 
 
 def test_every_config_class_is_an_attribute_of_its_module() -> None:
@@ -100,10 +100,10 @@ def test_preset_source_has_the_configs_that_register_stores(empty_store: ConfigS
     """The app creates presets one by one; an app of a user finds the same presets in the ConfigStore."""
     source = PresetSource("ssr_hydra", "presets://")
     names = [(group, name) for group in ("", *GROUPS) for name in source.list(group, ObjectType.CONFIG)]
-    made = {(group, name): source.load_config(f"{group}/{name}".lstrip("/")) for group, name in names}
+    results = {(group, name): source.load_config(f"{group}/{name}".lstrip("/")) for group, name in names}
     register(GROUPS)
     assert {name for group, name in names if group == "scheduler"} == set(GROUPS["scheduler"])
-    for (group, name), result in made.items():
+    for (group, name), result in results.items():
         stored = empty_store.load(f"{group}/{name}.yaml".lstrip("/"))
         assert result.config == stored.node
         assert result.header == {"package": stored.package}

@@ -161,8 +161,8 @@ def test_scaling_is_computed_in_float64(in_tmp: Path) -> None:
     arguments: dict[str, Any] = {"task": "regression", "eval_path": "none.npz"}
     with refused("dtype", MismatchError):
         Arrays("a.npz", **arguments)
-    kept = Arrays("a.npz", **arguments, dtype="float64").tensors[1].flatten().tolist()
-    assert kept == seconds.tolist()
+    column = Arrays("a.npz", **arguments, dtype="float64").tensors[1].flatten().tolist()
+    assert column == seconds.tolist()
     # A column with one value, computed in two ways, is still a constant column.
     np.savez("a.npz", x=np.array([[0.3], [0.1 + 0.2]] * 5), y=np.arange(10) % 2)
     assert Arrays("a.npz").tensors[0].unique().numel() == 1
@@ -322,14 +322,14 @@ BAD_TABLES = [
 ]
 
 
-@pytest.mark.parametrize(("text", "arguments", "field", "said"), BAD_TABLES)
+@pytest.mark.parametrize(("text", "arguments", "field", "message"), BAD_TABLES)
 def test_error_for_a_bad_table_names_row_and_column(
-    in_tmp: Path, text: str, arguments: dict[str, Any], field: str, said: str
+    in_tmp: Path, text: str, arguments: dict[str, Any], field: str, message: str
 ) -> None:
     (in_tmp / "t.csv").write_bytes(text.encode("latin-1"))
     with refused(field) as caught:
         Arrays("t.csv", **arguments)
-    assert said in str(caught.value)
+    assert message in str(caught.value)
 
 
 class Hostile:

@@ -13,12 +13,14 @@ from ssr_hydra.data import Digits
 def test_the_images_are_those_of_scikit_learn() -> None:
     source = load_digits()
     images = torch.tensor(source.images, dtype=torch.float32) / 16
-    known = {(tuple(image.flatten().tolist()), int(label)) for image, label in zip(images, source.target, strict=True)}
-    seen = [
+    expected = {
+        (tuple(image.flatten().tolist()), int(label)) for image, label in zip(images, source.target, strict=True)
+    }
+    samples = [
         (tuple(image.flatten().tolist()), int(label)) for split in ("train", "eval") for image, label in Digits(split)
     ]
-    assert len(seen) == 1797
-    assert set(seen) == known
+    assert len(samples) == 1797
+    assert set(samples) == expected
 
 
 def test_splits_are_disjoint_and_stratified() -> None:

@@ -179,10 +179,10 @@ def test_every_transform_that_needs_no_trust_works_on_an_image(name: str) -> Non
         "Resize": {"size": [4, 4]},
         "ScaleJitter": {"target_size": [32, 32], "scale_range": [0.5, 2]},
     }.get(name, {})
-    made = instantiate({"_target_": f"torchvision.transforms.v2.{name}", **arguments})
+    transform = instantiate({"_target_": f"torchvision.transforms.v2.{name}", **arguments})
     image: Any = torch.from_numpy(picture(0, 48, 64)).permute(2, 0, 1)
     image = image.float() / 255 if name in ("Normalize", "GaussianNoise") else transforms.functional.to_pil_image(image)
-    assert isinstance(made(image), (torch.Tensor, Image.Image))
+    assert isinstance(transform(image), (torch.Tensor, Image.Image))
 
 
 def test_test_folder_has_classes_and_transforms_of_the_evaluation_data(root: Path) -> None:

@@ -70,9 +70,9 @@ def test_overfit_preset_evaluates_training_data_without_augmentation() -> None:
     train, evaluation = make_loaders(
         digits, Digits("eval"), batch_size=8, limit_train=2, eval_on_train=True, augment=RandomShift(1), shuffle=False
     )
-    shown = torch.cat([images for images, _ in evaluation])
-    assert torch.equal(shown, torch.stack([digits[number * len(digits) // 16][0] for number in range(16)]))
-    assert not torch.equal(shown, torch.cat([images for images, _ in train]))
+    eval_images = torch.cat([images for images, _ in evaluation])
+    assert torch.equal(eval_images, torch.stack([digits[number * len(digits) // 16][0] for number in range(16)]))
+    assert not torch.equal(eval_images, torch.cat([images for images, _ in train]))
 
 
 def test_limited_data_set_has_a_different_description() -> None:

@@ -163,8 +163,8 @@ def test_batches_of_a_stream_are_a_function_of_seed_and_epoch() -> None:
     assert random.getstate() == before
     assert read([2, 1]) == {2: all_three[2], 1: all_three[1]}
     assert [batches[0][0] for batches in all_three.values()] == [[0, 0], [1, 1], [2, 2]]
-    drawn = [number for batches in all_three.values() for batch in batches for part in batch[1:] for number in part]
-    assert len(set(drawn)) == 3 * 4 * 3
+    numbers = [number for batches in all_three.values() for batch in batches for part in batch[1:] for number in part]
+    assert len(set(numbers)) == 3 * 4 * 3
 
 
 EMPTY = TensorDataset(torch.zeros(0, 1), torch.zeros(0))

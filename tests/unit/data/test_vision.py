@@ -108,8 +108,8 @@ def mnist(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name, count in (("train", 20), ("t10k", 10)):
         (raw / f"{name}-images-idx3-ubyte").write_bytes(idx(images_of(count, 28, 28)))
         (raw / f"{name}-labels-idx1-ubyte").write_bytes(idx(np.arange(count, dtype=np.uint8) % 10))
-    known = module.IMAGE_SETS["mnist"]
-    monkeypatch.setitem(module.IMAGE_SETS, "mnist", known._replace(samples={"train": 20, "eval": 10}))
+    image_set = module.IMAGE_SETS["mnist"]
+    monkeypatch.setitem(module.IMAGE_SETS, "mnist", image_set._replace(samples={"train": 20, "eval": 10}))
     return tmp_path / "root"
 
 
@@ -156,9 +156,9 @@ def test_error_without_a_network_is_one_line_with_the_address_and_a_fix(
     monkeypatch.setattr(datasets.CIFAR10, "url", "http://127.0.0.1:9/cifar.tar.gz")
     with pytest.raises(RunError) as caught:
         SmallImages("cifar10", root="here")
-    said = str(caught.value)
-    assert "\n" not in said
-    assert all(part in said for part in ("http://127.0.0.1:9", "cifar-10-batches-py", "here", "data=fake"))
+    message = str(caught.value)
+    assert "\n" not in message
+    assert all(part in message for part in ("http://127.0.0.1:9", "cifar-10-batches-py", "here", "data=fake"))
     with refused("root", PathError, match="download=true"):
         SmallImages("cifar10", root="here", download=False)
 
@@ -182,15 +182,15 @@ REAL = Path(os.environ.get("SSR_HYDRA_DATA") or "~/.cache/ssr_hydra").expanduser
 
 @pytest.mark.parametrize("name", module.IMAGE_SETS)
 def test_real_data_sets_have_the_declared_sizes_and_statistics(name: str) -> None:
-    known = module.IMAGE_SETS[name]
-    if not (REAL / known.folder).exists():
+    image_set = module.IMAGE_SETS[name]
+    if not (REAL / image_set.folder).exists():
         pytest.skip(f"{name} is not on this machine")
     train = SmallImages(name, root=str(REAL), download=False)
     held_out = SmallImages(name, "eval", str(REAL), download=False)
-    assert (len(train), len(held_out)) == (known.samples["train"], known.samples["eval"])
+    assert (len(train), len(held_out)) == (image_set.samples["train"], image_set.samples["eval"])
     assert train.tensors[0].mean((0, 2, 3)).abs().max() < 1e-3
     assert (train.tensors[0].std((0, 2, 3)) - 1).abs().max() < 5e-3
-    assert train.tensors[1].unique().tolist() == list(range(known.num_classes))
+    assert train.tensors[1].unique().tolist() == list(range(image_set.num_classes))
 
 
 def test_fake_images_are_reproducible_and_of_any_size() -> None:

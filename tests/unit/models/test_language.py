@@ -19,10 +19,10 @@ def tokens(samples: int = 3, length: int = 20, seed: int = 0) -> Tensor:
 def model(make: Any, **options: Any) -> nn.Module:
     """Return a model as after some training, so that no parameter is zero."""
     torch.manual_seed(0)
-    made: nn.Module = make(**options)
-    for parameter in made.parameters():
+    net: nn.Module = make(**options)
+    for parameter in net.parameters():
         nn.init.normal_(parameter, std=0.3)
-    return made.eval()
+    return net.eval()
 
 
 def test_number_of_weights_is_as_documented() -> None:
@@ -80,8 +80,8 @@ def test_padding_does_not_change_the_output(make: Any, side: str) -> None:
     if side == "left":
         parts, masks = parts[::-1], masks[::-1]
     place = slice(4, 13) if side == "left" else slice(0, 9)
-    found = net(torch.cat(parts, 1), torch.cat(masks, 1))[:, place]
-    torch.testing.assert_close(found, net(inputs), rtol=1e-4, atol=1e-4)
+    outputs = net(torch.cat(parts, 1), torch.cat(masks, 1))[:, place]
+    torch.testing.assert_close(outputs, net(inputs), rtol=1e-4, atol=1e-4)
     assert torch.isfinite(net(torch.cat(parts, 1), torch.cat(masks, 1))).all()
 
 

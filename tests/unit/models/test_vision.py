@@ -70,7 +70,7 @@ def test_options_are_passed_to_torchvision() -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "field", "said"),
+    ("arguments", "field", "message"),
     [
         ({"name": "resnet8"}, "name", "did you mean resnet18"),
         ({"name": "fasterrcnn_resnet50_fpn"}, "name", "is not a classification model"),
@@ -85,10 +85,10 @@ def test_options_are_passed_to_torchvision() -> None:
         ({"name": "resnet18", "options": {"weights": "DEFAULT"}}, "options.weights", "cannot be set in options"),
     ],
 )
-def test_error_for_an_invalid_argument_is_one_line(arguments: dict[str, Any], field: str, said: str) -> None:
+def test_error_for_an_invalid_argument_is_one_line(arguments: dict[str, Any], field: str, message: str) -> None:
     with refused(field) as caught:
         torchvision_model(**arguments)
-    assert said in str(caught.value)
+    assert message in str(caught.value)
 
 
 NAME, WEIGHTS = "shufflenet_v2_x0_5", models.ShuffleNet_V2_X0_5_Weights.IMAGENET1K_V1

@@ -72,15 +72,15 @@ def test_pretrained_weights_are_verified_and_adapted(tmp_path: Path, monkeypatch
     saved.rename(blob)
     link = tmp_path / "model.safetensors"
     link.symlink_to(blob)
-    asked: list[Any] = []
+    requests: list[Any] = []
 
     def download(*arguments: Any) -> str:
-        asked.append(arguments)
+        requests.append(arguments)
         return str(link)
 
     monkeypatch.setattr(huggingface_hub, "hf_hub_download", download)
     net = timm_model("resnet18", num_classes=3, in_channels=1, weights="DEFAULT")
-    assert asked == [("timm/resnet18.a1_in1k", "model.safetensors")]
+    assert requests == [("timm/resnet18.a1_in1k", "model.safetensors")]
     assert torch.equal(net.layer4[1].conv2.weight, own.layer4[1].conv2.weight)  # type: ignore[index, union-attr]
     # timm sums the weights of the three colours for grey images.
     torch.testing.assert_close(net.conv1.weight, own.conv1.weight.sum(1, keepdim=True))  # type: ignore[union-attr, operator]

@@ -25,12 +25,12 @@ from ssr_hydra.time import Timestamp
 def test_samples_passed_to_step_are_counted() -> None:
     optimizer = sgd(1.0)
     scheduler = ScheduledLR(optimizer, LinearScheduler(), max_duration="100sp")
-    seen = []
+    lrs = []
     for samples in (10, 40, 25, 25):
-        seen += rates(optimizer)
+        lrs += rates(optimizer)
         optimizer.step()
         scheduler.step(samples=samples)
-    assert seen == [1.0, 0.9, 0.5, 0.25]
+    assert lrs == [1.0, 0.9, 0.5, 0.25]
     assert scheduler.is_done
     assert scheduler.timestamp.sample == 100
 

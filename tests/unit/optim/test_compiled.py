@@ -65,13 +65,13 @@ def test_ssr_stretches_the_product_of_several_schedulers() -> None:
 def test_rate_follows_a_timestamp_that_moves_in_any_direction() -> None:
     optimizer = sgd(1.0)
     state, scheduler = compiled(LinearScheduler(), optimizer, timestamp=Timestamp(batch=6))
-    seen = rates(optimizer)
+    lrs = rates(optimizer)
     for batch in (4, 4, 2, 8, 0):
         state.timestamp = Timestamp(batch=batch)
         optimizer.step()
         scheduler.step()
-        seen += rates(optimizer)
-    assert seen == [0.25, 0.5, 0.5, 0.75, 0.0, 1.0]
+        lrs += rates(optimizer)
+    assert lrs == [0.25, 0.5, 0.5, 0.75, 0.0, 1.0]
 
 
 def _same_as_lambda_lr(schedule: Any, make: Any, batches: int) -> None:
@@ -288,7 +288,7 @@ def test_resumed_run_continues_with_bitwise_equal_rates(make: Any) -> None:
     optimizer, state, scheduler = begin()
     expected = trace(optimizer, lambda: tick(state, scheduler), 20)
     optimizer, state, scheduler = begin()
-    seen = trace(optimizer, lambda: tick(state, scheduler), 7)
+    lrs = trace(optimizer, lambda: tick(state, scheduler), 7)
     saved = through_a_file(
         {"o": optimizer.state_dict(), "s": scheduler.state_dict(), "t": state.timestamp.state_dict()}
     )
@@ -298,7 +298,7 @@ def test_resumed_run_continues_with_bitwise_equal_rates(make: Any) -> None:
     state.timestamp = Timestamp.from_state_dict(saved["t"])
     scheduler.load_state_dict(saved["s"])
     assert scheduler.state_dict() == saved["s"]
-    assert seen + trace(optimizer, lambda: tick(state, scheduler), 13) == expected
+    assert lrs + trace(optimizer, lambda: tick(state, scheduler), 13) == expected
 
 
 def test_resumed_schedule_uses_the_fast_path(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -43,22 +43,24 @@ def test_preset_no_decay_selects_biases_and_norms_of_a_conv_net() -> None:
 
 def test_preset_no_decay_selects_biases_norms_and_embeddings_of_a_transformer() -> None:
     model = nn.TransformerEncoder(nn.TransformerEncoderLayer(8, 2, 16, batch_first=True), 2)
-    found = members(model, param_groups(model, {"no_decay": NO_DECAY}))
+    group_members = members(model, param_groups(model, {"no_decay": NO_DECAY}))
     matrices = ("self_attn.in_proj_weight", "self_attn.out_proj.weight", "linear1.weight", "linear2.weight")
-    assert found["default"] == [f"layers.{k}.{name}" for k in range(2) for name in matrices]
-    assert len(found["no_decay"]) == 2 * 8  # four biases, and two norms with a scale and a bias each
+    assert group_members["default"] == [f"layers.{k}.{name}" for k in range(2) for name in matrices]
+    assert len(group_members["no_decay"]) == 2 * 8  # four biases, and two norms with a scale and a bias each
 
 
 def test_no_decay_and_layer_decay_divide_a_resnet_into_param_groups() -> None:
     models = pytest.importorskip("torchvision.models")
     model = models.resnet18()
     groups = param_groups(model, {"no_decay": NO_DECAY, "deep": {"layer_decay": 0.5}}, lr=1.0, weight_decay=0.1)
-    found = members(model, groups)
+    group_members = members(model, groups)
     # The stem, eight blocks and the classifier: each has a weight with decay and vectors without.
     assert len(groups) == 2 * 10
-    assert found["deep[9]"] == ["fc.weight"]
-    assert found["no_decay+deep[0]"] == ["bn1.weight", "bn1.bias"]
-    assert sum(len(names) for name, names in found.items() if "no_decay" in name) == 41  # 20 norms of two, and fc.bias
+    assert group_members["deep[9]"] == ["fc.weight"]
+    assert group_members["no_decay+deep[0]"] == ["bn1.weight", "bn1.bias"]
+    assert (
+        sum(len(names) for name, names in group_members.items() if "no_decay" in name) == 41
+    )  # 20 norms of two, and fc.bias
     for group in groups:
         layer = int(group["name"].split("[")[1][:-1])
         assert group["lr"] == 0.5 ** (9 - layer)

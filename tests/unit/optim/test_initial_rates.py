@@ -76,8 +76,8 @@ def test_second_schedule_starts_from_the_rate_that_the_user_has_set(
     optimizer = sgd(number(0.1), number(0.2))
     trace(optimizer, first(LinearScheduler(), optimizer), batches)
     set_lr(optimizer, 0.02, 0.04)
-    found = trace(optimizer, second(LinearScheduler(), optimizer), 4)
-    assert found == pytest.approx([0.02 * alpha for alpha in LINEAR])
+    lrs = trace(optimizer, second(LinearScheduler(), optimizer), 4)
+    assert lrs == pytest.approx([0.02 * alpha for alpha in LINEAR])
     assert rates(optimizer)[1] == pytest.approx(2 * rates(optimizer)[0])
     # The initial rate is saved with the optimizer, so that a resumed run has it.
     assert [float(group["initial_lr"]) for group in optimizer.param_groups] == pytest.approx([0.02, 0.04])
@@ -181,8 +181,8 @@ def test_part_of_a_torch_sequence_starts_from_the_initial_rate() -> None:
         LinearLR(optimizer, 0.5, total_iters=2),
         ScheduledLR(optimizer, LinearScheduler(), max_duration="4ba"),
     ]
-    found = trace(optimizer, SequentialLR(optimizer, parts, [2]).step, 5)
-    assert found == pytest.approx([0.05, 0.075, 0.1, 0.075, 0.05])
+    lrs = trace(optimizer, SequentialLR(optimizer, parts, [2]).step, 5)
+    assert lrs == pytest.approx([0.05, 0.075, 0.1, 0.075, 0.05])
 
 
 def test_schedule_does_not_keep_its_optimizer_alive() -> None:

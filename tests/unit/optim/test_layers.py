@@ -12,17 +12,17 @@ from ssr_hydra.optim.layers import layers_of
 
 
 def named(model: nn.Module, layers: tuple[str, ...] = ()) -> dict[str, int]:
-    found = layers_of(model, layers)
-    return {name: found[parameter] for name, parameter in model.named_parameters()}
+    numbers = layers_of(model, layers)
+    return {name: numbers[parameter] for name, parameter in model.named_parameters()}
 
 
 def firsts(model: nn.Module, layers: tuple[str, ...] = ()) -> list[str]:
     """Return the first parameter of every layer, in order."""
-    found: dict[int, str] = {}
+    first_names: dict[int, str] = {}
     for name, layer in named(model, layers).items():
-        found.setdefault(layer, name)
-    assert list(found) == list(range(len(found)))
-    return list(found.values())
+        first_names.setdefault(layer, name)
+    assert list(first_names) == list(range(len(first_names)))
+    return list(first_names.values())
 
 
 def test_a_norm_is_in_the_layer_of_its_convolution() -> None:

@@ -35,16 +35,16 @@ def test_plain_loop_follows_the_schedule() -> None:
     optimizer = torch.optim.AdamW(model.parameters(), lr=0.1)
     schedule = CosineAnnealingWithWarmupScheduler(t_warmup="2ba")
     scheduler = ScheduledLR(optimizer, schedule, max_duration="12ba", ssr=0.5)
-    seen = []
+    lrs = []
     while not scheduler.is_done:
         loss = model(torch.ones(4, 2)).square().mean()
         loss.backward()
-        seen.append(optimizer.param_groups[0]["lr"])
+        lrs.append(optimizer.param_groups[0]["lr"])
         optimizer.step()
         optimizer.zero_grad()
         scheduler.step()
     cosine = [0.1 * (1 + math.cos(math.pi * k / 4)) / 2 for k in range(4)]
-    assert seen == pytest.approx([0.0, 0.05, *cosine])
+    assert lrs == pytest.approx([0.0, 0.05, *cosine])
     assert scheduler.max_duration == Time("6ba")
     assert rates(optimizer) == [0.0]
 
@@ -74,12 +74,12 @@ def test_number_of_steps_is_known_if_the_rates_are_given(options: dict[str, Any]
     scheduler = ScheduledLR(optimizer, StepScheduler("4ba"), **options)  # this schedule needs no length
     assert hasattr(scheduler, "total_steps") == (steps is not None)  # Accelerate tests this, then compares the value
     assert getattr(scheduler, "total_steps", None) == steps
-    taken = 0
+    n_steps = 0
     while steps is not None and not scheduler.is_done:
         optimizer.step()
         scheduler.step()
-        taken += 1
-    assert taken == (steps or 0)
+        n_steps += 1
+    assert n_steps == (steps or 0)
 
 
 def test_error_for_torch_schedulers_names_the_trainer() -> None:
@@ -103,8 +103,8 @@ def test_repr_shows_arguments_and_position() -> None:
     optimizer = sgd(1.0)
     scheduler = ScheduledLR(optimizer, LinearScheduler(), max_duration="8ba", ssr=0.5)
     trace(optimizer, scheduler.step, 3)
-    shown = repr(scheduler)
-    assert shown == f"ScheduledLR({LinearScheduler()!r}, max_duration='8ba', ssr=0.5, batch=3)"
+    text = repr(scheduler)
+    assert text == f"ScheduledLR({LinearScheduler()!r}, max_duration='8ba', ssr=0.5, batch=3)"
     endless = ScheduledLR(sgd(1.0), StepScheduler("4ba"), max_duration=None)
     assert repr(endless).endswith(", max_duration=None, ssr=1, batch=0)")
 
@@ -157,12 +157,12 @@ def test_sequential_lr_of_torch_can_be_resumed() -> None:
     optimizer, sequence = begin()
     expected = trace(optimizer, sequence.step, 9)
     optimizer, sequence = begin()
-    seen = trace(optimizer, sequence.step, 5)
+    lrs = trace(optimizer, sequence.step, 5)
     saved = through_a_file({"o": optimizer.state_dict(), "s": sequence.state_dict()})
     optimizer, sequence = begin()
     sequence.load_state_dict(saved["s"])
     optimizer.load_state_dict(saved["o"])
-    assert seen + trace(optimizer, sequence.step, 4) == expected
+    assert lrs + trace(optimizer, sequence.step, 4) == expected
 
 
 # --- resuming -----------------------------------------------------------------------------------------------------
@@ -170,33 +170,38 @@ def test_sequential_lr_of_torch_can_be_resumed() -> None:
 
 @given(
     stop=st.integers(0, 20),
-    told=st.booleans(),
+    with_samples=st.booleans(),
     ssr=st.sampled_from([0.35, 1.0, 1.3]),
     load_optimizer_first=st.booleans(),
 )
 def test_resumed_run_continues_with_bitwise_equal_rates(
-    stop: int, told: bool, ssr: float, load_optimizer_first: bool
+    stop: int, with_samples: bool, ssr: float, load_optimizer_first: bool
 ) -> None:
     def begin() -> tuple[torch.optim.Optimizer, ScheduledLR]:
         optimizer = sgd(0.3, torch.tensor(0.7))
         schedule = CosineAnnealingWithWarmupScheduler("0.1dur")
         return optimizer, ScheduledLR(
-            optimizer, schedule, max_duration="200sp", dataloader_len=4, samples_per_batch=None if told else 9, ssr=ssr
+            optimizer,
+            schedule,
+            max_duration="200sp",
+            dataloader_len=4,
+            samples_per_batch=None if with_samples else 9,
+            ssr=ssr,
         )
 
     def run(scheduler: ScheduledLR, first: int, last: int) -> list[list[float]]:
-        seen = []
+        lrs = []
         for batch in range(first, last):
-            seen.append(rates(scheduler.optimizer))
+            lrs.append(rates(scheduler.optimizer))
             scheduler.optimizer.step()
-            scheduler.step(samples=7 + batch % 5 if told else None)
-        return seen
+            scheduler.step(samples=7 + batch % 5 if with_samples else None)
+        return lrs
 
     optimizer, scheduler = begin()
     expected = run(scheduler, 0, 25)
     final = scheduler.timestamp.copy(seconds=0, iteration_seconds=0)
     optimizer, scheduler = begin()
-    seen = run(scheduler, 0, stop)
+    lrs = run(scheduler, 0, stop)
     saved = through_a_file({"o": optimizer.state_dict(), "s": scheduler.state_dict()})
     optimizer, scheduler = begin()
     if load_optimizer_first:
@@ -205,7 +210,7 @@ def test_resumed_run_continues_with_bitwise_equal_rates(
     if not load_optimizer_first:
         optimizer.load_state_dict(saved["o"])
     assert set(saved["s"]) == {"timestamp", "told", "_step_count"}  # only times, no rates
-    assert seen + run(scheduler, stop, 25) == expected
+    assert lrs + run(scheduler, stop, 25) == expected
     assert scheduler.timestamp.copy(seconds=0, iteration_seconds=0) == final
 
 

@@ -18,27 +18,29 @@ from ssr_hydra.time import Timestamp
 
 def rates(optimizer: torch.optim.Optimizer, *schedulers: Any, pace: str = "batch") -> TorchRates:
     entries = [SchedulerEntry(f"schedulers[{i}]", item, None, pace) for i, item in enumerate(schedulers)]
-    found = TorchRates(optimizer, entries, Run.of(State("8ba", dataloader_len=2)), runs_as_it_is=True, is_new=True)
-    found.refresh(pace, Timestamp())
-    return found
+    torch_rates = TorchRates(
+        optimizer, entries, Run.of(State("8ba", dataloader_len=2)), runs_as_it_is=True, is_new=True
+    )
+    torch_rates.refresh(pace, Timestamp())
+    return torch_rates
 
 
 def test_alpha_multiplies_written_rates_but_not_stored_rates() -> None:
     optimizer = torch.optim.SGD([parameter()], lr=0.8)
-    found = rates(optimizer, described.StepLR(2, 0.5))
-    found.refresh("batch", Timestamp(batch=5))
-    found.write(0.5)
-    assert (found.rates(), optimizer.param_groups[0]["lr"]) == ([0.2], 0.1)
-    found.refresh("epoch", Timestamp(batch=7))  # the schedule steps by batches, not by epochs
-    assert (found.rates(), found.moves_by("epoch"), found.moves_by("batch")) == ([0.2], False, True)
+    torch_rates = rates(optimizer, described.StepLR(2, 0.5))
+    torch_rates.refresh("batch", Timestamp(batch=5))
+    torch_rates.write(0.5)
+    assert (torch_rates.rates(), optimizer.param_groups[0]["lr"]) == ([0.2], 0.1)
+    torch_rates.refresh("epoch", Timestamp(batch=7))  # the schedule steps by batches, not by epochs
+    assert (torch_rates.rates(), torch_rates.moves_by("epoch"), torch_rates.moves_by("batch")) == ([0.2], False, True)
 
 
 def test_momentum_is_the_first_beta_if_the_optimizer_has_betas() -> None:
     cycle = described.CyclicLR(0.1, 1.0, 2, base_momentum=0.6, max_momentum=0.9)
     adam = torch.optim.AdamW([parameter()], betas=(0.5, 0.999))
-    found = rates(adam, cycle)
+    torch_rates = rates(adam, cycle)
     assert adam.param_groups[0]["betas"] == (0.9, 0.999)
-    found.refresh("batch", Timestamp(batch=2))
+    torch_rates.refresh("batch", Timestamp(batch=2))
     assert adam.param_groups[0]["betas"] == (0.6, 0.999)
     beta = torch.tensor(0.5, dtype=torch.float64)
     capturable = torch.optim.AdamW([parameter()], betas=(beta, torch.tensor(0.999, dtype=torch.float64)), foreach=False)
@@ -49,31 +51,31 @@ def test_momentum_is_the_first_beta_if_the_optimizer_has_betas() -> None:
 
 def test_error_for_a_list_with_fewer_values_than_param_groups_names_the_list() -> None:
     optimizer = torch.optim.SGD([parameter()], lr=0.8)
-    found = rates(optimizer, described.LambdaLR([lambda step: 1.0]))
+    torch_rates = rates(optimizer, described.LambdaLR([lambda step: 1.0]))
     optimizer.add_param_group({"params": [parameter()], "lr": 0.1})
     with refused("schedulers[0].lr_lambda", MismatchError, match=r"\(2\), but has 1") as caught:
-        found.refresh("batch", Timestamp(batch=1))
+        torch_rates.refresh("batch", Timestamp(batch=1))
     assert caught.value.field == "schedulers[0].lr_lambda"
 
 
 def test_group_sharing_a_tensor_lr_starts_from_the_same_initial_rate() -> None:
     lr = torch.tensor(0.8, dtype=torch.float64)
     optimizer = torch.optim.SGD([parameter()], lr=lr)
-    found = rates(optimizer, described.ExponentialLR(0.5))
-    found.refresh("batch", Timestamp(batch=1))
-    found.write(1.0)
+    torch_rates = rates(optimizer, described.ExponentialLR(0.5))
+    torch_rates.refresh("batch", Timestamp(batch=1))
+    torch_rates.write(1.0)
     optimizer.add_param_group({"params": [parameter()]})  # the tensor of the optimizer's default, not a copy
-    found.refresh("batch", Timestamp(batch=2))
-    found.write(1.0)
+    torch_rates.refresh("batch", Timestamp(batch=2))
+    torch_rates.write(1.0)
     assert float(lr) == 0.2
     assert [float(group["initial_lr"]) for group in optimizer.param_groups] == [0.8, 0.8]
 
 
 def test_loaded_rates_are_the_scheduled_rates() -> None:
     optimizer, other = torch.optim.SGD([parameter()], lr=0.8), torch.optim.SGD([parameter()], lr=0.4)
-    found = rates(optimizer, described.ExponentialLR(0.5))
+    torch_rates = rates(optimizer, described.ExponentialLR(0.5))
     rates(other, described.ExponentialLR(0.5))
     optimizer.load_state_dict(other.state_dict())
-    found.refresh("batch", Timestamp(batch=1))
-    found.write(1.0)
+    torch_rates.refresh("batch", Timestamp(batch=1))
+    torch_rates.write(1.0)
     assert optimizer.param_groups[0]["lr"] == 0.2

@@ -24,8 +24,8 @@ from ssr_hydra.trainer.learning_rates import LearningRates
 def close(values: Values, expected: Values) -> None:
     """Compare twelve digits, because torch's recursions round at every step. Functions of time round only once."""
     assert len(values) == len(expected)
-    for batch, (found, wanted) in enumerate(zip(values, expected, strict=True)):
-        for group, (a, b) in enumerate(zip(found, wanted, strict=True)):
+    for batch, (row, expected_row) in enumerate(zip(values, expected, strict=True)):
+        for group, (a, b) in enumerate(zip(row, expected_row, strict=True)):
             assert a == pytest.approx(b, rel=1e-12, abs=1e-16), (batch, group)
 
 
@@ -95,9 +95,9 @@ def test_cyclic_schedulers_step_by_batch_by_default() -> None:
 
 
 def test_float_steps_are_read_exactly() -> None:
-    found = read(theirs.CyclicLR(optimizer(), 0.1, 0.5, 3, 4))
-    assert isinstance(found, ours.CyclicLR)
-    assert (found.step_size_up, found.step_size_down) == (3, 4)
+    scheduler = read(theirs.CyclicLR(optimizer(), 0.1, 0.5, 3, 4))
+    assert isinstance(scheduler, ours.CyclicLR)
+    assert (scheduler.step_size_up, scheduler.step_size_down) == (3, 4)
     close(
         by_us(lambda o: theirs.CosineAnnealingLR(o, 7.5)), by_torch(lambda o: theirs.CosineAnnealingLR(o, 7.5))
     )  # fmt: skip
@@ -178,16 +178,16 @@ def test_conversion_does_not_change_the_optimizer() -> None:
 
 
 def test_single_function_is_applied_to_all_groups() -> None:
-    found = read(theirs.LambdaLR(optimizer(), decay))
-    assert isinstance(found, ours.LambdaLR)
-    assert found.lr_lambda is decay
+    scheduler = read(theirs.LambdaLR(optimizer(), decay))
+    assert isinstance(scheduler, ours.LambdaLR)
+    assert scheduler.lr_lambda is decay
 
 
 def test_scheduler_with_a_tensor_rate_is_converted() -> None:
     own = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=torch.tensor(0.5))
-    found = read(theirs.CosineAnnealingLR(own, 8))
-    assert isinstance(found, ours.CosineAnnealingLR)
-    assert found.T_max == 8
+    scheduler = read(theirs.CosineAnnealingLR(own, 8))
+    assert isinstance(scheduler, ours.CosineAnnealingLR)
+    assert scheduler.T_max == 8
 
 
 # --- the page ---
@@ -216,14 +216,14 @@ def torchs_rate_at(code: str, step: int) -> float:
 
 @pytest.mark.parametrize(("code", "one", "half", "third"), ROWS, ids=[row[0].partition("(")[0] for row in ROWS])
 def test_guide_table_matches_the_schedulers(code: str, one: str, half: str, third: str) -> None:
-    shown = [f"{rate_at_20(code, ssr):.6g}" for ssr in ("1", "0.5", "0.3")]
-    assert shown == [one, half, third]
+    rates = [f"{rate_at_20(code, ssr):.6g}" for ssr in ("1", "0.5", "0.3")]
+    assert rates == [one, half, third]
     assert [f"{torchs_rate_at(code, step):.6g}" for step in (20, 40)] == [one, half]
 
 
 def test_page_lists_every_class() -> None:
-    shown = {code.partition("(")[0] for code, *_ in ROWS}
-    assert shown == {name for name in theirs.__all__ if name != "LRScheduler"} - {"ReduceLROnPlateau"}
+    names = {code.partition("(")[0] for code, *_ in ROWS}
+    assert names == {name for name in theirs.__all__ if name != "LRScheduler"} - {"ReduceLROnPlateau"}
 
 
 @pytest.mark.parametrize(("ssr", "evaluation"), [("1", 7), ("0.5", 4), ("0.3", 3)])
@@ -231,9 +231,9 @@ def test_guide_example_of_plateau_reductions_is_correct(ssr: str, evaluation: in
     own = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
     state = State("90ba", optimizers=own)
     rates = LearningRates(theirs.ReduceLROnPlateau(own, patience=5), state, Fraction(ssr))
-    seen = []
+    lrs = []
     for _ in range(10):
         rates.evaluated(1.0)
-        seen.append(own.param_groups[0]["lr"])
-    assert seen.index(0.1) + 1 == evaluation
+        lrs.append(own.param_groups[0]["lr"])
+    assert lrs.index(0.1) + 1 == evaluation
     assert f"at the {evaluation}" in PAGE.read_text(encoding="utf-8")

@@ -18,16 +18,16 @@ from ssr_hydra.previews import Preview
 
 
 @pytest.fixture(scope="module")
-def shown() -> Preview:
+def example() -> Preview:
     named = {"cosine_warmup": s.CosineAnnealingWithWarmupScheduler("0.05dur"), "step": s.StepScheduler("4ep", 0.5)}
     return ssr_hydra.preview(named, max_duration="16ep", ssr=(0.25, 0.5, 1), lr=0.1)
 
 
-def test_svg_draws_each_curve_with_its_exact_values(shown: Preview) -> None:
-    axes = shown.figure().axes[0]
+def test_svg_draws_each_curve_with_its_exact_values(example: Preview) -> None:
+    axes = example.figure().axes[0]
     lines = [line for line in axes.lines if len(line.get_xdata()) > 1]  # type: ignore[arg-type]
     assert len(lines) == 6
-    for line, curve in zip(lines, shown.curves, strict=True):
+    for line, curve in zip(lines, example.curves, strict=True):
         np.testing.assert_array_equal(line.get_xdata(), curve.times)
         np.testing.assert_allclose(line.get_ydata(), [0.1 * alpha for alpha in curve.alphas], rtol=1e-15)
         assert not line.get_clip_on()
@@ -45,11 +45,11 @@ def legend_labels(figure: Any) -> list[str]:
     return [text.get_text() for legend in legends for text in legend.get_texts()]
 
 
-def test_legend_is_above_the_curves_and_within_the_picture(shown: Preview) -> None:
+def test_legend_is_above_the_curves_and_within_the_picture(example: Preview) -> None:
     from matplotlib.legend import Legend
 
     twelve = {f"a schedule of some length {k}": s.ConstantScheduler(k / 12) for k in range(1, 13)}
-    for preview in (shown, ssr_hydra.preview(twelve, max_duration="10ep", ssr=(0.5, 1))):
+    for preview in (example, ssr_hydra.preview(twelve, max_duration="10ep", ssr=(0.5, 1))):
         figure = preview.figure(title="A title")
         figure.draw_without_rendering()
         axes = figure.axes[0]
@@ -61,7 +61,7 @@ def test_legend_is_above_the_curves_and_within_the_picture(shown: Preview) -> No
             assert box.y1 <= figure.bbox.y1
         assert not boxes[0].overlaps(boxes[1])
         assert axes.bbox.height > 200
-    assert legend_labels(shown.figure()) == ["cosine_warmup", "step", "SSR 0.25", "SSR 0.5", "SSR 1"]
+    assert legend_labels(example.figure()) == ["cosine_warmup", "step", "SSR 0.25", "SSR 0.5", "SSR 1"]
 
 
 def test_figure_of_one_curve_has_no_legend() -> None:
@@ -88,13 +88,13 @@ def test_axis_labels_have_units(max_duration: str, lr: Any, x_label: str, y_labe
     assert axes.get_xlim() == (0, right)
 
 
-def test_options_change_the_axes(shown: Preview) -> None:
-    axes = shown.figure(axis="alpha", normalize=True).axes[0]
+def test_options_change_the_axes(example: Preview) -> None:
+    axes = example.figure(axis="alpha", normalize=True).axes[0]
     assert axes.get_xlabel() == "Share of the run"
     assert axes.get_ylabel() == r"Multiplier $\alpha$"
     assert axes.get_xlim() == (0, 1)
     with refused("axis", UnknownNameError):
-        shown.figure(axis="beta")
+        example.figure(axis="beta")
     with refused("axis", MissingValueError):
         ssr_hydra.preview(s.LinearScheduler(), max_duration="10ep").figure(axis="lr")
     curves = [ssr_hydra.preview(s.LinearScheduler(), max_duration=d).curves[0] for d in ("10ep", "10ba")]
@@ -115,15 +115,15 @@ def test_invalid_math_is_refused_before_drawing(name: str) -> None:
 def test_math_text_and_single_dollar_signs_are_drawn() -> None:
     linear = s.LinearScheduler()
     names = [r"$\eta_0$", "for $5", r"\$5 or \$6"]
-    shown = ssr_hydra.preview(dict.fromkeys(names, linear), max_duration="10ep")
-    assert legend_labels(shown.figure(title=r"$\alpha(t / \sigma)$")) == names
+    preview = ssr_hydra.preview(dict.fromkeys(names, linear), max_duration="10ep")
+    assert legend_labels(preview.figure(title=r"$\alpha(t / \sigma)$")) == names
 
 
 def test_values_too_large_for_a_float_are_refused() -> None:
-    shown = ssr_hydra.preview(s.ConstantScheduler(1e300), max_duration="10ep", lr=1e300)
+    preview = ssr_hydra.preview(s.ConstantScheduler(1e300), max_duration="10ep", lr=1e300)
     with refused("axis", RangeError):
-        shown.figure()
-    assert shown.figure(axis="alpha").axes[0].get_ylabel().endswith(r"($\times 10^{300}$)")
+        preview.figure()
+    assert preview.figure(axis="alpha").axes[0].get_ylabel().endswith(r"($\times 10^{300}$)")
 
 
 def test_a_schedule_of_zeros_can_be_drawn() -> None:

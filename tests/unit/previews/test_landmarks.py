@@ -13,8 +13,8 @@ from ssr_hydra import schedulers as s
 def landmarks(scheduler: Any, max_duration: str = "100ba", ssr: float = 1, **rates: int) -> dict[str, str]:
     (curve,) = ssr_hydra.preview(scheduler, max_duration=max_duration, ssr=ssr, **rates).curves
     shares = ("start", "25 %", "50 %", "75 %", "end")
-    found = [(label, str(mark.time)) for mark in curve.landmarks for label in mark.label.split(", ")]
-    return {label: time for label, time in found if label not in shares}
+    marks = [(label, str(mark.time)) for mark in curve.landmarks for label in mark.label.split(", ")]
+    return {label: time for label, time in marks if label not in shares}
 
 
 @pytest.mark.parametrize(
@@ -77,8 +77,8 @@ def test_landmarks_of_nested_phases_start_at_their_phase() -> None:
 
 def test_units_can_be_mixed_if_rates_connect_them() -> None:
     scheduler = s.WarmupStableDecayScheduler("160sp", t_decay="1ep")
-    found = landmarks(scheduler, "1000tok", dataloader_len=5, samples_per_batch=32, tokens_per_batch=20)
-    assert found == {"end of warmup": "100tok", "start of decay": "900tok"}
+    times = landmarks(scheduler, "1000tok", dataloader_len=5, samples_per_batch=32, tokens_per_batch=20)
+    assert times == {"end of warmup": "100tok", "start of decay": "900tok"}
 
 
 def test_steps_after_the_first_1000_are_not_landmarks() -> None:

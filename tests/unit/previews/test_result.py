@@ -21,7 +21,7 @@ from ssr_hydra.previews import Preview
 
 
 @pytest.fixture(scope="module")
-def shown() -> Preview:
+def example() -> Preview:
     return ssr_hydra.preview(s.CosineAnnealingWithWarmupScheduler("0.05dur"), max_duration="16ep", ssr=(0.5, 1), lr=0.1)
 
 
@@ -32,12 +32,12 @@ def test_equal_ratios_in_different_spellings_are_drawn_once(ssr: Any) -> None:
 
 
 @pytest.mark.parametrize("suffix", ["png", "svg", "pdf"])
-def test_picture_files_are_valid_and_reproducible(shown: Preview, suffix: str, tmp_path: Path) -> None:
+def test_picture_files_are_valid_and_reproducible(example: Preview, suffix: str, tmp_path: Path) -> None:
     import matplotlib as mpl
 
-    (first,) = shown.save(tmp_path / f"a.{suffix}")
+    (first,) = example.save(tmp_path / f"a.{suffix}")
     with mpl.rc_context({"font.size": 30, "axes.grid": True, "svg.hashsalt": None}):  # settings of the user
-        (second,) = shown.save(tmp_path / f"b.{suffix}")
+        (second,) = example.save(tmp_path / f"b.{suffix}")
         assert mpl.rcParams["font.size"] == 30
     content = first.read_bytes()
     assert content == second.read_bytes()
@@ -56,8 +56,8 @@ def test_picture_files_are_valid_and_reproducible(shown: Preview, suffix: str, t
         assert b"CreationDate" not in content
 
 
-def test_save_without_a_suffix_writes_both_files_in_new_folders(shown: Preview, tmp_path: Path) -> None:
-    written = shown.save(tmp_path / "new" / "v1.5")
+def test_save_without_a_suffix_writes_both_files_in_new_folders(example: Preview, tmp_path: Path) -> None:
+    written = example.save(tmp_path / "new" / "v1.5")
     assert [path.name for path in written] == ["v1.5.png", "v1.5.svg"]
     assert sorted(path.name for path in (tmp_path / "new").iterdir()) == ["v1.5.png", "v1.5.svg"]
 
@@ -65,14 +65,14 @@ def test_save_without_a_suffix_writes_both_files_in_new_folders(shown: Preview, 
 @pytest.mark.parametrize(
     "name", ["a.jpg", "", ".", "folder/", "file/inside.png", "a\0b", "x" * 300 + ".png", b"a.png", 5, None]
 )
-def test_failed_write_leaves_no_file(shown: Preview, name: Any, in_tmp: Path) -> None:
+def test_failed_write_leaves_no_file(example: Preview, name: Any, in_tmp: Path) -> None:
     (in_tmp / "file").write_text("here already")
     with refused("path"):
-        shown.save(name)
+        example.save(name)
     assert [path.name for path in in_tmp.iterdir()] == ["file"]
 
 
-def test_a_full_disk_leaves_the_old_picture(shown: Preview, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_leaves_the_old_picture(example: Preview, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "a.png").write_bytes(b"old")
 
     def fail(self: Path, target: Path) -> Path:
@@ -80,7 +80,7 @@ def test_a_full_disk_leaves_the_old_picture(shown: Preview, tmp_path: Path, monk
 
     monkeypatch.setattr(Path, "replace", fail)
     with refused("path", PathError):
-        shown.save(tmp_path / "a")
+        example.save(tmp_path / "a")
     assert [path.name for path in tmp_path.iterdir()] == ["a.png"]
     assert (tmp_path / "a.png").read_bytes() == b"old"
 
@@ -116,9 +116,9 @@ def test_bad_input_is_refused(options: dict[str, Any], field: str) -> None:
         ssr_hydra.preview(arguments.pop("schedulers"), **arguments)
 
 
-def test_notebook_shows_the_picture_and_the_table_of_a_preview(shown: Preview) -> None:
-    html = shown._repr_html_()
+def test_notebook_shows_the_picture_and_the_table_of_a_preview(example: Preview) -> None:
+    html = example._repr_html_()
     picture = re.search(r'src="data:image/svg\+xml;base64,([^"]+)"', html)
     assert picture is not None
     assert b"<svg" in base64.b64decode(picture[1])
-    assert html.endswith(f"<pre>{escape(shown.table())}</pre>")
+    assert html.endswith(f"<pre>{escape(example.table())}</pre>")

@@ -71,5 +71,5 @@ def test_sampling_of_noise_terminates() -> None:
 @given(st.fractions(0, 100, max_denominator=500), st.integers(20, 60))
 def test_simplest_fraction_in_a_small_interval_is_the_original_time(value: Fraction, bits: int) -> None:
     around = Fraction(1, 2**bits)
-    found = _simplest(max(Fraction(0), value - around), value + around)
-    assert found == value
+    simplest = _simplest(max(Fraction(0), value - around), value + around)
+    assert simplest == value

@@ -16,29 +16,29 @@ from ssr_hydra.previews import PreviewCurve
 
 
 def curve(scheduler: Any, max_duration: str = "100ba", ssr: float = 1, **options: Any) -> PreviewCurve:
-    (made,) = ssr_hydra.preview(scheduler, max_duration=max_duration, ssr=ssr, **options).curves
-    return made
+    (preview_curve,) = ssr_hydra.preview(scheduler, max_duration=max_duration, ssr=ssr, **options).curves
+    return preview_curve
 
 
-def alphas(made: PreviewCurve) -> dict[str, float]:
-    return {mark.label: mark.alpha for mark in made.landmarks}
+def alphas(preview_curve: PreviewCurve) -> dict[str, float]:
+    return {mark.label: mark.alpha for mark in preview_curve.landmarks}
 
 
 @pytest.mark.parametrize("ssr", [0.25, 1.3])
 def test_cosine_with_warmup_equals_its_formula(ssr: float) -> None:
-    made = curve(s.CosineAnnealingWithWarmupScheduler("0.1dur"), "20ep", ssr)
-    assert str(made.max_duration) == str(Time("20ep") * ssr)
-    got = alphas(made)
+    preview_curve = curve(s.CosineAnnealingWithWarmupScheduler("0.1dur"), "20ep", ssr)
+    assert str(preview_curve.max_duration) == str(Time("20ep") * ssr)
+    got = alphas(preview_curve)
     assert got["start"] == 0.0
     assert got["end of warmup"] == 1.0
     assert got["end"] == 0.0
     for share in (0.25, 0.5, 0.75):
         expected = (1 + math.cos(math.pi * (share - 0.1) / 0.9)) / 2
         assert got[f"{100 * share:g} %"] == pytest.approx(expected, abs=1e-15)
-    assert made.times[0] == 0.0
-    assert made.times[-1] == float(Time("20ep") * ssr)
-    assert max(made.alphas) == 1.0
-    assert float(Time("2ep") * ssr) in made.times
+    assert preview_curve.times[0] == 0.0
+    assert preview_curve.times[-1] == float(Time("20ep") * ssr)
+    assert max(preview_curve.alphas) == 1.0
+    assert float(Time("2ep") * ssr) in preview_curve.times
 
 
 EVERY = [
@@ -60,19 +60,26 @@ EVERY = [
 @pytest.mark.parametrize("scheduler", EVERY, ids=lambda scheduler: type(scheduler).__name__)
 @pytest.mark.parametrize("ssr", [0.5, 1.7])
 def test_polygon_passes_through_the_value_of_every_batch(scheduler: Any, ssr: float) -> None:
-    made = curve(scheduler, ssr=ssr)
+    preview_curve = curve(scheduler, ssr=ssr)
     bound = s.bind(scheduler, State(max_duration=Time("100ba") * ssr), ssr)
-    assert list(made.times) == sorted(made.times)
-    jumps = {float(jump) for jump in made.jumps}
+    assert list(preview_curve.times) == sorted(preview_curve.times)
+    jumps = {float(jump) for jump in preview_curve.jumps}
     for k in range(math.ceil(100 * ssr)):
         if float(k) in jumps:
-            assert [a for t, a in zip(made.times, made.alphas, strict=True) if t == k][-1] == bound(Timestamp(batch=k))
+            assert [a for t, a in zip(preview_curve.times, preview_curve.alphas, strict=True) if t == k][-1] == bound(
+                Timestamp(batch=k)
+            )
         else:
-            after = next(i for i, t in enumerate(made.times) if t >= k)
-            before = after if made.times[after] == k else after - 1
-            t0, t1, a0, a1 = made.times[before], made.times[after], made.alphas[before], made.alphas[after]
-            drawn = a0 if t1 == t0 else a0 + (a1 - a0) * (k - t0) / (t1 - t0)
-            assert drawn == pytest.approx(bound(Timestamp(batch=k)), abs=max(made.alphas) / 4000 + 1e-12)
+            after = next(i for i, t in enumerate(preview_curve.times) if t >= k)
+            before = after if preview_curve.times[after] == k else after - 1
+            t0, t1, a0, a1 = (
+                preview_curve.times[before],
+                preview_curve.times[after],
+                preview_curve.alphas[before],
+                preview_curve.alphas[after],
+            )
+            alpha = a0 if t1 == t0 else a0 + (a1 - a0) * (k - t0) / (t1 - t0)
+            assert alpha == pytest.approx(bound(Timestamp(batch=k)), abs=max(preview_curve.alphas) / 4000 + 1e-12)
 
 
 def test_jumps_are_exact() -> None:
@@ -90,10 +97,10 @@ def test_custom_function_is_drawn_with_the_counters_of_a_run() -> None:
     def every_third_epoch(state: Any) -> float:
         return 0.5 ** (state.timestamp.epoch.value // 3)
 
-    made = curve(every_third_epoch, "70ba", dataloader_len=7)
-    assert [str(t) for t in made.jumps] == ["21ba", "42ba", "63ba"]
-    assert made.name == "every_third_epoch"
-    assert alphas(made)["end"] == 0.125
+    preview_curve = curve(every_third_epoch, "70ba", dataloader_len=7)
+    assert [str(t) for t in preview_curve.jumps] == ["21ba", "42ba", "63ba"]
+    assert preview_curve.name == "every_third_epoch"
+    assert alphas(preview_curve)["end"] == 0.125
 
 
 def test_epochs_need_no_dataloader_len_if_all_times_are_epochs_or_fractions() -> None:
@@ -104,18 +111,18 @@ def test_epochs_need_no_dataloader_len_if_all_times_are_epochs_or_fractions() ->
         curve(s.CosineAnnealingWithWarmupScheduler("100ba"), "10ep")
     with refused("dataloader_len", MissingRateError):
         curve(lambda state: 1.0, "10ep")
-    made = curve(s.CosineAnnealingWithWarmupScheduler("100ba"), "10ep", dataloader_len=50)
-    assert made.landmarks[1][:2] == ("end of warmup", Time("2ep"))
+    preview_curve = curve(s.CosineAnnealingWithWarmupScheduler("100ba"), "10ep", dataloader_len=50)
+    assert preview_curve.landmarks[1][:2] == ("end of warmup", Time("2ep"))
 
 
 def test_unknown_counter_is_an_error_and_not_zero() -> None:
     with refused("step_size", MissingRateError):
         curve(s.StepScheduler("1000sp"))
-    made = curve(s.StepScheduler("1000sp"), samples_per_batch=32)
-    assert made.jumps[0] == Time(Fraction(1000, 32), "ba")
+    preview_curve = curve(s.StepScheduler("1000sp"), samples_per_batch=32)
+    assert preview_curve.jumps[0] == Time(Fraction(1000, 32), "ba")
 
 
 def test_run_in_seconds_has_landmarks_in_seconds() -> None:
-    made = curve(s.LinearWithWarmupScheduler("1m"), "1h30m", 0.5)
-    assert made.landmarks[1][:2] == ("end of warmup", Time("60sec"))
-    assert made.landmarks[-1].time == Time("45m")
+    preview_curve = curve(s.LinearWithWarmupScheduler("1m"), "1h30m", 0.5)
+    assert preview_curve.landmarks[1][:2] == ("end of warmup", Time("60sec"))
+    assert preview_curve.landmarks[-1].time == Time("45m")

@@ -7,13 +7,13 @@ from ssr_hydra import schedulers as s
 
 
 def test_table_has_the_rate_at_each_landmark() -> None:
-    shown = ssr_hydra.preview(
+    preview = ssr_hydra.preview(
         {"linear": s.LinearScheduler(), "steps": s.MultiStepScheduler(["1/3dur"])},
         max_duration="10ep",
         ssr=(0.5,),
         lr=0.2,
     )
-    assert shown.table() == (
+    assert preview.table() == (
         """\
                      time   fraction   alpha     lr
 
@@ -41,9 +41,9 @@ def test_table_without_a_learning_rate_has_no_column_for_it() -> None:
 
 
 def test_table_of_many_steps_shows_the_first_and_the_last() -> None:
-    shown = ssr_hydra.preview(s.StepScheduler("10ba", 0.9), max_duration="1001ba")
-    table = shown.table()
-    assert len(shown.curves[0].landmarks) == 105
+    preview = ssr_hydra.preview(s.StepScheduler("10ba", 0.9), max_duration="1001ba")
+    table = preview.table()
+    assert len(preview.curves[0].landmarks) == 105
     assert "step 4 " in table
     assert "step 100 " in table
     assert "step 50 " not in table
@@ -52,6 +52,6 @@ def test_table_of_many_steps_shows_the_first_and_the_last() -> None:
 
 
 def test_large_numbers_keep_their_digits() -> None:
-    shown = ssr_hydra.preview(s.LinearScheduler(), max_duration="9007199254740993tok")
-    assert str(shown.curves[0].landmarks[-1].time) == "9007199254740993tok"
-    assert "9.0072e+15tok" in shown.table()
+    preview = ssr_hydra.preview(s.LinearScheduler(), max_duration="9007199254740993tok")
+    assert str(preview.curves[0].landmarks[-1].time) == "9007199254740993tok"
+    assert "9.0072e+15tok" in preview.table()

@@ -37,16 +37,16 @@ def test_curve_matches_torch(name: str) -> None:
 
 
 def test_epoch_schedules_are_drawn_as_steps() -> None:
-    shown = drawn(ours.ExponentialLR(0.5), "3ep", stepwise=None)
-    assert [str(jump) for jump in shown.jumps] == ["1ep", "2ep"]
-    assert sorted(set(shown.alphas)) == [0.25, 0.5, 1.0]
+    preview = drawn(ours.ExponentialLR(0.5), "3ep", stepwise=None)
+    assert [str(jump) for jump in preview.jumps] == ["1ep", "2ep"]
+    assert sorted(set(preview.alphas)) == [0.25, 0.5, 1.0]
     half = drawn(ours.ExponentialLR(0.5), "4ep", ssr=0.5, stepwise=None)
     assert sorted(set(half.alphas)) == [0.25, 1.0]
 
 
 def test_preview_needs_the_epoch_length_only_for_a_schedule_in_batches() -> None:
-    shown = drawn(ours.StepLR(1, 0.5), "3ep", stepwise=None, dataloader_len=None)
-    assert sorted(set(shown.alphas)) == [0.25, 0.5, 1.0]
+    preview = drawn(ours.StepLR(1, 0.5), "3ep", stepwise=None, dataloader_len=None)
+    assert sorted(set(preview.alphas)) == [0.25, 0.5, 1.0]
     with refused("dataloader_len", MissingRateError):
         drawn(ours.StepLR(1, 0.5), "3ep", dataloader_len=None)
 

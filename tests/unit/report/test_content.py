@@ -64,8 +64,8 @@ def test_choice_from_single_seeds_has_no_certainty(resnet50: Path) -> None:
     assert (content.choice.ssr, content.choice.certainty) == (1.0, "unknown")
     # The power law has an error of 1 point, and repeating the last value has an error of 0.35. So the law fails at any
     # tolerance.
-    for found in (content, build(content.study, Options(tolerance=2.0))):
-        assert [fit.verdict for fit in found.fits if fit.kind == "power"] == ["rejected"]
+    for variant in (content, build(content.study, Options(tolerance=2.0))):
+        assert [fit.verdict for fit in variant.fits if fit.kind == "power"] == ["rejected"]
 
 
 def test_answer_without_a_tolerance_is_a_step_function_of_the_tolerance(resnet50: Path) -> None:
@@ -114,28 +114,30 @@ def sweep_of(noise: float, slower: float = 1.0) -> Study:
 
 def test_recipes_that_differ_only_by_clock_noise_are_compared_at_equal_steps() -> None:
     # By seconds, a would be on the frontier at each SSR at which its clock ran slightly faster.
-    found = build(sweep_of(0.05))
-    assert (found.axis, found.equal) == ("seconds", "steps")
-    assert set(found.pareto[found.pareto["status"] == "frontier"]["recipe"]) == {"b"}
-    assert {row.recipe for row in found.equal_time.itertuples() if row.standing == "best"} == {"b"}
-    assert (found.equal_time["status"] == "inside").all()  # also at the largest budget, although the clocks differ
-    assert found.choice is not None
-    assert [rival.ssr for rival in found.choice.rivals] == [found.choice.ssr]
+    content = build(sweep_of(0.05))
+    assert (content.axis, content.equal) == ("seconds", "steps")
+    assert set(content.pareto[content.pareto["status"] == "frontier"]["recipe"]) == {"b"}
+    assert {row.recipe for row in content.equal_time.itertuples() if row.standing == "best"} == {"b"}
+    assert (content.equal_time["status"] == "inside").all()  # also at the largest budget, although the clocks differ
+    assert content.choice is not None
+    assert [rival.ssr for rival in content.choice.rivals] == [content.choice.ssr]
 
 
 def test_recipe_that_takes_longer_per_step_gets_fewer_steps_in_equal_time() -> None:
-    found = build(sweep_of(0.0, slower=2**0.5), Options(tolerance=1e-3))
-    assert (found.equal, found.time.pace.slow, found.time.pace.ratio) == ("seconds", "b", pytest.approx(2**0.5))
+    content = build(sweep_of(0.0, slower=2**0.5), Options(tolerance=1e-3))
+    assert (content.equal, content.time.pace.slow, content.time.pace.ratio) == ("seconds", "b", pytest.approx(2**0.5))
     # In the 20 s of a at ssr 2, b comes to ssr sqrt(2), halfway from 1 to 2 in log ssr: there the parabola
     # through 0.82, 0.92 and 0.97 is at -0.82 / 8 + 0.92 * 3 / 4 + 0.97 * 3 / 8.
-    at = found.equal_time[found.equal_time["at"] == found.equal_time["at"].max()].set_index("recipe")
+    at = content.equal_time[content.equal_time["at"] == content.equal_time["at"].max()].set_index("recipe")
     assert at.loc["b", "ssr"] == pytest.approx(2**0.5)
     b = -0.82 / 8 + 0.92 * 3 / 4 + 0.97 * 3 / 8
     assert at.loc["b", "quality"] == pytest.approx(b + 1e-3)  # the mean over 0, 1 and 2 thousandths
     assert at.loc["a", "loss"] == pytest.approx(b - 0.95)
-    assert "more than a tenth longer" not in " ".join(method_words.method(found))  # the answer says it
-    said = "Equal time means equal seconds: b took 41% longer per step than a. --equal steps compares at equal steps."
-    assert said in [*words.answer(found), *(line for _, each in words.details(found) for line in each)]
+    assert "more than a tenth longer" not in " ".join(method_words.method(content))  # the answer says it
+    sentence = (
+        "Equal time means equal seconds: b took 41% longer per step than a. --equal steps compares at equal steps."
+    )
+    assert sentence in [*words.answer(content), *(line for _, each in words.details(content) for line in each)]
 
 
 def test_no_two_sentences_of_a_report_share_most_of_their_words(resnet50: Path) -> None:
@@ -155,39 +157,39 @@ def test_no_two_sentences_of_a_report_share_most_of_their_words(resnet50: Path) 
 
 def test_times_that_vary_by_a_third_are_not_compared() -> None:
     # The machine also does other work. b takes a fifth longer on average, which is within the noise.
-    found = build(sweep_of(0.4, slower=1.1))
-    assert found.time.pace.ratio > 1.1 > found.time.pace.low
-    assert found.equal == "steps"
-    (said,) = [line for line in words.answer(found) if line.startswith("Equal time")]
-    assert said.startswith(f"Equal time means equal steps: {found.time.pace.slow} took ")
-    assert said.endswith("which may be noise of the machine. --equal seconds compares at equal seconds.")
+    content = build(sweep_of(0.4, slower=1.1))
+    assert content.time.pace.ratio > 1.1 > content.time.pace.low
+    assert content.equal == "steps"
+    (sentence,) = [line for line in words.answer(content) if line.startswith("Equal time")]
+    assert sentence.startswith(f"Equal time means equal steps: {content.time.pace.slow} took ")
+    assert sentence.endswith("which may be noise of the machine. --equal seconds compares at equal seconds.")
 
 
 def test_recipes_are_compared_by_seconds_if_one_is_slower_beyond_noise() -> None:
     # b takes 50% longer, and single runs differ by 5%. So the lower end of the interval over 3 SSRs is far above 1.1.
-    found = build(sweep_of(0.05, slower=1.5))
-    assert (found.equal, found.time.pace.slow, found.time.pace.quick) == ("seconds", "b", "a")
-    assert found.time.pace.ratio == pytest.approx(1.5, rel=0.05)
-    assert 1.1 < found.time.pace.low < found.time.pace.ratio < found.time.pace.high
+    content = build(sweep_of(0.05, slower=1.5))
+    assert (content.equal, content.time.pace.slow, content.time.pace.quick) == ("seconds", "b", "a")
+    assert content.time.pace.ratio == pytest.approx(1.5, rel=0.05)
+    assert 1.1 < content.time.pace.low < content.time.pace.ratio < content.time.pace.high
 
 
 def test_recipes_with_the_same_work_per_step_are_compared_at_equal_steps() -> None:
     study = replace(sweep_of(0.05, slower=2.0), same_work=True)
-    found = build(study)
-    assert (found.equal, found.time.reason) == ("steps", "same_work")
-    assert not [line for line in words.answer(found) if "longer" in line]
+    content = build(study)
+    assert (content.equal, content.time.reason) == ("steps", "same_work")
+    assert not [line for line in words.answer(content) if "longer" in line]
     assert build(study, Options(equal="seconds")).equal == "seconds"
 
 
 def crowded(measure: str, busy: float, quiet: float) -> Study:
     """Two recipes. During one of them the machine also did other work, which made the same steps take 91% longer."""
     study = sweep_of(0.0, slower=1.91)
-    told = np.where(study.frame["recipe"] == "b", busy, quiet)
-    return replace(study, conditions=pd.DataFrame({"jobs_beside": 1.0, "load": 2.0} | {measure: told}))
+    column = np.where(study.frame["recipe"] == "b", busy, quiet)
+    return replace(study, conditions=pd.DataFrame({"jobs_beside": 1.0, "load": 2.0} | {measure: column}))
 
 
 @pytest.mark.parametrize(
-    ("measure", "busy", "quiet", "said"),
+    ("measure", "busy", "quiet", "reason"),
     [
         ("jobs_beside", 3.0, 0.0, "b ran next to 3 other jobs, and a ran next to no other jobs"),
         ("jobs_beside", 1.6, 1.0, "b ran next to 1.6 other jobs, and a ran next to 1 other job"),
@@ -195,22 +197,22 @@ def crowded(measure: str, busy: float, quiet: float) -> Study:
     ],
 )
 def test_recipes_are_not_compared_by_seconds_under_different_conditions(
-    measure: str, busy: float, quiet: float, said: str
+    measure: str, busy: float, quiet: float, reason: str
 ) -> None:
-    found = build(crowded(measure, busy, quiet))
-    assert (found.equal, found.time.reason) == ("steps", "conditions")
-    assert f"Seconds are not compared: {said}." in words.answer(found)
-    assert "longer" not in " ".join(words.answer(found))
+    content = build(crowded(measure, busy, quiet))
+    assert (content.equal, content.time.reason) == ("steps", "conditions")
+    assert f"Seconds are not compared: {reason}." in words.answer(content)
+    assert "longer" not in " ".join(words.answer(content))
     with refused("equal", MismatchError):
-        build(found.study, Options(equal="seconds"))
+        build(content.study, Options(equal="seconds"))
 
 
 def test_recipes_are_compared_by_seconds_under_similar_conditions() -> None:
     assert build(crowded("jobs_beside", 1.25, 1.0)).equal == "seconds"
     assert build(crowded("load", 2.5, 2.0)).equal == "seconds"
     unknown = crowded("jobs_beside", 3.0, 0.0)  # the runs of one recipe have no recorded conditions
-    told = unknown.conditions[unknown.frame["recipe"] == "a"]
-    assert build(replace(unknown, conditions=told)).equal == "seconds"
+    conditions = unknown.conditions[unknown.frame["recipe"] == "a"]
+    assert build(replace(unknown, conditions=conditions)).equal == "seconds"
 
 
 def test_machine_load_during_a_recipe_does_not_make_the_recipe_slower() -> None:
@@ -239,8 +241,8 @@ def test_recipes_of_a_table_without_steps_are_compared_at_equal_ssr(tmp_path: Pa
     assert (content.axis, content.equal) == ("seconds", "ssr")
     assert set(content.pareto[content.pareto["status"] == "frontier"]["recipe"]) == {"a"}
     assert (content.equal_time["status"] == "inside").all()
-    said = "Equal time means equal SSR: no recipe certainly takes over 10% longer per SSR than another."
-    assert said in method_words.method(content)
+    sentence = "Equal time means equal SSR: no recipe certainly takes over 10% longer per SSR than another."
+    assert sentence in method_words.method(content)
     assert build(content.study, Options(equal="seconds")).equal == "seconds"
 
 
@@ -251,7 +253,7 @@ def test_option_equal_chooses_steps_or_seconds() -> None:
     assert (steps.axis, steps.equal) == ("steps", "steps")
     assert set(steps.pareto[steps.pareto["status"] == "frontier"]["recipe"]) == {"b"}
     assert "Equal time means equal steps: you chose it." in method_words.method(steps)
-    assert any(said.startswith("At equal steps (SSR") for said in words.answer(steps))
+    assert any(message.startswith("At equal steps (SSR") for message in words.answer(steps))
     assert build(study).equal == "seconds"
     assert (
         build(sweep_of(0.05), Options(equal="seconds")).equal == "seconds"
@@ -282,12 +284,12 @@ def test_recipes_that_share_no_ssr_are_compared_by_seconds() -> None:
 def test_report_names_the_recipe_that_reaches_the_target_first() -> None:
     # b is 0.821 + 0.1 x + 0.05 x (1 - x) / 2 at ssr 0.5 * 2^x, a parabola through 0.821, 0.921 and 0.971.
     at = 2 ** min(np.roots([-0.025, 0.125, 0.821 - 0.851]))
-    found = build(sweep_of(0.0), Options(tolerance=0.01, target=0.851))
-    assert found.soonest is not None
-    assert found.soonest.recipe == "b"
-    assert found.soonest.ssr == pytest.approx(0.5 * at, rel=1e-4)
-    assert found.soonest.budget == pytest.approx(50 * at, rel=1e-4)
-    (rival,) = found.soonest.rivals
+    content = build(sweep_of(0.0), Options(tolerance=0.01, target=0.851))
+    assert content.soonest is not None
+    assert content.soonest.recipe == "b"
+    assert content.soonest.ssr == pytest.approx(0.5 * at, rel=1e-4)
+    assert content.soonest.budget == pytest.approx(50 * at, rel=1e-4)
+    (rival,) = content.soonest.rivals
     assert (rival.recipe, rival.ssr, rival.margin) == ("a", pytest.approx(0.5 * at, rel=1e-4), pytest.approx(0.02))
     assert build(sweep_of(0.0), Options(target=0.99)).soonest is None
 
@@ -338,8 +340,8 @@ def test_certainty_does_not_depend_on_the_unit_of_the_metric() -> None:
 
 def test_recipe_without_a_completed_run_appears_only_in_the_table() -> None:
     nan = math.nan
-    kept = {"a": {0.5: [0.5, 0.51], 1.0: [0.6, 0.62], 2.0: [nan, nan]}, "b": {0.5: [0.4, 0.42], 1.0: [0.5, 0.53]}}
-    content = build(study_of({"lost": {0.5: [nan, nan], 1.0: [nan, nan]}, **kept}), Options(tolerance=0.01))
+    cells = {"a": {0.5: [0.5, 0.51], 1.0: [0.6, 0.62], 2.0: [nan, nan]}, "b": {0.5: [0.4, 0.42], 1.0: [0.5, 0.53]}}
+    content = build(study_of({"lost": {0.5: [nan, nan], 1.0: [nan, nan]}, **cells}), Options(tolerance=0.01))
     rows = [[cell.text for cell in row.cells] for row in main_table(content).rows]
     assert [row[:4] for row in rows if row[2] == "0 of 2"] == [
         ["a", "2", "0 of 2", "\N{EN DASH}"],
@@ -364,16 +366,16 @@ def test_recipe_whose_runs_diverge_ranks_behind_a_recipe_without_divergences(tmp
             rows.append(f"safe,{ssr},{seed},{value + other:.6f},{100 * ssr}")
             lost = seed < (3 if ssr > 0.5 else 2)
             rows.append(f"risky,{ssr},{seed},{'diverged' if lost else f'{value + 0.05 + noise:.6f}'},{100 * ssr}")
-    found = built(table(tmp_path / "t.csv", "\n".join(rows)), Options(tolerance=0.01))
-    assert found.choice is not None
-    assert (found.choice.recipe, found.choice.ssr) == ("safe", 2.0)
-    assert set(found.winners["best"]) == {"safe"}
-    said = words.answer(found)
-    assert "at SSR 2: risky 38%" in " ".join(said)
-    assert "safe is worse than risky by +0.0" in said[1]
-    assert said[1].endswith(", but 38% of the runs of risky diverged.")
+    content = built(table(tmp_path / "t.csv", "\n".join(rows)), Options(tolerance=0.01))
+    assert content.choice is not None
+    assert (content.choice.recipe, content.choice.ssr) == ("safe", 2.0)
+    assert set(content.winners["best"]) == {"safe"}
+    sentences = words.answer(content)
+    assert "at SSR 2: risky 38%" in " ".join(sentences)
+    assert "safe is worse than risky by +0.0" in sentences[1]
+    assert sentences[1].endswith(", but 38% of the runs of risky diverged.")
     # safe is on the frontier although its mean is worse, because a recipe whose runs diverge never beats it.
-    assert set(found.pareto["status"]) == {"frontier"}
+    assert set(content.pareto["status"]) == {"frontier"}
 
 
 def test_report_of_a_table_says_nothing_about_training(tmp_path: Path) -> None:
@@ -413,10 +415,10 @@ def test_labels_replace_the_names_of_the_metric_and_of_recipes() -> None:
     assert content.study.recipes == ("WSD", "b")
     assert (content.reference, content.objective) == ("WSD", "Accuracy")
     assert content.study.bounds == study.bounds  # the bounds follow from the metric's own name
-    shown = page(content)
-    assert "WSD (truncate)" in shown
-    assert "Accuracy" in shown
-    assert study.objective not in shown
+    html = page(content)
+    assert "WSD (truncate)" in html
+    assert "Accuracy" in html
+    assert study.objective not in html
     lost = study.frame.assign(quality=study.frame["quality"].where(study.frame["recipe"] != "a"))
     note = Note("lost", "a (truncate)", (("failed", 6),))
     renamed = build(replace(study, frame=lost, notes=(note,)), Options(labels={"a": "WSD"})).study.notes

@@ -33,8 +33,8 @@ def test_learning_curve_is_the_mean_of_each_cell_with_its_band(content: Content)
 
 def test_curves_that_are_not_drawn_are_counted(content: Content, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(drawn_curves, "MOST_CURVES", 5)
-    made = learning(content.study, content.counted)
-    assert (len(made.drawn), made.left_out) == (5, 19)
+    curves = learning(content.study, content.counted)
+    assert (len(curves.drawn), curves.left_out) == (5, 19)
     assert (len(rates(content.study, content.counted).drawn), rates(content.study, content.counted).left_out) == (5, 19)
 
 

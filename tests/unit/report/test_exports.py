@@ -13,7 +13,7 @@ from study_runs import study_of
 
 from ssr_hydra.report import Content, build
 from ssr_hydra.report.exports import as_csv, as_json, as_latex, as_markdown, runs_csv, table_csv
-from ssr_hydra.report.tables import Cell, Column, Row, Table, main_table
+from ssr_hydra.report.tables import Column, Table, TableCell, TableRow, main_table
 from ssr_hydra.report.write import looks_at
 from ssr_hydra.studies import from_csv
 
@@ -61,9 +61,9 @@ def test_numbers_of_any_sign_are_exported_as_numbers() -> None:
     "text", ["a|b", "<b>x</b>", "[x](http://y)", "![x](y)", "`x`", "**x**", "_x_", "a\nb", "# x", "\\|"]
 )
 def test_markup_in_markdown_stays_text(text: str) -> None:
-    made = as_markdown(Table((Column("name", "name"),), (Row((Cell(text),)),)))
-    line = made.splitlines()[2]
-    assert len(made.splitlines()) == 3
+    markdown = as_markdown(Table((Column("name", "name"),), (TableRow((TableCell(text),)),)))
+    line = markdown.splitlines()[2]
+    assert len(markdown.splitlines()) == 3
     inside = line.removeprefix("| ").removesuffix(" |")
     plain = inside.replace("\\\\", "")
     for mark in "|<>[]`*_#!":
@@ -71,9 +71,9 @@ def test_markup_in_markdown_stays_text(text: str) -> None:
 
 
 def test_ordinary_names_stay_readable_in_markdown(content: Content) -> None:
-    made = as_markdown(main_table(content))
-    assert made.startswith("| recipe | SSR | seeds | eval/accuracy | 95 % interval |")
-    assert "| cosine_warmup | 0.125 | 4 |" in made
+    markdown = as_markdown(main_table(content))
+    assert markdown.startswith("| recipe | SSR | seeds | eval/accuracy | 95 % interval |")
+    assert "| cosine_warmup | 0.125 | 4 |" in markdown
 
 
 def test_json_has_every_result_and_its_description(content: Content) -> None:
@@ -107,9 +107,11 @@ def test_value_that_is_not_finite_is_null_in_json(resnet50: Path) -> None:
 def test_special_characters_in_the_latex_table_are_escaped() -> None:
     cells = {"wsd_10% & $x$": {0.5: [0.80, 0.82], 1.0: [0.9, 0.91]}, "b\\^": {1.0: [0.7, 0.72]}}
     content = build(study_of(cells))
-    made = as_latex(content).splitlines()
-    assert made[:3] == [r"\begin{tabular}{lrr}", r"\toprule", r"SSR & 0.5 & 1 \\"]
+    lines = as_latex(content).splitlines()
+    assert lines[:3] == [r"\begin{tabular}{lrr}", r"\toprule", r"SSR & 0.5 & 1 \\"]
     half = (content.summary["high"] - content.summary["low"]).iloc[0] / 2
-    assert made[4].startswith(rf"wsd\_10\% \& \$x\$ & {0.81:.{content.decimals}f} $\pm$ {half:.{content.decimals}f} & ")
-    assert made[5].startswith(r"b\textbackslash{}\textasciicircum{} &  & 0.7")
-    assert made[-2:] == [r"\bottomrule", r"\end{tabular}"]
+    assert lines[4].startswith(
+        rf"wsd\_10\% \& \$x\$ & {0.81:.{content.decimals}f} $\pm$ {half:.{content.decimals}f} & "
+    )
+    assert lines[5].startswith(r"b\textbackslash{}\textasciicircum{} &  & 0.7")
+    assert lines[-2:] == [r"\bottomrule", r"\end{tabular}"]

@@ -25,53 +25,55 @@ from ssr_hydra.studies import Study, from_csv, load
 
 
 @pytest.fixture(scope="module")
-def drawn(content: Content) -> dict[str, Figure]:
+def all_figures(content: Content) -> dict[str, Figure]:
     return figures(content)
 
 
 def test_same_records_give_bitwise_equal_figures(
-    content: Content, drawn: dict[str, Figure], study_folder: Path
+    content: Content, all_figures: dict[str, Figure], study_folder: Path
 ) -> None:
     again = build(load(study_folder), Options(tolerance=0.005, target=0.95, price_per_hour=2.0))
-    assert list(drawn) == ["frontier", "doublings", "tolerances", "learning_curves", "learning_rates"]
+    assert list(all_figures) == ["frontier", "doublings", "tolerances", "learning_curves", "learning_rates"]
     for kind in ("svg", "png"):
-        assert render(drawn["frontier"], kind) == render(draw(again, "frontier"), kind)
-    assert ET.fromstring(render(drawn["frontier"], "svg")).tag.endswith("svg")
+        assert render(all_figures["frontier"], kind) == render(draw(again, "frontier"), kind)
+    assert ET.fromstring(render(all_figures["frontier"], "svg")).tag.endswith("svg")
 
 
 def test_figure_can_show_any_name() -> None:
     names = ["$x$", "$\\nothing$", "$", "日本語", "a" * 300, "\x1b[0m", "\ud800", "x\ny", "_{^", "\\frac"]
-    made = build(replace(study_of({name: {1.0: [0.5], 2.0: [0.6]} for name in names}), objective=" ".join(names[:3])))
+    content = build(
+        replace(study_of({name: {1.0: [0.5], 2.0: [0.6]} for name in names}), objective=" ".join(names[:3]))
+    )
     # Drawing neither fails nor warns about a glyph.
-    assert render(draw(made, "frontier"), "png").startswith(b"\x89PNG")
+    assert render(draw(content, "frontier"), "png").startswith(b"\x89PNG")
     assert all(len(printable(name).replace("\\$", "$")) <= 40 for name in names)
 
 
 def test_each_control_of_a_recipe_has_its_own_line() -> None:
     cells = {0.5: [0.8, 0.81, 0.83], 1.0: [0.9, 0.91, 0.93]}
     controls = ("", "truncate", "scale_warmup", "truncate+scale_warmup")
-    made = build(study_of({("wsd", control): cells for control in controls}))
-    axes = draw(made, "frontier").axes[0]
+    content = build(study_of({("wsd", control): cells for control in controls}))
+    axes = draw(content, "frontier").axes[0]
     dashes = {str(line._dash_pattern) for line in axes.lines if line.get_linestyle() != "None"}  # type: ignore[attr-defined]
     assert len(dashes) == 4
-    assert len({arm["control"] for arm in payload(made)["arms"]}) == 4
+    assert len({arm["control"] for arm in payload(content)["arms"]}) == 4
 
 
 def test_first_chart_of_the_page_has_the_axis_of_the_answer() -> None:
     cells = {0.5: [0.8, 0.81, 0.83], 1.0: [0.9, 0.91, 0.93]}
     study = study_of({"a": cells, "b": cells})
-    made = build(study)
-    assert (made.equal, made.axis) == ("steps", "seconds")  # a step of a takes as long as one of b
-    assert payload(made)["axis"] == "steps"
+    content = build(study)
+    assert (content.equal, content.axis) == ("steps", "seconds")  # a step of a takes as long as one of b
+    assert payload(content)["axis"] == "steps"
     assert payload(build(study, Options(equal="seconds")))["axis"] == "seconds"
 
 
 def test_each_gain_is_drawn_at_its_ssr_with_a_tick() -> None:
     ssrs = [0.5 * 2 ** (place / 4) for place in range(9)]
     recipes = {name: {ssr: [0.8 + 0.01 * ssr, 0.81 + 0.01 * ssr] for ssr in ssrs} for name in "abcd"}
-    made = build(study_of(recipes))
-    axes = draw(made, "doublings").axes[0]
-    measured = sorted(made.doublings["ssr"].unique())
+    content = build(study_of(recipes))
+    axes = draw(content, "doublings").axes[0]
+    measured = sorted(content.doublings["ssr"].unique())
     places: dict[float, set[float]] = {ssr: set() for ssr in measured}
     for line in axes.lines:
         if line.get_marker() in ("o", "s", "D", "^", "v", "P", "h"):
@@ -79,22 +81,22 @@ def test_each_gain_is_drawn_at_its_ssr_with_a_tick() -> None:
                 near = min(measured, key=lambda ssr: abs(math.log2(place / ssr)))
                 assert abs(math.log2(place / near)) < 0.05 * 0.25  # below 5% of the distance to the next SSR
                 places[near].add(float(place))
-    assert {len(found) for found in places.values()} == {4}  # no mark covers another
+    assert {len(positions) for positions in places.values()} == {4}  # no mark covers another
     assert set(measured) <= {*axes.xaxis.get_majorticklocs(), *axes.xaxis.get_minorticklocs()}
 
 
 def test_very_large_intervals_are_clipped_at_the_plot() -> None:
     # With two seeds, half an interval is 12.7 standard errors: here 0.87 +- 0.38.
     study = study_of({"a": {0.5: [0.80, 0.82], 1.0: [0.84, 0.90], 2.0: [0.90, 0.92]}})
-    made = build(replace(study, objective="eval/score"), Options(noise="cell"))
-    assert made.summary["high"].max() > 1.2
-    low, high = draw(made, "frontier").axes[0].get_ylim()
+    content = build(replace(study, objective="eval/score"), Options(noise="cell"))
+    assert content.summary["high"].max() > 1.2
+    low, high = draw(content, "frontier").axes[0].get_ylim()
     assert 0.75 < low < 0.8  # the axis extends 0.80 .. 0.92 by a quarter of this range and a margin
     assert 0.92 < high < 0.97
-    made = build(study_of({"a": {0.5: [0.80, 0.801], 1.0: [0.84, 0.841], 2.0: [0.90, 0.901]}}))
-    low, high = draw(made, "frontier").axes[0].get_ylim()
-    assert low < made.summary["low"].min()  # these intervals are completely visible
-    assert high > made.summary["high"].max()
+    content = build(study_of({"a": {0.5: [0.80, 0.801], 1.0: [0.84, 0.841], 2.0: [0.90, 0.901]}}))
+    low, high = draw(content, "frontier").axes[0].get_ylim()
+    assert low < content.summary["low"].min()  # these intervals are completely visible
+    assert high > content.summary["high"].max()
 
 
 def slower(study: Study, recipe: str, by: float) -> Study:
@@ -117,24 +119,24 @@ def test_frontier_has_hollow_marks_if_a_better_recipe_is_as_fast() -> None:
     # b takes 5% longer, which counts as equal time. By seconds, every point of a would take less time.
     cells = {1.0: [0.80, 0.81, 0.82], 2.0: [0.85, 0.86, 0.87], 4.0: [0.90, 0.91, 0.92]}
     better = {1.0: [0.849, 0.86, 0.871], 2.0: [0.899, 0.91, 0.921], 4.0: [0.949, 0.96, 0.971]}
-    made = build(slower(study_of({"a": cells, "b": better}), "b", 1.05))
-    assert (made.equal, made.axis) == ("steps", "seconds")
-    axes = draw(made, "frontier").axes[0]
+    content = build(slower(study_of({"a": cells, "b": better}), "b", 1.05))
+    assert (content.equal, content.axis) == ("steps", "seconds")
+    axes = draw(content, "frontier").axes[0]
     assert axes.get_xlabel() == "Optimizer steps"
-    found = marks(axes)
-    hollow = [mark for mark in found if mark[3] == "#ffffff"]
+    points = marks(axes)
+    hollow = [mark for mark in points if mark[3] == "#ffffff"]
     assert len(hollow) == 3
     for x, y, *_ in hollow:
         # A mark is moved by at most an eighth of the distance to the next SSR.
-        assert any(other[0] < x * 2**0.25 and other[1] > y for other in found)
+        assert any(other[0] < x * 2**0.25 and other[1] > y for other in points)
 
 
-def test_marks_of_the_frontier_have_three_styles_and_a_legend(drawn: dict[str, Figure]) -> None:
-    made = drawn["frontier"]
-    faces = {(colour == face, face == "#ffffff") for _, _, colour, face in marks(made.axes[0])}
+def test_marks_of_the_frontier_have_three_styles_and_a_legend(all_figures: dict[str, Figure]) -> None:
+    figure = all_figures["frontier"]
+    faces = {(colour == face, face == "#ffffff") for _, _, colour, face in marks(figure.axes[0])}
     assert faces == {(True, False), (False, True), (False, False)}
-    shown = {text.get_text() for text in made.legends[0].get_texts()}
-    assert {"on the frontier", "no better within noise", "dominated"} <= shown
+    labels = {text.get_text() for text in figure.legends[0].get_texts()}
+    assert {"on the frontier", "no better within noise", "dominated"} <= labels
 
 
 def test_marks_of_recipes_at_the_same_steps_do_not_overlap_on_the_frontier() -> None:
@@ -145,28 +147,28 @@ def test_marks_of_recipes_at_the_same_steps_do_not_overlap_on_the_frontier() -> 
         assert len(set(places)) == 3
         assert all(0.03 < b / a - 1 < 0.06 for a, b in pairwise(places))  # a few per cent
     # On an axis of seconds, no mark is moved.
-    made = build(slower(study_of({"a": cells, "b": cells}), "b", 2.0))
-    places = {round(x, 6) for x, *_ in marks(draw(made, "frontier").axes[0])}
+    content = build(slower(study_of({"a": cells, "b": cells}), "b", 2.0))
+    places = {round(x, 6) for x, *_ in marks(draw(content, "frontier").axes[0])}
     assert places == {5.0, 10.0, 20.0, 40.0}
 
 
 def test_numbers_on_the_ssr_axis_do_not_overlap(resnet50: Path) -> None:
-    made = build(from_csv(resnet50, ssr="ssr", quality="top1", seconds="seconds"), Options(equal="ssr"))
+    content = build(from_csv(resnet50, ssr="ssr", quality="top1", seconds="seconds"), Options(equal="ssr"))
     for name in ("frontier", "doublings"):
-        figure = draw(made, name)
+        figure = draw(content, name)
         figure.canvas.draw()
         boxes = [label.get_window_extent() for label in figure.axes[0].get_xticklabels() if label.get_text()]
         assert len(boxes) >= 6
         assert all(b.x0 - a.x1 > 0.03 * figure.dpi for a, b in pairwise(boxes))  # a third of a digit
 
 
-def test_target_and_tolerance_are_labelled_at_the_axes(drawn: dict[str, Figure]) -> None:
+def test_target_and_tolerance_are_labelled_at_the_axes(all_figures: dict[str, Figure]) -> None:
     for name, text in (("frontier", "target\n0.95"), ("doublings", "tolerance")):
-        made = drawn[name]
-        made.canvas.draw()
-        (label,) = [each for each in made.axes[0].texts if each.get_text() == text]
-        assert label.get_window_extent().x0 > made.axes[0].get_window_extent().x1  # no interval is there
-        assert label.get_window_extent().x1 <= made.get_window_extent().x1
+        figure = all_figures[name]
+        figure.canvas.draw()
+        (label,) = [each for each in figure.axes[0].texts if each.get_text() == text]
+        assert label.get_window_extent().x0 > figure.axes[0].get_window_extent().x1  # no interval is there
+        assert label.get_window_extent().x1 <= figure.get_window_extent().x1
 
 
 def test_learning_curves_are_means_over_seeds_with_a_band(tmp_path: Path) -> None:
@@ -191,11 +193,11 @@ def test_run_with_one_evaluation_is_drawn_as_a_point(tmp_path: Path) -> None:
 
 
 def test_shades_have_a_legend_and_the_axis_of_rates_names_the_log_interval(
-    tmp_path: Path, drawn: dict[str, Figure]
+    tmp_path: Path, all_figures: dict[str, Figure]
 ) -> None:
     for name in ("learning_curves", "learning_rates"):
-        shown = [text.get_text() for text in drawn[name].legends[0].get_texts()]
-        assert shown[-5:] == ["SSR 0.125", "SSR 0.25", "SSR 0.5", "SSR 1", "SSR 2"]
+        labels = [text.get_text() for text in all_figures[name].legends[0].get_texts()]
+        assert labels[-5:] == ["SSR 0.125", "SSR 0.25", "SSR 0.5", "SSR 1", "SSR 2"]
     write_run(tmp_path / "s/0", ssr=0.5)  # 60 times in 600 steps
     axes = draw(build(load(tmp_path / "s")), "learning_rates").axes[0]
     assert axes.get_xlabel() == "Optimizer steps; dots: logged every 10 steps"
@@ -207,14 +209,14 @@ def test_more_than_four_recipes_get_separate_axes(tmp_path: Path) -> None:
         for seed in range(2):
             write_run(tmp_path / f"s/{recipe}-{seed}", recipe=f"r{recipe}", seed=seed, quality=0.9 + 0.01 * seed)
     content = build(load(tmp_path / "s"))
-    made = {name: draw(content, name) for name in ("learning_curves", "learning_rates")}
-    for name in made:
-        axes = [each for each in made[name].axes if each.axison]
+    charts = {name: draw(content, name) for name in ("learning_curves", "learning_rates")}
+    for name in charts:
+        axes = [each for each in charts[name].axes if each.axison]
         assert [each.get_title(loc="left") for each in axes] == [f"r{place}" for place in range(5)]
         assert len({each.get_ylim() for each in axes}) == 1
         assert [bool(each.get_ylabel()) for each in axes] == [True, False, False, True, False]
-    bands = [each.collections for each in made["learning_curves"].axes if each.axison]
-    assert all(len(found) == 1 for found in bands)
+    bands = [each.collections for each in charts["learning_curves"].axes if each.axison]
+    assert all(len(shades) == 1 for shades in bands)
 
 
 def test_tolerances_are_drawn_as_steps_in_descending_order() -> None:

@@ -13,7 +13,7 @@ DASH = "\N{EN DASH}"
 
 
 @pytest.mark.parametrize(
-    ("made", "text"),
+    ("formatted", "text"),
     [
         (number(0.123456), "0.1235"),
         (number(9999.4), "9999"),
@@ -41,8 +41,8 @@ DASH = "\N{EN DASH}"
         (duration(NAN), DASH),
     ],
 )
-def test_numbers_are_formatted_as_text(made: str, text: str) -> None:
-    assert made == text
+def test_numbers_are_formatted_as_text(formatted: str, text: str) -> None:
+    assert formatted == text
 
 
 def test_decimals_show_two_digits_of_the_spread() -> None:

@@ -47,19 +47,19 @@ class Elements(HTMLParser):
     "text", ["</script>", "<!--", "]]>", "\u2028\u2029", "<script", "&lt;", "\ud800", "\\u003c", '"', "\x00"]
 )
 def test_embedded_json_is_safe_in_html_and_can_be_read_back(text: str) -> None:
-    made = embedded({text: [text]})
-    assert not re.search(r"[<>&\u2028\u2029\x00]", made)
-    assert made.isascii()
-    assert json.loads(made) == {text: [text]}
+    encoded = embedded({text: [text]})
+    assert not re.search(r"[<>&\u2028\u2029\x00]", encoded)
+    assert encoded.isascii()
+    assert json.loads(encoded) == {text: [text]}
 
 
 @pytest.fixture(scope="module")
-def shown(content: Content) -> str:
+def page_html(content: Content) -> str:
     return page(content, b"<svg/>")
 
 
-def test_content_security_policy_allows_only_the_script_and_style_of_the_page(shown: str) -> None:
-    elements = Elements(shown)
+def test_content_security_policy_allows_only_the_script_and_style_of_the_page(page_html: str) -> None:
+    elements = Elements(page_html)
     (policy,) = [tag["content"] for name, tag in elements.tags if tag.get("http-equiv") == "Content-Security-Policy"]
     assert policy is not None
     rules = dict(rule.split(" ", 1) for rule in policy.split("; "))
@@ -70,7 +70,9 @@ def test_content_security_policy_allows_only_the_script_and_style_of_the_page(sh
         assert rules[f"{kind}-src"] == f"'sha256-{digest}'"
 
 
-def test_no_part_of_the_page_names_one_ssr_if_the_choice_depends_on_the_tolerance(content: Content, shown: str) -> None:
+def test_no_part_of_the_page_names_one_ssr_if_the_choice_depends_on_the_tolerance(
+    content: Content, page_html: str
+) -> None:
     """The headline, the tiles, the chart, the tables and report.json name no single SSR."""
     free = build(content.study)
     assert not free.is_settled
@@ -87,12 +89,12 @@ def test_no_part_of_the_page_names_one_ssr_if_the_choice_depends_on_the_toleranc
     assert sum(row.chosen for row in main_table(free).rows) == len(answers)
     answer = json.loads(as_json(free))["answer"]
     assert [answer[key] for key in ("ssr", "certainty", "budget", "rivals")] == [None, None, None, []]
-    assert "<dt>recommended</dt>" in shown
+    assert "<dt>recommended</dt>" in page_html
     assert payload(content)["choice"] is not None
 
 
-def test_page_fetches_no_resource(shown: str) -> None:
-    elements = Elements(shown)
+def test_page_fetches_no_resource(page_html: str) -> None:
+    elements = Elements(page_html)
     links = [
         value
         for _, tag in elements.tags
@@ -101,17 +103,17 @@ def test_page_fetches_no_resource(shown: str) -> None:
     ]
     assert links
     assert [link for link in links if not link.startswith(("#", "data:"))] == []
-    assert not re.search(r"@import|url\(|fetch\(|XMLHttpRequest|sendBeacon|WebSocket", shown)
+    assert not re.search(r"@import|url\(|fetch\(|XMLHttpRequest|sendBeacon|WebSocket", page_html)
     assert [key for _, tag in elements.tags for key in tag if key.startswith("on") or key == "style"] == []
 
 
-def test_the_same_records_give_the_same_page(shown: str, study_folder: Path) -> None:
+def test_the_same_records_give_the_same_page(page_html: str, study_folder: Path) -> None:
     again = build(load(study_folder), Options(tolerance=0.005, target=0.95, price_per_hour=2.0))
-    assert page(again, b"<svg/>") == shown
+    assert page(again, b"<svg/>") == page_html
 
 
-def test_page_has_all_sections_and_links_to_them(shown: str) -> None:
-    elements = Elements(shown)
+def test_page_has_all_sections_and_links_to_them(page_html: str) -> None:
+    elements = Elements(page_html)
     names = [tag["href"] for name, tag in elements.tags if name == "a"]
     ids = {f"#{tag['id']}" for _, tag in elements.tags if "id" in tag}
     sections = ["details", "setup", "quality", "doubling", "recipes", "controls", "fits", "curves", "problems"]
@@ -120,9 +122,9 @@ def test_page_has_all_sections_and_links_to_them(shown: str) -> None:
     assert set(names) <= ids
 
 
-def test_caption_of_the_frontier_explains_its_marks(shown: str, resnet50: Path) -> None:
-    assert "on the frontier by steps. Tinted marks are no better within noise. Hollow marks are dominated." in shown
-    assert "shows the fits that did not pass" in shown
+def test_caption_of_the_frontier_explains_its_marks(page_html: str, resnet50: Path) -> None:
+    assert "on the frontier by steps. Tinted marks are no better within noise. Hollow marks are dominated." in page_html
+    assert "shows the fits that did not pass" in page_html
     alone = page(build(from_csv(resnet50, ssr="ssr", quality="top1", seconds="seconds")))
     assert "Each mark is one run. Filled" in alone  # no seeds, no intervals
     assert "no better by the mean" in alone

@@ -17,10 +17,10 @@ from ssr_hydra.studies import load
 def test_each_figure_is_a_function_of_a_study_and_options(tmp_path: Path) -> None:
     study = load(write_study(tmp_path / "s", ("wsd",), (0.5, 1.0, 2.0), (0, 1), ("",)))
     for name in plot.__all__:
-        made = getattr(plot, name)(study, equal="seconds")
-        assert isinstance(made, Figure)
+        figure = getattr(plot, name)(study, equal="seconds")
+        assert isinstance(figure, Figure)
         if name == "frontier":
-            assert made.axes[0].get_xlabel().startswith("Training time")
+            assert figure.axes[0].get_xlabel().startswith("Training time")
     with refused("tolerance", RangeError):
         plot.frontier(study, tolerance=-1)
 

@@ -10,7 +10,7 @@ import pytest
 from study_runs import study_of
 
 from ssr_hydra.report import Content, build
-from ssr_hydra.report.tables import Column, Row, Table, main_table, steps_table, tables
+from ssr_hydra.report.tables import Column, Table, TableRow, main_table, steps_table, tables
 from ssr_hydra.studies import from_csv
 
 
@@ -53,13 +53,13 @@ def test_gain_of_a_doubling_is_compared_with_the_tolerance(
     content: Content, gain: float, low: float, high: float, text: str
 ) -> None:
     row = content.doublings.iloc[:1].assign(gain=gain, low=low, high=high, sure_low=low, sure_high=high)
-    (made,) = tables(replace(content, doublings=row, tolerance=0.01))["doublings"].rows
-    assert made.cells[-1].text == text
+    (table_row,) = tables(replace(content, doublings=row, tolerance=0.01))["doublings"].rows
+    assert table_row.cells[-1].text == text
 
 
 def test_table_of_tolerances_has_a_row_for_each_choice(resnet50: Path) -> None:
-    made = steps_table(build(from_csv(resnet50, ssr="ssr", quality="top1")))
-    assert [[cell.text for cell in row.cells] for row in made.rows][1:4] == [
+    table = steps_table(build(from_csv(resnet50, ssr="ssr", quality="top1")))
+    assert [[cell.text for cell in row.cells] for row in table.rows][1:4] == [
         ["2.64 to 6.65", "resnet50", "0.25", "noise not measured"],
         ["1.16 to 2.64", "resnet50", "0.5", "noise not measured"],
         ["0.25 to 1.16", "resnet50", "1", "noise not measured"],
@@ -68,8 +68,8 @@ def test_table_of_tolerances_has_a_row_for_each_choice(resnet50: Path) -> None:
 
 
 def test_every_statistic_has_its_table(content: Content) -> None:
-    made = tables(content)
-    rows = {name: len(table.rows) for name, table in made.items()}
+    report_tables = tables(content)
+    rows = {name: len(table.rows) for name, table in report_tables.items()}
     assert rows["doublings"] == len(content.doublings) == 3 * 4 + 3 * 2
     assert rows["paired"] == 3 * 5  # three pairs of recipes at five SSRs
     assert rows["controls"] == 3 * 3  # truncation only below ssr 1
@@ -77,30 +77,30 @@ def test_every_statistic_has_its_table(content: Content) -> None:
     assert rows["problems"] == 4
     unpaired = {name: {1.0: {None: 0.5}, 2.0: {None: 0.6}} for name in "ab"}
     assert not tables(build(study_of(unpaired)))["paired"]
-    hardware = {row.cells[0].text: row.cells[1].text for row in made["hardware"].rows}
+    hardware = {row.cells[0].text: row.cells[1].text for row in report_tables["hardware"].rows}
     assert (hardware["cpu"], hardware["torch"]) == ("a cpu", "2.10.0")
     assert rows["speedup"] == len(content.speedup)
-    assert [column.head for column in made["equal_time"].columns] == [
+    assert [column.head for column in report_tables["equal_time"].columns] == [
         "recipe", "150 steps", "300 steps", "600 steps", "1,200 steps", "2,400 steps",
     ]  # fmt: skip
-    assert {row.cells[6].text for row in made["controls"].rows} <= {"scaling", "control", "undecided"}
-    for table in made.values():
+    assert {row.cells[6].text for row in report_tables["controls"].rows} <= {"scaling", "control", "undecided"}
+    for table in report_tables.values():
         assert {len(row.cells) for row in table.rows} <= {len(table.columns)}
 
 
 def test_omitted_rows_are_counted() -> None:
-    table = Table((Column("a"),), tuple(Row(()) for _ in range(5)))
+    table = Table((Column("a"),), tuple(TableRow(()) for _ in range(5)))
     assert (len(table.first(3).rows), table.first(3).more) == (3, 2)
     assert (len(table.first(9).rows), table.first(9).more) == (5, 0)
 
 
 def test_table_of_the_target_has_ratios_to_the_fastest_recipe(content: Content) -> None:
-    made = tables(content)["target"]
-    times = [row.cells[4].text for row in made.rows]
+    table = tables(content)["target"]
+    times = [row.cells[4].text for row in table.rows]
     assert times[0] == "1x"
     assert [float(text[:-1]) for text in times] == sorted(float(text[:-1]) for text in times)
-    assert made.rows[0].cells[0].text == "wsd"
-    assert all(row.cells[2].text.endswith(" steps") for row in made.rows)
+    assert table.rows[0].cells[0].text == "wsd"
+    assert all(row.cells[2].text.endswith(" steps") for row in table.rows)
     assert not tables(build(content.study))["target"]
     assert [row.cells[1].text for row in tables(content)["ranking"].rows] == ["3"] * 4  # three pairs of recipes
 

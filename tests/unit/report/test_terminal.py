@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 
 from ssr_hydra.report import Content, report_text
-from ssr_hydra.report.tables import Cell, Column, Row, Table
+from ssr_hydra.report.tables import Column, Table, TableCell, TableRow
 from ssr_hydra.report.terminal import as_text, problem_lines
 from ssr_hydra.studies import Note, Problem
 
@@ -50,7 +50,14 @@ def test_control_characters_in_names_are_escaped(content: Content) -> None:
 
 def test_narrow_table_drops_extra_columns_then_cuts_names_then_drops_last_columns() -> None:
     columns = (Column("recipe", "name"), Column("SSR"), Column("samples", extra=True), Column("quality"))
-    table = Table(columns, (Row((Cell("a_rather_long_name_of_a_recipe"), Cell("1"), Cell("19,200"), Cell("0.96"))),))
+    table = Table(
+        columns,
+        (
+            TableRow(
+                (TableCell("a_rather_long_name_of_a_recipe"), TableCell("1"), TableCell("19,200"), TableCell("0.96"))
+            ),
+        ),
+    )
     assert "samples" in as_text(table, 80)
     assert as_text(table, 45).splitlines()[0].split() == ["recipe", "SSR", "quality"]
     assert as_text(table, 30).splitlines()[1].split() == ["a_rathe.._recipe", "1", "0.96"]
@@ -59,7 +66,7 @@ def test_narrow_table_drops_extra_columns_then_cuts_names_then_drops_last_column
 
 def test_a_name_is_not_cut_if_the_table_fits_without_its_last_column() -> None:
     columns = (Column("recipe", "name"), Column("SSR"), Column("frontier"))
-    table = Table(columns, (Row((Cell("a_recipe_of_23_letters."), Cell("1"), Cell("x" * 40))),))
+    table = Table(columns, (TableRow((TableCell("a_recipe_of_23_letters."), TableCell("1"), TableCell("x" * 40))),))
     assert as_text(table, 40).splitlines()[1].split() == ["a_recipe_of_23_letters.", "1"]  # 23 + 2 + 3 columns
 
 

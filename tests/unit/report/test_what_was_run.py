@@ -32,31 +32,31 @@ def write(folder: Path, **changes: object) -> Path:
 
 
 def test_settings_are_read_from_the_run_folders(tmp_path: Path) -> None:
-    said = dict(setup(build(load(write(tmp_path / "s")))))
-    assert said["model"] == "ConvNet, in_channels 1, widths 8 16"
-    assert said["data"] == "digits train; Digits, split train"  # another row shows the seed
-    assert (said["batch size"], said["learning rate"]) == ("16", "0.1")
-    assert said["optimizer"] == "SGD, momentum 0.9, nesterov"
-    assert said["SSR 1"] == "16ep, 100 steps, 1,600 samples, 10 s of training"
-    assert (said["SSRs"], said["seeds"]) == ("0.5, 1", "2: 0, 1")
-    assert said["measured by"] == "eval/accuracy, higher is better"
-    assert said["overrides"] == "ssr=0.5,1 optimizer.lr=0.1 seed=0,1"  # without the keys of loggers
+    settings = dict(setup(build(load(write(tmp_path / "s")))))
+    assert settings["model"] == "ConvNet, in_channels 1, widths 8 16"
+    assert settings["data"] == "digits train; Digits, split train"  # another row shows the seed
+    assert (settings["batch size"], settings["learning rate"]) == ("16", "0.1")
+    assert settings["optimizer"] == "SGD, momentum 0.9, nesterov"
+    assert settings["SSR 1"] == "16ep, 100 steps, 1,600 samples, 10 s of training"
+    assert (settings["SSRs"], settings["seeds"]) == ("0.5, 1", "2: 0, 1")
+    assert settings["measured by"] == "eval/accuracy, higher is better"
+    assert settings["overrides"] == "ssr=0.5,1 optimizer.lr=0.1 seed=0,1"  # without the keys of loggers
 
 
 def test_different_settings_are_listed_for_each_recipe(tmp_path: Path) -> None:
     write(tmp_path / "s")
     write(tmp_path / "s", run="b", optimizer={**SGD, "lr": 0.2})
-    said = dict(setup(build(load(tmp_path / "s"))))
-    rates = dict(part.split(": ") for part in said["learning rate"].split("; "))
+    settings = dict(setup(build(load(tmp_path / "s"))))
+    rates = dict(part.split(": ") for part in settings["learning rate"].split("; "))
     assert sorted(rates.values()) == ["0.1", "0.2"]
-    assert said["model"] == "ConvNet, in_channels 1, widths 8 16"
+    assert settings["model"] == "ConvNet, in_channels 1, widths 8 16"
 
 
 def test_settings_name_every_optimizer(tmp_path: Path) -> None:
     both = {"hidden": {"_target_": "a.Muon", "lr": 0.02}, "rest": {"_target_": "torch.optim.AdamW", "lr": 0.001}}
-    said = dict(setup(build(load(write(tmp_path / "s", optimizer=both)))))
-    assert said["optimizer"] == "hidden: Muon; rest: AdamW"
-    assert said["learning rate"] == "0.02, 0.001"
+    settings = dict(setup(build(load(write(tmp_path / "s", optimizer=both)))))
+    assert settings["optimizer"] == "hidden: Muon; rest: AdamW"
+    assert settings["learning rate"] == "0.02, 0.001"
 
 
 def test_full_length_is_computed_from_the_longest_run(tmp_path: Path) -> None:
@@ -66,15 +66,15 @@ def test_full_length_is_computed_from_the_longest_run(tmp_path: Path) -> None:
 
 def test_settings_of_a_csv_study_are_the_file_name_and_the_columns(resnet50: Path) -> None:
     content = build(from_csv(resnet50, ssr="ssr", quality="top1", seconds="seconds"))
-    said = dict(setup(content))
-    assert said["table"] == "resnet50.csv, columns ssr,top1,seconds"
-    assert said["SSR 1"] == "6.83 h of training"
-    assert "overrides" not in said
+    settings = dict(setup(content))
+    assert settings["table"] == "resnet50.csv, columns ssr,top1,seconds"
+    assert settings["SSR 1"] == "6.83 h of training"
+    assert "overrides" not in settings
 
 
 def test_unknown_settings_are_left_out() -> None:
-    said = dict(setup(build(study_of({"a": {1.0: [0.8, 0.9]}}))))
-    assert list(said) == ["SSR 1", "SSRs", "seeds", "measured by"]
+    settings = dict(setup(build(study_of({"a": {1.0: [0.8, 0.9]}}))))
+    assert list(settings) == ["SSR 1", "SSRs", "seeds", "measured by"]
 
 
 @pytest.mark.parametrize("text", ["[1, 2", "&a [*a, *a]", "{a: b}", "\xff", "- {a: b}\n- 7"])
@@ -90,9 +90,9 @@ def test_html_in_the_settings_is_shown_as_text(tmp_path: Path) -> None:
     for path in folder.glob("*/.hydra/overrides.yaml"):
         path.write_text(yaml.safe_dump([f"model={evil}"]), encoding="utf-8")
     for path in folder.glob("*/result.json"):
-        told = json.loads(path.read_text(encoding="utf-8"))
-        told["data"]["dataset"]["name"] = evil
-        path.write_text(json.dumps(told), encoding="utf-8")
+        run_record = json.loads(path.read_text(encoding="utf-8"))
+        run_record["data"]["dataset"]["name"] = evil
+        path.write_text(json.dumps(run_record), encoding="utf-8")
     text = page(build(load(folder)))
     assert evil not in text
     assert text.count("&lt;script&gt;window.pwned=1&lt;/script&gt;") >= 3
@@ -103,7 +103,7 @@ def test_overrides_are_listed_for_each_study(tmp_path: Path) -> None:
     write(tmp_path / "two", model={**MODEL, "widths": [4, 8]})
     for path in (tmp_path / "two").glob("*/.hydra/overrides.yaml"):
         path.write_text(yaml.safe_dump([*yaml.safe_load(path.read_text()), "model.widths=[4,8]"]))
-    said = dict(setup(build(load([tmp_path / "one", tmp_path / "two"]))))
-    assert said["overrides of one"] == "ssr=0.5,1 optimizer.lr=0.1 seed=0,1"
-    assert said["overrides of two"] == "ssr=0.5,1 optimizer.lr=0.1 seed=0,1 model.widths=[4,8]"
-    assert "overrides" not in said
+    settings = dict(setup(build(load([tmp_path / "one", tmp_path / "two"]))))
+    assert settings["overrides of one"] == "ssr=0.5,1 optimizer.lr=0.1 seed=0,1"
+    assert settings["overrides of two"] == "ssr=0.5,1 optimizer.lr=0.1 seed=0,1 model.widths=[4,8]"
+    assert "overrides" not in settings

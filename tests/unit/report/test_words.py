@@ -44,7 +44,7 @@ OPEN, BEHIND = rival("b", -0.001, 0.011), rival("b", 0.001, 0.009, held=False)
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("changes", "expected"),
     [
         ({}, "Run wsd at SSR 2 or longer."),
         ({"of": 1.0, "ssr": 1.0}, "Run wsd at SSR 1."),
@@ -60,9 +60,9 @@ OPEN, BEHIND = rival("b", -0.001, 0.011), rival("b", 0.001, 0.009, held=False)
         ({"of": 1.0, "rivals": (UNKNOWN,)}, "Run wsd at SSR 2; the noise was not measured."),
     ],
 )  # fmt: skip
-def test_headline_states_the_choice(content: Content, changes: dict[str, object], said: str) -> None:
-    assert words.headline(chosen(content, **changes)) == said
-    assert len(said.split()) <= 15
+def test_headline_states_the_choice(content: Content, changes: dict[str, object], expected: str) -> None:
+    assert words.headline(chosen(content, **changes)) == expected
+    assert len(expected.split()) <= 15
 
 
 def test_headline_without_a_tolerance_states_the_range(content: Content) -> None:
@@ -71,31 +71,35 @@ def test_headline_without_a_tolerance_states_the_range(content: Content) -> None
     last = replace(free.steps[-1].choice, recipe="wsd", ssr=2.0)
     last = replace(last, recommendation=replace(last.recommendation, ssr=None))
     steps = [ToleranceChoice(0.1, math.inf, first), ToleranceChoice(0.0, 0.1, last)]
-    said = [
+    headlines = [
         words.headline(replace(free, steps=each, choice=last))
         for each in (steps, [replace(steps[0], choice=replace(first, recipe="rex")), steps[1]], steps[1:])
     ]
-    assert said[:2] == [
+    assert headlines[:2] == [
         "Run wsd at SSR 0.5 to 2 or longer, depending on the gain you require.",
         "Run wsd at SSR 2 or longer if any gain counts; cheaper choices are below.",
     ]
-    assert said[2].startswith("Run wsd at SSR 2 or longer")
-    assert all(len(text.split()) <= 15 and "wsd" in text for text in said)
+    assert headlines[2].startswith("Run wsd at SSR 2 or longer")
+    assert all(len(text.split()) <= 15 and "wsd" in text for text in headlines)
 
 
 def test_an_answer_has_at_most_five_sentences_and_no_repetition(content: Content) -> None:
     for each in (content, build(content.study), build(content.study, Options(target=0.95))):
         answer = words.answer(each)
         assert len(answer) <= 5
-        everything = [words.headline(each), *answer, *(item for _, found in words.details(each) for item in found)]
+        everything = [
+            words.headline(each),
+            *answer,
+            *(item for _, sentences in words.details(each) for item in sentences),
+        ]
         assert len(set(everything)) == len(everything)
 
 
 def test_single_ssr_gives_no_gain_of_a_doubling() -> None:
     content = build(study_of({"a": {1.0: [0.90, 0.91, 0.92]}, "b": {1.0: [0.80, 0.81, 0.82]}}))
     assert content.is_settled
-    said = "No doubling of the SSR was measured for a, so the gain of longer runs is unknown."
-    assert words.answer(content)[0] == said
+    sentence = "No doubling of the SSR was measured for a, so the gain of longer runs is unknown."
+    assert words.answer(content)[0] == sentence
     assert words.headline(replace(content, choice=None)) == "No recommendation: only controls have completed."
 
 
@@ -134,7 +138,7 @@ AT = "At equal time (SSR 2, 2,400 steps, 12 s), wsd"
 
 
 @pytest.mark.parametrize(
-    ("rivals", "said"),
+    ("rivals", "sentence"),
     [
         ((BEHIND,), f"{AT} beats b, the next best recipe, by +0.0050 [0.0010, 0.0090]."),
         ((BEHIND, rival("c", 0.1, 0.2, held=False)),
@@ -155,12 +159,12 @@ AT = "At equal time (SSR 2, 2,400 steps, 12 s), wsd"
         ((), "No other recipe was measured at equal time (SSR 2, 2,400 steps, 12 s)."),
     ],
 )  # fmt: skip
-def test_answer_lists_the_rivals(content: Content, rivals: tuple[Rival, ...], said: str) -> None:
-    assert said in words.answer(chosen(content, rivals=rivals))
+def test_answer_lists_the_rivals(content: Content, rivals: tuple[Rival, ...], sentence: str) -> None:
+    assert sentence in words.answer(chosen(content, rivals=rivals))
 
 
 @pytest.mark.parametrize(
-    ("rivals", "said"),
+    ("rivals", "expected"),
     [
         ((OPEN,), []),
         ((rival("b", -0.001, 0.011, batch=Batch(0.003, 9, 4, 30)),),
@@ -174,10 +178,10 @@ def test_answer_lists_the_rivals(content: Content, rivals: tuple[Rival, ...], sa
     ],
 )  # fmt: skip
 def test_details_state_how_many_seeds_would_separate_rivals(
-    content: Content, rivals: tuple[Rival, ...], said: list[str]
+    content: Content, rivals: tuple[Rival, ...], expected: list[str]
 ) -> None:
-    found = dict(words.details(chosen(content, rivals=rivals))).get("Which recipe", [])
-    assert [line for line in found if not line.startswith(("Over the range", "Curves"))] == said
+    lines = dict(words.details(chosen(content, rivals=rivals))).get("Which recipe", [])
+    assert [line for line in lines if not line.startswith(("Over the range", "Curves"))] == expected
 
 
 def test_means_without_a_standard_deviation_are_named_as_the_reason(tmp_path: Path) -> None:
@@ -189,7 +193,7 @@ def test_means_without_a_standard_deviation_are_named_as_the_reason(tmp_path: Pa
 
 
 def everything(content: Content) -> list[str]:
-    return [*words.answer(content), *(line for _, found in words.details(content) for line in found)]
+    return [*words.answer(content), *(line for _, sentences in words.details(content) for line in sentences)]
 
 
 def over(content: Content, *standing: tuple[float, str, str], faster: float = 1.0) -> str:
@@ -199,8 +203,8 @@ def over(content: Content, *standing: tuple[float, str, str], faster: float = 1.
         for at, best, other in standing
         for name, kind in ((best, "best"), ({"a": "b", "b": "a"}[best], other))
     ]
-    found = replace(content, equal_time=pd.DataFrame(rows), reference="a")
-    return next((line for line in everything(found) if line.startswith("Over the range")), "")
+    variant = replace(content, equal_time=pd.DataFrame(rows), reference="a")
+    return next((line for line in everything(variant) if line.startswith("Over the range")), "")
 
 
 def test_answer_names_the_best_recipe_at_each_ssr(content: Content) -> None:
@@ -229,8 +233,8 @@ def test_budget_is_named_by_steps_or_seconds_if_recipes_have_different_ssrs_ther
 def test_certain_crossings_of_curves_are_reported(content: Content) -> None:
     row = {"a": "wsd", "b": "b", "ssr": 0.5, "low": 0.4, "high": 0.6, "better_below": "b", "better_above": "wsd"}
     rows = [row | {"certain": True}, row | {"certain": False, "ssr": 0.7}, row | {"certain": True, "a": "c"}]
-    said = everything(replace(content, crossings=pd.DataFrame(rows)))
-    assert [line for line in said if "cross" in line] == [
+    sentences = everything(replace(content, crossings=pd.DataFrame(rows)))
+    assert [line for line in sentences if "cross" in line] == [
         "Curves cross at SSR 0.5 [0.400, 0.600]: b is better at smaller SSRs, wsd at larger SSRs."
     ]
 
@@ -238,16 +242,18 @@ def test_certain_crossings_of_curves_are_reported(content: Content) -> None:
 def test_answer_names_the_recipe_that_reaches_the_target_first(content: Content) -> None:
     def first(**changes: object) -> str:
         assert content.soonest is not None
-        found = replace(content, soonest=replace(content.soonest, ssr=0.5, budget=600.0, **changes))  # type: ignore[arg-type]
-        return next(line for line in everything(found) if line.startswith("wsd reaches 0.95 first"))
+        variant = replace(content, soonest=replace(content.soonest, ssr=0.5, budget=600.0, **changes))  # type: ignore[arg-type]
+        return next(line for line in everything(variant) if line.startswith("wsd reaches 0.95 first"))
 
     assert content.soonest is not None
     best = content.soonest.recommendation
-    said = f"wsd reaches 0.95 first, at SSR 0.5, 600 steps, 3 s (SSR [{best.target_low:.3g}, {best.target_high:.3g}]); "
-    assert first(rivals=(BEHIND,)) == f"{said}every other recipe is worse at equal time, by more than noise."
-    assert first(rivals=(OPEN,)) == f"{said}b may be as good at equal time."
-    assert first(rivals=(BEHIND, UNKNOWN)) == f"{said}the noise of b was not measured."
-    assert first(rivals=()) == f"{said}no other recipe was measured at equal time."
+    start = (
+        f"wsd reaches 0.95 first, at SSR 0.5, 600 steps, 3 s (SSR [{best.target_low:.3g}, {best.target_high:.3g}]); "
+    )
+    assert first(rivals=(BEHIND,)) == f"{start}every other recipe is worse at equal time, by more than noise."
+    assert first(rivals=(OPEN,)) == f"{start}b may be as good at equal time."
+    assert first(rivals=(BEHIND, UNKNOWN)) == f"{start}the noise of b was not measured."
+    assert first(rivals=()) == f"{start}no other recipe was measured at equal time."
     assert "No recipe reaches 0.95 within the measured range." in everything(replace(content, soonest=None))
 
 
@@ -267,7 +273,7 @@ def test_details_state_the_doubts_about_an_ssr_and_a_missed_target() -> None:
 
 
 @pytest.mark.parametrize(
-    ("winner", "said"),
+    ("winner", "sentence"),
     [
         ("control", "But truncation is better at SSR 2: scaling gains -0.0050 [-0.0090, -0.0010]."),
         ("scaling", "Scaling beats truncation at SSR 2 by -0.0050 [-0.0090, -0.0010]."),
@@ -277,19 +283,19 @@ def test_details_state_the_doubts_about_an_ssr_and_a_missed_target() -> None:
         ),
     ],
 )
-def test_control_that_beats_the_scaled_run_is_reported(content: Content, winner: str, said: str) -> None:
+def test_control_that_beats_the_scaled_run_is_reported(content: Content, winner: str, sentence: str) -> None:
     row = {"recipe": "wsd", "control": "truncate", "ssr": 2.0, "n": 4, "gain": -0.005, "low": -0.009, "high": -0.001}
     frame = pd.DataFrame([row | {"method": "paired", "winner": winner}])
-    assert any(line.startswith(said) for line in everything(replace(content, controls=frame)))
+    assert any(line.startswith(sentence) for line in everything(replace(content, controls=frame)))
 
 
 def test_report_counts_the_comparisons_with_controls(content: Content) -> None:
     row = {"recipe": "wsd", "control": "truncate", "n": 4, "gain": 0.0, "low": -0.1, "high": 0.1, "method": "paired"}
     won = ["scaling", "scaling", "control", "undecided", "same", ""]
     frame = pd.DataFrame([row | {"ssr": 0.1 * place, "winner": winner} for place, winner in enumerate(won)])
-    (said,) = [line for line in everything(replace(content, controls=frame)) if "have 6" in line]
+    (sentence,) = [line for line in everything(replace(content, controls=frame)) if "have 6" in line]
     counts = "scaling wins 2, truncation wins 1, 2 are undecided, 1 is the same run"
-    assert said == f"Scaling and truncation have 6 comparisons, each at a confidence of 99 %: {counts}."
+    assert sentence == f"Scaling and truncation have 6 comparisons, each at a confidence of 99 %: {counts}."
 
 
 def test_rejected_fits_are_listed(content: Content) -> None:
@@ -311,8 +317,8 @@ def test_rejected_fits_are_listed(content: Content) -> None:
         "These fits fail their back-tests: the power law of cosine_warmup, linear_warmup "
         "and wsd; the quadratic of cosine_warmup, linear_warmup and wsd."
     ]
-    held = [replace(fit, verdict="trusted") for fit in content.fits]
-    assert method_words.fit_warnings(replace(content, fits=held)) == []
+    trusted = [replace(fit, verdict="trusted") for fit in content.fits]
+    assert method_words.fit_warnings(replace(content, fits=trusted)) == []
 
 
 @pytest.mark.parametrize(
@@ -400,6 +406,6 @@ def test_answer_without_a_tolerance_names_the_command_that_sets_one(tmp_path: Pa
 def test_outlier_run_is_reported_next_to_the_median(content: Content) -> None:
     assert content.outliers.empty
     row = {"recipe": "wsd", "control": "truncate", "ssr": 1.0, "seed": 3, "value": 0.5, "median": 0.895}
-    found = replace(content, outliers=pd.DataFrame([row | {"distance": 39.5}]))
-    said = "Seed 3 of wsd (truncate) at SSR 1 has 0.5000. This is 40 standard deviations from the median, 0.8950."
-    assert said in everything(found)
+    variant = replace(content, outliers=pd.DataFrame([row | {"distance": 39.5}]))
+    sentence = "Seed 3 of wsd (truncate) at SSR 1 has 0.5000. This is 40 standard deviations from the median, 0.8950."
+    assert sentence in everything(variant)

@@ -84,8 +84,8 @@ def test_warmup_of_zero_has_no_effect(make: Any) -> None:
 @pytest.mark.parametrize("make", WITH_WARMUP)
 def test_warmup_in_dur_is_a_fraction_of_the_run_for_any_scale_warmup(make: Any) -> None:
     for scale_warmup in (False, True):
-        found = alphas(make("0.1dur", scale_warmup=scale_warmup), (1, 4, 8), 4, max_duration="20ba")
-        assert found == [0.125, 0.5, 1.0]  # 0.1 of the 80 batches that are run
+        values = alphas(make("0.1dur", scale_warmup=scale_warmup), (1, 4, 8), 4, max_duration="20ba")
+        assert values == [0.125, 0.5, 1.0]  # 0.1 of the 80 batches that are run
 
 
 @pytest.mark.parametrize("make", WITH_WARMUP)
@@ -93,8 +93,8 @@ def test_unscaled_warmup_keeps_its_length_at_every_ssr(make: Any) -> None:
     # The warmup takes 4 batches at any ssr. The schedule ends when the run ends.
     for ssr in (0.5, 1, 3):
         middle, end = 2 + 10 * ssr, 20 * ssr
-        found = alphas(make("4ba"), (2, 4, Fraction(middle), Fraction(end)), ssr, max_duration="20ba")
-        assert found == [0.5, 1.0, alphas(make("4ba"), [12], max_duration="20ba")[0], 0.0]
+        values = alphas(make("4ba"), (2, 4, Fraction(middle), Fraction(end)), ssr, max_duration="20ba")
+        assert values == [0.5, 1.0, alphas(make("4ba"), [12], max_duration="20ba")[0], 0.0]
 
 
 @pytest.mark.parametrize("make", WITH_WARMUP)

@@ -87,8 +87,8 @@ def test_unscaled_phase_keeps_its_length_and_schedule() -> None:
     )
     for ssr in (0.5, 1, 2):
         end = 4 + Fraction(20 * ssr) - 4
-        found = alphas(scheduler, (0, 1, 4, (4 + end) / 2, end), ssr, max_duration="20ba")
-        assert found == [0.0, 0.25, 1.0, 0.5, 0.0]
+        values = alphas(scheduler, (0, 1, 4, (4 + end) / 2, end), ssr, max_duration="20ba")
+        assert values == [0.0, 0.25, 1.0, 0.5, 0.0]
 
 
 def test_unscaled_phase_in_the_middle_keeps_its_length() -> None:
@@ -131,8 +131,8 @@ def test_phases_may_use_different_units() -> None:
         "c": StepScheduler("1ep", 0.5),
     })  # fmt: skip
     # Phase a has batches 0..2, b has 2..6, and c has the rest. The epochs of c begin at batch 6.
-    found = alphas(scheduler, (1, 2, 4, 6, 9, 10), max_duration="5ep", **rates)
-    assert found == [0.1, 1.0, 0.5, 1.0, 1.0, 0.5]
+    values = alphas(scheduler, (1, 2, 4, 6, 9, 10), max_duration="5ep", **rates)
+    assert values == [0.1, 1.0, 0.5, 1.0, 1.0, 0.5]
 
 
 def test_only_rates_that_a_phase_needs_must_be_known() -> None:
@@ -172,8 +172,8 @@ def test_sequences_and_functions_work_with_timestamps_of_other_libraries() -> No
         "a": Phase(lambda state: float(state.timestamp.get("ba").value), "5ba"),
         "b": lambda state: state.timestamp.get("ba").value + 0.5 * state.timestamp.get("ep").value,
     })  # fmt: skip
-    found = [scheduler(ForeignState("20ba", ForeignTimestamp(k, 4, 32, 1024), 4)) for k in (0, 3, 5, 8, 9)]  # type: ignore[arg-type]
-    assert found == [0.0, 3.0, 0.0, 3.0, 4.5]
+    values = [scheduler(ForeignState("20ba", ForeignTimestamp(k, 4, 32, 1024), 4)) for k in (0, 3, 5, 8, 9)]  # type: ignore[arg-type]
+    assert values == [0.0, 3.0, 0.0, 3.0, 4.5]
 
 
 # Errors
@@ -245,13 +245,13 @@ def test_later_changes_of_its_arguments_do_not_change_a_sequence() -> None:
 
 def test_random_cases_include_nested_schedules() -> None:
     # The tests above would show little if all random schedules were constant.
-    seen: set[str] = set()
+    names: set[str] = set()
 
     @settings(max_examples=25, database=None)
     @given(cases("sequence", depth=2))
     def look(case: tuple[World, Any]) -> None:
         for phase in case[1].phases.values():
-            seen.add(type(phase.scheduler).__name__)
+            names.add(type(phase.scheduler).__name__)
 
     look()
-    assert {"SequentialScheduler", "ProductScheduler"} <= seen
+    assert {"SequentialScheduler", "ProductScheduler"} <= names

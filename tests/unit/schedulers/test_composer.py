@@ -51,8 +51,8 @@ def test_scheduler_has_the_values_that_composer_computes(name: str) -> None:
             with refused("t_warmup", RangeError, match="at ssr 0.25"):
                 alphas(scheduler, batches, case["ssr"], max_duration=case["max_duration"], **rates)
             continue
-        found = alphas(scheduler, batches, case["ssr"], max_duration=case["max_duration"], **rates)
-        assert found == pytest.approx(expected, rel=0, abs=1e-9), case
+        values = alphas(scheduler, batches, case["ssr"], max_duration=case["max_duration"], **rates)
+        assert values == pytest.approx(expected, rel=0, abs=1e-9), case
         # In Composer the caller scales max_duration, and so does this test.
         assert run(0, case["ssr"], max_duration=case["max_duration"], **rates).max_duration == Time(
             case["scaled_max_duration"]
@@ -146,9 +146,9 @@ def test_time_to_compute_warm_restarts_does_not_depend_on_the_number_of_cycles()
 def test_a_shorter_run_ends_where_its_schedule_ends() -> None:
     # 5ep * .5 is 2.5 epochs of 10 batches. There the run stops at epoch 2, with a learning rate above 0.
     for scheduler in (LinearScheduler(), LinearScheduler(t_max="5ep"), LinearScheduler(t_max="50ba")):
-        found = alphas(scheduler, (0, 20, 24, 25), 0.5, max_duration="5ep", dataloader_len=10)
-        assert found == pytest.approx([1.0, 0.2, 0.04, 0.0])
-        assert found[-1] == 0.0
+        values = alphas(scheduler, (0, 20, 24, 25), 0.5, max_duration="5ep", dataloader_len=10)
+        assert values == pytest.approx([1.0, 0.2, 0.04, 0.0])
+        assert values[-1] == 0.0
     # 1ep * .5 is half an epoch. There it is an error.
     assert alphas(LinearScheduler(), (0, 4, 5), 0.5, max_duration="1ep", dataloader_len=10)[2] == 0.0
 

@@ -48,11 +48,11 @@ def test_endless_shape_continues_beyond_tau_one() -> None:
 )  # fmt: skip
 def test_tau_is_the_correctly_rounded_ratio(begin: Fraction, width: Fraction, share: Fraction) -> None:
     # tau is the float nearest to the exact ratio, not the result of float arithmetic. So the equation of SSR is exact.
-    seen: list[float] = []
+    taus: list[float] = []
 
     def shape(tau: float) -> float:
-        seen.append(float(tau))
+        taus.append(float(tau))
         return 1.0
 
     annealed(RUN, shape, ba(begin), ba(begin + width))(Timestamp(batch=begin + share * width))
-    assert seen[2:] == ([] if share in (0, 1) else [float(share)])  # the first two are the ends, at binding
+    assert taus[2:] == ([] if share in (0, 1) else [float(share)])  # the first two are the ends, at binding

@@ -66,8 +66,8 @@ def test_one_cycle_matches_hand_computed_values() -> None:
     a, f = 0.04, 4e-6
     up = [a + (1 - a) * (1 - math.cos(math.pi * k / 4)) / 2 for k in range(4)]
     down = [f + (1 - f) * half_cosine(k / 8) for k in range(9)]
-    found = alphas(OneCycleScheduler("4ba"), range(14), max_duration="12ba")
-    assert found == pytest.approx([*up, *down, f], abs=1e-15)
+    values = alphas(OneCycleScheduler("4ba"), range(14), max_duration="12ba")
+    assert values == pytest.approx([*up, *down, f], abs=1e-15)
 
 
 def test_linear_one_cycle_increases_over_the_default_fraction() -> None:

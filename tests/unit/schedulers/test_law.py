@@ -52,11 +52,11 @@ def fixed_warmups(draw: st.DrawFn) -> tuple[World, Fraction, Fraction]:
     return World({"ba": Fraction(1)}, None, length, "ba"), length * draw(st.fractions(0, Fraction(1, 5))), sigma
 
 
-@given(drawn=fixed_warmups(), tau=st.fractions(0, 1, max_denominator=60), alpha_f=multipliers)
+@given(case=fixed_warmups(), tau=st.fractions(0, 1, max_denominator=60), alpha_f=multipliers)
 def test_unscaled_warmup_does_not_change_the_decay_as_a_function_of_tau(
-    drawn: tuple[World, Fraction, Fraction], tau: Fraction, alpha_f: float
+    case: tuple[World, Fraction, Fraction], tau: Fraction, alpha_f: float
 ) -> None:
-    world, warmup, sigma = drawn
+    world, warmup, sigma = case
     t_warmup = Time(warmup, "ba")
     for scheduler in (
         s.LinearWithWarmupScheduler(t_warmup, 1.0, alpha_f),
@@ -69,9 +69,9 @@ def test_unscaled_warmup_does_not_change_the_decay_as_a_function_of_tau(
             assert world.alpha(scheduler, tau * warmup, sigma) == float(tau)
 
 
-@given(drawn=fixed_warmups(), share=shares)
-def test_ssr_equation_holds_after_an_unscaled_warmup(drawn: tuple[World, Fraction, Fraction], share: Fraction) -> None:
-    world, warmup, sigma = drawn
+@given(case=fixed_warmups(), share=shares)
+def test_ssr_equation_holds_after_an_unscaled_warmup(case: tuple[World, Fraction, Fraction], share: Fraction) -> None:
+    world, warmup, sigma = case
     t_warmup = Time(warmup, "ba")
     stretched = max(1, sigma) * warmup + share * world.length * sigma
     for scheduler in (
@@ -82,11 +82,11 @@ def test_ssr_equation_holds_after_an_unscaled_warmup(drawn: tuple[World, Fractio
         assert world.alpha(scheduler, stretched, sigma) == world.alpha(scheduler, stretched / sigma)
 
 
-@given(drawn=fixed_warmups(), share=shares)
+@given(case=fixed_warmups(), share=shares)
 def test_inverse_square_root_with_an_unscaled_warmup_does_not_depend_on_ssr(
-    drawn: tuple[World, Fraction, Fraction], share: Fraction
+    case: tuple[World, Fraction, Fraction], share: Fraction
 ) -> None:
-    world, warmup, sigma = drawn
+    world, warmup, sigma = case
     scheduler = s.InverseSquareRootWithWarmupScheduler(Time(warmup + 1, "ba"))
     assert world.alpha(scheduler, share * world.length, sigma) == world.alpha(scheduler, share * world.length)
 
@@ -96,8 +96,8 @@ def test_inverse_square_root_with_an_unscaled_warmup_does_not_depend_on_ssr(
 
 @given(world=worlds(), data=st.data(), alpha_f=multipliers, peak=multipliers)
 def test_schedule_equals_alpha_f_after_its_end(world: World, data: st.DataObject, alpha_f: float, peak: float) -> None:
-    drawn = world.on_grain(world.length * data.draw(st.fractions(1, Fraction(6, 5), max_denominator=60)))
-    end = max(world.length, drawn)  # a rounded time may be before the end, where warmups are refused
+    candidate = world.on_grain(world.length * data.draw(st.fractions(1, Fraction(6, 5), max_denominator=60)))
+    end = max(world.length, candidate)  # a rounded time may be before the end, where warmups are refused
     unit = data.draw(st.sampled_from(sorted(world.per_batch)))
     t_max = Time(end * world.per_batch[unit], unit)
     for scheduler in (

@@ -49,11 +49,11 @@ def test_wsd_does_not_depend_on_the_length_of_the_run_before_the_decay() -> None
 
 def test_wsd_times_may_have_different_units() -> None:
     scheduler = WarmupStableDecayScheduler("64sp", "1ep", decay="linear")
-    found = alphas(
+    values = alphas(
         scheduler, (1, 2, 10, 15, 20), max_duration="20480tok",
         dataloader_len=10, samples_per_batch=32, tokens_per_batch=1024,
     )  # fmt: skip
-    assert found == [0.5, 1, 1, 0.5, 0]
+    assert values == [0.5, 1, 1, 0.5, 0]
     with refused("t_decay", MissingRateError, match="dataloader_len"):
         alphas(scheduler, [0], max_duration="20480tok", samples_per_batch=32, tokens_per_batch=1024)
 
@@ -73,8 +73,8 @@ def test_wsd_refuses_parts_that_do_not_fit() -> None:
 def test_inverse_square_root_is_the_transformer_schedule() -> None:
     # min(t / w, sqrt(w / t)): Vaswani et al. 2017 up to their constant.
     expected = [min(t / 4, math.sqrt(4 / t)) for t in range(1, 100)]
-    found = alphas(InverseSquareRootWithWarmupScheduler("4ba"), range(1, 100))  # of an open run: it has no end
-    assert found == pytest.approx(expected, abs=1e-15)
+    values = alphas(InverseSquareRootWithWarmupScheduler("4ba"), range(1, 100))  # of an open run: it has no end
+    assert values == pytest.approx(expected, abs=1e-15)
 
 
 def test_inverse_square_root_accepts_a_time_scale() -> None:
@@ -82,8 +82,8 @@ def test_inverse_square_root_accepts_a_time_scale() -> None:
     expected = [t / 4 for t in range(4)] + [math.sqrt(10 / (10 + t - 4)) for t in range(4, 50)]
     assert alphas(InverseSquareRootWithWarmupScheduler("4ba", "10ba"), range(50)) == pytest.approx(expected, abs=1e-15)
     without = InverseSquareRootWithWarmupScheduler("0ba", "320sp")
-    found = alphas(without, range(50), samples_per_batch=32)
-    assert found == pytest.approx([math.sqrt(10 / (10 + t)) for t in range(50)], abs=1e-15)
+    values = alphas(without, range(50), samples_per_batch=32)
+    assert values == pytest.approx([math.sqrt(10 / (10 + t)) for t in range(50)], abs=1e-15)
 
 
 @pytest.mark.parametrize("alpha_f", [0.0, 0.2])

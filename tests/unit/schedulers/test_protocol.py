@@ -139,14 +139,14 @@ def test_state_of_another_library_is_checked(max_duration: str, dataloader_len: 
 
 def test_function_gets_the_state_of_the_other_library() -> None:
     foreign = ForeignState("12ba", ForeignTimestamp(3, 4, 32, 1024), 4)
-    seen: list[Any] = []
+    states: list[Any] = []
 
     def mine(state: Any) -> float:
-        seen.append(state)
+        states.append(state)
         return 0.5
 
     assert ProductScheduler({"mine": mine, "decay": LinearScheduler()})(foreign) == 0.375
-    assert seen == [foreign]
+    assert states == [foreign]
 
 
 # Functions

@@ -43,8 +43,8 @@ def _names(path: Path) -> int:
     """Count how often a module's code contains RexScheduler or rex_scheduler, without docstrings."""
     words, text = ("RexScheduler", "rex_scheduler"), path.read_text()
     nodes = ast.walk(ast.parse(text)) if any(word in text for word in words) else ()
-    said = (getattr(node, key, None) for node in nodes for key in ("id", "attr", "name", "value"))
-    return sum(isinstance(word, str) and word in words for word in said)
+    identifiers = (getattr(node, key, None) for node in nodes for key in ("id", "attr", "name", "value"))
+    return sum(isinstance(word, str) and word in words for word in identifiers)
 
 
 def test_new_scheduler_needs_only_its_class_and_one_row() -> None:

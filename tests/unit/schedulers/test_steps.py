@@ -60,8 +60,8 @@ def test_milestones_may_be_unordered_repeated_and_zero() -> None:
 def test_milestones_of_different_units_need_no_rates() -> None:
     # Each is read on the clock of its own unit: 2 batches, 96 samples (batch 3), half the run (batch 5), 4.5 s.
     scheduler = MultiStepScheduler(["2ba", "96sp", "0.5dur", "4.5s"], 0.5)
-    found = alphas(scheduler, range(8), max_duration="10ba", samples_per_batch=32, seconds_per_batch=Fraction(3, 4))
-    assert found == [1, 1, 0.5, 0.25, 0.25, 0.125, 0.0625, 0.0625]
+    values = alphas(scheduler, range(8), max_duration="10ba", samples_per_batch=32, seconds_per_batch=Fraction(3, 4))
+    assert values == [1, 1, 0.5, 0.25, 0.25, 0.125, 0.0625, 0.0625]
 
 
 def test_milestone_inside_the_warmup_takes_effect_after_the_warmup() -> None:
@@ -81,16 +81,16 @@ def test_multistep_warmup_needs_no_rate_between_its_milestones_and_the_warmup() 
     scheduler = MultiStepWithWarmupScheduler("4ba", ["96sp", "90s", "6ba"], 0.5)
     state = run(max_duration="10ba")
     curve = bind(scheduler, state)
-    found = [curve(Timestamp(batch=k, sample=32 * k, seconds=30 * k)) for k in range(7)]
-    assert found == [0, 0.25, 0.5, 0.75, 0.25, 0.25, 0.125]
+    values = [curve(Timestamp(batch=k, sample=32 * k, seconds=30 * k)) for k in range(7)]
+    assert values == [0, 0.25, 0.5, 0.75, 0.25, 0.25, 0.125]
 
 
 def test_multistep_uses_counted_samples_and_not_samples_per_batch() -> None:
     # The rate says 32 samples a batch; the batches hold 48. At the milestone of 120 samples the warmup is not over.
     scheduler = MultiStepWithWarmupScheduler("4ba", ["120sp"], 0.1)
     curve = bind(scheduler, run(max_duration="10ba", samples_per_batch=32))
-    found = [curve(Timestamp(batch=k, sample=48 * k)) for k in range(6)]
-    assert found == [0, 0.25, 0.5, 0.75, 0.1, 0.1]
+    values = [curve(Timestamp(batch=k, sample=48 * k)) for k in range(6)]
+    assert values == [0, 0.25, 0.5, 0.75, 0.1, 0.1]
 
 
 def test_constant_scheduler_returns_one_after_t_max() -> None:

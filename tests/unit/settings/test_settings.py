@@ -15,10 +15,10 @@ from ssr_hydra.trainer import Trainer
 
 
 @pytest.mark.parametrize(
-    "given", ["run", Path("run"), {"path": "run"}, {"path": Path("run")}, ResumeSettings("run")], ids=repr
+    "setting", ["run", Path("run"), {"path": "run"}, {"path": Path("run")}, ResumeSettings("run")], ids=repr
 )
-def test_resume_may_be_a_path_or_a_mapping_or_a_settings_object(given: Any) -> None:
-    resume = ResumeSettings.of(given)
+def test_resume_may_be_a_path_or_a_mapping_or_a_settings_object(setting: Any) -> None:
+    resume = ResumeSettings.of(setting)
     assert (str(resume.path), resume.on_change) == ("run", "refuse")
 
 
@@ -27,7 +27,7 @@ def test_resume_defaults_to_auto() -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "field"),
+    ("setting", "field"),
     [
         ("", "resume.path"),
         ({"path": 3}, "resume.path"),
@@ -36,9 +36,9 @@ def test_resume_defaults_to_auto() -> None:
         (3, "resume"),
     ],
 )
-def test_error_for_an_invalid_resume_names_the_field(given: Any, field: str) -> None:
+def test_error_for_an_invalid_resume_names_the_field(setting: Any, field: str) -> None:
     with refused(field):
-        ResumeSettings.of(given)
+        ResumeSettings.of(setting)
 
 
 def test_error_for_an_unknown_key_of_a_mapping_suggests_the_closest_key() -> None:

@@ -29,8 +29,8 @@ def test_gains_between_measured_ssrs_are_interpolated_by_polynomials(resnet: Stu
     table = dict(zip(resnet.frame["ssr"], resnet.frame["quality"], strict=True))
 
     def through(at: float, *ssrs: float) -> float:
-        found = np.polyfit(np.log(ssrs), [table[ssr] for ssr in ssrs], len(ssrs) - 1)
-        return float(np.polyval(found, math.log(at)))
+        coefficients = np.polyfit(np.log(ssrs), [table[ssr] for ssr in ssrs], len(ssrs) - 1)
+        return float(np.polyval(coefficients, math.log(at)))
 
     gains = doublings(resnet).set_index("ssr")["gain"]
     assert gains[0.1] == pytest.approx(through(0.2, 0.1, 0.25, 0.5, 1) - table[0.1])
@@ -39,13 +39,13 @@ def test_gains_between_measured_ssrs_are_interpolated_by_polynomials(resnet: Stu
 
 
 def test_the_answer_is_a_step_function_of_the_tolerance(resnet: Study) -> None:
-    (found,) = recommend(resnet)
-    assert [step.ssr for step in found.steps] == [0.1, 0.25, 0.5, 1.0, 1.25]
-    assert [step.above for step in found.steps] == pytest.approx([6.6453, 2.64, 1.16, 0.25, 0.0], abs=1e-3)
-    assert [step.below for step in found.steps] == pytest.approx([math.inf, 6.6453, 2.64, 1.16, 0.25], abs=1e-3)
-    assert all(math.isnan(step.sure_above) for step in found.steps)  # one seed
-    assert (found.tolerance, found.ssr) == (None, 1.25)
-    for step in found.steps:  # every tolerance selects one of the steps
+    (advice,) = recommend(resnet)
+    assert [step.ssr for step in advice.steps] == [0.1, 0.25, 0.5, 1.0, 1.25]
+    assert [step.above for step in advice.steps] == pytest.approx([6.6453, 2.64, 1.16, 0.25, 0.0], abs=1e-3)
+    assert [step.below for step in advice.steps] == pytest.approx([math.inf, 6.6453, 2.64, 1.16, 0.25], abs=1e-3)
+    assert all(math.isnan(step.sure_above) for step in advice.steps)  # one seed
+    assert (advice.tolerance, advice.ssr) == (None, 1.25)
+    for step in advice.steps:  # every tolerance selects one of the steps
         assert recommend(resnet, step.above + 0.01)[0].ssr == step.ssr
 
 
@@ -53,9 +53,9 @@ def test_each_choice_states_the_tolerances_at_which_it_is_certain() -> None:
     one = np.array([0.80, 0.81, 0.80, 0.81])
     gain = np.array([0.10, 0.12, 0.11, 0.13])
     last = np.array([0.010, 0.012, 0.009, 0.011])
-    (found,) = recommend(study_of({"a": {1.0: one, 2.0: one + gain, 4.0: one + gain + last}}, noise="cell"))
+    (advice,) = recommend(study_of({"a": {1.0: one, 2.0: one + gain, 4.0: one + gain + last}}, noise="cell"))
     ends = [stats.t.interval(0.99, 3, item.mean(), stats.sem(item)) for item in (gain, last)]
-    first, second, longer = found.steps
+    first, second, longer = advice.steps
     assert (first.ssr, first.sure_above, first.sure_below) == (1.0, pytest.approx(ends[0][1]), math.inf)
     assert (second.ssr, second.sure_above, second.sure_below) == (
         2.0,
@@ -65,8 +65,8 @@ def test_each_choice_states_the_tolerances_at_which_it_is_certain() -> None:
 
 
 def test_fall_of_quality_beyond_its_peak_is_reported(resnet: Study) -> None:
-    (found,) = recommend(resnet)
-    assert (found.peak, found.fall) == (1.5, pytest.approx(76.32 - 77.08))
+    (advice,) = recommend(resnet)
+    assert (advice.peak, advice.fall) == (1.5, pytest.approx(76.32 - 77.08))
     rising = recommend(study_of({"a": {1.0: [0.5, 0.6], 2.0: [0.7, 0.8]}}))[0]
     assert (rising.peak, math.isnan(rising.fall)) == (2.0, True)
 
@@ -76,26 +76,26 @@ def test_target_of_the_resnet_table_is_reached_at_the_computed_ssr(resnet: Study
     table = dict(zip(resnet.frame["ssr"], resnet.frame["quality"], strict=True))
     fits = [np.polyfit(np.log(ssrs), [table[ssr] for ssr in ssrs], 2) for ssrs in ((0.5, 1.0, 1.25), (1.0, 1.25, 1.5))]
     at = optimize.brentq(lambda log: np.mean([np.polyval(fit, log) for fit in fits]) - 77, 0, math.log(1.25))
-    (found,) = recommend(resnet, 0.5, target=77.0)
-    assert found.target_ssr == pytest.approx(math.exp(at), rel=1e-4)
-    assert found.target_status == "inside"
+    (advice,) = recommend(resnet, 0.5, target=77.0)
+    assert advice.target_ssr == pytest.approx(math.exp(at), rel=1e-4)
+    assert advice.target_status == "inside"
 
 
 def test_target_that_no_ssr_reaches_has_no_forecast_without_a_valid_fit(resnet: Study) -> None:
-    (found,) = recommend(resnet, 0.5, target=78.0)
-    assert (found.target_ssr, found.target_status) == (None, "above")
-    assert found.forecasts == ()
+    (advice,) = recommend(resnet, 0.5, target=78.0)
+    assert (advice.target_ssr, advice.target_status) == (None, "above")
+    assert advice.forecasts == ()
 
 
 def test_target_beyond_the_range_is_forecast_by_a_fit_that_passed_its_back_test() -> None:
     rng = np.random.default_rng(0)
     ssrs = 2.0 ** np.arange(-3, 3)
     study = study_of({"a": {float(s): 0.9 - 0.1 * s**-0.7 + 0.1 * rng.permutation(SPREAD) for s in ssrs}})
-    (found,) = recommend(study, 0.005, target=0.868)
+    (advice,) = recommend(study, 0.005, target=0.868)
     # 0.9 - 0.1 s^-0.7 = 0.868 at s = 0.32^(-1/0.7).
     at = 0.32 ** (-1 / 0.7)
-    assert (found.target_ssr, found.target_status) == (None, "above")
-    assert dict(found.forecasts)["power"] == pytest.approx(at, rel=0.05)
+    assert (advice.target_ssr, advice.target_status) == (None, "above")
+    assert dict(advice.forecasts)["power"] == pytest.approx(at, rel=0.05)
     (far,) = recommend(study, 0.005, target=0.89)
     assert dict(far.forecasts)["power"] is None
 
@@ -103,61 +103,61 @@ def test_target_beyond_the_range_is_forecast_by_a_fit_that_passed_its_back_test(
 def test_recommendation_with_small_noise_is_decided() -> None:
     rng = np.random.default_rng(0)
     means = {0.5: 0.80, 1.0: 0.88, 2.0: 0.92, 4.0: 0.925}
-    (found,) = recommend(study_of({"a": {s: m + rng.permutation(SPREAD) for s, m in means.items()}}), 0.02)
-    assert (found.ssr, found.verdict, found.batch) == (2.0, "decided", None)
-    assert found.low < 0.005 < found.high < 0.02
+    (advice,) = recommend(study_of({"a": {s: m + rng.permutation(SPREAD) for s, m in means.items()}}), 0.02)
+    assert (advice.ssr, advice.verdict, advice.batch) == (2.0, "decided", None)
+    assert advice.low < 0.005 < advice.high < 0.02
 
 
 def test_undecided_answer_states_how_many_more_seeds_are_needed() -> None:
     one = np.array([0.80, 0.81, 0.80, 0.81])
     gain = np.array([0.010, 0.030, 0.025, 0.003])
-    (found,) = recommend(study_of({"a": {1.0: one, 2.0: one + gain}}, noise="cell"), 0.02)
+    (advice,) = recommend(study_of({"a": {1.0: one, 2.0: one + gain}}, noise="cell"), 0.02)
     low, high = stats.t.interval(0.95, 3, gain.mean(), stats.sem(gain))
-    assert (found.ssr, found.verdict) == (1.0, "close")
-    assert (found.gain, found.low, found.high) == pytest.approx((gain.mean(), low, high))
+    assert (advice.ssr, advice.verdict) == (1.0, "close")
+    assert (advice.gain, advice.low, advice.high) == pytest.approx((gain.mean(), low, high))
     # Half the interval is t sd / sqrt(n). It equals the tolerance 0.02 if n is (t sd / 0.02)^2.
     needed = math.ceil((stats.t.ppf(0.975, 3) * gain.std(ddof=1) / 0.02) ** 2)
-    assert found.batch is not None
-    assert (found.batch.half, found.batch.more) == (0.02, max(needed - 4, 0))
-    assert found.batch.least <= found.batch.more <= found.batch.most
+    assert advice.batch is not None
+    assert (advice.batch.half, advice.batch.more) == (0.02, max(needed - 4, 0))
+    assert advice.batch.least <= advice.batch.more <= advice.batch.most
     # The number does not depend on the gain: with a larger gain, it is the same.
     (other,) = recommend(study_of({"a": {1.0: one, 2.0: one + gain + 0.004}}, noise="cell"), 0.02)
-    assert other.batch == found.batch
+    assert other.batch == advice.batch
 
 
 def test_answer_is_undecided_if_a_gain_at_a_smaller_ssr_is_undecided() -> None:
     rng = np.random.default_rng(0)
     cells = {0.5: 0.80 + np.array([0.02, -0.02, 0.0]), 1.0: 0.83 + SPREAD, 2.0: 0.831 + rng.permutation(SPREAD)}
-    (found,) = recommend(study_of({"a": cells}), 0.02)
-    assert (found.ssr, found.verdict) == (1.0, "close")
+    (advice,) = recommend(study_of({"a": cells}), 0.02)
+    assert (advice.ssr, advice.verdict) == (1.0, "close")
 
 
 def test_single_measured_ssr_gives_no_recommendation() -> None:
-    (found,) = recommend(study_of({"a": {1.0: [0.5]}}), 0.02, target=0.4)
-    assert (found.ssr, found.verdict, found.target_status) == (None, "outside", "below")
-    assert math.isnan(found.gain)
+    (advice,) = recommend(study_of({"a": {1.0: [0.5]}}), 0.02, target=0.4)
+    assert (advice.ssr, advice.verdict, advice.target_status) == (None, "outside", "below")
+    assert math.isnan(advice.gain)
 
 
 def test_recommendation_supports_metrics_that_are_minimized() -> None:
     cells = {0.5: [3.0, 3.01], 1.0: [2.5, 2.52], 2.0: [2.49, 2.515]}
-    (found,) = recommend(study_of({"a": cells}, "min"), 0.1, target=2.75)
-    assert found.ssr == 1.0
-    assert found.gain == pytest.approx(0.0075)
+    (advice,) = recommend(study_of({"a": cells}, "min"), 0.1, target=2.75)
+    assert advice.ssr == 1.0
+    assert advice.gain == pytest.approx(0.0075)
     curve = np.polyfit([-1.0, 0.0, 1.0], [3.005, 2.51, 2.5025], 2)  # over log2(ssr)
     at = optimize.brentq(lambda log: np.polyval(curve, log) - 2.75, -1, 0)
-    assert found.target_ssr == pytest.approx(2**at, rel=1e-4)
+    assert advice.target_ssr == pytest.approx(2**at, rel=1e-4)
 
 
 def test_interval_of_a_target_ends_where_the_result_of_the_t_test_changes() -> None:
     rng = np.random.default_rng(1)
     one, two = rng.normal(0.5, 0.02, 5), rng.normal(0.9, 0.02, 5)
-    (found,) = recommend(study_of({"a": {1.0: one, 2.0: two}}, noise="cell"), 0.1, target=0.7)
+    (advice,) = recommend(study_of({"a": {1.0: one, 2.0: two}}, noise="cell"), 0.1, target=0.7)
 
     def end(share: float, side: int) -> float:
         return float(stats.ttest_1samp((1 - share) * one + share * two - 0.7, 0).confidence_interval(0.95)[side])
 
     low, high = (2 ** float(optimize.brentq(end, 0, 1, args=(side,))) for side in (1, 0))
-    assert (found.target_low, found.target_high) == pytest.approx((low, high), rel=1e-4)
+    assert (advice.target_low, advice.target_high) == pytest.approx((low, high), rel=1e-4)
 
 
 @pytest.mark.parametrize(
@@ -174,23 +174,23 @@ def test_invalid_values_are_refused(field: str, value: object, kind: type[InputE
 
 
 def test_equal_seeds_give_no_estimate_of_noise() -> None:
-    (found,) = recommend(study_of({"a": {1.0: [0.5, 0.6, 0.7], 2.0: [0.51, 0.61, 0.71]}}, noise="cell"), 0.1)
-    assert found.verdict == "unreplicated"
+    (advice,) = recommend(study_of({"a": {1.0: [0.5, 0.6, 0.7], 2.0: [0.51, 0.61, 0.71]}}, noise="cell"), 0.1)
+    assert advice.verdict == "unreplicated"
 
 
 def test_interval_that_goes_beyond_the_range_has_no_upper_end() -> None:
     # Values around 0.90 with noise as large as the gains: the mean reaches 0.88 in the range, but no lower end does.
     cells = {0.5: [0.80, 0.81, 0.79], 1.0: [0.82, 0.98, 0.87], 2.0: [0.80, 0.97, 0.93]}
-    (found,) = recommend(study_of({"a": cells}), 0.005, target=0.88)
-    assert (found.target_status, found.target_high) == ("inside", math.inf)
+    (advice,) = recommend(study_of({"a": cells}), 0.005, target=0.88)
+    assert (advice.target_status, advice.target_high) == ("inside", math.inf)
 
 
 def test_cell_with_one_seed_uses_the_noise_level_of_cells_with_more_seeds() -> None:
     one = np.array([0.80, 0.81, 0.80, 0.81])
     gain = np.array([0.010, 0.030, 0.025, 0.003])
     whole = {0.25: [0.5], 0.5: one - 0.1 + np.arange(4) * 1e-3, 1.0: one, 2.0: one + gain}
-    (found,) = recommend(study_of({"a": whole}), 0.02)  # the gain from 0.25 to 0.5 is 0.2, ten times the tolerance
-    assert (found.ssr, found.verdict) == (1.0, "close")
+    (advice,) = recommend(study_of({"a": whole}), 0.02)  # the gain from 0.25 to 0.5 is 0.2, ten times the tolerance
+    assert (advice.ssr, advice.verdict) == (1.0, "close")
     assert doublings(study_of({"a": whole}))["low"].notna().all()
     alone = doublings(study_of({"a": whole}, noise="cell"))
     assert alone["low"].isna().tolist() == [True, False, False]
@@ -199,12 +199,12 @@ def test_cell_with_one_seed_uses_the_noise_level_of_cells_with_more_seeds() -> N
 @pytest.mark.parametrize("thin", [2.0, 1.0])
 def test_verdict_is_unreplicated_if_a_gain_has_no_interval(thin: float) -> None:
     cells: dict[float, object] = {0.5: 0.7 + SPREAD, 1.0: 0.8 - SPREAD, 2.0: 0.801 + 2 * SPREAD, 4.0: 0.801 - SPREAD}
-    (found,) = recommend(study_of({"a": cells | {thin: [0.8]}}, noise="cell"), 0.02)
-    assert (found.ssr, found.verdict, found.batch) == (1.0, "unreplicated", None)
-    assert math.isnan(found.low)
+    (advice,) = recommend(study_of({"a": cells | {thin: [0.8]}}, noise="cell"), 0.02)
+    assert (advice.ssr, advice.verdict, advice.batch) == (1.0, "unreplicated", None)
+    assert math.isnan(advice.low)
 
 
 def test_no_ssr_is_recommended_if_each_doubling_gains_more_than_the_tolerance() -> None:
-    (found,) = recommend(study_of({"a": {1.0: 0.5 + SPREAD, 2.0: 0.6 + 2 * SPREAD, 4.0: 0.7 - SPREAD}}), 0.02)
-    assert (found.ssr, found.verdict) == (None, "outside")
-    assert found.gain == pytest.approx(0.1)
+    (advice,) = recommend(study_of({"a": {1.0: 0.5 + SPREAD, 2.0: 0.6 + 2 * SPREAD, 4.0: 0.7 - SPREAD}}), 0.02)
+    assert (advice.ssr, advice.verdict) == (None, "outside")
+    assert advice.gain == pytest.approx(0.1)

@@ -22,37 +22,37 @@ A, B = [0.90, 0.92, 0.95, 0.91], [0.88, 0.91, 0.92, 0.90]
 
 def test_summary_equals_values_computed_by_hand() -> None:
     study = replace(study_of({"wsd": {1.0: [0.5, 0.6, 0.7], 0.5: [0.4]}}, noise="cell"), objective="eval/score")
-    made = summary(study, price_per_hour=7.2)
-    assert made["ssr"].tolist() == [0.5, 1.0]  # sorted
-    row = made.iloc[1]
+    table = summary(study, price_per_hour=7.2)
+    assert table["ssr"].tolist() == [0.5, 1.0]  # sorted
+    row = table.iloc[1]
     # Mean 0.6, sd 0.1, t = 4.302653: 0.6 +- 0.248414. Ten seconds at 7.2 an hour cost 0.02.
     assert (row["mean"], row["sd"], row["n"]) == (pytest.approx(0.6), pytest.approx(0.1), 3)
     assert (row["low"], row["high"]) == pytest.approx((0.6 - 0.248414, 0.6 + 0.248414), abs=1e-6)
     assert (row["values"], row["seeds"]) == ((0.5, 0.6, 0.7), (0, 1, 2))
     assert (row["steps"], row["samples"], row["seconds"], row["total_seconds"]) == (100, 1600, 10, 11)
     assert row["cost"] == pytest.approx(0.02)
-    assert math.isnan(made.iloc[0]["low"])
-    assert math.isnan(made.iloc[0]["high"])
+    assert math.isnan(table.iloc[0]["low"])
+    assert math.isnan(table.iloc[0]["high"])
 
 
 def test_runs_without_a_quality_are_counted_and_not_averaged() -> None:
-    made = summary(study_of({"a": {1.0: [0.5, math.nan, 0.7], 2.0: [0.9]}}))
-    assert made["failed"].tolist() == [1, 0]
-    assert made["mean"].tolist() == pytest.approx([0.6, 0.9])
+    table = summary(study_of({"a": {1.0: [0.5, math.nan, 0.7], 2.0: [0.9]}}))
+    assert table["failed"].tolist() == [1, 0]
+    assert table["mean"].tolist() == pytest.approx([0.6, 0.9])
 
 
 def test_cell_without_a_completed_run_is_a_row_without_a_quality() -> None:
     nan = math.nan
     cells = {"lost": {1.0: [nan, nan]}, "a": {1.0: [0.5, 0.7], 2.0: [nan, nan, nan], 4.0: [0.9]}}
-    made = summary(study_of(cells), price_per_hour=1.0)
-    shown = list(zip(made["recipe"], made["ssr"], made["n"], made["failed"], strict=True))
-    assert shown == [("a", 1.0, 2, 0), ("a", 2.0, 0, 3), ("a", 4.0, 1, 0), ("lost", 1.0, 0, 2)]
-    lost = made[made["n"] == 0]
+    table = summary(study_of(cells), price_per_hour=1.0)
+    rows = list(zip(table["recipe"], table["ssr"], table["n"], table["failed"], strict=True))
+    assert rows == [("a", 1.0, 2, 0), ("a", 2.0, 0, 3), ("a", 4.0, 1, 0), ("lost", 1.0, 0, 2)]
+    lost = table[table["n"] == 0]
     assert lost[["mean", "low", "high", "sd", "steps", "seconds", "cost"]].isna().all(axis=None)
     assert lost["values"].tolist() == lost["seeds"].tolist() == [(), ()]
-    assert made["n"].dtype.kind == "i"  # no statistic of the other recipes has changed
+    assert table["n"].dtype.kind == "i"  # no statistic of the other recipes has changed
     alone = summary(study_of({"a": {1.0: [0.5, 0.7], 4.0: [0.9]}}), price_per_hour=1.0)
-    pd.testing.assert_frame_equal(made[made["n"] > 0].reset_index(drop=True), alone)
+    pd.testing.assert_frame_equal(table[table["n"] > 0].reset_index(drop=True), alone)
 
 
 @pytest.mark.parametrize("direction", ["max", "min"])
@@ -91,11 +91,11 @@ def test_gains_of_measured_doublings_are_paired() -> None:
 
 
 def test_gains_between_measured_ssrs_are_linear_in_log_ssr() -> None:
-    made = doublings(study_of({"a": {1.0: A, 8.0: B}}))
+    gains = doublings(study_of({"a": {1.0: A, 8.0: B}}))
     # SSR 2 is a third of the way from 1 to 8, so each seed gains a third of its whole gain.
     third = (np.array(B) - A) / 3
     low, high = stats.t.interval(0.95, 3, third.mean(), stats.sem(third))
-    (row,) = made.itertuples()
+    (row,) = gains.itertuples()
     assert (row.ssr, row.interpolated, row.gain) == (1.0, True, pytest.approx(third.mean()))
     assert (row.low, row.high) == pytest.approx((low, high))
 
@@ -117,10 +117,10 @@ def test_ssr_whose_double_was_not_measured_has_no_doubling() -> None:
 def test_winner_is_found_at_each_ssr() -> None:
     worse = (np.array(B) - 0.03).tolist()
     cells = {"a": {1.0: A, 2.0: worse, 4.0: A}, "b": {1.0: worse, 2.0: A}, "c": {1.0: [0.1] * 4}}
-    made = winners(study_of(cells, noise="cell"))
-    assert made[["ssr", "best", "second", "decided"]].values.tolist() == [[1.0, "a", "b", True], [2.0, "b", "a", True]]
+    table = winners(study_of(cells, noise="cell"))
+    assert table[["ssr", "best", "second", "decided"]].values.tolist() == [[1.0, "a", "b", True], [2.0, "b", "a", True]]
     true = stats.ttest_rel(A, worse).confidence_interval()
-    assert (made["low"][0], made["high"][0]) == pytest.approx((true.low, true.high))
+    assert (table["low"][0], table["high"][0]) == pytest.approx((true.low, true.high))
 
 
 def test_best_recipe_is_decided_only_if_it_beats_every_other_recipe() -> None:
@@ -141,13 +141,15 @@ def place(name: str, values: object) -> Place:
 def test_rivals_are_excluded_by_simultaneous_intervals() -> None:
     one, near = np.array([0.5, 0.6, 0.9, 0.4]), np.array([0.51, 0.55, 0.88, 0.42])
     far = one - np.array([0.013, 0.021, 0.024, 0.029])
-    found = {rival.recipe: rival for rival in rivals(place("a", one), [place("far", far), place("near", near)], 0.95)}
-    shown, alone = (stats.ttest_rel(one, far).confidence_interval(level) for level in (0.95, 0.99))
-    assert (found["far"].low, found["far"].high) == pytest.approx((shown.low, shown.high))
+    by_recipe = {
+        rival.recipe: rival for rival in rivals(place("a", one), [place("far", far), place("near", near)], 0.95)
+    }
+    interval, alone = (stats.ttest_rel(one, far).confidence_interval(level) for level in (0.95, 0.99))
+    assert (by_recipe["far"].low, by_recipe["far"].high) == pytest.approx((interval.low, interval.high))
     gap = one - far
     assert alone.low > 0  # as the only rival, far would be excluded at 99%
     assert gap.mean() / stats.sem(gap) < dunnett(3.0, 2, 0.995)  # as one of two rivals, far is not excluded
-    assert [name for name, rival in found.items() if rival.open] == ["near", "far"]  # the closest first
+    assert [name for name, rival in by_recipe.items() if rival.open] == ["near", "far"]  # the closest first
     # With only far as a rival, no other recipe is open, and the comparison needs no correction.
     (only,) = rivals(place("a", one), [place("far", far)], 0.95)
     assert not only.open
@@ -161,8 +163,8 @@ def test_truly_best_recipe_is_the_best_or_a_possible_best_in_simulation(recipes:
     for _ in range(150):
         values = rng.normal(size=(recipes, 4)) + gap * (np.arange(recipes) == 0)[:, None]
         ranked = sorted((place(str(index), row) for index, row in enumerate(values)), key=lambda item: -item.value)
-        held = {rival.recipe for rival in rivals(ranked[0], ranked[1:], 0.95) if rival.open}
-        lost += ranked[0].recipe != "0" and "0" not in held
+        open_recipes = {rival.recipe for rival in rivals(ranked[0], ranked[1:], 0.95) if rival.open}
+        lost += ranked[0].recipe != "0" and "0" not in open_recipes
     assert lost <= 7
 
 
@@ -177,16 +179,16 @@ def test_each_control_is_compared_with_the_scaled_run() -> None:
         },
         noise="cell",
     )
-    made = controls(study)
-    found = {(row.control, row.ssr): (row.winner, row.gain) for row in made.itertuples()}
+    table = controls(study)
+    verdicts = {(row.control, row.ssr): (row.winner, row.gain) for row in table.itertuples()}
     gain = pytest.approx(np.mean(A) - np.mean(worse))
-    assert found["truncate", 0.25] == ("scaling", gain)
-    assert found["truncate", 0.5][0] == "control"
-    assert found["truncate", 1.0] == ("same", 0.0)
-    assert found["truncate", 2.0] == ("", pytest.approx(0.1))  # with one seed there is no winner
-    assert found["scale_warmup", 0.25] == ("undecided", pytest.approx(0.0))
-    assert len(made) == 5
-    row = made[made["control"] == "truncate"].iloc[0]
+    assert verdicts["truncate", 0.25] == ("scaling", gain)
+    assert verdicts["truncate", 0.5][0] == "control"
+    assert verdicts["truncate", 1.0] == ("same", 0.0)
+    assert verdicts["truncate", 2.0] == ("", pytest.approx(0.1))  # with one seed there is no winner
+    assert verdicts["scale_warmup", 0.25] == ("undecided", pytest.approx(0.0))
+    assert len(table) == 5
+    row = table[table["control"] == "truncate"].iloc[0]
     true = stats.ttest_rel(A, worse).confidence_interval()
     assert (row["low"], row["high"]) == pytest.approx((true.low, true.high))
 
@@ -199,10 +201,10 @@ def test_ranking_of_short_runs_is_compared_with_the_ranking_of_the_longest_runs(
         "b": {0.5: [0.2], 1.0: [0.4], 2.0: [0.8]},
         "c": {0.5: [0.3], 1.0: [0.5], 2.0: [0.7]},
     }
-    made = decision_accuracy(study_of(cells))
-    assert made["ssr"].tolist() == [0.5, 1.0]
-    assert made["agree"].tolist() == pytest.approx([0, 2 / 3])
-    assert set(made["reference_ssr"]) == {2.0}
+    table = decision_accuracy(study_of(cells))
+    assert table["ssr"].tolist() == [0.5, 1.0]
+    assert table["agree"].tolist() == pytest.approx([0, 2 / 3])
+    assert set(table["reference_ssr"]) == {2.0}
     tied = decision_accuracy(study_of({"a": {1.0: [0.5], 2.0: [0.9]}, "b": {1.0: [0.5], 2.0: [0.8]}}))
     assert tied["agree"].tolist() == [0.5]
     assert decision_accuracy(study_of({"a": {1.0: [0.5]}})).empty
@@ -211,11 +213,11 @@ def test_ranking_of_short_runs_is_compared_with_the_ranking_of_the_longest_runs(
 def test_the_pooled_gain_over_a_control_is_the_mean_of_its_comparisons() -> None:
     worse = (np.array(B) - 0.03).tolist()
     cells = {"a": {0.5: A, 1.0: A, 2.0: A}, ("a", "truncate"): {0.5: worse, 1.0: B, 2.0: A}}
-    found = pooled_control(study_of(cells, noise="cell"), "truncate")
+    estimate = pooled_control(study_of(cells, noise="cell"), "truncate")
     gains = (np.array(A) - worse + np.array(A) - B) / 2  # at SSR 2 both are the same run
     true = stats.ttest_1samp(gains, 0)
-    assert found is not None
-    assert (found.value, found.p) == (pytest.approx(gains.mean()), pytest.approx(true.pvalue))
+    assert estimate is not None
+    assert (estimate.value, estimate.p) == (pytest.approx(gains.mean()), pytest.approx(true.pvalue))
     assert pooled_control(study_of({"a": {1.0: A}}), "truncate") is None
 
 
@@ -228,10 +230,10 @@ def test_outlier_run_is_found_by_the_median() -> None:
     # The median of the cells' standard deviations is 0.01, which one outlier does not change: 0.395 / 0.01 = 39.5.
     cells = {ssr: [0.89, 0.90, 0.91] for ssr in (0.25, 0.5, 1.0, 2.0, 4.0)}
     cells[1.0] = [0.89, 0.90, 0.91, 0.5]
-    found = outliers(study_of({"a": cells}))
-    assert found[["recipe", "ssr", "seed", "value"]].to_numpy().tolist() == [["a", 1.0, 3, 0.5]]
-    assert found["median"].iloc[0] == pytest.approx(0.895)
-    assert found["distance"].iloc[0] == pytest.approx(39.5)
+    table = outliers(study_of({"a": cells}))
+    assert table[["recipe", "ssr", "seed", "value"]].to_numpy().tolist() == [["a", 1.0, 3, 0.5]]
+    assert table["median"].iloc[0] == pytest.approx(0.895)
+    assert table["distance"].iloc[0] == pytest.approx(39.5)
     assert outliers(study_of({"a": {1.0: [0.89, 0.90, 0.91], 2.0: [0.8, 0.9]}})).empty
     assert outliers(study_of({"a": {1.0: [0.9], 2.0: [0.1]}})).empty
 

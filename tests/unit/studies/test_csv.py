@@ -85,12 +85,12 @@ def test_wide_tables_have_a_column_for_each_ssr(tmp_path: Path) -> None:
     written(tmp_path, "method,25%,1\nbase,70.1,76.5\nmix,,77.9\n")
     study = from_csv(path, None, "top1", recipe="method", wide=["25%", "1"])
     assert study.objective == "top1"
-    found = {
+    qualities = {
         (series.recipe, float(ssr)): value
         for series in study.series
         for ssr, value in zip(series.ssr, series.values, strict=True)
     }
-    assert found == {("base", 0.25): 70.1, ("base", 1.0): 76.5, ("mix", 1.0): 77.9}  # empty: no run
+    assert qualities == {("base", 0.25): 70.1, ("base", 1.0): 76.5, ("mix", 1.0): 77.9}  # empty: no run
     assert study.problems == ()
     with refused("wide", UnknownNameError):
         from_csv(path, None, "top1", recipe="method", wide=["nine"])
@@ -153,7 +153,7 @@ def test_column_has_one_meaning(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "field", "kind"),
+    ("columns", "field", "kind"),
     [
         ({"sd": "spread"}, "sd", MissingValueError),
         ({"n": "runs", "sd": "spread", "se": "spread"}, "se", ConflictError),
@@ -161,10 +161,10 @@ def test_column_has_one_meaning(tmp_path: Path) -> None:
     ],
 )
 def test_invalid_columns_of_summaries_are_refused(
-    tmp_path: Path, given: dict[str, str], field: str, kind: type[InputError]
+    tmp_path: Path, columns: dict[str, str], field: str, kind: type[InputError]
 ) -> None:
     with refused(field, kind):
-        from_csv(written(tmp_path, SUMMARIES), "ssr", "acc", recipe="recipe", **given)  # type: ignore[arg-type]
+        from_csv(written(tmp_path, SUMMARIES), "ssr", "acc", recipe="recipe", **columns)  # type: ignore[arg-type]
 
 
 def test_mean_of_several_runs_next_to_another_row_is_refused(tmp_path: Path) -> None:
@@ -218,13 +218,13 @@ def test_problems_name_the_rows_that_cannot_be_read(tmp_path: Path) -> None:
     rows = "1,0.5,0 x,0.5,0 1,nan,1 0,0.5,1 -1,0.5,1 1,,2 1,0.6 1,0.7,1.5 1,0.7,-1 1,0.8,0 2,0.9,".split()
     study = from_csv(written(tmp_path, "ssr,q,seed\n" + "\n".join(rows)), "ssr", "q", seed="seed", direction="max")
     assert study.completed["quality"].tolist() == [0.5, 0.9]
-    found = {int(problem.where.rpartition(":")[2]): (problem.kind, problem.reason) for problem in study.problems}
+    problems = {int(problem.where.rpartition(":")[2]): (problem.kind, problem.reason) for problem in study.problems}
     kinds = {**dict.fromkeys((3, 5, 6, 8, 9, 10), "torn"), 4: "diverged", 7: "diverged", 11: "duplicate"}
-    assert {line: kind for line, (kind, _) in found.items()} == kinds
-    assert found[3][1] == "ssr is 'x', not a finite number"
-    assert found[4][1] == "quality is 'nan'"
-    assert found[8][1] == "2 cells, but the header has 3"
-    assert "whole number" in found[9][1]
+    assert {line: kind for line, (kind, _) in problems.items()} == kinds
+    assert problems[3][1] == "ssr is 'x', not a finite number"
+    assert problems[4][1] == "quality is 'nan'"
+    assert problems[8][1] == "2 cells, but the header has 3"
+    assert "whole number" in problems[9][1]
 
 
 def test_a_negative_time_is_reported_and_ignored(tmp_path: Path) -> None:
@@ -313,10 +313,10 @@ def test_different_cells_never_give_the_same_recipe_name(tmp_path: Path, cells: 
 
 
 @pytest.mark.parametrize(
-    ("header", "said"), [("ssr,acc,,", "column 3, 4 of 4"), (",ssr,acc,x", "column 1 of 4"), ("ssr,acc,x, x", "'x'")]
+    ("header", "message"), [("ssr,acc,,", "column 3, 4 of 4"), (",ssr,acc,x", "column 1 of 4"), ("ssr,acc,x, x", "'x'")]
 )
-def test_header_names_every_column_once(tmp_path: Path, header: str, said: str) -> None:
-    with refused("csv", FormatError, match=said):
+def test_header_names_every_column_once(tmp_path: Path, header: str, message: str) -> None:
+    with refused("csv", FormatError, match=message):
         from_csv(written(tmp_path, f"{header}\n1,0.5,,\n1,0.6,,\n"), "ssr", "acc")
 
 
@@ -362,7 +362,7 @@ def test_recipe_name_is_one_line_of_printable_characters(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize(
-    ("text", "given", "field", "kind"),
+    ("text", "columns", "field", "kind"),
     [
         ("ssr,q\n1,2\n", {"ssr": "SSR"}, "ssr", UnknownNameError),
         ("ssr,q,q\n1,2,3\n", {}, "quality", UnknownNameError),
@@ -378,10 +378,10 @@ def test_recipe_name_is_one_line_of_printable_characters(tmp_path: Path) -> None
     ],
 )
 def test_invalid_table_is_refused(
-    tmp_path: Path, text: str | bytes, given: dict[str, str], field: str, kind: type[InputError]
+    tmp_path: Path, text: str | bytes, columns: dict[str, str], field: str, kind: type[InputError]
 ) -> None:
     with refused(field, kind):
-        from_csv(written(tmp_path, text), **{"ssr": "ssr", "quality": "q", **given})  # type: ignore[arg-type]
+        from_csv(written(tmp_path, text), **{"ssr": "ssr", "quality": "q", **columns})  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(("name", "direction"), [("error rate", "min"), ("Test accuracy (%)", "max")])
@@ -480,13 +480,13 @@ def test_status_says_how_runs_ended(tmp_path: Path) -> None:
 
 def test_diverged_runs_count_equally_in_a_csv_table_and_a_run_folder(tmp_path: Path) -> None:
     values = {"a": {1.0: [0.8, math.nan, 0.81], 2.0: [0.9, 0.91, 0.92]}, "b": {1.0: [0.7, 0.71, 0.72]}}
-    made = study_of(values)  # type: ignore[arg-type]
-    rows = "".join(f"{row.recipe},{row.ssr},{row.quality},{row.seed}\n" for row in made.frame.itertuples())
+    study = study_of(values)  # type: ignore[arg-type]
+    rows = "".join(f"{row.recipe},{row.ssr},{row.quality},{row.seed}\n" for row in study.frame.itertuples())
     path = written(tmp_path, f"method,ssr,acc,seed\n{rows}")
     read = from_csv(path, "ssr", "acc", recipe="method", seed="seed")
     columns = ["recipe", "ssr", "n", "mean", "low", "high", "failed", "survived", "mean_all"]
-    pd.testing.assert_frame_equal(summary(read)[columns], summary(made)[columns])
-    pd.testing.assert_frame_equal(winners(read), winners(made))
+    pd.testing.assert_frame_equal(summary(read)[columns], summary(study)[columns])
+    pd.testing.assert_frame_equal(winners(read), winners(study))
 
 
 def test_column_named_after_a_unit_needs_the_length_of_the_full_run(tmp_path: Path) -> None:

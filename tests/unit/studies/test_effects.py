@@ -23,8 +23,8 @@ def cell(values: list[float], seeds: list[int]) -> Cell:
 @pytest.mark.parametrize("seeds", [[[0, 1, 2], [0, 1, 2]], [[0, 1, 2], [3, 4, 5]]])
 def test_balanced_cells_keep_their_means(seeds: list[list[int]]) -> None:
     cells = [cell([0.1, 0.3, 0.2], seeds[0]), cell([0.2, 0.5, 0.3], seeds[1])]
-    made = with_effects(cells, np.ones(2), np.arange(2))
-    assert [(each.mean, each.influence) for each in made] == [(each.mean, None) for each in cells]
+    estimates = with_effects(cells, np.ones(2), np.arange(2))
+    assert [(each.mean, each.influence) for each in estimates] == [(each.mean, None) for each in cells]
 
 
 def test_strong_effects_of_seeds_do_not_change_the_difference_of_recipes() -> None:
@@ -37,9 +37,9 @@ def test_strong_effects_of_seeds_do_not_change_the_difference_of_recipes() -> No
     assert b.mean - a.mean == pytest.approx(-1.9)
     assert other.mean - one.mean == pytest.approx(0.1, abs=0.05)
     assert third.mean - one.mean == pytest.approx(5, abs=0.05)
-    found = combine([other, one], [1.0, -1.0], 0.95)
-    assert found.value == pytest.approx(other.mean - one.mean)
-    assert found.method == "paired"
+    estimate = combine([other, one], [1.0, -1.0], 0.95)
+    assert estimate.value == pytest.approx(other.mean - one.mean)
+    assert estimate.method == "paired"
 
 
 def test_estimates_equal_those_of_the_mixed_model() -> None:
@@ -48,9 +48,9 @@ def test_estimates_equal_those_of_the_mixed_model() -> None:
     seeds = [[0, 1, 2, 3], [1, 2, 4], [0, 3, 4, 5]]
     effect = rng.normal(0, 1, 6)
     cells = [cell([float(effect[s] + rng.normal(0, 1)) for s in own], own) for own in seeds]
-    found = with_effects(cells, np.ones(3), np.arange(3))
+    estimates = with_effects(cells, np.ones(3), np.arange(3))
     rest = {
-        (row, s): v - found[row].mean for row, c in enumerate(cells) for s, v in zip(c.seeds, c.values, strict=True)
+        (row, s): v - estimates[row].mean for row, c in enumerate(cells) for s, v in zip(c.seeds, c.values, strict=True)
     }
     products = [rest[a] * rest[b] for a, b in combinations(rest, 2) if a[1] == b[1]]
     squares = [(rest[a] ** 2 + rest[b] ** 2) / 2 for a, b in combinations(rest, 2) if a[1] == b[1]]
@@ -62,7 +62,7 @@ def test_estimates_equal_those_of_the_mixed_model() -> None:
     values = np.concatenate([c.values for c in cells])
     solve = np.linalg.inv(covariance)
     expected = np.linalg.solve(design.T @ solve @ design, design.T @ solve @ values)
-    assert [c.mean for c in found] == pytest.approx(expected.tolist(), abs=1e-5)
+    assert [c.mean for c in estimates] == pytest.approx(expected.tolist(), abs=1e-5)
 
 
 def unbalanced(rng: Any) -> Any:

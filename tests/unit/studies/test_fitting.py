@@ -23,8 +23,8 @@ def resnet() -> Study:
     return from_csv(TABLE, "ssr", "top1", "seconds")
 
 
-def by_kind(found: list[Fit]) -> dict[str, Fit]:
-    return {fit.kind: fit for fit in found}
+def by_kind(curve_fits: list[Fit]) -> dict[str, Fit]:
+    return {fit.kind: fit for fit in curve_fits}
 
 
 def power_law(ssr: np.ndarray, y: np.ndarray) -> tuple[float, float, float]:
@@ -32,8 +32,8 @@ def power_law(ssr: np.ndarray, y: np.ndarray) -> tuple[float, float, float]:
 
     def solved(b: float) -> tuple[np.ndarray, float]:
         design = np.stack([np.ones_like(ssr), -(ssr**-b)], axis=1)
-        found = np.linalg.lstsq(design, y, rcond=None)[0]
-        return found, float(((y - design @ found) ** 2).sum())
+        coefficients = np.linalg.lstsq(design, y, rcond=None)[0]
+        return coefficients, float(((y - design @ coefficients) ** 2).sum())
 
     b = optimize.minimize_scalar(lambda b: solved(b)[1], bounds=(0.05, 5), method="bounded", options={"xatol": 1e-10}).x
     c, a = solved(b)[0]
@@ -43,13 +43,13 @@ def power_law(ssr: np.ndarray, y: np.ndarray) -> tuple[float, float, float]:
 def test_power_law_of_the_resnet_table_predicts_too_much_beyond_ssr_1(resnet: Study) -> None:
     table = resnet.frame[resnet.frame["ssr"] <= 1]
     c, a, b = power_law(table["ssr"].to_numpy(), table["quality"].to_numpy())
-    found = {test.ssr: test for test in back_test(resnet, TABLE.stem, "power", fitted_to=1.0)}
+    by_ssr = {test.ssr: test for test in back_test(resnet, TABLE.stem, "power", fitted_to=1.0)}
     for ssr in (2.0, 4.0, 5.69):
-        assert found[ssr].predicted == pytest.approx(c - a * ssr**-b, abs=1e-4)
+        assert by_ssr[ssr].predicted == pytest.approx(c - a * ssr**-b, abs=1e-4)
     # By least squares 77.44 at 2 and 77.81 at 5.69; measured were 77.07 and 76.32.
-    assert (found[2.0].predicted, found[2.0].observed) == (pytest.approx(77.44, abs=0.005), 77.07)
-    assert (found[5.69].predicted, found[5.69].observed) == (pytest.approx(77.81, abs=0.005), 76.32)
-    assert not any(found[ssr].passed for ssr in (4.0, 5.69))
+    assert (by_ssr[2.0].predicted, by_ssr[2.0].observed) == (pytest.approx(77.44, abs=0.005), 77.07)
+    assert (by_ssr[5.69].predicted, by_ssr[5.69].observed) == (pytest.approx(77.81, abs=0.005), 76.32)
+    assert not any(by_ssr[ssr].passed for ssr in (4.0, 5.69))
 
 
 def test_power_law_of_the_resnet_table_is_rejected_by_its_back_tests(resnet: Study) -> None:
@@ -92,12 +92,12 @@ def test_prediction_intervals_of_one_seed_follow_from_the_covariance_of_curve_fi
     def model(s: np.ndarray, c: float, a: float, b: float) -> np.ndarray:
         return c - a * s**-b if kind == "power" else c + a * np.log2(s) + b * np.log2(s) ** 2
 
-    found, covariance = optimize.curve_fit(model, SSR[:5], y[:5], p0=[0.9, 0.1, 0.5])
-    slope = optimize.approx_fprime(found, lambda p: float(model(np.array(4.0), *p)), 1e-7)
-    scatter = ((y[:5] - model(SSR[:5], *found)) ** 2).sum() / 2
+    parameters, covariance = optimize.curve_fit(model, SSR[:5], y[:5], p0=[0.9, 0.1, 0.5])
+    slope = optimize.approx_fprime(parameters, lambda p: float(model(np.array(4.0), *p)), 1e-7)
+    scatter = ((y[:5] - model(SSR[:5], *parameters)) ** 2).sum() / 2
     half = stats.t.ppf(0.975, 2) * math.sqrt(slope @ covariance @ slope + scatter)
     assert test.scale == "residuals"
-    assert test.predicted == pytest.approx(float(model(np.array(4.0), *found)), rel=1e-5)
+    assert test.predicted == pytest.approx(float(model(np.array(4.0), *parameters)), rel=1e-5)
     assert (test.high - test.predicted, test.predicted - test.low) == pytest.approx((half, half), rel=1e-3)
     assert test.z == pytest.approx((y[5] - test.predicted) / half * stats.t.ppf(0.975, 2), rel=1e-3)
     assert test.p == pytest.approx(2 * stats.t.sf(abs(test.z), 2), rel=1e-6)
@@ -127,9 +127,9 @@ def test_prediction_far_beyond_the_measured_range_is_refused() -> None:
 
 def test_four_ssrs_with_one_seed_cannot_test_a_fit() -> None:
     study = study_of({"a": {0.5: [0.4], 1.0: [0.5], 2.0: [0.56], 4.0: [0.597]}})
-    found = by_kind(fits(study))
-    assert found["power"].verdict == "untested"
-    assert found["power"].reason == "no_noise"
+    curve_fits = by_kind(fits(study))
+    assert curve_fits["power"].verdict == "untested"
+    assert curve_fits["power"].reason == "no_noise"
 
 
 def test_straight_line_in_log_ssr_does_not_determine_a_power_law() -> None:
@@ -142,8 +142,8 @@ def test_straight_line_in_log_ssr_does_not_determine_a_power_law() -> None:
 
 def test_recipes_are_fitted_in_their_order_and_controls_are_not_fitted() -> None:
     cells = {float(s): [0.9 - 0.1 * s**-0.7] for s in SSR}
-    made = fits(study_of({"b": cells, ("b", "truncate"): cells, "a": cells}))
-    assert [(fit.recipe, fit.kind) for fit in made] == [
+    curve_fits = fits(study_of({"b": cells, ("b", "truncate"): cells, "a": cells}))
+    assert [(fit.recipe, fit.kind) for fit in curve_fits] == [
         ("b", "power"),
         ("b", "quadratic"),
         ("a", "power"),

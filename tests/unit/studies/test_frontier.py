@@ -31,15 +31,15 @@ def shifted(**recipes: dict[float, float]) -> Study:
 
 
 def test_pareto_set_equals_the_set_found_by_hand() -> None:
-    made = pareto(shifted(a={0.5: 0.5, 1.0: 0.8, 2.0: 0.79, 4.0: 0.6}, b={1.0: 0.6, 4.0: 0.9}))
-    found = {(row.recipe, row.ssr): (row.status, row.by_recipe, row.by_ssr) for row in made.itertuples()}
-    assert {key for key, (status, *_) in found.items() if status == "frontier"} == {("a", 0.5), ("a", 1.0), ("b", 4.0)}
-    assert made[made["status"] == "frontier"][["by_ssr", "loss", "loss_low"]].isna().all(axis=None)
-    assert found["b", 1.0] == ("dominated", "a", 1.0)
-    assert found["a", 2.0] == ("within_noise", "a", 1.0)
-    assert found["a", 4.0] == ("dominated", "b", 4.0)  # the same time, and worse
-    assert made["x"].tolist() == sorted(made["x"])
-    row = made[(made["recipe"] == "a") & (made["ssr"] == 2.0)].iloc[0]
+    table = pareto(shifted(a={0.5: 0.5, 1.0: 0.8, 2.0: 0.79, 4.0: 0.6}, b={1.0: 0.6, 4.0: 0.9}))
+    points = {(row.recipe, row.ssr): (row.status, row.by_recipe, row.by_ssr) for row in table.itertuples()}
+    assert {key for key, (status, *_) in points.items() if status == "frontier"} == {("a", 0.5), ("a", 1.0), ("b", 4.0)}
+    assert table[table["status"] == "frontier"][["by_ssr", "loss", "loss_low"]].isna().all(axis=None)
+    assert points["b", 1.0] == ("dominated", "a", 1.0)
+    assert points["a", 2.0] == ("within_noise", "a", 1.0)
+    assert points["a", 4.0] == ("dominated", "b", 4.0)  # the same time, and worse
+    assert table["x"].tolist() == sorted(table["x"])
+    row = table[(table["recipe"] == "a") & (table["ssr"] == 2.0)].iloc[0]
     assert row["loss"] == pytest.approx(0.01)
     assert row["loss_low"] < 0 < row["loss_high"]
 
@@ -48,11 +48,11 @@ def test_pareto_set_equals_a_comparison_of_all_pairs() -> None:
     rng = np.random.default_rng(0)
     cells = {f"r{i}": {float(s): rng.normal(0.5, 0.1, 1) for s in rng.uniform(0.1, 4, 6)} for i in range(8)}
     study = study_of(cells)
-    points = [(10 * s, np.mean(v)) for found in cells.values() for s, v in found.items()]
+    points = [(10 * s, np.mean(v)) for qualities in cells.values() for s, v in qualities.items()]
     free = sum(not any(x <= a and y > b for x, y in points) for a, b in points)
-    made = pareto(study)
-    assert (made["status"] == "frontier").sum() == free
-    assert len(made) == len(points)
+    table = pareto(study)
+    assert (table["status"] == "frontier").sum() == free
+    assert len(table) == len(points)
 
 
 def test_point_is_compared_jointly_with_all_points_that_do_not_take_longer() -> None:
@@ -71,9 +71,9 @@ def test_point_is_compared_jointly_with_all_points_that_do_not_take_longer() -> 
 
 
 def test_a_longer_run_is_on_the_frontier_only_if_it_is_surely_better() -> None:
-    made = pareto(shifted(a={1.0: 0.5, 2.0: 0.505, 4.0: 0.8}), "ssr")
-    assert made["status"].tolist() == ["frontier", "within_noise", "frontier"]
-    assert (made["by_ssr"][1], made["loss"][1]) == (1.0, pytest.approx(-0.005))
+    table = pareto(shifted(a={1.0: 0.5, 2.0: 0.505, 4.0: 0.8}), "ssr")
+    assert table["status"].tolist() == ["frontier", "within_noise", "frontier"]
+    assert (table["by_ssr"][1], table["loss"][1]) == (1.0, pytest.approx(-0.005))
 
 
 @pytest.mark.parametrize(
@@ -93,10 +93,10 @@ def test_unknown_axis_is_refused(axis: str, price: float | None, field: str, kin
 def test_quality_at_an_equal_budget_is_interpolated_separately_for_each_seed() -> None:
     one, two = np.array([0.5, 0.54, 0.55]), np.array([0.7, 0.71, 0.78])
     cells = {"a": {1.0: one, 4.0: two}, "b": {4.0: one}, "c": {0.5: one}}
-    made = quality_at(replace(study_of(cells, noise="cell"), objective="eval/score"), 20.0)
+    table = quality_at(replace(study_of(cells, noise="cell"), objective="eval/score"), 20.0)
     values = (one + two) / 2  # twenty seconds are ssr 2, halfway from 1 to 4
     low, high = stats.t.interval(0.95, 2, values.mean(), stats.sem(values))
-    a, b, c = made.itertuples()
+    a, b, c = table.itertuples()
     assert (a.ssr, a.quality, a.low, a.high) == pytest.approx((2.0, values.mean(), low, high))
     assert (a.status, b.status, c.status) == ("inside", "below", "above")
     assert math.isnan(b.quality)
@@ -108,11 +108,11 @@ def test_best_recipe_is_found_at_an_equal_budget() -> None:
     near, far = {1.0: one - [-0.01, 0.02, 0.0], 4.0: two}, {1.0: one - [0.2, 0.21, 0.2], 4.0: two - [0.2, 0.2, 0.21]}
     cells = {"a": {1.0: one, 4.0: two}, "near": near, "far": far, ("a", "truncate"): {1.0: two, 4.0: two}}
     study = study_of(cells, noise="cell")
-    made = quality_at(study, 20.0)
-    assert made["standing"].tolist() == ["best", "", "open", "behind"]  # a control is not a recipe
+    table = quality_at(study, 20.0)
+    assert table["standing"].tolist() == ["best", "", "open", "behind"]  # a control is not a recipe
     gone = (one - far[1.0] + two - far[4.0]) / 2  # twenty seconds are ssr 2, halfway from 1 to 4
     low, high = stats.t.interval(0.95, 2, gone.mean(), stats.sem(gone))
-    row = made.iloc[3]
+    row = table.iloc[3]
     assert (row["loss"], row["loss_low"], row["loss_high"]) == pytest.approx((gone.mean(), low, high))
     assert quality_at(study_of({"a": {1.0: [0.5]}, "b": {4.0: [0.5]}}), 10.0)["standing"].tolist() == ["", ""]
 
@@ -150,8 +150,8 @@ def test_interval_of_a_speedup_ends_where_the_result_of_the_paired_t_test_change
 
     def turns(side: int) -> float:
         def end(share: float) -> float:
-            found = stats.ttest_rel((1 - share) * low + share * high, level).confidence_interval(0.95)
-            return float(found[side])
+            interval = stats.ttest_rel((1 - share) * low + share * high, level).confidence_interval(0.95)
+            return float(interval[side])
 
         return 40.0 / (10.0 * 4.0 ** float(optimize.brentq(end, 0, 1)))
 
@@ -181,9 +181,9 @@ def test_narrow_band_between_measured_ssrs_does_not_make_a_crossing_certain() ->
 def test_a_speed_up_of_single_seeds_has_no_interval() -> None:
     study = study_of({name: {1.0: 0.5 + better, 2.0: 0.6 + better} for name, better in (("a", 0.0), ("b", 0.05))})
     for axis in ("steps", "seconds"):
-        found = speedup(study, "a", axis)  # type: ignore[arg-type]
-        assert found["speedup"].notna().all()
-        assert found[["low", "high"]].isna().all(axis=None)
+        table = speedup(study, "a", axis)  # type: ignore[arg-type]
+        assert table["speedup"].notna().all()
+        assert table[["low", "high"]].isna().all(axis=None)
 
 
 def test_crossing_of_mixup_and_baseline_is_where_they_are_equal() -> None:
@@ -221,16 +221,16 @@ def test_curves_without_a_crossing_or_overlap_have_no_row() -> None:
 
 def test_both_crossings_of_two_curves_are_found() -> None:
     # a - b is 0.1 - 0.2 (log2(ssr) - 1)^2: 0 at log2(ssr) = 1 - sqrt(0.5) and 1 + sqrt(0.5).
-    made = crossings(shifted(a={1.0: 0.5, 2.0: 0.7, 4.0: 0.5}, b={1.0: 0.6, 2.0: 0.6, 4.0: 0.6}))
-    assert made["ssr"].tolist() == pytest.approx([2 ** (1 - 0.5**0.5), 2 ** (1 + 0.5**0.5)])
-    assert made["better_above"].tolist() == ["a", "b"]
+    table = crossings(shifted(a={1.0: 0.5, 2.0: 0.7, 4.0: 0.5}, b={1.0: 0.6, 2.0: 0.6, 4.0: 0.6}))
+    assert table["ssr"].tolist() == pytest.approx([2 ** (1 - 0.5**0.5), 2 ** (1 + 0.5**0.5)])
+    assert table["better_above"].tolist() == ["a", "b"]
 
 
 def test_only_recipes_that_are_best_somewhere_are_compared_if_there_are_many() -> None:
     rest = {f"r{i}": {1.0: [0.1 + i / 1000], 2.0: [0.2 - i / 1000]} for i in range(30)}
     study = study_of({"a": {1.0: [0.9], 2.0: [0.5]}, "b": {1.0: [0.5], 2.0: [0.9]}, **rest})
-    made = crossings(study)
-    assert made[["a", "b"]].values.tolist() == [["a", "b"]]
+    table = crossings(study)
+    assert table[["a", "b"]].values.tolist() == [["a", "b"]]
     with refused("recipes", UnknownNameError):
         crossings(study, recipes=["x"])
 

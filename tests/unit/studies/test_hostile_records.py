@@ -26,12 +26,12 @@ CHANGES: list[dict[str, Any]] = [
 
 
 def texts() -> list[str]:
-    made = [json.dumps({**raw(record(seed=9)), **change}) for change in CHANGES]
+    contents = [json.dumps({**raw(record(seed=9)), **change}) for change in CHANGES]
     deep = "[" * 1000 + "]" * 1000
-    made += [json.dumps(raw(record(seed=9))).replace('"metrics": {', f'"metrics": {deep}, "rest": {{', 1)]
+    contents += [json.dumps(raw(record(seed=9))).replace('"metrics": {', f'"metrics": {deep}, "rest": {{', 1)]
     whole = json.dumps(raw(record(seed=9)))
-    made += ["", whole[:200], whole + whole[:20], whole.replace('"seed": 9', '"seed": 10')]
-    return [*made, "[" * 100_000, '{"a":' * 100_000, "\x00" * 100, "NaN", '"text"']
+    contents += ["", whole[:200], whole + whole[:20], whole.replace('"seed": 9', '"seed": 10')]
+    return [*contents, "[" * 100_000, '{"a":' * 100_000, "\x00" * 100, "NaN", '"text"']
 
 
 @pytest.fixture
@@ -47,9 +47,9 @@ def shown(study: Path) -> str:
     """Return the text of the sweep's table and the report about a study."""
     stream = io.StringIO()
     show_sweep(study, stream)
-    found = load(study)
-    content = build(found)
-    assert len(found.completed) == 2
+    loaded = load(study)
+    content = build(loaded)
+    assert len(loaded.completed) == 2
     return stream.getvalue() + report_text(content, 200)
 
 
@@ -57,11 +57,11 @@ def test_damaged_records_are_reported_and_left_out(study: Path) -> None:
     damaged = {f"damaged{number}": text for number, text in enumerate(texts())}
     for name, text in damaged.items():
         (write_run(study / name, None, config(seed=9)) / "result.json").write_text(text, encoding="utf-8")
-    said = shown(study)
+    printed = shown(study)
     problems = {Path(problem.where).name: problem for problem in load(study).problems}
     assert problems.keys() == damaged.keys()
     for name, problem in problems.items():
-        assert f"{name} " in said, name
+        assert f"{name} " in printed, name
         assert problem.kind in ("torn", "invalid"), name
         assert len(problem.reason) <= 300, name
 
@@ -73,9 +73,9 @@ def test_pipe_in_place_of_a_file_does_not_block_reading(study: Path, name: str) 
     folder = write_run(study / "damaged", record(seed=9), config(seed=9))
     (folder / name).unlink(missing_ok=True)
     os.mkfifo(folder / name)
-    found = load(study)
-    assert len(found.completed) >= 2
-    assert all(problem.where.endswith("damaged") for problem in found.problems)
+    loaded = load(study)
+    assert len(loaded.completed) >= 2
+    assert all(problem.where.endswith("damaged") for problem in loaded.problems)
     show_sweep(study, io.StringIO())
     read_identity(folder)
     Pulse.read(folder / "heartbeat.json")
@@ -107,6 +107,6 @@ def test_invalid_heartbeat_file_is_ignored(tmp_path: Path, content: Any) -> None
 
 def test_names_are_escaped_for_the_terminal(study: Path) -> None:
     name = "a\x1b]0;title\x07\x1b[2Jb"
-    made = record(seed=9, status="failed", error=f"RuntimeError: {name}", metrics={}, evaluations=[])
-    write_run(study / name, made, config(seed=9), overrides=[f"name={name}"])
+    run_record = record(seed=9, status="failed", error=f"RuntimeError: {name}", metrics={}, evaluations=[])
+    write_run(study / name, run_record, config(seed=9), overrides=[f"name={name}"])
     assert shown(study).replace("\n", "").isprintable()

@@ -30,11 +30,11 @@ A, B = [3.1, 5.4, 4.4, 4.0], [1.0, 2.2, 3.9, 2.5]
 
 def test_interval_of_a_mean_equals_the_value_computed_by_hand() -> None:
     # Mean 2, sd 1, and the 97.5% quantile of t with 2 degrees of freedom is 4.302653 in any table.
-    found = combine([cell([1.0, 2.0, 3.0])], [1.0], 0.95)
-    assert found.value == 2.0
-    assert found.sd == 1.0
-    assert found.high - 2.0 == pytest.approx(4.302653 / math.sqrt(3), abs=1e-6)
-    assert (found.n, found.df) == (3, 2)
+    estimate = combine([cell([1.0, 2.0, 3.0])], [1.0], 0.95)
+    assert estimate.value == 2.0
+    assert estimate.sd == 1.0
+    assert estimate.high - 2.0 == pytest.approx(4.302653 / math.sqrt(3), abs=1e-6)
+    assert (estimate.n, estimate.df) == (3, 2)
 
 
 @pytest.mark.parametrize("confidence", [0.5, 0.999])
@@ -48,15 +48,15 @@ def test_interval_of_a_mean_equals_the_value_computed_by_hand() -> None:
     ids=["mean", "paired", "independent"],
 )
 def test_intervals_equal_those_of_scipy(cells: list[Cell], true: Any, method: str, confidence: float) -> None:
-    found, interval = combine(cells, [1.0, -1.0][: len(cells)], confidence), true.confidence_interval(confidence)
-    assert (found.low, found.high) == pytest.approx((interval.low, interval.high))
-    assert found.value / found.error == pytest.approx(true.statistic)
-    assert (found.method, found.df) == (method, pytest.approx(true.df))
+    estimate, interval = combine(cells, [1.0, -1.0][: len(cells)], confidence), true.confidence_interval(confidence)
+    assert (estimate.low, estimate.high) == pytest.approx((interval.low, interval.high))
+    assert estimate.value / estimate.error == pytest.approx(true.statistic)
+    assert (estimate.method, estimate.df) == (method, pytest.approx(true.df))
 
 
 def test_seeds_are_paired_by_their_numbers_and_not_by_their_positions() -> None:
-    found = combine([cell([1.0, 2.0, 3.0], [1, 2, 3]), cell([2.5, 4.0, 9.0], [2, 3, 4])], [1.0, -1.0], 0.95)
-    assert (found.method, found.n, found.value) == ("paired", 2, -0.75)  # seed 2: -0.5, seed 3: -1
+    estimate = combine([cell([1.0, 2.0, 3.0], [1, 2, 3]), cell([2.5, 4.0, 9.0], [2, 3, 4])], [1.0, -1.0], 0.95)
+    assert (estimate.method, estimate.n, estimate.value) == ("paired", 2, -0.75)  # seed 2: -0.5, seed 3: -1
 
 
 @pytest.mark.parametrize(
@@ -72,17 +72,17 @@ def test_too_few_common_seeds_are_not_paired(one: list[int], other: list[int] | 
 
 @pytest.mark.parametrize("cells", [[cell([1.0])], [cell([1.0]), cell(A)], [numbered([2.0, 2.0, 2.0])]])
 def test_unknown_noise_gives_no_interval(cells: list[Cell]) -> None:
-    found = combine(cells, [1.0] * len(cells), 0.95)
-    assert math.isnan(found.low)
-    assert math.isnan(found.high)
-    assert not found.known
-    assert found.beyond() == 0
-    assert found.method == "none"
+    estimate = combine(cells, [1.0] * len(cells), 0.95)
+    assert math.isnan(estimate.low)
+    assert math.isnan(estimate.high)
+    assert not estimate.known
+    assert estimate.beyond() == 0
+    assert estimate.method == "none"
 
 
 def test_rounding_errors_do_not_count_as_noise() -> None:
-    found = combine([numbered([0.1 + 0.2, 0.3, 0.3])], [1.0], 0.95)  # 0.1 + 0.2 is not 0.3
-    assert not found.known
+    estimate = combine([numbered([0.1 + 0.2, 0.3, 0.3])], [1.0], 0.95)  # 0.1 + 0.2 is not 0.3
+    assert not estimate.known
 
 
 def test_a_cell_of_weight_zero_adds_no_noise() -> None:
@@ -94,10 +94,10 @@ def test_a_cell_of_weight_zero_adds_no_noise() -> None:
 def test_band_equals_its_single_intervals() -> None:
     weights = np.array([[1.0, 0.5, 0.0], [0.0, 0.5, 1.0]])
     for cells in ([numbered(A), numbered(B)], [cell(A), cell(B)]):
-        made = band(cells, weights, 0.9)
+        intervals = band(cells, weights, 0.9)
         for column in range(3):
             one = combine(cells, list(weights[:, column]), 0.9)
-            assert (made.low[column], made.high[column]) == pytest.approx((one.low, one.high))
+            assert (intervals.low[column], intervals.high[column]) == pytest.approx((one.low, one.high))
 
 
 # Dunnett's tables of 1955, one-sided.
@@ -121,9 +121,9 @@ def test_critical_value_of_dunnett_holds_in_simulation() -> None:
 
 @pytest.mark.parametrize("more", [0, 7])
 def test_planned_batch_of_seeds_makes_the_interval_narrow_enough(more: int) -> None:
-    found = combine([numbered(RNG(0).normal(size=5))], [1.0], 0.95)
-    half = stats.t.ppf(0.975, 4) * found.sd / math.sqrt(5 + more)
-    batch = next_batch(found, half)
+    estimate = combine([numbered(RNG(0).normal(size=5))], [1.0], 0.95)
+    half = stats.t.ppf(0.975, 4) * estimate.sd / math.sqrt(5 + more)
+    batch = next_batch(estimate, half)
     assert batch is not None
     assert batch.more == more
     # With 4 degrees of freedom, these factors are the 80% interval of the standard deviation.
@@ -134,26 +134,26 @@ def test_planned_batch_of_seeds_makes_the_interval_narrow_enough(more: int) -> N
 
 
 def test_range_of_a_batch_is_not_cut_off() -> None:
-    found = combine([cell([1.0, 2.0])], [1.0], 0.95)  # one degree of freedom
-    batch = next_batch(found, found.error * 12.706 * (2 / 9_000) ** 0.5)
+    estimate = combine([cell([1.0, 2.0])], [1.0], 0.95)  # one degree of freedom
+    batch = next_batch(estimate, estimate.error * 12.706 * (2 / 9_000) ** 0.5)
     assert batch is not None
     assert batch.more == pytest.approx(9_000, rel=0.01)
     assert batch.most == pytest.approx(9_000 / stats.chi2.ppf(0.1, 1), rel=0.01)  # 570,000
 
 
 def test_unknown_or_very_large_batch_of_seeds_is_not_planned() -> None:
-    found = combine([numbered(A)], [1.0], 0.95)
-    assert next_batch(found, found.error / 1e4) is None
+    estimate = combine([numbered(A)], [1.0], 0.95)
+    assert next_batch(estimate, estimate.error / 1e4) is None
     assert next_batch(combine([cell([1.0])], [1.0], 0.95), 0.1) is None
-    assert next_batch(found, 0.0) is None
+    assert next_batch(estimate, 0.0) is None
 
 
 def test_verdicts_use_intervals_of_99_percent() -> None:
     values = np.array([0.1, 0.2, 0.3, 0.25])
     low, high = stats.t.interval(0.99, 3, values.mean(), stats.sem(values))
-    found = combine([cell(values)], [1.0], 0.95)
-    assert found.surely == pytest.approx((low, high))
-    assert [found.beyond(level) for level in (low - 1e-6, low + 1e-6, high - 1e-6, high + 1e-6)] == [1, 0, 0, -1]
+    estimate = combine([cell(values)], [1.0], 0.95)
+    assert estimate.surely == pytest.approx((low, high))
+    assert [estimate.beyond(level) for level in (low - 1e-6, low + 1e-6, high - 1e-6, high + 1e-6)] == [1, 0, 0, -1]
     assert combine([cell([1.0])], [1.0], 0.95).beyond() == 0
     wide = combine([cell(values)], [1.0], 0.999)
     assert wide.surely == pytest.approx((wide.low, wide.high))

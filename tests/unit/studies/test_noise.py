@@ -72,10 +72,10 @@ def test_recipe_with_different_noise_is_not_pooled() -> None:
     rng = np.random.default_rng(2)
     quiet = {ssr: 0.5 + rng.normal(0, 1e-5, 8) for ssr in SSRS}
     loud = {ssr: 0.5 + rng.normal(0, 0.05, 8) for ssr in SSRS}
-    made, alone = (
+    pooled, alone = (
         doublings(study_of_cells({"quiet": quiet, "loud": loud}, noise=noise)) for noise in ("pooled", "cell")
     )
-    ratio = (made["high"] - made["low"]) / (alone["high"] - alone["low"])
+    ratio = (pooled["high"] - pooled["low"]) / (alone["high"] - alone["low"])
     assert ratio.between(0.5, 3).all()
 
 
@@ -90,15 +90,15 @@ def test_outlier_run_widens_mainly_the_interval_of_its_own_cell() -> None:
     cells = {name: {ssr: 0.5 + rng.normal(0, 0.01, 3) for ssr in SSRS} for name in "ab"}
     clean = doublings(study_of_cells(cells))
     cells["a"][1.0] = cells["a"][1.0] + np.array([0.0, 0.0, 1.0])
-    made = doublings(study_of_cells(cells))
-    ratio = ((made["high"] - made["low"]) / (clean["high"] - clean["low"]))[made["recipe"] == "b"]
+    gains = doublings(study_of_cells(cells))
+    ratio = ((gains["high"] - gains["low"]) / (clean["high"] - clean["low"]))[gains["recipe"] == "b"]
     assert ratio.max() < 4
 
 
 def test_intervals_have_their_stated_coverage_for_digits_like_noise() -> None:
     # 40 studies, each with 15 means, 12 gains and 15 differences. tests/chaos uses more studies.
-    found = coverage(3, 40)
-    assert all(0.92 <= share <= 0.99 for share in found.values()), found
+    shares = coverage(3, 40)
+    assert all(0.92 <= share <= 0.99 for share in shares.values()), shares
 
 
 def test_five_pooled_seeds_decide_as_much_as_eight_unpooled_seeds() -> None:
@@ -111,10 +111,10 @@ def test_five_pooled_seeds_decide_as_much_as_eight_unpooled_seeds() -> None:
     whole = decisions(rows, "cell")
     assert (sum(map(abs, whole.values())), len(whole)) == (14, 46)
     subsets = resampled(rows, 5, "pooled", most=6)
-    assert np.mean([sum(map(abs, found.values())) for found in subsets]) >= 13
-    assert all(found[key] * side >= 0 for found in subsets for key, side in whole.items())
+    assert np.mean([sum(map(abs, verdicts.values())) for verdicts in subsets]) >= 13
+    assert all(verdicts[key] * side >= 0 for verdicts in subsets for key, side in whole.items())
     plain = resampled(rows, 5, "cell", most=6)
-    assert np.mean([sum(map(abs, found.values())) for found in plain]) < 11
+    assert np.mean([sum(map(abs, verdicts.values())) for verdicts in plain]) < 11
 
 
 def test_degrees_of_freedom_of_a_mean_equal_those_of_satterthwaite() -> None:
@@ -135,9 +135,9 @@ def test_degrees_of_freedom_of_a_mean_equal_those_of_satterthwaite() -> None:
     seeds = k * values.mean(axis=0).var(ddof=1)
     whole = (k - 1) * rest + seeds
     df = whole**2 / (((k - 1) * rest) ** 2 / ((k - 1) * (n - 1)) + seeds**2 / (n - 1))
-    found = combine([study.series[0].cells[0]], [1.0], 0.95)
-    assert found.error == pytest.approx(math.sqrt(whole / (k * n)))
-    assert found.df == pytest.approx(df)
+    estimate = combine([study.series[0].cells[0]], [1.0], 0.95)
+    assert estimate.error == pytest.approx(math.sqrt(whole / (k * n)))
+    assert estimate.df == pytest.approx(df)
 
 
 def test_noise_that_is_a_parabola_over_log_ssr_is_fitted_by_a_parabola() -> None:

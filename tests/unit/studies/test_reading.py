@@ -110,12 +110,12 @@ def test_problems_list_runs_that_did_not_complete(tmp_path: Path) -> None:
     write_run(tmp_path / "13", record(2.0, 3, None), config(2.0, 3))
     write_run(tmp_path / "14", record(2.0, 4, metrics={}, evaluations=[]), config(2.0, 4))
     study = load(tmp_path)
-    found = {Path(problem.where).name: (problem.kind, problem.reason) for problem in study.problems}
-    assert found["10"] == ("failed", "ValueError: no")
-    assert found["11"] == ("diverged", "train/loss is nan")
-    assert found["12"][0] == "unfinished"
-    assert found["13"] == ("no_value", f"{METRIC} is not a finite number")
-    assert found["14"] == ("no_value", f"{METRIC} is not among its metrics")
+    problems = {Path(problem.where).name: (problem.kind, problem.reason) for problem in study.problems}
+    assert problems["10"] == ("failed", "ValueError: no")
+    assert problems["11"] == ("diverged", "train/loss is nan")
+    assert problems["12"][0] == "unfinished"
+    assert problems["13"] == ("no_value", f"{METRIC} is not a finite number")
+    assert problems["14"] == ("no_value", f"{METRIC} is not among its metrics")
     assert len(study.frame) == 8
     assert len(study.completed) == 4
     assert study.frame["quality"].isna().sum() == 4  # a failed run did not reach its final value
@@ -181,12 +181,12 @@ def test_waiting_running_and_killed_jobs_are_distinguished_and_internal_files_ar
         during = sorted(tmp_path.rglob("*"))
         study = load(tmp_path)
         assert sorted(tmp_path.rglob("*")) == during  # reading writes no file
-    found = {Path(problem.where).name: problem for problem in study.problems}
-    assert {name: problem.kind for name, problem in found.items()} == {
+    problems = {Path(problem.where).name: problem for problem in study.problems}
+    assert {name: problem.kind for name, problem in problems.items()} == {
         "2": "waiting", "3": "unfinished", "4": "running", "5": "unfinished", "6": "running",
     }  # fmt: skip
-    assert "ended without a result" in found["5"].reason
-    assert found["6"].reason == "the run is being retried: ValueError: no"
+    assert "ended without a result" in problems["5"].reason
+    assert problems["6"].reason == "the run is being retried: ValueError: no"
     assert len(study.frame) == 2  # a job that is being retried does not count as failed
     assert sorted(tmp_path.rglob("*")) == before
     assert [problem.kind for problem in load(tmp_path).problems][-1] == "failed"
@@ -257,13 +257,13 @@ def test_repeated_seed_counts_once_with_its_completed_run(tmp_path: Path) -> Non
     assert study.frame["quality"].tolist() == [0.90, 0.91]
     assert study.curves["run"].tolist() == [0, 0, 1, 1]
     assert study.curves["value"].tolist() == [0.5, 0.90, 0.5, 0.91]
-    found = {problem.where: (problem.kind, problem.reason) for problem in study.problems}
-    assert found[str(tmp_path / "again/0")] == (
+    problems = {problem.where: (problem.kind, problem.reason) for problem in study.problems}
+    assert problems[str(tmp_path / "again/0")] == (
         "duplicate",
         f"{tmp_path}/first/0 has the same recipe, ssr and seed, and only that run counts: 0.9 there, 0.7 here",
     )
-    assert found[str(tmp_path / "again/1")][1].endswith("the same value")
-    assert found[str(tmp_path / "a_failed_try")] == ("failed", "killed")
+    assert problems[str(tmp_path / "again/1")][1].endswith("the same value")
+    assert problems[str(tmp_path / "a_failed_try")] == ("failed", "killed")
 
 
 def test_runs_without_a_seed_are_not_duplicates(tmp_path: Path) -> None:
@@ -358,18 +358,18 @@ def test_note_lists_the_code_that_differs_between_runs(tmp_path: Path) -> None:
 def test_note_lists_runs_that_recorded_different_code(tmp_path: Path) -> None:
     codes = [{"ssr_hydra": "aa", "my_lab": "0c4f"}, {"ssr_hydra": "aa", "my_lab": "77aa"}]
     for seed in range(3):
-        made = record(1.0, seed)
-        made.code = codes[seed > 0]
-        write_run(tmp_path / f"{seed}", made, config(1.0, seed))
-    found = load(tmp_path)
-    said = Note("versions", "the code of my_lab", (("0c4f", 1), ("77aa", 2)))
-    assert found.notes == (said,)
-    assert found.versions["the code of my_lab"] == ("0c4f", "77aa")
+        run_record = record(1.0, seed)
+        run_record.code = codes[seed > 0]
+        write_run(tmp_path / f"{seed}", run_record, config(1.0, seed))
+    study = load(tmp_path)
+    note = Note("versions", "the code of my_lab", (("0c4f", 1), ("77aa", 2)))
+    assert study.notes == (note,)
+    assert study.versions["the code of my_lab"] == ("0c4f", "77aa")
     # study.json has the version at the start of the sweep; the records have the versions of the jobs.
     StudyFolder(tmp_path).open({}, [], codes[0], any_code=False)
-    assert load(tmp_path).notes == (said,)
+    assert load(tmp_path).notes == (note,)
     StudyFolder(tmp_path).open({}, [], codes[1], any_code=True)
-    assert load(tmp_path).notes == (said,)
+    assert load(tmp_path).notes == (note,)
 
 
 @pytest.mark.parametrize("content", ["{", "[]", "{}", '{"codes": [1, 2]}', '{"codes": null}'])
@@ -380,8 +380,8 @@ def test_study_with_invalid_code_information_can_be_read(tmp_path: Path, content
 
 
 def test_conditions_are_read_from_the_records(tmp_path: Path) -> None:
-    for seed, told in enumerate(({"jobs_beside": 2.5, "load": 3.0, "cpus": 8}, {"load": "high"}, {})):
-        write_run(tmp_path / str(seed), record(seed=seed, conditions=told), config(seed=seed))
+    for seed, conditions in enumerate(({"jobs_beside": 2.5, "load": 3.0, "cpus": 8}, {"load": "high"}, {})):
+        write_run(tmp_path / str(seed), record(seed=seed, conditions=conditions), config(seed=seed))
     study = load(tmp_path)
     assert study.conditions.to_dict("index") == {0: {"jobs_beside": 2.5, "load": 3.0}}
     older = raw(record())

@@ -12,11 +12,11 @@ from ssr_hydra.studies.recipes import ConfigReader, Recipe, flatten, label_recip
 
 
 def recipes(folder: Path, *runs: tuple[dict[str, object], list[str], dict[str, object]]) -> list[str]:
-    reader, made = ConfigReader(), {}
+    reader, by_number = ConfigReader(), {}
     for number, (configured, overrides, choices) in enumerate(runs):
         run = write_run(folder / str(number), None, configured, overrides, choices)
-        made[number] = Recipe.of(run, reader.read(run), "digits")
-    return list(label_recipes(made).values())  # type: ignore[arg-type]
+        by_number[number] = Recipe.of(run, reader.read(run), "digits")
+    return list(label_recipes(by_number).values())  # type: ignore[arg-type]
 
 
 def test_single_recipe_is_named_by_its_schedule(tmp_path: Path) -> None:
@@ -40,9 +40,11 @@ def test_recipes_with_equal_command_lines_are_named_by_their_config(tmp_path: Pa
 
 
 def test_recipe_names_are_unique() -> None:
-    made = label_recipes({1: Recipe(None, "a"), 2: Recipe(None, "a"), 3: Recipe(None, "a (2)"), 4: Recipe(None, None)})
-    assert len(set(made.values())) == 4
-    assert made[4] == "runs"
+    labels = label_recipes(
+        {1: Recipe(None, "a"), 2: Recipe(None, "a"), 3: Recipe(None, "a (2)"), 4: Recipe(None, None)}
+    )
+    assert len(set(labels.values())) == 4
+    assert labels[4] == "runs"
 
 
 def test_recipe_names_are_one_short_line(tmp_path: Path) -> None:
@@ -55,12 +57,12 @@ def test_runs_of_one_recipe_have_the_same_key(tmp_path: Path) -> None:
     reader = ConfigReader()
     keys = []
     for number, (ssr, seed, lr) in enumerate([(1.0, 0, 0.1), (0.25, 7, 0.1), (1.0, 0, 0.2)]):
-        found = reader.read(write_run(tmp_path / str(number), None, config(ssr, seed, optimizer__lr=lr)))
-        assert found is not None
-        assert found.varied == {"ssr": ssr, "seed": seed, "control": None}
-        assert found.get("optimizer.lr") == lr
-        assert found.get("optimizer.lr.deeper") is found.get("nothing") is None
-        keys.append(found.key)
+        run_config = reader.read(write_run(tmp_path / str(number), None, config(ssr, seed, optimizer__lr=lr)))
+        assert run_config is not None
+        assert run_config.varied == {"ssr": ssr, "seed": seed, "control": None}
+        assert run_config.get("optimizer.lr") == lr
+        assert run_config.get("optimizer.lr.deeper") is run_config.get("nothing") is None
+        keys.append(run_config.key)
     assert keys[0] == keys[1] != keys[2]
 
 
@@ -82,9 +84,9 @@ def test_warmup_counts_as_scaled_only_if_all_warmups_are_scaled(
     tmp_path: Path, outer: bool, inner: bool, scaled: bool | None
 ) -> None:
     parts = {"scale_warmup": outer, "phases": {"first": {"scale_warmup": inner}}}
-    found = ConfigReader().read(write_run(tmp_path / "0", None, config(scheduler=parts)))
-    assert found is not None
-    assert found.scaled is scaled
+    run_config = ConfigReader().read(write_run(tmp_path / "0", None, config(scheduler=parts)))
+    assert run_config is not None
+    assert run_config.scaled is scaled
 
 
 def test_folder_without_a_config_has_no_recipe(tmp_path: Path) -> None:

@@ -37,12 +37,12 @@ def test_complete_record_is_accepted() -> None:
     ],
 )  # fmt: skip
 def test_impossible_record_is_refused(change: dict[str, Any]) -> None:
-    made = record()
+    run_record = record()
     for name, value in change.items():
-        setattr(made, name, value)
+        setattr(run_record, name, value)
     with pytest.raises(ValueError, match=r"cannot be|must be|in the last evaluation") as caught:
-        made.check()
-        check_record(made, {})
+        run_record.check()
+        check_record(run_record, {})
     assert len(str(caught.value)) < 300
 
 

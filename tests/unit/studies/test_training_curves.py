@@ -40,43 +40,43 @@ def study(tmp_path: Path) -> Study:
     ],
 )
 def test_learning_curves_have_the_chosen_axis(study: Study, axis: str, x: list[float]) -> None:
-    made = learning_curves(study, axis, price_per_hour=7.2)  # type: ignore[arg-type]
-    assert made["x"].tolist() == pytest.approx(x)
-    assert made["value"].tolist() == [0.5, 0.9, 0.5, 0.8, 0.5, 0.7]
-    assert made["run"].tolist() == [0, 0, 1, 1, 2, 2]  # the failed run is left out
-    assert made["seed"].tolist() == [0, 0, 1, 1, 0, 0]
-    assert made["ssr"].tolist() == [1, 1, 1, 1, 0.5, 0.5]
+    curves = learning_curves(study, axis, price_per_hour=7.2)  # type: ignore[arg-type]
+    assert curves["x"].tolist() == pytest.approx(x)
+    assert curves["value"].tolist() == [0.5, 0.9, 0.5, 0.8, 0.5, 0.7]
+    assert curves["run"].tolist() == [0, 0, 1, 1, 2, 2]  # the failed run is left out
+    assert curves["seed"].tolist() == [0, 0, 1, 1, 0, 0]
+    assert curves["ssr"].tolist() == [1, 1, 1, 1, 0.5, 0.5]
 
 
 def test_mean_curves_average_over_seeds(study: Study) -> None:
-    made = mean_curves(study, "seconds")
-    assert made[["ssr", "x", "n"]].values.tolist() == [[1, 5, 2], [1, 10, 2], [0.5, 2.5, 1], [0.5, 5, 1]]
-    assert made["mean"].tolist() == pytest.approx([0.5, 0.85, 0.5, 0.7])
+    curves = mean_curves(study, "seconds")
+    assert curves[["ssr", "x", "n"]].values.tolist() == [[1, 5, 2], [1, 10, 2], [0.5, 2.5, 1], [0.5, 5, 1]]
+    assert curves["mean"].tolist() == pytest.approx([0.5, 0.85, 0.5, 0.7])
     true = stats.ttest_1samp([0.9, 0.8], 0).confidence_interval()
-    assert (made["low"][1], made["high"][1]) == pytest.approx((true.low, true.high))
-    assert made["low"][[0, 2, 3]].isna().all()
+    assert (curves["low"][1], curves["high"][1]) == pytest.approx((true.low, true.high))
+    assert curves["low"][[0, 2, 3]].isna().all()
 
 
 def test_learning_rates_are_read_for_each_run(study: Study) -> None:
-    made = lr_curves(study)
-    assert set(made["run"]) == {0, 2}
-    first = made[made["run"] == 0]
+    curves = lr_curves(study)
+    assert set(curves["run"]) == {0, 2}
+    first = curves[curves["run"] == 0]
     assert first["x"].tolist() == list(range(10, 101, 10))
     assert first["lr"].tolist() == pytest.approx([1 / b for b in range(10, 101, 10)])
     assert lr_curves(study, "ssr").groupby("run")["x"].max().tolist() == [1.0, 1.0]
 
 
 def test_long_curves_get_fewer_points_and_keep_their_ends(study: Study) -> None:
-    made = lr_curves(study, most_points=3)
-    assert made[made["run"] == 0]["x"].tolist() == [10, 50, 100]
+    curves = lr_curves(study, most_points=3)
+    assert curves[curves["run"] == 0]["x"].tolist() == [10, 50, 100]
 
 
 def test_run_without_its_metrics_file_has_no_learning_rates(study: Study) -> None:
     for path in study.sources[0].glob("*/metrics.jsonl"):
         path.unlink()
-    made = lr_curves(study)
-    assert made.empty
-    assert list(made.columns) == ["recipe", "control", "ssr", "run", "x", "lr"]
+    curves = lr_curves(study)
+    assert curves.empty
+    assert list(curves.columns) == ["recipe", "control", "ssr", "run", "x", "lr"]
 
 
 def test_a_value_that_is_not_finite_is_a_gap(tmp_path: Path) -> None:

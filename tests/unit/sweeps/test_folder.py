@@ -139,9 +139,9 @@ def test_completed_job_may_be_moved_and_linked(tmp_path: Path) -> None:
     (study / "latest").symlink_to("0")
     assert StudyFolder(study).assign(jobs("a")).jobs[0].folder == study / "0"
     assert job_folders(study) == [study / "0"]
-    shown = io.StringIO()
-    show_sweep(study, shown)
-    assert "1 job in" in shown.getvalue()
+    output = io.StringIO()
+    show_sweep(study, output)
+    assert "1 job in" in output.getvalue()
 
 
 def test_job_folders_may_have_custom_names(tmp_path: Path) -> None:

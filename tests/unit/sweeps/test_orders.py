@@ -38,8 +38,8 @@ def checkpoint_of(folder: Path) -> Path:
 def point(study: Path, code: dict[str, str]) -> Point:
     """Publish a checkpoint of job a after step 5."""
     publish(study, checkpoint_of(job(study, "a", 9, 9.0)), "a" * 20, 5, {"ssr": 1.0}, code)
-    (found,) = points_of(study)
-    return found
+    (published,) = points_of(study)
+    return published
 
 
 @pytest.mark.parametrize(
@@ -47,10 +47,10 @@ def point(study: Path, code: dict[str, str]) -> Point:
     ["", "3", "{}", '{"step": 5}', '{"step": "x", "identity": "a", "values": {}, "code": {}}', "[" * 9999],
 )
 def test_sweep_ignores_damaged_files_of_shared_steps(tmp_path: Path, content: str) -> None:
-    found = point(tmp_path, {})
-    (found.folder / "origin.json").write_text(content)
+    published = point(tmp_path, {})
+    (published.folder / "origin.json").write_text(content)
     assert list(points_of(tmp_path)) == []
-    assert Point.read(tmp_path, found.folder.name) is None
+    assert Point.read(tmp_path, published.folder.name) is None
     for kind in ("orders", "taken"):
         path = tmp_path / "shared" / kind / f"{'a' * 16}.json"
         path.parent.mkdir()
@@ -61,10 +61,10 @@ def test_sweep_ignores_damaged_files_of_shared_steps(tmp_path: Path, content: st
 
 
 def test_checkpoint_is_used_only_by_the_software_that_wrote_it(tmp_path: Path) -> None:
-    found = point(tmp_path, {"torch": "2.10", "ssr_hydra": "0.1.0 abc"})
-    assert found.is_by({"torch": "2.10", "ssr_hydra": "0.1.0 abc", "my_models": "012"})
-    assert not found.is_by({"torch": "2.11", "ssr_hydra": "0.1.0 abc"})
-    assert not found.is_by({"torch": "2.10", "ssr_hydra": "0.1.0 abd"})
+    published = point(tmp_path, {"torch": "2.10", "ssr_hydra": "0.1.0 abc"})
+    assert published.is_by({"torch": "2.10", "ssr_hydra": "0.1.0 abc", "my_models": "012"})
+    assert not published.is_by({"torch": "2.11", "ssr_hydra": "0.1.0 abc"})
+    assert not published.is_by({"torch": "2.10", "ssr_hydra": "0.1.0 abd"})
 
 
 def test_checkpoint_is_published_completely_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

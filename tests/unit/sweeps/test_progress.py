@@ -34,13 +34,13 @@ def now(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 def jobs(folder: Path, count: int = 0, ssrs: Sequence[float] = (), lengths: Sequence[str] = ()) -> list[StudyJob]:
     """Return ``count`` jobs, or jobs with these values of ssr, or with these values of max_duration."""
-    found = []
+    study_jobs = []
     for number in range(count or len(ssrs) or len(lengths)):
         ssr, length = ssrs[number] if ssrs else 1, lengths[number] if lengths else ""
         description = JobDescription(str(number), "", ssr=ssr, max_duration=length, objective="eval/loss")
-        found.append(StudyJob(("ssr=0.5", f"seed={number}"), description, folder / str(number)))
-        found[-1].folder.mkdir()
-    return found
+        study_jobs.append(StudyJob(("ssr=0.5", f"seed={number}"), description, folder / str(number)))
+        study_jobs[-1].folder.mkdir()
+    return study_jobs
 
 
 def end(job: StudyJob, status: str = "completed", error: str | None = "E") -> None:
@@ -64,9 +64,9 @@ def test_progress_line_shows_the_number_of_jobs_in_each_state() -> None:
 def test_progress_prints_a_line_for_each_job_that_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(progress_module, "_SECONDS", 3600)  # only this test reads and prints the status, not the thread
     stream = io.StringIO()
-    before, one, two, three, four = found = jobs(tmp_path, 5)
+    before, one, two, three, four = study_jobs = jobs(tmp_path, 5)
     end(before)
-    with SweepProgress(tmp_path, found, stream, "first", COMMAND) as progress:
+    with SweepProgress(tmp_path, study_jobs, stream, "first", COMMAND) as progress:
         with Heartbeat(one.folder / HEARTBEAT):
             progress.look()
             progress._show()
@@ -97,21 +97,21 @@ def test_bars_and_lines_fit_the_width_of_the_terminal(
     monkeypatch.setenv("LINES", "24")
     monkeypatch.setenv("TERM", "xterm")
     stream = Terminal()
-    found = [
+    study_jobs = [
         StudyJob(
             (f"optimizer.weight_decay={n}" * 5,), JobDescription(str(n), "", objective="eval/loss"), tmp_path / str(n)
         )
         for n in range(3)
     ]
-    with ExitStack() as stack, SweepProgress(tmp_path, found, stream, "first", COMMAND, live=True) as progress:
-        for job in found[:2]:
+    with ExitStack() as stack, SweepProgress(tmp_path, study_jobs, stream, "first", COMMAND, live=True) as progress:
+        for job in study_jobs[:2]:
             job.folder.mkdir()
             beat = stack.enter_context(Heartbeat(job.folder / HEARTBEAT))
             beat._pulse = replace(beat._pulse, frac_done=0.25)
             beat._write()
         progress.look()
         progress._show()
-        end(found[0])
+        end(study_jobs[0])
         progress.look()
         progress._show()
     text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", stream.getvalue())
@@ -176,8 +176,8 @@ def test_retried_job_is_included_in_the_remaining_time(tmp_path: Path, now: Cloc
 @pytest.mark.parametrize("status", ["failed", "stopped", "diverged"])
 def test_remaining_time_ignores_jobs_that_ended_early(tmp_path: Path, now: Clock, status: str) -> None:
     # One job ended early and one completed in 10 s, so each of the two remaining jobs takes about 10 s.
-    early, completed, *_ = found = jobs(tmp_path, 4)
-    progress = SweepProgress(tmp_path, found, io.StringIO(), "x", COMMAND)
+    early, completed, *_ = paths = jobs(tmp_path, 4)
+    progress = SweepProgress(tmp_path, paths, io.StringIO(), "x", COMMAND)
     with Heartbeat(early.folder / HEARTBEAT):
         progress.look()
     end(early, status)
@@ -201,12 +201,12 @@ def test_remaining_time_ignores_jobs_that_ended_early(tmp_path: Path, now: Clock
 def test_length_of_a_job_is_read_from_max_duration(
     tmp_path: Path, now: Clock, lengths: tuple[str, str], left: float
 ) -> None:
-    found = jobs(tmp_path, lengths=lengths)
-    progress = SweepProgress(tmp_path, found, io.StringIO(), "x", COMMAND)
-    with Heartbeat(found[0].folder / HEARTBEAT):
+    study_jobs = jobs(tmp_path, lengths=lengths)
+    progress = SweepProgress(tmp_path, study_jobs, io.StringIO(), "x", COMMAND)
+    with Heartbeat(study_jobs[0].folder / HEARTBEAT):
         progress.look()
     now.seconds += 10
-    end(found[0])
+    end(study_jobs[0])
     progress.look()
     assert progress._seconds_left() == pytest.approx(left)
 

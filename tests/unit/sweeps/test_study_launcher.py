@@ -139,26 +139,26 @@ def launcher(inner: Scripted, names: Iterable[str], stream: io.StringIO | None =
 
 def sweep(inner: Scripted, names: Iterable[str], stream: io.StringIO | None = None) -> StudyLauncher:
     """Run a job for each name."""
-    made = launcher(inner, names, stream)
-    made.run()
-    return made
+    study_launcher = launcher(inner, names, stream)
+    study_launcher.run()
+    return study_launcher
 
 
 def statuses(folder: Path) -> dict[str, str]:
-    found = {path.parent: json.loads(path.read_text())["overrides"][0] for path in folder.glob("*/job.json")}
-    return {name: RunResult.load(path).status for path, name in found.items()}
+    names = {path.parent: json.loads(path.read_text())["overrides"][0] for path in folder.glob("*/job.json")}
+    return {name: RunResult.load(path).status for path, name in names.items()}
 
 
 def test_completed_job_is_not_run_again(tmp_path: Path) -> None:
-    made = sweep(ProcessLauncher(tmp_path, {"b": fail, "d": diverge}), "abcd")
+    study_launcher = sweep(ProcessLauncher(tmp_path, {"b": fail, "d": diverge}), "abcd")
     failures = r"1 \(b\): ValueError: of its own; 3 \(d\): DivergedError: NaN; to run only the failed jobs again: ssr"
     with pytest.raises(SweepError, match=rf"^2 of 4 jobs did not complete: {failures}"):
-        made.check()
+        study_launcher.check()
     second = ProcessLauncher(tmp_path)
-    made = sweep(second, "abcde")
+    study_launcher = sweep(second, "abcde")
     assert second.launches == [["b", "e"]]
     with pytest.raises(SweepError, match=r"^1 of 5 jobs did not complete: 3 \(d\): DivergedError: NaN; a diverged run"):
-        made.check()
+        study_launcher.check()
     nothing = ProcessLauncher(tmp_path)
     sweep(nothing, "ac").check()
     assert nothing.launches == []
@@ -225,12 +225,12 @@ def test_deaths_in_earlier_sweeps_count_as_attempts(tmp_path: Path) -> None:
     for _ in range(1 + RETRIES):
         die(tmp_path / "0")
     inner = ProcessLauncher(tmp_path)
-    made = sweep(inner, "ab")
+    study_launcher = sweep(inner, "ab")
     assert inner.launches == [["b"]]
     with pytest.raises(
         SweepError, match=r"0 \(a\): its process ended without a result; it was probably killed, 4 times"
     ):
-        made.check()
+        study_launcher.check()
 
 
 def test_jobs_that_were_running_in_a_broken_pool_are_retried_alone(tmp_path: Path) -> None:
@@ -339,11 +339,11 @@ def test_sweep_waits_for_running_jobs(tmp_path: Path, interrupts: bool) -> None:
 
 
 @contextmanager
-def running(made: StudyLauncher) -> Iterator[threading.Thread]:
+def running(study_launcher: StudyLauncher) -> Iterator[threading.Thread]:
     """In the ``with`` block, a sweep runs in a thread and has finished its job 2. The block ends with the sweep."""
-    thread = threading.Thread(target=made.run)
+    thread = threading.Thread(target=study_launcher.run)
     thread.start()
-    while not (made._folder.path / "2/result.json").exists():
+    while not (study_launcher._folder.path / "2/result.json").exists():
         time.sleep(0.005)
     yield thread
 
@@ -419,14 +419,14 @@ def ended_at(point: int, error: type[BaseException]) -> Iterator[Counter[str]]:
 
     A killed process has no later operations.
     """
-    done = Counter[str]()
+    counts = Counter[str]()
 
     def counted(name: str, act: Callable[..., object]) -> Callable[..., object]:
         def do(*arguments: object, **settings: object) -> object:
-            if done.total() == point or (done.total() > point and error is Killed):
-                done[name] += 1
+            if counts.total() == point or (counts.total() > point and error is Killed):
+                counts[name] += 1
                 raise error(name)
-            done[name] += 1
+            counts[name] += 1
             return act(*arguments, **settings)
 
         return do
@@ -437,7 +437,7 @@ def ended_at(point: int, error: type[BaseException]) -> Iterator[Counter[str]]:
         operations = (Path, "mkdir"), (files, "create"), (Path, "replace"), (Path, "unlink"), (threading.Thread, "join")
         for place, name in operations:
             patch.setattr(place, name, counted(name, getattr(place, name)))
-        yield done
+        yield counts
 
 
 @pytest.mark.parametrize("error", [Killed, KeyboardInterrupt])

@@ -36,8 +36,8 @@ def test_alpha_at_ssr_is_alpha_at_the_stretched_time(name: str, ssr: str) -> Non
     course, reference, ratio = bound(CASES[name][1](), ssr), bound(CASES[name][1]()), exact(ssr)
     for third in range(0, 150, 2):
         time = Fraction(third, 3)
-        found, wanted = course.rates(at(time * ratio), GROUPS), reference.rates(at(time), GROUPS)
-        assert found == wanted, time  # to the last bit
+        rates, expected = course.rates(at(time * ratio), GROUPS), reference.rates(at(time), GROUPS)
+        assert rates == expected, time  # to the last bit
         if course.has_momenta:
             assert course.momenta(at(time * ratio), 3) == reference.momenta(at(time), 3)
 

@@ -126,9 +126,9 @@ def test_chain_matches_torch_after_a_factor_became_zero(pair: tuple[str, str], i
         expected.append(optimizer.param_groups[0]["lr"])
         optimizer.step()
         scheduler.step()
-    found = rates(build(spec), list(range(400)), length="400ba")
+    lrs = rates(build(spec), list(range(400)), length="400ba")
     rounding = 1e-15 if "floor" in pair[1] else 1e-290  # a rate of 0 is computed as floor - floor
-    assert found == pytest.approx(expected, rel=1e-9, abs=rounding)
+    assert lrs == pytest.approx(expected, rel=1e-9, abs=rounding)
 
 
 def test_chain_of_cosine_and_exponential_equals_torch_after_7000_steps() -> None:
@@ -139,8 +139,8 @@ def test_chain_of_cosine_and_exponential_equals_torch_after_7000_steps() -> None
 
 def test_recursive_schedulers_of_different_paces_cannot_be_chained() -> None:
     run = Run.of(State("20ba", dataloader_len=4))
-    found = together([("a", ours.StepLR(1, 0.5), "epoch"), ("b", ours.ExponentialLR(0.9), "batch")], run)
-    assert [(place, pace) for place, _, pace in found] == [("a", "epoch"), ("b", "batch")]
+    chain = together([("a", ours.StepLR(1, 0.5), "epoch"), ("b", ours.ExponentialLR(0.9), "batch")], run)
+    assert [(place, pace) for place, _, pace in chain] == [("a", "epoch"), ("b", "batch")]
     with refused("b", UnchainableError):
         together([("a", ours.StepLR(1, 0.5), "epoch"), ("b", ours.CosineAnnealingLR(9), "batch")], run)
     with refused("b", UnchainableError):

@@ -30,11 +30,11 @@ def metrics(seed: int, length: int = 120) -> list[float]:
 
 
 def follow(plateau: Plateau, values: list[float], every: int = 1) -> list[list[float]]:
-    rates, seen = BASES, []
+    rates, history = BASES, []
     for number, value in enumerate(values, 1):
         rates = plateau.evaluated(value, Timestamp(batch=number * every, epoch=number), rates)
-        seen.append(rates)
-    return seen
+        history.append(rates)
+    return history
 
 
 @each("mode,threshold_mode,seed", product(("min", "max"), ("rel", "abs"), range(2)))
@@ -58,8 +58,8 @@ def test_plateau_at_ssr_1_equals_the_plateau_of_torch(
         theirs.step(value)
         expected.append([group["lr"] for group in own.param_groups])
     ours = ReduceLROnPlateau(mode=mode, threshold_mode=threshold_mode, **options).bind(Run.of(State()))
-    found = follow(ours, metrics(seed))
-    assert found == [pytest.approx(rates, rel=1e-12) for rates in expected]
+    history = follow(ours, metrics(seed))
+    assert history == [pytest.approx(rates, rel=1e-12) for rates in expected]
     assert expected[-1] != BASES  # some rate was reduced
     # The stored factor multiplies the new rates.
     assert [base * factor for base, factor in zip(BASES, ours.factors(3), strict=True)] == pytest.approx(expected[-1])

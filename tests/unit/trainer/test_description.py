@@ -112,17 +112,17 @@ def cyclic() -> list[Any]:
     ],
 )  # fmt: skip
 def test_any_argument_is_described_as_plain_data(value: Any, plain: Any) -> None:
-    found = plain_data(value)
-    assert found == plain
-    assert type(found) is type(plain)
-    json.dumps(found, allow_nan=False)
+    description = plain_data(value)
+    assert description == plain
+    assert type(description) is type(plain)
+    json.dumps(description, allow_nan=False)
 
 
 def test_description_names_functions_and_shows_arguments_of_partials() -> None:
     assert plain_data(half) == f"{half.__module__}.half"
-    made = plain_data(functools.partial(half, alpha=0.25))
-    assert made == {"class": f"{half.__module__}.half", "args": [], "alpha": 0.25}
-    assert changes(made, plain_data(functools.partial(half, alpha=0.5))) == ["it.alpha was 0.25 and is 0.5"]
+    description = plain_data(functools.partial(half, alpha=0.25))
+    assert description == {"class": f"{half.__module__}.half", "args": [], "alpha": 0.25}
+    assert changes(description, plain_data(functools.partial(half, alpha=0.5))) == ["it.alpha was 0.25 and is 0.5"]
 
 
 def test_description_has_no_addresses_of_objects() -> None:
@@ -189,8 +189,8 @@ def test_describe_method_of_a_data_set_is_used() -> None:
 
 
 def test_loader_is_described_by_its_batches_and_their_order() -> None:
-    made, _ = make_loaders(Digits("train"), batch_size=100, seed=3, augment=RandomShift(1))
-    described = describe_loader(made)
+    loader, _ = make_loaders(Digits("train"), batch_size=100, seed=3, augment=RandomShift(1))
+    described = describe_loader(loader)
     assert (described["batches"], described["batch_size"], described["seed"], described["shuffle"]) == (
         12,
         100,

@@ -145,9 +145,9 @@ def test_perplexity_is_two_to_the_power_of_the_bits_per_token(kind: str, is_mapp
         labels[0, -1] = -100
         batches.append({"input_ids": tokens, "labels": labels} if is_mapping else (tokens, labels))
     task = Task(Letters(), next_token_loss, {"perplexity": own, "bits": bits_per_byte}, CPU)
-    found = task.evaluate(batches)
-    assert found["eval/perplexity"] == pytest.approx(2 ** found["eval/bits"], rel=1e-5)
-    assert list(found) == ["eval/perplexity", "eval/bits", "eval/loss"]
+    metrics = task.evaluate(batches)
+    assert metrics["eval/perplexity"] == pytest.approx(2 ** metrics["eval/bits"], rel=1e-5)
+    assert list(metrics) == ["eval/perplexity", "eval/bits", "eval/loss"]
 
 
 @pytest.mark.parametrize(
@@ -173,8 +173,8 @@ def test_metric_result_without_numbers_is_refused_before_the_first_step(result: 
 
 
 def test_mapping_of_numbers_becomes_several_metrics() -> None:
-    found = of_digits({"f1": Gives({"macro": torch.tensor([0.5]), "micro": 1})}, objective="eval/f1/macro").evaluate()
-    assert (found["eval/f1/macro"], found["eval/f1/micro"]) == (0.5, 1.0)
+    metrics = of_digits({"f1": Gives({"macro": torch.tensor([0.5]), "micro": 1})}, objective="eval/f1/macro").evaluate()
+    assert (metrics["eval/f1/macro"], metrics["eval/f1/micro"]) == (0.5, 1.0)
     with refused("metrics.f1/a", ConflictError):
         of_digits({"f1": Gives({"a": 1.0}), "f1/a": Gives(1.0)}).evaluate()
 

@@ -175,8 +175,8 @@ def test_app_and_evaluation_export_the_same_file(composed: Callable[..., DictCon
     OmegaConf.save(OmegaConf.create(experiment), in_tmp / "run/.hydra/config.yaml")
     train(cfg, run_dir="run")
     written = (in_tmp / "run" / NAME).read_bytes()
-    found = evaluate("run", export=f"again.{NAME}")
-    assert found.is_as_recorded(0)
+    evaluation = evaluate("run", export=f"again.{NAME}")
+    assert evaluation.is_as_recorded(0)
     tensors, metadata = read(in_tmp / "run" / NAME)
     again, metadata_again = read(in_tmp / f"again.{NAME}")
     assert metadata == metadata_again == {"format": "pt", "name": "digits", "ssr": "2.0", "steps": "10"}

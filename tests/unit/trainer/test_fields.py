@@ -55,11 +55,11 @@ def test_ssr_stretches_the_schedule() -> None:
         optimizer = SGD([parameter()], momentum=0.8)
         state = run(optimizer, length="20ba")
         fields = FieldSchedules({"momentum": MultiStepScheduler(["3ba"], gamma=0.5)}, state, ssr)
-        seen = []
+        momenta = []
         for _ in range(8):
-            seen.append(optimizer.param_groups[0]["momentum"])
+            momenta.append(optimizer.param_groups[0]["momentum"])
             advance(fields, state)
-        values[ssr] = seen
+        values[ssr] = momenta
     assert values == {1.0: [0.8] * 3 + [0.4] * 5, 2.0: [0.8] * 6 + [0.4] * 2}
 
 

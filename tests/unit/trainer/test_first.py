@@ -116,10 +116,10 @@ def test_error_for_a_batch_that_does_not_fit_is_one_line(
 ) -> None:
     with pytest.raises(FirstBatchError) as caught:
         computed(Task(model, loss, {}, CPU), batch, phase)
-    said = str(caught.value)
-    assert said.startswith(f"{phase}_dataloader, first batch (")
-    assert [word for word in words if word not in said] == []
-    assert "\n" not in said
+    message = str(caught.value)
+    assert message.startswith(f"{phase}_dataloader, first batch (")
+    assert [word for word in words if word not in message] == []
+    assert "\n" not in message
     assert caught.value.__cause__ is not None  # the log has the traceback
 
 
@@ -158,11 +158,11 @@ def test_error_of_a_metric_names_the_metric_and_its_function(kind: str) -> None:
     task = Task(nn.Linear(4, 3), None, {"ratio": metric}, CPU)
     with pytest.raises(FirstBatchError) as caught:
         task.evaluate([(X, CLASSES)])
-    said = str(caught.value)
-    assert said.startswith(f"metrics.ratio ({name}")
-    assert "ZeroDivisionError: division by zero (test_first.py, line " in said
-    assert "remove the metric ratio with trainer.metrics.ratio=null" in said
-    assert said.endswith("the first batch of eval_dataloader has inputs float32 [7, 4], targets int64 [7]")
+    message = str(caught.value)
+    assert message.startswith(f"metrics.ratio ({name}")
+    assert "ZeroDivisionError: division by zero (test_first.py, line " in message
+    assert "remove the metric ratio with trainer.metrics.ratio=null" in message
+    assert message.endswith("the first batch of eval_dataloader has inputs float32 [7, 4], targets int64 [7]")
     assert isinstance(caught.value.__cause__, ZeroDivisionError)
     if kind != "lambda":  # also in a later batch
         with pytest.raises(UserCodeError, match=rf"^metrics\.ratio \({name}\): ZeroDivisionError"):

@@ -8,12 +8,12 @@ from ssr_hydra.trainer.hardware import choose_device, hardware, repeatable_kerne
 
 
 def test_hardware_records_everything_that_affects_the_last_bits() -> None:
-    found = hardware(torch.device("cpu"))
-    assert set(found) == {"cpu", "instruction_set", "cores", "threads", "device", "gpu"}
-    assert found["threads"] == torch.get_num_threads()
-    assert found["instruction_set"] == torch.backends.cpu.get_cpu_capability()
-    assert found["cpu"]
-    assert (found["device"], found["gpu"]) == ("cpu", None)
+    record = hardware(torch.device("cpu"))
+    assert set(record) == {"cpu", "instruction_set", "cores", "threads", "device", "gpu"}
+    assert record["threads"] == torch.get_num_threads()
+    assert record["instruction_set"] == torch.backends.cpu.get_cpu_capability()
+    assert record["cpu"]
+    assert (record["device"], record["gpu"]) == ("cpu", None)
 
 
 def test_device_auto_is_the_best_available_device() -> None:

@@ -45,17 +45,17 @@ def test_other_signals_also_end_a_job_before_training(number: signal.Signals, co
 
 
 def test_handler_of_another_library_stays_installed() -> None:
-    seen: list[int] = []
+    signals: list[int] = []
 
     def theirs(number: int, frame: FrameType | None) -> None:
-        seen.append(number)
+        signals.append(number)
 
     signal.signal(signal.SIGTERM, theirs)
     try:
         with terminable():
             os.kill(os.getpid(), signal.SIGTERM)
         assert signal.getsignal(signal.SIGTERM) is theirs
-        assert seen == [signal.SIGTERM]
+        assert signals == [signal.SIGTERM]
     finally:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
@@ -106,14 +106,14 @@ def test_first_of_several_signals_is_the_reason_of_the_stop() -> None:
 
 @pytest.mark.parametrize("first", [signal.SIGINT, signal.SIGTERM])
 def test_ctrl_c_after_a_signal_interrupts_immediately(first: int) -> None:
-    told: list[str] = []
-    with StopRequest(told.append) as stop:
+    messages: list[str] = []
+    with StopRequest(messages.append) as stop:
         os.kill(os.getpid(), first)
         with pytest.raises(KeyboardInterrupt):
             os.kill(os.getpid(), signal.SIGINT)
         assert stop.number == first
     announced = ["stopping after this batch, with a checkpoint; ctrl-C again stops immediately"]
-    assert told == (announced if first == signal.SIGINT else [])
+    assert messages == (announced if first == signal.SIGINT else [])
 
 
 def test_signal_during_a_print_is_not_lost() -> None:
@@ -141,14 +141,14 @@ def test_ctrl_c_that_torchrun_repeats_counts_once(monkeypatch: pytest.MonkeyPatc
 
 
 def test_signal_handler_of_a_launcher_is_called_when_the_run_ends() -> None:
-    seen: list[int] = []
-    before = signal.signal(signal.SIGUSR2, lambda number, frame: seen.append(number))
+    signals: list[int] = []
+    before = signal.signal(signal.SIGUSR2, lambda number, frame: signals.append(number))
     try:
         with pytest.raises(TerminatedError), StopRequest() as stop:
             os.kill(os.getpid(), signal.SIGUSR2)
-            assert seen == []
+            assert signals == []
             stop.leave()
-        assert seen == [signal.SIGUSR2]
+        assert signals == [signal.SIGUSR2]
     finally:
         signal.signal(signal.SIGUSR2, before)
 

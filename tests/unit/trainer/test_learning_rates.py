@@ -49,28 +49,28 @@ def trace(
     """Return the rate of every batch in a run with epochs of four batches, called like the training loop does."""
     state = State(max_duration=f"{epochs}ep", dataloader_len=BATCHES, optimizers=optimizer)
     rates = LearningRates(schedulers, state, Fraction(1), stepwise)
-    seen = []
+    lrs = []
     for _ in range(epochs):
         for number in range(BATCHES):
-            seen.append(float(optimizer.param_groups[0]["lr"]))
+            lrs.append(float(optimizer.param_groups[0]["lr"]))
             optimizer.step()
             state.timestamp = state.timestamp.to_next_batch()
             if number == BATCHES - 1:
                 state.timestamp = state.timestamp.to_next_epoch()
                 rates.epoch_ended()
             rates.batch_ended()()
-    return seen
+    return lrs
 
 
 def alone(scheduler: LRScheduler, steps: int, every: int = 1) -> list[float]:
     """Return torch's own rates, with a step after every few batches."""
-    seen = []
+    lrs = []
     for step in range(1, steps + 1):
-        seen.append(float(scheduler.optimizer.param_groups[0]["lr"]))
+        lrs.append(float(scheduler.optimizer.param_groups[0]["lr"]))
         scheduler.optimizer.step()
         if step % every == 0:
             scheduler.step()
-    return seen
+    return lrs
 
 
 STALE: dict[str, Any] = {
@@ -93,13 +93,13 @@ STALE: dict[str, Any] = {
 @pytest.mark.parametrize("name", STALE)
 def test_second_torch_scheduler_starts_at_the_same_rate_as_in_torch(name: str) -> None:
     # Most schedulers continue from the current rate, 0.02. Schedulers that overwrite the rate start from 0.1.
-    found, expected = (torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.1, momentum=0.9) for _ in range(2))
-    for optimizer in (found, expected):
+    actual, expected = (torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.1, momentum=0.9) for _ in range(2))
+    for optimizer in (actual, expected):
         StepLR(optimizer, 100)
         optimizer.param_groups[0]["lr"] = 0.02
     own = STALE[name](expected)
     reference = [0.02] * 8 if isinstance(own, ReduceLROnPlateau) else alone(own, 8)
-    assert trace(STALE[name](found), found, stepwise=True) == pytest.approx(reference)
+    assert trace(STALE[name](actual), actual, stepwise=True) == pytest.approx(reference)
 
 
 def test_torch_scheduler_of_a_repeated_run_starts_from_the_initial_rate() -> None:
@@ -163,12 +163,12 @@ def test_schedulers_of_this_package_multiply_torch_rates_at_a_separate_pace(
 
     reference = alone(make(sgd(lr())), 8, every=1 if stepwise else BATCHES)
     optimizer = sgd(lr())
-    held = optimizer.param_groups[0]["lr"]
+    initial = optimizer.param_groups[0]["lr"]
     mixed = trace([make(optimizer), LinearScheduler(), decay], optimizer, stepwise=stepwise)
     expected = [rate * (8 - k) / 8 * (1.0 if k < 4 else 0.5) for k, rate in enumerate(reference)]
     assert mixed == pytest.approx(expected, rel=1e-12)
     if tensor:
-        assert optimizer.param_groups[0]["lr"] is held
+        assert optimizer.param_groups[0]["lr"] is initial
 
 
 def test_plateau_scheduler_reads_evaluations() -> None:
@@ -259,8 +259,8 @@ def decays(step: float) -> float:
 @pytest.mark.parametrize("with_ours", [False, True])
 def test_scheduler_that_is_not_a_function_of_time_runs_unchanged(name: str, with_ours: bool) -> None:
     def several(o: torch.optim.Optimizer) -> list[Any]:
-        made = AS_THEY_ARE[name](o)
-        return list(made) if isinstance(made, list) else [made]
+        schedulers = AS_THEY_ARE[name](o)
+        return list(schedulers) if isinstance(schedulers, list) else [schedulers]
 
     reference = sgd()
     items, expected = several(reference), []
@@ -270,8 +270,8 @@ def test_scheduler_that_is_not_a_function_of_time_runs_unchanged(name: str, with
         for item in items if batch % BATCHES == BATCHES - 1 else []:
             item.step()
     optimizer = sgd()
-    found = trace([*several(optimizer), *([LinearScheduler()] if with_ours else [])], optimizer)
-    assert found == pytest.approx(expected, rel=1e-12)
+    lrs = trace([*several(optimizer), *([LinearScheduler()] if with_ours else [])], optimizer)
+    assert lrs == pytest.approx(expected, rel=1e-12)
 
 
 def test_unchanged_scheduler_cannot_follow_a_time_map() -> None:
@@ -307,9 +307,9 @@ def test_interrupted_run_resumes_with_bitwise_equal_param_groups(name: str, step
         return state, LearningRates(RESUMED[name](optimizer), state, Fraction(1), stepwise)
 
     def go(state: State, rates: LearningRates, optimizer: torch.optim.Optimizer, batches: range) -> list[Any]:
-        seen = []
+        snapshots = []
         for batch in batches:
-            seen.append(dict(optimizer.param_groups[0], params=None))
+            snapshots.append(dict(optimizer.param_groups[0], params=None))
             optimizer.step()
             state.timestamp = state.timestamp.to_next_batch()
             if (batch + 1) % BATCHES == 0:
@@ -318,7 +318,7 @@ def test_interrupted_run_resumes_with_bitwise_equal_param_groups(name: str, step
             rates.batch_ended()()
             if (batch + 1) % 2 == 0:
                 rates.evaluated(1.0)
-        return seen
+        return snapshots
 
     optimizer = sgd()
     state, rates = start(optimizer)
@@ -369,14 +369,14 @@ def test_schedules_follow_the_time_map(make: Any) -> None:
         return timestamp.copy(batch=4 + Fraction(timestamp.batches - 4, 3)) if timestamp.batches > 4 else timestamp
 
     rates = LearningRates(make(optimizer), state, Fraction(1), clock=clock, plan=plan)
-    seen = []
+    lrs = []
     for _ in range(16):
-        seen.append(optimizer.param_groups[0]["lr"])
+        lrs.append(optimizer.param_groups[0]["lr"])
         optimizer.step()
         state.timestamp = state.timestamp.to_next_batch()
         rates.batch_ended()()
     times = [*range(5), *(4 + Fraction(k, 3) for k in range(1, 12))]
-    assert seen == pytest.approx([0.8 * float(1 - time / 8) for time in times], rel=1e-12)
+    assert lrs == pytest.approx([0.8 * float(1 - time / 8) for time in times], rel=1e-12)
 
 
 def test_epochs_end_with_the_data() -> None:
@@ -436,7 +436,7 @@ def test_scheduled_momentum_needs_an_optimizer_with_momentum() -> None:
 def test_tensors_are_filled_in_place_and_keep_their_precision() -> None:
     lr = torch.tensor(0.8)
     optimizer = sgd(lr)
-    seen = trace(described.CosineAnnealingLR(8, pace="batch"), optimizer)
+    lrs = trace(described.CosineAnnealingLR(8, pace="batch"), optimizer)
     assert optimizer.param_groups[0]["lr"] is lr
     expected = [0.4 * (1 + math.cos(math.pi * k / 8)) for k in range(8)]
-    assert seen == pytest.approx(expected, rel=1e-6)
+    assert lrs == pytest.approx(expected, rel=1e-6)

@@ -199,19 +199,19 @@ def test_loader_with_a_wrong_length_is_detected(batches: int, promised: int, wor
 
 
 def test_loader_and_sampler_get_the_number_of_every_epoch() -> None:
-    told: list[tuple[str, int]] = []
+    calls: list[tuple[str, int]] = []
 
     class Sampler(torch.utils.data.SequentialSampler):
         def set_epoch(self, epoch: int) -> None:
-            told.append(("sampler", epoch))
+            calls.append(("sampler", epoch))
 
     class Batches(torch.utils.data.BatchSampler):
         def set_epoch(self, epoch: int) -> None:
-            told.append(("batches", epoch))
+            calls.append(("batches", epoch))
 
     Recorded(DataLoader(data(), 7, sampler=Sampler(data())), None, "2ep").run()
     Recorded(DataLoader(data(), batch_sampler=Batches(Sampler(data()), 7, False)), None, "1ep").run()
-    assert told == [("sampler", 0), ("sampler", 1), ("batches", 0)]
+    assert calls == [("sampler", 0), ("sampler", 1), ("batches", 0)]
 
 
 # ---- evaluation

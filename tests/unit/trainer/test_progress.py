@@ -12,7 +12,7 @@ from refusals import refused
 
 from ssr_hydra.errors import UnknownNameError
 from ssr_hydra.records import RunResult
-from ssr_hydra.trainer.progress import Snapshot, announce, choose_progress, duration, summary
+from ssr_hydra.trainer.progress import Snapshot, announce, choose_progress, clock_text, summary
 
 
 class Terminal(io.StringIO):
@@ -86,18 +86,18 @@ def shown_on(columns: int, monkeypatch: pytest.MonkeyPatch, name: str = "digits 
 
 
 def test_a_terminal_gets_a_bar_with_rate_loss_and_eta(monkeypatch: pytest.MonkeyPatch) -> None:
-    shown = shown_on(80, monkeypatch)
+    screen = shown_on(80, monkeypatch)
     for words in ("digits [x]", "50%", "600/1200", "lr 0.0500", "loss 0.1234", "ETA 3.00 s", "[bold]done"):
-        assert words in shown
+        assert words in screen
     assert "0.9432" in shown_on(120, monkeypatch)
 
 
 @pytest.mark.parametrize("columns", [30, 60, 80, 200])
 def test_no_line_is_truncated_or_longer_than_the_terminal(columns: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    shown = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", shown_on(columns, monkeypatch, "n"))
-    lines = re.split(r"[\r\n]+", shown)
+    screen = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", shown_on(columns, monkeypatch, "n"))
+    lines = re.split(r"[\r\n]+", screen)
     assert all(len(line) <= columns for line in lines)
-    assert "…" not in shown
+    assert "…" not in screen
 
 
 def test_setting_progress_to_none_prints_nothing() -> None:
@@ -128,7 +128,7 @@ def test_unknown_kind_of_progress_display_is_refused(kind: object) -> None:
     ],
 )
 def test_durations_are_readable(seconds: float, text: str) -> None:
-    assert duration(seconds) == text
+    assert clock_text(seconds) == text
 
 
 def test_eta_is_unknown_at_the_start() -> None:
@@ -178,9 +178,9 @@ def test_summary_shows_the_scaled_length(options: dict[str, Any], length: str) -
 
 
 @pytest.mark.parametrize(
-    ("kind", "stream", "said"),
+    ("kind", "stream", "is_shown"),
     [("auto", Terminal(), True), ("none", Terminal(), False), ("auto", io.StringIO(), False), ("auto", Full(0), False)],
 )
-def test_terminal_shows_immediately_that_a_run_starts(kind: str, stream: io.StringIO, said: bool) -> None:
+def test_terminal_shows_immediately_that_a_run_starts(kind: str, stream: io.StringIO, is_shown: bool) -> None:
     announce(kind, stream)
-    assert stream.getvalue() == ("starting: torch, data, model ...\n" if said else "")
+    assert stream.getvalue() == ("starting: torch, data, model ...\n" if is_shown else "")

@@ -22,11 +22,11 @@ DATA = TensorDataset(torch.arange(20))
 
 def numbers(batches: Any) -> list[list[int]]:
     """Yield the batches, with random numbers of training between them."""
-    found = []
+    rows = []
     for (batch,) in batches:
         torch.rand(3)
-        found.append(batch.tolist())
-    return found
+        rows.append(batch.tolist())
+    return rows
 
 
 def generator() -> torch.Generator:
@@ -120,7 +120,7 @@ class Eager(KnownLength):
 def train(run_dir: Path, loader: Any, fails_at: int = -1) -> tuple[list[float], list[Tensor]]:
     """Train for 13 batches, or fail after a checkpoint. Return the first number of each batch, and the weights."""
     torch.manual_seed(0)
-    model, seen = nn.Linear(4, 3), []
+    model, first_numbers = nn.Linear(4, 3), []
 
     def loss(outputs: Tensor, targets: Tensor) -> Tensor:
         if trainer.state.timestamp.batches == fails_at:
@@ -134,14 +134,14 @@ def train(run_dir: Path, loader: Any, fails_at: int = -1) -> tuple[list[float], 
         model, loader, None, optimizer, None, "13ba", loss=loss, metrics={}, seed=0, run_dir=run_dir,
         checkpoint=checkpoint, **options
     )  # fmt: skip
-    model.register_forward_pre_hook(lambda _, inputs: seen.append(float(inputs[0].flatten()[0])))
+    model.register_forward_pre_hook(lambda _, inputs: first_numbers.append(float(inputs[0].flatten()[0])))
     if fails_at < 0:
         trainer.fit()
     else:
         with pytest.raises(UserCodeError):
             trainer.fit()
-        seen.pop()
-    return seen, list(model.state_dict().values())
+        first_numbers.pop()
+    return first_numbers, list(model.state_dict().values())
 
 
 @pytest.mark.parametrize("make", [Walk, Eager])

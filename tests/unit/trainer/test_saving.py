@@ -28,7 +28,7 @@ from ssr_hydra.trainer.saving import (
 
 
 @pytest.mark.parametrize(
-    ("given", "field"),
+    ("settings", "field"),
     [
         ({"enabled": 1}, "checkpoint.enabled"),
         ({"keep": 1}, "checkpoint.keep"),
@@ -41,31 +41,31 @@ from ssr_hydra.trainer.saving import (
         ("1ep", "checkpoint"),
     ],
 )
-def test_invalid_settings_are_refused(given: Any, field: str) -> None:
+def test_invalid_settings_are_refused(settings: Any, field: str) -> None:
     with refused(field):
-        setting_of(CheckpointSettings, given, "checkpoint")
+        setting_of(CheckpointSettings, settings, "checkpoint")
 
 
 def test_settings_may_be_a_default_a_mapping_or_an_object() -> None:
     default = CheckpointSettings(True, "10m", 2, None, "auto")
     assert setting_of(CheckpointSettings, None, "checkpoint") == CheckpointSettings() == default
-    given = {"interval": "1ep", "keep": 3}
-    assert setting_of(CheckpointSettings, given, "checkpoint") == CheckpointSettings(interval="1ep", keep=3)
+    settings = {"interval": "1ep", "keep": 3}
+    assert setting_of(CheckpointSettings, settings, "checkpoint") == CheckpointSettings(interval="1ep", keep=3)
     own = CheckpointSettings(best="eval/loss")
     assert setting_of(CheckpointSettings, own, "checkpoint") is own
 
 
 @pytest.mark.parametrize(
-    ("best", "mode", "found"),
+    ("best", "mode", "expected"),
     [
         (None, "max", None), ("eval/loss", "auto", "min"), ("train/loss", "auto", "min"),
         ("eval/accuracy", "auto", "max"), ("eval/loss", "max", "max"), ("eval/bits_per_byte", "min", "min"),
     ],
 )  # fmt: skip
 def test_mode_auto_of_the_best_checkpoint_follows_from_its_metric(
-    best: str | None, mode: str, found: str | None
+    best: str | None, mode: str, expected: str | None
 ) -> None:
-    assert CheckpointSettings(best=best, mode=mode).best_mode == found
+    assert CheckpointSettings(best=best, mode=mode).best_mode == expected
 
 
 def drawn() -> tuple[float, ...]:

@@ -62,8 +62,8 @@ def run(stopped: Path, tmp_path: Path) -> Path:
 
 def change(run: Path, path: tuple[Any, ...], value: Any) -> None:
     """Change or remove a value in the state of the newest checkpoint, and update the hashes."""
-    found: Checkpoint = load(run / "checkpoints/ba4")
-    state = copy.deepcopy(found.state)
+    checkpoint: Checkpoint = load(run / "checkpoints/ba4")
+    state = copy.deepcopy(checkpoint.state)
     node: Any = state
     for key in path[:-1]:
         node = node[key]
@@ -72,7 +72,7 @@ def change(run: Path, path: tuple[Any, ...], value: Any) -> None:
     else:
         node[path[-1]] = value
     store = CheckpointStore(run / "checkpoints", keep=9)
-    store.save(state, timestamp=found.timestamp, description=found.description, metric=found.metric)
+    store.save(state, timestamp=checkpoint.timestamp, description=checkpoint.description, metric=checkpoint.metric)
 
 
 MISSING = object()
@@ -195,12 +195,12 @@ def test_run_resumed_in_a_new_folder_copies_earlier_evaluations_to_its_log(run: 
 
 
 def test_checkpoint_of_an_earlier_release_has_its_evaluations(run: Path, whole: RunResult) -> None:
-    held = [{**item, "metrics": {**item["metrics"], "eval/odd": math.nan}} for item in whole.evaluations[:2]]
-    change(run, ("loop", "evaluations"), held)
+    stored = [{**item, "metrics": {**item["metrics"], "eval/odd": math.nan}} for item in whole.evaluations[:2]]
+    change(run, ("loop", "evaluations"), stored)
     log = run / METRICS
-    kept = [line for line in log.read_bytes().splitlines(keepends=True) if not line.startswith(b'{"event":"eval"')]
-    log.write_bytes(b"".join(kept))
-    change(run, ("log_bytes",), len(b"".join(kept[:4])))
+    lines = [line for line in log.read_bytes().splitlines(keepends=True) if not line.startswith(b'{"event":"eval"')]
+    log.write_bytes(b"".join(lines))
+    change(run, ("log_bytes",), len(b"".join(lines[:4])))
     expected = [(batch, {**metrics, "eval/odd": None}) for batch, metrics in evaluations(whole)[:2]]
     assert evaluations(trainer(run).fit())[:2] == expected
     assert [item["metrics"] for item in read_evaluations(log, 10**6)][:2] == [metrics for _, metrics in expected]
@@ -213,7 +213,7 @@ def test_lost_evaluations_of_the_log_are_reported(run: Path, whole: RunResult) -
     (run / METRICS).write_bytes(b"\n".join(lines) + b"\n")
     result = trainer(run).fit()
     assert evaluations(result) == evaluations(whole)[1:]
-    said = [
+    resumes = [
         json.loads(line) for line in (run / METRICS).read_bytes().splitlines() if line.startswith(b'{"event":"resume"')
     ]
-    assert said[0]["messages"][1] == f"{run}/metrics.jsonl has 1 of the 2 evaluations before the checkpoint"
+    assert resumes[0]["messages"][1] == f"{run}/metrics.jsonl has 1 of the 2 evaluations before the checkpoint"

@@ -79,14 +79,14 @@ def test_invalid_settings_are_refused(options: dict[str, Any], field: str) -> No
 def test_gradients_of_accumulated_parts_equal_those_of_the_batch(accumulate: int) -> None:
     # 24 samples in batches of 7: three full batches and one of 3, which the number of parts does not divide evenly.
     # Only 7 of 50 parts have one of the 7 samples.
-    kept, whole = Kept(), Kept()
+    accumulated, whole = Kept(), Kept()
     one = trained(7, callbacks=[whole])
-    other = trained(7, callbacks=[kept], step={"accumulate": accumulate})
+    other = trained(7, callbacks=[accumulated], step={"accumulate": accumulate})
     assert one.state.timestamp.batch == other.state.timestamp.batch == 8
     assert one.state.timestamp.sample == other.state.timestamp.sample == 48
-    assert kept.losses == pytest.approx(whole.losses, abs=1e-6)
+    assert accumulated.losses == pytest.approx(whole.losses, abs=1e-6)
     torch.testing.assert_close(weights(one), weights(other), atol=1e-6, rtol=0)
-    for mine, theirs in zip(kept.gradients[0], whole.gradients[0], strict=True):
+    for mine, theirs in zip(accumulated.gradients[0], whole.gradients[0], strict=True):
         torch.testing.assert_close(mine, theirs, atol=1e-6, rtol=0)
 
 
@@ -110,8 +110,8 @@ def test_batches_of_any_structure_are_split_along_their_samples() -> None:
         "named": batches(lambda x, s, y: Pair({"inputs": x, "scale": s}, y)),
         "mappings": batches(lambda x, s, y: {"inputs": x, "scale": s}),
     }
-    for kind, given in kinds.items():
-        options: dict[str, Any] = {"loader": given, "lr": 0.05}
+    for kind, loader in kinds.items():
+        options: dict[str, Any] = {"loader": loader, "lr": 0.05}
         if kind == "mappings":
             options["loss"] = lambda outputs, batch: (outputs**2).mean() + batch["inputs"].mean() * 0
         one = trained(model=_seeded(Scaled), **options)
@@ -121,8 +121,8 @@ def test_batches_of_any_structure_are_split_along_their_samples() -> None:
 
 def _seeded(make: Any) -> nn.Module:
     torch.manual_seed(1)
-    made: nn.Module = make()
-    return made
+    model: nn.Module = make()
+    return model
 
 
 def test_batches_that_cannot_be_split_are_refused() -> None:
@@ -184,33 +184,33 @@ def test_loss_can_define_the_number_of_items_in_its_mean(loss: Any) -> None:
     targets[:3] = -100
     targets[0, 0] = 4
     targets[5] = -100
-    kept = {}
+    recorders = {}
     for accumulate in (1, 2, 6):
-        seen = kept[accumulate] = Kept()
+        recorder = recorders[accumulate] = Kept()
         trained(
             model=_seeded(Bigram),
             loader=[(inputs, targets)],
             loss=loss,
             step={"loss_mean_over": "tokens", "accumulate": accumulate},
-            callbacks=[seen],
+            callbacks=[recorder],
             max_duration="1ba",
         )
     model = _seeded(Bigram)
     nn.functional.cross_entropy(model(inputs).flatten(0, 1), targets.flatten()).backward()
-    for seen in kept.values():
-        torch.testing.assert_close(seen.gradients[0][0], model.table.weight.grad, atol=1e-6, rtol=0)
-        assert seen.losses[0] == pytest.approx(kept[1].losses[0], abs=1e-6)
+    for recorder in recorders.values():
+        torch.testing.assert_close(recorder.gradients[0][0], model.table.weight.grad, atol=1e-6, rtol=0)
+        assert recorder.losses[0] == pytest.approx(recorders[1].losses[0], abs=1e-6)
 
 
 # ---- clipping, against a calculation by hand
 
 
 def test_norm_is_computed_over_all_gradients() -> None:
-    free, kept = Kept(), Kept()
+    free, clipped = Kept(), Kept()
     trained(24, callbacks=[free], max_duration="1ba")
     norm = math.sqrt(sum(float((gradient**2).sum()) for gradient in free.gradients[0]))
-    trained(24, callbacks=[kept], max_duration="1ba", step={"clip_grad_norm": norm / 4, "accumulate": 3})
-    for gradient, expected in zip(kept.gradients[0], free.gradients[0], strict=True):
+    trained(24, callbacks=[clipped], max_duration="1ba", step={"clip_grad_norm": norm / 4, "accumulate": 3})
+    for gradient, expected in zip(clipped.gradients[0], free.gradients[0], strict=True):
         torch.testing.assert_close(gradient, expected / 4, atol=1e-6, rtol=1e-4)  # torch divides by norm + 1e-6
     loose = Kept()
     trained(24, callbacks=[loose], max_duration="1ba", step={"clip_grad_norm": 2 * norm})
@@ -222,18 +222,18 @@ def test_norm_includes_the_gradients_of_several_optimizers() -> None:
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(4, 5), nn.Tanh(), nn.Linear(5, 3))
     both = [torch.optim.SGD(model[0].parameters(), lr=0.1), torch.optim.SGD(model[2].parameters(), lr=0.2)]
-    kept = Kept()
-    trained(24, model, optimizer=both, callbacks=[kept], max_duration="1ba", step={"clip_grad_norm": 0.01})
-    norm = math.sqrt(sum(float((gradient**2).sum()) for gradient in kept.gradients[0]))
+    clipped = Kept()
+    trained(24, model, optimizer=both, callbacks=[clipped], max_duration="1ba", step={"clip_grad_norm": 0.01})
+    norm = math.sqrt(sum(float((gradient**2).sum()) for gradient in clipped.gradients[0]))
     assert norm == pytest.approx(0.01, rel=1e-3)
 
 
 def test_gradient_values_are_clipped_one_by_one() -> None:
-    free, kept = Kept(), Kept()
+    free, clipped = Kept(), Kept()
     trained(24, callbacks=[free], max_duration="1ba")
-    trained(24, callbacks=[kept], max_duration="1ba", step={"clip_grad_value": 0.05})
+    trained(24, callbacks=[clipped], max_duration="1ba", step={"clip_grad_value": 0.05})
     changed = 0
-    for gradient, expected in zip(kept.gradients[0], free.gradients[0], strict=True):
+    for gradient, expected in zip(clipped.gradients[0], free.gradients[0], strict=True):
         assert torch.equal(gradient, expected.clamp(-0.05, 0.05))
         changed += int((gradient != expected).sum())
     assert changed > 0
@@ -276,9 +276,9 @@ def test_fp16_scales_the_loss_and_clips_unscaled_gradients() -> None:
             return self.linear(inputs).float() * 1e-3
 
     def run(**options: Any) -> list[Tensor]:
-        kept = Kept()
-        trained(24, _seeded(Tiny), callbacks=[kept], max_duration="1ba", **options)
-        return kept.gradients[0]
+        recorder = Kept()
+        trained(24, _seeded(Tiny), callbacks=[recorder], max_duration="1ba", **options)
+        return recorder.gradients[0]
 
     exact, scaled = run(), run(precision="fp16")
     for mine, theirs in zip(scaled, exact, strict=True):

@@ -68,7 +68,7 @@ def test_several_inputs_are_passed_by_position_or_name() -> None:
 
 def test_model_gets_a_mapping_by_name_and_the_loss_gets_the_whole_mapping() -> None:
     batch = {"a": torch.full((5,), 7.0), "b": torch.ones(5)}
-    loss, samples, tokens = Task(Sum(), lambda outputs, given: (outputs + given["b"]).sum(), None, CPU).loss(batch)
+    loss, samples, tokens = Task(Sum(), lambda outputs, mapping: (outputs + mapping["b"]).sum(), None, CPU).loss(batch)
     assert (loss.item(), samples, tokens) == (30.0, 5, 0)
 
 
@@ -118,9 +118,9 @@ def test_token_mean_loss_is_weighted_by_tokens_for_any_batches(sizes: tuple[int,
         targets[row, length:] = -100
     model = linear()
     task = Task(model, next_token_loss, {}, CPU, count_tokens=lambda batch: 3, loss_mean_over="tokens")
-    found = task.evaluate(zip(inputs.split(list(sizes)), targets.split(list(sizes)), strict=True))
+    metrics = task.evaluate(zip(inputs.split(list(sizes)), targets.split(list(sizes)), strict=True))
     each = F.cross_entropy(model(inputs).flatten(0, 1), targets.flatten(), reduction="none", ignore_index=-100)
-    assert found["eval/loss"] == pytest.approx(each.sum().item() / 6, rel=1e-6)  # 1 + 2 + 3 targets
+    assert metrics["eval/loss"] == pytest.approx(each.sum().item() / 6, rel=1e-6)  # 1 + 2 + 3 targets
 
 
 def test_evaluation_does_not_change_modes_gradients_or_random_state() -> None:
@@ -165,8 +165,10 @@ def test_single_metric_value_is_weighted_by_the_number_of_samples(kind: str) -> 
 
 @pytest.mark.parametrize("number", [3, True, np.int64(3), np.bool_(True), 0.35])  # float32 has 0.3499999940
 def test_metric_values_of_any_number_type_keep_their_digits(number: Any) -> None:
-    found = Task(linear(), None, {"m": lambda o, t: number, "each": lambda o, t: [number] * 7}, CPU).evaluate([(X, Y)])
-    assert [found["eval/m"], found["eval/each"]] == pytest.approx([float(number)] * 2, rel=1e-15)
+    metrics = Task(linear(), None, {"m": lambda o, t: number, "each": lambda o, t: [number] * 7}, CPU).evaluate(
+        [(X, Y)]
+    )
+    assert [metrics["eval/m"], metrics["eval/each"]] == pytest.approx([float(number)] * 2, rel=1e-15)
 
 
 def test_single_value_counts_for_one_token_if_other_batches_have_several_values() -> None:
@@ -259,10 +261,10 @@ def test_a_batch_that_is_moved_keeps_its_types() -> None:
 
     task = Task(linear(), lambda outputs, targets: F.cross_entropy(outputs, targets.classes), {}, CPU)
     task._move = True  # as on a GPU
-    given = Targets(Y, (torch.ones(7), "name"))
-    moved = task._to_device(given)
+    original = Targets(Y, (torch.ones(7), "name"))
+    moved = task._to_device(original)
     assert (type(moved), type(moved.weights), moved.weights[1]) == (Targets, tuple, "name")
-    assert torch.equal(task.loss((X, given))[0], F.cross_entropy(task.model(X), Y))
+    assert torch.equal(task.loss((X, original))[0], F.cross_entropy(task.model(X), Y))
     # A packed sequence keeps its sizes on the CPU, so its own method must move it.
     packed = pack_sequence([torch.ones(3, 2), torch.ones(1, 2)])
     elsewhere = Task(linear(), None, {}, torch.device("meta"))._to_device(packed)

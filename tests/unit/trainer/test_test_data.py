@@ -61,14 +61,14 @@ def test_test_data_is_read_once_after_training(tmp_path: Path, capsys: pytest.Ca
     trainer = small(data, run_dir=tmp_path, progress="plain")
     result = trainer.fit()
     assert data.reads == 1
-    found = {name: value for name, value in result.metrics.items() if name.startswith("test/")}
-    assert found == expected(trainer.model, data)
+    test_metrics = {name: value for name, value in result.metrics.items() if name.startswith("test/")}
+    assert test_metrics == expected(trainer.model, data)
     assert RunResult.load(tmp_path).metrics == result.metrics
     assert {"eval/accuracy", "eval/loss", "train/loss"} < set(result.metrics)
     assert len(result.evaluations) == 3
     assert not any(name.startswith("test/") for each in result.evaluations for name in each["metrics"])
     last = json.loads((tmp_path / "metrics.jsonl").read_text().splitlines()[-1])
-    assert (last["event"], last["batch"], last["test/accuracy"]) == ("test", 18, found["test/accuracy"])
+    assert (last["event"], last["batch"], last["test/accuracy"]) == ("test", 18, test_metrics["test/accuracy"])
     assert "test/accuracy" in capsys.readouterr().out.partition("run: completed")[2]
 
 
@@ -126,16 +126,16 @@ def test_ssr_evaluate_can_evaluate_the_test_data_again(tables: None, composed: C
     (Path("run") / ".hydra").mkdir()
     own = {key: cfg._get_node(key) for key in cfg if key != "hydra"}
     OmegaConf.save(OmegaConf.create(own), "run/.hydra/config.yaml")
-    found = evaluate("run", split="test")
-    assert sorted(found.metrics) == ["test/accuracy", "test/loss"]
-    assert found.recorded is not None
-    assert set(found.recorded) == set(found.metrics)
-    assert not any(found.differences.values())
+    evaluation = evaluate("run", split="test")
+    assert sorted(evaluation.metrics) == ["test/accuracy", "test/loss"]
+    assert evaluation.recorded is not None
+    assert set(evaluation.recorded) == set(evaluation.metrics)
+    assert not any(evaluation.differences.values())
     on_eval = evaluate("run", overrides=["data.test=other.csv"])  # other test data does not change the evaluation
     assert sorted(on_eval.differences) == ["eval/accuracy", "eval/loss"]
     elsewhere = evaluate("run", split="test", overrides=["data.test=other.csv"])
     assert elsewhere.differences == {}
-    assert elsewhere.metrics["test/loss"] != found.metrics["test/loss"]
+    assert elsewhere.metrics["test/loss"] != evaluation.metrics["test/loss"]
     with refused(
         "split", MissingValueError, match=r"^split='test': needs test data, but the run has none; set data\.test="
     ):

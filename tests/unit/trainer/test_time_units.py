@@ -45,9 +45,9 @@ def records(folder: Path = Path("run")) -> tuple[list[dict[str, Any]], RunResult
 
 def batches(folder: Path = Path("run")) -> list[dict[str, Any]]:
     """The records of training, one for each batch."""
-    found = [record for record in records(folder)[0] if record["event"] == "train"]
-    assert [record["batch"] for record in found] == list(range(1, len(found) + 1))
-    return found
+    rows = [record for record in records(folder)[0] if record["event"] == "train"]
+    assert [record["batch"] for record in rows] == list(range(1, len(rows) + 1))
+    return rows
 
 
 def before(values: list[Any]) -> list[Any]:
@@ -69,13 +69,13 @@ def exact(expected: list[float]) -> Any:
 
 def test_run_in_tokens_ends_at_its_tokens(app: Callable[..., object]) -> None:
     app("experiment=byte_lm", "max_duration=2000tok", "ssr=0.5", "data.eval.limit=2", *SMALL_MLP)
-    found, length = batches(), 1000
-    tokens = [record["token"] for record in found]
-    assert tokens == [128 * k for k in range(1, len(found) + 1)]  # 8 windows of 16 bytes each
+    rows, length = batches(), 1000
+    tokens = [record["token"] for record in rows]
+    assert tokens == [128 * k for k in range(1, len(rows) + 1)]  # 8 windows of 16 bytes each
     assert tokens[-2] < length <= tokens[-1]
-    assert [r["lr"] for r in found] == exact([1e-2 * linear_warmup(t, length, 0.05 * length) for t in before(tokens)])
+    assert [r["lr"] for r in rows] == exact([1e-2 * linear_warmup(t, length, 0.05 * length) for t in before(tokens)])
     result = records()[1]
-    assert (result.tokens, result.samples, result.steps) == (tokens[-1], 8 * len(found), len(found))
+    assert (result.tokens, result.samples, result.steps) == (tokens[-1], 8 * len(rows), len(rows))
     assert result.max_duration == "2000tok"
     assert set(result.metrics) == {"eval/bits_per_byte", "eval/loss", "train/loss"}
     assert result.metrics["eval/bits_per_byte"] == pytest.approx(result.metrics["eval/loss"] / 0.6931471805599453)
@@ -84,15 +84,15 @@ def test_run_in_tokens_ends_at_its_tokens(app: Callable[..., object]) -> None:
 def test_run_with_ragged_batches_counts_its_tokens(app: Callable[..., object]) -> None:
     settings = ("max_duration=8000tok", "ssr=0.5", "trainer.eval_interval=1000tok", "data.eval.limit=4", "seed=3")
     app("experiment=byte_lm_ragged", *settings, *SMALL_MLP)
-    found, length = batches(), 4000
+    rows, length = batches(), 4000
     # The same data again, without a trainer: the tokens in the masks of its batches.
     loader, _ = make_loaders(StdlibDocuments("train", max_length=128), batch_size=4, seed=3)
-    masks = [int(batch["attention_mask"].sum()) for batch in itertools.islice(loader, len(found))]
+    masks = [int(batch["attention_mask"].sum()) for batch in itertools.islice(loader, len(rows))]
     assert len(set(masks)) > len(masks) / 2
     tokens = list(itertools.accumulate(masks))
-    assert [record["token"] for record in found] == tokens
+    assert [record["token"] for record in rows] == tokens
     assert tokens[-2] < length <= tokens[-1]
-    assert [r["lr"] for r in found] == exact([1e-2 * linear_warmup(t, length, 0.05 * length) for t in before(tokens)])
+    assert [r["lr"] for r in rows] == exact([1e-2 * linear_warmup(t, length, 0.05 * length) for t in before(tokens)])
     assert records()[1].tokens == tokens[-1]
     # An interval is due at the first boundary at or after each of its multiples.
     expected = [next(t for t in tokens if t >= multiple) for multiple in (1000, 2000, 3000, 4000)]
@@ -166,9 +166,9 @@ def test_run_in_samples_counts_uneven_batches(app: Callable[..., object]) -> Non
 
 def test_run_in_seconds_follows_the_training_clock(app: Callable[..., object]) -> None:
     app("max_duration=0.4s", "ssr=0.5", "scheduler=linear", "trainer.eval_interval=0.1s")
-    found, result = records()
+    rows, result = records()
     rates, previous = [], 0.0
-    for record in found:  # an evaluation may have waited for the device, and this time counts as training
+    for record in rows:  # an evaluation may have waited for the device, and this time counts as training
         if record["event"] == "train":
             rates.append((record["lr"], previous))
         previous = record["train_seconds"]
@@ -234,11 +234,11 @@ def test_training_clock_stops_during_evaluation_and_saving(
 
     trainer.on("checkpoint_saved", save)
     result = trainer.fit()
-    found = batches(tmp_path)
-    assert [round(record["train_seconds"] * 1000) for record in found] == ends
+    rows = batches(tmp_path)
+    assert [round(record["train_seconds"] * 1000) for record in rows] == ends
     # A warmup keeps its length at any ssr, as in every other unit.
     expected = [linear_warmup(t / 1000, 0.2 * ssr, 0.05) for t in before(ends)]
-    assert [record["lr"] for record in found] == exact(expected)
+    assert [record["lr"] for record in rows] == exact(expected)
     assert result.train_seconds == pytest.approx(ends[-1] / 1000)
     assert len(saved) == -(-len(ends) // 2)
     waited = 1 + len(result.evaluations) + 5 * len(saved)  # one batch of evaluation before the first step

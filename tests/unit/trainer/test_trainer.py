@@ -101,8 +101,8 @@ def test_run_writes_its_records(tmp_path: Path, capsys: pytest.CaptureFixture[st
     content = json.loads((tmp_path / "run" / "result.json").read_text())
     assert set(content) == KEYS
     assert RunResult.load(tmp_path / "run") == result
-    found = (result.status, result.error, result.name, result.ssr, result.max_duration, result.seed)
-    assert found == ("completed", None, "d", 0.05, "16ep", 0)
+    fields = (result.status, result.error, result.name, result.ssr, result.max_duration, result.seed)
+    assert fields == ("completed", None, "d", 0.05, "16ep", 0)
     assert (result.steps, result.samples) == (60, 960)
     assert 0 < result.train_seconds < result.total_seconds
     assert len(result.config_hash or "") == 64
@@ -190,13 +190,13 @@ def test_resume_with_changed_samples_or_tokens_per_batch_is_refused(tmp_path: Pa
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_evaluation_uses_the_precision_of_training(precision: str) -> None:
-    seen: dict[bool, set[torch.dtype]] = {True: set(), False: set()}
+    dtypes: dict[bool, set[torch.dtype]] = {True: set(), False: set()}
     model = nn.Linear(4, 3)
-    model.register_forward_hook(lambda module, _, outputs: seen[module.training].add(outputs.dtype))
+    model.register_forward_hook(lambda module, _, outputs: dtypes[module.training].add(outputs.dtype))
     trainer = small(model=model, eval=[(torch.randn(6, 4), torch.arange(6) % 3)], precision=precision)
     trainer.fit()
     dtype = torch.float32 if precision == "fp32" else torch.bfloat16
-    assert seen == {True: {dtype}, False: {dtype}}
+    assert dtypes == {True: {dtype}, False: {dtype}}
     assert model.weight.dtype is torch.float32
 
 
@@ -440,11 +440,11 @@ def test_plateau_with_the_wrong_direction_is_refused(kind: str) -> None:
 def test_optimizer_without_a_parameter_of_the_model_is_refused(kind: str) -> None:
     model, other = nn.Linear(4, 3), nn.Linear(4, 3)
     own, foreign = (torch.optim.SGD(each.parameters(), lr=0.1) for each in (model, other))
-    given: dict[str, Any] = {"one": {"optimizers": foreign}, "second": {"optimizers": [own, foreign]}}.get(
+    options: dict[str, Any] = {"one": {"optimizers": foreign}, "second": {"optimizers": [own, foreign]}}.get(
         kind, {"schedulers": StepLR(foreign, 1)}
     )
     with refused("optimizers", MismatchError):
-        small(model=model, **given)
+        small(model=model, **options)
 
 
 def test_optimizers_without_a_parameter_that_requires_gradients_are_refused() -> None:
@@ -478,11 +478,11 @@ def test_optimizer_may_train_parameters_of_the_loss() -> None:
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_nan_gradient_of_the_last_batch_makes_the_run_diverged(tmp_path: Path, evaluates: bool, precision: str) -> None:
     """The square root of 0 is 0, but its infinite slope times 0 is NaN: the loss is finite, but every weight is NaN."""
-    seen = []
+    needs_grad = []
 
     def loss(outputs: Tensor, targets: Tensor) -> Tensor:
-        seen.append(outputs.requires_grad)
-        rest = torch.sqrt((outputs * 0).sum()) if sum(seen) == 6 else torch.zeros(())
+        needs_grad.append(outputs.requires_grad)
+        rest = torch.sqrt((outputs * 0).sum()) if sum(needs_grad) == 6 else torch.zeros(())
         return outputs.square().mean() + rest
 
     trainer = small(loss=loss, metrics={}, run_dir=tmp_path, eval_interval=None, precision=precision)
@@ -501,7 +501,9 @@ def test_nan_gradient_of_the_last_batch_makes_the_run_diverged(tmp_path: Path, e
 
 
 def test_a_truncated_run_has_the_schedule_of_the_full_run_and_ends_early(tmp_path: Path) -> None:
-    whole, cut = (digits(run_dir=tmp_path / name, log_interval="1ba", **given) for name, given in CONTROLS.items())
+    whole, cut = (
+        digits(run_dir=tmp_path / name, log_interval="1ba", **settings) for name, settings in CONTROLS.items()
+    )
     assert (whole.fit().steps, cut.fit().steps) == (60, 30)
     lrs = [[r["lr"] for r in log_of(tmp_path / name) if r["event"] == "train"] for name in CONTROLS]
     assert lrs[0][:30] == lrs[1]  # equal floats: one run is the beginning of the other
@@ -533,10 +535,10 @@ def test_record_has_the_conditions_of_the_machine(tmp_path: Path) -> None:
 
 def test_completed_fraction_of_the_run_is_shown() -> None:
     trainer = small()
-    seen: list[float] = []
-    trainer.on("batch_end", lambda trainer, loss: seen.append(trainer.frac_done))
+    fractions: list[float] = []
+    trainer.on("batch_end", lambda trainer, loss: fractions.append(trainer.frac_done))
     steps = trainer.fit().steps
-    assert seen == [pytest.approx(batch / steps) for batch in range(1, steps + 1)]
+    assert fractions == [pytest.approx(batch / steps) for batch in range(1, steps + 1)]
 
 
 @pytest.mark.parametrize("when", [3, 12], ids=["in the middle", "after the last record"])

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from launcher_lab import Lab
+from real_sweeps import Lab
 
 
 @pytest.fixture

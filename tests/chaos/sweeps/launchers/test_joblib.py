@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import psutil
 import pytest
-from launcher_lab import Lab, until
+from real_sweeps import Lab, until
 
 pytest.importorskip("hydra_plugins.hydra_joblib_launcher", reason="needs hydra-joblib-launcher")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from launcher_lab import TWELVE, Lab, assert_one_failed
+from real_sweeps import TWELVE, Lab, assert_one_failed
 
 SEEDS = {"joblib": TWELVE, "ray": TWELVE[:4], "submitit_local": TWELVE[:4]}
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 from checkout import REPO
-from launcher_lab import Lab, assert_one_failed, assert_same, ended, process_of, resumes, until
+from real_sweeps import Lab, assert_one_failed, assert_same, ended, process_of, resumes, until
 
 pytest.importorskip("hydra_plugins.hydra_submitit_launcher", reason="needs hydra-submitit-launcher")
 SCRIPT = REPO / "scripts" / "slurm_one_node.sh"
@@ -64,8 +64,8 @@ def _where(name: str) -> str | None:
 
 
 def _sinfo() -> str | None:
-    done = subprocess.run(["sinfo", "--noheader", "--format=%P %G"], capture_output=True, text=True, check=False)
-    return done.stdout if done.returncode == 0 else None
+    process = subprocess.run(["sinfo", "--noheader", "--format=%P %G"], capture_output=True, text=True, check=False)
+    return process.stdout if process.returncode == 0 else None
 
 
 def job_id(pid: int) -> str:

@@ -6,7 +6,7 @@ import os
 import signal
 
 import pytest
-from launcher_lab import Lab, assert_resumed_bitwise, process_of, until
+from real_sweeps import Lab, assert_resumed_bitwise, process_of, until
 
 pytest.importorskip("hydra_plugins.hydra_submitit_launcher", reason="needs hydra-submitit-launcher")
 

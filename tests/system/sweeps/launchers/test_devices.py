@@ -10,9 +10,9 @@ import pytest
 from ssr_hydra.sweeps.launchers.resources import visible_gpus
 
 
-def smi(folder: Path, said: str, code: int = 0) -> dict[str, str]:
+def smi(folder: Path, output: str, code: int = 0) -> dict[str, str]:
     """Return an environment in which nvidia-smi prints this text."""
-    (folder / "nvidia-smi").write_text(f"#!/bin/sh\n[ \"$1\" = -L ] && cat <<'END'\n{said}\nEND\nexit {code}\n")
+    (folder / "nvidia-smi").write_text(f"#!/bin/sh\n[ \"$1\" = -L ] && cat <<'END'\n{output}\nEND\nexit {code}\n")
     (folder / "nvidia-smi").chmod(0o755)
     return {"PATH": f"{folder}:{os.environ['PATH']}"}
 
@@ -24,7 +24,7 @@ PARTS = f"""{WHOLE}
 
 
 @pytest.mark.parametrize(
-    ("said", "code", "expected"),
+    ("output", "code", "expected"),
     [
         (WHOLE, 0, ["0", "1"]),
         (PARTS, 0, ["0", "MIG-11", "MIG-12"]),
@@ -33,8 +33,8 @@ PARTS = f"""{WHOLE}
         (WHOLE, 9, []),
     ],
 )
-def test_nvidia_smi_lists_the_gpus(tmp_path: Path, said: str, code: int, expected: list[str]) -> None:
-    assert visible_gpus(smi(tmp_path, said, code)) == expected
+def test_nvidia_smi_lists_the_gpus(tmp_path: Path, output: str, code: int, expected: list[str]) -> None:
+    assert visible_gpus(smi(tmp_path, output, code)) == expected
 
 
 def test_without_nvidia_smi_no_gpus_are_found(tmp_path: Path) -> None:

@@ -18,8 +18,8 @@ from typing import Any
 import pytest
 from checkout import REPO, SUPPORT
 from hydra.core.utils import JobReturn, JobStatus
-from launch_lab import LIGHT, how, jobs, launcher, wait_for
 from omegaconf import OmegaConf
+from process_launcher_app import LIGHT, how, jobs, launcher, wait_for
 from refusals import refused
 from warm import Process, warm
 
@@ -79,7 +79,7 @@ def wait_until(is_so: Callable[[], bool], seconds: float = 300) -> bool:
 
 
 def test_results_are_in_job_order_and_each_job_has_its_own_process(tmp_path: Path) -> None:
-    made = launcher(tmp_path, workers=2)
+    process_launcher = launcher(tmp_path, workers=2)
     started: list[tuple[int, int]] = []
     ended: list[tuple[int, JobReturn]] = []
 
@@ -87,19 +87,19 @@ def test_results_are_in_job_order_and_each_job_has_its_own_process(tmp_path: Pat
         ended.append((number, returned))
         (tmp_path / "go").touch()  # the first job waits until the second job has ended
 
-    made.on_start = lambda number, pid: started.append((number, pid))
-    made.on_end = end
-    done = made.launch([["do=wait", "n=0"], ["do=pid", "n=7"], ["do=pid", "n=8"]], 5)
-    pids = [returned.return_value for returned in done[1:]]
-    assert how(done[0]) == ("COMPLETED", "gone on")
+    process_launcher.on_start = lambda number, pid: started.append((number, pid))
+    process_launcher.on_end = end
+    results = process_launcher.launch([["do=wait", "n=0"], ["do=pid", "n=7"], ["do=pid", "n=8"]], 5)
+    pids = [returned.return_value for returned in results[1:]]
+    assert how(results[0]) == ("COMPLETED", "gone on")
     assert started[1:] == [(6, pids[0]), (7, pids[1])]
     assert len({started[0][1], *pids, os.getpid()}) == 4
     assert not any(alive(pid) for _, pid in started)
-    assert ended[0] == (6, done[1])
-    assert dict(ended) == dict(enumerate(done, 5))
-    assert [returned.hydra_cfg.hydra.job.num for returned in done] == [5, 6, 7]
-    assert [list(returned.overrides) for returned in done[:2]] == [["do=wait", "n=0"], ["do=pid", "n=7"]]
-    assert [returned.cfg.n for returned in done] == [0, 7, 8]
+    assert ended[0] == (6, results[1])
+    assert dict(ended) == dict(enumerate(results, 5))
+    assert [returned.hydra_cfg.hydra.job.num for returned in results] == [5, 6, 7]
+    assert [list(returned.overrides) for returned in results[:2]] == [["do=wait", "n=0"], ["do=pid", "n=7"]]
+    assert [returned.cfg.n for returned in results] == [0, 7, 8]
     assert (tmp_path / "sweep/5/.hydra/overrides.yaml").read_text() == "- do=wait\n- n=0\n"
 
 
@@ -107,14 +107,14 @@ def test_results_are_in_job_order_and_each_job_has_its_own_process(tmp_path: Pat
 
 
 def test_job_that_raises_an_error_does_not_stop_other_jobs(tmp_path: Path) -> None:
-    done = launcher(tmp_path).launch(jobs("number", "raise", "number"), 0)
-    assert [how(returned) for returned in done] == [
+    results = launcher(tmp_path).launch(jobs("number", "raise", "number"), 0)
+    assert [how(returned) for returned in results] == [
         ("COMPLETED", 0),
         ("FAILED", "ValueError: no luck with 1"),
         ("COMPLETED", 2),
     ]
     with pytest.raises(ValueError, match="no luck") as caught:
-        _ = done[1].return_value
+        _ = results[1].return_value
     assert isinstance(caught.value.__cause__, JobTraceback)
     trace = str(caught.value.__cause__)
     assert "in _raise" in trace
@@ -136,16 +136,16 @@ def test_error_names_exit_codes_and_signals(tmp_path: Path) -> None:
 
 
 def test_sweep_completes_if_the_first_middle_and_last_of_twelve_jobs_are_killed(tmp_path: Path) -> None:
-    made = launcher(tmp_path, workers=2)
+    process_launcher = launcher(tmp_path, workers=2)
     victims = (0, 5, 11)
 
     def kill(number: int, pid: int) -> None:
         if number in victims:
             os.kill(pid, signal.SIGKILL)
 
-    made.on_start = kill
+    process_launcher.on_start = kill
     deeds = ["wait" if number in victims else "number" for number in range(12)]
-    for number, returned in enumerate(made.launch(jobs(*deeds), 0)):
+    for number, returned in enumerate(process_launcher.launch(jobs(*deeds), 0)):
         status, answer = how(returned)
         if number in victims:
             assert status == "FAILED"
@@ -155,24 +155,24 @@ def test_sweep_completes_if_the_first_middle_and_last_of_twelve_jobs_are_killed(
 
 
 def test_job_without_a_valid_config_or_folder_does_not_stop_other_jobs(tmp_path: Path) -> None:
-    made = launcher(tmp_path)
+    process_launcher = launcher(tmp_path)
     (tmp_path / "sweep").mkdir()
     (tmp_path / "sweep/1").write_text("in the way")
-    done = [how(returned) for returned in made.launch([["q=1"], ["n=1"], ["n=2"]], 0)]
-    assert [status for status, _ in done] == ["FAILED", "FAILED", "COMPLETED"]
-    assert "Could not override 'q'" in done[0][1]
-    assert "FileExistsError" in done[1][1]
+    outcomes = [how(returned) for returned in process_launcher.launch([["q=1"], ["n=1"], ["n=2"]], 0)]
+    assert [status for status, _ in outcomes] == ["FAILED", "FAILED", "COMPLETED"]
+    assert "Could not override 'q'" in outcomes[0][1]
+    assert "FileExistsError" in outcomes[1][1]
 
 
 def test_signal_to_one_job_does_not_stop_other_jobs(tmp_path: Path) -> None:
-    made = launcher(tmp_path)
+    process_launcher = launcher(tmp_path)
 
     def stop(number: int, pid: int) -> None:
         if number < 2:
             os.kill(pid, (signal.SIGTERM, signal.SIGINT)[number])
 
-    made.on_start = stop
-    assert [how(returned) for returned in made.launch(jobs("wait", "wait", "number"), 0)] == [
+    process_launcher.on_start = stop
+    assert [how(returned) for returned in process_launcher.launch(jobs("wait", "wait", "number"), 0)] == [
         ("FAILED", "RunError: terminated by SIGTERM"),
         ("FAILED", "RunError: interrupted"),
         ("COMPLETED", 2),
@@ -180,7 +180,7 @@ def test_signal_to_one_job_does_not_stop_other_jobs(tmp_path: Path) -> None:
 
 
 def test_jobs_survive_a_killed_server(light: starters.ForkServer, tmp_path: Path) -> None:
-    made = launcher(tmp_path, workers=2)
+    process_launcher = launcher(tmp_path, workers=2)
     pids: list[int] = []
 
     def kill(number: int, pid: int) -> None:
@@ -193,10 +193,10 @@ def test_jobs_survive_a_killed_server(light: starters.ForkServer, tmp_path: Path
         if number == 2:
             (tmp_path / "go").touch()
 
-    made.on_start = kill
-    done = [how(returned) for returned in made.launch(jobs("wait", "wait", "number", "number"), 0)]
+    process_launcher.on_start = kill
+    outcomes = [how(returned) for returned in process_launcher.launch(jobs("wait", "wait", "number", "number"), 0)]
     lost = "LostJobError: its process ended for an unknown reason: the process that starts the jobs was killed too"
-    assert done == [("COMPLETED", "gone on"), ("FAILED", lost), ("COMPLETED", 2), ("COMPLETED", 3)]
+    assert outcomes == [("COMPLETED", "gone on"), ("FAILED", lost), ("COMPLETED", 2), ("COMPLETED", 3)]
 
 
 def test_launch_returns_if_its_last_job_cannot_be_started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -220,7 +220,7 @@ def test_launch_returns_if_its_last_job_cannot_be_started(tmp_path: Path, monkey
 
 
 def test_all_jobs_end_if_the_callback_on_start_raises_an_error(tmp_path: Path) -> None:
-    made = launcher(tmp_path, workers=2)
+    process_launcher = launcher(tmp_path, workers=2)
     pids: list[int] = []
 
     def fail(number: int, pid: int) -> None:
@@ -229,9 +229,9 @@ def test_all_jobs_end_if_the_callback_on_start_raises_an_error(tmp_path: Path) -
             assert all(wait_for(tmp_path / f"waits-{n}") for n in (0, 1))
             raise ZeroDivisionError
 
-    made.on_start = fail
+    process_launcher.on_start = fail
     with pytest.raises(ZeroDivisionError):
-        made.launch(jobs("wait", "wait", "number"), 0)
+        process_launcher.launch(jobs("wait", "wait", "number"), 0)
     assert len(pids) == 2
     assert not any(map(alive, pids))
     assert (tmp_path / "stopped-0").read_text() == "TerminatedError"
@@ -252,36 +252,36 @@ def test_job_has_the_import_path_and_environment_and_working_directory_of_its_sw
     monkeypatch.setattr(sys, "argv", ["train.py", "-m"])
     OmegaConf.register_new_resolver("run_id", lambda: "5eed", replace=True)
     try:
-        ((status, seen),) = launch(tmp_path, "seen")
+        ((status, facts),) = launch(tmp_path, "seen")
     finally:
         OmegaConf.clear_resolver("run_id")
     assert status == "COMPLETED"
-    assert seen["environment"]["MINE"] == "here"
-    assert "MPLBACKEND" not in seen["environment"]
-    assert seen["environment"] == dict(os.environ)
-    assert seen["folder"] == str(tmp_path / "elsewhere")
-    assert seen["path"][0] == str(tmp_path / "modules")
-    assert seen["argv"] == ["train.py", "-m"]
-    assert (seen["stdin"], seen["cuda"], seen["handlers"], seen["folder_of_id"]) == ("", False, [True], "5eed")
-    pid, parent, group, session = seen["process"]
+    assert facts["environment"]["MINE"] == "here"
+    assert "MPLBACKEND" not in facts["environment"]
+    assert facts["environment"] == dict(os.environ)
+    assert facts["folder"] == str(tmp_path / "elsewhere")
+    assert facts["path"][0] == str(tmp_path / "modules")
+    assert facts["argv"] == ["train.py", "-m"]
+    assert (facts["stdin"], facts["cuda"], facts["handlers"], facts["folder_of_id"]) == ("", False, [True], "5eed")
+    pid, parent, group, session = facts["process"]
     assert group == pid
     assert session == parent != os.getsid(0)  # so ctrl-C in the terminal does not reach the job
 
 
 def test_jobs_get_their_threads_and_gpus(tmp_path: Path) -> None:
-    seen = [value for _, value in launch(tmp_path, "seen", "seen", "seen", workers=2, threads=3, gpus=[5, 7])]
-    assert [each["threads"] for each in seen] == [3, 3, 3]  # for any number of cores
-    assert all(each["environment"][name] == "3" for each in seen for name in THREADS)
-    gpus = [each["environment"]["CUDA_VISIBLE_DEVICES"] for each in seen]
+    facts = [value for _, value in launch(tmp_path, "seen", "seen", "seen", workers=2, threads=3, gpus=[5, 7])]
+    assert [each["threads"] for each in facts] == [3, 3, 3]  # for any number of cores
+    assert all(each["environment"][name] == "3" for each in facts for name in THREADS)
+    gpus = [each["environment"]["CUDA_VISIBLE_DEVICES"] for each in facts]
     assert set(gpus) <= {"5", "7"}
     assert sorted(gpus[:2]) == ["5", "7"]
     assert "CUDA_VISIBLE_DEVICES" not in os.environ
 
 
 def test_running_jobs_never_use_the_same_gpu(tmp_path: Path) -> None:
-    done = launch(tmp_path, *["claim"] * 6, workers=3, gpus=[0, 1, 2])  # a job fails if another job holds its GPU
-    assert [status for status, _ in done] == ["COMPLETED"] * 6
-    assert {gpu for _, gpu in done} == {"0", "1", "2"}
+    outcomes = launch(tmp_path, *["claim"] * 6, workers=3, gpus=[0, 1, 2])  # a job fails if another job holds its GPU
+    assert [status for status, _ in outcomes] == ["COMPLETED"] * 6
+    assert {gpu for _, gpu in outcomes} == {"0", "1", "2"}
 
 
 def test_modules_of_a_run_are_loaded_before_its_process_starts(tmp_path: Path) -> None:
@@ -300,11 +300,11 @@ def test_invalid_settings_are_refused_before_any_job_runs(tmp_path: Path) -> Non
 
 def test_job_can_be_spawned_instead_of_forked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(processes, "make_starter", lambda variables: starters.Spawner())
-    done = launch(tmp_path, "seen", "raise", "segv", workers=2, threads=2)
-    assert done[0][1]["threads"] == 2
-    assert done[0][1]["process"][0] == done[0][1]["process"][2]  # a separate process group
-    assert done[1:] == [("FAILED", "ValueError: no luck with 1"), ("FAILED", done[2][1])]
-    assert "killed by SIGSEGV" in done[2][1]
+    outcomes = launch(tmp_path, "seen", "raise", "segv", workers=2, threads=2)
+    assert outcomes[0][1]["threads"] == 2
+    assert outcomes[0][1]["process"][0] == outcomes[0][1]["process"][2]  # a separate process group
+    assert outcomes[1:] == [("FAILED", "ValueError: no luck with 1"), ("FAILED", outcomes[2][1])]
+    assert "killed by SIGSEGV" in outcomes[2][1]
 
 
 # ---- output
@@ -315,18 +315,18 @@ def test_each_job_prints_to_a_file_and_the_error_of_a_killed_job_names_that_file
 ) -> None:
     (tmp_path / "sweep/4").mkdir(parents=True)
     (tmp_path / "sweep/4/output.log").write_text("from an earlier attempt\n")
-    done = launch(tmp_path, "print", "number", "print", "segv", "segv", workers=2)
+    outcomes = launch(tmp_path, "print", "number", "print", "segv", "segv", workers=2)
     assert capfd.readouterr() == ("", "")
     for number in (0, 2):
-        said = (tmp_path / f"sweep/{number}/output.log").read_text()
-        assert sorted(said.splitlines()) == [f"complained by {number}", f"said by {number}", f"shouted by {number}"]
+        output = (tmp_path / f"sweep/{number}/output.log").read_text()
+        assert sorted(output.splitlines()) == [f"complained by {number}", f"said by {number}", f"shouted by {number}"]
     assert {path.parent.name for path in tmp_path.rglob("output.log")} == {
         "0",
         "2",
         "4",
     }  # only for output
-    assert "printed" not in done[3][1]
-    assert done[4][1].endswith(f"; what it printed is in {tmp_path}/sweep/4/output.log")
+    assert "printed" not in outcomes[3][1]
+    assert outcomes[4][1].endswith(f"; what it printed is in {tmp_path}/sweep/4/output.log")
 
 
 # ---- signals
@@ -336,7 +336,13 @@ class Script:
     """A process that runs the launcher, in a separate process group or on a terminal."""
 
     def __init__(self, folder: Path, *deeds: str, terminal: int | None = None, **settings: Any) -> None:
-        arguments = [sys.executable, str(SUPPORT / "launch_lab.py"), str(folder), json.dumps(settings), *deeds]
+        arguments = [
+            sys.executable,
+            str(SUPPORT / "process_launcher_app.py"),
+            str(folder),
+            json.dumps(settings),
+            *deeds,
+        ]
         self.process = subprocess.Popen(
             arguments,
             stdin=terminal,
@@ -363,14 +369,14 @@ def _take_terminal(terminal: int) -> None:
 
 @pytest.fixture
 def script() -> Iterator[Callable[..., Script]]:
-    made: list[Script] = []
+    scripts: list[Script] = []
 
     def start(*arguments: Any, **settings: Any) -> Script:
-        made.append(Script(*arguments, **settings))
-        return made[-1]
+        scripts.append(Script(*arguments, **settings))
+        return scripts[-1]
 
     yield start
-    for each in made:
+    for each in scripts:
         each.process.kill()
         each.process.communicate()
 
@@ -394,10 +400,10 @@ def test_sweep_forwards_a_signal_once_and_waits_for_its_jobs(
     started = script(tmp_path, "wait", "wait", "number", workers=2)
     pids = all_wait(tmp_path, 0, 1)
     started.process.send_signal(number)
-    told, err = started.told()
-    assert told[-1] == {"left": left}
-    assert [said["start"] for said in told if "start" in said] == [0, 1]  # the third job did not start
-    assert {said["how"][0] for said in told if "end" in said} == {"FAILED"}
+    messages, err = started.told()
+    assert messages[-1] == {"left": left}
+    assert [message["start"] for message in messages if "start" in message] == [0, 1]  # the third job did not start
+    assert {message["how"][0] for message in messages if "end" in message} == {"FAILED"}
     assert [(tmp_path / f"stopped-{each}").read_text() for each in (0, 1)] == [noted] * 2
     assert not any(map(alive, pids))
     hint = "stopping 2 jobs, with a checkpoint; ctrl-C again stops immediately\n"
@@ -410,9 +416,9 @@ def test_ctrl_c_on_a_terminal_stops_the_jobs(script: Callable[..., Script], tmp_
     os.close(terminal)
     all_wait(tmp_path, 0)
     os.write(master, b"\x03")
-    told, err = started.told()
+    messages, err = started.told()
     os.close(master)
-    assert told[-1] == {"left": "KeyboardInterrupt: interrupted"}
+    assert messages[-1] == {"left": "KeyboardInterrupt: interrupted"}
     assert (tmp_path / "stopped-0").read_text() == "KeyboardInterrupt"
     assert err == "stopping 1 job, with a checkpoint; ctrl-C again stops immediately\n"
 
@@ -426,9 +432,9 @@ def test_third_ctrl_c_kills_a_job_that_ignores_ctrl_c(script: Callable[..., Scri
         assert started.process.stderr.readline() == f"stopping 1 job, {last}\n"
     assert alive(pids[0])
     started.process.send_signal(signal.SIGINT)
-    told, _ = started.told()
-    assert told[-1] == {"left": "KeyboardInterrupt: interrupted"}
-    (end,) = (said for said in told if "end" in said)
+    messages, _ = started.told()
+    assert messages[-1] == {"left": "KeyboardInterrupt: interrupted"}
+    (end,) = (message for message in messages if "end" in message)
     assert end["how"][1].startswith("LostJobError: killed by SIGKILL")
 
 
@@ -441,15 +447,15 @@ def test_ctrl_z_suspends_the_jobs_too(script: Callable[..., Script], tmp_path: P
     started.process.send_signal(signal.SIGCONT)
     assert wait_until(lambda: state_of(pid) != "T" != state_of(started.process.pid))
     (tmp_path / "go").touch()
-    told, _ = started.told()
-    assert told[-1] == {"left": "done"}
-    assert told[-2]["how"] == ["COMPLETED", "gone on"]
+    messages, _ = started.told()
+    assert messages[-1] == {"left": "done"}
+    assert messages[-2]["how"] == ["COMPLETED", "gone on"]
 
 
 def test_no_server_process_remains(script: Callable[..., Script], tmp_path: Path) -> None:
     started = script(tmp_path, "seen")
-    told, _ = started.told()
-    (end,) = (said for said in told if "end" in said)
+    messages, _ = started.told()
+    (end,) = (message for message in messages if "end" in message)
     _, server, _, _ = end["how"][1]["process"]
     assert not alive(server)
 
@@ -475,13 +481,13 @@ def app(folder: Path, *arguments: str) -> Process:
 
 
 def test_job_has_the_same_result_under_the_default_launcher_of_hydra(tmp_path: Path) -> None:
-    found = []
+    results = []
     for name in ("basic", "processes"):
         with app(tmp_path / name, f"launcher={name}", "ssr=0.5,1", "max_duration=6ba") as process:
             _, err = process.communicate(timeout=300)
         assert process.returncode == 0, err
-        found.append([RunResult.load(tmp_path / name / number) for number in "01"])
-    for basic, ours in zip(*found, strict=True):
+        results.append([RunResult.load(tmp_path / name / number) for number in "01"])
+    for basic, ours in zip(*results, strict=True):
         assert ours.metrics == basic.metrics  # bitwise
         assert (ours.config_hash, ours.steps) == (basic.config_hash, basic.steps)
 
@@ -500,8 +506,8 @@ def test_stopped_jobs_save_a_checkpoint_and_end_with_their_sweep(tmp_path: Path,
         record = RunResult.load(folder / name)
         assert record.status == "stopped"
         assert 0 <= record.conditions["jobs_beside"] <= 1  # 0 if the other job ended before it was counted
-        said = "KeyboardInterrupt: interrupted" if number == signal.SIGINT else "terminated by SIGTERM"
-        assert str(record.error).startswith(f"{said}, with a checkpoint at batch ")
+        reason = "KeyboardInterrupt: interrupted" if number == signal.SIGINT else "terminated by SIGTERM"
+        assert str(record.error).startswith(f"{reason}, with a checkpoint at batch ")
         assert len(list((folder / name / "checkpoints").glob("ba*"))) == 1
     assert not (folder / "2").exists() or not (folder / "2/metrics.jsonl").exists()
     assert "Traceback" not in err

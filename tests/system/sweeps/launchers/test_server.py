@@ -22,5 +22,5 @@ torch.cuda.device_count()
 
 
 def test_no_imported_module_initializes_cuda(tmp_path: Path) -> None:
-    said = command("-c", LOOK, cwd=tmp_path)
-    assert (said.code, said.out) == (0, "[] False False\n"), said.err
+    answer = command("-c", LOOK, cwd=tmp_path)
+    assert (answer.code, answer.out) == (0, "[] False False\n"), answer.err

@@ -31,18 +31,18 @@ def go_on() -> bool:
 
 @pytest.fixture(params=[ForkServer, Spawner])
 def starter(request: pytest.FixtureRequest) -> Iterator[ForkServer | Spawner]:
-    made = ForkServer({}, ()) if request.param is ForkServer else Spawner()
-    yield made
-    if isinstance(made, ForkServer):
-        made.close()
+    process_starter = ForkServer({}, ()) if request.param is ForkServer else Spawner()
+    yield process_starter
+    if isinstance(process_starter, ForkServer):
+        process_starter.close()
 
 
 def ends(starter: ForkServer | Spawner, count: int) -> list[ProcessEnd]:
-    found: list[ProcessEnd] = []
-    while len(found) < count:
+    process_ends: list[ProcessEnd] = []
+    while len(process_ends) < count:
         assert wait(starter.waitables(), 120)
-        found += starter.ended()
-    return found
+        process_ends += starter.ended()
+    return process_ends
 
 
 def test_process_exits_if_its_sweep_has_already_ended(starter: ForkServer | Spawner) -> None:
@@ -111,10 +111,10 @@ def test_suspended_server_is_killed_and_started_again() -> None:
     assert ends(server, 1) == [ProcessEnd(1, 1, peak=ANY)]
     connection.close()  # now the job ends, and no server reports it
     until = time.monotonic() + 120
-    while not (found := server.ended()):
+    while not (process_ends := server.ended()):
         assert time.monotonic() < until
         time.sleep(0.02)
-    assert found == [ProcessEnd(0, None)]
+    assert process_ends == [ProcessEnd(0, None)]
     server.close()
 
 

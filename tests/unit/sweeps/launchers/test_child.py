@@ -6,7 +6,7 @@ import pickle
 from typing import Any
 
 from hydra.core.utils import JobReturn, JobStatus
-from launch_lab import OddError
+from process_launcher_app import OddError
 
 from ssr_hydra.errors import RangeError, RunError
 from ssr_hydra.sweeps.launchers.child import JobTraceback, _packed
@@ -64,5 +64,5 @@ def test_config_that_cannot_be_sent_is_left_out() -> None:
     returned = JobReturn(cfg=lambda: None, status=JobStatus.COMPLETED, _return_value=1)  # type: ignore[arg-type]
     answer = _packed(returned)
     assert answer.returned is not None
-    told: JobReturn = pickle.loads(answer.returned)
-    assert (told.cfg, told.status) == (None, JobStatus.FAILED)
+    job_return: JobReturn = pickle.loads(answer.returned)
+    assert (job_return.cfg, job_return.status) == (None, JobStatus.FAILED)

@@ -44,9 +44,9 @@ def need(name: str) -> None:
 
 
 def launcher(app: Callable[..., Answer], *arguments: str) -> Any:
-    done = app(*arguments, "--cfg", "hydra", "-p", "hydra.launcher")
-    assert done.code == 0, done.err
-    return yaml.safe_load(done.out)
+    answer = app(*arguments, "--cfg", "hydra", "-p", "hydra.launcher")
+    assert answer.code == 0, answer.err
+    return yaml.safe_load(answer.out)
 
 
 def test_the_config_has_the_arguments_of_the_launcher() -> None:
@@ -59,8 +59,8 @@ def test_the_config_has_the_arguments_of_the_launcher() -> None:
     ("node", "own"), [(ProcessLauncherConfig(3), ProcessLauncher), (StudySweeperConfig(), StudySweeper)]
 )
 def test_hydra_finds_the_plugins(node: Any, own: type) -> None:
-    found = instantiate(OmegaConf.structured(node), _target_=Plugins.instance().class_name_to_class[node._target_])
-    assert [type(inner) for inner in vars(found).values()] == [own]
+    plugin = instantiate(OmegaConf.structured(node), _target_=Plugins.instance().class_name_to_class[node._target_])
+    assert [type(inner) for inner in vars(plugin).values()] == [own]
 
 
 @pytest.mark.usefixtures("clean_hydra")
@@ -79,11 +79,11 @@ def test_default_launcher_is_processes_and_presets_do_not_change_a_job() -> None
 
 @pytest.mark.parametrize("name", TRAITS)
 def test_launcher_of_each_row_of_traits_exists(name: str) -> None:
-    found = [each for each in Plugins.instance().discover(Launcher) if each.__name__ == TRAITS[name].launcher]
-    if not found and TRAITS[name].library is not None:
+    plugins = [each for each in Plugins.instance().discover(Launcher) if each.__name__ == TRAITS[name].launcher]
+    if not plugins and TRAITS[name].library is not None:
         pytest.skip(f"needs hydra-{TRAITS[name].library}-launcher")
-    (made,) = found
-    assert traits_of(f"{made.__module__}.{made.__name__}") is TRAITS[name]
+    (plugin,) = plugins
+    assert traits_of(f"{plugin.__module__}.{plugin.__name__}") is TRAITS[name]
 
 
 def test_each_launcher_preset_has_a_row_of_traits() -> None:
@@ -141,9 +141,9 @@ def test_custom_preset_keeps_its_settings(app: Callable[..., Answer], in_tmp: Pa
     assert (node["partition"], node["max_num_timeout"]) == ("gpu", 1000)
     # A launcher file that the user names may set hydra.launcher, but no other key of hydra.
     (folder / "cluster.yaml").write_text(CLUSTER + "  callbacks:\n    x:\n      _target_: os.system\n")
-    done = app("--config-dir", "mine", "launcher=cluster", "--cfg", "hydra")
-    assert done.code == 2
-    assert "hydra.callbacks.x._target_='os.system': cannot be set in a file (launcher/cluster.yaml)" in done.err
+    answer = app("--config-dir", "mine", "launcher=cluster", "--cfg", "hydra")
+    assert answer.code == 2
+    assert "hydra.callbacks.x._target_='os.system': cannot be set in a file (launcher/cluster.yaml)" in answer.err
 
 
 def test_an_experiment_cannot_choose_a_launcher(app: Callable[..., Answer], in_tmp: Path) -> None:
@@ -155,16 +155,16 @@ def test_an_experiment_cannot_choose_a_launcher(app: Callable[..., Answer], in_t
     for override in ("/launcher: cluster", "/launcher: slurm"):
         experiment = f"# @package _global_\ndefaults:\n  - override {override}\n"
         (in_tmp / "mine/experiment/x.yaml").write_text(experiment)
-        done = app("--config-dir", "mine", "experiment=x", "--cfg", "hydra")
-        assert done.code == 2
-        assert "cannot be chosen in a file (experiment/x.yaml)" in done.err
+        answer = app("--config-dir", "mine", "experiment=x", "--cfg", "hydra")
+        assert answer.code == 2
+        assert "cannot be chosen in a file (experiment/x.yaml)" in answer.err
 
 
 @pytest.mark.parametrize("group", ["launcher", "hydra/launcher"])
 def test_launcher_is_refused_for_a_single_run(app: Callable[..., Answer], in_tmp: Path, group: str) -> None:
-    done = app(f"{group}=basic", "max_duration=2ba")
+    answer = app(f"{group}=basic", "max_duration=2ba")
     rule = f"works only in a sweep, but this is a single run; add -m, or remove {group}"
-    assert (done.code, done.err) == (2, f"error: {group}='basic': {rule}\n")
+    assert (answer.code, answer.err) == (2, f"error: {group}='basic': {rule}\n")
     assert list(in_tmp.iterdir()) == []
 
 
@@ -189,8 +189,8 @@ def test_error_for_a_missing_plugin_is_one_line(
     launchers = ConfigStore.instance().repo["hydra"]["launcher"]
     for name in ("joblib", "submitit_local", "submitit_slurm", "ray"):
         monkeypatch.delitem(launchers, f"{name}.yaml", raising=False)
-    done = app("-m", typed, "ssr=0.5,1", "max_duration=2ba")
+    answer = app("-m", typed, "ssr=0.5,1", "max_duration=2ba")
     needed = f'needs {plugin}, which is not installed; pip install "ssr-hydra[{extra}]"'
-    assert (done.code, done.err) == (2, f"error: {field}: {needed}\n")
+    assert (answer.code, answer.err) == (2, f"error: {field}: {needed}\n")
     assert list(in_tmp.iterdir()) == []
     assert f'\n{extra} = ["{plugin}>=' in (REPO / "pyproject.toml").read_text()

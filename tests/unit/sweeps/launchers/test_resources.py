@@ -37,7 +37,7 @@ def seen(places: list[dict[str, str]]) -> list[str | None]:
 
 
 @pytest.mark.parametrize(
-    ("workers", "given", "environment", "expected"),
+    ("workers", "threads", "environment", "expected"),
     [
         (1, None, {}, [None]),
         (1, 3, {}, ["3"]),
@@ -51,9 +51,9 @@ def seen(places: list[dict[str, str]]) -> list[str | None]:
     ],
 )
 def test_cores_are_divided_among_workers(
-    workers: int | None, given: int | None, environment: dict[str, str], expected: list[str | None]
+    workers: int | None, threads: int | None, environment: dict[str, str], expected: list[str | None]
 ) -> None:
-    places = assign(workers, given, "none", environment=environment)
+    places = assign(workers, threads, "none", environment=environment)
     assert [place.get("OMP_NUM_THREADS") for place in places] == expected
     assert all(len({place.get(name) for name in THREADS}) == 1 for place in places)
 
@@ -70,7 +70,7 @@ def test_each_worker_has_its_gpus() -> None:
 
 
 @pytest.mark.parametrize(
-    ("said", "expected"),
+    ("visible", "expected"),
     [
         (" 2 , 3 ", ["2", "3"]),
         ("", []),
@@ -78,12 +78,12 @@ def test_each_worker_has_its_gpus() -> None:
         ("GPU-8932f937-d72c,MIG-1a/2/3", ["GPU-8932f937-d72c", "MIG-1a/2/3"]),
     ],
 )
-def test_cuda_visible_devices_sets_the_visible_gpus(said: str, expected: list[str]) -> None:
-    assert visible_gpus({"CUDA_VISIBLE_DEVICES": said, "PATH": ""}) == expected
+def test_cuda_visible_devices_sets_the_visible_gpus(visible: str, expected: list[str]) -> None:
+    assert visible_gpus({"CUDA_VISIBLE_DEVICES": visible, "PATH": ""}) == expected
 
 
 @pytest.mark.parametrize(
-    ("settings", "said"),
+    ("settings", "message"),
     [
         ({"workers": 0}, "workers=0: must be a whole number of at least 1; write e.g. 1"),
         ({"threads": -1}, "threads=-1: must be a whole number"),
@@ -107,15 +107,15 @@ def test_cuda_visible_devices_sets_the_visible_gpus(said: str, expected: list[st
         ),
     ],
 )
-def test_invalid_workers_threads_and_gpus_are_refused(settings: dict[str, Any], said: str) -> None:
+def test_invalid_workers_threads_and_gpus_are_refused(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError) as caught:
         assign(**settings, environment={"PATH": ""})
-    assert str(caught.value).startswith(said)
+    assert str(caught.value).startswith(message)
 
 
-@pytest.mark.parametrize(("said", "expected"), [("max 100000\n", None), ("50000 100000\n", 1), ("odd", None)])
-def test_cpu_limit_of_a_container_is_used(tmp_path: Path, said: str, expected: int | None) -> None:
-    (tmp_path / "cpu.max").write_text(said)
+@pytest.mark.parametrize(("text", "expected"), [("max 100000\n", None), ("50000 100000\n", 1), ("odd", None)])
+def test_cpu_limit_of_a_container_is_used(tmp_path: Path, text: str, expected: int | None) -> None:
+    (tmp_path / "cpu.max").write_text(text)
     bound = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     assert cores(tmp_path) == (expected or bound)
     assert cores(tmp_path / "nowhere") == bound
@@ -167,6 +167,6 @@ def test_launcher_runs_as_many_jobs_as_fit(
     if "OMP_NUM_THREADS" in settings:
         monkeypatch.setenv("OMP_NUM_THREADS", settings["OMP_NUM_THREADS"])
         settings = {}
-    made = ProcessLauncher(**settings)
-    made.setup(hydra_context=NOBODY, task_function=NOBODY, config=OmegaConf.create({"trainer": trainer}))
-    assert (len(made._places), made._fitting) == expected
+    launcher = ProcessLauncher(**settings)
+    launcher.setup(hydra_context=NOBODY, task_function=NOBODY, config=OmegaConf.create({"trainer": trainer}))
+    assert (len(launcher._places), launcher._fitting) == expected

@@ -51,15 +51,15 @@ def test_method_leave_raises_an_error_that_depends_on_the_signal() -> None:
 
 
 def test_handlers_of_other_code_stay_installed() -> None:
-    told: list[int] = []
-    before = signal.signal(signal.SIGTERM, lambda number, _: told.append(number))
+    signals: list[int] = []
+    before = signal.signal(signal.SIGTERM, lambda number, _: signals.append(number))
     try:
         with Stops() as stops:
             os.kill(os.getpid(), signal.SIGTERM)
             assert stops.take() == []
     finally:
         signal.signal(signal.SIGTERM, before)
-    assert told == [signal.SIGTERM]
+    assert signals == [signal.SIGTERM]
 
 
 def test_handler_of_a_job_is_replaced_temporarily() -> None:
@@ -72,13 +72,13 @@ def test_handler_of_a_job_is_replaced_temporarily() -> None:
 
 
 def test_no_signal_is_handled_outside_the_main_thread() -> None:
-    found = []
+    outcomes = []
 
     def look() -> None:
         with Stops() as stops:
-            found.append((stops.take(), signal.getsignal(signal.SIGINT)))
+            outcomes.append((stops.take(), signal.getsignal(signal.SIGINT)))
 
     thread = threading.Thread(target=look)
     thread.start()
     thread.join()
-    assert found == [([], signal.default_int_handler)]
+    assert outcomes == [([], signal.default_int_handler)]

@@ -39,10 +39,10 @@ class Slow:
         slow = Path(os.environ["LAB_SLOW"])
         if slow.exists():
             time.sleep(0.1 if trainer.state.timestamp.batch.value <= 40 else 2)
-        held, until = slow.with_name("held"), time.monotonic() + SECONDS
-        if held.exists():
+        hold_file, until = slow.with_name("held"), time.monotonic() + SECONDS
+        if hold_file.exists():
             slow.with_name("holds").touch()
-        while held.exists() and time.monotonic() < until:
+        while hold_file.exists() and time.monotonic() < until:
             time.sleep(0.01)
 
 
@@ -65,8 +65,8 @@ class Lab:
 
     def start(self, *arguments: str, poison: str = "") -> Process:
         """Start a sweep. ``poison`` names the job to kill: ``3:always`` or ``3:once`` for seed 3."""
-        trusted = ["+callbacks.poison._target_=sweep_lab.Poison", "trust=[sweep_lab,launcher_lab]"]
-        slow = ["+callbacks.slow._target_=launcher_lab.Slow"]
+        trusted = ["+callbacks.poison._target_=sweep_lab.Poison", "trust=[sweep_lab,real_sweeps]"]
+        slow = ["+callbacks.slow._target_=real_sweeps.Slow"]
         process = self._popen("-m", "study=s", *_QUIET, *trusted, *slow, *arguments, poison=poison)
         self._running.append(process)
         return process
@@ -97,9 +97,9 @@ class Lab:
 
     def records(self) -> dict[int, RunResult]:
         """Return the record of each job by its seed."""
-        found = [RunResult.load(path) for path in sorted(self.study.glob("*/result.json"))]
-        by_seed = {record.seed: record for record in found if record.seed is not None}
-        assert len(by_seed) == len(found)
+        results = [RunResult.load(path) for path in sorted(self.study.glob("*/result.json"))]
+        by_seed = {record.seed: record for record in results if record.seed is not None}
+        assert len(by_seed) == len(results)
         return by_seed
 
     def completed(self) -> list[int]:
@@ -112,9 +112,9 @@ class Lab:
 
     def uninterrupted(self, *arguments: str, steps: int = 200) -> dict[str, torch.Tensor]:
         """Return the final weights of the same run without a sweep and without interruption."""
-        slow = ["+callbacks.slow._target_=launcher_lab.Slow", "trust=[launcher_lab]"]
-        done = ended(self._popen("hydra.run.dir=alone", "trainer.progress=none", *slow, *arguments))
-        assert done.code == 0, done.err
+        slow = ["+callbacks.slow._target_=real_sweeps.Slow", "trust=[real_sweeps]"]
+        answer = ended(self._popen("hydra.run.dir=alone", "trainer.progress=none", *slow, *arguments))
+        assert answer.code == 0, answer.err
         return final_weights(self.folder / "alone", steps)
 
 
@@ -153,8 +153,8 @@ def assert_resumed_bitwise(lab: Lab, sweep: Process, *arguments: str) -> None:
 def until(condition: Callable[[], Any], what: str, process: Process | None = None) -> Any:
     """Wait until a condition is true. ``what`` names the condition in errors."""
     for _ in range(SECONDS * 5):
-        if found := condition():
-            return found
+        if value := condition():
+            return value
         if process is not None and process.poll() is not None:
             out, err = process.communicate()
             raise AssertionError(f"the sweep ended before {what}:\n{out}\n{err}")

@@ -29,7 +29,7 @@ from ssr_hydra.sweeps.launchers.processes import ProcessLauncher
 from ssr_hydra.sweeps.launchers.starters import ForkServer
 from ssr_hydra.trainer.interrupts import TerminatedError
 
-LIGHT = ("hydra.core.utils", "ssr_hydra.sweeps.launchers.resources", "launch_lab")
+LIGHT = ("hydra.core.utils", "ssr_hydra.sweeps.launchers.resources", "process_launcher_app")
 """The modules of jobs that do not train."""
 
 _PATIENCE = 300.0  # seconds after which a job without a message ends
@@ -119,8 +119,8 @@ def _raise(cfg: DictConfig) -> None:
 
 
 def _grow(cfg: DictConfig) -> None:
-    held = bytearray(2**30)
-    held[::4096] = b"x" * (2**18)
+    memory = bytearray(2**30)
+    memory[::4096] = b"x" * (2**18)
     os.kill(os.getpid(), signal.SIGKILL)
 
 
@@ -166,10 +166,10 @@ def launcher(folder: Path, task: Callable[[DictConfig], Any] | None = None, **se
         loader = GlobalHydra.instance().config_loader()
         cfg = compose("config", ["hydra.mode=MULTIRUN", *quiet], return_hydra_config=True)
     # These settings have the same effect on every machine.
-    made = ProcessLauncher(**{"workers": 1, "gpus": "none", **settings})
+    process_launcher = ProcessLauncher(**{"workers": 1, "gpus": "none", **settings})
     context = HydraContext(config_loader=loader, callbacks=NoCallbacks())  # type: ignore[arg-type]
-    made.setup(hydra_context=context, task_function=task or functools.partial(do, told="once"), config=cfg)
-    return made
+    process_launcher.setup(hydra_context=context, task_function=task or functools.partial(do, told="once"), config=cfg)
+    return process_launcher
 
 
 def jobs(*deeds: str) -> list[list[str]]:
@@ -184,18 +184,18 @@ def how(returned: JobReturn) -> tuple[str, Any]:
 
 
 def main() -> None:
-    """``launch_lab.py FOLDER SETTINGS DEED ...``."""
+    """``process_launcher_app.py FOLDER SETTINGS DEED ...``."""
 
-    def tell(**said: Any) -> None:
-        print(json.dumps(said), flush=True)
+    def tell(**fields: Any) -> None:
+        print(json.dumps(fields), flush=True)
 
     server = ForkServer({}, LIGHT, patience=0.5)
     processes.make_starter = lambda variables: server
-    made = launcher(Path(sys.argv[1]), **json.loads(sys.argv[2]))
-    made.on_start = lambda number, pid: tell(start=number, pid=pid)
-    made.on_end = lambda number, returned: tell(end=number, how=how(returned))
+    process_launcher = launcher(Path(sys.argv[1]), **json.loads(sys.argv[2]))
+    process_launcher.on_start = lambda number, pid: tell(start=number, pid=pid)
+    process_launcher.on_end = lambda number, returned: tell(end=number, how=how(returned))
     try:
-        made.launch(jobs(*sys.argv[3:]), 0)
+        process_launcher.launch(jobs(*sys.argv[3:]), 0)
     except BaseException as error:
         tell(left=f"{type(error).__name__}: {error}")
     else:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -18,7 +18,7 @@ from ssr_hydra.data.seeding import (
     preserved_rng,
     seed_global_rng,
 )
-from ssr_hydra.errors import RunError
+from ssr_hydra.errors import InputError, RunError, UserCodeError, callable_name, described_error
 from ssr_hydra.settings.base import count as check_count
 
 
@@ -136,12 +136,21 @@ class SeededDataset(Dataset[Any]):
         with preserved_rng():
             if whole_batch is not None:
                 seed_global_rng(keys[0].seed)
-                return whole_batch([key.sample for key in keys])
+                return self._read("a batch", whole_batch, [key.sample for key in keys])
             samples = []
             for index, seed in keys:
                 seed_global_rng(seed)
-                samples.append(self.dataset[index])
+                samples.append(self._read(f"sample {index}", self.dataset.__getitem__, index))
             return samples
+
+    def _read(self, what: str, read: Callable[[Any], Any], key: Any) -> Any:
+        try:
+            return read(key)
+        except (InputError, RunError, MemoryError):
+            raise
+        except Exception as error:
+            name = f"{what} of the data set ({callable_name(self.dataset)})"
+            raise UserCodeError(f"{name}: {described_error(error)}") from error
 
 
 class SeededDataLoader(DataLoader[Any]):
@@ -210,12 +219,16 @@ class SeededDataLoader(DataLoader[Any]):
 
 
 def _without_worker_traceback(batches: Iterator[Any]) -> Iterator[Any]:
-    """Yield the batches. Raise a RunError of a worker again without the worker's traceback, which torch adds to it."""
+    """Yield the batches. Raise a RunError of a worker again without the worker's traceback, which torch adds to it.
+
+    The cause of a UserCodeError is the error with the traceback, which a log can show.
+    """
     try:
         yield from batches
     except RunError as error:
+        kind = type(error)
         last = str(error).rstrip().splitlines()[-1]
-        raise RunError(last.partition(f"{RunError.__name__}: ")[2] or last) from None
+        raise kind(last.partition(f"{kind.__name__}: ")[2] or last) from (error if kind is UserCodeError else None)
 
 
 def _with_own_rng(batches: Iterator[Any], seed: int) -> Iterator[Any]:

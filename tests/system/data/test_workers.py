@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from resume_lab import Noisy, NoisyStream
 from torch.utils.data import Dataset
 
 from ssr_hydra.data import ImageFolder, StdlibDocuments, make_loaders
-from ssr_hydra.errors import RunError
+from ssr_hydra.errors import RunError, UserCodeError
 
 
 def epochs(data: Any, workers: int, numbers: tuple[int, ...] = (0, 1), **settings: Any) -> dict[int, list[Any]]:
@@ -38,19 +39,34 @@ def images(folder: Path) -> Dataset[Any]:
 
 
 class Broken(Dataset[Any]):
-    """Data with a file that cannot be read."""
+    """Data that raises an error for each sample."""
+
+    def __init__(self, error: Exception) -> None:
+        self.error = error
 
     def __len__(self) -> int:
         return 4
 
     def __getitem__(self, index: int) -> Any:
-        raise RunError("a/b.png cannot be read: truncated")
+        raise self.error
 
 
-def test_error_of_a_file_in_a_worker_is_one_line() -> None:
+@pytest.mark.parametrize("workers", [0, 1])
+def test_error_of_a_file_is_one_line_with_and_without_workers(workers: int) -> None:
     with pytest.raises(RunError) as caught:
-        epochs(Broken(), workers=1)
+        epochs(Broken(RunError("a/b.png cannot be read: truncated")), workers)
     assert str(caught.value) == "a/b.png cannot be read: truncated"
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_error_of_a_custom_data_set_names_the_sample_and_the_line(workers: int) -> None:
+    with pytest.raises(UserCodeError) as caught:
+        epochs(Broken(KeyError("label")), workers)
+    line = Broken.__getitem__.__code__.co_firstlineno + 1
+    cause = f"KeyError: 'label' (test_workers.py, line {line})"
+    # The order of the four samples is random.
+    assert re.fullmatch(rf"sample [0-3] of the data set \(Broken\): {re.escape(cause)}", str(caught.value))
+    assert "KeyError" in f"{caught.value.__cause__!r}"  # for the traceback in a log
 
 
 @pytest.mark.parametrize("name", ["numbers", "images", "text"])

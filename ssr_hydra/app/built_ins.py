@@ -170,7 +170,7 @@ def _check_small_images(node: Mapping[str, Any], path: str) -> None:
     if name not in IMAGE_SETS:
         raise UnknownNameError(f"{path}.name", name, "is not a known data set", did_you_mean(str(name), IMAGE_SETS))
     if root is None or not node.get("download", True):
-        return  # no file is written, or the folder is $SSR_HYDRA_DATA or the default
+        return  # it writes no file, or it writes into an allowed folder: $SSR_HYDRA_DATA or the default
     own = Path(os.environ.get("SSR_HYDRA_DATA") or "~/.cache/ssr_hydra").expanduser()
     folder = Path(os.path.realpath(Path(root).expanduser()))
     # A config may come from someone else. It must not choose where files are written.

@@ -201,7 +201,7 @@ def _with_names(items: Any, field: str) -> list[tuple[str, object]]:
     if isinstance(items, Mapping):
         for name in items:
             if not isinstance(name, str) or not name.strip():
-                raise WrongTypeError(field, name, "must have a string as its name", "write {name: object}")
+                raise WrongTypeError(field, name, "each name of a callback must be a string", 'write {"name": object}')
         return list(items.items())
     if isinstance(items, (str, bytes)) or not isinstance(items, Iterable):
         rule = "must be a list of objects, or a mapping of names to objects"

@@ -30,7 +30,7 @@ from ssr_hydra.settings.base import flag, number, one_of, positive
 from ssr_hydra.settings.data import DECIMALS, DTYPES, LAYOUTS, TASKS
 
 _CHUNK = 1024  # number of samples that are processed in float64 together
-_FEWEST_STEPS = 100  # a column must have at least this many float32 numbers between its minimum and maximum
+_FEWEST_STEPS = 100  # float32 must represent at least this many values between a column's minimum and maximum
 _NOISE = 1e-12  # a column is constant if its relative range is below this
 
 

@@ -68,7 +68,7 @@ class TorchRates:
         self, optimizer: Optimizer, entries: Sequence[SchedulerEntry], run: Run, *, runs_as_it_is: bool, is_new: bool
     ) -> None:
         self.optimizer = optimizer
-        # The constructor of such a torch scheduler has already set rates.
+        # If an entry has a torch scheduler, the constructor of this scheduler has already set rates.
         is_driven = any(entry.instance is not None for entry in entries)
         self._initial = InitialRates((optimizer,), begins=is_new and not is_driven)
         self._written: dict[str | int, float] = {}

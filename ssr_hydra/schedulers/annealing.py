@@ -55,7 +55,7 @@ class LinearScheduler(Scheduler):
 
     ::
 
-        alpha(t) = alpha_i (1 - tau) + alpha_f tau,    tau = min(1, t / t_max)
+        alpha(t) = alpha_i * (1 - tau) + alpha_f * tau,    tau = min(1, t / t_max)
 
     SSR stretches ``t_max``: ``alpha_ssr(t) = alpha(t / ssr)`` exactly.
 
@@ -90,8 +90,8 @@ class LinearWithWarmupScheduler(Scheduler):
 
     ::
 
-        alpha(t) = alpha_i t / t_warmup                   for t < t_warmup
-        alpha(t) = alpha_i (1 - tau) + alpha_f tau,       tau = (t - t_warmup) / (t_max - t_warmup), clipped
+        alpha(t) = alpha_i * t / t_warmup                   for t < t_warmup
+        alpha(t) = alpha_i * (1 - tau) + alpha_f * tau,     tau = (t - t_warmup) / (t_max - t_warmup), clipped
 
     SSR stretches ``t_max``. It stretches the warmup only if ``scale_warmup`` is true or ``t_warmup`` is in ``dur``. In
     these two cases, ``alpha_ssr(t) = alpha(t / ssr)`` exactly. If SSR does not stretch the warmup, the decay is the
@@ -137,7 +137,7 @@ class CosineAnnealingScheduler(Scheduler):
 
     ::
 
-        alpha(t) = alpha_f + (1 - alpha_f) (1 + cos(pi tau)) / 2,    tau = min(1, t / t_max)
+        alpha(t) = alpha_f + (1 - alpha_f) * (1 + cos(pi * tau)) / 2,    tau = min(1, t / t_max)
 
     SSR stretches ``t_max``: ``alpha_ssr(t) = alpha(t / ssr)`` exactly.
 
@@ -170,7 +170,7 @@ class CosineAnnealingWithWarmupScheduler(Scheduler):
     ::
 
         alpha(t) = t / t_warmup                                       for t < t_warmup
-        alpha(t) = alpha_f + (1 - alpha_f) (1 + cos(pi tau)) / 2,     tau = (t - t_warmup) / (t_max - t_warmup), clipped
+        alpha(t) = alpha_f + (1 - alpha_f) * (1 + cos(pi * tau)) / 2, tau = (t - t_warmup) / (t_max - t_warmup), clipped
 
     SSR stretches ``t_max``. It stretches the warmup only if ``scale_warmup`` is true or ``t_warmup`` is in ``dur``. In
     these two cases, ``alpha_ssr(t) = alpha(t / ssr)`` exactly. If SSR does not stretch the warmup, the decay is the
@@ -214,7 +214,7 @@ class PolynomialScheduler(Scheduler):
 
     ::
 
-        alpha(t) = alpha_f + (1 - alpha_f) (1 - tau) ** power,    tau = min(1, t / t_max)
+        alpha(t) = alpha_f + (1 - alpha_f) * (1 - tau) ** power,    tau = min(1, t / t_max)
 
     SSR stretches ``t_max``: ``alpha_ssr(t) = alpha(t / ssr)`` exactly.
 
@@ -248,8 +248,8 @@ class PolynomialWithWarmupScheduler(Scheduler):
 
     ::
 
-        alpha(t) = t / t_warmup                                  for t < t_warmup
-        alpha(t) = alpha_f + (1 - alpha_f) (1 - tau) ** power,   tau = (t - t_warmup) / (t_max - t_warmup), clipped
+        alpha(t) = t / t_warmup                                    for t < t_warmup
+        alpha(t) = alpha_f + (1 - alpha_f) * (1 - tau) ** power,   tau = (t - t_warmup) / (t_max - t_warmup), clipped
 
     SSR stretches ``t_max``. It stretches the warmup only if ``scale_warmup`` is true or ``t_warmup`` is in ``dur``. In
     these two cases, ``alpha_ssr(t) = alpha(t / ssr)`` exactly. If SSR does not stretch the warmup, the decay is the
@@ -295,7 +295,7 @@ class RexScheduler(Scheduler):
 
     ::
 
-        alpha(t) = alpha_f + (1 - alpha_f) (1 - tau) / (1/2 + (1 - tau) / 2),    tau = min(1, t / t_max)
+        alpha(t) = alpha_f + (1 - alpha_f) * (1 - tau) / (1/2 + (1 - tau) / 2),    tau = min(1, t / t_max)
 
     SSR stretches ``t_max``: ``alpha_ssr(t) = alpha(t / ssr)`` exactly.
 

@@ -76,24 +76,24 @@ def multiplied(factors: Sequence[Pieces | None]) -> Pieces | None:
 
 
 def linear(alpha_i: float, alpha_f: float) -> Shape:
-    """Return the shape alpha_i (1 - tau) + alpha_f tau, which is exact at both ends."""
+    """Return the shape alpha_i * (1 - tau) + alpha_f * tau, which is exact at both ends."""
     return lambda tau: alpha_i * (1.0 - tau) + alpha_f * tau
 
 
 def cosine(alpha_i: float, alpha_f: float) -> Shape:
-    """Return the shape alpha_f + (alpha_i - alpha_f) (1 + cos(pi tau)) / 2."""
+    """Return the shape alpha_f + (alpha_i - alpha_f) * (1 + cos(pi * tau)) / 2."""
     half, pi, cos = (alpha_i - alpha_f) / 2.0, math.pi, math.cos
     return lambda tau: alpha_f + half * (1.0 + cos(pi * tau))
 
 
 def polynomial(power: float, alpha_f: float) -> Shape:
-    """Return the shape alpha_f + (1 - alpha_f) (1 - tau)^power."""
+    """Return the shape alpha_f + (1 - alpha_f) * (1 - tau) ** power."""
     height = 1.0 - alpha_f
     return lambda tau: alpha_f + height * (1.0 - tau) ** power
 
 
 def rex(alpha_f: float) -> Shape:
-    """Return the shape alpha_f + (1 - alpha_f) (1 - tau) / (1 - tau / 2)."""
+    """Return the shape alpha_f + (1 - alpha_f) * (1 - tau) / (1 - tau / 2)."""
     height = 1.0 - alpha_f
     return lambda tau: alpha_f + height * (1.0 - tau) / (1.0 - tau / 2.0)
 

@@ -31,8 +31,9 @@ class CosineAnnealingWarmRestartsScheduler(Scheduler):
 
     ::
 
-        cycle n lasts t_0 t_mult^n and begins at t_0 (t_mult^n - 1) / (t_mult - 1), or at n t_0 for t_mult = 1
-        alpha(t) = alpha_f + (1 - alpha_f) (1 + cos(pi tau)) / 2,    tau = elapsed fraction of the cycle
+        cycle n lasts t_0 * t_mult ** n
+        cycle n begins at t_0 * (t_mult ** n - 1) / (t_mult - 1), or at n * t_0 for t_mult = 1
+        alpha(t) = alpha_f + (1 - alpha_f) * (1 + cos(pi * tau)) / 2,    tau = elapsed fraction of the cycle
 
     SSR stretches ``t_0``: ``alpha_ssr(t) = alpha(t / ssr)`` exactly.
 
@@ -122,9 +123,9 @@ class OneCycleScheduler(Scheduler):
 
     ::
 
-        alpha(t) = alpha_i + (1 - alpha_i) s(t / t_up)                       for t < t_up
-        alpha(t) = 1 + (alpha_f - 1) s((t - t_up) / (t_max - t_up))          until t_max, then alpha_f
-        s(tau)   = (1 - cos(pi tau)) / 2 for "cosine", tau for "linear"
+        alpha(t) = alpha_i + (1 - alpha_i) * s(t / t_up)                 for t < t_up
+        alpha(t) = 1 + (alpha_f - 1) * s((t - t_up) / (t_max - t_up))    until t_max, then alpha_f
+        s(tau)   = (1 - cos(pi * tau)) / 2 for "cosine", tau for "linear"
 
     The peak is the optimizer's learning rate. SSR stretches the increase and the decrease:
     ``alpha_ssr(t) = alpha(t / ssr)`` exactly.
@@ -181,7 +182,7 @@ class PiecewiseLinearScheduler(Scheduler):
 
     ::
 
-        alpha(t) = a_k (1 - tau) + a_{k+1} tau,    tau = (t - t_k) / (t_{k+1} - t_k)    for t_k <= t < t_{k+1}
+        alpha(t) = a_k * (1 - tau) + a_{k+1} * tau,    tau = (t - t_k) / (t_{k+1} - t_k)    for t_k <= t < t_{k+1}
 
     SSR stretches every time: ``alpha_ssr(t) = alpha(t / ssr)`` exactly.
 

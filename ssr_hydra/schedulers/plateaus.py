@@ -21,7 +21,7 @@ __all__ = ["InverseSquareRootWithWarmupScheduler", "WarmupStableDecayScheduler"]
 
 
 def _one_minus_sqrt(alpha_i: float, alpha_f: float) -> Shape:
-    """Return the shape alpha_f + (alpha_i - alpha_f) (1 - sqrt(tau))."""
+    """Return the shape alpha_f + (alpha_i - alpha_f) * (1 - sqrt(tau))."""
     height, sqrt = alpha_i - alpha_f, math.sqrt
     return lambda tau: alpha_f + height * (1.0 - sqrt(tau))
 
@@ -43,9 +43,9 @@ class WarmupStableDecayScheduler(Scheduler):
 
     ::
 
-        alpha(t) = min(1, t / t_warmup)                          for t < t_max - t_decay
-        alpha(t) = alpha_f + (1 - alpha_f) d(tau)                tau = (t - t_max + t_decay) / t_decay, clipped
-        d(tau)   = 1 - sqrt(tau), 1 - tau, or (1 + cos(pi tau)) / 2
+        alpha(t) = min(1, t / t_warmup)                  for t < t_max - t_decay
+        alpha(t) = alpha_f + (1 - alpha_f) * d(tau),     tau = (t - t_max + t_decay) / t_decay, clipped
+        d(tau)   = 1 - sqrt(tau), 1 - tau, or (1 + cos(pi * tau)) / 2
 
     Until the decay begins, the learning rates do not depend on the length of the run. So several short runs can start
     from checkpoints of one long run. SSR stretches ``t_max`` and ``t_decay``. It stretches the warmup only if
@@ -108,7 +108,7 @@ class InverseSquareRootWithWarmupScheduler(Scheduler):
 
         alpha(t) = t / t_warmup                                          for t < t_warmup
         alpha(t) = r(t) = sqrt(t_scale / (t_scale + t - t_warmup))       until t_max - t_cooldown
-        alpha(t) = r(t_max - t_cooldown) (1 - tau) + alpha_f tau         tau = elapsed fraction of the cooldown, clipped
+        alpha(t) = r(t_max - t_cooldown) * (1 - tau) + alpha_f * tau,    tau = elapsed fraction of the cooldown, clipped
 
     With ``t_scale = t_warmup`` (the default), alpha after the warmup is ``sqrt(t_warmup / t)``, as in the Transformer.
     Without a cooldown, the schedule has no end and does not depend on the run's length. SSR stretches ``t_max``,

@@ -85,7 +85,10 @@ def per_group(value: Any, count: int, name: str) -> list[Any]:
     if len(value) != count:
         rule = f"must have one value per param group ({count}), but has {len(value)}"
         raise MismatchError(
-            name, [_name_or_value(part) for part in value], rule, "write one value per group, or one for all groups"
+            name,
+            [_name_or_value(part) for part in value],
+            rule,
+            "write a list with one value per group, or one value without a list",
         )
     return list(value)
 

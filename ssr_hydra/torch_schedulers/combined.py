@@ -242,7 +242,7 @@ class ChainedScheduler(TorchScheduler):
 
     ::
 
-        lr(t) = lr_0 factor_1(t) factor_2(t) ...
+        lr(t) = lr_0 * factor_1(t) * factor_2(t) * ...
 
     This formula holds if all schedulers multiply the rate by a factor. A chain with a CosineAnnealingLR uses torch's
     recursion, which multiplies ``lr - eta_min`` at each step. A SequentialLR in the chain sets the rate at its

@@ -16,13 +16,13 @@ from ssr_hydra.torch_schedulers.base import Course, Duration, Steps, TorchSchedu
 
 
 class Cosine(Course):
-    """The course ``lr = eta_min + (base - eta_min) (1 + cos(pi tau)) / 2``.
+    """The course ``lr = eta_min + (base - eta_min) * (1 + cos(pi * tau)) / 2``.
 
     Args:
         tau: A function from a timestamp to the elapsed fraction.
         eta_min: The lowest learning rate.
         chains: Whether torch computes the rate step by step from the current rate.
-        extra: A number that multiplies ``1 + cos(pi tau)`` while tau is below 1.
+        extra: A number that multiplies ``1 + cos(pi * tau)`` while tau is below 1.
     """
 
     def __init__(self, tau: Curve, eta_min: float, *, chains: bool, extra: float = 1.0) -> None:
@@ -58,7 +58,7 @@ class CosineAnnealingLR(TorchScheduler):
 
     ::
 
-        lr(t) = eta_min + (lr_0 - eta_min) (1 + cos(pi t / T_max)) / 2
+        lr(t) = eta_min + (lr_0 - eta_min) * (1 + cos(pi * t / T_max)) / 2
 
     SSR stretches ``T_max``.
 
@@ -103,7 +103,7 @@ class CosineAnnealingWarmRestarts(TorchScheduler):
     ::
 
         cycle n lasts T_0 T_mult^n
-        lr(t) = eta_min + (lr_0 - eta_min) (1 + cos(pi tau)) / 2,    tau = elapsed fraction of the cycle
+        lr(t) = eta_min + (lr_0 - eta_min) * (1 + cos(pi * tau)) / 2,    tau = elapsed fraction of the cycle
 
     SSR stretches every cycle.
 

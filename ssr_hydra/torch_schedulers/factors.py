@@ -35,7 +35,7 @@ class StepLR(TorchScheduler):
 
     ::
 
-        lr(t) = lr_0 gamma ** floor(t / step_size)
+        lr(t) = lr_0 * gamma ** floor(t / step_size)
 
     SSR stretches ``step_size``. If a decay falls between two steps of the scheduler, it takes effect at the next step.
 
@@ -82,7 +82,7 @@ class MultiStepLR(TorchScheduler):
 
     ::
 
-        lr(t) = lr_0 gamma ** (number of milestones <= t)
+        lr(t) = lr_0 * gamma ** (number of milestones <= t)
 
     SSR stretches every milestone. If two milestones are between the same two steps, both take effect.
 
@@ -130,7 +130,7 @@ class ConstantLR(TorchScheduler):
 
     ::
 
-        lr(t) = lr_0 factor    for t < total_iters, else lr_0
+        lr(t) = lr_0 * factor    for t < total_iters, else lr_0
 
     SSR stretches ``total_iters``.
 
@@ -171,7 +171,7 @@ class LinearLR(TorchScheduler):
 
     ::
 
-        lr(t) = lr_0 (start_factor + (end_factor - start_factor) min(1, t / total_iters))
+        lr(t) = lr_0 * (start_factor + (end_factor - start_factor) * min(1, t / total_iters))
 
     SSR stretches ``total_iters``.
 
@@ -223,7 +223,7 @@ class PolynomialLR(TorchScheduler):
 
     ::
 
-        lr(t) = lr_0 (1 - min(1, t / total_iters)) ** power
+        lr(t) = lr_0 * (1 - min(1, t / total_iters)) ** power
 
     SSR stretches ``total_iters``.
 
@@ -276,7 +276,7 @@ class ExponentialLR(TorchScheduler):
 
     ::
 
-        lr(t) = lr_0 gamma ** t
+        lr(t) = lr_0 * gamma ** t
 
     SSR stretches a step: after k steps of a run at ssr 0.5, the factor is ``gamma ** (k / 0.5)``.
 

@@ -77,7 +77,7 @@ class LambdaLR(TorchScheduler):
 
     ::
 
-        lr(t) = lr_0 lr_lambda(t)
+        lr(t) = lr_0 * lr_lambda(t)
 
     SSR stretches the time of the function. The argument of the function is ``t / ssr``: an int if this number is whole,
     else a float. Some functions need whole steps, because they compare steps (``step == 5``) or read a table. Wrap such
@@ -167,7 +167,7 @@ class MultiplicativeLR(TorchScheduler):
 
     ::
 
-        lr(t) = lr_0 lr_lambda(1) lr_lambda(2) ... lr_lambda(floor(t))
+        lr(t) = lr_0 * lr_lambda(1) * lr_lambda(2) * ... * lr_lambda(floor(t))
 
     SSR stretches the steps: the k-th factor applies at ``k * ssr``. The argument of the function is always whole.
 

@@ -123,7 +123,7 @@ class Task:
 
     @staticmethod
     def length(batch: Any) -> int:
-        """Return the size of the first dimension of a batch's first tensor, along which the batch can be split."""
+        """Return the size of the first dimension of a batch's first tensor. Splitting divides this dimension."""
         return num_samples(batch if isinstance(batch, Mapping) else pair_of(batch)[0])
 
     def count(self, batch: Any) -> tuple[int, int]:

@@ -352,7 +352,7 @@ def _check_shared(folder: str | None, job: DictConfig) -> None:
     if own is not None and own != folder:
         sweep = "" if folder is None else f" and {folder} for the sweep"
         rule = f"must be the same for all jobs of a sweep (got {own} for a job{sweep})"
-        fix = "remove references to the job, or move them to hydra.sweep.subdir, which names the jobs' folders"
+        fix = "remove references to values that differ by job, or move them to hydra.sweep.subdir"
         raise MismatchError("hydra.sweep.dir", _typed_sweep_dir(job), rule, fix)
 
 

@@ -145,7 +145,8 @@ def _sequences(values: Mapping[str, Any], trust: tuple[str, ...], calendar: Cale
         curves = [bind(instantiate(part, trust, path), state, ssr) for part in parts]
         track = Track(product(curves), calendar, by_epoch=by_epoch)
         if track.is_exact:
-            for step in range(0, steps, max(1, steps // _PROBES)):  # raises an error for an unknown counter
+            # A schedule that needs an unknown counter raises an error here.
+            for step in range(0, steps, max(1, steps // _PROBES)):
                 track.values(step, step + 1)
         return track
 

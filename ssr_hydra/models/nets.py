@@ -54,7 +54,9 @@ class ConvNet(nn.Module):
 
 
 class MLP(nn.Module):
-    """Multilayer perceptron: linear layers with ReLU between two layers. The model flattens inputs of any shape.
+    """Multilayer perceptron: linear layers, with a ReLU after each layer except the last.
+
+    The model flattens inputs of any shape.
 
     Args:
         in_features: Number of values in one sample.

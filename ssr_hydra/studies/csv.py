@@ -89,10 +89,11 @@ def from_csv(
             run.
         sd: Name of the column of the standard deviations of the runs of each row.
         se: Name of the column of the standard errors of the means, instead of ``sd``.
-        pool: Names of columns that do not distinguish recipes, such as the machine of a run or a different measurement.
+        pool: Names of columns that do not distinguish recipes, such as the machine of a run or another metric.
         wide: For a table that has a column of qualities for each SSR: the names of these columns, such as
-            ``["0.25", "0.5", "1"]``, or ``["30 epochs", "90 epochs"]`` with ``full=90``. Each name must have one
-            number. Then ``quality`` is the name of the metric. An empty cell means that there was no run.
+            ``["0.25", "0.5", "1"]``, or ``["30 epochs", "90 epochs"]`` with ``full=90``. Each name must
+            contain exactly one number. Then ``quality`` is the name of the metric. An empty cell means that there was
+            no run.
         full: The length of the run with SSR 1, in the unit of the ``ssr`` column, such as epochs, tokens or FLOPs.
         decimal: The decimal separator. Use ``,`` for numbers like ``0,25``, if commas do not separate the cells.
         direction: Whether ``max`` or ``min`` is better; None decides by the metric's name.

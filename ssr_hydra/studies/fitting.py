@@ -112,7 +112,7 @@ class Fit:
         return next((test for test in reversed(self.back_tests) if _failed(test)), self.back_tests[-1])
 
     def predict(self, ssr: float) -> float:
-        """Return the fit's quality at an SSR.
+        """Return the quality that the fit predicts at an SSR.
 
         Raises:
             InputError: ``ssr`` is more than twice the largest measured SSR, or less than half of the smallest.

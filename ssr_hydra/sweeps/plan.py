@@ -76,9 +76,9 @@ class SharingPlan:
                 unique.setdefault(each.identity, each)
         self.entries = [each for each in unique.values() if _is_unfinished(each)]
         origins = _origins(study, describe, code)
-        # Each job with a known number of steps, the step at which it can start without waiting for other jobs, and a
-        # published checkpoint of that step. The checkpoint is None if the job starts at step 0 or has its own
-        # checkpoint.
+        # One tuple for each job whose number of steps is known: the job, the step at which it can start without waiting
+        # for other jobs, and a published checkpoint of that step. The checkpoint is None if the job starts at step 0 or
+        # has its own checkpoint.
         self._known: list[tuple[PlannedJob, int, Point | None]] = []
         planned = []
         for each in self.entries:
@@ -146,7 +146,7 @@ class SharingPlan:
         yield from self._reasons()
 
     def _lonely(self) -> Iterator[str]:
-        """Yield a line for each step at which jobs differ from the other jobs so early that they share no steps."""
+        """Yield a line for each step from which jobs differ from all others, if it is too early to share steps."""
         candidates, branches = [each.candidate for each, _, _ in self._known], self.stages.branches
         groups: dict[Hashable, list[int]] = {}
         for index in sorted(range(len(candidates)), key=lambda index: -branches[index].steps):

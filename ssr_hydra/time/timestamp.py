@@ -72,7 +72,7 @@ def _count(value: Any, field: str, unit: TimeUnit) -> int:
         raise RangeError(field, value, "must be >= 0", "count from 0")
     if unit is TimeUnit.SECOND:
         number = round(number * NANOSECONDS)
-    # The type is int, because only figures and tests use fractions as counters.
+    # The declared type is int, although the value may be a fraction: only plots and tests pass fractions.
     counted: int = number.numerator if number.denominator == 1 else number
     return counted
 

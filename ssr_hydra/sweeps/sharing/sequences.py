@@ -169,7 +169,8 @@ class Track:
         by_epoch: True if the multiplier changes only at the start of an epoch.
 
     Attributes:
-        is_exact: True if the multiplier at each step is known. False if only the piece of each step is known.
+        is_exact: True if the multiplier at each step is known. False if only the schedule's piece at each step is
+            known.
     """
 
     def __init__(self, curve: Curve, calendar: Calendar, *, by_epoch: bool = False) -> None:
@@ -265,7 +266,7 @@ def _first_of(one: Track, other: Track, begin: int, end: int) -> int:
             step = int(until)
             continue
         if not (one.is_exact and other.is_exact):
-            return step  # without equal keys, the values of the pieces may differ
+            return step  # the pieces have different keys, so their values may differ
         until = int(min(until, step + size))
         try:
             mine, theirs = one.values(step, until), other.values(step, until)

@@ -56,7 +56,7 @@ def test_sweep_folder_that_would_differ_between_jobs_is_refused(
 ) -> None:
     message = refused("-m", "scheduler=linear,rex", "seed=1,2", f"hydra.sweep.dir={folder}")
     assert message.startswith(f"error: hydra.sweep.dir='{folder}': must be the same for all jobs of a sweep (got {own}")
-    assert message.endswith(", or move them to hydra.sweep.subdir, which names the jobs' folders\n")
+    assert message.endswith(", or move them to hydra.sweep.subdir\n")
 
 
 def test_folder_with_an_escaped_reference_is_refused(refused: Callable[..., str]) -> None:

@@ -16,7 +16,7 @@ def bench(*arguments: str) -> list[str]:
     return process.stdout.splitlines()
 
 
-def test_scheduler_bench_compares_with_torch_lambda_lr() -> None:
+def test_scheduler_bench_prints_a_comparison_with_torch_lambda_lr() -> None:
     printed = "\n".join(bench("schedulers", "--rounds", "2"))
     assert "ScheduledLR.step" in printed
     assert "torch LambdaLR" in printed

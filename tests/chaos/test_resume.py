@@ -20,7 +20,7 @@ def test_run_survives_signals_at_random_points(tmp_path: Path) -> None:
     assert signals["SIGTERM"]["eval"] > 0
 
 
-def test_run_survives_kills_at_its_end_and_ctrl_c_and_a_requeue_and_a_full_disk(tmp_path: Path) -> None:
+def test_run_survives_kills_near_the_end_ctrl_c_a_requeue_and_a_full_disk(tmp_path: Path) -> None:
     counts = scenarios("ends:3,keyboard:4,requeue,full_disk", tmp_path)
     # The kills come while the last checkpoint and the record are written.
     assert counts["ends"]["kills"] >= 8

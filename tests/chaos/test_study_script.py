@@ -9,7 +9,7 @@ from checkout import REPO
 from warm import warm
 
 
-def test_the_script_trains_the_missing_runs_and_no_run_twice(tmp_path: Path) -> None:
+def test_the_script_trains_only_the_missing_runs(tmp_path: Path) -> None:
     command = (str(REPO / "scripts/study.py"), "--quick", "--task", "digits", "--out", "s")
     first = warm.run(*command, cwd=tmp_path)
     assert first.returncode == 0, first.stderr

@@ -149,7 +149,7 @@ BAD = {
 
 
 @pytest.mark.parametrize("typed", BAD)
-def test_bad_input_is_a_one_line_error_and_writes_no_file(refused: Callable[..., str], typed: str) -> None:
+def test_bad_input_gives_a_one_line_error_and_writes_no_file(refused: Callable[..., str], typed: str) -> None:
     error = refused(*([typed] if "' '" in typed or "5 epochs" in typed else typed.split(" ")))
     assert re.fullmatch(r"error: [^\n]+=[^\n]+: [^\n]+; [^\n]+\n", error), error
     assert error.startswith(f"error: {BAD[typed]}=")

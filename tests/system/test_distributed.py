@@ -49,7 +49,7 @@ def test_every_sample_counts_once_for_any_data_size_and_batch_size(pairs: Pairs)
             assert counted(outcome) == (2, 2 * math.ceil(samples / size), 2 * samples), (length, size, drop)
 
 
-def test_samples_that_a_torch_sampler_repeats_as_padding_are_counted(pairs: Pairs) -> None:
+def test_padding_samples_of_a_torch_sampler_are_counted(pairs: Pairs) -> None:
     mine, other = pairs.run(cases.count_foreign, lengths=LENGTHS, sizes=SIZES).values
     assert mine == other
     for length, size, drop, outcome, per_batch in mine:
@@ -81,14 +81,16 @@ def test_each_process_reads_different_samples_of_a_stream(pairs: Pairs) -> None:
         ("nothing", "had none in epoch 0"),
     ],
 )
-def test_both_processes_end_if_one_has_fewer_batches_than_declared(pairs: Pairs, kind: str, expected: str) -> None:
+def test_both_processes_end_if_one_process_has_fewer_batches_than_declared(
+    pairs: Pairs, kind: str, expected: str
+) -> None:
     ended = pairs.run(cases.run_out, kind=kind)
     assert not ended.late
     assert ended.values[0] == ended.values[1]
     assert expected in ended.values[0]
 
 
-def test_epoch_of_unknown_length_ends_when_the_first_process_has_no_batch_left(pairs: Pairs) -> None:
+def test_epoch_of_unknown_length_ends_when_one_process_has_no_more_batches(pairs: Pairs) -> None:
     ended = pairs.run(cases.run_out, kind="stream")
     assert ended.values[0] == ended.values[1]
     assert counted(ended.values[0]) == (2, 2 * 6, 2 * 6 * (3 + 3))
@@ -256,7 +258,7 @@ def test_token_counts_above_the_int32_limit_are_summed_exactly(pairs: Pairs) -> 
     assert total > 2**33
 
 
-def test_tokens_of_ragged_batches_are_the_sum_of_their_masks(pairs: Pairs) -> None:
+def test_token_count_of_ragged_batches_is_the_sum_of_the_masks(pairs: Pairs) -> None:
     data = cases.Ragged()
     total = 2 * sum(len(data[index]["input_ids"]) for index in range(len(data)))
     for when in pairs.run(cases.ragged_tokens).values:
@@ -311,7 +313,7 @@ def test_processes_with_a_time_budget_end_at_the_same_batch_with_the_same_schedu
     assert len(set(mine["lrs"])) == len(mine["lrs"])
 
 
-def test_a_signal_to_one_process_stops_both_with_a_checkpoint(pairs: Pairs, tmp_path: Path) -> None:
+def test_a_signal_to_one_process_stops_both_processes_with_a_checkpoint(pairs: Pairs, tmp_path: Path) -> None:
     options = {"duration": "20ba", "number": int(signal.SIGUSR2), "folder": tmp_path / "run"}
     ended = pairs.run(ends.ends, stop_rank=1, **options)
     for value in ended.values:
@@ -400,7 +402,7 @@ def test_batch_norm_normalizes_per_process_and_keeps_the_statistics_of_rank_0(pa
 
 
 @pytest.mark.parametrize("parallel", ["ddp", "fsdp"])
-def test_gradients_are_clipped_as_in_one_process(pairs: Pairs, parallel: str) -> None:
+def test_gradients_of_two_processes_are_clipped_as_in_one_process(pairs: Pairs, parallel: str) -> None:
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(4, 6), nn.Tanh(), nn.Linear(6, 3))
     inputs, targets = 3 * torch.randn(9, 4), torch.arange(9) % 3

@@ -171,7 +171,7 @@ def test_python_error_names_the_line_of_the_page(tmp_path: Path) -> None:
     assert caught.traceback[-1].lineno + 1 == 5
 
 
-def test_failing_command_is_an_error_unless_the_page_announces_it(tmp_path: Path) -> None:
+def test_failing_command_is_an_error_unless_the_page_announces_the_failure(tmp_path: Path) -> None:
     silent, announced, wrong = page_of(
         tmp_path,
         """

@@ -93,7 +93,7 @@ def test_scheduler_equals_the_scheduler_of_torch(name: str) -> None:
     assert alphas_of_ours(mine) == pytest.approx(alphas_of_torch(theirs), abs=1e-9)
 
 
-def test_one_cycle_equals_torch_if_the_optimizer_has_the_rate_max_lr() -> None:
+def test_one_cycle_scheduler_equals_torch_if_the_optimizer_lr_is_max_lr() -> None:
     # In torch, a schedule of n steps ends at its last step, n - 1. Here a schedule ends when the run ends, at n.
     theirs = alphas_of_torch(lambda o: lr.OneCycleLR(o, max_lr=LR, total_steps=STEPS + 1))
     # torch puts the peak at pct_start * total_steps - 1.

@@ -77,7 +77,7 @@ def test_final_metrics_are_bitwise_equal_to_the_record(run: Path, app: Callable[
     assert not Path("outputs").exists()
 
 
-def test_evaluate_works_from_python(run: Path) -> None:
+def test_evaluate_can_be_called_from_python(run: Path) -> None:
     evaluation = evaluate(run, trust="resume_lab")
     result = recorded(run)
     assert evaluation.metrics == {name: value for name, value in result["metrics"].items() if name != "train/loss"}
@@ -103,7 +103,7 @@ def test_a_checkpoint_between_two_evaluations_has_no_record(run: Path, app: Call
     assert answer.out.splitlines()[-1].startswith("not compared: the run recorded no metrics of these weights")
 
 
-def test_wrong_record_is_detected(run: Path, app: Callable[..., Answer]) -> None:
+def test_wrong_metric_in_the_record_is_detected(run: Path, app: Callable[..., Answer]) -> None:
     result = recorded(run)
     result["evaluations"][-1]["metrics"]["eval/accuracy"] += 0.001
     (run / "result.json").write_text(json.dumps(result))
@@ -131,7 +131,7 @@ def test_checkpoint_of_a_different_run_is_detected(run: Path, app: Callable[...,
     assert "more than 1e-06" in answer.out
 
 
-def test_different_batch_size_gives_equal_metrics_within_the_tolerance(run: Path) -> None:
+def test_metrics_for_different_batch_sizes_are_equal_within_the_tolerance(run: Path) -> None:
     """A different order of float32 sums changes the last digits of the loss. The accuracy, a count, stays equal."""
     evaluation = evaluate(run, overrides=["data.eval_batch_size=7"], trust="resume_lab")
     assert evaluation.differences["eval/accuracy"] == 0
@@ -218,7 +218,7 @@ def test_damaged_checkpoint_is_reported_and_the_previous_checkpoint_is_evaluated
         (["run=run", TRUST, "+model.width=9"], "belongs to a different model: model.state.layers.1.weight was"),
     ],
 )
-def test_bad_input_is_one_line(run: Path, app: Callable[..., Answer], typed: list[str], words: str) -> None:
+def test_bad_input_gives_a_one_line_error(run: Path, app: Callable[..., Answer], typed: list[str], words: str) -> None:
     Path("empty").mkdir()
     before = files(run)
     answer = app(*typed)
@@ -270,9 +270,7 @@ def test_control_characters_in_a_record_are_escaped() -> None:
     ("now", "before", "off"),
     [(0.5, 0.5, 0.0), (0.5, 0.25, 0.25), (110.0, 100.0, 0.1), (float("nan"), None, 0.0), (0.5, None, float("inf"))],
 )
-def test_difference_to_a_record_is_absolute_up_to_1_and_relative_above_1(
-    now: float, before: float | None, off: float
-) -> None:
+def test_difference_is_absolute_for_values_up_to_1_else_relative(now: float, before: float | None, off: float) -> None:
     """A record has null for a value that is not finite."""
     evaluation = Evaluation(Path("run"), 1, "raw", {"eval/loss": now}, {"eval/loss": before})
     assert evaluation.differences["eval/loss"] == pytest.approx(off)

@@ -95,7 +95,7 @@ def test_modules_that_do_not_need_torch_do_not_load_torch(tmp_path: Path, parts:
     assert (process.returncode, process.stderr) == (0, "")
 
 
-def test_package_loads_its_names_on_first_use() -> None:
+def test_package_imports_public_names_on_first_use() -> None:
     assert ssr_hydra.Time is importlib.import_module("ssr_hydra.time").Time
     assert set(ssr_hydra.__all__) <= set(dir(ssr_hydra))
     with pytest.raises(AttributeError, match="has no attribute 'nothing'"):
@@ -126,7 +126,7 @@ TREES = {
 }
 
 
-def test_names_of_classes_and_functions_tell_them_apart() -> None:
+def test_class_names_are_unique_and_function_names_are_nearly_unique() -> None:
     classes = [node.name for tree in TREES.values() for node in tree.body if isinstance(node, ast.ClassDef)]
     assert [name for name, count in Counter(classes).items() if count > 1] == []
     functions = [node.name for tree in TREES.values() for node in tree.body if isinstance(node, ast.FunctionDef)]
@@ -135,7 +135,7 @@ def test_names_of_classes_and_functions_tell_them_apart() -> None:
     assert {name for name, count in Counter(functions).items() if count > 2} <= of_commands
 
 
-def test_local_variables_are_named_by_their_values_and_not_by_an_act() -> None:
+def test_no_local_variable_has_a_name_such_as_found_or_given() -> None:
     acts = set("found made given told shown known kept taken said asked wanted seen held drawn heard done".split())
     functions = [
         (path, node) for path, tree in TREES.items() for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)

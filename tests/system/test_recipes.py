@@ -86,7 +86,7 @@ def test_recipe_is_built_and_trains(table: None, composed: Callable[..., DictCon
     assert set(record.metrics) == {"train/loss", "eval/loss", "eval/accuracy"}
 
 
-def test_folders_in_the_layout_of_imagenet_can_be_trained_on(
+def test_image_folders_in_the_imagenet_layout_can_be_used_for_training(
     in_tmp: Path, clean_hydra: None, capsys: pytest.CaptureFixture[str]
 ) -> None:
     image = pytest.importorskip("PIL.Image")

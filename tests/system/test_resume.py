@@ -152,7 +152,9 @@ LATE = [("max_duration=2ep", "the checkpoint is at"), ("optimizer=adamw", "does 
 
 
 @pytest.mark.parametrize(("change", "message"), LATE, ids=[change for change, _ in LATE])
-def test_run_that_is_refused_late_does_not_change_its_folder(app: Run, run: Path, change: str, message: str) -> None:
+def test_run_folder_does_not_change_if_the_trainer_refuses_the_run(
+    app: Run, run: Path, change: str, message: str
+) -> None:
     before = files(run)
     on_change = "rescale" if change.startswith("control") else "extend"  # the trainer refuses this
     refused = app(*lab(), change, f"resume.on_change={on_change}")
@@ -198,7 +200,7 @@ CHANGES = [
 
 
 @pytest.mark.parametrize(("change", "words"), CHANGES, ids=[change for change, _ in CHANGES])
-def test_different_run_is_refused_with_both_values_before_any_file_is_written(
+def test_error_for_a_different_run_shows_both_values_and_no_file_changes(
     app: Run, run: Path, change: str, words: str
 ) -> None:
     before = files(run)
@@ -254,7 +256,7 @@ def test_renamed_data_with_the_same_content_is_accepted(app: Run, in_tmp: Path) 
     assert "data.dataset.sha256 was " in completed.err
 
 
-def test_setting_resume_to_never_is_refused_if_the_folder_has_a_run(app: Run, run: Path) -> None:
+def test_run_with_resume_set_to_never_is_refused_in_a_used_folder(app: Run, run: Path) -> None:
     before = files(run)
     completed = app(*lab(), "resume=never")
     assert (completed.code, completed.err.count("\n")) == (2, 1)
@@ -356,7 +358,7 @@ def test_a_finished_run_is_extended_in_its_folder(app: Run, finished_run: Path) 
         assert lr == pytest.approx(peak * cosine(batch / length), rel=1e-12, abs=1e-16), batch
 
 
-def test_run_killed_after_a_change_of_its_config_can_be_changed_again(app: Run, run: Path) -> None:
+def test_run_that_was_killed_after_a_config_change_can_be_changed_again(app: Run, run: Path) -> None:
     """Rescaled at batch 30 of 40 to 8 epochs, killed after 6 epochs, resumed, and rescaled to 7 epochs."""
     keep = {"checkpoint__keep": 9}
     assert app(*lab(max_duration="8ep", **keep), "resume.on_change=rescale").code == 0
@@ -377,7 +379,7 @@ def test_run_killed_after_a_change_of_its_config_can_be_changed_again(app: Run, 
         assert lr == pytest.approx(0.1 * cosine(virtual / 40), rel=1e-12), batch
 
 
-def test_param_groups_and_scheduled_fields_take_their_changed_values(app: Run, in_tmp: Path) -> None:
+def test_resumed_run_uses_new_values_of_param_groups_and_scheduled_fields(app: Run, in_tmp: Path) -> None:
     """The learning rates of two param groups and the scheduled weight decay get their new values."""
     groups = ["param_groups=[no_decay]", "+scheduler@schedules.weight_decay=linear"]
     first = lab(*groups, max_duration="2ep", optimizer="adamw", optimizer__lr="0.01", optimizer__weight_decay="0.2")

@@ -391,7 +391,7 @@ def test_the_page_names_the_settings() -> None:
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_stored_report_runs_its_script(task: str) -> None:
+def test_stored_report_contains_the_current_script_and_style(task: str) -> None:
     template = REPO / "ssr_hydra/report/template"
     script = "".join((template / name).read_text(encoding="utf-8") for name in ("chart.js", "report.js"))
     style = (template / "report.css").read_text(encoding="utf-8")
@@ -408,7 +408,7 @@ def test_page_names_the_hashes_and_the_version_of_the_data() -> None:
     assert data["version"] in PAGE
 
 
-def test_default_report_does_not_compare_by_seconds() -> None:
+def test_default_report_does_not_compare_recipes_by_seconds() -> None:
     """The page warns about the clock: the machine was busy during some schedules."""
     stored = study("byte_lm")
     content = report.build(stored, report.Options(tolerance=0.05))

@@ -31,7 +31,7 @@ def composed(composed: Callable[..., DictConfig]) -> Callable[..., DictConfig]:
     return lambda *overrides: composed(*QUICK, *overrides)
 
 
-def test_train_returns_the_objective(composed: Callable[..., DictConfig], tmp_path: Path) -> None:
+def test_function_train_returns_the_objective(composed: Callable[..., DictConfig], tmp_path: Path) -> None:
     value = train(composed(), run_dir=tmp_path)
     record = RunResult.load(tmp_path)
     assert value == record.metrics["eval/accuracy"]
@@ -55,7 +55,7 @@ def test_ssr_stretches_the_run(composed: Callable[..., DictConfig], tmp_path: Pa
     assert RunResult.load(tmp_path).steps == 3
 
 
-def test_threads_are_set(composed: Callable[..., DictConfig]) -> None:
+def test_config_sets_the_number_of_torch_threads(composed: Callable[..., DictConfig]) -> None:
     build(composed("trainer.threads=2"))
     assert torch.get_num_threads() == 2
     build(composed("trainer.threads=null"))
@@ -85,7 +85,7 @@ def test_fused_kernels_are_chosen_by_default(
 @pytest.mark.parametrize(
     "name", "sgd adam adamw adamax adadelta adagrad adafactor asgd nadam radam rmsprop rprop".split()
 )
-def test_every_optimizer_trains(composed: Callable[..., DictConfig], name: str) -> None:
+def test_run_with_any_optimizer_trains(composed: Callable[..., DictConfig], name: str) -> None:
     value = train(composed(f"optimizer={name}", "max_duration=2ba"))
     assert value is not None
     assert math.isfinite(value)
@@ -98,7 +98,7 @@ def test_muon_updates_only_matrices(composed: Callable[..., DictConfig]) -> None
 
 
 @pytest.mark.parametrize("name", ["product", "sequence", "one_cycle"])
-def test_every_scheduler_trains(composed: Callable[..., DictConfig], name: str) -> None:
+def test_run_with_any_scheduler_trains(composed: Callable[..., DictConfig], name: str) -> None:
     assert train(composed(f"scheduler={name}", "ssr=0.5")) is not None
 
 
@@ -124,7 +124,7 @@ def test_several_schedulers_multiply_the_learning_rate(composed: Callable[..., D
     assert rates(tmp_path) == pytest.approx([0.1] * 6)
 
 
-def test_schedulers_of_torch_train(composed: Callable[..., DictConfig]) -> None:
+def test_run_with_a_torch_scheduler_trains(composed: Callable[..., DictConfig]) -> None:
     target = "scheduler._target_=torch.optim.lr_scheduler.StepLR"
     cfg = composed("scheduler=custom", target, "+scheduler.step_size=1", "optimizer=sgd", "max_duration=76ba")
     trainer = build(cfg)
@@ -149,7 +149,7 @@ def test_run_without_a_scheduler_trains(composed: Callable[..., DictConfig]) -> 
 
 
 @pytest.mark.parametrize("name", ["digits_wsd", "digits_adamw_sequence", "digits_product"])
-def test_experiment_trains(composed: Callable[..., DictConfig], name: str) -> None:
+def test_every_experiment_can_be_trained(composed: Callable[..., DictConfig], name: str) -> None:
     assert train(composed(f"experiment={name}", "max_duration=160ba", "ssr=0.25")) is not None
 
 
@@ -240,7 +240,7 @@ def results(folder: Path) -> list[RunResult]:
     return [RunResult.load(path) for path in sorted(folder.rglob("result.json"))]
 
 
-def test_custom_data_model_and_scheduler_train(my_lab: Path, app: Callable[..., Answer]) -> None:
+def test_run_with_custom_data_and_model_and_scheduler_trains(my_lab: Path, app: Callable[..., Answer]) -> None:
     answer = app("--config-dir", "mine", "experiment=lab", "trust=[my_lab]", "ssr=0.5", *QUICK)
     assert answer.code == 0, answer.err
     (record,) = results(my_lab)
@@ -257,7 +257,7 @@ def test_custom_classes_can_be_set_on_the_command_line(my_lab: Path, app: Callab
     assert len(results(my_lab)) == 1
 
 
-def test_module_is_not_imported_without_trust(my_lab: Path, app: Callable[..., Answer]) -> None:
+def test_untrusted_module_is_not_imported(my_lab: Path, app: Callable[..., Answer]) -> None:
     answer = app("--config-dir", "mine", "experiment=lab", *QUICK)
     assert answer.code == 2
     assert "trust=[my_lab]" in answer.err
@@ -361,7 +361,7 @@ def test_refused_run_deletes_no_file_of_the_user(app: Callable[..., Answer], in_
     assert (in_tmp / "run/notes").read_text() == "mine"
 
 
-def test_divergence_is_a_one_line_error_and_is_recorded(app: Callable[..., Answer], in_tmp: Path) -> None:
+def test_divergence_gives_a_one_line_error_and_is_recorded(app: Callable[..., Answer], in_tmp: Path) -> None:
     answer = app("optimizer=sgd", "optimizer.lr=1e12", "scheduler=constant", *QUICK)
     assert answer.code == 1
     assert answer.err.startswith("error: train/loss")

@@ -28,7 +28,7 @@ def series(rng: np.random.Generator, means: np.ndarray, n: int, sd: float) -> Se
 
 
 @pytest.mark.parametrize("kind", ["power", "quadratic"])
-def test_back_tests_seldom_reject_the_true_curve_and_mostly_reject_a_false_one(kind: str) -> None:
+def test_back_tests_seldom_reject_true_curves_and_mostly_reject_false_curves(kind: str) -> None:
     # The joint level of all back-tests of a curve is 5%, so they reject a true curve in 5% of studies. With 150
     # studies, the standard error of this rate is 1.8%.
     power, quadratic = 0.97 - 0.05 * SSR**-0.5, 0.92 + 0.012 * np.log2(SSR) - 0.006 * np.log2(SSR) ** 2
@@ -49,7 +49,7 @@ def test_prediction_intervals_have_their_stated_coverage() -> None:
     assert 0.93 < hits / 800 < 0.97
 
 
-def test_back_test_rejects_peaked_curves_and_seldom_rejects_true_power_laws() -> None:
+def test_back_tests_reject_peaked_curves_and_seldom_reject_true_power_laws() -> None:
     """At most 6 of 30 true power laws (20 SSRs, one seed) are rejected. Nearly all of 20 peaked curves are rejected."""
     assert rejected(np.geomspace(0.1, 4, 20), 1, 30, peaked=False) <= 0.2
     assert rejected(SSRS, 3, 40, peaked=False) <= 0.08
@@ -86,7 +86,7 @@ def test_intervals_of_speedups_include_the_noise_of_the_clock() -> None:
     assert 0.91 < hits / of <= 1
 
 
-def test_load_of_the_machine_does_not_make_a_report_certain_of_the_worse_recipe() -> None:
+def test_report_from_a_busy_machine_is_not_certain_of_the_worse_recipe() -> None:
     # The means are bits per byte from the documentation, where linear is better at each SSR. The load of the machine
     # multiplies the seconds of each recipe and SSR by a log-normal factor (sd 0.4).
     rng = np.random.default_rng(8)
@@ -108,7 +108,7 @@ def test_load_of_the_machine_does_not_make_a_report_certain_of_the_worse_recipe(
 
 
 @pytest.mark.parametrize("seeds", [2, 5])
-def test_intervals_have_their_stated_coverage_for_digits_like_noise(seeds: int) -> None:
+def test_intervals_for_noise_as_in_the_digits_study_have_stated_coverage(seeds: int) -> None:
     """The unit tests check the coverage for three seeds."""
     assert all(0.92 <= share <= 0.98 for share in coverage(seeds, 100).values())
 

@@ -17,7 +17,7 @@ from ssr_hydra.app import prefix
 from ssr_hydra.checkpoints.store import Checkpoint, load
 
 
-def test_changing_any_part_of_a_shared_state_changes_the_job(
+def test_damage_in_any_part_of_a_shared_state_changes_the_job(
     app: Callable[..., Answer], in_tmp: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rich = (*SMALL, *WSD, *RICH, "trainer.precision=fp16")  # so that the state has a GradScaler

@@ -65,7 +65,7 @@ def test_a_sweep_prints_a_table_that_includes_refused_jobs(app: App, in_tmp: Pat
     assert "optimizer=muon" in answer.out
 
 
-def test_refused_input_writes_no_record_and_a_record_of_a_different_run_is_kept(tmp_path: Path) -> None:
+def test_refused_input_writes_no_record_and_records_of_different_runs_stay(tmp_path: Path) -> None:
     with pytest.raises(InputError), recorded({}, tmp_path):
         raise InputError("a", 1, "must be 2", "write 2")
     assert not list(tmp_path.iterdir())
@@ -83,7 +83,7 @@ def test_refused_input_writes_no_record_and_a_record_of_a_different_run_is_kept(
         (signal.SIGINT, 130, "KeyboardInterrupt: interrupted"),
     ],
 )
-def test_stopped_run_is_recorded_and_prints_the_command_that_continues_it(
+def test_stopped_run_is_recorded_and_prints_the_command_to_continue(
     tmp_path: Path, number: int, code: int, error: str
 ) -> None:
     place = "hydra.run.dir=runs/${seed}"  # the printed command has the value of seed

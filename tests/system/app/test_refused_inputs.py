@@ -18,7 +18,7 @@ SECONDS = 5.0
 
 
 @pytest.mark.parametrize("row", ROWS)
-def test_refused_input_is_a_one_line_error_and_changes_no_file(
+def test_refused_input_gives_a_one_line_error_and_changes_no_file(
     app: Callable[..., Answer], in_tmp: Path, monkeypatch: pytest.MonkeyPatch, row: Refused
 ) -> None:
     folder = in_tmp / "outside" / "inside"  # so that paths out of the folder are detected

@@ -147,7 +147,7 @@ def test_failing_logger_ends_the_run_and_the_run_can_be_resumed(tmp_path: Path) 
     assert [record["batch"] for record in records(tmp_path) if record["event"] == "train"] == list(range(4, 49, 4))
 
 
-def test_callbacks_do_not_change_the_run(tmp_path: Path) -> None:
+def test_run_with_callbacks_equals_the_run_without_callbacks(tmp_path: Path) -> None:
     plain = trainer(None)
     bare = plain.fit()
     watched = trainer(

@@ -70,7 +70,7 @@ def test_error_of_a_custom_data_set_names_the_sample_and_the_line(workers: int) 
 
 
 @pytest.mark.parametrize("name", ["numbers", "images", "text"])
-def test_batches_are_the_same_for_any_number_of_workers(tmp_path: Path, name: str) -> None:
+def test_batches_do_not_depend_on_the_number_of_workers(tmp_path: Path, name: str) -> None:
     data: Any = {
         "numbers": Noisy,  # draws from every global generator
         "images": lambda: images(tmp_path),
@@ -81,7 +81,7 @@ def test_batches_are_the_same_for_any_number_of_workers(tmp_path: Path, name: st
     assert epochs(data, 2, (1, 0)) == alone  # the same worker processes, with the epochs in a different order
 
 
-def test_stream_in_workers_is_a_function_of_seed_and_epoch() -> None:
+def test_batches_of_a_stream_in_workers_depend_only_on_seed_and_epoch() -> None:
     before = random.getstate()
     first = epochs(NoisyStream(), 1, (0, 1, 2), shuffle=False)
     assert random.getstate() == before

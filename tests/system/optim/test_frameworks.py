@@ -80,7 +80,7 @@ def _lightning_trainer(folder: Path, **options: Any) -> Any:
 
 
 @pytest.mark.extra("lightning")
-def test_lightning_steps_the_scheduler_every_batch_and_resumes(tmp_path: Path) -> None:
+def test_lightning_steps_the_scheduler_every_batch_also_after_a_resume(tmp_path: Path) -> None:
     loader = DataLoader(_data(), batch_size=4)
     objects: list[Any] = []
     _lightning_trainer(tmp_path, max_epochs=2, enable_checkpointing=False).fit(
@@ -143,7 +143,7 @@ def _transformers_trainer(folder: Path, max_steps: int, **options: Any) -> tuple
 
 
 @pytest.mark.extra("transformers", "accelerate")
-def test_transformers_trainer_steps_the_scheduler_and_resumes(tmp_path: Path) -> None:
+def test_transformers_trainer_steps_the_scheduler_also_after_a_resume(tmp_path: Path) -> None:
     trainer, optimizer, scheduler = _transformers_trainer(tmp_path, 12, save_strategy="steps")
     trainer.train()
     assert optimizer.seen == _expected(12)

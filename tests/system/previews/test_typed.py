@@ -155,7 +155,7 @@ def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
         (["--title", "$x_$"], "error: --title='$x_$': must have valid matplotlib math"),
     ],
 )
-def test_bad_input_is_a_one_line_error_and_writes_no_file(
+def test_bad_input_gives_a_one_line_error_and_writes_no_file(
     arguments: list[str], message: str, in_tmp: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     error = refused(capsys, *arguments)

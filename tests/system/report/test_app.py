@@ -44,7 +44,7 @@ def test_command_prints_the_table_and_writes_the_report(repo: Path, study_folder
     ]
 
 
-def test_report_on_a_terminal_has_its_width_and_colours(
+def test_terminal_report_uses_the_width_and_colours_of_the_terminal(
     repo: Path, small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     parent, child = pty.openpty()
@@ -149,7 +149,7 @@ def test_labels_replace_names_in_every_file_of_the_report(resnet50: Path, capsys
         ("--csv t.csv --ssr x --quality y", "is better; give --direction max or --direction min"),
     ],
 )
-def test_invalid_values_are_a_one_line_error(
+def test_invalid_values_give_a_one_line_error(
     arguments: str, message: str, in_tmp: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (in_tmp / "t.csv").write_text("x,y\n1,2\n", encoding="utf-8")

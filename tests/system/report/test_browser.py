@@ -197,7 +197,7 @@ def test_buttons_change_the_axis(opened: Opened) -> None:
     assert ticks(opened) == ["0.125", "0.25", "0.5", "1", "2"]
 
 
-def test_mark_of_each_gain_is_at_its_tick(opened: Opened, content: Content) -> None:
+def test_each_gain_is_marked_at_a_tick_of_the_axis(opened: Opened, content: Content) -> None:
     ticks = [line.bounding_box()["x"] for line in opened.page.locator("#gains svg line.tick").all()]
     assert len(ticks) == content.doublings["ssr"].nunique()
     gap = min(b - a for a, b in pairwise(ticks))

@@ -32,7 +32,7 @@ def child(path: Path) -> tuple[subprocess.Popen[str], int]:
     return process, int(process.stdout.readline())
 
 
-def test_process_is_alive_until_it_is_killed_and_each_death_counts_as_an_attempt(tmp_path: Path) -> None:
+def test_process_is_alive_until_killed_and_each_death_counts_as_an_attempt(tmp_path: Path) -> None:
     path = tmp_path / "heartbeat.json"
     for attempt in (1, 2):
         process, reported = child(path)
@@ -68,7 +68,7 @@ def test_a_reused_process_id_is_a_different_process(tmp_path: Path) -> None:
         assert not is_alive(path)
 
 
-def test_job_of_a_different_machine_is_dead_once_its_heartbeat_is_too_old(
+def test_job_of_a_different_machine_is_dead_if_the_heartbeat_is_too_old(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # The age of the heartbeat decides, by the clock of the file system.
@@ -98,7 +98,7 @@ def test_heartbeat_file_is_touched_repeatedly(tmp_path: Path, monkeypatch: pytes
         assert path.stat().st_mtime > 1
 
 
-def test_progress_of_the_run_is_written_as_it_advances(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_heartbeat_file_has_the_current_progress_of_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(heartbeat, "_LOOK_SECONDS", 0.01)
     path = tmp_path / "a"
 
@@ -119,7 +119,7 @@ def test_progress_of_the_run_is_written_as_it_advances(tmp_path: Path, monkeypat
         assert is_alive(path)
 
 
-def test_other_jobs_of_this_machine_are_counted(tmp_path: Path) -> None:
+def test_other_living_jobs_of_this_machine_are_counted(tmp_path: Path) -> None:
     study = tmp_path / "studies/s"
     own = study / "0" / heartbeat.HEARTBEAT
     signs = [study / name / heartbeat.HEARTBEAT for name in "01234"]

@@ -97,7 +97,7 @@ def test_jobs_share_no_steps_if_a_callback_may_depend_on_the_run_length(app: App
     assert steps_of(sweep(app, "s", *SMALL, *WSD, *notes, "ssr=0.5,1", "share=true", "plan=true")) == (26, 36)
 
 
-def test_damaged_checkpoint_is_refused_until_it_is_removed(app: App, in_tmp: Path) -> None:
+def test_damaged_checkpoint_is_refused_until_removed(app: App, in_tmp: Path) -> None:
     sweep(app, "s", *SMALL, *WSD, "ssr=0.5,1", "share=true")
     (damaged,) = Path("studies/s/shared/points").glob("*-ba19")
     with (damaged / "checkpoints/ba19/state.pt").open("r+b") as file:
@@ -116,7 +116,7 @@ def test_damaged_checkpoint_is_refused_until_it_is_removed(app: App, in_tmp: Pat
     assert cost_of(Path("studies/s")) is None
 
 
-def test_same_command_completes_a_job_that_ended_while_copying_shared_steps(
+def test_repeated_command_completes_a_job_that_ended_while_copying_shared_steps(
     app: App, in_tmp: Path, trunk: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The job ends after it has copied the metrics log, and before it has written its first checkpoint."""

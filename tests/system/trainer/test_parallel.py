@@ -15,7 +15,7 @@ from ssr_hydra.trainer.processes import ALONE
 CPU = torch.device("cpu")
 
 
-def test_one_process_uses_the_model_unwrapped_and_cannot_shard_it() -> None:
+def test_single_process_uses_the_unwrapped_model_and_refuses_sharding() -> None:
     model = nn.Linear(2, 2)
     assert wrapped(model, "ddp", ALONE, CPU) is model
     for call in (lambda: wrapped(model, "fsdp", ALONE, CPU), lambda: shard(model, ALONE, CPU)):

@@ -72,7 +72,7 @@ def test_inconsistent_rank_and_size_are_refused(environment: Mapping[str, str], 
         ("a,b", "a"),
     ],
 )
-def test_rank_0_listens_on_the_first_node_of_the_step(nodes: str, first: str) -> None:
+def test_rank_0_listens_on_the_first_node_of_the_slurm_step(nodes: str, first: str) -> None:
     assert _address({**SRUN, "SLURM_STEP_NODELIST": nodes})["MASTER_ADDR"] == first
 
 

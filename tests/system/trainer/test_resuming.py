@@ -144,7 +144,7 @@ class Bag(nn.Module):
 
 
 @pytest.mark.parametrize(("length", "batch"), [("170tok", 5), ("31sp", 9), ("17ba", 5), ("3iter", 9), ("1.9ep", 5)])
-def test_run_in_any_unit_resumes(tmp_path: Path, length: str, batch: int) -> None:
+def test_run_with_a_length_in_any_unit_can_be_resumed(tmp_path: Path, length: str, batch: int) -> None:
     """Batches of tokens with different lengths: evaluations and checkpoints occur at the same batches."""
     options = {
         "counts": {"iteration_length": "5ba"},
@@ -291,7 +291,7 @@ def test_resumed_run_repeats_an_interrupted_evaluation_at_the_same_batch(tmp_pat
 
 
 @pytest.mark.parametrize("has_folder", [True, False])
-def test_without_checkpoints_ctrl_c_interrupts_immediately(tmp_path: Path, has_folder: bool) -> None:
+def test_ctrl_c_interrupts_a_run_without_checkpoints_immediately(tmp_path: Path, has_folder: bool) -> None:
     run = trainer(tmp_path if has_folder else None, LOADERS["seeded"](), checkpoint={"enabled": not has_folder})
     interrupt_at(run, 4, signal.SIGINT)
     later: list[int] = []
@@ -314,7 +314,7 @@ def test_signal_after_the_last_batch_changes_nothing(tmp_path: Path) -> None:
 # ---- where a run begins
 
 
-def test_skipped_damaged_checkpoint_is_recorded(tmp_path: Path) -> None:
+def test_damaged_checkpoint_that_resume_skips_is_recorded(tmp_path: Path) -> None:
     cut(trainer(tmp_path, LOADERS["seeded"]()), 5, 4)
     newest = tmp_path / "checkpoints" / "ba5" / "state.pt"
     newest.write_bytes(newest.read_bytes()[:-1])
@@ -325,7 +325,7 @@ def test_skipped_damaged_checkpoint_is_recorded(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("ours", "other"), [(True, {"eval_interval": "1ba"}), (False, {"objective": "eval/accuracy"})])
-def test_resume_refuses_changed_evaluations_that_set_learning_rates(
+def test_resume_refuses_changed_evaluations_if_the_scheduler_uses_metrics(
     tmp_path: Path, ours: bool, other: dict[str, Any]
 ) -> None:
     def made(run_dir: Path, plateau: bool = True, **more: Any) -> Trainer:
@@ -347,7 +347,7 @@ def test_resume_refuses_changed_evaluations_that_set_learning_rates(
     made(tmp_path / "cosine", plateau=False, **other)  # without a plateau, evaluations do not change the run
 
 
-def test_refused_resume_keeps_the_record(tmp_path: Path) -> None:
+def test_refused_resume_does_not_change_the_record(tmp_path: Path) -> None:
     trainer(tmp_path, LOADERS["seeded"]()).fit()
     before = (tmp_path / "result.json").read_bytes()
     for options in (
@@ -391,7 +391,7 @@ def test_checkpoint_is_not_resumed_into_a_folder_with_a_record_of_a_different_ru
     assert RunResult.load(tmp_path / "b").steps == 27
 
 
-def test_one_of_many_checkpoints_can_be_resumed(tmp_path: Path) -> None:
+def test_run_can_resume_from_any_of_several_checkpoints(tmp_path: Path) -> None:
     """The checkpoint is named by its folder, in a different run or in an earlier part of the same run."""
     whole = trainer(tmp_path / "a", LOADERS["seeded"](), checkpoint={"interval": "20ba"})
     whole.fit()

@@ -62,7 +62,9 @@ def test_types_of_handwritten_nodes_are_checked(composed: Composed, field: str, 
 
 
 @pytest.mark.parametrize("root", ["/etc", "~/.ssh", "../here", "data/../../x", "link/x", "/"])
-def test_a_config_cannot_download_to_other_folders(composed: Composed, in_tmp: Path, root: str) -> None:
+def test_config_cannot_download_outside_the_working_and_data_folders(
+    composed: Composed, in_tmp: Path, root: str
+) -> None:
     (in_tmp / "link").symlink_to("/usr")
     with refused("data.train.root", PathError):
         check(composed("data=mnist", f"data.train.root='{root}'"))
@@ -79,7 +81,7 @@ def test_a_config_may_download_below_the_working_folder_or_the_data_folder(
 
 
 @pytest.mark.parametrize("place", ["model", "trainer.loss", "data.augment", "data.train"])
-def test_a_data_set_in_any_part_of_the_config_is_checked(composed: Composed, place: str) -> None:
+def test_data_sets_in_every_part_of_the_config_are_checked(composed: Composed, place: str) -> None:
     from ssr_hydra.app.check import plain
 
     values = plain(composed())
@@ -95,7 +97,7 @@ def test_a_data_set_in_any_part_of_the_config_is_checked(composed: Composed, pla
         module.check_known({"a": node["transforms" if place == "data.train" else "reduction"]})  # before all else
 
 
-def test_without_torchvision_the_data_is_refused_at_composition(
+def test_config_that_needs_uninstalled_torchvision_is_refused_at_composition(
     composed: Composed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module.importlib.util, "find_spec", lambda name: None)  # type: ignore[attr-defined]
@@ -118,7 +120,7 @@ def test_without_torchvision_the_data_is_refused_at_composition(
         {"_target_": "ssr_hydra.data.Digits", "split": "eval"},
     ],
 )
-def test_known_sizes_and_shapes_equal_those_of_the_loaded_data(node: dict[str, Any]) -> None:
+def test_sizes_and_shapes_known_before_loading_equal_those_of_the_loaded_data(node: dict[str, Any]) -> None:
     data = instantiate(node)
     assert known_samples(node) == len(data)
     images = module._images(node)

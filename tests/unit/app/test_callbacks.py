@@ -95,7 +95,7 @@ def test_debug_runs_are_short_and_their_records_name_the_preset(composed: Compos
     assert run(composed, tmp_path / "real", "ssr=0.05").name == "digits"
 
 
-def test_preset_debug_overfit_reaches_accuracy_1(composed: Compose, tmp_path: Path) -> None:
+def test_debug_overfit_preset_reaches_accuracy_1(composed: Compose, tmp_path: Path) -> None:
     result = run(composed, tmp_path, "debug=overfit")
     assert result.steps == 400
     assert result.metrics["eval/accuracy"] == 1.0

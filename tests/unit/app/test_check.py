@@ -364,7 +364,7 @@ def test_evaluation_metric_as_objective_needs_evaluation_data(experiment: dict[s
 
 
 @pytest.mark.parametrize("field", ["objective", "best"])
-def test_one_value_of_a_metric_can_be_the_objective(experiment: dict[str, Any], field: str) -> None:
+def test_one_value_of_a_metric_object_can_be_the_objective(experiment: dict[str, Any], field: str) -> None:
     """Only the first evaluation shows the keys of a metric object, so any key passes here. A function has no keys."""
     node = experiment["trainer" if field == "objective" else "checkpoint"]
     experiment["trainer"]["metrics"]["scores"] = {"_target_": "my_lab.Scores"}

@@ -46,7 +46,7 @@ def test_valid_options_are_accepted(composed: Callable[..., DictConfig], overrid
         ("adamw", "beta1", "betas:[0.95,0.9]"),
     ],
 )
-def test_schedule_that_raises_the_momentum_of_a_rule_to_one_is_refused(
+def test_schedule_that_raises_the_momentum_of_a_rule_to_1_is_refused(
     composed: Callable[..., DictConfig], optimizer: str, field: str, rule: str
 ) -> None:
     overrides = [f"optimizer={optimizer}", f"+scheduler@schedules.{field}=linear", f"schedules.{field}.alpha_i=1.1"]
@@ -89,7 +89,7 @@ def test_values_of_the_wrong_kind_are_refused(experiment: dict[str, Any], key: s
             check(experiment)
 
 
-def test_preset_no_decay_needs_a_weight_decay_above_0(composed: Callable[..., DictConfig]) -> None:
+def test_the_preset_no_decay_needs_a_weight_decay_above_0(composed: Callable[..., DictConfig]) -> None:
     with refused("param_groups.no_decay.weight_decay", ConflictError):
         check(composed("param_groups=no_decay"))
     check(composed("param_groups=no_decay", "optimizer.weight_decay=1e-4"))

@@ -25,7 +25,7 @@ def table(in_tmp: Path) -> None:
     (in_tmp / "t.csv").write_text("width,length,kind\n" + "".join(rows))
 
 
-def test_metric_of_a_preset_is_removed_by_null(composed: Composed) -> None:
+def test_null_removes_a_metric_of_a_preset(composed: Composed) -> None:
     keys = {"trainer.metrics.accuracy": "null", "+trainer.metrics.top2._target_": "ssr_hydra.trainer.accuracy"}
     overrides = [f"{key}={value}" for key, value in keys.items()]
     values = check(composed(*overrides, "trainer.objective=eval/top2"))
@@ -71,7 +71,9 @@ def test_classes_that_occur_only_in_evaluation_data_are_counted(refused: Callabl
 TABLES = Path(__file__).parents[1] / "data" / "tables"
 
 
-def test_two_files_are_used_completely_for_training_and_evaluation(app: Callable[..., object], in_tmp: Path) -> None:
+def test_separate_training_and_evaluation_files_are_both_used_completely(
+    app: Callable[..., object], in_tmp: Path
+) -> None:
     arguments = ("data=arrays", f"data.train.path={TABLES / 'trees_train.csv'}", "model=mlp", "model.in_features=2")
     app(*arguments, f"data.eval.path={TABLES / 'trees_test.csv'}", "model.num_classes=3", "hydra.run.dir=out")
     result = json.loads((in_tmp / "out" / "result.json").read_text())

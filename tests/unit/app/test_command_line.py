@@ -100,7 +100,7 @@ def test_printed_command_continues_a_run(typed: str, resume: str, command: str) 
         (["/x/python", "/nowhere/ssr-train", "a=1"], ["/nowhere/ssr-train", "a=1"], ("/nowhere/ssr-train",)),
     ],
 )
-def test_shown_command_has_the_program_as_the_user_started_it(
+def test_typed_command_begins_with_the_program_that_the_user_started(
     whole: list[str], argv: list[str], program: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys, "orig_argv", whole)

@@ -152,7 +152,7 @@ def test_config_that_does_not_fit_the_model_is_refused(
         make(composed, ConvNet(), *overrides.split())
 
 
-def test_schedules_of_fields_are_built_by_name(composed: Compose) -> None:
+def test_schedules_of_optimizer_fields_are_built_by_field_name(composed: Compose) -> None:
     overrides = ("optimizer=adamw", "+scheduler@schedules.weight_decay=cosine", "schedules.weight_decay.alpha_f=0.1")
     fields = make_fields(check(composed(*overrides)), ())
     assert fields == {"weight_decay": CosineAnnealingScheduler(alpha_f=0.1)}
@@ -177,7 +177,7 @@ def test_each_param_group_follows_its_schedule(composed: Compose) -> None:
     assert groups([optimizer], "lr") == {"default": 0.0, "head": 0.1 * 10 * 0.5}
 
 
-def test_run_with_every_kind_of_schedule_resumes_bitwise_and_uses_changed_values(
+def test_run_with_every_kind_of_schedule_resumes_bitwise_equal_and_uses_changed_values(
     composed: Compose, in_tmp: Path
 ) -> None:
     def trainer(folder: str, *overrides: str) -> Any:

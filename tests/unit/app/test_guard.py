@@ -240,7 +240,7 @@ def test_a_file_that_changes_after_the_check_is_not_read_again(
     assert "seed: 1\n" in (in_tmp / "r/.hydra/config.yaml").read_text()
 
 
-def test_a_replayed_run_does_not_keep_its_trust(app: App, in_tmp: Path, refused: Refused) -> None:
+def test_replayed_run_does_not_keep_the_trust_of_the_original_run(app: App, in_tmp: Path, refused: Refused) -> None:
     quick = ("max_duration=1ba", "trainer.progress=none")
     assert app(*quick, "trust=[pytest]", "hydra.run.dir=r").code == 0
     replay = ("--config-path", "r/.hydra", "--config-name", "config")

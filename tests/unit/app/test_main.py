@@ -161,7 +161,7 @@ def test_error_for_spaces_around_the_equals_sign_shows_the_override_without_spac
         ("--cfg all --package=_global_ ssr=2", "ssr: 2.0\n"),
     ],
 )
-def test_package_of_cfg_prints_a_part_of_the_config(app: App, typed: str, printed: str) -> None:
+def test_flags_cfg_and_package_print_a_part_of_the_config(app: App, typed: str, printed: str) -> None:
     answer = app(*typed.split())
     assert (answer.code, answer.err) == (0, "")
     assert printed in answer.out if "_global_" in typed else printed == answer.out
@@ -262,7 +262,7 @@ def test_error_for_a_scheduler_without_target_says_how_to_begin_its_file(
         ("data=arrays", "data.train.path=t.csv", "model=mlp", "model.in_features=1", "scheduler.t_warmup=1ep"),
     ],
 )
-def test_config_is_checked_once_and_its_schedule_is_bound_twice(
+def test_config_is_checked_once_and_the_schedule_is_bound_twice(
     app: App, in_tmp: Path, monkeypatch: pytest.MonkeyPatch, typed: tuple[str, ...]
 ) -> None:
     from ssr_hydra.app import check

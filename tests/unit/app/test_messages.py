@@ -46,13 +46,13 @@ def test_error_for_a_missing_value_says_how_to_set_it() -> None:
     assert (error.field, error.fix) == ("a.b", "set a.b=...")
 
 
-def test_error_for_a_mapping_in_place_of_a_list_says_so() -> None:
+def test_error_says_that_a_mapping_cannot_replace_a_list() -> None:
     error = explain(raised(lambda: OmegaConf.merge({"points": [1]}, {"points": {"a": 1}})))
     assert "a mapping cannot replace a list" in str(error)
 
 
 @pytest.mark.parametrize("message", ["", "\n\n", "several\nlines\n"])
-def test_error_of_any_other_kind_is_one_line(message: str) -> None:
+def test_any_hydra_error_becomes_one_line(message: str) -> None:
     assert "\n" not in str(explain(HydraException(message)))
 
 

@@ -61,7 +61,7 @@ OF_A_RUN = {
 
 
 @pytest.mark.parametrize("text", OF_A_RUN.values(), ids=OF_A_RUN)
-def test_unreadable_config_of_a_run_folder_is_not_read(in_tmp: Path, text: str | None) -> None:
+def test_run_folder_with_an_unreadable_config_is_accepted_quickly(in_tmp: Path, text: str | None) -> None:
     """The checkpoint of a run decides whether the command may continue the run. The config is read within limits."""
     save(CheckpointStore(in_tmp / "r/checkpoints"), 2)
     config = in_tmp / "r/.hydra/config.yaml"
@@ -174,7 +174,7 @@ def test_job_made_from_a_copied_config_equals_the_job_composed_by_hydra(typed: l
 
 
 @pytest.mark.parametrize("sweep", [[], ["-m"]])
-def test_named_scheduler_without_a_param_group_is_refused(sweep: list[str]) -> None:
+def test_named_scheduler_that_no_param_group_uses_is_refused(sweep: list[str]) -> None:
     schedulers = ["~scheduler", "+scheduler@scheduler.default=cosine", "+scheduler@scheduler.head=linear"]
     assert refusal(*sweep, *schedulers).field == "scheduler.head"
     flight(*sweep, *schedulers, "+param_groups.head={params:x,schedule:head}")
@@ -325,7 +325,7 @@ def test_plan_lists_a_job_once_even_if_its_values_are_spelled_differently() -> N
     ]
 
 
-def test_plan_of_a_different_study_is_refused_as_its_sweep_is(tmp_path: Path) -> None:
+def test_plan_of_a_different_study_is_refused_like_a_sweep(tmp_path: Path) -> None:
     first, other = (flight("-m", "ssr=0.5,1", *typed).sweep for typed in ((), ("optimizer.lr=0.3", "plan=true")))
     assert first is not None
     assert other is not None

@@ -52,7 +52,7 @@ def test_new_name_replaces_the_template_name_everywhere(new_lab: Path) -> None:
     assert not any("my_lab" in path.read_text() for path in files)
 
 
-def test_configs_are_valid_by_the_schemas_of_the_project(new_lab: Path) -> None:
+def test_configs_of_the_project_match_the_schemas_of_the_project(new_lab: Path) -> None:
     own = schemas(str(new_lab / "conf"))
     files = list((new_lab / "conf").rglob("*.yaml"))
     assert {path.parent.name for path in files} == {"model", "data", "trainer", "experiment"}

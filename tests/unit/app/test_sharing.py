@@ -58,7 +58,7 @@ def test_only_fields_without_effect_on_the_shared_steps_may_differ(
         (("callbacks=[ema]", "callbacks.ema.half_life=0.1dur"), "callbacks.ema.half_life"),
     ],
 )
-def test_fractions_of_runs_of_different_length_are_different_times(
+def test_equal_fractions_of_runs_with_different_lengths_are_different_times(
     composed: Compose, change: tuple[str, ...], field: str
 ) -> None:
     jobs = [job(composed, *WSD, *change, ssr) for ssr in ("ssr=1", "ssr=0.5")]
@@ -95,7 +95,7 @@ def test_callback_that_declares_itself_shareable_is_accepted(composed: Compose) 
 
 
 @pytest.mark.parametrize("field", ["scheduler", "schedules.momentum"])
-def test_jobs_differ_from_the_first_step_at_which_any_schedule_differs(composed: Compose, field: str) -> None:
+def test_first_difference_is_the_first_step_where_any_schedule_differs(composed: Compose, field: str) -> None:
     """Two jobs differ from the first step at which one of their schedules differs: here from step 80."""
     fields = ("scheduler", "schedules.momentum")
     multistep = ("scheduler=multistep", "max_duration=400ba", "+scheduler@schedules.momentum=multistep")
@@ -143,7 +143,7 @@ def test_hint_names_the_field_that_prevents_sharing_the_warmup(
     assert job(composed, *WSD, *change).hint.removeprefix("; ") == hint
 
 
-def test_fraction_in_a_list_is_a_different_time_in_a_run_of_different_length(composed: Compose) -> None:
+def test_fraction_in_a_list_is_a_different_time_if_run_lengths_differ(composed: Compose) -> None:
     groups = set()
     for ssr in ("ssr=1", "ssr=0.5"):
         values = check(composed(*WSD, ssr), ())
@@ -161,7 +161,7 @@ def kept(composed: Compose, folder: Path, *overrides: str) -> list[int]:
     return [] if orders is None else orders.publish
 
 
-def test_checkpoint_is_kept_only_if_a_longer_run_could_start_there(composed: Compose, tmp_path: Path) -> None:
+def test_checkpoint_is_kept_only_if_a_longer_run_could_use_that_checkpoint(composed: Compose, tmp_path: Path) -> None:
     linear = ("scheduler.decay=linear", "scheduler.t_decay=0.2dur")
     assert kept(composed, tmp_path, *linear) == [321]  # of 400 steps; the first step of the decay is at the peak
     # In a longer run, these fractions are different steps, so the job keeps no checkpoint.
@@ -169,7 +169,7 @@ def test_checkpoint_is_kept_only_if_a_longer_run_could_start_there(composed: Com
     assert kept(composed, tmp_path, *linear, "callbacks=[ema]", "callbacks.ema.half_life=0.1dur") == []
 
 
-def test_plan_ignores_checkpoints_of_different_software(composed: Compose, tmp_path: Path) -> None:
+def test_plan_ignores_checkpoints_of_different_software_versions(composed: Compose, tmp_path: Path) -> None:
     checkpoint = tmp_path / "0" / "checkpoints" / "ba300"
     checkpoint.mkdir(parents=True)
     values = check(composed(*WSD), ())

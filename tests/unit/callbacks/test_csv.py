@@ -62,7 +62,7 @@ def test_numbers_keep_all_digits_and_non_finite_values_round_trip(tmp_path: Path
 
 
 @pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r"])
-def test_no_cell_is_a_formula(tmp_path: Path, start: str) -> None:
+def test_no_csv_cell_can_be_read_as_a_formula(tmp_path: Path, start: str) -> None:
     attack = f'{start}cmd|" /C calc"!A0'
     write(tmp_path, train(10, note=attack, **{attack: 1.0}))
     with (tmp_path / "metrics.csv").open(newline="", encoding="utf-8") as file:
@@ -93,7 +93,7 @@ def test_steps_repeated_after_a_resume_are_logged_once(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no file-size limit")
-def test_error_for_a_full_disk_names_path_and_bytes_and_whole_rows_remain(tmp_path: Path) -> None:
+def test_full_disk_error_names_path_and_bytes_and_whole_rows_are_kept(tmp_path: Path) -> None:
     with largest_file(500), pytest.raises(WriteError, match=r"cannot write \d+ bytes.*metrics\.csv"):
         write(tmp_path, *(train(batch) for batch in range(1, 100)))
     write(tmp_path, batch=99)  # resuming drops the incomplete row

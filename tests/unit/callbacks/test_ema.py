@@ -32,7 +32,7 @@ def steps(ema: EMA, trainer: StubTrainer, first: int, last: int) -> None:
         ema.batch_end(trainer.at(batch), torch.tensor(0.0))
 
 
-def test_average_equals_the_sum_in_its_formula(tmp_path: Path) -> None:
+def test_average_equals_the_explicit_sum_over_all_batches(tmp_path: Path) -> None:
     ema, trainer = EMA(decay=0.75, warmup=False), StubTrainer(tmp_path, model=scalar(0.0))
     ema.fit_start(trainer)
     steps(ema, trainer, 1, 10)
@@ -41,7 +41,7 @@ def test_average_equals_the_sum_in_its_formula(tmp_path: Path) -> None:
     assert average(ema) == pytest.approx(sum(0.25 * 0.75 ** (10 - k) * k for k in range(1, 11)), rel=1e-6)
 
 
-def test_with_warmup_the_first_decays_equal_the_formula(tmp_path: Path) -> None:
+def test_first_decays_with_warmup_equal_the_formula(tmp_path: Path) -> None:
     ema, trainer = EMA(decay=0.2), StubTrainer(tmp_path, model=scalar(0.0))
     ema.fit_start(trainer)
     expected = 0.0
@@ -67,7 +67,7 @@ def test_half_life_in_any_unit_is_converted_to_a_decay(tmp_path: Path, half_life
     assert ema.decay == 0.5 ** (2 / batches)
 
 
-def test_statistics_are_averaged_and_counters_copied(tmp_path: Path) -> None:
+def test_statistics_are_averaged_and_counters_are_copied(tmp_path: Path) -> None:
     model = nn.BatchNorm1d(1)
     ema = EMA(decay=0.5, warmup=False)
     ema.fit_start(StubTrainer(tmp_path, model=model))
@@ -119,7 +119,7 @@ def test_evaluation_uses_the_average_and_restores_the_weights_bitwise(tmp_path: 
     assert all(tensor is tensors[name] for name, tensor in trainer.model.state_dict(keep_vars=True).items())
 
 
-def test_failed_evaluation_restores_the_weights_at_the_end(tmp_path: Path) -> None:
+def test_fit_end_restores_the_weights_after_a_failed_evaluation(tmp_path: Path) -> None:
     trainer = StubTrainer(tmp_path, model=scalar())
     ema = EMA(decay=0.5, warmup=False)
     ema.fit_start(trainer)

@@ -140,7 +140,7 @@ def test_event_that_no_callback_handles_has_no_listeners() -> None:
     Events().fire("fit_start", None)
 
 
-def test_only_rank_0_calls_loggers_and_main_only_callbacks() -> None:
+def test_only_rank_0_calls_loggers_and_callbacks_marked_main_only() -> None:
     calls: list[str] = []
     for_main = Heard(calls, "main")
     for_main.main_only = True  # type: ignore[attr-defined]
@@ -273,7 +273,7 @@ def test_error_for_a_method_of_another_library_suggests_the_event() -> None:
             Events({"x": callback})
 
 
-def test_helper_methods_and_attributes_are_not_taken_for_misspelt_events() -> None:
+def test_helper_methods_and_attributes_are_not_reported_as_misspelt_events() -> None:
     class Own:
         batch_ends = 3  # a number, not a method
 

@@ -85,7 +85,7 @@ def test_resume_continues_the_mlflow_run_and_a_new_start_creates_a_new_run(
     assert json.loads((tmp_path / "other/mlflow.json").read_text())["place"] == f"{uri} été"
 
 
-def test_unusable_store_is_a_one_line_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unusable_store_gives_a_one_line_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "nonsense://x")
     events = Events(loggers={"mlflow": MLflowLogger()})
     with pytest.raises(RunError, match="^logger mlflow failed at fit_start: .*nonsense"):

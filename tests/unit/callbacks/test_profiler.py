@@ -36,7 +36,7 @@ def test_trace_has_only_the_active_batches(tmp_path: Path) -> None:
     assert "Self CPU time total" in table
 
 
-def test_profile_can_be_repeated(tmp_path: Path) -> None:
+def test_profiler_can_profile_several_cycles(tmp_path: Path) -> None:
     assert run(tmp_path, 20, wait=0, warmup=1, active=2, repeat=2) == [
         "table-3.txt",
         "table-6.txt",
@@ -45,7 +45,7 @@ def test_profile_can_be_repeated(tmp_path: Path) -> None:
     ]
 
 
-def test_profiler_writes_a_cycle_that_the_end_of_the_run_interrupts(tmp_path: Path) -> None:
+def test_profiler_writes_a_cycle_that_the_end_of_the_run_cuts_short(tmp_path: Path) -> None:
     assert run(tmp_path, 4, wait=1, warmup=1, active=10) == ["table-4.txt", "trace-4.json"]
 
 

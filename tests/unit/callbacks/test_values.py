@@ -12,7 +12,7 @@ from ssr_hydra.callbacks.values import columns, flat, run_folder, scalars
 from ssr_hydra.errors import MissingValueError, NotInstalledError
 
 
-def test_each_of_several_param_groups_has_a_column() -> None:
+def test_several_param_groups_have_separate_columns() -> None:
     record = {"lr": 0.1, "lrs": [0.1, 0.2], "weight_decays": [1, 2], "betas": [[0.9, 0.99]], "momentum": {"a": 1}}
     assert columns(record) == {
         "lr": 0.1,

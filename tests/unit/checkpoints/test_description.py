@@ -46,7 +46,7 @@ def refusal(changes: list[Difference], on_change: str, timestamp: Timestamp) -> 
     return None
 
 
-def test_description_read_from_a_checkpoint_has_no_differences() -> None:
+def test_json_round_trip_of_a_description_causes_no_differences() -> None:
     assert differences(json.loads(json.dumps(DESCRIPTION)), DESCRIPTION) == []
     assert differences({"betas": [0.9, 1]}, {"betas": (0.9, 1.0)}) == []
     check_change([], "refuse", WITHIN)
@@ -116,7 +116,7 @@ def test_changed_batches_are_allowed_only_at_the_end_of_an_epoch(path: str, valu
 
 @pytest.mark.parametrize("on_change", ["refuse", "extend", "rescale"])
 @pytest.mark.parametrize(("path", "value"), NEVER)
-def test_checkpoint_whose_tensors_do_not_fit_is_always_refused(path: str, value: Any, on_change: str) -> None:
+def test_checkpoint_whose_tensors_do_not_fit_the_run_is_always_refused(path: str, value: Any, on_change: str) -> None:
     message = refusal(changed(path, value), on_change, AT_END)
     assert message is not None
     assert message.startswith("resume='auto': the state of the checkpoint does not fit this run: ")

@@ -79,7 +79,7 @@ def test_error_names_a_damaged_file_and_the_previous_checkpoint_is_used(
 
 
 @pytest.mark.parametrize("name", ["state.pt", "checkpoint.json"])
-def test_bytes_that_were_zeroed_or_added_are_refused(two: tuple[Path, Path], name: str) -> None:
+def test_file_with_zeroed_or_added_bytes_is_refused(two: tuple[Path, Path], name: str) -> None:
     folder, newest = two
     whole = (newest / name).read_bytes()
     middle = len(whole) // 2
@@ -266,7 +266,7 @@ def test_error_can_be_pickled(two: tuple[Path, Path]) -> None:
     assert str(error).endswith("it is torn: 3 bytes of 5; resume from another checkpoint, or start in another folder")
 
 
-def test_state_round_trips(tmp_path: Path) -> None:
+def test_loaded_state_equals_the_saved_state(tmp_path: Path) -> None:
     state = {
         **make_state(7),
         "half": torch.arange(5, dtype=torch.bfloat16),
@@ -322,7 +322,7 @@ def test_description_that_is_not_json_data_is_refused(value: Any) -> None:
         plain_json(value, "description")
 
 
-def test_a_description_is_read_as_it_was_written(tmp_path: Path) -> None:
+def test_loaded_description_equals_the_saved_description(tmp_path: Path) -> None:
     path = save(CheckpointStore(tmp_path), 3)
     checkpoint = load(path)
     assert checkpoint.description == DESCRIPTION

@@ -24,7 +24,7 @@ def opened(resume: str | Path, run_dir: Path | None) -> tuple[str, list[str]]:
     return latest[0].path.name, latest[1]
 
 
-def test_setting_auto_finds_the_checkpoint_in_the_folder_of_the_run(a_run: Path, tmp_path: Path) -> None:
+def test_resume_auto_finds_the_checkpoint_in_the_run_folder(a_run: Path, tmp_path: Path) -> None:
     assert find("auto", a_run) == a_run / "checkpoints"
     assert opened("auto", a_run) == ("ba20", [])
     assert find("auto", tmp_path / "new") is None
@@ -32,12 +32,12 @@ def test_setting_auto_finds_the_checkpoint_in_the_folder_of_the_run(a_run: Path,
     assert open_checkpoint("auto", tmp_path / "new") is None
 
 
-def test_setting_auto_starts_from_scratch_if_the_first_checkpoint_is_incomplete(tmp_path: Path) -> None:
+def test_resume_auto_starts_from_scratch_if_the_first_checkpoint_is_incomplete(tmp_path: Path) -> None:
     (tmp_path / "checkpoints" / ".ba10.4242.new").mkdir(parents=True)
     assert find("auto", tmp_path) is None
 
 
-def test_setting_never_ignores_all_checkpoints(a_run: Path) -> None:
+def test_all_checkpoints_are_ignored_if_resume_is_set_to_never(a_run: Path) -> None:
     assert find("never", a_run) is None
     assert open_checkpoint("never", a_run) is None
 

@@ -254,7 +254,7 @@ def test_disk_full_at_the_second_file_leaves_no_partial_checkpoint(tmp_path: Pat
 
 
 @pytest.mark.parametrize("call", [0, 1, 2, 3])
-def test_disk_that_is_full_at_sync_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: int) -> None:
+def test_full_disk_at_fsync_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: int) -> None:
     """With delayed allocation, the kernel reports the full disk only at sync."""
     store, calls = CheckpointStore(tmp_path), iter(range(100))
     save(store, 10)

@@ -171,7 +171,7 @@ def test_finished_run_cannot_be_rescaled() -> None:
 
 
 @pytest.mark.parametrize(("begin", "old", "new"), [(4, 10, 20), (8, 20, 12), (1, 10, 2), (7, 10, 10)])
-def test_rescale_follows_its_formula_for_longer_and_shorter_runs(begin: int, old: int, new: int) -> None:
+def test_rescale_follows_the_formula_for_longer_and_shorter_runs(begin: int, old: int, new: int) -> None:
     state = run(f"{new}ep", begin * LENGTH)
     time_map = TimeMap.planned(run(f"{old}ep"), 1).rescaled(state)
     of_cosine, of_linear = (alpha(item, time_map, state) for item in (CosineAnnealingScheduler(), LinearScheduler()))
@@ -353,7 +353,7 @@ def test_time_map_returns_a_timestamp() -> None:
     assert time_map.plan(run("20ep", 475)).max_duration == "10ep"
 
 
-def test_repr_shows_the_counters_that_differ() -> None:
+def test_repr_shows_the_counters_that_the_time_map_changes() -> None:
     time_map = TimeMap.planned(run("10ep"), 1).rescaled(run("20ep", 375))
     assert "batch = 250 + 1/3 batch" in repr(time_map)
     assert repr(TimeMap.planned(run("10ep"), 2)) == "TimeMap(10ep, ssr 2)"

@@ -63,7 +63,7 @@ def normal(value: Any) -> Any:
 
 
 @pytest.mark.parametrize(("group", "name", "config"), CLASSES, ids=lambda x: x if isinstance(x, str) else "")
-def test_config_has_the_argument_names_order_kinds_and_defaults_of_its_class(
+def test_config_arguments_have_the_names_kinds_defaults_and_order_of_the_class(
     group: str, name: str, config: Any
 ) -> None:
     expected, config_fields = parameters(located(config)), fields(config)
@@ -167,7 +167,7 @@ def test_data_config_has_the_arguments_of_make_loaders() -> None:
     }
 
 
-def test_trainer_config_has_the_trainers_arguments() -> None:
+def test_trainer_config_has_the_arguments_of_the_trainer() -> None:
     # Values that the app itself sets or creates. The argument precision is a shortcut for step.precision.
     built = (
         "model train_dataloader eval_dataloader test_dataloader optimizers schedulers schedules max_duration ssr seed "
@@ -199,7 +199,7 @@ def test_config_of_a_settings_class_has_the_arguments_and_defaults_of_the_class(
 
 
 @pytest.mark.parametrize("group", GROUPS)
-def test_omegaconf_accepts_every_config_and_can_change_it(group: str) -> None:
+def test_omegaconf_can_load_and_change_every_config(group: str) -> None:
     for name, config in GROUPS[group].items():
         node = OmegaConf.structured(config) if not isinstance(config, dict) else OmegaConf.create(config)
         assert not OmegaConf.is_readonly(node), name

@@ -96,7 +96,7 @@ def test_configs_of_composites_keep_their_types(empty_store: ConfigStore) -> Non
     assert OmegaConf.get_type(node.phases.warmup).__name__ == "PhaseConfig"
 
 
-def test_preset_source_has_the_configs_that_register_stores(empty_store: ConfigStore) -> None:
+def test_configs_of_the_preset_source_equal_the_registered_configs(empty_store: ConfigStore) -> None:
     """The app creates presets one by one; an app of a user finds the same presets in the ConfigStore."""
     source = PresetSource("ssr_hydra", "presets://")
     names = [(group, name) for group in ("", *GROUPS) for name in source.list(group, ObjectType.CONFIG)]

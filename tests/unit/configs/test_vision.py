@@ -11,7 +11,7 @@ def test_list_of_models_equals_the_list_of_torchvision() -> None:
     assert list(TORCHVISION_MODELS) == models.list_models(module=models)
 
 
-def test_named_choice_is_the_model_of_that_name() -> None:
+def test_model_choice_has_the_name_of_the_torchvision_model() -> None:
     choices = {
         name: config.name for name, config in GROUPS["model"].items() if isinstance(config, TorchvisionModelConfig)
     }

@@ -42,7 +42,7 @@ def test_training_and_evaluation_samples_together_are_the_whole_table(table: Pat
     assert (train.tensors[0].dtype, train.tensors[1].dtype) == (torch.float32, torch.int64)
 
 
-def test_split_depends_only_on_split_seed(table: Path) -> None:
+def test_the_split_depends_only_on_split_seed(table: Path) -> None:
     with refused("eval.split_seed", MismatchError):
         make_loaders(Arrays("t.csv"), Arrays("t.csv", split="eval", split_seed=1))
     train, held_out = make_loaders(Arrays("t.csv"), Arrays("./t.csv", split="eval"), batch_size=4)
@@ -65,7 +65,7 @@ def test_columns_are_chosen_by_name_or_number(table: Path) -> None:
     assert bare.classes is None
 
 
-def test_eval_path_is_the_file_of_the_evaluation_samples(table: Path) -> None:
+def test_evaluation_samples_are_read_from_eval_path(table: Path) -> None:
     (table / "e.csv").write_text("a,b,kind\n20,0,odd\n")
     train, evaluation = (Arrays("t.csv", "e.csv", split, standardize=True) for split in ("train", "eval"))
     assert (len(train), len(evaluation)) == (10, 1)
@@ -269,7 +269,7 @@ def test_header_is_detected_if_a_name_is_above_a_column_of_numbers(in_tmp: Path,
         assert not asks
 
 
-def test_na_values_set_the_words_for_missing_targets(in_tmp: Path) -> None:
+def test_option_na_values_sets_the_words_for_missing_targets(in_tmp: Path) -> None:
     (in_tmp / "t.csv").write_text("x,kind\n1,None\n2,mild\n3,none \n4,severe\n")
     with refused("targets", FormatError, match=r"targets='None': is missing \(t.csv, row 2, column 'kind'\)"):
         Arrays("t.csv")
@@ -395,7 +395,7 @@ def test_error_for_a_bad_file_names_the_file(in_tmp: Path, path: Any) -> None:
 
 
 @pytest.mark.parametrize("eval_path", [None, "eval.csv"])
-def test_test_file_is_scaled_by_the_training_samples(in_tmp: Path, eval_path: str | None) -> None:
+def test_the_test_file_is_scaled_with_training_statistics(in_tmp: Path, eval_path: str | None) -> None:
     """The training samples are 0 and 4, with mean 2 and standard deviation 2. So 10 becomes (10 - 2) / 2 = 4."""
     (in_tmp / "train.csv").write_text("x,kind\n" + "0.0,a\n4.0,b\n" * 10)
     (in_tmp / "eval.csv").write_text("x,kind\n3.0,b\n7.0,b\n")
@@ -416,7 +416,7 @@ def test_test_file_is_scaled_by_the_training_samples(in_tmp: Path, eval_path: st
         ("x,kind\n3.5,c\n", "is not a class of the training samples"),
     ],
 )
-def test_wrong_test_file_is_refused(in_tmp: Path, text: str, rule: str) -> None:
+def test_a_wrong_test_file_is_refused(in_tmp: Path, text: str, rule: str) -> None:
     (in_tmp / "train.csv").write_text("x,kind\n" + "0.0,a\n4.0,b\n" * 10)
     (in_tmp / "eval.csv").write_text("x,kind\n3.0,b\n7.0,b\n")
     (in_tmp / "test.csv").write_text(text)

@@ -36,7 +36,7 @@ def test_splits_are_disjoint_and_stratified() -> None:
     assert repr(held_out) == "Digits(split='eval': 599 of 1797 images, 1198 to train on)"
 
 
-def test_split_changes_only_with_split_seed() -> None:
+def test_the_split_changes_only_with_split_seed() -> None:
     state = torch.get_rng_state()
     first, again, other = Digits("eval"), Digits("eval"), Digits("eval", split_seed=1)
     assert torch.equal(first.tensors[0], again.tensors[0])

@@ -67,7 +67,7 @@ def test_evaluation_images_in_a_different_root_need_the_training_classes(root: P
         make_loaders(train, ImageFolder("./root"))
 
 
-def test_class_missing_in_validation_does_not_change_class_numbers(root: Path) -> None:
+def test_class_that_is_missing_in_validation_does_not_change_class_numbers(root: Path) -> None:
     data = ImageFolder("root", folder="val")
     assert [data[k][1] for k in range(len(data))] == [0, 2]
     save(root / "val/dog/0.png", picture(9))
@@ -76,7 +76,7 @@ def test_class_missing_in_validation_does_not_change_class_numbers(root: Path) -
     assert len(ImageFolder("root", folder="val", classes_from="val")) == 3
 
 
-def test_transforms_are_applied_in_order_and_null_omits_one(root: Path) -> None:
+def test_transforms_are_applied_in_order_and_null_removes_a_transform(root: Path) -> None:
     steps = {
         "crop": transforms.CenterCrop([4, 4]),
         "flip": transforms.RandomHorizontalFlip(1.0),
@@ -185,7 +185,7 @@ def test_every_transform_that_needs_no_trust_works_on_an_image(name: str) -> Non
     assert isinstance(transform(image), (torch.Tensor, Image.Image))
 
 
-def test_test_folder_has_classes_and_transforms_of_the_evaluation_data(root: Path) -> None:
+def test_the_test_folder_has_classes_and_transforms_of_the_evaluation_data(root: Path) -> None:
     save(root / "test/cat/0.png", picture(9))
     flip = transforms.RandomHorizontalFlip(p=1.0)
     data = ImageFolder("root", "val", transforms={"flip": flip}, mean=None, std=None).other("test")

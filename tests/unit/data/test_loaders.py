@@ -189,7 +189,7 @@ def test_error_for_an_invalid_argument_names_the_argument(arguments: dict[str, A
 
 
 @each("samples", [[torch.zeros(2), torch.zeros(3)], [(0, None), (1, None)], [{"x": 1}, {"y": 1}]])
-def test_samples_that_do_not_fit_into_one_batch_are_a_one_line_error(samples: Any) -> None:
+def test_samples_that_do_not_fit_into_one_batch_give_a_one_line_error(samples: Any) -> None:
     class Samples(Dataset[Any]):
         def __len__(self) -> int:
             return len(samples)

@@ -15,7 +15,7 @@ def test_split_is_stratified_and_the_total_is_exact() -> None:
     assert np.bincount(labels[held_out]).tolist() == [3, 4, 8]
 
 
-def test_split_is_a_function_of_the_seed() -> None:
+def test_the_split_is_a_function_of_the_seed() -> None:
     labels = np.zeros(100)
     assert (hold_out(labels, 0.5, 1) == hold_out(labels, 0.5, 1)).all()
     agreement = (hold_out(labels, 0.5, 1) == hold_out(labels, 0.5, 2)).mean()

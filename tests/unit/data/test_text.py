@@ -73,7 +73,7 @@ def test_splits_are_disjoint_sets_of_files_that_cover_all_files() -> None:
     assert all(name.startswith("_") or "custom" in name or name == "antigravity" for name in left_out), left_out
 
 
-def test_split_is_fixed_and_split_seed_changes_it() -> None:
+def test_the_split_changes_only_with_split_seed() -> None:
     state = torch.get_rng_state()
     first, again, other = StdlibBytes("eval"), StdlibBytes("eval"), StdlibBytes("eval", split_seed=1)
     assert first.describe() == again.describe()
@@ -172,7 +172,7 @@ def test_loader_uses_collate_fn_of_the_data_set(documents: StdlibDocuments) -> N
     assert sum(int(batch["attention_mask"].sum()) for batch in plain) == subset._ends[-1]
 
 
-def test_documents_are_counted_limited_and_described(documents: StdlibDocuments) -> None:
+def test_documents_can_be_counted_limited_and_described(documents: StdlibDocuments) -> None:
     limited = StdlibDocuments("eval", max_length=100, limit=10)
     assert len(limited) == 10
     assert torch.equal(limited[5]["input_ids"], documents[5 * len(documents) // 10]["input_ids"])

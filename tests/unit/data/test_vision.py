@@ -32,7 +32,7 @@ def cifar(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         yield tmp_path
 
 
-def test_cifar_is_downloaded_once_decoded_and_normalised(cifar: Path) -> None:
+def test_cifar_is_downloaded_only_once_and_is_decoded_and_normalised(cifar: Path) -> None:
     root = str(cifar / "root")
     data = SmallImages("cifar10", root=root)
     (cifar / "served/cifar-10-python.tar.gz").unlink()
@@ -84,7 +84,7 @@ def test_an_altered_pickle_is_not_read(cifar: Path) -> None:
     assert not hasattr(Hostile, "ran")
 
 
-def test_an_incomplete_download_is_not_used_as_a_complete_one(cifar: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_incomplete_download_is_not_used(cifar: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def cut_off(self: Any) -> None:
         Path(self.root, "cifar-10-batches-py").mkdir()
         raise ConnectionResetError("gone")

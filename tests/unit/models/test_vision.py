@@ -29,7 +29,7 @@ def test_every_model_family_is_tested() -> None:
 
 
 @pytest.mark.parametrize("name", KINDS)
-def test_stem_for_small_images_keeps_their_size(name: str) -> None:
+def test_stem_for_small_images_keeps_the_image_size(name: str) -> None:
     small = name.startswith(_WITH_STEM)
     size = 32 if small else 299 if name == "inception_v3" else 224
     # RegNets read values during construction, which tensors without memory do not have.

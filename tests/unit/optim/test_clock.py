@@ -22,7 +22,7 @@ from ssr_hydra.time import Timestamp
 # --- units --------------------------------------------------------------------------------------------------------
 
 
-def test_samples_passed_to_step_are_counted() -> None:
+def test_scheduled_lr_counts_the_samples_that_step_gets() -> None:
     optimizer = sgd(1.0)
     scheduler = ScheduledLR(optimizer, LinearScheduler(), max_duration="100sp")
     lrs = []
@@ -35,7 +35,7 @@ def test_samples_passed_to_step_are_counted() -> None:
     assert scheduler.timestamp.sample == 100
 
 
-def test_samples_passed_to_step_replace_samples_per_batch() -> None:
+def test_argument_samples_of_step_overrides_samples_per_batch() -> None:
     optimizer = sgd(1.0)
     scheduler = ScheduledLR(
         optimizer, LinearScheduler(), max_duration="2ep", dataloader_len=2, samples_per_batch=16, tokens_per_batch=100

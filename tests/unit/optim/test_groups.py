@@ -30,7 +30,7 @@ def by_name(groups: list[dict[str, Any]], key: str) -> dict[str, Any]:
     return {group["name"]: group[key] for group in groups}
 
 
-def test_preset_no_decay_selects_biases_and_norms_of_a_conv_net() -> None:
+def test_the_preset_no_decay_selects_biases_and_norms_of_a_conv_net() -> None:
     model = ConvNet()
     groups = param_groups(model, {"no_decay": NO_DECAY}, lr=0.1, weight_decay=0.5)
     assert members(model, groups) == {
@@ -41,7 +41,7 @@ def test_preset_no_decay_selects_biases_and_norms_of_a_conv_net() -> None:
     assert by_name(groups, "lr") == {"default": 0.1, "no_decay": 0.1}
 
 
-def test_preset_no_decay_selects_biases_norms_and_embeddings_of_a_transformer() -> None:
+def test_the_preset_no_decay_selects_biases_norms_and_embeddings_of_a_transformer() -> None:
     model = nn.TransformerEncoder(nn.TransformerEncoderLayer(8, 2, 16, batch_first=True), 2)
     group_members = members(model, param_groups(model, {"no_decay": NO_DECAY}))
     matrices = ("self_attn.in_proj_weight", "self_attn.out_proj.weight", "linear1.weight", "linear2.weight")
@@ -49,7 +49,7 @@ def test_preset_no_decay_selects_biases_norms_and_embeddings_of_a_transformer() 
     assert len(group_members["no_decay"]) == 2 * 8  # four biases, and two norms with a scale and a bias each
 
 
-def test_no_decay_and_layer_decay_divide_a_resnet_into_param_groups() -> None:
+def test_the_presets_no_decay_and_layer_decay_divide_a_resnet_into_param_groups() -> None:
     models = pytest.importorskip("torchvision.models")
     model = models.resnet18()
     groups = param_groups(model, {"no_decay": NO_DECAY, "deep": {"layer_decay": 0.5}}, lr=1.0, weight_decay=0.1)
@@ -111,7 +111,7 @@ def test_groups_can_be_limited_to_some_parameters() -> None:
         param_groups(model, {}, among=[nn.Parameter(torch.zeros(2))])
 
 
-def test_scaled_tensor_learning_rate_is_a_new_tensor() -> None:
+def test_scaling_a_tensor_learning_rate_creates_a_new_tensor() -> None:
     model = MLP()
     groups = param_groups(model, {"head": {"params": {"layer": -1}, "lr_scale": 2}}, lr=torch.tensor(0.5))
     assert by_name(groups, "lr") == {"default": torch.tensor(0.5), "head": torch.tensor(1.0)}

@@ -84,7 +84,7 @@ def test_second_schedule_starts_from_the_rate_that_the_user_has_set(
 
 
 @each("first,second,batches,dtype", product(WAYS, WAYS, [0, 3], [None, torch.float32]))
-def test_rate_left_by_a_schedule_is_not_an_initial_rate(
+def test_rate_that_a_schedule_has_set_is_not_an_initial_rate(
     first: Any, second: Any, batches: int, dtype: torch.dtype | None
 ) -> None:
     # A notebook cell that runs again: the warmup has set the rate to 0.

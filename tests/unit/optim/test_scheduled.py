@@ -69,7 +69,9 @@ def test_ssr_scales_the_run_and_the_schedule() -> None:
         ({"max_duration": None}, None),
     ],
 )
-def test_number_of_steps_is_known_if_the_rates_are_given(options: dict[str, Any], steps: int | None) -> None:
+def test_number_of_steps_is_known_if_the_run_length_converts_to_batches(
+    options: dict[str, Any], steps: int | None
+) -> None:
     optimizer = sgd(1.0)
     scheduler = ScheduledLR(optimizer, StepScheduler("4ba"), **options)  # this schedule needs no length
     assert hasattr(scheduler, "total_steps") == (steps is not None)  # Accelerate tests this, then compares the value

@@ -58,7 +58,7 @@ def test_error_for_a_list_with_fewer_values_than_param_groups_names_the_list() -
     assert caught.value.field == "schedulers[0].lr_lambda"
 
 
-def test_group_sharing_a_tensor_lr_starts_from_the_same_initial_rate() -> None:
+def test_groups_that_share_a_tensor_lr_have_the_same_initial_rate() -> None:
     lr = torch.tensor(0.8, dtype=torch.float64)
     optimizer = torch.optim.SGD([parameter()], lr=lr)
     torch_rates = rates(optimizer, described.ExponentialLR(0.5))

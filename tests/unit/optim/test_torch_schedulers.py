@@ -30,7 +30,7 @@ def close(values: Values, expected: Values) -> None:
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_every_class_stepped_by_batch_has_the_values_and_momenta_of_torch(name: str) -> None:
+def test_every_class_that_steps_by_batch_equals_torch_in_values_and_momenta(name: str) -> None:
     make, describe = CASES[name]
     for kind in ("sgd", "adamw") if "ycl" in name else ("sgd",):  # only cycles set the momentum
         expected = by_torch(make, kind)
@@ -39,7 +39,7 @@ def test_every_class_stepped_by_batch_has_the_values_and_momenta_of_torch(name: 
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_every_class_stepped_by_epoch_has_the_values_and_momenta_of_torch(name: str) -> None:
+def test_every_class_that_steps_by_epoch_equals_torch_in_values_and_momenta(name: str) -> None:
     make, describe = CASES[name]
     expected = by_torch(make, every=3)
     close(by_us(make, every=3, stepwise=False), expected)
@@ -94,7 +94,7 @@ def test_cyclic_schedulers_step_by_batch_by_default() -> None:
         close(by_us(make, stepwise=None), by_torch(make))
 
 
-def test_float_steps_are_read_exactly() -> None:
+def test_step_counts_given_as_floats_are_read_exactly() -> None:
     scheduler = read(theirs.CyclicLR(optimizer(), 0.1, 0.5, 3, 4))
     assert isinstance(scheduler, ours.CyclicLR)
     assert (scheduler.step_size_up, scheduler.step_size_down) == (3, 4)
@@ -161,7 +161,7 @@ def test_error_says_why_a_scheduler_is_not_a_function_of_time(make: Any, words: 
         read(make())
 
 
-def test_unknown_attributes_of_another_torch_release_are_an_error() -> None:
+def test_torch_scheduler_without_the_expected_attributes_is_refused() -> None:
     scheduler = theirs.OneCycleLR(optimizer(), 0.5, total_steps=10)
     del scheduler._anneal_func_type
     with refused("scheduler", UnsupportedError):

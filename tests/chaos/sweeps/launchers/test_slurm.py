@@ -133,7 +133,7 @@ def test_job_that_is_requeued_without_a_signal_continues_from_its_last_checkpoin
     assert_same(lab.weights(), lab.uninterrupted(*LONG, "seed=0"))
 
 
-def test_job_continues_after_an_urgent_job_preempted_it(lab: Lab) -> None:
+def test_preempted_job_continues_after_the_urgent_job(lab: Lab) -> None:
     if "urgent" not in (_sinfo() or ""):
         pytest.skip("this Slurm has no partition whose jobs preempt others")
     lab.slow.touch()

@@ -36,7 +36,7 @@ def test_run_survives_kills_and_sigterm_at_random_points(tmp_path: Path) -> None
     assert [counts["signals"][name]["stopped"] for name in SIGNALS] == [1, 0, 0, 0]
 
 
-def test_killed_command_resumes_if_repeated(tmp_path: Path) -> None:
+def test_repeating_a_killed_command_resumes_the_run(tmp_path: Path) -> None:
     """``python train.py`` with two workers, killed by the clock of this test."""
     overrides = arguments("callbacks=[ema]", optimizer="adamw", data__num_workers=2, max_duration="4ep")
     command = (str(REPO / "train.py"), *overrides)

@@ -95,7 +95,7 @@ def test_every_statistic_can_be_computed_from_the_runs(task: str) -> None:
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_the_stored_runs_are_those_that_the_script_plans(task: str) -> None:
+def test_stored_runs_equal_the_runs_that_the_script_plans(task: str) -> None:
     frame = runs(task)
     assert set(frame["status"]) == {"completed"}
     stored = set(zip(frame["recipe"], frame["control"], frame["ssr"], frame["seed"].astype(int), strict=True))

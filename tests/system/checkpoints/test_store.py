@@ -10,7 +10,7 @@ from checkpoint_helpers import kill
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="forks and kills")
-def test_save_killed_before_any_file_operation_leaves_an_intact_checkpoint(tmp_path: Path) -> None:
+def test_kill_before_any_file_operation_of_a_save_leaves_an_intact_checkpoint(tmp_path: Path) -> None:
     points = kill("steps", tmp_path)
     # For each file operation of a save, one save was killed before it: writes of at least two files, their syncs, the
     # rename and a removal.

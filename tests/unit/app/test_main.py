@@ -37,7 +37,7 @@ def test_error_names_a_run_folder_whose_log_cannot_be_written(app: App, in_tmp: 
     assert one_line(answer).startswith("error: hydra.run.dir='run': cannot be written (")
 
 
-def test_message_of_a_run_stopped_before_its_first_checkpoint_says_how_to_continue(
+def test_message_of_a_run_that_stops_before_the_first_checkpoint_says_how_to_continue(
     app: App, in_tmp: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def interrupted(*_: Any) -> None:

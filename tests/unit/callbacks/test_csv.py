@@ -79,7 +79,7 @@ def test_text_with_commas_quotes_and_line_breaks_stays_one_cell(tmp_path: Path) 
     assert table(tmp_path)[0]["note"] == text
 
 
-def test_steps_repeated_after_a_resume_are_logged_once(tmp_path: Path) -> None:
+def test_steps_that_a_resumed_run_repeats_are_logged_once(tmp_path: Path) -> None:
     write(tmp_path, train(10), evaluation(10), train(20), train(30))
     with (tmp_path / "metrics.csv").open("a") as file:
         file.write("train,4,40,64")  # the process was killed in the middle of a row
@@ -102,7 +102,7 @@ def test_full_disk_error_names_path_and_bytes_and_whole_rows_are_kept(tmp_path: 
     assert [int(row["batch"]) for row in rows] == list(range(1, len(rows) + 1))
 
 
-def test_run_started_again_replaces_the_table(tmp_path: Path) -> None:
+def test_restarted_run_replaces_the_table(tmp_path: Path) -> None:
     write(tmp_path, {**train(10), "batch": 0}, train(10))
     write(tmp_path, train(20))
     assert [row["batch"] for row in table(tmp_path)] == ["20"]

@@ -43,7 +43,7 @@ def test_every_number_is_a_scalar_at_its_batch(tmp_path: Path) -> None:
     }
 
 
-def test_steps_repeated_after_a_resume_are_read_once(tmp_path: Path) -> None:
+def test_steps_that_a_resumed_run_repeats_are_read_once(tmp_path: Path) -> None:
     write(tmp_path, train(10), train(20), train(30, gone=1.0))
     write(tmp_path, train(20), train(30), batch=10)
     scalars = scalars_of_tensorboard(tmp_path / "tensorboard")

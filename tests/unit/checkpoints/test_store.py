@@ -108,7 +108,7 @@ def test_non_finite_metric_is_never_the_best(tmp_path: Path) -> None:
     assert load(tmp_path / "ba50").metric is None
 
 
-def test_newest_checkpoint_is_the_one_saved_last(tmp_path: Path) -> None:
+def test_newest_checkpoint_is_the_last_saved_checkpoint(tmp_path: Path) -> None:
     store = CheckpointStore(tmp_path)
     for batch in (100, 200):
         save(store, batch)
@@ -196,7 +196,7 @@ def test_folder_without_checkpoints_has_no_latest_checkpoint(tmp_path: Path) -> 
         load_latest_good(tmp_path)
 
 
-def test_checkpoint_removed_during_reading_is_not_reported_as_damaged(
+def test_checkpoint_that_is_removed_during_reading_is_not_reported_as_damaged(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store = CheckpointStore(tmp_path)
@@ -245,7 +245,7 @@ def test_full_disk_is_reported_with_path_and_size_and_old_checkpoints_stay(tmp_p
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no file-size limit")
-def test_disk_full_at_the_second_file_leaves_no_partial_checkpoint(tmp_path: Path) -> None:
+def test_full_disk_at_the_second_file_leaves_no_partial_checkpoint(tmp_path: Path) -> None:
     store = CheckpointStore(tmp_path)
     save(store, 10)
     with largest_file(20_000), pytest.raises(WriteError, match=r"cannot write \d{5} bytes.*checkpoint\.json"):

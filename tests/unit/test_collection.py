@@ -79,7 +79,7 @@ def test_tests_named_in_the_docs_and_in_ci_exist() -> None:
     assert [name for name in named if not (REPO / name).exists()] == []
 
 
-def test_error_of_a_table_of_cases_has_the_failing_case() -> None:
+def test_failure_in_a_table_of_cases_names_the_failing_case() -> None:
     tried = []
 
     @each("one,other", [(1, 1), (2, 3), (4, 4)])

@@ -32,7 +32,7 @@ def test_picture_bytes_do_not_depend_on_settings_of_the_machine(file_format: str
         assert render(drawn(), file_format) == first
 
 
-def test_drawing_restores_the_settings() -> None:
+def test_drawing_restores_the_matplotlib_settings() -> None:
     before = mpl.rcParams["axes.spines.top"]
     with style():
         assert mpl.rcParams["axes.spines.top"] is False

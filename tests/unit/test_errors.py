@@ -21,7 +21,7 @@ KINDS = {
 }  # fmt: skip
 
 
-def test_message_has_field_value_rule_and_fix_in_one_line() -> None:
+def test_error_message_is_one_line_of_field_and_value_and_rule_and_fix() -> None:
     error = InputError("t_max", "10", "a duration needs a unit", "did you mean '10ba'?")
     assert str(error) == "t_max='10': a duration needs a unit; did you mean '10ba'?"
     assert (error.field, error.value, error.rule, error.fix) == (
@@ -46,7 +46,7 @@ def test_package_raises_each_kind_of_error_and_never_the_base_class() -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS.values())
-def test_renamed_error_keeps_kind_value_and_rule(kind: type[InputError]) -> None:
+def test_renamed_error_keeps_its_kind_and_value_and_rule(kind: type[InputError]) -> None:
     error = kind("t_0", 1, "rule", "fix")
     assert type(error.renamed("t_1")) is kind
     assert str(error.renamed("t_1")) == "t_1=1: rule; fix"
@@ -54,7 +54,7 @@ def test_renamed_error_keeps_kind_value_and_rule(kind: type[InputError]) -> None
 
 
 @pytest.mark.parametrize("kind", KINDS.values())
-def test_method_within_adds_a_prefix_and_keeps_the_error_type(kind: type[InputError]) -> None:
+def test_method_named_within_adds_a_prefix_and_keeps_the_error_type(kind: type[InputError]) -> None:
     outer = kind("t_0", 1, "rule", "fix").within("b").within("factors")
     assert type(outer) is kind
     assert str(outer) == "factors.b.t_0=1: rule; fix"
@@ -70,7 +70,7 @@ def test_error_is_picklable(kind: type[InputError], again: Any) -> None:
     assert (other.field, other.value, other.rule, other.fix) == ("ssr", -1.0, "rule", "fix")
 
 
-def test_error_is_picklable_even_if_its_value_is_not() -> None:
+def test_error_with_an_unpicklable_value_is_picklable() -> None:
     error = InputError("scheduler", lambda state: 1.0, "rule", "fix")
     assert str(pickle.loads(pickle.dumps(error))) == str(error)
 
@@ -85,7 +85,7 @@ class _Unprintable:
     [np.zeros((4, 4)), "two\nlines", "a\u2028b", {"text": "x\ry"}, "x" * 10_000, 10**5000, _Unprintable(), b"\n"],
     ids=["array", "newline", "separator", "return", "long", "no-repr", "raising", "bytes"],
 )
-def test_any_value_gives_one_short_line(value: object) -> None:
+def test_error_for_any_value_is_one_short_line(value: object) -> None:
     # 10**5000 has no repr in Python >= 3.11 (the digit limit raises ValueError).
     message = str(InputError("field", value, "rule", "fix"))
     assert len(message.splitlines()) == 1

@@ -46,7 +46,7 @@ def result(**changes: Any) -> RunResult:
     return RunResult(**{**values, **changes})
 
 
-def test_result_round_trips_with_exactly_the_promised_keys(tmp_path: Path) -> None:
+def test_result_is_saved_with_exactly_the_promised_keys_and_loaded_unchanged(tmp_path: Path) -> None:
     path = result().save(tmp_path)
     assert list(json.loads(path.read_text("utf-8"))) == KEYS
     assert RunResult.load(path) == result() == RunResult.load(tmp_path)
@@ -97,7 +97,7 @@ def test_finished_run_is_not_mixed_with_a_different_run(tmp_path: Path) -> None:
     assert (tmp_path / "result.json").read_bytes() == before
 
 
-def test_stopped_run_may_start_again_and_so_may_one_that_failed_before_its_first_batch(tmp_path: Path) -> None:
+def test_stopped_run_and_run_that_failed_without_a_step_may_start_again(tmp_path: Path) -> None:
     result(status="failed", error="OSError: no network", steps=0).save(tmp_path)
     refuse_finished(tmp_path)
     result(status="failed", error="OSError: no network", steps=1).save(tmp_path)
@@ -122,7 +122,7 @@ def test_stopped_run_of_an_earlier_release_is_read_as_stopped(tmp_path: Path, er
     assert RunResult.load(tmp_path).status == "failed"
 
 
-def test_resumed_run_keeps_its_lines_up_to_the_checkpoint(tmp_path: Path) -> None:
+def test_resumed_run_keeps_log_lines_up_to_the_checkpoint(tmp_path: Path) -> None:
     with MetricsLog(tmp_path) as log:
         log.write({"batch": 1})
         size = log.sync()
@@ -237,7 +237,7 @@ def _replaced(path: Path) -> None:
 
 
 @pytest.mark.parametrize("harm", [_moved, _removed, _cut, _replaced])
-def test_lost_log_ends_the_run_at_its_next_record(tmp_path: Path, harm: Callable[[Path], None]) -> None:
+def test_run_ends_at_the_next_record_if_its_log_is_lost(tmp_path: Path, harm: Callable[[Path], None]) -> None:
     with MetricsLog(tmp_path / "run") as log:
         log.write({"batch": 10})
         harm(log.path)

@@ -66,7 +66,7 @@ def test_elapsed_duration_is_the_exact_fraction(max_duration: str, batch: int, r
     assert run(batch, max_duration=max_duration, **rates).get_elapsed_duration() == Time(share, "dur")
 
 
-def test_elapsed_duration_is_none_without_length_or_rates() -> None:
+def test_elapsed_duration_is_none_if_the_length_or_a_rate_is_unknown() -> None:
     assert State(timestamp=Timestamp(batch=3)).get_elapsed_duration() is None
     # Without dataloader_len only complete epochs are known.
     assert State("4ep", timestamp=Timestamp(epoch=1, batch=15)).get_elapsed_duration() == Time("0.25dur")

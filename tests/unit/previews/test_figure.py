@@ -88,7 +88,7 @@ def test_axis_labels_have_units(max_duration: str, lr: Any, x_label: str, y_labe
     assert axes.get_xlim() == (0, right)
 
 
-def test_options_change_the_axes(example: Preview) -> None:
+def test_figure_options_change_the_axes(example: Preview) -> None:
     axes = example.figure(axis="alpha", normalize=True).axes[0]
     assert axes.get_xlabel() == "Share of the run"
     assert axes.get_ylabel() == r"Multiplier $\alpha$"

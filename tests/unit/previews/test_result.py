@@ -56,7 +56,7 @@ def test_picture_files_are_valid_and_reproducible(example: Preview, suffix: str,
         assert b"CreationDate" not in content
 
 
-def test_save_without_a_suffix_writes_both_files_in_new_folders(example: Preview, tmp_path: Path) -> None:
+def test_both_formats_are_saved_in_new_folders_if_no_suffix_is_given(example: Preview, tmp_path: Path) -> None:
     written = example.save(tmp_path / "new" / "v1.5")
     assert [path.name for path in written] == ["v1.5.png", "v1.5.svg"]
     assert sorted(path.name for path in (tmp_path / "new").iterdir()) == ["v1.5.png", "v1.5.svg"]

@@ -15,7 +15,7 @@ from ssr_hydra.previews.sampling import Trace, _simplest
 END = Fraction(10)
 
 
-def test_jump_is_found_at_its_exact_time_even_if_it_is_not_a_known_break() -> None:
+def test_jump_that_is_not_a_known_break_is_found_at_its_exact_time() -> None:
     at = Fraction(10, 3)
     traced = Trace(lambda x: 1.0 if x < at else 0.25, [Fraction(0), END], is_exact=True)
     assert traced.jumps == [at]
@@ -38,7 +38,7 @@ def test_curve_ends_with_the_last_value_before_the_end() -> None:
     assert set(traced.alphas) == {0.5}
 
 
-def test_jump_at_a_known_break_is_drawn_even_if_it_is_tiny() -> None:
+def test_tiny_jump_at_a_known_break_is_drawn() -> None:
     breaks = [Fraction(k) for k in range(11)]
     traced = Trace(lambda x: 0.01 ** math.floor(x), breaks, is_exact=True)
     assert traced.jumps == breaks[1:-1]

@@ -103,7 +103,7 @@ def test_custom_function_is_drawn_with_the_counters_of_a_run() -> None:
     assert alphas(preview_curve)["end"] == 0.125
 
 
-def test_epochs_need_no_dataloader_len_if_all_times_are_epochs_or_fractions() -> None:
+def test_dataloader_len_is_not_needed_if_all_times_are_epochs_or_fractions() -> None:
     scheduler = s.SequentialScheduler({"a": s.Phase(s.StepScheduler("2ep"), until="0.5dur"), "b": s.RexScheduler()})
     free, counted = curve(scheduler, "10ep", 0.7), curve(scheduler, "10ep", 0.7, dataloader_len=13)
     assert free == counted

@@ -34,7 +34,7 @@ steps, ssr 0.5
     )
 
 
-def test_table_without_a_learning_rate_has_no_column_for_it() -> None:
+def test_preview_table_without_a_learning_rate_has_no_rate_column() -> None:
     lines = ssr_hydra.preview(s.LinearScheduler(), max_duration="10ep").table().splitlines()
     assert lines[0].split() == ["time", "fraction", "alpha"]
     assert lines[3].split() == ["start", "0ep", "0", "%", "1"]

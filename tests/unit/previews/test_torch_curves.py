@@ -58,7 +58,7 @@ def test_several_schedulers_multiply_the_learning_rate() -> None:
     assert curve(Timestamp(batch=Fraction(31, 2), epoch=1, batch_in_epoch=Fraction(15, 2))) == pytest.approx(0.5)
 
 
-def test_schedulers_that_cannot_be_drawn_are_an_error() -> None:
+def test_scheduler_that_cannot_be_drawn_is_refused() -> None:
     with refused("scheduler", UnsupportedError):
         TorchCurve.of([("scheduler", ours.ReduceLROnPlateau())], 0.1, None)
     with refused("optimizer.lr", MissingValueError):

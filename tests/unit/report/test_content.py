@@ -57,7 +57,7 @@ def test_report_chooses_the_fastest_recipe_within_the_tolerance_of_the_best(tmp_
     assert [step.above for step in steps] == pytest.approx([0.01, 0.0])
 
 
-def test_choice_from_single_seeds_has_no_certainty(resnet50: Path) -> None:
+def test_certainty_of_a_choice_from_single_seeds_is_unknown(resnet50: Path) -> None:
     content = build(from_csv(resnet50, ssr="ssr", quality="top1", seconds="seconds"), Options(tolerance=0.3))
     assert content.choice is not None
     # From SSR 1 to 2 the quality gains 77.07 - 76.82 = 0.25, less than the tolerance. From 0.5 to 1 it gains 1.16.
@@ -165,7 +165,7 @@ def test_times_that_vary_by_a_third_are_not_compared() -> None:
     assert sentence.endswith("which may be noise of the machine. --equal seconds compares at equal seconds.")
 
 
-def test_recipes_are_compared_by_seconds_if_one_is_slower_beyond_noise() -> None:
+def test_recipes_are_compared_by_seconds_if_their_speeds_differ_beyond_noise() -> None:
     # b takes 50% longer, and single runs differ by 5%. So the lower end of the interval over 3 SSRs is far above 1.1.
     content = build(sweep_of(0.05, slower=1.5))
     assert (content.equal, content.time.pace.slow, content.time.pace.quick) == ("seconds", "b", "a")
@@ -246,7 +246,7 @@ def test_recipes_of_a_table_without_steps_are_compared_at_equal_ssr(tmp_path: Pa
     assert build(content.study, Options(equal="seconds")).equal == "seconds"
 
 
-def test_option_equal_chooses_steps_or_seconds() -> None:
+def test_option_named_equal_selects_steps_or_seconds() -> None:
     # The clock of b ran at half speed because of the machine, not because of b.
     study = sweep_of(0.0, slower=2.0)
     steps = build(study, Options(equal="steps"))
@@ -356,7 +356,7 @@ def test_recipe_without_a_completed_run_appears_only_in_the_table() -> None:
     assert "lost,,0.5,0,2,,," in table_csv(content)
 
 
-def test_recipe_whose_runs_diverge_ranks_behind_a_recipe_without_divergences(tmp_path: Path) -> None:
+def test_frequent_divergences_lower_the_rank_of_a_recipe(tmp_path: Path) -> None:
     # 8 of 24 runs of "risky" diverge; the others are better by 0.05 at each SSR.
     rng = np.random.default_rng(0)
     rows = []

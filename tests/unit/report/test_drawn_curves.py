@@ -13,7 +13,7 @@ from ssr_hydra.report.drawn_curves import learning, rates
 from ssr_hydra.studies import load
 
 
-def test_learning_curve_is_the_mean_of_each_cell_with_its_band(content: Content) -> None:
+def test_each_cell_is_drawn_as_the_mean_curve_with_a_band(content: Content) -> None:
     assert len(content.learning.drawn) == 24
     assert (content.learning.left_out, content.rates.left_out) == (0, 0)
     assert len(content.rates.drawn) == 24
@@ -52,7 +52,7 @@ def test_step_that_some_seeds_skipped_is_not_in_the_mean(tmp_path: Path) -> None
     assert curve.places["steps"] == [300, 600, 900, 1200]
 
 
-def test_long_curves_keep_their_ends(tmp_path: Path) -> None:
+def test_long_curves_keep_their_first_and_last_points(tmp_path: Path) -> None:
     write_run(tmp_path / "s/0", evaluations=1000, rates=False)
     study = load(tmp_path / "s")
     (curve,) = learning(study, ["steps", "seconds"]).drawn

@@ -27,7 +27,7 @@ def test_csv_table_has_every_digit(content: Content) -> None:
     assert {row["frontier"] for row in rows} <= {"frontier", "dominated", "within_noise"}
 
 
-def test_report_of_an_unchanged_table_of_means_is_not_a_new_look(tmp_path: Path) -> None:
+def test_report_of_unchanged_means_is_not_counted_as_another_look(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text("ssr,acc,n,sd\n0.5,0.8,3,0.01\n1,0.9,4,0.01\n", encoding="utf-8")
     study = from_csv(tmp_path / "t.csv", "ssr", "acc", n="n", sd="sd")
     (tmp_path / "report.json").write_text(as_json(build(study)), encoding="utf-8")

@@ -39,7 +39,7 @@ def test_same_records_give_bitwise_equal_figures(
     assert ET.fromstring(render(all_figures["frontier"], "svg")).tag.endswith("svg")
 
 
-def test_figure_can_show_any_name() -> None:
+def test_figure_can_show_recipe_names_with_any_characters() -> None:
     names = ["$x$", "$\\nothing$", "$", "日本語", "a" * 300, "\x1b[0m", "\ud800", "x\ny", "_{^", "\\frac"]
     content = build(
         replace(study_of({name: {1.0: [0.5], 2.0: [0.6]} for name in names}), objective=" ".join(names[:3]))
@@ -59,7 +59,7 @@ def test_each_control_of_a_recipe_has_its_own_line() -> None:
     assert len({arm["control"] for arm in payload(content)["arms"]}) == 4
 
 
-def test_first_chart_of_the_page_has_the_axis_of_the_answer() -> None:
+def test_first_chart_of_the_page_uses_the_axis_of_the_answer() -> None:
     cells = {0.5: [0.8, 0.81, 0.83], 1.0: [0.9, 0.91, 0.93]}
     study = study_of({"a": cells, "b": cells})
     content = build(study)
@@ -115,7 +115,7 @@ def marks(axes: Axes) -> list[tuple[float, float, str, str]]:
     ]
 
 
-def test_frontier_has_hollow_marks_if_a_better_recipe_is_as_fast() -> None:
+def test_frontier_marks_are_hollow_if_a_better_recipe_is_equally_fast() -> None:
     # b takes 5% longer, which counts as equal time. By seconds, every point of a would take less time.
     cells = {1.0: [0.80, 0.81, 0.82], 2.0: [0.85, 0.86, 0.87], 4.0: [0.90, 0.91, 0.92]}
     better = {1.0: [0.849, 0.86, 0.871], 2.0: [0.899, 0.91, 0.921], 4.0: [0.949, 0.96, 0.971]}

@@ -137,7 +137,7 @@ def test_the_caption_of_learning_rates_says_how_often_they_were_logged(tmp_path:
     assert "Dots are rates that were logged." in page(build(load(tmp_path / "s")))
 
 
-def test_page_mentions_dots_and_the_clock_only_if_it_uses_them(content: Content, tmp_path: Path) -> None:
+def test_page_explains_dots_and_clock_noise_only_where_they_apply(content: Content, tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text("ssr,acc,n,sd\n0.5,0.8,3,0.01\n1,0.9,4,0.01\n", encoding="utf-8")
     means = page(build(from_csv(tmp_path / "t.csv", "ssr", "acc", n="n", sd="sd")))
     dots, clock = "Each faint dot is one run.", "Intervals of speed-ups include the noise of the clock."

@@ -14,7 +14,7 @@ from ssr_hydra.report import Content, plot
 from ssr_hydra.studies import load
 
 
-def test_each_figure_is_a_function_of_a_study_and_options(tmp_path: Path) -> None:
+def test_each_plot_function_accepts_a_study_and_report_options(tmp_path: Path) -> None:
     study = load(write_study(tmp_path / "s", ("wsd",), (0.5, 1.0, 2.0), (0, 1), ("",)))
     for name in plot.__all__:
         figure = getattr(plot, name)(study, equal="seconds")

@@ -92,7 +92,7 @@ def test_logged_rates_that_contradict_the_config_are_drawn_as_dots(tmp_path: Pat
     assert curve.dots
 
 
-def test_logged_rates_that_agree_confirm_the_computed_rates(tmp_path: Path) -> None:
+def test_curve_has_no_dots_if_logged_rates_agree_with_the_config(tmp_path: Path) -> None:
     folder = tmp_path / "0"
     curve_of(folder, COSINE)
     lines = []

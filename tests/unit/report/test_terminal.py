@@ -23,7 +23,7 @@ def test_no_line_is_wider_than_the_terminal(content: Content, width: int, colour
     assert [line for line in lines if len(line) > width and " " in line.strip()] == []
 
 
-def test_escapes_are_printed_only_on_a_terminal_and_mark_the_recommended_row(content: Content) -> None:
+def test_recommended_row_is_marked_by_escapes_only_on_a_terminal(content: Content) -> None:
     assert ESCAPE not in report_text(content, 120)
     (row,) = [
         line for line in report_text(content, 120, colour=True).splitlines() if line.startswith(f"{ESCAPE}[1mwsd")
@@ -70,7 +70,7 @@ def test_a_name_is_not_cut_if_the_table_fits_without_its_last_column() -> None:
     assert as_text(table, 40).splitlines()[1].split() == ["a_recipe_of_23_letters.", "1"]  # 23 + 2 + 3 columns
 
 
-def test_characters_are_replaced_if_the_encoding_lacks_them(content: Content) -> None:
+def test_characters_that_the_encoding_lacks_are_replaced(content: Content) -> None:
     stream = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
     report_text(content, 100, stream=stream).encode("ascii")
 

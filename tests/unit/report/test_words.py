@@ -95,7 +95,7 @@ def test_an_answer_has_at_most_five_sentences_and_no_repetition(content: Content
         assert len(set(everything)) == len(everything)
 
 
-def test_single_ssr_gives_no_gain_of_a_doubling() -> None:
+def test_gain_of_a_doubling_is_unknown_with_a_single_ssr() -> None:
     content = build(study_of({"a": {1.0: [0.90, 0.91, 0.92]}, "b": {1.0: [0.80, 0.81, 0.82]}}))
     assert content.is_settled
     sentence = "No doubling of the SSR was measured for a, so the gain of longer runs is unknown."
@@ -115,7 +115,7 @@ def test_single_ssr_gives_no_gain_of_a_doubling() -> None:
         ("outside", (BEHIND,), "sure"),
     ],
 )
-def test_choice_is_not_more_certain_than_its_recipe_and_its_ssr(
+def test_certainty_of_a_choice_is_limited_by_its_recipe_and_ssr(
     content: Content, verdict: str, rivals: tuple[Rival, ...], certainty: str
 ) -> None:
     choice = chosen(content, verdict=verdict, rivals=rivals).choice
@@ -123,7 +123,7 @@ def test_choice_is_not_more_certain_than_its_recipe_and_its_ssr(
     assert choice.certainty == certainty
 
 
-def test_choice_at_the_end_of_the_range_without_a_rival_is_undecided(content: Content) -> None:
+def test_choice_without_a_rival_is_undecided_at_the_end_of_the_range(content: Content) -> None:
     def told(**changes: object) -> str:
         choice = chosen(content, **changes).choice
         assert choice is not None
@@ -184,7 +184,7 @@ def test_details_state_how_many_seeds_would_separate_rivals(
     assert [line for line in lines if not line.startswith(("Over the range", "Curves"))] == expected
 
 
-def test_means_without_a_standard_deviation_are_named_as_the_reason(tmp_path: Path) -> None:
+def test_details_explain_unknown_noise_by_missing_standard_deviations(tmp_path: Path) -> None:
     table = tmp_path / "t.csv"
     table.write_text("ssr,acc,n\n0.5,0.8,3\n1,0.9,3\n", encoding="utf-8")
     assert dict(words.details(build(from_csv(table, "ssr", "acc", n="n"))))["Which SSR"] == [
@@ -218,7 +218,7 @@ def test_answer_names_the_best_recipe_at_each_ssr(content: Content) -> None:
     assert over(content, (50, "a", "behind")) == ""
 
 
-def test_budget_is_named_by_steps_or_seconds_if_recipes_have_different_ssrs_there(content: Content) -> None:
+def test_budget_is_given_in_steps_or_seconds_if_the_ssrs_of_recipes_differ(content: Content) -> None:
     # At 50 steps, a is at SSR 0.5 and b at 0.6. "at SSR 0.5" would be wrong for b.
     standing = ((50, "b", "behind"), (100, "a", "open"))
     assert over(content, *standing, faster=1.2) == (
@@ -257,7 +257,7 @@ def test_answer_names_the_recipe_that_reaches_the_target_first(content: Content)
     assert "No recipe reaches 0.95 within the measured range." in everything(replace(content, soonest=None))
 
 
-def test_details_state_the_doubts_about_an_ssr_and_a_missed_target() -> None:
+def test_details_list_doubts_about_the_ssr_and_report_a_missed_target() -> None:
     study = study_of({"a": {1.0: [0.5], 2.0: [0.505], 4.0: [0.6], 8.0: [0.59]}})
     details = dict(words.details(build(study, Options(tolerance=0.01, target=0.9))))
     assert details["Which SSR"] == [
@@ -390,7 +390,7 @@ def test_report_states_after_how_many_runs_the_study_has_paid_off(content: Conte
     assert "paid" not in method_words.cost_of_sweep(content)  # the longest run is recommended
 
 
-def test_answer_without_a_tolerance_names_the_command_that_sets_one(tmp_path: Path, resnet50: Path) -> None:
+def test_answer_without_a_tolerance_names_the_command_that_sets_a_tolerance(tmp_path: Path, resnet50: Path) -> None:
     def told(study: Study) -> str:
         return words.answer(build(study))[0]
 

@@ -82,7 +82,7 @@ def test_warmup_of_zero_has_no_effect(make: Any) -> None:
 
 
 @pytest.mark.parametrize("make", WITH_WARMUP)
-def test_warmup_in_dur_is_a_fraction_of_the_run_for_any_scale_warmup(make: Any) -> None:
+def test_warmup_in_dur_is_always_a_fraction_of_the_run(make: Any) -> None:
     for scale_warmup in (False, True):
         values = alphas(make("0.1dur", scale_warmup=scale_warmup), (1, 4, 8), 4, max_duration="20ba")
         assert values == [0.125, 0.5, 1.0]  # 0.1 of the 80 batches that are run
@@ -110,7 +110,7 @@ def test_warmup_that_leaves_no_time_for_the_decay_is_refused(make: Any, t_warmup
 
 
 @pytest.mark.parametrize("make", [LinearScheduler, CosineAnnealingScheduler, RexScheduler])
-def test_without_warmup_a_schedule_may_end_before_the_run(make: Any) -> None:
+def test_schedule_without_warmup_may_end_before_the_run(make: Any) -> None:
     assert alphas(make(t_max="5ba", alpha_f=0.5), (5, 9), max_duration="20ba") == [0.5, 0.5]
 
 

@@ -101,7 +101,7 @@ def test_unscaled_phase_in_the_middle_keeps_its_length() -> None:
     assert alphas(scheduler, (4, 5, 7, 9), 0.5, max_duration="40ba") == [1.0, 1.0, 0.5, 0.25]
 
 
-def test_phase_end_in_dur_is_a_fraction_of_the_run_for_any_scale() -> None:
+def test_phase_end_in_dur_is_always_a_fraction_of_the_run() -> None:
     for scale in (True, False):
         scheduler = SequentialScheduler({"a": Phase(HALF, "0.25dur", scale=scale), "b": ConstantScheduler(0.1)})
         assert alphas(scheduler, (9, 10), 2, max_duration="20ba") == [0.5, 0.1]
@@ -235,7 +235,7 @@ def test_errors_of_bound_sequences_name_the_path(phases: Any, of_run: Any, field
         alphas(SequentialScheduler(phases), [0], **of_run)
 
 
-def test_later_changes_of_its_arguments_do_not_change_a_sequence() -> None:
+def test_combinators_ignore_later_changes_of_the_given_mappings() -> None:
     phases: dict[str, Any] = {"a": HALF}
     factors: dict[str, Any] = {"a": HALF}
     sequence, product = SequentialScheduler(phases), ProductScheduler(factors)

@@ -79,7 +79,7 @@ def test_batch_k_uses_alpha_at_timestamp_k() -> None:
     [LinearWithWarmupScheduler, CosineAnnealingWithWarmupScheduler, PolynomialWithWarmupScheduler,
      ConstantWithWarmupScheduler],
 )  # fmt: skip
-def test_scale_warmup_scales_the_end_of_the_warmup(make: Any) -> None:
+def test_option_scale_warmup_scales_the_end_of_the_warmup(make: Any) -> None:
     scheduler = make(t_warmup="10ba", scale_warmup=True)
     # ssr 2: the ramp takes 20 batches. There alpha(9) = .45 and alpha(10) = 1.
     assert alphas(scheduler, (9, 10, 19, 20), 2, max_duration="100ba") == pytest.approx([0.45, 0.5, 0.95, 1.0])
@@ -89,7 +89,7 @@ def test_scale_warmup_scales_the_end_of_the_warmup(make: Any) -> None:
     assert after == alphas(scheduler, [20], max_duration="100ba")[0]  # the law, at t / ssr = 20
 
 
-def test_t_max_is_compared_with_the_end_of_the_run_after_exact_scaling() -> None:
+def test_t_max_is_compared_with_the_exactly_scaled_end_of_the_run() -> None:
     # 15 epochs of 3 batches, times 1.4, are 63 batches for both. There the error is that t_max < max_duration.
     of_run = {"ssr": 1.4, "max_duration": "15ep", "dataloader_len": 3}
     for t_max in ("15ep", "45ba", "1dur", "15.01ep"):

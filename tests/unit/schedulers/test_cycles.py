@@ -120,7 +120,7 @@ def test_piecewise_refuses_invalid_points(points: Any, field: str) -> None:
         PiecewiseLinearScheduler(points)
 
 
-def test_piecewise_refuses_points_in_the_wrong_order_when_bound() -> None:
+def test_binding_a_piecewise_schedule_refuses_points_in_the_wrong_order() -> None:
     # 1ep of 5 batches is before 6ba: the order depends on the run.
     with refused("points[1]", RangeError, match=r"='1ep': .* at 6ba and 5ba"):
         alphas(PiecewiseLinearScheduler([("6ba", 1.0), ("1ep", 0.0)]), [0], dataloader_len=5)

@@ -45,7 +45,7 @@ def test_stub_for_type_checkers_is_up_to_date() -> None:
 
 
 @pytest.mark.parametrize("name", EXAMPLES)
-def test_function_equals_calling_its_class(name: str) -> None:
+def test_function_and_its_class_return_equal_multipliers(name: str) -> None:
     scheduler: Any = EXAMPLES[name]
     arguments = {field.name: getattr(scheduler, field.name) for field in fields(scheduler)}
     function = getattr(functions, snake(name))

@@ -33,7 +33,7 @@ def test_wsd_by_default_decays_over_the_last_tenth() -> None:
     assert alphas(WarmupStableDecayScheduler("4ba"), (90, 92.5, 100), max_duration="100ba") == [1.0, 0.5, 0.0]
 
 
-def test_wsd_scales_its_warmup_only_with_scale_warmup() -> None:
+def test_wsd_warmup_is_scaled_only_if_scale_warmup_is_set() -> None:
     at = (2, 4, 8, 24, 32, 40)
     fixed = WarmupStableDecayScheduler("4ba", "8ba", decay="linear")
     assert alphas(fixed, at, 2, max_duration="20ba") == [0.5, 1, 1, 1, 0.5, 0]
@@ -95,7 +95,7 @@ def test_inverse_square_root_has_a_linear_cooldown(alpha_f: float) -> None:
     assert alphas(scheduler, range(4, 102), max_duration="100ba") == pytest.approx(expected, abs=1e-12)
 
 
-def test_inverse_square_root_scales_its_warmup_only_with_scale_warmup() -> None:
+def test_inverse_square_root_warmup_is_scaled_only_if_scale_warmup_is_set() -> None:
     # ssr 2, w = 4, s = 10: s is stretched to 20, so at t = 4 + 3 * 20 the multiplier is sqrt(1/4).
     assert alphas(InverseSquareRootWithWarmupScheduler("4ba", "10ba"), (2, 64), 2) == [0.5, 0.5]
     assert alphas(InverseSquareRootWithWarmupScheduler("4ba", "10ba", scale_warmup=True), (4, 68), 2) == [0.5, 0.5]

@@ -50,7 +50,7 @@ def test_test_cases_have_an_example_of_every_class() -> None:
 
 
 @every_scheduler
-def test_call_of_a_scheduler_equals_call_of_its_curve(scheduler: Scheduler) -> None:
+def test_calling_a_scheduler_and_calling_its_curve_return_equal_values(scheduler: Scheduler) -> None:
     for batch in range(14):
         state = run(batch, 0.7, max_duration="12ba")
         alpha = scheduler(state, 0.7)
@@ -178,7 +178,7 @@ class VariableEpochDecayScheduler(ComposerScheduler):
         lambda state, epochs=10: 1.0 if state.time.epoch < epochs else 0.5,
     ],
 )  # fmt: skip
-def test_function_or_callable_object_of_the_state_can_be_a_scheduler(scheduler: Any) -> None:
+def test_any_callable_that_takes_the_state_can_be_a_scheduler(scheduler: Any) -> None:
     of_run: Any = {"max_duration": "20ep", "dataloader_len": 3}
     assert alphas(scheduler, (0, 29, 30, 59), **of_run) == [1.0, 1.0, 0.5, 0.5]
     # Test it in a product, and in a phase that begins at epoch 5 and counts epochs from there.
@@ -297,12 +297,12 @@ def test_bind_reads_the_state_of_the_run_only_once() -> None:
         ("2iter", 2, {}, "4iter"),
     ],
 )
-def test_convert_time_is_exact(time: str, ssr: Any, of_run: Any, expected: str) -> None:
+def test_function_convert_time_is_exact(time: str, ssr: Any, of_run: Any, expected: str) -> None:
     state = run(0, ssr, **of_run)
     assert convert_time(time, state, ssr) == convert_time(Time(time), state, ssr) == Time(expected)
 
 
-def test_convert_time_can_be_imported_by_its_name_in_composer() -> None:
+def test_function_convert_time_can_be_imported_by_its_composer_name() -> None:
     assert ssr_hydra._convert_time is schedulers._convert_time is convert_time
 
 

@@ -43,7 +43,7 @@ def test_clock_of_seconds_counts_nanoseconds() -> None:
     assert clock.read(Timestamp(seconds=0.5)) == 5 * 10**8
 
 
-def test_timestamps_of_other_libraries_are_read_with_get() -> None:
+def test_timestamps_of_other_libraries_are_read_by_their_method_get() -> None:
     foreign: Any = ForeignState("3ep", ForeignTimestamp(7, 4, 32, 1024), 4)
     run = Run.of(foreign)
     assert (run.is_native, run.dataloader_len, run.samples_per_batch) == (False, 4, None)

@@ -25,7 +25,7 @@ def test_step_scheduler_decays_at_each_multiple_of_its_size() -> None:
     assert alphas(StepScheduler("3ba", 0.5), range(8)) == [1, 1, 1, 0.5, 0.5, 0.5, 0.25, 0.25]
 
 
-def test_exponential_decays_continuously() -> None:
+def test_exponential_scheduler_decays_continuously() -> None:
     # gamma ** (k / 2): the square root of 1/4 is 1/2.
     assert alphas(ExponentialScheduler(0.25, "2ba"), range(5)) == [1.0, 0.5, 0.25, 0.125, 0.0625]
     # The default period is an epoch, here of 4 batches.
@@ -45,7 +45,7 @@ def test_overflow_of_a_multiplier_is_an_error() -> None:
         alphas(MultiStepScheduler(["1ba", "2ba"], 1e300), [0])
 
 
-def test_multistep_counts_the_milestones_reached() -> None:
+def test_multistep_scheduler_decays_at_every_milestone() -> None:
     assert alphas(MultiStepScheduler(["2ba", "5ba"], 0.5), range(7)) == [1, 1, 0.5, 0.5, 0.5, 0.25, 0.25]
 
 
@@ -69,7 +69,7 @@ def test_milestone_inside_the_warmup_takes_effect_after_the_warmup() -> None:
     assert alphas(scheduler, range(8)) == [0, 0.25, 0.5, 0.75, 0.5, 0.5, 0.25, 0.25]
 
 
-def test_multistep_scales_its_warmup_only_with_scale_warmup() -> None:
+def test_multistep_warmup_is_scaled_only_if_scale_warmup_is_set() -> None:
     # ssr 2 moves the milestone from 6 to 12 in either case; the warmup of 4 takes 8 with the flag.
     at = (2, 4, 8, 11, 12)
     assert alphas(MultiStepWithWarmupScheduler("4ba", ["6ba"], 0.5), at, 2) == [0.5, 1, 1, 1, 0.5]

@@ -34,7 +34,7 @@ def second_phase(look: Any, until: str = "6ba") -> SequentialScheduler:
     return SequentialScheduler({"a": Phase(ConstantScheduler(), until), "b": look})
 
 
-def test_function_gets_the_state_of_the_run_or_a_copy_at_another_time() -> None:
+def test_function_gets_the_state_of_the_run_or_a_copy_with_another_time() -> None:
     look, state = Looks(), State("4ba", timestamp=Timestamp(batch=1), optimizers=[object()])  # type: ignore[list-item]
     curve = bind(look, state)
     curve(state.timestamp)

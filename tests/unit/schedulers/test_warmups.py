@@ -58,7 +58,7 @@ def test_one_cycle_with_an_increase_longer_than_the_run_is_refused() -> None:
         alphas(OneCycleScheduler("20ba", "100ba"), [0], 2, max_duration="10ba")
 
 
-def test_combinators_refuse_a_warmup_that_its_phase_or_the_run_never_finishes() -> None:
+def test_combinators_refuse_a_warmup_longer_than_the_phase_or_the_run() -> None:
     warmup = ConstantWithWarmupScheduler("20ba")
     with refused("factors.a.t_warmup", RangeError, match="the run ends at 15ba at ssr 0.5"):
         alphas(ProductScheduler({"a": warmup}), [0], 0.5, max_duration="30ba")
@@ -82,7 +82,7 @@ def test_warmup_is_accepted_if_it_cannot_be_compared_with_the_run() -> None:
 
 
 @pytest.mark.parametrize("name", ["constant", "linear", "cosine", "polynomial"])
-def test_t_max_in_dur_is_refused_like_the_same_time_in_batches(name: str) -> None:
+def test_too_early_t_max_is_refused_in_dur_and_in_batches(name: str) -> None:
     for t_max in ("75ba", "0.75dur"):
         for ssr in (0.5, 1, 2):
             with refused("t_max", RangeError):

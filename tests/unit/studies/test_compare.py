@@ -75,7 +75,7 @@ def test_recipes_without_common_seeds_have_no_difference(other: dict[int | None,
     assert math.isnan(row.difference)
 
 
-def test_error_lists_the_recipes_if_one_is_unknown() -> None:
+def test_error_for_an_unknown_recipe_lists_the_recipes() -> None:
     study = study_of({"a": {1.0: A}, ("a", "truncate"): {1.0: B}})
     with refused("b", UnknownNameError, match=r"choose from 'a', \('a', 'truncate'\)"):
         paired(study, "a", "wsd")
@@ -100,7 +100,7 @@ def test_gains_between_measured_ssrs_are_linear_in_log_ssr() -> None:
     assert (row.low, row.high) == pytest.approx((low, high))
 
 
-def test_doubling_across_other_ssrs_is_interpolated_from_three_cells() -> None:
+def test_doubling_to_an_unmeasured_ssr_is_interpolated_from_three_cells() -> None:
     one, two, three = np.array(A), np.array(B), np.array([0.97, 0.93, 0.94, 0.99])
     (row,) = doublings(study_of({"a": {1.0: one, 1.5: two, 3.0: three}}, noise="cell")).iloc[:1].itertuples()
     seeds = zip(one, two, three, strict=True)
@@ -109,7 +109,7 @@ def test_doubling_across_other_ssrs_is_interpolated_from_three_cells() -> None:
     assert (row.gain, row.low, row.high) == pytest.approx((gain.mean(), low, high))
 
 
-def test_ssr_whose_double_was_not_measured_has_no_doubling() -> None:
+def test_ssr_whose_double_is_beyond_the_range_has_no_doubling() -> None:
     assert doublings(study_of({"a": {1.0: A, 1.9: B}})).empty
     assert doublings(study_of({"a": {0.1: A, 0.2: B}}))["ssr"].tolist() == [0.1]
 
@@ -156,7 +156,7 @@ def test_rivals_are_excluded_by_simultaneous_intervals() -> None:
 
 
 @pytest.mark.parametrize(("recipes", "gap"), [(2, 0.0), (6, 0.7)])
-def test_truly_best_recipe_is_the_best_or_a_possible_best_in_simulation(recipes: int, gap: float) -> None:
+def test_truly_best_recipe_is_chosen_or_stays_a_rival_in_simulation(recipes: int, gap: float) -> None:
     # Recipe 0 is the best. Count the studies in which it is neither chosen nor open: about 1% of 150.
     rng = np.random.default_rng(5)
     lost = 0

@@ -139,7 +139,7 @@ def test_error_for_a_table_without_a_run_names_a_fix(tmp_path: Path, text: str, 
     assert caught.value.fix == fix
 
 
-def test_column_has_one_meaning(tmp_path: Path) -> None:
+def test_column_with_two_meanings_is_refused(tmp_path: Path) -> None:
     path = written(tmp_path, "m,steps,acc\na,50,0.5\nb,100,0.6\n")
     for field, options in (
         ("pool", {"recipe": "m", "pool": "m"}),
@@ -167,7 +167,7 @@ def test_invalid_columns_of_summaries_are_refused(
         from_csv(written(tmp_path, SUMMARIES), "ssr", "acc", recipe="recipe", **columns)  # type: ignore[arg-type]
 
 
-def test_mean_of_several_runs_next_to_another_row_is_refused(tmp_path: Path) -> None:
+def test_mean_of_several_runs_must_be_the_only_row_of_a_cell(tmp_path: Path) -> None:
     path = written(tmp_path, SUMMARIES + "a,1,0.91,5,0.02\nb,2,0.9,x,\n")
     with refused("n", ConflictError, match="lines 3 and 6"):
         from_csv(path, "ssr", "acc", recipe="recipe", n="runs", sd="spread")
@@ -439,7 +439,7 @@ def test_decimal_commas_are_read_as_decimal_points(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "-inf", "Diverged", "N/A"])
-def test_run_without_a_quality_has_diverged(tmp_path: Path, text: str) -> None:
+def test_run_without_a_quality_is_counted_as_diverged(tmp_path: Path, text: str) -> None:
     rows = "1,0.8,safe\n1,0.82,safe\n" * 3 + "1,0.9,risky\n1,0.91,risky\n1,0.92,risky\n"
     path = written(tmp_path, f"ssr,acc,method\n{rows}" + f"1,{text},risky\n" * 3)
     study = from_csv(path, "ssr", "acc", recipe="method")

@@ -186,7 +186,7 @@ def test_a_speed_up_of_single_seeds_has_no_interval() -> None:
         assert table[["low", "high"]].isna().all(axis=None)
 
 
-def test_crossing_of_mixup_and_baseline_is_where_they_are_equal() -> None:
+def test_mixup_and_baseline_cross_where_their_qualities_are_equal() -> None:
     # Published for MixUp: below the baseline at 0.355 (the amount is unknown; here 0.3), equal at 0.5, 1.6 above at 3.
     base = from_csv(TABLE, "ssr", "top1", "seconds")
     at = lambda s: float(np.interp(math.log(s), np.log(base.frame["ssr"]), base.frame["quality"]))  # noqa: E731
@@ -226,7 +226,7 @@ def test_both_crossings_of_two_curves_are_found() -> None:
     assert table["better_above"].tolist() == ["a", "b"]
 
 
-def test_only_recipes_that_are_best_somewhere_are_compared_if_there_are_many() -> None:
+def test_only_recipes_that_are_best_somewhere_are_compared_in_large_studies() -> None:
     rest = {f"r{i}": {1.0: [0.1 + i / 1000], 2.0: [0.2 - i / 1000]} for i in range(30)}
     study = study_of({"a": {1.0: [0.9], 2.0: [0.5]}, "b": {1.0: [0.5], 2.0: [0.9]}, **rest})
     table = crossings(study)

@@ -91,7 +91,7 @@ def test_a_cell_of_weight_zero_adds_no_noise() -> None:
     assert (both.low, both.high) == pytest.approx((alone.low, alone.high))
 
 
-def test_band_equals_its_single_intervals() -> None:
+def test_band_equals_the_interval_at_each_point() -> None:
     weights = np.array([[1.0, 0.5, 0.0], [0.0, 0.5, 1.0]])
     for cells in ([numbered(A), numbered(B)], [cell(A), cell(B)]):
         intervals = band(cells, weights, 0.9)
@@ -133,7 +133,7 @@ def test_planned_batch_of_seeds_makes_the_interval_narrow_enough(more: int) -> N
     )  # fmt: skip
 
 
-def test_range_of_a_batch_is_not_cut_off() -> None:
+def test_upper_bound_of_a_planned_batch_of_seeds_has_no_limit() -> None:
     estimate = combine([cell([1.0, 2.0])], [1.0], 0.95)  # one degree of freedom
     batch = next_batch(estimate, estimate.error * 12.706 * (2 / 9_000) ** 0.5)
     assert batch is not None

@@ -31,7 +31,7 @@ def test_fitted_line_maximizes_the_gamma_likelihood() -> None:
     assert noise.spreads / noise.spreads[-1] == pytest.approx(true / true[-1], rel=1e-4)
 
 
-def test_recipes_with_one_ssr_each_have_a_level_and_no_trend() -> None:
+def test_recipes_with_one_ssr_each_share_a_trend_or_have_own_levels() -> None:
     # A sweep that zips ssr with a different key makes such a study.
     ssrs, recipes, df = np.array([0.25, 0.5, 1.0, 2.0]), np.arange(4), np.full(4, 8)
     on_a_line = pooled_noise(ssrs**-2, df, ssrs, recipes)  # the trend explains all variances

@@ -160,7 +160,7 @@ def test_reading_a_study_does_not_disturb_a_running_job(tmp_path: Path) -> None:
     assert problem.kind == "unfinished"
 
 
-def test_waiting_running_and_killed_jobs_are_distinguished_and_internal_files_are_not_runs(tmp_path: Path) -> None:
+def test_job_states_are_distinguished_and_internal_files_are_ignored(tmp_path: Path) -> None:
     sweep(tmp_path, 2)
     (tmp_path / "study.json").write_text("{}", encoding="utf-8")
     (tmp_path / ".lock").touch()
@@ -248,7 +248,7 @@ def test_scaled_warmup_is_a_control_only_next_to_an_unscaled_warmup(tmp_path: Pa
     assert set(load(sweep(tmp_path, scheduler__scale_warmup=True)).frame["control"]) == {""}
 
 
-def test_repeated_seed_counts_once_with_its_completed_run(tmp_path: Path) -> None:
+def test_first_completed_run_of_a_repeated_seed_is_used(tmp_path: Path) -> None:
     sweep(tmp_path / "first", 2)
     write_run(tmp_path / "again/0", record(0.5, 0, 0.7), config(0.5))
     write_run(tmp_path / "again/1", record(1.0, 0, 0.91), config(1.0))

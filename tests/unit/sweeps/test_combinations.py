@@ -36,7 +36,7 @@ def parsed(line: str) -> list[Override]:
         ("+a.b=1,2 g@c.d=x,y ++e=3,4", ["a.b", "g@c.d", "e"], ["+a.b=1 g@c.d=x ++e=3", "+a.b=2 g@c.d=y ++e=4"]),
     ],
 )
-def test_zip_pairs_values_by_their_order(line: str, value: list[object], jobs: list[str]) -> None:
+def test_values_of_a_zip_are_paired_by_their_order(line: str, value: list[object], jobs: list[str]) -> None:
     overrides = parsed(line)
     zips = zips_of(value, overrides, value)
     assert [" ".join(job) for job in combinations(overrides, zips)] == jobs

@@ -38,7 +38,7 @@ def jobs(*names: str) -> list[tuple[tuple[str, ...], JobDescription]]:
     return [((f"x={name}",), JobDescription(identity=name, config_hash=name)) for name in names]
 
 
-def test_same_study_is_continued_and_error_for_a_different_study_lists_the_differences(
+def test_same_study_is_continued_and_differences_of_another_study_are_listed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)  # for a short path in the error
@@ -130,7 +130,7 @@ def test_study_does_not_write_through_links_and_pipes(tmp_path: Path, name: str,
     assert [path.name for path in outside.iterdir()] == [JOB]
 
 
-def test_completed_job_may_be_moved_and_linked(tmp_path: Path) -> None:
+def test_completed_job_folder_may_be_moved_and_replaced_by_a_link(tmp_path: Path) -> None:
     study = tmp_path / "study"
     StudyFolder(study).assign(jobs("a"))
     record(study / "0")

@@ -98,7 +98,7 @@ def test_checkpoint_is_published_completely_or_not_at_all(tmp_path: Path, monkey
     assert 5 <= last < 19
 
 
-def test_shared_steps_count_once_in_the_cost(tmp_path: Path) -> None:
+def test_shared_steps_are_counted_once_in_the_cost(tmp_path: Path) -> None:
     job(tmp_path, "a", 100, 10.0)
     short = job(tmp_path, "b", 50, 5.0)
     Taken(40, 4.0).write(tmp_path, "b" * 20)
@@ -112,7 +112,7 @@ def test_shared_steps_count_once_in_the_cost(tmp_path: Path) -> None:
     assert cost_of(tmp_path) is None
 
 
-def test_sweep_that_ends_keeps_the_orders_of_other_sweeps(tmp_path: Path) -> None:
+def test_end_of_a_sweep_keeps_the_orders_of_other_sweeps(tmp_path: Path) -> None:
     study = StudyFolder(tmp_path, sweep="one")
     job(tmp_path, "a", 9, 9.0, sweep="one")
     job(tmp_path, "b", 9, 9.0, sweep="other")

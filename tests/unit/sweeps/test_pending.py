@@ -58,7 +58,7 @@ def test_kill_during_publishing_leaves_a_complete_description(tmp_path: Path, mo
     assert (tmp_path / ".hydra/config.yaml").read_text() == "ssr: 1\n"  # written last
 
 
-def test_refused_job_keeps_its_folder_and_records_the_reason_only_in_a_sweep(tmp_path: Path) -> None:
+def test_refused_job_keeps_its_folder_and_only_a_sweep_records_the_reason(tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
     (tmp_path / "job").mkdir()
     job, aside = used(tmp_path / "run")

@@ -105,7 +105,7 @@ def test_worker_runs_other_jobs_before_it_waits_for_shared_steps() -> None:
     assert (plan.took(1), plan.took(2), plan.took(9), plan.longest) == (1449, 1000, 1000, 1000)
 
 
-def test_jobs_of_different_groups_and_last_steps_of_runs_share_no_steps() -> None:
+def test_different_groups_share_no_steps_and_last_steps_are_never_shared() -> None:
     run = run_of(ConstantScheduler(), 1, 100)
     plan = plan_stages([Planned(run, "a"), Planned(run, "b"), Planned(run, None), Planned(run, None)])
     assert plan.shared == plan.alone == 400
@@ -175,7 +175,7 @@ def test_steps_after_an_unknown_counter_are_not_shared(unknown: int) -> None:
         lambda: StepScheduler("0.2dur"),
     ],
 )
-def test_pieces_of_a_schedule_give_the_same_first_difference_as_single_steps(make: Callable[[], Any]) -> None:
+def test_pieces_and_single_steps_give_the_same_first_step_that_differs(make: Callable[[], Any]) -> None:
     """The first difference is also the first difference of the two lists of multipliers."""
     for ssrs in ((1, 2), (0.3, 0.7), (1, 1.01)):
         one, other = (run_of(make(), ssr, 500) for ssr in ssrs)

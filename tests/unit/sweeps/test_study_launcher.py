@@ -204,7 +204,7 @@ def test_killed_job_is_retried_at_most_three_times(tmp_path: Path) -> None:
     assert again.launches == [["b"]]
 
 
-def test_job_whose_value_is_spelled_in_two_ways_is_one_job(tmp_path: Path) -> None:
+def test_two_spellings_of_a_value_make_one_job(tmp_path: Path) -> None:
     inner, stream, folder = ProcessLauncher(tmp_path, {"ssr=1": once(die)}), io.StringIO(), StudyFolder(tmp_path)
     plan = folder.assign([((typed,), JobDescription("a", "")) for typed in ("ssr=1", "ssr=1.0")])
     StudyLauncher(inner, folder, plan, stream, command="").run()  # type: ignore[arg-type]
@@ -220,7 +220,7 @@ def test_job_that_killed_a_shared_process_runs_last_in_the_next_sweep(tmp_path: 
     assert inner.launches == [["c", "b"]]
 
 
-def test_deaths_in_earlier_sweeps_count_as_attempts(tmp_path: Path) -> None:
+def test_deaths_in_earlier_sweeps_are_counted_as_attempts(tmp_path: Path) -> None:
     launcher(ProcessLauncher(tmp_path), "a")
     for _ in range(1 + RETRIES):
         die(tmp_path / "0")
@@ -252,7 +252,7 @@ def test_jobs_that_did_not_start_are_launched_together_after_deaths_in_a_pool(tm
     assert statuses(tmp_path) == {name: "failed" if name[1] == "x" else "completed" for name in [*names, "last"]}
 
 
-def test_a_job_that_breaks_the_pool_before_it_starts_does_not_end_the_sweep(tmp_path: Path) -> None:
+def test_job_that_breaks_the_pool_before_starting_does_not_end_the_sweep(tmp_path: Path) -> None:
     def unlucky(folder: Path) -> JobReturn:
         raise RuntimeError("the pool is broken")
 
@@ -348,7 +348,7 @@ def running(study_launcher: StudyLauncher) -> Iterator[threading.Thread]:
     yield thread
 
 
-def test_sweep_waits_for_jobs_of_a_different_sweep_and_takes_them_over_if_that_sweep_dies(tmp_path: Path) -> None:
+def test_waiting_sweep_takes_over_the_jobs_of_a_sweep_that_dies(tmp_path: Path) -> None:
     inner, other = ProcessLauncher(tmp_path), StudyFolder(tmp_path)
     with Heartbeat(other.sign):
         other.assign([((name,), JobDescription(name, "")) for name in "ab"])
@@ -359,7 +359,7 @@ def test_sweep_waits_for_jobs_of_a_different_sweep_and_takes_them_over_if_that_s
     assert inner.launches == [["c"], ["b"]]
 
 
-def test_job_that_failed_in_a_different_sweep_stays_failed_and_a_stopped_job_runs_again(tmp_path: Path) -> None:
+def test_stopped_job_of_another_sweep_runs_again_and_a_failed_job_does_not(tmp_path: Path) -> None:
     inner, other = ProcessLauncher(tmp_path), StudyFolder(tmp_path)
     with Heartbeat(other.sign):
         other.assign([((name,), JobDescription(name, "")) for name in "ab"])
@@ -441,7 +441,7 @@ def ended_at(point: int, error: type[BaseException]) -> Iterator[Counter[str]]:
 
 
 @pytest.mark.parametrize("error", [Killed, KeyboardInterrupt])
-def test_same_command_continues_a_sweep_that_ended_at_any_file_operation(
+def test_repeated_command_continues_a_sweep_interrupted_at_any_file_operation(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: type[BaseException]
 ) -> None:
     """A sweep is killed at each operation. Or ctrl-C stops job b, and a second ctrl-C comes at each later operation."""

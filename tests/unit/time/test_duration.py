@@ -130,7 +130,7 @@ def test_float_is_read_as_the_decimal_that_it_prints() -> None:
      np.array([1, 2]), np.complex128(1j), Decimal("NaN"), Decimal("Infinity"), "9" * 65, {}, b"1", bytearray(b"1")],
     ids=repr,
 )  # fmt: skip
-def test_function_exact_refuses_non_finite_numbers(value: Any) -> None:
+def test_function_named_exact_refuses_non_finite_numbers(value: Any) -> None:
     with refused("gamma", RangeError):
         exact(value, "gamma")
 
@@ -193,7 +193,7 @@ def test_time_has_a_constructor_for_each_unit(make: Any, unit: str) -> None:
     assert make(3) == Time(3, unit)
 
 
-def test_method_from_input_reads_times_strings_and_numbers_with_a_default_unit() -> None:
+def test_default_unit_of_method_from_input_applies_only_to_plain_numbers() -> None:
     assert Time.from_input("5ep") == Time.from_input(Time("5ep")) == Time(5, "ep")
     assert Time.from_input(5, "ba") == Time.from_input(np.int64(5), TimeUnit.BATCH) == Time("5ba")
     assert Time.from_input("5ep", "ba") == Time("5ep")

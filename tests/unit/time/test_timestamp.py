@@ -33,7 +33,7 @@ NAMES = [
 FULL = Timestamp(**{name: i + 1 for i, name in enumerate(NAMES)})
 
 
-def test_every_counter_has_its_name_place_and_unit() -> None:
+def test_every_counter_has_its_name_and_place_and_unit() -> None:
     units = ["iter", "ep", "ba", "sp", "tok", "ep", "tok", "ba", "sp", "tok", "sec", "sec", "sec", "sec"]
     for i, (name, unit) in enumerate(zip(NAMES, units, strict=True)):
         assert getattr(FULL, name) == Time(i + 1, unit)
@@ -220,7 +220,7 @@ def test_timestamp_cannot_be_compared_with_units_without_a_counter() -> None:
 # Raw counters, and timestamps that compute them
 
 
-def test_raw_counters_are_plain_numbers_and_read_only() -> None:
+def test_raw_counters_are_plain_numbers_and_cannot_be_changed() -> None:
     # FULL counts 1, 2, ... 14 in the order of NAMES; the last four are seconds, raw in nanoseconds.
     assert [getattr(FULL, name) for name in COUNTERS] == [*range(1, 11), *(n * 10**9 for n in range(11, 15))]
     assert type(FULL.batches) is int
@@ -241,7 +241,7 @@ def test_derived_counter_is_computed_when_it_is_read() -> None:
     assert type(doubled.copy(batch=1)) is Timestamp
 
 
-def test_derived_timestamp_has_only_the_counters_that_it_has_functions_for() -> None:
+def test_derived_timestamp_has_only_counters_that_have_a_function() -> None:
     derived = DerivedTimestamp(3, {"batches": operator.pos})
     assert copy.deepcopy(derived).batch == pickle.loads(pickle.dumps(derived)).batch == 3
     with pytest.raises(AttributeError, match="tokens"):

@@ -32,7 +32,7 @@ def bound(scheduler: Any, ssr: Any = 1, stepwise: bool = True) -> ours.Course:
 
 @each("ssr", ["0.3", "1.7", "1/3"])
 @pytest.mark.parametrize("name", CASES)
-def test_alpha_at_ssr_is_alpha_at_the_stretched_time(name: str, ssr: str) -> None:
+def test_rate_at_the_stretched_time_equals_the_rate_without_ssr(name: str, ssr: str) -> None:
     course, reference, ratio = bound(CASES[name][1](), ssr), bound(CASES[name][1]()), exact(ssr)
     for third in range(0, 150, 2):
         time = Fraction(third, 3)
@@ -43,7 +43,7 @@ def test_alpha_at_ssr_is_alpha_at_the_stretched_time(name: str, ssr: str) -> Non
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_arguments_have_the_names_order_and_defaults_of_torch(name: str) -> None:
+def test_arguments_have_the_same_names_and_order_and_defaults_as_in_torch(name: str) -> None:
     torchs = [
         parameter
         for key, parameter in inspect.signature(getattr(theirs, name)).parameters.items()
@@ -55,7 +55,7 @@ def test_arguments_have_the_names_order_and_defaults_of_torch(name: str) -> None
     assert [parameters[p.name].default for p in torchs] == [p.default for p in torchs]
 
 
-def test_every_class_of_torch_exists() -> None:
+def test_package_has_every_scheduler_class_of_torch() -> None:
     assert set(ours.__all__) == {*NAMES, "Course", "TorchScheduler"}
     assert {name.split()[0] for name in CASES} == {*NAMES} - {"ReduceLROnPlateau"}
 

@@ -52,7 +52,7 @@ def test_milestones_out_of_order_are_refused() -> None:
         scheduler.bind(State("20ba", dataloader_len=4), 1, True)
 
 
-def test_later_nested_sequence_starts_as_if_it_were_alone() -> None:
+def test_nested_sequence_that_starts_later_equals_its_separate_run() -> None:
     # torch raises NotImplementedError at such a milestone.
     inner = ours.SequentialLR([ours.ConstantLR(0.5), ours.ExponentialLR(0.5)], [3])
     scheduler = ours.SequentialLR([ours.StepLR(100), inner], [10])

@@ -87,7 +87,7 @@ def test_ssr_multiplies_cooldown() -> None:
     assert reductions({"patience": 0, "cooldown": 2}, 2)[:3] == [2, 7, 12]
 
 
-def test_patience_as_a_time_does_not_depend_on_the_evaluation_interval() -> None:
+def test_patience_given_as_a_time_does_not_depend_on_the_evaluation_interval() -> None:
     # The first evaluation is the best. The rate falls more than 50 batches later: at the 7th evaluation if there is one
     # every 10 batches, and at the 4th if there is one every 20.
     assert reductions({"patience": "50ba"}, 1, every=10)[0] == 7

@@ -50,7 +50,7 @@ def test_interval_in_dur_is_a_fraction_of_the_scaled_run() -> None:
     st.integers(1, 30),
     st.lists(st.integers(1, 100), min_size=1, max_size=30),
 )
-def test_an_interval_is_due_once_for_each_multiple_that_was_passed(
+def test_interval_is_due_exactly_when_a_jump_passes_a_multiple(
     interval: Fraction, length: int, jumps: list[int]
 ) -> None:
     deadline = Deadline(Time(interval, "ep"), State(max_duration="10ep", dataloader_len=length), "log", repeats=True)
@@ -95,7 +95,7 @@ def test_completed_fraction_increases_to_one() -> None:
     assert [deadline.share(Timestamp(batch=k)) for k in (0, 2, 8, 9)] == [0.0, 0.25, 1.0, 1.0]
 
 
-def test_scaling_is_exact() -> None:
+def test_scaled_time_is_an_exact_fraction() -> None:
     assert scaled("1ep", Fraction(1, 3)) == Time("1/3ep")
 
 

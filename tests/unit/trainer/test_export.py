@@ -77,7 +77,7 @@ def test_tied_weights_are_stored_once_and_can_be_loaded(tmp_path: Path) -> None:
 
 @NEEDS_SAFETENSORS
 @pytest.mark.parametrize("evaluates", [True, False])
-def test_average_is_exported_if_evaluations_use_it(tmp_path: Path, evaluates: bool) -> None:
+def test_averaged_weights_are_exported_if_evaluations_use_them(tmp_path: Path, evaluates: bool) -> None:
     ema = EMA(decay=0.9, evaluate=evaluates)
     trainer = small(tmp_path, callbacks={"ema": ema})
     trainer.fit()
@@ -102,7 +102,7 @@ def test_finished_run_is_exported_without_training(tmp_path: Path, capsys: pytes
 
 
 @NEEDS_SAFETENSORS
-def test_run_that_fails_exports_nothing(tmp_path: Path) -> None:
+def test_failed_run_exports_nothing(tmp_path: Path) -> None:
     trainer = small(tmp_path)
 
     def fail(*_: object) -> None:

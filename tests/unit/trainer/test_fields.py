@@ -120,7 +120,7 @@ def test_only_groups_with_the_field_are_scheduled() -> None:
     assert not {key for key in adamw.param_groups[0] if key.startswith("initial_")} - {"initial_weight_decay"}
 
 
-def test_several_schedules_of_a_field_multiply_and_may_be_functions() -> None:
+def test_schedules_of_one_field_are_multiplied_and_may_be_functions() -> None:
     optimizer = AdamW([parameter()], weight_decay=0.4)
     state = run(optimizer, length="4ba")
     fields = FieldSchedules({"weight_decay": [LinearScheduler(), lambda state: 0.5]}, state)

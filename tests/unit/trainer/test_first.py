@@ -58,7 +58,7 @@ def test_targets_of_another_shape_are_not_broadcast_over_the_outputs(loss: Calla
     computed(Task(nn.Linear(4, 1), loss, None, CPU), (X, NUMBERS[:, None]), phase)
 
 
-def test_target_of_one_number_may_broadcast() -> None:
+def test_target_of_one_number_may_be_broadcast() -> None:
     # As in adversarial training, whose target is always 1: torch warns, but nothing is refused.
     task = Task(nn.Linear(4, 1), lambda outputs, targets: F.mse_loss(outputs, torch.tensor(1.0)), None, CPU)
     with pytest.warns(UserWarning, match="target size"):
@@ -188,7 +188,7 @@ def test_error_of_a_later_batch_names_the_loss() -> None:
         task.loss((X, CLASSES))
 
 
-def test_error_of_the_default_metric_says_that_it_is_the_default() -> None:
+def test_error_of_the_default_metric_says_how_to_remove_the_metric() -> None:
     """Targets of a different task: the loss accepts them, but the default metric does not."""
     task = Task(nn.Linear(4, 3), None, {"accuracy": accuracy}, CPU)
     task.given_loss = task._loss = lambda outputs, targets: outputs.sum()

@@ -105,7 +105,7 @@ def test_first_of_several_signals_is_the_reason_of_the_stop() -> None:
 
 
 @pytest.mark.parametrize("first", [signal.SIGINT, signal.SIGTERM])
-def test_ctrl_c_after_a_signal_interrupts_immediately(first: int) -> None:
+def test_ctrl_c_after_an_earlier_signal_stops_the_run_immediately(first: int) -> None:
     messages: list[str] = []
     with StopRequest(messages.append) as stop:
         os.kill(os.getpid(), first)
@@ -125,7 +125,7 @@ def test_signal_during_a_print_is_not_lost() -> None:
         assert stop.number == signal.SIGINT
 
 
-def test_ctrl_c_that_torchrun_repeats_counts_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ctrl_c_that_torchrun_repeats_is_counted_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """A signal of the terminal and, right after it, one of torchrun are one ctrl-C. A later signal counts again."""
     monkeypatch.setenv("TORCHELASTIC_RUN_ID", "1")
     now = [100.0]

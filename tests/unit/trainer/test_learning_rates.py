@@ -379,7 +379,7 @@ def test_schedules_follow_the_time_map(make: Any) -> None:
     assert lrs == pytest.approx([0.8 * float(1 - time / 8) for time in times], rel=1e-12)
 
 
-def test_epochs_end_with_the_data() -> None:
+def test_epochs_are_counted_by_the_clock_and_not_by_batches() -> None:
     optimizer = sgd()
     state = State(max_duration="4ep", dataloader_len=BATCHES, optimizers=optimizer)
 

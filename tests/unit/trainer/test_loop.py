@@ -91,7 +91,7 @@ def test_the_run_ends_at_the_first_boundary_at_or_after_its_scaled_length(ssr: A
     assert run.lrs == pytest.approx([float(LR * (1 - k / length)) for k in range(steps)], rel=1e-12)
 
 
-def test_documented_examples_of_functions_and_classes_train() -> None:
+def test_documented_functions_and_classes_work_in_training() -> None:
     def ten_epoch_decay_scheduler(state: State) -> float:
         if state.timestamp.epoch < 10:
             return 1.0
@@ -157,7 +157,7 @@ class Bag(nn.Module):
         ("2iter", 2, 8),
     ],
 )
-def test_length_in_any_unit_ends_a_run(length: str, ssr: float, steps: int) -> None:
+def test_length_of_a_run_may_have_any_unit(length: str, ssr: float, steps: int) -> None:
     ids = TensorLoader([torch.arange(30).reshape(6, 5) % 10, torch.arange(6) % 3], 2)  # 3 batches, 10 tokens each
     run = Recorded(ids, LinearScheduler(), length, ssr=ssr, model=Bag(), counts={"iteration_length": "2ba"}).run()
     assert run.result.steps == steps
@@ -185,7 +185,7 @@ def test_loader_without_a_length_supports_whole_epochs_and_batches() -> None:
         Recorded(Unsized(3), None, "1ep", ssr=0.5)
 
 
-def test_an_iterator_that_is_used_up_is_an_error_not_an_endless_loop() -> None:
+def test_exhausted_iterator_is_an_error_and_not_an_endless_loop() -> None:
     run = Recorded(iter(loader(3)), None, "2ep")
     with refused("train_dataloader", MissingValueError, match="had none in epoch 1"):
         run.run()
@@ -295,7 +295,7 @@ def test_model_in_evaluation_mode_is_set_to_training_mode() -> None:
     assert all(module.training for module in run.model.modules())
 
 
-def test_every_optimizer_steps() -> None:
+def test_every_optimizer_updates_its_parameters() -> None:
     model = nn.Sequential(nn.Linear(4, 5), nn.Linear(5, 3))
     optimizers = [torch.optim.SGD(part.parameters(), lr=lr) for part, lr in zip(model, (0.1, 0.2), strict=True)]
     before = [parameter.clone() for parameter in model.parameters()]

@@ -85,7 +85,7 @@ def shown_on(columns: int, monkeypatch: pytest.MonkeyPatch, name: str = "digits 
     return stream.getvalue()
 
 
-def test_a_terminal_gets_a_bar_with_rate_loss_and_eta(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_terminal_bar_shows_rate_and_loss_and_eta(monkeypatch: pytest.MonkeyPatch) -> None:
     screen = shown_on(80, monkeypatch)
     for words in ("digits [x]", "50%", "600/1200", "lr 0.0500", "loss 0.1234", "ETA 3.00 s", "[bold]done"):
         assert words in screen
@@ -127,7 +127,7 @@ def test_unknown_kind_of_progress_display_is_refused(kind: object) -> None:
         (3723, "1:02:03 h"),
     ],
 )
-def test_durations_are_readable(seconds: float, text: str) -> None:
+def test_durations_are_shown_in_seconds_or_minutes_or_hours(seconds: float, text: str) -> None:
     assert clock_text(seconds) == text
 
 

@@ -192,7 +192,7 @@ def test_state_that_no_checkpoint_can_hold_is_refused_before_training(tmp_path: 
     next(Rereading(loader).batches(0, 0))  # a run without checkpoints needs no state
 
 
-def test_wrapper_of_a_loader_without_state_skips_batches() -> None:
+def test_wrapper_skips_batches_if_the_wrapped_loader_has_no_state() -> None:
     """Accelerate's loaders have the methods, but these fail if the wrapped loader lacks them."""
 
     class Wrapper(Walk):

@@ -100,7 +100,7 @@ def trained(lr: float = 0.1, steps: int = 3, **arguments: Any) -> tuple[nn.Modul
     return model, optimizer
 
 
-def test_state_round_trips_bitwise() -> None:
+def test_restored_model_and_optimizer_train_bitwise_like_the_originals() -> None:
     model, optimizer = trained()
     state = copy.deepcopy(saved_weights(model, [optimizer], ALONE))  # because reading a file copies too
     check_state(state)

@@ -242,7 +242,7 @@ def test_gradient_values_are_clipped_one_by_one() -> None:
 # ---- precision
 
 
-def test_bf16_computes_in_bf16_and_updates_in_fp32() -> None:
+def test_precision_bf16_computes_in_bf16_and_updates_weights_in_fp32() -> None:
     dtypes: list[torch.dtype] = []
 
     class Look(nn.Module):
@@ -291,7 +291,7 @@ def test_fp16_scales_the_loss_and_clips_unscaled_gradients() -> None:
 # ---- memory format and compiling
 
 
-def test_channels_last_changes_the_layout_and_not_the_result() -> None:
+def test_channels_last_format_changes_the_layout_but_not_the_result() -> None:
     strides: list[tuple[int, ...]] = []
     images, classes = torch.randn(12, 3, 8, 8), torch.arange(12) % 10
 

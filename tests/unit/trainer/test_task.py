@@ -229,7 +229,7 @@ def test_counts_may_be_integers_of_any_type(count: Any) -> None:
         Task(linear(), None, None, CPU, lambda batch: 2.5).count((X, Y))
 
 
-def test_accuracy_metric_accepts_classes_or_probabilities_also_per_pixel() -> None:
+def test_accuracy_metric_accepts_classes_and_probabilities_and_classes_per_pixel() -> None:
     logits = torch.tensor([[0.1, 0.9], [0.8, 0.2]])
     assert accuracy(logits, torch.tensor([1, 1])).tolist() == [True, False]
     assert accuracy(logits, torch.tensor([[0.3, 0.7], [0.6, 0.4]])).tolist() == [True, True]

@@ -64,7 +64,7 @@ def test_hydra_finds_the_plugins(node: Any, own: type) -> None:
 
 
 @pytest.mark.usefixtures("clean_hydra")
-def test_default_launcher_is_processes_and_presets_do_not_change_a_job() -> None:
+def test_default_launcher_is_named_processes_and_presets_keep_the_job_config() -> None:
     register(GROUPS)
     assert NAMES == ["basic", "joblib", "processes", "ray", "slurm", "submitit_local"]
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
@@ -78,7 +78,7 @@ def test_default_launcher_is_processes_and_presets_do_not_change_a_job() -> None
 
 
 @pytest.mark.parametrize("name", TRAITS)
-def test_launcher_of_each_row_of_traits_exists(name: str) -> None:
+def test_every_row_of_traits_names_an_existing_launcher(name: str) -> None:
     plugins = [each for each in Plugins.instance().discover(Launcher) if each.__name__ == TRAITS[name].launcher]
     if not plugins and TRAITS[name].library is not None:
         pytest.skip(f"needs hydra-{TRAITS[name].library}-launcher")

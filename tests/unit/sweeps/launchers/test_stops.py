@@ -38,7 +38,7 @@ def test_signal_wakes_up_a_waiting_sweep() -> None:
         assert stops.take() == [signal.SIGTERM]
 
 
-def test_method_leave_raises_an_error_that_depends_on_the_signal() -> None:
+def test_error_of_method_leave_depends_on_the_signal() -> None:
     stops = Stops()
     stops.leave("")
     stops.first = signal.SIGINT

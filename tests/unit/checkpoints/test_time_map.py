@@ -285,7 +285,7 @@ def test_only_complete_epochs_are_counted_if_their_length_is_unknown() -> None:
 
 @pytest.mark.parametrize("batch", [750, 751])
 @pytest.mark.parametrize("mode", ["extend", "rescale"])
-def test_new_length_shorter_than_the_run_so_far_is_refused(mode: str, batch: int) -> None:
+def test_new_length_must_be_longer_than_the_run_so_far(mode: str, batch: int) -> None:
     old, new = TimeMap.planned(run("20ep"), 1), run("10ep", batch)
     with refused("max_duration", RangeError) as caught:
         old.rescaled(new) if mode == "rescale" else old.extended(new, 1)

@@ -268,7 +268,7 @@ def test_job_has_the_import_path_and_environment_and_working_directory_of_its_sw
     assert session == parent != os.getsid(0)  # so ctrl-C in the terminal does not reach the job
 
 
-def test_each_job_uses_the_given_number_of_threads_and_a_separate_gpu(tmp_path: Path) -> None:
+def test_each_job_uses_the_given_number_of_threads_and_one_gpu(tmp_path: Path) -> None:
     facts = [value for _, value in launch(tmp_path, "seen", "seen", "seen", workers=2, threads=3, gpus=[5, 7])]
     assert [each["threads"] for each in facts] == [3, 3, 3]  # for any number of cores
     assert all(each["environment"][name] == "3" for each in facts for name in THREADS)

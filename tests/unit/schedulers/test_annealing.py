@@ -118,7 +118,7 @@ RATES = {"dataloader_len": 10, "samples_per_batch": 32, "tokens_per_batch": 1024
 
 
 @each("t_warmup,max_duration", product(["5ba", "0.5ep", "160sp", "5120tok", "0.1dur"], ["50ba", "5ep", "51200tok"]))
-def test_times_in_batches_samples_tokens_and_epochs_can_be_mixed(t_warmup: str, max_duration: str) -> None:
+def test_times_in_batches_and_samples_and_tokens_and_epochs_can_be_mixed(t_warmup: str, max_duration: str) -> None:
     # Every spelling means 5 of 50 batches.
     scheduler = LinearWithWarmupScheduler(t_warmup)
     assert alphas(scheduler, (0, 4, 5, 27.5, 50), max_duration=max_duration, **RATES) == [0, 0.8, 1.0, 0.5, 0.0]

@@ -230,7 +230,7 @@ def test_sequences_refuse_invalid_arguments_at_construction(phases: Any, field: 
          "phases.a.scheduler.t_warmup", "t_max is 2ba"),
     ],
 )  # fmt: skip
-def test_errors_of_bound_sequences_name_the_path(phases: Any, of_run: Any, field: str, match: str) -> None:
+def test_error_while_a_sequence_is_bound_names_the_path(phases: Any, of_run: Any, field: str, match: str) -> None:
     with refused(field, match=match):
         alphas(SequentialScheduler(phases), [0], **of_run)
 

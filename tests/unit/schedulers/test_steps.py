@@ -49,7 +49,7 @@ def test_multistep_scheduler_decays_at_every_milestone() -> None:
     assert alphas(MultiStepScheduler(["2ba", "5ba"], 0.5), range(7)) == [1, 1, 0.5, 0.5, 0.5, 0.25, 0.25]
 
 
-def test_milestones_may_be_unordered_repeated_and_zero() -> None:
+def test_milestones_may_be_unordered_or_repeated_or_zero() -> None:
     # timm applies both of [4, 2] at step 1; a repeated milestone decays twice, as in torch.
     assert alphas(MultiStepScheduler(["4ba", "2ba"], 0.5), (1, 2, 4)) == [1, 0.5, 0.25]
     assert alphas(MultiStepScheduler(["2ba", "2ba"], 0.5), (1, 2)) == [1, 0.25]

@@ -68,7 +68,7 @@ def test_job_ten_comes_after_job_nine(tmp_path: Path) -> None:
     assert study.frame["job"].tolist() == [str(job) for job in range(12)]
 
 
-def test_path_may_be_a_run_folder_a_record_or_a_folder_of_studies(tmp_path: Path) -> None:
+def test_path_may_be_a_run_folder_or_a_record_or_a_folder_of_studies(tmp_path: Path) -> None:
     one, two = sweep(tmp_path / "one", 2), tmp_path / "two"
     for job in range(2):
         write_run(two / "deep/er" / str(job), record(2.0, job, 0.95), config(2.0, job))

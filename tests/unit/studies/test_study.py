@@ -60,7 +60,7 @@ def test_totals_count_failed_runs_too() -> None:
     assert math.isnan(study_of({"a": {1.0: [0.5]}}).totals()["cost"])
 
 
-def test_invalid_axes_prices_and_names_are_refused() -> None:
+def test_invalid_axes_and_prices_and_names_are_refused() -> None:
     study = study_of({"a": {1.0: [0.5]}})
     check_axis(study, "seconds")
     with refused("axis", MissingValueError):

@@ -97,7 +97,7 @@ def test_sweep_without_jobs_prints_no_table(tmp_path: Path) -> None:
     assert shown(tmp_path / "missing", io.StringIO()) == []
 
 
-def test_table_distinguishes_running_stopped_and_killed_jobs(tmp_path: Path) -> None:
+def test_table_distinguishes_running_and_stopped_and_killed_jobs(tmp_path: Path) -> None:
     for number in range(3):
         job(tmp_path / str(number), f"seed={number}", None)
     job(tmp_path / "3", "seed=3", "stopped", "KeyboardInterrupt: interrupted, with a checkpoint at batch 71")

@@ -179,7 +179,7 @@ def test_invalid_ssr_is_refused(value: Any) -> None:
 
 
 @pytest.mark.parametrize("name", ["ep", "EPOCH", "epoch", TimeUnit.EPOCH, SimpleNamespace(value="ep")])
-def test_unit_may_be_a_value_a_name_or_an_enum_of_another_library(name: Any) -> None:
+def test_unit_may_be_a_value_or_a_name_or_an_enum_of_another_library(name: Any) -> None:
     assert TimeUnit(name) is TimeUnit.EPOCH
     assert f"{TimeUnit(name)}" == "ep"
 

@@ -269,7 +269,7 @@ def test_number_of_steps_cannot_be_scheduled(optimizer: Any, field: str) -> None
         FieldSchedules({field: LinearScheduler()}, state)
 
 
-def test_missing_optimizer_and_field_without_a_single_number_are_refused() -> None:
+def test_missing_optimizer_and_field_with_several_numbers_are_refused() -> None:
     with refused("optimizers", MissingValueError):
         FieldSchedules({"eps": LinearScheduler()}, State(max_duration="4ba"))
     optimizer = adamw()

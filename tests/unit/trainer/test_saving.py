@@ -46,7 +46,7 @@ def test_invalid_settings_are_refused(settings: Any, field: str) -> None:
         setting_of(CheckpointSettings, settings, "checkpoint")
 
 
-def test_settings_may_be_a_default_a_mapping_or_an_object() -> None:
+def test_settings_may_be_a_default_or_a_mapping_or_an_object() -> None:
     default = CheckpointSettings(True, "10m", 2, None, "auto")
     assert setting_of(CheckpointSettings, None, "checkpoint") == CheckpointSettings() == default
     settings = {"interval": "1ep", "keep": 3}

@@ -123,7 +123,7 @@ def test_token_mean_loss_is_weighted_by_tokens_for_any_batches(sizes: tuple[int,
     assert metrics["eval/loss"] == pytest.approx(each.sum().item() / 6, rel=1e-6)  # 1 + 2 + 3 targets
 
 
-def test_evaluation_does_not_change_modes_gradients_or_random_state() -> None:
+def test_evaluation_does_not_change_modes_or_gradients_or_the_random_state() -> None:
     class Drawing(nn.Sequential):
         def forward(self, x: Tensor) -> Tensor:
             assert not self.training

@@ -107,7 +107,7 @@ def test_cuda_visible_devices_sets_the_visible_gpus(visible: str, expected: list
         ),
     ],
 )
-def test_invalid_workers_threads_and_gpus_are_refused(settings: dict[str, Any], message: str) -> None:
+def test_invalid_workers_or_threads_or_gpus_are_refused(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError) as caught:
         assign(**settings, environment={"PATH": ""})
     assert str(caught.value).startswith(message)

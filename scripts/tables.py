@@ -24,9 +24,9 @@ _HEAD = """\
 
 This page lists every choice of the config groups, and every key with its type, default and meaning.
 `scripts/tables.py` writes the page from the typed configs and their docstrings. In Python, the keys are the arguments
-of the class in the second column, which is in `ssr_hydra` or in torch. The default `???` means that you must set the
-value. A key of type `any` accepts values of several types, which its class checks. For the keys of torch's
-optimizers, see the documentation of torch.
+of the class in the second column. This class is in `ssr_hydra` or in torch. The default `???` means that you must set
+the value. A key of type `any` accepts values of several types, and its class checks these values. For the keys of
+torch's optimizers, see the documentation of torch.
 """
 _NODES = {
     "Top level": (configs.AppConfig, ()),

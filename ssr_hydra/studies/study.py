@@ -121,10 +121,10 @@ class Series:
 
         Between two measured SSRs, the value is the mean of two parabolas over log SSR: one parabola through both SSRs
         and the next SSR below, and one parabola through both SSRs and the next SSR above. Between the lowest two SSRs
-        and between the highest two SSRs, only one of these parabolas exists. There the value is on the cubic through
-        the nearest four SSRs instead, because a single parabola bends less than the curve of the quality. If only three
-        SSRs were measured, the value is on the parabola through all three. If only two were measured, the value is on a
-        straight line.
+        and between the highest two SSRs, only one of these parabolas exists. In these two intervals, the value is on
+        the cubic through the nearest four SSRs instead, because a single parabola bends less than the curve of the
+        quality. If only three SSRs were measured, the value is on the parabola through all three. If only two were
+        measured, the value is on a straight line.
         """
         places = self.around(ssr)
         if len(places) == 1:
@@ -213,7 +213,7 @@ class Study:
 
     @property
     def recipes(self) -> tuple[str, ...]:
-        """Names of the recipes that have a run with a quality, in the order in which they were read."""
+        """Names of the recipes that have a run with a quality, in the order of their first rows in ``frame``."""
         return tuple(self.completed["recipe"].unique())
 
     @cached_property
@@ -223,9 +223,10 @@ class Study:
 
     @cached_property
     def bounds(self) -> tuple[float, float] | None:
-        """The range of the metric's possible values; None if the metric's name does not show this range.
+        """The range of the metric's possible values; None if this range is unknown.
 
-        The name of a fraction, a percentage or a loss shows the range.
+        The range is known if a word of the metric's name, such as ``accuracy`` or ``loss``, says that the metric is a
+        fraction, a percentage or a loss. If a measured value is outside of this range, the range is unknown.
         """
         words = set(re.split(r"[^a-z0-9]+", self.objective.rpartition("/")[2].lower()))
         values = self.completed["quality"]
@@ -238,8 +239,8 @@ class Study:
     def interval(self, mean: Estimate) -> tuple[float, float]:
         """Return the confidence interval of a mean, on the scale of the metric and within its bounds.
 
-        If the metric has bounds, the method computes a Student's t interval of the logit of the mean (for a loss: of
-        the logarithm of the mean) by the delta method, and transforms the interval back.
+        For a metric with bounds, the method uses the delta method: it computes a Student's t interval for the logit of
+        the mean (or for the logarithm of the mean, if the metric is a loss), and transforms this interval back.
         """
         low, high = sorted((self.sign * mean.low, self.sign * mean.high))
         if self.bounds is None or not mean.known:

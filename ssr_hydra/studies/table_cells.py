@@ -111,7 +111,7 @@ def cell_number(text: str) -> float:
 def _seed(text: str) -> int:
     """Convert a text to a seed; return -1 if the text is not a seed.
 
-    The text may also be ``0.0``: pandas writes a seed in this form if the column has gaps.
+    The text may also be a decimal, such as ``0.0``: if the column has gaps, pandas writes a seed in this form.
     """
     try:
         value = Decimal(text)
@@ -125,7 +125,8 @@ def _seed(text: str) -> int:
 def summarized_cells(texts: dict[str, list[str]], noise: str, reasons: dict[int, str]) -> dict[int, tuple[int, float]]:
     """Return the number of runs and the standard deviation of their quality, for each row that averages several runs.
 
-    The standard deviation is NaN if the table does not have it. ``reasons`` gets an entry for each invalid row.
+    The standard deviation is NaN if the table has no standard deviation for the row. ``reasons`` gets an entry for each
+    invalid row.
     """
     summaries: dict[int, tuple[int, float]] = {}
     for row, text in enumerate(texts.get("n", ())):

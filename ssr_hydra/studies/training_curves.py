@@ -26,8 +26,8 @@ def learning_curves(study: Study, axis: Axis = "steps", price_per_hour: float | 
 
     Args:
         study: The study.
-        axis: The axis of time or cost. For ``ssr``, x is the completed fraction of the run's steps, so x is 1 at the
-            end.
+        axis: The axis of time or cost. On the axis ``ssr``, x is the completed fraction of the run's steps, so x is 1
+            at the end.
         price_per_hour: The price of an hour, for the axis ``cost``.
 
     Returns:
@@ -35,7 +35,7 @@ def learning_curves(study: Study, axis: Axis = "steps", price_per_hour: float | 
         finite).
 
     Raises:
-        InputError: The axis is unknown, a run has no value on this axis, or ``cost`` has no price.
+        InputError: The axis is unknown, a run has no value on this axis, or the axis is ``cost`` and there is no price.
     """
     check_axis(study, axis, price_per_hour)
     curves = study.curves[study.curves["run"].isin(study.completed.index)]
@@ -62,7 +62,7 @@ def mean_curves(
 
     Args:
         study: The study.
-        axis: The axis, as for :func:`learning_curves`. x is the mean over the seeds.
+        axis: The axis, as for :func:`learning_curves`. A point's x is the mean of x over the seeds.
         confidence: Confidence of the intervals.
         price_per_hour: The price of an hour, for the axis ``cost``.
 
@@ -71,8 +71,8 @@ def mean_curves(
         low and high are NaN.
 
     Raises:
-        InputError: The axis is unknown, a run has no value on this axis, ``cost`` has no price, or the confidence is
-            invalid.
+        InputError: The axis is unknown, a run has no value on this axis, the axis is ``cost`` and there is no price, or
+            the confidence is invalid.
     """
     check_confidence(confidence)
     evaluations = learning_curves(study, axis, price_per_hour)
@@ -96,16 +96,16 @@ def lr_curves(
         study: The study.
         axis: The axis, as for :func:`learning_curves`.
         price_per_hour: The price of an hour, for the axis ``cost``.
-        most_points: The maximum number of points of each curve. If there are more, the function keeps evenly spaced
-            points, including the first and the last.
+        most_points: The maximum number of points of each curve. If a curve has more points, the function keeps evenly
+            spaced points, including the first and the last.
 
     Returns:
         A row per point: recipe, control, ssr, run (index in ``study.frame``), x, lr. A run without ``metrics.jsonl``
         has no points. Truncated lines are skipped.
 
     Raises:
-        InputError: The axis is unknown, a run has no value on this axis, ``cost`` has no price, or fewer than 2 points
-            are requested.
+        InputError: The axis is unknown, a run has no value on this axis, the axis is ``cost`` and there is no price, or
+            fewer than 2 points are requested.
     """
     check_axis(study, axis, price_per_hour)
     count(most_points, "most_points", 2)

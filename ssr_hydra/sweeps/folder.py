@@ -1,7 +1,7 @@
 """The folder of a study. Several sweeps can use the folder at the same time, because a lock protects its files.
 
-``study.json`` holds the settings that all jobs share. ``<number>/job.json`` identifies the job of that folder. This
-module imports neither torch nor Hydra.
+``study.json`` holds the settings that all jobs share. ``<number>/job.json`` identifies the job of the folder
+``<number>``. This module imports neither torch nor Hydra.
 """
 
 from __future__ import annotations
@@ -75,7 +75,8 @@ class StudyFolder:
         the version of each part of the code. With ``any_code``, the jobs of a study may have different code.
 
         Raises:
-            InputError: The folder holds a different study; the error shows both values of each field that differs.
+            InputError: The study in the folder does not match the arguments. The error shows both values of each field
+                that differs.
             WriteError: The folder cannot be written.
         """
         with self._locked():
@@ -95,7 +96,7 @@ class StudyFolder:
     def check(
         self, base: Mapping[str, Any], swept: Iterable[str], code: Mapping[str, str], *, any_code: bool
     ) -> dict[str, Any]:
-        """Check that the folder holds no different study. Return the content of ``study.json``; empty if there is none.
+        """Check that a study in the folder matches the arguments. Return the content of ``study.json``; {} if missing.
 
         The arguments and errors are those of :meth:`open`. This method writes no file.
         """
@@ -145,8 +146,8 @@ class StudyFolder:
     ) -> AssignedJobs:
         """Assign a folder to each job, and claim the jobs that no other sweep runs.
 
-        A job of the study keeps its folder. ``place`` is the folder name of each new job. By default, the names are the
-        next free numbers.
+        A job that is already in the study keeps its folder. ``place`` has a folder name for each job; only new jobs use
+        it. By default, new jobs use the next free numbers.
 
         Raises:
             InputError: A requested folder belongs to a different job.

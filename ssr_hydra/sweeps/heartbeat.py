@@ -171,10 +171,11 @@ class _Mean:
 def is_alive(path: Path, now: float | None = None) -> bool:
     """Return whether the process that wrote a heartbeat file is alive.
 
-    On this machine, the function looks for the id of the process. For a process on a different machine, the file must
-    be younger than ``SILENT_SECONDS``. If the time of the file is far in the future, the process is dead: a living
-    process would have reset this time. ``now`` is the current time from :func:`clock_of`. If it is None, this function
-    calls :func:`clock_of`.
+    If the process was on this machine, the function looks for a process with the id and start time from the file. If
+    the process was on a different machine, or its start time is unknown, the file must be younger than
+    ``SILENT_SECONDS``. If the time of the file is far in the future, the process is dead: a living process would have
+    reset this time. ``now`` is the current time from :func:`clock_of`. If it is None, this function calls
+    :func:`clock_of`.
     """
     pulse = Pulse.read(path)
     if pulse is None:

@@ -180,7 +180,7 @@ def read_state(folder: Path, now: float | None = None) -> JobState:
 
 
 def run_folders(root: Path, names: Collection[str], *, below: bool = False) -> list[Path]:
-    """Return ``root`` or the folders below it that contain one of these names, without their subfolders.
+    """Return the outermost folders, ``root`` or folders below it, that contain one of these names.
 
     A link to such a folder counts unless its target is in the list. Other links are not followed, because they may form
     a circle. With ``below``, ``root`` itself does not count.

@@ -43,7 +43,7 @@ def holds_a_run(folder: Path, subdir: str) -> bool:
 
 
 class Pending:
-    """Hold back the description and the log lines of a job until training starts, if the job's folder has a run.
+    """If a job's folder has a run, hold back the description and the log lines of the new job until training starts.
 
     The arguments are the job's folder and Hydra's config of the job. Both are None if the job does not run in the app.
     ``waits`` is True while the description and the log lines are held back.

@@ -146,7 +146,7 @@ class SharingPlan:
         yield from self._reasons()
 
     def _lonely(self) -> Iterator[str]:
-        """Yield a line for each step from which jobs differ from all others, if it is too early to share steps."""
+        """Yield lines about jobs that share no steps: how many, and at which step they differ from the other jobs."""
         candidates, branches = [each.candidate for each, _, _ in self._known], self.stages.branches
         groups: dict[Hashable, list[int]] = {}
         for index in sorted(range(len(candidates)), key=lambda index: -branches[index].steps):
@@ -166,7 +166,7 @@ class SharingPlan:
             yield f"  {count} {jobs} from the other jobs at step {step:,}{hint}"
 
     def hint(self) -> Iterator[str]:
-        """Yield a line with the number of steps. If ``share=true`` reduces this number, add the reduced number."""
+        """Yield a line with the number of steps. If ``share=true`` saves steps, add the number with ``share=true``."""
         if self._known:
             less = f"; {self.stages.shared:,} with share=true" if self.stages.shared < self.stages.alone else ""
             yield f"steps: {self.stages.alone:,}{less}"

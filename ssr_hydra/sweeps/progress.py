@@ -30,7 +30,7 @@ class SweepProgress:
     """In the ``with`` block, read the folders of a sweep's jobs and print a line for each job that ends.
 
     On a terminal, this class draws progress bars below these lines: one for each running job, and one for all jobs.
-    ``live`` must be False if the jobs print to the same terminal. ``states`` is the latest known status of each job.
+    ``live`` must be False if the jobs print to this terminal. ``states`` is the latest known status of each job.
     """
 
     def __init__(
@@ -252,7 +252,7 @@ def line(counts: Mapping[JobState, int]) -> str:
 def _weights(jobs: Iterable[StudyJob]) -> dict[Path, float]:
     """Return the relative length of each job: ssr times max_duration.
 
-    If the durations have different units or a job has no clock_text, the relative length is ssr.
+    If the durations have different units or a job has no ``max_duration``, the relative length is ssr.
     """
     described = {job.folder: job.description for job in jobs}
     times = {path: as_time(each.max_duration, "max_duration") for path, each in described.items() if each.max_duration}

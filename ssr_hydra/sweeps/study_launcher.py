@@ -151,7 +151,7 @@ class StudyLauncher:
                 raise
 
     def _free(self, others: list[StudyJob]) -> tuple[list[StudyJob], list[StudyJob]]:
-        """Return two lists: the unfinished jobs of dead sweeps, to run in this sweep, and those of living sweeps."""
+        """Return the unfinished jobs of dead sweeps, which this sweep runs, and unfinished jobs of living sweeps."""
 
         def state_of(job: StudyJob) -> JobState:
             state = read_state(job.folder)

@@ -48,7 +48,7 @@ class TimeUnit(str, Enum):
 
     @classmethod
     def _missing_(cls, value: object) -> TimeUnit | None:
-        """Find the unit for a unit of another library, or for a text: the value or the name of a unit, in any case."""
+        """Find the unit for a unit of another library, or for the value or name of a unit in upper or lower case."""
         inner = getattr(value, "value", value)
         if isinstance(inner, str):
             for unit in cls:

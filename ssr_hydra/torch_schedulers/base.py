@@ -210,7 +210,8 @@ class Factor(Course):
 
     Args:
         factor: The factor at a timestamp.
-        extra: A constant factor: the effect of the extra first steps, see ``again`` in :meth:`TorchScheduler.course`.
+        extra: A constant factor for the effect of the extra first steps (see ``again`` in
+            :meth:`TorchScheduler.course`).
         growth: A function that returns the change of the factor between two timestamps. None means the quotient of the
             two factors.
     """

@@ -145,14 +145,14 @@ class SequentialLR(TorchScheduler):
 
         lr(t) = lr_k(t - m_k)    for m_k <= t < m_{k+1},    m_0 = 0
 
-    Each scheduler starts at its milestone, with step 0 and the initial learning rate. A MultiplicativeLR starts with
-    the current rate. A time in ``dur`` is a fraction of the phase of its scheduler. SSR stretches the milestones and
-    the schedulers.
+    Each scheduler starts at its milestone, with step 0 and the initial learning rate. Only a MultiplicativeLR starts
+    with the current rate instead. A time in ``dur`` is a fraction of the phase of its scheduler. SSR stretches the
+    milestones and the schedulers.
 
     A scheduler of the sequence may itself be a sequence or a chain. If the first scheduler is a sequence or a chain,
     torch takes the first step of its inner schedulers twice, so an inner ExponentialLR is one step ahead. This class
-    copies torch here. In torch, only the first scheduler can be a sequence or a chain. In this class, a later scheduler
-    can be one too, and it starts as if it were alone.
+    does the same. In torch, only the first scheduler can be a sequence or a chain. In this class, a later scheduler can
+    be one too, and it starts as if it were alone.
 
     Args:
         schedulers: A list of schedulers, or a mapping from name to scheduler, in order. All schedulers step at the
@@ -227,7 +227,7 @@ class SequentialLR(TorchScheduler):
         return courses[0] if len(courses) == 1 else Phases(courses, readers, lasts, moment(run, zero))
 
     def resets(self, steps: Steps) -> list[Time]:
-        """Return the milestones at which torch replaces the rate: all but those at which a MultiplicativeLR starts."""
+        """Return the milestones at which torch replaces the rate: all except the start of a MultiplicativeLR."""
         later = [part for _, part in _named(self.schedulers)][1:]
         return [
             steps.time(value, f"milestones[{i}]")
@@ -244,8 +244,8 @@ class ChainedScheduler(TorchScheduler):
 
         lr(t) = lr_0 * factor_1(t) * factor_2(t) * ...
 
-    This formula holds if all schedulers multiply the rate by a factor. A chain with a CosineAnnealingLR uses torch's
-    recursion, which multiplies ``lr - eta_min`` at each step. A SequentialLR in the chain sets the rate at its
+    The formula above holds if all schedulers multiply the rate by a factor. A chain with a CosineAnnealingLR uses
+    torch's recursion, which multiplies ``lr - eta_min`` at each step. A SequentialLR in the chain sets the rate at its
     milestones. After a milestone, the other schedulers multiply this rate. SSR stretches all schedulers.
 
     LambdaLR, CosineAnnealingWarmRestarts, CyclicLR and OneCycleLR set the rate at every step, so they cannot be in a

@@ -40,7 +40,8 @@ class Cosine(Course):
 
         Args:
             rates: The current rates, which other schedulers may have set.
-            bases: The initial rates, from which the rate increases after the lowest value of the cosine.
+            bases: The initial rates. After the lowest value of the cosine, they determine the size of the first
+                increase.
             before: The timestamp of ``rates``.
             after: The timestamp after the step.
         """
@@ -102,7 +103,7 @@ class CosineAnnealingWarmRestarts(TorchScheduler):
 
     ::
 
-        cycle n lasts T_0 T_mult^n
+        cycle n lasts T_0 * T_mult ** n
         lr(t) = eta_min + (lr_0 - eta_min) * (1 + cos(pi * tau)) / 2,    tau = elapsed fraction of the cycle
 
     SSR stretches every cycle.

@@ -45,7 +45,7 @@ class _Cyclic(Course):
         self.has_momenta = scheduler.cycle_momentum
 
     def _height(self, timestamp: Any) -> float:
-        """Return h(t) s(t) of the formula in :class:`CyclicLR`."""
+        """Return h(t) * s(t) of the formula in :class:`CyclicLR`."""
         own = self._own
         index, rest = divmod(self._read(timestamp) * self._factor - self._start, self._up + self._down)
         share = float(rest / self._up if rest <= self._up else (self._up + self._down - rest) / self._down)
@@ -78,10 +78,10 @@ class CyclicLR(TorchScheduler):
 
     ::
 
-        lr(t) = base_lr + (max_lr - base_lr) h(t) s(t)
+        lr(t) = base_lr + (max_lr - base_lr) * h(t) * s(t)
         h(t) increases from 0 to 1 in step_size_up and decreases in step_size_down
         s(t) = 1 (triangular), 2 ** (1 - cycle) (triangular2), gamma ** t (exp_range), or scale_fn(cycle or t)
-        momentum(t) = max_momentum - (max_momentum - base_momentum) h(t) s(t)
+        momentum(t) = max_momentum - (max_momentum - base_momentum) * h(t) * s(t)
 
     SSR stretches both parts of a cycle. In the mode ``exp_range``, SSR also stretches the time t in ``gamma ** t``.
 
@@ -205,7 +205,7 @@ class _OneCycle(Course):
 
 
 def _check_length(steps: Steps, total: Time, stated: Any) -> None:
-    """Raise an InputError if the schedule ends before the end of the run. torch raises an error only in training."""
+    """Raise an InputError if the schedule ends before the run. torch raises an error too, but only during training."""
     length = steps.run.length() if steps.run.max_duration is not None else None
     if length is not None and steps.run.is_before(total, length):
         rule = f"must not end before the run (ends at {total}, the run at {length})"
@@ -245,8 +245,8 @@ class OneCycleLR(TorchScheduler):
         pace: See :class:`~ssr_hydra.torch_schedulers.TorchScheduler`.
 
     Raises:
-        InputError: A length is not above 0, or the cycle ends before the end of the run. A fraction is not between 0
-            and 1, a number is negative or not finite, or the strategy is unknown.
+        InputError: A length is not above 0, the cycle ends before the end of the run, a fraction is not between 0 and
+            1, a number is negative or not finite, or the strategy is unknown.
 
     Example:
         >>> from ssr_hydra.state import State

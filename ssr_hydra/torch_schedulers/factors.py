@@ -37,7 +37,8 @@ class StepLR(TorchScheduler):
 
         lr(t) = lr_0 * gamma ** floor(t / step_size)
 
-    SSR stretches ``step_size``. If a decay falls between two steps of the scheduler, it takes effect at the next step.
+    SSR stretches ``step_size``. If a decay is due between two steps of the scheduler, the decay takes effect at the
+    next step.
 
     Args:
         step_size: Time between two decays: a number of steps, or a time.
@@ -84,7 +85,7 @@ class MultiStepLR(TorchScheduler):
 
         lr(t) = lr_0 * gamma ** (number of milestones <= t)
 
-    SSR stretches every milestone. If two milestones are between the same two steps, both take effect.
+    SSR stretches every milestone. If two milestones are between the same two steps, both take effect at the later step.
 
     Args:
         milestones: Numbers of steps, or times, in any order. A repeated milestone multiplies the rate twice.

@@ -34,8 +34,8 @@ class ReduceLROnPlateau(metaclass=Opaque):
             name of the trainer's objective (:func:`ssr_hydra.metrics.direction_by_name`). Without a trainer, ``"auto"``
             means ``"min"``.
         factor: Factor of a reduction, at least 0 and below 1.
-        patience: Number of evaluations, or a time. The rate is reduced if the metric does not improve for longer than
-            this.
+        patience: Number of evaluations, or a time. If the metric has not improved for longer than this, the rate is
+            reduced.
         threshold: The minimum improvement.
         threshold_mode: Whether ``threshold`` is relative to the best value (``"rel"``) or absolute (``"abs"``).
         cooldown: Number of evaluations, or a time, after a reduction. ``patience`` does not count the evaluations in
@@ -105,7 +105,7 @@ class _Wait:
         return Fraction(evaluations if self._read is None else self._read(timestamp))
 
     def is_over(self, since: Fraction, now: Fraction) -> bool:
-        """Return whether ``now`` is more than the length after ``since``. Both are results of :meth:`now`."""
+        """Return whether more than this length lies between ``since`` and ``now``, two results of :meth:`now`."""
         return bool((now - since) * self._factor > self._length)
 
 

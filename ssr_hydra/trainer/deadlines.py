@@ -91,7 +91,7 @@ class Deadline:
         self.count = math.ceil(self._interval * (n_intervals + 1))
 
     def share(self, timestamp: Timestamp) -> float:
-        """Return the fraction of the time before the event that has passed at this timestamp, from 0 to 1."""
+        """Return how much of the time before the event has passed at this timestamp, as a fraction from 0 to 1."""
         return min(1.0, self._now(timestamp) / self.count)
 
     def steps(self, state: State) -> int | None:
@@ -111,9 +111,9 @@ def scaled(max_duration: TimeLike, ssr: Fraction) -> Time:
 class Deadlines:
     """The deadlines of the events of a run. An event whose deadline is None is never due.
 
-    The loop does two more things, which have no deadline. At the end of the run, the loop evaluates if there is
-    evaluation data. After each number of batches in ``saves``, the loop writes a checkpoint. ``saves`` is sorted in
-    ascending order.
+    The loop does two more things, which have no deadline. If there is evaluation data, the loop evaluates at the end of
+    the run. After each number of batches in ``saves``, the loop writes a checkpoint. ``saves`` is sorted in ascending
+    order.
     """
 
     end: Deadline

@@ -108,9 +108,9 @@ class FieldSchedules:
     Batch k uses the value at timestamp k. The constructor sets the value for the current timestamp. After
     ``state.timestamp`` has moved, call :meth:`step` to set the value for the new timestamp.
 
-    A param group stores the initial value next to the field (``initial_weight_decay``, ``initial_betas``), like
-    ``initial_lr``. So the initial value is saved with the optimizer. There is no other state: to resume, load the
-    optimizer and set the timestamp. If the user sets a field after a run, a new run uses the user's value as the
+    A param group stores the initial value next to the field (``initial_weight_decay``, ``initial_betas``), as torch
+    stores ``initial_lr``. So the initial value is saved with the optimizer. There is no other state: to resume, load
+    the optimizer and set the timestamp. If the user sets a field after a run, a new run uses the user's value as the
     initial value.
 
     A field is a key of the param groups (``weight_decay``, ``momentum``, ``eps``), or an element of a tuple, counted
@@ -221,7 +221,7 @@ class FieldSchedules:
         self._seen = [(optimizer.param_groups, len(optimizer.param_groups)) for optimizer in optimizers]
 
     def _take_set_values(self) -> None:
-        """If the user has changed a field after an earlier schedule, use the current value as the initial value."""
+        """If the user has changed a field after a schedule set it, use the current value as the initial value."""
         left = {id(g): _left.get(optimizer, {}) for optimizer in self._state.optimizers for g in optimizer.param_groups}
         for field, targets in self._targets.items():
             for target in targets:

@@ -1,7 +1,7 @@
 """Validation of the first batch of training and of each evaluation.
 
-A wrong batch raises an error of one line, instead of training silently on wrong data. All batches have the same form,
-so only the first batch is validated, and later batches cost nothing.
+For a wrong batch, the trainer raises an error of one line instead of training silently on wrong data. All batches have
+the same form, so only the first batch is validated, and later batches cost nothing.
 """
 
 from __future__ import annotations

@@ -42,7 +42,7 @@ def check_control(control: Any, ssr: Fraction) -> str | None:
 
 
 def step_settings(step: StepSettings | Mapping[str, Any] | None, precision: str | None) -> StepSettings:
-    """Return the settings of a step. ``precision`` replaces ``step.precision`` if the latter is the default."""
+    """Return the settings of a step. If ``step.precision`` has its default value, ``precision`` replaces it."""
     settings = setting_of(StepSettings, step, "step")
     if precision is None:
         return settings

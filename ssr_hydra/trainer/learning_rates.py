@@ -151,7 +151,7 @@ class LearningRates:
             self._write()
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the state of ReduceLROnPlateau and of schedulers that run unchanged, or {} if there are none of them.
+        """Return the state of ReduceLROnPlateau and of schedulers that run unchanged; {} without such schedulers.
 
         The state has only numbers, strings, lists and dicts, except if a user's scheduler has other values.
         """
@@ -346,7 +346,7 @@ def _check_moves(entry: SchedulerEntry, state: State, stepwise: bool | None) -> 
 
 
 def _cannot_stretch(entry: SchedulerEntry, ssr: Fraction) -> InputError:
-    """Return the error for a torch scheduler that cannot be a function of time, although this run needs a function."""
+    """Return the error for a torch scheduler that this run needs as a function of time, but that cannot be one."""
     assert entry.instance is not None
     action = f"be stretched to ssr {float(ssr):g}" if ssr != 1 else "follow the time map of a changed run"
     try:

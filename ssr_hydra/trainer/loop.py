@@ -47,7 +47,7 @@ def evaluate(
     each_batch: Callable[[], object] | None = None,
     split: str = "eval",
 ) -> dict[str, float]:
-    """Fire ``eval_start``, evaluate, and fire ``eval_end``. Return the metrics, with those that listeners add."""
+    """Fire ``eval_start``, evaluate, and fire ``eval_end``. Return the metrics, including those that listeners add."""
     events.fire("eval_start", owner)
     metrics: dict[str, float] = {}
     try:
@@ -66,7 +66,7 @@ class AgreedStop:
         self._request, self._processes = request, processes
 
     def agree(self, nanoseconds: int) -> int:
-        """Share a stop signal of one process with the others. Return rank 0's ``nanoseconds``, so clocks agree."""
+        """Share a stop signal of one process with all others. Return rank 0's ``nanoseconds``, so all clocks agree."""
         own_signal = self._request.number
         mine = (nanoseconds if self._processes.is_main else 0, *(own_signal == number for number in STOP_SIGNALS))
         nanoseconds, *counts = self._processes.sum(mine)
@@ -146,7 +146,7 @@ class Loop:
         }
 
     def reading(self) -> dict[str, Any] | None:
-        """Return the state that the loader of this process needs to resume; None if the loader can seek a batch."""
+        """Return the state that the loader of this process needs to resume; None if the loader has ``seek``."""
         within = self.state.timestamp.batches_in_epoch > 0
         return None if self._rereading is None else self._rereading.state_dict(within=within)
 
@@ -334,7 +334,7 @@ class Loop:
         return timestamp, then
 
     def _do_what_is_due(self, timestamp: Timestamp, now: int) -> tuple[Timestamp, int]:
-        """Log, evaluate and show progress if due at this batch boundary.
+        """Do the things that are due at this batch boundary: log, evaluate, or show progress.
 
         The training clock has counted the time up to ``now``. Return the timestamp, whose iterations and seconds may
         have changed, and the new start time of the training clock.

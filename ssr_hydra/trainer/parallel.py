@@ -1,4 +1,4 @@
-"""A model that several processes train, copied (DDP) or sharded (FSDP), and its full weights for a checkpoint."""
+"""Copy (DDP) or shard (FSDP) a model that several processes train, and gather its full weights for a checkpoint."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def is_sharded(model: nn.Module) -> bool:
 
 
 def class_name(model: nn.Module) -> str:
-    """Return the name of a model's original class, also if ``fully_shard`` has replaced the class."""
+    """Return the name of a model's original class, even if ``fully_shard`` has replaced the class."""
     cls = type(model)
     return next(base.__qualname__ for base in cls.__mro__ if not _is_fsdp(base)) if _is_fsdp(cls) else cls.__qualname__
 

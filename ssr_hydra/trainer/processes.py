@@ -60,7 +60,7 @@ def lost_process(error: BaseException, processes: Processes) -> LostProcessError
 
 @contextmanager
 def _noticing_losses(what: str) -> Iterator[None]:
-    """In the ``with`` block, take a RuntimeError of torch as a lost process, and raise a LostProcessError instead."""
+    """In the ``with`` block, a RuntimeError of torch means a lost process. Raise a LostProcessError instead."""
     try:
         yield
     except RuntimeError as error:
@@ -339,7 +339,7 @@ def _message_group() -> Any:
 
 
 def _address(environment: Mapping[str, str]) -> dict[str, str]:
-    """Return rank 0's address and port as environment variables: torchrun's, or ones computed from Slurm's."""
+    """Return rank 0's address and port as environment variables: those of torchrun, or values computed from Slurm's."""
     address = {name: environment[name] for name in ("MASTER_ADDR", "MASTER_PORT") if environment.get(name)}
     if "MASTER_ADDR" not in address:
         alone = environment.get("SLURM_STEP_NUM_NODES", "1") == "1"

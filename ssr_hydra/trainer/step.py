@@ -140,7 +140,7 @@ class TrainStep:
         return [(part, size) for part, size in split if size]
 
     def _backward(self, part: Any, weight: float) -> Tensor:
-        """Compute the gradients of a part's loss times ``weight``. Return this product, one term of the loss."""
+        """Compute the gradients of ``weight`` times the loss of a part. Return this term of the batch's loss."""
         with self._autocast:
             loss = self._task.training_loss(part)
         if loss.ndim:

@@ -123,7 +123,7 @@ class Task:
 
     @staticmethod
     def length(batch: Any) -> int:
-        """Return the size of the first dimension of a batch's first tensor. Splitting divides this dimension."""
+        """Return the size of the first dimension of a batch's first tensor. To split a batch, divide this dimension."""
         return num_samples(batch if isinstance(batch, Mapping) else pair_of(batch)[0])
 
     def count(self, batch: Any) -> tuple[int, int]:
@@ -218,8 +218,8 @@ class Task:
         """Compute loss and metrics of the first evaluation batch before training, to find errors early.
 
         The method stores an error instead of raising it, and restores all random states. :meth:`training_loss` raises
-        the error before the first step, after it has validated the first training batch. An iterator is not read,
-        because it can be read only once.
+        the error before the first step, after it has validated the first training batch. The method does not read a
+        loader that is an iterator, because an iterator can be read only once.
         """
         if isinstance(loader, Iterator):
             return
@@ -267,7 +267,7 @@ class Task:
 
         If there are several processes, each process reads its own part of the batches. ``each_batch`` is called before
         every batch, and may end the evaluation with an exception. ``batches`` is the largest number of batches to read.
-        ``split`` is the first part of the names: ``eval`` or ``test``.
+        ``split`` is the first part of the metrics' names: ``eval`` or ``test``.
 
         Raises:
             InputError: The loader has no batch, a metric object returns something other than numbers, or a metric in

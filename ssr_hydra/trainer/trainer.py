@@ -132,7 +132,8 @@ class Trainer:
         code: A mapping from package or module to a digest of its source code, for the record. The app sets it.
 
     Raises:
-        InputError: An argument is invalid. The error names field, value, rule and fix, before training starts.
+        InputError: An argument is invalid. The trainer raises this error before training starts. The error names field,
+            value, rule and fix.
 
     Example:
         >>> from ssr_hydra.data import Digits, make_loaders

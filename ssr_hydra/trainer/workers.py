@@ -42,7 +42,7 @@ class _Shield:
 
 @contextmanager
 def shielded(*loaders: Any) -> Iterator[None]:
-    """In the ``with`` block, workers of the loaders ignore stop signals. After it, a stop signal ends the workers."""
+    """In the ``with`` block, the loaders' workers ignore stop signals. After the block, a stop signal ends them."""
     shielded_loaders = [loader for loader in loaders if isinstance(loader, DataLoader) and loader.num_workers > 0]
     if not shielded_loaders:
         yield

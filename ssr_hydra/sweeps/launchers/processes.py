@@ -123,7 +123,7 @@ class _RunningJob:
     is_deaf: bool = False  # the connection is closed, so no more messages can arrive
 
     def listen(self) -> None:
-        """Read all messages of the job that have arrived."""
+        """Read all messages that have arrived from the job."""
         try:
             while not self.is_deaf and self.connection.poll():
                 message = self.connection.recv()

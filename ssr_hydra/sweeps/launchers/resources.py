@@ -114,8 +114,8 @@ def visible_gpus(environment: Mapping[str, str] | None = None) -> list[str]:
     """Return the ids of the GPUs that a program with these environment variables could use.
 
     If ``CUDA_VISIBLE_DEVICES`` is set, the function returns the GPUs in this variable. Otherwise the function calls
-    ``nvidia-smi -L``. It does not call CUDA, because this process would then keep a context on each GPU. For a
-    partitioned GPU (MIG), the result has the id of each instance.
+    ``nvidia-smi -L``. The function does not call CUDA, because this process would then keep a context on each GPU. For
+    a partitioned GPU (MIG), the result has the id of each instance.
 
     Args:
         environment: The environment variables to read; None for those of this process.
@@ -200,7 +200,7 @@ def register_resolvers() -> None:
 
 
 def register_resolver(name: str, function: Callable[..., Any]) -> None:
-    """Register a resolver with OmegaConf 2.3 or 2.4. It replaces an earlier resolver with this name."""
+    """Register a resolver with OmegaConf 2.3 or 2.4. The new resolver replaces an earlier resolver with this name."""
     import omegaconf
 
     is_new = [int(part) for part in omegaconf.__version__.split(".")[:2]] >= [2, 4]

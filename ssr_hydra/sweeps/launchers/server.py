@@ -56,7 +56,7 @@ MESSAGE = struct.Struct("<cqqqq")
 
 
 def serve(number: int, modules: Iterable[str]) -> None:
-    """Import the modules. Then fork a process for each request on socket ``number``, until the sweep closes it."""
+    """Import the modules. Fork a process for each request on socket ``number``, until the sweep closes the socket."""
     before = {each: signal.signal(each, signal.SIG_IGN) for each in _KEPT}
     # If a module looks for GPUs when it is imported, torch must ask NVML instead of CUDA: a process that is forked
     # after CUDA was initialized cannot use CUDA. Jobs do not keep this variable.

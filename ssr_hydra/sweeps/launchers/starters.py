@@ -131,8 +131,8 @@ class ForkServer:
             serial: Number of the job.
             out: File descriptor for the standard output of the process.
             err: File descriptor for the standard error of the process.
-            is_stopped: A function that returns True after the sweep was stopped. If it returns True, this method raises
-                an error.
+            is_stopped: A function that returns True after the sweep was stopped. If the function returns True, this
+                method raises an error.
 
         Returns:
             The process id, and the connection for the job's order and answer.

@@ -18,7 +18,7 @@ class Traits(NamedTuple):
         in_main_thread: True if the launcher handles signals, so the sweep must call it in the main thread.
         starts_all: True if the launcher starts all jobs immediately, even if there are many jobs.
         is_quiet: True if the jobs print into files, so that the sweep can redraw the terminal.
-        workers: The key below ``hydra.launcher`` for the number of jobs at a time; None if there is no key.
+        workers: The key below ``hydra.launcher`` for the number of jobs at a time; None if there is no such key.
         shares: True if a job can wait for steps that a different job trains. This requires that the jobs start in order
             and use one file system, and that a waiting job does not block a device.
     """

@@ -83,7 +83,7 @@ class Orders:
 
 
 class Taken(NamedTuple):
-    """The number of steps of a job that a different job trained, and the training time of these steps in seconds."""
+    """The number of a job's steps that a different job trained, and the training time of these steps in seconds."""
 
     steps: int
     train_seconds: float
@@ -132,7 +132,7 @@ class Point:
         return sum(path.stat().st_size for path in self.folder.rglob("*") if path.is_file())
 
     def copy_records(self, run_dir: Path, log_bytes: int) -> None:
-        """Copy the metrics until this checkpoint into a job's folder: the first ``log_bytes`` bytes of the log."""
+        """Copy the metrics up to this checkpoint into a job's folder: the first ``log_bytes`` bytes of the log."""
         with open_regular(self.folder / _RECORDS) as file:
             write_atomically(run_dir / METRICS, file.read(log_bytes))
         table = self.folder / _TABLE
@@ -180,7 +180,7 @@ def _study_of(folder: Path) -> Path | None:
 
 @dataclass(frozen=True)
 class Cost:
-    """The steps and the training time of all jobs of a study that have a record."""
+    """The total steps and training time of a study. Only jobs with a record count."""
 
     steps: int  # the number of steps without sharing
     seconds: float

@@ -37,8 +37,8 @@ class Calendar:
         batches: Batches per epoch; None if unknown.
         samples: Samples per epoch; None if unknown.
         tokens: Tokens per sample; None if unknown.
-        is_counted: True if the number of samples is the size of the batch. False if a user's function returns this
-            number.
+        is_counted: True if the number of samples in a batch is the size of the batch. False if a user's function
+            returns this number.
 
     A batch has at most ``batch_size`` samples. So the earliest step that can reach a number of samples is known even if
     the size of the data set is unknown.
@@ -56,7 +56,7 @@ class Calendar:
     is_counted: bool = True
 
     def is_exact(self, unit: TimeUnit) -> bool:
-        """Return whether the exact value of a counter is known. If not, at most its largest possible value is known."""
+        """Return whether the exact value of a counter is known. If not, its largest possible value may be known."""
         if unit in (TimeUnit.SAMPLE, TimeUnit.TOKEN):
             return self.is_counted and self.batches is not None and self.samples is not None
         return unit is TimeUnit.BATCH or (unit is TimeUnit.EPOCH and self.batches is not None)
@@ -215,7 +215,7 @@ class Sequences:
     tracks: Mapping[str, Track] = field(default_factory=dict)
 
     def at(self, begin: int, end: int) -> tuple[Any, ...]:
-        """Return a key for the steps from ``begin`` to ``end`` (exclusive). Runs with equal values have equal keys."""
+        """Return a key for the steps from ``begin`` to ``end`` (exclusive). Equal multipliers there give equal keys."""
         try:
             return tuple(
                 track.values(begin, end).tobytes()

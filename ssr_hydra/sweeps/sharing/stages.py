@@ -132,7 +132,8 @@ class StagePlan:
 def plan_stages(jobs: Sequence[Planned]) -> StagePlan:
     """Find the latest step at which each job can begin. A different job trains the steps before this step.
 
-    Every job trains at least its last step itself, because the run ends with this step and a longer run does not.
+    Every job trains at least its last step itself, because its run ends with this step, and a longer run does not end
+    there.
     """
     begins = [job.start for job in jobs]
     sources: list[int | None] = [None] * len(jobs)
@@ -173,7 +174,7 @@ def plan_stages(jobs: Sequence[Planned]) -> StagePlan:
 
 
 def _insert(root: _Stage, index: int, jobs: Sequence[Planned], begins: Sequence[int]) -> tuple[int, int | None] | None:
-    """Add a job to the tree of a root. The jobs that are already in the tree must have equally long or longer runs.
+    """Add a job to the tree of a root. The run of every job in the tree must be at least as long as the new run.
 
     Returns:
         The first step that the job must train itself, and the index of the job that trains the steps before it (None

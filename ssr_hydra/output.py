@@ -23,8 +23,8 @@ class Parser(argparse.ArgumentParser):
     """An argument parser that raises an :class:`~ssr_hydra.errors.InputError` instead of exiting with the usage.
 
     Args:
-        unknown: The fix in the error for an unknown flag, if the flag is not similar to a known flag.
-        options: The options of :class:`argparse.ArgumentParser`.
+        unknown: The fix that the error for an unknown flag gives if no known flag is similar.
+        options: Other arguments of :class:`argparse.ArgumentParser`.
 
     Example:
         >>> parser = Parser()

@@ -58,7 +58,7 @@ class RunResult:
         control: ``truncate`` for a control run, which ends before the end of its schedule. None for other runs.
         conditions: The load of the machine during the run: ``jobs_beside``, the mean number of other jobs that ran at
             the same time; ``load``, the load average; ``cpus``, the number of cores. Empty if it was not measured.
-        code: A mapping from package to the digest of the source that the run used. If the run was resumed with other
+        code: A mapping from package to the digest of the source that the run used. If the run was resumed with changed
             code, ``+`` separates the digests.
     """
 

@@ -133,7 +133,7 @@ class State:
         """Return the completed fraction of the run, in ``dur``. Return None if ``max_duration`` is unknown.
 
         If the length is in epochs and ``dataloader_len`` is known, the fraction includes the finished batches of the
-        current epoch. If ``dataloader_len`` is unknown, it includes only finished epochs.
+        current epoch. If ``dataloader_len`` is unknown, the fraction includes only finished epochs.
         """
         if self._max_duration is None:
             return None

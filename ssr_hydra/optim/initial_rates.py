@@ -44,8 +44,9 @@ class InitialRates:
     stores this ``lr`` as the group's ``initial_lr``. If the new schedule resumes a run, :meth:`forget` drops the user's
     ``lr``.
 
-    torch does not change the ``initial_lr`` of a group. Its LambdaLR multiplies the ``initial_lr``, so LambdaLR ignores
-    the user's ``lr``. Its StepLR multiplies the current ``lr``, so StepLR starts from the user's ``lr``.
+    torch keeps a group's ``initial_lr`` when the user changes the group's ``lr``. torch's LambdaLR multiplies the
+    ``initial_lr``, so it ignores the user's ``lr``. torch's StepLR multiplies the current ``lr``, so it starts from the
+    user's ``lr``.
 
     Args:
         optimizers: The optimizers, in order.
@@ -64,11 +65,11 @@ class InitialRates:
         self._set: list[tuple[_Group, float]] = []
 
     def remember(self, optimizer: Optimizer, left: _Left) -> None:
-        """Register ``left``. This schedule stores in it the values that it sets. The next schedule reads them."""
+        """Register ``left``. This schedule stores its values in ``left``, and the next schedule reads ``left``."""
         _left[optimizer] = left
 
     def is_stale(self) -> bool:
-        """Return whether a group was added, or a loaded state replaced the list of groups."""
+        """Return whether a group was added, or a loaded state replaced the groups, since the last :meth:`follow`."""
         current = [(optimizer.param_groups, len(optimizer.param_groups)) for optimizer in self._optimizers]
         return len(current) != len(self._seen) or any(
             groups is not old_groups or size != old_size

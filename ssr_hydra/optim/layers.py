@@ -71,7 +71,7 @@ def _kind(module: nn.Module | None, parameters: list[nn.Parameter]) -> str:
 def _units(module: nn.Module) -> Iterator[tuple[nn.Module | None, list[nn.Parameter]]]:
     """Yield each candidate for a layer as a pair (module, parameters).
 
-    Candidates are elements of containers and modules without children. If a module with children also has its own
+    Candidates are modules without children, and elements of containers. If a module with children also has its own
     parameters, the pair of these parameters has None instead of the module.
     """
     children = [child for child in module.children() if next(child.parameters(), None) is not None]

@@ -54,9 +54,10 @@ class TorchRates:
     """The learning rates that torch's schedulers set for one optimizer.
 
     Most schedulers are converted to functions of time. Several functions of time form a chain: each function changes
-    the rate that the previous function has set. torch's schedulers do the same if all of them step. ReduceLROnPlateau
-    reads a metric. A user's own class runs unchanged, at ssr 1. A chain in which schedulers overwrite each other's
-    rates also runs unchanged. Checkpoints save the state of ReduceLROnPlateau and of unchanged schedulers.
+    the rate that the previous function has set, as torch's schedulers do when all of them step. Three kinds are not
+    converted: ReduceLROnPlateau, because it reads a metric; a user's own class; and a chain in which schedulers
+    overwrite each other's rates. The last two run unchanged, and only at ssr 1. Checkpoints save the state of all three
+    kinds.
 
     Args:
         entries: The schedulers of the optimizer, in order.
@@ -161,7 +162,7 @@ class TorchRates:
         return any(part.pace == pace for part in self._parts) or any(own == pace for _, own in self._as_they_are)
 
     def refresh(self, pace: str, timestamp: Any) -> None:
-        """Compute the rates of the schedulers that step once per ``pace``, at the end of a batch or epoch."""
+        """At the end of a batch or epoch, compute the rates of the schedulers that step once per ``pace``."""
         if self._initial.is_stale():
             self._follow()
         for part in self._parts:

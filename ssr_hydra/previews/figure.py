@@ -245,7 +245,7 @@ def _legend_row(axes: Axes, entries: Sequence[tuple[str, str, Any]], room: float
 
 
 def _above(axes: Axes, height: float) -> Any:
-    """Return the transform of axes coordinates, plus a shift up by a gap and by ``height`` pixels."""
+    """Return the transform of axes coordinates, shifted up by ``height`` pixels and a gap."""
     from matplotlib.transforms import ScaledTranslation
 
     figure: Any = axes.figure

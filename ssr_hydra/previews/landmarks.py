@@ -16,7 +16,8 @@ from ssr_hydra.time import Time, TimeUnit, as_time
 def find(scheduler: Any, run: Run, unit: TimeUnit, end: Fraction, prefix: str = "") -> Iterator[tuple[str, Fraction]]:
     """Yield the label and the time of every landmark between the start of the run and ``end``, in no fixed order.
 
-    ``end`` and the returned times are in ``unit``. ``prefix`` is the start of each label. Functions have no landmarks.
+    ``end`` and the returned times are in ``unit``. ``prefix`` is the start of each label. A scheduler that
+    is a function has no landmarks.
     """
     begin = _value(run.convert(run.start, unit, "until"))
     if isinstance(scheduler, ProductScheduler):

@@ -70,8 +70,8 @@ class Trace:
     def _differ(self, a: float, b: float) -> bool:
         """Return whether alpha jumps from ``a`` to ``b``.
 
-        If alpha is exact, the difference is relative to the values. So the small late steps of a step schedule are
-        jumps too.
+        If alpha is exact, a difference counts relative to ``a`` and ``b``. So the late steps of a step schedule, which
+        are small, are jumps too.
         """
         return abs(a - b) > _EQUAL * (max(abs(a), abs(b)) if self._is_exact else self._scale)
 

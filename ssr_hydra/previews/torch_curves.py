@@ -25,8 +25,8 @@ class TorchCurve(Scheduler):
     Args:
         schedulers: For each scheduler: its path, the scheduler itself, and its pace (``"batch"`` or ``"epoch"``).
         lr: The optimizer's learning rate. alpha is the scheduled learning rate divided by ``lr``.
-        times: Every time in the schedulers. Numbers of steps are converted to times in batches or epochs.
-        functions: Every function in the schedulers.
+        times: All times in the schedulers. Numbers of steps are converted to times in batches or epochs.
+        functions: All functions in the schedulers.
 
     Raises:
         InputError: A scheduler depends on a metric, or the learning rate is unknown.
@@ -82,7 +82,7 @@ class TorchCurve(Scheduler):
 
 
 def _walk(part: Any, pace: str) -> Iterator[Any]:
-    """Yield every time and every function in a torch scheduler and in its inner schedulers."""
+    """Yield all times and all functions in a torch scheduler and in its inner schedulers."""
     unit = TimeUnit.BATCH if pace == BATCH else TimeUnit.EPOCH
     if isinstance(part, TorchScheduler):
         yield Time(1, unit)  # one step of the scheduler

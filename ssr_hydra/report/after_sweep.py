@@ -1,4 +1,4 @@
-"""The report at the end of a sweep. A report that fails, for example for missing runs, does not fail the sweep."""
+"""The report at the end of a sweep. The sweep does not fail if the report fails, e.g. because runs are missing."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ def report_of_sweep(folder: Path, stream: TextIO) -> None:
     """Write a report into ``folder/report``, and print its table and its answer.
 
     If runs have failed, are missing or are too few for a comparison, print one line that says so. A failed report must
-    not fail the sweep, so this function prints errors instead of raising them. Only an error of writing to ``stream``
-    is raised.
+    not fail the sweep, so this function prints errors instead of raising them. Only errors of writing to
+    ``stream`` are raised.
     """
     width, colour = terminal(stream)
     try:

@@ -42,7 +42,7 @@ def frontier_caption(content: Content, data: Mapping[str, Any]) -> str:
 
 
 def curve_captions(content: Content, data: Mapping[str, Any]) -> dict[str, Any]:
-    """Return, for each figure of curves, whether the page has it, and its caption."""
+    """Return two items for each figure of curves: whether the page has the figure, and the caption."""
     values = "one run of each recipe and SSR"
     if any(curve.low for curve in content.learning.drawn):
         values = f"the mean over seeds with its {percent(content.options.confidence)} interval"

@@ -95,7 +95,7 @@ def diverged(content: Content, choice: Choice) -> list[str]:
 
 
 def _budget_name(content: Content) -> str:
-    """Return "time" if runs have times and the user chose no axis except seconds, otherwise the name of the axis."""
+    """Return "time" if runs have times, and the user chose seconds or no axis; otherwise the name of the axis."""
     is_time = "seconds" in content.axes and content.options.equal in (None, "seconds")
     return "time" if is_time else NAMES_OF_EQUAL[content.equal]
 
@@ -194,7 +194,7 @@ def crossings(content: Content, choice: Choice) -> list[str]:
 
 
 def first_at_target(content: Content) -> list[str]:
-    """Return a sentence about the recipe that reaches the target first, if there are several recipes."""
+    """Return a sentence about the recipe that reaches the target first; an empty list if there is only one recipe."""
     choice, target = content.soonest, content.options.target
     if target is None or len(content.recommendations) < 2:
         return []

@@ -51,7 +51,7 @@ def runs_csv(content: Content) -> str:
 
 
 def as_csv(frame: pd.DataFrame) -> str:
-    """Return a data frame as CSV, with all digits. Text that a spreadsheet would execute starts with an apostrophe."""
+    """Return a data frame as CSV, with all digits. An apostrophe precedes text that a spreadsheet would execute."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(frame.columns)
@@ -187,7 +187,7 @@ def as_json(content: Content) -> str:
 
 
 def _fit(fit: Fit) -> dict[str, Any]:
-    """Return a fit as plain data. Sentences give the reasons for its verdict, and for each back-test's result."""
+    """Return a fit as plain data, with sentences that explain its verdict and the result of each back-test."""
     tests = [
         {**asdict(test), "passed": test.passed, "reason": method_words.back_test_text(test, fit.kind)}
         for test in fit.back_tests

@@ -232,7 +232,7 @@ def _state_key(states: set[str]) -> list[Line2D]:
 
 
 def _beside_means(content: Content, table: pd.DataFrame) -> pd.DataFrame:
-    """Return the runs whose recipe, control and SSR have several runs. Each row also has the mean of these runs."""
+    """Return the runs of each recipe, control and SSR with several runs. Each row also has the mean of these runs."""
     keys, axis = ["recipe", "control", "ssr"], content.equal
     runs = content.study.completed
     runs = runs[~runs.index.isin(content.study.summarized)]

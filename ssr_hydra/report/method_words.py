@@ -94,9 +94,9 @@ def back_test_text(test: BackTest, kind: str) -> str:
 
 
 def fit_warnings(content: Content) -> list[str]:
-    """Return a warning with the reason for each fit that its back-tests reject.
+    """Return a warning, with the reason, for each fit that was rejected by its back-tests.
 
-    If there are more than ``_MOST_FITS`` of these fits, return one warning that lists them without reasons.
+    If more than ``_MOST_FITS`` fits are rejected, return one warning that lists these fits without reasons.
     """
     rejected = [fit for fit in content.fits if fit.verdict == "rejected"]
     if len(rejected) <= _MOST_FITS:
@@ -113,7 +113,7 @@ def fit_warnings(content: Content) -> list[str]:
 
 
 def cost_of_sweep(content: Content) -> str:
-    """Return sentences that say what the study cost, and how many runs at the recommended SSR save its time."""
+    """Return sentences that say what the study cost, including the sentence of :func:`_break_even`."""
     totals = content.totals
     text = f"The study took {totals['runs']:,.0f} runs, {totals['completed']:,.0f} of them completed"
     if totals["runs"] == 1:

@@ -33,7 +33,7 @@ _EQUAL = 1e-6  # relative tolerance, because with some precisions the logged rat
 
 
 def scheduled_rates(folder: Path, config: Config, logged: Mapping[str, Any]) -> tuple[list[float], list[float]] | None:
-    """Return steps of a run, and the learning rate of the batch that follows each step.
+    """Return the steps that suffice to draw a run's learning rate, and the rate of the batch after each step.
 
     Return None if the config does not have exactly one schedule of this package, or if the ``steps`` and ``lr`` of
     ``logged`` contradict the schedule. They contradict it, for example, after a resume with

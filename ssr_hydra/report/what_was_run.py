@@ -142,7 +142,7 @@ def _rates(node: Any) -> str:
 
 
 def _data(config: Config, folder: Path) -> str:
-    """Return the class of the data set, and the description of the read data from the run's record."""
+    """Return the class of the data set, and the description of the data in the run's record."""
     class_name = _component(config.get("data.train"))
     try:
         read = (RunResult.load(folder / RESULT).data or {}).get("dataset")

@@ -159,8 +159,9 @@ class SequentialScheduler(Scheduler):
 
     Raises:
         InputError: There are no phases; a phase other than the last has no ``until``; the ends do not increase; the run
-            never reaches a phase; or an ``until`` in ``dur`` precedes a phase with ``scale=False`` and an ``until`` in
-            a different unit. Ends in different units are compared when the schedule is bound to a run.
+            never reaches a phase; or a phase has ``scale=False`` and an ``until`` in a unit other than ``dur``, but the
+            ``until`` of the previous phase is in ``dur``. Ends in different units are compared when the schedule is
+            bound to a run.
 
     Example:
         >>> from ssr_hydra import ConstantScheduler, LinearScheduler, State, Timestamp

@@ -151,7 +151,7 @@ def bind(scheduler: SchedulerLike, state: Any, ssr: Number = 1.0) -> Curve:
 
 
 def bind_to(scheduler: SchedulerLike, run: Run) -> Curve:
-    """Resolve any scheduler against a :class:`Run`. The run may be a phase, for example for a factor of a product."""
+    """Resolve any scheduler against a :class:`Run`, which is a whole run or a phase of a run."""
     if isinstance(scheduler, Scheduler):
         return scheduler.curve(run)
     return _function_curve(scheduler, run)

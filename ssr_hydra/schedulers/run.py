@@ -161,7 +161,7 @@ class Run:
         return 1 / rate if unit is TimeUnit.EPOCH else rate
 
     def convert(self, time: Time, unit: TimeUnit, field: str) -> Time:
-        """Convert a time to a different unit by the rates of the run.
+        """Convert a time to a different unit with the rates of the run.
 
         Raises:
             MissingRateError: The rate that converts between the units is unknown.
@@ -209,7 +209,7 @@ class Run:
         return lambda timestamp: max(read(timestamp), floor)
 
     def reader(self, unit: TimeUnit) -> Callable[[Any], int]:
-        """Return a function that reads the counter of ``unit`` from a timestamp. It reads seconds in nanoseconds."""
+        """Return a function that reads the counter of ``unit`` from a timestamp. Seconds become nanoseconds."""
         if self.is_native:
             return Timestamp.reader(unit)
         name = unit.value  # get() of other libraries accepts a plain string

@@ -36,7 +36,7 @@ def _total(unit: TimeUnit, source: tuple[Run, Any]) -> Any:
 def _own(name: str, foreign: str, source: tuple[Run, Any]) -> Any:
     """Return a counter that has the same value in a phase as in the whole run.
 
-    This package's timestamp calls the counter ``name``. Another library's timestamp calls the counter ``foreign``.
+    ``name`` is the counter's name in this package's timestamp. ``foreign`` is its name in other libraries' timestamps.
     """
     timestamp = source[1]
     if isinstance(timestamp, Timestamp):

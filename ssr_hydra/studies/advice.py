@@ -108,7 +108,9 @@ class Recommendation:
 def recommend(
     study: Study, tolerance: float | None = None, target: float | None = None, confidence: float = 0.95
 ) -> list[Recommendation]:
-    """For each recipe, return the smallest SSR whose doubling gains less than a tolerance, and the SSR for a target.
+    """For each recipe, return the smallest SSR whose doubling gains less than a tolerance.
+
+    If there is a target, also return the smallest SSR that reaches the target.
 
     Args:
         study: The study. Controls are excluded.

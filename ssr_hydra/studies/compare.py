@@ -173,7 +173,7 @@ def doublings(study: Study, confidence: float = 0.95) -> pd.DataFrame:
         - recipe, control, ssr
         - next_ssr: 2 ssr
         - n: the number of seeds, as in :class:`ssr_hydra.studies.intervals.Band`
-        - gain: > 0 if the longer run is better, also if a lower quality is better
+        - gain: > 0 if the longer run is better, whether a higher or a lower quality is better
         - low, high: the ends of the interval of the gain
         - sure_low, sure_high: the ends of the 99% interval, which decides verdicts
         - sd: the standard deviation of the gain of one seed
@@ -208,7 +208,7 @@ class Place:
 
     @property
     def rank(self) -> tuple[bool, float]:
-        """A sort key that puts the best recipe first. Recipes whose runs diverge more often come last."""
+        """A sort key that puts the best recipe first, and fragile recipes last."""
         return self.fragile, -self.value
 
     @property
@@ -253,7 +253,7 @@ def rivals(chosen: Place, others: Sequence[Place], confidence: float) -> tuple[R
     multiple comparisons, because every comparison is certain by itself.
 
     Otherwise a rival is open unless it is certainly worse than the chosen recipe. The confidence is 99% for all rivals
-    together. So at 99%, the truly best recipe is the chosen recipe or an open rival. This holds although the chosen
+    together. So at 99%, the truly best recipe is the chosen recipe or an open rival. This holds even though the chosen
     recipe was selected by its mean.
 
     Returns:
@@ -282,7 +282,8 @@ def outliers(study: Study) -> pd.DataFrame:
     """Return runs whose quality is far from the other qualities of the same recipe, control and ssr.
 
     "Far" means more than 8 typical standard deviations. The typical standard deviation is the median over the study. If
-    there are three or more SSRs, it follows a trend over log SSR (Theil-Sen): shorter runs often have more noise.
+    there are three or more SSRs, the typical standard deviation follows a trend over log SSR (Theil-Sen), because
+    shorter runs often have more noise.
 
     Args:
         study: The study.

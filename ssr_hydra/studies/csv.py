@@ -199,7 +199,7 @@ _LENGTH_UNITS = {"epoch", "epochs", "step", "steps", "iteration", "iterations", 
 
 
 def _unit_of_length(wide: Sequence[str]) -> str:
-    """Return the unit of wide columns: ``epochs`` for ``1 epoch`` and ``30 epochs``; an empty text if they differ."""
+    """Return the unit in the names of wide columns: ``epochs`` for ``30 epochs``; empty if the units differ."""
     units = sorted((_LENGTH.sub("", name).strip() for name in wide), key=len)
     same = {unit.lower().removesuffix("s") for unit in units}
     if len(same) > 1 and any(unit.lower() in _LENGTH_UNITS for unit in units):
@@ -256,7 +256,10 @@ def _check_summary(n: str | None, sd: str | None, se: str | None, seed: str | No
 
 
 def _check_distinct(named: Sequence[tuple[str, str]]) -> None:
-    """Raise an InputError if a column has two meanings, except a length that is also a time, and ``93.1 ± 0.2``."""
+    """Raise an InputError if two arguments name the same column.
+
+    Two cases are allowed: a column of lengths that are also times, and a column of qualities like ``93.1 ± 0.2``.
+    """
     fields: dict[str, str] = {}
     for field, name in named:
         other = fields.setdefault(name, field)
@@ -285,7 +288,7 @@ def _without_time(frame: pd.DataFrame, unit: str | None) -> list[Note]:
 
 
 def _split(line: str, columns: Sequence[str]) -> tuple[str, list[str]]:
-    """Return the delimiter with which the header has the most names in ``columns``, and all names in the header."""
+    """Return the delimiter that finds the most names of ``columns`` in the header, and all names in the header."""
     split = [(mark, [name.strip() for name in next(csv.reader([line], delimiter=mark), [])]) for mark in _DELIMITERS]
     return max(split, key=lambda item: (sum(name in item[1] for name in columns), len(item[1]) if not columns else 0))
 

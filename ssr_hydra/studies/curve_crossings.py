@@ -24,8 +24,8 @@ def crossings(study: Study, confidence: float = 0.95, recipes: Sequence[str] | N
     """Return the SSRs at which the curves of two recipes cross. The better recipe then depends on the budget.
 
     Controls are excluded. The difference of two recipes is computed at each SSR that was measured for one of them. If
-    an SSR was not measured for the other recipe, its quality is interpolated between two SSRs that are at most a factor
-    of 4 apart.
+    an SSR was not measured for one of them, the quality of this recipe is interpolated between two of its SSRs that are
+    at most a factor of 4 apart.
 
     Args:
         study: The study.

@@ -120,7 +120,7 @@ def _with_differences(noise: Noise, cells: list[Cell], ssrs: Any, recipes: Any) 
 
 
 def _covariance(own: Any, places: list[int], solved: tuple[Any, Any, Any, Any], shared: float) -> tuple[Any, Any]:
-    """Return the covariance of the means if seeds had no effects, and the weight of each seed's effect in each mean."""
+    """Return the covariance of the means without seed effects, and the weight of each seed's effect in each mean."""
     there, shrunk, inverse, scale = solved
     runs = there.sum(axis=1, keepdims=True)
     inner = np.diag(there.sum(axis=0)) - there.T @ ((2 * shrunk - shrunk**2 * runs) * there)

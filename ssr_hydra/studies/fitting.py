@@ -91,9 +91,9 @@ class Fit:
         back_tests: The back-tests, by ascending SSR. The last one predicts the quality at the largest SSR.
         verdict: ``trusted``, ``rejected``, or ``untested`` (the data does not determine the curve, or there is too
             little data or too much noise to reject the fit).
-        reason: The reason of the verdict: the outcome of the back-test ``deciding``. If a fit is untested although its
-            predictions held: ``no_noise`` (with one seed, there are too few SSRs to estimate the noise) or ``vague``
-            (the prediction interval is too wide).
+        reason: The reason of the verdict: the outcome of the back-test in :attr:`deciding`. If a fit is untested
+            although its predictions held: ``no_noise`` (with one seed, there are too few SSRs to estimate the noise)
+            or ``vague`` (the prediction interval is too wide).
     """
 
     recipe: str
@@ -148,7 +148,7 @@ _SLOPES: dict[str, Any] = {"power": _power_slopes, "quadratic": _quadratic_slope
 
 
 def _start(kind: Kind, ssr: Any, y: Any) -> Any:
-    """Return starting parameters for least squares: the best of many exponents, with c and a solved linearly."""
+    """Return starting parameters for least squares: the best of many ``b``, with ``c`` and ``a`` solved linearly."""
     if kind == "quadratic":
         return np.array([y.mean(), 0.0, 0.0])
     shrunk = ssr[None, :] ** -_EXPONENTS[:, None]
@@ -159,7 +159,7 @@ def _start(kind: Kind, ssr: Any, y: Any) -> Any:
 
 
 def _fitted(kind: Kind, ssr: Any, y: Any) -> Any:
-    """Return c, a and b by least squares; None if the data does not determine them."""
+    """Return the parameters ``c``, ``a``, ``b`` by least squares; None if the data does not determine them."""
     try:
         with warnings.catch_warnings(), np.errstate(all="ignore"):
             warnings.simplefilter("ignore", optimize.OptimizeWarning)  # the covariance is not used

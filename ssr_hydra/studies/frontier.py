@@ -36,7 +36,7 @@ _GRID = 65
 def pareto(
     study: Study, axis: Axis = "seconds", confidence: float = 0.95, price_per_hour: float | None = None
 ) -> pd.DataFrame:
-    """Return all points, and whether each point is in the Pareto set, so that it is better than all its rivals.
+    """Return all points with their status. A point is in the Pareto set if it is better than all its rivals.
 
     A point is a recipe and control at an SSR. The rivals of a point are the other points that take the same or less
     time. Each point is compared with its best rival. The more rivals there are, the better the best one looks by
@@ -201,9 +201,9 @@ def reach(series: Series, level: Cell | float, confidence: float) -> tuple[float
 
     The ends of the interval are the SSRs at which the upper and the lower end of a band around ``curve(ssr) - level``
     reach 0. The band contains the noise of the curve and of the level, and the correlation of runs with equal seeds.
-    This method inverts a t test, as Fieller's interval of a ratio does. Between two measured SSRs, the noise of their
-    seeds may cancel by chance, so the band may be very thin there. So the level counts as certainly reached only if the
-    lower end of the band is also above 0 at the next *measured* SSR.
+    This method inverts a t test, as Fieller's interval of a ratio does. Between two measured SSRs, the noise of the
+    two SSRs may cancel by chance, so the band may be very thin there. So the level counts as certainly reached only if
+    the lower end of the band is also above 0 at the next *measured* SSR.
 
     Returns:
         The first SSR at which the mean reaches the level; the lower and the upper end of its interval. An SSR is NaN if
@@ -220,7 +220,7 @@ def reach(series: Series, level: Cell | float, confidence: float) -> tuple[float
 
 
 def _surely(x: Any, low: Any) -> float:
-    """Find the first measured SSR at which ``low`` is above 0. Return the x from which ``low`` stays above 0 up to it.
+    """Return the x at which ``low`` last reaches 0 before the first measured SSR with ``low`` above 0.
 
     Return NaN if ``low`` is above 0 at no measured SSR.
     """
@@ -242,7 +242,7 @@ def _ssr(series: Series, log: float) -> float:
 
 
 def _band(series: Series, minus: Cell | float, confidence: float) -> Any:
-    """Return a grid of log SSRs; on this grid, a curve minus a level; and the ends of the difference's interval."""
+    """Return a grid of log SSRs and, at each of them, the difference of a curve and a level, with its interval."""
     shift = 0.0 if isinstance(minus, Cell) else minus
     parts = []
     logs = np.log(series.ssr)
@@ -333,7 +333,7 @@ def speedup(
 
 
 def _clock(study: Study, confidence: float) -> float:
-    """Return the half-width of the t interval of one run's log seconds. It uses the scatter within all cells, pooled.
+    """Return the half-width of the t interval of one run's log seconds, from the pooled scatter within all cells.
 
     Return 0 if every cell has one run.
     """
@@ -348,7 +348,7 @@ def _clock(study: Study, confidence: float) -> float:
 
 
 def _widened(value: float, low: float, high: float, half: float) -> tuple[float, float]:
-    """Combine the interval of a ratio with an independent error of its logarithm. Ends of 0 or inf do not change."""
+    """Combine the interval of a ratio with an independent error of its logarithm. An end of 0 or inf is kept."""
     if math.isnan(value):  # the quality is never reached, so only the upper end of the speed-up is known
         return low, high * math.exp(half)
     down = math.hypot(math.log(value / low), half) if low > 0 else math.inf

@@ -25,8 +25,8 @@ _MOST_PRIOR = 1e6  # the number that represents infinitely many degrees of freed
 class Noise:
     """A model of the variance of one run. The log variance is a straight line or a parabola over log SSR.
 
-    The model is a parabola if a line fits worse than expected by chance (at 20%). All recipes have the same curve. But
-    if the variances of recipes differ by more than chance (at 1%), the curve of each recipe has its own level. The
+    The model is a parabola if a line fits worse than expected by chance (at 20%). All recipes have the same curve,
+    unless their variances differ by more than chance (at 1%): then the curve of each recipe has its own level. The
     variance from a cell's own few seeds is averaged with the variance of the model. The weight of the cell's variance
     is the cell's degrees of freedom, and the weight of the model's variance is ``prior``. If the model fits badly,
     ``prior`` is small, and the intervals are almost the plain t intervals of each cell.

@@ -77,7 +77,7 @@ class EqualTime:
             seconds per step differ by at most a tenth, or the noise of the clock allows this); ``slower`` (the seconds
             per step differ by more than a tenth); ``apart`` (no SSR has runs of all recipes).
         pace: The seconds per step of the slowest recipe relative to the fastest.
-        crowd: The different conditions; None if the conditions were similar, or are not recorded.
+        crowd: The two recipes with the most different conditions; None if all were similar or are not recorded.
     """
 
     axis: Axis

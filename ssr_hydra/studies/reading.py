@@ -79,7 +79,7 @@ class _Run:
 
     @property
     def key(self) -> Hashable:
-        """A key that is equal for runs of the same recipe. It is from the config; without a config, from the record."""
+        """A key that is equal for runs of the same recipe: from the config, or from the record without a config."""
         return self.config.key if self.config is not None else (self.record.name, self.record.max_duration)
 
     @property
@@ -346,7 +346,7 @@ def _natural(path: str) -> list[tuple[int, int, str]]:
 
 
 def _locked_inodes() -> frozenset[int]:
-    """Return the inodes of all locked files on this machine. Do not test a lock by acquiring it."""
+    """Return the inodes of all locked files on this machine, without acquiring a lock that a run may need."""
     try:
         lines = Path("/proc/locks").read_text(encoding="ascii").splitlines()
     except (OSError, ValueError):

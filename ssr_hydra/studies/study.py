@@ -115,7 +115,7 @@ class Series:
         return [at] if at < len(self.ssr) and abs(self.ssr[at] - ssr) <= 1e-9 * ssr else [at - 1, at]
 
     def weights(self, ssr: float) -> tuple[list[Cell], list[float]]:
-        """Return cells and their weights. The value at ``ssr`` is the weighted sum of the cells' means.
+        """Return the cells and the weights whose weighted sum of means is the value at ``ssr``.
 
         The SSR must be within the measured range.
 
@@ -353,7 +353,7 @@ def _with_fragile(all_series: list[Series], lost: dict[Any, int]) -> tuple[Serie
 
 
 def _chance(lost: int, completed: int, best_lost: int, best_completed: int) -> float:
-    """Return the probability that by chance the first recipe has ``lost`` or more of all diverged runs."""
+    """Return the probability that, by chance, at least ``lost`` of all diverged runs are from the first recipe."""
     from scipy import stats
 
     return float(
@@ -384,7 +384,7 @@ def check_axis(study: Study, axis: str, price_per_hour: float | None = None) -> 
 
 
 def find_series(study: Study, name: str | tuple[str, str], field: str) -> Series:
-    """Return the series of a recipe name (a series without control), or of a pair (recipe, control)."""
+    """Return the series of a pair (recipe, control). A recipe name means the recipe without a control."""
     recipe, control = (name, "") if isinstance(name, str) else name
     for series in study.series:
         if (series.recipe, series.control) == (recipe, control):

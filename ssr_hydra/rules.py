@@ -8,7 +8,7 @@ of the selections does::
 =========== ============================================================================================================
 ``name``    A pattern for the parameter's dotted name, or a list of patterns. ``*`` matches any text, dots included. A
             string instead of a mapping is a pattern for the name.
-``module``  The class of the module that contains the parameter, or a base class: ``Embedding``, ``BatchNorm*``.
+``module``  The class, or a base class, of the module that contains the parameter: ``Embedding``, ``BatchNorm*``.
 ``ndim``    The number of dimensions, or a list of numbers: biases and scales have 1, matrices 2.
 ``layer``   The parameter's layer, or a list of layers. The input has layer 0, and the output has layer -1.
 ``except``  A selection of parameters to exclude.

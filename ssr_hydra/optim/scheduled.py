@@ -43,9 +43,9 @@ class ScheduledLR(AlphaLR):
     Raises:
         InputError: A time cannot be resolved, or a group names an unknown schedule.
 
-    The clock counts seconds from the creation of this object. If a run is resumed, the clock adds the seconds of the
-    run before the checkpoint. The seconds include evaluation and everything else between steps. Each process of a run
-    measures slightly different seconds. If all processes need equal seconds, use
+    The clock counts seconds from the creation of this object. If a run is resumed, the clock adds the seconds that the
+    checkpoint contains. The seconds include evaluation and everything else between steps. The seconds of the processes
+    of a run differ slightly. If all processes need equal seconds, use
     :func:`~ssr_hydra.optim.compile_composer_scheduler`, which reads the seconds of a ``State``.
 
     Example:
@@ -145,8 +145,9 @@ class ScheduledLR(AlphaLR):
         ``step()`` do not change it.
 
         Raises:
-            AttributeError: The length is unknown, in seconds, or in a unit with an unknown rate. Frameworks call
-                ``hasattr`` to ask whether a scheduler has an end. Because of this error, ``hasattr`` returns False.
+            AttributeError: The length is unknown, in seconds, or in a unit that cannot be converted to steps.
+                Frameworks call ``hasattr`` to ask whether a scheduler has an end. Because of this error, ``hasattr``
+                returns False.
         """
         run = Run.of(self._bound[1])
         end = run.length()
@@ -198,9 +199,8 @@ class ScheduledLR(AlphaLR):
         """Load the time, and compute the learning rates from it. Load the optimizer's state before this call.
 
         Raises:
-            InputError: ``state_dict`` is damaged or from a different scheduler class, or a schedule needs samples or
-                tokens that the saved run did not count. If ``state_dict`` is damaged or from a different class, the
-                scheduler does not change.
+            InputError: ``state_dict`` is damaged; it is from a different scheduler class; or a schedule needs samples
+                or tokens that the saved run did not count. In the first two cases, the scheduler does not change.
         """
         if not isinstance(state_dict, Mapping) or set(state_dict) != {"timestamp", "told", "_step_count"}:
             fix = "for the state of a different class, set scheduler.timestamp = Timestamp(batch=...)"

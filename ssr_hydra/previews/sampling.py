@@ -30,8 +30,8 @@ class Trace:
     Args:
         alpha: Function from time to alpha.
         breaks: Times in ascending order, such as landmarks. The first and the last are the start and the end.
-        is_exact: Whether alpha distinguishes any two times, however close. True for this package's schedulers, False
-            for functions that compute with floats.
+        is_exact: Whether alpha distinguishes two times even if they are extremely close. True for this package's
+            schedulers, False for functions that compute with floats.
 
     Attributes:
         times: Times of the vertices in ascending order. A time at which alpha jumps appears twice.

@@ -235,7 +235,7 @@ def controls(content: Content, choice: Choice) -> list[str]:
 
 
 def control_counts(content: Content) -> list[str]:
-    """For each control, return sentences with the mean gain of scaling and the number of wins of each side."""
+    """For each control, return sentences with the mean gain of scaling, and how often scaling and the control win."""
     sentences = []
     for control, frame in content.controls.groupby("control", sort=False):
         scaled, other = _sides(control)

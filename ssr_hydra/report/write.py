@@ -37,7 +37,7 @@ def write(content: Content, folder: str | Path) -> list[Path]:
     Args:
         content: The result of :func:`build`.
         folder: The output folder, created if it does not exist. Files of an earlier report are replaced atomically, and
-            figures of the earlier report that this report does not have are removed.
+            its figures are removed if this report does not have them.
 
     Returns:
         The paths of the files, the page first.

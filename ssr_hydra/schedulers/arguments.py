@@ -90,7 +90,7 @@ def check_arguments(scheduler: Any) -> None:
 
 
 def time_of(scheduler: Any, run: Run, name: str, *, scale: bool = True) -> Time:
-    """Return the scheduler's argument whose name is ``name``, as a time of the run."""
+    """Return the scheduler's argument ``name`` as a time of the run."""
     return run.resolve(as_time(getattr(scheduler, name), name), name, scale=scale)
 
 

@@ -147,7 +147,7 @@ class SequentialScheduler(Scheduler):
         alpha(t) = alpha_k(t - start_k)    for start_k <= t < end_k,    start_{k+1} = end_k
         end_k = ssr * until_k                                           if scale (the default)
         end_k = start_k + (until_k - until_{k-1})                       if not scale
-        end_k = fraction until_k of the run                             for an until in dur, with any value of scale
+        end_k = until_k * length of the run                             if until_k is in dur, for any value of scale
 
     For its schedule, each phase is a separate run: time starts at 0, ``dur`` is a fraction of the phase, and ssr is 1
     if the phase is not scaled. ``alpha_ssr(t) = alpha(t / ssr)`` holds exactly if every phase is scaled. If a phase is

@@ -187,7 +187,8 @@ class PiecewiseLinearScheduler(Scheduler):
     SSR stretches every time: ``alpha_ssr(t) = alpha(t / ssr)`` exactly.
 
     Args:
-        points: A list of at least one pair (time, alpha), in order of time. Python code may pass a mapping.
+        points: A list of at least one pair (time, alpha), in order of time. Python code may pass a mapping from time to
+            alpha instead.
 
     Raises:
         InputError: There are no points, an item is not a pair, an alpha is negative or not finite, or times do not

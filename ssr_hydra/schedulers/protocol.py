@@ -224,7 +224,7 @@ def convert_time(time: TimeLike, state: Any, ssr: Number = 1.0) -> Time:
         ssr: The scale schedule ratio.
 
     Raises:
-        MissingRateError: ``max_duration`` or ``dataloader_len`` is needed and unknown.
+        MissingRateError: ``max_duration`` or ``dataloader_len`` is needed, but unknown.
         InputError: ``time`` or ``ssr`` is invalid.
 
     Example:

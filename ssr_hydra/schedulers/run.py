@@ -100,7 +100,7 @@ class Run:
         multiplied by ssr if ``scale`` is true. Epochs are converted to batches.
 
         Raises:
-            MissingRateError: The length of the run or ``dataloader_len`` is needed and unknown.
+            MissingRateError: The length of the run or ``dataloader_len`` is needed, but unknown.
         """
         if time.unit is TimeUnit.DURATION:
             if self.max_duration is not None:

@@ -48,7 +48,7 @@ class BackTest:
         z: ``observed - predicted``, divided by its standard error; NaN if there is no interval.
         p: The two-sided p-value of ``z`` by Student's t; NaN if there is no interval.
         scale: The basis of the interval: ``seeds``, ``residuals`` (if there is a single seed) or ``none``.
-        carried: ``observed`` minus the quality at ``fitted_to``: the error of predicting no change of quality.
+        carried: ``observed`` minus the quality at ``fitted_to``, i.e. the error of predicting no change of quality.
         outcome: ``undetermined`` (the fitted SSRs do not determine the curve); ``tolerated`` (the error is within the
             tolerance); ``outside`` (the measurement is outside of the interval); ``no_better`` (the error is larger
             than ``carried``, by more than noise); otherwise ``held``.

@@ -43,8 +43,8 @@ def load(
     is a problem.
 
     Runs of one recipe have the same config except for ssr, seed, control, and settings that do not change results
-    (loggers, checkpoints, display). If a recipe has runs with a fixed and with a scaled warmup, the runs with a scaled
-    warmup are a control.
+    (loggers, checkpoints, display). If some runs of a recipe have a fixed warmup and others have a scaled warmup, the
+    runs with a scaled warmup are a control.
 
     Args:
         paths: The folder of a study or of a single run, or several such folders.

@@ -294,7 +294,7 @@ def _clean(text: str) -> str:
 
 
 def unique_labels(labels: Iterable[str]) -> list[str]:
-    r"""Return each label as one line of printable characters. If labels are equal, the second and later get a number.
+    r"""Return each label as one line of printable characters. If labels are equal, all but the first get a number.
 
     Example:
         >>> unique_labels(["wsd", "wsd", "a\nb"])

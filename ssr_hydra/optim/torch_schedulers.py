@@ -48,7 +48,7 @@ class Paced:
 
 
 def read(scheduler: LRScheduler, pace: str | None = None) -> Description:
-    """Convert a new torch scheduler to this package's class with the same name, which is a function of time.
+    """Convert a new torch scheduler to a function of time: this package's class with the same name.
 
     Raises:
         InputError: The scheduler is not one of torch's classes, or it has already been stepped.

@@ -1,4 +1,4 @@
-"""Landmarks of a schedule. A landmark is an exact time with a name, such as the end of a warmup or a restart."""
+"""Landmarks of a schedule. A landmark is an exact time with a name, such as a restart or the end of a warmup."""
 
 from __future__ import annotations
 

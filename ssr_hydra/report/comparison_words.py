@@ -27,7 +27,7 @@ def open_names(choice: Choice) -> str:
 
 
 def rivals(content: Content, choice: Choice) -> list[str]:
-    """Return the sentence that compares the choice with the recipe whose quality is closest at the same budget."""
+    """Return the sentence that compares the choice with the recipe whose quality is closest at an equal budget."""
     where = f"at equal {_budget_name(content)} ({_budget(content, choice)})"
     if not choice.rivals:
         return [f"No other recipe was measured {where}."] if len(content.recommendations) > 1 else []

@@ -84,7 +84,7 @@ class Options:
 
 @dataclass(frozen=True)
 class Choice:
-    """The recipe and the SSR to run, compared with all other recipes at the same budget.
+    """The recipe and the SSR to run, compared with all other recipes at an equal budget.
 
     Attributes:
         recipe: The name of the recipe.

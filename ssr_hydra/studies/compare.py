@@ -219,7 +219,7 @@ class Place:
 
 @dataclass(frozen=True)
 class Rival:
-    """A recipe that is compared with the best recipe at the same budget.
+    """A recipe that is compared with the best recipe at an equal budget.
 
     Attributes:
         recipe: The name of the rival.

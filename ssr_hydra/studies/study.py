@@ -237,7 +237,7 @@ class Study:
         return (0.0, math.inf) if words & _LOSSES else None
 
     def interval(self, mean: Estimate) -> tuple[float, float]:
-        """Return the confidence interval of a mean, on the scale of the metric and within its bounds.
+        """Return the confidence interval of a mean, on the scale of the metric and within the metric's bounds.
 
         For a metric with bounds, the method uses the delta method: it computes a Student's t interval for the logit of
         the mean (or for the logarithm of the mean, if the metric is a loss), and transforms this interval back.

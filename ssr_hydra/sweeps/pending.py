@@ -45,8 +45,8 @@ def holds_a_run(folder: Path, subdir: str) -> bool:
 class Pending:
     """If a job's folder has a run, hold back the description and the log lines of the new job until training starts.
 
-    The arguments are the job's folder and Hydra's config of the job. Both are None if the job does not run in the app.
-    ``waits`` is True while the description and the log lines are held back.
+    The arguments are the job's folder and Hydra's config of the job. Both arguments are None if the job does not run in
+    the app. ``waits`` is True while the description and the log lines are held back.
     """
 
     def __init__(self, folder: str | Path | None, hydra: Mapping[str, Any] | None) -> None:

@@ -52,7 +52,8 @@ def run_order(jobs: Sequence[StudyJob]) -> list[StudyJob]:
     """Return jobs in the order in which a sweep runs them: seed by seed, and in random order within a seed.
 
     If the machine is busy for some minutes, this order spreads the slowdown over all recipes instead of one. Within a
-    seed, the jobs are sorted by their identities. Identities are digests, so the order is random, but always the same.
+    seed, the jobs are sorted by their identities. Identities are digests, so this order is random, but it never
+    changes.
 
     Args:
         jobs: The jobs in the order of their numbers.
@@ -290,8 +291,8 @@ class StudyLauncher:
     def _never_starts(self, job: StudyJob, error: BaseException | None, *, counts: bool) -> bool:
         """Return whether to give up a job that wrote no file. If so, write a record of its failure.
 
-        The sweep gives up the job if the launcher returned an error for this job, or after too many launches. With
-        ``counts=False``, the latest launch does not count, because the death of a different job ended the launch.
+        The sweep gives up the job if the launcher returned an error for this job, or if there were too many launches.
+        With ``counts=False``, the latest launch does not count, because the death of a different job ended the launch.
         """
         self._silent[job.folder] += counts
         returned = self._returns.get(job.folder)

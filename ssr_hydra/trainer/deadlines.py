@@ -159,7 +159,7 @@ def make_deadlines(
     iteration_length: TimeLike | None,
     checkpoint_interval: TimeLike | None,
 ) -> Deadlines:
-    """Return the deadlines of a run with length ``state.max_duration``. An interval of None means no such event."""
+    """Return the deadlines of a run with length ``state.max_duration``. If an interval is None, so is its deadline."""
 
     def deadline(time: TimeLike, field: str, *, repeats: bool) -> Deadline:
         due = Deadline(time, state, field, repeats=repeats)

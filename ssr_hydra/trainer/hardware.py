@@ -1,6 +1,6 @@
 """The hardware and package versions of a run, for its record.
 
-The record contains them because the last bits of a result depend on the CPU and the number of threads.
+The record contains this information because the last bits of a result depend on the CPU and the number of threads.
 """
 
 from __future__ import annotations

@@ -95,7 +95,7 @@ def samples_per_batch(loader: Any, processes: Processes) -> int | None:
 
 
 def batch_size(loader: Any) -> int | None:
-    """Return the number of samples per batch from the loader's attributes; None if no attribute has it."""
+    """Return the number of samples per batch from the loader's attributes; None if no attribute has this number."""
     shared = getattr(loader, "global_batch_size", None)
     if shared is not None:
         return int(shared)

@@ -184,7 +184,7 @@ class StopRequest:
 
 @contextmanager
 def _explained_exit(number: int, after: str = "") -> Iterator[None]:
-    """Add the reason to a ``SystemExit`` that the ``with`` block raises because a launcher has requeued the job."""
+    """If the ``with`` block raises ``SystemExit`` after a launcher requeued the job, add a reason to the exception."""
     try:
         yield
     except SystemExit as leaving:

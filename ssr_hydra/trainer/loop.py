@@ -59,7 +59,7 @@ def evaluate(
 
 
 class AgreedStop:
-    """A stop signal that all processes see at the same batch boundary. If one process gets a signal, all stop."""
+    """A stop signal to one process, which makes all processes stop, at the same batch boundary."""
 
     def __init__(self, request: StopRequest, processes: Processes) -> None:
         self.number = 0

@@ -71,8 +71,8 @@ class Rereading:
     def _next_epoch(self, epoch: int, batches: Iterator[Any], saved: Mapping[str, Any]) -> Iterator[Any]:
         """Return an iterator over the next epoch, from a state that was saved at the end of the previous epoch.
 
-        ``batches`` is empty if the state was saved before the loader's iterator had ended. In this case, the loader's
-        next iterator reads the epoch.
+        ``batches`` is empty if the state was saved just before the loader's iterator ended. In this case, a new
+        iterator of the loader reads the epoch.
         """
         first = list(itertools.islice(batches, 1))
         if first:

@@ -248,8 +248,8 @@ class Resuming:
 def evaluations_of(checkpoint: Checkpoint) -> tuple[list[dict[str, Any]], str | None]:
     """Return the evaluations of a run up to a checkpoint, and a message if some evaluations are lost (else None).
 
-    The run's ``metrics.jsonl`` contains the evaluations. A checkpoint that an earlier release wrote contains them
-    itself.
+    The run's ``metrics.jsonl`` contains the evaluations. A checkpoint that an earlier release wrote contains the
+    evaluations itself.
 
     Raises:
         CheckpointError: The checkpoint does not say how many evaluations the run had.

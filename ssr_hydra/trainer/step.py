@@ -60,8 +60,8 @@ class TrainStep:
     def function(self) -> _Step:
         """Return the function that takes a step.
 
-        Its arguments are the batch and the number of batches trained before. It returns the numbers of samples and
-        tokens in the batch.
+        The arguments of this function are the batch and the number of batches trained before. The function returns the
+        numbers of samples and tokens in the batch.
         """
         if self._settings.is_plain and self._processes.world_size == 1 and not self.keeps_loss:
             return self._plain()

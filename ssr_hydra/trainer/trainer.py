@@ -53,9 +53,9 @@ from ssr_hydra.trainer.watch import LossWatch
 class Trainer:
     """Trains a model for ``max_duration * ssr``, with learning rates that follow schedules of training time.
 
-    The learning rate of batch k is ``lr_initial * alpha_ssr(timestamp k)``. The trainer sets it before that batch. If
-    there are several schedulers, alpha is the product of their multipliers. The run ends at the first batch boundary at
-    or after ``max_duration * ssr``, even in the middle of an epoch.
+    The learning rate of batch k is ``lr_initial * alpha_ssr(timestamp k)``. The trainer sets this rate before batch k.
+    If there are several schedulers, alpha is the product of their multipliers. The run ends at the first batch boundary
+    at or after ``max_duration * ssr``, even in the middle of an epoch.
 
     Args:
         model: Any module. The trainer moves the module to the device in place.
@@ -406,7 +406,7 @@ class Trainer:
         To continue training, use ``Trainer(resume=...)``, which loads the whole state.
 
         Args:
-            checkpoint: A checkpoint of the same model.
+            checkpoint: A checkpoint of this trainer's model.
             callbacks: Whether to load the state of callbacks.
 
         Raises:

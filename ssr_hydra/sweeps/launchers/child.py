@@ -35,7 +35,7 @@ _EXIT_SECONDS = 60.0  # a job ends after this time even if its exit handlers are
 
 @dataclass
 class JobOrder:
-    """The data that a new process needs to run a job. Python can unpickle it without importing modules of the job.
+    """The data that a new process needs to run a job. Python can unpickle an order without importing the job's modules.
 
     ``shared`` is a pickled tuple: Hydra's context, the task function, the config of the sweep, the instances of Hydra's
     singletons, and the value of ``${run_id:}``.

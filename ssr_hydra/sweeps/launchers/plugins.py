@@ -151,9 +151,9 @@ def start_cluster(launcher: Launcher) -> None:
     """Start or join the cluster for Ray's launcher. Call this function in the main thread.
 
     When the *thread* that has started a local cluster ends, the system ends the processes of the cluster. So the main
-    thread must start it, because the main thread lives as long as the sweep. If Ray is started in the main thread, Ray
-    replaces the handler of SIGTERM. This function then restores the sweep's handler. If ``RAY_USAGE_STATS_ENABLED`` is
-    not set, this function sets it to 0, so that Ray sends no usage statistics.
+    thread must start the cluster, because the main thread lives as long as the sweep. If Ray is started in the main
+    thread, Ray replaces the handler of SIGTERM. This function then restores the sweep's handler. If
+    ``RAY_USAGE_STATS_ENABLED`` is not set, this function sets it to 0, so that Ray sends no usage statistics.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     from hydra_plugins.hydra_ray_launcher._launcher_util import start_ray

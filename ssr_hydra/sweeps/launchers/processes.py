@@ -44,9 +44,9 @@ class ProcessLauncher(Launcher):
     """The launcher ``hydra/launcher=processes``: it runs each job in a separate process, ``workers`` jobs at a time.
 
     Args:
-        workers: Number of jobs at a time. If null and there are GPUs to assign, the launcher runs one job per
-            ``gpus_per_job`` GPUs. If null and there are no GPUs to assign, it runs as many jobs as the cores allow when
-            each job has ``trainer.threads`` threads.
+        workers: Number of jobs at a time. With null, the launcher runs one job per ``gpus_per_job`` GPUs if there are
+            GPUs to assign. Otherwise it runs as many jobs as the cores allow if each job has ``trainer.threads``
+            threads.
         threads: Number of threads that numerical libraries use in each job. ``trainer.threads`` takes precedence. If
             null, each job gets ``OMP_NUM_THREADS`` threads. If this variable is not set, several workers get equal
             parts of the cores, and a single worker gets no limit.

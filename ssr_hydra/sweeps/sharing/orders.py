@@ -58,7 +58,7 @@ class Orders:
         source: The folder of the job that will publish this checkpoint, relative to the study's folder; None if the
             checkpoint is already published.
         publish: The steps after which the job publishes a checkpoint.
-        publishes_all: True to also publish every checkpoint before the last step in ``publish``.
+        publishes_all: True if the job also publishes every checkpoint before the last step in ``publish``.
     """
 
     begin: int = 0

@@ -110,7 +110,7 @@ class Calendar:
         return int(self.first(length.unit, Fraction(length.value)))
 
     def timestamps(self, begin: int, end: int) -> Iterator[Timestamp]:
-        """Yield the timestamp of each step. The timestamp is always the same object, with new values.
+        """Yield the timestamp of each step. All timestamps are one object, whose values change at each step.
 
         Reading an unknown counter of the timestamp raises :class:`UnknownCounterError`.
         """

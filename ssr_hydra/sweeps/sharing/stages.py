@@ -62,7 +62,7 @@ class Branch:
 
 @dataclass
 class _Stage:
-    """A node of a tree: the steps from ``begin`` to ``end`` (exclusive), which are the same for several jobs."""
+    """A node of a tree: the steps from ``begin`` to ``end`` (exclusive), which all ``jobs`` share."""
 
     begin: int
     end: int

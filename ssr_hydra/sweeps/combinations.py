@@ -1,6 +1,7 @@
 """List the jobs of a sweep: one for every combination of the values in its overrides.
 
-The keys in ``zip`` form one axis: a job uses the first value of each of these keys, or the second of each, and so on.
+The keys in ``zip`` form one axis: a job uses the first value of every such key, or the second value of every such key,
+and so on.
 """
 
 from __future__ import annotations

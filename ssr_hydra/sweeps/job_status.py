@@ -166,8 +166,8 @@ def read_state(folder: Path, now: float | None = None) -> JobState:
     """Return the status of the job in a folder.
 
     If the record says completed or diverged, the function returns this status. Otherwise, if the folder has a heartbeat
-    file, the function returns RUNNING or DIED and ignores the record, because the record may come from an earlier
-    attempt that failed. ``now`` is the current time from :func:`~ssr_hydra.sweeps.heartbeat.clock_of`.
+    file, the function returns RUNNING or DIED. In this case it ignores the record, because the record may come from an
+    earlier attempt that failed. ``now`` is the current time from :func:`~ssr_hydra.sweeps.heartbeat.clock_of`.
     """
     record = None
     with suppress(OSError, ValueError):

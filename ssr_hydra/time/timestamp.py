@@ -135,7 +135,7 @@ class Timestamp:
         batch_seconds: Seconds of the last batch.
 
     Raises:
-        InputError: A counter is negative, or a Time has a different unit.
+        InputError: A counter is negative, or a Time does not have the unit of its counter.
 
     Example:
         >>> timestamp = Timestamp().to_next_batch(samples=16, tokens=512).to_next_epoch()

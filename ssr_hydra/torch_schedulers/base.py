@@ -250,8 +250,8 @@ class TorchScheduler(metaclass=Opaque):
 
     Args:
         pace: The length of one step of the scheduler, ``"epoch"`` or ``"batch"``. The learning rate changes only at
-            steps. None means the pace of the trainer's ``use_stepwise_scheduler``. If that setting is None too, a step
-            of CyclicLR and OneCycleLR is a batch. A step of every other scheduler is an epoch, as in torch's
+            steps. None means the pace that the trainer's ``use_stepwise_scheduler`` sets. If that setting is None too,
+            a step of CyclicLR and OneCycleLR is a batch. A step of every other scheduler is an epoch, as in torch's
             documentation.
     """
 
@@ -276,7 +276,7 @@ class TorchScheduler(metaclass=Opaque):
         return BATCH if use_stepwise_scheduler else EPOCH
 
     def check_moves(self, state: Any, use_stepwise_scheduler: bool | None, fix: str) -> None:
-        """Refuse a scheduler that never steps: its default pace is an epoch, and the run ends within its first epoch.
+        """Refuse a scheduler that never steps: the default pace is an epoch, and the run ends within its first epoch.
 
         Args:
             state: The state of the run. Its ``max_duration`` is already multiplied by ssr.
@@ -302,7 +302,7 @@ class TorchScheduler(metaclass=Opaque):
         """
 
     def course_in(self, run: Run, pace: str) -> Course:
-        """Return the course of this scheduler in a run, valid only at timestamps where a step of this pace ends."""
+        """Return the course in a run. The course is valid only at timestamps where a step of length ``pace`` ends."""
         return self.course(Steps.at(run, pace))
 
     def bind(self, state: Any, ssr: Number = 1.0, use_stepwise_scheduler: bool | None = None) -> Course:

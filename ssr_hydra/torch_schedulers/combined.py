@@ -301,7 +301,7 @@ def links(named: list[tuple[str, TorchScheduler]], steps: Steps, again: int = 0)
 
 
 def together(entries: Sequence[tuple[str, TorchScheduler, str]], run: Run) -> list[tuple[str, Course, str]]:
-    """Combine the schedulers of one optimizer as torch does.
+    """Combine the schedulers of one optimizer: as in torch, each scheduler changes the rate that is already set.
 
     Args:
         entries: A tuple (path, scheduler, pace) for each scheduler.

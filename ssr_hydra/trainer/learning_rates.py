@@ -58,8 +58,8 @@ class LearningRates:
     - ``ReduceLROnPlateau`` changes its value after an evaluation.
     - A torch scheduler that cannot be read (a user's class) runs unchanged. It can be used only with ssr 1.
 
-    With ``use_stepwise_scheduler=True``, all schedulers step by batch. With False, all schedulers step by epoch. A
-    scheduler with an explicit pace keeps this pace. A torch scheduler is an instance of torch's class, a
+    With ``use_stepwise_scheduler=True``, all schedulers step by batch. With False, all schedulers step by epoch. Only a
+    scheduler with an explicit pace keeps its pace. A torch scheduler is an instance of torch's class, a
     :class:`~ssr_hydra.optim.torch_schedulers.Paced` with such an instance, or an object of
     :mod:`ssr_hydra.torch_schedulers`. The objects of this module set the learning rates of all optimizers. ``clock`` is
     a function from the state's timestamp to the time for schedules. ``plan`` is the run whose length and rates (such as

@@ -105,8 +105,8 @@ class Rereading:
     def state_dict(self, *, within: bool) -> dict[str, Any]:
         """Return the random state from which the loader can start the epoch again, and the state of a stateful loader.
 
-        If ``within`` is True, the run is within an epoch, and the random state is that of the epoch's start. Otherwise
-        it is the current random state.
+        If ``within`` is True, the run is within an epoch, and the result has the random state at the epoch's start.
+        Otherwise the result has the current random state.
         """
         if self._saved is not None:  # the run stops again before it has read a batch, so the saved state is still valid
             return dict(self._saved)

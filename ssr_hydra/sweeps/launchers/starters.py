@@ -254,7 +254,7 @@ def _process_status(pid: int) -> str | None:
 
 
 class Spawner:
-    """Start each job in a new Python interpreter, which must import torch again. The methods are as in ForkServer."""
+    """Start each job in a new Python interpreter, which imports torch again. The class has ForkServer's methods."""
 
     polls = False
 

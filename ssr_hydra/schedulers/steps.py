@@ -61,7 +61,7 @@ def _stairs(run: Run, gamma: float, period: Time) -> Pieces | None:
 
 @dataclass(frozen=True)
 class StepScheduler(Scheduler):
-    """Multiply alpha by ``gamma`` after every ``step_size``.
+    """Multiply alpha by ``gamma`` once per ``step_size``.
 
     ::
 

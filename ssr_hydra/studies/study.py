@@ -115,7 +115,7 @@ class Series:
         return [at] if at < len(self.ssr) and abs(self.ssr[at] - ssr) <= 1e-9 * ssr else [at - 1, at]
 
     def weights(self, ssr: float) -> tuple[list[Cell], list[float]]:
-        """Return the cells and the weights whose weighted sum of means is the value at ``ssr``.
+        """Return cells and their weights. The weighted sum of the cells' means is the value at ``ssr``.
 
         The SSR must be within the measured range.
 

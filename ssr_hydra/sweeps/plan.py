@@ -257,7 +257,7 @@ def _note(field: str, entries: Sequence[PlannedJob]) -> str:
 def _origins(
     study: Path, describe: Callable[[Mapping[str, Any]], Candidate], code: Mapping[str, str]
 ) -> list[tuple[Point, Candidate]]:
-    """Return a pair (checkpoint, candidate of its job) for each checkpoint that was published with this software."""
+    """Return a pair (checkpoint, candidate of its job) for each checkpoint that a job with this software published."""
     jobs: dict[str, Candidate] = {}
     origins = []
     for point in points_of(study):

@@ -121,7 +121,7 @@ def ends_in_first_epoch(state: Any) -> bool:
 
 
 class Steps:
-    """A run, or a phase of a run, that counts time in the steps of one scheduler. SSR stretches each of these steps.
+    """A run, or a phase of a run, whose time is counted in the steps of one scheduler. SSR stretches these steps.
 
     Args:
         run: The run, or a phase of the run.

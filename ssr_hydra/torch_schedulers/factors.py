@@ -31,7 +31,7 @@ def _power_of(gamma: float, count: Callable[[Any], float], extra: float = 1.0) -
 
 @dataclass(frozen=True)
 class StepLR(TorchScheduler):
-    """Multiply the learning rate by ``gamma`` after every ``step_size``.
+    """Multiply the learning rate by ``gamma`` once per ``step_size``.
 
     ::
 

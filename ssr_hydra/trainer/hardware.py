@@ -23,7 +23,7 @@ from ssr_hydra.trainer.processes import ALONE, Processes
 def choose_device(device: str | torch.device, processes: Processes = ALONE) -> torch.device:
     """Return the device of a run: ``auto`` is CUDA if available, else Apple's MPS, else the CPU.
 
-    If several processes run on a machine, each process gets its own GPU.
+    If several processes of a run are on one machine, each process gets its own GPU.
     """
     if device == "auto":
         if torch.cuda.is_available():

@@ -59,7 +59,7 @@ def evaluate(
 
 
 class AgreedStop:
-    """A stop signal to one process, which makes all processes stop, at the same batch boundary."""
+    """A stop signal that stops all processes at the same batch boundary, even if only one process gets the signal."""
 
     def __init__(self, request: StopRequest, processes: Processes) -> None:
         self.number = 0
@@ -255,7 +255,7 @@ class Loop:
         return set_all
 
     def _is_over(self, timestamp: Timestamp) -> bool:
-        """Do the evaluation or checkpoint that the stopped run missed, if any. Return whether the run is at its end."""
+        """Evaluate and write a checkpoint if the stopped run missed this. Return whether the run is at its end."""
         over = self.plan.end.reached(timestamp)
         self._saving = self._ended = over and timestamp.batches > 0
         if self._pending or (over and self._evaluated_at != timestamp.batches):

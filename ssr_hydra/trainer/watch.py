@@ -112,11 +112,10 @@ class LossWatch:
         return mean
 
     def state_dict(self) -> dict[str, float]:
-        """Return sums and numbers of losses since the last evaluation, and the last logged mean.
+        """Return the sum and the number of the losses since the last evaluation, and the last logged mean.
 
-        One sum is of all losses, and the other sum is of the losses that are already logged.
-
-        Call :meth:`settle` first, so that no loss is missing.
+        The state also has the sum and the number of those losses that are already logged. Call :meth:`settle` first, so
+        that no loss is missing.
         """
         return {
             "sum": self.sum,

@@ -232,7 +232,7 @@ def _trace(error: BaseException) -> str:
 
 
 def spawned(connection: Connection) -> None:
-    """Run a job in a process that :class:`~ssr_hydra.sweeps.launchers.starters.Spawner` has started. Never returns."""
+    """Run a job in a process that :class:`~ssr_hydra.sweeps.launchers.starters.Spawner` has started. Never return."""
     if hasattr(os, "setpgid"):
         os.setpgid(0, 0)
     os._exit(work(connection))

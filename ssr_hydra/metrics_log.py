@@ -124,7 +124,7 @@ class MetricsLog:
 
     def _is_locked(self, descriptor: int) -> bool:
         locked = flock(descriptor)
-        if locked is None and self._soft_lock is None:  # a file system without locks, such as some network mounts
+        if locked is None and self._soft_lock is None:  # the file system has no locks (some network mounts)
             from filelock import SoftFileLock, Timeout
 
             lock = SoftFileLock(self.path.with_name(f".{METRICS}.lock"), timeout=0)

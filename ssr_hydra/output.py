@@ -172,7 +172,7 @@ def _opened(stream: TextIO | None, number: int) -> TextIO:
     """Return the stream. If it is None because its descriptor was closed when Python started, return a new stream."""
     if stream is None:
         return os.fdopen(number, "w", encoding="utf-8", errors="backslashreplace", closefd=False)
-    with suppress(AttributeError, OSError, ValueError):  # a stream that was replaced, for example in a notebook
+    with suppress(AttributeError, OSError, ValueError):  # a notebook's stream, for example, cannot be reconfigured
         stream.reconfigure(errors="backslashreplace")  # type: ignore[attr-defined]
     return stream
 

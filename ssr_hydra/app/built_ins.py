@@ -169,8 +169,10 @@ def _check_small_images(node: Mapping[str, Any], path: str) -> None:
     name, root = node.get("name", "cifar10"), node.get("root")
     if name not in IMAGE_SETS:
         raise UnknownNameError(f"{path}.name", name, "is not a known data set", did_you_mean(str(name), IMAGE_SETS))
+    # Without a download, no file is written. Without a root, the folder is $SSR_HYDRA_DATA or the default folder, and
+    # both are allowed.
     if root is None or not node.get("download", True):
-        return  # it writes no file, or it writes into an allowed folder: $SSR_HYDRA_DATA or the default
+        return
     own = Path(os.environ.get("SSR_HYDRA_DATA") or "~/.cache/ssr_hydra").expanduser()
     folder = Path(os.path.realpath(Path(root).expanduser()))
     # A config may come from someone else. It must not choose where files are written.
@@ -272,7 +274,8 @@ LEAST = {
     "squeezenet1_1": 17, "vgg": 32,
 }  # fmt: skip
 """A mapping from the start of a torchvision model's name to the smallest image size that the model accepts."""
-# For models that accept only one image size: the start of the model's name, and the option that sets the size.
+# A model accepts only one image size if its name starts with one of these keys. The values are the options that set
+# the size.
 _FIXED = {"vit_": "image_size", "maxvit_": "input_size"}
 _DEFAULT_SIZE = 224
 

@@ -149,7 +149,7 @@ def _check_top(values: Mapping[str, Any]) -> None:
         if not isinstance(name, str) or not name.strip() or not name.isprintable() or len(name) > _LONGEST_NAME:
             raise FormatError(key, name, f"must be a name of 1 to {_LONGEST_NAME} printable characters", example)
     ssr = check_ssr(number(values["ssr"], "ssr"))
-    # The product raises an error if the scaled length is not a valid time.
+    # This multiplication raises an error if the scaled length is not a valid time.
     length = _run_length(values["max_duration"]) * ssr
     if values["trainer"]["iteration_length"] is None:
         check_no_iterations(length, "max_duration")

@@ -12,7 +12,8 @@ from ssr_hydra.configs import GROUPS
 from ssr_hydra.errors import ConflictError, InputError, MissingValueError, UnknownNameError, WrongTypeError
 from ssr_hydra.settings.base import did_you_mean, number
 
-# The run needs the object at these paths. At other paths, such as trainer.loss, a partial function is valid.
+# At these paths the run needs an object, so `_partial_: true` is refused. At other paths, such as trainer.loss, it is
+# allowed.
 _OBJECT = re.compile(r"model|data\.(train|eval|test)|optimizer|(callbacks|logger)\.[^.]+")
 
 

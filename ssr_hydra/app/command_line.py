@@ -195,7 +195,7 @@ def folder_of(flag: str, value: str | None) -> str | None:
     if value.startswith("pkg://"):
         try:
             spec = importlib.util.find_spec(value.removeprefix("pkg://").strip("/").replace("/", "."))
-        except ImportError:  # a package that should contain it does not exist
+        except ImportError:  # the parent package does not exist
             spec = None
         value = next(iter((spec and spec.submodule_search_locations) or ()), value)
     if not value or not Path(value).is_dir():

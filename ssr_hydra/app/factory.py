@@ -146,7 +146,7 @@ def _fused(
     if node.get("fused") is not None or node.get("foreach") is not None or chosen:
         return node
     possible = device.type in _FUSED_ON.get(node["_target_"], ()) and all(p.is_floating_point() for p in parameters)
-    if any(hasattr(p, "device_mesh") for p in parameters):  # sharded parameters, which not all fused kernels support
+    if any(hasattr(p, "device_mesh") for p in parameters):  # some fused kernels do not support sharded parameters
         possible = possible and str(node["_target_"]).rpartition(".")[2] not in UNFUSED
     return {**node, "fused": True} if possible else node
 

@@ -71,7 +71,7 @@ def check_growth(content: Mapping[str, Any]) -> None:
 
     def size(node: Any, path: str) -> int:
         if path not in sizes:
-            sizes[path] = _OF_A_VALUE  # for a value that refers to itself, this ends the recursion
+            sizes[path] = _OF_A_VALUE  # this ends the recursion if the value refers to itself
             if isinstance(node, Mapping):
                 inner = sum(size(value, f"{path}.{key}") for key, value in node.items())
             elif isinstance(node, list):

@@ -234,7 +234,8 @@ def _run_checked(command: CheckedCommand) -> None:
         _remove_refused(command)
         raise
     except (OSError, ValueError) as error:
-        cause = error if isinstance(error, OSError) else error.__cause__  # logging hides the OSError of a log file
+        # If a log file cannot be opened, logging raises a ValueError whose cause is the OSError.
+        cause = error if isinstance(error, OSError) else error.__cause__
         if command.sweep is not None or not isinstance(cause, OSError):
             raise
         from ssr_hydra.sweeps.sweeper import unwritable

@@ -260,7 +260,7 @@ def _as_list(error: OmegaConfBaseException, field: str, value: str | None) -> st
         default = error.parent_node._get_node(field.rpartition(".")[2])
         is_pair = get_origin(default._metadata.ref_type) is tuple
         rest = list(default)[1:] if is_pair else []
-    except Exception:  # the message is only shorter without this value
+    except Exception:  # without this value, the message is only shorter
         rest = []
     return ",".join(map(str, [value, *rest]))
 
@@ -382,6 +382,6 @@ def _value_in(error: OmegaConfBaseException, field: str) -> str | None:
     node = error.parent_node
     try:
         value = node._get_node(field.rpartition(".")[2])._value()
-    except Exception:  # the message is only shorter without this value
+    except Exception:  # without this value, the message is only shorter
         return None
     return str(value)

@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from ssr_hydra.trainer import Trainer
 
 _POLL_SECONDS = 0.2
-_STOP_SECONDS = 5.0  # if both jobs get a signal, the second job gets it within this time
-_START_SECONDS = 120.0  # a job that the sweep started earlier has a heartbeat within this time
+_STOP_SECONDS = 5.0  # a signal that is sent to both jobs reaches both within this time
+_START_SECONDS = 120.0  # a job that the sweep has started writes its first heartbeat within this time
 
 
 class Prefix:

@@ -137,7 +137,7 @@ def preflight(line: CommandLine, run_id: str, processes: Processes = ALONE) -> C
             refuse_sweep(processes, "-m" if line.mode == "multirun" else "hydra.mode=MULTIRUN")
             return _sweep(composer, master, parsed)
         if len(fixed) < len(parsed):
-            composer.compose(composer.overrides)  # a single run cannot have sweep overrides; Hydra raises this error
+            composer.compose(composer.overrides)  # Hydra raises an error, because a single run cannot sweep
         return _checked_run(composer, master, processes)
 
 

@@ -62,7 +62,7 @@ def _check_name(name: str) -> None:
 def _is_installed(name: str) -> bool:
     try:
         spec = importlib.util.find_spec(name)
-    except ValueError:  # the module is loaded, and its loader is unknown
+    except ValueError:  # the module is already loaded, but has no spec
         return True
     if spec is None or spec.origin is not None:
         return spec is not None

@@ -23,8 +23,8 @@ from ssr_hydra.sweeps.job_status import is_free
 from ssr_hydra.sweeps.sharing.sequences import Calendar, Candidate, Sequences, Track, UnknownCounterError
 from ssr_hydra.time import Time, TimeUnit, as_time, check_ssr
 
-# Jobs may share steps although they differ in these fields. Instead of the fields, the values of the jobs' schedules
-# are compared step by step, and the names of the scheduled fields must be equal.
+# Jobs may share steps even if these fields differ. The values of the jobs' schedules are compared step by step instead.
+# The names of the scheduled fields must be equal.
 _FUTURE = re.compile(r"ssr|max_duration|control|scheduler([.\[].*)?|schedules\..*")
 _SHAREABLE = frozenset({"ssr_hydra.callbacks.EMA"})  # EMA depends only on batches, and checkpoints have its state
 _LOGGERS = frozenset({"ssr_hydra.callbacks.CSVLogger"})  # CSVLogger writes a file that a different job can copy

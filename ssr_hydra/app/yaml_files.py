@@ -355,7 +355,7 @@ class _Entry:
 
 def _content(text: str) -> dict[Any, Any]:
     try:
-        content = yaml.load(text, Loader=_DefaultsLoader)  # a subclass of a safe loader
+        content = yaml.load(text, Loader=_DefaultsLoader)  # _DefaultsLoader is a subclass of a safe loader
     except (yaml.YAMLError, ValueError):
         return {}
     return content if isinstance(content, dict) else {}

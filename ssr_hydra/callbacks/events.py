@@ -269,7 +269,7 @@ def _guarded(method: Listener, name: str, event: str) -> Listener:
     def call(*args: Any) -> None:
         try:
             method(*args)
-        except (InputError, RunError):  # their messages are one line already
+        except (InputError, RunError):  # these errors already have one-line messages
             raise
         except Exception as error:
             text = " ".join(str(error).split()) or "no message"

@@ -42,8 +42,9 @@ _RULES: tuple[tuple[str, Change], ...] = (
     ("optimizers", Change.NEVER),
     ("optimizers.class", Change.NEVER),
     ("optimizers.*parameters*", Change.NEVER),
-    ("optimizers.*amsgrad", Change.NEVER),  # adds one tensor per parameter; the checkpoint lacks these tensors
-    ("optimizers.*centered", Change.NEVER),  # adds one tensor per parameter; the checkpoint lacks these tensors
+    # Each of these two options adds one tensor per parameter. The checkpoint lacks these tensors.
+    ("optimizers.*amsgrad", Change.NEVER),
+    ("optimizers.*centered", Change.NEVER),
     # These fields determine the batches of an epoch. A change within an epoch would repeat or skip samples.
     ("data", Change.EPOCH),
     ("data.*", Change.EPOCH),

@@ -176,7 +176,8 @@ def check_state(value: Any, field: str = "state") -> None:
     """
     import torch
 
-    kind = type(value)  # not isinstance: pickle stores a subclass, such as NumPy's float64, by the subclass's name
+    # Do not use isinstance(): pickle stores an instance of a subclass, such as NumPy's float64, by the subclass's name.
+    kind = type(value)
     if kind in (bool, int, float, str, type(None), torch.Tensor, torch.nn.Parameter):
         return
     if kind in (dict, OrderedDict):
@@ -292,7 +293,7 @@ class _Outline(pickle.Unpickler):
         if (module == "torch._utils" and name.startswith("_rebuild_")) or (module, name) in _OF_SPARSE:
             return _no_tensor
         if module in ("torch", "torch.storage"):
-            return name  # a numeric type; return a string, because a string cannot be called
+            return name  # return a string instead of the numeric type, because a pickle cannot call a string
         raise pickle.UnpicklingError(f"it refers to {module}.{name}")
 
     def persistent_load(self, _: Any) -> None:
@@ -330,8 +331,8 @@ def _check_archive(file: BinaryIO, size: int) -> None:
 
 def _outline(data: bytes) -> Any:
     """Read a pickle without its tensors. The pickle module allocates all memory that a pickle asks for, so check it."""
-    for count, (opcode, argument, _) in enumerate(pickletools.genops(data)):  # this checks the lengths of all texts
-        if opcode.name.endswith("PUT") and int(argument or 0) > count:  # a pickler numbers its objects in their order
+    for count, (opcode, argument, _) in enumerate(pickletools.genops(data)):  # genops checks the lengths of texts
+        if opcode.name.endswith("PUT") and int(argument or 0) > count:  # a pickler counts its objects: 0, 1, 2, ...
             raise ValueError(f"its object {count:,} has the number {argument:,}")
     return _Outline(io.BytesIO(data)).load()
 

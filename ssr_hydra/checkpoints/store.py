@@ -30,7 +30,7 @@ from ssr_hydra.files import check_path, sync_folder, try_lock, write_error
 CHECKPOINTS = "checkpoints"
 """The folder of checkpoints inside a run's folder."""
 
-# ".replaced" is the old checkpoint while a new checkpoint of the same batch replaces it.
+# While a new checkpoint replaces an old checkpoint of the same batch, the old one has the suffix ".replaced".
 _NAME = re.compile(r"ba\d+(\.replaced)?")
 _LEFTOVER = re.compile(r"\.ba\d+\.(\d+)\.(new|gone)")
 _LOCK = ".lock"

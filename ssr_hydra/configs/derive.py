@@ -105,7 +105,7 @@ def config_of(
         config_fields.append(("_target_", str, field(default=target, init=False)))
     doc = bases[0].__doc__ if bases else f"Config of ``{target or source.__name__}``."
     config = config_class(name or f"{source.__name__}Config", config_fields, module, doc, bases)
-    config.__source__ = source  # the schema reads the docstring and the types of the arguments here
+    config.__source__ = source  # the schema reads the docstring and the argument types of the source
     return config
 
 

@@ -128,7 +128,7 @@ def _with_parts(path: str, name: str) -> Any:
     if name == "torch_sequential":
         node["defaults"] = [*parts, "_self_"]
         node["schedulers"] = {"warmup": {"total_iters": "1dur"}}
-    OmegaConf.set_struct(node, None)  # undo the line above: None is the default of a structured config
+    OmegaConf.set_struct(node, None)  # reset the flag to None, the value of a new structured config
     return node
 
 

@@ -179,7 +179,7 @@ class _OtherFile(Arrays):
 
 def _absolute_path(path: object) -> object:
     """Return the absolute path with links resolved. If the value cannot be a path, return it unchanged."""
-    with suppress(ValueError):  # a path with a null byte, which the reader refuses later
+    with suppress(ValueError):  # the path has a null byte; the reader refuses this path later
         return os.path.realpath(Path(path).expanduser()) if isinstance(path, str) else path
     return path
 

@@ -33,8 +33,8 @@ _INPUTS = ("inputs", "x", "X", "images", "features", "data")
 _TARGETS = ("targets", "y", "Y", "labels")
 _FORMATS = ".npz, .npy, .csv or .tsv, or a folder of .npy files"
 _DELIMITERS = ",;\t|"
-_SNIFFED = 8192  # number of characters in which the delimiter is detected
-_PEEKED = 50  # number of rows in which a header is detected
+_SNIFFED = 8192  # number of characters that are read to detect the delimiter
+_PEEKED = 50  # number of rows that are read to detect a header
 _UNNAMED = re.compile(r"|Unnamed: \d+")  # an empty name, or pandas' name of an unnamed column
 
 

@@ -160,7 +160,7 @@ class _DecoderBlock(nn.Module):
         self.widen, self.narrow = nn.Linear(width, mlp_width, bias=False), nn.Linear(mlp_width, width, bias=False)
         for linear in (self.qkv, self.widen):
             nn.init.normal_(linear.weight, std=width**-0.5)
-        for linear in (self.project, self.narrow):  # so that the block is the identity at initialization
+        for linear in (self.project, self.narrow):  # with weights of 0, the block is the identity at initialization
             nn.init.zeros_(linear.weight)
 
     def forward(self, tokens: Tensor, rotation: tuple[Tensor, Tensor], mask: Tensor | None) -> Tensor:

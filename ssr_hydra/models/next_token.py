@@ -49,7 +49,7 @@ def _num_averaged(batch: Any) -> int:
     return 0 if labels is None else int((labels[:, 1:] != IGNORED).sum())
 
 
-# The trainer weights each part of a batch by this number.
+# The trainer uses the result as the weight of each part of a batch.
 next_token_loss.num_averaged = _num_averaged  # type: ignore[attr-defined]
 # The trainer passes the result to metric objects, such as torchmetrics' Perplexity.
 next_token_loss.aligned = lambda outputs, targets: _aligned(outputs, targets)  # type: ignore[attr-defined]

@@ -26,7 +26,7 @@ _left: WeakKeyDictionary[Optimizer, _Left] = WeakKeyDictionary()
 def rate(lr: Any, base: float, alpha: float) -> float:
     """Return ``base * alpha``, bitwise equal to LambdaLR's result. ``lr`` is the current rate: a float or a tensor."""
     if isinstance(lr, Tensor) and lr.dtype is not torch.float64:
-        # The product of two float32 numbers is exact in float64. So it is rounded only once, in the tensor.
+        # The product of two float32 numbers is exact in float64. So the product is rounded only once, in the tensor.
         return base * c_float(alpha).value
     return base * alpha
 

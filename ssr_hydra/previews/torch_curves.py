@@ -69,7 +69,8 @@ class TorchCurve(Scheduler):
     def curve(self, run: Run) -> Curve:
         try:
             courses = together(self.schedulers, run)
-        except InputError as error:  # remove the prefix "scheduler.", as in errors of this package's schedulers
+        except InputError as error:
+            # Remove the prefix "scheduler.", because errors of this package's schedulers do not have it.
             raise error.renamed(error.field.removeprefix("scheduler.")) from None
 
         def alpha(timestamp: Any) -> float:

@@ -33,6 +33,6 @@ def report_of_sweep(folder: Path, stream: TextIO) -> None:
         lines = wrapped(f"No report: {error.rule} ({error.fix}{option.get(error.field, '').format(folder)}).", width)
     except OSError as error:
         lines = wrapped(f"No report: {error.filename or folder}: {error.strerror or error}.", width)
-    except Exception as error:  # any error, because the sweep itself must complete
+    except Exception as error:  # catch every error, because the sweep itself must complete
         lines = wrapped(f"No report: {type(error).__name__}: {error} (ssr-report {folder} shows where).", width)
     print(encodable("\n".join(lines), stream), file=stream, flush=True)

@@ -209,7 +209,8 @@ def first_at_target(content: Content) -> list[str]:
     if not choice.rivals:
         return [f"{text}; no other recipe was measured {equal}."]
     if unknown := [rival.recipe for rival in choice.rivals if math.isnan(rival.low)]:
-        whose = "" if math.isnan(best.target_low) else f" of {listed(unknown)}"  # otherwise the text has an interval
+        # If target_low is known, the text shows an interval. So name the recipes whose noise was not measured.
+        whose = "" if math.isnan(best.target_low) else f" of {listed(unknown)}"
         return [f"{text}; the noise{whose} was not measured."]
     if choice.open:
         return [f"{text}; {open_names(choice)} may be as good {equal}."]

@@ -390,7 +390,8 @@ def _steps(study: Study, axis: Axis, confidence: float) -> list[ToleranceChoice]
         same = list(group)
         (above, _, series, place), below = same[-1], same[0][1]
         middle = math.sqrt(above * below) if above > 0 and below < math.inf else below / 2 if not above else 2 * above
-        tolerance = None if math.isinf(middle) else middle  # one choice for every tolerance is judged at 0
+        # middle is infinite if there is one choice for all tolerances. None then means a tolerance of 0.
+        tolerance = None if math.isinf(middle) else middle
         own = recommend_by_gains(study, series, gains[series.recipe], tolerance, None, confidence)
         budget = float(series.axis(axis, None)[place])
         choice = _against_all(study, own, float(series.ssr[place]), budget, axis, confidence)

@@ -140,7 +140,7 @@ def _curve_data(curve: Curve, field: str, arms: dict[tuple[str, str], int]) -> d
 
 def _finite(value: Any) -> Any:
     if isinstance(value, float):
-        # Seven digits are more than a screen can show, and need only half the bytes of all digits.
+        # A screen shows fewer than seven digits. Seven digits take half as many bytes as all digits.
         return float(f"{value:.7g}") if math.isfinite(value) else None
     if isinstance(value, dict):
         return {key: _finite(item) for key, item in value.items()}

@@ -100,7 +100,7 @@ def main_table(content: Content) -> Table:
     axes, length = content.axes, content.study.length
     time_axes = [axis for axis in ("steps", "samples", "tokens", "seconds", "cost") if axis in axes]
     heads = {"seconds": "training"}
-    # The seconds are more important than the numbers that explain them.
+    # A narrow terminal hides extra columns. The seconds are more important than the numbers that explain them.
     extra = ("samples", "tokens", "steps") if "seconds" in time_axes else ("samples", "tokens")
     columns = (
         Column("recipe", "name"),

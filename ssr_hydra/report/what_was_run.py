@@ -121,7 +121,7 @@ def _value_text(value: Any) -> str:
     if isinstance(value, float):
         return number(value, 6)
     text = str(value)
-    return "" if "${" in text else text  # the report shows the value of a reference elsewhere
+    return "" if "${" in text else text  # a different part of the report shows the value of the reference
 
 
 def _rates(node: Any) -> str:

@@ -183,7 +183,7 @@ class InverseSquareRootWithWarmupScheduler(Scheduler):
             scale = run.convert(scale, warmup.unit, "t_scale")
         shape: Shape = _inverse_sqrt
         if cooldown.value != 0:
-            # tau is the time since the end of the warmup divided by t_scale.
+            # tau = (time - end of the warmup) / t_scale
             brink = float((end - cooldown - warmup).value / scale.value)
             shape = _cooled(brink, float((end - warmup).value / scale.value), self.alpha_f)
         return annealed(run, shape, warmup, warmup + scale, warmup=warmup, field="t_warmup", is_endless=True)

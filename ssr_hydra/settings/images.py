@@ -47,7 +47,7 @@ DIGITS = 1797
 """Number of images in ``Digits``."""
 
 # A model can have a stem for small images if its name starts with one of these words. The usual stem is a strided first
-# convolution. In some models, a pooling follows.
+# convolution. Some models have a pooling layer after it.
 _WITH_STEM = ("resnet", "resnext", "wide_resnet", "densenet", "mobilenet", "efficientnet", "regnet", "shufflenet")
 
 

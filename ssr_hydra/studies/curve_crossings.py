@@ -17,7 +17,7 @@ from ssr_hydra.studies.study import Series, Study, find_series, uncontrolled
 
 _GRID = 65  # number of points of a band between two SSRs
 _WIDEST = 4.0  # maximum ratio of neighbouring SSRs between which curves are compared
-_MOST_PAIRED = 20  # maximum number of recipes; if there are more, only recipes that are best at an SSR are compared
+_MOST_PAIRED = 20  # if there are more recipes than this, only recipes that are best at an SSR are compared
 
 
 def crossings(study: Study, confidence: float = 0.95, recipes: Sequence[str] | None = None) -> pd.DataFrame:

@@ -16,7 +16,7 @@ from ssr_hydra.studies.intervals import Cell, band
 from ssr_hydra.studies.noise import Noise, moderation, pooled_noise
 
 _MOST_CELLS, _MOST_NUMBERS = 500, 5_000_000  # in a larger study, each cell keeps its plain mean and its own noise
-# If the correlation is at least 0.9, the effects are fixed (correlation 1): two-way least squares.
+# A correlation of at least 0.9 counts as 1: the effects are then fixed, as in two-way least squares.
 _FIXED, _ONE = 0.9, 1 - 1e-7
 _ROUNDS, _CLOSE = 30, 1e-6
 _MOST_PAIRS = 400

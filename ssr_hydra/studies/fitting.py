@@ -24,13 +24,17 @@ Kind = Literal["power", "quadratic"]
 Outcome = Literal["held", "tolerated", "outside", "no_better", "undetermined"]
 _PARAMETERS = 3
 _FEWEST = 4  # the minimum number of SSRs for a fit: three for the parameters, and one to hold out
-_FARTHEST = 2.0  # a fit predicts up to this factor times the measured range
-# Without a tolerance, a prediction interval is too wide for a test if its half-width is more than this fraction of the
-# range of measured qualities.
+# The largest SSR of a prediction is the largest measured SSR times this factor. The smallest SSR of a prediction is the
+# smallest measured SSR divided by this factor.
+_FARTHEST = 2.0
+# Without a tolerance, a fit counts as untested if the half-width of its last prediction interval is more than this
+# fraction of the range of measured qualities.
 _VAGUE = 0.1
 _MOST_TESTS = 24  # the maximum number of back-tests of a fit, evenly spread over the SSRs
 _FEWEST_ROUGH = 7  # the fewest SSRs from which the noise can be estimated with one seed per SSR
-_BEYOND = 2.5  # maximum standard errors by which a prediction may be worse than repeating the last value
+# A prediction fails if its error exceeds the error of repeating the last value by more than this number of standard
+# errors.
+_BEYOND = 2.5
 _EXPONENTS = np.geomspace(0.02, 8.0, 80)
 
 
@@ -165,7 +169,7 @@ def _fitted(kind: Kind, ssr: Any, y: Any) -> Any:
             warnings.simplefilter("ignore", optimize.OptimizeWarning)  # the covariance is not used
             start = _start(kind, ssr, y)
             if kind == "power" and start[2] in (_EXPONENTS[0], _EXPONENTS[-1]):
-                # The values look like a straight line or a step.
+                # Do not fit a power law: the values look like a straight line or a step.
                 return None
             parameters, _ = optimize.curve_fit(_MODELS[kind], ssr, y, p0=start, jac=_SLOPES[kind], maxfev=300)
     except RuntimeError:  # no convergence, for example a power law through a straight line in log ssr
@@ -366,5 +370,5 @@ def _outcome(error: float, half: float, carried: float, noise: float, tolerance:
         return "tolerated"
     if not math.isnan(half) and abs(error) > half:
         return "outside"
-    # If the noise is NaN, the comparison is False.
+    # If the noise is NaN, the comparison is False, and the outcome is "held".
     return "no_better" if abs(error) > abs(carried) + _BEYOND * noise else "held"

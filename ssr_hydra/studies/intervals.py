@@ -313,7 +313,7 @@ def _freedom(cells: Sequence[Cell], weights: _Array) -> tuple[_Array, Method]:
 
 
 def _common(cells: Sequence[Cell]) -> _Array | None:
-    if len(cells) == 1:  # one cell has no pairs, so the seeds do not matter: its interval is a t interval
+    if len(cells) == 1:  # one cell has no pairs; its t interval does not depend on seeds
         return None
     seeds = [cell.seeds for cell in cells]
     if any(item is None for item in seeds):

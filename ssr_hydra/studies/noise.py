@@ -11,13 +11,13 @@ import numpy as np
 from scipy import optimize, special
 
 _ROUNDS, _CLOSE = 50, 1e-9
-_LEAST = 1e-5  # the minimum variance, as a fraction of the median variance, because several seeds may agree by chance
+_LEAST = 1e-5  # minimum variance as a fraction of the median variance: seeds may agree by chance
 _FEWEST_SSRS = 3  # the minimum number of SSRs for a trend of the noise over SSR
 _FEWEST_FOR_BEND = 4  # the minimum number of SSRs for a parabola
-_BENT = 0.2  # the trend is a parabola, not a line, if the p-value of its better fit is below this
-_UNLIKE = 0.01  # each recipe has its own noise level if the p-value of the difference of the levels is below this
+_BENT = 0.2  # the trend is a parabola if the p-value of the hypothesis of a linear trend is below this
+_UNLIKE = 0.01  # each recipe has its own noise level if the p-value of the hypothesis of equal levels is below this
 _TINY = 1e-300
-_TOLD = 1e-9  # a sum of weights below this fraction of their absolute sum is 0 up to rounding
+_TOLD = 1e-9  # weights sum to 0, up to rounding, if |sum(w)| / sum(|w|) is below this
 _MOST_PRIOR = 1e6  # the number that represents infinitely many degrees of freedom
 
 
@@ -77,8 +77,9 @@ class Noise:
         free = 1 / np.maximum((x * (self.covariance @ x)).sum(axis=0), _TINY)
         if self.together is None:
             return own, free
-        # As in a two-way analysis of variance, the effects of the seeds use degrees of freedom. The variance of these
-        # effects is computed from the mean square of the seeds, which also contains the noise of the runs.
+        # As in a two-way analysis of variance, estimating the effects of the seeds costs degrees of freedom. The
+        # variance of these effects is computed from the mean square of the seeds. This mean square also contains the
+        # noise of the runs.
         cells = len(self.spreads)
         level = 1 / max(self.df * (cells - 1) / cells, 1.0)
         effects = ((self.together[chosen].T @ weights) ** 2).sum(axis=0)
@@ -86,7 +87,8 @@ class Noise:
         runs = (1 - self.shared) / self.per_seed * effects
         seeds = (self.shared * effects + runs) / whole
         rest = np.maximum(own - runs, 0.0) / whole
-        shape = np.maximum(1 / free - 1 / self.df, 0.0)  # runs and effects share the error of the trend, so add it once
+        # The variances of runs and effects contain the same error of the trend, so add this error only once.
+        shape = np.maximum(1 / free - 1 / self.df, 0.0)
         return whole, 1 / (rest**2 * level + seeds**2 / max(self.together.shape[1] - 1, 1) + shape)
 
 
@@ -129,10 +131,10 @@ def pooled_noise(variances: Any, df: Any, ssrs: Any, recipes: Any) -> Noise | No
     names = np.unique(recipes[measured])
     if len(names) > 1:
         levels = (recipes[:, None] == names).astype(float)
-        levels[~levels.any(axis=1)] = 1 / len(names)  # a recipe that has only cells of one run gets the mean level
+        levels[~levels.any(axis=1)] = 1 / len(names)  # a recipe whose cells all have one run gets the mean level
         apart = np.hstack([levels, trend])
         if np.linalg.matrix_rank(apart[measured]) < apart.shape[1]:
-            # Each recipe has one SSR, so its level already contains the trend.
+            # Here each recipe has only one SSR, so the level of a recipe already contains the trend.
             apart = levels
         own, own_deviance = _fitted(apart[measured], variances, df)
         if special.chdtrc(apart.shape[1] - features.shape[1], max(deviance - own_deviance, 0.0)) < _UNLIKE:
@@ -149,7 +151,7 @@ def _fitted(x: Any, variances: Any, df: Any) -> tuple[Any, float]:
     inverse = np.linalg.inv((x.T * df) @ x)
     for _ in range(_ROUNDS):
         step = inverse @ (x.T * df) @ (variances / np.exp(x @ line) - 1)
-        step *= min(1.0, 1.0 / max(float(np.abs(x @ step).max()), _TINY))  # so that the exponential cannot overflow
+        step *= min(1.0, 1.0 / max(float(np.abs(x @ step).max()), _TINY))  # the exponential must not overflow
         line = line + step
         if np.abs(step).max() < _CLOSE:
             break

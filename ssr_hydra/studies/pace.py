@@ -15,8 +15,8 @@ from ssr_hydra.studies.study import Axis, Study
 ALIKE = 1.1
 """The largest ratio of two recipes' seconds per step for which "equal time" means equal steps."""
 
-_BESIDE = 0.5  # runs had different conditions if their mean numbers of other jobs differ by more than this
-_LOAD = 1.0  # runs had different conditions if their load averages differ by more than this: one busy process
+_BESIDE = 0.5  # conditions differ if the mean numbers of other jobs differ by more than this
+_LOAD = 1.0  # conditions differ if the load averages differ by more than this, the load of one busy process
 
 Reason = Literal["asked", "single", "no_clock", "same_work", "conditions", "alike", "slower", "apart"]
 
@@ -129,11 +129,11 @@ def _pace(study: Study, length: Axis) -> Pace:
         return Pace()
     relative = cells.sub(cells.median(axis=1), axis=0).median()
     slow, quick = str(relative.idxmax()), str(relative.idxmin())
-    # The pair was selected as the most different of all pairs, so correct for their number (Bonferroni).
+    # The pair was selected as the most different of all pairs, so correct for the number of pairs (Bonferroni).
     recipes = cells.shape[1]
     level = 1 - (1 - VERDICT) / (recipes * (recipes - 1) // 2)
     apart = cells[slow] - cells[quick]
-    # A control is a separate sweep, and all its SSRs had the same load of the machine.
+    # All SSRs of a control ran in one sweep, under the same load. So they are not independent: use their mean.
     blocks = apart.groupby("control").mean()
     estimate = combine([Cell((blocks if len(blocks) > 1 else apart).to_numpy(), None)], [1.0], level)
     return Pace(slow, quick, math.exp(estimate.value), math.exp(estimate.low), math.exp(estimate.high))

@@ -28,7 +28,7 @@ SILENT_SECONDS = 40.0
 
 _INTERVAL = 5.0
 _LOOK_SECONDS = 1.0  # minimum seconds between two counts of jobs
-_SHARE = 0.02  # maximum fraction of the time that counting may take
+_SHARE = 0.02  # counting jobs may take at most this fraction of the time
 _STEP = 0.01  # progress is written each time this fraction of the run is completed
 _MOST_BYTES = 100_000
 

@@ -196,7 +196,7 @@ class SharingPlan:
         def shape(index: int) -> tuple[Any, ...]:
             return branches[index].begin, branches[index].steps, *map(shape, branches[index].children)
 
-        # Trees with equal steps (such as those of several seeds), by their shape.
+        # The key is the shape of a tree. Trees of several seeds, for example, have equal shapes.
         alike: dict[tuple[Any, ...], list[int]] = {}
         for index in self.stages.order(1):
             if branches[index].source is None:

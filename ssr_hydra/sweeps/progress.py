@@ -89,13 +89,13 @@ class SweepProgress:
             if not looked_before:
                 self._untimed = ended
             elif not self._has_begun and (JobState.RUNNING in self.states.values() or ended - self._untimed):
-                # Measure the time from here on: until now, jobs were starting, or ended before they were seen running.
+                # Measure the time from here on. Earlier, jobs were starting, or ended before this method saw them run.
                 self._has_begun, self._began, self._untimed = True, time.monotonic(), ended
             self._untimed &= ended  # remove failed jobs that are being retried
 
     def _show(self) -> None:
         """Print the jobs that have ended since the last call, and draw the bars."""
-        self._told = {path for path in self._told if self.states[path].has_ended}  # without jobs that are being retried
+        self._told = {path for path in self._told if self.states[path].has_ended}  # forget jobs that are being retried
         for path, state in self.states.items():
             if state.has_ended and path not in self._told:
                 self._told.add(path)
@@ -146,7 +146,7 @@ class SweepProgress:
 
     def _seconds_left(self) -> float | None:
         """Return the estimated seconds until the sweep ends; None if no job has completed or all jobs have ended."""
-        # A job that failed or was stopped may have trained only a small part of its steps.
+        # Count only completed jobs, because other jobs may have trained only a small part of their steps.
         completed = {path for path, state in self.states.items() if state is JobState.COMPLETED}
         ended_weight = sum(self._weights[path] for path in completed - self._untimed)
         left = sum(self._weights[path] for path, state in self.states.items() if not state.has_ended)

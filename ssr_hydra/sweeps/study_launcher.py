@@ -212,7 +212,8 @@ class StudyLauncher:
             if states[job.folder].has_ended:
                 continue
             failure = getattr(self._returns.get(job.folder), "_return_value", None)
-            is_lost = job.folder not in died and isinstance(failure, LostJobError)  # died before its first heartbeat
+            # A lost job died before its first heartbeat.
+            is_lost = job.folder not in died and isinstance(failure, LostJobError)
             self._silent[job.folder] += is_lost
             if job.folder in died or is_lost:
                 if not self._is_given_up(job):
@@ -308,7 +309,7 @@ class StudyLauncher:
 
     def _give_up(self, job: StudyJob, error: str) -> None:
         record_lost(job, error)
-        (job.folder / HEARTBEAT).unlink(missing_ok=True)  # so that the next command counts the attempts from zero
+        (job.folder / HEARTBEAT).unlink(missing_ok=True)  # then the next command counts attempts from zero
 
     def check(self) -> None:
         """Raise an error if some jobs did not complete.

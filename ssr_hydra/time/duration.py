@@ -268,7 +268,7 @@ class Time(Generic[_Value]):
         return NotImplemented if amount is None else self._value == amount
 
     def __hash__(self) -> int:
-        # A time equals a plain number with its amount, so both must have the same hash.
+        # A time equals the plain number of its amount, so both must have the same hash.
         return hash(self._value)
 
     def __lt__(self, other: object) -> bool:

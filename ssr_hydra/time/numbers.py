@@ -39,7 +39,7 @@ def exact(number: Any, field: str = "number") -> Fraction:
         if isinstance(number, (bool, bytes, bytearray)) or (isinstance(number, str) and not _is_plain_number(number)):
             raise ValueError  # refuse bytes, spaces and underscores, which float() would accept
         if isinstance(number, float):
-            # float.__repr__, because NumPy's float64 is a float that prints as "np.float64(...)".
+            # Use float.__repr__, because NumPy's float64 is a subclass of float whose repr is "np.float64(...)".
             return Fraction(float.__repr__(number))
         if isinstance(number, (int, str, Fraction, Decimal)):
             return Fraction(number)

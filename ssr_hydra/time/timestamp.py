@@ -88,8 +88,8 @@ def _as_operand(other: object) -> Time | None:
     return as_time(other, "time") if is_time else None
 
 
-# For type checkers, `name = property(...)` has the type Any. So these functions return the type of the property's
-# value.
+# For type checkers, `name = property(...)` has the type Any. So these functions declare the type of the property's
+# value as their return type.
 def _counter(slot: str, unit: TimeUnit, doc: str) -> Time:
     """Return a read-only attribute that reads a slot as a :class:`Time`."""
     return property(lambda timestamp: _as_time(getattr(timestamp, slot), unit), doc=doc)  # type: ignore[return-value]
@@ -207,7 +207,7 @@ class Timestamp:
         @property
         def batches(self) -> int: ...
 
-    else:  # type checkers must not read batches as Final, because a derived timestamp can assign to it
+    else:  # not Final for type checkers, because a derived timestamp can assign to batches
         batches = _raw("_batch", "Batches finished, as a number.")
     samples: Final = _raw("_sample", "Samples seen, as a number.")
     tokens: Final = _raw("_token", "Tokens seen, as a number.")

@@ -121,7 +121,7 @@ class MultiStepLR(TorchScheduler):
     def course(self, steps: Steps, again: int = 0) -> Course:  # noqa: ARG002 # a step at 0 changes nothing here
         fields = [f"milestones[{i}]" for i in range(len(self.milestones))]
         times = [(steps.time(value, name), name) for value, name in zip(self.milestones, fields, strict=True)]
-        _power(self.gamma, len(times))  # raises the error for an overflow now, before training
+        _power(self.gamma, len(times))  # if the power overflows, raise the error now, before training
         return _power_of(self.gamma, stepped(steps.run, times, range(len(times) + 1)))
 
 

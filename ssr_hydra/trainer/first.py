@@ -30,7 +30,7 @@ from ssr_hydra.errors import (
 )
 from ssr_hydra.records import as_number
 
-# The warning of torch's pointwise losses about different shapes. The pattern does not match a target of one number,
+# Torch's pointwise losses give this warning if the shapes differ. The pattern does not match a target of one number,
 # because broadcasting one number cannot pair values of different samples.
 _SPREAD = r"Using a target size \(torch\.Size\(\[(?!(?:1(?:, )?)*\]\))"
 # Torch and Python raise these types of errors if shapes or types do not fit. User code raises the other types.

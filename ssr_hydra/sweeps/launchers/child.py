@@ -216,7 +216,8 @@ def _packed(returned: Any) -> JobAnswer:
     ):
         try:
             data = pickle.dumps(attempt)
-            pickle.loads(data)  # fails for an exception that does not store all arguments of its constructor
+            # This raises an error if the exception does not store all arguments of its constructor.
+            pickle.loads(data)
             break
         except Exception:
             continue

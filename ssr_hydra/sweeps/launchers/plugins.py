@@ -159,7 +159,7 @@ def start_cluster(launcher: Launcher) -> None:
     from hydra_plugins.hydra_ray_launcher._launcher_util import start_ray
 
     settings = launcher.ray_cfg.init  # type: ignore[attr-defined]
-    settings.setdefault("object_store_memory", 78643200)  # as in the Ray plugin, which then joins this cluster
+    settings.setdefault("object_store_memory", 78643200)  # the Ray plugin, which joins this cluster, uses this value
     before = signal.getsignal(signal.SIGTERM)
     try:
         start_ray(settings)

@@ -335,7 +335,7 @@ def _streams() -> Iterator[tuple[int, int]]:
 
 
 def _descriptor(stream: Any, number: int) -> int:
-    with suppress(OSError, ValueError, AttributeError):  # a replaced stream, for example in a notebook
+    with suppress(OSError, ValueError, AttributeError):  # a notebook's stream, for example, has no descriptor
         return os.dup(stream.fileno())
     with suppress(OSError):
         return os.dup(number)

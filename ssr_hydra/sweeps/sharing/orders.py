@@ -30,7 +30,7 @@ SHARED = "shared"
 """Name of the folder, in a study's folder, that holds the files of shared steps."""
 
 _ORDERS, _POINTS, _TAKEN, _ORIGIN = "orders", "points", "taken", "origin.json"
-_RECORDS = "records.jsonl"  # not ``metrics.jsonl``, because a folder with this file is a run
+_RECORDS = "records.jsonl"  # do not use the name ``metrics.jsonl``: a folder with such a file is a run
 _TABLE = "metrics.csv"
 _MOST_BYTES = 10_000_000
 _DIGITS = 16

@@ -27,7 +27,7 @@ LINE_WIDTH = 1.6
 
 _RC: dict[str, Any] = {
     "font.family": "sans-serif",
-    "font.sans-serif": ["DejaVu Sans"],  # ships with matplotlib, so a picture is the same on every machine
+    "font.sans-serif": ["DejaVu Sans"],  # matplotlib contains this font, so a picture is the same on every machine
     "font.size": 10,
     "axes.labelsize": 10,
     "axes.titlesize": 11,

@@ -31,9 +31,9 @@ _WORDS = {
         """,
 }
 _GROUPS = "|".join(f"(?P<{kind}>{'|'.join(words.split())})" for kind, words in _WORDS.items())
-_WORD = re.compile(rf"(?<=_)(?:{_GROUPS})(?:e?s)?(?:_?\d+k?)*(?=_)")  # matches losses, top_1, acc@5, mAP50-95
+_WORD = re.compile(rf"(?<=_)(?:{_GROUPS})(?:e?s)?(?:_?\d+k?)*(?=_)")  # this matches losses, top_1, acc@5, mAP50-95
 
-_REVERSED = re.compile(r"\s*(?:[-\N{MINUS SIGN}]|1\s*/)")  # matches -loss and 1/loss
+_REVERSED = re.compile(r"\s*(?:[-\N{MINUS SIGN}]|1\s*/)")  # this matches -loss and 1/loss
 
 
 def direction_by_name(metric: str) -> Direction | None:

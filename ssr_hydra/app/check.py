@@ -65,7 +65,7 @@ def plain(cfg: DictConfig | Mapping[str, Any]) -> dict[str, Any]:
     """
     node = cfg if isinstance(cfg, DictConfig) else OmegaConf.create(dict(cfg))
     try:
-        # Resolve the keys one by one, without Hydra's node: some of its values exist only in a running job.
+        # Resolve the keys one by one, and skip Hydra's node: some values of this node exist only in a running job.
         values = {str(key): node[key] for key in node if key != "hydra" and key not in APP_KEYS}
         for key, value in values.items():
             if OmegaConf.is_config(value):

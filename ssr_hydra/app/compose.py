@@ -199,7 +199,7 @@ class Composer:
             yield
         except InputError:
             raise
-        except Exception as error:  # Hydra also raises ValueError, AssertionError and errors of the YAML parser
+        except Exception as error:  # Hydra's errors include ValueError, AssertionError and YAML errors
             refusal = explain(error, overrides, *(() if choices is None else (choices,)))
             files = CheckedFiles.instance()
             if refusal.field == "config" and refusal.value is None and files.texts:

@@ -26,7 +26,7 @@ from ssr_hydra.settings import CheckpointSettings, ResumeSettings, setting_of
 from ssr_hydra.settings.resume import AUTO, NEVER
 from ssr_hydra.time import as_time
 
-# Settings that may change when a run is resumed: logging, checkpoints, evaluation, and how data is loaded.
+# Settings that may change when a run is resumed: logging, checkpoints, evaluation and the loading of data.
 _FREE = re.compile(
     r"(name|debug|logger|callbacks|checkpoint|resume)(\.|$)"
     r"|trainer\.(progress|eval_interval|log_interval|objective|metrics)(\.|$)"

@@ -102,7 +102,7 @@ def _read_log(path: Path, until: int | None = None) -> tuple[list[str], list[lis
         # Read bytes and let the csv module split the lines, so that a line break within a cell is kept.
         with open_regular(path) as file:
             text = file.read().decode("utf-8", errors="replace")
-    except (FileNotFoundError, ValueError):  # a pipe in place of the table is replaced by a new table
+    except (FileNotFoundError, ValueError):  # if the path is a pipe, a new table replaces the pipe
         return names, []
     if not text.endswith("\n"):  # a kill truncated the last row; the resumed run writes this row again
         text = text[: text.rfind("\n") + 1]

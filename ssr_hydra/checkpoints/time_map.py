@@ -365,7 +365,7 @@ def _functions(lines: Mapping[str, _Line], dataloader_len: int | None) -> dict[s
     functions: dict[str, _Count] = {name: attrgetter(name) for name in COUNTERS} | counts
     functions["nanoseconds"] = lambda true: math.floor(nanoseconds(true))
     if dataloader_len is not None:
-        # Compute finished epochs from the plan's batches, as a run with this plan counts them.
+        # Compute finished epochs from the plan's batches, because a run with this plan counts epochs in the same way.
         functions["epochs"] = lambda true: batches(true) // dataloader_len
         functions["batches_in_epoch"] = lambda true: batches(true) % dataloader_len
     return functions

@@ -158,7 +158,7 @@ class StdlibDocuments(Dataset[Mapping[str, Tensor]]):
         return len(self._ends)
 
     def __getitem__(self, index: int) -> dict[str, Tensor]:
-        end = self._ends[index]  # an IndexError ends a for loop over the data set
+        end = self._ends[index]  # the IndexError of this line ends a for loop over the data set
         begin = self._ends[index - 1] if index % len(self) else 0
         return {"input_ids": self._text[begin:end].to(torch.int64)}
 

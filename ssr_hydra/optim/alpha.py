@@ -81,7 +81,7 @@ def _bind_product(part: SchedulerLike | Sequence[SchedulerLike], state: Any, ssr
             fix = "pass the torch scheduler to Trainer(schedulers=...), or call its step() yourself"
             raise WrongTypeError(field, type(torchs).__name__, rule, fix)
     if not isinstance(part, Sequence) or isinstance(part, (str, bytes)):
-        # An error of a single schedule does not need the name of the schedule.
+        # With only one schedule, an error does not need to name the schedule.
         return bind(part, state, ssr) if field == "schedulers" else _bind_named(part, state, ssr, field)
     if not part:
         raise MissingValueError(field, part, "must have at least one scheduler", "pass e.g. [LinearScheduler()]")
@@ -152,7 +152,7 @@ class AlphaLR(LRScheduler, ABC):
         """Store the initial rates in the optimizers when the schedule takes its first step."""
         if self._now().get("ba").value <= 1:
             self._initial.settle()
-        else:  # the run resumes at a later time
+        else:  # the run has been resumed after its first step
             self._resume()
 
     def _set_lrs(self, timestamp: Any) -> None:

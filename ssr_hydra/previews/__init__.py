@@ -25,6 +25,6 @@ def main(argv: Sequence[str] | None = None) -> None:
     from ssr_hydra.output import safe_output
 
     with safe_output():
-        from ssr_hydra.previews.app import run  # imported here, because only the command line needs Hydra
+        from ssr_hydra.previews.app import run  # import this here, because only the command line needs Hydra
 
         run(argv)

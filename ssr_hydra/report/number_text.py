@@ -14,7 +14,7 @@ FIT_NAMES = {"power": "power law", "quadratic": "quadratic"}
 NAMES_OF_EQUAL = {"steps": "steps", "ssr": "SSR", "seconds": "seconds"}
 """Names of the axes on which budgets can be equal."""
 
-_SMALL = 1e-4  # smaller qualities may need significant digits instead of decimals
+_SMALL = 1e-4  # qualities below this may need significant digits instead of decimals
 _CLOCK = ((2 * 86400.0, 86400.0, "d"), (2 * 3600.0, 3600.0, "h"), (120.0, 60.0, "min"))
 
 

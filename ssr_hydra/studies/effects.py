@@ -15,7 +15,9 @@ import numpy as np
 from ssr_hydra.studies.intervals import Cell, band
 from ssr_hydra.studies.noise import Noise, moderation, pooled_noise
 
-_MOST_CELLS, _MOST_NUMBERS = 500, 5_000_000  # in a larger study, each cell keeps its plain mean and its own noise
+# With more cells than this, each cell keeps its plain mean and its own noise. With more numbers (cells times seeds)
+# than this, each cell keeps its plain mean.
+_MOST_CELLS, _MOST_NUMBERS = 500, 5_000_000
 # A correlation of at least 0.9 counts as 1: the effects are then fixed, as in two-way least squares.
 _FIXED, _ONE = 0.9, 1 - 1e-7
 _ROUNDS, _CLOSE = 30, 1e-6

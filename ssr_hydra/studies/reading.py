@@ -319,7 +319,7 @@ def without_duplicates(frame: pd.DataFrame, curves: pd.DataFrame) -> tuple[pd.Da
     for row in frame.loc[dropped].itertuples():
         folder, quality = first[row.recipe, row.control, row.ssr, row.seed]
         if math.isnan(row.quality):
-            continue  # the failed run is already a problem
+            continue  # the list of problems already has this failed run
         same = "the same value" if quality == row.quality else f"{quality:.6g} there, {row.quality:.6g} here"
         reason = f"{folder} has the same recipe, ssr and seed, and only that run counts: {same}"
         problems.append(Problem(row.folder, "duplicate", reason))

@@ -30,7 +30,7 @@ JOB = "job.json"
 KILLED = "its process ended without a result; it was probably killed"
 """The error of a job with a heartbeat file but without a record."""
 
-# Settings that may differ between two runs of one job: name, logging, checkpoints, and how data is loaded.
+# Settings that may differ between two runs of one job: name, logging, checkpoints and the loading of data.
 _FREE = re.compile(
     r"(name|logger|checkpoint|resume)(\.|$)|trainer\.progress(\.|$)|data\.(num_workers|prefetch_factor)(\.|$)"
 )

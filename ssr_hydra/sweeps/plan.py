@@ -26,7 +26,7 @@ ALL, ENDS, NONE = KEEPS
 """The values of ``share_keep``."""
 
 _MOST_SHOWN = 60
-_LONGER = 2  # a job keeps a checkpoint for a later job whose ssr is this many times larger
+_LONGER = 2  # a job keeps a checkpoint for a later job whose ssr is larger by this factor
 _STATUSES = {
     JobState.COMPLETED: "done",
     JobState.DIVERGED: "diverged",

@@ -111,7 +111,7 @@ class Loop:
     request: StopRequest
     save: Callable[[], object] | None  # writes a checkpoint; None if the run writes none
     is_best: Callable[[Mapping[str, float]], bool] | None  # None if the run does not keep its best checkpoint
-    compile_time: Callable[[], int] | None  # nanoseconds of compilation since its last call; None without compilation
+    compile_time: Callable[[], int] | None  # nanoseconds of compilation since the last call; None if not compiled
 
     def __post_init__(self) -> None:
         self._stop = self.request if self.processes.world_size == 1 else AgreedStop(self.request, self.processes)

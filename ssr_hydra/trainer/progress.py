@@ -232,7 +232,7 @@ def _length(result: RunResult) -> str:
 def announce(kind: str, stream: TextIO | None = None) -> None:
     """On a terminal, print a line at the start of a run, because the import of torch may take seconds."""
     target = sys.stdout if stream is None else stream
-    with suppress(OSError, ValueError):  # a stream that cannot be written shows nothing
+    with suppress(OSError, ValueError):  # if the stream cannot be written, show nothing
         if kind != "none" and target.isatty():
             print("starting: torch, data, model ...", file=target, flush=True)
 

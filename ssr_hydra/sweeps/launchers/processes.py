@@ -229,7 +229,7 @@ class _JobQueue:
                     job.output = None
         self._finish(job.number, _result(job, ended))
         if job.answer is not None and job.answer.returned is None:
-            _, comma, after = job.answer.text.partition(", ")  # keep ", with a checkpoint ..."
+            _, comma, after = job.answer.text.partition(", ")  # keep the part ", with a checkpoint ..."
             self._stopped.append(f"{comma}{after}")
 
     def _finish(self, number: int, returned: JobReturn) -> None:

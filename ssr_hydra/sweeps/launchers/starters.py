@@ -80,7 +80,7 @@ class ForkServer:
         self._owner = os.getpid()
         self._ended: list[ProcessEnd] = []
         self._pids: dict[int, int] = {}  # a mapping from serial number to pid
-        self._orphans: dict[int, int] = {}  # the same mapping for processes of a killed server
+        self._orphans: dict[int, int] = {}  # like _pids, but for processes of a killed server
 
     @classmethod
     def shared(cls, variables: Mapping[str, str]) -> ForkServer:

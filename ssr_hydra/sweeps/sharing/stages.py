@@ -11,8 +11,8 @@ from typing import NamedTuple
 
 from ssr_hydra.sweeps.sharing.sequences import Sequences, first_difference
 
-_LEAST = Fraction(1, 1000)  # the smallest number of shared steps that is worth a checkpoint, as a fraction of the run
-_PROBED = 2  # the smallest number of shared steps that is worth a checkpoint
+_LEAST = Fraction(1, 1000)  # shared steps are worth a checkpoint if they are at least this fraction of the run
+_PROBED = 2  # shared steps are worth a checkpoint if there are at least this many
 
 
 def is_worth(prefix: int, steps: int) -> bool:

@@ -106,7 +106,7 @@ class InputError(ValueError):
         value = self.value
         try:
             pickle.dumps(value)
-        except Exception:  # for example, a lambda or an open file
+        except Exception:  # for example, the value is a lambda or an open file
             value = _Shown(_value_text(value))
         return type(self), (self.field, value, self.rule, self.fix)
 

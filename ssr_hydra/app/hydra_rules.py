@@ -24,7 +24,7 @@ def chosen_nodes(group: str, typed: Collection[str]) -> tuple[str, tuple[str, ..
     """
     if group not in typed or not (group == "launcher" or group.startswith("hydra/")):
         return None
-    if group == "hydra/output":  # a group of this package that sets the folders of runs and sweeps
+    if group == "hydra/output":  # this group of this package sets the folders of runs and sweeps
         return group, ("hydra.run.", "hydra.sweep.")
     own = "hydra/launcher" if group == "launcher" else group
     return own, (f"{own.replace('/', '.')}.",)

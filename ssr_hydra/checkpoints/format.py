@@ -309,7 +309,7 @@ def _no_tensor(*_: Any) -> None:
 
 def _check_archive(file: BinaryIO, size: int) -> None:
     """Raise an error if reading a file would take more memory than its size. Call this before torch reads the file."""
-    if file.read(len(_ZIP)) != _ZIP:  # torch would read the file in an older format
+    if file.read(len(_ZIP)) != _ZIP:  # torch would try to read this file in an older format
         raise ValueError("it is not a zip archive")
     with zipfile.ZipFile(file) as archive:
         members = archive.infolist()

@@ -41,7 +41,7 @@ class CompiledScheduler(AlphaLR):
             return
         self._step_count += 1
         self.last_epoch += 1
-        timestamp = self._state.timestamp  # the code of _now(), without the cost of a call
+        timestamp = self._state.timestamp  # repeat the code of _now() here, because a call costs time
         self._set_lrs(timestamp if self._clock is None else self._clock(timestamp))
 
     def state_dict(self) -> dict[str, Any]:

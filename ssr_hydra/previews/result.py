@@ -213,7 +213,7 @@ def check_lr(lr: Any) -> float | None:
 def _ratios(ssr: Any) -> tuple[Fraction, ...]:
     try:
         ratios = (ssr,) if isinstance(ssr, str) else tuple(ssr)
-    except TypeError:  # one number, or a 0-d array, which has __iter__ but cannot be iterated
+    except TypeError:  # ssr is one number, or a 0-d array, whose __iter__ raises this error
         ratios = (ssr,)
     if not ratios:
         raise MissingValueError("ssr", [], "must name at least one ratio", "write e.g. (0.5, 1)")

@@ -109,7 +109,8 @@ def others(content: Content) -> list[str]:
 def certainty(choice: Choice) -> str:
     """Return how certain a choice is, in a few words."""
     if choice.certainty == "sure" and not choice.rivals and choice.recommendation.ssr is None:
-        return "undecided: longer runs are missing"  # the choice has no rival, but the range ends at its SSR
+        # The choice has no rival, but the measured range ends at the SSR of the choice.
+        return "undecided: longer runs are missing"
     return {"sure": "decided", "close": "undecided", "unknown": "noise not measured"}[choice.certainty]
 
 

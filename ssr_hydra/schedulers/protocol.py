@@ -177,7 +177,7 @@ def _function_curve(function: Callable[..., float], run: Run) -> Curve:
             note = f"{SCHEDULER_NOTE}{name}"
             notes: list[str] = getattr(error, "__notes__", [])
             if note not in notes:
-                error.__dict__["__notes__"] = [*notes, note]  # like add_note of Python 3.11
+                error.__dict__["__notes__"] = [*notes, note]  # add_note() needs Python 3.11
             raise
         try:
             alpha = float(returned)

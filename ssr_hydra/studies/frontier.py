@@ -79,7 +79,7 @@ def pareto(
     ]
     points.sort(key=lambda point: (point[0], -point[3].mean))
     rows = []
-    bests: dict[bool, tuple[float, Series, float, Cell]] = {}  # the key: whether the recipe is fragile
+    bests: dict[bool, tuple[float, Series, float, Cell]] = {}  # the key is True for fragile recipes
     counts = {False: 0, True: 0}
     for point in points:
         x, series, ssr, cell = point

@@ -43,7 +43,7 @@ def exact(number: Any, field: str = "number") -> Fraction:
             return Fraction(float.__repr__(number))
         if isinstance(number, (int, str, Fraction, Decimal)):
             return Fraction(number)
-        if hasattr(number, "item"):  # a scalar of NumPy or torch
+        if hasattr(number, "item"):  # the number is a scalar of NumPy or torch
             value, bits = number.item(), _bits(number)
             return exact(value, field) if bits is None else _shortest(value, bits)
         if hasattr(number, "__index__"):

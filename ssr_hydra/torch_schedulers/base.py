@@ -31,7 +31,7 @@ PerGroup = float | Sequence[float]
 
 def steps(value: Any, name: str, *, above_zero: bool = True) -> Any:
     """Read a duration as a Time or a number of steps. Check that it is above 0, or >= 0 if ``above_zero`` is false."""
-    if type(value).__module__.startswith("omegaconf."):  # an element of Hydra's list[int | str]
+    if type(value).__module__.startswith("omegaconf."):  # the value is an element of Hydra's list[int | str]
         text = str(value)
         value = int(text) if text.isdecimal() else text
     is_time = isinstance(value, (str, Time)) or (hasattr(value, "unit") and hasattr(value, "value"))

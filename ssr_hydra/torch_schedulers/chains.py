@@ -118,7 +118,7 @@ class _Recursion(Course):
 
     def rates(self, timestamp: Any, bases: Sequence[float]) -> list[float]:
         if self._falls is not None and all(tau(timestamp) <= 1.0 for tau in self._falls):
-            return self._product.rates(timestamp, bases)  # closed form of the recursion
+            return self._product.rates(timestamp, bases)  # this product equals the recursion below
         count = self._count(timestamp)
         whole = math.floor(count)
         rates = self._rates_at(whole, list(bases))

@@ -165,7 +165,7 @@ class Plateau:
         own, sign = self._own, self._sign
         if own.threshold_mode == "abs":
             return sign * metric < sign * self._best - own.threshold
-        # torch's formula. For a negative metric, a slightly worse value also counts as an improvement.
+        # This is torch's formula. For a negative metric, a slightly worse value also counts as an improvement.
         return sign * metric < sign * (self._best * (1.0 - sign * own.threshold))
 
     def state_dict(self) -> dict[str, Any]:

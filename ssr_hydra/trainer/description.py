@@ -231,7 +231,7 @@ def plain_data(value: Any, around: tuple[int, ...] = ()) -> Any:
         return {"pace": value.pace, **plain(value.scheduler)}
     if isinstance(value, torch.optim.lr_scheduler.LRScheduler):
         try:
-            return plain(read(value))  # all arguments, including private ones
+            return plain(read(value))  # describe all arguments, even private arguments
         except InputError:
             pass
     if isinstance(value, (Callable, type)) and hasattr(value, "__qualname__"):  # type: ignore[arg-type]
@@ -239,7 +239,7 @@ def plain_data(value: Any, around: tuple[int, ...] = ()) -> Any:
     described = {"class": type(value).__qualname__}
     if hasattr(value, "__dict__"):
         described.update({key: plain(item) for key, item in vars(value).items() if _is_setting(key, item)})
-    if isinstance(value, nn.Module):  # a loss with class weights, for example
+    if isinstance(value, nn.Module):  # for example, the value is a loss with class weights
         described.update({key: plain(item) for key, item in value.state_dict().items()})
     return described
 

@@ -285,7 +285,7 @@ def _bind(
 
 def _place_in_group(field: str, group: _Group) -> _Place | None:
     """Return the place of a field in a param group; None if the group does not have the field."""
-    if field.startswith("initial_"):  # not a setting: this package has stored the initial value in the group
+    if field.startswith("initial_"):  # this package has stored this value, so it is not a setting
         return None
     if field in group and not isinstance(group[field], (tuple, list)):
         return _Place(field)

@@ -129,7 +129,7 @@ def _answer(connection: Connection) -> JobAnswer:
         if order.main:
             multiprocessing.spawn.prepare(dict(order.main))
         returned = _run_order(order, connection)
-    except Exception as error:  # an error before the job starts, such as a folder that cannot be created
+    except Exception as error:  # the job cannot start, for example because its folder cannot be created
         from hydra.core.utils import JobReturn, JobStatus
 
         returned = JobReturn(overrides=order.overrides, status=JobStatus.FAILED, _return_value=error)

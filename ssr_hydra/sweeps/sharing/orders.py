@@ -230,7 +230,7 @@ def publish(
             copy = new / CHECKPOINTS / checkpoint.name / file.name
             try:
                 os.link(file, copy)  # a link is enough, because files of checkpoints never change
-            except OSError:  # a different file system, or a file system without links
+            except OSError:  # the folders are on two file systems, or links are not supported
                 shutil.copyfile(file, copy)
         for name, copied in ((METRICS, _RECORDS), (_TABLE, _TABLE)):
             if (run_dir / name).exists():

@@ -22,7 +22,7 @@ from ssr_hydra.app.presets import register_source as register_presets
 from ssr_hydra.app.targets import trust_of
 from ssr_hydra.app.yaml_files import check_name, shown_path
 from ssr_hydra.configs import APP_KEYS, conf_dir
-from ssr_hydra.errors import ConflictError, InputError, WrongTypeError
+from ssr_hydra.errors import ConflictError, InputError, UnknownNameError, WrongTypeError
 from ssr_hydra.sweeps.launchers.resources import register_resolver, register_resolvers
 
 _FOR_HYDRA = (*APP_KEYS, "launcher")  # keys that affect the hydra node, in addition to hydra.*
@@ -205,10 +205,13 @@ class Composer:
             if refusal.field == "config" and refusal.value is None and files.texts:
                 names = ", ".join(map(shown_path, files.texts))
                 refusal = type(refusal)("config", names, refusal.rule, refusal.fix)
+            suspects = [(refusal.field, refusal.value)]
+            if "Unsupported config file extension" in str(error):  # of Hydra 1.4, which does not name the choice
+                suspects += map(split_override, overrides)
+            for group, name in suspects:
+                if any(Path(folder, group, f"{name}.yml").is_file() for folder in self._folders):
+                    refusal = UnknownNameError(group, name, "unknown choice", f"rename {name}.yml to {name}.yaml")
             is_typed = refusal.field in map(key_of, overrides)
-            for folder in self._folders:
-                if Path(folder, refusal.field, f"{refusal.value}.yml").is_file():
-                    refusal = refusal.renamed(refusal.field, f"rename {refusal.value}.yml to {refusal.value}.yaml")
             location = files.locate(refusal.field, refusal.value)
             if (
                 "No match in the defaults list" in refusal.rule

@@ -157,7 +157,7 @@ def test_error_for_spaces_around_the_equals_sign_shows_the_override_without_spac
     [
         ("--cfg job --package name", "null\n"),  # Hydra refuses a package whose value is null
         ("--cfg job --package optimizer.lr optimizer.lr=0.3", "0.3\n"),
-        ("--cfg hydra --package hydra.job.chdir", "null\n"),
+        ("--cfg hydra --package hydra.sweeper.params", "null\n"),
         ("--cfg all --package=_global_ ssr=2", "ssr: 2.0\n"),
     ],
 )

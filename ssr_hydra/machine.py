@@ -10,7 +10,7 @@ from typing import Any
 def cores(root: Path = Path("/sys/fs/cgroup")) -> int:
     """Return the number of cores that this process may use.
 
-    This is the number of cores in its CPU affinity, or the CPU limit of its container if the limit is lower.
+    This is the number of cores in the process's CPU affinity, or the CPU limit of the container if that is lower.
 
     Example:
         >>> cores() >= 1

@@ -1,4 +1,4 @@
-"""Whether a higher or a lower metric is better, from the metric's name. This module imports neither torch nor Hydra."""
+"""Decide from a metric's name whether higher or lower is better. This module imports neither torch nor Hydra."""
 
 from __future__ import annotations
 

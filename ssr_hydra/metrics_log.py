@@ -142,7 +142,7 @@ class MetricsLog:
             return False
 
     def _replace(self, old: BinaryIO, keep: int) -> tuple[FileIO, int]:
-        """Replace the file by a new one with the first ``keep`` bytes of ``old``. Return the new file and its size."""
+        """Replace the file by a new file with the first ``keep`` bytes of ``old``. Return the new file and its size."""
         content = old.read(max(keep, 0))
         content = content[: content.rfind(b"\n") + 1]  # after a crash of the machine, the file may end within a line
         temporary = self.path.with_name(f".{METRICS}.tmp")
@@ -222,7 +222,7 @@ def _close_in_child() -> None:
 
 
 def has_log(folder: Path) -> bool:
-    """Return whether a run has written records in a folder. An empty log does not count: a refused run leaves one."""
+    """Return whether a run has written records in a folder. Ignore an empty log, which a refused run leaves."""
     try:
         return (folder / METRICS).stat().st_size > 0
     except OSError:

@@ -59,7 +59,7 @@ def check_known(values: Mapping[str, Any]) -> None:
 
 
 def _check_loading(data: Mapping[str, Any]) -> None:
-    """Refuse, before the data is read, values of ``data`` that the data loaders would refuse."""
+    """Before the data is read, refuse values of ``data`` that the data loaders would refuse."""
     targets = [data[split]["_target_"] for split in ("train", "eval") if data[split] is not None]
     if data["num_workers"] and all(target in _IN_MEMORY for target in targets):
         rule = "must be 0, because this data is in memory and needs no workers"
@@ -254,7 +254,7 @@ def check_fit(data: Mapping[str, Any], model: Mapping[str, Any]) -> None:
 
 
 def check_sizes(model: Mapping[str, Any], sizes: Mapping[str, int], shape: Sequence[int]) -> None:
-    """Refuse model arguments that differ from ``sizes``, the values that fit the shape of the images."""
+    """Refuse model arguments that differ from ``sizes``, which has the values that fit the shape of the images."""
     for key, size in sizes.items():
         if model.get(key, size) != size:
             rule = f"must match the data, whose images are {' x '.join(map(str, shape))}"

@@ -15,7 +15,7 @@ from ssr_hydra.state import State
 
 
 def check_callbacks(values: Mapping[str, Any]) -> None:
-    """Refuse loggers and callbacks that are invalid or need a missing package. The check imports no such package."""
+    """Refuse loggers and callbacks that are invalid or need a missing package. The check imports none of them."""
     for group, example in (("logger", "logger=[csv]"), ("callbacks", "callbacks=[ema]")):
         node = values[group]
         if not isinstance(node, Mapping):

@@ -125,7 +125,10 @@ def _is_named(scheduler: Any) -> bool:
 
 
 def check_schedules_are_used(values: Mapping[str, Any]) -> None:
-    """Refuse a named scheduler that no rule of param groups uses. Preflight checks this; an old run may have one."""
+    """Refuse a named scheduler that no rule of param groups uses.
+
+    Only preflight calls this function, because the config of an old run may have an unused scheduler.
+    """
     scheduler = values["scheduler"]
     used = {"default", *(rule.values.get("schedule") for rule in parse_rules(values["param_groups"]))}
     for name in scheduler if _is_named(scheduler) else ():

@@ -18,7 +18,7 @@ _OBJECT = re.compile(r"model|data\.(train|eval|test)|optimizer|(callbacks|logger
 
 
 def check_node(node: Any, path: str, example: str) -> None:
-    """Check that a node has a ``_target_``, and no ``_partial_`` if the run needs the object itself."""
+    """Check that a node has a ``_target_``. If the run needs the object itself, refuse ``_partial_: true``."""
     if isinstance(node, Mapping) and "_target_" not in node and path in GROUPS:
         base = example.partition("=")[2].partition(",")[0]
         fix = f"begin the YAML file of the group {path} with defaults: [{base}, _self_] ({base} or a different preset)"
@@ -30,7 +30,7 @@ def check_node(node: Any, path: str, example: str) -> None:
 
 
 def check_whole(node: Mapping[str, Any], path: str) -> None:
-    """Refuse ``_partial_: true``, with which the run would get a function instead of the object."""
+    """Refuse ``_partial_: true``, because the run would get a function instead of the object."""
     if node.get("_partial_", False) is True:
         rule = "cannot be used here, because the run needs the object and not a function that creates it"
         raise ConflictError(f"{path}._partial_", True, rule, "remove _partial_")
@@ -136,8 +136,8 @@ def check_type(value: Any, expected: Any, field: str) -> None:
 def is_result(metric: Any, results: Sequence[str], metrics: Mapping[str, Any]) -> bool:
     """Return whether a run computes a metric such as ``eval/f1`` or ``eval/scores/macro``.
 
-    A metric object, such as one with the name ``scores``, may return a mapping, for example with the key ``macro``. The
-    keys are unknown before the first evaluation, so every key is accepted.
+    A metric object may return a mapping. For example, ``eval/scores/macro`` is the key ``macro`` of the metric
+    ``scores``. The keys are unknown before the first evaluation, so every key is accepted.
     """
     objects = [f"eval/{name}" for name, node in metrics.items() if not node.get("_partial_", False)]
     return metric in results or any(name in results and str(metric).startswith(f"{name}/") for name in objects)

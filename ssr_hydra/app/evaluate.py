@@ -233,7 +233,7 @@ def _as_override(trust: Iterable[str] | str) -> list[str]:
 
 
 def _composed(run: Path, overrides: list[str]) -> DictConfig:
-    """Return the checked config of the run with ``overrides``, changed so that it logs, resumes and exports nothing."""
+    """Return the checked config of the run with ``overrides``, but without loggers, resume path and export."""
     folder = run / ".hydra"
     if not (folder / "config.yaml").is_file():
         rule = "folder not found" if not run.is_dir() else "must be the folder of a run, but has no .hydra/config.yaml"
@@ -412,7 +412,7 @@ def _recorded(
 def _elsewhere(result: RunResult) -> list[str]:
     """Return a message if the versions or the hardware have changed since the run.
 
-    Such a change may change the last bits of the metrics.
+    Different versions or hardware may give metrics that differ in the last bits.
     """
     import torch
 

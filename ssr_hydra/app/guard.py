@@ -89,9 +89,9 @@ class CheckedFiles(metaclass=Singleton):
         return [Path(entry.removeprefix(_SCHEME)) for entry in entries if entry.startswith(_SCHEME)]
 
     def locate(self, field: str, choice: object = None) -> tuple[str, Any] | None:
-        """Return the path of the checked file that sets a field, and the field's value; None without such a file.
+        """Return the path of the checked file that sets a field, and the field's value; None if no such file sets it.
 
-        A file also sets a field if its defaults list has ``choice`` for the group ``field``.
+        If ``field`` is a config group, a file also sets it by an entry ``field: choice`` in the defaults list.
         """
         for path, text in reversed(self.texts.items()):
             folder, _, _ = path.rpartition("/")
@@ -216,7 +216,7 @@ def is_apps_own(config_path: str, own: str) -> bool:
 
 
 def _with_own_choices(defaults: Any) -> list[Any]:
-    """Return the defaults list of a user's main config, with this package's choices for groups that the list omits."""
+    """Return the defaults list of a user's main config. Add this package's choices for groups that the list omits."""
     own: list[Any] = list(defaults) if isinstance(defaults, list) else ["base_config", "_self_"]
     groups = {str(key).replace("/hydra", "hydra") for item in own if isinstance(item, Mapping) for key in item}
     choices = {group if group == "launcher" else f"override {group}": name for group, name in OWN_CHOICES.items()}

@@ -65,7 +65,7 @@ def check_growth(content: Mapping[str, Any]) -> None:
 
     For example, 40 values that each contain the previous value twice expand to a terabyte.
 
-    Also refuse a reference whose name starts with a reference, because its target is unknown before resolving.
+    Also refuse a reference such as ``${${name}}``, whose target is unknown before the inner reference is resolved.
     """
     sizes: dict[str, int] = {}
 

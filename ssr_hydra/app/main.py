@@ -253,7 +253,7 @@ def _run_checked(command: CheckedCommand) -> None:
 
 
 def _continued(error: BaseException, typed: TypedCommand) -> str:
-    """Return the end of an error message: how to continue the stopped run. It is empty if no single run has started."""
+    """Return the end of an error message: how to continue a stopped run; ``""`` for all other errors."""
     from ssr_hydra.checkpoints.resume import find
     from ssr_hydra.settings.resume import AUTO
 

@@ -1,7 +1,7 @@
-"""Share steps between jobs. A job takes its first steps from a different job, or publishes checkpoints for other jobs.
+"""Share steps between jobs: one job trains the first steps and publishes checkpoints, and other jobs start from these.
 
-A job that takes steps gets the files of a run that was stopped after these steps. Then the job resumes like any stopped
-run.
+A job that starts from a published checkpoint gets the files that a run has if it was stopped at that step. Then the job
+resumes like any stopped run.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ class Prefix:
         return True
 
     def _is_queued(self) -> bool:
-        """Return whether a different, running sweep has claimed the job that trains the shared steps."""
+        """Return whether a different sweep that is still running has claimed the job that trains the shared steps."""
         owner = read_identity(self._study / str(self._orders.source))
         return owner is not None and owner[1] != self._sweep and is_alive(self._study / SWEEPS / f"{owner[1]}.json")
 
@@ -143,7 +143,7 @@ def _time_map(state: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, 
 
 
 def _description(description: Mapping[str, Any], values: Mapping[str, Any], trust: tuple[str, ...]) -> dict[str, Any]:
-    """Return the checkpoint description of this job, derived from the job that trained the shared steps."""
+    """Return this job's checkpoint description, made from the description of the job that trained the shared steps."""
     from ssr_hydra.trainer.description import plain_data
 
     run = {

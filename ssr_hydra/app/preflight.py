@@ -301,7 +301,7 @@ def _sweep(composer: Composer, master: DictConfig, parsed: Sequence[Override]) -
 def sweep_axes(
     composer: Composer, master: DictConfig, parsed: Sequence[Override], params: Mapping[str, Any]
 ) -> tuple[list[Override], tuple[tuple[str, ...], ...]]:
-    """Return the overrides of a sweep except the override ``zip``, and the keys of each zip.
+    """Return two values: the overrides of a sweep without the override ``zip``, and the keys of each zip.
 
     The overrides come from ``parsed``, the overrides on the command line, and from ``params``, the
     ``hydra.sweeper.params`` of the config. ``master`` is the config that was composed without the sweeps.
@@ -339,7 +339,7 @@ def _typed_sweep_dir(cfg: DictConfig) -> str:
 def _check_shared(folder: str | None, job: DictConfig) -> None:
     """Refuse a value of ``hydra.sweep.dir`` that differs between jobs, because all jobs must be in one study.
 
-    ``folder`` is the value of ``hydra.sweep.dir`` for the whole sweep; None if the value depends on a job.
+    ``folder`` is the value of ``hydra.sweep.dir`` for the whole sweep; None if the value depends on the job.
     """
     job = copy.deepcopy(job)
     with read_write(job.hydra):

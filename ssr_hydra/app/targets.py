@@ -58,7 +58,7 @@ TORCH_SCHEDULERS = frozenset(f"torch.optim.lr_scheduler.{name}" for name in _TOR
 
 
 def as_description(node: Any) -> Any:
-    """Return a copy of a config node that has this package's descriptions in place of torch's schedulers.
+    """Return a copy of a config node, with torch's schedulers replaced by this package's descriptions.
 
     A description, unlike the scheduler itself, can be created without an optimizer.
     """
@@ -208,7 +208,7 @@ def _check_target(node: Mapping[Any, Any], trust: tuple[str, ...], path: str, wh
 
 
 def _how_to_trust_all(name: str, trust: tuple[str, ...], whole: Any) -> str:
-    """Return the fix in the error about a name that is not trusted. The fix trusts all names in the config."""
+    """Return the fix for an untrusted name: usually, add the names of all targets in the config to ``trust``."""
     if name.split(".")[0] in sys.stdlib_module_names:
         return "a config cannot use the standard library; write a function in your own module, and trust the module"
     if name.startswith(("torch.", "ssr_hydra.")) and (
@@ -234,10 +234,10 @@ def _is_name(target: object) -> bool:
 
 
 def _package_of(name: str) -> str:
-    """Return the entry of ``trust`` that allows a name. This is the package of the name.
+    """Return the entry of ``trust`` that allows a name: usually the package of the name.
 
-    A package such as torch must not be trusted as a whole. In such a package, the entry is the module of the name, or
-    the name itself if it is directly in the package.
+    Some packages, such as torch, must not be trusted as a whole. For a name in one of them, the entry is the name's
+    module, or the name itself if it is directly in the package.
     """
     package = name.partition(".")[0]
     if package not in _TOO_WIDE:

@@ -52,7 +52,7 @@ def shown_path(path: str | Path) -> str:
 
 @dataclass(frozen=True)
 class _NodeSize:
-    """Counts of values, levels of nesting and ``${...}`` in a YAML node whose aliases are expanded."""
+    """The numbers of values, of nesting levels and of ``${...}`` in a YAML node, counted with its aliases expanded."""
 
     values: int = 1
     levels: int = 1
@@ -83,7 +83,7 @@ class FileBounds:
 
     Args:
         typed: The keys of the overrides on the command line.
-        texts: A mapping from path to content of the files that were read before, so that no file is read twice.
+        texts: The files that were read before, as a mapping from path to content. These files are not read again.
     """
 
     def __init__(self, typed: Collection[str] = (), texts: dict[str, str] | None = None) -> None:
@@ -122,7 +122,7 @@ class FileBounds:
         return text
 
     def check_defaults(self, path: str, folders: Sequence[Path]) -> None:
-        """Refuse a defaults list that names files outside its folder, or makes a choice that a file may not make.
+        """Refuse a defaults list that names files outside its folder, or makes a choice that files cannot make.
 
         Also refuse a defaults list that contains itself or expands to too many configs.
         """
@@ -288,7 +288,7 @@ _OUTSIDE = re.compile(r"(^|/)\.\.?(/|$)|^//|^~|[\\:]")
 
 
 def _check_entry(entry: _Entry, file: str, chosen: str | None) -> None:
-    """Refuse a defaults-list entry that names a file outside its folder, or makes a choice that a file may not make."""
+    """Refuse an entry for a config outside the folder of ``file``, or for a choice that files cannot make."""
     for text in filter(None, (entry.group, entry.package, *entry.names)):
         if len(text) > _LONGEST_ENTRY:
             rule = f"must have entries of at most {_LONGEST_ENTRY} characters ({file})"

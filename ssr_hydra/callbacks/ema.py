@@ -213,7 +213,7 @@ class EMA:
         return {"updates": self.updates, "average": {name: tensor.detach().clone() for name, tensor in average.items()}}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Load a saved average. If no model is attached yet, :meth:`attach` loads it later.
+        """Load a saved average. If no model is attached yet, :meth:`attach` loads the average.
 
         Raises:
             InputError: ``state`` is not a saved average, or the average does not fit the model.

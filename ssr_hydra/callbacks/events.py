@@ -46,14 +46,14 @@ class Events:
     nothing. A logger is a callback with the method ``log``. If a callback has ``state_dict`` and ``load_state_dict``,
     checkpoints contain its state under its name.
 
-    If a callback raises an exception, the run ends with the same exception, because the code is the user's. If a logger
-    raises an exception, the run ends with a :class:`~ssr_hydra.errors.RunError` that names the logger. In this case
-    nothing is lost: ``metrics.jsonl`` has every record, and the run can be resumed.
+    If a callback raises an exception, the run ends with the same exception, because a callback is the user's code. If a
+    logger raises an exception, the run ends with a :class:`~ssr_hydra.errors.RunError` that names the logger. In this
+    case nothing is lost: ``metrics.jsonl`` has every record, and the run can be resumed.
 
     Args:
         callbacks: A mapping from name to callback, or a sequence of callbacks. In a sequence, a callback is named after
             its class: ``ema``, and ``ema-2`` for a second callback of the class.
-        loggers: A mapping or sequence of loggers in the same format.
+        loggers: A mapping or a sequence of loggers, in the format of ``callbacks``.
         is_main: Whether this process is rank 0. Other processes have no loggers, and no callbacks whose attribute
             ``main_only`` is true.
 
@@ -313,9 +313,10 @@ def _plain_value(value: Any, name: str, listener: Listener) -> Any:
 
 
 def _is_slip(item: object, name: str, similarity: float) -> bool:
-    """Return whether a public method has almost the name of an event. Read no property of ``item``.
+    """Return whether ``name`` is a public method of ``item`` and almost the name of an event.
 
-    A name that starts with ``on_`` is certainly meant as an event, so it may be less similar.
+    A name that starts with ``on_`` is certainly meant as an event, so a lower similarity is enough. The function reads
+    no property of ``item``.
     """
     if name.startswith("_") or name in EVENTS or not callable(inspect.getattr_static(item, name, None)):
         return False

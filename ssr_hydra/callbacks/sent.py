@@ -21,7 +21,7 @@ class Sent:
     A killed run resumes from its last checkpoint and creates the records after the checkpoint again, with the same
     values. :meth:`new_values` leaves out records that the store already has. If the config has changed, the repeated
     records may have other values, but the store cannot replace the old values. In that case, :meth:`resume` drops the
-    old id, so that the run gets a new id. It also drops the id if a run starts from the beginning again.
+    old id, so that the run gets a new id. :meth:`resume` also drops the id if the run starts from the beginning again.
 
     Args:
         path: Path of the JSON file. Its folder must exist.

@@ -151,8 +151,8 @@ def check_change(changes: Sequence[Difference], on_change: str, timestamp: Times
         resume: The value of ``resume``, for the message.
 
     Raises:
-        InputError: A difference is never allowed, is not allowed at the batch of the checkpoint, or needs a different
-            ``on_change``. The message contains both values of every field that must not differ.
+        InputError: The changes contain a field that must never differ, that must not differ at the batch of the
+            checkpoint, or that needs a different ``on_change``. The message contains both values of each such field.
     """
     if on_change not in ON_CHANGE:
         raise UnknownNameError(

@@ -101,7 +101,7 @@ class Index:
         """Read and verify ``folder/checkpoint.json``.
 
         Raises:
-            CheckpointError: The file is missing, truncated, altered, or has another format version.
+            CheckpointError: The file is missing, truncated, altered, or has a different format version.
         """
         path = folder / INDEX
         try:
@@ -330,7 +330,10 @@ def _check_archive(file: BinaryIO, size: int) -> None:
 
 
 def _outline(data: bytes) -> Any:
-    """Read a pickle without its tensors. The pickle module allocates all memory that a pickle asks for, so check it."""
+    """Read a pickle without its tensors, after a check of the sizes in it.
+
+    Without the check, the pickle module would allocate all memory that a damaged pickle asks for.
+    """
     for count, (opcode, argument, _) in enumerate(pickletools.genops(data)):  # genops checks the lengths of texts
         if opcode.name.endswith("PUT") and int(argument or 0) > count:  # a pickler counts its objects: 0, 1, 2, ...
             raise ValueError(f"its object {count:,} has the number {argument:,}")

@@ -320,7 +320,7 @@ def _put(new: Path, target: Path) -> None:
     """Rename a new checkpoint to its final name.
 
     A folder cannot be replaced atomically. So the old checkpoint of the same batch keeps a valid name (``.replaced``)
-    until the new one is in place.
+    until the new checkpoint is in place.
     """
     folder, replaced = target.parent, target.with_name(f"{target.name}.replaced")
     if target.exists():

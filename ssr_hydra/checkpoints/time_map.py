@@ -78,8 +78,8 @@ class _PlannedRun:
     def position(self, timestamp: Timestamp) -> Fraction:
         """Return the position of the run, measured by :attr:`counter`.
 
-        Every finished epoch counts with the current number of batches per epoch. So after a change of the batch size,
-        the end of epoch 5 of 10 is still half of the run.
+        Every finished epoch counts as the current number of batches per epoch. So after a change of the batch size, the
+        end of epoch 5 of 10 is still half of the run.
         """
         if self.max_duration.unit is TimeUnit.EPOCH and self.dataloader_len is not None:
             return Fraction(timestamp.epochs * self.dataloader_len + timestamp.batches_in_epoch)
@@ -167,7 +167,7 @@ class TimeMap:
 
         The learning rate equals that of a run that had the new plan from the start. The new map discards an earlier
         rescaling. If the length is in epochs and the number of batches per epoch has changed, schedules count every
-        finished epoch with the new number.
+        finished epoch as the new number of batches.
 
         Args:
             state: The state of the run with its new length and rates, at the timestamp of the checkpoint.
@@ -232,8 +232,8 @@ class TimeMap:
     def __call__(self, timestamp: Timestamp) -> Timestamp:
         """Return the plan's time for a timestamp of the run. In an unchanged run, return the timestamp itself.
 
-        ``batches_in_epoch`` follows the plan if its number of batches per epoch is known. Other counters within the
-        current epoch are the run's counters.
+        ``batches_in_epoch`` follows the plan if the plan's number of batches per epoch is known. All other counters of
+        the current epoch are the run's counters.
         """
         return timestamp if self.is_identity else DerivedTimestamp(timestamp, self._functions)
 
@@ -290,7 +290,7 @@ _RATES = ("samples_per_batch", "tokens_per_batch")
 
 
 def _check_rest(plan: _PlannedRun, now: Timestamp) -> Fraction:
-    """Return the run's position on the counter of ``plan``. Raise an InputError if the plan has already ended."""
+    """Return the run's position, measured by the counter of ``plan``. Raise an InputError if the plan has ended."""
     position = plan.position(now)
     if position >= plan.end:
         rule = f"must be longer than the run so far: the checkpoint is at {plan.time(position)}"

@@ -119,7 +119,7 @@ def config_class(
 
 
 def _field_type(hint: Any) -> Any:
-    """Return the type of a config field for an argument of type ``hint``; ``Any`` if OmegaConf has no such type."""
+    """Return the type of a config field for an argument of type ``hint``; ``Any`` if OmegaConf lacks this type."""
     if hint is Time:
         return str
     origin, arguments = get_origin(hint), get_args(hint)

@@ -128,7 +128,7 @@ DataConfig: Any = config_of(DataSettings, name="DataConfig", module=__name__, ba
 
 
 def data_config(name: str, doc: str, train: Any, evaluation: Any, module: str = __name__, **defaults: Any) -> Any:
-    """Create the config class for a choice of the group ``data``: a :class:`DataConfig` with other types and defaults.
+    """Create the config class for a choice of ``data``: a :class:`DataConfig` with its own types and defaults.
 
     Args:
         name: The name of the config class.

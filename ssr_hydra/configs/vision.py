@@ -59,7 +59,7 @@ TRANSFORMS = tuple(
 
 @dataclass
 class TorchvisionModelConfig:
-    """Config of ``model=torchvision``, which requires ``name``, and of choices that set it, such as ``resnet50``."""
+    """Config of ``model=torchvision``, which requires ``name``, and of choices that set ``name`` (``resnet50``)."""
 
     name: Annotated[str, TORCHVISION_MODELS] = MISSING
     num_classes: int = 1000

@@ -42,8 +42,8 @@ class Arrays(TensorDataset):
 
     With ``eval_path``, the run trains on all samples of ``path`` and evaluates on all samples of ``eval_path``. Without
     ``eval_path``, the run evaluates on a fraction of the samples of ``path``. This split is stratified by class, and
-    depends only on ``eval_fraction`` and ``split_seed``. The training samples alone determine the number of each class
-    name, and the mean and standard deviation for ``standardize``, which are computed in float64.
+    depends only on ``eval_fraction`` and ``split_seed``. Only the training samples determine which number a class name
+    gets. Only they determine the mean and standard deviation for ``standardize``, which are computed in float64.
 
     Args:
         path: The file, or the folder of .npy files.
@@ -387,8 +387,8 @@ def _check_alike(table: SampleTable, other: SampleTable, x: NDArray[Any], other_
 def _check_apart(table: SampleTable, other: SampleTable, field: str) -> None:
     """Refuse an evaluation or test file ``other`` if too many of its samples are also in the file ``table``.
 
-    The limit is a fraction of the samples of ``other``: 1/2, or twice the fraction of repeated samples in ``table`` if
-    this is larger. A copy of ``table``, in any order, is always refused.
+    The limit is a fraction of the samples of ``other``: 1/2 or twice the fraction of repeated samples in ``table``,
+    whichever is larger. A copy of ``table``, in any order, is always refused.
     """
     train, evaluation = _hashes(table), _hashes(other)
     counts = Counter(train)
@@ -417,7 +417,7 @@ def _hashes(table: SampleTable) -> list[int]:
 
 
 def _statistics(x: NDArray[Any], layout: str | None) -> _Scale:
-    """Return the mean and standard deviation of each feature or channel. For constant values, the deviation is 1."""
+    """Return the mean and standard deviation of each feature or channel; 1 as the deviation of constant values."""
     axes = (0,) if layout is None else (0, 2, 3)
     parts = [slice(begin, begin + _CHUNK) for begin in range(0, len(x), _CHUNK)]  # parts need less memory
     count = x.size / np.prod([size for axis, size in enumerate(x.shape) if axis not in axes])

@@ -42,8 +42,8 @@ class ImageFolder(Dataset[tuple[Tensor, int]]):
         root: The folder of the data set.
         folder: The folder of the split in ``root``, such as ``train`` or ``val``.
         classes_from: The folder with one folder per class. Use an absolute path if this folder is not in ``root``.
-        transforms: A mapping from name to a transform of ``torchvision.transforms.v2``, or to None for no transform.
-            The transforms must give all images the same size.
+        transforms: A mapping from name to transform of ``torchvision.transforms.v2``. None means no transform. The
+            transforms must give all images the same size.
         mean: The mean of each channel, which is subtracted; None subtracts nothing. The default is ImageNet's mean.
         std: The standard deviation of each channel, which is the divisor; None does not divide.
 

@@ -219,9 +219,10 @@ class SeededDataLoader(DataLoader[Any]):
 
 
 def _without_worker_traceback(batches: Iterator[Any]) -> Iterator[Any]:
-    """Yield the batches. Raise a RunError of a worker again without the worker's traceback, which torch adds to it.
+    """Yield the batches. If a worker raises a RunError, raise it again with a message of one line.
 
-    The cause of a UserCodeError is the error with the traceback, which a log can show.
+    torch adds the worker's traceback to the message. The cause of a UserCodeError is the error with this traceback,
+    which a log can show.
     """
     try:
         yield from batches

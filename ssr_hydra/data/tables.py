@@ -211,7 +211,7 @@ def _delimiter(stream: TextIO) -> str:
 
 
 def _check_header(path: str, first: list[str], body: list[list[str]], decimal: str) -> None:
-    """Refuse a first row that has a number in every column of numbers. Such a row may be data."""
+    """Refuse a first row that may be data, because it has a number in every column of numbers."""
     # The index of each numeric column, and whether the column's first cell is a number.
     above: list[tuple[int, bool]] = []
     for place, cell in enumerate(first):
@@ -238,7 +238,7 @@ def _check_names(
 
 
 def _cell_number(cell: str, decimal: str) -> float:
-    """Return a cell as a number. Raise ValueError for other cells, and for ``1_000``, which float() accepts."""
+    """Return a cell as a number. Raise ValueError for any other text, including ``1_000``, which float() accepts."""
     if "_" in cell or (decimal == "," and "." in cell):
         raise ValueError(cell)
     return float(cell.replace(",", ".") if decimal == "," else cell)

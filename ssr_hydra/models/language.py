@@ -21,7 +21,7 @@ class ByteMLP(nn.Module):
 
     Args:
         vocab_size: Number of different tokens; 256 for bytes.
-        context: Number of tokens that a prediction reads, including the current one.
+        context: Number of tokens that a prediction reads, including the current token.
         width: Size of the embedding of a token.
         hidden: Units of the hidden layer.
 

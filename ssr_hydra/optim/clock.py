@@ -33,9 +33,9 @@ class _Total:
         self._mark_epoch = -1
 
     def reset(self, total: int | Fraction, batch: int, n_passed: int | None = None) -> None:
-        """Set the total of the first ``batch`` batches. A total of 0 means that the total follows from the rate.
+        """Set the total of the first ``batch`` batches. If ``total`` is 0, compute it from the rate.
 
-        ``n_passed=None`` means 0 if the total is 0, and ``batch`` otherwise.
+        ``n_passed=None`` means 0 if ``total`` is 0, and ``batch`` otherwise.
         """
         self.extra = total - batch * (self.rate or 0) if total else 0
         self.told = (batch if total else 0) if n_passed is None else n_passed
@@ -133,7 +133,7 @@ class StepClock:
 
     @property
     def told(self) -> tuple[int, int]:
-        """The number of batches for which the caller passed ``samples`` to ``step``, and the same for ``tokens``."""
+        """The number of batches for which ``step`` got ``samples``, and the number for which it got ``tokens``."""
         return self._samples.told, self._tokens.told
 
     def epochs(self) -> int:

@@ -83,8 +83,8 @@ def compile_composer_scheduler(
 
         lr_g(t) = initial_lr_g * product of alpha_ssr(t) over the schedulers
 
-    ``initial_lr_g`` is the ``lr`` of group g when you create the first scheduler for its optimizer. If you later set a
-    different ``lr`` and create a new scheduler, ``initial_lr_g`` is the new ``lr``.
+    ``initial_lr_g`` is the ``lr`` of group g when you create the first scheduler for the group's optimizer. If you
+    later set a different ``lr`` and create a new scheduler, ``initial_lr_g`` is the new ``lr``.
 
     The learning rate of batch k uses alpha at timestamp k. This function sets the learning rates for the current
     timestamp. ``step()`` sets them for later timestamps: call it after each change of ``state.timestamp``. alpha is

@@ -72,15 +72,15 @@ def split_params(model: nn.Module, takers: Mapping[str, Any]) -> dict[str, list[
 
     Args:
         model: Any module.
-        takers: A mapping from the name of an optimizer to its selection. None selects all remaining parameters, and is
-            allowed once.
+        takers: A mapping from the name of an optimizer to its selection. None selects all remaining parameters. At
+            most one selection can be None.
 
     Returns:
         A mapping from the name of an optimizer to its parameters.
 
     Raises:
-        InputError: Two optimizers select the same parameter, no optimizer selects a parameter, or an optimizer selects
-            no parameter.
+        InputError: Two optimizers select the same parameter, a parameter is selected by no optimizer, or an optimizer
+            selects no parameter.
 
     Example:
         >>> model = nn.Sequential(nn.Linear(4, 8), nn.LayerNorm(8), nn.Linear(8, 2))
@@ -175,7 +175,7 @@ class Grouping:
         return [group for group in by_name.values() if group["params"]]
 
     def field_of(self, key: str, group_name: str) -> str:
-        """Return the config path of the rule that sets a group's hyperparameter, or ``"param_groups"``."""
+        """Return the config path of the rule that sets a group's hyperparameter; ``"param_groups"`` if none does."""
         names = [part.partition("[")[0] for part in group_name.split("+")]
         giving = (rule for rule in self._rules if rule.name in names and (key in rule.values or key in rule.scales))
         rule = next(giving, None)

@@ -1,4 +1,4 @@
-"""Check built-in data and models before they are created: names, arguments, and whether model and data fit."""
+"""Check built-in data and models before they are created: names, arguments, and whether the model fits the data."""
 
 from __future__ import annotations
 

@@ -35,7 +35,7 @@ _EXAMPLE = "optimizer=adamw, or a mapping of names to such nodes"
 def optimizer_nodes(node: Any) -> dict[str, Mapping[str, Any]]:
     """Return a mapping from path to optimizer.
 
-    The path of a single optimizer is ``optimizer``. The path of one of several is, for example, ``optimizer.adamw``.
+    The path of a single optimizer is ``optimizer``. If there are several, a path is, for example, ``optimizer.adamw``.
     """
     if isinstance(node, Mapping) and "_target_" not in node and node and all(map(_is_node, node.values())):
         for name in node:

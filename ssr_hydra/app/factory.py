@@ -92,7 +92,7 @@ def _check_matrices(
 def _check_sparse(
     model: torch.nn.Module, path: str, node: Mapping[str, Any], parameters: Sequence[torch.nn.Parameter]
 ) -> None:
-    """Refuse SparseAdam for parameters of torch's layers without ``sparse=True``, because their gradients are dense.
+    """Refuse SparseAdam for a torch layer without ``sparse=True``, because the gradients of this layer are dense.
 
     The parameters of custom layers are not checked, because their gradients are unknown before the first step.
     """

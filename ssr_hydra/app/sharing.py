@@ -70,7 +70,7 @@ def _hint(values: Mapping[str, Any]) -> str:
 
 
 def _compared(path: str, value: Any, length: Time) -> str | None:
-    """Return a field as text for comparison; None if jobs that share steps may differ in it."""
+    """Return a field as text for comparison; None if the field may differ between jobs that share steps."""
     if is_free(path) or _FUTURE.fullmatch(path):
         return None
     if isinstance(value, str) and value.rstrip().endswith("dur"):

@@ -166,7 +166,7 @@ def is_trusted(name: str, trust: Iterable[str]) -> bool:
 
 
 def walk(node: Any, path: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield a node of plain data, and then all nodes inside it. Each is yielded as its dotted path and its value."""
+    """Yield the dotted path and the value of a node of plain data, and then of each node inside it."""
     yield path, node
     if isinstance(node, Mapping):
         for key, value in node.items():

@@ -179,7 +179,7 @@ class Events:
             self.fire("close")
 
     def state_dict(self) -> dict[str, Any]:
-        """Return a mapping from the names of callbacks to their states, without callbacks that have no state."""
+        """Return a mapping from callback name to state. Omit callbacks that have no state."""
         return {name: item.state_dict() for name, item in self._stateful.items()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:

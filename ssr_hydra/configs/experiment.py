@@ -121,7 +121,7 @@ class AppConfig(ExperimentConfig):
         trust: Modules whose classes and functions the config may name by ``_target_``. Only the command line can set
             ``trust``.
         study: Name of a sweep's study. The study's folder is ``studies/NAME``, or ``NAME`` if it contains a ``/``.
-        study_code: ``any`` allows runs of different code versions in one study. ``same`` refuses such runs.
+        study_code: ``any`` allows runs of different code versions in one study. ``same`` allows only one version.
         study_report: Whether a sweep ends with a report.
         plan: Whether a sweep only prints which of its jobs are done, missing or failed, and runs no job.
         workers: Number of jobs of a sweep that run at a time; null for the launcher's default.

@@ -93,7 +93,7 @@ def _check_images(inputs: Tensor, name: str) -> None:
 
 
 def _shifted(images: Tensor, pixels: int, generator: torch.Generator) -> Tensor:
-    """Pad each image with zeros, and crop it to its size at a random position."""
+    """Pad each image with zeros, and crop it at a random position to its original size."""
     if pixels == 0:
         return images
     p, n = pixels, images.shape[0]

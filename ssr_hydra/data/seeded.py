@@ -233,7 +233,7 @@ def _without_worker_traceback(batches: Iterator[Any]) -> Iterator[Any]:
 
 
 def _with_own_rng(batches: Iterator[Any], seed: int) -> Iterator[Any]:
-    """Read the batches with their own random state. After each batch, restore the global random state."""
+    """Read the batches with a separate random state. After each batch, restore the global random state."""
     with preserved_rng():
         seed_global_rng(seed)
         own = GlobalRng.now()

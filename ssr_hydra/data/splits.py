@@ -54,9 +54,9 @@ def hold_out(labels: NDArray[Any], share: float, seed: int) -> NDArray[np.bool_]
 def check_apart(train: Any, evaluation: Any, field: str = "eval", of: str = "training data") -> None:
     """Refuse evaluation or test data that may overlap the training data.
 
-    Only data sets with the attributes ``partition`` and ``part``, such as built-in ones, are checked. ``partition``
-    describes how the source is split, and ``part`` is the name of the split. ``field`` (``eval`` or ``test``) and
-    ``of`` (the name of ``train``) are texts for error messages.
+    Only data sets with the attributes ``partition`` and ``part``, such as built-in data sets, are checked.
+    ``partition`` describes how the source is split, and ``part`` is the name of the split. ``field`` (``eval`` or
+    ``test``) and ``of`` (the name of ``train``) are texts for error messages.
     """
     if type(train) is not type(evaluation) or not hasattr(train, "partition"):
         return

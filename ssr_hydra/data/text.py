@@ -110,7 +110,7 @@ class StdlibDocuments(Dataset[Mapping[str, Tensor]]):
 
     A batch is a mapping of three tensors [N, L], where L is the length of the longest document in the batch. Shorter
     documents are padded at the end. ``input_ids`` are the bytes. ``attention_mask`` is 1 for text and 0 for padding.
-    ``labels`` are the same bytes, with -100 for padding; the model must shift the labels by one. Batches differ in
+    ``labels`` are the bytes too, with -100 for padding; the model must shift the labels by one. Batches differ in
     their number of tokens, which is the sum of ``attention_mask``.
 
     Args:
@@ -199,7 +199,7 @@ def _files(split: str, fraction: float, seed: int) -> list[_File]:
 
 @functools.cache
 def _read_sources(folder: str) -> tuple[_File, ...]:
-    """Return the name of every top-level module and its text with Unix line ends, sorted by name."""
+    """Return the name and the text (with Unix line ends) of every top-level module, sorted by name."""
     paths = {name: Path(folder) / f"{name}.py" for name in sorted(sys.stdlib_module_names)}
     # A module without a .py file is a package, is built in, or belongs to a different operating system.
     sources = [(name, path.read_bytes().replace(b"\r\n", b"\n")) for name, path in paths.items() if path.is_file()]

@@ -40,6 +40,6 @@ def conditions(jobs_beside: float = 0.0) -> dict[str, Any]:
         ['cpus', 'jobs_beside', 'load']
     """
     record: dict[str, Any] = {"jobs_beside": jobs_beside, "cpus": cores()}
-    if hasattr(os, "getloadavg"):  # not on Windows
+    if hasattr(os, "getloadavg"):  # Windows lacks this function
         record["load"] = os.getloadavg()[0]
     return record

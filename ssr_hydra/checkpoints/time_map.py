@@ -308,7 +308,8 @@ def _relative_slopes(old: _PlannedRun, new: _PlannedRun) -> dict[str, Fraction]:
     """
     by_rate = [_quotient(getattr(old, name), getattr(new, name)) for name in _RATES]
     sample, token = by_rate
-    # Seconds, epochs and iterations have the relative speed of samples. If it is unknown, they have that of tokens.
+    # Seconds, epochs and iterations have the relative speed of samples. If the speed of samples is unknown, they have
+    # the relative speed of tokens.
     other = next((rate for rate in by_rate if rate is not None), Fraction(1))
     of_rate = {"sample": other if sample is None else sample, "token": other if token is None else token}
     return {name: Fraction(1) if name == "batch" else of_rate.get(name, other) for name in _COUNTERS}

@@ -373,7 +373,7 @@ def _amount(axis: str, value: float) -> str:
 
 def _ordered(content: Content, frame: pd.DataFrame) -> Sequence[Any]:
     """Return the rows in the order of the study: each recipe before its controls, then by SSR."""
-    summary = content.summary  # recipes without a quality are only in the summary, so they come last
+    summary = content.summary  # recipes without a quality come last, because only the summary has them
     pairs = dict.fromkeys([*content.arms, *zip(summary["recipe"], summary["control"], strict=True)])
     order = {pair: place for place, pair in enumerate(pairs)}
     return sorted(rows_of(frame), key=lambda row: (order.get((row.recipe, row.control), len(order)), row.ssr))

@@ -92,7 +92,7 @@ def pareto(
         if series.fragile not in bests or own.value > bests[series.fragile][3].mean:
             bests[series.fragile] = point
         if best is None or (own.value == best[3].mean and x == best[0]):
-            # The quality and the time of both points are equal.
+            # There is no earlier point, or the best earlier point has the same quality and the same time as this point.
             rows.append([*row, "frontier", "", "", math.nan, math.nan, math.nan, math.nan])
             continue
         loss = combine([best[3], cell], [1.0, -1.0], confidence)

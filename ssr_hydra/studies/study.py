@@ -270,7 +270,7 @@ class Study:
         if frame.empty:
             return ()
         recipes = frame["recipe"].to_numpy(dtype=object)
-        keys = pd.factorize(recipes)[0]  # number the recipes in the order in which they were read
+        keys = pd.factorize(recipes)[0]  # give the recipes numbers in the order in which they were read
         controls = frame["control"].map({name: place for place, name in enumerate(CONTROLS)}).to_numpy(dtype=int)
         ssr = frame["ssr"].to_numpy(dtype=float)
         missing = frame["seed"].isna().to_numpy()

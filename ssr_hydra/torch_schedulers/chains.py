@@ -164,7 +164,8 @@ class _Resetting(Course):
         for number, link in enumerate(links):
             for time in link.resets:
                 clock = run.clock(time.unit, "milestones", time)
-                # The later schedulers of the chain step after the sequence has stepped, so they multiply the new rate.
+                # The sequence takes its step before the later schedulers of the chain. So these schedulers multiply the
+                # new rate.
                 before = moment(run, time - run.convert(one, time.unit, "milestones"))
                 sinces = [moment(run, time) if i < number else before for i in range(len(links))]
                 key = run.convert(time, one.unit, "milestones").value

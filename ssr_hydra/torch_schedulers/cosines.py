@@ -137,7 +137,7 @@ class CosineAnnealingWarmRestarts(TorchScheduler):
         count(self.T_mult, "T_mult")
         put(self, T_0=steps(self.T_0, "T_0"), eta_min=finite(self.eta_min, "eta_min"))
 
-    def course(self, steps: Steps, again: int = 0) -> Course:  # noqa: ARG002 # sets the rate at every step
+    def course(self, steps: Steps, again: int = 0) -> Course:  # noqa: ARG002 # the rate is set at every step
         first = steps.time(self.T_0, "T_0")
         clock = steps.run.clock(first.unit, "T_0", first)
         read, factor, (start, end) = clock.read, clock.factor, clock.points

@@ -148,7 +148,7 @@ class CyclicLR(TorchScheduler):
     def natural_pace(self) -> str:
         return BATCH
 
-    def course(self, steps: Steps, again: int = 0) -> Course:  # noqa: ARG002 # sets the rate at every step
+    def course(self, steps: Steps, again: int = 0) -> Course:  # noqa: ARG002 # the rate is set at every step
         return _Cyclic(self, steps)
 
 
@@ -309,5 +309,5 @@ class OneCycleLR(TorchScheduler):
     def natural_pace(self) -> str:
         return BATCH
 
-    def course(self, steps: Steps, again: int = 0) -> Course:  # noqa: ARG002 # sets the rate at every step
+    def course(self, steps: Steps, again: int = 0) -> Course:  # noqa: ARG002 # the rate is set at every step
         return _OneCycle(self, steps)

@@ -208,7 +208,7 @@ class LinearLR(TorchScheduler):
             total_iters=steps(self.total_iters, "total_iters"),
         )
 
-    def course(self, steps: Steps, again: int = 0) -> Course:  # noqa: ARG002 # torch restarts it at step 0
+    def course(self, steps: Steps, again: int = 0) -> Course:  # noqa: ARG002 # torch restarts this scheduler at 0
         first, last = self.start_factor, self.end_factor
 
         def line(tau: float) -> float:

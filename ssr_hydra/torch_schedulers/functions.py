@@ -107,7 +107,7 @@ class LambdaLR(TorchScheduler):
         super().__post_init__()
         put(self, lr_lambda=_check_functions(self.lr_lambda, "lr_lambda"))
 
-    def course(self, steps: Steps, again: int = 0) -> Course:  # noqa: ARG002 # sets the rate at every step
+    def course(self, steps: Steps, again: int = 0) -> Course:  # noqa: ARG002 # the rate is set at every step
         first = 1 / steps.run.ssr
         if first.denominator != 1:  # check before training that the function accepts a fraction of a step
             for function in self.lr_lambda if isinstance(self.lr_lambda, tuple) else (self.lr_lambda,):

@@ -65,7 +65,7 @@ def terminable() -> Iterator[None]:
             signal.signal(each, signal.SIG_IGN)
         raise TerminatedError(number)
 
-    stop._stops_a_job = True  # type: ignore[attr-defined]  # so that training can replace it
+    stop._stops_a_job = True  # type: ignore[attr-defined]  # training may replace this handler
     if threading.current_thread() is threading.main_thread():
         ours = [number for number in TERMINATIONS if signal.getsignal(number) is signal.SIG_DFL]
         for number in _PREEMPTS:

@@ -83,7 +83,7 @@ class Rereading:
 
     def _set_epoch(self, epoch: int) -> None:
         *outer, within = self._parts()
-        # If the batch sampler has set_epoch, it calls set_epoch of the sampler that it wraps.
+        # A batch sampler with set_epoch itself calls set_epoch of the sampler that it wraps.
         if not hasattr(outer[-1], "set_epoch") and within is not outer[1]:
             outer.append(within)
         for part in outer:

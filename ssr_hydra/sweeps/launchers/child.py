@@ -160,7 +160,7 @@ def _run_order(order: JobOrder, connection: Connection) -> Any:
 
     from ssr_hydra.sweeps.launchers.resources import register_resolver, register_resolvers
 
-    plugins = Plugins.instance()  # call this before unpickling, because it imports the modules of the plugins again
+    plugins = Plugins.instance()  # this call imports the plugins' modules again, so it must come before unpickling
     context, task, sweep, state, run_id = pickle.loads(order.shared)
     # Like Singleton.set_state, but without searching for plugins again. Resolvers cannot be pickled, so they are
     # registered again below.

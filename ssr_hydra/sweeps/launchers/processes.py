@@ -151,7 +151,7 @@ class _JobQueue:
     ) -> None:
         self._launcher = launcher
         self._free = deque(dict(place) for place in places)
-        # Each process searches for plugins itself, so do not send them.
+        # Each process searches for plugins itself, so do not send the plugins.
         state = {kind: instance for kind, instance in Singleton._instances.items() if kind is not Plugins}
         has_id = OmegaConf.has_resolver("run_id")
         run_id = str(OmegaConf.create({"it": "${run_id:}"}).it) if has_id else None

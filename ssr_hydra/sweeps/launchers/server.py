@@ -46,7 +46,7 @@ PRELOADED = (
 )
 """Modules that the server imports before it forks, because every job needs them."""
 
-# A terminal or Slurm may send these signals to all processes. Only jobs must react to them, so the server ignores them.
+# A terminal or Slurm may send these signals to all processes. The server ignores them, and the jobs handle them.
 _KEPT = [*STOP_SIGNALS, *(getattr(signal, name) for name in ("SIGUSR1",) if hasattr(signal, name))]
 STARTED, ENDED, REFUSED = b"s", b"e", b"r"
 """The kinds of messages that the server sends to the sweep."""

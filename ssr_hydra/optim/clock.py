@@ -33,8 +33,9 @@ class _Total:
         self._mark_epoch = -1
 
     def reset(self, total: int | Fraction, batch: int, n_passed: int | None = None) -> None:
-        """Set the total of the first ``batch`` batches. If ``total`` is 0, compute it from the rate.
+        """Set the number of samples or tokens in the first ``batch`` batches.
 
+        If ``total`` is 0, the number is the rate times ``batch``.
         ``n_passed=None`` means 0 if ``total`` is 0, and ``batch`` otherwise.
         """
         self.extra = total - batch * (self.rate or 0) if total else 0
@@ -42,7 +43,7 @@ class _Total:
         self._mark, self._mark_epoch = self.extra, -1
 
     def set_epoch(self, epoch: int, total: int | Fraction, batch: int) -> None:
-        """Set the total of the first ``batch`` batches of the current epoch."""
+        """Set the number of samples or tokens in the first ``batch`` batches of the current epoch."""
         if self.told == 0:
             return
         self._mark = self.extra - (total - batch * (self.rate or 0))

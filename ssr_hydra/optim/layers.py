@@ -23,7 +23,8 @@ def layers_of(model: nn.Module, layers: Iterable[str] = (), path: str = "layers"
     head.
 
     If ``layers`` has patterns, each module whose name matches a pattern is a layer. Parameters outside of these modules
-    form additional layers: one before the first module, one between two modules, and one after the last module.
+    form additional layers: one before the first module, one between each pair of successive modules, and one after
+    the last module.
 
     Args:
         model: Any module.

@@ -121,7 +121,7 @@ class Loop:
             None if hasattr(self.train, "seek") else Rereading(self.train, saves=saves, is_shared=is_shared)
         )
         self._next_show: float = 0  # the clock time of the next progress update; 0 before the first batch
-        # No event is due before this number of batches and before this training time in nanoseconds.
+        # No event is due until the number of batches is _wake or the training time is _wake_time (nanoseconds).
         self._wake: float = 0
         self._wake_time: float = 0
         self._ended = self._saving = self._after = False
@@ -424,7 +424,7 @@ class Loop:
             # The run has ended directly after an evaluation, so do not evaluate again.
             return now
         self._synchronize()
-        waited = time.perf_counter_ns() - now  # the wait until the device has finished training is training time
+        waited = time.perf_counter_ns() - now  # training time, because the device still trains
         started = time.perf_counter()
         if self.plan.evaluation is not None and self.plan.evaluation.reached(timestamp):
             self.plan.evaluation.renew(timestamp)

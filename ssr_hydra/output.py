@@ -1,4 +1,4 @@
-"""What all commands share: an argument parser, text tables, and a stream that ignores failed writes."""
+"""Code that all commands share: an argument parser, text tables, and a stream that ignores failed writes."""
 
 from __future__ import annotations
 
@@ -23,7 +23,8 @@ class Parser(argparse.ArgumentParser):
     """An argument parser that raises an :class:`~ssr_hydra.errors.InputError` instead of exiting with the usage.
 
     Args:
-        unknown: The fix that the error for an unknown flag gives if no known flag is similar.
+        unknown: The fix in the error for an unknown flag. If a known flag is similar, the error suggests this flag
+            instead.
         options: Other arguments of :class:`argparse.ArgumentParser`.
 
     Example:

@@ -35,8 +35,9 @@ class RunResult:
     """The result of a run: the content of ``result.json``.
 
     Args:
-        status: ``completed``; ``failed`` (an exception); ``diverged`` (a loss, or a weight at the end, was not finite);
-            or ``stopped`` (ctrl-C or another signal stopped the run, and the run can be resumed).
+        status: ``completed``; ``failed`` (an exception); ``diverged`` (a loss was not finite, or the run ended with a
+            weight that is not finite); or ``stopped`` (ctrl-C or another signal stopped the run, and the run can be
+            resumed).
         error: The error's type and message; None if the run completed.
         ssr: The scale schedule ratio.
         max_duration: The run's length before scaling, such as ``"20ep"``.

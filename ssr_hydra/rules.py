@@ -1,7 +1,7 @@
 """Rules that select parameters and set their hyperparameters, as plain data, without torch.
 
 A selection is a mapping of conditions, which must all be true. A list of selections selects a parameter if at least one
-of the selections does::
+selection in the list selects it::
 
     {"ndim": 2, "except": [{"module": "Embedding"}, {"name": "lm_head.*"}]}
 
@@ -100,7 +100,7 @@ _EXAMPLE = "write e.g. {ndim: [0, 1]} or {name: '*.bias'}"
 
 
 def parse_selection(value: Any, path: str) -> tuple[Selection, ...]:
-    """Convert a user's selection to a tuple of :class:`Selection`. A parameter must match at least one of them.
+    """Convert a user's selection to :class:`Selection` objects. A parameter must match at least one of these objects.
 
     Args:
         value: A mapping of conditions, a pattern for names, or a list of both. None selects every parameter.

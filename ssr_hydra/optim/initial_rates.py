@@ -65,11 +65,11 @@ class InitialRates:
         self._set: list[tuple[_Group, float]] = []
 
     def remember(self, optimizer: Optimizer, left: _Left) -> None:
-        """Register ``left``. This schedule stores its values in ``left``, and the next schedule reads ``left``."""
+        """Register the object ``left``, in which this schedule stores its values for the next schedule."""
         _left[optimizer] = left
 
     def is_stale(self) -> bool:
-        """Return whether a group was added, or a loaded state replaced the groups, since the last :meth:`follow`."""
+        """Return whether, since the last :meth:`follow`, a group was added or a loaded state replaced the groups."""
         current = [(optimizer.param_groups, len(optimizer.param_groups)) for optimizer in self._optimizers]
         return len(current) != len(self._seen) or any(
             groups is not old_groups or size != old_size

@@ -73,7 +73,7 @@ def _units(module: nn.Module) -> Iterator[tuple[nn.Module | None, list[nn.Parame
     """Yield each candidate for a layer as a pair (module, parameters).
 
     Candidates are modules without children, and elements of containers. If a module with children also has its own
-    parameters, the pair of these parameters has None instead of the module.
+    parameters, these parameters form a pair (None, parameters).
     """
     children = [child for child in module.children() if next(child.parameters(), None) is not None]
     if not children:

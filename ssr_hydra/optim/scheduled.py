@@ -18,7 +18,7 @@ from ssr_hydra.time import Number, Time, TimeLike, Timestamp, TimeUnit, check_ss
 
 
 class ScheduledLR(AlphaLR):
-    """A torch ``LRScheduler`` for schedules in any unit of time, with its own clock.
+    """A torch ``LRScheduler`` that has its own clock, for schedules in any unit of time.
 
     ::
 
@@ -44,8 +44,8 @@ class ScheduledLR(AlphaLR):
         InputError: A time cannot be resolved, or a group names an unknown schedule.
 
     The clock counts seconds from the creation of this object. If a run is resumed, the clock adds the seconds that the
-    checkpoint contains. The seconds include evaluation and everything else between steps. The seconds of the processes
-    of a run differ slightly. If all processes need equal seconds, use
+    checkpoint contains. The seconds include evaluation and everything else between steps. The processes of one run
+    count slightly different numbers of seconds. If all processes need the same number, use
     :func:`~ssr_hydra.optim.compile_composer_scheduler`, which reads the seconds of a ``State``.
 
     Example:

@@ -193,8 +193,7 @@ class TorchRates:
     def step(self, pace: str) -> None:
         """Step the schedulers that run unchanged and step once per ``pace`` (batch or epoch).
 
-        These schedulers continue from the rates that they set in their previous step, before alpha multiplied the
-        rates.
+        These schedulers continue from the rates of their previous step, not from these rates multiplied by alpha.
         """
         steps: list[Callable[[], object]] = [item.step for item, own in self._as_they_are if own == pace]
         if steps:

@@ -48,7 +48,7 @@ class Paced:
 
 
 def read(scheduler: LRScheduler, pace: str | None = None) -> Description:
-    """Convert a new torch scheduler to a function of time: this package's class with the same name.
+    """Convert a new torch scheduler to a function of time, described by this package's class with the same name.
 
     Raises:
         InputError: The scheduler is not one of torch's classes, or it has already been stepped.
@@ -85,7 +85,7 @@ def _is_of_torch(scheduler: Any) -> bool:
 
 
 def _check_fresh(scheduler: Any, expected: int) -> None:
-    """Raise an InputError if a scheduler is not new, because the function of time starts at step 0."""
+    """Raise an InputError if a scheduler is not new. Only a new scheduler is at step 0, where the function starts."""
     parts = getattr(scheduler, "_schedulers", None)
     if isinstance(scheduler, lr_scheduler.SequentialLR):
         for number, part in enumerate(scheduler._schedulers):

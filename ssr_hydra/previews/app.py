@@ -85,7 +85,7 @@ def _exit(error: InputError | str, code: int = _BAD_INPUT) -> NoReturn:
 
 
 def _as_flag(error: InputError) -> InputError:
-    """Return the error with command-line flags instead of Python arguments, in its field and in its fix."""
+    """Return the error. Its field and its fix name command-line flags instead of Python arguments."""
     missing = [rate for rate in RATES.values() if rate in (error.field, *error.rule.replace(",", " ").split())]
     if isinstance(error, MissingRateError) and missing:
         return error.renamed(error.field, f"give {' or '.join(f'{_FLAGS[rate]} N' for rate in missing)}")

@@ -84,7 +84,7 @@ def _check(curves: Sequence[PreviewCurve], axis: str, normalize: bool) -> None:
 
 
 def _height(curve: PreviewCurve, axis: str) -> float:
-    """Return the value that the vertical axis shows where alpha is 1."""
+    """Return the value on the vertical axis that corresponds to an alpha of 1."""
     return 1.0 if axis == "alpha" or curve.lr is None else curve.lr
 
 
@@ -245,7 +245,7 @@ def _legend_row(axes: Axes, entries: Sequence[tuple[str, str, Any]], room: float
 
 
 def _above(axes: Axes, height: float) -> Any:
-    """Return the transform of axes coordinates, shifted up by ``height`` pixels and a gap."""
+    """Return the axes' transform, shifted up by ``height`` pixels plus a gap."""
     from matplotlib.transforms import ScaledTranslation
 
     figure: Any = axes.figure

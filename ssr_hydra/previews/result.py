@@ -70,8 +70,8 @@ class Preview:
             title: A title above the curves; None for no title.
 
         Raises:
-            InputError: The axis is unknown or cannot be drawn, or the runs have different units and ``normalize`` is
-                false.
+            InputError: The axis is unknown; it cannot be drawn; or ``normalize`` is false and the runs have different
+                units.
         """
         if axis is None:
             axis = "alpha" if any(curve.lr is None for curve in self.curves) else "lr"

@@ -41,7 +41,7 @@ def _landmark_row(curve: PreviewCurve, landmark: Landmark | str) -> tuple[str, .
 
 
 def _elided(landmarks: Sequence[Landmark]) -> list[Landmark | str]:
-    """Replace some of the milestones, steps or restarts by "... N more" if there are many of one kind."""
+    """If there are many milestones, many steps or many restarts, replace some of them by "... N more"."""
     kinds: dict[str, list[int]] = {}
     for place, landmark in enumerate(landmarks):
         if match := re.fullmatch(r"(.*) \d+", landmark.label):

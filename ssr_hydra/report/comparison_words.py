@@ -21,7 +21,7 @@ _SIDES = {"truncate": ("scaling", "truncation"), "scale_warmup": ("the fixed war
 
 
 def open_names(choice: Choice) -> str:
-    """Return the name of the recipe that may be as good as the choice. For several recipes, return their number."""
+    """Return the name of the only recipe that may be as good as the choice, or the number of such recipes."""
     count = len(choice.open)
     return choice.open[0].recipe if count == 1 else f"{count} other recipes"
 
@@ -95,7 +95,7 @@ def diverged(content: Content, choice: Choice) -> list[str]:
 
 
 def _budget_name(content: Content) -> str:
-    """Return "time" if runs have times, and the user chose seconds or no axis; otherwise the name of the axis."""
+    """Return "time" if runs have times and the user chose seconds or chose no axis; otherwise the axis's name."""
     is_time = "seconds" in content.axes and content.options.equal in (None, "seconds")
     return "time" if is_time else NAMES_OF_EQUAL[content.equal]
 
@@ -114,7 +114,7 @@ def _budget(content: Content, choice: Choice) -> str:
 
 
 def equal_time_text(content: Content) -> list[str]:
-    """Return a sentence that says why the report compares at equal steps or at equal seconds.
+    """Return a sentence that says why the report compares recipes at equal steps, or at equal seconds.
 
     Return an empty list if the user chose the axis, or if the choice of the axis does not affect the answer.
     """
@@ -236,7 +236,7 @@ def controls(content: Content, choice: Choice) -> list[str]:
 
 
 def control_counts(content: Content) -> list[str]:
-    """For each control, return sentences with the mean gain of scaling, and how often scaling and the control win."""
+    """Return sentences with the mean gain of scaling over each control, and how often each side wins."""
     sentences = []
     for control, frame in content.controls.groupby("control", sort=False):
         scaled, other = _sides(control)

@@ -232,7 +232,7 @@ def _state_key(states: set[str]) -> list[Line2D]:
 
 
 def _beside_means(content: Content, table: pd.DataFrame) -> pd.DataFrame:
-    """Return the runs of each recipe, control and SSR with several runs. Each row also has the mean of these runs."""
+    """Return the runs of cells (recipe, control, SSR) with several runs. Each row also has the mean of its cell."""
     keys, axis = ["recipe", "control", "ssr"], content.equal
     runs = content.study.completed
     runs = runs[~runs.index.isin(content.study.summarized)]

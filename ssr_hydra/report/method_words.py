@@ -75,7 +75,7 @@ def fit_reason(fit: Fit) -> str:
 
 
 def back_test_text(test: BackTest, kind: str) -> str:
-    """Return a text with the prediction of a fit, the measured quality, and the reason why the prediction failed."""
+    """Return the prediction of a fit, the measured quality and, if the prediction failed, the reason, as text."""
     if test.outcome == "undetermined":
         return f"The SSRs up to {number(test.fitted_to)} do not determine a {FIT_NAMES[kind]}."
     text = (

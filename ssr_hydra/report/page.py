@@ -169,7 +169,7 @@ def _facts(content: Content) -> list[tuple[str, str, str]]:
 def _sections(
     short_tables: Mapping[str, Table], data: Mapping[str, Any], has_setup: bool, has_details: bool
 ) -> list[tuple[str, str]]:
-    """Return the id and the name of each section of the page that is not empty."""
+    """Return the id and the name of each non-empty section of the page."""
     sections = [
         ("details", "About the answer", has_details),
         ("setup", "What was run", has_setup),

@@ -33,10 +33,10 @@ _EQUAL = 1e-6  # relative tolerance, because with some precisions the logged rat
 
 
 def scheduled_rates(folder: Path, config: Config, logged: Mapping[str, Any]) -> tuple[list[float], list[float]] | None:
-    """Return the steps that suffice to draw a run's learning rate, and the rate of the batch after each step.
+    """Return enough steps to draw a run's learning rate, and the rate of the batch that follows each of these steps.
 
     Return None if the config does not have exactly one schedule of this package, or if the ``steps`` and ``lr`` of
-    ``logged`` contradict the schedule. They contradict it, for example, after a resume with
+    ``logged`` contradict the schedule. For example, they contradict the schedule after a resume with
     ``resume.on_change=rescale``.
     """
     try:

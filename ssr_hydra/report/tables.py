@@ -213,7 +213,7 @@ def _speedup(content: Content) -> Table:
 
 
 def _equal_time(content: Content) -> Table:
-    """Return a table with a row for each recipe, and a column for the budget of each SSR of the reference recipe."""
+    """Return a table with a row for each recipe and a column for each budget. The reference recipe sets the budgets."""
     frame = content.equal_time
     if frame.empty or len(content.arms) < 2:
         return Table(())

@@ -18,7 +18,7 @@ _MOST_BYTES = 256 << 20
 
 
 def looks_at(study: Study, folder: str | Path) -> int:
-    """Return how many reports a folder has had, including the next report.
+    """Return the number of reports of a folder, including the next report.
 
     Successive reports with the same number of completed runs count as one report.
     """
@@ -36,8 +36,8 @@ def write(content: Content, folder: str | Path) -> list[Path]:
 
     Args:
         content: The result of :func:`build`.
-        folder: The output folder, created if it does not exist. Files of an earlier report are replaced atomically, and
-            its figures are removed if this report does not have them.
+        folder: The output folder, created if it does not exist. Files of an earlier report are replaced atomically.
+            Figures that only the earlier report has are removed.
 
     Returns:
         The paths of the files, the page first.

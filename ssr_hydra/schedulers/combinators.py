@@ -61,7 +61,8 @@ class ProductScheduler(Scheduler):
 
         alpha(t) = product of alpha_i(t) over the factors
 
-    SSR applies to every factor. So the product satisfies ``alpha_ssr(t) = alpha(t / ssr)`` if every factor does.
+    SSR applies to every factor. So if every factor satisfies ``alpha_ssr(t) = alpha(t / ssr)``, the product satisfies
+    it too.
 
     Args:
         factors: A mapping from name to scheduler.
@@ -95,8 +96,8 @@ class Phase(metaclass=Opaque):
     """One part of a :class:`SequentialScheduler`.
 
     Args:
-        scheduler: The schedule of the phase. For this schedule, the phase is a separate run: time starts at 0, and
-            ``dur`` is a fraction of the phase.
+        scheduler: The schedule of the phase. It treats the phase as a separate run: time starts at 0, and ``dur`` is a
+            fraction of the phase.
         until: The end of the phase, counted from the start of the sequence. Only the last phase may omit ``until``.
             Without ``until``, the phase ends when the run ends.
         scale: Whether SSR stretches the phase. If false, the phase keeps its length and its schedule runs at ssr 1.
@@ -149,9 +150,9 @@ class SequentialScheduler(Scheduler):
         end_k = start_k + (until_k - until_{k-1})                       if not scale
         end_k = until_k * length of the run                             if until_k is in dur, for any value of scale
 
-    For its schedule, each phase is a separate run: time starts at 0, ``dur`` is a fraction of the phase, and ssr is 1
-    if the phase is not scaled. ``alpha_ssr(t) = alpha(t / ssr)`` holds exactly if every phase is scaled. If a phase is
-    not scaled, the equation holds only in the phases before it.
+    The schedule of a phase treats the phase as a separate run: time starts at 0, ``dur`` is a fraction of the phase,
+    and ssr is 1 if the phase is not scaled. ``alpha_ssr(t) = alpha(t / ssr)`` holds exactly if every phase is scaled.
+    If a phase is not scaled, the equation holds only in the phases before it.
 
     Args:
         phases: A mapping from name to :class:`Phase`, in order of time. A phase may also be a mapping of its arguments,

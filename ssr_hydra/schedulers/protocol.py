@@ -139,7 +139,8 @@ def bind(scheduler: SchedulerLike, state: Any, ssr: Number = 1.0) -> Curve:
         A function from a timestamp to alpha.
 
     Raises:
-        InputError: A time cannot be resolved, ssr is not above 0, or ssr is not 1 for a function ``f(state)``.
+        InputError: A time cannot be resolved; ssr is not above 0; or ssr is not 1, but the scheduler is a function
+            ``f(state)``, which does not take ssr.
 
     Example:
         >>> from ssr_hydra import LinearScheduler, State, Timestamp
@@ -215,8 +216,8 @@ def _how_to_pass_ssr(function: Any, name: str) -> str | None:
 def convert_time(time: TimeLike, state: Any, ssr: Number = 1.0) -> Time:
     """Convert a time of a schedule to a time of the run, counted from the start of the run.
 
-    A time in ``dur`` becomes that fraction of ``state.max_duration``, which is already multiplied by ssr. A time in
-    any other unit is multiplied by ssr. Epochs are converted to batches. Nothing is rounded.
+    A time in ``dur`` is a fraction of ``state.max_duration``, which is already multiplied by ssr. A time in any other
+    unit is multiplied by ssr. Epochs are converted to batches. Nothing is rounded.
 
     Args:
         time: A Time or a time string.

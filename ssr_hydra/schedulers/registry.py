@@ -50,8 +50,8 @@ class Row:
         scheduler: The scheduler's class.
         presets: Values for arguments without a default, so that ``scheduler=<name>`` alone works. Times are
             in ``dur``, which fits a run of any length and unit.
-        example: Arguments for the picture in the documentation, which shows a run of 20 epochs. The picture uses them
-            together with the presets.
+        example: Arguments for the picture in the documentation, which shows a run of 20 epochs. The picture uses the
+            presets and these arguments.
     """
 
     name: str

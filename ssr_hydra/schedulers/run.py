@@ -50,7 +50,8 @@ class Run:
     Args:
         max_duration: The actual length of the run, already multiplied by ssr; None if unknown.
         state: The state from which this run was created. User functions get this state.
-        start: The time at which this run starts, by the counters of the state. It is above 0 for a later phase.
+        start: The time at which this run starts, on the counters of the state. It is above 0 if this run is a later
+            phase.
         whole: The whole run if this object is a phase; None if this object is the whole run.
         open_because: The error that made ``max_duration`` unknown; None if there was no error.
     """

@@ -18,9 +18,10 @@ if TYPE_CHECKING:
 
 
 def _total(unit: TimeUnit, source: tuple[Run, Any]) -> Any:
-    """Return the time since the start of the phase, in ``unit``, but in nanoseconds if ``unit`` is seconds.
+    """Return the time since the start of the phase, in ``unit``. Seconds are returned as nanoseconds.
 
-    If a rate for ``unit`` is unknown, only a user's function that reads this counter gets an error.
+    If a rate for ``unit`` is unknown, this function raises an error. So only a user's function that reads the counter
+    of ``unit`` gets this error.
     """
     run, timestamp = source
     if unit is TimeUnit.EPOCH:

@@ -95,7 +95,7 @@ def _with_lost(rows: list[dict[str, Any]], failed: dict[Any, int]) -> list[dict[
 
 
 def paired(study: Study, a: str | tuple[str, str], b: str | tuple[str, str], confidence: float = 0.95) -> pd.DataFrame:
-    """Return the difference ``a - b`` of two recipes, paired by common seeds, with its t interval.
+    """Return the difference ``a - b`` of two recipes, paired by common seeds, and the t interval of this difference.
 
     Args:
         study: The study.
@@ -231,7 +231,7 @@ class Rival:
         open: Whether the rival may be as good as the best recipe. The confidence is 99% for all rivals together.
         batch: The number of additional seeds that would halve the interval of ``margin``; None if ``open`` is False, or
             if the number is unknown.
-        n: The smaller number of seeds of the two recipes.
+        n: The number of seeds of the recipe that has fewer seeds.
         survived: The fraction of the rival's runs that did not diverge. ``margin`` uses only these runs.
     """
 

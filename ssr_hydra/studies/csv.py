@@ -60,8 +60,8 @@ def from_csv(
     Cells are separated by commas, semicolons, tabs or bars. Lines that start with ``#`` are comments. Numbers may be
     percentages: an SSR of ``25%`` is read as 0.25, and a quality of ``93.1%`` as 93.1.
 
-    A row may be the mean of several runs. Then ``n`` names the column of the number of runs, and ``sd`` or ``se`` the
-    column of their noise. If the qualities look like ``93.1 ± 0.2``, pass the name of their column twice: as
+    A row may be the mean of several runs. Then ``n`` names the column of the number of runs, and ``sd`` or ``se`` names
+    the column of their noise. If the qualities look like ``93.1 ± 0.2``, pass the name of their column twice: as
     ``quality``, and as ``sd`` or ``se``. Use ``sd`` if the number after ± is a standard deviation, and ``se`` if it is
     a standard error.
 
@@ -99,10 +99,10 @@ def from_csv(
         direction: Whether ``max`` or ``min`` is better; None decides by the metric's name.
 
     Raises:
-        InputError: A column does not exist, has no unique name or is named by two arguments; no row can be read; the
-            direction is unknown; the name of the time column contradicts its unit; a name in ``wide`` does not have
-            one number; ``full`` is missing; or rows with the same recipe and ssr differ in a column that no argument
-            names.
+        InputError: A column does not exist, has the same name as another column, or is named by two arguments; no row
+            can be read; the direction is unknown; the name of the time column has a different unit than its argument; a
+            name in ``wide`` does not have one number; ``full`` is missing; or rows with the same recipe and ssr differ
+            in a column that no argument names.
         OSError: The file cannot be read.
 
     Example:

@@ -23,9 +23,9 @@ _MOST_PAIRED = 20  # if there are more recipes than this, only recipes that are 
 def crossings(study: Study, confidence: float = 0.95, recipes: Sequence[str] | None = None) -> pd.DataFrame:
     """Return the SSRs at which the curves of two recipes cross. The better recipe then depends on the budget.
 
-    Controls are excluded. The difference of two recipes is computed at each SSR that was measured for one of them. If
-    an SSR was not measured for one of them, the quality of this recipe is interpolated between two of its SSRs that are
-    at most a factor of 4 apart.
+    Controls are excluded. The difference of two recipes is computed at each SSR that at least one of the recipes has
+    run. If the other recipe has not run this SSR, its quality is interpolated between two of its SSRs that are at most
+    a factor of 4 apart.
 
     Args:
         study: The study.
@@ -42,8 +42,8 @@ def crossings(study: Study, confidence: float = 0.95, recipes: Sequence[str] | N
         - low, high: the ends of the range of SSRs in which the interval of the difference contains 0; NaN if there is
           no interval
         - better_below, better_above: the better recipe on each side of the crossing
-        - certain: whether both sides of the crossing are certain. A side is certain if its better recipe is better at
-          99% at a measured ssr between this crossing and the next crossing.
+        - certain: whether both sides of the crossing are certain. A side is certain if, with 99% confidence, its better
+          recipe is better at a measured ssr between this crossing and the next one.
     """
     check_confidence(confidence)
     if recipes is not None:

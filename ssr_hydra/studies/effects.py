@@ -30,9 +30,9 @@ def with_effects(cells: Sequence[Cell], ssrs: Any, recipes: Any, pooled: bool = 
     A seed fixes the initial weights and the order of the data, so runs with the same seed are correlated. If all cells
     have the same seeds, or no two cells share a seed, the estimates are the plain means. Otherwise, the plain mean of a
     cell would depend on which seeds it has. So the function solves the model ``y = mean(cell) + effect(seed) + noise``,
-    in units of the cell's noise, by generalized least squares. The model uses the correlation that the study's runs
-    with the same seed have. If the runs of two cells are strongly correlated, the difference of the two means is the
-    difference over the common seeds.
+    in units of the cell's noise, by generalized least squares. The model uses the correlation of runs with the same
+    seed, estimated from the study. If the runs of two cells are strongly correlated, the difference of the two means is
+    the difference over the common seeds.
 
     Every comparison of cells is a weighted sum of the estimated means, so comparisons cannot contradict each other.
 

@@ -181,9 +181,9 @@ def _fitted(kind: Kind, ssr: Any, y: Any) -> Any:
 def fits(study: Study, confidence: float = 0.95, tolerance: float | None = None) -> list[Fit]:
     """Fit and back-test a saturating power law and a quadratic in log ssr, for each recipe with 4 SSRs or more.
 
-    A back-test fits the smallest SSRs, at least 4 (or 3 if there are only 4 SSRs), and predicts the quality at the next
-    SSR. There is a back-test for each SSR that is at most twice the SSR before it, and for the largest SSR. If more
-    than 24 back-tests are possible, 24 of them are used, spread evenly.
+    A back-test fits the smallest SSRs and predicts the quality at the next SSR. It fits at least 4 SSRs, or 3 if there
+    are only 4 SSRs. There is a back-test for each SSR that is at most twice the SSR before it, and for the largest SSR.
+    If more than 24 back-tests are possible, 24 of them are used, spread evenly.
 
     A prediction holds if two conditions are met. First, the measurement is within the prediction interval. Second, the
     error is at most ``E`` plus 2.5 times the noise of the measurement, where ``E`` is the error of repeating the last

@@ -107,7 +107,7 @@ def pareto(
 
 
 def _frontier_status(loss: Estimate, count: int) -> str:
-    """Return the status of a point. ``loss`` is how much better the best of the point's ``count`` rivals is."""
+    """Return the status of a point with ``count`` rivals. ``loss`` is the best rival's advantage over the point."""
     if not loss.known:
         return "frontier" if loss.value < 0 else "unreplicated"
     half = dunnett(round(loss.df, 1), count, 0.5 + max(VERDICT, loss.confidence) / 2) * loss.error
@@ -348,7 +348,7 @@ def _clock(study: Study, confidence: float) -> float:
 
 
 def _widened(value: float, low: float, high: float, half: float) -> tuple[float, float]:
-    """Combine the interval of a ratio with an independent error of its logarithm. An end of 0 or inf is kept."""
+    """Combine the interval of a ratio with an independent error of its logarithm. An end at 0 or infinity stays."""
     if math.isnan(value):  # the quality is never reached, so only the upper end of the speed-up is known
         return low, high * math.exp(half)
     down = math.hypot(math.log(value / low), half) if low > 0 else math.inf

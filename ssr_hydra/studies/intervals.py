@@ -131,7 +131,7 @@ class Estimate(Band):
 
     @property
     def surely(self) -> tuple[float, float]:
-        """The interval for verdicts, at 99% or at a higher ``confidence``. The ends are NaN if it is unknown."""
+        """The interval for verdicts, at 99% or at a higher ``confidence``; (NaN, NaN) if there is no interval."""
         half = float(special.stdtrit(self.df, 0.5 + max(VERDICT, self.confidence) / 2)) * self.error
         return (self.value - half, self.value + half) if self.known else (math.nan, math.nan)
 
@@ -296,8 +296,9 @@ def dunnett(df: float, count: int, quantile: float) -> float:
 def _freedom(cells: Sequence[Cell], weights: _Array) -> tuple[_Array, Method]:
     """Return the degrees of freedom of weighted sums, and the method (``paired`` or ``welch``).
 
-    The errors of the sums are computed seed by seed. So Satterthwaite's method applies, with the seeds as clusters. It
-    gives n - 1 for cells with the same n seeds, and 2 n - 2 for two cells with n seeds each and no common seed.
+    The errors of the sums are computed seed by seed. So Satterthwaite's method applies, with the seeds as clusters.
+    This method gives n - 1 for cells with the same n seeds, and 2 n - 2 for two cells with n seeds each and no common
+    seed.
     """
     every, rows = np.unique(np.concatenate([cell.seeds for cell in cells]), return_inverse=True)
     counts = [cell.n for cell in cells]

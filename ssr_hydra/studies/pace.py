@@ -74,8 +74,8 @@ class EqualTime:
         reason: ``asked`` (the user's choice); ``single`` (there is one recipe); ``no_clock`` (a run has no seconds);
             ``same_work`` (the recipes differ only in schedules and numeric settings of the optimizer, so each step is
             the same work); ``conditions`` (the seconds were measured under different conditions); ``alike`` (the
-            seconds per step differ by at most a tenth, or the noise of the clock allows this); ``slower`` (the seconds
-            per step differ by more than a tenth); ``apart`` (no SSR has runs of all recipes).
+            seconds per step differ by at most a tenth, or a larger difference may be noise of the clock); ``slower``
+            (the seconds per step differ by more than a tenth); ``apart`` (no SSR has runs of all recipes).
         pace: The seconds per step of the slowest recipe relative to the fastest.
         crowd: The two recipes with the most different conditions; None if all were similar or are not recorded.
     """

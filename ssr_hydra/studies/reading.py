@@ -79,7 +79,7 @@ class _Run:
 
     @property
     def key(self) -> Hashable:
-        """A key that is equal for runs of the same recipe: from the config, or from the record without a config."""
+        """A key that is equal for runs of the same recipe. Without a config, the key comes from the record."""
         return self.config.key if self.config is not None else (self.record.name, self.record.max_duration)
 
     @property

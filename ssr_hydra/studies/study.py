@@ -384,7 +384,7 @@ def check_axis(study: Study, axis: str, price_per_hour: float | None = None) -> 
 
 
 def find_series(study: Study, name: str | tuple[str, str], field: str) -> Series:
-    """Return the series of a pair (recipe, control). A recipe name means the recipe without a control."""
+    """Return the series of a pair (recipe, control). If ``name`` is one text, it is a recipe without a control."""
     recipe, control = (name, "") if isinstance(name, str) else name
     for series in study.series:
         if (series.recipe, series.control) == (recipe, control):

@@ -50,7 +50,7 @@ class InitialRates:
 
     Args:
         optimizers: The optimizers, in order.
-        begins: True if a run starts: then the user's ``lr`` becomes the initial rate. False if a run resumes.
+        begins: True if a run starts, so that the user's ``lr`` becomes the initial rate. False if a run resumes.
     """
 
     def __init__(self, optimizers: Sequence[Optimizer], *, begins: bool) -> None:

@@ -20,7 +20,7 @@ _SHARES = {"25 %": Fraction(1, 4), "50 %": Fraction(1, 2), "75 %": Fraction(3, 4
 
 
 class Landmark(NamedTuple):
-    """A time of a run that has a name, such as the end of the warmup.
+    """A named time of a run, such as the end of the warmup.
 
     Attributes:
         label: Name of the event at this time. The names of several events are separated by commas.

@@ -94,7 +94,7 @@ def _report_folder(args: argparse.Namespace) -> Path:
 
 
 def _check_source(args: argparse.Namespace) -> None:
-    """Raise an InputError unless the command names either studies or a CSV file, and the options fit this input."""
+    """Check that the input is either studies or a CSV file, and that the options fit. Otherwise raise an InputError."""
     if args.csv is None and not args.studies:
         fix = "name one or more folders of studies, or a table as --csv FILE"
         raise MissingValueError("STUDY", None, "must be given", fix)

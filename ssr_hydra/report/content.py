@@ -176,7 +176,7 @@ class Content:
 
     @property
     def ssr_label(self) -> str:
-        """The name of the SSR axis. For a CSV with lengths instead of SSRs, the name includes the length of SSR 1."""
+        """The name of the SSR axis. For a CSV with lengths instead of SSRs, the name includes the length at SSR 1."""
         name = "Scale schedule ratio (SSR)"
         return f"{name}; 1 is {number(self.study.length[1])} {self.study.length[0]}" if self.study.length else name
 
@@ -363,8 +363,8 @@ def _pairs(recipes: list[str], reference: str | None) -> list[tuple[str, str]]:
 def _steps(study: Study, axis: Axis, confidence: float) -> list[ToleranceChoice]:
     """Return the choice for every tolerance: the fastest recipe whose quality is within the tolerance of the best one.
 
-    Fragile recipes are excluded. The chosen SSR changes only where the tolerance equals the gain of a doubling. The
-    chosen recipe changes only at these tolerances, and where the tolerance equals the distance between a recipe and the
+    Fragile recipes are excluded. The chosen SSR changes only at tolerances that equal the gain of a doubling. The
+    chosen recipe changes only at these tolerances, and at tolerances that equal the distance between a recipe and the
     best recipe.
     """
     candidates = [series for series in uncontrolled(study) if not series.fragile]

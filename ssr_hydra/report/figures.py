@@ -205,7 +205,7 @@ def _intervals(axes: Axes, x: Any, y: Any, rows: pd.DataFrame, colour: str, **op
 def _state(status: str) -> int:
     """Return 0 for a point on the frontier, 2 for a dominated point, and 1 for every other point.
 
-    A point that is worse than another point gets 1 if their difference may be noise or has no interval.
+    A point that is worse than another point gets 1 if the difference has no interval or may be noise.
     """
     return {"frontier": 0, "dominated": 2}.get(status, 1)
 

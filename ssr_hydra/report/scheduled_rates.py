@@ -77,7 +77,7 @@ def _by_batch(scheduler: Any, max_duration: str, ssr: Any, rates: Mapping[str, A
 
 
 def _bends(alpha: Callable[[int], float], steps: int) -> list[int]:
-    """Return batches between which the multiplier is almost linear. These batches are dense at bends and jumps."""
+    """Return batches, dense at bends and jumps, such that the multiplier is almost linear from each to the next."""
     places = [round(place) for place in np.linspace(0, steps - 1, min(steps, _PIECES))]
     waiting = list(pairwise(places))
     exact = set(places)

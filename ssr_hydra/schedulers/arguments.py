@@ -111,7 +111,7 @@ def check_fit(scheduler: Any, first: str) -> None:
 
 
 def reach(run: Run, t_max: TimeLike) -> None:
-    """Raise an InputError if a schedule with a warmup ends before the run ends. Composer does the same.
+    """Raise an InputError if a schedule with a warmup ends before the run ends. Composer also raises an error then.
 
     Do nothing if the run's length is unknown, or if ``t_max`` and the length cannot be compared.
     """

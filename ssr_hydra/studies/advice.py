@@ -201,7 +201,7 @@ def _peak(series: Series, confidence: float) -> dict[str, float]:
 
 
 def _tolerance_steps(steps: list[tuple[float, bool, Estimate]]) -> tuple[ToleranceStep, ...]:
-    """Return a :class:`ToleranceStep` for each SSR whose doubling gains less than the doubling of any smaller SSR."""
+    """Return a :class:`ToleranceStep` for each SSR whose doubling gains less than the doubling of every smaller SSR."""
     tolerance_steps = []
     below = sure_below = math.inf
     for ssr, _, gain in steps:

@@ -1,8 +1,8 @@
 """Means, intervals and differences of the runs of a study.
 
 The verdict of a comparison names the better recipe, or says that the comparison is undecided. Verdicts have a
-confidence of 99%. So at most 5% of verdicts are wrong, even if a user looks several times at a growing study. Intervals
-have the requested confidence.
+confidence of 99%, so that at most 5% of verdicts are wrong, even if a user looks several times at a growing study.
+Intervals have the requested confidence.
 """
 
 from __future__ import annotations
@@ -410,8 +410,8 @@ def decision_accuracy(study: Study) -> pd.DataFrame:
         study: The study. Controls are excluded.
 
     Returns:
-        A row per smaller ssr that all recipes have run. There are no rows if there are fewer than two recipes. The
-        columns are:
+        A row for each ssr below ``reference_ssr`` that all recipes have run. There are no rows if there are fewer than
+        two recipes. The columns are:
 
         - ssr, reference_ssr
         - pairs: the number of pairs of recipes

@@ -288,7 +288,7 @@ def _without_time(frame: pd.DataFrame, unit: str | None) -> list[Note]:
 
 
 def _split(line: str, columns: Sequence[str]) -> tuple[str, list[str]]:
-    """Return the delimiter that finds the most names of ``columns`` in the header, and all names in the header."""
+    """Return the delimiter that finds the most of ``columns`` in the header, and the names that it finds there."""
     split = [(mark, [name.strip() for name in next(csv.reader([line], delimiter=mark), [])]) for mark in _DELIMITERS]
     return max(split, key=lambda item: (sum(name in item[1] for name in columns), len(item[1]) if not columns else 0))
 

@@ -220,7 +220,7 @@ def reach(series: Series, level: Cell | float, confidence: float) -> tuple[float
 
 
 def _surely(x: Any, low: Any) -> float:
-    """Return the x at which ``low`` last reaches 0 before the first measured SSR with ``low`` above 0.
+    """Return the last x at which ``low`` reaches 0 before the first measured SSR at which ``low`` is above 0.
 
     Return NaN if ``low`` is above 0 at no measured SSR.
     """

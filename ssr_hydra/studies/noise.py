@@ -44,7 +44,7 @@ class Noise:
         per_seed: The mean number of runs with the same seed.
         differences: Like ``prior``, but for differences of cells that share seeds. The model may fit these differences
             worse, because similar recipes have more noise in common than other recipes.
-        scale: The ratio of the variances of differences in the study to those of the model.
+        scale: The variances of differences in the study, divided by the variances that the model predicts.
     """
 
     spreads: Any

@@ -62,8 +62,8 @@ def _installed(name: str) -> str | None:
 def code_version(modules: Iterable[str] = ()) -> dict[str, str]:
     """Return a digest of the source of this package, and of each package that the config may name.
 
-    For a package that this process has imported, every call returns the digest of the first call. Later edits of the
-    files do not change the code that the process runs.
+    For a package that this process has imported, every call returns the digest of the first call. If a user edits
+    the files later, this process still runs the old code.
 
     Args:
         modules: Names that the command line trusts, such as ``my_package`` or ``my_package.models``.

@@ -239,8 +239,8 @@ class Study:
     def interval(self, mean: Estimate) -> tuple[float, float]:
         """Return the confidence interval of a mean, on the scale of the metric and within the metric's bounds.
 
-        For a metric with bounds, the method uses the delta method: it computes a Student's t interval for the logit of
-        the mean (or for the logarithm of the mean, if the metric is a loss), and transforms this interval back.
+        If the metric has bounds, the interval is based on the delta method: a Student's t interval for the logit of the
+        mean (for a loss, the logarithm of the mean) is transformed back to the scale of the metric.
         """
         low, high = sorted((self.sign * mean.low, self.sign * mean.high))
         if self.bounds is None or not mean.known:
@@ -313,8 +313,9 @@ class Study:
     def totals(self, price_per_hour: float | None = None) -> dict[str, float]:
         """Return totals of all runs: runs, completed, failed, train_seconds, total_seconds, cost (NaN without a price).
 
-        If runs of the study share steps, the totals also have ``trained_seconds``: the training time with each shared
-        step counted once. The times do not include runs without a record, because the time of these runs is unknown.
+        If runs of the study share steps, the totals also have ``trained_seconds``: the training time, in which
+        each shared step counts once. The times do not include runs without a record, because the time of these runs is
+        unknown.
         """
         if price_per_hour is not None:
             not_negative(price_per_hour, "price_per_hour")

@@ -72,7 +72,7 @@ class StudyFolder:
         """Create the study in the folder, or check that the study in the folder matches the arguments.
 
         ``base`` is the config that all jobs share. ``swept`` are the keys whose values differ between jobs. ``code`` is
-        the version of each part of the code. With ``any_code``, the jobs of a study may have different code.
+        the version of each part of the code. With ``any_code``, the code may differ between the jobs of a study.
 
         Raises:
             InputError: The study in the folder does not match the arguments. The error shows both values of each field
@@ -96,7 +96,7 @@ class StudyFolder:
     def check(
         self, base: Mapping[str, Any], swept: Iterable[str], code: Mapping[str, str], *, any_code: bool
     ) -> dict[str, Any]:
-        """Check that a study in the folder matches the arguments. Return the content of ``study.json``; {} if missing.
+        """Check that a study in the folder matches the arguments. Return ``study.json`` as a dict, {} without a study.
 
         The arguments and errors are those of :meth:`open`. This method writes no file.
         """

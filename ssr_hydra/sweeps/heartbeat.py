@@ -107,7 +107,7 @@ class Heartbeat:
                 self.path.unlink(missing_ok=True)
 
     def begin(self) -> None:
-        """Restart the mean of :meth:`jobs_beside`. Call this when training starts, so that only training counts."""
+        """Restart the mean of :meth:`jobs_beside`. Call this when training starts, so the mean covers only training."""
         self._others.begin()
 
     def jobs_beside(self) -> float:
@@ -171,11 +171,11 @@ class _Mean:
 def is_alive(path: Path, now: float | None = None) -> bool:
     """Return whether the process that wrote a heartbeat file is alive.
 
-    If the process was on this machine, the function looks for a process with the id and start time from the file. If
-    the process was on a different machine, or its start time is unknown, the file must be younger than
-    ``SILENT_SECONDS``. If the time of the file is far in the future, the process is dead: a living process would have
-    reset this time. ``now`` is the current time from :func:`clock_of`. If it is None, this function calls
-    :func:`clock_of`.
+    If the process ran on this machine, the function looks for a process with the id and start time from the file. If
+    the process ran on a different machine, or its start time is unknown, the file must be younger than
+    ``SILENT_SECONDS``. If the modification time of the file is far in the future, the process is dead: a living
+    process would have reset this time. ``now`` is the current time from :func:`clock_of`. If it is None, this function
+    calls :func:`clock_of`.
     """
     pulse = Pulse.read(path)
     if pulse is None:
@@ -224,7 +224,7 @@ def _machine() -> str:
 
 
 def _started(pid: int) -> str | None:
-    """Return the start time of a process on this machine; None if no such process runs, "" if the time is unknown."""
+    """Return the start time of process ``pid`` on this machine; None if it does not run, "" if the time is unknown."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()
     except FileNotFoundError:

@@ -180,10 +180,11 @@ def read_state(folder: Path, now: float | None = None) -> JobState:
 
 
 def run_folders(root: Path, names: Collection[str], *, below: bool = False) -> list[Path]:
-    """Return the outermost folders, ``root`` or folders below it, that contain one of these names.
+    """Return the folders, ``root`` or below ``root``, that contain a file or folder with one of these names.
 
-    A link to such a folder counts unless its target is in the list. Other links are not followed, because they may form
-    a circle. With ``below``, ``root`` itself does not count.
+    The function does not search inside the returned folders. If a link has one of these folders as its target, the
+    result has the link only if it does not have the target. The function does not follow other links, because they may
+    form a circle. With ``below``, the result never has ``root`` itself.
     """
     folders, links, waiting = list[str](), list[str](), [str(root)]
     while waiting:

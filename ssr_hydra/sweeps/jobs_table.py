@@ -38,8 +38,8 @@ def show_sweep(folder: Path, stream: TextIO, pending: str | None = None) -> None
     """Print a line for each job of a sweep: its folder, its swept values, and how it ended.
 
     On a terminal the table fits the width. In other outputs no line is wrapped. If the folder has no jobs, the function
-    prints nothing. With more than fifty jobs, completed jobs are counted but not listed. If a job was refused, the
-    subfolder ``pending`` of its folder holds the reason.
+    prints nothing. With more than fifty jobs, completed jobs are counted but not listed. If a job was refused, its
+    folder has a subfolder with the reason. ``pending`` is the name of this subfolder.
     """
     folders = {path.parent.parent for path in folder.glob("**/.hydra/overrides.yaml")}
     folders |= {*job_folders(folder)}  # this also finds jobs that have not started, which have no files of Hydra

@@ -166,7 +166,7 @@ class SharingPlan:
             yield f"  {count} {jobs} from the other jobs at step {step:,}{hint}"
 
     def hint(self) -> Iterator[str]:
-        """Yield a line with the number of steps. If ``share=true`` saves steps, add the number with ``share=true``."""
+        """Yield a line with the number of steps of the sweep, and the smaller number that ``share=true`` would need."""
         if self._known:
             less = f"; {self.stages.shared:,} with share=true" if self.stages.shared < self.stages.alone else ""
             yield f"steps: {self.stages.alone:,}{less}"
@@ -241,9 +241,9 @@ def _is_unfinished(entry: PlannedJob) -> bool:
 
 
 def _note(field: str, entries: Sequence[PlannedJob]) -> str:
-    """Return the reason why a field differs between jobs although their configs have equal values of this field.
+    """Explain why a field differs between jobs whose configs have equal text in this field, such as ``0.1dur``.
 
-    Return "" if the configs have different values.
+    Return "" if the texts in the configs differ.
     """
     node: Any = [each.values for each in entries]
     for key in field.split("."):
@@ -271,7 +271,7 @@ def _origins(
 
 
 def _latest_point(candidate: Candidate, origins: Sequence[tuple[Point, Candidate]]) -> tuple[int, Point | None]:
-    """Return the step of the latest published checkpoint from which a job can begin, and the checkpoint.
+    """Return the step of the latest published checkpoint from which a job can begin, and this checkpoint.
 
     If there is no such checkpoint, return 0 and None.
     """

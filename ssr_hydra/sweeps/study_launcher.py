@@ -51,9 +51,8 @@ class SweepError(RunError):
 def run_order(jobs: Sequence[StudyJob]) -> list[StudyJob]:
     """Return jobs in the order in which a sweep runs them: seed by seed, and in random order within a seed.
 
-    If the machine is busy for some minutes, this order spreads the slowdown over all recipes instead of one. Within a
-    seed, the jobs are sorted by their identities. Identities are digests, so this order is random, but it never
-    changes.
+    If the machine is busy for some minutes, this order spreads the slowdown over all recipes. Within a seed,
+    the jobs are sorted by their identities. Identities are digests, so this order is random, but it never changes.
 
     Args:
         jobs: The jobs in the order of their numbers.
@@ -152,7 +151,7 @@ class StudyLauncher:
                 raise
 
     def _free(self, others: list[StudyJob]) -> tuple[list[StudyJob], list[StudyJob]]:
-        """Return the unfinished jobs of dead sweeps, which this sweep runs, and unfinished jobs of living sweeps."""
+        """Return two lists of unfinished jobs: the jobs of dead sweeps, which this sweep takes over, and the others."""
 
         def state_of(job: StudyJob) -> JobState:
             state = read_state(job.folder)

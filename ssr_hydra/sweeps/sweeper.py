@@ -157,7 +157,7 @@ def run_sweep(
 
 
 def _close_sharing(study: StudyFolder, planned: PlannedSweep, *, alone: bool) -> None:
-    """Remove from the study's ``shared`` folder the files that no job needs."""
+    """In the study's folder ``shared``, remove the files that no job needs."""
     if planned.keep is None:
         return
     jobs = job_folders(study.path)

@@ -48,7 +48,7 @@ class TimeUnit(str, Enum):
 
     @classmethod
     def _missing_(cls, value: object) -> TimeUnit | None:
-        """Find the unit for a unit of another library, or for the value or name of a unit in upper or lower case."""
+        """Return the unit with this value or name, in upper or lower case. Accept a unit of a different library too."""
         inner = getattr(value, "value", value)
         if isinstance(inner, str):
             for unit in cls:

@@ -115,8 +115,8 @@ class Timestamp:
     compared with a time or a time string: ``timestamp < "10ep"`` compares the counter of epochs. A counter may be a
     fraction, because figures and tests also evaluate schedules between batches.
 
-    The plural names (``timestamp.batches``, ``timestamp.epochs_in_iteration``, ``timestamp.nanoseconds``) read the
-    same counters as plain numbers.
+    The attributes with plural names (``timestamp.batches``, ``timestamp.epochs_in_iteration``,
+    ``timestamp.nanoseconds``) return these counters as plain numbers.
 
     Args:
         iteration: Finished iterations.
@@ -223,7 +223,7 @@ class Timestamp:
 
     @staticmethod
     def reader(unit: TimeUnit) -> Callable[[Timestamp], int]:
-        """Return a fast function that reads the time since the start of the run in ``unit``, as a number.
+        """Return a fast function that reads the time since the start of the run, as a number in ``unit``.
 
         For seconds, the number is in nanoseconds.
         """

@@ -33,7 +33,7 @@ def pair_of(batch: Any) -> tuple[Any, Any]:
 
 
 def map_parts(value: Any, function: Callable[[Any], Any]) -> Any:
-    """Return a nested value in which each part is replaced by ``function(part)``.
+    """Return a copy of a nested value, with ``function(part)`` in place of each part.
 
     A part is an object other than a mapping, a tuple or a list. A tuple or list with a method ``to``,
     such as a packed sequence, is a part too.
@@ -66,8 +66,9 @@ def num_samples(inputs: Any) -> int:
 def num_tokens(inputs: Any) -> int:
     """Return the number of tokens in the inputs.
 
-    For a mapping, this is the number of ones in ``attention_mask``. Without such a mask, it is the number of elements
-    of ``input_ids``. For a tensor [N, L] of int64 or int32, it is N * L. For all other inputs, it is 0.
+    For a mapping, the result is the number of ones in ``attention_mask``, or the number of elements of ``input_ids`` if
+    there is no ``attention_mask``. For a tensor [N, L] of int64 or int32, the result is N * L. For all other inputs, the
+    result is 0.
     """
     if isinstance(inputs, Tensor):
         return inputs.numel() if inputs.dtype in _TOKEN_TYPES and inputs.ndim == 2 else 0

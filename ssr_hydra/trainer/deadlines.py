@@ -91,7 +91,7 @@ class Deadline:
         self.count = math.ceil(self._interval * (n_intervals + 1))
 
     def share(self, timestamp: Timestamp) -> float:
-        """Return how much of the time before the event has passed at this timestamp, as a fraction from 0 to 1."""
+        """Return the fraction, from 0 to 1, of the time from the start of the run to the event that has passed."""
         return min(1.0, self._now(timestamp) / self.count)
 
     def steps(self, state: State) -> int | None:

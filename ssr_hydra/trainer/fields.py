@@ -78,7 +78,7 @@ class _Target:
 def by_group(
     numbers: Sequence[float], groups: Sequence[_Group], optimizers: Iterable[Optimizer]
 ) -> list[float] | dict[str, float]:
-    """Return ``numbers``, one per param group, as a dict by the group's name, or as a list if no group has a name.
+    """Return a dict from a group's name to its number. If no group has a name, return the list of the numbers.
 
     A group without a name gets its index as its name. If several groups have the same name, the second group becomes
     ``NAME-2``, the third ``NAME-3``.
@@ -183,7 +183,7 @@ class FieldSchedules:
                 target.set(alpha)
 
     def values(self) -> dict[str, float | list[float] | dict[str, float]]:
-        """Return the value of every field: one number if all groups have it, else the result of :func:`by_group`."""
+        """Return each field's value: a number if it is equal in all groups, else the result of :func:`by_group`."""
         by_field: dict[str, float | list[float] | dict[str, float]] = {}
         for field, targets in self._targets.items():
             numbers = [float(target.place.get(target.group)) for target in targets]

@@ -61,7 +61,7 @@ class LearningRates:
     With ``use_stepwise_scheduler=True``, all schedulers step by batch. With False, all schedulers step by epoch. Only a
     scheduler with an explicit pace keeps its pace. A torch scheduler is an instance of torch's class, a
     :class:`~ssr_hydra.optim.torch_schedulers.Paced` with such an instance, or an object of
-    :mod:`ssr_hydra.torch_schedulers`. The objects of this module set the learning rates of all optimizers. ``clock`` is
+    :mod:`ssr_hydra.torch_schedulers`. Such an object sets the learning rates of all optimizers. ``clock`` is
     a function from the state's timestamp to the time for schedules. ``plan`` is the run whose length and rates (such as
     batches per epoch) the schedules use.
 
@@ -151,7 +151,7 @@ class LearningRates:
             self._write()
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the state of ReduceLROnPlateau and of schedulers that run unchanged; {} without such schedulers.
+        """Return the state of ReduceLROnPlateau and of torch schedulers that run unchanged; {} if there are none.
 
         The state has only numbers, strings, lists and dicts, except if a user's scheduler has other values.
         """
@@ -346,7 +346,7 @@ def _check_moves(entry: SchedulerEntry, state: State, stepwise: bool | None) -> 
 
 
 def _cannot_stretch(entry: SchedulerEntry, ssr: Fraction) -> InputError:
-    """Return the error for a torch scheduler that this run needs as a function of time, but that cannot be one."""
+    """Return the error for a torch scheduler that cannot become a function of time, although this run needs one."""
     assert entry.instance is not None
     action = f"be stretched to ssr {float(ssr):g}" if ssr != 1 else "follow the time map of a changed run"
     try:

@@ -66,7 +66,7 @@ class AgreedStop:
         self._request, self._processes = request, processes
 
     def agree(self, nanoseconds: int) -> int:
-        """Share a stop signal of one process with all others. Return rank 0's ``nanoseconds``, so all clocks agree."""
+        """Share one process's stop signal with all. Return rank 0's ``nanoseconds``, so that all clocks agree."""
         own_signal = self._request.number
         mine = (nanoseconds if self._processes.is_main else 0, *(own_signal == number for number in STOP_SIGNALS))
         nanoseconds, *counts = self._processes.sum(mine)
@@ -255,7 +255,7 @@ class Loop:
         return set_all
 
     def _is_over(self, timestamp: Timestamp) -> bool:
-        """Evaluate and write a checkpoint if the stopped run missed this. Return whether the run is at its end."""
+        """Do the evaluation and checkpoint that a stopped run did not finish. Return whether the run is at its end."""
         over = self.plan.end.reached(timestamp)
         self._saving = self._ended = over and timestamp.batches > 0
         if self._pending or (over and self._evaluated_at != timestamp.batches):

@@ -339,7 +339,7 @@ def _message_group() -> Any:
 
 
 def _address(environment: Mapping[str, str]) -> dict[str, str]:
-    """Return rank 0's address and port as environment variables: those of torchrun, or values computed from Slurm's."""
+    """Return rank 0's address and port as environment variables: torchrun's, or computed from Slurm's variables."""
     address = {name: environment[name] for name in ("MASTER_ADDR", "MASTER_PORT") if environment.get(name)}
     if "MASTER_ADDR" not in address:
         alone = environment.get("SLURM_STEP_NUM_NODES", "1") == "1"

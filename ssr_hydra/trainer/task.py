@@ -127,9 +127,9 @@ class Task:
         return num_samples(batch if isinstance(batch, Mapping) else pair_of(batch)[0])
 
     def count(self, batch: Any) -> tuple[int, int]:
-        """Return the number of samples and of tokens in a batch, which must not be on the device yet.
+        """Return the number of samples and of tokens in a batch.
 
-        If the batch were on the device, counting would wait for the device.
+        Call this method before the batch is moved to the device. Otherwise the method would wait for the device.
         """
         inputs = batch if isinstance(batch, Mapping) else pair_of(batch)[0]
         count, count_tokens = self._count_samples, self._count_tokens

@@ -114,15 +114,15 @@ class Trainer:
         resume: The checkpoint from which the run starts, and how a run with a changed config continues. A
             :class:`~ssr_hydra.settings.ResumeSettings`, a mapping of its arguments, or the path of the checkpoint.
         control: ``truncate`` ends the run at ``max_duration * ssr``, but keeps the schedule of the full
-            ``max_duration``. A comparison with this run shows the effect of stretching the schedule. With None, ssr
-            stretches the schedule too.
+            ``max_duration``. A comparison with a normal run shows the effect of stretching the schedule. With None,
+            ssr stretches the schedule too.
 
     If there are several processes (started by torchrun or srun), every process must create the same trainer. "Batch"
     means the batches of all processes together. Rank 0 shows the progress of the run and writes its records.
 
     Attributes:
         state: The run as the schedulers read it. ``state.max_duration`` is already scaled by ssr.
-        model, name, config, run_dir: The arguments of the same names.
+        model, name, config, run_dir: The arguments with these names.
         device: The device of training.
         is_main: Whether this process is rank 0.
         resumed_from: The checkpoint from which the run continues, or None.

@@ -1,7 +1,7 @@
-"""Make Hydra's launcher plugins for joblib, submitit, Slurm and Ray wait for all jobs and end together with the sweep.
+"""Changes to Hydra's launchers for joblib, submitit, Slurm and Ray: they wait for all jobs and end with the sweep.
 
-The plugins for submitit and Ray raise the error of the first job that fails. Other jobs would then still run, or wait
-in a queue, although the sweep has ended. :func:`patient` prevents this.
+Without changes, the launchers for submitit and Ray raise the error of the first job that fails. The sweep then ends
+while other jobs still run or wait in a queue. :func:`patient` prevents this.
 """
 
 from __future__ import annotations

@@ -45,8 +45,8 @@ class ProcessLauncher(Launcher):
 
     Args:
         workers: Number of jobs at a time. With null, the launcher runs one job per ``gpus_per_job`` GPUs if there are
-            GPUs to assign. Otherwise it runs as many jobs as the cores allow if each job has ``trainer.threads``
-            threads.
+            GPUs to assign. Otherwise the number of jobs is the number of cores divided by the number of threads
+            of each job.
         threads: Number of threads that numerical libraries use in each job. ``trainer.threads`` takes precedence. If
             null, each job gets ``OMP_NUM_THREADS`` threads. If this variable is not set, several workers get equal
             parts of the cores, and a single worker gets no limit.
@@ -135,7 +135,7 @@ class _RunningJob:
             self.is_deaf = True
 
     def send(self, number: int, *, with_helpers: bool = False) -> None:
-        """Send a signal to the job's process; with ``with_helpers``, also to the processes that it has started."""
+        """Send a signal to the job's process; with ``with_helpers``, also to the child processes of that process."""
         with suppress(OSError):  # the process has already ended
             if with_helpers and hasattr(os, "killpg"):
                 os.killpg(self.pid, number)

@@ -1,4 +1,4 @@
-"""The fork server: a process that has already imported slow modules such as torch, and forks the process of each job.
+"""The fork server: a process that imports torch and other large modules once, and starts each job as a fork of itself.
 
 The server starts as a new process, so it has no CUDA context, thread or lock of the sweep's process. The fork server of
 Python's multiprocessing has three problems. First, if Slurm sends SIGTERM to all processes of a step, that fork server

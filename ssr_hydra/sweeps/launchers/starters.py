@@ -84,7 +84,7 @@ class ForkServer:
 
     @classmethod
     def shared(cls, variables: Mapping[str, str]) -> ForkServer:
-        """Return the fork server of this process. If ``variables`` differ from the server's, start a new server."""
+        """Return the fork server of this process. Start a new server if its variables are not ``variables``."""
         if cls._shared is None or cls._shared.variables != variables or cls._shared._owner != os.getpid():
             if cls._shared is not None:
                 cls._shared.close()

@@ -2,7 +2,7 @@
 
 ::
 
-    shared/orders/<job>.json         from the sweep to a job: its first step, and the checkpoints that it publishes
+    shared/orders/<job>.json         orders for a job: its first step, and the checkpoints that it publishes
     shared/points/<job>-ba<step>/    a published checkpoint, and the records up to this step
     shared/taken/<job>.json          the number of steps that the job did not train itself, and their training time
 
@@ -128,7 +128,7 @@ class Point:
         return all(code.get(name, version) == version for name, version in self.code.items())
 
     def size(self) -> int:
-        """Return the size of the folder in bytes."""
+        """Return the size of the checkpoint's folder in bytes."""
         return sum(path.stat().st_size for path in self.folder.rglob("*") if path.is_file())
 
     def copy_records(self, run_dir: Path, log_bytes: int) -> None:

@@ -40,8 +40,8 @@ class Calendar:
         is_counted: True if the number of samples in a batch is the size of the batch. False if a user's function
             returns this number.
 
-    A batch has at most ``batch_size`` samples. So the earliest step that can reach a number of samples is known even if
-    the size of the data set is unknown.
+    Even if the size of the data set is unknown, the class can compute the earliest step at which a given number of
+    samples can be reached, because a batch has at most ``batch_size`` samples.
 
     Example:
         >>> calendar = Calendar(batch_size=16, batches=75, samples=1198)
@@ -110,9 +110,9 @@ class Calendar:
         return int(self.first(length.unit, Fraction(length.value)))
 
     def timestamps(self, begin: int, end: int) -> Iterator[Timestamp]:
-        """Yield the timestamp of each step. All timestamps are one object, whose values change at each step.
+        """Yield the timestamp of each step. Every step yields the same object, with new values.
 
-        Reading an unknown counter of the timestamp raises :class:`UnknownCounterError`.
+        If the caller reads a counter that is unknown, the timestamp raises an :class:`UnknownCounterError`.
         """
         moment = _Moment(self, begin)
         timestamp = SteppedTimestamp(moment, _COUNTS)
@@ -215,7 +215,7 @@ class Sequences:
     tracks: Mapping[str, Track] = field(default_factory=dict)
 
     def at(self, begin: int, end: int) -> tuple[Any, ...]:
-        """Return a key for the steps from ``begin`` to ``end`` (exclusive). Equal multipliers there give equal keys."""
+        """Return a key for the steps from ``begin`` to ``end`` (exclusive). Equal keys mean equal multipliers."""
         try:
             return tuple(
                 track.values(begin, end).tobytes()
@@ -246,7 +246,7 @@ class Candidate:
 
     @property
     def group(self) -> str | None:
-        """A key. Only jobs with equal keys can share steps. None if the job shares no steps."""
+        """A key: two jobs can share steps only if their keys are equal. None if this job shares no steps."""
         return None if self.refused is not None else json.dumps(sorted(self.fields.items()))
 
 

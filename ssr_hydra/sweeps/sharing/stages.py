@@ -89,11 +89,11 @@ class StagePlan:
 
     @property
     def longest(self) -> int:
-        """The number of sequential steps of the sweep if there is a worker for every job."""
+        """The duration of the sweep, counted in steps, if there is a worker for every job."""
         return self.took(len(self.branches) or 1)
 
     def took(self, workers: int) -> int:
-        """Return the number of sequential steps of the sweep with this number of workers."""
+        """Return the duration of the sweep with this number of workers, counted in steps."""
         ends = (start + self.branches[job].steps - self.branches[job].begin for start, job in self.starts(workers))
         return max(ends, default=0)
 
@@ -174,7 +174,7 @@ def plan_stages(jobs: Sequence[Planned]) -> StagePlan:
 
 
 def _insert(root: _Stage, index: int, jobs: Sequence[Planned], begins: Sequence[int]) -> tuple[int, int | None] | None:
-    """Add a job to the tree of a root. The run of every job in the tree must be at least as long as the new run.
+    """Add a job to the tree of a root. No run in the tree may be shorter than the run of the new job.
 
     Returns:
         The first step that the job must train itself, and the index of the job that trains the steps before it (None

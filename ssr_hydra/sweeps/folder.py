@@ -147,7 +147,7 @@ class StudyFolder:
         """Assign a folder to each job, and claim the jobs that no other sweep runs.
 
         A job that is already in the study keeps its folder. ``place`` has a folder name for each job; only new jobs use
-        it. By default, new jobs use the next free numbers.
+        these names. By default, new jobs use the next free numbers.
 
         Raises:
             InputError: A requested folder belongs to a different job.

@@ -11,7 +11,7 @@ from typing import Any
 from ssr_hydra.errors import RangeError
 
 Number = int | float | Fraction
-"""A number that is read exactly. A float is read as the decimal that it prints."""
+"""A number that is read exactly. A float is read as the decimal that Python prints."""
 
 LONGEST_STRING = 64
 DECIMAL = r"(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d{1,3})?"
@@ -20,7 +20,7 @@ _LARGEST_SSR = 10**6
 
 
 def exact(number: Any, field: str = "number") -> Fraction:
-    """Read a number as an exact rational. A float is read as the decimal that it prints: ``1.3`` is 13/10.
+    """Read a number as an exact rational. A float is read as the decimal that Python prints: ``1.3`` is 13/10.
 
     Args:
         number: An int, float, ``Fraction``, ``Decimal`` or a string such as ``"0.3"`` or ``"1/3"``.
@@ -74,9 +74,10 @@ def _is_plain_number(text: str) -> bool:
 def simplest(ratio: float) -> Fraction:
     """Return the simple number, such as 1/3, that a computed ratio equals within rounding error.
 
-    A float that prints more than 12 digits is probably the result of arithmetic. For such a float, the function first
-    tries fractions with a denominator of at most 100, and then the decimal with 12 digits. It returns the first number
-    within the rounding error of a few operations. In all other cases, it returns the decimal that the float prints.
+    If Python prints more than 12 digits for a float, the float is probably the result of arithmetic. In this case, the
+    function first tries fractions with a denominator of at most 100, and then the decimal with 12 digits. It returns
+    the first number within the rounding error of a few operations. In all other cases, it returns the decimal that
+    Python prints.
 
     Args:
         ratio: A finite number above 0.
@@ -103,7 +104,7 @@ def check_ssr(ssr: Number | str) -> Fraction:
     """Return the scale schedule ratio as an exact rational.
 
     Args:
-        ssr: A positive number of at most 1e6. A float is read as the decimal that it prints, or as the simple number
+        ssr: A positive number of at most 1e6. A float is read as the decimal that Python prints, or as the simple number
             that it equals within rounding error.
 
     Raises:

@@ -67,7 +67,7 @@ def num_tokens(inputs: Any) -> int:
     """Return the number of tokens in the inputs.
 
     For a mapping, the result is the number of ones in ``attention_mask``, or the number of elements of ``input_ids`` if
-    there is no ``attention_mask``. For a tensor [N, L] of int64 or int32, the result is N * L. For all other inputs, the
+    there is no ``attention_mask``. For a tensor [N, L] of int64 or int32, the result is N * L. For other inputs, the
     result is 0.
     """
     if isinstance(inputs, Tensor):

@@ -120,7 +120,7 @@ class FieldSchedules:
         schedules: A mapping from field to a scheduler, or to several schedulers whose multipliers are multiplied. The
             mapping may be empty.
         state: The run: ``timestamp``, ``max_duration`` (already scaled by ssr), ``optimizers``, and the numbers of
-            batches per epoch and of samples and tokens per batch.
+            batches per epoch, of samples per batch, and of tokens per batch.
         ssr: The scale schedule ratio.
         clock: A function from the state's timestamp to the time for schedules; None uses the timestamp itself.
         plan: The run whose length and rates (such as batches per epoch) the schedules use; None means ``state``.

@@ -73,7 +73,7 @@ def restore_weights(model: nn.Module, state: Mapping[str, Any]) -> None:
 
 
 class BestSoFar:
-    """Decide whether an evaluation has the best finite value so far of the metric that ``checkpoint.best`` names."""
+    """Decide whether an evaluation is the best so far: the metric in ``checkpoint.best`` has its best finite value."""
 
     def __init__(self, settings: CheckpointSettings) -> None:
         self._name, self._mode = settings.best, settings.best_mode

@@ -68,7 +68,7 @@ class TrainStep:
         return self._step
 
     def _plain(self) -> _Step:
-        """Return a faster step for one process without mixed precision, accumulation, clipping and listeners."""
+        """Return a faster step for one process, without mixed precision, accumulation, clipping or listeners."""
         loss_of, add, optimizers = self._task.loss, self._watch.add, self._optimizers
 
         def step(batch: Any, number: int) -> tuple[int, int]:

@@ -89,7 +89,7 @@ class LossWatch:
     def flush(self, batch: int) -> float:
         """Return the mean loss of the steps since the last call.
 
-        If there were no steps since the last call, return the previous mean, or NaN if there is none.
+        If there were no steps since the last call, return the previous mean, or NaN if there is no previous mean.
 
         Raises:
             DivergedError: A loss since the last call was not finite.

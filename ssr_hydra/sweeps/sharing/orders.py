@@ -180,7 +180,7 @@ def _study_of(folder: Path) -> Path | None:
 
 @dataclass(frozen=True)
 class Cost:
-    """The total steps and training time of a study. Only jobs with a record count."""
+    """The total steps and training time of a study. Jobs without a record are not included."""
 
     steps: int  # the number of steps without sharing
     seconds: float

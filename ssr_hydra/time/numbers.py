@@ -104,8 +104,8 @@ def check_ssr(ssr: Number | str) -> Fraction:
     """Return the scale schedule ratio as an exact rational.
 
     Args:
-        ssr: A positive number of at most 1e6. A float is read as the decimal that Python prints, or as the simple number
-            that it equals within rounding error.
+        ssr: A positive number of at most 1e6. A float is read as the decimal that Python prints, or as the simple
+            number that it equals within rounding error.
 
     Raises:
         InputError: ``ssr`` is not a number, is not above 0, or is above 1e6.

@@ -19,7 +19,8 @@ class Rereading:
     When an epoch starts, a loader without ``seek`` draws the order of its batches from a random state: the global
     state, or the state of the loader's generator. This class stores the random state. To resume an epoch,
     the class restores the random state, and then reads and discards the batches that were trained before the
-    interruption. If the loader uses no other random numbers, the later batches are the same as without the interruption.
+    interruption. If the loader uses no other random numbers, the later batches are the same as without the
+    interruption.
 
     If the loader has ``state_dict`` and ``load_state_dict``, such as torchdata's ``StatefulDataLoader``, the class also
     stores the loader's state. Then a resumed epoch continues from this state, and no batch is skipped.

@@ -116,7 +116,7 @@ class CheckedFiles(metaclass=Singleton):
 
 
 class CheckedSource(ConfigSource):
-    """A folder with configs from outside the package, as ``checked:///absolute/path``. Each config is checked."""
+    """Config source ``checked:///absolute/path``: a folder outside the package. Each config in it is checked."""
 
     @staticmethod
     def scheme() -> str:

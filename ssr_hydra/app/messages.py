@@ -142,7 +142,7 @@ def _choice_of(group: str) -> str:
 
 
 def _default(error: OmegaConfBaseException, field: str) -> str:
-    """Suggest an example, the value that the field has without the override, or how to print the keys of the field."""
+    """Suggest an example, the value of the field without the override, or a command that prints the field's keys."""
     node = error.parent_node
     current = None if node is None else node._get_node(field.rpartition(".")[2])
     if isinstance(current, Mapping):

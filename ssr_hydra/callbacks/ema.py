@@ -99,7 +99,7 @@ class EMA:
         """Return the decay of one update in a run with this state.
 
         Raises:
-            InputError: The half-life cannot be converted to batches, because the run does not know the rate.
+            InputError: The half-life cannot be converted to batches, because the rate of the run is unknown.
         """
         if self.half_life is None:
             return _DEFAULT if self.decay is None else self.decay

@@ -35,8 +35,8 @@ class ToleranceStep:
         below: The upper end of the range: the smallest gain of doubling any smaller SSR; infinity if no smaller SSR was
             measured.
         sure_above: The lower end of the range of tolerances for which the recommendation of this SSR is certain at 99%.
-        sure_below: The upper end of that range. If it is below ``sure_above``, the recommendation is not certain for
-            any tolerance. Both ends are NaN if the gains have no intervals.
+        sure_below: The upper end of the same range as ``sure_above``. If ``sure_below`` is below ``sure_above``, the
+            recommendation is not certain for any tolerance. Both ends are NaN if the gains have no intervals.
     """
 
     ssr: float | None

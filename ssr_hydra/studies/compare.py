@@ -104,7 +104,7 @@ def paired(study: Study, a: str | tuple[str, str], b: str | tuple[str, str], con
         confidence: Confidence of the intervals.
 
     Returns:
-        A row per ssr that both recipes have, with these columns:
+        A row for each ssr that both recipes have run, with these columns:
 
         - ssr
         - n: the number of common seeds
@@ -135,7 +135,7 @@ def paired(study: Study, a: str | tuple[str, str], b: str | tuple[str, str], con
 def difference(
     cells: Sequence[Cell], weights: Sequence[float], minus: Sequence[Cell], less: Sequence[float], confidence: float
 ) -> Estimate:
-    """Return the first weighted sum of cells minus the second sum. A cell may be in both sums."""
+    """Return the weighted sum of ``cells`` minus the weighted sum of ``minus``. A cell may be in both sums."""
     pairs: dict[int, tuple[Cell, float]] = {}
     for group, sign in ((zip(cells, weights, strict=True), 1.0), (zip(minus, less, strict=True), -1.0)):
         for cell, weight in group:
@@ -147,7 +147,8 @@ def gains(series: Series, confidence: float) -> list[tuple[float, bool, Estimate
     """Return the gain of doubling the ssr, for each measured ssr whose double is within the measured range.
 
     Returns:
-        The ssr, whether the quality at its double is interpolated, and the gain (> 0 if the longer run is better).
+        A tuple for each ssr: the ssr, whether the quality at its double is interpolated, and the gain (> 0 if the
+        longer run is better).
     """
     rows = []
     for ssr in series.ssr:
@@ -173,7 +174,7 @@ def doublings(study: Study, confidence: float = 0.95) -> pd.DataFrame:
         - recipe, control, ssr
         - next_ssr: 2 ssr
         - n: the number of seeds, as in :class:`ssr_hydra.studies.intervals.Band`
-        - gain: > 0 if the longer run is better, whether a higher or a lower quality is better
+        - gain: the gain; > 0 if the longer run is better, even if a lower quality is better
         - low, high: the ends of the interval of the gain
         - sure_low, sure_high: the ends of the 99% interval, which decides verdicts
         - sd: the standard deviation of the gain of one seed
@@ -340,7 +341,7 @@ def winners(study: Study, confidence: float = 0.95) -> pd.DataFrame:
 
         - ssr
         - best, second: the best and the second-best recipe
-        - margin: how much better the mean of the best recipe is; > 0, unless the second-best recipe is fragile
+        - margin: how much better the mean of ``best`` is than the mean of ``second``; > 0, unless ``second`` is fragile
         - n, low, high, method: as in :func:`doublings`, for the margin
         - open: a tuple of the recipes that may be as good as the best recipe
         - decided: whether ``open`` is empty

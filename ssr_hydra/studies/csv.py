@@ -87,8 +87,8 @@ def from_csv(
         status: Name of the column of statuses: completed, diverged, failed or stopped.
         n: Name of the column with the number of runs whose mean is the row's quality. None means that each row is one
             run.
-        sd: Name of the column of the standard deviations of the runs of each row.
-        se: Name of the column of the standard errors of the means, instead of ``sd``.
+        sd: Name of the column with the standard deviation of each row's runs.
+        se: Name of the column with the standard error of each row's mean, instead of ``sd``.
         pool: Names of columns that do not distinguish recipes, such as the machine of a run or another metric.
         wide: For a table that has a column of qualities for each SSR: the names of these columns, such as
             ``["0.25", "0.5", "1"]``, or ``["30 epochs", "90 epochs"]`` with ``full=90``. Each name must
@@ -96,7 +96,7 @@ def from_csv(
             no run.
         full: The length of the run with SSR 1, in the unit of the ``ssr`` column, such as epochs, tokens or FLOPs.
         decimal: The decimal separator. Use ``,`` for numbers like ``0,25``, if commas do not separate the cells.
-        direction: Whether ``max`` or ``min`` is better; None decides by the metric's name.
+        direction: Whether ``max`` or ``min`` is better; None means that the metric's name decides.
 
     Raises:
         InputError: A column does not exist, has the same name as another column, or is named by two arguments; no row

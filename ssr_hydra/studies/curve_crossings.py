@@ -37,8 +37,8 @@ def crossings(study: Study, confidence: float = 0.95, recipes: Sequence[str] | N
         A row per crossing, with these columns:
 
         - a, b: the recipes
-        - ssr: the SSR at which both recipes are equal, interpolated in log ssr; the middle if they are equal at several
-          SSRs
+        - ssr: the SSR at which both recipes have equal quality, interpolated in log ssr; if there are several such
+          SSRs, their middle
         - low, high: the ends of the range of SSRs in which the interval of the difference contains 0; NaN if there is
           no interval
         - better_below, better_above: the better recipe on each side of the crossing

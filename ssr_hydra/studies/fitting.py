@@ -52,10 +52,11 @@ class BackTest:
         z: ``observed - predicted``, divided by its standard error; NaN if there is no interval.
         p: The two-sided p-value of ``z`` by Student's t; NaN if there is no interval.
         scale: The basis of the interval: ``seeds``, ``residuals`` (if there is a single seed) or ``none``.
-        carried: ``observed`` minus the quality at ``fitted_to``, i.e. the error of predicting no change of quality.
+        carried: ``observed`` minus the quality at ``fitted_to``, i.e. the error of a prediction that the quality does
+            not change.
         outcome: ``undetermined`` (the fitted SSRs do not determine the curve); ``tolerated`` (the error is within the
-            tolerance); ``outside`` (the measurement is outside of the interval); ``no_better`` (the error is larger
-            than ``carried``, by more than noise); otherwise ``held``.
+            tolerance); ``outside`` (the measurement is outside of the interval); ``no_better`` (the error exceeds
+            ``carried`` by more than the noise); otherwise ``held``.
     """
 
     fitted_to: float
@@ -96,8 +97,8 @@ class Fit:
         verdict: ``trusted``, ``rejected``, or ``untested`` (the data does not determine the curve, or there is too
             little data or too much noise to reject the fit).
         reason: The reason of the verdict: the outcome of the back-test in :attr:`deciding`. If a fit is untested
-            although its predictions held: ``no_noise`` (with one seed, there are too few SSRs to estimate the noise)
-            or ``vague`` (the prediction interval is too wide).
+            although its predictions held, the reason is ``no_noise`` (with one seed, there are too few SSRs to estimate
+            the noise) or ``vague`` (the prediction interval is too wide).
     """
 
     recipe: str
@@ -201,7 +202,7 @@ def fits(study: Study, confidence: float = 0.95, tolerance: float | None = None)
         confidence: Confidence that all prediction intervals of a fit hold together.
         tolerance: An error that does not matter, in units of quality. A prediction with at most this error holds. A
             prediction interval is too wide for a test if its half-width is larger than the tolerance. If the tolerance
-            is None, no error is tolerated, and the largest half-width is a tenth of the range of the measured
+            is None, no error is tolerated, and the half-width may be at most a tenth of the range of the measured
             qualities.
 
     Returns:

@@ -58,8 +58,8 @@ def pareto(
         - mean, low, high: the mean quality and the ends of its interval
         - status: ``frontier`` (certainly better than all rivals), ``dominated`` (certainly worse than the best rival),
           ``within_noise`` (undecided), or ``unreplicated`` (the mean is not better than that of the best rival, and
-          there is no interval). If there is no interval, a point is on the frontier if its mean is better than the
-          means of all rivals.
+          there is no interval). Without an interval, a point is on the frontier if its mean is better than the means of
+          all rivals.
         - by_recipe, by_control, by_ssr: the best rival; ``""`` and NaN for a point on the frontier
         - loss: how much better the mean of the best rival is than the mean of the row's point (< 0 if the row's point
           is better); NaN for a point on the frontier
@@ -282,7 +282,7 @@ def speedup(
         ssrs: The SSRs of the reference; None means all its measured SSRs.
 
     Returns:
-        A row for each pair of a different recipe x control and an ssr of the reference, with these columns:
+        A row for each other recipe x control and each ssr of the reference, with these columns:
 
         - recipe, control
         - ssr, quality, reference_x: an ssr of the reference, and the quality and the time of the reference at this ssr

@@ -187,8 +187,9 @@ def band(cells: Sequence[Cell], weights: _Array, confidence: float) -> Band:
 
     - If the cells have ``influence``, the sum uses their estimated means, and its error is computed from the
       contribution of each seed.
-    - If all cells have at least two seeds in common, and these are at least half of each cell's seeds, runs with the
-      same seed are paired. The sum is computed for each common seed, and the result is the mean of these sums.
+    - If all cells have at least two seeds in common, and these common seeds are at least half of each cell's seeds,
+      runs with the same seed are paired. The sum is computed for each common seed, and the result is the mean of these
+      sums.
     - Otherwise the cells are independent. The error is Welch's standard error ``sqrt(sum_i w_i^2 s_i^2 / n_i)``, with
       the degrees of freedom of Satterthwaite.
 

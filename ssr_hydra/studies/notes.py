@@ -27,9 +27,9 @@ class Note:
     Attributes:
         kind: ``data`` (the runs have different data sets), ``versions`` (the runs have several versions of a package,
             or of its code), ``codes`` (a sweep was continued with changed code), ``machines`` (the runs were on several
-            kinds of machines), ``resumed`` (some runs continued from a checkpoint), ``diverged`` (of the runs with one
-            recipe and SSR, only some seeds diverged), ``lost`` (a recipe has no quality at some SSRs), ``no_times``
-            (some rows of a table have no time).
+            kinds of machines), ``resumed`` (some runs continued from a checkpoint), ``diverged`` (some runs of a recipe
+            at an SSR diverged, but not all), ``lost`` (a recipe has no quality at some SSRs), ``no_times`` (some rows
+            of a table have no time).
         subject: Depending on the kind: the package, the recipe with its control, the number of code versions, or the
             unit of the times.
         counts: Pairs of a name and a number: the number of runs by data set, version, machine, recipe or status. For

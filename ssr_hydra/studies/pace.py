@@ -51,8 +51,8 @@ class Crowd:
     """The two recipes whose runs differ most in their conditions: the number of other jobs, or the load of the machine.
 
     Attributes:
-        busy: The recipe whose runs had more other jobs, or more load.
-        quiet: The recipe whose runs had fewer other jobs, or less load.
+        busy: The recipe whose runs ran next to more other jobs, or under more load.
+        quiet: The recipe whose runs ran next to fewer other jobs, or under less load.
         most: The mean of ``measure`` over the runs of ``busy``.
         least: The mean of ``measure`` over the runs of ``quiet``.
         measure: ``jobs_beside`` or ``load``.
@@ -72,12 +72,13 @@ class EqualTime:
     Attributes:
         axis: ``steps``, ``ssr`` or ``seconds``.
         reason: ``asked`` (the user's choice); ``single`` (there is one recipe); ``no_clock`` (a run has no seconds);
-            ``same_work`` (the recipes differ only in schedules and numeric settings of the optimizer, so each step is
+            ``same_work`` (the recipes differ only in schedules and numeric settings of the optimizer, so their steps do
             the same work); ``conditions`` (the seconds were measured under different conditions); ``alike`` (the
             seconds per step differ by at most a tenth, or a larger difference may be noise of the clock); ``slower``
             (the seconds per step differ by more than a tenth); ``apart`` (no SSR has runs of all recipes).
         pace: The seconds per step of the slowest recipe relative to the fastest.
-        crowd: The two recipes with the most different conditions; None if all were similar or are not recorded.
+        crowd: The two recipes with the most different conditions; None if all conditions were similar or are not
+            recorded.
     """
 
     axis: Axis
@@ -91,7 +92,7 @@ def equal_time(study: Study, axes: Collection[Axis], axis: Axis | None = None) -
 
     A load on the machine may slow down all jobs of a recipe. Then the scatter of runs with the same recipe and SSR does
     not show the effect of the load. Therefore the noise of the clock is estimated from the means of each recipe and
-    SSR. If each step of every recipe is the same work, a difference of seconds shows only the state of the machine, so
+    SSR. If a step does the same work in every recipe, a difference of seconds shows only the state of the machine, so
     seconds are not used.
 
     Args:

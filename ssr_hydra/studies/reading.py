@@ -37,8 +37,8 @@ def load(
     """Read every run in a folder, or in several folders, and their subfolders. The study may still be running.
 
     A folder counts as the folder of a run if it contains a ``result.json``, or if a run or a sweep created the folder
-    for a started or planned run. A record is ignored and listed as a :class:`Problem` if it is truncated, has
-    impossible values, or contradicts its own config. A run without a record and a failed run are also problems. If
+    for a run that has started or is planned. A record is ignored and listed as a :class:`Problem` if it is truncated,
+    has impossible values, or contradicts its own config. A run without a record and a failed run are also problems. If
     several runs have the same recipe, control, ssr and seed, only the first completed run counts, and every other run
     is a problem.
 
@@ -50,7 +50,7 @@ def load(
         paths: The folder of a study or of a single run, or several such folders.
         objective: The metric that is the quality, such as ``eval/loss``; None means the ``trainer.objective`` of the
             runs.
-        direction: Whether ``max`` or ``min`` is better; None decides by the metric's name.
+        direction: Whether ``max`` or ``min`` is better; None means that the metric's name decides.
 
     Raises:
         InputError: There is no run; the runs have different objectives, or no objective is known; no run has the

@@ -14,7 +14,7 @@ _CONTROLS = (None, "truncate")
 
 
 def direction_of(metric: str, direction: str | None, modes: set[str]) -> Direction:
-    """Return ``max`` if a higher value of a metric is better, ``min`` if a lower value is better.
+    """Return ``max`` if a higher value of a metric is better, and ``min`` if a lower value is better.
 
     Args:
         metric: The name of the metric, such as ``eval/accuracy``, ``val_ppl`` or ``error rate``.

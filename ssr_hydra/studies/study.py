@@ -184,8 +184,8 @@ class Study:
         versions: A mapping from package to its versions in the runs.
         conditions: A row for each run whose record has the load of the machine, with the index of ``frame``:
             jobs_beside (the mean number of other jobs that ran at the same time), load (the load average).
-        same_work: Whether all recipes differ only in schedules and numeric settings of the optimizer. Then each step is
-            the same work. None if a run has no config.
+        same_work: Whether all recipes differ only in schedules and numeric settings of the optimizer. Then their steps
+            do the same work. None if a run has no config.
         summarized: A mapping for rows of a table that are means of several runs. It maps the index in ``frame`` to the
             number of these runs and their standard deviation (NaN if unknown).
         length: The unit of a table's lengths and the length of SSR 1, such as ("epochs", 90.0). None if the table has

@@ -1,4 +1,4 @@
-"""List the jobs of a sweep: one for every combination of the values in its overrides.
+"""List the jobs of a sweep: one job for every combination of the values in the overrides.
 
 The keys in ``zip`` form one axis: a job uses the first value of every such key, or the second value of every such key,
 and so on.
@@ -180,7 +180,7 @@ def _n_values(override: Override) -> float:
 
 
 def combinations(overrides: Sequence[Override], zips: Sequence[tuple[str, ...]] = ()) -> Iterator[tuple[str, ...]]:
-    """Yield the overrides of each job. The last key varies fastest. If a key is repeated, its last override counts.
+    """Yield the overrides of each job. The last key varies fastest. If a key is repeated, its last override is used.
 
     Example:
         >>> from hydra.core.override_parser.overrides_parser import OverridesParser

@@ -35,7 +35,7 @@ _MOST_BYTES = 100_000
 
 @dataclass(frozen=True)
 class Pulse:
-    """The content of a heartbeat file: the process that writes it, and the progress of its job.
+    """The content of a heartbeat file: the process that writes the file, and the progress of the job.
 
     Args:
         machine: Host name, boot id, and the namespace of process ids.

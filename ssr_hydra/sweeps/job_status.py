@@ -98,7 +98,7 @@ class StudyJob:
 
 
 class OverrideColumns(NamedTuple):
-    """The overrides of several jobs: the overrides that all jobs share, and a column for each other key.
+    """The overrides of several jobs: the overrides that all jobs share, and a column for each of the other keys.
 
     If a job does not set a key, the value in the job's row is empty.
 
@@ -165,9 +165,10 @@ def _without_free(node: Mapping[str, Any], path: str) -> dict[str, Any]:
 def read_state(folder: Path, now: float | None = None) -> JobState:
     """Return the status of the job in a folder.
 
-    If the record says completed or diverged, the function returns this status. Otherwise, if the folder has a heartbeat
-    file, the function returns RUNNING or DIED. In this case it ignores the record, because the record may come from an
-    earlier attempt that failed. ``now`` is the current time from :func:`~ssr_hydra.sweeps.heartbeat.clock_of`.
+    If the record has the status completed or diverged, the function returns this status. Otherwise, if the folder has a
+    heartbeat file, the function returns RUNNING or DIED. In this case it ignores the record, because the record may
+    come from an earlier attempt that failed. ``now`` is the current time from
+    :func:`~ssr_hydra.sweeps.heartbeat.clock_of`.
     """
     record = None
     with suppress(OSError, ValueError):

@@ -166,7 +166,7 @@ class SharingPlan:
             yield f"  {count} {jobs} from the other jobs at step {step:,}{hint}"
 
     def hint(self) -> Iterator[str]:
-        """Yield a line with the number of steps of the sweep, and the smaller number that ``share=true`` would need."""
+        """Yield a line with the number of steps of the sweep, and the number with ``share=true`` if it is smaller."""
         if self._known:
             less = f"; {self.stages.shared:,} with share=true" if self.stages.shared < self.stages.alone else ""
             yield f"steps: {self.stages.alone:,}{less}"

@@ -56,7 +56,7 @@ _slots_of: Callable[[Any], tuple[Any, ...]] = attrgetter(*_SLOTS)
 
 
 def _count(value: Any, field: str, unit: TimeUnit) -> int:
-    """Return a counter value >= 0 from a number, a Time in ``unit`` or a timedelta. Seconds become nanoseconds."""
+    """Convert a number, a Time in ``unit`` or a timedelta to a counter value >= 0. Seconds become nanoseconds."""
     amount = value
     if isinstance(value, datetime.timedelta) and unit is TimeUnit.SECOND:
         amount = Fraction((value.days * 86400 + value.seconds) * 10**6 + value.microseconds, 10**6)

@@ -152,7 +152,7 @@ class SequentialLR(TorchScheduler):
     A scheduler of the sequence may itself be a sequence or a chain. If the first scheduler is a sequence or a chain,
     torch takes the first step of its inner schedulers twice, so an inner ExponentialLR is one step ahead. This class
     does the same. In torch, only the first scheduler can be a sequence or a chain. In this class, a later scheduler can
-    be one too, and it starts as if it were alone.
+    also be a sequence or a chain. It starts as if it were the only scheduler.
 
     Args:
         schedulers: A list of schedulers, or a mapping from name to scheduler, in order. All schedulers step at the

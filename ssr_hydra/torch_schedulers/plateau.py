@@ -105,7 +105,7 @@ class _Wait:
         return Fraction(evaluations if self._read is None else self._read(timestamp))
 
     def is_over(self, since: Fraction, now: Fraction) -> bool:
-        """Return whether more than this length lies between ``since`` and ``now``, two results of :meth:`now`."""
+        """Return whether the difference of ``now`` and ``since``, two results of :meth:`now`, exceeds this length."""
         return bool((now - since) * self._factor > self._length)
 
 

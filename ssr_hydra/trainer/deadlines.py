@@ -91,7 +91,7 @@ class Deadline:
         self.count = math.ceil(self._interval * (n_intervals + 1))
 
     def share(self, timestamp: Timestamp) -> float:
-        """Return the fraction, from 0 to 1, of the time from the start of the run to the event that has passed."""
+        """Return the progress towards the event: 0 at the start of the run, 1 when the event is due."""
         return min(1.0, self._now(timestamp) / self.count)
 
     def steps(self, state: State) -> int | None:

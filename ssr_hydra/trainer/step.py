@@ -140,7 +140,7 @@ class TrainStep:
         return [(part, size) for part, size in split if size]
 
     def _backward(self, part: Any, weight: float) -> Tensor:
-        """Compute the gradients of ``weight`` times the loss of a part. Return this term of the batch's loss."""
+        """Compute the gradients of ``weight`` times the loss of a part. Return this product."""
         with self._autocast:
             loss = self._task.training_loss(part)
         if loss.ndim:
@@ -227,7 +227,7 @@ class _CompileClock:
         self._spent += time.perf_counter_ns() - self._began
 
     def take(self) -> int:
-        """Return the nanoseconds of compilation since the last call."""
+        """Return the nanoseconds of compilation since the previous call."""
         spent, self._spent = self._spent, 0
         return spent
 

@@ -65,7 +65,7 @@ class ForkServer:
         patience: If SIGSTOP has stopped the server for this number of seconds, the server is killed and started again.
 
     Attributes:
-        polls: True while processes of a killed server run. The end of such a process does not wake a caller that waits
+        polls: True while processes of a killed server run. The end of these processes does not wake a caller that waits
             on the objects of :meth:`waitables`, so the caller must call :meth:`ended` often.
     """
 

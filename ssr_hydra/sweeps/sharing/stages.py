@@ -132,8 +132,8 @@ class StagePlan:
 def plan_stages(jobs: Sequence[Planned]) -> StagePlan:
     """Find the latest step at which each job can begin. A different job trains the steps before this step.
 
-    Every job trains at least its last step itself, because its run ends with this step, and a longer run does not end
-    there.
+    Every job trains at least its last step itself: the run of the job ends with this step, but a longer run continues
+    after this step.
     """
     begins = [job.start for job in jobs]
     sources: list[int | None] = [None] * len(jobs)

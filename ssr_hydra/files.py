@@ -72,8 +72,8 @@ def check_length(path: str, field: str) -> None:
         raise PathError(field, path, f"must have at most {_LONGEST_PATH:,} bytes", "shorten it")
     longest = max(len(os.fsencode(part)) for part in re.split(r"[\\/]" if os.name == "nt" else "/", path))
     if longest > _LONGEST_NAME:
-        rule = f"must have names of at most {_LONGEST_NAME} bytes (one has {longest:,})"
-        raise PathError(field, path, rule, "shorten it")
+        rule = f"each name in the path must have at most {_LONGEST_NAME} bytes (the longest has {longest:,})"
+        raise PathError(field, path, rule, "shorten this name")
 
 
 def open_regular(path: Path) -> BinaryIO:

@@ -293,7 +293,10 @@ def check_schedules(schedules: Any) -> None:
         raise WrongTypeError("schedules", schedules, rule, "write {weight_decay: ...}")
     if "lr" in schedules:
         raise ConflictError(
-            "schedules.lr", "lr", "cannot be used, because scheduler sets the learning rate", "set scheduler instead"
+            "schedules.lr",
+            "lr",
+            "cannot be used, because the scheduler of the run sets the learning rate",
+            "set 'scheduler' instead",
         )
 
 

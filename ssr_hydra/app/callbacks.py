@@ -19,7 +19,9 @@ def check_callbacks(values: Mapping[str, Any]) -> None:
     for group, example in (("logger", "logger=[csv]"), ("callbacks", "callbacks=[ema]")):
         node = values[group]
         if not isinstance(node, Mapping):
-            raise WrongTypeError(group, node, "must be a mapping from name to config", f"e.g. {example}")
+            raise WrongTypeError(
+                group, node, "must be a mapping from name to config", f"to choose presets, write {example}"
+            )
         for name, part in node.items():
             path = f"{group}.{name}"
             check_node(part, path, example)

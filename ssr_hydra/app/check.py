@@ -179,7 +179,7 @@ def check_schedule(values: Mapping[str, Any], dataloader_len: int | None = None)
     parts = [] if values["scheduler"] is None else scheduler_parts(values["scheduler"])
     for name, node in values["schedules"].items():
         if are_named(node) or node == []:
-            rule = "must be a scheduler, or a list of schedulers to multiply"
+            rule = "must be a scheduler, or a list of schedulers whose multipliers are multiplied"
             raise WrongTypeError(f"schedules.{name}", node, rule, f"write +scheduler@schedules.{name}=cosine")
         parts += scheduler_parts(node, f"schedules.{name}")
     # A truncated run (control=truncate) follows the schedule of the full run, so its schedule is not scaled.
@@ -262,7 +262,9 @@ def _with_stand_ins(node: Any, path: str) -> Any:
 
 def _check_data(node: Any) -> None:
     if not isinstance(node, Mapping):
-        raise WrongTypeError("data", node, "must be a mapping with train, eval, batch_size ...", "e.g. data=digits")
+        raise WrongTypeError(
+            "data", node, "must be a mapping with the keys train, eval, batch_size ...", "e.g. data=digits"
+        )
     check_fields({"test": None, **node}, GROUPS["data"]["custom"], "data")
     check_node(node["train"], "data.train", "data=digits")
     if node["eval"] is not None:
@@ -304,7 +306,7 @@ def known_dataloader_len(data: Mapping[str, Any]) -> int | None:
 def _check_trainer(node: Any, *, evaluates: bool) -> list[str]:
     """Refuse invalid values of ``trainer``, and return the names of the metrics that the run computes."""
     if not isinstance(node, Mapping):
-        rule = "must be a mapping with loss, metrics, eval_interval ..."
+        rule = "must be a mapping with the keys loss, metrics, eval_interval ..."
         raise WrongTypeError("trainer", node, rule, "e.g. trainer=default")
     check_fields(node, GROUPS["trainer"]["default"], "trainer")
     if node["loss"] is not None:

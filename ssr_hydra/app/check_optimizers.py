@@ -141,7 +141,7 @@ def _check_schedule_name(rule: Rule, scheduler: Any) -> None:
     name, place = rule.values["schedule"], f"{rule.path}.schedule"
     if not _is_named(scheduler):
         fix = "write e.g. ~scheduler +scheduler@scheduler.default=cosine +scheduler@scheduler.head=linear"
-        raise ConflictError(place, name, "needs named schedules, but all param groups have one schedule", fix)
+        raise ConflictError(place, name, "needs named schedules, but the schedule of this run has no name", fix)
     if name not in scheduler:
         fix = did_you_mean(str(name), [str(key) for key in scheduler])
         raise UnknownNameError(place, name, "is not the name of a schedule", fix)

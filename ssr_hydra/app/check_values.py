@@ -146,5 +146,5 @@ def is_result(metric: Any, results: Sequence[str], metrics: Mapping[str, Any]) -
 _SIMPLE: dict[Any, tuple[str, str]] = {
     int: ("a whole number", "e.g. 1"),
     bool: ("true or false", "write true or false"),
-    str: ("a word", "put it in quotes"),
+    str: ("text", "put the value in quotes"),
 }

@@ -176,7 +176,7 @@ def _make(node: Any, trust: tuple[str, ...], optimizers: Sequence[torch.optim.Op
     if inspect.isclass(target) and issubclass(target, torch.optim.lr_scheduler.LRScheduler):
         if len(optimizers) > 1:
             rule = f"can schedule only one optimizer, but the run has {len(optimizers)}"
-            raise ConflictError(f"{path}._target_", node["_target_"], rule, "choose one of this package's schedulers")
+            raise ConflictError(f"{path}._target_", node["_target_"], rule, "choose a scheduler of this package")
         extra = {"optimizer": optimizers[0]}
     scheduler = instantiate(node, trust, path, **extra)
     if isinstance(scheduler, (torch.nn.Module, torch.optim.Optimizer)):

@@ -156,7 +156,7 @@ def check_there(trust: Iterable[str]) -> None:
         if module in sys.modules:
             continue
         if importlib.util.find_spec(module) is None:
-            fix = "correct the name, install it, or put its folder on PYTHONPATH"
+            fix = "correct the name, install the module, or put its folder on PYTHONPATH"
             raise UnknownNameError("trust", name, f"module {module} not found", fix)
 
 

@@ -162,18 +162,18 @@ def check_change(changes: Sequence[Difference], on_change: str, timestamp: Times
     if never := of_change[Change.NEVER]:
         rule = f"the state of the checkpoint does not fit this run: {joined(never)}"
         raise MismatchError(
-            "resume", resume, rule, "resume with the config of the checkpoint, or start in another folder"
+            "resume", resume, rule, "resume with the config of the checkpoint, or start in a new folder"
         )
     changed = of_change[Change.EPOCH] + of_change[Change.ANYTIME]
     if changed and on_change == "refuse":
         rule = f"the run differs from the checkpoint: {joined([item for item in changes if item in changed])}"
-        raise MismatchError("resume", resume, rule, f"{CHANGE_FIX}, or start in another folder")
+        raise MismatchError("resume", resume, rule, f"{CHANGE_FIX}, or start in a new folder")
     if of_change[Change.EPOCH] and timestamp.batches_in_epoch != 0:
         rule = (
             f"the checkpoint is after batch {timestamp.batches_in_epoch} of epoch {timestamp.epochs}, and these fields "
             f"cannot change within an epoch: {joined(of_change[Change.EPOCH])}"
         )
-        fix = "resume from a checkpoint at the end of an epoch (checkpoint.interval=1ep writes them)"
+        fix = "resume from a checkpoint at the end of an epoch (checkpoint.interval=1ep writes such checkpoints)"
         raise MismatchError("resume", resume, rule, fix)
 
 

@@ -29,7 +29,7 @@ _FORMAT = 1
 _CHUNK = 2**20
 _MOST_INDEX = 2**26  # bytes
 _MOST_LEVELS = 100
-_OTHERWISE = "resume from another checkpoint, or start in another folder"
+_OTHERWISE = "resume from another checkpoint, or start in a new folder"
 
 
 class CheckpointError(RunError):

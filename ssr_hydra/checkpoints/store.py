@@ -275,9 +275,7 @@ def load_latest_good(folder: Path | str) -> tuple[Checkpoint, list[str]] | None:
     if not refused and not has_vanished:
         return None
     refused = refused or ["another process keeps removing them"]
-    raise CheckpointError(
-        folder, f"none of its checkpoints can be used: {'; '.join(refused)}", "start in another folder"
-    )
+    raise CheckpointError(folder, f"none of its checkpoints can be used: {'; '.join(refused)}", "start in a new folder")
 
 
 def _checkpoint_folders(folder: Path) -> list[Path]:

@@ -294,7 +294,7 @@ def _check_rest(plan: _PlannedRun, now: Timestamp) -> Fraction:
     position = plan.position(now)
     if position >= plan.end:
         rule = f"must be longer than the run so far: the checkpoint is at {plan.time(position)}"
-        fix = "give a longer max_duration (or ssr), resume from an earlier checkpoint, or use a new folder"
+        fix = "give a longer max_duration or a larger ssr, resume from an earlier checkpoint, or use a new folder"
         raise RangeError("max_duration", str(plan.max_duration), rule, fix)
     return position
 

@@ -97,7 +97,9 @@ class ImageFolder(Dataset[tuple[Tensor, int]]):
         for name in _folders(base, folder, root):
             if name not in number:
                 rule = f"must not have the class {name!r}, because {base / classes_from} does not have this class"
-                raise MismatchError("folder", folder, rule, "remove the class, or set classes_from")
+                raise MismatchError(
+                    "folder", folder, rule, "remove the class, or set classes_from to a folder with all classes"
+                )
         try:
             samples = make_dataset(os.fspath(base / folder), number, extensions=IMG_EXTENSIONS, allow_empty=True)
         except OSError as error:

@@ -34,7 +34,7 @@ def hold_out(labels: NDArray[Any], share: float, seed: int) -> NDArray[np.bool_]
     """
     total = round(fraction(share, "eval_fraction") * len(labels))
     if not 0 < total < len(labels):
-        rule = f"must leave some of the {len(labels)} samples for both training and evaluation"
+        rule = f"must leave samples for training and samples for evaluation (there are {len(labels)} samples)"
         raise RangeError("eval_fraction", share, rule, "try 0.2, or use more samples")
     classes, counts = np.unique(labels, return_counts=True)
     exact = share * counts

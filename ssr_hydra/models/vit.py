@@ -60,7 +60,7 @@ class ViT(nn.Module):
         if image_size % patch_size:
             divisors = [size for size in range(1, image_size + 1) if image_size % size == 0]
             nearest = min(divisors, key=lambda size: abs(size - patch_size))
-            raise MismatchError("patch_size", patch_size, f"must divide image_size, {image_size}", f"try {nearest}")
+            raise MismatchError("patch_size", patch_size, f"must divide image_size ({image_size})", f"try {nearest}")
         count(width, "width", multiple=num_heads)
         for field, value in (("in_channels", in_channels), ("num_classes", num_classes), ("mlp_width", mlp_width)):
             count(value, field)

@@ -94,8 +94,8 @@ def split_params(model: nn.Module, takers: Mapping[str, Any]) -> dict[str, list[
     survey = _survey(model)
     rests = [name for name, selection in takers.items() if selection is None]
     if len(rests) > 1:
-        rule = f"must be set, because {rests[0]} already has all remaining parameters"
-        raise ConflictError(f"{rests[1]}.params", None, rule, f"select the parameters of {rests[1]}, e.g. {{ndim: 2}}")
+        rule = f"must be set, because the optimizer {rests[0]!r} already has all remaining parameters"
+        raise ConflictError(f"{rests[1]}.params", None, rule, f"select parameters for {rests[1]!r}, e.g. {{ndim: 2}}")
     parts: dict[str, list[nn.Parameter]] = {name: [] for name in takers}
     chosen = {
         name: parse_selection(selection, f"{name}.params")
@@ -110,25 +110,23 @@ def split_params(model: nn.Module, takers: Mapping[str, Any]) -> dict[str, list[
         owners = [name for name, selections in chosen.items() if selects(selections, described)] or rests
         parameter_name = described.aliases[0][0]
         if len(owners) > 1:
-            rule = f"must not select {parameter_name}, which {owners[0]} also selects"
+            rule = f"must not select {parameter_name!r}, which the optimizer {owners[0]!r} also selects"
             raise ConflictError(
-                f"{owners[1]}.params", takers[owners[1]], rule, f"exclude {parameter_name} with except: ..."
+                f"{owners[1]}.params", takers[owners[1]], rule, f"exclude {parameter_name!r} with except: ..."
             )
         if not owners:
             last = list(takers)[-1]
-            fix = (
-                "remove params of one optimizer, so that it takes all remaining parameters, or set requires_grad=False"
-            )
+            fix = "remove params from one optimizer, which then takes all other parameters, or set requires_grad=False"
             raise MissingValueError(
                 f"{last}.params",
                 takers[last],
-                f"must select every parameter, but no optimizer selects {parameter_name}",
+                f"the optimizers must select every parameter, but none of them selects {parameter_name!r}",
                 fix,
             )
         parts[owners[0]].append(parameter)
     if rests and not parts[rests[0]]:
         rule = "has no parameters left, because other optimizers select all parameters"
-        raise ConflictError(f"{rests[0]}.params", None, rule, f"remove {rests[0]}")
+        raise ConflictError(f"{rests[0]}.params", None, rule, f"remove the optimizer {rests[0]!r}")
     return parts
 
 
@@ -154,7 +152,9 @@ class Grouping:
         for rule in rules:
             if rule.name not in used:
                 what = "has no effect, because earlier rules set all of its values"
-                raise ConflictError(rule.path, dict(rule.values), what, "put the rule first, or remove the rule")
+                raise ConflictError(
+                    rule.path, dict(rule.values), what, "move this rule to the top, or remove this rule"
+                )
 
     def groups(self, among: Iterable[nn.Parameter] | None, base: Mapping[str, Any]) -> list[dict[str, Any]]:
         """Return the param groups of the parameters ``among``, or of all parameters if ``among`` is None.
@@ -276,5 +276,5 @@ def _check_some(
         there.append(f"the values of ndim are {', '.join(map(str, sorted({part.ndim for part in trainable})))}")
     if any(part.layer for part in selections):
         there.append(f"the layers are 0 to {trainable[0].layers - 1}")
-    fix = "; ".join(there) or "the list except excludes all parameters"
+    fix = "; ".join(there) or "remove a condition from except, which excludes all parameters"
     raise UnknownNameError(path, value, "selects no parameter", fix)

@@ -207,7 +207,7 @@ class ScheduledLR(AlphaLR):
             raise WrongTypeError("state_dict", state_dict, "must be the state of a ScheduledLR", fix)
         n_passed, steps = state_dict["told"], state_dict["_step_count"]
         if not isinstance(n_passed, (list, tuple)) or len(n_passed) != 2 or not all(map(is_count, (*n_passed, steps))):
-            rule = "told must be two numbers of batches, and _step_count must be a number of steps"
+            rule = "the key 'told' must have two numbers of batches, and the key '_step_count' a number of steps"
             raise WrongTypeError(
                 "state_dict", {"told": n_passed, "_step_count": steps}, rule, "load a result of state_dict()"
             )

@@ -62,7 +62,9 @@ def read(scheduler: LRScheduler, pace: str | None = None) -> Description:
     name = type(scheduler).__name__
     if not _is_of_torch(scheduler):
         rule = "must be a class of torch, because SSR cannot stretch a custom class"
-        raise WrongTypeError("scheduler", name, rule, "write it as a function of (state, ssr), or run at ssr 1")
+        raise WrongTypeError(
+            "scheduler", name, rule, "write the scheduler as a function of (state, ssr), or run at ssr 1"
+        )
     try:
         _check_fresh(scheduler, 0)
         return _describe(scheduler, pace)

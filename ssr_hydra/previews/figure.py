@@ -72,10 +72,13 @@ def _check(curves: Sequence[PreviewCurve], axis: str, normalize: bool) -> None:
     for curve in curves:
         if axis == "lr" and curve.lr is None:
             raise MissingValueError(
-                "axis", axis, f"needs the learning rate of {curve.name}, which is unknown", "pass lr, or draw alpha"
+                "axis",
+                axis,
+                f"needs the learning rate of {curve.name!r}, which is unknown",
+                "pass lr, or choose axis='alpha'",
             )
         if not math.isfinite(_height(curve, axis) * max(curve.alphas)):
-            rule = f"the values of {curve.name} are larger than any float"
+            rule = f"the values of {curve.name!r} are larger than any float"
             raise RangeError("axis", axis, rule, "choose a smaller lr or gamma")
     units = dict.fromkeys(curve.unit for curve in curves)
     if len(units) > 1 and not normalize:

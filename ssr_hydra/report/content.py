@@ -254,7 +254,7 @@ def build(study: Study, options: Options | None = None, looks: int = 1) -> Conte
     equal = time.axis
     if equal == "seconds" and time.crowd is not None and len(_scaled(study)) > 1:
         rule = "the runs had different conditions, so their seconds cannot be compared"
-        raise MismatchError("equal", equal, rule, "use steps, or repeat the runs under the same conditions")
+        raise MismatchError("equal", equal, rule, "use equal='steps', or repeat all runs under equal conditions")
     pareto = frontier.pareto(study, equal, sure, price)
     advice = recommend(study, options.tolerance, options.target, sure)
     steps = _steps(study, equal, sure)

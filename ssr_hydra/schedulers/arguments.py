@@ -122,7 +122,7 @@ def reach(run: Run, t_max: TimeLike) -> None:
         with suppress(MissingRateError):
             end = run.resolve(end, "t_max")
     if length is not None and run.is_before(end, length):
-        rule = f"must not be before the end of the run (t_max is {end}, the run ends at {length}{run.at_ssr})"
+        rule = f"must not be before the end of the run (t_max is {end}, but the run ends at {length}{run.at_ssr})"
         raise RangeError("t_max", str(t_max), rule, "write '1dur' for the whole run, or use a sequence of schedules")
 
 
@@ -132,7 +132,7 @@ def _shorten(field: str) -> str:
 
 def ends_after_t_max(run: Run, warmup: Time, end: Time, field: str, stated: TimeLike) -> InputError:
     """Return the error for a warmup that ends after ``t_max``. The arguments are those of :func:`finish`."""
-    rule = f"must end before t_max (ends at {warmup}, t_max is {end}{run.at_ssr})"
+    rule = f"must end before t_max (ends at {warmup}, but t_max is {end}{run.at_ssr})"
     return RangeError(field, str(stated), rule, _shorten(field))
 
 

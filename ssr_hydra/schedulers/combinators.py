@@ -133,7 +133,7 @@ def _phase(value: Any, field: str) -> Phase:
     with within(field):
         if isinstance(value, Mapping):
             if "scheduler" not in value or set(value) - {"scheduler", "until", "scale"}:
-                rule = "must have the key scheduler, and may have the keys until and scale"
+                rule = "must have the key 'scheduler', and may have the keys 'until' and 'scale'"
                 raise MissingValueError("keys", sorted(map(str, value)), rule, "write {scheduler: ..., until: 500ba}")
             return Phase(**value)
         return Phase(value)
@@ -188,11 +188,13 @@ class SequentialScheduler(Scheduler):
         ends = [(name, as_time(phase.until, "until")) for name, phase in phases.items() if phase.until is not None]
         for (before, first), (name, second) in pairwise(ends):
             if first.unit is second.unit and second <= first:
-                rule = f"counts from the start of the sequence, so it must be after the end of phase {before} ({first})"
-                raise RangeError(f"phases.{name}.until", str(second), rule, "reorder the phases or raise until")
+                rule = (
+                    f"counts from the start of the sequence, so it must be after the end of phase {before!r} ({first})"
+                )
+                raise RangeError(f"phases.{name}.until", str(second), rule, "reorder the phases, or increase 'until'")
             if not phases[name].scale and first.unit is TimeUnit.DURATION and second.unit is not TimeUnit.DURATION:
-                rule = f"must be in dur, because SSR does not scale this phase and phase {before} ends in dur ({first})"
-                fix = f"write the end of this phase in dur, or the end of phase {before} in {second.unit.value}"
+                rule = f"must be in dur, because SSR does not scale this phase, but phase {before!r} ends at {first}"
+                fix = f"write the end of this phase in dur, or the end of phase {before!r} in {second.unit.value}"
                 raise MismatchError(f"phases.{name}.until", str(second), rule, fix)
         put(self, phases=phases)
 
@@ -246,12 +248,12 @@ def phase_ends(run: Run, phases: Mapping[str, Phase]) -> list[Time | None]:
             end = run.convert(start, unscaled.unit, field) + unscaled - run.convert(begin, unscaled.unit, field)
         if run.is_before(start, end) is False:
             rule = f"must be after the start of the phase (the phase starts at {start} and ends at {end})"
-            raise RangeError(field, str(stated), rule, "raise until or ssr, or use fractions of the run (dur)")
+            raise RangeError(field, str(stated), rule, "increase 'until' or ssr, or use fractions of the run (dur)")
         length = run.length()
         if i + 1 < len(phases) and length is not None and run.is_before(end, length) is False:
             ends_at = f"this phase ends at {end}, and the run ends at {length}{run.at_ssr}"
             rule = f"must be before the end of the run, because another phase follows ({ends_at})"
-            raise RangeError(field, str(stated), rule, "lower until, lengthen the run or raise ssr")
+            raise RangeError(field, str(stated), rule, "decrease 'until', lengthen the run, or increase ssr")
         ends.append(end)
         start, stated_start = end, stated
     return ends

@@ -112,8 +112,8 @@ def from_csv(
     recipes, pool, wide = ([names] if isinstance(names, str) else list(names or ()) for names in (recipe, pool, wide))
     unit, time = _time_column({"seconds": seconds, "minutes": minutes, "hours": hours})
     if (ssr is None) != bool(wide):
-        rule = "must be set unless wide is set" if ssr is None else "cannot be used with wide"
-        raise ConflictError("ssr", ssr, rule, "set ssr to the column of SSRs, or wide to the columns of qualities")
+        rule = "must be set, because 'wide' is not set" if ssr is None else "cannot be used with 'wide'"
+        raise ConflictError("ssr", ssr, rule, "set 'ssr' to the column of SSRs, or 'wide' to the columns of qualities")
     positive(full, "full", "write the length of the full run, e.g. 90")
     one_of(decimal, "decimal", (".", ","))
     unit_of_length = _unit_of_length(wide) if ssr is None else ssr
@@ -244,7 +244,7 @@ def _melted(
 
 def _check_summary(n: str | None, sd: str | None, se: str | None, seed: str | None) -> None:
     if sd is not None and se is not None:
-        raise ConflictError("se", se, "cannot be used with sd", "set either sd or se")
+        raise ConflictError("se", se, "cannot be used with sd", "set only one of sd and se")
     if n is None and (sd is not None or se is not None):
         field, value = ("sd", sd) if se is None else ("se", se)
         raise MissingValueError(

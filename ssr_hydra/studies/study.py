@@ -374,7 +374,7 @@ def check_axis(study: Study, axis: str, price_per_hour: float | None = None) -> 
     if price_per_hour is not None:
         not_negative(price_per_hour, "price_per_hour")
     elif axis == "cost":
-        raise MissingValueError("price_per_hour", None, "must be set for the axis cost", "set the price of one hour")
+        raise MissingValueError("price_per_hour", None, "must be set to use axis='cost'", "set the price of one hour")
     if axis == "ssr":
         return
     column = "seconds" if axis == "cost" else axis
@@ -391,7 +391,7 @@ def find_series(study: Study, name: str | tuple[str, str], field: str) -> Series
         if (series.recipe, series.control) == (recipe, control):
             return series
     choices = [repr((each.recipe, each.control) if each.control else each.recipe) for each in study.series]
-    rule = "must be a recipe, or (recipe, control), that has completed runs"
+    rule = "must be a recipe or a pair (recipe, control) with completed runs"
     raise UnknownNameError(field, name, rule, f"choose from {', '.join(choices)}")
 
 

@@ -105,7 +105,7 @@ def zips_of(value: object, overrides: Sequence[Override], text: object) -> tuple
         if len(counts) < 2:
             raise RangeError("zip", text, f"must list at least two keys (got {', '.join(counts)})", ZIP_EXAMPLE)
         if len(set(counts.values())) > 1:
-            sizes = ", ".join(f"{count:,} of {key}" for key, count in counts.items())
+            sizes = ", ".join(f"{count:,} for {key}" for key, count in counts.items())
             rule = f"must list keys with the same number of values (got {sizes})"
             raise MismatchError("zip", text, rule, "write the same number of values for each key, or change zip")
         for override in zipped:

@@ -72,7 +72,10 @@ def amounts(value: Any, name: str, **limits: Any) -> Any:
     if isinstance(value, Sequence) and not isinstance(value, (str, bytes)):
         if not value:
             raise MismatchError(
-                name, list(value), "must have one number per param group", "write one number for all groups"
+                name,
+                list(value),
+                "must have one number per param group",
+                "write such a list, or one number without a list",
             )
         return tuple(finite(part, f"{name}[{i}]", **limits) for i, part in enumerate(value))
     return finite(value, name, **limits)

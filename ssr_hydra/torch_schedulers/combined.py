@@ -200,7 +200,7 @@ class SequentialLR(TorchScheduler):
             name = f"milestones[{i}]"
             ends.append(steps.time(value, name))
             if i > 0 and run.is_before(ends[i], ends[i - 1]):
-                rule = f"must not be before the previous milestone (at {ends[i]}, previous at {ends[i - 1]})"
+                rule = f"must not be before the previous milestone ({ends[i]} is before {ends[i - 1]})"
                 raise RangeError(name, str(value), rule, "reorder the milestones")
         # torch counts the extra first steps of a nested sequence, so its milestones come earlier.
         early = [end - run.convert(steps.one * again, end.unit, "milestones") if again else end for end in ends]

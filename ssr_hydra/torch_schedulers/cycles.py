@@ -208,7 +208,7 @@ def _check_length(steps: Steps, total: Time, stated: Any) -> None:
     """Raise an InputError if the schedule is shorter than the run. torch raises its error only during training."""
     length = steps.run.length() if steps.run.max_duration is not None else None
     if length is not None and steps.run.is_before(total, length):
-        rule = f"must not end before the run (ends at {total}, the run at {length})"
+        rule = f"must not end before the run (ends at {total}, but the run ends at {length})"
         value = str(stated) if isinstance(stated, Time) else stated
         raise RangeError("total_steps", value, rule, "write '1dur' for the whole run")
 
@@ -293,7 +293,7 @@ class OneCycleLR(TorchScheduler):
                 continue
             count(value, name)
             if total is not None or getattr(self, other) is None:
-                rule = f"is used only with {other}, and without total_steps"
+                rule = f"can be used only with {other}, and only if total_steps is not set"
                 raise ConflictError(name, value, rule, "set only total_steps")
 
     @property

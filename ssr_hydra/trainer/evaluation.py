@@ -114,7 +114,7 @@ def metric_values(name: str, metric: Callable[..., Any], returned: Any) -> Tenso
             elif number is not None or isinstance(returned, (list, tuple)):
                 values = torch.as_tensor(returned if number is None else number, dtype=torch.float64)
     if not isinstance(values, Tensor) or values.is_complex():
-        rule = f"must return one number for the batch, or one per sample (got {describe_value(returned)})"
+        rule = f"must return one number for the batch, or one number per sample (got {describe_value(returned)})"
         raise WrongTypeError(f"metrics.{name}", callable_name(metric), rule, "change what the metric returns")
     return values.detach()
 

@@ -113,8 +113,8 @@ def one_number(loss: Any, function: Callable[..., Any]) -> Tensor:
 def _spread(field: str, warning: str) -> InputError:
     targets, outputs = (f"[{shape}]" for shape in re.findall(r"torch\.Size\(\[([\d, ]*)\]\)", warning)[:2])
     rule = "targets and outputs of a loss or metric must have equal shapes, because torch broadcasts unequal shapes"
-    example = " (targets[:, None] in the data set)" if outputs == f"{targets[:-1]}, 1]" else ""
-    fix = f"give targets of shape {outputs}{example}, or outputs of shape {targets}"
+    example = " (in the data set: targets[:, None])" if outputs == f"{targets[:-1]}, 1]" else ""
+    fix = f"change the targets to the shape {outputs}{example}, or change the outputs to the shape {targets}"
     return MismatchError(field, f"targets {targets}, outputs {outputs}", rule, fix)
 
 

@@ -129,9 +129,10 @@ class TrainStep:
             (part, self.count(part)[2]) for part in (_piece(batch, n_parts, index, length) for index in range(n_parts))
         ]
         if sum(size for _, size in split) != weight:
-            rule = f"splits this batch into parts with {sum(size for _, size in split)} {self._settings.loss_mean_over}"
+            total = sum(size for _, size in split)
+            rule = f"the parts of this batch have {total} {self._settings.loss_mean_over} in total"
             fix = "give batches that can be split along the first dimension of their tensors, or accumulate=1"
-            raise MismatchError("accumulate", parts, f"{rule}, but the batch has {weight}", fix)
+            raise MismatchError("accumulate", parts, f"{rule}, but the whole batch has {weight}", fix)
         if self._processes.world_size > 1:
             # Every process must have the same number of parts, because the processes compute together. Parts of weight
             # 0 come first, because gradients are exchanged with the last part.

@@ -373,7 +373,7 @@ class Trainer:
         if loader is None:
             field = f"{split}_dataloader"
             raise MissingValueError(
-                field, None, f"is needed to {'evaluate' if split == 'eval' else split}", f"give {field}"
+                field, None, f"is needed for {'an evaluation' if split == 'eval' else 'a test'}", f"give {field}"
             )
         if not self._started:
             self._load_callbacks()

@@ -411,7 +411,7 @@ SLIPS = {
         {"mine/trainer/mine.yaml": "eval_interval: 2ep"},
     ),
     **{typed: Refused((typed,), typed.partition("=")[0], fix) for typed, fix in _QUOTED.items()},
-    **{typed[:40]: Refused(typed, field, "at most 255 bytes (one has 256)") for typed, field in _PATHS.items()},
+    **{typed[:40]: Refused(typed, field, "at most 255 bytes (the longest has 256)") for typed, field in _PATHS.items()},
     "many folders": Refused(f"hydra.run.dir={'a/' * 3000}", "hydra.run.dir", "at most 3,500 bytes"),
     "a byte order mark": Refused(U, "config", "byte order mark", raw(b"\xef\xbb\xbf" + GLOBAL_BYTES + b"ssr: 0.5\n")),
     "no UTF-8": Refused(U, "config", "must be UTF-8", raw(b"name: \xff\xfe")),

@@ -75,7 +75,7 @@ def assign(
     if workers is None:
         workers = len(identities) // gpus_per_job if identities else max(1, cores() // (threads or 1))
     if identities and workers * gpus_per_job > len(identities):
-        fix = f"set workers={len(identities) // gpus_per_job}, or gpus=none if jobs can share GPUs or do not need GPUs"
+        fix = f"set workers={len(identities) // gpus_per_job}, or set gpus=none to let jobs share all GPUs"
         raise RangeError(
             "workers", workers, f"needs too many GPUs: {there}, and each running job needs {gpus_per_job}", fix
         )

@@ -76,7 +76,7 @@ NAMES = {
     "capital": ("MyLab", "must be a Python name in lower case"),  # the same folder as mylab on some file systems
     "letter outside of ASCII": ("labör", "must be a Python name in lower case"),
     "flag": ("-m", "needs a value"),
-    "too long": ("a" * 256, "must have names of at most 255 bytes"),
+    "too long": ("a" * 256, "each name in the path must have at most 255 bytes"),
     "standard library": ("json", "is the name of an installed package or a standard library module"),
     "this package": ("ssr_hydra", "is the name of an installed package or a standard library module"),
     "folder of the project": ("conf", "is the name of another file or folder of the project"),

@@ -93,7 +93,7 @@ def test_error_for_a_changed_setting_shows_both_values(path: str, value: Any, ti
     assert message.startswith("resume='auto': the run differs from the checkpoint: ")
     assert str(changes[0]) in message
     assert f"was {changes[0].old!r} and is {value!r}" in message
-    for fix in ("resume.on_change=extend", "resume.on_change=rescale", "another folder"):
+    for fix in ("resume.on_change=extend", "resume.on_change=rescale", "a new folder"):
         assert fix in message
     assert refusal(changes, "extend", timestamp) is None
     assert refusal(changes, "rescale", timestamp) is None
@@ -110,7 +110,8 @@ def test_changed_batches_are_allowed_only_at_the_end_of_an_epoch(path: str, valu
         assert message == (
             "resume='auto': the checkpoint is after batch 30 of epoch 0, and these fields "
             "cannot change within an epoch: "
-            f"{changes[0]}; resume from a checkpoint at the end of an epoch (checkpoint.interval=1ep writes them)"
+            f"{changes[0]}; resume from a checkpoint at the end of an epoch "
+            "(checkpoint.interval=1ep writes such checkpoints)"
         )
 
 
@@ -120,7 +121,7 @@ def test_checkpoint_whose_tensors_do_not_fit_the_run_is_always_refused(path: str
     message = refusal(changed(path, value), on_change, AT_END)
     assert message is not None
     assert message.startswith("resume='auto': the state of the checkpoint does not fit this run: ")
-    assert message.endswith("or start in another folder")
+    assert message.endswith("or start in a new folder")
     assert "on_change" not in message  # it would not help
 
 

@@ -263,7 +263,7 @@ def test_error_can_be_pickled(two: tuple[Path, Path]) -> None:
     error = CheckpointError(two[1] / "state.pt", "it is torn: 3 bytes\nof 5")
     again = pickle.loads(pickle.dumps(error))
     assert str(again) == str(error)
-    assert str(error).endswith("it is torn: 3 bytes of 5; resume from another checkpoint, or start in another folder")
+    assert str(error).endswith("it is torn: 3 bytes of 5; resume from another checkpoint, or start in a new folder")
 
 
 def test_loaded_state_equals_the_saved_state(tmp_path: Path) -> None:

@@ -182,7 +182,7 @@ def test_no_usable_checkpoint_is_an_error_and_not_a_silent_restart(tmp_path: Pat
     message = str(caught.value)
     assert message.startswith(f"{tmp_path}: none of its checkpoints can be used: refused {tmp_path}/ba20/state.pt")
     assert f"{tmp_path}/ba10/state.pt: it is truncated: 0 bytes of" in message
-    assert message.endswith("start in another folder")
+    assert message.endswith("start in a new folder")
     assert isinstance(caught.value, RunError)  # exit code 1: the input was right, but the files were not
 
 

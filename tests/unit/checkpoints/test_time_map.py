@@ -292,7 +292,7 @@ def test_new_length_must_be_longer_than_the_run_so_far(mode: str, batch: int) ->
     here = "10ep" if batch == 750 else "751/75ep"
     assert str(caught.value) == (
         f"max_duration='10ep': must be longer than the run so far: the checkpoint is at {here}; "
-        "give a longer max_duration (or ssr), resume from an earlier checkpoint, or use a new folder"
+        "give a longer max_duration or a larger ssr, resume from an earlier checkpoint, or use a new folder"
     )
 
 

@@ -91,5 +91,5 @@ def test_error_for_images_of_a_wrong_size_is_one_line() -> None:
 
 
 def test_error_for_an_invalid_patch_size_suggests_the_nearest_divisor() -> None:
-    with refused("patch_size", MismatchError, match="^patch_size=5: must divide image_size, 32; try 4"):
+    with refused("patch_size", MismatchError, match=r"^patch_size=5: must divide image_size \(32\); try 4"):
         ViT(image_size=32, patch_size=5)  # of 1, 2, 4, 8, 16, 32

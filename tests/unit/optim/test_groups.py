@@ -144,7 +144,7 @@ def test_torch_accepts_the_groups_and_keeps_their_names() -> None:
         ({"a": {"params": {"module": "BatchNorm*"}, "lr": 1}}, "param_groups.a.params", "Conv2d, GroupNorm, Linear"),
         ({"a": {"params": {"ndim": 3}, "lr": 1}}, "param_groups.a.params", "the values of ndim are 1, 2, 4"),
         ({"a": {"params": {"layer": 3}, "lr": 1}}, "param_groups.a.params", "layers are 0 to 2"),
-        ({"a": {"lr": 1}, "b": {"params": "*.bias", "lr": 2}}, "param_groups.b", "put the rule first"),
+        ({"a": {"lr": 1}, "b": {"params": "*.bias", "lr": 2}}, "param_groups.b", "move this rule to the top"),
         ({"a": {"momentum_scale": 2}}, "param_groups.a.momentum_scale", "needs a value of momentum"),
         ({"a": {"betas_scale": 2}}, "param_groups.a.betas_scale", "needs a number to multiply, but betas"),
         ({"a": {"dampening_scale": 2}, "b": {"alpha_scale": 3}}, "param_groups.b.alpha_scale", "must be below 1"),
@@ -173,13 +173,17 @@ def test_object_that_is_not_a_model_or_has_nothing_to_train_is_refused() -> None
 @pytest.mark.parametrize(
     ("takers", "field", "says"),
     [
-        ({"a": {"ndim": 1}}, "a.params", "must select every parameter, but no optimizer selects features.0.weight"),
+        (
+            {"a": {"ndim": 1}},
+            "a.params",
+            "the optimizers must select every parameter, but none of them selects 'features.0.weight'",
+        ),
         (
             {"a": {"ndim": 1}, "b": "*.weight", "c": None},
             "b.params",
-            "must not select features.1.weight, which a also selects",
+            "must not select 'features.1.weight', which the optimizer 'a' also selects",
         ),
-        ({"a": None, "b": None}, "b.params", "a already has all remaining"),
+        ({"a": None, "b": None}, "b.params", "'a' already has all remaining"),
         ({"a": {"except": "nothing"}, "b": None}, "b.params", "has no parameters"),
         ({"a": {"ndim": 3}, "b": None}, "a.params", "selects no parameter"),
         ({"a": {"ndim": "x"}, "b": None}, "a.params.ndim", "an integer"),

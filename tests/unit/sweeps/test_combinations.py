@@ -49,7 +49,7 @@ def test_values_of_a_zip_are_paired_by_their_order(line: str, value: list[object
         (
             "ssr=1 lr=1,2",
             ["ssr", "lr"],
-            "zip=...: must list keys with the same number of values (got 1 of ssr, 2 of lr)",
+            "zip=...: must list keys with the same number of values (got 1 for ssr, 2 for lr)",
         ),
         ("ssr=1,2 lr=1,2", ["ssr"], "zip=...: must list at least two keys (got ssr)"),
         ("ssr=1,2 lr=1,2", [["ssr", "lr"], ["seed"]], "zip=...: must list keys of the sweep (got seed)"),

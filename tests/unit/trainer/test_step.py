@@ -129,7 +129,7 @@ def test_batches_that_cannot_be_split_are_refused() -> None:
     # A batch that reports twice as many samples as its tensors have rows, so each part would count like the full batch.
     with refused("accumulate", MismatchError) as error:
         trained(8, step={"accumulate": 2}, counts={"get_num_samples_in_batch": lambda batch: 16})
-    assert "with 32 samples, but the batch has 16" in error.value.rule
+    assert "have 32 samples in total, but the whole batch has 16" in error.value.rule
     trained(8, step={"accumulate": 2}, counts={"get_num_samples_in_batch": lambda batch: 2 * len(batch[0])})
 
 

@@ -99,7 +99,7 @@ def test_cuda_visible_devices_sets_the_visible_gpus(visible: str, expected: list
         ({"gpus": [1, "1"]}, "gpus='1,1': must name each GPU once"),
         (
             {"gpus": [0, 1], "workers": 3},
-            "workers=3: needs too many GPUs: there are 2 GPUs, and each running job needs 1; set workers=2, or gpus=",
+            "workers=3: needs too many GPUs: there are 2 GPUs, and each running job needs 1; set workers=2, or",
         ),
         (
             {"gpus": [0], "gpus_per_job": 2},

@@ -236,7 +236,7 @@ def config_hash(config: Mapping[str, Any] | None) -> str | None:
 def as_number(value: Any) -> float | None:
     """Return a value as a float if it is one number; otherwise return None.
 
-    One number is a Python or NumPy number, or a tensor or array of one element.
+    One number is a Python number, a NumPy number, or a tensor or array with one element.
 
     Example:
         >>> import numpy as np

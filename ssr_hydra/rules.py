@@ -174,7 +174,7 @@ def _is_list(value: Any) -> bool:
 
 @dataclass(frozen=True)
 class Rule:
-    """A rule for param groups after all checks.
+    """A checked rule for param groups.
 
     Attributes:
         name: The name of the rule.
@@ -287,7 +287,7 @@ _NUMBERS = (*_NOT_NEGATIVE, *BELOW_ONE)
 
 
 def check_schedules(schedules: Any) -> None:
-    """Raise an InputError if ``schedules`` is not a mapping from field to scheduler, or contains ``lr``."""
+    """Raise an InputError if ``schedules`` is not a mapping from field to scheduler, or has the field ``lr``."""
     if not isinstance(schedules, Mapping):
         rule = "must be a mapping from hyperparameter to scheduler"
         raise WrongTypeError("schedules", schedules, rule, "write {weight_decay: ...}")

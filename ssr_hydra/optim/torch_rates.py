@@ -54,10 +54,10 @@ class TorchRates:
     """The learning rates that torch's schedulers set for one optimizer.
 
     Most schedulers are converted to functions of time. Several functions of time form a chain: each function changes
-    the rate that the previous function has set, as torch's schedulers do when all of them step. Three kinds are not
-    converted: ReduceLROnPlateau, because it reads a metric; a user's own class; and a chain in which schedulers
-    overwrite each other's rates. The last two run unchanged, and only at ssr 1. Checkpoints save the state of all three
-    kinds.
+    the rate that the previous function has set, as torch's schedulers do when all of them step. Three kinds of
+    schedulers are not converted: ReduceLROnPlateau, because it reads a metric; a user's own class; and a chain in which
+    schedulers overwrite each other's rates. The last two run unchanged, and only at ssr 1. Checkpoints save the state
+    of all three kinds.
 
     Args:
         entries: The schedulers of the optimizer, in order.

@@ -98,7 +98,7 @@ class Preview:
             The paths of the written files. Equal curves give files with equal bytes.
 
         Raises:
-            InputError: See :meth:`figure`; or the suffix is unknown, or a file cannot be written.
+            InputError: The suffix is unknown, a file cannot be written, or :meth:`figure` raises this error.
         """
         targets = _targets(path)
         fig = self.figure(axis=axis, normalize=normalize, title=title)

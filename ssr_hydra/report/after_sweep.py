@@ -15,9 +15,9 @@ from ssr_hydra.studies.reading import load
 def report_of_sweep(folder: Path, stream: TextIO) -> None:
     """Write a report into ``folder/report``, and print its table and its answer.
 
-    If runs have failed, are missing or are too few for a comparison, print one line that says so. A failed report must
-    not fail the sweep, so this function prints errors instead of raising them. Only errors of writing to
-    ``stream`` are raised.
+    If runs have failed or are missing, or if there are too few runs for a comparison, print one line that says so. A
+    failed report must not fail the sweep, so this function prints errors instead of raising them. Only errors of
+    writing to ``stream`` are raised.
     """
     width, colour = terminal(stream)
     try:

@@ -137,7 +137,7 @@ class Content:
     ``axis`` is the axis on which time is shown. ``equal`` is the axis on which recipes are compared at equal budgets.
     ``choice`` is the fastest recommended recipe whose quality is within the user's tolerance of the best quality.
     ``steps`` holds the choice for each possible tolerance, from the largest to the smallest. If the user sets no
-    tolerance, ``choice`` is the last one in ``steps``. ``soonest`` is the recipe that reaches the target first.
+    tolerance, ``choice`` is the last choice in ``steps``. ``soonest`` is the recipe that reaches the target first.
     ``looks`` is the number of reports that were made while the study grew, including this report.
     """
 
@@ -226,7 +226,7 @@ def build(study: Study, options: Options | None = None, looks: int = 1) -> Conte
     Args:
         study: The study.
         options: The options.
-        looks: The number of reports of the study while it grew, including this one.
+        looks: The number of reports that were made while the study grew, including this report.
 
     Raises:
         InputError: No run has completed, or an option does not fit the study.
@@ -361,7 +361,7 @@ def _pairs(recipes: list[str], reference: str | None) -> list[tuple[str, str]]:
 
 
 def _steps(study: Study, axis: Axis, confidence: float) -> list[ToleranceChoice]:
-    """Return the choice for every tolerance: the fastest recipe whose quality is within the tolerance of the best one.
+    """For every tolerance, return the fastest recipe whose quality is within the tolerance of the best quality.
 
     Fragile recipes are excluded. The chosen SSR changes only at tolerances that equal the gain of a doubling. The
     chosen recipe changes only at these tolerances, and at tolerances that equal the distance between a recipe and the

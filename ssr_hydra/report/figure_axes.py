@@ -83,7 +83,7 @@ def draw_level(axes: Axes, at: float, text: str) -> None:
 
 
 def time_axis(axes: Axes, axis: str, values: Iterable[float]) -> float:
-    """Label a time axis with its unit. Return the number by which to divide the values to get that unit."""
+    """Label a time axis with its unit. Return the divisor that converts the values to this unit."""
     if axis != "seconds":
         axes.set_xlabel(_LABELS[axis])
         return 1.0
@@ -107,8 +107,8 @@ def set_limits(axes: Axes, values: Iterable[float], ends: Iterable[float]) -> No
 def log_axis(axes: Axes, axis: str, places: Sequence[float], vertical: bool = False) -> None:
     """Set a logarithmic axis with plain numbers.
 
-    If the axis is in ``SHARED`` and has few positions, the ticks are at these positions. Otherwise they are at round
-    numbers.
+    If the axis is in ``SHARED`` and has few positions, the ticks are at these positions. Otherwise the ticks are at
+    round numbers.
     """
     from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter
 

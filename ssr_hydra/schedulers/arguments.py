@@ -101,7 +101,7 @@ def too_large(gamma: float) -> InputError:
 
 
 def check_fit(scheduler: Any, first: str) -> None:
-    """Raise an InputError unless the argument ``first`` is below ``t_max``. Otherwise no ssr leaves time for the decay.
+    """Raise an InputError if the argument ``first`` is not below ``t_max``, so that no ssr leaves time for the decay.
 
     This function compares only times in the same unit. Other times are compared when the schedule is bound to a run.
     """

@@ -26,7 +26,7 @@ class CheckpointSettings:
             checkpoint at its end, and when a signal stops it. None means that the run writes no other checkpoints.
         keep: Number of the newest checkpoints to keep, at least 2, in case the newest checkpoint is damaged.
         best: A metric, such as ``"eval/accuracy"``. The run also keeps the checkpoint with the best value.
-        mode: Whether the best value is the ``max`` or the ``min``. ``auto`` derives it from the metric's name
+        mode: Whether the best value is the ``max`` or the ``min``. ``auto`` derives the mode from the metric's name
             (:func:`ssr_hydra.metrics.direction_by_name`). A value that is not finite is never the best.
         export: Name of a file in the run's folder, such as ``model.safetensors``, for the weights at the end of a
             completed run. If the run evaluates the averaged weights of an EMA, the file contains these weights. None

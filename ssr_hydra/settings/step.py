@@ -30,8 +30,8 @@ class StepSettings:
         parallel: How to use several processes. ``ddp`` copies the model to each process. ``fsdp`` requires a model that
             :func:`ssr_hydra.trainer.parallel.shard` has sharded. Shard the model before you create its optimizer.
         loss_mean_over: Whether the loss of a batch is a mean over ``samples`` or ``tokens``. This setting determines
-            the weight of each part of a batch. If the loss has a method ``num_averaged(batch)``, the run calls it to
-            get the number of tokens; otherwise the run counts the tokens.
+            the weight of each part of a batch. If the loss has a method ``num_averaged(batch)``, the run calls this
+            method to get the number of tokens; otherwise the run counts the tokens.
 
     Raises:
         InputError: A value is out of range, or both ``clip_grad_norm`` and ``clip_grad_value`` are set.

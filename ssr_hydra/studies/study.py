@@ -175,7 +175,7 @@ class Study:
         curves: A row for each evaluation of the objective: run (index in ``frame``), steps, samples, tokens, seconds,
             value.
         objective: Name of the metric that is the ``quality``, such as ``eval/accuracy``.
-        direction: ``max`` if a higher quality is better, ``min`` if a lower one is.
+        direction: ``max`` if a higher quality is better, ``min`` if a lower quality is better.
         problems: The runs that are not in ``frame`` or have no quality, each with the reason.
         notes: Facts that a reader of the comparison must know, such as several data sets, code versions or machines, or
             seeds that diverged.
@@ -186,7 +186,7 @@ class Study:
             jobs_beside (the mean number of other jobs that ran at the same time), load (the load average).
         same_work: Whether all recipes differ only in schedules and numeric settings of the optimizer. Then their steps
             do the same work. None if a run has no config.
-        summarized: A mapping for rows of a table that are means of several runs. It maps the index in ``frame`` to the
+        summarized: For rows of a table that are means of several runs: a mapping from the index in ``frame`` to the
             number of these runs and their standard deviation (NaN if unknown).
         length: The unit of a table's lengths and the length of SSR 1, such as ("epochs", 90.0). None if the table has
             SSRs, or the study is a sweep.
@@ -385,7 +385,7 @@ def check_axis(study: Study, axis: str, price_per_hour: float | None = None) -> 
 
 
 def find_series(study: Study, name: str | tuple[str, str], field: str) -> Series:
-    """Return the series of a pair (recipe, control). If ``name`` is one text, it is a recipe without a control."""
+    """Return the series of ``name``: a pair (recipe, control), or only a recipe if there is no control."""
     recipe, control = (name, "") if isinstance(name, str) else name
     for series in study.series:
         if (series.recipe, series.control) == (recipe, control):

@@ -41,7 +41,7 @@ class Pulse:
         machine: Host name, boot id, and the namespace of process ids.
         pid: The process id.
         started: The start time of the process. It distinguishes the process from a later process with the same id.
-        attempt: 1 plus the number of earlier starts of the job that were killed.
+        attempt: 1 plus the number of earlier attempts that were killed.
         frac_done: The completed fraction of the run, from 0 to 1; None if unknown.
     """
 

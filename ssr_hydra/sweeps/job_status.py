@@ -44,8 +44,9 @@ class JobState(Enum):
     """The status of a job, as its folder shows it.
 
     WAITING: the job has not started. RUNNING: its process is alive. DIED: its process ended without a record, for
-    example because it was killed. FAILED: it raised an error, or died too often. STOPPED: ctrl-C or another signal
-    ended it, and it can be resumed. DIVERGED: a loss or a weight became NaN or infinite. COMPLETED: it reached its end.
+    example because it was killed. FAILED: the job raised an error, or died too often. STOPPED: ctrl-C or another
+    signal ended the job, which can be resumed. DIVERGED: a loss or a weight became NaN or infinite. COMPLETED: the job
+    reached its end.
     """
 
     WAITING = "waiting"
@@ -183,9 +184,9 @@ def read_state(folder: Path, now: float | None = None) -> JobState:
 def run_folders(root: Path, names: Collection[str], *, below: bool = False) -> list[Path]:
     """Return the folders, ``root`` or below ``root``, that contain a file or folder with one of these names.
 
-    The function does not search inside the returned folders. If a link has one of these folders as its target, the
-    result has the link only if it does not have the target. The function does not follow other links, because they may
-    form a circle. With ``below``, the result never has ``root`` itself.
+    The function does not search inside the returned folders. A link to such a folder is in the result only if the
+    target of the link is not. The function does not follow other links, because they may form a circle. With ``below``,
+    ``root`` itself is never in the result.
     """
     folders, links, waiting = list[str](), list[str](), [str(root)]
     while waiting:

@@ -29,7 +29,7 @@ _SHARE = 0.05  # the largest fraction of the time that this process may spend on
 class SweepProgress:
     """In the ``with`` block, read the folders of a sweep's jobs and print a line for each job that ends.
 
-    On a terminal, this class draws progress bars below these lines: one for each running job, and one for all jobs.
+    On a terminal, this class also draws progress bars: one bar for each running job, and one bar for all jobs.
     ``live`` must be False if the jobs print to this terminal. ``states`` is the latest known status of each job.
     """
 

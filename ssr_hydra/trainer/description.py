@@ -155,8 +155,8 @@ def describe_loader(loader: Iterable[Any]) -> dict[str, Any]:
 def describe_data(dataset: Any) -> dict[str, Any]:
     """Return the description of a data set.
 
-    If the data set has a method ``describe``, the description is the method's result. Else it is the class, the length
-    and, for a ``TensorDataset``, digests of the tensors.
+    If the data set has a method ``describe``, the description is the method's result. Otherwise, the description has
+    the class, the length and, for a ``TensorDataset``, digests of the tensors.
     """
     if isinstance(dataset, SeededDataset):
         dataset = dataset.dataset

@@ -25,7 +25,7 @@ _SAME_INTERRUPT_SECONDS = 2.0
 class TerminatedError(BaseException):
     """A signal ended the process: SIGTERM (``docker stop``), SIGHUP (a closed terminal) or SIGUSR2 (preemption).
 
-    Like ``KeyboardInterrupt`` it is not an ``Exception``, so ``except Exception`` does not catch it. ``after`` is text
+    Like ``KeyboardInterrupt``, it is not an ``Exception``, so ``except Exception`` does not catch it. ``after`` is text
     for the end of the message, such as ``", with a checkpoint at batch 5"``.
     """
 

@@ -52,18 +52,18 @@ class LearningRates:
 
     - A scheduler of this package (an object, or a function of (state) or (state, ssr)) returns alpha at the state's
       timestamp, before every batch.
-    - The class reads the arguments of a torch scheduler once (:func:`ssr_hydra.optim.torch_schedulers.read`). From then
-      on, the scheduler is a function of time too. Its value changes at the end of every epoch. The value of a CyclicLR
-      or OneCycleLR changes before every batch. Several torch schedulers of one optimizer are chained, as in torch.
+    - The class reads the arguments of a torch scheduler once (:func:`ssr_hydra.optim.torch_schedulers.read`), and
+      makes the scheduler a function of time. The value of this function changes at the end of every epoch, or before
+      every batch for a CyclicLR or OneCycleLR. Several torch schedulers of one optimizer are chained, as in torch.
     - ``ReduceLROnPlateau`` changes its value after an evaluation.
     - A torch scheduler that cannot be read (a user's class) runs unchanged. It can be used only with ssr 1.
 
     With ``use_stepwise_scheduler=True``, all schedulers step by batch. With False, all schedulers step by epoch. Only a
     scheduler with an explicit pace keeps its pace. A torch scheduler is an instance of torch's class, a
     :class:`~ssr_hydra.optim.torch_schedulers.Paced` with such an instance, or an object of
-    :mod:`ssr_hydra.torch_schedulers`. Such an object sets the learning rates of all optimizers. ``clock`` is
-    a function from the state's timestamp to the time for schedules. ``plan`` is the run whose length and rates (such as
-    batches per epoch) the schedules use.
+    :mod:`ssr_hydra.torch_schedulers`. An object of this last module sets the learning rates of all optimizers.
+    ``clock`` is a function from the state's timestamp to the time for schedules. ``plan`` is the run whose length and
+    rates (such as batches per epoch) the schedules use.
 
     Raises:
         InputError: A scheduler does not fit the run, its optimizers, or another scheduler.

@@ -50,9 +50,9 @@ def check_several(world_size: int) -> None:
 def shard(model: nn.Module, processes: Processes, device: torch.device) -> nn.Module:
     """Shard a model's parameters over the processes with torch's ``fully_shard``.
 
-    The caller must create the optimizers after this call. If a child of a ``ModuleList`` or ``Sequential`` has
-    submodules and parameters, as a transformer block has, the function shards this child separately. So only one of
-    these children is unsharded at a time. The function shards all other parameters together.
+    The caller must create the optimizers after this call. If a child of a ``ModuleList`` or ``Sequential``, such as
+    a transformer block, has submodules and parameters, the function shards this child separately. So only one of these
+    children is unsharded at a time. The function shards all other parameters together.
     """
     check_several(processes.world_size)
     from torch.distributed.device_mesh import init_device_mesh

@@ -278,7 +278,7 @@ class Processes:
     def fail(self, message: str, seconds: float | None = None) -> bool:
         """Disconnect because of an error. Return whether rank 0 reports this error.
 
-        If the result is True, this process need not report the error. In rank 0 the result is always False. A
+        If the result is True, this process need not report the error. In rank 0, the result is always False. A
         ``message`` of ``""`` matches any error of rank 0. ``seconds`` is the maximum time to wait for an error of rank
         0, which may fail later; None means 5 seconds.
         """

@@ -23,13 +23,13 @@ class Rereading:
     interruption.
 
     If the loader has ``state_dict`` and ``load_state_dict``, such as torchdata's ``StatefulDataLoader``, the class also
-    stores the loader's state. Then a resumed epoch continues from this state, and no batch is skipped.
+    stores the loader's state. Then a resumed epoch continues from this state, and no batch is read twice.
 
     Args:
         loader: Any iterable of batches.
         saves: Whether the run writes checkpoints. If so, the class checks the loader's state before training.
         is_shared: Whether evaluations also read this loader. If so, the loader's state does not show the position in
-            training, so the class reads and skips batches instead.
+            training, so the class reads and discards batches instead.
     """
 
     def __init__(self, loader: Iterable[Any], *, saves: bool = False, is_shared: bool = False) -> None:

@@ -33,7 +33,7 @@ def autocast(precision: str, device: torch.device) -> AbstractContextManager[Any
 class TrainStep:
     """Takes the optimizer steps of a run.
 
-    The gradient is the gradient of the mean loss over the whole batch. A batch may be split over processes, and into
+    Each step uses the gradient of the mean loss over the whole batch. A batch may be split over processes, and into
     parts whose gradients are accumulated. The parts may differ in size. The weight of a part is its number of samples
     or tokens.
     """
@@ -60,8 +60,8 @@ class TrainStep:
     def function(self) -> _Step:
         """Return the function that takes a step.
 
-        The arguments of this function are the batch and the number of batches trained before. The function returns the
-        numbers of samples and tokens in the batch.
+        The arguments of this function are the batch and the number of earlier batches of the run. The function returns
+        the numbers of samples and tokens in the batch.
         """
         if self._settings.is_plain and self._processes.world_size == 1 and not self.keeps_loss:
             return self._plain()

@@ -38,9 +38,9 @@ class Task:
 
     A batch is a pair ``(inputs, targets)`` or a mapping.
 
-    - Pair: The model is called as ``model(inputs)``; as ``model(*inputs)`` if the inputs are a tuple or list; as
-      ``model(**inputs)`` if the inputs are a mapping. The loss is ``loss(outputs, targets)``.
-    - Mapping: The model is called as ``model(**batch)``. The loss is ``loss(outputs, batch)``. If no loss is given, the
+    - Pair: The task calls ``model(inputs)``. If the inputs are a tuple or list, the call is ``model(*inputs)``. If the
+      inputs are a mapping, the call is ``model(**inputs)``. The loss is ``loss(outputs, targets)``.
+    - Mapping: The task calls ``model(**batch)``. The loss is ``loss(outputs, batch)``. If no loss is given, the
       model must compute the loss, as ``outputs.loss`` or ``outputs["loss"]``.
 
     The arguments are those of the :class:`~ssr_hydra.trainer.Trainer` and of its settings ``counts`` and ``step``.
@@ -259,8 +259,8 @@ class Task:
         tokens. If a metric returns one value per batch, this value is weighted by the batch's number of samples. If a
         metric returns values per sample or token, each value has weight 1. For a metric object, the method calls
         ``reset``, then ``update`` with every batch, then ``compute``. A loss may have an attribute ``aligned``, as
-        :func:`~ssr_hydra.models.next_token_loss` has. Then ``update`` gets the results of
-        ``loss.aligned(outputs, targets)``.
+        :func:`~ssr_hydra.models.next_token_loss` has. If the loss has this attribute, ``update`` gets the results
+        of ``loss.aligned(outputs, targets)``.
 
         The model is in evaluation mode during the call. At the end, the method restores the modes of all modules and
         the global random state.

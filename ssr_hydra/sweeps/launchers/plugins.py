@@ -123,7 +123,7 @@ def queue_watcher() -> Any:
     """Return a replacement for the watcher with which submitit reads the states of Slurm jobs.
 
     submitit's watcher calls ``sacct``. On a cluster without accounting, ``sacct`` returns nothing, so submitit would
-    wait for a killed job forever. The replacement calls ``squeue``, which lists jobs that wait, run, or were requeued.
+    wait forever for a killed job. The replacement calls ``squeue``, which lists jobs that wait, run, or were requeued.
     All other jobs have ended.
     """
     from submitit.slurm.slurm import SlurmInfoWatcher

@@ -22,10 +22,10 @@ class Trace:
     """A schedule as the vertices of a polygonal line, sampled from the first to the last time in ``breaks``.
 
     The class computes alpha just before each break and at the break, so the time of a jump at a break is exact. Between
-    two breaks, it halves intervals until the curve is straight in each interval. If a jump is not at a break, a tiny
-    interval around the jump remains. If alpha changes exactly at the fraction with the smallest denominator in this
-    interval, the jump is at this fraction. Otherwise the jump is at the end of the interval. A run has no batch at its
-    end, so the last vertex has alpha just before the end.
+    two breaks, the class halves intervals until the curve is straight in each interval. If a jump is not at a break, a
+    tiny interval around the jump remains. If alpha changes exactly at the fraction with the smallest denominator in
+    this interval, the jump is at this fraction. Otherwise the jump is at the end of the interval. A run has no batch at
+    its end, so the last vertex has alpha just before the end.
 
     Args:
         alpha: Function from time to alpha.

@@ -47,7 +47,7 @@ class TorchCurve(Scheduler):
 
     @classmethod
     def of(cls, schedulers: list[tuple[str, Any]], lr: float | None, use_stepwise_scheduler: bool | None) -> TorchCurve:
-        """Create the curve from pairs of a path and a scheduler."""
+        """Create the curve from pairs (path, scheduler)."""
         for path, scheduler in schedulers:
             if isinstance(scheduler, ReduceLROnPlateau):
                 rule = "has no curve without a run, because it depends on a metric"

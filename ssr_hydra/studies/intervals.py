@@ -268,7 +268,7 @@ def dunnett(df: float, count: int, quantile: float) -> float:
     Args:
         df: Degrees of freedom of the errors.
         count: The number of other values.
-        quantile: 1 minus the probability that the value wrongly exceeds any of the other values.
+        quantile: 1 minus the probability that the value wrongly exceeds at least one of the other values.
 
     Example:
         >>> round(dunnett(20.0, 3, 0.95), 2), round(dunnett(20.0, 1, 0.95), 3)
@@ -347,7 +347,7 @@ def first_at_least(x: _Array, y: _Array, level: float = 0.0) -> float:
 
 @dataclass(frozen=True)
 class Batch:
-    """The number of additional seeds that make an interval as narrow as requested.
+    """A number of additional seeds that makes an interval as narrow as requested.
 
     Attributes:
         half: The requested half-width of the interval.

@@ -29,7 +29,7 @@ def check_path(path: str | Path, field: str) -> Path:
     try:
         os.lstat(path)
     except ValueError:  # NUL raises a ValueError; a character that cannot be encoded raises a subclass of ValueError
-        rule = "must be a path without NUL, in characters that the file system supports"
+        rule = "must have only characters that the file system supports, and no NUL"
         raise PathError(field, str(path), rule, "use a different name") from None
     except OSError as error:
         if error.errno == errno.ENAMETOOLONG:

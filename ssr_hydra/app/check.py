@@ -254,7 +254,7 @@ def _with_stand_ins(node: Any, path: str) -> Any:
     if not isinstance(node, list):
         if isinstance(node, str) and node in _SCHEDULERS and _PART.search(path):
             raise WrongTypeError(
-                path, node, "must be a scheduler, not its name", f"choose it by scheduler@{path}={node}"
+                path, node, "must be a scheduler, not the name of a scheduler", f"write scheduler@{path}={node}"
             )
         return node
     return [_with_stand_ins(value, f"{path}[{index}]") for index, value in enumerate(node)]

@@ -80,7 +80,8 @@ def check_fields(node: Mapping[str, Any], config: Any, path: str, *, is_complete
             for choice, each in GROUPS.get(group, {}).items():
                 if config in (each, type(each)) and choice != _BASES.get(group):
                     chosen = f"[{choice}]" if group in ("callbacks", "logger") else choice
-                    fix += f", or choose the preset: {group}={chosen}, in a YAML file defaults: [{choice}, _self_]"
+                    fix += f", or choose the preset with {group}={chosen} "
+                    fix += f"(in a YAML file, with defaults: [{choice}, _self_])"
             raise MissingValueError(f"{path}.{key}", None, "is missing", fix)
 
 

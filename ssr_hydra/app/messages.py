@@ -163,7 +163,7 @@ def _several(overrides: Sequence[str]) -> InputError | None:
         if set(names) <= set(GROUPS[group]):
             fix = f"to sweep over these choices, write -m {group}={','.join(names)}"
             if group == "scheduler":
-                fix += "; to multiply them, scheduler=product with a factor for each"
+                fix += "; to multiply these schedulers, write scheduler=product with one factor for each"
             return WrongTypeError(group, value, "must be one choice", fix)
     return None
 

@@ -363,7 +363,7 @@ def _check_study(cfg: DictConfig) -> None:
         raise FormatError("study", study, rule, "e.g. study=first, or study=results/first")
     workers = cfg.get("workers")
     if workers is not None and workers < 1:
-        rule = "must be a whole number of at least 1, or null for as many jobs as fit the machine"
+        rule = "must be a whole number of at least 1, or null for as many jobs as fit on the machine"
         raise RangeError("workers", workers, rule, "e.g. workers=2")
     if cfg.get("study_code", "same") not in STUDY_CODES:
         raise UnknownNameError("study_code", cfg.study_code, "unknown value", did_you_mean(cfg.study_code, STUDY_CODES))

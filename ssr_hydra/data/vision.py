@@ -110,7 +110,7 @@ def _read_images(
     if not folder.exists():
         if not download:
             rule = f"does not have {name} (looked for {folder})"
-            raise PathError("root", root_option, rule, "set download=true, or set root to the folder that has it")
+            raise PathError("root", root_option, rule, f"set download=true, or root to the folder of {name}")
         _download(cls, name, root, folder)
     try:
         dataset = cls(os.fspath(root), train=split == "train", download=False)

@@ -88,7 +88,7 @@ def _aligned(outputs: Any, targets: Any) -> tuple[Tensor, Tensor]:
     shifted = not isinstance(targets, Tensor)
     labels = _part(targets, "labels") if shifted else targets
     if not isinstance(labels, Tensor):
-        rule = "must be a tensor of shape [N, L], or a mapping with the key labels"
+        rule = "must be a tensor of shape [N, L], or a mapping with the key 'labels'"
         raise WrongTypeError("targets", type(targets).__name__, rule, "pass a tensor or {'labels': tensor}")
     if not isinstance(logits, Tensor) or logits.ndim != 3 or logits.shape[:2] != labels.shape:
         actual = tuple(logits.shape) if isinstance(logits, Tensor) else type(outputs).__name__

@@ -96,10 +96,15 @@ def _report_folder(args: argparse.Namespace) -> Path:
 def _check_source(args: argparse.Namespace) -> None:
     """Check that the input is either studies or a CSV file, and that the options fit. Otherwise raise an InputError."""
     if args.csv is None and not args.studies:
-        fix = "name one or more folders of studies, or a table as --csv FILE"
+        fix = "pass one or more folders of studies, or a table as --csv FILE"
         raise MissingValueError("STUDY", None, "must be given", fix)
     if args.csv is not None and args.studies:
-        raise ConflictError("STUDY", args.studies[0], "cannot be used with --csv", "make one report for each")
+        raise ConflictError(
+            "STUDY",
+            args.studies[0],
+            "cannot be used with --csv",
+            "make one report of the studies, and one of the table",
+        )
     table = next((path for path in args.studies if Path(path).suffix.lower() in (".csv", ".tsv")), None)
     if table is not None and Path(table).is_file():
         rule = "must be a folder (got a table)"
@@ -115,7 +120,7 @@ def _check_source(args: argparse.Namespace) -> None:
         raise MissingValueError("--csv", args.csv, rule, "e.g. --ssr ssr --quality accuracy")
     elif args.objective is not None:
         raise ConflictError(
-            "--objective", args.objective, "cannot be used with --csv", "name the column as --quality COL"
+            "--objective", args.objective, "cannot be used with --csv", "give the column as --quality COL"
         )
 
 

@@ -218,7 +218,7 @@ class PiecewiseLinearScheduler(Scheduler):
                 raise WrongTypeError(field, pair, "must be a pair of time and alpha", fix)
             time = as_duration(pair[0], field, above_zero=False)
             if checked and checked[-1][0].unit is time.unit and time <= checked[-1][0]:
-                raise RangeError(field, str(time), f"must be after the previous time, {checked[-1][0]}", fix)
+                raise RangeError(field, str(time), f"must be after the previous time ({checked[-1][0]})", fix)
             checked.append((time, multiplier(pair[1], field)))
         put(self, points=tuple(checked))
 

@@ -49,7 +49,9 @@ def check_scheduler(part: object, field: str = "scheduler") -> None:
     """Raise an InputError if a value is neither a function nor a scheduler of this package."""
     if type(part).__module__.startswith(_TORCHS):
         rule = "must be a scheduler of this package or a function of (state, ssr), not a torch scheduler"
-        fix = "to multiply both, write scheduler: [{...}, {...}] in a YAML file, or Trainer(schedulers=[...])"
+        fix = (
+            "to multiply both schedulers, write scheduler: [{...}, {...}] in a YAML file, or Trainer(schedulers=[...])"
+        )
         raise WrongTypeError(field, type(part).__name__, rule, fix)
     if not callable(part) or isinstance(part, type):
         rule = "must be a scheduler or a function of (state) or (state, ssr)"

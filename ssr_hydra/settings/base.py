@@ -131,7 +131,7 @@ def one_of(value: Any, field: str, choices: Sequence[str]) -> str:
 def function(value: Any, field: str) -> None:
     """Raise an InputError unless a value is None or can be called."""
     if value is not None and not callable(value):
-        raise WrongTypeError(field, value, "must be a function", f"give a function, or leave {field} out")
+        raise WrongTypeError(field, value, "must be a function", f"give a function, or leave out {field}")
 
 
 def interval(value: Any, field: str) -> None:

@@ -43,7 +43,7 @@ class CountSettings:
         for name in ("samples_per_batch", "tokens_per_batch"):
             value = getattr(self, name)
             if value is not None and exact(value, name) <= 0:
-                raise RangeError(name, value, "must be a finite number above 0", f"write e.g. 16, or leave {name} out")
+                raise RangeError(name, value, "must be a finite number above 0", f"write e.g. 16, or leave out {name}")
         interval(self.iteration_length, "iteration_length")
         if self.iteration_length is not None:
             time = as_time(self.iteration_length, "iteration_length")

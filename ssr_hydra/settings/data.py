@@ -66,5 +66,5 @@ class DataSettings:
             if getattr(self, name) is not None:
                 count(getattr(self, name), name, 1)
         if self.prefetch_factor is not None and self.num_workers == 0:
-            fix = "set num_workers, or leave prefetch_factor out (null)"
+            fix = "set num_workers, or set prefetch_factor to null"
             raise ConflictError("prefetch_factor", self.prefetch_factor, "has no effect without workers", fix)

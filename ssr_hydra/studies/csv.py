@@ -264,7 +264,7 @@ def _check_distinct(named: Sequence[tuple[str, str]]) -> None:
     for field, name in named:
         other = fields.setdefault(name, field)
         if other != field and not (other == "ssr" and field in _TIMES) and not (other == "quality" and field in _NOISE):
-            raise ConflictError(field, name, f"cannot also be the column of {other}", "name each column once")
+            raise ConflictError(field, name, f"cannot also be the column of {other}", "use each column only once")
 
 
 def _check_one_row(frame: pd.DataFrame, summarized: Mapping[int, Any]) -> None:
@@ -326,7 +326,9 @@ def _read_table(path: Path, column_names: Sequence[str]) -> tuple[list[str], lis
                     reason = f"{len(cells)} cell{'s' * (len(cells) > 1)}, but the header has {len(header)}"
                     problems.append(Problem(f"{path}:{line}", "torn", reason))
         except (csv.Error, UnicodeDecodeError) as error:
-            raise PathError("csv", str(path), f"must be a CSV in UTF-8 ({error})", "save it in this format") from None
+            raise PathError(
+                "csv", str(path), f"must be a CSV in UTF-8 ({error})", "save the table in this format"
+            ) from None
     return [name.strip() for name in header], lines, columns, problems
 
 
@@ -345,7 +347,7 @@ def _time_column(columns: dict[str, str | None]) -> tuple[str, str | None]:
         return "seconds", None
     if len(times) > 1:
         (unit, name), (first, _) = times[1], times[0]
-        raise ConflictError(unit, name, f"cannot be used with {first}", "name only one column of times")
+        raise ConflictError(unit, name, f"cannot be used with {first}", "choose only one column of times")
     (unit, name) = times[0]
     says = {_UNIT_NAMES[word] for word in re.split(r"[^a-z]+", name.lower()) if word in _UNIT_NAMES}
     if len(says) == 1 and unit not in says:
@@ -386,7 +388,7 @@ def _recipe_names(keys: Iterable[tuple[str, ...]], columns: list[str], stem: str
 
 
 def _check_named(frame: pd.DataFrame, rest: Mapping[str, Sequence[str]], recipes: list[str]) -> None:
-    """Raise an InputError if rows with the same recipe and SSR differ in a column that no option names.
+    """Raise an InputError if rows with the same recipe and SSR differ in a column that is not in any option.
 
     Rows with the same recipe and SSR count as seeds of one recipe, but the column may distinguish recipes.
     """
@@ -403,8 +405,8 @@ def _check_named(frame: pd.DataFrame, rest: Mapping[str, Sequence[str]], recipes
     row = next(iter(unlike.values()))
     lines = " and ".join(frame["job"].iloc[[first[row], row]])
     rule = (
-        f"lines {lines} have the same recipe and ssr {frame['ssr'].iloc[row]:g}, but differ in columns that no option "
-        f"names: {_column_names(list(unlike))}"
+        f"lines {lines} have the same recipe and ssr {frame['ssr'].iloc[row]:g}, but differ in columns that are not in "
+        f"any option: {_column_names(list(unlike))}"
     )
     fix = "pass each column to an option: recipe if it distinguishes recipes, seed if it has seeds, otherwise pool"
     raise ConflictError("recipe", ", ".join(recipes) or None, rule, fix)

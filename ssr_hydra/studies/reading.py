@@ -65,7 +65,7 @@ def load(
     for folder in folders:
         reading.add(folder)
     if not reading.runs and not reading.problems:
-        raise PathError("study", [str(folder) for folder in folders], "no runs found", "name the folder of a study")
+        raise PathError("study", [str(folder) for folder in folders], "no runs found", "give the folder of a study")
     return reading.study(tuple(folders), objective, direction)
 
 
@@ -102,7 +102,7 @@ class _Reading:
         root = source.parent if source.name == RESULT and source.is_file() else source
         if not root.is_dir():
             rule = "must be a folder (got a file)" if source.exists() else "folder not found"
-            raise PathError("study", str(source), rule, "name the folder of a study")
+            raise PathError("study", str(source), rule, "give the folder of a study")
         jobs = sorted((os.path.relpath(folder, root) for folder in run_folders(root, _OF_A_RUN)), key=_natural)
         # The folder of a study may be the root, or any folder between the root and a run.
         for place in sorted({root, *(root / above for job in jobs for above in PurePath(job).parents)}):
@@ -209,10 +209,10 @@ class _Reading:
                 f"{name} ({count} {'run' if count == 1 else 'runs'})" for name, count in objectives.items()
             )
             raise MismatchError(
-                "objective", None, rule, "name a metric that all runs have, or load the runs separately"
+                "objective", None, rule, "choose a metric that all runs have, or load the runs separately"
             )
         if not objectives:
-            fix = f"name one of {', '.join(metric_names)}" if metric_names else "load runs that have a metric"
+            fix = f"choose one of {', '.join(metric_names)}" if metric_names else "load runs that have a metric"
             rule = "must be given, because the configs of the runs have no objective"
             raise MissingValueError("objective", None, rule, fix)
         return next(iter(objectives))

@@ -155,7 +155,7 @@ def _hint(error: BaseException, batch: Any, model: nn.Module, loss: Callable[...
                 f"a mapping is passed as model(**batch), and forward accepts {_taken(model)}: rename the batch's keys"
             )
         if not is_own and home.startswith("torch.") and isinstance(error, (AttributeError, TypeError)):
-            rule = "for a mapping the loss is called with (outputs, batch), but this loss compares outputs with targets"
+            rule = "the loss of a mapping is called with (outputs, batch), but this loss compares outputs with targets"
             return f"{rule}: set loss to null if the model returns its own loss, or use pairs (inputs, targets)"
         return f"a mapping is passed as model(**batch), and forward accepts {_taken(model)}"
     inputs, targets = batch

@@ -337,9 +337,9 @@ def _entry(
 def _check_moves(entry: SchedulerEntry, state: State, stepwise: bool | None) -> None:
     """Refuse a scheduler without an explicit pace if the run ends before the scheduler's first step."""
     if entry.instance is None:
-        fix = "set pace='batch', or pace='epoch' on purpose"
+        fix = "set pace='batch', or set pace='epoch' if you mean epochs"
     else:
-        fix = "use Paced(scheduler, 'batch'), or Paced(scheduler, 'epoch') on purpose"
+        fix = "use Paced(scheduler, 'batch'), or use Paced(scheduler, 'epoch') if you mean epochs"
     if isinstance(entry.description, TorchScheduler):
         with within(entry.field):
             entry.description.check_moves(state, stepwise, fix)

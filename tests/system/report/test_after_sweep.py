@@ -49,7 +49,7 @@ def test_message_names_the_truncated_records(tmp_path: Path) -> None:
 
 
 def test_reason_for_a_missing_report_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert told(tmp_path) == "No report: no runs found (name the folder of a study).\n"
+    assert told(tmp_path) == "No report: no runs found (give the folder of a study).\n"
     write_run(tmp_path / "0", metric="eval/foo")
     assert bare(told(tmp_path)) == bare(
         "No report: the name eval/foo does not show whether higher is better (write max or min: "

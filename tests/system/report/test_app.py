@@ -130,7 +130,7 @@ def test_labels_replace_names_in_every_file_of_the_report(resnet50: Path, capsys
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ("", "error: STUDY=None: must be given; name one or more folders of studies, or a table as --csv FILE"),
+        ("", "error: STUDY=None: must be given; pass one or more folders of studies, or a table as --csv FILE"),
         ("s --csv t.csv --ssr a --quality b", "STUDY='s': cannot be used with --csv; make one"),
         ("s --seed seed", "error: --seed='seed': cannot be used without a table; add --csv FILE"),
         ("t.csv", "error: STUDY='t.csv': must be a folder (got a table); use --csv t.csv --ssr COL --quality COL"),
@@ -138,7 +138,7 @@ def test_labels_replace_names_in_every_file_of_the_report(resnet50: Path, capsys
         ("--csv t.csv --ssr x --quality y --direction max --price-per-hour 3", "--price-per-hour=3.0: some runs"),
         ("--csv t.csv --ssr a", "--csv='t.csv': needs --ssr COL --quality COL"),
         ("--csv t.csv --ssr a --quality b --objective c", "--objective='c': cannot be used with --csv"),
-        ("nowhere", "error: STUDY='nowhere': folder not found; name the folder of a study"),
+        ("nowhere", "error: STUDY='nowhere': folder not found; give the folder of a study"),
         (".", "no runs found"),
         ("s --tolerance -1", "error: --tolerance=-1.0: must be a finite number above 0"),
         ("s --equal time", "error: --equal='time': must be one of seconds, steps, ssr; see --help"),

@@ -100,12 +100,12 @@ def test_any_hydra_error_becomes_one_line(message: str) -> None:
         ("~callbacks", "callbacks='~callbacks': has no choice to remove; for none, write callbacks=[]"),
         (
             "optimizer=custom optimizer._target_=torch.optim.SGD",
-            "optimizer.lr=None: is missing; set optimizer.lr, or choose the preset: optimizer=sgd, in a YAML file "
-            "defaults: [sgd, _self_]",
+            "optimizer.lr=None: is missing; set optimizer.lr, or choose the preset with optimizer=sgd (in a YAML file, "
+            "with defaults: [sgd, _self_])",
         ),
         (
             "+callbacks.e._target_=ssr_hydra.callbacks.EMA",
-            "callbacks.e.decay=None: is missing; set callbacks.e.decay, or choose the preset: callbacks=[ema], ",
+            "callbacks.e.decay=None: is missing; set callbacks.e.decay, or choose the preset with callbacks=[ema] (",
         ),
         ("checkpoint.enabled=maybe", "checkpoint.enabled='maybe': must be true or false; e.g. checkpoint.enabled=true"),
         (

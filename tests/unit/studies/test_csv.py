@@ -246,14 +246,14 @@ def test_rows_that_differ_in_unnamed_columns_are_refused(tmp_path: Path) -> None
     with refused("recipe", ConflictError) as caught:
         from_csv(path, "ssr", "acc")
     assert str(caught.value) == (
-        "recipe=None: lines 2 and 4 have the same recipe and ssr 1, but differ in columns that no option names: "
+        "recipe=None: lines 2 and 4 have the same recipe and ssr 1, but differ in columns that are not in any option: "
         "'method', 'host', 'seed'; pass each column to an option: recipe if it distinguishes recipes, seed if it has "
         "seeds, otherwise pool"
     )
     # If only seed is named, the linear runs would count as duplicates of the cosine runs.
     with refused("recipe", ConflictError):
         from_csv(path, "ssr", "acc", seed="seed")
-    with refused("recipe", ConflictError, match="no option names: 'host'; "):
+    with refused("recipe", ConflictError, match="not in any option: 'host'; "):
         from_csv(path, "ssr", "acc", recipe="method", seed="seed")
     study = from_csv(path, "ssr", "acc", recipe="method", seed="seed", pool=["host"])
     assert (study.recipes, summary(study)["n"].tolist()) == (("cosine", "linear"), [2, 2, 2, 2])
@@ -275,7 +275,7 @@ def test_column_that_differs_between_runs_of_one_recipe_and_ssr_must_be_named(
 ) -> None:
     rows = "".join(f"{ssr},0.5,{value}\n" for ssr, value in zip((1, 1, 2, 2), values, strict=True))
     path = written(tmp_path, f"ssr,acc,{column}\n{rows}")
-    with refused("recipe", ConflictError, match=f"no option names: '{column}'; "):
+    with refused("recipe", ConflictError, match=f"not in any option: '{column}'; "):
         from_csv(path, "ssr", "acc")
     assert summary(from_csv(path, "ssr", "acc", pool=[column]))["n"].tolist() == [2, 2]
     assert len(summary(from_csv(path, "ssr", "acc", recipe=column))) > 2

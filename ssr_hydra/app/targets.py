@@ -327,7 +327,7 @@ def locate(name: str, trust: Iterable[str] = (), field: str = "_target_") -> Cal
     for attribute in rest:
         if (isinstance(target, ModuleType) and target is not module) or not hasattr(target, attribute):
             fix = "check the spelling"
-            if getattr(module, "__file__", None) is None:  # the module is probably the folder that contains the package
+            if getattr(module, "__file__", None) is None:  # Python probably imported the folder around the package
                 folder = next(iter(module.__path__))
                 fix += f", or start in the folder with the package, because {folder} has no __init__.py"
             raise UnknownNameError(field, name, f"{module_name} does not define {'.'.join(rest)}", fix)

@@ -50,10 +50,10 @@ class Options:
         confidence: The confidence of every interval.
         reference: The recipe with which the other recipes are compared; None for the first recipe.
         equal: The axis on which budgets are equal when recipes are compared: ``seconds`` of training, ``steps``, or
-            ``ssr``. If ``equal`` is None, the axis is ``steps`` in three cases: the recipes differ only in schedules
-            and in numeric arguments of the optimizer; their seconds were measured under different conditions; or their
-            times per step differ by at most a tenth, or only by the noise of the clock. In all other cases, the axis is
-            ``seconds``. A table without steps uses SSRs instead of steps.
+            ``ssr``. If ``equal`` is None, the axis is ``steps`` in these cases: the recipes differ only in schedules
+            and in numeric arguments of the optimizer; their seconds were measured under different conditions; their
+            times per step differ by at most a tenth; their times per step differ only by the noise of the clock. In all
+            other cases, the axis is ``seconds``. A table without steps uses SSRs instead of steps.
         noise: With ``pooled``, intervals use the noise of all SSRs and recipes. With ``cell``, an interval is the plain
             t interval of the runs of one recipe and SSR.
         labels: Names to show instead of the names of the metric and the recipes: ``{"eval/accuracy": "Accuracy"}``.

@@ -161,7 +161,7 @@ class StudyLauncher:
         left = {job: None for job, state in states.items() if not state.has_ended}
         free = []
         for job in self._folder.take_over([job for job in left if states[job] is not JobState.RUNNING]):
-            # Read the status again: the other sweep may have finished the job just before that sweep ended.
+            # Read the status again: the sweep that ran the job may have completed the job just before it ended.
             state = state_of(job)
             if state is JobState.RUNNING:
                 continue

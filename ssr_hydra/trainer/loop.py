@@ -378,7 +378,7 @@ class Loop:
     def _save_and_leave(self, then: int) -> int:
         """Write a checkpoint if one is due or the run must stop. End the run if a stop signal has arrived.
 
-        The training clock has counted the time up to ``then``. Return the new start time of the training clock.
+        ``then`` is the time up to which the training clock has counted. Return the time from which it must count again.
         """
         stop, save = self._stop, self.save
         leaving = bool(stop.number) and not (self._ended and not self._pending)

@@ -188,7 +188,7 @@ def test_timestamp_is_an_immutable_value() -> None:
 # Comparison, as with Composer's
 
 
-def test_timestamp_is_compared_with_a_time_in_the_unit_of_the_time() -> None:
+def test_comparison_of_a_timestamp_with_a_time_uses_the_unit_of_the_time() -> None:
     now = Timestamp(epoch=3, batch=30, sample=960, token=9600, seconds=1.5)
     for same in ("3ep", Time("30ba"), "960sp", Time(9600, "tok"), "1.5sec", ForeignTime(30, "ba")):
         assert now == same

@@ -45,7 +45,7 @@ def test_multiplicative_lr_calls_its_function_once_per_whole_step() -> None:
     assert course.rates(Timestamp(batch=1), [8.0]) == [8.0]  # the clock may go back, because this is a function of time
 
 
-def test_function_for_ints_is_accepted_if_all_steps_are_whole() -> None:
+def test_function_that_takes_only_ints_is_accepted_if_all_steps_are_whole() -> None:
     course = LambdaLR(lambda step: TABLE[step], pace="batch").bind(State("60ba"), 0.5)
     assert [course.rates(Timestamp(batch=k), [1.0])[0] for k in range(3)] == [1.0, 0.25, 0.0625]
 

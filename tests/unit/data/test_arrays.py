@@ -308,7 +308,7 @@ BAD_TABLES = [
     ("a,a\n3,4\n", {}, "path", "two columns 'a'"),
     ("a,b\n", {}, "path", "has no rows"),
     ("", {}, "path", "is empty"),
-    ("a,b\n1,0\n", {}, "eval_fraction", "both training and evaluation"),
+    ("a,b\n1,0\n", {}, "eval_fraction", "samples for training and samples for evaluation"),
     ("a,b\n1,0\n2,1\n", {"inputs": ["a", "b"]}, "inputs", "both an input and a target"),
     ("a,b\n1,0\n2,1\n", {"targets": ["a", "b"], "inputs": []}, "inputs", "at least one column"),
     ("a,b,c\n1,0,1\n2,1,1\n", {"targets": ["b", "c"]}, "targets", "one column"),

@@ -239,7 +239,7 @@ def adamw() -> AdamW:
 @pytest.mark.parametrize(
     ("schedules", "field", "says"),
     [
-        ({"lr": LinearScheduler()}, "schedules.lr", "set scheduler"),
+        ({"lr": LinearScheduler()}, "schedules.lr", "set 'scheduler' instead"),
         ({"momentum": LinearScheduler()}, "schedules.momentum", "use one of beta1, beta2, eps, weight_decay"),
         ({"betas": LinearScheduler()}, "schedules.betas", "no param group has this field"),
         ({"beta3": LinearScheduler()}, "schedules.beta3", "no param group has this field"),

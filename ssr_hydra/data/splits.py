@@ -34,8 +34,8 @@ def hold_out(labels: NDArray[Any], share: float, seed: int) -> NDArray[np.bool_]
     """
     total = round(fraction(share, "eval_fraction") * len(labels))
     if not 0 < total < len(labels):
-        rule = f"must leave samples for training and samples for evaluation (there are {len(labels)} samples)"
-        raise RangeError("eval_fraction", share, rule, "try 0.2, or use more samples")
+        rule = f"must leave samples for training and samples for evaluation (total number of samples: {len(labels)})"
+        raise RangeError("eval_fraction", share, rule, "write 0.5" if len(labels) > 1 else "use at least two samples")
     classes, counts = np.unique(labels, return_counts=True)
     exact = share * counts
     n_held_out = np.floor(exact).astype(int)

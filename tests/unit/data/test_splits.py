@@ -5,6 +5,7 @@ import pytest
 from refusals import refused
 
 from ssr_hydra.data.splits import hold_out
+from ssr_hydra.errors import RangeError
 
 
 def test_split_is_stratified_and_the_total_is_exact() -> None:
@@ -26,3 +27,11 @@ def test_the_split_is_a_function_of_the_seed() -> None:
 def test_fraction_that_leaves_a_split_empty_is_refused(fraction: float) -> None:
     with refused("eval_fraction"):
         hold_out(np.zeros(10), fraction, 0)
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 10])
+def test_fix_for_an_empty_split_works(count: int) -> None:
+    with refused("eval_fraction", RangeError, "at least two samples" if count == 1 else "write 0.5"):
+        hold_out(np.zeros(count), 0.01, 0)
+    if count > 1:
+        assert 0 < hold_out(np.zeros(count), 0.5, 0).sum() < count

@@ -1,4 +1,4 @@
-"""The app in a separate process."""
+"""A run of the app on a full disk."""
 
 from __future__ import annotations
 

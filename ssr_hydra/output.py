@@ -14,9 +14,16 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any, NoReturn, TextIO
 
-from ssr_hydra.errors import ConflictError, FormatError, MissingValueError, UnknownNameError, WrongTypeError
+from ssr_hydra.errors import ConflictError, FormatError, MissingValueError, UnknownNameError, WrongTypeError, visible
 
 _SEE = "see --help"
+_BAD_INPUT = 2
+
+
+def exit_with_error(error: object, code: int = _BAD_INPUT) -> NoReturn:
+    """Print an error in one line on stderr, and exit."""
+    print(f"error: {visible(str(error))}", file=sys.stderr)
+    sys.exit(code)
 
 
 class Parser(argparse.ArgumentParser):

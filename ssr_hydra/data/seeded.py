@@ -136,21 +136,22 @@ class SeededDataset(Dataset[Any]):
         with preserved_rng():
             if whole_batch is not None:
                 seed_global_rng(keys[0].seed)
-                return self._read("a batch", whole_batch, [key.sample for key in keys])
+                return self._read(whole_batch, [key.sample for key in keys])
             samples = []
             for index, seed in keys:
                 seed_global_rng(seed)
-                samples.append(self._read(f"sample {index}", self.dataset.__getitem__, index))
+                samples.append(self._read(self.dataset.__getitem__, index))
             return samples
 
-    def _read(self, what: str, read: Callable[[Any], Any], key: Any) -> Any:
+    def _read(self, read: Callable[[Any], Any], key: int | list[int]) -> Any:
         try:
             return read(key)
         except (InputError, RunError, MemoryError):
             raise
         except Exception as error:
-            name = f"{what} of the data set ({callable_name(self.dataset)})"
-            raise UserCodeError(f"{name}: {described_error(error)}") from error
+            what = "a batch" if isinstance(key, list) else f"sample {key}"
+            place = f"{what} of the data set ({callable_name(self.dataset)})"
+            raise UserCodeError(f"{place}: {described_error(error)}") from error
 
 
 class SeededDataLoader(DataLoader[Any]):

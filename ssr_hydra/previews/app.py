@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any, NoReturn
+from typing import Any
 
 from hydra.errors import HydraException
 from hydra.types import RunMode
@@ -25,11 +24,10 @@ from ssr_hydra.errors import (
     MissingValueError,
     UnsupportedError,
     own_message,
-    visible,
     visible_lines,
     within,
 )
-from ssr_hydra.output import Parser
+from ssr_hydra.output import Parser, exit_with_error
 from ssr_hydra.previews.result import Preview, check_count, check_lr
 from ssr_hydra.previews.schedule_curves import PreviewCurve, draw_out
 from ssr_hydra.previews.torch_curves import TorchCurve
@@ -39,7 +37,7 @@ from ssr_hydra.state import State
 from ssr_hydra.sweeps.combinations import check_job_count, combinations
 from ssr_hydra.versions import version_line
 
-_BAD_INPUT, _FAILED = 2, 1
+_FAILED = 1
 _FLAGS = {"path": "--out", "axis": "--lr", "title": "--title"}
 _FLAGS |= {rate: f"--{rate.replace('_', '-')}" for rate in RATES.values()}
 
@@ -68,20 +66,15 @@ def run(argv: Sequence[str] | None = None) -> None:
         preview = Preview(tuple(_curves(args)))
         written = preview.save(args.out, axis=args.axis, normalize=args.normalize, title=args.title)
     except InputError as error:
-        _exit(_as_flag(error))
+        exit_with_error(_as_flag(error))
     except (HydraException, OmegaConfBaseException) as error:
-        _exit(explain(error, overrides))
+        exit_with_error(explain(error, overrides))
     except Exception as error:
         message = own_message(error)
         if message is None:
             raise
-        _exit(message, _FAILED)
+        exit_with_error(message, _FAILED)
     print(visible_lines("\n".join([preview.table(), "", *map(str, written)])), flush=True)
-
-
-def _exit(error: InputError | str, code: int = _BAD_INPUT) -> NoReturn:
-    print(f"error: {visible(str(error))}", file=sys.stderr)
-    sys.exit(code)
 
 
 def _as_flag(error: InputError) -> InputError:

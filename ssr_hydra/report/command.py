@@ -7,11 +7,10 @@ import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
 
 import ssr_hydra
 from ssr_hydra.errors import ConflictError, FormatError, InputError, MissingValueError, PathError, visible
-from ssr_hydra.output import Parser
+from ssr_hydra.output import Parser, exit_with_error
 from ssr_hydra.report.content import Content, Options, build
 from ssr_hydra.report.terminal import report_text, terminal
 from ssr_hydra.report.write import looks_at, write
@@ -19,7 +18,6 @@ from ssr_hydra.studies.csv import from_csv
 from ssr_hydra.studies.reading import load
 from ssr_hydra.studies.study import Study
 
-_BAD_INPUT = 2
 _FLAGS = {"study": "STUDY", "reference": "--reference", "price_per_hour": "--price-per-hour"}
 _COLUMNS = (
     "ssr", "quality", "seconds", "minutes", "hours", "steps", "recipe", "seed", "status", "n", "sd", "se", "pool",
@@ -50,9 +48,9 @@ def run(argv: Sequence[str] | None = None) -> None:
         except InputError as error:
             raise _as_flag(error, args) from None
     except InputError as error:
-        _exit(str(error))
+        exit_with_error(error)
     except OSError as error:
-        _exit(f"{error.filename or ''}: {error.strerror or error}".removeprefix(": "))
+        exit_with_error(f"{error.filename or ''}: {error.strerror or error}".removeprefix(": "))
     print(report_text(content, *terminal(sys.stdout), sys.stdout), "", visible(str(page)), sep="\n", flush=True)
 
 
@@ -141,11 +139,6 @@ def _label(text: str) -> tuple[str, str]:
     if not equals:
         raise FormatError("--label", text, "must be NAME=LABEL", "e.g. --label eval/accuracy=Accuracy")
     return name, label
-
-
-def _exit(message: str) -> NoReturn:
-    print(f"error: {visible(message)}", file=sys.stderr)
-    sys.exit(_BAD_INPUT)
 
 
 def _parser() -> Parser:

@@ -222,7 +222,7 @@ def _end(code: int) -> None:
     try:
         for stream in filter(None, (sys.stdout, sys.stderr)):
             stream.flush()
-    except (OSError, ValueError):  # nobody reads the output, or it is closed
+    except (OSError, ValueError):  # the output has no reader, or is closed
         code = code or 120
     if code < 0:
         signal.signal(-code, signal.SIG_DFL)

@@ -131,7 +131,7 @@ def test_class_names_are_unique_and_function_names_are_nearly_unique() -> None:
     assert [name for name, count in Counter(classes).items() if count > 1] == []
     functions = [node.name for tree in TREES.values() for node in tree.body if isinstance(node, ast.FunctionDef)]
     # Every command has these functions, with the same purpose.
-    of_commands = {"main", "run", "_parser", "_exit", "__getattr__"}
+    of_commands = {"main", "run", "_parser", "__getattr__"}
     assert {name for name, count in Counter(functions).items() if count > 2} <= of_commands
 
 

@@ -36,17 +36,19 @@ class ProcessLauncher(Launcher):
 
 
 class StudySweeper(Sweeper):
-    """The sweeper ``hydra/sweeper=study``; see :class:`ssr_hydra.sweeps.sweeper.StudySweeper`."""
+    """The sweeper ``hydra/sweeper=study``; see :func:`ssr_hydra.sweeps.sweeper.run_sweep`."""
 
-    def __init__(self, **settings: Any) -> None:
-        from ssr_hydra.sweeps import sweeper
-
-        self.sweeper = sweeper.StudySweeper(**settings)
+    def __init__(self, max_batch_size: int | None = None, params: object = None) -> None:
+        del params  # preflight has already read the params
+        self.max_batch_size = max_batch_size
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """See Hydra's ``Sweeper``."""
-        self.sweeper.setup(hydra_context=hydra_context, task_function=task_function, config=config)
+        self._setup = hydra_context, task_function, config
 
-    def sweep(self, arguments: list[str]) -> Any:
+    def sweep(self, arguments: list[str]) -> None:
         """See Hydra's ``Sweeper``."""
-        return self.sweeper.sweep(arguments)
+        from ssr_hydra.sweeps.sweeper import run_sweep
+
+        del arguments  # preflight has already read the arguments
+        run_sweep(*self._setup, self.max_batch_size)

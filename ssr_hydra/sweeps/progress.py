@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -29,14 +29,14 @@ _SHARE = 0.05  # the largest fraction of the time that this process may spend on
 class SweepProgress:
     """In the ``with`` block, read the folders of a sweep's jobs and print a line for each job that ends.
 
-    On a terminal, this class also draws progress bars: one bar for each running job, and one bar for all jobs.
-    ``live`` must be False if the jobs print to this terminal. ``states`` is the latest known status of each job.
+    On a terminal, this class also draws a progress bar for each running job and for the sweep, unless ``live`` is
+    False because the jobs print to this terminal.
     """
 
     def __init__(
-        self, folder: Path, jobs: Iterable[StudyJob], stream: TextIO, name: str, command: str, *, live: bool = False
+        self, folder: Path, jobs: Iterable[StudyJob], stream: TextIO, command: str, *, live: bool = False
     ) -> None:
-        self._folder, self._stream, self._name, self._command = folder, stream, name, command
+        self._folder, self._stream, self._name, self._command = folder, stream, folder.name, command
         self._jobs = {job.folder: job for job in jobs}
         self._weights = _weights(self._jobs.values())
         columns = columns_of([job.overrides for job in self._jobs.values()])
@@ -45,11 +45,10 @@ class SweepProgress:
         self.states: dict[Path, JobState] = {}
         self._over = threading.Event()
         self._lock = threading.Lock()
-        self._has_begun = False
         self._thread = threading.Thread(target=self._watch, name="sweep", daemon=True)
-        self._began = time.monotonic()
-        self._untimed: set[Path] = set()  # jobs that ended before the time measurement began
+        self._before: set[Path] = set()  # jobs that earlier sweeps completed
         self.look()
+        self._before, self._began = self._completed(), time.monotonic()
 
     def __enter__(self) -> SweepProgress:
         self._told = {path for path, state in self.states.items() if state.has_ended}
@@ -81,17 +80,15 @@ class SweepProgress:
     def look(self) -> None:
         """Read the status of each job whose last known status is not final."""
         with self._lock:
-            now, looked_before = clock_of(self._folder), bool(self.states)
+            now, began = clock_of(self._folder), time.monotonic()
             for path in self._jobs:
                 if path not in self.states or not self.states[path].is_final:
                     self.states[path] = read_state(path, now)
-            ended = {path for path, state in self.states.items() if state.has_ended}
-            if not looked_before:
-                self._untimed = ended
-            elif not self._has_begun and (JobState.RUNNING in self.states.values() or ended - self._untimed):
-                # Measure the time from here on. Earlier, jobs were starting, or ended before this method saw them run.
-                self._has_begun, self._began, self._untimed = True, time.monotonic(), ended
-            self._untimed &= ended  # remove failed jobs that are being retried
+            if JobState.RUNNING not in self.states.values() and self._completed() == self._before:
+                self._began = began  # no job has started, for example because the jobs wait in a queue
+
+    def _completed(self) -> set[Path]:
+        return {path for path, state in self.states.items() if state is JobState.COMPLETED}
 
     def _show(self) -> None:
         """Print the jobs that have ended since the last call, and draw the bars."""
@@ -147,12 +144,9 @@ class SweepProgress:
     def _seconds_left(self) -> float | None:
         """Return the estimated seconds until the sweep ends; None if no job has completed or all jobs have ended."""
         # Count only completed jobs, because other jobs may have trained only a small part of their steps.
-        completed = {path for path, state in self.states.items() if state is JobState.COMPLETED}
-        ended_weight = sum(self._weights[path] for path in completed - self._untimed)
+        completed = sum(self._weights[path] for path in self._completed() - self._before)
         left = sum(self._weights[path] for path, state in self.states.items() if not state.has_ended)
-        if not ended_weight or not left:
-            return None
-        return (time.monotonic() - self._began) / ended_weight * left
+        return (time.monotonic() - self._began) / completed * left if completed and left else None
 
     def _watch(self) -> None:
         wait = _SECONDS
@@ -179,7 +173,6 @@ class _Area:
             redirect_stdout=sys.stdout.isatty(),
             redirect_stderr=True,
         )
-        self.is_drawn = False
 
     @classmethod
     def on(cls, stream: TextIO) -> _Area | None:
@@ -189,13 +182,17 @@ class _Area:
                 return cls(stream)
         return None
 
+    @property
+    def is_drawn(self) -> bool:
+        return self._live.is_started
+
     def start(self) -> None:
-        self._try(self._live.start)
-        self.is_drawn = True
+        with suppress(OSError, ValueError):  # the terminal may have been closed
+            self._live.start()
 
     def stop(self) -> None:
-        self._try(self._live.stop)
-        self.is_drawn = False
+        with suppress(OSError, ValueError):
+            self._live.stop()
 
     def tell(self, text: str) -> None:
         from rich.text import Text
@@ -203,7 +200,6 @@ class _Area:
         self._console.print(Text(text), soft_wrap=True)
 
     def draw(self, name: str, bars: Sequence[tuple[str, float | None]], states: Iterable[JobState], left: str) -> None:
-        """Draw a bar for each running job, and a bar for all jobs."""
         from rich.progress_bar import ProgressBar
         from rich.table import Table
         from rich.text import Text
@@ -224,12 +220,8 @@ class _Area:
         frac = (ended + sum(part or 0.0 for _, part in bars)) / total if total else 1.0
         head = ", ".join(filter(None, [f"{name}: {line(counts)}", left]))
         grid.add_row(Text(visible(head)), ProgressBar(1.0, frac, _BAR_WIDTH), Text(f"{frac:.0%}"))
-        self._try(lambda: self._live.update(grid, refresh=True))
-
-    @staticmethod
-    def _try(act: Callable[[], object]) -> None:
-        with suppress(OSError, ValueError):  # the terminal may have been closed
-            act()
+        with suppress(OSError, ValueError):
+            self._live.update(grid, refresh=True)
 
 
 def line(counts: Mapping[JobState, int]) -> str:

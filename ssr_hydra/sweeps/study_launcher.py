@@ -1,8 +1,7 @@
 """Wrap any launcher so that a sweep skips finished jobs, retries jobs that died, and can be repeated.
 
 Hydra's launchers start each job once and keep no record of the job. If a job is killed, other jobs may die too, or the
-sweep may wait forever. If the sweep is repeated, all jobs run again. This launcher instead reads the status of each job
-from the study's folder.
+sweep may wait forever.
 """
 
 from __future__ import annotations
@@ -10,7 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TextIO
@@ -42,23 +41,11 @@ _POLL_SECONDS = 0.5
 _GRACE_SECONDS = 5.0  # a launcher must return within this time after its jobs ended or died
 _STOP_SECONDS = 30.0  # after ctrl-C, jobs on this machine must write their checkpoints within this time
 _MOST_NAMED = 8
+_DONE = (JobState.COMPLETED, JobState.DIVERGED, JobState.FAILED)  # a stopped job runs again
 
 
 class SweepError(RunError):
     """Raised if some jobs of a sweep did not complete. The message names these jobs and the reasons."""
-
-
-def run_order(jobs: Sequence[StudyJob]) -> list[StudyJob]:
-    """Return jobs in the order in which a sweep runs them: seed by seed, and in random order within a seed.
-
-    If the machine is busy for some minutes, this order spreads the slowdown over all recipes. Within a seed,
-    the jobs are sorted by their identities. Identities are digests, so this order is random, but it never changes.
-
-    Args:
-        jobs: The jobs in the order of their numbers.
-    """
-    seeds = list(dict.fromkeys(job.description.seed for job in jobs))
-    return sorted(jobs, key=lambda job: (seeds.index(job.description.seed), job.description.identity))
 
 
 class StudyLauncher:
@@ -67,6 +54,9 @@ class StudyLauncher:
     A job that has completed or diverged is not run again. A job whose process died continues from its last checkpoint,
     up to :data:`RETRIES` times. If several jobs share a process, one death can end several jobs. Then each of these
     jobs is retried alone.
+
+    Jobs run seed by seed, and within a seed in the order of their identities. Identities are digests, so the order is
+    random but never changes. If the machine is busy for some minutes, this spreads the slowdown over all recipes.
 
     Args:
         inner: The launcher that runs the jobs.
@@ -97,7 +87,8 @@ class StudyLauncher:
         self._inner, self._folder, self._plan, self._stream = inner, folder, plan, stream
         self._command, self._extra, self._places = command, extra, places or {}
         self._traits = traits = traits_of(type(inner).__name__)
-        self._at_a_time = min(filter(None, (batch, at_a_time if traits.starts_all else None)), default=None)
+        limits = batch, at_a_time if traits.starts_all else None, len(plan.jobs)
+        self._at_a_time = min(filter(None, limits), default=1)
         self._n_launched = 0  # number of jobs passed to the inner launcher
         self._jobs = {job.folder: job for job in plan.jobs}
         self._varied = columns_of([job.overrides for job in self._jobs.values()])
@@ -106,7 +97,6 @@ class StudyLauncher:
         self._silent: Counter[Path] = Counter()
         self._pulses: dict[Path, Pulse | None] = {}  # the heartbeat in a job's folder before the job is launched
         self._starts_jobs = False  # the inner launcher has started at least one job
-        self._launched: list[StudyJob] = []
 
     def run(self) -> None:
         """Run the jobs until each has ended or has died too often.
@@ -118,23 +108,24 @@ class StudyLauncher:
         states = {job: read_state(job.folder) for job in plan.mine}
         # An earlier sweep that was killed may have left running jobs. Wait for them.
         others = [*plan.others, *(job for job, state in states.items() if state is JobState.RUNNING)]
-        pending = run_order([job for job, state in states.items() if not (state.is_final or state is JobState.RUNNING)])
-        # Jobs whose process died come last: if they die again, they cannot end other jobs in the same process. Jobs
-        # that share steps come after the job that trains these steps.
-        pending.sort(key=lambda job: self._places.get(job.description.identity, states[job] is JobState.DIED))
-        pending = [job for job in pending if not self._is_given_up(job)]
-        for job in pending:
-            self._forget_failure(job)
+        seeds = list(dict.fromkeys(job.description.seed for job in plan.mine))
+
+        def place_of(job: StudyJob) -> tuple[int, int, str]:
+            # Jobs whose process died come last: if they die again, they cannot end other jobs in the same process. Jobs
+            # that share steps come after the job that trains these steps.
+            identity = job.description.identity
+            place = self._places.get(identity, states[job] is JobState.DIED)
+            return place, seeds.index(job.description.seed), identity
+
+        missing = [job for job, state in states.items() if not (state.is_final or state is JobState.RUNNING)]
+        pending = self._ready(sorted(missing, key=place_of))
         suspects = list[StudyJob]()
         folder, live = self._folder.path, self._traits.is_quiet
-        with SweepProgress(
-            folder, self._jobs.values(), self._stream, folder.name, self._command, live=live
-        ) as progress:
+        with SweepProgress(folder, self._jobs.values(), self._stream, self._command, live=live) as progress:
             try:
                 while pending or suspects or others:
                     if pending and not (suspects and self._places):
-                        most = self._at_a_time or len(pending)
-                        batch, pending = pending[:most], pending[most:]
+                        batch, pending = pending[: self._at_a_time], pending[self._at_a_time :]
                     elif suspects:
                         batch = [suspects.pop(0)]
                     else:
@@ -152,31 +143,27 @@ class StudyLauncher:
 
     def _free(self, others: list[StudyJob]) -> tuple[list[StudyJob], list[StudyJob]]:
         """Return two lists of unfinished jobs: the jobs of dead sweeps, which this sweep takes over, and the others."""
+        unfinished = {job: state for job in others if (state := read_state(job.folder)) not in _DONE}
+        taken = self._folder.take_over(job for job, state in unfinished.items() if state is not JobState.RUNNING)
+        # Read the status again: the sweep that ran a job may have completed the job just before it ended.
+        states = {job: read_state(job.folder) for job in taken}
+        left = [job for job in unfinished if states.get(job, JobState.RUNNING) is JobState.RUNNING]
+        return self._ready([job for job in taken if job not in left and states[job] not in _DONE]), left
 
-        def state_of(job: StudyJob) -> JobState:
-            state = read_state(job.folder)
-            return JobState.WAITING if state is JobState.STOPPED else state  # count a stopped job as unfinished
-
-        states = {job: state_of(job) for job in others}
-        left = {job: None for job, state in states.items() if not state.has_ended}
-        free = []
-        for job in self._folder.take_over([job for job in left if states[job] is not JobState.RUNNING]):
-            # Read the status again: the sweep that ran the job may have completed the job just before it ended.
-            state = state_of(job)
-            if state is JobState.RUNNING:
-                continue
-            del left[job]
-            if not state.has_ended:
-                self._forget_failure(job)
-                free.append(job)
-        return [job for job in free if not self._is_given_up(job)], list(left)
+    def _ready(self, jobs: Iterable[StudyJob]) -> list[StudyJob]:
+        """Return the jobs that have not died too often, without the records of their failures."""
+        ready = [job for job in jobs if not self._is_given_up(job)]
+        for job in ready:
+            with suppress(OSError, ValueError):
+                if not JobState(RunResult.load(job.folder).status).is_final:
+                    (job.folder / RESULT).unlink()
+        return ready
 
     def _run(self, batch: list[StudyJob], progress: SweepProgress) -> list[StudyJob]:
         """Launch a batch of jobs once. Return the jobs that must be launched again."""
         for job in batch:
             self._returns.pop(job.folder, None)
             self._pulses[job.folder] = Pulse.read(job.folder / HEARTBEAT)
-        self._launched = batch
         overrides, first = [self._overrides_of(job) for job in batch], self._n_launched
         self._n_launched += len(batch)
         returns: list[JobReturn] = []
@@ -197,7 +184,7 @@ class StudyLauncher:
         if error is not None and not isinstance(error, Exception):  # ctrl-C, or another signal that ends the sweep
             raise error
         self._returns.update((job.folder, returned) for job, returned in zip(batch, returns, strict=False))
-        while any(read_state(job.folder) is JobState.RUNNING for job in batch):
+        while any(_is_running(job.folder) for job in batch):
             time.sleep(_POLL_SECONDS)  # a launcher may return at the first death while other jobs still run
         states = {job.folder: read_state(job.folder) for job in batch}
         died = {folder for folder, state in states.items() if state is JobState.DIED}
@@ -210,17 +197,18 @@ class StudyLauncher:
         for job in batch:
             if states[job.folder].has_ended:
                 continue
-            failure = getattr(self._returns.get(job.folder), "_return_value", None)
+            failure = self._failure_of(job)
             # A lost job died before its first heartbeat.
             is_lost = job.folder not in died and isinstance(failure, LostJobError)
-            self._silent[job.folder] += is_lost
-            if job.folder in died or is_lost:
-                if not self._is_given_up(job):
-                    again.append(job)
+            # If the death of a different job ended the launch, this job made no attempt.
+            self._silent[job.folder] += is_lost or not moved
+            if failure is not None and job.folder not in died and not is_lost:
+                self._give_up(job, f"{type(failure).__name__}: {failure}")
+            elif not self._is_given_up(job, error):
+                again.append(job)
+                if job.folder in died or is_lost:
                     attempt = f"{self._attempts(job)} of {RETRIES}"
                     progress.tell(f"job {self._named(job)} died and is run again: {attempt}")
-            elif not self._never_starts(job, error, counts=not moved):
-                again.append(job)
         return again
 
     def _overrides_of(self, job: StudyJob) -> list[str]:
@@ -262,24 +250,30 @@ class StudyLauncher:
     def _wait_for_running(self) -> None:
         # The terminal sends ctrl-C to the jobs too. Wait until the running jobs have written their checkpoints.
         until = time.monotonic() + (0.0 if self._traits.leaves_jobs else _STOP_SECONDS)
-        while time.monotonic() < until and any(read_state(job.folder) is JobState.RUNNING for job in self._launched):
+        while time.monotonic() < until and any(map(_is_running, self._pulses)):
             time.sleep(_POLL_SECONDS)
 
     # ---- how a job ended
 
-    def _forget_failure(self, job: StudyJob) -> None:
-        with suppress(OSError, ValueError):
-            if not JobState(RunResult.load(job.folder).status).is_final:
-                (job.folder / RESULT).unlink()
+    def _failure_of(self, job: StudyJob) -> object:
+        """Return the error with which the inner launcher answered for a job; None if there is no error."""
+        returned = self._returns.get(job.folder)
+        return returned._return_value if returned is not None and returned.status is JobStatus.FAILED else None
 
-    def _is_given_up(self, job: StudyJob) -> bool:
-        """Return whether a job has died too often. If so, write a record of its failure."""
+    def _is_given_up(self, job: StudyJob, error: BaseException | None = None) -> bool:
+        """Return whether a job has died or was launched in vain too often. If so, write a record of its failure.
+
+        ``error`` is the error of the inner launcher.
+        """
         attempts = self._attempts(job)
         if attempts <= RETRIES:
             return False
-        returned, cause = self._returns.get(job.folder), KILLED
-        if returned is not None and returned.status is JobStatus.FAILED:
-            cause = str(returned._return_value)
+        failure, cause = self._failure_of(job), KILLED
+        if failure is not None:
+            cause = str(failure)
+        elif Pulse.read(job.folder / HEARTBEAT) is None:
+            cause = "it was launched and never started"
+            cause += f" ({type(error).__name__}: {error})" if error is not None else ""
         self._give_up(job, f"{cause}, {attempts} times")
         return True
 
@@ -287,24 +281,6 @@ class StudyLauncher:
         """Return how many times a job was started and died, including the starts that left no heartbeat file."""
         pulse = Pulse.read(job.folder / HEARTBEAT)
         return self._silent[job.folder] + (0 if pulse is None else pulse.attempt)
-
-    def _never_starts(self, job: StudyJob, error: BaseException | None, *, counts: bool) -> bool:
-        """Return whether to give up a job that wrote no file. If so, write a record of its failure.
-
-        The sweep gives up the job if the launcher returned an error for this job, or if there were too many launches.
-        With ``counts=False``, the latest launch does not count, because the death of a different job ended the launch.
-        """
-        self._silent[job.folder] += counts
-        returned = self._returns.get(job.folder)
-        if returned is not None and returned.status is JobStatus.FAILED:
-            failure = returned._return_value
-            self._give_up(job, f"{type(failure).__name__}: {failure}")
-            return True
-        if self._silent[job.folder] > RETRIES:
-            why = f" ({type(error).__name__}: {error})" if error is not None else ""
-            self._give_up(job, f"it was launched {self._silent[job.folder]} times and never started{why}")
-            return True
-        return False
 
     def _give_up(self, job: StudyJob, error: str) -> None:
         record_lost(job, error)
@@ -334,6 +310,10 @@ class StudyLauncher:
 
     def _named(self, job: StudyJob) -> str:
         return f"{job.folder.name} ({self._varied.words([*self._jobs].index(job.folder))})"
+
+
+def _is_running(folder: Path) -> bool:
+    return read_state(folder) is JobState.RUNNING
 
 
 def _why(job: StudyJob, state: JobState) -> str:

@@ -14,8 +14,6 @@ from typing import Any
 
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.plugins import Plugins
-from hydra.plugins.launcher import Launcher
-from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict
 
@@ -42,41 +40,6 @@ _FULL = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
 _NUMBERED = "${hydra.job.num}"
 
 
-class StudySweeper(Sweeper):
-    """Run the jobs that preflight has checked, with the configured launcher.
-
-    Args:
-        max_batch_size: The number of jobs to pass to the launcher at a time; None for all.
-        params: A mapping from key to swept values, for a sweep that is described in a config file.
-    """
-
-    def __init__(self, max_batch_size: int | None = None, params: Mapping[str, Any] | None = None) -> None:
-        self.max_batch_size, self.params = max_batch_size, params  # preflight has already read the params
-        self.launcher: Launcher | None = None
-        self.config: DictConfig | None = None
-        self.hydra_context: HydraContext | None = None
-
-    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        """See Hydra's ``Sweeper``."""
-        self.hydra_context, self.config = hydra_context, config
-        traits = traits_of(str(config.hydra.launcher._target_))
-        _set_workers(config, traits, config.get("workers"))
-        if traits.library == "joblib":
-            task_function = PoolTask(task_function, os.getpid())
-        self.launcher = Plugins.instance().instantiate_launcher(
-            hydra_context=hydra_context, task_function=task_function, config=config
-        )
-
-    def sweep(self, arguments: list[str]) -> Any:
-        """Run the missing jobs; see :func:`run_sweep`."""
-        del arguments  # preflight has already read the arguments
-        assert self.launcher is not None
-        assert self.config is not None
-        assert self.hydra_context is not None
-        (planned,) = PLANNED
-        run_sweep(self.launcher, self.config, self.hydra_context.config_loader, planned, self.max_batch_size)
-
-
 def _set_workers(cfg: DictConfig, traits: Traits, workers: int | None) -> None:
     """Write the value of ``workers`` into the launcher's setting for the number of jobs at a time."""
     if workers is None or traits.starts_all:
@@ -90,18 +53,20 @@ def _set_workers(cfg: DictConfig, traits: Traits, workers: int | None) -> None:
         raise ConflictError("workers", workers, f"cannot be used with launcher={name}", fix)
 
 
-def run_sweep(
-    inner: Launcher, cfg: DictConfig, loader: ConfigLoader, planned: PlannedSweep, batch: int | None = None
-) -> None:
-    """Run the missing jobs of a sweep. Then print the table of all jobs, and the report.
+def run_sweep(context: HydraContext, task: TaskFunction, cfg: DictConfig, batch: int | None = None) -> None:
+    """Run the missing jobs of the sweep in ``PLANNED``. Then print the table of all jobs, and the report.
 
-    ``loader`` composes the config of a job if the name of the job's folder depends on the config. ``batch`` is the
-    number of jobs to pass to the launcher at a time; None for all.
+    ``batch`` is the number of jobs to pass to the launcher at a time; None for all.
 
     Raises:
         InputError: The folder holds a different study, or cannot be written.
         SweepError: Some jobs did not complete.
     """
+    (planned,) = PLANNED
+    traits = traits_of(str(cfg.hydra.launcher._target_))
+    _set_workers(cfg, traits, cfg.get("workers"))
+    task = PoolTask(task, os.getpid()) if traits.library == "joblib" else task
+    inner = Plugins.instance().instantiate_launcher(hydra_context=context, task_function=task, config=cfg)
     folder = Path(str(cfg.hydra.sweep.dir))
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -118,7 +83,7 @@ def run_sweep(
         with Heartbeat(study.sign):
             # If the disk is full, the error names the file.
             write_atomically(folder / "multirun.yaml", OmegaConf.to_yaml(cfg))
-            plan = study.assign(planned.jobs, _folder_names(cfg, planned, loader))
+            plan = study.assign(planned.jobs, _folder_names(cfg, planned, context.config_loader))
             launcher = StudyLauncher(
                 inner,
                 study,

@@ -32,6 +32,13 @@ def now(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return clock
 
 
+@pytest.fixture
+def study(tmp_path: Path) -> Path:
+    folder = tmp_path / "first"
+    folder.mkdir()
+    return folder
+
+
 def jobs(folder: Path, count: int = 0, ssrs: Sequence[float] = (), lengths: Sequence[str] = ()) -> list[StudyJob]:
     """Return ``count`` jobs, or jobs with these values of ssr, or with these values of max_duration."""
     study_jobs = []
@@ -61,12 +68,12 @@ def test_progress_line_shows_the_number_of_jobs_in_each_state() -> None:
     assert line({JobState.COMPLETED: 1, JobState.STOPPED: 2}) == "1 of 3 jobs done, 2 stopped"
 
 
-def test_progress_prints_a_line_for_each_job_that_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_progress_prints_a_line_for_each_job_that_ends(study: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(progress_module, "_SECONDS", 3600)  # only this test reads and prints the status, not the thread
     stream = io.StringIO()
-    before, one, two, three, four = study_jobs = jobs(tmp_path, 5)
+    before, one, two, three, four = study_jobs = jobs(study, 5)
     end(before)
-    with SweepProgress(tmp_path, study_jobs, stream, "first", COMMAND) as progress:
+    with SweepProgress(study, study_jobs, stream, COMMAND) as progress:
         with Heartbeat(one.folder / HEARTBEAT):
             progress.look()
             progress._show()
@@ -90,7 +97,7 @@ def test_progress_prints_a_line_for_each_job_that_ends(tmp_path: Path, monkeypat
 
 @pytest.mark.parametrize("columns", [80, 120])
 def test_bars_and_lines_fit_the_width_of_the_terminal(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, columns: int
+    study: Path, monkeypatch: pytest.MonkeyPatch, columns: int
 ) -> None:
     monkeypatch.setattr(progress_module, "_SECONDS", 3600)
     monkeypatch.setenv("COLUMNS", str(columns))
@@ -99,11 +106,11 @@ def test_bars_and_lines_fit_the_width_of_the_terminal(
     stream = Terminal()
     study_jobs = [
         StudyJob(
-            (f"optimizer.weight_decay={n}" * 5,), JobDescription(str(n), "", objective="eval/loss"), tmp_path / str(n)
+            (f"optimizer.weight_decay={n}" * 5,), JobDescription(str(n), "", objective="eval/loss"), study / str(n)
         )
         for n in range(3)
     ]
-    with ExitStack() as stack, SweepProgress(tmp_path, study_jobs, stream, "first", COMMAND, live=True) as progress:
+    with ExitStack() as stack, SweepProgress(study, study_jobs, stream, COMMAND, live=True) as progress:
         for job in study_jobs[:2]:
             job.folder.mkdir()
             beat = stack.enter_context(Heartbeat(job.folder / HEARTBEAT))
@@ -123,11 +130,11 @@ def test_bars_and_lines_fit_the_width_of_the_terminal(
     assert stream.getvalue().endswith("first: 1 of 3 jobs done, 1 running\n")
 
 
-def test_remaining_time_is_estimated_from_the_length_of_the_runs(tmp_path: Path, now: Clock) -> None:
+def test_remaining_time_is_estimated_from_the_length_of_the_runs(study: Path, now: Clock) -> None:
     # ssr 0.5 took 10 s; 1 and 2 remain, six times as long: 60 s. Jobs completed earlier do not count.
-    before, short, long, longer = jobs(tmp_path, ssrs=(8, 0.5, 1, 2))
+    before, short, long, longer = jobs(study, ssrs=(8, 0.5, 1, 2))
     end(before)
-    progress = SweepProgress(tmp_path, [before, short, long, longer], io.StringIO(), "x", COMMAND)
+    progress = SweepProgress(study, [before, short, long, longer], io.StringIO(), COMMAND)
     assert progress._seconds_left() is None
     with Heartbeat(short.folder / HEARTBEAT):
         progress.look()
@@ -143,30 +150,12 @@ def test_remaining_time_is_estimated_from_the_length_of_the_runs(tmp_path: Path,
     assert progress._seconds_left() is None
 
 
-def test_remaining_time_ignores_jobs_that_started_and_ended_between_two_checks(tmp_path: Path, now: Clock) -> None:
-    # Between two checks, three jobs started and ended, and a fourth started. The three must not count as work in no
-    # time.
-    one, two, three, four, five, six = jobs(tmp_path, 6)
-    progress = SweepProgress(tmp_path, [one, two, three, four, five, six], io.StringIO(), "x", COMMAND)
-    for job in (one, two, three):
-        end(job)
-    with Heartbeat(four.folder / HEARTBEAT):
-        progress.look()
-        assert progress._seconds_left() is None
-    now.seconds += 5
-    end(four)
+def test_remaining_time_is_measured_from_the_start_of_the_first_job(study: Path, now: Clock) -> None:
+    again, other = jobs(study, 2)
+    end(again, "failed")  # the sweep retries this job
+    progress = SweepProgress(study, [again, other], io.StringIO(), COMMAND)
+    now.seconds += 3600  # the jobs wait in a queue
     progress.look()
-    assert progress._seconds_left() == 10  # 5 s for one job, and two remain; with the three jobs it would be 2.5 s
-
-
-def test_retried_job_is_included_in_the_remaining_time(tmp_path: Path, now: Clock) -> None:
-    again, other = jobs(tmp_path, 2)
-    end(again, "failed")
-    progress = SweepProgress(tmp_path, [again, other], io.StringIO(), "x", COMMAND)
-    progress.look()
-    assert not progress._has_begun  # nothing has happened yet
-    with Heartbeat(again.folder / HEARTBEAT):
-        progress.look()
     now.seconds += 5
     end(again)
     progress.look()
@@ -174,10 +163,10 @@ def test_retried_job_is_included_in_the_remaining_time(tmp_path: Path, now: Cloc
 
 
 @pytest.mark.parametrize("status", ["failed", "stopped", "diverged"])
-def test_remaining_time_ignores_jobs_that_ended_early(tmp_path: Path, now: Clock, status: str) -> None:
+def test_remaining_time_ignores_jobs_that_ended_early(study: Path, now: Clock, status: str) -> None:
     # One job ended early and one completed in 10 s, so each of the two remaining jobs takes about 10 s.
-    early, completed, *_ = paths = jobs(tmp_path, 4)
-    progress = SweepProgress(tmp_path, paths, io.StringIO(), "x", COMMAND)
+    early, completed, *_ = paths = jobs(study, 4)
+    progress = SweepProgress(study, paths, io.StringIO(), COMMAND)
     with Heartbeat(early.folder / HEARTBEAT):
         progress.look()
     end(early, status)
@@ -199,10 +188,10 @@ def test_remaining_time_ignores_jobs_that_ended_early(tmp_path: Path, now: Clock
     ],
 )
 def test_length_of_a_job_is_read_from_max_duration(
-    tmp_path: Path, now: Clock, lengths: tuple[str, str], left: float
+    study: Path, now: Clock, lengths: tuple[str, str], left: float
 ) -> None:
-    study_jobs = jobs(tmp_path, lengths=lengths)
-    progress = SweepProgress(tmp_path, study_jobs, io.StringIO(), "x", COMMAND)
+    study_jobs = jobs(study, lengths=lengths)
+    progress = SweepProgress(study, study_jobs, io.StringIO(), COMMAND)
     with Heartbeat(study_jobs[0].folder / HEARTBEAT):
         progress.look()
     now.seconds += 10
@@ -211,18 +200,18 @@ def test_length_of_a_job_is_read_from_max_duration(
     assert progress._seconds_left() == pytest.approx(left)
 
 
-def test_closed_stream_does_not_end_a_sweep(tmp_path: Path) -> None:
+def test_closed_stream_does_not_end_a_sweep(study: Path) -> None:
     stream = io.StringIO()
     stream.close()
-    with SweepProgress(tmp_path, jobs(tmp_path, 1), stream, "x", COMMAND):
+    with SweepProgress(study, jobs(study, 1), stream, COMMAND):
         pass
 
 
-def test_message_of_a_stopped_sweep_says_how_to_continue(tmp_path: Path) -> None:
+def test_message_of_a_stopped_sweep_says_how_to_continue(study: Path) -> None:
     stream = io.StringIO()
-    one, two = jobs(tmp_path, 2)
+    one, two = jobs(study, 2)
     end(one)
-    with pytest.raises(KeyboardInterrupt), SweepProgress(tmp_path, [one, two], stream, "first", COMMAND):
+    with pytest.raises(KeyboardInterrupt), SweepProgress(study, [one, two], stream, COMMAND):
         end(two, "stopped")
         raise KeyboardInterrupt
     last = stream.getvalue().splitlines()[-2:]

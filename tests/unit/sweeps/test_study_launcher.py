@@ -259,7 +259,7 @@ def test_job_that_breaks_the_pool_before_starting_does_not_end_the_sweep(tmp_pat
     sweep(Scripted(tmp_path, {"b": unlucky}), "abc")
     assert statuses(tmp_path) == {"a": "completed", "b": "failed", "c": "completed"}
     error = RunResult.load(tmp_path / "1").error
-    assert error == "it was launched 4 times and never started (RuntimeError: the pool is broken)"
+    assert error == "it was launched and never started (RuntimeError: the pool is broken), 4 times"
 
 
 def test_error_of_a_launcher_that_starts_no_job_ends_the_sweep(tmp_path: Path) -> None:

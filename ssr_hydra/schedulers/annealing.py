@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,19 +23,6 @@ __all__ = [
 ]
 
 
-def _anneal(scheduler: Any, run: Run, shape: Shape) -> Curve:
-    """Return a curve that decays from the start of the run to ``t_max``."""
-    end = time_of(scheduler, run, "t_max")
-    return annealed(run, shape, Time(0, end.unit), end)
-
-
-def _anneal_after_warmup(scheduler: Any, run: Run, shape: Shape) -> Curve:
-    """Return a curve that warms up to ``shape(0)``, then decays until ``t_max``."""
-    warmup, end = warmup_and_end(scheduler, run)
-    reach(run, scheduler.t_max)
-    return annealed(run, shape, warmup, end)
-
-
 def warmup_and_end(scheduler: Any, run: Run) -> tuple[Time, Time]:
     """Return the end of the warmup and the end of the schedule, both in the unit of the resolved ``t_max``.
 
@@ -49,8 +37,30 @@ def warmup_and_end(scheduler: Any, run: Run) -> tuple[Time, Time]:
     return warmup, end
 
 
+class _Decay(Scheduler):
+    """A decay until ``t_max``. If the class has the argument ``t_warmup``, a warmup to ``shape(0)`` comes first."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if hasattr(self, "t_warmup"):
+            check_fit(self, "t_warmup")
+
+    @abstractmethod
+    def shape(self) -> Shape:
+        """Return the shape of the decay."""
+
+    def curve(self, run: Run) -> Curve:
+        if hasattr(self, "t_warmup"):
+            begin, end = warmup_and_end(self, run)
+            reach(run, self)
+        else:
+            end = time_of(self, run, "t_max")
+            begin = Time(0, end.unit)
+        return annealed(run, self.shape(), begin, end)
+
+
 @dataclass(frozen=True)
-class LinearScheduler(Scheduler):
+class LinearScheduler(_Decay):
     """Change linearly from ``alpha_i`` to ``alpha_f``.
 
     ::
@@ -80,12 +90,12 @@ class LinearScheduler(Scheduler):
     alpha_f: float = 0.0
     t_max: TimeLike = "1dur"
 
-    def curve(self, run: Run) -> Curve:
-        return _anneal(self, run, linear(self.alpha_i, self.alpha_f))
+    def shape(self) -> Shape:
+        return linear(self.alpha_i, self.alpha_f)
 
 
 @dataclass(frozen=True)
-class LinearWithWarmupScheduler(Scheduler):
+class LinearWithWarmupScheduler(_Decay):
     """Warm up from 0 to ``alpha_i``, then change linearly to ``alpha_f``.
 
     ::
@@ -123,16 +133,12 @@ class LinearWithWarmupScheduler(Scheduler):
     t_max: TimeLike = "1dur"
     scale_warmup: bool = False
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_fit(self, "t_warmup")
-
-    def curve(self, run: Run) -> Curve:
-        return _anneal_after_warmup(self, run, linear(self.alpha_i, self.alpha_f))
+    def shape(self) -> Shape:
+        return linear(self.alpha_i, self.alpha_f)
 
 
 @dataclass(frozen=True)
-class CosineAnnealingScheduler(Scheduler):
+class CosineAnnealingScheduler(_Decay):
     """Decay from 1 to ``alpha_f`` along half a cosine.
 
     ::
@@ -159,12 +165,12 @@ class CosineAnnealingScheduler(Scheduler):
     t_max: TimeLike = "1dur"
     alpha_f: float = 0.0
 
-    def curve(self, run: Run) -> Curve:
-        return _anneal(self, run, cosine(1.0, self.alpha_f))
+    def shape(self) -> Shape:
+        return cosine(1.0, self.alpha_f)
 
 
 @dataclass(frozen=True)
-class CosineAnnealingWithWarmupScheduler(Scheduler):
+class CosineAnnealingWithWarmupScheduler(_Decay):
     """Warm up from 0 to 1, then decay to ``alpha_f`` along half a cosine.
 
     ::
@@ -200,16 +206,12 @@ class CosineAnnealingWithWarmupScheduler(Scheduler):
     alpha_f: float = 0.0
     scale_warmup: bool = False
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_fit(self, "t_warmup")
-
-    def curve(self, run: Run) -> Curve:
-        return _anneal_after_warmup(self, run, cosine(1.0, self.alpha_f))
+    def shape(self) -> Shape:
+        return cosine(1.0, self.alpha_f)
 
 
 @dataclass(frozen=True)
-class PolynomialScheduler(Scheduler):
+class PolynomialScheduler(_Decay):
     """Decay from 1 to ``alpha_f`` as a power of the remaining time.
 
     ::
@@ -238,12 +240,12 @@ class PolynomialScheduler(Scheduler):
     t_max: TimeLike = "1dur"
     alpha_f: float = 0.0
 
-    def curve(self, run: Run) -> Curve:
-        return _anneal(self, run, polynomial(self.power, self.alpha_f))
+    def shape(self) -> Shape:
+        return polynomial(self.power, self.alpha_f)
 
 
 @dataclass(frozen=True)
-class PolynomialWithWarmupScheduler(Scheduler):
+class PolynomialWithWarmupScheduler(_Decay):
     """Warm up from 0 to 1, then decay to ``alpha_f`` as a power of the remaining time.
 
     ::
@@ -281,16 +283,12 @@ class PolynomialWithWarmupScheduler(Scheduler):
     alpha_f: float = 0.0
     scale_warmup: bool = False
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_fit(self, "t_warmup")
-
-    def curve(self, run: Run) -> Curve:
-        return _anneal_after_warmup(self, run, polynomial(self.power, self.alpha_f))
+    def shape(self) -> Shape:
+        return polynomial(self.power, self.alpha_f)
 
 
 @dataclass(frozen=True)
-class RexScheduler(Scheduler):
+class RexScheduler(_Decay):
     """REX, reflected exponential: decay from 1 to ``alpha_f``, slowly at first and fast at the end.
 
     ::
@@ -318,5 +316,5 @@ class RexScheduler(Scheduler):
     t_max: TimeLike = "1dur"
     alpha_f: float = 0.0
 
-    def curve(self, run: Run) -> Curve:
-        return _anneal(self, run, rex(self.alpha_f))
+    def shape(self) -> Shape:
+        return rex(self.alpha_f)

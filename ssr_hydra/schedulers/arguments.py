@@ -38,39 +38,26 @@ def durations(values: Any, field: str) -> tuple[Time, ...]:
     return tuple(as_duration(value, f"{field}[{i}]", above_zero=False) for i, value in enumerate(values))
 
 
-def _number(value: Any, field: str, rule: str) -> float:
-    if type(value) is float and math.isfinite(value):
-        return value
+def multiplier(value: Any, field: str, rule: str = "must be a finite number >= 0", least: float = 0.0) -> float:
+    """Return an alpha, or a different number of a schedule, as a float. Check that it is finite and at least ``least``.
+
+    ``rule`` says in the error which numbers are valid.
+    """
     try:
         if isinstance(value, str):
             raise ValueError
-        return float(exact(value, field))
+        number = float(exact(value, field))
     except (ValueError, OverflowError):
         raise WrongTypeError(field, value, rule, "write e.g. 0.1 or 1") from None
-
-
-def multiplier(value: Any, field: str) -> float:
-    """Return an alpha, or a factor of alpha, as a float. Raise an InputError unless it is a finite number >= 0."""
-    rule = "must be a finite number >= 0"
-    number = _number(value, field, rule)
-    if number < 0:
+    if number < least:
         raise RangeError(field, value, rule, "write e.g. 0.1 or 1")
-    return number
-
-
-def positive(value: Any, field: str, *, least: float = 0.0) -> float:
-    """Check that a value is a finite number above 0 and at least ``least``. Return it as a float."""
-    rule = f"must be a finite number of at least {least:g}" if least else "must be a finite number above 0"
-    number = _number(value, field, rule)
-    if number <= 0 or number < least:
-        raise RangeError(field, value, rule, "write e.g. 1 or 2")
     return number
 
 
 _CHECKS: dict[str, Callable[[Any, str], object]] = {
     **dict.fromkeys(("alpha", "alpha_i", "alpha_f", "gamma"), multiplier),
-    "power": positive,
-    "t_mult": partial(positive, least=1.0),
+    "power": partial(multiplier, rule="must be a finite number above 0", least=math.ulp(0.0)),
+    "t_mult": partial(multiplier, rule="must be a finite number of at least 1", least=1.0),
     **dict.fromkeys(("t_max", "t_decay", "t_up", "t_0", "t_scale", "step_size", "decay_period"), as_duration),
     **dict.fromkeys(("t_warmup", "t_cooldown"), partial(as_duration, above_zero=False)),
     "milestones": durations,
@@ -110,12 +97,12 @@ def check_fit(scheduler: Any, first: str) -> None:
         raise RangeError(first, str(time), f"must be below t_max ({t_max})", f"shorten {first} or lengthen t_max")
 
 
-def reach(run: Run, t_max: TimeLike) -> None:
+def reach(run: Run, scheduler: Any) -> None:
     """Raise an InputError if a schedule with a warmup ends before the run ends. Composer also raises an error then.
 
     Do nothing if the run's length is unknown, or if ``t_max`` and the length cannot be compared.
     """
-    end = as_time(t_max, "t_max")
+    end = stated = scheduler.t_max
     length: Time | None = Time(1, TimeUnit.DURATION)
     if end.unit is not TimeUnit.DURATION:
         length = run.length()
@@ -123,7 +110,7 @@ def reach(run: Run, t_max: TimeLike) -> None:
             end = run.resolve(end, "t_max")
     if length is not None and run.is_before(end, length):
         rule = f"must not be before the end of the run (t_max is {end}, but the run ends at {length}{run.at_ssr})"
-        raise RangeError("t_max", str(t_max), rule, "write '1dur' for the whole run, or use a sequence of schedules")
+        raise RangeError("t_max", str(stated), rule, "write '1dur' for the whole run, or use a sequence of schedules")
 
 
 def _shorten(field: str) -> str:

@@ -128,15 +128,12 @@ def annealed(
     final = shape(1.0) if width else peak
     stop = _NEVER if is_endless else last
     at = [Fraction(point, factor) for point in clock.points]
-    pieces: list[tuple[Fraction | float, Hashable]] = [
+    pieces = (
         (at[1], ("ramp", peak, at[0], at[1])),
         (at[2], peak),
         (_NEVER if is_endless else at[3], ("shape", shape, at[2], at[3])),
-    ]
-    if not is_endless:
-        pieces.append((_NEVER, final))
-    if is_endless:
-        shape = _of_floats(shape)  # an endless shape compares tau with floats, so tau must be a float
+        (_NEVER, final),
+    )
 
     def curve(timestamp: Any) -> float:
         # The most frequent case comes first.
@@ -149,11 +146,7 @@ def annealed(
             return peak
         return peak * ((count - start) / ramp)
 
-    return with_pieces(curve, (end.unit, tuple(pieces)))
-
-
-def _of_floats(shape: Shape) -> Shape:
-    return lambda tau: shape(float(tau))
+    return with_pieces(curve, (end.unit, pieces))
 
 
 def stepped(run: Run, milestones: Sequence[tuple[Time, str]], alphas: Sequence[float]) -> Curve:

@@ -198,6 +198,7 @@ def _cooled(begin: float, end: float, alpha_f: float) -> Shape:
     fall = linear(_inverse_sqrt(begin), alpha_f)
 
     def shape(tau: float) -> float:
+        tau = float(tau)  # a tau between two batches is a Fraction, which must not be compared with floats
         if tau >= end:
             return alpha_f
         return _inverse_sqrt(tau) if tau <= begin else fall((tau - begin) / (end - begin))

@@ -167,15 +167,13 @@ def _function_curve(function: Callable[..., float], run: Run) -> Curve:
         rule = f"cannot stretch {name}, which has no argument ssr"
         fix = "add a second argument ssr to the function, or run at ssr 1"
         raise UnsupportedError("ssr", float(run.ssr), rule, fix)
-    ssr = float(run.ssr)
+    arguments = (float(run.ssr),) if how == "positional" else ()
+    keywords = {"ssr": float(run.ssr)} if how == "keyword" else {}
 
     def curve(timestamp: Any) -> float:
         state = view(run, timestamp)
         try:
-            if how is None:
-                returned = function(state)
-            else:
-                returned = function(state, ssr=ssr) if how == "keyword" else function(state, ssr)
+            returned = function(state, *arguments, **keywords)
         except Exception as error:  # add a note that names the scheduler, and raise the user's error
             note = f"{SCHEDULER_NOTE}{name}"
             notes: list[str] = getattr(error, "__notes__", [])

@@ -24,7 +24,6 @@ RATES = {
     TimeUnit.TOKEN: "tokens_per_batch",
 }
 """A mapping from unit to the name of the rate that converts between this unit and batches."""
-_EXAMPLES = {"dataloader_len": "len(loader)"}
 
 _ZERO = Time(0, TimeUnit.BATCH)
 
@@ -77,17 +76,9 @@ class Run:
         if not isinstance(state, State):
             # A State of this package checks its length and rates. Another library's state may not check them.
             own_state = State(*(getattr(state, name, None) for name in ("max_duration", *RATES.values())))
-        rates = {
-            name: None if (rate := getattr(own_state, name)) is None else Fraction(rate) for name in RATES.values()
-        }
-        return cls(
-            ssr=check_ssr(ssr),
-            max_duration=own_state.max_duration,
-            dataloader_len=rates["dataloader_len"],
-            samples_per_batch=rates["samples_per_batch"],
-            tokens_per_batch=rates["tokens_per_batch"],
-            state=state,
-        )
+        rates: dict[str, Any] = {name: getattr(own_state, name) for name in RATES.values()}
+        rates = {name: None if rate is None else Fraction(rate) for name, rate in rates.items()}
+        return cls(check_ssr(ssr), own_state.max_duration, state=state, **rates)
 
     @property
     def is_native(self) -> bool:
@@ -157,7 +148,8 @@ class Run:
         rate: Fraction | None = getattr(self, RATES[unit])
         if rate is None:
             rule = f"converting {time.unit.value} to {other.value} needs {RATES[unit]}, which is unknown"
-            fix = f"pass {RATES[unit]}={_EXAMPLES.get(RATES[unit], '...')}, or write the time in {other.value}"
+            example = "len(loader)" if unit is TimeUnit.EPOCH else "..."
+            fix = f"pass {RATES[unit]}={example}, or write the time in {other.value}"
             raise MissingRateError(field, str(time), rule, fix)
         return 1 / rate if unit is TimeUnit.EPOCH else rate
 

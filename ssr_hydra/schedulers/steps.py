@@ -311,7 +311,7 @@ class ConstantWithWarmupScheduler(Scheduler):
         yield "end of warmup", at("t_warmup", scale=self.scale_warmup)
 
     def curve(self, run: Run) -> Curve:
-        reach(run, self.t_max)
+        reach(run, self)
         warmup = time_of(self, run, "t_warmup", scale=self.scale_warmup)
         finish(run, warmup, "t_warmup", self.t_warmup)
         return annealed(run, linear(self.alpha, self.alpha), warmup, warmup, field="t_warmup")

@@ -12,15 +12,14 @@ import pytest
 from refusals import refused
 from schedule_helpers import EXAMPLES, ForeignTime
 
-from ssr_hydra.errors import RangeError
 from ssr_hydra.schedulers import (
     ConstantScheduler,
+    CosineAnnealingWarmRestartsScheduler,
     ExponentialScheduler,
     LinearScheduler,
     MultiStepScheduler,
     PolynomialScheduler,
 )
-from ssr_hydra.schedulers.arguments import multiplier, positive
 from ssr_hydra.time import Time
 
 NAN, INF = float("nan"), float("inf")
@@ -81,10 +80,6 @@ def test_unusual_valid_durations_are_accepted(value: Any) -> None:
 
 
 def test_lowest_value_of_a_range_is_valid() -> None:
-    assert multiplier(0, "a") == 0.0
-    assert positive(5e-324, "a") == 5e-324
-    assert positive(1, "a", least=1.0) == 1.0
-    with refused("a", RangeError):
-        positive(0, "a")
-    with refused("a", RangeError):
-        positive(0.5, "a", least=1.0)
+    assert ConstantScheduler(0).alpha == 0.0
+    assert PolynomialScheduler(5e-324).power == 5e-324
+    assert CosineAnnealingWarmRestartsScheduler("1ba", 1).t_mult == 1.0

@@ -24,7 +24,7 @@ import pandas as pd
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from ssr_hydra import studies
-from ssr_hydra.studies.study import Study, no_curves
+from ssr_hydra.studies.study import Study, as_curves
 
 SSRS = (0.125, 0.25, 0.5, 1.0, 2.0)
 DIGITS = (0.847, 0.911, 0.941, 0.960, 0.969)
@@ -48,7 +48,7 @@ def study_of(values: Any, ssrs: Any = SSRS, noise: str = "pooled") -> Study:
     frame = frame.assign(control="", status="completed", error="", study="s", job="", folder="", max_duration="")
     for name in ("steps", "samples", "tokens", "seconds", "total_seconds"):
         frame[name] = frame["ssr"] * 1000.0
-    return Study(frame, no_curves(), "quality", "max", noise=noise)  # type: ignore[arg-type]
+    return Study(frame, as_curves(), "quality", "max", noise=noise)  # type: ignore[arg-type]
 
 
 def draws(

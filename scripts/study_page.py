@@ -28,8 +28,7 @@ from ssr_hydra.report.drawn_curves import Curve, Curves
 from ssr_hydra.report.exports import as_json, table_csv
 from ssr_hydra.report.figures import draw
 from ssr_hydra.report.page import page
-from ssr_hydra.studies.reading import as_frame
-from ssr_hydra.studies.study import AXES, COLUMNS, CONTROLS, no_curves
+from ssr_hydra.studies.study import AXES, COLUMNS, CONTROLS, as_curves, as_frame
 from study import TASKS, TUNED, tabulate
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "study" / "index.md"
@@ -161,7 +160,7 @@ def remake(folder: Path) -> None:
         old_report = read_reports(folder / "index.md")[name]
         study = studies.Study(
             read_runs(folder / name / "runs.csv"),
-            no_curves(),
+            as_curves(),
             old_report["objective"],
             old_report["direction"],
             sources=tuple(map(Path, old_report["sources"])),

@@ -15,13 +15,12 @@ import numpy as np
 import pandas as pd
 
 from ssr_hydra.errors import ConflictError, FormatError, MismatchError, MissingValueError, PathError, UnknownNameError
-from ssr_hydra.metrics import Direction
+from ssr_hydra.metrics import Direction, resolve_direction
 from ssr_hydra.settings.base import one_of, positive
-from ssr_hydra.studies.notes import Note, losses
-from ssr_hydra.studies.reading import as_frame, without_duplicates
+from ssr_hydra.studies.notes import Note, notes_of_frame
+from ssr_hydra.studies.reading import without_duplicates
 from ssr_hydra.studies.recipes import unique_labels
-from ssr_hydra.studies.record_checks import direction_of
-from ssr_hydra.studies.study import Problem, Study, no_curves
+from ssr_hydra.studies.study import Problem, Study, as_curves, as_frame
 from ssr_hydra.studies.table_cells import cell_number, measured_cells, summarized_cells
 
 _WIDE_SSR = "SSR by the name of the column"
@@ -176,11 +175,11 @@ def from_csv(
     _check_named(frame, {name: of_kept(values) for name, values in rest.items()}, recipes)
     kept_summaries = {row: summarized[line] for row, line in enumerate(valid_rows) if line in summarized}
     _check_one_row(frame, kept_summaries)
-    way = direction_of(quality, direction, set())
+    way = resolve_direction(direction, quality, "direction")
     lines_of = {str(lines[row]): summary for row, summary in summarized.items()}
-    frame, curves, twice = without_duplicates(frame, no_curves())
+    frame, curves, twice = without_duplicates(frame, as_curves())
     summaries = {index: lines_of[job] for index, job in frame["job"].items() if job in lines_of}
-    notes = [*losses(frame), *_without_time(frame, unit if time is not None else None)]
+    notes = [*notes_of_frame(frame), *_without_time(frame, unit if time is not None else None)]
     return Study(
         frame, curves, quality.partition("±")[0].strip() if quality in (sd, se) else quality, way, (*problems, *twice),
         tuple(notes), sources=(path,), summarized=summaries,

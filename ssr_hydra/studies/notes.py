@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,9 +15,7 @@ from ssr_hydra.files import read_bounded
 from ssr_hydra.records import RunResult
 from ssr_hydra.sweeps.folder import STUDY
 
-# Only the data set is compared. The loader's seed is the run's seed, and its batch size is part of the recipe.
 _MOST_BYTES = 64 << 20
-_DATA = ("dataset",)
 _MACHINE = ("cpu", "gpu", "device", "processes", "threads")
 
 
@@ -44,88 +43,67 @@ class Note:
     ssrs: tuple[float, ...] = ()
 
 
-@dataclass
-class Notes:
-    """Counts of runs by data set, version and machine, from which the notes about differences are made."""
+def recorded_codes(folder: Path) -> list[dict[str, str]]:
+    """Return the code versions of all sweeps that wrote to a folder; an empty list if no sweep wrote to the folder."""
+    try:
+        codes = json.loads(read_bounded(folder / STUDY, _MOST_BYTES))["codes"]
+        return [{str(name): str(version) for name, version in code.items()} for code in codes]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return []  # the folder is not a study, or the file cannot be read
 
-    _data: Counter[str] = field(default_factory=Counter)
-    _versions: dict[str, Counter[str]] = field(default_factory=dict)
-    _machines: Counter[str] = field(default_factory=Counter)
-    _hardware: dict[str, dict[str, Any]] = field(default_factory=dict)
-    _codes: list[dict[str, str]] = field(default_factory=list)
-    _without_code: int = 0  # the number of runs of earlier releases, whose records have no code version
 
-    def add_codes(self, folder: Path) -> None:
-        """Add the code versions of all sweeps that wrote to a folder. Do nothing if no sweep wrote to the folder."""
-        try:
-            listed = json.loads(read_bounded(folder / STUDY, _MOST_BYTES))["codes"]
-            codes = [{str(name): str(version) for name, version in code.items()} for code in listed]
-        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
-            return  # the folder is not a study, or the file cannot be read
-        self._codes += [code for code in codes if code not in self._codes]
-
-    def add(self, record: RunResult) -> None:
-        """Count a run. A run that ended before its first step does not count, because it has computed nothing."""
-        if not record.steps:
-            return
-        self._data[_canonical({key: record.data[key] for key in _DATA if key in record.data})] += 1
-        self._without_code += not record.code
+def count_versions(records: Iterable[RunResult]) -> dict[str, Counter[str]]:
+    """Return the number of runs with each version of each package and of its code."""
+    versions: dict[str, Counter[str]] = {}
+    for record in records:
         codes = {f"the code of {name}": digest for name, digest in record.code.items()}
         for name, version in {**record.versions, **codes}.items():
-            self._versions.setdefault(str(name), Counter())[str(version)] += 1
-        machine = _canonical({key: record.hardware.get(key) for key in _MACHINE})
-        self._machines[machine] += 1
-        self._hardware.setdefault(machine, dict(record.hardware))
-
-    @property
-    def hardware(self) -> tuple[dict[str, Any], ...]:
-        """The hardware of each kind of machine, without duplicates."""
-        return tuple(self._hardware.values())
-
-    @property
-    def versions(self) -> dict[str, tuple[str, ...]]:
-        """The versions of each package in the runs."""
-        return {name: tuple(versions) for name, versions in self._versions.items()}
-
-    def collected(self, frame: pd.DataFrame) -> tuple[Note, ...]:
-        """Return the notes of a study."""
-        notes = []
-        if len(self._data) > 1:
-            notes.append(Note("data", counts=tuple((_data_name(text), count) for text, count in self._data.items())))
-        for name, versions in self._versions.items():
-            if len(versions) > 1:
-                notes.append(Note("versions", name, tuple(versions.items())))
-        if len(self._codes) > 1 and self._without_code:
-            names = dict.fromkeys(name for code in self._codes for name in code)
-            counts = {name: len({code.get(name) for code in self._codes}) for name in names}
-            differing = tuple((name, count) for name, count in counts.items() if count > 1)
-            notes.append(Note("codes", str(len(self._codes)), differing))
-        if len(self._machines) > 1:
-            machines = tuple((_machine_name(json.loads(text)), count) for text, count in self._machines.items())
-            notes.append(Note("machines", counts=machines))
-        if resumed := int((frame["resumes"] > 0).sum()):
-            notes.append(Note("resumed", counts=(("", resumed),)))
-        return (*notes, *losses(frame))
+            versions.setdefault(str(name), Counter())[str(version)] += 1
+    return versions
 
 
-def losses(frame: pd.DataFrame) -> list[Note]:
-    """Return the notes about runs without a quality: ``diverged`` and ``lost``; see :class:`Note`."""
+def group_by_machine(records: Iterable[RunResult]) -> list[list[RunResult]]:
+    """Return the records of each kind of machine."""
+    return _grouped(records, lambda record: {key: record.hardware.get(key) for key in _MACHINE})
+
+
+def differences(records: Sequence[RunResult], codes: Sequence[dict[str, str]]) -> Iterator[Note]:
+    """Yield the notes about differences between runs. ``codes`` are the code versions of their sweeps."""
+    # The loader's seed is the run's seed, and its batch size is part of the recipe. So only the data set is compared.
+    data = _grouped(records, lambda record: record.data.get("dataset"))
+    if len(data) > 1:
+        yield Note("data", counts=tuple((_data_name(group[0].data.get("dataset")), len(group)) for group in data))
+    for name, versions in count_versions(records).items():
+        if len(versions) > 1:
+            yield Note("versions", name, tuple(versions.items()))
+    # The records of earlier releases have no code version, so only study.json shows that the code changed.
+    if len(codes) > 1 and not all(record.code for record in records):
+        names = dict.fromkeys(name for code in codes for name in code)
+        counts = {name: len({code.get(name) for code in codes}) for name in names}
+        yield Note("codes", str(len(codes)), tuple((name, count) for name, count in counts.items() if count > 1))
+    machines = group_by_machine(records)
+    if len(machines) > 1:
+        yield Note("machines", counts=tuple((_machine_name(group[0].hardware), len(group)) for group in machines))
+
+
+def notes_of_frame(frame: pd.DataFrame) -> list[Note]:
+    """Return the notes about resumed runs and about runs without a quality: ``resumed``, ``diverged`` and ``lost``."""
     notes: list[Note] = []
+    if resumed := int((frame["resumes"] > 0).sum()):
+        notes.append(Note("resumed", counts=(("", resumed),)))
     if frame.empty:
         return notes
     lost = frame["quality"].isna()
-    diverged = frame["status"] == "diverged"
     cells = (~lost).groupby([frame[name] for name in ("recipe", "control", "ssr")]).transform("any")
-    biased = frame[lost & diverged & cells]
+    biased = frame[lost & (frame["status"] == "diverged") & cells]
     if len(biased):
-        arms = Counter(arm(*pair) for pair in zip(biased["recipe"], biased["control"], strict=True))
-        notes.append(Note("diverged", counts=tuple(arms.items())))
+        notes.append(Note("diverged", counts=tuple(Counter(map(arm, biased["recipe"], biased["control"])).items())))
     for (recipe, control), rows in frame.groupby(["recipe", "control"], sort=False):
         whole = rows[~cells[rows.index]]
         if len(whole):
             statuses = Counter("no_value" if status == "completed" else str(status) for status in whole["status"])
-            ssrs = () if len(whole) == len(rows) else tuple(sorted(set(whole["ssr"].astype(float).tolist())))
-            notes.append(Note("lost", arm(str(recipe), str(control)), tuple(statuses.items()), ssrs))
+            ssrs = () if len(whole) == len(rows) else tuple(sorted(set(whole["ssr"].tolist())))
+            notes.append(Note("lost", arm(recipe, control), tuple(statuses.items()), ssrs))
     return notes
 
 
@@ -139,12 +117,14 @@ def arm(recipe: str, control: str) -> str:
     return f"{recipe} ({control})" if control else recipe
 
 
-def _canonical(value: Any) -> str:
-    return json.dumps(value, sort_keys=True, default=repr)
+def _grouped(records: Iterable[RunResult], key: Callable[[RunResult], Any]) -> list[list[RunResult]]:
+    groups: dict[str, list[RunResult]] = {}
+    for record in records:
+        groups.setdefault(json.dumps(key(record), sort_keys=True, default=repr), []).append(record)
+    return list(groups.values())
 
 
-def _data_name(text: str) -> str:
-    data = json.loads(text).get("dataset")
+def _data_name(data: Any) -> str:
     if not isinstance(data, dict):
         return "unknown data"
     digest = data.get("sha256")

@@ -7,28 +7,26 @@ import os
 import re
 import time
 from collections import Counter
-from collections.abc import Hashable, Iterable, Iterator
+from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path, PurePath
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from ssr_hydra.errors import InputError, MismatchError, MissingValueError, PathError, UnknownNameError
-from ssr_hydra.metrics import Direction
+from ssr_hydra.metrics import DIRECTIONS, Direction, resolve_direction
 from ssr_hydra.metrics_log import METRICS
-from ssr_hydra.records import RESULT, RunResult
-from ssr_hydra.studies.notes import Notes
+from ssr_hydra.records import RESULT, RunResult, check_evaluations, is_count, is_number
+from ssr_hydra.studies.notes import count_versions, differences, group_by_machine, notes_of_frame, recorded_codes
 from ssr_hydra.studies.recipes import Config, ConfigReader, Recipe, label_recipes, work_of
-from ssr_hydra.studies.record_checks import check_record, direction_of
-from ssr_hydra.studies.study import CLOCKS, COLUMNS, CONDITIONS, Problem, Study
+from ssr_hydra.studies.study import CLOCKS, CONDITIONS, Problem, Study, as_curves, as_frame
 from ssr_hydra.sweeps.heartbeat import HEARTBEAT, Pulse, is_alive
 from ssr_hydra.sweeps.job_status import JOB, KILLED, JobState, run_folders
 from ssr_hydra.time import simplest
 
 _OF_A_RUN = (RESULT, METRICS, JOB, ".hydra")
-_TRUNCATE, _WARMUP = "truncate", "scale_warmup"
 
 
 def load(
@@ -82,20 +80,23 @@ class _Run:
         """A key that is equal for runs of the same recipe. Without a config, the key comes from the record."""
         return self.config.key if self.config is not None else (self.record.name, self.record.max_duration)
 
+    def setting(self, name: str) -> Any:
+        """Return a setting of the config; None if there is no such setting, or no config."""
+        return None if self.config is None else self.config.get(name)
+
     @property
-    def objective(self) -> str | None:
-        metric = self.config.get("trainer.objective") if self.config is not None else None
-        return metric if isinstance(metric, str) else None
+    def scaled(self) -> bool | None:
+        """Whether the warmup is scaled; None if unknown."""
+        return None if self.config is None else self.config.scaled
 
 
 @dataclass
 class _Reading:
     runs: list[_Run] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
-    notes: Notes = field(default_factory=Notes)
+    _codes: list[dict[str, str]] = field(default_factory=list)
     _configs: ConfigReader = field(default_factory=ConfigReader)
     _seen: set[str] = field(default_factory=set)
-    _locks: frozenset[int] | None = None
 
     def add(self, source: Path) -> None:
         """Read every run in a folder and its subfolders. A run that was already read is skipped."""
@@ -106,7 +107,7 @@ class _Reading:
         jobs = sorted((os.path.relpath(folder, root) for folder in run_folders(root, _OF_A_RUN)), key=_natural)
         # The folder of a study may be the root, or any folder between the root and a run.
         for place in sorted({root, *(root / above for job in jobs for above in PurePath(job).parents)}):
-            self.notes.add_codes(place)
+            self._codes += [code for code in recorded_codes(place) if code not in self._codes]
         for job in jobs:
             true = os.path.realpath(root / job)
             if true not in self._seen:
@@ -120,71 +121,81 @@ class _Reading:
             config = self._configs.read(folder)
             check_record(record, {} if config is None else config.varied)
         except FileNotFoundError:
-            self.problems.append(self._without_record(folder))
-            return
+            self._add_problem(folder, *self._without_record(folder))
         except (OSError, ValueError, RecursionError) as error:
             torn = isinstance(error, OSError) or (isinstance(error, InputError) and error.field == "result")
             # The problem already names the path, so use the rule alone.
-            why = error.rule if isinstance(error, InputError) else error
-            self.problems.append(Problem(str(folder), "torn" if torn else "invalid", _line(why)))
-            return
-        if not JobState(record.status).is_final and _is_alive(folder):
-            why = f"the run is being retried: {record.error or 'it failed before'}"
-            self.problems.append(Problem(str(folder), "running", _line(why)))
+            why = error.rule if isinstance(error, InputError) else str(error) or type(error).__name__
+            self._add_problem(folder, "torn" if torn else "invalid", why)
         else:
-            self.notes.add(record)
-            self.runs.append(_Run(root.resolve().name, Path(job).as_posix(), folder, record, config))
+            if not JobState(record.status).is_final and _is_alive(folder):
+                why = f"the run is being retried: {record.error or 'it failed before'}"
+                self._add_problem(folder, "running", why)
+            else:
+                self.runs.append(_Run(root.resolve().name, Path(job).as_posix(), folder, record, config))
 
-    def _without_record(self, folder: Path) -> Problem:
-        if self._locks is None:
-            self._locks = _locked_inodes()
+    def _add_problem(self, folder: Path, kind: str, reason: str) -> None:
+        text = " ".join(reason.split())
+        text = text if len(text) <= 300 else f"{text[:299]}\N{HORIZONTAL ELLIPSIS}"
+        self.problems.append(Problem(str(folder), kind, text))
+
+    def _without_record(self, folder: Path) -> tuple[str, str]:
+        """Return the kind and the reason of the problem of a run without a record."""
         try:
-            running = (folder / METRICS).stat().st_ino in self._locks
+            running = (folder / METRICS).stat().st_ino in self._locked_inodes
         except OSError:
             running = False
         if running or _is_alive(folder):
-            return Problem(str(folder), "running", "the run is being trained now")
+            return "running", "the run is being trained now"
         if Pulse.read(folder / HEARTBEAT) is not None:
-            return Problem(str(folder), "unfinished", KILLED)
+            return "unfinished", KILLED
         if (folder / JOB).exists() and not ((folder / METRICS).exists() or (folder / ".hydra").exists()):
-            return Problem(str(folder), "waiting", "a sweep has planned the run, but has not started it")
-        return Problem(str(folder), "unfinished", f"there is no {RESULT}: the run was killed, or runs elsewhere")
+            return "waiting", "a sweep has planned the run, but has not started it"
+        return "unfinished", f"there is no {RESULT}: the run was killed, or runs elsewhere"
+
+    @cached_property
+    def _locked_inodes(self) -> frozenset[int]:
+        """The inodes of all locked files on this machine, without acquiring a lock that a run may need."""
+        try:
+            text = Path("/proc/locks").read_text(encoding="ascii")
+        except (OSError, ValueError):
+            return frozenset()
+        return frozenset(map(int, re.findall(r"FLOCK .* [0-9a-f]+:[0-9a-f]+:(\d+) ", text)))
 
     def study(self, sources: tuple[Path, ...], objective: str | None, direction: Direction | None) -> Study:
         # Without a valid record, the study has only problems, and needs no metric.
         metric = self._objective(objective) if self.runs else objective or ""
-        way = direction_of(metric, direction, self._modes(metric)) if self.runs else direction or "max"
-        labels, controls = self._names()
-        self.problems += [problem for run in self.runs for problem in _without_quality(run, metric)]
-        rows: dict[str, list[Any]] = {name: [] for name in COLUMNS}
-        curves: dict[str, list[Any]] = {name: [] for name in ("run", *CLOCKS, "value")}
-        for run, control in zip(self.runs, controls, strict=True):
-            number = len(rows["study"])
-            for name, value in _run_row(run, labels[run.key], control, metric).items():
-                rows[name].append(value)
-            for evaluation in run.record.evaluations:
+        way = self._direction(metric, direction) if self.runs else direction or "max"
+        labels = self._labels()
+        fixed = {run.key for run in self.runs if run.scaled is False}
+        rows, points = [], []
+        for index, run in enumerate(self.runs):
+            record = run.record
+            if record.status != "completed":
+                self._add_problem(run.folder, record.status, record.error or "the record has no reason")
+            elif record.metrics.get(metric) is None:
+                has = "is not a finite number" if metric in record.metrics else "is not among its metrics"
+                self._add_problem(run.folder, "no_value", f"{metric} {has}")
+            control = "+".join(filter(None, (record.control, "scale_warmup" * bool(run.scaled and run.key in fixed))))
+            rows.append(_run_row(run, labels[run.key], control, metric))
+            for evaluation in record.evaluations:
                 if metric in evaluation["metrics"]:
-                    value = evaluation["metrics"][metric]
-                    curves["run"].append(number)
-                    curves["value"].append(math.nan if value is None else value)
-                    for name, clock in CLOCKS.items():
-                        curves[name].append(evaluation["timestamp"][clock])
-        evaluations = pd.DataFrame(
-            {name: np.array(values, dtype=int if name == "run" else float) for name, values in curves.items()}
-        )
-        frame, evaluations, duplicates = without_duplicates(as_frame(rows), evaluations)
+                    times = [evaluation["timestamp"][clock] for clock in CLOCKS.values()]
+                    points.append((index, *times, evaluation["metrics"][metric]))
+        frame, curves, duplicates = without_duplicates(as_frame(rows), as_curves(points))
         recorded = {str(run.folder): [run.record.conditions.get(name) for name in CONDITIONS] for run in self.runs}
         conditions = pd.DataFrame([recorded[folder] for folder in frame["folder"]], frame.index, CONDITIONS)
+        started = [run.record for run in self.runs if run.record.steps]  # the other runs have computed nothing
         return Study(
             frame=frame,
-            curves=evaluations,
+            curves=curves,
             objective=metric,
             direction=way,
             problems=(*self.problems, *duplicates),
-            notes=self.notes.collected(frame),
+            notes=(*differences(started, self._codes), *notes_of_frame(frame)),
             sources=sources,
-            hardware=self.notes.hardware,
-            versions=self.notes.versions,
+            hardware=tuple(dict(group[0].hardware) for group in group_by_machine(started)),
+            versions={name: tuple(versions) for name, versions in count_versions(started).items()},
             conditions=conditions.apply(pd.to_numeric, errors="coerce").dropna(how="all").astype(float),
             same_work=self._same_work(),
         )
@@ -202,98 +213,93 @@ class _Reading:
                 fix = f"the metrics are {', '.join(sorted({*metric_names, *measured}))}"
                 raise UnknownNameError("objective", objective, "no run has this metric", fix)
             return objective
-        objectives = Counter(run.objective for run in self.runs if run.objective is not None)
+        settings = [run.setting("trainer.objective") for run in self.runs]
+        objectives = Counter(metric for metric in settings if isinstance(metric, str))
         if len(objectives) > 1:
-            rule = "must be given, because the runs have different objectives: "
-            rule += ", ".join(
-                f"{name} ({count} {'run' if count == 1 else 'runs'})" for name, count in objectives.items()
-            )
-            raise MismatchError(
-                "objective", None, rule, "choose a metric that all runs have, or load the runs separately"
-            )
+            counts = ", ".join(f"{name} ({n} {'run' if n == 1 else 'runs'})" for name, n in objectives.items())
+            rule = f"must be given, because the runs have different objectives: {counts}"
+            fix = "choose a metric that all runs have, or load the runs separately"
+            raise MismatchError("objective", None, rule, fix)
         if not objectives:
             fix = f"choose one of {', '.join(metric_names)}" if metric_names else "load runs that have a metric"
             rule = "must be given, because the configs of the runs have no objective"
             raise MissingValueError("objective", None, rule, fix)
         return next(iter(objectives))
 
-    def _modes(self, metric: str) -> set[str]:
-        """Return the modes, except ``auto``, of all configs whose ``checkpoint.best`` is this metric."""
-        modes = set()
-        for run in self.runs:
-            if run.config is not None and run.config.get("checkpoint.best") == metric:
-                modes.add(str(run.config.get("checkpoint.mode")))
-        return modes - {"auto"}
+    def _direction(self, metric: str, direction: str | None) -> Direction:
+        """Return the user's choice; or the ``checkpoint.mode`` of the runs whose best checkpoint has the best metric.
 
-    def _names(self) -> tuple[dict[Hashable, str], list[str]]:
-        recipes: dict[Hashable, Recipe] = {}
-        warmups: dict[Hashable, set[bool | None]] = {}
-        titles: dict[Hashable, set[Any]] = {}
-        for run in self.runs:
-            if run.key not in recipes:
-                recipes[run.key] = Recipe.of(run.folder, run.config, run.record.name)
-            warmups.setdefault(run.key, set()).add(None if run.config is None else run.config.scaled)
-            titles.setdefault(run.key, set()).add(None if run.config is None else run.config.get("name"))
-        for key, names in titles.items():
-            if len(names) == 1 and isinstance(title := next(iter(names)), str):
-                recipes[key].title = title
-        controls = []
-        for run in self.runs:
-            control = run.record.control
-            parts = [control] if control is not None else []
-            if run.config is not None and run.config.scaled and False in warmups[run.key]:
-                parts.append(_WARMUP)
-            controls.append("+".join(parts))
-        return label_recipes(recipes), controls
+        If neither exists, the name of the metric decides.
+        """
+        best = [run for run in self.runs if run.setting("checkpoint.best") == metric]
+        modes = {str(run.setting("checkpoint.mode")) for run in best} - {"auto"}
+        if direction is None and len(modes) > 1:
+            rule = "must be given, because some runs have checkpoint.mode=max and other runs checkpoint.mode=min"
+            raise MissingValueError("direction", None, rule, "choose max or min, or load the runs separately")
+        configured = next((mode for mode in DIRECTIONS if modes == {mode}), None)
+        return resolve_direction(direction or configured, metric, "direction")
 
-
-def _without_quality(run: _Run, metric: str) -> Iterator[Problem]:
-    """Yield the problem of a run, if the run has no quality."""
-    record, where = run.record, str(run.folder)
-    if record.status != "completed":
-        yield Problem(where, record.status, _line(record.error or "the record has no reason"))
-    elif record.metrics.get(metric) is None:
-        has = "is not a finite number" if metric in record.metrics else "is not among its metrics"
-        yield Problem(where, "no_value", f"{metric} {has}")
+    def _labels(self) -> dict[Hashable, str]:
+        runs_by_key: dict[Hashable, list[_Run]] = {}
+        for run in self.runs:
+            runs_by_key.setdefault(run.key, []).append(run)
+        recipes = {}
+        for key, (first, *others) in runs_by_key.items():
+            title = first.setting("name")
+            if not isinstance(title, str) or any(run.setting("name") != title for run in others):
+                title = None
+            recipes[key] = Recipe.of(first.folder, first.config, first.record.name, title)
+        return label_recipes(recipes)
 
 
 def _run_row(run: _Run, label: str, control: str, metric: str) -> dict[str, Any]:
     record = run.record
-    value = record.metrics.get(metric) if record.status == "completed" else None
-    return {
+    same = ("seed", "status", "steps", "samples", "tokens", "total_seconds", "resumes", "max_duration", "config_hash")
+    return {name: getattr(record, name) for name in same} | {
         "study": run.study,
         "job": run.job,
         "recipe": label,
         "control": control,
         "ssr": float(simplest(float(record.ssr))),
-        "seed": record.seed,
-        "status": record.status,
         "error": record.error or "",
-        "quality": math.nan if value is None else float(value),
-        "steps": record.steps,
-        "samples": record.samples,
-        "tokens": record.tokens,
+        "quality": record.metrics.get(metric) if record.status == "completed" else None,
         "seconds": record.train_seconds,
-        "total_seconds": record.total_seconds,
-        "resumes": record.resumes,
-        "max_duration": record.max_duration,
-        "config_hash": record.config_hash,
         "folder": str(run.folder),
     }
 
 
-def as_frame(rows: dict[str, list[Any]]) -> pd.DataFrame:
-    """Return rows as a data frame with the columns and types of ``Study.frame``."""
-    numbers = {"ssr", "quality", "steps", "samples", "tokens", "seconds", "total_seconds"}
-    columns: dict[str, Any] = {}
-    for name in COLUMNS:
-        if name in numbers:
-            columns[name] = np.array(rows[name], dtype=float)
-        elif name == "seed":
-            columns[name] = pd.array(rows[name], dtype="Int64")
-        else:
-            columns[name] = np.array(rows[name], dtype=int if name == "resumes" else object)
-    return pd.DataFrame(columns)
+def check_record(record: RunResult, config: Mapping[str, Any]) -> None:
+    """Refuse a record that contradicts itself, or the config of its run.
+
+    Args:
+        record: The record from a ``result.json``, whose fields are already checked.
+        config: ``ssr``, ``seed`` and ``control`` in the config of the same run.
+
+    Raises:
+        ValueError: The record is refused. The message is the reason, as one line.
+    """
+    if record.control not in (None, "truncate"):
+        raise ValueError(f"control cannot be {record.control!r}")
+    check_evaluations(record.evaluations)
+    before = 0
+    for evaluation in record.evaluations:
+        batch = evaluation["timestamp"]["batch"]
+        if not before <= batch <= record.steps:
+            raise ValueError(f"the step of an evaluation must be from {before} to {record.steps} (got {batch})")
+        before = batch
+    if record.status == "completed" and record.evaluations:
+        last = record.evaluations[-1]["metrics"]
+        for name, value in record.metrics.items():
+            if name in last and last[name] != value:
+                raise ValueError(f"{name} is {value!r} at the end, and {last[name]!r} in the last evaluation")
+    for name, value in config.items():
+        recorded = getattr(record, name)
+        if name == "ssr":
+            if not is_number(value):
+                continue  # an interpolation
+            recorded, value = (float(simplest(float(ssr))) for ssr in (recorded, value))
+        if recorded != value and (name != "seed" or is_count(value)):
+            raise ValueError(f"{name} is {recorded!r} in the record, and {value!r} in its config.yaml")
 
 
 def without_duplicates(frame: pd.DataFrame, curves: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame, list[Problem]]:
@@ -305,16 +311,13 @@ def without_duplicates(frame: pd.DataFrame, curves: pd.DataFrame) -> tuple[pd.Da
         The frame and the evaluations of the kept runs, and a problem for each dropped run that has a quality.
     """
     keys = ["recipe", "control", "ssr", "seed"]
-    if not (frame.duplicated(keys) & frame["seed"].notna()).any():
+    seeded = frame[frame["seed"].notna()]
+    order = seeded.assign(lacking=seeded["quality"].isna()).sort_values("lacking", kind="stable")
+    twice = order.duplicated(keys)
+    if not twice.any():
         return frame, curves, []
-    order = frame.assign(lacking=frame["quality"].isna()).sort_values("lacking", kind="stable")
-    twice = order.duplicated(keys) & order["seed"].notna()
-    dropped = sorted(twice.index[twice])
-    if not dropped:
-        return frame, curves, []
-    originals = order[~order.duplicated(keys) & order["seed"].notna()]
-    names = originals[keys].itertuples(index=False, name=None)
-    first = dict(zip(names, zip(originals["folder"], originals["quality"], strict=True), strict=True))
+    first = {tuple(row[:4]): row[4:] for row in order[~twice][[*keys, "folder", "quality"]].itertuples(index=False)}
+    dropped = order.index[twice].sort_values()
     problems = []
     for row in frame.loc[dropped].itertuples():
         folder, quality = first[row.recipe, row.control, row.ssr, row.seed]
@@ -323,15 +326,10 @@ def without_duplicates(frame: pd.DataFrame, curves: pd.DataFrame) -> tuple[pd.Da
         same = "the same value" if quality == row.quality else f"{quality:.6g} there, {row.quality:.6g} here"
         reason = f"{folder} has the same recipe, ssr and seed, and only that run counts: {same}"
         problems.append(Problem(row.folder, "duplicate", reason))
-    kept_rows = frame.drop(index=dropped)
-    numbers = np.full(len(frame), -1)
-    numbers[kept_rows.index] = np.arange(len(kept_rows))
-    curves = curves[numbers[curves["run"]] >= 0]
-    return (
-        kept_rows.reset_index(drop=True),
-        curves.assign(run=numbers[curves["run"]]).reset_index(drop=True),
-        problems,
-    )
+    kept = frame.drop(index=dropped)
+    curves = curves[curves["run"].isin(kept.index)].reset_index(drop=True)
+    numbers = pd.Series(range(len(kept)), kept.index, dtype=int)
+    return kept.reset_index(drop=True), curves.assign(run=curves["run"].map(numbers)), problems
 
 
 def _is_alive(folder: Path) -> bool:
@@ -343,19 +341,3 @@ def _natural(path: str) -> list[tuple[int, int, str]]:
     """Return a sort key that puts job 10 after job 9."""
     parts = re.split(r"(\d+)", path)
     return [(0, int(part), "") if part.isdecimal() and len(part) < 20 else (1, 0, part) for part in parts]
-
-
-def _locked_inodes() -> frozenset[int]:
-    """Return the inodes of all locked files on this machine, without acquiring a lock that a run may need."""
-    try:
-        lines = Path("/proc/locks").read_text(encoding="ascii").splitlines()
-    except (OSError, ValueError):
-        return frozenset()
-    inodes = re.findall(r"FLOCK .* [0-9a-f]+:[0-9a-f]+:(\d+) ", "\n".join(lines))
-    return frozenset(map(int, inodes))
-
-
-def _line(error: object) -> str:
-    text = str(error) if str(error) else type(error).__name__
-    text = " ".join(text.split())
-    return text if len(text) <= 300 else f"{text[:299]}\N{HORIZONTAL ELLIPSIS}"

@@ -199,9 +199,9 @@ class Recipe:
     title: str | None = None
 
     @classmethod
-    def of(cls, folder: Path, config: Config | None, name: str | None) -> Recipe:
+    def of(cls, folder: Path, config: Config | None, name: str | None, title: str | None = None) -> Recipe:
         """Read Hydra's files in a run's folder. Ignore an unreadable file: the only effect is a longer recipe name."""
-        recipe = cls(config, name)
+        recipe = cls(config, name, title=title)
         if config is None:
             return recipe
         try:

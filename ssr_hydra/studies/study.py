@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from html import escape
@@ -395,9 +395,16 @@ def find_series(study: Study, name: str | tuple[str, str], field: str) -> Series
     raise UnknownNameError(field, name, rule, f"choose from {', '.join(choices)}")
 
 
-def no_curves() -> pd.DataFrame:
-    """Return an empty frame: the ``curves`` of a study without evaluations."""
-    return pd.DataFrame({name: [] for name in ("run", *CLOCKS, "value")}, dtype=float).astype({"run": int})
+def as_frame(rows: Any) -> pd.DataFrame:
+    """Return rows, or columns by name, as a data frame with the columns and types of ``Study.frame``."""
+    numbers = dict.fromkeys(("ssr", "quality", "steps", "samples", "tokens", "seconds", "total_seconds"), float)
+    frame = pd.DataFrame(rows, columns=COLUMNS, dtype=object)  # not float, which would round large seeds
+    return frame.astype({**numbers, "seed": "Int64", "resumes": int}).infer_objects()
+
+
+def as_curves(points: Iterable[Sequence[Any]] = ()) -> pd.DataFrame:
+    """Return evaluations (run, steps, samples, tokens, seconds, value) as ``Study.curves``."""
+    return pd.DataFrame(points, columns=["run", *CLOCKS, "value"]).astype(float).astype({"run": int})
 
 
 def spread_out(count: int, most: int) -> list[int]:

@@ -13,8 +13,7 @@ import yaml
 
 from ssr_hydra.records import RunResult
 from ssr_hydra.studies import Study
-from ssr_hydra.studies.reading import as_frame
-from ssr_hydra.studies.study import COLUMNS, Direction, no_curves
+from ssr_hydra.studies.study import Direction, as_curves, as_frame
 
 METRIC = "eval/accuracy"
 Values = Mapping[float, Any]
@@ -27,21 +26,19 @@ def study_of(
     noise: Literal["pooled", "cell"] = "pooled",
 ) -> Study:
     """Return a study of {recipe or (recipe, control): {ssr: values}}; values are a list or {seed or None: value}."""
-    rows: dict[str, list[Any]] = {name: [] for name in COLUMNS}
+    rows: list[dict[str, Any]] = []
     for name, cells in values.items():
         recipe, control = (name, "") if isinstance(name, str) else name
         for ssr, qualities in cells.items():
             runs = qualities.items() if isinstance(qualities, Mapping) else enumerate(np.atleast_1d(qualities).tolist())
             for seed, quality in runs:
-                row: dict[str, Any] = dict.fromkeys(COLUMNS, "")
-                row |= {"recipe": recipe, "control": control, "ssr": ssr, "seed": seed, "quality": quality}
+                row = {"recipe": recipe, "control": control, "ssr": ssr, "seed": seed, "quality": quality}
                 row |= {"status": "completed", "steps": 100 * ssr, "samples": 1600 * ssr, "tokens": 0, "resumes": 0}
                 row |= {"seconds": seconds_per_ssr * ssr, "total_seconds": seconds_per_ssr * ssr + 1}
                 if math.isnan(quality):
                     row |= {"status": "diverged", "error": "train/loss is nan"}
-                for column in COLUMNS:
-                    rows[column].append(row[column])
-    return Study(as_frame(rows), no_curves(), METRIC, direction, noise=noise)
+                rows.append(dict.fromkeys(("study", "job", "error", "max_duration", "config_hash", "folder"), "") | row)
+    return Study(as_frame(rows), as_curves(), METRIC, direction, noise=noise)
 
 
 def record(ssr: float = 1.0, seed: int | None = 0, quality: float | None = 0.9, **changes: Any) -> RunResult:

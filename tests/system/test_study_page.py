@@ -22,7 +22,7 @@ from ssr_hydra import report, studies
 from ssr_hydra.report.exports import as_json, table_csv
 from ssr_hydra.report.page import policy
 from ssr_hydra.studies.compare import pooled_control
-from ssr_hydra.studies.study import no_curves
+from ssr_hydra.studies.study import as_curves
 
 FOLDER = REPO / "docs/study"
 sys.path.append(str(REPO / "scripts"))
@@ -54,7 +54,7 @@ def runs(task: str) -> pd.DataFrame:
 
 def study(task: str) -> studies.Study:
     stored = REPORTS[task]
-    return studies.Study(runs(task), no_curves(), stored["objective"], stored["direction"])
+    return studies.Study(runs(task), as_curves(), stored["objective"], stored["direction"])
 
 
 @cache

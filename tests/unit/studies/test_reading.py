@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from study_runs import METRIC, config, raw, record, write_run
 from ssr_hydra.errors import MismatchError, MissingValueError, PathError, UnknownNameError
 from ssr_hydra.metrics_log import MetricsLog
 from ssr_hydra.studies import Note, load, summary
+from ssr_hydra.studies.reading import check_record
 from ssr_hydra.studies.study import COLUMNS
 from ssr_hydra.sweeps.folder import STUDY, StudyFolder
 from ssr_hydra.sweeps.heartbeat import HEARTBEAT, Heartbeat, Pulse
@@ -44,6 +45,10 @@ def test_study_has_a_row_for_each_run(tmp_path: Path) -> None:
     assert study.sources == (tmp_path / "digits",)
     assert study.hardware == (record().hardware,)
     assert list(study.totals(3600).values()) == [4, 4, 0, 30.0, 34.0, 34.0]
+    assert study.curves["run"].tolist() == [0, 0, 1, 1, 2, 2, 3, 3]
+    assert study.curves["steps"].tolist()[:4] == [25, 50, 50, 100]
+    assert study.curves["samples"].tolist()[:2] == [400, 800]
+    assert study.curves["value"].tolist()[:4] == [0.5, 0.90, 0.5, 0.91]
 
 
 def test_ssr_with_a_rounding_error_is_read_as_the_nearest_simple_ratio(tmp_path: Path) -> None:
@@ -55,17 +60,8 @@ def test_ssr_with_a_rounding_error_is_read_as_the_nearest_simple_ratio(tmp_path:
     assert study.frame["ssr"].tolist() == [0.3] * 3
 
 
-def test_curve_has_a_point_for_every_evaluation(tmp_path: Path) -> None:
-    study = load(sweep(tmp_path))
-    assert study.curves["run"].tolist() == [0, 0, 1, 1, 2, 2, 3, 3]
-    assert study.curves["steps"].tolist()[:4] == [25, 50, 50, 100]
-    assert study.curves["samples"].tolist()[:2] == [400, 800]
-    assert study.curves["value"].tolist()[:4] == [0.5, 0.90, 0.5, 0.91]
-
-
 def test_job_ten_comes_after_job_nine(tmp_path: Path) -> None:
-    study = load(sweep(tmp_path, runs=12))
-    assert study.frame["job"].tolist() == [str(job) for job in range(12)]
+    assert load(sweep(tmp_path, runs=12)).frame["job"].tolist() == [str(job) for job in range(12)]
 
 
 def test_path_may_be_a_run_folder_or_a_record_or_a_folder_of_studies(tmp_path: Path) -> None:
@@ -116,9 +112,7 @@ def test_problems_list_runs_that_did_not_complete(tmp_path: Path) -> None:
     assert problems["12"][0] == "unfinished"
     assert problems["13"] == ("no_value", f"{METRIC} is not a finite number")
     assert problems["14"] == ("no_value", f"{METRIC} is not among its metrics")
-    assert len(study.frame) == 8
-    assert len(study.completed) == 4
-    assert study.frame["quality"].isna().sum() == 4  # a failed run did not reach its final value
+    assert (len(study.frame), len(study.completed)) == (8, 4)  # a failed run did not reach its final value
     assert study.notes == (Note("lost", "digits", (("failed", 1), ("diverged", 1), ("no_value", 2)), (2.0,)),)
     assert study.totals()["failed"] == 4
 
@@ -136,16 +130,6 @@ def test_note_about_diverged_seeds_needs_a_completed_seed(tmp_path: Path) -> Non
     write_run(tmp_path / "some", record(1.0, 7, status="diverged", error="train/loss is nan"), config(1.0, 7))
     (note, _) = load(tmp_path).notes
     assert note == Note("diverged", counts=((study.recipes[0], 1),))
-
-
-def test_unknown_objective_is_refused_before_its_direction_is_needed(tmp_path: Path) -> None:
-    sweep(tmp_path)
-    for direction in (None, "max"):
-        with refused("objective", UnknownNameError) as raised:
-            load(tmp_path, objective="eval/lss", direction=direction)  # type: ignore[arg-type]
-        error = raised.value
-        assert (error.field, error.rule) == ("objective", "no run has this metric")
-        assert error.fix == f"the metrics are {METRIC}, train/loss"
 
 
 @pytest.mark.skipif(not Path("/proc/locks").exists(), reason="the kernel does not tell")
@@ -275,30 +259,40 @@ def test_runs_without_a_seed_are_not_duplicates(tmp_path: Path) -> None:
     assert summary(study)["seeds"].tolist() == [()]
 
 
-def test_study_with_several_objectives_needs_a_chosen_objective(tmp_path: Path) -> None:
-    sweep(tmp_path, 2)
+def test_objective_comes_from_the_option_or_the_configs(tmp_path: Path) -> None:
+    write_run(tmp_path / "0", record())
+    with refused("objective", MissingValueError, match=f"choose one of {METRIC}, train/loss"):
+        load(tmp_path)
+    with refused("objective", UnknownNameError, match=f"no run has this metric; the metrics are {METRIC}, train/loss"):
+        load(tmp_path, objective="eval/lss")  # refused before its direction is needed
     other = record(2.0, metrics={"eval/loss": 0.1}, evaluations=[])
-    write_run(tmp_path / "9", other, config(2.0, 0, trainer__objective="eval/loss"))
-    with refused("objective", MismatchError, match=r"^objective=.*eval/accuracy \(2 runs\), eval/loss \(1 run\)"):
+    write_run(tmp_path / "1", record(seed=1), config(seed=1))
+    write_run(tmp_path / "2", other, config(2.0, 0, trainer__objective="eval/loss"))
+    with refused("objective", MismatchError, match=r"^objective=.*eval/accuracy \(1 run\), eval/loss \(1 run\)"):
         load(tmp_path)
     study = load(tmp_path, objective="eval/loss")
-    assert (study.direction, study.frame["quality"].tolist()[-1]) == ("min", 0.1)
+    assert study.completed["quality"].tolist() == [0.1]
     assert [problem.kind for problem in study.problems] == ["no_value", "no_value"]
 
 
-def test_missing_objective_is_refused(tmp_path: Path) -> None:
-    write_run(tmp_path / "0", record())
-    with refused("objective", MissingValueError):
-        load(tmp_path)
-
-
-def test_direction_of_the_objective_must_be_known(tmp_path: Path) -> None:
-    sweep(tmp_path, 1, trainer__objective="eval/thing")
-    with refused("direction", MissingValueError):
-        load(tmp_path)
-    assert load(tmp_path, direction="min").direction == "min"
+def test_direction_comes_from_the_option_then_the_configs_then_the_name(tmp_path: Path) -> None:
+    for seed, (metric, mode) in enumerate((("train/loss", "max"), ("train/loss", "auto"), (METRIC, "min"))):
+        write_run(
+            tmp_path / str(seed), record(seed=seed), config(seed=seed, checkpoint__best=metric, checkpoint__mode=mode)
+        )
+    assert load(tmp_path).direction == "min"
+    assert load(tmp_path, objective="train/loss").direction == "max"
+    assert load(tmp_path, objective="train/loss", direction="min").direction == "min"
     with refused("direction", UnknownNameError):
         load(tmp_path, direction="up")  # type: ignore[arg-type]
+    write_run(tmp_path / "3", record(seed=3), config(seed=3, checkpoint__best=METRIC, checkpoint__mode="max"))
+    with refused("direction", MissingValueError, match="some runs have checkpoint.mode=max and other runs"):
+        load(tmp_path)
+    write_run(
+        tmp_path / "x/0", record(metrics={"eval/thing": 1.0}, evaluations=[]), config(trainer__objective="eval/thing")
+    )
+    with refused("direction", MissingValueError, match="the name eval/thing does not show"):
+        load(tmp_path / "x")
 
 
 def test_note_lists_differences_between_runs(tmp_path: Path) -> None:
@@ -311,24 +305,19 @@ def test_note_lists_differences_between_runs(tmp_path: Path) -> None:
         resumes=1,
     )
     write_run(tmp_path / "9", other, config(2.0))
-    notes = load(tmp_path).notes
-    assert notes == (
+    nothing = record(4.0, steps=0, samples=0, train_seconds=0.0, metrics={}, evaluations=[], status="failed")
+    nothing.error, nothing.hardware, nothing.data, nothing.versions = "no such column", {}, {}, {"torch": "2.9"}
+    write_run(tmp_path / "8", nothing, config(4.0))  # a run that never started has computed nothing
+    study = load(tmp_path)
+    assert study.versions["torch"] == ("2.10.0", "2.11.0")
+    assert study.hardware == (record().hardware, other.hardware)
+    assert study.notes == (
         Note("data", counts=(("digits train 0e8e82d8", 2), ("digits train ffffffff", 1))),
         Note("versions", "torch", (("2.10.0", 2), ("2.11.0", 1))),
         Note("machines", counts=(("a cpu, 1 x 1 threads", 2), ("a gpu, 2 x 1 threads", 1))),
         Note("resumed", counts=(("", 1),)),
+        Note("lost", "digits", (("failed", 1),), (4.0,)),
     )
-
-
-def test_note_about_machines_ignores_runs_that_never_started(tmp_path: Path) -> None:
-    sweep(tmp_path, 2)
-    nothing = record(2.0, steps=0, samples=0, train_seconds=0.0, metrics={}, evaluations=[], status="failed")
-    nothing.error, nothing.hardware, nothing.data, nothing.versions = "no such column", {}, {}, {"torch": "2.10"}
-    write_run(tmp_path / "9", nothing, config(2.0))
-    study = load(tmp_path)
-    assert [problem.kind for problem in study.problems] == ["failed"]
-    assert study.notes == (Note("lost", "digits", (("failed", 1),), (2.0,)),)  # the note names no machines
-    assert study.versions["torch"] == ("2.10.0",)
 
 
 def test_config_of_each_recipe_is_parsed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -358,18 +347,15 @@ def test_note_lists_the_code_that_differs_between_runs(tmp_path: Path) -> None:
 def test_note_lists_runs_that_recorded_different_code(tmp_path: Path) -> None:
     codes = [{"ssr_hydra": "aa", "my_lab": "0c4f"}, {"ssr_hydra": "aa", "my_lab": "77aa"}]
     for seed in range(3):
-        run_record = record(1.0, seed)
-        run_record.code = codes[seed > 0]
-        write_run(tmp_path / f"{seed}", run_record, config(1.0, seed))
+        write_run(tmp_path / f"{seed}", record(1.0, seed, code=codes[seed > 0]), config(1.0, seed))
     study = load(tmp_path)
     note = Note("versions", "the code of my_lab", (("0c4f", 1), ("77aa", 2)))
     assert study.notes == (note,)
     assert study.versions["the code of my_lab"] == ("0c4f", "77aa")
     # study.json has the version at the start of the sweep; the records have the versions of the jobs.
-    StudyFolder(tmp_path).open({}, [], codes[0], any_code=False)
-    assert load(tmp_path).notes == (note,)
-    StudyFolder(tmp_path).open({}, [], codes[1], any_code=True)
-    assert load(tmp_path).notes == (note,)
+    for code in codes:
+        StudyFolder(tmp_path).open({}, [], code, any_code=True)
+        assert load(tmp_path).notes == (note,)
 
 
 @pytest.mark.parametrize("content", ["{", "[]", "{}", '{"codes": [1, 2]}', '{"codes": null}'])
@@ -414,3 +400,32 @@ def test_equal_work_is_unknown_for_runs_without_a_config(tmp_path: Path) -> None
     write_run(tmp_path / "a", record(), config())
     write_run(tmp_path / "b", record(name="other"))
     assert load(tmp_path).same_work is None
+
+
+def test_complete_record_is_accepted() -> None:
+    check_record(record(), {"ssr": 1.0, "seed": 0, "control": None})
+    check_record(record(seed=None, evaluations=[]), {"ssr": 1})
+    check_record(record(), {"ssr": "${other}", "seed": "${other}"})  # an interpolation is not compared
+    check_record(record(status="failed", steps=120, metrics={}), {})  # a failed run may end between evaluations
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"ssr": 0}, {"ssr": 10**400}, {"seed": -1}, {"seed": 2**63}, {"seed": 1.0}, {"steps": 100.0}, {"resumes": -1},
+        {"steps": 99},  # fewer than the 100 steps of the last evaluation
+        {"train_seconds": None}, {"error": 3}, {"max_duration": 16}, {"control": "shorten"}, {"data": []},
+        {"metrics": {METRIC: "0.9"}}, {"metrics": {METRIC: 0.91}}, {"evaluations": {}}, {"evaluations": [[]]},
+    ],
+)  # fmt: skip
+def test_impossible_record_is_refused(change: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=r"cannot be|must be|in the last evaluation") as caught:
+        (run_record := replace(record(), **change)).check()
+        check_record(run_record, {})
+    assert len(str(caught.value)) < 300
+
+
+@pytest.mark.parametrize("config", [{"ssr": 2.0}, {"seed": 1}, {"control": "truncate"}])
+def test_record_that_contradicts_its_config_is_refused(config: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="in its config.yaml"):
+        check_record(record(), config)

@@ -58,10 +58,7 @@ def describe_run(
     eval_interval: Any,
     evaluation: Iterable[Any] | None,
 ) -> dict[str, Any]:
-    """Return the description of a run for its checkpoints.
-
-    ``state`` is the state that the trainer has created. The other arguments have the names of the trainer's arguments.
-    """
+    """Return the description of a run for its checkpoints, from the trainer's arguments and its new state."""
     described = {
         "run": {
             **run,
@@ -153,11 +150,7 @@ def describe_loader(loader: Iterable[Any]) -> dict[str, Any]:
 
 
 def describe_data(dataset: Any) -> dict[str, Any]:
-    """Return the description of a data set.
-
-    If the data set has a method ``describe``, the description is the method's result. Otherwise, the description has
-    the class, the length and, for a ``TensorDataset``, digests of the tensors.
-    """
+    """Return the result of the data set's method ``describe``, or its class, length, and digests of its tensors."""
     if isinstance(dataset, SeededDataset):
         dataset = dataset.dataset
     describe = getattr(dataset, "describe", None)
@@ -172,10 +165,7 @@ def describe_data(dataset: Any) -> dict[str, Any]:
 
 
 def _tensor(tensor: Tensor) -> str:
-    """Return the type and shape of a tensor, and a digest that shows whether the data has changed.
-
-    If the tensor has more than 256 rows, the digest covers 256 evenly spaced rows.
-    """
+    """Return the type and shape of a tensor, and a digest of at most 256 evenly spaced rows."""
     rows = tensor.detach().reshape(len(tensor) if tensor.ndim else 1, -1)
     if len(rows) > _MOST_ROWS:
         rows = rows[torch.linspace(0, len(rows) - 1, _MOST_ROWS).long()]
@@ -185,10 +175,9 @@ def _tensor(tensor: Tensor) -> str:
 
 
 def plain_data(value: Any, around: tuple[int, ...] = ()) -> Any:
-    """Return a value as plain JSON data. Equal values give equal data in every process.
+    """Return a value as plain JSON data, equal in every process. An object becomes its class and its arguments.
 
-    An object, such as a scheduler, becomes its class and its arguments. ``around`` has the ids of the values that
-    contain this value.
+    ``around`` has the ids of the values that contain this value.
     """
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)
@@ -203,12 +192,10 @@ def plain_data(value: Any, around: tuple[int, ...] = ()) -> Any:
         return plain(value.tolist()) if value.dtype == object else plain(torch.as_tensor(value))
     if isinstance(value, np.generic):
         return plain(value.item())
-    if isinstance(value, (Enum, Path, bytes, complex)):
+    if isinstance(value, (Enum, Path, bytes, complex, Fraction, torch.dtype, torch.device)):
         return str(value)
     if isinstance(value, (bool, int, float, str)):  # convert an instance of a subclass to the plain type
         return next(kind(value) for kind in (bool, int, float, str) if isinstance(value, kind))
-    if isinstance(value, (torch.dtype, torch.device)):
-        return str(value)
     if isinstance(value, Time):
         return value.to_timestring()
     if isinstance(value, Mapping):
@@ -225,8 +212,6 @@ def plain_data(value: Any, around: tuple[int, ...] = ()) -> Any:
         return {"class": type(value).__qualname__, **fields}
     if isinstance(value, functools.partial):
         return {"class": _function_name(value.func), "args": plain(value.args), **plain(value.keywords)}
-    if isinstance(value, Fraction):
-        return str(value)
     if isinstance(value, Paced):
         return {"pace": value.pace, **plain(value.scheduler)}
     if isinstance(value, torch.optim.lr_scheduler.LRScheduler):

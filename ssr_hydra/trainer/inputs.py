@@ -29,16 +29,13 @@ from ssr_hydra.trainer.parallel import check_sharded, is_sharded
 from ssr_hydra.trainer.processes import Processes
 
 
-def check_control(control: Any, ssr: Fraction) -> str | None:
-    """Return the argument ``control``. Refuse an unknown value, and refuse ``truncate`` for an ssr above 1."""
-    if control is None:
-        return None
-    if control != "truncate":
+def check_control(control: Any, ssr: Fraction) -> None:
+    """Refuse an unknown value of the argument ``control``, and refuse ``truncate`` for an ssr above 1."""
+    if control not in (None, "truncate"):
         raise UnknownNameError("control", control, "must be truncate or None", "remove control")
-    if ssr > 1:
+    if control is not None and ssr > 1:
         rule = f"cannot be used with ssr {float(ssr):g}, because it can only shorten a run"
         raise ConflictError("control", control, rule, "use ssr below 1, or remove control")
-    return "truncate"
 
 
 def step_settings(step: StepSettings | Mapping[str, Any] | None, precision: str | None) -> StepSettings:
@@ -60,8 +57,8 @@ def check_fields_are_free(schedules: Mapping[str, Any], drives_momentum: bool) -
             raise ConflictError(f"schedules.{field}", field, rule, "set cycle_momentum=False in that scheduler")
 
 
-def check_loader(loader: Any, field: str) -> Iterable[Any]:
-    """Return the loader. Refuse a loader that is not iterable, has no batches, or has a batch size below 1."""
+def check_loader(loader: Any, field: str) -> None:
+    """Refuse a loader that is not iterable, has no batches, or has a batch size below 1."""
     if not isinstance(loader, Iterable) or isinstance(loader, (str, bytes, Mapping)):
         raise WrongTypeError(field, type(loader).__name__, "must be an iterable of batches", "give a DataLoader")
     if known_length(loader) == 0:
@@ -72,7 +69,6 @@ def check_loader(loader: Any, field: str) -> Iterable[Any]:
         size = getattr(loader, name, None)
         if isinstance(size, int):
             count(size, f"{field}.{name}")
-    return loader
 
 
 def check_same_length(loader: Any, field: str, processes: Processes) -> None:

@@ -9,7 +9,10 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
-from typing import Any, ClassVar, NoReturn
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
+
+if TYPE_CHECKING:
+    from ssr_hydra.trainer.processes import Processes
 
 TERMINATIONS = tuple(getattr(signal, name) for name in ("SIGUSR2", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 """Signals that end a run after a step: SIGUSR2 (preemption), SIGTERM (``docker stop``), SIGHUP (closed terminal)."""
@@ -180,6 +183,27 @@ class StopRequest:
             with _explained_exit(number, after):
                 before(number, None)
         raise TerminatedError(number, after)
+
+
+class AgreedStop:
+    """A signal of one process that stops all processes at the same batch boundary."""
+
+    def __init__(self, request: StopRequest, processes: Processes) -> None:
+        self.number = 0
+        self._request, self._processes = request, processes
+
+    def agree(self, nanoseconds: int) -> int:
+        """Share one process's stop signal with all. Return rank 0's ``nanoseconds``, so that all clocks agree."""
+        own_signal = self._request.number
+        mine = (nanoseconds if self._processes.is_main else 0, *(own_signal == number for number in STOP_SIGNALS))
+        nanoseconds, *counts = self._processes.sum(mine)
+        self.number = next((number for number, count in zip(STOP_SIGNALS, counts, strict=True) if count), 0)
+        return nanoseconds
+
+    def leave(self, after: str = "") -> NoReturn:
+        """End the run with the signal that all processes agreed on."""
+        self._request.number = self.number
+        self._request.leave(after)
 
 
 @contextmanager

@@ -7,9 +7,9 @@ import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
-from typing import Any, NoReturn
+from typing import Any
 
 import torch
 from torch.optim import Optimizer
@@ -22,61 +22,18 @@ from ssr_hydra.state import State
 from ssr_hydra.time import Timestamp, TimeUnit
 from ssr_hydra.trainer.deadlines import Deadlines
 from ssr_hydra.trainer.fields import FieldSchedules, by_group
-from ssr_hydra.trainer.interrupts import STOP_SIGNALS, StopRequest
+from ssr_hydra.trainer.interrupts import AgreedStop, StopRequest
 from ssr_hydra.trainer.learning_rates import LearningRates
-from ssr_hydra.trainer.processes import Processes
 from ssr_hydra.trainer.progress import ProgressDisplay, Snapshot
 from ssr_hydra.trainer.rereading import Rereading
 from ssr_hydra.trainer.step import TrainStep
-from ssr_hydra.trainer.task import Task
-from ssr_hydra.trainer.watch import DivergedError, LossWatch
+from ssr_hydra.trainer.watch import DivergedError
 
 _Record = dict[str, Any]
 
 
 class _Stopped(BaseException):
     """A signal ended an evaluation. The resumed run repeats the evaluation."""
-
-
-def evaluate(
-    task: Task,
-    loader: Iterable[Any],
-    events: Events,
-    owner: Any,
-    processes: Processes,
-    each_batch: Callable[[], object] | None = None,
-    split: str = "eval",
-) -> dict[str, float]:
-    """Fire ``eval_start``, evaluate, and fire ``eval_end``. Return the metrics, including those that listeners add."""
-    events.fire("eval_start", owner)
-    metrics: dict[str, float] = {}
-    try:
-        processes.share_buffers(task.model)
-        metrics = task.evaluate(loader, processes, each_batch, split=split)
-    finally:
-        events.fire("eval_end", owner, metrics)
-    return metrics
-
-
-class AgreedStop:
-    """A stop signal that stops all processes at the same batch boundary, even if only one process gets the signal."""
-
-    def __init__(self, request: StopRequest, processes: Processes) -> None:
-        self.number = 0
-        self._request, self._processes = request, processes
-
-    def agree(self, nanoseconds: int) -> int:
-        """Share one process's stop signal with all. Return rank 0's ``nanoseconds``, so that all clocks agree."""
-        own_signal = self._request.number
-        mine = (nanoseconds if self._processes.is_main else 0, *(own_signal == number for number in STOP_SIGNALS))
-        nanoseconds, *counts = self._processes.sum(mine)
-        self.number = next((number for number, count in zip(STOP_SIGNALS, counts, strict=True) if count), 0)
-        return nanoseconds
-
-    def leave(self, after: str = "") -> NoReturn:
-        """End the run with the signal that all processes agreed on."""
-        self._request.number = self.number
-        self._request.leave(after)
 
 
 @dataclass(eq=False)
@@ -94,31 +51,32 @@ class Loop:
     """
 
     step: TrainStep
-    task: Task
     state: State  # the loop replaces the timestamp of the state after every batch
     rates: LearningRates
     fields: FieldSchedules | None
-    watch: LossWatch
     train: Iterable[Any]
     evaluation: Iterable[Any] | None
     plan: Deadlines
-    progress: ProgressDisplay
-    record: Callable[[_Record], None]  # gets each record of metrics.jsonl
     objective: str  # the metric for ReduceLROnPlateau
     events: Events
     owner: Any  # the trainer, which listeners get as their first argument
-    processes: Processes
-    request: StopRequest
-    save: Callable[[], object] | None  # writes a checkpoint; None if the run writes none
-    is_best: Callable[[Mapping[str, float]], bool] | None  # None if the run does not keep its best checkpoint
-    compile_time: Callable[[], int] | None  # nanoseconds of compilation since the last call; None if not compiled
+    saves: bool  # whether the run writes checkpoints
+
+    # FitRun sets these attributes before the loop runs.
+    progress: ProgressDisplay = field(init=False)
+    stop: StopRequest | AgreedStop = field(init=False)
+    record: Callable[[_Record], None] = field(init=False)  # gets each record of metrics.jsonl
+    save: Callable[[], object] = field(init=False)  # writes a checkpoint
+    is_best: Callable[[Mapping[str, float]], bool] = field(init=False)
+    # Returns the nanoseconds of compilation since the last call; None if the model is not compiled.
+    compile_time: Callable[[], int] | None = None
 
     def __post_init__(self) -> None:
-        self._stop = self.request if self.processes.world_size == 1 else AgreedStop(self.request, self.processes)
+        self.task, self.watch, self.processes = self.step.task, self.step.watch, self.step.processes
         self._optimizers: tuple[Optimizer, ...] = tuple(self.state.optimizers)
-        saves, is_shared = self.save is not None, self.train is self.evaluation
+        is_shared = self.train is self.evaluation
         self._rereading = (
-            None if hasattr(self.train, "seek") else Rereading(self.train, saves=saves, is_shared=is_shared)
+            None if hasattr(self.train, "seek") else Rereading(self.train, saves=self.saves, is_shared=is_shared)
         )
         self._next_show: float = 0  # the clock time of the next progress update; 0 before the first batch
         # No event is due until the number of batches is _wake or the training time is _wake_time (nanoseconds).
@@ -180,7 +138,7 @@ class Loop:
             KeyboardInterrupt, TerminatedError: A signal asked the run to stop.
         """
         task, state = self.task, self.state
-        clock, stop = time.perf_counter_ns, self._stop
+        clock, stop = time.perf_counter_ns, self.stop
         agree = stop.agree if isinstance(stop, AgreedStop) else None
         listeners = self.events.listeners("batch_end")
         # If one process has listeners, all processes must keep the loss, because they compute its mean together.
@@ -260,7 +218,7 @@ class Loop:
         self._saving = self._ended = over and timestamp.batches > 0
         if self._pending or (over and self._evaluated_at != timestamp.batches):
             self._evaluate(timestamp, time.perf_counter_ns())
-            if self.is_best is not None and not self._pending:
+            if not self._pending:
                 self._saving |= self.is_best(self.metrics)
         if self._ended and not self._pending:
             self._check_weights(timestamp)
@@ -361,13 +319,13 @@ class Loop:
             self._check_weights(timestamp)
         saving = plan.saves_at(timestamp.batches) or ended
         saving = saving or (plan.checkpoint is not None and plan.checkpoint.reached(timestamp))
-        if self.is_best is not None and self._evaluated_at == timestamp.batches:
+        if self._evaluated_at == timestamp.batches:
             saving = saving or self.is_best(self.metrics)
         if saving and plan.checkpoint is not None:
             plan.checkpoint.renew(timestamp)
         self._saving = saving
         self._wake, self._wake_time, self._ended = plan.next_batch(), plan.next_time(), ended
-        self._after = saving or bool(self._stop.number)
+        self._after = saving or bool(self.stop.number)
         return self.state.timestamp, now
 
     def _check_weights(self, timestamp: Timestamp) -> None:
@@ -380,17 +338,17 @@ class Loop:
 
         ``then`` is the time up to which the training clock has counted. Return the time from which it must count again.
         """
-        stop, save = self._stop, self.save
+        stop = self.stop
         leaving = bool(stop.number) and not (self._ended and not self._pending)
-        saving = save is not None and (self._saving or leaving)
+        saving = self.saves and (self._saving or leaving)
         if saving:
             self._synchronize()
         waited = time.perf_counter_ns()
         after = ""
-        if saving and save is not None:
+        if saving:
             after = f", with a checkpoint at batch {self.state.timestamp.batches}"
             try:
-                save()
+                self.save()
             except WriteError as error:
                 if not leaving:
                     raise
@@ -436,9 +394,7 @@ class Loop:
         metrics: dict[str, float] = {}
         if self.evaluation is not None:
             try:
-                metrics = evaluate(
-                    self.task, self.evaluation, self.events, self.owner, self.processes, self._stop_evaluation
-                )
+                metrics = self.measure(self.evaluation, self._stop_evaluation)
             except _Stopped:
                 self._pending = True
                 return time.perf_counter_ns()
@@ -460,9 +416,22 @@ class Loop:
         self._show(evaluated=self.evaluation is not None)
         return time.perf_counter_ns()
 
+    def measure(
+        self, loader: Iterable[Any], each_batch: Callable[[], object] | None = None, split: str = "eval"
+    ) -> dict[str, float]:
+        """Fire ``eval_start``, evaluate, and fire ``eval_end``. Return the metrics, with those that listeners add."""
+        self.events.fire("eval_start", self.owner)
+        metrics: dict[str, float] = {}
+        try:
+            self.processes.share_buffers(self.task.model)
+            metrics = self.task.evaluate(loader, self.processes, each_batch, split=split)
+        finally:
+            self.events.fire("eval_end", self.owner, metrics)
+        return metrics
+
     def _stop_evaluation(self) -> None:
         """End an evaluation at a stop signal. With several processes, do nothing, because they evaluate together."""
-        if self.request.number and self.processes.world_size == 1 and self.save is not None:
+        if self.stop.number and self.processes.world_size == 1:
             raise _Stopped
 
     def when(self) -> _Record:

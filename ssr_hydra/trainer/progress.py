@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 import os
 import sys
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol, TextIO
+from typing import Any, TextIO
 
 from ssr_hydra.errors import visible, visible_lines
 from ssr_hydra.output import text_table
@@ -24,9 +24,9 @@ _BAR_WIDTH, _LONGEST_NAME = 14, 24
 class Snapshot:
     """The position of a run, for display."""
 
-    share: float  # the completed fraction of the run, from 0 to 1
+    share: float  # the completed fraction of the run
     step: int
-    steps: int | None  # the number of steps of the whole run; None if unknown
+    steps: int | None  # of the whole run; None if unknown
     epoch: int
     lr: float
     loss: float
@@ -34,9 +34,9 @@ class Snapshot:
     metrics: Mapping[str, float] = field(default_factory=dict)
 
     @property
-    def eta(self) -> float | None:
-        """The estimated seconds of training until the end of the run; None at the start of the run."""
-        return self.train_seconds * (1 / self.share - 1) if self.share > 0 else None
+    def eta(self) -> list[str]:
+        """The estimated time of training until the end of the run, as text; [] at the start of the run."""
+        return [f"ETA {clock_text(self.train_seconds * (1 / self.share - 1))}"] if self.share > 0 else []
 
     @property
     def counted(self) -> str:
@@ -44,34 +44,14 @@ class Snapshot:
         return f"{self.step}" if self.steps is None else f"{self.step}/{self.steps}"
 
     @property
+    def rates(self) -> list[str]:
+        """The learning rate and the loss, as text."""
+        return [f"lr {_number_text(self.lr)}", f"loss {_number_text(self.loss)}"]
+
+    @property
     def scores(self) -> list[str]:
         """The name and value of each metric, as text."""
         return [f"{name} {_number_text(value)}" for name, value in self.metrics.items()]
-
-
-class ProgressDisplay(Protocol):
-    """Shows a run in progress. ``interval`` is the minimum number of seconds between two updates."""
-
-    interval: float
-
-    def update(self, snapshot: Snapshot, *, evaluated: bool = False) -> None:
-        """Show the position of the run. ``evaluated`` is True if the metrics are from a new evaluation."""
-
-    def close(self) -> None:
-        """Restore the terminal."""
-
-    def tell(self, text: str) -> None:
-        """Print a message on its own line."""
-
-
-class _Silent:
-    interval = math.inf
-
-    def update(self, snapshot: Snapshot, *, evaluated: bool = False) -> None: ...
-
-    def close(self) -> None: ...
-
-    def tell(self, text: str) -> None: ...
 
 
 class _Plain:
@@ -82,18 +62,10 @@ class _Plain:
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
 
-    def update(self, snapshot: Snapshot, *, evaluated: bool = False) -> None:
-        words = [
-            f"step {snapshot.counted}",
-            f"epoch {snapshot.epoch}",
-            f"lr {_number_text(snapshot.lr)}",
-            f"loss {_number_text(snapshot.loss)}",
-            *(snapshot.scores if evaluated else ()),
-            f"{clock_text(snapshot.train_seconds)}",
-        ]
-        if snapshot.eta is not None:
-            words.append(f"ETA {clock_text(snapshot.eta)}")
-        self.tell(visible("  ".join(words)))
+    def update(self, snapshot: Snapshot, *, evaluated: bool) -> None:
+        place = [f"step {snapshot.counted}", f"epoch {snapshot.epoch}", *snapshot.rates]
+        scores = snapshot.scores if evaluated else []
+        self.tell(visible("  ".join([*place, *scores, clock_text(snapshot.train_seconds), *snapshot.eta])))
 
     def close(self) -> None: ...
 
@@ -102,10 +74,7 @@ class _Plain:
 
 
 class _Bar:
-    """A progress bar of the package ``rich``. The training thread draws the bar at most four times per second.
-
-    ``rich`` could draw the bar in a separate thread, but that thread would slow down training.
-    """
+    """A progress bar of the package ``rich``. A thread of ``rich`` would slow down training, so none draws the bar."""
 
     interval = 0.25
 
@@ -135,11 +104,8 @@ class _Bar:
         self._task = self._progress.add_task(escape(visible(name)), total=1.0, text="starting")
         self._progress.start()
 
-    def update(self, snapshot: Snapshot, *, evaluated: bool = False) -> None:  # noqa: ARG002  # always shows metrics
-        words = [snapshot.counted, f"lr {_number_text(snapshot.lr)}", f"loss {_number_text(snapshot.loss)}"]
-        if snapshot.eta is not None:
-            words.append(f"ETA {clock_text(snapshot.eta)}")
-        words += snapshot.scores[:1]
+    def update(self, snapshot: Snapshot, *, evaluated: bool) -> None:  # noqa: ARG002  # always shows metrics
+        words = [snapshot.counted, *snapshot.rates, *snapshot.eta, *snapshot.scores[:1]]
         while len("  ".join(words)) > self._room and len(words) > 1:
             words.pop()
         self._progress.update(self._task, completed=snapshot.share, text=visible("  ".join(words)), refresh=True)
@@ -151,51 +117,60 @@ class _Bar:
         self._console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
-class _Unbreakable:
-    """A progress display that stops silently if its output cannot be written (``| head``, a closed terminal).
+class ProgressDisplay:
+    """Shows a run in progress. If the stream cannot be written (``| head``, a closed terminal), the display stops.
 
-    So an error of the display never ends a run.
+    Args:
+        kind: ``auto`` (a bar if the stream is a terminal that can move its cursor, else plain lines), ``bar``,
+            ``plain`` or ``none``.
+        name: The text in front of the bar.
+        stream: Standard output by default.
+
+    Attributes:
+        interval: The minimum number of seconds between two updates.
     """
 
-    def __init__(self, make: Callable[[], ProgressDisplay]) -> None:
-        self._shown: ProgressDisplay = _Silent()
-        self._try(lambda: setattr(self, "_shown", make()))
-        self.interval = self._shown.interval
+    def __init__(self, kind: str, name: str = "training", stream: TextIO | None = None) -> None:
+        one_of(kind, "progress", PROGRESS)
+        target = sys.stdout if stream is None else stream
+        if kind == "auto":
+            able = target.isatty() and os.environ.get("TERM") not in ("dumb", "unknown")
+            kind = "bar" if able else "plain"
+        self._shown: _Bar | _Plain | None = None
+        self.interval = math.inf
+        with self._stopping():
+            if kind != "none":
+                self._shown = _Bar(target, name) if kind == "bar" else _Plain(target)
+                self.interval = self._shown.interval
 
     def update(self, snapshot: Snapshot, *, evaluated: bool = False) -> None:
-        self._try(lambda: self._shown.update(snapshot, evaluated=evaluated))
+        """Show the position of the run. ``evaluated`` is True if the metrics are from a new evaluation."""
+        with self._stopping():
+            if self._shown is not None:
+                self._shown.update(snapshot, evaluated=evaluated)
 
     def close(self) -> None:
-        self._try(self._shown.close)
+        """Restore the terminal."""
+        with self._stopping():
+            if self._shown is not None:
+                self._shown.close()
 
     def tell(self, text: str) -> None:
-        self._try(lambda: self._shown.tell(visible_lines(text)))
+        """Print a message on its own line."""
+        with self._stopping():
+            if self._shown is not None:
+                self._shown.tell(visible_lines(text))
 
-    def _try(self, show: Callable[[], None]) -> None:
+    @contextmanager
+    def _stopping(self) -> Iterator[None]:
         try:
-            show()
+            yield
         except (OSError, ValueError):  # ValueError: the stream is closed, or cannot encode a character
-            self._shown = _Silent()
-
-
-def choose_progress(kind: str, name: str = "training", stream: TextIO | None = None) -> ProgressDisplay:
-    """Return the progress display of a run. If ``stream`` cannot be written, the display stops.
-
-    ``kind`` is ``auto`` (a bar if the stream is a terminal that can move its cursor, else plain lines), ``bar``,
-    ``plain`` or ``none``. ``name`` is the text in front of the bar.
-    """
-    one_of(kind, "progress", PROGRESS)
-    target = sys.stdout if stream is None else stream
-    if kind == "auto":
-        able = target.isatty() and os.environ.get("TERM") not in ("dumb", "unknown")
-        kind = "bar" if able else "plain"
-    if kind == "none":
-        return _Silent()
-    return _Unbreakable(lambda: _Bar(target, name) if kind == "bar" else _Plain(target))
+            self._shown = None
 
 
 def summary(result: RunResult, run_dir: Path | None, objective: str | None = None) -> str:
-    """Return the result of a run as a few lines of text: SSR, length, steps, samples, time, final metrics, folder."""
+    """Return the result of a run as a few lines of text."""
     rows: list[tuple[str, str]] = [
         ("ssr", f"{result.ssr:g}"),
         ("length", _length(result)),
@@ -221,7 +196,7 @@ def summary(result: RunResult, run_dir: Path | None, objective: str | None = Non
 
 
 def _length(result: RunResult) -> str:
-    """Return the length of the run as text. If SSR has changed the length, add the length before scaling."""
+    """Return the length of the run, and the length before scaling if SSR has changed it."""
     if result.ssr == 1:
         return result.max_duration
     length = as_time(result.max_duration, "max_duration") * check_ssr(result.ssr)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
 from typing import Any
 
 import torch
@@ -31,11 +32,10 @@ def autocast(precision: str, device: torch.device) -> AbstractContextManager[Any
 
 
 class TrainStep:
-    """Takes the optimizer steps of a run.
+    """Takes the optimizer steps of a run, each with the gradient of the mean loss over the whole batch.
 
-    Each step uses the gradient of the mean loss over the whole batch. A batch may be split over processes, and into
-    parts whose gradients are accumulated. The parts may differ in size. The weight of a part is its number of samples
-    or tokens.
+    A batch may be split over processes, and into parts whose gradients are accumulated. The parts may differ in size:
+    the weight of a part is its number of samples or tokens.
     """
 
     def __init__(
@@ -46,9 +46,9 @@ class TrainStep:
         settings: StepSettings | None = None,
         processes: Processes = ALONE,
     ) -> None:
-        self._task, self._optimizers, self._watch = task, tuple(optimizers), watch
+        self.task, self.watch, self.processes = task, watch, processes
+        self._optimizers = tuple(optimizers)
         self._settings = settings = StepSettings() if settings is None else settings
-        self._processes = processes
         self._autocast = autocast(settings.precision, task.device)
         self.scaler = torch.amp.GradScaler(task.device.type) if settings.precision == "fp16" else None
         self._parameters = [p for optimizer in optimizers for group in optimizer.param_groups for p in group["params"]]
@@ -58,18 +58,14 @@ class TrainStep:
         self.total = (0, 0, 0)
 
     def function(self) -> _Step:
-        """Return the function that takes a step.
-
-        The arguments of this function are the batch and the number of earlier batches of the run. The function returns
-        the numbers of samples and tokens in the batch.
-        """
-        if self._settings.is_plain and self._processes.world_size == 1 and not self.keeps_loss:
+        """Return the function that takes a step: from (batch, number of earlier batches) to (samples, tokens)."""
+        if self._settings.is_plain and self.processes.world_size == 1 and not self.keeps_loss:
             return self._plain()
         return self._step
 
     def _plain(self) -> _Step:
         """Return a faster step for one process, without mixed precision, accumulation, clipping or listeners."""
-        loss_of, add, optimizers = self._task.loss, self._watch.add, self._optimizers
+        loss_of, add, optimizers = self.task.loss, self.watch.add, self._optimizers
 
         def step(batch: Any, number: int) -> tuple[int, int]:
             for optimizer in optimizers:
@@ -84,7 +80,7 @@ class TrainStep:
         return step
 
     def _step(self, batch: Any, number: int) -> tuple[int, int]:
-        settings, world_size = self._settings, self._processes.world_size
+        settings, world_size = self._settings, self.processes.world_size
         if world_size == 1:
             self.total = self.count(batch)
         samples, tokens, total = self.total
@@ -94,46 +90,44 @@ class TrainStep:
         for optimizer in self._optimizers:
             optimizer.zero_grad()
         parts = self._parts(batch)
-        loss = torch.zeros((), device=self._task.device)
+        loss = torch.zeros((), device=self.task.device)
         for index, (part, size) in enumerate(parts):
             is_last = index == len(parts) - 1
             with nullcontext() if is_last else self._not_synchronized():
                 # DDP and FSDP divide the sum of gradients by world_size; the factor world_size undoes the division.
                 loss = loss + self._backward(part, size * world_size / total)
-        self._watch.add(loss, number)
+        self.watch.add(loss, number)
         self._update()
         if self.keeps_loss:
-            self.loss = self._processes.mean(loss)
+            self.loss = self.processes.mean(loss)
         return samples, tokens
 
     def count(self, batch: Any) -> tuple[int, int, int]:
-        """Return the samples, tokens and weight of this process's batch; all are 0 for padding.
-
-        The weight is the number of values over which the loss is a mean.
-        """
-        if isinstance(batch, Padding):
-            return 0, 0, 0
-        return self._task.weigh(batch)
+        """Return the samples, tokens and weight (:meth:`Task.weigh`) of this process's batch; all are 0 for padding."""
+        return (0, 0, 0) if isinstance(batch, Padding) else self.task.weigh(batch)
 
     def _parts(self, batch: Any) -> list[tuple[Any, int]]:
         """Split a batch into parts for gradient accumulation. Return each part with its weight."""
         parts = self._settings.accumulate
         if isinstance(batch, Padding):
             return [(batch.batch, 0)] * parts
-        weight = self.count(batch)[2] if self._processes.world_size > 1 else self.total[2]
+        weight = self.count(batch)[2] if self.processes.world_size > 1 else self.total[2]
         if parts == 1:
             return [(batch, weight)]
-        length = self._task.length(batch)
+        length = self.task.length(batch)
         n_parts = min(parts, length)
-        split = [
-            (part, self.count(part)[2]) for part in (_piece(batch, n_parts, index, length) for index in range(n_parts))
-        ]
-        if sum(size for _, size in split) != weight:
-            total = sum(size for _, size in split)
+
+        def piece(item: Any, index: int) -> Any:  # other values than tensors of samples are in every part
+            is_split = isinstance(item, Tensor) and item.ndim and len(item) == length
+            return torch.tensor_split(item, n_parts)[index] if is_split else item
+
+        pieces = [map_parts(batch, partial(piece, index=index)) for index in range(n_parts)]
+        split = [(part, self.count(part)[2]) for part in pieces]
+        if (total := sum(size for _, size in split)) != weight:
             rule = f"the parts of this batch have {total} {self._settings.loss_mean_over} in total"
             fix = "give batches that can be split along the first dimension of their tensors, or accumulate=1"
             raise MismatchError("accumulate", parts, f"{rule}, but the whole batch has {weight}", fix)
-        if self._processes.world_size > 1:
+        if self.processes.world_size > 1:
             # Every process must have the same number of parts, because the processes compute together. Parts of weight
             # 0 come first, because gradients are exchanged with the last part.
             return [(split[0][0], 0)] * (parts - n_parts) + split
@@ -143,7 +137,7 @@ class TrainStep:
     def _backward(self, part: Any, weight: float) -> Tensor:
         """Compute the gradients of ``weight`` times the loss of a part. Return this product."""
         with self._autocast:
-            loss = self._task.training_loss(part)
+            loss = self.task.training_loss(part)
         if loss.ndim:
             rule = f"must be one number (has shape {tuple(loss.shape)})"
             raise WrongTypeError("loss", type(loss).__name__, rule, "give a loss that averages over the batch")
@@ -154,18 +148,15 @@ class TrainStep:
         return weighted.detach() if weight else torch.zeros_like(weighted)
 
     def not_finite(self) -> str | None:
-        """Return the name of the first trained weight that is NaN or infinite; None if all are finite.
-
-        All processes return the same name.
-        """
+        """Return the first weight that is NaN or infinite, equal in all processes; None if all are finite."""
         with torch.no_grad():
             parts = [p.to_local() if hasattr(p, "to_local") else p for p in self._parameters]
-            flags = [part.isfinite().all().to(self._task.device) for part in parts]
-            bad = self._processes.sum((~torch.stack(flags)).tolist(), "the end")  # wait for the device only once
+            flags = [part.isfinite().all().to(self.task.device) for part in parts]
+            bad = self.processes.sum((~torch.stack(flags)).tolist(), "the end")  # wait for the device only once
         index = next((index for index, count in enumerate(bad) if count), None)
         if index is None:
             return None
-        names = {id(parameter): name for name, parameter in self._task.model.named_parameters()}
+        names = {id(parameter): name for name, parameter in self.task.model.named_parameters()}
         return names.get(id(self._parameters[index]), f"parameter {index}")
 
     def _update(self) -> None:
@@ -189,7 +180,7 @@ class TrainStep:
     @contextmanager
     def _not_synchronized(self) -> Iterator[None]:
         """In the ``with`` block, disable the exchange of gradients, which only the last part of a batch needs."""
-        model: Any = self._task.train_model
+        model: Any = self.task.train_model
         if hasattr(model, "no_sync"):  # DDP
             with model.no_sync():
                 yield
@@ -202,52 +193,29 @@ class TrainStep:
             switch(True)
 
 
-def _piece(value: Any, parts: int, index: int, samples: int) -> Any:
-    """Return part ``index`` of a batch that is split into ``parts`` parts of almost equal size.
-
-    The function splits each tensor whose first dimension is ``samples``. All other values are in every part.
-    """
-
-    def piece(item: Any) -> Any:
-        is_split = isinstance(item, Tensor) and item.ndim and len(item) == samples
-        return torch.tensor_split(item, parts)[index] if is_split else item
-
-    return map_parts(value, piece)
-
-
-class _CompileClock:
-    """Counts the nanoseconds that ``torch.compile`` takes, which are not training time."""
-
-    def __init__(self) -> None:
-        self._spent = self._began = 0
-
-    def start(self, _: object) -> None:
-        self._began = time.perf_counter_ns()
-
-    def end(self, _: object) -> None:
-        self._spent += time.perf_counter_ns() - self._began
-
-    def take(self) -> int:
-        """Return the nanoseconds of compilation since the previous call."""
-        spent, self._spent = self._spent, 0
-        return spent
-
-
 @contextmanager
 def compile_clock() -> Iterator[Callable[[], int]]:
-    """Measure the time of compilation in the ``with`` block.
-
-    The context manager returns a function. Each call of the function returns the nanoseconds of compilation since its
-    previous call.
-    """
+    """In the ``with`` block, measure compilation: the function returns its nanoseconds since the previous call."""
     # torch._dynamo.on_compile_start is public but cannot be removed again.
     from torch._dynamo.callback import callback_handler
 
-    clock = _CompileClock()
-    callback_handler.register_start_callback(clock.start)
-    callback_handler.register_end_callback(clock.end)
+    changes: list[int] = []  # minus the time of each start, plus the time of each end
+
+    def start(_: object) -> None:
+        changes.append(-time.perf_counter_ns())
+
+    def end(_: object) -> None:
+        changes.append(time.perf_counter_ns())
+
+    def take() -> int:
+        spent = sum(changes)
+        changes.clear()
+        return spent
+
+    callback_handler.register_start_callback(start)
+    callback_handler.register_end_callback(end)
     try:
-        yield clock.take
+        yield take
     finally:
-        callback_handler.remove_start_callback(clock.start)
-        callback_handler.remove_end_callback(clock.end)
+        callback_handler.remove_start_callback(start)
+        callback_handler.remove_end_callback(end)

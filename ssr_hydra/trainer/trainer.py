@@ -15,7 +15,7 @@ from ssr_hydra.callbacks.events import Events
 from ssr_hydra.checkpoints import Checkpoint
 from ssr_hydra.data.loaders import known_length
 from ssr_hydra.errors import MissingValueError
-from ssr_hydra.files import check_path, write_atomically
+from ssr_hydra.files import check_path
 from ssr_hydra.optim.groups import check_module
 from ssr_hydra.records import RunResult, config_hash
 from ssr_hydra.settings import CheckpointSettings, CountSettings, ResumeSettings, StepSettings, setting_of
@@ -40,11 +40,11 @@ from ssr_hydra.trainer.inputs import (
 )
 from ssr_hydra.trainer.inputs import samples_per_batch as loader_samples_per_batch
 from ssr_hydra.trainer.learning_rates import LearningRates, with_modes
-from ssr_hydra.trainer.loop import evaluate
-from ssr_hydra.trainer.parallel import is_sharded, weights, wrapped
+from ssr_hydra.trainer.loop import Loop
+from ssr_hydra.trainer.parallel import is_sharded, wrapped
 from ssr_hydra.trainer.processes import Processes
 from ssr_hydra.trainer.resuming import Resuming
-from ssr_hydra.trainer.saving import as_safetensors, check_exportable, restore_weights
+from ssr_hydra.trainer.saving import check_exportable, restore_weights
 from ssr_hydra.trainer.step import TrainStep, autocast
 from ssr_hydra.trainer.task import Task
 from ssr_hydra.trainer.watch import LossWatch
@@ -185,38 +185,41 @@ class Trainer:
     ) -> None:
         # This method makes all checks that can refuse an argument, and begins with the cheap checks.
         ratio = check_ssr(ssr)
-        self._ssr, self._max_duration = float(ratio), as_time(max_duration, "max_duration")
-        self._seed = None if seed is None else check_seed(seed)
+        length = as_time(max_duration, "max_duration")
+        seed = None if seed is None else check_seed(seed)
+        plain = {"ssr": float(ratio), "max_duration": length.to_timestring(), "seed": seed}
         one_of(progress, "progress", PROGRESS)
-        self._progress, self.name, self.config = progress, name, config
-        self._config_hash = config_hash(config)
+        self.name, self.config = name, config
+        hashed = config_hash(config)
         self.run_dir = None if run_dir is None else check_path(run_dir, "run_dir")
-        self._control = check_control(control, ratio)
+        check_control(control, ratio)
         if use_stepwise_scheduler is not None:
             flag(use_stepwise_scheduler, "use_stepwise_scheduler")
         function(loss, "loss")
         counts = setting_of(CountSettings, counts, "counts")
         settings = step_settings(step, precision)
-        self._checkpointing = setting_of(CheckpointSettings, checkpoint, "checkpoint")
+        checkpointing = setting_of(CheckpointSettings, checkpoint, "checkpoint")
         resuming_from = ResumeSettings.of(resume)
         check_module(model)
-        if (export := self._checkpointing.export) is not None:
+        if (export := checkpointing.export) is not None:
             if self.run_dir is None:
                 raise MissingValueError("checkpoint.export", export, "needs a folder of the run", "give run_dir")
             check_exportable(model, "checkpoint.export", export)
-        self._processes = processes = Processes.start()
+        processes = Processes.start()
         self.is_main = processes.is_main
         self.device = choose_device(device, processes)
         self.model = model.to(self.device)
         # The storage of shards is flat, so channels_last does not apply to them.
         if settings.channels_last and not is_sharded(model):
             model.to(memory_format=torch.channels_last)
-        self._train = check_loader(train_dataloader, "train_dataloader")
-        self._eval = None if eval_dataloader is None else check_loader(eval_dataloader, "eval_dataloader")
-        self._test = None if test_dataloader is None else check_loader(test_dataloader, "test_dataloader")
+        loaders = {"train": train_dataloader, "eval": eval_dataloader, "test": test_dataloader}
+        for split, loader in loaders.items():
+            if loader is not None or split == "train":
+                check_loader(loader, f"{split}_dataloader")
+        self._loaders, evaluates = loaders, eval_dataloader is not None
         check_same_length(train_dataloader, "train_dataloader", processes)
         per_batch = loader_samples_per_batch(train_dataloader, processes)
-        self._task = task = Task(
+        task = Task(
             model,
             loss,
             metrics,
@@ -227,27 +230,25 @@ class Trainer:
             loss_mean_over=settings.loss_mean_over,
         )
         check_reducible(task.metrics, processes.world_size)
-        task.needed = {"objective": objective, "checkpoint.best": self._checkpointing.best}
+        task.needed = {"objective": objective, "checkpoint.best": checkpointing.best}
         for field, metric in task.needed.items():
-            check_metric_name(metric, field, task.metrics, evaluates=self._eval is not None)
-        self._objective = objective
-        schedulers = with_modes(schedulers, objective or "eval/loss", evaluates=self._eval is not None)
+            check_metric_name(metric, field, task.metrics, evaluates=evaluates)
+        schedulers = with_modes(schedulers, objective or "eval/loss", evaluates=evaluates)
         self.state = state = State(
-            max_duration=scaled(self._max_duration, ratio),
+            max_duration=scaled(length, ratio),
             dataloader_len=known_length(train_dataloader),
             samples_per_batch=per_batch if counts.samples_per_batch is None else counts.samples_per_batch,
             tokens_per_batch=counts.tokens_per_batch,
             optimizers=check_optimizers(optimizers, schedulers, model, loss),
         )
-        self._events = Events(callbacks, loggers, self.is_main)
-        self._plan = make_deadlines(
-            state, eval_interval, log_interval, counts.iteration_length, self._checkpointing.interval
-        )
-        if not self._checkpointing.enabled or self.run_dir is None:
-            self._plan.checkpoint = None  # otherwise the loop would check this deadline after every batch
-        self._description = describe_run(
+        events = Events(callbacks, loggers, self.is_main)
+        deadlines = make_deadlines(state, eval_interval, log_interval, counts.iteration_length, checkpointing.interval)
+        saves = checkpointing.enabled and self.run_dir is not None
+        if not saves:
+            deadlines.checkpoint = None  # otherwise the loop would check this deadline after every batch
+        description = describe_run(
             state,
-            run={"ssr": self._ssr, "max_duration": self._max_duration.to_timestring(), "seed": self._seed},
+            run=plain,
             control=control,
             counts=counts,
             schedulers=schedulers,
@@ -261,32 +262,29 @@ class Trainer:
             processes=processes.world_size,
             objective=objective,
             eval_interval=eval_interval,
-            evaluation=self._eval,
+            evaluation=eval_dataloader,
         )
-        self.jobs_beside: Callable[[], float] = lambda: 0.0
         processes.check_same(
             shared_description(
-                self._description,
+                description,
                 train_dataloader,
                 eval_interval=eval_interval,
                 log_interval=log_interval,
                 iteration_length=counts.iteration_length,
                 objective=objective,
                 metrics=list(task.metrics),
-                evaluates=self._eval is not None,
-                tests=self._test is not None,
-                checkpoint=vars(self._checkpointing),
+                evaluates=evaluates,
+                tests=test_dataloader is not None,
+                checkpoint=vars(checkpointing),
                 run_dir=self.run_dir is not None,
                 on_change=resuming_from.on_change,
                 parallel=settings.parallel,
                 compile=settings.compile,
             )
         )
-        self._started = False
-        self._resuming = resuming = Resuming(
-            self.run_dir, resuming_from, processes, self._checkpointing.enabled, self._config_hash
-        )
+        resuming = Resuming(self.run_dir, resuming_from, processes, checkpointing.enabled, hashed)
         self.resumed_from = resuming.path
+        self.jobs_beside: Callable[[], float] = lambda: 0.0
         self.code: Mapping[str, str] = {}
         self.checkpoints_at: Collection[int] = ()
         saved_code = None if resuming.checkpoint is None else resuming.checkpoint.state.get("code")
@@ -294,29 +292,53 @@ class Trainer:
         plan = state
         if control is not None:  # a run with a control has the schedules of the full run
             rates = state.dataloader_len, state.samples_per_batch, state.tokens_per_batch
-            plan, ratio = State(self._max_duration, *rates), Fraction(1)
-        self._time_map = time_map = resuming.restore(model, state, plan, ratio, self._description)
+            plan, ratio = State(length, *rates), Fraction(1)
+        time_map = resuming.restore(model, state, plan, ratio, description)
         # In a rescaled run, the schedules still use the length of the original run. The time map converts the time of
         # the run to the time of the original run.
         clock = None if time_map.is_identity else time_map
         plan = time_map.plan(state)
-        self._rates = LearningRates(schedulers, state, time_map.ssr, use_stepwise_scheduler, clock=clock, plan=plan)
-        self._fields = None
+        learning_rates = LearningRates(schedulers, state, time_map.ssr, use_stepwise_scheduler, clock=clock, plan=plan)
+        fields = None
         if schedules:
-            check_fields_are_free(schedules, self._rates.drives_momentum)
-            self._fields = FieldSchedules(schedules, state, time_map.ssr, clock, plan)
+            check_fields_are_free(schedules, learning_rates.drives_momentum)
+            fields = FieldSchedules(schedules, state, time_map.ssr, clock, plan)
         if resuming.path is None:  # the param groups have their initial rates only from here on
-            self._description["optimizers"] = [describe_optimizer(optimizer) for optimizer in state.optimizers]
+            description["optimizers"] = [describe_optimizer(optimizer) for optimizer in state.optimizers]
         if resuming.checkpoint is not None:
             with resuming.checkpoint.part("rates") as held_rates:
-                self._rates.load_state_dict(held_rates)
+                learning_rates.load_state_dict(held_rates)
         task.train_model = wrapped(model, settings.parallel, processes, self.device)
         if settings.compile:
             task.train_model.compile()
-        self._settings = settings
-        self._watch = LossWatch(self.device, processes)
-        self._step = TrainStep(task, state.optimizers, self._watch, settings, processes)
         task.evaluates_under = autocast(settings.precision, self.device)
+        self._loop = loop = Loop(
+            step=TrainStep(task, state.optimizers, LossWatch(self.device, processes), settings, processes),
+            state=state,
+            rates=learning_rates,
+            fields=fields,
+            train=train_dataloader,
+            evaluation=eval_dataloader,
+            plan=deadlines,
+            objective=objective or "eval/loss",
+            events=events,
+            owner=self,
+            saves=saves,
+        )
+        self._run = FitRun(
+            trainer=self,
+            loop=loop,
+            resuming=resuming,
+            checkpointing=checkpointing,
+            test=test_dataloader,
+            time_map=time_map,
+            description=description,
+            objective=objective,
+            progress=progress,
+            compiles=settings.compile,
+            record={**plain, "control": control, "config_hash": hashed},
+        )
+        self._started = False
 
     def on(self, event: str, function: Callable[..., object]) -> None:
         """Call a function at an event of the run, such as ``trainer.on("batch_end", f)`` for ``f(trainer, loss)``.
@@ -324,7 +346,7 @@ class Trainer:
         Raises:
             InputError: The event is unknown, or ``function`` is not a function.
         """
-        self._events.on(event, function)
+        self._loop.events.on(event, function)
 
     def fit(self) -> RunResult:
         """Train to the end, evaluate, and write the records.
@@ -344,17 +366,12 @@ class Trainer:
         if self._started:
             raise RuntimeError("fit() was called before; create a new Trainer for another run")
         self._started = True
-        if self._resuming.finished is not None:
-            if self.is_main:
-                print(f"nothing to train: the run in {self.run_dir} is complete")
-            self._export(self._resuming.finished.metrics)
-            return self._resuming.finished
-        return FitRun(self).run()
+        return self._run.run()
 
     @property
     def frac_done(self) -> float:
         """The completed fraction of the run, from 0 to 1."""
-        return self._plan.end.share(self.state.timestamp)
+        return self._loop.plan.end.share(self.state.timestamp)
 
     def evaluate(self, split: str = "eval") -> dict[str, float]:
         """Compute ``eval/loss`` and the metrics of the current model over ``eval_dataloader``, as the run does.
@@ -369,36 +386,13 @@ class Trainer:
         Raises:
             InputError: The trainer has no loader for ``split``.
         """
-        loader = {"eval": self._eval, "test": self._test}[one_of(split, "split", EVALUATED)]
+        loader = self._loaders[one_of(split, "split", EVALUATED)]
         if loader is None:
-            field = f"{split}_dataloader"
-            raise MissingValueError(
-                field, None, f"is needed for {'an evaluation' if split == 'eval' else 'a test'}", f"give {field}"
-            )
+            field, purpose = f"{split}_dataloader", "an evaluation" if split == "eval" else "a test"
+            raise MissingValueError(field, None, f"is needed for {purpose}", f"give {field}")
         if not self._started:
-            self._load_callbacks()
-        return evaluate(self._task, loader, self._events, self, self._processes, split=split)
-
-    def _load_callbacks(self) -> None:
-        """If the trainer has resumed from a checkpoint, load the state of the callbacks from this checkpoint."""
-        if self._resuming.checkpoint is not None:
-            with self._resuming.checkpoint.part("callbacks") as callbacks:
-                self._events.load_state_dict(callbacks)
-
-    def _export(self, metrics: Mapping[str, Any]) -> None:
-        """Export the weights that evaluations use, if ``checkpoint.export`` names a file."""
-        if self._checkpointing.export is None or self.run_dir is None:
-            return
-        if self._resuming.finished is not None:
-            self._load_callbacks()
-        self._events.fire("eval_start", self)
-        try:
-            state, _ = weights(self.model, ())
-            if self.is_main:
-                content = as_safetensors(self.model, state, self.name, self._ssr, self.state.timestamp.batches)
-                write_atomically(self.run_dir / self._checkpointing.export, content)
-        finally:
-            self._events.fire("eval_end", self, {key: value for key, value in metrics.items() if value is not None})
+            self._run.load_callbacks()
+        return self._loop.measure(loader, split=split)
 
     def load(self, checkpoint: Checkpoint, *, callbacks: bool = True) -> None:
         """Load a checkpoint's weights, and the state of callbacks, to evaluate or export the model.
@@ -416,4 +410,4 @@ class Trainer:
             restore_weights(self.model, checkpoint.state)
         if callbacks:
             with checkpoint.part("callbacks") as states:
-                self._events.load_state_dict(states)
+                self._loop.events.load_state_dict(states)

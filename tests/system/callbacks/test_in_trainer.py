@@ -120,7 +120,7 @@ def test_resumed_run_evaluates_the_saved_average_and_trains_the_saved_weights(tm
     assert again.evaluate()["eval/loss"] == at_32
     assert all(torch.equal(*pair) for pair in zip(before, again.model.parameters(), strict=True))
     assert again.fit().metrics == result.metrics  # bitwise, although the average was used in an evaluation before
-    states = [run._events.state_dict()["ema"]["average"] for run in (whole, again)]
+    states = [run._loop.events.state_dict()["ema"]["average"] for run in (whole, again)]
     assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
 
 

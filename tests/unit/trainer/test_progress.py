@@ -12,7 +12,7 @@ from refusals import refused
 
 from ssr_hydra.errors import UnknownNameError
 from ssr_hydra.records import RunResult
-from ssr_hydra.trainer.progress import Snapshot, announce, choose_progress, clock_text, summary
+from ssr_hydra.trainer.progress import ProgressDisplay, Snapshot, announce, clock_text, summary
 
 
 class Terminal(io.StringIO):
@@ -38,7 +38,7 @@ def test_file_and_dumb_terminal_get_complete_ascii_lines(
 ) -> None:
     monkeypatch.setenv("TERM", "dumb")
     stream = make()
-    progress = choose_progress("auto", stream=stream)
+    progress = ProgressDisplay("auto", stream=stream)
     progress.update(HALF)
     assert stream.getvalue() == "step 600/1200  epoch 8  lr 0.0500  loss 0.1234  3.00 s  ETA 3.00 s\n"
     progress.update(HALF, evaluated=True)
@@ -66,7 +66,7 @@ class Full(Terminal):
 @pytest.mark.parametrize("error", [BrokenPipeError, OSError, ValueError])
 def test_failing_progress_display_is_ignored(kind: str, room: int, error: type[Exception]) -> None:
     stream = Full(room, error)
-    progress = choose_progress(kind, stream=stream)
+    progress = ProgressDisplay(kind, stream=stream)
     for _ in range(5):
         progress.update(HALF)
     progress.close()
@@ -78,7 +78,7 @@ def shown_on(columns: int, monkeypatch: pytest.MonkeyPatch, name: str = "digits 
     monkeypatch.setenv("COLUMNS", str(columns))
     monkeypatch.setenv("TERM", "xterm-256color")
     stream = Terminal()
-    progress = choose_progress("auto", name, stream)
+    progress = ProgressDisplay("auto", name, stream)
     progress.update(HALF, evaluated=True)
     progress.close()
     progress.tell("[bold]done")
@@ -102,7 +102,7 @@ def test_no_line_is_truncated_or_longer_than_the_terminal(columns: int, monkeypa
 
 def test_setting_progress_to_none_prints_nothing() -> None:
     stream = Terminal()
-    progress = choose_progress("none", stream=stream)
+    progress = ProgressDisplay("none", stream=stream)
     progress.update(HALF)
     progress.tell("done")
     progress.close()
@@ -113,7 +113,7 @@ def test_setting_progress_to_none_prints_nothing() -> None:
 @pytest.mark.parametrize("kind", ["BAR", "", None, True, "tqdm"])
 def test_unknown_kind_of_progress_display_is_refused(kind: object) -> None:
     with refused("progress", UnknownNameError):
-        choose_progress(kind)  # type: ignore[arg-type]
+        ProgressDisplay(kind)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -132,7 +132,7 @@ def test_durations_are_shown_in_seconds_or_minutes_or_hours(seconds: float, text
 
 
 def test_eta_is_unknown_at_the_start() -> None:
-    assert Snapshot(0.0, 0, None, 0, 0.1, math.nan, 0.0).eta is None
+    assert Snapshot(0.0, 0, None, 0, 0.1, math.nan, 0.0).eta == []
 
 
 def test_summary_shows_the_result() -> None:

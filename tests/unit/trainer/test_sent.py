@@ -40,7 +40,7 @@ def trainer(run_dir: Path | str | None, length: str = "6ba", **more: Any) -> Tra
         "seed": 0,
         **more,
     }
-    loaders = TensorLoader(data, 4), TensorLoader(data, 4)
+    loaders = TensorLoader(data, 4), TensorLoader(data, 4, shuffle=False)
     return Trainer(model, *loaders, optimizer, CosineAnnealingScheduler(), length, run_dir=run_dir, **settings)
 
 

@@ -485,9 +485,9 @@ def test_nan_gradient_of_the_last_batch_makes_the_run_diverged(tmp_path: Path, e
         rest = torch.sqrt((outputs * 0).sum()) if sum(needs_grad) == 6 else torch.zeros(())
         return outputs.square().mean() + rest
 
-    trainer = small(loss=loss, metrics={}, run_dir=tmp_path, eval_interval=None, precision=precision)
+    eval = [(torch.ones(2, 4), torch.tensor([0, 1]))] if evaluates else None
+    trainer = small(eval=eval, loss=loss, metrics={}, run_dir=tmp_path, eval_interval=None, precision=precision)
     if evaluates:  # with other weights, as if they were averaged
-        trainer._eval = [(torch.ones(2, 4), torch.tensor([0, 1]))]
         trainer.on("eval_start", lambda trainer: trainer.model.weight.data.nan_to_num_())
         trainer.on("eval_start", lambda trainer: trainer.model.bias.data.nan_to_num_())
         trainer.on("eval_end", lambda trainer, metrics: trainer.model.bias.data.fill_(NAN) if metrics else None)

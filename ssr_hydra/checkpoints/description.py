@@ -1,7 +1,6 @@
 """The description of a run in its checkpoints, and the rules that say which fields may differ when the run resumes.
 
-A description is nested dicts and lists, such as ``{"run": {"ssr": 1.0, "seed": 0}, "optimizers": [{"lr": 0.1}]}``. The
-table ``_RULES`` has a rule for every field.
+A description is nested dicts and lists, such as ``{"run": {"ssr": 1.0, "seed": 0}, "optimizers": [{"lr": 0.1}]}``.
 """
 
 from __future__ import annotations
@@ -35,7 +34,7 @@ class Change(Enum):
 
 # The first pattern that matches a field's name applies; list indices are removed from names.
 _RULES: tuple[tuple[str, Change], ...] = (
-    # The shapes, names and meanings of the checkpoint's tensors depend on these fields.
+    # The tensors of the checkpoint depend on these fields.
     ("model", Change.NEVER),
     ("model.*", Change.NEVER),
     ("precision", Change.NEVER),
@@ -45,18 +44,15 @@ _RULES: tuple[tuple[str, Change], ...] = (
     # Each of these two options adds one tensor per parameter. The checkpoint lacks these tensors.
     ("optimizers.*amsgrad", Change.NEVER),
     ("optimizers.*centered", Change.NEVER),
-    # These fields determine the batches of an epoch. A change within an epoch would repeat or skip samples.
+    # A change of these fields within an epoch would repeat or skip samples.
     ("data", Change.EPOCH),
     ("data.*", Change.EPOCH),
     ("run.seed", Change.EPOCH),
-    # All other fields: length, ssr, schedules, hyperparameters, processes, threads, device.
     ("*", Change.ANYTIME),
 )
 
 
 class _Missing:
-    """The type of :data:`MISSING`. Messages show the repr."""
-
     def __repr__(self) -> str:
         return "not there"
 
@@ -120,20 +116,11 @@ def _compare(old: Any, new: Any, field: str) -> Iterator[Difference]:
                 continue
             name = f"{field}.{key}" if field else str(key)
             yield from _compare(old.get(key, MISSING), new.get(key, MISSING), name)
-    elif _is_list(old) and _is_list(new) and len(old) == len(new):
+    elif isinstance(old, (list, tuple)) and isinstance(new, (list, tuple)) and len(old) == len(new):
         for number, (mine, theirs) in enumerate(zip(old, new, strict=True)):
             yield from _compare(mine, theirs, f"{field}[{number}]")
-    elif not _is_equal(old, new):
+    elif isinstance(old, bool) is not isinstance(new, bool) or old != new:  # in JSON, 1 equals 1.0 but not True
         yield Difference(field, old, new)
-
-
-def _is_list(value: Any) -> bool:
-    return isinstance(value, (list, tuple))
-
-
-def _is_equal(old: Any, new: Any) -> bool:
-    """Return whether two values are equal in JSON: 1 equals 1.0, and True does not equal 1."""
-    return isinstance(old, bool) is isinstance(new, bool) and bool(old == new)
 
 
 def _short_repr(value: Any) -> str:
@@ -142,7 +129,7 @@ def _short_repr(value: Any) -> str:
 
 
 def check_change(changes: Sequence[Difference], on_change: str, timestamp: Timestamp, resume: str = "auto") -> None:
-    """Raise an InputError if a change of the config does not allow the run to resume.
+    """Refuse changes of the config with which the run cannot resume.
 
     Args:
         changes: The :func:`differences` between the checkpoint's description and the run's description.
@@ -151,8 +138,8 @@ def check_change(changes: Sequence[Difference], on_change: str, timestamp: Times
         resume: The value of ``resume``, for the message.
 
     Raises:
-        InputError: The changes contain a field that must never differ, that must not differ at the batch of the
-            checkpoint, or that needs a different ``on_change``. The message contains both values of each such field.
+        InputError: A field must never differ, must not differ at the batch of the checkpoint, or needs a different
+            ``on_change``. The message contains both values of each such field.
     """
     if on_change not in ON_CHANGE:
         raise UnknownNameError(

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import math
 import os
 import pickle
 import pickletools
@@ -22,7 +21,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from ssr_hydra.errors import RunError, WrongTypeError
-from ssr_hydra.files import create, open_regular, read_bounded, write_error
+from ssr_hydra.files import create, open_regular, read_bounded, write_atomically, write_error
 
 STATE, INDEX = "state.pt", "checkpoint.json"
 _FORMAT = 1
@@ -33,13 +32,7 @@ _OTHERWISE = "resume from another checkpoint, or start in a new folder"
 
 
 class CheckpointError(RunError):
-    """A checkpoint cannot be used: it is truncated, altered, or not plain data.
-
-    Args:
-        path: The file.
-        what: The problem.
-        fix: The action that solves the problem.
-    """
+    """A checkpoint cannot be used: the file at ``path`` is truncated, altered, or not plain data."""
 
     def __init__(self, path: Path, what: str, fix: str = _OTHERWISE) -> None:
         self.path, self.what, self.fix = path, " ".join(what.split()), fix
@@ -59,8 +52,7 @@ class Index:
         sha256: SHA-256 of ``state.pt``.
         timestamp: The counters of the run.
         description: The description of the run.
-        metric: The value of the metric that decides which checkpoint is best; None if the value is unknown or not
-            finite.
+        metric: The metric that decides which checkpoint is best; None if it is unknown or not finite.
     """
 
     number: int
@@ -76,15 +68,8 @@ class Index:
         return int(self.timestamp["batch"])
 
     def write(self, folder: Path) -> None:
-        """Write and sync ``folder/checkpoint.json``."""
-        path, content = folder / INDEX, _encode(self._content())
-        try:
-            with os.fdopen(create(path), "wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-        except OSError as error:
-            raise write_error(error, path, len(content)) from error
+        """Write and sync ``folder/checkpoint.json``, and sync the folder."""
+        write_atomically(folder / INDEX, _encode(self._content()))
 
     def _content(self) -> dict[str, Any]:
         return {
@@ -128,27 +113,22 @@ class Index:
                 raise TypeError("a count is not an integer")
             if not isinstance(index.description, dict) or not isinstance(index.sha256, str):
                 raise TypeError("its description or its SHA-256 is of another type")
-            if index.metric is not None and not (type(index.metric) in (int, float) and math.isfinite(index.metric)):
-                raise TypeError("its metric is not a finite number")
+            if index.metric is not None and type(index.metric) not in (int, float):
+                raise TypeError("its metric is not a number")
             return index
         except (KeyError, TypeError) as error:
             raise CheckpointError(path, f"it is not a checkpoint's index ({error})") from None
 
 
 def _encode(content: Mapping[str, Any]) -> bytes:
-    """Return the bytes of ``checkpoint.json``: the content, followed by the digest of the content."""
+    """Return the bytes of ``checkpoint.json``: the content and the digest of the content."""
     body = json.dumps(content, allow_nan=False, separators=(",", ":"))
     digest = hashlib.sha256(body.encode()).hexdigest()
     return json.dumps({**content, "digest": digest}, indent=1, allow_nan=False).encode() + b"\n"
 
 
 def plain_json(value: Mapping[str, Any], field: str) -> dict[str, Any]:
-    """Convert a mapping to JSON and back, and return the result.
-
-    Raises:
-        InputError: JSON cannot represent the mapping. For example, it contains a NaN, a tensor or a key that is not a
-            string.
-    """
+    """Convert a mapping to JSON and back. Refuse a NaN, a tensor, a key that is not a string, and the like."""
     try:
         read = json.loads(json.dumps(value, allow_nan=False))
         if not isinstance(value, Mapping) or read != _without_tuples(value):
@@ -195,10 +175,10 @@ def check_state(value: Any, field: str = "state") -> None:
 
 
 class _HashingFile:
-    """A file for ``torch.save`` that computes the hash of its content, and stores a write error instead of raising it.
+    """A file for ``torch.save`` that computes the hash of its content.
 
     ``torch.save`` would replace a write error by its own error about a wrong position. So this class stores the first
-    error in ``error``, and then only counts bytes. The caller raises ``error`` at the end.
+    write error in ``error``, and then only counts bytes.
     """
 
     def __init__(self, file: BinaryIO) -> None:

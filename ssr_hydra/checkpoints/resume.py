@@ -29,21 +29,25 @@ def find(resume: str | Path, run_dir: Path | None) -> Path | None:
     Raises:
         InputError: The path does not exist or has no checkpoint.
     """
+    return _find(resume, run_dir)[0]
+
+
+def _find(resume: str | Path, run_dir: Path | None) -> tuple[Path | None, bool]:
+    """Return the result of :func:`find`, and whether the run's own checkpoints replace the path ``resume``."""
     check_path(resume, "resume")
     if run_dir is not None:
         check_path(run_dir, "run_dir")
     if str(resume) == NEVER:
-        return None
+        return None, False
     own = None if run_dir is None else Path(run_dir) / CHECKPOINTS
-    if own is not None and is_store(own) and not _names_own(resume, own):
-        return own
-    return None if str(resume) == AUTO else _checkpoints_at(Path(resume).expanduser())
-
-
-def _names_own(resume: str | Path, own: Path) -> bool:
-    """Return whether the path ``resume`` is the run's folder, or is inside the run's folder of checkpoints."""
-    path = Path(resume).expanduser().resolve()
-    return str(resume) != AUTO and (path == own.parent.resolve() or own.resolve() in (path, *path.parents))
+    if own is not None and not is_store(own):
+        own = None
+    if str(resume) == AUTO:
+        return own, False
+    path = Path(resume).expanduser()
+    if own is not None and own.parent.resolve() != path.resolve() and not path.resolve().is_relative_to(own.resolve()):
+        return own, True
+    return _checkpoints_at(path), False
 
 
 def _checkpoints_at(path: Path) -> Path:
@@ -71,23 +75,16 @@ def open_checkpoint(resume: str | Path, run_dir: Path | None) -> tuple[Checkpoin
 
     Returns:
         The checkpoint and a list of messages: one line for each newer checkpoint that cannot be used, and one line if
-        the run uses its own checkpoints instead of the checkpoints at ``resume``. None if the run must start from the
-        beginning.
+        the run uses its own checkpoints instead of the path ``resume``. None if the run must start from the beginning.
 
     Raises:
         InputError: See :func:`find`.
         CheckpointError: The checkpoint at the path, or every checkpoint in the folder, cannot be used.
     """
-    path = find(resume, run_dir)
+    path, is_replaced = _find(resume, run_dir)
     if path is None:
         return None
     opened = load_latest_good(path) if is_store(path) else (load(path), [])
-    if opened is not None and _is_elsewhere(resume, path, run_dir):
+    if opened is not None and is_replaced:
         opened[1].insert(0, f"resume={resume} is not used, because the run has its own checkpoints in {path}")
     return opened
-
-
-def _is_elsewhere(resume: str | Path, path: Path, run_dir: Path | None) -> bool:
-    """Return whether the run uses its own checkpoints instead of the checkpoints at the path ``resume``."""
-    own = None if run_dir is None else Path(run_dir) / CHECKPOINTS
-    return path == own and own is not None and str(resume) != AUTO and not _names_own(resume, own)

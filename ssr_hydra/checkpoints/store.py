@@ -50,8 +50,7 @@ class Checkpoint:
         state: Tensors and plain values, on the CPU.
         timestamp: The counters of the run.
         description: The description of the run.
-        metric: The value of the metric that decides which checkpoint is best; None if the value is unknown or not
-            finite.
+        metric: The metric that decides which checkpoint is best; None if it is unknown or not finite.
     """
 
     path: Path
@@ -133,16 +132,14 @@ class CheckpointStore:
             state: Tensors, numbers, strings, lists and dicts.
             timestamp: ``Timestamp.state_dict()``.
             description: The description of the run, as JSON.
-            metric: The value of the metric that decides which checkpoint is best. A value that is not finite is stored
-                as None.
+            metric: The metric that decides which checkpoint is best. A value that is not finite is stored as None.
 
         Returns:
             The checkpoint's folder.
 
         Raises:
-            InputError: A value in the state or the description is not plain data. In this case, nothing is written.
-            WriteError: The files cannot be written, for example because the disk is full. The message contains the
-                path and the size of the file. Older checkpoints stay intact.
+            InputError: A value in the state or the description is not plain data. Nothing is written.
+            WriteError: A file cannot be written. The message has its path and size. Older checkpoints stay intact.
             RunError: Another process has been saving into this folder for more than a minute.
         """
         counters, described = plain_json(timestamp, "timestamp"), plain_json(description, "description")
@@ -162,33 +159,27 @@ class CheckpointStore:
                     new.mkdir()
                     size, sha256 = write_state(dict(state), new)
                     Index(number, size, sha256, counters, described, value).write(new)
-                    sync_folder(new)
                     _put(new, target)
                 finally:
                     shutil.rmtree(new, ignore_errors=True)  # this folder still exists only after an error
                 self._rotate()
-        except RunError:
+        except RunError:  # an error of a file is a WriteError already
             raise
         except OSError as error:
-            # This is an error of the folder itself. An error of a file in the folder is already a RunError.
             raise write_error(error, Path(error.filename or target), 0) from error
         return target
 
     def _rotate(self) -> None:
         """Remove all checkpoints except the newest complete checkpoints and the best checkpoint."""
         whole = _whole(self._folder)
-        newest = {path for path, _ in whole[-self._keep :]}
-        best = self._best(whole)
+        kept = {self._best(whole), *(path for path, _ in whole[-self._keep :])}
         if len(whole) >= self._keep:
             for path in _checkpoint_folders(self._folder):
-                if path not in newest and path != best:
+                if path not in kept:
                     _remove(path)
 
     def _best(self, whole: list[tuple[Path, Index]]) -> Path | None:
-        """Return the checkpoint with the best metric, or None if no checkpoint has a metric.
-
-        If several checkpoints are equally good, return the first.
-        """
+        """Return the first checkpoint with the best metric, or None if no checkpoint has a metric."""
         scored = [(index.metric, path) for path, index in whole if index.metric is not None]
         if self._best_mode is None or not scored:
             return None
@@ -196,9 +187,9 @@ class CheckpointStore:
         return choose(scored, key=lambda item: item[0])[1]
 
     def all(self) -> list[tuple[int, Path]]:
-        """Return the batch number and the folder of each checkpoint whose files have the recorded sizes, oldest first.
+        """Return the batch number and the folder of each checkpoint, oldest first.
 
-        This method reads no tensors, so the list may contain a damaged checkpoint.
+        This method checks only the sizes of the files, so a checkpoint may be damaged.
         """
         return [(index.batch, path) for path, index in _whole(self._folder)]
 
@@ -212,10 +203,7 @@ class CheckpointStore:
 
 
 def refuse_links(folder: Path, names: Iterable[str] = OF_A_RUN[3:], field: str = "run_dir") -> None:
-    """Check that no entry of a run's folder is a symbolic link or a pipe.
-
-    Through a link, the run could change other files. A pipe would block the run.
-    """
+    """Refuse a link in a run's folder, through which a run could change other files, and a pipe, which would block."""
     for name in names:
         path = folder / name
         if path.is_symlink():
@@ -232,7 +220,7 @@ def is_store(folder: Path) -> bool:
 
 
 def load(path: Path | str) -> Checkpoint:
-    """Read a checkpoint, and verify all of its content before anything uses it.
+    """Read a checkpoint, and verify all of its content.
 
     Args:
         path: The checkpoint's folder.
@@ -272,9 +260,10 @@ def load_latest_good(folder: Path | str) -> tuple[Checkpoint, list[str]] | None:
                     has_vanished = True
         if not has_vanished:
             break
-    if not refused and not has_vanished:
+    else:
+        refused = refused or ["another process keeps removing them"]
+    if not refused:
         return None
-    refused = refused or ["another process keeps removing them"]
     raise CheckpointError(folder, f"none of its checkpoints can be used: {'; '.join(refused)}", "start in a new folder")
 
 
@@ -291,21 +280,21 @@ def _indexed(folder: Path) -> list[tuple[Path, Index]]:
     """Return checkpoints whose index is complete, in the order of saving."""
     checkpoints = []
     for path in _checkpoint_folders(folder):
-        with suppress(CheckpointError):  # load() raises the error if the user loads this checkpoint
+        with suppress(CheckpointError):
             checkpoints.append((path, Index.read(path)))
     return sorted(checkpoints, key=lambda item: item[1].number)
 
 
 def _whole(folder: Path) -> list[tuple[Path, Index]]:
     """Return the checkpoints whose ``state.pt`` has the recorded size, in the order of saving."""
-    return [(path, index) for path, index in _indexed(folder) if _size(path / STATE) == index.size]
+    return [(path, index) for path, index in _indexed(folder) if _has_size(path / STATE, index.size)]
 
 
-def _size(path: Path) -> int | None:
+def _has_size(path: Path, size: int) -> bool:
     try:
-        return path.stat().st_size
+        return path.stat().st_size == size
     except OSError:
-        return None
+        return False
 
 
 def _newest_first(folder: Path) -> list[Path]:
@@ -343,10 +332,7 @@ def _remove(path: Path) -> None:
 
 
 def _remove_leftovers(folder: Path) -> None:
-    """Remove temporary folders of killed processes.
-
-    The caller must hold the lock, so that no running process uses these folders.
-    """
+    """Remove temporary folders of killed processes. The caller must hold the lock."""
     for path in folder.iterdir():
         if _LEFTOVER.fullmatch(path.name):
             if path.is_symlink():
@@ -356,7 +342,7 @@ def _remove_leftovers(folder: Path) -> None:
 
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
-    """Return a context manager that locks a folder for saves. If the process is killed, the lock is released."""
+    """Lock a folder for saves in the ``with`` block. If the process is killed, the lock is released."""
     with (folder / _LOCK).open("ab") as file:
         until = time.monotonic() + _LOCK_SECONDS
         while not try_lock(file.fileno()):

@@ -62,32 +62,37 @@ class _PlannedRun:
         return cls(state.max_duration, ssr, state.dataloader_len, state.samples_per_batch, state.tokens_per_batch)
 
     @property
+    def epoch_len(self) -> int | None:
+        """Batches per epoch if the length is in epochs of a known length, else None."""
+        return self.dataloader_len if self.max_duration.unit is TimeUnit.EPOCH else None
+
+    @property
     def counter(self) -> str:
         """The counter that measures the length. Epochs of a known length are counted in batches."""
-        unit = self.max_duration.unit
-        return "batch" if unit is TimeUnit.EPOCH and self.dataloader_len is not None else _COUNTER_OF[unit]
+        return _COUNTER_OF[self.max_duration.unit] if self.epoch_len is None else "batch"
 
     @property
     def end(self) -> Fraction:
         """The length of the plan, measured by :attr:`counter`."""
-        value, unit = Fraction(self.max_duration.value), self.max_duration.unit
-        if unit is TimeUnit.EPOCH and self.dataloader_len is not None:
-            return value * self.dataloader_len
-        return value * _NANOSECONDS if unit is TimeUnit.SECOND else value
+        if self.max_duration.unit is TimeUnit.SECOND:
+            return Fraction(self.max_duration.value) * _NANOSECONDS
+        return Fraction(self.max_duration.value) * (1 if self.epoch_len is None else self.epoch_len)
 
-    def position(self, timestamp: Timestamp) -> Fraction:
-        """Return the position of the run, measured by :attr:`counter`.
+    def position(self, now: Timestamp) -> Fraction:
+        """Return the position of the run, measured by :attr:`counter`. Raise an InputError if the plan has ended.
 
         Every finished epoch counts as the current number of batches per epoch. So after a change of the batch size, the
         end of epoch 5 of 10 is still half of the run.
         """
-        if self.max_duration.unit is TimeUnit.EPOCH and self.dataloader_len is not None:
-            return Fraction(timestamp.epochs * self.dataloader_len + timestamp.batches_in_epoch)
-        return Fraction(_READ[self.counter](timestamp))
-
-    def time(self, count: Fraction) -> Time:
-        """Convert a value of :attr:`counter` to the unit of the length, for messages."""
-        return Time(count * Fraction(self.max_duration.value) / self.end, self.max_duration.unit)
+        epoch_len = self.epoch_len
+        counted = _READ[self.counter](now) if epoch_len is None else now.epochs * epoch_len + now.batches_in_epoch
+        position = Fraction(counted)
+        if position >= self.end:
+            here = Time(position / self.end * Fraction(self.max_duration.value), self.max_duration.unit)
+            rule = f"must be longer than the run so far: the checkpoint is at {here}"
+            fix = "give a longer max_duration or a larger ssr, resume from an earlier checkpoint, or use a new folder"
+            raise RangeError("max_duration", str(self.max_duration), rule, fix)
+        return position
 
 
 class _Line(NamedTuple):
@@ -177,7 +182,7 @@ class TimeMap:
             InputError: The run is already at or after its new end.
         """
         plan = _PlannedRun.of(state, check_ssr(ssr))
-        position = _check_rest(plan, state.timestamp)
+        position = plan.position(state.timestamp)
         lines = dict(_IDENTITY)
         if plan.counter == "batch":
             lines["batch"] = _through("batch", state.timestamp, position, Fraction(1))
@@ -197,7 +202,7 @@ class TimeMap:
                 new unit that the run has not counted.
         """
         plan, now = _PlannedRun.of(state, self.ssr), state.timestamp
-        rest = plan.end - _check_rest(plan, now)
+        rest = plan.end - plan.position(now)
         values = {name: line.at(now) for name, line in self._lines.items()}
         left = self._plan.end - values[self._plan.counter]
         if left <= 0:
@@ -261,7 +266,7 @@ class TimeMap:
             samples, tokens = (None if state[name] is None else _fraction(state[name]) for name in _RATES)
             run_state = State(Time(_fraction(value), unit), state["dataloader_len"], samples, tokens)
             lines = {
-                name: _Line(_known_counter(source), _fraction(offset), _fraction(slope))
+                name: _Line(source, _fraction(offset), _fraction(slope))
                 for name, (source, offset, slope) in state["counters"].items()
             }
             return cls(_PlannedRun.of(run_state, check_ssr(_fraction(state["ssr"]))), lines)
@@ -289,16 +294,6 @@ class TimeMap:
 _RATES = ("samples_per_batch", "tokens_per_batch")
 
 
-def _check_rest(plan: _PlannedRun, now: Timestamp) -> Fraction:
-    """Return the run's position, measured by the counter of ``plan``. Raise an InputError if the plan has ended."""
-    position = plan.position(now)
-    if position >= plan.end:
-        rule = f"must be longer than the run so far: the checkpoint is at {plan.time(position)}"
-        fix = "give a longer max_duration or a larger ssr, resume from an earlier checkpoint, or use a new folder"
-        raise RangeError("max_duration", str(plan.max_duration), rule, fix)
-    return position
-
-
 def _relative_slopes(old: _PlannedRun, new: _PlannedRun) -> dict[str, Fraction]:
     """Return the relative speed of each counter of the plan.
 
@@ -306,17 +301,11 @@ def _relative_slopes(old: _PlannedRun, new: _PlannedRun) -> dict[str, Fraction]:
     speed is this speed divided by the speed of the counter of batches. If the batch size is unchanged, all relative
     speeds are 1. If a new batch has twice as many samples as an old batch, the relative speed of samples is 1/2.
     """
-    by_rate = [_quotient(getattr(old, name), getattr(new, name)) for name in _RATES]
-    sample, token = by_rate
-    # Seconds, epochs and iterations have the relative speed of samples. If the speed of samples is unknown, they have
-    # the relative speed of tokens.
-    other = next((rate for rate in by_rate if rate is not None), Fraction(1))
-    of_rate = {"sample": other if sample is None else sample, "token": other if token is None else token}
-    return {name: Fraction(1) if name == "batch" else of_rate.get(name, other) for name in _COUNTERS}
-
-
-def _quotient(old: int | Fraction | None, new: int | Fraction | None) -> Fraction | None:
-    return None if old is None or new is None else Fraction(old) / Fraction(new)
+    pairs = ((getattr(old, name), getattr(new, name)) for name in _RATES)
+    sample, token = (None if None in pair else Fraction(pair[0]) / Fraction(pair[1]) for pair in pairs)
+    # Seconds, epochs and iterations have the relative speed of samples, or of tokens if that of samples is unknown.
+    other = next((rate for rate in (sample, token) if rate is not None), Fraction(1))
+    return {**dict.fromkeys(_COUNTERS, other), "batch": Fraction(1), "token": other if token is None else token}
 
 
 def _mean_rate(plan: _PlannedRun, now: Timestamp, of: str, per: str) -> Fraction:
@@ -333,12 +322,6 @@ def _fraction(text: Any) -> Fraction:
     if not isinstance(text, str) or re.fullmatch(r"-?\d+(/\d+)?", text, re.ASCII) is None:
         raise ValueError(f"{text!r} is not a fraction")
     return Fraction(text)
-
-
-def _known_counter(name: Any) -> str:
-    if name not in _COUNTERS:
-        raise ValueError(f"{name!r} is not a counter")
-    return str(name)
 
 
 _Count = Callable[[Timestamp], int]

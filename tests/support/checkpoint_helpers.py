@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from ssr_hydra.checkpoints import CheckpointStore
+from ssr_hydra.checkpoints import Checkpoint, CheckpointStore, load_latest_good
 
 DESCRIPTION = {"run": {"ssr": 0.5, "max_duration": "10ep"}, "optimizers": [{"class": "SGD", "lr": 0.1}]}
 
@@ -33,6 +33,21 @@ def save(store: CheckpointStore, batch: int, metric: float | None = None, number
     return store.save(
         make_state(batch, numbers), timestamp={"batch": batch, "epoch": 1}, description=DESCRIPTION, metric=metric
     )
+
+
+def saved(folder: Path, *batches: int, **options: Any) -> CheckpointStore:
+    """Return a store to which these batches were saved, in this order."""
+    store = CheckpointStore(folder, **options)
+    for batch in batches:
+        save(store, batch)
+    return store
+
+
+def newest(folder: Path) -> tuple[Checkpoint, list[str]]:
+    """Return the newest good checkpoint of a folder, and the messages about the refused ones."""
+    latest = load_latest_good(folder)
+    assert latest is not None, list(folder.iterdir())
+    return latest
 
 
 def is_of(state: dict[str, Any], batch: int) -> bool:

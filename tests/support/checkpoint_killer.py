@@ -20,7 +20,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from checkpoint_helpers import is_of, save
+from checkpoint_helpers import is_of, newest, save
 
 from ssr_hydra.checkpoints import CheckpointStore, load, load_latest_good
 
@@ -69,9 +69,7 @@ def names(folder: Path) -> list[str]:
 
 def check(folder: Path, allowed: tuple[int, ...], best: int) -> int:
     """Check that the newest checkpoint is complete and allowed, none is refused, and the best one exists."""
-    latest = load_latest_good(folder)
-    assert latest is not None, names(folder)
-    checkpoint, refused = latest
+    checkpoint, refused = newest(folder)
     assert not refused, refused
     batch = checkpoint.timestamp["batch"]
     assert batch in allowed, (batch, allowed, names(folder))

@@ -63,74 +63,48 @@ def ten_epochs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def rescaled(path: Path) -> ResumeSettings:
-    return ResumeSettings(path, "rescale")
-
-
 def resumed(
-    ten_epochs: Path, epoch: int, folder: Path, *arguments: Any, on_change: str = "refuse", **more: Any
+    ten_epochs: Path, epoch: int, folder: Path, on_change: str, max_duration: str = "10ep", **more: Any
 ) -> dict[int, float]:
-    path = ten_epochs / "checkpoints" / f"ba{epoch * LENGTH}"
-    return rates(trainer(folder, *arguments, resume={"path": path, "on_change": on_change}, **more))
+    resume = {"path": ten_epochs / "checkpoints" / f"ba{epoch * LENGTH}", "on_change": on_change}
+    scheduler = more.pop("scheduler", CosineAnnealingScheduler())
+    return rates(trainer(folder, max_duration, scheduler, resume=resume, **more))
 
 
-def test_finished_run_of_10_epochs_can_be_extended_to_20(ten_epochs: Path, tmp_path: Path) -> None:
-    lrs = resumed(ten_epochs, 10, tmp_path, "20ep", CosineAnnealingScheduler(), on_change="extend")
-    assert list(lrs) == list(range(50, 100))
-    for batch, lr in lrs.items():
-        assert lr == pytest.approx(1e-3 * cosine(batch / 100), rel=1e-12, abs=1e-18)
+CHANGES: list[Any] = [
+    # The epoch of the checkpoint, the changes, the batches, and the learning rate of a batch with a peak of 1.
+    (10, "extend", {"max_duration": "20ep"}, range(50, 100), lambda k: cosine(k / 100)),
+    (5, "rescale", {"max_duration": "20ep"}, range(25, 100), lambda k: cosine((25 + 25 * (k - 25) / 75) / 50)),
+    (2, "rescale", {"max_duration": "4ep"}, range(10, 20), lambda k: cosine((10 + 40 * (k - 10) / 10) / 50)),
+    (4, "extend", {"scheduler": LinearScheduler(), "lr": 5e-3}, range(20, 50), lambda k: 5 * (1 - k / 50)),
+    (4, "rescale", {"scheduler": LinearScheduler(), "lr": 5e-3}, range(20, 50), lambda k: 5 * (1 - k / 50)),
+    (4, "extend", {"ssr": 0.6}, range(20, 30), lambda k: cosine(k / 30)),
+    (4, "rescale", {"ssr": 0.6}, range(20, 30), lambda k: cosine((20 + 30 * (k - 20) / 10) / 50)),
+    # 18 samples are 5 batches of 4, or 9 of 2: after epoch 6, 4 epochs of 9 batches are left.
+    (6, "extend", {"batch_size": 2}, range(30, 66), lambda k: cosine((6 + (k - 30) / 9) / 10)),
+    (6, "rescale", {"batch_size": 2}, range(30, 66), lambda k: cosine((6 + (k - 30) / 9) / 10)),
+]
 
 
-@pytest.mark.parametrize(("epoch", "epochs"), [(5, 20), (2, 4)])
-def test_run_can_be_rescaled_to_a_longer_or_shorter_length(
-    ten_epochs: Path, tmp_path: Path, epoch: int, epochs: int
+@pytest.mark.parametrize(("epoch", "on_change", "change", "batches", "alpha"), CHANGES)
+def test_learning_rates_after_a_change_equal_the_documented_formulas(
+    ten_epochs: Path, tmp_path: Path, epoch: int, on_change: str, change: dict[str, Any], batches: range, alpha: Any
 ) -> None:
-    lrs = resumed(ten_epochs, epoch, tmp_path, f"{epochs}ep", CosineAnnealingScheduler(), on_change="rescale")
-    first, last = epoch * LENGTH, epochs * LENGTH
-    assert list(lrs) == list(range(first, last))
+    lrs = resumed(ten_epochs, epoch, tmp_path, on_change, **change)
+    assert list(lrs) == list(batches)
     for batch, lr in lrs.items():
-        on_plan = first + (50 - first) * (batch - first) / (last - first)
-        assert lr == pytest.approx(1e-3 * cosine(on_plan / 50), rel=1e-12)
-
-
-@pytest.mark.parametrize("on_change", ["extend", "rescale"])
-def test_resumed_run_may_change_the_learning_rate_and_the_schedule(
-    ten_epochs: Path, tmp_path: Path, on_change: str
-) -> None:
-    lrs = resumed(ten_epochs, 4, tmp_path, "10ep", LinearScheduler(), lr=5e-3, on_change=on_change)
-    for batch, lr in lrs.items():
-        assert lr == pytest.approx(5e-3 * (1 - batch / 50), rel=1e-12)
-
-
-def test_resumed_run_may_change_ssr(ten_epochs: Path, tmp_path: Path) -> None:
-    for on_change in ("extend", "rescale"):
-        folder = tmp_path / on_change
-        lrs = resumed(ten_epochs, 4, folder, "10ep", CosineAnnealingScheduler(), ssr=0.6, on_change=on_change)
-        assert list(lrs) == list(range(20, 30))
-        for batch, lr in lrs.items():
-            tau = batch / 30 if on_change == "extend" else (20 + 30 * (batch - 20) / 10) / 50
-            assert lr == pytest.approx(1e-3 * cosine(tau), rel=1e-12)
-
-
-@pytest.mark.parametrize("on_change", ["extend", "rescale"])
-def test_resumed_run_may_change_the_batch_size_at_the_end_of_an_epoch(
-    ten_epochs: Path, tmp_path: Path, on_change: str
-) -> None:
-    """18 samples are 5 batches of 4, or 9 of 2: after epoch 6, 4 epochs of 9 batches are left."""
-    lrs = resumed(ten_epochs, 6, tmp_path, "10ep", CosineAnnealingScheduler(), batch_size=2, on_change=on_change)
-    assert list(lrs) == list(range(30, 30 + 36))
-    for batch, lr in lrs.items():
-        assert lr == pytest.approx(1e-3 * cosine((6 + (batch - 30) / 9) / 10), rel=1e-12)
+        assert lr == pytest.approx(1e-3 * alpha(batch), rel=1e-12, abs=1e-18)
 
 
 def test_run_can_resume_between_two_rescalings(tmp_path: Path) -> None:
     """10 epochs are planned. After epoch 2 the run resumes with 20, after epoch 6 unchanged, after epoch 11 with 14."""
     warmup = CosineAnnealingWithWarmupScheduler("15ba")  # the warmup is not complete at batch 10
     run_with_checkpoints(tmp_path / "a", "10ep", warmup, at=[10])
-    resume = rescaled(tmp_path / "a/checkpoints/ba10")
+    resume = ResumeSettings(tmp_path / "a/checkpoints/ba10", "rescale")
     run_with_checkpoints(tmp_path / "b", "20ep", warmup, at=[30, 55], resume=resume)
     again = rates(trainer(tmp_path / "c", "20ep", warmup, resume=tmp_path / "b/checkpoints/ba30"))
-    last = rates(trainer(tmp_path / "d", "14ep", warmup, resume=rescaled(tmp_path / "b/checkpoints/ba55")))
+    resume = ResumeSettings(tmp_path / "b/checkpoints/ba55", "rescale")
+    last = rates(trainer(tmp_path / "d", "14ep", warmup, resume=resume))
 
     def alpha(on_plan: float) -> float:
         return on_plan / 15 if on_plan < 15 else cosine((on_plan - 15) / 35)
@@ -142,15 +116,25 @@ def test_run_can_resume_between_two_rescalings(tmp_path: Path) -> None:
     assert list(last) == list(range(55, 70))
 
 
-def test_changed_run_without_the_option_on_change_is_refused(ten_epochs: Path, tmp_path: Path) -> None:
-    for more, pattern in (
-        ({"lr": 0.5}, r"optimizers\[0\]\.groups\[0\]\.lr was 0\.001 and is 0\.5"),
-        ({"ssr": 0.5}, r"run\.ssr was 1\.0 and is 0\.5"),
-        ({"batch_size": 2}, r"data\.batch_size was 4 and is 2"),
-    ):
-        with refused("resume", MismatchError, match=pattern):
-            resumed(ten_epochs, 4, tmp_path, "10ep", CosineAnnealingScheduler(), **more)
-    with refused("max_duration", RangeError, match="the checkpoint is at 4ep"):
-        resumed(ten_epochs, 4, tmp_path, "3ep", CosineAnnealingScheduler(), on_change="extend")
-    with refused("resume.on_change", RangeError):
-        resumed(ten_epochs, 10, tmp_path, "20ep", CosineAnnealingScheduler(), on_change="rescale")
+REFUSALS: list[Any] = [
+    (4, "refuse", {"lr": 0.5}, "resume", MismatchError, r"optimizers\[0\]\.groups\[0\]\.lr was 0\.001 and is 0\.5"),
+    (4, "refuse", {"ssr": 0.5}, "resume", MismatchError, r"run\.ssr was 1\.0 and is 0\.5"),
+    (4, "refuse", {"batch_size": 2}, "resume", MismatchError, r"data\.batch_size was 4 and is 2"),
+    (4, "extend", {"max_duration": "3ep"}, "max_duration", RangeError, "the checkpoint is at 4ep"),
+    (10, "rescale", {"max_duration": "20ep"}, "resume.on_change", RangeError, "nothing left to rescale"),
+]
+
+
+@pytest.mark.parametrize(("epoch", "on_change", "change", "field", "kind", "match"), REFUSALS)
+def test_change_that_on_change_does_not_allow_is_refused(
+    ten_epochs: Path,
+    tmp_path: Path,
+    epoch: int,
+    on_change: str,
+    change: dict[str, Any],
+    field: str,
+    kind: Any,
+    match: str,
+) -> None:
+    with refused(field, kind, match):
+        resumed(ten_epochs, epoch, tmp_path, on_change, **change)

@@ -4,17 +4,15 @@ import shutil
 from pathlib import Path
 
 import pytest
-from checkpoint_helpers import save
+from checkpoint_helpers import saved
 
-from ssr_hydra.checkpoints import CheckpointError, CheckpointStore, find, open_checkpoint
+from ssr_hydra.checkpoints import CheckpointError, find, open_checkpoint
 from ssr_hydra.errors import InputError
 
 
 @pytest.fixture
 def a_run(tmp_path: Path) -> Path:
-    store = CheckpointStore(tmp_path / "a run" / "checkpoints")
-    for batch in (10, 20):
-        save(store, batch)
+    saved(tmp_path / "a run" / "checkpoints", 10, 20)
     return tmp_path / "a run"
 
 
@@ -75,7 +73,7 @@ def test_tilde_in_a_resume_path_means_the_home_folder(a_run: Path, monkeypatch: 
 def test_requeued_job_continues_from_its_own_checkpoints(a_run: Path, tmp_path: Path) -> None:
     new = tmp_path / "new"
     assert opened(a_run, new) == ("ba20", [])
-    save(CheckpointStore(new / "checkpoints"), 35)
+    saved(new / "checkpoints", 35)
     for name in (str(a_run), str(a_run / "checkpoints" / "ba10")):
         checkpoint, messages = opened(name, new)
         assert checkpoint == "ba35"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -135,7 +135,7 @@ class Composer:
         files.begin()
         if not files.trust:
             files.trust = self._typed_trust()
-        with self._explained(overrides, self.options):
+        with self._explained(overrides):
             cfg = hydra.compose(self.line.config_name, list(overrides), return_hydra_config=True)
         if self.is_guarded:
             self._guard(cfg, overrides)
@@ -185,22 +185,20 @@ class Composer:
             parts.append(override)
         parts = [part for part in parts if not f"{key_of(part)}.".startswith(tuple(chosen))]
         if tuple(parts) not in self._references:
-            with self._explained(parts, self.options), self._own_alone():
+            with self._explained(parts), self._own_alone():
                 reference = hydra.compose("config", parts, return_hydra_config=True)
             self._references[tuple(parts)] = reference, tuple(chosen)
         return self._references[tuple(parts)]
 
     @contextmanager
-    def _explained(
-        self, overrides: Sequence[str], choices: Callable[[str], Sequence[str]] | None = None
-    ) -> Iterator[None]:
+    def _explained(self, overrides: Sequence[str]) -> Iterator[None]:
         """Convert errors of Hydra, OmegaConf and YAML to an InputError that names the config file."""
         try:
             yield
         except InputError:
             raise
         except Exception as error:  # Hydra's errors include ValueError, AssertionError and YAML errors
-            refusal = explain(error, overrides, *(() if choices is None else (choices,)))
+            refusal = explain(error, overrides, self.options)
             files = CheckedFiles.instance()
             if refusal.field == "config" and refusal.value is None and files.texts:
                 names = ", ".join(map(shown_path, files.texts))

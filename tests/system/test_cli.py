@@ -119,42 +119,6 @@ def test_the_commands_in_help_are_valid(show: Show, app: Callable[..., Answer]) 
         show(*[part for part in arguments if part != "job"])
 
 
-# Typed override -> the field that the error names. tests/unit/app/test_check.py has many more values.
-BAD = {
-    "scheduler.t_warmup=10": "scheduler.t_warmup",
-    "scheduler.t_warmup=5 epochs": "scheduler.t_warmup",
-    "scheduler.t_warmup=null": "scheduler.t_warmup",
-    "ssr=nan": "ssr",
-    "ssr=": "ssr",
-    "data=custom": "data.train._target_",
-    "experiment=null": "experiment",
-    "scheduler=cosin": "scheduler",
-    "schedulre=cosine": "schedulre",
-    "scheduler@scheduler.factors.decay=step": "scheduler@scheduler.factors.decay",
-    "+foo=1": "foo",
-    "ssr": "overrides",
-    "ssr=[": "ssr",
-    "ssr=0.5,1": "ssr",
-    "name=": "name",
-    "hydra/launcher=nope": "hydra/launcher",
-    "hydra.run.dirr=x": "hydra.run.dirr",
-    "--config-dir=nowhere": "--config-dir",
-    "--config-name=nope": "--config-name",
-    "--cfg=job --run": "flags",
-    "--nope": "flags",
-    "--cfg": "--cfg",
-    "--resolve": "--resolve",
-    "--experimental-rerun=x": "--experimental-rerun",
-}
-
-
-@pytest.mark.parametrize("typed", BAD)
-def test_bad_input_gives_a_one_line_error_and_writes_no_file(refused: Callable[..., str], typed: str) -> None:
-    error = refused(*([typed] if "' '" in typed or "5 epochs" in typed else typed.split(" ")))
-    assert re.fullmatch(r"error: [^\n]+=[^\n]+: [^\n]+; [^\n]+\n", error), error
-    assert error.startswith(f"error: {BAD[typed]}=")
-
-
 def test_flags_can_be_at_any_position_in_the_command(app: Callable[..., Answer]) -> None:
     answer = app("ssr=2", "--cfg", "job", "seed=3", "-p", "seed", "name=x")
     assert (answer.code, answer.out.strip()) == (0, "3")

@@ -24,7 +24,6 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
 from hydra.core.config_search_path import ConfigSearchPath, SearchPathQuery
 from hydra.core.config_store import ConfigStore
 from hydra.core.object_type import ObjectType
@@ -33,14 +32,21 @@ from hydra.core.singleton import Singleton
 from hydra.plugins.config_source import ConfigLoadError, ConfigResult, ConfigSource
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 
 from ssr_hydra.app.hydra_rules import check_hydra, check_place, chosen_nodes, leaves
 from ssr_hydra.app.interpolations import check_interpolations
 from ssr_hydra.app.messages import overlay_error
 from ssr_hydra.app.presets import is_preset
 from ssr_hydra.app.targets import how_to_trust
-from ssr_hydra.app.yaml_files import OWN_CHOICES, FileBounds, check_name, problem_of, shown_path
+from ssr_hydra.app.yaml_files import (
+    OWN_CHOICES,
+    FileBounds,
+    check_name,
+    content_of,
+    defaults_of,
+    problem_of,
+    shown_path,
+)
 from ssr_hydra.configs import APP_KEYS
 from ssr_hydra.configs.registry import PROVIDER
 from ssr_hydra.errors import ConflictError, FormatError, RangeError, UntrustedError, WrongTypeError
@@ -94,19 +100,16 @@ class CheckedFiles(metaclass=Singleton):
         If ``field`` is a config group, a file also sets it by an entry ``field: choice`` in the defaults list.
         """
         for path, text in reversed(self.texts.items()):
-            folder, _, _ = path.rpartition("/")
             try:
                 node: Any = OmegaConf.load(io.StringIO(text))
-                header = CheckedSource._get_header_dict(text[:512])
-            except (OmegaConfBaseException, yaml.YAMLError, ValueError, OSError):
+                package = CheckedSource._get_header_dict(text[:512])["package"]
+            except Exception:  # the file is invalid, so it sets nothing
                 continue
-            defaults: Any = node.get("defaults") if OmegaConf.is_dict(node) else None
-            for entry in defaults or ():
-                for key, value in entry.items() if OmegaConf.is_dict(entry) else ():
-                    if value == choice and re.sub(r"^(override )?/?|@.*", "", str(key)) == field:
-                        return path, value
+            entries = defaults_of(content_of(text))
+            if any(entry.group and entry.root == field and choice in entry.names for entry in entries):
+                return path, choice
             keys = field.split(".")
-            if header.get("package") != "_global_" and keys[0] == folder.rpartition("/")[2]:
+            if package != "_global_" and keys[0] == Path(path).parent.name:
                 keys = keys[1:]
             for key in keys:
                 node = node._get_node(key) if OmegaConf.is_dict(node) else None
@@ -165,16 +168,12 @@ class CheckedSource(ConfigSource):
             raise RangeError(
                 "config", shown_path(path), "is nested too deeply", "use fewer levels of nesting"
             ) from None
-        except (yaml.YAMLError, ValueError, OSError) as error:
+        except Exception as error:  # a wrong value for a tag, such as !!bool x, may raise any error
             raise FormatError("config", shown_path(path), problem_of(error), "correct the YAML") from None
         content: Any = OmegaConf.to_container(config, resolve=False)
         if not isinstance(content, dict):
             raise WrongTypeError("config", shown_path(path), "must be a mapping of keys to values", "write key: value")
         check_interpolations(content, files.trust)
-        if isinstance(content.get("hydra"), dict) and content["hydra"].get("searchpath") is not None:
-            rule = f"cannot be set in a file ({name}), because it can import code"
-            fix = "write hydra.searchpath=[...] on the command line"
-            raise UntrustedError("hydra.searchpath", content["hydra"]["searchpath"], rule, fix)
         if content.get("hydra", {}) != {}:
             chosen = chosen_nodes(group, files.typed)
             check_hydra(content["hydra"], name, () if chosen is None else chosen[1])

@@ -13,7 +13,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, is_dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any, NamedTuple, get_type_hints
 
 import yaml
 from omegaconf import OmegaConf
@@ -36,7 +36,8 @@ _MOST_VALUES = 5_000
 _MOST_LEVELS = 100
 _MOST_REFERENCES = 1_000
 _MOST_DEFAULTS = 100
-_LONGEST_NUMBER = 400
+_LONGEST_NUMBER = 300  # YAML cannot convert longer sexagesimal numbers such as 1:0:...:0.5
+_NUMBER_TAGS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
 _LONGEST_REFERENCE = 2_000
 _LONGEST_ENTRY = 300
 
@@ -50,30 +51,31 @@ def shown_path(path: str | Path) -> str:
     return text if relative.startswith("..") else relative
 
 
-@dataclass(frozen=True)
-class _NodeSize:
-    """The numbers of values, of nesting levels and of ``${...}`` in a YAML node, counted with its aliases expanded."""
+class _NodeSize(NamedTuple):
+    """The numbers of values, of ``${...}`` and of nesting levels in a YAML node, counted with its aliases expanded."""
 
     values: int = 1
-    levels: int = 1
     references: int = 0
-
-    def holding(self, other: _NodeSize) -> _NodeSize:
-        return _NodeSize(
-            self.values + other.values, max(self.levels, other.levels + 1), self.references + other.references
-        )
+    levels: int = 0
 
 
 @dataclass
-class _Open:
-    """A YAML mapping or list that the parser has not read to its end."""
+class _OpenNode:
+    """A YAML mapping or list that the parser has not read to its end.
+
+    Attributes:
+        before: The size of everything that was read before the node.
+        lines: The line of each key of a mapping.
+        key: The key whose value is next; None if this key is not text.
+    """
 
     anchor: str | None
     is_mapping: bool
-    amount: _NodeSize = field(default_factory=_NodeSize)
-    lines: dict[str, int] = field(default_factory=dict)  # the line of each key
+    before: _NodeSize
+    levels: int = 1
+    children: int = 0
+    lines: dict[str, int] = field(default_factory=dict)
     key: str | None = None
-    expects_key: bool = True
 
 
 class FileBounds:
@@ -89,7 +91,7 @@ class FileBounds:
     def __init__(self, typed: Collection[str] = (), texts: dict[str, str] | None = None) -> None:
         self._typed, self._texts = typed, {} if texts is None else texts
         self._bytes = 0
-        self._amount = _NodeSize()
+        self._size = _NodeSize(0)
         self._checked: set[Path] = set()
         self._unfolded: dict[str, float] = {}
 
@@ -127,66 +129,67 @@ class FileBounds:
         Also refuse a defaults list that contains itself or expands to too many configs.
         """
         try:
-            total = self._size(path, folders)
+            total = self._num_configs(path, folders)
         except RecursionError:
             total = math.inf
         if total > _MOST_DEFAULTS:
             rule = f"expands to more than {_MOST_DEFAULTS} configs" if math.isfinite(total) else "contains itself"
             raise RangeError("defaults", f"{path}.yaml", rule, "shorten the defaults lists")
 
-    def _size(self, path: str, folders: Sequence[Path]) -> float:
+    def _num_configs(self, path: str, folders: Sequence[Path]) -> float:
         if path not in self._unfolded:
             self._unfolded[path] = math.inf  # the size stays infinite if the config contains itself
             size, file = 1.0, next((file for folder in folders if (file := folder / f"{path}.yaml").is_file()), None)
             if file is not None:
                 text = self.read(file)
                 chosen = chosen_nodes(path.rpartition("/")[0], self._typed)
-                content = _content(text)
+                content = content_of(text)
                 _check_choices(path, content, folders)
-                for entry in _defaults_of(content):
+                for entry in defaults_of(content):
                     _check_entry(entry, f"{path}.yaml", chosen and chosen[0])
-                    size += sum(self._size(inner, folders) for inner in entry.configs(path, folders))
+                    size += sum(self._num_configs(inner, folders) for inner in entry.configs(path, folders))
             self._unfolded[path] = size
         return self._unfolded[path]
 
     def _walk(self, name: str, events: Iterable[Any]) -> None:
-        open_ = [_Open(None, False)]
-        closed: dict[str, _NodeSize] = {}
+        parents = [_OpenNode(None, False, self._size)]
+        sizes: dict[str, _NodeSize] = {}  # by anchor
         for event in events:
-            if isinstance(event, yaml.CollectionStartEvent):
-                open_.append(_Open(event.anchor, isinstance(event, yaml.MappingStartEvent)))
-                self._check_amount(name, _NodeSize(levels=len(open_) - 1))
-                continue
+            parent = parents[-1]
             if isinstance(event, yaml.CollectionEndEvent):
-                ended = open_.pop()
-                amount, anchor = ended.amount, ended.anchor
-            elif isinstance(event, yaml.ScalarEvent):
-                amount, anchor = _NodeSize(references=event.value.count("${")), event.anchor
-                _check_scalar(name, event, open_[-1], is_top=len(open_) == 2)
-            elif isinstance(event, yaml.AliasEvent):
-                if event.anchor not in closed:
-                    rule = f"uses *{event.anchor} in line {_line(event)} before the end of &{event.anchor}"
-                    raise _refused(name, rule, "replace the alias by its value")
-                amount, anchor = closed[event.anchor], None
-            else:  # an event that starts or ends a document contains no value
-                continue
-            if anchor is not None:
-                closed[anchor] = amount
-            parent = open_[-1]
-            parent.amount = parent.amount.holding(amount)
-            self._check_amount(name, parent.amount)
-            if parent.is_mapping:
-                if not parent.expects_key:
+                parents.pop()
+                parents[-1].levels = max(parents[-1].levels, parent.levels + 1)
+                if parent.anchor is not None:
+                    values = self._size.values - parent.before.values
+                    references = self._size.references - parent.before.references
+                    sizes[parent.anchor] = _NodeSize(values, references, parent.levels)
+            elif isinstance(event, yaml.NodeEvent):
+                parent.children += 1
+                if parent.children % 2 == 1:
                     parent.key = None
-                parent.expects_key = not parent.expects_key
-        self._amount = self._amount.holding(open_[0].amount)
+                size = _NodeSize()
+                if isinstance(event, yaml.AliasEvent):
+                    if event.anchor not in sizes:
+                        rule = f"uses *{event.anchor} in line {_line(event)} before the end of &{event.anchor}"
+                        raise _refused(name, rule, "replace the alias by its value")
+                    size = sizes[event.anchor]
+                    parent.levels = max(parent.levels, size.levels + 1)
+                elif isinstance(event, yaml.ScalarEvent):
+                    size = _NodeSize(references=event.value.count("${"))
+                    _check_scalar(name, event, parent, is_top=len(parents) == 2)
+                    if event.anchor is not None:
+                        sizes[event.anchor] = size
+                else:
+                    parents.append(_OpenNode(event.anchor, isinstance(event, yaml.MappingStartEvent), self._size))
+                self._add(name, size, depth=len(parents) - 1)
 
-    def _check_amount(self, name: str, amount: _NodeSize) -> None:
-        if amount.levels > _MOST_LEVELS:
+    def _add(self, name: str, size: _NodeSize, depth: int) -> None:
+        if depth + size.levels > _MOST_LEVELS:
             raise _refused(name, f"must have at most {_MOST_LEVELS} levels of nesting", "use fewer levels of nesting")
+        self._size = _NodeSize(self._size.values + size.values, self._size.references + size.references)
         for count, most, what in (
-            (self._amount.values + amount.values, _MOST_VALUES, "values after expansion of aliases"),
-            (self._amount.references + amount.references, _MOST_REFERENCES, "references ${...}"),
+            (self._size.values, _MOST_VALUES, "values after expansion of aliases"),
+            (self._size.references, _MOST_REFERENCES, "references ${...}"),
         ):
             if count > most:
                 rule = f"must have at most {most:,} {what} together with the other config files"
@@ -215,22 +218,25 @@ def _line(event: Any) -> int:
 
 def problem_of(error: Exception) -> str:
     """Return the message and the line number of an error of the YAML parser, in one line."""
+    if isinstance(error, (LookupError, AttributeError)):  # PyYAML fails like this for !!bool x
+        return "has a value that does not fit its YAML tag"
     mark = getattr(error, "problem_mark", None)
     text = getattr(error, "problem", None) or getattr(error, "reason", None) or str(error) or "is not YAML"
     return " ".join(f"{text}{'' if mark is None else f' in line {mark.line + 1}'}".split())[:200]
 
 
-def _check_scalar(name: str, event: Any, parent: _Open, *, is_top: bool) -> None:
+def _check_scalar(name: str, event: Any, parent: _OpenNode, *, is_top: bool) -> None:
     text, is_plain = event.value, event.implicit[0] and event.style in (None, "")
     if "${" in text and len(text) > _LONGEST_REFERENCE:
         rule = f"has a text of {len(text):,} characters with references in line {_line(event)}"
         raise _refused(name, rule, f"write at most {_LONGEST_REFERENCE:,} characters")
-    # YAML reads a sexagesimal number (1:59:59:...) in quadratic time.
-    if is_plain and len(text) > _LONGEST_NUMBER and re.match(r"[-+.\d]", text) and " " not in text:
+    # YAML reads a sexagesimal number (1:59:59:...) in quadratic time. A tag such as !!int makes any text a number.
+    may_be_number = event.tag in _NUMBER_TAGS or (is_plain and re.match(r"[-+.\d]", text) and " " not in text)
+    if may_be_number and len(text) > _LONGEST_NUMBER:
         raise _refused(name, f"has a number of {len(text):,} characters in line {_line(event)}", "put it in quotes")
     if not parent.is_mapping:
         return
-    if not parent.expects_key:
+    if parent.children % 2 == 0:  # a value
         if is_plain and parent.key in _words():
             _check_word(name, parent.key, text, _line(event))
         return
@@ -353,15 +359,17 @@ class _Entry:
                 yield from (f"{outer}/{file.stem}" for file in (folder / outer).glob("*.yaml"))
 
 
-def _content(text: str) -> dict[Any, Any]:
+def content_of(text: str) -> dict[Any, Any]:
+    """Return the values of a YAML file. The result is empty if the text is invalid or not a mapping."""
     try:
         content = yaml.load(text, Loader=_DefaultsLoader)  # _DefaultsLoader is a subclass of a safe loader
-    except (yaml.YAMLError, ValueError):
+    except Exception:  # a wrong value for a tag, such as !!bool x, may raise any error
         return {}
     return content if isinstance(content, dict) else {}
 
 
-def _defaults_of(content: Mapping[Any, Any]) -> list[_Entry]:
+def defaults_of(content: Mapping[Any, Any]) -> list[_Entry]:
+    """Return the entries of the defaults list in a file, except ``_self_``."""
     entries = content.get("defaults")
     return [_Entry.of(item) for item in entries if item != "_self_"] if isinstance(entries, list) else []
 
@@ -378,17 +386,12 @@ def _check_choices(path: str, content: Mapping[Any, Any], folders: Sequence[Path
         if listed and all(isinstance(name, str) and name and "$" not in name for name in listed):
             rule = f"must be in the defaults list, because it chooses a config of the group {key} ({path}.yaml)"
             raise FormatError(key, value, rule, f"write under defaults: - {_line_of(key, listed, here)}")
-    for entry in _defaults_of(content) if here.partition("/")[0] == "experiment" else ():
+    for entry in defaults_of(content) if here.partition("/")[0] == "experiment" else ():
         group = (entry.group or "").lstrip("/")
         if group not in _MAIN_GROUPS or entry.package is not None or any((f / here / group).is_dir() for f in folders):
             continue
         if entry.group == group or not entry.is_override:
-            what = (
-                f"must be an override: without it, Hydra searches {here}/{group}"
-                if entry.group == group
-                else "must be an override: the main config already chooses it"
-            )
-            rule = f"{what} ({path}.yaml)"
+            rule = f"must be an override of the main config's choice, with a slash before the group ({path}.yaml)"
             raise FormatError(group, ",".join(entry.names), rule, f"write - {_line_of(group, entry.names, here)}")
 
 

@@ -119,9 +119,7 @@ RUNS_CODE = {
         NOT_SET,
         {"RUN/.hydra/hydra.yaml": f"hydra: {{launcher: {EVIL}}}\n"},
     ),
-    "search path": Refused(
-        REPLAY, "hydra.searchpath", "can import code", replayed("hydra: {searchpath: ['pkg://antigravity']}")
-    ),
+    "search path": Refused(REPLAY, "hydra.searchpath", NOT_SET, replayed("hydra: {searchpath: ['pkg://antigravity']}")),
     "callbacks of the folder's own": Refused(
         U,
         "hydra/callbacks",
@@ -290,6 +288,8 @@ _ENDLESS = {
     "deep without an end": ("config", "nesting depth", "x: " + "[" * 100_000),
     "deep by aliases": ("config", "at most 100 levels", f"a: &a {'[' * 60}{']' * 60}\nb: {'[' * 60}*a {']' * 60}"),
     "sexagesimal": ("config", "has a number of", "seed: 1" + ":59" * 300_000),
+    "sexagesimal with a tag": ("config", "has a number of", "seed: !!int '1" + ":59" * 300_000 + "'"),
+    "sexagesimal fraction": ("config", "has a number of", "seed: 1" + ":0" * 180 + ".5"),
     "sexagesimal key": ("config", "has a number of", "1" + ":59" * 300 + ": 1"),
     "spaces in a reference": ("config", "characters with references", "name: '${" + " " * 900_000 + "seed}'"),
     "references without an end": ("config", "characters with references", "name: '" + "${" * 9000 + "'"),
@@ -387,6 +387,9 @@ _FILE_SLIPS = {
     "a key twice": ("config", "sets ssr twice, in lines 2 and 4", "ssr: 1\nseed: 2\nssr: 2\n"),
     "a nested key twice": ("config", "sets lr twice, in lines 3 and 4", "optimizer:\n  lr: 1\n  lr: 2\n"),
     "a dotted key": ("config", "nest it: optimizer: {lr: ...}", "optimizer.lr: 0.1\n"),
+    "a tag of another type": ("config", "does not fit its YAML tag", "seed: !!bool x\n"),
+    "a tag without a value": ("config", "does not fit its YAML tag", "seed: !!int ''\n"),
+    "a number as defaults": ("config", "defaults", "defaults: 3\n"),
     "a dotted key in a mapping": ("data.train.split", "train: {split: ...}", "data: {train.split: eval}\n"),
     "what is not trusted": (
         "model._target_",

@@ -6,12 +6,14 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import secrets
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +22,7 @@ from ssr_hydra.checkpoints.store import OF_A_RUN, refuse_links
 from ssr_hydra.errors import ConflictError, FormatError, MismatchError, PathError
 from ssr_hydra.files import read_bounded, try_lock, write_atomically, write_error
 from ssr_hydra.sweeps.heartbeat import is_alive
-from ssr_hydra.sweeps.job_status import JOB, JobDescription, StudyJob, is_free, job_folders, read_identity, read_state
+from ssr_hydra.sweeps.job_status import JOB, JobDescription, StudyJob, is_free, owners_of, read_identity, read_state
 
 _MOST_BYTES = 64 << 20
 STUDY = "study.json"
@@ -72,7 +74,7 @@ class StudyFolder:
         """Create the study in the folder, or check that the study in the folder matches the arguments.
 
         ``base`` is the config that all jobs share. ``swept`` are the keys whose values differ between jobs. ``code`` is
-        the version of each part of the code. With ``any_code``, the code may differ between the jobs of a study.
+        the version of each part of the code, which may differ between the jobs of a study only with ``any_code``.
 
         Raises:
             InputError: The study in the folder does not match the arguments. The error shows both values of each field
@@ -113,7 +115,12 @@ class StudyFolder:
             content = json.loads(read_bounded(path, _MOST_BYTES))
             swept, codes = content.get("swept", []), content.get("codes", [])
             has_types = all(isinstance(content[key], dict) for key in ("base", "code"))
-            if has_types and isinstance(codes, list) and isinstance(swept, list) and all(map(_is_text, swept)):
+            if (
+                has_types
+                and isinstance(codes, list)
+                and isinstance(swept, list)
+                and all(isinstance(key, str) for key in swept)
+            ):
                 return dict(content)
         except FileNotFoundError:
             return {}
@@ -154,42 +161,31 @@ class StudyFolder:
             WriteError: A folder cannot be created.
         """
         with self._locked():
-            owners = self._owners()
-            folders = {identity: path for path, (identity, _) in owners.items()}
-            number = 1 + max((int(path.name) for path in self.path.iterdir() if path.name.isdecimal()), default=-1)
+            owners = owners_of(self.path)
+            taken = (int(path.name) for path in self.path.iterdir() if path.name.isdecimal())
+            numbers = itertools.count(1 + max(taken, default=-1))
             planned, mine, others = [], {}, {}
-            alive: dict[str, bool] = {self.sweep: True}
+            lives = self._lives()
             for index, (overrides, description) in enumerate(jobs):
                 identity = description.identity
-                folder, owner = self.path / str(number), None
-                if place is not None:
-                    folder = self.path / place[index]
-                    if Path(place[index]).is_absolute():
-                        rule = "must be relative to the study's folder"
-                        raise PathError("hydra.sweep.subdir", place[index], rule, "remove the / at the beginning")
-                    owner = read_identity(folder)
-                    if owner is not None and owner[0] != identity:
+                if identity not in owners:
+                    name = str(next(numbers)) if place is None else place[index]
+                    folder = self.path / name
+                    if read_identity(folder) is not None:
                         rule = f"the folder {folder} belongs to a different job"
                         fix = "remove this setting, or give each job a different folder"
-                        raise ConflictError("hydra.sweep.subdir", place[index], rule, fix)
-                if identity in folders:
-                    folder = folders[identity]
-                    owner = owners.get(folder)
-                elif place is None:
-                    number += 1
+                        raise ConflictError("hydra.sweep.subdir", name, rule, fix)
+                    owners[identity] = folder, self.sweep
+                folder, sweep = owners[identity]
                 job = StudyJob(overrides, description, folder)
                 planned.append(job)
                 if identity in mine or identity in others:
                     continue
-                folders[identity] = folder
-                sweep = self.sweep if owner is None else owner[1]
-                if sweep not in alive:
-                    alive[sweep] = is_alive(self._sign_of(sweep))
-                if sweep != self.sweep and alive[sweep] and not read_state(folder).is_final:
+                if sweep != self.sweep and lives(sweep) and not read_state(folder).is_final:
                     others[identity] = job
-                    continue
-                mine[identity] = job
-                self._take(job)
+                else:
+                    mine[identity] = job
+                    self._take(job)
         return AssignedJobs(tuple(planned), tuple(mine.values()), tuple(others.values()))
 
     def _take(self, job: StudyJob) -> None:
@@ -208,20 +204,17 @@ class StudyFolder:
     def take_over(self, jobs: Iterable[StudyJob]) -> list[StudyJob]:
         """Claim each job whose sweep has died, and each job without a sweep. Return these jobs."""
         with self._locked():
-            orphans = []
-            alive = {self.sweep: False}
+            lives, orphans = self._lives(), []
             for job in jobs:
                 owner = read_identity(job.folder)
-                if owner is not None and owner[1] not in alive:
-                    alive[owner[1]] = is_alive(self._sign_of(owner[1]))
-                if owner is None or not alive[owner[1]]:
+                if owner is None or owner[1] == self.sweep or not lives(owner[1]):
                     self._take(job)
                     orphans.append(job)
             return orphans
 
-    def _owners(self) -> dict[Path, tuple[str, str]]:
-        owners = {path: read_identity(path) for path in job_folders(self.path)}
-        return {path: owner for path, owner in owners.items() if owner is not None}
+    def _lives(self) -> Callable[[str], bool]:
+        """Return a function that returns whether a sweep is alive, and checks each sweep only once."""
+        return cache(lambda sweep: is_alive(self._sign_of(sweep)))
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
@@ -250,10 +243,6 @@ class StudyFolder:
                     path.unlink(missing_ok=True)
             # Keep the folder of these files, because a new sweep may be about to write its heartbeat there.
         return alone
-
-
-def _is_text(value: object) -> bool:
-    return isinstance(value, str)
 
 
 def _as_stored(base: Mapping[str, Any]) -> Any:

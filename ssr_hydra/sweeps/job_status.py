@@ -226,6 +226,12 @@ def read_identity(folder: Path) -> tuple[str, str] | None:
         return None
 
 
+def owners_of(study: Path) -> dict[str, tuple[Path, str]]:
+    """Return, for each job of a study by its identity, the folder of the job and the id of its sweep."""
+    identities = {folder: read_identity(folder) for folder in job_folders(study)}
+    return {each[0]: (folder, each[1]) for folder, each in identities.items() if each is not None}
+
+
 def record_lost(job: StudyJob, error: str) -> None:
     """Write the ``result.json`` of a job whose process was lost. Read the number of steps from the job's metrics log.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple, TextIO
 
@@ -15,7 +16,7 @@ from ssr_hydra.errors import visible
 from ssr_hydra.files import read_bounded
 from ssr_hydra.output import text_table
 from ssr_hydra.records import RESULT, RunResult
-from ssr_hydra.sweeps.job_status import JOB, JobState, columns_of, job_folders, read_state
+from ssr_hydra.sweeps.job_status import JOB, KILLED, JobState, columns_of, job_folders, read_state
 from ssr_hydra.sweeps.pending import REFUSED
 
 _MOST_BYTES = 10_000_000  # the largest config file that is read
@@ -29,9 +30,9 @@ class _Row(NamedTuple):
     folder: str
     overrides: tuple[str, ...]
     objective: str | None
-    result: RunResult | None
-    refused: str | None = None
-    state: JobState | None = None
+    status: str
+    measured: tuple[str, str, str] = ("", "", "")  # steps, seconds of training, and the objective's value
+    error: str = ""
 
 
 def show_sweep(folder: Path, stream: TextIO, pending: str | None = None) -> None:
@@ -44,47 +45,45 @@ def show_sweep(folder: Path, stream: TextIO, pending: str | None = None) -> None
     folders = {path.parent.parent for path in folder.glob("**/.hydra/overrides.yaml")}
     folders |= {*job_folders(folder)}  # this also finds jobs that have not started, which have no files of Hydra
     refused = {path.parent.parent for path in folder.glob(f"**/{pending}/overrides.yaml")} if pending else set()
-    jobs = [_read_job(folder, path) for path in folders - refused]
-    jobs += [_read_refused(folder, path, str(pending)) for path in refused]
+    jobs = [_read_job(folder, path, path / str(pending) if path in refused else None) for path in folders | refused]
     if jobs:
         jobs.sort(key=lambda job: [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", job.folder)])
         stream.write(_table(folder, jobs, stream))
         stream.flush()
 
 
-def _read_job(sweep: Path, folder: Path) -> _Row:
+def _read_job(sweep: Path, folder: Path, pending: Path | None) -> _Row:
+    """Return the row of a job. If the job was refused, the folder ``pending`` has its overrides and the reason."""
+    from ssr_hydra.trainer.progress import clock_text
+
     config = _yaml(folder / ".hydra/config.yaml")
     trainer = config.get("trainer") if isinstance(config, dict) else None
     objective = trainer.get("objective") if isinstance(trainer, dict) else None
-    overrides = _yaml(folder / ".hydra/overrides.yaml")
+    overrides = _yaml((pending or folder / ".hydra") / "overrides.yaml")
     if overrides is None and isinstance(planned := _yaml(folder / JOB), dict):
         overrides = planned.get("overrides")
-    try:
-        result = RunResult.load(folder / RESULT)
-    except (OSError, ValueError):  # a killed job and a running job have no record
-        result = None
-    state: JobState | None = read_state(folder)
-    if state is JobState.WAITING and (folder / RESULT).exists():
-        state = None  # the record exists but is truncated
-    return _Row(
+    state = read_state(folder)
+    row = _Row(
         folder=folder.relative_to(sweep).as_posix(),
         overrides=of_experiment(overrides),
         objective=objective if isinstance(objective, str) else None,
-        result=result,
-        state=state,
+        status=_WORDS.get(state, ""),
+        error=KILLED if state is JobState.DIED else "",
     )
-
-
-def _read_refused(sweep: Path, folder: Path, pending: str) -> _Row:
-    """Return the row of a refused job. The row has no result, because the folder has the record of a different run."""
-    aside = folder / pending
-    job = _read_job(sweep, folder)
-    overrides = _yaml(aside / "overrides.yaml")
-    try:
-        why = read_bounded(aside / REFUSED, _MOST_BYTES).decode("utf-8", "replace")
-    except (OSError, ValueError):  # there is no reason: the job was killed, or is still starting on a different machine
-        why = ""
-    return job._replace(overrides=of_experiment(overrides), result=None, refused=why)
+    if pending is not None:  # the folder has the record of a different run
+        with suppress(OSError, ValueError):
+            why = read_bounded(pending / REFUSED, _MOST_BYTES).decode("utf-8", "replace")
+            return row._replace(status="refused", error=why)
+        return row._replace(status="not begun")  # the job was killed, or is still starting on a different machine
+    if state is JobState.WAITING and (folder / RESULT).exists():
+        return row._replace(status="without a record", error=f"{RESULT} is incomplete")
+    if state in _WORDS:  # ignore the record, because it may be from an earlier run
+        return row
+    result = RunResult.load(folder / RESULT)
+    value = result.metrics.get(row.objective or "")
+    text = "" if value is None else f"{value:.4g}"
+    measured = f"{result.steps:,}", clock_text(result.train_seconds), text
+    return row._replace(status=result.status, measured=measured, error=result.error or "")
 
 
 def of_experiment(overrides: Any) -> tuple[str, ...]:
@@ -104,22 +103,23 @@ def _table(folder: Path, jobs: list[_Row], stream: TextIO) -> str:
     columns = columns_of([job.overrides for job in jobs])
     objectives = {job.objective for job in jobs if job.objective is not None}
     name = next(iter(objectives)) if len(objectives) == 1 else "objective"
-    errors = any(_outcome(job)[-1] for job in jobs)
+    errors = any(job.error for job in jobs)
     rows = [("job", *columns.keys, "status", "steps", "training", name, "error")]
     # The first line counts all jobs. The table does not list jobs that have not started. A long table does not list
     # completed jobs.
-    hidden = {JobState.WAITING, *((JobState.COMPLETED,) if len(jobs) > _MOST_SHOWN else ())}
-    entries = [
-        (job, row) for job, row in zip(jobs, columns.rows, strict=True) if job.state not in hidden or job.refused
+    hidden = {"not begun", *(("completed",) if len(jobs) > _MOST_SHOWN else ())}
+    rows += [
+        (job.folder, *row, job.status, *job.measured, job.error)
+        for job, row in zip(jobs, columns.rows, strict=True)
+        if job.status not in hidden
     ]
-    rows += [(job.folder, *row, *_outcome(job)) for job, row in entries]
-    counts = Counter(_status_text(job) or "without a record" for job in jobs)
+    counts = Counter(job.status for job in jobs)
     head = f"{len(jobs)} {'job' if len(jobs) == 1 else 'jobs'} in {folder}: "
     head += ", ".join(f"{count} {status}" for status, count in counts.items())
     lines = [visible(head)]
     if columns.shared:
         lines.append(visible(f"all with {' '.join(columns.shared)}"))
-    if entries:
+    if len(rows) > 1:
         first = 2 + len(columns.keys)  # the index of the column with the steps
         terminal = stream.isatty()
         lines += text_table(
@@ -130,28 +130,3 @@ def _table(folder: Path, jobs: list[_Row], stream: TextIO) -> str:
             bold_header=terminal,
         )
     return "\n" + "\n".join(lines) + "\n"
-
-
-def _status_text(job: _Row) -> str:
-    if job.refused:
-        return "refused"
-    if job.state in (JobState.RUNNING, JobState.DIED, JobState.WAITING):
-        # Ignore the record, because it may be from an earlier run.
-        return _WORDS[job.state]
-    if job.result is None:
-        return ""
-    return job.result.status
-
-
-def _outcome(job: _Row) -> tuple[str, str, str, str, str]:
-    from ssr_hydra.trainer.progress import clock_text
-
-    result = job.result
-    if job.refused:
-        return "refused", "", "", "", job.refused
-    if result is None or job.state in _WORDS:
-        why = "its process died; it was probably killed" if job.state is JobState.DIED else ""
-        return _status_text(job), "", "", "", why or f"{RESULT} is incomplete" * (job.state is None)
-    value = result.metrics.get(job.objective) if job.objective is not None else None
-    text = "" if value is None else f"{value:.4g}"
-    return _status_text(job), f"{result.steps:,}", clock_text(result.train_seconds), text, result.error or ""

@@ -14,7 +14,7 @@ from ssr_hydra.configs.experiment import KEEPS
 from ssr_hydra.errors import InputError
 from ssr_hydra.sweeps.combinations import PlannedSweep
 from ssr_hydra.sweeps.folder import StudyFolder
-from ssr_hydra.sweeps.job_status import JobState, columns_of, job_folders, read_identity, read_state
+from ssr_hydra.sweeps.job_status import JobState, columns_of, owners_of, read_state
 from ssr_hydra.sweeps.jobs_table import of_experiment
 from ssr_hydra.sweeps.sharing.orders import Cost, Orders, Point, point_name, points_of
 from ssr_hydra.sweeps.sharing.sequences import Candidate, first_difference
@@ -304,7 +304,7 @@ def show_plan(folder: Path, sweep: PlannedSweep, stream: TextIO) -> None:
     """
     code = software(code_version(sweep.trust))
     StudyFolder(folder).check(sweep.base, sweep.swept, code, any_code=sweep.any_code)
-    owners = {owner[0]: path for path in job_folders(folder) if (owner := read_identity(path))}
+    owners = {identity: path for identity, (path, _) in owners_of(folder).items()}
     jobs: dict[str, tuple[str, ...]] = {}
     for overrides, description in sweep.jobs:
         jobs.setdefault(description.identity, of_experiment(overrides))

@@ -24,7 +24,7 @@ from ssr_hydra.settings.resume import AUTO
 from ssr_hydra.sweeps.combinations import PLANNED, PlannedSweep
 from ssr_hydra.sweeps.folder import AssignedJobs, StudyFolder
 from ssr_hydra.sweeps.heartbeat import Heartbeat
-from ssr_hydra.sweeps.job_status import job_folders, read_identity, read_state
+from ssr_hydra.sweeps.job_status import owners_of, read_state
 from ssr_hydra.sweeps.jobs_table import show_sweep
 from ssr_hydra.sweeps.launchers.plugins import PoolTask
 from ssr_hydra.sweeps.launchers.resources import jobs_at_once
@@ -125,12 +125,11 @@ def _close_sharing(study: StudyFolder, planned: PlannedSweep, *, alone: bool) ->
     """In the study's folder ``shared``, remove the files that no job needs."""
     if planned.keep is None:
         return
-    jobs = job_folders(study.path)
-    owners = [owner for job in jobs if (owner := read_identity(job)) is not None]
-    for identity, sweep in owners:
+    owners = owners_of(study.path)
+    for identity, (_, sweep) in owners.items():
         if sweep == study.sweep:
             Orders.remove(study.path, identity)
-    if planned.keep == NONE and alone and all(read_state(job).is_final for job in jobs):
+    if planned.keep == NONE and alone and all(read_state(folder).is_final for folder, _ in owners.values()):
         clear_points(study.path)
 
 

@@ -189,7 +189,7 @@ def main() -> None:
     def tell(**fields: Any) -> None:
         print(json.dumps(fields), flush=True)
 
-    server = ForkServer({}, LIGHT, patience=0.5)
+    server = ForkServer({}, LIGHT)
     processes.make_starter = lambda variables: server
     process_launcher = launcher(Path(sys.argv[1]), **json.loads(sys.argv[2]))
     process_launcher.on_start = lambda number, pid: tell(start=number, pid=pid)

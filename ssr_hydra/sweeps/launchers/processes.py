@@ -79,7 +79,7 @@ class ProcessLauncher(Launcher):
         gpus = self.gpus
         if gpus == "auto":
             gpus = (uses_gpu(OmegaConf.select(config, "trainer.device")) and visible_gpus()) or "none"
-        threads = self.threads or OmegaConf.select(config, "trainer.threads") or _threads_of(os.environ)
+        threads = self.threads or OmegaConf.select(config, "trainer.threads") or _default_threads()
         with within("hydra.launcher"):
             self._fitting = len(assign(None, threads, gpus, self.gpus_per_job))
             workers = self._fitting if self.workers is None else self.workers
@@ -279,8 +279,8 @@ class _JobQueue:
             job.send(number, with_helpers=with_helpers)
 
 
-def _threads_of(environment: Mapping[str, str]) -> int:
-    value = environment.get(THREADS[0], "")
+def _default_threads() -> int:
+    value = os.environ.get(THREADS[0], "")
     return int(value) if value.isdecimal() and int(value) > 0 else cores()
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import re
 import subprocess
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from ssr_hydra.errors import ConflictError, RangeError, UnknownNameError
@@ -36,7 +36,6 @@ def assign(
     threads: int | None = None,
     gpus: str | Sequence[int | str] | None = "auto",
     gpus_per_job: int = 1,
-    environment: Mapping[str, str] | None = None,
 ) -> list[dict[str, str]]:
     """Return the environment variables of each worker. A worker runs one job at a time. Workers do not share a GPU.
 
@@ -48,41 +47,33 @@ def assign(
         gpus: ``auto`` for all visible GPUs, ``none`` to assign no GPUs, or a list of numbers or ids as in
             ``CUDA_VISIBLE_DEVICES``.
         gpus_per_job: Number of GPUs of each job.
-        environment: The environment variables to read; None for those of this process.
 
     Example:
-        >>> for variables in assign(2, 3, [0, 1], environment={}):
+        >>> for variables in assign(2, 3, [0, 1]):
         ...     print(variables["OMP_NUM_THREADS"], variables["CUDA_VISIBLE_DEVICES"])
         3 0
         3 1
     """
-    environment = os.environ if environment is None else environment
     count(gpus_per_job, "gpus_per_job")
     for name, value in (("workers", workers), ("threads", threads)):
         if value is not None:
             count(value, name)
-    identities = _identities(gpus, environment)
-    there = (
-        f"there {'is' if len(identities) == 1 else 'are'} {len(identities) or 'no'} GPU{'s' * (len(identities) != 1)}"
-    )
-    if gpus_per_job > max(1, len(identities)):
-        raise RangeError(
-            "gpus_per_job",
-            gpus_per_job,
-            f"must be at most the number of GPUs, but {there}",
-            f"set gpus_per_job={max(1, len(identities))}",
-        )
+    identities = _identities(gpus)
+    there = "there is 1 GPU" if len(identities) == 1 else f"there are {len(identities) or 'no'} GPUs"
+    most = max(1, len(identities))
+    if gpus_per_job > most:
+        rule = f"must be at most the number of GPUs, but {there}"
+        raise RangeError("gpus_per_job", gpus_per_job, rule, f"set gpus_per_job={most}")
     if workers is None:
         workers = len(identities) // gpus_per_job if identities else max(1, cores() // (threads or 1))
     if identities and workers * gpus_per_job > len(identities):
         fix = f"set workers={len(identities) // gpus_per_job}, or set gpus=none to let jobs share all GPUs"
-        raise RangeError(
-            "workers", workers, f"needs too many GPUs: {there}, and each running job needs {gpus_per_job}", fix
-        )
+        rule = f"needs too many GPUs: {there}, and each running job needs {gpus_per_job}"
+        raise RangeError("workers", workers, rule, fix)
     variables = {}
     if threads is not None:
         variables = _threads(threads)
-    elif workers > 1 and not environment.get(THREADS[0]):
+    elif workers > 1 and not os.environ.get(THREADS[0]):
         variables = _threads(max(1, cores() // workers))
     parts = [identities[n * gpus_per_job : (n + 1) * gpus_per_job] for n in range(workers)]
     return [{**variables, **({VISIBLE: ",".join(part)} if part else {})} for part in parts]
@@ -93,11 +84,11 @@ def _threads(number: int) -> dict[str, str]:
     return {**dict.fromkeys(THREADS, str(number)), "MKL_DYNAMIC": "FALSE"}
 
 
-def _identities(gpus: Any, environment: Mapping[str, str]) -> list[str]:
+def _identities(gpus: Any) -> list[str]:
     if gpus is None or gpus == "none":
         return []
     if gpus == "auto":
-        return visible_gpus(environment)
+        return visible_gpus()
     fix = "use auto, none, or a list such as [0,1]"
     if isinstance(gpus, str) or not isinstance(gpus, Sequence) or not gpus:
         raise UnknownNameError("gpus", gpus, "must be auto, none or a list", fix)
@@ -110,24 +101,15 @@ def _identities(gpus: Any, environment: Mapping[str, str]) -> list[str]:
     return identities
 
 
-def visible_gpus(environment: Mapping[str, str] | None = None) -> list[str]:
-    """Return the ids of the GPUs that a program with these environment variables could use.
+def visible_gpus() -> list[str]:
+    """Return the ids of the GPUs that this process could use, without calling CUDA.
 
-    If ``CUDA_VISIBLE_DEVICES`` is set, the function returns the GPUs in this variable. Otherwise the function calls
-    ``nvidia-smi -L``. The function does not call CUDA, because this process would then keep a context on each GPU. For
-    a partitioned GPU (MIG), the result has the id of each instance.
-
-    Args:
-        environment: The environment variables to read; None for those of this process.
-
-    Example:
-        >>> visible_gpus({"CUDA_VISIBLE_DEVICES": "2,3"})
-        ['2', '3']
+    CUDA would keep a context on each GPU. So the function reads ``CUDA_VISIBLE_DEVICES``, or calls ``nvidia-smi -L`` if
+    this variable is not set. For a partitioned GPU (MIG), the result has the id of each instance.
     """
-    environment = os.environ if environment is None else environment
-    value = environment.get(VISIBLE)
+    value = os.environ.get(VISIBLE)
     if value is None:
-        return _visible_ids(environment)
+        return _visible_ids()
     ids = []
     for part in value.split(","):
         if not _IDENTITY.fullmatch(part.strip()):  # like CUDA, ignore the first invalid id and all ids after it
@@ -136,11 +118,10 @@ def visible_gpus(environment: Mapping[str, str] | None = None) -> list[str]:
     return ids
 
 
-def _visible_ids(environment: Mapping[str, str]) -> list[str]:
+def _visible_ids() -> list[str]:
     try:
         process = subprocess.run(
             ["nvidia-smi", "-L"],
-            env=dict(environment),
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,

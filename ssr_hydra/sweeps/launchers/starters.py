@@ -10,7 +10,6 @@ import socket
 import struct
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from multiprocessing import get_context
@@ -62,7 +61,6 @@ class ForkServer:
     Args:
         variables: Environment variables of the server, in addition to the variables of this process.
         modules: Names of the modules that the server imports before the first job.
-        patience: If SIGSTOP has stopped the server for this number of seconds, the server is killed and started again.
 
     Attributes:
         polls: True while processes of a killed server run. The end of these processes does not wake a caller that waits
@@ -71,10 +69,9 @@ class ForkServer:
 
     _shared: ForkServer | None = None
 
-    def __init__(self, variables: Mapping[str, str], modules: Sequence[str] = PRELOADED, patience: float = 5.0) -> None:
-        self.variables, self.modules, self.patience = dict(variables), tuple(modules), patience
+    def __init__(self, variables: Mapping[str, str], modules: Sequence[str] = PRELOADED) -> None:
+        self.variables, self.modules = dict(variables), tuple(modules)
         self.polls = False
-        self._looked, self._stopped_for = time.monotonic(), 0.0
         self._process: subprocess.Popen[bytes] | None = None
         self._socket: socket.socket | None = None
         self._owner = os.getpid()
@@ -155,7 +152,6 @@ class ForkServer:
                 socket.send_fds(server, [struct.pack("<q", serial)], [theirs.fileno(), out, err])
             while True:
                 while not select.select([server], [], [], _POLL_SECONDS)[0]:
-                    self._check_server()
                     if is_stopped():
                         raise RunError("the job was not started, because the sweep was stopped")
                 kind, number, pid = self._next(server)
@@ -188,23 +184,6 @@ class ForkServer:
             self._ended.append(ProcessEnd(serial, code, peak))
         return kind, serial, pid
 
-    def _check_server(self) -> None:
-        """Kill the server if SIGSTOP has stopped it for too long.
-
-        Raises:
-            LostServerError: The server was killed.
-        """
-        now = time.monotonic()
-        # Count at most one second per call, because this process may have been stopped too.
-        spent, self._looked = min(now - self._looked, 1.0), now
-        if self._process is None or _process_status(self._process.pid) != psutil.STATUS_STOPPED:
-            self._stopped_for = 0.0
-            return
-        self._stopped_for += spent
-        if self._stopped_for > self.patience:
-            self._process.kill()
-            raise self._lose()
-
     def _lose(self) -> LostServerError:
         """Discard a dead server, but keep the pids of its jobs. Return an error that says how the server ended."""
         assert self._process is not None
@@ -224,8 +203,6 @@ class ForkServer:
 
     def ended(self) -> list[ProcessEnd]:
         """Return the processes that have ended since the last call."""
-        with suppress(LostServerError):
-            self._check_server()
         while self._socket is not None and select.select([self._socket], [], [], 0)[0]:
             with suppress(LostServerError):
                 self._next(self._socket)
@@ -242,15 +219,10 @@ def _lives(pid: int) -> bool:
     with suppress(OSError):
         if os.waitpid(pid, os.WNOHANG)[0]:  # in a container, orphans may become children of this process
             return False
-    return _process_status(pid) not in (None, psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD)  # an unreaped zombie has ended
-
-
-def _process_status(pid: int) -> str | None:
-    """Return the status of a process as psutil names it; None if the process does not exist."""
     try:
-        return str(psutil.Process(pid).status())
+        return psutil.Process(pid).status() not in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD)
     except psutil.NoSuchProcess:
-        return None
+        return False
 
 
 class Spawner:

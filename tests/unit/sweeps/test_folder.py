@@ -148,14 +148,8 @@ def test_job_folders_may_have_custom_names(tmp_path: Path) -> None:
     StudyFolder(tmp_path).assign(jobs("a", "b"), ["x/a", "x/b"])
     assert (tmp_path / "x/a" / JOB).exists()
     StudyFolder(tmp_path).assign(jobs("a"), ["x/a"])
-    with refused(
-        "hydra.sweep.subdir",
-        ConflictError,
-        match=r"='x/a': the folder .* belongs to a different job",
-    ):
-        StudyFolder(tmp_path).assign(jobs("b"), ["x/a"])
-    with refused("hydra.sweep.subdir", PathError):
-        StudyFolder(tmp_path).assign(jobs("b"), ["/x"])
+    with refused("hydra.sweep.subdir", ConflictError, match=r"='x/a': the folder .* belongs to a different job"):
+        StudyFolder(tmp_path).assign(jobs("c"), ["x/a"])
 
 
 def test_job_keeps_its_folder_if_the_names_of_folders_change(tmp_path: Path) -> None:

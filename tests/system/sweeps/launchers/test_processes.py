@@ -39,7 +39,7 @@ pytestmark = pytest.mark.usefixtures("clean_hydra")
 @pytest.fixture(scope="module")
 def light() -> Iterator[starters.ForkServer]:
     """Return a server without torch, which starts faster."""
-    server = starters.ForkServer({}, LIGHT, patience=0.5)
+    server = starters.ForkServer({}, LIGHT)
     yield server
     server.close()
 

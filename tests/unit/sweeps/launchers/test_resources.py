@@ -29,7 +29,9 @@ NOBODY: Any = None
 def _eight_cores(monkeypatch: pytest.MonkeyPatch) -> None:
     for module in (resources, processes):
         monkeypatch.setattr(module, "cores", lambda: 8)
-    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    for name in ("OMP_NUM_THREADS", "CUDA_VISIBLE_DEVICES"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("PATH", "")  # no nvidia-smi
 
 
 def seen(places: list[dict[str, str]]) -> list[str | None]:
@@ -37,36 +39,42 @@ def seen(places: list[dict[str, str]]) -> list[str | None]:
 
 
 @pytest.mark.parametrize(
-    ("workers", "threads", "environment", "expected"),
+    ("workers", "threads", "inherited", "expected"),
     [
-        (1, None, {}, [None]),
-        (1, 3, {}, ["3"]),
-        (3, None, {}, ["2"] * 3),  # 8 // 3
-        (16, None, {}, ["1"] * 16),  # never zero
-        (2, None, {"OMP_NUM_THREADS": "6"}, [None] * 2),  # the jobs inherit the variable
-        (2, 3, {"OMP_NUM_THREADS": "6"}, ["3"] * 2),
-        (None, None, {}, ["1"] * 8),
-        (None, 3, {}, ["3"] * 2),
-        (None, 9, {}, ["9"]),
+        (1, None, None, [None]),
+        (1, 3, None, ["3"]),
+        (3, None, None, ["2"] * 3),  # 8 // 3
+        (16, None, None, ["1"] * 16),  # never zero
+        (2, None, 6, [None] * 2),  # the jobs inherit the variable
+        (2, 3, 6, ["3"] * 2),
+        (None, None, None, ["1"] * 8),
+        (None, 3, None, ["3"] * 2),
+        (None, 9, None, ["9"]),
     ],
 )
 def test_cores_are_divided_among_workers(
-    workers: int | None, threads: int | None, environment: dict[str, str], expected: list[str | None]
+    monkeypatch: pytest.MonkeyPatch,
+    workers: int | None,
+    threads: int | None,
+    inherited: int | None,
+    expected: list[str | None],
 ) -> None:
-    places = assign(workers, threads, "none", environment=environment)
+    if inherited is not None:
+        monkeypatch.setenv("OMP_NUM_THREADS", str(inherited))
+    places = assign(workers, threads, "none")
     assert [place.get("OMP_NUM_THREADS") for place in places] == expected
     assert all(len({place.get(name) for name in THREADS}) == 1 for place in places)
 
 
-def test_each_worker_has_its_gpus() -> None:
-    assert seen(assign(2, 1, [4, "GPU-5a-b", 7], environment={})) == ["4", "GPU-5a-b"]
-    assert seen(assign(2, 1, [0, 1, 2, 3, 4], 2, {})) == ["0,1", "2,3"]
-    assert seen(assign(None, 1, [0, 1, 2, 3, 4], 2, {})) == ["0,1", "2,3"]
-    assert seen(assign(None, 1, "auto", environment={"CUDA_VISIBLE_DEVICES": "3,1"})) == ["3", "1"]
-    assert seen(assign(2, 1, "none", environment={"CUDA_VISIBLE_DEVICES": "3,1"})) == [None, None]
-    assert seen(assign(2, 1, None, environment={"CUDA_VISIBLE_DEVICES": "3,1"})) == [None, None]
+def test_each_worker_has_its_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert seen(assign(2, 1, [4, "GPU-5a-b", 7])) == ["4", "GPU-5a-b"]
+    for workers in (2, None):
+        assert seen(assign(workers, 1, [0, 1, 2, 3, 4], 2)) == ["0,1", "2,3"]
     # There is one job for each GPU, and the jobs divide the cores.
-    assert [place["OMP_NUM_THREADS"] for place in assign(None, None, [0, 1], environment={})] == ["4", "4"]
+    assert [place["OMP_NUM_THREADS"] for place in assign(None, None, [0, 1])] == ["4", "4"]
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,1")
+    assert seen(assign(None, 1, "auto")) == ["3", "1"]
+    assert seen(assign(2, 1, "none")) == seen(assign(2, 1, None)) == [None, None]
 
 
 @pytest.mark.parametrize(
@@ -78,8 +86,11 @@ def test_each_worker_has_its_gpus() -> None:
         ("GPU-8932f937-d72c,MIG-1a/2/3", ["GPU-8932f937-d72c", "MIG-1a/2/3"]),
     ],
 )
-def test_cuda_visible_devices_sets_the_visible_gpus(visible: str, expected: list[str]) -> None:
-    assert visible_gpus({"CUDA_VISIBLE_DEVICES": visible, "PATH": ""}) == expected
+def test_cuda_visible_devices_sets_the_visible_gpus(
+    monkeypatch: pytest.MonkeyPatch, visible: str, expected: list[str]
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    assert visible_gpus() == expected
 
 
 @pytest.mark.parametrize(
@@ -109,7 +120,7 @@ def test_cuda_visible_devices_sets_the_visible_gpus(visible: str, expected: list
 )
 def test_invalid_workers_or_threads_or_gpus_are_refused(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError) as caught:
-        assign(**settings, environment={"PATH": ""})
+        assign(**settings)
     assert str(caught.value).startswith(message)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from fractions import Fraction
 from itertools import product
 from typing import Any
 
@@ -26,87 +25,50 @@ from ssr_hydra.time import Time
 
 WITH_WARMUP: list[Any] = [LinearWithWarmupScheduler, CosineAnnealingWithWarmupScheduler, PolynomialWithWarmupScheduler]
 
-
-def formula(name: str, tau: float, alpha_f: float) -> float:
-    """The shapes from 1 to alpha_f, as their papers write them."""
-    z = 1 - tau
-    return (
-        alpha_f
-        + (1 - alpha_f)
-        * {
-            "linear": z,
-            "cosine": (1 + math.cos(math.pi * tau)) / 2,
-            "cubic": z**3,
-            "root": math.sqrt(z),
-            "rex": z / (0.5 + 0.5 * z),  # Chen et al. 2021: (1 - tau) / (1/2 + (1 - tau)/2)
-        }[name]
-    )
+# Shapes from 1 to 0, as their papers write them, with z = 1 - tau.
+SHAPES: dict[str, Any] = {
+    "linear": lambda z: z,
+    "cosine": lambda z: (1 - math.cos(math.pi * z)) / 2,
+    "cubic": lambda z: z**3,
+    "root": math.sqrt,
+    "rex": lambda z: z / (0.5 + 0.5 * z),  # Chen et al. 2021: (1 - tau) / (1/2 + (1 - tau)/2)
+}
 
 
 @pytest.mark.parametrize("alpha_f", [0.0, 0.1, 1.0, 2.5])
-def test_shapes_match_their_formulas(alpha_f: float) -> None:
-    for name, scheduler in {
-        "linear": LinearScheduler(alpha_f=alpha_f),
-        "cosine": CosineAnnealingScheduler(alpha_f=alpha_f),
-        "cubic": PolynomialScheduler(3, alpha_f=alpha_f),
-        "root": PolynomialScheduler(0.5, alpha_f=alpha_f),
-        "rex": RexScheduler(alpha_f=alpha_f),
-    }.items():
-        expected = [formula(name, k / 16, alpha_f) for k in range(17)]
-        assert alphas(scheduler, range(17), max_duration="16ba") == pytest.approx(expected, abs=1e-15), name
-
-
-@pytest.mark.parametrize("alpha_f", [0.0, 0.1, 2.5])
-def test_decay_starts_at_the_end_of_the_warmup(alpha_f: float) -> None:
-    ramp = [k / 4 for k in range(4)]
-    for name, scheduler in {
-        "linear": LinearWithWarmupScheduler("4ba", alpha_f=alpha_f),
-        "cosine": CosineAnnealingWithWarmupScheduler("4ba", alpha_f=alpha_f),
-        "cubic": PolynomialWithWarmupScheduler("4ba", 3, alpha_f=alpha_f),
-    }.items():
-        expected = ramp + [formula(name, k / 16, alpha_f) for k in range(17)]
-        assert alphas(scheduler, range(21), max_duration="20ba") == pytest.approx(expected, abs=1e-15), name
+def test_shapes_match_their_formulas_with_and_without_warmup(alpha_f: float) -> None:
+    for name, warmup, scheduler in (
+        ("linear", 0, LinearScheduler(alpha_f=alpha_f)),
+        ("cosine", 0, CosineAnnealingScheduler(alpha_f=alpha_f)),
+        ("cubic", 0, PolynomialScheduler(3, alpha_f=alpha_f)),
+        ("root", 0, PolynomialScheduler(0.5, alpha_f=alpha_f)),
+        ("rex", 0, RexScheduler(alpha_f=alpha_f)),
+        ("linear", 4, LinearWithWarmupScheduler("4ba", alpha_f=alpha_f)),
+        ("cosine", 4, CosineAnnealingWithWarmupScheduler("4ba", alpha_f=alpha_f)),
+        ("cubic", 4, PolynomialWithWarmupScheduler("4ba", 3, alpha_f=alpha_f)),
+    ):
+        expected = [k / 4 for k in range(warmup)]
+        expected += [alpha_f + (1 - alpha_f) * SHAPES[name](1 - k / 16) for k in range(17)] + [alpha_f]
+        values = alphas(scheduler, range(warmup + 18), max_duration=f"{warmup + 16}ba")
+        assert values == pytest.approx(expected, abs=1e-15), name
 
 
 def test_linear_interpolates_between_any_two_multipliers() -> None:
     assert alphas(LinearScheduler(0.5, 2.5, "4ba"), range(6)) == [0.5, 1.0, 1.5, 2.0, 2.5, 2.5]
-    assert alphas(LinearWithWarmupScheduler("2ba", 0.5, 2.5, "6ba"), range(8)) == [
-        0, 0.25, 0.5, 1.0, 1.5, 2.0, 2.5, 2.5
-    ]  # fmt: skip
+    assert alphas(LinearWithWarmupScheduler("2ba", 0.5, 2.5, "6ba"), range(6)) == [0, 0.25, 0.5, 1.0, 1.5, 2.0]
 
 
 @pytest.mark.parametrize("make", WITH_WARMUP)
-def test_warmup_of_zero_has_no_effect(make: Any) -> None:
-    for zero in ("0ba", "0ep", "0dur", "0sec"):  # in any unit: zero needs no rate
+def test_length_of_the_warmup_is_exact(make: Any) -> None:
+    for zero in ("0ba", "0ep", "0dur", "0sec"):  # zero needs no rate
         assert alphas(make(zero), [0], max_duration="6ba") == [1.0]
-
-
-@pytest.mark.parametrize("make", WITH_WARMUP)
-def test_warmup_in_dur_is_always_a_fraction_of_the_run(make: Any) -> None:
-    for scale_warmup in (False, True):
-        values = alphas(make("0.1dur", scale_warmup=scale_warmup), (1, 4, 8), 4, max_duration="20ba")
-        assert values == [0.125, 0.5, 1.0]  # 0.1 of the 80 batches that are run
-
-
-@pytest.mark.parametrize("make", WITH_WARMUP)
-def test_unscaled_warmup_keeps_its_length_at_every_ssr(make: Any) -> None:
-    # The warmup takes 4 batches at any ssr. The schedule ends when the run ends.
-    for ssr in (0.5, 1, 3):
-        middle, end = 2 + 10 * ssr, 20 * ssr
-        values = alphas(make("4ba"), (2, 4, Fraction(middle), Fraction(end)), ssr, max_duration="20ba")
-        assert values == [0.5, 1.0, alphas(make("4ba"), [12], max_duration="20ba")[0], 0.0]
-
-
-@pytest.mark.parametrize("make", WITH_WARMUP)
-def test_alpha_ends_at_the_peak_if_the_warmup_is_as_long_as_the_run(make: Any) -> None:
+    for scale_warmup in (False, True):  # 0.1dur of the 80 batches that are run
+        assert alphas(make("0.1dur", scale_warmup=scale_warmup), (1, 4, 8), 4, max_duration="20ba") == [0.125, 0.5, 1.0]
+    # If the warmup is as long as the run, alpha ends at the peak.
     assert alphas(make("10ba"), (5, 10, 11), 0.5, max_duration="20ba") == [0.5, 1.0, 1.0]
-
-
-@pytest.mark.parametrize("make", WITH_WARMUP)
-@pytest.mark.parametrize(("t_warmup", "t_max"), [("20ba", "20ba"), ("1.5dur", "1dur")])
-def test_warmup_that_leaves_no_time_for_the_decay_is_refused(make: Any, t_warmup: str, t_max: str) -> None:
-    with refused("t_warmup", RangeError):
-        make(t_warmup, t_max=t_max)
+    for t_warmup, t_max in (("20ba", "20ba"), ("1.5dur", "1dur")):
+        with refused("t_warmup", RangeError):
+            make(t_warmup, t_max=t_max)
 
 
 @pytest.mark.parametrize("make", [LinearScheduler, CosineAnnealingScheduler, RexScheduler])

@@ -8,11 +8,12 @@ from fractions import Fraction
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from cases import each
+from hypothesis import given
 from hypothesis import strategies as st
 from refusals import refused
 from schedule_helpers import ForeignState, ForeignTimestamp, alphas
-from schedule_strategies import World, cases, make, shares, worlds
+from schedule_strategies import World, make, shares, worlds
 
 from ssr_hydra.errors import WrongTypeError
 from ssr_hydra.schedulers import (
@@ -72,77 +73,68 @@ def test_each_phase_equals_its_schedule_in_a_separate_run(
     assert world.alpha(sequence, time) == world.alpha(parts[index], time - begin, length=end - begin)
 
 
-def test_sequence_matches_hand_computed_values() -> None:
-    # Up over 2 batches, half for 2, then down over the last 4.
-    scheduler = SequentialScheduler({
-        "up": Phase(LinearScheduler(0.0, 1.0), "2ba"), "flat": {"scheduler": HALF, "until": "4ba"},
-        "down": LinearScheduler(),
-    })  # fmt: skip
-    assert alphas(scheduler, range(10), max_duration="8ba") == [0, 0.5, 0.5, 0.5, 1.0, 0.75, 0.5, 0.25, 0, 0]
+UP, DOWN = LinearScheduler(0.0, 1.0), LinearScheduler()
+RATES = {"dataloader_len": 4, "samples_per_batch": 32, "tokens_per_batch": 1024}
+FIXED = {"a": Phase(DOWN, "10ba"), "b": Phase(DOWN, "14ba", scale=False), "c": ConstantScheduler(0.25)}
+MIXED = {"a": Phase(ConstantScheduler(0.1), "64sp"), "b": Phase(DOWN, "6144tok"), "c": StepScheduler("1ep", 0.5)}
+UNKNOWN_EPOCHS = {"a": Phase(HALF, "5ba"), "b": ExponentialScheduler(0.5, "1ba")}
+INNER = SequentialScheduler({"a": Phase(HALF, "2ba"), "b": StepScheduler("1ba", 0.5)})
+OUTER = {"a": Phase(ConstantScheduler(0.1), "4ba"), "b": SequentialScheduler({"x": Phase(HALF, "0.5dur"), "y": DOWN})}
 
 
-def test_unscaled_phase_keeps_its_length_and_schedule() -> None:
-    scheduler = SequentialScheduler(
-        {"warmup": Phase(LinearScheduler(0.0, 1.0, "4ba"), "4ba", scale=False), "decay": LinearScheduler()}
-    )
-    for ssr in (0.5, 1, 2):
-        end = 4 + Fraction(20 * ssr) - 4
-        values = alphas(scheduler, (0, 1, 4, (4 + end) / 2, end), ssr, max_duration="20ba")
-        assert values == [0.0, 0.25, 1.0, 0.5, 0.0]
-
-
-def test_unscaled_phase_in_the_middle_keeps_its_length() -> None:
-    scheduler = SequentialScheduler({
-        "a": Phase(ConstantScheduler(1.0), "10ba"), "b": Phase(LinearScheduler(1.0, 0.0), "14ba", scale=False),
-        "c": Phase(ConstantScheduler(0.25)),
-    })  # fmt: skip
-    # At ssr 2, a ends at 20, and b takes 4 batches until 24. At ssr 0.5, a ends at 5 and b ends at 9.
-    assert alphas(scheduler, (19, 20, 22, 24), 2, max_duration="40ba") == [1.0, 1.0, 0.5, 0.25]
-    assert alphas(scheduler, (4, 5, 7, 9), 0.5, max_duration="40ba") == [1.0, 1.0, 0.5, 0.25]
-
-
-def test_phase_end_in_dur_is_always_a_fraction_of_the_run() -> None:
-    for scale in (True, False):
-        scheduler = SequentialScheduler({"a": Phase(HALF, "0.25dur", scale=scale), "b": ConstantScheduler(0.1)})
-        assert alphas(scheduler, (9, 10), 2, max_duration="20ba") == [0.5, 0.1]
-
-
-def test_unscaled_phase_runs_nested_parts_at_ssr_one() -> None:
-    inner = SequentialScheduler({"a": Phase(HALF, "2ba"), "b": Phase(StepScheduler("1ba", 0.5))})
-    scheduler = SequentialScheduler({"fixed": Phase(ProductScheduler({"x": inner}), "6ba", scale=False), "rest": HALF})
-    at_two = alphas(scheduler, range(6), 2, max_duration="20ba")
-    assert at_two == alphas(scheduler, range(6), max_duration="20ba") == [0.5, 0.5, 1.0, 0.5, 0.25, 0.125]
-    # A phase may be f(state), because that phase is not scaled.
-    plain = SequentialScheduler({"mine": Phase(lambda state: 0.3, "6ba", scale=False), "rest": HALF})
-    assert alphas(plain, (0, 6), 2, max_duration="20ba") == [0.3, 0.5]
-
-
-def test_times_of_a_nested_sequence_count_from_its_start() -> None:
-    inner = SequentialScheduler({"a": Phase(HALF, "0.5dur"), "b": Phase(LinearScheduler())})
-    scheduler = SequentialScheduler({"first": Phase(ConstantScheduler(0.1), "4ba"), "then": Phase(inner)})
-    # The first phase has batches 0..4, and the inner sequence 4..12: half until 8, then down until 12.
-    assert alphas(scheduler, (3, 4, 7, 8, 10, 12), max_duration="12ba") == [0.1, 0.5, 0.5, 1.0, 0.5, 0.0]
-
-
-def test_phases_may_use_different_units() -> None:
-    rates = {"dataloader_len": 4, "samples_per_batch": 32, "tokens_per_batch": 1024}
-    scheduler = SequentialScheduler({
-        "a": Phase(ConstantScheduler(0.1), "64sp"), "b": Phase(LinearScheduler(), "6144tok"),
-        "c": StepScheduler("1ep", 0.5),
-    })  # fmt: skip
-    # Phase a has batches 0..2, b has 2..6, and c has the rest. The epochs of c begin at batch 6.
-    values = alphas(scheduler, (1, 2, 4, 6, 9, 10), max_duration="5ep", **rates)
-    assert values == [0.1, 1.0, 0.5, 1.0, 1.0, 0.5]
-
-
-def test_only_rates_that_a_phase_needs_must_be_known() -> None:
-    # The length of an epoch is unknown, but phases in batches need no dataloader_len.
-    scheduler = SequentialScheduler({"a": Phase(HALF, "5ba"), "b": ExponentialScheduler(0.5, "1ba")})
-    assert alphas(scheduler, (4, 5, 6), max_duration="3ep") == [0.5, 1.0, 0.5]
-    assert alphas(scheduler, (4, 5, 6)) == [0.5, 1.0, 0.5]  # nor the length of the run
-    # Phases may use a clock other than the run's.
-    mixed = SequentialScheduler({"a": Phase(HALF, "64sp"), "b": ConstantScheduler(0.1, "999sp")})
-    assert alphas(mixed, (1, 2), max_duration="90m", samples_per_batch=32) == [0.5, 0.1]
+@each(
+    "phases,batches,expected,of_run",
+    [
+        # Up over 2 batches, half for 2, then down over the last 4.
+        (
+            {"up": Phase(UP, "2ba"), "flat": {"scheduler": HALF, "until": "4ba"}, "down": DOWN}, range(10),
+            [0, 0.5, 0.5, 0.5, 1.0, 0.75, 0.5, 0.25, 0, 0], {"max_duration": "8ba"},
+        ),
+        # A phase with scale=False keeps its length. The last phase takes the rest of the run.
+        *(
+            (
+                {"warmup": Phase(LinearScheduler(0.0, 1.0, "4ba"), "4ba", scale=False), "decay": DOWN},
+                (0, 1, 4, 2 + 10 * ssr, 20 * ssr), [0.0, 0.25, 1.0, 0.5, 0.0], {"ssr": ssr, "max_duration": "20ba"},
+            )
+            for ssr in (Fraction(1, 2), 1, 2)
+        ),
+        # At ssr 2, a ends at 20, and b takes 4 batches until 24. At ssr 0.5, a ends at 5 and b ends at 9.
+        (FIXED, (10, 20, 22, 24), [0.5, 1.0, 0.5, 0.25], {"ssr": 2, "max_duration": "40ba"}),
+        (FIXED, (4, 5, 7, 9), [0.2, 1.0, 0.5, 0.25], {"ssr": 0.5, "max_duration": "40ba"}),
+        # An end in dur is always a fraction of the run.
+        *(
+            (
+                {"a": Phase(HALF, "0.25dur", scale=scale), "b": ConstantScheduler(0.1)}, (9, 10), [0.5, 0.1],
+                {"ssr": 2, "max_duration": "20ba"},
+            )
+            for scale in (True, False)
+        ),
+        # The parts of an unscaled phase run at ssr 1 as well.
+        (
+            {"fixed": Phase(ProductScheduler({"x": INNER}), "6ba", scale=False), "rest": HALF}, (1, 2, 3, 4),
+            [0.5, 1.0, 0.5, 0.25], {"ssr": 2, "max_duration": "20ba"},
+        ),
+        # So a function without ssr may be an unscaled phase.
+        (
+            {"mine": Phase(lambda state: 0.3, "6ba", scale=False), "rest": HALF}, (0, 6), [0.3, 0.5],
+            {"ssr": 2, "max_duration": "20ba"},
+        ),
+        # In a nested sequence, dur is a fraction of the 8 batches of the outer phase.
+        (OUTER, (3, 4, 7, 8, 10, 12), [0.1, 0.5, 0.5, 1.0, 0.5, 0.0], {"max_duration": "12ba"}),
+        # Phase a has batches 0..2, b has 2..6, and c has the rest. The epochs of c begin at batch 6.
+        (MIXED, (1, 2, 4, 6, 9, 10), [0.1, 1.0, 0.5, 1.0, 1.0, 0.5], {"max_duration": "5ep", **RATES}),
+        # Only the rates that a phase needs must be known: the length of an epoch, or of the run, may be unknown.
+        (UNKNOWN_EPOCHS, (4, 5, 6), [0.5, 1.0, 0.5], {"max_duration": "3ep"}),
+        (UNKNOWN_EPOCHS, (4, 5, 6), [0.5, 1.0, 0.5], {}),
+        # Phases may use a clock other than the run's.
+        (
+            {"a": Phase(HALF, "64sp"), "b": ConstantScheduler(0.1, "999sp")}, (1, 2), [0.5, 0.1],
+            {"max_duration": "90m", "samples_per_batch": 32},
+        ),
+    ],
+)  # fmt: skip
+def test_sequence_matches_hand_computed_values(phases: Any, batches: Any, expected: list[float], of_run: Any) -> None:
+    assert alphas(SequentialScheduler(phases), batches, **of_run) == pytest.approx(expected, abs=1e-15)
 
 
 UNEVEN = State(
@@ -179,7 +171,7 @@ def test_sequences_and_functions_work_with_timestamps_of_other_libraries() -> No
 # Errors
 
 
-@pytest.mark.parametrize("part", [None, LinearScheduler, [LinearScheduler()]])
+@each("part", [None, LinearScheduler, [LinearScheduler()]])
 def test_part_of_a_combinator_must_be_a_scheduler(part: Any) -> None:
     with refused("factors.a", WrongTypeError):
         ProductScheduler({"a": part})
@@ -241,17 +233,3 @@ def test_combinators_ignore_later_changes_of_the_given_mappings() -> None:
     sequence, product = SequentialScheduler(phases), ProductScheduler(factors)
     phases["a"] = factors["a"] = None
     assert alphas(sequence, [0], max_duration="9ba") == alphas(product, [0], max_duration="9ba") == [0.5]
-
-
-def test_random_cases_include_nested_schedules() -> None:
-    # The tests above would show little if all random schedules were constant.
-    names: set[str] = set()
-
-    @settings(max_examples=25, database=None)
-    @given(cases("sequence", depth=2))
-    def look(case: tuple[World, Any]) -> None:
-        for phase in case[1].phases.values():
-            names.add(type(phase.scheduler).__name__)
-
-    look()
-    assert {"SequentialScheduler", "ProductScheduler"} <= names

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from cases import each
 from refusals import refused
 from schedule_helpers import alphas
 
@@ -53,27 +54,36 @@ def test_error_for_a_warmup_longer_than_the_run_shows_the_ssr(name: str) -> None
         alphas(make("31ba"), [0], max_duration="30ba")
 
 
-def test_one_cycle_with_an_increase_longer_than_the_run_is_refused() -> None:
-    with refused("t_up", RangeError, match=r"\(ends at 40ba, but the run ends at 20ba at ssr 2\)"):
-        alphas(OneCycleScheduler("20ba", "100ba"), [0], 2, max_duration="10ba")
+LATE = ConstantWithWarmupScheduler("20ba")
 
 
-def test_combinators_refuse_a_warmup_longer_than_the_phase_or_the_run() -> None:
-    warmup = ConstantWithWarmupScheduler("20ba")
-    with refused("factors.a.t_warmup", RangeError, match="the run ends at 15ba at ssr 0.5"):
-        alphas(ProductScheduler({"a": warmup}), [0], 0.5, max_duration="30ba")
-    # The phase ends at 10, before its warmup.
-    with refused("phases.a.scheduler.t_warmup", RangeError, match=r"\(ends at 20ba, but the phase ends at 10ba\)"):
-        alphas(SequentialScheduler({"a": Phase(warmup, "10ba"), "b": LinearScheduler()}), [0], max_duration="30ba")
-    # The last phase has 25 batches at ssr 1 and 10 at ssr 0.5, because the first phase keeps its 5 batches.
-    last = {"a": Phase(LinearScheduler(), "5ba", scale=False), "b": Phase(warmup, scale=False)}
-    assert alphas(SequentialScheduler(last), [15], max_duration="30ba") == [0.5]
-    with refused("phases.b.scheduler.t_warmup", RangeError, match=r"but the phase ends at 10ba at ssr 0\.5\)"):
-        alphas(SequentialScheduler(last), [0], 0.5, max_duration="30ba")
-    # A phase that is longer than the rest of the run.
-    long = {"a": Phase(LinearScheduler(), "5ba"), "b": Phase(warmup, "40ba")}
-    with refused("phases.b.scheduler.t_warmup", RangeError, match=r"\(ends at 25ba, but the run ends at 24ba\)"):
-        alphas(SequentialScheduler(long), [0], max_duration="24ba")
+@each(
+    "scheduler,ssr,max_duration,field,match",
+    [
+        (OneCycleScheduler("20ba", "100ba"), 2, "10ba", "t_up", r"\(ends at 40ba, but the run ends at 20ba at ssr 2\)"),
+        (ProductScheduler({"a": LATE}), 0.5, "30ba", "factors.a.t_warmup", "the run ends at 15ba at ssr 0.5"),
+        # The phase ends at 10, before its warmup.
+        (
+            SequentialScheduler({"a": Phase(LATE, "10ba"), "b": LinearScheduler()}), 1, "30ba",
+            "phases.a.scheduler.t_warmup", r"\(ends at 20ba, but the phase ends at 10ba\)",
+        ),
+        # The last phase has 25 batches at ssr 1 and 10 at ssr 0.5, because the first phase keeps its 5 batches.
+        (
+            SequentialScheduler({"a": Phase(LinearScheduler(), "5ba", scale=False), "b": Phase(LATE, scale=False)}),
+            0.5, "30ba", "phases.b.scheduler.t_warmup", r"but the phase ends at 10ba at ssr 0\.5\)",
+        ),
+        # A phase that is longer than the rest of the run.
+        (
+            SequentialScheduler({"a": Phase(LinearScheduler(), "5ba"), "b": Phase(LATE, "40ba")}), 1, "24ba",
+            "phases.b.scheduler.t_warmup", r"\(ends at 25ba, but the run ends at 24ba\)",
+        ),
+    ],
+)  # fmt: skip
+def test_error_shows_the_end_of_the_phase_or_run(
+    scheduler: Any, ssr: Any, max_duration: str, field: str, match: str
+) -> None:
+    with refused(field, RangeError, match=match):
+        alphas(scheduler, [0], ssr, max_duration=max_duration)
 
 
 def test_warmup_is_accepted_if_it_cannot_be_compared_with_the_run() -> None:
@@ -84,9 +94,8 @@ def test_warmup_is_accepted_if_it_cannot_be_compared_with_the_run() -> None:
 @pytest.mark.parametrize("name", ["constant", "linear", "cosine", "polynomial"])
 def test_too_early_t_max_is_refused_in_dur_and_in_batches(name: str) -> None:
     for t_max in ("75ba", "0.75dur"):
-        for ssr in (0.5, 1, 2):
-            with refused("t_max", RangeError):
-                alphas(WARMUPS[name]("5ba", t_max=t_max), [0], ssr, max_duration="100ba")
+        with refused("t_max", RangeError):
+            alphas(WARMUPS[name]("5ba", t_max=t_max), [0], 0.5, max_duration="100ba")
     with refused("t_max", RangeError):  # also if the rates of the run are unknown
         alphas(WARMUPS[name]("0ba", t_max="0.75dur"), [0], max_duration="5sec")
     assert alphas(WARMUPS[name]("5ba", t_max="1.25dur"), [1], max_duration="100ba") == [0.2]

@@ -7,7 +7,6 @@ import math
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,10 +20,13 @@ from ssr_hydra.studies.notes import Note, notes_of_frame
 from ssr_hydra.studies.reading import without_duplicates
 from ssr_hydra.studies.recipes import unique_labels
 from ssr_hydra.studies.study import Problem, Study, as_curves, as_frame
-from ssr_hydra.studies.table_cells import cell_number, measured_cells, summarized_cells
+from ssr_hydra.studies.table_cells import as_texts, cell_number, measured_cells, summarized_cells
 
 _WIDE_SSR = "SSR by the name of the column"
 _LENGTH = re.compile(r"(?:^-)?[.,]?\d[\d.,]*(?:[eE][+-]?\d+)?\s*%?")
+_LENGTH_UNITS = {"epoch", "epochs", "step", "steps", "iteration", "iterations", "token", "tokens", "sample", "samples",
+                 "flop", "flops", "hour", "hours", "gpu hours", "days"}  # fmt: skip
+_TIMES, _NOISE = ("seconds", "minutes", "hours", "steps"), ("sd", "se")
 _MOST_NAMED = 8  # the maximum number of columns in one error message
 _UNIT_NAMES = {"h": "hours", "hr": "hours", "hrs": "hours", "hour": "hours", "hours": "hours",
                "min": "minutes", "mins": "minutes", "minute": "minutes", "minutes": "minutes",
@@ -118,32 +120,37 @@ def from_csv(
     unit_of_length = _unit_of_length(wide) if ssr is None else ssr
     if full is None and unit_of_length.lower() in _LENGTH_UNITS:
         rule = f"must be a column of SSRs, but its name {unit_of_length} is a unit of length"
-        raise MismatchError(
-            "ssr" if ssr else "wide", ssr or wide[0], rule, "set full to the length of the run at SSR 1"
-        )
+        field, value = ("wide", wide[0]) if ssr is None else ("ssr", ssr)
+        raise MismatchError(field, value, rule, "set full to the length of the run at SSR 1")
     ssr = _WIDE_SSR if ssr is None else ssr
-    names_by_field = {"ssr": ssr, "quality": quality, unit: time, "steps": steps, "seed": seed, "status": status}
     noise = "sd" if se is None else "se"
-    names_by_field |= {"n": n, noise: se if sd is None else sd}
-    _check_summary(n, sd, se, seed)
-    columns = [(field, name) for field, name in names_by_field.items() if name is not None]
-    named = [*columns, *(("recipe", name) for name in recipes), *(("pool", name) for name in pool)]
+    names = {"ssr": ssr, "quality": quality, unit: time, "steps": steps, "seed": seed, "status": status, "n": n}
+    columns = {field: name for field, name in {**names, "sd": sd, "se": se}.items() if name is not None}
+    _check_summary(columns)
+    named = [*columns.items(), *(("recipe", name) for name in recipes), *(("pool", name) for name in pool)]
     _check_distinct(named)
-    own = [name for _, name in named if not wide or name not in (ssr, quality)]
-    header, lines, cells, problems = _read_table(path, [*own, *wide])
+    in_file = named
     if wide:
-        places = _column_indices(path, header, [("wide", name) for name in wide])
-        header, lines, cells = _melted(header, lines, cells, places, _lengths(wide, full, decimal), quality)
-    places = _column_indices(path, header, named)
-    texts = {field: cells[places[name]] for field, name in columns}
-    for field in ("ssr", "quality", unit, "steps", noise):
-        if decimal == "," and field in texts:
-            texts[field] = [text.replace(",", ".") for text in texts[field]]
+        in_file = [*(("wide", name) for name in wide), *(item for item in named if item[1] not in (ssr, quality))]
+    table, problems = _read_table(path, [name for _, name in in_file])
+    _check_header(path, list(table), in_file)
+    if wide:
+        _check_header(path, [*table, quality], [("quality", quality)])
+        table = _melted(table, _lengths(wide, full, decimal), quality)
+    texts = {field: table[name].to_numpy(dtype=object) for field, name in columns.items()}
+    if decimal == ",":
+        numbers = texts.keys() & {"ssr", "quality", "steps", unit, noise}
+        texts |= {field: as_texts(text.replace(",", ".") for text in texts[field]) for field in numbers}
     if quality in (sd, se):
         parts = [text.replace("+-", "±").replace("+/-", "±").partition("±")[::2] for text in texts["quality"]]
-        texts |= {"quality": [mean.strip() for mean, _ in parts], noise: [spread.strip(" %") for _, spread in parts]}
+        texts |= {
+            "quality": as_texts(mean.strip() for mean, _ in parts),
+            noise: as_texts(s.strip(" %") for _, s in parts),
+        }
+        quality = quality.partition("±")[0].strip()
     measured, reasons = measured_cells(texts, unit, full)
     summarized = summarized_cells(texts, noise, reasons)
+    lines = table.index.tolist()
     problems += [Problem(f"{path}:{lines[row]}", "torn", reason) for row, reason in reasons.items()]
     problems += [
         Problem(f"{path}:{lines[row]}", measured["status"][row], error)
@@ -151,10 +158,6 @@ def from_csv(
         if error and row not in reasons
     ]
     valid_rows = [row for row in range(len(lines)) if row not in reasons]
-
-    def of_kept(values: Sequence[Any]) -> Sequence[Any]:
-        return [values[row] for row in valid_rows] if reasons else values
-
     if not valid_rows:
         first = min(problems, key=lambda problem: int(problem.where.rpartition(":")[2]), default=None)
         why = f": {first.where}: {first.reason}" if first is not None else ""
@@ -162,39 +165,32 @@ def from_csv(
         if decimal == "." and re.search(r"'[-+]?\d*,\d+ ?%?'", why):
             fix = "set decimal to a comma"
         raise FormatError("csv", str(path), f"has no row that can be read{why}", fix)
-    keys = list(zip(*(cells[places[name]] for name in recipes), strict=True)) if recipes else [()] * len(lines)
-    labels = _recipe_names(dict.fromkeys(of_kept(keys)), recipes, path.stem)
-    rows: dict[str, Any] = {name: [value] * len(valid_rows) for name, value in _CONSTANT.items()}
-    rows |= {name: of_kept(values) for name, values in measured.items()}
-    rows |= {"recipe": [labels[key] for key in of_kept(keys)], "total_seconds": rows["seconds"]}
-    rows |= {"study": [path.stem] * len(valid_rows), "job": [str(line) for line in of_kept(lines)]}
-    rows["folder"] = [f"{path}:{job}" for job in rows["job"]]
-    frame = as_frame(rows)
-    used_columns = {places[name] for _, name in named}
-    rest = {name: cells[place] for place, name in enumerate(header) if place not in used_columns}
-    _check_named(frame, {name: of_kept(values) for name, values in rest.items()}, recipes)
-    kept_summaries = {row: summarized[line] for row, line in enumerate(valid_rows) if line in summarized}
-    _check_one_row(frame, kept_summaries)
-    way = resolve_direction(direction, quality, "direction")
-    lines_of = {str(lines[row]): summary for row, summary in summarized.items()}
+    rows = pd.DataFrame({**measured, "job": list(map(str, lines))}, dtype=object).iloc[valid_rows]
+    table = table.iloc[valid_rows].reset_index(drop=True)
+    keys: list[tuple[str, ...]] = [()] * len(table)
+    if recipes:
+        keys = list(table[recipes].itertuples(index=False, name=None))
+    labels = _recipe_names(dict.fromkeys(keys), recipes, path.stem)
+    rows = rows.assign(
+        study=path.stem, recipe=[labels[key] for key in keys], control="", samples=math.nan, tokens=math.nan,
+        total_seconds=rows["seconds"], resumes=0, max_duration="", config_hash=None,
+        folder=[f"{path}:{line}" for line in rows["job"]],
+    )  # fmt: skip
+    frame = as_frame(rows.reset_index(drop=True))
+    _check_named(frame, table.drop(columns=list({name for _, name in named})), recipes)
+    summaries = {index: summarized[row] for index, row in enumerate(valid_rows) if row in summarized}
+    _check_one_row(frame, summaries)
+    way = resolve_direction(direction, columns["quality"], "direction")
+    # A mean of several runs has no seed, so it is never a duplicate, and its index stays.
     frame, curves, twice = without_duplicates(frame, as_curves())
-    summaries = {index: lines_of[job] for index, job in frame["job"].items() if job in lines_of}
-    notes = [*notes_of_frame(frame), *_without_time(frame, unit if time is not None else None)]
+    notes = notes_of_frame(frame)
+    untimed = frame[frame["quality"].notna() & ~(frame["seconds"] > 0)]
+    if time is not None and len(untimed):
+        notes.append(Note("no_times", unit, ((str(untimed["job"].iloc[0]), len(untimed)),)))
     return Study(
-        frame, curves, quality.partition("±")[0].strip() if quality in (sd, se) else quality, way, (*problems, *twice),
-        tuple(notes), sources=(path,), summarized=summaries,
+        frame, curves, quality, way, (*problems, *twice), tuple(notes), sources=(path,), summarized=summaries,
         length=None if full is None else (unit_of_length, float(full)),
     )  # fmt: skip
-
-
-_CONSTANT = {
-    "control": "", "samples": math.nan, "tokens": math.nan, "resumes": 0,
-    "max_duration": "", "config_hash": None,
-}  # fmt: skip
-_Columns = list[list[str]]
-_TIMES, _NOISE = ("seconds", "minutes", "hours", "steps"), ("sd", "se")
-_LENGTH_UNITS = {"epoch", "epochs", "step", "steps", "iteration", "iterations", "token", "tokens", "sample", "samples",
-                 "flop", "flops", "hour", "hours", "gpu hours", "days"}  # fmt: skip
 
 
 def _unit_of_length(wide: Sequence[str]) -> str:
@@ -225,33 +221,24 @@ def _lengths(wide: Sequence[str], full: float | None, decimal: str) -> dict[str,
     return lengths
 
 
-def _melted(
-    header: list[str],
-    lines: list[int],
-    cells: _Columns,
-    places: Mapping[str, int],
-    lengths: Mapping[str, str],
-    quality: str,
-) -> tuple[list[str], list[int], _Columns]:
+def _melted(table: pd.DataFrame, lengths: Mapping[str, str], quality: str) -> pd.DataFrame:
     """Convert a table that has a column of qualities for each SSR to a table that has a row for each SSR."""
-    other_columns = [place for place, name in enumerate(header) if name not in lengths]
-    rows = [(row, name) for row in range(len(lines)) for name in lengths if cells[places[name]][row]]
-    columns = [[cells[place][row] for row, _ in rows] for place in other_columns]
-    columns += [[lengths[name] for _, name in rows], [cells[places[name]][row] for row, name in rows]]
-    return [*(header[place] for place in other_columns), _WIDE_SSR, quality], [lines[row] for row, _ in rows], columns
+    others = [name for name in table if name not in lengths]
+    rows = table.melt(others, list(lengths), _WIDE_SSR, quality, ignore_index=False).sort_index(kind="stable")
+    rows[_WIDE_SSR] = rows[_WIDE_SSR].map(lengths)
+    return rows[rows[quality] != ""]
 
 
-def _check_summary(n: str | None, sd: str | None, se: str | None, seed: str | None) -> None:
-    if sd is not None and se is not None:
-        raise ConflictError("se", se, "cannot be used with sd", "set only one of sd and se")
-    if n is None and (sd is not None or se is not None):
-        field, value = ("sd", sd) if se is None else ("se", se)
-        raise MissingValueError(
-            field, value, "needs n, the column with the number of runs", "set n to the name of this column"
-        )
-    if n is not None and seed is not None:
+def _check_summary(columns: Mapping[str, str]) -> None:
+    if "sd" in columns and "se" in columns:
+        raise ConflictError("se", columns["se"], "cannot be used with sd", "set only one of sd and se")
+    for field in _NOISE:
+        if field in columns and "n" not in columns:
+            rule = "needs n, the column with the number of runs"
+            raise MissingValueError(field, columns[field], rule, "set n to the name of this column")
+    if "n" in columns and "seed" in columns:
         rule = "cannot be used with seed, because the mean of several runs has no seed"
-        raise ConflictError("n", n, rule, "remove n or seed")
+        raise ConflictError("n", columns["n"], rule, "remove n or seed")
 
 
 def _check_distinct(named: Sequence[tuple[str, str]]) -> None:
@@ -278,57 +265,47 @@ def _check_one_row(frame: pd.DataFrame, summarized: Mapping[int, Any]) -> None:
             raise ConflictError("n", None, rule, "write one row with the mean of all runs, or a row for each run")
 
 
-def _without_time(frame: pd.DataFrame, unit: str | None) -> list[Note]:
-    """Return a note if the table has times, but some rows with a quality have no time."""
-    rows = frame[frame["quality"].notna() & ~(frame["seconds"] > 0)]
-    if unit is None or rows.empty:
-        return []
-    return [Note("no_times", unit, ((str(rows["job"].iloc[0]), len(rows)),))]
-
-
 def _split(line: str, columns: Sequence[str]) -> tuple[str, list[str]]:
     """Return the delimiter that finds the most of ``columns`` in the header, and the names that it finds there."""
     split = [(mark, [name.strip() for name in next(csv.reader([line], delimiter=mark), [])]) for mark in _DELIMITERS]
     return max(split, key=lambda item: (sum(name in item[1] for name in columns), len(item[1]) if not columns else 0))
 
 
-def _read_table(path: Path, column_names: Sequence[str]) -> tuple[list[str], list[int], _Columns, list[Problem]]:
+def _read_table(path: Path, column_names: Sequence[str]) -> tuple[pd.DataFrame, list[Problem]]:
     """Read a table.
 
     Returns:
-        The column names; the line numbers of complete rows; the cells of each column, without surrounding spaces; and a
+        The cells of the complete rows as texts without surrounding spaces, with the line numbers as index; and a
         problem for each row with a wrong number of cells.
     """
     lines: list[int] = []
+    rows: list[list[str]] = []
     problems: list[Problem] = []
-    with path.open(encoding="utf-8-sig", newline="") as stream:
-        try:
-            first, before = "", 0  # the current line, and the number of lines before it
-            while not first.strip(" ,;|\t\r\n") or _is_comment(first, column_names):
-                before += bool(first)
-                if not (first := stream.readline()):
-                    raise FormatError("csv", str(path), "is empty", "write a header, and a row for each run")
-            first = first.lstrip().removeprefix("#") if first.lstrip().startswith("#") else first
-            delimiter, _ = _split(first, column_names)
-            # Replace a comment by an empty line, so that line numbers stay those of the file.
-            rest = ("\n" if line.startswith("#") else line for line in chain([first], stream))
-            reader = csv.reader(rest, delimiter=delimiter)
-            header = next(reader)
-            columns: _Columns = [[] for _ in header]
-            for cells in reader:
-                line = reader.line_num + before
-                if len(cells) == len(header):
-                    lines.append(line)
-                    for column, text in zip(columns, cells, strict=True):
-                        column.append(text.strip())
-                elif cells:
-                    reason = f"{len(cells)} cell{'s' * (len(cells) > 1)}, but the header has {len(header)}"
-                    problems.append(Problem(f"{path}:{line}", "torn", reason))
-        except (csv.Error, UnicodeDecodeError) as error:
-            raise PathError(
-                "csv", str(path), f"must be a CSV in UTF-8 ({error})", "save the table in this format"
-            ) from None
-    return [name.strip() for name in header], lines, columns, problems
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as stream:
+            texts = list(stream)
+        is_head = (text.strip(" ,;|\t\r\n") and not _is_comment(text, column_names) for text in texts)
+        start = next((place for place, head in enumerate(is_head) if head), None)
+        if start is None:
+            raise FormatError("csv", str(path), "is empty", "write a header, and a row for each run")
+        if texts[start].lstrip().startswith("#"):
+            texts[start] = texts[start].lstrip().removeprefix("#")
+        delimiter, _ = _split(texts[start], column_names)
+        # Replace a comment by an empty line, so that line numbers stay those of the file.
+        reader = csv.reader(("\n" if text.startswith("#") else text for text in texts[start:]), delimiter=delimiter)
+        header = [name.strip() for name in next(reader)]
+        for cells in reader:
+            line = reader.line_num + start
+            if len(cells) == len(header):
+                lines.append(line)
+                rows.append([text.strip() for text in cells])
+            elif cells:
+                reason = f"{len(cells)} cell{'s' * (len(cells) > 1)}, but the header has {len(header)}"
+                problems.append(Problem(f"{path}:{line}", "torn", reason))
+    except (csv.Error, UnicodeDecodeError) as error:
+        fix = "save the table in this format"
+        raise PathError("csv", str(path), f"must be a CSV in UTF-8 ({error})", fix) from None
+    return pd.DataFrame(rows, lines, header, dtype=object), problems
 
 
 def _is_comment(line: str, columns: Sequence[str]) -> bool:
@@ -357,7 +334,7 @@ def _time_column(columns: dict[str, str | None]) -> tuple[str, str | None]:
     return unit, name
 
 
-def _column_indices(path: Path, names: list[str], columns: list[tuple[str, str]]) -> dict[str, int]:
+def _check_header(path: Path, names: list[str], columns: Iterable[tuple[str, str]]) -> None:
     counts = Counter(names)
     for field, name in columns:
         if counts[name] != 1:
@@ -371,7 +348,6 @@ def _column_indices(path: Path, names: list[str], columns: list[tuple[str, str]]
     if twice:
         rule = f"column names must differ (two columns have the name {twice[0]!r})"
         raise FormatError("csv", str(path), rule, "rename or delete one of these columns")
-    return {name: place for place, name in enumerate(names)}
 
 
 def _recipe_names(keys: Iterable[tuple[str, ...]], columns: list[str], stem: str) -> dict[tuple[str, ...], str]:
@@ -379,38 +355,29 @@ def _recipe_names(keys: Iterable[tuple[str, ...]], columns: list[str], stem: str
     combinations = list(keys)
     names = [" ".join(filter(None, key)) for key in combinations]
     if len(set(names)) < len(names):
-        names = [
-            " ".join(f"{column}={cell}" for column, cell in zip(columns, key, strict=True) if cell)
-            for key in combinations
-        ]
+        pairs = [zip(columns, key, strict=True) for key in combinations]
+        names = [" ".join(f"{column}={cell}" for column, cell in pair if cell) for pair in pairs]
     return dict(zip(combinations, unique_labels([name or stem for name in names]), strict=True))
 
 
-def _check_named(frame: pd.DataFrame, rest: Mapping[str, Sequence[str]], recipes: list[str]) -> None:
+def _check_named(frame: pd.DataFrame, rest: pd.DataFrame, recipes: list[str]) -> None:
     """Raise an InputError if rows with the same recipe and SSR differ in a column that is not in any option.
 
     Rows with the same recipe and SSR count as seeds of one recipe, but the column may distinguish recipes.
     """
     cell = frame.groupby(["recipe", "ssr"], sort=False).ngroup().to_numpy()
     first = np.unique(cell, return_index=True)[1][cell]
-    unlike: dict[str, int] = {}
-    for name, values in rest.items():
-        codes = pd.factorize(np.array(values, dtype=object))[0]
-        differs = codes != codes[first]
-        if differs.any():
-            unlike[name] = int(np.argmax(differs))
+    differs = {name: rest[name].to_numpy() != rest[name].to_numpy()[first] for name in rest}
+    unlike = [name for name in rest if differs[name].any()]
     if not unlike:
         return
-    row = next(iter(unlike.values()))
+    row = int(np.argmax(differs[unlike[0]]))
     lines = " and ".join(frame["job"].iloc[[first[row], row]])
+    columns = ", ".join(map(repr, unlike[:_MOST_NAMED]))
+    more = f" and {len(unlike) - _MOST_NAMED} more" if len(unlike) > _MOST_NAMED else ""
     rule = (
         f"lines {lines} have the same recipe and ssr {frame['ssr'].iloc[row]:g}, but differ in columns that are not in "
-        f"any option: {_column_names(list(unlike))}"
+        f"any option: {columns}{more}"
     )
     fix = "pass each column to an option: recipe if it distinguishes recipes, seed if it has seeds, otherwise pool"
     raise ConflictError("recipe", ", ".join(recipes) or None, rule, fix)
-
-
-def _column_names(names: list[str]) -> str:
-    text = ", ".join(map(repr, names[:_MOST_NAMED]))
-    return text + (f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else "")

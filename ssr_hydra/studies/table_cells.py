@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Callable, Iterable, Sequence
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
@@ -21,83 +22,83 @@ _STATUSES = {
 _UNITS = {"seconds": 1.0, "minutes": 60.0, "hours": 3600.0}
 
 
-def measured_cells(
-    texts: dict[str, list[str]], unit: str, full: float | None
-) -> tuple[dict[str, list[Any]], dict[int, str]]:
-    """Return the values of each column of a study, and a mapping from the index of each invalid row to the reason."""
+def measured_cells(texts: dict[str, Any], unit: str, full: float | None) -> tuple[dict[str, Any], dict[int, str]]:
+    """Return the values of each column of a study, and a mapping from the index of each invalid row to the reason.
+
+    ``texts`` has an array of texts for each field of :func:`ssr_hydra.studies.csv.from_csv`.
+    """
     count = len(texts["ssr"])
     reasons: dict[int, str] = {}
 
-    def numbers(field: str, least: float, optional: bool) -> list[float]:
-        cells = texts.get(field)
-        if cells is None:
-            return [math.nan] * count
-        values = _parsed_numbers(cells)
-        for row in np.flatnonzero(~(values >= least)).tolist():  # also true for NaN
-            if math.isnan(values[row]):
-                if cells[row] or not optional:
-                    reasons.setdefault(row, f"{field} is {cells[row]!r}, not a finite number")
-            else:
-                reasons.setdefault(row, f"{field} is {cells[row]!r}, and must be at least 0")
-        return list(values.tolist())
+    def refuse(field: str, rows: Any, rule: str) -> None:
+        for row in np.flatnonzero(rows).tolist():
+            reasons.setdefault(row, f"{field} is {texts[field][row]!r}{rule}")
 
-    shares = [text.endswith("%") for text in texts["ssr"]]
-    if any(shares):
-        texts = texts | {"ssr": [text.removesuffix("%").strip() for text in texts["ssr"]]}
-    columns: dict[str, list[Any]] = {"ssr": numbers("ssr", -math.inf, False)}
-    units = [100 if share else full or 1 for share in shares]
-    columns["ssr"] = [value / unit for value, unit in zip(columns["ssr"], units, strict=True)]
+    def numbers(field: str) -> Any:
+        values = _parsed_numbers(texts.get(field, [""] * count))
+        if field in texts:
+            refuse(field, np.isnan(values) & (texts[field] != ""), ", not a finite number")
+            refuse(field, values < 0, ", and must be at least 0")
+        return values
+
+    shares = np.array([text.endswith("%") for text in texts["ssr"]], dtype=bool)
     if any(text.endswith("%") for text in texts["quality"]):
-        for row, text in enumerate(texts["quality"]):
-            if not math.isnan(cell_number(text)):
-                reasons.setdefault(row, f"quality is {text!r}, but other rows have percentages")
-        texts = texts | {"quality": [text.removesuffix("%").strip() for text in texts["quality"]]}
-    for row, value in enumerate(columns["ssr"]):
-        if value <= 0:
-            reasons.setdefault(row, f"ssr is {texts['ssr'][row]!r}, and must be above 0")
-    simple = {value: float(simplest(value)) for value in set(columns["ssr"]) if value > 0}
-    columns["ssr"] = [simple.get(value, value) for value in columns["ssr"]]
-    columns["quality"], columns["status"], columns["error"] = _outcomes(texts, reasons)
-    columns["seconds"] = [value * _UNITS[unit] for value in numbers(unit, 0, True)]
-    columns["steps"] = numbers("steps", 0, True)
-    seeds = texts.get("seed", [""] * count)
-    seeds_by_text = {text: _seed(text) if text else None for text in set(seeds)}
-    columns["seed"] = [seeds_by_text[text] for text in seeds]
-    for row, seed in enumerate(columns["seed"]):
-        if seed == -1:
-            reasons.setdefault(row, f"seed is {texts['seed'][row]!r}, and must be a whole number of at least 0")
+        plain = [not text.endswith("%") and not math.isnan(cell_number(text)) for text in texts["quality"]]
+        refuse("quality", plain, ", but other rows have percentages")
+    texts = texts | {
+        name: as_texts(text.removesuffix("%").strip() for text in texts[name]) for name in ("ssr", "quality")
+    }
+    ssr = numbers("ssr") / np.where(shares, 100, full or 1)
+    refuse("ssr", ~(ssr > 0), ", and must be above 0")
+    simple = {value: float(simplest(value)) for value in set(ssr.tolist()) if value > 0}
+    quality, status, error = _outcomes(texts, refuse)
+    seeds = {text: _seed(text) if text else None for text in set(texts.get("seed", ()))}
+    seed = [seeds[text] for text in texts.get("seed", ())]
+    refuse("seed", [value == -1 for value in seed], ", and must be a whole number of at least 0")
+    columns = {
+        "ssr": [simple.get(value, value) for value in ssr.tolist()], "quality": quality, "status": status,
+        "error": error, "seconds": numbers(unit) * _UNITS[unit], "steps": numbers("steps"),
+        "seed": seed or [None] * count,
+    }  # fmt: skip
     return columns, reasons
 
 
-def _outcomes(texts: dict[str, list[str]], reasons: dict[int, str]) -> tuple[list[float], list[str], list[str]]:
-    """Return the quality, the status and the error of each row. ``reasons`` gets an entry for each invalid row."""
+def _outcomes(texts: dict[str, Any], refuse: Callable[[str, Any, str], None]) -> tuple[Any, list[str], list[str]]:
+    """Return the quality, the status and the error of each row. ``refuse`` records the reason of each invalid row."""
     cells = texts["quality"]
-    values = _parsed_numbers(cells).tolist()
-    states = ["completed"] * len(cells)
+    values = _parsed_numbers(cells)
+    states = (
+        [_STATUSES.get(text.lower(), "") for text in texts["status"]]
+        if "status" in texts
+        else ["completed"] * len(cells)
+    )
     errors = [""] * len(cells)
-    ends = texts.get("status")
-    statuses = {} if ends is None else {text: _STATUSES.get(text.lower()) for text in set(ends)}
-    for row in range(len(cells)) if ends is not None else np.flatnonzero(np.isnan(values)).tolist():
-        state = statuses[ends[row]] if ends is not None else None
-        if ends is not None and state is None:
-            reasons.setdefault(
-                row, f"status is {ends[row]!r}, not one of {', '.join(dict.fromkeys(_STATUSES.values()))}"
-            )
-        elif state in (None, "completed") and math.isnan(values[row]):
-            if _DIVERGED.fullmatch(cells[row]) is None:
-                reasons.setdefault(row, f"quality is {cells[row]!r}, not a number")
-            states[row], errors[row] = "diverged", f"quality is {cells[row]!r}"
-        elif state not in (None, "completed"):
-            values[row], states[row], errors[row] = math.nan, str(state), f"status is {ends[row]!r}" if ends else ""
-    return values, states, errors
+    refuse("status", [not state for state in states], f", not one of {', '.join(dict.fromkeys(_STATUSES.values()))}")
+    completed = np.array([state == "completed" for state in states], dtype=bool)
+    for row in np.flatnonzero(~completed).tolist():
+        errors[row] = f"status is {texts['status'][row]!r}"
+    lost = completed & np.isnan(values)
+    for row in np.flatnonzero(lost).tolist():
+        states[row], errors[row] = "diverged", f"quality is {cells[row]!r}"
+    refuse(
+        "quality",
+        [is_lost and _DIVERGED.fullmatch(text) is None for is_lost, text in zip(lost, cells, strict=True)],
+        ", not a number",
+    )
+    return np.where(completed, values, math.nan), states, errors
 
 
-def _parsed_numbers(texts: list[str]) -> Any:
+def _parsed_numbers(texts: Sequence[str]) -> Any:
     try:
         values = np.array(texts, dtype=float)
     except ValueError:
         values = np.array([cell_number(text) for text in texts])
     return np.where(np.isfinite(values), values, math.nan)
+
+
+def as_texts(texts: Iterable[str]) -> Any:
+    """Return texts as an array of objects."""
+    return np.array(list(texts), dtype=object)
 
 
 def cell_number(text: str) -> float:
@@ -122,7 +123,7 @@ def _seed(text: str) -> int:
     return int(value)
 
 
-def summarized_cells(texts: dict[str, list[str]], noise: str, reasons: dict[int, str]) -> dict[int, tuple[int, float]]:
+def summarized_cells(texts: dict[str, Any], noise: str, reasons: dict[int, str]) -> dict[int, tuple[int, float]]:
     """Return the number of runs and the standard deviation of their quality, for each row that averages several runs.
 
     The standard deviation is NaN if the table has no standard deviation for the row. ``reasons`` gets an entry for each
@@ -130,12 +131,12 @@ def summarized_cells(texts: dict[str, list[str]], noise: str, reasons: dict[int,
     """
     summaries: dict[int, tuple[int, float]] = {}
     for row, text in enumerate(texts.get("n", ())):
-        count = cell_number(text)
-        spread = cell_number(texts[noise][row]) if noise in texts and texts[noise][row] else math.nan
+        count, spread_text = cell_number(text), texts[noise][row] if noise in texts else ""
+        spread = cell_number(spread_text)
         if not (1 <= count < _MOST_RUNS and count == int(count)):
             reasons.setdefault(row, f"n is {text!r}, and must be a whole number of at least 1")
-        elif spread < 0 or (noise in texts and texts[noise][row] and math.isnan(spread)):
-            reasons.setdefault(row, f"{noise} is {texts[noise][row]!r}, and must be a number of at least 0")
+        elif spread_text and not spread >= 0:
+            reasons.setdefault(row, f"{noise} is {spread_text!r}, and must be a number of at least 0")
         elif count > 1:
             summaries[row] = int(count), spread * (math.sqrt(count) if noise == "se" else 1.0)
     return summaries

@@ -72,6 +72,10 @@ def test_quality_cell_may_contain_its_standard_deviation_after_a_plus_minus_sign
     (series,) = study.series
     assert series.values.tolist() == [80.1, 90.5, 91.0]
     assert [cell.variance**0.5 for cell in series.cells[:2]] == pytest.approx([0.2, 0.4])
+    written(tmp_path, "n;0.5;1\n3;80.1 ± 0.2;90.5 ± 0.4\n")
+    (wide,) = from_csv(path, None, "acc", wide=["0.5", "1"], n="n", sd="acc").series
+    assert [cell.variance**0.5 for cell in wide.cells] == pytest.approx([0.2, 0.4])
+    written(tmp_path, "ssr;acc;n\n0.5;80.1 ± 0.2;3\n")
     with refused("csv", FormatError, match=r"quality is '80.1 ± 0.2', not a number"):
         from_csv(path, "ssr", "acc", pool=["n"])
 
@@ -94,6 +98,8 @@ def test_wide_tables_have_a_column_for_each_ssr(tmp_path: Path) -> None:
     assert study.problems == ()
     with refused("wide", UnknownNameError):
         from_csv(path, None, "top1", recipe="method", wide=["nine"])
+    with refused("quality", UnknownNameError):  # the name of the metric is not a column of the file
+        from_csv(path, None, "method", wide=["25%", "1"])
     with refused("wide", FormatError):
         from_csv(path, None, "top1", wide=["method"])
     for header, wide, kind in (

@@ -12,11 +12,11 @@ from ssr_hydra.errors import FormatError
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-FORMATS = ("png", "svg", "pdf")
-"""File formats that :func:`render` can write."""
-
 # Metadata to leave out of the files. By default, matplotlib writes the date and its version.
 _STAMPS = {"png": ("Software",), "svg": ("Date", "Creator"), "pdf": ("CreationDate", "Creator", "Producer")}
+
+FORMATS = tuple(_STAMPS)
+"""File formats that :func:`render` can write."""
 
 # The first colours differ the most.
 HUES = ("#0072b2", "#4b1c00", "#e83a65", "#b58c00", "#1f2a97", "#94004f", "#685c00", "#2e004d")
@@ -24,6 +24,9 @@ HUES = ("#0072b2", "#4b1c00", "#e83a65", "#b58c00", "#1f2a97", "#94004f", "#685c
 
 LINE_WIDTH = 1.6
 """Width of lines, in points."""
+
+_WIDTH = 6.3  # inches: the text width of an article on A4 or letter paper
+_CLOCK = ((2 * 86400.0, 86400.0, "days"), (2 * 3600.0, 3600.0, "hours"), (120.0, 60.0, "minutes"))
 
 _RC: dict[str, Any] = {
     "font.family": "sans-serif",
@@ -64,6 +67,28 @@ def style() -> Iterator[None]:
     settings.update(_RC)
     with mpl.rc_context(settings):
         yield
+
+
+def empty_figure(height: float) -> Figure:
+    """Return a figure without axes that has the text width of an article. ``height`` is in inches."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(_WIDTH, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def mixed(one: str, other: str, frac: float) -> tuple[float, ...]:
+    """Return a colour between two colours. ``frac`` is the fraction of ``other``."""
+    from matplotlib.colors import to_rgb
+
+    return tuple(a + (b - a) * frac for a, b in zip(to_rgb(one), to_rgb(other), strict=True))
+
+
+def clock_unit(seconds: float) -> tuple[float, str]:
+    """Return the size and the name of the largest unit of time in which ``seconds`` is at least 2."""
+    return next(((size, name) for least, size, name in _CLOCK if seconds >= least), (1.0, "seconds"))
 
 
 def render(figure: Figure, file_format: str) -> bytes:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from ssr_hydra.drawing import HUES, LINE_WIDTH, check_math, style
+from ssr_hydra.drawing import HUES, LINE_WIDTH, check_math, clock_unit, empty_figure, mixed, style
 from ssr_hydra.errors import MismatchError, MissingValueError, RangeError, UnknownNameError
 from ssr_hydra.previews.schedule_curves import PreviewCurve
 from ssr_hydra.time import TimeUnit
@@ -19,28 +19,18 @@ if TYPE_CHECKING:
 AXES = ("alpha", "lr")
 """The quantities that the vertical axis can show."""
 
-WIDTH, HEIGHT = 6.3, 3.1
-"""Size in inches. The width is the text width of an article on A4 or letter paper. A long legend adds to the height."""
-
-_BETWEEN = 0.09  # inches between the two lines of the legend: schedules and ratios
-_TITLE = 0.25  # inches that a title adds to the height
-_ONE_LINE = 0.2  # inches of the legend that HEIGHT already includes
+# All in inches.
+_HEIGHT = 3.1  # includes _ONE_LINE of the legend
+_ONE_LINE = 0.2
+_BETWEEN = 0.09  # between the two lines of the legend: schedules and ratios
+_ABOVE_AXES = 0.13  # between the axes and the legend
+_TITLE = 0.25  # added to the height by a title
 
 _STYLES = ("-", (0, (5, 2)), (0, (1.2, 1.6)))
 # Colours for the ratios of one schedule, from dark to light: matplotlib's viridis without its yellow end.
 _RAMP = ("#440154", "#3B528B", "#21918C", "#5EC962")
 _PALEST = 0.6  # the lightest ratio is mixed with this fraction of white
-_WHITE = "#FFFFFF"
-_UNITS = {
-    TimeUnit.ITERATION: "iterations",
-    TimeUnit.EPOCH: "epochs",
-    TimeUnit.BATCH: "batches",
-    TimeUnit.SAMPLE: "samples",
-    TimeUnit.TOKEN: "tokens",
-    TimeUnit.SECOND: "seconds",
-}
-_MULTIPLES = ((1e12, "trillion "), (1e9, "billion "), (1e6, "million "), (1e5, "thousand "))
-_CLOCK = ((2 * 86400.0, 86400.0, "days"), (2 * 3600.0, 3600.0, "hours"), (2 * 60.0, 60.0, "minutes"))
+_MULTIPLES = ((1e12, 1e12, "trillion "), (1e9, 1e9, "billion "), (1e6, 1e6, "million "), (1e5, 1e3, "thousand "))
 
 
 def figure(curves: Sequence[PreviewCurve], *, axis: str, normalize: bool = False, title: str | None = None) -> Figure:
@@ -49,12 +39,8 @@ def figure(curves: Sequence[PreviewCurve], *, axis: str, normalize: bool = False
     check_math("title", title or "")
     for curve in curves:
         check_math("schedulers", curve.name)
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     with style():
-        fig = Figure(figsize=(WIDTH, HEIGHT), layout="constrained")
-        FigureCanvasAgg(fig)
+        fig = empty_figure(_HEIGHT)
         axes = fig.add_subplot()
         draw(axes, curves, axis=axis, normalize=normalize)
         if title is not None:
@@ -71,12 +57,8 @@ def _check(curves: Sequence[PreviewCurve], axis: str, normalize: bool) -> None:
         raise UnknownNameError("axis", axis, f"must be one of {', '.join(AXES)}", "write axis='alpha'")
     for curve in curves:
         if axis == "lr" and curve.lr is None:
-            raise MissingValueError(
-                "axis",
-                axis,
-                f"needs the learning rate of {curve.name!r}, which is unknown",
-                "pass lr, or choose axis='alpha'",
-            )
+            rule = f"needs the learning rate of {curve.name!r}, which is unknown"
+            raise MissingValueError("axis", axis, rule, "pass lr, or choose axis='alpha'")
         if not math.isfinite(_height(curve, axis) * max(curve.alphas)):
             rule = f"the values of {curve.name!r} are larger than any float"
             raise RangeError("axis", axis, rule, "choose a smaller lr or gamma")
@@ -137,14 +119,11 @@ def _time_axis(curves: Sequence[PreviewCurve]) -> tuple[float, str]:
     unit = curves[0].unit
     longest = max(float(curve.max_duration) for curve in curves)
     if unit is TimeUnit.SECOND:
-        for least, divisor, name in _CLOCK:
-            if longest >= least:
-                return divisor, f"Training time ({name})"
-    for divisor, name in _MULTIPLES:
-        if longest >= divisor:
-            divisor = 1e3 if name == "thousand " else divisor
-            return divisor, f"Training time ({name}{_UNITS[unit]})"
-    return 1.0, f"Training time ({_UNITS[unit]})"
+        divisor, name = clock_unit(longest)
+    else:
+        divisor, multiple = next(((size, word) for least, size, word in _MULTIPLES if longest >= least), (1.0, ""))
+        name = f"{multiple}{'batches' if unit is TimeUnit.BATCH else f'{unit.name.lower()}s'}"
+    return divisor, f"Training time ({name})"
 
 
 def _names_and_ratios(curves: Sequence[PreviewCurve]) -> tuple[list[str], list[float]]:
@@ -154,12 +133,10 @@ def _names_and_ratios(curves: Sequence[PreviewCurve]) -> tuple[list[str], list[f
 def _looks(curves: Sequence[PreviewCurve]) -> list[tuple[str, Any]]:
     """Return the colour and the dashes of each curve. Each schedule has a hue, and each SSR has a lightness."""
     names, ratios = _names_and_ratios(curves)
-    if len(names) == 1:
-        return [(_ramp(ratios.index(curve.ssr), len(ratios)), "-") for curve in curves]
     looks = []
     for curve in curves:
         hue, dashes = _look_of_schedule(names.index(curve.name))
-        looks.append((_mixed(hue, _WHITE, _paleness(ratios.index(curve.ssr), len(ratios))), dashes))
+        looks.append((_colour(None if len(names) == 1 else hue, ratios.index(curve.ssr), len(ratios)), dashes))
     return looks
 
 
@@ -167,24 +144,19 @@ def _look_of_schedule(place: int) -> tuple[str, Any]:
     return HUES[place % len(HUES)], _STYLES[place // len(HUES) % len(_STYLES)]
 
 
-def _paleness(rank: int, count: int) -> float:
-    """Return the fraction of white in an SSR's colour: 0 for the longest run, ``_PALEST`` for the shortest run."""
-    return 0.0 if count == 1 else _PALEST * (count - 1 - rank) / (count - 1)
+def _colour(hue: str | None, rank: int, count: int) -> Any:
+    """Return the colour of the SSR with this rank: a shade of ``hue``, or a colour of ``_RAMP`` if ``hue`` is None.
 
-
-def _mixed(one: str, other: str, share: float) -> str:
-    """Return a colour between two colours. ``share`` is the fraction of ``other``."""
-    pairs = ((int(one[i : i + 2], 16), int(other[i : i + 2], 16)) for i in (1, 3, 5))
-    return "#" + "".join(f"{round(a + (b - a) * share):02X}" for a, b in pairs)
-
-
-def _ramp(rank: int, count: int) -> str:
-    """Return the colour of the SSR with this rank, in a figure of one schedule. The longest run is the darkest."""
+    The longest run is the darkest.
+    """
+    pale = 0.0 if count == 1 else (count - 1 - rank) / (count - 1)
+    if hue is not None:
+        return mixed(hue, "white", _PALEST * pale)
     if count == 1:
         return HUES[0]
-    place = (count - 1 - rank) / (count - 1) * (len(_RAMP) - 1)
+    place = pale * (len(_RAMP) - 1)
     low = min(int(place), len(_RAMP) - 2)
-    return _mixed(_RAMP[low], _RAMP[low + 1], place - low)
+    return mixed(_RAMP[low], _RAMP[low + 1], place - low)
 
 
 def _legend(axes: Axes, curves: Sequence[PreviewCurve]) -> None:
@@ -193,17 +165,13 @@ def _legend(axes: Axes, curves: Sequence[PreviewCurve]) -> None:
     If schedules and SSRs do not fit on one line, the SSRs get a separate line, and the figure becomes higher.
     """
     names, ratios = _names_and_ratios(curves)
-    schedules = [(name, *_look_of_schedule(place)) for place, name in enumerate(names)] if len(names) > 1 else []
-    shades = []
-    if len(ratios) > 1:
-        for rank, ratio in enumerate(ratios):
-            grey = _mixed("#333333", _WHITE, _paleness(rank, len(ratios)))
-            colour = _ramp(rank, len(ratios)) if len(names) == 1 else grey
-            shades.append((f"SSR {ratio:g}", colour, "-"))
+    schedules = [(name, *_look_of_schedule(place)) for place, name in enumerate(names)]
+    hue = None if len(names) == 1 else "#333333"
+    shades = [(f"SSR {ratio:g}", _colour(hue, rank, len(ratios)), "-") for rank, ratio in enumerate(ratios)]
     figure: Any = axes.figure
     figure.draw_without_rendering()  # this call computes the width of the axes
     room = axes.bbox.width
-    left, right = (_legend_row(axes, entries, room) if entries else None for entries in (schedules, shades))
+    left, right = (_legend_row(axes, row, room) if len(row) > 1 else None for row in (schedules, shades))
     (width, grown), (right_width, right_height) = _size(left), _size(right)
     between = _BETWEEN * figure.dpi
     if left is not None and right is not None and width + right_width + between > room:
@@ -214,7 +182,7 @@ def _legend(axes: Axes, curves: Sequence[PreviewCurve]) -> None:
         if left is not None and right is not None:
             right.set_loc("lower right")
             right.set_bbox_to_anchor((1.0, 1.0), transform=_above(axes, 0.0))
-    figure.set_figheight(HEIGHT + max(0.0, grown / figure.dpi - _ONE_LINE))
+    figure.set_figheight(_HEIGHT + max(0.0, grown / figure.dpi - _ONE_LINE))
 
 
 def _legend_row(axes: Axes, entries: Sequence[tuple[str, str, Any]], room: float) -> Legend:
@@ -224,20 +192,10 @@ def _legend_row(axes: Axes, entries: Sequence[tuple[str, str, Any]], room: float
     handles = [Line2D([], [], color=colour, linestyle=dashes) for _, colour, dashes in entries]
     for columns in range(min(len(entries), 6), 0, -1):
         legend = Legend(
-            axes,
-            handles,
-            [label for label, _, _ in entries],
-            loc="lower left",
-            bbox_to_anchor=(0.0, 1.0),
-            bbox_transform=_above(axes, 0.0),
-            borderaxespad=0.0,
-            borderpad=0.0,
-            ncols=columns,
-            frameon=False,
-            handlelength=1.5,
-            handletextpad=0.6,
-            columnspacing=1.4,
-        )
+            axes, handles, [label for label, _, _ in entries], loc="lower left", bbox_to_anchor=(0.0, 1.0),
+            bbox_transform=_above(axes, 0.0), borderaxespad=0.0, borderpad=0.0, ncols=columns, frameon=False,
+            handlelength=1.5, handletextpad=0.6, columnspacing=1.4,
+        )  # fmt: skip
         axes.add_artist(legend)
         legend.set_clip_on(False)  # the layout reserves room outside of the axes only for artists that are not clipped
         if _size(legend)[0] <= room:
@@ -252,7 +210,7 @@ def _above(axes: Axes, height: float) -> Any:
     from matplotlib.transforms import ScaledTranslation
 
     figure: Any = axes.figure
-    return axes.transAxes + ScaledTranslation(0, (height + 0.13 * figure.dpi) / figure.dpi, figure.dpi_scale_trans)
+    return axes.transAxes + ScaledTranslation(0, height / figure.dpi + _ABOVE_AXES, figure.dpi_scale_trans)
 
 
 def _size(legend: Legend | None) -> tuple[float, float]:

@@ -15,14 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ssr_hydra.drawing import FORMATS, render
-from ssr_hydra.errors import (
-    ConflictError,
-    MissingValueError,
-    PathError,
-    RangeError,
-    UnknownNameError,
-    WrongTypeError,
-)
+from ssr_hydra.errors import ConflictError, MissingValueError, PathError, RangeError, UnknownNameError, WrongTypeError
 from ssr_hydra.files import check_path
 from ssr_hydra.previews.figure import figure
 from ssr_hydra.previews.schedule_curves import PreviewCurve, draw_out
@@ -123,24 +116,20 @@ def _targets(place: Any) -> tuple[Path, ...]:
 
 def _write(contents: Mapping[Path, bytes]) -> None:
     """Write temporary files, and rename all of them at the end, so that no file is ever incomplete."""
-    waiting: dict[Path, Path] = {}
+    temporary = {path: path.with_name(f".{secrets.token_hex(4)}.tmp") for path in contents}
     try:
         for path, content in contents.items():
             path.parent.mkdir(parents=True, exist_ok=True)
-            beside = path.with_name(f".{secrets.token_hex(4)}.tmp")
-            waiting[beside] = path
-            with beside.open("xb") as file:
-                file.write(content)
-        for beside, path in list(waiting.items()):
-            beside.replace(path)
-            del waiting[beside]
+            temporary[path].write_bytes(content)
+        for path in contents:
+            temporary[path].replace(path)
     except OSError as error:
         rule = f"cannot be written: {error.strerror or error}"
         raise PathError("path", str(path), rule, "choose a different path") from None
     finally:
-        for beside in waiting:
+        for path in temporary.values():
             with contextlib.suppress(OSError):
-                beside.unlink(missing_ok=True)
+                path.unlink()
 
 
 def preview(
@@ -193,12 +182,13 @@ def preview(
     }
     named, ratios, lr = _schedulers_by_name(schedulers), _ratios(ssr), check_lr(lr)
     check_count(len(named) * len(ratios))
-    is_one = len(named) == 1
-    curves = [
-        draw_out(each, name=name, max_duration=length, ssr=ratio, rates=rates, lr=lr, path="" if is_one else name)
+    curves = (
+        draw_out(
+            each, name=name, max_duration=length, ssr=ratio, rates=rates, lr=lr, path="" if len(named) == 1 else name
+        )
         for name, each in named.items()
         for ratio in ratios
-    ]
+    )
     result = Preview(tuple(curves))
     if path is not None:
         result.save(path)
@@ -230,19 +220,16 @@ def check_count(count: int) -> None:
 def _schedulers_by_name(schedulers: Any) -> dict[str, Any]:
     if isinstance(schedulers, Mapping):
         named = {str(name): scheduler for name, scheduler in schedulers.items()}
-    elif isinstance(schedulers, Sequence) and not isinstance(schedulers, str):
-        named = {_name_of(scheduler): scheduler for scheduler in schedulers}
-        if len(named) < len(schedulers):
-            rule = "must have different names, but two schedulers have the same name"
-            raise ConflictError(
-                "schedulers", [_name_of(s) for s in schedulers], rule, "pass a mapping from name to scheduler"
-            )
     else:
-        named = {_name_of(schedulers): schedulers}
+        is_several = isinstance(schedulers, Sequence) and not isinstance(schedulers, str)
+        sequence = schedulers if is_several else [schedulers]
+        named = {_name_of(scheduler): scheduler for scheduler in sequence}
+        if len(named) < len(sequence):
+            rule = "must have different names, but two schedulers have the same name"
+            raise ConflictError("schedulers", list(named), rule, "pass a mapping from name to scheduler")
     if not named:
-        raise MissingValueError(
-            "schedulers", schedulers, "must name at least one schedule", "pass e.g. LinearScheduler()"
-        )
+        rule = "must name at least one schedule"
+        raise MissingValueError("schedulers", schedulers, rule, "pass e.g. LinearScheduler()")
     for name, scheduler in named.items():
         check_scheduler(scheduler, f"schedulers[{name!r}]")
     return named
@@ -250,7 +237,6 @@ def _schedulers_by_name(schedulers: Any) -> dict[str, Any]:
 
 def _name_of(scheduler: Any) -> str:
     """Return the name of a curve: ``cosine annealing`` for ``CosineAnnealingScheduler()``, or a function's own name."""
-    name: str = getattr(scheduler, "__name__", None) or type(scheduler).__name__
-    if name == type(scheduler).__name__:
-        return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", name.removesuffix("Scheduler")).lower()
-    return name
+    if name := getattr(scheduler, "__name__", None):
+        return str(name)
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", type(scheduler).__name__.removesuffix("Scheduler")).lower()

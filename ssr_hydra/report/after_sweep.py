@@ -13,11 +13,9 @@ from ssr_hydra.studies.reading import load
 
 
 def report_of_sweep(folder: Path, stream: TextIO) -> None:
-    """Write a report into ``folder/report``, and print its table and its answer.
+    """Write a report into ``folder/report``, and print its table and its answer, or the reason for a missing report.
 
-    If runs have failed or are missing, or if there are too few runs for a comparison, print one line that says so. A
-    failed report must not fail the sweep, so this function prints errors instead of raising them. Only errors of
-    writing to ``stream`` are raised.
+    Only errors of writing to ``stream`` are raised.
     """
     width, colour = terminal(stream)
     try:
@@ -31,8 +29,6 @@ def report_of_sweep(folder: Path, stream: TextIO) -> None:
     except InputError as error:
         option = {"objective": ": ssr-report {} --objective ...", "direction": ": ssr-report {} --direction ..."}
         lines = wrapped(f"No report: {error.rule} ({error.fix}{option.get(error.field, '').format(folder)}).", width)
-    except OSError as error:
-        lines = wrapped(f"No report: {error.filename or folder}: {error.strerror or error}.", width)
-    except Exception as error:  # catch every error, because the sweep itself must complete
+    except Exception as error:  # the sweep must not fail
         lines = wrapped(f"No report: {type(error).__name__}: {error} (ssr-report {folder} shows where).", width)
     print(encodable("\n".join(lines), stream), file=stream, flush=True)

@@ -6,19 +6,19 @@ import argparse
 import shlex
 import sys
 from collections.abc import Sequence
+from dataclasses import fields
 from pathlib import Path
 
 import ssr_hydra
 from ssr_hydra.errors import ConflictError, FormatError, InputError, MissingValueError, PathError, visible
 from ssr_hydra.output import Parser, exit_with_error
-from ssr_hydra.report.content import Content, Options, build
+from ssr_hydra.report.content import EQUAL, Content, Options, build
 from ssr_hydra.report.terminal import report_text, terminal
 from ssr_hydra.report.write import looks_at, write
 from ssr_hydra.studies.csv import from_csv
 from ssr_hydra.studies.reading import load
 from ssr_hydra.studies.study import Study
 
-_FLAGS = {"study": "STUDY", "reference": "--reference", "price_per_hour": "--price-per-hour"}
 _COLUMNS = (
     "ssr", "quality", "seconds", "minutes", "hours", "steps", "recipe", "seed", "status", "n", "sd", "se", "pool",
     "wide",
@@ -57,10 +57,8 @@ def run(argv: Sequence[str] | None = None) -> None:
 def _report(args: argparse.Namespace) -> tuple[Content, Path]:
     """Write the report. Return its content and the path of its page."""
     _check_source(args)
-    options = Options(
-        args.tolerance, args.target, args.price_per_hour, args.confidence, args.reference, args.equal, args.noise,
-        dict(map(_label, args.label)),
-    )  # fmt: skip
+    values = {item.name: getattr(args, item.name) for item in fields(Options) if item.name != "labels"}
+    options = Options(**values, labels=dict(map(_label, args.label)))
     study, folder = _study(args), _report_folder(args)
     content = build(study, options, looks_at(study, folder))
     try:
@@ -71,8 +69,6 @@ def _report(args: argparse.Namespace) -> tuple[Content, Path]:
 
 
 def _study(args: argparse.Namespace) -> Study:
-    if args.csv is not None and not Path(args.csv).is_file():
-        raise PathError("--csv", args.csv, "file not found", "check the path")
     if args.csv is None:
         return load(args.studies, objective=args.objective, direction=args.direction)
     columns = {name: getattr(args, name) for name in _COLUMNS if getattr(args, name) is not None}
@@ -81,7 +77,6 @@ def _study(args: argparse.Namespace) -> Study:
 
 
 def _report_folder(args: argparse.Namespace) -> Path:
-    """Return the output folder: ``--out``, or a default that depends on the studies or the CSV file."""
     if args.out is not None:
         return Path(args.out)
     if args.csv is not None:
@@ -93,44 +88,40 @@ def _report_folder(args: argparse.Namespace) -> Path:
 
 def _check_source(args: argparse.Namespace) -> None:
     """Check that the input is either studies or a CSV file, and that the options fit. Otherwise raise an InputError."""
-    if args.csv is None and not args.studies:
+    if args.csv is not None:
+        if args.studies:
+            fix = "make one report of the studies, and one of the table"
+            raise ConflictError("STUDY", args.studies[0], "cannot be used with --csv", fix)
+        if (args.ssr is None) == (args.wide is None) or args.quality is None:
+            rule = "needs --ssr COL --quality COL, or --wide COL COL ... --quality NAME"
+            raise MissingValueError("--csv", args.csv, rule, "e.g. --ssr ssr --quality accuracy")
+        if args.objective is not None:
+            fix = "give the column as --quality COL"
+            raise ConflictError("--objective", args.objective, "cannot be used with --csv", fix)
+        if not Path(args.csv).is_file():
+            raise PathError("--csv", args.csv, "file not found", "check the path")
+        return
+    if not args.studies:
         fix = "pass one or more folders of studies, or a table as --csv FILE"
         raise MissingValueError("STUDY", None, "must be given", fix)
-    if args.csv is not None and args.studies:
-        raise ConflictError(
-            "STUDY",
-            args.studies[0],
-            "cannot be used with --csv",
-            "make one report of the studies, and one of the table",
-        )
-    table = next((path for path in args.studies if Path(path).suffix.lower() in (".csv", ".tsv")), None)
-    if table is not None and Path(table).is_file():
-        rule = "must be a folder (got a table)"
-        raise PathError("STUDY", table, rule, f"use --csv {shlex.quote(table)} --ssr COL --quality COL")
-    if args.csv is None:
-        flags = {name: getattr(args, name) for name in (*_COLUMNS, "full")}
-        flags["decimal"] = None if args.decimal == "." else args.decimal
-        for name, value in flags.items():
-            if value is not None:
-                raise ConflictError(f"--{name}", value, "cannot be used without a table", "add --csv FILE")
-    elif (args.ssr is None) == (args.wide is None) or args.quality is None:
-        rule = "needs --ssr COL --quality COL, or --wide COL COL ... --quality NAME"
-        raise MissingValueError("--csv", args.csv, rule, "e.g. --ssr ssr --quality accuracy")
-    elif args.objective is not None:
-        raise ConflictError(
-            "--objective", args.objective, "cannot be used with --csv", "give the column as --quality COL"
-        )
+    for path in args.studies:
+        if Path(path).is_file() and Path(path).suffix.lower() in (".csv", ".tsv"):
+            fix = f"use --csv {shlex.quote(path)} --ssr COL --quality COL"
+            raise PathError("STUDY", path, "must be a folder (got a table)", fix)
+    for name in (*_COLUMNS, "full", "decimal"):
+        if (value := getattr(args, name)) != ("." if name == "decimal" else None):
+            raise ConflictError(f"--{name}", value, "cannot be used without a table", "add --csv FILE")
 
 
 def _as_flag(error: InputError, args: argparse.Namespace) -> InputError:
     """Return the library's error with the command-line option instead of the Python argument."""
-    if args.csv is not None and error.field == "study":
-        return type(error)("--csv", args.csv, error.rule, error.fix)
+    if error.field == "study":
+        source = error.value if args.csv is None else args.csv
+        return type(error)("STUDY" if args.csv is None else "--csv", source, error.rule, error.fix)
     if error.field == "direction":
         return error.renamed("--direction", "give --direction max or --direction min")
-    flags = {*_COLUMNS, "csv", "full", "decimal", "tolerance", "target", "confidence", "equal", "objective", "label"}
-    flag = _FLAGS.get(error.field, f"--{error.field}" if error.field in flags else error.field)
-    return error.renamed(flag)
+    is_option = hasattr(args, error.field)
+    return error.renamed(f"--{error.field.replace('_', '-')}") if is_option else error
 
 
 def _label(text: str) -> tuple[str, str]:
@@ -143,57 +134,40 @@ def _label(text: str) -> tuple[str, str]:
 
 def _parser() -> Parser:
     parser = Parser(prog="ssr-report", description=_DESCRIPTION, epilog=_EXAMPLES, allow_abbrev=False)
-    parser.add_argument(
-        "--version", action="version", version=f"ssr_hydra {ssr_hydra.__version__}", help="show the version"
-    )
+    version = f"ssr_hydra {ssr_hydra.__version__}"
+    parser.add_argument("--version", action="version", version=version, help="show the version")
     parser.add_argument("studies", nargs="*", metavar="STUDY", help="folder of a study; several folders make one study")
     parser.add_argument("--out", metavar="DIR", help="folder of the report (default: STUDY/report)")
-    answer = parser.add_argument_group("options of the answer")
-    answer.add_argument("--tolerance", type=float, metavar="X", help="smallest gain that makes a doubling worthwhile")
-    answer.add_argument("--target", type=float, metavar="X", help="quality that the runs must reach")
-    answer.add_argument("--price-per-hour", type=float, metavar="X", help="price of the machine per hour; adds costs")
-    answer.add_argument(
-        "--confidence",
-        type=float,
-        default=0.95,
-        metavar="P",
-        help="confidence level of the intervals (default: %(default)s)",
-    )
-    answer.add_argument("--reference", metavar="RECIPE", help="recipe to compare with (default: the first)")
-    answer.add_argument(
-        "--equal", choices=("seconds", "steps", "ssr"), help="compare recipes at equal seconds, steps or SSR"
-    )
-    answer.add_argument(
-        "--noise",
-        choices=("pooled", "cell"),
-        default="pooled",
-        help="estimate the noise from all runs, or from each recipe and SSR alone (default: %(default)s)",
-    )
-    answer.add_argument(
-        "--label", action="append", default=[], metavar="NAME=LABEL",
-        help="label of the metric or of a recipe in the report, e.g. eval/accuracy=Accuracy; can be repeated",
-    )  # fmt: skip
-    answer.add_argument("--objective", metavar="NAME", help="the metric, e.g. eval/loss (default: trainer.objective)")
-    answer.add_argument("--direction", choices=("max", "min"), help="whether the highest or the lowest quality is best")
-    table = parser.add_argument_group("options of a table with a row for each run")
-    table.add_argument("--csv", metavar="FILE", help="the table, instead of studies")
-    table.add_argument("--ssr", metavar="COL", help="column of scale schedule ratios")
-    table.add_argument("--quality", metavar="COL", help="column of final metrics")
+    answer = parser.add_argument_group("options of the answer").add_argument
+    answer("--tolerance", type=float, metavar="X", help="smallest gain that makes a doubling worthwhile")
+    answer("--target", type=float, metavar="X", help="quality that the runs must reach")
+    answer("--price-per-hour", type=float, metavar="X", help="price of the machine per hour; adds costs")
+    confidence = "confidence level of the intervals (default: %(default)s)"
+    answer("--confidence", type=float, default=0.95, metavar="P", help=confidence)
+    answer("--reference", metavar="RECIPE", help="recipe to compare with (default: the first)")
+    answer("--equal", choices=EQUAL, help="compare recipes at equal seconds, steps or SSR")
+    noise = "estimate the noise from all runs, or from each recipe and SSR alone (default: %(default)s)"
+    answer("--noise", choices=("pooled", "cell"), default="pooled", help=noise)
+    label = "label of the metric or of a recipe in the report, e.g. eval/accuracy=Accuracy; can be repeated"
+    answer("--label", action="append", default=[], metavar="NAME=LABEL", help=label)
+    answer("--objective", metavar="NAME", help="the metric, e.g. eval/loss (default: trainer.objective)")
+    answer("--direction", choices=("max", "min"), help="whether the highest or the lowest quality is best")
+    table = parser.add_argument_group("options of a table with a row for each run").add_argument
+    table("--csv", metavar="FILE", help="the table, instead of studies")
+    table("--ssr", metavar="COL", help="column of scale schedule ratios")
+    table("--quality", metavar="COL", help="column of final metrics")
     for unit in ("seconds", "minutes", "hours"):
-        table.add_argument(f"--{unit}", metavar="COL", help=f"column of training {unit}")
-    table.add_argument("--steps", metavar="COL", help="column of training steps")
-    table.add_argument("--recipe", metavar="COL", nargs="+", help="columns that distinguish recipes")
-    table.add_argument("--seed", metavar="COL", help="column of seeds; runs with the same seed are paired")
-    table.add_argument("--status", metavar="COL", help="column of statuses: completed, diverged, failed")
-    table.add_argument("--n", metavar="COL", help="column of run counts, if a row is the mean of several runs")
-    table.add_argument("--sd", metavar="COL", help="column of standard deviations over the runs of a row")
-    table.add_argument("--se", metavar="COL", help="column of standard errors of the mean over the runs of a row")
-    table.add_argument(
-        "--wide", metavar="COL", nargs="+", help="columns of qualities, one for each SSR, instead of --ssr"
-    )
-    table.add_argument("--full", type=float, metavar="X", help="length of the run at SSR 1, in the unit of --ssr COL")
-    table.add_argument(
-        "--decimal", default=".", metavar="CHAR", help="decimal separator, a point or a comma (default: %(default)s)"
-    )
-    table.add_argument("--pool", metavar="COL", nargs="+", help="columns that do not distinguish recipes")
+        table(f"--{unit}", metavar="COL", help=f"column of training {unit}")
+    table("--steps", metavar="COL", help="column of training steps")
+    table("--recipe", metavar="COL", nargs="+", help="columns that distinguish recipes")
+    table("--seed", metavar="COL", help="column of seeds; runs with the same seed are paired")
+    table("--status", metavar="COL", help="column of statuses: completed, diverged, failed")
+    table("--n", metavar="COL", help="column of run counts, if a row is the mean of several runs")
+    table("--sd", metavar="COL", help="column of standard deviations over the runs of a row")
+    table("--se", metavar="COL", help="column of standard errors of the mean over the runs of a row")
+    table("--wide", metavar="COL", nargs="+", help="columns of qualities, one for each SSR, instead of --ssr")
+    table("--full", type=float, metavar="X", help="length of the run at SSR 1, in the unit of --ssr COL")
+    decimal = "decimal separator, a point or a comma (default: %(default)s)"
+    table("--decimal", default=".", metavar="CHAR", help=decimal)
+    table("--pool", metavar="COL", nargs="+", help="columns that do not distinguish recipes")
     return parser

@@ -7,18 +7,16 @@ import io
 import json
 import math
 import re
-from collections.abc import Iterable
 from dataclasses import asdict
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 import ssr_hydra
 from ssr_hydra.errors import visible
 from ssr_hydra.report import method_words, words
 from ssr_hydra.report.content import Content
-from ssr_hydra.report.number_text import exact, fixed, number
+from ssr_hydra.report.number_text import exact, fixed, number, plain
 from ssr_hydra.report.tables import Table
 from ssr_hydra.studies.fitting import Fit
 from ssr_hydra.studies.notes import arm
@@ -51,12 +49,10 @@ def runs_csv(content: Content) -> str:
 
 
 def as_csv(frame: pd.DataFrame) -> str:
-    """Return a data frame as CSV, with all digits. An apostrophe precedes text that a spreadsheet would execute."""
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(frame.columns)
+    """Return a data frame as CSV, with all digits. An apostrophe precedes text that a spreadsheet would compute."""
     columns = [_cells(frame[name]) for name in frame.columns]
-    writer.writerows(zip(*columns, strict=True))
+    out = io.StringIO()
+    csv.writer(out, lineterminator="\n").writerows([frame.columns, *zip(*columns, strict=True)])
     return out.getvalue()
 
 
@@ -70,17 +66,12 @@ def _cells(column: pd.Series) -> list[str]:
 
 
 def _cell(value: Any) -> str:
-    """Return the text of a value. An apostrophe precedes text that a spreadsheet would execute as a formula."""
-    if type(value) is str and value.isprintable() and value[:1].isalnum():  # the usual case
-        return value
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, (int, np.integer)):
-        return str(int(value))
-    if isinstance(value, (float, np.floating)):
-        return exact(float(value))
     if value is None or value is pd.NA:
         return ""
+    if isinstance(value, float):
+        return exact(value)
+    if isinstance(value, int):
+        return str(value).lower()  # a spreadsheet writes true and false
     text = visible(str(value))
     return f"'{text}" if text.lstrip(" ").startswith(_FORMULA) else text
 
@@ -182,7 +173,7 @@ def as_json(content: Content) -> str:
         "hardware": list(study.hardware),
         "versions": study.versions,
     }
-    lines = [f"  {json.dumps(key)}: {_block(_json_value(value))}" for key, value in report.items()]
+    lines = [f"  {json.dumps(key)}: {_block(value)}" for key, value in plain(report).items()]
     return "{\n" + ",\n".join(lines) + "\n}\n"
 
 
@@ -197,27 +188,15 @@ def _fit(fit: Fit) -> dict[str, Any]:
 
 def _block(value: Any) -> str:
     """Return a value as JSON, with each item of a list, or each key of a mapping, on a separate line."""
-    if isinstance(value, dict) and value:
-        items = [f"    {json.dumps(key)}: {json.dumps(item, allow_nan=False)}" for key, item in value.items()]
-        return "{\n" + ",\n".join(items) + "\n  }"
-    if isinstance(value, list) and value:
-        return "[\n" + ",\n".join(f"    {json.dumps(item, allow_nan=False)}" for item in value) + "\n  ]"
-    return json.dumps(value, allow_nan=False)
+    if not isinstance(value, (dict, list)) or not value:
+        return json.dumps(value)
+    if isinstance(value, dict):
+        items = [f"{json.dumps(key)}: {json.dumps(item)}" for key, item in value.items()]
+    else:
+        items = list(map(json.dumps, value))
+    first, last = "{}" if isinstance(value, dict) else "[]"
+    return f"{first}\n    " + ",\n    ".join(items) + f"\n  {last}"
 
 
 def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:
-    names = list(frame.columns)
-    rows: Iterable[Any] = frame.itertuples(index=False, name=None)
-    return [dict(zip(names, row, strict=True)) for row in rows]
-
-
-def _json_value(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {str(key): _json_value(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_json_value(item) for item in value]
-    if isinstance(value, np.generic):
-        value = value.item()
-    if value is pd.NA or (isinstance(value, float) and not math.isfinite(value)):
-        return None
-    return value if value is None or isinstance(value, (bool, int, float, str)) else str(value)
+    return [dict(zip(frame.columns, row, strict=True)) for row in frame.itertuples(index=False, name=None)]

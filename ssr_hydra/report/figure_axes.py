@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ssr_hydra.drawing import style
+from ssr_hydra.drawing import clock_unit, style
 from ssr_hydra.errors import visible
 from ssr_hydra.studies.study import Axis
 
@@ -31,7 +31,6 @@ _LABELS = {
     "tokens": "Tokens",
     "cost": "Cost of a run",
 }
-_CLOCK = ((2 * 86400.0, 86400.0, "days"), (2 * 3600.0, 3600.0, "hours"), (120.0, 60.0, "minutes"))
 
 
 @cache
@@ -87,8 +86,7 @@ def time_axis(axes: Axes, axis: str, values: Iterable[float]) -> float:
     if axis != "seconds":
         axes.set_xlabel(_LABELS[axis])
         return 1.0
-    longest = max((value for value in values if math.isfinite(value)), default=0.0)
-    divisor, unit = next(((size, name) for least, size, name in _CLOCK if longest >= least), (1.0, "seconds"))
+    divisor, unit = clock_unit(max((value for value in values if math.isfinite(value)), default=0.0))
     axes.set_xlabel(f"Training time ({unit})")
     return divisor
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from ssr_hydra.drawing import HUES, style
+from ssr_hydra.drawing import HUES, empty_figure, mixed, style
 from ssr_hydra.report.content import Content
 from ssr_hydra.report.drawn_curves import Curve
 from ssr_hydra.report.figure_axes import (
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 NAMES = ("frontier", "doublings", "tolerances", "learning_curves", "learning_rates")
 """The names of all figures that a report can have."""
 
-_WIDTH, _HEIGHT = 6.3, 3.6  # inches: the text width of an article
+_HEIGHT = 3.6  # inches
 _MARKERS = ("o", "s", "D", "^", "v", "P", "h")
 _DASHES: dict[str, Any] = dict(zip(CONTROLS, ("-", (0, (4, 2)), (0, (6, 1.5, 1, 1.5)), (0, (1.5, 1.5))), strict=True))
 _UNDECIDED: Any = (0, (1.6, 1.0))  # dash pattern for a choice that is not decided
@@ -98,18 +98,9 @@ def _load_fonts() -> None:
 
 def _figure(draw: Callable[[Axes, Content], list[Line2D]], content: Content) -> Figure:
     with style():
-        figure = _empty(_HEIGHT)
+        figure = empty_figure(_HEIGHT)
         axes = figure.add_subplot()
         _legend(figure, content, draw(axes, content))
-    return figure
-
-
-def _empty(height: float) -> Figure:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(_WIDTH, height), layout="constrained")
-    FigureCanvasAgg(figure)
     return figure
 
 
@@ -211,10 +202,7 @@ def _state(status: str) -> int:
 
 
 def _face(colour: str, state: int) -> Any:
-    from matplotlib.colors import to_rgb
-
-    share = (0.0, _TINT, 1.0)[state]
-    return tuple(part + (1 - part) * share for part in to_rgb(colour))
+    return mixed(colour, "white", (0.0, _TINT, 1.0)[state])
 
 
 def _state_key(states: set[str]) -> list[Line2D]:
@@ -328,7 +316,7 @@ def _curve_figure(content: Content, curves: Sequence[Curve], label: str, every: 
     first_recipes = recipes[:_MOST_MULTIPLES]
     rows = math.ceil(len(first_recipes) / _COLUMNS)
     with style():
-        figure = _empty(_MULTIPLE * rows + 0.6)
+        figure = empty_figure(_MULTIPLE * rows + 0.6)
         grid = figure.subplots(rows, _COLUMNS, sharex=True, sharey=True, squeeze=False)
         key: list[Line2D] = []
         for place, (axes, recipe) in enumerate(zip(grid.flat, first_recipes, strict=False)):

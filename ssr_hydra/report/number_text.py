@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ssr_hydra.drawing import clock_unit
 
 NONE = "\N{EN DASH}"
 """The text for a missing number."""
@@ -15,7 +21,7 @@ NAMES_OF_EQUAL = {"steps": "steps", "ssr": "SSR", "seconds": "seconds"}
 """Names of the axes on which budgets can be equal."""
 
 _SMALL = 1e-4  # qualities below this may need significant digits instead of decimals
-_CLOCK = ((2 * 86400.0, 86400.0, "d"), (2 * 3600.0, 3600.0, "h"), (120.0, 60.0, "min"))
+_UNITS = {"days": "d", "hours": "h", "minutes": "min", "seconds": "s"}
 
 
 def number(value: float, digits: int = 4) -> str:
@@ -46,6 +52,26 @@ def exact(value: float) -> str:
     return repr(int(value)) if value == int(value) and abs(value) < 1e15 else repr(float(value))
 
 
+def plain(value: Any, digits: int = 17) -> Any:
+    """Return a value as JSON can hold it. Floats keep ``digits`` digits; a float that is not finite becomes None.
+
+    Example:
+        >>> plain({1: (0.123456, float("nan"))}, digits=3)
+        {'1': [0.123, None]}
+    """
+    if isinstance(value, Mapping):
+        return {str(key): plain(item, digits) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(item, digits) for item in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, float):
+        return float(f"{value:.{digits}g}") if math.isfinite(value) else None
+    if value is None or value is pd.NA:
+        return None
+    return value if isinstance(value, (int, str)) else str(value)
+
+
 def fixed(value: float, decimals: int) -> str:
     """Format a number with ``decimals`` decimals; a dash if it is not finite.
 
@@ -71,7 +97,7 @@ def signed(value: float, decimals: int) -> str:
         ('+0.012', '-0.5')
     """
     text = fixed(value, decimals)
-    return text if text in (NONE,) or text.startswith("-") else f"+{text}"
+    return text if text == NONE or text.startswith("-") else f"+{text}"
 
 
 def interval(low: float, high: float, decimals: int) -> str:
@@ -116,10 +142,8 @@ def duration(seconds: float) -> str:
     """
     if not math.isfinite(seconds):
         return NONE
-    for least, divisor, unit in _CLOCK:
-        if seconds >= least:
-            return f"{number(seconds / divisor, 3)} {unit}"
-    return f"{number(seconds, 3)} s"
+    size, unit = clock_unit(seconds)
+    return f"{number(seconds / size, 3)} {_UNITS[unit]}"
 
 
 def decimals_for(values: Iterable[float], spreads: Iterable[float]) -> int:

@@ -17,7 +17,6 @@ import jinja2
 import ssr_hydra
 from ssr_hydra.errors import visible
 from ssr_hydra.report import method_words, words
-from ssr_hydra.report.captions import MEASURES, curve_captions, frontier_caption
 from ssr_hydra.report.content import Content
 from ssr_hydra.report.number_text import duration, fixed, interval, number, percent, signed
 from ssr_hydra.report.page_data import payload
@@ -29,6 +28,7 @@ from ssr_hydra.studies.notes import arm
 MOST_ROWS = 300
 """Maximum number of rows of a table in the page. The CSV and Markdown files have all rows."""
 
+_MEASURES = {"ssr": "SSR", "steps": "steps", "seconds": "time"}
 _RECIPES = ("paired", "crossings", "speedup", "equal_time", "target", "ranking")
 
 
@@ -56,9 +56,9 @@ def page(content: Content, picture: bytes | None = None) -> str:
             looks={pair: place for place, pair in enumerate(content.arms)},
             setup=what_was_run,
             sections=_sections(short_tables, data, bool(what_was_run), bool(words.details(content))),
-            frontier_caption=frontier_caption(content, data),
-            curves=curve_captions(content, data),
-            measure=MEASURES[content.equal],
+            frontier_caption=_frontier_caption(content, data),
+            curves=_curve_captions(content, data),
+            measure=_MEASURES[content.equal],
             names=", ".join(path.name or str(path) for path in content.study.sources),
             version=ssr_hydra.__version__,
         )
@@ -183,3 +183,51 @@ def _sections(
         ("method", "Cost and method", True),
     ]
     return [(name, text) for name, text, there in sections if there]
+
+
+def _frontier_caption(content: Content, data: Mapping[str, Any]) -> str:
+    runs, left_out = len(data["runs"]["arm"]), data["left_out"]["runs"]
+    by, status = _MEASURES[content.equal], set(content.pareto["status"])
+    parts = ["Each mark is one run."]
+    if content.summary["n"].max() > 1:
+        parts = [
+            f"Each mark is the mean over seeds, with its {percent(content.options.confidence)} interval.",
+            *(
+                ["Each faint dot is one run. A dot that its mean would hide is drawn to the right of the mean."]
+                * (runs > 0)
+            ),
+        ]
+    parts.append(f"Filled marks are on the frontier by {by}.")
+    if status & {"within_noise", "unreplicated"}:
+        parts.append(f"Tinted marks are no better {'within noise' if 'within_noise' in status else 'by the mean'}.")
+    parts.append("Hollow marks are dominated. A mark has the same style on every axis.")
+    if len(content.arms) > 1 and set(content.axes) & {"ssr", "steps", "samples", "tokens"}:
+        parts.append("Marks of recipes at equal positions are drawn side by side.")
+    verdicts = {fit["verdict"] for fit in data["fits"]}
+    if "trusted" in verdicts:
+        parts.append("Dotted lines are fits that passed their back-test; beyond the last mark they are predictions.")
+    if verdicts - {"trusted"}:
+        parts.append('"other fits" shows the fits that did not pass, over the measured SSRs only.')
+    if left_out:
+        parts.append(f"Only {runs:,} of {runs + left_out:,} runs are drawn as dots. The means are over all runs.")
+    return " ".join(parts)
+
+
+def _curve_captions(content: Content, data: Mapping[str, Any]) -> dict[str, Any]:
+    """Return two items for each figure of curves: whether the page has the figure, and the caption."""
+    values = "one run of each recipe and SSR"
+    if any(curve.low for curve in content.learning.drawn):
+        values = f"the mean over seeds with its {percent(content.options.confidence)} interval"
+    learning = f"The metric during training: {values}. Shorter runs are paler. A run with one evaluation is a point."
+    dots = [curve.dots for curve in content.rates.drawn]
+    rates = "" if all(dots) else "The rate of one run of each recipe and SSR, computed from its schedule. "
+    if any(dots):
+        every = "" if content.rates.every is None else f" every {content.rates.every:,} steps"
+        rates += f"Dots are rates that were logged{every}. Between dots the rate is unknown."
+    more = {name: f" {count:,} more curves are not drawn." if count else "" for name, count in data["left_out"].items()}
+    return {
+        "learning": bool(data["learning"]),
+        "rates": bool(data["rates"]),
+        "learning_caption": learning + more["learning"],
+        "rates_caption": rates + more["rates"],
+    }

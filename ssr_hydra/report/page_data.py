@@ -12,6 +12,7 @@ import pandas as pd
 from ssr_hydra.errors import visible
 from ssr_hydra.report.content import Content, rows_of
 from ssr_hydra.report.drawn_curves import Curve
+from ssr_hydra.report.number_text import plain
 from ssr_hydra.studies.notes import arm
 from ssr_hydra.studies.study import CONTROLS, Axis, spread_out
 
@@ -57,9 +58,8 @@ def payload(content: Content) -> dict[str, Any]:
         ],
         "choice": None if choice is None or not content.is_settled else [arms[choice.recipe, ""], choice.ssr],
     }
-    finite_data = _finite(data)
-    assert isinstance(finite_data, dict)
-    return finite_data
+    rounded: dict[str, Any] = plain(data, digits=7)  # a screen shows fewer digits
+    return rounded
 
 
 def _runs(content: Content, arms: dict[tuple[str, str], int]) -> tuple[dict[str, list[Any]], int]:
@@ -136,14 +136,3 @@ def _curve_data(curve: Curve, field: str, arms: dict[tuple[str, str], int]) -> d
     named = {"arm": arms[curve.recipe, curve.control], "ssr": curve.ssr, "seed": curve.seed}
     band = {"low": curve.low, "high": curve.high} if curve.low else {}
     return named | {"folder": visible(curve.folder), field: curve.values} | band | dict(curve.places)
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, float):
-        # A screen shows fewer than seven digits. Seven digits take half as many bytes as all digits.
-        return float(f"{value:.7g}") if math.isfinite(value) else None
-    if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_finite(item) for item in value]
-    return value.item() if isinstance(value, np.generic) else value

@@ -48,13 +48,7 @@ def learning_rates(study: Study, **options: Any) -> Figure:
 def _figure(name: str, study: Study, options: dict[str, Any]) -> Figure:
     content = build(study, Options(**options))
     if name not in (names := drawable(content)):
-        missing = {
-            "doublings": "an SSR and its double",
-            "tolerances": "two different choices",
-            "learning_curves": "evaluations",
-        }.get(name, "learning rates")
         source = ", ".join(map(str, study.sources)) or None
-        raise MissingValueError(
-            "study", source, f"must have {missing} to draw {name}", f"draw {' or '.join(names)} instead"
-        )
+        rule = f"must have the data that {name} shows"
+        raise MissingValueError("study", source, rule, f"draw {' or '.join(names)} instead")
     return draw(content, name)

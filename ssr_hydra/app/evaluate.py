@@ -189,36 +189,30 @@ def evaluate(
     return Evaluation(loaded_checkpoint.path, batch, chosen, metrics, recorded, (*messages, *about))
 
 
-# Settings of the data that never change the evaluated samples.
-_SAME_DATA = re.compile(r"data\.(num_workers|prefetch_factor|eval_batch_size)$")
-# Settings of the data that change the evaluated samples only if data.eval_on_train is true.
-_TRAINING = re.compile(r"data\.(batch_size|limit_train|drop_last|augment)(\.|$)")
-
-
 def _comparable(
     recorded: dict[str, float | None], own: DictConfig, config: DictConfig, split: str = "eval"
 ) -> tuple[dict[str, float | None], list[str]]:
     """Return the recorded metrics that overrides do not affect, and a message that lists the changed fields."""
     data = plain(config)["data"]
-    unused = re.compile(r"data\.test(\.|$)" if split == "eval" else r"data\.eval_on_train$")
+    # Settings that do not change the evaluated samples.
+    same = ["num_workers", "prefetch_factor", "test" if split == "eval" else "eval_on_train"]
+    if not data.get("eval_on_train"):
+        same += ["batch_size", "limit_train", "drop_last", "augment"]
+    if data.get("limit_eval") is None:  # limit_eval counts batches
+        same.append("eval_batch_size")
     other: set[str] = set()
     changed: list[str] = []
     for field in (item.field for item in differences(plain(own), plain(config))):
-        is_same = _SAME_DATA.match(field) or (_TRAINING.match(field) and not data.get("eval_on_train"))
-        if field == "data.eval_batch_size" and data.get("limit_eval") is not None:
-            # limit_eval counts batches, so a different batch size evaluates different samples.
-            is_same = None
-        if unused.match(field):
-            continue
-        if field.startswith("data.") and not is_same:
-            other |= set(recorded)
-        elif re.match(r"trainer\.loss(_mean_over)?(\.|$)", field):
-            other.add(f"{split}/loss")
-        elif field.startswith("trainer.metrics."):
-            changed_metric = f"{split}/{field.split('.')[2]}"
-            other |= {name for name in recorded if f"{name}/".startswith(f"{changed_metric}/")}
+        group, key, *path = f"{field}..".split(".")
+        if group == "data" and key not in same:
+            names = set(recorded)
+        elif group == "trainer" and key in ("loss", "loss_mean_over"):
+            names = {f"{split}/loss"}
+        elif group == "trainer" and key == "metrics":
+            names = {name for name in recorded if f"{name}/".startswith(f"{split}/{path[0]}/")}
         else:
             continue
+        other |= names
         changed.append(field)
     if not other:
         return recorded, []
@@ -249,8 +243,6 @@ def _composed(run: Path, overrides: list[str]) -> DictConfig:
         config = composer.compose(composer.overrides)
     with open_dict(config):
         del config["hydra"]
-        for key in ("logger", "resume"):
-            config.pop(key, None)
         config["logger"], config["resume"] = {}, {"path": "never", "on_change": "refuse"}
         if OmegaConf.is_dict(config.get("checkpoint")):
             config["checkpoint"]["export"] = None  # do not write the exported file of the run again
@@ -300,9 +292,8 @@ def _chosen(weights: str, averaging: Mapping[str, bool]) -> str:
         return next((name for name, evaluates in averaging.items() if evaluates), "raw")
     if weights != "raw" and weights not in averaging:
         others = ", ".join(["auto", "raw", *averaging])
-        raise UnknownNameError(
-            "weights", weights, "must be raw, auto, or a callback that averages weights", f"choose from {others}"
-        )
+        rule = "must be raw, auto, or a callback that averages weights"
+        raise UnknownNameError("weights", weights, rule, f"choose from {others}")
     return weights
 
 
@@ -317,21 +308,21 @@ def _take(trainer: Trainer, source: Checkpoint, weights: str | None) -> None:
     model = describe_model(trainer.model)
     changed = differences({"model": source.description.get("model")}, {"model": model})
     if changed:
-        rule = (
-            f"the checkpoint {source.path} belongs to a different model: {'; '.join(str(item) for item in changed[:3])}"
-        )
+        rule = f"the checkpoint {source.path} belongs to a different model: {'; '.join(map(str, changed[:3]))}"
         raise MismatchError("checkpoint", source.path.name, rule, "use a checkpoint of this run")
     trainer.load(source, callbacks=weights is None)
-    if weights is not None and weights != "raw":
-        with source.part("callbacks"):
-            _average(trainer, source, weights)
+    if weights is not None:
+        _average(trainer, source, weights)
 
 
 def _average(trainer: Trainer, checkpoint: Checkpoint, name: str) -> None:
+    """Load the weights that a callback averaged. Do nothing if ``name`` is ``raw``."""
     import torch
 
+    if name == "raw":
+        return
     own = trainer.model.state_dict(keep_vars=True)
-    with torch.no_grad():
+    with torch.no_grad(), checkpoint.part("callbacks"):
         for key, tensor in checkpoint.state["callbacks"][name]["average"].items():
             if tensor.shape != own[key].shape:
                 raise ValueError(f"{key} has the shape {list(tensor.shape)}, and the model's {list(own[key].shape)}")
@@ -345,9 +336,7 @@ def _export(trainer: Trainer, checkpoint: Checkpoint, weights: str, target: Path
 
     with checkpoint.part("model"):
         restore_weights(trainer.model, checkpoint.state)
-    if weights != "raw":
-        with checkpoint.part("callbacks"):
-            _average(trainer, checkpoint, weights)
+    _average(trainer, checkpoint, weights)
     if target.suffix == _SAFETENSORS:
         assert trainer.config is not None
         check_exportable(trainer.model, "export", target)
@@ -366,13 +355,11 @@ def _export(trainer: Trainer, checkpoint: Checkpoint, weights: str, target: Path
 def _new_file(path: Path) -> Path:
     path = check_path(path.expanduser(), "export")
     if path.exists():
-        raise PathError(
-            "export", str(path), "already exists, and existing files are not overwritten", "use a different name"
-        )
+        rule = "already exists, and existing files are not overwritten"
+        raise PathError("export", str(path), rule, "use a different name")
     if not path.parent.is_dir():
-        raise PathError(
-            "export", str(path), "must be in an existing folder", "create the folder, or use a different path"
-        )
+        fix = "create the folder, or use a different path"
+        raise PathError("export", str(path), "must be in an existing folder", fix)
     if path.suffix == _SAFETENSORS and importlib.util.find_spec("safetensors") is None:
         raise missing_package("export", str(path), "safetensors", "export")
     return path
@@ -389,6 +376,7 @@ def _recorded(
 
     evaluations, lost = evaluations_of(checkpoint)
     about = [] if lost is None else [lost]
+    records: dict[int, dict[str, float | None]] = {}
     if (run / RESULT).exists():
         try:
             result = RunResult.load(run)
@@ -398,15 +386,10 @@ def _recorded(
         else:
             evaluations += result.evaluations
             about += _elsewhere(result)
-            if split == "test":
-                tested = {name: value for name, value in result.metrics.items() if name.startswith("test/")}
-                return (tested if tested and result.steps == batch else None), about
-    if split == "test":
-        return None, about
-    for evaluation in reversed(evaluations):
-        if evaluation["timestamp"]["batch"] == batch:
-            return dict(evaluation["metrics"]), about
-    return None, about
+            records[result.steps] = {key: value for key, value in result.metrics.items() if key.startswith("test/")}
+    if split == "eval":
+        records = {item["timestamp"]["batch"]: dict(item["metrics"]) for item in evaluations}
+    return records.get(batch) or None, about
 
 
 def _elsewhere(result: RunResult) -> list[str]:

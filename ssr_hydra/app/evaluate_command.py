@@ -7,7 +7,7 @@ import os
 import sys
 import traceback
 from collections.abc import Sequence
-from typing import Any, NoReturn
+from typing import Any
 
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
@@ -16,9 +16,9 @@ from ssr_hydra.app.evaluate import TOLERANCE, evaluate
 from ssr_hydra.app.messages import explain
 from ssr_hydra.app.targets import import_from_here
 from ssr_hydra.errors import FormatError, InputError, MissingValueError, RangeError, RunError, visible_lines
-from ssr_hydra.output import Parser, safe_output
+from ssr_hydra.output import Parser, exit_with_error, safe_output
 
-_FAILED, _BAD_INPUT, _INTERRUPTED = 1, 2, 130
+_FAILED, _INTERRUPTED = 1, 130
 _OWN = ("run", "checkpoint", "weights", "export", "split", "tolerance", "device")
 
 _DESCRIPTION = """\
@@ -69,24 +69,24 @@ def _main(argv: Sequence[str] | None) -> None:
         unknown="write arguments without dashes, for example run=FOLDER",
     )
     parser.add_argument("arguments", nargs="*", metavar="name=value", help="see above")
-    full = os.environ.get("HYDRA_FULL_ERROR") == "1"
     overrides: list[str] = []
     try:
         own, overrides = _split(parser.parse(argv).arguments)
         if any(override.startswith("trust=") for override in overrides):
             import_from_here()
-        tolerance = _tolerance(own.pop("tolerance", None))
+        tolerance = _tolerance(own.pop("tolerance", str(TOLERANCE)))
         evaluation = evaluate(overrides=overrides, **own)
         print(visible_lines("\n".join([*evaluation.messages, evaluation.table(tolerance)])), flush=True)
         sys.exit(0 if evaluation.is_as_recorded(tolerance) else _FAILED)
-    except InputError as error:
-        _exit(f"error: {error}", _BAD_INPUT, full)
-    except (HydraException, OmegaConfBaseException) as error:
-        _exit(f"error: {explain(error, overrides)}", _BAD_INPUT, full)
-    except RunError as error:
-        _exit(f"error: {error}", _FAILED, full)
+    except (InputError, HydraException, OmegaConfBaseException, RunError) as error:
+        if os.environ.get("HYDRA_FULL_ERROR") == "1":
+            traceback.print_exc()
+        if isinstance(error, RunError):
+            exit_with_error(error, _FAILED)
+        exit_with_error(explain(error, overrides))
     except KeyboardInterrupt:
-        _exit("interrupted", _INTERRUPTED, False)
+        print("interrupted", file=sys.stderr)
+        sys.exit(_INTERRUPTED)
 
 
 def _split(arguments: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
@@ -109,9 +109,7 @@ def _split(arguments: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
     return own, overrides
 
 
-def _tolerance(text: str | None) -> float:
-    if text is None:
-        return TOLERANCE
+def _tolerance(text: str) -> float:
     try:
         value = float(text)
     except ValueError:
@@ -119,10 +117,3 @@ def _tolerance(text: str | None) -> float:
     if not 0 <= value < math.inf:
         raise RangeError("tolerance", text, "must be a finite number >= 0", "e.g. tolerance=1e-6")
     return value
-
-
-def _exit(message: str, code: int, full: bool) -> NoReturn:
-    if full:
-        traceback.print_exc()
-    print(visible_lines(message), file=sys.stderr)
-    sys.exit(code)

@@ -196,17 +196,10 @@ def _print_output(line: CommandLine) -> None:
 
 
 def _run(line: CommandLine, typed: TypedCommand) -> None:
-    from ssr_hydra.app.preflight import checked, refuse_sweep
+    from ssr_hydra.app.preflight import checked
     from ssr_hydra.trainer.processes import ALONE
 
-    place = _launched()
-    if place is not None and line.mode == "multirun":
-        try:
-            refuse_sweep(place, "-m")
-        except InputError as error:  # all processes raise this error; rank 0 prints it
-            error._is_told = place.rank != 0  # type: ignore[attr-defined]
-            raise
-    with nullcontext(ALONE) if place is None else _together() as processes:
+    with nullcontext(ALONE) if _launched() is None else _together() as processes:
         run_id = processes.from_main(secrets.token_hex(4))
         with checked(line, run_id, processes) as command:
             processes.from_main(None)  # wait until rank 0 knows which folders are new, before any rank creates them

@@ -8,7 +8,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,7 @@ from ssr_hydra.app.messages import explain
 from ssr_hydra.app.resuming import check_folder
 from ssr_hydra.app.sharing import candidate
 from ssr_hydra.app.targets import check_there, import_from_here, trust_of
-from ssr_hydra.configs import APP_KEYS, GROUPS, AppConfig, ExperimentConfig
+from ssr_hydra.configs import APP_KEYS, ExperimentConfig
 from ssr_hydra.configs.experiment import KEEPS, STUDY_CODES
 from ssr_hydra.errors import (
     ConflictError,
@@ -48,13 +48,12 @@ from ssr_hydra.sweeps.launchers.resources import jobs_at_once
 from ssr_hydra.sweeps.launchers.traits import TRAITS, traits_of
 from ssr_hydra.sweeps.pending import holds_a_run, pending_name
 from ssr_hydra.sweeps.plan import ENDS
-from ssr_hydra.trainer.processes import ALONE, Processes, RankAndSize
+from ssr_hydra.trainer.processes import ALONE, Processes
 
-__all__ = ["CheckedCommand", "JobComposer", "checked", "preflight", "refuse_sweep", "sweep_axes"]
+__all__ = ["CheckedCommand", "JobComposer", "checked", "preflight", "sweep_axes"]
 
 _ZIP = "zip"
-_KEYS = {key.name for key in fields(ExperimentConfig)} - {*GROUPS, "param_groups", "debug"}
-_NO_GROUPS = (_KEYS | {*APP_KEYS}) - {"trust"}
+_OF_A_SWEEP = [key for key in APP_KEYS if key != "trust"]
 _SWEEPER = "hydra_plugins.ssr_hydra.StudySweeper"
 
 
@@ -114,12 +113,8 @@ def preflight(line: CommandLine, run_id: str, processes: Processes = ALONE) -> C
     for override in line.overrides:
         group, _, package = key_of(override).partition("@")
         check_place(group, package)
-        if override.startswith("~") and group in _NO_GROUPS:
-            fix = f"remove ~{group}"
-            if group in APP_KEYS:
-                default = AppConfig.__dataclass_fields__[group].default
-                fix += f", or write {group}={'null' if default is None else str(default).lower()}"
-            raise ConflictError(group, override, "cannot be deleted", fix)
+        if override.startswith("~") and group in _OF_A_SWEEP:
+            raise ConflictError(group, override, "cannot be deleted", f"remove ~{group}")
     with composing(line, run_id, keeps_files=True) as composer:
         if line.mode not in ("run", "multirun"):
             command = CheckedCommand([*line.show, *line.main_config, *composer.overrides])
@@ -134,7 +129,11 @@ def preflight(line: CommandLine, run_id: str, processes: Processes = ALONE) -> C
             import_from_here()
             check_there(trust)
         if line.mode == "multirun" or master.hydra.mode == RunMode.MULTIRUN:
-            refuse_sweep(processes, "-m" if line.mode == "multirun" else "hydra.mode=MULTIRUN")
+            if processes.world_size > 1:  # for example, torchrun started them to train one model together
+                flag = "-m" if line.mode == "multirun" else "hydra.mode=MULTIRUN"
+                rule = f"{processes.world_size} processes were started for one run, but a sweep has many runs"
+                fix = "start the sweep without torchrun, or start each run with torchrun"
+                raise ConflictError("flags", flag, rule, fix)
             return _sweep(composer, master, parsed)
         if len(fixed) < len(parsed):
             composer.compose(composer.overrides)  # Hydra raises an error, because a single run cannot sweep
@@ -162,42 +161,30 @@ def _package(cfg: DictConfig, line: CommandLine) -> Any:
     return node
 
 
-def refuse_sweep(place: RankAndSize | Processes, flag: str) -> None:
-    """Refuse a sweep if several processes were started, for example by torchrun, to train one model together."""
-    if place.world_size > 1:
-        rule = f"{place.world_size} processes were started for one run, but a sweep has many runs"
-        raise ConflictError("flags", flag, rule, "start the sweep without torchrun, or start each run with torchrun")
-
-
 def _checked_run(composer: Composer, cfg: DictConfig, processes: Processes) -> CheckedCommand:
     line = composer.line
-    for group in ("launcher", "hydra/launcher"):
-        if line.is_typed(group):
+    for key in ("launcher", "hydra/launcher", *_OF_A_SWEEP):
+        if line.is_typed(key):
             rule = "works only in a sweep, but this is a single run"
-            raise ConflictError(group, cfg.hydra.runtime.choices.get(group), rule, f"add -m, or remove {group}")
-    for key in APP_KEYS:
-        if key != "trust" and line.is_typed(key):
-            raise ConflictError(
-                key, line.typed(key), "works only in a sweep, but this is a single run", f"add -m, or remove {key}"
-            )
+            raise ConflictError(key, line.typed(key), rule, f"add -m, or remove {key}")
     _check_hydra(cfg)
     folder = _output_folder("hydra.run.dir", cfg, line.typed("hydra.run.dir"))
     trust = trust_of(cfg)
     values = check(cfg, trust)
     check_schedules_are_used(values)
     folder = processes.from_main(folder)
-    argv = [*_overrides(composer, "hydra.run.dir"), "hydra.mode=RUN", f"hydra.run.dir={quoted(folder)}"]
+    argv = _argv(composer, "RUN", "hydra.run.dir", folder)
     new = []
     if processes.is_main:
         check_folder(Path(folder), cfg, values, "hydra.run.dir")
         subdir = cfg.hydra.output_subdir
         if subdir is not None and holds_a_run(Path(folder), str(subdir)):  # keep the old files: the job may be refused
             argv.append(f"hydra.output_subdir={pending_name(str(subdir))}")
-        new = _missing(Path(folder))
+        new = _missing(folder)
     else:  # only rank 0 writes the log and the config
         argv += ["hydra.output_subdir=null", "hydra/job_logging=none", "hydra/hydra_logging=none"]
     resume = str(ResumeSettings.of(values["resume"]).path)
-    return CheckedCommand([*composer.line.main_config, *argv], Path(folder), new, resume, checked=[(values, trust)])
+    return CheckedCommand(argv, Path(folder), new, resume, checked=[(values, trust)])
 
 
 def _output_folder(field: str, cfg: DictConfig, typed: str | None) -> str:
@@ -225,12 +212,14 @@ def _check_hydra(cfg: DictConfig) -> None:
         raise WrongTypeError("hydra.verbose", verbose, rule, "e.g. hydra.verbose=true")
 
 
-def _overrides(composer: Composer, *without: str) -> list[str]:
-    return [each for each in composer.overrides if key_of(each) not in (*without, "hydra.mode")]
+def _argv(composer: Composer, mode: str, field: str, folder: str) -> list[str]:
+    """Return the arguments for Hydra: those of the user, with the mode and the folder that preflight has decided."""
+    overrides = [each for each in composer.overrides if key_of(each) not in (field, "hydra.mode")]
+    return [*composer.line.main_config, *overrides, f"hydra.mode={mode}", f"{field}={quoted(folder)}"]
 
 
-def _missing(folder: Path) -> list[Path]:
-    return [path for path in (folder, *folder.parents) if not path.exists()]
+def _missing(folder: str) -> list[Path]:
+    return [path for path in (Path(folder), *Path(folder).parents) if not path.exists()]
 
 
 @contextmanager
@@ -271,8 +260,7 @@ def _sweep(composer: Composer, master: DictConfig, parsed: Sequence[Override]) -
         axes, zips = sweep_axes(composer, master, parsed, params)
         check_job_count(axes, zips)
         sweep.product = product_of(axes, zips)
-        hydra_overrides = [each for each in parsed if each.is_hydra_override()]
-        jobs = JobComposer(composer, hydra_overrides, axes, None if params else master)
+        jobs = JobComposer(composer, parsed, axes, None if params else master)
         sweep.keep, sweep.workers = str(master.share_keep) if shares else None, _workers(master)
         sweep.describe = partial(candidate, trust=sweep.trust)
         for overrides in combinations(axes, zips):
@@ -291,11 +279,8 @@ def _sweep(composer: Composer, master: DictConfig, parsed: Sequence[Override]) -
         raise ConflictError(_ZIP, line.typed(_ZIP) or master.zip, "works only with hydra/sweeper=study", fix)
     if master.hydra.output_subdir is not None and Path(folder).is_dir():  # the folders of jobs may already contain runs
         sweep.pending = pending_name(str(master.hydra.output_subdir))
-    argv = [*_overrides(composer, "hydra.sweep.dir"), "hydra.mode=MULTIRUN", f"hydra.sweep.dir={quoted(folder)}"]
-    place = Path(folder)
-    return CheckedCommand(
-        [*composer.line.main_config, *argv], place, _missing(place), sweep=sweep, is_plan=bool(master.get("plan"))
-    )
+    argv = _argv(composer, "MULTIRUN", "hydra.sweep.dir", folder)
+    return CheckedCommand(argv, Path(folder), _missing(folder), sweep=sweep, is_plan=bool(master.get("plan")))
 
 
 def sweep_axes(
@@ -410,34 +395,33 @@ class JobComposer:
 
     Args:
         composer: The composer of the command line.
-        hydra_overrides: The overrides of ``hydra.*`` on the command line.
-        overrides: All other overrides, including the sweeps.
-        master: The config that was composed without the sweeps. Jobs use copies of this config. None if a file adds
-            sweeps.
+        parsed: The overrides on the command line, of which each job gets those of ``hydra.*``.
+        axes: All overrides of the experiment, including the sweeps of a file.
+        master: The config that was composed without the sweeps, for jobs to copy. None if a file adds sweeps.
     """
 
     def __init__(
         self,
         composer: Composer,
-        hydra_overrides: Sequence[Override],
-        overrides: Sequence[Override],
+        parsed: Sequence[Override],
+        axes: Sequence[Override],
         master: DictConfig | None = None,
     ) -> None:
         self._composer = composer
-        self.hydra_overrides = [str(each.input_line) for each in hydra_overrides]
+        self.hydra_overrides = [str(each.input_line) for each in parsed if each.is_hydra_override()]
         self._bases: dict[tuple[str, ...], tuple[DictConfig, dict[str, Any]]] = {}
         self._values: dict[str, tuple[str, Any]] = {}
-        keys = [each.key_or_group for each in overrides]
+        keys = [each.key_or_group for each in axes]
         self._plain = {
             each.get_key_element()
-            for each in overrides
+            for each in axes
             if each.is_sweep_override()
             and not (each.is_add() or each.is_force_add() or each.is_delete() or each.package)
             and not composer.is_group(each.key_or_group)
             and sum(_overlap(each.key_or_group, key) for key in keys) == 1
         }
         if master is not None:
-            self._keep(tuple(str(each.input_line) for each in overrides if not each.is_sweep_override()), master)
+            self._keep(tuple(str(each.input_line) for each in axes if not each.is_sweep_override()), master)
 
     def _keep(self, shared: tuple[str, ...], cfg: DictConfig) -> None:
         choices = {str(group): choice for group, choice in cfg.hydra.runtime.choices.items()}

@@ -135,8 +135,7 @@ def _curves(args: argparse.Namespace) -> list[PreviewCurve]:
         params = OmegaConf.to_container(master.hydra.sweeper).get("params") if is_sweep else None  # type: ignore[union-attr]
         overrides, zips = sweep_axes(composer, master, parsed, params or {})
         check_count(check_job_count(overrides, zips))
-        hydra_overrides = [each for each in parsed if each.is_hydra_override()]
-        composed = JobComposer(composer, hydra_overrides, overrides, None if params else master)
+        composed = JobComposer(composer, parsed, overrides, None if params else master)
         jobs = list(combinations(overrides, zips))
         varied = {
             key

@@ -13,7 +13,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from ssr_hydra.app.built_ins import check_fit, check_known, data_name, known_samples, with_two_sources
 from ssr_hydra.app.callbacks import check_callbacks
-from ssr_hydra.app.check_optimizers import check_optimizers, check_reach, check_scheduled_fields
+from ssr_hydra.app.check_optimizers import check_optimizers, check_reach
 from ssr_hydra.app.check_task import check_task
 from ssr_hydra.app.check_torch import check_torch_schedulers, is_description
 from ssr_hydra.app.check_values import (
@@ -129,7 +129,6 @@ def check(cfg: DictConfig | Mapping[str, Any], trust: Iterable[str] | str = ()) 
     check_known(values)
     check_fit(values["data"], values["model"])
     check_optimizers(values)
-    check_scheduled_fields(values)
     evaluates = values["data"]["eval"] is not None or values["data"]["eval_on_train"]
     results = _check_trainer(values["trainer"], evaluates=evaluates)
     check_task(values)

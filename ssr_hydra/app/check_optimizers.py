@@ -54,7 +54,7 @@ def _is_node(value: Any) -> bool:
 
 
 def check_optimizers(values: Mapping[str, Any]) -> None:
-    """Check the optimizers, the selection of their parameters, and the rules of their param groups."""
+    """Check the optimizers, the rules of their param groups, and which hyperparameters have a schedule."""
     nodes = optimizer_nodes(values["optimizer"])
     rest = None
     for path, node in nodes.items():
@@ -68,9 +68,11 @@ def check_optimizers(values: Mapping[str, Any]) -> None:
             rest = path
         _check_shards(node, path, values["trainer"])
     rules = parse_rules(values["param_groups"])
+    hyperparameters = _hyperparameters(nodes)
     for each in rules:
-        _check_rule(each, nodes, values["scheduler"])
+        _check_rule(each, nodes, hyperparameters, values["scheduler"])
     _check_decay(rules, nodes)
+    _check_scheduled_fields(values["schedules"], nodes, rules, hyperparameters)
 
 
 def _check_optimizer(node: Mapping[str, Any], path: str) -> None:
@@ -97,8 +99,9 @@ def _check_shards(node: Mapping[str, Any], path: str, trainer: Any) -> None:
         raise ConflictError(f"{path}.fused", True, rule, f"set {path}.fused=false")
 
 
-def _check_rule(rule: Rule, nodes: Mapping[str, Mapping[str, Any]], scheduler: Any) -> None:
-    hyperparameters = _hyperparameters(nodes)
+def _check_rule(
+    rule: Rule, nodes: Mapping[str, Mapping[str, Any]], hyperparameters: list[str] | None, scheduler: Any
+) -> None:
     for key in (*rule.values, *rule.scales, *(("lr",) if rule.layer_decay is not None else ())):
         if key == "schedule":
             _check_schedule_name(rule, scheduler)
@@ -129,12 +132,12 @@ def check_schedules_are_used(values: Mapping[str, Any]) -> None:
 
     Only preflight calls this function, because the config of an old run may have an unused scheduler.
     """
-    scheduler = values["scheduler"]
-    used = {"default", *(rule.values.get("schedule") for rule in parse_rules(values["param_groups"]))}
-    for name in scheduler if _is_named(scheduler) else ():
-        if name not in used:
-            fix = f"write schedule: {name} in a rule, or remove scheduler.{name}"
-            raise ConflictError(f"scheduler.{name}", name, "no rule of param_groups uses this schedule", fix)
+    unused = set(values["scheduler"]) - {"default"} if _is_named(values["scheduler"]) else set()
+    if unused:
+        unused -= {rule.values.get("schedule") for rule in parse_rules(values["param_groups"])}
+    for name in sorted(unused, key=str):
+        fix = f"write schedule: {name} in a rule, or remove scheduler.{name}"
+        raise ConflictError(f"scheduler.{name}", name, "no rule of param_groups uses this schedule", fix)
 
 
 def _check_schedule_name(rule: Rule, scheduler: Any) -> None:
@@ -162,24 +165,23 @@ def _names(nodes: Mapping[str, Mapping[str, Any]]) -> str:
     return " or ".join(dict.fromkeys(str(node["_target_"]) for node in nodes.values()))
 
 
-def check_scheduled_fields(values: Mapping[str, Any]) -> None:
+def _check_scheduled_fields(
+    schedules: Any, nodes: Mapping[str, Mapping[str, Any]], rules: Sequence[Rule], hyperparameters: list[str] | None
+) -> None:
     """Refuse a schedule of a field that is not a numeric hyperparameter, or that is 0 in all param groups."""
-    schedules = values["schedules"]
     check_schedules(schedules)
-    nodes = optimizer_nodes(values["optimizer"])
-    hyperparameters = _hyperparameters(nodes)
-    for name in schedules:
-        place = f"schedules.{name}"
-        if hyperparameters is None:
-            continue  # the fields of a custom optimizer are checked when it is created
-        numbers = [number for node in nodes.values() for number in _numeric_hyperparameters(node).get(str(name), ())]
-        names = list(dict.fromkeys(key for node in nodes.values() for key in _numeric_hyperparameters(node)))
-        if not numbers:
+    if hyperparameters is None:
+        return  # the fields of a custom optimizer are checked when it is created
+    initial: dict[str, list[float]] = {}
+    for node in nodes.values():
+        for _, name, number in _numbers(node):
+            initial.setdefault(name, []).append(number)
+    for name in map(str, schedules):
+        if name not in initial:
             rule = f"{_names(nodes)} has no field of this name that a schedule can multiply"
-            raise UnknownNameError(place, name, rule, did_you_mean(str(name), names))
-        rules = parse_rules(values["param_groups"])
-        if not any(numbers) and not any(rule.values.get(str(name)) for rule in rules):
-            raise no_effect(str(name))
+            raise UnknownNameError(f"schedules.{name}", name, rule, did_you_mean(name, initial))
+        if not any(initial[name]) and not any(rule.values.get(name) for rule in rules):
+            raise no_effect(name)
 
 
 _PIECES = 256  # number of points at which alpha is sampled to find its maximum
@@ -192,10 +194,8 @@ def check_reach(values: Mapping[str, Any], name: str, curve: Callable[[Any], flo
     if len(nodes) == 1 and not any(name in rule.values for rule in rules):
         nodes += [{name: nodes[0].get(name, 0.0) * rule.scales[name]} for rule in rules if name in rule.scales]
     nodes += [rule.values for rule in rules]
-    initial = max(
-        (number for node in nodes for number in _numeric_hyperparameters(node).get(name, ()) if _is_weight(node, name)),
-        default=0,
-    )
+    numbers = (part for node in nodes for part in _numbers(node))
+    initial = max((number for key, field, number in numbers if field == name and key in BELOW_ONE), default=0)
     if not initial:
         return
     run, length = Run.of(state), state.max_duration
@@ -210,27 +210,15 @@ def check_reach(values: Mapping[str, Any], name: str, curve: Callable[[Any], flo
         raise RangeError(f"schedules.{name}", name, rule, fix)
 
 
-def _is_weight(node: Mapping[str, Any], name: str) -> bool:
-    return any(key in BELOW_ONE and name in dict(_elements(key, value)) for key, value in node.items())
-
-
-def _numeric_hyperparameters(node: Mapping[str, Any]) -> dict[str, list[float]]:
-    """Return the numeric hyperparameters that ``schedules`` can name; ``betas`` becomes ``beta1`` and ``beta2``.
+def _numbers(node: Mapping[str, Any]) -> Iterator[tuple[str, str, float]]:
+    """Yield the key, the name in ``schedules`` and the value of each number; ``betas`` becomes ``beta1`` and ``beta2``.
 
     Integers, such as ``ns_steps`` of Muon, are numbers of steps, which a schedule cannot multiply.
     """
-    return {
-        name: [number]
-        for key, value in node.items()
-        if key not in (*_SWITCHES, "lr", "initial_accumulator_value")
-        for name, number in _elements(key, value)
-        if isinstance(number, float)
-    }
-
-
-def _elements(key: str, value: Any) -> Iterator[tuple[str, Any]]:
-    if not isinstance(value, (list, tuple)):
-        yield key, value
-        return
-    stem = key if key == "eps" else key.removesuffix("s")
-    yield from ((f"{stem}{number}", part) for number, part in enumerate(value, start=1))
+    for key, value in node.items():
+        if key in (*_SWITCHES, "lr", "initial_accumulator_value"):
+            continue
+        stem = key if key == "eps" else key.removesuffix("s")
+        is_list = isinstance(value, (list, tuple))
+        parts = {f"{stem}{index}": part for index, part in enumerate(value, start=1)} if is_list else {key: value}
+        yield from ((key, name, number) for name, number in parts.items() if isinstance(number, float))

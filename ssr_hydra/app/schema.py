@@ -33,7 +33,6 @@ _SEVERAL = ("logger", "callbacks")
 _NAMED = ("scheduler", "optimizer", *_SEVERAL)  # a node of these groups may be a mapping from name to node
 _SIMPLE = {float: "number", int: "integer", bool: "boolean", str: ["string", "number"], type(None): "null"}
 _NULL = {"type": "null"}
-_SPECIAL: dict[str, _Schema] = {"_recursive_": {"const": True}, "_convert_": {"enum": ["all", "object"]}}
 
 
 def write_schemas(folder: str, config_dir: str | None = None) -> str:
@@ -177,8 +176,8 @@ class _Definitions:
             value = item.default
             if isinstance(value, (str, int, float, bool)) and "${" not in str(value) and value not in ("", "???"):
                 properties[item.name] = properties[item.name] | {"default": value}
-        about = _docs(next((vars(base)["__source__"] for base in (kind,) if "__source__" in vars(base)), kind))
-        return {"type": "object", **about.get("", {}), "properties": properties, "additionalProperties": False}
+        about = _docs(vars(kind).get("__source__", kind)).get("", {})
+        return {"type": "object", **about, "properties": properties, "additionalProperties": False}
 
     def _options(self, hint: Any) -> list[_Schema]:
         """Return schemas for a type. A value of the type matches at least one schema."""
@@ -228,7 +227,8 @@ class _Definitions:
         package_targets = {"enum": sorted(targets)}
         return {
             "_target_": _any_of([package_targets, other]),
-            **_SPECIAL,
+            "_recursive_": {"const": True},
+            "_convert_": {"enum": ["all", "object"]},
             "_partial_": {"type": "boolean"},
             "_args_": {},
         }

@@ -7,20 +7,23 @@ The configs of schedulers, optimizers, loggers and callbacks are named after the
 
 from typing import Any
 
-from ssr_hydra.configs import callbacks, language, launchers, optimizers, schedulers, tasks, vision
+from ssr_hydra.configs import language, optimizers, registry, schedulers, tasks, vision
 from ssr_hydra.configs.derive import PhaseConfig
 from ssr_hydra.configs.experiment import (
     APP_KEYS,
+    LAUNCHERS,
+    SWEEPERS,
     TORCHMETRICS,
     TRAINERS,
     AppConfig,
     CheckpointConfig,
     ExperimentConfig,
+    ProcessLauncherConfig,
     ResumeConfig,
+    StudySweeperConfig,
     TrainerConfig,
 )
 from ssr_hydra.configs.language import *  # noqa: F403
-from ssr_hydra.configs.launchers import *  # noqa: F403
 from ssr_hydra.configs.registry import GROUPS, conf_dir, register
 from ssr_hydra.configs.tasks import *  # noqa: F403
 from ssr_hydra.configs.vision import *  # noqa: F403
@@ -28,25 +31,28 @@ from ssr_hydra.configs.vision import *  # noqa: F403
 __all__ = [
     "APP_KEYS",
     "GROUPS",
+    "LAUNCHERS",
+    "SWEEPERS",
     "TORCHMETRICS",
     "TRAINERS",
     "AppConfig",
     "CheckpointConfig",
     "ExperimentConfig",
     "PhaseConfig",
+    "ProcessLauncherConfig",
     "ResumeConfig",
+    "StudySweeperConfig",
     "TrainerConfig",
     "conf_dir",
     "register",
     *language.__all__,
-    *launchers.__all__,
     *tasks.__all__,
     *vision.__all__,
 ]
 
 
 def __getattr__(name: str) -> Any:
-    for module in (callbacks, optimizers, schedulers):
+    for module in (registry, optimizers, schedulers):
         if name.endswith("Config") and hasattr(module, name):
             return getattr(module, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

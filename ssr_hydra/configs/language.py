@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Annotated, Any
 
-from ssr_hydra.configs.tasks import data_config
+from ssr_hydra.configs.tasks import as_train, data_config
 from ssr_hydra.settings.data import SPLITS
 
 __all__ = [
@@ -68,26 +68,18 @@ class StdlibDocumentsConfig:
     _target_: str = field(default="ssr_hydra.data.StdlibDocuments", init=False)
 
 
-# Both splits need the same fraction and seed. Otherwise the splits would overlap.
-_SAME: dict[str, Any] = {"eval_fraction": "${..train.eval_fraction}", "split_seed": "${..train.split_seed}"}
-_HELD_OUT_BYTES: dict[str, Any] = {"split": "eval", "length": "${..train.length}", "limit": 1024, **_SAME}
-_HELD_OUT_DOCUMENTS: dict[str, Any] = {"split": "eval", "max_length": "${..train.max_length}", "limit": 512, **_SAME}
-
-
 StdlibBytesDataConfig: Any = data_config(
     "StdlibBytesDataConfig",
     "``data=stdlib_bytes``: windows of bytes. Evaluation uses 1,024 windows, spread over all held-out files.",
     StdlibBytesConfig(),
-    StdlibBytesConfig(**_HELD_OUT_BYTES),
-    __name__,
+    as_train(StdlibBytesConfig, split="eval", limit=1024),
     eval_batch_size=64,
 )
 StdlibDocumentsDataConfig: Any = data_config(
     "StdlibDocumentsDataConfig",
     "``data=stdlib_documents``: documents of different lengths. Each batch is padded to its longest document.",
     StdlibDocumentsConfig(),
-    StdlibDocumentsConfig(**_HELD_OUT_DOCUMENTS),
-    __name__,
+    as_train(StdlibDocumentsConfig, split="eval", limit=512),
     eval_batch_size=64,
 )
 

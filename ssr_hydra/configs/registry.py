@@ -11,11 +11,9 @@ from hydra.core.config_store import ConfigStore
 from hydra.plugins.config_source import ConfigLoadError
 from omegaconf import DictConfig, OmegaConf
 
-from ssr_hydra.configs.callbacks import CALLBACKS, LOGGERS
-from ssr_hydra.configs.derive import PhaseConfig
-from ssr_hydra.configs.experiment import TRAINERS, AppConfig
+from ssr_hydra.configs.derive import Choices, PhaseConfig
+from ssr_hydra.configs.experiment import LAUNCHERS, SWEEPERS, TRAINERS, AppConfig
 from ssr_hydra.configs.language import LANGUAGE_DATA, LANGUAGE_MODELS
-from ssr_hydra.configs.launchers import LAUNCHERS, SWEEPERS
 from ssr_hydra.configs.optimizers import OPTIMIZERS
 from ssr_hydra.configs.schedulers import SCHEDULERS
 from ssr_hydra.configs.tasks import CUSTOM, DATA, MODELS
@@ -23,6 +21,21 @@ from ssr_hydra.configs.vision import VISION_DATA, VISION_MODELS
 from ssr_hydra.errors import ConflictError, UnknownNameError, WrongTypeError
 
 PROVIDER = "ssr_hydra"
+
+_LOGGERS = {
+    "csv": "CSVLogger",
+    "tensorboard": "TensorBoardLogger",
+    "wandb": "WandbLogger",
+    "mlflow": "MLflowLogger",
+    "trackio": "TrackioLogger",
+}
+_CALLBACKS = {"ema": "EMA", "profiler": "Profiler", "throughput": "Throughput"}
+
+LOGGERS = Choices(__name__, {choice: (f"ssr_hydra.callbacks.{name}", {}) for choice, name in _LOGGERS.items()})
+"""Choices of the group ``logger``. The config of each choice is at ``logger.<name>``."""
+
+CALLBACKS = Choices(__name__, {choice: (f"ssr_hydra.callbacks.{name}", {}) for choice, name in _CALLBACKS.items()})
+"""Choices of the group ``callbacks``. The config of each choice is at ``callbacks.<name>``."""
 
 GROUPS: dict[str, Mapping[str, Any]] = {
     "scheduler": SCHEDULERS,
@@ -34,6 +47,11 @@ GROUPS: dict[str, Mapping[str, Any]] = {
     "callbacks": CALLBACKS,
 }
 """The config groups: ``GROUPS[group][choice]`` is the config of a choice."""
+
+
+def __getattr__(name: str) -> Any:
+    return (LOGGERS if name.endswith("LoggerConfig") else CALLBACKS).attribute(name)
+
 
 # Groups whose choices can be combined (logger=[csv,tensorboard]). Each choice has a separate node in the config.
 _SEVERAL = ("logger", "callbacks")

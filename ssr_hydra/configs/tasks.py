@@ -127,15 +127,14 @@ class _DataConfig:
 DataConfig: Any = config_of(DataSettings, name="DataConfig", module=__name__, bases=(_DataConfig,))
 
 
-def data_config(name: str, doc: str, train: Any, evaluation: Any, module: str = __name__, **defaults: Any) -> Any:
+def data_config(name: str, doc: str, train: Any, evaluation: Any, **defaults: Any) -> Any:
     """Create the config class for a choice of ``data``: a :class:`DataConfig` with its own types and defaults.
 
     Args:
         name: The name of the config class.
         doc: The docstring of the config class.
-        train: The config of the training data.
+        train: The config of the training data. Its module must have the new config class as an attribute.
         evaluation: The config of the evaluation data.
-        module: The name of the module that has the config class as an attribute.
         defaults: Values for other fields. An int or a config is the default of the field. A type is the type of a field
             whose default is null.
     """
@@ -150,7 +149,7 @@ def data_config(name: str, doc: str, train: Any, evaluation: Any, module: str = 
             config_fields.append((key, value | None, field(default=None)))
         else:
             config_fields.append((key, type(value) | None, field(default_factory=partial(copy.deepcopy, value))))
-    return config_class(name, config_fields, module, doc, (DataConfig,))
+    return config_class(name, config_fields, type(train).__module__, doc, (DataConfig,))
 
 
 def as_train(config: type, **own: Any) -> Any:

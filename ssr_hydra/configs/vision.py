@@ -108,7 +108,6 @@ SmallImagesDataConfig: Any = data_config(
     "``data=cifar10``, ``cifar100``, ``mnist`` or ``fashion_mnist``.",
     SmallImagesConfig(),
     as_train(SmallImagesConfig, split="eval"),
-    __name__,
     batch_size=128,
     eval_batch_size=1000,
     augment=RandomCropFlipConfig,
@@ -133,7 +132,6 @@ FakeDataDataConfig: Any = data_config(
     "``data=fake``: generated images, to try a model or an experiment without files.",
     FakeDataConfig(),
     as_train(FakeDataConfig, size=200, split="eval"),
-    __name__,
 )
 
 
@@ -169,7 +167,6 @@ ImageFolderDataConfig: Any = data_config(
     "``data=image_folder``: image files in ``train/<class>/`` and ``val/<class>/`` below ``data.train.root``.",
     _train_folder(),
     _eval_folder(),
-    __name__,
     batch_size=64,
     eval_batch_size=256,
 )

@@ -17,33 +17,6 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-__all__ = [
-    "ConflictError",
-    "FirstBatchError",
-    "FormatError",
-    "InputError",
-    "MismatchError",
-    "MissingRateError",
-    "MissingValueError",
-    "NotInstalledError",
-    "PathError",
-    "RangeError",
-    "RunError",
-    "UnknownNameError",
-    "UnsupportedError",
-    "UntrustedError",
-    "UserCodeError",
-    "WrongTypeError",
-    "callable_name",
-    "described_error",
-    "missing_package",
-    "own_message",
-    "user_code_error",
-    "visible",
-    "visible_lines",
-    "within",
-]
-
 SCHEDULER_NOTE = "raised by the scheduler "
 _LONGEST_VALUE = 80
 _STANDARD_LIBRARY = rf"{re.escape(str(Path(os.__file__).parent))}[\\/](?!(site|dist)-packages)"

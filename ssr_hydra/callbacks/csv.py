@@ -25,9 +25,9 @@ class CSVLogger:
     """Write ``metrics.csv`` in the run's folder.
 
     The table has a row for each record of ``metrics.jsonl``, and a column for each name. If a later record has a new
-    name, such as ``eval/accuracy``, the logger rewrites the table atomically, with a new column on the right. The
-    earlier rows get an empty cell in this column. Numbers keep all their digits. Numbers that are not finite are
-    ``nan``, ``inf`` or ``-inf``. Text that looks like a formula gets a leading ``'``.
+    name, such as ``eval/accuracy``, the logger adds a column on the right, with empty cells in the earlier rows.
+    Numbers keep all their digits. Numbers that are not finite are ``nan``, ``inf`` or ``-inf``. Text that looks like a
+    formula gets a leading ``'``.
 
     A resumed run drops the rows after its checkpoint, so each record appears only once.
 
@@ -49,7 +49,7 @@ class CSVLogger:
     """
 
     def __post_init__(self) -> None:
-        self._path: Path | None = None
+        self._path = Path()
         self._file: io.FileIO | None = None
         self._names: list[str] = []
 
@@ -65,10 +65,8 @@ class CSVLogger:
         values = {_safe(name): _cell(value) for name, value in columns(record).items()}
         new = [name for name in values if name not in self._names]
         if new:
-            assert self._path is not None
-            rows = _read_log(self._path)[1]
             self._names = [*self._names, *new]
-            self._rewrite(rows)
+            self._rewrite(_read_log(self._path)[1])
         assert self._file is not None
         # Each row is one unbuffered write. So a kill truncates at most the last row, and a resumed run drops that row.
         line = _text([[values.get(name, "") for name in self._names]])
@@ -77,7 +75,6 @@ class CSVLogger:
             if written != len(line):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         except OSError as error:
-            assert self._path is not None
             raise write_error(error, self._path, len(line)) from error
 
     def close(self) -> None:
@@ -87,7 +84,6 @@ class CSVLogger:
             self._file = None
 
     def _rewrite(self, rows: Sequence[Sequence[str]]) -> None:
-        assert self._path is not None
         self.close()
         width = len(self._names)
         table = [self._names, *([*row, *[""] * (width - len(row))] for row in rows)]

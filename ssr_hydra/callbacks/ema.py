@@ -31,9 +31,8 @@ class EMA:
     If ``half_life`` is in ``dur``, such as ``0.05dur``, SSR stretches it with the run. So the average covers the same
     part of the schedule at every SSR. SSR changes neither a ``half_life`` in other units nor ``decay``.
 
-    Checkpoints contain the average and the number of updates, so a resumed run is bitwise equal to an uninterrupted
-    run. Outside of evaluations, the model has the trained weights, also after the run. :meth:`copy_to` and
-    :meth:`swapped` give access to the average.
+    A resumed run is bitwise equal to an uninterrupted run. Outside of evaluations, the model has the trained weights,
+    also after the run. :meth:`copy_to` and :meth:`swapped` give access to the average.
 
     Args:
         decay: Decay of one update, from 0 to below 1; None means 0.999, or the value computed from ``half_life`` if
@@ -96,11 +95,7 @@ class EMA:
         self.attach(trainer.model)
 
     def decay_in(self, state: Any) -> float:
-        """Return the decay of one update in a run with this state.
-
-        Raises:
-            InputError: The half-life cannot be converted to batches, because the rate of the run is unknown.
-        """
+        """Return the decay of one update in a run with this state. Refuse a half-life that batches cannot express."""
         if self.half_life is None:
             return _DEFAULT if self.decay is None else self.decay
         run, half_life = Run.of(state), as_time(self.half_life, "half_life")
@@ -136,9 +131,8 @@ class EMA:
 
     def fit_end(self, trainer: Any, result: Any) -> None:
         """Restore the trained weights if an evaluation was interrupted."""
-        del trainer, result
-        if self._swapped:
-            self._swap()
+        del result
+        self.eval_end(trainer, {})
 
     def attach(self, model: nn.Module) -> None:
         """Start to average the weights of a model. The first average is the current weights.
@@ -186,7 +180,7 @@ class EMA:
 
     @contextmanager
     def swapped(self) -> Iterator[None]:
-        """Return a context manager inside which the model has the average as its weights."""
+        """In the ``with`` block, the model has the average as its weights."""
         self._swap()
         try:
             yield

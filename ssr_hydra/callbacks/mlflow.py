@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from ssr_hydra.callbacks.sent import Sent
+from ssr_hydra.callbacks.sent import Sent, ServiceLogger
 from ssr_hydra.callbacks.values import flat, require_extra, run_folder
 from ssr_hydra.records import RunResult
 
@@ -19,19 +19,19 @@ _PARAMS_AT_ONCE = 100
 
 
 @dataclass(eq=False)
-class MLflowLogger:
+class MLflowLogger(ServiceLogger):
     """Log to MLflow.
 
     The logger sends records to the server in ``MLFLOW_TRACKING_URI``. Without this variable, it writes to
     ``mlflow/mlflow.db`` in the run's folder. The server comes only from the environment, never from a config.
 
-    Every number of a record is logged as a metric. The counters ``epoch``, ``sample``, ``token`` and ``train_seconds``
-    are logged as metrics too. The step of a metric is the number of batches. The values of the config are params.
+    Every number of a record, and the counters ``epoch``, ``sample``, ``token`` and ``train_seconds``, are metrics. The
+    step of a metric is the number of batches. The values of the config are params.
 
     MLflow cannot delete records. So ``mlflow.json`` in the run's folder stores the id of the MLflow run and the last
-    batch that was sent. With this file, a resumed run continues the same MLflow run and sends no record twice. The
-    logger starts a new MLflow run if a run with a changed config returns to an earlier batch, or if a run starts from
-    the beginning again. The tag ``resumed_from`` of the new MLflow run names the old MLflow run.
+    batch that was sent, and a resumed run sends no record twice. If a run with a changed config returns to an earlier
+    batch, or a run starts from the beginning again, the logger starts a new MLflow run. Its tag ``resumed_from`` names
+    the old MLflow run.
 
     Args:
         experiment: The MLflow experiment of the run; created if missing.
@@ -49,7 +49,6 @@ class MLflowLogger:
     def __post_init__(self) -> None:
         require_extra("mlflow")
         self._client: Any = None
-        self._sent: Sent | None = None
         self._status = "FAILED"  # the status in MLflow, unless fit_end sets a different status
 
     def fit_start(self, trainer: Any) -> None:
@@ -70,23 +69,21 @@ class MLflowLogger:
                 experiment = client.get_experiment_by_name(self.experiment)
                 identity = client.create_experiment(self.experiment) if experiment is None else experiment.experiment_id
                 run_id = client.create_run(identity, run_name=trainer.name).info.run_id
-                self._describe(client, run_id, trainer.config, sent.previous)
+                _describe(client, run_id, trainer.config, sent.previous)
             else:
                 client.update_run(run_id, status="RUNNING")
         sent.start(run_id)
         self._client, self._sent = client, sent
 
-    def log(self, trainer: Any, record: Mapping[str, Any]) -> None:
-        """Send the numbers of a record."""
+    def _send(self, values: dict[str, float], batch: int) -> None:
         from mlflow.entities import Metric
 
-        del trainer
         assert self._sent is not None
-        if values := self._sent.new_values(record):
-            now, step = int(time.time() * 1000), values.pop("batch")
-            metrics = [Metric(_allowed(name), float(value), now, step) for name, value in values.items()]
-            self._client.log_batch(self._sent.id, metrics=metrics)
-            self._sent.add(record)
+        now = int(time.time() * 1000)
+        metrics = [
+            Metric(_allowed(name), float(value), now, batch) for name, value in values.items() if name != "batch"
+        ]
+        self._client.log_batch(self._sent.id, metrics=metrics)
 
     def fit_end(self, trainer: Any, result: RunResult) -> None:
         """Send the run's status and error to MLflow."""
@@ -103,15 +100,15 @@ class MLflowLogger:
             client, self._client = self._client, None
             client.set_terminated(self._sent.id, status=self._status)
 
-    def _describe(self, client: Any, run: str, config: Mapping[str, Any] | None, previous: str | None) -> None:
-        from mlflow.entities import Param
 
-        values = {_allowed(name): str(value)[:_LONGEST_PARAM] for name, value in flat(config).items()}
-        params = [Param(name, value) for name, value in values.items()]
-        for start in range(0, len(params), _PARAMS_AT_ONCE):
-            client.log_batch(run, params=params[start : start + _PARAMS_AT_ONCE])
-        if previous is not None:
-            client.set_tag(run, "resumed_from", previous)
+def _describe(client: Any, run: str, config: Mapping[str, Any] | None, previous: str | None) -> None:
+    from mlflow.entities import Param
+
+    params = [Param(_allowed(name), str(value)[:_LONGEST_PARAM]) for name, value in flat(config).items()]
+    for start in range(0, len(params), _PARAMS_AT_ONCE):
+        client.log_batch(run, params=params[start : start + _PARAMS_AT_ONCE])
+    if previous is not None:
+        client.set_tag(run, "resumed_from", previous)
 
 
 def _allowed(name: str) -> str:
@@ -121,7 +118,7 @@ def _allowed(name: str) -> str:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """In the ``with`` block, suppress MLflow's messages about the tables of a new database."""
+    """Suppress MLflow's messages about the tables of a new database."""
     loggers = [logging.getLogger(name) for name in ("mlflow", "alembic")]
     levels = [logger.level for logger in loggers]
     for logger in loggers:

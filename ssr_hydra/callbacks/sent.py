@@ -1,4 +1,4 @@
-"""A file that stores which records an append-only service has received, so that a resumed run sends no record twice."""
+"""Base class of loggers of services that cannot delete records, and a file that lists the records they received."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ class Sent:
     """The id of a run in a store (a service such as MLflow), and the last record that the store received.
 
     A killed run resumes from its last checkpoint and creates the records after the checkpoint again, with the same
-    values. :meth:`new_values` leaves out records that the store already has. If the config has changed, the repeated
-    records may have other values, but the store cannot replace the old values. In that case, :meth:`resume` drops the
-    old id, so that the run gets a new id. :meth:`resume` also drops the id if the run starts from the beginning again.
+    values. :meth:`new_values` leaves out records that the store already has. :meth:`resume` drops the id, so that the
+    run gets a new id, in two cases: the run starts from the beginning again, or its config has changed and the store
+    has records after the checkpoint, whose values it cannot replace.
 
     Args:
         path: Path of the JSON file. Its folder must exist.
@@ -32,7 +32,8 @@ class Sent:
     def __init__(self, path: Path, place: str, config: Mapping[str, Any] | None) -> None:
         self._path, self._place = path, place
         relevant = None if config is None else {key: value for key, value in config.items() if key not in _NO_MATTER}
-        self._config = config_hash(relevant)
+        self._hash = config_hash(relevant)
+        self.config: dict[str, Any] = dict(config or {})
         self.id: str | None = None
         self.previous: str | None = None
         self._batch, self._events = -1, [""]
@@ -41,7 +42,8 @@ class Sent:
     def resume(self, batch: int) -> str | None:
         """Return the id with which the run continues after ``batch`` batches; None if the run needs a new id.
 
-        Call this method once, before any record is sent. It reads which records the store already has.
+        Call this method once, before any record is sent. If the id is dropped, ``previous`` and
+        ``config["resumed_from"]`` are the old id.
         """
         try:
             content = json.loads(self._path.read_text(encoding="utf-8"))
@@ -49,8 +51,10 @@ class Sent:
             last, events = int(content["batch"]), [str(event) for event in content["events"]]
         except (FileNotFoundError, ValueError, KeyError, TypeError):  # there is no file, or the file is damaged
             return None
-        if place != self._place or (last > batch and config != self._config) or (batch == 0 and last > 0):
-            self.previous = run_id if place == self._place else None
+        if place != self._place:
+            return None
+        if (last > batch and config != self._hash) or (batch == 0 and last > 0):
+            self.previous = self.config["resumed_from"] = run_id
             return None
         self.id, self._before = run_id, (last, events)
         self._batch, self._events = last, events
@@ -68,10 +72,7 @@ class Sent:
         return batch > last or (batch == last and record.get("event", "") not in events)
 
     def new_values(self, record: Mapping[str, Any]) -> dict[str, float]:
-        """Return a record's counters and numbers. Return an empty dict for a record that must not be sent.
-
-        A record must not be sent if it has no numbers, or if the store has received it already.
-        """
+        """Return a record's counters and numbers. Return {} if it has no numbers, or if the store already has it."""
         values = scalars(record)
         if not values or not self.is_new(record):
             return {}
@@ -88,9 +89,27 @@ class Sent:
         content = {
             "id": self.id,
             "place": self._place,
-            "config": self._config,
+            "config": self._hash,
             "batch": self._batch,
             "events": self._events,
         }
         # Without a sync, a record may be sent twice after a power failure. A sync for each record would be slow.
         write_atomically(self._path, json.dumps(content) + "\n", sync=False)
+
+
+class ServiceLogger:
+    """Base of loggers that send each record once. A subclass sets ``_run`` and ``_sent`` in ``fit_start``."""
+
+    _run: Any = None
+    _sent: Sent | None = None
+
+    def log(self, trainer: Any, record: Mapping[str, Any]) -> None:
+        """Send the numbers of a record."""
+        del trainer
+        assert self._sent is not None
+        if values := self._sent.new_values(record):
+            self._send(values, record["batch"])
+            self._sent.add(record)
+
+    def _send(self, values: dict[str, float], batch: int) -> None:
+        self._run.log(values, step=batch)

@@ -5,31 +5,30 @@ from __future__ import annotations
 import io
 import os
 import secrets
-from collections.abc import Mapping
 from contextlib import redirect_stdout
 from dataclasses import dataclass
 from typing import Any
 
-from ssr_hydra.callbacks.sent import Sent
+from ssr_hydra.callbacks.sent import Sent, ServiceLogger
 from ssr_hydra.callbacks.values import require_extra, run_folder
 from ssr_hydra.errors import WrongTypeError
 
 
 @dataclass(eq=False)
-class TrackioLogger:
+class TrackioLogger(ServiceLogger):
     """Log to Trackio. The command ``trackio show`` opens Trackio's dashboard.
 
     The logger writes to Trackio's own store on this machine (``TRACKIO_DIR``). ``TRACKIO_SPACE_ID`` selects a Hugging
     Face Space instead. ``TRACKIO_SERVER_URL`` selects a server. These settings come only from the environment, never
     from a config.
 
-    Every number of a record is logged with the number of batches as its step. The counters ``epoch``, ``sample``,
-    ``token`` and ``train_seconds`` are logged too.
+    Every number of a record, and the counters ``epoch``, ``sample``, ``token`` and ``train_seconds``, are logged with
+    the number of batches as their step.
 
     Trackio cannot delete records. So ``trackio.json`` in the run's folder stores the name of the Trackio run and the
-    last batch that was sent. With this file, a resumed run continues the same Trackio run and sends no record twice.
-    The logger starts a new Trackio run if a run with a changed config returns to an earlier batch, or if a run starts
-    from the beginning again. The config value ``resumed_from`` of the new Trackio run names the old Trackio run.
+    last batch that was sent, and a resumed run sends no record twice. If a run with a changed config returns to an
+    earlier batch, or a run starts from the beginning again, the logger starts a new Trackio run. Its config value
+    ``resumed_from`` names the old Trackio run.
 
     Args:
         project: The Trackio project of the run.
@@ -48,8 +47,6 @@ class TrackioLogger:
         if not isinstance(self.project, str) or not self.project.strip():
             raise WrongTypeError("project", self.project, "must be a name", "use a name such as my-project")
         require_extra("trackio")
-        self._run: Any = None
-        self._sent: Sent | None = None
 
     def fit_start(self, trainer: Any) -> None:
         """Start a new Trackio run, or continue the Trackio run of the resumed run."""
@@ -59,30 +56,19 @@ class TrackioLogger:
         place = os.environ.get("TRACKIO_SPACE_ID") or server or "local"
         sent = Sent(run_folder(trainer, "trackio") / "trackio.json", f"{place} {self.project}", trainer.config)
         run_name = sent.resume(trainer.state.timestamp.batches)
-        config = dict(trainer.config or {})
-        if sent.previous is not None:
-            config["resumed_from"] = sent.previous
         with redirect_stdout(io.StringIO()):
             self._run = trackio.init(
                 project=self.project,
                 # Trackio finds a run by its name, so the name must be unique.
                 name=run_name or f"{trainer.name}-{secrets.token_hex(4)}",
                 resume="allow",
-                config=config,
+                config=sent.config,
                 embed=False,
                 auto_log_cpu=False,
                 auto_log_gpu=False,
             )
         sent.start(self._run.name)
         self._sent = sent
-
-    def log(self, trainer: Any, record: Mapping[str, Any]) -> None:
-        """Send the numbers of a record."""
-        del trainer
-        assert self._sent is not None
-        if values := self._sent.new_values(record):
-            self._run.log(values, step=record["batch"])
-            self._sent.add(record)
 
     def close(self) -> None:
         """Wait until all records are written, and finish the Trackio run."""

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-from ssr_hydra.callbacks.sent import Sent
+from ssr_hydra.callbacks.sent import Sent, ServiceLogger
 from ssr_hydra.callbacks.values import require_extra, run_folder
 from ssr_hydra.errors import WrongTypeError
 from ssr_hydra.records import RunResult
@@ -18,17 +18,17 @@ _MODES = ("online", "offline")
 
 
 @dataclass(eq=False)
-class WandbLogger:
+class WandbLogger(ServiceLogger):
     """Log to Weights & Biases. The logger's files are in ``wandb/`` in the run's folder.
 
-    Every number of a record is logged with the number of batches as its step. The counters ``epoch``, ``sample``,
-    ``token`` and ``train_seconds`` are logged too, and can be the x axis of a chart. The owner of the run and the
-    server come only from the W&B login and the environment (``WANDB_ENTITY``, ``WANDB_BASE_URL``), never from a config.
+    Every number of a record, and the counters ``epoch``, ``sample``, ``token`` and ``train_seconds``, are logged with
+    the number of batches as their step. The owner of the run and the server come only from the W&B login and the
+    environment (``WANDB_ENTITY``, ``WANDB_BASE_URL``), never from a config.
 
     W&B cannot delete records. So ``wandb.json`` in the run's folder stores the id of the W&B run and the last batch
-    that was sent. With this file, a resumed run continues the same W&B run and sends no record twice. The logger starts
-    a new W&B run if a run with a changed config returns to an earlier batch, or if a run starts from the beginning
-    again. The config value ``resumed_from`` of the new W&B run names the old W&B run.
+    that was sent, and a resumed run sends no record twice. If a run with a changed config returns to an earlier batch,
+    or a run starts from the beginning again, the logger starts a new W&B run. Its config value ``resumed_from`` names
+    the old W&B run.
 
     Args:
         project: The W&B project of the run.
@@ -57,8 +57,6 @@ class WandbLogger:
             if name is not None and (not isinstance(name, str) or not name.strip()):
                 raise WrongTypeError(field, name, "must be a name", "use a name such as my-project")
         require_extra("wandb")
-        self._run: Any = None
-        self._sent: Sent | None = None
         self._exit_code = 1  # fit_end sets the exit code to 0 if the run completes
 
     def fit_start(self, trainer: Any) -> None:
@@ -68,9 +66,6 @@ class WandbLogger:
         folder = run_folder(trainer, "wandb")
         sent = Sent(folder / "wandb.json", self.project, trainer.config)
         run_id = sent.resume(trainer.state.timestamp.batches)
-        config = dict(trainer.config or {})
-        if sent.previous is not None:
-            config["resumed_from"] = sent.previous
         online = (self.mode or os.environ.get("WANDB_MODE") or "online") == "online"
         self._run = wandb.init(
             project=self.project,
@@ -81,20 +76,12 @@ class WandbLogger:
             mode=self.mode,
             tags=tuple(self.tags) or None,
             group=self.group,
-            config=config,
+            config=sent.config,
             settings=wandb.Settings(console="off"),  # do not log the progress bar
             reinit="create_new",
         )
         sent.start(self._run.id)
         self._sent = sent
-
-    def log(self, trainer: Any, record: Mapping[str, Any]) -> None:
-        """Send the numbers of a record."""
-        del trainer
-        assert self._sent is not None
-        if values := self._sent.new_values(record):
-            self._run.log(values, step=record["batch"])
-            self._sent.add(record)
 
     def fit_end(self, trainer: Any, result: RunResult) -> None:
         """Add the run's status and error to the W&B summary."""

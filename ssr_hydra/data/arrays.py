@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Sequence, Set
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 import torch
@@ -16,7 +16,7 @@ from torch.utils.data import TensorDataset
 
 from ssr_hydra.data.describe import describe_tensors
 from ssr_hydra.data.splits import check_split, hold_out
-from ssr_hydra.data.tables import MISSING, SampleTable, is_number, read_table
+from ssr_hydra.data.tables import MISSING, SampleTable, TableReader, is_number
 from ssr_hydra.errors import (
     ConflictError,
     FormatError,
@@ -115,11 +115,11 @@ class Arrays(TensorDataset):
         self.partition = {"path": _absolute_path(path), "eval_path": _absolute_path(eval_path)}
         if eval_path is None:
             self.partition |= {"eval_fraction": eval_fraction, "split_seed": split_seed}
-        _check_settings(task, header, delimiter, decimal, shape, layout, dtype, divide_by, standardize)
+        _check_settings(self._arguments)
         missing = MISSING if na_values is None else {word.lower() for word in na_values}
 
-        def read(name: object, field: str) -> tuple[SampleTable, NDArray[Any]]:
-            table = read_table(name, field, inputs, targets, header, delimiter, decimal)
+        def read(name: str, field: str) -> tuple[SampleTable, NDArray[Any]]:
+            table = TableReader(name, field, inputs, targets, header, delimiter, decimal).read()
             _check_words(table, missing | {""}, task)
             return table, _inputs(table, shape, layout, dtype)
 
@@ -134,7 +134,10 @@ class Arrays(TensorDataset):
         other = None
         if split == "eval" and other_path is not None:
             other, rest = read(other_path, field)
-            _check_alike(table, other, x, rest, field)
+            if table.columns != other.columns or x.shape[1:] != rest.shape[1:]:
+                has, expected = (other.columns, table.columns) if table.columns else (rest.shape[1:], x.shape[1:])
+                rule = f"must have the inputs {list(expected or ())} of {table.path} (got {list(has or ())})"
+                raise MismatchError(field, other.path, rule, "name the columns with inputs=[...]")
             rest_y = _targets(other, classes, task)
             _check_apart(table, other, field)
             if field == "test" and eval_path is not None:
@@ -184,48 +187,37 @@ def _absolute_path(path: object) -> object:
     return path
 
 
-def _check_settings(
-    task: object,
-    header: object,
-    delimiter: object,
-    decimal: object,
-    shape: Any,
-    layout: object,
-    dtype: object,
-    divide_by: object,
-    standardize: bool,
-) -> None:
-    one_of(task, "task", TASKS)
+def _check_settings(settings: dict[str, Any]) -> None:
+    delimiter, decimal, dtype = settings["delimiter"], settings["decimal"], settings["dtype"]
+    one_of(settings["task"], "task", TASKS)
+    one_of(dtype, "dtype", DTYPES)
     if decimal not in DECIMALS:
         raise UnknownNameError("decimal", decimal, "must be '.' or ','", "use '.'")
-    one_of(dtype, "dtype", DTYPES)
-    if header is not None:
-        flag(header, "header")
+    if settings["header"] is not None:
+        flag(settings["header"], "header")
     if delimiter is not None and (not isinstance(delimiter, str) or len(delimiter) != 1):
         raise FormatError("delimiter", delimiter, "must be one character, or null", "write e.g. ','")
-    if layout is not None:
-        one_of(layout, "layout", tuple(LAYOUTS))
-    for index, size in enumerate(shape or ()):
+    if settings["layout"] is not None:
+        one_of(settings["layout"], "layout", tuple(LAYOUTS))
+    for index, size in enumerate(settings["shape"] or ()):
         check_count(size, f"shape[{index}]")
-    positive(number(divide_by, "divide_by"), "divide_by")
-    if dtype == "int64" and (standardize or divide_by != 1):
-        field, value = ("standardize", True) if standardize else ("divide_by", divide_by)
-        raise ConflictError(field, value, "cannot be used with dtype=int64", "use dtype=float32")
+    positive(number(settings["divide_by"], "divide_by"), "divide_by")
+    for field, unused in (("standardize", False), ("divide_by", 1)):
+        if dtype == "int64" and settings[field] != unused:
+            raise ConflictError(field, settings[field], "cannot be used with dtype=int64", "use dtype=float32")
 
 
 def _inputs(table: SampleTable, shape: Sequence[int] | None, layout: str | None, dtype: str) -> NDArray[Any]:
     """Check and reshape the inputs. The values keep the data type that they have in the file."""
     raw = table.inputs
     if raw.dtype.kind not in "buif":
-        raise WrongTypeError(
-            "inputs", str(raw.dtype), f"must be real numbers (in {table.path})", "choose inputs that are real numbers"
-        )
+        rule = f"must be real numbers (in {table.path})"
+        raise WrongTypeError("inputs", str(raw.dtype), rule, "choose inputs that are real numbers")
     if dtype == "int64" and raw.dtype.kind == "f":
         _refuse(table, raw, raw != np.floor(raw), "must be an integer", "use dtype=float32")
     elif raw.dtype.kind == "f":
-        _refuse(
-            table, raw, ~np.isfinite(raw), "must be finite", "correct the value, or choose columns with inputs=[...]"
-        )
+        fix = "correct the value, or choose columns with inputs=[...]"
+        _refuse(table, raw, ~np.isfinite(raw), "must be finite", fix)
     if shape is not None:
         numbers = int(np.prod(raw.shape[1:]))
         if int(np.prod(shape)) != numbers:
@@ -273,12 +265,8 @@ def _cast(
             place = np.argwhere(lost)[0].tolist()
             where = f"column {columns[place[0]]!r}" if columns is not None else f"{field}{place}"
             rule = f"cannot distinguish the values of {where} of {table.path}"
-            fix = (
-                "set standardize=true or dtype=float64"
-                if field == "inputs"
-                else "subtract a constant from the targets in the file"
-            )
-            raise MismatchError("dtype", dtype, rule, fix)
+            fix = "set standardize=true or" if field == "inputs" else "subtract a constant from the targets, or set"
+            raise MismatchError("dtype", dtype, rule, f"{fix} dtype=float64")
     return cast
 
 
@@ -298,28 +286,25 @@ def _check_words(table: SampleTable, missing: Set[str], task: str) -> None:
     if table.targets.dtype.kind != "U":
         return
     for column in range(len(table.target_columns)):
-        words, places, counts = np.unique(table.targets[:, column], return_index=True, return_counts=True)
-        order = np.argsort(places)  # the error names the first wrong cell in the file
-        for place in order:
-            word = str(words[place])
-            if word.strip().lower() in missing or not (word.isprintable()):
+        counts = Counter(table.targets[:, column].tolist())  # in the order of the file
+        for word in counts:
+            if word.strip().lower() in missing or not word.isprintable():
                 what = "is missing" if word.isprintable() else "must contain only printable characters"
-                where = table.target(int(places[place]), column)
-                fix = "fill in the value or delete the row" + (
-                    "; if this word is a class, set na_values=[]" if word else ""
-                )
-                raise FormatError("targets", word, f"{what} ({where})", fix)
-        if task == "regression":
-            continue
-        are_numbers = np.array([is_number(str(word)) for word in words])
-        if are_numbers.any() and not are_numbers.all():
-            most = counts[are_numbers].sum() * 2 >= counts.sum()
-            odd = next(place for place in order if are_numbers[place] != most)
-            what = "must be a number, like the other targets" if most else "must be a word, like the other targets"
-            where = table.target(int(places[odd]), column)
-            raise FormatError(
-                "targets", str(words[odd]), f"{what} ({where})", "correct this target, or write all targets as words"
-            )
+                fix = "fill in the value or delete the row"
+                fix += "; if this word is a class, set na_values=[]" if word else ""
+                _refuse_target(table, word, column, what, fix)
+        n_numbers = sum(count for word, count in counts.items() if is_number(word))
+        if task == "classification" and 0 < n_numbers < counts.total():
+            most = n_numbers * 2 >= counts.total()
+            odd = next(word for word in counts if is_number(word) != most)
+            what = f"must be a {'number' if most else 'word'}, like the other targets"
+            _refuse_target(table, odd, column, what, "correct this target, or write all targets as words")
+
+
+def _refuse_target(table: SampleTable, word: str, column: int, what: str, fix: str) -> NoReturn:
+    """Refuse the first target that is this word."""
+    where = table.target(table.targets[:, column].tolist().index(word), column)
+    raise FormatError("targets", word, f"{what} ({where})", fix)
 
 
 def _classes(table: SampleTable) -> list[str] | None:
@@ -337,12 +322,8 @@ def _targets(table: SampleTable, classes: list[str] | None, task: str) -> NDArra
     """Return class numbers [N], or the targets of a regression [N, T] in float64."""
     raw = table.targets
     if raw.dtype.kind not in "buifU":
-        raise WrongTypeError(
-            "targets",
-            str(raw.dtype),
-            f"must be real numbers or words (in {table.path})",
-            "choose targets that are real numbers or words",
-        )
+        rule = f"must be real numbers or words (in {table.path})"
+        raise WrongTypeError("targets", str(raw.dtype), rule, "choose targets that are real numbers or words")
     if classes is not None:
         number = {name: index for index, name in enumerate(classes)}
         words = [str(word) for word in raw[:, 0]]
@@ -375,13 +356,6 @@ def _finite_targets(table: SampleTable, raw: NDArray[Any]) -> NDArray[np.float64
         rule = f"must be finite ({table.target(row, column)})"
         raise RangeError("targets", float(values[row, column]), rule, "correct the value")
     return values
-
-
-def _check_alike(table: SampleTable, other: SampleTable, x: NDArray[Any], other_x: NDArray[Any], field: str) -> None:
-    if table.columns != other.columns or x.shape[1:] != other_x.shape[1:]:
-        has, expected = (other.columns, table.columns) if table.columns else (other_x.shape[1:], x.shape[1:])
-        rule = f"must have the inputs {list(expected or ())} of {table.path} (got {list(has or ())})"
-        raise MismatchError(field, other.path, rule, "name the columns with inputs=[...]")
 
 
 def _check_apart(table: SampleTable, other: SampleTable, field: str) -> None:

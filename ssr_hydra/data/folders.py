@@ -19,11 +19,12 @@ from ssr_hydra.errors import (
     MismatchError,
     MissingValueError,
     PathError,
-    RangeError,
     RunError,
     WrongTypeError,
     missing_package,
 )
+from ssr_hydra.settings.base import number as check_number
+from ssr_hydra.settings.base import positive
 
 _MOST_SIZES = 10_000
 
@@ -76,19 +77,10 @@ class ImageFolder(Dataset[tuple[Tensor, int]]):
         for name, transform in transforms.items():
             # `_partial_: true` in a config creates a functools.partial, not a transform.
             if transform is not None and (not callable(transform) or isinstance(transform, functools.partial)):
-                raise WrongTypeError(
-                    f"transforms.{name}",
-                    transform,
-                    "must be a transform",
-                    "write e.g. a class of torchvision.transforms.v2",
-                )
+                fix = "write e.g. a class of torchvision.transforms.v2"
+                raise WrongTypeError(f"transforms.{name}", transform, "must be a transform", fix)
         self.transforms = tuple(transform for transform in transforms.values() if transform is not None)
-        self._options: dict[str, Any] = {
-            "classes_from": classes_from,
-            "transforms": transforms,
-            "mean": mean,
-            "std": std,
-        }
+        self._options: Any = {"classes_from": classes_from, "transforms": transforms, "mean": mean, "std": std}
         self._mean, self._std = _per_channel("mean", mean), _per_channel("std", std)
         base = Path(root).expanduser()
         self.root, self.folder = root, folder
@@ -97,9 +89,8 @@ class ImageFolder(Dataset[tuple[Tensor, int]]):
         for name in _folders(base, folder, root):
             if name not in number:
                 rule = f"must not have the class {name!r}, because {base / classes_from} does not have this class"
-                raise MismatchError(
-                    "folder", folder, rule, "remove the class, or set classes_from to a folder with all classes"
-                )
+                fix = "remove the class, or set classes_from to a folder with all classes"
+                raise MismatchError("folder", folder, rule, fix)
         try:
             samples = make_dataset(os.fspath(base / folder), number, extensions=IMG_EXTENSIONS, allow_empty=True)
         except OSError as error:
@@ -181,10 +172,10 @@ def _folders(base: Path, folder: str, root: str) -> list[str]:
 def _per_channel(field: str, values: Sequence[float] | None) -> Tensor | None:
     if values is None:
         return None
-    numbers = list(values)
-    if len(numbers) != 3 or any(isinstance(value, bool) or not isinstance(value, (int, float)) for value in numbers):
+    if len(values) != 3:
         raise WrongTypeError(field, values, "must be three numbers, one per channel", f"write null for no {field}")
-    for index, value in enumerate(numbers):
-        if field == "std" and value <= 0:
-            raise RangeError(f"std[{index}]", value, "must be above 0", "write a number above 0, or std=null")
+    numbers = [check_number(value, f"{field}[{index}]") for index, value in enumerate(values)]
+    if field == "std":
+        for index, value in enumerate(numbers):
+            positive(value, f"std[{index}]")
     return torch.tensor(numbers, dtype=torch.float32).view(3, 1, 1)

@@ -10,7 +10,6 @@ from torch import Tensor
 from torch.utils.data import IterableDataset, Subset, TensorDataset, default_collate
 
 from ssr_hydra.data.augment import Augment
-from ssr_hydra.data.limits import limited
 from ssr_hydra.data.seeded import Padding, SeededDataLoader, epoch_order, num_batches, share
 from ssr_hydra.data.seeding import AUGMENT_STREAM, fold
 from ssr_hydra.data.splits import check_apart
@@ -32,10 +31,7 @@ class TensorLoader:
     """A fast loader of tensors in memory, which does not collate samples.
 
     The order of the samples in an epoch is a function of (seed, epoch). The augmentation of a batch is a function of
-    (seed, epoch, batch). Every batch is a copy, so a model may change it in place.
-
-    If there are several processes, :func:`share` splits each batch among them. The whole batch does not depend on the
-    number of processes.
+    (seed, epoch, batch). Every batch is a copy, so a model may change it in place. Several processes share each batch.
 
     Args:
         dataset: A ``TensorDataset``, a ``Subset`` of a ``TensorDataset``, or a sequence of tensors of equal length.
@@ -165,9 +161,8 @@ def make_loaders(
     Args:
         train: The data set to train on.
         eval: The data set to evaluate on, in its own order and without augmentation; None for no evaluation.
-        augment: Augmentation of whole batches, only for data in memory. All other data sets must augment their own
-            samples. For this, the loader seeds the global random generators of Python, NumPy and torch before each
-            sample.
+        augment: Augmentation of whole batches, only for data in memory. Other data sets must augment their own samples,
+            for which the loader seeds the global random generators of Python, NumPy and torch before each sample.
         seed: The run's seed.
         device: The device of training. Data in memory is moved to the device once.
         rank: Rank of this process.
@@ -195,9 +190,9 @@ def make_loaders(
             raise RangeError(field, getattr(chosen, field), rule, f"use {world_size} or more")
 
     check_apart(train, eval)
-    train = limited(train, chosen.limit_train, chosen.batch_size, "limit_train")
+    train = _limited(train, chosen.limit_train, chosen.batch_size, "limit_train")
     eval = train if chosen.eval_on_train else eval
-    eval = None if eval is None else limited(eval, chosen.limit_eval, chosen.eval_batch_size, "limit_eval")
+    eval = None if eval is None else _limited(eval, chosen.limit_eval, chosen.eval_batch_size, "limit_eval")
     workers = chosen.num_workers
 
     def loader(dataset: Any, field: str, size: int, shuffled: bool, drop: bool, augmented: Augment | None) -> Any:
@@ -240,6 +235,38 @@ def make_loaders(
     return train_loader, eval_loader
 
 
+class Limited(Subset[Any]):
+    """Samples at equal distances. The first samples could be of one class, because data sets are often sorted by class.
+
+    Example:
+        >>> Limited(list("abcdefgh"), 3).indices
+        [0, 2, 5]
+    """
+
+    def __init__(self, dataset: Any, samples: int) -> None:
+        length = len(dataset)
+        super().__init__(dataset, [number * length // samples for number in range(samples)])
+        if hasattr(dataset, "collate_fn"):
+            self.collate_fn = dataset.collate_fn
+
+    def describe(self) -> dict[str, Any]:
+        """Return the description of the whole data set, its number of samples, and the number of selected samples."""
+        describe = getattr(self.dataset, "describe", None)
+        whole = describe() if callable(describe) else {"class": type(self.dataset).__qualname__}
+        return {**whole, "of_samples": len(self.dataset), "samples": len(self)}  # type: ignore[arg-type]
+
+
+def _limited(dataset: Any, batches: int | None, batch_size: int, field: str) -> Any:
+    """Return at most ``batches`` batches of a data set. If ``batches`` is None, return the data set unchanged."""
+    if batches is None:
+        return dataset
+    samples = check_count(batches, field) * check_count(batch_size, "batch_size")
+    if isinstance(dataset, IterableDataset) or not hasattr(dataset, "__len__"):
+        rule = "needs a data set with a length, but this data set is a stream"
+        raise ConflictError(field, batches, rule, f"set {field} to null, and max_duration to a few batches")
+    return Limited(dataset, samples) if samples < len(dataset) else dataset
+
+
 def _tensors_of(dataset: Any) -> tuple[Tensor, ...] | None:
     """Return the tensors of a TensorDataset, or of a Subset of a TensorDataset. Return None for other data sets."""
     if isinstance(dataset, Subset):
@@ -254,11 +281,10 @@ def _tensors_of(dataset: Any) -> tuple[Tensor, ...] | None:
 
 def _equally_long(dataset: Any) -> tuple[Tensor, ...] | None:
     """Return a list of tensors of equal length as a tuple. Return None for other data."""
-    if not isinstance(dataset, (list, tuple)) or not dataset:
+    if not isinstance(dataset, (list, tuple)):
         return None
-    if not all(isinstance(tensor, Tensor) and tensor.ndim > 0 for tensor in dataset):
-        return None
-    return tuple(dataset) if len({len(tensor) for tensor in dataset}) == 1 else None
+    lengths = {len(item) if isinstance(item, Tensor) and item.ndim > 0 else None for item in dataset}
+    return tuple(dataset) if len(lengths) == 1 and None not in lengths else None
 
 
 def _check_length(length: int, batch_size: int, drop_last: bool) -> None:

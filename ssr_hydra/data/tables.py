@@ -8,6 +8,7 @@ import re
 import zipfile
 from array import array
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, TextIO
 
@@ -57,147 +58,176 @@ class SampleTable(NamedTuple):
         return f"{self.row(index)}, column {self.target_columns[column]!r}"
 
 
-def read_table(
-    path: object,
-    field: str,
-    inputs: Sequence[str] | None,
-    targets: Sequence[str] | None,
-    header: bool | None = None,
-    delimiter: str | None = None,
-    decimal: str = ".",
-) -> SampleTable:
-    """Read inputs and targets from a file, or from a folder of .npy files.
+@dataclass(frozen=True)
+class TableReader:
+    """Reads inputs and targets from a file, or from a folder of .npy files.
 
     ``field`` is the setting that contains the path, for error messages. :class:`~ssr_hydra.data.Arrays` describes the
     other arguments.
-
-    Raises:
-        InputError: The file is missing or cannot be read, or a cell is invalid.
     """
-    if not isinstance(path, str) or not path:
-        raise PathError(field, path, f"must be the path of a file: {_FORMATS}", "write e.g. samples.npz")
-    file = Path(path).expanduser()
-    suffix = file.suffix.lower()
-    try:
-        if not file.exists():
-            raise PathError(field, path, "not found", f"correct the path (looked for {file.absolute()})")
-        if file.is_dir():
-            arrays = {part.stem: part for part in sorted(file.glob("*.npy"))}
-            return _from_arrays(path, field, arrays, inputs, targets)
-        if suffix == ".npz":
-            # NumPy leaves a file with a truncated archive open. So open the file here: `with` closes it.
-            with file.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
-                return _from_arrays(path, field, archive, inputs, targets)
-        if suffix == ".npy":
-            return _from_matrix(path, field, np.load(file, mmap_mode="r", allow_pickle=False), inputs, targets)
-        if suffix in (".csv", ".tsv"):
-            with file.open(encoding="utf-8-sig", newline="") as text:
-                return _from_text(path, field, text, inputs, targets, header, delimiter, decimal)
-    except InputError:
-        raise
-    except UnicodeDecodeError:
-        raise PathError(field, path, "must be in UTF-8", "save the file in UTF-8") from None
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, csv.Error) as error:
-        reason = " ".join(str(error).split())
-        if any(words in reason for words in ("pickle", "Object arrays", "Python objects")):
-            rule = "must not be damaged or contain Python objects, which could run code"
-            raise UntrustedError(field, path, rule, "save arrays of numbers: numpy.savez(path, x=..., y=...)") from None
-        raise PathError(
-            field, path, f"cannot be read: {reason or type(error).__name__}", "save the file again"
-        ) from None
-    raise FormatError(field, path, f"must be {_FORMATS}", "rename or convert the file")
 
+    path: str
+    field: str
+    inputs: Sequence[str] | None
+    targets: Sequence[str] | None
+    header: bool | None
+    delimiter: str | None
+    decimal: str
 
-def _from_arrays(
-    path: str, field: str, arrays: Any, inputs: Sequence[str] | None, targets: Sequence[str] | None
-) -> SampleTable:
-    """Read the arrays of an .npz file, or of a folder of .npy files."""
-
-    def get(selection: Sequence[str] | None, usual: Sequence[str], what: str) -> tuple[str, NDArray[Any]]:
-        names = list(arrays)
-        if selection is not None and len(selection) != 1:
-            raise UnknownNameError(
-                what, list(selection), "must be the name of one array", f"choose one of {', '.join(names)}"
-            )
-        chosen = [name for name in (usual if selection is None else selection) if name in names]
-        if len(chosen) != 1:
-            rule = f"must be the name of an array in {path}, which has {', '.join(names) or 'no arrays'}"
-            fix = f"write e.g. {what}=[{names[0] if names else '...'}]"
-            raise UnknownNameError(what, None if selection is None else selection[0], rule, fix)
-        member = arrays[chosen[0]]
-        return chosen[0], np.load(member, allow_pickle=False) if isinstance(member, Path) else member
-
-    _, x = get(inputs, _INPUTS, "inputs")
-    name, y = get(targets, _TARGETS, "targets")
-    if x.ndim == 0 or y.ndim == 0 or len(x) != len(y):
-        rule = f"must have a target for each input (inputs have the shape {_shape(x)}, and targets {_shape(y)})"
-        raise MismatchError(field, path, rule, "save one target for each input")
-    if y.ndim > 2:
-        raise MismatchError(
-            "targets", name, f"must have the shape [N] or [N, T] (has {_shape(y)})", "reshape the targets"
-        )
-    columns = [name] if y.ndim == 1 or y.shape[1] == 1 else [f"{name}[{number}]" for number in range(y.shape[1])]
-    return SampleTable(path, x, y.reshape(len(y), -1), None, columns, None)
-
-
-def _from_matrix(
-    path: str, field: str, matrix: NDArray[Any], inputs: Sequence[str] | None, targets: Sequence[str] | None
-) -> SampleTable:
-    """Choose the inputs and the targets from the columns of one matrix."""
-    if matrix.ndim != 2:
-        rule = f"must be a matrix of samples and columns in a single .npy (has shape {_shape(matrix)})"
-        raise MismatchError(field, path, rule, "save inputs and targets in an .npz")
-    names = [str(number) for number in range(matrix.shape[1])]
-    ins, outs = _choose(path, names, inputs, targets)
-    x, y = np.ascontiguousarray(matrix[:, ins]), np.ascontiguousarray(matrix[:, outs])
-    return SampleTable(path, x, y, [names[k] for k in ins], [names[k] for k in outs], None)
-
-
-def _from_text(
-    path: str,
-    field: str,
-    stream: TextIO,
-    inputs: Sequence[str] | None,
-    targets: Sequence[str] | None,
-    header: bool | None,
-    delimiter: str | None,
-    decimal: str,
-) -> SampleTable:
-    delimiter = _delimiter(stream) if delimiter is None else delimiter
-    # strict=True refuses an unclosed quote. Otherwise the cell would contain the following rows.
-    reader = csv.reader(stream, delimiter=delimiter, skipinitialspace=True, strict=True)
-    rows = ((reader.line_num, row) for row in reader if len(row) > 1 or "".join(row).strip())
-    head = list(itertools.islice(rows, _PEEKED))
-    if not head:
-        raise FormatError(field, path, "is empty", "write rows of numbers")
-    first = [cell.strip() for cell in head[0][1]]
-    if header is None:
-        _check_header(path, first, [row for _, row in head[1:]], decimal)
-    names = [str(number) for number in range(len(first))] if header is False else first
-    _check_names(field, path, names, inputs, targets)
-    ins, outs = _choose(path, names, inputs, targets)
-    numbers, words, lines = array("d"), [], array("q")
-    for line, row in itertools.chain(head[header is not False :], rows):
-        if len(row) != len(names):
-            where = f"row {line} has {len(row)} columns instead of {len(names)}"
-            raise FormatError(field, path, where, f"if the delimiter is not {delimiter!r}, set delimiter")
-        cells = [row[k] for k in ins]
+    def read(self) -> SampleTable:
+        """Read the file. Raise an InputError if it is missing or cannot be read, or if a cell is invalid."""
+        path, field = self.path, self.field
+        if not isinstance(path, str) or not path:
+            raise PathError(field, path, f"must be the path of a file: {_FORMATS}", "write e.g. samples.npz")
+        file = Path(path).expanduser()
+        suffix = file.suffix.lower()
         try:
-            if decimal == "." and "_" not in "".join(cells):
-                numbers.extend(map(float, cells))
-            else:
-                numbers.extend([_cell_number(cell, decimal) for cell in cells])
-        except ValueError:
-            bad = next(k for k in ins if not is_number(row[k], decimal))
-            what = "is empty" if not row[bad].strip() else f"must be a number (is {row[bad]!r})"
-            where = f"row {line}, column {names[bad]!r} {what}"
-            raise FormatError(field, path, where, _fix(row[bad], delimiter, decimal)) from None
-        words.append([_with_point(row[k].strip(), decimal) for k in outs])
-        lines.append(line)
-    if not lines:
-        raise FormatError(field, path, "has no rows", "write rows of numbers")
-    x = np.frombuffer(numbers, dtype=np.float64).reshape(len(lines), len(ins))
-    return SampleTable(path, x, np.array(words), [names[k] for k in ins], [names[k] for k in outs], lines)
+            if not file.exists():
+                raise PathError(field, path, "not found", f"correct the path (looked for {file.absolute()})")
+            if file.is_dir():
+                return self._from_arrays({part.stem: part for part in sorted(file.glob("*.npy"))})
+            if suffix == ".npz":
+                # NumPy leaves a file with a truncated archive open. So open the file here: `with` closes it.
+                with file.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
+                    return self._from_arrays(archive)
+            if suffix == ".npy":
+                return self._from_matrix(np.load(file, mmap_mode="r", allow_pickle=False))
+            if suffix in (".csv", ".tsv"):
+                with file.open(encoding="utf-8-sig", newline="") as text:
+                    return self._from_text(text)
+        except InputError:
+            raise
+        except UnicodeDecodeError:
+            raise PathError(field, path, "must be in UTF-8", "save the file in UTF-8") from None
+        except (OSError, ValueError, EOFError, zipfile.BadZipFile, csv.Error) as error:
+            reason = " ".join(str(error).split()) or type(error).__name__
+            if any(words in reason for words in ("pickle", "Object arrays", "Python objects")):
+                rule = "must not be damaged or contain Python objects, which could run code"
+                fix = "save arrays of numbers: numpy.savez(path, x=..., y=...)"
+                raise UntrustedError(field, path, rule, fix) from None
+            raise PathError(field, path, f"cannot be read: {reason}", "save the file again") from None
+        raise FormatError(field, path, f"must be {_FORMATS}", "rename or convert the file")
+
+    def _from_arrays(self, arrays: Any) -> SampleTable:
+        """Read the arrays of an .npz file, or of a folder of .npy files."""
+        names = list(arrays)
+
+        def get(selection: Sequence[str] | None, usual: Sequence[str], what: str) -> tuple[str, NDArray[Any]]:
+            chosen = [name for name in (usual if selection is None else selection) if name in names]
+            if len(chosen) != 1 or len(selection or chosen) != 1:
+                rule = f"must be the name of one array in {self.path}, which has {', '.join(names) or 'no arrays'}"
+                fix = f"write e.g. {what}=[{names[0] if names else '...'}]"
+                raise UnknownNameError(what, None if selection is None else list(selection), rule, fix)
+            member = arrays[chosen[0]]
+            return chosen[0], np.load(member, allow_pickle=False) if isinstance(member, Path) else member
+
+        _, x = get(self.inputs, _INPUTS, "inputs")
+        name, y = get(self.targets, _TARGETS, "targets")
+        if x.ndim == 0 or y.ndim == 0 or len(x) != len(y):
+            rule = f"must have a target for each input (inputs have the shape {_shape(x)}, and targets {_shape(y)})"
+            raise MismatchError(self.field, self.path, rule, "save one target for each input")
+        if y.ndim > 2:
+            rule = f"must have the shape [N] or [N, T] (has {_shape(y)})"
+            raise MismatchError("targets", name, rule, "reshape the targets")
+        columns = [name] if y.ndim == 1 or y.shape[1] == 1 else [f"{name}[{number}]" for number in range(y.shape[1])]
+        return SampleTable(self.path, x, y.reshape(len(y), -1), None, columns, None)
+
+    def _from_matrix(self, matrix: NDArray[Any]) -> SampleTable:
+        """Choose the inputs and the targets from the columns of one matrix."""
+        if matrix.ndim != 2:
+            rule = f"must be a matrix of samples and columns in a single .npy (has shape {_shape(matrix)})"
+            raise MismatchError(self.field, self.path, rule, "save inputs and targets in an .npz")
+        names = [str(number) for number in range(matrix.shape[1])]
+        ins, outs = self._choose(names)
+        x, y = np.ascontiguousarray(matrix[:, ins]), np.ascontiguousarray(matrix[:, outs])
+        return SampleTable(self.path, x, y, [names[k] for k in ins], [names[k] for k in outs], None)
+
+    def _from_text(self, stream: TextIO) -> SampleTable:
+        decimal, delimiter = self.decimal, self.delimiter or _delimiter(stream)
+        # strict=True refuses an unclosed quote. Otherwise the cell would contain the following rows.
+        reader = csv.reader(stream, delimiter=delimiter, skipinitialspace=True, strict=True)
+        rows = ((reader.line_num, row) for row in reader if len(row) > 1 or "".join(row).strip())
+        head = list(itertools.islice(rows, _PEEKED))
+        if not head:
+            raise self._format_error("is empty", "write rows of numbers")
+        first = [cell.strip() for cell in head[0][1]]
+        if self.header is None:
+            self._check_header(first, [row for _, row in head[1:]])
+        names = [str(number) for number in range(len(first))] if self.header is False else first
+        self._check_names(names)
+        ins, outs = self._choose(names)
+        numbers, words, lines = array("d"), [], array("q")
+        for line, row in itertools.chain(head[self.header is not False :], rows):
+            if len(row) != len(names):
+                where = f"row {line} has {len(row)} columns instead of {len(names)}"
+                raise self._format_error(where, f"if the delimiter is not {delimiter!r}, set delimiter")
+            cells = [row[k] for k in ins]
+            try:
+                if decimal == "." and "_" not in "".join(cells):
+                    numbers.extend(map(float, cells))
+                else:
+                    numbers.extend([_cell_number(cell, decimal) for cell in cells])
+            except ValueError:
+                bad = next(k for k in ins if not is_number(row[k], decimal))
+                what = "is empty" if not row[bad].strip() else f"must be a number (is {row[bad]!r})"
+                where = f"row {line}, column {names[bad]!r} {what}"
+                raise self._format_error(where, _fix(row[bad], delimiter, decimal)) from None
+            words.append([_with_point(row[k].strip(), decimal) for k in outs])
+            lines.append(line)
+        if not lines:
+            raise self._format_error("has no rows", "write rows of numbers")
+        x = np.frombuffer(numbers, dtype=np.float64).reshape(len(lines), len(ins))
+        return SampleTable(self.path, x, np.array(words), [names[k] for k in ins], [names[k] for k in outs], lines)
+
+    def _format_error(self, rule: str, fix: str) -> FormatError:
+        return FormatError(self.field, self.path, rule, fix)
+
+    def _check_header(self, first: list[str], body: list[list[str]]) -> None:
+        """Refuse a first row that may be data, because it has a number in every column of numbers."""
+        numeric = []
+        for place, cell in enumerate(first):
+            below = [row[place] for row in body if len(row) > place and row[place].strip().lower() not in MISSING]
+            if cell.lower() not in MISSING and below and all(is_number(other, self.decimal) for other in below):
+                numeric.append(place)
+        if numeric and all(is_number(first[place], self.decimal) for place in numeric):
+            rule = (
+                f"must be set, because row 1, column {numeric[0] + 1} of {self.path} is the number {first[numeric[0]]}"
+            )
+            fix = "set header=false if row 1 is data, or header=true if row 1 has names"
+            raise FormatError("header", None, rule, fix)
+
+    def _check_names(self, names: list[str]) -> None:
+        twice = next((name for name in names if name and names.count(name) > 1), None)
+        if twice is not None:
+            raise self._format_error(f"has two columns {twice!r}", "rename one of the columns, or set header=false")
+        for place, name in enumerate(names):
+            # A column without a name is probably a mistake, and must not become an input or target.
+            is_default = self.inputs is None or (self.targets is None and place == len(names) - 1)
+            if is_default and _UNNAMED.fullmatch(name):
+                fix = "delete the column, or choose columns with inputs=[...] targets=[...]"
+                raise self._format_error(f"must have a name in row 1, column {place + 1}", fix)
+
+    def _choose(self, names: list[str]) -> tuple[list[int], list[int]]:
+        """Return the indices of the input columns and of the target columns."""
+
+        def places(columns: Sequence[str], what: str) -> list[int]:
+            for name in columns:
+                if name not in names:
+                    listing = ", ".join(names[:20]) + (" ..." if len(names) > 20 else "")
+                    raise UnknownNameError(what, name, f"is not a column of {self.path}", f"the columns are {listing}")
+            return [names.index(name) for name in columns]
+
+        outs = [len(names) - 1] if self.targets is None else places(self.targets, "targets")
+        rest = [k for k in range(len(names)) if k not in outs]
+        ins = rest if self.inputs is None else places(self.inputs, "inputs")
+        if not ins or not outs:
+            rule = f"must have at least one column of {self.path}"
+            field = "targets" if ins else "inputs"
+            raise FormatError(field, [], rule, "choose columns with inputs=[...] targets=[...]")
+        if both := set(ins) & set(outs):
+            rule = "cannot be both an input and a target"
+            raise ConflictError("inputs", names[min(both)], rule, "remove the column from inputs or targets")
+        return ins, outs
 
 
 def _delimiter(stream: TextIO) -> str:
@@ -208,33 +238,6 @@ def _delimiter(stream: TextIO) -> str:
         return csv.Sniffer().sniff(sample, _DELIMITERS).delimiter
     except csv.Error:
         return ","
-
-
-def _check_header(path: str, first: list[str], body: list[list[str]], decimal: str) -> None:
-    """Refuse a first row that may be data, because it has a number in every column of numbers."""
-    # The index of each numeric column, and whether the column's first cell is a number.
-    above: list[tuple[int, bool]] = []
-    for place, cell in enumerate(first):
-        below = [row[place] for row in body if len(row) > place and row[place].strip().lower() not in MISSING]
-        if cell.lower() not in MISSING and below and all(is_number(other, decimal) for other in below):
-            above.append((place, is_number(cell, decimal)))
-    if above and all(is_also for _, is_also in above):
-        place = above[0][0]
-        rule = f"must be set, because row 1, column {place + 1} of {path} is the number {first[place]}"
-        raise FormatError("header", None, rule, "set header=false if row 1 is data, or header=true if row 1 has names")
-
-
-def _check_names(
-    field: str, path: str, names: list[str], inputs: Sequence[str] | None, targets: Sequence[str] | None
-) -> None:
-    twice = next((name for name in names if name and names.count(name) > 1), None)
-    if twice is not None:
-        raise FormatError(field, path, f"has two columns {twice!r}", "rename one of the columns, or set header=false")
-    for place, name in enumerate(names):
-        # A column without a name is probably a mistake, and must not become an input or target.
-        if _UNNAMED.fullmatch(name) and (inputs is None or (targets is None and place == len(names) - 1)):
-            rule = f"must have a name in row 1, column {place + 1}"
-            raise FormatError(field, path, rule, "delete the column, or choose columns with inputs=[...] targets=[...]")
 
 
 def _cell_number(cell: str, decimal: str) -> float:
@@ -256,35 +259,6 @@ def _fix(cell: str, delimiter: str, decimal: str) -> str:
     if other is not None:
         return f"set delimiter={other!r} if this character separates columns"
     return "correct the value, or choose columns with inputs=[...]"
-
-
-def _choose(
-    path: str, names: list[str], inputs: Sequence[str] | None, targets: Sequence[str] | None
-) -> tuple[list[int], list[int]]:
-    """Return the indices of the input columns and of the target columns."""
-
-    def places(columns: Sequence[str], what: str) -> list[int]:
-        for name in columns:
-            if name not in names:
-                listing = ", ".join(names[:20]) + (" ..." if len(names) > 20 else "")
-                raise UnknownNameError(what, name, f"is not a column of {path}", f"the columns are {listing}")
-        return [names.index(name) for name in columns]
-
-    outs = [len(names) - 1] if targets is None else places(targets, "targets")
-    ins = [k for k in range(len(names)) if k not in outs] if inputs is None else places(inputs, "inputs")
-    if not ins or not outs:
-        raise FormatError(
-            "inputs" if not ins else "targets",
-            [],
-            f"must have at least one column of {path}",
-            "choose columns with inputs=[...] targets=[...]",
-        )
-    if both := set(ins) & set(outs):
-        name = names[min(both)]
-        raise ConflictError(
-            "inputs", name, "cannot be both an input and a target", "remove the column from inputs or targets"
-        )
-    return ins, outs
 
 
 def is_number(cell: str, decimal: str = ".") -> bool:

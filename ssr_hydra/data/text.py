@@ -21,6 +21,8 @@ from ssr_hydra.data.splits import check_split, hold_out
 from ssr_hydra.errors import PathError, RangeError
 from ssr_hydra.settings.base import count as check_count
 
+_FEWEST = 100  # minimum number of source files; a standard library in a zip file has fewer
+_File = tuple[str, bytes]  # name and text
 IGNORED = -100
 """The label of bytes that the loss ignores. It is the default ``ignore_index`` of torch's losses."""
 
@@ -63,9 +65,9 @@ class ByteWindows(TensorDataset):
 class StdlibBytes(ByteWindows):
     """The source code of Python's standard library as windows of bytes. By default, a tenth of the files is held out.
 
-    The text needs no download. It consists of the files of top-level modules: 166 files and 4.6 MB in CPython 3.11. The
-    text differs between versions of Python, so :meth:`describe` returns the version and a SHA-256. The split depends on
-    ``eval_fraction``, ``split_seed`` and the number of files. Modules that depend on the build of Python are excluded.
+    The text has the files of top-level modules: 166 files and 4.6 MB in CPython 3.11. It differs between versions of
+    Python, so :meth:`describe` returns the version and a SHA-256. The split depends on ``eval_fraction``,
+    ``split_seed`` and the number of files. Modules that depend on the build of Python are excluded.
 
     Args:
         split: ``"train"`` or ``"eval"``.
@@ -143,12 +145,9 @@ class StdlibDocuments(Dataset[Mapping[str, Tensor]]):
         self.partition = {"eval_fraction": eval_fraction, "split_seed": split_seed}
         self.max_length = check_count(max_length, "max_length", least=2)
         self._files = _files(split, eval_fraction, split_seed)
-        documents = [
-            piece
-            for _, text in self._files
-            for part in text.split(b"\n\n")
-            for piece in _pieces(part.strip(b"\n") + b"\n", max_length)
-        ]
+        parts = [part.strip(b"\n") + b"\n" for _, text in self._files for part in text.split(b"\n\n")]
+        pieces = [part[begin : begin + max_length] for part in parts for begin in range(0, len(part), max_length)]
+        documents = [piece for piece in pieces if len(piece) > 1]  # one byte has no target
         if limit is not None and check_count(limit, "limit") < len(documents):
             documents = [documents[index * len(documents) // limit] for index in range(limit)]
         self._text = torch.frombuffer(bytearray(b"".join(documents)), dtype=torch.uint8)
@@ -186,11 +185,8 @@ class StdlibDocuments(Dataset[Mapping[str, Tensor]]):
         return f"StdlibDocuments({self.split!r}: {len(self)} documents of up to {self.max_length} bytes)"
 
 
-_File = tuple[str, bytes]
-
-
 def _files(split: str, fraction: float, seed: int) -> list[_File]:
-    """Return the name and text of each file of one split, sorted by name."""
+    """Return the files of one split, sorted by name."""
     check_split(split, fraction, seed)
     files = _read_sources(sysconfig.get_path("stdlib"))
     held_out = hold_out(np.zeros(len(files), dtype=np.int64), fraction, seed)
@@ -199,7 +195,7 @@ def _files(split: str, fraction: float, seed: int) -> list[_File]:
 
 @functools.cache
 def _read_sources(folder: str) -> tuple[_File, ...]:
-    """Return the name and the text (with Unix line ends) of every top-level module, sorted by name."""
+    """Return the file of every top-level module, with Unix line ends, sorted by name."""
     paths = {name: Path(folder) / f"{name}.py" for name in sorted(sys.stdlib_module_names)}
     # A module without a .py file is a package, is built in, or belongs to a different operating system.
     sources = [(name, path.read_bytes().replace(b"\r\n", b"\n")) for name, path in paths.items() if path.is_file()]
@@ -207,10 +203,6 @@ def _read_sources(folder: str) -> tuple[_File, ...]:
         rule = f"must have Python's source files, but only {len(sources)} can be read"
         raise PathError("stdlib", folder, rule, "use a Python that has its source files, or use your own data")
     return tuple(sources)
-
-
-_FEWEST = 100
-"""The minimum number of source files. A standard library in a zip file has fewer."""
 
 
 def _describe(name: str, split: str, files: Sequence[_File]) -> dict[str, Any]:
@@ -221,9 +213,3 @@ def _describe(name: str, split: str, files: Sequence[_File]) -> dict[str, Any]:
         "files": len(files),
         "bytes": sum(len(text) for _, text in files),
     }
-
-
-def _pieces(text: bytes, length: int) -> list[bytes]:
-    """Cut a document into pieces of at most ``length`` bytes. Drop pieces of one byte, which have no targets."""
-    pieces = [text[begin : begin + length] for begin in range(0, len(text), length)]
-    return [piece for piece in pieces if len(piece) > 1]

@@ -137,8 +137,7 @@ class ByteTransformer(nn.Module):
         Args:
             input_ids: Tokens.
             attention_mask: [N, L], 0 for padding. No token attends to padding.
-            labels: The tokens of ``input_ids``, with -100 for positions without a loss. The model predicts each token
-                from the tokens before it.
+            labels: See :meth:`ByteMLP.forward`.
         """
         _check_tokens(input_ids)
         length = input_ids.shape[1]

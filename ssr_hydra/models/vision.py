@@ -6,7 +6,7 @@ import hashlib
 import math
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from http.client import HTTPException
 from pathlib import Path
 from types import MappingProxyType
@@ -21,6 +21,7 @@ from ssr_hydra.settings.base import count, did_you_mean
 from ssr_hydra.settings.images import check_stem, unknown_model
 
 _CLASSES_OF_WEIGHTS = 1000
+_OWNED = ("weights", "progress", "num_classes", "aux_logits", "transform_input")
 
 
 def torchvision_model(
@@ -74,13 +75,7 @@ def torchvision_model(
     if small_images:
         check_stem(name, weights)
     settings = dict(options)
-    if owned := settings.keys() & {"weights", "progress", "num_classes", "aux_logits", "transform_input"}:
-        raise ConflictError(
-            f"options.{min(owned)}",
-            settings[min(owned)],
-            "cannot be set in options, because torchvision_model sets it",
-            "remove it from options",
-        )
+    check_options(settings, "torchvision_model", _OWNED)
     if name in ("googlenet", "inception_v3"):
         # Pretrained weights contain the auxiliary classifiers, which are removed below.
         settings["aux_logits"] = weights is not None
@@ -104,13 +99,19 @@ def torchvision_model(
     return model
 
 
+def check_options(options: Mapping[str, Any], function: str, owned: Collection[str]) -> None:
+    """Refuse options that ``function`` sets itself."""
+    if both := options.keys() & owned:
+        rule = f"cannot be set in options, because {function} sets it"
+        raise ConflictError(f"options.{min(both)}", options[min(both)], rule, "remove it from options")
+
+
 def _verified(choices: Any, name: str, weights: str) -> Any:
     """Download and verify the file of the named weights. torchvision loads this file later."""
     members = choices.__members__  # __members__ also contains the alias DEFAULT
     if weights not in members:
-        raise UnknownNameError(
-            "weights", weights, f"is not a name of pretrained weights of {name}", f"choose {' or '.join(members)}"
-        )
+        rule = f"is not a name of pretrained weights of {name}"
+        raise UnknownNameError("weights", weights, rule, f"choose {' or '.join(members)}")
     url = members[weights].url
     file = Path(torch.hub.get_dir()) / "checkpoints" / Path(urlparse(url).path).name
     promised = re.search(r"-([0-9a-f]{8,})\.", file.name)
@@ -134,15 +135,13 @@ def _verified(choices: Any, name: str, weights: str) -> Any:
 
 def check_hash(file: Path, expected: str) -> None:
     """Refuse a file whose SHA-256 does not start with ``expected``, the hash in its name."""
-    digest = hashlib.sha256()
     with file.open("rb") as stream:
-        while chunk := stream.read(2**20):
+        digest = hashlib.sha256()
+        for chunk in iter(lambda: stream.read(2**20), b""):
             digest.update(chunk)
-    hexdigest = digest.hexdigest()
-    if not hexdigest.startswith(expected):
-        raise RunError(
-            f"{file} does not match the hash in its name: its SHA-256 starts with {hexdigest[:8]}; delete it"
-        )
+    if not digest.hexdigest().startswith(expected):
+        what = f"its SHA-256 starts with {digest.hexdigest()[:8]}"
+        raise RunError(f"{file} does not match the hash in its name: {what}; delete it")
 
 
 def _without_auxiliaries(model: Any) -> None:
@@ -195,15 +194,9 @@ def _adapt_channels(model: nn.Module, channels: int) -> None:
 
 def _replace_head(model: nn.Module, num_classes: int) -> None:
     """Replace the last layer by a new layer with ``num_classes`` outputs."""
-    heads = [
-        (name, module)
-        for name, module in model.named_modules()
-        if (isinstance(module, nn.Linear) and module.out_features == _CLASSES_OF_WEIGHTS)
-        or (isinstance(module, nn.Conv2d) and module.out_channels == _CLASSES_OF_WEIGHTS)
-    ]
-    place, head = heads[-1]
-    if isinstance(head, nn.Linear):
-        model.set_submodule(place, nn.Linear(head.in_features, num_classes))
-    else:
-        assert isinstance(head, nn.Conv2d)
-        model.set_submodule(place, nn.Conv2d(head.in_channels, num_classes, kernel_size=1))
+    for place, layer in reversed(list(model.named_modules())):
+        if isinstance(layer, nn.Linear) and layer.out_features == _CLASSES_OF_WEIGHTS:
+            return model.set_submodule(place, nn.Linear(layer.in_features, num_classes))
+        if isinstance(layer, nn.Conv2d) and layer.out_channels == _CLASSES_OF_WEIGHTS:
+            return model.set_submodule(place, nn.Conv2d(layer.in_channels, num_classes, kernel_size=1))
+    raise AssertionError("the model has no layer with 1,000 outputs")

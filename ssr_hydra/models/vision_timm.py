@@ -9,21 +9,14 @@ from typing import Any
 
 from torch import nn
 
-from ssr_hydra.errors import (
-    ConflictError,
-    RunError,
-    UnknownNameError,
-    UnsupportedError,
-    WrongTypeError,
-    missing_package,
-)
-from ssr_hydra.models.vision import check_hash
+from ssr_hydra.errors import RunError, UnknownNameError, UnsupportedError, WrongTypeError, missing_package
+from ssr_hydra.models.vision import check_hash, check_options
 from ssr_hydra.settings.base import count, did_you_mean
 
-_OWNED = frozenset(
+_OWNED = (
     "cache_dir checkpoint_path exportable in_chans no_jit num_classes pretrained pretrained_cfg pretrained_cfg_overlay "
-    "scriptable".split()
-)
+    "scriptable"
+).split()
 
 
 def timm_model(
@@ -68,13 +61,7 @@ def timm_model(
         raise UnknownNameError("name", name, "is not a model of timm", fix)
     count(num_classes, "num_classes")
     count(in_channels, "in_channels")
-    if owned := options.keys() & _OWNED:
-        raise ConflictError(
-            f"options.{min(owned)}",
-            options[min(owned)],
-            "cannot be set in options, because timm_model sets it",
-            "remove it from options",
-        )
+    check_options(options, "timm_model", _OWNED)
     settings: dict[str, Any] = {"num_classes": num_classes, "in_chans": in_channels, **options}
     if weights is not None:
         config = _config_of(timm, name, weights)
@@ -96,9 +83,8 @@ def _config_of(timm: Any, name: str, weights: str) -> Any:
         raise UnknownNameError("weights", weights, f"is not a name of pretrained weights of {name}", fix)
     config = timm.get_pretrained_cfg(name if weights == "DEFAULT" else f"{name}.{weights}")
     if config is None or not config.hf_hub_id:
-        raise UnsupportedError(
-            "weights", weights, f"must be null, because timm has no weights of {name} on the Hub", "set weights=null"
-        )
+        rule = f"must be null, because timm has no weights of {name} on the Hub"
+        raise UnsupportedError("weights", weights, rule, "set weights=null")
     return config
 
 

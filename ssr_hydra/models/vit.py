@@ -54,17 +54,15 @@ class ViT(nn.Module):
         dropout: float = 0.0,
     ) -> None:
         super().__init__()
-        count(num_heads, "num_heads")
-        count(patch_size, "patch_size")
-        count(image_size, "image_size")
+        sizes = {"num_heads": num_heads, "patch_size": patch_size, "image_size": image_size, "in_channels": in_channels}
+        sizes |= {"num_classes": num_classes, "mlp_width": mlp_width, "depth": depth}
+        for field, value in sizes.items():
+            count(value, field)
         if image_size % patch_size:
             divisors = [size for size in range(1, image_size + 1) if image_size % size == 0]
             nearest = min(divisors, key=lambda size: abs(size - patch_size))
             raise MismatchError("patch_size", patch_size, f"must divide image_size ({image_size})", f"try {nearest}")
         count(width, "width", multiple=num_heads)
-        for field, value in (("in_channels", in_channels), ("num_classes", num_classes), ("mlp_width", mlp_width)):
-            count(value, field)
-        count(depth, "depth")
         fraction(dropout, "dropout", zero=True)
         self.image_size, self.in_channels = image_size, in_channels
         self.embed = nn.Conv2d(in_channels, width, patch_size, stride=patch_size)
@@ -86,9 +84,8 @@ class ViT(nn.Module):
         expected = (self.in_channels, self.image_size, self.image_size)
         if tuple(images.shape[1:]) != expected:
             rule = f"must have the shape [N, {', '.join(map(str, expected))}]"
-            raise MismatchError(
-                "images", tuple(images.shape), rule, "set image_size and in_channels to the sizes of the images"
-            )
+            fix = "set image_size and in_channels to the sizes of the images"
+            raise MismatchError("images", tuple(images.shape), rule, fix)
         patches = self.embed(images).flatten(2).transpose(1, 2)
         tokens = torch.cat([self.class_token.expand(len(images), -1, -1), patches], dim=1)
         tokens = self.blocks(self.dropout(tokens + self.position))

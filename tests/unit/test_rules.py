@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from cases import each
 from refusals import refused
 
 from ssr_hydra.rules import Described, check_hyperparameter, parse_rules, parse_selection, selects
@@ -47,26 +48,17 @@ def test_selection_matches_the_expected_parameters(setting: Any, expected: str) 
     assert [name for name, parameter in ALL.items() if selects(selections, parameter)] == expected.split()
 
 
-@pytest.mark.parametrize(
-    ("setting", "field"),
+@each(
+    "setting,field",
     [
-        ({}, "params"),
-        ([], "params"),
-        (3, "params"),
-        ("", "params"),
-        ({"naem": "x"}, "params.naem"),
-        ({"name": 3}, "params.name"),
-        ({"module": [None]}, "params.module"),
-        ({"ndim": -1}, "params.ndim"),
-        ({"ndim": 1.5}, "params.ndim"),
-        ({"ndim": "<=1"}, "params.ndim"),
-        ({"layer": "last"}, "params.layer"),
-        ({"except": {}}, "params.except"),
-        ({"except": {"nmae": "x"}}, "params.except.nmae"),
-        ([{"ndim": 1}, None], "params[1]"),
+        *((setting, "params") for setting in ({}, [], 3, "")),
+        *(({"ndim": value}, "params.ndim") for value in (-1, 1.5, "<=1")),
+        ({"naem": "x"}, "params.naem"), ({"name": 3}, "params.name"), ({"module": [None]}, "params.module"),
+        ({"layer": "last"}, "params.layer"), ({"except": {}}, "params.except"),
+        ({"except": {"nmae": "x"}}, "params.except.nmae"), ([{"ndim": 1}, None], "params[1]"),
         ([{"ndim": 1}, {"ndim": "x"}], "params[1].ndim"),
     ],
-)
+)  # fmt: skip
 def test_invalid_selections_are_refused(setting: Any, field: str) -> None:
     with refused(field):
         parse_selection(setting, "params")
@@ -81,8 +73,8 @@ def test_rule_is_parsed() -> None:
     assert parse_rules({}) == ()
 
 
-@pytest.mark.parametrize(
-    ("rules", "field"),
+@each(
+    "rules,field",
     [
         ([], "param_groups"),
         ({"a": None}, "param_groups.a"),
@@ -115,13 +107,8 @@ def test_ranges_of_hyperparameters_are_checked_by_name() -> None:
     for key, value in (("lr", 0), ("betas", (0, 0.999)), ("nesterov", True), ("amsgrad", False), ("foreach", None)):
         check_hyperparameter(key, value, key)
     for key, value, field in (
-        ("lr", -1, "x"),
-        ("lr", True, "x"),
-        ("momentum", 1, "x"),
-        ("betas", (0.5, 1.0), "x[1]"),
-        ("eps", float("nan"), "x"),
-        ("anything", float("inf"), "x"),
-        ("anything", {}, "x"),
-    ):
+        ("lr", -1, "x"), ("lr", True, "x"), ("momentum", 1, "x"), ("betas", (0.5, 1.0), "x[1]"),
+        ("eps", float("nan"), "x"), ("anything", float("inf"), "x"), ("anything", {}, "x"),
+    ):  # fmt: skip
         with refused(field):
             check_hyperparameter(key, value, "x")

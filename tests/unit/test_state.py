@@ -31,26 +31,18 @@ def test_every_argument_is_optional() -> None:
     assert (state.optimizers, State(optimizers=None).optimizers) == ((), ())
 
 
-def test_state_accepts_one_optimizer_or_several() -> None:
+def test_state_accepts_the_types_and_names_of_composer() -> None:
     one, two = object(), object()
     assert State(optimizers=one).optimizers == (one,)  # type: ignore[arg-type]
     assert State(optimizers=[one, two]).optimizers == (one, two)  # type: ignore[list-item]
-
-
-def test_timestamp_has_the_older_names_of_composer() -> None:
-    state = State("4ba", timestamp=Timestamp(batch=1))
-    state.timestamp = state.timestamp.to_next_batch()
-    assert state.time is state.timer is state.timestamp
-    assert state.time.batch == 2
-
-
-def test_times_of_other_libraries_are_read() -> None:
     state = State(ForeignTime(4, "ep"), ForeignTime(10, "ba"))  # type: ignore[arg-type]
     assert (state.max_duration, state.dataloader_len) == (Time("4ep"), 10)
+    state.timestamp = state.timestamp.to_next_batch()
+    assert state.time is state.timer is state.timestamp
 
 
-@pytest.mark.parametrize(
-    ("max_duration", "batch", "rates", "share"),
+@each(
+    "max_duration,batch,rates,share",
     [
         ("8ba", 2, {}, Fraction(1, 4)),
         ("4ep", 10, {"dataloader_len": 10}, Fraction(1, 4)),

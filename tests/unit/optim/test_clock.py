@@ -2,37 +2,53 @@
 
 from __future__ import annotations
 
-import time
 from fractions import Fraction
+from itertools import product
 from typing import Any
 
 import pytest
+from cases import each
+from fake_clock import Clock
 from optim_helpers import rates, sgd, trace
 from refusals import refused
 
 from ssr_hydra.errors import MissingRateError, MissingValueError, RangeError
 from ssr_hydra.optim import ScheduledLR
-from ssr_hydra.schedulers import (
-    LinearScheduler,
-    StepScheduler,
-)
+from ssr_hydra.schedulers import LinearScheduler, StepScheduler
 from ssr_hydra.state import State
 from ssr_hydra.time import Timestamp
 
 # --- units --------------------------------------------------------------------------------------------------------
 
 
-def test_scheduled_lr_counts_the_samples_that_step_gets() -> None:
+@each("unit", ["samples", "tokens"])
+def test_scheduled_lr_counts_what_step_gets_and_refuses_unknown_counts(unit: str) -> None:
     optimizer = sgd(1.0)
-    scheduler = ScheduledLR(optimizer, LinearScheduler(), max_duration="100sp")
+    schedule = LinearScheduler(), {"samples": "100sp", "tokens": "100tok"}[unit]
+    scheduler = ScheduledLR(optimizer, schedule[0], max_duration=schedule[1])
     lrs = []
-    for samples in (10, 40, 25, 25):
+    for count in (10, 40, 25, 25):
         lrs += rates(optimizer)
         optimizer.step()
-        scheduler.step(samples=samples)
+        scheduler.step(**{unit: count})
     assert lrs == [1.0, 0.9, 0.5, 0.25]
     assert scheduler.is_done
-    assert scheduler.timestamp.sample == 100
+    assert getattr(scheduler.timestamp, unit) == 100
+    uncounted = ScheduledLR(optimizer, StepScheduler("2ba"), max_duration=None)
+    for arguments in ({}, {unit: 10}):  # no count, and a count for only some of the steps
+        for options in (arguments, {}):
+            uncounted.step(**options)  # type: ignore[arg-type]
+        with pytest.raises(MissingValueError, match=rf"call step\({unit}=\.\.\.\) or give {unit}_per_batch"):
+            ScheduledLR(optimizer, schedule[0], max_duration=schedule[1]).load_state_dict(uncounted.state_dict())
+    with refused(unit, MissingValueError):
+        scheduler.step()
+
+
+def test_tokens_per_batch_may_be_a_fraction() -> None:
+    optimizer = sgd(1.0)
+    scheduler = ScheduledLR(optimizer, LinearScheduler(), max_duration="10tok", tokens_per_batch=2.5)
+    assert trace(optimizer, scheduler.step, 5) == [1.0, 0.75, 0.5, 0.25, 0.0]
+    assert scheduler.timestamp.token == Fraction(25, 2)
 
 
 def test_argument_samples_of_step_overrides_samples_per_batch() -> None:
@@ -44,59 +60,40 @@ def test_argument_samples_of_step_overrides_samples_per_batch() -> None:
     scheduler.step()
     optimizer.step()
     scheduler.step(samples=4)
-    assert scheduler.timestamp == Timestamp(
-        epoch=1,
-        epoch_in_iteration=1,
-        batch=2,
-        sample=20,
-        token=200,
-        token_in_iteration=200,
-        seconds=scheduler.timestamp.seconds,
-        iteration_seconds=scheduler.timestamp.seconds,
-    )
+    counts = {"epoch": 1, "epoch_in_iteration": 1, "batch": 2, "sample": 20, "token": 200, "token_in_iteration": 200}
+    assert scheduler.timestamp.copy(seconds=0, iteration_seconds=0) == Timestamp(**counts)
     scheduler.step(tokens=60)
-    assert scheduler.timestamp.token == 260
-    assert scheduler.timestamp.sample == 36
-    assert scheduler.timestamp.sample_in_epoch == 16
-    assert scheduler.timestamp.token_in_epoch == 60
+    now = scheduler.timestamp
+    assert (now.token, now.sample, now.sample_in_epoch, now.token_in_epoch) == (260, 36, 16, 60)
     assert rates(optimizer) == [0.25]
 
 
-def test_tokens_per_batch_may_be_a_fraction() -> None:
+def test_seconds_follow_the_wall_clock(clock: Clock) -> None:
     optimizer = sgd(1.0)
-    scheduler = ScheduledLR(optimizer, LinearScheduler(), max_duration="10tok", tokens_per_batch=2.5)
-    assert trace(optimizer, scheduler.step, 5) == [1.0, 0.75, 0.5, 0.25, 0.0]
-    assert scheduler.timestamp.token == Fraction(25, 2)
 
+    def begin() -> ScheduledLR:
+        return ScheduledLR(optimizer, LinearScheduler(), max_duration="80s", ssr=0.5)
 
-def test_seconds_follow_the_wall_clock(monkeypatch: pytest.MonkeyPatch) -> None:
-    now = 10**9
-    monkeypatch.setattr(time, "perf_counter_ns", lambda: now)
-    optimizer = sgd(1.0)
-    scheduler = ScheduledLR(optimizer, LinearScheduler(), max_duration="80s", ssr=0.5)
-    assert rates(optimizer) == [1.0]
-    now += 10 * 10**9
-    assert rates(optimizer) == [1.0]
-    optimizer.step()
-    scheduler.step()
-    assert rates(optimizer) == [0.75]
+    def step_after(seconds: int) -> list[float]:
+        clock.sleep(1000 * seconds)
+        optimizer.step()
+        scheduler.step()
+        return rates(optimizer)
+
+    scheduler = begin()
+    assert step_after(10) == [0.75]
     assert scheduler.timestamp.seconds == 10
-    now += 5 * 10**9
+    clock.sleep(5000)
     assert scheduler.timestamp.seconds == 10  # time is read once per batch
-    now += 5 * 10**9
-    scheduler.step()
-    assert rates(optimizer) == [0.5]
+    assert step_after(5) == [0.5]
     saved = scheduler.state_dict()
-    now += 3600 * 10**9  # the program was not running
-    scheduler = ScheduledLR(optimizer, LinearScheduler(), max_duration="80s", ssr=0.5)
+    clock.sleep(3_600_000)  # the program was not running
+    scheduler = begin()
     scheduler.load_state_dict(saved)
     assert rates(optimizer) == [0.5]
-    now += 10 * 10**9
-    scheduler.step()
-    assert rates(optimizer) == [0.25]
+    assert step_after(10) == [0.25]
     assert not scheduler.is_done
-    now += 10 * 10**9
-    scheduler.step()
+    step_after(10)
     assert scheduler.is_done
 
 
@@ -128,36 +125,6 @@ def test_schedule_without_a_run_length_is_supported() -> None:
 # --- unknown counts are errors ------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("unit", ["samples", "tokens"])
-def test_schedule_without_its_counter_is_an_error(unit: str) -> None:
-    duration = {"samples": "100sp", "tokens": "100tok"}[unit]
-    optimizer = sgd(1.0)
-    scheduler = ScheduledLR(optimizer, LinearScheduler(), max_duration=duration)
-    optimizer.step()
-    with pytest.raises(MissingValueError, match=rf"call step\({unit}=\.\.\.\) or give {unit}_per_batch"):
-        scheduler.step()
-
-
-def test_counter_for_only_some_of_the_steps_is_refused() -> None:
-    optimizer = sgd(1.0)
-    scheduler = ScheduledLR(optimizer, LinearScheduler(), max_duration="100sp")
-    optimizer.step()
-    scheduler.step(samples=10)
-    with refused("samples", MissingValueError):
-        scheduler.step()
-
-
-def test_unknown_counter_stays_unknown_after_a_checkpoint() -> None:
-    optimizer = sgd(1.0)
-    scheduler = ScheduledLR(optimizer, StepScheduler("2ba"), max_duration=None)
-    optimizer.step()
-    scheduler.step(samples=10)
-    scheduler.step()
-    again = ScheduledLR(optimizer, LinearScheduler(), max_duration="100sp")
-    with refused("samples", MissingValueError):
-        again.load_state_dict(scheduler.state_dict())
-
-
 def test_function_that_reads_epochs_needs_dataloader_len() -> None:
     with refused("dataloader_len", MissingValueError):
         ScheduledLR(sgd(), lambda state: 1.0 if state.timestamp.epoch < 10 else 0.5, max_duration="10ba")
@@ -168,8 +135,7 @@ def test_function_that_reads_epochs_needs_dataloader_len() -> None:
         _ = scheduler.is_done
 
 
-@pytest.mark.parametrize("value", [-1, float("nan"), True])
-@pytest.mark.parametrize("name", ["samples", "tokens"])
+@each("name,value", product(["samples", "tokens"], [-1, float("nan"), True]))
 def test_invalid_count_does_not_change_the_clock(name: str, value: Any) -> None:
     optimizer = sgd()
     scheduler = ScheduledLR(optimizer, LinearScheduler(), max_duration="10ba")

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from cases import each
 from refusals import refused
 from torch import nn
 
@@ -58,9 +59,8 @@ def test_the_presets_no_decay_and_layer_decay_divide_a_resnet_into_param_groups(
     assert len(groups) == 2 * 10
     assert group_members["deep[9]"] == ["fc.weight"]
     assert group_members["no_decay+deep[0]"] == ["bn1.weight", "bn1.bias"]
-    assert (
-        sum(len(names) for name, names in group_members.items() if "no_decay" in name) == 41
-    )  # 20 norms of two, and fc.bias
+    vectors = [name for group, names in group_members.items() if "no_decay" in group for name in names]
+    assert len(vectors) == 41  # 20 norms of two, and fc.bias
     for group in groups:
         layer = int(group["name"].split("[")[1][:-1])
         assert group["lr"] == 0.5 ** (9 - layer)
@@ -77,12 +77,11 @@ def test_every_rule_that_selects_a_parameter_applies() -> None:
     assert by_name(groups, "lr") == {"default": 0.01, "no_decay": 0.02, "head": 0.1, "head+no_decay": 0.2}
     # If two rules set the same value, the first counts.
     assert by_name(groups, "weight_decay") == {"default": 0.1, "no_decay": 0.0, "head": 0.3, "head+no_decay": 0.3}
-
-
-def test_scale_multiplies_the_value_of_another_rule() -> None:
-    model = MLP()
-    rules = {"slow": {"lr_scale": 0.5}, "head": {"params": {"layer": -1}, "lr": 0.4}}
-    assert by_name(param_groups(model, rules, lr=0.1), "lr") == {"slow": 0.05, "slow+head": 0.2}
+    # A factor multiplies the value of a different rule. The factor of a tensor creates a new tensor.
+    slow = {"slow": {"lr_scale": 0.5}, "head": {"params": {"layer": -1}, "lr": 0.4}}
+    assert by_name(param_groups(model, slow, lr=0.1), "lr") == {"slow": 0.05, "slow+head": 0.2}
+    groups = param_groups(model, {"head": {"params": {"layer": -1}, "lr_scale": 2}}, lr=torch.tensor(0.5))
+    assert by_name(groups, "lr") == {"default": torch.tensor(0.5), "head": torch.tensor(1.0)}
 
 
 def test_layer_decay_uses_layers_with_matching_names() -> None:
@@ -111,12 +110,6 @@ def test_groups_can_be_limited_to_some_parameters() -> None:
         param_groups(model, {}, among=[nn.Parameter(torch.zeros(2))])
 
 
-def test_scaling_a_tensor_learning_rate_creates_a_new_tensor() -> None:
-    model = MLP()
-    groups = param_groups(model, {"head": {"params": {"layer": -1}, "lr_scale": 2}}, lr=torch.tensor(0.5))
-    assert by_name(groups, "lr") == {"default": torch.tensor(0.5), "head": torch.tensor(1.0)}
-
-
 def test_torch_accepts_the_groups_and_keeps_their_names() -> None:
     model = ConvNet()
 
@@ -137,8 +130,8 @@ def test_torch_accepts_the_groups_and_keeps_their_names() -> None:
     assert [group["name"] for group in again.param_groups] == names
 
 
-@pytest.mark.parametrize(
-    ("rules", "field", "says"),
+@each(
+    "rules,field,says",
     [
         ({"a": {"params": "x.*", "lr": 1}}, "param_groups.a.params", "parameters are features.0.weight"),
         ({"a": {"params": {"module": "BatchNorm*"}, "lr": 1}}, "param_groups.a.params", "Conv2d, GroupNorm, Linear"),
@@ -170,17 +163,12 @@ def test_object_that_is_not_a_model_or_has_nothing_to_train_is_refused() -> None
         param_groups(frozen, {}, weight_decay=-1)
 
 
-@pytest.mark.parametrize(
-    ("takers", "field", "says"),
+@each(
+    "takers,field,says",
     [
+        ({"a": {"ndim": 1}}, "a.params", "must select every parameter, but none of them selects 'features.0.weight'"),
         (
-            {"a": {"ndim": 1}},
-            "a.params",
-            "the optimizers must select every parameter, but none of them selects 'features.0.weight'",
-        ),
-        (
-            {"a": {"ndim": 1}, "b": "*.weight", "c": None},
-            "b.params",
+            {"a": {"ndim": 1}, "b": "*.weight", "c": None}, "b.params",
             "must not select 'features.1.weight', which the optimizer 'a' also selects",
         ),
         ({"a": None, "b": None}, "b.params", "'a' already has all remaining"),
@@ -190,7 +178,7 @@ def test_object_that_is_not_a_model_or_has_nothing_to_train_is_refused() -> None
         ({}, "takers", "must be a mapping"),
         (None, "takers", "must be a mapping"),
     ],
-)
+)  # fmt: skip
 def test_every_parameter_is_in_exactly_one_optimizer(takers: Mapping[str, Any], field: str, says: str) -> None:
     with refused(field) as info:
         split_params(ConvNet(), takers)

@@ -58,12 +58,7 @@ def test_all_embeddings_are_one_layer_and_each_block_is_one_layer() -> None:
     assert max(layers.values()) == 2
 
 
-def test_vectors_before_the_first_layer_are_in_the_first_layer() -> None:
-    model = nn.Sequential(nn.BatchNorm1d(4), nn.Linear(4, 4), nn.Linear(4, 2))
-    assert firsts(model) == ["0.weight", "2.weight"]
-
-
-def test_module_with_its_own_parameters_and_an_activation_is_a_layer() -> None:
+def test_module_with_its_own_matrix_is_a_layer_and_a_vector_is_not() -> None:
     class Own(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -76,6 +71,9 @@ def test_module_with_its_own_parameters_and_an_activation_is_a_layer() -> None:
             self.first, self.second = Own(), Own()
 
     assert firsts(Model()) == ["first.matrix", "second.matrix"]
+    # Vectors before the first layer are in the first layer.
+    model = nn.Sequential(nn.BatchNorm1d(4), nn.Linear(4, 4), nn.Linear(4, 2))
+    assert firsts(model) == ["0.weight", "2.weight"]
 
 
 def test_layers_of_torchvision_models_are_found() -> None:

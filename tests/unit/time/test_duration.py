@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from refusals import refused
 from schedule_helpers import ForeignTime
 
-from ssr_hydra.errors import FormatError, InputError, MismatchError, RangeError, UnknownNameError, WrongTypeError
+from ssr_hydra.errors import FormatError, InputError, RangeError, UnknownNameError, WrongTypeError
 from ssr_hydra.time import Time, TimeUnit, as_time, check_ssr, exact
 
 UNITS = [unit.value for unit in TimeUnit]
@@ -101,15 +101,13 @@ def test_number_without_a_unit_is_refused(value: Any, advice: str) -> None:
         assert advice in str(caught.value)
 
 
-@pytest.mark.parametrize(
-    ("value", "unit"), [(float("nan"), "ep"), ("5ep", "ep"), (True, "ba"), (1j, "ba"), (5, "epochs"), (5, [])]
-)
+@each("value,unit", [(float("nan"), "ep"), ("5ep", "ep"), (True, "ba"), (1j, "ba"), (5, "epochs"), (5, [])])
 def test_bad_amount_or_unit_is_refused(value: Any, unit: Any) -> None:
     with refused("time"):
         Time(value, unit)
 
 
-@pytest.mark.parametrize("value", [5, 5.0, "5", Fraction(5), Decimal(5), np.int64(5), np.float32(5), np.array(5)])
+@each("value", [5, 5.0, "5", Fraction(5), Decimal(5), np.int64(5), np.float32(5), np.array(5)])
 def test_every_kind_of_number_is_read_as_the_same_int(value: Any) -> None:
     time = Time(value, "ep")
     assert time.value == 5
@@ -124,11 +122,10 @@ def test_float_is_read_as_the_decimal_that_it_prints() -> None:
     assert exact(1e22) == 10**22
 
 
-@pytest.mark.parametrize(
+@each(
     "value",
-    [float("nan"), float("-inf"), "", "1_0", " 1", "1 ", "٣", "1/0", "half", None, [1], True, np.True_, 1j,
-     np.array([1, 2]), np.complex128(1j), Decimal("NaN"), Decimal("Infinity"), "9" * 65, {}, b"1", bytearray(b"1")],
-    ids=repr,
+    [float("nan"), float("-inf"), "", "1_0", " 1", "٣", "1/0", "half", None, [1], True, np.True_, 1j, np.array([1, 2]),
+     np.complex128(1j), Decimal("NaN"), Decimal("Infinity"), "9" * 65, b"1", bytearray(b"1")],
 )  # fmt: skip
 def test_function_named_exact_refuses_non_finite_numbers(value: Any) -> None:
     with refused("gamma", RangeError):
@@ -136,13 +133,12 @@ def test_function_named_exact_refuses_non_finite_numbers(value: Any) -> None:
 
 
 # NumPy prints the float32 0.3 as 0.3. The same number as a float64 is 0.30000001192092896.
-@pytest.mark.parametrize(
+@each(
     "value",
     ["0.3", Decimal("0.3"), "3/10", 0.1 + 0.2, 1 - 0.7, np.arange(0.1, 0.41, 0.1)[2], np.float64(3) / 10,
      np.float32(0.3), np.float32(0.1) * 3, np.float16(0.3), float(np.float32(0.3)), np.array(0.3, np.float32),
      torch.tensor(0.3), torch.tensor(0.3).item(), torch.tensor(0.1, dtype=torch.float64) * 3,
      torch.tensor(0.3, dtype=torch.bfloat16), sum([0.001] * 300)],
-    ids=repr,
 )  # fmt: skip
 def test_ssr_with_a_rounding_error_is_read_as_the_simple_number_that_it_approximates(value: Any) -> None:
     assert check_ssr(value) == Fraction(3, 10)
@@ -152,11 +148,8 @@ def test_ssr_with_a_rounding_error_may_be_a_simple_fraction() -> None:
     # If each ssr were the decimal that Python prints, 2/3 of 3 batches and 10/7 of 7 would take a batch more.
     assert check_ssr(1 - 1 / 3) == check_ssr(2 / 3) == check_ssr(np.float32(2) / np.float32(3)) == Fraction(2, 3)
     assert check_ssr(10 / 7) == Fraction(10, 7)
-
-
-@pytest.mark.parametrize("text", ["0.1234567890123", "0.123456789012345", "3.141592653589793", "0.3333", "0.29999999"])
-def test_long_decimal_ssr_is_not_simplified(text: str) -> None:
-    assert check_ssr(float(text)) == check_ssr(text) == Fraction(text)
+    for text in ("0.1234567890123", "0.123456789012345", "3.141592653589793", "0.3333", "0.29999999"):
+        assert check_ssr(float(text)) == check_ssr(text) == Fraction(text)
 
 
 @given(st.integers(1, 10**12), st.integers(0, 12))
@@ -167,30 +160,22 @@ def test_ssr_of_at_most_12_digits_is_the_decimal_that_it_prints(digits: int, pla
         assert check_ssr(float(ratio) * (1 + 2**-52)) in (ratio, ratio.limit_denominator(100))
 
 
-@pytest.mark.parametrize(
-    "value",
-    [0, float("nan"), float("inf"), 1e9, "half", "", "1,5", None, True, [], 10**5000, Fraction(-1, 3)],
-    ids=lambda value: repr(value) if value != 10**5000 else "10**5000",
-)
+@each("value", [0, float("nan"), float("inf"), 1e9, "half", "", "1,5", None, True, [], 10**5000, Fraction(-1, 3)])
 def test_invalid_ssr_is_refused(value: Any) -> None:
     with refused("ssr", RangeError) as caught:
         check_ssr(value)
     assert caught.value.value is value
 
 
-@pytest.mark.parametrize("name", ["ep", "EPOCH", "epoch", TimeUnit.EPOCH, SimpleNamespace(value="ep")])
+@each("name", ["ep", "EPOCH", "epoch", TimeUnit.EPOCH, SimpleNamespace(value="ep")])
 def test_unit_may_be_a_value_or_a_name_or_an_enum_of_another_library(name: Any) -> None:
     assert TimeUnit(name) is TimeUnit.EPOCH
     assert f"{TimeUnit(name)}" == "ep"
 
 
-@pytest.mark.parametrize(
-    ("make", "unit"),
-    [(Time.from_iteration, "iter"), (Time.from_epoch, "ep"), (Time.from_batch, "ba"), (Time.from_sample, "sp"),
-     (Time.from_token, "tok"), (Time.from_duration, "dur"), (Time.from_second, "sec")],
-)  # fmt: skip
-def test_time_has_a_constructor_for_each_unit(make: Any, unit: str) -> None:
-    assert make(3) == Time(3, unit)
+def test_time_has_a_constructor_for_each_unit() -> None:
+    for unit in TimeUnit:
+        assert getattr(Time, f"from_{unit.name.lower()}")(3) == Time(3, unit)
 
 
 def test_default_unit_of_method_from_input_applies_only_to_plain_numbers() -> None:
@@ -225,38 +210,23 @@ def test_time_string_keeps_every_digit(time: Time) -> None:
     assert eval(repr(time)) == time
 
 
-@each(
-    "value,text",
-    [
-        (5, "5ep"),
-        (0.5, "0.5ep"),
-        (Fraction(1, 3), "1/3ep"),
-        (Fraction(-3, 4), "-0.75ep"),
-        (Fraction(1, 80), "0.0125ep"),
-    ],
-)
-def test_time_string_is_the_shortest_exact_decimal_or_a_ratio(value: Any, text: str) -> None:
-    assert Time(value, "ep").to_timestring() == text
+def test_time_string_is_the_shortest_exact_decimal_or_a_ratio() -> None:
+    for value, text in ((5, "5ep"), (0.5, "0.5ep"), ("1/3", "1/3ep"), ("-3/4", "-0.75ep"), ("1/80", "0.0125ep")):
+        assert Time(value, "ep").to_timestring() == text
 
 
 # Fuzz
 
 
-def _read(text: str) -> Time | InputError:
+def _check(text: str) -> None:
+    """Check that a text is a duration that round-trips, or an error in one line."""
     try:
-        return Time(text, field="t")
+        time = Time(text, field="t")
+        assert Time(time.to_timestring()) == time
+        assert 0 <= time.value <= LARGEST
     except InputError as error:
-        return error
-
-
-def _check(read: Time | InputError) -> None:
-    """Read a time that round-trips, or raise an error in one line."""
-    if isinstance(read, Time):
-        assert Time(read.to_timestring()) == read
-        assert 0 <= read.value <= LARGEST
-    else:
-        assert read.field == "t"
-        assert len(str(read).splitlines()) == 1
+        assert error.field == "t"
+        assert len(str(error).splitlines()) == 1
 
 
 def test_every_random_string_is_read_or_refused_quickly() -> None:
@@ -265,7 +235,7 @@ def test_every_random_string_is_read_or_refused_quickly() -> None:
     pieces = [*UNITS, *"0123456789", *".eE+-/_dhms \n\t", *words, *(chr(rng.randrange(0xD800)) for _ in range(50))]
     started = clock.process_time()
     for _ in range(4_000):
-        _check(_read("".join(rng.choices(pieces, k=rng.randint(0, 9)))))
+        _check("".join(rng.choices(pieces, k=rng.randint(0, 9))))
     assert clock.process_time() - started < 10
 
 
@@ -299,25 +269,26 @@ def test_product_and_quotient_equal_those_of_fractions(a: Fraction, k: Fraction,
     assert x * Time(k, "dur") == Time(k, "dur") * x == Time(a * k, unit)
 
 
-@pytest.mark.parametrize("act", [lambda a, b: a + b, lambda a, b: a - b, lambda a, b: a < b, lambda a, b: a >= b,
-                                 lambda a, b: a / b, lambda a, b: a * b])  # fmt: skip
-def test_arithmetic_with_two_units_is_refused(act: Any) -> None:
+OPERATORS = [operator.add, operator.sub, operator.lt, operator.ge, operator.truediv, operator.mul, operator.mod]
+
+
+@each("act", [*OPERATORS, operator.floordiv])
+def test_arithmetic_needs_a_number_or_a_time_in_the_same_unit(act: Any) -> None:
     with refused("time"):
         act(Time("1ep"), Time("1ba"))
-
-
-@pytest.mark.parametrize("other", [None, object(), [1], True, 1j])
-def test_operation_with_an_unknown_type_is_a_type_error(other: Any) -> None:
-    for act in (lambda t: t + other, lambda t: t < other, lambda t: t * other, lambda t: t / other):
+    for other in (None, object(), [1], True, 1j):
         with pytest.raises(TypeError):
-            act(Time("1ep"))
-    assert Time("1ep") != other
+            act(Time("1ep"), other)
+        assert Time("1ep") != other
 
 
 def test_division_by_zero_is_an_error() -> None:
     for zero in (0, Time("0ep"), "0ep"):
         with pytest.raises(ZeroDivisionError, match="3ep"):
             Time("3ep") / zero
+        for operation in (operator.floordiv, operator.mod):
+            with pytest.raises(ZeroDivisionError):
+                operation(Time("17ep"), zero)
 
 
 # Comparison
@@ -363,10 +334,3 @@ def test_floor_division_and_remainder_keep_the_unit() -> None:
     assert Time("17ba") % 5 == Time("17ba") % Time("5ba") == Time("2ba")
     assert Time("2.5ep") // 1 == Time("2ep")
     assert Time("2.5ep") % 1 == Time("0.5ep")
-    for operation in (operator.floordiv, operator.mod):
-        with refused("time", MismatchError):
-            operation(Time("17ba"), Time("5ep"))
-        with pytest.raises(ZeroDivisionError):
-            operation(Time("17ba"), 0)
-        with pytest.raises(TypeError):
-            operation(Time("17ba"), None)

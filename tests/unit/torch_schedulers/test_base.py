@@ -103,8 +103,8 @@ def test_numbers_of_steps_may_be_larger_than_any_float() -> None:
     assert rates == [1.0, 0.5]
 
 
-@pytest.mark.parametrize(
-    ("make", "field"),
+@each(
+    "make,field",
     [
         (lambda: ours.StepLR(0), "step_size"),
         (lambda: ours.StepLR("3"), "step_size"),
